@@ -1,0 +1,5 @@
+//! ACTS: loads, decides, commits and dispatches; owns timers, queues and leases.
+
+mod runner;
+
+pub use runner::{Handoff, Outcome, OutcomeStatus, TaskRunner};

@@ -1,0 +1,67 @@
+//! The port through which the engine runs a built-in task (HTTP and the like) outside a decision.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use kernel::Json;
+use tokio_util::sync::CancellationToken;
+
+/// Runs one built-in task type. Adding a task type is one file that implements this and one line
+/// in the registry.
+#[async_trait]
+pub trait TaskRunner: Send + Sync {
+    /// The task type it serves, as definitions write it: `HTTP`.
+    fn task_type(&self) -> &'static str;
+
+    /// Does the work of one attempt.
+    ///
+    /// The work may be done more than once for the same [`Handoff::task_id`] (a crash between the
+    /// work and its commit), so a runner passes the id on wherever the other side can dedupe.
+    /// `cancelled` fires when the task was cancelled or timed out; the answer is then ignored.
+    async fn run(&self, task: Handoff, cancelled: CancellationToken) -> Outcome;
+}
+
+/// What a runner is given: one attempt at one task, with secrets already resolved.
+#[derive(Clone, Debug)]
+pub struct Handoff {
+    /// Stable over redeliveries of the same attempt.
+    pub task_id: String,
+    /// The execution it belongs to.
+    pub execution_id: String,
+    /// Reference name in the definition, with the iteration suffix.
+    pub reference: String,
+    /// The resolved input.
+    pub input: Json,
+    /// 0 for the first attempt.
+    pub attempt: u32,
+    /// The author set `asyncComplete`: success leaves the task in progress for an outside update.
+    pub async_complete: bool,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// How it ended.
+    pub status: OutcomeStatus,
+    /// The task's output, an object; also on failure, where it says what came back.
+    pub output: Json,
+    /// Why it failed, in a sentence.
+    pub reason: Option<String>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutcomeStatus {
+    /// Done.
+    Completed,
+    /// Failed; a retry may help.
+    Failed,
+    /// Failed for good; a retry cannot help.
+    FailedTerminally,
+    /// Not done: look again after the delay (polling tasks), or wait for an update from outside
+    /// when it is absent.
+    InProgress {
+        /// When to run it again.
+        again_after: Option<Duration>,
+    },
+}

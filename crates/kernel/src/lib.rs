@@ -1,0 +1,7 @@
+//! DECIDES: the pure, deterministic core. No clock, no I/O, no randomness.
+
+mod json;
+mod script;
+
+pub use json::Json;
+pub use script::{Form, ScriptError, ScriptErrorKind, Scripts};

@@ -1,0 +1,2 @@
+//! WIRES: the one binary.
+fn main() {}

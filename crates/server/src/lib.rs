@@ -1,0 +1,1 @@
+//! SPEAKS: the Conductor REST API and the pages beside it.

@@ -1,0 +1,1 @@
+//! DOUBTS: deterministic simulation of the kernel, judged by an independent auditor.

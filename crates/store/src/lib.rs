@@ -1,0 +1,1 @@
+//! REMEMBERS: what the engine commits, in SQLite.

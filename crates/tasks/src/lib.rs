@@ -1,0 +1,1 @@
+//! DOES: the built-in tasks and the script engines.
