@@ -1,0 +1,309 @@
+//! The port through which the engine remembers: what one commit holds, and what can be asked.
+//!
+//! One [`Commit`] changes one execution, whole or not at all. A store gathers the commits that
+//! arrive together into one durable write (group commit); the caller of [`Store::commit`] resumes
+//! only when its commit is on disk. `conformance` states what every store must do.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kernel::{ExecutionId, Timestamp};
+
+use crate::search::{Page, Search};
+
+/// A durable home of executions, definitions and logs.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Writes one change of one execution; durable when it returns.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] if the execution is not at `commit.expect`: nothing is written,
+    /// the caller loads and decides again.
+    async fn commit(&self, commit: Commit) -> Result<(), StoreError>;
+
+    /// The whole history of an execution, oldest first; `None` if there is none.
+    async fn load(&self, id: &ExecutionId) -> Result<Option<Stored>, StoreError>;
+
+    /// A pinned plan by its hash.
+    async fn plan(&self, hash: &str) -> Result<Option<Arc<str>>, StoreError>;
+
+    /// Executions whose `wake_at` is at or before `until`, soonest first, at most `limit`.
+    async fn due(
+        &self,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, ExecutionId)>, StoreError>;
+
+    /// Every queue row, in no order: read once at start to rebuild the queues.
+    async fn queued(&self) -> Result<Vec<QueueRow>, StoreError>;
+
+    /// Messages committed but not yet received, oldest first, at most `limit`.
+    async fn undelivered(&self, limit: usize) -> Result<Vec<Outgoing>, StoreError>;
+
+    /// Drops a message that its receiver refused or that nobody will ever receive.
+    async fn discard(&self, key: &MessageKey) -> Result<(), StoreError>;
+
+    /// Head rows that match, sorted and paged. Sees everything committed before the call; with
+    /// free text it first waits until the text index has caught up to the call.
+    async fn search(&self, search: &Search) -> Result<Page, StoreError>;
+
+    /// One head row.
+    async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError>;
+
+    /// Removes one execution with its history, queue rows, messages, logs and index entries;
+    /// `false` if there was none.
+    async fn remove(&self, id: &ExecutionId) -> Result<bool, StoreError>;
+
+    /// Removes finished executions beyond what `retention` keeps, oldest first, at most
+    /// `limit` of them, and gives freed pages back to the file system.
+    async fn prune(
+        &self,
+        retention: &Retention,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Pruned, StoreError>;
+
+    /// Inserts or replaces a document (a definition, a schedule, …).
+    async fn put_document(&self, document: Document) -> Result<(), StoreError>;
+
+    /// Inserts or replaces several documents in one transaction.
+    async fn put_documents(&self, documents: Vec<Document>) -> Result<(), StoreError>;
+
+    /// Removes a document; `false` if there was none.
+    async fn delete_document(
+        &self,
+        kind: &str,
+        name: &str,
+        version: u32,
+    ) -> Result<bool, StoreError>;
+
+    /// Every document of a kind, by name and version.
+    async fn documents(&self, kind: &str) -> Result<Vec<Document>, StoreError>;
+
+    /// Adds log lines of a task. Lines beyond [`LOG_LINES_MAX`] per task drop the oldest.
+    async fn append_log(
+        &self,
+        execution: &ExecutionId,
+        sequence: u32,
+        lines: Vec<LogLine>,
+    ) -> Result<(), StoreError>;
+
+    /// The log lines of a task, oldest first.
+    async fn log(&self, execution: &ExecutionId, sequence: u32)
+    -> Result<Vec<LogLine>, StoreError>;
+
+    /// Sizes and counters for `/metrics` and `doctor`.
+    async fn statistics(&self) -> Result<Statistics, StoreError>;
+
+    /// Writes what is pending, checkpoints and closes. Further calls answer
+    /// [`StoreError::Closed`].
+    async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// Log lines kept per task.
+pub const LOG_LINES_MAX: usize = 1000;
+
+/// One change of one execution; all of it is written or none.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// The state after the change, as search and the waker see it.
+    pub head: Head,
+    /// The version that the decision was based on; 0 creates. The commit makes it `expect + 1`.
+    pub expect: u64,
+    /// The facts, one history row: the JSON text of a list of events.
+    pub events: String,
+    /// Plans that the events pin, `(hash, text)`; already stored ones are left alone.
+    pub plans: Vec<(Arc<str>, Arc<str>)>,
+    /// Changes of queue rows, applied in order.
+    pub queue: Vec<QueueChange>,
+    /// Messages owed to other executions. Their sequence numbers are unique per sender.
+    pub send: Vec<Outgoing>,
+    /// The message that caused this change; it is deleted with it, so it is received once.
+    pub received: Option<MessageKey>,
+    /// Replaces the searchable free text, if it changed.
+    pub text: Option<String>,
+}
+
+/// What search, the waker and lists know of an execution without its history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The execution.
+    pub id: ExecutionId,
+    /// Number of commits so far (in a [`Commit`]: after it).
+    pub version: u64,
+    /// Name of its definition.
+    pub name: Arc<str>,
+    /// Version of its definition.
+    pub definition_version: u32,
+    /// Status, in the protocol's word: `RUNNING`, `COMPLETED`, …
+    pub status: &'static str,
+    /// Whether it has ended.
+    pub closed: bool,
+    /// The author's label.
+    pub correlation_id: Option<Arc<str>>,
+    /// The execution that started it as a sub-workflow.
+    pub parent: Option<ExecutionId>,
+    /// 0 to 99.
+    pub priority: u8,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// When time alone may change it next.
+    pub wake_at: Option<Timestamp>,
+    /// Why it ended as it did.
+    pub reason: Option<Arc<str>>,
+    /// Reference names of its failed tasks, comma-separated; empty if none.
+    pub failed_references: Arc<str>,
+    /// The event that started it.
+    pub event: Option<Arc<str>>,
+    /// Bytes of its input.
+    pub input_size: u32,
+    /// Bytes of its output.
+    pub output_size: u32,
+}
+
+/// An execution as stored.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// Number of commits.
+    pub version: u64,
+    /// One JSON text per commit, as given in [`Commit::events`], oldest first.
+    pub history: Vec<String>,
+}
+
+/// A change of the queues.
+#[derive(Clone, Debug)]
+pub enum QueueChange {
+    /// Adds a row, or replaces the row of the same task.
+    Put(QueueRow),
+    /// Removes the row of a task of this execution, if there is one.
+    Remove {
+        /// The task's sequence number.
+        sequence: u32,
+    },
+}
+
+/// A task that waits for a worker or is held by one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueRow {
+    /// Its execution.
+    pub execution: ExecutionId,
+    /// Its sequence number there.
+    pub sequence: u32,
+    /// The queue: task name, with `domain:` before it if it has one.
+    pub queue: Arc<str>,
+    /// The task definition's name, under which limits count.
+    pub name: Arc<str>,
+    /// 0 to 99; higher goes first.
+    pub priority: u8,
+    /// Not to be handed out before.
+    pub ready_at: Timestamp,
+    /// Held by a worker: counts against limits, is not handed out.
+    pub held: bool,
+    /// How many tasks of this name may be held at once; 0 = any number.
+    pub concurrent_max: u32,
+    /// How many may be handed out per window; 0 = any number.
+    pub rate_max: u32,
+    /// The window in seconds.
+    pub rate_window_seconds: u32,
+}
+
+/// A message on its way from one execution to another.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    /// Sender and number: receiving is deduplicated by it.
+    pub key: MessageKey,
+    /// The receiver.
+    pub to: ExecutionId,
+    /// The message as JSON text.
+    pub body: String,
+}
+
+/// Names a message.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageKey {
+    /// Who sent it.
+    pub sender: ExecutionId,
+    /// Its number among all that this sender sent.
+    pub sequence: u64,
+}
+
+/// A definition or another document that is kept whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Document {
+    /// What it is: `workflow`, `task`, …
+    pub kind: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its version; 0 where a kind has none.
+    pub version: u32,
+    /// The document, JSON.
+    pub text: Arc<str>,
+}
+
+/// One line of a task's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// When it was written.
+    pub at: Timestamp,
+    /// The line.
+    pub text: String,
+}
+
+/// How much of what is finished is kept. Running executions are never removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// At most this many finished executions; 0 = any number.
+    pub count_max: u64,
+    /// None that ended longer ago than this many seconds; 0 = for ever.
+    pub age_max_seconds: u64,
+    /// The store's file shall not grow beyond this many bytes; 0 = any size. Only finished
+    /// executions are removed to get there.
+    pub disk_max_bytes: u64,
+}
+
+/// What a prune did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pruned {
+    /// Executions removed.
+    pub executions: u64,
+    /// Bytes given back to the file system.
+    pub bytes: u64,
+    /// More could be removed: call again.
+    pub more: bool,
+}
+
+/// Sizes and counters of a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Statistics {
+    /// All executions.
+    pub executions: u64,
+    /// Those not finished.
+    pub running: u64,
+    /// Bytes in the store's files.
+    pub bytes: u64,
+    /// Durable writes since start.
+    pub writes: u64,
+    /// Commits since start; `commits / writes` is how well they were grouped.
+    pub commits: u64,
+}
+
+/// Why the store did not do as asked, divided by what the caller does next.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else changed the execution first: load and decide again.
+    #[error("the execution changed meanwhile")]
+    Conflict,
+    /// The store cannot write or read now (disk full, database away): try again later.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// What is stored does not make sense: stop touching this execution.
+    #[error("the store holds damaged data: {0}")]
+    Corrupt(String),
+    /// The store has been closed.
+    #[error("the store is closed")]
+    Closed,
+}

@@ -1,0 +1,84 @@
+//! Names of executions and tasks; all but the root's are derived, so that deciding twice gives the
+//! same names.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// The id of one execution: a UUID for those that the engine makes, any text for those that a
+/// client names. At most [`ExecutionId::LENGTH_MAX`] bytes.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ExecutionId(Arc<str>);
+
+impl ExecutionId {
+    /// Longest id accepted, in bytes.
+    pub const LENGTH_MAX: usize = 200;
+
+    /// Takes an id as given.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+
+    /// The id of what this execution starts through its `sequence`-th task: the same each time it
+    /// is derived, and unlike any other.
+    #[must_use]
+    pub fn derive(&self, purpose: &str, sequence: u32) -> Self {
+        let name = format!("{}/{purpose}/{sequence}", self.0);
+        Self(Uuid::new_v5(&NAMESPACE, name.as_bytes()).to_string().into())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A namespace of our own, so that derived ids collide with nobody else's.
+const NAMESPACE: Uuid = Uuid::from_u128(0x6e69_6768_7462_656c_6c00_6578_6563_7574);
+
+impl fmt::Display for ExecutionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for ExecutionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// The id of one task (one attempt at a node): its execution and its sequence number there.
+///
+/// Written as `<execution>-<sequence>`, so that a task is found without an index.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TaskId {
+    /// The execution that the task belongs to.
+    pub execution: ExecutionId,
+    /// Its number within the execution, from 1.
+    pub sequence: u32,
+}
+
+impl TaskId {
+    /// Names a task.
+    pub fn new(execution: ExecutionId, sequence: u32) -> Self {
+        Self { execution, sequence }
+    }
+
+    /// Reads what [`Display`](fmt::Display) wrote; `None` if it cannot be a task id.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (execution, sequence) = text.rsplit_once('-')?;
+        let canonical = !execution.is_empty() && !sequence.starts_with(['0', '+']);
+        let sequence = sequence.parse().ok()?;
+        canonical.then(|| Self::new(ExecutionId::new(execution), sequence))
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.execution, self.sequence)
+    }
+}
