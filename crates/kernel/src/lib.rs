@@ -1,5 +1,6 @@
 //! DECIDES: the pure, deterministic core. No clock, no I/O, no randomness.
 
+pub mod definition;
 mod id;
 mod json;
 mod script;
