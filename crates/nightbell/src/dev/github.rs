@@ -90,13 +90,16 @@ async fn stargazers(
     }
     let page = Page::from_query(&query);
     let with_times = accepts_star_rows(&headers);
-    let rows: Vec<Value> =
-        page.indexes(github.options.stargazers).map(|i| row(&github.options, i, with_times)).collect();
+    let rows: Vec<Value> = page
+        .indexes(github.options.stargazers)
+        .map(|i| row(&github.options, i, with_times))
+        .collect();
     let mut response = Json(rows).into_response();
-    let url = format!("{}/repos/{owner}/{repo}/stargazers", github.base_url);
-    let links = page.links(&url, github.options.stargazers);
-    // A URL that no header can hold (the path is the client's own) is answered without links.
-    if let Some(links) = links.and_then(|links| links.parse().ok()) {
+    let Options { account, repo, stargazers, .. } = &github.options;
+    let url = format!("{}/repos/{account}/{repo}/stargazers", github.base_url);
+    // A repository whose name no header can hold goes without links.
+    let links = page.links(&url, *stargazers).and_then(|links| links.parse().ok());
+    if let Some(links) = links {
         response.headers_mut().insert(header::LINK, links);
     }
     response
@@ -171,10 +174,7 @@ impl Page {
         let last = u64::from(row_count).div_ceil(self.size).max(1);
         let mut links = Vec::new();
         let mut link = |number: u64, relation: &str| {
-            links.push(format!(
-                "<{url}?per_page={}&page={number}>; rel=\"{relation}\"",
-                self.size
-            ));
+            links.push(format!("<{url}?per_page={}&page={number}>; rel=\"{relation}\"", self.size));
         };
         if self.number > 1 {
             link((self.number - 1).min(last), "prev");

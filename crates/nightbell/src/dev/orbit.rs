@@ -160,12 +160,12 @@ fn errors_in(body: &Value) -> Vec<String> {
     {
         errors.push("/activity/occurred_at must be a time such as 2030-01-31T12:00:00Z".to_owned());
     }
-    let named = text("/identity/source").is_some()
-        && ["/identity/username", "/identity/uid", "/identity/email"]
-            .into_iter()
-            .any(|pointer| text(pointer).is_some());
-    if !named {
-        errors.push("/identity must have a source and a username, uid or email".to_owned());
+    if text("/identity/source").is_none() {
+        errors.push("/identity/source must be a text that is not empty".to_owned());
+    }
+    let names = ["/identity/username", "/identity/uid", "/identity/email"];
+    if !names.into_iter().any(|pointer| text(pointer).is_some()) {
+        errors.push(format!("one of {} must be a text that is not empty", names.join(", ")));
     }
     errors
 }

@@ -33,8 +33,7 @@ pub(crate) fn etl(options: &Options, github_url: &str, orbit_url: &str) -> Seed 
     input["orbit_apikey"] = json!(options.orbit_apikey);
     input["github_url"] = json!(github_url);
     input["orbit_url"] = json!(orbit_url);
-    let start =
-        json!({ "name": workflow["name"], "version": workflow["version"], "input": input });
+    let start = json!({ "name": workflow["name"], "version": workflow["version"], "input": input });
     Seed { task_defs: parse(TASK_DEFS), workflow, start }
 }
 

@@ -64,8 +64,7 @@ async fn post(stand_ins: &StandIns, body: &Value) -> Response {
 #[tokio::test]
 async fn pages_hold_every_stargazer_once_in_order_of_time() {
     let stand_ins = start(Options { stargazers: 519, ..Options::tour(now()) }).await.unwrap();
-    let details =
-        body(github(&stand_ins, "/repos/netflix/conductor").send().await.unwrap()).await;
+    let details = body(github(&stand_ins, "/repos/netflix/conductor").send().await.unwrap()).await;
     assert_eq!(details["stargazers_count"], 519);
 
     let mut rows = Vec::new();
@@ -128,9 +127,7 @@ async fn links_lead_from_the_first_page_to_the_last() {
             response.headers().get("link").map(|links| links.to_str().unwrap().to_owned())
         }
     };
-    let link = |number, relation| {
-        format!("<{url}?per_page=100&page={number}>; rel=\"{relation}\"")
-    };
+    let link = |number, relation| format!("<{url}?per_page=100&page={number}>; rel=\"{relation}\"");
     let all = |links: &[String]| Some(links.join(", "));
     assert_eq!(
         links("?per_page=100").await,
