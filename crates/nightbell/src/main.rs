@@ -1,2 +1,5 @@
 //! WIRES: the one binary.
+#[cfg(test)]
+mod dev;
+
 fn main() {}
