@@ -62,11 +62,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A time limit in milliseconds, where 0 means none.
-    pub(super) fn limit(
-        &self,
-        name: &str,
-        default: Duration,
-    ) -> Result<Option<Duration>, Problem> {
+    pub(super) fn limit(&self, name: &str, default: Duration) -> Result<Option<Duration>, Problem> {
         Ok(match self.count(name)? {
             None => Some(default),
             Some(0) => None,
