@@ -127,7 +127,7 @@ impl Client {
         let Some(head) = head else {
             return Err(silent(request.read_timeout, "sent no answer"));
         };
-        self.read(request, head.map_err(|error| Problem::of(&error))?).await
+        self.read(request, head.map_err(|error| Problem::of(&error, &request.url))?).await
     }
 
     async fn read(
@@ -217,7 +217,7 @@ async fn read_body(
             let before = format!("fell silent after {} bytes of the body", body.len());
             return Err(silent(read_timeout, &before));
         };
-        let Some(chunk) = chunk.map_err(|error| Problem::of(&error))? else {
+        let Some(chunk) = chunk.map_err(|error| Problem::of(&error, incoming.url()))? else {
             return Ok(());
         };
         let room = body_max - body.len();

@@ -9,6 +9,7 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 
 use kernel::Json;
+use reqwest::Url;
 use serde::Serialize;
 
 use super::client::{ConnectTimedOut, RedirectLoop};
@@ -81,19 +82,23 @@ impl Problem {
         Self { code, message: message.into() }
     }
 
-    /// Finds the reason in a client's error.
-    pub(super) fn of(error: &reqwest::Error) -> Self {
+    /// Finds the reason in the error of a client that was asked for `url`.
+    pub(super) fn of(error: &reqwest::Error, url: &Url) -> Self {
         if error.is_builder() {
             let cause = chain(error).last().map(ToString::to_string);
-            return Self::new(
-                Code::InvalidUri,
-                format!("cannot be sent: {}", cause.unwrap_or_default()),
-            );
+            let cause = cause.unwrap_or_default();
+            return if error.url().is_some_and(|at_fault| at_fault != url) {
+                let words = format!("was redirected to a URL that cannot be called: {cause}");
+                Self::new(Code::RedirectFailed, words)
+            } else {
+                Self::new(Code::InvalidUri, format!("cannot be sent: {cause}"))
+            };
         }
         let known = chain(error).find_map(|cause| {
             own(cause).or_else(|| tls(cause)).or_else(|| hyper(cause)).or_else(|| dns(cause))
         });
         known
+            .or_else(|| unpacking(error))
             .or_else(|| chain(error).find_map(|cause| io(cause, error.is_connect())))
             .unwrap_or_else(|| other(error))
     }
@@ -196,6 +201,16 @@ fn dns(cause: &(dyn Error + 'static)) -> Option<Problem> {
     })
 }
 
+/// Decompression fails above the connection, so that no layer of HTTP is among the causes.
+fn unpacking(error: &reqwest::Error) -> Option<Problem> {
+    let above = error.is_decode() && chain(error).all(|cause| !cause.is::<hyper::Error>());
+    let cause = chain(error).last().filter(|_| above)?;
+    Some(Problem::new(
+        Code::BodyUnreadable,
+        format!("sent a body that could not be decompressed: {cause}"),
+    ))
+}
+
 fn io(cause: &(dyn Error + 'static), connecting: bool) -> Option<Problem> {
     let error = cause.downcast_ref::<io::Error>()?;
     let problem = match error.kind() {
@@ -207,10 +222,6 @@ fn io(cause: &(dyn Error + 'static), connecting: bool) -> Option<Problem> {
             Problem::new(Code::ConnectionReset, "failed: the peer reset the connection")
         }
         ErrorKind::UnexpectedEof => closed(),
-        ErrorKind::InvalidData | ErrorKind::InvalidInput | ErrorKind::Other => Problem::new(
-            Code::BodyUnreadable,
-            format!("sent a body that could not be decompressed: {error}"),
-        ),
         _ => return None,
     };
     Some(problem)

@@ -1,6 +1,7 @@
 //! The HTTP task against real servers on the loopback interface.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![allow(clippy::needless_pass_by_value, reason = "inputs are written on the spot")]
 
 mod answers;
 mod failures;

@@ -275,6 +275,24 @@ async fn a_body_that_does_not_unpack_is_named() {
     let server = server::good(Router::new().route("/", on_get(broken))).await;
     let reason = retriable(&get(server.url("/")).await, "BODY_UNREADABLE");
     assert!(reason.contains("could not be decompressed"), "{reason}");
+    // Whole as HTTP, but the packed data inside is cut off.
+    let cut = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 12\r\n\r\n\
+        \x1f\x8b\x08\0\0\0\0\0\x02\x03\xab\x56";
+    let server = server::answering(*cut).await;
+    retriable(&get(server.url("/")).await, "BODY_UNREADABLE");
+}
+
+#[tokio::test]
+async fn a_redirect_that_leads_nowhere_is_no_fault_of_the_input() {
+    let head = "HTTP/1.1 302 Found\r\nLocation: ftp://host/\r\nContent-Length: 0\r\n\r\n";
+    let server = server::answering(head).await;
+    let reason = retriable(&get(server.url("/")).await, "REDIRECT_FAILED");
+    assert!(reason.contains("redirected to a URL that cannot be called"), "{reason}");
+    // One that is no URL at all is left to the reader.
+    let head = "HTTP/1.1 302 Found\r\nLocation: http://\r\nContent-Length: 0\r\n\r\n";
+    let server = server::answering(head).await;
+    let reason = retriable(&get(server.url("/")).await, "HTTP_STATUS");
+    assert!(reason.contains("answered 302 Found"), "{reason}");
 }
 
 #[tokio::test]
