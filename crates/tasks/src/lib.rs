@@ -1,1 +1,4 @@
 //! DOES: the built-in tasks and the script engines.
+
+pub mod http;
+pub mod registry;

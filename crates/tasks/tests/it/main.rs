@@ -1,0 +1,3 @@
+//! The tests of the built-in tasks, in one binary.
+
+mod http;
