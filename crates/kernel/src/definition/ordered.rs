@@ -50,6 +50,11 @@ impl<V> OrderedMap<V> {
         self.0.iter().map(|(_, value)| value)
     }
 
+    /// The values, to be changed in place.
+    pub fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.0.iter_mut().map(|(_, value)| value)
+    }
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.0.len()
