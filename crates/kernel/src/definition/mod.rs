@@ -24,7 +24,7 @@ pub use parse::{parse_task_defs, parse_workflow, parse_workflows, workflow_from_
 pub use problem::{PROBLEMS_MAX, Problem};
 pub use rules::Templates;
 pub use task::{RetryLogic, SchemaDef, SchemaType, TaskDef, TaskTimeoutPolicy};
-pub use validate::{validate_task_def, validate_workflow, validate_workflow_with};
+pub use validate::{Findings, inspect_workflow, validate_task_def, validate_workflow};
 pub use walk::escape_pointer;
 pub use workflow::{
     CacheConfig, IdempotencyStrategy, JoinMode, RateLimitConfig, RateLimitPolicy, StateChangeEvent,

@@ -159,7 +159,10 @@ impl Rules<'_> {
     }
 
     fn do_while(&mut self) {
-        self.require("loopCondition", self.task.loop_condition.is_some());
+        // Going through a list needs no condition, although Conductor's server asks for one.
+        let has_list =
+            self.task.items.is_some() || self.task.input_parameters.contains_key("_items");
+        self.require("loopCondition", has_list || self.task.loop_condition.is_some());
         self.require("loopOver", !self.task.loop_over.is_empty());
         if is_javascript(self.task.evaluator_type.as_deref()) {
             self.javascript("loopCondition", self.task.loop_condition.as_deref());

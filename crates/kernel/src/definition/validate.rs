@@ -1,8 +1,9 @@
 //! Judges whole definitions: what must be there, what must be unique, what must fit together.
 //!
 //! The rules of single task types are in [`rules`](super::rules), those of `${…}` in
-//! [`references`](super::references). Nothing that Conductor runs is refused; what it would only
-//! notice while an execution is under way is refused here, before anything starts.
+//! [`references`](super::references). What Conductor would only notice while an execution is under
+//! way (a script that does not parse, a fork without its JOIN) is refused here, before anything
+//! starts; what it carries to an end all the same is at most a warning.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,25 +18,43 @@ use super::workflow::{
 };
 use crate::Scripts;
 
-/// Reports everything that is wrong with a workflow definition; empty = it can run.
-///
-/// Knows no registered task definitions: see [`validate_workflow_with`].
-pub fn validate_workflow(def: &WorkflowDef, scripts: &dyn Scripts) -> Vec<Problem> {
-    validate_workflow_with(def, scripts, &|_, _| false)
+/// What looking through a workflow definition brought to light.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Findings {
+    /// Reasons to refuse the definition; empty = it can run.
+    pub problems: Vec<Problem>,
+    /// What runs, but hardly as meant: expressions that will always give null.
+    ///
+    /// Definitions in use carry such leftovers in their output and in inline sub-workflows, where
+    /// Conductor does not look, so they are no reason to refuse.
+    pub warnings: Vec<Problem>,
 }
 
-/// [`validate_workflow`], where required input may also come from a registered task definition.
+/// Reports everything that is wrong with a workflow definition; empty = it can run.
+///
+/// Knows no registered task definitions and keeps warnings to itself: see [`inspect_workflow`].
+pub fn validate_workflow(def: &WorkflowDef, scripts: &dyn Scripts) -> Vec<Problem> {
+    inspect_workflow(def, scripts, &|_, _| false).problems
+}
+
+/// Looks through a workflow definition, where required input may also come from a registered task
+/// definition.
 ///
 /// `templates` answers whether the registered [`TaskDef`] of a name has a key in its
 /// `inputTemplate`.
-pub fn validate_workflow_with(
+pub fn inspect_workflow(
     def: &WorkflowDef,
     scripts: &dyn Scripts,
     templates: &Templates<'_>,
-) -> Vec<Problem> {
-    let mut problems = Problems::default();
-    workflow(def, "", scripts, templates, &mut problems);
-    problems.into_vec()
+) -> Findings {
+    let mut inspection = Inspection {
+        scripts,
+        templates,
+        problems: Problems::default(),
+        warnings: Problems::default(),
+    };
+    inspection.workflow(def, "");
+    Findings { problems: inspection.problems.into_vec(), warnings: inspection.warnings.into_vec() }
 }
 
 /// Reports everything that is wrong with a task definition; empty = it can be registered.
@@ -66,36 +85,56 @@ pub fn validate_task_def(def: &TaskDef) -> Vec<Problem> {
     problems.into_vec()
 }
 
-fn workflow(
-    def: &WorkflowDef,
-    base: &str,
-    scripts: &dyn Scripts,
-    templates: &Templates<'_>,
-    problems: &mut Problems,
-) {
-    check_head(def, base, problems);
-    let references = collect_references(def, base, problems);
-    let mut tasks = Vec::new();
-    def.walk(|pointer, task| tasks.push((format!("{base}{pointer}"), task)));
-    let top_level = base.matches('/').count() + 2;
-    for (pointer, task) in &tasks {
-        check_names(task, pointer, problems);
-        let mut rules =
-            Rules { task, pointer, scripts, templates, references: &references, problems };
-        rules.check();
-        let lenient = pointer.matches('/').count() > top_level;
-        check_expressions(task, pointer, lenient, &references, problems);
+/// A walk through one document, inline sub-workflows included.
+struct Inspection<'a> {
+    scripts: &'a dyn Scripts,
+    templates: &'a Templates<'a>,
+    problems: Problems,
+    warnings: Problems,
+}
+
+impl Inspection<'_> {
+    /// Looks at a definition that stands at `base`; the document itself stands at "".
+    fn workflow(&mut self, def: &WorkflowDef, base: &str) {
+        check_head(def, base, &mut self.problems);
+        let references = collect_references(def, base, &mut self.problems);
+        let mut tasks = Vec::new();
+        def.walk(|pointer, task| tasks.push((format!("{base}{pointer}"), task)));
+        for (pointer, task) in &tasks {
+            self.task(task, pointer, base, &references);
+        }
+        check_joins(&def.tasks, &format!("{base}/tasks"), None, &mut self.problems);
+        for (key, value) in &def.output_parameters {
+            let pointer = join(&format!("{base}/outputParameters"), key);
+            references::check_value(value, &pointer, true, &references, &mut self.warnings);
+        }
+    }
+
+    fn task(
+        &mut self,
+        task: &WorkflowTask,
+        pointer: &str,
+        base: &str,
+        references: &References<'_>,
+    ) {
+        check_names(task, pointer, &mut self.problems);
+        Rules {
+            task,
+            pointer,
+            scripts: self.scripts,
+            templates: self.templates,
+            references,
+            problems: &mut self.problems,
+        }
+        .check();
+        let is_nested = pointer[base.len()..].matches('/').count() > 2;
+        let findings = if base.is_empty() { &mut self.problems } else { &mut self.warnings };
+        check_expressions(task, pointer, is_nested, references, findings);
         if let Some(params) = &task.sub_workflow_param
             && let Some(SubWorkflowDefinition::Inline(inner)) = &params.workflow_definition
         {
-            let base = format!("{pointer}/subWorkflowParam/workflowDefinition");
-            workflow(inner, &base, scripts, templates, problems);
+            self.workflow(inner, &format!("{pointer}/subWorkflowParam/workflowDefinition"));
         }
-    }
-    check_joins(&def.tasks, &format!("{base}/tasks"), None, problems);
-    for (key, value) in &def.output_parameters {
-        let pointer = join(&format!("{base}/outputParameters"), key);
-        references::check_value(value, &pointer, true, &references, problems);
     }
 }
 

@@ -1,0 +1,3 @@
+//! The kernel through its public behaviour.
+
+mod definition;
