@@ -183,8 +183,7 @@ impl Definitions {
         if let Some(params) = &mut task.sub_workflow_param
             && params.version.is_none()
             && params.workflow_definition.is_none()
-            && let Some(latest) =
-                params.name.as_deref().and_then(|name| self.workflow(name, None))
+            && let Some(latest) = params.name.as_deref().and_then(|name| self.workflow(name, None))
         {
             params.version = Some(SubWorkflowVersion::Number(latest.version));
         }

@@ -402,11 +402,7 @@ impl State {
         }
         let over = usage.handed_out.len().checked_sub(row.rate_max as usize)?;
         let until = usage.handed_out.get(over)?.plus_seconds(window);
-        Some(Blocked::Rate {
-            limit: row.rate_max,
-            window_seconds: row.rate_window_seconds,
-            until,
-        })
+        Some(Blocked::Rate { limit: row.rate_max, window_seconds: row.rate_window_seconds, until })
     }
 
     fn next_at(&mut self, name: &str, now: Timestamp) -> Option<Timestamp> {

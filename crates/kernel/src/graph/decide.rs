@@ -19,11 +19,7 @@ impl Machine for Execution {
     type Event = Event;
     type Context<'a> = Context<'a>;
 
-    fn decide(
-        &mut self,
-        input: Input,
-        context: &Context<'_>,
-    ) -> Result<Decision<Event>, Rejected> {
+    fn decide(&mut self, input: Input, context: &Context<'_>) -> Result<Decision<Event>, Rejected> {
         match input {
             Input::Start(start) => begin(self, *start, context),
             _ if !self.is_started() => {
@@ -78,11 +74,8 @@ fn begin(
         )));
     }
     let defaults = &start.plan.definition.input_template;
-    let input = if defaults.is_empty() {
-        start.input
-    } else {
-        merged(&Json::of(defaults), &start.input)
-    };
+    let input =
+        if defaults.is_empty() { start.input } else { merged(&Json::of(defaults), &start.input) };
     let mut draft = Draft::new(state, context);
     draft.push(Event::Started(Box::new(Started {
         plan: start.plan.into(),

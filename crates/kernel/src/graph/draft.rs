@@ -426,12 +426,7 @@ impl<'a> Draft<'a> {
     }
 
     /// As [`Draft::close`], with more to record.
-    pub(super) fn close_as(
-        &mut self,
-        sequence: u32,
-        mut end: End,
-        note: impl FnOnce(&mut Closed),
-    ) {
+    pub(super) fn close_as(&mut self, sequence: u32, mut end: End, note: impl FnOnce(&mut Closed)) {
         let Some(task) = self.state.task(sequence) else { return };
         let size = end.output.as_ref().map_or(0, Json::len);
         if size > self.context.limits.payload_max {

@@ -222,8 +222,7 @@ impl Execution {
     /// The last attempt at a reference: with its iteration suffix exactly that iteration, without
     /// one the latest.
     pub fn latest(&self, reference: &str) -> Option<&Task> {
-        let sequence =
-            self.by_reference.get(reference).or_else(|| self.by_base.get(reference))?;
+        let sequence = self.by_reference.get(reference).or_else(|| self.by_base.get(reference))?;
         self.tasks.get(sequence)
     }
 
@@ -487,7 +486,8 @@ impl Execution {
         let node_id = NodeId(scheduled.node);
         let node = self.node(node_id);
         let (kind, base) = (node.kind, node.reference.clone());
-        let name = scheduled.policy.as_ref().map_or_else(|| node.name.clone(), |p| (*p.name).into());
+        let name =
+            scheduled.policy.as_ref().map_or_else(|| node.name.clone(), |p| (*p.name).into());
         let reference = suffixed(&base, &scheduled.path);
         let now = self.updated_at;
         let previous = (scheduled.retries > 0).then_some(scheduled.retries);

@@ -262,8 +262,11 @@ impl Shape {
     fn block_at(&mut self, tasks: &[WorkflowTask], owner: Owner, depth: usize) -> BlockId {
         let id = BlockId(self.first_block + self.blocks.len() as u32);
         self.blocks.push(Block { owner, nodes: Vec::new() });
-        let nodes =
-            tasks.iter().enumerate().map(|(index, task)| self.add(task, id, index, depth)).collect();
+        let nodes = tasks
+            .iter()
+            .enumerate()
+            .map(|(index, task)| self.add(task, id, index, depth))
+            .collect();
         self.blocks[(id.0 - self.first_block) as usize].nodes = nodes;
         id
     }
@@ -275,13 +278,13 @@ impl Shape {
         self.by_reference.insert(reference.clone(), id);
         // Nested tasks become nodes of their own; the node keeps only its own fields.
         let own = WorkflowTask {
-            decision_cases: task
-                .decision_cases
-                .iter()
-                .fold(Default::default(), |mut cases, (name, _)| {
+            decision_cases: task.decision_cases.iter().fold(
+                Default::default(),
+                |mut cases, (name, _)| {
                     crate::definition::OrderedMap::insert(&mut cases, name, Vec::new());
                     cases
-                }),
+                },
+            ),
             default_case: Vec::new(),
             fork_tasks: Vec::new(),
             loop_over: Vec::new(),

@@ -8,12 +8,10 @@ use serde_json::{Map, Value};
 use super::super::draft::{Draft, End, Flow};
 use super::super::event::Event;
 use super::super::execution::{Execution, merged};
-use super::super::plan::{BlockId, Kind, Node};
+use super::super::plan::{BlockId, Kind, Node, Owner};
 use super::super::scope::View;
 use super::super::status::Status;
-use crate::definition::{
-    SubWorkflowParams, SubWorkflowVersion, TaskDef, WorkflowTask,
-};
+use crate::definition::{SubWorkflowParams, SubWorkflowVersion, TaskDef, WorkflowTask};
 use crate::json::Json;
 
 /// Ends the fork itself, reaches the first node of each branch, and leaves the JOIN to the walk.
@@ -42,11 +40,18 @@ pub(in super::super) fn begin_dynamic(draft: &mut Draft<'_>, sequence: u32) {
     begin(draft, sequence);
 }
 
+/// Whether a JOIN comes next: in the fork's block, or after the SWITCH whose case the fork ends.
 fn is_joined(draft: &Draft<'_>, sequence: u32) -> bool {
     let Some(task) = draft.state.task(sequence) else { return false };
-    let node = draft.state.node_of(task);
-    let next = draft.state.block(node.block).nodes.get(node.index + 1);
-    next.is_some_and(|next| draft.state.node(*next).kind == Kind::Join)
+    let mut node = draft.state.node_of(task);
+    loop {
+        let block = draft.state.block(node.block);
+        if let Some(next) = block.nodes.get(node.index + 1) {
+            return draft.state.node(*next).kind == Kind::Join;
+        }
+        let Owner::Case(owner) = block.owner else { return false };
+        node = draft.state.node(owner);
+    }
 }
 
 fn start_branches(draft: &mut Draft<'_>, sequence: u32) {
@@ -198,26 +203,27 @@ impl Listed {
         } else {
             format!("_{name}_")
         };
-        let branches = list_of(input, "forkTaskInputs")?.iter().enumerate().map(|(index, value)| {
-            let mut given = match value {
-                Value::Object(members) => members.clone(),
-                other => Map::from_iter([("input".to_owned(), other.clone())]),
-            };
-            given.insert("__index".to_owned(), index.into());
-            let task = WorkflowTask {
-                name: name.to_owned(),
-                task_reference_name: format!("{prefix}{index}"),
-                task_type: task_type.to_owned(),
-                optional: node.task.optional,
-                sub_workflow_param: workflow.map(|workflow| SubWorkflowParams {
-                    name: Some(workflow.to_owned()),
-                    version: version.map(SubWorkflowVersion::Number),
-                    ..SubWorkflowParams::default()
-                }),
-                ..WorkflowTask::default()
-            };
-            (task, Json::of(&given))
-        });
+        let branches =
+            list_of(input, "forkTaskInputs")?.iter().enumerate().map(|(index, value)| {
+                let mut given = match value {
+                    Value::Object(members) => members.clone(),
+                    other => Map::from_iter([("input".to_owned(), other.clone())]),
+                };
+                given.insert("__index".to_owned(), index.into());
+                let task = WorkflowTask {
+                    name: name.to_owned(),
+                    task_reference_name: format!("{prefix}{index}"),
+                    task_type: task_type.to_owned(),
+                    optional: node.task.optional,
+                    sub_workflow_param: workflow.map(|workflow| SubWorkflowParams {
+                        name: Some(workflow.to_owned()),
+                        version: version.map(SubWorkflowVersion::Number),
+                        ..SubWorkflowParams::default()
+                    }),
+                    ..WorkflowTask::default()
+                };
+                (task, Json::of(&given))
+            });
         Ok(Self(branches.collect()))
     }
 

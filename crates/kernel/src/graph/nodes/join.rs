@@ -17,11 +17,7 @@ use crate::script::Form;
 
 /// What a JOIN waits for: after a dynamic fork the last task of each branch, otherwise what the
 /// author listed; inside loops, of the present iteration.
-pub(in super::super) fn references(
-    state: &Execution,
-    join: NodeId,
-    path: &[u32],
-) -> Vec<Arc<str>> {
+pub(in super::super) fn references(state: &Execution, join: NodeId, path: &[u32]) -> Vec<Arc<str>> {
     let node = state.node(join);
     let before = node.index.checked_sub(1).map(|index| state.block(node.block).nodes[index]);
     let dynamic = before

@@ -85,9 +85,9 @@ pub(super) fn jq(draft: &mut Draft<'_>, sequence: u32) {
     let Some(task) = draft.state.task(sequence) else { return };
     let input = task.input.clone();
     let end = match source(parameters(&input).query_expression) {
-        None => End::failed(
-            "JSON_JQ_TRANSFORM needs a 'queryExpression' among its inputParameters",
-        ),
+        None => {
+            End::failed("JSON_JQ_TRANSFORM needs a 'queryExpression' among its inputParameters")
+        }
         Some(program) => match draft.context.scripts.jq(&program, &input) {
             Ok(outputs) => {
                 let mut object = ObjectText::new();

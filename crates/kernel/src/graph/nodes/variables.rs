@@ -23,6 +23,7 @@ pub(super) fn begin(draft: &mut Draft<'_>, sequence: u32) {
 fn too_large(draft: &Draft<'_>, set: &Json) -> Option<String> {
     let limit = draft.context.limits.variables_max;
     let size = merged(&draft.state.variables, set).len();
-    (size > limit)
-        .then(|| format!("variables of {size} bytes exceed the limit of {limit} bytes (variables_max)"))
+    (size > limit).then(|| {
+        format!("variables of {size} bytes exceed the limit of {limit} bytes (variables_max)")
+    })
 }
