@@ -2,11 +2,13 @@
 
 mod cache;
 mod clock;
+pub mod conformance;
 mod definitions;
 mod delivery;
 mod dispatcher;
 mod engine;
 mod head;
+pub mod memory;
 mod polling;
 mod queues;
 mod runner;

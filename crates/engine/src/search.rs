@@ -9,10 +9,11 @@ use crate::store::Head;
 pub struct Search {
     /// All must hold.
     pub filters: Vec<Filter>,
-    /// Words that must all occur in id, name, correlation id, reason, input or output; `*` at the
-    /// end of a word matches any ending.
+    /// Words, apart by white space, that must all be found: each is the id, or all its
+    /// [`words`] are among those of [`Commit::text`](crate::store::Commit::text). `*` at the end
+    /// matches any ending.
     pub free_text: Option<String>,
-    /// First by the first; ties by newest created first.
+    /// First by the first; ties by newest created first, then by last added first.
     pub sort: Vec<Sort>,
     /// Rows to skip.
     pub start: u64,
@@ -95,4 +96,57 @@ pub struct Page {
     pub total: u64,
     /// The page.
     pub rows: Vec<Head>,
+}
+
+/// Longest text that is searched, in bytes; what follows is not found.
+pub const TEXT_MAX: usize = 32 * 1024;
+
+/// Longest word told apart, in bytes; longer ones are cut there, in texts and in questions.
+pub const WORD_MAX: usize = 64;
+
+/// Splits a text into the words that free text finds: lower-case runs of letters and digits.
+///
+/// Scripts without spaces (Chinese, Japanese kana) have a word per character, so that any part of
+/// a sentence is found. All stores split by this one function, so they find the same.
+pub fn words(text: &str) -> impl Iterator<Item = String> + '_ {
+    cut(text, TEXT_MAX)
+        .split(|c: char| !c.is_alphanumeric())
+        .flat_map(|run| {
+            let mut words = Vec::new();
+            let mut word = 0;
+            for (at, c) in run.char_indices().filter(|(_, c)| is_ideographic(*c)) {
+                words.push(&run[word..at]);
+                word = at + c.len_utf8();
+                words.push(&run[at..word]);
+            }
+            words.push(&run[word..]);
+            words
+        })
+        .filter(|word| !word.is_empty())
+        .map(|word| cut(&cut(word, WORD_MAX).to_lowercase(), WORD_MAX).to_owned())
+}
+
+/// Whether `text` is `pattern`, in which `*` stands for any run of characters.
+pub fn like(pattern: &str, text: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = text.strip_prefix(first) else { return false };
+    let Some(last) = parts.next_back() else { return rest.is_empty() };
+    for part in parts {
+        match rest.find(part) {
+            Some(at) => rest = &rest[at + part.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
+/// The longest beginning of `text` of at most `bytes`, whole characters only.
+fn cut(text: &str, bytes: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes)]
+}
+
+/// Whether a character is a word by itself.
+fn is_ideographic(c: char) -> bool {
+    matches!(c, '\u{3040}'..='\u{30ff}' | '\u{3400}'..='\u{9fff}' | '\u{f900}'..='\u{faff}' | '\u{20000}'..='\u{323af}')
 }

@@ -18,7 +18,9 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if the execution is not at `commit.expect`: nothing is written,
-    /// the caller loads and decides again.
+    /// the caller loads and decides again. [`StoreError::Received`] if it is, but the message in
+    /// `commit.received` is no longer there: nothing is written, the caller drops the message.
+    /// After [`StoreError::Unavailable`] the commit may or may not be there: load to find out.
     async fn commit(&self, commit: Commit) -> Result<(), StoreError>;
 
     /// The whole history of an execution, oldest first; `None` if there is none.
@@ -50,12 +52,13 @@ pub trait Store: Send + Sync {
     /// One head row.
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError>;
 
-    /// Removes one execution with its history, queue rows, messages, logs and index entries;
-    /// `false` if there was none.
+    /// Removes one execution with its history, queue rows, logs, index entries and the messages
+    /// from and to it; `false` if there was none. Plans that nothing else pins go with it.
     async fn remove(&self, id: &ExecutionId) -> Result<bool, StoreError>;
 
-    /// Removes finished executions beyond what `retention` keeps, oldest first, at most
-    /// `limit` of them, and gives freed pages back to the file system.
+    /// Removes finished executions beyond what `retention` keeps, first ended first, at most
+    /// `limit` of them, and gives freed pages back to the file system. One that still owes a
+    /// message stays until the message is received.
     async fn prune(
         &self,
         retention: &Retention,
@@ -80,7 +83,8 @@ pub trait Store: Send + Sync {
     /// Every document of a kind, by name and version.
     async fn documents(&self, kind: &str) -> Result<Vec<Document>, StoreError>;
 
-    /// Adds log lines of a task. Lines beyond [`LOG_LINES_MAX`] per task drop the oldest.
+    /// Adds log lines of a task. Lines beyond [`LOG_LINES_MAX`] per task drop the oldest; lines
+    /// for an execution that is not there are dropped.
     async fn append_log(
         &self,
         execution: &ExecutionId,
@@ -120,7 +124,8 @@ pub struct Commit {
     pub send: Vec<Outgoing>,
     /// The message that caused this change; it is deleted with it, so it is received once.
     pub received: Option<MessageKey>,
-    /// Replaces the searchable free text, if it changed.
+    /// Replaces the searchable free text, if it changed: everything that free text shall find
+    /// but the id, which is always found. See [`words`](crate::search::words).
     pub text: Option<String>,
 }
 
@@ -129,7 +134,7 @@ pub struct Commit {
 pub struct Head {
     /// The execution.
     pub id: ExecutionId,
-    /// Number of commits so far (in a [`Commit`]: after it).
+    /// Number of commits so far (in a [`Commit`]: after it, `expect + 1`).
     pub version: u64,
     /// Name of its definition.
     pub name: Arc<str>,
@@ -265,6 +270,14 @@ pub struct Retention {
     pub disk_max_bytes: u64,
 }
 
+impl Retention {
+    /// The earliest end that its age limit keeps, at the time `now`; `None` if it has none.
+    pub fn oldest(&self, now: Timestamp) -> Option<Timestamp> {
+        let seconds = i64::try_from(self.age_max_seconds).unwrap_or(i64::MAX);
+        (seconds != 0).then(|| now.plus_millis(seconds.saturating_mul(-1000)))
+    }
+}
+
 /// What a prune did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pruned {
@@ -297,6 +310,9 @@ pub enum StoreError {
     /// Somebody else changed the execution first: load and decide again.
     #[error("the execution changed meanwhile")]
     Conflict,
+    /// The message that caused the change was received before: drop it.
+    #[error("the message was received before")]
+    Received,
     /// The store cannot write or read now (disk full, database away): try again later.
     #[error("the store is unavailable: {0}")]
     Unavailable(String),

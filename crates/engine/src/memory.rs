@@ -1,0 +1,466 @@
+//! A store in memory: plain and obviously right, to test against and to simulate on.
+//!
+//! It is the reference that the durable stores are compared with, so it has no index and no
+//! cleverness: every question walks everything. A hook may make any call fail before or after it
+//! was done, as a crash, a full disk or a lost answer would.
+
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kernel::{ExecutionId, Timestamp};
+use parking_lot::Mutex;
+
+use crate::search::{Filter, PAGE_MAX, Page, Search, SortField, TextField, TimeField, like, words};
+use crate::store::{
+    Commit, Document, Head, LOG_LINES_MAX, LogLine, MessageKey, Outgoing, Pruned, QueueChange,
+    QueueRow, Retention, Statistics, Store, StoreError, Stored,
+};
+
+/// The reference store.
+#[derive(Default)]
+pub struct Memory {
+    state: Mutex<State>,
+    faults: Option<Mutex<Faults>>,
+}
+
+/// Decides for each call whether it goes wrong.
+type Faults = Box<dyn FnMut(&Call<'_>) -> Option<Fault> + Send>;
+
+/// A call, as the fault hook sees it.
+#[derive(Debug)]
+pub enum Call<'a> {
+    /// [`Store::commit`].
+    Commit(&'a Commit),
+    /// Any other method that writes, by its name.
+    Write(&'static str),
+    /// A method that reads, by its name.
+    Read(&'static str),
+}
+
+/// How a call goes wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing is done, the error is the answer.
+    Before(StoreError),
+    /// It is done, but the answer is lost: the error is answered instead.
+    After(StoreError),
+}
+
+#[derive(Default)]
+struct State {
+    executions: BTreeMap<ExecutionId, Entry>,
+    /// By order of sending.
+    messages: BTreeMap<u64, Outgoing>,
+    plans: BTreeMap<Arc<str>, Arc<str>>,
+    documents: BTreeMap<(Arc<str>, Arc<str>, u32), Arc<str>>,
+    /// Counts what was added, to tell what came first.
+    added: u64,
+    commits: u64,
+    closed: bool,
+}
+
+/// All that is known of one execution.
+struct Entry {
+    added: u64,
+    head: Head,
+    history: Vec<String>,
+    plans: BTreeSet<Arc<str>>,
+    queue: BTreeMap<u32, QueueRow>,
+    logs: BTreeMap<u32, Vec<LogLine>>,
+    words: BTreeSet<String>,
+}
+
+impl Memory {
+    /// An empty store in which nothing goes wrong.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// An empty store in which `faults`, asked once per call, decides what goes wrong.
+    pub fn with_faults(faults: impl FnMut(&Call<'_>) -> Option<Fault> + Send + 'static) -> Self {
+        Self { state: Mutex::default(), faults: Some(Mutex::new(Box::new(faults))) }
+    }
+
+    /// Does `act` on the state, unless the fault hook or a closed store forbids it.
+    fn call<T>(
+        &self,
+        call: &Call<'_>,
+        act: impl FnOnce(&mut State) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let fault = self.faults.as_ref().and_then(|faults| (faults.lock())(call));
+        if let Some(Fault::Before(error)) = fault {
+            return Err(error);
+        }
+        let mut state = self.state.lock();
+        if state.closed {
+            return Err(StoreError::Closed);
+        }
+        let done = act(&mut state)?;
+        match fault {
+            Some(Fault::After(error)) => Err(error),
+            _ => Ok(done),
+        }
+    }
+
+    fn read<T>(
+        &self,
+        name: &'static str,
+        act: impl FnOnce(&mut State) -> T,
+    ) -> Result<T, StoreError> {
+        self.call(&Call::Read(name), |state| Ok(act(state)))
+    }
+
+    fn write<T>(
+        &self,
+        name: &'static str,
+        act: impl FnOnce(&mut State) -> T,
+    ) -> Result<T, StoreError> {
+        self.call(&Call::Write(name), |state| Ok(act(state)))
+    }
+}
+
+#[async_trait]
+impl Store for Memory {
+    async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+        self.call(&Call::Commit(&commit), |state| state.commit(&commit))
+    }
+
+    async fn load(&self, id: &ExecutionId) -> Result<Option<Stored>, StoreError> {
+        self.read("load", |state| {
+            let entry = state.executions.get(id)?;
+            Some(Stored { version: entry.head.version, history: entry.history.clone() })
+        })
+    }
+
+    async fn plan(&self, hash: &str) -> Result<Option<Arc<str>>, StoreError> {
+        self.read("plan", |state| state.plans.get(hash).cloned())
+    }
+
+    async fn due(
+        &self,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, ExecutionId)>, StoreError> {
+        self.read("due", |state| {
+            let wakes = state.executions.values().filter_map(|entry| {
+                let at = entry.head.wake_at.filter(|at| *at <= until)?;
+                Some((at, entry.added, entry.head.id.clone()))
+            });
+            let mut wakes: Vec<_> = wakes.collect();
+            wakes.sort();
+            wakes.into_iter().take(limit).map(|(at, _, id)| (at, id)).collect()
+        })
+    }
+
+    async fn queued(&self) -> Result<Vec<QueueRow>, StoreError> {
+        self.read("queued", |state| {
+            state.executions.values().flat_map(|entry| entry.queue.values().cloned()).collect()
+        })
+    }
+
+    async fn undelivered(&self, limit: usize) -> Result<Vec<Outgoing>, StoreError> {
+        self.read("undelivered", |state| state.messages.values().take(limit).cloned().collect())
+    }
+
+    async fn discard(&self, key: &MessageKey) -> Result<(), StoreError> {
+        self.write("discard", |state| state.messages.retain(|_, message| message.key != *key))
+    }
+
+    async fn search(&self, search: &Search) -> Result<Page, StoreError> {
+        self.read("search", |state| state.search(search))
+    }
+
+    async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError> {
+        self.read("head", |state| state.executions.get(id).map(|entry| entry.head.clone()))
+    }
+
+    async fn remove(&self, id: &ExecutionId) -> Result<bool, StoreError> {
+        self.write("remove", |state| state.remove(id))
+    }
+
+    async fn prune(
+        &self,
+        retention: &Retention,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Pruned, StoreError> {
+        self.write("prune", |state| state.prune(retention, now, limit))
+    }
+
+    async fn put_document(&self, document: Document) -> Result<(), StoreError> {
+        self.put_documents(vec![document]).await
+    }
+
+    async fn put_documents(&self, documents: Vec<Document>) -> Result<(), StoreError> {
+        self.write("put_documents", |state| {
+            for Document { kind, name, version, text } in documents {
+                state.documents.insert((kind, name, version), text);
+            }
+        })
+    }
+
+    async fn delete_document(
+        &self,
+        kind: &str,
+        name: &str,
+        version: u32,
+    ) -> Result<bool, StoreError> {
+        let key = (kind.into(), name.into(), version);
+        self.write("delete_document", |state| state.documents.remove(&key).is_some())
+    }
+
+    async fn documents(&self, kind: &str) -> Result<Vec<Document>, StoreError> {
+        self.read("documents", |state| {
+            let found = state.documents.iter().filter(|((of, ..), _)| **of == *kind);
+            found
+                .map(|((kind, name, version), text)| Document {
+                    kind: kind.clone(),
+                    name: name.clone(),
+                    version: *version,
+                    text: text.clone(),
+                })
+                .collect()
+        })
+    }
+
+    async fn append_log(
+        &self,
+        execution: &ExecutionId,
+        sequence: u32,
+        lines: Vec<LogLine>,
+    ) -> Result<(), StoreError> {
+        self.write("append_log", |state| {
+            if let Some(entry) = state.executions.get_mut(execution) {
+                let log = entry.logs.entry(sequence).or_default();
+                log.extend(lines);
+                let excess = log.len().saturating_sub(LOG_LINES_MAX);
+                log.drain(..excess);
+            }
+        })
+    }
+
+    async fn log(
+        &self,
+        execution: &ExecutionId,
+        sequence: u32,
+    ) -> Result<Vec<LogLine>, StoreError> {
+        self.read("log", |state| {
+            let entry = state.executions.get(execution);
+            entry.and_then(|entry| entry.logs.get(&sequence)).cloned().unwrap_or_default()
+        })
+    }
+
+    async fn statistics(&self) -> Result<Statistics, StoreError> {
+        self.read("statistics", |state| Statistics {
+            executions: state.executions.len() as u64,
+            running: state.executions.values().filter(|entry| !entry.head.closed).count() as u64,
+            bytes: state.bytes(),
+            writes: state.commits,
+            commits: state.commits,
+        })
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        self.state.lock().closed = true;
+        Ok(())
+    }
+}
+
+impl State {
+    fn commit(&mut self, commit: &Commit) -> Result<(), StoreError> {
+        let id = &commit.head.id;
+        let version = self.executions.get(id).map_or(0, |entry| entry.head.version);
+        if version != commit.expect {
+            return Err(StoreError::Conflict);
+        }
+        if let Some(key) = &commit.received {
+            let message = self.messages.iter().find(|(_, message)| message.key == *key);
+            let order = *message.ok_or(StoreError::Received)?.0;
+            self.messages.remove(&order);
+        }
+        for (hash, text) in &commit.plans {
+            self.plans.entry(hash.clone()).or_insert_with(|| text.clone());
+        }
+        for message in &commit.send {
+            if self.messages.values().all(|other| other.key != message.key) {
+                self.added += 1;
+                self.messages.insert(self.added, message.clone());
+            }
+        }
+        self.added += 1;
+        let added = self.added;
+        let entry = self.executions.entry(id.clone()).or_insert_with(|| Entry {
+            added,
+            head: commit.head.clone(),
+            history: Vec::new(),
+            plans: BTreeSet::new(),
+            queue: BTreeMap::new(),
+            logs: BTreeMap::new(),
+            words: BTreeSet::new(),
+        });
+        entry.head = Head { version: version + 1, ..commit.head.clone() };
+        entry.history.push(commit.events.clone());
+        entry.plans.extend(commit.plans.iter().map(|(hash, _)| hash.clone()));
+        for change in &commit.queue {
+            match change {
+                QueueChange::Put(row) => {
+                    let row = QueueRow { execution: id.clone(), ..row.clone() };
+                    entry.queue.insert(row.sequence, row);
+                }
+                QueueChange::Remove { sequence } => {
+                    entry.queue.remove(sequence);
+                }
+            }
+        }
+        if let Some(text) = &commit.text {
+            entry.words = words(text).collect();
+        }
+        self.commits += 1;
+        Ok(())
+    }
+
+    fn remove(&mut self, id: &ExecutionId) -> bool {
+        let Some(gone) = self.executions.remove(id) else { return false };
+        self.messages.retain(|_, message| message.key.sender != *id && message.to != *id);
+        for plan in &gone.plans {
+            if self.executions.values().all(|entry| !entry.plans.contains(plan)) {
+                self.plans.remove(plan);
+            }
+        }
+        true
+    }
+
+    fn prune(&mut self, retention: &Retention, now: Timestamp, limit: usize) -> Pruned {
+        let before = self.bytes();
+        let mut ended: Vec<_> = self.executions.values().filter_map(Entry::ended).collect();
+        ended.sort();
+        let mut finished = ended.len() as u64;
+        let mut pruned = Pruned::default();
+        let oldest = retention.oldest(now);
+        for (ended_at, _, id) in ended {
+            let too_many = retention.count_max != 0 && finished > retention.count_max;
+            let too_old = oldest.is_some_and(|oldest| ended_at < oldest);
+            let too_big = retention.disk_max_bytes != 0 && self.bytes() > retention.disk_max_bytes;
+            if !(too_many || too_old || too_big) {
+                break;
+            }
+            if self.messages.values().any(|message| message.key.sender == id) {
+                continue;
+            }
+            if pruned.executions == limit as u64 {
+                pruned.more = true;
+                break;
+            }
+            self.remove(&id);
+            finished -= 1;
+            pruned.executions += 1;
+        }
+        pruned.bytes = before - self.bytes();
+        pruned
+    }
+
+    fn search(&self, search: &Search) -> Page {
+        let matches = |entry: &&Entry| {
+            search.filters.iter().all(|filter| holds(filter, &entry.head))
+                && search.free_text.iter().flat_map(|text| text.split_whitespace()).all(|word| {
+                    let id = like(&literal_but_last_star(word), entry.head.id.as_str());
+                    id || entry.has_word(word)
+                })
+        };
+        let mut rows: Vec<_> = self.executions.values().filter(matches).collect();
+        rows.sort_by(|a, b| {
+            let keys = search.sort.iter().map(|sort| {
+                let order = compare(sort.by, &a.head, &b.head);
+                if sort.descending { order.reverse() } else { order }
+            });
+            let newest = b.head.created_at.cmp(&a.head.created_at).then(b.added.cmp(&a.added));
+            keys.fold(Ordering::Equal, Ordering::then).then(newest)
+        });
+        let page = rows.iter().skip(usize::try_from(search.start).unwrap_or(usize::MAX));
+        Page {
+            total: rows.len() as u64,
+            rows: page
+                .take(search.size.min(PAGE_MAX) as usize)
+                .map(|entry| entry.head.clone())
+                .collect(),
+        }
+    }
+
+    /// What is kept, in bytes of text.
+    fn bytes(&self) -> u64 {
+        let histories = self.executions.values().flat_map(|entry| &entry.history);
+        let texts = histories.map(String::len).chain(self.plans.values().map(|text| text.len()));
+        texts.chain(self.documents.values().map(|text| text.len())).sum::<usize>() as u64
+    }
+}
+
+impl Entry {
+    /// What orders the finished: when it ended, and when it was added.
+    fn ended(&self) -> Option<(Timestamp, u64, ExecutionId)> {
+        let ended_at = self.head.ended_at.filter(|_| self.head.closed)?;
+        Some((ended_at, self.added, self.head.id.clone()))
+    }
+
+    /// Whether a word of a question is found. `*` at its end stands for any ending.
+    fn has_word(&self, word: &str) -> bool {
+        let parts: Vec<_> = words(word).collect();
+        let Some((last, others)) = parts.split_last() else { return false };
+        let ends = if word.ends_with('*') {
+            self.words.range(last.clone()..).next().is_some_and(|found| found.starts_with(last))
+        } else {
+            self.words.contains(last)
+        };
+        ends && others.iter().all(|part| self.words.contains(part))
+    }
+}
+
+/// A word of a question as a pattern for ids, in which only a `*` at the end means anything.
+fn literal_but_last_star(word: &str) -> String {
+    let (stem, star) = word.strip_suffix('*').map_or((word, ""), |stem| (stem, "*"));
+    // No id holds a NUL, so a star elsewhere matches nothing.
+    format!("{}{star}", stem.replace('*', "\0"))
+}
+
+fn holds(filter: &Filter, head: &Head) -> bool {
+    match filter {
+        Filter::In(field, values) => {
+            text(*field, head).is_some_and(|text| values.iter().any(|value| like(value, text)))
+        }
+        Filter::NotIn(field, values) => {
+            text(*field, head).is_none_or(|text| !values.iter().any(|value| like(value, text)))
+        }
+        Filter::After(field, at) => time(*field, head).is_some_and(|time| time > *at),
+        Filter::Before(field, at) => time(*field, head).is_some_and(|time| time < *at),
+        Filter::Version(versions) => versions.contains(&head.definition_version),
+        Filter::TopLevel => head.parent.is_none(),
+        Filter::Closed(closed) => head.closed == *closed,
+    }
+}
+
+fn compare(by: SortField, a: &Head, b: &Head) -> Ordering {
+    match by {
+        SortField::Text(field) => text(field, a).cmp(&text(field, b)),
+        SortField::Time(field) => time(field, a).cmp(&time(field, b)),
+    }
+}
+
+fn text(field: TextField, head: &Head) -> Option<&str> {
+    match field {
+        TextField::Id => Some(head.id.as_str()),
+        TextField::Name => Some(&head.name),
+        TextField::Status => Some(head.status),
+        TextField::CorrelationId => head.correlation_id.as_deref(),
+        TextField::Parent => head.parent.as_ref().map(ExecutionId::as_str),
+        TextField::Reason => head.reason.as_deref(),
+    }
+}
+
+fn time(field: TimeField, head: &Head) -> Option<Timestamp> {
+    match field {
+        TimeField::Created => Some(head.created_at),
+        TimeField::Updated => Some(head.updated_at),
+        TimeField::Ended => head.ended_at,
+    }
+}
