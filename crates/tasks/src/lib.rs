@@ -1,1 +1,3 @@
 //! DOES: the built-in tasks and the script engines.
+
+pub mod jq;

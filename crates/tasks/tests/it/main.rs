@@ -1,0 +1,3 @@
+//! Integration tests of the tasks crate, one module per engine or task.
+
+mod jq;
