@@ -1,14 +1,19 @@
 //! Values from and to JSON text, with numbers written the way jq writes them.
 
+use std::collections::HashSet;
 use std::fmt::{self, Write as _};
 
-use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::ser::{Serialize, Serializer};
 
 use super::value::{Map, Str, Value};
 
 /// Reads one JSON document.
 pub(super) fn parse(text: &str) -> Result<Value, serde_json::Error> {
-    serde_json::from_str(text)
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let value = Reader(&mut Keys::default()).deserialize(&mut reader)?;
+    reader.end()?;
+    Ok(value)
 }
 
 /// Writes a value as JSON text.
@@ -123,15 +128,86 @@ pub(super) fn number(text: &str) -> Option<Value> {
     }
 }
 
-impl<'de> Deserialize<'de> for Value {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Reader)
+/// 2⁵³, up to which an `f64` counts by ones.
+const WHOLE: f64 = 9_007_199_254_740_992.0;
+/// 2⁶⁴.
+const MAX_64: f64 = 18_446_744_073_709_551_616.0;
+
+/// For results: never fails, and differs from [`write`] only in how large floats are spelled.
+impl Serialize for Value {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Value::Null => serializer.serialize_unit(),
+            Value::Bool(b) => serializer.serialize_bool(*b),
+            Value::Int(i) => serializer.serialize_i64(*i),
+            Value::Unsigned(u) => serializer.serialize_u64(*u),
+            Value::Float(f) if f.is_nan() => serializer.serialize_unit(),
+            // Whole and beyond 2⁵³, so calculated: plain digits while they fit 64 bits.
+            Value::Float(f) if f.fract() == 0.0 && (WHOLE..MAX_64).contains(f) => {
+                serializer.serialize_u64(*f as u64)
+            }
+            Value::Float(f) => serializer.serialize_f64(f.clamp(f64::MIN, f64::MAX)),
+            Value::String(s) => serializer.serialize_str(s),
+            Value::Array(a) => serializer.collect_seq(a.iter()),
+            Value::Object(o) => {
+                serializer.collect_map(o.iter().map(|(key, value)| (&**key, value)))
+            }
+        }
     }
 }
 
-struct Reader;
+/// The keys of the document being read: the objects of a list share theirs.
+#[derive(Default)]
+struct Keys(HashSet<Str>);
 
-impl<'de> Visitor<'de> for Reader {
+impl Keys {
+    /// Different keys worth remembering; more are a table, not a record.
+    const MAX: usize = 256;
+
+    fn share(&mut self, key: &str) -> Str {
+        if let Some(known) = self.0.get(key) {
+            return known.clone();
+        }
+        let key = Str::from(key);
+        if self.0.len() < Self::MAX {
+            self.0.insert(key.clone());
+        }
+        key
+    }
+}
+
+struct Reader<'k>(&'k mut Keys);
+
+impl<'de> DeserializeSeed<'de> for Reader<'_> {
+    type Value = Value;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+/// A key on its way into the shared keys.
+struct KeyReader<'k>(&'k mut Keys);
+
+impl<'de> DeserializeSeed<'de> for KeyReader<'_> {
+    type Value = Str;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Str, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for KeyReader<'_> {
+    type Value = Str;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_str<E>(self, key: &str) -> Result<Str, E> {
+        Ok(self.0.share(key))
+    }
+}
+
+impl<'de> Visitor<'de> for Reader<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -168,7 +244,7 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element()? {
+        while let Some(item) = seq.next_element_seed(Reader(self.0))? {
             items.push(item);
         }
         Ok(Value::array(items))
@@ -176,8 +252,9 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut members = Map::new();
-        while let Some((key, value)) = map.next_entry::<String, Value>()? {
-            members.insert(Str::new(key), value);
+        while let Some(key) = map.next_key_seed(KeyReader(self.0))? {
+            let value = map.next_value_seed(Reader(self.0))?;
+            members.insert(key, value);
         }
         Ok(Value::object(members))
     }

@@ -42,6 +42,9 @@ impl Trip {
 /// Deepest nesting of a value: what the JSON reader of the rest of the engine accepts.
 pub(super) const DEPTH_MAX: u8 = 127;
 
+/// Bytes of stack that freeing one closure of a chain takes, generously.
+const STACK_PER_CLOSURE: usize = 1024;
+
 /// Steps between two looks at the clock.
 const STEPS_PER_LOOK: u32 = 256;
 
@@ -58,6 +61,8 @@ struct Meter {
     /// Address of a local at the start of the run; the stack grows away from it.
     stack_base: Cell<usize>,
     stack_max: Cell<usize>,
+    /// Calls left of definitions that recurse with a filter as argument.
+    closures: Cell<usize>,
     trip: Cell<Option<Trip>>,
 }
 
@@ -71,6 +76,7 @@ thread_local! {
             deadline: Cell::new(None),
             stack_base: Cell::new(0),
             stack_max: Cell::new(usize::MAX),
+            closures: Cell::new(usize::MAX),
             trip: Cell::new(None),
         }
     };
@@ -102,6 +108,7 @@ impl Session {
             m.deadline.set(Some(budget.deadline));
             m.stack_base.set(stack_address());
             m.stack_max.set(budget.stack);
+            m.closures.set(budget.stack / STACK_PER_CLOSURE);
             m.trip.set(None);
         });
         Session(())
@@ -115,6 +122,7 @@ impl Drop for Session {
             m.looks.set(u64::MAX);
             m.deadline.set(None);
             m.stack_max.set(usize::MAX);
+            m.closures.set(usize::MAX);
             m.trip.set(None);
         });
     }
@@ -159,6 +167,16 @@ pub(super) fn descend() -> bool {
         }
     });
     step()
+}
+
+/// Like [`descend`], where a definition calls itself with a filter as argument: that makes a chain
+/// of closures, which nobody may ever run but which is freed by recursion.
+pub(super) fn descend_with_closure() -> bool {
+    METER.with(|m| match m.closures.get().checked_sub(1) {
+        Some(left) => m.closures.set(left),
+        None => trip(Trip::Stack),
+    });
+    descend()
 }
 
 /// Whether `bytes` more may be allocated; trips the run if not.

@@ -27,6 +27,7 @@ use kernel::{Json, ScriptError, ScriptErrorKind};
 use parking_lot::Mutex;
 
 use meter::{Budget, Session, Trip};
+use natives::Frame;
 use program::Program;
 use value::Value;
 
@@ -195,7 +196,8 @@ fn execute(program: &Program, input: &Json, budget: &Budget) -> Result<Vec<Json>
     let input = json::parse(input.text())
         .map_err(|e| Failure::Raised(format!("the input cannot be read: {e}")))?;
     let _session = Session::start(budget);
-    let context = Ctx::<natives::Data>::new(&program.filter.lut, Vars::new([]));
+    let frame = Frame::new(&program.filter.lut);
+    let context = Ctx::<natives::Data>::new(frame, Vars::new([]));
     let mut outputs = Vec::new();
     let mut written = 0;
     for output in program.filter.id.run((context, input)) {
@@ -212,13 +214,11 @@ fn execute(program: &Program, input: &Json, budget: &Budget) -> Result<Vec<Json>
                 }));
             }
         };
-        let text = json::text(&output);
-        written += text.len() + size_of::<Json>();
+        let json = Json::of(&output);
+        written += json.len() + size_of::<Json>();
         if written > budget.bytes {
             return Err(Failure::Limit(Trip::Bytes));
         }
-        let json = Json::from_text(text)
-            .map_err(|e| Failure::Raised(format!("the output is no JSON: {e}")))?;
         outputs.push(json);
     }
     meter::tripped().map_or(Ok(outputs), |trip| Err(Failure::Limit(trip)))

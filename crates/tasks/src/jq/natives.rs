@@ -10,19 +10,48 @@ mod text;
 mod time;
 
 use jaq_core::box_iter::box_once;
-use jaq_core::data::JustLut;
+use jaq_core::data::HasLut;
 use jaq_core::native::{Fun, bome, v};
-use jaq_core::{Bind, Cv, Error, Exn, Native, ValXs};
+use jaq_core::{Bind, Cv, DataT, Error, Exn, Lut, Native, ValXs};
 
-use super::meter;
+use super::meter::{self, Charge, Trip};
 use super::value::{Value, fail, limit};
 
 /// What filters run on.
-pub(super) type Data = JustLut<Value>;
+pub(super) struct Data;
+
+impl DataT for Data {
+    type V<'a> = Value;
+    type Data<'a> = Frame<'a>;
+}
+
+/// What every context of the interpreter carries. It is cloned with the context, so counting its
+/// clones bounds the memory of computations that wait for their turn.
+#[derive(Clone)]
+pub(super) struct Frame<'a> {
+    lut: &'a Lut<Data>,
+    _charge: Charge,
+}
+
+impl<'a> Frame<'a> {
+    /// Bytes that a waiting computation takes, roughly.
+    const BYTES: usize = 384;
+
+    pub(super) fn new(lut: &'a Lut<Data>) -> Self {
+        let _charge = Charge::new(Self::BYTES);
+        Frame { lut, _charge }
+    }
+}
+
+impl<'a> HasLut<'a, Data> for Frame<'a> {
+    fn lut(&self) -> &'a Lut<Data> {
+        self.lut
+    }
+}
 
 /// All native filters.
 pub(super) fn all() -> impl Iterator<Item = Fun<Data>> {
-    let own = basic().into_iter().chain(generators());
+    let own = basic().into_iter().chain(ticks()).chain(generators());
     let own = own.chain(lists::all()).chain(text::all());
     let own = own.chain(math::all()).chain(regex::all()).chain(time::all());
     own.chain(core())
@@ -46,7 +75,9 @@ macro_rules! plain {
         (
             $name,
             jaq_core::native::v(0),
-            jaq_core::Native::<super::Data>::new(|cv| jaq_core::native::bome($run(cv.1))),
+            jaq_core::Native::<crate::jq::natives::Data>::new(|cv| {
+                jaq_core::native::bome($run(cv.1))
+            }),
         )
     };
 }
@@ -57,7 +88,7 @@ macro_rules! with_one {
         (
             $name,
             jaq_core::native::v(1),
-            jaq_core::Native::<super::Data>::new(|mut cv| {
+            jaq_core::Native::<crate::jq::natives::Data>::new(|mut cv| {
                 let x = cv.0.pop_var();
                 jaq_core::native::bome($run(cv.1, x))
             }),
@@ -71,7 +102,7 @@ macro_rules! with_two {
         (
             $name,
             jaq_core::native::v(2),
-            jaq_core::Native::<super::Data>::new(|mut cv| {
+            jaq_core::Native::<crate::jq::natives::Data>::new(|mut cv| {
                 let y = cv.0.pop_var();
                 let x = cv.0.pop_var();
                 jaq_core::native::bome($run(cv.1, x, y))
@@ -89,17 +120,18 @@ macro_rules! constant {
     };
 }
 
-fn basic() -> [Fun<Data>; 9] {
+fn basic() -> [Fun<Data>; 10] {
     [
         constant!("null", Value::Null),
         constant!("true", Value::Bool(true)),
         constant!("false", Value::Bool(false)),
         constant!("nan", Value::Float(f64::NAN)),
         constant!("infinite", Value::Float(f64::INFINITY)),
-        ("type", v(0), Native::new(|cv| bome(Ok(Value::string(cv.1.type_name()))))),
+        plain!("type", |x: Value| Ok(Value::string(x.type_name()))),
+        plain!("__is_array", |x| Ok(Value::Bool(matches!(x, Value::Array(_))))),
+        plain!("__is_object", |x| Ok(Value::Bool(matches!(x, Value::Object(_))))),
         ("empty", v(0), empty()),
         ("error", v(0), error()),
-        ("__tick", v(0), tick()),
     ]
 }
 
@@ -117,17 +149,37 @@ fn error() -> Native<Data> {
         .with_update(|cv, _| bome(Err(Error::new(cv.1))))
 }
 
-/// The identity, as long as the run is within its limits.
-fn tick() -> Native<Data> {
-    fn pass<'a, T: 'a>(x: T) -> Result<T, Exn<'a, Value>> {
-        if meter::descend() { Ok(x) } else { Err(limit().into()) }
-    }
-    Native::new(|cv| box_once(pass(cv.1))).with_paths(|cv| box_once(pass(cv.1))).with_update(
-        |cv, f| match pass(cv.1) {
-            Ok(x) => f(x),
-            Err(over) => box_once(Err(over)),
-        },
-    )
+/// The identity, as long as the run is within its limits and paths are not endless.
+macro_rules! tick {
+    ($name:literal, $within:expr) => {
+        (
+            $name,
+            v(0),
+            Native::new(|cv: Cv<'_, Data>| box_once(pass($within, cv.1)))
+                .with_paths(|cv| {
+                    let short = cv.1.1.get(PATH_MAX).is_none();
+                    if !short {
+                        meter::trip(Trip::Depth);
+                    }
+                    box_once(pass(short && $within, cv.1))
+                })
+                .with_update(|cv, f| match pass($within, cv.1) {
+                    Ok(x) => f(x),
+                    Err(over) => box_once(Err(over)),
+                }),
+        )
+    };
+}
+
+/// Longest path while it is being made; the interpreter frees it by recursion.
+const PATH_MAX: usize = 1000;
+
+fn pass<'a, T: 'a>(within: bool, x: T) -> Result<T, Exn<'a, Value>> {
+    if within { Ok(x) } else { Err(limit().into()) }
+}
+
+fn ticks() -> [Fun<Data>; 2] {
+    [tick!("__tick", meter::descend()), tick!("__tick_closure", meter::descend_with_closure())]
 }
 
 fn generators() -> [Fun<Data>; 2] {

@@ -8,8 +8,8 @@ def select(f): if f then . else empty end;
 def booleans: select(type == "boolean");
 def numbers: select(type == "number");
 def strings: select(type == "string");
-def arrays: select(type == "array");
-def objects: select(type == "object");
+def arrays: select(__is_array);
+def objects: select(__is_object);
 def iterables: select(type | . == "array" or . == "object");
 def scalars: select(type | . != "array" and . != "object");
 def finites: select(isinfinite or isnan | not);
@@ -84,14 +84,12 @@ def from_entries:
 def with_entries(f): to_entries | map(f) | from_entries;
 def walk(f):
   def down:
-    if type == "object" then map_values(down)
-    elif type == "array" then map(down)
-    else . end | f;
+    if __is_object then .[] |= down elif __is_array then [.[] | down] else . end | f;
   down;
 
 # Paths
 def getpath($path):
-  if ($path | type) != "array" then error("Path must be specified as an array")
+  if $path | __is_array | not then error("Path must be specified as an array")
   else reduce $path[] as $key (.; .[$key]) end;
 def setpath($path; $value): getpath($path) = $value;
 def del(f): delpaths([path(f)]);

@@ -1,7 +1,8 @@
 //! From program text to something that runs: parse, weave in what jaq lacks, compile.
 //!
 //! Weaving changes the syntax tree before compilation, which needs only jaq's public interface:
-//! every recursive definition begins with `__tick` (limits), `reduce` takes the last output of its
+//! recursive definitions and the updates of `reduce` and `foreach` begin with
+//! `__tick` (limits), `reduce` takes the last output of its
 //! update, binary operators and string interpolations let their *last* part vary slowest, and
 //! `$__loc__` becomes an object. Of the prelude only the definitions a program reaches are
 //! compiled: most programs use a handful, and a compiled filter is kept in a cache.
@@ -230,19 +231,26 @@ impl<'s> Weaver<'s> {
         Weaver { text, calls: HashSet::new(), around: Vec::new() }
     }
 
-    fn call(&mut self, name: &'s str, arity: usize) {
+    /// Notes a call; answers whether it calls a definition around it.
+    fn call(&mut self, name: &'s str, arity: usize) -> bool {
         self.calls.insert((name, arity));
+        let mut recurses = false;
         for (def, recursive) in &mut self.around {
-            *recursive |= *def == (name, arity);
+            if *def == (name, arity) {
+                *recursive = true;
+                recurses = true;
+            }
         }
+        recurses
     }
 
     fn def(&mut self, def: &mut Def<&'s str>) -> usize {
         self.around.push(((def.name, def.args.len()), false));
         let nesting = self.term(&mut def.body);
         if let Some((_, true)) = self.around.pop() {
-            let body = std::mem::take(&mut def.body);
-            def.body = pipe(Term::Call("__tick", Vec::new()), None, body);
+            let closures = def.args.iter().any(|arg| !arg.starts_with('$'));
+            let tick = if closures { "__tick_closure" } else { "__tick" };
+            prefix(&mut def.body, tick);
         }
         nesting + 1
     }
@@ -303,6 +311,9 @@ impl<'s> Weaver<'s> {
                 {
                     *update = Term::Call("__last_or_null", vec![std::mem::take(update)]);
                 }
+                if let Some(update) = args.get_mut(1) {
+                    prefix(update, "__tick");
+                }
                 inner
             }
             Term::TryCatch(body, handler) => {
@@ -319,8 +330,12 @@ impl<'s> Weaver<'s> {
                 defs.unwrap_or(0).max(self.term(body))
             }
             Term::Call(name, args) => {
-                self.call(name, args.len());
-                self.terms(args)
+                let inner = self.terms(args.iter_mut());
+                if self.call(name, args.len()) {
+                    // A chain of arguments is run by recursion that no definition begins.
+                    args.iter_mut().for_each(|arg| prefix(arg, "__tick"));
+                }
+                inner
             }
             Term::Path(head, Path(parts)) => {
                 let mut inner = self.term(head);
@@ -347,6 +362,12 @@ impl<'s> Weaver<'s> {
         };
         inner.unwrap_or(0) + 1
     }
+}
+
+/// Makes a term begin with a tick.
+fn prefix<'s>(term: &mut Term<&'s str>, tick: &'static str) {
+    let body = std::mem::take(term);
+    *term = pipe(Term::Call(tick, Vec::new()), None, body);
 }
 
 fn pipe<'s>(
