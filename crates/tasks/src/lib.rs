@@ -1,4 +1,5 @@
 //! DOES: the built-in tasks and the script engines.
 
 pub mod http;
+pub mod jq;
 pub mod registry;
