@@ -51,7 +51,7 @@ impl Engine {
             };
             let Some(outgoing) = outgoing else { return };
             match self.receive(&outgoing).await {
-                Ok(()) => {}
+                Ok(()) | Err(Error::Store(StoreError::Received)) => {}
                 Err(Error::Closing | Error::Store(StoreError::Closed)) => return,
                 Err(Error::Store(error @ StoreError::Unavailable(_))) => {
                     tracing::warn!(to = %outgoing.to, %error, "a message waits for the store");

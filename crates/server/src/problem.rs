@@ -82,7 +82,7 @@ impl From<engine::Error> for Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let (status, code) = match error {
-            StoreError::Conflict => (StatusCode::CONFLICT, "conflict"),
+            StoreError::Conflict | StoreError::Received => (StatusCode::CONFLICT, "conflict"),
             StoreError::Unavailable(_) | StoreError::Closed => {
                 (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable")
             }
