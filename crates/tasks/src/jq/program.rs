@@ -99,7 +99,7 @@ fn parse(text: &str) -> Result<Term<&str>, String> {
     if token_nesting(&tokens) > NESTING_MAX {
         return Err(too_deep());
     }
-    Parser::new(&tokens).parse(|p| p.term()).map_err(|errors| {
+    Parser::new(&tokens).parse(Parser::term).map_err(|errors| {
         errors.first().map_or_else(String::new, |(expected, found)| {
             unexpected(text, Token::opt_as_str(*found, text), expected.as_str())
         })
@@ -333,7 +333,9 @@ impl<'s> Weaver<'s> {
                 let inner = self.terms(args.iter_mut());
                 if self.call(name, args.len()) {
                     // A chain of arguments is run by recursion that no definition begins.
-                    args.iter_mut().for_each(|arg| prefix(arg, "__tick"));
+                    for arg in args {
+                        prefix(arg, "__tick");
+                    }
                 }
                 inner
             }
@@ -365,7 +367,7 @@ impl<'s> Weaver<'s> {
 }
 
 /// Makes a term begin with a tick.
-fn prefix<'s>(term: &mut Term<&'s str>, tick: &'static str) {
+fn prefix(term: &mut Term<&str>, tick: &'static str) {
     let body = std::mem::take(term);
     *term = pipe(Term::Call(tick, Vec::new()), None, body);
 }
@@ -459,7 +461,7 @@ fn reorder_pieces(term: &mut Term<&str>) {
 }
 
 /// The items of a chain of commas, in order.
-fn comma_items<'s>(mut chain: Term<&'s str>) -> Vec<Term<&'s str>> {
+fn comma_items(mut chain: Term<&str>) -> Vec<Term<&str>> {
     let mut items = Vec::new();
     loop {
         match chain {
@@ -477,7 +479,7 @@ fn comma_items<'s>(mut chain: Term<&'s str>) -> Vec<Term<&'s str>> {
 }
 
 /// Joins items by commas in a balanced tree: a long literal list is a deep chain otherwise.
-fn balanced<'s>(mut items: Vec<Term<&'s str>>) -> Term<&'s str> {
+fn balanced(mut items: Vec<Term<&str>>) -> Term<&str> {
     match items.len() {
         0 => Term::Id,
         1 => items.remove(0),
