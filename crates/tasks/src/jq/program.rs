@@ -283,6 +283,12 @@ impl<'s> Weaver<'s> {
             }
             Term::Arr(Some(inner)) | Term::Neg(inner) | Term::Label(_, inner) => self.term(inner),
             Term::Obj(members) => {
+                for (key, value) in members.iter_mut() {
+                    if let (Term::Var(name @ "$__loc__"), None) = (&key, &value) {
+                        *value = Some(location(self.text, name));
+                        *key = Term::Str(None, vec![StrPart::Str(&name[1..])]);
+                    }
+                }
                 let members = members.iter_mut();
                 let inner = members.map(|(key, value)| self.term(key).max(self.terms(value)));
                 inner.max().unwrap_or(0)
@@ -394,7 +400,7 @@ fn interpolated<'t, 's>(
 fn location<'s>(text: &'s str, name: &'s str) -> Term<&'s str> {
     let literal = |text| Term::Str(None, vec![StrPart::Str(text)]);
     let line = text[..span(text, name).start].matches('\n').count();
-    // `0 + 1 + …` would do, but an array's length keeps it one term.
+    // A number must be a slice of the text, which has none: count characters when run.
     let newlines = vec![StrPart::Char('\n'); line + 1];
     let line = pipe(Term::Str(None, newlines), None, Term::Call("length", Vec::new()));
     Term::Obj(vec![(literal("file"), Some(literal("<top-level>"))), (literal("line"), Some(line))])

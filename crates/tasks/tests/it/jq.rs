@@ -196,6 +196,7 @@ fn generators_vary_as_in_jq() {
     gives("reduce range(3) as $x (0; empty)", &null, &[json!(null)]);
     gives("[limit(3; range(1; 9; 2))]", &null, &[json!([1, 3, 5])]);
     gives("\"a\\nb\" | $__loc__.line", &null, &[json!(1)]);
+    gives("{$__loc__} | .__loc__.line", &null, &[json!(1)]);
     gives("1 |\n $__loc__", &null, &[json!({"file": "<top-level>", "line": 2})]);
 }
 
