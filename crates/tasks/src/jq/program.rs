@@ -1,11 +1,11 @@
 //! From program text to something that runs: parse, weave in what jaq lacks, compile.
 //!
 //! Weaving changes the syntax tree before compilation, which needs only jaq's public interface:
-//! recursive definitions and the updates of `reduce` and `foreach` begin with
-//! `__tick` (limits), `reduce` takes the last output of its
-//! update, binary operators and string interpolations let their *last* part vary slowest, and
-//! `$__loc__` becomes an object. Of the prelude only the definitions a program reaches are
-//! compiled: most programs use a handful, and a compiled filter is kept in a cache.
+//! recursive definitions and the updates of `reduce` and `foreach` begin with `__tick` (limits),
+//! `reduce` takes the last output of its update, binary operators and string interpolations let
+//! their *last* part vary slowest, and `$__loc__` becomes an object. Of the prelude only the
+//! definitions a program reaches are compiled: most programs use a handful, and a compiled filter
+//! is kept in a cache.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -27,7 +27,7 @@ const NESTING_MAX: usize = 20_000;
 const PRELUDE: &str = include_str!("prelude.jq");
 
 /// Filters of jq that read or end the process; refused rather than unknown.
-const REFUSED: [&str; 13] = [
+const REFUSED: [&str; 12] = [
     "env",
     "halt",
     "halt_error",
@@ -38,7 +38,6 @@ const REFUSED: [&str; 13] = [
     "input_line_number",
     "get_search_list",
     "modulemeta",
-    "getpid",
     "$ENV",
     "$__prog_args",
 ];
