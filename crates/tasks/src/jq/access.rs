@@ -136,28 +136,41 @@ impl Value {
         }
     }
 
-    /// Changes the member `key`; no output of `f` deletes it.
+    /// Changes the member `key` of an object (or of null, an empty one); no output deletes it.
     fn map_member<'a, I: Iterator<Item = ValX<'a, Self>>>(
-        mut members: Map,
+        self,
         key: &Str,
         f: impl Fn(Self) -> I,
     ) -> ValX<'a, Self> {
+        let mut depth = self.depth().saturating_sub(1);
+        let mut members = match self {
+            Value::Object(o) => o.take(),
+            _ => Map::new(),
+        };
         // Taken out, so that `f` may change it in place.
         let slot = members.get_mut(key);
         let old = slot.map_or(Value::Null, |slot| std::mem::replace(slot, Value::Null));
         match f(old).next().transpose()? {
-            Some(new) => members.insert(key.clone(), new),
-            None => members.shift_remove(key),
-        };
-        Ok(Value::object(members))
+            Some(new) => {
+                depth = depth.max(new.depth());
+                members.insert(key.clone(), new);
+            }
+            None => drop(members.shift_remove(key)),
+        }
+        Ok(Value::object_over(members, depth))
     }
 
-    /// Changes the item at `index`; no output of `f` deletes it.
+    /// Changes the item at `index` of an array (or of null, an empty one); no output deletes it.
     fn map_item<'a, I: Iterator<Item = ValX<'a, Self>>>(
-        mut items: Vec<Self>,
+        self,
         index: f64,
         f: impl Fn(Self) -> I,
     ) -> ValX<'a, Self> {
+        let mut depth = self.depth().saturating_sub(1);
+        let mut items = match self {
+            Value::Array(a) => a.take(),
+            _ => Vec::new(),
+        };
         let Some(at) = position(index, items.len()) else {
             return Err(fail("Out of bounds negative array index").into());
         };
@@ -167,16 +180,18 @@ impl Value {
         let slot = items.get_mut(at);
         let old = slot.map_or(Value::Null, |slot| std::mem::replace(slot, Value::Null));
         match f(old).next().transpose()? {
-            Some(new) if at < items.len() => items[at] = new,
             Some(new) => {
-                allow((at + 1).saturating_mul(size_of::<Value>()))?;
-                items.resize(at, Value::Null);
-                items.push(new);
+                depth = depth.max(new.depth());
+                if at >= items.len() {
+                    allow((at + 1 - items.len()).saturating_mul(size_of::<Value>()))?;
+                    items.resize(at + 1, Value::Null);
+                }
+                items[at] = new;
             }
             None if at < items.len() => drop(items.remove(at)),
             None => {}
         }
-        Ok(Value::array(items))
+        Ok(Value::array_over(items, depth))
     }
 }
 
@@ -270,14 +285,11 @@ impl ValT for Value {
             (this @ (Value::Null | Value::Array(_)), Value::Object(slice)) => {
                 this.map_range(slice_of(slice), opt, f)
             }
-            (Value::Object(o), Value::String(key)) => Self::map_member(o.take(), key, f),
-            (Value::Null, Value::String(key)) => Self::map_member(Map::new(), key, f),
+            (this @ (Value::Null | Value::Object(_)), Value::String(key)) => {
+                this.map_member(key, f)
+            }
             (this @ (Value::Null | Value::Array(_)), index) if index.as_f64().is_some() => {
-                let items = match this {
-                    Value::Array(a) => a.take(),
-                    _ => Vec::new(),
-                };
-                Self::map_item(items, index.as_f64().unwrap_or_default(), f)
+                this.map_item(index.as_f64().unwrap_or_default(), f)
             }
             (this, index) => opt.fail(this, |this| cannot_index(&this, index).into()),
         }

@@ -116,7 +116,7 @@ impl Div for Value {
     fn div(self, other: Self) -> ValR {
         step()?;
         if let (Value::String(l), Value::String(r)) = (&self, &other) {
-            return split(l, r);
+            return Ok(split(l, r));
         }
         match (self.as_f64(), other.as_f64()) {
             (Some(_), Some(0.0)) => unfit(&self, &other, "divided because the divisor is zero"),
@@ -134,16 +134,17 @@ fn exact_quotient(l: &Value, r: &Value) -> Option<Value> {
 }
 
 /// The pieces of a string between separators; its characters if the separator is empty.
-pub(super) fn split(text: &str, separator: &str) -> ValR {
+pub(super) fn split(text: &str, separator: &str) -> Value {
     let piece = |piece: &str| Value::String(Str::from(piece));
-    Ok(if text.is_empty() {
+    if text.is_empty() {
         Value::array(Vec::new())
     } else if separator.is_empty() {
         let mut buffer = [0; 4];
-        text.chars().map(|c| piece(c.encode_utf8(&mut buffer))).collect()
+        let characters = text.chars();
+        characters.map(|c| piece(c.encode_utf8(&mut buffer))).collect()
     } else {
         text.split(separator).map(piece).collect()
-    })
+    }
 }
 
 impl Rem for Value {

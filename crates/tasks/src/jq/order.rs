@@ -84,6 +84,10 @@ fn cmp_objects(l: &Map, r: &Map) -> Ordering {
     keys.then_with(|| l.iter().map(|m| m.1).cmp(r.iter().map(|m| m.1)))
 }
 
+#[allow(
+    clippy::non_canonical_partial_ord_impl,
+    reason = "the operators treat nan otherwise than sorting does"
+)]
 impl PartialOrd for Value {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(match (self, other) {

@@ -1,11 +1,11 @@
 //! From program text to something that runs: parse, weave in what jaq lacks, compile.
 //!
 //! Weaving changes the syntax tree before compilation, which needs only jaq's public interface:
-//! recursive definitions and the updates of `reduce` and `foreach` begin with
-//! `__tick` (limits), `reduce` takes the last output of its
-//! update, binary operators and string interpolations let their *last* part vary slowest, and
-//! `$__loc__` becomes an object. Of the prelude only the definitions a program reaches are
-//! compiled: most programs use a handful, and a compiled filter is kept in a cache.
+//! recursive definitions and the updates of `reduce` and `foreach` begin with `__tick` (limits),
+//! `reduce` takes the last output of its update, binary operators and string interpolations let
+//! their *last* part vary slowest, and `$__loc__` becomes an object. Of the prelude only the
+//! definitions a program reaches are compiled: most programs use a handful, and a compiled filter
+//! is kept in a cache.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
@@ -27,7 +27,7 @@ const NESTING_MAX: usize = 20_000;
 const PRELUDE: &str = include_str!("prelude.jq");
 
 /// Filters of jq that read or end the process; refused rather than unknown.
-const REFUSED: [&str; 13] = [
+const REFUSED: [&str; 12] = [
     "env",
     "halt",
     "halt_error",
@@ -38,7 +38,6 @@ const REFUSED: [&str; 13] = [
     "input_line_number",
     "get_search_list",
     "modulemeta",
-    "getpid",
     "$ENV",
     "$__prog_args",
 ];
@@ -99,7 +98,7 @@ fn parse(text: &str) -> Result<Term<&str>, String> {
     if token_nesting(&tokens) > NESTING_MAX {
         return Err(too_deep());
     }
-    Parser::new(&tokens).parse(|p| p.term()).map_err(|errors| {
+    Parser::new(&tokens).parse(Parser::term).map_err(|errors| {
         errors.first().map_or_else(String::new, |(expected, found)| {
             unexpected(text, Token::opt_as_str(*found, text), expected.as_str())
         })
@@ -283,6 +282,12 @@ impl<'s> Weaver<'s> {
             }
             Term::Arr(Some(inner)) | Term::Neg(inner) | Term::Label(_, inner) => self.term(inner),
             Term::Obj(members) => {
+                for (key, value) in members.iter_mut() {
+                    if let (Term::Var(name @ "$__loc__"), None) = (&key, &value) {
+                        *value = Some(location(self.text, name));
+                        *key = Term::Str(None, vec![StrPart::Str(&name[1..])]);
+                    }
+                }
                 let members = members.iter_mut();
                 let inner = members.map(|(key, value)| self.term(key).max(self.terms(value)));
                 inner.max().unwrap_or(0)
@@ -333,7 +338,9 @@ impl<'s> Weaver<'s> {
                 let inner = self.terms(args.iter_mut());
                 if self.call(name, args.len()) {
                     // A chain of arguments is run by recursion that no definition begins.
-                    args.iter_mut().for_each(|arg| prefix(arg, "__tick"));
+                    for arg in args {
+                        prefix(arg, "__tick");
+                    }
                 }
                 inner
             }
@@ -365,7 +372,7 @@ impl<'s> Weaver<'s> {
 }
 
 /// Makes a term begin with a tick.
-fn prefix<'s>(term: &mut Term<&'s str>, tick: &'static str) {
+fn prefix(term: &mut Term<&str>, tick: &'static str) {
     let body = std::mem::take(term);
     *term = pipe(Term::Call(tick, Vec::new()), None, body);
 }
@@ -392,7 +399,7 @@ fn interpolated<'t, 's>(
 fn location<'s>(text: &'s str, name: &'s str) -> Term<&'s str> {
     let literal = |text| Term::Str(None, vec![StrPart::Str(text)]);
     let line = text[..span(text, name).start].matches('\n').count();
-    // `0 + 1 + …` would do, but an array's length keeps it one term.
+    // A number must be a slice of the text, which has none: count characters when run.
     let newlines = vec![StrPart::Char('\n'); line + 1];
     let line = pipe(Term::Str(None, newlines), None, Term::Call("length", Vec::new()));
     Term::Obj(vec![(literal("file"), Some(literal("<top-level>"))), (literal("line"), Some(line))])
@@ -459,7 +466,7 @@ fn reorder_pieces(term: &mut Term<&str>) {
 }
 
 /// The items of a chain of commas, in order.
-fn comma_items<'s>(mut chain: Term<&'s str>) -> Vec<Term<&'s str>> {
+fn comma_items(mut chain: Term<&str>) -> Vec<Term<&str>> {
     let mut items = Vec::new();
     loop {
         match chain {
@@ -477,7 +484,7 @@ fn comma_items<'s>(mut chain: Term<&'s str>) -> Vec<Term<&'s str>> {
 }
 
 /// Joins items by commas in a balanced tree: a long literal list is a deep chain otherwise.
-fn balanced<'s>(mut items: Vec<Term<&'s str>>) -> Term<&'s str> {
+fn balanced(mut items: Vec<Term<&str>>) -> Term<&str> {
     match items.len() {
         0 => Term::Id,
         1 => items.remove(0),

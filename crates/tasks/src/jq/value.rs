@@ -211,6 +211,11 @@ impl Value {
     /// An array; nesting it too deeply trips the run.
     pub(super) fn array(items: Vec<Value>) -> Self {
         let depth = items.iter().map(Value::depth).max().unwrap_or(0);
+        Self::array_over(items, depth)
+    }
+
+    /// An array whose items nest at most `depth` deep: spares looking at each.
+    pub(super) fn array_over(items: Vec<Value>, depth: u8) -> Self {
         if depth >= DEPTH_MAX {
             meter::trip(Trip::Depth);
             return Value::Null;
@@ -222,6 +227,11 @@ impl Value {
     /// An object; nesting it too deeply trips the run.
     pub(super) fn object(map: Map) -> Self {
         let depth = map.values().map(Value::depth).max().unwrap_or(0);
+        Self::object_over(map, depth)
+    }
+
+    /// An object whose values nest at most `depth` deep: spares looking at each.
+    pub(super) fn object_over(map: Map, depth: u8) -> Self {
         if depth >= DEPTH_MAX {
             meter::trip(Trip::Depth);
             return Value::Null;
@@ -237,7 +247,8 @@ impl Value {
         if x.fract() == 0.0 && x.abs() <= EXACT { Value::Int(x as i64) } else { Value::Float(x) }
     }
 
-    fn depth(&self) -> u8 {
+    /// At most how deep this nests; 0 for a scalar.
+    pub(super) fn depth(&self) -> u8 {
         match self {
             Value::Array(a) => a.depth,
             Value::Object(o) => o.depth,

@@ -196,6 +196,7 @@ fn generators_vary_as_in_jq() {
     gives("reduce range(3) as $x (0; empty)", &null, &[json!(null)]);
     gives("[limit(3; range(1; 9; 2))]", &null, &[json!([1, 3, 5])]);
     gives("\"a\\nb\" | $__loc__.line", &null, &[json!(1)]);
+    gives("{$__loc__} | .__loc__.line", &null, &[json!(1)]);
     gives("1 |\n $__loc__", &null, &[json!({"file": "<top-level>", "line": 2})]);
 }
 
@@ -277,9 +278,9 @@ fn errors_say_what_is_wrong() {
 fn stopped(program: &str, expected: ScriptErrorKind) {
     let (time, bytes) = match expected {
         ScriptErrorKind::Timeout => (Duration::from_millis(200), 1 << 30),
-        _ => (Duration::from_secs(120), 4 << 20),
+        _ => (Duration::from_mins(2), 4 << 20),
     };
-    let limits = Limits { time, bytes, steps: u64::MAX, ..Limits::default() };
+    let limits = Limits { time, bytes, steps: u64::MAX, stack: 1 << 20, ..Limits::default() };
     let input = Json::of(&json!([1, [2, 3], {"a": 4}]));
     let error = Jq::new(limits).run(program, &input).expect_err(program);
     assert_eq!(error.kind, expected, "{program}: {error}");
@@ -348,7 +349,7 @@ fn deep_recursion_is_an_error() {
     stopped("null | setpath([range(1e5) | \"a\"]; 1)", Memory);
     stopped("null | (def f: .a | f; f) |= 1", Memory);
     // Chains of closures: run at their end, or never.
-    stopped("def f(n): if n == 0 then 0 else f(n - 1) end; f(1e9)", Memory);
+    stopped("def f(g; $n): if $n == 0 then g else f(g + 1; $n - 1) end; f(0; 1e5)", Memory);
     stopped("def f(g): f(g | g); f(.)", Memory);
     stopped("def app(k): k; def f(g): app(f(g | g)); f(.)", Memory);
     // Deep enough to need the big stack, but not endless.
@@ -363,9 +364,29 @@ fn deep_recursion_is_an_error() {
         &[json!(4_999_950_000_u64)],
     );
     gives("def f: if . >= 100000 then . else . + 1 | f end; f", &json!(0), &[json!(100_000)]);
+    gives(
+        "def f(g; $n): if $n == 0 then g else f(g + 1; $n - 1) end; f(0; 2000)",
+        &json!(null),
+        &[json!(2000)],
+    );
+    gives(
+        "def f(n): if n == 0 then \"end\" else f(n - 1) end; f(100)",
+        &json!(null),
+        &[json!("end")],
+    );
     // The program itself may be deep.
-    let sum = vec!["1"; 3000].join("+");
-    gives(&sum, &json!(null), &[json!(3000)]);
+    let sum = vec!["1"; 9_900].join("+");
+    gives(&sum, &json!(null), &[json!(9_900)]);
+    let negated = format!("{}1", "- ".repeat(19_000));
+    gives(&negated, &json!(null), &[json!(1)]);
+    let nested = format!("{}1{}", "(".repeat(4_900), "|.)".repeat(4_900));
+    gives(&nested, &json!(null), &[json!(1)]);
+    let branches = format!("{}1{}", "if 1 then ".repeat(4_900), " end".repeat(4_900));
+    gives(&branches, &json!(null), &[json!(1)]);
+    let pipes = vec!["."; 9_900].join("|");
+    gives(&pipes, &json!(1), &[json!(1)]);
+    let strings = format!("{}1{}", "\"\\(".repeat(2_400), ")\"".repeat(2_400));
+    gives(&strings, &json!(null), &[json!("1")]);
     let list = format!("[{}] | length", vec!["{a: 1}"; 20_000].join(","));
     gives(&list, &json!(null), &[json!(20_000)]);
     for open in

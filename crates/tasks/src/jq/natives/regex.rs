@@ -29,6 +29,7 @@ const COMPILED_MAX: usize = 2 << 20;
 const KEPT_MAX: usize = 64;
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
+#[allow(clippy::struct_excessive_bools, reason = "jq's flags are independent letters")]
 struct Flags {
     global: bool,
     ignore_case: bool,

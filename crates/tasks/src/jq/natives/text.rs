@@ -124,7 +124,7 @@ fn touches(x: &Value, fix: &Value, name: &str, f: fn(&str, &str) -> bool) -> Val
 
 fn split(x: Value, separator: Value) -> ValR {
     match (x.as_str(), separator.as_str()) {
-        (Some(text), Some(separator)) => arithmetic::split(text, separator),
+        (Some(text), Some(separator)) => Ok(arithmetic::split(text, separator)),
         _ => Err(fail("split input and separator must be strings")),
     }
 }
