@@ -1,0 +1,3 @@
+//! What the stores promise, on real files.
+
+mod conformance;
