@@ -3,6 +3,8 @@
 //! `cargo xtask test` is the one test command: it prepares what the tests need, runs every check,
 //! and says plainly what it could not run.
 
+#[cfg(feature = "bench")]
+mod bench;
 mod test;
 mod tidy;
 
@@ -24,6 +26,9 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         Some("test") => test::run(&arguments[1..]),
         Some("tidy") => tidy::run(),
+        Some("bench") => test::build_and_bench(),
+        #[cfg(feature = "bench")]
+        Some("measure") => bench::run(),
         _ => {
             say(HELP);
             return ExitCode::from(2);
@@ -37,6 +42,10 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(feature = "bench")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Writes a line for whoever runs the chore.
 #[expect(clippy::print_stderr, reason = "a chore talks to a person")]

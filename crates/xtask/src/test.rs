@@ -36,6 +36,14 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Builds the binary and the load generators for speed, then measures.
+pub(crate) fn build_and_bench() -> anyhow::Result<()> {
+    step("build", cargo().args(["build", "--release", "--package", "nightbell"]))?;
+    let measure =
+        ["run", "--release", "--package", "xtask", "--features", "bench", "--", "measure"];
+    step("bench", cargo().args(measure))
+}
+
 fn cargo() -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root());

@@ -45,10 +45,9 @@ impl JavaScript {
             Form::Statements => format!("(function(){{{source}\n}})"),
             Form::FunctionBody => format!("(function($){{{source}\n}})"),
         };
-        self.evaluate(&wrapped, &Json::null()).map(drop).map_err(|error| ScriptError {
-            kind: ScriptErrorKind::Syntax,
-            ..error
-        })
+        self.evaluate(&wrapped, &Json::null())
+            .map(drop)
+            .map_err(|error| ScriptError { kind: ScriptErrorKind::Syntax, ..error })
     }
 
     /// Evaluates.
@@ -79,7 +78,8 @@ impl JavaScript {
             let value: Value<'_> =
                 ctx.eval_with_options(source, options).catch(&ctx).map_err(|error| {
                     let late = Instant::now() >= deadline;
-                    let kind = if late { ScriptErrorKind::Timeout } else { ScriptErrorKind::Runtime };
+                    let kind =
+                        if late { ScriptErrorKind::Timeout } else { ScriptErrorKind::Runtime };
                     let message = error.to_string();
                     fail(kind, message.lines().next().unwrap_or_default().to_owned())
                 })?;
