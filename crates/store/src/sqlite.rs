@@ -5,6 +5,7 @@
 //! beside the file keeps a second process away, since two writers would each believe their own
 //! memory.
 
+mod checkpoint;
 mod chores;
 mod commit;
 mod documents;
@@ -36,6 +37,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 use tokio::sync::{Semaphore, oneshot};
 
+use checkpoint::Checkpoints;
 use chores::Chores;
 use fault::Stop;
 use key::Key;
@@ -108,8 +110,9 @@ impl Sqlite {
         let readers = Arc::new(Readers::open(&path, options)?);
         let writes = Arc::new(AtomicU64::new(0));
         let (door, errands) = channel();
+        let chores = Chores::at_start(Checkpoints::start(&path)?);
         let writer = Writer {
-            desk: Desk { connection, numbers: Numbers::default(), chores: Chores::at_start() },
+            desk: Desk { connection, numbers: Numbers::default(), chores },
             door: errands,
             path: path.clone(),
             lock,

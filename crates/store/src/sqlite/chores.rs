@@ -5,8 +5,8 @@
 
 use rusqlite::{Connection, params};
 
+use super::checkpoint::{Checkpoints, checkpoint};
 use super::prune::shrink;
-use super::schema::PAGE_BYTES;
 use super::writer::Desk;
 
 /// Texts indexed in one piece.
@@ -15,17 +15,10 @@ const TEXTS_PER_PIECE: usize = 64;
 /// Texts waiting before they are indexed even under load.
 const TEXTS_MAX: usize = 8192;
 
-/// Pages in the log before it is checkpointed even under load.
-const LOG_PAGES_MAX: u64 = 64 * 1024 * 1024 / PAGE_BYTES;
-
-/// Pages in the log that are worth a checkpoint at an idle moment.
-const LOG_PAGES_IDLE: u64 = 4 * 1024 * 1024 / PAGE_BYTES;
-
-/// Transactions between two looks at the length of the log under load.
+/// Transactions between two looks at the log under load.
 const LOOK_EVERY: u32 = 16;
 
 /// What is left to do.
-#[derive(Default)]
 pub(super) struct Chores {
     /// Texts that wait to be indexed; 0 only if there are none, else a guess.
     pub(super) texts: usize,
@@ -35,14 +28,15 @@ pub(super) struct Chores {
     pub(super) unchecked: u32,
     /// Room was freed that shall go back to the file system.
     pub(super) shrink: bool,
+    checkpoints: Checkpoints,
     /// A chore failed: leave them until the next write.
     off: bool,
 }
 
 impl Chores {
     /// What a file may have left to do when it is opened.
-    pub(super) fn at_start() -> Self {
-        Self { texts: 1, ..Self::default() }
+    pub(super) fn at_start(checkpoints: Checkpoints) -> Self {
+        Self { texts: 1, ended: 0, unchecked: 1, shrink: false, checkpoints, off: false }
     }
 
     /// Whether there is anything to do.
@@ -61,6 +55,7 @@ pub(super) fn under_load(desk: &mut Desk) -> rusqlite::Result<()> {
     desk.chores.off = false;
     desk.chores.unchecked += 1;
     if std::mem::take(&mut desk.chores.shrink) {
+        desk.chores.checkpoints.wait();
         shrink(&desk.connection)?;
     }
     if desk.chores.texts > TEXTS_MAX {
@@ -68,7 +63,7 @@ pub(super) fn under_load(desk: &mut Desk) -> rusqlite::Result<()> {
     }
     if desk.chores.unchecked >= LOOK_EVERY {
         desk.chores.unchecked = 1;
-        checkpoint_beyond(&desk.connection, LOG_PAGES_MAX)?;
+        desk.chores.checkpoints.tend(&desk.connection)?;
     }
     Ok(())
 }
@@ -78,8 +73,10 @@ pub(super) fn idle(desk: &mut Desk) -> rusqlite::Result<()> {
     if desk.chores.texts > 0 {
         return index_piece(desk);
     }
-    desk.chores.unchecked = 0;
-    checkpoint_beyond(&desk.connection, LOG_PAGES_IDLE)
+    if !desk.chores.checkpoints.tend(&desk.connection)? {
+        desk.chores.unchecked = 0;
+    }
+    Ok(())
 }
 
 /// Everything, before the file is closed.
@@ -87,6 +84,7 @@ pub(super) fn finish(desk: &mut Desk) -> rusqlite::Result<()> {
     while desk.chores.texts > 0 {
         index_piece(desk)?;
     }
+    desk.chores.checkpoints.wait();
     checkpoint(&desk.connection, "TRUNCATE")
 }
 
@@ -128,17 +126,4 @@ pub(super) fn index(
         .prepare_cached("DELETE FROM pending WHERE execution > ?1 AND execution <= ?2")?
         .execute(params![after, if count < limit { until } else { last }])?;
     Ok((count == limit).then_some(last))
-}
-
-/// Brings the log back into the file if it is longer than `pages`.
-fn checkpoint_beyond(connection: &Connection, pages: u64) -> rusqlite::Result<()> {
-    let length: i64 = connection
-        .prepare_cached("PRAGMA wal_checkpoint(NOOP)")?
-        .query_row([], |row| row.get(1))?;
-    if length > pages as i64 { checkpoint(connection, "PASSIVE") } else { Ok(()) }
-}
-
-/// Brings the log back into the file: `PASSIVE` as far as readers let it, `TRUNCATE` all of it.
-pub(super) fn checkpoint(connection: &Connection, mode: &str) -> rusqlite::Result<()> {
-    connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))
 }

@@ -7,7 +7,7 @@ use engine::store::Retention;
 use kernel::Timestamp;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::chores::checkpoint;
+use super::checkpoint::checkpoint;
 use super::commit::pinned_plans;
 use super::key::Key;
 use super::schema::{HISTORY_MAX, PAGE_BYTES, history_id};
