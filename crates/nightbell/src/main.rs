@@ -2,10 +2,13 @@
 
 mod cli;
 mod config;
-#[cfg(test)]
 mod dev;
+mod load;
 mod logging;
+mod scripts;
 mod serve;
+mod tour;
+mod values;
 
 use std::process::ExitCode;
 
@@ -29,13 +32,24 @@ fn start(cli: Cli) -> anyhow::Result<()> {
         Command::Serve(flags) => {
             let config = Config::from_process(&flags)?;
             logging::start(&config);
-            tokio::runtime::Runtime::new()?.block_on(serve::run(config))
+            runtime()?.block_on(serve::run(config))
         }
         Command::Dev(flags) => {
             let config = Config::load(flags.flags(), DevFlags::env, None)?;
             logging::start(&config);
-            tokio::runtime::Runtime::new()?.block_on(serve::run_dev(config))
+            runtime()?.block_on(tour::run(config))
         }
         Command::Client(command) => cli::run(command, &cli.global),
     }
 }
+
+/// The server's threads: more than cores, because a script may hold one for as long as it is
+/// allowed to run.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    let threads = cores.max(THREADS_MIN);
+    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+}
+
+/// Threads of the server on the smallest machine.
+const THREADS_MIN: usize = 4;

@@ -10,11 +10,10 @@ use kernel::graph::{Execution, Input, Start, Status};
 
 use crate::config::{Config, StoreUrl};
 use crate::dev::{self, StandIns};
-use crate::serve::{Server, start_log};
+use crate::serve::Server;
 
 /// Serves the two-minute tour until the process is told to stop.
 pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
-    start_log(&config);
     let folder = Folder::make()?;
     config.store = StoreUrl::Sqlite(folder.0.join("nightbell.db"));
     let server = Server::open(&config).await?;
