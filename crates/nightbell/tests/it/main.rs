@@ -1,0 +1,9 @@
+//! The real binary, driven as its users drive it.
+
+mod crash;
+#[path = "../../src/dev/mod.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the tour uses what the test does not")]
+mod dev;
+mod etl;
+mod live;
+mod python;
