@@ -56,6 +56,7 @@ pub(crate) struct Cli {
 
 /// Options that every client command takes.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Common options")]
 pub(crate) struct Global {
     /// How to print data: a table for people, or JSON for programs
     #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]

@@ -1,5 +1,6 @@
-//! The real binary, driven as its users drive it.
+//! The real binary from outside, driven as its users drive it.
 
+mod cli;
 mod crash;
 #[path = "../../src/dev/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tour uses what the test does not")]
@@ -7,3 +8,4 @@ mod dev;
 mod etl;
 mod live;
 mod python;
+mod stand_in;
