@@ -370,7 +370,7 @@ impl Engine {
                 slot.state = Some(state);
                 return Err(rejected.into());
             }
-            Err(panic) => return Err(self.put_in_quarantine(id, panic)),
+            Err(panic) => return Err(self.put_in_quarantine(id, &*panic)),
         };
         if decision.events.is_empty() && decision.effects.is_empty() {
             slot.state = Some(state);
@@ -418,7 +418,7 @@ impl Engine {
         std::panic::catch_unwind(AssertUnwindSafe(|| state.decide(input, &context)))
     }
 
-    fn put_in_quarantine(&self, id: &ExecutionId, panic: Box<dyn std::any::Any + Send>) -> Error {
+    fn put_in_quarantine(&self, id: &ExecutionId, panic: &(dyn std::any::Any + Send)) -> Error {
         let reason = panic
             .downcast_ref::<&str>()
             .map(|text| (*text).to_owned())

@@ -244,7 +244,7 @@ fn receive(
     match message {
         Message::Refused { reason, .. } => sub_workflow::refused(&mut draft, sequence, reason),
         Message::Ended { status, output, reason, .. } => {
-            sub_workflow::ended(&mut draft, sequence, status, &output, reason);
+            sub_workflow::ended(&mut draft, sequence, status, &output, reason.as_deref());
         }
         _ => sub_workflow::started(&mut draft, sequence),
     }
