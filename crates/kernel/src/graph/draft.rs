@@ -406,14 +406,15 @@ impl<'a> Draft<'a> {
         self.effect(Effect::Dispatch(dispatch));
     }
 
-    /// The domain that a task goes to: of those given, the first that a worker polls.
+    /// The domain that a task goes to: of those given, the first that a worker polls, else the
+    /// last.
     fn domain_of(&self, task_type: &str) -> Option<Arc<str>> {
         let map = self.state.task_to_domain.as_ref()?.parse();
         let list = map.get(task_type).or_else(|| map.get("*"))?.as_str()?.to_owned();
         let domains: Vec<&str> = list.split(',').map(str::trim).filter(|d| !d.is_empty()).collect();
         let polled = domains.iter().find(|domain| {
-            domain.eq_ignore_ascii_case(NO_DOMAIN)
-                || self.context.world.polled_lately(&format!("{domain}:{task_type}"))
+            !domain.eq_ignore_ascii_case(NO_DOMAIN)
+                && self.context.world.polled_lately(&format!("{domain}:{task_type}"))
         });
         let chosen = *polled.or(domains.last())?;
         (!chosen.eq_ignore_ascii_case(NO_DOMAIN)).then(|| chosen.into())
@@ -628,7 +629,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// In a domain list: the queue without a domain.
+/// Last in a domain list: the queue without a domain.
 const NO_DOMAIN: &str = "NO_DOMAIN";
 
 /// The queue that a task waits in.
