@@ -32,6 +32,8 @@ pub(super) struct Draft<'a> {
     joins: BTreeSet<u32>,
     loops: BTreeSet<u32>,
     steps: u32,
+    /// The task whose failure ends the execution.
+    culprit: Option<u32>,
 }
 
 /// Something to look at before the decision is done.
@@ -89,6 +91,7 @@ impl<'a> Draft<'a> {
             joins: BTreeSet::new(),
             loops: BTreeSet::new(),
             steps: 0,
+            culprit: None,
         };
         draft.push(Event::At(context.now));
         draft
@@ -441,9 +444,6 @@ impl<'a> Draft<'a> {
         if failed && optional && self.next_attempt(sequence, end.status).is_none() {
             end.status = TaskStatus::CompletedWithErrors;
         }
-        if task.kind == Kind::Dispatched {
-            self.effect(Effect::Withdraw { sequence });
-        }
         let mut closed = Closed {
             sequence,
             status: end.status,
@@ -454,8 +454,16 @@ impl<'a> Draft<'a> {
             metadata: None,
         };
         note(&mut closed);
-        self.push(Event::Closed(Box::new(closed)));
+        self.close_with(closed);
         self.joins.extend(self.state.open_joins.iter().copied());
+    }
+
+    fn close_with(&mut self, closed: Closed) {
+        let sequence = closed.sequence;
+        if self.state.task(sequence).is_some_and(|task| task.kind == Kind::Dispatched) {
+            self.effect(Effect::Withdraw { sequence });
+        }
+        self.push(Event::Closed(Box::new(closed)));
     }
 
     /// The delay before the next attempt; `None` if there is to be none.
@@ -496,7 +504,7 @@ impl<'a> Draft<'a> {
             _ => Status::Failed,
         };
         let reason = failure_reason(self.state, task);
-        self.fail(outcome, reason);
+        self.fail_because_of(sequence, outcome, reason);
         Flow::Stops
     }
 
@@ -513,19 +521,25 @@ impl<'a> Draft<'a> {
         match rule {
             TaskTimeoutPolicy::AlertOnly => self.push(Event::Alerted { sequence }),
             TaskTimeoutPolicy::Retry => {
-                self.close_timed_out(sequence, reason);
+                let reason = Some(reason.into());
+                self.close(sequence, End { status: TaskStatus::TimedOut, output: None, reason });
                 self.continue_after(sequence);
             }
             TaskTimeoutPolicy::TimeOutWf => {
-                self.close_timed_out(sequence, reason.clone());
-                self.fail(Status::TimedOut, reason);
+                // Even an optional task has timed out then: nothing goes on after it.
+                let closed = Closed {
+                    sequence,
+                    status: TaskStatus::TimedOut,
+                    output: None,
+                    reason: Some(reason.as_str().into()),
+                    started_at: None,
+                    worker: None,
+                    metadata: None,
+                };
+                self.close_with(closed);
+                self.fail_because_of(sequence, Status::TimedOut, reason);
             }
         }
-    }
-
-    fn close_timed_out(&mut self, sequence: u32, reason: String) {
-        let status = TaskStatus::TimedOut;
-        self.close(sequence, End { status, output: None, reason: Some(reason.into()) });
     }
 
     /// The end was reached.
@@ -539,6 +553,12 @@ impl<'a> Draft<'a> {
             Some(reason) => self.fail(Status::Failed, reason),
             None => self.end(Status::Completed, None, None),
         }
+    }
+
+    /// Ends the execution badly, on account of a task: the loops around it have failed with it.
+    fn fail_because_of(&mut self, culprit: u32, status: Status, reason: String) {
+        self.culprit = Some(culprit);
+        self.fail(status, reason);
     }
 
     /// Ends the execution badly.
@@ -589,25 +609,29 @@ impl<'a> Draft<'a> {
         let open: Vec<u32> = self.state.open_tasks().map(|task| task.sequence).collect();
         for sequence in open {
             let Some(task) = self.state.task(sequence) else { continue };
+            // A loop whose body failed has failed with it; everything else was merely stopped.
+            let failed = task.kind == Kind::DoWhile
+                && status != Status::Terminated
+                && self.culprit.is_some_and(|culprit| self.state.runs_inside(culprit, sequence));
             if let Some(child) = task.child.clone().filter(|_| task.kind == Kind::SubWorkflow) {
                 let because = reason.unwrap_or("the parent workflow ended");
                 self.send(child, Message::Terminate { reason: because.into() });
             }
-            // A loop whose body failed has failed with it; everything else was merely stopped.
-            let failed = self.state.task(sequence).is_some_and(|task| task.kind == Kind::DoWhile)
-                && matches!(status, Status::Failed | Status::TimedOut);
             let (status, reason) = if failed {
                 (TaskStatus::Failed, reason.map(Arc::from))
             } else {
                 (TaskStatus::Canceled, None)
             };
-            if self.state.task(sequence).is_some_and(|task| task.kind == Kind::Dispatched) {
-                self.effect(Effect::Withdraw { sequence });
-            }
             let (started_at, worker, metadata) = (None, None, None);
-            let closed =
-                Closed { sequence, status, output: None, reason, started_at, worker, metadata };
-            self.push(Event::Closed(Box::new(closed)));
+            self.close_with(Closed {
+                sequence,
+                status,
+                output: None,
+                reason,
+                started_at,
+                worker,
+                metadata,
+            });
         }
     }
 
