@@ -21,6 +21,7 @@ use crate::definition::{TaskDef, TaskTimeoutPolicy};
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::machine::{Decision, Dispatch, Effect};
+use crate::time::Timestamp;
 
 /// A decision in the making.
 pub(super) struct Draft<'a> {
@@ -34,6 +35,10 @@ pub(super) struct Draft<'a> {
     steps: u32,
     /// The task whose failure ends the execution.
     culprit: Option<u32>,
+    /// When the state last changed before this decision.
+    before: Timestamp,
+    /// The last commit put work off.
+    owed: bool,
 }
 
 /// Something to look at before the decision is done.
@@ -82,6 +87,7 @@ impl End {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(state: &'a mut Execution, context: &'a Context<'a>) -> Self {
+        let (state_before, owed) = (state.updated_at, state.yielded);
         let mut draft = Self {
             state,
             context,
@@ -92,8 +98,14 @@ impl<'a> Draft<'a> {
             loops: BTreeSet::new(),
             steps: 0,
             culprit: None,
+            before: state_before,
+            owed,
         };
         draft.push(Event::At(context.now));
+        if owed {
+            // Whatever happens next, the work that the last commit put off comes with it.
+            draft.walk_all();
+        }
         draft
     }
 
@@ -136,9 +148,12 @@ impl<'a> Draft<'a> {
     }
 
     fn finish(self) -> Decision<Event> {
-        // The instant alone is no fact.
-        let events = if self.events.len() > 1 { self.events } else { Vec::new() };
-        Decision { events, effects: self.effects }
+        // The instant alone is no fact, unless it says that put-off work came to nothing.
+        if self.events.len() > 1 || self.owed {
+            return Decision { events: self.events, effects: self.effects };
+        }
+        self.state.updated_at = self.before;
+        Decision { events: Vec::new(), effects: self.effects }
     }
 
     fn step(&mut self, step: Step) {

@@ -329,21 +329,20 @@ impl Execution {
         }
         object.members_of(&task.output);
         object.member("iteration", &task.iteration.to_string());
+        if let Some(position) = super::nodes::loop_position(self.node(task.node), task) {
+            object.members_of(&position);
+        }
         object.finish()
     }
 
-    /// Every node of a loop's body that belongs to the loop's own iterations, nested blocks
-    /// included, but not the bodies of inner loops.
+    /// Every node of a loop's body, nested blocks included.
     pub(super) fn body_nodes(&self, outer: &Node) -> Vec<NodeId> {
         let mut found = Vec::new();
         let mut blocks = outer.blocks.clone();
         while let Some(block) = blocks.pop() {
             for id in &self.block(block).nodes {
                 found.push(*id);
-                let node = self.node(*id);
-                if node.kind != Kind::DoWhile {
-                    blocks.extend(&node.blocks);
-                }
+                blocks.extend(&self.node(*id).blocks);
             }
         }
         found
@@ -408,7 +407,10 @@ impl Execution {
     /// Folds one fact.
     pub fn apply(&mut self, event: &Event) {
         match event {
-            Event::At(at) => self.updated_at = *at,
+            Event::At(at) => {
+                self.updated_at = *at;
+                self.yielded = false;
+            }
             Event::Started(started) => self.start(started),
             Event::Scheduled(scheduled) => self.schedule(scheduled),
             Event::Forked { sequence, tasks, inputs } => self.fork(*sequence, tasks, inputs),
@@ -463,9 +465,6 @@ impl Execution {
                 self.touch(*sequence, |task| task.child_started = true);
             }
             Event::Ended(ended) => self.end(ended),
-        }
-        if !matches!(event, Event::Yielded | Event::At(_)) {
-            self.yielded = false;
         }
     }
 
