@@ -103,8 +103,7 @@ fn wake(state: &mut Execution, context: &Context<'_>) -> Result<Decision<Event>,
     }
     let now = context.now;
     let timeout = state.timeout_at().filter(|at| *at <= now);
-    let (paused, yielded) = (state.status == Status::Paused, state.yielded);
-    let expired = if paused { Vec::new() } else { state.expired(now) };
+    let expired = if state.status == Status::Paused { Vec::new() } else { state.expired(now) };
     let seconds = state.plan().definition.timeout_seconds;
     let mut draft = Draft::new(state, context);
     if timeout.is_some() {
@@ -117,9 +116,6 @@ fn wake(state: &mut Execution, context: &Context<'_>) -> Result<Decision<Event>,
             break;
         }
         look_at_clock(&mut draft, sequence);
-    }
-    if yielded && !paused {
-        draft.walk_all();
     }
     Ok(draft.settle())
 }

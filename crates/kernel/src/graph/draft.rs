@@ -21,6 +21,7 @@ use crate::definition::{TaskDef, TaskTimeoutPolicy};
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::machine::{Decision, Dispatch, Effect};
+use crate::time::Timestamp;
 
 /// A decision in the making.
 pub(super) struct Draft<'a> {
@@ -32,6 +33,12 @@ pub(super) struct Draft<'a> {
     joins: BTreeSet<u32>,
     loops: BTreeSet<u32>,
     steps: u32,
+    /// The task whose failure ends the execution.
+    culprit: Option<u32>,
+    /// When the state last changed before this decision.
+    before: Timestamp,
+    /// The last commit put work off.
+    owed: bool,
 }
 
 /// Something to look at before the decision is done.
@@ -80,6 +87,7 @@ impl End {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(state: &'a mut Execution, context: &'a Context<'a>) -> Self {
+        let (state_before, owed) = (state.updated_at, state.yielded);
         let mut draft = Self {
             state,
             context,
@@ -89,8 +97,15 @@ impl<'a> Draft<'a> {
             joins: BTreeSet::new(),
             loops: BTreeSet::new(),
             steps: 0,
+            culprit: None,
+            before: state_before,
+            owed,
         };
         draft.push(Event::At(context.now));
+        if owed {
+            // Whatever happens next, the work that the last commit put off comes with it.
+            draft.walk_all();
+        }
         draft
     }
 
@@ -133,9 +148,12 @@ impl<'a> Draft<'a> {
     }
 
     fn finish(self) -> Decision<Event> {
-        // The instant alone is no fact.
-        let events = if self.events.len() > 1 { self.events } else { Vec::new() };
-        Decision { events, effects: self.effects }
+        // The instant alone is no fact, unless it says that put-off work came to nothing.
+        if self.events.len() > 1 || self.owed {
+            return Decision { events: self.events, effects: self.effects };
+        }
+        self.state.updated_at = self.before;
+        Decision { events: Vec::new(), effects: self.effects }
     }
 
     fn step(&mut self, step: Step) {
@@ -406,14 +424,15 @@ impl<'a> Draft<'a> {
         self.effect(Effect::Dispatch(dispatch));
     }
 
-    /// The domain that a task goes to: of those given, the first that a worker polls.
+    /// The domain that a task goes to: of those given, the first that a worker polls, else the
+    /// last.
     fn domain_of(&self, task_type: &str) -> Option<Arc<str>> {
         let map = self.state.task_to_domain.as_ref()?.parse();
         let list = map.get(task_type).or_else(|| map.get("*"))?.as_str()?.to_owned();
         let domains: Vec<&str> = list.split(',').map(str::trim).filter(|d| !d.is_empty()).collect();
         let polled = domains.iter().find(|domain| {
-            domain.eq_ignore_ascii_case(NO_DOMAIN)
-                || self.context.world.polled_lately(&format!("{domain}:{task_type}"))
+            !domain.eq_ignore_ascii_case(NO_DOMAIN)
+                && self.context.world.polled_lately(&format!("{domain}:{task_type}"))
         });
         let chosen = *polled.or(domains.last())?;
         (!chosen.eq_ignore_ascii_case(NO_DOMAIN)).then(|| chosen.into())
@@ -440,9 +459,6 @@ impl<'a> Draft<'a> {
         if failed && optional && self.next_attempt(sequence, end.status).is_none() {
             end.status = TaskStatus::CompletedWithErrors;
         }
-        if task.kind == Kind::Dispatched {
-            self.effect(Effect::Withdraw { sequence });
-        }
         let mut closed = Closed {
             sequence,
             status: end.status,
@@ -453,8 +469,16 @@ impl<'a> Draft<'a> {
             metadata: None,
         };
         note(&mut closed);
-        self.push(Event::Closed(Box::new(closed)));
+        self.close_with(closed);
         self.joins.extend(self.state.open_joins.iter().copied());
+    }
+
+    fn close_with(&mut self, closed: Closed) {
+        let sequence = closed.sequence;
+        if self.state.task(sequence).is_some_and(|task| task.kind == Kind::Dispatched) {
+            self.effect(Effect::Withdraw { sequence });
+        }
+        self.push(Event::Closed(Box::new(closed)));
     }
 
     /// The delay before the next attempt; `None` if there is to be none.
@@ -495,7 +519,7 @@ impl<'a> Draft<'a> {
             _ => Status::Failed,
         };
         let reason = failure_reason(self.state, task);
-        self.fail(outcome, reason);
+        self.fail_because_of(sequence, outcome, reason);
         Flow::Stops
     }
 
@@ -512,19 +536,25 @@ impl<'a> Draft<'a> {
         match rule {
             TaskTimeoutPolicy::AlertOnly => self.push(Event::Alerted { sequence }),
             TaskTimeoutPolicy::Retry => {
-                self.close_timed_out(sequence, reason);
+                let reason = Some(reason.into());
+                self.close(sequence, End { status: TaskStatus::TimedOut, output: None, reason });
                 self.continue_after(sequence);
             }
             TaskTimeoutPolicy::TimeOutWf => {
-                self.close_timed_out(sequence, reason.clone());
-                self.fail(Status::TimedOut, reason);
+                // Even an optional task has timed out then: nothing goes on after it.
+                let closed = Closed {
+                    sequence,
+                    status: TaskStatus::TimedOut,
+                    output: None,
+                    reason: Some(reason.as_str().into()),
+                    started_at: None,
+                    worker: None,
+                    metadata: None,
+                };
+                self.close_with(closed);
+                self.fail_because_of(sequence, Status::TimedOut, reason);
             }
         }
-    }
-
-    fn close_timed_out(&mut self, sequence: u32, reason: String) {
-        let status = TaskStatus::TimedOut;
-        self.close(sequence, End { status, output: None, reason: Some(reason.into()) });
     }
 
     /// The end was reached.
@@ -538,6 +568,12 @@ impl<'a> Draft<'a> {
             Some(reason) => self.fail(Status::Failed, reason),
             None => self.end(Status::Completed, None, None),
         }
+    }
+
+    /// Ends the execution badly, on account of a task: the loops around it have failed with it.
+    fn fail_because_of(&mut self, culprit: u32, status: Status, reason: String) {
+        self.culprit = Some(culprit);
+        self.fail(status, reason);
     }
 
     /// Ends the execution badly.
@@ -588,25 +624,29 @@ impl<'a> Draft<'a> {
         let open: Vec<u32> = self.state.open_tasks().map(|task| task.sequence).collect();
         for sequence in open {
             let Some(task) = self.state.task(sequence) else { continue };
+            // A loop whose body failed has failed with it; everything else was merely stopped.
+            let failed = task.kind == Kind::DoWhile
+                && status != Status::Terminated
+                && self.culprit.is_some_and(|culprit| self.state.runs_inside(culprit, sequence));
             if let Some(child) = task.child.clone().filter(|_| task.kind == Kind::SubWorkflow) {
                 let because = reason.unwrap_or("the parent workflow ended");
                 self.send(child, Message::Terminate { reason: because.into() });
             }
-            // A loop whose body failed has failed with it; everything else was merely stopped.
-            let failed = self.state.task(sequence).is_some_and(|task| task.kind == Kind::DoWhile)
-                && matches!(status, Status::Failed | Status::TimedOut);
             let (status, reason) = if failed {
                 (TaskStatus::Failed, reason.map(Arc::from))
             } else {
                 (TaskStatus::Canceled, None)
             };
-            if self.state.task(sequence).is_some_and(|task| task.kind == Kind::Dispatched) {
-                self.effect(Effect::Withdraw { sequence });
-            }
             let (started_at, worker, metadata) = (None, None, None);
-            let closed =
-                Closed { sequence, status, output: None, reason, started_at, worker, metadata };
-            self.push(Event::Closed(Box::new(closed)));
+            self.close_with(Closed {
+                sequence,
+                status,
+                output: None,
+                reason,
+                started_at,
+                worker,
+                metadata,
+            });
         }
     }
 
@@ -628,7 +668,7 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// In a domain list: the queue without a domain.
+/// Last in a domain list: the queue without a domain.
 const NO_DOMAIN: &str = "NO_DOMAIN";
 
 /// The queue that a task waits in.

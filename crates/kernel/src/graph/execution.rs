@@ -314,8 +314,10 @@ impl Execution {
         let mut iterations: BTreeMap<u32, ObjectText> = BTreeMap::new();
         // Numbers only grow: an iteration's tasks come after the loop's own.
         for inner in self.tasks.range(task.sequence..).map(|(_, inner)| inner) {
-            let inside = inner.path.len() == depth + 1 && inner.path.starts_with(&task.path);
-            if !inside || inner.retried || !self.is_within(inner.node, task.node) {
+            let direct = inner.path.len() == depth + 1 && !inner.retried;
+            // What a dynamic fork adds is seen through its JOIN.
+            let written = self.plan().shape.node(inner.node).is_some();
+            if !direct || !written || !self.runs_inside(inner.sequence, task.sequence) {
                 continue;
             }
             let object = iterations.entry(inner.path[depth]).or_insert_with(ObjectText::new);
@@ -327,31 +329,29 @@ impl Execution {
         }
         object.members_of(&task.output);
         object.member("iteration", &task.iteration.to_string());
+        if let Some(position) = super::nodes::loop_position(self.node(task.node), task) {
+            object.members_of(&position);
+        }
         object.finish()
     }
 
-    /// Every node of a loop's body that belongs to the loop's own iterations, nested blocks
-    /// included, but not the bodies of inner loops.
+    /// Every node of a loop's body, nested blocks included.
     pub(super) fn body_nodes(&self, outer: &Node) -> Vec<NodeId> {
         let mut found = Vec::new();
         let mut blocks = outer.blocks.clone();
         while let Some(block) = blocks.pop() {
             for id in &self.block(block).nodes {
                 found.push(*id);
-                let node = self.node(*id);
-                if node.kind != Kind::DoWhile {
-                    blocks.extend(&node.blocks);
-                }
+                blocks.extend(&self.node(*id).blocks);
             }
         }
         found
     }
 
-    /// Whether a node of the plan stands somewhere inside another. Grafted nodes do not count:
-    /// what a dynamic fork adds is seen through its JOIN.
+    /// Whether a node stands somewhere inside another, what dynamic forks added included.
     pub(super) fn is_within(&self, node: NodeId, outer: NodeId) -> bool {
         use super::plan::Owner;
-        let Some(mut node) = self.plan().shape.node(node) else { return false };
+        let mut node = self.node(node);
         loop {
             let owner = match self.block(node.block).owner {
                 Owner::Root => return false,
@@ -362,6 +362,16 @@ impl Execution {
             }
             node = self.node(owner);
         }
+    }
+
+    /// Whether a task belongs to an iteration of a loop.
+    pub(super) fn runs_inside(&self, task: u32, outer: u32) -> bool {
+        let (Some(task), Some(outer)) = (self.tasks.get(&task), self.tasks.get(&outer)) else {
+            return false;
+        };
+        task.path.len() > outer.path.len()
+            && task.path.starts_with(&outer.path)
+            && self.is_within(task.node, outer.node)
     }
 
     /// When the execution as a whole times out.
@@ -397,7 +407,10 @@ impl Execution {
     /// Folds one fact.
     pub fn apply(&mut self, event: &Event) {
         match event {
-            Event::At(at) => self.updated_at = *at,
+            Event::At(at) => {
+                self.updated_at = *at;
+                self.yielded = false;
+            }
             Event::Started(started) => self.start(started),
             Event::Scheduled(scheduled) => self.schedule(scheduled),
             Event::Forked { sequence, tasks, inputs } => self.fork(*sequence, tasks, inputs),
@@ -452,9 +465,6 @@ impl Execution {
                 self.touch(*sequence, |task| task.child_started = true);
             }
             Event::Ended(ended) => self.end(ended),
-        }
-        if !matches!(event, Event::Yielded | Event::At(_)) {
-            self.yielded = false;
         }
     }
 
@@ -660,13 +670,13 @@ impl Execution {
         if through < task.kept_from {
             return;
         }
-        let (depth, path) = (task.path.len(), task.path.clone());
+        let depth = task.path.len();
         let doomed: Vec<u32> = self
             .tasks
-            .values()
-            .filter(|inner| inner.path.len() > depth && inner.path.starts_with(&path))
-            .filter(|inner| inner.path[depth] <= through)
-            .map(|inner| inner.sequence)
+            .range(sequence..)
+            .filter(|(inner, _)| self.runs_inside(**inner, sequence))
+            .filter(|(_, inner)| inner.path[depth] <= through)
+            .map(|(inner, _)| *inner)
             .collect();
         for sequence in doomed {
             if let Some(task) = self.tasks.remove(&sequence) {

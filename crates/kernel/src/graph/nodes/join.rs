@@ -76,18 +76,17 @@ fn all_of(state: &mut Execution, sequence: u32) -> Option<End> {
 
 fn verdict(state: &Execution, join_on: &[Arc<str>]) -> End {
     let branches: Vec<&Task> = join_on.iter().filter_map(|r| state.latest(r)).collect();
-    let all_are = |status| !branches.is_empty() && branches.iter().all(|b| b.status == status);
-    let failures: Vec<&str> = branches
-        .iter()
-        .filter(|branch| branch.status.is_failure())
-        .map(|branch| branch.reason.as_deref().unwrap_or(&branch.reference))
-        .collect();
-    if all_are(TaskStatus::Canceled) {
-        let reason = Some("every branch was cancelled".into());
-        return End { status: TaskStatus::Canceled, output: None, reason };
-    }
-    if !failures.is_empty() {
-        return End::failed(format!("branches failed: {}", failures.join("; ")));
+    let failed: Vec<&&Task> = branches.iter().filter(|branch| branch.status.is_failure()).collect();
+    if !failed.is_empty() {
+        let reasons: Vec<&str> = failed
+            .iter()
+            .map(|branch| branch.reason.as_deref().unwrap_or(&branch.reference))
+            .collect();
+        if failed.iter().all(|branch| branch.status == TaskStatus::Canceled) {
+            let reason = Some(format!("branches were cancelled: {}", reasons.join("; ")).into());
+            return End { status: TaskStatus::Canceled, output: None, reason };
+        }
+        return End::failed(format!("branches failed: {}", reasons.join("; ")));
     }
     if branches.iter().any(|branch| branch.status == TaskStatus::CompletedWithErrors) {
         return End { status: TaskStatus::CompletedWithErrors, ..End::done() };
@@ -95,14 +94,15 @@ fn verdict(state: &Execution, join_on: &[Arc<str>]) -> End {
     End::done()
 }
 
-/// The first of the listed tasks that has ended; else the first of the defaults.
+/// The first of the listed tasks that was reached, once it has ended; else that of the defaults.
 fn first_of(state: &Execution, task: &Task) -> Option<End> {
     let node = &state.node_of(task).task;
     let ended = |names: &[String]| {
-        names.iter().find_map(|name| {
-            let branch = state.latest(&reference_at(state, name, &task.path))?;
-            branch.status.is_closed().then_some(branch)
-        })
+        names
+            .iter()
+            .filter_map(|name| state.latest(&reference_at(state, name, &task.path)))
+            .find(|branch| branch.status != TaskStatus::Skipped)
+            .filter(|branch| branch.status.is_closed())
     };
     let branch = ended(&node.join_on).or_else(|| ended(&node.default_exclusive_join_task))?;
     let output = state.output_of(branch);
