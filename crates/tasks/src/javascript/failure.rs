@@ -31,6 +31,11 @@ impl Raised {
         self.kind == ScriptErrorKind::Timeout
     }
 
+    /// Whether the evaluation ran out of memory or stack.
+    pub(super) fn is_memory(&self) -> bool {
+        self.kind == ScriptErrorKind::Memory || self.null
+    }
+
     /// The error for the user, given the source that raised it.
     pub(super) fn into_error(self, source: &str, time: Duration) -> ScriptError {
         let message = match self.kind {
