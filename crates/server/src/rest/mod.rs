@@ -1,10 +1,13 @@
 //! The Conductor REST API, one file per group of paths.
 
-use axum::Router;
+pub mod extract;
+pub mod view;
+
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::Api;
 
-/// All paths of the API.
-pub fn router(api: Api) -> Router {
-    Router::new().with_state(api)
+/// All paths of the API, described.
+pub fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
 }
