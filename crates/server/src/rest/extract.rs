@@ -6,7 +6,8 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::uri::InvalidUri;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kernel::{ExecutionId, Json};
@@ -106,7 +107,7 @@ pub fn object(json: Json, what: &str) -> Result<Json, Problem> {
     Ok(json)
 }
 
-/// Parameters from the query string.
+/// Parameters from the query string. One without a value counts as absent.
 #[derive(Debug)]
 pub struct Query<T>(pub T);
 
@@ -114,15 +115,74 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
-        match axum::extract::Query::<T>::try_from_uri(&parts.uri) {
-            Ok(query) => Ok(Self(query.0)),
-            Err(rejected) => {
-                let text = rejected.body_text();
-                let reason = text.strip_prefix("Failed to deserialize query string: ");
-                let reason = reason.unwrap_or(&text);
-                Err(Problem::bad_request(format!("query parameters: {reason}")))
-            }
+        query(parts).map(Self)
+    }
+}
+
+/// Every parameter of the query string that has a value, repeated ones too.
+#[derive(Debug)]
+pub struct RawQuery(pub Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for RawQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        query(parts).map(Self)
+    }
+}
+
+fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, Problem> {
+    let text = parts.uri.query().unwrap_or_default();
+    let has_value = |pair: &&str| pair.split_once('=').is_some_and(|(_, value)| !value.is_empty());
+    let kept: Vec<&str> = text.split('&').filter(has_value).collect();
+    let unreadable = |reason: &str| Problem::bad_request(format!("query parameters: {reason}"));
+    let uri: Uri = format!("/?{}", kept.join("&"))
+        .parse()
+        .map_err(|error: InvalidUri| unreadable(&error.to_string()))?;
+    match axum::extract::Query::<T>::try_from_uri(&uri) {
+        Ok(query) => Ok(query.0),
+        Err(rejected) => {
+            let text = rejected.body_text();
+            let reason = text.strip_prefix("Failed to deserialize query string: ");
+            Err(unreadable(reason.unwrap_or(&text)))
         }
+    }
+}
+
+/// Reads scalars as generously as the protocol's server, for `#[serde(deserialize_with)]`.
+pub(super) mod lenient {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer};
+    use serde_json::Value;
+
+    /// A truth value as people and libraries write it.
+    pub(in crate::rest) fn flag<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<bool, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err(D::Error::custom(format_args!("expected true or false, got '{text}'"))),
+        }
+    }
+
+    /// A whole number, also when it is written as text; `null` and empty text are absent.
+    pub(in crate::rest) fn number<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<i64>, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let number = match &value {
+            Value::Null => return Ok(None),
+            Value::String(text) if text.trim().is_empty() => return Ok(None),
+            Value::String(text) => text.trim().parse().ok(),
+            Value::Number(number) => {
+                number.as_i64().or_else(|| number.as_f64().map(|number| number as i64))
+            }
+            _ => None,
+        };
+        let wrong = || D::Error::custom(format_args!("expected a whole number, got {value}"));
+        number.map(Some).ok_or_else(wrong)
     }
 }
 

@@ -201,7 +201,7 @@ impl<'a> Shown<'a> {
         match task.kind {
             Kind::Switch | Kind::Decision => self.switch_input(task),
             Kind::Join | Kind::ExclusiveJoin => {
-                let join_on: Vec<&str> = without_suffix(task, &task.join_on);
+                let join_on = without_suffix(self.state, task);
                 with_members(&task.input, &[("joinOn", Json::of(&join_on))])
             }
             Kind::DynamicFork => {
@@ -213,7 +213,7 @@ impl<'a> Shown<'a> {
                     .find(|later| later.node.0 == task.node.0 + 1 && later.path == task.path);
                 match join {
                     Some(join) => {
-                        let forked = without_suffix(join, &join.join_on);
+                        let forked = without_suffix(self.state, join);
                         with_members(&task.input, &[("forkedTasks", Json::of(&forked))])
                     }
                     None => task.input.clone(),
@@ -329,10 +329,11 @@ fn name_of(task: &Task) -> &str {
     }
 }
 
-/// Reference names as the author wrote them, without the iterations that a task stands in.
-fn without_suffix<'t>(task: &Task, references: &'t [std::sync::Arc<str>]) -> Vec<&'t str> {
-    let suffix: String = task.path.iter().map(|iteration| format!("__{iteration}")).collect();
-    references.iter().map(|name| name.strip_suffix(&*suffix).unwrap_or(name)).collect()
+/// What a JOIN waits for, as the author wrote it: without the iterations it stands in.
+fn without_suffix<'t>(state: &Execution, task: &'t Task) -> Vec<&'t str> {
+    let author = &*state.node_of(task).reference;
+    let suffix = task.reference.strip_prefix(author).unwrap_or_default();
+    task.join_on.iter().map(|name| name.strip_suffix(suffix).unwrap_or(name)).collect()
 }
 
 /// An object with members added; those of the same name give way.
@@ -348,6 +349,7 @@ fn with_members(object: &Json, added: &[(&str, Json)]) -> Json {
 /// The protocol's `Task`. Absent texts are left out; absent times are 0.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_excessive_bools, reason = "the protocol's fields")]
 struct TaskView<'a> {
     task_type: &'a str,
     status: &'static str,
