@@ -1,10 +1,25 @@
 //! The Conductor REST API, one file per group of paths.
+#![allow(unused_qualifications, reason = "the macros that describe paths write types out in full")]
 
-use axum::Router;
+mod bulk;
+mod execute;
+pub mod extract;
+pub mod query;
+mod summary;
+pub mod view;
+mod why;
+mod workflow;
+
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::Api;
 
-/// All paths of the API.
-pub fn router(api: Api) -> Router {
-    Router::new().with_state(api)
+/// All paths of the API, described.
+pub fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .merge(workflow::routes())
+        .merge(execute::routes())
+        .merge(summary::routes())
+        .merge(why::routes())
+        .merge(bulk::routes())
 }
