@@ -170,7 +170,7 @@ async fn look(
     engine: &Engine,
     id: &ExecutionId,
     references: &[String],
-    watched: &mut Vec<watch::Receiver<u64>>,
+    watched: &mut Vec<watch::Receiver<engine::Seen>>,
 ) -> Result<Standing, Problem> {
     let mut standing = Standing { closed: false, blocking: None };
     let mut ahead = vec![id.clone()];
