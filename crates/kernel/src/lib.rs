@@ -1,11 +1,16 @@
 //! DECIDES: the pure, deterministic core. No clock, no I/O, no randomness.
 
+pub mod definition;
+pub mod expression;
+pub mod graph;
 mod id;
 mod json;
+mod machine;
 mod script;
 mod time;
 
 pub use id::{ExecutionId, TaskId};
 pub use json::Json;
+pub use machine::{Decision, Dispatch, Effect, Machine, Rejected};
 pub use script::{Form, ScriptError, ScriptErrorKind, Scripts};
 pub use time::Timestamp;

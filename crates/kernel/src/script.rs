@@ -5,7 +5,7 @@
 
 use crate::json::Json;
 
-/// Evaluates the scripts that belong to a decision: SWITCH, DO_WHILE, INLINE, LAMBDA, JQ, JOIN.
+/// Evaluates the scripts that belong to a decision: SWITCH, `DO_WHILE`, INLINE, LAMBDA, JQ, JOIN.
 pub trait Scripts: Send + Sync {
     /// Runs JavaScript with `input` bound as `$` and answers its result.
     fn javascript(&self, source: &str, form: Form, input: &Json) -> Result<Json, ScriptError>;

@@ -1,0 +1,237 @@
+//! What users have registered: workflow and task definitions, kept parsed in memory and durable in
+//! the store, and the plans pinned from them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use kernel::definition::{SubWorkflowVersion, TaskDef, WorkflowDef, WorkflowTask};
+use kernel::graph::Plan;
+use parking_lot::RwLock;
+
+use crate::store::{Document, Store, StoreError};
+
+/// The registered definitions.
+pub struct Definitions {
+    store: Arc<dyn Store>,
+    registered: RwLock<Registered>,
+    plans: RwLock<Plans>,
+}
+
+#[derive(Default)]
+struct Registered {
+    workflows: BTreeMap<Arc<str>, BTreeMap<u32, Arc<WorkflowDef>>>,
+    tasks: BTreeMap<Arc<str>, Arc<TaskDef>>,
+}
+
+/// Compiled plans: those that new starts get, and those that running executions pin.
+#[derive(Default)]
+struct Plans {
+    current: HashMap<(Arc<str>, u32), Arc<Plan>>,
+    by_hash: HashMap<Arc<str>, Arc<Plan>>,
+}
+
+/// Compiled plans kept beyond those in use; more are compiled again when needed.
+const PLANS_MAX: usize = 1000;
+
+const WORKFLOW: &str = "workflow";
+const TASK: &str = "task";
+
+impl Definitions {
+    /// Reads everything registered.
+    pub(crate) async fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let mut registered = Registered::default();
+        for document in store.documents(WORKFLOW).await? {
+            let definition: WorkflowDef = parse(&document)?;
+            let versions = registered.workflows.entry(document.name.clone()).or_default();
+            versions.insert(document.version, Arc::new(definition));
+        }
+        for document in store.documents(TASK).await? {
+            let definition: TaskDef = parse(&document)?;
+            registered.tasks.insert(document.name.clone(), Arc::new(definition));
+        }
+        Ok(Self { store, registered: RwLock::new(registered), plans: RwLock::default() })
+    }
+
+    /// A workflow definition; the latest version if none is named.
+    pub fn workflow(&self, name: &str, version: Option<u32>) -> Option<Arc<WorkflowDef>> {
+        let registered = self.registered.read();
+        let versions = registered.workflows.get(name)?;
+        match version.filter(|version| *version > 0) {
+            Some(version) => versions.get(&version).cloned(),
+            None => versions.values().next_back().cloned(),
+        }
+    }
+
+    /// Every version of every workflow, by name and version.
+    pub fn workflows(&self) -> Vec<Arc<WorkflowDef>> {
+        let registered = self.registered.read();
+        registered.workflows.values().flat_map(|versions| versions.values().cloned()).collect()
+    }
+
+    /// Every version of one workflow, oldest first.
+    pub fn versions(&self, name: &str) -> Vec<Arc<WorkflowDef>> {
+        let registered = self.registered.read();
+        registered.workflows.get(name).map_or_else(Vec::new, |v| v.values().cloned().collect())
+    }
+
+    /// A task definition.
+    pub fn task(&self, name: &str) -> Option<Arc<TaskDef>> {
+        self.registered.read().tasks.get(name).cloned()
+    }
+
+    /// Every task definition, by name.
+    pub fn tasks(&self) -> Vec<Arc<TaskDef>> {
+        self.registered.read().tasks.values().cloned().collect()
+    }
+
+    /// Registers workflows, each replacing its own version; all or none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn put_workflows(&self, definitions: Vec<WorkflowDef>) -> Result<(), StoreError> {
+        let documents = definitions.iter().map(|definition| {
+            document(WORKFLOW, &definition.name, version_of(definition), definition)
+        });
+        self.store.put_documents(documents.collect()).await?;
+        let mut registered = self.registered.write();
+        for definition in definitions {
+            let name = Arc::from(definition.name.as_str());
+            let versions = registered.workflows.entry(name).or_default();
+            versions.insert(version_of(&definition), Arc::new(definition));
+        }
+        drop(registered);
+        self.plans.write().current.clear();
+        Ok(())
+    }
+
+    /// Registers task definitions, replacing those of the same name; all or none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn put_tasks(&self, definitions: Vec<TaskDef>) -> Result<(), StoreError> {
+        let documents =
+            definitions.iter().map(|definition| document(TASK, &definition.name, 0, definition));
+        self.store.put_documents(documents.collect()).await?;
+        let mut registered = self.registered.write();
+        for definition in definitions {
+            registered.tasks.insert(definition.name.as_str().into(), Arc::new(definition));
+        }
+        drop(registered);
+        self.plans.write().current.clear();
+        Ok(())
+    }
+
+    /// Forgets one version of a workflow; running executions keep theirs. `false` if there was
+    /// none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn delete_workflow(&self, name: &str, version: u32) -> Result<bool, StoreError> {
+        let found = self.store.delete_document(WORKFLOW, name, version).await?;
+        let mut registered = self.registered.write();
+        if let Some(versions) = registered.workflows.get_mut(name) {
+            versions.remove(&version);
+            if versions.is_empty() {
+                registered.workflows.remove(name);
+            }
+        }
+        drop(registered);
+        self.plans.write().current.clear();
+        Ok(found)
+    }
+
+    /// Forgets a task definition. `false` if there was none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn delete_task(&self, name: &str) -> Result<bool, StoreError> {
+        let found = self.store.delete_document(TASK, name, 0).await?;
+        self.registered.write().tasks.remove(name);
+        self.plans.write().current.clear();
+        Ok(found)
+    }
+
+    /// The plan that a start gets now; `None` if nothing of that name and version is registered.
+    pub fn plan(&self, name: &str, version: Option<u32>) -> Option<Arc<Plan>> {
+        let definition = self.workflow(name, version)?;
+        let key = (Arc::from(definition.name.as_str()), version_of(&definition));
+        if let Some(plan) = self.plans.read().current.get(&key) {
+            return Some(plan.clone());
+        }
+        let plan = self.pin((*definition).clone());
+        let mut plans = self.plans.write();
+        if plans.current.len() >= PLANS_MAX {
+            plans.current.clear();
+        }
+        plans.current.insert(key, plan.clone());
+        Some(plan)
+    }
+
+    /// Pins a definition as it stands now: task definitions and the versions of sub-workflows that
+    /// the author left open.
+    pub fn pin(&self, mut definition: WorkflowDef) -> Arc<Plan> {
+        for task in &mut definition.tasks {
+            self.pin_versions(task);
+        }
+        let task_def = |name: &str| self.task(name).map(|definition| (*definition).clone());
+        let plan = Arc::new(Plan::pin(definition, &task_def));
+        self.remember(plan.clone());
+        plan
+    }
+
+    fn pin_versions(&self, task: &mut WorkflowTask) {
+        if let Some(params) = &mut task.sub_workflow_param
+            && params.version.is_none()
+            && params.workflow_definition.is_none()
+            && let Some(latest) = params.name.as_deref().and_then(|name| self.workflow(name, None))
+        {
+            params.version = Some(SubWorkflowVersion::Number(latest.version));
+        }
+        let nested = task
+            .decision_cases
+            .values_mut()
+            .chain([&mut task.default_case, &mut task.loop_over])
+            .chain(&mut task.fork_tasks);
+        nested.flatten().for_each(|child| self.pin_versions(child));
+    }
+
+    /// A plan by its hash, from memory or from the store.
+    pub(crate) async fn pinned(&self, hash: &str) -> Result<Arc<Plan>, StoreError> {
+        if let Some(plan) = self.plans.read().by_hash.get(hash) {
+            return Ok(plan.clone());
+        }
+        let text = self
+            .store
+            .plan(hash)
+            .await?
+            .ok_or_else(|| StoreError::Corrupt(format!("plan {hash} is missing")))?;
+        let plan = Plan::from_text(text)
+            .map_err(|error| StoreError::Corrupt(format!("plan {hash}: {error}")))?;
+        let plan = Arc::new(plan);
+        self.remember(plan.clone());
+        Ok(plan)
+    }
+
+    fn remember(&self, plan: Arc<Plan>) {
+        let mut plans = self.plans.write();
+        if plans.by_hash.len() >= PLANS_MAX {
+            plans.by_hash.retain(|_, plan| Arc::strong_count(plan) > 1);
+        }
+        plans.by_hash.insert(plan.hash.clone(), plan);
+    }
+}
+
+fn version_of(definition: &WorkflowDef) -> u32 {
+    u32::try_from(definition.version).unwrap_or(1)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(document: &Document) -> Result<T, StoreError> {
+    serde_json::from_str(&document.text).map_err(|error| {
+        StoreError::Corrupt(format!("{} '{}': {error}", document.kind, document.name))
+    })
+}
+
+fn document(kind: &str, name: &str, version: u32, value: &impl serde::Serialize) -> Document {
+    let text = serde_json::to_string(value).expect("a definition serializes to JSON");
+    Document { kind: kind.into(), name: name.into(), version, text: text.into() }
+}

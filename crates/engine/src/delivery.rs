@@ -1,0 +1,203 @@
+//! Messages between executions: committed with the sender, deleted with the receiver's commit, so
+//! received exactly once.
+//!
+//! Messages to one receiver go one after the other in the order of their commits: a child must not
+//! hear that it shall end before it has begun.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel::graph::{Execution, Input, Message, Parent, Plan, Start, StartMessage};
+use kernel::{ExecutionId, Json};
+use parking_lot::Mutex;
+
+use crate::engine::{Engine, Error};
+use crate::store::{Outgoing, StoreError};
+
+/// Messages on their way, by receiver. A receiver with an entry has a task that works it off.
+#[derive(Default)]
+pub(crate) struct Deliveries {
+    waiting: Mutex<HashMap<ExecutionId, VecDeque<Outgoing>>>,
+}
+
+/// Pause before a message is tried again when the store is away.
+const RETRY: Duration = Duration::from_millis(500);
+
+impl Engine {
+    /// Sends a committed message on its way.
+    pub(crate) fn deliver(&self, outgoing: Outgoing) {
+        let to = outgoing.to.clone();
+        let mut waiting = self.inner.deliveries.waiting.lock();
+        if let Some(queue) = waiting.get_mut(&to) {
+            queue.push_back(outgoing);
+            return;
+        }
+        waiting.insert(to.clone(), VecDeque::from([outgoing]));
+        drop(waiting);
+        let engine = self.clone();
+        self.inner.tasks.spawn(async move { engine.work_off(to).await });
+    }
+
+    async fn work_off(&self, to: ExecutionId) {
+        loop {
+            let outgoing = {
+                let mut waiting = self.inner.deliveries.waiting.lock();
+                let next = waiting.get(&to).and_then(VecDeque::front).cloned();
+                if next.is_none() {
+                    waiting.remove(&to);
+                }
+                next
+            };
+            let Some(outgoing) = outgoing else { return };
+            match self.receive(&outgoing).await {
+                Ok(()) | Err(Error::Store(StoreError::Received)) => {}
+                Err(Error::Closing | Error::Store(StoreError::Closed)) => return,
+                Err(Error::Store(error @ StoreError::Unavailable(_))) => {
+                    tracing::warn!(to = %outgoing.to, %error, "a message waits for the store");
+                    tokio::select! {
+                        biased;
+                        () = self.inner.stop.cancelled() => return,
+                        () = tokio::time::sleep(RETRY) => continue,
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(to = %outgoing.to, %error, "a message was not accepted");
+                    if let Err(error) = self.inner.store.discard(&outgoing.key).await {
+                        tracing::warn!(to = %outgoing.to, %error, "a message is kept");
+                    }
+                }
+            }
+            if let Some(queue) = self.inner.deliveries.waiting.lock().get_mut(&to) {
+                queue.pop_front();
+            }
+        }
+    }
+
+    async fn receive(&self, outgoing: &Outgoing) -> Result<(), Error> {
+        let message: Message = serde_json::from_str(&outgoing.body)
+            .map_err(|error| StoreError::Corrupt(format!("message {:?}: {error}", outgoing.key)))?;
+        let key = Some(outgoing.key.clone());
+        let result = match message {
+            Message::Start(start) => {
+                let (asked_by, name) = (start.asked_by.clone(), start.name.clone());
+                match self.start_of(*start).await? {
+                    Ok(start) => {
+                        self.step_received(&outgoing.to, Input::Start(Box::new(start)), key).await
+                    }
+                    Err(reason) => return self.refuse(outgoing, asked_by, &name, &reason).await,
+                }
+            }
+            message => self.step_received(&outgoing.to, Input::Message(message), key).await,
+        };
+        match result {
+            // The receiver has moved on: what was to be said does not matter any more.
+            Err(Error::Rejected(rejected)) => {
+                tracing::debug!(to = %outgoing.to, %rejected, "a message came too late");
+                self.inner.store.discard(&outgoing.key).await?;
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Tells whoever asked that an execution cannot begin.
+    async fn refuse(
+        &self,
+        outgoing: &Outgoing,
+        asked_by: Option<Parent>,
+        name: &str,
+        reason: &str,
+    ) -> Result<(), Error> {
+        tracing::warn!(workflow = name, reason, "a workflow could not be started");
+        let Some(asker) = asked_by else {
+            self.inner.store.discard(&outgoing.key).await?;
+            return Ok(());
+        };
+        let message = Message::Refused { sequence: asker.sequence, reason: reason.into() };
+        let key = Some(outgoing.key.clone());
+        match self.step_received(&asker.execution, Input::Message(message), key).await {
+            Err(Error::Rejected(_)) => {
+                self.inner.store.discard(&outgoing.key).await?;
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Finds the plan of a start on its way. The inner `Err` is for whoever asked.
+    async fn start_of(&self, message: StartMessage) -> Result<Result<Start, String>, Error> {
+        let plan = match self.plan_of(&message) {
+            Ok(plan) => plan,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        if let Some(parent) = &message.parent
+            && self.depth(&parent.execution).await? >= self.limits().depth_max
+        {
+            let limit = self.limits().depth_max;
+            return Ok(Err(format!("sub-workflows are nested deeper than {limit} (depth_max)")));
+        }
+        let input = match &message.failure_of {
+            Some(failed) => self.with_failed(&message.input, failed).await?,
+            None => message.input,
+        };
+        Ok(Ok(Start {
+            plan,
+            input,
+            correlation_id: message.correlation_id,
+            priority: message.priority,
+            task_to_domain: message.task_to_domain,
+            parent: message.parent,
+            asked_by: message.asked_by,
+            event: message.event,
+            created_by: message.created_by,
+            idempotency_key: None,
+        }))
+    }
+
+    fn plan_of(&self, message: &StartMessage) -> Result<Arc<Plan>, String> {
+        if let Some(definition) = &message.definition {
+            let definition = kernel::definition::parse_workflow(definition.get())
+                .map_err(|problems| join(&problems))?;
+            let problems = kernel::definition::validate_workflow(&definition, self.scripts());
+            if !problems.is_empty() {
+                return Err(join(&problems));
+            }
+            return Ok(self.definitions().pin(definition));
+        }
+        self.definitions().plan(&message.name, message.version).ok_or_else(|| {
+            let version = message.version.map_or(String::new(), |v| format!(" and version {v}"));
+            format!("No such workflow found by name: {}{version}", message.name)
+        })
+    }
+
+    /// How many executions are above this one.
+    async fn depth(&self, id: &ExecutionId) -> Result<u32, Error> {
+        let (mut depth, mut id) = (1, id.clone());
+        while depth < self.limits().depth_max {
+            let parent = |state: &Execution| state.parent.as_ref().map(|p| p.execution.clone());
+            match self.read(&id, parent).await?.flatten() {
+                Some(parent) => id = parent,
+                None => break,
+            }
+            depth += 1;
+        }
+        Ok(depth)
+    }
+
+    async fn with_failed(&self, input: &Json, failed: &ExecutionId) -> Result<Json, Error> {
+        let shown = self.read(failed, self.inner.describe).await?;
+        let mut input = match input.parse() {
+            serde_json::Value::Object(members) => members,
+            _ => serde_json::Map::new(),
+        };
+        let shown = shown.map_or(serde_json::Value::Null, |shown| shown.parse());
+        input.insert("failedWorkflow".to_owned(), shown);
+        Ok(Json::of(&input))
+    }
+}
+
+fn join(problems: &[kernel::definition::Problem]) -> String {
+    let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    format!("the definition is not valid: {}", problems.join("; "))
+}

@@ -1,0 +1,205 @@
+//! Runs built-in tasks: takes them from their queues, runs them, reports what came of it.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use kernel::expression::resolve_secrets;
+use kernel::graph::{Execution, Input, Report, TaskStatus, Verdict};
+use kernel::{Json, Rejected};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Engine, Error, Run};
+use crate::queues::TaskKey;
+use crate::runner::{Handoff, Outcome, OutcomeStatus, TaskRunner};
+
+/// A task that runs longer than this is recorded as begun: it can then be seen, and time out. A
+/// shorter one costs one commit less.
+const RECORD_AFTER: Duration = Duration::from_millis(100);
+/// Pause before a queue is looked at again when the store is away.
+const RETRY: Duration = Duration::from_millis(500);
+/// How long a shutdown waits for running tasks.
+const GRACE: Duration = Duration::from_secs(5);
+
+impl Engine {
+    /// One loop per built-in task type.
+    pub(crate) fn run_dispatcher(&self) {
+        for runner in self.inner.runners.values() {
+            let (engine, runner) = (self.clone(), runner.clone());
+            self.inner.tasks.spawn(async move { engine.serve(runner).await });
+        }
+    }
+
+    async fn serve(&self, runner: Arc<dyn TaskRunner>) {
+        let permits = Arc::new(Semaphore::new(self.inner.options.runs_max));
+        let queue = runner.task_type();
+        loop {
+            let permit = tokio::select! {
+                biased;
+                () = self.inner.stop.cancelled() => return,
+                permit = permits.clone().acquire_owned() => permit,
+            };
+            let Ok(permit) = permit else { return };
+            let now = self.now();
+            self.inner.queues.polled(queue, ENGINE, now);
+            let (added, next) = self.inner.queues.next(queue, now);
+            let added = added.notified();
+            tokio::pin!(added);
+            added.as_mut().enable();
+            if let Some(key) = self.inner.queues.take(queue, 1, now).pop() {
+                let (engine, runner) = (self.clone(), runner.clone());
+                self.inner.tasks.spawn(async move {
+                    engine.run(&key, runner).await;
+                    drop(permit);
+                });
+                continue;
+            }
+            drop(permit);
+            let idle = next.unwrap_or(LOOK_AGAIN);
+            tokio::select! {
+                biased;
+                () = self.inner.stop.cancelled() => return,
+                () = added => {}
+                () = tokio::time::sleep(idle) => {}
+            }
+        }
+    }
+
+    /// Runs one task and reports, until the report is durable.
+    async fn run(&self, key: &TaskKey, runner: Arc<dyn TaskRunner>) {
+        let handoff = match self.handoff(key).await {
+            Ok(Some(handoff)) => handoff,
+            Ok(None) => return self.inner.queues.remove(key),
+            Err(error) => {
+                tracing::warn!(workflow = %key.0, %error, "a task waits for the store");
+                tokio::time::sleep(RETRY).await;
+                return self.inner.queues.put_back(key, self.now());
+            }
+        };
+        let run = Run { cancel: CancellationToken::new(), started_at: self.now() };
+        self.inner.running.lock().insert(key.clone(), run.clone());
+        self.inner.counters.run.fetch_add(1, Ordering::Relaxed);
+        let task_type = runner.task_type();
+        let work = AssertUnwindSafe(runner.run(handoff, run.cancel.clone())).catch_unwind();
+        tokio::pin!(work);
+        let quick = tokio::time::timeout(RECORD_AFTER, &mut work).await.ok();
+        let outcome = if quick.is_some() {
+            quick
+        } else {
+            self.record(key).await;
+            tokio::select! {
+                biased;
+                outcome = &mut work => Some(outcome),
+                () = run.cancel.cancelled() => None,
+                () = self.stopped_for_good() => None,
+            }
+        };
+        // A task that outlives a shutdown stays in its queue and runs after the next start; one
+        // that was withdrawn meanwhile has nothing to report.
+        let withdrawn = !self.inner.running.lock().contains_key(key);
+        let Some(outcome) = outcome.filter(|_| !withdrawn) else {
+            self.inner.running.lock().remove(key);
+            return;
+        };
+        let outcome = outcome.unwrap_or_else(|_| Outcome {
+            status: OutcomeStatus::Failed,
+            output: Json::empty_object(),
+            reason: Some(format!("internal error in the {task_type} task")),
+        });
+        self.report_run(key, outcome, &run).await;
+        // Only now: a shutdown waits for what is in here.
+        self.inner.running.lock().remove(key);
+    }
+
+    /// What a runner is given; `None` if the task is not to be run any more.
+    async fn handoff(&self, key: &TaskKey) -> Result<Option<Handoff>, Error> {
+        let look = |state: &Execution| {
+            let task = state.task(key.1)?;
+            let open = !state.status.is_closed() && !task.status.is_closed();
+            open.then(|| Handoff {
+                task_id: state.task_id(key.1).to_string(),
+                execution_id: key.0.to_string(),
+                reference: task.reference.to_string(),
+                input: task.input.clone(),
+                attempt: task.attempt,
+                async_complete: state.node_of(task).task.async_complete,
+            })
+        };
+        let handoff = self.read(&key.0, look).await?.flatten();
+        Ok(handoff.map(|handoff| {
+            let input = resolve_secrets(&handoff.input, &|name| self.inner.values.secret(name));
+            Handoff { input, ..handoff }
+        }))
+    }
+
+    /// Records that a task has begun.
+    async fn record(&self, key: &TaskKey) {
+        let claim = Input::Claim { sequence: key.1, worker: None };
+        match self.step(&key.0, claim).await {
+            Ok(()) | Err(Error::Rejected(_)) => {}
+            Err(error) => tracing::warn!(workflow = %key.0, %error, "a begin was not recorded"),
+        }
+    }
+
+    /// Resolves some time after a shutdown has begun.
+    async fn stopped_for_good(&self) {
+        self.inner.stop.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    }
+
+    async fn report_run(&self, key: &TaskKey, outcome: Outcome, run: &Run) {
+        let (verdict, reason) = match outcome.status {
+            OutcomeStatus::Completed => (Verdict::Done(TaskStatus::Completed), outcome.reason),
+            OutcomeStatus::Failed => (Verdict::Done(TaskStatus::Failed), outcome.reason),
+            OutcomeStatus::FailedTerminally => {
+                (Verdict::Done(TaskStatus::FailedWithTerminalError), outcome.reason)
+            }
+            OutcomeStatus::InProgress { again_after: Some(after) } => {
+                let after = i64::try_from(after.as_secs().max(1)).unwrap_or(i64::MAX);
+                (Verdict::Again { after }, outcome.reason)
+            }
+            OutcomeStatus::InProgress { again_after: None } => (Verdict::Held, outcome.reason),
+        };
+        let report = Report {
+            sequence: key.1,
+            verdict,
+            output: Some(outcome.output),
+            merge: false,
+            reason: reason.map(Into::into),
+            worker: None,
+            started_at: Some(run.started_at),
+            metadata: None,
+        };
+        loop {
+            match self.step(&key.0, Input::Report(Box::new(report.clone()))).await {
+                Ok(()) | Err(Error::Closing) => return,
+                Err(Error::Rejected(Rejected::Stale(_) | Rejected::Unknown(_))) => return,
+                Err(Error::Store(error @ crate::store::StoreError::Unavailable(_))) => {
+                    tracing::warn!(workflow = %key.0, %error, "a result waits for the store");
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(error) => {
+                    tracing::warn!(workflow = %key.0, %error, "a result was not accepted");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Waits until running tasks have finished, for as long as a shutdown may take.
+    pub(crate) async fn drain_runs(&self) {
+        let deadline = tokio::time::Instant::now() + GRACE;
+        while !self.inner.running.lock().is_empty() && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.inner.running.lock().drain().for_each(|(_, run)| run.cancel.cancel());
+    }
+}
+
+/// The name under which the engine itself polls.
+const ENGINE: &str = "engine";
+/// A queue is looked at again after this long even if nobody said that something came.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);

@@ -1,0 +1,646 @@
+//! The engine: load, decide, commit, act. Everything else in this crate serves this file.
+
+use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use kernel::definition::TaskDef;
+use kernel::graph::{Context, Event, Execution, Input, Limits, Status, World};
+use kernel::{Effect, ExecutionId, Json, Machine, Rejected, Scripts, Timestamp};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cache::{Cache, Shared, Slot};
+use crate::clock::Clock;
+use crate::definitions::Definitions;
+use crate::delivery::Deliveries;
+use crate::head;
+use crate::queues::{Queues, TaskKey};
+use crate::runner::TaskRunner;
+use crate::store::{
+    Commit, MessageKey, Outgoing, QueueChange, QueueRow, Retention, Store, StoreError,
+};
+use crate::waker::Waker;
+
+/// What an engine is made of.
+pub struct Parts {
+    /// Where it remembers.
+    pub store: Arc<dyn Store>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// What runs users' scripts.
+    pub scripts: Arc<dyn Scripts>,
+    /// What runs the built-in tasks.
+    pub runners: Vec<Arc<dyn TaskRunner>>,
+    /// Values that secrets and `${workflow.env.…}` name.
+    pub values: Arc<dyn Values>,
+    /// How an execution is shown to a failure workflow.
+    pub describe: fn(&Execution) -> Json,
+    /// How it behaves.
+    pub options: Options,
+}
+
+/// Values from outside that definitions name.
+pub trait Values: Send + Sync {
+    /// A secret; resolved only when a task is handed out, never stored.
+    fn secret(&self, name: &str) -> Option<String>;
+
+    /// A value that anybody may see.
+    fn environment(&self, name: &str) -> Option<String>;
+}
+
+/// How an engine behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bounds of executions.
+    pub limits: Limits,
+    /// Built-in tasks running at once, per task type.
+    pub runs_max: usize,
+    /// Bytes of history whose executions are kept in memory.
+    pub cache_bytes: usize,
+    /// What is kept of what has finished.
+    pub retention: Retention,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            runs_max: 64,
+            cache_bytes: 24 << 20,
+            retention: Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 },
+        }
+    }
+}
+
+/// Why the engine did not do as asked.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum Error {
+    /// The input does not fit the state.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+    /// The store cannot; later perhaps.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A bug was met in this execution; it is left alone until the server starts again.
+    #[error("workflow {id} is quarantined after an internal error: {reason}")]
+    Quarantined {
+        /// The execution.
+        id: ExecutionId,
+        /// What was seen.
+        reason: String,
+    },
+    /// The engine is shutting down.
+    #[error("the server is shutting down")]
+    Closing,
+}
+
+/// A running engine; cheap to clone.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    scripts: Arc<dyn Scripts>,
+    pub(crate) runners: BTreeMap<&'static str, Arc<dyn TaskRunner>>,
+    pub(crate) values: Arc<dyn Values>,
+    pub(crate) describe: fn(&Execution) -> Json,
+    pub(crate) options: Options,
+    pub(crate) definitions: Definitions,
+    pub(crate) queues: Queues,
+    pub(crate) waker: Waker,
+    pub(crate) deliveries: Deliveries,
+    cache: Cache,
+    watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
+    pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
+    quarantine: Mutex<BTreeMap<ExecutionId, String>>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+    closed: AtomicBool,
+    pub(crate) counters: Counters,
+}
+
+/// What whoever watches an execution sees of a commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Commits so far; 0 before the first one seen.
+    pub version: u64,
+    /// Where the execution stands after it.
+    pub status: Status,
+}
+
+/// A built-in task that is running in this process.
+#[derive(Clone)]
+pub(crate) struct Run {
+    pub(crate) cancel: CancellationToken,
+    pub(crate) started_at: Timestamp,
+}
+
+/// What the engine has done since it started.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Executions begun.
+    pub started: AtomicU64,
+    /// Executions ended as completed.
+    pub completed: AtomicU64,
+    /// Executions ended in any other way.
+    pub failed: AtomicU64,
+    /// Decisions committed.
+    pub commits: AtomicU64,
+    /// Decisions made again because of a conflict.
+    pub conflicts: AtomicU64,
+    /// Tasks handed to workers.
+    pub polled: AtomicU64,
+    /// Tasks run in the process.
+    pub run: AtomicU64,
+    /// Executions quarantined.
+    pub quarantined: AtomicU64,
+}
+
+/// Decisions made again after conflicts before giving up.
+const CONFLICTS_MAX: usize = 16;
+
+impl Engine {
+    /// Opens the engine over what the store holds, and sets everything going again that was.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn open(parts: Parts) -> Result<Self, StoreError> {
+        let definitions = Definitions::open(parts.store.clone()).await?;
+        let runners = parts.runners.iter().map(|runner| (runner.task_type(), runner.clone()));
+        let inner = Arc::new(Inner {
+            runners: runners.collect(),
+            store: parts.store,
+            clock: parts.clock,
+            scripts: parts.scripts,
+            values: parts.values,
+            describe: parts.describe,
+            definitions,
+            queues: Queues::default(),
+            waker: Waker::default(),
+            deliveries: Deliveries::default(),
+            cache: Cache::new(parts.options.cache_bytes),
+            options: parts.options,
+            watchers: Mutex::default(),
+            running: Mutex::default(),
+            quarantine: Mutex::default(),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            closed: AtomicBool::new(false),
+            counters: Counters::default(),
+        });
+        let engine = Self { inner };
+        engine.recover().await?;
+        engine.run_waker();
+        engine.run_dispatcher();
+        engine.run_pruner();
+        Ok(engine)
+    }
+
+    /// What is registered.
+    pub fn definitions(&self) -> &Definitions {
+        &self.inner.definitions
+    }
+
+    /// The queues.
+    pub fn queues(&self) -> &Queues {
+        &self.inner.queues
+    }
+
+    /// The store, for questions that need no decision.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.inner.store
+    }
+
+    /// What runs users' scripts, for checking definitions.
+    pub fn scripts(&self) -> &dyn Scripts {
+        &*self.inner.scripts
+    }
+
+    /// The bounds of executions.
+    pub fn limits(&self) -> &Limits {
+        &self.inner.options.limits
+    }
+
+    /// The present instant.
+    pub fn now(&self) -> Timestamp {
+        self.inner.clock.now()
+    }
+
+    /// What the engine has done since it started.
+    pub fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+
+    /// Executions in memory.
+    pub fn cached(&self) -> usize {
+        self.inner.cache.len()
+    }
+
+    /// Executions left alone after an internal error, with what was seen.
+    pub fn quarantined(&self) -> Vec<(ExecutionId, String)> {
+        let quarantine = self.inner.quarantine.lock();
+        quarantine.iter().map(|(id, reason)| (id.clone(), reason.clone())).collect()
+    }
+
+    /// A new random id for a root execution; later ones sort after earlier ones.
+    pub fn new_id() -> ExecutionId {
+        ExecutionId::new(uuid::Uuid::now_v7().to_string())
+    }
+
+    /// When a built-in task that is running here was begun: its claim is recorded only if it runs
+    /// for a while.
+    pub fn running_since(&self, id: &ExecutionId, sequence: u32) -> Option<Timestamp> {
+        self.inner.running.lock().get(&(id.clone(), sequence)).map(|run| run.started_at)
+    }
+
+    /// Tells of every commit of an execution from now on.
+    pub fn watch(&self, id: &ExecutionId) -> watch::Receiver<Seen> {
+        let mut watchers = self.inner.watchers.lock();
+        if watchers.len() >= WATCHERS_SWEEP {
+            watchers.retain(|_, sender| sender.receiver_count() > 0);
+        }
+        watchers.entry(id.clone()).or_insert_with(|| watch::channel(Seen::default()).0).subscribe()
+    }
+
+    /// Looks at an execution; `None` if there is none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn read<R>(
+        &self,
+        id: &ExecutionId,
+        look: impl FnOnce(&Execution) -> R,
+    ) -> Result<Option<R>, Error> {
+        let shared = self.inner.cache.slot(id);
+        let mut slot = shared.lock().await;
+        let loaded = self.load(id, &mut slot).await;
+        let answer = loaded.map(|()| slot.state.as_ref().filter(|s| s.is_started()).map(look));
+        self.settle_slot(id, slot, &shared);
+        Ok(answer?)
+    }
+
+    /// Lets one input be decided and committed; everything that follows is on its way when this
+    /// returns. Goes on to its end even if the caller goes away.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] if the input does not fit; the store's.
+    pub async fn step(&self, id: &ExecutionId, input: Input) -> Result<(), Error> {
+        self.step_received(id, input, None).await
+    }
+
+    pub(crate) async fn step_received(
+        &self,
+        id: &ExecutionId,
+        input: Input,
+        received: Option<MessageKey>,
+    ) -> Result<(), Error> {
+        if self.inner.closed.load(Ordering::Acquire) {
+            return Err(Error::Closing);
+        }
+        let (engine, id) = (self.clone(), id.clone());
+        let step = async move { engine.step_alone(&id, &input, received.as_ref()).await };
+        match self.inner.tasks.spawn(step).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::Closing),
+        }
+    }
+
+    async fn step_alone(
+        &self,
+        id: &ExecutionId,
+        input: &Input,
+        received: Option<&MessageKey>,
+    ) -> Result<(), Error> {
+        let shared = self.inner.cache.slot(id);
+        let mut slot = shared.lock().await;
+        let mut result = Err(Error::Store(StoreError::Conflict));
+        for _ in 0..CONFLICTS_MAX {
+            result = self.attempt(id, input, received, &mut slot).await;
+            if !matches!(result, Err(Error::Store(StoreError::Conflict))) {
+                break;
+            }
+            self.inner.counters.conflicts.fetch_add(1, Ordering::Relaxed);
+        }
+        self.settle_slot(id, slot, &shared);
+        result
+    }
+
+    /// Weighs a slot after use, or lets go of it when nothing more is to come.
+    fn settle_slot(
+        &self,
+        id: &ExecutionId,
+        slot: tokio::sync::MutexGuard<'_, Slot>,
+        _shared: &Shared,
+    ) {
+        let bytes = slot.bytes;
+        let open = slot.state.as_ref().is_some_and(|s| s.is_started() && !s.status.is_closed());
+        drop(slot);
+        if open {
+            self.inner.cache.weigh(id, bytes);
+        } else {
+            self.inner.cache.release(id);
+        }
+    }
+
+    async fn attempt(
+        &self,
+        id: &ExecutionId,
+        input: &Input,
+        received: Option<&MessageKey>,
+        slot: &mut Slot,
+    ) -> Result<(), Error> {
+        if let Some(reason) = self.inner.quarantine.lock().get(id).cloned() {
+            return Err(Error::Quarantined { id: id.clone(), reason });
+        }
+        self.load(id, slot).await?;
+        let Some(mut state) = slot.state.take() else { return Err(Error::Closing) };
+        let was_closed = state.is_started() && state.status.is_closed();
+        let was_started = state.is_started();
+        let decided = self.decide(&mut state, input.clone());
+        let decision = match decided {
+            Ok(Ok(decision)) => decision,
+            Ok(Err(rejected)) => {
+                slot.state = Some(state);
+                return Err(rejected.into());
+            }
+            Err(panic) => return Err(self.put_in_quarantine(id, &*panic)),
+        };
+        if decision.events.is_empty() && decision.effects.is_empty() {
+            slot.state = Some(state);
+            if let Some(key) = received {
+                self.inner.store.discard(key).await?;
+            }
+            return Ok(());
+        }
+        let version = slot.version + 1;
+        let work = self.work(&state, version, decision.effects);
+        let events = serde_json::to_string(&decision.events).expect("events serialize to JSON");
+        let size = events.len();
+        let commit = Commit {
+            head: head::of(&state, version),
+            expect: slot.version,
+            plans: plans_of(&decision.events),
+            events,
+            queue: work.queue.clone(),
+            send: work.send.clone(),
+            received: received.cloned(),
+            text: head::text(&state, &decision.events),
+        };
+        // From here on the state in memory is ahead of the store: on any failure it is dropped.
+        self.inner.store.commit(commit).await?;
+        slot.version = version;
+        slot.bytes += size;
+        self.count(&state, was_started, was_closed);
+        self.follow_up(&state, work, version);
+        slot.state = Some(state);
+        Ok(())
+    }
+
+    fn decide(
+        &self,
+        state: &mut Execution,
+        input: Input,
+    ) -> std::thread::Result<Result<kernel::Decision<Event>, Rejected>> {
+        let world = Knowledge { inner: &self.inner };
+        let context = Context {
+            now: self.inner.clock.now(),
+            scripts: &*self.inner.scripts,
+            world: &world,
+            limits: &self.inner.options.limits,
+        };
+        std::panic::catch_unwind(AssertUnwindSafe(|| state.decide(input, &context)))
+    }
+
+    fn put_in_quarantine(&self, id: &ExecutionId, panic: &(dyn std::any::Any + Send)) -> Error {
+        let reason = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".to_owned());
+        tracing::error!(workflow = %id, %reason, "internal error: the execution is quarantined");
+        self.inner.quarantine.lock().insert(id.clone(), reason.clone());
+        self.inner.counters.quarantined.fetch_add(1, Ordering::Relaxed);
+        self.inner.waker.set(id, None);
+        Error::Quarantined { id: id.clone(), reason }
+    }
+
+    fn count(&self, state: &Execution, was_started: bool, was_closed: bool) {
+        let counters = &self.inner.counters;
+        counters.commits.fetch_add(1, Ordering::Relaxed);
+        if !was_started {
+            counters.started.fetch_add(1, Ordering::Relaxed);
+        }
+        if state.status.is_closed() && !was_closed {
+            let counter = match state.status {
+                Status::Completed => &counters.completed,
+                _ => &counters.failed,
+            };
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Turns effects into what the commit writes and what follows it.
+    fn work(&self, state: &Execution, version: u64, effects: Vec<Effect>) -> Work {
+        let mut work = Work::default();
+        for effect in effects {
+            match effect {
+                Effect::Dispatch(dispatch) => {
+                    // Withdrawn again within the same decision.
+                    let open = state.task(dispatch.sequence).is_some_and(|t| !t.status.is_closed());
+                    if open {
+                        work.queue.push(QueueChange::Put(QueueRow {
+                            execution: state.id.clone(),
+                            sequence: dispatch.sequence,
+                            queue: dispatch.queue,
+                            name: dispatch.name,
+                            priority: dispatch.priority,
+                            ready_at: dispatch.ready_at,
+                            held: false,
+                            concurrent_max: dispatch.concurrent_max,
+                            rate_max: dispatch.rate_max,
+                            rate_window_seconds: dispatch.rate_window_seconds,
+                        }));
+                    }
+                }
+                Effect::Withdraw { sequence } => {
+                    work.queue.push(QueueChange::Remove { sequence });
+                }
+                Effect::Hold { sequence } => {
+                    let key = (state.id.clone(), sequence);
+                    if let Some(row) = self.inner.queues.row(&key) {
+                        work.queue.push(QueueChange::Put(QueueRow { held: true, ..row }));
+                    }
+                }
+                Effect::Send { to, message } => {
+                    // Unique per sender: the commit's version, then the place in the commit.
+                    let sequence = (version << 20) + work.send.len() as u64;
+                    let key = MessageKey { sender: state.id.clone(), sequence };
+                    let body = serde_json::to_string(&message).expect("messages serialize to JSON");
+                    work.send.push(Outgoing { key, to, body });
+                }
+            }
+        }
+        work
+    }
+
+    /// What becomes visible once the commit is durable.
+    fn follow_up(&self, state: &Execution, work: Work, version: u64) {
+        let now = self.inner.clock.now();
+        for change in work.queue {
+            match change {
+                QueueChange::Put(row) if row.held => {
+                    self.inner.queues.hold(&(row.execution, row.sequence));
+                }
+                QueueChange::Put(row) => self.inner.queues.put(row, now),
+                QueueChange::Remove { sequence } => {
+                    let key = (state.id.clone(), sequence);
+                    self.inner.queues.remove(&key);
+                    if let Some(run) = self.inner.running.lock().remove(&key) {
+                        run.cancel.cancel();
+                    }
+                }
+            }
+        }
+        self.inner.waker.set(&state.id, state.wake_at());
+        for outgoing in work.send {
+            self.deliver(outgoing);
+        }
+        if let Some(watcher) = self.inner.watchers.lock().get(&state.id) {
+            watcher.send_replace(Seen { version, status: state.status });
+        }
+    }
+
+    /// Fills a slot from the store.
+    async fn load(&self, id: &ExecutionId, slot: &mut Slot) -> Result<(), StoreError> {
+        if slot.state.is_some() {
+            return Ok(());
+        }
+        slot.version = 0;
+        slot.bytes = 0;
+        let mut state = Execution::new(id.clone());
+        if let Some(stored) = self.inner.store.load(id).await? {
+            for row in &stored.history {
+                let mut events: Vec<Event> = serde_json::from_str(row)
+                    .map_err(|error| StoreError::Corrupt(format!("history of {id}: {error}")))?;
+                for event in &mut events {
+                    if let Event::Started(started) = event {
+                        let plan = self.inner.definitions.pinned(&started.plan.hash).await?;
+                        started.plan.plan = Some(plan);
+                    }
+                    state.apply(event);
+                }
+                slot.bytes += row.len();
+            }
+            slot.version = stored.version;
+        }
+        slot.state = Some(state);
+        Ok(())
+    }
+
+    /// Rebuilds queues, timers and deliveries from the store.
+    async fn recover(&self) -> Result<(), StoreError> {
+        let now = self.now();
+        for mut row in self.inner.store.queued().await? {
+            // Whatever ran in the former process runs no more.
+            if self.inner.runners.contains_key(&*row.queue) {
+                row.held = false;
+            }
+            self.inner.queues.put(row, now);
+        }
+        self.refill_waker().await?;
+        let mut seen = std::collections::BTreeSet::new();
+        for outgoing in self.inner.store.undelivered(usize::MAX).await? {
+            if seen.insert(outgoing.key.clone()) {
+                self.deliver(outgoing);
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes an execution and all that is known of it; `false` if there was none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn remove(&self, id: &ExecutionId) -> Result<bool, Error> {
+        let shared = self.inner.cache.slot(id);
+        let mut slot = shared.lock().await;
+        self.load(id, &mut slot).await?;
+        let tasks: Vec<u32> = slot
+            .state
+            .as_ref()
+            .map_or_else(Vec::new, |state| state.open_tasks().map(|t| t.sequence).collect());
+        let found = self.inner.store.remove(id).await?;
+        for sequence in tasks {
+            self.inner.queues.remove(&(id.clone(), sequence));
+        }
+        self.inner.waker.set(id, None);
+        self.inner.quarantine.lock().remove(id);
+        slot.state = None;
+        self.settle_slot(id, slot, &shared);
+        Ok(found)
+    }
+
+    /// Stops taking inputs, lets what is being done finish, and closes the store. Built-in tasks
+    /// that still run are cancelled; they run again after the next start.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        self.inner.stop.cancel();
+        self.drain_runs().await;
+        self.inner.closed.store(true, Ordering::Release);
+        self.inner.tasks.close();
+        self.inner.tasks.wait().await;
+        self.inner.store.close().await
+    }
+}
+
+/// Watched executions beyond which those that nobody watches any more are forgotten.
+const WATCHERS_SWEEP: usize = 1024;
+
+#[derive(Default)]
+struct Work {
+    queue: Vec<QueueChange>,
+    send: Vec<Outgoing>,
+}
+
+fn plans_of(events: &[Event]) -> Vec<(Arc<str>, Arc<str>)> {
+    events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Started(started) => started.plan.plan.as_ref(),
+            _ => None,
+        })
+        .map(|plan| (plan.hash.clone(), plan.text.clone()))
+        .collect()
+}
+
+/// What decisions may know of the world, answered from this engine.
+struct Knowledge<'a> {
+    inner: &'a Inner,
+}
+
+impl World for Knowledge<'_> {
+    fn task_def(&self, name: &str) -> Option<Arc<TaskDef>> {
+        self.inner.definitions.task(name)
+    }
+
+    fn is_builtin(&self, task_type: &str) -> bool {
+        self.inner.runners.contains_key(task_type)
+    }
+
+    fn polled_lately(&self, queue: &str) -> bool {
+        self.inner.queues.polled_lately(queue, self.inner.clock.now())
+    }
+
+    fn environment(&self, name: &str) -> Option<String> {
+        self.inner.values.environment(name)
+    }
+}

@@ -1,0 +1,115 @@
+//! Handing tasks to workers, and taking their reports.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel::graph::{Input, Report};
+use kernel::{ExecutionId, TaskId};
+use tokio::time::Instant;
+
+use crate::engine::{Engine, Error};
+
+/// What a worker asks for.
+#[derive(Clone, Debug)]
+pub struct PollRequest {
+    /// The queue: task type, with `domain:` before it if the worker has one.
+    pub queue: Arc<str>,
+    /// The worker's name.
+    pub worker: Option<Arc<str>>,
+    /// At most this many tasks.
+    pub count: usize,
+    /// How long to wait for the first.
+    pub wait: Duration,
+}
+
+impl Engine {
+    /// Hands out up to `count` tasks; waits for the first if there is none, and answers as soon as
+    /// there is one. Every task answered is durably held by the worker.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn poll(&self, request: PollRequest) -> Result<Vec<TaskId>, Error> {
+        let deadline = Instant::now() + request.wait;
+        let worker = request.worker.as_deref().unwrap_or_default();
+        loop {
+            let now = self.now();
+            self.inner.queues.polled(&request.queue, worker, now);
+            let (added, next) = self.inner.queues.next(&request.queue, now);
+            let added = added.notified();
+            tokio::pin!(added);
+            added.as_mut().enable();
+            let taken = self.inner.queues.take(&request.queue, request.count, now);
+            if !taken.is_empty() {
+                let held = self.hold_all(taken, request.worker.as_ref()).await?;
+                if !held.is_empty() {
+                    return Ok(held);
+                }
+                continue;
+            }
+            let until = next.map_or(deadline, |next| deadline.min(Instant::now() + next));
+            tokio::select! {
+                biased;
+                () = self.inner.stop.cancelled() => return Ok(Vec::new()),
+                () = added => {}
+                () = tokio::time::sleep_until(until) => {
+                    if Instant::now() >= deadline {
+                        return Ok(Vec::new());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Commits the holds of several tasks at once. Those that cannot be held go back or away.
+    async fn hold_all(
+        &self,
+        taken: Vec<(ExecutionId, u32)>,
+        worker: Option<&Arc<str>>,
+    ) -> Result<Vec<TaskId>, Error> {
+        let holds = taken.into_iter().map(|key| async move {
+            let claim = Input::Claim {
+                sequence: key.1,
+                worker: Some(worker.cloned().unwrap_or_else(|| "".into())),
+            };
+            let result = self.step(&key.0, claim).await;
+            (key, result)
+        });
+        let mut held = Vec::new();
+        let mut failure = None;
+        for (key, result) in futures_util::future::join_all(holds).await {
+            match result {
+                Ok(()) => held.push(TaskId::new(key.0, key.1)),
+                Err(Error::Rejected(_) | Error::Quarantined { .. }) => {
+                    self.inner.queues.remove(&key);
+                }
+                Err(error) => {
+                    self.inner.queues.put_back(&key, self.now());
+                    failure = Some(error);
+                }
+            }
+        }
+        self.inner
+            .counters
+            .polled
+            .fetch_add(held.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        match failure {
+            Some(error) if held.is_empty() => Err(error),
+            _ => Ok(held),
+        }
+    }
+
+    /// Takes a worker's report. A report on something that has ended is accepted and changes
+    /// nothing, as the protocol wants.
+    ///
+    /// # Errors
+    /// [`Error::Rejected`] if there is no such task; the store's.
+    pub async fn report(&self, id: &ExecutionId, report: Report) -> Result<(), Error> {
+        match self.step(id, Input::Report(Box::new(report))).await {
+            Err(Error::Rejected(kernel::Rejected::Stale(why))) => {
+                tracing::debug!(workflow = %id, why, "a report came too late");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+}

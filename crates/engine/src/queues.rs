@@ -1,0 +1,431 @@
+//! Queues of tasks that are ready, and the limits on how many may be out at once.
+//!
+//! The rows are durable in the store; this is their mirror, rebuilt at start. What is held is
+//! counted from the rows themselves, so a limit cannot drift from what it limits, and a slot that
+//! becomes free wakes whoever waits for it.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel::{ExecutionId, Timestamp};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::store::QueueRow;
+
+/// Names a task across executions.
+pub(crate) type TaskKey = (ExecutionId, u32);
+
+/// Order within a queue: priority, then age, then arrival.
+type Rank = (Reverse<u8>, Timestamp, u64);
+
+/// All queues.
+#[derive(Default)]
+pub struct Queues {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    queues: BTreeMap<Arc<str>, Queue>,
+    rows: HashMap<TaskKey, Placed>,
+    names: HashMap<Arc<str>, Usage>,
+    arrivals: u64,
+}
+
+struct Placed {
+    row: QueueRow,
+    arrival: u64,
+    /// Being handed out; the hold is not committed yet.
+    taken: bool,
+}
+
+#[derive(Default)]
+struct Queue {
+    waiting: BTreeMap<Rank, TaskKey>,
+    /// Not ready yet, soonest first.
+    delayed: BTreeSet<(Timestamp, u64, TaskKey)>,
+    added: Arc<Notify>,
+    polls: BTreeMap<Arc<str>, Poll>,
+    polled_at: Option<Timestamp>,
+}
+
+/// How much of a name is out.
+#[derive(Default)]
+struct Usage {
+    out: u32,
+    handed_out: VecDeque<Timestamp>,
+    /// Queues that hold tasks of this name: a freed slot wakes them.
+    queues: BTreeSet<Arc<str>>,
+}
+
+/// The last poll of one worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Poll {
+    /// The queue.
+    pub queue: Arc<str>,
+    /// The worker; empty if it gave no name.
+    pub worker: Arc<str>,
+    /// When it last asked.
+    pub at: Timestamp,
+}
+
+/// What a queue holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueState {
+    /// The queue.
+    pub name: Arc<str>,
+    /// Tasks that wait, ready or not.
+    pub waiting: u64,
+    /// Tasks that are held.
+    pub held: u64,
+}
+
+/// Why a task is not handed out, as far as the queues know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// No worker has ever polled the queue since the start.
+    NeverPolled,
+    /// No worker has polled for a while.
+    NotPolledSince(Timestamp),
+    /// As many as allowed are out.
+    Concurrency {
+        /// The limit.
+        limit: u32,
+    },
+    /// As many as allowed were handed out in the window.
+    Rate {
+        /// The limit.
+        limit: u32,
+        /// The window in seconds.
+        window_seconds: u32,
+        /// When the next may go.
+        until: Timestamp,
+    },
+    /// It is simply its turn later: so many are before it.
+    Behind {
+        /// Tasks before it.
+        count: u64,
+    },
+}
+
+/// Workers remembered per queue.
+const WORKERS_MAX: usize = 1000;
+/// A queue nobody has polled for this long counts as unattended.
+const ATTENDED_MILLIS: i64 = 60_000;
+/// What "lately" means for choosing a domain (Conductor's active-worker window).
+const LATELY_MILLIS: i64 = 10_000;
+
+impl Queues {
+    /// Adds or replaces a task.
+    pub(crate) fn put(&self, row: QueueRow, now: Timestamp) {
+        self.state.lock().put(row, now);
+    }
+
+    /// Removes a task; a slot may become free.
+    pub(crate) fn remove(&self, key: &TaskKey) {
+        self.state.lock().remove(key);
+    }
+
+    /// Marks a task as held.
+    pub(crate) fn hold(&self, key: &TaskKey) {
+        self.state.lock().hold(key);
+    }
+
+    /// A task by its key, for changing it.
+    pub(crate) fn row(&self, key: &TaskKey) -> Option<QueueRow> {
+        self.state.lock().rows.get(key).map(|placed| placed.row.clone())
+    }
+
+    /// Takes up to `count` tasks that may go now. They count as out until they are held, removed
+    /// or put back.
+    pub(crate) fn take(&self, queue: &str, count: usize, now: Timestamp) -> Vec<TaskKey> {
+        self.state.lock().take(queue, count, now)
+    }
+
+    /// Gives back a task that could not be handed out.
+    pub(crate) fn put_back(&self, key: &TaskKey, now: Timestamp) {
+        let mut state = self.state.lock();
+        if let Some(row) = state.rows.get(key).map(|placed| placed.row.clone()) {
+            state.put(row, now);
+        }
+    }
+
+    /// What to wait for when there was nothing to take: a word that something came, and the
+    /// instant at which time alone may help.
+    pub(crate) fn next(&self, queue: &str, now: Timestamp) -> (Arc<Notify>, Option<Duration>) {
+        let mut state = self.state.lock();
+        let at = state.next_at(queue, now);
+        let added = state.queue(queue).added.clone();
+        (added, at.map(|at| Duration::from_millis(at.since(now).max(1) as u64)))
+    }
+
+    /// Remembers that a worker asked.
+    pub(crate) fn polled(&self, queue: &str, worker: &str, now: Timestamp) {
+        let mut state = self.state.lock();
+        let name: Arc<str> = queue.into();
+        let queue = state.queue(queue);
+        queue.polled_at = Some(now);
+        if let Some(poll) = queue.polls.get_mut(worker) {
+            poll.at = now;
+        } else {
+            if queue.polls.len() >= WORKERS_MAX {
+                let oldest = queue.polls.values().min_by_key(|poll| poll.at);
+                if let Some(oldest) = oldest.map(|poll| poll.worker.clone()) {
+                    queue.polls.remove(&oldest);
+                }
+            }
+            let worker: Arc<str> = worker.into();
+            queue.polls.insert(worker.clone(), Poll { queue: name, worker, at: now });
+        }
+    }
+
+    /// Whether some worker asked this queue lately.
+    pub fn polled_lately(&self, queue: &str, now: Timestamp) -> bool {
+        let state = self.state.lock();
+        let polled_at = state.queues.get(queue).and_then(|queue| queue.polled_at);
+        polled_at.is_some_and(|at| now.since(at) <= LATELY_MILLIS)
+    }
+
+    /// The last poll of every worker of a queue; of all queues if none is named.
+    pub fn polls(&self, queue: Option<&str>) -> Vec<Poll> {
+        let state = self.state.lock();
+        state
+            .queues
+            .iter()
+            .filter(|(name, _)| queue.is_none_or(|wanted| &***name == wanted))
+            .flat_map(|(_, queue)| queue.polls.values().cloned())
+            .collect()
+    }
+
+    /// What every queue holds, by name.
+    pub fn states(&self) -> Vec<QueueState> {
+        let state = self.state.lock();
+        let mut held: BTreeMap<&Arc<str>, u64> = BTreeMap::new();
+        for placed in state.rows.values().filter(|placed| placed.is_out()) {
+            *held.entry(&placed.row.queue).or_default() += 1;
+        }
+        state
+            .queues
+            .iter()
+            .map(|(name, queue)| QueueState {
+                name: name.clone(),
+                waiting: (queue.waiting.len() + queue.delayed.len()) as u64,
+                held: held.get(name).copied().unwrap_or(0),
+            })
+            .collect()
+    }
+
+    /// Why a waiting task is not handed out; `None` if it is held or not there.
+    pub fn blocked(&self, key: &TaskKey, now: Timestamp) -> Option<Blocked> {
+        let mut state = self.state.lock();
+        let placed = state.rows.get(key).filter(|placed| !placed.is_out())?;
+        let (row, rank) = (placed.row.clone(), placed.rank());
+        if let Some(limit) = state.limit(&row, now) {
+            return Some(limit);
+        }
+        let queue = state.queues.get(&row.queue)?;
+        match queue.polled_at {
+            None => Some(Blocked::NeverPolled),
+            Some(at) if now.since(at) > ATTENDED_MILLIS => Some(Blocked::NotPolledSince(at)),
+            Some(_) => {
+                let count = queue.waiting.range(..rank).count() as u64;
+                Some(Blocked::Behind { count })
+            }
+        }
+    }
+}
+
+impl Placed {
+    fn is_out(&self) -> bool {
+        self.row.held || self.taken
+    }
+
+    fn rank(&self) -> Rank {
+        (Reverse(self.row.priority), self.row.ready_at, self.arrival)
+    }
+}
+
+impl State {
+    fn queue(&mut self, name: &str) -> &mut Queue {
+        if !self.queues.contains_key(name) {
+            self.queues.insert(name.into(), Queue::default());
+        }
+        self.queues.get_mut(name).expect("it was just put there")
+    }
+
+    fn put(&mut self, row: QueueRow, now: Timestamp) {
+        let key = (row.execution.clone(), row.sequence);
+        self.remove(&key);
+        self.arrivals += 1;
+        let placed = Placed { row, arrival: self.arrivals, taken: false };
+        let usage = self.names.entry(placed.row.name.clone()).or_default();
+        if placed.row.held {
+            usage.out += 1;
+        } else {
+            if placed.row.concurrent_max > 0 {
+                usage.queues.insert(placed.row.queue.clone());
+            }
+            let (rank, arrival, ready_at) = (placed.rank(), placed.arrival, placed.row.ready_at);
+            let queue = self.queue(&placed.row.queue);
+            if ready_at > now {
+                queue.delayed.insert((ready_at, arrival, key.clone()));
+            } else {
+                queue.waiting.insert(rank, key.clone());
+            }
+            // Also for a delayed one: whoever waits must learn when to look again.
+            queue.added.notify_one();
+        }
+        self.rows.insert(key, placed);
+    }
+
+    fn remove(&mut self, key: &TaskKey) {
+        let Some(placed) = self.rows.remove(key) else { return };
+        if placed.is_out() {
+            self.free(&placed.row.name);
+        } else if let Some(queue) = self.queues.get_mut(&placed.row.queue) {
+            queue.waiting.remove(&placed.rank());
+            queue.delayed.remove(&(placed.row.ready_at, placed.arrival, key.clone()));
+        }
+    }
+
+    fn free(&mut self, name: &Arc<str>) {
+        let Some(usage) = self.names.get_mut(name) else { return };
+        usage.out = usage.out.saturating_sub(1);
+        for queue in &usage.queues {
+            if let Some(queue) = self.queues.get(queue) {
+                queue.added.notify_one();
+            }
+        }
+        if usage.out == 0 && usage.queues.is_empty() && usage.handed_out.is_empty() {
+            self.names.remove(name);
+        }
+    }
+
+    fn hold(&mut self, key: &TaskKey) {
+        let Some(placed) = self.rows.get_mut(key) else { return };
+        let was_out = placed.is_out();
+        placed.row.held = true;
+        placed.taken = false;
+        if !was_out {
+            let (name, queue, rank) =
+                (placed.row.name.clone(), placed.row.queue.clone(), placed.rank());
+            let delayed = (placed.row.ready_at, placed.arrival, key.clone());
+            if let Some(queue) = self.queues.get_mut(&queue) {
+                queue.waiting.remove(&rank);
+                queue.delayed.remove(&delayed);
+            }
+            self.names.entry(name).or_default().out += 1;
+        }
+    }
+
+    /// Moves what has become ready to where it can be taken.
+    fn ripen(&mut self, name: &str, now: Timestamp) {
+        let Some(queue) = self.queues.get_mut(name) else { return };
+        while queue.delayed.first().is_some_and(|(at, _, _)| *at <= now) {
+            let Some((_, _, key)) = queue.delayed.pop_first() else { return };
+            if let Some(placed) = self.rows.get(&key) {
+                queue.waiting.insert(placed.rank(), key);
+            }
+        }
+    }
+
+    fn take(&mut self, name: &str, count: usize, now: Timestamp) -> Vec<TaskKey> {
+        self.ripen(name, now);
+        let mut taken = Vec::new();
+        // Names at their limit are passed over, so that they do not block others in the queue.
+        let mut full: BTreeSet<Arc<str>> = BTreeSet::new();
+        let mut after: Option<Rank> = None;
+        while taken.len() < count {
+            use std::ops::Bound::{Excluded, Unbounded};
+            let Some(queue) = self.queues.get(name) else { break };
+            let from = after.map_or(Unbounded, Excluded);
+            let Some((rank, key)) = queue.waiting.range((from, Unbounded)).next() else { break };
+            let (rank, key) = (*rank, key.clone());
+            after = Some(rank);
+            let Some(row) = self.rows.get(&key).map(|placed| placed.row.clone()) else { continue };
+            if full.contains(&row.name) {
+                continue;
+            }
+            if self.limit(&row, now).is_some() {
+                full.insert(row.name);
+                // A queue usually has one name: nothing further can go.
+                if full.len() > FULL_NAMES_MAX || self.is_single(name) {
+                    break;
+                }
+                continue;
+            }
+            self.hand_out(&key, &row, rank, now);
+            taken.push(key);
+        }
+        taken
+    }
+
+    /// Whether only one name waits in a queue, as far as a look at both ends tells.
+    fn is_single(&self, queue: &str) -> bool {
+        let name_of = |key: &TaskKey| self.rows.get(key).map(|placed| placed.row.name.clone());
+        self.queues.get(queue).is_some_and(|queue| {
+            let first = queue.waiting.values().next().and_then(name_of);
+            let last = queue.waiting.values().next_back().and_then(name_of);
+            first == last && queue.waiting.len() > FULL_SCAN_MAX
+        })
+    }
+
+    fn hand_out(&mut self, key: &TaskKey, row: &QueueRow, rank: Rank, now: Timestamp) {
+        if let Some(queue) = self.queues.get_mut(&row.queue) {
+            queue.waiting.remove(&rank);
+        }
+        if let Some(placed) = self.rows.get_mut(key) {
+            placed.taken = true;
+        }
+        let usage = self.names.entry(row.name.clone()).or_default();
+        usage.out += 1;
+        if row.rate_max > 0 {
+            usage.handed_out.push_back(now);
+        }
+    }
+
+    /// The limit that keeps a task from being handed out now.
+    fn limit(&mut self, row: &QueueRow, now: Timestamp) -> Option<Blocked> {
+        let usage = self.names.get_mut(&row.name)?;
+        if row.concurrent_max > 0 && usage.out >= row.concurrent_max {
+            return Some(Blocked::Concurrency { limit: row.concurrent_max });
+        }
+        if row.rate_max == 0 {
+            return None;
+        }
+        let window = i64::from(row.rate_window_seconds.max(1));
+        while usage.handed_out.front().is_some_and(|at| at.plus_seconds(window) <= now) {
+            usage.handed_out.pop_front();
+        }
+        let over = usage.handed_out.len().checked_sub(row.rate_max as usize)?;
+        let until = usage.handed_out.get(over)?.plus_seconds(window);
+        Some(Blocked::Rate { limit: row.rate_max, window_seconds: row.rate_window_seconds, until })
+    }
+
+    fn next_at(&mut self, name: &str, now: Timestamp) -> Option<Timestamp> {
+        let queue = self.queues.get(name)?;
+        let delayed = queue.delayed.first().map(|(at, _, _)| *at);
+        let waiting: Vec<QueueRow> = queue
+            .waiting
+            .values()
+            .take(FULL_NAMES_MAX)
+            .filter_map(|key| self.rows.get(key).map(|placed| placed.row.clone()))
+            .collect();
+        let rate = waiting
+            .iter()
+            .filter_map(|row| match self.limit(row, now) {
+                Some(Blocked::Rate { until, .. }) => Some(until),
+                _ => None,
+            })
+            .min();
+        [delayed, rate].into_iter().flatten().min()
+    }
+}
+
+/// Names at their limit that one look passes over.
+const FULL_NAMES_MAX: usize = 64;
+/// Up to this many waiting tasks are looked through for one whose name is not at its limit.
+const FULL_SCAN_MAX: usize = 256;

@@ -1,0 +1,33 @@
+//! Conductor definitions as their authors write them: parsed, checked, kept and echoed.
+//!
+//! These types mirror the wire format field by field and bear its names, because users hold
+//! thousands of such documents. Nothing here runs: a definition is compiled into a plan elsewhere.
+//! What the wire format takes, these types take: unknown fields are ignored, scalars are converted
+//! as Jackson converts them, `null` leaves a field at its zero.
+
+mod choice;
+mod coerce;
+mod ordered;
+mod parse;
+mod problem;
+mod references;
+mod rules;
+mod shape;
+mod task;
+mod validate;
+mod wait;
+mod walk;
+mod workflow;
+
+pub use ordered::OrderedMap;
+pub use parse::{parse_task_defs, parse_workflow, parse_workflows, workflow_from_value};
+pub use problem::{PROBLEMS_MAX, Problem};
+pub use rules::Templates;
+pub use task::{RetryLogic, SchemaDef, SchemaType, TaskDef, TaskTimeoutPolicy};
+pub use validate::{Findings, inspect_workflow, validate_task_def, validate_workflow};
+pub use walk::escape_pointer;
+pub use workflow::{
+    CacheConfig, IdempotencyStrategy, JoinMode, RateLimitConfig, RateLimitPolicy, StateChangeEvent,
+    SubWorkflowDefinition, SubWorkflowParams, SubWorkflowVersion, WorkflowDef, WorkflowTask,
+    WorkflowTimeoutPolicy,
+};

@@ -1,0 +1,106 @@
+//! Reads definitions from text: malformed JSON is told by line and column, wrong types by pointer.
+//!
+//! Two stages: the text becomes a tree whose types are all checked, then the tree becomes a
+//! definition. The tree's depth is bounded by the JSON parser (128 levels), and with it every
+//! recursion here and in validation.
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use serde_json::error::Category;
+
+use super::problem::{Problem, Problems};
+use super::shape::{self, Shape};
+use super::task::TaskDef;
+use super::workflow::WorkflowDef;
+
+/// Reads one workflow definition.
+///
+/// # Errors
+/// Malformed JSON as one problem; otherwise every value of a wrong type.
+pub fn parse_workflow(text: &str) -> Result<WorkflowDef, Vec<Problem>> {
+    read(&tree(text)?, &shape::WORKFLOW, "")
+}
+
+/// Reads a list of workflow definitions, or a single one as a list of one.
+///
+/// # Errors
+/// As [`parse_workflow`]; pointers begin with the index in a list.
+pub fn parse_workflows(text: &str) -> Result<Vec<WorkflowDef>, Vec<Problem>> {
+    read_many(&tree(text)?, &shape::WORKFLOW)
+}
+
+/// Reads a list of task definitions, or a single one as a list of one.
+///
+/// # Errors
+/// As [`parse_workflow`]; pointers begin with the index in a list.
+pub fn parse_task_defs(text: &str) -> Result<Vec<TaskDef>, Vec<Problem>> {
+    read_many(&tree(text)?, &shape::TASK_DEF)
+}
+
+/// Reads a workflow definition that is part of another document, such as a start request.
+///
+/// # Errors
+/// Every value of a wrong type, with pointers relative to `value`.
+pub fn workflow_from_value(value: &Value) -> Result<WorkflowDef, Vec<Problem>> {
+    read(value, &shape::WORKFLOW, "")
+}
+
+fn tree(text: &str) -> Result<Value, Vec<Problem>> {
+    serde_json::from_str(text).map_err(|error| vec![malformed(&error)])
+}
+
+fn malformed(error: &serde_json::Error) -> Problem {
+    let full = error.to_string();
+    let reason = full.split(" at line ").next().unwrap_or(&full);
+    let hint = match error.classify() {
+        Category::Eof => "The text ends too early: look for a missing bracket or quote.",
+        _ if reason.contains("recursion") => "Nest less deeply: 128 levels are the most.",
+        _ => "Look there for a missing or extra comma, quote or bracket.",
+    };
+    let message =
+        format!("malformed JSON at line {}, column {}: {reason}", error.line(), error.column());
+    Problem::new("", "malformed-json", message, hint)
+}
+
+fn read_many<T: DeserializeOwned>(tree: &Value, shape: &Shape) -> Result<Vec<T>, Vec<Problem>> {
+    let Value::Array(items) = tree else {
+        return read(tree, shape, "").map(|definition| vec![definition]);
+    };
+    let mut definitions = Vec::with_capacity(items.len());
+    let mut problems = Problems::default();
+    for (index, item) in items.iter().enumerate() {
+        match read(item, shape, &format!("/{index}")) {
+            Ok(definition) => definitions.push(definition),
+            Err(found) => problems.extend(found),
+        }
+    }
+    let problems = problems.into_vec();
+    if problems.is_empty() { Ok(definitions) } else { Err(problems) }
+}
+
+fn read<T: DeserializeOwned>(
+    tree: &Value,
+    shape: &Shape,
+    pointer: &str,
+) -> Result<T, Vec<Problem>> {
+    if !tree.is_object() {
+        return Err(vec![Problem::new(
+            pointer,
+            "wrong-type",
+            "expected a definition, which is an object",
+            "Wrap the definition in { and }.",
+        )]);
+    }
+    let mut problems = Problems::default();
+    shape::check(tree, shape, pointer, &mut problems);
+    let problems = problems.into_vec();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    // The table has let everything pass, so a refusal here means that table and type differ;
+    // still an answer, only without a place.
+    T::deserialize(tree).map_err(|error| {
+        let hint = "Compare the definition with the documentation of its fields.";
+        vec![Problem::new(pointer, "wrong-type", error.to_string(), hint)]
+    })
+}

@@ -1,0 +1,17 @@
+//! Conductor's `${…}` expressions: compiled once per definition, rendered as text.
+//!
+//! Expressions run at every scheduling of every task, so the common one, a plain dotted path, cuts
+//! its answer out of the payload's text and never builds a tree. What the paths mean is the dialect
+//! of Jayway `JsonPath` 2.4.0, which Conductor embeds; how they stand in a string is Conductor's
+//! own. Both were checked against the originals.
+
+mod duration;
+mod java;
+mod path;
+mod secret;
+mod template;
+
+pub use duration::{DurationError, UntilError, parse_duration, parse_until};
+pub use path::{Path, PathError};
+pub use secret::{mentions_secret, resolve_secrets};
+pub use template::{Reference, Scope, Template, evaluate};

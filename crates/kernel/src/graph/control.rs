@@ -1,0 +1,367 @@
+//! What operators do to executions: hold, end, and change the past.
+//!
+//! Everything that changes the past ends in a walk from the root, which finds what is missing and
+//! schedules it: no operation needs to know what every task type would have done next.
+
+use std::sync::Arc;
+
+use super::context::Context;
+use super::draft::{Draft, End};
+use super::event::{Ended, Event, Parent, Progressed, Scheduled, Started};
+use super::execution::{Execution, Task};
+use super::input::{Control, Message};
+use super::nodes;
+use super::plan::{Kind, Owner, Plan};
+use super::status::{Status, TaskStatus};
+use crate::json::Json;
+use crate::machine::{Decision, Rejected};
+
+type Decided = Result<Decision<Event>, Rejected>;
+
+pub(super) fn act(state: &mut Execution, control: Control, context: &Context<'_>) -> Decided {
+    match control {
+        Control::Pause => pause(state, context),
+        Control::Resume => resume(state, context),
+        Control::Terminate { reason, failure_workflow } => {
+            terminate(state, reason, failure_workflow, context)
+        }
+        Control::Restart { plan, input, correlation_id } => {
+            restart(state, plan, input, correlation_id, context)
+        }
+        Control::Retry { descend } => retry(state, descend, context),
+        Control::Rerun { sequence, input } => rerun(state, sequence, input, context),
+        Control::Skip { reference, input, output } => {
+            skip(state, &reference, input, output, context)
+        }
+        Control::SetVariables { set } => {
+            if state.status.is_closed() {
+                return Err(closed(state));
+            }
+            let mut draft = Draft::new(state, context);
+            draft.push(Event::Variables { set });
+            Ok(draft.settle())
+        }
+        Control::ResetCallbacks => reset_callbacks(state, context),
+    }
+}
+
+fn closed(state: &Execution) -> Rejected {
+    let status = state.status.as_str();
+    Rejected::Conflict(format!("workflow {} is {status}: it has ended", state.id))
+}
+
+fn not_closed(state: &Execution, done: &str) -> Rejected {
+    let status = state.status.as_str();
+    Rejected::Conflict(format!(
+        "workflow {} is {status}: only a workflow that has ended can be {done}",
+        state.id
+    ))
+}
+
+fn nothing() -> Decision<Event> {
+    Decision { events: Vec::new(), effects: Vec::new() }
+}
+
+fn pause(state: &mut Execution, context: &Context<'_>) -> Decided {
+    match state.status {
+        Status::Paused => Ok(nothing()),
+        Status::Running => {
+            let mut draft = Draft::new(state, context);
+            draft.push(Event::Paused);
+            Ok(draft.settle())
+        }
+        _ => Err(closed(state)),
+    }
+}
+
+fn resume(state: &mut Execution, context: &Context<'_>) -> Decided {
+    if state.status != Status::Paused {
+        return Err(Rejected::Conflict(format!(
+            "workflow {} is {}: only a paused workflow can be resumed",
+            state.id,
+            state.status.as_str()
+        )));
+    }
+    let mut draft = Draft::new(state, context);
+    draft.push(Event::Resumed);
+    draft.walk_all();
+    Ok(draft.settle())
+}
+
+pub(super) fn terminate(
+    state: &mut Execution,
+    reason: Option<Arc<str>>,
+    failure_workflow: bool,
+    context: &Context<'_>,
+) -> Decided {
+    let reason = reason.unwrap_or_else(|| "terminated by an operator".into());
+    match state.status {
+        Status::Completed => Err(closed(state)),
+        Status::Terminated => Ok(nothing()),
+        Status::Failed | Status::TimedOut => {
+            let output = state.output.clone();
+            let ended = Ended { status: Status::Terminated, output, reason: Some(reason) };
+            let mut draft = Draft::new(state, context);
+            draft.push(Event::Ended(Box::new(ended)));
+            Ok(draft.settle())
+        }
+        Status::Running | Status::Paused => {
+            let mut draft = Draft::new(state, context);
+            if failure_workflow {
+                draft.fail(Status::Terminated, reason);
+            } else {
+                draft.end(Status::Terminated, None, Some(reason));
+            }
+            Ok(draft.settle())
+        }
+    }
+}
+
+fn restart(
+    state: &mut Execution,
+    plan: Option<Arc<Plan>>,
+    input: Option<Json>,
+    correlation_id: Option<Arc<str>>,
+    context: &Context<'_>,
+) -> Decided {
+    if !state.status.is_closed() {
+        return Err(not_closed(state, "restarted"));
+    }
+    if state.status == Status::Completed && !state.plan().definition.restartable {
+        return Err(Rejected::Forbidden(format!(
+            "workflow {} is completed and its definition says restartable: false",
+            state.id
+        )));
+    }
+    let parent = state.parent.clone();
+    let started = Started {
+        plan: plan.unwrap_or_else(|| state.plan().clone()).into(),
+        input: input.unwrap_or_else(|| state.input.clone()),
+        correlation_id: correlation_id.or_else(|| state.correlation_id.clone()),
+        priority: state.priority,
+        task_to_domain: state.task_to_domain.clone(),
+        parent: parent.clone(),
+        event: state.event.clone(),
+        created_by: state.created_by.clone(),
+        idempotency_key: state.idempotency_key.clone(),
+        restart: true,
+    };
+    let mut draft = Draft::new(state, context);
+    draft.push(Event::Started(Box::new(started)));
+    tell_parent(&mut draft, parent);
+    draft.walk_all();
+    Ok(draft.settle())
+}
+
+/// Tries everything again that failed or was stopped.
+pub(super) fn retry(state: &mut Execution, descend: bool, context: &Context<'_>) -> Decided {
+    if !state.status.is_closed() || state.status == Status::Completed {
+        return Err(Rejected::Forbidden(format!(
+            "workflow {} is {}: only a workflow that ended without completing can be retried",
+            state.id,
+            state.status.as_str()
+        )));
+    }
+    if !state.tasks().any(is_last_failure) {
+        return Err(Rejected::Conflict(format!(
+            "workflow {} has no failed task to retry: restart it instead",
+            state.id
+        )));
+    }
+    let parent = state.parent.clone();
+    let mut draft = Draft::new(state, context);
+    draft.push(Event::Revived);
+    tell_parent(&mut draft, parent);
+    try_again(&mut draft, descend);
+    draft.walk_all();
+    Ok(draft.settle())
+}
+
+fn is_last_failure(task: &Task) -> bool {
+    task.status.is_failure() && !task.retried
+}
+
+fn try_again(draft: &mut Draft<'_>, descend: bool) {
+    let failed: Vec<(u32, Kind)> = draft
+        .state
+        .tasks()
+        .filter(|task| is_last_failure(task))
+        .map(|task| (task.sequence, task.kind))
+        .collect();
+    for (sequence, kind) in failed {
+        let child = draft.state.task(sequence).and_then(|task| {
+            task.child.clone().filter(|_| task.child_started && kind == Kind::SubWorkflow)
+        });
+        match (kind, child) {
+            (Kind::Join | Kind::ExclusiveJoin | Kind::DoWhile, _) => {
+                draft.push(Event::Reopened { sequence });
+            }
+            (Kind::SubWorkflow, Some(child)) if descend => {
+                draft.push(Event::Reopened { sequence });
+                draft.send(child, Message::Retry);
+            }
+            _ => draft.retry_now(sequence),
+        }
+    }
+}
+
+/// The execution that waits for this one must run again too.
+fn tell_parent(draft: &mut Draft<'_>, parent: Option<Parent>) {
+    if let Some(parent) = parent {
+        draft.send(parent.execution, Message::Revived { sequence: parent.sequence });
+    }
+}
+
+/// A child runs again: its task waits again, and so does everything around it.
+pub(super) fn child_revived(
+    state: &mut Execution,
+    sequence: u32,
+    context: &Context<'_>,
+) -> Decided {
+    let waits = state
+        .task(sequence)
+        .is_some_and(|task| task.kind == Kind::SubWorkflow && is_last_failure(task));
+    if !waits {
+        return Err(Rejected::Stale(format!(
+            "task {} does not wait for its child any more",
+            state.task_id(sequence)
+        )));
+    }
+    let revive = state.status.is_closed();
+    let parent = state.parent.clone();
+    let mut draft = Draft::new(state, context);
+    if revive {
+        draft.push(Event::Revived);
+        tell_parent(&mut draft, parent);
+    }
+    draft.push(Event::Reopened { sequence });
+    if revive {
+        try_again(&mut draft, false);
+    }
+    draft.walk_all();
+    Ok(draft.settle())
+}
+
+/// Goes back to a task: what was scheduled after it is forgotten, the task begins anew, and the
+/// walk finds what follows.
+fn rerun(
+    state: &mut Execution,
+    sequence: u32,
+    input: Option<Json>,
+    context: &Context<'_>,
+) -> Decided {
+    if !state.status.is_closed() {
+        return Err(not_closed(state, "rerun"));
+    }
+    if state.task(sequence).is_none() {
+        return Err(Rejected::Invalid(format!(
+            "no task {} to rerun from",
+            state.task_id(sequence)
+        )));
+    }
+    let parent = state.parent.clone();
+    let mut draft = Draft::new(state, context);
+    draft.push(Event::Revived);
+    draft.push(Event::Rewound { sequence, input });
+    tell_parent(&mut draft, parent);
+    reopen_around(&mut draft, sequence);
+    draft.begin(sequence);
+    draft.continue_after(sequence);
+    try_again(&mut draft, false);
+    draft.walk_all();
+    Ok(draft.settle())
+}
+
+/// The loops around a task are again in the iteration that the task belongs to.
+fn reopen_around(draft: &mut Draft<'_>, sequence: u32) {
+    let Some(task) = draft.state.task(sequence) else { return };
+    let (mut node, mut path) = (task.node, task.path.clone());
+    loop {
+        let block = draft.state.node(node).block;
+        match draft.state.block(block).owner {
+            Owner::Root => return,
+            Owner::Case(owner) | Owner::Branch(owner) => node = owner,
+            Owner::Body(owner) => {
+                let Some(iteration) = path.pop() else { return };
+                if let Some(task) = draft.state.attempt_at(owner, &path) {
+                    let sequence = task.sequence;
+                    draft.push(Event::Reopened { sequence });
+                    draft.push(Event::Iterated { sequence, iteration, forget: 0 });
+                }
+                node = owner;
+            }
+        }
+    }
+}
+
+/// Writes a task into the record that never runs, so that the flow passes it.
+fn skip(
+    state: &mut Execution,
+    reference: &str,
+    input: Option<Json>,
+    output: Option<Json>,
+    context: &Context<'_>,
+) -> Decided {
+    if state.status != Status::Running {
+        return Err(Rejected::Conflict(format!(
+            "workflow {} is {}: tasks can be skipped only while it is RUNNING",
+            state.id,
+            state.status.as_str()
+        )));
+    }
+    let Some(node_id) = state.node_named(reference) else {
+        return Err(Rejected::Invalid(format!(
+            "workflow {} has no task with the reference name '{reference}'",
+            state.id
+        )));
+    };
+    if state.latest(reference).is_some() {
+        return Err(Rejected::Conflict(format!(
+            "task '{reference}' has been scheduled already and cannot be skipped"
+        )));
+    }
+    let node = state.node(node_id);
+    if node.depth > 0 {
+        return Err(Rejected::Invalid(format!(
+            "task '{reference}' stands in a loop and cannot be skipped"
+        )));
+    }
+    let sequence = state.next_sequence();
+    let scheduled = Scheduled {
+        sequence,
+        node: node_id.0,
+        path: Vec::new(),
+        task_type: nodes::task_type_of(node),
+        input: input.unwrap_or_default(),
+        attempt: 0,
+        retries: 0,
+        delay: 0,
+        domain: None,
+        policy: None,
+        join_on: Vec::new(),
+    };
+    let mut draft = Draft::new(state, context);
+    draft.push(Event::Scheduled(Box::new(scheduled)));
+    draft.close(sequence, End { status: TaskStatus::Skipped, output, reason: None });
+    Ok(draft.settle())
+}
+
+/// Tasks that wait for their call-back are handed out now.
+fn reset_callbacks(state: &mut Execution, context: &Context<'_>) -> Decided {
+    if state.status.is_closed() {
+        return Err(closed(state));
+    }
+    let waiting: Vec<u32> = state
+        .open_tasks()
+        .filter(|task| task.status == TaskStatus::Scheduled && task.callback_after > 0)
+        .map(|task| task.sequence)
+        .collect();
+    let mut draft = Draft::new(state, context);
+    for sequence in waiting {
+        let callback_after = Some(0);
+        let progressed = Progressed { sequence, callback_after, ..Progressed::default() };
+        draft.push(Event::Progressed(Box::new(progressed)));
+        draft.dispatch(sequence, true);
+    }
+    Ok(draft.settle())
+}

@@ -1,0 +1,248 @@
+//! The decisions of an execution: one match over the input, each arm a few lines.
+
+use super::context::Context;
+use super::control;
+use super::draft::{Draft, End};
+use super::event::{Event, Progressed, Started};
+use super::execution::{Execution, Task, merged};
+use super::input::{Input, Message, Report, Start, Verdict};
+use super::nodes::{sub_workflow, wait};
+use super::plan::Kind;
+use super::status::{Status, TaskStatus};
+use super::timing;
+use crate::json::Json;
+use crate::machine::{Decision, Effect, Machine, Rejected};
+use crate::time::Timestamp;
+
+impl Machine for Execution {
+    type Input = Input;
+    type Event = Event;
+    type Context<'a> = Context<'a>;
+
+    fn decide(&mut self, input: Input, context: &Context<'_>) -> Result<Decision<Event>, Rejected> {
+        match input {
+            Input::Start(start) => begin(self, *start, context),
+            _ if !self.is_started() => {
+                Err(Rejected::Unknown(format!("No such workflow found by id: {}", self.id)))
+            }
+            Input::Wake => wake(self, context),
+            Input::Claim { sequence, worker } => {
+                let task = open_task(self, sequence)?;
+                if task.status != TaskStatus::Scheduled || task.kind != Kind::Dispatched {
+                    return Err(Rejected::Stale(format!("task {sequence} is not in a queue")));
+                }
+                let mut draft = Draft::new(self, context);
+                draft.push(Event::Claimed { sequence, worker });
+                draft.effect(Effect::Hold { sequence });
+                Ok(draft.settle())
+            }
+            Input::Report(report) => take_report(self, *report, context),
+            Input::Extend { sequence } => {
+                open_task(self, sequence)?;
+                let mut draft = Draft::new(self, context);
+                let progressed = Progressed { sequence, ..Progressed::default() };
+                draft.push(Event::Progressed(Box::new(progressed)));
+                Ok(draft.settle())
+            }
+            Input::Message(message) => receive(self, message, context),
+            Input::Control(control) => control::act(self, control, context),
+        }
+    }
+
+    fn apply(&mut self, event: &Event) {
+        Self::apply(self, event);
+    }
+
+    fn wake_at(&self) -> Option<Timestamp> {
+        Self::wake_at(self)
+    }
+}
+
+fn begin(
+    state: &mut Execution,
+    start: Start,
+    context: &Context<'_>,
+) -> Result<Decision<Event>, Rejected> {
+    if state.is_started() {
+        return Err(Rejected::Stale(format!("workflow {} exists already", state.id)));
+    }
+    if start.input.len() > context.limits.payload_max {
+        return Err(Rejected::Invalid(format!(
+            "the input of {} bytes exceeds the limit of {} bytes (payload_max)",
+            start.input.len(),
+            context.limits.payload_max
+        )));
+    }
+    let defaults = &start.plan.definition.input_template;
+    let input =
+        if defaults.is_empty() { start.input } else { merged(&Json::of(defaults), &start.input) };
+    let mut draft = Draft::new(state, context);
+    draft.push(Event::Started(Box::new(Started {
+        plan: start.plan.into(),
+        input,
+        correlation_id: start.correlation_id,
+        priority: start.priority.min(99),
+        task_to_domain: start.task_to_domain,
+        parent: start.parent,
+        event: start.event,
+        created_by: start.created_by,
+        idempotency_key: start.idempotency_key,
+        restart: false,
+    })));
+    if let Some(asker) = start.asked_by {
+        draft.send(asker.execution, Message::Started { sequence: asker.sequence });
+    }
+    draft.walk_all();
+    Ok(draft.settle())
+}
+
+/// The clock moved.
+fn wake(state: &mut Execution, context: &Context<'_>) -> Result<Decision<Event>, Rejected> {
+    if state.status.is_closed() {
+        return Err(Rejected::Stale("the workflow has ended".to_owned()));
+    }
+    let now = context.now;
+    let timeout = state.timeout_at().filter(|at| *at <= now);
+    let expired = if state.status == Status::Paused { Vec::new() } else { state.expired(now) };
+    let seconds = state.plan().definition.timeout_seconds;
+    let mut draft = Draft::new(state, context);
+    if timeout.is_some() {
+        let reason = format!("the workflow took longer than timeoutSeconds ({seconds} s)");
+        draft.fail(Status::TimedOut, reason);
+        return Ok(draft.settle());
+    }
+    for sequence in expired {
+        if draft.state.status != Status::Running {
+            break;
+        }
+        look_at_clock(&mut draft, sequence);
+    }
+    Ok(draft.settle())
+}
+
+/// A task's timer has passed: its delay is over, its wait is over, or it took too long.
+fn look_at_clock(draft: &mut Draft<'_>, sequence: u32) {
+    let now = draft.context.now;
+    let Some(task) = draft.state.task(sequence) else { return };
+    if task.status.is_closed() {
+        return;
+    }
+    if let Some(policy) = draft.state.policy_of(task)
+        && let Some(timeout) = timing::passed(task, policy, now)
+    {
+        return draft.time_out(sequence, timeout);
+    }
+    if !task.begun && task.kind != Kind::Dispatched {
+        if task.scheduled_at.plus_millis(task.delay) <= now {
+            draft.begin(sequence);
+            draft.continue_after(sequence);
+        }
+    } else if task.until.is_some_and(|until| until <= now) {
+        wait::over(draft, sequence);
+    }
+}
+
+fn open_task(state: &Execution, sequence: u32) -> Result<&Task, Rejected> {
+    let id = || state.task_id(sequence);
+    let task = state
+        .task(sequence)
+        .ok_or_else(|| Rejected::Unknown(format!("Task not found for taskId: {}", id())))?;
+    if state.status.is_closed() || task.status.is_closed() {
+        return Err(Rejected::Stale(format!(
+            "task {} is {} in a workflow that is {}",
+            id(),
+            task.status.as_str(),
+            state.status.as_str()
+        )));
+    }
+    Ok(task)
+}
+
+fn take_report(
+    state: &mut Execution,
+    report: Report,
+    context: &Context<'_>,
+) -> Result<Decision<Event>, Rejected> {
+    let sequence = report.sequence;
+    let task = open_task(state, sequence)?;
+    if task.kind == Kind::DoWhile {
+        return Err(Rejected::Conflict(format!(
+            "task {} is a loop: it ends by its condition",
+            task.reference
+        )));
+    }
+    let queued = task.kind == Kind::Dispatched;
+    let output = match (report.output, report.merge) {
+        (Some(set), true) => Some(merged(&task.output, &set)),
+        (output, _) => output,
+    };
+    let mut draft = Draft::new(state, context);
+    if let Verdict::Done(status) = report.verdict {
+        let end = End { status, output, reason: report.reason };
+        draft.close_as(sequence, end, |closed| {
+            closed.worker = report.worker;
+            closed.started_at = report.started_at;
+            closed.metadata = report.metadata;
+        });
+        draft.continue_after(sequence);
+        return Ok(draft.settle());
+    }
+    let size = output.as_ref().map_or(0, Json::len);
+    if size > context.limits.payload_max {
+        let end = End::failed_terminally(draft.too_large("output", size));
+        draft.close(sequence, end);
+        draft.continue_after(sequence);
+        return Ok(draft.settle());
+    }
+    let again = match report.verdict {
+        Verdict::Again { after } if queued => Some(after.max(0)),
+        _ => None,
+    };
+    draft.push(Event::Progressed(Box::new(Progressed {
+        sequence,
+        output,
+        callback_after: again,
+        worker: report.worker,
+        reason: report.reason,
+        metadata: report.metadata,
+    })));
+    if again.is_some() {
+        draft.dispatch(sequence, again == Some(0));
+    } else if queued {
+        draft.effect(Effect::Hold { sequence });
+    }
+    Ok(draft.settle())
+}
+
+/// Another execution said something.
+fn receive(
+    state: &mut Execution,
+    message: Message,
+    context: &Context<'_>,
+) -> Result<Decision<Event>, Rejected> {
+    let sequence = match &message {
+        Message::Start(_) => {
+            return Err(Rejected::Invalid("a start is given with its plan".to_owned()));
+        }
+        Message::Revived { sequence } => {
+            return control::child_revived(state, *sequence, context);
+        }
+        Message::Terminate { reason } => {
+            return control::terminate(state, Some(reason.clone()), false, context);
+        }
+        Message::Retry => return control::retry(state, true, context),
+        Message::Started { sequence }
+        | Message::Refused { sequence, .. }
+        | Message::Ended { sequence, .. } => *sequence,
+    };
+    open_task(state, sequence)?;
+    let mut draft = Draft::new(state, context);
+    match message {
+        Message::Refused { reason, .. } => sub_workflow::refused(&mut draft, sequence, reason),
+        Message::Ended { status, output, reason, .. } => {
+            sub_workflow::ended(&mut draft, sequence, status, &output, reason.as_deref());
+        }
+        _ => sub_workflow::started(&mut draft, sequence),
+    }
+    Ok(draft.settle())
+}

@@ -1,0 +1,806 @@
+//! The state of one run of a plan, and how each fact changes it.
+//!
+//! Everything beside the tasks themselves (latest attempt per reference, open tasks, timers) is an
+//! index over them, kept in step by [`Execution::apply`], so that one step costs what it touches.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::event::{Closed, Ended, Event, Parent, Progressed, Scheduled, Started};
+use super::plan::{Block, BlockId, Kind, Node, NodeId, Plan, Shape};
+use super::status::{Status, TaskStatus};
+use super::timing;
+use crate::definition::{TaskDef, WorkflowTask};
+use crate::id::{ExecutionId, TaskId};
+use crate::json::Json;
+use crate::time::Timestamp;
+
+/// One run of a plan.
+#[derive(Debug)]
+pub struct Execution {
+    /// Its id.
+    pub id: ExecutionId,
+    /// Where it stands.
+    pub status: Status,
+    /// Its input.
+    pub input: Json,
+    /// Its output; `{}` until it ends.
+    pub output: Json,
+    /// Its variables, an object.
+    pub variables: Json,
+    /// The caller's label.
+    pub correlation_id: Option<Arc<str>>,
+    /// 0 to 99.
+    pub priority: u8,
+    /// Task name (or `*`) to comma-separated domains, an object.
+    pub task_to_domain: Option<Json>,
+    /// The task that waits for it.
+    pub parent: Option<Parent>,
+    /// The event that started it.
+    pub event: Option<Arc<str>>,
+    /// Who asked for it.
+    pub created_by: Option<Arc<str>>,
+    /// The caller's key against starting twice.
+    pub idempotency_key: Option<Arc<str>>,
+    /// When it began, or began anew.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// When it was last resumed or retried: the workflow timeout counts from here.
+    pub retried_at: Option<Timestamp>,
+    /// Why it ended as it did.
+    pub reason: Option<Arc<str>>,
+    plan: Option<Arc<Plan>>,
+    grafts: Shape,
+    /// What dynamic forks gave to the first node of each branch.
+    pub(super) branch_inputs: BTreeMap<NodeId, Json>,
+    tasks: BTreeMap<u32, Task>,
+    by_reference: BTreeMap<Arc<str>, u32>,
+    by_base: BTreeMap<Arc<str>, u32>,
+    open: BTreeSet<u32>,
+    pub(super) open_joins: BTreeSet<u32>,
+    timers: BTreeSet<(Timestamp, u32)>,
+    next_sequence: u32,
+    pub(super) yielded: bool,
+    /// How far each open JOIN has looked: branches before it have ended. A cache, never stored.
+    pub(super) join_cursors: BTreeMap<u32, usize>,
+}
+
+/// One attempt at a node.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// Its number in the execution, from 1, in the order of scheduling.
+    pub sequence: u32,
+    /// The node.
+    pub node: NodeId,
+    /// Iterations of the loops around it, outermost first.
+    pub path: Vec<u32>,
+    /// Reference name with an iteration suffix (`__3`) per loop around it.
+    pub reference: Arc<str>,
+    /// The type at run time: for SIMPLE the task's name.
+    pub task_type: Arc<str>,
+    /// The name under which its definition and limits are known.
+    pub name: Arc<str>,
+    /// What it does.
+    pub kind: Kind,
+    /// Where it stands.
+    pub status: TaskStatus,
+    /// Its input.
+    pub input: Json,
+    /// What it gave so far; JOIN and DO_WHILE derive theirs, see [`Execution::output_of`].
+    pub output: Json,
+    /// Why it is not done or failed.
+    pub reason: Option<Arc<str>>,
+    /// Attempts before this one.
+    pub attempt: u32,
+    /// The attempt that this one repeats.
+    pub retries: Option<u32>,
+    /// A later attempt replaced it.
+    pub retried: bool,
+    /// When it was scheduled.
+    pub scheduled_at: Timestamp,
+    /// When its first attempt was scheduled.
+    pub first_scheduled_at: Timestamp,
+    /// Milliseconds from scheduling until it may begin.
+    pub delay: i64,
+    /// When work on it began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// When anything about it last changed.
+    pub updated_at: Timestamp,
+    /// When a WAIT ends by itself.
+    pub until: Option<Timestamp>,
+    /// The delay is over and what the node does has been begun.
+    pub begun: bool,
+    /// Seconds after the last report until it is handed out again.
+    pub callback_after: i64,
+    /// How often it was handed out.
+    pub poll_count: u32,
+    /// Who held it last.
+    pub worker: Option<Arc<str>>,
+    /// The queue's domain.
+    pub domain: Option<Arc<str>>,
+    /// DO_WHILE: the present iteration, from 1.
+    pub iteration: u32,
+    /// DO_WHILE: the first iteration whose tasks are still kept.
+    pub kept_from: u32,
+    /// A timeout passed that is only told.
+    pub alerted: bool,
+    /// JOIN: what it waits for.
+    pub join_on: Vec<Arc<str>>,
+    /// The execution that this task started.
+    pub child: Option<ExecutionId>,
+    /// The child exists.
+    pub child_started: bool,
+    /// Opaque notes of the worker.
+    pub metadata: Option<Json>,
+    /// Dynamic fork: its branches.
+    pub(super) branches: Vec<BlockId>,
+    policy: Option<Arc<TaskDef>>,
+    timer: Option<Timestamp>,
+}
+
+impl Execution {
+    /// An execution that has not begun: folds a history from here.
+    pub fn new(id: ExecutionId) -> Self {
+        Self {
+            id,
+            status: Status::Running,
+            input: Json::empty_object(),
+            output: Json::empty_object(),
+            variables: Json::empty_object(),
+            correlation_id: None,
+            priority: 0,
+            task_to_domain: None,
+            parent: None,
+            event: None,
+            created_by: None,
+            idempotency_key: None,
+            created_at: Timestamp::default(),
+            updated_at: Timestamp::default(),
+            ended_at: None,
+            retried_at: None,
+            reason: None,
+            plan: None,
+            grafts: Shape::default(),
+            branch_inputs: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            by_reference: BTreeMap::new(),
+            by_base: BTreeMap::new(),
+            open: BTreeSet::new(),
+            open_joins: BTreeSet::new(),
+            timers: BTreeSet::new(),
+            next_sequence: 1,
+            yielded: false,
+            join_cursors: BTreeMap::new(),
+        }
+    }
+
+    /// Whether it has begun.
+    pub fn is_started(&self) -> bool {
+        self.plan.is_some()
+    }
+
+    /// The plan it obeys.
+    ///
+    /// # Panics
+    /// If it has not begun.
+    pub fn plan(&self) -> &Arc<Plan> {
+        self.plan.as_ref().expect("a started execution has a plan")
+    }
+
+    /// Every task, in the order of scheduling.
+    pub fn tasks(&self) -> impl DoubleEndedIterator<Item = &Task> {
+        self.tasks.values()
+    }
+
+    /// How many tasks there are.
+    pub fn task_count(&self) -> usize {
+        self.tasks.len()
+    }
+
+    /// Tasks that have not ended.
+    pub fn open_tasks(&self) -> impl Iterator<Item = &Task> {
+        self.open.iter().filter_map(|sequence| self.tasks.get(sequence))
+    }
+
+    /// A task by its number.
+    pub fn task(&self, sequence: u32) -> Option<&Task> {
+        self.tasks.get(&sequence)
+    }
+
+    /// The id of a task.
+    pub fn task_id(&self, sequence: u32) -> TaskId {
+        TaskId::new(self.id.clone(), sequence)
+    }
+
+    /// The last attempt at a reference: with its iteration suffix exactly that iteration, without
+    /// one the latest.
+    pub fn latest(&self, reference: &str) -> Option<&Task> {
+        let sequence = self.by_reference.get(reference).or_else(|| self.by_base.get(reference))?;
+        self.tasks.get(sequence)
+    }
+
+    /// What the author wrote at a task's place.
+    pub fn node_of(&self, task: &Task) -> &Node {
+        self.node(task.node)
+    }
+
+    /// Retry policy, timeouts and limits of a task, if any are defined for its name.
+    pub fn policy_of<'a>(&'a self, task: &'a Task) -> Option<&'a TaskDef> {
+        task.policy.as_deref().or(self.node(task.node).task.task_definition.as_deref())
+    }
+
+    /// A task's output; that of a JOIN or DO_WHILE is made of their branches' and bodies'.
+    pub fn output_of(&self, task: &Task) -> Json {
+        match task.kind {
+            Kind::Join => self.join_output(task),
+            Kind::DoWhile => self.loop_output(task),
+            _ => task.output.clone(),
+        }
+    }
+
+    /// Reference names of the tasks that failed for good, without repeats.
+    pub fn failed_references(&self) -> BTreeSet<&str> {
+        self.failed_tasks().map(|task| &*task.reference).collect()
+    }
+
+    /// Names of the tasks that failed for good, without repeats.
+    pub fn failed_names(&self) -> BTreeSet<&str> {
+        self.failed_tasks().map(|task| &*task.name).collect()
+    }
+
+    fn failed_tasks(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.values().filter(|task| {
+            task.status.is_failure() && task.status != TaskStatus::Canceled && !task.retried
+        })
+    }
+
+    pub(super) fn node(&self, id: NodeId) -> &Node {
+        let plan = &self.plan().shape;
+        plan.node(id).or_else(|| self.grafts.node(id)).expect("tasks name nodes that exist")
+    }
+
+    pub(super) fn block(&self, id: BlockId) -> &Block {
+        let plan = &self.plan().shape;
+        plan.block_of(id).or_else(|| self.grafts.block_of(id)).expect("nodes name real blocks")
+    }
+
+    /// The node of a reference name, in the plan or in a graft.
+    pub(super) fn node_named(&self, reference: &str) -> Option<NodeId> {
+        self.plan().node_named(reference).or_else(|| self.grafts.named(reference))
+    }
+
+    pub(super) fn graft_count(&self) -> usize {
+        self.grafts.node_count()
+    }
+
+    pub(super) fn next_sequence(&self) -> u32 {
+        self.next_sequence
+    }
+
+    /// The last attempt at a node in an iteration.
+    pub(super) fn attempt_at(&self, node: NodeId, path: &[u32]) -> Option<&Task> {
+        let reference = suffixed(&self.node(node).reference, path);
+        let sequence = self.by_reference.get(&*reference)?;
+        self.tasks.get(sequence)
+    }
+
+    pub(super) fn has_open(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    fn join_output(&self, task: &Task) -> Json {
+        let mut object = ObjectText::new();
+        for reference in &task.join_on {
+            if let Some(branch) = self.latest(reference) {
+                let output = self.output_of(branch);
+                if !output.is_empty_object() {
+                    object.member(reference, output.text());
+                }
+            }
+        }
+        object.members_of(&task.output);
+        object.finish()
+    }
+
+    fn loop_output(&self, task: &Task) -> Json {
+        let depth = task.path.len();
+        let mut iterations: BTreeMap<u32, ObjectText> = BTreeMap::new();
+        // Numbers only grow: an iteration's tasks come after the loop's own.
+        for inner in self.tasks.range(task.sequence..).map(|(_, inner)| inner) {
+            let direct = inner.path.len() == depth + 1 && !inner.retried;
+            // What a dynamic fork adds is seen through its JOIN.
+            let written = self.plan().shape.node(inner.node).is_some();
+            if !direct || !written || !self.runs_inside(inner.sequence, task.sequence) {
+                continue;
+            }
+            let object = iterations.entry(inner.path[depth]).or_insert_with(ObjectText::new);
+            object.member(&self.node(inner.node).reference, self.output_of(inner).text());
+        }
+        let mut object = ObjectText::new();
+        for (iteration, members) in iterations {
+            object.member(&iteration.to_string(), members.finish().text());
+        }
+        object.members_of(&task.output);
+        object.member("iteration", &task.iteration.to_string());
+        if let Some(position) = super::nodes::loop_position(self.node(task.node), task) {
+            object.members_of(&position);
+        }
+        object.finish()
+    }
+
+    /// Every node of a loop's body, nested blocks included.
+    pub(super) fn body_nodes(&self, outer: &Node) -> Vec<NodeId> {
+        let mut found = Vec::new();
+        let mut blocks = outer.blocks.clone();
+        while let Some(block) = blocks.pop() {
+            for id in &self.block(block).nodes {
+                found.push(*id);
+                blocks.extend(&self.node(*id).blocks);
+            }
+        }
+        found
+    }
+
+    /// Whether a node stands somewhere inside another, what dynamic forks added included.
+    pub(super) fn is_within(&self, node: NodeId, outer: NodeId) -> bool {
+        use super::plan::Owner;
+        let mut node = self.node(node);
+        loop {
+            let owner = match self.block(node.block).owner {
+                Owner::Root => return false,
+                Owner::Case(owner) | Owner::Branch(owner) | Owner::Body(owner) => owner,
+            };
+            if owner == outer {
+                return true;
+            }
+            node = self.node(owner);
+        }
+    }
+
+    /// Whether a task belongs to an iteration of a loop.
+    pub(super) fn runs_inside(&self, task: u32, outer: u32) -> bool {
+        let (Some(task), Some(outer)) = (self.tasks.get(&task), self.tasks.get(&outer)) else {
+            return false;
+        };
+        task.path.len() > outer.path.len()
+            && task.path.starts_with(&outer.path)
+            && self.is_within(task.node, outer.node)
+    }
+
+    /// When the execution as a whole times out.
+    pub(super) fn timeout_at(&self) -> Option<Timestamp> {
+        use crate::definition::WorkflowTimeoutPolicy::TimeOutWf;
+        let definition = &self.plan.as_ref()?.definition;
+        let limited = definition.timeout_seconds > 0 && definition.timeout_policy == TimeOutWf;
+        let from = self.retried_at.unwrap_or(self.created_at);
+        limited.then(|| from.plus_seconds(definition.timeout_seconds))
+    }
+
+    /// The next instant at which time alone may change something.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        if self.status.is_closed() || self.plan.is_none() {
+            return None;
+        }
+        let timeout = self.timeout_at();
+        if self.status == Status::Paused {
+            return timeout;
+        }
+        if self.yielded {
+            return Some(self.updated_at);
+        }
+        let timer = self.timers.first().map(|(at, _)| *at);
+        [timeout, timer].into_iter().flatten().min()
+    }
+
+    /// Tasks whose timer is at or before `now`, soonest first.
+    pub(super) fn expired(&self, now: Timestamp) -> Vec<u32> {
+        self.timers.iter().take_while(|(at, _)| *at <= now).map(|(_, task)| *task).collect()
+    }
+
+    /// Folds one fact.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::At(at) => {
+                self.updated_at = *at;
+                self.yielded = false;
+            }
+            Event::Started(started) => self.start(started),
+            Event::Scheduled(scheduled) => self.schedule(scheduled),
+            Event::Forked { sequence, tasks, inputs } => self.fork(*sequence, tasks, inputs),
+            Event::Begun { sequence, until } => {
+                let now = self.updated_at;
+                self.touch(*sequence, |task| {
+                    task.begun = true;
+                    task.until = *until;
+                    if task.kind != Kind::Dispatched {
+                        task.status = TaskStatus::InProgress;
+                        task.started_at = Some(now);
+                    }
+                });
+            }
+            Event::Claimed { sequence, worker } => {
+                let now = self.updated_at;
+                self.touch(*sequence, |task| {
+                    task.status = TaskStatus::InProgress;
+                    task.started_at.get_or_insert(now);
+                    task.poll_count += 1;
+                    task.callback_after = 0;
+                    task.worker.clone_from(worker);
+                });
+            }
+            Event::Progressed(progressed) => self.progress(progressed),
+            Event::Closed(closed) => self.close(closed),
+            Event::Iterated { sequence, iteration, forget } => {
+                self.forget_iterations(*sequence, *forget);
+                self.touch(*sequence, |task| {
+                    task.iteration = *iteration;
+                    task.kept_from = task.kept_from.max(forget + 1);
+                });
+            }
+            Event::Variables { set } => self.variables = merged(&self.variables, set),
+            Event::Paused => self.status = Status::Paused,
+            Event::Resumed => {
+                self.status = Status::Running;
+                self.retried_at = Some(self.updated_at);
+            }
+            Event::Alerted { sequence } => self.touch(*sequence, |task| task.alerted = true),
+            Event::Yielded => self.yielded = true,
+            Event::Revived => {
+                self.status = Status::Running;
+                self.retried_at = Some(self.updated_at);
+                self.ended_at = None;
+                self.reason = None;
+                self.output = Json::empty_object();
+            }
+            Event::Reopened { sequence } => self.reopen(*sequence),
+            Event::Rewound { sequence, input } => self.rewind(*sequence, input.as_ref()),
+            Event::ChildStarted { sequence } => {
+                self.touch(*sequence, |task| task.child_started = true);
+            }
+            Event::Ended(ended) => self.end(ended),
+        }
+    }
+
+    fn start(&mut self, started: &Started) {
+        let plan = started.plan.plan.clone().expect("plans are bound before folding");
+        let parent = started.parent.clone().or_else(|| self.parent.take());
+        *self = Self {
+            status: Status::Running,
+            input: started.input.clone(),
+            variables: Json::of(&plan.definition.variables),
+            correlation_id: started.correlation_id.clone(),
+            priority: started.priority,
+            task_to_domain: started.task_to_domain.clone(),
+            parent,
+            event: started.event.clone(),
+            created_by: started.created_by.clone(),
+            idempotency_key: started.idempotency_key.clone(),
+            created_at: self.updated_at,
+            updated_at: self.updated_at,
+            grafts: Shape::after(&plan.shape),
+            plan: Some(plan),
+            // Numbers go on, so that no task of an earlier run shares an id with a new one.
+            next_sequence: self.next_sequence,
+            ..Self::new(self.id.clone())
+        };
+    }
+
+    fn schedule(&mut self, scheduled: &Scheduled) {
+        let node_id = NodeId(scheduled.node);
+        let node = self.node(node_id);
+        let (kind, base) = (node.kind, node.reference.clone());
+        let name =
+            scheduled.policy.as_ref().map_or_else(|| node.name.clone(), |p| (*p.name).into());
+        let reference = suffixed(&base, &scheduled.path);
+        let now = self.updated_at;
+        let previous = (scheduled.retries > 0).then_some(scheduled.retries);
+        let first = previous.and_then(|sequence| self.tasks.get(&sequence));
+        let first_scheduled_at = first.map_or(now, |task| task.first_scheduled_at);
+        if let Some(previous) = previous {
+            self.touch(previous, |task| task.retried = true);
+        }
+        // DYNAMIC and its like become a task to hand out as soon as they are scheduled.
+        let kind = if kind == Kind::Dynamic { Kind::Dispatched } else { kind };
+        let task = Task {
+            sequence: scheduled.sequence,
+            node: node_id,
+            path: scheduled.path.clone(),
+            reference: reference.clone(),
+            task_type: scheduled.task_type.clone(),
+            name,
+            kind,
+            status: TaskStatus::Scheduled,
+            input: scheduled.input.clone(),
+            output: Json::empty_object(),
+            reason: None,
+            attempt: scheduled.attempt,
+            retries: previous,
+            retried: false,
+            scheduled_at: now,
+            first_scheduled_at,
+            delay: scheduled.delay,
+            started_at: None,
+            ended_at: None,
+            updated_at: now,
+            until: None,
+            begun: false,
+            callback_after: 0,
+            poll_count: 0,
+            worker: None,
+            domain: scheduled.domain.clone(),
+            iteration: 0,
+            kept_from: 1,
+            alerted: false,
+            join_on: scheduled.join_on.clone(),
+            child: matches!(kind, Kind::SubWorkflow | Kind::StartWorkflow)
+                .then(|| self.id.derive("child", scheduled.sequence)),
+            child_started: false,
+            metadata: None,
+            branches: Vec::new(),
+            policy: scheduled.policy.clone().map(Arc::from),
+            timer: None,
+        };
+        self.next_sequence = scheduled.sequence + 1;
+        self.by_reference.insert(reference, task.sequence);
+        self.by_base.insert(base, task.sequence);
+        self.tasks.insert(task.sequence, task);
+        self.index(scheduled.sequence);
+    }
+
+    fn fork(&mut self, sequence: u32, tasks: &[WorkflowTask], inputs: &[Json]) {
+        let Some(fork) = self.tasks.get(&sequence) else { return };
+        let (node, depth) = (fork.node, fork.path.len());
+        let mut branches = Vec::with_capacity(tasks.len());
+        for (task, input) in tasks.iter().zip(inputs) {
+            let block = self.grafts.graft(task, node, depth);
+            if let Some(first) = self.block(block).nodes.first().copied() {
+                self.branch_inputs.insert(first, input.clone());
+            }
+            branches.push(block);
+        }
+        self.touch(sequence, |task| task.branches = branches);
+    }
+
+    fn progress(&mut self, progressed: &Progressed) {
+        self.touch(progressed.sequence, |task| {
+            if let Some(output) = &progressed.output {
+                task.output = output.clone();
+            }
+            if let Some(after) = progressed.callback_after {
+                task.callback_after = after;
+                task.status = TaskStatus::Scheduled;
+            }
+            if progressed.reason.is_some() {
+                task.reason.clone_from(&progressed.reason);
+            }
+            if progressed.worker.is_some() {
+                task.worker.clone_from(&progressed.worker);
+            }
+            if progressed.metadata.is_some() {
+                task.metadata.clone_from(&progressed.metadata);
+            }
+        });
+    }
+
+    fn close(&mut self, closed: &Closed) {
+        let now = self.updated_at;
+        self.touch(closed.sequence, |task| {
+            task.status = closed.status;
+            task.ended_at = Some(now);
+            if let Some(started_at) = closed.started_at {
+                task.started_at.get_or_insert(started_at);
+                task.poll_count = task.poll_count.max(1);
+            }
+            if closed.status != TaskStatus::Skipped && closed.status != TaskStatus::Canceled {
+                task.started_at.get_or_insert(now);
+            }
+            if let Some(output) = &closed.output {
+                task.output = output.clone();
+            }
+            task.reason.clone_from(&closed.reason);
+            if closed.worker.is_some() {
+                task.worker.clone_from(&closed.worker);
+            }
+            if closed.metadata.is_some() {
+                task.metadata.clone_from(&closed.metadata);
+            }
+        });
+        self.join_cursors.remove(&closed.sequence);
+    }
+
+    fn end(&mut self, ended: &Ended) {
+        self.status = ended.status;
+        self.output = ended.output.clone();
+        self.reason.clone_from(&ended.reason);
+        self.ended_at = Some(self.updated_at);
+    }
+
+    fn reopen(&mut self, sequence: u32) {
+        self.join_cursors.clear();
+        self.touch(sequence, |task| {
+            task.status = TaskStatus::InProgress;
+            task.ended_at = None;
+            task.reason = None;
+            task.retried = false;
+        });
+    }
+
+    /// Forgets everything scheduled after a task and sets the task back to its first state.
+    fn rewind(&mut self, sequence: u32, input: Option<&Json>) {
+        let later = self.tasks.split_off(&(sequence + 1));
+        for task in later.into_values() {
+            self.unindex(&task);
+        }
+        self.join_cursors.clear();
+        let now = self.updated_at;
+        self.touch(sequence, |task| {
+            task.status = TaskStatus::Scheduled;
+            task.retried = false;
+            task.begun = false;
+            task.alerted = false;
+            task.reason = None;
+            task.worker = None;
+            task.output = Json::empty_object();
+            task.scheduled_at = now;
+            task.first_scheduled_at = now;
+            task.started_at = None;
+            task.ended_at = None;
+            task.until = None;
+            task.delay = 0;
+            task.callback_after = 0;
+            task.poll_count = 0;
+            task.iteration = 0;
+            task.branches = Vec::new();
+            if let Some(input) = input {
+                task.input = input.clone();
+            }
+        });
+        self.reindex_references();
+    }
+
+    fn forget_iterations(&mut self, sequence: u32, through: u32) {
+        let Some(task) = self.tasks.get(&sequence) else { return };
+        if through < task.kept_from {
+            return;
+        }
+        let depth = task.path.len();
+        let doomed: Vec<u32> = self
+            .tasks
+            .range(sequence..)
+            .filter(|(inner, _)| self.runs_inside(**inner, sequence))
+            .filter(|(_, inner)| inner.path[depth] <= through)
+            .map(|(inner, _)| *inner)
+            .collect();
+        for sequence in doomed {
+            if let Some(task) = self.tasks.remove(&sequence) {
+                self.unindex(&task);
+                self.by_reference.remove(&task.reference);
+            }
+        }
+    }
+
+    /// Changes one task and brings the indexes in step.
+    fn touch(&mut self, sequence: u32, change: impl FnOnce(&mut Task)) {
+        let now = self.updated_at;
+        if let Some(task) = self.tasks.get_mut(&sequence) {
+            change(task);
+            task.updated_at = now;
+            self.index(sequence);
+        }
+    }
+
+    fn index(&mut self, sequence: u32) {
+        let Some(task) = self.tasks.get(&sequence) else { return };
+        let timer = timing::timer_of(task, self.policy_of(task));
+        if task.status.is_closed() {
+            self.open.remove(&sequence);
+            self.open_joins.remove(&sequence);
+        } else {
+            self.open.insert(sequence);
+            if matches!(task.kind, Kind::Join | Kind::ExclusiveJoin) {
+                self.open_joins.insert(sequence);
+            }
+        }
+        if timer != task.timer {
+            if let Some(old) = task.timer {
+                self.timers.remove(&(old, sequence));
+            }
+            if let Some(new) = timer {
+                self.timers.insert((new, sequence));
+            }
+            if let Some(task) = self.tasks.get_mut(&sequence) {
+                task.timer = timer;
+            }
+        }
+    }
+
+    fn unindex(&mut self, task: &Task) {
+        self.open.remove(&task.sequence);
+        self.open_joins.remove(&task.sequence);
+        self.join_cursors.remove(&task.sequence);
+        if let Some(timer) = task.timer {
+            self.timers.remove(&(timer, task.sequence));
+        }
+    }
+
+    fn reindex_references(&mut self) {
+        self.by_reference.clear();
+        self.by_base.clear();
+        let plan = self.plan().clone();
+        for task in self.tasks.values() {
+            self.by_reference.insert(task.reference.clone(), task.sequence);
+            let node = plan.shape.node(task.node).or_else(|| self.grafts.node(task.node));
+            if let Some(node) = node {
+                self.by_base.insert(node.reference.clone(), task.sequence);
+            }
+        }
+    }
+}
+
+/// A reference name with the suffix of each loop iteration around it.
+pub(super) fn suffixed(reference: &Arc<str>, path: &[u32]) -> Arc<str> {
+    if path.is_empty() {
+        return reference.clone();
+    }
+    let mut text = reference.to_string();
+    for iteration in path {
+        text.push_str("__");
+        text.push_str(&iteration.to_string());
+    }
+    text.into()
+}
+
+/// An object with the members of `set` put over those of `base`.
+pub(super) fn merged(base: &Json, set: &Json) -> Json {
+    let mut members = match base.parse() {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    };
+    if let Value::Object(set) = set.parse() {
+        for (name, value) in set {
+            members.insert(name, value);
+        }
+    }
+    Json::of(&members)
+}
+
+/// Writes an object of texts that are JSON already.
+pub(super) struct ObjectText(String);
+
+impl ObjectText {
+    pub(super) fn new() -> Self {
+        Self(String::from("{"))
+    }
+
+    pub(super) fn member(&mut self, name: &str, json: &str) {
+        if self.0.len() > 1 {
+            self.0.push(',');
+        }
+        self.0.push_str(Json::of(&name).text());
+        self.0.push(':');
+        self.0.push_str(json);
+    }
+
+    /// Adds the members of another object.
+    pub(super) fn members_of(&mut self, object: &Json) {
+        if object.is_object() && !object.is_empty_object() {
+            let inner = object.text().trim();
+            if self.0.len() > 1 {
+                self.0.push(',');
+            }
+            self.0.push_str(&inner[1..inner.len() - 1]);
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Json {
+        self.0.push('}');
+        Json::from_text(self.0).expect("members are JSON")
+    }
+}

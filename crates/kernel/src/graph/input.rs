@@ -1,0 +1,236 @@
+//! What the world says to an execution.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::event::Parent;
+use super::plan::Plan;
+use super::status::{Status, TaskStatus};
+use crate::id::ExecutionId;
+use crate::json::Json;
+use crate::time::Timestamp;
+
+/// One input.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Begin.
+    Start(Box<Start>),
+    /// Look at the clock.
+    Wake,
+    /// A worker or runner takes a task from the queue.
+    Claim {
+        /// The task.
+        sequence: u32,
+        /// Who.
+        worker: Option<Arc<str>>,
+    },
+    /// A worker, a runner or a person reports on a task.
+    Report(Box<Report>),
+    /// The holder lives: its lease begins anew.
+    Extend {
+        /// The task.
+        sequence: u32,
+    },
+    /// Another execution says something.
+    Message(Message),
+    /// An operator acts.
+    Control(Control),
+}
+
+/// A start.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// What to obey.
+    pub plan: Arc<Plan>,
+    /// The input, an object.
+    pub input: Json,
+    /// The caller's label.
+    pub correlation_id: Option<Arc<str>>,
+    /// 0 to 99.
+    pub priority: u8,
+    /// Task name (or `*`) to comma-separated domains, an object.
+    pub task_to_domain: Option<Json>,
+    /// Who waits for it.
+    pub parent: Option<Parent>,
+    /// Who is told that it exists.
+    pub asked_by: Option<Parent>,
+    /// The event that caused it.
+    pub event: Option<Arc<str>>,
+    /// Who asked for it.
+    pub created_by: Option<Arc<str>>,
+    /// The caller's key against starting twice.
+    pub idempotency_key: Option<Arc<str>>,
+}
+
+/// A report on a task.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The task.
+    pub sequence: u32,
+    /// What became of it.
+    pub verdict: Verdict,
+    /// Its output, an object.
+    pub output: Option<Json>,
+    /// Members of the output are added to what is there, instead of replacing it.
+    pub merge: bool,
+    /// Why it is not done or failed.
+    pub reason: Option<Arc<str>>,
+    /// Who reports.
+    pub worker: Option<Arc<str>>,
+    /// When the work began, if no claim told.
+    pub started_at: Option<Timestamp>,
+    /// Opaque notes of the worker.
+    pub metadata: Option<Json>,
+}
+
+/// What a report says of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It ended so; must be a closed status other than skipped.
+    Done(TaskStatus),
+    /// Not done: hand it out again after so many seconds.
+    Again {
+        /// Seconds.
+        after: i64,
+    },
+    /// Not done: the holder keeps it, or somebody outside will report.
+    Held,
+}
+
+/// What executions say to each other.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Message {
+    /// Begin; the engine finds the plan and turns this into [`Input::Start`].
+    Start(Box<StartMessage>),
+    /// To the parent: your child exists.
+    Started {
+        /// The task that asked.
+        sequence: u32,
+    },
+    /// To the parent: your child could not be started.
+    Refused {
+        /// The task that asked.
+        sequence: u32,
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// To the parent: your child ended.
+    Ended {
+        /// The task that asked.
+        sequence: u32,
+        /// How.
+        status: Status,
+        /// Its output.
+        output: Json,
+        /// Why.
+        reason: Option<Arc<str>>,
+    },
+    /// To the parent: your child runs again.
+    Revived {
+        /// The task that asked.
+        sequence: u32,
+    },
+    /// To a child: end.
+    Terminate {
+        /// Why.
+        reason: Arc<str>,
+    },
+    /// To a child: try your failed tasks again.
+    Retry,
+}
+
+/// A start on its way.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StartMessage {
+    /// The definition's name.
+    pub name: Arc<str>,
+    /// Its version; absent = the latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// A definition in place of a registered one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<Arc<RawValue>>,
+    /// The input.
+    pub input: Json,
+    /// The label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<Arc<str>>,
+    /// 0 to 99.
+    #[serde(default)]
+    pub priority: u8,
+    /// Task name to domains.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_to_domain: Option<Json>,
+    /// Who waits for it; absent for a start that nobody waits for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<Parent>,
+    /// Who is told whether it could be started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked_by: Option<Parent>,
+    /// The event that caused it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event: Option<Arc<str>>,
+    /// Who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_by: Option<Arc<str>>,
+    /// The failed execution that this one is the failure workflow of; the engine adds it whole to
+    /// the input.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure_of: Option<ExecutionId>,
+}
+
+/// An operator's act.
+#[derive(Clone, Debug)]
+pub enum Control {
+    /// Schedule nothing more for now.
+    Pause,
+    /// Go on.
+    Resume,
+    /// End now, children with it.
+    Terminate {
+        /// Why.
+        reason: Option<Arc<str>>,
+        /// Run the failure workflow too.
+        failure_workflow: bool,
+    },
+    /// Begin anew under the same id.
+    Restart {
+        /// A newer plan; absent = the pinned one.
+        plan: Option<Arc<Plan>>,
+        /// New input; absent = the old one.
+        input: Option<Json>,
+        /// New label; absent = the old one.
+        correlation_id: Option<Arc<str>>,
+    },
+    /// Try the failed tasks again.
+    Retry {
+        /// Let failed sub-workflows try theirs, instead of starting new ones.
+        descend: bool,
+    },
+    /// Go back to a task and run on from there.
+    Rerun {
+        /// The task.
+        sequence: u32,
+        /// Its new input; absent = as it was.
+        input: Option<Json>,
+    },
+    /// Let the flow pass a node that it has not reached.
+    Skip {
+        /// The node's reference name.
+        reference: Arc<str>,
+        /// Its input, for the record.
+        input: Option<Json>,
+        /// The output that later tasks see.
+        output: Option<Json>,
+    },
+    /// Write variables.
+    SetVariables {
+        /// An object.
+        set: Json,
+    },
+    /// Hand out again what is held: call-backs become due now.
+    ResetCallbacks,
+}

@@ -1,0 +1,32 @@
+//! Executions of graphs: the machine behind Conductor definitions.
+//!
+//! ```text
+//!             start                    end of the plan / TERMINATE / failure / timeout
+//!   (nothing) ─────▶ RUNNING ──────────────────────────▶ COMPLETED FAILED TIMED_OUT TERMINATED
+//!                     │   ▲                                        │
+//!               pause ▼   │ resume            retry rerun restart  │
+//!                    PAUSED            RUNNING ◀───────────────────┘
+//! ```
+
+mod context;
+mod control;
+mod decide;
+mod draft;
+mod event;
+mod execution;
+mod input;
+mod nodes;
+mod plan;
+mod scope;
+mod status;
+mod timing;
+mod waiting;
+
+pub use context::{Context, Limits, World};
+pub use event::{Closed, Ended, Event, Parent, PlanRef, Progressed, Scheduled, Started};
+pub use execution::{Execution, Task};
+pub use input::{Control, Input, Message, Report, Start, StartMessage, Verdict};
+pub use plan::{Kind, Node, NodeId, Plan};
+pub use scope::iteration_of;
+pub use status::{Status, TaskStatus};
+pub use waiting::Waiting;

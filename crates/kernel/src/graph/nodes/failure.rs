@@ -1,0 +1,58 @@
+//! The workflow that an author wants to run when an execution has failed.
+
+use serde_json::Value;
+
+use super::super::context::Context;
+use super::super::execution::{Execution, ObjectText};
+use super::super::input::StartMessage;
+use super::super::scope::View;
+use super::super::status::TaskStatus;
+use crate::expression::Template;
+use crate::id::ExecutionId;
+use crate::json::Json;
+
+/// The id and name of the failure workflow; `None` if the author wants none.
+pub(in super::super) fn target(
+    state: &Execution,
+    context: &Context<'_>,
+) -> Option<(ExecutionId, String)> {
+    let written = state.plan().definition.failure_workflow.clone()?;
+    let view = View::new(state, context, None);
+    let name = match Template::compile(&Value::String(written)).render(&view).parse() {
+        Value::String(name) => name.trim().to_owned(),
+        _ => String::new(),
+    };
+    let id = state.id.derive("failure", state.next_sequence());
+    (!name.is_empty()).then_some((id, name))
+}
+
+/// The start of the failure workflow of an execution that has ended. The engine adds the whole
+/// failed execution to its input.
+pub(in super::super) fn message(state: &Execution, name: &str) -> StartMessage {
+    let failed = state.tasks().rev().find(|task| {
+        task.status.is_failure() && task.status != TaskStatus::Canceled && !task.retried
+    });
+    let text = |text: &str| Json::of(&text);
+    let mut input = ObjectText::new();
+    input.members_of(&state.input);
+    input.member("workflowId", text(state.id.as_str()).text());
+    input.member("reason", text(state.reason.as_deref().unwrap_or_default()).text());
+    input.member("failureStatus", text(state.status.as_str()).text());
+    let task = failed.map(|task| state.task_id(task.sequence).to_string()).unwrap_or_default();
+    input.member("failureTaskId", text(&task).text());
+    let version = state.plan().definition.failure_workflow_version;
+    StartMessage {
+        name: name.into(),
+        version: version.and_then(|version| u32::try_from(version).ok()).filter(|v| *v > 0),
+        definition: None,
+        input: input.finish(),
+        correlation_id: state.correlation_id.clone(),
+        priority: 0,
+        task_to_domain: state.task_to_domain.clone(),
+        parent: None,
+        asked_by: None,
+        event: None,
+        created_by: None,
+        failure_of: Some(state.id.clone()),
+    }
+}

@@ -1,0 +1,193 @@
+//! JOIN and EXCLUSIVE_JOIN: waiting for branches. Looked at when a branch ends, never by the clock.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::super::draft::{Draft, End, reference_at};
+use super::super::event::{Event, Progressed};
+use super::super::execution::{Execution, ObjectText, Task, suffixed};
+use super::super::plan::{BlockId, Kind, NodeId};
+use super::super::status::TaskStatus;
+use super::fork;
+use super::script::is_javascript;
+use crate::json::Json;
+use crate::script::Form;
+
+/// What a JOIN waits for: after a dynamic fork the last task of each branch, otherwise what the
+/// author listed; inside loops, of the present iteration.
+pub(in super::super) fn references(state: &Execution, join: NodeId, path: &[u32]) -> Vec<Arc<str>> {
+    let node = state.node(join);
+    let before = node.index.checked_sub(1).map(|index| state.block(node.block).nodes[index]);
+    let dynamic = before
+        .filter(|before| state.node(*before).kind == Kind::DynamicFork)
+        .and_then(|before| state.attempt_at(before, path));
+    match dynamic {
+        Some(task) => {
+            let last = |block: &BlockId| state.block(*block).nodes.last().copied();
+            fork::branches_of(state, task.sequence)
+                .iter()
+                .filter_map(last)
+                .map(|last| suffixed(&state.node(last).reference, path))
+                .collect()
+        }
+        None => node.task.join_on.iter().map(|name| reference_at(state, name, path)).collect(),
+    }
+}
+
+pub(in super::super) fn begin(draft: &mut Draft<'_>, sequence: u32) {
+    draft.push(Event::Begun { sequence, until: None });
+    draft.look_at_join(sequence);
+}
+
+/// Looks whether a JOIN may end.
+pub(in super::super) fn look(draft: &mut Draft<'_>, sequence: u32) {
+    let Some(task) = draft.state.task(sequence) else { return };
+    if task.status.is_closed() || !task.begun {
+        return;
+    }
+    let end = if task.kind == Kind::ExclusiveJoin {
+        first_of(draft.state, task)
+    } else if has_script(draft.state, task) {
+        return look_by_script(draft, sequence);
+    } else {
+        all_of(draft.state, sequence)
+    };
+    if let Some(end) = end {
+        draft.close(sequence, end);
+        draft.continue_after(sequence);
+    }
+}
+
+/// Every branch has ended: how the JOIN ends.
+fn all_of(state: &mut Execution, sequence: u32) -> Option<End> {
+    let join_on = state.task(sequence)?.join_on.clone();
+    let mut cursor = state.join_cursors.get(&sequence).copied().unwrap_or(0);
+    let closed = |reference: &Arc<str>| {
+        state.latest(reference).is_some_and(|branch| branch.status.is_closed())
+    };
+    while join_on.get(cursor).is_some_and(closed) {
+        cursor += 1;
+    }
+    state.join_cursors.insert(sequence, cursor);
+    (cursor == join_on.len()).then(|| verdict(state, &join_on))
+}
+
+fn verdict(state: &Execution, join_on: &[Arc<str>]) -> End {
+    let branches: Vec<&Task> = join_on.iter().filter_map(|r| state.latest(r)).collect();
+    let failed: Vec<&&Task> = branches.iter().filter(|branch| branch.status.is_failure()).collect();
+    if !failed.is_empty() {
+        let reasons: Vec<&str> = failed
+            .iter()
+            .map(|branch| branch.reason.as_deref().unwrap_or(&branch.reference))
+            .collect();
+        if failed.iter().all(|branch| branch.status == TaskStatus::Canceled) {
+            let reason = Some(format!("branches were cancelled: {}", reasons.join("; ")).into());
+            return End { status: TaskStatus::Canceled, output: None, reason };
+        }
+        return End::failed(format!("branches failed: {}", reasons.join("; ")));
+    }
+    if branches.iter().any(|branch| branch.status == TaskStatus::CompletedWithErrors) {
+        return End { status: TaskStatus::CompletedWithErrors, ..End::done() };
+    }
+    End::done()
+}
+
+/// The first of the listed tasks that was reached, once it has ended; else that of the defaults.
+fn first_of(state: &Execution, task: &Task) -> Option<End> {
+    let node = &state.node_of(task).task;
+    let ended = |names: &[String]| {
+        names
+            .iter()
+            .filter_map(|name| state.latest(&reference_at(state, name, &task.path)))
+            .find(|branch| branch.status != TaskStatus::Skipped)
+            .filter(|branch| branch.status.is_closed())
+    };
+    let branch = ended(&node.join_on).or_else(|| ended(&node.default_exclusive_join_task))?;
+    let output = state.output_of(branch);
+    Some(if branch.status.is_failure() {
+        let reason = branch.reason.as_deref().unwrap_or("it gave no reason");
+        End {
+            output: Some(output),
+            ..End::failed(format!("'{}' failed: {reason}", branch.reference))
+        }
+    } else {
+        End::completed(output)
+    })
+}
+
+fn has_script(state: &Execution, task: &Task) -> bool {
+    let node = &state.node_of(task).task;
+    let given = node.expression.as_deref().is_some_and(|text| !text.trim().is_empty());
+    given && is_javascript(node.evaluator_type.as_deref().unwrap_or_default())
+}
+
+/// What a join script answers when it is not a plain truth value.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    status: String,
+    #[serde(default)]
+    reason_for_incompletion: Option<String>,
+    #[serde(default)]
+    output_data: Option<Box<RawValue>>,
+}
+
+/// Lets the author's script say whether the JOIN may end: `true`, or an object with a status.
+fn look_by_script(draft: &mut Draft<'_>, sequence: u32) {
+    let Some(task) = draft.state.task(sequence) else { return };
+    let source = draft.state.node_of(task).task.expression.clone().unwrap_or_default();
+    let input = script_input(draft.state, task);
+    let present = task.reason.clone();
+    let answer = match draft.context.scripts.javascript(&source, Form::Statements, &input) {
+        Ok(answer) => answer,
+        Err(error) => {
+            let reason = format!("the join script failed: {error}");
+            draft.close(sequence, End::failed_terminally(reason));
+            return draft.continue_after(sequence);
+        }
+    };
+    let parsed = serde_json::from_str::<Answer>(answer.text()).ok();
+    let output = |raw: Option<Box<RawValue>>| {
+        raw.and_then(|raw| Json::from_text(raw.get().to_owned()).ok()).filter(Json::is_object)
+    };
+    match (answer.text(), parsed) {
+        ("true", _) => draft.close(sequence, End::done()),
+        (_, Some(answer)) => match TaskStatus::parse(&answer.status) {
+            Some(status) if status.is_closed() => {
+                let reason = answer.reason_for_incompletion.map(Into::into);
+                draft.close(sequence, End { status, output: output(answer.output_data), reason });
+            }
+            _ => {
+                let reason: Option<Arc<str>> = answer.reason_for_incompletion.map(Into::into);
+                if reason.is_some() && reason != present {
+                    let output = output(answer.output_data);
+                    let progressed =
+                        Progressed { sequence, output, reason, ..Progressed::default() };
+                    draft.push(Event::Progressed(Box::new(progressed)));
+                }
+                return;
+            }
+        },
+        _ => return,
+    }
+    draft.continue_after(sequence);
+}
+
+/// `$` of a join script: the JOIN's input, `joinOn`, and each branch's status and output.
+fn script_input(state: &Execution, task: &Task) -> Json {
+    let mut object = ObjectText::new();
+    object.members_of(&task.input);
+    object.member("joinOn", Json::of(&task.join_on).text());
+    for reference in &task.join_on {
+        if let Some(branch) = state.latest(reference) {
+            let mut shown = ObjectText::new();
+            shown.member("status", Json::of(&branch.status.as_str()).text());
+            shown.member("output", state.output_of(branch).text());
+            shown.member("outputData", state.output_of(branch).text());
+            object.member(reference, shown.finish().text());
+        }
+    }
+    object.finish()
+}

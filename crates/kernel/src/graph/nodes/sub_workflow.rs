@@ -1,0 +1,264 @@
+//! SUB_WORKFLOW and START_WORKFLOW: executions that start executions, waited for or not.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use super::super::draft::{Draft, End};
+use super::super::event::{Event, Parent};
+use super::super::execution::{Execution, ObjectText, Task};
+use super::super::input::{Message, StartMessage};
+use super::super::plan::Node;
+use super::super::scope::View;
+use super::super::status::{Status, TaskStatus};
+use crate::definition::{SubWorkflowDefinition, SubWorkflowParams, SubWorkflowVersion};
+use crate::expression::Template;
+use crate::json::Json;
+
+/// A SUB_WORKFLOW's input: what will be started, and the child's input under `workflowInput`.
+pub(in super::super) fn shown_input(node: &Node, input: &Json, view: &View<'_>) -> Json {
+    let default = SubWorkflowParams::default();
+    let params = node.task.sub_workflow_param.as_ref().unwrap_or(&default);
+    let text = |text: &str| Template::compile(&Value::String(text.to_owned())).render(view);
+    let mut object = ObjectText::new();
+    object.members_of(input);
+    let mut add = |name: &str, value: Json| {
+        if !value.is_null() {
+            object.member(name, value.text());
+        }
+    };
+    match &params.workflow_definition {
+        Some(SubWorkflowDefinition::Inline(definition)) => {
+            add("subWorkflowDefinition", Json::of(definition));
+        }
+        Some(SubWorkflowDefinition::Expression(expression)) => {
+            add("subWorkflowDefinition", text(expression));
+        }
+        None => {}
+    }
+    add("subWorkflowName", text(params.name.as_deref().unwrap_or(&node.task.name)));
+    match &params.version {
+        Some(SubWorkflowVersion::Number(number)) => add("subWorkflowVersion", Json::of(number)),
+        Some(SubWorkflowVersion::Expression(expression)) => {
+            add("subWorkflowVersion", text(expression));
+        }
+        None => {}
+    }
+    if let Some(domains) = &params.task_to_domain {
+        add(
+            "subWorkflowTaskToDomain",
+            Template::compile(&Value::Object(domains.clone())).render(view),
+        );
+    }
+    if let Some(priority) = &params.priority {
+        add("priority", Template::compile(priority).render(view));
+    }
+    add("workflowInput", input.clone());
+    object.finish()
+}
+
+/// What [`shown_input`] wrote.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown {
+    sub_workflow_name: Option<Value>,
+    sub_workflow_version: Option<Value>,
+    sub_workflow_definition: Option<Value>,
+    sub_workflow_task_to_domain: Option<Map<String, Value>>,
+    priority: Option<Value>,
+    workflow_input: Option<Box<RawValue>>,
+}
+
+pub(in super::super) fn begin(draft: &mut Draft<'_>, sequence: u32) {
+    let Some(task) = draft.state.task(sequence) else { return };
+    let message = match start_message(draft.state, task) {
+        Ok(message) => message,
+        Err(reason) => return draft.close(sequence, End::failed_terminally(reason)),
+    };
+    let child = task.child.clone();
+    draft.push(Event::Begun { sequence, until: None });
+    if let Some(child) = child {
+        draft.send(child, Message::Start(Box::new(message)));
+    }
+}
+
+fn start_message(state: &Execution, task: &Task) -> Result<StartMessage, String> {
+    let shown: Shown = serde_json::from_str(task.input.text())
+        .map_err(|error| format!("the sub-workflow's parameters are not usable: {error}"))?;
+    let mut name = match shown.sub_workflow_name {
+        Some(Value::String(name)) => name,
+        _ => String::new(),
+    };
+    let definition = match shown.sub_workflow_definition {
+        // An expression may also give the name of a registered definition.
+        Some(Value::String(registered)) => {
+            name = registered;
+            None
+        }
+        Some(Value::Object(mut definition)) => {
+            mark_dynamic(&mut definition);
+            if let Some(Value::String(own)) = definition.get("name") {
+                name.clone_from(own);
+            }
+            serde_json::value::to_raw_value(&definition).ok().map(Arc::from)
+        }
+        Some(Value::Null) | None => None,
+        Some(_) => return Err("the sub-workflow's definition must be an object".to_owned()),
+    };
+    if name.is_empty() {
+        return Err("the sub-workflow has no name: set subWorkflowParam.name".to_owned());
+    }
+    let input = shown.workflow_input.and_then(|raw| Json::from_text(raw.get().to_owned()).ok());
+    let domains = shown.sub_workflow_task_to_domain.map(|domains| Json::of(&domains));
+    let parent = Parent { execution: state.id.clone(), sequence: task.sequence };
+    Ok(StartMessage {
+        name: name.into(),
+        version: shown.sub_workflow_version.as_ref().and_then(number).filter(|v| *v > 0),
+        definition,
+        input: input.filter(Json::is_object).unwrap_or_default(),
+        correlation_id: state.correlation_id.clone(),
+        priority: shown.priority.as_ref().and_then(number).map_or(0, priority),
+        task_to_domain: domains.or_else(|| state.task_to_domain.clone()),
+        asked_by: Some(parent.clone()),
+        parent: Some(parent),
+        event: None,
+        created_by: None,
+        failure_of: None,
+    })
+}
+
+/// Readers of executions tell a definition that was never registered by this member.
+fn mark_dynamic(definition: &mut Map<String, Value>) {
+    let metadata = definition.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
+    if let Value::Object(metadata) = metadata {
+        metadata.insert("dynamic".to_owned(), Value::Bool(true));
+    }
+}
+
+/// Numbers arrive as numbers or as text.
+fn number(value: &Value) -> Option<u32> {
+    match value {
+        Value::String(text) => text.trim().parse().ok(),
+        Value::Number(number) => {
+            number.as_u64().or_else(|| number.as_f64().map(|n| n as u64))?.try_into().ok()
+        }
+        _ => None,
+    }
+}
+
+fn priority(number: u32) -> u8 {
+    number.min(99) as u8
+}
+
+/// The input of START_WORKFLOW.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct StartRequest {
+    name: String,
+    version: Option<Value>,
+    input: Option<Box<RawValue>>,
+    correlation_id: Option<String>,
+    task_to_domain: Option<Map<String, Value>>,
+    workflow_def: Option<Box<RawValue>>,
+    priority: Option<Value>,
+}
+
+pub(in super::super) fn begin_detached(draft: &mut Draft<'_>, sequence: u32) {
+    let Some(task) = draft.state.task(sequence) else { return };
+    let request = match detached(&task.input) {
+        Ok(request) => request,
+        Err(reason) => return draft.close(sequence, End::failed_terminally(reason)),
+    };
+    let state = &*draft.state;
+    let raw = |raw: Box<RawValue>| Json::from_text(String::from(Box::<str>::from(raw))).ok();
+    let message = StartMessage {
+        name: request.name.into(),
+        version: request.version.as_ref().and_then(number).filter(|version| *version > 0),
+        definition: request.workflow_def.filter(|raw| raw.get() != "null").map(Arc::from),
+        input: request.input.and_then(raw).filter(Json::is_object).unwrap_or_default(),
+        correlation_id: request
+            .correlation_id
+            .filter(|label| !label.trim().is_empty())
+            .map(Arc::from)
+            .or_else(|| state.correlation_id.clone()),
+        priority: request.priority.as_ref().and_then(number).map_or(0, priority),
+        task_to_domain: request
+            .task_to_domain
+            .map(|domains| Json::of(&domains))
+            .or_else(|| state.task_to_domain.clone()),
+        parent: None,
+        asked_by: Some(Parent { execution: state.id.clone(), sequence }),
+        event: None,
+        created_by: None,
+        failure_of: None,
+    };
+    let child = task.child.clone();
+    draft.push(Event::Begun { sequence, until: None });
+    if let Some(child) = child {
+        draft.send(child, Message::Start(Box::new(message)));
+    }
+}
+
+fn detached(input: &Json) -> Result<StartRequest, String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Wrapped {
+        start_workflow: Option<StartRequest>,
+    }
+    let wrapped: Wrapped = serde_json::from_str(input.text())
+        .map_err(|error| format!("'startWorkflow' is not a start request: {error}"))?;
+    wrapped
+        .start_workflow
+        .filter(|request| !request.name.trim().is_empty())
+        .ok_or_else(|| "START_WORKFLOW needs 'startWorkflow' with a name in its input".to_owned())
+}
+
+/// A child that was asked for exists.
+pub(in super::super) fn started(draft: &mut Draft<'_>, sequence: u32) {
+    use super::super::plan::Kind;
+    let Some(task) = draft.state.task(sequence) else { return };
+    if task.kind == Kind::StartWorkflow {
+        let id = task.child.as_ref().map_or_else(String::new, ToString::to_string);
+        let output = serde_json::json!({ "workflowId": id });
+        draft.close(sequence, End::completed(output.into()));
+        draft.continue_after(sequence);
+    } else {
+        draft.push(Event::ChildStarted { sequence });
+    }
+}
+
+/// A child that was asked for cannot be.
+pub(in super::super) fn refused(draft: &mut Draft<'_>, sequence: u32, reason: Arc<str>) {
+    draft.close(sequence, End::failed(reason));
+    draft.continue_after(sequence);
+}
+
+/// A child has ended.
+pub(in super::super) fn ended(
+    draft: &mut Draft<'_>,
+    sequence: u32,
+    status: Status,
+    output: &Json,
+    reason: Option<&str>,
+) {
+    let Some(task) = draft.state.task(sequence) else { return };
+    let child = task.child.clone();
+    let status = match status {
+        Status::Completed => TaskStatus::Completed,
+        Status::TimedOut => TaskStatus::TimedOut,
+        Status::Terminated => TaskStatus::Canceled,
+        _ => TaskStatus::Failed,
+    };
+    let id = child.as_ref().map_or_else(String::new, ToString::to_string);
+    let mut object = ObjectText::new();
+    object.members_of(output);
+    object.member("subWorkflowId", Json::of(&id).text());
+    let reason = (status != TaskStatus::Completed).then(|| {
+        let reason = reason.unwrap_or("it gave no reason");
+        Arc::from(format!("sub-workflow {id} ended as {}: {reason}", status.as_str()))
+    });
+    draft.close(sequence, End { status, output: Some(object.finish()), reason });
+    draft.continue_after(sequence);
+}

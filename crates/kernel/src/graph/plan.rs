@@ -1,0 +1,318 @@
+//! A definition made ready to run: nodes with compiled templates, and the blocks they stand in.
+//!
+//! A definition is a tree of sequences. Each sequence is a [`Block`]; each place in one is a
+//! [`Node`]. A decision only ever asks "what comes after this node in its block, and who owns the
+//! block", so the tree is kept flat. Dynamic forks graft more nodes on at run time; they continue
+//! the same numbering.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::definition::{TaskDef, WorkflowDef, WorkflowTask};
+use crate::expression::Template;
+
+/// Index of a node in the plan and its grafts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u32);
+
+/// Index of a block in the plan and its grafts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct BlockId(pub(crate) u32);
+
+/// One definition, pinned: immutable, named by the hash of its text.
+#[derive(Debug)]
+pub struct Plan {
+    /// The definition, with the task definitions of the time of the start embedded.
+    pub definition: WorkflowDef,
+    /// SHA-256 of [`Plan::text`], in hexadecimal.
+    pub hash: Arc<str>,
+    /// The definition as JSON; what is stored.
+    pub text: Arc<str>,
+    /// The compiled output parameters; `None` if the author gave none.
+    pub output: Option<Template>,
+    pub(crate) shape: Shape,
+}
+
+impl Plan {
+    /// Pins a definition: embeds the task definitions that `task_def` knows, and compiles.
+    ///
+    /// A plan is made of any definition; what cannot run fails the execution that gets there.
+    pub fn pin(mut definition: WorkflowDef, task_def: &dyn Fn(&str) -> Option<TaskDef>) -> Self {
+        definition.tasks.iter_mut().for_each(|task| embed(task, task_def));
+        let text = serde_json::to_string(&definition).expect("a definition serializes to JSON");
+        Self::compile(definition, text.into())
+    }
+
+    /// Compiles the stored text of a plan.
+    ///
+    /// # Errors
+    /// The text is not a definition.
+    pub fn from_text(text: Arc<str>) -> Result<Self, serde_json::Error> {
+        let definition = serde_json::from_str(&text)?;
+        Ok(Self::compile(definition, text))
+    }
+
+    fn compile(definition: WorkflowDef, text: Arc<str>) -> Self {
+        let mut shape = Shape::default();
+        shape.block(&definition.tasks, Owner::Root);
+        let output = (!definition.output_parameters.is_empty())
+            .then(|| Template::compile(&Value::Object(definition.output_parameters.clone())));
+        let mut hash = String::with_capacity(64);
+        for byte in Sha256::digest(text.as_bytes()) {
+            write!(hash, "{byte:02x}").expect("writing to a string cannot fail");
+        }
+        Self { definition, hash: hash.into(), text, output, shape }
+    }
+
+    /// Whether the definition has a node of this reference name.
+    pub fn node_named(&self, reference: &str) -> Option<NodeId> {
+        self.shape.by_reference.get(reference).copied()
+    }
+}
+
+fn embed(task: &mut WorkflowTask, task_def: &dyn Fn(&str) -> Option<TaskDef>) {
+    if task.task_definition.is_none() {
+        task.task_definition = task_def(&task.name)
+            .or_else(|| (task.task_type == "SIMPLE").then(|| TaskDef::named(&task.name)))
+            .map(Box::new);
+    }
+    let nested = task
+        .decision_cases
+        .values_mut()
+        .chain([&mut task.default_case, &mut task.loop_over])
+        .chain(&mut task.fork_tasks);
+    nested.flatten().for_each(|child| embed(child, task_def));
+}
+
+/// One place in a definition.
+#[derive(Debug)]
+pub struct Node {
+    /// The author's reference name, without an iteration suffix.
+    pub reference: Arc<str>,
+    /// The task name: what workers poll, and the name of the task definition.
+    pub name: Arc<str>,
+    /// What the author wrote.
+    pub task: WorkflowTask,
+    /// What to do when it is reached.
+    pub kind: Kind,
+    /// The compiled input parameters.
+    pub(crate) input: Template,
+    /// The block it stands in.
+    pub(crate) block: BlockId,
+    /// Its place in the block.
+    pub(crate) index: usize,
+    /// The blocks it owns: cases (the default last), branches, or the body.
+    pub(crate) blocks: Vec<BlockId>,
+    /// How many loops are around it.
+    pub(crate) depth: usize,
+}
+
+/// What a node does; one file under `nodes` for each that decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Handed to a worker or to a built-in runner.
+    Dispatched,
+    /// JavaScript at decision time.
+    Inline,
+    /// The deprecated form of [`Kind::Inline`]: a function body.
+    Lambda,
+    /// jq at decision time.
+    Jq,
+    /// Picks a block by a value.
+    Switch,
+    /// The deprecated form of [`Kind::Switch`].
+    Decision,
+    /// Starts its branches at once.
+    Fork,
+    /// Starts branches that its input lists.
+    DynamicFork,
+    /// Waits for branches.
+    Join,
+    /// Goes on with the first of several.
+    ExclusiveJoin,
+    /// Repeats its body.
+    DoWhile,
+    /// Runs another execution and waits for it.
+    SubWorkflow,
+    /// Starts another execution and does not wait.
+    StartWorkflow,
+    /// Becomes the task that its input names.
+    Dynamic,
+    /// Writes workflow variables.
+    SetVariable,
+    /// Ends the execution.
+    Terminate,
+    /// Waits for time or for a word from outside.
+    Wait,
+    /// Waits for a person.
+    Human,
+    /// Does nothing.
+    Noop,
+}
+
+impl Kind {
+    fn of(task_type: &str) -> Self {
+        match task_type {
+            "INLINE" => Self::Inline,
+            "LAMBDA" => Self::Lambda,
+            "JSON_JQ_TRANSFORM" => Self::Jq,
+            "SWITCH" => Self::Switch,
+            "DECISION" => Self::Decision,
+            "FORK_JOIN" | "FORK" => Self::Fork,
+            "FORK_JOIN_DYNAMIC" => Self::DynamicFork,
+            "JOIN" => Self::Join,
+            "EXCLUSIVE_JOIN" => Self::ExclusiveJoin,
+            "DO_WHILE" => Self::DoWhile,
+            "SUB_WORKFLOW" => Self::SubWorkflow,
+            "START_WORKFLOW" => Self::StartWorkflow,
+            "DYNAMIC" => Self::Dynamic,
+            "SET_VARIABLE" => Self::SetVariable,
+            "TERMINATE" => Self::Terminate,
+            "WAIT" => Self::Wait,
+            "HUMAN" => Self::Human,
+            "NOOP" => Self::Noop,
+            _ => Self::Dispatched,
+        }
+    }
+
+    /// Whether the retry policy never applies (Conductor: `TaskType.isBuiltIn`).
+    pub(crate) const fn is_control(self) -> bool {
+        matches!(
+            self,
+            Self::Switch
+                | Self::Decision
+                | Self::Fork
+                | Self::DynamicFork
+                | Self::Join
+                | Self::ExclusiveJoin
+                | Self::DoWhile
+        )
+    }
+}
+
+/// A sequence of nodes.
+#[derive(Debug)]
+pub(crate) struct Block {
+    pub(crate) owner: Owner,
+    pub(crate) nodes: Vec<NodeId>,
+}
+
+/// Whose sequence it is: what happens at its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// The execution's: it may be complete.
+    Root,
+    /// A case of a SWITCH: go on after the SWITCH.
+    Case(NodeId),
+    /// A branch of a fork: the JOIN looks after it.
+    Branch(NodeId),
+    /// The body of a DO_WHILE: one more iteration is done.
+    Body(NodeId),
+}
+
+/// Nodes and blocks, numbered from an offset.
+#[derive(Debug, Default)]
+pub(crate) struct Shape {
+    nodes: Vec<Node>,
+    blocks: Vec<Block>,
+    by_reference: BTreeMap<Arc<str>, NodeId>,
+    first_node: u32,
+    first_block: u32,
+}
+
+impl Shape {
+    /// A shape that continues the numbering of `base`.
+    pub(crate) fn after(base: &Self) -> Self {
+        Self {
+            first_node: base.first_node + base.nodes.len() as u32,
+            first_block: base.first_block + base.blocks.len() as u32,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id.0.checked_sub(self.first_node)? as usize)
+    }
+
+    pub(crate) fn block_of(&self, id: BlockId) -> Option<&Block> {
+        self.blocks.get(id.0.checked_sub(self.first_block)? as usize)
+    }
+
+    pub(crate) fn named(&self, reference: &str) -> Option<NodeId> {
+        self.by_reference.get(reference).copied()
+    }
+
+    pub(crate) fn node_count(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// Adds a branch of a dynamic fork that stands inside `depth` loops.
+    pub(crate) fn graft(&mut self, task: &WorkflowTask, fork: NodeId, depth: usize) -> BlockId {
+        self.block_at(std::slice::from_ref(task), Owner::Branch(fork), depth)
+    }
+
+    fn block(&mut self, tasks: &[WorkflowTask], owner: Owner) -> BlockId {
+        self.block_at(tasks, owner, 0)
+    }
+
+    fn block_at(&mut self, tasks: &[WorkflowTask], owner: Owner, depth: usize) -> BlockId {
+        let id = BlockId(self.first_block + self.blocks.len() as u32);
+        self.blocks.push(Block { owner, nodes: Vec::new() });
+        let nodes = tasks
+            .iter()
+            .enumerate()
+            .map(|(index, task)| self.add(task, id, index, depth))
+            .collect();
+        self.blocks[(id.0 - self.first_block) as usize].nodes = nodes;
+        id
+    }
+
+    fn add(&mut self, task: &WorkflowTask, block: BlockId, index: usize, depth: usize) -> NodeId {
+        let id = NodeId(self.first_node + self.nodes.len() as u32);
+        let kind = Kind::of(&task.task_type);
+        let reference: Arc<str> = task.task_reference_name.as_str().into();
+        self.by_reference.insert(reference.clone(), id);
+        self.nodes.push(Node {
+            reference,
+            name: task.name.as_str().into(),
+            kind,
+            input: Template::compile(&Value::Object(task.input_parameters.clone())),
+            task: without_nested(task),
+            block,
+            index,
+            blocks: Vec::new(),
+            depth,
+        });
+        let blocks = match kind {
+            Kind::Switch | Kind::Decision => task
+                .decision_cases
+                .values()
+                .chain([&task.default_case])
+                .map(|tasks| self.block_at(tasks, Owner::Case(id), depth))
+                .collect(),
+            Kind::Fork => task
+                .fork_tasks
+                .iter()
+                .map(|tasks| self.block_at(tasks, Owner::Branch(id), depth))
+                .collect(),
+            Kind::DoWhile => vec![self.block_at(&task.loop_over, Owner::Body(id), depth + 1)],
+            _ => Vec::new(),
+        };
+        self.nodes[(id.0 - self.first_node) as usize].blocks = blocks;
+        id
+    }
+}
+
+/// A task without the tasks inside it: they are nodes of their own.
+fn without_nested(task: &WorkflowTask) -> WorkflowTask {
+    let mut own = task.clone();
+    own.decision_cases.values_mut().for_each(Vec::clear);
+    own.default_case.clear();
+    own.fork_tasks.clear();
+    own.loop_over.clear();
+    own
+}

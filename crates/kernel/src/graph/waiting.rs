@@ -1,0 +1,143 @@
+//! Why a task waits, as data and as a sentence.
+//!
+//! Nothing here is stored: the reason follows from the state. What only the queues know (whether
+//! workers poll, which limit is reached) the engine adds to reasons with the code `queued`.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::execution::{Execution, Task};
+use super::plan::Kind;
+use super::status::{Status, TaskStatus};
+use super::timing;
+use crate::time::Timestamp;
+
+/// One waiting task.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Waiting {
+    /// The task.
+    pub task_id: String,
+    /// Its reference name.
+    pub reference: Arc<str>,
+    /// Its type.
+    pub task_type: Arc<str>,
+    /// The kind of reason; stable.
+    pub code: &'static str,
+    /// The reason in a sentence.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// When the wait ends by itself, or what waits gives up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// The number of the task in its execution.
+    #[serde(skip)]
+    pub sequence: u32,
+}
+
+impl Execution {
+    /// Why each open task waits, in the order of scheduling.
+    pub fn waiting(&self, now: Timestamp) -> Vec<Waiting> {
+        if self.status.is_closed() {
+            return Vec::new();
+        }
+        let paused = self.status == Status::Paused;
+        self.open_tasks()
+            .map(|task| {
+                let (mut code, mut reason) = self.why(task, now);
+                if paused {
+                    code = "paused";
+                    reason = format!("the workflow is paused; resume it to go on ({reason})");
+                }
+                Waiting {
+                    task_id: self.task_id(task.sequence).to_string(),
+                    reference: task.reference.clone(),
+                    task_type: task.task_type.clone(),
+                    code,
+                    reason,
+                    since: task.started_at.unwrap_or(task.scheduled_at),
+                    until: timing::timer_of(task, self.policy_of(task)),
+                    sequence: task.sequence,
+                }
+            })
+            .collect()
+    }
+
+    fn why(&self, task: &Task, now: Timestamp) -> (&'static str, String) {
+        let ready_at = task.scheduled_at.plus_millis(task.delay);
+        if task.status == TaskStatus::Scheduled && task.callback_after > 0 {
+            let at = task.updated_at.plus_seconds(task.callback_after);
+            return ("callback", format!("the worker asked to be called again at {at}"));
+        }
+        if task.status == TaskStatus::Scheduled && task.delay > 0 && ready_at > now {
+            return match self.allowed_attempts(task) {
+                Some(allowed) if task.attempt > 0 => {
+                    let attempt = task.attempt;
+                    ("retry-delay", format!("retry {attempt} of {allowed} begins at {ready_at}"))
+                }
+                _ => ("start-delay", format!("the start delay ends at {ready_at}")),
+            };
+        }
+        match task.kind {
+            Kind::Dispatched | Kind::Dynamic => why_dispatched(task),
+            Kind::Wait => match task.until {
+                Some(until) => ("timer", format!("waits until {until}")),
+                None => ("signal", "waits for an update from outside".to_owned()),
+            },
+            Kind::Human => ("human", "waits for a person to complete it".to_owned()),
+            Kind::SubWorkflow => {
+                let child = task.child.as_ref().map_or_else(String::new, ToString::to_string);
+                ("sub-workflow", format!("waits for sub-workflow {child} to end"))
+            }
+            Kind::StartWorkflow => ("start", "waits for the new workflow to begin".to_owned()),
+            Kind::Join | Kind::ExclusiveJoin => ("join", self.why_join(task)),
+            Kind::DoWhile => {
+                ("loop", format!("iteration {} of its body is running", task.iteration))
+            }
+            _ => ("engine", "is about to be decided".to_owned()),
+        }
+    }
+
+    fn why_join(&self, task: &Task) -> String {
+        let missing: Vec<String> = task
+            .join_on
+            .iter()
+            .filter_map(|reference| match self.latest(reference) {
+                None => Some(format!("{reference} (not reached)")),
+                Some(branch) if !branch.status.is_closed() => {
+                    Some(format!("{reference} ({})", branch.status.as_str()))
+                }
+                Some(_) => None,
+            })
+            .collect();
+        let mut sentence = format!("waits for {}", missing[..missing.len().min(5)].join(", "));
+        if missing.len() > 5 {
+            write!(sentence, " and {} more", missing.len() - 5).expect("a string takes all");
+        }
+        sentence
+    }
+
+    /// Retries that the author allows.
+    fn allowed_attempts(&self, task: &Task) -> Option<i32> {
+        let node = self.node_of(task);
+        node.task.retry_count.or(self.policy_of(task).map(|policy| policy.retry_count))
+    }
+}
+
+fn why_dispatched(task: &Task) -> (&'static str, String) {
+    if task.status == TaskStatus::Scheduled {
+        let queue = &task.task_type;
+        return ("queued", format!("waits in queue '{queue}' for a worker to poll it"));
+    }
+    let mut sentence = format!("held by {}", task.worker.as_deref().unwrap_or("the engine"));
+    if let Some(at) = task.started_at {
+        write!(sentence, " since {at}").expect("a string takes all");
+    }
+    if let Some(said) = &task.reason {
+        write!(sentence, ", which says: {said}").expect("a string takes all");
+    }
+    ("in-progress", sentence)
+}

@@ -1,0 +1,110 @@
+//! The one shape of every durable state machine here: inputs are decided into events, events are
+//! folded into state, time is a single derived instant.
+//!
+//! `decide` takes the state by `&mut` and folds each fact as it is decided: what is decided is by
+//! construction what is folded, and a step costs what it changes, not what the execution holds.
+//! A caller whose commit fails throws the state away and folds it anew from history.
+
+use crate::id::ExecutionId;
+use crate::time::Timestamp;
+
+/// A durable state machine.
+pub trait Machine: Sized {
+    /// What the world says: untrusted; may come late, twice or out of order.
+    type Input;
+    /// A fact; the only thing that changes state.
+    type Event;
+    /// What a decision may look at besides the state.
+    type Context<'a>;
+
+    /// Turns an input into facts, already folded into `self`, and work owed after their commit.
+    ///
+    /// # Errors
+    /// [`Rejected`] changes nothing: the input does not fit the state.
+    fn decide(
+        &mut self,
+        input: Self::Input,
+        context: &Self::Context<'_>,
+    ) -> Result<Decision<Self::Event>, Rejected>;
+
+    /// Folds one fact.
+    fn apply(&mut self, event: &Self::Event);
+
+    /// The next instant at which time alone may change something.
+    fn wake_at(&self) -> Option<Timestamp>;
+}
+
+/// What came of an input.
+#[derive(Debug)]
+pub struct Decision<E> {
+    /// Facts, in order; empty if the input changed nothing.
+    pub events: Vec<E>,
+    /// Work owed once the facts are durable.
+    pub effects: Vec<Effect>,
+}
+
+/// Work owed after a commit.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// A task for a worker or a built-in runner; handed out at least once.
+    Dispatch(Dispatch),
+    /// The task waits or runs no longer: out of the queue with it; a runner is told, best effort.
+    Withdraw {
+        /// The task's sequence number.
+        sequence: u32,
+    },
+    /// A worker holds the task now: it counts against limits and is not handed out.
+    Hold {
+        /// The task's sequence number.
+        sequence: u32,
+    },
+    /// A message to another execution; received exactly once: the engine numbers what one commit
+    /// sends after that commit's version.
+    Send {
+        /// The receiver.
+        to: ExecutionId,
+        /// The message.
+        message: Box<crate::graph::Message>,
+    },
+}
+
+/// A task that is ready to be handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dispatch {
+    /// The task's sequence number.
+    pub sequence: u32,
+    /// The queue: what workers poll, with `domain:` before it if the task has a domain.
+    pub queue: std::sync::Arc<str>,
+    /// The name under which limits count.
+    pub name: std::sync::Arc<str>,
+    /// 0 to 99; higher goes first.
+    pub priority: u8,
+    /// Not before.
+    pub ready_at: Timestamp,
+    /// How many of this name may be held at once; 0 = any number.
+    pub concurrent_max: u32,
+    /// How many may be handed out per window; 0 = any number.
+    pub rate_max: u32,
+    /// The window in seconds.
+    pub rate_window_seconds: u32,
+}
+
+/// Why an input changed nothing; an answer rather than a failure.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// The execution or task has ended, or the input was seen before: nothing left to do.
+    #[error("{0}")]
+    Stale(String),
+    /// What the input names does not exist.
+    #[error("{0}")]
+    Unknown(String),
+    /// The operation does not fit the present status.
+    #[error("{0}")]
+    Conflict(String),
+    /// The operation can never be done to this execution.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The input itself is wrong.
+    #[error("{0}")]
+    Invalid(String),
+}

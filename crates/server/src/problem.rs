@@ -1,0 +1,133 @@
+//! The one place where failures become answers: status, body, and what is told to whom.
+//!
+//! The body is Conductor's: `status`, `message`, `instance`, `retryable`, and for bad definitions
+//! `validationErrors`. We add `code`, which is stable, and a `hint`, which says what to do next.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use engine::store::StoreError;
+use kernel::Rejected;
+use kernel::definition::Problem as Flaw;
+use serde_json::json;
+
+/// A failure on its way to the client.
+#[derive(Debug)]
+pub struct Problem {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// What happened, for a person.
+    pub message: String,
+    /// What happened, for a program; stable, kebab-case.
+    pub code: &'static str,
+    /// What to do next.
+    pub hint: Option<String>,
+    /// What is wrong with a definition.
+    pub flaws: Vec<Flaw>,
+}
+
+impl Problem {
+    /// A failure of this kind.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, message: message.into(), code, hint: None, flaws: Vec::new() }
+    }
+
+    /// 404.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not-found", message)
+    }
+
+    /// 400.
+    pub fn bad_request(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", message)
+    }
+
+    /// 409.
+    pub fn conflict(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", message)
+    }
+
+    /// 400 for a definition, with everything that is wrong with it.
+    pub fn invalid(flaws: Vec<Flaw>) -> Self {
+        let message = "Validation failed, check below errors for detail.";
+        Self { flaws, ..Self::new(StatusCode::BAD_REQUEST, "validation-failed", message) }
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<engine::Error> for Problem {
+    fn from(error: engine::Error) -> Self {
+        use StatusCode as Status;
+        let message = error.to_string();
+        let (status, code) = match error {
+            engine::Error::Rejected(rejected) => match rejected {
+                Rejected::Unknown(_) | Rejected::Forbidden(_) => (Status::NOT_FOUND, "not-found"),
+                Rejected::Conflict(_) | Rejected::Stale(_) => (Status::CONFLICT, "conflict"),
+                Rejected::Invalid(_) => (Status::BAD_REQUEST, "bad-request"),
+            },
+            engine::Error::Store(error) => return error.into(),
+            engine::Error::Quarantined { .. } => (Status::INTERNAL_SERVER_ERROR, "quarantined"),
+            engine::Error::Closing => (Status::SERVICE_UNAVAILABLE, "closing"),
+        };
+        Self::new(status, code, message)
+    }
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        let (status, code) = match error {
+            StoreError::Conflict | StoreError::Received => (StatusCode::CONFLICT, "conflict"),
+            StoreError::Unavailable(_) | StoreError::Closed => {
+                (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable")
+            }
+            StoreError::Corrupt(_) => (StatusCode::INTERNAL_SERVER_ERROR, "store-corrupt"),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let retryable =
+            self.status.is_server_error() && self.status != StatusCode::INTERNAL_SERVER_ERROR;
+        let mut body = json!({
+            "status": self.status.as_u16(),
+            "message": self.message,
+            "code": self.code,
+            "retryable": retryable,
+        });
+        if let Some(hint) = self.hint {
+            body["hint"] = hint.into();
+        }
+        if self.flaws.is_empty() {
+            body["instance"] = instance().into();
+        } else {
+            let flaws = self.flaws.into_iter().map(|flaw| {
+                let mut shown = json!({
+                    "path": flaw.path,
+                    "message": flaw.message,
+                    "pointer": flaw.pointer,
+                    "hint": flaw.hint,
+                    "code": flaw.code,
+                });
+                if let Some(value) = flaw.invalid_value {
+                    shown["invalidValue"] = value;
+                }
+                shown
+            });
+            body["validationErrors"] = flaws.collect();
+        }
+        (self.status, Json(body)).into_response()
+    }
+}
+
+/// The machine's name, as error bodies tell it.
+fn instance() -> String {
+    std::env::var("HOSTNAME").unwrap_or_else(|_| "nightbell".to_owned())
+}

@@ -1,0 +1,339 @@
+//! Sends requests: one pool of connections for all tasks, limits per request.
+//!
+//! The client library sets its connect timeout per client, not per request, and one client per
+//! timeout would mean one pool per timeout. So each call carries its own [`Call`] through a task
+//! local, and the layer around the connector reads it from there: connections are shared, patience
+//! is not.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use ::http::StatusCode;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use reqwest::Certificate;
+use reqwest::redirect::{Attempt, Policy};
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
+use tower::{Layer, Service};
+
+use super::Settings;
+use super::problem::{Code, Problem};
+use super::request::Request;
+use super::response::Response;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The client could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    /// The certificates to trust besides the system's.
+    #[error("the extra root certificates cannot be used: {0}")]
+    Roots(#[source] reqwest::Error),
+    /// Anything else, such as a user agent that no header can carry.
+    #[error("the HTTP client cannot be made: {0}")]
+    Client(#[source] reqwest::Error),
+}
+
+/// An HTTP client within the limits of its [`Settings`]; cheap to clone, clones share connections.
+#[derive(Clone)]
+pub struct Client {
+    inner: reqwest::Client,
+    settings: Arc<Settings>,
+}
+
+/// Chooses the cryptography under every TLS connection of the process, once; more calls do nothing.
+///
+/// The one place that names the provider (ring: small, and a C compiler is all it takes to build).
+pub fn install_tls_provider() {
+    // An error only says that there is a provider already.
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+impl Client {
+    /// Makes a client; contacts nobody.
+    ///
+    /// A system without any trusted certificates is no error: plain HTTP works there, and a call by
+    /// HTTPS says that it trusts nobody.
+    pub fn new(settings: Settings) -> Result<Self, SetupError> {
+        install_tls_provider();
+        let pem = settings.extra_roots.as_deref().unwrap_or_default();
+        let roots = Certificate::from_pem_bundle(pem.as_bytes()).map_err(SetupError::Roots)?;
+        let inner = builder(&settings).tls_certs_merge(roots.clone()).build();
+        let inner = inner.or_else(|error| {
+            tracing::warn!(%error, "the system's trusted certificates cannot be used; HTTPS calls will fail");
+            builder(&settings).tls_certs_only(roots).build()
+        });
+        Ok(Self { inner: inner.map_err(SetupError::Client)?, settings: Arc::new(settings) })
+    }
+
+    /// Sends a request and reads the whole answer, whatever its status.
+    ///
+    /// Dropping the future ends the call and closes its connection.
+    ///
+    /// # Errors
+    /// When there is no complete answer within the limits. The body of an answer that the request
+    /// does not accept is cut off instead: it is read for its message only.
+    pub async fn send(&self, request: &Request) -> Result<Response, Problem> {
+        let hedges = request.hedges.clamp(1, self.settings.hedges_max.max(1));
+        let mut copies: FuturesUnordered<_> = (0..hedges).map(|_| self.call(request)).collect();
+        let mut last = None;
+        while let Some(answer) = copies.next().await {
+            let success = matches!(&answer, Ok(response) if request.accepts(response.status));
+            last = Some(answer);
+            if success {
+                break;
+            }
+        }
+        last.expect("at least one copy was sent")
+    }
+
+    async fn call(&self, request: &Request) -> Result<Response, Problem> {
+        let patience = [request.connect_timeout, request.read_timeout];
+        let limit = patience.into_iter().flatten().sum::<Duration>();
+        let limit = limit.max(self.settings.call_max);
+        let (connecting, watched) = watch::channel(false);
+        let call = Call {
+            connect_timeout: request.connect_timeout,
+            accepted: request.accepted.clone().into(),
+            connecting: Arc::new(connecting),
+        };
+        let exchange = CALL.scope(call, self.exchange(request, watched));
+        timeout(limit, Box::pin(exchange)).await.unwrap_or_else(|_| {
+            Err(Problem::new(
+                Code::CallTimedOut,
+                format!("took longer than {} ms in all", limit.as_millis()),
+            ))
+        })
+    }
+
+    async fn exchange(
+        &self,
+        request: &Request,
+        connecting: watch::Receiver<bool>,
+    ) -> Result<Response, Problem> {
+        let mut outgoing = self
+            .inner
+            .request(request.method.clone(), request.url.clone())
+            .headers(request.headers.clone());
+        if let Some(body) = &request.body {
+            outgoing = outgoing.body(body.clone());
+        }
+        let head = heard_within(request.read_timeout, connecting, outgoing.send()).await;
+        let Some(head) = head else {
+            return Err(silent(request.read_timeout, "sent no answer"));
+        };
+        self.read(request, head.map_err(|error| Problem::of(&error, &request.url))?).await
+    }
+
+    async fn read(
+        &self,
+        request: &Request,
+        mut incoming: reqwest::Response,
+    ) -> Result<Response, Problem> {
+        let mut response = Response {
+            status: incoming.status(),
+            headers: std::mem::take(incoming.headers_mut()),
+            body: bytes::Bytes::new(),
+            body_truncated: false,
+            url: incoming.url().clone(),
+        };
+        let accepted = request.accepts(response.status);
+        let body_max = if accepted { self.settings.body_max } else { self.settings.error_body_max };
+        let mut body = Vec::new();
+        let ended = read_body(&mut incoming, &mut body, body_max, request.read_timeout).await;
+        match ended {
+            Err(problem) if accepted => return Err(problem),
+            Err(_) => response.body_truncated = true,
+            Ok(()) => {}
+        }
+        response.body = body.into();
+        Ok(response)
+    }
+}
+
+fn builder(settings: &Settings) -> reqwest::ClientBuilder {
+    let redirects_max = settings.redirects_max;
+    let builder = reqwest::Client::builder()
+        .user_agent(&settings.user_agent)
+        .redirect(Policy::custom(move |hop| redirect(hop, redirects_max)))
+        // It would tell the next host where the last one was, query and all.
+        .referer(false)
+        .pool_max_idle_per_host(settings.idle_per_host_max)
+        .pool_idle_timeout(settings.idle_max)
+        .connector_layer(Patience);
+    if settings.environment_proxy { builder } else { builder.no_proxy() }
+}
+
+fn redirect(hop: Attempt<'_>, redirects_max: usize) -> reqwest::redirect::Action {
+    let wanted = CALL.try_with(|call| call.accepted.contains(&hop.status()));
+    if wanted.unwrap_or(false) {
+        hop.stop()
+    } else if hop.previous().len() > redirects_max {
+        hop.error(RedirectLoop { redirects_max })
+    } else {
+        hop.follow()
+    }
+}
+
+/// Waits for the head of an answer; absent if the peer is silent for too long. Time spent making a
+/// connection does not count: it has its own limit.
+async fn heard_within<T>(
+    limit: Option<Duration>,
+    mut connecting: watch::Receiver<bool>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::pin!(work);
+    let Some(limit) = limit else {
+        return Some(work.await);
+    };
+    loop {
+        let busy = *connecting.borrow_and_update();
+        tokio::select! {
+            biased;
+            done = &mut work => return Some(done),
+            Ok(()) = connecting.changed() => {}
+            () = sleep(limit), if !busy => return None,
+        }
+    }
+}
+
+async fn read_body(
+    incoming: &mut reqwest::Response,
+    body: &mut Vec<u8>,
+    body_max: usize,
+    read_timeout: Option<Duration>,
+) -> Result<(), Problem> {
+    loop {
+        let chunk = match read_timeout {
+            Some(limit) => timeout(limit, incoming.chunk()).await,
+            None => Ok(incoming.chunk().await),
+        };
+        let Ok(chunk) = chunk else {
+            let before = format!("fell silent after {} bytes of the body", body.len());
+            return Err(silent(read_timeout, &before));
+        };
+        let Some(chunk) = chunk.map_err(|error| Problem::of(&error, incoming.url()))? else {
+            return Ok(());
+        };
+        let room = body_max - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if chunk.len() > room {
+            return Err(Problem::new(
+                Code::BodyTooLarge,
+                format!("sent a body of more than {body_max} bytes, the limit"),
+            ));
+        }
+    }
+}
+
+fn silent(limit: Option<Duration>, what: &str) -> Problem {
+    let limit = limit.unwrap_or_default().as_millis();
+    Problem::new(Code::ReadTimedOut, format!("{what}: timed out after {limit} ms (readTimeOut)"))
+}
+
+tokio::task_local! {
+    static CALL: Call;
+}
+
+/// What the layers below need to know about the call they work for.
+#[derive(Clone)]
+struct Call {
+    connect_timeout: Option<Duration>,
+    accepted: Arc<[StatusCode]>,
+    connecting: Arc<watch::Sender<bool>>,
+}
+
+/// Bounds each connect by the patience of the call that asks for it.
+#[derive(Clone)]
+struct Patience;
+
+impl<S> Layer<S> for Patience {
+    type Service = Patient<S>;
+
+    fn layer(&self, inner: S) -> Patient<S> {
+        Patient { inner }
+    }
+}
+
+#[derive(Clone)]
+struct Patient<S> {
+    inner: S,
+}
+
+impl<S, R> Service<R> for Patient<S>
+where
+    S: Service<R, Error = BoxError>,
+    S::Future: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, target: R) -> Self::Future {
+        let connect = self.inner.call(target);
+        let call = CALL.try_with(Clone::clone).ok();
+        let busy = call.as_ref().map(|call| Busy::new(&call.connecting));
+        Box::pin(async move {
+            // Held until the connection is there, has failed or is no longer wanted.
+            let _busy = busy;
+            match call.and_then(|call| call.connect_timeout) {
+                Some(limit) => timeout(limit, connect)
+                    .await
+                    .unwrap_or_else(|_| Err(ConnectTimedOut { limit }.into())),
+                None => connect.await,
+            }
+        })
+    }
+}
+
+/// Marks a call as connecting while it lives.
+struct Busy(Arc<watch::Sender<bool>>);
+
+impl Busy {
+    fn new(connecting: &Arc<watch::Sender<bool>>) -> Self {
+        connecting.send_replace(true);
+        Self(Arc::clone(connecting))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct ConnectTimedOut {
+    limit: Duration,
+}
+
+impl fmt::Display for ConnectTimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.limit.as_millis();
+        write!(f, "could not connect: timed out after {ms} ms (connectionTimeOut)")
+    }
+}
+
+impl std::error::Error for ConnectTimedOut {}
+
+#[derive(Debug)]
+pub(super) struct RedirectLoop {
+    redirects_max: usize,
+}
+
+impl fmt::Display for RedirectLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "was redirected more than {} times", self.redirects_max)
+    }
+}
+
+impl std::error::Error for RedirectLoop {}
