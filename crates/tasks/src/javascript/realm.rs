@@ -1,4 +1,4 @@
-//! One QuickJS runtime with one global environment, its bounds, and the ways in and out of it.
+//! One interpreter with one global environment, its bounds, and the ways in and out of it.
 //!
 //! The prelude is evaluated before any user code; what it answers is held here and not in the
 //! global environment, so that no script can reach or replace it.

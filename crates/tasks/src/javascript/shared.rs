@@ -166,6 +166,10 @@ impl Shared {
                 Plan::Compiled(function) => function.clone().restore(ctx)?.call((input,))?,
                 _ => evaluator.clone().restore(ctx)?.call((input, source))?,
             };
+            if value.is_promise() {
+                // Only a realm of its own runs the jobs that settle it.
+                return Err(rquickjs::Error::WouldBlock);
+            }
             written(ctx, value)
         });
         let keep = !realm.has_jobs();
