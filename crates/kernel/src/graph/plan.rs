@@ -246,10 +246,6 @@ impl Shape {
         self.by_reference.get(reference).copied()
     }
 
-    pub(crate) fn node_count(&self) -> usize {
-        self.nodes.len()
-    }
-
     /// Adds a branch of a dynamic fork that stands inside `depth` loops.
     pub(crate) fn graft(&mut self, task: &WorkflowTask, fork: NodeId, depth: usize) -> BlockId {
         self.block_at(std::slice::from_ref(task), Owner::Branch(fork), depth)
