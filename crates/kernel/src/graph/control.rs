@@ -236,12 +236,13 @@ pub(super) fn child_revived(
     sequence: u32,
     context: &Context<'_>,
 ) -> Decided {
-    let waits = state
-        .task(sequence)
-        .is_some_and(|task| task.kind == Kind::SubWorkflow && is_last_failure(task));
+    let waits = state.task(sequence).is_some_and(|task| {
+        let counts = task.kind == Kind::SubWorkflow && !state.node_of(task).task.optional;
+        counts && task.status.is_closed() && !task.retried
+    });
     if !waits {
         return Err(Rejected::Stale(format!(
-            "task {} does not wait for its child any more",
+            "task {} has no need to wait for its child again",
             state.task_id(sequence)
         )));
     }

@@ -311,9 +311,12 @@ impl Execution {
         // Numbers only grow: an iteration's tasks come after the loop's own.
         for inner in self.tasks.range(task.sequence..).map(|(_, inner)| inner) {
             let direct = inner.path.len() == depth + 1 && !inner.retried;
+            if !direct || !self.runs_inside(inner.sequence, task.sequence) {
+                continue;
+            }
             // What a dynamic fork adds is seen through its JOIN.
-            let written = self.plan().shape.node(inner.node).is_some();
-            if !direct || !written || !self.runs_inside(inner.sequence, task.sequence) {
+            let mut between = self.owners(inner.node).take_while(|owner| *owner != task.node);
+            if between.any(|owner| self.node(owner).kind == Kind::DynamicFork) {
                 continue;
             }
             let object = iterations.entry(inner.path[depth]).or_insert_with(ObjectText::new);
@@ -346,17 +349,16 @@ impl Execution {
 
     /// Whether a node stands somewhere inside another, what dynamic forks added included.
     pub(super) fn is_within(&self, node: NodeId, outer: NodeId) -> bool {
-        let mut node = self.node(node);
-        loop {
-            let owner = match self.block(node.block).owner {
-                Owner::Root => return false,
-                Owner::Case(owner) | Owner::Branch(owner) | Owner::Body(owner) => owner,
-            };
-            if owner == outer {
-                return true;
-            }
-            node = self.node(owner);
-        }
+        self.owners(node).any(|owner| owner == outer)
+    }
+
+    /// The nodes around a node, innermost first.
+    fn owners(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        std::iter::successors(Some(node), |node| match self.block(self.node(*node).block).owner {
+            Owner::Root => None,
+            Owner::Case(owner) | Owner::Branch(owner) | Owner::Body(owner) => Some(owner),
+        })
+        .skip(1)
     }
 
     /// Whether a task belongs to an iteration of a loop.
@@ -704,17 +706,11 @@ impl Execution {
     }
 
     /// Whether a node stands in a block after a place, or inside one that does.
-    fn stands_after(&self, mut id: NodeId, block: BlockId, index: usize) -> bool {
-        loop {
+    fn stands_after(&self, node: NodeId, block: BlockId, index: usize) -> bool {
+        std::iter::once(node).chain(self.owners(node)).any(|id| {
             let node = self.node(id);
-            if node.block == block && node.index > index {
-                return true;
-            }
-            id = match self.block(node.block).owner {
-                Owner::Root => return false,
-                Owner::Case(owner) | Owner::Branch(owner) | Owner::Body(owner) => owner,
-            };
-        }
+            node.block == block && node.index > index
+        })
     }
 
     fn forget_iterations(&mut self, sequence: u32, through: u32) {

@@ -74,7 +74,8 @@ impl Plan {
     }
 }
 
-fn embed(task: &mut WorkflowTask, task_def: &dyn Fn(&str) -> Option<TaskDef>) {
+/// Embeds the definitions of a task and of every task inside it.
+pub(crate) fn embed(task: &mut WorkflowTask, task_def: &dyn Fn(&str) -> Option<TaskDef>) {
     if task.task_definition.is_none() {
         task.task_definition = task_def(&task.name)
             .or_else(|| (task.task_type == "SIMPLE").then(|| TaskDef::named(&task.name)))

@@ -146,7 +146,9 @@ impl<'a> Teller<'a> {
             }
             verb => match self.input(verb, &words) {
                 Ok(input) => self.decide(input),
-                Err(problem) => panic!("{}: {line}: {problem}", self.section.title),
+                Err(problem) => {
+                    panic!("{}: {line}: {problem}, after\n{}", self.section.title, self.text)
+                }
             },
         }
         self.tell_wake();
