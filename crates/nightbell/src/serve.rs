@@ -10,7 +10,7 @@ use server::{Api, Settings};
 use store::Sqlite;
 use tokio::net::TcpListener;
 
-use crate::config::{Config, LogFormat, StoreUrl};
+use crate::config::{Config, StoreUrl};
 use crate::load;
 use crate::scripts::Engines;
 use crate::values::FromEnvironment;
@@ -24,7 +24,6 @@ pub(crate) struct Server {
 
 /// Serves until the process is told to stop.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
-    start_log(&config);
     let server = Server::open(&config).await?;
     if let Err(mistakes) = load::load(&server.engine, &config.load).await {
         server.engine.close().await?;
@@ -75,7 +74,9 @@ impl Server {
     pub(crate) async fn serve(self) -> anyhow::Result<()> {
         let address = self.address();
         tracing::info!("listening on http://{address}");
-        let served = server::serve(self.listener, self.api, told_to_stop()).await;
+        let served = axum::serve(self.listener, server::router(self.api))
+            .with_graceful_shutdown(told_to_stop())
+            .await;
         tracing::info!("finishing what is being done");
         self.engine.close().await.context("the store cannot be closed")?;
         tracing::info!("stopped");
@@ -97,9 +98,9 @@ fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
             };
             Ok(Sqlite::open(path, &options)?)
         }
-        StoreUrl::Postgres(_) => anyhow::bail!(
-            "this build keeps its data in SQLite only: use --store sqlite:FILE"
-        ),
+        StoreUrl::Postgres(_) => {
+            anyhow::bail!("this build keeps its data in SQLite only: use --store sqlite:FILE")
+        }
     }
 }
 
@@ -146,17 +147,6 @@ fn task_settings(config: &Config) -> tasks::registry::Settings {
     let mut settings = tasks::registry::Settings::default();
     settings.http.body_max = usize::try_from(config.http_body_max.0).unwrap_or(usize::MAX);
     settings
-}
-
-/// Writes the log to standard error, as the configuration wants it.
-pub(crate) fn start_log(config: &Config) {
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(config.log_level.filter())
-        .with_writer(std::io::stderr);
-    match config.log_format {
-        LogFormat::Text => log.with_target(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
 }
 
 /// Resolves when the process is told to stop: by the service manager or by the keyboard.

@@ -173,6 +173,7 @@ fn take_report(
         )));
     }
     let queued = task.kind == Kind::Dispatched;
+    let builtin = context.world.is_builtin(&task.task_type);
     let output = match (report.output, report.merge) {
         (Some(set), true) => Some(merged(&task.output, &set)),
         (output, _) => output,
@@ -209,6 +210,9 @@ fn take_report(
     })));
     if again.is_some() {
         draft.dispatch(sequence, again == Some(0));
+    } else if queued && builtin {
+        // It waits for somebody outside: a new start of the server must not run it again.
+        draft.effect(Effect::Withdraw { sequence });
     } else if queued {
         draft.effect(Effect::Hold { sequence });
     }
@@ -258,7 +262,7 @@ fn receive(
     match message {
         Message::Refused { reason, .. } => sub_workflow::refused(&mut draft, sequence, reason),
         Message::Ended { status, output, reason, .. } => {
-            sub_workflow::ended(&mut draft, sequence, status, &output, reason);
+            sub_workflow::ended(&mut draft, sequence, status, &output, reason.as_deref());
         }
         _ => sub_workflow::started(&mut draft, sequence),
     }

@@ -637,8 +637,12 @@ impl Execution {
     /// state. Other branches stay as they are.
     fn rewind(&mut self, sequence: u32, input: Option<&Json>) {
         let Some(from) = self.tasks.get(&sequence).cloned() else { return };
-        let doomed: Vec<u32> =
-            self.tasks.values().filter(|task| self.follows(task, &from)).map(|t| t.sequence).collect();
+        let doomed: Vec<u32> = self
+            .tasks
+            .values()
+            .filter(|task| self.follows(task, &from))
+            .map(|t| t.sequence)
+            .collect();
         for doomed in doomed {
             if let Some(task) = self.tasks.remove(&doomed) {
                 self.unindex(&task);

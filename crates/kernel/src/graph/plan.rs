@@ -21,7 +21,7 @@ pub struct NodeId(pub u32);
 
 /// Index of a block in the plan and its grafts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BlockId(pub u32);
+pub(crate) struct BlockId(pub(crate) u32);
 
 /// One definition, pinned: immutable, named by the hash of its text.
 #[derive(Debug)]
@@ -273,26 +273,12 @@ impl Shape {
         let kind = Kind::of(&task.task_type);
         let reference: Arc<str> = task.task_reference_name.as_str().into();
         self.by_reference.insert(reference.clone(), id);
-        // Nested tasks become nodes of their own; the node keeps only its own fields.
-        let own = WorkflowTask {
-            decision_cases: task.decision_cases.iter().fold(
-                Default::default(),
-                |mut cases, (name, _)| {
-                    crate::definition::OrderedMap::insert(&mut cases, name, Vec::new());
-                    cases
-                },
-            ),
-            default_case: Vec::new(),
-            fork_tasks: Vec::new(),
-            loop_over: Vec::new(),
-            ..task.clone()
-        };
         self.nodes.push(Node {
             reference,
             name: task.name.as_str().into(),
             kind,
             input: Template::compile(&Value::Object(task.input_parameters.clone())),
-            task: own,
+            task: without_nested(task),
             block,
             index,
             blocks: Vec::new(),
@@ -316,4 +302,14 @@ impl Shape {
         self.nodes[(id.0 - self.first_node) as usize].blocks = blocks;
         id
     }
+}
+
+/// A task without the tasks inside it: they are nodes of their own.
+fn without_nested(task: &WorkflowTask) -> WorkflowTask {
+    let mut own = task.clone();
+    own.decision_cases.values_mut().for_each(Vec::clear);
+    own.default_case.clear();
+    own.fork_tasks.clear();
+    own.loop_over.clear();
+    own
 }

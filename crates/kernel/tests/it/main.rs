@@ -1,4 +1,5 @@
 //! The kernel through its public behaviour.
 
 mod definition;
+mod expression;
 mod scenario;

@@ -1,0 +1,13 @@
+//! The real binary from outside, driven as its users drive it.
+
+#![allow(clippy::unwrap_used, reason = "a test may end where it cannot go on")]
+
+mod cli;
+mod crash;
+#[path = "../../src/dev/mod.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the tour uses what the test does not")]
+mod dev;
+mod etl;
+mod live;
+mod python;
+mod stand_in;
