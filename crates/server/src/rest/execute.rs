@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use engine::Engine;
+use engine::{Engine, Seen};
 use futures_util::future::select_all;
 use kernel::graph::{Execution, Kind, Status, Task};
 use kernel::{ExecutionId, Json};
@@ -170,7 +170,7 @@ async fn look(
     engine: &Engine,
     id: &ExecutionId,
     references: &[String],
-    watched: &mut Vec<watch::Receiver<u64>>,
+    watched: &mut Vec<watch::Receiver<Seen>>,
 ) -> Result<Standing, Problem> {
     let mut standing = Standing { closed: false, blocking: None };
     let mut ahead = vec![id.clone()];

@@ -117,7 +117,10 @@ async fn malformed_json_is_told_by_line_and_column() {
     let body = "{\n  \"name\": \"orders\",\n  \"input\": {,}\n}".to_owned();
     let answer = server.send(Method::POST, "/api/workflow", body).await;
     let message = answer.failed(400);
-    assert!(message.contains("malformed JSON") && message.contains("line 3, column 13"), "{message}");
+    assert!(
+        message.contains("malformed JSON") && message.contains("line 3, column 13"),
+        "{message}"
+    );
     assert_eq!(answer.json()["code"], "malformed-json");
     assert_eq!(answer.json()["retryable"], false);
 }
@@ -145,9 +148,7 @@ async fn a_payload_over_the_limit_is_refused() {
 async fn a_key_with_a_strategy_starts_once() {
     let server = Server::new().await;
     server.register(json!([waiting("a"), waiting("b")])).await;
-    let request = |name: &str, strategy: &str| {
-        json!({ "name": name, "idempotencyKey": "k", "idempotencyStrategy": strategy })
-    };
+    let request = |name: &str, strategy: &str| json!({ "name": name, "idempotencyKey": "k", "idempotencyStrategy": strategy });
     let first = server.post("/api/workflow", &request("a", "RETURN_EXISTING")).await.ok_text();
     let again = server.post("/api/workflow", &request("a", "RETURN_EXISTING")).await.ok_text();
     assert_eq!(first, again);
