@@ -70,7 +70,7 @@ impl Default for Options {
         Self {
             limits: Limits::default(),
             runs_max: 64,
-            cache_bytes: 24 << 20,
+            cache_bytes: 12 << 20,
             retention: Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 },
         }
     }

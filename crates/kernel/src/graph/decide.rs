@@ -172,6 +172,7 @@ fn take_report(
         )));
     }
     let queued = task.kind == Kind::Dispatched;
+    let builtin = context.world.is_builtin(&task.task_type);
     let output = match (report.output, report.merge) {
         (Some(set), true) => Some(merged(&task.output, &set)),
         (output, _) => output,
@@ -208,6 +209,9 @@ fn take_report(
     })));
     if again.is_some() {
         draft.dispatch(sequence, again == Some(0));
+    } else if queued && builtin {
+        // It waits for somebody outside: a new start of the server must not run it again.
+        draft.effect(Effect::Withdraw { sequence });
     } else if queued {
         draft.effect(Effect::Hold { sequence });
     }

@@ -50,7 +50,8 @@ fn check(path: &Path, only: Option<&str>) -> Vec<String> {
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     let (mut failures, mut rewritten) = (Vec::new(), String::new());
     for section in file::sections(&text) {
-        let runs = !section.steps.is_empty() && only.is_none_or(|only| section.title.contains(only));
+        let runs =
+            !section.steps.is_empty() && only.is_none_or(|only| section.title.contains(only));
         let found = if runs { steps::run(&section) } else { section.expect.clone() };
         if found != section.expect {
             let difference = print::difference(&section.expect, &found);

@@ -84,7 +84,7 @@ async fn a_task_has_the_fields_of_the_protocol() {
     for time in ["startTime", "endTime", "firstStartTime", "queueWaitTime"] {
         assert_eq!(waiting[time], 0, "{time}");
     }
-    let taken = server.take("pack").await;
+    let taken = server.take("pack-iso").await;
     server.report(&taken, TaskStatus::Completed, &json!({ "n": 1.5 })).await;
     let task = server.workflow(&id).await["tasks"][0].clone();
     let expected = [

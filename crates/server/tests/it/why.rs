@@ -50,11 +50,19 @@ async fn a_queued_task_says_what_keeps_it() {
 #[tokio::test]
 async fn a_task_in_a_domain_names_its_queue() {
     let server = Server::new().await;
+    let policy = TaskDef {
+        execution_name_space: Some("space".to_owned()),
+        isolation_group_id: Some("group".to_owned()),
+        ..TaskDef::named("fetch")
+    };
+    server.register_task(policy).await;
     server.register(line("fetch", &["fetch"])).await;
     let request = json!({ "name": "fetch", "taskToDomain": { "*": "north" } });
     let id = server.post("/api/workflow", &request).await.ok_text();
     let waiting = why(&server, &id).await["waiting"][0].clone();
-    assert_eq!(waiting["reason"], "no worker has ever polled 'north:fetch'");
+    assert_eq!(waiting["reason"], "no worker has ever polled 'north:fetch@space-group'");
+    server.take("north:fetch@space-group").await;
+    assert_eq!(why(&server, &id).await["waiting"][0]["code"], "in-progress");
 }
 
 #[tokio::test]

@@ -156,11 +156,10 @@ pub(super) fn to_free(
     Ok(Candidates { rows, more })
 }
 
-/// Gives some free pages back to the file system, if most of the file is free. Gives whether there
-/// may be more.
+/// Gives some free pages back to the file system, if there are many. Gives whether there may be
+/// more.
 pub(super) fn shrink_piece(connection: &Connection) -> rusqlite::Result<bool> {
-    let free = pages(connection, "freelist_count")?;
-    if free < FREE_PAGES_KEPT || free * 2 < pages(connection, "page_count")? {
+    if pages(connection, "freelist_count")? <= FREE_PAGES_KEPT {
         return Ok(false);
     }
     vacuum(connection, &format!("({FREE_PAGES_PIECE})"))?;

@@ -69,8 +69,7 @@ fn section(text: &str) -> Section {
             }
             "steps" => {
                 let steps = body.lines().map(str::trim);
-                found.steps =
-                    steps.filter(|step| !step.is_empty()).map(str::to_owned).collect();
+                found.steps = steps.filter(|step| !step.is_empty()).map(str::to_owned).collect();
             }
             other => panic!("{}: a block of an unknown kind: {other}", found.title),
         }

@@ -58,7 +58,8 @@ fn evaluate(source: &str, input: &Value, root: &str) -> Outcome {
     if let Ok(literal) = serde_json::from_str(source) {
         return Ok(literal);
     }
-    let path = source.strip_prefix(root).filter(|path| path.is_empty() || path.starts_with(['.', '[']));
+    let path =
+        source.strip_prefix(root).filter(|path| path.is_empty() || path.starts_with(['.', '[']));
     let Some(path) = path else {
         return Err(error(ScriptErrorKind::Syntax, &format!("cannot read '{source}'")));
     };

@@ -66,7 +66,8 @@ impl Words {
         while !rest.is_empty() {
             let word = rest.split_whitespace().next().unwrap_or_default();
             let name = word.split_once('=').map(|(name, _)| name);
-            let name = name.filter(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
+            let name =
+                name.filter(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'));
             let value = name.map_or(rest, |name| &rest[name.len() + 1..]);
             let mut stream = serde_json::Deserializer::from_str(value).into_iter::<Value>();
             let (value, length) = match stream.next() {
@@ -282,9 +283,9 @@ impl<'a> Teller<'a> {
                 input: None,
                 output: words.json.clone(),
             }),
-            "set" => {
-                Input::Control(Control::SetVariables { set: words.json.clone().unwrap_or_default() })
-            }
+            "set" => Input::Control(Control::SetVariables {
+                set: words.json.clone().unwrap_or_default(),
+            }),
             "reset-callbacks" => Input::Control(Control::ResetCallbacks),
             _ => Input::Message(self.message(verb, words)?),
         })
@@ -299,7 +300,11 @@ impl<'a> Teller<'a> {
             "child-revived" => Message::Revived { sequence: sequence? },
             "child-ended" => Message::Ended {
                 sequence: sequence?,
-                status: words.plain.get(1).and_then(|word| Status::parse(word)).ok_or("a status")?,
+                status: words
+                    .plain
+                    .get(1)
+                    .and_then(|word| Status::parse(word))
+                    .ok_or("a status")?,
                 output: words.json.clone().unwrap_or_default(),
                 reason: words.why(),
             },
