@@ -20,7 +20,7 @@ use crate::Api;
 use crate::problem::Problem;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(execute))
+    OpenApiRouter::new().routes(routes!(execute_workflow))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -62,7 +62,7 @@ pub(super) enum ReturnStrategy {
     ),
     responses((status = 200, description = "The execution, or the task that it waits for", body = serde_json::Value))
 )]
-async fn execute(
+async fn execute_workflow(
     State(api): State<Api>,
     Path((name, version)): Path<(String, i64)>,
     Query(params): Query<ExecuteParams>,

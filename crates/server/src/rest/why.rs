@@ -14,7 +14,7 @@ use crate::Api;
 use crate::problem::Problem;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(why))
+    OpenApiRouter::new().routes(routes!(explain_workflow))
 }
 
 /// Says what an execution waits for, in sentences.
@@ -23,7 +23,10 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     params(("id" = String, Path, description = "The id of the execution")),
     responses((status = 200, description = "Every waiting task with its reason", body = serde_json::Value))
 )]
-async fn why(State(api): State<Api>, Path(id): Path<String>) -> Result<Answer, Problem> {
+async fn explain_workflow(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Answer, Problem> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Why {

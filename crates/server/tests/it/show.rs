@@ -1,5 +1,6 @@
 //! How executions and tasks are shown.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -455,14 +456,17 @@ async fn external_storage_is_refused_clearly() {
 }
 
 #[test]
-fn every_parameter_is_described_once() {
+fn every_path_is_described_with_names_of_its_own() {
     let (_, description) = server::rest::router().split_for_parts();
     let description = serde_json::to_value(&description).expect("it serializes");
     let paths = description["paths"].as_object().expect("paths");
+    let mut operations = BTreeSet::new();
     for (path, item) in paths {
         for (method, operation) in item.as_object().expect("operations") {
             let summary = operation["summary"].as_str().unwrap_or_default();
             assert!(!summary.is_empty(), "{method} {path} has no summary");
+            let name = operation["operationId"].as_str().expect("an operation has a name");
+            assert!(operations.insert(name), "{method} {path}: another operation is named {name}");
             let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
             let mut names: Vec<&str> =
                 parameters.iter().filter_map(|parameter| parameter["name"].as_str()).collect();
