@@ -162,7 +162,8 @@ pub(super) fn retry(state: &mut Execution, descend: bool, context: &Context<'_>)
             state.status.as_str()
         )));
     }
-    if !state.tasks().any(is_last_failure) {
+    // A workflow that took too long may have no failed task: it just gets its time again.
+    if state.status != Status::TimedOut && !state.tasks().any(is_last_failure) {
         return Err(Rejected::Conflict(format!(
             "workflow {} has no failed task to retry: restart it instead",
             state.id
@@ -175,6 +176,22 @@ pub(super) fn retry(state: &mut Execution, descend: bool, context: &Context<'_>)
     try_again(&mut draft, descend);
     draft.walk_all();
     Ok(draft.settle())
+}
+
+/// At the word of a parent that has begun to wait again: where there is nothing to try again, it
+/// must learn once more how this execution ended, or it would wait for ever.
+pub(super) fn retry_for_parent(state: &mut Execution, context: &Context<'_>) -> Decided {
+    if !state.status.is_closed() {
+        return Err(not_closed(state, "retried"));
+    }
+    match retry(state, true, context) {
+        Err(_) => {
+            let mut draft = Draft::new(state, context);
+            draft.tell_parent_the_end();
+            Ok(draft.settle())
+        }
+        decided => decided,
+    }
 }
 
 fn is_last_failure(task: &Task) -> bool {
@@ -208,7 +225,8 @@ fn try_again(draft: &mut Draft<'_>, descend: bool) {
 /// The execution that waits for this one must run again too.
 fn tell_parent(draft: &mut Draft<'_>, parent: Option<Parent>) {
     if let Some(parent) = parent {
-        draft.send(parent.execution, Message::Revived { sequence: parent.sequence });
+        let child = Some(draft.state.id.clone());
+        draft.send(parent.execution, Message::Revived { sequence: parent.sequence, child });
     }
 }
 
@@ -218,12 +236,13 @@ pub(super) fn child_revived(
     sequence: u32,
     context: &Context<'_>,
 ) -> Decided {
-    let waits = state
-        .task(sequence)
-        .is_some_and(|task| task.kind == Kind::SubWorkflow && is_last_failure(task));
+    let waits = state.task(sequence).is_some_and(|task| {
+        let counts = task.kind == Kind::SubWorkflow && !state.node_of(task).task.optional;
+        counts && task.status.is_closed() && !task.retried
+    });
     if !waits {
         return Err(Rejected::Stale(format!(
-            "task {} does not wait for its child any more",
+            "task {} has no need to wait for its child again",
             state.task_id(sequence)
         )));
     }
@@ -236,14 +255,15 @@ pub(super) fn child_revived(
     }
     draft.push(Event::Reopened { sequence });
     if revive {
-        try_again(&mut draft, false);
+        // Its siblings run on where they were, too: their children are not started anew.
+        try_again(&mut draft, true);
     }
     draft.walk_all();
     Ok(draft.settle())
 }
 
-/// Goes back to a task: what was scheduled after it is forgotten, the task begins anew, and the
-/// walk finds what follows.
+/// Goes back to a task: what the flow reached after it is forgotten, the task begins anew, and the
+/// walk finds what follows. Other branches stay, but for what failed there.
 fn rerun(
     state: &mut Execution,
     sequence: u32,

@@ -10,6 +10,7 @@ use super::nodes::{sub_workflow, wait};
 use super::plan::Kind;
 use super::status::{Status, TaskStatus};
 use super::timing;
+use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::machine::{Decision, Effect, Machine, Rejected};
 use crate::time::Timestamp;
@@ -218,6 +219,20 @@ fn take_report(
     Ok(draft.settle())
 }
 
+/// A child that a task waits for no more has nothing to say about the task.
+fn is_its_child(
+    state: &Execution,
+    sequence: u32,
+    child: Option<&ExecutionId>,
+) -> Result<(), Rejected> {
+    let waits_for = state.task(sequence).and_then(|task| task.child.as_ref());
+    if child.is_none() || child == waits_for {
+        return Ok(());
+    }
+    let id = state.task_id(sequence);
+    Err(Rejected::Stale(format!("task {id} waits for another child by now")))
+}
+
 /// Another execution said something.
 fn receive(
     state: &mut Execution,
@@ -228,16 +243,19 @@ fn receive(
         Message::Start(_) => {
             return Err(Rejected::Invalid("a start is given with its plan".to_owned()));
         }
-        Message::Revived { sequence } => {
+        Message::Revived { sequence, child } => {
+            is_its_child(state, *sequence, child.as_ref())?;
             return control::child_revived(state, *sequence, context);
         }
         Message::Terminate { reason } => {
             return control::terminate(state, Some(reason.clone()), false, context);
         }
-        Message::Retry => return control::retry(state, true, context),
-        Message::Started { sequence }
-        | Message::Refused { sequence, .. }
-        | Message::Ended { sequence, .. } => *sequence,
+        Message::Retry => return control::retry_for_parent(state, context),
+        Message::Ended { sequence, child, .. } => {
+            is_its_child(state, *sequence, child.as_ref())?;
+            *sequence
+        }
+        Message::Started { sequence } | Message::Refused { sequence, .. } => *sequence,
     };
     open_task(state, sequence)?;
     let mut draft = Draft::new(state, context);

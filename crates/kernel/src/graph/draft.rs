@@ -611,13 +611,22 @@ impl<'a> Draft<'a> {
         }
         self.cancel_open(status, reason.as_deref());
         let output = output.unwrap_or_else(|| self.output());
-        let ended = Ended { status, output: output.clone(), reason: reason.clone() };
-        self.push(Event::Ended(Box::new(ended)));
+        self.push(Event::Ended(Box::new(Ended { status, output, reason })));
         self.agenda.clear();
-        if let Some(parent) = self.state.parent.clone() {
-            let message = Message::Ended { sequence: parent.sequence, status, output, reason };
-            self.send(parent.execution, message);
-        }
+        self.tell_parent_the_end();
+    }
+
+    /// The execution that waits for this one learns how it ended.
+    pub(super) fn tell_parent_the_end(&mut self) {
+        let Some(parent) = self.state.parent.clone() else { return };
+        let message = Message::Ended {
+            sequence: parent.sequence,
+            status: self.state.status,
+            output: self.state.output.clone(),
+            reason: self.state.reason.clone(),
+            child: Some(self.state.id.clone()),
+        };
+        self.send(parent.execution, message);
     }
 
     fn cancel_open(&mut self, status: Status, reason: Option<&str>) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::event::{Closed, Ended, Event, Parent, Progressed, Scheduled, Started};
-use super::plan::{Block, BlockId, Kind, Node, NodeId, Plan, Shape};
+use super::plan::{Block, BlockId, Kind, Node, NodeId, Owner, Plan, Shape};
 use super::status::{Status, TaskStatus};
 use super::timing;
 use crate::definition::{TaskDef, WorkflowTask};
@@ -276,10 +276,6 @@ impl Execution {
         self.plan().node_named(reference).or_else(|| self.grafts.named(reference))
     }
 
-    pub(super) fn graft_count(&self) -> usize {
-        self.grafts.node_count()
-    }
-
     pub(super) fn next_sequence(&self) -> u32 {
         self.next_sequence
     }
@@ -315,9 +311,12 @@ impl Execution {
         // Numbers only grow: an iteration's tasks come after the loop's own.
         for inner in self.tasks.range(task.sequence..).map(|(_, inner)| inner) {
             let direct = inner.path.len() == depth + 1 && !inner.retried;
+            if !direct || !self.runs_inside(inner.sequence, task.sequence) {
+                continue;
+            }
             // What a dynamic fork adds is seen through its JOIN.
-            let written = self.plan().shape.node(inner.node).is_some();
-            if !direct || !written || !self.runs_inside(inner.sequence, task.sequence) {
+            let mut between = self.owners(inner.node).take_while(|owner| *owner != task.node);
+            if between.any(|owner| self.node(owner).kind == Kind::DynamicFork) {
                 continue;
             }
             let object = iterations.entry(inner.path[depth]).or_insert_with(ObjectText::new);
@@ -350,18 +349,16 @@ impl Execution {
 
     /// Whether a node stands somewhere inside another, what dynamic forks added included.
     pub(super) fn is_within(&self, node: NodeId, outer: NodeId) -> bool {
-        use super::plan::Owner;
-        let mut node = self.node(node);
-        loop {
-            let owner = match self.block(node.block).owner {
-                Owner::Root => return false,
-                Owner::Case(owner) | Owner::Branch(owner) | Owner::Body(owner) => owner,
-            };
-            if owner == outer {
-                return true;
-            }
-            node = self.node(owner);
-        }
+        self.owners(node).any(|owner| owner == outer)
+    }
+
+    /// The nodes around a node, innermost first.
+    fn owners(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        std::iter::successors(Some(node), |node| match self.block(self.node(*node).block).owner {
+            Owner::Root => None,
+            Owner::Case(owner) | Owner::Branch(owner) | Owner::Body(owner) => Some(owner),
+        })
+        .skip(1)
     }
 
     /// Whether a task belongs to an iteration of a loop.
@@ -624,20 +621,36 @@ impl Execution {
 
     fn reopen(&mut self, sequence: u32) {
         self.join_cursors.clear();
+        let now = self.updated_at;
         self.touch(sequence, |task| {
             task.status = TaskStatus::InProgress;
+            // It has its whole time again.
+            task.started_at = Some(now);
+            task.alerted = false;
             task.ended_at = None;
             task.reason = None;
             task.retried = false;
         });
     }
 
-    /// Forgets everything scheduled after a task and sets the task back to its first state.
+    /// Forgets everything that the flow reached after a task and sets the task back to its first
+    /// state. Other branches stay as they are.
     fn rewind(&mut self, sequence: u32, input: Option<&Json>) {
-        let later = self.tasks.split_off(&(sequence + 1));
-        for task in later.into_values() {
-            self.unindex(&task);
+        let Some(from) = self.tasks.get(&sequence).cloned() else { return };
+        let doomed: Vec<u32> = self
+            .tasks
+            .values()
+            .filter(|task| self.follows(task, &from))
+            .map(|t| t.sequence)
+            .collect();
+        for doomed in doomed {
+            if let Some(task) = self.tasks.remove(&doomed) {
+                self.unindex(&task);
+            }
         }
+        // A child begins anew under an id that no task has or will have.
+        let child = from.child.as_ref().map(|_| self.id.derive("child", self.next_sequence));
+        self.next_sequence += u32::from(child.is_some());
         self.join_cursors.clear();
         let now = self.updated_at;
         self.touch(sequence, |task| {
@@ -658,11 +671,50 @@ impl Execution {
             task.poll_count = 0;
             task.iteration = 0;
             task.branches = Vec::new();
+            task.child = child;
+            task.child_started = false;
             if let Some(input) = input {
                 task.input = input.clone();
             }
         });
         self.reindex_references();
+    }
+
+    /// Whether the flow reached a task after, or within, or again at `from`.
+    fn follows(&self, task: &Task, from: &Task) -> bool {
+        let again = task.node == from.node && task.sequence > from.sequence;
+        let within = again || self.is_within(task.node, from.node);
+        if within && task.path.starts_with(&from.path) {
+            return true;
+        }
+        let (mut node, mut path) = (from.node, &from.path[..]);
+        loop {
+            let (block, index) = (self.node(node).block, self.node(node).index);
+            if task.path.starts_with(path) && self.stands_after(task.node, block, index) {
+                return true;
+            }
+            node = match self.block(block).owner {
+                Owner::Root => return false,
+                Owner::Case(owner) | Owner::Branch(owner) => owner,
+                Owner::Body(owner) => {
+                    let Some((iteration, outer)) = path.split_last() else { return false };
+                    let later = task.path.get(outer.len()).is_some_and(|n| n > iteration);
+                    if later && task.path.starts_with(outer) && self.is_within(task.node, owner) {
+                        return true;
+                    }
+                    path = outer;
+                    owner
+                }
+            };
+        }
+    }
+
+    /// Whether a node stands in a block after a place, or inside one that does.
+    fn stands_after(&self, node: NodeId, block: BlockId, index: usize) -> bool {
+        std::iter::once(node).chain(self.owners(node)).any(|id| {
+            let node = self.node(id);
+            node.block == block && node.index > index
+        })
     }
 
     fn forget_iterations(&mut self, sequence: u32, through: u32) {

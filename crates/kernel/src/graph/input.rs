@@ -127,11 +127,17 @@ pub enum Message {
         output: Json,
         /// Why.
         reason: Option<Arc<str>>,
+        /// Which child: the task may wait for a newer one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        child: Option<ExecutionId>,
     },
     /// To the parent: your child runs again.
     Revived {
         /// The task that asked.
         sequence: u32,
+        /// Which child: the task may wait for a newer one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        child: Option<ExecutionId>,
     },
     /// To a child: end.
     Terminate {

@@ -4,8 +4,10 @@
 mod bulk;
 mod execute;
 pub mod extract;
+mod metadata;
 pub mod query;
 mod summary;
+mod tasks;
 pub mod view;
 mod why;
 mod workflow;
@@ -22,4 +24,7 @@ pub fn router() -> OpenApiRouter<Api> {
         .merge(summary::routes())
         .merge(why::routes())
         .merge(bulk::routes())
+        .merge(metadata::routes())
+        .merge(tasks::routes())
+        .route("/health", axum::routing::get(|| async { "{\"healthy\":true}" }))
 }

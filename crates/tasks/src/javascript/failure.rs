@@ -1,4 +1,4 @@
-//! Turns what QuickJS throws into the few classes of failure that callers tell apart.
+//! Turns what the interpreter throws into the few classes of failure that callers tell apart.
 
 use std::time::Duration;
 

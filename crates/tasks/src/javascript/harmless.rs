@@ -191,3 +191,94 @@ fn function_passes(token: &Token<'_>, before: Option<&Token<'_>>) -> bool {
         Kind::Number | Kind::Text | Kind::Template | Kind::Regex => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::harmless;
+    use crate::javascript::tokens::cut;
+
+    fn shares(source: &str) -> bool {
+        cut(source).is_some_and(|tokens| harmless(&tokens))
+    }
+
+    #[test]
+    fn ordinary_scripts_share_a_realm() {
+        for source in [
+            "$.a + 1",
+            "if ($.iterator * 100 < $.total) { true; } else { false; }",
+            "(function(){ return $.n * 2; })();",
+            "function e() { if ($.x > 1) { return 'a' } else { return \"b\" } } e();",
+            "Math.ceil(($.a-$.b)/100)",
+            "$.list.get($.iterator - 1)",
+            "var r = []; for (var i = 0; i < $.list.length; i++) { r.push($.list[i].id); } r",
+            "`${$.a}/${`${$.b}`}`",
+            "$.s.replace(/[\"'/]+/g, '') / 2",
+            "const { a, b } = JSON.parse($.text); ({ a, b: b ?? [] })",
+            "$.rows.map((row) => ({ ...row, at: new Date(row.at).toISOString() }))",
+            "$.a /* this */ // eval",
+            "var x = $.a ? 1 : 2; x",
+        ] {
+            assert!(shares(source), "{source}");
+        }
+    }
+
+    #[test]
+    fn what_could_differ_gets_a_realm_of_its_own() {
+        for source in [
+            "this.x = 1",
+            "globalThis.x = 1",
+            "(0, eval)('x = 1')",
+            "Function('return this')()",
+            "[].constructor.constructor('return this')()",
+            "[]['constructor']",
+            "1..constructor",
+            "1.5.constructor",
+            "({}).__proto__.x = 1",
+            "Array.prototype.x = 1",
+            "Object.assign(Math, { max: 1 })",
+            "Object.defineProperty(Math, 'max', { value: 1 })",
+            "Reflect.set(Math, 'max', 1)",
+            "new Proxy({}, {})",
+            "with (Math) { max = 1 }",
+            "try { Math.max = 1 } catch (e) {}",
+            "Promise.resolve(1).then(f)",
+            "async () => 1",
+            "(function* () {})",
+            "function f() { return arguments }",
+            "if (1) { function f() {} } typeof f",
+            "if (1) function f() {}",
+            "new.target",
+            "var $; 1",
+            "var a, $; 1",
+            "let $ = 2",
+            "var { $ } = 1",
+            "function $() {}",
+            "$ = 1",
+            "var Math; Math.max(1, 2)",
+            "var a, NaN; NaN",
+            "class A {}",
+            "new Error().stack",
+            "\\u0065val('1')",
+            "th\\u0069s",
+            "`${this.x}`",
+            "`a${`b${eval('1')}`}`",
+            "a <!-- b",
+            "a\n--> this",
+            "if (a) /'/.test(b); this.y = /'/",
+            "x++ /'/ 1; this.y /'/ 1",
+            "{} /'/; this.y; /'/",
+            "a // \u{2028} this",
+            "/[[']--/v; this",
+            "'unfinished",
+            "`unfinished",
+            "(",
+            ")(",
+            "[)",
+            "é = 1",
+            "#!this",
+            "import('x')",
+        ] {
+            assert!(!shares(source), "{source}");
+        }
+    }
+}

@@ -11,6 +11,7 @@
 mod failure;
 mod fresh;
 mod harmless;
+mod needs;
 mod output;
 mod realm;
 mod rewrite;

@@ -139,7 +139,7 @@ impl Rewriter<'_> {
     /// The end of an expression statement that begins at `at`: past its semicolon, or at `end`.
     fn expression_end(&self, at: usize, end: usize) -> Option<usize> {
         let depth = self.tokens.get(at)?.depth;
-        if self.tokens[at].is_mark("{") || self.tokens.get(at + 1)?.is_mark(":") {
+        if self.tokens[at].is_mark("{") || self.tokens.get(at + 1).is_some_and(|t| t.is_mark(":")) {
             return None;
         }
         for index in at..end {

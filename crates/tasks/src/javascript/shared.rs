@@ -16,6 +16,7 @@ use std::time::Instant;
 use kernel::{Form, Json, ScriptError};
 use rquickjs::{Function, Persistent, Value};
 
+use super::needs::Needs;
 use super::realm::{Realm, USER_FILE, evaluate, finished, written};
 use super::{Limits, harmless, rewrite, tokens};
 
@@ -46,6 +47,13 @@ pub(super) enum Outcome {
 
 /// What is known of a source.
 #[derive(Clone)]
+struct Known {
+    plan: Plan,
+    needs: Needs,
+}
+
+/// How to evaluate a source.
+#[derive(Clone)]
 enum Plan {
     /// Needs a realm of its own.
     Own,
@@ -61,8 +69,8 @@ enum Plan {
 
 /// A frozen realm with what it has compiled. Fields drop in order: values before their runtime.
 struct Shared {
-    statements: HashMap<Box<str>, Plan>,
-    bodies: HashMap<Box<str>, Plan>,
+    statements: HashMap<Box<str>, Known>,
+    bodies: HashMap<Box<str>, Known>,
     evaluator: Persistent<Function<'static>>,
     realm: Realm,
     /// The engine whose limits the realm has.
@@ -99,14 +107,14 @@ pub(super) fn run(
 pub(super) fn needs_own(owner: u64, source: &str, form: Form) {
     SHARED.with(|shared| {
         if let Some(shared) = shared.borrow_mut().as_mut().filter(|shared| shared.owner == owner) {
-            shared.plans(form).insert(source.into(), Plan::Own);
+            shared.learn(source, form, Plan::Own);
         }
     });
 }
 
 impl Shared {
     fn new(owner: u64, limits: &Limits) -> Option<Self> {
-        let realm = Realm::new(limits, true).ok()?;
+        let realm = Realm::new(limits, Needs::ALL, true).ok()?;
         let far = Instant::now() + limits.time;
         let evaluator = realm.enter(far, |ctx| {
             let function: Function<'_> = evaluate(ctx, EVALUATOR, "evaluator")?;
@@ -129,7 +137,7 @@ impl Shared {
             && self.statements.len() + self.bodies.len() < SOURCES_MAX
     }
 
-    fn plans(&mut self, form: Form) -> &mut HashMap<Box<str>, Plan> {
+    fn plans(&mut self, form: Form) -> &mut HashMap<Box<str>, Known> {
         match form {
             Form::Statements => &mut self.statements,
             Form::FunctionBody => &mut self.bodies,
@@ -145,7 +153,7 @@ impl Shared {
         limits: &Limits,
         deadline: Instant,
     ) -> (Outcome, bool) {
-        let plan = self.plan(source, form, deadline);
+        let Known { plan, needs } = self.look_up(source, form, deadline);
         if matches!(plan, Plan::Own) {
             return (Outcome::Declined, true);
         }
@@ -153,18 +161,22 @@ impl Shared {
         let realm = &self.realm;
         let evaluator = &self.evaluator;
         let text = realm.enter(deadline, |ctx| {
-            let input = realm.input(ctx, input)?;
+            let input = realm.input(ctx, input, needs.host)?;
             let value: Value<'_> = match &plan {
                 Plan::Compiled(function) => function.clone().restore(ctx)?.call((input,))?,
                 _ => evaluator.clone().restore(ctx)?.call((input, source))?,
             };
+            if value.is_promise() {
+                // Only a realm of its own runs the jobs that settle it.
+                return Err(rquickjs::Error::WouldBlock);
+            }
             written(ctx, value)
         });
         let keep = !realm.has_jobs();
         match text {
             Ok(text) => {
                 if matches!(plan, Plan::New) {
-                    self.plans(form).insert(source.into(), Plan::Proven);
+                    self.learn(source, form, Plan::Proven);
                 }
                 (Outcome::Decided(finished(text, limits)), keep)
             }
@@ -176,24 +188,35 @@ impl Shared {
     }
 
     /// What to do with a source, from memory or by looking at it.
-    fn plan(&mut self, source: &str, form: Form, deadline: Instant) -> Plan {
+    fn look_up(&mut self, source: &str, form: Form, deadline: Instant) -> Known {
         let known = self.plans(form).get(source).cloned();
-        let next = match known {
-            Some(Plan::Proven) => self.compile(source, form, deadline).unwrap_or(Plan::Evaluated),
-            Some(plan) => return plan,
+        let plan = match known {
+            Some(Known { plan: Plan::Proven, .. }) => {
+                self.compile(source, form, deadline).unwrap_or(Plan::Evaluated)
+            }
+            Some(known) => return known,
             None => {
                 self.source_bytes += source.len();
-                let harmless =
-                    tokens::cut(source).is_some_and(|tokens| harmless::harmless(&tokens));
-                match form {
-                    _ if !harmless => Plan::Own,
-                    Form::Statements => Plan::New,
-                    Form::FunctionBody => self.compile(source, form, deadline).unwrap_or(Plan::Own),
-                }
+                self.judge(source, form, deadline)
             }
         };
-        self.plans(form).insert(source.into(), next.clone());
-        next
+        self.learn(source, form, plan)
+    }
+
+    fn learn(&mut self, source: &str, form: Form, plan: Plan) -> Known {
+        let known = Known { plan, needs: Needs::of(source) };
+        self.plans(form).insert(source.into(), known.clone());
+        known
+    }
+
+    fn judge(&self, source: &str, form: Form, deadline: Instant) -> Plan {
+        let harmless = tokens::cut(source).is_some_and(|tokens| harmless::harmless(&tokens));
+        match form {
+            _ if !harmless => Plan::Own,
+            Form::Statements => Plan::New,
+            // Its brackets are balanced, so it is a body or does not parse.
+            Form::FunctionBody => self.compile(source, form, deadline).unwrap_or(Plan::Own),
+        }
     }
 
     fn compile(&self, source: &str, form: Form, deadline: Instant) -> Option<Plan> {

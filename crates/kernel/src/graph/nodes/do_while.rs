@@ -96,13 +96,17 @@ pub(in super::super) fn look(draft: &mut Draft<'_>, sequence: u32) {
     if !is_over(draft.state, body, &inside(task)) {
         return;
     }
+    // One more than asked for is kept while the loop runs: the new iteration may refer to it.
     let iteration = task.iteration;
+    let forget = keep_last(task).map_or(0, |keep| iteration.saturating_sub(keep));
     let end = match goes_on(draft, task) {
-        Ok(true) => {
-            let forget = keep_last(task).map_or(0, |keep| iteration.saturating_sub(keep));
-            return iterate(draft, sequence, iteration + 1, forget);
+        Ok(true) => return iterate(draft, sequence, iteration + 1, forget),
+        Ok(false) => {
+            if forget > 0 {
+                draft.push(Event::Iterated { sequence, iteration, forget });
+            }
+            End::done()
         }
-        Ok(false) => End::done(),
         Err(reason) => End::failed_terminally(reason),
     };
     draft.close(sequence, end);

@@ -10,6 +10,9 @@ use super::machine::BEGIN;
 /// Longest JSON or reason shown; what is longer is cut.
 const SHOWN_MAX: usize = 300;
 
+/// Ids derived from higher sequence numbers are shown as they are.
+const NAMED_MAX: u32 = 60;
+
 /// An instant as seconds since the begin of the scenario.
 pub(super) fn at(instant: Timestamp) -> String {
     let millis = instant.since(BEGIN);
@@ -29,10 +32,15 @@ fn cut(text: &str) -> String {
 
 /// Text with the derived ids in it replaced by what they are ids of.
 pub(super) fn named(state: &Execution, text: &str) -> String {
+    let looks_derived = |word: &str| word.len() == 36 && word.matches('-').count() == 4;
+    if !text.split(|c: char| c != '-' && !c.is_ascii_hexdigit()).any(looks_derived) {
+        return text.to_owned();
+    }
     let mut text = text.to_owned();
-    for task in state.tasks() {
-        if let Some(child) = &task.child {
-            text = text.replace(child.as_str(), &format!("child-of-{}", task.sequence));
+    for sequence in 1..=NAMED_MAX {
+        for purpose in ["child", "failure"] {
+            let id = state.id.derive(purpose, sequence);
+            text = text.replace(id.as_str(), &format!("{purpose}-{sequence}"));
         }
     }
     text

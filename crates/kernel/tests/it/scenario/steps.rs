@@ -29,7 +29,7 @@ const WAKES_MAX: usize = 10_000;
 /// restart [latest] [{INPUT}]  rerun REF [{INPUT}]                    skip REF {OUT}
 /// set {VARIABLES}             reset-callbacks                        show REF
 /// child-started REF           child-refused REF "why"                child-revived REF
-/// child-ended REF STATUS {OUT} "why"    parent-terminates "why"      parent-retries
+/// child-ended REF STATUS {OUT} "why" [of=N]    parent-terminates "why"      parent-retries
 /// ```
 /// `REF` is a reference name (its last attempt) or `#SEQUENCE`.
 pub(super) fn run(section: &Section) -> String {
@@ -147,7 +147,9 @@ impl<'a> Teller<'a> {
             }
             verb => match self.input(verb, &words) {
                 Ok(input) => self.decide(input),
-                Err(problem) => panic!("{}: {line}: {problem}", self.section.title),
+                Err(problem) => {
+                    panic!("{}: {line}: {problem}, after\n{}", self.section.title, self.text)
+                }
             },
         }
         self.tell_wake();
@@ -297,9 +299,13 @@ impl<'a> Teller<'a> {
         Ok(match verb {
             "child-started" => Message::Started { sequence: sequence? },
             "child-refused" => Message::Refused { sequence: sequence?, reason: why() },
-            "child-revived" => Message::Revived { sequence: sequence? },
+            "child-revived" => Message::Revived {
+                sequence: sequence.clone()?,
+                child: self.child(sequence?, words),
+            },
             "child-ended" => Message::Ended {
-                sequence: sequence?,
+                sequence: sequence.clone()?,
+                child: self.child(sequence?, words),
                 status: words
                     .plain
                     .get(1)
@@ -312,6 +318,17 @@ impl<'a> Teller<'a> {
             "parent-retries" => Message::Retry,
             _ => return Err("no such step".to_owned()),
         })
+    }
+
+    /// The child of a task, or with `of=N` the one that task N first had.
+    fn child(&self, sequence: u32, words: &Words) -> Option<ExecutionId> {
+        let state = &self.run.state;
+        match words.number("of") {
+            Some(number) => {
+                Some(state.id.derive("child", u32::try_from(number).expect("a task number")))
+            }
+            None => state.task(sequence).and_then(|task| task.child.clone()),
+        }
     }
 
     fn plan(&mut self, index: usize) -> Arc<Plan> {
