@@ -110,12 +110,8 @@ fn entry(method: &str, path: &str, operation: &Operation) -> String {
     for parameter in operation.parameters.iter().flatten() {
         let RefOr::T(parameter) = parameter else { continue };
         let about = parameter.description.as_deref().unwrap_or_default();
-        let _ = write!(
-            entry,
-            "<tr><td><code>{}</code><td>{}",
-            escape(&parameter.name),
-            escape(about)
-        );
+        let _ =
+            write!(entry, "<tr><td><code>{}</code><td>{}", escape(&parameter.name), escape(about));
     }
     for (status, response) in &operation.responses.responses {
         let about = match response {
