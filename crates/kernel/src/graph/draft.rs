@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::event::{Closed, Ended, Event, Scheduled};
-use super::execution::{Execution, Task, merged, suffixed};
+use super::execution::{Execution, Task, suffixed};
 use super::input::Message;
 use super::nodes;
+use super::object::merged;
 use super::plan::{BlockId, Kind, NodeId, Owner};
 use super::scope::View;
 use super::status::{Status, TaskStatus};

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use super::super::draft::{Draft, End, Flow};
 use super::super::event::Event;
-use super::super::execution::{Execution, merged};
+use super::super::execution::Execution;
+use super::super::object::merged;
 use super::super::plan::{BlockId, Kind, Node, Owner, embed};
 use super::super::scope::View;
 use super::super::status::Status;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kernel::graph::{
     Control, Event, Input, Message, Parent, Plan, Report, Start, Status, TaskStatus, Verdict,
 };
-use kernel::{ExecutionId, Json, Machine, Rejected, Timestamp};
+use kernel::{ExecutionId, Json, Rejected, Timestamp};
 use serde_json::Value;
 
 use super::file::Section;
