@@ -233,6 +233,7 @@ impl<'a> Draft<'a> {
         }
         if status.is_success() {
             return match kind {
+                _ if status == TaskStatus::Skipped => Flow::Passes,
                 Kind::Switch | Kind::Decision => nodes::switch::enter(self, sequence),
                 Kind::Fork | Kind::DynamicFork if again => nodes::fork::revisit(self, sequence),
                 _ => Flow::Passes,
@@ -519,7 +520,7 @@ impl<'a> Draft<'a> {
             _ => Status::Failed,
         };
         let reason = failure_reason(self.state, task);
-        self.fail_because_of(sequence, outcome, reason);
+        self.fail_because_of(sequence, outcome, None, reason);
         Flow::Stops
     }
 
@@ -552,28 +553,35 @@ impl<'a> Draft<'a> {
                     metadata: None,
                 };
                 self.close_with(closed);
-                self.fail_because_of(sequence, Status::TimedOut, reason);
+                self.fail_because_of(sequence, Status::TimedOut, None, reason);
             }
         }
     }
 
     /// The end was reached.
     fn complete(&mut self) {
-        let permissive = self
-            .state
-            .tasks()
-            .find(|task| task.status.is_failure() && !task.retried)
-            .map(|task| failure_reason(self.state, task));
+        // A permissive task let the flow pass, but its failure counts in the end.
+        let permissive = self.state.tasks().find(|task| task.status.is_failure() && !task.retried);
         match permissive {
-            Some(reason) => self.fail(Status::Failed, reason),
+            Some(task) => {
+                let (culprit, reason) = (task.sequence, failure_reason(self.state, task));
+                self.fail_because_of(culprit, Status::Failed, None, reason);
+            }
             None => self.end(Status::Completed, None, None),
         }
     }
 
-    /// Ends the execution badly, on account of a task: the loops around it have failed with it.
-    fn fail_because_of(&mut self, culprit: u32, status: Status, reason: String) {
+    /// Ends the execution badly, on account of a task: if that has failed, so have the loops
+    /// around it.
+    pub(super) fn fail_because_of(
+        &mut self,
+        culprit: u32,
+        status: Status,
+        output: Option<Json>,
+        reason: String,
+    ) {
         self.culprit = Some(culprit);
-        self.fail(status, reason);
+        self.fail_with(status, output, reason);
     }
 
     /// Ends the execution badly.
@@ -582,12 +590,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Ends the execution badly and starts the failure workflow, if the author wants one.
-    pub(super) fn fail_with(
-        &mut self,
-        status: Status,
-        output: Option<Json>,
-        reason: impl Into<Arc<str>>,
-    ) {
+    fn fail_with(&mut self, status: Status, output: Option<Json>, reason: impl Into<Arc<str>>) {
         if self.state.status.is_closed() {
             return;
         }
@@ -599,7 +602,7 @@ impl<'a> Draft<'a> {
         }
         self.end(status, Some(output), Some(reason.into()));
         if let Some((id, name)) = target {
-            let message = nodes::failure::message(self.state, &name);
+            let message = nodes::failure::message(self.state, &name, self.culprit);
             self.send(id, Message::Start(Box::new(message)));
         }
     }
@@ -609,7 +612,7 @@ impl<'a> Draft<'a> {
         if self.state.status.is_closed() {
             return;
         }
-        self.cancel_open(status, reason.as_deref());
+        self.cancel_open(reason.as_deref());
         let output = output.unwrap_or_else(|| self.output());
         self.push(Event::Ended(Box::new(Ended { status, output, reason })));
         self.agenda.clear();
@@ -629,14 +632,17 @@ impl<'a> Draft<'a> {
         self.send(parent.execution, message);
     }
 
-    fn cancel_open(&mut self, status: Status, reason: Option<&str>) {
+    fn cancel_open(&mut self, reason: Option<&str>) {
         let open: Vec<u32> = self.state.open_tasks().map(|task| task.sequence).collect();
         for sequence in open {
             let Some(task) = self.state.task(sequence) else { continue };
             // A loop whose body failed has failed with it; everything else was merely stopped.
             let failed = task.kind == Kind::DoWhile
-                && status != Status::Terminated
-                && self.culprit.is_some_and(|culprit| self.state.runs_inside(culprit, sequence));
+                && self.culprit.and_then(|culprit| self.state.task(culprit)).is_some_and(|task| {
+                    task.status.is_failure()
+                        && task.status != TaskStatus::Canceled
+                        && self.state.runs_inside(task.sequence, sequence)
+                });
             if let Some(child) = task.child.clone().filter(|_| task.kind == Kind::SubWorkflow) {
                 let because = reason.unwrap_or("the parent workflow ended");
                 self.send(child, Message::Terminate { reason: because.into() });
@@ -681,7 +687,7 @@ impl<'a> Draft<'a> {
 const NO_DOMAIN: &str = "NO_DOMAIN";
 
 /// The queue that a task waits in.
-fn queue_of(task: &Task, policy: Option<&TaskDef>) -> Arc<str> {
+pub(super) fn queue_of(task: &Task, policy: Option<&TaskDef>) -> Arc<str> {
     let mut queue = String::new();
     if let Some(domain) = &task.domain {
         queue.push_str(domain);
