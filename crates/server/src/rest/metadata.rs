@@ -265,10 +265,7 @@ async fn workflow(
     params(("name" = String, Path, description = "The name of the workflow")),
     responses((status = 200, description = "The versions; none if there is no such workflow", body = Vec<Version>))
 )]
-async fn workflow_versions(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-) -> Json<Vec<Version>> {
+async fn workflow_versions(State(api): State<Api>, Path(name): Path<String>) -> Json<Vec<Version>> {
     let versions = api.engine.definitions().versions(&name);
     Json(versions.iter().map(|definition| Version::of(definition)).collect())
 }
@@ -367,10 +364,7 @@ async fn task_def(
         (status = 404, description = "There is none"),
     )
 )]
-async fn delete_task_def(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-) -> Result<(), Problem> {
+async fn delete_task_def(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
     if api.engine.definitions().delete_task(&name).await? {
         return Ok(());
     }
