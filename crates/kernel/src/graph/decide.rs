@@ -173,6 +173,11 @@ fn take_report(
             task.reference
         )));
     }
+    if let Verdict::Done(status) = report.verdict
+        && (!status.is_closed() || status == TaskStatus::Skipped)
+    {
+        return Err(Rejected::Invalid(format!("a task cannot end as {}", status.as_str())));
+    }
     let queued = task.kind == Kind::Dispatched;
     let builtin = context.world.is_builtin(&task.task_type);
     let output = match (report.output, report.merge) {

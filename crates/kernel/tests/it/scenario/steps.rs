@@ -22,7 +22,7 @@ const WAKES_MAX: usize = 10_000;
 /// ```text
 /// start {INPUT} [correlation=X priority=N domains={..} parent=N]     limits payload_max=100
 /// claim REF [worker=W]        complete REF {OUT} [merge]             polled QUEUE
-/// fail REF "why" {OUT}        fail-terminal REF "why"                cancel REF "why"
+/// fail REF "why" {OUT}        fail-terminal REF "why"                cancel REF "why"  skipped REF
 /// progress REF after=N {OUT}  hold REF {OUT} "why"                   extend REF
 /// at 60s (waking when due)    jump 60s (waking once, there)          quiet / loud
 /// pause  resume  terminate ["why"] [failure-workflow]                retry [descend]
@@ -260,6 +260,7 @@ impl<'a> Teller<'a> {
             "fail" => self.done(words, TaskStatus::Failed)?,
             "fail-terminal" => self.done(words, TaskStatus::FailedWithTerminalError)?,
             "cancel" => self.done(words, TaskStatus::Canceled)?,
+            "skipped" => self.done(words, TaskStatus::Skipped)?,
             "progress" => {
                 self.report(words, Verdict::Again { after: words.number("after").unwrap_or(0) })?
             }
