@@ -636,6 +636,7 @@ impl<'a> Draft<'a> {
             output: self.state.output.clone(),
             reason: self.state.reason.clone(),
             child: Some(self.state.id.clone()),
+            asked: self.state.asked,
         };
         self.send(parent.execution, message);
     }
