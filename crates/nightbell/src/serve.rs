@@ -74,9 +74,7 @@ impl Server {
     pub(crate) async fn serve(self) -> anyhow::Result<()> {
         let address = self.address();
         tracing::info!("listening on http://{address}");
-        let served = axum::serve(self.listener, server::router(self.api))
-            .with_graceful_shutdown(told_to_stop())
-            .await;
+        let served = server::serve(self.listener, self.api, told_to_stop()).await;
         tracing::info!("finishing what is being done");
         self.engine.close().await.context("the store cannot be closed")?;
         tracing::info!("stopped");

@@ -142,6 +142,8 @@ pub struct Task {
     pub asked: u32,
     /// Opaque notes of the worker.
     pub metadata: Option<Json>,
+    /// DO_WHILE over a list: the list of its input, parsed once.
+    pub(super) items: Option<Arc<[Json]>>,
     /// Dynamic fork: its branches.
     pub(super) branches: Vec<BlockId>,
     policy: Option<Arc<TaskDef>>,
@@ -500,6 +502,7 @@ impl Execution {
             child_started: false,
             asked: 0,
             metadata: None,
+            items: self.items_of(node_id, &scheduled.input),
             branches: Vec::new(),
             policy: scheduled.policy.clone().map(Arc::from),
             timer: None,
@@ -509,6 +512,13 @@ impl Execution {
         self.by_base.insert(base, task.sequence);
         self.tasks.insert(task.sequence, task);
         self.index(scheduled.sequence);
+    }
+
+    /// The list that a loop goes through, if the node is a loop over one.
+    fn items_of(&self, node: NodeId, input: &Json) -> Option<Arc<[Json]>> {
+        let node = self.node(node);
+        let listed = (node.kind == Kind::DoWhile).then(|| super::nodes::loop_items(node, input));
+        listed.flatten().map(Arc::from)
     }
 
     fn fork(&mut self, sequence: u32, tasks: &[WorkflowTask], inputs: &[Json]) {
@@ -639,6 +649,10 @@ impl Execution {
                 task.input = input.clone();
             }
         });
+        if let Some(task) = self.tasks.get(&sequence) {
+            let items = self.items_of(task.node, &task.input);
+            self.touch(sequence, |task| task.items = items);
+        }
         self.reindex_references();
     }
 

@@ -58,7 +58,7 @@ impl Execution {
         }
         object.members_of(&task.output);
         object.member("iteration", &task.iteration.to_string());
-        if let Some(position) = nodes::loop_position(self.node(task.node), task) {
+        if let Some(position) = nodes::loop_position(task) {
             object.members_of(&position);
         }
         object.finish()
@@ -70,7 +70,7 @@ impl Execution {
         match (task.kind, member) {
             (Kind::DoWhile, "iteration") => Some(Json::of(&task.iteration)),
             (Kind::DoWhile, "loopIndex" | "loopItem") => {
-                let position = nodes::loop_position(self.node(task.node), task)?;
+                let position = nodes::loop_position(task)?;
                 position.parse().get(member).map(Json::of)
             }
             _ => None,

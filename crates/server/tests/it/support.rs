@@ -132,8 +132,7 @@ impl Server {
     }
 
     pub(crate) async fn send(&self, method: Method, path: &str, body: String) -> Answer {
-        let api =
-            Api { engine: self.engine.clone(), settings: Arc::new(self.settings.clone()) };
+        let api = Api { engine: self.engine.clone(), settings: Arc::new(self.settings.clone()) };
         let request = Request::builder()
             .method(method)
             .uri(path)

@@ -67,16 +67,17 @@ pub(in super::super) fn look(draft: &mut Draft<'_>, sequence: u32) {
 
 /// Every branch has ended: how the JOIN ends.
 fn all_of(state: &mut Execution, sequence: u32) -> Option<End> {
-    let join_on = state.task(sequence)?.join_on.clone();
     let mut cursor = state.join_cursors.get(&sequence).copied().unwrap_or(0);
+    let join_on = &state.task(sequence)?.join_on;
     let closed = |reference: &Arc<str>| {
         state.latest(reference).is_some_and(|branch| branch.status.is_closed())
     };
     while join_on.get(cursor).is_some_and(closed) {
         cursor += 1;
     }
+    let end = (cursor == join_on.len()).then(|| verdict(state, join_on));
     state.join_cursors.insert(sequence, cursor);
-    (cursor == join_on.len()).then(|| verdict(state, &join_on))
+    end
 }
 
 fn verdict(state: &Execution, join_on: &[Arc<str>]) -> End {
