@@ -173,6 +173,11 @@ fn take_report(
             task.reference
         )));
     }
+    if let Verdict::Done(status) = report.verdict
+        && (!status.is_closed() || status == TaskStatus::Skipped)
+    {
+        return Err(Rejected::Invalid(format!("a task cannot end as {}", status.as_str())));
+    }
     let queued = task.kind == Kind::Dispatched;
     let builtin = context.world.is_builtin(&task.task_type);
     let output = match (report.output, report.merge) {
@@ -251,9 +256,14 @@ fn receive(
         Message::Terminate { reason } => {
             return control::terminate(state, Some(reason.clone()), false, context);
         }
-        Message::Retry => return control::retry_for_parent(state, context),
-        Message::Ended { sequence, child, .. } => {
+        Message::Retry { asked } => return control::retry_for_parent(state, *asked, context),
+        Message::Ended { sequence, child, asked, .. } => {
             is_its_child(state, *sequence, child.as_ref())?;
+            if state.task(*sequence).is_some_and(|task| task.asked != *asked) {
+                let id = state.task_id(*sequence);
+                let reason = format!("the child of task {id} has been asked to try again since");
+                return Err(Rejected::Stale(reason));
+            }
             *sequence
         }
         Message::Started { sequence } | Message::Refused { sequence, .. } => *sequence,

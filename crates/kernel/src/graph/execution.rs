@@ -65,6 +65,8 @@ pub struct Execution {
     timers: BTreeSet<(Timestamp, u32)>,
     next_sequence: u32,
     pub(super) yielded: bool,
+    /// How often the parent has asked to try again.
+    pub(super) asked: u32,
     /// How far each open JOIN has looked: branches before it have ended. A cache, never stored.
     pub(super) join_cursors: BTreeMap<u32, usize>,
 }
@@ -136,6 +138,8 @@ pub struct Task {
     pub child: Option<ExecutionId>,
     /// The child exists.
     pub child_started: bool,
+    /// How often the child was asked to try again.
+    pub asked: u32,
     /// Opaque notes of the worker.
     pub metadata: Option<Json>,
     /// DO_WHILE over a list: the list of its input, parsed once.
@@ -178,6 +182,7 @@ impl Execution {
             timers: BTreeSet::new(),
             next_sequence: 1,
             yielded: false,
+            asked: 0,
             join_cursors: BTreeMap::new(),
         }
     }
@@ -410,7 +415,8 @@ impl Execution {
                 self.reason = None;
                 self.output = Json::empty_object();
             }
-            Event::Reopened { sequence } => self.reopen(*sequence),
+            Event::Reopened { sequence, asked } => self.reopen(*sequence, *asked),
+            Event::Asked { asked } => self.asked = *asked,
             Event::Rewound { sequence, input } => self.rewind(*sequence, input.as_ref()),
             Event::ChildStarted { sequence } => {
                 self.touch(*sequence, |task| task.child_started = true);
@@ -439,6 +445,7 @@ impl Execution {
             plan: Some(plan),
             // Numbers go on, so that no task of an earlier run shares an id with a new one.
             next_sequence: self.next_sequence,
+            asked: self.asked,
             ..Self::new(self.id.clone())
         };
     }
@@ -493,6 +500,7 @@ impl Execution {
             child: matches!(kind, Kind::SubWorkflow | Kind::StartWorkflow)
                 .then(|| self.id.derive("child", scheduled.sequence)),
             child_started: false,
+            asked: 0,
             metadata: None,
             items: self.items_of(node_id, &scheduled.input),
             branches: Vec::new(),
@@ -581,7 +589,7 @@ impl Execution {
         self.ended_at = Some(self.updated_at);
     }
 
-    fn reopen(&mut self, sequence: u32) {
+    fn reopen(&mut self, sequence: u32, asked: u32) {
         self.join_cursors.clear();
         let now = self.updated_at;
         self.touch(sequence, |task| {
@@ -592,6 +600,7 @@ impl Execution {
             task.ended_at = None;
             task.reason = None;
             task.retried = false;
+            task.asked = task.asked.max(asked);
         });
     }
 
@@ -635,6 +644,7 @@ impl Execution {
             task.branches = Vec::new();
             task.child = child;
             task.child_started = false;
+            task.asked = 0;
             if let Some(input) = input {
                 task.input = input.clone();
             }

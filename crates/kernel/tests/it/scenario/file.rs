@@ -20,7 +20,11 @@ impl Section {
         if self.steps.is_empty() {
             return format!("{before}{after}");
         }
-        format!("{before}```expect\n{expect}```\n{after}")
+        let prose = match after.trim() {
+            "" => String::new(),
+            prose => format!("\n{prose}\n"),
+        };
+        format!("{}\n```expect\n{expect}```\n{prose}\n", before.trim_end())
     }
 }
 
