@@ -66,7 +66,7 @@ impl Execution {
 
     /// A member of a task's output, where that takes less than making all of the output: what a
     /// body reads of its own loop.
-    pub(super) fn part_of_output(&self, task: &Task, member: &str) -> Option<Json> {
+    pub(super) fn part_of_output(task: &Task, member: &str) -> Option<Json> {
         match (task.kind, member) {
             (Kind::DoWhile, "iteration") => Some(Json::of(&task.iteration)),
             (Kind::DoWhile, "loopIndex" | "loopItem") => {

@@ -135,7 +135,7 @@ impl Scope for View<'_> {
         if field != "output" || root == "workflow" {
             return None;
         }
-        self.state.part_of_output(self.state.latest(root)?, member)
+        Execution::part_of_output(self.state.latest(root)?, member)
     }
 
     fn document(&self, root: &str) -> Option<Json> {
