@@ -2,7 +2,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use engine::store::{Retention, Store};
@@ -75,37 +74,19 @@ impl Server {
     pub(crate) async fn serve(self) -> anyhow::Result<()> {
         let address = self.address();
         tracing::info!("listening on http://{address}");
-        let (told, mut was_told) = tokio::sync::watch::channel(false);
         let engine = self.engine.clone();
         let stop = async move {
             told_to_stop().await;
             tracing::info!("finishing what is being done");
             // Long polls and synchronous executions are answered now, or they would hold us up.
             engine.stop();
-            told.send_replace(true);
         };
-        let patience = async move {
-            if was_told.wait_for(|told| *told).await.is_err() {
-                std::future::pending::<()>().await;
-            }
-            tokio::time::sleep(CONNECTIONS_GRACE).await;
-        };
-        let serving = axum::serve(self.listener, server::router(self.api));
-        let served = tokio::select! {
-            served = serving.with_graceful_shutdown(stop) => served,
-            () = patience => {
-                tracing::warn!("some connections did not end and are cut");
-                Ok(())
-            }
-        };
+        let served = server::serve(self.listener, self.api, stop).await;
         self.engine.close().await.context("the store cannot be closed")?;
         tracing::info!("stopped");
         served.context("the port failed")
     }
 }
-
-/// How long a shutdown waits for requests that are under way.
-const CONNECTIONS_GRACE: Duration = Duration::from_secs(5);
 
 /// Bytes of a request around its payload.
 const BODY_SLACK: usize = 64 << 10;

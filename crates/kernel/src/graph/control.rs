@@ -153,8 +153,7 @@ fn restart(
     Ok(draft.settle())
 }
 
-/// Tries everything again that failed or was stopped.
-pub(super) fn retry(state: &mut Execution, descend: bool, context: &Context<'_>) -> Decided {
+fn can_be_retried(state: &Execution) -> Result<(), Rejected> {
     if !state.status.is_closed() || state.status == Status::Completed {
         return Err(Rejected::Forbidden(format!(
             "workflow {} is {}: only a workflow that ended without completing can be retried",
@@ -162,18 +161,50 @@ pub(super) fn retry(state: &mut Execution, descend: bool, context: &Context<'_>)
             state.status.as_str()
         )));
     }
-    if !state.tasks().any(is_last_failure) {
+    // A workflow that took too long may have no failed task: it just gets its time again.
+    if state.status != Status::TimedOut && !state.tasks().any(is_last_failure) {
         return Err(Rejected::Conflict(format!(
             "workflow {} has no failed task to retry: restart it instead",
             state.id
         )));
     }
-    let parent = state.parent.clone();
+    Ok(())
+}
+
+/// Tries everything again that failed or was stopped.
+fn retry(state: &mut Execution, descend: bool, context: &Context<'_>) -> Decided {
+    can_be_retried(state)?;
     let mut draft = Draft::new(state, context);
+    revive(&mut draft, descend);
+    Ok(draft.settle())
+}
+
+fn revive(draft: &mut Draft<'_>, descend: bool) {
     draft.push(Event::Revived);
-    tell_parent(&mut draft, parent);
-    try_again(&mut draft, descend);
+    let parent = draft.state.parent.clone();
+    tell_parent(draft, parent);
+    try_again(draft, descend);
     draft.walk_all();
+}
+
+/// At the word of a parent that has begun to wait again. Where there is nothing to try again, the
+/// parent must learn once more how this execution ended, or it would wait for ever.
+pub(super) fn retry_for_parent(
+    state: &mut Execution,
+    asked: u32,
+    context: &Context<'_>,
+) -> Decided {
+    if asked <= state.asked {
+        return Err(Rejected::Stale("the parent has asked this before".to_owned()));
+    }
+    let (closed, can) = (state.status.is_closed(), can_be_retried(state).is_ok());
+    let mut draft = Draft::new(state, context);
+    draft.push(Event::Asked { asked });
+    match (closed, can) {
+        (true, true) => revive(&mut draft, true),
+        (true, false) => draft.tell_parent_the_end(),
+        (false, _) => {}
+    }
     Ok(draft.settle())
 }
 
@@ -194,11 +225,12 @@ fn try_again(draft: &mut Draft<'_>, descend: bool) {
         });
         match (kind, child) {
             (Kind::Join | Kind::ExclusiveJoin | Kind::DoWhile, _) => {
-                draft.push(Event::Reopened { sequence });
+                draft.push(Event::Reopened { sequence, asked: 0 });
             }
             (Kind::SubWorkflow, Some(child)) if descend => {
-                draft.push(Event::Reopened { sequence });
-                draft.send(child, Message::Retry);
+                let asked = draft.state.task(sequence).map_or(0, |task| task.asked) + 1;
+                draft.push(Event::Reopened { sequence, asked });
+                draft.send(child, Message::Retry { asked });
             }
             _ => draft.retry_now(sequence),
         }
@@ -208,7 +240,8 @@ fn try_again(draft: &mut Draft<'_>, descend: bool) {
 /// The execution that waits for this one must run again too.
 fn tell_parent(draft: &mut Draft<'_>, parent: Option<Parent>) {
     if let Some(parent) = parent {
-        draft.send(parent.execution, Message::Revived { sequence: parent.sequence });
+        let child = Some(draft.state.id.clone());
+        draft.send(parent.execution, Message::Revived { sequence: parent.sequence, child });
     }
 }
 
@@ -218,12 +251,13 @@ pub(super) fn child_revived(
     sequence: u32,
     context: &Context<'_>,
 ) -> Decided {
-    let waits = state
-        .task(sequence)
-        .is_some_and(|task| task.kind == Kind::SubWorkflow && is_last_failure(task));
+    let waits = state.task(sequence).is_some_and(|task| {
+        let counts = task.kind == Kind::SubWorkflow && !state.node_of(task).task.optional;
+        counts && task.status.is_closed() && !task.retried
+    });
     if !waits {
         return Err(Rejected::Stale(format!(
-            "task {} does not wait for its child any more",
+            "task {} has no need to wait for its child again",
             state.task_id(sequence)
         )));
     }
@@ -234,16 +268,17 @@ pub(super) fn child_revived(
         draft.push(Event::Revived);
         tell_parent(&mut draft, parent);
     }
-    draft.push(Event::Reopened { sequence });
+    draft.push(Event::Reopened { sequence, asked: 0 });
     if revive {
-        try_again(&mut draft, false);
+        // Its siblings run on where they were, too: their children are not started anew.
+        try_again(&mut draft, true);
     }
     draft.walk_all();
     Ok(draft.settle())
 }
 
-/// Goes back to a task: what was scheduled after it is forgotten, the task begins anew, and the
-/// walk finds what follows.
+/// Goes back to a task: what the flow reached after it is forgotten, the task begins anew, and the
+/// walk finds what follows. Other branches stay, but for what failed there.
 fn rerun(
     state: &mut Execution,
     sequence: u32,
@@ -285,7 +320,7 @@ fn reopen_around(draft: &mut Draft<'_>, sequence: u32) {
                 let Some(iteration) = path.pop() else { return };
                 if let Some(task) = draft.state.attempt_at(owner, &path) {
                     let sequence = task.sequence;
-                    draft.push(Event::Reopened { sequence });
+                    draft.push(Event::Reopened { sequence, asked: 0 });
                     draft.push(Event::Iterated { sequence, iteration, forget: 0 });
                 }
                 node = owner;

@@ -4,12 +4,14 @@ use super::context::Context;
 use super::control;
 use super::draft::{Draft, End};
 use super::event::{Event, Progressed, Started};
-use super::execution::{Execution, Task, merged};
+use super::execution::{Execution, Task};
 use super::input::{Input, Message, Report, Start, Verdict};
 use super::nodes::{sub_workflow, wait};
+use super::object::merged;
 use super::plan::Kind;
 use super::status::{Status, TaskStatus};
 use super::timing;
+use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::machine::{Decision, Effect, Machine, Rejected};
 use crate::time::Timestamp;
@@ -171,6 +173,11 @@ fn take_report(
             task.reference
         )));
     }
+    if let Verdict::Done(status) = report.verdict
+        && (!status.is_closed() || status == TaskStatus::Skipped)
+    {
+        return Err(Rejected::Invalid(format!("a task cannot end as {}", status.as_str())));
+    }
     let queued = task.kind == Kind::Dispatched;
     let builtin = context.world.is_builtin(&task.task_type);
     let output = match (report.output, report.merge) {
@@ -218,6 +225,20 @@ fn take_report(
     Ok(draft.settle())
 }
 
+/// A child that a task waits for no more has nothing to say about the task.
+fn is_its_child(
+    state: &Execution,
+    sequence: u32,
+    child: Option<&ExecutionId>,
+) -> Result<(), Rejected> {
+    let waits_for = state.task(sequence).and_then(|task| task.child.as_ref());
+    if child.is_none() || child == waits_for {
+        return Ok(());
+    }
+    let id = state.task_id(sequence);
+    Err(Rejected::Stale(format!("task {id} waits for another child by now")))
+}
+
 /// Another execution said something.
 fn receive(
     state: &mut Execution,
@@ -228,16 +249,24 @@ fn receive(
         Message::Start(_) => {
             return Err(Rejected::Invalid("a start is given with its plan".to_owned()));
         }
-        Message::Revived { sequence } => {
+        Message::Revived { sequence, child } => {
+            is_its_child(state, *sequence, child.as_ref())?;
             return control::child_revived(state, *sequence, context);
         }
         Message::Terminate { reason } => {
             return control::terminate(state, Some(reason.clone()), false, context);
         }
-        Message::Retry => return control::retry(state, true, context),
-        Message::Started { sequence }
-        | Message::Refused { sequence, .. }
-        | Message::Ended { sequence, .. } => *sequence,
+        Message::Retry { asked } => return control::retry_for_parent(state, *asked, context),
+        Message::Ended { sequence, child, asked, .. } => {
+            is_its_child(state, *sequence, child.as_ref())?;
+            if state.task(*sequence).is_some_and(|task| task.asked != *asked) {
+                let id = state.task_id(*sequence);
+                let reason = format!("the child of task {id} has been asked to try again since");
+                return Err(Rejected::Stale(reason));
+            }
+            *sequence
+        }
+        Message::Started { sequence } | Message::Refused { sequence, .. } => *sequence,
     };
     open_task(state, sequence)?;
     let mut draft = Draft::new(state, context);

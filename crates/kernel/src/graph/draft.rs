@@ -10,14 +10,16 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::event::{Closed, Ended, Event, Scheduled};
-use super::execution::{Execution, Task, merged, suffixed};
+use super::execution::{Execution, Task, suffixed};
 use super::input::Message;
 use super::nodes;
+use super::object::merged;
 use super::plan::{BlockId, Kind, NodeId, Owner};
 use super::scope::View;
 use super::status::{Status, TaskStatus};
 use super::timing;
 use crate::definition::{TaskDef, TaskTimeoutPolicy};
+use crate::expression::Template;
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::machine::{Decision, Dispatch, Effect};
@@ -233,6 +235,7 @@ impl<'a> Draft<'a> {
         }
         if status.is_success() {
             return match kind {
+                _ if status == TaskStatus::Skipped => Flow::Passes,
                 Kind::Switch | Kind::Decision => nodes::switch::enter(self, sequence),
                 Kind::Fork | Kind::DynamicFork if again => nodes::fork::revisit(self, sequence),
                 _ => Flow::Passes,
@@ -348,9 +351,15 @@ impl<'a> Draft<'a> {
                 }
             }
         }
+        if node.kind == Kind::DynamicFork
+            && let Err(reason) = nodes::fork::check(node, &scheduled.input, self)
+        {
+            self.fail(Status::Failed, reason);
+            return None;
+        }
         let policy = scheduled.policy.as_deref().or(node.task.task_definition.as_deref());
         if let Some(policy) = policy {
-            scheduled.input = with_template(&scheduled.input, policy);
+            scheduled.input = with_template(&scheduled.input, policy, &view);
         }
         scheduled.input = nodes::shown_input(node, scheduled.input, &view);
         let dispatched = matches!(node.kind, Kind::Dispatched | Kind::Dynamic);
@@ -519,7 +528,7 @@ impl<'a> Draft<'a> {
             _ => Status::Failed,
         };
         let reason = failure_reason(self.state, task);
-        self.fail_because_of(sequence, outcome, reason);
+        self.fail_because_of(sequence, outcome, None, reason);
         Flow::Stops
     }
 
@@ -552,28 +561,35 @@ impl<'a> Draft<'a> {
                     metadata: None,
                 };
                 self.close_with(closed);
-                self.fail_because_of(sequence, Status::TimedOut, reason);
+                self.fail_because_of(sequence, Status::TimedOut, None, reason);
             }
         }
     }
 
     /// The end was reached.
     fn complete(&mut self) {
-        let permissive = self
-            .state
-            .tasks()
-            .find(|task| task.status.is_failure() && !task.retried)
-            .map(|task| failure_reason(self.state, task));
+        // A permissive task let the flow pass, but its failure counts in the end.
+        let permissive = self.state.tasks().find(|task| task.status.is_failure() && !task.retried);
         match permissive {
-            Some(reason) => self.fail(Status::Failed, reason),
+            Some(task) => {
+                let (culprit, reason) = (task.sequence, failure_reason(self.state, task));
+                self.fail_because_of(culprit, Status::Failed, None, reason);
+            }
             None => self.end(Status::Completed, None, None),
         }
     }
 
-    /// Ends the execution badly, on account of a task: the loops around it have failed with it.
-    fn fail_because_of(&mut self, culprit: u32, status: Status, reason: String) {
+    /// Ends the execution badly, on account of a task: if that has failed, so have the loops
+    /// around it.
+    pub(super) fn fail_because_of(
+        &mut self,
+        culprit: u32,
+        status: Status,
+        output: Option<Json>,
+        reason: String,
+    ) {
         self.culprit = Some(culprit);
-        self.fail(status, reason);
+        self.fail_with(status, output, reason);
     }
 
     /// Ends the execution badly.
@@ -582,12 +598,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Ends the execution badly and starts the failure workflow, if the author wants one.
-    pub(super) fn fail_with(
-        &mut self,
-        status: Status,
-        output: Option<Json>,
-        reason: impl Into<Arc<str>>,
-    ) {
+    fn fail_with(&mut self, status: Status, output: Option<Json>, reason: impl Into<Arc<str>>) {
         if self.state.status.is_closed() {
             return;
         }
@@ -599,7 +610,7 @@ impl<'a> Draft<'a> {
         }
         self.end(status, Some(output), Some(reason.into()));
         if let Some((id, name)) = target {
-            let message = nodes::failure::message(self.state, &name);
+            let message = nodes::failure::message(self.state, &name, self.culprit);
             self.send(id, Message::Start(Box::new(message)));
         }
     }
@@ -609,25 +620,38 @@ impl<'a> Draft<'a> {
         if self.state.status.is_closed() {
             return;
         }
-        self.cancel_open(status, reason.as_deref());
+        self.cancel_open(reason.as_deref());
         let output = output.unwrap_or_else(|| self.output());
-        let ended = Ended { status, output: output.clone(), reason: reason.clone() };
-        self.push(Event::Ended(Box::new(ended)));
+        self.push(Event::Ended(Box::new(Ended { status, output, reason })));
         self.agenda.clear();
-        if let Some(parent) = self.state.parent.clone() {
-            let message = Message::Ended { sequence: parent.sequence, status, output, reason };
-            self.send(parent.execution, message);
-        }
+        self.tell_parent_the_end();
     }
 
-    fn cancel_open(&mut self, status: Status, reason: Option<&str>) {
+    /// The execution that waits for this one learns how it ended.
+    pub(super) fn tell_parent_the_end(&mut self) {
+        let Some(parent) = self.state.parent.clone() else { return };
+        let message = Message::Ended {
+            sequence: parent.sequence,
+            status: self.state.status,
+            output: self.state.output.clone(),
+            reason: self.state.reason.clone(),
+            child: Some(self.state.id.clone()),
+            asked: self.state.asked,
+        };
+        self.send(parent.execution, message);
+    }
+
+    fn cancel_open(&mut self, reason: Option<&str>) {
         let open: Vec<u32> = self.state.open_tasks().map(|task| task.sequence).collect();
         for sequence in open {
             let Some(task) = self.state.task(sequence) else { continue };
             // A loop whose body failed has failed with it; everything else was merely stopped.
             let failed = task.kind == Kind::DoWhile
-                && status != Status::Terminated
-                && self.culprit.is_some_and(|culprit| self.state.runs_inside(culprit, sequence));
+                && self.culprit.and_then(|culprit| self.state.task(culprit)).is_some_and(|task| {
+                    task.status.is_failure()
+                        && task.status != TaskStatus::Canceled
+                        && self.state.runs_inside(task.sequence, sequence)
+                });
             if let Some(child) = task.child.clone().filter(|_| task.kind == Kind::SubWorkflow) {
                 let because = reason.unwrap_or("the parent workflow ended");
                 self.send(child, Message::Terminate { reason: because.into() });
@@ -672,7 +696,7 @@ impl<'a> Draft<'a> {
 const NO_DOMAIN: &str = "NO_DOMAIN";
 
 /// The queue that a task waits in.
-fn queue_of(task: &Task, policy: Option<&TaskDef>) -> Arc<str> {
+pub(super) fn queue_of(task: &Task, policy: Option<&TaskDef>) -> Arc<str> {
     let mut queue = String::new();
     if let Some(domain) = &task.domain {
         queue.push_str(domain);
@@ -692,16 +716,21 @@ fn queue_of(task: &Task, policy: Option<&TaskDef>) -> Arc<str> {
     queue.into()
 }
 
-/// Fills in the task definition's defaults for what is absent or null.
-fn with_template(input: &Json, policy: &TaskDef) -> Json {
+/// Fills in the task definition's defaults: for what is absent resolved like any parameter, for
+/// what resolved to null as written.
+fn with_template(input: &Json, policy: &TaskDef, view: &View<'_>) -> Json {
     if policy.input_template.is_empty() {
         return input.clone();
     }
     let serde_json::Value::Object(mut members) = input.parse() else { return input.clone() };
     for (name, default) in &policy.input_template {
-        let absent = members.get(name).is_none_or(serde_json::Value::is_null);
-        if absent {
-            members.insert(name.clone(), default.clone());
+        match members.get_mut(name) {
+            None => {
+                let default = Template::compile(default).render(view).parse();
+                members.insert(name.clone(), default);
+            }
+            Some(value) if value.is_null() => value.clone_from(default),
+            Some(_) => {}
         }
     }
     Json::of(&members)

@@ -6,10 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
 use super::event::{Closed, Ended, Event, Parent, Progressed, Scheduled, Started};
-use super::plan::{Block, BlockId, Kind, Node, NodeId, Plan, Shape};
+use super::object::merged;
+use super::plan::{Block, BlockId, Kind, Node, NodeId, Owner, Plan, Shape};
 use super::status::{Status, TaskStatus};
 use super::timing;
 use crate::definition::{TaskDef, WorkflowTask};
@@ -66,6 +65,8 @@ pub struct Execution {
     timers: BTreeSet<(Timestamp, u32)>,
     next_sequence: u32,
     pub(super) yielded: bool,
+    /// How often the parent has asked to try again.
+    pub(super) asked: u32,
     /// How far each open JOIN has looked: branches before it have ended. A cache, never stored.
     pub(super) join_cursors: BTreeMap<u32, usize>,
 }
@@ -137,8 +138,12 @@ pub struct Task {
     pub child: Option<ExecutionId>,
     /// The child exists.
     pub child_started: bool,
+    /// How often the child was asked to try again.
+    pub asked: u32,
     /// Opaque notes of the worker.
     pub metadata: Option<Json>,
+    /// DO_WHILE over a list: the list of its input, parsed once.
+    pub(super) items: Option<Arc<[Json]>>,
     /// Dynamic fork: its branches.
     pub(super) branches: Vec<BlockId>,
     policy: Option<Arc<TaskDef>>,
@@ -177,6 +182,7 @@ impl Execution {
             timers: BTreeSet::new(),
             next_sequence: 1,
             yielded: false,
+            asked: 0,
             join_cursors: BTreeMap::new(),
         }
     }
@@ -197,6 +203,11 @@ impl Execution {
     /// Every task, in the order of scheduling.
     pub fn tasks(&self) -> impl DoubleEndedIterator<Item = &Task> {
         self.tasks.values()
+    }
+
+    /// The task of a number and every later one.
+    pub(super) fn tasks_from(&self, sequence: u32) -> impl Iterator<Item = &Task> {
+        self.tasks.range(sequence..).map(|(_, task)| task)
     }
 
     /// How many tasks there are.
@@ -236,15 +247,6 @@ impl Execution {
         task.policy.as_deref().or(self.node(task.node).task.task_definition.as_deref())
     }
 
-    /// A task's output; that of a JOIN or DO_WHILE is made of their branches' and bodies'.
-    pub fn output_of(&self, task: &Task) -> Json {
-        match task.kind {
-            Kind::Join => self.join_output(task),
-            Kind::DoWhile => self.loop_output(task),
-            _ => task.output.clone(),
-        }
-    }
-
     /// Reference names of the tasks that failed for good, without repeats.
     pub fn failed_references(&self) -> BTreeSet<&str> {
         self.failed_tasks().map(|task| &*task.reference).collect()
@@ -276,10 +278,6 @@ impl Execution {
         self.plan().node_named(reference).or_else(|| self.grafts.named(reference))
     }
 
-    pub(super) fn graft_count(&self) -> usize {
-        self.grafts.node_count()
-    }
-
     pub(super) fn next_sequence(&self) -> u32 {
         self.next_sequence
     }
@@ -293,46 +291,6 @@ impl Execution {
 
     pub(super) fn has_open(&self) -> bool {
         !self.open.is_empty()
-    }
-
-    fn join_output(&self, task: &Task) -> Json {
-        let mut object = ObjectText::new();
-        for reference in &task.join_on {
-            if let Some(branch) = self.latest(reference) {
-                let output = self.output_of(branch);
-                if !output.is_empty_object() {
-                    object.member(reference, output.text());
-                }
-            }
-        }
-        object.members_of(&task.output);
-        object.finish()
-    }
-
-    fn loop_output(&self, task: &Task) -> Json {
-        let depth = task.path.len();
-        let mut iterations: BTreeMap<u32, ObjectText> = BTreeMap::new();
-        // Numbers only grow: an iteration's tasks come after the loop's own.
-        for inner in self.tasks.range(task.sequence..).map(|(_, inner)| inner) {
-            let direct = inner.path.len() == depth + 1 && !inner.retried;
-            // What a dynamic fork adds is seen through its JOIN.
-            let written = self.plan().shape.node(inner.node).is_some();
-            if !direct || !written || !self.runs_inside(inner.sequence, task.sequence) {
-                continue;
-            }
-            let object = iterations.entry(inner.path[depth]).or_insert_with(ObjectText::new);
-            object.member(&self.node(inner.node).reference, self.output_of(inner).text());
-        }
-        let mut object = ObjectText::new();
-        for (iteration, members) in iterations {
-            object.member(&iteration.to_string(), members.finish().text());
-        }
-        object.members_of(&task.output);
-        object.member("iteration", &task.iteration.to_string());
-        if let Some(position) = super::nodes::loop_position(self.node(task.node), task) {
-            object.members_of(&position);
-        }
-        object.finish()
     }
 
     /// Every node of a loop's body, nested blocks included.
@@ -350,18 +308,16 @@ impl Execution {
 
     /// Whether a node stands somewhere inside another, what dynamic forks added included.
     pub(super) fn is_within(&self, node: NodeId, outer: NodeId) -> bool {
-        use super::plan::Owner;
-        let mut node = self.node(node);
-        loop {
-            let owner = match self.block(node.block).owner {
-                Owner::Root => return false,
-                Owner::Case(owner) | Owner::Branch(owner) | Owner::Body(owner) => owner,
-            };
-            if owner == outer {
-                return true;
-            }
-            node = self.node(owner);
-        }
+        self.owners(node).any(|owner| owner == outer)
+    }
+
+    /// The nodes around a node, innermost first.
+    pub(super) fn owners(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        std::iter::successors(Some(node), |node| match self.block(self.node(*node).block).owner {
+            Owner::Root => None,
+            Owner::Case(owner) | Owner::Branch(owner) | Owner::Body(owner) => Some(owner),
+        })
+        .skip(1)
     }
 
     /// Whether a task belongs to an iteration of a loop.
@@ -459,7 +415,8 @@ impl Execution {
                 self.reason = None;
                 self.output = Json::empty_object();
             }
-            Event::Reopened { sequence } => self.reopen(*sequence),
+            Event::Reopened { sequence, asked } => self.reopen(*sequence, *asked),
+            Event::Asked { asked } => self.asked = *asked,
             Event::Rewound { sequence, input } => self.rewind(*sequence, input.as_ref()),
             Event::ChildStarted { sequence } => {
                 self.touch(*sequence, |task| task.child_started = true);
@@ -488,6 +445,7 @@ impl Execution {
             plan: Some(plan),
             // Numbers go on, so that no task of an earlier run shares an id with a new one.
             next_sequence: self.next_sequence,
+            asked: self.asked,
             ..Self::new(self.id.clone())
         };
     }
@@ -542,7 +500,9 @@ impl Execution {
             child: matches!(kind, Kind::SubWorkflow | Kind::StartWorkflow)
                 .then(|| self.id.derive("child", scheduled.sequence)),
             child_started: false,
+            asked: 0,
             metadata: None,
+            items: self.items_of(node_id, &scheduled.input),
             branches: Vec::new(),
             policy: scheduled.policy.clone().map(Arc::from),
             timer: None,
@@ -552,6 +512,13 @@ impl Execution {
         self.by_base.insert(base, task.sequence);
         self.tasks.insert(task.sequence, task);
         self.index(scheduled.sequence);
+    }
+
+    /// The list that a loop goes through, if the node is a loop over one.
+    fn items_of(&self, node: NodeId, input: &Json) -> Option<Arc<[Json]>> {
+        let node = self.node(node);
+        let listed = (node.kind == Kind::DoWhile).then(|| super::nodes::loop_items(node, input));
+        listed.flatten().map(Arc::from)
     }
 
     fn fork(&mut self, sequence: u32, tasks: &[WorkflowTask], inputs: &[Json]) {
@@ -622,22 +589,39 @@ impl Execution {
         self.ended_at = Some(self.updated_at);
     }
 
-    fn reopen(&mut self, sequence: u32) {
+    fn reopen(&mut self, sequence: u32, asked: u32) {
         self.join_cursors.clear();
+        let now = self.updated_at;
         self.touch(sequence, |task| {
             task.status = TaskStatus::InProgress;
+            // It has its whole time again.
+            task.started_at = Some(now);
+            task.alerted = false;
             task.ended_at = None;
             task.reason = None;
             task.retried = false;
+            task.asked = task.asked.max(asked);
         });
     }
 
-    /// Forgets everything scheduled after a task and sets the task back to its first state.
+    /// Forgets everything that the flow reached after a task and sets the task back to its first
+    /// state. Other branches stay as they are.
     fn rewind(&mut self, sequence: u32, input: Option<&Json>) {
-        let later = self.tasks.split_off(&(sequence + 1));
-        for task in later.into_values() {
-            self.unindex(&task);
+        let Some(from) = self.tasks.get(&sequence).cloned() else { return };
+        let doomed: Vec<u32> = self
+            .tasks
+            .values()
+            .filter(|task| self.follows(task, &from))
+            .map(|t| t.sequence)
+            .collect();
+        for doomed in doomed {
+            if let Some(task) = self.tasks.remove(&doomed) {
+                self.unindex(&task);
+            }
         }
+        // A child begins anew under an id that no task has or will have.
+        let child = from.child.as_ref().map(|_| self.id.derive("child", self.next_sequence));
+        self.next_sequence += u32::from(child.is_some());
         self.join_cursors.clear();
         let now = self.updated_at;
         self.touch(sequence, |task| {
@@ -658,11 +642,55 @@ impl Execution {
             task.poll_count = 0;
             task.iteration = 0;
             task.branches = Vec::new();
+            task.child = child;
+            task.child_started = false;
+            task.asked = 0;
             if let Some(input) = input {
                 task.input = input.clone();
             }
         });
+        if let Some(task) = self.tasks.get(&sequence) {
+            let items = self.items_of(task.node, &task.input);
+            self.touch(sequence, |task| task.items = items);
+        }
         self.reindex_references();
+    }
+
+    /// Whether the flow reached a task after, or within, or again at `from`.
+    fn follows(&self, task: &Task, from: &Task) -> bool {
+        let again = task.node == from.node && task.sequence > from.sequence;
+        let within = again || self.is_within(task.node, from.node);
+        if within && task.path.starts_with(&from.path) {
+            return true;
+        }
+        let (mut node, mut path) = (from.node, &from.path[..]);
+        loop {
+            let (block, index) = (self.node(node).block, self.node(node).index);
+            if task.path.starts_with(path) && self.stands_after(task.node, block, index) {
+                return true;
+            }
+            node = match self.block(block).owner {
+                Owner::Root => return false,
+                Owner::Case(owner) | Owner::Branch(owner) => owner,
+                Owner::Body(owner) => {
+                    let Some((iteration, outer)) = path.split_last() else { return false };
+                    let later = task.path.get(outer.len()).is_some_and(|n| n > iteration);
+                    if later && task.path.starts_with(outer) && self.is_within(task.node, owner) {
+                        return true;
+                    }
+                    path = outer;
+                    owner
+                }
+            };
+        }
+    }
+
+    /// Whether a node stands in a block after a place, or inside one that does.
+    fn stands_after(&self, node: NodeId, block: BlockId, index: usize) -> bool {
+        std::iter::once(node).chain(self.owners(node)).any(|id| {
+            let node = self.node(id);
+            node.block == block && node.index > index
+        })
     }
 
     fn forget_iterations(&mut self, sequence: u32, through: u32) {
@@ -755,52 +783,4 @@ pub(super) fn suffixed(reference: &Arc<str>, path: &[u32]) -> Arc<str> {
         text.push_str(&iteration.to_string());
     }
     text.into()
-}
-
-/// An object with the members of `set` put over those of `base`.
-pub(super) fn merged(base: &Json, set: &Json) -> Json {
-    let mut members = match base.parse() {
-        Value::Object(members) => members,
-        _ => Map::new(),
-    };
-    if let Value::Object(set) = set.parse() {
-        for (name, value) in set {
-            members.insert(name, value);
-        }
-    }
-    Json::of(&members)
-}
-
-/// Writes an object of texts that are JSON already.
-pub(super) struct ObjectText(String);
-
-impl ObjectText {
-    pub(super) fn new() -> Self {
-        Self(String::from("{"))
-    }
-
-    pub(super) fn member(&mut self, name: &str, json: &str) {
-        if self.0.len() > 1 {
-            self.0.push(',');
-        }
-        self.0.push_str(Json::of(&name).text());
-        self.0.push(':');
-        self.0.push_str(json);
-    }
-
-    /// Adds the members of another object.
-    pub(super) fn members_of(&mut self, object: &Json) {
-        if object.is_object() && !object.is_empty_object() {
-            let inner = object.text().trim();
-            if self.0.len() > 1 {
-                self.0.push(',');
-            }
-            self.0.push_str(&inner[1..inner.len() - 1]);
-        }
-    }
-
-    pub(super) fn finish(mut self) -> Json {
-        self.0.push('}');
-        Json::from_text(self.0).expect("members are JSON")
-    }
 }

@@ -74,7 +74,8 @@ impl Plan {
     }
 }
 
-fn embed(task: &mut WorkflowTask, task_def: &dyn Fn(&str) -> Option<TaskDef>) {
+/// Embeds the definitions of a task and of every task inside it.
+pub(crate) fn embed(task: &mut WorkflowTask, task_def: &dyn Fn(&str) -> Option<TaskDef>) {
     if task.task_definition.is_none() {
         task.task_definition = task_def(&task.name)
             .or_else(|| (task.task_type == "SIMPLE").then(|| TaskDef::named(&task.name)))
@@ -244,10 +245,6 @@ impl Shape {
 
     pub(crate) fn named(&self, reference: &str) -> Option<NodeId> {
         self.by_reference.get(reference).copied()
-    }
-
-    pub(crate) fn node_count(&self) -> usize {
-        self.nodes.len()
     }
 
     /// Adds a branch of a dynamic fork that stands inside `depth` loops.

@@ -20,14 +20,14 @@ use crate::problem::Problem;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
-        .routes(routes!(pause))
-        .routes(routes!(resume))
-        .routes(routes!(restart))
-        .routes(routes!(retry))
-        .routes(routes!(terminate))
-        .routes(routes!(remove))
-        .routes(routes!(terminate_remove))
-        .routes(routes!(search))
+        .routes(routes!(pause_many))
+        .routes(routes!(resume_many))
+        .routes(routes!(restart_many))
+        .routes(routes!(retry_many))
+        .routes(routes!(terminate_many))
+        .routes(routes!(remove_many))
+        .routes(routes!(terminate_remove_many))
+        .routes(routes!(show_many))
 }
 
 /// Executions in one request.
@@ -126,7 +126,7 @@ fn checked(ids: Vec<String>) -> Result<Vec<String>, Problem> {
     put, path = "/api/workflow/bulk/pause", tag = "bulk", request_body = Vec<String>,
     responses((status = 200, description = "What became of each", body = BulkResponse))
 )]
-async fn pause(
+async fn pause_many(
     State(api): State<Api>,
     Body(ids): Body<Vec<String>>,
 ) -> Result<Json<BulkResponse>, Problem> {
@@ -138,7 +138,7 @@ async fn pause(
     put, path = "/api/workflow/bulk/resume", tag = "bulk", request_body = Vec<String>,
     responses((status = 200, description = "What became of each", body = BulkResponse))
 )]
-async fn resume(
+async fn resume_many(
     State(api): State<Api>,
     Body(ids): Body<Vec<String>>,
 ) -> Result<Json<BulkResponse>, Problem> {
@@ -151,7 +151,7 @@ async fn resume(
     params(RestartParams),
     responses((status = 200, description = "What became of each", body = BulkResponse))
 )]
-async fn restart(
+async fn restart_many(
     State(api): State<Api>,
     Query(params): Query<RestartParams>,
     Body(ids): Body<Vec<String>>,
@@ -165,7 +165,7 @@ async fn restart(
     post, path = "/api/workflow/bulk/retry", tag = "bulk", request_body = Vec<String>,
     responses((status = 200, description = "What became of each", body = BulkResponse))
 )]
-async fn retry(
+async fn retry_many(
     State(api): State<Api>,
     Body(ids): Body<Vec<String>>,
 ) -> Result<Json<BulkResponse>, Problem> {
@@ -178,7 +178,7 @@ async fn retry(
     params(Steering),
     responses((status = 200, description = "What became of each", body = BulkResponse))
 )]
-async fn terminate(
+async fn terminate_many(
     State(api): State<Api>,
     Query(params): Query<Steering>,
     Body(ids): Body<Vec<String>>,
@@ -192,7 +192,7 @@ async fn terminate(
     params(RemoveParams),
     responses((status = 200, description = "What became of each", body = BulkResponse))
 )]
-async fn remove(
+async fn remove_many(
     State(api): State<Api>,
     Query(params): Query<RemoveParams>,
     Body(ids): Body<Vec<String>>,
@@ -207,7 +207,7 @@ async fn remove(
     request_body = Vec<String>, params(Steering),
     responses((status = 200, description = "What became of each", body = BulkResponse))
 )]
-async fn terminate_remove(
+async fn terminate_remove_many(
     State(api): State<Api>,
     Query(params): Query<Steering>,
     Body(ids): Body<Vec<String>>,
@@ -233,7 +233,7 @@ fn yes() -> bool {
     params(ShowParams),
     responses((status = 200, description = "The executions found", body = BulkResponse))
 )]
-async fn search(
+async fn show_many(
     State(api): State<Api>,
     Query(params): Query<ShowParams>,
     Body(ids): Body<Vec<String>>,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use engine::Engine;
+use engine::{Engine, Seen};
 use futures_util::future::select_all;
 use kernel::graph::{Execution, Kind, Status, Task};
 use kernel::{ExecutionId, Json};
@@ -20,7 +20,7 @@ use crate::Api;
 use crate::problem::Problem;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(execute))
+    OpenApiRouter::new().routes(routes!(execute_workflow))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -62,7 +62,7 @@ pub(super) enum ReturnStrategy {
     ),
     responses((status = 200, description = "The execution, or the task that it waits for", body = serde_json::Value))
 )]
-async fn execute(
+async fn execute_workflow(
     State(api): State<Api>,
     Path((name, version)): Path<(String, i64)>,
     Query(params): Query<ExecuteParams>,
@@ -171,7 +171,7 @@ async fn look(
     engine: &Engine,
     id: &ExecutionId,
     references: &[String],
-    watched: &mut Vec<watch::Receiver<engine::Seen>>,
+    watched: &mut Vec<watch::Receiver<Seen>>,
 ) -> Result<Standing, Problem> {
     let mut standing = Standing { closed: false, blocking: None };
     let mut ahead = vec![id.clone()];

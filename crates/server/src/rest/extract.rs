@@ -58,13 +58,42 @@ impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
     }
 }
 
+/// Levels of objects and lists in a body. Payloads are kept as text and read as trees much later,
+/// at most 128 levels deep, perhaps wrapped in others: what cannot be read then is refused now.
+const DEPTH_MAX: usize = 100;
+
 /// Reads JSON; empty text counts as `null`.
 ///
 /// # Errors
 /// 400 with line and column.
 pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let bytes = if bytes.trim_ascii().is_empty() { b"null" } else { bytes };
+    if depth(bytes) > DEPTH_MAX {
+        let message =
+            format!("the JSON in the request body is nested deeper than {DEPTH_MAX} levels");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "too-deep", message));
+    }
     serde_json::from_slice(bytes).map_err(|error| unreadable(&error))
+}
+
+/// How deeply a JSON text is nested; of anything else, some number.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
 }
 
 /// 400 for JSON that could not be read as what was expected.

@@ -24,10 +24,10 @@ use crate::problem::Problem;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
-        .routes(routes!(search))
-        .routes(routes!(search_whole))
-        .routes(routes!(search_by_tasks))
-        .routes(routes!(search_by_tasks_whole))
+        .routes(routes!(search_workflows))
+        .routes(routes!(search_workflows_whole))
+        .routes(routes!(search_workflows_by_tasks))
+        .routes(routes!(search_workflows_by_tasks_whole))
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -80,7 +80,7 @@ struct Found {
     get, path = "/api/workflow/search", tag = "workflow", params(SearchParams),
     responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
 )]
-async fn search(
+async fn search_workflows(
     State(api): State<Api>,
     Query(params): Query<SearchParams>,
 ) -> Result<Answer, Problem> {
@@ -93,7 +93,7 @@ async fn search(
     get, path = "/api/workflow/search-v2", tag = "workflow", params(SearchParams),
     responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
 )]
-async fn search_whole(
+async fn search_workflows_whole(
     State(api): State<Api>,
     Query(params): Query<SearchParams>,
 ) -> Result<Answer, Problem> {
@@ -123,7 +123,7 @@ async fn show(engine: &Engine, head: &Head, whole: bool) -> Result<Option<Json>,
     get, path = "/api/workflow/search-by-tasks", tag = "workflow", params(SearchParams),
     responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
 )]
-async fn search_by_tasks(
+async fn search_workflows_by_tasks(
     State(api): State<Api>,
     Query(params): Query<SearchParams>,
 ) -> Result<Answer, Problem> {
@@ -135,7 +135,7 @@ async fn search_by_tasks(
     get, path = "/api/workflow/search-by-tasks-v2", tag = "workflow", params(SearchParams),
     responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
 )]
-async fn search_by_tasks_whole(
+async fn search_workflows_by_tasks_whole(
     State(api): State<Api>,
     Query(params): Query<SearchParams>,
 ) -> Result<Answer, Problem> {
@@ -176,7 +176,8 @@ async fn by_tasks(engine: &Engine, params: &SearchParams, whole: bool) -> Result
     Ok(Answer(Json::of(&Found { total_hits: found.len() as u64, results })))
 }
 
-fn holds(filter: &TaskFilter, state: &Execution, task: &Task) -> bool {
+/// Whether a condition holds for a task.
+pub(super) fn holds(filter: &TaskFilter, state: &Execution, task: &Task) -> bool {
     let any = |patterns: &[String], text: &str| patterns.iter().any(|p| like(p, text));
     match filter {
         TaskFilter::Type(types) => any(types, &task.task_type),
@@ -255,6 +256,6 @@ pub(super) fn summary(state: &Execution) -> Json {
 }
 
 /// `2026-01-31T12:00:00.000Z`, always with three digits of milliseconds.
-fn instant(at: Timestamp) -> String {
+pub(super) fn instant(at: Timestamp) -> String {
     format!("{:.3}", jiff::Timestamp::from(at))
 }

@@ -206,10 +206,9 @@ impl<'a> Shown<'a> {
             }
             Kind::DynamicFork => {
                 // Branches are one task each, and the JOIN, which stands next, waits for them all.
-                let join = self
-                    .state
-                    .tasks()
-                    .skip_while(|later| later.sequence <= task.sequence)
+                let last = self.state.tasks().next_back().map_or(0, |task| task.sequence);
+                let join = (task.sequence + 1..=last)
+                    .filter_map(|sequence| self.state.task(sequence))
                     .find(|later| later.node.0 == task.node.0 + 1 && later.path == task.path);
                 match join {
                     Some(join) => {

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use engine::{Blocked, Engine};
-use kernel::graph::{Execution, Waiting};
+use kernel::graph::{Execution, Task, Waiting};
 use kernel::{ExecutionId, Json, Timestamp};
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -14,7 +14,7 @@ use crate::Api;
 use crate::problem::Problem;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(why))
+    OpenApiRouter::new().routes(routes!(explain_workflow))
 }
 
 /// Says what an execution waits for, in sentences.
@@ -23,7 +23,10 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     params(("id" = String, Path, description = "The id of the execution")),
     responses((status = 200, description = "Every waiting task with its reason", body = serde_json::Value))
 )]
-async fn why(State(api): State<Api>, Path(id): Path<String>) -> Result<Answer, Problem> {
+async fn explain_workflow(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Answer, Problem> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Why {
@@ -35,10 +38,7 @@ async fn why(State(api): State<Api>, Path(id): Path<String>) -> Result<Answer, P
     }
     let now = api.engine.now();
     let look = |state: &Execution| {
-        let queues: Vec<Option<String>> = state
-            .open_tasks()
-            .map(|task| task.domain.as_ref().map(|domain| format!("{domain}:{}", task.task_type)))
-            .collect();
+        let queues: Vec<String> = state.open_tasks().map(|task| queue_of(state, task)).collect();
         let why = Why {
             workflow_id: state.id.clone(),
             status: state.status.as_str(),
@@ -49,10 +49,22 @@ async fn why(State(api): State<Api>, Path(id): Path<String>) -> Result<Answer, P
     };
     let (mut why, queues) = show(&api.engine, &id, look).await?;
     for (waiting, queue) in why.waiting.iter_mut().zip(queues) {
-        let queue = queue.unwrap_or_else(|| waiting.task_type.to_string());
         explain(&api.engine, &why.workflow_id, waiting, &queue, now);
     }
     Ok(Answer(Json::of(&why)))
+}
+
+/// The queue of a task, as workers poll it: `domain:type@namespace-group`.
+fn queue_of(state: &Execution, task: &Task) -> String {
+    let policy = state.policy_of(task);
+    let part = |before: &str, name: Option<&str>, after: &str| {
+        let name = name.filter(|name| !name.is_empty());
+        name.map_or_else(String::new, |name| format!("{before}{name}{after}"))
+    };
+    let domain = part("", task.domain.as_deref(), ":");
+    let space = part("@", policy.and_then(|policy| policy.execution_name_space.as_deref()), "");
+    let group = part("-", policy.and_then(|policy| policy.isolation_group_id.as_deref()), "");
+    format!("{domain}{}{space}{group}", task.task_type)
 }
 
 /// Adds what only the queues know.

@@ -11,7 +11,7 @@ async fn a_start_answers_the_id_as_plain_text() {
     server.register(line("orders", &["pack"])).await;
     let request = json!({
         "name": "orders", "version": 1, "correlationId": "c-1", "priority": 7,
-        "input": { "order": 12345678901234567890_u64 }, "taskToDomain": { "pack": "north" },
+        "input": { "order": 12_345_678_901_234_567_890_u64 }, "taskToDomain": { "pack": "north" },
         "createdBy": "anna",
     });
     let answer = server.post("/api/workflow", &request).await;
@@ -20,7 +20,7 @@ async fn a_start_answers_the_id_as_plain_text() {
     assert_eq!(workflow["status"], "RUNNING");
     assert_eq!(workflow["correlationId"], "c-1");
     assert_eq!(workflow["priority"], 7);
-    assert_eq!(workflow["input"], json!({ "order": 12345678901234567890_u64 }));
+    assert_eq!(workflow["input"], json!({ "order": 12_345_678_901_234_567_890_u64 }));
     assert_eq!(workflow["taskToDomain"], json!({ "pack": "north" }));
     assert_eq!(workflow["createdBy"], "anna");
     assert_eq!(workflow["tasks"][0]["domain"], "north");
@@ -117,9 +117,26 @@ async fn malformed_json_is_told_by_line_and_column() {
     let body = "{\n  \"name\": \"orders\",\n  \"input\": {,}\n}".to_owned();
     let answer = server.send(Method::POST, "/api/workflow", body).await;
     let message = answer.failed(400);
-    assert!(message.contains("malformed JSON") && message.contains("line 3, column 13"), "{message}");
+    assert!(
+        message.contains("malformed JSON") && message.contains("line 3, column 13"),
+        "{message}"
+    );
     assert_eq!(answer.json()["code"], "malformed-json");
     assert_eq!(answer.json()["retryable"], false);
+}
+
+#[tokio::test]
+async fn a_body_that_is_nested_too_deeply_is_refused() {
+    let server = Server::new().await;
+    server.register(line("orders", &["pack"])).await;
+    let nested = |depth: usize| {
+        format!("{{\"text\":\"[[\\\"[[\",\"a\":{}{}}}", "[".repeat(depth), "]".repeat(depth))
+    };
+    let send = async |body| server.send(Method::POST, "/api/workflow/orders", body).await;
+    send(nested(99)).await.ok_text();
+    let message = send(nested(100)).await.failed(400);
+    assert!(message.contains("100 levels"), "{message}");
+    send(nested(1_000_000)).await.failed(400);
 }
 
 #[tokio::test]
@@ -145,9 +162,7 @@ async fn a_payload_over_the_limit_is_refused() {
 async fn a_key_with_a_strategy_starts_once() {
     let server = Server::new().await;
     server.register(json!([waiting("a"), waiting("b")])).await;
-    let request = |name: &str, strategy: &str| {
-        json!({ "name": name, "idempotencyKey": "k", "idempotencyStrategy": strategy })
-    };
+    let request = |name: &str, strategy: &str| json!({ "name": name, "idempotencyKey": "k", "idempotencyStrategy": strategy });
     let first = server.post("/api/workflow", &request("a", "RETURN_EXISTING")).await.ok_text();
     let again = server.post("/api/workflow", &request("a", "RETURN_EXISTING")).await.ok_text();
     assert_eq!(first, again);

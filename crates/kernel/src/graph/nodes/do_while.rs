@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::super::draft::{Draft, End};
 use super::super::event::Event;
-use super::super::execution::{Execution, ObjectText, Task, merged};
+use super::super::execution::{Execution, Task};
+use super::super::object::{ObjectText, merged};
 use super::super::plan::{BlockId, Kind, Node};
 use super::super::scope::View;
 use super::{fork, switch};
@@ -28,7 +29,7 @@ pub(in super::super) fn shown_input(node: &Node, input: Json, view: &View<'_>) -
 
 /// The list that a loop goes through; `None` for a loop by condition alone. What is no list counts
 /// as a list of one, and nothing as an empty one.
-pub(in super::super) fn items(node: &Node, input: &Json) -> Option<Vec<Value>> {
+pub(in super::super) fn items(node: &Node, input: &Json) -> Option<Vec<Json>> {
     let listed = node.task.items.as_ref().is_some_and(|items| !items.is_null());
     let written = || node.task.input_parameters.get("_items").is_some_and(|items| !items.is_null());
     if !listed && !written() {
@@ -36,28 +37,27 @@ pub(in super::super) fn items(node: &Node, input: &Json) -> Option<Vec<Value>> {
     }
     let Value::Object(mut input) = input.parse() else { return Some(Vec::new()) };
     Some(match input.remove(if listed { "items" } else { "_items" }) {
-        Some(Value::Array(list)) => list,
+        Some(Value::Array(list)) => list.iter().map(Json::of).collect(),
         Some(Value::Null) | None => Vec::new(),
-        Some(other) => vec![other],
+        Some(other) => vec![Json::of(&other)],
     })
 }
 
 /// What a loop over a list adds to its output and to `$` of its condition.
-pub(in super::super) fn position(node: &Node, task: &Task) -> Option<Json> {
+pub(in super::super) fn position(task: &Task) -> Option<Json> {
     let index = task.iteration.checked_sub(1)?;
-    let items = items(node, &task.input)?;
+    let items = task.items.as_ref()?;
     let mut object = ObjectText::new();
     object.member("loopIndex", &index.to_string());
     if let Some(item) = items.get(index as usize) {
-        object.member("loopItem", Json::of(item).text());
+        object.member("loopItem", item.text());
     }
     Some(object.finish())
 }
 
 pub(in super::super) fn begin(draft: &mut Draft<'_>, sequence: u32) {
     let Some(task) = draft.state.task(sequence) else { return };
-    let items = items(draft.state.node_of(task), &task.input);
-    if items.is_some_and(|items| items.is_empty()) {
+    if task.items.as_ref().is_some_and(|items| items.is_empty()) {
         return draft.close(sequence, End::done());
     }
     draft.push(Event::Begun { sequence, until: None });
@@ -96,13 +96,17 @@ pub(in super::super) fn look(draft: &mut Draft<'_>, sequence: u32) {
     if !is_over(draft.state, body, &inside(task)) {
         return;
     }
+    // One more than asked for is kept while the loop runs: the new iteration may refer to it.
     let iteration = task.iteration;
+    let forget = keep_last(task).map_or(0, |keep| iteration.saturating_sub(keep));
     let end = match goes_on(draft, task) {
-        Ok(true) => {
-            let forget = keep_last(task).map_or(0, |keep| iteration.saturating_sub(keep));
-            return iterate(draft, sequence, iteration + 1, forget);
+        Ok(true) => return iterate(draft, sequence, iteration + 1, forget),
+        Ok(false) => {
+            if forget > 0 {
+                draft.push(Event::Iterated { sequence, iteration, forget });
+            }
+            End::done()
         }
-        Ok(false) => End::done(),
         Err(reason) => End::failed_terminally(reason),
     };
     draft.close(sequence, end);
@@ -138,13 +142,12 @@ fn keep_last(task: &Task) -> Option<u32> {
 /// Whether there is to be another iteration.
 fn goes_on(draft: &Draft<'_>, task: &Task) -> Result<bool, String> {
     let node = draft.state.node_of(task);
-    let items = items(node, &task.input);
-    if items.as_ref().is_some_and(|items| task.iteration as usize >= items.len()) {
+    if task.items.as_ref().is_some_and(|items| task.iteration as usize >= items.len()) {
         return Ok(false);
     }
     let condition = node.task.loop_condition.as_deref().unwrap_or_default();
     if condition.trim().is_empty() {
-        return Ok(items.is_some());
+        return Ok(task.items.is_some());
     }
     let input = condition_input(draft, task, condition);
     let answer = draft
@@ -169,7 +172,7 @@ fn condition_input(draft: &Draft<'_>, task: &Task, condition: &str) -> Json {
     let view = View::new(state, draft.context, Some(task.sequence));
     let mut object = ObjectText::new();
     object.members_of(&node.input.render(&view));
-    if let Some(position) = position(node, task) {
+    if let Some(position) = position(task) {
         object.members_of(&position);
     }
     if condition.contains(&*node.reference) {

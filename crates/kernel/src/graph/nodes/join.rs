@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 
 use super::super::draft::{Draft, End, reference_at};
 use super::super::event::{Event, Progressed};
-use super::super::execution::{Execution, ObjectText, Task, suffixed};
+use super::super::execution::{Execution, Task, suffixed};
+use super::super::object::ObjectText;
 use super::super::plan::{BlockId, Kind, NodeId};
 use super::super::status::TaskStatus;
 use super::fork;
@@ -16,13 +17,17 @@ use crate::json::Json;
 use crate::script::Form;
 
 /// What a JOIN waits for: after a dynamic fork the last task of each branch, otherwise what the
-/// author listed; inside loops, of the present iteration.
+/// author listed; inside loops, of the present iteration; nothing after a fork that was skipped.
 pub(in super::super) fn references(state: &Execution, join: NodeId, path: &[u32]) -> Vec<Arc<str>> {
     let node = state.node(join);
     let before = node.index.checked_sub(1).map(|index| state.block(node.block).nodes[index]);
-    let dynamic = before
-        .filter(|before| state.node(*before).kind == Kind::DynamicFork)
+    let fork = before
+        .filter(|before| matches!(state.node(*before).kind, Kind::Fork | Kind::DynamicFork))
         .and_then(|before| state.attempt_at(before, path));
+    if fork.is_some_and(|fork| fork.status == TaskStatus::Skipped) {
+        return Vec::new();
+    }
+    let dynamic = fork.filter(|fork| fork.kind == Kind::DynamicFork);
     match dynamic {
         Some(task) => {
             let last = |block: &BlockId| state.block(*block).nodes.last().copied();
@@ -62,16 +67,17 @@ pub(in super::super) fn look(draft: &mut Draft<'_>, sequence: u32) {
 
 /// Every branch has ended: how the JOIN ends.
 fn all_of(state: &mut Execution, sequence: u32) -> Option<End> {
-    let join_on = state.task(sequence)?.join_on.clone();
     let mut cursor = state.join_cursors.get(&sequence).copied().unwrap_or(0);
+    let join_on = &state.task(sequence)?.join_on;
     let closed = |reference: &Arc<str>| {
         state.latest(reference).is_some_and(|branch| branch.status.is_closed())
     };
     while join_on.get(cursor).is_some_and(closed) {
         cursor += 1;
     }
+    let end = (cursor == join_on.len()).then(|| verdict(state, join_on));
     state.join_cursors.insert(sequence, cursor);
-    (cursor == join_on.len()).then(|| verdict(state, &join_on))
+    end
 }
 
 fn verdict(state: &Execution, join_on: &[Arc<str>]) -> End {

@@ -12,7 +12,7 @@ mod terminate;
 mod variables;
 pub(super) mod wait;
 
-pub(super) use do_while::position as loop_position;
+pub(super) use do_while::{items as loop_items, position as loop_position};
 
 use std::sync::Arc;
 

@@ -10,6 +10,9 @@ use super::machine::BEGIN;
 /// Longest JSON or reason shown; what is longer is cut.
 const SHOWN_MAX: usize = 300;
 
+/// Ids derived from higher sequence numbers are shown as they are.
+const NAMED_MAX: u32 = 60;
+
 /// An instant as seconds since the begin of the scenario.
 pub(super) fn at(instant: Timestamp) -> String {
     let millis = instant.since(BEGIN);
@@ -29,10 +32,15 @@ fn cut(text: &str) -> String {
 
 /// Text with the derived ids in it replaced by what they are ids of.
 pub(super) fn named(state: &Execution, text: &str) -> String {
+    let looks_derived = |word: &str| word.len() == 36 && word.matches('-').count() == 4;
+    if !text.split(|c: char| c != '-' && !c.is_ascii_hexdigit()).any(looks_derived) {
+        return text.to_owned();
+    }
     let mut text = text.to_owned();
-    for task in state.tasks() {
-        if let Some(child) = &task.child {
-            text = text.replace(child.as_str(), &format!("child-of-{}", task.sequence));
+    for sequence in 1..=NAMED_MAX {
+        for purpose in ["child", "failure"] {
+            let id = state.id.derive(purpose, sequence);
+            text = text.replace(id.as_str(), &format!("{purpose}-{sequence}"));
         }
     }
     text
@@ -92,7 +100,8 @@ pub(super) fn event(state: &Execution, event: &Event) -> Option<String> {
         Event::Alerted { sequence } => format!("alert {}", who(state, *sequence)),
         Event::Yielded => "yields".to_owned(),
         Event::Revived => "revived".to_owned(),
-        Event::Reopened { sequence } => format!("reopened {}", who(state, *sequence)),
+        Event::Reopened { sequence, .. } => format!("reopened {}", who(state, *sequence)),
+        Event::Asked { asked } => format!("asked by the parent, count {asked}"),
         Event::Rewound { sequence, input } => {
             let input = input.as_ref().map_or_else(String::new, json_unless_empty);
             format!("rewound to {}{input}", who(state, *sequence))
@@ -171,7 +180,7 @@ fn said(message: &Message) -> String {
         }
         Message::Revived { sequence, .. } => format!("revived, for #{sequence}"),
         Message::Terminate { reason } => format!("terminate \"{}\"", cut(reason)),
-        Message::Retry => "retry".to_owned(),
+        Message::Retry { asked } => format!("retry, count {asked}"),
     }
 }
 

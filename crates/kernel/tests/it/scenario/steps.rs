@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kernel::graph::{
     Control, Event, Input, Message, Parent, Plan, Report, Start, Status, TaskStatus, Verdict,
 };
-use kernel::{ExecutionId, Json, Machine, Rejected, Timestamp};
+use kernel::{ExecutionId, Json, Rejected, Timestamp};
 use serde_json::Value;
 
 use super::file::Section;
@@ -22,14 +22,14 @@ const WAKES_MAX: usize = 10_000;
 /// ```text
 /// start {INPUT} [correlation=X priority=N domains={..} parent=N]     limits payload_max=100
 /// claim REF [worker=W]        complete REF {OUT} [merge]             polled QUEUE
-/// fail REF "why" {OUT}        fail-terminal REF "why"                cancel REF "why"
+/// fail REF "why" {OUT}        fail-terminal REF "why"                cancel REF "why"  skipped REF
 /// progress REF after=N {OUT}  hold REF {OUT} "why"                   extend REF
 /// at 60s (waking when due)    jump 60s (waking once, there)          quiet / loud
 /// pause  resume  terminate ["why"] [failure-workflow]                retry [descend]
 /// restart [latest] [{INPUT}]  rerun REF [{INPUT}]                    skip REF {OUT}
 /// set {VARIABLES}             reset-callbacks                        show REF
 /// child-started REF           child-refused REF "why"                child-revived REF
-/// child-ended REF STATUS {OUT} "why"    parent-terminates "why"      parent-retries
+/// child-ended REF STATUS {OUT} "why" [of=N asked=N]    parent-terminates "why"      parent-retries
 /// ```
 /// `REF` is a reference name (its last attempt) or `#SEQUENCE`.
 pub(super) fn run(section: &Section) -> String {
@@ -147,7 +147,9 @@ impl<'a> Teller<'a> {
             }
             verb => match self.input(verb, &words) {
                 Ok(input) => self.decide(input),
-                Err(problem) => panic!("{}: {line}: {problem}", self.section.title),
+                Err(problem) => {
+                    panic!("{}: {line}: {problem}, after\n{}", self.section.title, self.text)
+                }
             },
         }
         self.tell_wake();
@@ -258,6 +260,7 @@ impl<'a> Teller<'a> {
             "fail" => self.done(words, TaskStatus::Failed)?,
             "fail-terminal" => self.done(words, TaskStatus::FailedWithTerminalError)?,
             "cancel" => self.done(words, TaskStatus::Canceled)?,
+            "skipped" => self.done(words, TaskStatus::Skipped)?,
             "progress" => {
                 self.report(words, Verdict::Again { after: words.number("after").unwrap_or(0) })?
             }
@@ -297,9 +300,14 @@ impl<'a> Teller<'a> {
         Ok(match verb {
             "child-started" => Message::Started { sequence: sequence? },
             "child-refused" => Message::Refused { sequence: sequence?, reason: why() },
-            "child-revived" => Message::Revived { sequence: sequence? },
+            "child-revived" => Message::Revived {
+                sequence: sequence.clone()?,
+                child: self.child(sequence?, words),
+            },
             "child-ended" => Message::Ended {
-                sequence: sequence?,
+                sequence: sequence.clone()?,
+                child: self.child(sequence.clone()?, words),
+                asked: self.asked(sequence?, words),
                 status: words
                     .plain
                     .get(1)
@@ -309,9 +317,29 @@ impl<'a> Teller<'a> {
                 reason: words.why(),
             },
             "parent-terminates" => Message::Terminate { reason: why() },
-            "parent-retries" => Message::Retry,
+            "parent-retries" => {
+                let asked = words.number("asked").unwrap_or(1);
+                Message::Retry { asked: u32::try_from(asked).expect("a count") }
+            }
             _ => return Err("no such step".to_owned()),
         })
+    }
+
+    /// The child of a task, or with `of=N` the one that task N first had.
+    fn child(&self, sequence: u32, words: &Words) -> Option<ExecutionId> {
+        let state = &self.run.state;
+        match words.number("of") {
+            Some(number) => {
+                Some(state.id.derive("child", u32::try_from(number).expect("a task number")))
+            }
+            None => state.task(sequence).and_then(|task| task.child.clone()),
+        }
+    }
+
+    /// How often a child had been asked when it ended: as often as its task did, or `asked=N`.
+    fn asked(&self, sequence: u32, words: &Words) -> u32 {
+        let present = self.run.state.task(sequence).map_or(0, |task| task.asked);
+        words.number("asked").map_or(present, |asked| u32::try_from(asked).expect("a count"))
     }
 
     fn plan(&mut self, index: usize) -> Arc<Plan> {

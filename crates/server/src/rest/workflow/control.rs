@@ -22,17 +22,17 @@ use crate::rest::view::{self, Lens};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
-        .routes(routes!(decide))
-        .routes(routes!(pause))
-        .routes(routes!(resume))
+        .routes(routes!(decide_workflow))
+        .routes(routes!(pause_workflow))
+        .routes(routes!(resume_workflow))
         .routes(routes!(skip_task))
-        .routes(routes!(rerun))
-        .routes(routes!(restart_one))
-        .routes(routes!(retry_one))
+        .routes(routes!(rerun_workflow))
+        .routes(routes!(restart_workflow))
+        .routes(routes!(retry_workflow))
         .routes(routes!(reset_callbacks))
-        .routes(routes!(terminate_one))
-        .routes(routes!(remove_one))
-        .routes(routes!(terminate_remove))
+        .routes(routes!(terminate_workflow))
+        .routes(routes!(remove_workflow))
+        .routes(routes!(terminate_and_remove_workflow))
         .routes(routes!(set_variables))
 }
 
@@ -46,7 +46,7 @@ async fn act(engine: &Engine, id: &str, control: Control) -> Result<(), Problem>
     params(("id" = String, Path, description = "The id of the execution")),
     responses((status = 200, description = "Done"))
 )]
-async fn decide(State(api): State<Api>, Path(id): Path<String>) -> Result<(), Problem> {
+async fn decide_workflow(State(api): State<Api>, Path(id): Path<String>) -> Result<(), Problem> {
     match api.engine.step(&execution_id(&id)?, Input::Wake).await {
         Err(Error::Rejected(Rejected::Stale(_))) => Ok(()),
         result => Ok(result?),
@@ -59,7 +59,7 @@ async fn decide(State(api): State<Api>, Path(id): Path<String>) -> Result<(), Pr
     params(("id" = String, Path, description = "The id of the execution")),
     responses((status = 200, description = "Done"))
 )]
-async fn pause(State(api): State<Api>, Path(id): Path<String>) -> Result<(), Problem> {
+async fn pause_workflow(State(api): State<Api>, Path(id): Path<String>) -> Result<(), Problem> {
     act(&api.engine, &id, Control::Pause).await
 }
 
@@ -69,7 +69,7 @@ async fn pause(State(api): State<Api>, Path(id): Path<String>) -> Result<(), Pro
     params(("id" = String, Path, description = "The id of the execution")),
     responses((status = 200, description = "Done"))
 )]
-async fn resume(State(api): State<Api>, Path(id): Path<String>) -> Result<(), Problem> {
+async fn resume_workflow(State(api): State<Api>, Path(id): Path<String>) -> Result<(), Problem> {
     act(&api.engine, &id, Control::Resume).await
 }
 
@@ -149,7 +149,7 @@ struct RerunRequest {
     params(("id" = String, Path, description = "The id of the execution")),
     responses((status = 200, description = "The id of the execution", body = String))
 )]
-async fn rerun(
+async fn rerun_workflow(
     State(api): State<Api>,
     Path(id): Path<String>,
     Body(request): Body<Option<RerunRequest>>,
@@ -218,7 +218,7 @@ pub(in crate::rest) struct RestartParams {
     params(("id" = String, Path, description = "The id of the execution"), RestartParams),
     responses((status = 204, description = "Done"))
 )]
-async fn restart_one(
+async fn restart_workflow(
     State(api): State<Api>,
     Path(id): Path<String>,
     Query(params): Query<RestartParams>,
@@ -259,7 +259,7 @@ struct RetryParams {
     params(("id" = String, Path, description = "The id of the execution"), RetryParams),
     responses((status = 204, description = "Done"))
 )]
-async fn retry_one(
+async fn retry_workflow(
     State(api): State<Api>,
     Path(id): Path<String>,
     Query(params): Query<RetryParams>,
@@ -317,7 +317,7 @@ pub(in crate::rest) struct Steering {
     params(("id" = String, Path, description = "The id of the execution"), Steering),
     responses((status = 200, description = "Done"))
 )]
-async fn terminate_one(
+async fn terminate_workflow(
     State(api): State<Api>,
     Path(id): Path<String>,
     Query(params): Query<Steering>,
@@ -354,7 +354,7 @@ fn yes() -> bool {
     params(("id" = String, Path, description = "The id of the execution"), RemoveParams),
     responses((status = 200, description = "Done"))
 )]
-async fn remove_one(
+async fn remove_workflow(
     State(api): State<Api>,
     Path(id): Path<String>,
     Query(params): Query<RemoveParams>,
@@ -418,7 +418,7 @@ async fn end_with_children(
     params(("id" = String, Path, description = "The id of the execution"), Steering),
     responses((status = 200, description = "Done"))
 )]
-async fn terminate_remove(
+async fn terminate_and_remove_workflow(
     State(api): State<Api>,
     Path(id): Path<String>,
     Query(params): Query<Steering>,

@@ -23,12 +23,12 @@ use crate::rest::view::{self, Lens};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
-        .routes(routes!(get))
-        .routes(routes!(status))
-        .routes(routes!(tasks))
-        .routes(routes!(correlated))
-        .routes(routes!(correlated_many))
-        .routes(routes!(running))
+        .routes(routes!(get_workflow))
+        .routes(routes!(get_workflow_status))
+        .routes(routes!(list_workflow_tasks))
+        .routes(routes!(list_correlated))
+        .routes(routes!(list_correlated_many))
+        .routes(routes!(list_running))
         .routes(routes!(external_storage_location))
         .routes(routes!(external_storage_location_dashed))
 }
@@ -64,7 +64,7 @@ fn yes() -> bool {
     params(("id" = String, Path, description = "The id of the execution"), GetParams),
     responses((status = 200, description = "The execution", body = serde_json::Value))
 )]
-async fn get(
+async fn get_workflow(
     State(api): State<Api>,
     Path(id): Path<String>,
     Query(params): Query<GetParams>,
@@ -91,7 +91,7 @@ struct StatusParams {
     params(("id" = String, Path, description = "The id of the execution"), StatusParams),
     responses((status = 200, description = "Its status", body = serde_json::Value))
 )]
-async fn status(
+async fn get_workflow_status(
     State(api): State<Api>,
     Path(id): Path<String>,
     Query(params): Query<StatusParams>,
@@ -131,7 +131,7 @@ async fn status(
     ),
     responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
 )]
-async fn tasks(
+async fn list_workflow_tasks(
     State(api): State<Api>,
     Path(id): Path<String>,
     RawQuery(pairs): RawQuery,
@@ -187,7 +187,7 @@ struct CorrelatedParams {
     ),
     responses((status = 200, description = "The executions", body = serde_json::Value))
 )]
-async fn correlated(
+async fn list_correlated(
     State(api): State<Api>,
     Path((name, correlation_id)): Path<(String, String)>,
     Query(params): Query<CorrelatedParams>,
@@ -202,7 +202,7 @@ async fn correlated(
     params(("name" = String, Path, description = "The name of the workflow"), CorrelatedParams),
     responses((status = 200, description = "The executions by label", body = serde_json::Value))
 )]
-async fn correlated_many(
+async fn list_correlated_many(
     State(api): State<Api>,
     Path(name): Path<String>,
     Query(params): Query<CorrelatedParams>,
@@ -267,7 +267,7 @@ struct RunningParams {
     params(("name" = String, Path, description = "The name of the workflow"), RunningParams),
     responses((status = 200, description = "The ids", body = Vec<String>))
 )]
-async fn running(
+async fn list_running(
     State(api): State<Api>,
     Path(name): Path<String>,
     Query(params): Query<RunningParams>,

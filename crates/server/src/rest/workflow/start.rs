@@ -18,7 +18,7 @@ use crate::problem::Problem;
 use crate::rest::extract::{Body, Object, Path, Query, lenient, object};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(start)).routes(routes!(start_named))
+    OpenApiRouter::new().routes(routes!(start_workflow)).routes(routes!(start_workflow_by_name))
 }
 
 /// What to start, as clients write it.
@@ -76,7 +76,7 @@ struct StartParams {
     post, path = "/api/workflow", tag = "workflow", request_body = StartRequest,
     responses((status = 200, description = "The id of the execution", body = String))
 )]
-async fn start(
+async fn start_workflow(
     state: axum::extract::State<Api>,
     Body(request): Body<Option<StartRequest>>,
 ) -> Result<String, Problem> {
@@ -90,7 +90,7 @@ async fn start(
     params(("id" = String, Path, description = "The name of the workflow"), StartParams),
     responses((status = 200, description = "The id of the execution", body = String))
 )]
-async fn start_named(
+async fn start_workflow_by_name(
     state: axum::extract::State<Api>,
     Path(name): Path<String>,
     Query(params): Query<StartParams>,
@@ -232,7 +232,7 @@ fn domains(domains: Option<Json>) -> Result<Option<Json>, Problem> {
 }
 
 /// 400 for payloads outside the store.
-pub(super) fn external_storage() -> Problem {
+pub(in crate::rest) fn external_storage() -> Problem {
     Problem::bad_request("external payload storage is not supported").with_hint(
         "Send payloads in the request itself; see payload_max for how large they may be.",
     )
