@@ -336,6 +336,8 @@ impl State {
         let before = self.bytes();
         let mut ended: Vec<_> = self.executions.values().filter_map(Entry::ended).collect();
         ended.sort();
+        let owing: BTreeSet<_> =
+            self.messages.values().map(|message| message.key.sender.clone()).collect();
         let mut finished = ended.len() as u64;
         let mut pruned = Pruned::default();
         let oldest = retention.oldest(now);
@@ -346,7 +348,7 @@ impl State {
             if !(too_many || too_old || too_big) {
                 break;
             }
-            if self.messages.values().any(|message| message.key.sender == id) {
+            if owing.contains(&id) {
                 continue;
             }
             if pruned.executions == limit as u64 {

@@ -1,1 +1,5 @@
-//! REMEMBERS: what the engine commits, in SQLite.
+//! REMEMBERS: what the engine commits, in `SQLite`.
+
+pub mod sqlite;
+
+pub use sqlite::{Options, Sqlite};

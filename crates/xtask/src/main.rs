@@ -1,2 +1,60 @@
 //! The project's own chores: test, bench, tidy.
-fn main() {}
+//!
+//! `cargo xtask test` is the one test command: it prepares what the tests need, runs every check,
+//! and says plainly what it could not run.
+
+#[cfg(feature = "bench")]
+mod bench;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+The project's own chores.
+
+Usage: cargo xtask <COMMAND>
+
+Commands:
+  test [FILTER]   prepare services, check format, lints and tidiness, run every test
+  tidy            check what the compiler cannot: structure, sizes, words
+  bench           measure, and write docs/performance.md
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let result = match arguments.first().map(String::as_str) {
+        Some("test") => test::run(&arguments[1..]),
+        Some("tidy") => tidy::run(),
+        Some("bench") => test::build_and_bench(),
+        #[cfg(feature = "bench")]
+        Some("measure") => bench::run(),
+        _ => {
+            say(HELP);
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("xtask: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(feature = "bench")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Writes a line for whoever runs the chore.
+#[expect(clippy::print_stderr, reason = "a chore talks to a person")]
+fn say(line: &str) {
+    eprintln!("{line}");
+}
+
+/// The root of the project.
+fn root() -> std::path::PathBuf {
+    let here = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).unwrap_or(here).to_owned()
+}

@@ -21,7 +21,7 @@ pub struct NodeId(pub u32);
 
 /// Index of a block in the plan and its grafts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct BlockId(pub u32);
+pub(crate) struct BlockId(pub(crate) u32);
 
 /// One definition, pinned: immutable, named by the hash of its text.
 #[derive(Debug)]

@@ -1,3 +1,4 @@
 //! The kernel through its public behaviour.
 
 mod definition;
+mod expression;

@@ -1,4 +1,5 @@
 //! The tests of the built-in tasks and script engines, in one binary.
 
 mod http;
+mod javascript;
 mod jq;

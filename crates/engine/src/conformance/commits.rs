@@ -1,0 +1,230 @@
+//! Commits: whole or not at all, in order, each message once.
+
+use futures_util::future::join_all;
+
+use super::{
+    at, commit, create, ended, full_commit, history, id, is_conflict, message, queue_row, queued,
+    running, undelivered, uuid,
+};
+use crate::search::Search;
+use crate::store::{Commit, Head, QueueChange, QueueRow, Store, StoreError};
+
+pub(super) async fn history_is_kept_in_order(store: &dyn Store) {
+    for id in [uuid(1), id("a name of one's own"), id(&uuid(1).as_str().to_uppercase())] {
+        assert_eq!(history(store, &id).await, None);
+        let mut expected = Vec::new();
+        for expect in 0..20 {
+            let events = format!(r#"["{id}",{expect},"ünï 🔔"]"#);
+            expected.push(events.clone());
+            let commit = Commit { events, ..commit(expect, running(&id)) };
+            store.commit(commit).await.expect("each commit follows the last");
+        }
+        assert_eq!(history(store, &id).await, Some(expected));
+    }
+}
+
+pub(super) async fn conflicts_write_nothing(store: &dyn Store) {
+    let (one, other) = (uuid(1), uuid(2));
+    create(store, running(&one)).await;
+    create(store, running(&other)).await;
+    let sent = Commit { send: vec![message(&other, 1, &one)], ..commit(1, running(&other)) };
+    store.commit(sent).await.expect("a message can be sent");
+
+    for expect in [0, 2, 9] {
+        let rival = Commit {
+            received: Some(message(&other, 1, &one).key),
+            ..full_commit(expect, &one, &other)
+        };
+        assert!(is_conflict(&store.commit(rival).await), "expecting {expect}");
+    }
+    let absent = full_commit(3, &uuid(3), &one);
+    assert!(is_conflict(&store.commit(absent).await), "an update of nothing");
+
+    assert_eq!(history(store, &one).await.map(|history| history.len()), Some(1));
+    assert_eq!(history(store, &uuid(3)).await, None);
+    assert_eq!(store.head(&one).await, Ok(Some(running(&one))));
+    assert_eq!(queued(store).await, []);
+    assert_eq!(undelivered(store).await, [message(&other, 1, &one).key]);
+    assert_eq!(store.due(at(1000), 10).await, Ok(Vec::new()));
+    assert_eq!(store.plan("hash-2").await, Ok(None));
+    let text = Search { free_text: Some("version*".into()), size: 10, ..Search::default() };
+    assert_eq!(store.search(&text).await.expect("search works").total, 0);
+}
+
+pub(super) async fn conflicts_harm_nobody_else(store: &dyn Store) {
+    create(store, running(&uuid(0))).await;
+    let commits = (0..100).map(|number| {
+        let wrong = number % 3 == 0;
+        let head = running(&if wrong { uuid(0) } else { uuid(number) });
+        store.commit(commit(0, head))
+    });
+    for (number, outcome) in join_all(commits).await.into_iter().enumerate() {
+        assert_eq!(is_conflict(&outcome), number % 3 == 0, "number {number}: {outcome:?}");
+    }
+    for number in (1..100).filter(|number| number % 3 != 0) {
+        assert!(history(store, &uuid(number)).await.is_some(), "number {number} is there");
+    }
+    assert_eq!(history(store, &uuid(0)).await.map(|history| history.len()), Some(1));
+}
+
+pub(super) async fn one_of_many_rivals_wins(store: &dyn Store) {
+    for round in 0..10 {
+        let rivals = (0..8).map(|rival| {
+            let events = format!("[{rival}]");
+            store.commit(Commit { events, ..commit(round, running(&uuid(1))) })
+        });
+        let outcomes = join_all(rivals).await;
+        let winner = outcomes.iter().position(Result::is_ok).expect("somebody wins");
+        assert_eq!(outcomes.iter().filter(|outcome| is_conflict(outcome)).count(), 7);
+        let history = history(store, &uuid(1)).await.expect("it is there");
+        assert_eq!(history.last(), Some(&format!("[{winner}]")), "the winner's word stands");
+    }
+}
+
+pub(super) async fn heads_come_back_whole(store: &dyn Store) {
+    let mut head = Head {
+        definition_version: 7,
+        name: "report".into(),
+        correlation_id: Some("order 17".into()),
+        parent: Some(uuid(9)),
+        priority: 99,
+        created_at: at(-5),
+        wake_at: Some(at(77)),
+        event: Some("kafka:orders".into()),
+        input_size: u32::MAX,
+        ..running(&uuid(1))
+    };
+    create(store, head.clone()).await;
+    assert_eq!(store.head(&uuid(1)).await, Ok(Some(head.clone())));
+    assert_eq!(store.head(&uuid(2)).await, Ok(None));
+
+    let changes: [fn(&mut Head); 6] = [
+        |head| head.updated_at = at(50),
+        |head| head.wake_at = Some(at(60)),
+        |head| head.wake_at = None,
+        |head| {
+            head.status = "FAILED";
+            head.closed = true;
+            head.ended_at = Some(at(70));
+            head.reason = Some("no answer".into());
+            head.failed_references = "ping,pong".into();
+            head.output_size = 12;
+        },
+        // It is run again, by another definition.
+        |head| {
+            *head = Head {
+                name: "report anew".into(),
+                definition_version: 8,
+                correlation_id: None,
+                parent: Some(id("elsewhere")),
+                created_at: at(80),
+                ..running(&uuid(1))
+            };
+        },
+        |head| head.parent = None,
+    ];
+    for (version, change) in (1..).zip(changes) {
+        change(&mut head);
+        head.version = version + 1;
+        store.commit(commit(version, head.clone())).await.expect("it can change");
+        assert_eq!(store.head(&uuid(1)).await, Ok(Some(head.clone())));
+    }
+}
+
+pub(super) async fn plans_are_kept_once(store: &dyn Store) {
+    assert_eq!(store.plan("abc").await, Ok(None));
+    for (number, text) in [(1, "first"), (2, "second")] {
+        let plans = vec![("abc".into(), text.into()), ("def".into(), "other".into())];
+        let commit = Commit { plans, ..commit(0, running(&uuid(number))) };
+        store.commit(commit).await.expect("it can be created");
+    }
+    assert_eq!(store.plan("abc").await, Ok(Some("first".into())));
+    assert_eq!(store.plan("def").await, Ok(Some("other".into())));
+
+    store.remove(&uuid(1)).await.expect("it can be removed");
+    assert_eq!(store.plan("abc").await, Ok(Some("first".into())), "another still pins it");
+    store.remove(&uuid(2)).await.expect("it can be removed");
+    assert_eq!(store.plan("abc").await, Ok(None), "nobody pins it");
+}
+
+pub(super) async fn queue_rows_are_put_and_removed(store: &dyn Store) {
+    let change = |expect, queue| Commit { queue, ..commit(expect, running(&uuid(1))) };
+    let (first, second) = (queue_row(&uuid(1), 1), queue_row(&uuid(1), 2));
+    let commit = change(0, vec![QueueChange::Put(first.clone()), QueueChange::Put(second.clone())]);
+    store.commit(commit).await.expect("rows can be put");
+    assert_eq!(queued(store).await, [first.clone(), second]);
+
+    let held = QueueRow {
+        queue: "eu:ping".into(),
+        name: "ping".into(),
+        priority: 3,
+        ready_at: at(90),
+        held: true,
+        concurrent_max: 4,
+        rate_max: 5,
+        rate_window_seconds: 6,
+        ..first
+    };
+    let last = QueueRow { sequence: u32::MAX, ..held.clone() };
+    let changes = vec![
+        QueueChange::Put(held.clone()),
+        QueueChange::Remove { sequence: 2 },
+        QueueChange::Remove { sequence: 3 },
+        QueueChange::Put(last.clone()),
+    ];
+    store.commit(change(1, changes)).await.expect("rows can be replaced and removed");
+    assert_eq!(queued(store).await, [held.clone(), last]);
+
+    let changes = vec![
+        QueueChange::Remove { sequence: u32::MAX },
+        QueueChange::Remove { sequence: 1 },
+        QueueChange::Put(held.clone()),
+    ];
+    store.commit(change(2, changes)).await.expect("changes apply in order");
+    assert_eq!(queued(store).await, [held]);
+}
+
+pub(super) async fn messages_are_received_once(store: &dyn Store) {
+    let (sender, receiver) = (uuid(1), uuid(2));
+    create(store, running(&sender)).await;
+    let send: Vec<_> = (1..=3).map(|sequence| message(&sender, sequence, &receiver)).collect();
+    let keys: Vec<_> = send.iter().map(|message| message.key.clone()).collect();
+    store.commit(Commit { send, ..commit(1, running(&sender)) }).await.expect("sending works");
+    assert_eq!(undelivered(store).await, keys, "oldest first");
+    let first = store.undelivered(1).await.expect("messages can be read");
+    assert_eq!((first.len(), &first[0].to, &*first[0].body), (1, &receiver, r#"{"number":1}"#));
+
+    // The first message creates its receiver.
+    let receive = |expect, number: usize| Commit {
+        received: Some(keys[number].clone()),
+        ..commit(expect, running(&receiver))
+    };
+    store.commit(receive(0, 0)).await.expect("receiving works");
+    assert_eq!(undelivered(store).await, keys[1..]);
+    assert_eq!(store.commit(receive(1, 0)).await, Err(StoreError::Received));
+    assert_eq!(history(store, &receiver).await.map(|history| history.len()), Some(1));
+
+    // Delivered twice at the same time, it is still received once.
+    let outcomes = join_all([store.commit(receive(1, 1)), store.commit(receive(1, 1))]).await;
+    assert_eq!(outcomes.iter().filter(|outcome| outcome.is_ok()).count(), 1, "{outcomes:?}");
+
+    store.discard(&keys[2]).await.expect("discarding works");
+    assert_eq!(undelivered(store).await, []);
+    store.discard(&keys[2]).await.expect("discarding again changes nothing");
+    assert_eq!(store.commit(receive(2, 2)).await, Err(StoreError::Received));
+}
+
+pub(super) async fn the_due_come_soonest_first(store: &dyn Store) {
+    for (number, wake) in [(1, Some(30)), (2, None), (3, Some(10)), (4, Some(20)), (5, Some(40))] {
+        create(store, Head { wake_at: wake.map(at), ..running(&uuid(number)) }).await;
+    }
+    let due = async |until, limit| store.due(at(until), limit).await.expect("the due can be read");
+    assert_eq!(due(9, 10).await, []);
+    assert_eq!(due(30, 10).await, [(at(10), uuid(3)), (at(20), uuid(4)), (at(30), uuid(1))]);
+    assert_eq!(due(30, 2).await, [(at(10), uuid(3)), (at(20), uuid(4))]);
+
+    let later = Head { wake_at: Some(at(50)), ..running(&uuid(3)) };
+    store.commit(commit(1, later)).await.expect("it can change");
+    store.commit(commit(1, ended(&uuid(4), 5))).await.expect("it can end");
+    assert_eq!(due(1000, 10).await, [(at(30), uuid(1)), (at(40), uuid(5)), (at(50), uuid(3))]);
+}

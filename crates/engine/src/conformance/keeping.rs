@@ -1,0 +1,263 @@
+//! What is kept beside executions, and what is forgotten.
+
+use std::sync::Arc;
+
+use super::{
+    at, commit, create, ended, full_commit, history, id, message, queued, running, undelivered,
+    uuid,
+};
+use crate::search::Search;
+use crate::store::{Commit, Document, Head, LOG_LINES_MAX, LogLine, Retention, Store, StoreError};
+
+fn document(kind: &str, name: &str, version: u32, text: &str) -> Document {
+    Document { kind: kind.into(), name: name.into(), version, text: text.into() }
+}
+
+fn lines(range: std::ops::Range<usize>) -> Vec<LogLine> {
+    range.map(|n| LogLine { at: at(n as i64), text: format!("line {n}") }).collect()
+}
+
+const KEEP_ALL: Retention = Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 };
+
+/// Ids of all executions, newest created first.
+async fn all(store: &dyn Store) -> Vec<String> {
+    let page = store.search(&Search { size: 5000, ..Search::default() }).await;
+    let rows = page.expect("search works").rows;
+    rows.iter().map(|head| head.id.as_str().to_owned()).collect()
+}
+
+pub(super) async fn documents_are_kept_whole(store: &dyn Store) {
+    let first = document("workflow", "a", 1, "{}");
+    store.put_document(first.clone()).await.expect("a document can be put");
+    let others = vec![
+        document("workflow", "b", 1, "b1"),
+        document("workflow", "a", 10, "a10"),
+        document("task", "a", 0, "task"),
+        document("workflow", "a", 2, "a2"),
+    ];
+    store.put_documents(others).await.expect("several can be put");
+    let kept = async |kind| store.documents(kind).await.expect("documents can be read");
+    let expected = [
+        first,
+        document("workflow", "a", 2, "a2"),
+        document("workflow", "a", 10, "a10"),
+        document("workflow", "b", 1, "b1"),
+    ];
+    assert_eq!(kept("workflow").await, expected, "by name and version");
+    assert_eq!(kept("task").await, [document("task", "a", 0, "task")]);
+    assert_eq!(kept("schedule").await, []);
+
+    store.put_document(document("task", "a", 0, "changed")).await.expect("it can be replaced");
+    assert_eq!(kept("task").await, [document("task", "a", 0, "changed")]);
+    assert_eq!(store.delete_document("task", "a", 0).await, Ok(true));
+    assert_eq!(store.delete_document("task", "a", 0).await, Ok(false));
+    assert_eq!(store.delete_document("workflow", "a", 3).await, Ok(false));
+    assert_eq!(kept("task").await, []);
+    assert_eq!(kept("workflow").await.len(), 4);
+}
+
+pub(super) async fn logs_keep_the_newest_lines(store: &dyn Store) {
+    create(store, running(&uuid(1))).await;
+    let add = async |sequence, range| {
+        store.append_log(&uuid(1), sequence, lines(range)).await.expect("lines can be added");
+    };
+    let kept = async |sequence| store.log(&uuid(1), sequence).await.expect("a log can be read");
+    add(1, 0..3).await;
+    add(2, 7..8).await;
+    add(1, 3..5).await;
+    assert_eq!(kept(1).await, lines(0..5));
+    assert_eq!(kept(2).await, lines(7..8));
+    assert_eq!(kept(3).await, []);
+
+    add(1, 5..LOG_LINES_MAX + 2).await;
+    assert_eq!(kept(1).await, lines(2..LOG_LINES_MAX + 2));
+    add(1, 0..LOG_LINES_MAX * 2 + 1).await;
+    assert_eq!(kept(1).await, lines(LOG_LINES_MAX + 1..LOG_LINES_MAX * 2 + 1));
+    assert_eq!(kept(2).await, lines(7..8), "another task's log is left alone");
+
+    let nobody = store.append_log(&uuid(2), 1, lines(0..1)).await;
+    assert_eq!(nobody, Ok(()), "lines for nobody are dropped");
+    create(store, running(&uuid(2))).await;
+    assert_eq!(store.log(&uuid(2), 1).await, Ok(Vec::new()));
+}
+
+pub(super) async fn removing_leaves_nothing(store: &dyn Store) {
+    assert_eq!(store.remove(&uuid(1)).await, Ok(false));
+    create(store, running(&uuid(2))).await;
+    let answer =
+        Commit { send: vec![message(&uuid(2), 1, &uuid(1))], ..commit(1, running(&uuid(2))) };
+    store.commit(answer).await.expect("a message can be sent");
+    for expect in 0..3 {
+        let commit = full_commit(expect, &uuid(1), &uuid(2));
+        store.commit(commit).await.expect("it can be committed");
+    }
+    store.append_log(&uuid(1), 1, lines(0..3)).await.expect("lines can be added");
+    let text = Search { free_text: Some("version2".into()), size: 10, ..Search::default() };
+    assert_eq!(store.search(&text).await.expect("search works").total, 1);
+
+    assert_eq!(store.remove(&uuid(1)).await, Ok(true));
+    assert_eq!(store.remove(&uuid(1)).await, Ok(false));
+    assert_eq!(history(store, &uuid(1)).await, None);
+    assert_eq!(store.head(&uuid(1)).await, Ok(None));
+    assert_eq!(queued(store).await, []);
+    assert_eq!(undelivered(store).await, [], "messages from it and to it are gone");
+    assert_eq!(store.due(at(1000), 10).await, Ok(Vec::new()));
+    assert_eq!(store.log(&uuid(1), 1).await, Ok(Vec::new()));
+    assert_eq!(store.plan("hash-0").await, Ok(None));
+    assert_eq!(store.search(&text).await.expect("search works").total, 0);
+    assert_eq!(all(store).await, [uuid(2).as_str()], "another is left alone");
+
+    // The same id begins anew, with nothing of the old.
+    create(store, running(&uuid(1))).await;
+    assert_eq!(history(store, &uuid(1)).await.map(|history| history.len()), Some(1));
+    assert_eq!(store.log(&uuid(1), 1).await, Ok(Vec::new()));
+    assert_eq!(store.search(&text).await.expect("search works").total, 0);
+}
+
+/// Ten that ended, in another order than they were created in, and one that runs.
+async fn eleven(store: &dyn Store) {
+    create(store, running(&id("running"))).await;
+    for number in [3, 1, 4, 0, 5, 9, 2, 6, 8, 7] {
+        let head = ended(&id(&format!("ended {number}")), number * 1000);
+        create(store, Head { created_at: at(-number), ..head }).await;
+    }
+}
+
+/// Prunes until nothing is left to prune, `limit` at a time.
+async fn prune(store: &dyn Store, retention: &Retention, now: i64, limit: usize) -> u64 {
+    let mut executions = 0;
+    loop {
+        let pruned = store.prune(retention, at(now), limit).await.expect("pruning works");
+        assert!(pruned.executions <= limit as u64, "no more than asked for");
+        executions += pruned.executions;
+        if !pruned.more {
+            return executions;
+        }
+        assert!(pruned.executions > 0, "something is done when more can be done");
+    }
+}
+
+pub(super) async fn pruning_by_count(store: &dyn Store) {
+    eleven(store).await;
+    assert_eq!(prune(store, &KEEP_ALL, 1_000_000, 100).await, 0);
+    let keep = |count_max| Retention { count_max, ..KEEP_ALL };
+    assert_eq!(prune(store, &keep(10), 0, 100).await, 0);
+    assert_eq!(prune(store, &keep(4), 0, 100).await, 6);
+    let left = ["running", "ended 6", "ended 7", "ended 8", "ended 9"];
+    assert_eq!(all(store).await, left, "first ended, first gone");
+    let some = store.prune(&keep(1), at(0), 2).await.expect("pruning works");
+    assert_eq!((some.executions, some.more), (2, true));
+    assert_eq!(prune(store, &keep(1), 0, 2).await, 1);
+    assert_eq!(all(store).await, ["running", "ended 9"]);
+    assert_eq!(history(store, &id("ended 8")).await, None);
+}
+
+pub(super) async fn pruning_by_age(store: &dyn Store) {
+    eleven(store).await;
+    let keep = Retention { age_max_seconds: 5, ..KEEP_ALL };
+    assert_eq!(prune(store, &keep, 5000, 100).await, 0, "just old enough to stay");
+    assert_eq!(prune(store, &keep, 8001, 2).await, 4);
+    let both = Retention { count_max: 5, ..keep.clone() };
+    assert_eq!(prune(store, &both, 8001, 100).await, 1, "whichever keeps less");
+    let both = Retention { count_max: 4, ..keep };
+    assert_eq!(prune(store, &both, 11_001, 100).await, 2, "whichever keeps less");
+    assert_eq!(all(store).await, ["running", "ended 7", "ended 8", "ended 9"]);
+}
+
+pub(super) async fn pruning_by_size(store: &dyn Store) {
+    let big = "x".repeat(20_000);
+    create(store, running(&id("running"))).await;
+    for number in 0..200 {
+        let head = ended(&id(&format!("ended {number}")), number);
+        let commit = Commit { events: format!("[{number},\"{big}\"]"), ..commit(0, head) };
+        store.commit(commit).await.expect("it can be created");
+    }
+    let bytes = async || store.statistics().await.expect("there are statistics").bytes;
+    let before = bytes().await;
+    assert!(before >= 4_000_000, "{before} bytes");
+    let roomy = Retention { disk_max_bytes: before * 2, ..KEEP_ALL };
+    assert_eq!(prune(store, &roomy, 0, 10).await, 0);
+
+    let tight = Retention { disk_max_bytes: 2_000_000, ..KEEP_ALL };
+    let removed = prune(store, &tight, 0, 20).await;
+    assert!((90..190).contains(&removed), "{removed} were removed to get from {before} bytes");
+    let after = bytes().await;
+    assert!(after <= 2_000_000, "{after} bytes are left");
+    assert_eq!(history(store, &id("ended 0")).await, None, "first ended, first gone");
+    assert!(history(store, &id("ended 199")).await.is_some());
+
+    let nothing = Retention { disk_max_bytes: 1, ..KEEP_ALL };
+    prune(store, &nothing, 0, 1000).await;
+    assert_eq!(all(store).await, ["running"], "what runs is never removed");
+}
+
+pub(super) async fn pruning_spares_who_owes(store: &dyn Store) {
+    for number in 0..3 {
+        create(store, ended(&uuid(number), 0)).await;
+    }
+    let owing =
+        Commit { send: vec![message(&uuid(0), 1, &uuid(9))], ..commit(1, ended(&uuid(0), 0)) };
+    store.commit(owing).await.expect("it can send");
+    let keep = Retention { age_max_seconds: 1, ..KEEP_ALL };
+    assert_eq!(prune(store, &keep, 9000, 100).await, 2);
+    assert_eq!(all(store).await, [uuid(0).as_str()]);
+    store.discard(&message(&uuid(0), 1, &uuid(9)).key).await.expect("discarding works");
+    assert_eq!(prune(store, &keep, 9000, 100).await, 1);
+}
+
+pub(super) async fn statistics_count(store: &dyn Store) {
+    let before = store.statistics().await.expect("there are statistics");
+    assert_eq!((before.executions, before.running, before.commits), (0, 0, 0));
+    for number in 0..5 {
+        create(store, running(&uuid(number))).await;
+    }
+    store.commit(commit(1, ended(&uuid(1), 0))).await.expect("it can end");
+    assert!(store.commit(commit(1, ended(&uuid(1), 0))).await.is_err());
+    store.remove(&uuid(2)).await.expect("it can be removed");
+    let after = store.statistics().await.expect("there are statistics");
+    assert_eq!((after.executions, after.running, after.commits), (4, 3, 6));
+    assert!(after.writes > 0 && after.bytes > 0, "{after:?}");
+}
+
+pub(super) async fn a_closed_store_refuses(store: &dyn Store) {
+    create(store, running(&uuid(1))).await;
+    assert_eq!(store.close().await, Ok(()));
+    assert_eq!(store.commit(commit(1, running(&uuid(1)))).await, Err(StoreError::Closed));
+    assert_eq!(store.load(&uuid(1)).await.map(|_| ()), Err(StoreError::Closed));
+    assert_eq!(store.search(&Search::default()).await, Err(StoreError::Closed));
+    assert_eq!(store.remove(&uuid(1)).await, Err(StoreError::Closed));
+    assert_eq!(store.close().await, Ok(()), "closing twice is no fault");
+}
+
+pub(super) async fn everything_survives(
+    store: Arc<dyn Store>,
+    reopen: impl AsyncFn(Arc<dyn Store>) -> Arc<dyn Store>,
+) {
+    for expect in 0..3 {
+        let commit = full_commit(expect, &uuid(1), &uuid(2));
+        store.commit(commit).await.expect("it can be committed");
+    }
+    create(&*store, ended(&id("ended"), 9)).await;
+    store.put_document(document("task", "a", 0, "{}")).await.expect("a document can be put");
+    store.append_log(&uuid(1), 1, lines(0..3)).await.expect("lines can be added");
+    let history_before = history(&*store, &uuid(1)).await;
+    let queued_before = queued(&*store).await;
+
+    let mut store = store;
+    for _ in 0..2 {
+        store = reopen(store).await;
+        assert_eq!(history(&*store, &uuid(1)).await, history_before);
+        let head = Head { version: 3, wake_at: Some(at(5)), ..running(&uuid(1)) };
+        assert_eq!(store.head(&uuid(1)).await, Ok(Some(head)));
+        assert_eq!(store.head(&id("ended")).await, Ok(Some(ended(&id("ended"), 9))));
+        assert_eq!(queued(&*store).await, queued_before);
+        assert_eq!(undelivered(&*store).await.len(), 3);
+        assert_eq!(store.due(at(5), 10).await, Ok(vec![(at(5), uuid(1))]));
+        assert_eq!(store.documents("task").await, Ok(vec![document("task", "a", 0, "{}")]));
+        assert_eq!(store.log(&uuid(1), 1).await, Ok(lines(0..3)));
+        assert_eq!(store.plan("hash-1").await, Ok(Some("{}".into())));
+        let text = Search { free_text: Some("version2".into()), size: 10, ..Search::default() };
+        assert_eq!(store.search(&text).await.expect("search works").total, 1);
+    }
+    store.commit(commit(3, running(&uuid(1)))).await.expect("it goes on");
+}

@@ -1,0 +1,134 @@
+//! Whole executions: workers, built-in tasks, children, timers, restarts of the engine.
+
+use std::sync::Arc;
+
+use engine::memory::Memory;
+use kernel::graph::Status;
+use serde_json::json;
+
+use crate::house::{complete, ended, open, poll, register, start};
+
+#[tokio::test]
+async fn a_worker_carries_a_workflow_to_its_end() {
+    let engine = open(Arc::new(Memory::new())).await;
+    register(
+        &engine,
+        json!({ "name": "two", "tasks": [
+        { "name": "a", "taskReferenceName": "a", "type": "SIMPLE",
+          "inputParameters": { "n": "${workflow.input.n}" } },
+        { "name": "b", "taskReferenceName": "b", "type": "SIMPLE",
+          "inputParameters": { "from_a": "${a.output.x}" } },
+    ], "outputParameters": { "result": "${b.output.y}" } }),
+    )
+    .await;
+    let id = start(&engine, "two", json!({ "n": 7 })).await;
+    let task = poll(&engine, "a").await;
+    assert_eq!(task.execution, id);
+    complete(&engine, &task, json!({ "x": 1 })).await;
+    let task = poll(&engine, "b").await;
+    let input = engine
+        .read(&id, |execution| execution.task(task.sequence).map(|task| task.input.parse()))
+        .await
+        .expect("the store answers")
+        .flatten();
+    assert_eq!(input, Some(json!({ "from_a": 1 })));
+    complete(&engine, &task, json!({ "y": "done" })).await;
+    assert_eq!(ended(&engine, &id).await, (Status::Completed, json!({ "result": "done" })));
+}
+
+#[tokio::test]
+async fn built_in_tasks_and_children_run_by_themselves() {
+    let engine = open(Arc::new(Memory::new())).await;
+    register(
+        &engine,
+        json!({ "name": "child", "tasks": [
+        { "name": "e", "taskReferenceName": "e", "type": "ECHO",
+          "inputParameters": { "twice": "${workflow.input.n}" } },
+    ] }),
+    )
+    .await;
+    register(
+        &engine,
+        json!({ "name": "parent", "tasks": [
+        { "name": "f", "taskReferenceName": "f", "type": "FORK_JOIN", "forkTasks": [
+            [{ "name": "c1", "taskReferenceName": "c1", "type": "SUB_WORKFLOW",
+               "subWorkflowParam": { "name": "child" }, "inputParameters": { "n": 1 } }],
+            [{ "name": "c2", "taskReferenceName": "c2", "type": "SUB_WORKFLOW",
+               "subWorkflowParam": { "name": "child" }, "inputParameters": { "n": 2 } }],
+        ] },
+        { "name": "j", "taskReferenceName": "j", "type": "JOIN", "joinOn": ["c1", "c2"] },
+    ], "outputParameters": { "one": "${c1.output.twice}", "two": "${c2.output.twice}" } }),
+    )
+    .await;
+    let id = start(&engine, "parent", json!({})).await;
+    assert_eq!(ended(&engine, &id).await, (Status::Completed, json!({ "one": 1, "two": 2 })));
+}
+
+#[tokio::test]
+async fn a_wait_ends_by_the_clock() {
+    let engine = open(Arc::new(Memory::new())).await;
+    register(
+        &engine,
+        json!({ "name": "w", "tasks": [
+        { "name": "w", "taskReferenceName": "w", "type": "WAIT",
+          "inputParameters": { "duration": "1s" } },
+    ] }),
+    )
+    .await;
+    let id = start(&engine, "w", json!({})).await;
+    assert_eq!(ended(&engine, &id).await.0, Status::Completed);
+}
+
+#[test]
+fn everything_goes_on_after_a_crash() {
+    let store = Arc::new(Memory::new());
+    let runtime = || tokio::runtime::Runtime::new().expect("a runtime");
+    let crashing = runtime();
+    let (waiting, queued) = crashing.block_on(async {
+        let engine = open(store.clone()).await;
+        register(
+            &engine,
+            json!({ "name": "long", "tasks": [
+            { "name": "a", "taskReferenceName": "a", "type": "SIMPLE" },
+            { "name": "w", "taskReferenceName": "w", "type": "WAIT",
+              "inputParameters": { "duration": "1s" } },
+            { "name": "b", "taskReferenceName": "b", "type": "SIMPLE" },
+        ] }),
+        )
+        .await;
+        let waiting = start(&engine, "long", json!({})).await;
+        let task = poll(&engine, "a").await;
+        complete(&engine, &task, json!({})).await;
+        (waiting, start(&engine, "long", json!({})).await)
+    });
+    // Everything that the engine was doing stops in the middle; the store is all that is left.
+    crashing.shutdown_background();
+
+    runtime().block_on(async {
+        let engine = open(store).await;
+        let task = poll(&engine, "a").await;
+        assert_eq!(task.execution, queued);
+        complete(&engine, &task, json!({})).await;
+        for _ in 0..2 {
+            let task = poll(&engine, "b").await;
+            complete(&engine, &task, json!({})).await;
+        }
+        for id in [waiting, queued] {
+            assert_eq!(ended(&engine, &id).await.0, Status::Completed);
+        }
+    });
+}
+
+#[tokio::test]
+async fn a_runner_that_panics_fails_its_task_alone() {
+    let engine = open(Arc::new(Memory::new())).await;
+    register(
+        &engine,
+        json!({ "name": "p", "tasks": [
+        { "name": "e", "taskReferenceName": "panic", "type": "ECHO" },
+    ] }),
+    )
+    .await;
+    let id = start(&engine, "p", json!({})).await;
+    assert_eq!(ended(&engine, &id).await.0, Status::Failed);
+}

@@ -1,0 +1,4 @@
+//! The engine through its public behaviour, over the store in memory.
+
+mod flows;
+mod house;

@@ -1,0 +1,278 @@
+//! Speaks to the server: builds requests, and turns refusals into failures that say what to do.
+
+use std::time::Duration;
+
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Method, StatusCode, Url};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::failure::{Exit, Failure, Violation};
+use super::output::clean;
+
+const DEFAULT_URL: &str = "http://127.0.0.1:8080";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest silence of the server in the middle of a call.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The server, as a client sees it.
+#[derive(Debug)]
+pub(super) struct Client {
+    http: reqwest::Client,
+    /// Ends with `/api`.
+    base: Url,
+    token: Option<HeaderValue>,
+}
+
+impl Client {
+    /// A client of the server that the option names, or the environment, or the default one.
+    ///
+    /// # Errors
+    /// The address is not a URL, or the TLS set-up of this machine is broken.
+    pub(super) fn new(flag: Option<&str>) -> anyhow::Result<Self> {
+        let base = api_base(&address(flag))?;
+        tasks::http::install_tls_provider();
+        let mut builder = reqwest::Client::builder()
+            .user_agent(concat!("nightbell/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(ANSWER_TIMEOUT);
+        if base.scheme() == "http" {
+            // Loading the certificates of the system takes longer than most commands.
+            builder = builder.tls_certs_only([]);
+        }
+        if is_local(&base) {
+            builder = builder.no_proxy();
+        }
+        let token = variable("CONDUCTOR_AUTH_TOKEN")
+            .map(|token| {
+                HeaderValue::try_from(token)
+                    .map_err(|_| Failure::usage("CONDUCTOR_AUTH_TOKEN is not a token"))
+            })
+            .transpose()?;
+        Ok(Self { http: builder.build()?, base, token })
+    }
+
+    /// A call that reads.
+    pub(super) fn get<'a>(&'a self, path: &[&str]) -> Call<'a> {
+        self.call(Method::GET, path)
+    }
+
+    /// A call that makes something or starts an action.
+    pub(super) fn post<'a>(&'a self, path: &[&str]) -> Call<'a> {
+        self.call(Method::POST, path)
+    }
+
+    /// A call that sets something.
+    pub(super) fn put<'a>(&'a self, path: &[&str]) -> Call<'a> {
+        self.call(Method::PUT, path)
+    }
+
+    /// A call that removes something.
+    pub(super) fn delete<'a>(&'a self, path: &[&str]) -> Call<'a> {
+        self.call(Method::DELETE, path)
+    }
+
+    /// A call of any method; `path` is below `/api`, a name or an id for each segment.
+    pub(super) fn call<'a>(&'a self, method: Method, path: &[&str]) -> Call<'a> {
+        let mut url = self.base.clone();
+        // A URL path drops such segments, and the call would go to something else.
+        let bad = path.iter().find(|segment| matches!(**segment, "" | "." | ".."));
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.extend(path);
+        }
+        let bad = bad.map(|segment| Failure::usage(format!("`{segment}` is not a name or an id")));
+        Call { client: self, method, url, body: None, bad }
+    }
+}
+
+/// A request that is being put together.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    client: &'a Client,
+    method: Method,
+    url: Url,
+    body: Option<String>,
+    bad: Option<Failure>,
+}
+
+impl Call<'_> {
+    /// Adds a query parameter.
+    #[must_use]
+    pub(super) fn query(mut self, name: &str, value: impl ToString) -> Self {
+        self.url.query_pairs_mut().append_pair(name, &value.to_string());
+        self
+    }
+
+    /// Adds a query parameter if there is a value for it.
+    #[must_use]
+    pub(super) fn query_if(self, name: &str, value: Option<impl ToString>) -> Self {
+        match value {
+            Some(value) => self.query(name, value),
+            None => self,
+        }
+    }
+
+    /// Sets the body.
+    #[must_use]
+    pub(super) fn json(mut self, body: &Value) -> Self {
+        self.body = Some(body.to_string());
+        self
+    }
+
+    /// Makes the call.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses.
+    pub(super) async fn send(self) -> Result<Answer, Failure> {
+        if let Some(bad) = self.bad {
+            return Err(bad);
+        }
+        let what = format!("{} {}", self.method, self.url.path());
+        let mut request = self.client.http.request(self.method, self.url);
+        if let Some(token) = &self.client.token {
+            request = request.header("x-authorization", token);
+        }
+        if let Some(body) = self.body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        let unreachable = |error| unreachable(&self.client.base, &error);
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let body = response.bytes().await.map_err(unreachable)?;
+        let body = String::from_utf8_lossy(&body).into_owned();
+        let answer = Answer { what, body };
+        if status.is_success() { Ok(answer) } else { Err(answer.refusal(status)) }
+    }
+}
+
+/// What the server said.
+#[derive(Debug)]
+pub(super) struct Answer {
+    what: String,
+    body: String,
+}
+
+impl Answer {
+    /// The body as one text, such as the id of a run.
+    pub(super) fn text(&self) -> String {
+        let text = self.body.trim();
+        serde_json::from_str(text).unwrap_or_else(|_| text.to_owned())
+    }
+
+    /// The body as JSON; an empty one, as a 204 has, is `null`.
+    ///
+    /// # Errors
+    /// The body is not JSON.
+    pub(super) fn value(&self) -> Result<Value, Failure> {
+        if self.body.trim().is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&self.body).map_err(|error| {
+            Failure::error(format!("the answer to {} is not JSON: {error}", self.what))
+                .with_hint("is NIGHTBELL_URL the address of a Nightbell or Conductor server?")
+        })
+    }
+
+    fn refusal(&self, status: StatusCode) -> Failure {
+        let what = &self.what;
+        let exit = match status {
+            StatusCode::NOT_FOUND => Exit::NotFound,
+            StatusCode::CONFLICT => Exit::Conflict,
+            // A gateway without its server, or a server that begins or ends.
+            StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => Exit::Unreachable,
+            _ => Exit::Error,
+        };
+        let Ok(refusal) = serde_json::from_str::<Refusal>(&self.body) else {
+            // Not the words of a server of this kind, so its 404 is not about what was asked for.
+            let exit = if exit == Exit::NotFound { Exit::Error } else { exit };
+            let failure = Failure::new(exit, format!("the server answered {status} to {what}"));
+            return if status.is_redirection() || status == StatusCode::NOT_FOUND {
+                failure.with_hint("check NIGHTBELL_URL; an older server may also lack the command")
+            } else {
+                failure
+            };
+        };
+        let message = clean(&refusal.message);
+        let mut failure = Failure::new(exit, message);
+        failure.violations = refusal.validation_errors;
+        failure.hint = refusal.hint.map(|hint| clean(&hint));
+        if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
+            failure = failure.with_hint("set CONDUCTOR_AUTH_TOKEN to a token of this server");
+        }
+        failure
+    }
+}
+
+/// Reads a document of the server as what this client knows about it.
+///
+/// # Errors
+/// It is something else.
+pub(super) fn understand<T: DeserializeOwned>(what: &str, value: &Value) -> Result<T, Failure> {
+    T::deserialize(value).map_err(|error| {
+        Failure::error(format!("cannot understand the server's {what}: {error}"))
+            .with_hint("`-o json` prints what the server says")
+    })
+}
+
+/// The body of a refusal.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Refusal {
+    message: String,
+    #[serde(default)]
+    hint: Option<String>,
+    #[serde(default)]
+    validation_errors: Vec<Violation>,
+}
+
+fn unreachable(base: &Url, error: &reqwest::Error) -> Failure {
+    let mut root: &dyn std::error::Error = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    let why = if error.is_timeout() { "it does not answer".to_owned() } else { root.to_string() };
+    Failure::new(Exit::Unreachable, format!("cannot reach the server at {base}: {why}"))
+        .with_hint("start one with `nightbell serve`, or set NIGHTBELL_URL to where it is")
+}
+
+fn variable(name: &str) -> Option<String> {
+    crate::config::process_env(name).filter(|value| !value.is_empty())
+}
+
+fn address(flag: Option<&str>) -> String {
+    flag.map(str::to_owned)
+        .or_else(|| variable("NIGHTBELL_URL"))
+        .or_else(|| variable("CONDUCTOR_SERVER_URL"))
+        .unwrap_or_else(|| DEFAULT_URL.to_owned())
+}
+
+/// The address with `/api` at its end, whether or not it was there.
+fn api_base(text: &str) -> Result<Url, Failure> {
+    let wrong = |why: String| {
+        Failure::usage(format!("`{text}` is not the address of a server: {why}"))
+            .with_hint("write it like http://127.0.0.1:8080")
+    };
+    let mut url = Url::parse(text).map_err(|error| wrong(error.to_string()))?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(wrong("it does not begin with http:// or https://".to_owned()));
+    }
+    url.set_query(None);
+    url.set_fragment(None);
+    let path = url.path().trim_end_matches('/');
+    let path = path.strip_suffix("/api").unwrap_or(path);
+    let path = format!("{path}/api");
+    url.set_path(&path);
+    Ok(url)
+}
+
+fn is_local(url: &Url) -> bool {
+    match url.host_str() {
+        Some("localhost" | "[::1]") => true,
+        Some(host) => host.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_loopback()),
+        None => false,
+    }
+}

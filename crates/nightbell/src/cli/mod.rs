@@ -1,0 +1,211 @@
+//! The command line: nouns, then verbs.
+//!
+//! Everything but `serve`, `dev` and `config` is a client of the REST API and can do nothing that
+//! the API cannot. Data goes to standard output and messages to standard error, so that output can
+//! be piped; the exit code says what happened (see [`Exit`]).
+
+mod client;
+mod config;
+mod failure;
+mod input;
+mod moment;
+mod output;
+mod queue;
+mod run;
+mod table;
+mod task;
+mod workflow;
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::process::ExitCode;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+use serde_json::json;
+
+use crate::config::{ConfigError, DevFlags, Flags};
+use client::Client;
+pub(crate) use failure::{Exit, Failure};
+use output::{Format, Output};
+
+const AFTER_HELP: &str = "\
+First steps:
+  nightbell dev                                   a server with examples, in a throw-away store
+  nightbell workflow create -f flow.json          register a definition
+  nightbell run start flow -i '{\"n\": 1}' --wait   run it and print its output
+  nightbell run list --status FAILED              what went wrong
+  nightbell run why ID                            why it does not go on
+
+Environment:
+  NIGHTBELL_URL          the server, http://127.0.0.1:8080 by default
+  CONDUCTOR_SERVER_URL   used if NIGHTBELL_URL is not set
+  NO_COLOR               no colours, whatever the value
+
+Exit codes:
+  0 ok   1 error   2 usage   3 not found   4 conflict   5 workflow failed   6 server unreachable";
+
+/// Durable workflows that watch other systems and ring when something is wrong.
+#[derive(Debug, Parser)]
+#[command(name = "nightbell", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+#[command(disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options that every client command takes.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Common options")]
+pub(crate) struct Global {
+    /// How to print data: a table for people, or JSON for programs
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table")]
+    output: Format,
+    /// The same as `-o json`
+    #[arg(long, global = true, action = ArgAction::SetTrue, conflicts_with = "output")]
+    json: bool,
+    /// Address of the server [env: NIGHTBELL_URL, CONDUCTOR_SERVER_URL] [default: http://127.0.0.1:8080]
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server
+    ///
+    /// One process, one port, one file: the REST API, the engine and the store. Every option can
+    /// also be given in the environment or in nightbell.toml; `nightbell config` prints such a file.
+    #[command(after_help = "\
+Examples:
+  nightbell serve
+  nightbell serve --listen 0.0.0.0:8080 --store sqlite:/var/lib/nightbell/nightbell.db
+  nightbell serve --load definitions/ --load nightly.json")]
+    Serve(Flags),
+    /// Run the two-minute tour: a server with examples, in a store that is thrown away
+    #[command(after_help = "\
+Example:
+  nightbell dev          then, in another terminal: nightbell run list --watch")]
+    Dev(DevFlags),
+    #[command(flatten)]
+    Client(ClientCommand),
+}
+
+/// Everything that does not serve.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ClientCommand {
+    /// Definitions of workflows: what can run
+    #[command(subcommand)]
+    Workflow(workflow::Verb),
+    /// Runs of workflows: what runs and what ran
+    #[command(subcommand)]
+    Run(run::Verb),
+    /// Tasks: their definitions, and the work itself
+    #[command(subcommand)]
+    Task(task::Verb),
+    /// Queues of tasks that wait for a worker
+    #[command(subcommand)]
+    Queue(queue::Verb),
+    /// Print the settings of the server as a commented file
+    Config(config::Arguments),
+    /// Print the version
+    Version,
+}
+
+/// Runs a client command.
+///
+/// # Errors
+/// A [`Failure`] with its exit code, or anything else, which is exit code 1.
+pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()> {
+    let format = if global.json { Format::Json } else { global.output };
+    let output = Output::new(format);
+    match command {
+        ClientCommand::Config(arguments) => return config::run(&arguments, &output),
+        ClientCommand::Version => {
+            let version = env!("CARGO_PKG_VERSION");
+            return match format {
+                Format::Table => output.line(format_args!("nightbell {version}")),
+                Format::Json => output.json(&json!({ "version": version })),
+            };
+        }
+        _ => {}
+    }
+    let client = Client::new(global.url.as_deref())?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        match command {
+            ClientCommand::Workflow(verb) => workflow::run(verb, &client, &output).await,
+            ClientCommand::Run(verb) => run::run(verb, &client, &output).await,
+            ClientCommand::Task(verb) => task::run(verb, &client, &output).await,
+            ClientCommand::Queue(verb) => queue::run(verb, &client, &output).await,
+            ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
+        }
+    })
+}
+
+/// Says on standard error what went wrong and what to do next; answers the exit code.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    let gone = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(gone) {
+        // The reader of our output has had enough (`| head`), which is no error.
+        return ExitCode::SUCCESS;
+    }
+    let mut text = format!("error: {error:#}\n");
+    let mut exit = Exit::Error;
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        exit = failure.exit;
+        for detail in &failure.details {
+            text.push_str(&format!("  {}\n", output::clean(detail)));
+        }
+        for violation in &failure.violations {
+            text.push_str(&format!("  {violation}\n"));
+        }
+        if let Some(hint) = &failure.hint {
+            text.push_str(&format!("hint: {hint}\n"));
+        }
+    } else if let Some(config) = error.downcast_ref::<ConfigError>() {
+        exit = Exit::Usage;
+        for problem in &config.problems {
+            text.push_str(&format!("  {problem}\n"));
+        }
+    }
+    // Nobody is left to tell if standard error is closed.
+    let _ = io::stderr().write_all(text.as_bytes());
+    ExitCode::from(exit)
+}
+
+/// Asks before something that cannot be undone or touches many things.
+///
+/// # Errors
+/// The answer is no, or there is nobody to ask and `yes` is not set.
+fn confirm(action: &str, things: &[String], yes: bool) -> anyhow::Result<()> {
+    const SAMPLE: usize = 5;
+    if yes {
+        return Ok(());
+    }
+    let mut question = format!("{action}?\n");
+    for thing in things.iter().take(SAMPLE) {
+        question.push_str(&format!("  {}\n", output::clean(thing)));
+    }
+    if things.len() > SAMPLE {
+        question.push_str(&format!("  … and {} more\n", things.len() - SAMPLE));
+    }
+    if !io::stdin().is_terminal() {
+        return Err(Failure::usage(format!("will not {action} without being asked to"))
+            .with_details(question.lines().skip(1).map(|line| line.trim().to_owned()))
+            .with_hint("add --yes to go on without a question")
+            .into());
+    }
+    let mut stderr = io::stderr();
+    write!(stderr, "{question}Type y to go on: ")?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(())
+    } else {
+        Err(Failure::error("nothing was done").into())
+    }
+}

@@ -1,0 +1,153 @@
+//! Where words go: data to standard output, messages to standard error.
+
+use std::fmt::Display;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::table::Table;
+
+/// How data is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    /// Aligned columns for people
+    Table,
+    /// JSON for programs
+    Json,
+}
+
+/// The two streams and what they can show.
+#[derive(Debug)]
+pub(super) struct Output {
+    /// How data is printed.
+    pub(super) format: Format,
+    /// What standard output is.
+    stdout: Screen,
+    /// What standard error is.
+    stderr: Screen,
+}
+
+/// A stream, as far as its looks are concerned.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Screen {
+    /// Columns of the terminal; nothing if it is not one.
+    pub(super) width: Option<usize>,
+    /// Whether colours are welcome.
+    pub(super) color: bool,
+}
+
+impl Screen {
+    fn of(is_terminal: bool, width: impl FnOnce() -> Option<terminal_size::Width>) -> Self {
+        const USUAL: usize = 80;
+        if !is_terminal {
+            return Self { width: None, color: false };
+        }
+        let plain = |name, test: fn(&str) -> bool| {
+            std::env::var_os(name).is_some_and(|value| test(&value.to_string_lossy()))
+        };
+        let color =
+            !plain("NO_COLOR", |value| !value.is_empty()) && !plain("TERM", |t| t == "dumb");
+        let width = width().map_or(USUAL, |width| usize::from(width.0).max(20));
+        Self { width: Some(width), color }
+    }
+
+    /// Whether this is a terminal.
+    pub(super) fn is_terminal(self) -> bool {
+        self.width.is_some()
+    }
+}
+
+impl Output {
+    /// The streams of this process.
+    pub(super) fn new(format: Format) -> Self {
+        let (stdout, stderr) = (io::stdout(), io::stderr());
+        let width = |size: Option<(terminal_size::Width, _)>| size.map(|(width, _)| width);
+        Self {
+            format,
+            stdout: Screen::of(stdout.is_terminal(), || {
+                width(terminal_size::terminal_size_of(&stdout))
+            }),
+            stderr: Screen::of(stderr.is_terminal(), || {
+                width(terminal_size::terminal_size_of(&stderr))
+            }),
+        }
+    }
+
+    /// What standard output can show.
+    pub(super) fn screen(&self) -> Screen {
+        self.stdout
+    }
+
+    /// What standard error can show.
+    pub(super) fn message_screen(&self) -> Screen {
+        self.stderr
+    }
+
+    /// Whether JSON is wanted.
+    pub(super) fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// Prints a line of data.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(super) fn line(&self, text: impl Display) -> anyhow::Result<()> {
+        writeln!(io::stdout(), "{text}")?;
+        Ok(())
+    }
+
+    /// Prints one document, indented.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(super) fn json(&self, value: &impl Serialize) -> anyhow::Result<()> {
+        self.line(serde_json::to_string_pretty(value)?)
+    }
+
+    /// Prints a table.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(super) fn table(&self, table: &Table) -> anyhow::Result<()> {
+        write!(io::stdout(), "{}", table.render(self.stdout))?;
+        Ok(())
+    }
+
+    /// Says something that is not data. That nobody listens is no error.
+    pub(super) fn note(&self, text: impl Display) {
+        let _ = writeln!(io::stderr(), "{text}");
+    }
+
+    /// Empties the terminal before a list is drawn again; sets pipes apart with an empty line.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(super) fn redraw(&self) -> anyhow::Result<()> {
+        let text = if self.stdout.is_terminal() { "\x1b[H\x1b[2J\x1b[3J" } else { "\n" };
+        write!(io::stdout(), "{text}")?;
+        Ok(())
+    }
+}
+
+/// Text from elsewhere on one line, without characters that would steer the terminal.
+pub(super) fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// As [`clean`], but keeps lines and tabs.
+pub(super) fn clean_lines(text: &str) -> String {
+    let keep = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    text.chars().map(|c| if keep(c) { c } else { ' ' }).collect()
+}
+
+/// The first `width` characters, with an ellipsis if there are more.
+pub(super) fn cut(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
+    cut.push('…');
+    cut
+}

@@ -1,0 +1,229 @@
+//! `nightbell run`: runs of workflows.
+
+mod control;
+mod list;
+mod show;
+mod start;
+mod watch;
+mod why;
+
+use clap::{Subcommand, ValueEnum};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::client::{Client, understand};
+use super::failure::{Exit, Failure};
+use super::moment::Moment;
+use super::output::{Output, clean};
+
+/// What to do with runs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start a run
+    Start(start::Arguments),
+    /// List runs, the newest first
+    List(list::Arguments),
+    /// Show one run: its state, input and output, and its tasks
+    #[command(visible_alias = "status")]
+    Show(show::Arguments),
+    /// Follow a run until it ends; exits with 0 if it completed and with 5 if not
+    Watch(watch::Arguments),
+    /// Say why a run does not go on, task by task
+    Why {
+        /// Id of the run
+        id: String,
+    },
+    /// Print what the tasks of a run logged
+    Logs {
+        /// Id of the run
+        id: String,
+        /// Only the tasks of this reference name
+        #[arg(long, value_name = "REF")]
+        task: Option<String>,
+    },
+    /// Hold runs: nothing new begins until they are resumed
+    Pause(Targets),
+    /// Let paused runs go on
+    Resume(Targets),
+    /// End runs now
+    Terminate {
+        #[command(flatten)]
+        targets: Targets,
+        /// Why; kept with the run
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Begin ended runs again from their first task
+    Restart {
+        #[command(flatten)]
+        targets: Targets,
+        /// Use the definition as it is now, not as it was
+        #[arg(long)]
+        latest: bool,
+    },
+    /// Try the failed tasks of ended runs again
+    Retry {
+        #[command(flatten)]
+        targets: Targets,
+        /// Go on in a failed sub-workflow instead of starting a new one
+        #[arg(long)]
+        resume_sub_workflows: bool,
+    },
+    /// Run an ended run again from one of its tasks
+    Rerun(control::Rerun),
+    /// Remove runs and everything about them
+    Delete(Targets),
+    /// Let a run go on without a task that has not begun
+    SkipTask {
+        /// Id of the run
+        id: String,
+        /// Reference name of the task
+        #[arg(value_name = "REF")]
+        reference: String,
+    },
+}
+
+/// The runs to act on.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Targets {
+    /// Ids of runs; - reads ids from standard input
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// The statuses of a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum Status {
+    Running,
+    Paused,
+    Completed,
+    Failed,
+    TimedOut,
+    Terminated,
+}
+
+/// Runs the command.
+pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
+    match verb {
+        Verb::Start(arguments) => start::run(arguments, client, output).await,
+        Verb::List(arguments) => list::run(&arguments, client, output).await,
+        Verb::Show(arguments) => show::run(&arguments, client, output).await,
+        Verb::Watch(arguments) => watch::run(&arguments, client, output).await,
+        Verb::Why { id } => why::run(&id, client, output).await,
+        Verb::Logs { id, task } => show::logs(&id, task.as_deref(), client, output).await,
+        Verb::Rerun(arguments) => control::rerun(arguments, client, output).await,
+        Verb::SkipTask { id, reference } => {
+            control::skip_task(&id, &reference, client, output).await
+        }
+        Verb::Pause(targets) => control::PAUSE.run(targets, None, client, output).await,
+        Verb::Resume(targets) => control::RESUME.run(targets, None, client, output).await,
+        Verb::Terminate { targets, reason } => {
+            control::TERMINATE.run(targets, reason, client, output).await
+        }
+        Verb::Restart { targets, latest } => {
+            let latest = latest.then(|| "true".to_owned());
+            control::RESTART.run(targets, latest, client, output).await
+        }
+        Verb::Retry { targets, resume_sub_workflows } => {
+            let resume = resume_sub_workflows.then(|| "true".to_owned());
+            control::RETRY.run(targets, resume, client, output).await
+        }
+        Verb::Delete(targets) => {
+            control::DELETE.run(targets, Some("false".to_owned()), client, output).await
+        }
+    }
+}
+
+/// What this client knows about a run.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Workflow {
+    workflow_id: String,
+    workflow_name: String,
+    workflow_version: i64,
+    status: String,
+    reason_for_incompletion: Option<String>,
+    correlation_id: Option<String>,
+    priority: i64,
+    parent_workflow_id: Option<String>,
+    start_time: Moment,
+    end_time: Moment,
+    tasks: Vec<Task>,
+}
+
+/// What this client knows about a task of a run.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Task {
+    task_id: String,
+    reference_task_name: String,
+    task_type: String,
+    status: String,
+    retry_count: u32,
+    retried: bool,
+    reason_for_incompletion: Option<String>,
+    worker_id: Option<String>,
+    scheduled_time: Moment,
+    start_time: Moment,
+    end_time: Moment,
+}
+
+impl Default for Workflow {
+    fn default() -> Self {
+        Self {
+            workflow_id: String::new(),
+            workflow_name: String::new(),
+            workflow_version: 1,
+            status: String::new(),
+            reason_for_incompletion: None,
+            correlation_id: None,
+            priority: 0,
+            parent_workflow_id: None,
+            start_time: Moment(None),
+            end_time: Moment(None),
+            tasks: Vec::new(),
+        }
+    }
+}
+
+impl Workflow {
+    fn is_over(&self) -> bool {
+        matches!(self.status.as_str(), "COMPLETED" | "FAILED" | "TIMED_OUT" | "TERMINATED")
+    }
+
+    /// The latest attempts: those that no other attempt has replaced.
+    fn latest_tasks(&self) -> impl Iterator<Item = &Task> {
+        self.tasks.iter().filter(|task| !task.retried)
+    }
+
+    /// What a script learns when the run has ended: nothing, or the failure with its exit code.
+    fn verdict(&self) -> Result<(), Failure> {
+        if self.status == "COMPLETED" {
+            return Ok(());
+        }
+        let reason = self.reason_for_incompletion.as_deref().unwrap_or_default();
+        let colon = if reason.is_empty() { "" } else { ": " };
+        let id = &self.workflow_id;
+        let message = format!("run {id} is {}{colon}{}", self.status, clean(reason));
+        Err(Failure::new(Exit::WorkflowFailed, message)
+            .with_hint(format!("`nightbell run show {id} --tasks` shows where")))
+    }
+}
+
+impl Task {
+    fn is_over(&self) -> bool {
+        !matches!(self.status.as_str(), "SCHEDULED" | "IN_PROGRESS")
+    }
+}
+
+/// A run as the server tells it, and as this client understands it.
+async fn fetch(id: &str, with_tasks: bool, client: &Client) -> Result<(Value, Workflow), Failure> {
+    let value =
+        client.get(&["workflow", id]).query("includeTasks", with_tasks).send().await?.value()?;
+    let workflow = understand("run", &value)?;
+    Ok((value, workflow))
+}

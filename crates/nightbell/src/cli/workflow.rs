@@ -1,0 +1,299 @@
+//! `nightbell workflow`: definitions of workflows.
+
+use std::collections::BTreeMap;
+
+use clap::Subcommand;
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::client::{Client, understand};
+use super::confirm;
+use super::failure::{Exit, Failure, Violation};
+use super::input::{self, Document};
+use super::moment::Moment;
+use super::output::{Output, clean};
+use super::table::Table;
+
+/// What to do with definitions.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// List definitions, the latest version of each
+    List {
+        /// List every version
+        #[arg(long)]
+        versions: bool,
+    },
+    /// Print a definition as JSON
+    Get {
+        /// Name of the workflow
+        name: String,
+        /// Version [default: the latest]
+        #[arg(long)]
+        version: Option<u32>,
+    },
+    /// Register new definitions
+    #[command(after_help = "\
+A file holds one definition or a list of them.
+
+Examples:
+  nightbell workflow create -f flow.json
+  nightbell workflow create -f a.json -f b.json
+  generate-flow | nightbell workflow create -f -")]
+    Create {
+        /// File with definitions, - for standard input
+        #[arg(short, long, required = true, num_args = 1..)]
+        file: Vec<String>,
+        /// Replace a version that exists already
+        #[arg(long)]
+        overwrite: bool,
+    },
+    /// Register definitions, replacing those that exist
+    Update {
+        /// File with definitions, - for standard input
+        #[arg(short, long, required = true, num_args = 1..)]
+        file: Vec<String>,
+    },
+    /// Remove versions of a definition; runs of them are not touched
+    Delete {
+        /// Name of the workflow
+        name: String,
+        /// Version to remove
+        #[arg(long, required_unless_present = "all_versions")]
+        version: Option<u32>,
+        /// Remove every version
+        #[arg(long, conflicts_with = "version")]
+        all_versions: bool,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Check definitions without registering them
+    ///
+    /// Prints every problem on a line of its own: file, place in it as a JSON pointer, reason, hint.
+    /// Exits with 1 if there is any.
+    Validate {
+        /// File with definitions, - for standard input
+        #[arg(short, long, required = true, num_args = 1..)]
+        file: Vec<String>,
+    },
+}
+
+/// What a table shows of a definition.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Definition {
+    name: String,
+    #[serde(default = "first_version")]
+    version: i64,
+    #[serde(default)]
+    description: Option<String>,
+    #[serde(default)]
+    tasks: Vec<serde::de::IgnoredAny>,
+    #[serde(default)]
+    create_time: Moment,
+    #[serde(default)]
+    update_time: Moment,
+}
+
+fn first_version() -> i64 {
+    1
+}
+
+/// Runs the command.
+pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
+    match verb {
+        Verb::List { versions } => list(versions, client, output).await,
+        Verb::Get { name, version } => {
+            let call = client.get(&["metadata", "workflow", &name]).query_if("version", version);
+            output.json(&call.send().await?.value()?)
+        }
+        Verb::Create { file, overwrite } => {
+            create(&input::documents(&file)?, overwrite, client, output).await
+        }
+        Verb::Update { file } => update(input::documents(&file)?, client, output).await,
+        Verb::Delete { name, version, all_versions: _, yes } => {
+            delete(&name, version, yes, client, output).await
+        }
+        Verb::Validate { file } => validate(&input::documents(&file)?, client, output).await,
+    }
+}
+
+async fn list(versions: bool, client: &Client, output: &Output) -> anyhow::Result<()> {
+    let answer = client.get(&["metadata", "workflow"]).send().await?.value()?;
+    let mut listed: Vec<(Definition, Value)> = Vec::new();
+    for value in answer.as_array().into_iter().flatten() {
+        listed.push((understand("definition", value)?, value.clone()));
+    }
+    listed.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name).then(b.version.cmp(&a.version)));
+    if !versions {
+        listed.dedup_by(|(older, _), (newer, _)| older.name == newer.name);
+    }
+    if output.is_json() {
+        return output.json(&listed.iter().map(|(_, value)| value).collect::<Vec<_>>());
+    }
+    let now = Timestamp::now();
+    let mut table = Table::new(&["NAME", "VERSION", "TASKS", "CHANGED", "~DESCRIPTION"]);
+    for (definition, _) in &listed {
+        let changed = match definition.update_time {
+            Moment(None) => definition.create_time,
+            updated => updated,
+        };
+        table.row([
+            (&definition.name).into(),
+            definition.version.into(),
+            definition.tasks.len().into(),
+            changed.relative(now).into(),
+            definition.description.as_deref().unwrap_or_default().into(),
+        ]);
+    }
+    output.table(&table)?;
+    if listed.is_empty() {
+        output.note("no definitions; register one with `nightbell workflow create -f FILE`");
+    }
+    Ok(())
+}
+
+/// The name and version of a definition as its author wrote them.
+fn label(value: &Value) -> String {
+    let name = value.get("name").and_then(Value::as_str).unwrap_or("a definition without a name");
+    match value.get("version").and_then(Value::as_i64) {
+        Some(version) => format!("{} version {version}", clean(name)),
+        None => clean(name),
+    }
+}
+
+async fn create(
+    documents: &[Document],
+    overwrite: bool,
+    client: &Client,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let mut created = Vec::new();
+    for Document { origin, value } in documents {
+        let call = client.post(&["metadata", "workflow"]).json(value);
+        let call = call.query_if("overwrite", overwrite.then_some(true));
+        let label = label(value);
+        call.send().await.map_err(|mut failure| {
+            failure.message = format!("{origin}: {label}: {}", failure.message);
+            if failure.exit == Exit::Conflict {
+                let hint = "use `nightbell workflow update`, or give it a new version";
+                failure.hint.get_or_insert_with(|| hint.to_owned());
+            }
+            failure
+        })?;
+        output.note(format_args!("registered {label}"));
+        created.push(json!({ "name": value["name"], "version": value["version"] }));
+    }
+    if output.is_json() { output.json(&created) } else { Ok(()) }
+}
+
+/// The answer to a request about many things at once.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct BulkAnswer {
+    bulk_error_results: BTreeMap<String, String>,
+}
+
+async fn update(documents: Vec<Document>, client: &Client, output: &Output) -> anyhow::Result<()> {
+    let labels: Vec<_> = documents.iter().map(|document| label(&document.value)).collect();
+    let definitions: Vec<_> = documents.into_iter().map(|document| document.value).collect();
+    let call = client.put(&["metadata", "workflow"]).json(&Value::Array(definitions));
+    let answer = call.send().await?.value()?;
+    let bulk: BulkAnswer = match &answer {
+        Value::Null => BulkAnswer::default(),
+        answer => understand("answer", answer)?,
+    };
+    if output.is_json() {
+        output.json(&answer)?;
+    }
+    if bulk.bulk_error_results.is_empty() {
+        for label in labels {
+            output.note(format_args!("registered {label}"));
+        }
+        return Ok(());
+    }
+    let lines = bulk.bulk_error_results.iter().map(|(name, why)| format!("{name}: {why}"));
+    let message = format!("{} of {} failed", bulk.bulk_error_results.len(), labels.len());
+    Err(Failure::error(message).with_details(lines).into())
+}
+
+async fn delete(
+    name: &str,
+    version: Option<u32>,
+    yes: bool,
+    client: &Client,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let versions: Vec<i64> = match version {
+        Some(version) => vec![version.into()],
+        None => all_versions(name, client).await?,
+    };
+    let labels: Vec<_> =
+        versions.iter().map(|version| format!("{name} version {version}")).collect();
+    confirm("delete", &labels, yes)?;
+    for (version, label) in versions.iter().zip(&labels) {
+        let path = ["metadata", "workflow", name, &version.to_string()];
+        client.delete(&path).send().await?;
+        output.note(format_args!("deleted {label}"));
+    }
+    if output.is_json() {
+        output.json(&json!({ "name": name, "versions": versions }))
+    } else {
+        Ok(())
+    }
+}
+
+async fn all_versions(name: &str, client: &Client) -> anyhow::Result<Vec<i64>> {
+    let answer = client.get(&["metadata", "workflow"]).send().await?.value()?;
+    let definitions: Vec<Definition> = understand("definitions", &answer)?;
+    let found: Vec<_> = definitions
+        .iter()
+        .filter(|definition| definition.name == name)
+        .map(|definition| definition.version)
+        .collect();
+    if found.is_empty() {
+        let message = format!("no such workflow found by name: {name}");
+        return Err(Failure::new(Exit::NotFound, message).into());
+    }
+    Ok(found)
+}
+
+async fn validate(documents: &[Document], client: &Client, output: &Output) -> anyhow::Result<()> {
+    let mut found = 0;
+    let mut listed = Vec::new();
+    for Document { origin, value } in documents {
+        for violation in violations(value, client).await? {
+            found += 1;
+            if output.is_json() {
+                let mut shown = serde_json::to_value(&violation)?;
+                shown["file"] = origin.as_str().into();
+                shown["name"] = value["name"].clone();
+                listed.push(shown);
+            } else {
+                output.line(format_args!("{origin}: {violation}"))?;
+            }
+        }
+    }
+    if output.is_json() {
+        output.json(&listed)?;
+    }
+    match found {
+        0 => {
+            for document in documents {
+                output.note(format_args!("{} is valid", label(&document.value)));
+            }
+            Ok(())
+        }
+        1 => Err(Failure::error("1 problem").into()),
+        found => Err(Failure::error(format!("{found} problems")).into()),
+    }
+}
+
+async fn violations(definition: &Value, client: &Client) -> Result<Vec<Violation>, Failure> {
+    match client.post(&["metadata", "workflow", "validate"]).json(definition).send().await {
+        Ok(_) => Ok(Vec::new()),
+        Err(failure) if !failure.violations.is_empty() => Ok(failure.violations),
+        Err(failure) => Err(failure),
+    }
+}

@@ -1,0 +1,95 @@
+//! Reads `nightbell.toml`: finds every unknown key and every impossible value, with line and column.
+//!
+//! A key that is not in the list is an error, never ignored: a misspelt limit is no limit.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::layers::File;
+use super::nearest::nearest;
+use super::problem::{Origin, Problem};
+use super::value::Given;
+use super::{SETTINGS, Setting};
+
+/// What the file says about each setting.
+pub(super) type Said = BTreeMap<&'static str, (Given, Origin)>;
+
+/// Reads the text; whatever is wrong is added to `problems` and left out.
+pub(super) fn read(file: &File, problems: &mut Vec<Problem>) -> Said {
+    let mut said = Said::new();
+    let table = match DeTable::parse(&file.text) {
+        Ok(table) => table.into_inner(),
+        Err(error) => {
+            problems.push(Problem {
+                origin: place(file, error.span().unwrap_or_default()),
+                message: error.message().trim().to_owned(),
+                hint: "the file is written in TOML: https://toml.io".to_owned(),
+            });
+            return said;
+        }
+    };
+    for (key, value) in &table {
+        let name: &str = key.get_ref();
+        let Some(setting) = SETTINGS.iter().find(|setting| setting.key == name) else {
+            problems.push(unknown(file, key.span(), name));
+            continue;
+        };
+        let origin = place(file, value.span());
+        match given(setting, value) {
+            Some(given) => _ = said.insert(setting.key, (given, origin)),
+            None => problems.push(Problem {
+                origin,
+                message: format!("{name}: expected {}", expected(setting)),
+                hint: format!("such as {name} = {}", super::template::literal(setting)),
+            }),
+        }
+    }
+    // The table is sorted by key; people read from the top.
+    problems.sort_by_key(|problem| match &problem.origin {
+        Origin::File { line, column, .. } => (*line, *column),
+        _ => (0, 0),
+    });
+    said
+}
+
+fn unknown(file: &File, span: Range<usize>, name: &str) -> Problem {
+    let hint = match nearest(name, SETTINGS.iter().map(|setting| setting.key)) {
+        Some(key) => format!("did you mean `{key}`?"),
+        None => "`nightbell config` lists every setting".to_owned(),
+    };
+    Problem { origin: place(file, span), message: format!("there is no setting `{name}`"), hint }
+}
+
+/// The texts of a value, or nothing if it is of a shape that the setting cannot have.
+fn given(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Option<Given> {
+    match value.get_ref() {
+        DeValue::Array(items) if setting.many => {
+            let texts: Option<Vec<_>> = items.iter().map(|item| text(item.get_ref())).collect();
+            texts.map(Given::Many)
+        }
+        other => text(other).map(|text| Given::new(&[text], setting.many)),
+    }
+}
+
+fn text(value: &DeValue<'_>) -> Option<String> {
+    match value {
+        DeValue::String(text) => Some(text.clone().into_owned()),
+        DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
+        _ => None,
+    }
+}
+
+fn expected(setting: &Setting) -> &'static str {
+    if setting.many { "a list of texts" } else { "a text or a number" }
+}
+
+/// Line and column, from 1, of the beginning of a span of bytes.
+fn place(file: &File, span: Range<usize>) -> Origin {
+    let before = file.text.get(..span.start).unwrap_or(&file.text);
+    let line = before.matches('\n').count() + 1;
+    let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
+    Origin::File { name: file.name.clone(), line, column }
+}

@@ -1,0 +1,200 @@
+//! What the server can be told, in one list from which everything else follows.
+//!
+//! The list at the end of this file is the only place that names a setting. From it come the fields
+//! of [`Config`], the options of `serve` and `dev`, the environment variables, the keys of
+//! `nightbell.toml`, and the commented file that `nightbell config` prints; so none of them can
+//! disagree. What a text means is decided by the type of the field (see [`value`]).
+//!
+//! A value comes from, in this order: an option, an environment variable, the file, the default.
+//! All problems are reported at once, each with its place and what to write instead.
+
+mod file;
+mod flags;
+mod layers;
+mod nearest;
+mod problem;
+mod template;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub(crate) use flags::{DevFlags, Flags};
+pub(crate) use layers::File;
+use layers::{Layers, Resolved};
+pub(crate) use problem::{ConfigError, Origin, Problem};
+pub(crate) use template::default_file;
+use value::Value;
+pub(crate) use value::{Bytes, LogFilter, LogFormat, StoreUrl};
+
+/// One entry of the list: a setting as its users see it.
+#[derive(Debug)]
+pub(crate) struct Setting {
+    /// Key in the file, and name of the field.
+    pub(crate) key: &'static str,
+    /// Lines of documentation; the first paragraph is the short form.
+    pub(crate) doc: &'static [&'static str],
+    /// The default as a user would write it; a list may have any number of texts, all else has one.
+    pub(crate) default: &'static [&'static str],
+    /// Whether several values may be given.
+    pub(crate) many: bool,
+    /// What stands for the value in the help text.
+    pub(crate) value_name: &'static str,
+}
+
+impl Setting {
+    /// The name of its option, without the dashes: `log-level`.
+    pub(crate) fn flag(&self) -> String {
+        self.key.replace('_', "-")
+    }
+
+    /// The name of its environment variable: `NIGHTBELL_LOG_LEVEL`.
+    pub(crate) fn env(&self) -> String {
+        format!("NIGHTBELL_{}", self.key.to_ascii_uppercase())
+    }
+}
+
+/// A setting as it is in effect, for people to read.
+#[derive(Debug)]
+pub(crate) struct Effective {
+    /// Its key.
+    pub(crate) key: &'static str,
+    /// Its value, with passwords masked.
+    pub(crate) value: String,
+    /// Where the value came from.
+    pub(crate) origin: Origin,
+}
+
+impl Config {
+    /// Decides every setting from the options, the environment and the file.
+    ///
+    /// `env` answers the value of an environment variable; an empty value counts as absent.
+    ///
+    /// # Errors
+    /// All problems of the file and of the values that are in effect.
+    pub(crate) fn load(
+        flags: &Flags,
+        env: impl Fn(&str) -> Option<String>,
+        file: Option<&File>,
+    ) -> Result<Self, ConfigError> {
+        Self::load_with_origins(flags, env, file).map(|(config, _)| config)
+    }
+
+    /// As [`Config::load`], with the value and the origin of every setting for display.
+    ///
+    /// # Errors
+    /// As [`Config::load`].
+    pub(crate) fn load_with_origins(
+        flags: &Flags,
+        env: impl Fn(&str) -> Option<String>,
+        file: Option<&File>,
+    ) -> Result<(Self, Vec<Effective>), ConfigError> {
+        let mut problems = Vec::new();
+        let layers = Layers::collect(flags, env, file, &mut problems);
+        let lowered = Self::lower(&layers, &mut problems);
+        match lowered {
+            Some(loaded) if problems.is_empty() => Ok(loaded),
+            _ => Err(ConfigError { problems }),
+        }
+    }
+
+    /// [`Config::load`] from the environment of this process and the file it names.
+    ///
+    /// # Errors
+    /// As [`Config::load`], and if the file cannot be read.
+    pub(crate) fn from_process(flags: &Flags) -> Result<Self, ConfigError> {
+        let file = File::find(flags.file())?;
+        Self::load(flags, process_env, file.as_ref())
+    }
+}
+
+/// The value of an environment variable of this process.
+pub(crate) fn process_env(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
+macro_rules! settings {
+    ($( $(#[doc = $doc:literal])+ $key:ident: $type:ty = [$($default:literal),*]; )+) => {
+        /// Every setting, decided and validated.
+        #[derive(Clone, Debug)]
+        #[allow(dead_code, reason = "the server does not read every setting yet")]
+        pub(crate) struct Config {
+            $( $(#[doc = $doc])+ pub(crate) $key: $type, )+
+        }
+
+        /// Every setting, in the order in which people should meet them.
+        pub(crate) const SETTINGS: &[Setting] = &[
+            $( Setting {
+                key: stringify!($key),
+                doc: &[$($doc),+],
+                default: &[$($default),*],
+                many: <$type as Value>::MANY,
+                value_name: <$type as Value>::NAME,
+            } ),+
+        ];
+
+        impl Config {
+            fn lower(layers: &Layers, problems: &mut Vec<Problem>) -> Option<(Self, Vec<Effective>)> {
+                $( let $key: Option<Resolved<$type>> = layers.resolve(stringify!($key), problems); )+
+                $( let $key = $key?; )+
+                let effective = vec![$( $key.effective(stringify!($key)) ),+];
+                Some((Self { $( $key: $key.value ),+ }, effective))
+            }
+        }
+    };
+}
+
+settings! {
+    /// Address and port of the one socket that serves every protocol.
+    ///
+    /// The default answers this machine only. `0.0.0.0:8080` answers every network it is in.
+    listen: SocketAddr = ["127.0.0.1:8080"];
+
+    /// Where everything is kept: `sqlite:FILE`, or `postgres://USER@HOST/DATABASE`.
+    ///
+    /// A relative file is looked up in the folder in which the server is started.
+    store: StoreUrl = ["sqlite:nightbell.db"];
+
+    /// Files and folders of definitions, schedules, monitors and checklists to load.
+    ///
+    /// They are watched: a changed file is applied whole or not at all.
+    load: Vec<PathBuf> = [];
+
+    /// What to log: error, warn, info, debug or trace, also by module (`info,engine=debug`).
+    log_level: LogFilter = ["info"];
+
+    /// How to log: `text` for people, `json` for machines.
+    log_format: LogFormat = ["text"];
+
+    /// How long one evaluation of a script (JavaScript, jq) may take.
+    script_time: Duration = ["4s"];
+
+    /// How much memory one evaluation of a script may hold.
+    script_memory: Bytes = ["64MiB"];
+
+    /// Largest input, output or variable of a workflow or a task, as JSON.
+    ///
+    /// What is larger fails its task or is refused, with a reason that says so.
+    payload_max: Bytes = ["10MiB"];
+
+    /// Largest answer that an HTTP task takes, after decompression.
+    http_body_max: Bytes = ["3MiB"];
+
+    /// How many built-in tasks (HTTP, jq, JavaScript, ...) may run at the same time.
+    system_task_workers: NonZeroUsize = ["64"];
+
+    /// How many finished runs to keep; the oldest go first. `off` keeps any number.
+    retention_count: Option<u64> = ["1000000"];
+
+    /// How long to keep finished runs. `off` keeps them for ever.
+    retention_age: Option<Duration> = ["30d"];
+
+    /// How much disk the store may take before the oldest finished runs are dropped.
+    ///
+    /// `off` lets it grow until the disk is full.
+    disk_budget: Option<Bytes> = ["20GiB"];
+}

@@ -1,0 +1,149 @@
+//! What wins, what is refused, and that everything generated agrees with the list.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::*;
+
+fn file(text: &str) -> File {
+    File { name: "nightbell.toml".to_owned(), text: text.to_owned() }
+}
+
+fn load(flags: &Flags, env: &[(&str, &str)], text: &str) -> Result<Config, Vec<String>> {
+    let env: BTreeMap<_, _> = env.iter().copied().collect();
+    Config::load(flags, |name| env.get(name).map(|&value| value.to_owned()), Some(&file(text)))
+        .map_err(|error| error.problems.iter().map(ToString::to_string).collect())
+}
+
+fn refused(text: &str) -> Vec<String> {
+    load(&Flags::default(), &[], text).expect_err("the file should be refused")
+}
+
+#[test]
+fn option_beats_environment_beats_file_beats_default() {
+    let text = "listen = \"127.0.0.1:1\"\nscript_time = \"1s\"\npayload_max = \"1MiB\"";
+    let env = [("NIGHTBELL_LISTEN", "127.0.0.1:2"), ("NIGHTBELL_SCRIPT_TIME", "2s")];
+    let flags = Flags::default().with("listen", &["127.0.0.1:3"]);
+    let config = load(&flags, &env, text).unwrap();
+    assert_eq!(config.listen.port(), 3);
+    assert_eq!(config.script_time, Duration::from_secs(2));
+    assert_eq!(config.payload_max, Bytes(1 << 20));
+    assert_eq!(config.http_body_max, Bytes(3 << 20));
+}
+
+#[test]
+fn the_generated_file_says_the_defaults() {
+    let commented = default_file();
+    assert!(load(&Flags::default(), &[], &commented).is_ok());
+    let uncommented: String = commented
+        .lines()
+        .filter_map(|line| line.strip_prefix("# "))
+        .filter(|line| {
+            SETTINGS.iter().any(|setting| line.starts_with(&format!("{} = ", setting.key)))
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    assert_eq!(uncommented.lines().count(), SETTINGS.len());
+    let written = load(&Flags::default(), &[], &uncommented).unwrap();
+    let default = load(&Flags::default(), &[], "").unwrap();
+    assert_eq!(format!("{written:?}"), format!("{default:?}"));
+}
+
+#[test]
+fn every_setting_can_be_set_by_its_environment_variable() {
+    for setting in SETTINGS {
+        let env = |name: &str| (name == setting.env()).then(|| "?/nonsense".to_owned());
+        let loaded = Config::load_with_origins(&Flags::default(), env, None);
+        match loaded {
+            Err(error) => assert_eq!(error.problems[0].origin, Origin::Env(setting.env())),
+            Ok((_, effective)) => {
+                let shown = effective.iter().find(|shown| shown.key == setting.key).unwrap();
+                assert_eq!(shown.origin, Origin::Env(setting.env()));
+            }
+        }
+    }
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_place_and_a_guess() {
+    assert_eq!(
+        refused("\n  listn = \"127.0.0.1:1\"\nfrobnicate = 1\n"),
+        [
+            "nightbell.toml:2:3: there is no setting `listn` (did you mean `listen`?)",
+            "nightbell.toml:3:1: there is no setting `frobnicate` \
+             (`nightbell config` lists every setting)",
+        ]
+    );
+}
+
+#[test]
+fn all_bad_values_are_named_at_once() {
+    let problems = refused("listen = \"8080\"\nscript_time = 4\nstore = \"mysql:x\"\nload = 5.5");
+    assert_eq!(problems.len(), 4, "{problems:#?}");
+    assert!(problems[0].starts_with("nightbell.toml:4:8: load: expected a list of texts"));
+    assert!(problems[1].starts_with("nightbell.toml:1:10: listen: `8080` is not an address"));
+    assert!(problems[2].starts_with("nightbell.toml:3:9: store: there is no store of the kind"));
+    assert!(problems[3].starts_with("nightbell.toml:2:15: script_time: `4` lacks a unit of time"));
+}
+
+#[test]
+fn broken_toml_is_refused_with_its_place() {
+    let problems = refused("listen = \"127.0.0.1:1\"\nstore = \n");
+    assert_eq!(problems.len(), 1);
+    assert!(problems[0].starts_with("nightbell.toml:2:"), "{problems:?}");
+}
+
+#[test]
+fn limits_can_be_lifted() {
+    let text = "retention_count = \"off\"\nretention_age = \"off\"\ndisk_budget = \"off\"";
+    let config = load(&Flags::default(), &[], text).unwrap();
+    assert_eq!((config.retention_count, config.retention_age), (None, None));
+    assert_eq!(config.disk_budget, None);
+}
+
+#[test]
+fn values_of_nothing_are_refused() {
+    for text in ["script_time = \"0s\"", "payload_max = 0", "system_task_workers = 0"] {
+        assert_eq!(refused(text).len(), 1, "{text}");
+    }
+}
+
+#[test]
+fn sizes_and_durations_have_units() {
+    let text = "script_memory = \"1_000 KB\"\ndisk_budget = \"2GiB\"\nretention_age = \"90m\"";
+    let config = load(&Flags::default(), &[], text).unwrap();
+    assert_eq!(config.script_memory, Bytes(1_000_000));
+    assert_eq!(config.disk_budget, Some(Bytes(2 << 30)));
+    assert_eq!(config.retention_age, Some(Duration::from_mins(90)));
+    assert!(refused("disk_budget = \"99999999TiB\"")[0].contains("too large"));
+}
+
+#[test]
+fn lists_come_from_every_source() {
+    let paths = |texts: &[&str]| texts.iter().map(PathBuf::from).collect::<Vec<_>>();
+    let from_file = load(&Flags::default(), &[], "load = [\"a\", \"b\"]").unwrap();
+    assert_eq!(from_file.load, paths(&["a", "b"]));
+    let from_env = load(&Flags::default(), &[("NIGHTBELL_LOAD", "c, d")], "").unwrap();
+    assert_eq!(from_env.load, paths(&["c", "d"]));
+    let one = load(&Flags::default(), &[], "load = \"a,b\"").unwrap();
+    assert_eq!(one.load, paths(&["a,b"]));
+}
+
+#[test]
+fn a_password_is_never_shown() {
+    let env = |name: &str| {
+        (name == "NIGHTBELL_STORE")
+            .then(|| "postgres://me:hunter2@db/x?sslpassword=hunter2".to_owned())
+    };
+    let (config, effective) = Config::load_with_origins(&Flags::default(), env, None).unwrap();
+    let shown = format!("{config:?} {effective:?} {}", config.store);
+    assert!(shown.contains("postgres://me:***@db/x"), "{shown}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn a_misspelt_level_is_refused() {
+    assert!(refused("log_level = \"inf\"")[0].contains("`inf` is not a level"));
+    assert!(load(&Flags::default(), &[], "log_level = \"info,engine=debug\"").is_ok());
+}

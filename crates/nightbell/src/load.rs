@@ -1,0 +1,235 @@
+//! Definitions from files: read at start, watched, and applied whole or not at all.
+//!
+//! A JSON file holds workflow definitions (objects with `tasks`) or task definitions (a file named
+//! `taskdefs.json` or `*.taskdefs.json`), one or a list. Files named `input*.json` are examples of
+//! input and are passed over. A file with a mistake changes nothing: what was registered before
+//! stays, and the mistake is told with its place.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use engine::Engine;
+use kernel::definition::{
+    Problem, TaskDef, WorkflowDef, inspect_workflow, parse_task_defs, parse_workflows,
+    validate_task_def,
+};
+use notify::{RecursiveMode, Watcher};
+use tokio::sync::mpsc;
+
+/// What one file defines.
+#[derive(Default)]
+struct Defined {
+    workflows: Vec<WorkflowDef>,
+    tasks: Vec<TaskDef>,
+}
+
+/// Largest file that is read, in bytes.
+const FILE_MAX: u64 = 16 << 20;
+/// Editors write a file in several steps; changes are applied when they have come to rest.
+const REST: Duration = Duration::from_millis(150);
+
+/// Applies every file below the paths.
+///
+/// # Errors
+/// Every mistake of every file; the files without one have been applied.
+pub(crate) async fn load(engine: &Engine, paths: &[PathBuf]) -> Result<(), Vec<String>> {
+    let mut mistakes = Vec::new();
+    let mut defined = BTreeMap::new();
+    for path in paths {
+        match files_below(path) {
+            Ok(files) => {
+                for file in files {
+                    match read(&file, engine) {
+                        Ok(found) => drop(defined.insert(file, found)),
+                        Err(found) => mistakes.extend(found),
+                    }
+                }
+            }
+            Err(error) => mistakes.push(format!("{}: {error}", path.display())),
+        }
+    }
+    // Task definitions first: workflows pin them.
+    for (file, found) in &mut defined {
+        let tasks = std::mem::take(&mut found.tasks);
+        if let Err(error) = put_tasks(engine, tasks).await {
+            mistakes.push(format!("{}: {error}", file.display()));
+        }
+    }
+    for (file, found) in defined {
+        if let Err(error) = put_workflows(engine, found.workflows).await {
+            mistakes.push(format!("{}: {error}", file.display()));
+        }
+    }
+    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+}
+
+/// Applies what changes below the paths, for as long as the answer lives.
+///
+/// # Errors
+/// The paths cannot be watched.
+pub(crate) fn watch(engine: Engine, paths: &[PathBuf]) -> notify::Result<impl Send + use<>> {
+    let (sender, mut changed) = mpsc::unbounded_channel::<PathBuf>();
+    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+        if let Ok(event) = event
+            && (event.kind.is_modify() || event.kind.is_create())
+        {
+            for path in event.paths {
+                // Only fails when the server is going down.
+                let _ = sender.send(path);
+            }
+        }
+    })?;
+    for path in paths {
+        // A file is watched through its folder: many editors replace it by another of its name.
+        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+        watcher.watch(folder, RecursiveMode::Recursive)?;
+    }
+    let roots: Vec<PathBuf> = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    tokio::spawn(async move {
+        while let Some(first) = changed.recv().await {
+            let mut files = vec![first];
+            while let Ok(Some(next)) = tokio::time::timeout(REST, changed.recv()).await {
+                files.push(next);
+            }
+            let below = |file: &PathBuf| {
+                file.canonicalize().is_ok_and(|file| roots.iter().any(|r| file.starts_with(r)))
+            };
+            files.sort();
+            files.dedup();
+            for file in files.iter().filter(|file| is_definition(file)).filter(|f| below(f)) {
+                reload(&engine, file).await;
+            }
+        }
+    });
+    Ok(watcher)
+}
+
+async fn reload(engine: &Engine, file: &Path) {
+    let result = match read(file, engine) {
+        Ok(found) => match put_tasks(engine, found.tasks).await {
+            Ok(tasks) => put_workflows(engine, found.workflows).await.map(|count| count + tasks),
+            Err(error) => Err(error),
+        }
+        .map_err(|error| vec![format!("{}: {error}", file.display())]),
+        Err(mistakes) => Err(mistakes),
+    };
+    match result {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(file = %file.display(), count, "applied changed definitions"),
+        Err(mistakes) => {
+            for mistake in mistakes {
+                tracing::error!("not applied, what was registered stays: {mistake}");
+            }
+        }
+    }
+}
+
+fn files_below(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    if path.is_file() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            files.extend(files_below(&path)?);
+        } else if is_definition(&path) {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn is_definition(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.ends_with(".json") && !name.starts_with("input") && !name.starts_with('.')
+}
+
+fn holds_task_defs(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name == "taskdefs.json" || name.ends_with(".taskdefs.json")
+}
+
+fn read(path: &Path, engine: &Engine) -> Result<Defined, Vec<String>> {
+    let at = |message: String| vec![format!("{}: {message}", path.display())];
+    let size = std::fs::metadata(path).map_err(|error| at(error.to_string()))?.len();
+    if size > FILE_MAX {
+        return Err(at(format!("the file has {size} bytes, more than {FILE_MAX}")));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| at(error.to_string()))?;
+    let told = |problems: Vec<Problem>| {
+        problems.into_iter().flat_map(|problem| at(problem.to_string())).collect::<Vec<_>>()
+    };
+    if holds_task_defs(path) {
+        let tasks = parse_task_defs(&text).map_err(told)?;
+        let problems: Vec<Problem> = tasks.iter().flat_map(validate_task_def).collect();
+        if !problems.is_empty() {
+            return Err(told(problems));
+        }
+        return Ok(Defined { tasks, workflows: Vec::new() });
+    }
+    let workflows = parse_workflows(&text).map_err(told)?;
+    let has_template = |task: &str, key: &str| {
+        engine.definitions().task(task).is_some_and(|task| task.input_template.contains_key(key))
+    };
+    let mut problems = Vec::new();
+    for workflow in &workflows {
+        let findings = inspect_workflow(workflow, engine.scripts(), &has_template);
+        problems.extend(findings.problems);
+        for warning in findings.warnings {
+            tracing::warn!("{}: {warning}", path.display());
+        }
+    }
+    if problems.is_empty() {
+        Ok(Defined { workflows, tasks: Vec::new() })
+    } else {
+        Err(told(problems))
+    }
+}
+
+/// Registers what differs from what is registered; says how many did.
+async fn put_tasks(engine: &Engine, mut tasks: Vec<TaskDef>) -> anyhow::Result<usize> {
+    let now = engine.now().millis();
+    tasks.retain_mut(|task| {
+        let Some(present) = engine.definitions().task(&task.name) else {
+            task.create_time = now;
+            return true;
+        };
+        (task.create_time, task.update_time) = (present.create_time, present.update_time);
+        let changed = *task != *present;
+        if changed {
+            task.update_time = now;
+        }
+        changed
+    });
+    let count = tasks.len();
+    if count > 0 {
+        engine.definitions().put_tasks(tasks).await?;
+    }
+    Ok(count)
+}
+
+async fn put_workflows(engine: &Engine, mut workflows: Vec<WorkflowDef>) -> anyhow::Result<usize> {
+    let now = engine.now().millis();
+    workflows.retain_mut(|workflow| {
+        let version = u32::try_from(workflow.version).ok();
+        let Some(present) = engine.definitions().workflow(&workflow.name, version) else {
+            workflow.create_time = now;
+            return true;
+        };
+        (workflow.create_time, workflow.update_time) = (present.create_time, present.update_time);
+        let changed = *workflow != *present;
+        if changed {
+            workflow.update_time = now;
+        }
+        changed
+    });
+    let count = workflows.len();
+    if count > 0 {
+        engine.definitions().put_workflows(workflows).await?;
+    }
+    Ok(count)
+}

@@ -1,0 +1,19 @@
+//! Sends log lines to standard error, in the form that the configuration asks for.
+
+use std::io::{self, IsTerminal as _};
+
+use crate::config::{Config, LogFormat};
+
+/// Starts logging; once in the life of a process, a second call does nothing.
+pub(crate) fn start(config: &Config) {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(config.log_level.filter())
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
+    let started = match config.log_format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+    // An error only says that logging has started before.
+    drop(started);
+}

@@ -1,0 +1,160 @@
+//! Runs the server: opens what the configuration names, serves until told to stop, closes in order.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+use engine::store::{Retention, Store};
+use engine::{Engine, Parts, SystemClock};
+use server::{Api, Settings};
+use store::Sqlite;
+use tokio::net::TcpListener;
+
+use crate::config::{Config, StoreUrl};
+use crate::load;
+use crate::scripts::Engines;
+use crate::values::FromEnvironment;
+
+/// A server that is open but not yet told when to stop.
+pub(crate) struct Server {
+    pub(crate) engine: Engine,
+    pub(crate) api: Api,
+    listener: TcpListener,
+}
+
+/// Serves until the process is told to stop.
+pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
+    let server = Server::open(&config).await?;
+    if let Err(mistakes) = load::load(&server.engine, &config.load).await {
+        server.engine.close().await?;
+        anyhow::bail!(
+            "the definitions of --load have mistakes, nothing is served:\n  {}",
+            mistakes.join("\n  ")
+        );
+    }
+    let watching = load::watch(server.engine.clone(), &config.load)
+        .context("the files of --load cannot be watched")?;
+    let result = server.serve().await;
+    drop(watching);
+    result
+}
+
+impl Server {
+    /// Opens the port and the store, and sets everything going again that was.
+    pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
+        // The port first: a second server must not touch the store.
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .with_context(|| format!("cannot listen on {}", config.listen))?;
+        let engine = Engine::open(Parts {
+            store: open_store(config)?,
+            clock: Arc::new(SystemClock),
+            scripts: Engines::new(javascript_limits(config), jq_limits(config)),
+            runners: tasks::registry::runners(&task_settings(config))?,
+            values: Arc::new(FromEnvironment),
+            describe: |_| kernel::Json::null(),
+            options: options(config),
+        })
+        .await
+        .context("the store cannot be read")?;
+        let settings = Settings {
+            body_max: usize::try_from(config.payload_max.0)?.saturating_add(BODY_SLACK),
+            ..Settings::default()
+        };
+        let api = Api { engine: engine.clone(), settings: Arc::new(settings) };
+        Ok(Self { engine, api, listener })
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.listener.local_addr().expect("a bound listener has an address")
+    }
+
+    /// Serves until the process is told to stop, then finishes what it holds.
+    pub(crate) async fn serve(self) -> anyhow::Result<()> {
+        let address = self.address();
+        tracing::info!("listening on http://{address}");
+        let served = axum::serve(self.listener, server::router(self.api)).with_graceful_shutdown(told_to_stop()).await;
+        tracing::info!("finishing what is being done");
+        self.engine.close().await.context("the store cannot be closed")?;
+        tracing::info!("stopped");
+        served.context("the port failed")
+    }
+}
+
+/// Bytes of a request around its payload.
+const BODY_SLACK: usize = 64 << 10;
+
+fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    match &config.store {
+        StoreUrl::Sqlite(path) => {
+            make_folder(path)?;
+            let options = store::Options {
+                // The budget is kept by retention; the bound stops what retention cannot help.
+                size_max_bytes: config.disk_budget.map(|budget| budget.0.saturating_mul(2)),
+                ..store::Options::default()
+            };
+            Ok(Sqlite::open(path, &options)?)
+        }
+        StoreUrl::Postgres(_) => anyhow::bail!(
+            "this build keeps its data in SQLite only: use --store sqlite:FILE"
+        ),
+    }
+}
+
+fn make_folder(file: &Path) -> anyhow::Result<()> {
+    match file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        Some(folder) => std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display())),
+        None => Ok(()),
+    }
+}
+
+fn options(config: &Config) -> engine::Options {
+    let mut limits = kernel::graph::Limits::default();
+    limits.payload_max = usize::try_from(config.payload_max.0).unwrap_or(usize::MAX);
+    engine::Options {
+        limits,
+        runs_max: config.system_task_workers.get(),
+        retention: Retention {
+            count_max: config.retention_count.unwrap_or(0),
+            age_max_seconds: config.retention_age.map_or(0, |age| age.as_secs()),
+            disk_max_bytes: config.disk_budget.map_or(0, |budget| budget.0),
+        },
+        ..engine::Options::default()
+    }
+}
+
+fn javascript_limits(config: &Config) -> tasks::javascript::Limits {
+    tasks::javascript::Limits {
+        time: config.script_time,
+        memory: usize::try_from(config.script_memory.0).unwrap_or(usize::MAX),
+        ..tasks::javascript::Limits::default()
+    }
+}
+
+fn jq_limits(config: &Config) -> tasks::jq::Limits {
+    tasks::jq::Limits {
+        time: config.script_time,
+        bytes: usize::try_from(config.script_memory.0).unwrap_or(usize::MAX),
+        ..tasks::jq::Limits::default()
+    }
+}
+
+fn task_settings(config: &Config) -> tasks::registry::Settings {
+    let mut settings = tasks::registry::Settings::default();
+    settings.http.body_max = usize::try_from(config.http_body_max.0).unwrap_or(usize::MAX);
+    settings
+}
+
+/// Resolves when the process is told to stop: by the service manager or by the keyboard.
+async fn told_to_stop() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

@@ -1,0 +1,127 @@
+//! `nightbell dev`: a server in a throw-away store that runs the example while one watches.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use engine::Engine;
+use kernel::ExecutionId;
+use kernel::definition::{TaskDef, WorkflowDef};
+use kernel::graph::{Execution, Input, Start, Status};
+
+use crate::config::{Config, StoreUrl};
+use crate::dev::{self, StandIns};
+use crate::serve::Server;
+
+/// Serves the two-minute tour until the process is told to stop.
+pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
+    let folder = Folder::make()?;
+    config.store = StoreUrl::Sqlite(folder.0.join("nightbell.db"));
+    let server = Server::open(&config).await?;
+    let stand_ins = dev::start(dev::Options::tour(jiff::Timestamp::now()))
+        .await
+        .context("the stand-in services cannot be started")?;
+    let id = begin(&server.engine, &stand_ins).await?;
+    say(&format!(
+        "\nNightbell is up: http://{}  (a throw-away store; stop with Ctrl-C)\n\n\
+         The example examples/etl-github-orbit is running against stand-ins of GitHub and Orbit:\n\
+         it reads 519 stargazers from 6 pages, keeps those of the last 24 hours and posts each.\n",
+        server.address()
+    ));
+    let engine = server.engine.clone();
+    let follower = tokio::spawn(async move { follow(&engine, &id, &stand_ins).await });
+    let result = server.serve().await;
+    follower.abort();
+    result
+}
+
+async fn begin(engine: &Engine, stand_ins: &StandIns) -> anyhow::Result<ExecutionId> {
+    let seed = stand_ins.seed();
+    let tasks: Vec<TaskDef> = serde_json::from_value(seed.task_defs)?;
+    let workflow: WorkflowDef = serde_json::from_value(seed.workflow)?;
+    let name = workflow.name.clone();
+    engine.definitions().put_tasks(tasks).await?;
+    engine.definitions().put_workflows(vec![workflow]).await?;
+    let plan = engine.definitions().plan(&name, None).context("the example is registered")?;
+    let id = Engine::new_id();
+    let start = Start {
+        plan,
+        input: seed.start["input"].clone().into(),
+        correlation_id: Some("tour".into()),
+        priority: 0,
+        task_to_domain: None,
+        parent: None,
+        asked_by: None,
+        event: None,
+        created_by: Some("nightbell dev".into()),
+        idempotency_key: None,
+    };
+    engine.step(&id, Input::Start(Box::new(start))).await?;
+    Ok(id)
+}
+
+/// Tells how the example gets on, a line for every new kind of step, and what to try next.
+async fn follow(engine: &Engine, id: &ExecutionId, stand_ins: &StandIns) {
+    let mut changes = engine.watch(id);
+    let mut told = String::new();
+    loop {
+        let Ok(Some((status, line))) = engine.read(id, |run| (run.status, progress(run))).await
+        else {
+            return;
+        };
+        if line != told {
+            say(&line);
+            told = line;
+        }
+        if status.is_closed() {
+            return say(&farewell(id, status, stand_ins.posted().len()));
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+fn progress(run: &Execution) -> String {
+    let done = run.tasks().filter(|task| task.status.is_closed()).count();
+    let now = run.open_tasks().last().map_or("", |task| &*task.reference);
+    // Inside the long loop a line for every tenth step is enough.
+    let rounded = if done > 20 { done / 10 * 10 } else { done };
+    let step = now.split("__").next().unwrap_or_default();
+    format!("  {:<9} {rounded:>4} tasks done   {step}", run.status.as_str())
+}
+
+fn farewell(id: &ExecutionId, status: Status, posted: usize) -> String {
+    format!(
+        "\nThe example ended as {} and posted {posted} activities. Try, in another terminal:\n\n  \
+         nightbell run list\n  nightbell run show {id}\n  \
+         nightbell run start github_stars_to_orbit -f input.json --wait\n  \
+         curl http://127.0.0.1:8080/api/workflow/{id}\n",
+        status.as_str()
+    )
+}
+
+/// A folder that goes away with the process.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("nightbell-dev-{}", std::process::id()));
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("cannot make the folder {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(folder = %self.0.display(), %error, "the throw-away store is left");
+        }
+    }
+}
+
+/// Writes a line for the person who takes the tour.
+#[expect(clippy::print_stdout, reason = "the tour talks to a person")]
+fn say(line: &str) {
+    println!("{line}");
+}

@@ -1,0 +1,10 @@
+//! The command line against a scripted server: each command's requests, output and exit code.
+
+mod basics;
+mod config;
+mod control;
+mod queue;
+mod run;
+mod task;
+mod watch;
+mod workflow;

@@ -1,0 +1,124 @@
+//! Commands that change runs, one or many.
+
+use serde_json::{Value, json};
+
+use crate::stand_in::StandIn;
+
+#[test]
+fn one_run_is_one_request() {
+    for (arguments, request) in [
+        ("pause 1", "PUT /api/workflow/1/pause"),
+        ("resume 1", "PUT /api/workflow/1/resume"),
+        ("terminate 1", "DELETE /api/workflow/1"),
+        ("terminate 1 --reason tired", "DELETE /api/workflow/1?reason=tired"),
+        ("restart 1", "POST /api/workflow/1/restart"),
+        ("restart 1 --latest", "POST /api/workflow/1/restart?useLatestDefinitions=true"),
+        ("retry 1", "POST /api/workflow/1/retry"),
+        (
+            "retry 1 --resume-sub-workflows",
+            "POST /api/workflow/1/retry?resumeSubworkflowTasks=true",
+        ),
+        ("delete 1 --yes", "DELETE /api/workflow/1/remove?archiveWorkflow=false"),
+        ("skip-task 1 ref", "PUT /api/workflow/1/skiptask/ref"),
+    ] {
+        let server = StandIn::start().says(request, 204, json!(null));
+        let arguments: Vec<_> = std::iter::once("run").chain(arguments.split(' ')).collect();
+        let outcome = server.run(&arguments).exits(0);
+        assert_eq!(server.heard(), [request]);
+        assert_eq!(outcome.stdout, "", "messages are not data");
+        assert_ne!(outcome.stderr, "");
+    }
+}
+
+#[test]
+fn many_runs_are_one_bulk_request() {
+    for (arguments, request) in [
+        ("pause", "PUT /api/workflow/bulk/pause"),
+        ("resume", "PUT /api/workflow/bulk/resume"),
+        ("terminate --reason tired", "POST /api/workflow/bulk/terminate?reason=tired"),
+        ("restart --latest", "POST /api/workflow/bulk/restart?useLatestDefinitions=true"),
+        ("retry", "POST /api/workflow/bulk/retry"),
+        ("delete", "DELETE /api/workflow/bulk/remove?archiveWorkflow=false"),
+    ] {
+        let answer = json!({ "bulkSuccessfulResults": ["1", "2"], "bulkErrorResults": {} });
+        let server = StandIn::start().says(request, 200, answer);
+        let arguments: Vec<_> =
+            std::iter::once("run").chain(arguments.split(' ')).chain(["1", "2", "1"]).collect();
+        // Without --yes and without a terminal to ask, nothing happens.
+        let outcome = server.run(&arguments).exits(2);
+        assert!(outcome.stderr.contains("2 runs"), "{outcome:?}");
+        assert!(server.heard().is_empty());
+        let arguments: Vec<_> = arguments.into_iter().chain(["--yes", "--json"]).collect();
+        let outcome = server.run(&arguments).exits(0);
+        assert_eq!(outcome.json(), json!({ "succeeded": ["1", "2"], "failed": {} }));
+        assert_eq!(server.heard(), [format!(r#"{request} ["1","2"]"#)]);
+    }
+}
+
+#[test]
+fn failures_among_many_are_told() {
+    let answer = json!({
+        "bulkSuccessfulResults": ["1"],
+        "bulkErrorResults": { "2": "it is over" },
+    });
+    let server = StandIn::start().says("PUT /api/workflow/bulk/pause", 200, answer);
+    let outcome = server.run(&["run", "pause", "1", "2", "--yes"]).exits(1);
+    assert_eq!(outcome.stderr, "paused 1\nerror: could not pause 1 of 2 runs\n  2: it is over\n");
+}
+
+#[test]
+fn ids_come_from_standard_input_in_portions_that_the_server_takes() {
+    let answer = json!({ "bulkSuccessfulResults": [], "bulkErrorResults": {} });
+    let server = StandIn::start().says("POST /api/workflow/bulk/retry", 200, answer);
+    let ids: Vec<_> = (0..1500).map(|number| number.to_string()).collect();
+    server.run_with_input(&["run", "retry", "--yes", "-"], &ids.join("\n")).exits(0);
+    let sizes = [0, 1].map(|number| server.body(number).as_array().map(Vec::len));
+    assert_eq!(sizes, [Some(1000), Some(500)]);
+    server.run_with_input(&["run", "retry", "--yes", "-"], "\n").exits(2);
+}
+
+#[test]
+fn deleting_one_run_needs_a_yes() {
+    let server = StandIn::start();
+    let outcome = server.run(&["run", "delete", "1"]).exits(2);
+    assert_eq!(
+        outcome.stderr,
+        "error: will not delete this run without being asked to\n  1\n\
+         hint: add --yes to go on without a question\n"
+    );
+    assert!(server.heard().is_empty());
+}
+
+fn run() -> Value {
+    json!({
+        "workflowId": "1", "status": "FAILED",
+        "tasks": [
+            { "taskId": "t-1", "referenceTaskName": "a", "status": "FAILED", "retried": true },
+            { "taskId": "t-2", "referenceTaskName": "a", "status": "FAILED" },
+        ],
+    })
+}
+
+#[test]
+fn rerun_finds_the_last_attempt_of_a_task_by_its_name() {
+    let server = StandIn::start().says("GET /api/workflow/1", 200, run()).says(
+        "POST /api/workflow/1/rerun",
+        200,
+        json!("1"),
+    );
+    let arguments = ["run", "rerun", "1", "--from", "a", "--task-input", r#"{"n":1}"#];
+    let outcome = server.run(&arguments).exits(0);
+    assert_eq!(outcome.stdout, "1\n");
+    assert_eq!(server.body(1), json!({ "reRunFromTaskId": "t-2", "taskInput": { "n": 1 } }));
+    server.run(&["run", "rerun", "1", "--from", "t-1"]).exits(0);
+    assert_eq!(server.body(3), json!({ "reRunFromTaskId": "t-1" }));
+    let outcome = server.run(&["run", "rerun", "1", "--from", "z"]).exits(3);
+    assert_eq!(outcome.stderr, "error: run 1 has no task z\nhint: it has a\n");
+}
+
+#[test]
+fn rerun_from_the_start_takes_a_new_input() {
+    let server = StandIn::start().says("POST /api/workflow/1/rerun", 200, json!("1"));
+    server.run(&["run", "rerun", "1", "-i", r#"{"n":2}"#]).exits(0);
+    assert_eq!(server.body(0), json!({ "workflowInput": { "n": 2 } }));
+}

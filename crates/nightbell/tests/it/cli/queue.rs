@@ -1,0 +1,58 @@
+//! `nightbell queue`.
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use crate::stand_in::StandIn;
+
+fn server() -> StandIn {
+    let ago = |seconds: i64| Timestamp::now().as_millisecond() - seconds * 1000 - 100;
+    let polls = json!([
+        { "queueName": "a", "domain": "DEFAULT", "workerId": "w-1", "lastPollTime": ago(60) },
+        { "queueName": "a", "domain": "DEFAULT", "workerId": "w-2", "lastPollTime": ago(120) },
+        { "queueName": "a", "domain": "eu", "workerId": "w-3", "lastPollTime": ago(60) },
+    ]);
+    StandIn::start()
+        .says("GET /api/tasks/queue/all", 200, json!({ "a": 3, "b": 7 }))
+        .says("GET /api/tasks/queue/polldata/all", 200, polls.clone())
+        .says("GET /api/tasks/queue/sizes", 200, json!({ "a": 3 }))
+        .says("GET /api/tasks/queue/polldata", 200, polls)
+}
+
+#[test]
+fn list_shows_who_waits_for_whom() {
+    let outcome = server().run(&["queue", "list"]).exits(0);
+    assert_eq!(
+        outcome.lines(),
+        ["QUEUE WAITING LAST POLL BY", "a 3 1 min ago w-1", "b 7 never", "eu:a 0 1 min ago w-3",]
+    );
+    let outcome = server().run(&["queue", "list", "--waiting", "--json"]).exits(0);
+    let queues = outcome.json();
+    assert_eq!(queues.as_array().unwrap().len(), 2);
+    assert_eq!(
+        queues[1],
+        json!({ "queue": "b", "size": 7, "lastPollTime": null, "workerId": null })
+    );
+}
+
+#[test]
+fn show_lists_every_worker_of_a_queue() {
+    let server = server();
+    let outcome = server.run(&["queue", "show", "a"]).exits(0);
+    assert_eq!(
+        outcome.lines(),
+        [
+            "3 waiting",
+            "WORKER DOMAIN LAST POLL",
+            "w-1 DEFAULT 1 min ago",
+            "w-3 eu 1 min ago",
+            "w-2 DEFAULT 2 min ago",
+        ]
+    );
+    assert_eq!(
+        server.heard(),
+        ["GET /api/tasks/queue/sizes?taskType=a", "GET /api/tasks/queue/polldata?taskType=a"]
+    );
+    let outcome = server.run(&["queue", "show", "a", "--json"]).exits(0);
+    assert_eq!(outcome.json()["size"], 3);
+}

@@ -1,0 +1,141 @@
+//! A real server: the binary in a folder of its own, on a free port, killed and started at will.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// A server under test. Its store outlives it until the value is dropped.
+pub(crate) struct Live {
+    folder: tempfile::TempDir,
+    port: u16,
+    child: Option<Child>,
+    arguments: Vec<String>,
+    pub(crate) http: reqwest::Client,
+}
+
+/// How long a server may take to answer after its start on a busy machine.
+const START_MAX: Duration = Duration::from_secs(30);
+
+impl Live {
+    /// Starts a server over an empty store.
+    pub(crate) async fn start(arguments: &[&str]) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().expect("a folder");
+        let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let http = reqwest::Client::builder()
+            .timeout(Duration::from_secs(60))
+            .build()
+            .expect("a client");
+        let mut live = Self { folder, port: free_port(), child: None, arguments, http };
+        live.launch().await;
+        live
+    }
+
+    /// Starts the server again over the same store and port.
+    pub(crate) async fn launch(&mut self) {
+        let log = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(self.log())
+            .expect("a log file");
+        let child = Command::new(env!("CARGO_BIN_EXE_nightbell"))
+            .arg("serve")
+            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
+            .args(["--store", &format!("sqlite:{}", self.store().display())])
+            .args(&self.arguments)
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the binary runs");
+        self.child = Some(child);
+        let begun = Instant::now();
+        while self.http.get(self.url("/health")).send().await.is_err() {
+            assert!(begun.elapsed() < START_MAX, "no answer; its log: {}", self.log_text());
+            let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
+            assert!(ended.is_none(), "it ended ({ended:?}); its log: {}", self.log_text());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Kills the server as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("it can be killed");
+            child.wait().expect("it ends");
+        }
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    pub(crate) fn store(&self) -> PathBuf {
+        self.folder.path().join("nightbell.db")
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("server.log")
+    }
+
+    /// What the server has logged.
+    pub(crate) fn log_text(&self) -> String {
+        std::fs::read_to_string(self.log()).unwrap_or_default()
+    }
+
+    /// Asks and expects a good answer in JSON.
+    pub(crate) async fn get(&self, path: &str) -> Value {
+        let answer = self.http.get(self.url(path)).send().await.expect("it answers");
+        json_of(path, answer).await
+    }
+
+    /// Posts JSON and expects a good answer: JSON, or text as a JSON string.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
+        let answer = self.http.post(self.url(path)).json(body).send().await.expect("it answers");
+        json_of(path, answer).await
+    }
+
+    /// Waits until a workflow has ended and answers it whole.
+    pub(crate) async fn ended(&self, id: &str, patience: Duration) -> Value {
+        let begun = Instant::now();
+        loop {
+            let workflow = self.get(&format!("/api/workflow/{id}?includeTasks=false")).await;
+            let status = workflow["status"].as_str().unwrap_or_default();
+            if status != "RUNNING" && status != "PAUSED" {
+                return self.get(&format!("/api/workflow/{id}")).await;
+            }
+            if begun.elapsed() > patience {
+                let why = self.get(&format!("/api/workflow/{id}/why")).await;
+                panic!("{id} is still {status}: {why}; log: {}", self.log_text());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+async fn json_of(path: &str, answer: reqwest::Response) -> Value {
+    let status = answer.status();
+    let text = answer.text().await.expect("a whole answer");
+    assert!(status.is_success(), "{path}: {status}: {text}");
+    serde_json::from_str(&text).unwrap_or(Value::String(text))
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    listener.local_addr().expect("its address").port()
+}

@@ -1,0 +1,11 @@
+//! The real binary from outside, driven as its users drive it.
+
+mod cli;
+mod crash;
+#[path = "../../src/dev/mod.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the tour uses what the test does not")]
+mod dev;
+mod etl;
+mod live;
+mod python;
+mod stand_in;

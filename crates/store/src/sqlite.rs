@@ -1,0 +1,413 @@
+//! The embedded store: one `SQLite` file, one thread that writes, a few connections that read.
+//!
+//! All that changes the file goes through the writer, which commits everything that has queued
+//! with one sync (`writer`). Readers see the last commit and never wait for the writer. A lock
+//! beside the file keeps a second process away, since two writers would each believe their own
+//! memory.
+
+mod checkpoint;
+mod chores;
+mod commit;
+mod documents;
+mod fault;
+mod key;
+mod names;
+mod prune;
+mod read;
+mod rows;
+mod schema;
+mod search;
+mod writer;
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use engine::search::{Page, Search, words};
+use engine::store::{
+    Commit, Document, Head, LogLine, MessageKey, Outgoing, Pruned, QueueRow, Retention, Statistics,
+    Store, StoreError, Stored,
+};
+use kernel::{ExecutionId, Timestamp};
+use parking_lot::Mutex;
+use rusqlite::{Connection, params};
+use tokio::sync::{Semaphore, oneshot};
+
+use checkpoint::Checkpoints;
+use chores::Chores;
+use fault::Stop;
+use key::Key;
+use names::{Numbers, Words};
+use read::Readers;
+use writer::{Desk, Errand, Work, Writer};
+
+/// Pieces of work that may wait for the writer; further callers wait for a place.
+const QUEUE_MAX: usize = 8192;
+
+/// How the store uses the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What a commit survives once it is acknowledged.
+    pub durability: Durability,
+    /// Memory for pages of the writing connection, in bytes.
+    pub write_cache_bytes: u64,
+    /// Memory for pages of each reading connection, in bytes.
+    pub read_cache_bytes: u64,
+    /// Connections that read at the same time, at least 1.
+    pub readers: usize,
+    /// Writes that would grow the file beyond this many bytes are refused, so that the disk keeps
+    /// room for others. `None`: no bound but the disk.
+    pub size_max_bytes: Option<u64>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            durability: Durability::PowerLoss,
+            write_cache_bytes: 12 * 1024 * 1024,
+            read_cache_bytes: 2 * 1024 * 1024,
+            readers: 2,
+            size_max_bytes: None,
+        }
+    }
+}
+
+/// What an acknowledged commit survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// The power going off.
+    PowerLoss,
+    /// The process being killed. The last commits before a power loss may be gone; what is left
+    /// is sound.
+    ProcessCrash,
+}
+
+/// A store in one `SQLite` file.
+pub struct Sqlite {
+    path: PathBuf,
+    door: Sender<Errand>,
+    room: Arc<Semaphore>,
+    readers: Arc<Readers>,
+    writes: Arc<AtomicU64>,
+    commits: AtomicU64,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Sqlite {
+    /// Opens the file, or creates it. Blocks for a few milliseconds.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if another process has it open or the file system refuses;
+    /// [`StoreError::Corrupt`] if it is not a store or is one of a later release.
+    pub fn open(path: impl AsRef<Path>, options: &Options) -> Result<Arc<Self>, StoreError> {
+        let path = path.as_ref().to_owned();
+        let lock = lock(&path)?;
+        let connection = schema::open_writer(&path, options)?;
+        let readers = Arc::new(Readers::open(&path, options)?);
+        let writes = Arc::new(AtomicU64::new(0));
+        let (door, errands) = channel();
+        let chores = Chores::at_start(Checkpoints::start(&path)?);
+        let writer = Writer {
+            desk: Desk { connection, numbers: Numbers::default(), chores },
+            door: errands,
+            path: path.clone(),
+            lock,
+            writes: writes.clone(),
+        };
+        let writer = std::thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || writer.run())
+            .map_err(|error| fault::io("no thread to write", &path, &error))?;
+        let room = Arc::new(Semaphore::new(QUEUE_MAX));
+        let commits = AtomicU64::new(0);
+        let writer = Mutex::new(Some(writer));
+        Ok(Arc::new(Self { path, door, room, readers, writes, commits, writer }))
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Has the writer do something in its next transaction; durable when it returns. `act` may
+    /// be called again if a transaction fails. `bytes` is roughly what it writes.
+    async fn write<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        act: impl FnMut(&mut Desk) -> Result<T, Stop> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let place = self.room.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let (reply, answer) = oneshot::channel();
+        let work = Work { act, bytes, outcome: None, reply, _place: place };
+        self.door.send(Errand::Work(Box::new(work))).map_err(|_| StoreError::Closed)?;
+        answer.await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Reads from one state of the file, on a thread that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Connection, &Words) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        Readers::read(&self.readers, act).await
+    }
+
+    /// Waits until all texts are indexed that were committed before the call.
+    async fn index_texts(&self) -> Result<(), StoreError> {
+        let last = self
+            .read(|connection, _| {
+                let mut last = connection.prepare_cached("SELECT max(execution) FROM pending")?;
+                last.query_row([], |row| row.get::<_, Option<i64>>(0))
+            })
+            .await?;
+        let Some(last) = last else { return Ok(()) };
+        let mut done = Some(0);
+        while let Some(after) = done {
+            done = self
+                .write(0, move |desk| Ok(chores::index(&desk.connection, after, last, 256)?))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the candidates piece by piece.
+    async fn remove_finished(&self, rows: &[i64]) -> Result<u64, StoreError> {
+        let mut removed = 0;
+        for piece in rows.chunks(prune::PIECE) {
+            let piece = piece.to_vec();
+            removed += self
+                .write(0, move |desk| Ok(prune::remove_finished(&desk.connection, &piece)?))
+                .await?;
+        }
+        Ok(removed)
+    }
+
+    /// Gives freed room back to the file system.
+    async fn shrink(&self) -> Result<(), StoreError> {
+        self.write(0, |desk| {
+            desk.chores.shrink = true;
+            Ok(())
+        })
+        .await?;
+        // The writer shrinks between two transactions; the next one comes after it.
+        self.write(0, |_| Ok(())).await
+    }
+
+    fn bytes(&self) -> u64 {
+        let length = |path: &Path| std::fs::metadata(path).map_or(0, |file| file.len());
+        length(&self.path) + length(&beside(&self.path, "-wal"))
+    }
+}
+
+#[async_trait]
+impl Store for Sqlite {
+    async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
+        let bytes = commit.events.len() + commit.text.as_ref().map_or(0, String::len);
+        let words = commit.text.as_deref().map(distinct_words);
+        self.write(bytes, move |desk| commit::write(desk, &commit, words.as_deref())).await?;
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn load(&self, id: &ExecutionId) -> Result<Option<Stored>, StoreError> {
+        let key = Key::of(id);
+        self.read(move |connection, _| read::load(connection, &key)).await
+    }
+
+    async fn plan(&self, hash: &str) -> Result<Option<Arc<str>>, StoreError> {
+        let hash = hash.to_owned();
+        self.read(move |connection, _| read::plan(connection, &hash)).await
+    }
+
+    async fn due(
+        &self,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(Timestamp, ExecutionId)>, StoreError> {
+        self.read(move |connection, _| read::due(connection, until, limit)).await
+    }
+
+    async fn queued(&self) -> Result<Vec<QueueRow>, StoreError> {
+        self.read(rows::queued).await
+    }
+
+    async fn undelivered(&self, limit: usize) -> Result<Vec<Outgoing>, StoreError> {
+        self.read(move |connection, _| read::undelivered(connection, limit)).await
+    }
+
+    async fn discard(&self, key: &MessageKey) -> Result<(), StoreError> {
+        let (sender, sequence) = (Key::of(&key.sender), key.sequence as i64);
+        self.write(0, move |desk| {
+            desk.connection
+                .prepare_cached("DELETE FROM message WHERE sender = ?1 AND sequence = ?2")?
+                .execute(params![sender, sequence])?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn search(&self, search: &Search) -> Result<Page, StoreError> {
+        if search.free_text.is_some() {
+            self.index_texts().await?;
+        }
+        let search = search.clone();
+        self.read(move |connection, words| search::search(connection, words, &search)).await
+    }
+
+    async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError> {
+        let key = Key::of(id);
+        self.read(move |connection, words| read::head(connection, words, &key)).await
+    }
+
+    async fn remove(&self, id: &ExecutionId) -> Result<bool, StoreError> {
+        let key = Key::of(id);
+        self.write(0, move |desk| Ok(prune::remove(&desk.connection, &key)?)).await
+    }
+
+    async fn prune(
+        &self,
+        retention: &Retention,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Pruned, StoreError> {
+        let before = self.bytes();
+        let asked = retention.clone();
+        let found =
+            self.read(move |connection, _| prune::beyond(connection, &asked, now, limit)).await?;
+        let mut pruned = Pruned { more: found.more, ..Pruned::default() };
+        pruned.executions = self.remove_finished(&found.rows).await?;
+        let most = retention.disk_max_bytes;
+        if pruned.executions > 0 || (most != 0 && before > most) {
+            self.shrink().await?;
+        }
+        let excess = self.bytes().saturating_sub(most);
+        if most != 0 && excess > 0 && !pruned.more {
+            let left = limit - found.rows.len();
+            let found =
+                self.read(move |connection, _| prune::to_free(connection, excess, left)).await?;
+            pruned.executions += self.remove_finished(&found.rows).await?;
+            self.shrink().await?;
+            pruned.more = found.more && self.bytes() > most;
+        }
+        pruned.bytes = before.saturating_sub(self.bytes());
+        Ok(pruned)
+    }
+
+    async fn put_document(&self, document: Document) -> Result<(), StoreError> {
+        self.put_documents(vec![document]).await
+    }
+
+    async fn put_documents(&self, documents: Vec<Document>) -> Result<(), StoreError> {
+        let bytes = documents.iter().map(|document| document.text.len()).sum();
+        self.write(bytes, move |desk| Ok(documents::put(&desk.connection, &documents)?)).await
+    }
+
+    async fn delete_document(
+        &self,
+        kind: &str,
+        name: &str,
+        version: u32,
+    ) -> Result<bool, StoreError> {
+        let (kind, name) = (kind.to_owned(), name.to_owned());
+        self.write(0, move |desk| Ok(documents::delete(&desk.connection, &kind, &name, version)?))
+            .await
+    }
+
+    async fn documents(&self, kind: &str) -> Result<Vec<Document>, StoreError> {
+        let kind = kind.to_owned();
+        self.read(move |connection, _| documents::of_kind(connection, &kind)).await
+    }
+
+    async fn append_log(
+        &self,
+        execution: &ExecutionId,
+        sequence: u32,
+        lines: Vec<LogLine>,
+    ) -> Result<(), StoreError> {
+        let key = Key::of(execution);
+        let bytes = lines.iter().map(|line| line.text.len()).sum();
+        self.write(bytes, move |desk| {
+            Ok(documents::append_log(&desk.connection, &key, sequence, &lines)?)
+        })
+        .await
+    }
+
+    async fn log(
+        &self,
+        execution: &ExecutionId,
+        sequence: u32,
+    ) -> Result<Vec<LogLine>, StoreError> {
+        let key = Key::of(execution);
+        self.read(move |connection, _| documents::log(connection, &key, sequence)).await
+    }
+
+    async fn statistics(&self) -> Result<Statistics, StoreError> {
+        let (executions, running) = self.read(|connection, _| read::counts(connection)).await?;
+        Ok(Statistics {
+            executions,
+            running,
+            bytes: self.bytes(),
+            writes: self.writes.load(Ordering::Relaxed),
+            commits: self.commits.load(Ordering::Relaxed),
+        })
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        // Readers first: the log can only be emptied when nobody reads from it.
+        self.readers.close().await;
+        let (reply, answer) = oneshot::channel();
+        if self.door.send(Errand::Close(reply)).is_err() {
+            return Ok(());
+        }
+        self.room.close();
+        answer.await.unwrap_or(Ok(()))
+    }
+}
+
+impl Drop for Sqlite {
+    /// Closes in an orderly way if nobody did, so that the file can be opened again at once.
+    fn drop(&mut self) {
+        let (reply, _) = oneshot::channel();
+        // Fails if it is closed already.
+        let _ = self.door.send(Errand::Close(reply));
+        if let Some(writer) = self.writer.lock().take() {
+            // A panic there has been reported by the panic itself.
+            let _ = writer.join();
+        }
+    }
+}
+
+/// The distinct words of a text, in the form that the index takes: apart by spaces.
+fn distinct_words(text: &str) -> String {
+    let mut distinct: Vec<_> = words(text).collect();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct.join(" ")
+}
+
+/// The file that stands beside `path` with `suffix` at its name's end.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// Takes the lock that lets one process write the file.
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let beside = beside(path, ".lock");
+    let options = File::options().read(true).write(true).create(true).truncate(false).clone();
+    let file =
+        options.open(&beside).map_err(|error| fault::io("cannot create", &beside, &error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::Unavailable(format!(
+            "{} is in use by another process (which holds {})",
+            path.display(),
+            beside.display()
+        ))),
+        Err(TryLockError::Error(error)) => Err(fault::io("cannot lock", &beside, &error)),
+    }
+}

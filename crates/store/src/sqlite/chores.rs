@@ -1,0 +1,129 @@
+//! What the writer does when nobody waits: index texts, and bring the log back into the file.
+//!
+//! Each call does one bounded piece, a few milliseconds, so whoever comes meanwhile waits no
+//! longer than that. Under load the chores are only done when what has piled up passes a bound.
+
+use rusqlite::{Connection, params};
+
+use super::checkpoint::{Checkpoints, checkpoint};
+use super::prune::shrink;
+use super::writer::Desk;
+
+/// Texts indexed in one piece.
+const TEXTS_PER_PIECE: usize = 64;
+
+/// Texts waiting before they are indexed even under load.
+const TEXTS_MAX: usize = 8192;
+
+/// Transactions between two looks at the log under load.
+const LOOK_EVERY: u32 = 16;
+
+/// What is left to do.
+pub(super) struct Chores {
+    /// Texts that wait to be indexed; 0 only if there are none, else a guess.
+    pub(super) texts: usize,
+    /// Executions that ended since the last look.
+    pub(super) ended: usize,
+    /// Transactions since the last look at the log.
+    pub(super) unchecked: u32,
+    /// Room was freed that shall go back to the file system.
+    pub(super) shrink: bool,
+    checkpoints: Checkpoints,
+    /// A chore failed: leave them until the next write.
+    off: bool,
+}
+
+impl Chores {
+    /// What a file may have left to do when it is opened.
+    pub(super) fn at_start(checkpoints: Checkpoints) -> Self {
+        Self { texts: 1, ended: 0, unchecked: 1, shrink: false, checkpoints, off: false }
+    }
+
+    /// Whether there is anything to do.
+    pub(super) fn any(&self) -> bool {
+        !self.off && (self.texts > 0 || self.unchecked > 0)
+    }
+
+    /// Leaves all until the next write.
+    pub(super) fn put_off(&mut self) {
+        self.off = true;
+    }
+}
+
+/// After a batch: only what must not pile up further.
+pub(super) fn under_load(desk: &mut Desk) -> rusqlite::Result<()> {
+    desk.chores.off = false;
+    desk.chores.unchecked += 1;
+    if std::mem::take(&mut desk.chores.shrink) {
+        desk.chores.checkpoints.wait();
+        shrink(&desk.connection)?;
+    }
+    if desk.chores.texts > TEXTS_MAX {
+        index_piece(desk)?;
+    }
+    if desk.chores.unchecked >= LOOK_EVERY {
+        desk.chores.unchecked = 1;
+        desk.chores.checkpoints.tend(&desk.connection)?;
+    }
+    Ok(())
+}
+
+/// One piece of whatever there is to do.
+pub(super) fn idle(desk: &mut Desk) -> rusqlite::Result<()> {
+    if desk.chores.texts > 0 {
+        return index_piece(desk);
+    }
+    if !desk.chores.checkpoints.tend(&desk.connection)? {
+        desk.chores.unchecked = 0;
+    }
+    Ok(())
+}
+
+/// Everything, before the file is closed.
+pub(super) fn finish(desk: &mut Desk) -> rusqlite::Result<()> {
+    while desk.chores.texts > 0 {
+        index_piece(desk)?;
+    }
+    desk.chores.checkpoints.wait();
+    checkpoint(&desk.connection, "TRUNCATE")
+}
+
+fn index_piece(desk: &mut Desk) -> rusqlite::Result<()> {
+    let transaction = desk.connection.unchecked_transaction()?;
+    let last = index(&transaction, 0, i64::MAX, TEXTS_PER_PIECE)?;
+    transaction.commit()?;
+    desk.chores.texts = match last {
+        Some(_) => desk.chores.texts.saturating_sub(TEXTS_PER_PIECE).max(1),
+        None => 0,
+    };
+    Ok(())
+}
+
+/// Indexes waiting texts of the executions after row `after` up to row `until`, at most `limit`.
+/// Gives the last one's row; `None` if there were fewer than `limit`, so that none is left.
+pub(super) fn index(
+    connection: &Connection,
+    after: i64,
+    until: i64,
+    limit: usize,
+) -> rusqlite::Result<Option<i64>> {
+    let mut waiting = connection.prepare_cached(
+        "SELECT execution, words FROM pending WHERE execution > ?1 AND execution <= ?2 \
+         ORDER BY execution LIMIT ?3",
+    )?;
+    let mut replace =
+        connection.prepare_cached("REPLACE INTO found (rowid, words) VALUES (?1, ?2)")?;
+    let mut rows = waiting.query(params![after, until, limit as i64])?;
+    let mut last = after;
+    let mut count = 0;
+    while let Some(row) = rows.next()? {
+        last = row.get(0)?;
+        replace.execute(params![last, row.get_ref(1)?.as_str()?])?;
+        count += 1;
+    }
+    drop(rows);
+    connection
+        .prepare_cached("DELETE FROM pending WHERE execution > ?1 AND execution <= ?2")?
+        .execute(params![after, if count < limit { until } else { last }])?;
+    Ok((count == limit).then_some(last))
+}

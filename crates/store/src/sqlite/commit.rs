@@ -1,0 +1,326 @@
+//! One commit as SQL, within the transaction that the writer has open.
+//!
+//! All checks come before the first write, so a commit that is refused leaves nothing behind and
+//! the transaction goes on with the next. A commit in the middle of a run changes no indexed
+//! column but perhaps `wake_at`; it then uses a statement that does not mention the others, for
+//! `SQLite` rewrites the entries of every index whose columns a statement sets.
+
+use engine::store::{Commit, Head, Outgoing, QueueChange, QueueRow, StoreError};
+use kernel::Timestamp;
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::fault::Stop;
+use super::key::Key;
+use super::schema::{HISTORY_MAX, history_id};
+use super::writer::Desk;
+
+/// What is compared to choose the cheapest statement.
+struct Present {
+    id: i64,
+    plans: Option<String>,
+    /// The columns that have an index are as before, all but `wake_at`.
+    same: bool,
+    same_wake: bool,
+}
+
+/// The head's words as numbers.
+struct Interned {
+    key: Key,
+    name: i64,
+    status: i64,
+    parent: Option<Key>,
+}
+
+/// Writes one commit. `words` replaces the searchable words, if they changed.
+pub(super) fn write(desk: &mut Desk, commit: &Commit, words: Option<&str>) -> Result<(), Stop> {
+    let head = &commit.head;
+    let interned = Interned {
+        key: Key::of(&head.id),
+        name: desk.numbers.of(&desk.connection, &head.name)?,
+        status: desk.numbers.of(&desk.connection, head.status)?,
+        parent: head.parent.as_ref().map(Key::of),
+    };
+    let version = commit.expect + 1;
+    if version > HISTORY_MAX {
+        let text = format!("{} has {HISTORY_MAX} commits, which is the most", head.id);
+        return Err(Stop::Refused(StoreError::Corrupt(text)));
+    }
+    let present = check(&desk.connection, commit, &interned)?;
+    let pinned = present.as_ref().and_then(|present| present.plans.as_deref());
+    let plans = pin(&desk.connection, commit, pinned)?;
+    let id = match present {
+        Some(present) => {
+            update(&desk.connection, &present, head, version, &interned)?;
+            if plans != present.plans {
+                desk.connection
+                    .prepare_cached("UPDATE execution SET plans = ?2 WHERE id = ?1")?
+                    .execute(params![present.id, plans])?;
+            }
+            present.id
+        }
+        None => insert(&desk.connection, head, &interned, plans.as_deref())?,
+    };
+    desk.connection
+        .prepare_cached("INSERT INTO history (id, events) VALUES (?1, ?2)")?
+        .execute(params![history_id(id, version), commit.events])?;
+    for change in &commit.queue {
+        change_queue(desk, id, change)?;
+    }
+    for message in &commit.send {
+        send(&desk.connection, message)?;
+    }
+    if let Some(words) = words {
+        desk.connection
+            .prepare_cached("REPLACE INTO pending (execution, words) VALUES (?1, ?2)")?
+            .execute(params![id, words])?;
+        desk.chores.texts += 1;
+    }
+    if head.closed {
+        desk.chores.ended += 1;
+    }
+    Ok(())
+}
+
+/// Refuses a commit that was decided on another version, or for a message that is gone. Deletes
+/// the message if all is well.
+fn check(
+    connection: &Connection,
+    commit: &Commit,
+    interned: &Interned,
+) -> Result<Option<Present>, Stop> {
+    let head = &commit.head;
+    let found = connection
+        .prepare_cached(
+            "SELECT id, version, name, status, closed, created_at, ended_at, correlation_id, \
+             parent, wake_at, plans FROM execution WHERE key = ?1",
+        )?
+        .query_row([&interned.key], |row| {
+            let same = row.get::<_, i64>(2)? == interned.name
+                && row.get::<_, i64>(3)? == interned.status
+                && row.get::<_, bool>(4)? == head.closed
+                && row.get::<_, i64>(5)? == head.created_at.millis()
+                && row.get::<_, Option<i64>>(6)? == millis(head.ended_at)
+                && row.get_ref(7)? == text(head.correlation_id.as_deref())
+                && match &interned.parent {
+                    Some(parent) => parent.is(row.get_ref(8)?),
+                    None => row.get_ref(8)? == ValueRef::Null,
+                };
+            let same_wake = row.get::<_, Option<i64>>(9)? == millis(head.wake_at);
+            let present = Present { id: row.get(0)?, plans: row.get(10)?, same, same_wake };
+            Ok((row.get::<_, i64>(1)? as u64, present))
+        })
+        .optional()?;
+    if found.as_ref().map_or(0, |(version, _)| *version) != commit.expect {
+        return Err(Stop::Refused(StoreError::Conflict));
+    }
+    if let Some(received) = &commit.received {
+        let deleted = connection
+            .prepare_cached("DELETE FROM message WHERE sender = ?1 AND sequence = ?2")?
+            .execute(params![Key::of(&received.sender), received.sequence as i64])?;
+        if deleted == 0 {
+            return Err(Stop::Refused(StoreError::Received));
+        }
+    }
+    Ok(found.map(|(_, present)| present))
+}
+
+fn insert(
+    connection: &Connection,
+    head: &Head,
+    interned: &Interned,
+    plans: Option<&str>,
+) -> rusqlite::Result<i64> {
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO execution (key, version, name, definition_version, status, closed, priority, \
+         created_at, updated_at, ended_at, wake_at, correlation_id, parent, reason, \
+         failed_references, event, input_size, output_size, plans) \
+         VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+    )?;
+    insert.insert(params![
+        interned.key,
+        interned.name,
+        head.definition_version,
+        interned.status,
+        head.closed,
+        head.priority,
+        head.created_at.millis(),
+        head.updated_at.millis(),
+        millis(head.ended_at),
+        millis(head.wake_at),
+        head.correlation_id,
+        interned.parent,
+        head.reason,
+        some(&head.failed_references),
+        head.event,
+        head.input_size,
+        head.output_size,
+        plans,
+    ])
+}
+
+/// What every commit changes.
+macro_rules! update {
+    ($more:literal) => {
+        concat!(
+            "UPDATE execution SET version = ?2, definition_version = ?3, priority = ?4, \
+             updated_at = ?5, reason = ?6, failed_references = ?7, event = ?8, input_size = ?9, \
+             output_size = ?10",
+            $more,
+            " WHERE id = ?1"
+        )
+    };
+}
+
+fn update(
+    connection: &Connection,
+    present: &Present,
+    head: &Head,
+    version: u64,
+    interned: &Interned,
+) -> rusqlite::Result<()> {
+    let sql = match (present.same, present.same_wake) {
+        (true, true) => update!(""),
+        (true, false) => update!(", wake_at = ?11"),
+        (false, _) => update!(
+            ", wake_at = ?11, name = ?12, status = ?13, closed = ?14, created_at = ?15, \
+             ended_at = ?16, correlation_id = ?17, parent = ?18"
+        ),
+    };
+    let mut update = connection.prepare_cached(sql)?;
+    let failed = some(&head.failed_references);
+    let common = params![
+        present.id,
+        version as i64,
+        head.definition_version,
+        head.priority,
+        head.updated_at.millis(),
+        head.reason,
+        failed,
+        head.event,
+        head.input_size,
+        head.output_size,
+    ];
+    let indexed = params![
+        millis(head.wake_at),
+        interned.name,
+        interned.status,
+        head.closed,
+        head.created_at.millis(),
+        millis(head.ended_at),
+        head.correlation_id,
+        interned.parent,
+    ];
+    let count = update.parameter_count();
+    for (at, value) in common.iter().chain(indexed).take(count).enumerate() {
+        update.raw_bind_parameter(at + 1, value)?;
+    }
+    update.raw_execute()?;
+    Ok(())
+}
+
+/// Stores the plans that are new, counts those that this execution did not pin before, and gives
+/// the list that it now pins.
+fn pin(
+    connection: &Connection,
+    commit: &Commit,
+    before: Option<&str>,
+) -> rusqlite::Result<Option<String>> {
+    let mut pinned = before.map(str::to_owned);
+    for (hash, text) in &commit.plans {
+        let known = connection
+            .prepare_cached("SELECT id FROM plan WHERE hash = ?1")?
+            .query_row([hash], |row| row.get(0))
+            .optional()?;
+        let plan: i64 = match known {
+            Some(plan) => plan,
+            None => connection
+                .prepare_cached("INSERT INTO plan (hash, text) VALUES (?1, ?2)")?
+                .insert([hash, text])?,
+        };
+        if pinned_plans(pinned.as_deref()).any(|other| other == plan) {
+            continue;
+        }
+        connection
+            .prepare_cached(
+                "INSERT INTO plan_use (plan, uses) VALUES (?1, 1) \
+                 ON CONFLICT (plan) DO UPDATE SET uses = uses + 1",
+            )?
+            .execute([plan])?;
+        pinned = Some(match pinned {
+            Some(others) => format!("{others},{plan}"),
+            None => plan.to_string(),
+        });
+    }
+    Ok(pinned)
+}
+
+/// Reads the list that [`pin`] writes.
+pub(super) fn pinned_plans(list: Option<&str>) -> impl Iterator<Item = i64> + '_ {
+    list.into_iter().flat_map(|list| list.split(',')).filter_map(|plan| plan.parse().ok())
+}
+
+fn change_queue(desk: &mut Desk, execution: i64, change: &QueueChange) -> rusqlite::Result<()> {
+    match change {
+        QueueChange::Put(row) => put_queue(desk, execution, row),
+        QueueChange::Remove { sequence } => {
+            desk.connection
+                .prepare_cached("DELETE FROM queue WHERE execution = ?1 AND sequence = ?2")?
+                .execute(params![execution, sequence])?;
+            Ok(())
+        }
+    }
+}
+
+fn put_queue(desk: &mut Desk, execution: i64, row: &QueueRow) -> rusqlite::Result<()> {
+    let queue = desk.numbers.of(&desk.connection, &row.queue)?;
+    let name = desk.numbers.of(&desk.connection, &row.name)?;
+    desk.connection
+        .prepare_cached(
+            "REPLACE INTO queue (execution, sequence, queue, name, priority, ready_at, held, \
+             concurrent_max, rate_max, rate_window_seconds) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        )?
+        .execute(params![
+            execution,
+            row.sequence,
+            queue,
+            name,
+            row.priority,
+            row.ready_at.millis(),
+            row.held,
+            row.concurrent_max,
+            row.rate_max,
+            row.rate_window_seconds,
+        ])?;
+    Ok(())
+}
+
+/// Writes a message down. One with the same key stays as it is.
+fn send(connection: &Connection, message: &Outgoing) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO message (sender, sequence, receiver, body) \
+             VALUES (?1, ?2, ?3, ?4)",
+        )?
+        .execute(params![
+            Key::of(&message.key.sender),
+            message.key.sequence as i64,
+            Key::of(&message.to),
+            message.body,
+        ])?;
+    Ok(())
+}
+
+fn millis(at: Option<Timestamp>) -> Option<i64> {
+    at.map(Timestamp::millis)
+}
+
+fn text(text: Option<&str>) -> ValueRef<'_> {
+    text.map_or(ValueRef::Null, |text| ValueRef::Text(text.as_bytes()))
+}
+
+/// An empty text is not written: most executions fail nowhere.
+fn some(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}

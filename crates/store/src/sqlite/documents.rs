@@ -1,0 +1,92 @@
+//! Documents and task logs: rows kept as they are given.
+
+use engine::store::{Document, LOG_LINES_MAX, LogLine};
+use kernel::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::key::Key;
+
+/// Inserts or replaces documents.
+pub(super) fn put(connection: &Connection, documents: &[Document]) -> rusqlite::Result<()> {
+    let mut put = connection.prepare_cached(
+        "INSERT INTO document (kind, name, version, text) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (kind, name, version) DO UPDATE SET text = excluded.text",
+    )?;
+    for Document { kind, name, version, text } in documents {
+        put.execute(params![kind, name, version, text])?;
+    }
+    Ok(())
+}
+
+/// Removes a document; `false` if there was none.
+pub(super) fn delete(
+    connection: &Connection,
+    kind: &str,
+    name: &str,
+    version: u32,
+) -> rusqlite::Result<bool> {
+    let deleted = connection
+        .prepare_cached("DELETE FROM document WHERE kind = ?1 AND name = ?2 AND version = ?3")?
+        .execute(params![kind, name, version])?;
+    Ok(deleted > 0)
+}
+
+/// Every document of a kind.
+pub(super) fn of_kind(connection: &Connection, kind: &str) -> rusqlite::Result<Vec<Document>> {
+    let mut query = connection.prepare_cached(
+        "SELECT kind, name, version, text FROM document WHERE kind = ?1 ORDER BY name, version",
+    )?;
+    let rows = query.query_map([kind], |row| {
+        Ok(Document {
+            kind: row.get(0)?,
+            name: row.get(1)?,
+            version: row.get(2)?,
+            text: row.get(3)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// Adds log lines, then drops the oldest beyond the bound.
+pub(super) fn append_log(
+    connection: &Connection,
+    key: &Key,
+    sequence: u32,
+    lines: &[LogLine],
+) -> rusqlite::Result<()> {
+    let found = connection
+        .prepare_cached("SELECT id FROM execution WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()?;
+    let Some(execution): Option<i64> = found else { return Ok(()) };
+    let mut insert = connection.prepare_cached(
+        "INSERT INTO log (execution, sequence, at, text) VALUES (?1, ?2, ?3, ?4)",
+    )?;
+    for line in lines.iter().skip(lines.len().saturating_sub(LOG_LINES_MAX)) {
+        insert.execute(params![execution, sequence, line.at.millis(), line.text])?;
+    }
+    connection
+        .prepare_cached(
+            "DELETE FROM log WHERE execution = ?1 AND sequence = ?2 AND id <= \
+             (SELECT id FROM log WHERE execution = ?1 AND sequence = ?2 \
+              ORDER BY id DESC LIMIT 1 OFFSET ?3)",
+        )?
+        .execute(params![execution, sequence, LOG_LINES_MAX as i64])?;
+    Ok(())
+}
+
+/// The log lines of a task, oldest first.
+pub(super) fn log(
+    connection: &Connection,
+    key: &Key,
+    sequence: u32,
+) -> rusqlite::Result<Vec<LogLine>> {
+    let mut query = connection.prepare_cached(
+        "SELECT l.at, l.text FROM log l JOIN execution e ON e.id = l.execution \
+         WHERE e.key = ?1 AND l.sequence = ?2 ORDER BY l.id",
+    )?;
+    let rows = query.query_map(params![key, sequence], |row| {
+        Ok(LogLine { at: Timestamp::from_millis(row.get(0)?), text: row.get(1)? })
+    })?;
+    rows.collect()
+}

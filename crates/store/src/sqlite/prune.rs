@@ -1,0 +1,169 @@
+//! Forgetting: one execution, or the finished ones that retention does not keep.
+//!
+//! What goes is chosen by a reader and removed by the writer a few at a time, so commits get their
+//! turn in between.
+
+use engine::store::Retention;
+use kernel::Timestamp;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::checkpoint::checkpoint;
+use super::commit::pinned_plans;
+use super::key::Key;
+use super::schema::{HISTORY_MAX, PAGE_BYTES, history_id};
+
+/// Executions removed in one piece of the writer's work.
+pub(super) const PIECE: usize = 64;
+
+/// Removes an execution and all that belongs to it; `false` if there is none.
+pub(super) fn remove(connection: &Connection, key: &Key) -> rusqlite::Result<bool> {
+    let found = connection
+        .prepare_cached("SELECT id FROM execution WHERE key = ?1")?
+        .query_row([key], |row| row.get(0))
+        .optional()?;
+    let Some(id) = found else { return Ok(false) };
+    remove_row(connection, id)?;
+    Ok(true)
+}
+
+/// Removes those of the given rows that are still finished. Gives how many that were.
+pub(super) fn remove_finished(connection: &Connection, rows: &[i64]) -> rusqlite::Result<u64> {
+    let mut removed = 0;
+    for id in rows {
+        let finished = connection
+            .prepare_cached("SELECT 1 FROM execution WHERE id = ?1 AND closed = 1")?
+            .exists([id])?;
+        if finished {
+            remove_row(connection, *id)?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+fn remove_row(connection: &Connection, id: i64) -> rusqlite::Result<()> {
+    let (key, plans): (Key, Option<String>) = connection
+        .prepare_cached("DELETE FROM execution WHERE id = ?1 RETURNING key, plans")?
+        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    connection
+        .prepare_cached("DELETE FROM history WHERE id BETWEEN ?1 AND ?2")?
+        .execute(params![history_id(id, 0), history_id(id, HISTORY_MAX)])?;
+    for sql in [
+        "DELETE FROM queue WHERE execution = ?1",
+        "DELETE FROM log WHERE execution = ?1",
+        "DELETE FROM pending WHERE execution = ?1",
+        "DELETE FROM found WHERE rowid = ?1",
+    ] {
+        connection.prepare_cached(sql)?.execute([id])?;
+    }
+    for sql in ["DELETE FROM message WHERE sender = ?1", "DELETE FROM message WHERE receiver = ?1"]
+    {
+        connection.prepare_cached(sql)?.execute([&key])?;
+    }
+    for plan in pinned_plans(plans.as_deref()) {
+        unpin(connection, plan)?;
+    }
+    Ok(())
+}
+
+fn unpin(connection: &Connection, plan: i64) -> rusqlite::Result<()> {
+    let left: Option<i64> = connection
+        .prepare_cached("UPDATE plan_use SET uses = uses - 1 WHERE plan = ?1 RETURNING uses")?
+        .query_row([plan], |row| row.get(0))
+        .optional()?;
+    if left == Some(0) {
+        connection.prepare_cached("DELETE FROM plan_use WHERE plan = ?1")?.execute([plan])?;
+        connection.prepare_cached("DELETE FROM plan WHERE id = ?1")?.execute([plan])?;
+    }
+    Ok(())
+}
+
+/// What a reader found that goes.
+#[derive(Default)]
+pub(super) struct Candidates {
+    /// Rows, first ended first.
+    pub(super) rows: Vec<i64>,
+    /// There are more than were asked for.
+    pub(super) more: bool,
+}
+
+/// A finished execution that owes no message; first ended first.
+const FINISHED: &str = "FROM execution e WHERE e.ended_at IS NOT NULL AND e.closed = 1 \
+     AND NOT EXISTS (SELECT 1 FROM message m WHERE m.sender = e.key)";
+
+/// Finds what goes by number and by age, at most `limit`.
+pub(super) fn beyond(
+    connection: &Connection,
+    retention: &Retention,
+    now: Timestamp,
+    limit: usize,
+) -> rusqlite::Result<Candidates> {
+    let too_many = match retention.count_max {
+        0 => 0,
+        most => {
+            let all: i64 = connection.query_row(
+                "SELECT count(*) FROM execution WHERE ended_at IS NOT NULL AND closed = 1",
+                [],
+                |row| row.get(0),
+            )?;
+            (all as u64).saturating_sub(most)
+        }
+    };
+    let most = limit as u64 + 1;
+    let mut rows = first_ended(connection, i64::MAX, too_many.min(most))?;
+    if let Some(oldest) = retention.oldest(now) {
+        let old = first_ended(connection, oldest.millis(), most)?;
+        // Both lists begin with the first ended, so the longer one holds the other.
+        if old.len() > rows.len() {
+            rows = old;
+        }
+    }
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    Ok(Candidates { rows, more })
+}
+
+/// Finished executions that ended before a time.
+fn first_ended(connection: &Connection, before: i64, limit: u64) -> rusqlite::Result<Vec<i64>> {
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let sql =
+        format!("SELECT e.id {FINISHED} AND e.ended_at < ?1 ORDER BY e.ended_at, e.id LIMIT ?2");
+    let mut query = connection.prepare_cached(&sql)?;
+    query.query_map(params![before, limit as i64], |row| row.get(0))?.collect()
+}
+
+/// Finds about as many as must go for the file to lose `excess` bytes, at most `limit`.
+pub(super) fn to_free(
+    connection: &Connection,
+    excess: u64,
+    limit: usize,
+) -> rusqlite::Result<Candidates> {
+    let all: i64 = connection.query_row("SELECT count(*) FROM execution", [], |row| row.get(0))?;
+    let each = (used_bytes(connection)? / (all as u64).max(1)).max(1);
+    let needed = (excess / each + 1).min(limit as u64);
+    let mut rows = first_ended(connection, i64::MAX, needed + 1)?;
+    let more = rows.len() as u64 > needed;
+    rows.truncate(needed as usize);
+    Ok(Candidates { rows, more })
+}
+
+/// Gives free pages back to the file system, and the log's room too.
+pub(super) fn shrink(connection: &Connection) -> rusqlite::Result<()> {
+    let mut vacuum = connection.prepare("PRAGMA incremental_vacuum")?;
+    let mut rows = vacuum.query([])?;
+    while rows.next()?.is_some() {}
+    drop(rows);
+    checkpoint(connection, "TRUNCATE")
+}
+
+fn pages(connection: &Connection, pragma: &str) -> rusqlite::Result<u64> {
+    connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).map(|n| n as u64)
+}
+
+/// Bytes in pages that hold something.
+fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
+    let free = pages(connection, "freelist_count")?;
+    Ok((pages(connection, "page_count")?.saturating_sub(free)) * PAGE_BYTES)
+}

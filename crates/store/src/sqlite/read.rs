@@ -1,0 +1,193 @@
+//! The connections that read, and the plain questions asked on them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine::store::{Head, MessageKey, Outgoing, StoreError, Stored};
+use kernel::{ExecutionId, Timestamp};
+use parking_lot::Mutex;
+use rusqlite::{Connection, OptionalExtension, params};
+use tokio::sync::Semaphore;
+
+use super::Options;
+use super::fault::explain;
+use super::key::Key;
+use super::names::Words;
+use super::rows;
+use super::schema::{HISTORY_MAX, history_id, open_reader};
+
+/// A few connections, lent to whoever reads.
+pub(super) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    /// As many permits as there are connections in `idle`.
+    free: Semaphore,
+    count: u32,
+    words: Words,
+}
+
+impl Readers {
+    pub(super) fn open(path: &Path, options: &Options) -> Result<Self, StoreError> {
+        let count = options.readers.max(1);
+        let open = || (0..count).map(|_| open_reader(path, options)).collect::<Result<_, _>>();
+        Ok(Self {
+            path: path.to_owned(),
+            idle: Mutex::new(open().map_err(|error| explain(&error, path))?),
+            free: Semaphore::new(count),
+            count: count as u32,
+            words: Words::default(),
+        })
+    }
+
+    /// Does `act` on a thread that may block, in one transaction, so that all its statements see
+    /// the same state.
+    pub(super) async fn read<T: Send + 'static>(
+        this: &Arc<Self>,
+        act: impl FnOnce(&Connection, &Words) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        // The permit travels with the connection: a caller that is cancelled must not set it free
+        // before the thread gives the connection back.
+        let permit = this.free.acquire().await.map_err(|_| StoreError::Closed)?;
+        permit.forget();
+        let readers = this.clone();
+        let work = move || {
+            let connection = Lent::new(&readers);
+            let read = || {
+                connection.prepare_cached("BEGIN")?.execute([])?;
+                let outcome = act(&connection, &readers.words);
+                connection.prepare_cached("COMMIT")?.execute([])?;
+                outcome
+            };
+            read().map_err(|error| explain(&error, &readers.path))
+        };
+        let done = tokio::task::spawn_blocking(work).await;
+        done.map_err(|error| StoreError::Unavailable(format!("a read was lost: {error}")))?
+    }
+
+    /// Waits for those who read, then closes the connections.
+    pub(super) async fn close(&self) {
+        if let Ok(all) = self.free.acquire_many(self.count).await {
+            all.forget();
+        }
+        self.free.close();
+        self.idle.lock().clear();
+    }
+}
+
+/// A connection on loan, given back when dropped, also by a panic.
+struct Lent<'a> {
+    connection: Option<Connection>,
+    readers: &'a Readers,
+}
+
+impl<'a> Lent<'a> {
+    fn new(readers: &'a Readers) -> Self {
+        Self { connection: readers.idle.lock().pop(), readers }
+    }
+}
+
+impl std::ops::Deref for Lent<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection.as_ref().expect("a permit is held for each connection that is out")
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            if !connection.is_autocommit() {
+                // After a failure in between. Nothing was written, so nothing can be lost.
+                let _ = connection.execute_batch("ROLLBACK");
+            }
+            self.readers.idle.lock().push(connection);
+            self.readers.free.add_permits(1);
+        }
+    }
+}
+
+/// The whole history of an execution.
+pub(super) fn load(connection: &Connection, key: &Key) -> rusqlite::Result<Option<Stored>> {
+    let found = connection
+        .prepare_cached("SELECT id, version FROM execution WHERE key = ?1")?
+        .query_row([key], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))
+        .optional()?;
+    let Some((id, version)) = found else { return Ok(None) };
+    let mut history = Vec::with_capacity(version as usize);
+    let mut query = connection
+        .prepare_cached("SELECT events FROM history WHERE id BETWEEN ?1 AND ?2 ORDER BY id")?;
+    let rows =
+        query.query_map([history_id(id, 0), history_id(id, HISTORY_MAX)], |row| row.get(0))?;
+    for events in rows {
+        history.push(events?);
+    }
+    Ok(Some(Stored { version, history }))
+}
+
+/// A plan's text.
+pub(super) fn plan(connection: &Connection, hash: &str) -> rusqlite::Result<Option<Arc<str>>> {
+    connection
+        .prepare_cached("SELECT text FROM plan WHERE hash = ?1")?
+        .query_row([hash], |row| row.get(0))
+        .optional()
+}
+
+/// Executions to be woken, soonest first.
+pub(super) fn due(
+    connection: &Connection,
+    until: Timestamp,
+    limit: usize,
+) -> rusqlite::Result<Vec<(Timestamp, ExecutionId)>> {
+    let mut query = connection.prepare_cached(
+        "SELECT wake_at, key FROM execution WHERE wake_at <= ?1 ORDER BY wake_at, id LIMIT ?2",
+    )?;
+    let rows = query.query_map(params![until.millis(), bounded(limit)], |row| {
+        Ok((Timestamp::from_millis(row.get(0)?), row.get::<_, Key>(1)?.into_id()))
+    })?;
+    rows.collect()
+}
+
+/// Messages not yet received, oldest first.
+pub(super) fn undelivered(
+    connection: &Connection,
+    limit: usize,
+) -> rusqlite::Result<Vec<Outgoing>> {
+    let mut query = connection.prepare_cached(
+        "SELECT sender, sequence, receiver, body FROM message ORDER BY id LIMIT ?1",
+    )?;
+    let rows = query.query_map([bounded(limit)], |row| {
+        let sender = row.get::<_, Key>(0)?.into_id();
+        let sequence = row.get::<_, i64>(1)? as u64;
+        Ok(Outgoing {
+            key: MessageKey { sender, sequence },
+            to: row.get::<_, Key>(2)?.into_id(),
+            body: row.get(3)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// One head row.
+pub(super) fn head(
+    connection: &Connection,
+    words: &Words,
+    key: &Key,
+) -> rusqlite::Result<Option<Head>> {
+    connection
+        .prepare_cached(&format!("SELECT {} FROM execution e WHERE e.key = ?1", rows::HEAD))?
+        .query_row([key], |row| rows::head(row, connection, words))
+        .optional()
+}
+
+/// How many executions there are, and how many of them run.
+pub(super) fn counts(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let count = |sql| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
+    let all = count("SELECT count(*) FROM execution")?;
+    let running = count("SELECT count(*) FROM execution WHERE closed = 0")?;
+    Ok((all as u64, running as u64))
+}
+
+fn bounded(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,220 @@
+//! The tables, how a file gets them, and how connections are set up.
+//!
+//! Rowid tables on 8 KiB pages: the payload never sits in an index, and a row of some kilobytes
+//! needs no overflow page. Every byte per execution counts, so names and status words are interned
+//! and indexes are partial wherever most rows need not be in them.
+
+use std::path::Path;
+
+use engine::store::StoreError;
+use rusqlite::{Connection, OpenFlags};
+
+use super::fault::explain;
+use super::{Durability, Options};
+
+/// The version of the tables below. A file of a later version is refused.
+const VERSION: i64 = 1;
+
+/// Marks a file as ours: `NBLL`.
+const APPLICATION: i64 = 0x4e42_4c4c;
+
+/// Bytes per page. Measured at 250 bytes and at 1 KiB per commit: 16 KiB pages write a fifth fewer
+/// commits a second, wait 1.5 times as long for one alone and take 25 MiB more memory; 4 KiB pages
+/// double the p99.
+pub(super) const PAGE_BYTES: u64 = 8 * 1024;
+
+/// Bits of a history row's id that hold the version; the rest hold the execution's row id.
+///
+/// One number for both keeps a history together, in order, and without an index of its own.
+const VERSION_BITS: u32 = 22;
+
+/// Most commits that one history holds: four million, far more than can be loaded.
+pub(super) const HISTORY_MAX: u64 = (1 << VERSION_BITS) - 1;
+
+/// The id of the history row of a version. `version` is at most [`HISTORY_MAX`].
+pub(super) const fn history_id(execution: i64, version: u64) -> i64 {
+    execution << VERSION_BITS | version as i64
+}
+
+/// The tables of version 1.
+///
+/// - `execution_listed` covers what lists filter by, in the order that lists have.
+/// - `pending` holds the words of texts that wait to be indexed; `found` is their index. It keeps
+///   no text, no positions and no columns, only which word is where.
+/// - `archive` holds histories of ended executions, each as one compressed row.
+/// - `execution.plans` lists the plans that it pins, `plan_use` counts them, so that a plan goes
+///   with the last execution that pins it.
+const TABLES: &str = "
+CREATE TABLE name (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE) STRICT;
+
+CREATE TABLE execution (
+    id INTEGER PRIMARY KEY,
+    key ANY NOT NULL,
+    version INTEGER NOT NULL,
+    name INTEGER NOT NULL,
+    definition_version INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    closed INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    ended_at INTEGER,
+    wake_at INTEGER,
+    correlation_id TEXT,
+    parent ANY,
+    reason TEXT,
+    failed_references TEXT,
+    event TEXT,
+    input_size INTEGER NOT NULL,
+    output_size INTEGER NOT NULL,
+    plans TEXT
+) STRICT;
+CREATE UNIQUE INDEX execution_key ON execution (key);
+CREATE INDEX execution_listed ON execution (created_at, name, status);
+CREATE INDEX execution_running ON execution (created_at) WHERE closed = 0;
+CREATE INDEX execution_ended ON execution (ended_at) WHERE ended_at IS NOT NULL;
+CREATE INDEX execution_wake ON execution (wake_at) WHERE wake_at IS NOT NULL;
+CREATE INDEX execution_correlation ON execution (correlation_id) WHERE correlation_id IS NOT NULL;
+CREATE INDEX execution_parent ON execution (parent) WHERE parent IS NOT NULL;
+
+CREATE TABLE history (id INTEGER PRIMARY KEY, events TEXT NOT NULL) STRICT;
+
+CREATE TABLE plan (id INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, text TEXT NOT NULL) STRICT;
+CREATE TABLE plan_use (plan INTEGER PRIMARY KEY, uses INTEGER NOT NULL) STRICT;
+
+CREATE TABLE queue (
+    execution INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    queue INTEGER NOT NULL,
+    name INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    ready_at INTEGER NOT NULL,
+    held INTEGER NOT NULL,
+    concurrent_max INTEGER NOT NULL,
+    rate_max INTEGER NOT NULL,
+    rate_window_seconds INTEGER NOT NULL,
+    PRIMARY KEY (execution, sequence)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE message (
+    id INTEGER PRIMARY KEY,
+    sender ANY NOT NULL,
+    sequence INTEGER NOT NULL,
+    receiver ANY NOT NULL,
+    body TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX message_key ON message (sender, sequence);
+CREATE INDEX message_receiver ON message (receiver);
+
+CREATE TABLE document (
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (kind, name, version)
+) STRICT;
+
+CREATE TABLE log (
+    id INTEGER PRIMARY KEY,
+    execution INTEGER NOT NULL,
+    sequence INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    text TEXT NOT NULL
+) STRICT;
+CREATE INDEX log_task ON log (execution, sequence);
+
+CREATE TABLE pending (execution INTEGER PRIMARY KEY, words TEXT NOT NULL) STRICT;
+CREATE VIRTUAL TABLE found USING fts5 (
+    words, content = '', contentless_delete = 1, detail = none, tokenize = 'ascii'
+);
+";
+
+/// Opens the writing connection and brings the file to the current version.
+///
+/// # Errors
+/// [`StoreError::Corrupt`] if the file is something else or from a later version.
+pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let open = || -> rusqlite::Result<Connection> {
+        let connection = Connection::open_with_flags(path, flags)?;
+        configure(&connection, options.write_cache_bytes)?;
+        // Both only count for a file that has no tables yet.
+        connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        Ok(connection)
+    };
+    let connection = open().map_err(|error| explain(&error, path))?;
+    migrate(&connection, path)?;
+    tune(&connection, options).map_err(|error| explain(&error, path))?;
+    Ok(connection)
+}
+
+/// Opens a connection that only reads. The file has its tables already.
+pub(super) fn open_reader(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    configure(&connection, options.read_cache_bytes)?;
+    super::search::add_functions(&connection)?;
+    Ok(connection)
+}
+
+/// Opens a connection that brings the log back into the file, and does nothing else.
+pub(super) fn open_checkpointer(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    configure(&connection, PAGE_BYTES * 16)?;
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
+fn configure(connection: &Connection, cache_bytes: u64) -> rusqlite::Result<()> {
+    connection.busy_timeout(std::time::Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.pragma_update(None, "cache_size", -(cache_bytes as i64 / 1024))?;
+    connection.pragma_update(None, "temp_store", "MEMORY")
+}
+
+/// What the writing connection alone decides: durability, checkpoints, the file's size.
+fn tune(connection: &Connection, options: &Options) -> rusqlite::Result<()> {
+    connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+    let synchronous = match options.durability {
+        Durability::PowerLoss => "FULL",
+        Durability::ProcessCrash => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    // The writer decides when: at idle moments, or past a size.
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    if let Some(bytes) = options.size_max_bytes {
+        let pages = (bytes / PAGE_BYTES).max(1) as i64;
+        connection.pragma_update_and_check(None, "max_page_count", pages, |_| Ok(()))?;
+    }
+    Ok(())
+}
+
+fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+    let read =
+        || Ok((number("schema_version")?, number("application_id")?, number("user_version")?));
+    let (schema, application, version) = read().map_err(|error| explain(&error, path))?;
+    let file = path.display();
+    if schema != 0 && application != APPLICATION {
+        return Err(StoreError::Corrupt(format!("{file} is a database of another program")));
+    }
+    match version {
+        0 => {
+            let create = format!(
+                "BEGIN IMMEDIATE; {TABLES}
+                 PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+            );
+            // WAL mode first would fix the page size before it is chosen; the tables decide both.
+            connection.execute_batch(&create).map_err(|error| explain(&error, path))
+        }
+        VERSION => Ok(()),
+        later => Err(StoreError::Corrupt(format!(
+            "{file} was written by a later release (tables of version {later}, this one knows \
+             {VERSION}): use that release, or another file"
+        ))),
+    }
+}

@@ -1,0 +1,246 @@
+//! Search as SQL: filters, free text, order and page over head rows.
+//!
+//! Values are always bound, never written into the statement.
+
+use engine::search::{
+    Filter, PAGE_MAX, Page, Search, Sort, SortField, TextField, TimeField, words,
+};
+use rusqlite::functions::FunctionFlags;
+use rusqlite::types::{ToSqlOutput, Value};
+use rusqlite::{Connection, ToSql, params_from_iter};
+
+use super::key::{Key, uuids_from};
+use super::names::Words;
+use super::rows;
+
+/// Registers `spell(key)`, which gives an execution id as its text.
+pub(super) fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
+    let flags = FunctionFlags::SQLITE_UTF8
+        | FunctionFlags::SQLITE_DETERMINISTIC
+        | FunctionFlags::SQLITE_INNOCUOUS;
+    connection.create_scalar_function("spell", 1, flags, |context| {
+        let key = context.get::<Option<Key>>(0)?;
+        Ok(key.map(|key| key.into_id().as_str().to_owned()))
+    })
+}
+
+/// Answers a search. Texts that were waiting when it was called are indexed by now.
+pub(super) fn search(
+    connection: &Connection,
+    words: &Words,
+    search: &Search,
+) -> rusqlite::Result<Page> {
+    let mut asked = Condition::default();
+    for filter in &search.filters {
+        asked.filter(filter);
+    }
+    if let Some(text) = &search.free_text {
+        asked.free_text(text);
+    }
+    let Condition { sql, values } = asked;
+    let count = format!("SELECT count(*) FROM execution e WHERE 1{sql}");
+    let total: i64 = connection
+        .prepare_cached(&count)?
+        .query_row(params_from_iter(values.iter()), |row| row.get(0))?;
+    let page = format!(
+        "SELECT {} FROM execution e WHERE 1{sql} ORDER BY {} LIMIT {} OFFSET {}",
+        rows::HEAD,
+        order(&search.sort),
+        search.size.min(PAGE_MAX),
+        i64::try_from(search.start).unwrap_or(i64::MAX),
+    );
+    let mut page = connection.prepare_cached(&page)?;
+    let found =
+        page.query_map(params_from_iter(values.iter()), |row| rows::head(row, connection, words))?;
+    Ok(Page { total: total as u64, rows: found.collect::<rusqlite::Result<_>>()? })
+}
+
+fn order(sort: &[Sort]) -> String {
+    let mut order = String::new();
+    for Sort { by, descending } in sort {
+        let by = match by {
+            SortField::Text(TextField::Id) => "spell(e.key)",
+            SortField::Text(TextField::Name) => "(SELECT text FROM name WHERE id = e.name)",
+            SortField::Text(TextField::Status) => "(SELECT text FROM name WHERE id = e.status)",
+            SortField::Text(TextField::CorrelationId) => "e.correlation_id",
+            SortField::Text(TextField::Parent) => "spell(e.parent)",
+            SortField::Text(TextField::Reason) => "e.reason",
+            SortField::Time(time) => column(*time),
+        };
+        order.push_str(by);
+        order.push_str(if *descending { " DESC, " } else { ", " });
+    }
+    order + "e.created_at DESC, e.id DESC"
+}
+
+const fn column(time: TimeField) -> &'static str {
+    match time {
+        TimeField::Created => "e.created_at",
+        TimeField::Updated => "e.updated_at",
+        TimeField::Ended => "e.ended_at",
+    }
+}
+
+/// The part after `WHERE`, with the values it binds.
+#[derive(Default)]
+struct Condition {
+    sql: String,
+    values: Vec<Bound>,
+}
+
+/// A value to bind.
+enum Bound {
+    Key(Key),
+    Value(Value),
+}
+
+impl ToSql for Bound {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        match self {
+            Self::Key(key) => key.to_sql(),
+            Self::Value(value) => value.to_sql(),
+        }
+    }
+}
+
+impl Condition {
+    fn filter(&mut self, filter: &Filter) {
+        self.sql.push_str(" AND ");
+        match filter {
+            Filter::In(field, values) => self.one_of(*field, values),
+            Filter::NotIn(field, values) => {
+                // A row without the field has none of the values.
+                self.sql.push_str("NOT ifnull(");
+                self.one_of(*field, values);
+                self.sql.push_str(", 0)");
+            }
+            Filter::After(field, at) => {
+                self.push(column(*field), Value::Integer(at.millis()), " > ?");
+            }
+            Filter::Before(field, at) => {
+                self.push(column(*field), Value::Integer(at.millis()), " < ?");
+            }
+            Filter::Version(versions) => {
+                self.sql.push_str("e.definition_version IN (");
+                self.list(versions.iter().map(|version| Value::Integer((*version).into())));
+                self.sql.push(')');
+            }
+            Filter::TopLevel => self.sql.push_str("e.parent IS NULL"),
+            Filter::Closed(closed) => {
+                self.sql.push_str(if *closed { "e.closed = 1" } else { "e.closed = 0" });
+            }
+        }
+    }
+
+    /// The field equals one of the values, or matches it if there is a star in it.
+    fn one_of(&mut self, field: TextField, values: &[String]) {
+        let (column, interned) = match field {
+            TextField::Id => return self.one_of_keys("e.key", values),
+            TextField::Parent => return self.one_of_keys("e.parent", values),
+            TextField::Name => ("e.name", true),
+            TextField::Status => ("e.status", true),
+            TextField::CorrelationId => ("e.correlation_id", false),
+            TextField::Reason => ("e.reason", false),
+        };
+        let (patterns, exact): (Vec<_>, Vec<_>) =
+            values.iter().partition(|value| value.contains('*'));
+        if interned {
+            self.sql.push_str(column);
+            self.sql.push_str(" IN (SELECT id FROM name WHERE ");
+        }
+        let column = if interned { "text" } else { column };
+        self.sql.push('(');
+        self.sql.push_str(column);
+        self.sql.push_str(" IN (");
+        self.list(exact.into_iter().map(|value| Value::Text(value.clone())));
+        self.sql.push(')');
+        for pattern in patterns {
+            self.sql.push_str(" OR ");
+            self.push(column, Value::Text(glob(pattern)), " GLOB ?");
+        }
+        self.sql.push(')');
+        if interned {
+            self.sql.push(')');
+        }
+    }
+
+    fn one_of_keys(&mut self, column: &str, values: &[String]) {
+        self.sql.push('(');
+        for (at, value) in values.iter().enumerate() {
+            if at > 0 {
+                self.sql.push_str(" OR ");
+            }
+            match value.split_once('*') {
+                None => self.key(column, value),
+                Some((prefix, "")) => self.key_prefix(column, prefix),
+                Some(_) => {
+                    self.push(&format!("spell({column})"), Value::Text(glob(value)), " GLOB ?");
+                }
+            }
+        }
+        self.sql.push_str(if values.is_empty() { "0)" } else { ")" });
+    }
+
+    fn key(&mut self, column: &str, id: &str) {
+        self.sql.push_str(column);
+        self.sql.push_str(" = ?");
+        self.values.push(Bound::Key(Key::of(&kernel::ExecutionId::new(id))));
+    }
+
+    /// Ids that begin so, as ranges of the index: one of texts, one of UUIDs.
+    fn key_prefix(&mut self, column: &str, prefix: &str) {
+        self.sql.push('(');
+        // Text sorts before every blob, so a range of texts needs an end within text: no id holds
+        // this character, the last there is.
+        self.push(column, Value::Text(prefix.to_owned()), " >= ? AND ");
+        self.push(column, Value::Text(format!("{prefix}\u{10ffff}")), " < ?");
+        if let Some((first, last)) = uuids_from(prefix) {
+            self.sql.push_str(" OR ");
+            self.sql.push_str(column);
+            self.sql.push_str(" BETWEEN ? AND ?");
+            self.values.extend([Bound::Key(first), Bound::Key(last)]);
+        }
+        self.sql.push(')');
+    }
+
+    /// Every word is the id or is in the index.
+    fn free_text(&mut self, text: &str) {
+        for word in text.split_whitespace() {
+            let (stem, prefix) = word.strip_suffix('*').map_or((word, false), |stem| (stem, true));
+            self.sql.push_str(" AND (");
+            if prefix {
+                self.key_prefix("e.key", stem);
+            } else {
+                self.key("e.key", stem);
+            }
+            let mut parts: Vec<_> = words(stem).map(|part| format!("\"{part}\"")).collect();
+            if prefix && let Some(last) = parts.last_mut() {
+                last.push('*');
+            }
+            if !parts.is_empty() {
+                self.sql.push_str(" OR e.id IN (SELECT rowid FROM found WHERE ");
+                self.push("found", Value::Text(parts.join(" AND ")), " MATCH ?)");
+            }
+            self.sql.push(')');
+        }
+    }
+
+    /// Appends `column` and `test`, which holds one `?` for the value.
+    fn push(&mut self, column: &str, value: Value, test: &str) {
+        self.sql.push_str(column);
+        self.sql.push_str(test);
+        self.values.push(Bound::Value(value));
+    }
+
+    fn list(&mut self, values: impl Iterator<Item = Value>) {
+        for (at, value) in values.enumerate() {
+            self.sql.push_str(if at == 0 { "?" } else { ", ?" });
+            self.values.push(Bound::Value(value));
+        }
+    }
+}
+
+/// A pattern of ours, in which only `*` means something, as `GLOB` wants it.
+fn glob(pattern: &str) -> String {
+    pattern.replace('[', "[[]").replace('?', "[?]")
+}

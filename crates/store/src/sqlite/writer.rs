@@ -1,0 +1,234 @@
+//! The one thread that writes: it takes all that has queued, does it in one transaction, syncs
+//! once, and then answers everybody.
+//!
+//! It never waits for a batch to fill: while one is being synced the next one queues, so batches
+//! grow with the load by themselves. Work that is refused leaves no trace (see `commit`), and if
+//! the database fails, each piece of the batch is tried again alone, so that nobody fails for the
+//! fault of another. Between batches it does the chores: index texts, archive, checkpoint.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use engine::store::StoreError;
+use rusqlite::Connection;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::chores::{self, Chores};
+use super::fault::{Stop, explain};
+use super::names::Numbers;
+
+/// Pieces of work in one transaction.
+const BATCH_MAX: usize = 512;
+
+/// Bytes of payload in one transaction.
+const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// How long nothing has come when the writer turns to its chores.
+const IDLE: Duration = Duration::from_millis(3);
+
+/// What the writing thread works with.
+pub(super) struct Desk {
+    pub(super) connection: Connection,
+    pub(super) numbers: Numbers,
+    pub(super) chores: Chores,
+}
+
+/// What comes through the writer's door.
+pub(super) enum Errand {
+    /// Work to be done in the next transaction.
+    Work(Box<dyn Job>),
+    /// Finish what came before, and close the file.
+    Close(oneshot::Sender<Result<(), StoreError>>),
+}
+
+/// A piece of work. It may be run again if the transaction failed.
+pub(super) trait Job: Send {
+    /// Does it, within the open transaction.
+    fn run(&mut self, desk: &mut Desk) -> rusqlite::Result<()>;
+    /// Tells the caller, after the transaction: what came of it, or why that was lost.
+    fn answer(self: Box<Self>, transaction: Result<(), StoreError>);
+    /// Bytes that it writes, roughly.
+    fn bytes(&self) -> usize;
+}
+
+/// A [`Job`] made of a closure.
+pub(super) struct Work<T, F> {
+    pub(super) act: F,
+    pub(super) bytes: usize,
+    pub(super) outcome: Option<Result<T, StoreError>>,
+    pub(super) reply: oneshot::Sender<Result<T, StoreError>>,
+    /// A place in the queue, free again when this is dropped.
+    pub(super) _place: OwnedSemaphorePermit,
+}
+
+impl<T, F> Job for Work<T, F>
+where
+    T: Send,
+    F: FnMut(&mut Desk) -> Result<T, Stop> + Send,
+{
+    fn run(&mut self, desk: &mut Desk) -> rusqlite::Result<()> {
+        self.outcome = Some(match (self.act)(desk) {
+            Ok(done) => Ok(done),
+            Err(Stop::Refused(error)) => Err(error),
+            Err(Stop::Failed(error)) => return Err(error),
+        });
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, transaction: Result<(), StoreError>) {
+        let outcome = self.outcome.unwrap_or(Err(StoreError::Closed));
+        // Nobody may be waiting any more, which is their affair.
+        let _ = self.reply.send(transaction.and(outcome));
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// The thread's state.
+pub(super) struct Writer {
+    pub(super) desk: Desk,
+    pub(super) door: Receiver<Errand>,
+    pub(super) path: PathBuf,
+    /// Keeps other processes away for as long as the file is open.
+    pub(super) lock: File,
+    /// Transactions synced since start.
+    pub(super) writes: Arc<AtomicU64>,
+}
+
+impl Writer {
+    /// Works until told to close, or until nobody can send any more.
+    pub(super) fn run(mut self) {
+        let mut batch = Vec::new();
+        loop {
+            let close = match self.next() {
+                Some(Errand::Work(job)) => {
+                    let close = self.gather(job, &mut batch);
+                    self.write(&mut batch);
+                    close
+                }
+                Some(Errand::Close(reply)) => Some(reply),
+                None => return,
+            };
+            if let Some(reply) = close {
+                let closed = chores::finish(&mut self.desk);
+                let closed = closed.map_err(|error| explain(&error, &self.path));
+                drop(self.desk);
+                drop(self.lock);
+                drop(self.door);
+                let _ = reply.send(closed);
+                return;
+            }
+            self.attempt(chores::under_load);
+        }
+    }
+
+    /// The next errand; chores are done while there is none. `None` if there never will be one.
+    fn next(&mut self) -> Option<Errand> {
+        while self.desk.chores.any() {
+            match self.door.recv_timeout(IDLE) {
+                Ok(errand) => return Some(errand),
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            loop {
+                self.attempt(chores::idle);
+                match self.door.try_recv() {
+                    Ok(errand) => return Some(errand),
+                    Err(_) if self.desk.chores.any() => {}
+                    Err(_) => break,
+                }
+            }
+        }
+        self.door.recv().ok()
+    }
+
+    /// Does a chore. One that fails is put off, for nobody waits for it.
+    fn attempt(&mut self, chore: fn(&mut Desk) -> rusqlite::Result<()>) {
+        if let Err(error) = chore(&mut self.desk) {
+            self.roll_back();
+            self.desk.chores.put_off();
+            tracing::warn!(store = %self.path.display(), %error, "housekeeping failed");
+        }
+    }
+
+    /// Takes all that has queued, up to the bounds of a batch. Gives back the wish to close.
+    fn gather(
+        &mut self,
+        first: Box<dyn Job>,
+        batch: &mut Vec<Box<dyn Job>>,
+    ) -> Option<oneshot::Sender<Result<(), StoreError>>> {
+        let mut bytes = first.bytes();
+        batch.push(first);
+        while batch.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {
+            match self.door.try_recv() {
+                Ok(Errand::Work(job)) => {
+                    bytes += job.bytes();
+                    batch.push(job);
+                }
+                Ok(Errand::Close(reply)) => return Some(reply),
+                Err(_) => break,
+            }
+        }
+        None
+    }
+
+    fn write(&mut self, batch: &mut Vec<Box<dyn Job>>) {
+        let outcome = self.transact(batch);
+        if outcome.is_err() && batch.len() > 1 {
+            for job in batch.drain(..) {
+                let mut alone = [job];
+                let outcome = self.transact(&mut alone);
+                let [job] = alone;
+                self.answer(job, outcome);
+            }
+            return;
+        }
+        for job in batch.drain(..) {
+            job.answer(outcome.as_ref().copied().map_err(|error| explain(error, &self.path)));
+        }
+    }
+
+    fn answer(&self, job: Box<dyn Job>, outcome: rusqlite::Result<()>) {
+        job.answer(outcome.map_err(|error| explain(&error, &self.path)));
+    }
+
+    /// Runs the jobs in one transaction. If it fails nothing of it is left.
+    fn transact(&mut self, batch: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+        let outcome = self.try_transact(batch);
+        match &outcome {
+            Ok(()) => {
+                self.writes.fetch_add(1, Ordering::Relaxed);
+            }
+            Err(error) => {
+                self.roll_back();
+                tracing::warn!(store = %self.path.display(), %error, "a write failed");
+            }
+        }
+        outcome
+    }
+
+    fn try_transact(&mut self, batch: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+        self.desk.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        for job in batch {
+            job.run(&mut self.desk)?;
+        }
+        self.desk.connection.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+
+    fn roll_back(&mut self) {
+        self.desk.numbers.forget();
+        // The database rolls back by itself on some failures.
+        if !self.desk.connection.is_autocommit()
+            && let Err(error) = self.desk.connection.execute_batch("ROLLBACK")
+        {
+            tracing::error!(store = %self.path.display(), %error, "a failed write stays open");
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! Commits to test with.
+
+use engine::store::{Commit, Head};
+use kernel::{ExecutionId, Timestamp};
+
+/// A commit of an execution that runs, after `expect` others.
+pub(crate) fn commit(id: &str, expect: u64, events: String) -> Commit {
+    let now = Timestamp::from_millis(1_700_000_000_000);
+    let head = Head {
+        id: ExecutionId::new(id),
+        version: expect + 1,
+        name: "watch".into(),
+        definition_version: 1,
+        status: "RUNNING",
+        closed: false,
+        correlation_id: None,
+        parent: None,
+        priority: 0,
+        created_at: now,
+        updated_at: now,
+        ended_at: None,
+        wake_at: None,
+        reason: None,
+        failed_references: "".into(),
+        event: None,
+        input_size: 0,
+        output_size: 0,
+    };
+    Commit {
+        head,
+        expect,
+        events,
+        plans: Vec::new(),
+        queue: Vec::new(),
+        send: Vec::new(),
+        received: None,
+        text: Some(format!("{id} version{expect}")),
+    }
+}
+
+/// The same, as its last.
+pub(crate) fn last_commit(id: &str, expect: u64, events: String) -> Commit {
+    let commit = commit(id, expect, events);
+    let ended_at = Some(commit.head.created_at);
+    let head = Head { status: "COMPLETED", closed: true, ended_at, ..commit.head };
+    Commit { head, ..commit }
+}

@@ -1,0 +1,6 @@
+//! What the stores promise, on real files.
+
+mod conformance;
+mod crash;
+mod given;
+mod sqlite;

@@ -1,0 +1,154 @@
+//! What is peculiar to a store in one file: the lock, the disk, other files.
+
+use std::sync::Arc;
+
+use engine::search::Search;
+use engine::store::{Store, StoreError};
+use kernel::ExecutionId;
+use store::{Options, Sqlite};
+use tempfile::{TempDir, tempdir};
+
+use crate::given::{commit, last_commit};
+
+fn folder() -> TempDir {
+    tempdir().expect("there is room for a folder")
+}
+
+fn open(folder: &TempDir, options: &Options) -> Result<Arc<Sqlite>, StoreError> {
+    Sqlite::open(folder.path().join("nightbell.db"), options)
+}
+
+fn refused(folder: &TempDir) -> StoreError {
+    open(folder, &Options::default()).map(|_| ()).expect_err("it is refused")
+}
+
+#[tokio::test]
+async fn a_second_user_is_refused() {
+    let folder = folder();
+    let store = open(&folder, &Options::default()).expect("it opens");
+    let refused = refused(&folder).to_string();
+    assert!(refused.contains("nightbell.db is in use by another process"), "{refused}");
+    store.close().await.expect("it closes");
+    let store = open(&folder, &Options::default()).expect("it is free again");
+    drop(store);
+    open(&folder, &Options::default()).expect("a dropped store is free too");
+}
+
+#[tokio::test]
+async fn foreign_files_are_refused() {
+    let folder = folder();
+    let path = folder.path().join("nightbell.db");
+    std::fs::write(&path, "Dear diary, ".repeat(1000)).expect("it can be written");
+    assert!(matches!(refused(&folder), StoreError::Corrupt(_)));
+    assert!(std::fs::read(&path).expect("it is there").starts_with(b"Dear diary"), "untouched");
+
+    std::fs::remove_file(&path).expect("it can be removed");
+    let other = rusqlite::Connection::open(&path).expect("it opens");
+    other.execute_batch("CREATE TABLE diary (day, text)").expect("it has a table");
+    drop(other);
+    let refused = refused(&folder).to_string();
+    assert!(refused.contains("another program"), "{refused}");
+}
+
+#[tokio::test]
+async fn files_of_a_later_release_are_refused() {
+    let folder = folder();
+    let store = open(&folder, &Options::default()).expect("it opens");
+    store.close().await.expect("it closes");
+    let file = rusqlite::Connection::open(store.path()).expect("it opens");
+    file.execute_batch("PRAGMA user_version = 1000").expect("it can be set");
+    drop(file);
+    let refused = refused(&folder).to_string();
+    assert!(refused.contains("later release"), "{refused}");
+    assert!(refused.contains("1000"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_missing_folder_is_named() {
+    let folder = folder();
+    let path = folder.path().join("nowhere").join("nightbell.db");
+    let refused = Sqlite::open(path, &Options::default()).map(|_| ()).expect_err("it is refused");
+    assert!(refused.to_string().contains("nowhere"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_and_recovers() {
+    let folder = folder();
+    let options = Options { size_max_bytes: Some(2 * 1024 * 1024), ..Options::default() };
+    let store = open(&folder, &options).expect("it opens");
+    let big = |number: u32| last_commit(&format!("big {number}"), 0, "x".repeat(50_000));
+    let mut taken = 0;
+    let refused = loop {
+        match store.commit(big(taken)).await {
+            Ok(()) => taken += 1,
+            Err(refused) => break refused,
+        }
+    };
+    assert!(taken > 10, "{taken} found room");
+    let StoreError::Unavailable(text) = &refused else { panic!("{refused:?}") };
+    assert!(text.contains("no room left") && text.contains("nightbell.db"), "{text}");
+    let refused = ExecutionId::new(format!("big {taken}"));
+    assert_eq!(store.head(&refused).await, Ok(None), "what was refused is not there");
+
+    // In one transaction with one that is too big, small ones still get in.
+    let together = (0..8).map(|number| {
+        let store = store.clone();
+        let commit = if number == 0 {
+            big(1000)
+        } else {
+            commit(&format!("small {number}"), 0, "[]".to_owned())
+        };
+        tokio::spawn(async move { store.commit(commit).await })
+    });
+    let together: Vec<_> = together.collect();
+    for (number, outcome) in together.into_iter().enumerate() {
+        let outcome = outcome.await.expect("no task panics");
+        assert_eq!(outcome.is_ok(), number != 0, "number {number}: {outcome:?}");
+    }
+
+    assert_eq!(store.remove(&ExecutionId::new("big 0")).await, Ok(true));
+    store.commit(big(1001)).await.expect("there is room again");
+    let words = Search { free_text: Some("big".into()), size: 1, ..Search::default() };
+    assert_eq!(store.search(&words).await.map(|page| page.total), Ok(u64::from(taken)));
+    store.close().await.expect("it closes");
+    let store = open(&folder, &options).expect("it opens again");
+    assert!(store.load(&ExecutionId::new("big 1001")).await.expect("it loads").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_that_come_together_share_a_sync() {
+    let folder = folder();
+    let store = open(&folder, &Options::default()).expect("it opens");
+    let workers = (0..64).map(|worker| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            for expect in 0..20 {
+                let commit = commit(&format!("{worker}"), expect, "[]".to_owned());
+                store.commit(commit).await.expect("it is taken");
+            }
+        })
+    });
+    for worker in workers.collect::<Vec<_>>() {
+        worker.await.expect("no worker panics");
+    }
+    let counted = store.statistics().await.expect("there are statistics");
+    assert_eq!((counted.executions, counted.commits), (64, 64 * 20));
+    assert!(counted.writes < counted.commits, "{counted:?}");
+}
+
+#[tokio::test]
+async fn callers_that_give_up_leave_the_store_whole() {
+    let folder = folder();
+    let store = open(&folder, &Options { readers: 1, ..Options::default() }).expect("it opens");
+    for expect in 0..50 {
+        let given_up = store.commit(commit("one", expect, "[]".to_owned()));
+        // Asked once, then dropped: it may be written or not.
+        let _ = futures_util::poll!(given_up);
+        let given_up = ExecutionId::new("one");
+        let _ = futures_util::poll!(store.load(&given_up));
+    }
+    // Work is done in the order in which it came, so after this all of it is done.
+    assert_eq!(store.remove(&ExecutionId::new("nobody")).await, Ok(false));
+    let stored = store.load(&ExecutionId::new("one")).await.expect("readers are not used up");
+    assert_eq!(stored.map(|stored| stored.version), Some(50));
+}

@@ -1,0 +1,74 @@
+//! An evaluation in a realm of its own, made for it and dropped after it.
+
+use std::time::Instant;
+
+use kernel::{Form, Json, ScriptError, ScriptErrorKind};
+use rquickjs::{Function, Value};
+
+use super::Limits;
+use super::realm::{Realm, USER_FILE, evaluate, finished, written};
+
+/// Runs a script in sloppy mode, as the web does; `$` is a global variable.
+pub(super) fn run(
+    source: &str,
+    form: Form,
+    input: &Json,
+    limits: &Limits,
+    deadline: Instant,
+) -> Result<Json, ScriptError> {
+    let realm = Realm::new(limits, false)?;
+    let text = realm.enter(deadline, |ctx| {
+        let input = realm.input(ctx, input)?;
+        let value: Value<'_> = match form {
+            Form::Statements => {
+                ctx.globals().set("$", input)?;
+                evaluate(ctx, source, USER_FILE)?
+            }
+            Form::FunctionBody => {
+                let body: Function<'_> = evaluate(ctx, &as_function(source), USER_FILE)?;
+                body.call((input,))?
+            }
+        };
+        let value = realm.settle(ctx, value)?;
+        written(ctx, value)
+    });
+    match text {
+        Ok(text) => finished(text, limits),
+        // A SyntaxError is the source's own only if the source alone does not parse.
+        Err(raised) if raised.syntax => {
+            check(source, form, limits)?;
+            Err(raised.into_error(source, limits.time))
+        }
+        Err(raised) => Err(raised.into_error(source, limits.time)),
+    }
+}
+
+/// Parses a script without running it.
+pub(super) fn check(source: &str, form: Form, limits: &Limits) -> Result<(), ScriptError> {
+    let realm = Realm::new(limits, false)?;
+    let script = match form {
+        Form::Statements => source.to_owned(),
+        Form::FunctionBody => as_function(source),
+    };
+    // A script is parsed whole before its first statement runs, and this one ends there.
+    let probe = format!("throw 0;{script}");
+    let outcome = realm.enter(Instant::now() + limits.time, |ctx| {
+        evaluate::<Value<'_>>(ctx, &probe, USER_FILE).map(drop)
+    });
+    match outcome {
+        Err(raised) if raised.syntax => {
+            let error = raised.into_error(source, limits.time);
+            Err(ScriptError { kind: ScriptErrorKind::Syntax, ..error })
+        }
+        Err(raised) if raised.message == PROBED => Ok(()),
+        Err(raised) => Err(raised.into_error(source, limits.time)),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// How the exception of the probe reads.
+const PROBED: &str = "the script threw 0";
+
+fn as_function(body: &str) -> String {
+    format!("(function($){{{body}\n}})")
+}

@@ -1,0 +1,115 @@
+//! What a measurement needs: a runtime, an engine in a fresh folder, the process's own costs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use engine::{Engine, Handoff, Options, Outcome, OutcomeStatus, Parts, SystemClock, TaskRunner};
+use kernel::{Form, Json, ScriptError, Scripts};
+use tasks::javascript::JavaScript;
+use tasks::jq::Jq;
+use tokio_util::sync::CancellationToken;
+
+pub(super) fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime")
+}
+
+/// The real script engines.
+struct Engines(JavaScript, Jq);
+
+impl Scripts for Engines {
+    fn javascript(&self, source: &str, form: Form, input: &Json) -> Result<Json, ScriptError> {
+        self.0.run(source, form, input)
+    }
+    fn jq(&self, program: &str, input: &Json) -> Result<Vec<Json>, ScriptError> {
+        self.1.run(program, input)
+    }
+    fn check_javascript(&self, source: &str, form: Form) -> Result<(), ScriptError> {
+        self.0.check(source, form)
+    }
+    fn check_jq(&self, program: &str) -> Result<(), ScriptError> {
+        self.1.check(program)
+    }
+}
+
+/// A built-in task that answers its input.
+struct Echo;
+
+#[async_trait]
+impl TaskRunner for Echo {
+    fn task_type(&self) -> &'static str {
+        "ECHO"
+    }
+    async fn run(&self, task: Handoff, _: CancellationToken) -> Outcome {
+        Outcome { status: OutcomeStatus::Completed, output: task.input, reason: None }
+    }
+}
+
+struct NoValues;
+
+impl engine::Values for NoValues {
+    fn secret(&self, _: &str) -> Option<String> {
+        None
+    }
+    fn environment(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
+/// A folder that goes away after use.
+pub(super) struct Folder(pub(super) PathBuf);
+
+impl Folder {
+    pub(super) fn make() -> anyhow::Result<Self> {
+        let at = jiff::Timestamp::now().as_nanosecond();
+        let path = std::env::temp_dir().join(format!("nightbell-bench-{at}"));
+        std::fs::create_dir_all(&path)?;
+        Ok(Self(path))
+    }
+
+    /// Bytes in it.
+    pub(super) fn bytes(&self) -> u64 {
+        let files = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
+        files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// An engine over SQLite with full durability.
+pub(super) async fn engine(folder: &Folder) -> anyhow::Result<Engine> {
+    let store = store::Sqlite::open(folder.0.join("bench.db"), &store::Options::default())?;
+    let engine = Engine::open(Parts {
+        store,
+        clock: Arc::new(SystemClock),
+        scripts: Arc::new(Engines(
+            JavaScript::new(tasks::javascript::Limits::default()),
+            Jq::new(tasks::jq::Limits::default()),
+        )),
+        runners: vec![Arc::new(Echo)],
+        values: Arc::new(NoValues),
+        describe: |_| Json::null(),
+        options: Options::default(),
+    })
+    .await?;
+    Ok(engine)
+}
+
+/// Seconds of processor time that a process has used.
+pub(super) fn cpu_seconds(process: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    let fields: Vec<&str> =
+        stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |index: usize| fields.get(index).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
+    (ticks(11) + ticks(12)) / 100.0
+}
+
+/// The value below which a share of the sorted values lies.
+pub(super) fn percentile(sorted: &[f64], share: f64) -> f64 {
+    let index = ((sorted.len() as f64 - 1.0) * share).round() as usize;
+    sorted.get(index).copied().unwrap_or(f64::NAN)
+}

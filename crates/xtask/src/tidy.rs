@@ -1,0 +1,109 @@
+//! What the compiler and clippy cannot check: the direction of dependencies, names, sizes, words.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use crate::{root, say};
+
+/// Which crates of ours a crate may depend on: the direction of the house.
+const DIRECTION: [(&str, &[&str]); 8] = [
+    ("kernel", &[]),
+    ("engine", &["kernel"]),
+    ("store", &["kernel", "engine"]),
+    ("tasks", &["kernel", "engine"]),
+    ("server", &["kernel", "engine"]),
+    ("sim", &["kernel", "engine"]),
+    ("nightbell", &["kernel", "engine", "store", "tasks", "server"]),
+    ("xtask", &["kernel", "engine", "store", "tasks"]),
+];
+
+/// Names that say nothing about what is inside.
+const EMPTY_NAMES: [&str; 7] = ["common", "util", "utils", "types", "models", "helpers", "manager"];
+
+/// A file beyond this is a drawer to be divided, unless it is listed.
+const LINES_MAX: usize = 800;
+
+/// What the kernel may not touch, with the reason.
+const IMPURE: [(&str, &str); 6] = [
+    ("SystemTime", "time comes with the context"),
+    ("Instant::now", "time comes with the context"),
+    ("Timestamp::now", "time comes with the context"),
+    ("std::env", "the environment is the shell's"),
+    ("std::fs", "files are the shell's"),
+    ("HashMap", "its order differs from run to run: use BTreeMap"),
+];
+
+/// Checks everything and tells every finding.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let root = root();
+    let mut findings = Vec::new();
+    for (name, allowed) in DIRECTION {
+        let manifest = root.join("crates").join(name).join("Cargo.toml");
+        let text = read(&manifest)?;
+        let shipped = text.split("[dev-dependencies]").next().unwrap_or_default();
+        for (other, _) in DIRECTION.iter().filter(|(other, _)| *other != name) {
+            let depends =
+                shipped.lines().any(|line| line.starts_with(&format!("{other}.workspace")));
+            if depends && !allowed.contains(other) {
+                findings.push(format!("{name} must not depend on {other}"));
+            }
+        }
+    }
+    let mut files = Vec::new();
+    rust_files(&root.join("crates"), &mut files)?;
+    for file in files {
+        let text = read(&file)?;
+        let shown = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
+        check_file(&shown, &text, &mut findings);
+    }
+    for finding in &findings {
+        say(&format!("tidy: {finding}"));
+    }
+    if findings.is_empty() {
+        return Ok(());
+    }
+    bail!("{} findings", findings.len())
+}
+
+fn check_file(shown: &str, text: &str, findings: &mut Vec<String>) {
+    let lines = text.lines().count();
+    if lines > LINES_MAX {
+        findings.push(format!("{shown}: {lines} lines, more than {LINES_MAX}: divide it"));
+    }
+    let stem = Path::new(shown).file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    if EMPTY_NAMES.contains(&stem) {
+        findings.push(format!("{shown}: '{stem}' says nothing about what is inside"));
+    }
+    if !text.starts_with("//!") {
+        findings.push(format!("{shown}: begins without a sentence on what it is for"));
+    }
+    if shown.starts_with("crates/kernel/src") {
+        for (word, reason) in IMPURE {
+            let used = text
+                .lines()
+                .any(|line| !line.trim_start().starts_with("//") && line.contains(word));
+            if used {
+                findings.push(format!("{shown}: uses {word}: {reason}"));
+            }
+        }
+    }
+}
+
+fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
+    for entry in entries {
+        let path = entry?.path();
+        if path.is_dir() {
+            rust_files(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(())
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(path).with_context(|| path.display().to_string())
+}
