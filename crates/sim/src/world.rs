@@ -439,10 +439,12 @@ impl<'k> World<'k> {
             worker,
             metadata: None,
         };
-        if self.random.chance(self.faults.report_lost) {
+        // The engine's own reports do not travel.
+        let travels = report.worker.is_some();
+        if travels && self.random.chance(self.faults.report_lost) {
             return Ok(());
         }
-        if self.random.chance(self.faults.report_late) {
+        if travels && self.random.chance(self.faults.report_late) {
             self.late.push((key.0.clone(), report));
             return Ok(());
         }

@@ -189,6 +189,10 @@ fn try_again(draft: &mut Draft<'_>, descend: bool) {
         .map(|task| (task.sequence, task.kind))
         .collect();
     for (sequence, kind) in failed {
+        // What is tried again may fail at once, and end the execution.
+        if draft.state.status != Status::Running {
+            return;
+        }
         let child = draft.state.task(sequence).and_then(|task| {
             task.child.clone().filter(|_| task.child_started && kind == Kind::SubWorkflow)
         });
@@ -265,9 +269,11 @@ fn rerun(
     draft.push(Event::Rewound { sequence, input });
     tell_parent(&mut draft, parent);
     reopen_around(&mut draft, sequence);
-    draft.begin(sequence);
-    draft.continue_after(sequence);
     try_again(&mut draft, false);
+    if draft.state.status == Status::Running {
+        draft.begin(sequence);
+        draft.continue_after(sequence);
+    }
     draft.walk_all();
     Ok(draft.settle())
 }

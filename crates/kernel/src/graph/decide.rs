@@ -103,7 +103,7 @@ fn wake(state: &mut Execution, context: &Context<'_>) -> Result<Decision<Event>,
     }
     let now = context.now;
     let timeout = state.timeout_at().filter(|at| *at <= now);
-    let (paused, yielded) = (state.status == Status::Paused, state.yielded);
+    let paused = state.status == Status::Paused;
     let expired = if paused { Vec::new() } else { state.expired(now) };
     let seconds = state.plan().definition.timeout_seconds;
     let mut draft = Draft::new(state, context);
@@ -117,9 +117,6 @@ fn wake(state: &mut Execution, context: &Context<'_>) -> Result<Decision<Event>,
             break;
         }
         look_at_clock(&mut draft, sequence);
-    }
-    if yielded && !paused {
-        draft.walk_all();
     }
     Ok(draft.settle())
 }
@@ -176,6 +173,7 @@ fn take_report(
         )));
     }
     let queued = task.kind == Kind::Dispatched;
+    let unclaimed = task.status == TaskStatus::Scheduled;
     let output = match (report.output, report.merge) {
         (Some(set), true) => Some(merged(&task.output, &set)),
         (output, _) => output,
@@ -202,6 +200,10 @@ fn take_report(
         Verdict::Again { after } if queued => Some(after.max(0)),
         _ => None,
     };
+    if queued && unclaimed && again.is_none() {
+        // Whoever reports that it holds a task holds it, claimed or not.
+        draft.push(Event::Claimed { sequence, worker: report.worker.clone() });
+    }
     draft.push(Event::Progressed(Box::new(Progressed {
         sequence,
         output,

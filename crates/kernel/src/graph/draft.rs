@@ -32,6 +32,8 @@ pub(super) struct Draft<'a> {
     joins: BTreeSet<u32>,
     loops: BTreeSet<u32>,
     steps: u32,
+    /// The decision before this one left work over.
+    left_over: bool,
 }
 
 /// Something to look at before the decision is done.
@@ -89,7 +91,9 @@ impl<'a> Draft<'a> {
             joins: BTreeSet::new(),
             loops: BTreeSet::new(),
             steps: 0,
+            left_over: false,
         };
+        draft.left_over = draft.state.yielded;
         draft.push(Event::At(context.now));
         draft
     }
@@ -110,6 +114,9 @@ impl<'a> Draft<'a> {
 
     /// Drives what follows until nothing more can happen without the world, and hands over.
     pub(super) fn settle(mut self) -> Decision<Event> {
+        if self.left_over {
+            self.walk_all();
+        }
         while self.state.status == Status::Running {
             if self.steps >= self.context.limits.steps_max && !self.agenda.is_empty() {
                 // The rest is found again by a walk from the root.
@@ -133,8 +140,9 @@ impl<'a> Draft<'a> {
     }
 
     fn finish(self) -> Decision<Event> {
-        // The instant alone is no fact.
-        let events = if self.events.len() > 1 { self.events } else { Vec::new() };
+        // The instant alone is no fact, unless it says that nothing was left over after all.
+        let any = self.events.len() > 1 || self.left_over;
+        let events = if any { self.events } else { Vec::new() };
         Decision { events, effects: self.effects }
     }
 
@@ -440,7 +448,11 @@ impl<'a> Draft<'a> {
         if failed && optional && self.next_attempt(sequence, end.status).is_none() {
             end.status = TaskStatus::CompletedWithErrors;
         }
-        if task.kind == Kind::Dispatched {
+        self.record_end(sequence, end, note);
+    }
+
+    fn record_end(&mut self, sequence: u32, end: End, note: impl FnOnce(&mut Closed)) {
+        if self.state.task(sequence).is_some_and(|task| task.kind == Kind::Dispatched) {
             self.effect(Effect::Withdraw { sequence });
         }
         let mut closed = Closed {
@@ -516,7 +528,9 @@ impl<'a> Draft<'a> {
                 self.continue_after(sequence);
             }
             TaskTimeoutPolicy::TimeOutWf => {
-                self.close_timed_out(sequence, reason.clone());
+                // Takes the workflow with it, optional or not: then it is no mere error.
+                let (status, why) = (TaskStatus::TimedOut, Some(reason.as_str().into()));
+                self.record_end(sequence, End { status, output: None, reason: why }, |_| {});
                 self.fail(Status::TimedOut, reason);
             }
         }

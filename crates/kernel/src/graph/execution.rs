@@ -66,6 +66,8 @@ pub struct Execution {
     timers: BTreeSet<(Timestamp, u32)>,
     next_sequence: u32,
     pub(super) yielded: bool,
+    /// How often it has ended.
+    pub(super) end_count: u32,
     /// How far each open JOIN has looked: branches before it have ended. A cache, never stored.
     pub(super) join_cursors: BTreeMap<u32, usize>,
 }
@@ -177,6 +179,7 @@ impl Execution {
             timers: BTreeSet::new(),
             next_sequence: 1,
             yielded: false,
+            end_count: 0,
             join_cursors: BTreeMap::new(),
         }
     }
@@ -350,18 +353,19 @@ impl Execution {
     /// Whether a node of the plan stands somewhere inside another. Grafted nodes do not count:
     /// what a dynamic fork adds is seen through its JOIN.
     pub(super) fn is_within(&self, node: NodeId, outer: NodeId) -> bool {
-        use super::plan::Owner;
-        let Some(mut node) = self.plan().shape.node(node) else { return false };
-        loop {
-            let owner = match self.block(node.block).owner {
-                Owner::Root => return false,
-                Owner::Case(owner) | Owner::Branch(owner) | Owner::Body(owner) => owner,
-            };
+        self.plan().shape.node(node).is_some() && self.stands_in(node, outer)
+    }
+
+    /// Whether a node, grafted or not, stands somewhere inside another.
+    fn stands_in(&self, node: NodeId, outer: NodeId) -> bool {
+        let mut node = self.node(node);
+        while let Some(owner) = self.block(node.block).owner.node() {
             if owner == outer {
                 return true;
             }
             node = self.node(owner);
         }
+        false
     }
 
     /// When the execution as a whole times out.
@@ -397,7 +401,10 @@ impl Execution {
     /// Folds one fact.
     pub fn apply(&mut self, event: &Event) {
         match event {
-            Event::At(at) => self.updated_at = *at,
+            Event::At(at) => {
+                self.updated_at = *at;
+                self.yielded = false;
+            }
             Event::Started(started) => self.start(started),
             Event::Scheduled(scheduled) => self.schedule(scheduled),
             Event::Forked { sequence, tasks, inputs } => self.fork(*sequence, tasks, inputs),
@@ -437,7 +444,13 @@ impl Execution {
                 self.status = Status::Running;
                 self.retried_at = Some(self.updated_at);
             }
-            Event::Alerted { sequence } => self.touch(*sequence, |task| task.alerted = true),
+            Event::Alerted { sequence } => {
+                // Not a word from the holder: the response timeout runs on.
+                if let Some(task) = self.tasks.get_mut(sequence) {
+                    task.alerted = true;
+                }
+                self.index(*sequence);
+            }
             Event::Yielded => self.yielded = true,
             Event::Revived => {
                 self.status = Status::Running;
@@ -452,9 +465,6 @@ impl Execution {
                 self.touch(*sequence, |task| task.child_started = true);
             }
             Event::Ended(ended) => self.end(ended),
-        }
-        if !matches!(event, Event::Yielded | Event::At(_)) {
-            self.yielded = false;
         }
     }
 
@@ -478,6 +488,7 @@ impl Execution {
             plan: Some(plan),
             // Numbers go on, so that no task of an earlier run shares an id with a new one.
             next_sequence: self.next_sequence,
+            end_count: self.end_count,
             ..Self::new(self.id.clone())
         };
     }
@@ -610,6 +621,7 @@ impl Execution {
         self.output = ended.output.clone();
         self.reason.clone_from(&ended.reason);
         self.ended_at = Some(self.updated_at);
+        self.end_count += 1;
     }
 
     fn reopen(&mut self, sequence: u32) {
@@ -627,6 +639,10 @@ impl Execution {
         let later = self.tasks.split_off(&(sequence + 1));
         for task in later.into_values() {
             self.unindex(&task);
+            let before = task.retries.and_then(|before| self.tasks.get_mut(&before));
+            if let Some(before) = before {
+                before.retried = false;
+            }
         }
         self.join_cursors.clear();
         let now = self.updated_at;
@@ -648,6 +664,9 @@ impl Execution {
             task.poll_count = 0;
             task.iteration = 0;
             task.branches = Vec::new();
+            // What it started before may still be there, and must not be taken for the new one.
+            task.child = task.child.as_ref().map(|child| child.derive("again", sequence));
+            task.child_started = false;
             if let Some(input) = input {
                 task.input = input.clone();
             }
@@ -660,12 +679,12 @@ impl Execution {
         if through < task.kept_from {
             return;
         }
-        let (depth, path) = (task.path.len(), task.path.clone());
+        let (depth, path, node) = (task.path.len(), task.path.clone(), task.node);
         let doomed: Vec<u32> = self
             .tasks
             .values()
             .filter(|inner| inner.path.len() > depth && inner.path.starts_with(&path))
-            .filter(|inner| inner.path[depth] <= through)
+            .filter(|inner| inner.path[depth] <= through && self.stands_in(inner.node, node))
             .map(|inner| inner.sequence)
             .collect();
         for sequence in doomed {

@@ -74,7 +74,8 @@ impl Plan {
     }
 }
 
-fn embed(task: &mut WorkflowTask, task_def: &dyn Fn(&str) -> Option<TaskDef>) {
+/// Writes the task definitions of a task, and of those inside it, into it.
+pub(super) fn embed(task: &mut WorkflowTask, task_def: &dyn Fn(&str) -> Option<TaskDef>) {
     if task.task_definition.is_none() {
         task.task_definition = task_def(&task.name)
             .or_else(|| (task.task_type == "SIMPLE").then(|| TaskDef::named(&task.name)))
@@ -212,6 +213,16 @@ pub(crate) enum Owner {
     Branch(NodeId),
     /// The body of a DO_WHILE: one more iteration is done.
     Body(NodeId),
+}
+
+impl Owner {
+    /// The node whose block it is; `None` for the execution's.
+    pub(crate) const fn node(self) -> Option<NodeId> {
+        match self {
+            Self::Root => None,
+            Self::Case(node) | Self::Branch(node) | Self::Body(node) => Some(node),
+        }
+    }
 }
 
 /// Nodes and blocks, numbered from an offset.

@@ -117,9 +117,10 @@ impl Auditor {
         let status = body["t"].as_str().unwrap_or_default().to_owned();
         let sequence = attempt.sequence;
         let place = record.place_of(attempt).clone();
-        let said = body["o"]["said"].as_str();
+        let witness = place.is_handed_out() || matches!(place.kind.as_str(), "WAIT" | "HUMAN");
+        let said = body["o"]["said"].as_str().filter(|_| witness);
         let stopped = batch.ended.is_some()
-            && said.is_none()
+            && body["o"].is_null()
             && (status == "CANCELED" || (place.kind == "DO_WHILE" && status == "FAILED"));
         let what = format!("{}-{sequence} ({}) {status}", id, place.reference);
         let paused = record.status == "PAUSED" && !place.is_handed_out() && said.is_none();
@@ -185,9 +186,11 @@ impl Auditor {
     /// A task that started an execution ends with what became of it.
     fn answered(&self, record: &Record, attempt: &Attempt, what: &str, id: &str) -> Verdict {
         const LAW: &str = "parents hear of children";
+        if !attempt.begun && attempt.status != "COMPLETED" {
+            return Ok(());
+        }
         let Some(child) = self.post.child(id, attempt.sequence) else {
-            let bad = attempt.status != "COMPLETED" && !attempt.begun;
-            return if bad { Ok(()) } else { broken(LAW, format!("{what}: it has no child")) };
+            return broken(LAW, format!("{what}: it has no child"));
         };
         let child_record = self.records.get(child);
         if attempt.status == "COMPLETED" && record.place_of(attempt).kind == "START_WORKFLOW" {
@@ -400,6 +403,7 @@ fn rewound(record: &mut Record, attempt: &Attempt, body: &Value, batch: &Batch) 
         *again = Attempt {
             input,
             number: again.number,
+            repeats: again.repeats,
             ..Attempt::fresh(sequence, again.place, again.path.clone(), now, again)
         };
     }
@@ -419,6 +423,7 @@ impl Attempt {
             number: 0,
             delay: 0,
             status: "SCHEDULED".to_owned(),
+            repeats: None,
             retried: false,
             scheduled_at: now,
             first_at: now,
@@ -553,6 +558,7 @@ fn scheduled(record: &mut Record, body: &Value, batch: &Batch) -> Verdict {
         number: body["a"].as_i64().unwrap_or(0),
         delay: body["w"].as_i64().unwrap_or(0),
         status: "SCHEDULED".to_owned(),
+        repeats: number(body, "r"),
         retried: false,
         scheduled_at: now,
         first_at: now,

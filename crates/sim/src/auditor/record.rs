@@ -37,6 +37,8 @@ pub(super) struct Attempt {
     pub(super) number: i64,
     pub(super) delay: i64,
     pub(super) status: String,
+    /// The attempt that this one repeats.
+    pub(super) repeats: Option<u32>,
     pub(super) retried: bool,
     pub(super) scheduled_at: i64,
     pub(super) first_at: i64,
@@ -158,7 +160,8 @@ impl Record {
 
     /// Milliseconds before the attempt that follows, without jitter.
     pub(super) fn least_delay(&self, attempt: &Attempt) -> i64 {
-        let base = attempt.limit("retryDelaySeconds");
+        // Whoever allows retries, but has no policy, gets the protocol's delay.
+        let base = attempt.policy["retryDelaySeconds"].as_i64().unwrap_or(60);
         let seconds = match attempt.policy["retryLogic"].as_str().unwrap_or_default() {
             "LINEAR_BACKOFF" => base * attempt.limit("backoffScaleFactor") * (attempt.number + 1),
             "EXPONENTIAL_BACKOFF" => base * 2_i64.pow(attempt.number.clamp(0, 30) as u32),
@@ -228,6 +231,10 @@ impl Record {
             .collect();
         for sequence in doomed {
             self.attempts.remove(&sequence);
+        }
+        let repeated: Vec<u32> = self.attempts.values().filter_map(|a| a.repeats).collect();
+        for attempt in self.attempts.values_mut() {
+            attempt.retried = repeated.contains(&attempt.sequence);
         }
         self.latest.clear();
         for attempt in self.attempts.values() {

@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 use super::super::draft::{Draft, End, Flow};
 use super::super::event::Event;
 use super::super::execution::{Execution, merged};
-use super::super::plan::{BlockId, Kind, Node, Owner};
+use super::super::plan::{BlockId, Kind, Node, Owner, embed};
 use super::super::scope::View;
 use super::super::status::Status;
-use crate::definition::{SubWorkflowParams, SubWorkflowVersion, TaskDef, WorkflowTask};
+use crate::definition::{SubWorkflowParams, SubWorkflowVersion, WorkflowTask};
 use crate::json::Json;
 
 /// Ends the fork itself, reaches the first node of each branch, and leaves the JOIN to the walk.
@@ -238,14 +238,7 @@ impl Listed {
             if !seen.insert(task.task_reference_name.clone()) {
                 return Err(format!("two branches are named '{}'", task.task_reference_name));
             }
-            if task.task_definition.is_none() {
-                let registered = draft.context.world.task_def(&task.name);
-                let simple = task.task_type == "SIMPLE";
-                task.task_definition = registered
-                    .map(|policy| (*policy).clone())
-                    .or_else(|| simple.then(|| TaskDef::named(&task.name)))
-                    .map(Box::new);
-            }
+            embed(task, &|name| draft.context.world.task_def(name).map(|policy| (*policy).clone()));
         }
         Ok(self)
     }
