@@ -85,11 +85,10 @@ impl Engine {
         let task_type = runner.task_type();
         let work = AssertUnwindSafe(runner.run(handoff, run.cancel.clone())).catch_unwind();
         tokio::pin!(work);
-        let outcome = tokio::select! {
-            biased;
-            outcome = &mut work => Some(outcome),
-            () = self.inner.stop.cancelled() => None,
-            () = tokio::time::sleep(RECORD_AFTER) => {
+        let quick = tokio::time::timeout(RECORD_AFTER, &mut work).await.ok();
+        let outcome = match quick {
+            Some(outcome) => Some(outcome),
+            None => {
                 self.record(key).await;
                 tokio::select! {
                     biased;
@@ -99,15 +98,21 @@ impl Engine {
                 }
             }
         };
-        let cancelled = self.inner.running.lock().remove(key).is_none();
-        // A task that is stopped by a shutdown stays in its queue and runs after the next start.
-        let Some(outcome) = outcome.filter(|_| !cancelled) else { return };
+        // A task that outlives a shutdown stays in its queue and runs after the next start; one
+        // that was withdrawn meanwhile has nothing to report.
+        let withdrawn = !self.inner.running.lock().contains_key(key);
+        let Some(outcome) = outcome.filter(|_| !withdrawn) else {
+            self.inner.running.lock().remove(key);
+            return;
+        };
         let outcome = outcome.unwrap_or_else(|_| Outcome {
             status: OutcomeStatus::Failed,
             output: Json::empty_object(),
             reason: Some(format!("internal error in the {task_type} task")),
         });
         self.report_run(key, outcome, &run).await;
+        // Only now: a shutdown waits for what is in here.
+        self.inner.running.lock().remove(key);
     }
 
     /// What a runner is given; `None` if the task is not to be run any more.

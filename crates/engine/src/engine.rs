@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kernel::definition::TaskDef;
-use kernel::graph::{Context, Event, Execution, Input, Limits, World};
+use kernel::graph::{Context, Event, Execution, Input, Limits, Status, World};
 use kernel::{Effect, ExecutionId, Json, Machine, Rejected, Scripts, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -117,13 +117,22 @@ pub(crate) struct Inner {
     pub(crate) waker: Waker,
     pub(crate) deliveries: Deliveries,
     cache: Cache,
-    watchers: Mutex<HashMap<ExecutionId, watch::Sender<u64>>>,
+    watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
     quarantine: Mutex<BTreeMap<ExecutionId, String>>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     closed: AtomicBool,
     pub(crate) counters: Counters,
+}
+
+/// What whoever watches an execution sees of a commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Commits so far; 0 before the first one seen.
+    pub version: u64,
+    /// Where the execution stands after it.
+    pub status: Status,
 }
 
 /// A built-in task that is running in this process.
@@ -251,13 +260,13 @@ impl Engine {
         self.inner.running.lock().get(&(id.clone(), sequence)).map(|run| run.started_at)
     }
 
-    /// Tells of every commit of an execution; the value counts them up.
-    pub fn watch(&self, id: &ExecutionId) -> watch::Receiver<u64> {
+    /// Tells of every commit of an execution from now on.
+    pub fn watch(&self, id: &ExecutionId) -> watch::Receiver<Seen> {
         let mut watchers = self.inner.watchers.lock();
         if watchers.len() >= WATCHERS_SWEEP {
             watchers.retain(|_, sender| sender.receiver_count() > 0);
         }
-        watchers.entry(id.clone()).or_insert_with(|| watch::channel(0).0).subscribe()
+        watchers.entry(id.clone()).or_insert_with(|| watch::channel(Seen::default()).0).subscribe()
     }
 
     /// Looks at an execution; `None` if there is none.
@@ -430,7 +439,7 @@ impl Engine {
         }
         if state.status.is_closed() && !was_closed {
             let counter = match state.status {
-                kernel::graph::Status::Completed => &counters.completed,
+                Status::Completed => &counters.completed,
                 _ => &counters.failed,
             };
             counter.fetch_add(1, Ordering::Relaxed);
@@ -504,7 +513,7 @@ impl Engine {
             self.deliver(outgoing);
         }
         if let Some(watcher) = self.inner.watchers.lock().get(&state.id) {
-            watcher.send_replace(version);
+            watcher.send_replace(Seen { version, status: state.status });
         }
     }
 

@@ -74,7 +74,9 @@ impl Server {
     pub(crate) async fn serve(self) -> anyhow::Result<()> {
         let address = self.address();
         tracing::info!("listening on http://{address}");
-        let served = axum::serve(self.listener, server::router(self.api)).with_graceful_shutdown(told_to_stop()).await;
+        let served = axum::serve(self.listener, server::router(self.api))
+            .with_graceful_shutdown(told_to_stop())
+            .await;
         tracing::info!("finishing what is being done");
         self.engine.close().await.context("the store cannot be closed")?;
         tracing::info!("stopped");
@@ -96,9 +98,9 @@ fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
             };
             Ok(Sqlite::open(path, &options)?)
         }
-        StoreUrl::Postgres(_) => anyhow::bail!(
-            "this build keeps its data in SQLite only: use --store sqlite:FILE"
-        ),
+        StoreUrl::Postgres(_) => {
+            anyhow::bail!("this build keeps its data in SQLite only: use --store sqlite:FILE")
+        }
     }
 }
 

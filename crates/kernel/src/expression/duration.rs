@@ -1,7 +1,8 @@
 //! Reads the `duration` and `until` of a WAIT task.
 //!
-//! Conductor takes spans such as `1d 2h 30m` and local times with an optional zone; both are taken
-//! here, and besides them RFC 3339, zone names of the IANA database and plain offsets.
+//! Conductor's `DateTimeUtils` takes spans such as `1d 2h 30m`, their units in falling order, and
+//! local times with an optional zone. Both are taken here, and besides them units in any order,
+//! seconds in a time, RFC 3339, zone names of the IANA database and plain offsets.
 
 use jiff::civil::{Date, DateTime, Time};
 use jiff::tz::{Offset, TimeZone};

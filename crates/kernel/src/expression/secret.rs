@@ -1,7 +1,9 @@
 //! Puts secrets in the place of `${workflow.secrets.NAME}` when an input is handed to a worker.
 //!
 //! Until then the expression is plain text everywhere: in stored inputs, in scripts, in outputs.
-//! Only the strings that mention a secret are rewritten; all else is passed on byte for byte.
+//! Only the strings that mention a secret are rewritten; all else is passed on byte for byte. As in
+//! Conductor, the text counts wherever it came from: who may start a workflow may name a secret in
+//! its input and have it handed to the worker.
 
 use std::borrow::Cow;
 use std::fmt;

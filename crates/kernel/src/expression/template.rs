@@ -1,6 +1,6 @@
 //! Values with `${…}` in them, compiled once and rendered straight into JSON text.
 //!
-//! The rules are Conductor's: all strings below lists and maps are rendered, keys are not; a string
+//! The rules are those of Conductor's `ParametersUtils`: all strings below lists and maps are rendered, keys are not; a string
 //! that is one expression takes on its value and type; in a longer text values stand as Java prints
 //! them; `$${` is a plain `${`; a secret's expression stays as it is, so that its value reaches only
 //! the worker and never a stored input; what is malformed or missing is `null`. What an expression

@@ -1,5 +1,6 @@
 //! Speaks to the server: builds requests, and turns refusals into failures that say what to do.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
@@ -14,7 +15,7 @@ use super::output::clean;
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest silence of the server in the middle of a call.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The server, as a client sees it.
 #[derive(Debug)]
@@ -100,14 +101,14 @@ pub(super) struct Call<'a> {
 impl Call<'_> {
     /// Adds a query parameter.
     #[must_use]
-    pub(super) fn query(mut self, name: &str, value: impl ToString) -> Self {
-        self.url.query_pairs_mut().append_pair(name, &value.to_string());
+    pub(super) fn query(mut self, name: &str, value: impl Display) -> Self {
+        self.url.query_pairs_mut().append_pair(name, &format!("{value}"));
         self
     }
 
     /// Adds a query parameter if there is a value for it.
     #[must_use]
-    pub(super) fn query_if(self, name: &str, value: Option<impl ToString>) -> Self {
+    pub(super) fn query_if(self, name: &str, value: Option<impl Display>) -> Self {
         match value {
             Some(value) => self.query(name, value),
             None => self,

@@ -16,6 +16,7 @@ mod table;
 mod task;
 mod workflow;
 
+use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
@@ -43,6 +44,9 @@ Environment:
 Exit codes:
   0 ok   1 error   2 usage   3 not found   4 conflict   5 workflow failed   6 server unreachable";
 
+const URL_HELP: &str = "\
+Address of the server [env: NIGHTBELL_URL, CONDUCTOR_SERVER_URL] [default: http://127.0.0.1:8080]";
+
 /// Durable workflows that watch other systems and ring when something is wrong.
 #[derive(Debug, Parser)]
 #[command(name = "nightbell", version, after_help = AFTER_HELP, arg_required_else_help = true)]
@@ -64,8 +68,8 @@ pub(crate) struct Global {
     /// The same as `-o json`
     #[arg(long, global = true, action = ArgAction::SetTrue, conflicts_with = "output")]
     json: bool,
-    /// Address of the server [env: NIGHTBELL_URL, CONDUCTOR_SERVER_URL] [default: http://127.0.0.1:8080]
-    #[arg(long, global = true, value_name = "URL")]
+    /// Address of the server.
+    #[arg(long, global = true, value_name = "URL", help = URL_HELP)]
     url: Option<String>,
 }
 
@@ -157,18 +161,18 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         exit = failure.exit;
         for detail in &failure.details {
-            text.push_str(&format!("  {}\n", output::clean(detail)));
+            let _ = writeln!(text, "  {}", output::clean(detail));
         }
         for violation in &failure.violations {
-            text.push_str(&format!("  {violation}\n"));
+            let _ = writeln!(text, "  {violation}");
         }
         if let Some(hint) = &failure.hint {
-            text.push_str(&format!("hint: {hint}\n"));
+            let _ = writeln!(text, "hint: {hint}");
         }
     } else if let Some(config) = error.downcast_ref::<ConfigError>() {
         exit = Exit::Usage;
         for problem in &config.problems {
-            text.push_str(&format!("  {problem}\n"));
+            let _ = writeln!(text, "  {problem}");
         }
     }
     // Nobody is left to tell if standard error is closed.
@@ -187,10 +191,10 @@ fn confirm(action: &str, things: &[String], yes: bool) -> anyhow::Result<()> {
     }
     let mut question = format!("{action}?\n");
     for thing in things.iter().take(SAMPLE) {
-        question.push_str(&format!("  {}\n", output::clean(thing)));
+        let _ = writeln!(question, "  {}", output::clean(thing));
     }
     if things.len() > SAMPLE {
-        question.push_str(&format!("  … and {} more\n", things.len() - SAMPLE));
+        let _ = writeln!(question, "  … and {} more", things.len() - SAMPLE);
     }
     if !io::stdin().is_terminal() {
         return Err(Failure::usage(format!("will not {action} without being asked to"))

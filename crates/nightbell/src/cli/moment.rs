@@ -1,5 +1,7 @@
 //! Times: the server's notations in, RFC 3339 for programs and "12 s ago" for people out.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
@@ -72,7 +74,7 @@ pub(super) fn span(millis: i64) -> String {
     if let Some((smaller, unit)) = UNITS.get(first + 1) {
         let rest = seconds % size / smaller;
         if rest > 0 {
-            text.push_str(&format!(" {rest} {unit}"));
+            let _ = write!(text, " {rest} {unit}");
         }
     }
     text

@@ -1,7 +1,8 @@
 //! Where words go: data to standard output, messages to standard error.
 
 use std::fmt::Display;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, Write as _};
+use std::os::fd::AsFd;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -22,10 +23,10 @@ pub(super) enum Format {
 pub(super) struct Output {
     /// How data is printed.
     pub(super) format: Format,
-    /// What standard output is.
-    stdout: Screen,
-    /// What standard error is.
-    stderr: Screen,
+    data: io::Stdout,
+    data_screen: Screen,
+    messages: io::Stderr,
+    message_screen: Screen,
 }
 
 /// A stream, as far as its looks are concerned.
@@ -38,9 +39,10 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    fn of(is_terminal: bool, width: impl FnOnce() -> Option<terminal_size::Width>) -> Self {
+    fn of(stream: &(impl io::IsTerminal + AsFd)) -> Self {
         const USUAL: usize = 80;
-        if !is_terminal {
+        const NARROWEST: usize = 20;
+        if !stream.is_terminal() {
             return Self { width: None, color: false };
         }
         let plain = |name, test: fn(&str) -> bool| {
@@ -48,7 +50,8 @@ impl Screen {
         };
         let color =
             !plain("NO_COLOR", |value| !value.is_empty()) && !plain("TERM", |t| t == "dumb");
-        let width = width().map_or(USUAL, |width| usize::from(width.0).max(20));
+        let width = terminal_size::terminal_size_of(stream)
+            .map_or(USUAL, |(width, _)| usize::from(width.0).max(NARROWEST));
         Self { width: Some(width), color }
     }
 
@@ -61,27 +64,19 @@ impl Screen {
 impl Output {
     /// The streams of this process.
     pub(super) fn new(format: Format) -> Self {
-        let (stdout, stderr) = (io::stdout(), io::stderr());
-        let width = |size: Option<(terminal_size::Width, _)>| size.map(|(width, _)| width);
-        Self {
-            format,
-            stdout: Screen::of(stdout.is_terminal(), || {
-                width(terminal_size::terminal_size_of(&stdout))
-            }),
-            stderr: Screen::of(stderr.is_terminal(), || {
-                width(terminal_size::terminal_size_of(&stderr))
-            }),
-        }
+        let (data, messages) = (io::stdout(), io::stderr());
+        let (data_screen, message_screen) = (Screen::of(&data), Screen::of(&messages));
+        Self { format, data, data_screen, messages, message_screen }
     }
 
     /// What standard output can show.
     pub(super) fn screen(&self) -> Screen {
-        self.stdout
+        self.data_screen
     }
 
     /// What standard error can show.
     pub(super) fn message_screen(&self) -> Screen {
-        self.stderr
+        self.message_screen
     }
 
     /// Whether JSON is wanted.
@@ -94,7 +89,7 @@ impl Output {
     /// # Errors
     /// Standard output is closed.
     pub(super) fn line(&self, text: impl Display) -> anyhow::Result<()> {
-        writeln!(io::stdout(), "{text}")?;
+        writeln!(&self.data, "{text}")?;
         Ok(())
     }
 
@@ -111,13 +106,13 @@ impl Output {
     /// # Errors
     /// Standard output is closed.
     pub(super) fn table(&self, table: &Table) -> anyhow::Result<()> {
-        write!(io::stdout(), "{}", table.render(self.stdout))?;
+        write!(&self.data, "{}", table.render(self.data_screen))?;
         Ok(())
     }
 
     /// Says something that is not data. That nobody listens is no error.
     pub(super) fn note(&self, text: impl Display) {
-        let _ = writeln!(io::stderr(), "{text}");
+        let _ = writeln!(&self.messages, "{text}");
     }
 
     /// Empties the terminal before a list is drawn again; sets pipes apart with an empty line.
@@ -125,8 +120,8 @@ impl Output {
     /// # Errors
     /// Standard output is closed.
     pub(super) fn redraw(&self) -> anyhow::Result<()> {
-        let text = if self.stdout.is_terminal() { "\x1b[H\x1b[2J\x1b[3J" } else { "\n" };
-        write!(io::stdout(), "{text}")?;
+        let text = if self.data_screen.is_terminal() { "\x1b[H\x1b[2J\x1b[3J" } else { "\n" };
+        write!(&self.data, "{text}")?;
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, understand};
 use super::confirm;
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::input::{self, Document};
 use super::moment::{self, Moment};
 use super::output::{Output, clean, clean_lines};
@@ -359,7 +359,8 @@ async fn resolve(target: &Target, client: &Client) -> Result<(String, String), F
     #[derive(Debug, Default, Deserialize)]
     #[serde(rename_all = "camelCase", default)]
     struct Task {
-        task_id: String,
+        #[serde(rename = "taskId")]
+        id: String,
         workflow_instance_id: String,
         reference_task_name: String,
         status: String,
@@ -383,14 +384,12 @@ async fn resolve(target: &Target, client: &Client) -> Result<(String, String), F
         task.reference_task_name == reference
             && matches!(task.status.as_str(), "SCHEDULED" | "IN_PROGRESS")
     };
-    match tasks.iter().rev().find(open) {
-        Some(task) => Ok((run, task.task_id.clone())),
-        None => {
-            let message = format!("no task {reference} is open in run {run}");
-            Err(Failure::new(super::Exit::NotFound, message)
-                .with_hint(format!("`nightbell run show {run} --tasks` lists its tasks")))
-        }
+    if let Some(task) = tasks.iter().rev().find(open) {
+        return Ok((run, task.id.clone()));
     }
+    let message = format!("no task {reference} is open in run {run}");
+    Err(Failure::new(Exit::NotFound, message)
+        .with_hint(format!("`nightbell run show {run} --tasks` lists its tasks")))
 }
 
 /// A line that a task logged.
@@ -407,10 +406,8 @@ pub(super) struct LogEntry {
 /// What a task logged, in order.
 pub(super) async fn fetch_logs(id: &str, client: &Client) -> Result<Vec<LogEntry>, Failure> {
     let answer = client.get(&["tasks", id, "log"]).send().await?.value()?;
-    let entries = match answer {
-        Value::Array(entries) => entries,
-        _ => Vec::new(),
-    };
+    // An empty answer is an empty log.
+    let entries = if let Value::Array(entries) = answer { entries } else { Vec::new() };
     let read = |value: Value| LogEntry {
         text: value["log"].as_str().unwrap_or_default().to_owned(),
         at: Moment::of(&value["createdTime"]),
@@ -422,7 +419,9 @@ pub(super) async fn fetch_logs(id: &str, client: &Client) -> Result<Vec<LogEntry
 async fn logs(id: &str, client: &Client, output: &Output) -> anyhow::Result<()> {
     let mut entries = fetch_logs(id, client).await?;
     if output.is_json() {
-        entries.iter_mut().for_each(|entry| moment::readable(&mut entry.value));
+        for entry in &mut entries {
+            moment::readable(&mut entry.value);
+        }
         return output.json(&entries.iter().map(|entry| &entry.value).collect::<Vec<_>>());
     }
     for entry in &entries {

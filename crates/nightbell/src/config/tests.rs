@@ -36,14 +36,11 @@ fn option_beats_environment_beats_file_beats_default() {
 fn the_generated_file_says_the_defaults() {
     let commented = default_file();
     assert!(load(&Flags::default(), &[], &commented).is_ok());
-    let uncommented: String = commented
-        .lines()
-        .filter_map(|line| line.strip_prefix("# "))
-        .filter(|line| {
-            SETTINGS.iter().any(|setting| line.starts_with(&format!("{} = ", setting.key)))
-        })
-        .map(|line| format!("{line}\n"))
-        .collect();
+    let is_setting = |line: &&str| {
+        SETTINGS.iter().any(|setting| line.starts_with(&format!("{} = ", setting.key)))
+    };
+    let lines = commented.lines().filter_map(|line| line.strip_prefix("# ")).filter(is_setting);
+    let uncommented = lines.collect::<Vec<_>>().join("\n");
     assert_eq!(uncommented.lines().count(), SETTINGS.len());
     let written = load(&Flags::default(), &[], &uncommented).unwrap();
     let default = load(&Flags::default(), &[], "").unwrap();

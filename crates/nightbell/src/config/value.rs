@@ -70,7 +70,7 @@ impl Value for SocketAddr {
 /// Which store, and where it is.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum StoreUrl {
-    /// A SQLite database in one file.
+    /// An embedded database in one file.
     Sqlite(PathBuf),
     /// A `PostgreSQL` database; the URL may hold a password.
     Postgres(String),

@@ -71,7 +71,11 @@ async fn nothing_is_lost_and_nothing_runs_again() {
         if begun.elapsed() > PATIENCE {
             let id = running["results"][0]["workflowId"].as_str().unwrap_or_default().to_owned();
             let why = live.get(&format!("/api/workflow/{id}/why")).await;
-            panic!("{} still run, one of them: {why}; log {}", running["totalHits"], live.log_text());
+            panic!(
+                "{} still run, one of them: {why}; log {}",
+                running["totalHits"],
+                live.log_text()
+            );
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -133,9 +137,7 @@ async fn register(live: &Live, stand_in: &str) {
         json!({ "name": name, "taskReferenceName": reference, "type": "SIMPLE",
                 "inputParameters": { "n": "${workflow.input.n}" } })
     };
-    let definition = |name: &str, tasks: Value| {
-        json!({ "name": name, "version": 1, "schemaVersion": 2, "tasks": tasks })
-    };
+    let definition = |name: &str, tasks: Value| json!({ "name": name, "version": 1, "schemaVersion": 2, "tasks": tasks });
     let task = |name: &str| {
         json!({ "name": name, "retryCount": 10, "retryDelaySeconds": 0,
                 "responseTimeoutSeconds": 3, "timeoutSeconds": 0 })
@@ -183,11 +185,16 @@ async fn starter(base: String, seen: Shared) {
 }
 
 /// Polls and completes until told to stop, whatever happens to the server.
-async fn worker(base: String, queue: &'static str, lane: usize, seen: Shared, stop: Arc<AtomicBool>) {
+async fn worker(
+    base: String,
+    queue: &'static str,
+    lane: usize,
+    seen: Shared,
+    stop: Arc<AtomicBool>,
+) {
     let http = client();
-    let poll = format!(
-        "{base}/api/tasks/poll/batch/{queue}?count=20&timeout=200&workerid={queue}-{lane}"
-    );
+    let poll =
+        format!("{base}/api/tasks/poll/batch/{queue}?count=20&timeout=200&workerid={queue}-{lane}");
     while !stop.load(Ordering::Acquire) {
         let polled = match http.get(&poll).send().await {
             Ok(answer) => answer.json::<Vec<Value>>().await.unwrap_or_default(),
@@ -242,7 +249,8 @@ impl Random {
     }
 
     fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 =
+            self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 }

@@ -25,10 +25,8 @@ impl Live {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().expect("a folder");
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
-        let http = reqwest::Client::builder()
-            .timeout(Duration::from_secs(60))
-            .build()
-            .expect("a client");
+        let http =
+            reqwest::Client::builder().timeout(Duration::from_secs(60)).build().expect("a client");
         let mut live = Self { folder, port: free_port(), child: None, arguments, http };
         live.launch().await;
         live

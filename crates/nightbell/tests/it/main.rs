@@ -1,5 +1,7 @@
 //! The real binary from outside, driven as its users drive it.
 
+#![allow(clippy::unwrap_used, reason = "a test may end where it cannot go on")]
+
 mod cli;
 mod crash;
 #[path = "../../src/dev/mod.rs"]

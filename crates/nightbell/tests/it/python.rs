@@ -9,7 +9,9 @@ use crate::live::Live;
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_sdk_registers_works_and_completes() {
     let Some(python) = std::env::var_os("NIGHTBELL_TEST_PYTHON") else {
-        println!("skipped: NIGHTBELL_TEST_PYTHON names no Python with the SDK; cargo xtask test does");
+        println!(
+            "skipped: NIGHTBELL_TEST_PYTHON names no Python with the SDK; cargo xtask test does"
+        );
         return;
     };
     let live = Live::start(&[]).await;

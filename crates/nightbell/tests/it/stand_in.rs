@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 struct Script {
     answers: HashMap<String, VecDeque<(u16, String)>>,
     heard: Vec<String>,
+    token: Option<String>,
 }
 
 /// A running server; it stops when it is dropped.
@@ -75,6 +76,11 @@ impl StandIn {
         serde_json::from_str(body).unwrap()
     }
 
+    /// The token of the last request.
+    pub(crate) fn token(&self) -> Option<String> {
+        self.script.lock().unwrap().token.clone()
+    }
+
     /// Its address, as a user would write it.
     pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -97,7 +103,10 @@ async fn answer(State(script): State<Arc<Mutex<Script>>>, request: Request) -> R
     let body = String::from_utf8_lossy(&body).into_owned();
     let full = format!("{} {}", parts.method, parts.uri);
     let short = format!("{} {}", parts.method, parts.uri.path());
+    let token = parts.headers.get("x-authorization");
+    let token = token.map(|value| value.to_str().unwrap().to_owned());
     let mut script = script.lock().unwrap();
+    script.token = token;
     script.heard.push(if body.is_empty() { full.clone() } else { format!("{full} {body}") });
     let key = if script.answers.contains_key(&full) { full } else { short };
     let Some(answers) = script.answers.get_mut(&key) else {

@@ -119,11 +119,7 @@ async fn one(engine: &Engine) -> anyhow::Result<f64> {
         idempotency_key: None,
     };
     engine.step(&id, Input::Start(Box::new(start))).await?;
-    loop {
-        match engine.read(&id, |execution| execution.status).await? {
-            Some(Status::Completed) => return Ok(begun.elapsed().as_secs_f64() * 1000.0),
-            Some(status) if status.is_closed() => anyhow::bail!("a workflow ended as {status:?}"),
-            _ => changes.changed().await?,
-        }
-    }
+    let seen = changes.wait_for(|seen| seen.status.is_closed()).await?.status;
+    anyhow::ensure!(seen == Status::Completed, "a workflow ended as {seen:?}");
+    Ok(begun.elapsed().as_secs_f64() * 1000.0)
 }

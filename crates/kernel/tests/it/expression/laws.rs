@@ -68,7 +68,10 @@ proptest! {
     fn a_text_and_its_tree_give_the_same(value in value(), path in plain_path()) {
         let path = Path::compile(&path).unwrap();
         let text = Json::of(&value);
-        prop_assert_eq!(path.read_text(&text).parse(), path.read(&text.parse()));
+        let expected = path.read(&text.parse());
+        prop_assert_eq!(&path.read_text(&text).parse(), &expected);
+        let spaced = Json::from_text(serde_json::to_string_pretty(&value).unwrap()).unwrap();
+        prop_assert_eq!(path.read_text(&spaced).parse(), expected);
     }
 
     #[test]

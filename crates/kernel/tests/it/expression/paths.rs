@@ -6,10 +6,13 @@ use serde_json::{Value, json};
 
 /// The document of the tables, and both tables' cases.
 pub(super) fn golden() -> (Json, Vec<Value>) {
-    let table: Value = serde_json::from_str(include_str!("../../golden/jsonpath.json")).unwrap();
-    let more: Value =
-        serde_json::from_str(include_str!("../../golden/jsonpath-more.json")).unwrap();
-    let cases = [&table["cases"], &more].into_iter().flat_map(|cases| cases.as_array().unwrap());
+    let table: Value = serde_json::from_str(include_str!("../../golden/jsonpath.json"))
+        .expect("the table is JSON");
+    let more: Value = serde_json::from_str(include_str!("../../golden/jsonpath-more.json"))
+        .expect("the table is JSON");
+    let cases = [&table["cases"], &more]
+        .into_iter()
+        .flat_map(|cases| cases.as_array().expect("a list of cases"));
     (Json::of(&table["document"]), cases.cloned().collect())
 }
 

@@ -221,12 +221,11 @@ pub(super) async fn rerun(
 /// The id of the task that is meant by an id, or by a reference name: its latest attempt.
 async fn task_id(run: &str, task: &str, client: &Client) -> Result<String, Failure> {
     let (_, workflow) = fetch(run, true, client).await?;
-    let named = |name: &&super::Task| name.task_id == task || name.reference_task_name == task;
-    if let Some(found) = workflow.tasks.iter().rev().find(named) {
-        return Ok(found.task_id.clone());
+    let meant = |found: &&super::Task| found.id == task || found.reference == task;
+    if let Some(found) = workflow.tasks.iter().rev().find(meant) {
+        return Ok(found.id.clone());
     }
-    let mut names: Vec<_> =
-        workflow.latest_tasks().map(|task| task.reference_task_name.as_str()).collect();
+    let mut names: Vec<_> = workflow.latest_tasks().map(|task| task.reference.as_str()).collect();
     names.dedup();
     let known = names.join(", ");
     Err(Failure::new(Exit::NotFound, format!("run {run} has no task {task}"))

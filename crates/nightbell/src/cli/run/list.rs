@@ -50,9 +50,8 @@ pub(crate) struct Arguments {
     watch: Option<u64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
 struct Page {
     total_hits: u64,
     results: Vec<Value>,
@@ -106,7 +105,7 @@ fn query(arguments: &Arguments) -> String {
     let statuses: Vec<String> = arguments
         .status
         .iter()
-        .filter_map(|status| status.to_possible_value())
+        .filter_map(Status::to_possible_value)
         .map(|value| value.get_name().to_owned())
         .collect();
     match statuses.as_slice() {

@@ -142,9 +142,12 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Workflow {
-    workflow_id: String,
-    workflow_name: String,
-    workflow_version: i64,
+    #[serde(rename = "workflowId")]
+    id: String,
+    #[serde(rename = "workflowName")]
+    name: String,
+    #[serde(rename = "workflowVersion")]
+    version: i64,
     status: String,
     reason_for_incompletion: Option<String>,
     correlation_id: Option<String>,
@@ -159,9 +162,12 @@ struct Workflow {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Task {
-    task_id: String,
-    reference_task_name: String,
-    task_type: String,
+    #[serde(rename = "taskId")]
+    id: String,
+    #[serde(rename = "referenceTaskName")]
+    reference: String,
+    #[serde(rename = "taskType")]
+    kind: String,
     status: String,
     retry_count: u32,
     retried: bool,
@@ -175,9 +181,9 @@ struct Task {
 impl Default for Workflow {
     fn default() -> Self {
         Self {
-            workflow_id: String::new(),
-            workflow_name: String::new(),
-            workflow_version: 1,
+            id: String::new(),
+            name: String::new(),
+            version: 1,
             status: String::new(),
             reason_for_incompletion: None,
             correlation_id: None,
@@ -207,7 +213,7 @@ impl Workflow {
         }
         let reason = self.reason_for_incompletion.as_deref().unwrap_or_default();
         let colon = if reason.is_empty() { "" } else { ": " };
-        let id = &self.workflow_id;
+        let id = &self.id;
         let message = format!("run {id} is {}{colon}{}", self.status, clean(reason));
         Err(Failure::new(Exit::WorkflowFailed, message)
             .with_hint(format!("`nightbell run show {id} --tasks` shows where")))

@@ -48,8 +48,8 @@ pub(super) async fn run(
         for (task, value) in
             workflow.tasks.iter().zip(value["tasks"].as_array().into_iter().flatten())
         {
-            let reference = clean(&task.reference_task_name);
-            output.line(format_args!("\n{reference} ({})", clean(&task.task_id)))?;
+            let reference = clean(&task.reference);
+            output.line(format_args!("\n{reference} ({})", clean(&task.id)))?;
             payload("Input", &value["inputData"], true, output)?;
             payload("Output", &value["outputData"], true, output)?;
         }
@@ -63,11 +63,11 @@ fn field(name: &str, text: &str, output: &Output) -> anyhow::Result<()> {
 }
 
 fn header(workflow: &Workflow, now: Timestamp, output: &Output) -> anyhow::Result<()> {
-    let Workflow { workflow_name, workflow_version, status, .. } = workflow;
+    let Workflow { name, version, status, .. } = workflow;
     let text = |text: &Option<String>| clean(text.as_deref().unwrap_or_default());
     let status = Tone::paint(Tone::of_status(status), &clean(status), output.screen());
-    field("Run", &clean(&workflow.workflow_id), output)?;
-    field("Workflow", &format!("{}, version {workflow_version}", clean(workflow_name)), output)?;
+    field("Run", &clean(&workflow.id), output)?;
+    field("Workflow", &format!("{}, version {version}", clean(name)), output)?;
     field("Status", &status, output)?;
     field("Reason", &text(&workflow.reason_for_incompletion), output)?;
     field("Started", &workflow.start_time.full(now), output)?;
@@ -99,13 +99,13 @@ fn tasks(workflow: &Workflow, now: Timestamp) -> Table {
     let mut table = Table::new(&heads);
     for task in &workflow.tasks {
         table.row([
-            (&task.reference_task_name).into(),
-            (&task.task_type).into(),
+            (&task.reference).into(),
+            (&task.kind).into(),
             Cell::status(&task.status),
             (task.retry_count + 1).into(),
             task.start_time.relative(now).into(),
             task.start_time.until(task.end_time, now).into(),
-            (&task.task_id).into(),
+            (&task.id).into(),
             task.reason_for_incompletion.as_deref().unwrap_or_default().into(),
         ]);
     }
@@ -120,20 +120,18 @@ pub(super) async fn logs(
     output: &Output,
 ) -> anyhow::Result<()> {
     let (_, workflow) = fetch(id, true, client).await?;
-    let wanted = workflow
-        .tasks
-        .iter()
-        .filter(|task| reference.is_none_or(|name| task.reference_task_name == name));
+    let wanted =
+        workflow.tasks.iter().filter(|task| reference.is_none_or(|name| task.reference == name));
     let mut collected = Vec::new();
     for task in wanted {
-        for mut entry in task::fetch_logs(&task.task_id, client).await? {
+        for mut entry in task::fetch_logs(&task.id, client).await? {
             if output.is_json() {
-                entry.value["referenceTaskName"] = task.reference_task_name.as_str().into();
+                entry.value["referenceTaskName"] = task.reference.as_str().into();
                 moment::readable(&mut entry.value);
                 collected.push(entry.value);
             } else {
                 let at = entry.at.rfc3339().unwrap_or_default();
-                let name = clean(&task.reference_task_name);
+                let name = clean(&task.reference);
                 output.line(format_args!("{at}  {name}  {}", clean_lines(&entry.text)))?;
                 collected.push(Value::Null);
             }

@@ -4,6 +4,7 @@
 //! and seldom when its answers take long, so that watching a run of many thousand tasks costs the
 //! server at most a tenth of its time.
 
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
@@ -103,7 +104,7 @@ struct View {
 impl View {
     fn of(workflow: &Workflow, waiting: Option<Waiting>) -> Self {
         Self {
-            id: workflow.workflow_id.clone(),
+            id: workflow.id.clone(),
             status: clean(&workflow.status),
             done: workflow.latest_tasks().filter(|task| task.is_over()).count(),
             known: workflow.latest_tasks().count(),
@@ -116,7 +117,8 @@ impl View {
     fn state(&self) -> String {
         let mut text = format!("{}/{} tasks", self.done, self.known);
         if let Some(waiting) = &self.waiting {
-            text.push_str(&format!(", {}: {}", clean(&waiting.reference), clean(&waiting.reason)));
+            let (reference, reason) = (clean(&waiting.reference), clean(&waiting.reason));
+            let _ = write!(text, ", {reference}: {reason}");
         }
         text
     }

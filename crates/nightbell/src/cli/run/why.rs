@@ -46,13 +46,12 @@ struct Why {
 
 /// Runs the command.
 pub(super) async fn run(id: &str, client: &Client, output: &Output) -> anyhow::Result<()> {
-    let why = match ask(id, client).await? {
-        Some(why) => why,
-        None => {
-            let (value, workflow) = fetch(id, true, client).await?;
-            output.note("this server keeps no reasons; the state of the tasks is:");
-            guess(&value, workflow)
-        }
+    let why = if let Some(why) = ask(id, client).await? {
+        why
+    } else {
+        let (value, workflow) = fetch(id, true, client).await?;
+        output.note("this server keeps no reasons; the state of the tasks is:");
+        guess(&value, workflow)
     };
     if output.is_json() {
         let mut value = serde_json::to_value(&why)?;
@@ -90,7 +89,7 @@ pub(super) async fn waiting(
     workflow: &Workflow,
     client: &Client,
 ) -> Result<Vec<Waiting>, Failure> {
-    match ask(&workflow.workflow_id, client).await? {
+    match ask(&workflow.id, client).await? {
         Some(why) => Ok(why.waiting),
         None => Ok(guess_waiting(value, workflow)),
     }
@@ -109,7 +108,7 @@ async fn ask(id: &str, client: &Client) -> Result<Option<Why>, Failure> {
 fn guess(value: &Value, workflow: Workflow) -> Why {
     let waiting = guess_waiting(value, &workflow);
     Why {
-        workflow_id: workflow.workflow_id,
+        workflow_id: workflow.id,
         status: workflow.status,
         reason: workflow.reason_for_incompletion,
         waiting,
@@ -120,9 +119,9 @@ fn guess_waiting(value: &Value, workflow: &Workflow) -> Vec<Waiting> {
     let values = value["tasks"].as_array().map(Vec::as_slice).unwrap_or_default();
     let open = workflow.tasks.iter().zip(values).filter(|(task, _)| !task.is_over());
     open.map(|(task, value)| Waiting {
-        task_id: task.task_id.clone(),
-        reference: task.reference_task_name.clone(),
-        task_type: task.task_type.clone(),
+        task_id: task.id.clone(),
+        reference: task.reference.clone(),
+        task_type: task.kind.clone(),
         code: task.status.to_ascii_lowercase().replace('_', "-"),
         reason: match task.worker_id.as_deref() {
             Some(worker) if task.status == "IN_PROGRESS" => format!("in progress at {worker}"),

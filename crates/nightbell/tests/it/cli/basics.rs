@@ -110,6 +110,11 @@ fn the_token_is_sent() {
     let server = StandIn::start().refuses("GET /api/metadata/taskdefs", 401, "who are you?");
     let outcome = server.run(&["task", "list"]).exits(1);
     assert!(outcome.stderr.contains("hint: set CONDUCTOR_AUTH_TOKEN"), "{outcome:?}");
+    assert_eq!(server.token(), None);
+    let url = server.url();
+    let with_token = Nightbell::new(&["task", "list", "--url", &url]);
+    with_token.env("CONDUCTOR_AUTH_TOKEN", "t0ken").run().exits(1);
+    assert_eq!(server.token().as_deref(), Some("t0ken"));
 }
 
 #[test]
