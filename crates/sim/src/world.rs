@@ -345,7 +345,11 @@ impl<'k> World<'k> {
         }
         let Some(asker) = asked_by else { return Ok(Outcome::Idle) };
         let reason = "no such workflow".into();
-        let refused = Message::Refused { sequence: asker.sequence, reason };
+        let refused = Message::Refused {
+            sequence: asker.sequence,
+            reason,
+            child: Some(outgoing.to.clone()),
+        };
         self.step(&asker.execution, &Input::Message(refused), Some(key))
     }
 

@@ -154,7 +154,7 @@ fn restart(
 }
 
 /// Tries everything again that failed or was stopped.
-pub(super) fn retry(state: &mut Execution, descend: bool, context: &Context<'_>) -> Decided {
+fn retry(state: &mut Execution, descend: bool, context: &Context<'_>) -> Decided {
     if !state.status.is_closed() || state.status == Status::Completed {
         return Err(Rejected::Forbidden(format!(
             "workflow {} is {}: only a workflow that ended without completing can be retried",
@@ -168,13 +168,30 @@ pub(super) fn retry(state: &mut Execution, descend: bool, context: &Context<'_>)
             state.id
         )));
     }
+    Ok(revive(state, descend, context))
+}
+
+fn revive(state: &mut Execution, descend: bool, context: &Context<'_>) -> Decision<Event> {
     let parent = state.parent.clone();
     let mut draft = Draft::new(state, context);
     draft.push(Event::Revived);
     tell_parent(&mut draft, parent);
     try_again(&mut draft, descend);
     draft.walk_all();
-    Ok(draft.settle())
+    draft.settle()
+}
+
+/// The parent waits again for this execution: it must hear of an end, whatever has become of it.
+pub(super) fn retry_for_parent(state: &mut Execution, context: &Context<'_>) -> Decision<Event> {
+    match state.status {
+        Status::Running | Status::Paused => nothing(),
+        Status::Completed => {
+            let mut draft = Draft::new(state, context);
+            draft.tell_end();
+            draft.settle()
+        }
+        Status::Failed | Status::TimedOut | Status::Terminated => revive(state, true, context),
+    }
 }
 
 fn is_last_failure(task: &Task) -> bool {
@@ -212,7 +229,8 @@ fn try_again(draft: &mut Draft<'_>, descend: bool) {
 /// The execution that waits for this one must run again too.
 fn tell_parent(draft: &mut Draft<'_>, parent: Option<Parent>) {
     if let Some(parent) = parent {
-        draft.send(parent.execution, Message::Revived { sequence: parent.sequence });
+        let child = Some(draft.state.id.clone());
+        draft.send(parent.execution, Message::Revived { sequence: parent.sequence, child });
     }
 }
 

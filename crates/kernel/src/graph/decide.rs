@@ -10,6 +10,7 @@ use super::nodes::{sub_workflow, wait};
 use super::plan::Kind;
 use super::status::{Status, TaskStatus};
 use super::timing;
+use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::machine::{Decision, Effect, Machine, Rejected};
 use crate::time::Timestamp;
@@ -90,7 +91,8 @@ fn begin(
         restart: false,
     })));
     if let Some(asker) = start.asked_by {
-        draft.send(asker.execution, Message::Started { sequence: asker.sequence });
+        let child = Some(draft.state.id.clone());
+        draft.send(asker.execution, Message::Started { sequence: asker.sequence, child });
     }
     draft.walk_all();
     Ok(draft.settle())
@@ -220,6 +222,20 @@ fn take_report(
     Ok(draft.settle())
 }
 
+/// Whether a task waits for this child, and not for another that it asked for after a rerun.
+fn waited_for(
+    state: &Execution,
+    sequence: u32,
+    child: Option<&ExecutionId>,
+) -> Result<(), Rejected> {
+    let waits = state.task(sequence).and_then(|task| task.child.as_ref());
+    if child.is_some() && waits.is_some() && child != waits {
+        let task = state.task_id(sequence);
+        return Err(Rejected::Stale(format!("task {task} does not wait for this workflow")));
+    }
+    Ok(())
+}
+
 /// Another execution said something.
 fn receive(
     state: &mut Execution,
@@ -230,16 +246,20 @@ fn receive(
         Message::Start(_) => {
             return Err(Rejected::Invalid("a start is given with its plan".to_owned()));
         }
-        Message::Revived { sequence } => {
+        Message::Revived { sequence, child } => {
+            waited_for(state, *sequence, child.as_ref())?;
             return control::child_revived(state, *sequence, context);
         }
         Message::Terminate { reason } => {
             return control::terminate(state, Some(reason.clone()), false, context);
         }
-        Message::Retry => return control::retry(state, true, context),
-        Message::Started { sequence }
-        | Message::Refused { sequence, .. }
-        | Message::Ended { sequence, .. } => *sequence,
+        Message::Retry => return Ok(control::retry_for_parent(state, context)),
+        Message::Started { sequence, child }
+        | Message::Refused { sequence, child, .. }
+        | Message::Ended { sequence, child, .. } => {
+            waited_for(state, *sequence, child.as_ref())?;
+            *sequence
+        }
     };
     open_task(state, sequence)?;
     let mut draft = Draft::new(state, context);

@@ -21,6 +21,7 @@ use crate::definition::{TaskDef, TaskTimeoutPolicy};
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::machine::{Decision, Dispatch, Effect};
+use crate::time::Timestamp;
 
 /// A decision in the making.
 pub(super) struct Draft<'a> {
@@ -32,6 +33,8 @@ pub(super) struct Draft<'a> {
     joins: BTreeSet<u32>,
     loops: BTreeSet<u32>,
     steps: u32,
+    /// When the state last changed before this decision.
+    changed_at: Timestamp,
     /// The decision before this one left work over.
     left_over: bool,
 }
@@ -82,6 +85,7 @@ impl End {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(state: &'a mut Execution, context: &'a Context<'a>) -> Self {
+        let (left_over, changed_at) = (state.yielded, state.updated_at);
         let mut draft = Self {
             state,
             context,
@@ -91,9 +95,9 @@ impl<'a> Draft<'a> {
             joins: BTreeSet::new(),
             loops: BTreeSet::new(),
             steps: 0,
-            left_over: false,
+            left_over,
+            changed_at,
         };
-        draft.left_over = draft.state.yielded;
         draft.push(Event::At(context.now));
         draft
     }
@@ -141,9 +145,11 @@ impl<'a> Draft<'a> {
 
     fn finish(self) -> Decision<Event> {
         // The instant alone is no fact, unless it says that nothing was left over after all.
-        let any = self.events.len() > 1 || self.left_over;
-        let events = if any { self.events } else { Vec::new() };
-        Decision { events, effects: self.effects }
+        if self.events.len() > 1 || self.left_over {
+            return Decision { events: self.events, effects: self.effects };
+        }
+        self.state.updated_at = self.changed_at;
+        Decision { events: Vec::new(), effects: self.effects }
     }
 
     fn step(&mut self, step: Step) {
@@ -589,13 +595,22 @@ impl<'a> Draft<'a> {
         }
         self.cancel_open(status, reason.as_deref());
         let output = output.unwrap_or_else(|| self.output());
-        let ended = Ended { status, output: output.clone(), reason: reason.clone() };
-        self.push(Event::Ended(Box::new(ended)));
+        self.push(Event::Ended(Box::new(Ended { status, output, reason })));
         self.agenda.clear();
-        if let Some(parent) = self.state.parent.clone() {
-            let message = Message::Ended { sequence: parent.sequence, status, output, reason };
-            self.send(parent.execution, message);
-        }
+        self.tell_end();
+    }
+
+    /// Tells the parent, if there is one, how the execution has ended.
+    pub(super) fn tell_end(&mut self) {
+        let Some(parent) = self.state.parent.clone() else { return };
+        let message = Message::Ended {
+            sequence: parent.sequence,
+            status: self.state.status,
+            output: self.state.output.clone(),
+            reason: self.state.reason.clone(),
+            child: Some(self.state.id.clone()),
+        };
+        self.send(parent.execution, message);
     }
 
     fn cancel_open(&mut self, status: Status, reason: Option<&str>) {

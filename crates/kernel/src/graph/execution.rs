@@ -663,6 +663,7 @@ impl Execution {
             task.callback_after = 0;
             task.poll_count = 0;
             task.iteration = 0;
+            task.kept_from = 1;
             task.branches = Vec::new();
             // What it started before may still be there, and must not be taken for the new one.
             task.child = task.child.as_ref().map(|child| child.derive("again", sequence));

@@ -109,6 +109,9 @@ pub enum Message {
     Started {
         /// The task that asked.
         sequence: u32,
+        /// Which child says so; a task that was rewound waits for another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        child: Option<ExecutionId>,
     },
     /// To the parent: your child could not be started.
     Refused {
@@ -116,6 +119,9 @@ pub enum Message {
         sequence: u32,
         /// Why.
         reason: Arc<str>,
+        /// Which child says so; a task that was rewound waits for another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        child: Option<ExecutionId>,
     },
     /// To the parent: your child ended.
     Ended {
@@ -127,11 +133,17 @@ pub enum Message {
         output: Json,
         /// Why.
         reason: Option<Arc<str>>,
+        /// Which child says so; a task that was rewound waits for another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        child: Option<ExecutionId>,
     },
     /// To the parent: your child runs again.
     Revived {
         /// The task that asked.
         sequence: u32,
+        /// Which child says so; a task that was rewound waits for another.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        child: Option<ExecutionId>,
     },
     /// To a child: end.
     Terminate {

@@ -74,6 +74,10 @@ impl Post {
         sent: &[Sent],
     ) -> Verdict {
         let mut owed = batch.owed.clone();
+        if batch.empty && record.is_over() {
+            // Nothing has happened: a parent that waits again is told of the end again.
+            owed.extend(record.parent.clone().map(|p| Owed::Ended(p, record.status.clone())));
+        }
         for message in sent {
             let body: Value = serde_json::from_str(&message.body).unwrap_or_default();
             let fits = |owed: &Owed| self.fits(id, owed, &message.to, &body);
