@@ -54,7 +54,7 @@ impl Faults {
             worker_dies: some(10),
             claim_again: some(20),
             clock_jump: some(6),
-            operator: some(8),
+            operator: some(14),
         }
     }
 }

@@ -98,11 +98,21 @@ pub enum Mutant {
     FailureWorkflowForgotten,
     /// A WAIT ends as soon as it begins.
     WaitOver,
+    /// A loop forgets all iterations but the last, whatever its author wants kept.
+    ForgetsTooMuch,
+    /// A task that is held is given to a second worker.
+    ClaimedTwice,
+    /// What one commit left over is never done.
+    RestForgotten,
+    /// A parent is not told that its child runs again.
+    RevivalNotTold,
+    /// What was paused stays where it was.
+    ResumeForgotten,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 30] = [
         Self::StaleReportBelieved,
         Self::RetryUncounted,
         Self::RetryDelayIgnored,
@@ -128,6 +138,11 @@ impl Mutant {
         Self::FailureCompletes,
         Self::FailureWorkflowForgotten,
         Self::WaitOver,
+        Self::ForgetsTooMuch,
+        Self::ClaimedTwice,
+        Self::RestForgotten,
+        Self::RevivalNotTold,
+        Self::ResumeForgotten,
     ];
 }
 
@@ -143,6 +158,12 @@ impl Kernel for Mutant {
         if let Some(sequence) = stale {
             let closed = closed(sequence, TaskStatus::Completed);
             let events = vec![Event::At(now), closed];
+            return Ok(Decision { events, effects: Vec::new() });
+        }
+        let second = second_claim(*self, state, &input);
+        if let Some(sequence) = second {
+            let claimed = Event::Claimed { sequence, worker: Some("second".into()) };
+            let events = vec![Event::At(now), claimed];
             return Ok(Decision { events, effects: Vec::new() });
         }
         let mut context = *context;
@@ -191,6 +212,12 @@ fn stale_report(mutant: Mutant, state: &Execution, input: &Input) -> Option<u32>
     let stale = task.status.is_closed() && state.status == Status::Running;
     let done = matches!(report.verdict, Verdict::Done(_));
     (believed && stale && done).then_some(report.sequence)
+}
+
+fn second_claim(mutant: Mutant, state: &Execution, input: &Input) -> Option<u32> {
+    let Input::Claim { sequence, .. } = input else { return None };
+    let held = state.task(*sequence)?.status == TaskStatus::InProgress;
+    (mutant == Mutant::ClaimedTwice && held).then_some(*sequence)
 }
 
 fn closed(sequence: u32, status: TaskStatus) -> Event {
@@ -265,6 +292,19 @@ impl Mutant {
             Self::ChildrenForgotten => unsent(effects, |m| matches!(m, Message::Terminate { .. })),
             Self::FailureWorkflowForgotten => {
                 unsent(effects, |m| matches!(m, Message::Start(start) if start.failure_of.is_some()));
+            }
+            Self::RevivalNotTold => unsent(effects, |m| matches!(m, Message::Revived { .. })),
+            Self::ForgetsTooMuch => events.iter_mut().for_each(|event| {
+                if let Event::Iterated { iteration, forget, .. } = event {
+                    *forget = iteration.saturating_sub(1);
+                }
+            }),
+            Self::RestForgotten => events.retain(|event| !matches!(event, Event::Yielded)),
+            Self::ResumeForgotten => {
+                if events.iter().any(|event| matches!(event, Event::Resumed)) {
+                    events.retain(|event| matches!(event, Event::At(_) | Event::Resumed));
+                    effects.clear();
+                }
             }
             Self::WithdrawForgotten => {
                 effects.retain(|effect| !matches!(effect, Effect::Withdraw { .. }));

@@ -96,7 +96,7 @@ struct Author<'a> {
 }
 
 /// Weights of what a place may hold, in the order of [`Author::place`].
-const WEIGHTS: [u32; 15] = [24, 8, 8, 8, 5, 6, 7, 4, 6, 3, 2, 3, 3, 4, 1];
+const WEIGHTS: [u32; 15] = [22, 7, 8, 8, 5, 11, 7, 4, 6, 3, 2, 3, 3, 4, 1];
 
 impl Author<'_> {
     fn workflow(&mut self, name: &str) -> Value {
@@ -293,7 +293,7 @@ impl Author<'_> {
         } else {
             task["loopCondition"] = format!("{reference}.iteration<{count}").into();
         }
-        if self.random.chance(30) {
+        if self.random.chance(45) {
             task["inputParameters"]["keepLastN"] = self.random.between(1, 2).into();
         }
         task

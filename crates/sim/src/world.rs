@@ -557,10 +557,7 @@ impl<'k> World<'k> {
         let text = serde_json::to_string(&decision.events).expect("events serialize to JSON");
         self.say(|| format!("{id} {} => {text}", short(input)));
         for event in &decision.events {
-            let name = serde_json::to_value(event).expect("events serialize to JSON");
-            let name = name.as_object().and_then(|o| o.keys().next().cloned());
-            let name = name.or_else(|| Some(format!("{event:?}"))).unwrap_or_default();
-            *self.tally.entry(name).or_default() += 1;
+            *self.tally.entry(kind_of(event)).or_default() += 1;
             if let Event::Started(started) = event
                 && let Some(plan) = &started.plan.plan
             {
@@ -588,7 +585,9 @@ impl<'k> World<'k> {
         let rows = rows.map(|((_, sequence), row)| {
             (*sequence, RowSeen { ready_at: row.ready_at, held: row.held, queue: row.queue.to_string() })
         });
-        let seen = Commit { id: id.as_str(), events: &text, sent, rows: rows.collect(), wake_at };
+        let tasks = state.tasks().map(|task| (task.sequence, task.status.as_str())).collect();
+        let seen = Commit {
+            tasks, id: id.as_str(), events: &text, sent, rows: rows.collect(), wake_at };
         self.auditor.committed(&seen)?;
         if self.random.chance(self.faults.crash_after_commit) {
             self.say(|| "crash after the commit".to_owned());
@@ -728,6 +727,15 @@ fn dump(state: &Execution, now: Timestamp) -> String {
     }
     writeln!(text, "{:?}", state.waiting(now)).expect("a string takes all");
     text
+}
+
+/// The name of an event as histories write it.
+fn kind_of(event: &Event) -> String {
+    match serde_json::to_value(event) {
+        Ok(serde_json::Value::String(name)) => name,
+        Ok(serde_json::Value::Object(members)) => members.into_iter().next().map(|(name, _)| name).unwrap_or_default(),
+        _ => String::new(),
+    }
 }
 
 fn shown(decided: &Result<Decision<Event>, Rejected>) -> String {

@@ -243,7 +243,8 @@ pub(super) fn child_revived(
     let waits = state
         .task(sequence)
         .is_some_and(|task| task.kind == Kind::SubWorkflow && is_last_failure(task));
-    if !waits {
+    // In a running workflow the flow has passed the failure: it was permissive.
+    if !waits || state.status == Status::Running {
         return Err(Rejected::Stale(format!(
             "task {} does not wait for its child any more",
             state.task_id(sequence)

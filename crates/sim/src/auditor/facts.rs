@@ -144,6 +144,9 @@ impl Auditor {
             return Ok(());
         }
         let now = record.attempts[&sequence].clone();
+        if place.kind == "TERMINATE" && status == "COMPLETED" {
+            batch.terminator = Some(sequence);
+        }
         if let Some(said) = said {
             return testified(record, &now, said, &what);
         }
@@ -339,6 +342,11 @@ fn iterated(record: &mut Record, attempt: &Attempt, body: &Value, batch: &Batch)
             return broken("loops go round", format!("{what}, which is one too many"));
         }
         body_is_over(record, attempt, &what)?;
+        let keep = attempt.input["keepLastN"].as_u64().unwrap_or(0) as u32;
+        let right = if keep == 0 { 0 } else { attempt.iteration.saturating_sub(keep) };
+        if forget != right {
+            return broken("loops keep", format!("{what} and forgets {forget}, not {right}"));
+        }
     }
     let (outer, path) = (attempt.place, attempt.path.clone());
     if let Some(attempt) = record.attempts.get_mut(&attempt.sequence) {
@@ -425,6 +433,7 @@ impl Attempt {
             status: "SCHEDULED".to_owned(),
             repeats: None,
             retried: false,
+            by_hand: true,
             scheduled_at: now,
             first_at: now,
             started_at: None,
@@ -487,6 +496,7 @@ fn small(
             }
             task.status = "IN_PROGRESS".to_owned();
             task.retried = false;
+            task.by_hand = true;
             task.stopped = false;
             task.heard_at = now;
             let (sequence, waits) = (task.sequence, record.outline.places[attempt.place].kind == "SUB_WORKFLOW");
@@ -560,6 +570,7 @@ fn scheduled(record: &mut Record, body: &Value, batch: &Batch) -> Verdict {
         status: "SCHEDULED".to_owned(),
         repeats: number(body, "r"),
         retried: false,
+        by_hand: batch.revived,
         scheduled_at: now,
         first_at: now,
         started_at: None,

@@ -23,7 +23,7 @@ impl Record {
         let too_early = || broken("one after the other", format!("{what} scheduled too early"));
         if let Some(before) = self.outline.before(place) {
             let passed = self.last(before, path).is_some_and(|before| self.is_passed_place(before));
-            return if passed { Ok(()) } else { too_early() };
+            return if passed || self.was_let_past(before, path) { Ok(()) } else { too_early() };
         }
         let row = self.outline.places[place].row;
         let Some(around) = self.outline.rows[row].inside else { return Ok(()) };
@@ -38,6 +38,13 @@ impl Record {
         if leads { Ok(()) } else { too_early() }
     }
 
+    /// The flow has passed a permissive failure, and then an operator had it tried again beside
+    /// what follows.
+    fn was_let_past(&self, place: usize, path: &[u32]) -> bool {
+        self.outline.places[place].flag("permissive")
+            && self.attempts.values().any(|a| a.place == place && a.path == path && a.by_hand)
+    }
+
     /// Judges the end of the execution.
     pub(super) fn ends(&mut self, body: &Value, batch: &mut Batch) -> Verdict {
         let status = body["t"].as_str().unwrap_or_default().to_owned();
@@ -50,9 +57,9 @@ impl Record {
                 let what = format!("{status}, but {} is open", open.sequence);
                 return broken("the end ends all", what);
             }
-            self.has_cause(&status)?;
+            self.has_cause(&status, batch)?;
             batch.owed.extend(self.parent.clone().map(|p| Owed::Ended(p, status.clone())));
-            let terminated = self.terminator().is_some();
+            let terminated = batch.terminator.is_some();
             let wants = self.outline.definition["failureWorkflow"].is_string();
             let bad = status != "COMPLETED";
             if wants && bad && (status != "TERMINATED" || terminated) {
@@ -66,16 +73,9 @@ impl Record {
         Ok(())
     }
 
-    /// The TERMINATE that the flow has come to last.
-    fn terminator(&self) -> Option<&Attempt> {
-        self.attempts.values().rev().find(|attempt| {
-            self.place_of(attempt).kind == "TERMINATE" && attempt.status == "COMPLETED"
-        })
-    }
-
-    fn has_cause(&self, status: &str) -> Verdict {
-        let wanted = self.terminator().map(|task| task.input["terminationStatus"].as_str());
-        if wanted.flatten() == Some(status) {
+    fn has_cause(&self, status: &str, batch: &Batch) -> Verdict {
+        let terminator = batch.terminator.and_then(|sequence| self.attempts.get(&sequence));
+        if terminator.is_some_and(|task| task.input["terminationStatus"] == *status) {
             return Ok(());
         }
         let failed = self.attempts.values().filter(|a| a.ended_badly() && !a.retried && !a.stopped);

@@ -58,6 +58,8 @@ pub struct Commit<'a> {
     pub sent: Vec<Sent>,
     /// The execution's rows in queues, after it.
     pub rows: BTreeMap<u32, RowSeen>,
+    /// The tasks that the kernel knows of afterwards, and their statuses.
+    pub tasks: BTreeMap<u32, &'static str>,
     /// When the execution wants to look at the clock.
     pub wake_at: Option<Timestamp>,
 }
@@ -100,6 +102,8 @@ struct Batch {
     /// The instant of the execution's end, if it ended.
     ended: Option<String>,
     skipped: Vec<u32>,
+    /// The TERMINATE that the flow has come to.
+    terminator: Option<u32>,
     /// Loops that were set to another iteration.
     reopened: Vec<u32>,
     /// Facts for the post: what must have been sent.
@@ -140,6 +144,7 @@ impl Auditor {
             self.fact(record, event, &mut batch, commit.id)?;
         }
         self.post.judge(commit.id, record, &batch, &commit.sent)?;
+        remembers_right(record, &commit.tasks)?;
         rows_are_tasks(record, &commit.rows)?;
         record.stands_right()?;
         let wake_at = commit.wake_at.map(Timestamp::millis);
@@ -199,6 +204,22 @@ type Verdict = Result<(), (&'static str, String)>;
 
 fn broken(law: &'static str, what: impl Into<String>) -> Verdict {
     Err((law, what.into()))
+}
+
+/// What the kernel remembers is what has happened.
+fn remembers_right(record: &Record, tasks: &BTreeMap<u32, &'static str>) -> Verdict {
+    const LAW: &str = "it remembers right";
+    for attempt in record.attempts.values() {
+        let (sequence, status) = (attempt.sequence, attempt.status.as_str());
+        match tasks.get(&sequence) {
+            Some(remembered) if *remembered == status => {}
+            other => return broken(LAW, format!("task {sequence} is {status}, not {other:?}")),
+        }
+    }
+    match tasks.keys().find(|sequence| !record.attempts.contains_key(sequence)) {
+        Some(sequence) => broken(LAW, format!("task {sequence} is still there")),
+        None => Ok(()),
+    }
 }
 
 /// Every task that is handed out stands in its queue exactly once, and nothing else does.

@@ -40,6 +40,8 @@ pub(super) struct Attempt {
     /// The attempt that this one repeats.
     pub(super) repeats: Option<u32>,
     pub(super) retried: bool,
+    /// An operator's act has brought it about, or opened it again.
+    pub(super) by_hand: bool,
     pub(super) scheduled_at: i64,
     pub(super) first_at: i64,
     pub(super) started_at: Option<i64>,
