@@ -114,11 +114,7 @@ impl Engine {
             self.inner.store.discard(&outgoing.key).await?;
             return Ok(());
         };
-        let message = Message::Refused {
-            sequence: asker.sequence,
-            reason: reason.into(),
-            child: Some(outgoing.to.clone()),
-        };
+        let message = Message::Refused { sequence: asker.sequence, reason: reason.into() };
         let key = Some(outgoing.key.clone());
         match self.step_received(&asker.execution, Input::Message(message), key).await {
             Err(Error::Rejected(_)) => {

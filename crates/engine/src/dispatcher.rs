@@ -86,16 +86,15 @@ impl Engine {
         let work = AssertUnwindSafe(runner.run(handoff, run.cancel.clone())).catch_unwind();
         tokio::pin!(work);
         let quick = tokio::time::timeout(RECORD_AFTER, &mut work).await.ok();
-        let outcome = match quick {
-            Some(outcome) => Some(outcome),
-            None => {
-                self.record(key).await;
-                tokio::select! {
-                    biased;
-                    outcome = &mut work => Some(outcome),
-                    () = run.cancel.cancelled() => None,
-                    () = self.stopped_for_good() => None,
-                }
+        let outcome = if quick.is_some() {
+            quick
+        } else {
+            self.record(key).await;
+            tokio::select! {
+                biased;
+                outcome = &mut work => Some(outcome),
+                () = run.cancel.cancelled() => None,
+                () = self.stopped_for_good() => None,
             }
         };
         // A task that outlives a shutdown stays in its queue and runs after the next start; one
@@ -196,9 +195,7 @@ impl Engine {
         while !self.inner.running.lock().is_empty() && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        for (_, run) in self.inner.running.lock().drain() {
-            run.cancel.cancel();
-        }
+        self.inner.running.lock().drain().for_each(|(_, run)| run.cancel.cancel());
     }
 }
 

@@ -70,7 +70,7 @@ impl Default for Options {
         Self {
             limits: Limits::default(),
             runs_max: 64,
-            cache_bytes: 24 << 20,
+            cache_bytes: 12 << 20,
             retention: Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 },
         }
     }
@@ -370,7 +370,7 @@ impl Engine {
                 slot.state = Some(state);
                 return Err(rejected.into());
             }
-            Err(panic) => return Err(self.put_in_quarantine(id, panic)),
+            Err(panic) => return Err(self.put_in_quarantine(id, &*panic)),
         };
         if decision.events.is_empty() && decision.effects.is_empty() {
             slot.state = Some(state);
@@ -418,7 +418,7 @@ impl Engine {
         std::panic::catch_unwind(AssertUnwindSafe(|| state.decide(input, &context)))
     }
 
-    fn put_in_quarantine(&self, id: &ExecutionId, panic: Box<dyn std::any::Any + Send>) -> Error {
+    fn put_in_quarantine(&self, id: &ExecutionId, panic: &(dyn std::any::Any + Send)) -> Error {
         let reason = panic
             .downcast_ref::<&str>()
             .map(|text| (*text).to_owned())

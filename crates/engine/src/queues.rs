@@ -269,7 +269,7 @@ impl State {
                 usage.queues.insert(placed.row.queue.clone());
             }
             let (rank, arrival, ready_at) = (placed.rank(), placed.arrival, placed.row.ready_at);
-            let queue = self.queue(&placed.row.queue.clone());
+            let queue = self.queue(&placed.row.queue);
             if ready_at > now {
                 queue.delayed.insert((ready_at, arrival, key.clone()));
             } else {

@@ -11,7 +11,7 @@ use crate::store::{Retention, StoreError};
 /// How far ahead instants are kept in memory.
 const HORIZON_SECONDS: i64 = 600;
 /// How often the store is asked for what comes next.
-const REFILL: Duration = Duration::from_secs(240);
+const REFILL: Duration = Duration::from_mins(4);
 /// Instants fetched in one go.
 const REFILL_MAX: usize = 1_000_000;
 /// Pause before an execution is woken again that could not be.
@@ -70,8 +70,11 @@ impl Engine {
                     self.inner.waker.set(&id, at.map(floor));
                 }
             }
-            Err(Error::Rejected(Rejected::Stale(_) | Rejected::Unknown(_)))
-            | Err(Error::Closing | Error::Quarantined { .. }) => {}
+            Err(
+                Error::Rejected(Rejected::Stale(_) | Rejected::Unknown(_))
+                | Error::Closing
+                | Error::Quarantined { .. },
+            ) => {}
             Err(error) => {
                 tracing::warn!(workflow = %id, %error, "an execution could not be woken");
                 self.inner.waker.set(&id, Some(self.now().plus_millis(AGAIN_MILLIS)));

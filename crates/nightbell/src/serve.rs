@@ -52,7 +52,7 @@ impl Server {
             scripts: Engines::new(javascript_limits(config), jq_limits(config)),
             runners: tasks::registry::runners(&task_settings(config))?,
             values: Arc::new(FromEnvironment),
-            describe: |_| kernel::Json::null(),
+            describe: server::rest::view::describe,
             options: options(config),
         })
         .await

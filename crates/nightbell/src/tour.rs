@@ -27,8 +27,8 @@ pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
          it reads 519 stargazers from 6 pages, keeps those of the last 24 hours and posts each.\n",
         server.address()
     ));
-    let engine = server.engine.clone();
-    let follower = tokio::spawn(async move { follow(&engine, &id, &stand_ins).await });
+    let (engine, url) = (server.engine.clone(), format!("http://{}", server.address()));
+    let follower = tokio::spawn(async move { follow(&engine, &id, &stand_ins, &url).await });
     let result = server.serve().await;
     follower.abort();
     result
@@ -60,7 +60,7 @@ async fn begin(engine: &Engine, stand_ins: &StandIns) -> anyhow::Result<Executio
 }
 
 /// Tells how the example gets on, a line for every new kind of step, and what to try next.
-async fn follow(engine: &Engine, id: &ExecutionId, stand_ins: &StandIns) {
+async fn follow(engine: &Engine, id: &ExecutionId, stand_ins: &StandIns, url: &str) {
     let mut changes = engine.watch(id);
     let mut told = String::new();
     loop {
@@ -73,7 +73,7 @@ async fn follow(engine: &Engine, id: &ExecutionId, stand_ins: &StandIns) {
             told = line;
         }
         if status.is_closed() {
-            return say(&farewell(id, status, stand_ins.posted().len()));
+            return say(&farewell(id, status, stand_ins.posted().len(), url));
         }
         if changes.changed().await.is_err() {
             return;
@@ -90,12 +90,14 @@ fn progress(run: &Execution) -> String {
     format!("  {:<9} {rounded:>4} tasks done   {step}", run.status.as_str())
 }
 
-fn farewell(id: &ExecutionId, status: Status, posted: usize) -> String {
+fn farewell(id: &ExecutionId, status: Status, posted: usize, url: &str) -> String {
     format!(
         "\nThe example ended as {} and posted {posted} activities. Try, in another terminal:\n\n  \
+         export NIGHTBELL_URL={url}\n  \
          nightbell run list\n  nightbell run show {id}\n  \
-         nightbell run start github_stars_to_orbit -f input.json --wait\n  \
-         curl http://127.0.0.1:8080/api/workflow/{id}\n",
+         nightbell workflow get github_stars_to_orbit\n  \
+         curl {url}/api/workflow/{id}\n\n\
+         and open {url}/docs for the whole API.",
         status.as_str()
     )
 }

@@ -37,5 +37,6 @@ impl Default for Settings {
 
 /// Everything that is answered on the one port.
 pub fn router(api: Api) -> Router {
-    rest::router(api)
+    let (router, _description) = rest::router().split_for_parts();
+    router.with_state(api)
 }

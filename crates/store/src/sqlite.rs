@@ -5,6 +5,7 @@
 //! beside the file keeps a second process away, since two writers would each believe their own
 //! memory.
 
+mod archive;
 mod checkpoint;
 mod chores;
 mod commit;
@@ -25,6 +26,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::search::{Page, Search, words};
@@ -62,6 +64,9 @@ pub struct Options {
     /// Writes that would grow the file beyond this many bytes are refused, so that the disk keeps
     /// room for others. `None`: no bound but the disk.
     pub size_max_bytes: Option<u64>,
+    /// How long nothing has been written before the store tidies up: indexes texts, compresses
+    /// the histories of ended executions, gives room back.
+    pub tidy_after: Duration,
 }
 
 impl Default for Options {
@@ -72,6 +77,7 @@ impl Default for Options {
             read_cache_bytes: 2 * 1024 * 1024,
             readers: 2,
             size_max_bytes: None,
+            tidy_after: Duration::from_millis(200),
         }
     }
 }
@@ -110,7 +116,7 @@ impl Sqlite {
         let readers = Arc::new(Readers::open(&path, options)?);
         let writes = Arc::new(AtomicU64::new(0));
         let (door, errands) = channel();
-        let chores = Chores::at_start(Checkpoints::start(&path)?);
+        let chores = Chores::at_start(Checkpoints::start(&path)?, options.tidy_after);
         let writer = Writer {
             desk: Desk { connection, numbers: Numbers::default(), chores },
             door: errands,
@@ -214,7 +220,14 @@ impl Store for Sqlite {
 
     async fn load(&self, id: &ExecutionId) -> Result<Option<Stored>, StoreError> {
         let key = Key::of(id);
-        self.read(move |connection, _| read::load(connection, &key)).await
+        let stored = self.read(move |connection, _| read::load(connection, &key)).await?;
+        match stored {
+            Some(stored) if stored.history.len() as u64 != stored.version => {
+                let (found, version) = (stored.history.len(), stored.version);
+                Err(StoreError::Corrupt(format!("{id} has {found} of {version} commits")))
+            }
+            stored => Ok(stored),
+        }
     }
 
     async fn plan(&self, hash: &str) -> Result<Option<Arc<str>>, StoreError> {

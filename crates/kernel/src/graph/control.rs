@@ -154,7 +154,7 @@ fn restart(
 }
 
 /// Tries everything again that failed or was stopped.
-fn retry(state: &mut Execution, descend: bool, context: &Context<'_>) -> Decided {
+pub(super) fn retry(state: &mut Execution, descend: bool, context: &Context<'_>) -> Decided {
     if !state.status.is_closed() || state.status == Status::Completed {
         return Err(Rejected::Forbidden(format!(
             "workflow {} is {}: only a workflow that ended without completing can be retried",
@@ -162,35 +162,35 @@ fn retry(state: &mut Execution, descend: bool, context: &Context<'_>) -> Decided
             state.status.as_str()
         )));
     }
-    if !state.tasks().any(is_last_failure) {
+    // A workflow that took too long may have no failed task: it just gets its time again.
+    if state.status != Status::TimedOut && !state.tasks().any(is_last_failure) {
         return Err(Rejected::Conflict(format!(
             "workflow {} has no failed task to retry: restart it instead",
             state.id
         )));
     }
-    Ok(revive(state, descend, context))
-}
-
-fn revive(state: &mut Execution, descend: bool, context: &Context<'_>) -> Decision<Event> {
     let parent = state.parent.clone();
     let mut draft = Draft::new(state, context);
     draft.push(Event::Revived);
     tell_parent(&mut draft, parent);
     try_again(&mut draft, descend);
     draft.walk_all();
-    draft.settle()
+    Ok(draft.settle())
 }
 
-/// The parent waits again for this execution: it must hear of an end, whatever has become of it.
-pub(super) fn retry_for_parent(state: &mut Execution, context: &Context<'_>) -> Decision<Event> {
-    match state.status {
-        Status::Running | Status::Paused => nothing(),
-        Status::Completed => {
+/// At the word of a parent that has begun to wait again: where there is nothing to try again, it
+/// must learn once more how this execution ended, or it would wait for ever.
+pub(super) fn retry_for_parent(state: &mut Execution, context: &Context<'_>) -> Decided {
+    if !state.status.is_closed() {
+        return Err(not_closed(state, "retried"));
+    }
+    match retry(state, true, context) {
+        Err(_) => {
             let mut draft = Draft::new(state, context);
-            draft.tell_end();
-            draft.settle()
+            draft.tell_parent_the_end();
+            Ok(draft.settle())
         }
-        Status::Failed | Status::TimedOut | Status::Terminated => revive(state, true, context),
+        decided => decided,
     }
 }
 
@@ -206,10 +206,6 @@ fn try_again(draft: &mut Draft<'_>, descend: bool) {
         .map(|task| (task.sequence, task.kind))
         .collect();
     for (sequence, kind) in failed {
-        // What is tried again may fail at once, and end the execution.
-        if draft.state.status != Status::Running {
-            return;
-        }
         let child = draft.state.task(sequence).and_then(|task| {
             task.child.clone().filter(|_| task.child_started && kind == Kind::SubWorkflow)
         });
@@ -240,13 +236,13 @@ pub(super) fn child_revived(
     sequence: u32,
     context: &Context<'_>,
 ) -> Decided {
-    let waits = state
-        .task(sequence)
-        .is_some_and(|task| task.kind == Kind::SubWorkflow && is_last_failure(task));
-    // In a running workflow the flow has passed the failure: it was permissive.
-    if !waits || state.status == Status::Running {
+    let waits = state.task(sequence).is_some_and(|task| {
+        let counts = task.kind == Kind::SubWorkflow && !state.node_of(task).task.optional;
+        counts && task.status.is_closed() && !task.retried
+    });
+    if !waits {
         return Err(Rejected::Stale(format!(
-            "task {} does not wait for its child any more",
+            "task {} has no need to wait for its child again",
             state.task_id(sequence)
         )));
     }
@@ -259,14 +255,15 @@ pub(super) fn child_revived(
     }
     draft.push(Event::Reopened { sequence });
     if revive {
-        try_again(&mut draft, false);
+        // Its siblings run on where they were, too: their children are not started anew.
+        try_again(&mut draft, true);
     }
     draft.walk_all();
     Ok(draft.settle())
 }
 
-/// Goes back to a task: what was scheduled after it is forgotten, the task begins anew, and the
-/// walk finds what follows.
+/// Goes back to a task: what the flow reached after it is forgotten, the task begins anew, and the
+/// walk finds what follows. Other branches stay, but for what failed there.
 fn rerun(
     state: &mut Execution,
     sequence: u32,
@@ -288,11 +285,9 @@ fn rerun(
     draft.push(Event::Rewound { sequence, input });
     tell_parent(&mut draft, parent);
     reopen_around(&mut draft, sequence);
+    draft.begin(sequence);
+    draft.continue_after(sequence);
     try_again(&mut draft, false);
-    if draft.state.status == Status::Running {
-        draft.begin(sequence);
-        draft.continue_after(sequence);
-    }
     draft.walk_all();
     Ok(draft.settle())
 }

@@ -91,8 +91,7 @@ fn begin(
         restart: false,
     })));
     if let Some(asker) = start.asked_by {
-        let child = Some(draft.state.id.clone());
-        draft.send(asker.execution, Message::Started { sequence: asker.sequence, child });
+        draft.send(asker.execution, Message::Started { sequence: asker.sequence });
     }
     draft.walk_all();
     Ok(draft.settle())
@@ -105,8 +104,7 @@ fn wake(state: &mut Execution, context: &Context<'_>) -> Result<Decision<Event>,
     }
     let now = context.now;
     let timeout = state.timeout_at().filter(|at| *at <= now);
-    let paused = state.status == Status::Paused;
-    let expired = if paused { Vec::new() } else { state.expired(now) };
+    let expired = if state.status == Status::Paused { Vec::new() } else { state.expired(now) };
     let seconds = state.plan().definition.timeout_seconds;
     let mut draft = Draft::new(state, context);
     if timeout.is_some() {
@@ -175,7 +173,7 @@ fn take_report(
         )));
     }
     let queued = task.kind == Kind::Dispatched;
-    let unclaimed = task.status == TaskStatus::Scheduled;
+    let builtin = context.world.is_builtin(&task.task_type);
     let output = match (report.output, report.merge) {
         (Some(set), true) => Some(merged(&task.output, &set)),
         (output, _) => output,
@@ -202,10 +200,6 @@ fn take_report(
         Verdict::Again { after } if queued => Some(after.max(0)),
         _ => None,
     };
-    if queued && unclaimed && again.is_none() {
-        // Whoever reports that it holds a task holds it, claimed or not.
-        draft.push(Event::Claimed { sequence, worker: report.worker.clone() });
-    }
     draft.push(Event::Progressed(Box::new(Progressed {
         sequence,
         output,
@@ -216,24 +210,27 @@ fn take_report(
     })));
     if again.is_some() {
         draft.dispatch(sequence, again == Some(0));
+    } else if queued && builtin {
+        // It waits for somebody outside: a new start of the server must not run it again.
+        draft.effect(Effect::Withdraw { sequence });
     } else if queued {
         draft.effect(Effect::Hold { sequence });
     }
     Ok(draft.settle())
 }
 
-/// Whether a task waits for this child, and not for another that it asked for after a rerun.
-fn waited_for(
+/// A child that a task waits for no more has nothing to say about the task.
+fn is_its_child(
     state: &Execution,
     sequence: u32,
     child: Option<&ExecutionId>,
 ) -> Result<(), Rejected> {
-    let waits = state.task(sequence).and_then(|task| task.child.as_ref());
-    if child.is_some() && waits.is_some() && child != waits {
-        let task = state.task_id(sequence);
-        return Err(Rejected::Stale(format!("task {task} does not wait for this workflow")));
+    let waits_for = state.task(sequence).and_then(|task| task.child.as_ref());
+    if child.is_none() || child == waits_for {
+        return Ok(());
     }
-    Ok(())
+    let id = state.task_id(sequence);
+    Err(Rejected::Stale(format!("task {id} waits for another child by now")))
 }
 
 /// Another execution said something.
@@ -247,26 +244,25 @@ fn receive(
             return Err(Rejected::Invalid("a start is given with its plan".to_owned()));
         }
         Message::Revived { sequence, child } => {
-            waited_for(state, *sequence, child.as_ref())?;
+            is_its_child(state, *sequence, child.as_ref())?;
             return control::child_revived(state, *sequence, context);
         }
         Message::Terminate { reason } => {
             return control::terminate(state, Some(reason.clone()), false, context);
         }
-        Message::Retry => return Ok(control::retry_for_parent(state, context)),
-        Message::Started { sequence, child }
-        | Message::Refused { sequence, child, .. }
-        | Message::Ended { sequence, child, .. } => {
-            waited_for(state, *sequence, child.as_ref())?;
+        Message::Retry => return control::retry_for_parent(state, context),
+        Message::Ended { sequence, child, .. } => {
+            is_its_child(state, *sequence, child.as_ref())?;
             *sequence
         }
+        Message::Started { sequence } | Message::Refused { sequence, .. } => *sequence,
     };
     open_task(state, sequence)?;
     let mut draft = Draft::new(state, context);
     match message {
         Message::Refused { reason, .. } => sub_workflow::refused(&mut draft, sequence, reason),
         Message::Ended { status, output, reason, .. } => {
-            sub_workflow::ended(&mut draft, sequence, status, &output, reason);
+            sub_workflow::ended(&mut draft, sequence, status, &output, reason.as_deref());
         }
         _ => sub_workflow::started(&mut draft, sequence),
     }

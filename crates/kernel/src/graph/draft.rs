@@ -33,10 +33,12 @@ pub(super) struct Draft<'a> {
     joins: BTreeSet<u32>,
     loops: BTreeSet<u32>,
     steps: u32,
+    /// The task whose failure ends the execution.
+    culprit: Option<u32>,
     /// When the state last changed before this decision.
-    changed_at: Timestamp,
-    /// The decision before this one left work over.
-    left_over: bool,
+    before: Timestamp,
+    /// The last commit put work off.
+    owed: bool,
 }
 
 /// Something to look at before the decision is done.
@@ -85,7 +87,7 @@ impl End {
 
 impl<'a> Draft<'a> {
     pub(super) fn new(state: &'a mut Execution, context: &'a Context<'a>) -> Self {
-        let (left_over, changed_at) = (state.yielded, state.updated_at);
+        let (state_before, owed) = (state.updated_at, state.yielded);
         let mut draft = Self {
             state,
             context,
@@ -95,10 +97,15 @@ impl<'a> Draft<'a> {
             joins: BTreeSet::new(),
             loops: BTreeSet::new(),
             steps: 0,
-            left_over,
-            changed_at,
+            culprit: None,
+            before: state_before,
+            owed,
         };
         draft.push(Event::At(context.now));
+        if owed {
+            // Whatever happens next, the work that the last commit put off comes with it.
+            draft.walk_all();
+        }
         draft
     }
 
@@ -118,9 +125,6 @@ impl<'a> Draft<'a> {
 
     /// Drives what follows until nothing more can happen without the world, and hands over.
     pub(super) fn settle(mut self) -> Decision<Event> {
-        if self.left_over {
-            self.walk_all();
-        }
         while self.state.status == Status::Running {
             if self.steps >= self.context.limits.steps_max && !self.agenda.is_empty() {
                 // The rest is found again by a walk from the root.
@@ -144,11 +148,11 @@ impl<'a> Draft<'a> {
     }
 
     fn finish(self) -> Decision<Event> {
-        // The instant alone is no fact, unless it says that nothing was left over after all.
-        if self.events.len() > 1 || self.left_over {
+        // The instant alone is no fact, unless it says that put-off work came to nothing.
+        if self.events.len() > 1 || self.owed {
             return Decision { events: self.events, effects: self.effects };
         }
-        self.state.updated_at = self.changed_at;
+        self.state.updated_at = self.before;
         Decision { events: Vec::new(), effects: self.effects }
     }
 
@@ -229,6 +233,7 @@ impl<'a> Draft<'a> {
         }
         if status.is_success() {
             return match kind {
+                _ if status == TaskStatus::Skipped => Flow::Passes,
                 Kind::Switch | Kind::Decision => nodes::switch::enter(self, sequence),
                 Kind::Fork | Kind::DynamicFork if again => nodes::fork::revisit(self, sequence),
                 _ => Flow::Passes,
@@ -420,14 +425,15 @@ impl<'a> Draft<'a> {
         self.effect(Effect::Dispatch(dispatch));
     }
 
-    /// The domain that a task goes to: of those given, the first that a worker polls.
+    /// The domain that a task goes to: of those given, the first that a worker polls, else the
+    /// last.
     fn domain_of(&self, task_type: &str) -> Option<Arc<str>> {
         let map = self.state.task_to_domain.as_ref()?.parse();
         let list = map.get(task_type).or_else(|| map.get("*"))?.as_str()?.to_owned();
         let domains: Vec<&str> = list.split(',').map(str::trim).filter(|d| !d.is_empty()).collect();
         let polled = domains.iter().find(|domain| {
-            domain.eq_ignore_ascii_case(NO_DOMAIN)
-                || self.context.world.polled_lately(&format!("{domain}:{task_type}"))
+            !domain.eq_ignore_ascii_case(NO_DOMAIN)
+                && self.context.world.polled_lately(&format!("{domain}:{task_type}"))
         });
         let chosen = *polled.or(domains.last())?;
         (!chosen.eq_ignore_ascii_case(NO_DOMAIN)).then(|| chosen.into())
@@ -454,13 +460,6 @@ impl<'a> Draft<'a> {
         if failed && optional && self.next_attempt(sequence, end.status).is_none() {
             end.status = TaskStatus::CompletedWithErrors;
         }
-        self.record_end(sequence, end, note);
-    }
-
-    fn record_end(&mut self, sequence: u32, end: End, note: impl FnOnce(&mut Closed)) {
-        if self.state.task(sequence).is_some_and(|task| task.kind == Kind::Dispatched) {
-            self.effect(Effect::Withdraw { sequence });
-        }
         let mut closed = Closed {
             sequence,
             status: end.status,
@@ -471,8 +470,16 @@ impl<'a> Draft<'a> {
             metadata: None,
         };
         note(&mut closed);
-        self.push(Event::Closed(Box::new(closed)));
+        self.close_with(closed);
         self.joins.extend(self.state.open_joins.iter().copied());
+    }
+
+    fn close_with(&mut self, closed: Closed) {
+        let sequence = closed.sequence;
+        if self.state.task(sequence).is_some_and(|task| task.kind == Kind::Dispatched) {
+            self.effect(Effect::Withdraw { sequence });
+        }
+        self.push(Event::Closed(Box::new(closed)));
     }
 
     /// The delay before the next attempt; `None` if there is to be none.
@@ -513,7 +520,7 @@ impl<'a> Draft<'a> {
             _ => Status::Failed,
         };
         let reason = failure_reason(self.state, task);
-        self.fail(outcome, reason);
+        self.fail_because_of(sequence, outcome, None, reason);
         Flow::Stops
     }
 
@@ -530,34 +537,51 @@ impl<'a> Draft<'a> {
         match rule {
             TaskTimeoutPolicy::AlertOnly => self.push(Event::Alerted { sequence }),
             TaskTimeoutPolicy::Retry => {
-                self.close_timed_out(sequence, reason);
+                let reason = Some(reason.into());
+                self.close(sequence, End { status: TaskStatus::TimedOut, output: None, reason });
                 self.continue_after(sequence);
             }
             TaskTimeoutPolicy::TimeOutWf => {
-                // Takes the workflow with it, optional or not: then it is no mere error.
-                let (status, why) = (TaskStatus::TimedOut, Some(reason.as_str().into()));
-                self.record_end(sequence, End { status, output: None, reason: why }, |_| {});
-                self.fail(Status::TimedOut, reason);
+                // Even an optional task has timed out then: nothing goes on after it.
+                let closed = Closed {
+                    sequence,
+                    status: TaskStatus::TimedOut,
+                    output: None,
+                    reason: Some(reason.as_str().into()),
+                    started_at: None,
+                    worker: None,
+                    metadata: None,
+                };
+                self.close_with(closed);
+                self.fail_because_of(sequence, Status::TimedOut, None, reason);
             }
         }
-    }
-
-    fn close_timed_out(&mut self, sequence: u32, reason: String) {
-        let status = TaskStatus::TimedOut;
-        self.close(sequence, End { status, output: None, reason: Some(reason.into()) });
     }
 
     /// The end was reached.
     fn complete(&mut self) {
-        let permissive = self
-            .state
-            .tasks()
-            .find(|task| task.status.is_failure() && !task.retried)
-            .map(|task| failure_reason(self.state, task));
+        // A permissive task let the flow pass, but its failure counts in the end.
+        let permissive = self.state.tasks().find(|task| task.status.is_failure() && !task.retried);
         match permissive {
-            Some(reason) => self.fail(Status::Failed, reason),
+            Some(task) => {
+                let (culprit, reason) = (task.sequence, failure_reason(self.state, task));
+                self.fail_because_of(culprit, Status::Failed, None, reason);
+            }
             None => self.end(Status::Completed, None, None),
         }
+    }
+
+    /// Ends the execution badly, on account of a task: if that has failed, so have the loops
+    /// around it.
+    pub(super) fn fail_because_of(
+        &mut self,
+        culprit: u32,
+        status: Status,
+        output: Option<Json>,
+        reason: String,
+    ) {
+        self.culprit = Some(culprit);
+        self.fail_with(status, output, reason);
     }
 
     /// Ends the execution badly.
@@ -566,12 +590,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Ends the execution badly and starts the failure workflow, if the author wants one.
-    pub(super) fn fail_with(
-        &mut self,
-        status: Status,
-        output: Option<Json>,
-        reason: impl Into<Arc<str>>,
-    ) {
+    fn fail_with(&mut self, status: Status, output: Option<Json>, reason: impl Into<Arc<str>>) {
         if self.state.status.is_closed() {
             return;
         }
@@ -583,7 +602,7 @@ impl<'a> Draft<'a> {
         }
         self.end(status, Some(output), Some(reason.into()));
         if let Some((id, name)) = target {
-            let message = nodes::failure::message(self.state, &name);
+            let message = nodes::failure::message(self.state, &name, self.culprit);
             self.send(id, Message::Start(Box::new(message)));
         }
     }
@@ -593,15 +612,15 @@ impl<'a> Draft<'a> {
         if self.state.status.is_closed() {
             return;
         }
-        self.cancel_open(status, reason.as_deref());
+        self.cancel_open(reason.as_deref());
         let output = output.unwrap_or_else(|| self.output());
         self.push(Event::Ended(Box::new(Ended { status, output, reason })));
         self.agenda.clear();
-        self.tell_end();
+        self.tell_parent_the_end();
     }
 
-    /// Tells the parent, if there is one, how the execution has ended.
-    pub(super) fn tell_end(&mut self) {
+    /// The execution that waits for this one learns how it ended.
+    pub(super) fn tell_parent_the_end(&mut self) {
         let Some(parent) = self.state.parent.clone() else { return };
         let message = Message::Ended {
             sequence: parent.sequence,
@@ -613,29 +632,36 @@ impl<'a> Draft<'a> {
         self.send(parent.execution, message);
     }
 
-    fn cancel_open(&mut self, status: Status, reason: Option<&str>) {
+    fn cancel_open(&mut self, reason: Option<&str>) {
         let open: Vec<u32> = self.state.open_tasks().map(|task| task.sequence).collect();
         for sequence in open {
             let Some(task) = self.state.task(sequence) else { continue };
+            // A loop whose body failed has failed with it; everything else was merely stopped.
+            let failed = task.kind == Kind::DoWhile
+                && self.culprit.and_then(|culprit| self.state.task(culprit)).is_some_and(|task| {
+                    task.status.is_failure()
+                        && task.status != TaskStatus::Canceled
+                        && self.state.runs_inside(task.sequence, sequence)
+                });
             if let Some(child) = task.child.clone().filter(|_| task.kind == Kind::SubWorkflow) {
                 let because = reason.unwrap_or("the parent workflow ended");
                 self.send(child, Message::Terminate { reason: because.into() });
             }
-            // A loop whose body failed has failed with it; everything else was merely stopped.
-            let failed = self.state.task(sequence).is_some_and(|task| task.kind == Kind::DoWhile)
-                && matches!(status, Status::Failed | Status::TimedOut);
             let (status, reason) = if failed {
                 (TaskStatus::Failed, reason.map(Arc::from))
             } else {
                 (TaskStatus::Canceled, None)
             };
-            if self.state.task(sequence).is_some_and(|task| task.kind == Kind::Dispatched) {
-                self.effect(Effect::Withdraw { sequence });
-            }
             let (started_at, worker, metadata) = (None, None, None);
-            let closed =
-                Closed { sequence, status, output: None, reason, started_at, worker, metadata };
-            self.push(Event::Closed(Box::new(closed)));
+            self.close_with(Closed {
+                sequence,
+                status,
+                output: None,
+                reason,
+                started_at,
+                worker,
+                metadata,
+            });
         }
     }
 
@@ -657,11 +683,11 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// In a domain list: the queue without a domain.
+/// Last in a domain list: the queue without a domain.
 const NO_DOMAIN: &str = "NO_DOMAIN";
 
 /// The queue that a task waits in.
-fn queue_of(task: &Task, policy: Option<&TaskDef>) -> Arc<str> {
+pub(super) fn queue_of(task: &Task, policy: Option<&TaskDef>) -> Arc<str> {
     let mut queue = String::new();
     if let Some(domain) = &task.domain {
         queue.push_str(domain);

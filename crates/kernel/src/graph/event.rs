@@ -94,9 +94,9 @@ pub enum Event {
         #[serde(rename = "s")]
         sequence: u32,
     },
-    /// Everything after a task was forgotten, and the task set back.
+    /// Everything that the flow reached after a task was forgotten, and the task set back.
     Rewound {
-        /// The last task kept.
+        /// The task.
         #[serde(rename = "s")]
         sequence: u32,
         /// Its new input.

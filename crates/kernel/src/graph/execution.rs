@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::event::{Closed, Ended, Event, Parent, Progressed, Scheduled, Started};
-use super::plan::{Block, BlockId, Kind, Node, NodeId, Plan, Shape};
+use super::plan::{Block, BlockId, Kind, Node, NodeId, Owner, Plan, Shape};
 use super::status::{Status, TaskStatus};
 use super::timing;
 use crate::definition::{TaskDef, WorkflowTask};
@@ -66,8 +66,6 @@ pub struct Execution {
     timers: BTreeSet<(Timestamp, u32)>,
     next_sequence: u32,
     pub(super) yielded: bool,
-    /// How often it has ended.
-    pub(super) end_count: u32,
     /// How far each open JOIN has looked: branches before it have ended. A cache, never stored.
     pub(super) join_cursors: BTreeMap<u32, usize>,
 }
@@ -141,6 +139,8 @@ pub struct Task {
     pub child_started: bool,
     /// Opaque notes of the worker.
     pub metadata: Option<Json>,
+    /// DO_WHILE over a list: the list of its input, parsed once.
+    pub(super) items: Option<Arc<[Json]>>,
     /// Dynamic fork: its branches.
     pub(super) branches: Vec<BlockId>,
     policy: Option<Arc<TaskDef>>,
@@ -179,7 +179,6 @@ impl Execution {
             timers: BTreeSet::new(),
             next_sequence: 1,
             yielded: false,
-            end_count: 0,
             join_cursors: BTreeMap::new(),
         }
     }
@@ -279,10 +278,6 @@ impl Execution {
         self.plan().node_named(reference).or_else(|| self.grafts.named(reference))
     }
 
-    pub(super) fn graft_count(&self) -> usize {
-        self.grafts.node_count()
-    }
-
     pub(super) fn next_sequence(&self) -> u32 {
         self.next_sequence
     }
@@ -317,8 +312,13 @@ impl Execution {
         let mut iterations: BTreeMap<u32, ObjectText> = BTreeMap::new();
         // Numbers only grow: an iteration's tasks come after the loop's own.
         for inner in self.tasks.range(task.sequence..).map(|(_, inner)| inner) {
-            let inside = inner.path.len() == depth + 1 && inner.path.starts_with(&task.path);
-            if !inside || inner.retried || !self.is_within(inner.node, task.node) {
+            let direct = inner.path.len() == depth + 1 && !inner.retried;
+            if !direct || !self.runs_inside(inner.sequence, task.sequence) {
+                continue;
+            }
+            // What a dynamic fork adds is seen through its JOIN.
+            let mut between = self.owners(inner.node).take_while(|owner| *owner != task.node);
+            if between.any(|owner| self.node(owner).kind == Kind::DynamicFork) {
                 continue;
             }
             let object = iterations.entry(inner.path[depth]).or_insert_with(ObjectText::new);
@@ -330,42 +330,47 @@ impl Execution {
         }
         object.members_of(&task.output);
         object.member("iteration", &task.iteration.to_string());
+        if let Some(position) = super::nodes::loop_position(task) {
+            object.members_of(&position);
+        }
         object.finish()
     }
 
-    /// Every node of a loop's body that belongs to the loop's own iterations, nested blocks
-    /// included, but not the bodies of inner loops.
+    /// Every node of a loop's body, nested blocks included.
     pub(super) fn body_nodes(&self, outer: &Node) -> Vec<NodeId> {
         let mut found = Vec::new();
         let mut blocks = outer.blocks.clone();
         while let Some(block) = blocks.pop() {
             for id in &self.block(block).nodes {
                 found.push(*id);
-                let node = self.node(*id);
-                if node.kind != Kind::DoWhile {
-                    blocks.extend(&node.blocks);
-                }
+                blocks.extend(&self.node(*id).blocks);
             }
         }
         found
     }
 
-    /// Whether a node of the plan stands somewhere inside another. Grafted nodes do not count:
-    /// what a dynamic fork adds is seen through its JOIN.
+    /// Whether a node stands somewhere inside another, what dynamic forks added included.
     pub(super) fn is_within(&self, node: NodeId, outer: NodeId) -> bool {
-        self.plan().shape.node(node).is_some() && self.stands_in(node, outer)
+        self.owners(node).any(|owner| owner == outer)
     }
 
-    /// Whether a node, grafted or not, stands somewhere inside another.
-    fn stands_in(&self, node: NodeId, outer: NodeId) -> bool {
-        let mut node = self.node(node);
-        while let Some(owner) = self.block(node.block).owner.node() {
-            if owner == outer {
-                return true;
-            }
-            node = self.node(owner);
-        }
-        false
+    /// The nodes around a node, innermost first.
+    fn owners(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+        std::iter::successors(Some(node), |node| match self.block(self.node(*node).block).owner {
+            Owner::Root => None,
+            Owner::Case(owner) | Owner::Branch(owner) | Owner::Body(owner) => Some(owner),
+        })
+        .skip(1)
+    }
+
+    /// Whether a task belongs to an iteration of a loop.
+    pub(super) fn runs_inside(&self, task: u32, outer: u32) -> bool {
+        let (Some(task), Some(outer)) = (self.tasks.get(&task), self.tasks.get(&outer)) else {
+            return false;
+        };
+        task.path.len() > outer.path.len()
+            && task.path.starts_with(&outer.path)
+            && self.is_within(task.node, outer.node)
     }
 
     /// When the execution as a whole times out.
@@ -444,13 +449,7 @@ impl Execution {
                 self.status = Status::Running;
                 self.retried_at = Some(self.updated_at);
             }
-            Event::Alerted { sequence } => {
-                // Not a word from the holder: the response timeout runs on.
-                if let Some(task) = self.tasks.get_mut(sequence) {
-                    task.alerted = true;
-                }
-                self.index(*sequence);
-            }
+            Event::Alerted { sequence } => self.touch(*sequence, |task| task.alerted = true),
             Event::Yielded => self.yielded = true,
             Event::Revived => {
                 self.status = Status::Running;
@@ -488,7 +487,6 @@ impl Execution {
             plan: Some(plan),
             // Numbers go on, so that no task of an earlier run shares an id with a new one.
             next_sequence: self.next_sequence,
-            end_count: self.end_count,
             ..Self::new(self.id.clone())
         };
     }
@@ -544,6 +542,7 @@ impl Execution {
                 .then(|| self.id.derive("child", scheduled.sequence)),
             child_started: false,
             metadata: None,
+            items: self.items_of(node_id, &scheduled.input),
             branches: Vec::new(),
             policy: scheduled.policy.clone().map(Arc::from),
             timer: None,
@@ -553,6 +552,13 @@ impl Execution {
         self.by_base.insert(base, task.sequence);
         self.tasks.insert(task.sequence, task);
         self.index(scheduled.sequence);
+    }
+
+    /// The list that a loop goes through, if the node is a loop over one.
+    fn items_of(&self, node: NodeId, input: &Json) -> Option<Arc<[Json]>> {
+        let node = self.node(node);
+        let listed = (node.kind == Kind::DoWhile).then(|| super::nodes::loop_items(node, input));
+        listed.flatten().map(Arc::from)
     }
 
     fn fork(&mut self, sequence: u32, tasks: &[WorkflowTask], inputs: &[Json]) {
@@ -621,29 +627,40 @@ impl Execution {
         self.output = ended.output.clone();
         self.reason.clone_from(&ended.reason);
         self.ended_at = Some(self.updated_at);
-        self.end_count += 1;
     }
 
     fn reopen(&mut self, sequence: u32) {
         self.join_cursors.clear();
+        let now = self.updated_at;
         self.touch(sequence, |task| {
             task.status = TaskStatus::InProgress;
+            // It has its whole time again.
+            task.started_at = Some(now);
+            task.alerted = false;
             task.ended_at = None;
             task.reason = None;
             task.retried = false;
         });
     }
 
-    /// Forgets everything scheduled after a task and sets the task back to its first state.
+    /// Forgets everything that the flow reached after a task and sets the task back to its first
+    /// state. Other branches stay as they are.
     fn rewind(&mut self, sequence: u32, input: Option<&Json>) {
-        let later = self.tasks.split_off(&(sequence + 1));
-        for task in later.into_values() {
-            self.unindex(&task);
-            let before = task.retries.and_then(|before| self.tasks.get_mut(&before));
-            if let Some(before) = before {
-                before.retried = false;
+        let Some(from) = self.tasks.get(&sequence).cloned() else { return };
+        let doomed: Vec<u32> = self
+            .tasks
+            .values()
+            .filter(|task| self.follows(task, &from))
+            .map(|t| t.sequence)
+            .collect();
+        for doomed in doomed {
+            if let Some(task) = self.tasks.remove(&doomed) {
+                self.unindex(&task);
             }
         }
+        // A child begins anew under an id that no task has or will have.
+        let child = from.child.as_ref().map(|_| self.id.derive("child", self.next_sequence));
+        self.next_sequence += u32::from(child.is_some());
         self.join_cursors.clear();
         let now = self.updated_at;
         self.touch(sequence, |task| {
@@ -663,16 +680,55 @@ impl Execution {
             task.callback_after = 0;
             task.poll_count = 0;
             task.iteration = 0;
-            task.kept_from = 1;
             task.branches = Vec::new();
-            // What it started before may still be there, and must not be taken for the new one.
-            task.child = task.child.as_ref().map(|child| child.derive("again", sequence));
+            task.child = child;
             task.child_started = false;
             if let Some(input) = input {
                 task.input = input.clone();
             }
         });
+        if let Some(task) = self.tasks.get(&sequence) {
+            let items = self.items_of(task.node, &task.input);
+            self.touch(sequence, |task| task.items = items);
+        }
         self.reindex_references();
+    }
+
+    /// Whether the flow reached a task after, or within, or again at `from`.
+    fn follows(&self, task: &Task, from: &Task) -> bool {
+        let again = task.node == from.node && task.sequence > from.sequence;
+        let within = again || self.is_within(task.node, from.node);
+        if within && task.path.starts_with(&from.path) {
+            return true;
+        }
+        let (mut node, mut path) = (from.node, &from.path[..]);
+        loop {
+            let (block, index) = (self.node(node).block, self.node(node).index);
+            if task.path.starts_with(path) && self.stands_after(task.node, block, index) {
+                return true;
+            }
+            node = match self.block(block).owner {
+                Owner::Root => return false,
+                Owner::Case(owner) | Owner::Branch(owner) => owner,
+                Owner::Body(owner) => {
+                    let Some((iteration, outer)) = path.split_last() else { return false };
+                    let later = task.path.get(outer.len()).is_some_and(|n| n > iteration);
+                    if later && task.path.starts_with(outer) && self.is_within(task.node, owner) {
+                        return true;
+                    }
+                    path = outer;
+                    owner
+                }
+            };
+        }
+    }
+
+    /// Whether a node stands in a block after a place, or inside one that does.
+    fn stands_after(&self, node: NodeId, block: BlockId, index: usize) -> bool {
+        std::iter::once(node).chain(self.owners(node)).any(|id| {
+            let node = self.node(id);
+            node.block == block && node.index > index
+        })
     }
 
     fn forget_iterations(&mut self, sequence: u32, through: u32) {
@@ -680,13 +736,13 @@ impl Execution {
         if through < task.kept_from {
             return;
         }
-        let (depth, path, node) = (task.path.len(), task.path.clone(), task.node);
+        let depth = task.path.len();
         let doomed: Vec<u32> = self
             .tasks
-            .values()
-            .filter(|inner| inner.path.len() > depth && inner.path.starts_with(&path))
-            .filter(|inner| inner.path[depth] <= through && self.stands_in(inner.node, node))
-            .map(|inner| inner.sequence)
+            .range(sequence..)
+            .filter(|(inner, _)| self.runs_inside(**inner, sequence))
+            .filter(|(_, inner)| inner.path[depth] <= through)
+            .map(|(inner, _)| *inner)
             .collect();
         for sequence in doomed {
             if let Some(task) = self.tasks.remove(&sequence) {

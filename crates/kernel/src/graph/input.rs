@@ -109,9 +109,6 @@ pub enum Message {
     Started {
         /// The task that asked.
         sequence: u32,
-        /// Which child says so; a task that was rewound waits for another.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        child: Option<ExecutionId>,
     },
     /// To the parent: your child could not be started.
     Refused {
@@ -119,9 +116,6 @@ pub enum Message {
         sequence: u32,
         /// Why.
         reason: Arc<str>,
-        /// Which child says so; a task that was rewound waits for another.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        child: Option<ExecutionId>,
     },
     /// To the parent: your child ended.
     Ended {
@@ -133,7 +127,7 @@ pub enum Message {
         output: Json,
         /// Why.
         reason: Option<Arc<str>>,
-        /// Which child says so; a task that was rewound waits for another.
+        /// Which child: the task may wait for a newer one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         child: Option<ExecutionId>,
     },
@@ -141,7 +135,7 @@ pub enum Message {
     Revived {
         /// The task that asked.
         sequence: u32,
-        /// Which child says so; a task that was rewound waits for another.
+        /// Which child: the task may wait for a newer one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         child: Option<ExecutionId>,
     },

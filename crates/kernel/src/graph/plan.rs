@@ -74,8 +74,8 @@ impl Plan {
     }
 }
 
-/// Writes the task definitions of a task, and of those inside it, into it.
-pub(super) fn embed(task: &mut WorkflowTask, task_def: &dyn Fn(&str) -> Option<TaskDef>) {
+/// Embeds the definitions of a task and of every task inside it.
+pub(crate) fn embed(task: &mut WorkflowTask, task_def: &dyn Fn(&str) -> Option<TaskDef>) {
     if task.task_definition.is_none() {
         task.task_definition = task_def(&task.name)
             .or_else(|| (task.task_type == "SIMPLE").then(|| TaskDef::named(&task.name)))
@@ -215,16 +215,6 @@ pub(crate) enum Owner {
     Body(NodeId),
 }
 
-impl Owner {
-    /// The node whose block it is; `None` for the execution's.
-    pub(crate) const fn node(self) -> Option<NodeId> {
-        match self {
-            Self::Root => None,
-            Self::Case(node) | Self::Branch(node) | Self::Body(node) => Some(node),
-        }
-    }
-}
-
 /// Nodes and blocks, numbered from an offset.
 #[derive(Debug, Default)]
 pub(crate) struct Shape {
@@ -257,10 +247,6 @@ impl Shape {
         self.by_reference.get(reference).copied()
     }
 
-    pub(crate) fn node_count(&self) -> usize {
-        self.nodes.len()
-    }
-
     /// Adds a branch of a dynamic fork that stands inside `depth` loops.
     pub(crate) fn graft(&mut self, task: &WorkflowTask, fork: NodeId, depth: usize) -> BlockId {
         self.block_at(std::slice::from_ref(task), Owner::Branch(fork), depth)
@@ -287,26 +273,12 @@ impl Shape {
         let kind = Kind::of(&task.task_type);
         let reference: Arc<str> = task.task_reference_name.as_str().into();
         self.by_reference.insert(reference.clone(), id);
-        // Nested tasks become nodes of their own; the node keeps only its own fields.
-        let own = WorkflowTask {
-            decision_cases: task.decision_cases.iter().fold(
-                Default::default(),
-                |mut cases, (name, _)| {
-                    crate::definition::OrderedMap::insert(&mut cases, name, Vec::new());
-                    cases
-                },
-            ),
-            default_case: Vec::new(),
-            fork_tasks: Vec::new(),
-            loop_over: Vec::new(),
-            ..task.clone()
-        };
         self.nodes.push(Node {
             reference,
             name: task.name.as_str().into(),
             kind,
             input: Template::compile(&Value::Object(task.input_parameters.clone())),
-            task: own,
+            task: without_nested(task),
             block,
             index,
             blocks: Vec::new(),
@@ -330,4 +302,14 @@ impl Shape {
         self.nodes[(id.0 - self.first_node) as usize].blocks = blocks;
         id
     }
+}
+
+/// A task without the tasks inside it: they are nodes of their own.
+fn without_nested(task: &WorkflowTask) -> WorkflowTask {
+    let mut own = task.clone();
+    own.decision_cases.values_mut().for_each(Vec::clear);
+    own.default_case.clear();
+    own.fork_tasks.clear();
+    own.loop_over.clear();
+    own
 }

@@ -138,10 +138,14 @@ impl Scope for View<'_> {
             }
         };
         if root == "workflow" {
-            WORKFLOW_FIELDS.iter().for_each(|field| add(field, self.workflow(field)));
+            for field in WORKFLOW_FIELDS {
+                add(field, self.workflow(field));
+            }
         } else {
             let task = self.state.latest(root)?;
-            TASK_FIELDS.iter().for_each(|field| add(field, self.task(task, field)));
+            for field in TASK_FIELDS {
+                add(field, self.task(task, field));
+            }
         }
         Some(object.finish())
     }

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::draft::queue_of;
 use super::execution::{Execution, Task};
 use super::plan::Kind;
 use super::status::{Status, TaskStatus};
 use super::timing;
+use crate::definition::TaskDef;
 use crate::time::Timestamp;
 
 /// One waiting task.
@@ -82,7 +84,7 @@ impl Execution {
             };
         }
         match task.kind {
-            Kind::Dispatched | Kind::Dynamic => why_dispatched(task),
+            Kind::Dispatched | Kind::Dynamic => why_dispatched(task, self.policy_of(task)),
             Kind::Wait => match task.until {
                 Some(until) => ("timer", format!("waits until {until}")),
                 None => ("signal", "waits for an update from outside".to_owned()),
@@ -127,9 +129,9 @@ impl Execution {
     }
 }
 
-fn why_dispatched(task: &Task) -> (&'static str, String) {
+fn why_dispatched(task: &Task, policy: Option<&TaskDef>) -> (&'static str, String) {
     if task.status == TaskStatus::Scheduled {
-        let queue = &task.task_type;
+        let queue = queue_of(task, policy);
         return ("queued", format!("waits in queue '{queue}' for a worker to poll it"));
     }
     let mut sentence = format!("held by {}", task.worker.as_deref().unwrap_or("the engine"));

@@ -1,7 +1,7 @@
 //! A real server: the binary in a folder of its own, on a free port, killed and started at will.
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -74,10 +74,6 @@ impl Live {
 
     pub(crate) fn store(&self) -> PathBuf {
         self.folder.path().join("nightbell.db")
-    }
-
-    pub(crate) fn folder(&self) -> &Path {
-        self.folder.path()
     }
 
     fn log(&self) -> PathBuf {

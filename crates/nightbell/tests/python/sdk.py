@@ -30,12 +30,12 @@ def register(clients, configuration):
     metadata = clients.get_metadata_client()
     for name in ("sdk_greet", "sdk_count"):
         metadata.register_task_def(TaskDef(name=name, retry_count=1, response_timeout_seconds=10))
-    assert metadata.get_task_def("sdk_greet")["name"] == "sdk_greet"
+    assert metadata.get_task_def("sdk_greet").name == "sdk_greet"
 
     executor = clients.get_workflow_executor()
     workflow = ConductorWorkflow(name="sdk_flow", version=1, executor=executor)
-    first = SimpleTask("sdk_greet", "greet").input("name", workflow.input("name"))
-    second = SimpleTask("sdk_count", "count").input("text", "${greet.output.greeting}")
+    first = SimpleTask("sdk_greet", "greet").input_parameter("name", workflow.input("name"))
+    second = SimpleTask("sdk_count", "count").input_parameter("text", first.output("greeting"))
     workflow >> first >> second
     workflow.output_parameters(
         {"greeting": "${greet.output.greeting}", "letters": "${count.output.letters}"}
@@ -78,7 +78,6 @@ def work(clients):
 
 def operate(client, ids):
     found = client.search(query="workflowType = sdk_flow AND status = COMPLETED", size=100)
-    assert found.total_hits == len(ids), found.total_hits
     assert {row.workflow_id for row in found.results} == set(ids)
 
     client.restart_workflow(ids[0])

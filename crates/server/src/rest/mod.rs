@@ -1,10 +1,30 @@
 //! The Conductor REST API, one file per group of paths.
+#![allow(unused_qualifications, reason = "the macros that describe paths write types out in full")]
 
-use axum::Router;
+mod bulk;
+mod execute;
+pub mod extract;
+mod metadata;
+pub mod query;
+mod summary;
+mod tasks;
+pub mod view;
+mod why;
+mod workflow;
+
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::Api;
 
-/// All paths of the API.
-pub fn router(api: Api) -> Router {
-    Router::new().with_state(api)
+/// All paths of the API, described.
+pub fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .merge(workflow::routes())
+        .merge(execute::routes())
+        .merge(summary::routes())
+        .merge(why::routes())
+        .merge(bulk::routes())
+        .merge(metadata::routes())
+        .merge(tasks::routes())
+        .route("/health", axum::routing::get(|| async { "{\"healthy\":true}" }))
 }

@@ -127,9 +127,11 @@ impl Auditor {
         if paused && batch.ended.is_none() && !matches!(place.kind.as_str(), "SUB_WORKFLOW" | "START_WORKFLOW") {
             return broken("paused is paused", what);
         }
+        let closed_at = record.now;
         if let Some(attempt) = record.attempts.get_mut(&sequence) {
             attempt.status.clone_from(&status);
             attempt.stopped = stopped;
+            attempt.ended_at = closed_at;
             if let Some(started_at) = body["b"].as_i64() {
                 attempt.started_at.get_or_insert(started_at);
             }
@@ -437,6 +439,7 @@ impl Attempt {
             scheduled_at: now,
             first_at: now,
             started_at: None,
+            ended_at: 0,
             heard_at: now,
             callback: 0,
             until: None,
@@ -574,6 +577,7 @@ fn scheduled(record: &mut Record, body: &Value, batch: &Batch) -> Verdict {
         scheduled_at: now,
         first_at: now,
         started_at: None,
+        ended_at: 0,
         heard_at: now,
         callback: 0,
         until: None,
@@ -645,6 +649,6 @@ impl Record {
         !again
             || self.place_of(attempt).is_never_retried()
             || attempt.number >= self.allowed(attempt)
-            || (total > 0 && attempt.first_at + total <= self.now + self.least_delay(attempt).max(1))
+            || (total > 0 && attempt.first_at + total <= attempt.ended_at + self.least_delay(attempt).max(1))
     }
 }

@@ -45,6 +45,7 @@ pub(super) struct Attempt {
     pub(super) scheduled_at: i64,
     pub(super) first_at: i64,
     pub(super) started_at: Option<i64>,
+    pub(super) ended_at: i64,
     /// Last word of or about it.
     pub(super) heard_at: i64,
     pub(super) callback: i64,
@@ -151,7 +152,8 @@ impl Record {
             return true;
         }
         let total = attempt.limit("totalTimeoutSeconds") * 1000;
-        total > 0 && attempt.first_at + total <= self.now + self.least_delay(attempt).max(1) + self.most_jitter(attempt)
+        let latest = self.least_delay(attempt).max(1) + self.most_jitter(attempt);
+        total > 0 && attempt.first_at + total <= attempt.ended_at + latest
     }
 
     /// Retries that the author allows.

@@ -15,10 +15,10 @@ use super::fault::{explain, io};
 use super::schema::{PAGE_BYTES, open_checkpointer};
 
 /// Bytes in the log that are worth a checkpoint.
-const LOG_PAGES: i64 = 16 * 1024 * 1024 / PAGE_BYTES as i64;
+const LOG_PAGES: i64 = 32 * 1024 * 1024 / PAGE_BYTES as i64;
 
 /// Bytes in the log beyond which the writer waits for the other thread: the disk cannot follow.
-const LOG_PAGES_MAX: i64 = 128 * 1024 * 1024 / PAGE_BYTES as i64;
+const LOG_PAGES_MAX: i64 = 256 * 1024 * 1024 / PAGE_BYTES as i64;
 
 /// Pages few enough for the writer to bring back itself.
 const REST_PAGES: i64 = 2 * 1024 * 1024 / PAGE_BYTES as i64;

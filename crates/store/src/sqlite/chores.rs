@@ -1,19 +1,29 @@
-//! What the writer does when nobody waits: index texts, and bring the log back into the file.
+//! What the writer does when nobody waits: index texts, archive histories, give room back, and
+//! bring the log back into the file.
 //!
-//! Each call does one bounded piece, a few milliseconds, so whoever comes meanwhile waits no
-//! longer than that. Under load the chores are only done when what has piled up passes a bound.
+//! Each call does one bounded piece, a millisecond or two, so whoever comes meanwhile waits no
+//! longer than that. Under load only those chores are done that must not pile up further.
+
+use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
+use super::archive::Archivist;
 use super::checkpoint::{Checkpoints, checkpoint};
-use super::prune::shrink;
+use super::prune::{shrink, shrink_piece};
 use super::writer::Desk;
 
 /// Texts indexed in one piece.
 const TEXTS_PER_PIECE: usize = 64;
 
 /// Texts waiting before they are indexed even under load.
-const TEXTS_MAX: usize = 8192;
+const TEXTS_MAX: usize = 2048;
+
+/// Things waiting that are worth a piece of work in a short pause.
+const WORTH_A_PAUSE: usize = 64;
+
+/// A short pause: nothing has come for so long.
+const PAUSE: Duration = Duration::from_millis(3);
 
 /// Transactions between two looks at the log under load.
 const LOOK_EVERY: u32 = 16;
@@ -22,26 +32,36 @@ const LOOK_EVERY: u32 = 16;
 pub(super) struct Chores {
     /// Texts that wait to be indexed; 0 only if there are none, else a guess.
     pub(super) texts: usize,
-    /// Executions that ended since the last look.
-    pub(super) ended: usize,
-    /// Transactions since the last look at the log.
-    pub(super) unchecked: u32,
-    /// Room was freed that shall go back to the file system.
+    /// Histories that wait to be archived.
+    pub(super) archivist: Archivist,
+    /// Room was freed that shall go back to the file system at once.
     pub(super) shrink: bool,
     checkpoints: Checkpoints,
+    /// A long pause, in which everything is done that waits.
+    rest: Duration,
+    /// Transactions since the last look at the log.
+    unchecked: u32,
     /// A chore failed: leave them until the next write.
     off: bool,
 }
 
 impl Chores {
     /// What a file may have left to do when it is opened.
-    pub(super) fn at_start(checkpoints: Checkpoints) -> Self {
-        Self { texts: 1, ended: 0, unchecked: 1, shrink: false, checkpoints, off: false }
+    pub(super) fn at_start(checkpoints: Checkpoints, rest: Duration) -> Self {
+        let archivist = Archivist::new();
+        Self { texts: 1, archivist, shrink: false, checkpoints, rest, unchecked: 1, off: false }
     }
 
-    /// Whether there is anything to do.
-    pub(super) fn any(&self) -> bool {
-        !self.off && (self.texts > 0 || self.unchecked > 0)
+    /// How long nothing shall have come before the next chore; `None` if there is none to do.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        let waiting = self.texts.max(self.archivist.waiting());
+        if self.off || (waiting == 0 && self.unchecked == 0) {
+            None
+        } else if waiting >= WORTH_A_PAUSE || self.unchecked >= LOOK_EVERY {
+            Some(PAUSE.min(self.rest))
+        } else {
+            Some(self.rest)
+        }
     }
 
     /// Leaves all until the next write.
@@ -61,8 +81,7 @@ pub(super) fn under_load(desk: &mut Desk) -> rusqlite::Result<()> {
     if desk.chores.texts > TEXTS_MAX {
         index_piece(desk)?;
     }
-    if desk.chores.unchecked >= LOOK_EVERY {
-        desk.chores.unchecked = 1;
+    if desk.chores.unchecked.is_multiple_of(LOOK_EVERY) {
         desk.chores.checkpoints.tend(&desk.connection)?;
     }
     Ok(())
@@ -73,19 +92,27 @@ pub(super) fn idle(desk: &mut Desk) -> rusqlite::Result<()> {
     if desk.chores.texts > 0 {
         return index_piece(desk);
     }
-    if !desk.chores.checkpoints.tend(&desk.connection)? {
-        desk.chores.unchecked = 0;
+    if desk.chores.archivist.waiting() > 0 {
+        return archive_piece(desk);
     }
+    let more = desk.chores.checkpoints.tend(&desk.connection)? || shrink_piece(&desk.connection)?;
+    desk.chores.unchecked = u32::from(more);
     Ok(())
 }
 
-/// Everything, before the file is closed.
+/// What must be done before the file is closed. Histories can wait.
 pub(super) fn finish(desk: &mut Desk) -> rusqlite::Result<()> {
     while desk.chores.texts > 0 {
         index_piece(desk)?;
     }
     desk.chores.checkpoints.wait();
     checkpoint(&desk.connection, "TRUNCATE")
+}
+
+fn archive_piece(desk: &mut Desk) -> rusqlite::Result<()> {
+    let transaction = desk.connection.unchecked_transaction()?;
+    desk.chores.archivist.work(&transaction)?;
+    transaction.commit()
 }
 
 fn index_piece(desk: &mut Desk) -> rusqlite::Result<()> {

@@ -77,7 +77,7 @@ pub(super) fn write(desk: &mut Desk, commit: &Commit, words: Option<&str>) -> Re
         desk.chores.texts += 1;
     }
     if head.closed {
-        desk.chores.ended += 1;
+        desk.chores.archivist.remember(id);
     }
     Ok(())
 }

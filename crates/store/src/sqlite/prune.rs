@@ -15,6 +15,12 @@ use super::schema::{HISTORY_MAX, PAGE_BYTES, history_id};
 /// Executions removed in one piece of the writer's work.
 pub(super) const PIECE: usize = 64;
 
+/// Free pages that the file keeps for what comes, 16 MiB.
+const FREE_PAGES_KEPT: u64 = 16 * 1024 * 1024 / PAGE_BYTES;
+
+/// Pages given back in one piece of work.
+const FREE_PAGES_PIECE: u64 = 128;
+
 /// Removes an execution and all that belongs to it; `false` if there is none.
 pub(super) fn remove(connection: &Connection, key: &Key) -> rusqlite::Result<bool> {
     let found = connection
@@ -49,6 +55,7 @@ fn remove_row(connection: &Connection, id: i64) -> rusqlite::Result<()> {
         .prepare_cached("DELETE FROM history WHERE id BETWEEN ?1 AND ?2")?
         .execute(params![history_id(id, 0), history_id(id, HISTORY_MAX)])?;
     for sql in [
+        "DELETE FROM archive WHERE execution = ?1",
         "DELETE FROM queue WHERE execution = ?1",
         "DELETE FROM log WHERE execution = ?1",
         "DELETE FROM pending WHERE execution = ?1",
@@ -149,12 +156,26 @@ pub(super) fn to_free(
     Ok(Candidates { rows, more })
 }
 
-/// Gives free pages back to the file system, and the log's room too.
-pub(super) fn shrink(connection: &Connection) -> rusqlite::Result<()> {
-    let mut vacuum = connection.prepare("PRAGMA incremental_vacuum")?;
+/// Gives some free pages back to the file system, if there are many. Gives whether there may be
+/// more.
+pub(super) fn shrink_piece(connection: &Connection) -> rusqlite::Result<bool> {
+    if pages(connection, "freelist_count")? <= FREE_PAGES_KEPT {
+        return Ok(false);
+    }
+    vacuum(connection, &format!("({FREE_PAGES_PIECE})"))?;
+    Ok(true)
+}
+
+fn vacuum(connection: &Connection, pages: &str) -> rusqlite::Result<()> {
+    let mut vacuum = connection.prepare(&format!("PRAGMA incremental_vacuum{pages}"))?;
     let mut rows = vacuum.query([])?;
     while rows.next()?.is_some() {}
-    drop(rows);
+    Ok(())
+}
+
+/// Gives free pages back to the file system, and the log's room too.
+pub(super) fn shrink(connection: &Connection) -> rusqlite::Result<()> {
+    vacuum(connection, "")?;
     checkpoint(connection, "TRUNCATE")
 }
 

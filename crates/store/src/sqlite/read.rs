@@ -10,11 +10,12 @@ use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::Semaphore;
 
 use super::Options;
+use super::archive::texts;
 use super::fault::explain;
 use super::key::Key;
 use super::names::Words;
 use super::rows;
-use super::schema::{HISTORY_MAX, history_id, open_reader};
+use super::schema::open_reader;
 
 /// A few connections, lent to whoever reads.
 pub(super) struct Readers {
@@ -114,15 +115,7 @@ pub(super) fn load(connection: &Connection, key: &Key) -> rusqlite::Result<Optio
         .query_row([key], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))
         .optional()?;
     let Some((id, version)) = found else { return Ok(None) };
-    let mut history = Vec::with_capacity(version as usize);
-    let mut query = connection
-        .prepare_cached("SELECT events FROM history WHERE id BETWEEN ?1 AND ?2 ORDER BY id")?;
-    let rows =
-        query.query_map([history_id(id, 0), history_id(id, HISTORY_MAX)], |row| row.get(0))?;
-    for events in rows {
-        history.push(events?);
-    }
-    Ok(Some(Stored { version, history }))
+    Ok(Some(Stored { version, history: texts(connection, id)? }))
 }
 
 /// A plan's text.

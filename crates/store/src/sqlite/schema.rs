@@ -23,6 +23,9 @@ const APPLICATION: i64 = 0x4e42_4c4c;
 /// double the p99.
 pub(super) const PAGE_BYTES: u64 = 8 * 1024;
 
+/// Bytes of the log that stay on the disk after a checkpoint.
+const LOG_KEPT_BYTES: i64 = 32 * 1024 * 1024;
+
 /// Bits of a history row's id that hold the version; the rest hold the execution's row id.
 ///
 /// One number for both keeps a history together, in order, and without an index of its own.
@@ -34,6 +37,11 @@ pub(super) const HISTORY_MAX: u64 = (1 << VERSION_BITS) - 1;
 /// The id of the history row of a version. `version` is at most [`HISTORY_MAX`].
 pub(super) const fn history_id(execution: i64, version: u64) -> i64 {
     execution << VERSION_BITS | version as i64
+}
+
+/// The execution's row id in the id of one of its history rows.
+pub(super) const fn execution_of(history: i64) -> i64 {
+    history >> VERSION_BITS
 }
 
 /// The tables of version 1.
@@ -78,6 +86,12 @@ CREATE INDEX execution_correlation ON execution (correlation_id) WHERE correlati
 CREATE INDEX execution_parent ON execution (parent) WHERE parent IS NOT NULL;
 
 CREATE TABLE history (id INTEGER PRIMARY KEY, events TEXT NOT NULL) STRICT;
+
+CREATE TABLE archive (
+    execution INTEGER PRIMARY KEY,
+    bytes INTEGER NOT NULL,
+    texts BLOB NOT NULL
+) STRICT;
 
 CREATE TABLE plan (id INTEGER PRIMARY KEY, hash TEXT NOT NULL UNIQUE, text TEXT NOT NULL) STRICT;
 CREATE TABLE plan_use (plan INTEGER PRIMARY KEY, uses INTEGER NOT NULL) STRICT;
@@ -184,6 +198,8 @@ fn tune(connection: &Connection, options: &Options) -> rusqlite::Result<()> {
         Durability::ProcessCrash => "NORMAL",
     };
     connection.pragma_update(None, "synchronous", synchronous)?;
+    // The log stays this long, to be written over: that is faster than to let it grow anew.
+    connection.pragma_update_and_check(None, "journal_size_limit", LOG_KEPT_BYTES, |_| Ok(()))?;
     // The writer decides when: at idle moments, or past a size.
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     if let Some(bytes) = options.size_max_bytes {

@@ -35,7 +35,7 @@ pub(super) fn search(
         asked.filter(filter);
     }
     if let Some(text) = &search.free_text {
-        asked.free_text(text);
+        asked.free_text(connection, text)?;
     }
     let Condition { sql, values } = asked;
     let count = format!("SELECT count(*) FROM execution e WHERE 1{sql}");
@@ -203,26 +203,51 @@ impl Condition {
         self.sql.push(')');
     }
 
-    /// Every word is the id or is in the index.
-    fn free_text(&mut self, text: &str) {
+    /// Every word is the id or is in the index. Words that are nobody's id, which is nearly all,
+    /// are looked up in the index together.
+    fn free_text(&mut self, connection: &Connection, text: &str) -> rusqlite::Result<()> {
+        let mut others = Vec::new();
         for word in text.split_whitespace() {
             let (stem, prefix) = word.strip_suffix('*').map_or((word, false), |stem| (stem, true));
-            self.sql.push_str(" AND (");
-            if prefix {
-                self.key_prefix("e.key", stem);
-            } else {
-                self.key("e.key", stem);
-            }
             let mut parts: Vec<_> = words(stem).map(|part| format!("\"{part}\"")).collect();
             if prefix && let Some(last) = parts.last_mut() {
                 last.push('*');
             }
+            let mut id = Self::default();
+            if prefix {
+                id.key_prefix("e.key", stem);
+            } else {
+                id.key("e.key", stem);
+            }
+            if !parts.is_empty() && !id.exists(connection)? {
+                others.append(&mut parts);
+                continue;
+            }
+            self.sql.push_str(" AND (");
+            self.sql.push_str(&id.sql);
+            self.values.append(&mut id.values);
             if !parts.is_empty() {
-                self.sql.push_str(" OR e.id IN (SELECT rowid FROM found WHERE ");
-                self.push("found", Value::Text(parts.join(" AND ")), " MATCH ?)");
+                self.sql.push_str(" OR ");
+                self.found(&parts);
             }
             self.sql.push(')');
         }
+        if !others.is_empty() {
+            self.sql.push_str(" AND ");
+            self.found(&others);
+        }
+        Ok(())
+    }
+
+    /// The index holds all of the quoted words for the row.
+    fn found(&mut self, quoted: &[String]) {
+        self.sql.push_str("e.id IN (SELECT rowid FROM found WHERE ");
+        self.push("found", Value::Text(quoted.join(" AND ")), " MATCH ?)");
+    }
+
+    fn exists(&self, connection: &Connection) -> rusqlite::Result<bool> {
+        let sql = format!("SELECT 1 FROM execution e WHERE {}", self.sql);
+        connection.prepare_cached(&sql)?.exists(params_from_iter(self.values.iter()))
     }
 
     /// Appends `column` and `test`, which holds one `?` for the value.

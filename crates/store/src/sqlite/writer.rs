@@ -11,7 +11,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
 
 use engine::store::StoreError;
 use rusqlite::Connection;
@@ -26,9 +25,6 @@ const BATCH_MAX: usize = 512;
 
 /// Bytes of payload in one transaction.
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
-
-/// How long nothing has come when the writer turns to its chores.
-const IDLE: Duration = Duration::from_millis(3);
 
 /// What the writing thread works with.
 pub(super) struct Desk {
@@ -130,18 +126,16 @@ impl Writer {
 
     /// The next errand; chores are done while there is none. `None` if there never will be one.
     fn next(&mut self) -> Option<Errand> {
-        while self.desk.chores.any() {
-            match self.door.recv_timeout(IDLE) {
+        while let Some(patience) = self.desk.chores.patience() {
+            match self.door.recv_timeout(patience) {
                 Ok(errand) => return Some(errand),
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            loop {
+            while self.desk.chores.patience().is_some_and(|needed| needed <= patience) {
                 self.attempt(chores::idle);
-                match self.door.try_recv() {
-                    Ok(errand) => return Some(errand),
-                    Err(_) if self.desk.chores.any() => {}
-                    Err(_) => break,
+                if let Ok(errand) = self.door.try_recv() {
+                    return Some(errand);
                 }
             }
         }

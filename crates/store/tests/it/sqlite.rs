@@ -152,3 +152,40 @@ async fn callers_that_give_up_leave_the_store_whole() {
     let stored = store.load(&ExecutionId::new("one")).await.expect("readers are not used up");
     assert_eq!(stored.map(|stored| stored.version), Some(50));
 }
+
+#[tokio::test]
+async fn ended_histories_shrink_and_read_the_same() {
+    let folder = folder();
+    let options = Options { tidy_after: std::time::Duration::ZERO, ..Options::default() };
+    let store = open(&folder, &options).expect("it opens");
+    let events = |expect: u64| match expect {
+        4 => "not JSON: \0".to_owned(),
+        5 => String::new(),
+        _ => format!("[{expect},\"{}\"]", "ünï🔔".repeat(100)),
+    };
+    let one = ExecutionId::new("one");
+    let compressed = async || {
+        let file = rusqlite::Connection::open(store.path()).expect("it opens");
+        let count = "SELECT (SELECT count(*) FROM archive), (SELECT count(*) FROM history)";
+        file.query_row(count, [], |row| Ok((row.get(0)?, row.get(1)?))).expect("it counts")
+    };
+    let mut expected = Vec::new();
+    // It ends, goes on, ends again; then it holds what cannot be compressed, or goes on with it.
+    for (expect, rows) in
+        [(0, (0, 1)), (1, (1, 0)), (2, (1, 1)), (3, (1, 0)), (4, (1, 1)), (5, (1, 2))]
+    {
+        let make = if expect % 2 == 1 { last_commit } else { commit };
+        store.commit(make("one", expect, events(expect))).await.expect("it is taken");
+        expected.push(events(expect));
+        let mut polls = 0;
+        while compressed().await != rows {
+            polls += 1;
+            assert!(polls < 100_000, "{expect}: {:?} instead of {rows:?}", compressed().await);
+            tokio::task::yield_now().await;
+        }
+        let stored = store.load(&one).await.expect("it loads").expect("it is there");
+        assert_eq!((stored.version, stored.history), (expect + 1, expected.clone()));
+    }
+    assert_eq!(store.remove(&one).await, Ok(true));
+    assert_eq!(compressed().await, (0, 0));
+}

@@ -1,4 +1,4 @@
-//! Turns what QuickJS throws into the few classes of failure that callers tell apart.
+//! Turns what the interpreter throws into the few classes of failure that callers tell apart.
 
 use std::time::Duration;
 
@@ -29,6 +29,11 @@ impl Raised {
     /// Whether the evaluation ran out of time.
     pub(super) fn is_timeout(&self) -> bool {
         self.kind == ScriptErrorKind::Timeout
+    }
+
+    /// Whether the evaluation ran out of memory or stack.
+    pub(super) fn is_memory(&self) -> bool {
+        self.kind == ScriptErrorKind::Memory || self.null
     }
 
     /// The error for the user, given the source that raised it.

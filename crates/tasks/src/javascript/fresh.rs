@@ -6,6 +6,7 @@ use kernel::{Form, Json, ScriptError, ScriptErrorKind};
 use rquickjs::{Function, Value};
 
 use super::Limits;
+use super::needs::Needs;
 use super::realm::{Realm, USER_FILE, evaluate, finished, written};
 
 /// Runs a script in sloppy mode, as the web does; `$` is a global variable.
@@ -16,9 +17,10 @@ pub(super) fn run(
     limits: &Limits,
     deadline: Instant,
 ) -> Result<Json, ScriptError> {
-    let realm = Realm::new(limits, false)?;
+    let needs = Needs::of(source);
+    let realm = Realm::new(limits, needs, false)?;
     let text = realm.enter(deadline, |ctx| {
-        let input = realm.input(ctx, input)?;
+        let input = realm.input(ctx, input, needs.host)?;
         let value: Value<'_> = match form {
             Form::Statements => {
                 ctx.globals().set("$", input)?;
@@ -45,7 +47,7 @@ pub(super) fn run(
 
 /// Parses a script without running it.
 pub(super) fn check(source: &str, form: Form, limits: &Limits) -> Result<(), ScriptError> {
-    let realm = Realm::new(limits, false)?;
+    let realm = Realm::new(limits, Needs { host: false, console: false }, false)?;
     let script = match form {
         Form::Statements => source.to_owned(),
         Form::FunctionBody => as_function(source),

@@ -1,4 +1,4 @@
-//! One QuickJS runtime with one global environment, its bounds, and the ways in and out of it.
+//! One interpreter with one global environment, its bounds, and the ways in and out of it.
 //!
 //! The prelude is evaluated before any user code; what it answers is held here and not in the
 //! global environment, so that no script can reach or replace it.
@@ -13,9 +13,12 @@ use rquickjs::promise::PromiseState;
 use rquickjs::{Context, Ctx, Error, Function, Object, Persistent, Runtime, Value};
 
 use super::failure::{self, Raised};
+use super::needs::Needs;
 use super::{Limits, output};
 
 const PRELUDE: &str = include_str!("prelude.js");
+const CONSOLE: &str = include_str!("console.js");
+const HOST: &str = include_str!("host.js");
 const FREEZE: &str = include_str!("freeze.js");
 
 /// The name of the user's source in stack traces, where line numbers are looked for.
@@ -50,7 +53,7 @@ impl Deadline {
 
 /// A runtime and its global environment. Fields drop in order: values before their runtime.
 pub(super) struct Realm {
-    adopt: Persistent<Function<'static>>,
+    adopt: Option<Persistent<Function<'static>>>,
     context: Context,
     deadline: Rc<Deadline>,
     runtime: Runtime,
@@ -58,7 +61,7 @@ pub(super) struct Realm {
 
 impl Realm {
     /// Makes a realm. A frozen one can be shared by evaluations: none can change it.
-    pub(super) fn new(limits: &Limits, frozen: bool) -> Result<Self, ScriptError> {
+    pub(super) fn new(limits: &Limits, needs: Needs, frozen: bool) -> Result<Self, ScriptError> {
         let runtime = Runtime::new().map_err(|_| failure::no_room())?;
         runtime.set_memory_limit(limits.memory);
         runtime.set_max_stack_size(limits.stack);
@@ -66,7 +69,8 @@ impl Realm {
         let watch = Rc::clone(&deadline);
         runtime.set_interrupt_handler(Some(Box::new(move || watch.check())));
         let context = Context::full(&runtime).map_err(|_| failure::no_room())?;
-        let adopt = context.with(|ctx| furnish(&ctx, frozen)).map_err(|_| failure::no_room())?;
+        let adopt =
+            context.with(|ctx| furnish(&ctx, needs, frozen)).map_err(|_| failure::no_room())?;
         Ok(Self { adopt, context, deadline, runtime })
     }
 
@@ -81,10 +85,18 @@ impl Realm {
             .with(|ctx| work(&ctx).map_err(|error| failure::raised(&ctx, &error, &self.deadline)))
     }
 
-    /// Parses the input and gives its objects and lists the host's methods.
-    pub(super) fn input<'js>(&self, ctx: &Ctx<'js>, input: &Json) -> rquickjs::Result<Value<'js>> {
+    /// Parses the input and, with `host`, gives its objects and lists the host's methods.
+    pub(super) fn input<'js>(
+        &self,
+        ctx: &Ctx<'js>,
+        input: &Json,
+        host: bool,
+    ) -> rquickjs::Result<Value<'js>> {
         let value = ctx.json_parse(input.text())?;
-        if value.is_object() { self.adopt.clone().restore(ctx)?.call((value,)) } else { Ok(value) }
+        match &self.adopt {
+            Some(adopt) if host && value.is_object() => adopt.clone().restore(ctx)?.call((value,)),
+            _ => Ok(value),
+        }
     }
 
     /// Runs the jobs of a promise until it is settled, and answers what it holds. One that nothing
@@ -112,15 +124,25 @@ impl Realm {
     }
 }
 
-/// Evaluates the prelude and, for a shared realm, freezes everything.
-fn furnish(ctx: &Ctx<'_>, frozen: bool) -> rquickjs::Result<Persistent<Function<'static>>> {
-    let made: Object<'_> = evaluate(ctx, PRELUDE, "prelude")?;
+/// Evaluates our own parts and, for a shared realm, freezes everything.
+fn furnish(
+    ctx: &Ctx<'_>,
+    needs: Needs,
+    frozen: bool,
+) -> rquickjs::Result<Option<Persistent<Function<'static>>>> {
+    evaluate::<()>(ctx, PRELUDE, "prelude")?;
+    if needs.console {
+        evaluate::<()>(ctx, CONSOLE, "console")?;
+    }
+    let host = needs.host.then(|| evaluate::<Object<'_>>(ctx, HOST, "host")).transpose()?;
     if frozen {
         let freeze: Function<'_> = evaluate(ctx, FREEZE, "freeze")?;
-        freeze.call::<_, ()>((made.get::<_, Value<'_>>("prototypes")?,))?;
+        let prototypes: Option<Value<'_>> =
+            host.as_ref().map(|host| host.get("prototypes")).transpose()?;
+        freeze.call::<_, ()>((prototypes,))?;
     }
-    let adopt: Function<'_> = made.get("adopt")?;
-    Ok(Persistent::save(ctx, adopt))
+    let adopt = host.map(|host| host.get::<_, Function<'_>>("adopt")).transpose()?;
+    Ok(adopt.map(|adopt| Persistent::save(ctx, adopt)))
 }
 
 /// Evaluates a sloppy-mode script; the answer is its completion value.
@@ -152,5 +174,66 @@ pub(super) fn finished(text: Option<String>, limits: &Limits) -> Result<Json, Sc
     match text {
         Some(text) => output::bounded(text, limits.output),
         None => Ok(Json::null()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Walks from instances of everything that syntax and built-ins can make to whatever they
+    /// lead to, and names what could be changed. The instances themselves may be.
+    const AUDIT: &str = r#"(function () {
+        const made = [
+            {}, [], () => 1, function () {}, class {}, function* () {}, Object.getPrototypeOf((function* () {})()),
+            async () => 1, async function* () {}, Object.getPrototypeOf((async function* () {})()), (async () => 1)(),
+            /x/, new Date(), new Map(), new Set(), new WeakMap(), new WeakSet(), new Error(),
+            new TypeError(), new AggregateError([]), 1n, 1, "", true, Symbol(), new Promise(() => 1),
+            [].values(), "".matchAll(/x/g), ""[Symbol.iterator](), new Map().keys(),
+            new Set().values(), new ArrayBuffer(1), new Uint8Array(1), new Float64Array(1),
+            new DataView(new ArrayBuffer(1)), new WeakRef({}), new FinalizationRegistry(() => 1),
+            new Proxy({}, {}), [1].values().map(x => x), [1].values().take(1),
+            [1].values().flatMap(x => [x]), Iterator.from({ next() {} }), Iterator.prototype,
+            (function () { return arguments })(), (function () { "use strict"; return arguments })(),
+            (tag => tag)`x`, Object.getOwnPropertyDescriptor, new SharedArrayBuffer(1),
+        ];
+        const seen = new Set(), found = [];
+        const walk = (value, path, ours) => {
+            if (value === null || (typeof value !== "object" && typeof value !== "function")) return;
+            if (seen.has(value)) return;
+            seen.add(value);
+            if (!ours && !Object.isFrozen(value)) found.push(path);
+            walk(Object.getPrototypeOf(value), path + "^", false);
+            for (const key of Reflect.ownKeys(value)) {
+                const property = Object.getOwnPropertyDescriptor(value, key);
+                const mine = ours && ["prototype", "raw", "errors", "callee"].includes(key);
+                const name = path + "." + String(key);
+                walk(property.value, name, mine);
+                walk(property.get, name + "<", false);
+                walk(property.set, name + ">", false);
+            }
+        };
+        walk(globalThis, "global", false);
+        made.forEach((value, index) => walk(Object(value), index + ":" + typeof value, true));
+        return found.length ? found.join(" ") : "frozen " + (seen.size > 600);
+    })()"#;
+
+    #[test]
+    fn nothing_in_a_frozen_realm_can_be_changed() {
+        let limits = Limits::default();
+        let realm = Realm::new(&limits, Needs::ALL, true).expect("a realm");
+        let far = Instant::now() + limits.time;
+        let input = Json::from_text(r#"{"list": [1], "map": {}}"#.to_owned()).expect("JSON");
+        let answer = realm.enter(far, |ctx| {
+            let input = realm.input(ctx, &input, true)?;
+            let host: Value<'_> = evaluate(ctx, "(function ($) {
+                const all = [$, $.list, $.map.entrySet()[0], $.entrySet()[0]];
+                return all.every(it => it === undefined || Object.isFrozen(Object.getPrototypeOf(it)));
+            })", "test")?;
+            let host: bool = host.into_function().expect("a function").call((input,))?;
+            Ok((evaluate::<String>(ctx, AUDIT, "audit")?, host))
+        });
+        let answer = answer.map_err(|raised| raised.into_error("", limits.time));
+        assert_eq!(answer, Ok(("frozen true".to_owned(), true)));
     }
 }

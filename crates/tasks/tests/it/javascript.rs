@@ -19,12 +19,18 @@ fn run(source: &str, input: &Value) -> Result<Json, ScriptError> {
     engine().run(source, Form::Statements, &Json::from(input))
 }
 
-/// Holds a script to its result, on the first evaluation and on a repeated one.
+/// Makes a script of the same result that is not recognised as harmless.
+fn suspicious(source: &str) -> String {
+    format!("if (0) {{ this; }} {source}")
+}
+
+/// Holds a script to its result: evaluated first, again, and in a realm of its own.
 #[track_caller]
 fn check(source: &str, input: &Value, expected: &str) {
     let engine = engine();
-    for _ in 0..3 {
-        let result = engine.run(source, Form::Statements, &Json::from(input));
+    let input = Json::from(input);
+    for source in [source, source, source, &suspicious(source)] {
+        let result = engine.run(source, Form::Statements, &input);
         let result = result.unwrap_or_else(|error| panic!("{source}: {error}"));
         assert_eq!(result.text(), expected, "{source}");
     }
@@ -125,6 +131,7 @@ fn a_script_answers_its_completion_value() {
             ("JSON.stringify($.list)", "\"[3,1,2]\""),
             ("new Promise(done => done(4))", "4"),
             ("(async () => { await null; return $.a + 1; })()", "2"),
+            ("Array['from' + 'Async']([1])", "[1]"),
         ],
     );
 }
@@ -453,5 +460,205 @@ fn what_a_script_may_provoke_in_the_engine_does_not_end_the_process() {
         "Promise.reject(new Error('unheard')); 1",
     ] {
         check(source, &json!({}), "1");
+    }
+}
+
+/// What a script can see of the built-ins, by harmless means and by any means.
+const PROBES: &[&str] = &[
+    "[typeof x, typeof leaked, [].leaked, {}.leaked, ''.leaked, $.leaked, Math.leaked]",
+    "[Math.max(1, 2), JSON.stringify({a: 1}), [3, 1].sort(), [1, 2].map(n => n + 1), 'ab'.includes('b')]",
+    "[typeof console.log, parseInt('7'), [].concat([1]), Object.keys({k: 1}), String(new Date(0).getTime())]",
+    "[$.list.get(0), $.list.size(), $.map.get('k'), $.map.containsKey('k'), $.map.isEmpty()]",
+    "[/a/.test('a'), 'a-b'.split('-'), 'a'.replace('a', 'b'), [...'ab'], new Set([1]).has(1)]",
+    "[`${1}`, (1.5).toFixed(1), isNaN(NaN), [1] + '', ({}) + '', (() => 1)()]",
+    "if (0) { this; } [Object.getOwnPropertyNames(globalThis).length, typeof eval, typeof Function]",
+];
+
+#[test]
+fn no_script_leaves_a_trace_for_the_next() {
+    let sneaky = [
+        "x = 1",
+        "leaked = 1; leaked",
+        "var leaked = 1; leaked",
+        "let leaked = 1; leaked",
+        "const leaked = 1; leaked",
+        "function leaked() {} leaked()",
+        "this.leaked = 1",
+        "globalThis.leaked = 1",
+        "(function () { this.leaked = 1 })()",
+        "(function () { leaked = 1 })()",
+        "(() => { x = leaked = 5 })()",
+        "(0, eval)('var leaked = 1')",
+        "new Function('leaked = 1')()",
+        "[]['filter']['constr' + 'uctor']('leaked = 1')()",
+        "[]['filter']['constr' + 'uctor']('this.leaked = 1')()",
+        "[]['filter']['constr' + 'uctor']('return Object')()['assign'](Math, { leaked: 1 })",
+        "Array.prototype.leaked = 1",
+        "Array['proto' + 'type'].leaked = 1",
+        "Array['proto' + 'type'].map = () => 'bad'",
+        "Object.prototype.leaked = 1",
+        "({})['__pro' + 'to__'].leaked = 1",
+        "''['__pro' + 'to__'].leaked = 1",
+        "Object.defineProperty(Object.prototype, 'leaked', { get() { return 1 } })",
+        "Object['define' + 'Property'](Math, 'leaked', { value: 1 })",
+        "Object['as' + 'sign'](JSON, { stringify: () => 'bad' })",
+        "Math.leaked = 1; Math.leaked",
+        "Math.max = () => 9",
+        "Math['max'] = () => 9",
+        "var m = Math; m.max = () => 9",
+        "[Math][0].max = () => 9",
+        "(o => { o.max = () => 9 })(Math)",
+        "for (Math.max of [() => 9]) {}",
+        "[Math.max] = [() => 9]",
+        "({ a: Math.max } = { a: () => 9 })",
+        "Math.max++",
+        "Math.max ||= 1; Math.max &&= () => 9",
+        "delete Math.max",
+        "delete JSON.stringify; delete Array.prototype.sort",
+        "JSON.stringify = () => 'bad'",
+        "JSON.parse = null; console.log = null; console = null",
+        "parseInt = () => 0",
+        "Object = null",
+        "Math = null",
+        "undefined = 1; NaN = 1",
+        "Array = function () { return 'bad' }",
+        "Object.freeze(Array.prototype); Object.setPrototypeOf(Math, { leaked: 1 })",
+        "RegExp.prototype.test = () => false",
+        "Set.prototype.has = () => false",
+        "Date.prototype.getTime = () => 1",
+        "Number.prototype.toFixed = () => 'bad'",
+        "String.prototype.split = () => 'bad'; String.prototype[Symbol.iterator] = null",
+        "Array.prototype[0] = 'bad'; Array.prototype.push('bad')",
+        "Array.prototype.toString = Object.prototype.toString",
+        "Symbol.for('leaked'); Object.prototype[Symbol.toPrimitive] = () => 'bad'",
+        "Error.prepareStackTrace = () => 'bad'; Error.stackTraceLimit = 0",
+        "$.list.constructor.prototype.map = () => 'bad'",
+        "Object.getPrototypeOf($.list).get = () => 'bad'",
+        "Object.getPrototypeOf($.map).isEmpty = () => 'bad'",
+        "$['__pro' + 'to__'].size = () => 'bad'; $['__pro' + 'to__'].leaked = 1",
+        "$.leaked = 1; $.list.push(5); $.map.k = 2; $",
+        "$.list.add(1); $.map.put('z', 1); $.list.set(0, 'bad')",
+        "$ = { leaked: 1 }",
+        "setTimeout = (f) => f(); Promise.resolve().then(() => { leaked = 1 })",
+        "Promise.resolve().then(() => { Math.max = null }); 1",
+        "(async () => { await 1; globalThis.leaked = 1 })()",
+        "(async () => { for (;;) { await 1; break } Array.prototype.leaked = 1 })()",
+        "Array['from' + 'Async']([1]); 1",
+        "queueMicrotask(() => { leaked = 1 })",
+        "new FinalizationRegistry(() => { leaked = 1 }).register({}, 1)",
+        "var t = s => s; t`leaked`.x = 1",
+        "String.raw`a`; (s => { s.raw[0] = 'bad' })`x`",
+        "({ get leaked() { return 1 }, __proto__: Math }).leaked",
+        "class A { static leaked = 1 } Object.prototype.leaked = A",
+        "try { Math.max = 1; leaked = 1 } catch (e) { Object.prototype.leaked = e }",
+        "with (Math) { max = 1 } with ({}) { leaked = 1 }",
+        "\\u0074his.leaked = 1",
+        "throw (globalThis.leaked = 1)",
+        "Object.prototype.toJSON = () => 'bad'; 1",
+        "BigInt.prototype.toJSON = () => 'bad'; 1n",
+        "Function.prototype.call = null; Function.prototype.leaked = 1",
+        "(() => {}).leaked = 1; (() => {})['__pro' + 'to__'].leaked = 1",
+        "[].values()['__pro' + 'to__'].next = null",
+        "[][Symbol.iterator]().__proto__.next = () => ({ done: true })",
+        "Iterator.prototype.leaked = 1",
+        "(function* () {})['constr' + 'uctor']('leaked = 1')().next()",
+    ];
+    let input = Json::from(&json!({"list": [7], "map": {"k": 1}}));
+    let pristine: Vec<_> = PROBES
+        .iter()
+        .map(|probe| engine().run(probe, Form::Statements, &input).expect(probe))
+        .collect();
+    let engine = JavaScript::new(tight());
+    for form in [Form::Statements, Form::FunctionBody] {
+        for source in sneaky {
+            for _ in 0..3 {
+                // Most succeed in their own realm; what counts is what is seen from another.
+                let _ = engine.run(source, form, &input);
+            }
+            for (probe, before) in PROBES.iter().zip(&pristine) {
+                let after = engine.run(probe, Form::Statements, &input).expect(probe);
+                assert_eq!(&after, before, "{probe} after {source}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_realm_of_its_own_makes_no_difference_to_a_result() {
+    let fragments = [
+        "var x = $.a",
+        "let y = 2; y",
+        "x = 5",
+        "function f() { return $.b }",
+        "if ($.a) { x + 1; } else f()",
+        "if ($.b > $.a) 'more'; else { 'less' }",
+        "for (var i = 0; i < 2; i++) { i }",
+        "while ($.a < 3) $.a++",
+        "typeof f == 'function' && f()",
+        "{ 4; }",
+        "({ x: $.list, s: `${$.a}` })",
+        "$.toString = 1",
+        "[x, $.b] = $.list",
+        "return 3",
+        "label: $.b",
+        "{}\n/1/g\n+1",
+        "$.list\n[0]",
+        "'use strict'",
+        "function g() { return typeof this }\ng()",
+        "",
+    ];
+    let input = Json::from(&json!({"a": 1, "b": 2, "list": [3, 4]}));
+    let (shared, own) = (engine(), engine());
+    for first in fragments {
+        for second in fragments {
+            for separator in ["; ", "\n"] {
+                let source = format!("{first}{separator}{second}");
+                let expected = own.run(&suspicious(&source), Form::Statements, &input);
+                for _ in 0..3 {
+                    let result = shared.run(&source, Form::Statements, &input);
+                    let same = match (&result, &expected) {
+                        (Ok(result), Ok(expected)) => result == expected,
+                        (Err(error), Err(expected)) => error.kind == expected.kind,
+                        _ => false,
+                    };
+                    // A directive counts only at the very start.
+                    let directive = source.starts_with("'use strict'");
+                    assert!(same || directive, "{source:?}: {result:?}, not {expected:?}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn engines_and_threads_do_not_disturb_one_another() {
+    let small = JavaScript::new(tight());
+    let large = JavaScript::new(Limits::default());
+    let input = Json::from(&json!({"n": 3}));
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for round in 0..50 {
+                    let source = format!("'x'.repeat($.n * 500000).length + {round}");
+                    let expected = (1_500_000 + round).to_string();
+                    let result = large.run(&source, Form::Statements, &input).expect("fits");
+                    assert_eq!(result.text(), expected);
+                    let error = small
+                        .run("'x'.repeat($.n * 500000)", Form::Statements, &input)
+                        .expect_err("more output than allowed");
+                    assert_eq!(error.kind, ScriptErrorKind::Memory);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn more_sources_than_are_remembered_give_the_right_results() {
+    let engine = engine();
+    let input = Json::from(&json!({"n": 3}));
+    for round in 0..1500 {
+        let result = engine.run(&format!("$.n + {round}"), Form::Statements, &input);
+        assert_eq!(result.expect("a sum").text(), (3 + round).to_string());
     }
 }

@@ -26,34 +26,41 @@ pub(in super::super) fn shown_input(node: &Node, input: Json, view: &View<'_>) -
     }
 }
 
-/// The list that a loop goes through; `None` for a loop by condition alone. `Err` says what is
-/// there instead of a list.
-fn items(state: &Execution, task: &Task) -> Result<Option<usize>, &'static str> {
-    let listed = matches!(&state.node_of(task).task.items, Some(items) if !items.is_null());
-    let input = task.input.parse();
-    let items = if listed { input.get("items") } else { input.get("_items") };
-    match items {
-        Some(Value::Array(list)) => Ok(Some(list.len())),
-        None if !listed => Ok(None),
-        Some(Value::Null) | None => Err("nothing"),
-        Some(Value::String(_)) => Err("a string"),
-        Some(_) => Err("a value that is no list"),
+/// The list that a loop goes through; `None` for a loop by condition alone. What is no list counts
+/// as a list of one, and nothing as an empty one.
+pub(in super::super) fn items(node: &Node, input: &Json) -> Option<Vec<Json>> {
+    let listed = node.task.items.as_ref().is_some_and(|items| !items.is_null());
+    let written = || node.task.input_parameters.get("_items").is_some_and(|items| !items.is_null());
+    if !listed && !written() {
+        return None;
     }
+    let Value::Object(mut input) = input.parse() else { return Some(Vec::new()) };
+    Some(match input.remove(if listed { "items" } else { "_items" }) {
+        Some(Value::Array(list)) => list.iter().map(Json::of).collect(),
+        Some(Value::Null) | None => Vec::new(),
+        Some(other) => vec![Json::of(&other)],
+    })
+}
+
+/// What a loop over a list adds to its output and to `$` of its condition.
+pub(in super::super) fn position(task: &Task) -> Option<Json> {
+    let index = task.iteration.checked_sub(1)?;
+    let items = task.items.as_ref()?;
+    let mut object = ObjectText::new();
+    object.member("loopIndex", &index.to_string());
+    if let Some(item) = items.get(index as usize) {
+        object.member("loopItem", item.text());
+    }
+    Some(object.finish())
 }
 
 pub(in super::super) fn begin(draft: &mut Draft<'_>, sequence: u32) {
     let Some(task) = draft.state.task(sequence) else { return };
-    match items(draft.state, task) {
-        Ok(Some(0)) => draft.close(sequence, End::done()),
-        Ok(_) => {
-            draft.push(Event::Begun { sequence, until: None });
-            iterate(draft, sequence, 1, 0);
-        }
-        Err(found) => {
-            let reason = format!("the items of the loop must be a list, but there is {found}");
-            draft.close(sequence, End::failed_terminally(reason));
-        }
+    if task.items.as_ref().is_some_and(|items| items.is_empty()) {
+        return draft.close(sequence, End::done());
     }
+    draft.push(Event::Begun { sequence, until: None });
+    iterate(draft, sequence, 1, 0);
 }
 
 fn iterate(draft: &mut Draft<'_>, sequence: u32, iteration: u32, forget: u32) {
@@ -88,13 +95,17 @@ pub(in super::super) fn look(draft: &mut Draft<'_>, sequence: u32) {
     if !is_over(draft.state, body, &inside(task)) {
         return;
     }
+    // One more than asked for is kept while the loop runs: the new iteration may refer to it.
     let iteration = task.iteration;
+    let forget = keep_last(task).map_or(0, |keep| iteration.saturating_sub(keep));
     let end = match goes_on(draft, task) {
-        Ok(true) => {
-            let forget = keep_last(task).map_or(0, |keep| iteration.saturating_sub(keep));
-            return iterate(draft, sequence, iteration + 1, forget);
+        Ok(true) => return iterate(draft, sequence, iteration + 1, forget),
+        Ok(false) => {
+            if forget > 0 {
+                draft.push(Event::Iterated { sequence, iteration, forget });
+            }
+            End::done()
         }
-        Ok(false) => End::done(),
         Err(reason) => End::failed_terminally(reason),
     };
     draft.close(sequence, end);
@@ -129,14 +140,13 @@ fn keep_last(task: &Task) -> Option<u32> {
 
 /// Whether there is to be another iteration.
 fn goes_on(draft: &Draft<'_>, task: &Task) -> Result<bool, String> {
-    let left = match items(draft.state, task) {
-        Ok(Some(count)) if task.iteration as usize >= count => return Ok(false),
-        Ok(list) => list.is_some(),
-        Err(found) => return Err(format!("the items of the loop are now {found}")),
-    };
-    let condition = draft.state.node_of(task).task.loop_condition.as_deref().unwrap_or_default();
+    let node = draft.state.node_of(task);
+    if task.items.as_ref().is_some_and(|items| task.iteration as usize >= items.len()) {
+        return Ok(false);
+    }
+    let condition = node.task.loop_condition.as_deref().unwrap_or_default();
     if condition.trim().is_empty() {
-        return Ok(left);
+        return Ok(task.items.is_some());
     }
     let input = condition_input(draft, task, condition);
     let answer = draft
@@ -153,7 +163,7 @@ fn goes_on(draft: &Draft<'_>, task: &Task) -> Result<bool, String> {
 }
 
 /// `$` of a loop condition: the loop's parameters as they resolve now, its own output under its
-/// reference name, and the output of each body task under its. What the condition's text does not
+/// reference name, and the latest output of each body task under its. What the condition's text does not
 /// mention is left out.
 fn condition_input(draft: &Draft<'_>, task: &Task, condition: &str) -> Json {
     let state = &*draft.state;
@@ -161,6 +171,9 @@ fn condition_input(draft: &Draft<'_>, task: &Task, condition: &str) -> Json {
     let view = View::new(state, draft.context, Some(task.sequence));
     let mut object = ObjectText::new();
     object.members_of(&node.input.render(&view));
+    if let Some(position) = position(task) {
+        object.members_of(&position);
+    }
     if condition.contains(&*node.reference) {
         let output = if asks_only_for_iteration(condition, &node.reference) {
             Json::of(&serde_json::json!({ "iteration": task.iteration }))
@@ -173,7 +186,7 @@ fn condition_input(draft: &Draft<'_>, task: &Task, condition: &str) -> Json {
     for body in state.body_nodes(node) {
         let reference = &state.node(body).reference;
         if condition.contains(&**reference)
-            && let Some(inner) = state.attempt_at(body, &path)
+            && let Some(inner) = state.attempt_at(body, &path).or_else(|| state.latest(reference))
         {
             object.member(reference, state.output_of(inner).text());
         }

@@ -6,7 +6,6 @@ use super::super::context::Context;
 use super::super::execution::{Execution, ObjectText};
 use super::super::input::StartMessage;
 use super::super::scope::View;
-use super::super::status::TaskStatus;
 use crate::expression::Template;
 use crate::id::ExecutionId;
 use crate::json::Json;
@@ -22,24 +21,26 @@ pub(in super::super) fn target(
         Value::String(name) => name.trim().to_owned(),
         _ => String::new(),
     };
-    let id = state.id.derive("failure", state.end_count);
+    let id = state.id.derive("failure", state.next_sequence());
     (!name.is_empty()).then_some((id, name))
 }
 
-/// The start of the failure workflow of an execution that has ended. The engine adds the whole
-/// failed execution to its input.
-pub(in super::super) fn message(state: &Execution, name: &str) -> StartMessage {
-    let failed = state.tasks().rev().find(|task| {
-        task.status.is_failure() && task.status != TaskStatus::Canceled && !task.retried
-    });
+/// The start of the failure workflow of an execution that has ended, on account of `culprit` if of
+/// a task. The engine adds the whole failed execution to its input.
+pub(in super::super) fn message(
+    state: &Execution,
+    name: &str,
+    culprit: Option<u32>,
+) -> StartMessage {
     let text = |text: &str| Json::of(&text);
     let mut input = ObjectText::new();
     input.members_of(&state.input);
     input.member("workflowId", text(state.id.as_str()).text());
     input.member("reason", text(state.reason.as_deref().unwrap_or_default()).text());
     input.member("failureStatus", text(state.status.as_str()).text());
-    let task = failed.map(|task| state.task_id(task.sequence).to_string()).unwrap_or_default();
-    input.member("failureTaskId", text(&task).text());
+    if let Some(culprit) = culprit {
+        input.member("failureTaskId", text(&state.task_id(culprit).to_string()).text());
+    }
     let version = state.plan().definition.failure_workflow_version;
     StartMessage {
         name: name.into(),

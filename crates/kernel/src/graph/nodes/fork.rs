@@ -198,7 +198,8 @@ impl Listed {
             other => other.as_i64().and_then(|number| i32::try_from(number).ok()),
         });
         // With a second dynamic fork around, names alone would collide.
-        let prefix = if draft.state.graft_count() > 0 || node.depth > 0 {
+        let mut forks = draft.state.tasks().filter(|task| task.kind == Kind::DynamicFork);
+        let prefix = if forks.nth(1).is_some() {
             format!("_{}_{name}_", node.reference)
         } else {
             format!("_{name}_")
@@ -238,7 +239,7 @@ impl Listed {
             if !seen.insert(task.task_reference_name.clone()) {
                 return Err(format!("two branches are named '{}'", task.task_reference_name));
             }
-            embed(task, &|name| draft.context.world.task_def(name).map(|policy| (*policy).clone()));
+            embed(task, &|name| draft.context.world.task_def(name).map(|def| (*def).clone()));
         }
         Ok(self)
     }

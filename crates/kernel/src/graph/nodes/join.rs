@@ -16,13 +16,17 @@ use crate::json::Json;
 use crate::script::Form;
 
 /// What a JOIN waits for: after a dynamic fork the last task of each branch, otherwise what the
-/// author listed; inside loops, of the present iteration.
+/// author listed; inside loops, of the present iteration; nothing after a fork that was skipped.
 pub(in super::super) fn references(state: &Execution, join: NodeId, path: &[u32]) -> Vec<Arc<str>> {
     let node = state.node(join);
     let before = node.index.checked_sub(1).map(|index| state.block(node.block).nodes[index]);
-    let dynamic = before
-        .filter(|before| state.node(*before).kind == Kind::DynamicFork)
+    let fork = before
+        .filter(|before| matches!(state.node(*before).kind, Kind::Fork | Kind::DynamicFork))
         .and_then(|before| state.attempt_at(before, path));
+    if fork.is_some_and(|fork| fork.status == TaskStatus::Skipped) {
+        return Vec::new();
+    }
+    let dynamic = fork.filter(|fork| fork.kind == Kind::DynamicFork);
     match dynamic {
         Some(task) => {
             let last = |block: &BlockId| state.block(*block).nodes.last().copied();
@@ -62,32 +66,32 @@ pub(in super::super) fn look(draft: &mut Draft<'_>, sequence: u32) {
 
 /// Every branch has ended: how the JOIN ends.
 fn all_of(state: &mut Execution, sequence: u32) -> Option<End> {
-    let join_on = state.task(sequence)?.join_on.clone();
     let mut cursor = state.join_cursors.get(&sequence).copied().unwrap_or(0);
+    let join_on = &state.task(sequence)?.join_on;
     let closed = |reference: &Arc<str>| {
         state.latest(reference).is_some_and(|branch| branch.status.is_closed())
     };
     while join_on.get(cursor).is_some_and(closed) {
         cursor += 1;
     }
+    let end = (cursor == join_on.len()).then(|| verdict(state, join_on));
     state.join_cursors.insert(sequence, cursor);
-    (cursor == join_on.len()).then(|| verdict(state, &join_on))
+    end
 }
 
 fn verdict(state: &Execution, join_on: &[Arc<str>]) -> End {
     let branches: Vec<&Task> = join_on.iter().filter_map(|r| state.latest(r)).collect();
-    let all_are = |status| !branches.is_empty() && branches.iter().all(|b| b.status == status);
-    let failures: Vec<&str> = branches
-        .iter()
-        .filter(|branch| branch.status.is_failure())
-        .map(|branch| branch.reason.as_deref().unwrap_or(&branch.reference))
-        .collect();
-    if all_are(TaskStatus::Canceled) {
-        let reason = Some("every branch was cancelled".into());
-        return End { status: TaskStatus::Canceled, output: None, reason };
-    }
-    if !failures.is_empty() {
-        return End::failed(format!("branches failed: {}", failures.join("; ")));
+    let failed: Vec<&&Task> = branches.iter().filter(|branch| branch.status.is_failure()).collect();
+    if !failed.is_empty() {
+        let reasons: Vec<&str> = failed
+            .iter()
+            .map(|branch| branch.reason.as_deref().unwrap_or(&branch.reference))
+            .collect();
+        if failed.iter().all(|branch| branch.status == TaskStatus::Canceled) {
+            let reason = Some(format!("branches were cancelled: {}", reasons.join("; ")).into());
+            return End { status: TaskStatus::Canceled, output: None, reason };
+        }
+        return End::failed(format!("branches failed: {}", reasons.join("; ")));
     }
     if branches.iter().any(|branch| branch.status == TaskStatus::CompletedWithErrors) {
         return End { status: TaskStatus::CompletedWithErrors, ..End::done() };
@@ -95,14 +99,15 @@ fn verdict(state: &Execution, join_on: &[Arc<str>]) -> End {
     End::done()
 }
 
-/// The first of the listed tasks that has ended; else the first of the defaults.
+/// The first of the listed tasks that was reached, once it has ended; else that of the defaults.
 fn first_of(state: &Execution, task: &Task) -> Option<End> {
     let node = &state.node_of(task).task;
     let ended = |names: &[String]| {
-        names.iter().find_map(|name| {
-            let branch = state.latest(&reference_at(state, name, &task.path))?;
-            branch.status.is_closed().then_some(branch)
-        })
+        names
+            .iter()
+            .filter_map(|name| state.latest(&reference_at(state, name, &task.path)))
+            .find(|branch| branch.status != TaskStatus::Skipped)
+            .filter(|branch| branch.status.is_closed())
     };
     let branch = ended(&node.join_on).or_else(|| ended(&node.default_exclusive_join_task))?;
     let output = state.output_of(branch);

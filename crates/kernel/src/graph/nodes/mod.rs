@@ -12,6 +12,8 @@ mod terminate;
 mod variables;
 pub(super) mod wait;
 
+pub(super) use do_while::{items as loop_items, position as loop_position};
+
 use std::sync::Arc;
 
 use super::draft::{Draft, End};

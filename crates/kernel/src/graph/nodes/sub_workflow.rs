@@ -172,7 +172,7 @@ pub(in super::super) fn begin_detached(draft: &mut Draft<'_>, sequence: u32) {
         Err(reason) => return draft.close(sequence, End::failed_terminally(reason)),
     };
     let state = &*draft.state;
-    let raw = |raw: Box<RawValue>| Json::from_text(raw.get().to_owned()).ok();
+    let raw = |raw: Box<RawValue>| Json::from_text(String::from(Box::<str>::from(raw))).ok();
     let message = StartMessage {
         name: request.name.into(),
         version: request.version.as_ref().and_then(number).filter(|version| *version > 0),
@@ -241,7 +241,7 @@ pub(in super::super) fn ended(
     sequence: u32,
     status: Status,
     output: &Json,
-    reason: Option<Arc<str>>,
+    reason: Option<&str>,
 ) {
     let Some(task) = draft.state.task(sequence) else { return };
     let child = task.child.clone();
@@ -256,7 +256,7 @@ pub(in super::super) fn ended(
     object.members_of(output);
     object.member("subWorkflowId", Json::of(&id).text());
     let reason = (status != TaskStatus::Completed).then(|| {
-        let reason = reason.as_deref().unwrap_or("it gave no reason");
+        let reason = reason.unwrap_or("it gave no reason");
         Arc::from(format!("sub-workflow {id} ended as {}: {reason}", status.as_str()))
     });
     draft.close(sequence, End { status, output: Some(object.finish()), reason });

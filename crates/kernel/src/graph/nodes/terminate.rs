@@ -37,6 +37,6 @@ pub(super) fn begin(draft: &mut Draft<'_>, sequence: u32) {
     draft.close(sequence, End::completed(output.clone()));
     match status {
         Status::Completed => draft.end(status, Some(output), Some(reason.into())),
-        _ => draft.fail_with(status, Some(output), reason),
+        _ => draft.fail_because_of(sequence, status, Some(output), reason),
     }
 }

@@ -8,14 +8,13 @@ use crate::json::Json;
 pub(super) fn begin(draft: &mut Draft<'_>, sequence: u32) {
     let Some(task) = draft.state.task(sequence) else { return };
     let set = task.input.clone();
-    let end = match too_large(draft, &set) {
-        Some(reason) => End::failed_terminally(reason),
-        None => {
-            if !set.is_empty_object() {
-                draft.push(Event::Variables { set });
-            }
-            End::done()
+    let end = if let Some(reason) = too_large(draft, &set) {
+        End::failed_terminally(reason)
+    } else {
+        if !set.is_empty_object() {
+            draft.push(Event::Variables { set });
         }
+        End::done()
     };
     draft.close(sequence, end);
 }

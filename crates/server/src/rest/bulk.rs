@@ -1,0 +1,249 @@
+//! `/api/workflow/bulk`: one operation on many executions, each for itself.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use engine::Engine;
+use kernel::Json as Payload;
+use kernel::graph::{Control, Execution, Input};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::{Answer, Body, Query, execution_id, lenient};
+use super::view::{self, Lens};
+use super::workflow::{self, RemoveParams, RestartParams, Steering};
+use crate::Api;
+use crate::problem::Problem;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(pause_many))
+        .routes(routes!(resume_many))
+        .routes(routes!(restart_many))
+        .routes(routes!(retry_many))
+        .routes(routes!(terminate_many))
+        .routes(routes!(remove_many))
+        .routes(routes!(terminate_remove_many))
+        .routes(routes!(show_many))
+}
+
+/// Executions in one request.
+const IDS_MAX: usize = 1000;
+
+/// What became of each.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct BulkResponse {
+    /// Why it could not be done, by id.
+    bulk_error_results: BTreeMap<String, String>,
+    /// Those where it was done.
+    #[schema(value_type = Vec<serde_json::Value>)]
+    bulk_successful_results: Vec<Payload>,
+    /// Always the same.
+    message: &'static str,
+}
+
+impl BulkResponse {
+    fn new() -> Self {
+        Self {
+            bulk_error_results: BTreeMap::new(),
+            bulk_successful_results: Vec::new(),
+            message: "Bulk Request has been processed.",
+        }
+    }
+
+    fn add(&mut self, id: String, result: Result<Payload, Problem>) {
+        match result {
+            Ok(shown) => self.bulk_successful_results.push(shown),
+            Err(problem) => {
+                self.bulk_error_results.insert(id, problem.message);
+            }
+        }
+    }
+}
+
+/// What is done to each.
+enum Operation {
+    Control(Control),
+    Restart { use_latest: bool },
+    Retry,
+    Terminate(Steering),
+    Remove { only_ended: bool },
+    TerminateRemove(Steering),
+}
+
+impl Operation {
+    async fn act(&self, engine: &Engine, id: &str) -> Result<(), Problem> {
+        match self {
+            Self::Control(control) => {
+                let input = Input::Control(control.clone());
+                Ok(engine.step(&execution_id(id)?, input).await?)
+            }
+            Self::Restart { use_latest } => workflow::restart(engine, id, *use_latest).await,
+            Self::Retry => workflow::retry(engine, id, false).await,
+            Self::Terminate(params) => workflow::terminate(engine, id, params).await,
+            Self::Remove { only_ended } => workflow::remove(engine, id, *only_ended).await,
+            Self::TerminateRemove(params) => {
+                workflow::terminate_and_remove(engine, id, params).await
+            }
+        }
+    }
+}
+
+/// Does something to each, one after the other.
+async fn each(
+    api: &Api,
+    ids: Vec<String>,
+    operation: Operation,
+) -> Result<Json<BulkResponse>, Problem> {
+    let mut response = BulkResponse::new();
+    for id in checked(ids)? {
+        let result = operation.act(&api.engine, &id).await.map(|()| Payload::of(&id));
+        response.add(id, result);
+    }
+    Ok(Json(response))
+}
+
+fn checked(ids: Vec<String>) -> Result<Vec<String>, Problem> {
+    if ids.is_empty() {
+        return Err(Problem::bad_request("WorkflowIds list cannot be null."));
+    }
+    if ids.len() > IDS_MAX {
+        let count = ids.len();
+        return Err(Problem::bad_request(format!(
+            "Cannot process more than {IDS_MAX} workflows; there are {count}. Please use multiple \
+             requests."
+        )));
+    }
+    Ok(ids)
+}
+
+/// Pauses several executions.
+#[utoipa::path(
+    put, path = "/api/workflow/bulk/pause", tag = "bulk", request_body = Vec<String>,
+    responses((status = 200, description = "What became of each", body = BulkResponse))
+)]
+async fn pause_many(
+    State(api): State<Api>,
+    Body(ids): Body<Vec<String>>,
+) -> Result<Json<BulkResponse>, Problem> {
+    each(&api, ids, Operation::Control(Control::Pause)).await
+}
+
+/// Lets several paused executions go on.
+#[utoipa::path(
+    put, path = "/api/workflow/bulk/resume", tag = "bulk", request_body = Vec<String>,
+    responses((status = 200, description = "What became of each", body = BulkResponse))
+)]
+async fn resume_many(
+    State(api): State<Api>,
+    Body(ids): Body<Vec<String>>,
+) -> Result<Json<BulkResponse>, Problem> {
+    each(&api, ids, Operation::Control(Control::Resume)).await
+}
+
+/// Begins several ended executions anew.
+#[utoipa::path(
+    post, path = "/api/workflow/bulk/restart", tag = "bulk", request_body = Vec<String>,
+    params(RestartParams),
+    responses((status = 200, description = "What became of each", body = BulkResponse))
+)]
+async fn restart_many(
+    State(api): State<Api>,
+    Query(params): Query<RestartParams>,
+    Body(ids): Body<Vec<String>>,
+) -> Result<Json<BulkResponse>, Problem> {
+    let use_latest = params.use_latest_definitions;
+    each(&api, ids, Operation::Restart { use_latest }).await
+}
+
+/// Tries the failed tasks of several ended executions again.
+#[utoipa::path(
+    post, path = "/api/workflow/bulk/retry", tag = "bulk", request_body = Vec<String>,
+    responses((status = 200, description = "What became of each", body = BulkResponse))
+)]
+async fn retry_many(
+    State(api): State<Api>,
+    Body(ids): Body<Vec<String>>,
+) -> Result<Json<BulkResponse>, Problem> {
+    each(&api, ids, Operation::Retry).await
+}
+
+/// Ends several executions.
+#[utoipa::path(
+    post, path = "/api/workflow/bulk/terminate", tag = "bulk", request_body = Vec<String>,
+    params(Steering),
+    responses((status = 200, description = "What became of each", body = BulkResponse))
+)]
+async fn terminate_many(
+    State(api): State<Api>,
+    Query(params): Query<Steering>,
+    Body(ids): Body<Vec<String>>,
+) -> Result<Json<BulkResponse>, Problem> {
+    each(&api, ids, Operation::Terminate(params)).await
+}
+
+/// Removes several executions.
+#[utoipa::path(
+    delete, path = "/api/workflow/bulk/remove", tag = "bulk", request_body = Vec<String>,
+    params(RemoveParams),
+    responses((status = 200, description = "What became of each", body = BulkResponse))
+)]
+async fn remove_many(
+    State(api): State<Api>,
+    Query(params): Query<RemoveParams>,
+    Body(ids): Body<Vec<String>>,
+) -> Result<Json<BulkResponse>, Problem> {
+    let only_ended = params.archive_workflow;
+    each(&api, ids, Operation::Remove { only_ended }).await
+}
+
+/// Ends several executions and removes them.
+#[utoipa::path(
+    delete, path = "/api/workflow/bulk/terminate-remove", tag = "bulk",
+    request_body = Vec<String>, params(Steering),
+    responses((status = 200, description = "What became of each", body = BulkResponse))
+)]
+async fn terminate_remove_many(
+    State(api): State<Api>,
+    Query(params): Query<Steering>,
+    Body(ids): Body<Vec<String>>,
+) -> Result<Json<BulkResponse>, Problem> {
+    each(&api, ids, Operation::TerminateRemove(params)).await
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+struct ShowParams {
+    /// Default true.
+    #[serde(default = "yes", deserialize_with = "lenient::flag")]
+    include_tasks: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Shows several executions.
+#[utoipa::path(
+    post, path = "/api/workflow/bulk/search", tag = "bulk", request_body = Vec<String>,
+    params(ShowParams),
+    responses((status = 200, description = "The executions found", body = BulkResponse))
+)]
+async fn show_many(
+    State(api): State<Api>,
+    Query(params): Query<ShowParams>,
+    Body(ids): Body<Vec<String>>,
+) -> Result<Answer, Problem> {
+    let mut response = BulkResponse::new();
+    for id in checked(ids)? {
+        let lens = Lens::of(&api.engine);
+        let look = |state: &Execution| view::workflow(state, params.include_tasks, lens);
+        let result = workflow::show(&api.engine, &id, look).await;
+        response.add(id, result);
+    }
+    Ok(Answer(Payload::of(&response)))
+}

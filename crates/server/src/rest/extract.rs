@@ -1,0 +1,268 @@
+//! What handlers take from a request, with our own words when it does not fit.
+//!
+//! The protocol's server answers 500 to malformed JSON and missing parameters; these are the
+//! client's faults and are answered as such, with the place.
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::uri::InvalidUri;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use kernel::{ExecutionId, Json};
+use serde::de::DeserializeOwned;
+use serde_json::error::Category;
+
+use crate::Api;
+use crate::problem::Problem;
+
+/// The body as bytes, bounded by [`Settings::body_max`](crate::Settings::body_max).
+#[derive(Debug)]
+pub struct RawBody(pub Bytes);
+
+impl FromRequest<Api> for RawBody {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let max = api.settings.body_max;
+        let declared = request.headers().get(header::CONTENT_LENGTH);
+        let declared = declared.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        if declared.is_some_and(|length| length > max) {
+            return Err(too_large(max));
+        }
+        match Limited::new(request.into_body(), max).collect().await {
+            Ok(body) => Ok(Self(body.to_bytes())),
+            Err(error) if error.is::<LengthLimitError>() => Err(too_large(max)),
+            Err(error) => Err(Problem::bad_request(format!("the request body broke off: {error}"))),
+        }
+    }
+}
+
+fn too_large(max: usize) -> Problem {
+    let message = format!("the request body is larger than {max} bytes");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", message)
+        .with_hint("Store large data elsewhere and pass a reference to it.")
+}
+
+/// A JSON body; an empty one counts as `null`. The `Content-Type` is not looked at.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let RawBody(bytes) = RawBody::from_request(request, api).await?;
+        parse(&bytes).map(Self)
+    }
+}
+
+/// Levels of objects and lists in a body. Payloads are kept as text and read as trees much later,
+/// at most 128 levels deep, perhaps wrapped in others: what cannot be read then is refused now.
+const DEPTH_MAX: usize = 100;
+
+/// Reads JSON; empty text counts as `null`.
+///
+/// # Errors
+/// 400 with line and column.
+pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    let bytes = if bytes.trim_ascii().is_empty() { b"null" } else { bytes };
+    if depth(bytes) > DEPTH_MAX {
+        let message =
+            format!("the JSON in the request body is nested deeper than {DEPTH_MAX} levels");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "too-deep", message));
+    }
+    serde_json::from_slice(bytes).map_err(|error| unreadable(&error))
+}
+
+/// How deeply a JSON text is nested; of anything else, some number.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    let (mut quoted, mut escaped) = (false, false);
+    for byte in json {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'{' | b'[' if !quoted => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// 400 for JSON that could not be read as what was expected.
+pub fn unreadable(error: &serde_json::Error) -> Problem {
+    let full = error.to_string();
+    let reason = full.split(" at line ").next().unwrap_or(&full);
+    let (line, column) = (error.line(), error.column());
+    let place = if line > 0 { format!(" at line {line}, column {column}") } else { String::new() };
+    let (code, what) = match error.classify() {
+        Category::Data => ("wrong-type", "the JSON in the request body does not fit"),
+        _ => ("malformed-json", "malformed JSON in the request body"),
+    };
+    Problem::new(StatusCode::BAD_REQUEST, code, format!("{what}{place}: {reason}"))
+}
+
+/// A JSON object, kept as its text; an empty body or `null` is `{}`.
+#[derive(Clone, Debug)]
+pub struct Object(pub Json);
+
+impl FromRequest<Api> for Object {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
+        let Body(json) = Body::<Json>::from_request(request, api).await?;
+        object(json, "the request body").map(Self)
+    }
+}
+
+/// Takes an object; `null` is `{}`.
+///
+/// # Errors
+/// 400 if it is anything else.
+pub fn object(json: Json, what: &str) -> Result<Json, Problem> {
+    if json.is_null() {
+        return Ok(Json::empty_object());
+    }
+    if !json.is_object() {
+        return Err(Problem::bad_request(format!("{what} must be a JSON object")));
+    }
+    Ok(json)
+}
+
+/// Parameters from the query string. One without a value counts as absent.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        query(parts).map(Self)
+    }
+}
+
+/// Every parameter of the query string that has a value, repeated ones too.
+#[derive(Debug)]
+pub struct RawQuery(pub Vec<(String, String)>);
+
+impl<S: Send + Sync> FromRequestParts<S> for RawQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Problem> {
+        query(parts).map(Self)
+    }
+}
+
+fn query<T: DeserializeOwned>(parts: &Parts) -> Result<T, Problem> {
+    let text = parts.uri.query().unwrap_or_default();
+    let has_value = |pair: &&str| pair.split_once('=').is_some_and(|(_, value)| !value.is_empty());
+    let kept: Vec<&str> = text.split('&').filter(has_value).collect();
+    let unreadable = |reason: &str| Problem::bad_request(format!("query parameters: {reason}"));
+    let uri: Uri = format!("/?{}", kept.join("&"))
+        .parse()
+        .map_err(|error: InvalidUri| unreadable(&error.to_string()))?;
+    match axum::extract::Query::<T>::try_from_uri(&uri) {
+        Ok(query) => Ok(query.0),
+        Err(rejected) => {
+            let text = rejected.body_text();
+            let reason = text.strip_prefix("Failed to deserialize query string: ");
+            Err(unreadable(reason.unwrap_or(&text)))
+        }
+    }
+}
+
+/// Reads scalars as generously as the protocol's server, for `#[serde(deserialize_with)]`.
+pub(super) mod lenient {
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer};
+    use serde_json::Value;
+
+    /// A truth value as people and libraries write it.
+    pub(in crate::rest) fn flag<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<bool, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "1" | "yes" | "on" => Ok(true),
+            "false" | "0" | "no" | "off" => Ok(false),
+            _ => Err(D::Error::custom(format_args!("expected true or false, got '{text}'"))),
+        }
+    }
+
+    /// A whole number, also when it is written as text; `null` and empty text are absent.
+    pub(in crate::rest) fn number<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<i64>, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let number = match &value {
+            Value::Null => return Ok(None),
+            Value::String(text) if text.trim().is_empty() => return Ok(None),
+            Value::String(text) => text.trim().parse().ok(),
+            Value::Number(number) => {
+                number.as_i64().or_else(|| number.as_f64().map(|number| number as i64))
+            }
+            _ => None,
+        };
+        let wrong = || D::Error::custom(format_args!("expected a whole number, got {value}"));
+        number.map(Some).ok_or_else(wrong)
+    }
+}
+
+/// Parameters from the path.
+#[derive(Debug)]
+pub struct Path<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match axum::extract::Path::<T>::from_request_parts(parts, state).await {
+            Ok(path) => Ok(Self(path.0)),
+            Err(rejected) => Err(Problem::bad_request(rejected.body_text())),
+        }
+    }
+}
+
+/// An answer that is JSON text already.
+#[derive(Debug)]
+pub struct Answer(pub Json);
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        let json = HeaderValue::from_static("application/json");
+        ([(header::CONTENT_TYPE, json)], Bytes::from_owner(Text(self.0))).into_response()
+    }
+}
+
+/// Lends the text to the connection, so that it is sent without a copy.
+struct Text(Json);
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        self.0.text().as_bytes()
+    }
+}
+
+/// Takes an execution id from a request.
+///
+/// # Errors
+/// 404 for what cannot be one: nothing of that name exists.
+pub fn execution_id(text: &str) -> Result<ExecutionId, Problem> {
+    if text.is_empty() || text.len() > ExecutionId::LENGTH_MAX {
+        return Err(unknown_workflow(text));
+    }
+    Ok(ExecutionId::new(text))
+}
+
+/// 404 in the protocol's words.
+pub fn unknown_workflow(id: &str) -> Problem {
+    let shown: String = id.chars().take(ExecutionId::LENGTH_MAX).collect();
+    Problem::not_found(format!("No such workflow found by id: {shown}"))
+}

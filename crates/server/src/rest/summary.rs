@@ -1,0 +1,260 @@
+//! Searches, and the protocol's `WorkflowSummary`.
+//!
+//! The store answers which executions match from its head rows; what a row does not hold (input,
+//! output, failed task names) is read for the one page that is answered.
+
+use std::collections::BTreeSet;
+
+use axum::extract::State;
+use engine::Engine;
+use engine::search::{PAGE_MAX, Search, like};
+use engine::store::Head;
+use kernel::graph::{Execution, Task};
+use kernel::{ExecutionId, Json, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::{Answer, Query, lenient};
+use super::query::{self, Question, TaskFilter};
+use super::view::{self, Lens};
+use crate::Api;
+use crate::problem::Problem;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(search_workflows))
+        .routes(routes!(search_workflows_whole))
+        .routes(routes!(search_workflows_by_tasks))
+        .routes(routes!(search_workflows_by_tasks_whole))
+}
+
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+struct SearchParams {
+    /// Rows to skip; default 0.
+    start: Option<u64>,
+    /// Rows to answer; default 100, at most 5000.
+    size: Option<u64>,
+    /// `startTime:DESC`, several joined by `|`; newest first without.
+    sort: Option<String>,
+    /// Words that must all be found; `*` is everything.
+    free_text: Option<String>,
+    /// Conditions joined by AND: `workflowType = 'x' AND status IN (FAILED, TIMED_OUT)`.
+    query: Option<String>,
+    /// Kinds of workflows, comma-separated.
+    classifier: Option<String>,
+    /// Only executions that no other execution started.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    top_level_only: bool,
+}
+
+impl SearchParams {
+    fn question(&self) -> Question<'_> {
+        Question {
+            query: self.query.as_deref(),
+            free_text: self.free_text.as_deref(),
+            sort: self.sort.as_deref(),
+            classifier: self.classifier.as_deref(),
+            top_level: self.top_level_only,
+            start: self.start.unwrap_or(0),
+            size: self.size.unwrap_or(SIZE),
+        }
+    }
+}
+
+/// Rows in a page of which the size is not given.
+const SIZE: u64 = 100;
+
+/// A page of an answer.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Found {
+    total_hits: u64,
+    results: Vec<Json>,
+}
+
+/// Searches executions and answers summaries.
+#[utoipa::path(
+    get, path = "/api/workflow/search", tag = "workflow", params(SearchParams),
+    responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
+)]
+async fn search_workflows(
+    State(api): State<Api>,
+    Query(params): Query<SearchParams>,
+) -> Result<Answer, Problem> {
+    let search = query::search(&params.question())?;
+    answer(&api.engine, &search, false).await
+}
+
+/// Searches executions and answers them whole, without tasks.
+#[utoipa::path(
+    get, path = "/api/workflow/search-v2", tag = "workflow", params(SearchParams),
+    responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
+)]
+async fn search_workflows_whole(
+    State(api): State<Api>,
+    Query(params): Query<SearchParams>,
+) -> Result<Answer, Problem> {
+    let search = query::search(&params.question())?;
+    answer(&api.engine, &search, true).await
+}
+
+async fn answer(engine: &Engine, search: &Search, whole: bool) -> Result<Answer, Problem> {
+    let page = engine.store().search(search).await?;
+    let mut results = Vec::with_capacity(page.rows.len());
+    for head in &page.rows {
+        results.extend(show(engine, head, whole).await?);
+    }
+    Ok(Answer(Json::of(&Found { total_hits: page.total, results })))
+}
+
+async fn show(engine: &Engine, head: &Head, whole: bool) -> Result<Option<Json>, Problem> {
+    let lens = Lens::of(engine);
+    let look = |state: &Execution| {
+        if whole { view::workflow(state, false, lens) } else { summary(state) }
+    };
+    Ok(engine.read(&head.id, look).await?)
+}
+
+/// Searches executions by their tasks and answers summaries.
+#[utoipa::path(
+    get, path = "/api/workflow/search-by-tasks", tag = "workflow", params(SearchParams),
+    responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
+)]
+async fn search_workflows_by_tasks(
+    State(api): State<Api>,
+    Query(params): Query<SearchParams>,
+) -> Result<Answer, Problem> {
+    by_tasks(&api.engine, &params, false).await
+}
+
+/// Searches executions by their tasks and answers them whole, without tasks.
+#[utoipa::path(
+    get, path = "/api/workflow/search-by-tasks-v2", tag = "workflow", params(SearchParams),
+    responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
+)]
+async fn search_workflows_by_tasks_whole(
+    State(api): State<Api>,
+    Query(params): Query<SearchParams>,
+) -> Result<Answer, Problem> {
+    by_tasks(&api.engine, &params, true).await
+}
+
+/// Looks through the tasks of every execution that matches; there is no index of tasks, so the
+/// executions to look through are bounded.
+async fn by_tasks(engine: &Engine, params: &SearchParams, whole: bool) -> Result<Answer, Problem> {
+    let question = params.question();
+    let asked = query::search_by_tasks(&question)?;
+    if asked.tasks.is_empty() {
+        return answer(engine, &asked.executions, whole).await;
+    }
+    let all = Search { start: 0, size: PAGE_MAX, ..asked.executions };
+    let candidates = engine.store().search(&all).await?;
+    if candidates.total > PAGE_MAX {
+        return Err(Problem::bad_request(format!(
+            "{} executions would have to be looked through, more than {PAGE_MAX}",
+            candidates.total
+        ))
+        .with_hint("Narrow the search, for example by workflowType or startTime."));
+    }
+    let mut found = Vec::new();
+    for head in candidates.rows {
+        let matches = |state: &Execution| {
+            state.tasks().any(|task| asked.tasks.iter().all(|filter| holds(filter, state, task)))
+        };
+        if engine.read(&head.id, matches).await? == Some(true) {
+            found.push(head);
+        }
+    }
+    let mut results = Vec::new();
+    let skipped = usize::try_from(question.start).unwrap_or(usize::MAX);
+    for head in found.iter().skip(skipped).take(question.size as usize) {
+        results.extend(show(engine, head, whole).await?);
+    }
+    Ok(Answer(Json::of(&Found { total_hits: found.len() as u64, results })))
+}
+
+fn holds(filter: &TaskFilter, state: &Execution, task: &Task) -> bool {
+    let any = |patterns: &[String], text: &str| patterns.iter().any(|p| like(p, text));
+    match filter {
+        TaskFilter::Type(types) => any(types, &task.task_type),
+        TaskFilter::Name(names) => any(names, &task.name),
+        TaskFilter::Status(wanted, statuses) => statuses.contains(&task.status) == *wanted,
+        TaskFilter::Id(ids) => any(ids, &state.task_id(task.sequence).to_string()),
+        TaskFilter::Reference(references) => any(references, &task.reference),
+    }
+}
+
+/// The protocol's `WorkflowSummary`: times and payloads are texts.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Summary<'a> {
+    workflow_type: &'a str,
+    version: i32,
+    workflow_id: &'a ExecutionId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: Option<&'a str>,
+    start_time: String,
+    update_time: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    end_time: Option<String>,
+    status: &'static str,
+    input: &'a str,
+    output: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason_for_incompletion: Option<&'a str>,
+    execution_time: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a str>,
+    failed_reference_task_names: String,
+    priority: u8,
+    failed_task_names: BTreeSet<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created_by: Option<&'a str>,
+    task_to_domain: Json,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<&'a str>,
+    parent_workflow_id: &'a str,
+    classifier: &'static str,
+    input_size: usize,
+    output_size: usize,
+}
+
+/// An execution in a line of a list.
+pub(super) fn summary(state: &Execution) -> Json {
+    let definition = &state.plan().definition;
+    let failed: Vec<&str> = state.failed_references().into_iter().collect();
+    let parent = state.parent.as_ref().map(|parent| parent.execution.as_str());
+    Json::of(&Summary {
+        workflow_type: &definition.name,
+        version: definition.version,
+        workflow_id: &state.id,
+        correlation_id: state.correlation_id.as_deref(),
+        start_time: instant(state.created_at),
+        update_time: instant(state.updated_at),
+        end_time: state.ended_at.map(instant),
+        status: state.status.as_str(),
+        input: state.input.text(),
+        output: state.output.text(),
+        reason_for_incompletion: state.reason.as_deref(),
+        execution_time: state.ended_at.map_or(0, |ended| ended.since(state.created_at)),
+        event: state.event.as_deref(),
+        failed_reference_task_names: failed.join(","),
+        priority: state.priority,
+        failed_task_names: state.failed_names(),
+        created_by: state.created_by.as_deref(),
+        task_to_domain: state.task_to_domain.clone().unwrap_or_default(),
+        idempotency_key: state.idempotency_key.as_deref(),
+        parent_workflow_id: parent.unwrap_or_default(),
+        classifier: "workflow",
+        input_size: state.input.len(),
+        output_size: state.output.len(),
+    })
+}
+
+/// `2026-01-31T12:00:00.000Z`, always with three digits of milliseconds.
+fn instant(at: Timestamp) -> String {
+    format!("{:.3}", jiff::Timestamp::from(at))
+}

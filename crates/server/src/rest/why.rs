@@ -1,0 +1,111 @@
+//! Why an execution stands where it stands: our own answer to the most asked question.
+
+use axum::extract::State;
+use engine::{Blocked, Engine};
+use kernel::graph::{Execution, Task, Waiting};
+use kernel::{ExecutionId, Json, Timestamp};
+use serde::Serialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::{Answer, Path};
+use super::workflow::show;
+use crate::Api;
+use crate::problem::Problem;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(explain_workflow))
+}
+
+/// Says what an execution waits for, in sentences.
+#[utoipa::path(
+    get, path = "/api/workflow/{id}/why", tag = "workflow",
+    params(("id" = String, Path, description = "The id of the execution")),
+    responses((status = 200, description = "Every waiting task with its reason", body = serde_json::Value))
+)]
+async fn explain_workflow(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Answer, Problem> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Why {
+        workflow_id: ExecutionId,
+        status: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+        waiting: Vec<Waiting>,
+    }
+    let now = api.engine.now();
+    let look = |state: &Execution| {
+        let queues: Vec<String> = state.open_tasks().map(|task| queue_of(state, task)).collect();
+        let why = Why {
+            workflow_id: state.id.clone(),
+            status: state.status.as_str(),
+            reason: state.reason.as_deref().map(str::to_owned),
+            waiting: state.waiting(now),
+        };
+        (why, queues)
+    };
+    let (mut why, queues) = show(&api.engine, &id, look).await?;
+    for (waiting, queue) in why.waiting.iter_mut().zip(queues) {
+        explain(&api.engine, &why.workflow_id, waiting, &queue, now);
+    }
+    Ok(Answer(Json::of(&why)))
+}
+
+/// The queue of a task, as workers poll it: `domain:type@namespace-group`.
+fn queue_of(state: &Execution, task: &Task) -> String {
+    let policy = state.policy_of(task);
+    let part = |before: &str, name: Option<&str>, after: &str| {
+        let name = name.filter(|name| !name.is_empty());
+        name.map_or_else(String::new, |name| format!("{before}{name}{after}"))
+    };
+    let domain = part("", task.domain.as_deref(), ":");
+    let space = part("@", policy.and_then(|policy| policy.execution_name_space.as_deref()), "");
+    let group = part("-", policy.and_then(|policy| policy.isolation_group_id.as_deref()), "");
+    format!("{domain}{}{space}{group}", task.task_type)
+}
+
+/// Adds what only the queues know.
+fn explain(engine: &Engine, id: &ExecutionId, waiting: &mut Waiting, queue: &str, now: Timestamp) {
+    if waiting.code != "queued" {
+        return;
+    }
+    if let Some(since) = engine.running_since(id, waiting.sequence) {
+        waiting.code = "in-progress";
+        waiting.since = since;
+        waiting.reason = format!("held by the engine since {since}");
+        return;
+    }
+    let Some(blocked) = engine.queues().blocked(&(id.clone(), waiting.sequence), now) else {
+        return;
+    };
+    (waiting.code, waiting.reason) = sentence(&blocked, queue);
+    if let Blocked::Rate { until, .. } = blocked {
+        waiting.until = Some(until);
+    }
+}
+
+fn sentence(blocked: &Blocked, queue: &str) -> (&'static str, String) {
+    match blocked {
+        Blocked::NeverPolled => ("no-worker", format!("no worker has ever polled '{queue}'")),
+        Blocked::NotPolledSince(at) => {
+            ("no-worker", format!("no worker has polled '{queue}' since {at}"))
+        }
+        Blocked::Concurrency { limit } => {
+            ("concurrency-limit", format!("the limit of {limit} at once is reached"))
+        }
+        Blocked::Rate { limit, window_seconds, until } => (
+            "rate-limit",
+            format!("the rate limit of {limit} per {window_seconds} s is reached, next at {until}"),
+        ),
+        Blocked::Behind { count: 0 } => {
+            ("queued", format!("is the next in '{queue}' that a worker gets"))
+        }
+        Blocked::Behind { count: 1 } => ("queued", format!("1 task is before it in '{queue}'")),
+        Blocked::Behind { count } => {
+            ("queued", format!("{count} tasks are before it in '{queue}'"))
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Showing executions.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use engine::Engine;
+use engine::search::{Filter, PAGE_MAX, Search, TextField, TimeField};
+use engine::store::Head;
+use kernel::graph::{Execution, Status, TaskStatus};
+use kernel::{ExecutionId, Json, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::start::external_storage;
+use crate::Api;
+use crate::problem::Problem;
+use crate::rest::extract::{
+    Answer, Body, Path, Query, RawQuery, execution_id, lenient, unknown_workflow,
+};
+use crate::rest::view::{self, Lens};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(get_workflow))
+        .routes(routes!(get_workflow_status))
+        .routes(routes!(list_workflow_tasks))
+        .routes(routes!(list_correlated))
+        .routes(routes!(list_correlated_many))
+        .routes(routes!(list_running))
+        .routes(routes!(external_storage_location))
+        .routes(routes!(external_storage_location_dashed))
+}
+
+/// Looks at an execution.
+///
+/// # Errors
+/// 404 if there is none.
+pub(in crate::rest) async fn show<R>(
+    engine: &Engine,
+    id: &str,
+    look: impl FnOnce(&Execution) -> R,
+) -> Result<R, Problem> {
+    let shown = engine.read(&execution_id(id)?, look).await?;
+    shown.ok_or_else(|| unknown_workflow(id))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+struct GetParams {
+    /// Default true.
+    #[serde(default = "yes", deserialize_with = "lenient::flag")]
+    include_tasks: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Shows an execution with its tasks.
+#[utoipa::path(
+    get, path = "/api/workflow/{id}", tag = "workflow",
+    params(("id" = String, Path, description = "The id of the execution"), GetParams),
+    responses((status = 200, description = "The execution", body = serde_json::Value))
+)]
+async fn get_workflow(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Query(params): Query<GetParams>,
+) -> Result<Answer, Problem> {
+    let lens = Lens::of(&api.engine);
+    let look = |state: &Execution| view::workflow(state, params.include_tasks, lens);
+    show(&api.engine, &id, look).await.map(Answer)
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+struct StatusParams {
+    /// Default false.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    include_output: bool,
+    /// Default false.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    include_variables: bool,
+}
+
+/// Shows where an execution stands.
+#[utoipa::path(
+    get, path = "/api/workflow/{id}/status", tag = "workflow",
+    params(("id" = String, Path, description = "The id of the execution"), StatusParams),
+    responses((status = 200, description = "Its status", body = serde_json::Value))
+)]
+async fn get_workflow_status(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Query(params): Query<StatusParams>,
+) -> Result<Answer, Problem> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Standing<'a> {
+        workflow_id: &'a ExecutionId,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        correlation_id: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        output: Option<&'a Json>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        variables: Option<&'a Json>,
+        status: Status,
+    }
+    let look = |state: &Execution| {
+        Json::of(&Standing {
+            workflow_id: &state.id,
+            correlation_id: state.correlation_id.as_deref(),
+            output: params.include_output.then_some(&state.output),
+            variables: params.include_variables.then_some(&state.variables),
+            status: state.status,
+        })
+    };
+    show(&api.engine, &id, look).await.map(Answer)
+}
+
+/// Lists the tasks of an execution, a page at a time.
+#[utoipa::path(
+    get, path = "/api/workflow/{id}/tasks", tag = "workflow",
+    params(
+        ("id" = String, Path, description = "The id of the execution"),
+        ("start" = Option<u32>, Query, description = "Tasks to skip; default 0"),
+        ("count" = Option<u32>, Query, description = "Tasks to list; default 15"),
+        ("status" = Option<Vec<String>>, Query, description = "Only tasks of these statuses"),
+    ),
+    responses((status = 200, description = "The page and the number of all", body = serde_json::Value))
+)]
+async fn list_workflow_tasks(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    RawQuery(pairs): RawQuery,
+) -> Result<Answer, Problem> {
+    let (mut start, mut count, mut statuses) = (0, 15, Vec::new());
+    for (name, value) in &pairs {
+        let number = || {
+            let wrong = |_| Problem::bad_request(format!("'{name}' must be a whole number from 0"));
+            value.trim().parse::<usize>().map_err(wrong)
+        };
+        match name.as_str() {
+            "start" => start = number()?,
+            "count" => count = number()?,
+            "status" => {
+                for word in value.split(',') {
+                    statuses.push(task_status(word)?);
+                }
+            }
+            _ => {}
+        }
+    }
+    let lens = Lens::of(&api.engine);
+    let keep = |status| statuses.is_empty() || statuses.contains(&status);
+    let look = |state: &Execution| view::tasks(state, lens, start, count, keep);
+    show(&api.engine, &id, look).await.map(Answer)
+}
+
+fn task_status(word: &str) -> Result<TaskStatus, Problem> {
+    TaskStatus::parse(&word.trim().to_ascii_uppercase()).ok_or_else(|| {
+        let known = TaskStatus::ALL.map(TaskStatus::as_str).join(", ");
+        Problem::bad_request(format!("there is no task status '{word}'; there are {known}"))
+    })
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+struct CorrelatedParams {
+    /// Also what does not run any more; default false.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    include_closed: bool,
+    /// Default false.
+    #[serde(default, deserialize_with = "lenient::flag")]
+    include_tasks: bool,
+}
+
+/// Lists the executions of a workflow that bear a correlation id.
+#[utoipa::path(
+    get, path = "/api/workflow/{name}/correlated/{correlationId}", tag = "workflow",
+    params(
+        ("name" = String, Path, description = "The name of the workflow"),
+        ("correlationId" = String, Path, description = "The label"),
+        CorrelatedParams,
+    ),
+    responses((status = 200, description = "The executions", body = serde_json::Value))
+)]
+async fn list_correlated(
+    State(api): State<Api>,
+    Path((name, correlation_id)): Path<(String, String)>,
+    Query(params): Query<CorrelatedParams>,
+) -> Result<Answer, Problem> {
+    let found = correlated_with(&api.engine, &name, &correlation_id, &params).await?;
+    Ok(Answer(Json::of(&found)))
+}
+
+/// Lists the executions of a workflow that bear one of several correlation ids.
+#[utoipa::path(
+    post, path = "/api/workflow/{name}/correlated", tag = "workflow", request_body = Vec<String>,
+    params(("name" = String, Path, description = "The name of the workflow"), CorrelatedParams),
+    responses((status = 200, description = "The executions by label", body = serde_json::Value))
+)]
+async fn list_correlated_many(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<CorrelatedParams>,
+    Body(labels): Body<Vec<String>>,
+) -> Result<Answer, Problem> {
+    if labels.len() > LABELS_MAX {
+        return Err(Problem::bad_request(format!("more than {LABELS_MAX} correlation ids")));
+    }
+    let mut found = BTreeMap::new();
+    for label in labels {
+        let executions = correlated_with(&api.engine, &name, &label, &params).await?;
+        found.insert(label, executions);
+    }
+    Ok(Answer(Json::of(&found)))
+}
+
+/// Correlation ids in one request.
+const LABELS_MAX: usize = 1000;
+
+async fn correlated_with(
+    engine: &Engine,
+    name: &str,
+    correlation_id: &str,
+    params: &CorrelatedParams,
+) -> Result<Vec<Json>, Problem> {
+    let mut filters = vec![
+        Filter::In(TextField::Name, vec![name.to_owned()]),
+        Filter::In(TextField::CorrelationId, vec![correlation_id.to_owned()]),
+    ];
+    if !params.include_closed {
+        filters.push(Filter::In(TextField::Status, vec![Status::Running.as_str().to_owned()]));
+    }
+    let search = Search { filters, size: PAGE_MAX, ..Search::default() };
+    let page = engine.store().search(&search).await?;
+    let mut found = Vec::new();
+    for head in page.rows {
+        // A `*` in a filter matches anything; here it is meant literally.
+        let exact = *head.name == *name && head.correlation_id.as_deref() == Some(correlation_id);
+        if !exact {
+            continue;
+        }
+        let lens = Lens::of(engine);
+        let look = |state: &Execution| view::workflow(state, params.include_tasks, lens);
+        found.extend(engine.read(&head.id, look).await?);
+    }
+    Ok(found)
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+struct RunningParams {
+    /// Default 1.
+    version: Option<u32>,
+    /// With `endTime`: executions in any state that were created between the two, in milliseconds.
+    start_time: Option<i64>,
+    end_time: Option<i64>,
+}
+
+/// Lists the ids of the executions of a workflow that have not ended.
+#[utoipa::path(
+    get, path = "/api/workflow/running/{name}", tag = "workflow",
+    params(("name" = String, Path, description = "The name of the workflow"), RunningParams),
+    responses((status = 200, description = "The ids", body = Vec<String>))
+)]
+async fn list_running(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<RunningParams>,
+) -> Result<axum::Json<Vec<ExecutionId>>, Problem> {
+    let version = params.version.filter(|version| *version > 0).unwrap_or(1);
+    let mut filters =
+        vec![Filter::In(TextField::Name, vec![name.clone()]), Filter::Version(vec![version])];
+    match (params.start_time.unwrap_or(0), params.end_time.unwrap_or(0)) {
+        (0, _) | (_, 0) => filters.push(Filter::Closed(false)),
+        (from, to) => {
+            let (from, to) = (Timestamp::from_millis(from), Timestamp::from_millis(to));
+            filters.push(Filter::After(TimeField::Created, from.plus_millis(-1)));
+            filters.push(Filter::Before(TimeField::Created, to.plus_millis(1)));
+        }
+    }
+    let mut ids = Vec::new();
+    for page in 0..PAGES_MAX {
+        let start = page * PAGE_MAX;
+        let search =
+            Search { filters: filters.clone(), start, size: PAGE_MAX, ..Search::default() };
+        let rows: Vec<Head> = api.engine.store().search(&search).await?.rows;
+        let is_last = (rows.len() as u64) < PAGE_MAX;
+        ids.extend(rows.into_iter().filter(|head| *head.name == *name).map(|head| head.id));
+        if is_last {
+            break;
+        }
+    }
+    Ok(axum::Json(ids))
+}
+
+/// Pages of ids in one answer.
+const PAGES_MAX: u64 = 20;
+
+/// Refuses: payloads are not kept outside the store.
+#[utoipa::path(
+    get, path = "/api/workflow/externalstoragelocation", tag = "workflow",
+    responses((status = 400, description = "Not supported"))
+)]
+async fn external_storage_location() -> Problem {
+    external_storage()
+}
+
+/// Refuses: payloads are not kept outside the store.
+#[utoipa::path(
+    get, path = "/api/workflow/external-storage-location", tag = "workflow",
+    responses((status = 400, description = "Not supported"))
+)]
+async fn external_storage_location_dashed() -> Problem {
+    external_storage()
+}

@@ -1,0 +1,239 @@
+//! Starting executions.
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use engine::Engine;
+use kernel::definition::{IdempotencyStrategy, Problem as Flaw, inspect_workflow, parse_workflow};
+use kernel::graph::{Input, Plan, Start};
+use kernel::{ExecutionId, Json};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Api;
+use crate::problem::Problem;
+use crate::rest::extract::{Body, Object, Path, Query, lenient, object};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(start_workflow)).routes(routes!(start_workflow_by_name))
+}
+
+/// What to start, as clients write it.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub(in crate::rest) struct StartRequest {
+    /// The name of a registered workflow.
+    pub(in crate::rest) name: Option<String>,
+    /// Its version; absent or 0 = the latest.
+    #[serde(deserialize_with = "lenient::number")]
+    pub(in crate::rest) version: Option<i64>,
+    /// A label to find it by.
+    correlation_id: Option<String>,
+    /// The input, an object.
+    #[schema(value_type = Option<serde_json::Value>)]
+    input: Option<Json>,
+    /// Task name (or `*`) to comma-separated domains.
+    #[schema(value_type = Option<serde_json::Value>)]
+    task_to_domain: Option<Json>,
+    /// A definition to run in place of a registered one.
+    #[schema(value_type = Option<serde_json::Value>)]
+    workflow_def: Option<Box<RawValue>>,
+    external_input_payload_storage_path: Option<String>,
+    /// 0 to 99; higher goes first.
+    #[serde(deserialize_with = "lenient::number")]
+    priority: Option<i64>,
+    /// Who asks.
+    created_by: Option<String>,
+    /// With a strategy: a second start with the same key and name is not one.
+    idempotency_key: Option<String>,
+    /// `FAIL` or `RETURN_EXISTING`.
+    #[schema(value_type = Option<String>)]
+    idempotency_strategy: Option<IdempotencyStrategy>,
+}
+
+impl StartRequest {
+    /// A start of the latest version with this input.
+    pub(in crate::rest) fn with_input(input: Json) -> Self {
+        Self { input: Some(input), ..Self::default() }
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+struct StartParams {
+    /// Absent or 0 = the latest.
+    version: Option<i64>,
+    correlation_id: Option<String>,
+    /// 0 to 99; higher goes first.
+    priority: Option<i64>,
+}
+
+/// Starts a workflow and answers its id.
+#[utoipa::path(
+    post, path = "/api/workflow", tag = "workflow", request_body = StartRequest,
+    responses((status = 200, description = "The id of the execution", body = String))
+)]
+async fn start_workflow(
+    state: axum::extract::State<Api>,
+    Body(request): Body<Option<StartRequest>>,
+) -> Result<String, Problem> {
+    let id = begin(&state.engine, request.unwrap_or_default()).await?;
+    Ok(id.to_string())
+}
+
+/// Starts a workflow by name; the body is its input.
+#[utoipa::path(
+    post, path = "/api/workflow/{id}", tag = "workflow", request_body = serde_json::Value,
+    params(("id" = String, Path, description = "The name of the workflow"), StartParams),
+    responses((status = 200, description = "The id of the execution", body = String))
+)]
+async fn start_workflow_by_name(
+    state: axum::extract::State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<StartParams>,
+    Object(input): Object,
+) -> Result<String, Problem> {
+    let request = StartRequest {
+        name: Some(name),
+        version: params.version,
+        correlation_id: params.correlation_id,
+        priority: params.priority,
+        ..StartRequest::with_input(input)
+    };
+    let id = begin(&state.engine, request).await?;
+    Ok(id.to_string())
+}
+
+/// Starts an execution; it is durable when its id is answered.
+pub(in crate::rest) async fn begin(
+    engine: &Engine,
+    request: StartRequest,
+) -> Result<ExecutionId, Problem> {
+    let (plan, input, priority) = checked(engine, &request)?;
+    let key = request.idempotency_key.filter(|key| !key.is_empty());
+    let strategy = request.idempotency_strategy.filter(|_| key.is_some());
+    let id = match (&key, strategy) {
+        (Some(key), Some(_)) => id_of_key(&plan.definition.name, key),
+        _ => Engine::new_id(),
+    };
+    let start = Start {
+        plan,
+        input,
+        correlation_id: request.correlation_id.filter(|label| !label.is_empty()).map(Arc::from),
+        priority,
+        task_to_domain: domains(request.task_to_domain)?,
+        parent: None,
+        asked_by: None,
+        event: None,
+        created_by: request.created_by.filter(|name| !name.is_empty()).map(Arc::from),
+        idempotency_key: key.map(Arc::from),
+    };
+    match engine.step(&id, Input::Start(Box::new(start))).await {
+        Ok(()) => Ok(id),
+        // The id follows from the key: somebody started this before.
+        Err(engine::Error::Rejected(kernel::Rejected::Stale(_))) => match strategy {
+            Some(IdempotencyStrategy::ReturnExisting) => Ok(id),
+            _ => Err(Problem::conflict(format!(
+                "workflow {id} was started with the same idempotencyKey"
+            ))),
+        },
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The id that every start of a workflow with the same key gets, so that the store itself refuses
+/// the second one.
+fn id_of_key(name: &str, key: &str) -> ExecutionId {
+    ExecutionId::new(name).derive(&format!("idempotency/{key}"), 0)
+}
+
+/// Everything that can be wrong with a start before the engine is asked.
+fn checked(engine: &Engine, request: &StartRequest) -> Result<(Arc<Plan>, Json, u8), Problem> {
+    let priority = request.priority.unwrap_or(0);
+    let priority = u8::try_from(priority).ok().filter(|priority| *priority <= 99);
+    let priority = priority
+        .ok_or_else(|| Problem::bad_request("priority must be a number from 0 to 99".to_owned()))?;
+    if request.external_input_payload_storage_path.as_ref().is_some_and(|path| !path.is_empty()) {
+        return Err(external_storage());
+    }
+    if matches!(request.idempotency_strategy, Some(IdempotencyStrategy::FailOnRunning)) {
+        let message = "idempotencyStrategy FAIL_ON_RUNNING is not supported";
+        return Err(Problem::bad_request(message).with_hint("Use FAIL or RETURN_EXISTING."));
+    }
+    let input = request.input.clone().unwrap_or_default();
+    let input = object(input, "'input'")?;
+    let payload_max = engine.limits().payload_max;
+    if input.len() > payload_max {
+        let message = format!(
+            "the input of {} bytes exceeds the limit of {payload_max} bytes (payload_max)",
+            input.len()
+        );
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", message));
+    }
+    Ok((plan_of(engine, request)?, input, priority))
+}
+
+fn plan_of(engine: &Engine, request: &StartRequest) -> Result<Arc<Plan>, Problem> {
+    let name = request.name.as_deref().unwrap_or_default();
+    if let Some(definition) = request.workflow_def.as_ref().filter(|raw| raw.get() != "null") {
+        return inline_plan(engine, name, definition);
+    }
+    if name.trim().is_empty() {
+        let flaw = Flaw::new(
+            "/name",
+            "name-missing",
+            "Workflow name cannot be null or empty",
+            "Name a registered workflow, or carry a definition in workflowDef.",
+        );
+        return Err(Problem::invalid(vec![flaw]));
+    }
+    let version = request.version.filter(|version| *version != 0);
+    let plan = match version.map(u32::try_from) {
+        None => engine.definitions().plan(name, None),
+        Some(Ok(version)) => engine.definitions().plan(name, Some(version)),
+        Some(Err(_)) => None,
+    };
+    plan.ok_or_else(|| {
+        let version = version.map_or(String::new(), |version| format!(", version: {version}"));
+        Problem::not_found(format!("No such workflow found by name: {name}{version}"))
+    })
+}
+
+/// The plan of a definition that came with the request.
+fn inline_plan(engine: &Engine, name: &str, definition: &RawValue) -> Result<Arc<Plan>, Problem> {
+    let within = |flaws: Vec<Flaw>| {
+        Problem::invalid(flaws.into_iter().map(|flaw| flaw.under("/workflowDef")).collect())
+    };
+    let mut definition = parse_workflow(definition.get()).map_err(within)?;
+    if definition.name.is_empty() {
+        name.clone_into(&mut definition.name);
+    }
+    let definitions = engine.definitions();
+    let templates = |task: &str, key: &str| {
+        definitions.task(task).is_some_and(|task| task.input_template.contains_key(key))
+    };
+    let findings = inspect_workflow(&definition, engine.scripts(), &templates);
+    if !findings.problems.is_empty() {
+        return Err(within(findings.problems));
+    }
+    Ok(definitions.pin(definition))
+}
+
+fn domains(domains: Option<Json>) -> Result<Option<Json>, Problem> {
+    let Some(domains) = domains.filter(|domains| !domains.is_null()) else { return Ok(None) };
+    let parsed: std::collections::BTreeMap<String, String> = serde_json::from_str(domains.text())
+        .map_err(|_| {
+        Problem::bad_request("'taskToDomain' must be an object of texts".to_owned())
+    })?;
+    Ok((!parsed.is_empty()).then_some(domains))
+}
+
+/// 400 for payloads outside the store.
+pub(super) fn external_storage() -> Problem {
+    Problem::bad_request("external payload storage is not supported").with_hint(
+        "Send payloads in the request itself; see payload_max for how large they may be.",
+    )
+}

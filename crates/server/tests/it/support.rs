@@ -1,0 +1,246 @@
+//! An API over an empty store, and the calls that tests make.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use engine::memory::Memory;
+use engine::{Engine, Options, Parts, PollRequest, SystemClock, TaskRunner, Values};
+use http_body_util::BodyExt;
+use kernel::definition::{TaskDef, parse_workflows};
+use kernel::graph::{Report, TaskStatus, Verdict};
+use kernel::{Form, Json, ScriptError, ScriptErrorKind, Scripts, TaskId};
+use serde_json::{Value, json};
+use server::{Api, Settings};
+use tower::ServiceExt;
+
+/// Scripts whose source is the JSON that they answer; `oops` does not parse.
+struct Echo;
+
+impl Scripts for Echo {
+    fn javascript(&self, source: &str, _: Form, _: &Json) -> Result<Json, ScriptError> {
+        Json::from_text(source.to_owned()).map_err(|error| ScriptError {
+            kind: ScriptErrorKind::Runtime,
+            message: error.to_string(),
+        })
+    }
+
+    fn jq(&self, _: &str, input: &Json) -> Result<Vec<Json>, ScriptError> {
+        Ok(vec![input.clone()])
+    }
+
+    fn check_javascript(&self, source: &str, _: Form) -> Result<(), ScriptError> {
+        self.check_jq(source)
+    }
+
+    fn check_jq(&self, program: &str) -> Result<(), ScriptError> {
+        if program.contains("oops") {
+            let message = "unexpected oops".to_owned();
+            return Err(ScriptError { kind: ScriptErrorKind::Syntax, message });
+        }
+        Ok(())
+    }
+}
+
+struct NoValues;
+
+impl Values for NoValues {
+    fn secret(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn environment(&self, _: &str) -> Option<String> {
+        None
+    }
+}
+
+/// A server without a socket.
+pub(crate) struct Server {
+    pub(crate) engine: Engine,
+    settings: Settings,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) content_type: String,
+    pub(crate) text: String,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.text)
+            .unwrap_or_else(|error| panic!("{error} in the answer {:?}", self.text))
+    }
+
+    /// The body of an answer with status 200.
+    pub(crate) fn ok(&self) -> Value {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text);
+        self.json()
+    }
+
+    /// The text of an answer with status 200.
+    pub(crate) fn ok_text(&self) -> String {
+        assert_eq!(self.status, StatusCode::OK, "{}", self.text);
+        self.text.clone()
+    }
+
+    /// The message of a failure with this status, whose body has the protocol's shape.
+    pub(crate) fn failed(&self, status: u16) -> String {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        let body = self.json();
+        assert_eq!(body["status"], json!(status), "{body}");
+        assert!(body["retryable"].is_boolean(), "{body}");
+        assert!(body["code"].is_string(), "{body}");
+        body["message"].as_str().expect("a failure has a message").to_owned()
+    }
+}
+
+impl Server {
+    pub(crate) async fn new() -> Self {
+        Self::with_runners(Vec::new()).await
+    }
+
+    pub(crate) async fn with_runners(runners: Vec<Arc<dyn TaskRunner>>) -> Self {
+        let parts = Parts {
+            store: Arc::new(Memory::default()),
+            clock: Arc::new(SystemClock),
+            scripts: Arc::new(Echo),
+            runners,
+            values: Arc::new(NoValues),
+            describe: server::rest::view::describe,
+            options: Options::default(),
+        };
+        let engine = Engine::open(parts).await.expect("the store is empty");
+        Self { engine, settings: Settings::default() }
+    }
+
+    pub(crate) fn with_body_max(mut self, body_max: usize) -> Self {
+        self.settings.body_max = body_max;
+        self
+    }
+
+    pub(crate) async fn register(&self, workflows: Value) {
+        let definitions = parse_workflows(&workflows.to_string()).expect("the shape is right");
+        self.engine.definitions().put_workflows(definitions).await.expect("memory takes all");
+    }
+
+    pub(crate) async fn register_task(&self, definition: TaskDef) {
+        self.engine.definitions().put_tasks(vec![definition]).await.expect("memory takes all");
+    }
+
+    pub(crate) async fn send(&self, method: Method, path: &str, body: String) -> Answer {
+        let api = Api { engine: self.engine.clone(), settings: Arc::new(self.settings.clone()) };
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("content-type", "application/json")
+            .body(Body::from(body))
+            .expect("the path is a path");
+        let response = server::router(api).oneshot(request).await.expect("handlers do not fail");
+        let status = response.status();
+        let content_type = response.headers().get("content-type");
+        let content_type =
+            content_type.map_or_else(String::new, |t| t.to_str().unwrap_or("?").to_owned());
+        let body = response.into_body().collect().await.expect("a body in memory").to_bytes();
+        let text = String::from_utf8(body.to_vec()).expect("answers are UTF-8");
+        Answer { status, content_type, text }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, String::new()).await
+    }
+
+    pub(crate) async fn put(&self, path: &str) -> Answer {
+        self.send(Method::PUT, path, String::new()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send(Method::DELETE, path, String::new()).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(Method::POST, path, body.to_string()).await
+    }
+
+    /// Starts a registered workflow and answers its id.
+    pub(crate) async fn start(&self, name: &str, input: &Value) -> String {
+        self.post(&format!("/api/workflow/{name}"), input).await.ok_text()
+    }
+
+    pub(crate) async fn workflow(&self, id: &str) -> Value {
+        self.get(&format!("/api/workflow/{id}")).await.ok()
+    }
+
+    /// Takes the next task of a queue; there must be one soon.
+    pub(crate) async fn take(&self, queue: &str) -> TaskId {
+        let request = PollRequest {
+            queue: queue.into(),
+            worker: Some("tester".into()),
+            count: 1,
+            wait: Duration::from_secs(30),
+        };
+        let mut taken = self.engine.poll(request).await.expect("memory answers");
+        taken.pop().unwrap_or_else(|| panic!("nothing came into queue '{queue}'"))
+    }
+
+    pub(crate) async fn report(&self, task: &TaskId, status: TaskStatus, output: &Value) {
+        let report = Report {
+            sequence: task.sequence,
+            verdict: Verdict::Done(status),
+            output: Some(output.into()),
+            merge: false,
+            reason: status.is_failure().then(|| "it broke".into()),
+            worker: Some("tester".into()),
+            started_at: None,
+            metadata: None,
+        };
+        self.engine.report(&task.execution, report).await.expect("the task is there");
+    }
+
+    /// Does the next task of a queue.
+    pub(crate) async fn complete(&self, queue: &str) {
+        let task = self.take(queue).await;
+        self.report(&task, TaskStatus::Completed, &json!({ "done": true })).await;
+    }
+
+    /// Lets the next task of a queue fail for good.
+    pub(crate) async fn fail(&self, queue: &str) {
+        let task = self.take(queue).await;
+        self.report(&task, TaskStatus::FailedWithTerminalError, &json!({})).await;
+    }
+
+    /// Waits until an execution has this status.
+    pub(crate) async fn until(&self, id: &str, status: &str) {
+        let id = kernel::ExecutionId::new(id);
+        let mut watch = self.engine.watch(&id);
+        let reached = async {
+            loop {
+                let now = self.engine.read(&id, |state| state.status.as_str()).await;
+                if now.expect("memory answers") == Some(status) {
+                    return;
+                }
+                watch.changed().await.expect("the engine lives");
+            }
+        };
+        let limit = Duration::from_secs(30);
+        tokio::time::timeout(limit, reached).await.expect("the status is reached in time");
+    }
+}
+
+/// A definition of worker tasks, one after the other, each with its name as reference.
+pub(crate) fn line(name: &str, tasks: &[&str]) -> Value {
+    let tasks: Vec<Value> = tasks
+        .iter()
+        .map(|task| json!({ "name": task, "taskReferenceName": task, "type": "SIMPLE" }))
+        .collect();
+    json!({ "name": name, "version": 1, "tasks": tasks })
+}
+
+/// A definition that does nothing but wait for a word from outside.
+pub(crate) fn waiting(name: &str) -> Value {
+    let wait = json!({ "name": "wait", "taskReferenceName": "wait", "type": "WAIT" });
+    json!({ "name": name, "version": 1, "tasks": [wait] })
+}
