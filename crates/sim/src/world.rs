@@ -262,6 +262,8 @@ impl<'k> World<'k> {
         for id in ids {
             let jobs: BTreeSet<u32> =
                 self.jobs.iter().filter(|job| job.key.0 == id).map(|job| job.key.1).collect();
+            let rows: BTreeSet<u32> =
+                self.store.rows.keys().filter(|key| key.0 == id).map(|key| key.1).collect();
             let Ok(state) = self.state(&id) else { continue };
             if state.status != Status::Running {
                 continue;
@@ -271,7 +273,9 @@ impl<'k> World<'k> {
                 match task.kind {
                     Human | Wait => task.begun && task.until.is_none(),
                     Dispatched => {
-                        task.status == TaskStatus::InProgress && !jobs.contains(&task.sequence)
+                        let held = task.status == TaskStatus::InProgress;
+                        let outside = held || !rows.contains(&task.sequence);
+                        outside && !jobs.contains(&task.sequence)
                     }
                     _ => false,
                 }
@@ -348,7 +352,6 @@ impl<'k> World<'k> {
         let refused = Message::Refused {
             sequence: asker.sequence,
             reason,
-            child: Some(outgoing.to.clone()),
         };
         self.step(&asker.execution, &Input::Message(refused), Some(key))
     }

@@ -299,7 +299,11 @@ fn joined(record: &Record, attempt: &Attempt, what: &str) -> Verdict {
 fn rounds(record: &Record, attempt: &Attempt) -> Option<u32> {
     let written = &record.place_of(attempt).written;
     if !written["items"].is_null() {
-        return attempt.input["items"].as_array().map(|items| items.len() as u32);
+        return match &attempt.input["items"] {
+            Value::Array(items) => Some(items.len() as u32),
+            Value::Null => Some(0),
+            _ => Some(1),
+        };
     }
     let condition = written["loopCondition"].as_str()?;
     condition.rsplit_once('<')?.1.parse::<u32>().ok().map(|count| count.max(1))
@@ -336,7 +340,12 @@ fn iterated(record: &mut Record, attempt: &Attempt, body: &Value, batch: &Batch)
     if record.status != "RUNNING" {
         return broken("paused is paused", what);
     }
-    if !batch.reopened.contains(&attempt.sequence) {
+    let keep = attempt.input["keepLastN"].as_u64().unwrap_or(0) as u32;
+    let surplus = if keep == 0 { 0 } else { attempt.iteration.saturating_sub(keep) };
+    let tidies_up = next == attempt.iteration && forget > 0 && forget == surplus;
+    if tidies_up {
+        // At its end a loop keeps no more than it was asked to.
+    } else if !batch.reopened.contains(&attempt.sequence) {
         if next != attempt.iteration + 1 {
             return broken("loops go round", format!("{what} after {}", attempt.iteration));
         }
@@ -344,10 +353,8 @@ fn iterated(record: &mut Record, attempt: &Attempt, body: &Value, batch: &Batch)
             return broken("loops go round", format!("{what}, which is one too many"));
         }
         body_is_over(record, attempt, &what)?;
-        let keep = attempt.input["keepLastN"].as_u64().unwrap_or(0) as u32;
-        let right = if keep == 0 { 0 } else { attempt.iteration.saturating_sub(keep) };
-        if forget != right {
-            return broken("loops keep", format!("{what} and forgets {forget}, not {right}"));
+        if forget != surplus {
+            return broken("loops keep", format!("{what} and forgets {forget}, not {surplus}"));
         }
     }
     let (outer, path) = (attempt.place, attempt.path.clone());
@@ -406,7 +413,7 @@ fn rewound(record: &mut Record, attempt: &Attempt, body: &Value, batch: &Batch) 
         return broken("the past stands", format!("{} rewound", attempt.sequence));
     }
     let sequence = attempt.sequence;
-    record.forget(|_, later| later.sequence > sequence);
+    record.forget(|record, other| record.comes_after(other, attempt));
     let now = record.now;
     if let Some(again) = record.attempts.get_mut(&sequence) {
         let input = if body["i"].is_null() { again.input.clone() } else { body["i"].clone() };
@@ -445,6 +452,7 @@ impl Attempt {
             until: None,
             begun: false,
             worker: false,
+            held: false,
             alerted: false,
             iteration: 0,
             joins: like.joins.clone(),
@@ -480,6 +488,7 @@ fn small(
             task.heard_at = now;
         }
         "progressed" => {
+            task.held = body["c"].is_null() && body["o"].is_object();
             if let Some(after) = body["c"].as_i64() {
                 task.callback = after;
                 task.status = "SCHEDULED".to_owned();
@@ -500,6 +509,9 @@ fn small(
             task.status = "IN_PROGRESS".to_owned();
             task.retried = false;
             task.by_hand = true;
+            // It has its whole time again.
+            task.started_at = Some(now);
+            task.alerted = false;
             task.stopped = false;
             task.heard_at = now;
             let (sequence, waits) = (task.sequence, record.outline.places[attempt.place].kind == "SUB_WORKFLOW");
@@ -583,6 +595,7 @@ fn scheduled(record: &mut Record, body: &Value, batch: &Batch) -> Verdict {
         until: None,
         begun: false,
         worker: false,
+            held: false,
         alerted: false,
         iteration: 0,
         joins: serde_json::from_value(body["j"].clone()).unwrap_or_default(),

@@ -104,6 +104,21 @@ impl Outline {
         false
     }
 
+    /// Whether a place stands in the same row as another but later, or inside one that does.
+    pub(super) fn is_further_on(&self, mut place: usize, than: usize) -> bool {
+        let than = &self.places[than];
+        loop {
+            let Place { row, index, .. } = self.places[place];
+            if row == than.row {
+                return index > than.index;
+            }
+            match self.rows[row].inside {
+                Some(around) => place = around,
+                None => return false,
+            }
+        }
+    }
+
     /// How many loops are around a place.
     pub(super) fn loops_around(&self, mut place: usize) -> usize {
         let mut count = 0;

@@ -52,6 +52,8 @@ pub(super) struct Attempt {
     pub(super) until: Option<i64>,
     pub(super) begun: bool,
     pub(super) worker: bool,
+    /// The last report was that somebody holds it.
+    pub(super) held: bool,
     pub(super) alerted: bool,
     pub(super) iteration: u32,
     pub(super) joins: Vec<String>,
@@ -223,6 +225,32 @@ impl Record {
                     inner.into_iter().all(|row| self.is_finished(row, path))
                 })
             })
+    }
+
+    /// Whether the flow reached an attempt after another: as a later attempt at its place, inside
+    /// it, further on in a row around it, or in a later iteration of a loop around it.
+    pub(super) fn comes_after(&self, other: &Attempt, from: &Attempt) -> bool {
+        let outline = &self.outline;
+        let again = other.place == from.place && other.sequence > from.sequence;
+        let inside = outline.is_inside(other.place, from.place);
+        if (again || inside) && other.path.starts_with(&from.path) {
+            return true;
+        }
+        let (mut place, mut path) = (from.place, from.path.clone());
+        loop {
+            if other.path.starts_with(&path) && outline.is_further_on(other.place, place) {
+                return true;
+            }
+            let Some(around) = outline.rows[outline.places[place].row].inside else { return false };
+            if outline.places[around].kind == "DO_WHILE" {
+                let Some(iteration) = path.pop() else { return false };
+                let later = other.path.get(path.len()).is_some_and(|number| *number > iteration);
+                if later && other.path.starts_with(&path) && outline.is_inside(other.place, around) {
+                    return true;
+                }
+            }
+            place = around;
+        }
     }
 
     /// Forgets attempts.
