@@ -220,6 +220,10 @@ fn try_again(draft: &mut Draft<'_>, descend: bool) {
         .map(|task| (task.sequence, task.kind))
         .collect();
     for (sequence, kind) in failed {
+        // What is tried again may fail at once, and end the execution.
+        if draft.state.status != Status::Running {
+            return;
+        }
         let child = draft.state.task(sequence).and_then(|task| {
             task.child.clone().filter(|_| task.child_started && kind == Kind::SubWorkflow)
         });
@@ -253,7 +257,13 @@ pub(super) fn child_revived(
 ) -> Decided {
     let waits = state.task(sequence).is_some_and(|task| {
         let counts = task.kind == Kind::SubWorkflow && !state.node_of(task).task.optional;
-        counts && task.status.is_closed() && !task.retried
+        let passed = match state.status {
+            // The flow has gone on, or is about to.
+            Status::Running => true,
+            Status::Paused => !task.status.is_failure(),
+            _ => false,
+        };
+        counts && !passed && task.status.is_closed() && !task.retried
     });
     if !waits {
         return Err(Rejected::Stale(format!(
@@ -300,9 +310,11 @@ fn rerun(
     draft.push(Event::Rewound { sequence, input });
     tell_parent(&mut draft, parent);
     reopen_around(&mut draft, sequence);
-    draft.begin(sequence);
-    draft.continue_after(sequence);
     try_again(&mut draft, false);
+    if draft.state.status == Status::Running {
+        draft.begin(sequence);
+        draft.continue_after(sequence);
+    }
     draft.walk_all();
     Ok(draft.settle())
 }

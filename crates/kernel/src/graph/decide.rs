@@ -180,6 +180,7 @@ fn take_report(
     }
     let queued = task.kind == Kind::Dispatched;
     let builtin = context.world.is_builtin(&task.task_type);
+    let unclaimed = task.status == TaskStatus::Scheduled;
     let output = match (report.output, report.merge) {
         (Some(set), true) => Some(merged(&task.output, &set)),
         (output, _) => output,
@@ -206,6 +207,10 @@ fn take_report(
         Verdict::Again { after } if queued => Some(after.max(0)),
         _ => None,
     };
+    if queued && unclaimed && again.is_none() {
+        // Whoever reports that it holds a task holds it, claimed or not.
+        draft.push(Event::Claimed { sequence, worker: report.worker.clone() });
+    }
     draft.push(Event::Progressed(Box::new(Progressed {
         sequence,
         output,

@@ -504,8 +504,10 @@ impl<'a> Draft<'a> {
         let policy = policy.unwrap_or(&fallback);
         let ends_at = task.first_scheduled_at.plus_seconds(policy.total_timeout_seconds);
         let delay = timing::retry_delay(policy, task.attempt, &self.state.id, sequence);
-        let over = policy.total_timeout_seconds > 0
-            && ends_at <= self.context.now.plus_millis(delay.max(1));
+        // As things stood when it failed: whoever looks later (after a pause) sees the same.
+        let failed_at = task.ended_at.unwrap_or(self.context.now);
+        let over =
+            policy.total_timeout_seconds > 0 && ends_at <= failed_at.plus_millis(delay.max(1));
         (!over).then_some(delay)
     }
 

@@ -67,6 +67,8 @@ pub struct Execution {
     pub(super) yielded: bool,
     /// How often the parent has asked to try again.
     pub(super) asked: u32,
+    /// How often it has ended.
+    pub(super) end_count: u32,
     /// How far each open JOIN has looked: branches before it have ended. A cache, never stored.
     pub(super) join_cursors: BTreeMap<u32, usize>,
 }
@@ -183,6 +185,7 @@ impl Execution {
             next_sequence: 1,
             yielded: false,
             asked: 0,
+            end_count: 0,
             join_cursors: BTreeMap::new(),
         }
     }
@@ -406,7 +409,13 @@ impl Execution {
                 self.status = Status::Running;
                 self.retried_at = Some(self.updated_at);
             }
-            Event::Alerted { sequence } => self.touch(*sequence, |task| task.alerted = true),
+            Event::Alerted { sequence } => {
+                // Not a word from the holder: the response timeout runs on.
+                if let Some(task) = self.tasks.get_mut(sequence) {
+                    task.alerted = true;
+                }
+                self.index(*sequence);
+            }
             Event::Yielded => self.yielded = true,
             Event::Revived => {
                 self.status = Status::Running;
@@ -446,6 +455,7 @@ impl Execution {
             // Numbers go on, so that no task of an earlier run shares an id with a new one.
             next_sequence: self.next_sequence,
             asked: self.asked,
+            end_count: self.end_count,
             ..Self::new(self.id.clone())
         };
     }
@@ -587,6 +597,7 @@ impl Execution {
         self.output = ended.output.clone();
         self.reason.clone_from(&ended.reason);
         self.ended_at = Some(self.updated_at);
+        self.end_count += 1;
     }
 
     fn reopen(&mut self, sequence: u32, asked: u32) {
@@ -617,6 +628,10 @@ impl Execution {
         for doomed in doomed {
             if let Some(task) = self.tasks.remove(&doomed) {
                 self.unindex(&task);
+                let before = task.retries.and_then(|before| self.tasks.get_mut(&before));
+                if let Some(before) = before {
+                    before.retried = false;
+                }
             }
         }
         // A child begins anew under an id that no task has or will have.
@@ -641,6 +656,7 @@ impl Execution {
             task.callback_after = 0;
             task.poll_count = 0;
             task.iteration = 0;
+            task.kept_from = 1;
             task.branches = Vec::new();
             task.child = child;
             task.child_started = false;
