@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kernel::expression::resolve_secrets;
 use kernel::graph::{Input, Report};
-use kernel::{ExecutionId, TaskId};
+use kernel::{ExecutionId, Json, TaskId};
 use tokio::time::Instant;
 
 use crate::engine::{Engine, Error};
@@ -34,7 +35,7 @@ impl Engine {
         loop {
             let now = self.now();
             self.inner.queues.polled(&request.queue, worker, now);
-            let (added, next) = self.inner.queues.next(&request.queue, now);
+            let added = self.inner.queues.added(&request.queue);
             let added = added.notified();
             tokio::pin!(added);
             added.as_mut().enable();
@@ -46,6 +47,7 @@ impl Engine {
                 }
                 continue;
             }
+            let next = self.inner.queues.next(&request.queue, now);
             let until = next.map_or(deadline, |next| deadline.min(Instant::now() + next));
             tokio::select! {
                 biased;
@@ -96,6 +98,25 @@ impl Engine {
             Some(error) if held.is_empty() => Err(error),
             _ => Ok(held),
         }
+    }
+
+    /// A task's input with the secrets it names filled in: only for the hands of whoever does the
+    /// task.
+    pub fn resolve(&self, input: &Json) -> Json {
+        resolve_secrets(input, &|name| self.inner.values.secret(name))
+    }
+
+    /// A value that a task's definition names for its worker: a secret, else one that anybody may
+    /// see.
+    pub fn value(&self, name: &str) -> Option<String> {
+        let values = &self.inner.values;
+        values.secret(name).or_else(|| values.environment(name))
+    }
+
+    /// The queue of a task that waits or is held; `None` if it has ended.
+    pub fn queue_of(&self, task: &TaskId) -> Option<Arc<str>> {
+        let row = self.inner.queues.row(&(task.execution.clone(), task.sequence))?;
+        Some(row.queue)
     }
 
     /// Takes a worker's report. A report on something that has ended is accepted and changes

@@ -3,13 +3,18 @@
 //! Protocol names live here and nowhere deeper: handlers turn requests into the engine's inputs,
 //! and `view` turns its state into the protocol's JSON.
 
+mod openapi;
+mod ops;
 pub mod problem;
 pub mod rest;
+mod serve;
 
 use std::sync::Arc;
 
 use axum::Router;
 use engine::Engine;
+
+pub use serve::serve;
 
 /// What every handler shares.
 #[derive(Clone)]
@@ -36,7 +41,19 @@ impl Default for Settings {
 }
 
 /// Everything that is answered on the one port.
+///
+/// What no path answers is a 404 in the shape of all other failures, and so is a method that a
+/// path does not know (405) and a handler that panics (500).
 pub fn router(api: Api) -> Router {
-    let (router, _description) = rest::router().split_for_parts();
-    router.with_state(api)
+    let described = rest::router().merge(ops::routes()).merge(openapi::routes());
+    let (router, description) = described.split_for_parts();
+    let traffic = Arc::new(ops::Traffic::over(&description));
+    let pages = Arc::new(openapi::Pages::of(description, api.settings.version));
+    router
+        .fallback(ops::no_such_path)
+        .method_not_allowed_fallback(ops::no_such_method)
+        .layer(axum::Extension(pages))
+        .layer(axum::Extension(traffic.clone()))
+        .layer(axum::middleware::from_fn_with_state(traffic, ops::watch_over))
+        .with_state(api)
 }

@@ -153,8 +153,7 @@ fn restart(
     Ok(draft.settle())
 }
 
-/// Tries everything again that failed or was stopped.
-pub(super) fn retry(state: &mut Execution, descend: bool, context: &Context<'_>) -> Decided {
+fn can_be_retried(state: &Execution) -> Result<(), Rejected> {
     if !state.status.is_closed() || state.status == Status::Completed {
         return Err(Rejected::Forbidden(format!(
             "workflow {} is {}: only a workflow that ended without completing can be retried",
@@ -169,29 +168,46 @@ pub(super) fn retry(state: &mut Execution, descend: bool, context: &Context<'_>)
             state.id
         )));
     }
+    Ok(())
+}
+
+/// Tries everything again that failed or was stopped.
+fn retry(state: &mut Execution, descend: bool, context: &Context<'_>) -> Decided {
+    can_be_retried(state)?;
     let parent = state.parent.clone();
     let mut draft = Draft::new(state, context);
-    draft.push(Event::Revived);
     tell_parent(&mut draft, parent);
-    try_again(&mut draft, descend);
-    draft.walk_all();
+    revive(&mut draft, descend);
     Ok(draft.settle())
 }
 
-/// At the word of a parent that has begun to wait again: where there is nothing to try again, it
-/// must learn once more how this execution ended, or it would wait for ever.
-pub(super) fn retry_for_parent(state: &mut Execution, context: &Context<'_>) -> Decided {
-    if !state.status.is_closed() {
-        return Err(not_closed(state, "retried"));
+fn revive(draft: &mut Draft<'_>, descend: bool) {
+    draft.push(Event::Revived);
+    try_again(draft, descend);
+    draft.walk_all();
+}
+
+/// At the word of a parent that has begun to wait again. Where there is nothing to try again, the
+/// parent must learn once more how this execution ended, or it would wait for ever.
+pub(super) fn retry_for_parent(
+    state: &mut Execution,
+    asked: u32,
+    context: &Context<'_>,
+) -> Decided {
+    if asked <= state.asked {
+        return Err(Rejected::Stale("the parent has asked this before".to_owned()));
     }
-    match retry(state, true, context) {
-        Err(_) => {
-            let mut draft = Draft::new(state, context);
-            draft.tell_parent_the_end();
-            Ok(draft.settle())
-        }
-        decided => decided,
+    let (closed, can) = (state.status.is_closed(), can_be_retried(state).is_ok());
+    let mut draft = Draft::new(state, context);
+    draft.push(Event::Asked { asked });
+    match (closed, can) {
+        // A parent that has asked need not be told. Were it told, two children that fail at once
+        // would have it revive itself and ask them again for ever.
+        (true, true) => revive(&mut draft, true),
+        (true, false) => draft.tell_parent_the_end(),
+        (false, _) => {}
     }
+    Ok(draft.settle())
 }
 
 fn is_last_failure(task: &Task) -> bool {
@@ -215,11 +231,12 @@ fn try_again(draft: &mut Draft<'_>, descend: bool) {
         });
         match (kind, child) {
             (Kind::Join | Kind::ExclusiveJoin | Kind::DoWhile, _) => {
-                draft.push(Event::Reopened { sequence });
+                draft.push(Event::Reopened { sequence, asked: 0 });
             }
             (Kind::SubWorkflow, Some(child)) if descend => {
-                draft.push(Event::Reopened { sequence });
-                draft.send(child, Message::Retry);
+                let asked = draft.state.task(sequence).map_or(0, |task| task.asked) + 1;
+                draft.push(Event::Reopened { sequence, asked });
+                draft.send(child, Message::Retry { asked });
             }
             _ => draft.retry_now(sequence),
         }
@@ -263,7 +280,7 @@ pub(super) fn child_revived(
         draft.push(Event::Revived);
         tell_parent(&mut draft, parent);
     }
-    draft.push(Event::Reopened { sequence });
+    draft.push(Event::Reopened { sequence, asked: 0 });
     if revive {
         // Its siblings run on where they were, too: their children are not started anew.
         try_again(&mut draft, true);
@@ -317,7 +334,7 @@ fn reopen_around(draft: &mut Draft<'_>, sequence: u32) {
                 let Some(iteration) = path.pop() else { return };
                 if let Some(task) = draft.state.attempt_at(owner, &path) {
                     let sequence = task.sequence;
-                    draft.push(Event::Reopened { sequence });
+                    draft.push(Event::Reopened { sequence, asked: 0 });
                     draft.push(Event::Iterated { sequence, iteration, forget: 0 });
                 }
                 node = owner;

@@ -1,11 +1,13 @@
 //! The Conductor REST API, one file per group of paths.
 #![allow(unused_qualifications, reason = "the macros that describe paths write types out in full")]
 
+mod admin;
 mod bulk;
 mod execute;
 pub mod extract;
 mod metadata;
 pub mod query;
+mod queue;
 mod summary;
 mod tasks;
 pub mod view;
@@ -26,5 +28,6 @@ pub fn router() -> OpenApiRouter<Api> {
         .merge(bulk::routes())
         .merge(metadata::routes())
         .merge(tasks::routes())
-        .route("/health", axum::routing::get(|| async { "{\"healthy\":true}" }))
+        .merge(queue::routes())
+        .merge(admin::routes())
 }

@@ -176,7 +176,8 @@ async fn by_tasks(engine: &Engine, params: &SearchParams, whole: bool) -> Result
     Ok(Answer(Json::of(&Found { total_hits: found.len() as u64, results })))
 }
 
-fn holds(filter: &TaskFilter, state: &Execution, task: &Task) -> bool {
+/// Whether a condition holds for a task.
+pub(super) fn holds(filter: &TaskFilter, state: &Execution, task: &Task) -> bool {
     let any = |patterns: &[String], text: &str| patterns.iter().any(|p| like(p, text));
     match filter {
         TaskFilter::Type(types) => any(types, &task.task_type),
@@ -255,6 +256,6 @@ pub(super) fn summary(state: &Execution) -> Json {
 }
 
 /// `2026-01-31T12:00:00.000Z`, always with three digits of milliseconds.
-fn instant(at: Timestamp) -> String {
+pub(super) fn instant(at: Timestamp) -> String {
     format!("{:.3}", jiff::Timestamp::from(at))
 }

@@ -2,10 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use engine::{Engine, Handoff, Options, Outcome, OutcomeStatus, Parts, SystemClock, TaskRunner};
-use kernel::{Form, Json, ScriptError, Scripts};
+use kernel::graph::{Input, Start, Status};
+use kernel::{ExecutionId, Form, Json, ScriptError, Scripts};
+use serde_json::Value;
 use tasks::javascript::JavaScript;
 use tasks::jq::Jq;
 use tokio_util::sync::CancellationToken;
@@ -67,10 +71,15 @@ impl Folder {
         Ok(Self(path))
     }
 
-    /// Bytes in it.
-    pub(super) fn bytes(&self) -> u64 {
+    /// The file of the store in it.
+    pub(super) fn store(&self) -> PathBuf {
+        self.0.join("bench.db")
+    }
+
+    /// Bytes in it; only of use while no store is open in it.
+    pub(super) fn bytes(&self) -> f64 {
         let files = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
-        files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
+        files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len() as f64).sum()
     }
 }
 
@@ -82,7 +91,7 @@ impl Drop for Folder {
 
 /// An engine over SQLite with full durability.
 pub(super) async fn engine(folder: &Folder) -> anyhow::Result<Engine> {
-    let store = store::Sqlite::open(folder.0.join("bench.db"), &store::Options::default())?;
+    let store = store::Sqlite::open(folder.store(), &store::Options::default())?;
     let engine = Engine::open(Parts {
         store,
         clock: Arc::new(SystemClock),
@@ -99,17 +108,68 @@ pub(super) async fn engine(folder: &Folder) -> anyhow::Result<Engine> {
     Ok(engine)
 }
 
-/// Seconds of processor time that a process has used.
+/// What starts the latest version of a workflow.
+pub(super) fn start(engine: &Engine, name: &str, input: &Value) -> Box<Start> {
+    Box::new(Start {
+        plan: engine.definitions().plan(name, None).expect("it is registered"),
+        input: input.into(),
+        correlation_id: None,
+        priority: 0,
+        task_to_domain: None,
+        parent: None,
+        asked_by: None,
+        event: None,
+        created_by: None,
+        idempotency_key: None,
+    })
+}
+
+/// Runs one workflow until it is completed and says how many milliseconds it took.
+pub(super) async fn complete(engine: &Engine, name: &str, input: &Value) -> anyhow::Result<f64> {
+    complete_as(engine, &Engine::new_id(), start(engine, name, input)).await
+}
+
+/// The same under a given id.
+pub(super) async fn complete_as(
+    engine: &Engine,
+    id: &ExecutionId,
+    start: Box<Start>,
+) -> anyhow::Result<f64> {
+    let begun = Instant::now();
+    let mut changes = engine.watch(id);
+    engine.step(id, Input::Start(start)).await?;
+    let seen = changes.wait_for(|seen| seen.status.is_closed()).await?.status;
+    anyhow::ensure!(seen == Status::Completed, "a workflow ended as {seen:?}");
+    Ok(begun.elapsed().as_secs_f64() * 1000.0)
+}
+
+/// Seconds of processor time that a process has used, to a hundredth.
 pub(super) fn cpu_seconds(process: &str) -> f64 {
+    let ticks = cpu_ticks(process);
+    (ticks[0] + ticks[1]) / 100.0
+}
+
+/// The same of this process and of its children that have ended.
+pub(super) fn cpu_seconds_with_children() -> f64 {
+    cpu_ticks("self").iter().sum::<f64>() / 100.0
+}
+
+/// User and system time, then those of ended children.
+fn cpu_ticks(process: &str) -> [f64; 4] {
     let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
     let fields: Vec<&str> =
         stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
     let ticks = |index: usize| fields.get(index).and_then(|f| f.parse::<f64>().ok()).unwrap_or(0.0);
-    (ticks(11) + ticks(12)) / 100.0
+    [ticks(11), ticks(12), ticks(13), ticks(14)]
 }
 
 /// The value below which a share of the sorted values lies.
 pub(super) fn percentile(sorted: &[f64], share: f64) -> f64 {
     let index = ((sorted.len() as f64 - 1.0) * share).round() as usize;
     sorted.get(index).copied().unwrap_or(f64::NAN)
+}
+
+/// Takes one of what is left, if there is any.
+pub(super) fn take_one(left: &AtomicUsize) -> bool {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |count| count.checked_sub(1)).is_ok()
 }

@@ -1,13 +1,14 @@
 //! Workflows of three steps inside one process, no network: the engine and the store alone.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant;
 
 use engine::Engine;
-use kernel::graph::{Input, Start, Status};
 use serde_json::{Value, json};
 
+use super::disk::{self, History};
+use super::figures::Samples;
 use super::house::{self, Folder};
 
 /// What the three steps are.
@@ -19,25 +20,15 @@ pub(super) enum Steps {
     Dispatched,
 }
 
-/// What a measurement gave.
-#[derive(Clone, Debug)]
-#[expect(dead_code, reason = "shown")]
-pub(super) struct Measured {
-    pub(super) per_second: f64,
-    pub(super) p50_ms: f64,
-    pub(super) p99_ms: f64,
-    pub(super) idle_p50_ms: f64,
-    pub(super) idle_p99_ms: f64,
-    pub(super) cpu_ms: f64,
-    pub(super) bytes: f64,
-}
-
 /// Workflows in flight under load.
 const IN_FLIGHT: usize = 64;
 /// Workflows one after the other, for the idle latency.
 const IDLE: usize = 200;
+/// Workflows before anything is timed.
+const WARM: usize = 20;
 
-pub(super) fn definition(steps: Steps) -> Value {
+/// A number goes in, and through every step.
+pub(super) fn definition(name: &str, steps: Steps) -> Value {
     let step = |reference: &str, from: &str| match steps {
         Steps::Inline => json!({
             "name": reference, "taskReferenceName": reference, "type": "INLINE",
@@ -48,78 +39,102 @@ pub(super) fn definition(steps: Steps) -> Value {
             "inputParameters": { "result": from },
         }),
     };
-    json!({ "name": "three", "version": 1, "tasks": [
+    json!({ "name": name, "version": 1, "tasks": [
         step("a", "${workflow.input.n}"), step("b", "${a.output.result}"), step("c", "${b.output.result}"),
     ], "outputParameters": { "n": "${c.output.result}" } })
 }
 
-pub(super) async fn three_steps(steps: Steps, count: usize) -> anyhow::Result<Measured> {
+/// Bytes that the number takes in the input, three outputs and the workflow's output.
+const PAYLOAD: f64 = 5.0 * 8.0;
+
+/// Runs `count` workflows under load, after some one by one.
+pub(super) async fn three_steps(
+    part: &str,
+    steps: Steps,
+    count: usize,
+    samples: &mut Samples,
+) -> anyhow::Result<()> {
     let folder = Folder::make()?;
+    idle(part, steps, &folder, samples).await?;
+    let bytes = folder.bytes();
+
     let engine = house::engine(&folder).await?;
-    let definition = serde_json::from_value(definition(steps))?;
+    let (cpu, begun) = (house::cpu_seconds("self"), Instant::now());
+    let mut took = load(&engine, count).await?;
+    let per_second = count as f64 / begun.elapsed().as_secs_f64();
+    let busy = house::cpu_seconds("self") - cpu;
+    engine.close().await?;
+    let fresh = folder.bytes();
+    let engine = house::engine(&folder).await?;
+    let cpu = house::cpu_seconds("self");
+    disk::tidied(&folder.store()).await?;
+    let tidying = house::cpu_seconds("self") - cpu;
+    let id = Engine::new_id();
+    house::complete_as(&engine, &id, house::start(&engine, "three", &input())).await?;
+    let history = History::of(&**engine.store(), &id).await?;
+    engine.close().await?;
+
+    took.sort_by(f64::total_cmp);
+    let each = |sum: f64| sum / count as f64;
+    for (name, value) in [
+        ("rate", per_second),
+        ("p50", house::percentile(&took, 0.5)),
+        ("p99", house::percentile(&took, 0.99)),
+        ("cpu", each(busy * 1000.0)),
+        ("tidy_cpu", each(tidying * 1000.0)),
+        ("fresh_bytes", each(fresh - bytes)),
+        ("bytes", each(folder.bytes() - bytes) - PAYLOAD),
+    ] {
+        samples.take_of(part, name, value);
+    }
+    history.weigh(part, per_second, samples)
+}
+
+/// One after the other, in a new store, which is tidy afterwards.
+async fn idle(
+    part: &str,
+    steps: Steps,
+    folder: &Folder,
+    samples: &mut Samples,
+) -> anyhow::Result<()> {
+    let engine = house::engine(folder).await?;
+    let definition = serde_json::from_value(definition("three", steps))?;
     engine.definitions().put_workflows(vec![definition]).await?;
-    for _ in 0..20 {
-        one(&engine).await?;
+    for _ in 0..WARM {
+        house::complete(&engine, "three", &input()).await?;
     }
-    let mut idle = Vec::new();
+    let mut took = Vec::with_capacity(IDLE);
     for _ in 0..IDLE {
-        idle.push(one(&engine).await?);
+        took.push(house::complete(&engine, "three", &input()).await?);
     }
-    idle.sort_by(f64::total_cmp);
-    let (bytes, cpu, begun) = (folder.bytes(), house::cpu_seconds("self"), Instant::now());
+    disk::tidied(&folder.store()).await?;
+    engine.close().await?;
+    took.sort_by(f64::total_cmp);
+    samples.take_of(part, "idle_p50", house::percentile(&took, 0.5));
+    samples.take_of(part, "idle_p99", house::percentile(&took, 0.99));
+    Ok(())
+}
+
+/// Many at a time; how many milliseconds each took.
+async fn load(engine: &Engine, count: usize) -> anyhow::Result<Vec<f64>> {
     let left = Arc::new(AtomicUsize::new(count));
     let lanes = (0..IN_FLIGHT).map(|_| {
         let (engine, left) = (engine.clone(), left.clone());
         tokio::spawn(async move {
             let mut took = Vec::new();
-            while left
-                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1))
-                .is_ok()
-            {
-                took.push(one(&engine).await?);
+            while house::take_one(&left) {
+                took.push(house::complete(&engine, "three", &input()).await?);
             }
             anyhow::Ok(took)
         })
     });
-    let mut took = Vec::new();
+    let mut took = Vec::with_capacity(count);
     for lane in lanes.collect::<Vec<_>>() {
         took.extend(lane.await??);
     }
-    let seconds = begun.elapsed().as_secs_f64();
-    let cpu = house::cpu_seconds("self") - cpu;
-    engine.close().await?;
-    took.sort_by(f64::total_cmp);
-    Ok(Measured {
-        per_second: count as f64 / seconds,
-        p50_ms: house::percentile(&took, 0.5),
-        p99_ms: house::percentile(&took, 0.99),
-        idle_p50_ms: house::percentile(&idle, 0.5),
-        idle_p99_ms: house::percentile(&idle, 0.99),
-        cpu_ms: cpu * 1000.0 / count as f64,
-        bytes: (folder.bytes() as f64 - bytes as f64) / count as f64,
-    })
+    Ok(took)
 }
 
-/// Runs one workflow to its end and says how many milliseconds it took.
-async fn one(engine: &Engine) -> anyhow::Result<f64> {
-    let begun = Instant::now();
-    let id = Engine::new_id();
-    let mut changes = engine.watch(&id);
-    let plan = engine.definitions().plan("three", None).expect("it is registered");
-    let start = Start {
-        plan,
-        input: json!({ "n": 1 }).into(),
-        correlation_id: None,
-        priority: 0,
-        task_to_domain: None,
-        parent: None,
-        asked_by: None,
-        event: None,
-        created_by: None,
-        idempotency_key: None,
-    };
-    engine.step(&id, Input::Start(Box::new(start))).await?;
-    let seen = changes.wait_for(|seen| seen.status.is_closed()).await?.status;
-    anyhow::ensure!(seen == Status::Completed, "a workflow ended as {seen:?}");
-    Ok(begun.elapsed().as_secs_f64() * 1000.0)
+fn input() -> Value {
+    json!({ "n": 10_000_000 })
 }

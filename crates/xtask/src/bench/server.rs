@@ -24,14 +24,14 @@ impl Server {
         let begun = Instant::now();
         let child = Command::new(binary())
             .args(["serve", "--log-level", "warn", "--listen", &address])
-            .args(["--store", &format!("sqlite:{}", folder.0.join("bench.db").display())])
+            .args(["--store", &format!("sqlite:{}", folder.store().display())])
             .current_dir(&folder.0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()?;
         let mut server = Self { child, address, cold_start_ms: 0.0 };
         while server.healthy().await.is_err() {
-            anyhow::ensure!(begun.elapsed() < Duration::from_secs(60), "the server does not answer");
+            anyhow::ensure!(begun.elapsed() < Duration::from_mins(1), "the server does not answer");
             tokio::time::sleep(Duration::from_micros(500)).await;
         }
         server.cold_start_ms = begun.elapsed().as_secs_f64() * 1000.0;
@@ -83,7 +83,12 @@ impl Drop for Server {
 }
 
 /// The release binary beside this one.
-pub(super) fn binary() -> PathBuf {
+fn binary() -> PathBuf {
     let here = std::env::current_exe().unwrap_or_default();
     here.with_file_name("nightbell")
+}
+
+/// Its size in MiB; not a number if it is not there.
+pub(super) fn binary_mib() -> f64 {
+    std::fs::metadata(binary()).map_or(f64::NAN, |file| file.len() as f64 / 1_048_576.0)
 }

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::super::context::Context;
-use super::super::execution::{Execution, ObjectText};
+use super::super::execution::Execution;
 use super::super::input::StartMessage;
+use super::super::object::ObjectText;
 use super::super::scope::View;
 use crate::expression::Template;
 use crate::id::ExecutionId;

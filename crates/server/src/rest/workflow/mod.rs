@@ -10,7 +10,7 @@ pub(super) use control::{
     RemoveParams, RestartParams, Steering, remove, restart, retry, terminate, terminate_and_remove,
 };
 pub(super) use read::show;
-pub(super) use start::{StartRequest, begin};
+pub(super) use start::{StartRequest, begin, external_storage};
 
 use crate::Api;
 

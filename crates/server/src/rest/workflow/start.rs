@@ -232,7 +232,7 @@ fn domains(domains: Option<Json>) -> Result<Option<Json>, Problem> {
 }
 
 /// 400 for payloads outside the store.
-pub(super) fn external_storage() -> Problem {
+pub(in crate::rest) fn external_storage() -> Problem {
     Problem::bad_request("external payload storage is not supported").with_hint(
         "Send payloads in the request itself; see payload_max for how large they may be.",
     )

@@ -1,0 +1,315 @@
+//! What operators look at (health, version, metrics), and what every answer passes through.
+
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{Method, StatusCode, Uri, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use engine::Engine;
+use engine::store::Statistics;
+use futures_util::FutureExt;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use utoipa::openapi::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Api;
+use crate::problem::Problem;
+
+pub(crate) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(health))
+        .routes(routes!(api_health))
+        .routes(routes!(version))
+        .routes(routes!(metrics))
+        .routes(routes!(token))
+        .routes(routes!(api_token))
+}
+
+/// Quarantined executions named in a health answer.
+const QUARANTINED_MAX: usize = 20;
+
+/// Tells whether the server can do its work, and how much it holds.
+#[utoipa::path(
+    get, path = "/health", tag = "operations",
+    responses(
+        (status = 200, description = "It can", body = serde_json::Value),
+        (status = 503, description = "The store does not answer", body = serde_json::Value),
+    )
+)]
+async fn health(State(api): State<Api>) -> Response {
+    let quarantined = api.engine.quarantined();
+    let named: Vec<Value> = quarantined
+        .iter()
+        .take(QUARANTINED_MAX)
+        .map(|(id, reason)| json!({ "workflowId": id, "reason": reason }))
+        .collect();
+    let (status, store) = match api.engine.store().statistics().await {
+        Ok(statistics) => (StatusCode::OK, store_health(&statistics)),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, json!({ "error": error.to_string() })),
+    };
+    let healthy = status == StatusCode::OK;
+    let body = json!({
+        "healthy": healthy,
+        "healthResults": [],
+        "suppressedHealthResults": [],
+        "version": api.settings.version,
+        "store": store,
+        "cached": api.engine.cached(),
+        "quarantined": { "count": quarantined.len(), "workflows": named },
+    });
+    (status, Json(body)).into_response()
+}
+
+fn store_health(statistics: &Statistics) -> Value {
+    json!({
+        "executions": statistics.executions,
+        "running": statistics.running,
+        "bytes": statistics.bytes,
+        "commits": statistics.commits,
+        "writes": statistics.writes,
+    })
+}
+
+/// Tells the same.
+#[utoipa::path(
+    get, path = "/api/health", tag = "operations",
+    responses(
+        (status = 200, description = "It can", body = serde_json::Value),
+        (status = 503, description = "The store does not answer", body = serde_json::Value),
+    )
+)]
+async fn api_health(state: State<Api>) -> Response {
+    health(state).await
+}
+
+/// Tells the version.
+#[utoipa::path(
+    get, path = "/api/version", tag = "operations",
+    responses((status = 200, description = "The version", body = String))
+)]
+async fn version(State(api): State<Api>) -> &'static str {
+    api.settings.version
+}
+
+/// Refuses with the answer that clients take for "no authentication needed".
+#[utoipa::path(
+    post, path = "/token", tag = "operations",
+    responses((status = 404, description = "Authentication is off"))
+)]
+async fn token() -> Problem {
+    authentication_is_off()
+}
+
+/// Refuses in the same way.
+#[utoipa::path(
+    post, path = "/api/token", tag = "operations",
+    responses((status = 404, description = "Authentication is off"))
+)]
+async fn api_token() -> Problem {
+    authentication_is_off()
+}
+
+fn authentication_is_off() -> Problem {
+    Problem::not_found("authentication is off: there are no tokens")
+        .with_hint("Send requests without one.")
+}
+
+/// 404 for what no path answers.
+pub(crate) async fn no_such_path(method: Method, uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(SHOWN_MAX).collect();
+    Problem::not_found(format!("there is nothing at {method} {path}"))
+        .with_hint("See /docs for what there is.")
+}
+
+/// 405 for a path that another method would be answered at; which, the `Allow` header says.
+pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Problem {
+    let path: String = uri.path().chars().take(SHOWN_MAX).collect();
+    let message = format!("{method} is not supported at {path}");
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message)
+        .with_hint("See the Allow header, and /docs.")
+}
+
+/// Characters of a path repeated in an answer.
+const SHOWN_MAX: usize = 200;
+
+/// Counts an answer, and turns a panic of its handler into one.
+pub(crate) async fn watch_over(
+    State(traffic): State<Arc<Traffic>>,
+    path: Option<MatchedPath>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let method = request.method().clone();
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let response = answer.unwrap_or_else(|panic| {
+        let reason = panic.downcast_ref::<&str>().copied().map(str::to_owned);
+        let reason = reason.or_else(|| panic.downcast_ref::<String>().cloned());
+        let path = path.as_ref().map_or("(no path)", MatchedPath::as_str);
+        tracing::error!(%method, path, ?reason, "internal error: a request handler panicked");
+        let message = "internal error; the server's log says more";
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).into_response()
+    });
+    traffic.count(path.as_ref().map(MatchedPath::as_str), &method, response.status());
+    response
+}
+
+/// How many requests were answered, by path, method and class of status.
+///
+/// Every path has its counters from the beginning: a request costs one look-up and one addition,
+/// and no request can add a path.
+#[derive(Debug)]
+pub(crate) struct Traffic {
+    paths: HashMap<String, Cells>,
+    others: Cells,
+}
+
+type Cells = [[AtomicU64; CLASSES]; METHODS.len() + 1];
+
+const METHODS: [Method; 4] = [Method::GET, Method::POST, Method::PUT, Method::DELETE];
+const CLASSES: usize = 5;
+
+impl Traffic {
+    /// Counters for everything that is described.
+    pub(crate) fn over(description: &OpenApi) -> Self {
+        let paths = description.paths.paths.keys();
+        Self {
+            paths: paths.map(|path| (path.clone(), Cells::default())).collect(),
+            others: Cells::default(),
+        }
+    }
+
+    fn count(&self, path: Option<&str>, method: &Method, status: StatusCode) {
+        let cells = path.and_then(|path| self.paths.get(path)).unwrap_or(&self.others);
+        let method = METHODS.iter().position(|m| m == method).unwrap_or(METHODS.len());
+        let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES) - 1;
+        cells[method][class].fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn register(&self, registry: &mut Registry) {
+        let requests = Family::<Answered, Counter>::default();
+        let paths = self.paths.iter().map(|(path, cells)| (path.as_str(), cells));
+        for (path, cells) in paths.chain([("(other)", &self.others)]) {
+            for (method, classes) in cells.iter().enumerate() {
+                for (class, count) in classes.iter().enumerate() {
+                    let count = count.load(Ordering::Relaxed);
+                    if count > 0 {
+                        let method = METHODS.get(method).map_or("(other)", Method::as_str);
+                        let answered = Answered {
+                            method: method.to_owned(),
+                            path: path.to_owned(),
+                            status: format!("{}xx", class + 1),
+                        };
+                        requests.get_or_create(&answered).inc_by(count);
+                    }
+                }
+            }
+        }
+        registry.register("http_requests", "Requests answered", requests);
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    method: String,
+    path: String,
+    status: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfQueue {
+    queue: String,
+}
+
+/// Shows counters and sizes in the text format of Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operations",
+    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"))
+)]
+async fn metrics(
+    State(api): State<Api>,
+    Extension(traffic): Extension<Arc<Traffic>>,
+) -> Result<Response, Problem> {
+    let statistics = api.engine.store().statistics().await;
+    let mut registry = Registry::with_prefix("nightbell");
+    let version = Info::new([("version", api.settings.version)]);
+    registry.register("build", "What runs", version);
+    gauge(&mut registry, "store_up", "1 if the store answers", u64::from(statistics.is_ok()));
+    if let Ok(statistics) = statistics {
+        register_store(&mut registry, &statistics);
+    }
+    register_engine(&mut registry, &api.engine);
+    register_queues(&mut registry, &api.engine);
+    traffic.register(&mut registry);
+    let mut text = String::new();
+    encode(&mut text, &registry).map_err(|error| {
+        let message = format!("metrics could not be written: {error}");
+        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message)
+    })?;
+    let format = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    Ok(([(header::CONTENT_TYPE, format)], text).into_response())
+}
+
+fn register_store(registry: &mut Registry, statistics: &Statistics) {
+    gauge(registry, "executions", "Executions stored", statistics.executions);
+    gauge(registry, "executions_running", "Executions not ended", statistics.running);
+    gauge(registry, "store_bytes", "Bytes in the store's files", statistics.bytes);
+    counter(registry, "store_commits", "Commits since start", statistics.commits);
+    counter(registry, "store_writes", "Durable writes since start", statistics.writes);
+}
+
+fn register_engine(registry: &mut Registry, engine: &Engine) {
+    let counters = engine.counters();
+    let counted = [
+        ("workflows_started", "Executions begun", &counters.started),
+        ("workflows_completed", "Executions ended as completed", &counters.completed),
+        ("workflows_failed", "Executions ended in any other way", &counters.failed),
+        ("decisions", "Decisions committed", &counters.commits),
+        ("conflicts", "Decisions made again because of a conflict", &counters.conflicts),
+        ("tasks_polled", "Tasks handed to workers", &counters.polled),
+        ("tasks_run", "Built-in tasks run", &counters.run),
+        ("quarantines", "Executions quarantined", &counters.quarantined),
+    ];
+    for (name, help, count) in counted {
+        counter(registry, name, help, count.load(Ordering::Relaxed));
+    }
+    gauge(registry, "executions_cached", "Executions in memory", engine.cached() as u64);
+    let quarantined = engine.quarantined().len() as u64;
+    gauge(registry, "executions_quarantined", "Executions left alone", quarantined);
+}
+
+fn register_queues(registry: &mut Registry, engine: &Engine) {
+    let waiting = Family::<OfQueue, Gauge<i64, AtomicI64>>::default();
+    let held = Family::<OfQueue, Gauge<i64, AtomicI64>>::default();
+    for state in engine.queues().states() {
+        let queue = OfQueue { queue: state.name.to_string() };
+        waiting.get_or_create(&queue).set(state.waiting as i64);
+        held.get_or_create(&queue).set(state.held as i64);
+    }
+    registry.register("queue_waiting", "Tasks that wait, by queue", waiting);
+    registry.register("queue_held", "Tasks that are held, by queue", held);
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let gauge: Gauge<i64, AtomicI64> = Gauge::default();
+    gauge.set(value as i64);
+    registry.register(name, help, gauge);
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let counter: Counter = Counter::default();
+    counter.inc_by(value);
+    registry.register(name, help, counter);
+}

@@ -1,0 +1,96 @@
+//! The log lines of tasks.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use engine::Engine;
+use engine::store::LogLine;
+use kernel::{TaskId, Timestamp};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{show, task_id};
+use crate::Api;
+use crate::problem::Problem;
+use crate::rest::extract::{Path, RawBody};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(task_log, add_to_task_log))
+}
+
+/// A line: the protocol's `TaskExecLog`.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Line {
+    log: String,
+    task_id: String,
+    /// Milliseconds since 1970.
+    #[schema(value_type = i64)]
+    created_time: Timestamp,
+}
+
+/// Shows the log of a task, oldest line first.
+#[utoipa::path(
+    get, path = "/api/tasks/{id}/log", tag = "tasks",
+    params(("id" = String, Path, description = "The id of the task")),
+    responses(
+        (status = 200, description = "The lines", body = Vec<Line>),
+        (status = 204, description = "There are none"),
+    )
+)]
+async fn task_log(State(api): State<Api>, Path(id): Path<String>) -> Result<Response, Problem> {
+    let Some(task) = TaskId::parse(&id) else { return Ok(StatusCode::NO_CONTENT.into_response()) };
+    let lines = api.engine.store().log(&task.execution, task.sequence).await?;
+    if lines.is_empty() {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let shown: Vec<Line> = lines
+        .into_iter()
+        .map(|line| Line { log: line.text, task_id: id.clone(), created_time: line.at })
+        .collect();
+    Ok(Json(shown).into_response())
+}
+
+/// Adds the body, as it is, to the log of a task.
+#[utoipa::path(
+    post, path = "/api/tasks/{id}/log", tag = "tasks", request_body = String,
+    params(("id" = String, Path, description = "The id of the task")),
+    responses(
+        (status = 200, description = "It is added"),
+        (status = 404, description = "There is no such task"),
+    )
+)]
+async fn add_to_task_log(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    RawBody(body): RawBody,
+) -> Result<(), Problem> {
+    show(&api.engine, &id, |_, _| ()).await?;
+    let text = String::from_utf8_lossy(&body).into_owned();
+    append(&api.engine, &task_id(&id)?, vec![LogLine { at: api.engine.now(), text }]).await
+}
+
+/// Longest line kept, in bytes; what follows is cut off.
+const LINE_MAX: usize = 64 << 10;
+
+/// Adds lines to the log of a task; empty ones are left out.
+pub(super) async fn append(
+    engine: &Engine,
+    task: &TaskId,
+    mut lines: Vec<LogLine>,
+) -> Result<(), Problem> {
+    lines.retain(|line| !line.text.is_empty());
+    if lines.is_empty() {
+        return Ok(());
+    }
+    for line in &mut lines {
+        if line.text.len() > LINE_MAX {
+            line.text.truncate(line.text.floor_char_boundary(LINE_MAX));
+            line.text.push('…');
+        }
+    }
+    Ok(engine.store().append_log(&task.execution, task.sequence, lines).await?)
+}

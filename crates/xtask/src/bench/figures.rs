@@ -1,0 +1,221 @@
+//! The figures that are measured, what each must reach, and what each was in every round.
+
+use std::collections::BTreeMap;
+
+/// One figure.
+pub(super) struct Figure {
+    /// Under which it is measured.
+    pub(super) id: &'static str,
+    /// What it tells.
+    pub(super) what: &'static str,
+    /// Of what it is a number.
+    pub(super) unit: &'static str,
+    /// What it must reach; many tell only how things are.
+    pub(super) bar: Option<Bar>,
+}
+
+/// What a figure must reach, and what it shall reach one day.
+#[derive(Clone, Copy)]
+pub(super) enum Bar {
+    AtLeast(f64, f64),
+    AtMost(f64, f64),
+}
+
+impl Bar {
+    /// Whether the figure is good enough, and whether it is as good as wished.
+    pub(super) fn judge(self, figure: f64) -> (bool, bool) {
+        match self {
+            Self::AtLeast(must, goal) => (figure >= must, figure >= goal),
+            Self::AtMost(must, goal) => (figure <= must, figure <= goal),
+        }
+    }
+}
+
+const fn plain(id: &'static str, what: &'static str, unit: &'static str) -> Figure {
+    Figure { id, what, unit, bar: None }
+}
+
+const fn at_least(
+    id: &'static str,
+    what: &'static str,
+    unit: &'static str,
+    must: f64,
+    goal: f64,
+) -> Figure {
+    Figure { id, what, unit, bar: Some(Bar::AtLeast(must, goal)) }
+}
+
+const fn at_most(
+    id: &'static str,
+    what: &'static str,
+    unit: &'static str,
+    must: f64,
+    goal: f64,
+) -> Figure {
+    Figure { id, what, unit, bar: Some(Bar::AtMost(must, goal)) }
+}
+
+/// All figures, in groups, in the order of the report.
+pub(super) const GROUPS: [(&str, &[Figure]); 8] = [
+    (
+        "The disk",
+        &[
+            plain("disk.rate", "4 KiB appended and synced, one by one", "/s"),
+            plain("disk.p50", "one such, p50", "ms"),
+            plain("disk.p99", "one such, p99", "ms"),
+        ],
+    ),
+    (
+        "In process, three INLINE steps that settle in one commit",
+        &[
+            at_least("inline.rate", "workflows, 64 in flight", "/s", 8_000.0, 20_000.0),
+            plain("inline.p50", "latency under load, p50", "ms"),
+            at_most("inline.p99", "latency under load, p99", "ms", 25.0, 10.0),
+            at_most("inline.idle_p50", "latency idle, p50", "ms", 2.0, 1.2),
+            at_most("inline.idle_p99", "latency idle, p99", "ms", 5.0, 3.0),
+            at_most("inline.cpu", "processor per workflow, driver included", "ms", 0.15, 0.06),
+            plain("inline.tidy_cpu", "processor per workflow for tidying up later", "ms"),
+            plain("inline.commits", "commits per workflow", ""),
+            plain("inline.row", "bytes per history row", "B"),
+            plain("inline.raw", "raw SQLite, such rows in commits of 64", "rows/s"),
+            plain("inline.share", "history rows written, of raw SQLite's", "%"),
+            plain("inline.fresh_bytes", "disk per workflow, before tidying", "B"),
+            at_most("inline.bytes", "disk per workflow beyond its payload", "B", 1_000.0, 400.0),
+        ],
+    ),
+    (
+        "In process, three built-in tasks dispatched, each in a commit of its own",
+        &[
+            at_least("dispatched.rate", "workflows, 64 in flight", "/s", 8_000.0, 20_000.0),
+            plain("dispatched.p50", "latency under load, p50", "ms"),
+            at_most("dispatched.p99", "latency under load, p99", "ms", 25.0, 10.0),
+            at_most("dispatched.idle_p50", "latency idle, p50", "ms", 2.0, 1.2),
+            at_most("dispatched.idle_p99", "latency idle, p99", "ms", 5.0, 3.0),
+            at_most("dispatched.cpu", "processor per workflow, driver included", "ms", 0.15, 0.06),
+            plain("dispatched.tidy_cpu", "processor per workflow for tidying up later", "ms"),
+            plain("dispatched.commits", "commits per workflow", ""),
+            plain("dispatched.row", "bytes per history row", "B"),
+            plain("dispatched.raw", "raw SQLite, such rows in commits of 64", "rows/s"),
+            plain("dispatched.share", "history rows written, of raw SQLite's", "%"),
+            plain("dispatched.fresh_bytes", "disk per workflow, before tidying", "B"),
+            at_most(
+                "dispatched.bytes",
+                "disk per workflow beyond its payload",
+                "B",
+                1_000.0,
+                400.0,
+            ),
+        ],
+    ),
+    (
+        "Remote HTTP worker: polls for up to 64, one report per task, 11-byte bodies",
+        &[
+            at_least("remote.rate", "workflows, 64 in flight", "/s", 4_000.0, 8_000.0),
+            plain("remote.p50", "latency under load, p50", "ms"),
+            at_most("remote.p99", "latency under load, p99", "ms", 25.0, 10.0),
+            plain("remote.idle_p50", "latency idle, p50", "ms"),
+            plain("remote.idle_p99", "latency idle, p99", "ms"),
+            at_most("remote.cpu", "server's processor per workflow", "ms", 0.30, 0.12),
+            plain("remote.client_cpu", "worker's and driver's processor per workflow", "ms"),
+            plain("remote.tidy_cpu", "server's processor per workflow for tidying up later", "ms"),
+            at_most("remote.idle_mib", "resident memory, idle", "MiB", 30.0, 15.0),
+            at_most("remote.peak_mib", "resident memory, peak under load", "MiB", 80.0, 40.0),
+            plain("remote.commits", "commits per workflow", ""),
+            plain("remote.row", "bytes per history row", "B"),
+            plain("remote.raw", "raw SQLite, such rows in commits of 64", "rows/s"),
+            plain("remote.share", "history rows written, of raw SQLite's", "%"),
+            plain("remote.fresh_bytes", "disk per workflow, before tidying", "B"),
+            at_most("remote.bytes", "disk per workflow beyond its payload", "B", 1_000.0, 400.0),
+        ],
+    ),
+    (
+        "The same with 1 KiB bodies (4 KiB of payload per workflow)",
+        &[
+            at_least("remote_1k.rate", "workflows, 64 in flight", "/s", 3_000.0, 8_000.0),
+            plain("remote_1k.p50", "latency under load, p50", "ms"),
+            at_most("remote_1k.p99", "latency under load, p99", "ms", 25.0, 10.0),
+            plain("remote_1k.idle_p50", "latency idle, p50", "ms"),
+            plain("remote_1k.idle_p99", "latency idle, p99", "ms"),
+            plain("remote_1k.cpu", "server's processor per workflow", "ms"),
+            plain("remote_1k.client_cpu", "worker's and driver's processor per workflow", "ms"),
+            plain("remote_1k.tidy_cpu", "server's processor per workflow for tidying", "ms"),
+            at_most("remote_1k.peak_mib", "resident memory, peak under load", "MiB", 80.0, 40.0),
+            plain("remote_1k.commits", "commits per workflow", ""),
+            plain("remote_1k.row", "bytes per history row", "B"),
+            plain("remote_1k.raw", "raw SQLite, such rows in commits of 64", "rows/s"),
+            plain("remote_1k.share", "history rows written, of raw SQLite's", "%"),
+            plain("remote_1k.fresh_bytes", "disk per workflow, before tidying", "B"),
+            at_most("remote_1k.bytes", "disk per workflow beyond its payload", "B", 1_000.0, 400.0),
+        ],
+    ),
+    (
+        "Start and search, over HTTP",
+        &[
+            at_most("cold.empty", "first healthy answer, empty store", "ms", 30.0, 10.0),
+            at_most("cold.stored", "first healthy answer, 100,000 workflows", "ms", 200.0, 50.0),
+            plain("stored.mib", "the store of these 100,000", "MiB"),
+            plain("stored.fill", "filled in process at", "workflows/s"),
+            plain("stored.rss", "resident memory after the searches", "MiB"),
+            plain("search.failed.p50", "status FAILED (1,000 match), p50", "ms"),
+            plain("search.failed.p99", "… p99", "ms"),
+            plain("search.completed.p50", "status COMPLETED (99,000 match), p50", "ms"),
+            plain("search.completed.p99", "… p99", "ms"),
+            plain("search.named.p50", "name and start time (about 5,000 match), p50", "ms"),
+            plain("search.named.p99", "… p99", "ms"),
+            plain("search.correlation.p50", "correlation id (1 matches), p50", "ms"),
+            plain("search.correlation.p99", "… p99", "ms"),
+            plain("search.text.p50", "free text, one word (20 match), p50", "ms"),
+            plain("search.text.p99", "… p99", "ms"),
+            plain("search.all.p50", "newest first (all match), p50", "ms"),
+            plain("search.all.p99", "… p99", "ms"),
+        ],
+    ),
+    (
+        "Timers: 10,000 WAITs, 1,000 due a second, seen when the wake-up is on disk",
+        &[
+            plain("timers.p50", "lateness, p50", "ms"),
+            at_most("timers.p99", "lateness, p99", "ms", 10.0, 3.0),
+            plain("timers.max", "lateness, greatest", "ms"),
+            plain("timers.cpu", "processor per timer", "ms"),
+        ],
+    ),
+    (
+        "Growth: DO_WHILE over one INLINE, and the binary",
+        &[
+            plain("growth.100", "100 iterations", "ms"),
+            plain("growth.1000", "1,000 iterations", "ms"),
+            plain("growth.10000", "10,000 iterations", "ms"),
+            plain("growth.each_100", "each of 100", "µs"),
+            plain("growth.each_1000", "each of 1,000", "µs"),
+            plain("growth.each_10000", "each of 10,000", "µs"),
+            at_most("binary", "the binary", "MiB", 30.0, 15.0),
+        ],
+    ),
+];
+
+/// What was measured, round by round.
+#[derive(Default)]
+pub(super) struct Samples(BTreeMap<String, Vec<f64>>);
+
+impl Samples {
+    /// Adds what a figure was.
+    pub(super) fn take(&mut self, id: &str, value: f64) {
+        debug_assert!(
+            GROUPS.iter().flat_map(|(_, figures)| *figures).any(|figure| figure.id == id),
+            "the figure '{id}' is not in the report"
+        );
+        self.0.entry(id.to_owned()).or_default().push(value);
+    }
+
+    /// Adds what a figure of a part was.
+    pub(super) fn take_of(&mut self, part: &str, name: &str, value: f64) {
+        self.take(&format!("{part}.{name}"), value);
+    }
+
+    /// Least, median and greatest; `None` if it was never measured.
+    pub(super) fn spread(&self, id: &str) -> Option<[f64; 3]> {
+        let mut values = self.0.get(id)?.clone();
+        values.sort_by(f64::total_cmp);
+        Some([*values.first()?, values[values.len() / 2], *values.last()?])
+    }
+}
