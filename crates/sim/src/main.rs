@@ -13,16 +13,14 @@ fn main() -> ExitCode {
         let at = arguments.iter().position(|argument| argument == name)?;
         arguments.get(at + 1)
     };
-    let number = |name: &str, default: u64| {
-        value(name).map_or(Ok(default), |text| text.parse::<u64>())
-    };
+    let number =
+        |name: &str, default: u64| value(name).map_or(Ok(default), |text| text.parse::<u64>());
     let (Ok(seed), Ok(seeds)) = (number("--seed", 0), number("--seeds", 1)) else {
         println!("usage: sim [--seed N] [--seeds M] [--mutant NAME] [--keep-going]");
         return ExitCode::from(2);
     };
-    let mutant = value("--mutant").and_then(|name| {
-        Mutant::ALL.into_iter().find(|mutant| format!("{mutant:?}") == *name)
-    });
+    let mutant = value("--mutant")
+        .and_then(|name| Mutant::ALL.into_iter().find(|mutant| format!("{mutant:?}") == *name));
     let kernel: &dyn Kernel = mutant.as_ref().map_or(&Real, |mutant| mutant);
     let keep_going = arguments.iter().any(|argument| argument == "--keep-going");
     let mut failures = 0_u64;

@@ -3,7 +3,9 @@
 //! A mutant wraps the real kernel and falsifies what goes in or what comes out. The world folds a
 //! mutant's state anew after every commit, so that a falsified history is also the truth.
 
-use kernel::graph::{Closed, Context, Event, Execution, Input, Message, Status, TaskStatus, Verdict};
+use kernel::graph::{
+    Closed, Context, Event, Execution, Input, Message, Status, TaskStatus, Verdict,
+};
 use kernel::{Decision, Effect, Form, Json, Machine, Rejected, ScriptError, Scripts, Timestamp};
 
 use crate::scripts::SmallScripts;
@@ -269,18 +271,14 @@ impl Mutant {
                 }
             }
             Self::TimeoutIgnored => {
-                let timed_out = |event: &Event| {
-                    matches!(event, Event::Closed(closed) if closed.status == TaskStatus::TimedOut)
-                };
+                let timed_out = |event: &Event| matches!(event, Event::Closed(closed) if closed.status == TaskStatus::TimedOut);
                 if events.iter().any(timed_out) {
                     events.clear();
                     effects.clear();
                 }
             }
             Self::DispatchLost => {
-                let lost = |effect: &Effect| {
-                    matches!(effect, Effect::Dispatch(dispatch) if dispatch.sequence % 5 == 0)
-                };
+                let lost = |effect: &Effect| matches!(effect, Effect::Dispatch(dispatch) if dispatch.sequence % 5 == 0);
                 effects.retain(|effect| !lost(effect));
             }
             Self::MessageTwice => {
@@ -291,7 +289,10 @@ impl Mutant {
             Self::ParentNotTold => unsent(effects, |m| matches!(m, Message::Ended { .. })),
             Self::ChildrenForgotten => unsent(effects, |m| matches!(m, Message::Terminate { .. })),
             Self::FailureWorkflowForgotten => {
-                unsent(effects, |m| matches!(m, Message::Start(start) if start.failure_of.is_some()));
+                unsent(
+                    effects,
+                    |m| matches!(m, Message::Start(start) if start.failure_of.is_some()),
+                );
             }
             Self::RevivalNotTold => unsent(effects, |m| matches!(m, Message::Revived { .. })),
             Self::ForgetsTooMuch => events.iter_mut().for_each(|event| {
@@ -319,17 +320,13 @@ impl Mutant {
             }),
             Self::EndsWithOpenTasks => {
                 let ends = events.iter().any(|event| matches!(event, Event::Ended(_)));
-                let stopped = |event: &Event| {
-                    matches!(event, Event::Closed(closed) if closed.status == TaskStatus::Canceled)
-                };
+                let stopped = |event: &Event| matches!(event, Event::Closed(closed) if closed.status == TaskStatus::Canceled);
                 if ends {
                     events.retain(|event| !stopped(event));
                 }
             }
             Self::EndsTooSoon => {
-                let completed = |event: &Event| {
-                    matches!(event, Event::Closed(closed) if closed.status == TaskStatus::Completed)
-                };
+                let completed = |event: &Event| matches!(event, Event::Closed(closed) if closed.status == TaskStatus::Completed);
                 if events.iter().any(completed) && !state.status.is_closed() {
                     let open: Vec<u32> = state.open_tasks().map(|task| task.sequence).collect();
                     events.extend(open.into_iter().map(|s| closed(s, TaskStatus::Canceled)));
@@ -386,12 +383,12 @@ fn forget_branch(state: &Execution, events: &mut Vec<Event>, effects: &mut Vec<E
         task.is_some_and(|task| task.kind == kernel::graph::Kind::Dispatched)
     });
     let Some(forgotten) = simple else { return };
-    events.retain(|event| {
-        !matches!(event, Event::Scheduled(scheduled) if scheduled.sequence == forgotten)
-    });
-    effects.retain(|effect| {
-        !matches!(effect, Effect::Dispatch(dispatch) if dispatch.sequence == forgotten)
-    });
+    events.retain(
+        |event| !matches!(event, Event::Scheduled(scheduled) if scheduled.sequence == forgotten),
+    );
+    effects.retain(
+        |effect| !matches!(effect, Effect::Dispatch(dispatch) if dispatch.sequence == forgotten),
+    );
 }
 
 fn each_scheduled(events: &mut [Event], change: impl Fn(&mut kernel::graph::Scheduled)) {

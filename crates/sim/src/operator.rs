@@ -67,9 +67,11 @@ fn references(plan: &str) -> Vec<String> {
                 {
                     found.push(reference.to_owned());
                 }
-                members.iter().filter(|(key, _)| *key != "inputParameters").for_each(|(_, value)| {
-                    collect(value, found);
-                });
+                members.iter().filter(|(key, _)| *key != "inputParameters").for_each(
+                    |(_, value)| {
+                        collect(value, found);
+                    },
+                );
             }
             serde_json::Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
             _ => {}

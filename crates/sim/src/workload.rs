@@ -216,7 +216,8 @@ impl Author<'_> {
                 cases.insert(name.to_owned(), tasks.into());
             }
         }
-        let default = if self.random.chance(60) { self.block(depth - 1, loops) } else { Vec::new() };
+        let default =
+            if self.random.chance(60) { self.block(depth - 1, loops) } else { Vec::new() };
         let case = self.random.pick(&["a", "b", "c", "d"]).copied().unwrap_or("a");
         let mut task = self.bare("switch", "SWITCH", json!({ "key": case }));
         task["decisionCases"] = cases.into();
@@ -230,8 +231,7 @@ impl Author<'_> {
 
     fn fork(&mut self, depth: u32, loops: u32) -> Vec<Value> {
         let count = self.random.between(1, 3);
-        let branches: Vec<Vec<Value>> =
-            (0..count).map(|_| self.block(depth - 1, loops)).collect();
+        let branches: Vec<Vec<Value>> = (0..count).map(|_| self.block(depth - 1, loops)).collect();
         let last: Vec<Value> = branches
             .iter()
             .filter_map(|branch| branch.last())

@@ -349,10 +349,7 @@ impl<'k> World<'k> {
         }
         let Some(asker) = asked_by else { return Ok(Outcome::Idle) };
         let reason = "no such workflow".into();
-        let refused = Message::Refused {
-            sequence: asker.sequence,
-            reason,
-        };
+        let refused = Message::Refused { sequence: asker.sequence, reason };
         self.step(&asker.execution, &Input::Message(refused), Some(key))
     }
 
@@ -544,8 +541,7 @@ impl<'k> World<'k> {
     ) -> Result<Decision<Event>, Rejected> {
         let knowledge = Knowledge(&self.catalog);
         let scripts = self.kernel.scripts();
-        let context =
-            Context { now: self.now, scripts, world: &knowledge, limits: &self.limits };
+        let context = Context { now: self.now, scripts, world: &knowledge, limits: &self.limits };
         self.kernel.decide(state, input.clone(), &context)
     }
 
@@ -586,11 +582,14 @@ impl<'k> World<'k> {
         let (sent, keys) = self.settle_effects(id, &state, version, decision.effects);
         let rows = self.store.rows.range((id.clone(), 0)..=(id.clone(), u32::MAX));
         let rows = rows.map(|((_, sequence), row)| {
-            (*sequence, RowSeen { ready_at: row.ready_at, held: row.held, queue: row.queue.to_string() })
+            (
+                *sequence,
+                RowSeen { ready_at: row.ready_at, held: row.held, queue: row.queue.to_string() },
+            )
         });
         let tasks = state.tasks().map(|task| (task.sequence, task.status.as_str())).collect();
-        let seen = Commit {
-            tasks, id: id.as_str(), events: &text, sent, rows: rows.collect(), wake_at };
+        let seen =
+            Commit { tasks, id: id.as_str(), events: &text, sent, rows: rows.collect(), wake_at };
         self.auditor.committed(&seen)?;
         if self.random.chance(self.faults.crash_after_commit) {
             self.say(|| "crash after the commit".to_owned());
@@ -736,7 +735,9 @@ fn dump(state: &Execution, now: Timestamp) -> String {
 fn kind_of(event: &Event) -> String {
     match serde_json::to_value(event) {
         Ok(serde_json::Value::String(name)) => name,
-        Ok(serde_json::Value::Object(members)) => members.into_iter().next().map(|(name, _)| name).unwrap_or_default(),
+        Ok(serde_json::Value::Object(members)) => {
+            members.into_iter().next().map(|(name, _)| name).unwrap_or_default()
+        }
         _ => String::new(),
     }
 }

@@ -37,17 +37,23 @@ impl Auditor {
         if !record.begun {
             return broken("begin first", format!("{name} before it was started"));
         }
-        let lives_on = matches!(name, "revived" | "asked") || (name == "ended" && body["t"] == "TERMINATED");
+        let lives_on =
+            matches!(name, "revived" | "asked") || (name == "ended" && body["t"] == "TERMINATED");
         if record.is_over() && !lives_on {
             return broken("the end is the end", format!("{event} after {}", record.status));
         }
-        if matches!(name, "paused" | "resumed" | "revived" | "yielded" | "variables" | "ended" | "asked") {
+        if matches!(
+            name,
+            "paused" | "resumed" | "revived" | "yielded" | "variables" | "ended" | "asked"
+        ) {
             return of_execution(record, name, body, batch);
         }
         if name == "scheduled" {
             return scheduled(record, body, batch);
         }
-        let Some(sequence) = number(body, "s") else { return broken("events parse", event.to_string()) };
+        let Some(sequence) = number(body, "s") else {
+            return broken("events parse", event.to_string());
+        };
         let Some(attempt) = record.attempts.get(&sequence).cloned() else {
             return broken("tasks are known", format!("{event} of a task that is not there"));
         };
@@ -124,7 +130,10 @@ impl Auditor {
             && (status == "CANCELED" || (place.kind == "DO_WHILE" && status == "FAILED"));
         let what = format!("{}-{sequence} ({}) {status}", id, place.reference);
         let paused = record.status == "PAUSED" && !place.is_handed_out() && said.is_none();
-        if paused && batch.ended.is_none() && !matches!(place.kind.as_str(), "SUB_WORKFLOW" | "START_WORKFLOW") {
+        if paused
+            && batch.ended.is_none()
+            && !matches!(place.kind.as_str(), "SUB_WORKFLOW" | "START_WORKFLOW")
+        {
             return broken("paused is paused", what);
         }
         let closed_at = record.now;
@@ -173,7 +182,9 @@ impl Auditor {
             _ => {}
         }
         match place.kind.as_str() {
-            "SIMPLE" | "HTTP" | "DYNAMIC" => broken("workers decide", format!("{what}: nobody said so")),
+            "SIMPLE" | "HTTP" | "DYNAMIC" => {
+                broken("workers decide", format!("{what}: nobody said so"))
+            }
             "SUB_WORKFLOW" | "START_WORKFLOW" => self.answered(record, &now, &what, id),
             "INLINE" => inline(&now, &what),
             "SWITCH" => switched(record, &now, &what),
@@ -200,7 +211,11 @@ impl Auditor {
         let child_record = self.records.get(child);
         if attempt.status == "COMPLETED" && record.place_of(attempt).kind == "START_WORKFLOW" {
             let lives = child_record.is_some_and(|child| child.begun);
-            return if lives { Ok(()) } else { broken(LAW, format!("{what}: {child} is not there")) };
+            return if lives {
+                Ok(())
+            } else {
+                broken(LAW, format!("{what}: {child} is not there"))
+            };
         }
         let Some(child_record) = child_record else {
             // It could not be started.
@@ -312,7 +327,8 @@ fn rounds(record: &Record, attempt: &Attempt) -> Option<u32> {
 fn looped(record: &Record, attempt: &Attempt, what: &str) -> Verdict {
     if attempt.status != "COMPLETED" {
         // A rerun may have given it something that is no list.
-        let right = attempt.status == "FAILED_WITH_TERMINAL_ERROR" && rounds(record, attempt).is_none();
+        let right =
+            attempt.status == "FAILED_WITH_TERMINAL_ERROR" && rounds(record, attempt).is_none();
         return if right { Ok(()) } else { broken("loops go round", what) };
     }
     let right = rounds(record, attempt);
@@ -476,7 +492,10 @@ fn small(
     match name {
         "claimed" => {
             if task.status != "SCHEDULED" || !handed_out {
-                return broken("one holder", format!("{} claimed as {}", task.sequence, task.status));
+                return broken(
+                    "one holder",
+                    format!("{} claimed as {}", task.sequence, task.status),
+                );
             }
             if now < task.ready_at() && task.callback == 0 {
                 return broken("delays are kept", format!("{} claimed too early", task.sequence));
@@ -516,7 +535,8 @@ fn small(
             task.alerted = false;
             task.stopped = false;
             task.heard_at = now;
-            let (sequence, waits) = (task.sequence, record.outline.places[attempt.place].kind == "SUB_WORKFLOW");
+            let (sequence, waits) =
+                (task.sequence, record.outline.places[attempt.place].kind == "SUB_WORKFLOW");
             batch.reopened.push(sequence);
             if waits {
                 batch.owed.push(Owed::MayRetry(sequence));
@@ -531,7 +551,9 @@ fn small(
 /// Facts about the execution as a whole.
 fn of_execution(record: &mut Record, name: &str, body: &Value, batch: &mut Batch) -> Verdict {
     match name {
-        "paused" if record.status != "RUNNING" => return broken("paused is paused", "paused twice"),
+        "paused" if record.status != "RUNNING" => {
+            return broken("paused is paused", "paused twice");
+        }
         "paused" => record.status = "PAUSED".to_owned(),
         "resumed" if record.status != "PAUSED" => {
             return broken("paused is paused", "resumed, but not paused");
@@ -598,7 +620,7 @@ fn scheduled(record: &mut Record, body: &Value, batch: &Batch) -> Verdict {
         until: None,
         begun: false,
         worker: false,
-            held: false,
+        held: false,
         alerted: false,
         iteration: 0,
         joins: serde_json::from_value(body["j"].clone()).unwrap_or_default(),
@@ -665,6 +687,7 @@ impl Record {
         !again
             || self.place_of(attempt).is_never_retried()
             || attempt.number >= self.allowed(attempt)
-            || (total > 0 && attempt.first_at + total <= attempt.ended_at + self.least_delay(attempt).max(1))
+            || (total > 0
+                && attempt.first_at + total <= attempt.ended_at + self.least_delay(attempt).max(1))
     }
 }

@@ -15,7 +15,10 @@ impl Record {
         }
         let delay = self.outline.places[place].written["startDelay"].as_i64().unwrap_or(0) * 1000;
         if attempt.delay != delay {
-            return broken("delays are kept", format!("{what} waits {} not {delay}", attempt.delay));
+            return broken(
+                "delays are kept",
+                format!("{what} waits {} not {delay}", attempt.delay),
+            );
         }
         if attempt.number != 0 {
             return broken("retries are counted", format!("{what} begins as {}", attempt.number));
@@ -101,7 +104,9 @@ impl Record {
         });
         match causes.next() {
             Some(_) => Ok(()),
-            None => broken("no end without cause", format!("{status}, but nothing has failed for good")),
+            None => {
+                broken("no end without cause", format!("{status}, but nothing has failed for good"))
+            }
         }
     }
 
@@ -156,7 +161,9 @@ impl Record {
 
     /// Permissive, and only the jitter can tell.
     fn may_be_exhausted(&self, attempt: &Attempt) -> bool {
-        self.place_of(attempt).flag("permissive") && attempt.ended_badly() && self.is_exhausted(attempt)
+        self.place_of(attempt).flag("permissive")
+            && attempt.ended_badly()
+            && self.is_exhausted(attempt)
     }
 
     fn is_right_to_wait(&self, attempt: &Attempt) -> Verdict {

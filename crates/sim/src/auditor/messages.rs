@@ -49,10 +49,7 @@ const LAW: &str = "messages are owed";
 
 impl Post {
     /// Who asked for an execution that has begun.
-    pub(super) fn asker(
-        &self,
-        id: &str,
-    ) -> Result<Option<(String, u32)>, (&'static str, String)> {
+    pub(super) fn asker(&self, id: &str) -> Result<Option<(String, u32)>, (&'static str, String)> {
         match self.asked.get(id) {
             Some(asked) => Ok(asked.asker.clone()),
             None if self.roots.contains(id) => Ok(None),
@@ -108,7 +105,8 @@ impl Post {
                 body.get("terminate").is_some() && self.child(id, *sequence).is_none_or(|c| c == to)
             }
             Owed::MayRetry(sequence) => {
-                body.get("retry").is_some() && self.child(id, *sequence).is_some_and(|child| child == to)
+                body.get("retry").is_some()
+                    && self.child(id, *sequence).is_some_and(|child| child == to)
             }
             Owed::Started(asker) => is_to(asker, &body["started"]),
             Owed::Ended(parent, status) => {

@@ -167,7 +167,11 @@ impl Auditor {
         if wake_at.is_some_and(|at| at <= now) {
             // It asks to look again at once: right if it goes on in small steps.
             let spins = !changed && !record.is_over();
-            return if spins { object("no spinning", "it wakes for nothing".to_owned()) } else { Ok(()) };
+            return if spins {
+                object("no spinning", "it wakes for nothing".to_owned())
+            } else {
+                Ok(())
+            };
         }
         match record.overdue(now.millis()) {
             Some(what) => object("due is done", format!("{what}, and now it is {}", now.millis())),
@@ -240,9 +244,16 @@ fn rows_are_tasks(record: &Record, rows: &BTreeMap<u32, RowSeen>) -> Verdict {
             let status = &attempt.status;
             return broken(LAW, format!("task {sequence} is {status}, its row held: {}", row.held));
         }
-        if !row.held && row.queue != "HTTP" && row.ready_at.millis() < attempt.ready_at() && attempt.callback == 0 {
+        if !row.held
+            && row.queue != "HTTP"
+            && row.ready_at.millis() < attempt.ready_at()
+            && attempt.callback == 0
+        {
             let (at, right) = (row.ready_at.millis(), attempt.ready_at());
-            return broken("delays are kept", format!("task {sequence} is ready at {at}, not {right}"));
+            return broken(
+                "delays are kept",
+                format!("task {sequence} is ready at {at}, not {right}"),
+            );
         }
     }
     for sequence in rows.keys() {

@@ -151,6 +151,9 @@ impl Place {
 
     /// Whether its policy's retries never apply.
     pub(super) fn is_never_retried(&self) -> bool {
-        matches!(self.kind.as_str(), "SWITCH" | "FORK_JOIN" | "FORK_JOIN_DYNAMIC" | "JOIN" | "DO_WHILE")
+        matches!(
+            self.kind.as_str(),
+            "SWITCH" | "FORK_JOIN" | "FORK_JOIN_DYNAMIC" | "JOIN" | "DO_WHILE"
+        )
     }
 }

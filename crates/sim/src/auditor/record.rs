@@ -245,7 +245,8 @@ impl Record {
             if outline.places[around].kind == "DO_WHILE" {
                 let Some(iteration) = path.pop() else { return false };
                 let later = other.path.get(path.len()).is_some_and(|number| *number > iteration);
-                if later && other.path.starts_with(&path) && outline.is_inside(other.place, around) {
+                if later && other.path.starts_with(&path) && outline.is_inside(other.place, around)
+                {
                     return true;
                 }
             }

@@ -25,11 +25,29 @@ fn two_hundred_seeds_pass() {
     }
     // A simulation that never gets somewhere says nothing about it.
     for name in [
-        "started", "scheduled", "forked", "begun", "claimed", "progressed", "closed", "iterated",
-        "variables", "paused", "resumed", "alerted", "yielded", "revived", "reopened", "rewound",
-        "child_started", "ended",
+        "started",
+        "scheduled",
+        "forked",
+        "begun",
+        "claimed",
+        "progressed",
+        "closed",
+        "iterated",
+        "variables",
+        "paused",
+        "resumed",
+        "alerted",
+        "yielded",
+        "revived",
+        "reopened",
+        "rewound",
+        "child_started",
+        "ended",
     ] {
-        assert!(events.get(name).is_some_and(|count| *count > 5), "{name} hardly occurs: {events:?}");
+        assert!(
+            events.get(name).is_some_and(|count| *count > 5),
+            "{name} hardly occurs: {events:?}"
+        );
     }
 }
 
