@@ -174,15 +174,15 @@ fn can_be_retried(state: &Execution) -> Result<(), Rejected> {
 /// Tries everything again that failed or was stopped.
 fn retry(state: &mut Execution, descend: bool, context: &Context<'_>) -> Decided {
     can_be_retried(state)?;
+    let parent = state.parent.clone();
     let mut draft = Draft::new(state, context);
+    tell_parent(&mut draft, parent);
     revive(&mut draft, descend);
     Ok(draft.settle())
 }
 
 fn revive(draft: &mut Draft<'_>, descend: bool) {
     draft.push(Event::Revived);
-    let parent = draft.state.parent.clone();
-    tell_parent(draft, parent);
     try_again(draft, descend);
     draft.walk_all();
 }
@@ -201,6 +201,8 @@ pub(super) fn retry_for_parent(
     let mut draft = Draft::new(state, context);
     draft.push(Event::Asked { asked });
     match (closed, can) {
+        // A parent that has asked need not be told. Were it told, two children that fail at once
+        // would have it revive itself and ask them again for ever.
         (true, true) => revive(&mut draft, true),
         (true, false) => draft.tell_parent_the_end(),
         (false, _) => {}

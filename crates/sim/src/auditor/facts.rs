@@ -37,11 +37,15 @@ impl Auditor {
         if !record.begun {
             return broken("begin first", format!("{name} before it was started"));
         }
-        let lives_on = matches!(name, "revived") || (name == "ended" && body["t"] == "TERMINATED");
+        let lives_on =
+            matches!(name, "revived" | "asked") || (name == "ended" && body["t"] == "TERMINATED");
         if record.is_over() && !lives_on {
             return broken("the end is the end", format!("{event} after {}", record.status));
         }
-        if matches!(name, "paused" | "resumed" | "revived" | "yielded" | "variables" | "ended") {
+        if matches!(
+            name,
+            "paused" | "resumed" | "revived" | "yielded" | "variables" | "ended" | "asked"
+        ) {
             return of_execution(record, name, body, batch);
         }
         if name == "scheduled" {
@@ -503,7 +507,9 @@ fn small(
             task.heard_at = now;
         }
         "progressed" => {
-            task.held = body["c"].is_null() && body["o"].is_object();
+            if body["o"].is_object() || !body["c"].is_null() {
+                task.held = body["c"].is_null();
+            }
             if let Some(after) = body["c"].as_i64() {
                 task.callback = after;
                 task.status = "SCHEDULED".to_owned();
@@ -562,7 +568,8 @@ fn of_execution(record: &mut Record, name: &str, body: &Value, batch: &mut Batch
             }
             record.status = "RUNNING".to_owned();
             record.counted_from = record.now;
-            batch.owed.extend(record.parent.clone().map(Owed::Revived));
+            let unasked = record.parent.clone().filter(|_| !batch.asked);
+            batch.owed.extend(unasked.map(Owed::Revived));
         }
         "yielded" => record.yielded = true,
         "ended" => return record.ends(body, batch),

@@ -71,8 +71,8 @@ impl Post {
         sent: &[Sent],
     ) -> Verdict {
         let mut owed = batch.owed.clone();
-        if batch.empty && record.is_over() {
-            // Nothing has happened: a parent that waits again is told of the end again.
+        if batch.asked && !batch.revived && record.is_over() {
+            // There was nothing to try again: the parent, which waits, is told of the end again.
             owed.extend(record.parent.clone().map(|p| Owed::Ended(p, record.status.clone())));
         }
         for message in sent {
@@ -105,7 +105,8 @@ impl Post {
                 body.get("terminate").is_some() && self.child(id, *sequence).is_none_or(|c| c == to)
             }
             Owed::MayRetry(sequence) => {
-                body == "retry" && self.child(id, *sequence).is_some_and(|child| child == to)
+                body.get("retry").is_some()
+                    && self.child(id, *sequence).is_some_and(|child| child == to)
             }
             Owed::Started(asker) => is_to(asker, &body["started"]),
             Owed::Ended(parent, status) => {

@@ -97,8 +97,8 @@ pub struct Auditor {
 struct Batch {
     /// An operator, or a child that lives again, has revived the execution.
     revived: bool,
-    /// There are messages, but no facts.
-    empty: bool,
+    /// The parent asked it to try again.
+    asked: bool,
     /// The instant of the execution's end, if it ended.
     ended: Option<String>,
     skipped: Vec<u32>,
@@ -266,9 +266,10 @@ fn rows_are_tasks(record: &Record, rows: &BTreeMap<u32, RowSeen>) -> Verdict {
 
 impl Batch {
     fn read(events: &[Value]) -> Self {
-        let mut batch = Self { empty: events.is_empty(), ..Self::default() };
+        let mut batch = Self::default();
         for event in events {
             batch.revived |= event == "revived";
+            batch.asked |= event.get("asked").is_some();
             if let Some(status) = event["ended"]["t"].as_str() {
                 batch.ended = Some(status.to_owned());
             }

@@ -22,7 +22,7 @@ pub(in super::super) fn target(
         Value::String(name) => name.trim().to_owned(),
         _ => String::new(),
     };
-    let id = state.id.derive("failure", state.end_count);
+    let id = state.id.derive("failure", state.end_count + 1);
     (!name.is_empty()).then_some((id, name))
 }
 
