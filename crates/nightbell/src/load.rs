@@ -169,7 +169,8 @@ fn files_below(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 
 fn is_definition(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    name.ends_with(".json") && !name.starts_with("input") && !name.starts_with('.')
+    let json = path.extension().is_some_and(|extension| extension == "json");
+    json && !name.starts_with("input") && !name.starts_with('.')
 }
 
 fn holds_task_defs(path: &Path) -> bool {
@@ -197,12 +198,10 @@ fn read(path: &Path, tasks: &[TaskDef], engine: &Engine) -> Result<Defined, Vec<
         return Ok(Defined { tasks, workflows: Vec::new() });
     }
     let workflows = parse_workflows(&text).map_err(told)?;
-    let has_template = |name: &str, key: &str| match tasks.iter().rfind(|task| task.name == name) {
-        Some(task) => task.input_template.contains_key(key),
-        None => {
-            let task = engine.definitions().task(name);
-            task.is_some_and(|task| task.input_template.contains_key(key))
-        }
+    let has_template = |name: &str, key: &str| {
+        let beside = tasks.iter().rfind(|task| task.name == name).cloned();
+        let task = beside.or_else(|| engine.definitions().task(name).map(|task| (*task).clone()));
+        task.is_some_and(|task| task.input_template.contains_key(key))
     };
     let mut problems = Vec::new();
     for workflow in &workflows {

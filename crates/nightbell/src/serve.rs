@@ -117,10 +117,11 @@ fn make_folder(file: &Path) -> anyhow::Result<()> {
 }
 
 fn options(config: &Config) -> engine::Options {
-    let mut limits = kernel::graph::Limits::default();
-    limits.payload_max = usize::try_from(config.payload_max.0).unwrap_or(usize::MAX);
     engine::Options {
-        limits,
+        limits: kernel::graph::Limits {
+            payload_max: usize::try_from(config.payload_max.0).unwrap_or(usize::MAX),
+            ..kernel::graph::Limits::default()
+        },
         runs_max: config.system_task_workers.get(),
         retention: Retention {
             count_max: config.retention_count.unwrap_or(0),

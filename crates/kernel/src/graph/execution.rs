@@ -65,10 +65,10 @@ pub struct Execution {
     timers: BTreeSet<(Timestamp, u32)>,
     next_sequence: u32,
     pub(super) yielded: bool,
-    /// How often it has ended.
-    pub(super) end_count: u32,
     /// How often the parent has asked to try again.
     pub(super) asked: u32,
+    /// How often it has ended.
+    pub(super) end_count: u32,
     /// How far each open JOIN has looked: branches before it have ended. A cache, never stored.
     pub(super) join_cursors: BTreeMap<u32, usize>,
 }
@@ -184,8 +184,8 @@ impl Execution {
             timers: BTreeSet::new(),
             next_sequence: 1,
             yielded: false,
-            end_count: 0,
             asked: 0,
+            end_count: 0,
             join_cursors: BTreeMap::new(),
         }
     }
@@ -454,8 +454,8 @@ impl Execution {
             plan: Some(plan),
             // Numbers go on, so that no task of an earlier run shares an id with a new one.
             next_sequence: self.next_sequence,
-            end_count: self.end_count,
             asked: self.asked,
+            end_count: self.end_count,
             ..Self::new(self.id.clone())
         };
     }

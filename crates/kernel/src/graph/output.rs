@@ -63,17 +63,17 @@ impl Execution {
         }
         object.finish()
     }
-}
 
-/// A member of a task's output, where that takes less than making all of the output: what a body
-/// reads of its own loop.
-pub(super) fn part_of_output(task: &Task, member: &str) -> Option<Json> {
-    match (task.kind, member) {
-        (Kind::DoWhile, "iteration") => Some(Json::of(&task.iteration)),
-        (Kind::DoWhile, "loopIndex" | "loopItem") => {
-            let position = nodes::loop_position(task)?;
-            position.parse().get(member).map(Json::of)
+    /// A member of a task's output, where that takes less than making all of the output: what a
+    /// body reads of its own loop.
+    pub(super) fn part_of_output(task: &Task, member: &str) -> Option<Json> {
+        match (task.kind, member) {
+            (Kind::DoWhile, "iteration") => Some(Json::of(&task.iteration)),
+            (Kind::DoWhile, "loopIndex" | "loopItem") => {
+                let position = nodes::loop_position(task)?;
+                position.parse().get(member).map(Json::of)
+            }
+            _ => None,
         }
-        _ => None,
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use super::context::Context;
 use super::execution::{Execution, Task};
 use super::object::ObjectText;
-use super::output::part_of_output;
 use crate::expression::Scope;
 use crate::json::Json;
 
@@ -136,7 +135,7 @@ impl Scope for View<'_> {
         if field != "output" || root == "workflow" {
             return None;
         }
-        part_of_output(self.state.latest(root)?, member)
+        Execution::part_of_output(self.state.latest(root)?, member)
     }
 
     fn document(&self, root: &str) -> Option<Json> {

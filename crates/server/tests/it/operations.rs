@@ -58,6 +58,21 @@ async fn what_nothing_answers_is_told_in_the_usual_shape() {
     assert!(allowed.contains("GET"), "{allowed}");
 }
 
+#[tokio::test]
+async fn a_bug_in_a_handler_is_an_answer_and_harms_no_other() {
+    let server = Server::new().await;
+    let mut broken = line("broken", &["burst"]);
+    broken["tasks"][0]["inputParameters"] = json!({ "x": "${workflow.secrets.PANIC}" });
+    server.register(json!([broken, line("orders", &["pack"])])).await;
+    let id = server.start("broken", &json!({})).await;
+    let answer = server.get("/api/tasks/poll/burst?timeout=5000").await;
+    assert_eq!(answer.failed(500), "internal error; the server's log says more");
+    assert_eq!(answer.json()["code"], "internal");
+    assert_eq!(server.workflow(&id).await["status"], "RUNNING");
+    server.start("orders", &json!({})).await;
+    server.get("/api/tasks/poll/pack?timeout=5000").await.ok();
+}
+
 async fn ask(router: &Router, method: Method, path: &str) -> String {
     let request = Request::builder().method(method).uri(path).body(Body::empty());
     let response = router.clone().oneshot(request.expect("a request")).await.expect("an answer");

@@ -43,11 +43,12 @@ impl Scripts for Echo {
     }
 }
 
-/// One secret and one value for anybody.
+/// One secret and one value for anybody; asking for `PANIC` is a bug.
 struct FewValues;
 
 impl Values for FewValues {
     fn secret(&self, name: &str) -> Option<String> {
+        assert_ne!(name, "PANIC", "a bug for the sake of a test");
         (name == "KEY").then(|| "hunter2".to_owned())
     }
 

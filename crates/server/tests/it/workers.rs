@@ -33,7 +33,7 @@ async fn workers_carry_a_workflow_to_its_end() {
     assert_eq!(pack["workerId"], "w1");
     assert_eq!(pack["pollCount"], 1);
     assert_eq!(pack["workflowInstanceId"], json!(id));
-    let done = result(&pack, "COMPLETED", &json!({ "box": 12345678901234567890_u64 }));
+    let done = result(&pack, "COMPLETED", &json!({ "box": 12_345_678_901_234_567_890_u64 }));
     let answer = server.post("/api/tasks", &done).await;
     assert!(answer.content_type.starts_with("text/plain"), "{answer:?}");
     assert_eq!(json!(answer.ok_text()), pack["taskId"]);
@@ -41,7 +41,7 @@ async fn workers_carry_a_workflow_to_its_end() {
     let batch = "/api/tasks/poll/batch/ship?workerid=w1&count=10&timeout=5000";
     let batch = server.get(batch).await.ok();
     assert_eq!(batch.as_array().map(Vec::len), Some(1));
-    assert_eq!(batch[0]["inputData"], json!({ "box": 12345678901234567890_u64 }));
+    assert_eq!(batch[0]["inputData"], json!({ "box": 12_345_678_901_234_567_890_u64 }));
     server.post("/api/tasks", &result(&batch[0], "COMPLETED", &json!({}))).await.ok_text();
     assert_eq!(server.workflow(&id).await["status"], "COMPLETED");
 

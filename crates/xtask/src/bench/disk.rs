@@ -21,6 +21,8 @@ const ROWS: usize = 64;
 const RAW: Duration = Duration::from_millis(700);
 /// Appends that are timed.
 const APPENDS: usize = 500;
+/// A store in which nothing has changed for so long has finished, or cannot do more.
+const STILL: Duration = Duration::from_millis(900);
 /// How long a store may take to tidy up.
 const TIDY_MAX: Duration = Duration::from_secs(90);
 
@@ -102,19 +104,34 @@ fn raw_rows_per_second(bytes: usize) -> anyhow::Result<f64> {
     Ok(rows as f64 / begun.elapsed().as_secs_f64())
 }
 
-/// Waits until an open store has indexed and compressed what has ended, and given room back.
+/// Bytes in use in the file of a closed store. Pages that are free again after the tidying do not
+/// count: what is written next goes there.
+pub(super) fn used_bytes(file: &Path) -> anyhow::Result<f64> {
+    let connection = Connection::open_with_flags(file, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let pages = pragma("page_count")? - pragma("freelist_count")?;
+    Ok((pages * pragma("page_size")?) as f64)
+}
+
+/// Waits until an open store has indexed and compressed what has ended.
 pub(super) async fn tidied(file: &Path) -> anyhow::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
-    let begun = Instant::now();
+    let (begun, mut since, mut before) = (Instant::now(), Instant::now(), [0; 3]);
     loop {
-        let left = count("SELECT EXISTS (SELECT 1 FROM history) + EXISTS (SELECT 1 FROM pending)")?;
-        if left == 0 && count("PRAGMA freelist_count")? < 64 {
+        let left = [
+            count("SELECT count(*) FROM history")?,
+            count("SELECT count(*) FROM pending")?,
+            count("PRAGMA freelist_count")?,
+        ];
+        if left != before {
+            (since, before) = (Instant::now(), left);
+        } else if since.elapsed() > STILL {
             return Ok(());
         }
         anyhow::ensure!(begun.elapsed() < TIDY_MAX, "the store does not finish tidying up");
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }

@@ -75,12 +75,6 @@ impl Folder {
     pub(super) fn store(&self) -> PathBuf {
         self.0.join("bench.db")
     }
-
-    /// Bytes in it; only of use while no store is open in it.
-    pub(super) fn bytes(&self) -> f64 {
-        let files = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
-        files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len() as f64).sum()
-    }
 }
 
 impl Drop for Folder {

@@ -56,7 +56,7 @@ pub(super) async fn three_steps(
 ) -> anyhow::Result<()> {
     let folder = Folder::make()?;
     idle(part, steps, &folder, samples).await?;
-    let bytes = folder.bytes();
+    let bytes = disk::used_bytes(&folder.store())?;
 
     let engine = house::engine(&folder).await?;
     let (cpu, begun) = (house::cpu_seconds("self"), Instant::now());
@@ -64,7 +64,7 @@ pub(super) async fn three_steps(
     let per_second = count as f64 / begun.elapsed().as_secs_f64();
     let busy = house::cpu_seconds("self") - cpu;
     engine.close().await?;
-    let fresh = folder.bytes();
+    let fresh = disk::used_bytes(&folder.store())?;
     let engine = house::engine(&folder).await?;
     let cpu = house::cpu_seconds("self");
     disk::tidied(&folder.store()).await?;
@@ -73,6 +73,7 @@ pub(super) async fn three_steps(
     house::complete_as(&engine, &id, house::start(&engine, "three", &input())).await?;
     let history = History::of(&**engine.store(), &id).await?;
     engine.close().await?;
+    let tidy = disk::used_bytes(&folder.store())?;
 
     took.sort_by(f64::total_cmp);
     let each = |sum: f64| sum / count as f64;
@@ -83,7 +84,7 @@ pub(super) async fn three_steps(
         ("cpu", each(busy * 1000.0)),
         ("tidy_cpu", each(tidying * 1000.0)),
         ("fresh_bytes", each(fresh - bytes)),
-        ("bytes", each(folder.bytes() - bytes) - PAYLOAD),
+        ("bytes", each(tidy - bytes) - PAYLOAD),
     ] {
         samples.take_of(part, name, value);
     }

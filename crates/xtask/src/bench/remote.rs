@@ -58,7 +58,7 @@ pub(super) async fn three_steps(
     drop(wire);
     disk::tidied(&folder.store()).await?;
     server.stop()?;
-    let bytes = folder.bytes();
+    let bytes = disk::used_bytes(&folder.store())?;
 
     let server = Server::start(&folder).await?;
     let fleet = Fleet::start(&server.address, count, body);
@@ -71,13 +71,13 @@ pub(super) async fn three_steps(
     fleet.stop().await?;
     let id = any_id(&server).await?;
     server.stop()?;
-    let fresh = folder.bytes();
+    let fresh = disk::used_bytes(&folder.store())?;
     let server = Server::start(&folder).await?;
     let cpu = server.cpu_seconds();
     disk::tidied(&folder.store()).await?;
     let tidying = server.cpu_seconds() - cpu;
     server.stop()?;
-    let tidy = folder.bytes();
+    let tidy = disk::used_bytes(&folder.store())?;
 
     idle.sort_by(f64::total_cmp);
     took.sort_by(f64::total_cmp);

@@ -57,7 +57,7 @@ pub(super) async fn fill(samples: &mut Samples) -> anyhow::Result<Filled> {
     samples.take("stored.fill", COUNT as f64 / begun.elapsed().as_secs_f64());
     disk::tidied(&folder.store()).await?;
     engine.close().await?;
-    samples.take("stored.mib", folder.bytes() / 1_048_576.0);
+    samples.take("stored.mib", disk::used_bytes(&folder.store())? / 1_048_576.0);
     Ok(Filled { folder, half_at })
 }
 

@@ -37,7 +37,7 @@ pub(super) fn named(state: &Execution, text: &str) -> String {
         return text.to_owned();
     }
     let mut text = text.to_owned();
-    for sequence in 1..=NAMED_MAX {
+    for sequence in 0..=NAMED_MAX {
         for purpose in ["child", "failure"] {
             let id = state.id.derive(purpose, sequence);
             text = text.replace(id.as_str(), &format!("{purpose}-{sequence}"));
