@@ -12,5 +12,7 @@ mod operator;
 pub mod random;
 pub mod scripts;
 pub mod store;
+mod trace;
+mod worker;
 pub mod workload;
 pub mod world;

@@ -301,11 +301,9 @@ impl Mutant {
                 }
             }),
             Self::RestForgotten => events.retain(|event| !matches!(event, Event::Yielded)),
-            Self::ResumeForgotten => {
-                if events.iter().any(|event| matches!(event, Event::Resumed)) {
-                    events.retain(|event| matches!(event, Event::At(_) | Event::Resumed));
-                    effects.clear();
-                }
+            Self::ResumeForgotten if events.iter().any(|event| matches!(event, Event::Resumed)) => {
+                events.retain(|event| matches!(event, Event::At(_) | Event::Resumed));
+                effects.clear();
             }
             Self::WithdrawForgotten => {
                 effects.retain(|effect| !matches!(effect, Effect::Withdraw { .. }));
@@ -392,19 +390,19 @@ fn forget_branch(state: &Execution, events: &mut Vec<Event>, effects: &mut Vec<E
 }
 
 fn each_scheduled(events: &mut [Event], change: impl Fn(&mut kernel::graph::Scheduled)) {
-    events.iter_mut().for_each(|event| {
+    for event in events {
         if let Event::Scheduled(scheduled) = event {
             change(scheduled);
         }
-    });
+    }
 }
 
 fn each_closed(events: &mut [Event], change: impl Fn(&mut Closed)) {
-    events.iter_mut().for_each(|event| {
+    for event in events {
         if let Event::Closed(closed) = event {
             change(closed);
         }
-    });
+    }
 }
 
 fn unsent(effects: &mut Vec<Effect>, which: impl Fn(&Message) -> bool) {

@@ -137,18 +137,18 @@ impl Author<'_> {
             6 if !self.callable.is_empty() => self.sub_workflow(),
             7 => self.start_workflow(),
             8 => self.wait(),
-            9 => self.bare("set", "SET_VARIABLE", json!({ "seen": self.count })),
+            9 => self.bare("set", "SET_VARIABLE", &json!({ "seen": self.count })),
             10 if depth < 2 => self.terminate(),
-            11 => self.bare("noop", "NOOP", json!({})),
+            11 => self.bare("noop", "NOOP", &json!({})),
             12 => self.dynamic(),
             13 => self.builtin(),
-            14 => self.bare("person", "HUMAN", json!({})),
+            14 => self.bare("person", "HUMAN", &json!({})),
             _ => self.simple(),
         };
         vec![one]
     }
 
-    fn bare(&mut self, stem: &str, task_type: &str, input: Value) -> Value {
+    fn bare(&mut self, stem: &str, task_type: &str, input: &Value) -> Value {
         let reference = self.reference(stem);
         json!({
             "name": reference, "taskReferenceName": reference, "type": task_type,
@@ -180,13 +180,13 @@ impl Author<'_> {
     }
 
     fn simple(&mut self) -> Value {
-        let mut task = self.bare("simple", "SIMPLE", json!({ "a": 1 }));
+        let mut task = self.bare("simple", "SIMPLE", &json!({ "a": 1 }));
         task["name"] = json!(self.random.pick(&WORK));
         self.adorn(task)
     }
 
     fn builtin(&mut self) -> Value {
-        let mut task = self.bare("http", BUILTIN, json!({ "uri": "http://127.0.0.1/" }));
+        let mut task = self.bare("http", BUILTIN, &json!({ "uri": "http://127.0.0.1/" }));
         if self.random.chance(70) {
             task["name"] = json!(self.random.pick(&WORK));
         }
@@ -195,7 +195,7 @@ impl Author<'_> {
 
     fn dynamic(&mut self) -> Value {
         let name = self.random.pick(&WORK).copied();
-        let mut task = self.bare("dynamic", "DYNAMIC", json!({ "pick": name }));
+        let mut task = self.bare("dynamic", "DYNAMIC", &json!({ "pick": name }));
         task["dynamicTaskNameParam"] = "pick".into();
         self.adorn(task)
     }
@@ -203,7 +203,7 @@ impl Author<'_> {
     fn inline(&mut self) -> Value {
         let source = ["const:x", "const:y", "const:z", "const:1", "const:2", "fail", "slow"];
         let source = self.random.pick(&source).copied();
-        let task = self.bare("inline", "INLINE", json!({ "expression": source }));
+        let task = self.bare("inline", "INLINE", &json!({ "expression": source }));
         self.policed(task)
     }
 
@@ -219,7 +219,7 @@ impl Author<'_> {
         let default =
             if self.random.chance(60) { self.block(depth - 1, loops) } else { Vec::new() };
         let case = self.random.pick(&["a", "b", "c", "d"]).copied().unwrap_or("a");
-        let mut task = self.bare("switch", "SWITCH", json!({ "key": case }));
+        let mut task = self.bare("switch", "SWITCH", &json!({ "key": case }));
         task["decisionCases"] = cases.into();
         task["defaultCase"] = default.into();
         let by_value = self.random.chance(50);
@@ -237,9 +237,9 @@ impl Author<'_> {
             .filter_map(|branch| branch.last())
             .map(|task| task["taskReferenceName"].clone())
             .collect();
-        let mut fork = self.bare("fork", "FORK_JOIN", json!({}));
+        let mut fork = self.bare("fork", "FORK_JOIN", &json!({}));
         fork["forkTasks"] = json!(branches);
-        let mut join = self.bare("join", "JOIN", json!({}));
+        let mut join = self.bare("join", "JOIN", &json!({}));
         join["joinOn"] = json!(last);
         vec![fork, join]
     }
@@ -260,12 +260,12 @@ impl Author<'_> {
             json!({ "tasks": tasks, "inputs": inputs })
         };
         let listed = input.get("tasks").is_some();
-        let mut fork = self.bare("dynafork", "FORK_JOIN_DYNAMIC", input);
+        let mut fork = self.bare("dynafork", "FORK_JOIN_DYNAMIC", &input);
         if listed {
             fork["dynamicForkTasksParam"] = "tasks".into();
             fork["dynamicForkTasksInputParamName"] = "inputs".into();
         }
-        vec![fork, self.bare("join", "JOIN", json!({}))]
+        vec![fork, self.bare("join", "JOIN", &json!({}))]
     }
 
     /// What a dynamic fork may list: a branch is one task, but that may be a whole tree.
@@ -300,11 +300,12 @@ impl Author<'_> {
     }
 
     fn sub_workflow(&mut self) -> Value {
-        let name = match self.random.chance(4) {
-            true => Some("nowhere"),
-            false => self.random.pick(self.callable).copied(),
+        let name = if self.random.chance(4) {
+            Some("nowhere")
+        } else {
+            self.random.pick(self.callable).copied()
         };
-        let mut task = self.bare("sub", "SUB_WORKFLOW", json!({ "given": self.count }));
+        let mut task = self.bare("sub", "SUB_WORKFLOW", &json!({ "given": self.count }));
         task["subWorkflowParam"] = json!({ "name": name, "version": 1 });
         self.policed(task)
     }
@@ -313,20 +314,21 @@ impl Author<'_> {
         let name = self.random.pick(self.callable).copied().unwrap_or(FAILURE_WORKFLOW);
         let name = if self.random.chance(10) { "nowhere" } else { name };
         let input = json!({ "startWorkflow": { "name": name, "version": 1, "input": {} } });
-        self.bare("start", "START_WORKFLOW", input)
+        self.bare("start", "START_WORKFLOW", &input)
     }
 
     fn wait(&mut self) -> Value {
-        let input = match self.random.chance(85) {
-            true => json!({ "duration": format!("{}s", self.random.between(1, 9)) }),
-            false => json!({}),
+        let input = if self.random.chance(85) {
+            json!({ "duration": format!("{}s", self.random.between(1, 9)) })
+        } else {
+            json!({})
         };
-        let task = self.bare("wait", "WAIT", input);
+        let task = self.bare("wait", "WAIT", &input);
         self.policed(task)
     }
 
     fn terminate(&mut self) -> Value {
         let status = self.random.pick(&["COMPLETED", "FAILED", "TERMINATED"]).copied();
-        self.bare("terminate", "TERMINATE", json!({ "terminationStatus": status }))
+        self.bare("terminate", "TERMINATE", &json!({ "terminationStatus": status }))
     }
 }

@@ -5,13 +5,12 @@
 //! every commit goes to the auditor, and what is in memory is compared with what history folds to.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use kernel::definition::TaskDef;
 use kernel::graph::{
-    Context, Event, Execution, Input, Limits, Message, Report, Start, StartMessage, Status,
-    TaskStatus, Verdict,
+    Context, Event, Execution, Input, Limits, Message, Report, Start, StartMessage, TaskStatus,
+    Verdict,
 };
 use kernel::{Decision, Effect, ExecutionId, Json, Rejected, Timestamp};
 use serde_json::json;
@@ -22,6 +21,8 @@ use crate::mutant::Kernel;
 use crate::operator;
 use crate::random::Random;
 use crate::store::{MessageKey, Outgoing, Row, Store, TaskKey};
+use crate::trace::{dump, kind_of, short, shown};
+use crate::worker::Job;
 use crate::workload::{BUILTIN, Catalog, WORKFLOWS};
 
 /// Steps of a run while things go wrong.
@@ -78,29 +79,22 @@ pub(crate) struct World<'k> {
     kernel: &'k dyn Kernel,
     catalog: Catalog,
     limits: Limits,
-    memory: Memory,
-    jobs: Vec<Job>,
-    late: Vec<(ExecutionId, Report)>,
+    pub(crate) memory: Memory,
+    pub(crate) jobs: Vec<Job>,
+    pub(crate) late: Vec<(ExecutionId, Report)>,
     auditor: Auditor,
     tally: BTreeMap<String, u64>,
     trace: Vec<String>,
-    calm: bool,
+    pub(crate) calm: bool,
 }
 
 /// What a crash wipes out.
 #[derive(Default)]
-struct Memory {
+pub(crate) struct Memory {
     states: BTreeMap<ExecutionId, Execution>,
     wake_at: BTreeMap<ExecutionId, Timestamp>,
     deliveries: BTreeMap<ExecutionId, VecDeque<MessageKey>>,
-    taken: BTreeSet<TaskKey>,
-}
-
-/// A task in the hands of a worker, or of the engine itself.
-#[derive(Clone)]
-struct Job {
-    key: TaskKey,
-    worker: Option<Arc<str>>,
+    pub(crate) taken: BTreeSet<TaskKey>,
 }
 
 /// What a step came to.
@@ -116,7 +110,7 @@ pub(crate) enum Outcome {
     Crashed,
 }
 
-type Step<T> = Result<T, Objection>;
+pub(crate) type Step<T> = Result<T, Objection>;
 
 impl<'k> World<'k> {
     fn new(seed: u64, kernel: &'k dyn Kernel) -> Self {
@@ -255,36 +249,6 @@ impl<'k> World<'k> {
         self.say(|| format!("clock {to}"));
     }
 
-    /// Tasks that only somebody outside can end.
-    fn awaited(&mut self) -> Vec<TaskKey> {
-        let ids: Vec<ExecutionId> = self.store.executions.keys().cloned().collect();
-        let mut found = Vec::new();
-        for id in ids {
-            let jobs: BTreeSet<u32> =
-                self.jobs.iter().filter(|job| job.key.0 == id).map(|job| job.key.1).collect();
-            let rows: BTreeSet<u32> =
-                self.store.rows.keys().filter(|key| key.0 == id).map(|key| key.1).collect();
-            let Ok(state) = self.state(&id) else { continue };
-            if state.status != Status::Running {
-                continue;
-            }
-            let waits = |task: &&kernel::graph::Task| {
-                use kernel::graph::Kind::{Dispatched, Human, Wait};
-                match task.kind {
-                    Human | Wait => task.begun && task.until.is_none(),
-                    Dispatched => {
-                        let held = task.status == TaskStatus::InProgress;
-                        let outside = held || !rows.contains(&task.sequence);
-                        outside && !jobs.contains(&task.sequence)
-                    }
-                    _ => false,
-                }
-            };
-            found.extend(state.open_tasks().filter(waits).map(|task| (id.clone(), task.sequence)));
-        }
-        found
-    }
-
     fn due(&self) -> Vec<ExecutionId> {
         let due = self.memory.wake_at.iter().filter(|(_, at)| **at <= self.now);
         due.map(|(id, _)| id.clone()).collect()
@@ -367,110 +331,6 @@ impl<'k> World<'k> {
             created_by: message.created_by,
             idempotency_key: None,
         })
-    }
-
-    /// A worker, or the engine for what it runs itself, takes a task from the queue.
-    fn claim(&mut self, ready: &[TaskKey]) -> Step<()> {
-        let Some(key) = self.random.pick(ready).cloned() else { return Ok(()) };
-        let own = self.store.rows.get(&key).is_some_and(|row| &*row.queue == BUILTIN);
-        let worker = (!own).then(|| Arc::from(format!("worker-{}", self.random.below(3))));
-        self.memory.taken.insert(key.clone());
-        let job = Job { key: key.clone(), worker: worker.clone() };
-        // What the engine runs itself and ends at once is never claimed.
-        if own && self.random.chance(50) {
-            self.jobs.push(job);
-            return Ok(());
-        }
-        let claim = Input::Claim { sequence: key.1, worker };
-        match self.step(&key.0, &claim, None)? {
-            Outcome::Committed | Outcome::Idle => self.jobs.push(job),
-            Outcome::Rejected if own => self.jobs.push(job),
-            Outcome::Rejected => {
-                let what = format!("task {} stands in a queue, but cannot be taken", key.1);
-                return Err(Objection::new(key.0.as_str(), "rows are tasks", what));
-            }
-            Outcome::Crashed => return Ok(()),
-        }
-        if self.random.chance(self.faults.claim_again) {
-            let again = Input::Claim { sequence: key.1, worker: Some("worker-late".into()) };
-            self.step(&key.0, &again, None)?;
-        }
-        Ok(())
-    }
-
-    /// Somebody who holds a task does something about it.
-    fn work(&mut self) -> Step<()> {
-        let index = self.random.below(self.jobs.len());
-        let job = self.jobs[index].clone();
-        if self.random.chance(self.faults.worker_dies) && job.worker.is_some() {
-            self.jobs.remove(index);
-            self.say(|| format!("worker of {}-{} dies", job.key.0, job.key.1));
-            return Ok(());
-        }
-        let choice = if self.calm { 0 } else { self.random.weighted(&[58, 14, 3, 1, 10, 6, 8]) };
-        let verdict = match choice {
-            0 => Verdict::Done(TaskStatus::Completed),
-            1 => Verdict::Done(TaskStatus::Failed),
-            2 => Verdict::Done(TaskStatus::FailedWithTerminalError),
-            3 => Verdict::Done(TaskStatus::Canceled),
-            4 => Verdict::Again { after: self.random.between(0, 6) },
-            5 => Verdict::Held,
-            _ => {
-                let extend = Input::Extend { sequence: job.key.1 };
-                self.step(&job.key.0, &extend, None)?;
-                return Ok(());
-            }
-        };
-        // Somebody who still holds it will report again; so does a rare one who does not.
-        if verdict != Verdict::Held && !(self.random.chance(5) && !self.calm) {
-            self.jobs.remove(index);
-        }
-        self.report(&job.key, job.worker, verdict)
-    }
-
-    fn report(&mut self, key: &TaskKey, worker: Option<Arc<str>>, verdict: Verdict) -> Step<()> {
-        let said = match verdict {
-            Verdict::Done(status) => status.as_str(),
-            _ => "IN_PROGRESS",
-        };
-        let report = Report {
-            sequence: key.1,
-            verdict,
-            output: Some(Json::of(&json!({ "said": said }))),
-            merge: false,
-            reason: None,
-            started_at: worker.is_none().then_some(self.now),
-            worker,
-            metadata: None,
-        };
-        // The engine's own reports do not travel.
-        let travels = report.worker.is_some();
-        if travels && self.random.chance(self.faults.report_lost) {
-            return Ok(());
-        }
-        if travels && self.random.chance(self.faults.report_late) {
-            self.late.push((key.0.clone(), report));
-            return Ok(());
-        }
-        let repeated = self.random.chance(self.faults.report_repeated);
-        let input = Input::Report(Box::new(report.clone()));
-        let crashed = self.step(&key.0, &input, None)? == Outcome::Crashed;
-        if repeated || crashed {
-            // Who gets no answer asks again.
-            self.step(&key.0, &input, None)?;
-        }
-        if self.random.chance(self.faults.report_late) {
-            self.late.push((key.0.clone(), report));
-        }
-        Ok(())
-    }
-
-    fn late_report(&mut self) -> Step<()> {
-        let index = self.random.below(self.late.len());
-        let (id, report) = self.late.remove(index);
-        self.say(|| "late".to_owned());
-        self.step(&id, &Input::Report(Box::new(report)), None)?;
-        Ok(())
     }
 
     /// The state of an execution, from memory or folded.
@@ -677,7 +537,8 @@ impl<'k> World<'k> {
 
     /// What is in memory must be what history folds to.
     fn compare(&mut self, id: &ExecutionId, state: &Execution) -> Step<()> {
-        if !self.random.chance(12) && !(state.is_started() && state.status.is_closed()) {
+        let closed = state.is_started() && state.status.is_closed();
+        if !self.random.chance(12) && !closed {
             return Ok(());
         }
         let folded = self.fold(id)?;
@@ -690,79 +551,19 @@ impl<'k> World<'k> {
     }
 
     fn look_back(&mut self) -> Step<()> {
-        for (key, outgoing) in &self.store.outbox {
+        if let Some((key, outgoing)) = self.store.outbox.iter().next() {
             let what = format!("message {key:?} never arrived: {}", outgoing.body);
             return Err(Objection::new(outgoing.to.as_str(), "messages arrive", what));
         }
-        for key in self.store.rows.keys() {
-            let what = format!("task {} is still in its queue", key.1);
-            return Err(Objection::new(key.0.as_str(), "rows are tasks", what));
+        if let Some((id, sequence)) = self.store.rows.keys().next() {
+            let what = format!("task {sequence} is still in its queue");
+            return Err(Objection::new(id.as_str(), "rows are tasks", what));
         }
         self.auditor.finish()
     }
 
     pub(crate) fn say(&mut self, line: impl FnOnce() -> String) {
         self.trace.push(line());
-    }
-}
-
-/// Everything that an execution shows, as text.
-fn dump(state: &Execution, now: Timestamp) -> String {
-    if !state.is_started() {
-        return "not begun".to_owned();
-    }
-    let mut text = format!(
-        "{} {} {} {:?} {:?} {:?} {:?} {:?} {:?}\n",
-        state.status.as_str(),
-        state.output,
-        state.variables,
-        state.created_at,
-        state.updated_at,
-        state.ended_at,
-        state.retried_at,
-        state.reason,
-        state.wake_at(),
-    );
-    for task in state.tasks() {
-        let latest = state.latest(&task.reference).map(|latest| latest.sequence);
-        writeln!(text, "{task:?} latest {latest:?}").expect("a string takes all");
-    }
-    writeln!(text, "{:?}", state.waiting(now)).expect("a string takes all");
-    text
-}
-
-/// The name of an event as histories write it.
-fn kind_of(event: &Event) -> String {
-    match serde_json::to_value(event) {
-        Ok(serde_json::Value::String(name)) => name,
-        Ok(serde_json::Value::Object(members)) => {
-            members.into_iter().next().map(|(name, _)| name).unwrap_or_default()
-        }
-        _ => String::new(),
-    }
-}
-
-fn shown(decided: &Result<Decision<Event>, Rejected>) -> String {
-    match decided {
-        Ok(decision) => {
-            let events = serde_json::to_string(&decision.events).expect("events serialize");
-            format!("{events} {:?}", decision.effects)
-        }
-        Err(rejected) => format!("{rejected:?}"),
-    }
-}
-
-fn short(input: &Input) -> String {
-    match input {
-        Input::Start(_) => "start".to_owned(),
-        Input::Wake => "wake".to_owned(),
-        Input::Claim { sequence, .. } => format!("claim {sequence}"),
-        Input::Report(report) => format!("report {} {:?}", report.sequence, report.verdict),
-        Input::Extend { sequence } => format!("extend {sequence}"),
-        Input::Message(message) => {
-            format!("message {}", serde_json::to_string(message).unwrap_or_default())
-        }
-        Input::Control(control) => format!("control {control:?}").chars().take(120).collect(),
     }
 }
 

@@ -234,7 +234,7 @@ impl Said {
             23 => (report(sequence, Verdict::Held), true),
             24 => (Input::Message(Message::Started { sequence }), true),
             25 | 26 => {
-                let status = if self.about % 3 == 0 { Status::Failed } else { Status::Completed };
+                let status = if self.about.is_multiple_of(3) { Status::Failed } else { Status::Completed };
                 let (output, reason) = (Json::empty_object(), None);
                 (
                     Input::Message(Message::Ended {
@@ -256,7 +256,7 @@ impl Said {
                 (Input::Control(control), true)
             }
             31 => (Input::Message(Message::Retry { asked: u32::from(self.about) }), true),
-            32 => (Input::Control(Control::Retry { descend: self.about % 2 == 0 }), false),
+            32 => (Input::Control(Control::Retry { descend: self.about.is_multiple_of(2) }), false),
             _ => (Input::Control(Control::Rerun { sequence, input: None }), false),
         }
     }

@@ -240,7 +240,7 @@ fn testified(record: &Record, attempt: &Attempt, said: &str, what: &str) -> Verd
     let optional = record.place_of(attempt).flag("optional");
     if attempt.status == "COMPLETED_WITH_ERRORS" {
         let mut failed = attempt.clone();
-        failed.status = said.to_owned();
+        failed.status = said.into();
         let failure = matches!(said, "FAILED" | "FAILED_WITH_TERMINAL_ERROR");
         if failure && optional && record.is_exhausted(&failed) {
             return Ok(());
@@ -416,7 +416,7 @@ fn begun(record: &mut Record, attempt: &Attempt, body: &Value, batch: &mut Batch
     let now = record.now;
     if let Some(attempt) = record.attempts.get_mut(&attempt.sequence) {
         attempt.begun = true;
-        attempt.status = "IN_PROGRESS".to_owned();
+        attempt.status = "IN_PROGRESS".into();
         attempt.started_at = Some(now);
         attempt.until = until;
         attempt.heard_at = now;
@@ -500,7 +500,7 @@ fn small(
             if now < task.ready_at() && task.callback == 0 {
                 return broken("delays are kept", format!("{} claimed too early", task.sequence));
             }
-            task.status = "IN_PROGRESS".to_owned();
+            task.status = "IN_PROGRESS".into();
             task.started_at.get_or_insert(now);
             task.worker = body["w"].is_string();
             task.callback = 0;
@@ -512,7 +512,7 @@ fn small(
             }
             if let Some(after) = body["c"].as_i64() {
                 task.callback = after;
-                task.status = "SCHEDULED".to_owned();
+                task.status = "SCHEDULED".into();
             }
             task.worker |= body["w"].is_string();
             task.heard_at = now;
@@ -527,7 +527,7 @@ fn small(
             if !(batch.revived || task.ended_badly()) {
                 return broken("the past stands", format!("{} reopened", task.sequence));
             }
-            task.status = "IN_PROGRESS".to_owned();
+            task.status = "IN_PROGRESS".into();
             task.retried = false;
             task.by_hand = true;
             // It has its whole time again.
@@ -554,19 +554,19 @@ fn of_execution(record: &mut Record, name: &str, body: &Value, batch: &mut Batch
         "paused" if record.status != "RUNNING" => {
             return broken("paused is paused", "paused twice");
         }
-        "paused" => record.status = "PAUSED".to_owned(),
+        "paused" => record.status = "PAUSED".into(),
         "resumed" if record.status != "PAUSED" => {
             return broken("paused is paused", "resumed, but not paused");
         }
         "resumed" => {
-            record.status = "RUNNING".to_owned();
+            record.status = "RUNNING".into();
             record.counted_from = record.now;
         }
         "revived" => {
             if !record.is_over() {
                 return broken("the end is the end", "revived, but not ended");
             }
-            record.status = "RUNNING".to_owned();
+            record.status = "RUNNING".into();
             record.counted_from = record.now;
             let unasked = record.parent.clone().filter(|_| !batch.asked);
             batch.owed.extend(unasked.map(Owed::Revived));
@@ -667,8 +667,8 @@ impl Record {
             if self.is_exhausted_for_sure(&before) {
                 return fail(format!("{what} is one attempt too many after {}", before.status));
             }
-            let least = self.least_delay(&before);
-            let most = least + self.most_jitter(&before);
+            let least = before.least_delay();
+            let most = least + before.most_jitter();
             if attempt.delay < least || attempt.delay > most {
                 let law = "delays are kept";
                 return Err((law, format!("{what} waits {} not {least}..{most}", attempt.delay)));
@@ -688,6 +688,6 @@ impl Record {
             || self.place_of(attempt).is_never_retried()
             || attempt.number >= self.allowed(attempt)
             || (total > 0
-                && attempt.first_at + total <= attempt.ended_at + self.least_delay(attempt).max(1))
+                && attempt.first_at + total <= attempt.ended_at + attempt.least_delay().max(1))
     }
 }

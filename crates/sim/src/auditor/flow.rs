@@ -87,10 +87,10 @@ impl Record {
                 let what = format!("COMPLETED, but {} is {}", failed.sequence, failed.status);
                 return broken("errors are not hidden", what);
             }
-            return match self.is_finished(0, &[]) {
-                true => Ok(()),
-                false => broken("to the end", "COMPLETED before the end of the definition"),
-            };
+            if self.is_finished(0, &[]) {
+                return Ok(());
+            }
+            return broken("to the end", "COMPLETED before the end of the definition");
         }
         if status == "TERMINATED" || (status == "TIMED_OUT" && self.is_out_of_time()) {
             return Ok(());

@@ -81,6 +81,24 @@ impl Attempt {
         self.policy[name].as_i64().unwrap_or(0)
     }
 
+    /// Milliseconds before the attempt that follows, without jitter.
+    pub(super) fn least_delay(&self) -> i64 {
+        // Whoever allows retries, but has no policy, gets the protocol's delay.
+        let base = self.policy["retryDelaySeconds"].as_i64().unwrap_or(60);
+        let seconds = match self.policy["retryLogic"].as_str().unwrap_or_default() {
+            "LINEAR_BACKOFF" => base * self.limit("backoffScaleFactor") * (self.number + 1),
+            "EXPONENTIAL_BACKOFF" => base * 2_i64.pow(self.number.clamp(0, 30) as u32),
+            _ => base,
+        };
+        let cap = self.limit("maxRetryDelaySeconds");
+        1000 * if cap > 0 { seconds.min(cap) } else { seconds }
+    }
+
+    /// Milliseconds that may come on top.
+    pub(super) fn most_jitter(&self) -> i64 {
+        self.limit("backoffJitterMs")
+    }
+
     /// When it may begin, or be handed out.
     pub(super) fn ready_at(&self) -> i64 {
         match self.callback {
@@ -135,7 +153,8 @@ impl Record {
         let full = |attempt: &&Attempt| {
             let mut name = self.place_of(attempt).reference.clone();
             for iteration in &attempt.path {
-                name.push_str(&format!("__{iteration}"));
+                name.push_str("__");
+                name.push_str(&iteration.to_string());
             }
             name == reference
         };
@@ -154,7 +173,7 @@ impl Record {
             return true;
         }
         let total = attempt.limit("totalTimeoutSeconds") * 1000;
-        let latest = self.least_delay(attempt).max(1) + self.most_jitter(attempt);
+        let latest = attempt.least_delay().max(1) + attempt.most_jitter();
         total > 0 && attempt.first_at + total <= attempt.ended_at + latest
     }
 
@@ -162,23 +181,6 @@ impl Record {
     pub(super) fn allowed(&self, attempt: &Attempt) -> i64 {
         let own = self.place_of(attempt).written["retryCount"].as_i64();
         own.unwrap_or_else(|| attempt.limit("retryCount"))
-    }
-
-    /// Milliseconds before the attempt that follows, without jitter.
-    pub(super) fn least_delay(&self, attempt: &Attempt) -> i64 {
-        // Whoever allows retries, but has no policy, gets the protocol's delay.
-        let base = attempt.policy["retryDelaySeconds"].as_i64().unwrap_or(60);
-        let seconds = match attempt.policy["retryLogic"].as_str().unwrap_or_default() {
-            "LINEAR_BACKOFF" => base * attempt.limit("backoffScaleFactor") * (attempt.number + 1),
-            "EXPONENTIAL_BACKOFF" => base * 2_i64.pow(attempt.number.clamp(0, 30) as u32),
-            _ => base,
-        };
-        let cap = attempt.limit("maxRetryDelaySeconds");
-        1000 * if cap > 0 { seconds.min(cap) } else { seconds }
-    }
-
-    pub(super) fn most_jitter(&self, attempt: &Attempt) -> i64 {
-        attempt.limit("backoffJitterMs")
     }
 
     /// Whether the flow may go past an attempt, leaving aside what it has inside.
