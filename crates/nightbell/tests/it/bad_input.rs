@@ -225,6 +225,25 @@ async fn nesting_is_bounded_at_the_rim_and_what_passes_survives_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_number_beyond_floating_point_is_refused_before_it_can_spoil_its_document() {
+    let live = Live::start(&[]).await;
+    live.define("flow", json!([inline("a", "$.v")])).await;
+    let long = "9".repeat(400);
+    for number in ["1e400", "-1E+999", long.as_str()] {
+        let body = format!("{{\"v\": [{number}], \"w\": 1}}");
+        let (status, answer) = live.ask(Method::POST, "/api/workflow/flow", body).await;
+        assert_eq!(status, 400, "{number}: {answer}");
+        assert!(text(&answer, "message").contains(&number[..5]), "{answer}");
+    }
+    for fine in ["1e308", "-0.0", "12345678901234567890", "\"1e400 \\\" 1e400\"", "true", "1e-400"]
+    {
+        let body = format!("{{\"v\": {fine}}}");
+        let (status, answer) = live.ask(Method::POST, "/api/workflow/flow", body).await;
+        assert_eq!(status, 200, "{fine}: {answer}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_rim_answers_in_one_voice() {
     let live = Live::start(&[]).await;
     for (method, path, wanted) in [

@@ -124,7 +124,7 @@ async fn runs_are_steered_until_they_are_gone() {
     assert_eq!(cli.status(&id), "PAUSED");
     steer("resume", 0);
     assert_eq!(cli.status(&id), "RUNNING");
-    steer("restart", 1);
+    steer("restart", 4);
     steer("terminate -y --reason enough", 0);
     let ended = steer("watch", 5);
     assert!(ended.stderr.contains("TERMINATED: enough"), "{ended:?}");
@@ -138,8 +138,6 @@ async fn runs_are_steered_until_they_are_gone() {
     assert_eq!(cli.status(&id), "RUNNING");
     steer("terminate -y", 0);
     steer("rerun --from greet_ref", 0);
-    steer("delete -y", 4);
-    steer("terminate -y", 0);
     steer("delete -y", 0);
     for verb in ["show", "why", "delete -y", "terminate -y", "pause", "watch"] {
         steer(verb, 3);
