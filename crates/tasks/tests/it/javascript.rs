@@ -571,7 +571,7 @@ fn no_script_leaves_a_trace_for_the_next() {
         .iter()
         .map(|probe| engine().run(probe, Form::Statements, &input).expect(probe))
         .collect();
-    let engine = JavaScript::new(tight());
+    let engine = JavaScript::new(Limits { time: Duration::from_secs(3), ..tight() });
     for form in [Form::Statements, Form::FunctionBody] {
         for source in sneaky {
             for _ in 0..3 {
@@ -635,7 +635,7 @@ fn a_realm_of_its_own_makes_no_difference_to_a_result() {
 
 #[test]
 fn engines_and_threads_do_not_disturb_one_another() {
-    let small = JavaScript::new(tight());
+    let small = JavaScript::new(Limits { time: Duration::from_mins(1), ..tight() });
     let large = JavaScript::new(Limits::default());
     let input = Json::from(&json!({"n": 3}));
     std::thread::scope(|scope| {
