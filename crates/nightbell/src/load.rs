@@ -169,7 +169,9 @@ fn files_below(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 
 fn is_definition(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    name.ends_with(".json") && !name.starts_with("input") && !name.starts_with('.')
+    path.extension().is_some_and(|extension| extension == "json")
+        && !name.starts_with("input")
+        && !name.starts_with('.')
 }
 
 fn holds_task_defs(path: &Path) -> bool {

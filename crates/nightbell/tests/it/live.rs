@@ -26,7 +26,7 @@ impl Live {
         let folder = tempfile::tempdir().expect("a folder");
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let http =
-            reqwest::Client::builder().timeout(Duration::from_secs(60)).build().expect("a client");
+            reqwest::Client::builder().timeout(Duration::from_mins(1)).build().expect("a client");
         let mut live = Self { folder, port: free_port(), child: None, arguments, http };
         live.launch().await;
         live
