@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::live::Live;
 use crate::stand_in::Nightbell;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A service that takes its time; counts its calls.
 async fn slow_service(pause: Duration) -> (String, Arc<AtomicUsize>) {
