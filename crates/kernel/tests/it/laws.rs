@@ -234,7 +234,8 @@ impl Said {
             23 => (report(sequence, Verdict::Held), true),
             24 => (Input::Message(Message::Started { sequence }), true),
             25 | 26 => {
-                let status = if self.about.is_multiple_of(3) { Status::Failed } else { Status::Completed };
+                let status =
+                    if self.about.is_multiple_of(3) { Status::Failed } else { Status::Completed };
                 let (output, reason) = (Json::empty_object(), None);
                 (
                     Input::Message(Message::Ended {
