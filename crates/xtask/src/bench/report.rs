@@ -16,7 +16,7 @@ const END: &str = "<!-- measured: end -->";
 
 /// Prints the report; a complete one is kept too.
 pub(super) fn publish(samples: &Samples, facts: &str, complete: bool) -> anyhow::Result<()> {
-    let text = format!("{facts}\n{}", tables(samples));
+    let text = format!("{facts}{}", tables(samples));
     writeln!(std::io::stdout(), "{text}")?;
     if !complete {
         return Ok(());
