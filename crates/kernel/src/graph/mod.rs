@@ -18,6 +18,7 @@ mod input;
 mod nodes;
 mod object;
 mod output;
+mod place;
 mod plan;
 mod scope;
 mod status;
