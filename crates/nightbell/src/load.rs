@@ -199,12 +199,13 @@ fn read(path: &Path, tasks: &[TaskDef], engine: &Engine) -> Result<Defined, Vec<
         return Ok(Defined { tasks, workflows: Vec::new() });
     }
     let workflows = parse_workflows(&text).map_err(told)?;
-    let has_template = |name: &str, key: &str| match tasks.iter().rfind(|task| task.name == name) {
-        Some(task) => task.input_template.contains_key(key),
-        None => {
-            let task = engine.definitions().task(name);
-            task.is_some_and(|task| task.input_template.contains_key(key))
-        }
+    let has_template = |name: &str, key: &str| {
+        let registered = || engine.definitions().task(name);
+        let beside = tasks.iter().rfind(|task| task.name == name);
+        beside.map_or_else(
+            || registered().is_some_and(|task| task.input_template.contains_key(key)),
+            |task| task.input_template.contains_key(key),
+        )
     };
     let mut problems = Vec::new();
     for workflow in &workflows {
