@@ -169,8 +169,9 @@ fn files_below(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 
 fn is_definition(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let json = path.extension().is_some_and(|extension| extension == "json");
-    json && !name.starts_with("input") && !name.starts_with('.')
+    path.extension().is_some_and(|extension| extension == "json")
+        && !name.starts_with("input")
+        && !name.starts_with('.')
 }
 
 fn holds_task_defs(path: &Path) -> bool {
@@ -199,9 +200,12 @@ fn read(path: &Path, tasks: &[TaskDef], engine: &Engine) -> Result<Defined, Vec<
     }
     let workflows = parse_workflows(&text).map_err(told)?;
     let has_template = |name: &str, key: &str| {
-        let beside = tasks.iter().rfind(|task| task.name == name).cloned();
-        let task = beside.or_else(|| engine.definitions().task(name).map(|task| (*task).clone()));
-        task.is_some_and(|task| task.input_template.contains_key(key))
+        let registered = || engine.definitions().task(name);
+        let beside = tasks.iter().rfind(|task| task.name == name);
+        beside.map_or_else(
+            || registered().is_some_and(|task| task.input_template.contains_key(key)),
+            |task| task.input_template.contains_key(key),
+        )
     };
     let mut problems = Vec::new();
     for workflow in &workflows {
