@@ -45,7 +45,7 @@ impl Engine {
             let Ok(permit) = permit else { return };
             let now = self.now();
             self.inner.queues.polled(queue, ENGINE, now);
-            let (added, next) = self.inner.queues.next(queue, now);
+            let added = self.inner.queues.added(queue);
             let added = added.notified();
             tokio::pin!(added);
             added.as_mut().enable();
@@ -58,7 +58,7 @@ impl Engine {
                 continue;
             }
             drop(permit);
-            let idle = next.unwrap_or(LOOK_AGAIN);
+            let idle = self.inner.queues.next(queue, now).unwrap_or(LOOK_AGAIN);
             tokio::select! {
                 biased;
                 () = self.inner.stop.cancelled() => return,

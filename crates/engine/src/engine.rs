@@ -587,13 +587,24 @@ impl Engine {
         Ok(found)
     }
 
+    /// Begins a shutdown: whoever waits for a task or an end is answered at once, and nothing new
+    /// is begun. Inputs are still taken until [`Engine::close`].
+    pub fn stop(&self) {
+        self.inner.stop.cancel();
+    }
+
+    /// Resolves when a shutdown has begun.
+    pub async fn stopped(&self) {
+        self.inner.stop.cancelled().await;
+    }
+
     /// Stops taking inputs, lets what is being done finish, and closes the store. Built-in tasks
     /// that still run are cancelled; they run again after the next start.
     ///
     /// # Errors
     /// The store's.
     pub async fn close(&self) -> Result<(), StoreError> {
-        self.inner.stop.cancel();
+        self.stop();
         self.drain_runs().await;
         self.inner.closed.store(true, Ordering::Release);
         self.inner.tasks.close();

@@ -35,7 +35,7 @@ impl Engine {
         loop {
             let now = self.now();
             self.inner.queues.polled(&request.queue, worker, now);
-            let (added, next) = self.inner.queues.next(&request.queue, now);
+            let added = self.inner.queues.added(&request.queue);
             let added = added.notified();
             tokio::pin!(added);
             added.as_mut().enable();
@@ -47,6 +47,7 @@ impl Engine {
                 }
                 continue;
             }
+            let next = self.inner.queues.next(&request.queue, now);
             let until = next.map_or(deadline, |next| deadline.min(Instant::now() + next));
             tokio::select! {
                 biased;

@@ -153,13 +153,16 @@ impl Queues {
         }
     }
 
-    /// What to wait for when there was nothing to take: a word that something came, and the
-    /// instant at which time alone may help.
-    pub(crate) fn next(&self, queue: &str, now: Timestamp) -> (Arc<Notify>, Option<Duration>) {
-        let mut state = self.state.lock();
-        let at = state.next_at(queue, now);
-        let added = state.queue(queue).added.clone();
-        (added, at.map(|at| Duration::from_millis(at.since(now).max(1) as u64)))
+    /// The word that something came. Whoever waits listens before it looks, so that nothing comes
+    /// in between unheard.
+    pub(crate) fn added(&self, queue: &str) -> Arc<Notify> {
+        self.state.lock().queue(queue).added.clone()
+    }
+
+    /// How long until time alone may help, asked after there was nothing to take.
+    pub(crate) fn next(&self, queue: &str, now: Timestamp) -> Option<Duration> {
+        let at = self.state.lock().next_at(queue, now);
+        at.map(|at| Duration::from_millis(at.since(now).max(1) as u64))
     }
 
     /// Remembers that a worker asked.
@@ -269,13 +272,17 @@ impl State {
                 usage.queues.insert(placed.row.queue.clone());
             }
             let (rank, arrival, ready_at) = (placed.rank(), placed.arrival, placed.row.ready_at);
+            let limited_by_time = ready_at > now || placed.row.rate_max > 0;
             let queue = self.queue(&placed.row.queue);
             if ready_at > now {
                 queue.delayed.insert((ready_at, arrival, key.clone()));
             } else {
                 queue.waiting.insert(rank, key.clone());
             }
-            // Also for a delayed one: whoever waits must learn when to look again.
+            if limited_by_time {
+                // All who wait must learn when to look again: the first may be gone by then.
+                queue.added.notify_waiters();
+            }
             queue.added.notify_one();
         }
         self.rows.insert(key, placed);

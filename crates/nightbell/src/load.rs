@@ -5,7 +5,6 @@
 //! input and are passed over. A file with a mistake changes nothing: what was registered before
 //! stays, and the mistake is told with its place.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -29,39 +28,54 @@ const FILE_MAX: u64 = 16 << 20;
 /// Editors write a file in several steps; changes are applied when they have come to rest.
 const REST: Duration = Duration::from_millis(150);
 
-/// Applies every file below the paths.
+/// Applies every file below the paths, or nothing if there is a mistake.
 ///
 /// # Errors
-/// Every mistake of every file; the files without one have been applied.
+/// Every mistake of every file.
 pub(crate) async fn load(engine: &Engine, paths: &[PathBuf]) -> Result<(), Vec<String>> {
     let mut mistakes = Vec::new();
-    let mut defined = BTreeMap::new();
+    let mut files = Vec::new();
     for path in paths {
         match files_below(path) {
-            Ok(files) => {
-                for file in files {
-                    match read(&file, engine) {
-                        Ok(found) => drop(defined.insert(file, found)),
-                        Err(found) => mistakes.extend(found),
-                    }
-                }
-            }
+            Ok(found) => files.extend(found),
             Err(error) => mistakes.push(format!("{}: {error}", path.display())),
         }
     }
-    // Task definitions first: workflows pin them.
-    for (file, found) in &mut defined {
-        let tasks = std::mem::take(&mut found.tasks);
-        if let Err(error) = put_tasks(engine, tasks).await {
-            mistakes.push(format!("{}: {error}", file.display()));
-        }
+    let (defined, found) = read_all(&files, engine);
+    mistakes.extend(found);
+    if !mistakes.is_empty() {
+        return Err(mistakes);
     }
     for (file, found) in defined {
-        if let Err(error) = put_workflows(engine, found.workflows).await {
+        if let Err(error) = put(engine, found).await {
             mistakes.push(format!("{}: {error}", file.display()));
         }
     }
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+}
+
+/// Reads files in the order in which they are to be applied: task definitions first, because
+/// workflows are judged by them and pin them. A file with a mistake is left out.
+fn read_all(files: &[PathBuf], engine: &Engine) -> (Vec<(PathBuf, Defined)>, Vec<String>) {
+    let (mut defined, mut mistakes) = (Vec::new(), Vec::new());
+    let mut tasks = Vec::new();
+    let (of_tasks, of_workflows): (Vec<_>, Vec<_>) =
+        files.iter().partition(|file| holds_task_defs(file));
+    for file in of_tasks.into_iter().chain(of_workflows) {
+        match read(file, &tasks, engine) {
+            Ok(found) => {
+                tasks.extend(found.tasks.iter().cloned());
+                defined.push((file.clone(), found));
+            }
+            Err(found) => mistakes.extend(found),
+        }
+    }
+    (defined, mistakes)
+}
+
+/// Registers what a file defines; says how much of it is new or different.
+async fn put(engine: &Engine, found: Defined) -> anyhow::Result<usize> {
+    Ok(put_tasks(engine, found.tasks).await? + put_workflows(engine, found.workflows).await?)
 }
 
 /// Applies what changes below the paths, for as long as the answer lives.
@@ -93,36 +107,46 @@ pub(crate) fn watch(engine: Engine, paths: &[PathBuf]) -> notify::Result<impl Se
             while let Ok(Some(next)) = tokio::time::timeout(REST, changed.recv()).await {
                 files.push(next);
             }
-            let below = |file: &PathBuf| {
-                file.canonicalize().is_ok_and(|file| roots.iter().any(|r| file.starts_with(r)))
-            };
-            files.sort();
-            files.dedup();
-            for file in files.iter().filter(|file| is_definition(file)).filter(|f| below(f)) {
-                reload(&engine, file).await;
-            }
+            reload(&engine, definitions_of(files, &roots)).await;
         }
     });
     Ok(watcher)
 }
 
-async fn reload(engine: &Engine, file: &Path) {
-    let result = match read(file, engine) {
-        Ok(found) => match put_tasks(engine, found.tasks).await {
-            Ok(tasks) => put_workflows(engine, found.workflows).await.map(|count| count + tasks),
-            Err(error) => Err(error),
-        }
-        .map_err(|error| vec![format!("{}: {error}", file.display())]),
-        Err(mistakes) => Err(mistakes),
+/// The files of definitions among what has changed. A new folder brings all that is in it: its
+/// files may have come before it was watched.
+fn definitions_of(changed: Vec<PathBuf>, roots: &[PathBuf]) -> Vec<PathBuf> {
+    let below = |file: &PathBuf| {
+        let file = file.canonicalize().ok()?;
+        let named = roots.contains(&file);
+        let found = is_definition(&file) && roots.iter().any(|root| file.starts_with(root));
+        (file.is_file() && (named || found)).then_some(file)
     };
-    match result {
-        Ok(0) => {}
-        Ok(count) => tracing::info!(file = %file.display(), count, "applied changed definitions"),
-        Err(mistakes) => {
-            for mistake in mistakes {
-                tracing::error!("not applied, what was registered stays: {mistake}");
+    let mut files: Vec<PathBuf> = changed
+        .into_iter()
+        .flat_map(
+            |path| if path.is_dir() { files_below(&path).unwrap_or_default() } else { vec![path] },
+        )
+        .filter_map(|file| below(&file))
+        .collect();
+    files.sort();
+    files.dedup();
+    files
+}
+
+async fn reload(engine: &Engine, files: Vec<PathBuf>) {
+    let (defined, mut mistakes) = read_all(&files, engine);
+    for (file, found) in defined {
+        match put(engine, found).await {
+            Ok(0) => {}
+            Ok(count) => {
+                tracing::info!(file = %file.display(), count, "applied changed definitions");
             }
+            Err(error) => mistakes.push(format!("{}: {error}", file.display())),
         }
+    }
+    for mistake in mistakes {
+        tracing::error!("not applied, what was registered stays: {mistake}");
     }
 }
 
@@ -145,7 +169,8 @@ fn files_below(path: &Path) -> std::io::Result<Vec<PathBuf>> {
 
 fn is_definition(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    name.ends_with(".json") && !name.starts_with("input") && !name.starts_with('.')
+    let json = path.extension().is_some_and(|extension| extension == "json");
+    json && !name.starts_with("input") && !name.starts_with('.')
 }
 
 fn holds_task_defs(path: &Path) -> bool {
@@ -153,7 +178,8 @@ fn holds_task_defs(path: &Path) -> bool {
     name == "taskdefs.json" || name.ends_with(".taskdefs.json")
 }
 
-fn read(path: &Path, engine: &Engine) -> Result<Defined, Vec<String>> {
+/// Reads one file; `tasks` are those about to be registered with it.
+fn read(path: &Path, tasks: &[TaskDef], engine: &Engine) -> Result<Defined, Vec<String>> {
     let at = |message: String| vec![format!("{}: {message}", path.display())];
     let size = std::fs::metadata(path).map_err(|error| at(error.to_string()))?.len();
     if size > FILE_MAX {
@@ -172,8 +198,10 @@ fn read(path: &Path, engine: &Engine) -> Result<Defined, Vec<String>> {
         return Ok(Defined { tasks, workflows: Vec::new() });
     }
     let workflows = parse_workflows(&text).map_err(told)?;
-    let has_template = |task: &str, key: &str| {
-        engine.definitions().task(task).is_some_and(|task| task.input_template.contains_key(key))
+    let has_template = |name: &str, key: &str| {
+        let beside = tasks.iter().rfind(|task| task.name == name).cloned();
+        let task = beside.or_else(|| engine.definitions().task(name).map(|task| (*task).clone()));
+        task.is_some_and(|task| task.input_template.contains_key(key))
     };
     let mut problems = Vec::new();
     for workflow in &workflows {

@@ -74,10 +74,14 @@ impl Server {
     pub(crate) async fn serve(self) -> anyhow::Result<()> {
         let address = self.address();
         tracing::info!("listening on http://{address}");
-        let served = axum::serve(self.listener, server::router(self.api))
-            .with_graceful_shutdown(told_to_stop())
-            .await;
-        tracing::info!("finishing what is being done");
+        let engine = self.engine.clone();
+        let stop = async move {
+            told_to_stop().await;
+            tracing::info!("finishing what is being done");
+            // Long polls and synchronous executions are answered now, or they would hold us up.
+            engine.stop();
+        };
+        let served = server::serve(self.listener, self.api, stop).await;
         self.engine.close().await.context("the store cannot be closed")?;
         tracing::info!("stopped");
         served.context("the port failed")
@@ -113,10 +117,11 @@ fn make_folder(file: &Path) -> anyhow::Result<()> {
 }
 
 fn options(config: &Config) -> engine::Options {
-    let mut limits = kernel::graph::Limits::default();
-    limits.payload_max = usize::try_from(config.payload_max.0).unwrap_or(usize::MAX);
     engine::Options {
-        limits,
+        limits: kernel::graph::Limits {
+            payload_max: usize::try_from(config.payload_max.0).unwrap_or(usize::MAX),
+            ..kernel::graph::Limits::default()
+        },
         runs_max: config.system_task_workers.get(),
         retention: Retention {
             count_max: config.retention_count.unwrap_or(0),

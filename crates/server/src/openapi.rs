@@ -1,11 +1,11 @@
 //! The description of the API for programs (`/openapi.json`) and for people (`/docs`).
 //!
-//! Both are written once, from the handlers themselves, so nothing is described that is not there
+//! Both are written from the handlers themselves, so nothing is described that is not there
 //! and nothing is there undescribed.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Extension;
 use axum::body::Bytes;
@@ -22,15 +22,15 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(document)).routes(routes!(docs))
 }
 
-/// The pages, written.
-#[derive(Debug)]
+/// The pages, each written when it is first asked for: a start does not wait for them.
 pub(crate) struct Pages {
-    document: Bytes,
-    docs: Bytes,
+    description: OpenApi,
+    document: OnceLock<Bytes>,
+    docs: OnceLock<Bytes>,
 }
 
 impl Pages {
-    /// Writes the pages of a description.
+    /// The pages of a description.
     pub(crate) fn of(mut description: OpenApi, version: &str) -> Self {
         description.info = InfoBuilder::new()
             .title("Nightbell")
@@ -38,8 +38,16 @@ impl Pages {
             .description(Some("Durable workflows that watch other systems and ring."))
             .license(Some(LicenseBuilder::new().name("Apache-2.0").build()))
             .build();
-        let document = serde_json::to_vec(&description).expect("a description serializes to JSON");
-        Self { document: document.into(), docs: page(&description).into() }
+        Self { description, document: OnceLock::new(), docs: OnceLock::new() }
+    }
+
+    fn document(&self) -> Bytes {
+        let write = || serde_json::to_vec(&self.description).expect("a description is JSON").into();
+        self.document.get_or_init(write).clone()
+    }
+
+    fn docs(&self) -> Bytes {
+        self.docs.get_or_init(|| page(&self.description).into()).clone()
     }
 }
 
@@ -49,7 +57,7 @@ impl Pages {
     responses((status = 200, description = "The document", body = serde_json::Value))
 )]
 async fn document(Extension(pages): Extension<Arc<Pages>>) -> Response {
-    ([(header::CONTENT_TYPE, "application/json")], pages.document.clone()).into_response()
+    ([(header::CONTENT_TYPE, "application/json")], pages.document()).into_response()
 }
 
 /// Describes the API on a page.
@@ -58,7 +66,7 @@ async fn document(Extension(pages): Extension<Arc<Pages>>) -> Response {
     responses((status = 200, description = "The page", body = String, content_type = "text/html"))
 )]
 async fn docs(Extension(pages): Extension<Arc<Pages>>) -> Html<Bytes> {
-    Html(pages.docs.clone())
+    Html(pages.docs())
 }
 
 const HEAD: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\
@@ -110,12 +118,8 @@ fn entry(method: &str, path: &str, operation: &Operation) -> String {
     for parameter in operation.parameters.iter().flatten() {
         let RefOr::T(parameter) = parameter else { continue };
         let about = parameter.description.as_deref().unwrap_or_default();
-        let _ = write!(
-            entry,
-            "<tr><td><code>{}</code><td>{}",
-            escape(&parameter.name),
-            escape(about)
-        );
+        let _ =
+            write!(entry, "<tr><td><code>{}</code><td>{}", escape(&parameter.name), escape(about));
     }
     for (status, response) in &operation.responses.responses {
         let about = match response {

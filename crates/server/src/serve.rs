@@ -7,9 +7,11 @@
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -76,7 +78,10 @@ pub async fn serve(
 }
 
 /// The next connection, once there is room for it.
-async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
+async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> (TcpStream, OwnedSemaphorePermit) {
     let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
     loop {
         match listener.accept().await {
@@ -98,8 +103,17 @@ async fn talk(stream: TcpStream, router: Router, ending: CancellationToken) {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
     builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_AFTER);
+    let begun = AtomicBool::new(false);
     let service = TowerToHyperService::new(router);
+    let service = service_fn(|request| {
+        begun.store(true, Ordering::Relaxed);
+        service.call(request)
+    });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    // The limit on heads only begins when the version is known, so a peer that says nothing at all
+    // is watched for here.
+    let mut silence = pin!(tokio::time::sleep(HEAD_MAX));
+    let mut is_watched = true;
     let mut is_ending = false;
     loop {
         tokio::select! {
@@ -112,6 +126,12 @@ async fn talk(stream: TcpStream, router: Router, ending: CancellationToken) {
             () = ending.cancelled(), if !is_ending => {
                 is_ending = true;
                 connection.as_mut().graceful_shutdown();
+            }
+            () = silence.as_mut(), if is_watched => {
+                is_watched = false;
+                if !begun.load(Ordering::Relaxed) {
+                    connection.as_mut().graceful_shutdown();
+                }
             }
         }
     }

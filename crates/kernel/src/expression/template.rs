@@ -27,6 +27,12 @@ pub trait Scope {
     /// A field of a root: `workflow.input`, `fetch.output`. `None`: no such root or field.
     fn field(&self, root: &str, field: &str) -> Option<Json>;
 
+    /// A member of a field, if it is to be had for less than the whole field. `None`: it is read
+    /// from the field.
+    fn part(&self, _root: &str, _field: &str, _member: &str) -> Option<Json> {
+        None
+    }
+
     /// All of a root: `workflow` or a task's reference. `None`: no such root.
     fn document(&self, root: &str) -> Option<Json>;
 
@@ -481,7 +487,12 @@ fn resolve<'t>(path: &'t Path, lone: bool, scope: &dyn Scope) -> Found<'t> {
         None => Found::Nothing,
     };
     match path.reach() {
-        Reach::Field(root, field) if path.is_plain(2) => within(scope.field(root, field), 2),
+        Reach::Field(root, field) if path.is_plain(2) => {
+            match path.third_name().and_then(|member| scope.part(root, field, member)) {
+                Some(part) => within(Some(part), 3),
+                None => within(scope.field(root, field), 2),
+            }
+        }
         Reach::Document(root) if path.is_plain(1) => {
             let bare = || if lone { scope.bare(root) } else { None };
             within(scope.document(root).or_else(bare), 1)

@@ -153,8 +153,7 @@ fn restart(
     Ok(draft.settle())
 }
 
-/// Tries everything again that failed or was stopped.
-pub(super) fn retry(state: &mut Execution, descend: bool, context: &Context<'_>) -> Decided {
+fn can_be_retried(state: &Execution) -> Result<(), Rejected> {
     if !state.status.is_closed() || state.status == Status::Completed {
         return Err(Rejected::Forbidden(format!(
             "workflow {} is {}: only a workflow that ended without completing can be retried",
@@ -169,29 +168,46 @@ pub(super) fn retry(state: &mut Execution, descend: bool, context: &Context<'_>)
             state.id
         )));
     }
+    Ok(())
+}
+
+/// Tries everything again that failed or was stopped.
+fn retry(state: &mut Execution, descend: bool, context: &Context<'_>) -> Decided {
+    can_be_retried(state)?;
     let parent = state.parent.clone();
     let mut draft = Draft::new(state, context);
-    draft.push(Event::Revived);
     tell_parent(&mut draft, parent);
-    try_again(&mut draft, descend);
-    draft.walk_all();
+    revive(&mut draft, descend);
     Ok(draft.settle())
 }
 
-/// At the word of a parent that has begun to wait again: where there is nothing to try again, it
-/// must learn once more how this execution ended, or it would wait for ever.
-pub(super) fn retry_for_parent(state: &mut Execution, context: &Context<'_>) -> Decided {
-    if !state.status.is_closed() {
-        return Err(not_closed(state, "retried"));
+fn revive(draft: &mut Draft<'_>, descend: bool) {
+    draft.push(Event::Revived);
+    try_again(draft, descend);
+    draft.walk_all();
+}
+
+/// At the word of a parent that has begun to wait again. Where there is nothing to try again, the
+/// parent must learn once more how this execution ended, or it would wait for ever.
+pub(super) fn retry_for_parent(
+    state: &mut Execution,
+    asked: u32,
+    context: &Context<'_>,
+) -> Decided {
+    if asked <= state.asked {
+        return Err(Rejected::Stale("the parent has asked this before".to_owned()));
     }
-    match retry(state, true, context) {
-        Err(_) => {
-            let mut draft = Draft::new(state, context);
-            draft.tell_parent_the_end();
-            Ok(draft.settle())
-        }
-        decided => decided,
+    let (closed, can) = (state.status.is_closed(), can_be_retried(state).is_ok());
+    let mut draft = Draft::new(state, context);
+    draft.push(Event::Asked { asked });
+    match (closed, can) {
+        // A parent that has asked need not be told. Were it told, two children that fail at once
+        // would have it revive itself and ask them again for ever.
+        (true, true) => revive(&mut draft, true),
+        (true, false) => draft.tell_parent_the_end(),
+        (false, _) => {}
     }
+    Ok(draft.settle())
 }
 
 fn is_last_failure(task: &Task) -> bool {
@@ -206,16 +222,21 @@ fn try_again(draft: &mut Draft<'_>, descend: bool) {
         .map(|task| (task.sequence, task.kind))
         .collect();
     for (sequence, kind) in failed {
+        // What is tried again may fail at once, and end the execution.
+        if draft.state.status != Status::Running {
+            return;
+        }
         let child = draft.state.task(sequence).and_then(|task| {
             task.child.clone().filter(|_| task.child_started && kind == Kind::SubWorkflow)
         });
         match (kind, child) {
             (Kind::Join | Kind::ExclusiveJoin | Kind::DoWhile, _) => {
-                draft.push(Event::Reopened { sequence });
+                draft.push(Event::Reopened { sequence, asked: 0 });
             }
             (Kind::SubWorkflow, Some(child)) if descend => {
-                draft.push(Event::Reopened { sequence });
-                draft.send(child, Message::Retry);
+                let asked = draft.state.task(sequence).map_or(0, |task| task.asked) + 1;
+                draft.push(Event::Reopened { sequence, asked });
+                draft.send(child, Message::Retry { asked });
             }
             _ => draft.retry_now(sequence),
         }
@@ -238,7 +259,13 @@ pub(super) fn child_revived(
 ) -> Decided {
     let waits = state.task(sequence).is_some_and(|task| {
         let counts = task.kind == Kind::SubWorkflow && !state.node_of(task).task.optional;
-        counts && task.status.is_closed() && !task.retried
+        let passed = match state.status {
+            // The flow has gone on, or is about to.
+            Status::Running => true,
+            Status::Paused => !task.status.is_failure(),
+            _ => false,
+        };
+        counts && !passed && task.status.is_closed() && !task.retried
     });
     if !waits {
         return Err(Rejected::Stale(format!(
@@ -253,7 +280,7 @@ pub(super) fn child_revived(
         draft.push(Event::Revived);
         tell_parent(&mut draft, parent);
     }
-    draft.push(Event::Reopened { sequence });
+    draft.push(Event::Reopened { sequence, asked: 0 });
     if revive {
         // Its siblings run on where they were, too: their children are not started anew.
         try_again(&mut draft, true);
@@ -285,9 +312,11 @@ fn rerun(
     draft.push(Event::Rewound { sequence, input });
     tell_parent(&mut draft, parent);
     reopen_around(&mut draft, sequence);
-    draft.begin(sequence);
-    draft.continue_after(sequence);
     try_again(&mut draft, false);
+    if draft.state.status == Status::Running {
+        draft.begin(sequence);
+        draft.continue_after(sequence);
+    }
     draft.walk_all();
     Ok(draft.settle())
 }
@@ -305,7 +334,7 @@ fn reopen_around(draft: &mut Draft<'_>, sequence: u32) {
                 let Some(iteration) = path.pop() else { return };
                 if let Some(task) = draft.state.attempt_at(owner, &path) {
                     let sequence = task.sequence;
-                    draft.push(Event::Reopened { sequence });
+                    draft.push(Event::Reopened { sequence, asked: 0 });
                     draft.push(Event::Iterated { sequence, iteration, forget: 0 });
                 }
                 node = owner;

@@ -4,9 +4,10 @@ use super::context::Context;
 use super::control;
 use super::draft::{Draft, End};
 use super::event::{Event, Progressed, Started};
-use super::execution::{Execution, Task, merged};
+use super::execution::{Execution, Task};
 use super::input::{Input, Message, Report, Start, Verdict};
 use super::nodes::{sub_workflow, wait};
+use super::object::merged;
 use super::plan::Kind;
 use super::status::{Status, TaskStatus};
 use super::timing;
@@ -172,8 +173,14 @@ fn take_report(
             task.reference
         )));
     }
+    if let Verdict::Done(status) = report.verdict
+        && (!status.is_closed() || status == TaskStatus::Skipped)
+    {
+        return Err(Rejected::Invalid(format!("a task cannot end as {}", status.as_str())));
+    }
     let queued = task.kind == Kind::Dispatched;
     let builtin = context.world.is_builtin(&task.task_type);
+    let unclaimed = task.status == TaskStatus::Scheduled;
     let output = match (report.output, report.merge) {
         (Some(set), true) => Some(merged(&task.output, &set)),
         (output, _) => output,
@@ -200,6 +207,10 @@ fn take_report(
         Verdict::Again { after } if queued => Some(after.max(0)),
         _ => None,
     };
+    if queued && unclaimed && again.is_none() {
+        // Whoever reports that it holds a task holds it, claimed or not.
+        draft.push(Event::Claimed { sequence, worker: report.worker.clone() });
+    }
     draft.push(Event::Progressed(Box::new(Progressed {
         sequence,
         output,
@@ -250,9 +261,14 @@ fn receive(
         Message::Terminate { reason } => {
             return control::terminate(state, Some(reason.clone()), false, context);
         }
-        Message::Retry => return control::retry_for_parent(state, context),
-        Message::Ended { sequence, child, .. } => {
+        Message::Retry { asked } => return control::retry_for_parent(state, *asked, context),
+        Message::Ended { sequence, child, asked, .. } => {
             is_its_child(state, *sequence, child.as_ref())?;
+            if state.task(*sequence).is_some_and(|task| task.asked != *asked) {
+                let id = state.task_id(*sequence);
+                let reason = format!("the child of task {id} has been asked to try again since");
+                return Err(Rejected::Stale(reason));
+            }
             *sequence
         }
         Message::Started { sequence } | Message::Refused { sequence, .. } => *sequence,

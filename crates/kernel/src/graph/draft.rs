@@ -10,14 +10,16 @@ use std::sync::Arc;
 
 use super::context::Context;
 use super::event::{Closed, Ended, Event, Scheduled};
-use super::execution::{Execution, Task, merged, suffixed};
+use super::execution::{Execution, Task, suffixed};
 use super::input::Message;
 use super::nodes;
+use super::object::merged;
 use super::plan::{BlockId, Kind, NodeId, Owner};
 use super::scope::View;
 use super::status::{Status, TaskStatus};
 use super::timing;
 use crate::definition::{TaskDef, TaskTimeoutPolicy};
+use crate::expression::Template;
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::machine::{Decision, Dispatch, Effect};
@@ -349,9 +351,15 @@ impl<'a> Draft<'a> {
                 }
             }
         }
+        if node.kind == Kind::DynamicFork
+            && let Err(reason) = nodes::fork::check(node, &scheduled.input, self)
+        {
+            self.fail(Status::Failed, reason);
+            return None;
+        }
         let policy = scheduled.policy.as_deref().or(node.task.task_definition.as_deref());
         if let Some(policy) = policy {
-            scheduled.input = with_template(&scheduled.input, policy);
+            scheduled.input = with_template(&scheduled.input, policy, &view);
         }
         scheduled.input = nodes::shown_input(node, scheduled.input, &view);
         let dispatched = matches!(node.kind, Kind::Dispatched | Kind::Dynamic);
@@ -496,8 +504,10 @@ impl<'a> Draft<'a> {
         let policy = policy.unwrap_or(&fallback);
         let ends_at = task.first_scheduled_at.plus_seconds(policy.total_timeout_seconds);
         let delay = timing::retry_delay(policy, task.attempt, &self.state.id, sequence);
-        let over = policy.total_timeout_seconds > 0
-            && ends_at <= self.context.now.plus_millis(delay.max(1));
+        // As things stood when it failed: whoever looks later (after a pause) sees the same.
+        let failed_at = task.ended_at.unwrap_or(self.context.now);
+        let over =
+            policy.total_timeout_seconds > 0 && ends_at <= failed_at.plus_millis(delay.max(1));
         (!over).then_some(delay)
     }
 
@@ -628,6 +638,7 @@ impl<'a> Draft<'a> {
             output: self.state.output.clone(),
             reason: self.state.reason.clone(),
             child: Some(self.state.id.clone()),
+            asked: self.state.asked,
         };
         self.send(parent.execution, message);
     }
@@ -707,16 +718,21 @@ pub(super) fn queue_of(task: &Task, policy: Option<&TaskDef>) -> Arc<str> {
     queue.into()
 }
 
-/// Fills in the task definition's defaults for what is absent or null.
-fn with_template(input: &Json, policy: &TaskDef) -> Json {
+/// Fills in the task definition's defaults: for what is absent resolved like any parameter, for
+/// what resolved to null as written.
+fn with_template(input: &Json, policy: &TaskDef, view: &View<'_>) -> Json {
     if policy.input_template.is_empty() {
         return input.clone();
     }
     let serde_json::Value::Object(mut members) = input.parse() else { return input.clone() };
     for (name, default) in &policy.input_template {
-        let absent = members.get(name).is_none_or(serde_json::Value::is_null);
-        if absent {
-            members.insert(name.clone(), default.clone());
+        match members.get_mut(name) {
+            None => {
+                let default = Template::compile(default).render(view).parse();
+                members.insert(name.clone(), default);
+            }
+            Some(value) if value.is_null() => value.clone_from(default),
+            Some(_) => {}
         }
     }
     Json::of(&members)

@@ -93,6 +93,15 @@ pub enum Event {
         /// The task.
         #[serde(rename = "s")]
         sequence: u32,
+        /// Its child was asked to try again: answers from before do not count.
+        #[serde(rename = "q", default, skip_serializing_if = "is_zero")]
+        asked: u32,
+    },
+    /// The parent asked to try again: answers to it bear this number.
+    Asked {
+        /// How often it has asked.
+        #[serde(rename = "q")]
+        asked: u32,
     },
     /// Everything that the flow reached after a task was forgotten, and the task set back.
     Rewound {

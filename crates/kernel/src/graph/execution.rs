@@ -6,9 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use serde_json::{Map, Value};
-
 use super::event::{Closed, Ended, Event, Parent, Progressed, Scheduled, Started};
+use super::object::merged;
 use super::plan::{Block, BlockId, Kind, Node, NodeId, Owner, Plan, Shape};
 use super::status::{Status, TaskStatus};
 use super::timing;
@@ -66,6 +65,10 @@ pub struct Execution {
     timers: BTreeSet<(Timestamp, u32)>,
     next_sequence: u32,
     pub(super) yielded: bool,
+    /// How often the parent has asked to try again.
+    pub(super) asked: u32,
+    /// How often it has ended.
+    pub(super) end_count: u32,
     /// How far each open JOIN has looked: branches before it have ended. A cache, never stored.
     pub(super) join_cursors: BTreeMap<u32, usize>,
 }
@@ -137,6 +140,8 @@ pub struct Task {
     pub child: Option<ExecutionId>,
     /// The child exists.
     pub child_started: bool,
+    /// How often the child was asked to try again.
+    pub asked: u32,
     /// Opaque notes of the worker.
     pub metadata: Option<Json>,
     /// DO_WHILE over a list: the list of its input, parsed once.
@@ -179,6 +184,8 @@ impl Execution {
             timers: BTreeSet::new(),
             next_sequence: 1,
             yielded: false,
+            asked: 0,
+            end_count: 0,
             join_cursors: BTreeMap::new(),
         }
     }
@@ -199,6 +206,11 @@ impl Execution {
     /// Every task, in the order of scheduling.
     pub fn tasks(&self) -> impl DoubleEndedIterator<Item = &Task> {
         self.tasks.values()
+    }
+
+    /// The task of a number and every later one.
+    pub(super) fn tasks_from(&self, sequence: u32) -> impl Iterator<Item = &Task> {
+        self.tasks.range(sequence..).map(|(_, task)| task)
     }
 
     /// How many tasks there are.
@@ -236,15 +248,6 @@ impl Execution {
     /// Retry policy, timeouts and limits of a task, if any are defined for its name.
     pub fn policy_of<'a>(&'a self, task: &'a Task) -> Option<&'a TaskDef> {
         task.policy.as_deref().or(self.node(task.node).task.task_definition.as_deref())
-    }
-
-    /// A task's output; that of a JOIN or DO_WHILE is made of their branches' and bodies'.
-    pub fn output_of(&self, task: &Task) -> Json {
-        match task.kind {
-            Kind::Join => self.join_output(task),
-            Kind::DoWhile => self.loop_output(task),
-            _ => task.output.clone(),
-        }
     }
 
     /// Reference names of the tasks that failed for good, without repeats.
@@ -293,49 +296,6 @@ impl Execution {
         !self.open.is_empty()
     }
 
-    fn join_output(&self, task: &Task) -> Json {
-        let mut object = ObjectText::new();
-        for reference in &task.join_on {
-            if let Some(branch) = self.latest(reference) {
-                let output = self.output_of(branch);
-                if !output.is_empty_object() {
-                    object.member(reference, output.text());
-                }
-            }
-        }
-        object.members_of(&task.output);
-        object.finish()
-    }
-
-    fn loop_output(&self, task: &Task) -> Json {
-        let depth = task.path.len();
-        let mut iterations: BTreeMap<u32, ObjectText> = BTreeMap::new();
-        // Numbers only grow: an iteration's tasks come after the loop's own.
-        for inner in self.tasks.range(task.sequence..).map(|(_, inner)| inner) {
-            let direct = inner.path.len() == depth + 1 && !inner.retried;
-            if !direct || !self.runs_inside(inner.sequence, task.sequence) {
-                continue;
-            }
-            // What a dynamic fork adds is seen through its JOIN.
-            let mut between = self.owners(inner.node).take_while(|owner| *owner != task.node);
-            if between.any(|owner| self.node(owner).kind == Kind::DynamicFork) {
-                continue;
-            }
-            let object = iterations.entry(inner.path[depth]).or_insert_with(ObjectText::new);
-            object.member(&self.node(inner.node).reference, self.output_of(inner).text());
-        }
-        let mut object = ObjectText::new();
-        for (iteration, members) in iterations {
-            object.member(&iteration.to_string(), members.finish().text());
-        }
-        object.members_of(&task.output);
-        object.member("iteration", &task.iteration.to_string());
-        if let Some(position) = super::nodes::loop_position(task) {
-            object.members_of(&position);
-        }
-        object.finish()
-    }
-
     /// Every node of a loop's body, nested blocks included.
     pub(super) fn body_nodes(&self, outer: &Node) -> Vec<NodeId> {
         let mut found = Vec::new();
@@ -355,7 +315,7 @@ impl Execution {
     }
 
     /// The nodes around a node, innermost first.
-    fn owners(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
+    pub(super) fn owners(&self, node: NodeId) -> impl Iterator<Item = NodeId> {
         std::iter::successors(Some(node), |node| match self.block(self.node(*node).block).owner {
             Owner::Root => None,
             Owner::Case(owner) | Owner::Branch(owner) | Owner::Body(owner) => Some(owner),
@@ -449,7 +409,13 @@ impl Execution {
                 self.status = Status::Running;
                 self.retried_at = Some(self.updated_at);
             }
-            Event::Alerted { sequence } => self.touch(*sequence, |task| task.alerted = true),
+            Event::Alerted { sequence } => {
+                // Not a word from the holder: the response timeout runs on.
+                if let Some(task) = self.tasks.get_mut(sequence) {
+                    task.alerted = true;
+                }
+                self.index(*sequence);
+            }
             Event::Yielded => self.yielded = true,
             Event::Revived => {
                 self.status = Status::Running;
@@ -458,7 +424,8 @@ impl Execution {
                 self.reason = None;
                 self.output = Json::empty_object();
             }
-            Event::Reopened { sequence } => self.reopen(*sequence),
+            Event::Reopened { sequence, asked } => self.reopen(*sequence, *asked),
+            Event::Asked { asked } => self.asked = *asked,
             Event::Rewound { sequence, input } => self.rewind(*sequence, input.as_ref()),
             Event::ChildStarted { sequence } => {
                 self.touch(*sequence, |task| task.child_started = true);
@@ -487,6 +454,8 @@ impl Execution {
             plan: Some(plan),
             // Numbers go on, so that no task of an earlier run shares an id with a new one.
             next_sequence: self.next_sequence,
+            asked: self.asked,
+            end_count: self.end_count,
             ..Self::new(self.id.clone())
         };
     }
@@ -541,6 +510,7 @@ impl Execution {
             child: matches!(kind, Kind::SubWorkflow | Kind::StartWorkflow)
                 .then(|| self.id.derive("child", scheduled.sequence)),
             child_started: false,
+            asked: 0,
             metadata: None,
             items: self.items_of(node_id, &scheduled.input),
             branches: Vec::new(),
@@ -627,9 +597,10 @@ impl Execution {
         self.output = ended.output.clone();
         self.reason.clone_from(&ended.reason);
         self.ended_at = Some(self.updated_at);
+        self.end_count += 1;
     }
 
-    fn reopen(&mut self, sequence: u32) {
+    fn reopen(&mut self, sequence: u32, asked: u32) {
         self.join_cursors.clear();
         let now = self.updated_at;
         self.touch(sequence, |task| {
@@ -640,6 +611,7 @@ impl Execution {
             task.ended_at = None;
             task.reason = None;
             task.retried = false;
+            task.asked = task.asked.max(asked);
         });
     }
 
@@ -656,6 +628,10 @@ impl Execution {
         for doomed in doomed {
             if let Some(task) = self.tasks.remove(&doomed) {
                 self.unindex(&task);
+                let before = task.retries.and_then(|before| self.tasks.get_mut(&before));
+                if let Some(before) = before {
+                    before.retried = false;
+                }
             }
         }
         // A child begins anew under an id that no task has or will have.
@@ -680,9 +656,11 @@ impl Execution {
             task.callback_after = 0;
             task.poll_count = 0;
             task.iteration = 0;
+            task.kept_from = 1;
             task.branches = Vec::new();
             task.child = child;
             task.child_started = false;
+            task.asked = 0;
             if let Some(input) = input {
                 task.input = input.clone();
             }
@@ -821,52 +799,4 @@ pub(super) fn suffixed(reference: &Arc<str>, path: &[u32]) -> Arc<str> {
         text.push_str(&iteration.to_string());
     }
     text.into()
-}
-
-/// An object with the members of `set` put over those of `base`.
-pub(super) fn merged(base: &Json, set: &Json) -> Json {
-    let mut members = match base.parse() {
-        Value::Object(members) => members,
-        _ => Map::new(),
-    };
-    if let Value::Object(set) = set.parse() {
-        for (name, value) in set {
-            members.insert(name, value);
-        }
-    }
-    Json::of(&members)
-}
-
-/// Writes an object of texts that are JSON already.
-pub(super) struct ObjectText(String);
-
-impl ObjectText {
-    pub(super) fn new() -> Self {
-        Self(String::from("{"))
-    }
-
-    pub(super) fn member(&mut self, name: &str, json: &str) {
-        if self.0.len() > 1 {
-            self.0.push(',');
-        }
-        self.0.push_str(Json::of(&name).text());
-        self.0.push(':');
-        self.0.push_str(json);
-    }
-
-    /// Adds the members of another object.
-    pub(super) fn members_of(&mut self, object: &Json) {
-        if object.is_object() && !object.is_empty_object() {
-            let inner = object.text().trim();
-            if self.0.len() > 1 {
-                self.0.push(',');
-            }
-            self.0.push_str(&inner[1..inner.len() - 1]);
-        }
-    }
-
-    pub(super) fn finish(mut self) -> Json {
-        self.0.push('}');
-        Json::from_text(self.0).expect("members are JSON")
-    }
 }

@@ -130,6 +130,9 @@ pub enum Message {
         /// Which child: the task may wait for a newer one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         child: Option<ExecutionId>,
+        /// How often the child had been asked to try again when it ended.
+        #[serde(default)]
+        asked: u32,
     },
     /// To the parent: your child runs again.
     Revived {
@@ -145,7 +148,10 @@ pub enum Message {
         reason: Arc<str>,
     },
     /// To a child: try your failed tasks again.
-    Retry,
+    Retry {
+        /// How often it has been asked, this time included.
+        asked: u32,
+    },
 }
 
 /// A start on its way.

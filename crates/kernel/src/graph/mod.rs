@@ -16,6 +16,8 @@ mod event;
 mod execution;
 mod input;
 mod nodes;
+mod object;
+mod output;
 mod plan;
 mod scope;
 mod status;

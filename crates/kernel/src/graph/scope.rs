@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::context::Context;
-use super::execution::{Execution, ObjectText, Task};
+use super::execution::{Execution, Task};
+use super::object::ObjectText;
 use crate::expression::Scope;
 use crate::json::Json;
 
@@ -128,6 +129,13 @@ impl Scope for View<'_> {
             return self.workflow(field);
         }
         self.task(self.state.latest(root)?, field)
+    }
+
+    fn part(&self, root: &str, field: &str, member: &str) -> Option<Json> {
+        if field != "output" || root == "workflow" {
+            return None;
+        }
+        Execution::part_of_output(self.state.latest(root)?, member)
     }
 
     fn document(&self, root: &str) -> Option<Json> {

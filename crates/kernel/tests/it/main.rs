@@ -2,4 +2,5 @@
 
 mod definition;
 mod expression;
+mod laws;
 mod scenario;

@@ -59,8 +59,9 @@ fn check(path: &Path, only: Option<&str>) -> Vec<String> {
         }
         rewritten.push_str(&section.with_expect(&found));
     }
-    if update && rewritten != text {
-        std::fs::write(path, rewritten).expect("the file can be written");
+    if update {
+        std::fs::write(path, rewritten.trim_end().to_owned() + "\n")
+            .expect("the file can be written");
         return Vec::new();
     }
     failures

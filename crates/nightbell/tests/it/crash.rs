@@ -55,6 +55,7 @@ async fn nothing_is_lost_and_nothing_runs_again() {
     let starter = tokio::spawn(starter(base.clone(), seen.clone()));
 
     let mut random = Random::new();
+    println!("moments drawn from seed {}", random.0);
     for _ in 0..KILLS {
         tokio::time::sleep(Duration::from_millis(100 + random.below(500))).await;
         live.kill();
@@ -198,13 +199,11 @@ async fn worker(
     let poll =
         format!("{base}/api/tasks/poll/batch/{queue}?count=20&timeout=200&workerid={queue}-{lane}");
     while !stop.load(Ordering::Acquire) {
-        let polled = match http.get(&poll).send().await {
-            Ok(answer) => answer.json::<Vec<Value>>().await.unwrap_or_default(),
-            Err(_) => {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
-            }
+        let Ok(answer) = http.get(&poll).send().await else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            continue;
         };
+        let polled = answer.json::<Vec<Value>>().await.unwrap_or_default();
         for task in polled {
             let id = task["taskId"].as_str().expect("an id").to_owned();
             if seen.lock().completed.contains(&id) {
@@ -245,9 +244,7 @@ struct Random(u64);
 impl Random {
     fn new() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let seed = now.as_nanos() as u64;
-        println!("moments drawn from seed {seed}");
-        Self(seed)
+        Self(now.as_nanos() as u64)
     }
 
     fn below(&mut self, bound: u64) -> u64 {

@@ -22,7 +22,7 @@ async fn every_new_stargazer_is_posted_once() {
     let id = live.post("/api/workflow", &seed.start).await;
     let id = id.as_str().expect("an id");
 
-    let workflow = live.ended(id, Duration::from_secs(180)).await;
+    let workflow = live.ended(id, Duration::from_mins(3)).await;
     assert_eq!(workflow["status"], "COMPLETED", "{}", workflow["reasonForIncompletion"]);
     assert_eq!(workflow["output"]["new_stars"], 519, "{}", workflow["output"]);
     let posted = stand_ins.posted();

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// A server under test. Its store outlives it until the value is dropped.
 pub(crate) struct Live {
@@ -26,7 +26,7 @@ impl Live {
         let folder = tempfile::tempdir().expect("a folder");
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let http =
-            reqwest::Client::builder().timeout(Duration::from_secs(60)).build().expect("a client");
+            reqwest::Client::builder().timeout(Duration::from_mins(1)).build().expect("a client");
         let mut live = Self { folder, port: free_port(), child: None, arguments, http };
         live.launch().await;
         live
@@ -95,6 +95,71 @@ impl Live {
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
         let answer = self.http.post(self.url(path)).json(body).send().await.expect("it answers");
         json_of(path, answer).await
+    }
+
+    /// Asks anything; answers the status and the body, as JSON if it is that.
+    pub(crate) async fn ask(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: impl Into<reqwest::Body>,
+    ) -> (u16, Value) {
+        let request = self.http.request(method, self.url(path)).body(body);
+        let answer = request.header("content-type", "application/json").send().await;
+        let answer = answer.expect("it answers");
+        let status = answer.status().as_u16();
+        let text = answer.text().await.expect("a whole answer");
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Registers a workflow of these tasks.
+    pub(crate) async fn define(&self, name: &str, tasks: Value) {
+        let definition = json!({ "name": name, "version": 1, "schemaVersion": 2, "tasks": tasks });
+        self.post("/api/metadata/workflow", &definition).await;
+    }
+
+    /// Starts a workflow and answers its id.
+    pub(crate) async fn begin(&self, name: &str, input: &Value) -> String {
+        let id = self.post(&format!("/api/workflow/{name}"), input).await;
+        id.as_str().expect("an id").to_owned()
+    }
+
+    /// Polls for tasks as a worker does; `query` begins with their type.
+    pub(crate) async fn poll(&self, query: &str) -> Vec<Value> {
+        let tasks = self.get(&format!("/api/tasks/poll/batch/{query}")).await;
+        tasks.as_array().expect("a list").clone()
+    }
+
+    /// Reports on a task as its worker.
+    pub(crate) async fn report(&self, task: &Value, result: Value) {
+        let mut result = result;
+        result["taskId"] = task["taskId"].clone();
+        result["workflowInstanceId"] = task["workflowInstanceId"].clone();
+        self.post("/api/tasks", &result).await;
+    }
+
+    /// Tells the server to stop as a service manager does, and waits until it has.
+    pub(crate) async fn stop(&mut self) -> std::process::ExitStatus {
+        let mut child = self.child.take().expect("it runs");
+        let pid = child.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(told.success());
+        let begun = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().expect("it can be waited for") {
+                return status;
+            }
+            if begun.elapsed() > START_MAX {
+                child.kill().expect("it can be killed");
+                panic!("it did not stop; its log: {}", self.log_text());
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// The port it listens on.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// Waits until a workflow has ended and answers it whole.

@@ -2,12 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end where it cannot go on")]
 
+mod bad_input;
 mod cli;
 mod crash;
 #[path = "../../src/dev/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tour uses what the test does not")]
 mod dev;
 mod etl;
+mod limits;
 mod live;
 mod python;
+mod real_cli;
+mod reload;
+mod shutdown;
 mod stand_in;

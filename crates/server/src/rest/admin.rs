@@ -96,7 +96,10 @@ async fn sweep_workflow(State(api): State<Api>, Path(id): Path<String>) -> Resul
         (status = 404, description = "There is no such workflow"),
     )
 )]
-async fn verify_and_repair_workflow(State(api): State<Api>, Path(id): Path<String>) -> Result<String, Problem> {
+async fn verify_and_repair_workflow(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<String, Problem> {
     let version = async || -> Result<u64, Problem> {
         let head = api.engine.store().head(&execution_id(&id)?).await?;
         Ok(head.map_or(0, |head| head.version))

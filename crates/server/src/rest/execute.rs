@@ -130,7 +130,7 @@ pub(super) async fn settled(
     strategy: ReturnStrategy,
     request_id: &str,
 ) -> Result<Json, Problem> {
-    let deadline = tokio::time::Instant::now() + wait;
+    let mut deadline = tokio::time::Instant::now() + wait;
     loop {
         let mut watched = Vec::new();
         let standing = look(engine, id, references, &mut watched).await?;
@@ -145,6 +145,7 @@ pub(super) async fn settled(
             biased;
             _ = changed => {}
             () = tokio::time::sleep_until(deadline) => {}
+            () = engine.stopped() => deadline = tokio::time::Instant::now(),
         }
     }
 }

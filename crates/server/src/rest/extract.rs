@@ -73,6 +73,13 @@ pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
             format!("the JSON in the request body is nested deeper than {DEPTH_MAX} levels");
         return Err(Problem::new(StatusCode::BAD_REQUEST, "too-deep", message));
     }
+    if let Some(number) = beyond_f64(bytes) {
+        let shown: String = number.chars().take(NUMBER_SHOWN_MAX).collect();
+        let message =
+            format!("the JSON in the request body has a number that is too large: {shown}");
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "number-too-large", message)
+            .with_hint("Numbers go up to about 1.8e308; send larger ones as text."));
+    }
     serde_json::from_slice(bytes).map_err(|error| unreadable(&error))
 }
 
@@ -95,6 +102,42 @@ fn depth(json: &[u8]) -> usize {
     }
     deepest
 }
+
+/// The first number of a JSON text that does not fit 64-bit floating point. Such a number passes as
+/// text, but a document that holds it can never be read as a tree.
+fn beyond_f64(json: &[u8]) -> Option<&str> {
+    let (mut quoted, mut escaped) = (false, false);
+    let mut begun = None;
+    for (at, byte) in json.iter().chain(b" ").enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = quoted,
+            b'"' => quoted = !quoted,
+            b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E' if !quoted => {
+                begun.get_or_insert(at);
+                continue;
+            }
+            _ => {}
+        }
+        let Some(begun) = begun.take() else { continue };
+        let token = &json[begun..at];
+        // Most numbers are short and without an exponent: nothing to look at.
+        if token.len() <= f64::MAX_10_EXP as usize
+            && !token.contains(&b'e')
+            && !token.contains(&b'E')
+        {
+            continue;
+        }
+        let token = std::str::from_utf8(token).ok()?;
+        if token.parse::<f64>().is_ok_and(f64::is_infinite) {
+            return Some(token);
+        }
+    }
+    None
+}
+
+/// Digits of an offending number that are told.
+const NUMBER_SHOWN_MAX: usize = 40;
 
 /// 400 for JSON that could not be read as what was expected.
 pub fn unreadable(error: &serde_json::Error) -> Problem {

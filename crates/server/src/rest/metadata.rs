@@ -187,14 +187,14 @@ async fn workflow_names(State(api): State<Api>) -> Json<Vec<String>> {
 /// One version of a workflow: the protocol's `WorkflowDefSummary`.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Version {
+struct VersionSummary {
     name: String,
     version: i32,
     create_time: i64,
     update_time: i64,
 }
 
-impl Version {
+impl VersionSummary {
     fn of(definition: &WorkflowDef) -> Self {
         Self {
             name: definition.name.clone(),
@@ -208,14 +208,14 @@ impl Version {
 /// Lists the versions of all workflows, without the definitions.
 #[utoipa::path(
     get, path = "/api/metadata/workflow/names-and-versions", tag = "metadata",
-    responses((status = 200, description = "Versions by name", body = BTreeMap<String, Vec<Version>>))
+    responses((status = 200, description = "Versions by name", body = BTreeMap<String, Vec<VersionSummary>>))
 )]
 async fn workflow_names_and_versions(
     State(api): State<Api>,
-) -> Json<BTreeMap<String, Vec<Version>>> {
-    let mut names: BTreeMap<String, Vec<Version>> = BTreeMap::new();
+) -> Json<BTreeMap<String, Vec<VersionSummary>>> {
+    let mut names: BTreeMap<String, Vec<VersionSummary>> = BTreeMap::new();
     for definition in api.engine.definitions().workflows() {
-        names.entry(definition.name.clone()).or_default().push(Version::of(&definition));
+        names.entry(definition.name.clone()).or_default().push(VersionSummary::of(&definition));
     }
     Json(names)
 }
@@ -263,14 +263,14 @@ async fn workflow(
 #[utoipa::path(
     get, path = "/api/metadata/workflow/{name}/versions", tag = "metadata",
     params(("name" = String, Path, description = "The name of the workflow")),
-    responses((status = 200, description = "The versions; none if there is no such workflow", body = Vec<Version>))
+    responses((status = 200, description = "The versions; none if there is no such workflow", body = Vec<VersionSummary>))
 )]
 async fn workflow_versions(
     State(api): State<Api>,
     Path(name): Path<String>,
-) -> Json<Vec<Version>> {
+) -> Json<Vec<VersionSummary>> {
     let versions = api.engine.definitions().versions(&name);
-    Json(versions.iter().map(|definition| Version::of(definition)).collect())
+    Json(versions.iter().map(|definition| VersionSummary::of(definition)).collect())
 }
 
 /// Forgets one version of a workflow; executions of it go on.
@@ -367,10 +367,7 @@ async fn task_def(
         (status = 404, description = "There is none"),
     )
 )]
-async fn delete_task_def(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-) -> Result<(), Problem> {
+async fn delete_task_def(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
     if api.engine.definitions().delete_task(&name).await? {
         return Ok(());
     }

@@ -43,15 +43,17 @@ impl Scripts for Echo {
     }
 }
 
-struct NoValues;
+/// One secret and one value for anybody; asking for `PANIC` is a bug.
+struct FewValues;
 
-impl Values for NoValues {
-    fn secret(&self, _: &str) -> Option<String> {
-        None
+impl Values for FewValues {
+    fn secret(&self, name: &str) -> Option<String> {
+        assert_ne!(name, "PANIC", "a bug for the sake of a test");
+        (name == "KEY").then(|| "hunter2".to_owned())
     }
 
-    fn environment(&self, _: &str) -> Option<String> {
-        None
+    fn environment(&self, name: &str) -> Option<String> {
+        (name == "REGION").then(|| "north".to_owned())
     }
 }
 
@@ -109,7 +111,7 @@ impl Server {
             clock: Arc::new(SystemClock),
             scripts: Arc::new(Echo),
             runners,
-            values: Arc::new(NoValues),
+            values: Arc::new(FewValues),
             describe: server::rest::view::describe,
             options: Options::default(),
         };
@@ -122,6 +124,10 @@ impl Server {
         self
     }
 
+    pub(crate) fn api(&self) -> Api {
+        Api { engine: self.engine.clone(), settings: Arc::new(self.settings.clone()) }
+    }
+
     pub(crate) async fn register(&self, workflows: Value) {
         let definitions = parse_workflows(&workflows.to_string()).expect("the shape is right");
         self.engine.definitions().put_workflows(definitions).await.expect("memory takes all");
@@ -132,14 +138,14 @@ impl Server {
     }
 
     pub(crate) async fn send(&self, method: Method, path: &str, body: String) -> Answer {
-        let api = Api { engine: self.engine.clone(), settings: Arc::new(self.settings.clone()) };
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("content-type", "application/json")
             .body(Body::from(body))
             .expect("the path is a path");
-        let response = server::router(api).oneshot(request).await.expect("handlers do not fail");
+        let response =
+            server::router(self.api()).oneshot(request).await.expect("handlers do not fail");
         let status = response.status();
         let content_type = response.headers().get("content-type");
         let content_type =

@@ -157,6 +157,14 @@ impl Path {
         rest.iter().all(|token| matches!(token, Token::Key(_) | Token::Index(_)))
     }
 
+    /// The name at the third place, if a name stands there.
+    pub(super) fn third_name(&self) -> Option<&str> {
+        match self.tokens.get(2)? {
+            Token::Key(name) => Some(name),
+            _ => None,
+        }
+    }
+
     /// Cuts out of a text what a plain path names, taking the first `skip` tokens as walked.
     pub(super) fn pluck<'a>(&self, skip: usize, document: &'a RawValue) -> Option<&'a RawValue> {
         pluck::pluck(document, self.tokens.get(skip..).unwrap_or_default())

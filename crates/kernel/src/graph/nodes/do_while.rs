@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::super::draft::{Draft, End};
 use super::super::event::Event;
-use super::super::execution::{Execution, ObjectText, Task, merged};
+use super::super::execution::{Execution, Task};
+use super::super::object::{ObjectText, merged};
 use super::super::plan::{BlockId, Kind, Node};
 use super::super::scope::View;
 use super::{fork, switch};

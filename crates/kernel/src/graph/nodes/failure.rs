@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::super::context::Context;
-use super::super::execution::{Execution, ObjectText};
+use super::super::execution::Execution;
 use super::super::input::StartMessage;
+use super::super::object::ObjectText;
 use super::super::scope::View;
 use crate::expression::Template;
 use crate::id::ExecutionId;
@@ -21,7 +22,7 @@ pub(in super::super) fn target(
         Value::String(name) => name.trim().to_owned(),
         _ => String::new(),
     };
-    let id = state.id.derive("failure", state.next_sequence());
+    let id = state.id.derive("failure", state.end_count + 1);
     (!name.is_empty()).then_some((id, name))
 }
 

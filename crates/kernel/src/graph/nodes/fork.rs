@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use super::super::draft::{Draft, End, Flow};
 use super::super::event::Event;
-use super::super::execution::{Execution, merged};
+use super::super::execution::Execution;
+use super::super::object::merged;
 use super::super::plan::{BlockId, Kind, Node, Owner, embed};
 use super::super::scope::View;
 use super::super::status::Status;
@@ -38,6 +39,14 @@ pub(in super::super) fn begin_dynamic(draft: &mut Draft<'_>, sequence: u32) {
     let (tasks, inputs) = branches.0.into_iter().unzip();
     draft.push(Event::Forked { sequence, tasks, inputs });
     begin(draft, sequence);
+}
+
+/// Whether the input of a dynamic fork lists branches. One that does not is never scheduled: the
+/// author's mistake ends the execution before it.
+pub(in super::super) fn check(node: &Node, input: &Json, draft: &Draft<'_>) -> Result<(), String> {
+    Listed::read(node, input, draft)
+        .map(drop)
+        .map_err(|reason| format!("dynamic fork '{}': {reason}", node.reference))
 }
 
 /// Whether a JOIN comes next: in the fork's block, or after the SWITCH whose case the fork ends.
@@ -126,7 +135,9 @@ impl Listed {
             None | Some(Value::Null) => &empty,
             Some(inputs @ Value::Object(_)) => inputs,
             Some(_) => {
-                return Err(format!("'{inputs}' must be an object: reference name to input"));
+                return Err(format!(
+                    "Input '{inputs}' is invalid: it must be an object, reference name to input"
+                ));
             }
         };
         list_of(input, list)?
@@ -246,10 +257,11 @@ impl Listed {
 }
 
 fn list_of<'a>(input: &'a Map<String, Value>, name: &str) -> Result<&'a Vec<Value>, String> {
+    let invalid = |what: &str| Err(format!("Input '{name}' is invalid: {what}"));
     match input.get(name) {
         Some(Value::Array(list)) => Ok(list),
-        None | Some(Value::Null) => Err(format!("the input has no list '{name}'")),
-        Some(_) => Err(format!("'{name}' must be a list")),
+        None | Some(Value::Null) => invalid("it must be a list, but there is nothing"),
+        Some(_) => invalid("it must be a list"),
     }
 }
 

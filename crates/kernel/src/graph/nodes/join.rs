@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 
 use super::super::draft::{Draft, End, reference_at};
 use super::super::event::{Event, Progressed};
-use super::super::execution::{Execution, ObjectText, Task, suffixed};
+use super::super::execution::{Execution, Task, suffixed};
+use super::super::object::ObjectText;
 use super::super::plan::{BlockId, Kind, NodeId};
 use super::super::status::TaskStatus;
 use super::fork;

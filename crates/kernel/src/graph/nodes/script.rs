@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::draft::{Draft, End};
-use super::super::execution::ObjectText;
+use super::super::object::ObjectText;
 use crate::json::Json;
 use crate::script::{Form, ScriptError, ScriptErrorKind};
 

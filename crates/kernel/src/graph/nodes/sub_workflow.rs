@@ -8,8 +8,9 @@ use serde_json::{Map, Value};
 
 use super::super::draft::{Draft, End};
 use super::super::event::{Event, Parent};
-use super::super::execution::{Execution, ObjectText, Task};
+use super::super::execution::{Execution, Task};
 use super::super::input::{Message, StartMessage};
+use super::super::object::ObjectText;
 use super::super::plan::Node;
 use super::super::scope::View;
 use super::super::status::{Status, TaskStatus};

@@ -2,7 +2,7 @@
 
 use super::super::draft::{Draft, End};
 use super::super::event::Event;
-use super::super::execution::merged;
+use super::super::object::merged;
 use crate::json::Json;
 
 pub(super) fn begin(draft: &mut Draft<'_>, sequence: u32) {

@@ -15,12 +15,16 @@ pub(super) struct Section {
 
 impl Section {
     /// The section's text with an expectation.
-    pub fn with_expect(&self, expect: &str) -> String {
+    pub(super) fn with_expect(&self, expect: &str) -> String {
         let (before, after) = &self.text;
         if self.steps.is_empty() {
             return format!("{before}{after}");
         }
-        format!("{before}```expect\n{expect}```\n{after}")
+        let prose = match after.trim() {
+            "" => String::new(),
+            prose => format!("\n{prose}\n"),
+        };
+        format!("{}\n```expect\n{expect}```\n{prose}\n", before.trim_end())
     }
 }
 
@@ -65,7 +69,8 @@ fn section(text: &str) -> Section {
         match info.trim() {
             "json workflow" => found.workflows.push(spelled_out(json())),
             "json tasks" => {
-                found.tasks = json().as_array().expect("a list of task definitions").clone();
+                let Value::Array(tasks) = json() else { panic!("a list of task definitions") };
+                found.tasks = tasks;
             }
             "steps" => {
                 let steps = body.lines().map(str::trim);

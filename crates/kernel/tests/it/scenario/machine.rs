@@ -24,7 +24,7 @@ pub(super) struct Surroundings {
 }
 
 impl Surroundings {
-    pub fn of(task_defs: &[Value]) -> Self {
+    pub(super) fn of(task_defs: &[Value]) -> Self {
         let text = Value::Array(task_defs.to_vec()).to_string();
         let task_defs = parse_task_defs(&text).expect("task definitions");
         let task_defs =
@@ -62,7 +62,7 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub fn new(task_defs: &[Value]) -> Self {
+    pub(super) fn new(task_defs: &[Value]) -> Self {
         Self {
             state: Execution::new(ExecutionId::new("run")),
             world: Surroundings::of(task_defs),
@@ -74,7 +74,7 @@ impl Run {
     }
 
     /// Pins a definition, as at the start of an execution.
-    pub fn pin(&mut self, definition: &Value) -> Arc<Plan> {
+    pub(super) fn pin(&mut self, definition: &Value) -> Arc<Plan> {
         let definition = workflow_from_value(definition).expect("a definition");
         let task_def = |name: &str| self.world.task_def(name).map(|def| (*def).clone());
         let pinned = Plan::pin(definition, &task_def);
@@ -85,7 +85,7 @@ impl Run {
     }
 
     /// Decides an input, by the live state and by one folded anew.
-    pub fn decide(&mut self, input: Input) -> Result<Decision<Event>, Rejected> {
+    pub(super) fn decide(&mut self, input: Input) -> Result<Decision<Event>, Rejected> {
         let each = self.history.len() <= FOLDED_EACH_STEP_MAX;
         let context =
             Context { now: self.now, scripts: &Small, world: &self.world, limits: &self.limits };
@@ -111,7 +111,7 @@ impl Run {
     }
 
     /// Panics unless the history gives the present state.
-    pub fn check_fold(&self) {
+    pub(super) fn check_fold(&self) {
         assert_eq!(dump(&self.fold()), dump(&self.state), "the history gives the state");
     }
 

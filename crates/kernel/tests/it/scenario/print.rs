@@ -37,7 +37,7 @@ pub(super) fn named(state: &Execution, text: &str) -> String {
         return text.to_owned();
     }
     let mut text = text.to_owned();
-    for sequence in 1..=NAMED_MAX {
+    for sequence in 0..=NAMED_MAX {
         for purpose in ["child", "failure"] {
             let id = state.id.derive(purpose, sequence);
             text = text.replace(id.as_str(), &format!("{purpose}-{sequence}"));
@@ -100,7 +100,8 @@ pub(super) fn event(state: &Execution, event: &Event) -> Option<String> {
         Event::Alerted { sequence } => format!("alert {}", who(state, *sequence)),
         Event::Yielded => "yields".to_owned(),
         Event::Revived => "revived".to_owned(),
-        Event::Reopened { sequence } => format!("reopened {}", who(state, *sequence)),
+        Event::Reopened { sequence, .. } => format!("reopened {}", who(state, *sequence)),
+        Event::Asked { asked } => format!("asked by the parent, count {asked}"),
         Event::Rewound { sequence, input } => {
             let input = input.as_ref().map_or_else(String::new, json_unless_empty);
             format!("rewound to {}{input}", who(state, *sequence))
@@ -179,7 +180,7 @@ fn said(message: &Message) -> String {
         }
         Message::Revived { sequence, .. } => format!("revived, for #{sequence}"),
         Message::Terminate { reason } => format!("terminate \"{}\"", cut(reason)),
-        Message::Retry => "retry".to_owned(),
+        Message::Retry { asked } => format!("retry, count {asked}"),
     }
 }
 

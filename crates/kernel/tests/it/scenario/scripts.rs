@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 pub(super) struct Small;
 
 type Outcome = Result<Value, ScriptError>;
+type Operator = fn(&Value, &Value) -> Value;
 
 impl Scripts for Small {
     fn javascript(&self, source: &str, form: Form, input: &Json) -> Result<Json, ScriptError> {
@@ -43,7 +44,7 @@ fn evaluate(source: &str, input: &Value, root: &str) -> Outcome {
     if source == "sleep" {
         return Err(error(ScriptErrorKind::Timeout, "the script ran too long"));
     }
-    let operators: [(&str, fn(&Value, &Value) -> Value); 4] = [
+    let operators: [(&str, Operator); 4] = [
         (" == ", |a, b| json!(a == b)),
         (" < ", |a, b| json!(a.as_f64() < b.as_f64())),
         (" > ", |a, b| json!(a.as_f64() > b.as_f64())),

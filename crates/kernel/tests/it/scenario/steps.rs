@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kernel::graph::{
     Control, Event, Input, Message, Parent, Plan, Report, Start, Status, TaskStatus, Verdict,
 };
-use kernel::{ExecutionId, Json, Machine, Rejected, Timestamp};
+use kernel::{ExecutionId, Json, Rejected, Timestamp};
 use serde_json::Value;
 
 use super::file::Section;
@@ -22,14 +22,14 @@ const WAKES_MAX: usize = 10_000;
 /// ```text
 /// start {INPUT} [correlation=X priority=N domains={..} parent=N]     limits payload_max=100
 /// claim REF [worker=W]        complete REF {OUT} [merge]             polled QUEUE
-/// fail REF "why" {OUT}        fail-terminal REF "why"                cancel REF "why"
+/// fail REF "why" {OUT}        fail-terminal REF "why"                cancel REF "why"  skipped REF
 /// progress REF after=N {OUT}  hold REF {OUT} "why"                   extend REF
 /// at 60s (waking when due)    jump 60s (waking once, there)          quiet / loud
 /// pause  resume  terminate ["why"] [failure-workflow]                retry [descend]
 /// restart [latest] [{INPUT}]  rerun REF [{INPUT}]                    skip REF {OUT}
 /// set {VARIABLES}             reset-callbacks                        show REF
 /// child-started REF           child-refused REF "why"                child-revived REF
-/// child-ended REF STATUS {OUT} "why" [of=N]    parent-terminates "why"      parent-retries
+/// child-ended REF STATUS {OUT} "why" [of=N asked=N]    parent-terminates "why"      parent-retries
 /// ```
 /// `REF` is a reference name (its last attempt) or `#SEQUENCE`.
 pub(super) fn run(section: &Section) -> String {
@@ -260,6 +260,7 @@ impl<'a> Teller<'a> {
             "fail" => self.done(words, TaskStatus::Failed)?,
             "fail-terminal" => self.done(words, TaskStatus::FailedWithTerminalError)?,
             "cancel" => self.done(words, TaskStatus::Canceled)?,
+            "skipped" => self.done(words, TaskStatus::Skipped)?,
             "progress" => {
                 self.report(words, Verdict::Again { after: words.number("after").unwrap_or(0) })?
             }
@@ -305,7 +306,8 @@ impl<'a> Teller<'a> {
             },
             "child-ended" => Message::Ended {
                 sequence: sequence.clone()?,
-                child: self.child(sequence?, words),
+                child: self.child(sequence.clone()?, words),
+                asked: self.asked(sequence?, words),
                 status: words
                     .plain
                     .get(1)
@@ -315,7 +317,10 @@ impl<'a> Teller<'a> {
                 reason: words.why(),
             },
             "parent-terminates" => Message::Terminate { reason: why() },
-            "parent-retries" => Message::Retry,
+            "parent-retries" => {
+                let asked = words.number("asked").unwrap_or(1);
+                Message::Retry { asked: u32::try_from(asked).expect("a count") }
+            }
             _ => return Err("no such step".to_owned()),
         })
     }
@@ -329,6 +334,12 @@ impl<'a> Teller<'a> {
             }
             None => state.task(sequence).and_then(|task| task.child.clone()),
         }
+    }
+
+    /// How often a child had been asked when it ended: as often as its task did, or `asked=N`.
+    fn asked(&self, sequence: u32, words: &Words) -> u32 {
+        let present = self.run.state.task(sequence).map_or(0, |task| task.asked);
+        words.number("asked").map_or(present, |asked| u32::try_from(asked).expect("a count"))
     }
 
     fn plan(&mut self, index: usize) -> Arc<Plan> {

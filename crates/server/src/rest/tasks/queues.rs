@@ -193,7 +193,10 @@ async fn polls_of_all_queues(State(api): State<Api>) -> Json<Vec<PollData>> {
     params(("type" = String, Path, description = "The task type")),
     responses((status = 200, description = "The count", body = String))
 )]
-async fn requeue_tasks(State(api): State<Api>, Path(name): Path<String>) -> Result<String, Problem> {
+async fn requeue_tasks(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<String, Problem> {
     let mut count = 0_u64;
     for row in queued(&api.engine, &name).await? {
         // What runs in this process is not lost, and would run twice.
@@ -224,10 +227,7 @@ async fn requeue_tasks(State(api): State<Api>, Path(name): Path<String>) -> Resu
 }
 
 /// The open tasks of a type in all its queues, in the order in which they are handed out.
-pub(in crate::rest) async fn queued(
-    engine: &Engine,
-    name: &str,
-) -> Result<Vec<QueueRow>, Problem> {
+pub(in crate::rest) async fn queued(engine: &Engine, name: &str) -> Result<Vec<QueueRow>, Problem> {
     let of_type = |row: &QueueRow| {
         let queue = row.queue.split_once(':').map_or(&*row.queue, |(_, name)| name);
         *row.name == *name || queue == name

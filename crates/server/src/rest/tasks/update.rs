@@ -343,7 +343,7 @@ struct SignalParams {
 }
 
 /// Longest wait after a signal.
-const SIGNAL_WAIT_MAX: Duration = Duration::from_secs(3600);
+const SIGNAL_WAIT_MAX: Duration = Duration::from_hours(1);
 
 /// Signals as above, and answers when the execution has ended or waits again.
 #[utoipa::path(

@@ -1,0 +1,115 @@
+//! `--load`: definitions from files, applied whole or not at all, while the server runs.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::live::Live;
+use crate::stand_in::Nightbell;
+
+/// How long a change may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn flow(name: &str, description: &str) -> Value {
+    json!({ "name": name, "version": 1, "schemaVersion": 2, "description": description,
+            "tasks": [{ "name": "n", "taskReferenceName": "n", "type": "NOOP" }] })
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    // As careful editors do: a new file that takes the place of the old one.
+    let new = folder.join(format!(".{name}.new"));
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, folder.join(name)).unwrap();
+}
+
+async fn until_described(live: &Live, name: &str, wanted: &str) {
+    let begun = Instant::now();
+    loop {
+        let all = live.get("/api/metadata/workflow").await;
+        let found = all.as_array().unwrap().iter().find(|flow| flow["name"] == name);
+        if found.is_some_and(|flow| flow["description"] == wanted) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{name}: {found:?}; log: {}", live.log_text());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn until_logged(live: &Live, words: &[&str]) {
+    let begun = Instant::now();
+    while !live.log_text().lines().any(|line| words.iter().all(|word| line.contains(word))) {
+        assert!(begun.elapsed() < PATIENCE, "{words:?} is not in: {}", live.log_text());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_is_applied_and_what_is_broken_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a.json", &flow("a", "one").to_string());
+    write(folder.path(), "input-a.json", "{\"this is\": \"an input\"}");
+    write(folder.path(), "notes.txt", "not a definition");
+    let live = Live::start(&["--load", folder.path().to_str().unwrap()]).await;
+    until_described(&live, "a", "one").await;
+
+    write(folder.path(), "a.json", &flow("a", "two").to_string());
+    until_described(&live, "a", "two").await;
+
+    write(folder.path(), "a.json", "{\"name\": \"a\",\n \"tasks\": [}");
+    until_logged(&live, &["ERROR", "a.json", "line 2, column 12"]).await;
+    // One mistake among two: neither is applied.
+    let mut broken = flow("b", "broken");
+    broken["tasks"] = json!([{ "name": "s", "taskReferenceName": "s", "type": "SWITCH" }]);
+    write(folder.path(), "b.json", &json!([flow("good", "beside"), broken]).to_string());
+    until_logged(&live, &["ERROR", "b.json", "/tasks/0/expression"]).await;
+    until_described(&live, "a", "two").await;
+    let all = live.get("/api/metadata/workflow").await;
+    assert_eq!(all.as_array().unwrap().len(), 1, "{all}");
+
+    write(folder.path(), "b.json", &flow("b", "mended").to_string());
+    until_described(&live, "b", "mended").await;
+    let below = folder.path().join("below");
+    std::fs::create_dir(&below).unwrap();
+    std::fs::write(below.join("c.json"), flow("c", "new").to_string()).unwrap();
+    until_described(&live, "c", "new").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn workflows_are_judged_by_the_task_definitions_beside_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let call = json!({ "name": "z_call", "version": 1, "schemaVersion": 2,
+        "tasks": [{ "name": "fetch", "taskReferenceName": "fetch", "type": "HTTP" }] });
+    let fetch = json!([{ "name": "fetch", "inputTemplate": { "uri": "http://127.0.0.1:1/", "method": "GET" } }]);
+    std::fs::write(folder.path().join("a.json"), call.to_string()).unwrap();
+    std::fs::write(folder.path().join("taskdefs.json"), fetch.to_string()).unwrap();
+    let live = Live::start(&["--load", folder.path().to_str().unwrap()]).await;
+    let all = live.get("/api/metadata/workflow").await;
+    assert_eq!(all[0]["name"], "z_call");
+}
+
+#[test]
+fn a_broken_folder_is_refused_with_all_mistakes_and_nothing_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", folder.path().join("nightbell.db").display());
+    let definitions = folder.path().join("definitions");
+    std::fs::create_dir(&definitions).unwrap();
+    std::fs::write(definitions.join("good.json"), flow("good", "").to_string()).unwrap();
+    std::fs::write(definitions.join("bad.json"), "{\"name\": \"bad\",\n \"tasks\": [}").unwrap();
+    let mut twice = flow("twice", "");
+    let task = twice["tasks"][0].clone();
+    twice["tasks"] = json!([task, task]);
+    std::fs::write(definitions.join("twice.json"), twice.to_string()).unwrap();
+    let serve = |load: &Path| {
+        let load = load.to_str().unwrap().to_owned();
+        Nightbell::new(&["serve", "--listen", "127.0.0.1:0", "--store", &store, "--load", &load])
+            .run()
+    };
+    let outcome = serve(&definitions).exits(1);
+    for words in [["bad.json", "line 2, column 12"], ["twice.json", "/tasks/1/taskReferenceName"]] {
+        let told = outcome.stderr.lines().any(|line| words.iter().all(|word| line.contains(word)));
+        assert!(told, "{words:?} is not in {outcome:?}");
+    }
+    let outcome = serve(&folder.path().join("nowhere")).exits(1);
+    assert!(outcome.stderr.contains("nowhere"), "{outcome:?}");
+}

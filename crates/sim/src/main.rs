@@ -1,0 +1,44 @@
+//! Runs seeds, and shows what led to a failing one: `cargo run -p sim -- --seed 7 --seeds 1000`.
+
+#![allow(clippy::print_stdout, reason = "a command line tool speaks")]
+
+use std::process::ExitCode;
+
+use sim::mutant::{Kernel, Mutant, Real};
+use sim::world;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().collect();
+    let value = |name: &str| {
+        let at = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(at + 1)
+    };
+    let number =
+        |name: &str, default: u64| value(name).map_or(Ok(default), |text| text.parse::<u64>());
+    let (Ok(seed), Ok(seeds)) = (number("--seed", 0), number("--seeds", 1)) else {
+        println!("usage: sim [--seed N] [--seeds M] [--mutant NAME] [--keep-going]");
+        return ExitCode::from(2);
+    };
+    let mutant = value("--mutant")
+        .and_then(|name| Mutant::ALL.into_iter().find(|mutant| format!("{mutant:?}") == *name));
+    let kernel: &dyn Kernel = mutant.as_ref().map_or(&Real, |mutant| mutant);
+    let keep_going = arguments.iter().any(|argument| argument == "--keep-going");
+    let mut failures = 0_u64;
+    for seed in seed..seed.saturating_add(seeds) {
+        match world::run(seed, kernel) {
+            Ok(tally) if seeds == 1 => println!("seed {seed}: {tally:?}"),
+            Ok(_) => {}
+            Err(failure) if keep_going => {
+                failures += 1;
+                println!("seed {seed}: {}", failure.objection);
+            }
+            Err(failure) => {
+                failure.trace.iter().for_each(|line| println!("{line}"));
+                println!("seed {seed}: {}", failure.objection);
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+    println!("{seeds} seeds, {failures} failures");
+    if failures > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

@@ -1,0 +1,4 @@
+//! The kernel under simulation, and the auditor under test.
+
+mod mutants;
+mod seeds;
