@@ -4,3 +4,4 @@ pub mod http;
 pub mod javascript;
 pub mod jq;
 pub mod registry;
+mod stay;

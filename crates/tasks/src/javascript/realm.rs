@@ -12,6 +12,8 @@ use rquickjs::context::EvalOptions;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Context, Ctx, Error, Function, Object, Persistent, Runtime, Value};
 
+use crate::stay::Stay;
+
 use super::failure::{self, Raised};
 use super::needs::Needs;
 use super::{Limits, output};
@@ -29,17 +31,21 @@ pub(super) const USER_FILE: &str = "script";
 pub(super) struct Deadline {
     at: Cell<Option<Instant>>,
     passed: Cell<bool>,
+    stay: Stay,
 }
 
 impl Deadline {
     fn set(&self, at: Instant) {
         self.at.set(Some(at));
         self.passed.set(false);
+        self.stay.begin();
     }
 
     /// Looks at the clock; once passed, it stays passed.
     fn check(&self) -> bool {
-        if self.at.get().is_some_and(|at| Instant::now() >= at) {
+        let now = Instant::now();
+        self.stay.look(now);
+        if self.at.get().is_some_and(|at| now >= at) {
             self.passed.set(true);
         }
         self.passed.get()

@@ -11,6 +11,8 @@
 use std::cell::Cell;
 use std::time::Instant;
 
+use crate::stay::Stay;
+
 /// Which limit a run has hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Trip {
@@ -58,6 +60,7 @@ struct Meter {
     /// Looks left, each worth [`STEPS_PER_LOOK`] steps.
     looks: Cell<u64>,
     deadline: Cell<Option<Instant>>,
+    stay: Stay,
     /// Address of a local at the start of the run; the stack grows away from it.
     stack_base: Cell<usize>,
     stack_max: Cell<usize>,
@@ -74,6 +77,7 @@ thread_local! {
             fuel: Cell::new(STEPS_PER_LOOK),
             looks: Cell::new(u64::MAX),
             deadline: Cell::new(None),
+            stay: Stay::new(),
             stack_base: Cell::new(0),
             stack_max: Cell::new(usize::MAX),
             closures: Cell::new(usize::MAX),
@@ -106,6 +110,7 @@ impl Session {
             m.fuel.set(STEPS_PER_LOOK);
             m.looks.set(budget.steps / u64::from(STEPS_PER_LOOK));
             m.deadline.set(Some(budget.deadline));
+            m.stay.begin();
             m.stack_base.set(stack_address());
             m.stack_max.set(budget.stack);
             m.closures.set(budget.stack / STACK_PER_CLOSURE);
@@ -199,7 +204,9 @@ impl Meter {
             looks if looks < used => trip(Trip::Steps),
             looks => self.looks.set(looks - used),
         }
-        if self.deadline.get().is_some_and(|at| Instant::now() >= at) {
+        let now = Instant::now();
+        self.stay.look(now);
+        if self.deadline.get().is_some_and(|at| now >= at) {
             trip(Trip::Time);
         }
     }
