@@ -43,13 +43,7 @@ fn start(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
-/// The server's threads: more than cores, because a script may hold one for as long as it is
-/// allowed to run.
+/// The server's threads, one per core: a script that takes long gives its place to another.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-    let threads = cores.max(THREADS_MIN);
-    tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build()
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
-
-/// Threads of the server on the smallest machine.
-const THREADS_MIN: usize = 4;
