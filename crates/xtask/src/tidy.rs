@@ -13,7 +13,7 @@ const DIRECTION: [(&str, &[&str]); 8] = [
     ("store", &["kernel", "engine"]),
     ("tasks", &["kernel", "engine"]),
     ("server", &["kernel", "engine"]),
-    ("sim", &["kernel", "engine"]),
+    ("sim", &["kernel"]),
     ("nightbell", &["kernel", "engine", "store", "tasks", "server"]),
     ("xtask", &["kernel", "engine", "store", "tasks"]),
 ];
