@@ -120,6 +120,7 @@ fn commit(expect: u64, head: Head) -> Commit {
         queue: Vec::new(),
         send: Vec::new(),
         received: None,
+        records: Vec::new(),
         text: None,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kernel::definition::TaskDef;
 use kernel::graph::{Context, Event, Execution, Input, Limits, Status, World};
-use kernel::{Effect, ExecutionId, Json, Machine, Rejected, Scripts, Timestamp};
+use kernel::{Effect, ExecutionId, Json, Machine, Record, Rejected, Scripts, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -104,6 +104,18 @@ pub struct Engine {
     pub(crate) inner: Arc<Inner>,
 }
 
+/// An engine seen from inside it: held by what the engine itself owns, so that neither keeps the
+/// other alive.
+#[derive(Clone)]
+pub struct WeakEngine(std::sync::Weak<Inner>);
+
+impl WeakEngine {
+    /// The engine; `None` once it is gone.
+    pub fn upgrade(&self) -> Option<Engine> {
+        self.0.upgrade().map(|inner| Engine { inner })
+    }
+}
+
 pub(crate) struct Inner {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -196,6 +208,9 @@ impl Engine {
             counters: Counters::default(),
         });
         let engine = Self { inner };
+        for runner in engine.inner.runners.values() {
+            runner.attach(WeakEngine(Arc::downgrade(&engine.inner)));
+        }
         engine.recover().await?;
         engine.run_waker();
         engine.run_dispatcher();
@@ -391,6 +406,7 @@ impl Engine {
             queue: work.queue.clone(),
             send: work.send.clone(),
             received: received.cloned(),
+            records: work.records.clone(),
             text: head::text(&state, &decision.events),
         };
         // From here on the state in memory is ahead of the store: on any failure it is dropped.
@@ -485,6 +501,7 @@ impl Engine {
                     let body = serde_json::to_string(&message).expect("messages serialize to JSON");
                     work.send.push(Outgoing { key, to, body });
                 }
+                Effect::Record(record) => work.records.push(record),
             }
         }
         work
@@ -620,6 +637,7 @@ const WATCHERS_SWEEP: usize = 1024;
 struct Work {
     queue: Vec<QueueChange>,
     send: Vec<Outgoing>,
+    records: Vec<Record>,
 }
 
 fn plans_of(events: &[Event]) -> Vec<(Arc<str>, Arc<str>)> {

@@ -19,7 +19,7 @@ mod waker;
 
 pub use clock::{Clock, SystemClock};
 pub use definitions::Definitions;
-pub use engine::{Counters, Engine, Error, Options, Parts, Seen, Values};
+pub use engine::{Counters, Engine, Error, Options, Parts, Seen, Values, WeakEngine};
 pub use polling::PollRequest;
 pub use queues::{Blocked, Poll, QueueState, Queues};
 pub use runner::{Handoff, Outcome, OutcomeStatus, TaskRunner};

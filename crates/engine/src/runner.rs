@@ -6,12 +6,18 @@ use async_trait::async_trait;
 use kernel::Json;
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::WeakEngine;
+
 /// Runs one built-in task type. Adding a task type is one file that implements this and one line
 /// in the registry.
 #[async_trait]
 pub trait TaskRunner: Send + Sync {
     /// The task type it serves, as definitions write it: `HTTP`.
     fn task_type(&self) -> &'static str;
+
+    /// Told once, before the first run, which engine it serves; for tasks that act on executions
+    /// or documents.
+    fn attach(&self, _engine: WeakEngine) {}
 
     /// Does the work of one attempt.
     ///

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kernel::{ExecutionId, Timestamp};
+use kernel::{ExecutionId, Record, Timestamp};
 
 use crate::search::{Page, Search};
 
@@ -124,6 +124,8 @@ pub struct Commit {
     pub send: Vec<Outgoing>,
     /// The message that caused this change; it is deleted with it, so it is received once.
     pub received: Option<MessageKey>,
+    /// Lines for the ledgers; one with the same ledger and key is replaced.
+    pub records: Vec<Record>,
     /// Replaces the searchable free text, if it changed: everything that free text shall find
     /// but the id, which is always found. See [`words`](crate::search::words).
     pub text: Option<String>,

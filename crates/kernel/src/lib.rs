@@ -11,6 +11,6 @@ mod time;
 
 pub use id::{ExecutionId, TaskId};
 pub use json::Json;
-pub use machine::{Decision, Dispatch, Effect, Machine, Rejected};
+pub use machine::{Decision, Dispatch, Effect, Machine, Record, Rejected};
 pub use script::{Form, ScriptError, ScriptErrorKind, Scripts};
 pub use time::Timestamp;

@@ -66,6 +66,26 @@ pub enum Effect {
         /// The message.
         message: Box<crate::graph::Message>,
     },
+    /// A line of the machine's ledger, written with the facts; one with the same key is replaced.
+    Record(Record),
+}
+
+/// A line of a ledger that outlives the state it came from: a firing of a schedule, a delivery of
+/// a notification. Machines write ledgers and never read them; people and searches do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Which ledger: `firing`, `delivery`, …
+    pub ledger: &'static str,
+    /// Names the line within its ledger, over all machines.
+    pub key: std::sync::Arc<str>,
+    /// What it is about, for searches: the schedule's or the monitor's name.
+    pub subject: std::sync::Arc<str>,
+    /// When it happened, or should have.
+    pub at: Timestamp,
+    /// Where it stands, in the ledger's own words: `EXECUTED`, `MISSED`, …
+    pub status: std::sync::Arc<str>,
+    /// Everything else, an object.
+    pub body: crate::json::Json,
 }
 
 /// A task that is ready to be handed out.

@@ -507,6 +507,8 @@ impl<'k> World<'k> {
                     self.store.outbox.insert(key.clone(), Outgoing { order, to: to.clone(), body });
                     keys.push((to, key));
                 }
+                // Ledgers are written, never read: nothing here depends on them.
+                Effect::Record(_) => {}
             }
         }
         (sent, keys)

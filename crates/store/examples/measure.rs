@@ -118,6 +118,7 @@ fn commit(number: u32, expect: u64) -> Commit {
         queue,
         send: Vec::new(),
         received: None,
+        records: Vec::new(),
         text: (expect == 0 || closed).then(|| format!("{} {{\"n\":{number}}}", head.name)),
         head,
     }

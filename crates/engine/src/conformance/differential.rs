@@ -217,6 +217,7 @@ fn commit(dice: &mut Dice) -> Commit {
         queue,
         send,
         received: dice.one_in(8).then(|| dice.key()),
+        records: Vec::new(),
         text: dice.maybe(text),
     }
 }

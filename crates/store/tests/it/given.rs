@@ -34,6 +34,7 @@ pub(crate) fn commit(id: &str, expect: u64, events: String) -> Commit {
         queue: Vec::new(),
         send: Vec::new(),
         received: None,
+        records: Vec::new(),
         text: Some(format!("{id} version{expect}")),
     }
 }

@@ -150,6 +150,7 @@ pub(super) fn effect(state: &Execution, effect: &Effect) -> String {
         Effect::Withdraw { sequence } => format!("> withdraw {}", who(state, *sequence)),
         Effect::Hold { sequence } => format!("> hold {}", who(state, *sequence)),
         Effect::Send { to, message } => format!("> to {to}: {}", said(message)),
+        Effect::Record(record) => format!("> {} {}: {}", record.ledger, record.key, record.status),
     }
 }
 
