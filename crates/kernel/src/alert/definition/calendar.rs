@@ -265,6 +265,12 @@ impl Schedule {
     }
 }
 
+/// Whether a cron expression can be read.
+pub(super) fn check_cron(text: &str) -> Result<(), String> {
+    let fields = text.split_whitespace().count();
+    if matches!(fields, 5 | 6) { Ok(()) } else { Err(format!("{text:?} is no cron expression")) }
+}
+
 /// The first match of a cron expression after an instant.
 fn cron_after(_cron: &str, _after: Timestamp, _zone: &TimeZone) -> Option<Timestamp> {
     None

@@ -5,7 +5,13 @@
 //! plain data that serializes: a monitor's machine keeps it in its history.
 
 mod calendar;
+mod checklist;
+mod file;
+mod kinds;
+mod monitor;
+mod reader;
 mod span;
+mod yaml;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +22,11 @@ use serde_json::Value;
 use crate::json::Json;
 
 pub use calendar::{Active, Clock, Days, Recurring, Schedule};
+pub use checklist::ChecklistOptions;
+pub use file::{Loaded, load};
+pub use reader::{Level, Problem};
 pub use span::{parse_share, parse_span};
+pub use yaml::Place;
 
 /// Whether two things are the same as their default, so that they need not be written.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
