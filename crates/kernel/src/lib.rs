@@ -7,7 +7,7 @@ pub mod graph;
 mod id;
 mod json;
 mod machine;
-
+pub mod schedule;
 mod script;
 mod time;
 
