@@ -11,7 +11,7 @@ pub mod schedule;
 mod script;
 mod time;
 
-pub use id::{ExecutionId, TaskId};
+pub use id::{ExecutionId, MachineKind, TaskId};
 pub use json::Json;
 pub use machine::{Decision, Dispatch, Effect, Machine, Record, Rejected};
 pub use script::{Form, ScriptError, ScriptErrorKind, Scripts};
