@@ -134,9 +134,6 @@ impl DeliveryStatus {
 }
 
 impl Monitor {
-    /// What the ids of monitors begin with.
-    pub const PREFIX: &'static str = "monitor:";
-
     /// A monitor of which nothing is known yet.
     pub fn new(id: ExecutionId) -> Self {
         Self {
@@ -166,14 +163,9 @@ impl Monitor {
         }
     }
 
-    /// The id of the monitor of a name.
-    pub fn id_of(name: &str) -> ExecutionId {
-        ExecutionId::new(format!("{}{name}", Self::PREFIX))
-    }
-
     /// Its name.
     pub fn name(&self) -> &str {
-        self.id.as_str().strip_prefix(Self::PREFIX).unwrap_or(self.id.as_str())
+        self.id.name()
     }
 
     /// Everything so far in one fact, so that what came before may be forgotten.

@@ -11,6 +11,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::is_default;
+use crate::cron::{Cron, DstRule, Zone};
 use crate::time::Timestamp;
 
 /// How far ahead the next occurrence is looked for.
@@ -194,7 +195,7 @@ impl Schedule {
 
     fn tick_after(&self, after: Timestamp, phase: i64, zone: &TimeZone) -> Option<Timestamp> {
         if let Some(cron) = &self.cron {
-            return cron_after(cron, after, zone);
+            return cron_after(cron, after, &self.tz);
         }
         if let Some(start) = self.at {
             return self.daily_after(start, after, zone);
@@ -265,15 +266,25 @@ impl Schedule {
     }
 }
 
-/// Whether a cron expression can be read.
+/// Whether a cron expression can be read and ever names an instant.
 pub(super) fn check_cron(text: &str) -> Result<(), String> {
-    let fields = text.split_whitespace().count();
-    if matches!(fields, 5 | 6) { Ok(()) } else { Err(format!("{text:?} is no cron expression")) }
+    match parse_cron(text)? {
+        cron if cron.ever_fires() => Ok(()),
+        _ => Err(format!("{text:?} never comes")),
+    }
+}
+
+/// Five fields as Unix reads them, anything else as Spring does.
+fn parse_cron(text: &str) -> Result<Cron, String> {
+    let five = text.split_whitespace().count() == 5;
+    let cron = if five { Cron::parse_five(text) } else { Cron::parse(text) };
+    cron.map_err(|error| error.to_string())
 }
 
 /// The first match of a cron expression after an instant.
-fn cron_after(_cron: &str, _after: Timestamp, _zone: &TimeZone) -> Option<Timestamp> {
-    None
+fn cron_after(cron: &str, after: Timestamp, zone: &str) -> Option<Timestamp> {
+    let zone = Zone::named(if zone.is_empty() { "UTC" } else { zone }).ok()?;
+    parse_cron(cron).ok()?.next(after, &zone, DstRule::Once)
 }
 
 /// A span of time, once or again and again.

@@ -13,7 +13,7 @@ use crate::alert::condition::Condition;
 use crate::alert::template::Template;
 use crate::json::Json;
 
-/// Characters of a name.
+/// Bytes of a name.
 const NAME_MAX: usize = 150;
 
 /// Reads a monitor.
@@ -24,8 +24,8 @@ pub(super) fn read(
     path: String,
     report: &mut Report,
 ) -> Option<MonitorDef> {
-    if name.is_empty() || name.chars().count() > NAME_MAX || name.chars().any(char::is_control) {
-        let message = format!("a name has 1 to {NAME_MAX} characters, none of them unprintable");
+    if name.is_empty() || name.len() > NAME_MAX || name.chars().any(char::is_control) {
+        let message = format!("a name has 1 to {NAME_MAX} bytes, none of them unprintable");
         report.error(key.place, &path, message);
     }
     let mut object = Object::of(node, path, report)?;
