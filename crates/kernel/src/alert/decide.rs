@@ -225,8 +225,7 @@ fn watched(draft: &Draft<'_>) -> Result<(), Rejected> {
 
 /// The open incident of a name.
 fn open(draft: &Draft<'_>, name: &str) -> Result<(Arc<str>, State), Rejected> {
-    let found = draft.state.incidents.values().find(|incident| incident.is_named(name));
-    match found.or_else(|| draft.state.incident(name)) {
+    match draft.state.incident(name) {
         Some(incident) if incident.state.is_open() => Ok((incident.key.clone(), incident.state)),
         Some(incident) => {
             Err(Rejected::Stale(format!("the incident {name} is {}", incident.state.as_str())))

@@ -179,10 +179,13 @@ impl Monitor {
             && self.incidents.iter().any(|(key, it)| &**key != CHECK_KEY && it.state.is_open())
     }
 
-    /// The incident of an id, a fingerprint or a key, those that are over included.
+    /// The incident of an id, a fingerprint or a key, those that are over included; the monitor's
+    /// own name stands for the incident without a key.
     pub fn incident(&self, name: &str) -> Option<&Incident> {
+        let past = || self.past.iter().rev().find(|incident| incident.is_named(name));
         let open = self.incidents.values().find(|incident| incident.is_named(name));
-        open.or_else(|| self.past.iter().rev().find(|incident| incident.is_named(name)))
+        let own = || self.incident("").filter(|_| !name.is_empty() && name == self.name());
+        open.or_else(past).or_else(own)
     }
 
     /// The execution of a check.
