@@ -41,7 +41,7 @@ pub(super) fn payload(
         let display = route.display.get(group).unwrap_or(group);
         set("dedup_key", json!(fingerprint(monitor.name(), &format!("#group:{group}"))));
         set("title", title_of_group(monitor, delivery, display, incidents.len()).into());
-        set("group", group_of(monitor, delivery, group, display, members));
+        set("group", group_of(monitor, delivery, route, group, display, members));
     }
     Value::Object(payload)
 }
@@ -62,18 +62,21 @@ fn title_of_group(monitor: &Monitor, delivery: &Delivery, display: &str, count: 
 fn group_of(
     monitor: &Monitor,
     delivery: &Delivery,
+    route: &Route,
     group: &Arc<str>,
     display: &Arc<str>,
     members: Vec<Value>,
 ) -> Value {
     let told = |incident: &&Incident| {
-        incident.state.is_open() && incident.told.contains_key(&delivery.receiver)
+        incident.state.is_open()
+            && incident.told.contains_key(&delivery.receiver)
+            && monitor.group_of(incident, route) == **group
     };
     json!({
         "key": group,
         "display": display,
         "members": members,
-        // Zero: nothing that this receiver was told of is open any more.
+        // Zero: nothing of the group that this receiver was told of is open any more.
         "open_count": monitor.incidents.values().filter(told).count(),
     })
 }
