@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::CHECK_KEY;
-use super::definition::{Route, Severity, Silence, Spec};
+use super::definition::{Route, Severity, Silence, Spec, Step};
 use super::event::{Delivered, Event, Notified, Outcome, Seen, Window};
 use super::fingerprint;
 use super::heartbeat::Beat;
@@ -205,12 +205,11 @@ impl Monitor {
         let matches = |route: &&Route| {
             route.matchers.iter().all(|it| it.matches(self.value_of(incident, &it.label)))
         };
-        let mut route = match (own.to.is_empty(), spec.routes.iter().find(matches)) {
-            (true, route) => route?.clone(),
-            (false, _) => {
-                let step = super::definition::Step { to: own.to.clone(), ..Default::default() };
-                Route { steps: vec![step], ..Route::default() }
-            }
+        let mut route = if own.to.is_empty() {
+            spec.routes.iter().find(matches)?.clone()
+        } else {
+            let step = Step { to: own.to.clone(), ..Step::default() };
+            Route { steps: vec![step], ..Route::default() }
         };
         route.remind = own.remind.or(route.remind);
         Some(route)

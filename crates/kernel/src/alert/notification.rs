@@ -41,9 +41,32 @@ pub(super) fn payload(
         let display = route.display.get(group).unwrap_or(group);
         set("dedup_key", json!(fingerprint(monitor.name(), &format!("#group:{group}"))));
         set("title", title_of_group(monitor, delivery, display, incidents.len()).into());
-        set("group", group_of(monitor, delivery, route, group, display, members));
+        set("group", group_of(monitor, delivery, route, group, display, &members));
     }
     Value::Object(payload)
+}
+
+/// What a receiver is given only to see whether notifications arrive: the input of
+/// [`super::NOTIFY_WORKFLOW`].
+pub fn test_notification(receiver: &str, who: Option<&str>, now: Timestamp) -> Value {
+    json!({
+        "receiver": receiver,
+        "notification": {
+            "event": NotificationEvent::Test.as_str(),
+            "dedup_key": fingerprint("#test", receiver),
+            "delivery": format!("#test/{receiver}/{}", now.millis()),
+            "at": now.to_string(),
+            "monitor": "test",
+            "key": "",
+            "severity": Severity::Info.as_str(),
+            "title": format!("Test of the receiver {receiver}"),
+            "text": "Nothing is wrong. Somebody wanted to know whether this arrives.",
+            "since": now.to_string(),
+            "labels": {},
+            "attrs": {},
+            "who": who,
+        },
+    })
 }
 
 fn title_of_group(monitor: &Monitor, delivery: &Delivery, display: &str, count: usize) -> String {
@@ -65,7 +88,7 @@ fn group_of(
     route: &Route,
     group: &Arc<str>,
     display: &Arc<str>,
-    members: Vec<Value>,
+    members: &[Value],
 ) -> Value {
     let told = |incident: &&Incident| {
         incident.state.is_open()

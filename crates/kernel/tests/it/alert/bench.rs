@@ -142,8 +142,9 @@ impl Bench {
             "explain" => {
                 let told = explain(&self.monitor, word(0)).expect("an incident");
                 let lines = told.changed.iter().chain(&told.waits_for);
-                let text: String = lines.map(|line| format!("    {line}\n")).collect();
-                self.log.push_str(&text);
+                for line in lines {
+                    writeln!(self.log, "    {line}").expect("a text takes all");
+                }
             }
             _ => panic!("an unknown step: {step}"),
         }
@@ -265,7 +266,7 @@ impl Bench {
                 self.inbox.push_back(ended(Status::Failed, json!({}), Some("404 Not Found")));
             }
             Some(true) => {
-                self.held.push((receiver.clone(), ended(Status::Completed, json!({}), None)))
+                self.held.push((receiver.clone(), ended(Status::Completed, json!({}), None)));
             }
             None => self.inbox.push_back(ended(Status::Completed, json!({}), None)),
         }

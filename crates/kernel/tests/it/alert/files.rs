@@ -159,7 +159,6 @@ fn every_problem_is_told_with_its_place() {
                 "3:11: error: monitors.web.http: http needs url",
                 "3:13: warning: monitors.web.http: unknown key \"uri\" is ignored; is url meant?",
                 "4:12: error: monitors.web.every: \"5 minutes ago\" is no duration; write one such as 30s, 5m or 1h30m",
-                "2:3: error: monitors.web: when? write every: 5m, at: \"03:15\" or cron",
             ],
         ),
         (
@@ -187,8 +186,8 @@ fn every_problem_is_told_with_its_place() {
         (
             "routes:\n  - steps: [{ to: x, unless: asleep }]\n",
             &[
-                "2:17: error: routes[0].steps[0].to: there is no receiver \"x\"",
-                "2:28: error: routes[0].steps[0].unless: unless can only be acked, not \"asleep\"",
+                "2:19: error: routes[0].steps[0].to: there is no receiver \"x\"",
+                "2:30: error: routes[0].steps[0].unless: unless can only be acked, not \"asleep\"",
             ],
         ),
         (
@@ -206,7 +205,6 @@ fn every_problem_is_told_with_its_place() {
             &[
                 "2:24: error: monitors.a.at: \"25:00\" is no time of day; write one such as \"09:30\"",
                 "2:35: error: monitors.a.tz: \"Mars/Base\" is no time zone; write one such as Europe/Berlin",
-                "2:3: error: monitors.a: when? write every: 5m, at: \"03:15\" or cron",
             ],
         ),
         (
@@ -226,26 +224,25 @@ fn every_problem_is_told_with_its_place() {
         ),
         ("monitors: []\n", &["1:11: error: monitors: a map is expected, not a list"]),
     ];
+    let mut failures = Vec::new();
     for (text, expected) in cases {
         let found = problems(text);
-        let mut expected = expected.to_vec();
-        for problem in &found {
-            let at = expected.iter().position(|known| problem.starts_with(known));
-            assert!(at.is_some(), "in\n{text}\nunexpected: {problem}\nof {found:#?}");
-            expected.remove(at.expect("it was just looked at"));
+        let told = |known: &&str| found.iter().any(|problem| problem.starts_with(known));
+        if found.len() != expected.len() || !expected.iter().all(told) {
+            failures.push(format!("in\n{text}expected {expected:#?}\nfound {found:#?}"));
         }
-        assert!(expected.is_empty(), "in\n{text}\nmissing: {expected:#?}\nof {found:#?}");
         let refused = found.iter().any(|problem| problem.contains(": error: "));
         assert_eq!(read(text).file.is_none(), refused, "whole or not at all: {text}");
     }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
 }
 
 /// Text that is no file at all is refused, never a panic.
 #[test]
 fn rubbish_is_refused() {
     let deep = format!("a: {}", "[".repeat(10_000));
-    let bomb: String = "a0: &a0 [x, x]\n".to_owned()
-        + &(1..40).map(|n| format!("a{n}: &a{n} [*a{}, *a{}]\n", n - 1, n - 1)).collect::<String>();
+    let doubled = |n: u32| format!("a{n}: &a{n} [*a{}, *a{}]\n", n - 1, n - 1);
+    let bomb = (1..40).fold("a0: &a0 [x, x]\n".to_owned(), |text, n| text + &doubled(n));
     for text in ["\u{0}", "a: b: c", "\t- x", "{", "'", "--- a\n--- b\n", "&a *a", &deep, &bomb] {
         let loaded = read(text);
         assert!(loaded.file.is_none(), "{text:.40}: {:?}", loaded.problems);

@@ -104,7 +104,6 @@ struct World {
     flying: Vec<Sent>,
     /// What rings where, by receiver and key.
     ringing: BTreeSet<(String, String)>,
-    /// Triggers that arrived, less the resolves.
     specs: Vec<Spec>,
 }
 
@@ -204,7 +203,7 @@ impl World {
         assert!(self.monitor.removed || wake.is_some(), "a monitor that is watched wakes up");
     }
 
-    fn ended(&self, sequence: u32, child: &ExecutionId, status: Status, output: Value) -> Input {
+    fn ended(sequence: u32, child: &ExecutionId, status: Status, output: Value) -> Input {
         Input::Message(Message::Ended {
             sequence,
             status,
@@ -231,7 +230,7 @@ impl World {
             Act::Answer(statuses) => self.answer(statuses),
             Act::CannotTell => {
                 let Some((sequence, child)) = self.check.take() else { return };
-                let input = self.ended(sequence, &child, Status::Failed, json!({}));
+                let input = Self::ended(sequence, &child, Status::Failed, json!({}));
                 let events = self.give(input);
                 assert_quiet(&events);
             }
@@ -288,7 +287,7 @@ impl World {
             .collect();
         let unknown = statuses.iter().all(|status| *status == Some("unknown"));
         let output = json!({ "observations": rows });
-        let input = self.ended(sequence, &child, Status::Completed, output);
+        let input = Self::ended(sequence, &child, Status::Completed, output);
         let events = self.give(input);
         if unknown {
             assert_quiet(&events);
@@ -314,7 +313,7 @@ impl World {
             }
         }
         let status = if sent { Status::Completed } else { Status::Failed };
-        let input = self.ended(landed.sequence, &landed.execution, status, json!({}));
+        let input = Self::ended(landed.sequence, &landed.execution, status, json!({}));
         self.give(input);
     }
 
