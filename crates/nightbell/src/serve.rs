@@ -151,6 +151,7 @@ fn jq_limits(config: &Config) -> tasks::jq::Limits {
 fn task_settings(config: &Config) -> tasks::registry::Settings {
     let mut settings = tasks::registry::Settings::default();
     settings.http.body_max = usize::try_from(config.http_body_max.0).unwrap_or(usize::MAX);
+    settings.javascript = javascript_limits(config);
     settings
 }
 

@@ -124,6 +124,8 @@ pub struct Task {
     pub callback_after: i64,
     /// How often it was handed out.
     pub poll_count: u32,
+    /// Milliseconds from its failure before which another attempt is no use.
+    pub retry_after: i64,
     /// Who held it last.
     pub worker: Option<Arc<str>>,
     /// The queue's domain.
@@ -464,6 +466,7 @@ impl Execution {
             begun: false,
             callback_after: 0,
             poll_count: 0,
+            retry_after: 0,
             worker: None,
             domain: scheduled.domain.clone(),
             iteration: 0,
@@ -545,6 +548,7 @@ impl Execution {
                 task.output = output.clone();
             }
             task.reason.clone_from(&closed.reason);
+            task.retry_after = closed.retry_after;
             if closed.worker.is_some() {
                 task.worker.clone_from(&closed.worker);
             }

@@ -33,6 +33,7 @@ fn handoff(input: &Value) -> Handoff {
         reference: "call".to_owned(),
         input: Json::of(input),
         attempt: 0,
+        runs: 0,
         async_complete: false,
     }
 }
