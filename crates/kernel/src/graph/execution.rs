@@ -535,11 +535,13 @@ impl Execution {
     fn close(&mut self, closed: &Closed) {
         let now = self.updated_at;
         self.touch(closed.sequence, |task| {
+            let unclaimed = task.status == TaskStatus::Scheduled;
             task.status = closed.status;
             task.ended_at = Some(now);
             if let Some(started_at) = closed.started_at {
                 task.started_at.get_or_insert(started_at);
-                task.poll_count = task.poll_count.max(1);
+                // A run that was over before it was recorded as begun.
+                task.poll_count += u32::from(unclaimed);
             }
             if closed.status != TaskStatus::Skipped && closed.status != TaskStatus::Canceled {
                 task.started_at.get_or_insert(now);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use ::http::{HeaderMap, HeaderValue, StatusCode, header};
 use bytes::Bytes;
 use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
 use kernel::Json;
 use reqwest::Url;
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -18,6 +19,8 @@ use super::uri;
 const QUOTED_MAX: usize = 500;
 /// Longest pause that a peer can ask for.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+/// Some peers get the day of the week wrong; the date is what they mean.
+const DATES: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
 
 /// An answer with its body.
 #[derive(Clone)]
@@ -146,7 +149,7 @@ impl Response {
 
 /// The time from now to a date as HTTP writes it; nothing is left of one that has passed.
 fn until(date: &str) -> Option<Duration> {
-    let at = jiff::fmt::rfc2822::parse(date).ok()?.timestamp();
+    let at = DATES.parse_timestamp(date).ok()?;
     Some(Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default())
 }
 
