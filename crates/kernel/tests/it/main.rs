@@ -5,3 +5,4 @@ mod definition;
 mod expression;
 mod laws;
 mod scenario;
+mod schedule;
