@@ -1,11 +1,13 @@
 //! DECIDES: the pure, deterministic core. No clock, no I/O, no randomness.
 
+pub mod cron;
 pub mod definition;
 pub mod expression;
 pub mod graph;
 mod id;
 mod json;
 mod machine;
+pub mod schedule;
 mod script;
 mod time;
 

@@ -1,6 +1,8 @@
 //! The kernel through its public behaviour.
 
+mod cron;
 mod definition;
 mod expression;
 mod laws;
 mod scenario;
+mod schedule;
