@@ -25,8 +25,8 @@ pub struct Settings {
     /// Shortest pause between two polls; a definition that asks for less gets this. Orkes' servers
     /// insist on a minute. 1 second, the least there can be.
     pub interval_min: Duration,
-    /// Longest pause that LINEAR_BACKOFF and EXPONENTIAL_BACKOFF come to; a longer
-    /// `pollingInterval` itself is obeyed. An hour.
+    /// Longest pause that a strategy comes to; a `pollingInterval` that is longer itself is obeyed.
+    /// An hour.
     pub backoff_max: Duration,
 }
 

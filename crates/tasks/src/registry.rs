@@ -24,9 +24,9 @@ pub struct Settings {
     pub http_poll: http_poll::Settings,
     /// Scripts in the inputs of tasks, such as the conditions of polls.
     pub javascript: javascript::Limits,
-    /// Where SendGrid is.
+    /// Where `SENDGRID` sends mail.
     pub sendgrid_url: String,
-    /// Where Opsgenie is.
+    /// Where `OPS_GENIE` creates alerts.
     pub ops_genie_url: String,
 }
 

@@ -1,4 +1,4 @@
-//! `SENDGRID`: a mail through Twilio SendGrid's `POST /v3/mail/send`.
+//! `SENDGRID`: a mail through `SendGrid`'s `POST /v3/mail/send`.
 //!
 //! `sendgridConfiguration` names the account. Where other servers keep a list of integrations, it
 //! is here the name of the secret that holds the API key; the key itself, as

@@ -152,6 +152,7 @@ pub struct Task {
     /// How often it was handed out.
     pub poll_count: u32,
     /// Milliseconds from its failure before which another attempt is no use.
+    #[serde(default)]
     pub retry_after: i64,
     /// Who held it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -184,7 +184,7 @@ settings! {
     /// Largest answer that an HTTP task takes, after decompression.
     http_body_max: Bytes = ["3MiB"];
 
-    /// Shortest pause between two polls of an HTTP_POLL task; at least a second.
+    /// Shortest pause between two polls of a task that polls by HTTP; at least a second.
     ///
     /// Orkes' own servers insist on a minute.
     http_poll_interval_min: Duration = ["1s"];
@@ -192,7 +192,7 @@ settings! {
     /// Where SENDGRID tasks send mail; `https://api.eu.sendgrid.com` is the service in Europe.
     sendgrid_url: HttpUrl = ["https://api.sendgrid.com"];
 
-    /// Where OPS_GENIE tasks create alerts; `https://api.eu.opsgenie.com` is the service in Europe.
+    /// Where Opsgenie tasks create alerts; `https://api.eu.opsgenie.com` is the service in Europe.
     opsgenie_url: HttpUrl = ["https://api.opsgenie.com"];
 
     /// How many built-in tasks (HTTP, jq, JavaScript, ...) may run at the same time.

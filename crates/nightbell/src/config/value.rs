@@ -145,8 +145,8 @@ impl Value for HttpUrl {
 
     fn read(given: &Given) -> Result<Self, String> {
         let text = given.one()?;
-        let url =
-            reqwest::Url::parse(text).map_err(|error| format!("`{text}` is no URL: {error}"))?;
+        // The text may hold a password, so it is not repeated.
+        let url = reqwest::Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(format!("`{}` is neither http nor https", url.scheme()));
         }

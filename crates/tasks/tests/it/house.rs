@@ -94,5 +94,5 @@ pub(crate) async fn until<T: Send>(
             changes.changed().await.expect("the engine lives");
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), wait).await.expect("it comes in time")
+    tokio::time::timeout(Duration::from_mins(1), wait).await.expect("it comes in time")
 }

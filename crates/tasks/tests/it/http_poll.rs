@@ -1,5 +1,7 @@
 //! Polling: what a condition sees and says, how long the pauses are, and what a restart changes.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;

@@ -2,6 +2,8 @@
 //!
 //! `jwt/` holds a key made for these tests, in PKCS#8 and in PKCS#1, and its public half.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use engine::{Outcome, OutcomeStatus, TaskRunner};

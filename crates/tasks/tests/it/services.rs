@@ -1,4 +1,6 @@
-//! SENDGRID and OPS_GENIE against stand-ins of the services.
+//! The tasks that call a known service, against stand-ins of the services.
+
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

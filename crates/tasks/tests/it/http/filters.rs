@@ -28,7 +28,7 @@ async fn filtered(path: &str, filter: Value) -> engine::Outcome {
     let mut task = handoff(&json!({
         "uri": server.url(path), "method": "POST", "outputFilter": filter,
     }));
-    task.reference = "call__3".to_owned();
+    "call__3".clone_into(&mut task.reference);
     http().run(task, CancellationToken::new()).await
 }
 
