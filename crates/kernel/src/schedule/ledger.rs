@@ -6,7 +6,6 @@ use serde_json::{Map, Value, json};
 
 use super::spec::ScheduleSpec;
 use super::state::{Firing, Schedule};
-use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::machine::Record;
 use crate::time::Timestamp;
@@ -108,16 +107,9 @@ fn record(
     }
 }
 
-/// The schedule's name: its id without the kind of machine.
+/// The schedule's name, also after it is deleted.
 fn name(state: &Schedule) -> Arc<str> {
-    match &state.spec {
-        Some(spec) => spec.name.clone(),
-        None => text_after_kind(&state.id).into(),
-    }
-}
-
-fn text_after_kind(id: &ExecutionId) -> &str {
-    id.as_str().split_once(':').map_or(id.as_str(), |(_, name)| name)
+    state.spec.as_ref().map_or_else(|| state.id.name().into(), |spec| spec.name.clone())
 }
 
 fn member(request: &Json, name: &str) -> Value {

@@ -106,7 +106,12 @@ impl Schedule {
         self.spec.is_some()
     }
 
-    /// Where it stands, for lists.
+    /// Whether it was ever defined.
+    pub fn has_begun(&self) -> bool {
+        self.created_at != Timestamp::default()
+    }
+
+    /// Where it stands, in the words of executions.
     pub fn status(&self) -> Status {
         match (&self.spec, self.paused) {
             (None, _) => Status::Terminated,
@@ -229,7 +234,7 @@ impl Schedule {
     }
 
     fn define(&mut self, spec: &ScheduleSpec, anew: bool) {
-        if self.created_at == Timestamp::default() {
+        if !self.has_begun() {
             self.created_at = self.now;
         }
         if self.spec.is_none() {

@@ -6,3 +6,4 @@ mod definition;
 mod expression;
 mod laws;
 mod scenario;
+mod schedule;
