@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::graph::{Execution, Input, Message, Parent, Plan, Start, StartMessage};
-use kernel::{ExecutionId, Json};
+use kernel::{ExecutionId, Json, Rejected};
 use parking_lot::Mutex;
 
 use crate::engine::{Engine, Error};
+use crate::publishing;
 use crate::store::{Outgoing, StoreError};
 
 /// Messages on their way, by receiver. A receiver with an entry has a task that works it off.
@@ -75,6 +76,9 @@ impl Engine {
     }
 
     async fn receive(&self, outgoing: &Outgoing) -> Result<(), Error> {
+        if publishing::is_event(outgoing) {
+            return self.publish(outgoing).await;
+        }
         let message: Message = serde_json::from_str(&outgoing.body)
             .map_err(|error| StoreError::Corrupt(format!("message {:?}: {error}", outgoing.key)))?;
         let key = Some(outgoing.key.clone());
@@ -83,7 +87,16 @@ impl Engine {
                 let (asked_by, name) = (start.asked_by.clone(), start.name.clone());
                 match self.start_of(*start).await? {
                     Ok(start) => {
-                        self.step_received(&outgoing.to, Input::Start(Box::new(start)), key).await
+                        let input = Input::Start(Box::new(start));
+                        let result = self.step_received(&outgoing.to, input, key).await;
+                        // What exists already was told of; what may not begin was not.
+                        if let Err(Error::Rejected(
+                            Rejected::Invalid(reason) | Rejected::Conflict(reason),
+                        )) = &result
+                        {
+                            return self.refuse(outgoing, asked_by, &name, reason).await;
+                        }
+                        result
                     }
                     Err(reason) => return self.refuse(outgoing, asked_by, &name, &reason).await,
                 }

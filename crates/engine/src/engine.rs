@@ -5,9 +5,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use kernel::definition::TaskDef;
-use kernel::graph::{Context, Event, Execution, Input, Limits, Status, World};
-use kernel::{Effect, ExecutionId, Json, Machine, Record, Rejected, Scripts, Timestamp};
+use kernel::definition::{SchemaDef, TaskDef};
+use kernel::graph::{
+    Context, Event, Execution, GATE_PLACE, Input, KEY_PLACE, Limits, Status, World,
+};
+use kernel::{Effect, ExecutionId, Json, Machine, Record, Rejected, Reusable, Scripts, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +19,10 @@ use crate::cache::{Cache, Shared, Slot};
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
+use crate::gates;
 use crate::head;
+use crate::outputs::Outputs;
+use crate::publishing::{self, Sinks};
 use crate::queues::{Queues, TaskKey};
 use crate::runner::TaskRunner;
 use crate::store::{
@@ -128,6 +133,8 @@ pub(crate) struct Inner {
     pub(crate) queues: Queues,
     pub(crate) waker: Waker,
     pub(crate) deliveries: Deliveries,
+    pub(crate) outputs: Outputs,
+    pub(crate) sinks: Sinks,
     cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
@@ -197,6 +204,8 @@ impl Engine {
             queues: Queues::default(),
             waker: Waker::default(),
             deliveries: Deliveries::default(),
+            outputs: Outputs::default(),
+            sinks: Sinks::default(),
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,
             watchers: Mutex::default(),
@@ -410,7 +419,10 @@ impl Engine {
             text: head::text(&state, &decision.events),
         };
         // From here on the state in memory is ahead of the store: on any failure it is dropped.
-        self.inner.store.commit(commit).await?;
+        if let Err(error) = self.inner.store.commit(commit).await {
+            self.forget_places(id);
+            return Err(error.into());
+        }
         slot.version = version;
         slot.bytes += size;
         self.count(&state, was_started, was_closed);
@@ -502,6 +514,15 @@ impl Engine {
                     work.send.push(Outgoing { key, to, body });
                 }
                 Effect::Record(record) => work.records.push(record),
+                Effect::Publish(publication) => {
+                    let sequence = (version << 20) + work.send.len() as u64;
+                    let key = MessageKey { sender: state.id.clone(), sequence };
+                    work.send.push(publishing::outgoing(key, &publication));
+                }
+                Effect::Reuse(left) => work.left.push(left),
+                Effect::Admit(admission) => {
+                    work.queue.push(QueueChange::Put(gates::row(&state.id, admission)));
+                }
             }
         }
         work
@@ -512,18 +533,25 @@ impl Engine {
         let now = self.inner.clock.now();
         for change in work.queue {
             match change {
+                QueueChange::Put(row) if gates::is_place(row.sequence) => self.take_place(row, now),
                 QueueChange::Put(row) if row.held => {
                     self.inner.queues.hold(&(row.execution, row.sequence));
                 }
                 QueueChange::Put(row) => self.inner.queues.put(row, now),
                 QueueChange::Remove { sequence } => {
                     let key = (state.id.clone(), sequence);
+                    if gates::is_place(sequence) {
+                        self.leave_place(&key);
+                    }
                     self.inner.queues.remove(&key);
                     if let Some(run) = self.inner.running.lock().remove(&key) {
                         run.cancel.cancel();
                     }
                 }
             }
+        }
+        for left in work.left {
+            self.inner.outputs.keep(left, now);
         }
         self.inner.waker.set(&state.id, state.wake_at());
         for outgoing in work.send {
@@ -571,6 +599,7 @@ impl Engine {
             }
             self.inner.queues.put(row, now);
         }
+        self.open_gates();
         self.refill_waker().await?;
         let mut seen = std::collections::BTreeSet::new();
         for outgoing in self.inner.store.undelivered(usize::MAX).await? {
@@ -594,8 +623,12 @@ impl Engine {
             .as_ref()
             .map_or_else(Vec::new, |state| state.open_tasks().map(|t| t.sequence).collect());
         let found = self.inner.store.remove(id).await?;
-        for sequence in tasks {
-            self.inner.queues.remove(&(id.clone(), sequence));
+        for sequence in tasks.into_iter().chain([GATE_PLACE, KEY_PLACE]) {
+            let key = (id.clone(), sequence);
+            if gates::is_place(sequence) {
+                self.leave_place(&key);
+            }
+            self.inner.queues.remove(&key);
         }
         self.inner.waker.set(id, None);
         self.inner.quarantine.lock().remove(id);
@@ -638,6 +671,7 @@ struct Work {
     queue: Vec<QueueChange>,
     send: Vec<Outgoing>,
     records: Vec<Record>,
+    left: Vec<Reusable>,
 }
 
 fn plans_of(events: &[Event]) -> Vec<(Arc<str>, Arc<str>)> {
@@ -671,5 +705,18 @@ impl World for Knowledge<'_> {
 
     fn environment(&self, name: &str) -> Option<String> {
         self.inner.values.environment(name)
+    }
+
+    fn schema(&self, name: &str, version: i32) -> Option<SchemaDef> {
+        self.inner.definitions.schema(name, version).map(|schema| (*schema).clone())
+    }
+
+    fn reusable(&self, name: &str, key: &str) -> Option<Json> {
+        self.inner.outputs.get(name, key, self.inner.clock.now())
+    }
+
+    fn place(&self, gate: &str, limit: u32, execution: &ExecutionId) -> bool {
+        let key = (execution.clone(), GATE_PLACE);
+        self.inner.queues.place(gate, limit, key, self.inner.clock.now())
     }
 }

@@ -11,6 +11,8 @@ mod time;
 
 pub use id::{ExecutionId, TaskId};
 pub use json::Json;
-pub use machine::{Decision, Dispatch, Effect, Machine, Record, Rejected};
-pub use script::{Form, ScriptError, ScriptErrorKind, Scripts};
+pub use machine::{
+    Admission, Decision, Dispatch, Effect, Machine, Publication, Record, Rejected, Reusable,
+};
+pub use script::{Form, ScriptError, ScriptErrorKind, Scripts, VIOLATIONS_MAX, Violation};
 pub use time::Timestamp;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::event::{Closed, Ended, Event, Parent, Progressed, Scheduled, Started};
+use super::gate::Gate;
 use super::object::merged;
 use super::plan::{Block, BlockId, Kind, Node, NodeId, Owner, Plan, Shape};
 use super::status::{Status, TaskStatus};
@@ -53,6 +54,8 @@ pub struct Execution {
     pub retried_at: Option<Timestamp>,
     /// Why it ended as it did.
     pub reason: Option<Arc<str>>,
+    /// Where it stands with the limit of its workflow, if there is one.
+    pub gate: Option<Gate>,
     plan: Option<Arc<Plan>>,
     grafts: Shape,
     /// What dynamic forks gave to the first node of each branch.
@@ -173,6 +176,7 @@ impl Execution {
             ended_at: None,
             retried_at: None,
             reason: None,
+            gate: None,
             plan: None,
             grafts: Shape::default(),
             branch_inputs: BTreeMap::new(),
@@ -386,7 +390,12 @@ impl Execution {
                 self.ended_at = None;
                 self.reason = None;
                 self.output = Json::empty_object();
+                self.pass_gate();
             }
+            Event::Gated { key, limit, admitted } => {
+                self.gate = Some(Gate { key: key.clone(), limit: *limit, admitted: *admitted });
+            }
+            Event::Admitted => self.pass_gate(),
             Event::Reopened { sequence, asked } => self.reopen(*sequence, *asked),
             Event::Asked { asked } => self.asked = *asked,
             Event::Rewound { sequence, input } => self.rewind(*sequence, input.as_ref()),

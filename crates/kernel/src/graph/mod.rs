@@ -8,18 +8,23 @@
 //!                    PAUSED            RUNNING ◀───────────────────┘
 //! ```
 
+mod announce;
 mod context;
 mod control;
 mod decide;
 mod draft;
 mod event;
 mod execution;
+mod gate;
 mod input;
 mod nodes;
 mod object;
 mod output;
 mod place;
 mod plan;
+mod reasons;
+mod reuse;
+mod schema;
 mod scope;
 mod status;
 mod timing;
@@ -28,8 +33,10 @@ mod waiting;
 pub use context::{Context, Limits, World};
 pub use event::{Closed, Ended, Event, Parent, PlanRef, Progressed, Scheduled, Started};
 pub use execution::{Execution, Task};
+pub use gate::{GATE_PLACE, Gate, KEY_PLACE, gate_name, is_gate, key_name};
 pub use input::{Control, Input, Message, Report, Start, StartMessage, Verdict};
 pub use plan::{Kind, Node, NodeId, Plan};
+pub use schema::Registry;
 pub use scope::iteration_of;
 pub use status::{Status, TaskStatus};
-pub use waiting::Waiting;
+pub use waiting::{LimitedBy, Waiting};

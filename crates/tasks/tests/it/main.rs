@@ -3,3 +3,4 @@
 mod http;
 mod javascript;
 mod jq;
+mod schema;
