@@ -13,6 +13,7 @@ use kernel::{ExecutionId, Json, Rejected};
 use parking_lot::Mutex;
 
 use crate::engine::{Engine, Error};
+use crate::hosted::Stimulus;
 use crate::publishing;
 use crate::store::{Outgoing, StoreError};
 
@@ -77,7 +78,7 @@ impl Engine {
 
     async fn receive(&self, outgoing: &Outgoing) -> Result<(), Error> {
         if publishing::is_event(outgoing) {
-            return self.publish(outgoing).await;
+            return self.publish_committed(outgoing).await;
         }
         let message: Message = serde_json::from_str(&outgoing.body)
             .map_err(|error| StoreError::Corrupt(format!("message {:?}: {error}", outgoing.key)))?;
@@ -87,8 +88,8 @@ impl Engine {
                 let (asked_by, name) = (start.asked_by.clone(), start.name.clone());
                 match self.start_of(*start).await? {
                     Ok(start) => {
-                        let input = Input::Start(Box::new(start));
-                        let result = self.step_received(&outgoing.to, input, key).await;
+                        let start = Input::Start(Box::new(start)).into();
+                        let result = self.step_received(&outgoing.to, start, key).await;
                         // What exists already was told of; what may not begin was not.
                         if let Err(Error::Rejected(
                             Rejected::Invalid(reason) | Rejected::Conflict(reason),
@@ -101,7 +102,7 @@ impl Engine {
                     Err(reason) => return self.refuse(outgoing, asked_by, &name, &reason).await,
                 }
             }
-            message => self.step_received(&outgoing.to, Input::Message(message), key).await,
+            message => self.step_received(&outgoing.to, Stimulus::Message(message), key).await,
         };
         match result {
             // The receiver has moved on: what was to be said does not matter any more.
@@ -129,7 +130,7 @@ impl Engine {
         };
         let message = Message::Refused { sequence: asker.sequence, reason: reason.into() };
         let key = Some(outgoing.key.clone());
-        match self.step_received(&asker.execution, Input::Message(message), key).await {
+        match self.step_received(&asker.execution, Stimulus::Message(message), key).await {
             Err(Error::Rejected(_)) => {
                 self.inner.store.discard(&outgoing.key).await?;
                 Ok(())

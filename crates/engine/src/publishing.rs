@@ -55,7 +55,7 @@ impl Engine {
     }
 
     /// Publishes a committed event and then forgets it.
-    pub(crate) async fn publish(&self, outgoing: &Outgoing) -> Result<(), Error> {
+    pub(crate) async fn publish_committed(&self, outgoing: &Outgoing) -> Result<(), Error> {
         let event: Publication = serde_json::from_str(&outgoing.body)
             .map_err(|error| StoreError::Corrupt(format!("event {:?}: {error}", outgoing.key)))?;
         let mut pause = PAUSE;

@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::context::Context;
@@ -28,7 +29,7 @@ pub const KEY_PLACE: u32 = u32::MAX;
 const KEY_MAX: usize = 200;
 
 /// Where an execution stands with the limit of its workflow.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
     /// What executions share the limit.
     pub key: Arc<str>,

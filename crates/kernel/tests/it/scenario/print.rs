@@ -115,6 +115,7 @@ pub(super) fn event(state: &Execution, event: &Event) -> Option<String> {
         }
         Event::Admitted => "admitted".to_owned(),
         Event::Ended(ended) => end(ended),
+        Event::Snapshot(_) => "snapshot".to_owned(),
     })
 }
 
