@@ -23,6 +23,7 @@ use crate::outputs::Outputs;
 use crate::publishing::{self, Sinks};
 use crate::queues::{Queues, TaskKey};
 use crate::runner::TaskRunner;
+use crate::starting::Lanes;
 use crate::store::{
     Commit, MessageKey, Outgoing, QueueChange, QueueRow, Retention, Store, StoreError,
 };
@@ -136,6 +137,7 @@ pub(crate) struct Inner {
     pub(crate) deliveries: Deliveries,
     pub(crate) outputs: Outputs,
     pub(crate) sinks: Sinks,
+    pub(crate) lanes: Lanes,
     cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
@@ -207,6 +209,7 @@ impl Engine {
             deliveries: Deliveries::default(),
             outputs: Outputs::default(),
             sinks: Sinks::default(),
+            lanes: Lanes::default(),
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,
             watchers: Mutex::default(),

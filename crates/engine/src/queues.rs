@@ -36,6 +36,8 @@ struct State {
     arrivals: u64,
     /// Places at gates that are taken ahead of their commit.
     reserved: BTreeSet<TaskKey>,
+    /// Who holds the places of a gate, by arrival.
+    places: BTreeMap<Arc<str>, BTreeMap<u64, ExecutionId>>,
 }
 
 struct Placed {
@@ -186,11 +188,8 @@ impl Queues {
     /// Who holds the places of a gate, at most `count` of them.
     pub fn holders(&self, gate: &str, count: usize) -> Vec<ExecutionId> {
         let state = self.state.lock();
-        let held =
-            state.rows.values().filter(|placed| placed.is_out() && &*placed.row.name == gate);
-        let mut holders: Vec<&Placed> = held.collect();
-        holders.sort_by_key(|placed| placed.arrival);
-        holders.iter().take(count).map(|placed| placed.row.execution.clone()).collect()
+        let holders = state.places.get(gate).into_iter().flat_map(BTreeMap::values);
+        holders.take(count).cloned().collect()
     }
 
     /// The gates at which somebody waits.
@@ -329,6 +328,10 @@ impl State {
         let usage = self.names.entry(placed.row.name.clone()).or_default();
         if placed.row.held {
             usage.out += 1;
+            if gates::is_place(placed.row.sequence) {
+                let holders = self.places.entry(placed.row.name.clone()).or_default();
+                holders.insert(placed.arrival, placed.row.execution.clone());
+            }
         } else {
             if placed.row.concurrent_max > 0 {
                 usage.queues.insert(placed.row.queue.clone());
@@ -353,6 +356,12 @@ impl State {
     fn remove(&mut self, key: &TaskKey) {
         let Some(placed) = self.rows.remove(key) else { return };
         self.reserved.remove(key);
+        if let Some(holders) = self.places.get_mut(&placed.row.name) {
+            holders.remove(&placed.arrival);
+            if holders.is_empty() {
+                self.places.remove(&placed.row.name);
+            }
+        }
         if placed.is_out() {
             self.free(&placed.row.name);
         } else if let Some(queue) = self.queues.get_mut(&placed.row.queue) {

@@ -76,9 +76,7 @@ fn begin(
             context.limits.payload_max
         )));
     }
-    let defaults = &start.plan.definition.input_template;
-    let input =
-        if defaults.is_empty() { start.input } else { merged(&Json::of(defaults), &start.input) };
+    let input = start.plan.with_defaults(&start.input);
     if let Some(objection) = schema::input_objection(&start.plan, &input, context) {
         return Err(Rejected::Invalid(objection));
     }

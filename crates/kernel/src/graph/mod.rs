@@ -17,6 +17,7 @@ mod event;
 mod execution;
 mod gate;
 mod input;
+mod mask;
 mod nodes;
 mod object;
 mod output;

@@ -7,6 +7,7 @@
 use super::context::Context;
 use super::draft::End;
 use super::execution::{Execution, Task};
+use super::object::merged;
 use super::plan::Plan;
 use super::status::TaskStatus;
 use crate::definition::{SchemaDef, SchemaType, TaskDef, WorkflowTask};
@@ -17,6 +18,14 @@ use crate::script::{Scripts, VIOLATIONS_MAX, Violation};
 pub type Registry<'a> = dyn Fn(&str, i32) -> Option<SchemaDef> + 'a;
 
 impl Plan {
+    /// The input of a start with the defaults of the definition for what it does not give.
+    pub fn with_defaults(&self, input: &Json) -> Json {
+        match &self.definition.input_template {
+            defaults if defaults.is_empty() => input.clone(),
+            defaults => merged(&Json::of(defaults), input),
+        }
+    }
+
     /// What the schema of the definition objects to in the input of a start.
     ///
     /// # Errors
