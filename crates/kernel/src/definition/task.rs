@@ -203,7 +203,7 @@ choice! {
     }
 }
 
-/// A schema for input or output. Kept and echoed, not enforced.
+/// A schema for input or output: written out in `data`, or registered under its name and version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SchemaDef {
