@@ -77,12 +77,13 @@ pub(crate) fn schedule_text(state: &Schedule) -> String {
 pub(crate) fn text(state: &Execution, events: &[Event]) -> Option<String> {
     let changed = events.iter().any(|e| matches!(e, Event::Started(_) | Event::Ended(_)));
     changed.then(|| {
+        let (input, output) = (state.shown(&state.input), state.shown(&state.output));
         let parts = [
             state.plan().definition.name.as_str(),
             state.correlation_id.as_deref().unwrap_or_default(),
             state.reason.as_deref().unwrap_or_default(),
-            cut(state.input.text(), TEXT_MAX),
-            cut(state.output.text(), TEXT_MAX),
+            cut(input.text(), TEXT_MAX),
+            cut(output.text(), TEXT_MAX),
         ];
         parts.join("\n")
     })

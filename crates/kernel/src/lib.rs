@@ -14,6 +14,8 @@ mod time;
 
 pub use id::{ExecutionId, MachineKind, TaskId};
 pub use json::Json;
-pub use machine::{Decision, Dispatch, Effect, Machine, Record, Rejected};
-pub use script::{Form, ScriptError, ScriptErrorKind, Scripts};
+pub use machine::{
+    Admission, Decision, Dispatch, Effect, Machine, Publication, Record, Rejected, Reusable,
+};
+pub use script::{Form, ScriptError, ScriptErrorKind, Scripts, VIOLATIONS_MAX, Violation};
 pub use time::Timestamp;

@@ -7,6 +7,7 @@ mod execute;
 mod listener;
 mod metadata;
 mod operations;
+mod promised;
 mod query;
 mod search;
 mod show;
