@@ -8,6 +8,7 @@ mod listener;
 mod metadata;
 mod operations;
 mod query;
+mod scheduler;
 mod search;
 mod show;
 mod start;
