@@ -1,5 +1,6 @@
 //! DECIDES: the pure, deterministic core. No clock, no I/O, no randomness.
 
+pub mod alert;
 pub mod cron;
 pub mod definition;
 pub mod expression;

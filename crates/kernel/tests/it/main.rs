@@ -1,5 +1,6 @@
 //! The kernel through its public behaviour.
 
+mod alert;
 mod cron;
 mod definition;
 mod expression;
