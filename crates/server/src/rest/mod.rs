@@ -8,6 +8,7 @@ pub mod extract;
 mod metadata;
 pub mod query;
 mod queue;
+mod scheduler;
 mod summary;
 mod tasks;
 pub mod view;
@@ -29,5 +30,6 @@ pub fn router() -> OpenApiRouter<Api> {
         .merge(metadata::routes())
         .merge(tasks::routes())
         .merge(queue::routes())
+        .merge(scheduler::routes())
         .merge(admin::routes())
 }

@@ -9,6 +9,7 @@ mod metadata;
 mod operations;
 mod promised;
 mod query;
+mod scheduler;
 mod search;
 mod show;
 mod start;
