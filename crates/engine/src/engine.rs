@@ -23,6 +23,7 @@ use crate::runner::TaskRunner;
 use crate::store::{
     Commit, MessageKey, Outgoing, QueueChange, QueueRow, Retention, Store, StoreError,
 };
+use crate::vault::{Key, Shelf, Vault};
 use crate::waker::Waker;
 
 /// What an engine is made of.
@@ -50,6 +51,16 @@ pub trait Values: Send + Sync {
 
     /// A value that anybody may see.
     fn environment(&self, name: &str) -> Option<String>;
+
+    /// The names of all secrets.
+    fn secret_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The names of all values that anybody may see.
+    fn environment_names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// How an engine behaves.
@@ -63,6 +74,8 @@ pub struct Options {
     pub cache_bytes: usize,
     /// What is kept of what has finished.
     pub retention: Retention,
+    /// Seals secrets; absent = one that ends with the process. See [`prove`](crate::vault::prove).
+    pub key: Option<Key>,
 }
 
 impl Default for Options {
@@ -72,6 +85,7 @@ impl Default for Options {
             runs_max: 64,
             cache_bytes: 12 << 20,
             retention: Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 },
+            key: None,
         }
     }
 }
@@ -121,7 +135,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     scripts: Arc<dyn Scripts>,
     pub(crate) runners: BTreeMap<&'static str, Arc<dyn TaskRunner>>,
-    pub(crate) values: Arc<dyn Values>,
+    pub(crate) vault: Vault,
     pub(crate) describe: fn(&Execution) -> Json,
     pub(crate) options: Options,
     pub(crate) definitions: Definitions,
@@ -185,13 +199,15 @@ impl Engine {
     /// The store's.
     pub async fn open(parts: Parts) -> Result<Self, StoreError> {
         let definitions = Definitions::open(parts.store.clone()).await?;
+        let key = parts.options.key.clone();
+        let vault = Vault::open(parts.store.clone(), parts.values, key).await?;
         let runners = parts.runners.iter().map(|runner| (runner.task_type(), runner.clone()));
         let inner = Arc::new(Inner {
             runners: runners.collect(),
             store: parts.store,
             clock: parts.clock,
             scripts: parts.scripts,
-            values: parts.values,
+            vault,
             describe: parts.describe,
             definitions,
             queues: Queues::default(),
@@ -378,7 +394,8 @@ impl Engine {
         let Some(mut state) = slot.state.take() else { return Err(Error::Closing) };
         let was_closed = state.is_started() && state.status.is_closed();
         let was_started = state.is_started();
-        let decided = self.decide(&mut state, input.clone());
+        let input = self.inner.vault.guard(&state, input.clone());
+        let decided = self.decide(&mut state, input);
         let decision = match decided {
             Ok(Ok(decision)) => decision,
             Ok(Err(rejected)) => {
@@ -670,6 +687,6 @@ impl World for Knowledge<'_> {
     }
 
     fn environment(&self, name: &str) -> Option<String> {
-        self.inner.values.environment(name)
+        self.inner.vault.get(Shelf::Environment, name)
     }
 }

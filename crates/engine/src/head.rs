@@ -1,6 +1,7 @@
 //! What search and lists know of an execution, taken from its state.
 
 use kernel::Json;
+use kernel::expression::mask_sealed;
 use kernel::graph::{Event, Execution};
 
 use crate::store::Head;
@@ -46,7 +47,7 @@ pub(crate) fn text(state: &Execution, events: &[Event]) -> Option<String> {
             cut(state.input.text(), TEXT_MAX),
             cut(state.output.text(), TEXT_MAX),
         ];
-        parts.join("\n")
+        mask_sealed(&parts.join("\n")).into_owned()
     })
 }
 

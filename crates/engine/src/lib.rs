@@ -15,6 +15,7 @@ mod runner;
 pub mod search;
 pub mod store;
 mod timers;
+pub mod vault;
 mod waker;
 
 pub use clock::{Clock, SystemClock};

@@ -6,6 +6,7 @@ pub mod graph;
 mod id;
 mod json;
 mod machine;
+pub mod rewrite;
 mod script;
 mod time;
 

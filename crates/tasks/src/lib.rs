@@ -4,4 +4,5 @@ pub mod http;
 pub mod javascript;
 pub mod jq;
 pub mod registry;
+pub mod secret;
 mod stay;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use engine::TaskRunner;
 
 use crate::http::{self, Http};
+use crate::secret::UpdateSecret;
 
 /// What the built-in tasks may be told from outside; every member has defaults.
 #[derive(Clone, Debug, Default)]
@@ -27,5 +28,5 @@ pub enum SetupError {
 
 /// Makes one runner for every built-in task type.
 pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupError> {
-    Ok(vec![Arc::new(Http::new(settings.http.clone())?)])
+    Ok(vec![Arc::new(Http::new(settings.http.clone())?), Arc::new(UpdateSecret::default())])
 }

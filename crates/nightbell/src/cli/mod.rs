@@ -12,6 +12,7 @@ mod moment;
 mod output;
 mod queue;
 mod run;
+mod secret;
 mod table;
 mod task;
 mod workflow;
@@ -110,6 +111,9 @@ pub(crate) enum ClientCommand {
     /// Queues of tasks that wait for a worker
     #[command(subcommand)]
     Queue(queue::Verb),
+    /// Secrets that workflows use: written, never shown
+    #[command(subcommand)]
+    Secret(secret::Verb),
     /// Print the settings of the server as a commented file
     Config(config::Arguments),
     /// Print the version
@@ -142,6 +146,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Run(verb) => run::run(verb, &client, &output).await,
             ClientCommand::Task(verb) => task::run(verb, &client, &output).await,
             ClientCommand::Queue(verb) => queue::run(verb, &client, &output).await,
+            ClientCommand::Secret(verb) => secret::run(verb, &client, &output).await,
             ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
         }
     })

@@ -3,11 +3,13 @@
 
 mod admin;
 mod bulk;
+mod environment;
 mod execute;
 pub mod extract;
 mod metadata;
 pub mod query;
 mod queue;
+mod secret;
 mod summary;
 mod tasks;
 pub mod view;
@@ -30,4 +32,6 @@ pub fn router() -> OpenApiRouter<Api> {
         .merge(tasks::routes())
         .merge(queue::routes())
         .merge(admin::routes())
+        .merge(secret::routes())
+        .merge(environment::routes())
 }

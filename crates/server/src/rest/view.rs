@@ -8,7 +8,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use engine::Engine;
 use kernel::definition::{TaskDef, WorkflowTask};
+use kernel::expression::MASK;
 use kernel::graph::{Execution, Kind, Status, Task, TaskStatus, iteration_of};
+use kernel::rewrite::{Leaf, Rewrite, mentions};
 use kernel::{ExecutionId, Json, TaskId, Timestamp};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -27,6 +29,17 @@ impl<'a> Lens<'a> {
     pub fn of(engine: &'a Engine) -> Self {
         Self { now: engine.now(), engine: Some(engine) }
     }
+}
+
+/// A payload as people may see it: with `***` in the place of whatever stands under `_secrets`.
+pub(super) fn shown(payload: Json) -> Json {
+    const MEMBER: &str = "_secrets";
+    let concerns = |text: &str| mentions(text, MEMBER);
+    let replace = |leaf: Leaf<'_>, marked: bool| match leaf {
+        Leaf::Name(_) => None,
+        _ => marked.then(|| Json::of(&MASK)),
+    };
+    Rewrite { concerns: &concerns, mark: Some(MEMBER), replace: &replace }.apply(&payload)
 }
 
 /// A task as clients see it: the protocol's `Task`.
@@ -125,7 +138,7 @@ impl<'a> Shown<'a> {
         TaskView {
             task_type: &task.task_type,
             status: status.as_str(),
-            input_data: self.input_of(task),
+            input_data: shown(self.input_of(task)),
             reference_task_name: &task.reference,
             retry_count: task.attempt,
             seq: task.sequence,
@@ -150,7 +163,7 @@ impl<'a> Shown<'a> {
             reason_for_incompletion: task.reason.as_deref(),
             callback_after_seconds,
             worker_id: task.worker.as_deref().filter(|worker| !worker.is_empty()),
-            output_data: state.output_of(task),
+            output_data: shown(state.output_of(task)),
             workflow_task: place.workflow_task,
             domain: task.domain.as_deref(),
             rate_limit_per_frequency: policy.map_or(0, |policy| policy.rate_limit_per_frequency),
@@ -292,8 +305,8 @@ impl<'a> Shown<'a> {
             parent_workflow_task_id: parent
                 .map(|parent| TaskId::new(parent.execution.clone(), parent.sequence).to_string()),
             tasks: TaskList { shown: self, include: include_tasks },
-            input: state.input.raw(),
-            output: state.output.raw(),
+            input: shown(state.input.clone()),
+            output: shown(state.output.clone()),
             correlation_id: state.correlation_id.as_deref(),
             reason_for_incompletion: state.reason.as_deref(),
             event: state.event.as_deref(),
@@ -302,7 +315,7 @@ impl<'a> Shown<'a> {
             workflow_definition: serde_json::from_str(&plan.text)
                 .expect("a plan's text is the JSON it was compiled from"),
             priority: state.priority,
-            variables: state.variables.raw(),
+            variables: shown(state.variables.clone()),
             last_retried_time: state.retried_at.unwrap_or_default(),
             failed_task_names: state.failed_names(),
             history: [],
@@ -418,8 +431,8 @@ struct WorkflowView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     parent_workflow_task_id: Option<String>,
     tasks: TaskList<'a>,
-    input: &'a RawValue,
-    output: &'a RawValue,
+    input: Json,
+    output: Json,
     #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -430,7 +443,7 @@ struct WorkflowView<'a> {
     failed_reference_task_names: BTreeSet<&'a str>,
     workflow_definition: &'a RawValue,
     priority: u8,
-    variables: &'a RawValue,
+    variables: Json,
     last_retried_time: Timestamp,
     failed_task_names: BTreeSet<&'a str>,
     /// Never filled: an execution that begins anew keeps its id.
