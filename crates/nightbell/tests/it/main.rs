@@ -14,5 +14,6 @@ mod live;
 mod python;
 mod real_cli;
 mod reload;
+mod secret;
 mod shutdown;
 mod stand_in;
