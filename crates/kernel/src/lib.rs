@@ -10,7 +10,7 @@ pub mod rewrite;
 mod script;
 mod time;
 
-pub use id::{ExecutionId, TaskId};
+pub use id::{ExecutionId, MachineKind, TaskId};
 pub use json::Json;
 pub use machine::{Decision, Dispatch, Effect, Machine, Record, Rejected};
 pub use script::{Form, ScriptError, ScriptErrorKind, Scripts};

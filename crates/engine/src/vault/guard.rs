@@ -15,7 +15,8 @@ use kernel::{Json, TaskId};
 
 use super::mask::Mask;
 use super::{Shelf, Vault};
-use crate::engine::{Engine, Error};
+use crate::engine::{Engine, Error, Values};
+use crate::hosted::{Hosted, Stimulus};
 use crate::store::LogLine;
 
 /// The member below which everything is secret.
@@ -24,11 +25,18 @@ const SECRETS_MEMBER: &str = "_secrets";
 const PURPOSE: &str = "sealed";
 
 impl Vault {
-    /// The input as it may be decided on and stored.
-    pub(crate) fn guard(&self, state: &Execution, input: Input) -> Input {
+    /// The stimulus as it may be decided on and stored.
+    pub(crate) fn guard(&self, state: &Hosted, stimulus: Stimulus) -> Stimulus {
+        match (stimulus, state.execution()) {
+            (Stimulus::Execution(input), Some(state)) => self.guard_input(state, *input).into(),
+            (stimulus, _) => stimulus,
+        }
+    }
+
+    fn guard_input(&self, state: &Execution, input: Input) -> Input {
         match input {
             Input::Start(mut start) => {
-                start.input = self.seal(start.input);
+                start.input = self.seal(&start.input);
                 Input::Start(start)
             }
             Input::Report(mut report) => {
@@ -50,7 +58,7 @@ impl Vault {
     }
 
     fn guard_control(&self, control: Control) -> Control {
-        let seal = |json: Option<Json>| json.map(|json| self.seal(json));
+        let seal = |json: Option<Json>| json.map(|json| self.seal(&json));
         match control {
             Control::Restart { plan, input, correlation_id } => {
                 Control::Restart { plan, input: seal(input), correlation_id }
@@ -59,7 +67,7 @@ impl Vault {
             Control::Skip { reference, input, output } => {
                 Control::Skip { reference, input: seal(input), output: seal(output) }
             }
-            Control::SetVariables { set } => Control::SetVariables { set: self.seal(set) },
+            Control::SetVariables { set } => Control::SetVariables { set: self.seal(&set) },
             control => control,
         }
     }
@@ -69,8 +77,8 @@ impl Vault {
         resolve_secrets(input, &Present(self))
     }
 
-    fn seal(&self, json: Json) -> Json {
-        self.seal_noting(&json, &mut Vec::new())
+    fn seal(&self, json: &Json) -> Json {
+        self.seal_noting(json, &mut Vec::new())
     }
 
     /// Seals what stands below `_secrets`, and notes the values.
@@ -160,9 +168,32 @@ impl Secrets for Known<'_> {
     }
 }
 
+impl Values for Vault {
+    fn secret(&self, name: &str) -> Option<String> {
+        self.get(Shelf::Secrets, name)
+    }
+
+    fn environment(&self, name: &str) -> Option<String> {
+        self.get(Shelf::Environment, name)
+    }
+
+    fn secret_names(&self) -> Vec<String> {
+        self.list(Shelf::Secrets).into_iter().map(|listed| listed.name).collect()
+    }
+
+    fn environment_names(&self) -> Vec<String> {
+        self.list(Shelf::Environment).into_iter().map(|listed| listed.name).collect()
+    }
+}
+
 impl Engine {
     /// Named secrets and environment values.
     pub fn vault(&self) -> &Vault {
+        &self.inner.vault
+    }
+
+    /// Secrets and environment, for runners whose input names one.
+    pub fn values(&self) -> &dyn Values {
         &self.inner.vault
     }
 

@@ -89,8 +89,7 @@ fn forbidden(value: &str) -> Vec<String> {
             write!(percent, "%{byte:02X}").unwrap();
         }
     }
-    let mut forms =
-        vec![value.to_owned(), hex, escaped[1..escaped.len() - 1].to_owned(), percent];
+    let mut forms = vec![value.to_owned(), hex, escaped[1..escaped.len() - 1].to_owned(), percent];
     for lead in ["", "a", "ab"] {
         // The letters that do not depend on what stands around the value.
         for encoded in [
