@@ -32,6 +32,10 @@ pub fn next_sealed(text: &str, from: usize) -> Option<(usize, usize)> {
 
 /// The text with `***` in the place of every sealed value; it may be JSON, which stays JSON.
 pub fn mask_sealed(text: &str) -> Cow<'_, str> {
+    // Nearly always there is none, and `contains` is several times faster than `find`.
+    if !text.contains(SEALED_PREFIX) {
+        return Cow::Borrowed(text);
+    }
     let Some(mut found) = next_sealed(text, 0) else { return Cow::Borrowed(text) };
     let mut out = String::with_capacity(text.len());
     let mut at = 0;

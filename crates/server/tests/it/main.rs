@@ -9,6 +9,7 @@ mod metadata;
 mod operations;
 mod query;
 mod search;
+mod secret;
 mod show;
 mod start;
 mod support;
