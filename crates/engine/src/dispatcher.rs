@@ -128,9 +128,9 @@ impl Engine {
             })
         };
         let handoff = self.read(&key.0, look).await?.flatten();
-        Ok(handoff.map(|handoff| match filled {
-            true => Handoff { input: self.resolve(&handoff.input), ..handoff },
-            false => handoff,
+        Ok(handoff.map(|handoff| {
+            let input = if filled { self.resolve(&handoff.input) } else { handoff.input };
+            Handoff { input, ..handoff }
         }))
     }
 

@@ -14,6 +14,7 @@ mod seal;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kernel::Json;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -180,6 +181,10 @@ impl Vault {
         for shelf in [Shelf::Secrets, Shelf::Environment] {
             for document in vault.store.documents(shelf.kind()).await? {
                 let entry = vault.read(shelf, &document)?;
+                if vault.outside(shelf, &document.name).is_some() {
+                    let (kind, name) = (&document.kind, &document.name);
+                    tracing::warn!("the environment of the server hides the stored {kind} {name}");
+                }
                 vault.kept(shelf).write().entries.insert(document.name.to_string(), entry);
             }
         }
@@ -359,7 +364,7 @@ impl Vault {
         };
         let former = entry.former.iter().map(seal).collect();
         let written = Written { value, sealed, former, tags: entry.tags.clone() };
-        document(shelf.kind(), name, json!(written))
+        document(shelf.kind(), name, &written)
     }
 
     fn read(&self, shelf: Shelf, document: &Document) -> Result<Entry, StoreError> {
@@ -398,7 +403,7 @@ pub async fn has_key(store: &dyn Store) -> Result<bool, StoreError> {
 pub async fn prove(store: &dyn Store, key: &Key) -> Result<(), WrongKey> {
     let Some(document) = store.documents(PROOF).await?.into_iter().next() else {
         let proof = json!({ "key": key.id(), "proof": key.seal(PROOF, PROOF) });
-        return Ok(store.put_document(document(PROOF, "key", proof)).await?);
+        return Ok(store.put_document(document(PROOF, "key", &proof)).await?);
     };
     let proof: Value = serde_json::from_str(&document.text).unwrap_or_default();
     let opened = proof["proof"].as_str().and_then(|proof| key.open(PROOF, proof));
@@ -432,8 +437,9 @@ fn purpose(shelf: Shelf, name: &str) -> String {
     format!("{}/{name}", shelf.kind())
 }
 
-fn document(kind: &str, name: &str, value: Value) -> Document {
-    Document { kind: kind.into(), name: name.into(), version: 0, text: value.to_string().into() }
+fn document(kind: &str, name: &str, value: &impl Serialize) -> Document {
+    let text = Json::of(value).text().into();
+    Document { kind: kind.into(), name: name.into(), version: 0, text }
 }
 
 fn check_name(shelf: Shelf, name: &str) -> Result<(), VaultError> {

@@ -151,7 +151,7 @@ mod tests {
     #[test]
     fn keys_are_read_in_every_usual_notation() {
         let bytes: [u8; 32] = std::array::from_fn(|at| 250_u8.wrapping_add(at as u8));
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = bytes.map(|byte| format!("{byte:02x}")).concat();
         let padded = Key::write(bytes);
         let url = padded.replace('+', "-").replace('/', "_").trim_end_matches('=').to_owned();
         for text in [hex.to_uppercase(), hex, format!(" {padded}\n"), padded, url] {

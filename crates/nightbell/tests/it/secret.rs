@@ -64,7 +64,7 @@ impl Echo {
             "upper": key.to_uppercase(),
             "base64": STANDARD.encode(&key),
             "basic": STANDARD.encode(format!("user:{key}")),
-            "hex": key.bytes().map(|byte| format!("{byte:02x}")).collect::<String>(),
+            "hex": hex(&key),
             "body": body,
             "url": parts.uri.to_string(),
             "nested": { &key: [format!("<{key}>")] },
@@ -77,9 +77,15 @@ impl Echo {
     }
 }
 
+fn hex(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut out, byte| {
+        write!(out, "{byte:02x}").unwrap();
+        out
+    })
+}
+
 /// What must not be found, in any case of its letters.
 fn forbidden(value: &str) -> Vec<String> {
-    let hex: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
     let escaped = Value::from(value).to_string();
     let mut percent = String::new();
     for byte in value.bytes() {
@@ -89,7 +95,8 @@ fn forbidden(value: &str) -> Vec<String> {
             write!(percent, "%{byte:02X}").unwrap();
         }
     }
-    let mut forms = vec![value.to_owned(), hex, escaped[1..escaped.len() - 1].to_owned(), percent];
+    let mut forms =
+        vec![value.to_owned(), hex(value), escaped[1..escaped.len() - 1].to_owned(), percent];
     for lead in ["", "a", "ab"] {
         // The letters that do not depend on what stands around the value.
         for encoded in [
@@ -310,6 +317,37 @@ async fn no_secret_is_found_where_it_must_not_be() {
     must_not_hold("the failed workflow", failed.to_string().as_bytes(), &values);
     assert!(live.stop().await.success());
     look(&live);
+}
+
+#[tokio::test]
+async fn a_task_that_updates_a_secret_says_what_is_missing() {
+    let live = Live::start(&[]).await;
+    for (secrets, why) in [
+        (json!({ "secretKey": "A" }), "needs 'secretValue' under '_secrets'"),
+        (json!({ "secretValue": "unnamed-value" }), "needs 'secretKey' under '_secrets'"),
+        (json!({ "secretKey": "", "secretValue": "unnamed-value" }), "needs 'secretKey'"),
+        (json!({ "secretKey": "not/a name", "secretValue": "unnamed-value" }), "letters, digits"),
+        (json!(null), "needs 'secretKey'"),
+    ] {
+        let keep = json!({ "name": "keep", "taskReferenceName": "keep", "type": "UPDATE_SECRET",
+                           "inputParameters": { "_secrets": secrets } });
+        live.define("keep", json!([keep])).await;
+        let id = live.begin("keep", &json!({})).await;
+        let ended = live.ended(&id, PATIENCE).await;
+        assert_eq!(ended["status"], "FAILED", "{ended}");
+        let task = &ended["tasks"][0];
+        assert_eq!(task["status"], "FAILED_WITH_TERMINAL_ERROR");
+        let reason = task["reasonForIncompletion"].as_str().unwrap();
+        assert!(reason.contains(why), "{why}: {reason}");
+        assert!(!task["inputData"].to_string().contains("unnamed-value"), "{task}");
+    }
+    let document = json!({ "secretKey": "DOCUMENT", "secretValue": { "user": "neo" } });
+    let keep = json!({ "name": "keep", "taskReferenceName": "keep", "type": "UPDATE_SECRET",
+                       "inputParameters": { "_secrets": document } });
+    live.define("keep", json!([keep])).await;
+    let id = live.begin("keep", &json!({})).await;
+    assert_eq!(live.ended(&id, PATIENCE).await["status"], "COMPLETED");
+    assert_eq!(live.get("/api/secrets").await, json!(["DOCUMENT"]));
 }
 
 #[tokio::test]

@@ -259,11 +259,11 @@ impl Answering<'_> {
             common: self.common(
                 state,
                 target,
-                view::shown(state.input.clone()),
-                view::shown(state.output.clone()),
+                view::shown(&state.input),
+                view::shown(&state.output),
             ),
             priority: state.priority,
-            variables: view::shown(state.variables.clone()),
+            variables: view::shown(&state.variables),
             tasks: view::task_list(state, Lens::of(self.engine)),
             created_by: state.created_by.as_deref(),
             create_time: state.created_at,
@@ -295,9 +295,9 @@ impl Answering<'_> {
             update_time: kernel::Timestamp,
             status: kernel::graph::TaskStatus,
         }
-        let output = view::shown(state.output_of(task));
+        let output = view::shown(&state.output_of(task));
         Json::of(&TaskRun {
-            common: self.common(state, target, view::shown(task.input.clone()), output),
+            common: self.common(state, target, view::shown(&task.input), output),
             task_type: &task.task_type,
             task_id: state.task_id(task.sequence).to_string(),
             reference_task_name: &task.reference,

@@ -32,14 +32,14 @@ impl<'a> Lens<'a> {
 }
 
 /// A payload as people may see it: with `***` in the place of whatever stands under `_secrets`.
-pub(super) fn shown(payload: Json) -> Json {
+pub(super) fn shown(payload: &Json) -> Json {
     const MEMBER: &str = "_secrets";
     let concerns = |text: &str| mentions(text, MEMBER);
     let replace = |leaf: Leaf<'_>, marked: bool| match leaf {
         Leaf::Name(_) => None,
         _ => marked.then(|| Json::of(&MASK)),
     };
-    Rewrite { concerns: &concerns, mark: Some(MEMBER), replace: &replace }.apply(&payload)
+    Rewrite { concerns: &concerns, mark: Some(MEMBER), replace: &replace }.apply(payload)
 }
 
 /// A task as clients see it: the protocol's `Task`.
@@ -138,7 +138,7 @@ impl<'a> Shown<'a> {
         TaskView {
             task_type: &task.task_type,
             status: status.as_str(),
-            input_data: shown(self.input_of(task)),
+            input_data: shown(&self.input_of(task)),
             reference_task_name: &task.reference,
             retry_count: task.attempt,
             seq: task.sequence,
@@ -163,7 +163,7 @@ impl<'a> Shown<'a> {
             reason_for_incompletion: task.reason.as_deref(),
             callback_after_seconds,
             worker_id: task.worker.as_deref().filter(|worker| !worker.is_empty()),
-            output_data: shown(state.output_of(task)),
+            output_data: shown(&state.output_of(task)),
             workflow_task: place.workflow_task,
             domain: task.domain.as_deref(),
             rate_limit_per_frequency: policy.map_or(0, |policy| policy.rate_limit_per_frequency),
@@ -305,8 +305,8 @@ impl<'a> Shown<'a> {
             parent_workflow_task_id: parent
                 .map(|parent| TaskId::new(parent.execution.clone(), parent.sequence).to_string()),
             tasks: TaskList { shown: self, include: include_tasks },
-            input: shown(state.input.clone()),
-            output: shown(state.output.clone()),
+            input: shown(&state.input),
+            output: shown(&state.output),
             correlation_id: state.correlation_id.as_deref(),
             reason_for_incompletion: state.reason.as_deref(),
             event: state.event.as_deref(),
@@ -315,7 +315,7 @@ impl<'a> Shown<'a> {
             workflow_definition: serde_json::from_str(&plan.text)
                 .expect("a plan's text is the JSON it was compiled from"),
             priority: state.priority,
-            variables: shown(state.variables.clone()),
+            variables: shown(&state.variables),
             last_retried_time: state.retried_at.unwrap_or_default(),
             failed_task_names: state.failed_names(),
             history: [],

@@ -16,7 +16,10 @@ async fn secrets_are_written_listed_and_deleted_but_never_read() {
     put(&server, "/api/secrets/TOKEN", "\"s3cr\\u0065t\"").await.ok_text();
     put(&server, "/api/secrets/plain-text_1", "not JSON").await.ok_text();
     assert_eq!(server.get("/api/secrets").await.ok(), json!(["TOKEN", "plain-text_1"]));
-    assert_eq!(server.post("/api/secrets", &json!({})).await.ok(), json!(["TOKEN", "plain-text_1"]));
+    assert_eq!(
+        server.post("/api/secrets", &json!({})).await.ok(),
+        json!(["TOKEN", "plain-text_1"])
+    );
     for path in ["/api/secrets-v2", "/api/secrets/v2"] {
         let named = server.get(path).await.ok();
         assert_eq!(named[0], json!({ "name": "TOKEN", "tags": [] }));

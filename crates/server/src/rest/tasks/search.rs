@@ -155,8 +155,8 @@ struct Summary<'a> {
 
 fn summary(state: &Execution, task: &Task) -> Json {
     let started = task.started_at.unwrap_or_default();
-    let input = view::shown(task.input.clone());
-    let output = view::shown(state.output_of(task));
+    let input = view::shown(&task.input);
+    let output = view::shown(&state.output_of(task));
     Json::of(&Summary {
         workflow_id: &state.id,
         workflow_type: &state.plan().definition.name,

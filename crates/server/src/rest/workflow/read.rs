@@ -112,8 +112,8 @@ async fn get_workflow_status(
         Json::of(&Standing {
             workflow_id: &state.id,
             correlation_id: state.correlation_id.as_deref(),
-            output: params.include_output.then(|| view::shown(state.output.clone())),
-            variables: params.include_variables.then(|| view::shown(state.variables.clone())),
+            output: params.include_output.then(|| view::shown(&state.output)),
+            variables: params.include_variables.then(|| view::shown(&state.variables)),
             status: state.status,
         })
     };
