@@ -1,8 +1,12 @@
 //! DOES: the built-in tasks and the script engines.
 
 pub mod http;
+pub mod http_poll;
 pub mod javascript;
 pub mod jq;
+pub mod jwt;
+pub mod ops_genie;
 pub mod registry;
 pub mod secret;
+pub mod sendgrid;
 mod stay;

@@ -192,11 +192,6 @@ impl Engine {
         &self.inner.vault
     }
 
-    /// Secrets and environment, for runners whose input names one.
-    pub fn values(&self) -> &dyn Values {
-        &self.inner.vault
-    }
-
     /// Masks in lines for a task's log what the task was handed.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 //! What the wire format takes, these types take: unknown fields are ignored, scalars are converted
 //! as Jackson converts them, `null` leaves a field at its zero.
 
+mod calls;
 mod choice;
 mod coerce;
 mod ordered;
