@@ -22,6 +22,8 @@ use crate::stand_in::Nightbell;
 const ROUTING: &str = "Rk-7f/3b+9 q\"Zw&x";
 /// What the stand-in gives out as a refreshed token.
 const FRESH: &str = "tok-Fresh-8c1Ae77";
+/// What the stand-in issues, and an output filter keeps.
+const ISSUED: &str = "Issued+by/echo=4407";
 /// What a start is given under `_secrets`.
 const GIVEN: &str = "giVen-pass-5521-x";
 /// A value only named in a task definition.
@@ -55,6 +57,9 @@ impl Echo {
         let key = parts.headers.get("x-routing-key").map(|key| key.to_str().unwrap().to_owned());
         let key = key.unwrap_or_default();
         self.heard.lock().unwrap().push(format!("{} {key} {body}", parts.uri));
+        if parts.uri.path() == "/issue" {
+            return Json(json!({ "token": ISSUED, "expires": 3600 })).into_response();
+        }
         if parts.uri.path() == "/refused" {
             let text = format!("no entry with {key}, {}", STANDARD.encode(&key));
             return (axum::http::StatusCode::FORBIDDEN, text).into_response();
@@ -169,6 +174,15 @@ fn tasks(url: &str) -> Value {
         call("used", "/used", json!({
             "headers": { "x-routing-key": "${workflow.secrets.FRESH}" },
             "body": { "direct": "Bearer ${handed.output._secrets.token}" } })),
+        { "name": "issue", "taskReferenceName": "issue", "type": "HTTP",
+          "inputParameters": {
+            "http_request": { "uri": format!("{url}/issue"), "method": "POST" },
+            "outputFilter": { "_secrets": { "token": "$${self.output.response.body.token}" } } } },
+        { "name": "rotate", "taskReferenceName": "rotate", "type": "UPDATE_SECRET",
+          "inputParameters": { "_secrets": {
+            "secretKey": "ISSUED", "secretValue": "${issue.output._secrets.token}" } } },
+        call("rotated", "/rotated", json!({
+            "headers": { "x-routing-key": "${workflow.secrets.ISSUED}" } })),
         { "name": "child", "taskReferenceName": "child", "type": "SUB_WORKFLOW",
           "inputParameters": { "_secrets": { "inherited": "${handed.output._secrets.token}" } },
           "subWorkflowParam": { "name": "child", "version": 1 } },
@@ -233,6 +247,7 @@ async fn no_secret_is_found_where_it_must_not_be() {
         format!("/used {FRESH} {{\"direct\":\"Bearer {FRESH}\"}}"),
         format!("{{\"child\":\"{FRESH}\"}}"),
         format!("/refused {ROUTING}"),
+        format!("/rotated {ISSUED}"),
     ] {
         assert!(heard.contains(&expected), "{expected} is missing in {heard}");
     }
@@ -250,7 +265,7 @@ async fn no_secret_is_found_where_it_must_not_be() {
     assert_eq!(by_name("unreachable")["status"], "COMPLETED_WITH_ERRORS");
     assert_eq!(ended["input"]["_secrets"]["password"], "***");
 
-    let values = [ROUTING, FRESH, GIVEN, RUNTIME, "90817263"];
+    let values = [ROUTING, FRESH, ISSUED, GIVEN, RUNTIME, "90817263"];
     let child = by_name("child")["subWorkflowId"].as_str().unwrap().to_owned();
     let mut answers = vec![
         format!("/api/workflow/{id}"),
@@ -281,7 +296,7 @@ async fn no_secret_is_found_where_it_must_not_be() {
         must_not_hold(&path, answer.to_string().as_bytes(), &values);
         assert!(!answer.to_string().contains("sealed:v1:"), "{path}: {answer}");
     }
-    for name in ["ROUTING", "FRESH"] {
+    for name in ["ROUTING", "FRESH", "ISSUED"] {
         let (status, answer) = live.ask(Method::GET, &format!("/api/secrets/{name}"), "").await;
         assert_eq!(status, 403, "{answer}");
         assert_eq!(live.get(&format!("/api/secrets/{name}/exists")).await, json!(true));
@@ -322,17 +337,19 @@ async fn no_secret_is_found_where_it_must_not_be() {
 #[tokio::test]
 async fn a_task_that_updates_a_secret_says_what_is_missing() {
     let live = Live::start(&[]).await;
-    for (secrets, why) in [
+    let cases = [
         (json!({ "secretKey": "A" }), "needs 'secretValue' under '_secrets'"),
         (json!({ "secretValue": "unnamed-value" }), "needs 'secretKey' under '_secrets'"),
         (json!({ "secretKey": "", "secretValue": "unnamed-value" }), "needs 'secretKey'"),
         (json!({ "secretKey": "not/a name", "secretValue": "unnamed-value" }), "letters, digits"),
         (json!(null), "needs 'secretKey'"),
-    ] {
+    ];
+    for (number, (secrets, why)) in cases.into_iter().enumerate() {
         let keep = json!({ "name": "keep", "taskReferenceName": "keep", "type": "UPDATE_SECRET",
                            "inputParameters": { "_secrets": secrets } });
-        live.define("keep", json!([keep])).await;
-        let id = live.begin("keep", &json!({})).await;
+        let name = format!("keep-{number}");
+        live.define(&name, json!([keep])).await;
+        let id = live.begin(&name, &json!({})).await;
         let ended = live.ended(&id, PATIENCE).await;
         assert_eq!(ended["status"], "FAILED", "{ended}");
         let task = &ended["tasks"][0];
