@@ -27,6 +27,7 @@ use crate::starting::Lanes;
 use crate::store::{
     Commit, MessageKey, Outgoing, QueueChange, QueueRow, Retention, Store, StoreError,
 };
+use crate::vault::{Key, Shelf, Vault};
 use crate::waker::Waker;
 
 /// What an engine is made of.
@@ -54,6 +55,16 @@ pub trait Values: Send + Sync {
 
     /// A value that anybody may see.
     fn environment(&self, name: &str) -> Option<String>;
+
+    /// The names of all secrets.
+    fn secret_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The names of all values that anybody may see.
+    fn environment_names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// How an engine behaves.
@@ -67,6 +78,8 @@ pub struct Options {
     pub cache_bytes: usize,
     /// What is kept of what has finished.
     pub retention: Retention,
+    /// Seals secrets; absent = one that ends with the process. See [`prove`](crate::vault::prove).
+    pub key: Option<Key>,
     /// Lines that each ledger keeps per schedule, monitor, …; the oldest go.
     pub records_max: u64,
 }
@@ -78,6 +91,7 @@ impl Default for Options {
             runs_max: 64,
             cache_bytes: 12 << 20,
             retention: Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 },
+            key: None,
             records_max: 10_000,
         }
     }
@@ -128,7 +142,7 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     scripts: Arc<dyn Scripts>,
     pub(crate) runners: BTreeMap<&'static str, Arc<dyn TaskRunner>>,
-    pub(crate) values: Arc<dyn Values>,
+    pub(crate) vault: Vault,
     pub(crate) describe: fn(&Execution) -> Json,
     pub(crate) options: Options,
     pub(crate) definitions: Definitions,
@@ -195,13 +209,15 @@ impl Engine {
     /// The store's.
     pub async fn open(parts: Parts) -> Result<Self, StoreError> {
         let definitions = Definitions::open(parts.store.clone()).await?;
+        let key = parts.options.key.clone();
+        let vault = Vault::open(parts.store.clone(), parts.values, key).await?;
         let runners = parts.runners.iter().map(|runner| (runner.task_type(), runner.clone()));
         let inner = Arc::new(Inner {
             runners: runners.collect(),
             store: parts.store,
             clock: parts.clock,
             scripts: parts.scripts,
-            values: parts.values,
+            vault,
             describe: parts.describe,
             definitions,
             queues: Queues::default(),
@@ -249,7 +265,7 @@ impl Engine {
 
     /// Secrets and environment, for runners whose input names one.
     pub fn values(&self) -> &dyn Values {
-        self.inner.values.as_ref()
+        &self.inner.vault
     }
 
     /// What runs users' scripts, for checking definitions.
@@ -409,7 +425,8 @@ impl Engine {
         let Some(mut state) = slot.state.take() else { return Err(Error::Closing) };
         let was_open = state.is_open();
         let existed = state.exists();
-        let decided = self.decide(&mut state, input.clone());
+        let guarded = self.inner.vault.guard(&state, input.clone());
+        let decided = self.decide(&mut state, guarded);
         let decision = match decided {
             Ok(Ok(decision)) => decision,
             Ok(Err(rejected)) => {
@@ -731,7 +748,7 @@ impl World for Knowledge<'_> {
     }
 
     fn environment(&self, name: &str) -> Option<String> {
-        self.inner.values.environment(name)
+        self.inner.vault.get(Shelf::Environment, name)
     }
 
     fn schema(&self, name: &str, version: i32) -> Option<SchemaDef> {

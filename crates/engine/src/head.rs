@@ -1,5 +1,6 @@
 //! What search and lists know of an execution, taken from its state.
 
+use kernel::expression::mask_sealed;
 use kernel::graph::{Event, Execution};
 use kernel::schedule::Schedule;
 use kernel::{Json, MachineKind};
@@ -85,7 +86,7 @@ pub(crate) fn text(state: &Execution, events: &[Event]) -> Option<String> {
             cut(input.text(), TEXT_MAX),
             cut(output.text(), TEXT_MAX),
         ];
-        parts.join("\n")
+        mask_sealed(&parts.join("\n")).into_owned()
     })
 }
 

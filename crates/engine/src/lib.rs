@@ -20,6 +20,7 @@ pub mod search;
 mod starting;
 pub mod store;
 mod timers;
+pub mod vault;
 mod waker;
 
 pub use clock::{Clock, SystemClock};

@@ -9,6 +9,7 @@ mod id;
 mod json;
 mod machine;
 pub mod schedule;
+pub mod rewrite;
 mod script;
 mod time;
 

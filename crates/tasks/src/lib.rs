@@ -8,5 +8,6 @@ pub mod jwt;
 pub mod ops_genie;
 pub mod registry;
 pub mod schema;
+pub mod secret;
 pub mod sendgrid;
 mod stay;

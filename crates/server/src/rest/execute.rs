@@ -247,7 +247,7 @@ impl Answering<'_> {
             #[serde(flatten)]
             common: Common<'a>,
             priority: u8,
-            variables: &'a Json,
+            variables: Json,
             tasks: Json,
             #[serde(skip_serializing_if = "Option::is_none")]
             created_by: Option<&'a str>,
@@ -263,7 +263,7 @@ impl Answering<'_> {
                 state.shown(&state.output),
             ),
             priority: state.priority,
-            variables: &state.shown(&state.variables),
+            variables: state.shown(&state.variables),
             tasks: view::task_list(state, Lens::of(self.engine)),
             created_by: state.created_by.as_deref(),
             create_time: state.created_at,

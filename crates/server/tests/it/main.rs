@@ -11,6 +11,7 @@ mod promised;
 mod query;
 mod scheduler;
 mod search;
+mod secret;
 mod show;
 mod start;
 mod support;
