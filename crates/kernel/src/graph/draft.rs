@@ -484,7 +484,7 @@ impl<'a> Draft<'a> {
 
     fn close_with(&mut self, closed: Closed) {
         let sequence = closed.sequence;
-        if self.state.task(sequence).is_some_and(|task| task.kind == Kind::Dispatched) {
+        if self.state.task(sequence).is_some_and(|task| task.kind.is_queued()) {
             self.effect(Effect::Withdraw { sequence });
         }
         self.push(Event::Closed(Box::new(closed)));

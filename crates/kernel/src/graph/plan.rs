@@ -151,6 +151,10 @@ pub enum Kind {
     Wait,
     /// Waits for a person.
     Human,
+    /// Waits for a signal: whoever runs the execution gets it back meanwhile.
+    Yield,
+    /// Waits for a payload from outside that fits.
+    Webhook,
     /// Does nothing.
     Noop,
 }
@@ -175,9 +179,16 @@ impl Kind {
             "TERMINATE" => Self::Terminate,
             "WAIT" => Self::Wait,
             "HUMAN" => Self::Human,
+            "YIELD" => Self::Yield,
+            "WAIT_FOR_WEBHOOK" => Self::Webhook,
             "NOOP" => Self::Noop,
             _ => Self::Dispatched,
         }
+    }
+
+    /// Whether an open task of this kind stands in a queue: to be handed out, or to be found.
+    pub(crate) const fn is_queued(self) -> bool {
+        matches!(self, Self::Dispatched | Self::Webhook)
     }
 
     /// Whether the retry policy never applies (Conductor: `TaskType.isBuiltIn`).

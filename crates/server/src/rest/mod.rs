@@ -8,7 +8,9 @@ pub mod extract;
 mod metadata;
 pub mod query;
 mod queue;
+mod schema;
 mod summary;
+pub(crate) mod tags;
 mod tasks;
 pub mod view;
 mod why;
@@ -27,6 +29,8 @@ pub fn router() -> OpenApiRouter<Api> {
         .merge(why::routes())
         .merge(bulk::routes())
         .merge(metadata::routes())
+        .merge(tags::routes())
+        .merge(schema::routes())
         .merge(tasks::routes())
         .merge(queue::routes())
         .merge(admin::routes())

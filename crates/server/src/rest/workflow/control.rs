@@ -36,7 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(set_variables))
 }
 
-async fn act(engine: &Engine, id: &str, control: Control) -> Result<(), Problem> {
+pub(super) async fn act(engine: &Engine, id: &str, control: Control) -> Result<(), Problem> {
     Ok(engine.step(&execution_id(id)?, Input::Control(control)).await?)
 }
 
@@ -450,17 +450,26 @@ async fn set_variables(
     Path(id): Path<String>,
     Object(set): Object,
 ) -> Result<Answer, Problem> {
-    let max = api.engine.limits().variables_max;
-    let look = |state: &Execution| length_with(&state.variables, &set);
-    let length = show(&api.engine, &id, look).await?;
+    checked_variables(&api.engine, &id, &set).await?;
+    act(&api.engine, &id, Control::SetVariables { set }).await?;
+    let lens = Lens::of(&api.engine);
+    show(&api.engine, &id, |state| view::workflow(state, true, lens)).await.map(Answer)
+}
+
+/// Refuses variables that would be too large together with those that are there.
+pub(super) async fn checked_variables(
+    engine: &Engine,
+    id: &str,
+    set: &Json,
+) -> Result<(), Problem> {
+    let max = engine.limits().variables_max;
+    let length = show(engine, id, |state| length_with(&state.variables, set)).await?;
     if length > max {
         return Err(Problem::bad_request(format!(
             "the variables would be {length} bytes, more than the limit of {max} (variables_max)"
         )));
     }
-    act(&api.engine, &id, Control::SetVariables { set }).await?;
-    let lens = Lens::of(&api.engine);
-    show(&api.engine, &id, |state| view::workflow(state, true, lens)).await.map(Answer)
+    Ok(())
 }
 
 /// Bytes of an object once the members of another are put over it.

@@ -3,6 +3,7 @@
 mod control;
 mod read;
 mod start;
+mod state;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -16,5 +17,9 @@ use crate::Api;
 
 /// The paths of this folder.
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().merge(start::routes()).merge(read::routes()).merge(control::routes())
+    OpenApiRouter::new()
+        .merge(start::routes())
+        .merge(read::routes())
+        .merge(control::routes())
+        .merge(state::routes())
 }

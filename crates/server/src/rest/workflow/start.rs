@@ -59,6 +59,28 @@ impl StartRequest {
     pub(in crate::rest) fn with_input(input: Json) -> Self {
         Self { input: Some(input), ..Self::default() }
     }
+
+    /// The same start under a key against starting twice; without a strategy a second one is
+    /// refused.
+    ///
+    /// # Errors
+    /// 400 for a word that is no strategy.
+    pub(crate) fn with_idempotency(
+        mut self,
+        key: Option<String>,
+        strategy: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let word = strategy.map(str::trim).filter(|word| !word.is_empty()).unwrap_or("FAIL");
+        let strategy = serde_json::from_value(word.into()).map_err(|_| {
+            Problem::bad_request(format!(
+                "there is no idempotency strategy '{word}'; there are FAIL, RETURN_EXISTING and \
+                 FAIL_ON_RUNNING"
+            ))
+        })?;
+        self.idempotency_key = key.filter(|key| !key.is_empty());
+        self.idempotency_strategy = self.idempotency_key.as_ref().map(|_| strategy);
+        Ok(self)
+    }
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
