@@ -547,9 +547,9 @@ impl Engine {
                 let mut events: Vec<Event> = serde_json::from_str(row)
                     .map_err(|error| StoreError::Corrupt(format!("history of {id}: {error}")))?;
                 for event in &mut events {
-                    if let Event::Started(started) = event {
-                        let plan = self.inner.definitions.pinned(&started.plan.hash).await?;
-                        started.plan.plan = Some(plan);
+                    if let Some(pinned) = event.plan_mut() {
+                        let plan = self.inner.definitions.pinned(&pinned.hash).await?;
+                        pinned.plan = Some(plan);
                     }
                     state.apply(event);
                 }
@@ -643,10 +643,7 @@ struct Work {
 fn plans_of(events: &[Event]) -> Vec<(Arc<str>, Arc<str>)> {
     events
         .iter()
-        .filter_map(|event| match event {
-            Event::Started(started) => started.plan.plan.as_ref(),
-            _ => None,
-        })
+        .filter_map(|event| event.plan()?.plan.as_ref())
         .map(|plan| (plan.hash.clone(), plan.text.clone()))
         .collect()
 }

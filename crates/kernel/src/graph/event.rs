@@ -111,6 +111,24 @@ pub enum Event {
         /// Its new input.
         #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
         input: Option<Json>,
+        /// The task itself was forgotten, too: a new one takes its place.
+        #[serde(rename = "f", default, skip_serializing_if = "is_false")]
+        fresh: bool,
+    },
+    /// Input or label of the execution were changed.
+    Amended {
+        /// The new input.
+        #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+        input: Option<Json>,
+        /// The new label.
+        #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+        correlation_id: Option<Arc<str>>,
+    },
+    /// The execution obeys another version of its definition from now on.
+    Upgraded {
+        /// What it obeys.
+        #[serde(rename = "p")]
+        plan: PlanRef,
     },
     /// A sub-workflow said that it exists.
     ChildStarted {
@@ -120,6 +138,26 @@ pub enum Event {
     },
     /// The execution ended.
     Ended(Box<Ended>),
+}
+
+impl Event {
+    /// The plan that a fact names, which whoever reads a history binds before folding.
+    pub fn plan(&self) -> Option<&PlanRef> {
+        match self {
+            Self::Started(started) => Some(&started.plan),
+            Self::Upgraded { plan } => Some(plan),
+            _ => None,
+        }
+    }
+
+    /// The same, for binding it.
+    pub fn plan_mut(&mut self) -> Option<&mut PlanRef> {
+        match self {
+            Self::Started(started) => Some(&mut started.plan),
+            Self::Upgraded { plan } => Some(plan),
+            _ => None,
+        }
+    }
 }
 
 /// The begin of an execution, or its new begin at a restart.

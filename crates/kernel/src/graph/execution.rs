@@ -3,6 +3,8 @@
 //! Everything beside the tasks themselves (latest attempt per reference, open tasks, timers) is an
 //! index over them, kept in step by [`Execution::apply`], so that one step costs what it touches.
 
+mod upgrade;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -389,7 +391,17 @@ impl Execution {
             }
             Event::Reopened { sequence, asked } => self.reopen(*sequence, *asked),
             Event::Asked { asked } => self.asked = *asked,
-            Event::Rewound { sequence, input } => self.rewind(*sequence, input.as_ref()),
+            Event::Rewound { sequence, input, fresh } => {
+                self.rewind(*sequence, input.as_ref(), *fresh);
+            }
+            Event::Amended { input, correlation_id } => {
+                self.input = input.clone().unwrap_or_else(|| self.input.clone());
+                self.correlation_id = correlation_id.clone().or(self.correlation_id.take());
+            }
+            Event::Upgraded { plan } => {
+                let plan = plan.plan.clone().expect("plans are bound before folding");
+                self.upgrade(&plan);
+            }
             Event::ChildStarted { sequence } => {
                 self.touch(*sequence, |task| task.child_started = true);
             }
@@ -580,7 +592,7 @@ impl Execution {
 
     /// Forgets everything that the flow reached after a task and sets the task back to its first
     /// state. Other branches stay as they are.
-    fn rewind(&mut self, sequence: u32, input: Option<&Json>) {
+    fn rewind(&mut self, sequence: u32, input: Option<&Json>, fresh: bool) {
         let Some(from) = self.tasks.get(&sequence).cloned() else { return };
         let doomed: Vec<u32> = self
             .tasks
@@ -601,6 +613,12 @@ impl Execution {
         let child = from.child.as_ref().map(|_| self.id.derive("child", self.next_sequence));
         self.next_sequence += u32::from(child.is_some());
         self.join_cursors.clear();
+        if fresh {
+            if let Some(task) = self.tasks.remove(&sequence) {
+                self.unindex(&task);
+            }
+            return self.reindex_references();
+        }
         let now = self.updated_at;
         self.touch(sequence, |task| {
             task.status = TaskStatus::Scheduled;
@@ -636,7 +654,7 @@ impl Execution {
     }
 
     /// Whether the flow reached a task after, or within, or again at `from`.
-    fn follows(&self, task: &Task, from: &Task) -> bool {
+    pub(super) fn follows(&self, task: &Task, from: &Task) -> bool {
         let again = task.node == from.node && task.sequence > from.sequence;
         let within = again || self.is_within(task.node, from.node);
         if within && task.path.starts_with(&from.path) {

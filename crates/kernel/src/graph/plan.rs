@@ -263,6 +263,23 @@ impl Shape {
         self.block_at(std::slice::from_ref(task), Owner::Branch(fork), depth)
     }
 
+    /// Adds a place that no flow leads to, for a task that its plan knows no more.
+    pub(crate) fn keep(&mut self, task: &WorkflowTask, depth: usize) -> NodeId {
+        let id = NodeId(self.first_node + self.nodes.len() as u32);
+        self.block_at(std::slice::from_ref(task), Owner::Root, depth);
+        id
+    }
+
+    /// Reference names of the nodes around a node, innermost first.
+    pub(crate) fn names_around(&self, node: NodeId) -> Vec<Arc<str>> {
+        let around = |id: NodeId| match self.block_of(self.node(id)?.block)?.owner {
+            Owner::Root => None,
+            Owner::Case(owner) | Owner::Branch(owner) | Owner::Body(owner) => Some(owner),
+        };
+        let owners = std::iter::successors(around(node), |id| around(*id));
+        owners.filter_map(|id| Some(self.node(id)?.reference.clone())).collect()
+    }
+
     fn block(&mut self, tasks: &[WorkflowTask], owner: Owner) -> BlockId {
         self.block_at(tasks, owner, 0)
     }

@@ -119,8 +119,8 @@ impl Run {
         let mut state = Execution::new(self.state.id.clone());
         for text in &self.history {
             let mut event: Event = serde_json::from_str(text).expect("a stored fact");
-            if let Event::Started(started) = &mut event {
-                started.plan.plan = self.plans.get(&started.plan.hash).cloned();
+            if let Some(pinned) = event.plan_mut() {
+                pinned.plan = self.plans.get(&pinned.hash).cloned();
             }
             state.apply(&event);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use engine::{Engine, Error};
-use kernel::graph::{Control, Execution, Input, Kind, Status};
+use kernel::graph::{Amendment, Control, Execution, Input, Kind, Status};
 use kernel::{ExecutionId, Json, Rejected, TaskId};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -133,13 +133,13 @@ async fn skip_task(
 struct RerunRequest {
     /// The task to go back to, here or in a sub-workflow; absent = from the beginning.
     re_run_from_task_id: Option<String>,
-    /// New input; only from the beginning.
+    /// New input of the execution.
     #[schema(value_type = Option<serde_json::Value>)]
     workflow_input: Option<Json>,
     /// New input of the task.
     #[schema(value_type = Option<serde_json::Value>)]
     task_input: Option<Json>,
-    /// A new label; only from the beginning.
+    /// A new label of the execution.
     correlation_id: Option<String>,
 }
 
@@ -163,19 +163,37 @@ async fn rerun_workflow(
         act(&api.engine, &id, Control::Restart { plan: None, input, correlation_id }).await?;
         return Ok(id);
     };
-    if input.is_some_and(|input| !input.is_empty_object()) || label.is_some() {
-        let message =
-            "workflowInput and correlationId cannot be changed when rerunning from a task";
-        return Err(Problem::bad_request(message).with_hint(
-            "Leave them out, or leave reRunFromTaskId out to rerun from the beginning.",
-        ));
-    }
+    let amendment = Amendment {
+        // The protocol's clients send an empty object when they mean none.
+        input: input
+            .filter(|input| !input.is_empty_object())
+            .map(|input| payload(&api.engine, input, "'workflowInput'"))
+            .transpose()?,
+        correlation_id: label.map(Arc::from),
+    };
     let input = request.task_input.filter(|input| !input.is_null());
     let input = input.map(|input| object(input, "'taskInput'")).transpose()?;
     let found = task_below(&api.engine, &id, &task).await?;
-    let rerun = Control::Rerun { sequence: found.sequence, input };
+    let (sequence, below) = (found.sequence, found.execution.as_str() != id);
+    if below && !amendment.is_empty() {
+        act(&api.engine, &id, Control::Amend(amendment.clone())).await?;
+    }
+    let amendment = if below { Amendment::default() } else { amendment };
+    let rerun = Control::Rerun { sequence, input, amendment };
     api.engine.step(&found.execution, Input::Control(rerun)).await?;
     Ok(id)
+}
+
+/// An object that may be an input.
+pub(super) fn payload(engine: &Engine, given: Json, what: &str) -> Result<Json, Problem> {
+    let given = object(given, what)?;
+    let max = engine.limits().payload_max;
+    if given.len() > max {
+        let length = given.len();
+        let message = format!("{what} of {length} bytes exceeds the limit of {max} (payload_max)");
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", message));
+    }
+    Ok(given)
 }
 
 /// A task of an execution or of a sub-workflow somewhere below it.

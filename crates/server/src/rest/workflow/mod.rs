@@ -1,6 +1,7 @@
 //! `/api/workflow`: starting, showing and steering executions.
 
 mod control;
+mod elsewhere;
 mod read;
 mod start;
 mod state;
@@ -21,5 +22,5 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .merge(start::routes())
         .merge(read::routes())
         .merge(control::routes())
-        .merge(state::routes())
+        .merge(state::routes()).merge(elsewhere::routes())
 }
