@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
+use super::snapshot::Snapshot;
 use super::status::{Status, TaskStatus};
 use crate::definition::{TaskDef, WorkflowTask};
 use crate::id::ExecutionId;
@@ -18,6 +19,8 @@ use crate::time::Timestamp;
 pub enum Event {
     /// The instant of the facts that follow.
     At(Timestamp),
+    /// All that was before, in one: the first fact of a history whose beginning is forgotten.
+    Snapshot(Box<Snapshot>),
     /// The execution began.
     Started(Box<Started>),
     /// An attempt at a node was created.
@@ -141,20 +144,22 @@ pub enum Event {
 }
 
 impl Event {
-    /// The plan that a fact names, which whoever reads a history binds before folding.
+    /// The plan that the fact names.
     pub fn plan(&self) -> Option<&PlanRef> {
         match self {
             Self::Started(started) => Some(&started.plan),
             Self::Upgraded { plan } => Some(plan),
+            Self::Snapshot(snapshot) => Some(&snapshot.plan),
             _ => None,
         }
     }
 
-    /// The same, for binding it.
+    /// The same, to be bound before the fact is folded.
     pub fn plan_mut(&mut self) -> Option<&mut PlanRef> {
         match self {
             Self::Started(started) => Some(&mut started.plan),
             Self::Upgraded { plan } => Some(plan),
+            Self::Snapshot(snapshot) => Some(&mut snapshot.plan),
             _ => None,
         }
     }

@@ -20,7 +20,9 @@ mod object;
 mod output;
 mod place;
 mod plan;
+mod rewind;
 mod scope;
+mod snapshot;
 mod status;
 mod timing;
 mod waiting;
@@ -32,5 +34,6 @@ pub use input::{Amendment, Control, Input, Message, Report, Start, StartMessage,
 pub use nodes::webhook::{Awaited, WEBHOOK_QUEUE, webhook_queue};
 pub use plan::{Kind, Node, NodeId, Plan};
 pub use scope::iteration_of;
+pub use snapshot::Snapshot;
 pub use status::{Status, TaskStatus};
 pub use waiting::Waiting;

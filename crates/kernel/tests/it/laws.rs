@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use kernel::definition::{TaskDef, parse_workflow};
 use kernel::graph::{
-    Amendment, Context, Control, Event, Execution, Input, Limits, Message, Plan, Report, Start, Status,
-    TaskStatus, Verdict, World,
+    Amendment, Context, Control, Event, Execution, Input, Limits, Message, Plan, Report, Start,
+    Status, TaskStatus, Verdict, World,
 };
 use kernel::{
     Decision, ExecutionId, Form, Json, Machine, Rejected, ScriptError, Scripts, Timestamp,

@@ -14,7 +14,7 @@ pub(crate) mod tags;
 mod tasks;
 pub mod view;
 mod why;
-mod workflow;
+pub(crate) mod workflow;
 
 use utoipa_axum::router::OpenApiRouter;
 

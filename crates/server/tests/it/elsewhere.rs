@@ -98,5 +98,8 @@ async fn a_rerun_from_a_task_takes_another_input_and_label() {
     server.until(&id, "COMPLETED").await;
     let workflow = server.workflow(&id).await;
     assert_eq!(workflow["tasks"][1]["inputData"], json!({ "x": 2 }));
-    assert_eq!((&workflow["correlationId"], &workflow["input"]), (&json!("again"), &json!({ "x": 2 })));
+    assert_eq!(
+        (&workflow["correlationId"], &workflow["input"]),
+        (&json!("again"), &json!({ "x": 2 }))
+    );
 }

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use kernel::graph::{
-    Amendment, Control, Event, Input, Message, Parent, Plan, Report, Start, Status, TaskStatus, Verdict,
+    Amendment, Control, Event, Input, Message, Parent, Plan, Report, Start, Status, TaskStatus,
+    Verdict,
 };
 use kernel::{ExecutionId, Json, Rejected, Timestamp};
 use serde_json::Value;

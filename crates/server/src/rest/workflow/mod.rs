@@ -12,7 +12,8 @@ pub(super) use control::{
     RemoveParams, RestartParams, Steering, remove, restart, retry, terminate, terminate_and_remove,
 };
 pub(super) use read::show;
-pub(super) use start::{StartRequest, begin, external_storage};
+pub(super) use start::external_storage;
+pub(crate) use start::{StartRequest, begin};
 
 use crate::Api;
 
@@ -22,5 +23,6 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .merge(start::routes())
         .merge(read::routes())
         .merge(control::routes())
-        .merge(state::routes()).merge(elsewhere::routes())
+        .merge(state::routes())
+        .merge(elsewhere::routes())
 }

@@ -24,12 +24,12 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 /// What to start, as clients write it.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub(in crate::rest) struct StartRequest {
+pub(crate) struct StartRequest {
     /// The name of a registered workflow.
-    pub(in crate::rest) name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Its version; absent or 0 = the latest.
     #[serde(deserialize_with = "lenient::number")]
-    pub(in crate::rest) version: Option<i64>,
+    pub(crate) version: Option<i64>,
     /// A label to find it by.
     correlation_id: Option<String>,
     /// The input, an object.
@@ -56,7 +56,7 @@ pub(in crate::rest) struct StartRequest {
 
 impl StartRequest {
     /// A start of the latest version with this input.
-    pub(in crate::rest) fn with_input(input: Json) -> Self {
+    pub(crate) fn with_input(input: Json) -> Self {
         Self { input: Some(input), ..Self::default() }
     }
 
@@ -130,10 +130,7 @@ async fn start_workflow_by_name(
 }
 
 /// Starts an execution; it is durable when its id is answered.
-pub(in crate::rest) async fn begin(
-    engine: &Engine,
-    request: StartRequest,
-) -> Result<ExecutionId, Problem> {
+pub(crate) async fn begin(engine: &Engine, request: StartRequest) -> Result<ExecutionId, Problem> {
     let (plan, input, priority) = checked(engine, &request)?;
     let key = request.idempotency_key.filter(|key| !key.is_empty());
     let strategy = request.idempotency_strategy.filter(|_| key.is_some());
