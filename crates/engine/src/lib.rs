@@ -12,6 +12,7 @@ mod hosted;
 pub mod memory;
 mod polling;
 mod queues;
+mod rehearsal;
 mod runner;
 pub mod search;
 pub mod store;
@@ -24,4 +25,5 @@ pub use engine::{Counters, Engine, Error, Options, Parts, Seen, Values, WeakEngi
 pub use hosted::{Hosted, Stimulus};
 pub use polling::PollRequest;
 pub use queues::{Blocked, Poll, QueueState, Queues};
+pub use rehearsal::{Mock, Mocks, REHEARSAL_STEPS_MAX};
 pub use runner::{Handoff, Outcome, OutcomeStatus, TaskRunner};

@@ -3,6 +3,7 @@
 mod control;
 mod elsewhere;
 mod read;
+mod rehearse;
 mod start;
 mod state;
 
@@ -25,4 +26,5 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .merge(control::routes())
         .merge(state::routes())
         .merge(elsewhere::routes())
+        .merge(rehearse::routes())
 }

@@ -163,6 +163,23 @@ pub(crate) async fn begin(engine: &Engine, request: StartRequest) -> Result<Exec
     }
 }
 
+/// A start that is only rehearsed: nothing keeps it from being done again.
+pub(super) fn rehearsed(engine: &Engine, request: StartRequest) -> Result<Start, Problem> {
+    let (plan, input, priority) = checked(engine, &request)?;
+    Ok(Start {
+        plan,
+        input,
+        correlation_id: request.correlation_id.filter(|label| !label.is_empty()).map(Arc::from),
+        priority,
+        task_to_domain: domains(request.task_to_domain)?,
+        parent: None,
+        asked_by: None,
+        event: None,
+        created_by: request.created_by.filter(|name| !name.is_empty()).map(Arc::from),
+        idempotency_key: None,
+    })
+}
+
 /// The id that every start of a workflow with the same key gets, so that the store itself refuses
 /// the second one.
 fn id_of_key(name: &str, key: &str) -> ExecutionId {
