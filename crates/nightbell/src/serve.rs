@@ -151,6 +151,10 @@ fn jq_limits(config: &Config) -> tasks::jq::Limits {
 fn task_settings(config: &Config) -> tasks::registry::Settings {
     let mut settings = tasks::registry::Settings::default();
     settings.http.body_max = usize::try_from(config.http_body_max.0).unwrap_or(usize::MAX);
+    settings.javascript = javascript_limits(config);
+    settings.http_poll.interval_min = config.http_poll_interval_min;
+    settings.sendgrid_url.clone_from(&config.sendgrid_url.0);
+    settings.ops_genie_url.clone_from(&config.opsgenie_url.0);
     settings
 }
 

@@ -1,7 +1,11 @@
 //! DOES: the built-in tasks and the script engines.
 
 pub mod http;
+pub mod http_poll;
 pub mod javascript;
 pub mod jq;
+pub mod jwt;
+pub mod ops_genie;
 pub mod registry;
+pub mod sendgrid;
 mod stay;

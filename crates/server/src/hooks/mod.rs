@@ -52,6 +52,7 @@ const ENTRIES_MAX: usize = 100;
 /// A webhook: the protocol's `WebhookConfig`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_field_names, reason = "the protocol's names")]
 struct Webhook {
     name: String,
     #[serde(default)]

@@ -24,7 +24,7 @@ pub(crate) enum Verifier {
     Stripe,
     /// `sha256=` and the HMAC of the body in base64: Twitter.
     Twitter,
-    /// An ECDSA signature of time and body, with the public key as the secret: SendGrid.
+    /// An ECDSA signature of time and body, with the public key as the secret: Twilio's mail.
     Sendgrid,
 }
 

@@ -246,8 +246,8 @@ async fn delete_schema(
     State(api): State<Api>,
     Path((name, version)): Path<(String, u32)>,
 ) -> Result<(), Problem> {
-    match api.engine.store().delete_document(KIND, &name, version).await? {
-        true => Ok(()),
-        false => Err(missing(&name, Some(version))),
+    if api.engine.store().delete_document(KIND, &name, version).await? {
+        return Ok(());
     }
+    Err(missing(&name, Some(version)))
 }

@@ -1,4 +1,4 @@
-//! WAIT_FOR_WEBHOOK: until a payload comes from outside that fits.
+//! `WAIT_FOR_WEBHOOK`: until a payload comes from outside that fits.
 //!
 //! Such a task stands in a queue of its workflow's name that nobody polls. The row bears what the
 //! payload must have in it, so whoever receives one finds the tasks that it fits without looking

@@ -179,7 +179,7 @@ impl TaskResult {
     ///
     /// # Errors
     /// 400 with what is wrong.
-    pub(in crate::rest) fn checked_for(self, task: TaskId) -> Result<Checked, Problem> {
+    pub(in crate::rest) fn checked_for(self, task: &TaskId) -> Result<Checked, Problem> {
         let named = Self { task_id: Some(task.to_string()), workflow_instance_id: None, ..self };
         Checked::new(named)
     }

@@ -26,6 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 /// What a test says beside the start: a part of the protocol's `WorkflowTestRequest`.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
+#[allow(clippy::struct_field_names, reason = "the protocol's names")]
 struct TestRequest {
     task_ref_to_mock_output: Option<BTreeMap<String, Vec<TaskMock>>>,
     sub_workflow_test_request: Option<BTreeMap<String, TestRequest>>,

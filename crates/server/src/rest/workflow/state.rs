@@ -88,7 +88,7 @@ async fn update_state(
                     "Found no running task {reference} of workflow {id} to update"
                 ))
             })?;
-            Some(result.unwrap_or_default().checked_for(task)?)
+            Some(result.unwrap_or_default().checked_for(&task)?)
         }
         (None, Some(_)) => {
             return Err(Problem::bad_request("'taskResult' needs 'taskReferenceName'"));
