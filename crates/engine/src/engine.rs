@@ -273,6 +273,11 @@ impl Engine {
         &*self.inner.scripts
     }
 
+    /// What decisions may know of the world.
+    pub(crate) fn world(&self) -> impl World + '_ {
+        Knowledge { inner: &self.inner }
+    }
+
     /// The bounds of executions.
     pub fn limits(&self) -> &Limits {
         &self.inner.options.limits

@@ -10,12 +10,14 @@ mod metadata;
 pub mod query;
 mod queue;
 mod scheduler;
+mod schema;
 mod secret;
 mod summary;
+pub(crate) mod tags;
 mod tasks;
 pub mod view;
 mod why;
-mod workflow;
+pub(crate) mod workflow;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -30,6 +32,8 @@ pub fn router() -> OpenApiRouter<Api> {
         .merge(why::routes())
         .merge(bulk::routes())
         .merge(metadata::routes())
+        .merge(tags::routes())
+        .merge(schema::routes())
         .merge(tasks::routes())
         .merge(queue::routes())
         .merge(scheduler::routes())
