@@ -17,6 +17,7 @@ use crate::cache::{Cache, Shared, Slot};
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
+use crate::events::Events;
 use crate::head;
 use crate::queues::{Queues, TaskKey};
 use crate::runner::TaskRunner;
@@ -128,6 +129,7 @@ pub(crate) struct Inner {
     pub(crate) queues: Queues,
     pub(crate) waker: Waker,
     pub(crate) deliveries: Deliveries,
+    pub(crate) events: Events,
     cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
@@ -197,6 +199,7 @@ impl Engine {
             queues: Queues::default(),
             waker: Waker::default(),
             deliveries: Deliveries::default(),
+            events: Events::default(),
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,
             watchers: Mutex::default(),
@@ -212,6 +215,7 @@ impl Engine {
             runner.attach(WeakEngine(Arc::downgrade(&engine.inner)));
         }
         engine.recover().await?;
+        engine.open_events().await?;
         engine.run_waker();
         engine.run_dispatcher();
         engine.run_pruner();

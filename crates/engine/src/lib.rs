@@ -7,6 +7,7 @@ mod definitions;
 mod delivery;
 mod dispatcher;
 mod engine;
+pub mod events;
 mod head;
 pub mod memory;
 mod polling;

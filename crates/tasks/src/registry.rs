@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use engine::TaskRunner;
 
+use crate::events::{self, EventTask};
 use crate::http::{self, Http};
 
 /// What the built-in tasks may be told from outside; every member has defaults.
@@ -15,6 +16,8 @@ use crate::http::{self, Http};
 pub struct Settings {
     /// HTTP calls.
     pub http: http::Settings,
+    /// Brokers of events.
+    pub events: events::Settings,
 }
 
 /// A task type could not be made ready.
@@ -27,5 +30,8 @@ pub enum SetupError {
 
 /// Makes one runner for every built-in task type.
 pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupError> {
-    Ok(vec![Arc::new(Http::new(settings.http.clone())?)])
+    Ok(vec![
+        Arc::new(Http::new(settings.http.clone())?),
+        Arc::new(EventTask::new(&settings.events)),
+    ])
 }
