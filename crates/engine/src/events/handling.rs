@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::broker::EventMessage;
 use crate::engine::Engine;
+use crate::search::RecordSearch;
 use crate::store::StoreError;
 
 /// The ledger of handlings. Its subjects are the handlers' names.
@@ -142,18 +143,7 @@ fn key_of(handler: &str, index: usize, message: &EventMessage) -> String {
 impl Engine {
     /// Writes a handling as it stands.
     pub(super) async fn remember(&self, handling: &Handling) -> Result<(), StoreError> {
-        let r = handling.record();
-        let t = serde_json::json!({"s": &*r.status, "h": &*r.subject, "b": r.body, "a": r.at})
-            .to_string();
-        self.inner
-            .store
-            .put_document(crate::store::Document {
-                kind: "evrec".into(),
-                name: r.key,
-                version: 0,
-                text: t.into(),
-            })
-            .await
+        self.inner.store.put_records(vec![handling.record()]).await
     }
 
     /// Reads how a handler's handlings of a message stand, by the actions' places.
@@ -164,19 +154,13 @@ impl Engine {
         message: &EventMessage,
     ) -> Result<Vec<Option<Handling>>, StoreError> {
         let keys: Vec<String> = (0..actions).map(|at| key_of(handler, at, message)).collect();
-        let mut found: Vec<Handling> = Vec::new();
-        for d in self.inner.store.documents("evrec").await? {
-            let v: Value = serde_json::from_str(&d.text).expect("shim");
-            let r = Record {
-                ledger: LEDGER,
-                key: d.name,
-                subject: v["h"].as_str().expect("x").into(),
-                at: serde_json::from_value(v["a"].clone()).expect("x"),
-                status: v["s"].as_str().expect("x").into(),
-                body: Json::of(&v["b"]),
-            };
-            found.extend(Handling::from_record(&r));
-        }
+        let search = RecordSearch {
+            keys: keys.clone(),
+            size: keys.len() as u64,
+            ..RecordSearch::newest(LEDGER)
+        };
+        let page = self.inner.store.records(&search).await?;
+        let mut found: Vec<Handling> = page.rows.iter().filter_map(Handling::from_record).collect();
         let by_key = keys.iter().map(|key| {
             let at = found.iter().position(|handling| handling.key == *key)?;
             Some(found.swap_remove(at))

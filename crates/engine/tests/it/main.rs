@@ -1,4 +1,5 @@
 //! The engine through its public behaviour, over the store in memory.
 
+mod events;
 mod flows;
 mod house;

@@ -3,6 +3,7 @@
 
 mod admin;
 mod bulk;
+mod event;
 mod execute;
 pub mod extract;
 mod metadata;
@@ -29,5 +30,6 @@ pub fn router() -> OpenApiRouter<Api> {
         .merge(metadata::routes())
         .merge(tasks::routes())
         .merge(queue::routes())
+        .merge(event::routes())
         .merge(admin::routes())
 }
