@@ -8,10 +8,10 @@ use axum::{Extension, Json};
 use engine::Engine;
 use engine::events::{EventMessage, EventName, LEDGER, QueueState};
 use engine::search::RecordSearch;
+use kernel::Record;
 use kernel::definition::{
     EventHandler, Problem as Flaw, Tag, parse_event_handlers, validate_event_handler,
 };
-use kernel::Record;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;

@@ -189,3 +189,29 @@ async fn ended_histories_shrink_and_read_the_same() {
     assert_eq!(store.remove(&one).await, Ok(true));
     assert_eq!(compressed().await, (0, 0));
 }
+
+#[tokio::test]
+async fn files_of_version_1_are_brought_up_to_date() {
+    let folder = folder();
+    let store = open(&folder, &Options::default()).expect("it opens");
+    store.commit(commit("old", 0, "[1]".to_owned())).await.expect("it can be committed");
+    store.close().await.expect("it closes");
+    // What version 1 had: no ledgers, one kind of machine, no forgotten commits.
+    let file = rusqlite::Connection::open(store.path()).expect("it opens");
+    file.execute_batch(
+        "DROP TABLE record; DROP INDEX execution_listed; DROP INDEX execution_running; \
+         DROP INDEX execution_machine; ALTER TABLE execution DROP COLUMN machine; \
+         ALTER TABLE execution DROP COLUMN forgotten; \
+         CREATE INDEX execution_listed ON execution (created_at, name, status); \
+         CREATE INDEX execution_running ON execution (created_at) WHERE closed = 0; \
+         PRAGMA user_version = 1;",
+    )
+    .expect("it can be set back");
+    drop(file);
+    let store = open(&folder, &Options::default()).expect("it is brought up to date");
+    store.commit(commit("old", 1, "[2]".to_owned())).await.expect("it goes on");
+    let stored = store.load(&ExecutionId::new("old")).await.expect("loading works");
+    assert_eq!(stored.expect("it is there").history, ["[1]", "[2]"]);
+    let page = store.search(&Search { size: 10, ..Search::default() }).await;
+    assert_eq!(page.expect("search works").total, 1);
+}

@@ -108,6 +108,7 @@ pub(super) fn event(state: &Execution, event: &Event) -> Option<String> {
         }
         Event::ChildStarted { sequence } => format!("child of {} exists", who(state, *sequence)),
         Event::Ended(ended) => end(ended),
+        Event::Snapshot(_) => "snapshot".to_owned(),
     })
 }
 
