@@ -126,7 +126,7 @@ async fn tasks_end_by_reference_and_by_id() {
         "name": "waits", "version": 1, "schemaVersion": 2,
         "tasks": [
             { "name": "a", "taskReferenceName": "a", "type": "SIMPLE" },
-            { "name": "b", "taskReferenceName": "b", "type": "SIMPLE" },
+            { "name": "b", "taskReferenceName": "b", "type": "SIMPLE", "retryCount": 0 },
         ],
     });
     register(&engine, definition).await;
