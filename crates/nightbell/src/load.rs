@@ -1,7 +1,8 @@
 //! Definitions from files: read at start, watched, and applied whole or not at all.
 //!
-//! A JSON file holds workflow definitions (objects with `tasks`) or task definitions (a file named
-//! `taskdefs.json` or `*.taskdefs.json`), one or a list. Files named `input*.json` are examples of
+//! A JSON file holds workflow definitions (objects with `tasks`), event handlers (objects with `event`
+//! and `actions`) or task definitions (a file named `taskdefs.json` or `*.taskdefs.json`), one or a
+//! list. Files named `input*.json` are examples of
 //! input and are passed over. A file with a mistake changes nothing: what was registered before
 //! stays, and the mistake is told with its place.
 
@@ -10,8 +11,8 @@ use std::time::Duration;
 
 use engine::Engine;
 use kernel::definition::{
-    Problem, TaskDef, WorkflowDef, inspect_workflow, parse_task_defs, parse_workflows,
-    validate_task_def,
+    EventHandler, Problem, TaskDef, WorkflowDef, inspect_workflow, parse_event_handlers,
+    parse_task_defs, parse_workflows, validate_event_handler, validate_task_def,
 };
 use notify::{RecursiveMode, Watcher};
 use tokio::sync::mpsc;
@@ -21,6 +22,7 @@ use tokio::sync::mpsc;
 struct Defined {
     workflows: Vec<WorkflowDef>,
     tasks: Vec<TaskDef>,
+    handlers: Vec<EventHandler>,
 }
 
 /// Largest file that is read, in bytes.
@@ -75,7 +77,9 @@ fn read_all(files: &[PathBuf], engine: &Engine) -> (Vec<(PathBuf, Defined)>, Vec
 
 /// Registers what a file defines; says how much of it is new or different.
 async fn put(engine: &Engine, found: Defined) -> anyhow::Result<usize> {
-    Ok(put_tasks(engine, found.tasks).await? + put_workflows(engine, found.workflows).await?)
+    Ok(put_tasks(engine, found.tasks).await?
+        + put_workflows(engine, found.workflows).await?
+        + put_handlers(engine, found.handlers).await?)
 }
 
 /// Applies what changes below the paths, for as long as the answer lives.
@@ -179,6 +183,17 @@ fn holds_task_defs(path: &Path) -> bool {
     name == "taskdefs.json" || name.ends_with(".taskdefs.json")
 }
 
+/// Whether a document is an event handler or a list of them.
+fn holds_event_handlers(text: &str) -> bool {
+    use serde_json::Value;
+    let is_handler = |value: &Value| value.get("event").is_some() && value.get("actions").is_some();
+    match serde_json::from_str(text) {
+        Ok(Value::Array(items)) => !items.is_empty() && items.iter().all(is_handler),
+        Ok(value) => is_handler(&value),
+        Err(_) => false,
+    }
+}
+
 /// Reads one file; `tasks` are those about to be registered with it.
 fn read(path: &Path, tasks: &[TaskDef], engine: &Engine) -> Result<Defined, Vec<String>> {
     let at = |message: String| vec![format!("{}: {message}", path.display())];
@@ -196,7 +211,16 @@ fn read(path: &Path, tasks: &[TaskDef], engine: &Engine) -> Result<Defined, Vec<
         if !problems.is_empty() {
             return Err(told(problems));
         }
-        return Ok(Defined { tasks, workflows: Vec::new() });
+        return Ok(Defined { tasks, ..Defined::default() });
+    }
+    if holds_event_handlers(&text) {
+        let handlers = parse_event_handlers(&text).map_err(told)?;
+        let check = |handler| validate_event_handler(handler, engine.scripts());
+        let problems: Vec<Problem> = handlers.iter().flat_map(check).collect();
+        if !problems.is_empty() {
+            return Err(told(problems));
+        }
+        return Ok(Defined { handlers, ..Defined::default() });
     }
     let workflows = parse_workflows(&text).map_err(told)?;
     let has_template = |name: &str, key: &str| {
@@ -216,7 +240,7 @@ fn read(path: &Path, tasks: &[TaskDef], engine: &Engine) -> Result<Defined, Vec<
         }
     }
     if problems.is_empty() {
-        Ok(Defined { workflows, tasks: Vec::new() })
+        Ok(Defined { workflows, ..Defined::default() })
     } else {
         Err(told(problems))
     }
@@ -262,6 +286,27 @@ async fn put_workflows(engine: &Engine, mut workflows: Vec<WorkflowDef>) -> anyh
     let count = workflows.len();
     if count > 0 {
         engine.definitions().put_workflows(workflows).await?;
+    }
+    Ok(count)
+}
+
+async fn put_handlers(engine: &Engine, mut handlers: Vec<EventHandler>) -> anyhow::Result<usize> {
+    let now = engine.now().millis();
+    handlers.retain_mut(|handler| {
+        let Some(present) = engine.event_handler(&handler.name) else {
+            handler.create_time = now;
+            return true;
+        };
+        (handler.create_time, handler.update_time) = (present.create_time, present.update_time);
+        let changed = *handler != *present;
+        if changed {
+            handler.update_time = now;
+        }
+        changed
+    });
+    let count = handlers.len();
+    if count > 0 {
+        engine.put_event_handlers(handlers).await?;
     }
     Ok(count)
 }
