@@ -3,6 +3,7 @@
 mod admin;
 mod bulk;
 mod control;
+mod event;
 mod execute;
 mod listener;
 mod metadata;
