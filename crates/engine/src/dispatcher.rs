@@ -125,6 +125,7 @@ impl Engine {
                 reference: task.reference.to_string(),
                 input: task.input.clone(),
                 attempt: task.attempt,
+                runs: task.poll_count,
                 async_complete: state.node_of(task).task.async_complete,
             })
         };
@@ -154,6 +155,10 @@ impl Engine {
         let (verdict, reason) = match outcome.status {
             OutcomeStatus::Completed => (Verdict::Done(TaskStatus::Completed), outcome.reason),
             OutcomeStatus::Failed => (Verdict::Done(TaskStatus::Failed), outcome.reason),
+            OutcomeStatus::FailedFor(after) => {
+                let after = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+                (Verdict::FailedFor { after }, outcome.reason)
+            }
             OutcomeStatus::FailedTerminally => {
                 (Verdict::Done(TaskStatus::FailedWithTerminalError), outcome.reason)
             }

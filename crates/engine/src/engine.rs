@@ -241,6 +241,11 @@ impl Engine {
         &self.inner.store
     }
 
+    /// Secrets and environment, for runners whose input names one.
+    pub fn values(&self) -> &dyn Values {
+        self.inner.values.as_ref()
+    }
+
     /// What runs users' scripts, for checking definitions.
     pub fn scripts(&self) -> &dyn Scripts {
         &*self.inner.scripts

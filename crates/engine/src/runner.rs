@@ -40,6 +40,9 @@ pub struct Handoff {
     pub input: Json,
     /// 0 for the first attempt.
     pub attempt: u32,
+    /// How often this attempt was run before: after each answer that asked to be run again, also
+    /// over restarts. One that a crash cut short counts too.
+    pub runs: u32,
     /// The author set `asyncComplete`: success leaves the task in progress for an outside update.
     pub async_complete: bool,
 }
@@ -62,6 +65,9 @@ pub enum OutcomeStatus {
     Completed,
     /// Failed; a retry may help.
     Failed,
+    /// Failed; whoever refused it asks to be left alone for so long. A retry waits for that and for
+    /// the delay of its policy, whichever is longer.
+    FailedFor(Duration),
     /// Failed for good; a retry cannot help.
     FailedTerminally,
     /// Not done: look again after the delay (polling tasks), or wait for an update from outside

@@ -1,11 +1,14 @@
 //! DECIDES: the pure, deterministic core. No clock, no I/O, no randomness.
 
+pub mod alert;
+pub mod cron;
 pub mod definition;
 pub mod expression;
 pub mod graph;
 mod id;
 mod json;
 mod machine;
+pub mod schedule;
 mod script;
 mod time;
 

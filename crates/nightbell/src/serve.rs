@@ -156,6 +156,10 @@ fn task_settings(config: &Config) -> tasks::registry::Settings {
     settings.http.body_max = usize::try_from(config.http_body_max.0).unwrap_or(usize::MAX);
     settings.events.nats_url = config.nats_url.as_ref().map(|url| url.0.clone());
     settings.events.amqp_url = config.amqp_url.as_ref().map(|url| url.0.clone());
+    settings.javascript = javascript_limits(config);
+    settings.http_poll.interval_min = config.http_poll_interval_min;
+    settings.sendgrid_url.clone_from(&config.sendgrid_url.0);
+    settings.ops_genie_url.clone_from(&config.opsgenie_url.0);
     settings
 }
 

@@ -2,7 +2,11 @@
 
 pub mod events;
 pub mod http;
+pub mod http_poll;
 pub mod javascript;
 pub mod jq;
+pub mod jwt;
+pub mod ops_genie;
 pub mod registry;
+pub mod sendgrid;
 mod stay;

@@ -10,14 +10,40 @@ use engine::TaskRunner;
 
 use crate::events::{self, EventTask};
 use crate::http::{self, Http};
+use crate::http_poll::{self, HttpPoll};
+use crate::javascript::{self, JavaScript};
+use crate::jwt::GetSignedJwt;
+use crate::ops_genie::{self, OpsGenie};
+use crate::sendgrid::{self, SendGrid};
 
 /// What the built-in tasks may be told from outside; every member has defaults.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// HTTP calls.
     pub http: http::Settings,
     /// Brokers of events.
     pub events: events::Settings,
+    /// Polling by HTTP.
+    pub http_poll: http_poll::Settings,
+    /// Scripts in the inputs of tasks, such as the conditions of polls.
+    pub javascript: javascript::Limits,
+    /// Where SendGrid is.
+    pub sendgrid_url: String,
+    /// Where Opsgenie is.
+    pub ops_genie_url: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            http: http::Settings::default(),
+            events: events::Settings::default(),
+            http_poll: http_poll::Settings::default(),
+            javascript: javascript::Limits::default(),
+            sendgrid_url: sendgrid::URL.to_owned(),
+            ops_genie_url: ops_genie::URL.to_owned(),
+        }
+    }
 }
 
 /// A task type could not be made ready.
@@ -26,12 +52,28 @@ pub enum SetupError {
     /// The HTTP client.
     #[error("the task type HTTP could not be set up: {0}")]
     Http(#[from] http::SetupError),
+    /// A service's address.
+    #[error("the task type {0} could not be set up: {1}")]
+    Service(&'static str, #[source] http::Problem),
 }
 
 /// Makes one runner for every built-in task type.
 pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupError> {
+    let http = Http::new(settings.http.clone())?;
+    let client = || http.client().clone();
+    let scripts = JavaScript::new(settings.javascript.clone());
     Ok(vec![
-        Arc::new(Http::new(settings.http.clone())?),
+        Arc::new(HttpPoll::new(client(), scripts, settings.http_poll.clone())),
+        Arc::new(
+            SendGrid::new(client(), &settings.sendgrid_url)
+                .map_err(|problem| SetupError::Service("SENDGRID", problem))?,
+        ),
+        Arc::new(
+            OpsGenie::new(client(), &settings.ops_genie_url)
+                .map_err(|problem| SetupError::Service("OPS_GENIE", problem))?,
+        ),
+        Arc::new(GetSignedJwt),
+        Arc::new(http),
         Arc::new(EventTask::new(&settings.events)),
     ])
 }

@@ -260,12 +260,14 @@ pub(super) fn child_revived(
     let waits = state.task(sequence).is_some_and(|task| {
         let counts = task.kind == Kind::SubWorkflow && !state.node_of(task).task.optional;
         let passed = match state.status {
-            // The flow has gone on, or is about to.
+            // The flow is about to go on.
             Status::Running => true,
             Status::Paused => !task.status.is_failure(),
             _ => false,
         };
-        counts && !passed && task.status.is_closed() && !task.retried
+        let waits = counts && !passed && task.status.is_closed() && !task.retried;
+        // What failed behind it would be tried again beside it.
+        waits && !state.has_failed_behind(task)
     });
     if !waits {
         return Err(Rejected::Stale(format!(

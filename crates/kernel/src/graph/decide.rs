@@ -186,9 +186,15 @@ fn take_report(
         (output, _) => output,
     };
     let mut draft = Draft::new(state, context);
-    if let Verdict::Done(status) = report.verdict {
+    let end = match report.verdict {
+        Verdict::Done(status) => Some((status, 0)),
+        Verdict::FailedFor { after } => Some((TaskStatus::Failed, after.max(0))),
+        Verdict::Again { .. } | Verdict::Held => None,
+    };
+    if let Some((status, retry_after)) = end {
         let end = End { status, output, reason: report.reason };
         draft.close_as(sequence, end, |closed| {
+            closed.retry_after = retry_after;
             closed.worker = report.worker;
             closed.started_at = report.started_at;
             closed.metadata = report.metadata;
@@ -207,8 +213,9 @@ fn take_report(
         Verdict::Again { after } if queued => Some(after.max(0)),
         _ => None,
     };
-    if queued && unclaimed && again.is_none() {
-        // Whoever reports that it holds a task holds it, claimed or not.
+    if queued && unclaimed && (again.is_none() || builtin) {
+        // Whoever reports that it holds a task holds it, claimed or not. A built-in task that is
+        // over at once is not claimed either; its runs are counted and its time runs all the same.
         draft.push(Event::Claimed { sequence, worker: report.worker.clone() });
     }
     draft.push(Event::Progressed(Box::new(Progressed {

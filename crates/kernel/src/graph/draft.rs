@@ -476,6 +476,7 @@ impl<'a> Draft<'a> {
             started_at: None,
             worker: None,
             metadata: None,
+            retry_after: 0,
         };
         note(&mut closed);
         self.close_with(closed);
@@ -515,8 +516,9 @@ impl<'a> Draft<'a> {
     fn after_failure(&mut self, sequence: u32) -> Flow {
         let Some(task) = self.state.task(sequence) else { return Flow::Stops };
         let status = task.status;
+        let not_before = task.retry_after;
         if let Some(delay) = self.next_attempt(sequence, status) {
-            if let Some(next) = self.retry(sequence, delay) {
+            if let Some(next) = self.retry(sequence, delay.max(not_before)) {
                 self.continue_after(next);
             }
             return Flow::Stops;
@@ -561,6 +563,7 @@ impl<'a> Draft<'a> {
                     started_at: None,
                     worker: None,
                     metadata: None,
+                    retry_after: 0,
                 };
                 self.close_with(closed);
                 self.fail_because_of(sequence, Status::TimedOut, None, reason);
@@ -672,6 +675,7 @@ impl<'a> Draft<'a> {
                 started_at,
                 worker,
                 metadata,
+                retry_after: 0,
             });
         }
     }

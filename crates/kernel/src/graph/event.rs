@@ -284,6 +284,9 @@ pub struct Closed {
     /// Opaque notes of the worker.
     #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Json>,
+    /// Milliseconds before which another attempt is no use, whatever the policy says.
+    #[serde(rename = "r", default, skip_serializing_if = "is_zero_i64")]
+    pub retry_after: i64,
 }
 
 /// The end of an execution.

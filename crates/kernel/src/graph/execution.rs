@@ -151,6 +151,8 @@ pub struct Task {
     pub callback_after: i64,
     /// How often it was handed out.
     pub poll_count: u32,
+    /// Milliseconds from its failure before which another attempt is no use.
+    pub retry_after: i64,
     /// Who held it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<Arc<str>>,
@@ -523,6 +525,7 @@ impl Execution {
             begun: false,
             callback_after: 0,
             poll_count: 0,
+            retry_after: 0,
             worker: None,
             domain: scheduled.domain.clone(),
             iteration: 0,
@@ -591,11 +594,13 @@ impl Execution {
     fn close(&mut self, closed: &Closed) {
         let now = self.updated_at;
         self.touch(closed.sequence, |task| {
+            let unclaimed = task.status == TaskStatus::Scheduled;
             task.status = closed.status;
             task.ended_at = Some(now);
             if let Some(started_at) = closed.started_at {
                 task.started_at.get_or_insert(started_at);
-                task.poll_count = task.poll_count.max(1);
+                // A run that was over before it was recorded as begun.
+                task.poll_count += u32::from(unclaimed);
             }
             if closed.status != TaskStatus::Skipped && closed.status != TaskStatus::Canceled {
                 task.started_at.get_or_insert(now);
@@ -604,6 +609,7 @@ impl Execution {
                 task.output = output.clone();
             }
             task.reason.clone_from(&closed.reason);
+            task.retry_after = closed.retry_after;
             if closed.worker.is_some() {
                 task.worker.clone_from(&closed.worker);
             }

@@ -31,7 +31,7 @@ use layers::{Layers, Resolved};
 pub(crate) use problem::{ConfigError, Origin, Problem};
 pub(crate) use template::default_file;
 use value::Value;
-pub(crate) use value::{Bytes, LogFilter, LogFormat, StoreUrl};
+pub(crate) use value::{Bytes, HttpUrl, LogFilter, LogFormat, StoreUrl};
 
 /// One entry of the list: a setting as its users see it.
 #[derive(Debug)]
@@ -201,6 +201,17 @@ settings! {
     /// The names end in `COMPLETED` and `FAILED`. A message names its task in `externalId`, a JSON
     /// text with `workflowId` and `taskRefName` or `taskId`. `off` for none.
     task_update_queue: Option<QueuePrefix> = ["off"];
+
+    /// Shortest pause between two polls of an HTTP_POLL task; at least a second.
+    ///
+    /// Orkes' own servers insist on a minute.
+    http_poll_interval_min: Duration = ["1s"];
+
+    /// Where SENDGRID tasks send mail; `https://api.eu.sendgrid.com` is the service in Europe.
+    sendgrid_url: HttpUrl = ["https://api.sendgrid.com"];
+
+    /// Where OPS_GENIE tasks create alerts; `https://api.eu.opsgenie.com` is the service in Europe.
+    opsgenie_url: HttpUrl = ["https://api.opsgenie.com"];
 
     /// How many built-in tasks (HTTP, jq, JavaScript, ...) may run at the same time.
     system_task_workers: NonZeroUsize = ["64"];

@@ -135,6 +135,32 @@ impl Value for StoreUrl {
     }
 }
 
+/// Where a service is: `http` or `https`, a host, and a path to put before its operations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpUrl(pub(crate) String);
+
+impl Value for HttpUrl {
+    const NAME: &'static str = "URL";
+    const HINT: &'static str = "write the service's address, such as https://api.example.com";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        let text = given.one()?;
+        let url =
+            reqwest::Url::parse(text).map_err(|error| format!("`{text}` is no URL: {error}"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(format!("`{}` is neither http nor https", url.scheme()));
+        }
+        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+            return Err("an address has no user, query or fragment".to_owned());
+        }
+        Ok(Self(text.trim_end_matches('/').to_owned()))
+    }
+
+    fn shown(&self) -> String {
+        self.0.clone()
+    }
+}
+
 impl Value for Vec<PathBuf> {
     const MANY: bool = true;
     const NAME: &'static str = "PATH";

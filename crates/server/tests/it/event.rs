@@ -19,10 +19,7 @@ async fn handlers_come_and_go() {
     let put = |body: Value| server.send(Method::PUT, "/api/event", body.to_string());
     let get = |path: &'static str| server.send(Method::GET, path, String::new());
     post(handler("a")).await.ok_text();
-    assert_eq!(
-        post(handler("a")).await.failed(409),
-        "EventHandler with name a already exists!"
-    );
+    assert_eq!(post(handler("a")).await.failed(409), "EventHandler with name a already exists!");
     assert_eq!(put(handler("b")).await.failed(404), "EventHandler with name b not found!");
     let mut asleep = handler("a");
     asleep["active"] = json!(false);

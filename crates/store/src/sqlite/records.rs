@@ -41,19 +41,17 @@ pub(super) fn search(
 ) -> rusqlite::Result<RecordPage> {
     let mut condition = "ledger = (SELECT id FROM name WHERE text = ?)".to_owned();
     let mut values = vec![Value::Text(search.ledger.to_owned())];
-    for (column, listed) in
-        [("key", &search.keys), ("subject", &search.subjects), ("status", &search.statuses)]
-    {
+    for (before, listed, after) in [
+        (" AND key IN (", &search.keys, ")"),
+        (" AND subject IN (SELECT id FROM name WHERE text IN (", &search.subjects, "))"),
+        (" AND status IN (SELECT id FROM name WHERE text IN (", &search.statuses, "))"),
+    ] {
         if listed.is_empty() {
             continue;
         }
-        let marks = vec!["?"; listed.len()].join(", ");
-        condition.push_str(&match column {
-            "key" => format!(" AND key IN ({marks})"),
-            interned => {
-                format!(" AND {interned} IN (SELECT id FROM name WHERE text IN ({marks}))")
-            }
-        });
+        condition.push_str(before);
+        condition.push_str(&vec!["?"; listed.len()].join(", "));
+        condition.push_str(after);
         values.extend(listed.iter().cloned().map(Value::Text));
     }
     for (test, bound) in [(" AND at > ?", search.after), (" AND at < ?", search.before)] {

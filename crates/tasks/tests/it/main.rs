@@ -1,6 +1,10 @@
 //! The tests of the built-in tasks and script engines, in one binary.
 
 mod events;
+mod house;
 mod http;
+mod http_poll;
 mod javascript;
 mod jq;
+mod jwt;
+mod services;

@@ -118,7 +118,7 @@ impl Run {
     /// Folds the history; every other time by way of a snapshot, as it would be stored.
     fn fold(&self) -> Execution {
         let state = self.fold_all();
-        if !state.is_started() || self.history.len() % 2 == 0 {
+        if !state.is_started() || self.history.len().is_multiple_of(2) {
             return state;
         }
         let text = serde_json::to_string(&state.snapshot()).expect("a snapshot serializes");

@@ -257,7 +257,10 @@ impl<'a> Teller<'a> {
             }
             "extend" => Input::Extend { sequence: self.sequence(words)? },
             "complete" => self.done(words, TaskStatus::Completed)?,
-            "fail" => self.done(words, TaskStatus::Failed)?,
+            "fail" => match words.number("after") {
+                Some(after) => self.report(words, Verdict::FailedFor { after })?,
+                None => self.done(words, TaskStatus::Failed)?,
+            },
             "fail-terminal" => self.done(words, TaskStatus::FailedWithTerminalError)?,
             "cancel" => self.done(words, TaskStatus::Canceled)?,
             "skipped" => self.done(words, TaskStatus::Skipped)?,

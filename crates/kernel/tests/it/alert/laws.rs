@@ -1,0 +1,1 @@
+//! What holds for every monitor, whatever happens and in whatever order.
