@@ -17,6 +17,7 @@ use crate::cache::{Cache, Shared, Slot};
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
+use crate::events::Events;
 use crate::gates;
 use crate::hosted::{Decided, Hosted, Stimulus};
 use crate::outputs::Outputs;
@@ -152,6 +153,7 @@ pub(crate) struct Inner {
     pub(crate) outputs: Outputs,
     pub(crate) sinks: Sinks,
     pub(crate) lanes: Lanes,
+    pub(crate) events: Events,
     cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
@@ -226,6 +228,7 @@ impl Engine {
             outputs: Outputs::default(),
             sinks: Sinks::default(),
             lanes: Lanes::default(),
+            events: Events::default(),
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,
             watchers: Mutex::default(),
@@ -241,6 +244,7 @@ impl Engine {
             runner.attach(WeakEngine(Arc::downgrade(&engine.inner)));
         }
         engine.recover().await?;
+        engine.open_events().await?;
         engine.run_waker();
         engine.run_dispatcher();
         engine.run_pruner();

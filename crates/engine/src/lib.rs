@@ -7,6 +7,7 @@ mod definitions;
 mod delivery;
 mod dispatcher;
 mod engine;
+pub mod events;
 mod gates;
 mod head;
 mod hosted;
