@@ -9,11 +9,14 @@ mod id;
 mod json;
 mod machine;
 pub mod schedule;
+pub mod rewrite;
 mod script;
 mod time;
 
 pub use id::{ExecutionId, MachineKind, TaskId};
 pub use json::Json;
-pub use machine::{Decision, Dispatch, Effect, Machine, Record, Rejected};
-pub use script::{Form, ScriptError, ScriptErrorKind, Scripts};
+pub use machine::{
+    Admission, Decision, Dispatch, Effect, Machine, Publication, Record, Rejected, Reusable,
+};
+pub use script::{Form, ScriptError, ScriptErrorKind, Scripts, VIOLATIONS_MAX, Violation};
 pub use time::Timestamp;

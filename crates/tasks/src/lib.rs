@@ -7,5 +7,7 @@ pub mod jq;
 pub mod jwt;
 pub mod ops_genie;
 pub mod registry;
+pub mod schema;
+pub mod secret;
 pub mod sendgrid;
 mod stay;

@@ -13,6 +13,7 @@ use crate::http_poll::{self, HttpPoll};
 use crate::javascript::{self, JavaScript};
 use crate::jwt::GetSignedJwt;
 use crate::ops_genie::{self, OpsGenie};
+use crate::secret::UpdateSecret;
 use crate::sendgrid::{self, SendGrid};
 
 /// What the built-in tasks may be told from outside; every member has defaults.
@@ -69,6 +70,7 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
                 .map_err(|problem| SetupError::Service("OPS_GENIE", problem))?,
         ),
         Arc::new(GetSignedJwt),
+        Arc::new(UpdateSecret::default()),
         Arc::new(http),
     ])
 }

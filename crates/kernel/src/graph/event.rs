@@ -121,6 +121,21 @@ pub enum Event {
         #[serde(rename = "s")]
         sequence: u32,
     },
+    /// The execution is one of those of which only so many may run at once. Follows
+    /// [`Event::Started`].
+    Gated {
+        /// What they share.
+        #[serde(rename = "k")]
+        key: Arc<str>,
+        /// How many may run at once.
+        #[serde(rename = "n")]
+        limit: u32,
+        /// There was a place for it at once.
+        #[serde(rename = "a", default, skip_serializing_if = "is_false")]
+        admitted: bool,
+    },
+    /// There is a place for it.
+    Admitted,
     /// The execution ended.
     Ended(Box<Ended>),
 }

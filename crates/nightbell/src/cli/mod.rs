@@ -13,6 +13,7 @@ mod output;
 mod queue;
 mod run;
 mod schedule;
+mod secret;
 mod table;
 mod task;
 mod workflow;
@@ -114,6 +115,9 @@ pub(crate) enum ClientCommand {
     /// Schedules: what starts runs by the clock
     #[command(subcommand)]
     Schedule(schedule::Verb),
+    /// Secrets that workflows use: written, never shown
+    #[command(subcommand)]
+    Secret(secret::Verb),
     /// Print the settings of the server as a commented file
     Config(config::Arguments),
     /// Print the version
@@ -147,6 +151,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Task(verb) => task::run(verb, &client, &output).await,
             ClientCommand::Queue(verb) => queue::run(verb, &client, &output).await,
             ClientCommand::Schedule(verb) => schedule::run(verb, &client, &output).await,
+            ClientCommand::Secret(verb) => secret::run(verb, &client, &output).await,
             ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
         }
     })

@@ -15,5 +15,6 @@ mod python;
 mod real_cli;
 mod reload;
 mod schedules;
+mod secret;
 mod shutdown;
 mod stand_in;

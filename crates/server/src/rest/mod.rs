@@ -3,12 +3,14 @@
 
 mod admin;
 mod bulk;
+mod environment;
 mod execute;
 pub mod extract;
 mod metadata;
 pub mod query;
 mod queue;
 mod scheduler;
+mod secret;
 mod summary;
 mod tasks;
 pub mod view;
@@ -32,4 +34,6 @@ pub fn router() -> OpenApiRouter<Api> {
         .merge(queue::routes())
         .merge(scheduler::routes())
         .merge(admin::routes())
+        .merge(secret::routes())
+        .merge(environment::routes())
 }
