@@ -21,7 +21,7 @@ use crate::events::Events;
 use crate::gates;
 use crate::hosted::{Decided, Hosted, Stimulus};
 use crate::outputs::Outputs;
-use crate::publishing::{self, Sinks};
+use crate::publishing;
 use crate::queues::{Queues, TaskKey};
 use crate::runner::TaskRunner;
 use crate::starting::Lanes;
@@ -151,7 +151,6 @@ pub(crate) struct Inner {
     pub(crate) waker: Waker,
     pub(crate) deliveries: Deliveries,
     pub(crate) outputs: Outputs,
-    pub(crate) sinks: Sinks,
     pub(crate) lanes: Lanes,
     pub(crate) events: Events,
     cache: Cache,
@@ -226,7 +225,6 @@ impl Engine {
             waker: Waker::default(),
             deliveries: Deliveries::default(),
             outputs: Outputs::default(),
-            sinks: Sinks::default(),
             lanes: Lanes::default(),
             events: Events::default(),
             cache: Cache::new(parts.options.cache_bytes),

@@ -30,7 +30,6 @@ pub use definitions::Definitions;
 pub use engine::{Counters, Engine, Error, Options, Parts, Seen, Values, WeakEngine};
 pub use hosted::{Hosted, Stimulus};
 pub use polling::PollRequest;
-pub use publishing::Publisher;
 pub use queues::{Blocked, Poll, QueueState, Queues};
 pub use rehearsal::{Mock, Mocks, REHEARSAL_STEPS_MAX};
 pub use runner::{Handoff, Outcome, OutcomeStatus, TaskRunner};

@@ -327,7 +327,7 @@ enum Deed<'a> {
 }
 
 /// The type of events that stay in the house.
-const HERE: &str = "conductor";
+pub(crate) const HERE: &str = "conductor";
 
 fn exception(reason: String) -> Map<String, Value> {
     super::action::object(json!({ "exception": reason }))
