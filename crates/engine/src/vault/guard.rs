@@ -116,6 +116,11 @@ impl Vault {
         Rewrite { concerns: &concerns, mark: Some(SECRETS_MEMBER), replace: &replace }.apply(json)
     }
 
+    /// A value as it may be stored; [`Engine::resolve`] opens it again.
+    pub fn sealed(&self, value: &str) -> String {
+        format!("{SEALED_PREFIX}{}:", self.key.seal(PURPOSE, Json::of(&value).text()))
+    }
+
     fn open_sealed(&self, sealed: &str) -> Option<Json> {
         let inner = sealed.strip_prefix(SEALED_PREFIX)?.strip_suffix(':')?;
         Json::from_text(self.key.open(PURPOSE, inner)?).ok()
