@@ -1,7 +1,9 @@
 //! DOES: the built-in tasks and the script engines.
 
 pub mod http;
+mod input;
 pub mod javascript;
 pub mod jq;
 pub mod registry;
 mod stay;
+pub mod workflow;

@@ -9,12 +9,15 @@ use std::sync::Arc;
 use engine::TaskRunner;
 
 use crate::http::{self, Http};
+use crate::workflow;
 
 /// What the built-in tasks may be told from outside; every member has defaults.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// HTTP calls.
     pub http: http::Settings,
+    /// Tasks that look at executions.
+    pub workflow: workflow::Settings,
 }
 
 /// A task type could not be made ready.
@@ -27,5 +30,8 @@ pub enum SetupError {
 
 /// Makes one runner for every built-in task type.
 pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupError> {
-    Ok(vec![Arc::new(Http::new(settings.http.clone())?)])
+    let http = Http::new(settings.http.clone())?;
+    let mut runners = workflow::runners(&settings.workflow, http.client());
+    runners.push(Arc::new(http));
+    Ok(runners)
 }

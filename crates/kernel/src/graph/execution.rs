@@ -3,7 +3,7 @@
 //! Everything beside the tasks themselves (latest attempt per reference, open tasks, timers) is an
 //! index over them, kept in step by [`Execution::apply`], so that one step costs what it touches.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::event::{Closed, Ended, Event, Parent, Progressed, Scheduled, Started};
@@ -53,6 +53,8 @@ pub struct Execution {
     pub retried_at: Option<Timestamp>,
     /// Why it ended as it did.
     pub reason: Option<Arc<str>>,
+    /// Messages from outside that no task has taken yet, oldest first.
+    pub(super) inbox: VecDeque<Json>,
     plan: Option<Arc<Plan>>,
     grafts: Shape,
     /// What dynamic forks gave to the first node of each branch.
@@ -173,6 +175,7 @@ impl Execution {
             ended_at: None,
             retried_at: None,
             reason: None,
+            inbox: VecDeque::new(),
             plan: None,
             grafts: Shape::default(),
             branch_inputs: BTreeMap::new(),
@@ -393,6 +396,10 @@ impl Execution {
             Event::ChildStarted { sequence } => {
                 self.touch(*sequence, |task| task.child_started = true);
             }
+            Event::Posted { message } => self.inbox.push_back(message.clone()),
+            Event::Collected { count } => {
+                _ = self.inbox.drain(..self.inbox.len().min(*count as usize))
+            }
             Event::Ended(ended) => self.end(ended),
         }
     }
@@ -561,6 +568,8 @@ impl Execution {
         self.reason.clone_from(&ended.reason);
         self.ended_at = Some(self.updated_at);
         self.end_count += 1;
+        // Nobody is left to take them, and what has ended costs no memory.
+        self.inbox.clear();
     }
 
     fn reopen(&mut self, sequence: u32, asked: u32) {

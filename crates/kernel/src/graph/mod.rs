@@ -28,7 +28,7 @@ mod waiting;
 pub use context::{Context, Limits, World};
 pub use event::{Closed, Ended, Event, Parent, PlanRef, Progressed, Scheduled, Started};
 pub use execution::{Execution, Task};
-pub use input::{Control, Input, Message, Report, Start, StartMessage, Verdict};
+pub use input::{Control, Input, Message, Post, Report, Start, StartMessage, Verdict};
 pub use plan::{Kind, Node, NodeId, Plan};
 pub use scope::iteration_of;
 pub use status::{Status, TaskStatus};

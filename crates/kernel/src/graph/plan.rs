@@ -147,10 +147,12 @@ pub enum Kind {
     SetVariable,
     /// Ends the execution.
     Terminate,
-    /// Waits for time or for a word from outside.
+    /// Waits for time or for a word from outside; YIELD only for the word.
     Wait,
     /// Waits for a person.
     Human,
+    /// Takes messages out of the execution's inbox, and waits for one if it is empty.
+    Pull,
     /// Does nothing.
     Noop,
 }
@@ -173,8 +175,9 @@ impl Kind {
             "DYNAMIC" => Self::Dynamic,
             "SET_VARIABLE" => Self::SetVariable,
             "TERMINATE" => Self::Terminate,
-            "WAIT" => Self::Wait,
+            "WAIT" | "YIELD" => Self::Wait,
             "HUMAN" => Self::Human,
+            "PULL_WORKFLOW_MESSAGES" => Self::Pull,
             "NOOP" => Self::Noop,
             _ => Self::Dispatched,
         }

@@ -89,6 +89,7 @@ impl Execution {
                 Some(until) => ("timer", format!("waits until {until}")),
                 None => ("signal", "waits for an update from outside".to_owned()),
             },
+            Kind::Pull => ("message", "waits for a message in its inbox".to_owned()),
             Kind::Human => ("human", "waits for a person to complete it".to_owned()),
             Kind::SubWorkflow => {
                 let child = task.child.as_ref().map_or_else(String::new, ToString::to_string);

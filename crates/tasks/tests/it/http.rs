@@ -6,7 +6,7 @@
 mod answers;
 mod failures;
 mod requests;
-mod server;
+pub(crate) mod server;
 mod tls;
 
 use std::time::Duration;

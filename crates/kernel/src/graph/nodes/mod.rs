@@ -5,6 +5,7 @@ pub(super) mod dynamic;
 pub(super) mod failure;
 pub(super) mod fork;
 pub(super) mod join;
+pub(super) mod pull;
 pub(super) mod script;
 pub(super) mod sub_workflow;
 pub(super) mod switch;
@@ -39,6 +40,7 @@ pub(super) fn begin(draft: &mut Draft<'_>, sequence: u32, kind: Kind) {
         Kind::Terminate => terminate::begin(draft, sequence),
         Kind::Wait => wait::begin(draft, sequence),
         Kind::Human => draft.push(Event::Begun { sequence, until: None }),
+        Kind::Pull => pull::begin(draft, sequence),
         Kind::Noop => draft.close(sequence, End::done()),
         Kind::Dispatched | Kind::Dynamic => draft.dispatch(sequence, false),
     }

@@ -1,4 +1,4 @@
-//! WAIT: until an instant, for a while, or until somebody says so.
+//! WAIT: until an instant, for a while, or until somebody says so; YIELD: only until somebody says so.
 
 use jiff::tz::TimeZone;
 use serde_json::Value;
@@ -11,7 +11,10 @@ use crate::time::Timestamp;
 
 pub(super) fn begin(draft: &mut Draft<'_>, sequence: u32) {
     let Some(task) = draft.state.task(sequence) else { return };
-    match until(&task.input, draft.context.now) {
+    // Whatever the input of a YIELD holds is for whoever answers it.
+    let by_time = &*task.task_type != "YIELD";
+    let until = if by_time { until(&task.input, draft.context.now) } else { Ok(None) };
+    match until {
         Ok(until) => draft.push(Event::Begun { sequence, until }),
         Err(reason) => draft.close(sequence, End::failed_terminally(reason)),
     }

@@ -107,6 +107,8 @@ pub(super) fn event(state: &Execution, event: &Event) -> Option<String> {
             format!("rewound to {}{input}", who(state, *sequence))
         }
         Event::ChildStarted { sequence } => format!("child of {} exists", who(state, *sequence)),
+        Event::Posted { message } => format!("posted {}", cut(message.text())),
+        Event::Collected { count } => format!("collected {count}"),
         Event::Ended(ended) => end(ended),
     })
 }

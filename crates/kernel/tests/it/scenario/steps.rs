@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use kernel::graph::{
-    Control, Event, Input, Message, Parent, Plan, Report, Start, Status, TaskStatus, Verdict,
+    Control, Event, Input, Message, Parent, Plan, Post, Report, Start, Status, TaskStatus, Verdict,
 };
 use kernel::{ExecutionId, Json, Rejected, Timestamp};
 use serde_json::Value;
@@ -28,6 +28,7 @@ const WAKES_MAX: usize = 10_000;
 /// pause  resume  terminate ["why"] [failure-workflow]                retry [descend]
 /// restart [latest] [{INPUT}]  rerun REF [{INPUT}]                    skip REF {OUT}
 /// set {VARIABLES}             reset-callbacks                        show REF
+/// post ID {PAYLOAD}
 /// child-started REF           child-refused REF "why"                child-revived REF
 /// child-ended REF STATUS {OUT} "why" [of=N asked=N]    parent-terminates "why"      parent-retries
 /// ```
@@ -163,6 +164,7 @@ impl<'a> Teller<'a> {
                 "payload_max" => limits.payload_max = value,
                 "variables_max" => limits.variables_max = value,
                 "tasks_max" => limits.tasks_max = value,
+                "inbox_max" => limits.inbox_max = value,
                 "branches_max" => limits.branches_max = value,
                 "steps_max" => limits.steps_max = u32::try_from(value).expect("fits"),
                 other => panic!("no limit is named {other}"),
@@ -217,6 +219,7 @@ impl<'a> Teller<'a> {
                     Rejected::Conflict(_) => "conflict",
                     Rejected::Forbidden(_) => "forbidden",
                     Rejected::Invalid(_) => "invalid",
+                    Rejected::Full(_) => "full",
                 };
                 self.line(&format!("rejected as {class}: {rejected}"));
             }
@@ -265,6 +268,10 @@ impl<'a> Teller<'a> {
                 self.report(words, Verdict::Again { after: words.number("after").unwrap_or(0) })?
             }
             "hold" => self.report(words, Verdict::Held)?,
+            "post" => Input::Post(Post {
+                id: words.first().into(),
+                payload: words.json.clone().unwrap_or_default(),
+            }),
             "pause" => Input::Control(Control::Pause),
             "resume" => Input::Control(Control::Resume),
             "terminate" => Input::Control(Control::Terminate {

@@ -1,6 +1,7 @@
 //! `/api/workflow`: starting, showing and steering executions.
 
 mod control;
+mod messages;
 mod read;
 mod start;
 
@@ -16,5 +17,9 @@ use crate::Api;
 
 /// The paths of this folder.
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().merge(start::routes()).merge(read::routes()).merge(control::routes())
+    OpenApiRouter::new()
+        .merge(start::routes())
+        .merge(read::routes())
+        .merge(control::routes())
+        .merge(messages::routes())
 }
