@@ -5,5 +5,6 @@ mod input;
 pub mod javascript;
 pub mod jq;
 pub mod registry;
+pub mod sql;
 mod stay;
 pub mod workflow;

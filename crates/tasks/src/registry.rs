@@ -9,7 +9,7 @@ use std::sync::Arc;
 use engine::TaskRunner;
 
 use crate::http::{self, Http};
-use crate::workflow;
+use crate::{sql, workflow};
 
 /// What the built-in tasks may be told from outside; every member has defaults.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +18,8 @@ pub struct Settings {
     pub http: http::Settings,
     /// Tasks that look at executions.
     pub workflow: workflow::Settings,
+    /// Databases.
+    pub sql: sql::Settings,
 }
 
 /// A task type could not be made ready.
@@ -26,6 +28,9 @@ pub enum SetupError {
     /// The HTTP client.
     #[error("the task type HTTP could not be set up: {0}")]
     Http(#[from] http::SetupError),
+    /// A database of the configuration.
+    #[error(transparent)]
+    Sql(#[from] sql::Error),
 }
 
 /// Makes one runner for every built-in task type.
@@ -33,5 +38,6 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
     let http = Http::new(settings.http.clone())?;
     let mut runners = workflow::runners(&settings.workflow, http.client());
     runners.push(Arc::new(http));
+    runners.push(Arc::new(sql::Jdbc::new(sql::Databases::new(settings.sql.clone())?)));
     Ok(runners)
 }

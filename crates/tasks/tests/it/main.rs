@@ -4,4 +4,6 @@ mod house;
 mod http;
 mod javascript;
 mod jq;
+mod service;
+mod sql;
 mod workflow;
