@@ -1,4 +1,4 @@
-//! Executions in memory: one slot each, so that whoever acts on an execution does so alone.
+//! Machines in memory: one slot each, so that whoever acts on an execution does so alone.
 //!
 //! A slot outlives its use only while the execution is open and there is room; what has ended
 //! costs disk, not memory.
@@ -7,18 +7,21 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use kernel::ExecutionId;
-use kernel::graph::Execution;
 use parking_lot::Mutex;
+
+use crate::hosted::Hosted;
 
 /// An execution in memory, or the place where it will be.
 #[derive(Default)]
 pub(crate) struct Slot {
     /// The state at `version`; `None` = to be loaded.
-    pub(crate) state: Option<Execution>,
+    pub(crate) state: Option<Hosted>,
     /// Commits so far.
     pub(crate) version: u64,
     /// Roughly the bytes of the history behind the state.
     pub(crate) bytes: usize,
+    /// How many of them are the snapshot that the history begins with.
+    pub(crate) snapshot_bytes: usize,
 }
 
 /// Who holds it acts alone.

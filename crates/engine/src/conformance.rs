@@ -32,6 +32,9 @@ pub async fn exercise(fresh: impl AsyncFn() -> Arc<dyn Store>) {
     commits::messages_are_received_once(&*fresh().await).await;
     commits::the_due_come_soonest_first(&*fresh().await).await;
     keeping::documents_are_kept_whole(&*fresh().await).await;
+    keeping::ledgers_keep_the_newest_lines(&*fresh().await).await;
+    commits::what_is_forgotten_is_not_loaded(&*fresh().await).await;
+    commits::machines_are_listed_apart(&*fresh().await).await;
     keeping::logs_keep_the_newest_lines(&*fresh().await).await;
     keeping::removing_leaves_nothing(&*fresh().await).await;
     keeping::pruning_by_count(&*fresh().await).await;
@@ -121,6 +124,7 @@ fn commit(expect: u64, head: Head) -> Commit {
         send: Vec::new(),
         received: None,
         records: Vec::new(),
+        forget: false,
         text: None,
     }
 }

@@ -13,6 +13,7 @@ use kernel::{ExecutionId, Json};
 use parking_lot::Mutex;
 
 use crate::engine::{Engine, Error};
+use crate::hosted::Stimulus;
 use crate::store::{Outgoing, StoreError};
 
 /// Messages on their way, by receiver. A receiver with an entry has a task that works it off.
@@ -83,12 +84,13 @@ impl Engine {
                 let (asked_by, name) = (start.asked_by.clone(), start.name.clone());
                 match self.start_of(*start).await? {
                     Ok(start) => {
-                        self.step_received(&outgoing.to, Input::Start(Box::new(start)), key).await
+                        let start = Input::Start(Box::new(start)).into();
+                        self.step_received(&outgoing.to, start, key).await
                     }
                     Err(reason) => return self.refuse(outgoing, asked_by, &name, &reason).await,
                 }
             }
-            message => self.step_received(&outgoing.to, Input::Message(message), key).await,
+            message => self.step_received(&outgoing.to, Stimulus::Message(message), key).await,
         };
         match result {
             // The receiver has moved on: what was to be said does not matter any more.
@@ -116,7 +118,7 @@ impl Engine {
         };
         let message = Message::Refused { sequence: asker.sequence, reason: reason.into() };
         let key = Some(outgoing.key.clone());
-        match self.step_received(&asker.execution, Input::Message(message), key).await {
+        match self.step_received(&asker.execution, Stimulus::Message(message), key).await {
             Err(Error::Rejected(_)) => {
                 self.inner.store.discard(&outgoing.key).await?;
                 Ok(())

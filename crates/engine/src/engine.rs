@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use kernel::definition::TaskDef;
-use kernel::graph::{Context, Event, Execution, Input, Limits, Status, World};
-use kernel::{Effect, ExecutionId, Json, Machine, Record, Rejected, Scripts, Timestamp};
+use kernel::graph::{Context, Execution, Limits, Status, World};
+use kernel::{Effect, ExecutionId, Json, Record, Rejected, Scripts, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,7 +17,7 @@ use crate::cache::{Cache, Shared, Slot};
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
-use crate::head;
+use crate::hosted::{Decided, Hosted, Stimulus};
 use crate::queues::{Queues, TaskKey};
 use crate::runner::TaskRunner;
 use crate::store::{
@@ -63,6 +63,8 @@ pub struct Options {
     pub cache_bytes: usize,
     /// What is kept of what has finished.
     pub retention: Retention,
+    /// Lines that each ledger keeps per schedule, monitor, …; the oldest go.
+    pub records_max: u64,
 }
 
 impl Default for Options {
@@ -72,6 +74,7 @@ impl Default for Options {
             runs_max: 64,
             cache_bytes: 12 << 20,
             retention: Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 },
+            records_max: 10_000,
         }
     }
 }
@@ -215,6 +218,7 @@ impl Engine {
         engine.run_waker();
         engine.run_dispatcher();
         engine.run_pruner();
+        engine.run_trimmer();
         Ok(engine)
     }
 
@@ -293,10 +297,22 @@ impl Engine {
         id: &ExecutionId,
         look: impl FnOnce(&Execution) -> R,
     ) -> Result<Option<R>, Error> {
+        Ok(self.look(id, |state| state.execution().map(look)).await?.flatten())
+    }
+
+    /// Looks at whatever machine an id names; `None` if there is none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn look<R>(
+        &self,
+        id: &ExecutionId,
+        look: impl FnOnce(&Hosted) -> R,
+    ) -> Result<Option<R>, Error> {
         let shared = self.inner.cache.slot(id);
         let mut slot = shared.lock().await;
         let loaded = self.load(id, &mut slot).await;
-        let answer = loaded.map(|()| slot.state.as_ref().filter(|s| s.is_started()).map(look));
+        let answer = loaded.map(|()| slot.state.as_ref().filter(|s| s.exists()).map(look));
         self.settle_slot(id, slot, &shared);
         Ok(answer?)
     }
@@ -314,14 +330,14 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Rejected`] if the input does not fit; the store's.
-    pub async fn step(&self, id: &ExecutionId, input: Input) -> Result<(), Error> {
-        self.step_received(id, input, None).await
+    pub async fn step(&self, id: &ExecutionId, input: impl Into<Stimulus>) -> Result<(), Error> {
+        self.step_received(id, input.into(), None).await
     }
 
     pub(crate) async fn step_received(
         &self,
         id: &ExecutionId,
-        input: Input,
+        input: Stimulus,
         received: Option<MessageKey>,
     ) -> Result<(), Error> {
         if self.inner.closed.load(Ordering::Acquire) {
@@ -338,7 +354,7 @@ impl Engine {
     async fn step_alone(
         &self,
         id: &ExecutionId,
-        input: &Input,
+        input: &Stimulus,
         received: Option<&MessageKey>,
     ) -> Result<(), Error> {
         let shared = self.inner.cache.slot(id);
@@ -363,7 +379,7 @@ impl Engine {
         _shared: &Shared,
     ) {
         let bytes = slot.bytes;
-        let open = slot.state.as_ref().is_some_and(|s| s.is_started() && !s.status.is_closed());
+        let open = slot.state.as_ref().is_some_and(Hosted::is_open);
         drop(slot);
         if open {
             self.inner.cache.weigh(id, bytes);
@@ -375,7 +391,7 @@ impl Engine {
     async fn attempt(
         &self,
         id: &ExecutionId,
-        input: &Input,
+        input: &Stimulus,
         received: Option<&MessageKey>,
         slot: &mut Slot,
     ) -> Result<(), Error> {
@@ -384,8 +400,8 @@ impl Engine {
         }
         self.load(id, slot).await?;
         let Some(mut state) = slot.state.take() else { return Err(Error::Closing) };
-        let was_closed = state.is_started() && state.status.is_closed();
-        let was_started = state.is_started();
+        let was_open = state.is_open();
+        let existed = state.exists();
         let decided = self.decide(&mut state, input.clone());
         let decision = match decided {
             Ok(Ok(decision)) => decision,
@@ -395,7 +411,7 @@ impl Engine {
             }
             Err(panic) => return Err(self.put_in_quarantine(id, &*panic)),
         };
-        if decision.events.is_empty() && decision.effects.is_empty() {
+        if decision.events.is_none() && decision.effects.is_empty() {
             slot.state = Some(state);
             if let Some(key) = received {
                 self.inner.store.discard(key).await?;
@@ -403,35 +419,47 @@ impl Engine {
             return Ok(());
         }
         let version = slot.version + 1;
-        let work = self.work(&state, version, decision.effects);
-        let events = serde_json::to_string(&decision.events).expect("events serialize to JSON");
+        let mut events = decision.events.unwrap_or_else(|| "[]".to_owned());
+        // A snapshot once as much was written as it would hold: linear in the end, and what is
+        // folded is never much more than what there is.
+        let grown = slot.bytes + events.len() - slot.snapshot_bytes;
+        let forget = grown > slot.snapshot_bytes.max(SNAPSHOT_BYTES_MIN) && state.is_open();
+        if forget {
+            events = state.snapshot();
+        }
+        let work = self.work(id, &state, version, decision.effects);
         let size = events.len();
         let commit = Commit {
-            head: head::of(&state, version),
+            head: state.head(version),
             expect: slot.version,
-            plans: plans_of(&decision.events),
+            plans: decision.plans,
             events,
+            forget,
             queue: work.queue.clone(),
             send: work.send.clone(),
             received: received.cloned(),
             records: work.records.clone(),
-            text: head::text(&state, &decision.events),
+            text: decision.text,
         };
         // From here on the state in memory is ahead of the store: on any failure it is dropped.
         self.inner.store.commit(commit).await?;
         slot.version = version;
-        slot.bytes += size;
-        self.count(&state, was_started, was_closed);
-        self.follow_up(&state, work, version);
+        if forget {
+            (slot.bytes, slot.snapshot_bytes) = (size, size);
+        } else {
+            slot.bytes += size;
+        }
+        self.count(&state, existed, was_open);
+        self.follow_up(id, &state, work, version);
         slot.state = Some(state);
         Ok(())
     }
 
     fn decide(
         &self,
-        state: &mut Execution,
-        input: Input,
-    ) -> std::thread::Result<Result<kernel::Decision<Event>, Rejected>> {
+        state: &mut Hosted,
+        input: Stimulus,
+    ) -> std::thread::Result<Result<Decided, Rejected>> {
         let world = Knowledge { inner: &self.inner };
         let context = Context {
             now: self.inner.clock.now(),
@@ -455,13 +483,14 @@ impl Engine {
         Error::Quarantined { id: id.clone(), reason }
     }
 
-    fn count(&self, state: &Execution, was_started: bool, was_closed: bool) {
+    fn count(&self, state: &Hosted, existed: bool, was_open: bool) {
         let counters = &self.inner.counters;
         counters.commits.fetch_add(1, Ordering::Relaxed);
-        if !was_started {
+        let Some(state) = state.execution() else { return };
+        if !existed {
             counters.started.fetch_add(1, Ordering::Relaxed);
         }
-        if state.status.is_closed() && !was_closed {
+        if state.status.is_closed() && (was_open || !existed) {
             let counter = match state.status {
                 Status::Completed => &counters.completed,
                 _ => &counters.failed,
@@ -471,16 +500,17 @@ impl Engine {
     }
 
     /// Turns effects into what the commit writes and what follows it.
-    fn work(&self, state: &Execution, version: u64, effects: Vec<Effect>) -> Work {
+    fn work(&self, id: &ExecutionId, state: &Hosted, version: u64, effects: Vec<Effect>) -> Work {
         let mut work = Work::default();
         for effect in effects {
             match effect {
                 Effect::Dispatch(dispatch) => {
                     // Withdrawn again within the same decision.
-                    let open = state.task(dispatch.sequence).is_some_and(|t| !t.status.is_closed());
+                    let task = state.execution().and_then(|s| s.task(dispatch.sequence));
+                    let open = task.is_some_and(|task| !task.status.is_closed());
                     if open {
                         work.queue.push(QueueChange::Put(QueueRow {
-                            execution: state.id.clone(),
+                            execution: id.clone(),
                             sequence: dispatch.sequence,
                             queue: dispatch.queue,
                             name: dispatch.name,
@@ -497,7 +527,7 @@ impl Engine {
                     work.queue.push(QueueChange::Remove { sequence });
                 }
                 Effect::Hold { sequence } => {
-                    let key = (state.id.clone(), sequence);
+                    let key = (id.clone(), sequence);
                     if let Some(row) = self.inner.queues.row(&key) {
                         work.queue.push(QueueChange::Put(QueueRow { held: true, ..row }));
                     }
@@ -505,7 +535,7 @@ impl Engine {
                 Effect::Send { to, message } => {
                     // Unique per sender: the commit's version, then the place in the commit.
                     let sequence = (version << 20) + work.send.len() as u64;
-                    let key = MessageKey { sender: state.id.clone(), sequence };
+                    let key = MessageKey { sender: id.clone(), sequence };
                     let body = serde_json::to_string(&message).expect("messages serialize to JSON");
                     work.send.push(Outgoing { key, to, body });
                 }
@@ -516,7 +546,7 @@ impl Engine {
     }
 
     /// What becomes visible once the commit is durable.
-    fn follow_up(&self, state: &Execution, work: Work, version: u64) {
+    fn follow_up(&self, id: &ExecutionId, state: &Hosted, work: Work, version: u64) {
         let now = self.inner.clock.now();
         for change in work.queue {
             match change {
@@ -525,7 +555,7 @@ impl Engine {
                 }
                 QueueChange::Put(row) => self.inner.queues.put(row, now),
                 QueueChange::Remove { sequence } => {
-                    let key = (state.id.clone(), sequence);
+                    let key = (id.clone(), sequence);
                     self.inner.queues.remove(&key);
                     if let Some(run) = self.inner.running.lock().remove(&key) {
                         run.cancel.cancel();
@@ -533,12 +563,12 @@ impl Engine {
                 }
             }
         }
-        self.inner.waker.set(&state.id, state.wake_at());
+        self.inner.waker.set(id, state.wake_at());
         for outgoing in work.send {
             self.deliver(outgoing);
         }
-        if let Some(watcher) = self.inner.watchers.lock().get(&state.id) {
-            watcher.send_replace(Seen { version, status: state.status });
+        if let Some(watcher) = self.inner.watchers.lock().get(id) {
+            watcher.send_replace(Seen { version, status: state.status() });
         }
     }
 
@@ -549,19 +579,15 @@ impl Engine {
         }
         slot.version = 0;
         slot.bytes = 0;
-        let mut state = Execution::new(id.clone());
+        slot.snapshot_bytes = 0;
+        let mut state = Hosted::new(id.clone());
         if let Some(stored) = self.inner.store.load(id).await? {
             for row in &stored.history {
-                let mut events: Vec<Event> = serde_json::from_str(row)
-                    .map_err(|error| StoreError::Corrupt(format!("history of {id}: {error}")))?;
-                for event in &mut events {
-                    if let Event::Started(started) = event {
-                        let plan = self.inner.definitions.pinned(&started.plan.hash).await?;
-                        started.plan.plan = Some(plan);
-                    }
-                    state.apply(event);
-                }
+                state.fold(row, &self.inner.definitions).await?;
                 slot.bytes += row.len();
+            }
+            if (stored.history.len() as u64) < stored.version {
+                slot.snapshot_bytes = stored.history.first().map_or(0, String::len);
             }
             slot.version = stored.version;
         }
@@ -600,6 +626,7 @@ impl Engine {
         let tasks: Vec<u32> = slot
             .state
             .as_ref()
+            .and_then(Hosted::execution)
             .map_or_else(Vec::new, |state| state.open_tasks().map(|t| t.sequence).collect());
         let found = self.inner.store.remove(id).await?;
         for sequence in tasks {
@@ -638,6 +665,8 @@ impl Engine {
     }
 }
 
+/// Bytes of history below which no snapshot is taken.
+const SNAPSHOT_BYTES_MIN: usize = 256 << 10;
 /// Watched executions beyond which those that nobody watches any more are forgotten.
 const WATCHERS_SWEEP: usize = 1024;
 
@@ -646,17 +675,6 @@ struct Work {
     queue: Vec<QueueChange>,
     send: Vec<Outgoing>,
     records: Vec<Record>,
-}
-
-fn plans_of(events: &[Event]) -> Vec<(Arc<str>, Arc<str>)> {
-    events
-        .iter()
-        .filter_map(|event| match event {
-            Event::Started(started) => started.plan.plan.as_ref(),
-            _ => None,
-        })
-        .map(|plan| (plan.hash.clone(), plan.text.clone()))
-        .collect()
 }
 
 /// What decisions may know of the world, answered from this engine.

@@ -1,7 +1,7 @@
 //! What search and lists know of an execution, taken from its state.
 
-use kernel::Json;
 use kernel::graph::{Event, Execution};
+use kernel::{Json, MachineKind};
 
 use crate::store::Head;
 
@@ -21,7 +21,12 @@ pub(crate) fn of(state: &Execution, version: u64) -> Head {
         status: state.status.as_str(),
         closed: state.status.is_closed(),
         correlation_id: state.correlation_id.clone(),
-        parent: state.parent.as_ref().map(|parent| parent.execution.clone()),
+        // What a schedule or a monitor started stands by itself in lists.
+        parent: state
+            .parent
+            .as_ref()
+            .map(|parent| parent.execution.clone())
+            .filter(|parent| parent.machine() == MachineKind::Execution),
         priority: state.priority,
         created_at: state.created_at,
         updated_at: state.updated_at,

@@ -9,10 +9,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kernel::{ExecutionId, Timestamp};
+use kernel::{ExecutionId, MachineKind, Record, Timestamp};
 use parking_lot::Mutex;
 
-use crate::search::{Filter, PAGE_MAX, Page, Search, SortField, TextField, TimeField, like, words};
+use crate::search::{
+    Filter, PAGE_MAX, Page, RecordPage, RecordSearch, Search, SortField, TextField, TimeField,
+    like, words,
+};
 use crate::store::{
     Commit, Document, Head, LOG_LINES_MAX, LogLine, MessageKey, Outgoing, Pruned, QueueChange,
     QueueRow, Retention, Statistics, Store, StoreError, Stored,
@@ -55,6 +58,8 @@ struct State {
     messages: BTreeMap<u64, Outgoing>,
     plans: BTreeMap<Arc<str>, Arc<str>>,
     documents: BTreeMap<(Arc<str>, Arc<str>, u32), Arc<str>>,
+    /// In the order in which they were first written.
+    records: Vec<Record>,
     /// Counts what was added, to tell what came first.
     added: u64,
     commits: u64,
@@ -168,6 +173,18 @@ impl Store for Memory {
         self.write("discard", |state| state.messages.retain(|_, message| message.key != *key))
     }
 
+    async fn put_records(&self, records: Vec<Record>) -> Result<(), StoreError> {
+        self.write("put_records", |state| state.put_records(&records))
+    }
+
+    async fn records(&self, search: &RecordSearch) -> Result<RecordPage, StoreError> {
+        self.read("records", |state| state.records(search))
+    }
+
+    async fn trim_records(&self, each_max: u64) -> Result<u64, StoreError> {
+        self.write("trim_records", |state| state.trim_records(each_max))
+    }
+
     async fn search(&self, search: &Search) -> Result<Page, StoreError> {
         self.read("search", |state| state.search(search))
     }
@@ -254,8 +271,8 @@ impl Store for Memory {
 
     async fn statistics(&self) -> Result<Statistics, StoreError> {
         self.read("statistics", |state| Statistics {
-            executions: state.executions.len() as u64,
-            running: state.executions.values().filter(|entry| !entry.head.closed).count() as u64,
+            executions: state.heads().count() as u64,
+            running: state.heads().filter(|head| !head.closed).count() as u64,
             bytes: state.bytes(),
             writes: state.commits,
             commits: state.commits,
@@ -301,6 +318,9 @@ impl State {
             words: BTreeSet::new(),
         });
         entry.head = Head { version: version + 1, ..commit.head.clone() };
+        if commit.forget {
+            entry.history.clear();
+        }
         entry.history.push(commit.events.clone());
         entry.plans.extend(commit.plans.iter().map(|(hash, _)| hash.clone()));
         for change in &commit.queue {
@@ -317,8 +337,71 @@ impl State {
         if let Some(text) = &commit.text {
             entry.words = words(text).collect();
         }
+        self.put_records(&commit.records);
         self.commits += 1;
         Ok(())
+    }
+
+    /// Heads of executions.
+    fn heads(&self) -> impl Iterator<Item = &Head> {
+        let heads = self.executions.values().map(|entry| &entry.head);
+        heads.filter(|head| head.id.machine() == MachineKind::Execution)
+    }
+
+    fn put_records(&mut self, records: &[Record]) {
+        for record in records {
+            let same =
+                |other: &&mut Record| other.ledger == record.ledger && other.key == record.key;
+            match self.records.iter_mut().find(same) {
+                Some(other) => other.clone_from(record),
+                None => self.records.push(record.clone()),
+            }
+        }
+    }
+
+    fn records(&self, search: &RecordSearch) -> RecordPage {
+        let among = |listed: &[String], word: &str| {
+            listed.is_empty() || listed.iter().any(|listed| listed == word)
+        };
+        let matches = |record: &&Record| {
+            record.ledger == search.ledger
+                && among(&search.keys, &record.key)
+                && among(&search.subjects, &record.subject)
+                && among(&search.statuses, &record.status)
+                && search.after.is_none_or(|after| record.at > after)
+                && search.before.is_none_or(|before| record.at < before)
+        };
+        let mut rows: Vec<_> = self.records.iter().filter(matches).cloned().collect();
+        rows.sort_by_key(|record| record.at);
+        if search.descending {
+            rows.reverse();
+        }
+        let total = rows.len() as u64;
+        let start = usize::try_from(search.start).unwrap_or(usize::MAX);
+        let page = rows.into_iter().skip(start).take(search.size.min(PAGE_MAX) as usize);
+        RecordPage { total, rows: page.collect() }
+    }
+
+    fn trim_records(&mut self, each_max: u64) -> u64 {
+        let before = self.records.len();
+        let mut kept: BTreeMap<(&'static str, Arc<str>), u64> = BTreeMap::new();
+        let mut order: Vec<usize> = (0..before).collect();
+        order.sort_by_key(|place| (self.records[*place].at, *place));
+        let mut doomed = BTreeSet::new();
+        for place in order.into_iter().rev() {
+            let record = &self.records[place];
+            let count = kept.entry((record.ledger, record.subject.clone())).or_default();
+            *count += 1;
+            if *count > each_max {
+                doomed.insert(place);
+            }
+        }
+        let mut place = 0;
+        self.records.retain(|_| {
+            place += 1;
+            !doomed.contains(&(place - 1))
+        });
+        (before - self.records.len()) as u64
     }
 
     fn remove(&mut self, id: &ExecutionId) -> bool {
@@ -365,7 +448,8 @@ impl State {
 
     fn search(&self, search: &Search) -> Page {
         let matches = |entry: &&Entry| {
-            search.filters.iter().all(|filter| holds(filter, &entry.head))
+            entry.head.id.machine() == search.machine
+                && search.filters.iter().all(|filter| holds(filter, &entry.head))
                 && search.free_text.iter().flat_map(|text| text.split_whitespace()).all(|word| {
                     let id = like(&literal_but_last_star(word), entry.head.id.as_str());
                     id || entry.has_word(word)

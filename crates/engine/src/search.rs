@@ -1,12 +1,14 @@
 //! What can be asked of all executions at once: typed filters, order and page.
 
-use kernel::Timestamp;
+use kernel::{MachineKind, Record, Timestamp};
 
 use crate::store::Head;
 
 /// A question over head rows. An empty filter list matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Search {
+    /// Heads of which machines; executions unless said otherwise.
+    pub machine: MachineKind,
     /// All must hold.
     pub filters: Vec<Filter>,
     /// Words, apart by white space, that must all be found: each is the id, or all its
@@ -19,6 +21,55 @@ pub struct Search {
     pub start: u64,
     /// Rows to answer, at most [`PAGE_MAX`].
     pub size: u64,
+}
+
+/// A question over the lines of one ledger. An empty list matches all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordSearch {
+    /// Which ledger.
+    pub ledger: &'static str,
+    /// Only lines with one of these keys.
+    pub keys: Vec<String>,
+    /// Only lines about one of these.
+    pub subjects: Vec<String>,
+    /// Only lines that stand so.
+    pub statuses: Vec<String>,
+    /// Only later ones.
+    pub after: Option<Timestamp>,
+    /// Only earlier ones.
+    pub before: Option<Timestamp>,
+    /// Newest first.
+    pub descending: bool,
+    /// Lines to skip.
+    pub start: u64,
+    /// Lines to answer, at most [`PAGE_MAX`].
+    pub size: u64,
+}
+
+impl RecordSearch {
+    /// The newest hundred lines of a ledger.
+    pub fn newest(ledger: &'static str) -> Self {
+        Self {
+            ledger,
+            keys: Vec::new(),
+            subjects: Vec::new(),
+            statuses: Vec::new(),
+            after: None,
+            before: None,
+            descending: true,
+            start: 0,
+            size: 100,
+        }
+    }
+}
+
+/// One page of a ledger.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordPage {
+    /// How many lines match in all.
+    pub total: u64,
+    /// The page.
+    pub rows: Vec<Record>,
 }
 
 /// Most rows in one page.

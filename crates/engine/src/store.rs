@@ -9,7 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kernel::{ExecutionId, Record, Timestamp};
 
-use crate::search::{Page, Search};
+use crate::search::{Page, RecordPage, RecordSearch, Search};
 
 /// A durable home of executions, definitions and logs.
 #[async_trait]
@@ -44,6 +44,16 @@ pub trait Store: Send + Sync {
 
     /// Drops a message that its receiver refused or that nobody will ever receive.
     async fn discard(&self, key: &MessageKey) -> Result<(), StoreError>;
+
+    /// Writes lines of ledgers that no commit carries; one with the same ledger and key is
+    /// replaced.
+    async fn put_records(&self, records: Vec<Record>) -> Result<(), StoreError>;
+
+    /// Lines of one ledger that match, in the order of their instants, paged.
+    async fn records(&self, search: &RecordSearch) -> Result<RecordPage, StoreError>;
+
+    /// Drops the oldest lines of each subject beyond `each_max` per ledger; gives how many.
+    async fn trim_records(&self, each_max: u64) -> Result<u64, StoreError>;
 
     /// Head rows that match, sorted and paged. Sees everything committed before the call; with
     /// free text it first waits until the text index has caught up to the call.
@@ -116,6 +126,8 @@ pub struct Commit {
     pub expect: u64,
     /// The facts, one history row: the JSON text of a list of events.
     pub events: String,
+    /// The facts begin with all that was before: earlier history rows are dropped.
+    pub forget: bool,
     /// Plans that the events pin, `(hash, text)`; already stored ones are left alone.
     pub plans: Vec<(Arc<str>, Arc<str>)>,
     /// Changes of queue rows, applied in order.
@@ -177,7 +189,8 @@ pub struct Head {
 pub struct Stored {
     /// Number of commits.
     pub version: u64,
-    /// One JSON text per commit, as given in [`Commit::events`], oldest first.
+    /// One JSON text per commit since the last that forgot, as given in [`Commit::events`], oldest
+    /// first.
     pub history: Vec<String>,
 }
 

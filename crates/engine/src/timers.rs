@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use kernel::graph::Input;
 use kernel::{ExecutionId, Rejected, Timestamp};
 
 use crate::engine::{Engine, Error};
+use crate::hosted::{Hosted, Stimulus};
 use crate::store::{Retention, StoreError};
 
 /// How far ahead instants are kept in memory.
@@ -18,6 +18,8 @@ const REFILL_MAX: usize = 1_000_000;
 const AGAIN_MILLIS: i64 = 1000;
 /// How often what is not kept is removed.
 const PRUNE: Duration = Duration::from_secs(30);
+/// How often the ledgers are trimmed.
+const TRIM: Duration = Duration::from_mins(10);
 /// Executions removed in one go.
 const PRUNE_BATCH: usize = 500;
 
@@ -59,10 +61,10 @@ impl Engine {
     }
 
     async fn wake(&self, id: ExecutionId) {
-        match self.step(&id, Input::Wake).await {
+        match self.step(&id, Stimulus::Wake).await {
             Ok(()) => {
                 // Nothing may have been due: the instant still stands.
-                let at = self.read(&id, kernel::graph::Execution::wake_at).await;
+                let at = self.look(&id, Hosted::wake_at).await;
                 if let Ok(Some(at)) = at {
                     let floor = |at: Timestamp| {
                         if at <= self.now() { self.now().plus_millis(1) } else { at }
@@ -103,6 +105,24 @@ impl Engine {
                     biased;
                     () = engine.inner.stop.cancelled() => return,
                     () = tokio::time::sleep(PRUNE) => engine.prune(&retention).await,
+                }
+            }
+        });
+    }
+
+    /// Keeps the ledgers within their bound.
+    pub(crate) fn run_trimmer(&self) {
+        let engine = self.clone();
+        self.inner.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = engine.inner.stop.cancelled() => return,
+                    () = tokio::time::sleep(TRIM) => {}
+                }
+                let most = engine.inner.options.records_max;
+                if let Err(error) = engine.inner.store.trim_records(most).await {
+                    tracing::warn!(%error, "ledgers could not be trimmed");
                 }
             }
         });

@@ -30,11 +30,58 @@ impl ExecutionId {
         Self(Uuid::new_v5(&NAMESPACE, name.as_bytes()).to_string().into())
     }
 
+    /// The id of the schedule of a name.
+    pub fn schedule(name: &str) -> Self {
+        Self(format!("{SCHEDULE}{name}").into())
+    }
+
+    /// The id of the monitor of a name.
+    pub fn monitor(name: &str) -> Self {
+        Self(format!("{MONITOR}{name}").into())
+    }
+
+    /// What the id names.
+    pub fn machine(&self) -> MachineKind {
+        if self.0.starts_with(SCHEDULE) {
+            MachineKind::Schedule
+        } else if self.0.starts_with(MONITOR) {
+            MachineKind::Monitor
+        } else {
+            MachineKind::Execution
+        }
+    }
+
+    /// The name of the schedule or monitor; of an execution its id.
+    pub fn name(&self) -> &str {
+        let prefix = match self.machine() {
+            MachineKind::Execution => "",
+            MachineKind::Schedule => SCHEDULE,
+            MachineKind::Monitor => MONITOR,
+        };
+        &self.0[prefix.len()..]
+    }
+
     /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
+
+/// Which durable state machine an id names. Ids of executions are UUIDs or a client's words; the
+/// others bear a prefix, which no execution's id may have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MachineKind {
+    /// A run of a definition.
+    #[default]
+    Execution,
+    /// What starts executions by the clock.
+    Schedule,
+    /// What watches, and rings.
+    Monitor,
+}
+
+const SCHEDULE: &str = "schedule:";
+const MONITOR: &str = "monitor:";
 
 /// A namespace of our own, so that derived ids collide with nobody else's.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6e69_6768_7462_656c_6c00_6578_6563_7574);

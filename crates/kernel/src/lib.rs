@@ -9,7 +9,7 @@ mod machine;
 mod script;
 mod time;
 
-pub use id::{ExecutionId, TaskId};
+pub use id::{ExecutionId, MachineKind, TaskId};
 pub use json::Json;
 pub use machine::{Decision, Dispatch, Effect, Machine, Record, Rejected};
 pub use script::{Form, ScriptError, ScriptErrorKind, Scripts};

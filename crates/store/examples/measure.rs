@@ -119,6 +119,7 @@ fn commit(number: u32, expect: u64) -> Commit {
         send: Vec::new(),
         received: None,
         records: Vec::new(),
+        forget: false,
         text: (expect == 0 || closed).then(|| format!("{} {{\"n\":{number}}}", head.name)),
         head,
     }
@@ -257,7 +258,7 @@ async fn searches(store: &Sqlite) {
     ];
     for (name, filters, text, sort) in cases {
         let free_text = text.map(str::to_owned);
-        let search = Search { filters, free_text, sort, start: 0, size: 20 };
+        let search = Search { filters, free_text, sort, size: 20, ..Search::default() };
         let mut latencies = Vec::new();
         let mut total = 0;
         for _ in 0..20 {

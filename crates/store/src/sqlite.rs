@@ -15,6 +15,7 @@ mod key;
 mod names;
 mod prune;
 mod read;
+mod records;
 mod rows;
 mod schema;
 mod search;
@@ -29,12 +30,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use engine::search::{Page, Search, words};
+use engine::search::{Page, RecordPage, RecordSearch, Search, words};
 use engine::store::{
     Commit, Document, Head, LogLine, MessageKey, Outgoing, Pruned, QueueRow, Retention, Statistics,
     Store, StoreError, Stored,
 };
-use kernel::{ExecutionId, Timestamp};
+use kernel::{ExecutionId, Record, Timestamp};
 use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 use tokio::sync::{Semaphore, oneshot};
@@ -222,11 +223,13 @@ impl Store for Sqlite {
         let key = Key::of(id);
         let stored = self.read(move |connection, _| read::load(connection, &key)).await?;
         match stored {
-            Some(stored) if stored.history.len() as u64 != stored.version => {
-                let (found, version) = (stored.history.len(), stored.version);
-                Err(StoreError::Corrupt(format!("{id} has {found} of {version} commits")))
+            Some((stored, forgotten))
+                if stored.history.len() as u64 + forgotten != stored.version =>
+            {
+                let (found, wanted) = (stored.history.len(), stored.version - forgotten);
+                Err(StoreError::Corrupt(format!("{id} has {found} of {wanted} commits")))
             }
-            stored => Ok(stored),
+            stored => Ok(stored.map(|(stored, _)| stored)),
         }
     }
 
@@ -260,6 +263,29 @@ impl Store for Sqlite {
             Ok(())
         })
         .await
+    }
+
+    async fn put_records(&self, records: Vec<Record>) -> Result<(), StoreError> {
+        let bytes = records.iter().map(|record| record.body.len()).sum();
+        self.write(bytes, move |desk| Ok(records::put(desk, &records)?)).await
+    }
+
+    async fn records(&self, search: &RecordSearch) -> Result<RecordPage, StoreError> {
+        let search = search.clone();
+        self.read(move |connection, words| records::search(connection, words, &search)).await
+    }
+
+    async fn trim_records(&self, each_max: u64) -> Result<u64, StoreError> {
+        let mut trimmed = 0;
+        loop {
+            let piece = self
+                .write(0, move |desk| Ok(records::trim_piece(&desk.connection, each_max)?))
+                .await?;
+            trimmed += piece;
+            if piece == 0 {
+                return Ok(trimmed);
+            }
+        }
     }
 
     async fn search(&self, search: &Search) -> Result<Page, StoreError> {

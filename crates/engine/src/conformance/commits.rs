@@ -1,6 +1,7 @@
 //! Commits: whole or not at all, in order, each message once.
 
 use futures_util::future::join_all;
+use kernel::{ExecutionId, MachineKind};
 
 use super::{
     at, commit, create, ended, full_commit, history, id, is_conflict, message, queue_row, queued,
@@ -227,4 +228,35 @@ pub(super) async fn the_due_come_soonest_first(store: &dyn Store) {
     store.commit(commit(1, later)).await.expect("it can change");
     store.commit(commit(1, ended(&uuid(4), 5))).await.expect("it can end");
     assert_eq!(due(1000, 10).await, [(at(30), uuid(1)), (at(40), uuid(5)), (at(50), uuid(3))]);
+}
+
+pub(super) async fn what_is_forgotten_is_not_loaded(store: &dyn Store) {
+    let execution = uuid(1);
+    for expect in 0..5 {
+        let forget = expect == 3;
+        let commit = Commit { forget, ..commit(expect, running(&execution)) };
+        store.commit(commit).await.expect("it can be committed");
+    }
+    let stored = store.load(&execution).await.expect("loading works").expect("it is there");
+    assert_eq!(stored.version, 5);
+    let events = |expect| commit(expect, running(&execution)).events;
+    assert_eq!(stored.history, [events(3), events(4)], "from the one that forgot");
+}
+
+pub(super) async fn machines_are_listed_apart(store: &dyn Store) {
+    let schedule = ExecutionId::schedule("nightly");
+    create(store, running(&uuid(1))).await;
+    create(store, Head { status: "PAUSED", ..running(&schedule) }).await;
+    let listed = async |machine| {
+        let search = Search { machine, size: 10, ..Search::default() };
+        let page = store.search(&search).await.expect("search works");
+        (page.total, page.rows.into_iter().map(|head| head.id).collect::<Vec<_>>())
+    };
+    assert_eq!(listed(MachineKind::Execution).await, (1, vec![uuid(1)]));
+    assert_eq!(listed(MachineKind::Schedule).await, (1, vec![schedule.clone()]));
+    assert_eq!(listed(MachineKind::Monitor).await.0, 0);
+    let counted = store.statistics().await.expect("there are statistics");
+    assert_eq!((counted.executions, counted.running), (1, 1), "only executions are counted");
+    assert_eq!(store.remove(&schedule).await, Ok(true));
+    assert_eq!(listed(MachineKind::Schedule).await.0, 0);
 }

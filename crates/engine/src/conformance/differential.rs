@@ -1,11 +1,11 @@
 //! The same random work on two stores: they must answer alike.
 
 use super::{at, id, message, queue_row, running, uuid};
-use crate::search::{Filter, Search, Sort, SortField, TextField, TimeField};
+use crate::search::{Filter, RecordSearch, Search, Sort, SortField, TextField, TimeField};
 use crate::store::{
     Commit, Document, Head, LogLine, MessageKey, QueueChange, QueueRow, Retention, Store,
 };
-use kernel::ExecutionId;
+use kernel::{ExecutionId, MachineKind, Record};
 
 /// Does `steps` random pieces of work on both stores and compares every answer, and at times all
 /// that can be read. Equal seeds do equal work. Both stores are empty before.
@@ -52,6 +52,7 @@ impl Dice {
         let number = self.throw(12) as u32;
         match number % 3 {
             0 => id(&format!("order {number}")),
+            1 if number == 10 => ExecutionId::schedule("order"),
             1 => id(&format!("order-{}", number * 11)),
             _ => uuid(number),
         }
@@ -100,6 +101,8 @@ enum Work {
     PutDocuments(Vec<Document>),
     DeleteDocument(Document),
     AppendLog(ExecutionId, u32, Vec<LogLine>),
+    PutRecords(Vec<Record>),
+    TrimRecords(u64),
 }
 
 impl Work {
@@ -123,6 +126,8 @@ impl Work {
                 let lines = lines.collect();
                 Self::AppendLog(dice.id(), dice.throw(2) as u32, lines)
             }
+            6 => Self::PutRecords(records(dice)),
+            7 => Self::TrimRecords(dice.throw(6)),
             _ => Self::Commit(Box::new(commit(dice)), dice.pick(&[0, 0, 0, 0, 0, 0, 0, 1, -1])),
         }
     }
@@ -153,6 +158,10 @@ impl Work {
             Self::AppendLog(id, sequence, lines) => {
                 format!("{:?}", store.append_log(id, *sequence, lines.clone()).await)
             }
+            Self::PutRecords(records) => {
+                format!("{:?}", store.put_records(records.clone()).await)
+            }
+            Self::TrimRecords(most) => format!("{:?}", store.trim_records(*most).await),
         }
     }
 }
@@ -163,6 +172,35 @@ fn document(dice: &mut Dice) -> Document {
         name: dice.pick(NAMES).into(),
         version: dice.throw(3) as u32,
         text: format!("{{\"n\":{}}}", dice.next()).into(),
+    }
+}
+
+fn records(dice: &mut Dice) -> Vec<Record> {
+    let record = |dice: &mut Dice| Record {
+        ledger: dice.pick(&["firing", "delivery"]),
+        key: format!("k{}", dice.throw(12)).into(),
+        subject: dice.pick(NAMES).into(),
+        at: at(dice.throw(9) as i64),
+        status: dice.pick(STATUSES).0.into(),
+        body: kernel::Json::of(&dice.next()),
+    };
+    (0..dice.throw(4)).map(|_| record(dice)).collect()
+}
+
+fn record_search(dice: &mut Dice) -> RecordSearch {
+    let some = |dice: &mut Dice, words: &[&'static str]| -> Vec<String> {
+        (0..dice.throw(3)).map(|_| dice.pick(words).to_owned()).collect()
+    };
+    RecordSearch {
+        keys: some(dice, &["k1", "k2", "k3", "none"]),
+        subjects: some(dice, NAMES),
+        statuses: some(dice, &["RUNNING", "FAILED"]),
+        after: dice.maybe(|dice| at(dice.throw(9) as i64)),
+        before: dice.maybe(|dice| at(dice.throw(9) as i64)),
+        descending: dice.one_in(2),
+        start: dice.throw(3),
+        size: dice.throw(9),
+        ..RecordSearch::newest(dice.pick(&["firing", "delivery"]))
     }
 }
 
@@ -217,7 +255,8 @@ fn commit(dice: &mut Dice) -> Commit {
         queue,
         send,
         received: dice.one_in(8).then(|| dice.key()),
-        records: Vec::new(),
+        records: if dice.one_in(4) { records(dice) } else { Vec::new() },
+        forget: dice.one_in(8),
         text: dice.maybe(text),
     }
 }
@@ -265,6 +304,12 @@ fn search(dice: &mut Dice) -> Search {
         _ => dice.pick(VOCABULARY).to_owned(),
     };
     Search {
+        machine: dice.pick(&[
+            MachineKind::Execution,
+            MachineKind::Execution,
+            MachineKind::Execution,
+            MachineKind::Schedule,
+        ]),
         filters: (0..dice.throw(3)).map(|_| filter(dice)).collect(),
         free_text: dice.one_in(3).then(|| {
             let words: Vec<_> = (0..=dice.throw(2)).map(|_| word(dice)).collect();
@@ -284,6 +329,11 @@ async fn compare(dice: &mut Dice, when: &str, one: &dyn Store, other: &dyn Store
         let (answer, expected) = (one.search(&search).await, other.search(&search).await);
         assert_eq!(answer, expected, "{when}: {search:?}");
     }
+    for _ in 0..5 {
+        let search = record_search(dice);
+        let (answer, expected) = (one.records(&search).await, other.records(&search).await);
+        assert_eq!(answer, expected, "{when}: {search:?}");
+    }
     let until = at(dice.throw(10) as i64);
     let limit = dice.throw(10) as usize;
     assert_eq!(one.due(until, limit).await, other.due(until, limit).await, "{when}");
@@ -292,8 +342,15 @@ async fn compare(dice: &mut Dice, when: &str, one: &dyn Store, other: &dyn Store
 /// All that a store holds, a line for each thing.
 async fn everything(store: &dyn Store) -> Vec<String> {
     let mut lines = Vec::new();
-    let all = Search { size: 1000, ..Search::default() };
-    for head in store.search(&all).await.expect("search works").rows {
+    let mut heads = Vec::new();
+    for machine in [MachineKind::Execution, MachineKind::Schedule, MachineKind::Monitor] {
+        let all = Search { machine, size: 1000, ..Search::default() };
+        heads.extend(store.search(&all).await.expect("search works").rows);
+    }
+    for ledger in ["firing", "delivery"] {
+        lines.push(format!("{:?}", store.records(&RecordSearch::newest(ledger)).await));
+    }
+    for head in heads {
         lines.push(format!("{:?}", store.load(&head.id).await));
         lines.push(format!("{:?}", store.log(&head.id, 0).await));
         lines.push(format!("{:?}", store.head(&head.id).await));

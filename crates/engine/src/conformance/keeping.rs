@@ -6,7 +6,9 @@ use super::{
     at, commit, create, ended, full_commit, history, id, message, queued, running, undelivered,
     uuid,
 };
-use crate::search::Search;
+use kernel::Record;
+
+use crate::search::{RecordSearch, Search};
 use crate::store::{Commit, Document, Head, LOG_LINES_MAX, LogLine, Retention, Store, StoreError};
 
 fn document(kind: &str, name: &str, version: u32, text: &str) -> Document {
@@ -54,6 +56,47 @@ pub(super) async fn documents_are_kept_whole(store: &dyn Store) {
     assert_eq!(store.delete_document("workflow", "a", 3).await, Ok(false));
     assert_eq!(kept("task").await, []);
     assert_eq!(kept("workflow").await.len(), 4);
+}
+
+pub(super) async fn ledgers_keep_the_newest_lines(store: &dyn Store) {
+    let record = |key: &str, subject: &str, millis: i64, status: &str| Record {
+        ledger: "firing",
+        key: key.into(),
+        subject: subject.into(),
+        at: at(millis),
+        status: status.into(),
+        body: kernel::Json::of(&status),
+    };
+    let listed = async |search: RecordSearch| {
+        let page = store.records(&search).await.expect("ledgers can be read");
+        let keys: Vec<String> = page.rows.iter().map(|line| line.key.to_string()).collect();
+        (page.total, keys.join(" "))
+    };
+    let newest = || RecordSearch::newest("firing");
+    let with = |records: Vec<Record>, head| Commit { records, ..commit(0, head) };
+    let first = with(vec![record("a", "x", 1, "POLLED")], running(&uuid(1)));
+    store.commit(first).await.expect("a commit may carry lines");
+    let refused = with(vec![record("a", "x", 9, "LOST")], running(&uuid(1)));
+    assert_eq!(store.commit(refused).await, Err(StoreError::Conflict));
+    let others = vec![record("b", "x", 3, "MISSED"), record("c", "y", 2, "EXECUTED")];
+    store.put_records(others).await.expect("lines can be put");
+    store.put_records(vec![record("a", "x", 1, "EXECUTED")]).await.expect("and replaced");
+
+    assert_eq!(listed(newest()).await, (3, "b c a".to_owned()));
+    assert_eq!(listed(RecordSearch { descending: false, ..newest() }).await.1, "a c b");
+    assert_eq!(listed(RecordSearch { start: 1, size: 1, ..newest() }).await, (3, "c".to_owned()));
+    assert_eq!(listed(RecordSearch { subjects: vec!["x".into()], ..newest() }).await.1, "b a");
+    assert_eq!(
+        listed(RecordSearch { statuses: vec!["EXECUTED".into()], ..newest() }).await.1,
+        "c a"
+    );
+    assert_eq!(listed(RecordSearch { keys: vec!["b".into()], ..newest() }).await.1, "b");
+    let between = RecordSearch { after: Some(at(1)), before: Some(at(3)), ..newest() };
+    assert_eq!(listed(between).await.1, "c");
+    assert_eq!(listed(RecordSearch::newest("delivery")).await.0, 0, "ledgers are apart");
+
+    assert_eq!(store.trim_records(1).await, Ok(1), "one subject has one too many");
+    assert_eq!(listed(newest()).await.1, "b c", "the oldest line of x is gone");
 }
 
 pub(super) async fn logs_keep_the_newest_lines(store: &dyn Store) {

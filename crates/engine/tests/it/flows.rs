@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use engine::memory::Memory;
+use engine::store::Store as _;
 use kernel::graph::Status;
 use serde_json::json;
 
@@ -117,6 +118,37 @@ fn everything_goes_on_after_a_crash() {
             assert_eq!(ended(&engine, &id).await.0, Status::Completed);
         }
     });
+}
+
+#[tokio::test]
+async fn a_long_execution_is_kept_as_a_snapshot_and_what_followed() {
+    let store = Arc::new(Memory::new());
+    let engine = open(store.clone()).await;
+    let items: Vec<u32> = (0..200).collect();
+    register(
+        &engine,
+        json!({ "name": "long", "tasks": [
+            { "name": "loop", "taskReferenceName": "loop", "type": "DO_WHILE", "items": items,
+              "loopCondition": "true", "loopOver": [
+                { "name": "e", "taskReferenceName": "e", "type": "ECHO",
+                  "inputParameters": { "item": "${loop.output.loopItem}", "text": "x".repeat(2000) } },
+            ] },
+            { "name": "b", "taskReferenceName": "b", "type": "SIMPLE" },
+        ] }),
+    )
+    .await;
+    let id = start(&engine, "long", json!({})).await;
+    let task = poll(&engine, "b").await;
+    let stored = store.load(&id).await.expect("the store answers").expect("it is there");
+    assert!(stored.version > 200, "a commit or more per iteration");
+    assert!(stored.history[0].starts_with(r#"[{"snapshot":"#), "what is old is in a snapshot");
+    engine.stop();
+
+    let reopened = open(store).await;
+    complete(&reopened, &task, json!({ "done": true })).await;
+    assert_eq!(ended(&reopened, &id).await, (Status::Completed, json!({ "done": true })));
+    let tasks = reopened.read(&id, |execution| execution.tasks().count()).await;
+    assert_eq!(tasks.expect("the store answers"), Some(202), "every task is still known");
 }
 
 #[tokio::test]

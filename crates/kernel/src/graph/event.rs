@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
+use super::snapshot::Snapshot;
 use super::status::{Status, TaskStatus};
 use crate::definition::{TaskDef, WorkflowTask};
 use crate::id::ExecutionId;
@@ -18,6 +19,8 @@ use crate::time::Timestamp;
 pub enum Event {
     /// The instant of the facts that follow.
     At(Timestamp),
+    /// All that was before, in one: the first fact of a history whose beginning is forgotten.
+    Snapshot(Box<Snapshot>),
     /// The execution began.
     Started(Box<Started>),
     /// An attempt at a node was created.
@@ -132,6 +135,17 @@ pub enum Event {
     },
     /// The execution ended.
     Ended(Box<Ended>),
+}
+
+impl Event {
+    /// The plan that the fact names, to be bound before it is folded.
+    pub fn plan_mut(&mut self) -> Option<&mut PlanRef> {
+        match self {
+            Self::Started(started) => Some(&mut started.plan),
+            Self::Snapshot(snapshot) => Some(&mut snapshot.plan),
+            _ => None,
+        }
+    }
 }
 
 /// The begin of an execution, or its new begin at a restart.

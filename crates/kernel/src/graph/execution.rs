@@ -6,9 +6,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{Closed, Ended, Event, Parent, Progressed, Scheduled, Started};
 use super::object::merged;
-use super::plan::{Block, BlockId, Kind, Node, NodeId, Owner, Plan, Shape};
+use super::plan::{Block, BlockId, Kind, Node, NodeId, Plan, Shape};
+use super::snapshot::Snapshot;
 use super::status::{Status, TaskStatus};
 use super::timing;
 use crate::definition::{TaskDef, WorkflowTask};
@@ -16,8 +19,8 @@ use crate::id::{ExecutionId, TaskId};
 use crate::json::Json;
 use crate::time::Timestamp;
 
-/// One run of a plan.
-#[derive(Debug)]
+/// One run of a plan. What is not serialized is an index over the rest, or a cache.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Execution {
     /// Its id.
     pub id: ExecutionId,
@@ -30,53 +33,73 @@ pub struct Execution {
     /// Its variables, an object.
     pub variables: Json,
     /// The caller's label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub correlation_id: Option<Arc<str>>,
     /// 0 to 99.
     pub priority: u8,
     /// Task name (or `*`) to comma-separated domains, an object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_to_domain: Option<Json>,
     /// The task that waits for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
     /// The event that started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Arc<str>>,
     /// Who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<Arc<str>>,
     /// The caller's key against starting twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<Arc<str>>,
     /// When it began, or began anew.
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
     /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
     /// When it was last resumed or retried: the workflow timeout counts from here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retried_at: Option<Timestamp>,
     /// Why it ended as it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
     /// Messages from outside that no task has taken yet, oldest first.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub(super) inbox: VecDeque<Json>,
+    #[serde(skip)]
     plan: Option<Arc<Plan>>,
+    #[serde(with = "super::snapshot::grafts")]
     grafts: Shape,
     /// What dynamic forks gave to the first node of each branch.
+    #[serde(with = "super::snapshot::pairs")]
     pub(super) branch_inputs: BTreeMap<NodeId, Json>,
-    tasks: BTreeMap<u32, Task>,
-    by_reference: BTreeMap<Arc<str>, u32>,
+    #[serde(with = "super::snapshot::tasks")]
+    pub(super) tasks: BTreeMap<u32, Task>,
+    #[serde(skip)]
+    pub(super) by_reference: BTreeMap<Arc<str>, u32>,
+    #[serde(skip)]
     by_base: BTreeMap<Arc<str>, u32>,
+    #[serde(skip)]
     open: BTreeSet<u32>,
+    #[serde(skip)]
     pub(super) open_joins: BTreeSet<u32>,
+    #[serde(skip)]
     timers: BTreeSet<(Timestamp, u32)>,
-    next_sequence: u32,
+    pub(super) next_sequence: u32,
     pub(super) yielded: bool,
     /// How often the parent has asked to try again.
     pub(super) asked: u32,
     /// How often it has ended.
     pub(super) end_count: u32,
     /// How far each open JOIN has looked: branches before it have ended. A cache, never stored.
+    #[serde(skip)]
     pub(super) join_cursors: BTreeMap<u32, usize>,
 }
 
 /// One attempt at a node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Task {
     /// Its number in the execution, from 1, in the order of scheduling.
     pub sequence: u32,
@@ -99,10 +122,12 @@ pub struct Task {
     /// What it gave so far; JOIN and DO_WHILE derive theirs, see [`Execution::output_of`].
     pub output: Json,
     /// Why it is not done or failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
     /// Attempts before this one.
     pub attempt: u32,
     /// The attempt that this one repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retries: Option<u32>,
     /// A later attempt replaced it.
     pub retried: bool,
@@ -113,12 +138,15 @@ pub struct Task {
     /// Milliseconds from scheduling until it may begin.
     pub delay: i64,
     /// When work on it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
     /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
     /// When anything about it last changed.
     pub updated_at: Timestamp,
     /// When a WAIT ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
     /// The delay is over and what the node does has been begun.
     pub begun: bool,
@@ -127,8 +155,10 @@ pub struct Task {
     /// How often it was handed out.
     pub poll_count: u32,
     /// Who held it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<Arc<str>>,
     /// The queue's domain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub domain: Option<Arc<str>>,
     /// DO_WHILE: the present iteration, from 1.
     pub iteration: u32,
@@ -139,18 +169,23 @@ pub struct Task {
     /// JOIN: what it waits for.
     pub join_on: Vec<Arc<str>>,
     /// The execution that this task started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub child: Option<ExecutionId>,
     /// The child exists.
     pub child_started: bool,
     /// How often the child was asked to try again.
     pub asked: u32,
     /// Opaque notes of the worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Json>,
     /// DO_WHILE over a list: the list of its input, parsed once.
+    #[serde(skip)]
     pub(super) items: Option<Arc<[Json]>>,
     /// Dynamic fork: its branches.
     pub(super) branches: Vec<BlockId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     policy: Option<Arc<TaskDef>>,
+    #[serde(skip)]
     timer: Option<Timestamp>,
 }
 
@@ -336,6 +371,7 @@ impl Execution {
                 self.updated_at = *at;
                 self.yielded = false;
             }
+            Event::Snapshot(snapshot) => self.restore(snapshot),
             Event::Started(started) => self.start(started),
             Event::Scheduled(scheduled) => self.schedule(scheduled),
             Event::Forked { sequence, tasks, inputs } => self.fork(*sequence, tasks, inputs),
@@ -402,6 +438,30 @@ impl Execution {
             }
             Event::Ended(ended) => self.end(ended),
         }
+    }
+
+    /// Becomes what a snapshot holds; indexes are made anew.
+    fn restore(&mut self, snapshot: &Snapshot) {
+        *self = snapshot.state.clone();
+        self.plan = Some(snapshot.plan.plan.clone().expect("plans are bound before folding"));
+        self.reindex_references();
+        let sequences: Vec<u32> = self.tasks.keys().copied().collect();
+        for sequence in sequences {
+            let items = self.tasks.get(&sequence).and_then(|t| self.items_of(t.node, &t.input));
+            if let Some(task) = self.tasks.get_mut(&sequence) {
+                task.items = items;
+            }
+            self.index(sequence);
+        }
+    }
+
+    /// All of it as one fact, which stands for every fact before it.
+    ///
+    /// # Panics
+    /// If it has not begun.
+    pub fn snapshot(&self) -> Event {
+        let plan = self.plan().clone().into();
+        Event::Snapshot(Box::new(Snapshot { plan, state: self.clone() }))
     }
 
     fn start(&mut self, started: &Started) {
@@ -495,7 +555,7 @@ impl Execution {
     }
 
     /// The list that a loop goes through, if the node is a loop over one.
-    fn items_of(&self, node: NodeId, input: &Json) -> Option<Arc<[Json]>> {
+    pub(super) fn items_of(&self, node: NodeId, input: &Json) -> Option<Arc<[Json]>> {
         let node = self.node(node);
         let listed = (node.kind == Kind::DoWhile).then(|| super::nodes::loop_items(node, input));
         listed.flatten().map(Arc::from)
@@ -587,123 +647,8 @@ impl Execution {
         });
     }
 
-    /// Forgets everything that the flow reached after a task and sets the task back to its first
-    /// state. Other branches stay as they are.
-    fn rewind(&mut self, sequence: u32, input: Option<&Json>) {
-        let Some(from) = self.tasks.get(&sequence).cloned() else { return };
-        let doomed: Vec<u32> = self
-            .tasks
-            .values()
-            .filter(|task| self.follows(task, &from))
-            .map(|t| t.sequence)
-            .collect();
-        for doomed in doomed {
-            if let Some(task) = self.tasks.remove(&doomed) {
-                self.unindex(&task);
-                let before = task.retries.and_then(|before| self.tasks.get_mut(&before));
-                if let Some(before) = before {
-                    before.retried = false;
-                }
-            }
-        }
-        // A child begins anew under an id that no task has or will have.
-        let child = from.child.as_ref().map(|_| self.id.derive("child", self.next_sequence));
-        self.next_sequence += u32::from(child.is_some());
-        self.join_cursors.clear();
-        let now = self.updated_at;
-        self.touch(sequence, |task| {
-            task.status = TaskStatus::Scheduled;
-            task.retried = false;
-            task.begun = false;
-            task.alerted = false;
-            task.reason = None;
-            task.worker = None;
-            task.output = Json::empty_object();
-            task.scheduled_at = now;
-            task.first_scheduled_at = now;
-            task.started_at = None;
-            task.ended_at = None;
-            task.until = None;
-            task.delay = 0;
-            task.callback_after = 0;
-            task.poll_count = 0;
-            task.iteration = 0;
-            task.kept_from = 1;
-            task.branches = Vec::new();
-            task.child = child;
-            task.child_started = false;
-            task.asked = 0;
-            if let Some(input) = input {
-                task.input = input.clone();
-            }
-        });
-        if let Some(task) = self.tasks.get(&sequence) {
-            let items = self.items_of(task.node, &task.input);
-            self.touch(sequence, |task| task.items = items);
-        }
-        self.reindex_references();
-    }
-
-    /// Whether the flow reached a task after, or within, or again at `from`.
-    fn follows(&self, task: &Task, from: &Task) -> bool {
-        let again = task.node == from.node && task.sequence > from.sequence;
-        let within = again || self.is_within(task.node, from.node);
-        if within && task.path.starts_with(&from.path) {
-            return true;
-        }
-        let (mut node, mut path) = (from.node, &from.path[..]);
-        loop {
-            let (block, index) = (self.node(node).block, self.node(node).index);
-            if task.path.starts_with(path) && self.stands_after(task.node, block, index) {
-                return true;
-            }
-            node = match self.block(block).owner {
-                Owner::Root => return false,
-                Owner::Case(owner) | Owner::Branch(owner) => owner,
-                Owner::Body(owner) => {
-                    let Some((iteration, outer)) = path.split_last() else { return false };
-                    let later = task.path.get(outer.len()).is_some_and(|n| n > iteration);
-                    if later && task.path.starts_with(outer) && self.is_within(task.node, owner) {
-                        return true;
-                    }
-                    path = outer;
-                    owner
-                }
-            };
-        }
-    }
-
-    /// Whether a node stands in a block after a place, or inside one that does.
-    fn stands_after(&self, node: NodeId, block: BlockId, index: usize) -> bool {
-        std::iter::once(node).chain(self.owners(node)).any(|id| {
-            let node = self.node(id);
-            node.block == block && node.index > index
-        })
-    }
-
-    fn forget_iterations(&mut self, sequence: u32, through: u32) {
-        let Some(task) = self.tasks.get(&sequence) else { return };
-        if through < task.kept_from {
-            return;
-        }
-        let depth = task.path.len();
-        let doomed: Vec<u32> = self
-            .tasks
-            .range(sequence..)
-            .filter(|(inner, _)| self.runs_inside(**inner, sequence))
-            .filter(|(_, inner)| inner.path[depth] <= through)
-            .map(|(inner, _)| *inner)
-            .collect();
-        for sequence in doomed {
-            if let Some(task) = self.tasks.remove(&sequence) {
-                self.unindex(&task);
-                self.by_reference.remove(&task.reference);
-            }
-        }
-    }
-
     /// Changes one task and brings the indexes in step.
-    fn touch(&mut self, sequence: u32, change: impl FnOnce(&mut Task)) {
+    pub(super) fn touch(&mut self, sequence: u32, change: impl FnOnce(&mut Task)) {
         let now = self.updated_at;
         if let Some(task) = self.tasks.get_mut(&sequence) {
             change(task);
@@ -712,7 +657,7 @@ impl Execution {
         }
     }
 
-    fn index(&mut self, sequence: u32) {
+    pub(super) fn index(&mut self, sequence: u32) {
         let Some(task) = self.tasks.get(&sequence) else { return };
         let timer = timing::timer_of(task, self.policy_of(task));
         if task.status.is_closed() {
@@ -737,7 +682,7 @@ impl Execution {
         }
     }
 
-    fn unindex(&mut self, task: &Task) {
+    pub(super) fn unindex(&mut self, task: &Task) {
         self.open.remove(&task.sequence);
         self.open_joins.remove(&task.sequence);
         self.join_cursors.remove(&task.sequence);
@@ -746,7 +691,7 @@ impl Execution {
         }
     }
 
-    fn reindex_references(&mut self) {
+    pub(super) fn reindex_references(&mut self) {
         self.by_reference.clear();
         self.by_base.clear();
         let plan = self.plan().clone();

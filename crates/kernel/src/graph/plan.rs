@@ -16,11 +16,15 @@ use crate::definition::{TaskDef, WorkflowDef, WorkflowTask};
 use crate::expression::Template;
 
 /// Index of a node in the plan and its grafts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub struct NodeId(pub u32);
 
 /// Index of a block in the plan and its grafts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+)]
 pub(crate) struct BlockId(pub(crate) u32);
 
 /// One definition, pinned: immutable, named by the hash of its text.
@@ -90,7 +94,7 @@ pub(crate) fn embed(task: &mut WorkflowTask, task_def: &dyn Fn(&str) -> Option<T
 }
 
 /// One place in a definition.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Node {
     /// The author's reference name, without an iteration suffix.
     pub reference: Arc<str>,
@@ -113,7 +117,7 @@ pub struct Node {
 }
 
 /// What a node does; one file under `nodes` for each that decides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Kind {
     /// Handed to a worker or to a built-in runner.
     Dispatched,
@@ -199,7 +203,7 @@ impl Kind {
 }
 
 /// A sequence of nodes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Block {
     pub(crate) owner: Owner,
     pub(crate) nodes: Vec<NodeId>,
@@ -219,7 +223,7 @@ pub(crate) enum Owner {
 }
 
 /// Nodes and blocks, numbered from an offset.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Shape {
     nodes: Vec<Node>,
     blocks: Vec<Block>,
@@ -253,6 +257,51 @@ impl Shape {
     /// Adds a branch of a dynamic fork that stands inside `depth` loops.
     pub(crate) fn graft(&mut self, task: &WorkflowTask, fork: NodeId, depth: usize) -> BlockId {
         self.block_at(std::slice::from_ref(task), Owner::Branch(fork), depth)
+    }
+
+    /// Where the numbering begins: of nodes, of blocks.
+    pub(crate) fn first(&self) -> (u32, u32) {
+        (self.first_node, self.first_block)
+    }
+
+    /// An empty shape whose numbering begins there.
+    pub(crate) fn beginning((first_node, first_block): (u32, u32)) -> Self {
+        Self { first_node, first_block, ..Self::default() }
+    }
+
+    /// What was grafted, in order: the branch as authored, its fork, and the loops around it.
+    pub(crate) fn grafted(&self) -> Vec<(WorkflowTask, NodeId, usize)> {
+        let branches = self.blocks.iter().filter_map(|block| match block.owner {
+            Owner::Branch(fork) => Some((fork, block)),
+            _ => None,
+        });
+        branches
+            // A branch of an authored fork stands inside a graft and comes with it.
+            .filter(|(fork, _)| self.node(*fork).is_none_or(|node| node.kind != Kind::Fork))
+            .filter_map(|(fork, block)| {
+                let node = self.node(*block.nodes.first()?)?;
+                Some((self.authored(node), fork, node.depth))
+            })
+            .collect()
+    }
+
+    /// A node with the tasks inside it, as the author wrote it.
+    fn authored(&self, node: &Node) -> WorkflowTask {
+        let mut task = node.task.clone();
+        let sequence = |block: &BlockId| -> Vec<WorkflowTask> {
+            let nodes = self.block_of(*block).into_iter().flat_map(|block| &block.nodes);
+            nodes.filter_map(|id| self.node(*id)).map(|node| self.authored(node)).collect()
+        };
+        match node.kind {
+            Kind::Switch | Kind::Decision => {
+                let lists = task.decision_cases.values_mut().chain([&mut task.default_case]);
+                lists.zip(&node.blocks).for_each(|(list, block)| *list = sequence(block));
+            }
+            Kind::Fork => task.fork_tasks = node.blocks.iter().map(sequence).collect(),
+            Kind::DoWhile => task.loop_over = node.blocks.iter().flat_map(sequence).collect(),
+            _ => {}
+        }
+        task
     }
 
     fn block(&mut self, tasks: &[WorkflowTask], owner: Owner) -> BlockId {

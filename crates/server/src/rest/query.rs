@@ -4,8 +4,8 @@
 //! would be read as "nothing of that kind has happened".
 
 use engine::search::{Filter, PAGE_MAX, Search, Sort, SortField, TextField, TimeField};
-use kernel::Timestamp;
 use kernel::graph::{Status, TaskStatus};
+use kernel::{MachineKind, Timestamp};
 
 use crate::problem::Problem;
 
@@ -78,6 +78,7 @@ fn page(question: &Question<'_>, filters: Vec<Filter>) -> Result<Search, Problem
     }
     let free_text = question.free_text.map(str::trim).filter(|text| !matches!(*text, "" | "*"));
     Ok(Search {
+        machine: MachineKind::Execution,
         filters,
         free_text: free_text.map(str::to_owned),
         sort: sort(question.sort.unwrap_or_default())?,

@@ -167,6 +167,7 @@ fn order_page_and_free_text() {
     };
     let read = search(&question).unwrap_or_else(|problem| panic!("{}", problem.message));
     let expected = Search {
+        machine: kernel::MachineKind::Execution,
         filters: vec![Filter::TopLevel],
         free_text: Some("some words".to_owned()),
         sort: vec![

@@ -6,7 +6,7 @@
 //! `SQLite` rewrites the entries of every index whose columns a statement sets.
 
 use engine::store::{Commit, Head, Outgoing, QueueChange, QueueRow, StoreError};
-use kernel::Timestamp;
+use kernel::{MachineKind, Timestamp};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -61,6 +61,9 @@ pub(super) fn write(desk: &mut Desk, commit: &Commit, words: Option<&str>) -> Re
         }
         None => insert(&desk.connection, head, &interned, plans.as_deref())?,
     };
+    if commit.forget {
+        forget(&desk.connection, id, commit.expect)?;
+    }
     desk.connection
         .prepare_cached("INSERT INTO history (id, events) VALUES (?1, ?2)")?
         .execute(params![history_id(id, version), commit.events])?;
@@ -70,6 +73,7 @@ pub(super) fn write(desk: &mut Desk, commit: &Commit, words: Option<&str>) -> Re
     for message in &commit.send {
         send(&desk.connection, message)?;
     }
+    super::records::put(desk, &commit.records)?;
     if let Some(words) = words {
         desk.connection
             .prepare_cached("REPLACE INTO pending (execution, words) VALUES (?1, ?2)")?
@@ -134,8 +138,9 @@ fn insert(
     let mut insert = connection.prepare_cached(
         "INSERT INTO execution (key, version, name, definition_version, status, closed, priority, \
          created_at, updated_at, ended_at, wake_at, correlation_id, parent, reason, \
-         failed_references, event, input_size, output_size, plans) \
-         VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+         failed_references, event, input_size, output_size, plans, machine) \
+         VALUES (?1, 1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, \
+         ?19)",
     )?;
     insert.insert(params![
         interned.key,
@@ -156,7 +161,29 @@ fn insert(
         head.input_size,
         head.output_size,
         plans,
+        machine(head.id.machine()),
     ])
+}
+
+/// The number that stands for a kind of machine.
+pub(super) const fn machine(kind: MachineKind) -> i64 {
+    match kind {
+        MachineKind::Execution => 0,
+        MachineKind::Schedule => 1,
+        MachineKind::Monitor => 2,
+    }
+}
+
+/// Drops all history up to a version.
+fn forget(connection: &Connection, execution: i64, through: u64) -> rusqlite::Result<()> {
+    connection
+        .prepare_cached("DELETE FROM history WHERE id BETWEEN ?1 AND ?2")?
+        .execute(params![history_id(execution, 0), history_id(execution, through)])?;
+    connection.prepare_cached("DELETE FROM archive WHERE execution = ?1")?.execute([execution])?;
+    connection
+        .prepare_cached("UPDATE execution SET forgotten = ?2 WHERE id = ?1")?
+        .execute(params![execution, through as i64])?;
+    Ok(())
 }
 
 /// What every commit changes.

@@ -108,14 +108,16 @@ impl Drop for Lent<'_> {
     }
 }
 
-/// The whole history of an execution.
-pub(super) fn load(connection: &Connection, key: &Key) -> rusqlite::Result<Option<Stored>> {
+/// The history of an execution, and how many commits of it were forgotten.
+pub(super) fn load(connection: &Connection, key: &Key) -> rusqlite::Result<Option<(Stored, u64)>> {
     let found = connection
-        .prepare_cached("SELECT id, version FROM execution WHERE key = ?1")?
-        .query_row([key], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))
+        .prepare_cached("SELECT id, version, forgotten FROM execution WHERE key = ?1")?
+        .query_row([key], |row| {
+            Ok((row.get(0)?, row.get::<_, i64>(1)? as u64, row.get::<_, i64>(2)? as u64))
+        })
         .optional()?;
-    let Some((id, version)) = found else { return Ok(None) };
-    Ok(Some(Stored { version, history: texts(connection, id)? }))
+    let Some((id, version, forgotten)) = found else { return Ok(None) };
+    Ok(Some((Stored { version, history: texts(connection, id)? }, forgotten)))
 }
 
 /// A plan's text.
@@ -176,8 +178,8 @@ pub(super) fn head(
 /// How many executions there are, and how many of them run.
 pub(super) fn counts(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
     let count = |sql| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
-    let all = count("SELECT count(*) FROM execution")?;
-    let running = count("SELECT count(*) FROM execution WHERE closed = 0")?;
+    let all = count("SELECT count(*) FROM execution WHERE machine = 0")?;
+    let running = count("SELECT count(*) FROM execution WHERE closed = 0 AND machine = 0")?;
     Ok((all as u64, running as u64))
 }
 

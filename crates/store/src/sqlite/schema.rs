@@ -13,7 +13,7 @@ use super::fault::explain;
 use super::{Durability, Options};
 
 /// The version of the tables below. A file of a later version is refused.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 /// Marks a file as ours: `NBLL`.
 const APPLICATION: i64 = 0x4e42_4c4c;
@@ -44,11 +44,14 @@ pub(super) const fn execution_of(history: i64) -> i64 {
     history >> VERSION_BITS
 }
 
-/// The tables of version 1.
+/// The tables.
 ///
 /// - `execution_listed` covers what lists filter by, in the order that lists have.
 /// - `pending` holds the words of texts that wait to be indexed; `found` is their index. It keeps
 ///   no text, no positions and no columns, only which word is where.
+/// - `execution.machine` tells executions (0) from schedules and monitors, which lists leave out.
+/// - `execution.forgotten` counts the commits whose history rows were dropped.
+/// - `record` holds lines of ledgers.
 /// - `archive` holds histories of ended executions, each as one compressed row.
 /// - `execution.plans` lists the plans that it pins, `plan_use` counts them, so that a plan goes
 ///   with the last execution that pins it.
@@ -75,11 +78,14 @@ CREATE TABLE execution (
     event TEXT,
     input_size INTEGER NOT NULL,
     output_size INTEGER NOT NULL,
-    plans TEXT
+    plans TEXT,
+    machine INTEGER NOT NULL DEFAULT 0,
+    forgotten INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX execution_key ON execution (key);
-CREATE INDEX execution_listed ON execution (created_at, name, status);
-CREATE INDEX execution_running ON execution (created_at) WHERE closed = 0;
+CREATE INDEX execution_listed ON execution (created_at, name, status) WHERE machine = 0;
+CREATE INDEX execution_running ON execution (created_at) WHERE closed = 0 AND machine = 0;
+CREATE INDEX execution_machine ON execution (machine) WHERE machine <> 0;
 CREATE INDEX execution_ended ON execution (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX execution_wake ON execution (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX execution_correlation ON execution (correlation_id) WHERE correlation_id IS NOT NULL;
@@ -128,6 +134,19 @@ CREATE TABLE document (
     PRIMARY KEY (kind, name, version)
 ) STRICT;
 
+CREATE TABLE record (
+    id INTEGER PRIMARY KEY,
+    ledger INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    subject INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    body TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX record_key ON record (ledger, key);
+CREATE INDEX record_subject ON record (ledger, subject, at);
+CREATE INDEX record_at ON record (ledger, at);
+
 CREATE TABLE log (
     id INTEGER PRIMARY KEY,
     execution INTEGER NOT NULL,
@@ -143,6 +162,29 @@ CREATE VIRTUAL TABLE found USING fts5 (
 );
 ";
 
+/// What makes tables of version 2 of those of version 1.
+const FROM_1: &str = "
+ALTER TABLE execution ADD COLUMN machine INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE execution ADD COLUMN forgotten INTEGER NOT NULL DEFAULT 0;
+DROP INDEX execution_listed;
+DROP INDEX execution_running;
+CREATE INDEX execution_listed ON execution (created_at, name, status) WHERE machine = 0;
+CREATE INDEX execution_running ON execution (created_at) WHERE closed = 0 AND machine = 0;
+CREATE INDEX execution_machine ON execution (machine) WHERE machine <> 0;
+CREATE TABLE record (
+    id INTEGER PRIMARY KEY,
+    ledger INTEGER NOT NULL,
+    key TEXT NOT NULL,
+    subject INTEGER NOT NULL,
+    at INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    body TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX record_key ON record (ledger, key);
+CREATE INDEX record_subject ON record (ledger, subject, at);
+CREATE INDEX record_at ON record (ledger, at);
+";
+
 /// Opens the writing connection and brings the file to the current version.
 ///
 /// # Errors
@@ -151,18 +193,52 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection, 
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    if std::fs::metadata(path).map_or(true, |file| file.len() == 0) {
+        create(path)?;
+    }
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(path, flags)?;
         configure(&connection, options.write_cache_bytes)?;
-        // Both only count for a file that has no tables yet.
-        connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
-        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         Ok(connection)
     };
     let connection = open().map_err(|error| explain(&error, path))?;
     migrate(&connection, path)?;
     tune(&connection, options).map_err(|error| explain(&error, path))?;
     Ok(connection)
+}
+
+/// Makes a file with empty tables: aside, and moved to its place when it is whole and on disk. So
+/// nothing half made is ever found, and it costs three syncs instead of the dozen that a journal
+/// would take.
+fn create(path: &Path) -> Result<(), StoreError> {
+    let aside = super::beside(path, ".new");
+    let fault = |error: &std::io::Error| super::fault::io("cannot create", path, error);
+    match std::fs::remove_file(&aside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fault(&error)),
+        _ => {}
+    }
+    let make = || -> rusqlite::Result<()> {
+        let connection = Connection::open(&aside)?;
+        // Both only count for a file that has no tables yet.
+        connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
+        connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+        connection.pragma_update_and_check(None, "journal_mode", "OFF", |_| Ok(()))?;
+        connection.pragma_update(None, "synchronous", "OFF")?;
+        connection.execute_batch(&format!(
+            "BEGIN; {TABLES}
+             PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
+        ))?;
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        connection.close().map_err(|(_, error)| error)
+    };
+    make().map_err(|error| explain(&error, path))?;
+    let place = || -> std::io::Result<()> {
+        std::fs::File::open(&aside)?.sync_all()?;
+        std::fs::rename(&aside, path)?;
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        std::fs::File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    };
+    place().map_err(|error| fault(&error))
 }
 
 /// Opens a connection that only reads. The file has its tables already.
@@ -219,13 +295,11 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
         return Err(StoreError::Corrupt(format!("{file} is a database of another program")));
     }
     match version {
-        0 => {
-            let create = format!(
-                "BEGIN IMMEDIATE; {TABLES}
-                 PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {VERSION}; COMMIT;"
-            );
-            // WAL mode first would fix the page size before it is chosen; the tables decide both.
-            connection.execute_batch(&create).map_err(|error| explain(&error, path))
+        0 => Err(StoreError::Corrupt(format!("{file} is a database without tables of ours"))),
+        1 => {
+            let change =
+                format!("BEGIN IMMEDIATE; {FROM_1} PRAGMA user_version = {VERSION}; COMMIT;");
+            connection.execute_batch(&change).map_err(|error| explain(&error, path))
         }
         VERSION => Ok(()),
         later => Err(StoreError::Corrupt(format!(

@@ -9,6 +9,7 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::types::{ToSqlOutput, Value};
 use rusqlite::{Connection, ToSql, params_from_iter};
 
+use super::commit::machine;
 use super::key::{Key, uuids_from};
 use super::names::Words;
 use super::rows;
@@ -30,6 +31,7 @@ pub(super) fn search(
     words: &Words,
     search: &Search,
 ) -> rusqlite::Result<Page> {
+    let machine = machine(search.machine);
     let mut asked = Condition::default();
     for filter in &search.filters {
         asked.filter(filter);
@@ -38,12 +40,12 @@ pub(super) fn search(
         asked.free_text(connection, text)?;
     }
     let Condition { sql, values } = asked;
-    let count = format!("SELECT count(*) FROM execution e WHERE 1{sql}");
+    let count = format!("SELECT count(*) FROM execution e WHERE e.machine = {machine}{sql}");
     let total: i64 = connection
         .prepare_cached(&count)?
         .query_row(params_from_iter(values.iter()), |row| row.get(0))?;
     let page = format!(
-        "SELECT {} FROM execution e WHERE 1{sql} ORDER BY {} LIMIT {} OFFSET {}",
+        "SELECT {} FROM execution e WHERE e.machine = {machine}{sql} ORDER BY {} LIMIT {} OFFSET {}",
         rows::HEAD,
         order(&search.sort),
         search.size.min(PAGE_MAX),

@@ -35,6 +35,7 @@ pub(crate) fn commit(id: &str, expect: u64, events: String) -> Commit {
         send: Vec::new(),
         received: None,
         records: Vec::new(),
+        forget: false,
         text: Some(format!("{id} version{expect}")),
     }
 }

@@ -90,11 +90,13 @@ async fn a_full_disk_refuses_and_recovers() {
     let refused = ExecutionId::new(format!("big {taken}"));
     assert_eq!(store.head(&refused).await, Ok(None), "what was refused is not there");
 
-    // In one transaction with one that is too big, small ones still get in.
+    // In one transaction with one that is too big, small ones still get in. What is full is full
+    // to the last page, so they need some room first.
+    assert_eq!(store.remove(&ExecutionId::new("big 1")).await, Ok(true));
     let together = (0..8).map(|number| {
         let store = store.clone();
         let commit = if number == 0 {
-            big(1000)
+            last_commit("bigger", 0, "x".repeat(500_000))
         } else {
             commit(&format!("small {number}"), 0, "[]".to_owned())
         };
@@ -109,7 +111,7 @@ async fn a_full_disk_refuses_and_recovers() {
     assert_eq!(store.remove(&ExecutionId::new("big 0")).await, Ok(true));
     store.commit(big(1001)).await.expect("there is room again");
     let words = Search { free_text: Some("big".into()), size: 1, ..Search::default() };
-    assert_eq!(store.search(&words).await.map(|page| page.total), Ok(u64::from(taken)));
+    assert_eq!(store.search(&words).await.map(|page| page.total), Ok(u64::from(taken) - 1));
     store.close().await.expect("it closes");
     let store = open(&folder, &options).expect("it opens again");
     assert!(store.load(&ExecutionId::new("big 1001")).await.expect("it loads").is_some());
@@ -188,4 +190,30 @@ async fn ended_histories_shrink_and_read_the_same() {
     }
     assert_eq!(store.remove(&one).await, Ok(true));
     assert_eq!(compressed().await, (0, 0));
+}
+
+#[tokio::test]
+async fn files_of_version_1_are_brought_up_to_date() {
+    let folder = folder();
+    let store = open(&folder, &Options::default()).expect("it opens");
+    store.commit(commit("old", 0, "[1]".to_owned())).await.expect("it can be committed");
+    store.close().await.expect("it closes");
+    // What version 1 had: no ledgers, one kind of machine, no forgotten commits.
+    let file = rusqlite::Connection::open(store.path()).expect("it opens");
+    file.execute_batch(
+        "DROP TABLE record; DROP INDEX execution_listed; DROP INDEX execution_running; \
+         DROP INDEX execution_machine; ALTER TABLE execution DROP COLUMN machine; \
+         ALTER TABLE execution DROP COLUMN forgotten; \
+         CREATE INDEX execution_listed ON execution (created_at, name, status); \
+         CREATE INDEX execution_running ON execution (created_at) WHERE closed = 0; \
+         PRAGMA user_version = 1;",
+    )
+    .expect("it can be set back");
+    drop(file);
+    let store = open(&folder, &Options::default()).expect("it is brought up to date");
+    store.commit(commit("old", 1, "[2]".to_owned())).await.expect("it goes on");
+    let stored = store.load(&ExecutionId::new("old")).await.expect("loading works");
+    assert_eq!(stored.expect("it is there").history, ["[1]", "[2]"]);
+    let page = store.search(&Search { size: 10, ..Search::default() }).await;
+    assert_eq!(page.expect("search works").total, 1);
 }

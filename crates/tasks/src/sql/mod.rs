@@ -90,6 +90,18 @@ const CONNECT_MAX: Duration = Duration::from_secs(10);
 const GRACE: Duration = Duration::from_secs(5);
 
 impl Connection {
+    /// Whether a URL can be opened; needs no runtime and contacts nobody.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub fn check(url: &str) -> Result<(), Error> {
+        let url = bare(url);
+        match scheme(url) {
+            "mysql" | "mariadb" => mysql::options(url).map(drop),
+            _ => Self::open(url).map(drop),
+        }
+    }
+
     /// A database by its URL: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`,
     /// `mysql://…` (or `mariadb://…`), `sqlite:FILE` (with `?mode=ro`, or `?mode=rwc` to make the
     /// file). `jdbc:` before it is ignored.
@@ -97,10 +109,8 @@ impl Connection {
     /// # Errors
     /// The URL is none of these. The error never repeats it: it may hold a password.
     pub fn open(url: &str) -> Result<Self, Error> {
-        let url = url.trim();
-        let url = url.strip_prefix("jdbc:").unwrap_or(url);
-        let scheme = url.split(':').next().unwrap_or_default();
-        Ok(Self(match scheme {
+        let url = bare(url);
+        Ok(Self(match scheme(url) {
             "postgres" | "postgresql" => Kind::Postgres(postgres::Postgres::open(url)?),
             "mysql" | "mariadb" => Kind::MySql(mysql::MySql::open(url)?),
             "sqlite" => Kind::Sqlite(sqlite::Sqlite::open(url)?),
@@ -110,6 +120,15 @@ impl Connection {
             }
         }))
     }
+}
+
+fn bare(url: &str) -> &str {
+    let url = url.trim();
+    url.strip_prefix("jdbc:").unwrap_or(url)
+}
+
+fn scheme(url: &str) -> &str {
+    url.split(':').next().unwrap_or_default()
 }
 
 /// Asks for rows, in a transaction that can only read.
@@ -204,7 +223,7 @@ impl Databases {
     /// A URL of the configuration is none, with the name of its connection.
     pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
         for (name, url) in &settings.connections {
-            Connection::open(url)
+            Connection::check(url)
                 .map_err(|error| Error::Invalid(format!("SQL connection '{name}': {error}")))?;
         }
         Ok(Self { settings, open: Mutex::default() })

@@ -21,20 +21,7 @@ const BINARY: u16 = 63;
 
 impl MySql {
     pub(super) fn open(url: &str) -> Result<Self, Error> {
-        let url = match url.strip_prefix("mariadb:") {
-            Some(rest) => format!("mysql:{rest}"),
-            None => url.to_owned(),
-        };
-        let options = Opts::from_url(&url)
-            .map_err(|error| Error::Invalid(format!("the URL of MySQL cannot be read: {error}")))?;
-        let constraints = PoolConstraints::new(0, POOL_MAX).expect("0 is at most the maximum");
-        let pool = PoolOpts::default().with_constraints(constraints);
-        // As JDBC counts: rows that matched, also those that were so already.
-        let options = OptsBuilder::from_opts(options)
-            .pool_opts(pool)
-            .client_found_rows(true)
-            .prefer_socket(false);
-        Ok(Self { pool: Pool::new(options) })
+        options(url).map(|options| Self { pool: Pool::new(options) })
     }
 
     pub(super) async fn query(
@@ -105,6 +92,24 @@ impl MySql {
         connection.query_drop(access).await.map_err(failed)?;
         Ok(connection)
     }
+}
+
+/// What a URL says, with what we add.
+pub(super) fn options(url: &str) -> Result<Opts, Error> {
+    let url = match url.strip_prefix("mariadb:") {
+        Some(rest) => format!("mysql:{rest}"),
+        None => url.to_owned(),
+    };
+    let options = Opts::from_url(&url)
+        .map_err(|error| Error::Invalid(format!("the URL of MySQL cannot be read: {error}")))?;
+    let constraints = PoolConstraints::new(0, POOL_MAX).expect("0 is at most the maximum");
+    let pool = PoolOpts::default().with_constraints(constraints);
+    // As JDBC counts: rows that matched, also those that were so already.
+    let options = OptsBuilder::from_opts(options)
+        .pool_opts(pool)
+        .client_found_rows(true)
+        .prefer_socket(false);
+    Ok(options.into())
 }
 
 async fn select(

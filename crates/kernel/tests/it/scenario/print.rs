@@ -110,6 +110,7 @@ pub(super) fn event(state: &Execution, event: &Event) -> Option<String> {
         Event::Posted { message } => format!("posted {}", cut(message.text())),
         Event::Collected { count } => format!("collected {count}"),
         Event::Ended(ended) => end(ended),
+        Event::Snapshot(_) => "snapshot".to_owned(),
     })
 }
 

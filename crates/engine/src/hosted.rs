@@ -1,0 +1,172 @@
+//! What the engine hosts: every durable state machine of the kernel behind one face.
+//!
+//! An id says which machine it names ([`ExecutionId::machine`]); the engine loads, decides, commits
+//! and wakes all alike. A further kind of machine is one variant here.
+
+use std::sync::Arc;
+
+use kernel::graph::{Context, Event, Execution, Input, Message, Plan, Status};
+use kernel::{Effect, ExecutionId, Machine, Rejected, Timestamp};
+
+use crate::definitions::Definitions;
+use crate::head;
+use crate::store::{Head, StoreError};
+
+/// One machine, in whatever state.
+#[derive(Debug)]
+pub enum Hosted {
+    /// A run of a definition.
+    Execution(Box<Execution>),
+}
+
+/// What the world says to a machine.
+#[derive(Clone, Debug)]
+pub enum Stimulus {
+    /// Look at the clock.
+    Wake,
+    /// Another machine says something.
+    Message(Message),
+    /// An input for an execution.
+    Execution(Box<Input>),
+}
+
+impl From<Input> for Stimulus {
+    fn from(input: Input) -> Self {
+        Self::Execution(Box::new(input))
+    }
+}
+
+/// What came of a stimulus, ready to be committed.
+pub(crate) struct Decided {
+    /// The facts as one history row; `None` if nothing changed.
+    pub(crate) events: Option<String>,
+    /// Plans that the facts pin.
+    pub(crate) plans: Vec<(Arc<str>, Arc<str>)>,
+    /// The searchable text, if it changed.
+    pub(crate) text: Option<String>,
+    /// What is owed.
+    pub(crate) effects: Vec<Effect>,
+}
+
+impl Hosted {
+    /// A machine that has not begun: its history is folded from here.
+    pub(crate) fn new(id: ExecutionId) -> Self {
+        Self::Execution(Box::new(Execution::new(id)))
+    }
+
+    /// Whether it has begun.
+    pub(crate) fn exists(&self) -> bool {
+        match self {
+            Self::Execution(state) => state.is_started(),
+        }
+    }
+
+    /// Whether more is to come.
+    pub(crate) fn is_open(&self) -> bool {
+        match self {
+            Self::Execution(state) => state.is_started() && !state.status.is_closed(),
+        }
+    }
+
+    /// Where an execution stands; other machines always run.
+    pub(crate) fn status(&self) -> Status {
+        match self {
+            Self::Execution(state) => state.status,
+        }
+    }
+
+    /// When time alone may change something.
+    pub(crate) fn wake_at(&self) -> Option<Timestamp> {
+        match self {
+            Self::Execution(state) => state.wake_at(),
+        }
+    }
+
+    /// What lists and the waker know of it after its `version`-th commit.
+    pub(crate) fn head(&self, version: u64) -> Head {
+        match self {
+            Self::Execution(state) => head::of(state, version),
+        }
+    }
+
+    /// The execution, if it is one.
+    pub fn execution(&self) -> Option<&Execution> {
+        match self {
+            Self::Execution(state) => Some(state),
+        }
+    }
+
+    /// Decides, and folds what was decided.
+    pub(crate) fn decide(
+        &mut self,
+        stimulus: Stimulus,
+        context: &Context<'_>,
+    ) -> Result<Decided, Rejected> {
+        match self {
+            Self::Execution(state) => {
+                let input = match stimulus {
+                    Stimulus::Wake => Input::Wake,
+                    Stimulus::Message(message) => Input::Message(message),
+                    Stimulus::Execution(input) => *input,
+                };
+                let decision = state.decide(input, context)?;
+                Ok(Decided {
+                    plans: plans_of(&decision.events),
+                    text: head::text(state, &decision.events),
+                    events: row(&decision.events),
+                    effects: decision.effects,
+                })
+            }
+        }
+    }
+
+    /// Folds one history row.
+    pub(crate) async fn fold(
+        &mut self,
+        row: &str,
+        definitions: &Definitions,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Execution(state) => {
+                let mut events: Vec<Event> = parse(row, &state.id)?;
+                for event in &mut events {
+                    if let Some(plan) = event.plan_mut() {
+                        plan.plan = Some(definitions.pinned(&plan.hash).await?);
+                    }
+                    state.apply(event);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything as one history row that stands for all before it.
+    pub(crate) fn snapshot(&self) -> String {
+        match self {
+            Self::Execution(state) => row(&[state.snapshot()]).expect("a snapshot is an event"),
+        }
+    }
+}
+
+fn row<E: serde::Serialize>(events: &[E]) -> Option<String> {
+    (!events.is_empty()).then(|| serde_json::to_string(events).expect("events serialize to JSON"))
+}
+
+fn parse<E: serde::de::DeserializeOwned>(
+    row: &str,
+    id: &ExecutionId,
+) -> Result<Vec<E>, StoreError> {
+    serde_json::from_str(row)
+        .map_err(|error| StoreError::Corrupt(format!("history of {id}: {error}")))
+}
+
+fn plans_of(events: &[Event]) -> Vec<(Arc<str>, Arc<str>)> {
+    events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Started(started) => started.plan.plan.as_ref(),
+            _ => None,
+        })
+        .map(|plan: &Arc<Plan>| (plan.hash.clone(), plan.text.clone()))
+        .collect()
+}

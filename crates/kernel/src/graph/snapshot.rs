@@ -1,0 +1,96 @@
+//! Executions as one fact: how the parts are written that JSON has no form for.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::PlanRef;
+use super::execution::Execution;
+
+/// An execution at one instant, with the plan that it obeys.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The plan; whoever reads a history binds it before folding.
+    #[serde(rename = "p")]
+    pub plan: PlanRef,
+    /// The state. Its indexes are made when it is folded.
+    #[serde(rename = "x")]
+    pub state: Execution,
+}
+
+/// Tasks as a list: each knows its number.
+pub(super) mod tasks {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::graph::Task;
+
+    pub(crate) fn serialize<S: Serializer>(
+        tasks: &BTreeMap<u32, Task>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(tasks.values())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<u32, Task>, D::Error> {
+        let tasks = Vec::<Task>::deserialize(deserializer)?;
+        Ok(tasks.into_iter().map(|task| (task.sequence, task)).collect())
+    }
+}
+
+/// A map as a list of pairs: its keys are no texts.
+pub(super) mod pairs {
+    use std::collections::BTreeMap;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, V>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(map)
+    }
+
+    pub(crate) fn deserialize<'de, K, V, D>(deserializer: D) -> Result<BTreeMap<K, V>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        Ok(Vec::<(K, V)>::deserialize(deserializer)?.into_iter().collect())
+    }
+}
+
+/// Grafts as the branches that were grafted, in order: grafting them again numbers them alike.
+pub(super) mod grafts {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::definition::WorkflowTask;
+    use crate::graph::plan::{NodeId, Shape};
+
+    #[derive(Serialize, Deserialize)]
+    struct Grafts {
+        first: (u32, u32),
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        branches: Vec<(WorkflowTask, NodeId, usize)>,
+    }
+
+    pub(crate) fn serialize<S: Serializer>(
+        shape: &Shape,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        Grafts { first: shape.first(), branches: shape.grafted() }.serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Shape, D::Error> {
+        let grafts = Grafts::deserialize(deserializer)?;
+        let mut shape = Shape::beginning(grafts.first);
+        for (task, fork, depth) in grafts.branches {
+            shape.graft(&task, fork, depth);
+        }
+        Ok(shape)
+    }
+}
