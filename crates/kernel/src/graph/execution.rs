@@ -434,7 +434,7 @@ impl Execution {
             }
             Event::Posted { message } => self.inbox.push_back(message.clone()),
             Event::Collected { count } => {
-                _ = self.inbox.drain(..self.inbox.len().min(*count as usize))
+                drop(self.inbox.drain(..self.inbox.len().min(*count as usize)));
             }
             Event::Ended(ended) => self.end(ended),
         }

@@ -1,4 +1,4 @@
-//! PULL_WORKFLOW_MESSAGES: takes the oldest messages out of the execution's inbox.
+//! `PULL_WORKFLOW_MESSAGES`: takes the oldest messages out of the execution's inbox.
 //!
 //! The inbox is part of the state: a message is there from the commit that took it until the
 //! commit that ends the task that shows it, so each is seen by exactly one task, whatever crashes.
