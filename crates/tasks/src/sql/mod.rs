@@ -1,4 +1,4 @@
-//! SQL databases: one statement in, JSON rows or a count out; PostgreSQL, MySQL and SQLite alike.
+//! SQL databases: one statement in, JSON rows or a count out; `PostgreSQL`, `MySQL` and `SQLite` alike.
 //!
 //! [`query`] and [`update`] know nothing of tasks, so that whatever else wants to look into a
 //! database can use them. What they promise:

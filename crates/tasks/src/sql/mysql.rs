@@ -1,4 +1,4 @@
-//! MySQL and MariaDB: a pool of connections; sessions are told the limits and speak UTC.
+//! `MySQL` and `MariaDB`: a pool of connections; sessions are told the limits and speak UTC.
 
 use mysql_async::consts::{ColumnFlags, ColumnType};
 use mysql_async::prelude::Queryable;
@@ -65,13 +65,11 @@ impl MySql {
 
     async fn connection(&self, limits: &Limits, reads: bool) -> Result<Conn, Error> {
         let connection = tokio::time::timeout(CONNECT_MAX, self.pool.get_conn()).await;
-        let mut connection = match connection {
-            Ok(connection) => connection.map_err(failed)?,
-            Err(_) => {
-                let seconds = CONNECT_MAX.as_secs();
-                return Err(Error::Failed(format!("MySQL: no connection within {seconds} s")));
-            }
+        let Ok(connection) = connection else {
+            let seconds = CONNECT_MAX.as_secs();
+            return Err(Error::Failed(format!("MySQL: no connection within {seconds} s")));
         };
+        let mut connection = connection.map_err(failed)?;
         let version: Option<String> =
             connection.query_first("SELECT VERSION()").await.map_err(failed)?;
         // MySQL limits only what reads; MariaDB everything.
@@ -190,17 +188,17 @@ fn json(column: &Column, found: Sql) -> Result<Value, Error> {
             let (sign, hours) = (if negative { "-" } else { "" }, days * 24 + u32::from(hours));
             format!("{sign}{hours:02}:{minutes:02}:{seconds:02}{}", fraction(micros)).into()
         }
-        Sql::Bytes(bytes) => return text(column, bytes),
+        Sql::Bytes(bytes) => return text(column, &bytes),
     })
 }
 
-fn text(column: &Column, bytes: Vec<u8>) -> Result<Value, Error> {
+fn text(column: &Column, bytes: &[u8]) -> Result<Value, Error> {
     use ColumnType as Type;
     match column.column_type() {
         Type::MYSQL_TYPE_DECIMAL | Type::MYSQL_TYPE_NEWDECIMAL => {
-            Ok(value::decimal(&String::from_utf8_lossy(&bytes)))
+            Ok(value::decimal(&String::from_utf8_lossy(bytes)))
         }
-        Type::MYSQL_TYPE_JSON => serde_json::from_slice(&bytes)
+        Type::MYSQL_TYPE_JSON => serde_json::from_slice(bytes)
             .map_err(|error| Error::Failed(format!("what came is no JSON: {error}"))),
         Type::MYSQL_TYPE_BIT if bytes.len() <= 8 => {
             let number = bytes.iter().fold(0_i128, |number, byte| number << 8 | i128::from(*byte));
@@ -210,9 +208,9 @@ fn text(column: &Column, bytes: Vec<u8>) -> Result<Value, Error> {
         _ if column.character_set() == BINARY
             && column.flags().contains(ColumnFlags::BINARY_FLAG) =>
         {
-            Ok(value::bytes(&bytes))
+            Ok(value::bytes(bytes))
         }
-        _ => Ok(String::from_utf8_lossy(&bytes).into()),
+        _ => Ok(String::from_utf8_lossy(bytes).into()),
     }
 }
 
@@ -224,6 +222,7 @@ fn fraction(micros: u32) -> String {
     format!(".{micros:06}").trim_end_matches('0').to_owned()
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "what `map_err` gives")]
 fn failed(error: mysql_async::Error) -> Error {
     let reason = match &error {
         mysql_async::Error::Server(said) => {

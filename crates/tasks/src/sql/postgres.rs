@@ -239,6 +239,7 @@ fn element(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "what `map_err` gives")]
 fn failed(error: tokio_postgres::Error) -> Error {
     let Some(said) = error.as_db_error() else {
         return Error::Failed(format!("PostgreSQL: {}", chain(&error)));
@@ -249,7 +250,7 @@ fn failed(error: tokio_postgres::Error) -> Error {
         reason.push_str(more);
     }
     let state = said.code().code();
-    reason.push_str(&format!(" (SQLSTATE {state})"));
+    let reason = format!("{reason} (SQLSTATE {state})");
     if is_lasting(state) { Error::Invalid(reason) } else { Error::Failed(reason) }
 }
 

@@ -7,7 +7,7 @@ use super::{Error, Limits, Row};
 /// Rows so far.
 pub(super) struct Rows<'a> {
     names: Vec<String>,
-    rows: Vec<Row>,
+    taken: Vec<Row>,
     bytes: usize,
     limits: &'a Limits,
 }
@@ -25,7 +25,7 @@ impl<'a> Rows<'a> {
             }
             names.push(name);
         }
-        Self { names, rows: Vec::new(), bytes: 0, limits }
+        Self { names, taken: Vec::new(), bytes: 0, limits }
     }
 
     /// Takes one more row.
@@ -34,7 +34,7 @@ impl<'a> Rows<'a> {
         values: impl IntoIterator<Item = Result<Value, Error>>,
     ) -> Result<(), Error> {
         let (rows_max, bytes_max) = (self.limits.rows_max, self.limits.bytes_max);
-        if self.rows.len() >= rows_max {
+        if self.taken.len() >= rows_max {
             return Err(Error::Invalid(format!(
                 "the query has more than {rows_max} rows (sql_rows_max): ask for fewer, with LIMIT \
                  or a narrower condition"
@@ -54,13 +54,13 @@ impl<'a> Rows<'a> {
                 "the rows have more than {bytes_max} bytes: ask for fewer rows or columns"
             )));
         }
-        self.rows.push(row);
+        self.taken.push(row);
         Ok(())
     }
 
     /// All of them.
     pub(super) fn done(self) -> Vec<Row> {
-        self.rows
+        self.taken
     }
 }
 

@@ -163,7 +163,7 @@ fn read(
         let reason = "a SELECT task can only read: for a statement that writes the type is UPDATE";
         return Err(Error::Invalid(reason.to_owned()));
     }
-    let names: Vec<String> = prepared.column_names().into_iter().map(str::to_owned).collect();
+    let names: Vec<String> = prepared.column_names().map(str::to_owned).collect();
     let width = names.len();
     let mut rows = Rows::new(names, limits);
     let parameters = rusqlite::params_from_iter(parameters.iter().map(Parameter));
@@ -190,16 +190,12 @@ fn write(
         while rows.next().map_err(failed)?.is_some() {}
     }
     let changed = transaction.changes();
-    match mismatch(expected, changed) {
-        Some(mismatch) => {
-            transaction.rollback().map_err(failed)?;
-            Err(mismatch)
-        }
-        None => {
-            transaction.commit().map_err(failed)?;
-            Ok(changed)
-        }
+    if let Some(mismatch) = mismatch(expected, changed) {
+        transaction.rollback().map_err(failed)?;
+        return Err(mismatch);
     }
+    transaction.commit().map_err(failed)?;
+    Ok(changed)
 }
 
 /// A value of an input, bound.
@@ -232,6 +228,7 @@ fn json(found: ValueRef<'_>) -> Value {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "what `map_err` gives")]
 fn failed(error: rusqlite::Error) -> Error {
     let passing = match &error {
         rusqlite::Error::SqliteFailure(failure, _) => !matches!(

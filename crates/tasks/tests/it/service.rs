@@ -48,7 +48,7 @@ pub(crate) async fn postgres() -> Option<Service> {
     Some(started(serve, port, folder).await)
 }
 
-/// MariaDB with the user `tester`, whose password is `s3cret`, and a database `test`.
+/// `MariaDB` with the user `tester`, whose password is `s3cret`, and a database `test`.
 pub(crate) async fn mariadb() -> Option<Service> {
     let server = Path::new("/usr/sbin/mariadbd");
     if !server.exists() {
@@ -92,9 +92,8 @@ async fn started(mut serve: Command, port: u16, folder: TempDir) -> Service {
         }
     };
     let limit = Duration::from_mins(1);
-    if tokio::time::timeout(limit, ready).await.is_err() {
-        panic!("the server does not listen:\n{}", log_of(&service));
-    }
+    let listens = tokio::time::timeout(limit, ready).await.is_ok();
+    assert!(listens, "the server does not listen:\n{}", log_of(&service));
     service
 }
 

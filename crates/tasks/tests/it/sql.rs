@@ -1,4 +1,4 @@
-//! SQL: the same promises on SQLite, PostgreSQL and MariaDB, and what each type becomes.
+//! SQL: the same promises on SQLite, PostgreSQL and `MariaDB`, and what each type becomes.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 

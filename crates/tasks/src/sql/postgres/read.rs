@@ -1,5 +1,7 @@
 //! Values of PostgreSQL, from the binary form in which it sends them.
 
+use std::fmt::Write as _;
+
 use postgres_protocol::types as wire;
 use serde_json::Value;
 use tokio_postgres::Row;
@@ -108,7 +110,7 @@ fn timestamp(
 }
 
 fn uuid(raw: &[u8]) -> Result<String, Problem> {
-    let hex: String = wire::uuid_from_sql(raw)?.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = format!("{:032x}", u128::from_be_bytes(wire::uuid_from_sql(raw)?));
     let parts = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]];
     Ok(parts.join("-"))
 }
@@ -148,15 +150,19 @@ fn numeric(raw: &[u8]) -> Result<String, Problem> {
     let digit =
         |at: i32| usize::try_from(at).ok().and_then(|at| digits.get(at)).copied().unwrap_or(0);
     let weight = i32::from(weight);
-    let mut text: String = (0..=weight).map(|at| format!("{:04}", digit(at))).collect();
-    text = text.trim_start_matches('0').to_owned();
+    let mut before = String::new();
+    for at in 0..=weight {
+        write!(before, "{:04}", digit(at))?;
+    }
+    let mut text = before.trim_start_matches('0').to_owned();
     if text.is_empty() {
         text.push('0');
     }
     if scale > 0 {
-        let after: String = (0..scale.div_ceil(4) as i32)
-            .map(|place| format!("{:04}", digit(weight + 1 + place)))
-            .collect();
+        let mut after = String::new();
+        for place in 0..scale.div_ceil(4) as i32 {
+            write!(after, "{:04}", digit(weight + 1 + place))?;
+        }
         text.push('.');
         text.push_str(&after[..scale]);
     }
@@ -176,7 +182,7 @@ fn interval(raw: &[u8]) -> Result<String, Problem> {
     let mut text = "P".to_owned();
     let part = |text: &mut String, number: i64, unit: char| {
         if number != 0 {
-            text.push_str(&format!("{number}{unit}"));
+            write!(text, "{number}{unit}").expect("writing to a string cannot fail");
         }
     };
     part(&mut text, (months / 12).into(), 'Y');

@@ -15,7 +15,7 @@ use crate::input::{Members, wrong};
 /// Most points in time of one answer: Prometheus itself refuses more.
 const POINTS_MAX: f64 = 11_000.0;
 /// Longest silence of Prometheus: a range query may take a while.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Asks, and shows the whole answer as `result`.
 pub(super) async fn ask(

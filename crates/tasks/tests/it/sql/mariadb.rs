@@ -1,4 +1,4 @@
-//! A real MariaDB, which speaks the protocol of MySQL.
+//! A real `MariaDB`, which speaks the protocol of `MySQL`.
 
 use serde_json::json;
 use tasks::sql::Connection;

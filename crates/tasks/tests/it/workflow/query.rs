@@ -1,4 +1,4 @@
-//! QUERY_PROCESSOR: what is found, what is refused, and what Prometheus is asked.
+//! `QUERY_PROCESSOR`: what is found, what is refused, and what Prometheus is asked.
 
 use std::sync::Arc;
 
@@ -14,6 +14,7 @@ use tasks::registry::Settings;
 use super::{completes, fails, house, house_with};
 use crate::house::{ended, register, start, terminate};
 
+#[allow(clippy::needless_pass_by_value, reason = "questions are written on the spot")]
 fn ask(more: Value) -> Value {
     let mut input = json!({ "queryType": "CONDUCTOR_API" });
     for (name, value) in more.as_object().unwrap() {
