@@ -258,7 +258,10 @@ fn refusals() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "inputParameters.statement field is required",
         ),
         (
-            json!([task("UPDATE_TASK", &json!({ "inputParameters": { "taskStatus": "${x}" } }))]),
+            json!([task(
+                "UPDATE_TASK",
+                &json!({ "inputParameters": { "taskStatus": "${workflow.input.x}" } })
+            )]),
             required,
             "/tasks/0/inputParameters",
             "inputParameters.taskId or inputParameters.workflowId field is required",
