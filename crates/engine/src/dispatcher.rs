@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use kernel::expression::resolve_secrets;
 use kernel::graph::{Execution, Input, Report, TaskStatus, Verdict};
 use kernel::{Json, Rejected};
 use tokio::sync::Semaphore;
@@ -70,7 +69,7 @@ impl Engine {
 
     /// Runs one task and reports, until the report is durable.
     async fn run(&self, key: &TaskKey, runner: Arc<dyn TaskRunner>) {
-        let handoff = match self.handoff(key).await {
+        let handoff = match self.handoff(key, runner.takes_secrets()).await {
             Ok(Some(handoff)) => handoff,
             Ok(None) => return self.inner.queues.remove(key),
             Err(error) => {
@@ -115,7 +114,7 @@ impl Engine {
     }
 
     /// What a runner is given; `None` if the task is not to be run any more.
-    async fn handoff(&self, key: &TaskKey) -> Result<Option<Handoff>, Error> {
+    async fn handoff(&self, key: &TaskKey, filled: bool) -> Result<Option<Handoff>, Error> {
         let look = |state: &Execution| {
             let task = state.task(key.1)?;
             let open = !state.status.is_closed() && !task.status.is_closed();
@@ -125,12 +124,13 @@ impl Engine {
                 reference: task.reference.to_string(),
                 input: task.input.clone(),
                 attempt: task.attempt,
+                runs: task.poll_count,
                 async_complete: state.node_of(task).task.async_complete,
             })
         };
         let handoff = self.read(&key.0, look).await?.flatten();
         Ok(handoff.map(|handoff| {
-            let input = resolve_secrets(&handoff.input, &|name| self.inner.values.secret(name));
+            let input = if filled { self.resolve(&handoff.input) } else { handoff.input };
             Handoff { input, ..handoff }
         }))
     }
@@ -154,6 +154,10 @@ impl Engine {
         let (verdict, reason) = match outcome.status {
             OutcomeStatus::Completed => (Verdict::Done(TaskStatus::Completed), outcome.reason),
             OutcomeStatus::Failed => (Verdict::Done(TaskStatus::Failed), outcome.reason),
+            OutcomeStatus::FailedFor(after) => {
+                let after = i64::try_from(after.as_millis()).unwrap_or(i64::MAX);
+                (Verdict::FailedFor { after }, outcome.reason)
+            }
             OutcomeStatus::FailedTerminally => {
                 (Verdict::Done(TaskStatus::FailedWithTerminalError), outcome.reason)
             }

@@ -1,6 +1,8 @@
 //! What search and lists know of an execution, taken from its state.
 
+use kernel::expression::mask_sealed;
 use kernel::graph::{Event, Execution};
+use kernel::schedule::Schedule;
 use kernel::{Json, MachineKind};
 
 use crate::store::Head;
@@ -40,18 +42,51 @@ pub(crate) fn of(state: &Execution, version: u64) -> Head {
     }
 }
 
+/// The head row of a schedule.
+pub(crate) fn of_schedule(state: &Schedule, version: u64) -> Head {
+    let closed = !state.is_defined() && state.open.is_empty();
+    Head {
+        id: state.id.clone(),
+        version,
+        name: state.id.name().into(),
+        definition_version: 1,
+        status: state.status().as_str(),
+        closed,
+        correlation_id: None,
+        parent: None,
+        priority: 0,
+        created_at: state.created_at,
+        updated_at: state.now,
+        ended_at: closed.then_some(state.now),
+        wake_at: state.wake_at(),
+        reason: state.paused_reason.as_ref().map(|reason| cut(reason, REASON_MAX).into()),
+        failed_references: "".into(),
+        event: None,
+        input_size: 0,
+        output_size: 0,
+    }
+}
+
+/// The searchable text of a schedule.
+pub(crate) fn schedule_text(state: &Schedule) -> String {
+    let Some(spec) = &state.spec else { return String::new() };
+    let description = spec.description.as_deref().unwrap_or_default();
+    [&spec.name, description, &spec.workflow_name()].join("\n")
+}
+
 /// The searchable text, when something of it has changed: at the begin and at the end.
 pub(crate) fn text(state: &Execution, events: &[Event]) -> Option<String> {
     let changed = events.iter().any(|e| matches!(e, Event::Started(_) | Event::Ended(_)));
     changed.then(|| {
+        let (input, output) = (state.shown(&state.input), state.shown(&state.output));
         let parts = [
             state.plan().definition.name.as_str(),
             state.correlation_id.as_deref().unwrap_or_default(),
             state.reason.as_deref().unwrap_or_default(),
-            cut(state.input.text(), TEXT_MAX),
-            cut(state.output.text(), TEXT_MAX),
+            cut(input.text(), TEXT_MAX),
+            cut(output.text(), TEXT_MAX),
         ];
-        parts.join("\n")
+        mask_sealed(&parts.join("\n")).into_owned()
     })
 }
 

@@ -6,7 +6,8 @@
 use std::sync::Arc;
 
 use kernel::graph::{Context, Event, Execution, Input, Message, Plan, Status};
-use kernel::{Effect, ExecutionId, Machine, Rejected, Timestamp};
+use kernel::schedule::{self, Schedule};
+use kernel::{Effect, ExecutionId, Machine, MachineKind, Rejected, Timestamp};
 
 use crate::definitions::Definitions;
 use crate::head;
@@ -17,6 +18,8 @@ use crate::store::{Head, StoreError};
 pub enum Hosted {
     /// A run of a definition.
     Execution(Box<Execution>),
+    /// What starts executions by the clock.
+    Schedule(Box<Schedule>),
 }
 
 /// What the world says to a machine.
@@ -28,11 +31,19 @@ pub enum Stimulus {
     Message(Message),
     /// An input for an execution.
     Execution(Box<Input>),
+    /// An input for a schedule.
+    Schedule(schedule::Input),
 }
 
 impl From<Input> for Stimulus {
     fn from(input: Input) -> Self {
         Self::Execution(Box::new(input))
+    }
+}
+
+impl From<schedule::Input> for Stimulus {
+    fn from(input: schedule::Input) -> Self {
+        Self::Schedule(input)
     }
 }
 
@@ -51,13 +62,19 @@ pub(crate) struct Decided {
 impl Hosted {
     /// A machine that has not begun: its history is folded from here.
     pub(crate) fn new(id: ExecutionId) -> Self {
-        Self::Execution(Box::new(Execution::new(id)))
+        match id.machine() {
+            MachineKind::Schedule => Self::Schedule(Box::new(Schedule::new(id))),
+            MachineKind::Execution | MachineKind::Monitor => {
+                Self::Execution(Box::new(Execution::new(id)))
+            }
+        }
     }
 
     /// Whether it has begun.
     pub(crate) fn exists(&self) -> bool {
         match self {
             Self::Execution(state) => state.is_started(),
+            Self::Schedule(state) => state.has_begun(),
         }
     }
 
@@ -65,13 +82,15 @@ impl Hosted {
     pub(crate) fn is_open(&self) -> bool {
         match self {
             Self::Execution(state) => state.is_started() && !state.status.is_closed(),
+            Self::Schedule(state) => state.is_defined() || !state.open.is_empty(),
         }
     }
 
-    /// Where an execution stands; other machines always run.
+    /// Where it stands, in the words of executions.
     pub(crate) fn status(&self) -> Status {
         match self {
             Self::Execution(state) => state.status,
+            Self::Schedule(state) => state.status(),
         }
     }
 
@@ -79,6 +98,7 @@ impl Hosted {
     pub(crate) fn wake_at(&self) -> Option<Timestamp> {
         match self {
             Self::Execution(state) => state.wake_at(),
+            Self::Schedule(state) => state.wake_at(),
         }
     }
 
@@ -86,6 +106,7 @@ impl Hosted {
     pub(crate) fn head(&self, version: u64) -> Head {
         match self {
             Self::Execution(state) => head::of(state, version),
+            Self::Schedule(state) => head::of_schedule(state, version),
         }
     }
 
@@ -93,6 +114,15 @@ impl Hosted {
     pub fn execution(&self) -> Option<&Execution> {
         match self {
             Self::Execution(state) => Some(state),
+            Self::Schedule(_) => None,
+        }
+    }
+
+    /// The schedule, if it is one.
+    pub fn schedule(&self) -> Option<&Schedule> {
+        match self {
+            Self::Execution(_) => None,
+            Self::Schedule(state) => Some(state),
         }
     }
 
@@ -108,11 +138,31 @@ impl Hosted {
                     Stimulus::Wake => Input::Wake,
                     Stimulus::Message(message) => Input::Message(message),
                     Stimulus::Execution(input) => *input,
+                    Stimulus::Schedule(_) => return Err(no_such(&state.id, "schedule")),
                 };
                 let decision = state.decide(input, context)?;
                 Ok(Decided {
                     plans: plans_of(&decision.events),
                     text: head::text(state, &decision.events),
+                    events: row(&decision.events),
+                    effects: decision.effects,
+                })
+            }
+            Self::Schedule(state) => {
+                let input = match stimulus {
+                    Stimulus::Wake => schedule::Input::Wake,
+                    Stimulus::Message(message) => schedule::Input::Message(message),
+                    Stimulus::Schedule(input) => input,
+                    Stimulus::Execution(_) => return Err(no_such(&state.id, "workflow")),
+                };
+                let limits = schedule::Limits::default();
+                let context = schedule::Context { now: context.now, limits: &limits };
+                let decision = state.decide(input, &context)?;
+                let defined =
+                    |event: &schedule::Event| matches!(event, schedule::Event::Defined { .. });
+                Ok(Decided {
+                    plans: Vec::new(),
+                    text: decision.events.iter().any(defined).then(|| head::schedule_text(state)),
                     events: row(&decision.events),
                     effects: decision.effects,
                 })
@@ -136,6 +186,12 @@ impl Hosted {
                     state.apply(event);
                 }
             }
+            Self::Schedule(state) => {
+                let events: Vec<schedule::Event> = parse(row, &state.id)?;
+                for event in &events {
+                    state.apply(event);
+                }
+            }
         }
         Ok(())
     }
@@ -144,8 +200,14 @@ impl Hosted {
     pub(crate) fn snapshot(&self) -> String {
         match self {
             Self::Execution(state) => row(&[state.snapshot()]).expect("a snapshot is an event"),
+            Self::Schedule(state) => row(&[state.snapshot()]).expect("a snapshot is an event"),
         }
     }
+}
+
+/// An input for another kind of machine.
+fn no_such(id: &ExecutionId, kind: &str) -> Rejected {
+    Rejected::Unknown(format!("No such {kind} found by id: {id}"))
 }
 
 fn row<E: serde::Serialize>(events: &[E]) -> Option<String> {

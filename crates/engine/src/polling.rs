@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::expression::resolve_secrets;
 use kernel::graph::{Input, Report};
 use kernel::{ExecutionId, Json, TaskId};
 use tokio::time::Instant;
 
 use crate::engine::{Engine, Error};
+use crate::vault::Shelf;
 
 /// What a worker asks for.
 #[derive(Clone, Debug)]
@@ -103,14 +103,14 @@ impl Engine {
     /// A task's input with the secrets it names filled in: only for the hands of whoever does the
     /// task.
     pub fn resolve(&self, input: &Json) -> Json {
-        resolve_secrets(input, &|name| self.inner.values.secret(name))
+        self.inner.vault.resolve(input)
     }
 
     /// A value that a task's definition names for its worker: a secret, else one that anybody may
     /// see.
     pub fn value(&self, name: &str) -> Option<String> {
-        let values = &self.inner.values;
-        values.secret(name).or_else(|| values.environment(name))
+        let vault = &self.inner.vault;
+        vault.get(Shelf::Secrets, name).or_else(|| vault.get(Shelf::Environment, name))
     }
 
     /// The queue of a task that waits or is held; `None` if it has ended.

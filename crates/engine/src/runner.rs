@@ -19,6 +19,12 @@ pub trait TaskRunner: Send + Sync {
     /// or documents.
     fn attach(&self, _engine: WeakEngine) {}
 
+    /// Whether secrets are filled into its input. A task that passes its input on within the engine
+    /// says no: what stands for secrets travels then, and nothing is stored in clear.
+    fn takes_secrets(&self) -> bool {
+        true
+    }
+
     /// Does the work of one attempt.
     ///
     /// The work may be done more than once for the same [`Handoff::task_id`] (a crash between the
@@ -27,7 +33,7 @@ pub trait TaskRunner: Send + Sync {
     async fn run(&self, task: Handoff, cancelled: CancellationToken) -> Outcome;
 }
 
-/// What a runner is given: one attempt at one task, with secrets already resolved.
+/// What a runner is given: one attempt at one task.
 #[derive(Clone, Debug)]
 pub struct Handoff {
     /// Stable over redeliveries of the same attempt.
@@ -36,10 +42,13 @@ pub struct Handoff {
     pub execution_id: String,
     /// Reference name in the definition, with the iteration suffix.
     pub reference: String,
-    /// The resolved input.
+    /// The resolved input, with secrets filled in if the runner takes them.
     pub input: Json,
     /// 0 for the first attempt.
     pub attempt: u32,
+    /// How often this attempt was run before: after each answer that asked to be run again, also
+    /// over restarts. One that a crash cut short counts too.
+    pub runs: u32,
     /// The author set `asyncComplete`: success leaves the task in progress for an outside update.
     pub async_complete: bool,
 }
@@ -62,6 +71,9 @@ pub enum OutcomeStatus {
     Completed,
     /// Failed; a retry may help.
     Failed,
+    /// Failed; whoever refused it asks to be left alone for so long. A retry waits for that and for
+    /// the delay of its policy, whichever is longer.
+    FailedFor(Duration),
     /// Failed for good; a retry cannot help.
     FailedTerminally,
     /// Not done: look again after the delay (polling tasks), or wait for an update from outside

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use crate::config::{Config, StoreUrl};
 use crate::load;
 use crate::scripts::Engines;
+use crate::secret_key;
 use crate::values::FromEnvironment;
 
 /// A server that is open but not yet told when to stop.
@@ -46,14 +47,16 @@ impl Server {
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("cannot listen on {}", config.listen))?;
+        let store = open_store(config)?;
+        let key = secret_key::find(config, &*store).await?;
         let engine = Engine::open(Parts {
-            store: open_store(config)?,
+            store,
             clock: Arc::new(SystemClock),
             scripts: Engines::new(javascript_limits(config), jq_limits(config)),
             runners: tasks::registry::runners(&task_settings(config))?,
             values: Arc::new(FromEnvironment),
             describe: server::rest::view::describe,
-            options: options(config),
+            options: engine::Options { key: Some(key), ..options(config) },
         })
         .await
         .context("the store cannot be read")?;
@@ -158,6 +161,10 @@ fn task_settings(config: &Config) -> tasks::registry::Settings {
     settings.workflow.base_url =
         config.public_url.as_ref().map(|url| url.0.clone()).unwrap_or_default();
     settings.workflow.prometheus_url = config.prometheus_url.as_ref().map(|url| url.0.clone());
+    settings.javascript = javascript_limits(config);
+    settings.http_poll.interval_min = config.http_poll_interval_min;
+    settings.sendgrid_url.clone_from(&config.sendgrid_url.0);
+    settings.ops_genie_url.clone_from(&config.opsgenie_url.0);
     settings
 }
 

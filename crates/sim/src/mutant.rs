@@ -231,6 +231,7 @@ fn closed(sequence: u32, status: TaskStatus) -> Event {
         started_at: None,
         worker: None,
         metadata: None,
+        retry_after: 0,
     }))
 }
 

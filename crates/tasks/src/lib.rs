@@ -1,10 +1,16 @@
 //! DOES: the built-in tasks and the script engines.
 
 pub mod http;
+pub mod http_poll;
 mod input;
 pub mod javascript;
 pub mod jq;
+pub mod jwt;
+pub mod ops_genie;
 pub mod registry;
+pub mod schema;
+pub mod secret;
+pub mod sendgrid;
 pub mod sql;
 mod stay;
 pub mod workflow;

@@ -9,10 +9,16 @@ use std::sync::Arc;
 use engine::TaskRunner;
 
 use crate::http::{self, Http};
+use crate::http_poll::{self, HttpPoll};
+use crate::javascript::{self, JavaScript};
+use crate::jwt::GetSignedJwt;
+use crate::ops_genie::{self, OpsGenie};
+use crate::secret::UpdateSecret;
+use crate::sendgrid::{self, SendGrid};
 use crate::{sql, workflow};
 
 /// What the built-in tasks may be told from outside; every member has defaults.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Settings {
     /// HTTP calls.
     pub http: http::Settings,
@@ -20,6 +26,28 @@ pub struct Settings {
     pub workflow: workflow::Settings,
     /// Databases.
     pub sql: sql::Settings,
+    /// Polling by HTTP.
+    pub http_poll: http_poll::Settings,
+    /// Scripts in the inputs of tasks, such as the conditions of polls.
+    pub javascript: javascript::Limits,
+    /// Where `SENDGRID` sends mail.
+    pub sendgrid_url: String,
+    /// Where `OPS_GENIE` creates alerts.
+    pub ops_genie_url: String,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            http: http::Settings::default(),
+            workflow: workflow::Settings::default(),
+            sql: sql::Settings::default(),
+            http_poll: http_poll::Settings::default(),
+            javascript: javascript::Limits::default(),
+            sendgrid_url: sendgrid::URL.to_owned(),
+            ops_genie_url: ops_genie::URL.to_owned(),
+        }
+    }
 }
 
 /// A task type could not be made ready.
@@ -31,13 +59,31 @@ pub enum SetupError {
     /// A database of the configuration.
     #[error(transparent)]
     Sql(#[from] sql::Error),
+    /// A service's address.
+    #[error("the task type {0} could not be set up: {1}")]
+    Service(&'static str, #[source] http::Problem),
 }
 
 /// Makes one runner for every built-in task type.
 pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupError> {
     let http = Http::new(settings.http.clone())?;
+    let client = || http.client().clone();
+    let scripts = JavaScript::new(settings.javascript.clone());
     let mut runners = workflow::runners(&settings.workflow, http.client());
-    runners.push(Arc::new(http));
-    runners.push(Arc::new(sql::Jdbc::new(sql::Databases::new(settings.sql.clone())?)));
+    runners.extend::<[Arc<dyn TaskRunner>; 7]>([
+        Arc::new(sql::Jdbc::new(sql::Databases::new(settings.sql.clone())?)),
+        Arc::new(HttpPoll::new(client(), scripts, settings.http_poll.clone())),
+        Arc::new(
+            SendGrid::new(client(), &settings.sendgrid_url)
+                .map_err(|problem| SetupError::Service("SENDGRID", problem))?,
+        ),
+        Arc::new(
+            OpsGenie::new(client(), &settings.ops_genie_url)
+                .map_err(|problem| SetupError::Service("OPS_GENIE", problem))?,
+        ),
+        Arc::new(GetSignedJwt),
+        Arc::new(UpdateSecret::default()),
+        Arc::new(http),
+    ]);
     Ok(runners)
 }

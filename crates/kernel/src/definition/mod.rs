@@ -5,6 +5,7 @@
 //! What the wire format takes, these types take: unknown fields are ignored, scalars are converted
 //! as Jackson converts them, `null` leaves a field at its zero.
 
+mod calls;
 mod choice;
 mod coerce;
 mod ordered;
@@ -21,6 +22,7 @@ mod workflow;
 
 pub use ordered::OrderedMap;
 pub use parse::{parse_task_defs, parse_workflow, parse_workflows, workflow_from_value};
+pub(crate) use problem::nearest;
 pub use problem::{PROBLEMS_MAX, Problem};
 pub use rules::Templates;
 pub use task::{RetryLogic, SchemaDef, SchemaType, TaskDef, TaskTimeoutPolicy};

@@ -118,7 +118,7 @@ pub(super) fn join(pointer: &str, segment: &str) -> String {
 }
 
 /// The known name most like `name`, if one is close enough to be what was meant.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const LENGTH_MAX: usize = 64;
     let length = name.chars().count();
     if length > LENGTH_MAX {

@@ -43,10 +43,11 @@ impl Rules<'_> {
             "SUB_WORKFLOW" => self.sub_workflow(),
             "TERMINATE" => self.terminate(),
             "WAIT" => self.wait(),
-            "HTTP" => self.require_input(
-                &["http_request", "uri", "method"],
-                "inputParameters.http_request or inputParameters.uri",
-            ),
+            "HTTP" => self.http(),
+            "HTTP_POLL" => self.http_poll(),
+            "SENDGRID" => self.sendgrid(),
+            "OPS_GENIE" => self.ops_genie(),
+            "GET_SIGNED_JWT" => self.get_signed_jwt(),
             "KAFKA_PUBLISH" => {
                 self.require_input(&["kafka_request"], "inputParameters.kafka_request");
             }
@@ -297,7 +298,7 @@ impl Rules<'_> {
         self.script("inputParameters/scriptExpression", source, Form::FunctionBody);
     }
 
-    fn javascript(&mut self, field: &str, source: Option<&str>) {
+    pub(super) fn javascript(&mut self, field: &str, source: Option<&str>) {
         self.script(field, source, Form::Statements);
     }
 
@@ -311,11 +312,11 @@ impl Rules<'_> {
         }
     }
 
-    fn require(&mut self, field: &str, given: bool) {
+    pub(super) fn require(&mut self, field: &str, given: bool) {
         self.require_as(field, field, given);
     }
 
-    fn require_as(&mut self, field: &str, words: &str, given: bool) {
+    pub(super) fn require_as(&mut self, field: &str, words: &str, given: bool) {
         if !given {
             let message = self.with_task(&format!("{words} field is required for"));
             let hint = format!("Add {words} to the task.");
@@ -324,7 +325,7 @@ impl Rules<'_> {
     }
 
     /// One of these keys must be in the input or in a task definition's template.
-    fn require_input(&mut self, keys: &[&str], words: &str) {
+    pub(super) fn require_input(&mut self, keys: &[&str], words: &str) {
         let task = self.task;
         let given = keys.iter().any(|key| {
             let embedded = task
@@ -347,30 +348,17 @@ impl Rules<'_> {
         }
     }
 
-    /// A literal in the input must be one of these words, whatever their case.
-    fn one_of(&mut self, key: &str, words: &[&str]) {
-        let Some(value) = self.task.input_parameters.get(key) else { return };
-        let fits = value.as_str().is_some_and(|text| {
-            text.contains("${") || words.iter().any(|word| word.eq_ignore_ascii_case(text.trim()))
-        });
-        if !fits {
-            let message = self.with_task(&format!("inputParameters.{key} is no known word for"));
-            let hint = format!("Write {}.", words.join(", "));
-            self.report_value(&format!("inputParameters/{key}"), message, &hint, value);
-        }
-    }
-
     /// Closes a message with the type and the name of the task.
-    fn with_task(&self, message: &str) -> String {
+    pub(super) fn with_task(&self, message: &str) -> String {
         format!("{message} taskType: {} taskName: {}", self.task.task_type, self.task.name)
     }
 
-    fn report(&mut self, field: &str, code: &'static str, message: String, hint: &str) {
+    pub(super) fn report(&mut self, field: &str, code: &'static str, message: String, hint: &str) {
         let pointer = format!("{}/{field}", self.pointer);
         self.problems.push(Problem::new(pointer, code, message, hint));
     }
 
-    fn report_value(&mut self, field: &str, message: String, hint: &str, value: &Value) {
+    pub(super) fn report_value(&mut self, field: &str, message: String, hint: &str, value: &Value) {
         let pointer = format!("{}/{field}", self.pointer);
         let problem = Problem::new(pointer, "value-invalid", message, hint);
         self.problems.push(problem.with_value(value.clone()));

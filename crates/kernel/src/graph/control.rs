@@ -13,6 +13,7 @@ use super::input::{Control, Message};
 use super::nodes;
 use super::plan::{Kind, Owner, Plan};
 use super::status::{Status, TaskStatus};
+use super::{gate, schema};
 use crate::json::Json;
 use crate::machine::{Decision, Rejected};
 
@@ -146,8 +147,15 @@ fn restart(
         idempotency_key: state.idempotency_key.clone(),
         restart: true,
     };
+    if let Some(plan) = &started.plan.plan
+        && let Some(objection) = schema::input_objection(plan, &started.input, context)
+    {
+        return Err(Rejected::Invalid(objection));
+    }
+    let gate = gate::enter(&state.id, &started, context)?;
     let mut draft = Draft::new(state, context);
     draft.push(Event::Started(Box::new(started)));
+    gate::record(&mut draft, gate);
     tell_parent(&mut draft, parent);
     draft.walk_all();
     Ok(draft.settle())
@@ -260,12 +268,14 @@ pub(super) fn child_revived(
     let waits = state.task(sequence).is_some_and(|task| {
         let counts = task.kind == Kind::SubWorkflow && !state.node_of(task).task.optional;
         let passed = match state.status {
-            // The flow has gone on, or is about to.
+            // The flow is about to go on.
             Status::Running => true,
             Status::Paused => !task.status.is_failure(),
             _ => false,
         };
-        counts && !passed && task.status.is_closed() && !task.retried
+        let waits = counts && !passed && task.status.is_closed() && !task.retried;
+        // What failed behind it would be tried again beside it.
+        waits && !state.has_failed_behind(task)
     });
     if !waits {
         return Err(Rejected::Stale(format!(

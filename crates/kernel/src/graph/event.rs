@@ -133,6 +133,21 @@ pub enum Event {
         #[serde(rename = "n")]
         count: u32,
     },
+    /// The execution is one of those of which only so many may run at once. Follows
+    /// [`Event::Started`].
+    Gated {
+        /// What they share.
+        #[serde(rename = "k")]
+        key: Arc<str>,
+        /// How many may run at once.
+        #[serde(rename = "n")]
+        limit: u32,
+        /// There was a place for it at once.
+        #[serde(rename = "a", default, skip_serializing_if = "is_false")]
+        admitted: bool,
+    },
+    /// There is a place for it.
+    Admitted,
     /// The execution ended.
     Ended(Box<Ended>),
 }
@@ -296,6 +311,9 @@ pub struct Closed {
     /// Opaque notes of the worker.
     #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Json>,
+    /// Milliseconds before which another attempt is no use, whatever the policy says.
+    #[serde(rename = "r", default, skip_serializing_if = "is_zero_i64")]
+    pub retry_after: i64,
 }
 
 /// The end of an execution.

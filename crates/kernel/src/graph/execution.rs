@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::event::{Closed, Ended, Event, Parent, Progressed, Scheduled, Started};
+use super::gate::Gate;
 use super::object::merged;
 use super::plan::{Block, BlockId, Kind, Node, NodeId, Plan, Shape};
 use super::snapshot::Snapshot;
@@ -68,6 +69,9 @@ pub struct Execution {
     /// Messages from outside that no task has taken yet, oldest first.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub(super) inbox: VecDeque<Json>,
+    /// Where it stands with the limit of its workflow, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
     #[serde(skip)]
     plan: Option<Arc<Plan>>,
     #[serde(with = "super::snapshot::grafts")]
@@ -154,6 +158,9 @@ pub struct Task {
     pub callback_after: i64,
     /// How often it was handed out.
     pub poll_count: u32,
+    /// Milliseconds from its failure before which another attempt is no use.
+    #[serde(default)]
+    pub retry_after: i64,
     /// Who held it last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<Arc<str>>,
@@ -211,6 +218,7 @@ impl Execution {
             retried_at: None,
             reason: None,
             inbox: VecDeque::new(),
+            gate: None,
             plan: None,
             grafts: Shape::default(),
             branch_inputs: BTreeMap::new(),
@@ -425,7 +433,12 @@ impl Execution {
                 self.ended_at = None;
                 self.reason = None;
                 self.output = Json::empty_object();
+                self.pass_gate();
             }
+            Event::Gated { key, limit, admitted } => {
+                self.gate = Some(Gate { key: key.clone(), limit: *limit, admitted: *admitted });
+            }
+            Event::Admitted => self.pass_gate(),
             Event::Reopened { sequence, asked } => self.reopen(*sequence, *asked),
             Event::Asked { asked } => self.asked = *asked,
             Event::Rewound { sequence, input } => self.rewind(*sequence, input.as_ref()),
@@ -531,6 +544,7 @@ impl Execution {
             begun: false,
             callback_after: 0,
             poll_count: 0,
+            retry_after: 0,
             worker: None,
             domain: scheduled.domain.clone(),
             iteration: 0,
@@ -599,11 +613,13 @@ impl Execution {
     fn close(&mut self, closed: &Closed) {
         let now = self.updated_at;
         self.touch(closed.sequence, |task| {
+            let unclaimed = task.status == TaskStatus::Scheduled;
             task.status = closed.status;
             task.ended_at = Some(now);
             if let Some(started_at) = closed.started_at {
                 task.started_at.get_or_insert(started_at);
-                task.poll_count = task.poll_count.max(1);
+                // A run that was over before it was recorded as begun.
+                task.poll_count += u32::from(unclaimed);
             }
             if closed.status != TaskStatus::Skipped && closed.status != TaskStatus::Canceled {
                 task.started_at.get_or_insert(now);
@@ -612,6 +628,7 @@ impl Execution {
                 task.output = output.clone();
             }
             task.reason.clone_from(&closed.reason);
+            task.retry_after = closed.retry_after;
             if closed.worker.is_some() {
                 task.worker.clone_from(&closed.worker);
             }

@@ -101,6 +101,12 @@ pub struct Report {
 pub enum Verdict {
     /// It ended so; must be a closed status other than skipped.
     Done(TaskStatus),
+    /// It failed, and whoever refused it asks to be left alone for so long: a retry waits at least
+    /// until then. The total timeout of the policy still counts.
+    FailedFor {
+        /// Milliseconds.
+        after: i64,
+    },
     /// Not done: hand it out again after so many seconds.
     Again {
         /// Seconds.

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::schema::{self, Registry};
 use crate::definition::{TaskDef, WorkflowDef, WorkflowTask};
 use crate::expression::Template;
 
@@ -45,8 +46,24 @@ impl Plan {
     /// Pins a definition: embeds the task definitions that `task_def` knows, and compiles.
     ///
     /// A plan is made of any definition; what cannot run fails the execution that gets there.
-    pub fn pin(mut definition: WorkflowDef, task_def: &dyn Fn(&str) -> Option<TaskDef>) -> Self {
-        definition.tasks.iter_mut().for_each(|task| embed(task, task_def));
+    pub fn pin(definition: WorkflowDef, task_def: &dyn Fn(&str) -> Option<TaskDef>) -> Self {
+        Self::pin_with(definition, task_def, &|_, _| None)
+    }
+
+    /// As [`Plan::pin`], and writes out the schemas that are enforced by name.
+    pub fn pin_with(
+        mut definition: WorkflowDef,
+        task_def: &dyn Fn(&str) -> Option<TaskDef>,
+        registry: &Registry<'_>,
+    ) -> Self {
+        definition.tasks.iter_mut().for_each(|task| {
+            embed(task, task_def);
+            schema::resolve_nested(task, registry);
+        });
+        if definition.enforce_schema {
+            schema::resolve(definition.input_schema.as_mut(), registry);
+            schema::resolve(definition.output_schema.as_mut(), registry);
+        }
         let text = serde_json::to_string(&definition).expect("a definition serializes to JSON");
         Self::compile(definition, text.into())
     }

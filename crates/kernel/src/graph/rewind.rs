@@ -1,7 +1,7 @@
 //! Forgetting: what stood after a task that is done again, and iterations that are not kept.
 
 use super::execution::{Execution, Task};
-use super::plan::{BlockId, NodeId, Owner};
+use super::plan::{BlockId, Kind, NodeId, Owner};
 use super::status::TaskStatus;
 use crate::json::Json;
 
@@ -61,6 +61,16 @@ impl Execution {
             self.touch(sequence, |task| task.items = items);
         }
         self.reindex_references();
+    }
+
+    /// Whether the flow has gone on after a task and came to grief. A JOIN does not count: it was
+    /// there before the task ended.
+    pub(super) fn has_failed_behind(&self, task: &Task) -> bool {
+        self.tasks.values().any(|later| {
+            let joins = matches!(later.kind, Kind::Join | Kind::ExclusiveJoin);
+            let failed = later.status.is_failure() && !later.retried && !joins;
+            failed && later.sequence != task.sequence && self.follows(later, task)
+        })
     }
 
     /// Whether the flow reached a task after, or within, or again at `from`.

@@ -1,5 +1,6 @@
 //! Definitions: parsed, echoed, judged.
 
+mod calls;
 mod laws;
 mod parsing;
 mod rules;

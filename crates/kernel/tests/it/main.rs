@@ -1,6 +1,9 @@
 //! The kernel through its public behaviour.
 
+mod alert;
+mod cron;
 mod definition;
 mod expression;
 mod laws;
 mod scenario;
+mod schedule;

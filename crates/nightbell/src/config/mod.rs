@@ -29,9 +29,9 @@ pub(crate) use layers::File;
 use layers::{Layers, Resolved};
 pub(crate) use problem::{ConfigError, Origin, Problem};
 pub(crate) use template::default_file;
-use url::{Databases, WebUrl};
+use url::Databases;
 use value::Value;
-pub(crate) use value::{Bytes, LogFilter, LogFormat, StoreUrl};
+pub(crate) use value::{Bytes, HttpUrl, LogFilter, LogFormat, SecretKey, StoreUrl};
 
 /// One entry of the list: a setting as its users see it.
 #[derive(Debug)]
@@ -161,6 +161,17 @@ settings! {
     /// A relative file is looked up in the folder in which the server is started.
     store: StoreUrl = ["sqlite:nightbell.db"];
 
+    /// File with the key that seals secrets: 32 bytes in base64 or hexadecimal.
+    ///
+    /// Only its owner may be able to read it. `off` uses a file beside the store, named like it
+    /// with `.key` added, which is made on the first start.
+    secret_key_file: Option<PathBuf> = ["off"];
+
+    /// The key that seals secrets, in place of a file: 32 bytes in base64 or hexadecimal.
+    ///
+    /// Meant for the environment variable: everybody on the machine can see options.
+    secret_key: Option<SecretKey> = ["off"];
+
     /// Files and folders of definitions, schedules, monitors and checklists to load.
     ///
     /// They are watched: a changed file is applied whole or not at all.
@@ -186,6 +197,17 @@ settings! {
     /// Largest answer that an HTTP task takes, after decompression.
     http_body_max: Bytes = ["3MiB"];
 
+    /// Shortest pause between two polls of a task that polls by HTTP; at least a second.
+    ///
+    /// Orkes' own servers insist on a minute.
+    http_poll_interval_min: Duration = ["1s"];
+
+    /// Where SENDGRID tasks send mail; `https://api.eu.sendgrid.com` is the service in Europe.
+    sendgrid_url: HttpUrl = ["https://api.sendgrid.com"];
+
+    /// Where Opsgenie tasks create alerts; `https://api.eu.opsgenie.com` is the service in Europe.
+    opsgenie_url: HttpUrl = ["https://api.opsgenie.com"];
+
     /// How many built-in tasks (HTTP, jq, JavaScript, ...) may run at the same time.
     system_task_workers: NonZeroUsize = ["64"];
 
@@ -207,10 +229,10 @@ settings! {
     sql_urls_in_inputs: bool = ["off"];
 
     /// The Prometheus server that QUERY_PROCESSOR tasks ask for METRICS.
-    prometheus_url: Option<WebUrl> = ["off"];
+    prometheus_url: Option<HttpUrl> = ["off"];
 
     /// Where people reach this server: links in outputs and notifications begin with it.
-    public_url: Option<WebUrl> = ["off"];
+    public_url: Option<HttpUrl> = ["off"];
 
     /// How many finished runs to keep; the oldest go first. `off` keeps any number.
     retention_count: Option<u64> = ["1000000"];

@@ -140,6 +140,18 @@ fn a_password_is_never_shown() {
 }
 
 #[test]
+fn an_address_of_a_service_is_a_plain_url() {
+    let config =
+        load(&Flags::default(), &[], "sendgrid_url = \"https://eu.example.com/\"").unwrap();
+    assert_eq!(config.sendgrid_url.0, "https://eu.example.com");
+    for wrong in ["example.com", "ftp://h", "https://", "https://me:pw@h", "https://h/?x=1"] {
+        let problems = refused(&format!("opsgenie_url = \"{wrong}\""));
+        assert_eq!(problems.len(), 1, "{wrong}");
+        assert!(!problems[0].contains("pw"), "{problems:?}");
+    }
+}
+
+#[test]
 fn a_misspelt_level_is_refused() {
     assert!(refused("log_level = \"inf\"")[0].contains("`inf` is not a level"));
     assert!(load(&Flags::default(), &[], "log_level = \"info,engine=debug\"").is_ok());

@@ -5,29 +5,6 @@ use std::fmt;
 
 use super::value::{Given, Value};
 
-/// The address of a web server, without a slash at the end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct WebUrl(pub(crate) String);
-
-impl Value for WebUrl {
-    const NAME: &'static str = "URL";
-    const HINT: &'static str = "write http://HOST:PORT or https://HOST, or off";
-
-    fn read(given: &Given) -> Result<Self, String> {
-        let text = given.one()?.trim_end_matches('/');
-        match reqwest::Url::parse(text) {
-            Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(Self(text.to_owned())),
-            Ok(_) => Err("must begin with http:// or https://".to_owned()),
-            // The text may hold a password, so it is not repeated.
-            Err(error) => Err(format!("the URL is not valid: {error}")),
-        }
-    }
-
-    fn shown(&self) -> String {
-        without_password(&self.0)
-    }
-}
-
 /// Databases by the name under which definitions know them.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Databases(pub(crate) BTreeMap<String, String>);

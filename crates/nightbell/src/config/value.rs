@@ -135,6 +135,32 @@ impl Value for StoreUrl {
     }
 }
 
+/// Where a service is: `http` or `https`, a host, and a path to put before its operations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HttpUrl(pub(crate) String);
+
+impl Value for HttpUrl {
+    const NAME: &'static str = "URL";
+    const HINT: &'static str = "write the service's address, such as https://api.example.com";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        let text = given.one()?;
+        // The text may hold a password, so it is not repeated.
+        let url = reqwest::Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(format!("`{}` is neither http nor https", url.scheme()));
+        }
+        if url.query().is_some() || url.fragment().is_some() || !url.username().is_empty() {
+            return Err("an address has no user, query or fragment".to_owned());
+        }
+        Ok(Self(text.trim_end_matches('/').to_owned()))
+    }
+
+    fn shown(&self) -> String {
+        self.0.clone()
+    }
+}
+
 impl Value for Vec<PathBuf> {
     const MANY: bool = true;
     const NAME: &'static str = "PATH";
@@ -153,6 +179,41 @@ impl Value for Vec<PathBuf> {
     fn shown(&self) -> String {
         let paths: Vec<_> = self.iter().map(|path| path.display().to_string()).collect();
         paths.join(", ")
+    }
+}
+
+impl Value for PathBuf {
+    const NAME: &'static str = "FILE";
+    const HINT: &'static str = "write the name of a file, or off";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        match given.one()? {
+            "" => Err("the name is empty".to_owned()),
+            path => Ok(Self::from(path)),
+        }
+    }
+
+    fn shown(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+/// The key that seals secrets; never shown.
+#[derive(Clone, Debug)]
+pub(crate) struct SecretKey(pub(crate) engine::vault::Key);
+
+impl Value for SecretKey {
+    const NAME: &'static str = "KEY";
+    const HINT: &'static str = "write 32 bytes in base64, such as `openssl rand -base64 32` prints";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        // The text may nearly be a key, so it is not repeated.
+        let key = engine::vault::Key::parse(given.one()?);
+        key.map(Self).map_err(|error| format!("the value {error}"))
+    }
+
+    fn shown(&self) -> String {
+        "***".to_owned()
     }
 }
 

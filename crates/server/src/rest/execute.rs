@@ -247,7 +247,7 @@ impl Answering<'_> {
             #[serde(flatten)]
             common: Common<'a>,
             priority: u8,
-            variables: &'a Json,
+            variables: Json,
             tasks: Json,
             #[serde(skip_serializing_if = "Option::is_none")]
             created_by: Option<&'a str>,
@@ -256,9 +256,14 @@ impl Answering<'_> {
             update_time: kernel::Timestamp,
         }
         Json::of(&Run {
-            common: self.common(state, target, state.input.clone(), state.output.clone()),
+            common: self.common(
+                state,
+                target,
+                state.shown(&state.input),
+                state.shown(&state.output),
+            ),
             priority: state.priority,
-            variables: &state.variables,
+            variables: state.shown(&state.variables),
             tasks: view::task_list(state, Lens::of(self.engine)),
             created_by: state.created_by.as_deref(),
             create_time: state.created_at,
@@ -290,9 +295,9 @@ impl Answering<'_> {
             update_time: kernel::Timestamp,
             status: kernel::graph::TaskStatus,
         }
-        let output = state.output_of(task);
+        let (input, output) = (state.shown(&task.input), state.shown(&state.output_of(task)));
         Json::of(&TaskRun {
-            common: self.common(state, target, task.input.clone(), output),
+            common: self.common(state, target, input, output),
             task_type: &task.task_type,
             task_id: state.task_id(task.sequence).to_string(),
             reference_task_name: &task.reference,

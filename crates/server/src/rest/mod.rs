@@ -3,11 +3,14 @@
 
 mod admin;
 mod bulk;
+mod environment;
 mod execute;
 pub mod extract;
 mod metadata;
 pub mod query;
 mod queue;
+mod scheduler;
+mod secret;
 mod summary;
 mod tasks;
 pub mod view;
@@ -29,5 +32,8 @@ pub fn router() -> OpenApiRouter<Api> {
         .merge(metadata::routes())
         .merge(tasks::routes())
         .merge(queue::routes())
+        .merge(scheduler::routes())
         .merge(admin::routes())
+        .merge(secret::routes())
+        .merge(environment::routes())
 }

@@ -10,7 +10,7 @@ use engine::{Engine, Options, Parts, PollRequest, SystemClock, TaskRunner, Value
 use http_body_util::BodyExt;
 use kernel::definition::{TaskDef, parse_workflows};
 use kernel::graph::{Report, TaskStatus, Verdict};
-use kernel::{Form, Json, ScriptError, ScriptErrorKind, Scripts, TaskId};
+use kernel::{Form, Json, ScriptError, ScriptErrorKind, Scripts, TaskId, Violation};
 use serde_json::{Value, json};
 use server::{Api, Settings};
 use tower::ServiceExt;
@@ -40,6 +40,16 @@ impl Scripts for Echo {
             return Err(ScriptError { kind: ScriptErrorKind::Syntax, message });
         }
         Ok(())
+    }
+
+    /// Knows `required` alone.
+    fn violations(&self, schema: &Json, document: &Json) -> Result<Vec<Violation>, ScriptError> {
+        let (schema, document) = (schema.parse(), document.parse());
+        let required = schema["required"].as_array().into_iter().flatten();
+        let missing =
+            required.filter_map(Value::as_str).filter(|name| document.get(name).is_none());
+        let told = missing.map(|name| format!("{name} is missing"));
+        Ok(told.map(|message| Violation { pointer: String::new(), message }).collect())
     }
 }
 
@@ -138,12 +148,22 @@ impl Server {
     }
 
     pub(crate) async fn send(&self, method: Method, path: &str, body: String) -> Answer {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", "application/json")
-            .body(Body::from(body))
-            .expect("the path is a path");
+        self.send_with(method, path, &[], body).await
+    }
+
+    pub(crate) async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> Answer {
+        let mut request =
+            Request::builder().method(method).uri(path).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body)).expect("the path is a path");
         let response =
             server::router(self.api()).oneshot(request).await.expect("handlers do not fail");
         let status = response.status();

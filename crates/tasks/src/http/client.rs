@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use ::http::StatusCode;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use reqwest::Certificate;
@@ -25,6 +24,7 @@ use super::Settings;
 use super::problem::{Code, Problem};
 use super::request::Request;
 use super::response::Response;
+use super::statuses::Statuses;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -73,23 +73,46 @@ impl Client {
 
     /// Sends a request and reads the whole answer, whatever its status.
     ///
-    /// Dropping the future ends the call and closes its connection.
+    /// A request with several copies is sent once; another copy goes out each time
+    /// [`Request::hedge_after`] passes without a success, and at once when a copy fails in a way
+    /// that need not befall the next: no answer, or a 5xx. An answer that any copy would get (4xx,
+    /// or one that asks for a pause with `Retry-After`) ends the sending. The first success counts
+    /// and cancels the others; without one, the failure that came last counts.
+    ///
+    /// Dropping the future ends the call and closes its connections.
     ///
     /// # Errors
     /// When there is no complete answer within the limits. The body of an answer that the request
     /// does not accept is cut off instead: it is read for its message only.
     pub async fn send(&self, request: &Request) -> Result<Response, Problem> {
-        let hedges = request.hedges.clamp(1, self.settings.hedges_max.max(1));
-        let mut copies: FuturesUnordered<_> = (0..hedges).map(|_| self.call(request)).collect();
-        let mut last = None;
-        while let Some(answer) = copies.next().await {
-            let success = matches!(&answer, Ok(response) if request.accepts(response.status));
-            last = Some(answer);
-            if success {
-                break;
+        let mut copies_max = request.hedges.clamp(1, self.settings.hedges_max.max(1));
+        let patience = request.hedge_after.unwrap_or(self.settings.hedge_after);
+        let mut copies = FuturesUnordered::from_iter([self.call(request)]);
+        let mut sent = 1;
+        loop {
+            let answer = tokio::select! {
+                biased;
+                Some(answer) = copies.next() => Some(answer),
+                () = sleep(patience), if sent < copies_max => None,
+            };
+            let Some(answer) = answer else {
+                copies.push(self.call(request));
+                sent += 1;
+                continue;
+            };
+            match &answer {
+                Ok(response) if request.accepts(response.status) => return answer,
+                failure if !may_differ(failure) => copies_max = sent,
+                _ if sent < copies_max => {
+                    copies.push(self.call(request));
+                    sent += 1;
+                }
+                _ => {}
+            }
+            if copies.is_empty() {
+                return answer;
             }
         }
-        last.expect("at least one copy was sent")
     }
 
     async fn call(&self, request: &Request) -> Result<Response, Problem> {
@@ -99,7 +122,7 @@ impl Client {
         let (connecting, watched) = watch::channel(false);
         let call = Call {
             connect_timeout: request.connect_timeout,
-            accepted: request.accepted.clone().into(),
+            accepted: request.accepted.clone(),
             connecting: Arc::new(connecting),
         };
         let exchange = CALL.scope(call, self.exchange(request, watched));
@@ -156,6 +179,14 @@ impl Client {
     }
 }
 
+/// Whether the next copy of the same request may fare better than one that ended so.
+fn may_differ(failure: &Result<Response, Problem>) -> bool {
+    match failure {
+        Ok(response) => response.status.is_server_error() && response.retry_after().is_none(),
+        Err(problem) => !problem.code.is_terminal(),
+    }
+}
+
 fn builder(settings: &Settings) -> reqwest::ClientBuilder {
     let redirects_max = settings.redirects_max;
     let builder = reqwest::Client::builder()
@@ -170,7 +201,7 @@ fn builder(settings: &Settings) -> reqwest::ClientBuilder {
 }
 
 fn redirect(hop: Attempt<'_>, redirects_max: usize) -> reqwest::redirect::Action {
-    let wanted = CALL.try_with(|call| call.accepted.contains(&hop.status()));
+    let wanted = CALL.try_with(|call| call.accepted.contains(hop.status()));
     if wanted.unwrap_or(false) {
         hop.stop()
     } else if hop.previous().len() > redirects_max {
@@ -244,7 +275,7 @@ tokio::task_local! {
 #[derive(Clone)]
 struct Call {
     connect_timeout: Option<Duration>,
-    accepted: Arc<[StatusCode]>,
+    accepted: Statuses,
     connecting: Arc<watch::Sender<bool>>,
 }
 

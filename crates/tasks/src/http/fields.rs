@@ -13,28 +13,28 @@ use serde_json::value::RawValue;
 use super::problem::{Code, Problem};
 
 /// The members of one object, in order, their values unparsed.
-pub(super) struct Fields<'a>(Vec<(String, &'a RawValue)>);
+pub(crate) struct Fields<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Fields<'a> {
     /// The members of `text`, or nothing if it is not an object.
-    pub(super) fn of(text: &'a str) -> Option<Self> {
+    pub(crate) fn of(text: &'a str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
 
     /// Every member that is not null, in order.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
         let members = self.0.iter().map(|(name, value)| (name.as_str(), *value));
         members.filter(|(_, value)| value.get() != "null")
     }
 
     /// The member of that name unless it is null; the last one if it is repeated.
-    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
+    pub(crate) fn get(&self, name: &str) -> Option<&'a RawValue> {
         let (_, value) = self.0.iter().rev().find(|(member, _)| member == name)?;
         (value.get() != "null").then_some(*value)
     }
 
     /// A string, or a number or boolean as its text.
-    pub(super) fn text(&self, name: &str) -> Result<Option<String>, Problem> {
+    pub(crate) fn text(&self, name: &str) -> Result<Option<String>, Problem> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
@@ -45,7 +45,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A boolean, also as text.
-    pub(super) fn flag(&self, name: &str) -> Result<Option<bool>, Problem> {
+    pub(crate) fn flag(&self, name: &str) -> Result<Option<bool>, Problem> {
         match self.text(name)?.as_deref().map(str::trim) {
             None | Some("") => Ok(None),
             Some(text) if text.eq_ignore_ascii_case("true") => Ok(Some(true)),
@@ -55,14 +55,14 @@ impl<'a> Fields<'a> {
     }
 
     /// A count, also as text or written as `3000.0`.
-    pub(super) fn count(&self, name: &str) -> Result<Option<u32>, Problem> {
+    pub(crate) fn count(&self, name: &str) -> Result<Option<u32>, Problem> {
         self.get(name)
             .map(|value| count(value).ok_or_else(|| wrong(name, "a whole number from 0 up")))
             .transpose()
     }
 
     /// A time limit in milliseconds, where 0 means none.
-    pub(super) fn limit(&self, name: &str, default: Duration) -> Result<Option<Duration>, Problem> {
+    pub(crate) fn limit(&self, name: &str, default: Duration) -> Result<Option<Duration>, Problem> {
         Ok(match self.count(name)? {
             None => Some(default),
             Some(0) => None,
@@ -72,7 +72,7 @@ impl<'a> Fields<'a> {
 }
 
 /// A string, number or boolean as text; absent for objects, lists and null.
-pub(super) fn scalar(value: &RawValue) -> Option<String> {
+pub(crate) fn scalar(value: &RawValue) -> Option<String> {
     let text = value.get();
     match text.as_bytes().first()? {
         b'"' => serde_json::from_str(text).ok(),
@@ -82,20 +82,20 @@ pub(super) fn scalar(value: &RawValue) -> Option<String> {
 }
 
 /// A whole number that fits, given as a number or as text.
-pub(super) fn count(value: &RawValue) -> Option<u32> {
+pub(crate) fn count(value: &RawValue) -> Option<u32> {
     let number: f64 = scalar(value)?.trim().parse().ok()?;
     let fits = number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number);
     fits.then_some(number as u32)
 }
 
 /// The items of a list, or the value itself as the only one.
-pub(super) fn items(value: &RawValue) -> Vec<&RawValue> {
+pub(crate) fn items(value: &RawValue) -> Vec<&RawValue> {
     serde_json::from_str(value.get()).unwrap_or_else(|_| vec![value])
 }
 
 /// The complaint about a member of the wrong kind.
-pub(super) fn wrong(name: &str, expected: &str) -> Problem {
-    Problem::new(Code::InvalidInput, format!("The HTTP request's `{name}` must be {expected}"))
+pub(crate) fn wrong(name: &str, expected: &str) -> Problem {
+    Problem::new(Code::InvalidInput, format!("The input's `{name}` must be {expected}"))
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for Fields<'a> {

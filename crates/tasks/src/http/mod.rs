@@ -14,6 +14,11 @@
 //!   `"Idempotency-Key": "${CPEWF_TASK_ID}"`, which is stable over such repeats.
 //! - Everything is bounded: time to connect, silence while reading, the whole call, redirects,
 //!   headers and the size of the body after decompression. See [`Settings`].
+//!   [`Settings::call_max`] is what ends a peer that drips: `readTimeOut` bounds silence only.
+//! - A redirect is followed unless its status is accepted; one to another host
+//!   goes there without `Authorization` and cookies.
+//! - A hedged request (`hedgingConfig.maxAttempts`) is sent again only while it is slow, see
+//!   [`Client::send`]: other servers send all copies at once and burden their peers for nothing.
 //! - Certificates are checked against the trust store of the operating system, not against a list
 //!   built into the binary: a company's own authority then works as it does for every other
 //!   program on the machine, and a withdrawn one goes with the next system update. `SSL_CERT_FILE`
@@ -21,22 +26,28 @@
 
 mod body;
 mod client;
-mod fields;
+pub(crate) mod fields;
+mod filter;
 mod problem;
 mod request;
 mod response;
+mod statuses;
 mod uri;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::{Handoff, Outcome, OutcomeStatus, TaskRunner};
+use kernel::Json;
+use reqwest::Url;
 use tokio_util::sync::CancellationToken;
 
 pub use client::{Client, SetupError, install_tls_provider};
+pub use filter::Filter;
 pub use problem::{Code, Problem};
 pub use request::Request;
 pub use response::Response;
+pub use statuses::Statuses;
 
 /// Limits and manners of the HTTP client; the defaults suit an ordinary server.
 #[derive(Clone, Debug)]
@@ -55,8 +66,11 @@ pub struct Settings {
     /// request whose own `connectionTimeOut` and `readTimeOut` together are longer gets their sum.
     /// 5 minutes.
     pub call_max: Duration,
-    /// Most copies of one request that `hedgingConfig.maxAttempts` can send at once. 5.
+    /// Most copies of one request that `hedgingConfig.maxAttempts` can send. 5.
     pub hedges_max: usize,
+    /// How long a hedged request goes without a success before another copy of it is sent. Long
+    /// enough that a peer that is merely busy does not get everything twice. 500 ms.
+    pub hedge_after: Duration,
     /// Idle connections kept per host. 32.
     pub idle_per_host_max: usize,
     /// How long an idle connection is kept. 60 seconds.
@@ -76,6 +90,7 @@ impl Default for Settings {
             redirects_max: 10,
             call_max: Duration::from_mins(5),
             hedges_max: 5,
+            hedge_after: Duration::from_millis(500),
             idle_per_host_max: 32,
             idle_max: Duration::from_mins(1),
             environment_proxy: true,
@@ -108,41 +123,79 @@ impl TaskRunner for Http {
     }
 
     async fn run(&self, task: Handoff, cancelled: CancellationToken) -> Outcome {
-        let request = match Request::parse(&task.input) {
-            Ok(request) => request,
-            Err(problem) => return failed(&problem, problem.message.clone()),
+        let parsed = Request::parse(&task.input)
+            .and_then(|request| Ok((request, Filter::parse(&task.input, &task.reference)?)));
+        let (request, filter) = match parsed {
+            Ok(parsed) => parsed,
+            Err(problem) => return refused(&problem),
         };
-        let answer = tokio::select! {
-            biased;
-            () = cancelled.cancelled() => Err(Problem::new(Code::Cancelled, "was cancelled")),
-            answer = self.client.send(&request) => answer,
-        };
-        settle(&request, answer, request.async_complete.unwrap_or(task.async_complete))
+        match call(&self.client, &request, &cancelled).await {
+            Ok(response) => {
+                let waits = request.async_complete.unwrap_or(task.async_complete);
+                completed(shown(filter.as_ref(), response.output()), waits)
+            }
+            Err(outcome) => outcome,
+        }
     }
 }
 
-/// Judges an answer: a 2xx or accepted status completes the task, everything else fails it.
-fn settle(request: &Request, answer: Result<Response, Problem>, async_complete: bool) -> Outcome {
+/// Sends a request on behalf of a task.
+///
+/// # Errors
+/// How the task fails: because the call was cancelled or gave no answer, or by an answer that the
+/// request does not accept.
+pub(crate) async fn call(
+    client: &Client,
+    request: &Request,
+    cancelled: &CancellationToken,
+) -> Result<Response, Outcome> {
+    let answer = tokio::select! {
+        biased;
+        () = cancelled.cancelled() => Err(Problem::new(Code::Cancelled, "was cancelled")),
+        answer = client.send(request) => answer,
+    };
     match answer {
-        Ok(response) if request.accepts(response.status) => Outcome {
-            status: if async_complete {
-                OutcomeStatus::InProgress { again_after: None }
-            } else {
-                OutcomeStatus::Completed
-            },
-            output: response.output(),
-            reason: None,
-        },
+        Ok(response) if request.accepts(response.status) => Ok(response),
         Ok(response) => {
             let reason = response.refusal(request);
-            Outcome {
-                status: OutcomeStatus::Failed,
+            Err(Outcome {
+                status: response
+                    .retry_after()
+                    .map_or(OutcomeStatus::Failed, OutcomeStatus::FailedFor),
                 output: response.error_output(&reason),
                 reason: Some(reason),
-            }
+            })
         }
-        Err(problem) => failed(&problem, format!("{request} {}", problem.message)),
+        Err(problem) => Err(failed(&problem, format!("{request} {}", problem.message))),
     }
+}
+
+/// The URL of a service's operation, for a service whose address is a setting.
+pub(crate) fn endpoint(base: &str, path: &str) -> Result<Url, Problem> {
+    uri::parse(&format!("{}{path}", base.trim().trim_end_matches('/')), true)
+}
+
+/// A task that has done its work; one that `waits` stays in progress for an update from outside.
+pub(crate) fn completed(output: Json, waits: bool) -> Outcome {
+    let status = if waits {
+        OutcomeStatus::InProgress { again_after: None }
+    } else {
+        OutcomeStatus::Completed
+    };
+    Outcome { status, output, reason: None }
+}
+
+/// What a task shows of its output.
+pub(crate) fn shown(filter: Option<&Filter>, output: Json) -> Json {
+    match filter {
+        Some(filter) => filter.apply(&output),
+        None => output,
+    }
+}
+
+/// A task whose input is at fault.
+pub(crate) fn refused(problem: &Problem) -> Outcome {
+    failed(problem, problem.message.clone())
 }
 
 fn failed(problem: &Problem, reason: String) -> Outcome {

@@ -10,12 +10,16 @@ use kernel::Json;
 use reqwest::Url;
 use serde_json::value::RawValue;
 
-use super::fields::{Fields, count, items, scalar, wrong};
+use super::fields::{Fields, items, scalar, wrong};
 use super::problem::{Code, Problem};
+use super::statuses::Statuses;
 use super::uri;
 
 /// `connectionTimeOut` and `readTimeOut` of requests that do not say.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(3);
+
+/// How long a known service may be silent.
+const SERVICE_PATIENCE: Duration = Duration::from_secs(30);
 
 const JSON: &str = "application/json";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -37,13 +41,17 @@ pub struct Request {
     /// Longest wait for a connection: name resolution, TCP and TLS. No limit of its own if absent.
     pub connect_timeout: Option<Duration>,
     /// Longest silence of the peer once connected: before the answer's head, and between any two
-    /// parts of its body. It does not limit the sum, as a long download is no failure. No limit of
-    /// its own if absent.
+    /// parts of its body. It does not limit the sum, as a long download is no failure; a peer that
+    /// sends a little now and then meets the limit of the whole call, `Settings::call_max`. No
+    /// limit of its own if absent.
     pub read_timeout: Option<Duration>,
-    /// Statuses that count as success besides 2xx. A redirect among them is not followed.
-    pub accepted: Vec<StatusCode>,
-    /// Copies sent at once, of which the first success counts; at least 1.
+    /// Statuses that count as success. A redirect among them is not followed.
+    pub accepted: Statuses,
+    /// Most copies sent in all, of which the first success counts; at least 1.
     pub hedges: usize,
+    /// How long the copies sent so far may be silent before another one goes out; that of the
+    /// settings if absent.
+    pub hedge_after: Option<Duration>,
     /// What the input itself says about waiting for an update from outside after the call; it goes
     /// before what the definition says.
     pub async_complete: Option<bool>,
@@ -59,19 +67,44 @@ impl Request {
             body: None,
             connect_timeout: Some(TIMEOUT_DEFAULT),
             read_timeout: Some(TIMEOUT_DEFAULT),
-            accepted: Vec::new(),
+            accepted: Statuses::default(),
             hedges: 1,
+            hedge_after: None,
             async_complete: None,
         }
+    }
+
+    /// A POST of JSON to a service that this program knows, with an `Authorization` of that text.
+    ///
+    /// It is more patient than a request of an author's making: what a service has accepted but
+    /// not answered in time would be done twice by the retry.
+    ///
+    /// # Errors
+    /// An authorization that no header can carry; it is not repeated.
+    pub(crate) fn post(url: Url, authorization: &str, body: &Json) -> Result<Self, Problem> {
+        let mut request = Self::new(Method::POST, url);
+        let mut secret = header_value("Authorization", authorization)?;
+        secret.set_sensitive(true);
+        request.headers.insert(header::AUTHORIZATION, secret);
+        request.headers.insert(header::ACCEPT, HeaderValue::from_static(JSON));
+        request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(JSON));
+        request.body = Some(Bytes::copy_from_slice(body.text().as_bytes()));
+        request.read_timeout = Some(SERVICE_PATIENCE);
+        Ok(request)
     }
 
     /// Reads a task's input: its member `http_request` if there is one, otherwise the input itself.
     ///
     /// Members: `uri`, `method`, `headers`, `body`, `accept`, `contentType`, `connectionTimeOut` and
-    /// `readTimeOut` (milliseconds, 0 for none), `encode`, `acceptedStatusCodes`,
-    /// `hedgingConfig.maxAttempts`. Others are ignored. A header in `headers` goes before `accept`
-    /// and `contentType`. `Content-Length` and `Transfer-Encoding` are ignored: they follow from the
-    /// body, and a wrong one would let one request pose as two.
+    /// `readTimeOut` (milliseconds, 0 for none), `encode`, `acceptedStatusCodes` (numbers, texts,
+    /// families `4xx`, ranges `200-399`), `hedgingConfig`. Others are ignored. A header in `headers`
+    /// goes before `accept` and `contentType`. `Content-Length` and `Transfer-Encoding` are ignored:
+    /// they follow from the body, and a wrong one would let one request pose as two.
+    ///
+    /// `hedgingConfig.maxAttempts` is obeyed where a request can be repeated safely: for the
+    /// idempotent methods of RFC 9110, for a request with an `Idempotency-Key`, and for any other
+    /// if `hedgingConfig.nonIdempotent` is true. `hedgingConfig.delay` (milliseconds) says when the
+    /// next copy goes out.
     ///
     /// # Errors
     /// The first problem found, always a terminal one.
@@ -99,13 +132,27 @@ impl Request {
         request.connect_timeout = fields.limit("connectionTimeOut", TIMEOUT_DEFAULT)?;
         request.read_timeout = fields.limit("readTimeOut", TIMEOUT_DEFAULT)?;
         request.accepted = accepted(fields)?;
-        request.hedges = hedges(fields)?;
+        request.hedge(fields)?;
         Ok(request)
     }
 
     /// Whether a status is a success of this request.
     pub fn accepts(&self, status: StatusCode) -> bool {
-        status.is_success() || self.accepted.contains(&status)
+        self.accepted.contains(status)
+    }
+
+    fn hedge(&mut self, fields: &Fields<'_>) -> Result<(), Problem> {
+        let Some(config) = fields.get("hedgingConfig") else {
+            return Ok(());
+        };
+        let config = Fields::of(config.get()).ok_or_else(|| wrong("hedgingConfig", "an object"))?;
+        let attempts = config.count("maxAttempts")?.unwrap_or(1).max(1) as usize;
+        let safe = self.method.is_idempotent()
+            || self.headers.contains_key("idempotency-key")
+            || config.flag("nonIdempotent")?.unwrap_or(false);
+        self.hedges = if safe { attempts } else { 1 };
+        self.hedge_after = config.count("delay")?.map(|ms| Duration::from_millis(ms.into()));
+        Ok(())
     }
 
     fn accept(&mut self, fields: &Fields<'_>) -> Result<(), Problem> {
@@ -230,26 +277,13 @@ fn form(pairs: &Fields<'_>) -> String {
     out
 }
 
-fn accepted(fields: &Fields<'_>) -> Result<Vec<StatusCode>, Problem> {
-    let codes = fields.get("acceptedStatusCodes").map(items);
-    let codes = codes.unwrap_or_default().into_iter();
-    codes
-        .map(|code| {
-            let code = count(code).and_then(|code| u16::try_from(code).ok());
-            code.filter(|code| (100..600).contains(code))
-                .and_then(|code| StatusCode::from_u16(code).ok())
-                .ok_or_else(|| wrong("acceptedStatusCodes", "a list of status codes (100 to 599)"))
-        })
-        .collect()
-}
-
-fn hedges(fields: &Fields<'_>) -> Result<usize, Problem> {
-    let Some(config) = fields.get("hedgingConfig") else {
-        return Ok(1);
+fn accepted(fields: &Fields<'_>) -> Result<Statuses, Problem> {
+    let Some(given) = fields.get("acceptedStatusCodes") else {
+        return Ok(Statuses::default());
     };
-    let config = Fields::of(config.get()).ok_or_else(|| wrong("hedgingConfig", "an object"))?;
-    let attempts = config.count("maxAttempts")?.unwrap_or(1);
-    Ok(attempts.max(1) as usize)
+    let expected =
+        "a list of status codes (100 to 599), families (\"4xx\") or ranges (\"200-399\")";
+    Statuses::read(given).ok_or_else(|| wrong("acceptedStatusCodes", expected))
 }
 
 fn wrong_input(message: &str) -> Problem {

@@ -1,7 +1,11 @@
 //! An answer, and the task output that it becomes.
 
+use std::time::Duration;
+
 use ::http::{HeaderMap, HeaderValue, StatusCode, header};
 use bytes::Bytes;
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
 use kernel::Json;
 use reqwest::Url;
 use serde::ser::{Serialize, SerializeMap, Serializer};
@@ -13,6 +17,10 @@ use super::uri;
 
 /// How much of a body is quoted in a reason, in characters.
 const QUOTED_MAX: usize = 500;
+/// Longest pause that a peer can ask for.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+/// Some peers get the day of the week wrong; the date is what they mean.
+const DATES: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
 
 /// An answer with its body.
 #[derive(Clone)]
@@ -69,6 +77,20 @@ impl Response {
         self.status.canonical_reason().unwrap_or_default()
     }
 
+    /// How long the peer asks to be left alone, from a status that means it (429, 503) and a
+    /// `Retry-After` in seconds or as a date; a day at most.
+    pub fn retry_after(&self) -> Option<Duration> {
+        if !matches!(self.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+            return None;
+        }
+        let text = self.headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+        let wait = match text.parse() {
+            Ok(seconds) => Duration::from_secs(seconds),
+            Err(_) => until(text)?,
+        };
+        Some(wait.min(RETRY_AFTER_MAX))
+    }
+
     /// Why this answer is no success, in a sentence.
     pub(super) fn refusal(&self, request: &Request) -> String {
         let via = if self.url == request.url {
@@ -123,6 +145,12 @@ impl Response {
             (false, true) => format!("{}: {quoted}…", status.trim()),
         }
     }
+}
+
+/// The time from now to a date as HTTP writes it; nothing is left of one that has passed.
+fn until(date: &str) -> Option<Duration> {
+    let at = DATES.parse_timestamp(date).ok()?;
+    Some(Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default())
 }
 
 /// Writes headers as an object of lists.

@@ -1,22 +1,23 @@
-//! What a test needs to have an engine with built-in tasks.
+//! An engine in memory around the runners of a test.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::memory::Memory;
-use engine::{Engine, Options, Parts, SystemClock, TaskRunner, Values};
-use kernel::graph::{Control, Execution, Input, Start, Status};
+use engine::{Engine, Options, Parts, TaskRunner};
+use kernel::graph::{Execution, Input, Start};
 use kernel::{ExecutionId, Form, Json, ScriptError, Scripts};
 use serde_json::{Value, json};
 
+/// No task of these tests decides anything by a script of its own.
 struct NoScripts;
 
 impl Scripts for NoScripts {
-    fn javascript(&self, _: &str, _: Form, input: &Json) -> Result<Json, ScriptError> {
-        Ok(input.clone())
+    fn javascript(&self, _: &str, _: Form, _: &Json) -> Result<Json, ScriptError> {
+        unreachable!("no script runs in a decision here")
     }
-    fn jq(&self, _: &str, input: &Json) -> Result<Vec<Json>, ScriptError> {
-        Ok(vec![input.clone()])
+    fn jq(&self, _: &str, _: &Json) -> Result<Vec<Json>, ScriptError> {
+        unreachable!("no script runs in a decision here")
     }
     fn check_javascript(&self, _: &str, _: Form) -> Result<(), ScriptError> {
         Ok(())
@@ -26,56 +27,45 @@ impl Scripts for NoScripts {
     }
 }
 
-struct NoValues;
+/// Knows one secret, `mail`.
+struct Mail;
 
-impl Values for NoValues {
-    fn secret(&self, _: &str) -> Option<String> {
-        None
+impl engine::Values for Mail {
+    fn secret(&self, name: &str) -> Option<String> {
+        (name == "mail").then(|| "SG.from-the-store".to_owned())
     }
     fn environment(&self, _: &str) -> Option<String> {
         None
     }
 }
 
-/// An engine over an empty store.
-pub(crate) async fn open(runners: Vec<Arc<dyn TaskRunner>>) -> Engine {
-    let describe = |state: &Execution| {
-        let tasks: Vec<&str> = state.tasks().map(|task| &*task.reference).collect();
-        let status = state.status.as_str();
-        Json::of(&json!({ "status": status, "tasks": tasks, "workflowId": state.id }))
-    };
+/// An engine over a store, with these runners.
+pub(crate) async fn open(store: Arc<Memory>, runners: Vec<Arc<dyn TaskRunner>>) -> Engine {
     let parts = Parts {
-        store: Arc::new(Memory::default()),
-        clock: Arc::new(SystemClock),
+        store,
+        clock: Arc::new(engine::SystemClock),
         scripts: Arc::new(NoScripts),
         runners,
-        values: Arc::new(NoValues),
-        describe,
+        values: Arc::new(Mail),
+        describe: |execution| Json::of(&json!({ "workflowId": execution.id })),
         options: Options::default(),
     };
-    Engine::open(parts).await.expect("the store is empty")
+    Engine::open(parts).await.expect("the store opens")
 }
 
-/// Registers a definition of these tasks; `ref` names each.
-pub(crate) async fn register(engine: &Engine, name: &str, tasks: Value) {
-    let mut tasks = tasks;
-    for task in tasks.as_array_mut().expect("a list of tasks") {
-        let reference = task["ref"].take();
-        task["name"] = reference.clone();
-        task["taskReferenceName"] = reference;
-    }
-    let definition = json!({ "name": name, "tasks": tasks });
-    let definition = serde_json::from_value(definition).expect("the test writes a definition");
-    engine.definitions().put_workflows(vec![definition]).await.expect("the store takes it");
-}
-
-/// Starts a workflow.
-pub(crate) async fn start(engine: &Engine, name: &str, input: Value) -> ExecutionId {
+/// Registers a workflow of one task, and a definition of that task's name, and starts it.
+pub(crate) async fn start(engine: &Engine, task: Value, policy: Value) -> ExecutionId {
+    let definitions = engine.definitions();
+    let policy = serde_json::from_value(policy).expect("the test writes a definition");
+    definitions.put_tasks(vec![policy]).await.expect("the store takes it");
+    let workflow = serde_json::from_value(json!({ "name": "w", "tasks": [task] }));
+    let workflow = workflow.expect("the test writes a definition");
+    definitions.put_workflows(vec![workflow]).await.expect("the store takes it");
     let id = Engine::new_id();
     let start = Start {
-        plan: engine.definitions().plan(name, None).expect("it is registered"),
-        input: input.into(),
-        correlation_id: Some(format!("about {name}").into()),
+        plan: definitions.plan("w", None).expect("it is registered"),
+        input: json!({}).into(),
+        correlation_id: None,
         priority: 0,
         task_to_domain: None,
         parent: None,
@@ -88,41 +78,21 @@ pub(crate) async fn start(engine: &Engine, name: &str, input: Value) -> Executio
     id
 }
 
-/// Ends an execution from outside.
-pub(crate) async fn terminate(engine: &Engine, id: &ExecutionId) {
-    let end = Control::Terminate { reason: Some("enough".into()), failure_workflow: false };
-    engine.step(id, Input::Control(end)).await.expect("it can be ended");
-}
-
-/// How an execution stands: status, output, reason.
-pub(crate) async fn stands(engine: &Engine, id: &ExecutionId) -> (Status, Value, String) {
-    let look = |state: &Execution| {
-        let reason = state.reason.as_deref().unwrap_or_default().to_owned();
-        (state.status, state.output.parse(), reason)
-    };
-    engine.read(id, look).await.expect("memory answers").expect("it exists")
-}
-
-/// Waits until an execution has ended.
-pub(crate) async fn ended(engine: &Engine, id: &ExecutionId) -> (Status, Value, String) {
+/// Waits until an execution looks as wanted, and answers what was seen.
+pub(crate) async fn until<T: Send>(
+    engine: &Engine,
+    id: &ExecutionId,
+    look: impl Fn(&Execution) -> Option<T> + Send + Sync,
+) -> T {
     let mut changes = engine.watch(id);
     let wait = async {
         loop {
-            let stands = stands(engine, id).await;
-            if stands.0.is_closed() {
-                return stands;
+            let seen = engine.read(id, &look).await.expect("the store answers");
+            if let Some(seen) = seen.expect("it exists") {
+                return seen;
             }
             changes.changed().await.expect("the engine lives");
         }
     };
-    tokio::time::timeout(Duration::from_secs(30), wait).await.expect("it ends in time")
-}
-
-/// Runs one task with this input to its end, as a workflow of its own.
-pub(crate) async fn run(engine: &Engine, task_type: &str, input: Value) -> (Status, Value, String) {
-    let name = format!("only {task_type}");
-    let task = json!([{ "ref": "it", "type": task_type, "inputParameters": input }]);
-    register(engine, &name, task).await;
-    let id = start(engine, &name, json!({})).await;
-    ended(engine, &id).await
+    tokio::time::timeout(Duration::from_mins(1), wait).await.expect("it comes in time")
 }

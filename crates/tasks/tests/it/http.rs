@@ -5,6 +5,8 @@
 
 mod answers;
 mod failures;
+mod filters;
+mod hedging;
 mod requests;
 pub(crate) mod server;
 mod tls;
@@ -18,21 +20,22 @@ use tasks::http::{Http, Settings};
 use tokio_util::sync::CancellationToken;
 
 /// Settings that no proxy of the machine can disturb.
-fn settings() -> Settings {
+pub(crate) fn settings() -> Settings {
     Settings { environment_proxy: false, ..Settings::default() }
 }
 
-fn http() -> Http {
+pub(crate) fn http() -> Http {
     Http::new(settings()).unwrap()
 }
 
-fn handoff(input: &Value) -> Handoff {
+pub(crate) fn handoff(input: &Value) -> Handoff {
     Handoff {
         task_id: "task".to_owned(),
         execution_id: "execution".to_owned(),
         reference: "call".to_owned(),
         input: Json::of(input),
         attempt: 0,
+        runs: 0,
         async_complete: false,
     }
 }
@@ -53,7 +56,7 @@ async fn get(url: String) -> Outcome {
 }
 
 #[track_caller]
-fn completed(outcome: &Outcome) -> Value {
+pub(crate) fn completed(outcome: &Outcome) -> Value {
     assert_eq!(outcome.status, OutcomeStatus::Completed, "{outcome:?}");
     assert_eq!(outcome.reason, None);
     outcome.output.parse()["response"].clone()
@@ -61,7 +64,7 @@ fn completed(outcome: &Outcome) -> Value {
 
 /// Checks the status and the code; answers the reason.
 #[track_caller]
-fn failed(outcome: &Outcome, status: OutcomeStatus, code: &str) -> String {
+pub(crate) fn failed(outcome: &Outcome, status: OutcomeStatus, code: &str) -> String {
     assert_eq!(outcome.status, status, "{outcome:?}");
     let output = outcome.output.parse();
     assert_eq!(output["error"]["code"], code, "{outcome:?}");
@@ -72,11 +75,11 @@ fn failed(outcome: &Outcome, status: OutcomeStatus, code: &str) -> String {
 }
 
 #[track_caller]
-fn retriable(outcome: &Outcome, code: &str) -> String {
+pub(crate) fn retriable(outcome: &Outcome, code: &str) -> String {
     failed(outcome, OutcomeStatus::Failed, code)
 }
 
 #[track_caller]
-fn terminal(outcome: &Outcome, code: &str) -> String {
+pub(crate) fn terminal(outcome: &Outcome, code: &str) -> String {
     failed(outcome, OutcomeStatus::FailedTerminally, code)
 }

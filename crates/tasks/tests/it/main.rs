@@ -1,9 +1,14 @@
 //! The tests of the built-in tasks and script engines, in one binary.
 
+mod flows;
 mod house;
 mod http;
+mod http_poll;
 mod javascript;
 mod jq;
+mod jwt;
+mod schema;
 mod service;
+mod services;
 mod sql;
 mod workflow;

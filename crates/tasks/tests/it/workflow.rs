@@ -9,7 +9,7 @@ use kernel::graph::Status;
 use serde_json::{Value, json};
 use tasks::registry::{Settings, runners};
 
-use crate::house::{ended, open, register, run, stands, start};
+use crate::flows::{ended, open, register, run, stands, start};
 
 async fn house() -> Engine {
     house_with(Settings::default()).await
@@ -158,6 +158,7 @@ async fn a_second_run_of_an_update_sees_the_first() {
             input: Json::of(&input),
             attempt: 0,
             async_complete: false,
+            runs: 0,
         };
         TaskRunner::run(&**update, handoff, tokio_util::sync::CancellationToken::new())
     };

@@ -270,7 +270,7 @@ fn refusals() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             json!([task("QUERY_PROCESSOR", &json!({ "inputParameters": { "queryType": "SQL" } }))]),
             "value-invalid",
             "/tasks/0/inputParameters/queryType",
-            "inputParameters.queryType is no known word",
+            "queryType is unknown for",
         ),
         (
             json!([task("KAFKA_PUBLISH", &json!({}))]),

@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use kernel::graph::{Closed, Ended, Event, Execution, Message, Scheduled, StartMessage, Task};
+use kernel::graph::{
+    Closed, Ended, Event, Execution, GATE_PLACE, KEY_PLACE, Message, Scheduled, StartMessage, Task,
+};
 use kernel::{Dispatch, Effect, Json, Timestamp};
 
 use super::machine::BEGIN;
@@ -109,6 +111,11 @@ pub(super) fn event(state: &Execution, event: &Event) -> Option<String> {
         Event::ChildStarted { sequence } => format!("child of {} exists", who(state, *sequence)),
         Event::Posted { message } => format!("posted {}", cut(message.text())),
         Event::Collected { count } => format!("collected {count}"),
+        Event::Gated { key, limit, admitted } => {
+            let word = if *admitted { "passes" } else { "waits at" };
+            format!("{word} the gate '{key}' for {limit}")
+        }
+        Event::Admitted => "admitted".to_owned(),
         Event::Ended(ended) => end(ended),
         Event::Snapshot(_) => "snapshot".to_owned(),
     })
@@ -150,10 +157,22 @@ fn end(ended: &Ended) -> String {
 pub(super) fn effect(state: &Execution, effect: &Effect) -> String {
     match effect {
         Effect::Dispatch(dispatch) => dispatched(state, dispatch),
+        Effect::Withdraw { sequence: GATE_PLACE | KEY_PLACE } => "> gives up its place".to_owned(),
         Effect::Withdraw { sequence } => format!("> withdraw {}", who(state, *sequence)),
         Effect::Hold { sequence } => format!("> hold {}", who(state, *sequence)),
         Effect::Send { to, message } => format!("> to {to}: {}", said(message)),
         Effect::Record(record) => format!("> {} {}: {}", record.ledger, record.key, record.status),
+        Effect::Publish(event) => {
+            format!("> publish {} to {}: {}", event.id, event.sink, cut(event.payload.text()))
+        }
+        Effect::Reuse(left) => {
+            let (name, key, until) = (&left.name, &left.key, at(left.until));
+            format!("> keep the output of {name} for '{key}' until {until}")
+        }
+        Effect::Admit(place) => {
+            let word = if place.held { "takes" } else { "waits for" };
+            format!("> {word} a place at {}, at most {}", place.gate, place.limit)
+        }
     }
 }
 

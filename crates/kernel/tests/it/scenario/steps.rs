@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use kernel::graph::{
-    Control, Event, Input, Message, Parent, Plan, Post, Report, Start, Status, TaskStatus, Verdict,
+    Control, Event, GATE_PLACE, Input, Message, Parent, Plan, Post, Report, Start, Status,
+    TaskStatus, Verdict,
 };
 use kernel::{ExecutionId, Json, Rejected, Timestamp};
 use serde_json::Value;
@@ -20,7 +21,7 @@ const WAKES_MAX: usize = 10_000;
 /// Runs a scenario and answers what happened.
 ///
 /// ```text
-/// start {INPUT} [correlation=X priority=N domains={..} parent=N]     limits payload_max=100
+/// start {INPUT} [correlation=X priority=N domains={..} parent=N once=X]     limits payload_max=100
 /// claim REF [worker=W]        complete REF {OUT} [merge]             polled QUEUE
 /// fail REF "why" {OUT}        fail-terminal REF "why"                cancel REF "why"  skipped REF
 /// progress REF after=N {OUT}  hold REF {OUT} "why"                   extend REF
@@ -29,6 +30,7 @@ const WAKES_MAX: usize = 10_000;
 /// restart [latest] [{INPUT}]  rerun REF [{INPUT}]                    skip REF {OUT}
 /// set {VARIABLES}             reset-callbacks                        show REF
 /// post ID {PAYLOAD}
+/// gates full / gates free     admit                                  kept NAME/KEY {OUT}
 /// child-started REF           child-refused REF "why"                child-revived REF
 /// child-ended REF STATUS {OUT} "why" [of=N asked=N]    parent-terminates "why"      parent-retries
 /// ```
@@ -140,6 +142,11 @@ impl<'a> Teller<'a> {
             "polled" => {
                 self.run.world.polled.insert(words.first().to_owned());
             }
+            "kept" => {
+                let output = words.json.clone().unwrap_or_default();
+                self.run.world.kept.insert(words.first().to_owned(), output);
+            }
+            "gates" => self.run.world.full = words.has("full"),
             "show" => self.show(&words),
             "at" => self.advance(instant(words.first())),
             "jump" => {
@@ -258,9 +265,13 @@ impl<'a> Teller<'a> {
             "claim" => {
                 Input::Claim { sequence: self.sequence(words)?, worker: words.text("worker") }
             }
+            "admit" => Input::Claim { sequence: GATE_PLACE, worker: None },
             "extend" => Input::Extend { sequence: self.sequence(words)? },
             "complete" => self.done(words, TaskStatus::Completed)?,
-            "fail" => self.done(words, TaskStatus::Failed)?,
+            "fail" => match words.number("after") {
+                Some(after) => self.report(words, Verdict::FailedFor { after })?,
+                None => self.done(words, TaskStatus::Failed)?,
+            },
             "fail-terminal" => self.done(words, TaskStatus::FailedWithTerminalError)?,
             "cancel" => self.done(words, TaskStatus::Canceled)?,
             "skipped" => self.done(words, TaskStatus::Skipped)?,
@@ -369,7 +380,7 @@ impl<'a> Teller<'a> {
             parent,
             event: None,
             created_by: None,
-            idempotency_key: None,
+            idempotency_key: words.text("once"),
         }
     }
 

@@ -1,8 +1,5 @@
 //! Good answers and what becomes of them.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, Method, StatusCode, header};
@@ -11,7 +8,6 @@ use axum::routing::{any, get as on_get, post};
 use engine::{OutcomeStatus, TaskRunner};
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
-use tokio::sync::Barrier;
 use tokio_util::sync::CancellationToken;
 
 use super::{completed, get, handoff, http, retriable, run, run_on, server};
@@ -255,52 +251,4 @@ async fn a_connection_is_used_again_whatever_the_timeouts() {
         completed(&outcome);
     }
     assert_eq!(server.accepted(), 1);
-}
-
-#[tokio::test]
-async fn of_hedged_copies_the_first_success_counts() {
-    // One copy hangs, one fails, one is answered, once all three are there.
-    let all = Arc::new(Barrier::new(3));
-    let server = server::raw(move |mut stream, number| {
-        let all = Arc::clone(&all);
-        async move {
-            server::request(&mut stream).await;
-            all.wait().await;
-            match number {
-                0 => server::closed(&mut stream).await,
-                1 => {
-                    let answer = b"HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n";
-                    stream.write_all(answer).await.unwrap();
-                }
-                _ => {
-                    let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
-                    stream.write_all(answer).await.unwrap();
-                }
-            }
-        }
-    })
-    .await;
-    let outcome = run(json!({
-        "uri": server.url("/"), "method": "GET", "readTimeOut": 0,
-        "hedgingConfig": {"maxAttempts": 3},
-    }))
-    .await;
-    completed(&outcome);
-}
-
-#[tokio::test]
-async fn hedging_is_bounded_and_reports_a_failure() {
-    let calls = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&calls);
-    let busy = move || async move {
-        counted.fetch_add(1, Ordering::SeqCst);
-        (StatusCode::SERVICE_UNAVAILABLE, "busy")
-    };
-    let server = server::good(Router::new().route("/", on_get(busy))).await;
-    let outcome = run(json!({
-        "uri": server.url("/"), "method": "GET", "hedgingConfig": {"maxAttempts": 1_000_000},
-    }))
-    .await;
-    retriable(&outcome, "HTTP_STATUS");
-    assert_eq!(calls.load(Ordering::SeqCst), 5);
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use kernel::Json;
 use serde_json::{Value, json};
 use tasks::http::{Code, Request};
@@ -48,7 +49,7 @@ fn a_plain_request_has_these_defaults() {
     assert_eq!(request.body, None);
     assert_eq!(request.connect_timeout, Some(Duration::from_secs(3)));
     assert_eq!(request.read_timeout, Some(Duration::from_secs(3)));
-    assert_eq!((request.hedges, request.accepted.len()), (1, 0));
+    assert_eq!((request.hedges, request.hedge_after), (1, None));
     assert_eq!(request.async_complete, None);
 }
 
@@ -169,10 +170,44 @@ fn uris_are_encoded_once() {
 }
 
 #[test]
-fn accepted_statuses_and_hedges_are_read() {
-    let accepted = |value| with("acceptedStatusCodes", value).accepted;
-    assert_eq!(accepted(json!([404, "409", 302.0])), [404, 409, 302]);
-    assert_eq!(accepted(json!(404)), [404]);
+fn accepted_statuses_are_numbers_texts_families_and_ranges() {
+    let cases = [
+        (json!(null), [false, true, false, false, false]),
+        (json!([]), [false, true, false, false, false]),
+        (json!([404, "409", 302.0]), [false, false, true, true, false]),
+        (json!(404), [false, false, false, true, false]),
+        (json!("2xx"), [false, true, false, false, false]),
+        (json!(["4XX", "2xx"]), [false, true, false, true, false]),
+        (json!("200-302, 599"), [false, true, true, false, true]),
+        (json!(["100-599"]), [true; 5]),
+    ];
+    for (given, expected) in cases {
+        let request = with("acceptedStatusCodes", given.clone());
+        let accepted = [100, 204, 302, 404, 599]
+            .map(|status| request.accepts(StatusCode::from_u16(status).unwrap()));
+        assert_eq!(accepted, expected, "{given}");
+    }
+}
+
+#[test]
+fn hedges_are_for_requests_that_can_be_repeated() {
+    let hedged = |method, headers, config| {
+        let input = json!({"uri": "http://host/", "method": method, "headers": headers,
+            "hedgingConfig": config});
+        parse(input).hedges
+    };
+    let three = json!({"maxAttempts": 3});
+    for method in ["GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"] {
+        assert_eq!(hedged(method, json!({}), three.clone()), 3, "{method}");
+    }
+    for method in ["POST", "PATCH"] {
+        assert_eq!(hedged(method, json!({}), three.clone()), 1, "{method}");
+        assert_eq!(hedged(method, json!({"Idempotency-Key": "k"}), three.clone()), 3);
+        let asked = json!({"maxAttempts": "3", "nonIdempotent": true});
+        assert_eq!(hedged(method, json!({}), asked), 3);
+    }
+    let delay = with("hedgingConfig", json!({"maxAttempts": 2, "delay": 40})).hedge_after;
+    assert_eq!(delay, Some(Duration::from_millis(40)));
     assert_eq!(with("hedgingConfig", json!({"maxAttempts": 3})).hedges, 3);
     assert_eq!(with("hedgingConfig", json!({})).hedges, 1);
     assert_eq!(with("hedgingConfig", json!({"maxAttempts": 0})).hedges, 1);
@@ -224,6 +259,10 @@ fn what_is_wrong_is_named_and_terminal() {
         ("connectionTimeOut", json!(true)),
         ("acceptedStatusCodes", json!([99])),
         ("acceptedStatusCodes", json!(["ok"])),
+        ("acceptedStatusCodes", json!(["6xx"])),
+        ("acceptedStatusCodes", json!(["500-400"])),
+        ("acceptedStatusCodes", json!([404.5])),
+        ("acceptedStatusCodes", json!([{}])),
         ("hedgingConfig", json!(2)),
         ("encode", json!("perhaps")),
     ] {

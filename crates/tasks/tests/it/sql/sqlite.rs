@@ -11,7 +11,7 @@ use tasks::sql::Connection;
 use tempfile::TempDir;
 
 use super::{change, keeps_its_promises, lasts, passes, refused, rows, stops_in_time};
-use crate::house::{open, run};
+use crate::flows::{open, run};
 
 fn file() -> (TempDir, String) {
     let folder = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tasks::registry::Settings;
 
 use super::{completes, fails, house, house_with};
-use crate::house::{ended, register, start, terminate};
+use crate::flows::{ended, register, start, terminate};
 
 #[allow(clippy::needless_pass_by_value, reason = "questions are written on the spot")]
 fn ask(more: Value) -> Value {

@@ -1,0 +1,197 @@
+//! The life of checks: when one is due, what span it covers, and what becomes of one that does not
+//! run, does not end, or does not answer.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::decide::{Draft, unknown};
+use super::definition::{Kind, WindowRule};
+use super::event::{Event, Outcome, Window};
+use super::observation;
+use super::observe;
+use crate::graph::{Message, Parent, StartMessage};
+use crate::json::Json;
+use crate::machine::{Effect, Rejected};
+use crate::time::Timestamp;
+
+/// How far back a check looks at most, unless the monitor says otherwise.
+const CATCH_UP: i64 = 3_600_000;
+/// Missed checks that are counted one by one.
+const MISSED_MAX: u32 = 10_000;
+
+/// Plans the first check after an instant.
+pub(super) fn plan(draft: &mut Draft<'_>, after: Timestamp) {
+    let spec = draft.spec();
+    let next = if spec.monitor.kind == Kind::Heartbeat {
+        None
+    } else {
+        spec.monitor.schedule.next_after(after, phase(draft.state.name()))
+    };
+    if next != draft.state.next_at {
+        draft.push(Event::Planned(next));
+    }
+}
+
+/// Spreads monitors over their interval: the same for a name each time.
+fn phase(name: &str) -> i64 {
+    let hash = super::fingerprint(name, "phase");
+    i64::from_str_radix(&hash[..12], 16).unwrap_or_default()
+}
+
+/// Somebody wants a check now.
+pub(super) fn by_hand(draft: &mut Draft<'_>, who: Option<&str>) -> Result<(), Rejected> {
+    let name = draft.state.name();
+    if draft.state.removed {
+        return Err(Rejected::Stale(format!("the monitor {name} was removed")));
+    }
+    if draft.spec().monitor.kind == Kind::Heartbeat {
+        return Err(Rejected::Conflict(format!("{name} waits to be called; it checks nothing")));
+    }
+    if draft.state.check.is_some() {
+        return Err(Rejected::Conflict(format!("a check of {name} is running")));
+    }
+    start(draft, draft.now, who);
+    Ok(())
+}
+
+/// The clock moved.
+pub(super) fn look_at_clock(draft: &mut Draft<'_>) {
+    let patience = draft.state.patience();
+    let hung = draft.state.check.as_ref().filter(|it| draft.now.since(it.started_at) >= patience);
+    if let Some(hung) = hung {
+        let sequence = hung.sequence;
+        let reason = format!("the check did not end within {} s and was given up", patience / 1000);
+        terminate(draft, sequence, &reason);
+        ended(draft, sequence, Err(&reason));
+    }
+    let Some(planned) = draft.state.next_at.filter(|at| *at <= draft.now) else { return };
+    let (latest, count) = pass(draft, planned);
+    let running = draft.state.check.is_some();
+    let closed = !is_active(draft);
+    let skipped = count + u32::from(running || closed);
+    if skipped > 0 {
+        let reason = match (running, closed) {
+            (true, _) => "the check before had not ended",
+            (false, true) => "nobody looked at the clock in time, and now it is outside its hours",
+            (false, false) => "nobody looked at the clock in time",
+        };
+        missed(draft, planned, latest, skipped, reason);
+    }
+    plan(draft, draft.now);
+    if !running && !closed {
+        start(draft, latest, None);
+    }
+}
+
+/// The last check that is due by now, and how many were due before it.
+fn pass(draft: &Draft<'_>, planned: Timestamp) -> (Timestamp, u32) {
+    let (spec, phase) = (draft.spec(), phase(draft.state.name()));
+    let (mut latest, mut count) = (planned, 0);
+    while let Some(next) = spec.monitor.schedule.next_after(latest, phase)
+        && next <= draft.now
+        && count < MISSED_MAX
+    {
+        (latest, count) = (next, count + 1);
+    }
+    (latest, count)
+}
+
+/// Whether a check may run now: a late one must not tell of hours that are nobody's concern.
+fn is_active(draft: &Draft<'_>) -> bool {
+    draft.spec().monitor.schedule.is_active(draft.now)
+}
+
+fn missed(draft: &mut Draft<'_>, from: Timestamp, to: Timestamp, count: u32, reason: &str) {
+    draft.push(Event::Missed);
+    let key = format!("{}/{}", draft.state.name(), from.millis());
+    let body = json!({ "from": from.millis(), "to": to.millis(), "count": count,
+        "reason": reason });
+    draft.record("check", key, from, "MISSED", &body);
+}
+
+fn window(draft: &mut Draft<'_>) -> Window {
+    let spec = draft.spec();
+    let interval = spec.monitor.schedule.interval();
+    let default = WindowRule { lookback: interval, catch_up: interval.max(CATCH_UP) };
+    let rule = spec.monitor.window.unwrap_or(default);
+    let now = draft.now;
+    let wanted = now.plus_millis(-rule.lookback);
+    let from = draft.state.watermark.map_or(wanted, |watermark| watermark.min(wanted));
+    let floor = now.plus_millis(-rule.catch_up.max(rule.lookback));
+    // What looks at the present alone leaves no gap.
+    if from < floor && spec.monitor.window.is_some() {
+        let key = format!("{}/gap/{}", draft.state.name(), from.millis());
+        let body = json!({ "from": from.millis(), "to": floor.millis(),
+            "reason": "longer ago than the window's catch_up: nobody will look at it" });
+        draft.record("check", key, from, "GAP", &body);
+    }
+    Window { from: from.max(floor), to: now }
+}
+
+fn start(draft: &mut Draft<'_>, planned: Timestamp, who: Option<&str>) {
+    let window = window(draft);
+    let (spec, sequence) = (draft.spec(), draft.state.next_sequence);
+    draft.push(Event::Checking { sequence, window });
+    let to = draft.state.check_execution(sequence);
+    let input = json!({
+        "monitor": spec.monitor.name,
+        "sequence": sequence,
+        "planned_at": planned.millis(),
+        "version": spec.version,
+        "window": {
+            "from": window.from.to_string(), "to": window.to.to_string(),
+            "from_ms": window.from.millis(), "to_ms": window.to.millis(),
+            "seconds": window.to.since(window.from) / 1000,
+        },
+        "memory": draft.state.memory,
+    });
+    let message = StartMessage {
+        name: spec.check.name.clone(),
+        version: spec.check.version,
+        definition: spec.check.definition.as_ref().map(|it| Arc::from(it.raw().to_owned())),
+        input: Json::of(&input),
+        correlation_id: Some(draft.state.id.as_str().into()),
+        priority: 0,
+        task_to_domain: None,
+        parent: Some(Parent { execution: draft.state.id.clone(), sequence }),
+        asked_by: None,
+        event: None,
+        created_by: who.map(Arc::from),
+        failure_of: None,
+    };
+    draft.effect(Effect::Send { to, message: Box::new(Message::Start(Box::new(message))) });
+}
+
+fn terminate(draft: &mut Draft<'_>, sequence: u32, reason: &str) {
+    let to = draft.state.check_execution(sequence);
+    let message = Box::new(Message::Terminate { reason: reason.into() });
+    draft.effect(Effect::Send { to, message });
+}
+
+/// Waits no longer for the check that runs.
+pub(super) fn abandon(draft: &mut Draft<'_>, reason: &str) {
+    if let Some(sequence) = draft.state.check.as_ref().map(|check| check.sequence) {
+        terminate(draft, sequence, reason);
+        draft.push(Event::Checked { sequence, outcome: unknown(reason) });
+    }
+}
+
+/// A check ended: with its output, or without one.
+pub(super) fn ended(draft: &mut Draft<'_>, sequence: u32, result: Result<&Json, &str>) {
+    let spec = draft.spec();
+    let reading =
+        result.map_err(str::to_owned).and_then(|output| observation::read(output, &spec.monitor));
+    match reading {
+        Ok(reading) => {
+            let outcome = Outcome::Answered { memory: reading.memory, step: reading.step };
+            draft.push(Event::Checked { sequence, outcome });
+            observe::answered(draft);
+            observe::observe(draft, reading.observations, true, Some(sequence), None);
+        }
+        Err(reason) => {
+            draft.push(Event::Checked { sequence, outcome: unknown(&reason) });
+            observe::could_not_tell(draft, sequence);
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! The decisions of a monitor: one match over the input, and the draft that every decision is
+//! made in.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::definition::{Kind, Spec};
+use super::event::{Event, Moved, Outcome};
+use super::incident::State;
+use super::input::{Context, Input};
+use super::monitor::Monitor;
+use super::notification;
+use super::{check, heartbeat, observe, settle};
+use crate::graph::Message;
+use crate::json::Json;
+use crate::machine::{Decision, Effect, Machine, Record, Rejected};
+use crate::time::Timestamp;
+
+/// Silences that one monitor keeps.
+const SILENCES_MAX: usize = 500;
+
+/// A decision in the making.
+pub(super) struct Draft<'a> {
+    pub(super) state: &'a mut Monitor,
+    pub(super) now: Timestamp,
+    events: Vec<Event>,
+    effects: Vec<Effect>,
+    /// Incidents whose line in the ledger is to be written anew.
+    moved: BTreeSet<Arc<str>>,
+}
+
+impl<'a> Draft<'a> {
+    fn new(state: &'a mut Monitor, now: Timestamp) -> Self {
+        Self { state, now, events: Vec::new(), effects: Vec::new(), moved: BTreeSet::new() }
+    }
+
+    /// Decides a fact.
+    pub(super) fn push(&mut self, event: Event) {
+        if self.events.is_empty() {
+            let at = Event::At(self.now);
+            self.state.apply(&at);
+            self.events.push(at);
+        }
+        self.state.apply(&event);
+        self.events.push(event);
+    }
+
+    pub(super) fn effect(&mut self, effect: Effect) {
+        self.effects.push(effect);
+    }
+
+    /// A line of a ledger about this monitor.
+    pub(super) fn record(
+        &mut self,
+        ledger: &'static str,
+        key: String,
+        at: Timestamp,
+        status: &str,
+        body: &serde_json::Value,
+    ) {
+        self.effect(Effect::Record(Record {
+            ledger,
+            key: key.into(),
+            subject: self.state.name().into(),
+            at,
+            status: status.into(),
+            body: Json::of(body),
+        }));
+    }
+
+    /// Changes the state of an incident.
+    pub(super) fn transition(&mut self, moved: Moved) {
+        self.moved.insert(moved.key.clone());
+        self.push(Event::Moved(Box::new(moved)));
+    }
+
+    /// Changes the state of an incident, by the monitor itself.
+    pub(super) fn transition_to(&mut self, key: &Arc<str>, state: State, why: impl Into<Arc<str>>) {
+        self.transition(Moved {
+            key: key.clone(),
+            state,
+            who: None,
+            why: why.into(),
+            until: None,
+            until_clear: false,
+            at: None,
+        });
+    }
+
+    pub(super) fn spec(&self) -> Arc<Spec> {
+        self.state.spec.clone().expect("only a defined monitor decides anything")
+    }
+
+    /// Works out what is owed and hands over.
+    fn settle(mut self) -> Decision<Event> {
+        settle::settle(&mut self);
+        let moved = std::mem::take(&mut self.moved);
+        for key in moved {
+            let past = || self.state.past.iter().rev().find(|incident| incident.key == key);
+            let incident = self.state.incidents.get(&key).or_else(past);
+            let Some(incident) = incident.filter(|incident| incident.opened_at.is_some()) else {
+                continue;
+            };
+            let (id, at) = (incident.id(), incident.opened_at.unwrap_or(incident.since));
+            let state = incident.state.as_str();
+            let body = notification::ledger_line(incident);
+            self.record("incident", id, at, state, &body);
+        }
+        Decision { events: self.events, effects: self.effects }
+    }
+}
+
+impl Machine for Monitor {
+    type Input = Input;
+    type Event = Event;
+    type Context<'a> = Context;
+
+    fn decide(&mut self, input: Input, context: &Context) -> Result<Decision<Event>, Rejected> {
+        let undefined = self.spec.is_none();
+        let mut draft = Draft::new(self, context.now);
+        match input {
+            Input::Define(spec) => define(&mut draft, *spec)?,
+            _ if undefined => {
+                return Err(Rejected::Unknown(format!("there is no monitor {}", self.name())));
+            }
+            Input::Remove { who } => remove(&mut draft, who.as_ref())?,
+            Input::Wake => wake(&mut draft),
+            Input::Check { who } => check::by_hand(&mut draft, who.as_deref())?,
+            Input::Message(message) => receive(&mut draft, message)?,
+            Input::Observe { observations, complete, who } => {
+                watched(&draft)?;
+                observe::observe(&mut draft, observations, complete, None, who.as_deref());
+            }
+            Input::Acknowledge { incident, who, why, until_clear, at } => {
+                let (key, state) = open(&draft, &incident)?;
+                if state == State::Acknowledged {
+                    return Err(Rejected::Stale("the incident is acknowledged already".into()));
+                }
+                draft.transition(Moved {
+                    key,
+                    state: State::Acknowledged,
+                    who: Some(who),
+                    why: why.unwrap_or_else(|| "somebody takes care".into()),
+                    until: None,
+                    until_clear,
+                    at,
+                });
+            }
+            Input::Snooze { incident, until, who, why } => {
+                let (key, _) = open(&draft, &incident)?;
+                if until <= context.now {
+                    return Err(Rejected::Invalid(format!(
+                        "the end of the snooze, {until}, has passed"
+                    )));
+                }
+                let known = draft.state.incidents.get(&key).and_then(|it| it.snoozed_until);
+                if known == Some(until) {
+                    return Err(Rejected::Stale(format!("the incident is snoozed until {until}")));
+                }
+                draft.transition(Moved {
+                    key,
+                    state: State::Snoozed,
+                    who: Some(who),
+                    why: why.unwrap_or_else(|| format!("quiet until {until}").into()),
+                    until: Some(until),
+                    until_clear: false,
+                    at: None,
+                });
+            }
+            Input::Resolve { incident, who, why, at } => {
+                let (key, _) = open(&draft, &incident)?;
+                draft.transition(Moved {
+                    key,
+                    state: State::Resolved,
+                    who: Some(who),
+                    why: why.unwrap_or_else(|| "resolved by hand".into()),
+                    until: None,
+                    until_clear: false,
+                    at,
+                });
+            }
+            Input::Silences(mut silences) => {
+                silences.retain(|silence| !silence.when.is_over(context.now));
+                silences.truncate(SILENCES_MAX);
+                if silences == draft.state.silences {
+                    return Ok(draft.settle());
+                }
+                draft.push(Event::Silences(silences));
+            }
+            Input::Ping(ping) => {
+                watched(&draft)?;
+                heartbeat::ping(&mut draft, ping)?;
+            }
+            Input::Parent { monitor, down } => {
+                let known = draft.state.parents_down.contains(&monitor);
+                let spec = draft.spec();
+                let needed = spec.monitor.depends_on.iter().chain(&spec.monitor.witness);
+                if !needed.into_iter().any(|needed| *needed == monitor) && down {
+                    let reason = format!("{} does not depend on {monitor}", draft.state.name());
+                    return Err(Rejected::Unknown(reason));
+                }
+                if known != down {
+                    draft.push(Event::Parent { monitor, down });
+                }
+            }
+        }
+        Ok(draft.settle())
+    }
+
+    fn apply(&mut self, event: &Event) {
+        Self::apply(self, event);
+    }
+
+    fn wake_at(&self) -> Option<Timestamp> {
+        Self::wake_at(self)
+    }
+}
+
+fn watched(draft: &Draft<'_>) -> Result<(), Rejected> {
+    if draft.state.removed {
+        return Err(Rejected::Stale(format!("the monitor {} was removed", draft.state.name())));
+    }
+    Ok(())
+}
+
+/// The open incident of a name.
+fn open(draft: &Draft<'_>, name: &str) -> Result<(Arc<str>, State), Rejected> {
+    match draft.state.incident(name) {
+        Some(incident) if incident.state.is_open() => Ok((incident.key.clone(), incident.state)),
+        Some(incident) => {
+            Err(Rejected::Stale(format!("the incident {name} is {}", incident.state.as_str())))
+        }
+        None => Err(Rejected::Unknown(format!("{} has no incident {name}", draft.state.name()))),
+    }
+}
+
+fn define(draft: &mut Draft<'_>, spec: Spec) -> Result<(), Rejected> {
+    if *spec.monitor.name != *draft.state.name() {
+        let (given, own) = (&spec.monitor.name, draft.state.name());
+        return Err(Rejected::Invalid(format!("a definition of {given} was given to {own}")));
+    }
+    let before = draft.state.spec.clone().filter(|_| !draft.state.removed);
+    if before.as_deref() == Some(&spec) {
+        return Ok(());
+    }
+    let replan = before.as_ref().is_none_or(|before| {
+        before.monitor.schedule != spec.monitor.schedule
+            || before.monitor.kind != spec.monitor.kind
+            || (spec.monitor.kind == Kind::Heartbeat
+                && before.monitor.settings != spec.monitor.settings)
+    });
+    let needed: Vec<Arc<str>> =
+        spec.monitor.depends_on.iter().chain(&spec.monitor.witness).cloned().collect();
+    draft.push(Event::Defined(Box::new(spec)));
+    for parent in draft.state.parents_down.clone() {
+        if !needed.contains(&parent) {
+            draft.push(Event::Parent { monitor: parent, down: false });
+        }
+    }
+    if replan {
+        check::plan(draft, draft.now);
+        heartbeat::plan(draft);
+    }
+    Ok(())
+}
+
+fn remove(draft: &mut Draft<'_>, who: Option<&Arc<str>>) -> Result<(), Rejected> {
+    watched(draft)?;
+    draft.push(Event::Removed);
+    check::abandon(draft, "the monitor was removed");
+    let keys: Vec<(Arc<str>, State)> =
+        draft.state.incidents.values().map(|it| (it.key.clone(), it.state)).collect();
+    for (key, state) in keys {
+        if state.is_open() {
+            draft.transition(Moved {
+                key,
+                state: State::Resolved,
+                who: who.cloned(),
+                why: "removed".into(),
+                until: None,
+                until_clear: false,
+                at: None,
+            });
+        } else if state == State::Pending {
+            observe::come_to_nothing(draft, &key, "removed");
+        }
+    }
+    Ok(())
+}
+
+fn wake(draft: &mut Draft<'_>) {
+    if !draft.state.removed {
+        check::look_at_clock(draft);
+        heartbeat::look_at_clock(draft);
+    }
+    let now = draft.now;
+    let over = |until: Option<Timestamp>| until.is_some_and(|until| until <= now);
+    let snoozed = draft.state.incidents.values().filter(|it| over(it.snoozed_until));
+    for key in snoozed.map(|incident| incident.key.clone()).collect::<Vec<_>>() {
+        draft.transition_to(&key, State::Open, "the snooze is over");
+    }
+}
+
+/// A check or a delivery has something to say.
+fn receive(draft: &mut Draft<'_>, message: Message) -> Result<(), Rejected> {
+    let stale = |sequence: u32| {
+        Rejected::Stale(format!("nothing with the number {sequence} is waited for"))
+    };
+    let (sequence, status, output, reason, child) = match message {
+        Message::Started { .. } | Message::Revived { .. } => return Ok(()),
+        Message::Refused { sequence, reason } => (sequence, None, Json::null(), Some(reason), None),
+        Message::Ended { sequence, status, output, reason, child, .. } => {
+            (sequence, Some(status), output, reason, child)
+        }
+        Message::Start(_) | Message::Terminate { .. } | Message::Retry { .. } => {
+            return Err(Rejected::Invalid("a monitor is not started by a message".into()));
+        }
+    };
+    let checking = draft.state.check.as_ref().is_some_and(|check| check.sequence == sequence);
+    let is_child = |id: crate::id::ExecutionId| child.as_ref().is_none_or(|child| *child == id);
+    let completed = status == Some(crate::graph::Status::Completed);
+    if checking && is_child(draft.state.check_execution(sequence)) {
+        let reason = reason.unwrap_or_else(|| match status {
+            Some(status) => format!("the check ended as {}", status.as_str()).into(),
+            None => "the check could not be started".into(),
+        });
+        let result = if completed { Ok(&output) } else { Err(&*reason) };
+        check::ended(draft, sequence, result);
+        return Ok(());
+    }
+    if draft.state.deliveries.contains_key(&sequence)
+        && is_child(draft.state.delivery_execution(sequence))
+    {
+        return settle::delivered(draft, sequence, completed, &output, reason)
+            .ok_or(stale(sequence));
+    }
+    Err(stale(sequence))
+}
+
+/// Nobody can tell how things are, because of this.
+pub(super) fn unknown(reason: &str) -> Outcome {
+    let reason = super::observation::cut(reason, super::monitor::REASON_MAX);
+    Outcome::Unknown { reason: reason.into() }
+}

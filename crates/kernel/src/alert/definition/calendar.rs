@@ -1,0 +1,336 @@
+//! When a monitor looks and when it is quiet: times of day, active hours, recurring windows.
+//!
+//! All arithmetic is on wall clocks of a named zone: a daily check at 03:15 stays at 03:15 when the
+//! clocks change; a local time that does not exist is taken as long after the gap's start.
+
+use std::sync::Arc;
+
+use jiff::ToSpan;
+use jiff::civil::{Date, Time};
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use super::is_default;
+use crate::cron::{Cron, DstRule, Zone};
+use crate::time::Timestamp;
+
+/// How far ahead the next occurrence is looked for.
+const DAYS_MAX: i32 = 400;
+
+/// A time of day in minutes after midnight, up to 24:00.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Clock(u16);
+
+impl Clock {
+    /// The end of the day.
+    pub const DAY_END: Self = Self(24 * 60);
+
+    /// From minutes after midnight; `None` beyond 24:00.
+    pub fn from_minutes(minutes: i64) -> Option<Self> {
+        u16::try_from(minutes).ok().map(Self).filter(|clock| *clock <= Self::DAY_END)
+    }
+
+    /// Minutes after midnight.
+    pub const fn minutes(self) -> i64 {
+        self.0 as i64
+    }
+
+    /// Reads `9:00`, `09:00`, `24:00` or `09:00:00`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.trim().split(':');
+        let mut number = |digits_max: usize| {
+            let part = parts.next()?;
+            let valid = (1..=digits_max).contains(&part.len());
+            part.bytes().all(|byte| byte.is_ascii_digit()).then_some(part)?;
+            part.parse::<i64>().ok().filter(|_| valid)
+        };
+        let (hour, minute) = (number(2)?, number(2)?);
+        let tail: Vec<&str> = parts.collect();
+        (minute < 60 && matches!(tail[..], [] | ["00"])).then_some(())?;
+        Self::from_minutes(hour * 60 + minute)
+    }
+}
+
+impl std::fmt::Display for Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:02}:{:02}", self.0 / 60, self.0 % 60)
+    }
+}
+
+/// Days of the week, a bit each from Monday; 0 stands for every day.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Days(u8);
+
+const DAY_NAMES: [&str; 7] = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+
+impl Days {
+    /// Reads `Mon-Fri`, `Sat,Sun` or one day, by the first three letters.
+    pub fn parse(text: &str) -> Option<Self> {
+        let day = |name: &str| {
+            let name = name.trim().to_ascii_lowercase();
+            DAY_NAMES.iter().position(|known| name.starts_with(known))
+        };
+        let mut bits = 0_u8;
+        for part in text.split(',') {
+            match part.split_once('-') {
+                None => bits |= 1 << day(part)?,
+                Some((from, to)) => {
+                    let (from, to) = (day(from)?, day(to)?);
+                    let count = (to + 7 - from) % 7;
+                    (0..=count).for_each(|offset| bits |= 1 << ((from + offset) % 7));
+                }
+            }
+        }
+        Some(Self(bits))
+    }
+
+    fn contains(self, date: Date) -> bool {
+        let day = date.weekday().to_monday_zero_offset();
+        self.0 == 0 || self.0 & (1 << day) != 0
+    }
+}
+
+/// Hours of the day in which a monitor looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Active {
+    /// From.
+    #[serde(rename = "f")]
+    pub from: Clock,
+    /// Until, exclusive; not after `from` = on the next day.
+    #[serde(rename = "t")]
+    pub to: Clock,
+    /// The days on which it begins.
+    #[serde(rename = "d", default, skip_serializing_if = "is_default")]
+    pub days: Days,
+}
+
+impl Active {
+    /// Reads `09:00-24:00` or `Mon-Fri 09:00-17:00`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let (days, hours) = match text.rsplit_once(' ') {
+            Some((days, hours)) => (Days::parse(days)?, hours),
+            None => (Days::default(), text),
+        };
+        let (from, to) = hours.split_once('-')?;
+        Some(Self { from: Clock::parse(from)?, to: Clock::parse(to)?, days })
+    }
+
+    fn window(self, date: Date, zone: &TimeZone) -> Option<(Timestamp, Timestamp)> {
+        window(date, self.from, self.to, self.days, zone)
+    }
+}
+
+fn window(
+    date: Date,
+    from: Clock,
+    to: Clock,
+    days: Days,
+    zone: &TimeZone,
+) -> Option<(Timestamp, Timestamp)> {
+    let end = if to > from { to.minutes() } else { to.minutes() + Clock::DAY_END.minutes() };
+    days.contains(date).then_some(())?;
+    Some((at(date, from.minutes(), zone)?, at(date, end, zone)?))
+}
+
+/// The instant of so many minutes after a day's midnight, by the wall clock.
+fn at(date: Date, minutes: i64, zone: &TimeZone) -> Option<Timestamp> {
+    let local = date.to_datetime(Time::midnight()).checked_add(minutes.minutes()).ok()?;
+    let zoned = zone.to_ambiguous_zoned(local).compatible().ok()?;
+    Some(zoned.timestamp().into())
+}
+
+fn day_of(now: Timestamp, zone: &TimeZone) -> Date {
+    jiff::Timestamp::from(now).to_zoned(zone.clone()).date()
+}
+
+/// The zone of a name; an unknown one, refused at load, counts as UTC.
+fn zone_of(name: &str) -> TimeZone {
+    if name.is_empty() || name == "UTC" {
+        return TimeZone::UTC;
+    }
+    TimeZone::get(name).unwrap_or(TimeZone::UTC)
+}
+
+/// When a monitor looks.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Milliseconds between two looks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<i64>,
+    /// A cron expression, instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<Arc<str>>,
+    /// Daily at this time; with `every`, again and again from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Clock>,
+    /// With `at` and `every`: until then; not after `at` = on the next day.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Clock>,
+    /// The zone of all these times; empty = UTC.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tz: Arc<str>,
+    /// Only within these hours; none = always.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub active: Vec<Active>,
+}
+
+impl Schedule {
+    /// The first look after an instant. `phase` moves looks that have no time of day, so that many
+    /// monitors do not look all at once.
+    pub fn next_after(&self, after: Timestamp, phase: i64) -> Option<Timestamp> {
+        let zone = zone_of(&self.tz);
+        let mut next = self.tick_after(after, phase, &zone)?;
+        for _ in 0..DAYS_MAX {
+            let Some(opens) = self.opens_at(next, &zone) else { return Some(next) };
+            if opens == Timestamp::MAX {
+                return None;
+            }
+            next = self.tick_after(opens.plus_millis(-1), phase, &zone)?;
+        }
+        None
+    }
+
+    fn tick_after(&self, after: Timestamp, phase: i64, zone: &TimeZone) -> Option<Timestamp> {
+        if let Some(cron) = &self.cron {
+            return cron_after(cron, after, &self.tz);
+        }
+        if let Some(start) = self.at {
+            return self.daily_after(start, after, zone);
+        }
+        let every = self.every.filter(|every| *every > 0)?;
+        let phase = phase.rem_euclid(every);
+        let count = (after.millis() - phase).div_euclid(every) + 1;
+        Some(Timestamp::from_millis(phase + count * every))
+    }
+
+    fn daily_after(&self, start: Clock, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        let mut date = day_of(after, zone).yesterday().ok()?;
+        let end = self.until.unwrap_or(Clock::DAY_END);
+        for _ in 0..DAYS_MAX {
+            let (first, last) = window(date, start, end, Days::default(), zone)?;
+            if first > after {
+                return Some(first);
+            }
+            if let Some(every) = self.every.filter(|every| *every > 0) {
+                let next = first.plus_millis((after.since(first) / every + 1) * every);
+                let within = if self.until.is_some() { next <= last } else { next < last };
+                if within {
+                    return Some(next);
+                }
+            }
+            date = date.tomorrow().ok()?;
+        }
+        None
+    }
+
+    /// When the hours begin in which it looks; `None` if they are now.
+    fn opens_at(&self, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+        if self.active.is_empty() {
+            return None;
+        }
+        let mut date = day_of(now, zone).yesterday().ok()?;
+        let mut first: Option<Timestamp> = None;
+        // A week and the days that a window may have begun before.
+        for _ in 0..9 {
+            for active in &self.active {
+                let Some((from, to)) = active.window(date, zone) else { continue };
+                if from <= now && now < to {
+                    return None;
+                }
+                if from > now && first.is_none_or(|known| from < known) {
+                    first = Some(from);
+                }
+            }
+            date = date.tomorrow().ok()?;
+        }
+        // Refused at load: hours that never come.
+        first.or(Some(Timestamp::MAX))
+    }
+
+    /// Whether it looks at this time of day.
+    pub fn is_active(&self, now: Timestamp) -> bool {
+        self.opens_at(now, &zone_of(&self.tz)).is_none()
+    }
+
+    /// Milliseconds between two looks, roughly, for defaults that depend on it.
+    pub fn interval(&self) -> i64 {
+        const HOUR: i64 = 3_600_000;
+        match (self.every, self.at) {
+            (Some(every), _) => every,
+            (None, Some(_)) => 24 * HOUR,
+            (None, None) => HOUR,
+        }
+    }
+}
+
+/// Whether a cron expression can be read and ever names an instant.
+pub(super) fn check_cron(text: &str) -> Result<(), String> {
+    match parse_cron(text)? {
+        cron if cron.ever_fires() => Ok(()),
+        _ => Err(format!("{text:?} never comes")),
+    }
+}
+
+/// Five fields as Unix reads them, anything else as Spring does.
+fn parse_cron(text: &str) -> Result<Cron, String> {
+    let five = text.split_whitespace().count() == 5;
+    let cron = if five { Cron::parse_five(text) } else { Cron::parse(text) };
+    cron.map_err(|error| error.to_string())
+}
+
+/// The first match of a cron expression after an instant.
+fn cron_after(cron: &str, after: Timestamp, zone: &str) -> Option<Timestamp> {
+    let zone = Zone::named(if zone.is_empty() { "UTC" } else { zone }).ok()?;
+    parse_cron(cron).ok()?.next(after, &zone, DstRule::Once)
+}
+
+/// A span of time, once or again and again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Recurring {
+    /// From an instant until another.
+    Once {
+        /// The beginning.
+        from: Timestamp,
+        /// The end; absent = until it is taken back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<Timestamp>,
+    },
+    /// On certain days, between two times of day.
+    Weekly {
+        /// The hours and days.
+        hours: Active,
+        /// The zone; empty = UTC.
+        #[serde(default, skip_serializing_if = "is_default")]
+        tz: Arc<str>,
+    },
+}
+
+impl Recurring {
+    /// Until when it is in force, if it is now.
+    pub fn in_force_until(&self, now: Timestamp) -> Option<Timestamp> {
+        match self {
+            Self::Once { from, to } => {
+                let to = to.unwrap_or(Timestamp::MAX);
+                (*from <= now && now < to).then_some(to)
+            }
+            Self::Weekly { hours, tz } => {
+                let zone = zone_of(tz);
+                let today = day_of(now, &zone);
+                [today.yesterday().ok()?, today]
+                    .into_iter()
+                    .filter_map(|date| hours.window(date, &zone))
+                    .find(|(from, to)| *from <= now && now < *to)
+                    .map(|(_, to)| to)
+            }
+        }
+    }
+
+    /// Whether it can never be in force again.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        matches!(self, Self::Once { to: Some(to), .. } if *to <= now)
+    }
+}

@@ -1,0 +1,507 @@
+//! The monitors file as data: what is watched, whom to tell, and when to be quiet.
+//!
+//! One file holds receivers, routes, monitors, silences and maintenance. [`load`] reads YAML and
+//! answers everything that is wrong with it at once, each with line and column. What was read is
+//! plain data that serializes: a monitor's machine keeps it in its history.
+
+mod calendar;
+mod checklist;
+mod file;
+mod kinds;
+mod monitor;
+mod reader;
+mod span;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::json::Json;
+
+pub use calendar::{Active, Clock, Days, Recurring, Schedule};
+pub use checklist::ChecklistOptions;
+pub use file::{Loaded, load};
+pub use reader::{Level, Problem};
+pub use span::{parse_share, parse_span};
+pub use yaml::Place;
+
+/// Whether two things are the same as their default, so that they need not be written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Everything in one monitors file.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct File {
+    /// Destinations by name.
+    pub receivers: BTreeMap<Arc<str>, Receiver>,
+    /// Who is told what; the first that matches decides.
+    pub routes: Vec<Route>,
+    /// What is watched, in the file's order.
+    pub monitors: Vec<MonitorDef>,
+    /// Silences and maintenance windows.
+    pub silences: Vec<Silence>,
+}
+
+/// A destination of notifications.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Receiver {
+    /// `pagerduty`, `lark`, `webhook`, …
+    pub kind: Arc<str>,
+    /// The kind's own settings, an object; secrets are references.
+    pub settings: Json,
+    /// Who is told when this one refuses for good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Arc<str>>,
+}
+
+/// How bad something is.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// Worth knowing.
+    Info,
+    /// Needs a look.
+    Warning,
+    /// Broken.
+    Error,
+    /// Somebody must get up.
+    #[default]
+    Critical,
+}
+
+impl Severity {
+    /// From mild to worst.
+    pub const ALL: [Self; 4] = [Self::Info, Self::Warning, Self::Error, Self::Critical];
+
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Error => "error",
+            Self::Critical => "critical",
+        }
+    }
+
+    /// Reads its word, whatever its case.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|severity| severity.as_str().eq_ignore_ascii_case(text))
+    }
+}
+
+/// What a label, a monitor's name or a severity must be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Matcher {
+    /// The label; `monitor` and `severity` and `key` name what every incident has.
+    #[serde(rename = "l")]
+    pub label: Arc<str>,
+    /// One of these; `*` stands for any text within.
+    #[serde(rename = "v")]
+    pub values: Vec<Arc<str>>,
+    /// None of these, instead.
+    #[serde(rename = "n", default, skip_serializing_if = "is_default")]
+    pub negated: bool,
+}
+
+impl Matcher {
+    /// Whether a value is what it must be; an absent label is the empty text.
+    pub fn matches(&self, value: &str) -> bool {
+        self.values.iter().any(|pattern| like(pattern, value)) != self.negated
+    }
+}
+
+/// Whether a text fits a pattern in which `*` stands for any text.
+fn like(pattern: &str, text: &str) -> bool {
+    let Some((head, mut rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(head) else { return false };
+    while let Some((part, after)) = rest.split_once('*') {
+        let Some(at) = text.find(part) else { return false };
+        text = &text[at + part.len()..];
+        rest = after;
+    }
+    text.ends_with(rest)
+}
+
+/// Who is told, in which order, and how often again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Route {
+    /// All must match; none = everything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub matchers: Vec<Matcher>,
+    /// Whom to tell, at once or after a while.
+    pub steps: Vec<Step>,
+    /// Tell again every so many milliseconds while open and not acknowledged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remind: Option<i64>,
+    /// Labels whose values make a group: one notification for all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_by: Option<Vec<Arc<str>>>,
+    /// Values of the first group label in the order in which groups are told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub group_order: Vec<Arc<str>>,
+    /// What values of group labels are called.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub display: BTreeMap<Arc<str>, Arc<str>>,
+    /// Milliseconds to wait for more of the same group.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub wait: i64,
+}
+
+/// One step of a route.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    /// The receivers.
+    pub to: Vec<Arc<str>>,
+    /// Milliseconds after the incident was first to be told.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub after: i64,
+    /// Not if somebody has acknowledged by then.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unless_acked: bool,
+}
+
+/// What a monitor looks at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Expected mail in a mailbox.
+    Email,
+    /// A job's last run, told by a status endpoint.
+    Job,
+    /// A query to `InfluxDB`.
+    Influx,
+    /// A query to Prometheus.
+    Prometheus,
+    /// A request to a web server.
+    Http,
+    /// A query to a database.
+    Sql,
+    /// A connection.
+    Tcp,
+    /// A look-up of a name.
+    Dns,
+    /// Somebody who must call in.
+    Heartbeat,
+    /// Any definition that returns observations.
+    Workflow,
+}
+
+/// What is watched and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MonitorDef {
+    /// Its name.
+    pub name: Arc<str>,
+    /// What it looks at.
+    pub kind: Kind,
+    /// The kind's own settings, an object.
+    pub settings: Json,
+    /// When it looks.
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// What span of time a check covers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowRule>,
+    /// Attributes that make the key of an observation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub per: Vec<Arc<str>>,
+    /// Labels of its incidents; templates.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// An observation without a status fails if this holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fail_when: Option<Arc<str>>,
+    /// An observation without a status is a warning if this holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warn_when: Option<Arc<str>>,
+    /// How bad a failure is.
+    #[serde(default)]
+    pub severity: Severity,
+    /// Bad observations in a row before an incident opens.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub fail_after: u32,
+    /// Milliseconds that it must have been bad before an incident opens.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub hold: i64,
+    /// Good observations in a row before it resolves.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub recover_after: u32,
+    /// Checks in a row that do not mention the key before it resolves.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    pub missing: u32,
+    /// Milliseconds without a bad observation before it resolves.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub quiet_for: i64,
+    /// When it goes up and down too often.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flap: Option<Flap>,
+    /// Monitors without which this one cannot be well: while one is down, nobody is told.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<Arc<str>>,
+    /// Monitors that tell whether our own network works: while one is down, bad means unknown.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witness: Vec<Arc<str>>,
+    /// When checks that could not be made are an incident of their own.
+    #[serde(default)]
+    pub on_error: OnError,
+    /// Overrides the route's reminder, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remind: Option<i64>,
+    /// Instead of the routes: these receivers, at once.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub to: Vec<Arc<str>>,
+    /// Title of its notifications; a template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Arc<str>>,
+    /// Text of its notifications; a template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<Arc<str>>,
+    /// Where to read what to do; a template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runbook: Option<Arc<str>>,
+    /// Milliseconds after which a check that still runs is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<i64>,
+    /// What it was made from, for `explain`: line of the file, checklist fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Arc<str>>,
+}
+
+impl MonitorDef {
+    /// A monitor with everything at its default.
+    pub fn new(name: impl Into<Arc<str>>, kind: Kind, settings: Json) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            settings,
+            schedule: Schedule::default(),
+            window: None,
+            per: Vec::new(),
+            labels: BTreeMap::new(),
+            fail_when: None,
+            warn_when: None,
+            severity: Severity::default(),
+            fail_after: 1,
+            hold: 0,
+            recover_after: 1,
+            missing: 1,
+            quiet_for: 0,
+            flap: None,
+            depends_on: Vec::new(),
+            witness: Vec::new(),
+            on_error: OnError::default(),
+            remind: None,
+            to: Vec::new(),
+            summary: None,
+            description: None,
+            runbook: None,
+            timeout: None,
+            origin: None,
+        }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(number: &u32) -> bool {
+    *number == 1
+}
+
+/// What span of time a check covers: from where the last one ended to now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WindowRule {
+    /// Never less than so many milliseconds.
+    pub lookback: i64,
+    /// Never more than so many milliseconds.
+    pub catch_up: i64,
+}
+
+/// Damping of what goes up and down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flap {
+    /// So many changes …
+    pub changes: u32,
+    /// … within so many milliseconds …
+    pub within: i64,
+    /// … and it resolves only after so many milliseconds of being well.
+    pub settle: i64,
+}
+
+/// Checks that could not be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OnError {
+    /// So many in a row open an incident; 0 = never.
+    pub after: u32,
+    /// How bad that is.
+    pub severity: Severity,
+}
+
+impl Default for OnError {
+    fn default() -> Self {
+        Self { after: 3, severity: Severity::Warning }
+    }
+}
+
+/// Who is not told what, and when.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Silence {
+    /// Names it.
+    pub id: Arc<str>,
+    /// All must match; none = everything.
+    #[serde(default)]
+    pub matchers: Vec<Matcher>,
+    /// When.
+    pub when: Recurring,
+    /// Who wanted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Arc<str>>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<Arc<str>>,
+}
+
+/// What a monitor's machine obeys: the monitor, and what of the file concerns it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spec {
+    /// The monitor.
+    #[serde(rename = "m")]
+    pub monitor: MonitorDef,
+    /// The routes, in order.
+    #[serde(rename = "r", default)]
+    pub routes: Vec<Route>,
+    /// Receivers that have one, and their fallback.
+    #[serde(rename = "f", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fallbacks: BTreeMap<Arc<str>, Arc<str>>,
+    /// Monitors that depend on this one or have it as witness: whom the shell tells when it goes
+    /// down or comes back.
+    #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
+    pub dependents: Vec<Arc<str>>,
+    /// What a check runs.
+    #[serde(rename = "c")]
+    pub check: CheckTarget,
+    /// A hash of all of the above: what is meant by the definition's version.
+    #[serde(rename = "v")]
+    pub version: Arc<str>,
+}
+
+/// What a check runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CheckTarget {
+    /// The definition's name.
+    #[serde(rename = "n")]
+    pub name: Arc<str>,
+    /// Its version; absent = the latest.
+    #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// The definition itself, if it is registered nowhere.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<Json>,
+}
+
+impl File {
+    /// One spec per monitor.
+    pub fn specs(&self) -> Vec<Spec> {
+        self.monitors.iter().map(|monitor| self.spec(monitor)).collect()
+    }
+
+    fn spec(&self, monitor: &MonitorDef) -> Spec {
+        let fallback = |(name, receiver): (&Arc<str>, &Receiver)| {
+            receiver.fallback.clone().map(|fallback| (name.clone(), fallback))
+        };
+        let depends = |other: &&MonitorDef| {
+            other.depends_on.contains(&monitor.name) || other.witness.contains(&monitor.name)
+        };
+        Spec::new(
+            monitor.clone(),
+            self.routes.clone(),
+            self.receivers.iter().filter_map(fallback).collect(),
+            self.monitors.iter().filter(depends).map(|other| other.name.clone()).collect(),
+        )
+    }
+}
+
+impl Spec {
+    /// A spec whose check is generated from the monitor.
+    pub fn new(
+        monitor: MonitorDef,
+        routes: Vec<Route>,
+        fallbacks: BTreeMap<Arc<str>, Arc<str>>,
+        dependents: Vec<Arc<str>>,
+    ) -> Self {
+        let check = check_target(&monitor);
+        let version = super::fingerprint(Json::of(&(&monitor, &routes, &fallbacks)).text(), "spec");
+        Self { monitor, routes, fallbacks, dependents, check, version }
+    }
+}
+
+/// The task type that makes the checks of a kind.
+pub fn task_type(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Email => "CHECK_EMAIL",
+        Kind::Job => "CHECK_JOB",
+        Kind::Influx => "CHECK_INFLUX",
+        Kind::Prometheus => "CHECK_PROMETHEUS",
+        Kind::Http => "CHECK_HTTP",
+        Kind::Sql => "CHECK_SQL",
+        Kind::Tcp => "CHECK_TCP",
+        Kind::Dns => "CHECK_DNS",
+        Kind::Heartbeat => "CHECK_HEARTBEAT",
+        Kind::Workflow => "SUB_WORKFLOW",
+    }
+}
+
+/// The definition of a check: one task with the monitor's settings, in which `${window.…}` and
+/// `${secret:…}` are written as the graph's own expressions; or the user's own workflow.
+fn check_target(monitor: &MonitorDef) -> CheckTarget {
+    let settings = monitor.settings.parse();
+    if monitor.kind == Kind::Workflow {
+        let name = settings.get("name").and_then(Value::as_str).unwrap_or_default();
+        let version = settings.get("version").and_then(Value::as_u64);
+        let version = version.and_then(|version| u32::try_from(version).ok());
+        return CheckTarget { name: name.into(), version, definition: None };
+    }
+    let name = format!("check:{}", monitor.name);
+    let definition = serde_json::json!({
+        "name": name, "version": 1, "ownerEmail": "nightbell",
+        "description": format!("One check of the monitor {}", monitor.name),
+        "tasks": [{
+            "name": task_type(monitor.kind), "taskReferenceName": "check",
+            "type": task_type(monitor.kind),
+            "inputParameters": {
+                "settings": at_home(settings),
+                "monitor": "${workflow.input.monitor}",
+                "per": monitor.per,
+                "window": "${workflow.input.window}",
+                "memory": "${workflow.input.memory}",
+            },
+        }],
+        "outputParameters": {
+            "observations": "${check.output.observations}",
+            "memory": "${check.output.memory}",
+            "step": "${check.taskId}",
+        },
+    });
+    CheckTarget { name: name.into(), version: Some(1), definition: Some(Json::of(&definition)) }
+}
+
+/// Expressions of a monitors file as the graph writes them.
+fn at_home(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(
+            text.replace("${window.", "${workflow.input.window.")
+                .replace("${secret:", "${workflow.secrets."),
+        ),
+        Value::Array(items) => items.into_iter().map(at_home).collect(),
+        Value::Object(members) => {
+            members.into_iter().map(|(name, value)| (name, at_home(value))).collect()
+        }
+        other => other,
+    }
+}

@@ -1,0 +1,222 @@
+//! Reads one monitor of a file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::calendar::{Active, Schedule};
+use super::file::text_map;
+use super::kinds::{self, KINDS, KindRule};
+use super::reader::{self, Object, Report, parsed};
+use super::yaml::{Content, Node};
+use super::{Flap, Kind, MonitorDef, OnError, WindowRule, parse_span};
+use crate::alert::condition::Condition;
+use crate::alert::template::Template;
+use crate::json::Json;
+
+/// Bytes of a name.
+const NAME_MAX: usize = 150;
+
+/// Reads a monitor.
+pub(super) fn read(
+    name: &str,
+    key: &Node,
+    node: &Node,
+    path: String,
+    report: &mut Report,
+) -> Option<MonitorDef> {
+    if name.is_empty() || name.len() > NAME_MAX || name.chars().any(char::is_control) {
+        let message = format!("a name has 1 to {NAME_MAX} bytes, none of them unprintable");
+        report.error(key.place, &path, message);
+    }
+    let mut object = Object::of(node, path, report)?;
+    let rule = kind(key, &mut object, report);
+    let schedule = schedule(&mut object, report);
+    // Without a kind nobody can say which keys are known.
+    let (rule, settings_node) = rule?;
+    let settings = kinds::settings(rule, settings_node, &mut object, report);
+    let mut monitor = MonitorDef::new(name, rule.kind, Json::of(&settings));
+    monitor.schedule = schedule;
+    if rule.kind == Kind::Heartbeat {
+        beat_schedule(&mut monitor.schedule, &settings);
+    }
+    check_schedule(&monitor, key, &object, report);
+    rest(&mut monitor, &mut object, report);
+    monitor.origin = Some(format!("line {}", key.place.line).into());
+    object.finish(report);
+    Some(monitor)
+}
+
+fn kind<'a>(
+    key: &Node,
+    object: &mut Object<'a>,
+    report: &mut Report,
+) -> Option<(&'static KindRule, &'a Node)> {
+    let found: Vec<(&'static KindRule, &'a Node)> =
+        KINDS.iter().filter_map(|rule| Some((rule, object.get(rule.name)?))).collect();
+    if let [found] = found[..] {
+        return Some(found);
+    }
+    let names: Vec<&str> = KINDS.iter().map(|rule| rule.name).collect();
+    let message = if found.is_empty() {
+        format!("a monitor needs one of {}", names.join(", "))
+    } else {
+        let found: Vec<&str> = found.iter().map(|(rule, _)| rule.name).collect();
+        format!("a monitor looks at one thing, not at {}", found.join(" and "))
+    };
+    report.error(key.place, &object.path, message);
+    None
+}
+
+fn schedule(object: &mut Object<'_>, report: &mut Report) -> Schedule {
+    let active = object.read("active", report, |node, path, report| {
+        let hours = reader::texts(node, path, report)?;
+        let mut out = Vec::new();
+        for text in hours {
+            if let Some(active) = Active::parse(&text) {
+                out.push(active);
+            } else {
+                let message = format!(
+                    "{text:?} are no hours; write such as \"09:00-17:00\" or \"Mon-Fri 09:00-17:00\""
+                );
+                report.error(node.place, path, message);
+            }
+        }
+        Some(out)
+    });
+    Schedule {
+        every: object.read("every", report, reader::span),
+        cron: object.read("cron", report, cron),
+        at: object.read("at", report, reader::clock),
+        until: object.read("until", report, reader::clock),
+        tz: object.read("tz", report, reader::zone).unwrap_or_default(),
+        active: active.unwrap_or_default(),
+    }
+}
+
+fn cron(node: &Node, path: &str, report: &mut Report) -> Option<Arc<str>> {
+    parsed(node, path, report, |text| super::calendar::check_cron(text).map(|()| text.into()))
+}
+
+/// When a heartbeat's job is to call stands among its settings.
+fn beat_schedule(schedule: &mut Schedule, settings: &serde_json::Map<String, serde_json::Value>) {
+    let text = |name: &str| settings.get(name).and_then(serde_json::Value::as_str);
+    let every = text("every").or_else(|| text("period")).and_then(|text| parse_span(text).ok());
+    schedule.every = every.or(schedule.every);
+    schedule.cron = text("cron").map(Arc::from).or(schedule.cron.take());
+    schedule.at = text("at").and_then(super::Clock::parse).or(schedule.at);
+}
+
+fn check_schedule(monitor: &MonitorDef, key: &Node, object: &Object<'_>, report: &mut Report) {
+    let Schedule { every, cron, at, until, .. } = &monitor.schedule;
+    let mut error = |name: &str, message: &str| {
+        let place = object.peek(name).map_or(key.place, |node| node.place);
+        report.error(place, &object.path, message);
+    };
+    let written = ["every", "cron", "at"].iter().any(|name| object.peek(name).is_some());
+    if !written && monitor.kind != Kind::Heartbeat {
+        error("", "when? write every: 5m, at: \"03:15\" or cron");
+    }
+    if cron.is_some() && (every.is_some() || at.is_some()) {
+        error("cron", "cron stands alone, without every and at");
+    }
+    if until.is_some() && (at.is_none() || every.is_none()) {
+        error("until", "until needs at and every");
+    }
+    if every.is_some_and(|every| every < 1000) {
+        error("every", "every is at least 1s");
+    }
+}
+
+/// Everything that all kinds have in common.
+fn rest(monitor: &mut MonitorDef, object: &mut Object<'_>, report: &mut Report) {
+    let interval = monitor.schedule.interval();
+    monitor.window =
+        object.read("window", report, |node, path, report| window(node, path, interval, report));
+    monitor.per = object.read("per", report, reader::texts).unwrap_or_default();
+    monitor.labels = object.read("labels", report, labels).unwrap_or_default();
+    monitor.fail_when = object.read("fail_when", report, condition);
+    monitor.warn_when = object.read("warn_when", report, condition);
+    monitor.severity = object.read("severity", report, reader::severity).unwrap_or_default();
+    monitor.fail_after = object.read("fail_after", report, reader::count).unwrap_or(1);
+    monitor.hold = object.read("for", report, reader::span_or_zero).unwrap_or_default();
+    monitor.recover_after = object.read("recover_after", report, reader::count).unwrap_or(1);
+    monitor.missing = object.read("missing", report, reader::count).unwrap_or(1);
+    monitor.quiet_for = object.read("resolve", report, resolve).unwrap_or_default();
+    monitor.flap = object.read("flap", report, flap);
+    monitor.depends_on = object.read("depends_on", report, reader::texts).unwrap_or_default();
+    monitor.witness = object.read("witness", report, reader::texts).unwrap_or_default();
+    monitor.on_error = object.read("on_error", report, on_error).unwrap_or_default();
+    monitor.remind = object.read("remind", report, reader::span);
+    monitor.to = object.read("to", report, reader::texts).unwrap_or_default();
+    monitor.summary = object.read("summary", report, template);
+    monitor.description = object.read("description", report, template);
+    monitor.runbook = object.read("runbook", report, template);
+    monitor.timeout = object.read("timeout", report, reader::span);
+}
+
+fn window(node: &Node, path: &str, interval: i64, report: &mut Report) -> Option<WindowRule> {
+    let mut object = Object::of(node, path.to_owned(), report)?;
+    let lookback = object.read("lookback", report, reader::span).unwrap_or(interval);
+    let catch_up = object.read("catch_up", report, reader::span);
+    let catch_up = catch_up.unwrap_or_else(|| lookback.max(3_600_000));
+    if catch_up < lookback {
+        report.error(node.place, path, "catch_up is less than lookback");
+    }
+    object.finish(report);
+    Some(WindowRule { lookback, catch_up })
+}
+
+fn labels(node: &Node, path: &str, report: &mut Report) -> Option<BTreeMap<Arc<str>, Arc<str>>> {
+    let Content::Map(members) = &node.content else { return text_map(node, path, report) };
+    for (key, value) in members {
+        let path = format!("{path}.{}", key.text().unwrap_or_default());
+        if let Some(Err(message)) = value.text().map(Template::parse) {
+            report.error(value.place, &path, message);
+        }
+        if let Some(name @ ("monitor" | "key" | "severity")) = key.text() {
+            report.error(key.place, &path, format!("every incident has a {name} of its own"));
+        }
+    }
+    text_map(node, path, report)
+}
+
+fn condition(node: &Node, path: &str, report: &mut Report) -> Option<Arc<str>> {
+    parsed(node, path, report, |text| Condition::parse(text).map(|_| text.into()))
+}
+
+fn template(node: &Node, path: &str, report: &mut Report) -> Option<Arc<str>> {
+    parsed(node, path, report, |text| Template::parse(text).map(|_| text.into()))
+}
+
+fn resolve(node: &Node, path: &str, report: &mut Report) -> Option<i64> {
+    let mut object = Object::of(node, path.to_owned(), report)?;
+    let quiet_for = object.read("quiet_for", report, reader::span_or_zero);
+    object.finish(report);
+    quiet_for
+}
+
+fn flap(node: &Node, path: &str, report: &mut Report) -> Option<Flap> {
+    let mut object = Object::of(node, path.to_owned(), report)?;
+    let within = object.read("within", report, reader::span).unwrap_or(3_600_000);
+    let flap = Flap {
+        changes: object.read("changes", report, reader::count).unwrap_or(4),
+        within,
+        settle: object.read("settle", report, reader::span).unwrap_or(within / 6),
+    };
+    if flap.changes > 50 {
+        report.error(node.place, path, "at most 50 changes are remembered");
+    }
+    object.finish(report);
+    Some(flap)
+}
+
+fn on_error(node: &Node, path: &str, report: &mut Report) -> Option<OnError> {
+    let mut object = Object::of(node, path.to_owned(), report)?;
+    let default = OnError::default();
+    let rule = OnError {
+        after: object.read("after", report, reader::count_or_zero).unwrap_or(default.after),
+        severity: object.read("severity", report, reader::severity).unwrap_or(default.severity),
+    };
+    object.finish(report);
+    Some(rule)
+}

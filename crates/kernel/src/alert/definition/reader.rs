@@ -1,0 +1,271 @@
+//! Reads values out of a YAML tree and keeps every problem, so that an author repairs a file in
+//! one go.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use jiff::tz::TimeZone;
+use serde::Serialize;
+
+use super::calendar::Clock;
+use super::yaml::{Content, Node, Place};
+use super::{Severity, parse_span};
+use crate::definition::nearest;
+
+/// Problems that are told of one file.
+const PROBLEMS_MAX: usize = 200;
+
+/// How bad a problem of a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Level {
+    /// The file works, but perhaps not as meant.
+    Warning,
+    /// The file is refused.
+    Error,
+}
+
+/// One thing that is wrong with a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// How bad it is.
+    pub level: Level,
+    /// The line, from 1.
+    pub line: usize,
+    /// The column, from 1.
+    pub column: usize,
+    /// Where in the document: `monitors.sales-mail.every`.
+    pub path: String,
+    /// What is wrong, and what to write instead.
+    pub message: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { level, line, column, path, message } = self;
+        let level = if *level == Level::Error { "error" } else { "warning" };
+        let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
+        write!(f, "{line}:{column}: {level}: {path}{message}")
+    }
+}
+
+/// Everything found so far.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    problems: Vec<Problem>,
+    unlisted: usize,
+    failed: bool,
+}
+
+impl Report {
+    pub(super) fn error(&mut self, place: Place, path: &str, message: impl Into<String>) {
+        self.failed = true;
+        self.add(Level::Error, place, path, message.into());
+    }
+
+    pub(super) fn warn(&mut self, place: Place, path: &str, message: impl Into<String>) {
+        self.add(Level::Warning, place, path, message.into());
+    }
+
+    fn add(&mut self, level: Level, place: Place, path: &str, message: String) {
+        if self.problems.len() >= PROBLEMS_MAX {
+            self.unlisted += 1;
+            return;
+        }
+        let Place { line, column } = place;
+        self.problems.push(Problem { level, line, column, path: path.to_owned(), message });
+    }
+
+    /// The problems by place, and whether there is an error among them.
+    pub(super) fn finish(mut self) -> (Vec<Problem>, bool) {
+        self.problems.sort_by_key(|problem| (problem.line, problem.column));
+        if self.unlisted > 0 {
+            let message = format!("{} more problems are not listed", self.unlisted);
+            self.add(Level::Warning, Place::default(), "", message.clone());
+            if self.problems.len() == PROBLEMS_MAX {
+                let (line, column, path) = (0, 0, String::new());
+                self.problems.push(Problem { level: Level::Warning, line, column, path, message });
+            }
+        }
+        (self.problems, self.failed)
+    }
+}
+
+/// A map that is being read: its members, and which of them were asked for.
+pub(super) struct Object<'a> {
+    pub(super) path: String,
+    members: &'a [(Node, Node)],
+    known: BTreeSet<&'static str>,
+}
+
+impl<'a> Object<'a> {
+    /// Begins to read a map; anything else is a problem.
+    pub(super) fn of(node: &'a Node, path: String, report: &mut Report) -> Option<Self> {
+        let Content::Map(members) = &node.content else {
+            if !node.is_null() {
+                report.error(node.place, &path, format!("a map is expected, not {}", node.kind()));
+                return None;
+            }
+            return Some(Self { path, members: &[], known: BTreeSet::new() });
+        };
+        let mut seen = BTreeSet::new();
+        for (key, _) in members {
+            match key.text() {
+                Some(text) if !seen.insert(text) => {
+                    report.error(key.place, &path, format!("the key {text:?} occurs twice"));
+                }
+                Some(_) => {}
+                None => report.error(key.place, &path, "a key must be a text"),
+            }
+        }
+        Some(Self { path, members, known: BTreeSet::new() })
+    }
+
+    pub(super) fn path_of(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+
+    /// The value of a key; a null counts as absent.
+    pub(super) fn get(&mut self, name: &'static str) -> Option<&'a Node> {
+        self.known.insert(name);
+        self.peek(name).filter(|node| !node.is_null())
+    }
+
+    pub(super) fn peek(&self, name: &str) -> Option<&'a Node> {
+        self.members.iter().find(|(key, _)| key.text() == Some(name)).map(|(_, value)| value)
+    }
+
+    /// All members.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&'a str, &'a Node, &'a Node)> + use<'a> {
+        self.members.iter().filter_map(|(key, value)| Some((key.text()?, key, value)))
+    }
+
+    /// A key is known although it is read elsewhere.
+    pub(super) fn know(&mut self, name: &'static str) {
+        self.known.insert(name);
+    }
+
+    /// Warns of every key that nobody asked for.
+    pub(super) fn finish(self, report: &mut Report) {
+        for (name, key, _) in self.members() {
+            if !self.known.contains(name) {
+                let hint = nearest(name, self.known.iter().copied())
+                    .map_or_else(String::new, |known| format!("; is {known} meant?"));
+                let message = format!("unknown key {name:?} is ignored{hint}");
+                report.warn(key.place, &self.path, message);
+            }
+        }
+    }
+
+    /// Reads a member with one of the functions below.
+    pub(super) fn read<T>(
+        &mut self,
+        name: &'static str,
+        report: &mut Report,
+        how: impl FnOnce(&Node, &str, &mut Report) -> Option<T>,
+    ) -> Option<T> {
+        let node = self.get(name)?;
+        how(node, &self.path_of(name), report)
+    }
+}
+
+/// Reads what a function takes out of a scalar's text.
+pub(super) fn parsed<T>(
+    node: &Node,
+    path: &str,
+    report: &mut Report,
+    parse: impl FnOnce(&str) -> Result<T, String>,
+) -> Option<T> {
+    let Some(text) = node.text() else {
+        report.error(node.place, path, format!("a text is expected, not {}", node.kind()));
+        return None;
+    };
+    parse(text).map_err(|message| report.error(node.place, path, message)).ok()
+}
+
+pub(super) fn text(node: &Node, path: &str, report: &mut Report) -> Option<Arc<str>> {
+    parsed(node, path, report, |text| Ok(text.into()))
+}
+
+/// One text, or a list of them.
+pub(super) fn texts(node: &Node, path: &str, report: &mut Report) -> Option<Vec<Arc<str>>> {
+    match &node.content {
+        Content::List(items) => Some(
+            items
+                .iter()
+                .enumerate()
+                .filter_map(|(at, item)| text(item, &format!("{path}[{at}]"), report))
+                .collect(),
+        ),
+        _ => text(node, path, report).map(|text| vec![text]),
+    }
+}
+
+/// A duration in milliseconds, more than nothing.
+pub(super) fn span(node: &Node, path: &str, report: &mut Report) -> Option<i64> {
+    parsed(node, path, report, |text| match parse_span(text)? {
+        0 => Err("the duration must be more than 0".to_owned()),
+        span => Ok(span),
+    })
+}
+
+/// A duration in milliseconds, or nothing.
+pub(super) fn span_or_zero(node: &Node, path: &str, report: &mut Report) -> Option<i64> {
+    parsed(node, path, report, parse_span)
+}
+
+pub(super) fn count(node: &Node, path: &str, report: &mut Report) -> Option<u32> {
+    parsed(node, path, report, |text| {
+        let number = text.parse::<u32>().ok().filter(|number| (1..=100_000).contains(number));
+        number.ok_or_else(|| format!("a whole number from 1 is expected, not {text:?}"))
+    })
+}
+
+pub(super) fn count_or_zero(node: &Node, path: &str, report: &mut Report) -> Option<u32> {
+    if node.text() == Some("0") { Some(0) } else { count(node, path, report) }
+}
+
+pub(super) fn severity(node: &Node, path: &str, report: &mut Report) -> Option<Severity> {
+    parsed(node, path, report, |text| {
+        Severity::parse(text).ok_or_else(|| {
+            format!("{text:?} is no severity; there are info, warning, error and critical")
+        })
+    })
+}
+
+pub(super) fn zone(node: &Node, path: &str, report: &mut Report) -> Option<Arc<str>> {
+    parsed(node, path, report, |text| match TimeZone::get(text) {
+        Ok(_) => Ok(text.into()),
+        Err(_) => Err(format!("{text:?} is no time zone; write one such as Europe/Berlin")),
+    })
+}
+
+/// A time of day: `9:00`, `"09:00"`, or what older readers of YAML make of it, 540.
+pub(super) fn clock(node: &Node, path: &str, report: &mut Report) -> Option<Clock> {
+    let Some(text) = node.text() else {
+        report.error(node.place, path, format!("a time of day is expected, not {}", node.kind()));
+        return None;
+    };
+    let plain = matches!(node.content, Content::Plain(_));
+    let number =
+        text.parse::<i64>().ok().filter(|_| plain && !text.starts_with('0') || text == "0");
+    if let Some(number) = number {
+        // Base 60: hours and minutes, or hours, minutes and seconds.
+        let minutes = if number > Clock::DAY_END.minutes() { number / 60 } else { number };
+        if let Some(clock) = Clock::from_minutes(minutes).filter(|_| number >= 0) {
+            let message = format!("the number {number} is read as {clock}; write \"{clock}\"");
+            report.warn(node.place, path, message);
+            return Some(clock);
+        }
+    }
+    let Some(clock) = Clock::parse(text) else {
+        let message = format!("{text:?} is no time of day; write one such as \"09:30\"");
+        report.error(node.place, path, message);
+        return None;
+    };
+    if plain && !text.starts_with('0') {
+        let message = format!("other readers of YAML take {text} for a number; write \"{clock}\"");
+        report.warn(node.place, path, message);
+    }
+    Some(clock)
+}

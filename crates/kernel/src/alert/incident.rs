@@ -1,0 +1,449 @@
+//! One incident: what people handle. Its state, who was told what, and how facts change it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::definition::{Flap, Severity};
+use super::event::{Delivered, Moved, Seen};
+use super::observation::Status;
+use crate::id::ExecutionId;
+use crate::time::Timestamp;
+
+/// Entries of a history; beyond, those in the middle are left out.
+const HISTORY_MAX: usize = 100;
+/// Entries at the beginning of a history that are always kept.
+const HISTORY_HEAD: usize = 20;
+/// Changes between well and bad that are remembered.
+const FLIPS_MAX: usize = 50;
+
+/// Where an incident stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Bad, but not for long enough yet.
+    Pending,
+    /// People are told.
+    Open,
+    /// Somebody takes care.
+    Acknowledged,
+    /// Quiet for a while.
+    Snoozed,
+    /// Over.
+    Resolved,
+}
+
+impl State {
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Open => "open",
+            Self::Acknowledged => "acknowledged",
+            Self::Snoozed => "snoozed",
+            Self::Resolved => "resolved",
+        }
+    }
+
+    /// Whether it is open in the wider sense: opened, and not over.
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::Acknowledged | Self::Snoozed)
+    }
+}
+
+/// What a notification says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotificationEvent {
+    /// Something is wrong, or got worse.
+    Trigger,
+    /// The same, to those who are told later.
+    Escalation,
+    /// It is still so.
+    Reminder,
+    /// Somebody takes care.
+    Acknowledge,
+    /// It is over.
+    Resolve,
+    /// Only to see whether notifications arrive.
+    Test,
+}
+
+impl NotificationEvent {
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Trigger => "trigger",
+            Self::Escalation => "escalation",
+            Self::Reminder => "reminder",
+            Self::Acknowledge => "acknowledge",
+            Self::Resolve => "resolve",
+            Self::Test => "test",
+        }
+    }
+
+    /// Whether it opens an alert at the receiver.
+    pub const fn rings(self) -> bool {
+        matches!(self, Self::Trigger | Self::Escalation)
+    }
+}
+
+/// The check behind something.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// Its execution; absent for what came from outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<ExecutionId>,
+    /// The task in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<Arc<str>>,
+    /// When it was told.
+    pub at: Timestamp,
+    /// The version of the monitor's definition.
+    pub version: Arc<str>,
+}
+
+/// A line of an incident's history.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// When.
+    pub at: Timestamp,
+    /// What happened.
+    pub what: Arc<str>,
+    /// Who did it; absent = the monitor itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub who: Option<Arc<str>>,
+    /// Why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<Arc<str>>,
+}
+
+/// Who takes care.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acknowledged {
+    /// Who.
+    pub who: Option<Arc<str>>,
+    /// Since when.
+    pub at: Timestamp,
+    /// Even if it gets worse.
+    pub until_clear: bool,
+}
+
+/// What one receiver knows of an incident.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Told {
+    /// An alert is open there: a trigger arrived, and no resolve since.
+    #[serde(default)]
+    pub ringing: bool,
+    /// The worst that was said, or tried to be said; absent = nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
+    /// When it last was told that something is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
+    /// It knows that somebody takes care.
+    #[serde(default)]
+    pub acknowledged: bool,
+    /// The delivery that is under way; the next one waits for its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flight: Option<u32>,
+    /// What is to be told together with others, and since when it waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owed: Option<(NotificationEvent, Timestamp)>,
+    /// The step of the route that made it a receiver, from 0.
+    #[serde(default)]
+    pub step: u32,
+    /// To be told again at once that it is still so: a snooze has ended.
+    #[serde(default)]
+    pub nudged: bool,
+    /// In the place of a receiver that could not be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead_of: Option<Arc<str>>,
+}
+
+/// Why nobody is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suppressed {
+    /// Why.
+    pub reason: Arc<str>,
+    /// Until then, if that is known.
+    pub until: Option<Timestamp>,
+}
+
+/// What people handle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Incident {
+    /// The key within the monitor.
+    pub key: Arc<str>,
+    /// The provider's key: see [`super::fingerprint`].
+    pub fingerprint: Arc<str>,
+    /// Its number within the monitor, from 1.
+    pub number: u32,
+    /// How often this key has had an incident, from 1, as far as is remembered.
+    pub episode: u32,
+    /// Where it stands.
+    pub state: State,
+    /// How bad it is now.
+    pub severity: Severity,
+    /// The worst it has been since it began.
+    pub worst: Severity,
+    /// Its labels.
+    pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// How it was at last.
+    pub status: Status,
+    /// What was measured at last.
+    pub value: Option<Value>,
+    /// In words, at last.
+    pub text: Option<Arc<str>>,
+    /// The row that was seen at last.
+    pub attrs: Map<String, Value>,
+    /// First bad.
+    pub since: Timestamp,
+    /// Opened.
+    pub opened_at: Option<Timestamp>,
+    /// Last bad.
+    pub last_bad_at: Timestamp,
+    /// First well after the last time it was bad.
+    pub well_since: Option<Timestamp>,
+    /// Over.
+    pub resolved_at: Option<Timestamp>,
+    /// Bad in a row.
+    pub bad: u32,
+    /// Well in a row.
+    pub good: u32,
+    /// Not mentioned in a row.
+    pub absent: u32,
+    /// Changes between well and bad, latest last.
+    pub flips: Vec<Timestamp>,
+    /// Who takes care.
+    pub acknowledged: Option<Acknowledged>,
+    /// Quiet until then.
+    pub snoozed_until: Option<Timestamp>,
+    /// Since when steps count: the first instant at which people were to be told.
+    pub told_from: Option<Timestamp>,
+    /// Steps of the route that were reached.
+    pub steps: u32,
+    /// What each receiver knows.
+    pub told: BTreeMap<Arc<str>, Told>,
+    /// Why nobody is told at the moment.
+    pub suppressed: Option<Suppressed>,
+    /// The check that saw it first.
+    pub first_evidence: Evidence,
+    /// The check that saw it last.
+    pub evidence: Evidence,
+    /// The last check before, in which it was well.
+    pub previous_ok: Option<Evidence>,
+    /// What happened, oldest first.
+    pub history: Vec<Entry>,
+}
+
+impl Incident {
+    /// Its id: what people and ledgers call it.
+    pub fn id(&self) -> String {
+        format!("{}-{}", self.fingerprint, self.number)
+    }
+
+    /// Whether a text names it: its id, fingerprint or key.
+    pub fn is_named(&self, name: &str) -> bool {
+        name == &*self.key || name == &*self.fingerprint || name == self.id()
+    }
+
+    /// Whether some receiver rings or is about to hear of it.
+    pub fn concerns_receivers(&self) -> bool {
+        self.told.values().any(|told| told.ringing || told.flight.is_some())
+    }
+
+    /// What a receiver should be told next and from when on, as things stand.
+    pub fn due(&self, told: &Told, remind: Option<i64>) -> Option<(NotificationEvent, Timestamp)> {
+        use NotificationEvent::{Acknowledge, Escalation, Reminder, Resolve, Trigger};
+        if told.flight.is_some() {
+            return None;
+        }
+        let now = Timestamp::from_millis(i64::MIN);
+        let first = if told.step > 0 { Escalation } else { Trigger };
+        let reached = told.step < self.steps;
+        match self.state {
+            State::Pending | State::Snoozed => None,
+            State::Resolved => told.ringing.then_some((Resolve, now)),
+            State::Acknowledged if told.severity.is_none() => reached.then_some((first, now)),
+            State::Acknowledged => {
+                (told.ringing && !told.acknowledged).then_some((Acknowledge, now))
+            }
+            State::Open => match told.severity {
+                None => reached.then_some((first, now)),
+                Some(_) if told.nudged => Some((if told.ringing { Reminder } else { first }, now)),
+                Some(severity) if self.severity > severity => Some((Trigger, now)),
+                Some(_) => {
+                    let due = told.at?.plus_millis(remind?);
+                    Some((if told.ringing { Reminder } else { first }, due))
+                }
+            },
+        }
+    }
+
+    /// Whether it goes up and down so often that being well does not count yet.
+    pub(super) fn is_unsettled(&self, flap: Option<&Flap>, now: Timestamp) -> bool {
+        let Some(flap) = flap else { return false };
+        let recent = self.flips.iter().filter(|at| now.since(**at) < flap.within).count();
+        let settled = self.well_since.is_some_and(|well| now.since(well) >= flap.settle);
+        recent >= flap.changes as usize && !settled
+    }
+
+    pub(super) fn note(
+        &mut self,
+        at: Timestamp,
+        what: impl Into<Arc<str>>,
+        who: Option<Arc<str>>,
+        why: Option<Arc<str>>,
+    ) {
+        if self.history.len() >= HISTORY_MAX {
+            self.history.remove(HISTORY_HEAD);
+        }
+        self.history.push(Entry { at, what: what.into(), who, why });
+    }
+
+    pub(super) fn see(&mut self, seen: &Seen, evidence: Evidence) {
+        let now = evidence.at;
+        if let Some(value) = &seen.value {
+            self.value = Some(value.clone()).filter(|value| !value.is_null());
+        }
+        if let Some(text) = &seen.text {
+            self.text = Some(text.clone()).filter(|text| !text.is_empty());
+        }
+        if let Some(attrs) = &seen.attrs {
+            self.attrs.clone_from(attrs);
+        }
+        match seen.status {
+            Status::Unknown => return,
+            Status::Ok => {
+                self.good += 1;
+                self.be_well(now);
+            }
+            Status::Warn | Status::Fail => {
+                if self.well_since.take().is_some() {
+                    self.flip(now);
+                }
+                self.bad += 1;
+                (self.good, self.absent) = (0, 0);
+                self.last_bad_at = now;
+                self.severity = seen.severity.unwrap_or(self.severity);
+                self.worst = self.worst.max(self.severity);
+            }
+        }
+        self.status = seen.status;
+        self.evidence = evidence;
+    }
+
+    pub(super) fn miss(&mut self, now: Timestamp) {
+        self.absent += 1;
+        self.be_well(now);
+    }
+
+    fn be_well(&mut self, now: Timestamp) {
+        self.bad = 0;
+        if self.well_since.is_none() {
+            self.well_since = Some(now);
+            self.flip(now);
+        }
+    }
+
+    fn flip(&mut self, now: Timestamp) {
+        if self.flips.len() >= FLIPS_MAX {
+            self.flips.remove(0);
+        }
+        self.flips.push(now);
+    }
+
+    /// Changes the state.
+    pub(super) fn go(&mut self, moved: &Moved, now: Timestamp) {
+        let from = self.state;
+        self.state = moved.state;
+        self.snoozed_until = None;
+        match moved.state {
+            State::Pending => self.begin_again(now),
+            State::Open => {
+                self.opened_at.get_or_insert(now);
+                if self.acknowledged.take().is_some() {
+                    // The steps begin anew: who was to be told only if nobody cared is told now.
+                    self.told_from = None;
+                    self.steps = 0;
+                }
+                for told in self.told.values_mut() {
+                    told.acknowledged = false;
+                    told.nudged = from == State::Snoozed;
+                }
+            }
+            State::Acknowledged => {
+                self.acknowledged = Some(Acknowledged {
+                    who: moved.who.clone(),
+                    at: now,
+                    until_clear: moved.until_clear,
+                });
+                if let Some(told) = moved.at.as_ref().and_then(|at| self.told.get_mut(at)) {
+                    told.acknowledged = true;
+                }
+            }
+            State::Snoozed => self.snoozed_until = moved.until,
+            State::Resolved => {
+                self.resolved_at = Some(now);
+                if let Some(told) = moved.at.as_ref().and_then(|at| self.told.get_mut(at)) {
+                    told.ringing = false;
+                }
+            }
+        }
+        for told in self.told.values_mut() {
+            told.owed = None;
+        }
+        self.note(now, moved.state.as_str(), moved.who.clone(), Some(moved.why.clone()));
+    }
+
+    /// A delivery about it ended.
+    pub(super) fn hear(
+        &mut self,
+        receiver: &Arc<str>,
+        event: NotificationEvent,
+        delivered: &Delivered,
+        now: Timestamp,
+    ) {
+        let state = self.state;
+        if let Some(told) = self.told.get_mut(receiver) {
+            told.flight = told.flight.filter(|flight| *flight != delivered.sequence);
+            match event {
+                NotificationEvent::Trigger | NotificationEvent::Escalation => {
+                    told.ringing |= delivered.sent;
+                }
+                NotificationEvent::Resolve => {
+                    (told.ringing, told.severity, told.at) = (false, None, None);
+                }
+                NotificationEvent::Acknowledge
+                | NotificationEvent::Reminder
+                | NotificationEvent::Test => {}
+            }
+            if event == NotificationEvent::Resolve && state == State::Pending {
+                self.told.remove(receiver);
+            }
+        }
+        let took = if delivered.sent { "took" } else { "did not take" };
+        let what = format!("{receiver} {took} {}", event.as_str());
+        self.note(now, what, None, delivered.reason.clone());
+    }
+
+    /// It is bad again before all had heard that it was over.
+    fn begin_again(&mut self, now: Timestamp) {
+        self.episode += 1;
+        (self.bad, self.good, self.absent) = (0, 0, 0);
+        (self.since, self.last_bad_at) = (now, now);
+        (self.opened_at, self.resolved_at, self.acknowledged) = (None, None, None);
+        self.told_from = None;
+        self.steps = 0;
+        self.worst = Severity::Info;
+        self.severity = Severity::Info;
+        // Where an alert still rings nothing is said anew; all others may hear of it.
+        self.told.retain(|_, told| told.ringing || told.flight.is_some());
+        for told in self.told.values_mut() {
+            told.acknowledged = false;
+        }
+    }
+}

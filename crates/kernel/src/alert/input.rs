@@ -1,0 +1,117 @@
+//! What the world says to a monitor.
+
+use std::sync::Arc;
+
+use super::definition::{Silence, Spec};
+use super::observation::Observation;
+use crate::graph::Message;
+use crate::time::Timestamp;
+
+/// What a decision may look at besides the state.
+#[derive(Clone, Copy, Debug)]
+pub struct Context {
+    /// The instant at which is decided.
+    pub now: Timestamp,
+}
+
+/// One input.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Obey this from now on.
+    Define(Box<Spec>),
+    /// Watch no more; what is open resolves.
+    Remove {
+        /// Who wants it.
+        who: Option<Arc<str>>,
+    },
+    /// Look at the clock.
+    Wake,
+    /// Check now, whatever the schedule says.
+    Check {
+        /// Who wants it.
+        who: Option<Arc<str>>,
+    },
+    /// An execution that this monitor started says something.
+    Message(Message),
+    /// Somebody else observed something: another system, an operator, Nightbell itself.
+    Observe {
+        /// What was seen.
+        observations: Vec<Observation>,
+        /// Keys that are not among them count as absent.
+        complete: bool,
+        /// Who says so.
+        who: Option<Arc<str>>,
+    },
+    /// Somebody takes care of an incident.
+    Acknowledge {
+        /// Its key, fingerprint or id.
+        incident: Arc<str>,
+        /// Who.
+        who: Arc<str>,
+        /// Why, or what is done.
+        why: Option<Arc<str>>,
+        /// Stay acknowledged even if it gets worse.
+        until_clear: bool,
+        /// The receiver at which it was done, which need not be told.
+        at: Option<Arc<str>>,
+    },
+    /// Be quiet about an incident for a while.
+    Snooze {
+        /// Its key, fingerprint or id.
+        incident: Arc<str>,
+        /// Until then.
+        until: Timestamp,
+        /// Who.
+        who: Arc<str>,
+        /// Why.
+        why: Option<Arc<str>>,
+    },
+    /// An incident is over because somebody says so.
+    Resolve {
+        /// Its key, fingerprint or id.
+        incident: Arc<str>,
+        /// Who.
+        who: Arc<str>,
+        /// Why.
+        why: Option<Arc<str>>,
+        /// The receiver at which it was done, which need not be told.
+        at: Option<Arc<str>>,
+    },
+    /// All silences that may concern this monitor, in the place of those known.
+    Silences(Vec<Silence>),
+    /// A call of whom a heartbeat monitor waits for.
+    Ping(Ping),
+    /// A monitor that this one depends on, or that is its witness, went down or came back.
+    Parent {
+        /// Which.
+        monitor: Arc<str>,
+        /// Whether it is down.
+        down: bool,
+    },
+}
+
+/// A call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ping {
+    /// What it says.
+    pub kind: PingKind,
+    /// The caller's name for this run, which tells overlapping runs apart.
+    pub run: Option<Arc<str>>,
+    /// What the caller wrote.
+    pub text: Option<Arc<str>>,
+}
+
+/// What a call says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PingKind {
+    /// The job begins.
+    Start,
+    /// The job ended well.
+    Success,
+    /// The job ended badly.
+    Fail,
+    /// The job ended with this code; 0 is well.
+    Exit(i32),
+    /// Only a line for the record.
+    Log,
+}

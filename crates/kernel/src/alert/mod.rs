@@ -1,0 +1,67 @@
+//! Watching and ringing: what a monitor saw, what became of it, and who is told.
+//!
+//! ```text
+//!            bad                    fail_after, for                ok × recover_after,
+//!  (nothing) ───▶ pending ────────────────────────▶ open ─────┐    absent × missing
+//!      ▲             │ ok                           ▲ │ │     ├──────────────────────▶ resolved
+//!      └─────────────┘              worse, snooze's │ │ └▶ acknowledged, snoozed
+//!                                   end             └─┴──────┘
+//! ```
+//!
+//! One machine per monitor ([`Monitor`]) holds all its incidents, so that a check's result, the
+//! incidents that it moves and the notifications that they owe are one commit. Who is told what is
+//! not driven by transitions: after every input, [`settle`] compares what each receiver should know
+//! with what it was told, and owes the difference. Silences, slow receivers and reopened incidents
+//! need no rules of their own.
+
+mod check;
+mod condition;
+mod decide;
+pub mod definition;
+mod event;
+mod explain;
+mod heartbeat;
+mod incident;
+mod input;
+mod monitor;
+mod notification;
+mod observation;
+mod observe;
+mod settle;
+mod template;
+
+use sha2::{Digest, Sha256};
+
+pub use condition::{Condition, Operand, Operator};
+pub use event::{Event, Outcome, Window};
+pub use explain::{Explanation, explain};
+pub use heartbeat::Beat;
+pub use incident::{
+    Acknowledged, Entry, Evidence, Incident, NotificationEvent, State, Suppressed, Told,
+};
+pub use input::{Context, Input, Ping, PingKind};
+pub use monitor::{Check, Delivery, DeliveryStatus, Monitor};
+pub use notification::test_notification;
+pub use observation::{
+    ATTRS_MAX, KEY_MAX, MEMORY_MAX, OBSERVATIONS_MAX, Observation, Reading, Status, TEXT_MAX, read,
+};
+pub use settle::silenced;
+pub use template::Template;
+
+/// The definition that delivers one notification: a single `NOTIFY` task with retries.
+pub const NOTIFY_WORKFLOW: &str = "nightbell_notify";
+
+/// The key of the incident about checks that could not be made.
+pub const CHECK_KEY: &str = "#check";
+
+/// Names (monitor, key) for good: the key under which providers know the incident. 32 hexadecimal
+/// digits.
+pub fn fingerprint(monitor: &str, key: &str) -> std::sync::Arc<str> {
+    let mut hash = Sha256::new();
+    hash.update(monitor.as_bytes());
+    hash.update([0]);
+    hash.update(key.as_bytes());
+    let digest = hash.finalize();
+    let number = digest[..16].iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+    format!("{number:032x}").into()
+}

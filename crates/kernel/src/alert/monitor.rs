@@ -1,0 +1,531 @@
+//! The state of a monitor, how each fact changes it, and the one instant at which time matters.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::CHECK_KEY;
+use super::definition::{Route, Severity, Silence, Spec, Step};
+use super::event::{Delivered, Event, Notified, Outcome, Seen, Window};
+use super::fingerprint;
+use super::heartbeat::Beat;
+use super::incident::{Evidence, Incident, NotificationEvent, State, Suppressed, Told};
+use super::observation::Status;
+use crate::id::ExecutionId;
+use crate::json::Json;
+use crate::time::Timestamp;
+
+/// Incidents of the past that are remembered.
+const PAST_MAX: usize = 50;
+/// Ended deliveries that are remembered.
+const DELIVERIES_MAX: usize = 100;
+/// Characters of a reason that are kept.
+pub(super) const REASON_MAX: usize = 1000;
+
+/// A monitor: what it obeys, its check, its incidents and what they owe.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Monitor {
+    /// `monitor:NAME`.
+    pub id: ExecutionId,
+    /// What it obeys; absent before it is defined.
+    pub spec: Option<Arc<Spec>>,
+    /// Nothing is watched any more.
+    pub removed: bool,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it was first defined.
+    pub created_at: Timestamp,
+    /// When the next check is due.
+    pub next_at: Option<Timestamp>,
+    /// The check that runs.
+    pub check: Option<Check>,
+    /// Until when everything has been looked at.
+    pub watermark: Option<Timestamp>,
+    /// Checks in a row that could not tell.
+    pub errors: u32,
+    /// Why the last one could not.
+    pub error: Option<Arc<str>>,
+    /// Checks that ended.
+    pub check_count: u64,
+    /// Checks that were due and did not run.
+    pub missed_count: u64,
+    /// The last check that told how things are.
+    pub last_answer: Option<Evidence>,
+    /// The one before it.
+    pub answer_before: Option<Evidence>,
+    /// What the next check is given.
+    pub memory: Option<Json>,
+    /// What a heartbeat monitor knows of its job.
+    pub beat: Beat,
+    /// Monitors that this one needs and that are down.
+    pub parents_down: Vec<Arc<str>>,
+    /// The silences that may concern it.
+    pub silences: Vec<Silence>,
+    /// Incidents by key, those resolved included until all have heard of it.
+    pub incidents: BTreeMap<Arc<str>, Incident>,
+    /// Incidents that are over, oldest first.
+    pub past: VecDeque<Incident>,
+    /// Deliveries under way, and some of those that ended.
+    pub deliveries: BTreeMap<u32, Delivery>,
+    /// The number of the next check or delivery.
+    pub next_sequence: u32,
+    /// The number of the next incident.
+    pub next_number: u32,
+}
+
+/// A check that runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Check {
+    /// Its number.
+    pub sequence: u32,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// The span that it covers.
+    pub window: Window,
+}
+
+/// A delivery: one notification on its way to one receiver.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Its number.
+    pub sequence: u32,
+    /// To whom.
+    pub receiver: Arc<str>,
+    /// What.
+    pub event: NotificationEvent,
+    /// About which incidents: keys, and their numbers.
+    pub incidents: Vec<(Arc<str>, u32)>,
+    /// The group, if they are told as one.
+    pub group: Option<Arc<str>>,
+    /// When it was started.
+    pub at: Timestamp,
+    /// Where it stands.
+    pub status: DeliveryStatus,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Why it did not arrive.
+    pub reason: Option<Arc<str>>,
+    /// What the provider calls it.
+    pub reference: Option<Arc<str>>,
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryStatus {
+    /// Under way.
+    Queued,
+    /// The receiver took it.
+    Sent,
+    /// The receiver will never take it.
+    Dead,
+}
+
+impl DeliveryStatus {
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sent => "sent",
+            Self::Dead => "dead",
+        }
+    }
+}
+
+impl Monitor {
+    /// A monitor of which nothing is known yet.
+    pub fn new(id: ExecutionId) -> Self {
+        Self {
+            id,
+            spec: None,
+            removed: false,
+            updated_at: Timestamp::default(),
+            created_at: Timestamp::default(),
+            next_at: None,
+            check: None,
+            watermark: None,
+            errors: 0,
+            error: None,
+            check_count: 0,
+            missed_count: 0,
+            last_answer: None,
+            answer_before: None,
+            memory: None,
+            beat: Beat::default(),
+            parents_down: Vec::new(),
+            silences: Vec::new(),
+            incidents: BTreeMap::new(),
+            past: VecDeque::new(),
+            deliveries: BTreeMap::new(),
+            next_sequence: 1,
+            next_number: 1,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        self.id.name()
+    }
+
+    /// Everything so far in one fact, so that what came before may be forgotten.
+    pub fn snapshot(&self) -> Event {
+        Event::Snapshot(Box::new(self.clone()))
+    }
+
+    /// Whether it counts as down for monitors that need it: something of its own is open.
+    pub fn is_down(&self) -> bool {
+        !self.removed
+            && self.incidents.iter().any(|(key, it)| &**key != CHECK_KEY && it.state.is_open())
+    }
+
+    /// The incident of an id, a fingerprint or a key, those that are over included; the monitor's
+    /// own name stands for the incident without a key.
+    pub fn incident(&self, name: &str) -> Option<&Incident> {
+        let past = || self.past.iter().rev().find(|incident| incident.is_named(name));
+        let open = self.incidents.values().find(|incident| incident.is_named(name));
+        let own = !name.is_empty() && name == self.name();
+        open.or_else(past).or_else(|| if own { self.incident("") } else { None })
+    }
+
+    /// The execution of a check.
+    pub fn check_execution(&self, sequence: u32) -> ExecutionId {
+        self.id.derive("check", sequence)
+    }
+
+    /// The execution of a delivery.
+    pub fn delivery_execution(&self, sequence: u32) -> ExecutionId {
+        self.id.derive("notify", sequence)
+    }
+
+    /// What an incident's route is: the first that fits, or the monitor's own receivers.
+    pub fn route_of(&self, incident: &Incident) -> Option<Route> {
+        let spec = self.spec.as_ref()?;
+        let own = &spec.monitor;
+        let matches = |route: &&Route| {
+            route.matchers.iter().all(|it| it.matches(self.value_of(incident, &it.label)))
+        };
+        let mut route = if own.to.is_empty() {
+            spec.routes.iter().find(matches)?.clone()
+        } else {
+            let step = Step { to: own.to.clone(), ..Step::default() };
+            Route { steps: vec![step], ..Route::default() }
+        };
+        route.remind = own.remind.or(route.remind);
+        Some(route)
+    }
+
+    /// The group of an incident: the values of the labels that make groups.
+    pub(super) fn group_of(&self, incident: &Incident, route: &Route) -> String {
+        let labels = route.group_by.as_deref().unwrap_or_default();
+        let values: Vec<&str> = labels.iter().map(|label| self.value_of(incident, label)).collect();
+        values.join(", ")
+    }
+
+    /// What a matcher sees under a label's name.
+    pub(super) fn value_of<'a>(&'a self, incident: &'a Incident, label: &str) -> &'a str {
+        match label {
+            "monitor" => self.name(),
+            "key" => &incident.key,
+            "severity" => incident.worst.as_str(),
+            _ => incident.labels.get(label).map_or("", |value| value),
+        }
+    }
+
+    /// Milliseconds after which a check that still runs is given up.
+    pub(super) fn patience(&self) -> i64 {
+        const MINUTE: i64 = 60_000;
+        let Some(spec) = &self.spec else { return MINUTE };
+        let default = (spec.monitor.schedule.interval() * 3).clamp(MINUTE, 60 * MINUTE);
+        spec.monitor.timeout.unwrap_or(default)
+    }
+
+    /// The next instant at which time alone may change something.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        let give_up = self.check.as_ref().map(|it| it.started_at.plus_millis(self.patience()));
+        let planned = self.next_at.filter(|_| !self.removed);
+        let beat = if self.removed { None } else { self.beat.wake_at(self.spec.as_deref()) };
+        let incidents = self.incidents.values().filter_map(|it| self.incident_wake_at(it));
+        [give_up, planned, beat].into_iter().flatten().chain(incidents).min()
+    }
+
+    fn incident_wake_at(&self, incident: &Incident) -> Option<Timestamp> {
+        let snoozed = incident.snoozed_until;
+        if let Some(suppressed) = &incident.suppressed {
+            return [suppressed.until, snoozed].into_iter().flatten().min();
+        }
+        let route = self.route_of(incident).unwrap_or_default();
+        let step =
+            incident.told_from.filter(|_| incident.state != State::Resolved).and_then(|from| {
+                let step = route.steps.get(incident.steps as usize)?;
+                Some(from.plus_millis(step.after))
+            });
+        let step = step.filter(|_| incident.state.is_open() && incident.state != State::Snoozed);
+        let told = incident.told.values().filter_map(|told| match told.owed {
+            Some((_, since)) if told.flight.is_none() => Some(since.plus_millis(route.wait)),
+            _ => incident.due(told, route.remind).map(|(_, at)| at),
+        });
+        [snoozed, step].into_iter().flatten().chain(told).min()
+    }
+
+    /// Folds one fact.
+    pub fn apply(&mut self, event: &Event) {
+        let now = self.updated_at;
+        match event {
+            Event::At(at) => self.updated_at = *at,
+            Event::Snapshot(monitor) => self.clone_from(monitor),
+            Event::Defined(spec) => {
+                if self.spec.is_none() {
+                    self.created_at = now;
+                }
+                self.spec = Some(Arc::new((**spec).clone()));
+                self.removed = false;
+            }
+            Event::Removed => (self.removed, self.next_at) = (true, None),
+            Event::Planned(at) => self.next_at = *at,
+            Event::Checking { sequence, window } => {
+                self.next_sequence = sequence + 1;
+                let check = Check { sequence: *sequence, started_at: now, window: *window };
+                self.check = Some(check);
+            }
+            Event::Checked { sequence, outcome } => self.checked(*sequence, outcome),
+            Event::Missed => self.missed_count += 1,
+            Event::Began { key, labels } => self.begin(key, labels),
+            Event::Seen(seen) => self.seen(seen),
+            Event::Parent { monitor, down } => {
+                self.parents_down.retain(|known| known != monitor);
+                if *down {
+                    self.parents_down.push(monitor.clone());
+                    self.parents_down.sort();
+                }
+            }
+            Event::Silences(silences) => self.silences.clone_from(silences),
+            Event::Pinged(pinged) => self.beat.ping(pinged, now),
+            Event::Expected { at, deadline } => self.beat.expected = Some((*at, *deadline)),
+            Event::RunOver => self.beat.running = None,
+            Event::Notified(notified) => self.notified(notified),
+            Event::Delivered(delivered) => self.delivered(delivered),
+            Event::Absent { key, .. }
+            | Event::Dropped { key }
+            | Event::Stepped { key, .. }
+            | Event::FellBack { key, .. }
+            | Event::Rerouted { key }
+            | Event::Owed { key, .. }
+            | Event::Suppressed { key, .. }
+            | Event::Released { key } => self.apply_to_incident(key, event),
+            Event::Moved(moved) => {
+                if let Some(incident) = self.incidents.get_mut(&moved.key) {
+                    incident.go(moved, now);
+                }
+            }
+        }
+    }
+
+    fn apply_to_incident(&mut self, key: &Arc<str>, event: &Event) {
+        let now = self.updated_at;
+        if matches!(event, Event::Dropped { .. }) {
+            if let Some(incident) = self.incidents.remove(key)
+                && incident.state == State::Resolved
+            {
+                self.past.push_back(incident);
+                while self.past.len() > PAST_MAX {
+                    self.past.pop_front();
+                }
+            }
+            return;
+        }
+        let Some(incident) = self.incidents.get_mut(key) else { return };
+        match event {
+            Event::Absent { .. } => incident.miss(now),
+            Event::Stepped { steps, to, .. } => {
+                incident.told_from.get_or_insert(now);
+                incident.steps = *steps;
+                for receiver in to {
+                    incident
+                        .told
+                        .entry(receiver.clone())
+                        .or_insert_with(|| Told { step: steps - 1, ..Told::default() });
+                }
+            }
+            Event::FellBack { to, from, .. } => {
+                let told = Told { instead_of: Some(from.clone()), ..Told::default() };
+                incident.told.entry(to.clone()).or_insert(told);
+                incident.note(
+                    now,
+                    format!("{from} cannot be told: {to} is told instead"),
+                    None,
+                    None,
+                );
+            }
+            Event::Owed { to, event, .. } => {
+                if let Some(told) = incident.told.get_mut(to) {
+                    told.owed = Some((*event, now));
+                }
+            }
+            Event::Suppressed { reason, until, .. } => {
+                incident.suppressed = Some(Suppressed { reason: reason.clone(), until: *until });
+                incident.note(now, "suppressed", None, Some(reason.clone()));
+            }
+            Event::Rerouted { .. } => (incident.told_from, incident.steps) = (None, 0),
+            Event::Released { .. } => {
+                incident.suppressed = None;
+                incident.note(now, "no longer suppressed", None, None);
+            }
+            _ => {}
+        }
+    }
+
+    fn checked(&mut self, sequence: u32, outcome: &Outcome) {
+        let Some(check) = self.check.take_if(|check| check.sequence == sequence) else { return };
+        self.check_count += 1;
+        match outcome {
+            Outcome::Answered { memory, step } => {
+                let mut evidence = self.evidence(Some(sequence));
+                evidence.step.clone_from(step);
+                self.answer_before = self.last_answer.replace(evidence);
+                self.errors = 0;
+                self.error = None;
+                self.watermark = Some(check.window.to);
+                if memory.is_some() {
+                    self.memory.clone_from(memory);
+                }
+            }
+            Outcome::Unknown { reason } => {
+                self.errors += 1;
+                self.error = Some(reason.clone());
+            }
+        }
+    }
+
+    /// What stands behind a fact that is folded now.
+    fn evidence(&self, check: Option<u32>) -> Evidence {
+        let step = self.last_answer.as_ref().and_then(|answer| {
+            let execution = self.check_execution(check?);
+            answer.step.clone().filter(|_| answer.execution.as_ref() == Some(&execution))
+        });
+        Evidence {
+            execution: check.map(|sequence| self.check_execution(sequence)),
+            step,
+            at: self.updated_at,
+            version: self.spec.as_ref().map_or_else(|| "".into(), |spec| spec.version.clone()),
+        }
+    }
+
+    fn begin(&mut self, key: &Arc<str>, labels: &BTreeMap<Arc<str>, Arc<str>>) {
+        let now = self.updated_at;
+        let before = self.past.iter().rev().find(|incident| incident.key == *key);
+        let evidence = self.evidence(None);
+        let incident = Incident {
+            key: key.clone(),
+            fingerprint: fingerprint(self.name(), key),
+            number: self.next_number,
+            episode: before.map_or(1, |before| before.episode + 1),
+            state: State::Pending,
+            severity: Severity::Info,
+            worst: Severity::Info,
+            labels: labels.clone(),
+            status: Status::Unknown,
+            value: None,
+            text: None,
+            attrs: serde_json::Map::new(),
+            since: now,
+            opened_at: None,
+            last_bad_at: now,
+            well_since: None,
+            resolved_at: None,
+            bad: 0,
+            good: 0,
+            absent: 0,
+            flips: before.map(|before| before.flips.clone()).unwrap_or_default(),
+            acknowledged: None,
+            snoozed_until: None,
+            told_from: None,
+            steps: 0,
+            told: BTreeMap::new(),
+            suppressed: None,
+            first_evidence: evidence.clone(),
+            evidence,
+            previous_ok: self.last_ok_of(key),
+            history: Vec::new(),
+        };
+        self.next_number += 1;
+        self.incidents.insert(key.clone(), incident);
+    }
+
+    /// The last check in which a key without an incident was well: it has none, so the last answer
+    /// before the present one saw it so.
+    fn last_ok_of(&self, key: &str) -> Option<Evidence> {
+        if key == CHECK_KEY { self.last_answer.clone() } else { self.answer_before.clone() }
+    }
+
+    fn seen(&mut self, seen: &Seen) {
+        let evidence = self.evidence(seen.check);
+        let Some(incident) = self.incidents.get_mut(&seen.key) else { return };
+        if incident.bad == 0 && incident.good == 0 && seen.status.is_bad() {
+            incident.first_evidence = evidence.clone();
+        }
+        incident.see(seen, evidence);
+    }
+
+    fn notified(&mut self, notified: &Notified) {
+        let now = self.updated_at;
+        self.next_sequence = notified.sequence + 1;
+        let mut incidents = Vec::new();
+        for key in &notified.keys {
+            let Some(incident) = self.incidents.get_mut(key) else { continue };
+            incidents.push((key.clone(), incident.number));
+            let severity = incident.severity;
+            let Some(told) = incident.told.get_mut(&notified.receiver) else { continue };
+            told.flight = Some(notified.sequence);
+            told.owed = None;
+            told.nudged = false;
+            match notified.event {
+                NotificationEvent::Acknowledge => told.acknowledged = true,
+                NotificationEvent::Resolve | NotificationEvent::Test => {}
+                NotificationEvent::Trigger
+                | NotificationEvent::Escalation
+                | NotificationEvent::Reminder => {
+                    told.severity = told.severity.max(Some(severity));
+                    told.at = Some(now);
+                }
+            }
+        }
+        let delivery = Delivery {
+            sequence: notified.sequence,
+            receiver: notified.receiver.clone(),
+            event: notified.event,
+            incidents,
+            group: notified.group.clone(),
+            at: now,
+            status: DeliveryStatus::Queued,
+            ended_at: None,
+            reason: None,
+            reference: None,
+        };
+        self.deliveries.insert(notified.sequence, delivery);
+    }
+
+    fn delivered(&mut self, delivered: &Delivered) {
+        let now = self.updated_at;
+        let Some(delivery) = self.deliveries.get_mut(&delivered.sequence) else { return };
+        delivery.status = if delivered.sent { DeliveryStatus::Sent } else { DeliveryStatus::Dead };
+        delivery.ended_at = Some(now);
+        delivery.reason.clone_from(&delivered.reason);
+        delivery.reference.clone_from(&delivered.reference);
+        let (event, receiver) = (delivery.event, delivery.receiver.clone());
+        for (key, number) in &delivery.incidents {
+            let known = self.incidents.get_mut(key).filter(|it| it.number == *number);
+            let Some(incident) = known else { continue };
+            incident.hear(&receiver, event, delivered, now);
+        }
+        self.forget_deliveries();
+    }
+
+    fn forget_deliveries(&mut self) {
+        let ended = |delivery: &&Delivery| delivery.status != DeliveryStatus::Queued;
+        while self.deliveries.values().filter(ended).count() > DELIVERIES_MAX {
+            let oldest = self.deliveries.values().find(ended).map(|delivery| delivery.sequence);
+            oldest.and_then(|sequence| self.deliveries.remove(&sequence));
+        }
+    }
+}

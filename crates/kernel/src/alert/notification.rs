@@ -1,0 +1,241 @@
+//! What a receiver is given, and what the ledgers keep: incidents as JSON.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::definition::{Route, Severity};
+use super::fingerprint;
+use super::incident::{Evidence, Incident, NotificationEvent};
+use super::monitor::{Delivery, Monitor};
+use super::observation::plain;
+use super::template::Template;
+use crate::time::Timestamp;
+
+/// Everything that a receiver may want to say of a delivery.
+///
+/// `dedup_key` is the fingerprint of the incident, or of the group. A receiver that keeps one alert
+/// per key sends one request for each of the group's `members`, each of which bears its own.
+pub(super) fn payload(
+    monitor: &Monitor,
+    delivery: &Delivery,
+    route: &Route,
+    now: Timestamp,
+) -> Value {
+    let incidents: Vec<&Incident> =
+        delivery.incidents.iter().filter_map(|(key, _)| monitor.incidents.get(key)).collect();
+    let members: Vec<Value> = incidents.iter().map(|it| member(monitor, it)).collect();
+    let mut payload = match &members[..] {
+        [Value::Object(one)] => one.clone(),
+        _ => together(&incidents),
+    };
+    let spec = monitor.spec.as_deref();
+    let mut set = |name: &str, value: Value| payload.insert(name.to_owned(), value);
+    set("event", delivery.event.as_str().into());
+    set("delivery", format!("{}/{}", monitor.name(), delivery.sequence).into());
+    set("at", now.to_string().into());
+    set("monitor", monitor.name().into());
+    set("kind", json!(spec.map(|spec| spec.monitor.kind)));
+    set("version", json!(spec.map(|spec| &spec.version)));
+    if let Some(group) = &delivery.group {
+        let display = route.display.get(group).unwrap_or(group);
+        set("dedup_key", json!(fingerprint(monitor.name(), &format!("#group:{group}"))));
+        set("title", title_of_group(monitor, delivery, display, incidents.len()).into());
+        set("group", group_of(monitor, delivery, route, group, display, &members));
+    }
+    Value::Object(payload)
+}
+
+/// What a receiver is given only to see whether notifications arrive: the input of
+/// [`super::NOTIFY_WORKFLOW`].
+pub fn test_notification(receiver: &str, who: Option<&str>, now: Timestamp) -> Value {
+    json!({
+        "receiver": receiver,
+        "notification": {
+            "event": NotificationEvent::Test.as_str(),
+            "dedup_key": fingerprint("#test", receiver),
+            "delivery": format!("#test/{receiver}/{}", now.millis()),
+            "at": now.to_string(),
+            "monitor": "test",
+            "key": "",
+            "severity": Severity::Info.as_str(),
+            "title": format!("Test of the receiver {receiver}"),
+            "text": "Nothing is wrong. Somebody wanted to know whether this arrives.",
+            "since": now.to_string(),
+            "labels": {},
+            "attrs": {},
+            "who": who,
+        },
+    })
+}
+
+fn title_of_group(monitor: &Monitor, delivery: &Delivery, display: &str, count: usize) -> String {
+    let what = match delivery.event {
+        NotificationEvent::Resolve => "recovered",
+        NotificationEvent::Acknowledge => "acknowledged",
+        NotificationEvent::Reminder => "still failing",
+        NotificationEvent::Trigger | NotificationEvent::Escalation | NotificationEvent::Test => {
+            "failing"
+        }
+    };
+    let place = if display.is_empty() { String::new() } else { format!(" in {display}") };
+    format!("{}: {count} {what}{place}", monitor.name())
+}
+
+fn group_of(
+    monitor: &Monitor,
+    delivery: &Delivery,
+    route: &Route,
+    group: &Arc<str>,
+    display: &Arc<str>,
+    members: &[Value],
+) -> Value {
+    let told = |incident: &&Incident| {
+        incident.state.is_open()
+            && incident.told.contains_key(&delivery.receiver)
+            && monitor.group_of(incident, route) == **group
+    };
+    json!({
+        "key": group,
+        "display": display,
+        "members": members,
+        // Zero: nothing of the group that this receiver was told of is open any more.
+        "open_count": monitor.incidents.values().filter(told).count(),
+    })
+}
+
+/// What several incidents have in common.
+fn together(incidents: &[&Incident]) -> Map<String, Value> {
+    let severity = incidents.iter().map(|it| it.severity).max().unwrap_or(Severity::Info);
+    let since = incidents.iter().map(|incident| incident.since).min();
+    let mut labels = incidents.first().map(|it| it.labels.clone()).unwrap_or_default();
+    labels.retain(|name, value| incidents.iter().all(|it| it.labels.get(name) == Some(value)));
+    let mut out = Map::new();
+    out.insert("severity".to_owned(), severity.as_str().into());
+    out.insert("labels".to_owned(), json!(labels));
+    out.insert("since".to_owned(), json!(since.map(|since| since.to_string())));
+    out
+}
+
+/// One incident.
+fn member(monitor: &Monitor, incident: &Incident) -> Value {
+    let template = |pick: fn(&super::definition::MonitorDef) -> &Option<Arc<str>>| {
+        let text = pick(&monitor.spec.as_ref()?.monitor).as_deref()?;
+        Some(render(monitor, incident, text))
+    };
+    let title = template(|it| &it.summary).unwrap_or_else(|| default_title(monitor, incident));
+    let last = incident.history.last();
+    json!({
+        "dedup_key": incident.fingerprint,
+        "incident": incident.id(),
+        "key": incident.key,
+        "episode": incident.episode,
+        "state": incident.state,
+        "severity": incident.severity,
+        "status": incident.status,
+        "title": title,
+        "text": incident.text,
+        "description": template(|it| &it.description),
+        "runbook": template(|it| &it.runbook),
+        "value": incident.value,
+        "labels": incident.labels,
+        "attrs": incident.attrs,
+        "since": incident.since.to_string(),
+        "opened_at": incident.opened_at.map(|at| at.to_string()),
+        "resolved_at": incident.resolved_at.map(|at| at.to_string()),
+        "acknowledged_by": incident.acknowledged.as_ref().and_then(|it| it.who.clone()),
+        "who": last.and_then(|entry| entry.who.clone()),
+        "why": last.and_then(|entry| entry.why.clone()),
+        "provenance": {
+            "first": evidence(&incident.first_evidence),
+            "last": evidence(&incident.evidence),
+            "previous_ok": incident.previous_ok.as_ref().map(evidence),
+        },
+    })
+}
+
+fn default_title(monitor: &Monitor, incident: &Incident) -> String {
+    let name = monitor.name();
+    let what = incident.text.as_deref().unwrap_or(incident.status.as_str());
+    match &*incident.key {
+        "" => format!("{name}: {what}"),
+        key => format!("{name}: {key}: {what}"),
+    }
+}
+
+/// Where something comes from.
+pub(super) fn evidence(evidence: &Evidence) -> Value {
+    json!({
+        "execution": evidence.execution,
+        "step": evidence.step,
+        "at": evidence.at.to_string(),
+        "version": evidence.version,
+    })
+}
+
+/// A template about an incident.
+fn render(monitor: &Monitor, incident: &Incident, text: &str) -> String {
+    let Ok(template) = Template::parse(text) else { return text.to_owned() };
+    template.render(&|name| match name {
+        "monitor" => Some(monitor.name().to_owned()),
+        "key" => Some(incident.key.to_string()),
+        "severity" => Some(incident.severity.as_str().to_owned()),
+        "state" => Some(incident.state.as_str().to_owned()),
+        "status" => Some(incident.status.as_str().to_owned()),
+        "since" => Some(incident.since.to_string()),
+        "text" => incident.text.as_ref().map(ToString::to_string),
+        "value" => incident.value.as_ref().and_then(plain),
+        _ => match incident.attrs.get(name).and_then(plain) {
+            Some(value) => Some(value),
+            None => incident.labels.get(name).map(ToString::to_string),
+        },
+    })
+}
+
+/// An incident in its ledger.
+pub(super) fn ledger_line(incident: &Incident) -> Value {
+    json!({
+        "id": incident.id(),
+        "fingerprint": incident.fingerprint,
+        "key": incident.key,
+        "episode": incident.episode,
+        "state": incident.state,
+        "severity": incident.severity,
+        "worst": incident.worst,
+        "labels": incident.labels,
+        "text": incident.text,
+        "value": incident.value,
+        "since": incident.since.millis(),
+        "opened_at": incident.opened_at.map(Timestamp::millis),
+        "resolved_at": incident.resolved_at.map(Timestamp::millis),
+        "acknowledged": incident.acknowledged,
+        "evidence": evidence(&incident.first_evidence),
+        "history": incident.history,
+    })
+}
+
+/// A delivery in its ledger.
+pub(super) fn delivery_line(
+    monitor: &Monitor,
+    delivery: &Delivery,
+    payload: Option<&Value>,
+) -> Value {
+    let known =
+        |(key, number): &(Arc<str>, u32)| format!("{}-{number}", fingerprint(monitor.name(), key));
+    let mut line = json!({
+        "sequence": delivery.sequence,
+        "receiver": delivery.receiver,
+        "event": delivery.event,
+        "group": delivery.group,
+        "keys": delivery.incidents.iter().map(|(key, _)| key).collect::<Vec<_>>(),
+        "incidents": delivery.incidents.iter().map(known).collect::<Vec<_>>(),
+        "execution": monitor.delivery_execution(delivery.sequence),
+        "ended_at": delivery.ended_at.map(Timestamp::millis),
+        "reason": delivery.reason,
+        "reference": delivery.reference,
+    });
+    if let Some(payload) = payload {
+        line["title"] = payload.get("title").cloned().unwrap_or(Value::Null);
+    }
+    line
+}

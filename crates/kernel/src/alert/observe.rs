@@ -1,0 +1,238 @@
+//! What observations make of incidents: when one opens, gets worse, and is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::Map;
+
+use super::CHECK_KEY;
+use super::decide::Draft;
+use super::definition::{MonitorDef, Severity};
+use super::event::{Event, Seen};
+use super::incident::{Incident, State};
+use super::observation::{Observation, Status, plain};
+use super::template::Template;
+
+/// Incidents of one monitor; while there are so many, no further key gets one.
+pub(super) const INCIDENTS_MAX: usize = 2000;
+
+/// What was seen, by a check or by somebody else.
+pub(super) fn observe(
+    draft: &mut Draft<'_>,
+    observations: Vec<Observation>,
+    complete: bool,
+    check: Option<u32>,
+    who: Option<&str>,
+) {
+    let blind = blind(draft);
+    let mut mentioned = BTreeSet::new();
+    for mut observation in observations {
+        mentioned.insert(observation.key.clone());
+        if observation.status.is_bad() && blind {
+            observation.status = Status::Unknown;
+        }
+        let severity = severity_of(&draft.spec().monitor, observation.status);
+        judge(draft, observation, severity, check, who);
+    }
+    if !complete || blind {
+        return;
+    }
+    let absent = draft.state.incidents.values().filter(|incident| {
+        incident.state != State::Resolved
+            && !incident.key.starts_with('#')
+            && !mentioned.contains(&incident.key)
+    });
+    for key in absent.map(|incident| incident.key.clone()).collect::<Vec<_>>() {
+        draft.push(Event::Absent { key: key.clone(), check });
+        recover(draft, &key, who);
+    }
+}
+
+/// Whether our own network fails, so that nothing bad can be believed.
+fn blind(draft: &Draft<'_>) -> bool {
+    let spec = draft.spec();
+    spec.monitor.witness.iter().any(|witness| draft.state.parents_down.contains(witness))
+}
+
+fn severity_of(monitor: &MonitorDef, status: Status) -> Option<Severity> {
+    match status {
+        Status::Fail => Some(monitor.severity),
+        Status::Warn => Some(monitor.severity.min(Severity::Warning)),
+        Status::Ok | Status::Unknown => None,
+    }
+}
+
+/// A check told how things are: checks work again.
+pub(super) fn answered(draft: &mut Draft<'_>) {
+    if draft.state.incidents.contains_key(CHECK_KEY) {
+        let observation = Observation { key: CHECK_KEY.into(), ..Observation::of(Status::Ok, "") };
+        judge(draft, observation, None, None, None);
+    }
+}
+
+/// A check could not tell. Nothing opens and nothing resolves, but that it cannot tell may be an
+/// incident of its own.
+pub(super) fn could_not_tell(draft: &mut Draft<'_>, sequence: u32) {
+    let rule = draft.spec().monitor.on_error;
+    let (errors, reason) = (draft.state.errors, draft.state.error.clone());
+    if rule.after == 0 || errors < rule.after {
+        return;
+    }
+    let mut attrs = Map::new();
+    attrs.insert("errors".to_owned(), errors.into());
+    let observation = Observation {
+        key: CHECK_KEY.into(),
+        attrs,
+        ..Observation::of(Status::Fail, reason.unwrap_or_else(|| "unknown".into()))
+    };
+    judge(draft, observation, Some(rule.severity), Some(sequence), None);
+}
+
+/// One key was observed.
+fn judge(
+    draft: &mut Draft<'_>,
+    observation: Observation,
+    severity: Option<Severity>,
+    check: Option<u32>,
+    who: Option<&str>,
+) {
+    let (key, status) = (observation.key.clone(), observation.status);
+    let known = draft.state.incidents.get(&key);
+    if known.is_none() && (!status.is_bad() || draft.state.incidents.len() >= INCIDENTS_MAX) {
+        return;
+    }
+    if known.is_some_and(|incident| incident.state == State::Resolved) {
+        if !status.is_bad() {
+            return;
+        }
+        draft.transition_to(
+            &key,
+            State::Pending,
+            "bad again before all had heard that it was over",
+        );
+    } else if known.is_none() {
+        let labels = labels(draft, &observation);
+        draft.push(Event::Began { key: key.clone(), labels });
+    }
+    let Some(before) = draft.state.incidents.get(&key) else { return };
+    let seen = seen(before, observation, severity, check);
+    let (worst, route) = (before.worst, draft.state.route_of(before));
+    draft.push(Event::Seen(Box::new(seen)));
+    let after = draft.state.incidents.get(&key);
+    if after.is_some_and(|it| it.steps > 0 && draft.state.route_of(it) != route) {
+        draft.push(Event::Rerouted { key: key.clone() });
+    }
+    match status {
+        Status::Unknown => {}
+        Status::Ok => recover(draft, &key, who),
+        Status::Warn | Status::Fail => worsen(draft, &key, worst, who),
+    }
+}
+
+/// What is new in an observation.
+fn seen(
+    incident: &Incident,
+    observation: Observation,
+    severity: Option<Severity>,
+    check: Option<u32>,
+) -> Seen {
+    let value = observation.value.unwrap_or_default();
+    let text = observation.text.unwrap_or_else(|| "".into());
+    let same_value = incident.value.clone().unwrap_or_default() == value;
+    let same_text = incident.text.as_deref().unwrap_or_default() == &*text;
+    let same_attrs = incident.attrs == observation.attrs;
+    Seen {
+        key: observation.key,
+        status: observation.status,
+        severity,
+        value: Some(value).filter(|_| !same_value),
+        text: Some(text).filter(|_| !same_text),
+        attrs: Some(observation.attrs).filter(|_| !same_attrs),
+        check,
+    }
+}
+
+/// The labels of an incident that begins.
+fn labels(draft: &Draft<'_>, observation: &Observation) -> BTreeMap<Arc<str>, Arc<str>> {
+    let spec = draft.spec();
+    let lookup = |name: &str| match name {
+        "monitor" => Some(spec.monitor.name.to_string()),
+        "key" => Some(observation.key.to_string()),
+        _ => observation.attrs.get(name).and_then(plain),
+    };
+    let render = |template: &str| match Template::parse(template) {
+        Ok(template) => template.render(&lookup).into(),
+        // Refused at load; shown as written if it came another way.
+        Err(_) => template.into(),
+    };
+    spec.monitor.labels.iter().map(|(name, value)| (name.clone(), render(value))).collect()
+}
+
+fn worsen(draft: &mut Draft<'_>, key: &Arc<str>, worst: Severity, who: Option<&str>) {
+    let (spec, now) = (draft.spec(), draft.now);
+    let Some(incident) = draft.state.incidents.get(key) else { return };
+    let worse = incident.worst > worst;
+    match incident.state {
+        State::Pending => {
+            let own = &**key == CHECK_KEY;
+            let enough = incident.bad >= spec.monitor.fail_after
+                && now.since(incident.since) >= spec.monitor.hold;
+            if own || enough {
+                let why = why_open(incident, who);
+                draft.transition_to(key, State::Open, why);
+            }
+        }
+        State::Acknowledged | State::Snoozed if worse => {
+            let kept = incident.acknowledged.as_ref().is_some_and(|it| it.until_clear);
+            if !(kept && incident.state == State::Acknowledged) {
+                let why =
+                    format!("it got worse: {} is now {}", worst.as_str(), incident.worst.as_str());
+                draft.transition_to(key, State::Open, why);
+            }
+        }
+        State::Open | State::Acknowledged | State::Snoozed | State::Resolved => {}
+    }
+}
+
+fn why_open(incident: &Incident, who: Option<&str>) -> String {
+    let text = incident.text.as_deref().unwrap_or(incident.status.as_str());
+    let by = who.map(|who| format!(", says {who}")).unwrap_or_default();
+    match incident.bad {
+        1 => format!("{text}{by}"),
+        times => format!("{text} ({times} times in a row){by}"),
+    }
+}
+
+/// A key was well, or not mentioned: it may be over.
+fn recover(draft: &mut Draft<'_>, key: &Arc<str>, who: Option<&str>) {
+    let (spec, now) = (draft.spec(), draft.now);
+    let own = &**key == CHECK_KEY;
+    let Some(incident) = draft.state.incidents.get(key) else { return };
+    if incident.state == State::Pending {
+        return come_to_nothing(draft, key, "it was well again in time");
+    }
+    let monitor = &spec.monitor;
+    let well = incident.good >= monitor.recover_after;
+    let gone = incident.absent >= monitor.missing;
+    let quiet = now.since(incident.last_bad_at) >= monitor.quiet_for;
+    let settled = !incident.is_unsettled(monitor.flap.as_ref(), now);
+    if !(own || (well || gone) && quiet && settled) {
+        return;
+    }
+    let why = match (own, well) {
+        (true, _) => "checks answer again".to_owned(),
+        (_, true) => format!("well{}", who.map(|who| format!(", says {who}")).unwrap_or_default()),
+        _ => "not reported any more".to_owned(),
+    };
+    draft.transition_to(key, State::Resolved, why);
+}
+
+/// A pending incident is none; one that some receiver still believes in is over once more.
+pub(super) fn come_to_nothing(draft: &mut Draft<'_>, key: &Arc<str>, why: &str) {
+    let believed = draft.state.incidents.get(key).is_some_and(Incident::concerns_receivers);
+    if believed {
+        draft.transition_to(key, State::Resolved, why);
+    } else {
+        draft.push(Event::Dropped { key: key.clone() });
+    }
+}

@@ -1,0 +1,314 @@
+//! Works out what is owed: compares what each receiver should know with what it was told, and
+//! starts a delivery for the difference, unless something keeps the incident quiet.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::NOTIFY_WORKFLOW;
+use super::decide::Draft;
+use super::definition::{Route, Silence};
+use super::event::{Delivered, Event, Notified};
+use super::incident::{Incident, NotificationEvent, State, Suppressed};
+use super::monitor::{Monitor, REASON_MAX};
+use super::notification;
+use super::observation::{TEXT_MAX, cut, plain};
+use crate::graph::{Message, Parent, StartMessage};
+use crate::json::Json;
+use crate::machine::Effect;
+use crate::time::Timestamp;
+
+/// Incidents in one notification; more go into the next.
+const MEMBERS_MAX: usize = 100;
+
+/// The open incidents of a monitor that a silence would hide.
+pub fn silenced<'a>(
+    monitor: &'a Monitor,
+    silence: &'a Silence,
+) -> impl Iterator<Item = &'a Incident> {
+    let open = monitor.incidents.values().filter(|incident| incident.state.is_open());
+    open.filter(move |incident| hides(monitor, silence, incident))
+}
+
+fn hides(monitor: &Monitor, silence: &Silence, incident: &Incident) -> bool {
+    silence.matchers.iter().all(|it| it.matches(monitor.value_of(incident, &it.label)))
+}
+
+/// Why nobody is to be told of an incident now.
+fn quiet(monitor: &Monitor, incident: &Incident, now: Timestamp) -> Option<Suppressed> {
+    let needs = monitor.spec.as_ref().map_or(&[][..], |spec| &spec.monitor.depends_on);
+    let down = needs.iter().find(|parent| monitor.parents_down.contains(parent));
+    if let Some(parent) = down.filter(|_| !monitor.removed) {
+        let reason = format!("{parent}, which it depends on, is down").into();
+        return Some(Suppressed { reason, until: None });
+    }
+    let in_force = monitor.silences.iter().filter(|silence| hides(monitor, silence, incident));
+    let (until, silence) = in_force
+        .filter_map(|silence| Some((silence.when.in_force_until(now)?, silence)))
+        .max_by_key(|(until, _)| *until)?;
+    let comment = silence.comment.as_ref().map(|it| format!(": {it}")).unwrap_or_default();
+    Some(Suppressed {
+        reason: format!("silenced by {}{comment}", silence.id).into(),
+        until: Some(until).filter(|until| *until < Timestamp::MAX),
+    })
+}
+
+/// Works out what is owed now.
+pub(super) fn settle(draft: &mut Draft<'_>) {
+    let keys: Vec<Arc<str>> = draft.state.incidents.keys().cloned().collect();
+    let mut ready = Ready::new();
+    for key in &keys {
+        attend(draft, key, &mut ready);
+    }
+    for (place, group) in ready {
+        if group.due <= draft.now {
+            for members in group.members.chunks(MEMBERS_MAX) {
+                notify(draft, &place, &group.route, members);
+            }
+        }
+    }
+    for key in keys {
+        let over = draft.state.incidents.get(&key).is_some_and(|incident| {
+            incident.state == State::Resolved && !incident.concerns_receivers()
+        });
+        if over {
+            draft.push(Event::Dropped { key });
+        }
+    }
+}
+
+/// What is ready to be told, in the order in which it is told.
+type Ready = BTreeMap<Place, Group>;
+
+/// What may be told as one.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// The place of the group in the route's order.
+    order: usize,
+    /// The group's values, or the incident's key.
+    group: Arc<str>,
+    /// Whether it is a group.
+    grouped: bool,
+    receiver: Arc<str>,
+    event: NotificationEvent,
+}
+
+struct Group {
+    /// When it may be told.
+    due: Timestamp,
+    members: Vec<Arc<str>>,
+    route: Route,
+}
+
+/// Brings one incident up to date: whether it is kept quiet, its steps, what it owes.
+fn attend(draft: &mut Draft<'_>, key: &Arc<str>, ready: &mut Ready) {
+    let now = draft.now;
+    let Some(incident) = draft.state.incidents.get(key) else { return };
+    let route = draft.state.route_of(incident).unwrap_or_default();
+    let quiet = quiet(draft.state, incident, now);
+    let was_quiet = incident.suppressed.clone();
+    let wants = wants(incident, &route, now);
+    match quiet {
+        Some(quiet) if wants || was_quiet.is_some() => {
+            if was_quiet.as_ref() != Some(&quiet) {
+                suppress(draft, key, quiet);
+            }
+            return;
+        }
+        Some(_) => return,
+        None if was_quiet.is_some() => draft.push(Event::Released { key: key.clone() }),
+        None => {}
+    }
+    if !wants {
+        return;
+    }
+    climb(draft, key, &route);
+    let Some(incident) = draft.state.incidents.get(key) else { return };
+    let due: Vec<(Arc<str>, NotificationEvent)> = incident
+        .told
+        .iter()
+        .filter_map(|(to, told)| Some((to.clone(), incident.due(told, route.remind)?)))
+        .filter(|(_, (_, at))| *at <= now)
+        .map(|(to, (event, _))| (to, event))
+        .collect();
+    for (to, event) in due {
+        owe(draft, key, to, event, &route, ready);
+    }
+}
+
+/// Whether anything is to be told of an incident by now.
+fn wants(incident: &Incident, route: &Route, now: Timestamp) -> bool {
+    let climbing = matches!(incident.state, State::Open | State::Acknowledged);
+    let step = route.steps.get(incident.steps as usize).filter(|_| climbing);
+    let step_due = step.is_some_and(|step| {
+        incident.told_from.is_none_or(|from| from.plus_millis(step.after) <= now)
+    });
+    let told = incident.told.values();
+    step_due || told.filter_map(|told| incident.due(told, route.remind)).any(|(_, at)| at <= now)
+}
+
+fn suppress(draft: &mut Draft<'_>, key: &Arc<str>, quiet: Suppressed) {
+    let Suppressed { reason, until } = quiet;
+    let Some(incident) = draft.state.incidents.get(key) else { return };
+    let (id, state) = (incident.id(), incident.state);
+    let body = json!({ "incident": id, "key": key, "state": state, "reason": reason,
+        "until": until.map(Timestamp::millis) });
+    let line = format!("{id}/suppressed/{}", draft.now.millis());
+    draft.push(Event::Suppressed { key: key.clone(), reason, until });
+    draft.record("delivery", line, draft.now, "suppressed", &body);
+}
+
+/// Takes all steps of the route that are due.
+fn climb(draft: &mut Draft<'_>, key: &Arc<str>, route: &Route) {
+    let now = draft.now;
+    while let Some(incident) = draft.state.incidents.get(key) {
+        if !matches!(incident.state, State::Open | State::Acknowledged) {
+            return;
+        }
+        let from = incident.told_from.unwrap_or(now);
+        let Some(step) = route.steps.get(incident.steps as usize) else { return };
+        let (key, steps) = (key.clone(), incident.steps);
+        if from.plus_millis(step.after) > now {
+            if incident.told_from.is_none() {
+                draft.push(Event::Stepped { key, steps, to: Vec::new() });
+            }
+            return;
+        }
+        let skipped = step.unless_acked && incident.state == State::Acknowledged;
+        let to = if skipped { Vec::new() } else { step.to.clone() };
+        draft.push(Event::Stepped { key, steps: steps + 1, to });
+    }
+}
+
+/// Something is to be told to somebody: at once, or with what else comes in a while.
+fn owe(
+    draft: &mut Draft<'_>,
+    key: &Arc<str>,
+    to: Arc<str>,
+    event: NotificationEvent,
+    route: &Route,
+    ready: &mut Ready,
+) {
+    let told = draft.state.incidents.get(key).and_then(|incident| incident.told.get(&to));
+    let known = told.and_then(|told| told.owed).filter(|(owed, _)| *owed == event);
+    if route.wait > 0 && known.is_none() {
+        draft.push(Event::Owed { key: key.clone(), to: to.clone(), event });
+    }
+    let since = known.map_or(draft.now, |(_, since)| since);
+    let Some(incident) = draft.state.incidents.get(key) else { return };
+    let place = place(draft.state, incident, route, to, event);
+    let group = ready.entry(place).or_insert_with(|| Group {
+        due: Timestamp::MAX,
+        members: Vec::new(),
+        route: route.clone(),
+    });
+    group.due = group.due.min(since.plus_millis(route.wait));
+    group.members.push(key.clone());
+}
+
+fn place(
+    monitor: &Monitor,
+    incident: &Incident,
+    route: &Route,
+    receiver: Arc<str>,
+    event: NotificationEvent,
+) -> Place {
+    let Some(labels) = &route.group_by else {
+        let group = incident.key.clone();
+        return Place { order: 0, group, grouped: false, receiver, event };
+    };
+    let first = labels.first().map_or("", |label| monitor.value_of(incident, label));
+    let order = route.group_order.iter().position(|known| **known == *first);
+    Place {
+        order: order.unwrap_or(route.group_order.len()),
+        group: monitor.group_of(incident, route).into(),
+        grouped: true,
+        receiver,
+        event,
+    }
+}
+
+/// Starts one delivery.
+fn notify(draft: &mut Draft<'_>, place: &Place, route: &Route, keys: &[Arc<str>]) {
+    let sequence = draft.state.next_sequence;
+    let group = place.grouped.then(|| place.group.clone());
+    draft.push(Event::Notified(Box::new(Notified {
+        sequence,
+        receiver: place.receiver.clone(),
+        event: place.event,
+        keys: keys.to_vec(),
+        group,
+    })));
+    let Some(delivery) = draft.state.deliveries.get(&sequence) else { return };
+    let payload = notification::payload(draft.state, delivery, route, draft.now);
+    let body = notification::delivery_line(draft.state, delivery, Some(&payload));
+    let to = draft.state.delivery_execution(sequence);
+    let input = json!({ "receiver": place.receiver, "notification": payload });
+    let message = StartMessage {
+        name: NOTIFY_WORKFLOW.into(),
+        version: None,
+        definition: None,
+        input: Json::of(&input),
+        correlation_id: Some(draft.state.id.as_str().into()),
+        priority: 50,
+        task_to_domain: None,
+        parent: Some(Parent { execution: draft.state.id.clone(), sequence }),
+        asked_by: None,
+        event: None,
+        created_by: None,
+        failure_of: None,
+    };
+    draft.effect(Effect::Send { to, message: Box::new(Message::Start(Box::new(message))) });
+    let line = delivery_key(draft.state, sequence);
+    draft.record("delivery", line, draft.now, "queued", &body);
+}
+
+fn delivery_key(monitor: &Monitor, sequence: u32) -> String {
+    format!("{}/{sequence}", monitor.name())
+}
+
+/// A delivery ended. `None` if that is known already.
+pub(super) fn delivered(
+    draft: &mut Draft<'_>,
+    sequence: u32,
+    sent: bool,
+    output: &Json,
+    reason: Option<Arc<str>>,
+) -> Option<()> {
+    use super::monitor::DeliveryStatus::{Dead, Queued, Sent};
+    let delivery = draft.state.deliveries.get(&sequence)?;
+    // What was given up may have been tried again by hand, and have arrived after all.
+    let news = delivery.status == Queued || (delivery.status == Dead && sent);
+    if !news || delivery.status == Sent {
+        return None;
+    }
+    let output = output.parse();
+    let reference = output.get("reference").and_then(plain).map(|it| cut(&it, TEXT_MAX).into());
+    let reason = reason.filter(|_| !sent).map(|reason| cut(&reason, REASON_MAX).into());
+    let delivered = Delivered { sequence, sent, reason, reference };
+    let (event, receiver) = (delivery.event, delivery.receiver.clone());
+    let (at, keys) = (delivery.at, delivery.incidents.clone());
+    draft.push(Event::Delivered(Box::new(delivered)));
+    if let Some(delivery) = draft.state.deliveries.get(&sequence) {
+        let mut body = notification::delivery_line(draft.state, delivery, None);
+        body["response"] = output.get("response").cloned().unwrap_or(Value::Null);
+        let line = delivery_key(draft.state, sequence);
+        draft.record("delivery", line, at, if sent { "sent" } else { "dead" }, &body);
+    }
+    if !sent && (event.rings() || event == NotificationEvent::Reminder) {
+        for (key, number) in keys {
+            fall_back(draft, &key, number, &receiver);
+        }
+    }
+    Some(())
+}
+
+/// Rings at the fallback of a receiver that refuses for good.
+fn fall_back(draft: &mut Draft<'_>, key: &Arc<str>, number: u32, from: &Arc<str>) {
+    let Some(to) = draft.spec().fallbacks.get(from).cloned() else { return };
+    let incident = draft.state.incidents.get(key).filter(|it| it.number == number);
+    if incident.is_some_and(|it| it.state.is_open() && !it.told.contains_key(&to)) {
+        draft.push(Event::FellBack { key: key.clone(), to, from: from.clone() });
+    }
+}

@@ -1,0 +1,491 @@
+//! The decisions of a schedule.
+
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::context::{Context, Input};
+use super::due::{Calendar, Planned};
+use super::event::{Cause, Event, Fired};
+use super::ledger::{self, Idle};
+use super::spec::{CatchUp, Overlap, ScheduleSpec};
+use super::state::{Firing, Schedule};
+use crate::graph::{Message, Parent, StartMessage};
+use crate::json::Json;
+use crate::machine::{Decision, Effect, Machine, Rejected};
+use crate::time::Timestamp;
+
+impl Machine for Schedule {
+    type Input = Input;
+    type Event = Event;
+    type Context<'a> = Context<'a>;
+
+    fn decide(&mut self, input: Input, context: &Context<'_>) -> Result<Decision<Event>, Rejected> {
+        match input {
+            Input::Define(spec) => Ok(define(self, spec, context)),
+            Input::Message(message) => hear(self, message, context),
+            _ if !self.is_defined() => {
+                Err(Rejected::Unknown(format!("there is no such schedule: {}", self.id)))
+            }
+            Input::Pause { reason } => Ok(pause(self, reason, context)),
+            Input::Resume => Ok(resume(self, context)),
+            Input::Trigger { by } => trigger(self, by, context),
+            Input::Backfill { from, to, by } => backfill(self, from, to, by, context),
+            Input::Wake => Ok(wake(self, context)),
+            Input::Delete => {
+                let mut draft = Draft::new(self, context);
+                if let Some(waiting) = draft.state.buffered.clone() {
+                    draft.record(&waiting, "SKIPPED", Some("the schedule was deleted"));
+                }
+                draft.push(Event::Deleted);
+                Ok(draft.finish())
+            }
+        }
+    }
+
+    fn apply(&mut self, event: &Event) {
+        Self::apply(self, event);
+    }
+
+    fn wake_at(&self) -> Option<Timestamp> {
+        Self::wake_at(self)
+    }
+}
+
+/// A decision in the making.
+struct Draft<'a> {
+    state: &'a mut Schedule,
+    context: &'a Context<'a>,
+    events: Vec<Event>,
+    effects: Vec<Effect>,
+}
+
+fn define(state: &mut Schedule, spec: Box<ScheduleSpec>, context: &Context<'_>) -> Decision<Event> {
+    let anew = state.spec.as_ref().is_none_or(|before| !before.fires_like(&spec));
+    let resumes = state.paused && spec.paused == Some(false);
+    let mut draft = Draft::new(state, context);
+    if resumes && !anew {
+        draft.tell_missed_in_pause();
+    }
+    draft.push(Event::Defined { spec, anew });
+    draft.release();
+    draft.finish()
+}
+
+fn pause(state: &mut Schedule, reason: Option<Arc<str>>, context: &Context<'_>) -> Decision<Event> {
+    let mut draft = Draft::new(state, context);
+    if !draft.state.paused || draft.state.paused_reason != reason {
+        draft.push(Event::Paused { reason });
+    }
+    draft.finish()
+}
+
+fn resume(state: &mut Schedule, context: &Context<'_>) -> Decision<Event> {
+    let mut draft = Draft::new(state, context);
+    if draft.state.paused {
+        draft.tell_missed_in_pause();
+        draft.push(Event::Resumed);
+        draft.release();
+    }
+    draft.finish()
+}
+
+fn trigger(
+    state: &mut Schedule,
+    by: Option<Arc<str>>,
+    context: &Context<'_>,
+) -> Result<Decision<Event>, Rejected> {
+    let mut draft = Draft::new(state, context);
+    if let Some(obstacle) = draft.obstacle(Cause::Trigger) {
+        return Err(Rejected::Conflict(obstacle));
+    }
+    let planned = Planned { at: context.now, cron: "".into(), zone: "".into() };
+    draft.fire(planned, Cause::Trigger, by);
+    Ok(draft.finish())
+}
+
+fn backfill(
+    state: &mut Schedule,
+    from: Timestamp,
+    to: Timestamp,
+    by: Option<Arc<str>>,
+    context: &Context<'_>,
+) -> Result<Decision<Event>, Rejected> {
+    if state.backfill.is_some() {
+        return Err(Rejected::Conflict("another backfill is not done yet".to_owned()));
+    }
+    if from > to {
+        return Err(Rejected::Invalid("a backfill cannot end before it begins".to_owned()));
+    }
+    if to > context.now {
+        let message = format!("a backfill ends in the past, and {to} is in the future");
+        return Err(Rejected::Invalid(message));
+    }
+    let most = context.limits.backfill_max;
+    let calendar = state.spec.as_deref().map(Calendar::of);
+    let planned =
+        calendar.map(|calendar| calendar.between(from.plus_millis(-1), to, most.saturating_add(1)));
+    match planned.map_or(0, |planned| planned.len()) {
+        0 => {
+            let message = format!("the schedule names no instant from {from} to {to}");
+            return Err(Rejected::Invalid(message));
+        }
+        count if count > most => {
+            let message = format!(
+                "the schedule names more than {most} instants from {from} to {to} (backfill_max)"
+            );
+            return Err(Rejected::Invalid(message));
+        }
+        _ => {}
+    }
+    let mut draft = Draft::new(state, context);
+    draft.push(Event::BackfillBegun { from, to, by });
+    draft.run_backfill();
+    Ok(draft.finish())
+}
+
+/// The clock moved.
+fn wake(state: &mut Schedule, context: &Context<'_>) -> Decision<Event> {
+    let mut draft = Draft::new(state, context);
+    draft.run_backfill();
+    draft.run_due();
+    draft.finish()
+}
+
+/// What was started says something.
+fn hear(
+    state: &mut Schedule,
+    message: Message,
+    context: &Context<'_>,
+) -> Result<Decision<Event>, Rejected> {
+    let (Message::Started { sequence: number }
+    | Message::Refused { sequence: number, .. }
+    | Message::Ended { sequence: number, .. }) = message
+    else {
+        return Err(Rejected::Stale("a schedule has no use for this message".to_owned()));
+    };
+    let Some(firing) = state.open.get(&number).cloned() else {
+        return Err(Rejected::Stale(format!("firing {number} is settled already")));
+    };
+    let mut draft = Draft::new(state, context);
+    match message {
+        Message::Started { .. } if firing.started => {
+            return Err(Rejected::Stale(format!("firing {number} has started already")));
+        }
+        Message::Started { .. } => {
+            draft.record(&firing, "EXECUTED", None);
+            draft.push(Event::Started { number });
+        }
+        Message::Refused { reason, .. } => {
+            draft.record(&firing, "FAILED", Some(&reason));
+            draft.push(Event::Refused { number });
+        }
+        _ => {
+            if !firing.started {
+                draft.record(&firing, "EXECUTED", None);
+            }
+            draft.push(Event::Ended { number });
+        }
+    }
+    draft.release();
+    Ok(draft.finish())
+}
+
+impl<'a> Draft<'a> {
+    fn new(state: &'a mut Schedule, context: &'a Context<'a>) -> Self {
+        Self { state, context, events: Vec::new(), effects: Vec::new() }
+    }
+
+    /// Decides a fact.
+    fn push(&mut self, event: Event) {
+        if self.events.is_empty() {
+            let at = Event::At(self.context.now);
+            self.state.apply(&at);
+            self.events.push(at);
+        }
+        self.state.apply(&event);
+        self.events.push(event);
+    }
+
+    fn finish(self) -> Decision<Event> {
+        Decision { events: self.events, effects: self.effects }
+    }
+
+    fn record(&mut self, firing: &Firing, status: &'static str, reason: Option<&str>) {
+        self.effects.push(Effect::Record(ledger::line(self.state, firing, status, reason)));
+    }
+
+    fn tell(&mut self, idle: &Idle<'_>) {
+        let spec = self.state.spec.as_deref();
+        self.effects.push(Effect::Record(ledger::idle(self.state, spec, idle)));
+    }
+
+    fn calendar(&self) -> Option<Calendar> {
+        self.state.spec.as_deref().map(Calendar::of)
+    }
+
+    fn next_number(&self) -> u32 {
+        self.state.last_number.saturating_add(1)
+    }
+
+    /// Fires what came due, as the catch-up policy has it.
+    fn run_due(&mut self) {
+        if self.state.paused {
+            return;
+        }
+        let Some(calendar) = self.calendar() else { return };
+        let (now, limits) = (self.context.now, self.context.limits);
+        let cursor = self.state.cursor;
+        let counted_max = limits.counted_max.max(1);
+        let all = calendar.between(cursor, now, counted_max + 1);
+        let Some(oldest) = all.first().map(|planned| planned.at) else { return };
+        let complete = all.len() <= counted_max;
+        let mut due = if complete {
+            all
+        } else {
+            let most = limits.catch_up_max.saturating_add(limits.missed_lines_max).max(1);
+            calendar.last_between(cursor, now, most)
+        };
+        let policy = self.state.spec.as_ref().map_or(CatchUp::None, |spec| spec.catch_up);
+        let kept = due.split_off(due.len() - kept(&due, policy, self.context));
+        let missed = if complete { due.len() } else { counted_max + due.len() };
+        self.tell_missed(&due, missed, oldest, policy);
+        for planned in kept.into_iter().take(limits.firings_max.max(1)) {
+            self.fire(planned, Cause::Due, None);
+        }
+    }
+
+    /// Tells what is not made up for: a line for each of the newest, one for all before.
+    fn tell_missed(
+        &mut self,
+        missed: &[Planned],
+        count: usize,
+        oldest: Timestamp,
+        policy: CatchUp,
+    ) {
+        let (lines_max, catch_up_max) =
+            (self.context.limits.missed_lines_max, self.context.limits.catch_up_max);
+        let reason = match policy {
+            CatchUp::All => format!(
+                "it came due while the server was not there, and more than {catch_up_max} came \
+                 after it (catch_up_max)"
+            ),
+            CatchUp::Latest | CatchUp::None => format!(
+                "it came due while the server was not there, and catchUp is {}",
+                policy.as_str()
+            ),
+        };
+        let single = &missed[missed.len().saturating_sub(lines_max)..];
+        let together = count - single.len();
+        if together > 0 {
+            let before = missed.len() - single.len();
+            let last = match before.checked_sub(1).map(|index| missed[index].at) {
+                Some(last) => last,
+                None => single.first().map_or(oldest, |first| first.at.plus_millis(-1)),
+            };
+            self.miss(oldest, last, together, &reason);
+        }
+        for planned in single {
+            self.miss(planned.at, planned.at, 1, &reason);
+        }
+    }
+
+    fn miss(&mut self, planned: Timestamp, last: Timestamp, count: usize, reason: &str) {
+        let number = self.next_number();
+        let reason = match count {
+            1 => reason.to_owned(),
+            _ if count >= self.context.limits.counted_max => {
+                format!("{count} firings or more: {reason}")
+            }
+            _ => format!("{count} firings: {reason}"),
+        };
+        let (status, cause) = ("MISSED", Cause::Due.as_str());
+        let reason = reason.as_str();
+        self.tell(&Idle { number, planned, last, count, status, cause, reason });
+        self.push(Event::Missed { number, last });
+    }
+
+    /// One line for all that a pause has left out.
+    fn tell_missed_in_pause(&mut self) {
+        let Some(calendar) = self.calendar() else { return };
+        let counted_max = self.context.limits.counted_max.max(1);
+        let missed = calendar.between(self.state.cursor, self.context.now, counted_max);
+        if let (Some(first), Some(last)) = (missed.first(), missed.last()) {
+            let last = if missed.len() == counted_max { self.context.now } else { last.at };
+            self.miss(first.at, last, missed.len(), "the schedule was paused");
+        }
+    }
+
+    fn run_backfill(&mut self) {
+        let Some(backfill) = self.state.backfill.clone() else { return };
+        let Some(calendar) = self.calendar() else { return };
+        let most = self.context.limits.firings_max.max(1);
+        let planned = calendar.between(backfill.cursor, backfill.to, most + 1);
+        let done = planned.len() <= most;
+        for planned in planned.into_iter().take(most) {
+            self.fire(planned, Cause::Backfill, backfill.by.clone());
+        }
+        if done {
+            self.push(Event::BackfillDone);
+        }
+    }
+
+    /// Why a firing cannot start anything now.
+    fn obstacle(&self, cause: Cause) -> Option<String> {
+        let open_max = self.context.limits.open_max;
+        if self.state.open.len() >= open_max {
+            return Some(format!("{open_max} firings have not been settled yet (open_max)"));
+        }
+        let policy = self.overlap(cause);
+        let busy = self.state.open.values().find(|firing| !firing.stopped)?;
+        let run = self.state.run_id(busy.number);
+        match policy {
+            Overlap::AllowAll | Overlap::TerminateOther => None,
+            Overlap::BufferOne if self.state.buffered.is_none() => None,
+            Overlap::BufferOne => Some(format!(
+                "workflow {run} has not ended, and another firing waits for that (overlap is \
+                 buffer_one)"
+            )),
+            Overlap::Skip => Some(format!("workflow {run} has not ended (overlap is skip)")),
+        }
+    }
+
+    fn overlap(&self, cause: Cause) -> Overlap {
+        match (&self.state.spec, cause) {
+            (Some(spec), Cause::Due | Cause::Trigger) => spec.overlap,
+            _ => Overlap::AllowAll,
+        }
+    }
+
+    fn fire(&mut self, planned: Planned, cause: Cause, by: Option<Arc<str>>) {
+        let number = self.next_number();
+        if let Some(reason) = self.obstacle(cause) {
+            let (planned, status) = (planned.at, "SKIPPED");
+            let idle = Idle {
+                number,
+                planned,
+                last: planned,
+                count: 1,
+                status,
+                cause: cause.as_str(),
+                reason: &reason,
+            };
+            self.tell(&idle);
+            return self.push(Event::Skipped { number, planned, cause });
+        }
+        let overlap = self.overlap(cause);
+        let given = |text: Arc<str>| (!text.is_empty()).then_some(text);
+        let fired = Box::new(Fired {
+            number,
+            planned: planned.at,
+            cause,
+            cron: given(planned.cron),
+            zone: given(planned.zone),
+            by,
+            followed: overlap != Overlap::AllowAll,
+        });
+        if overlap == Overlap::BufferOne && self.state.is_busy() {
+            self.push(Event::Buffered(fired));
+            if let Some(waiting) = self.state.buffered.clone() {
+                let reason = "it waits for the end of the firing before";
+                self.record(&waiting, "POLLED", Some(reason));
+            }
+            return;
+        }
+        if overlap == Overlap::TerminateOther {
+            self.stop_others();
+        }
+        self.push(Event::Fired(fired));
+        self.ask(number);
+    }
+
+    fn stop_others(&mut self) {
+        let others: Vec<u32> =
+            self.state.open.values().filter(|f| !f.stopped).map(|f| f.number).collect();
+        for number in others {
+            let reason = format!(
+                "the schedule's next firing replaces this one, number {number} (overlap is \
+                 terminate_other)"
+            );
+            let message = Message::Terminate { reason: reason.into() };
+            let to = self.state.run_id(number);
+            self.effects.push(Effect::Send { to, message: Box::new(message) });
+            self.push(Event::Stopped { number });
+        }
+    }
+
+    /// Lets the firing go that has waited, if nothing is in its way any more.
+    fn release(&mut self) {
+        if self.state.paused || !self.state.is_defined() || self.state.is_busy() {
+            return;
+        }
+        if let Some(number) = self.state.buffered.as_ref().map(|waiting| waiting.number) {
+            self.push(Event::Released { number });
+            self.ask(number);
+        }
+    }
+
+    /// Asks for the start of a firing, or settles it as one that cannot be.
+    fn ask(&mut self, number: u32) {
+        let Some(firing) = self.state.open.get(&number).cloned() else { return };
+        match start_message(self.state, &firing) {
+            Ok(message) => {
+                self.record(&firing, "POLLED", None);
+                let to = self.state.run_id(number);
+                let message = Box::new(Message::Start(Box::new(message)));
+                self.effects.push(Effect::Send { to, message });
+            }
+            Err(reason) => {
+                self.record(&firing, "FAILED", Some(&reason));
+                self.push(Event::Refused { number });
+            }
+        }
+    }
+}
+
+/// How many of the last instants that came due are to be run.
+fn kept(due: &[Planned], policy: CatchUp, context: &Context<'_>) -> usize {
+    let most = due.len().min(context.limits.catch_up_max.max(1));
+    let on_time = context.now.plus_millis(context.limits.lateness_max.saturating_neg());
+    let punctual = due.iter().rev().take_while(|planned| planned.at >= on_time).count();
+    match policy {
+        CatchUp::All => most,
+        CatchUp::Latest => punctual.max(1).min(most),
+        CatchUp::None => punctual.min(most),
+    }
+}
+
+/// The members of a start request that make a start.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Request {
+    name: Option<Arc<str>>,
+    version: Option<i64>,
+    input: Option<Json>,
+    correlation_id: Option<Arc<str>>,
+    priority: Option<i64>,
+    task_to_domain: Option<Json>,
+    workflow_def: Option<Box<RawValue>>,
+    created_by: Option<Arc<str>>,
+}
+
+fn start_message(state: &Schedule, firing: &Firing) -> Result<StartMessage, String> {
+    let request: Request = serde_json::from_str(firing.request.text())
+        .map_err(|error| format!("startWorkflowRequest cannot be read: {error}"))?;
+    let asker = Parent { execution: state.id.clone(), sequence: firing.number };
+    Ok(StartMessage {
+        name: request.name.unwrap_or_default(),
+        version: request.version.and_then(|version| u32::try_from(version).ok()).filter(|v| *v > 0),
+        definition: request.workflow_def.filter(|raw| raw.get() != "null").map(Arc::from),
+        input: request.input.filter(Json::is_object).unwrap_or_default(),
+        correlation_id: request.correlation_id.filter(|label| !label.is_empty()),
+        priority: request.priority.map_or(0, |priority| priority.clamp(0, 99) as u8),
+        task_to_domain: request.task_to_domain.filter(|domains| !domains.is_null()),
+        parent: firing.followed.then(|| asker.clone()),
+        asked_by: Some(asker),
+        event: None,
+        created_by: request.created_by,
+        failure_of: None,
+    })
+}

@@ -1,0 +1,160 @@
+//! The facts of a schedule; its history is a list of these, and a format: fields are only added.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::spec::ScheduleSpec;
+use super::state::Schedule;
+use crate::time::Timestamp;
+
+/// One fact. The first of every commit is [`Event::At`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// The instant of the facts that follow.
+    At(Timestamp),
+    /// Everything up to here, in place of the history before.
+    Snapshot(Box<Schedule>),
+    /// What it obeys from now on.
+    Defined {
+        /// The document.
+        #[serde(rename = "p")]
+        spec: Box<ScheduleSpec>,
+        /// It names other instants than before: what came due until now is of no interest.
+        #[serde(rename = "a", default, skip_serializing_if = "is_false")]
+        anew: bool,
+    },
+    /// It fires no more for now.
+    Paused {
+        /// Why.
+        #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+        reason: Option<Arc<str>>,
+    },
+    /// It goes on from now.
+    Resumed,
+    /// A start was asked for.
+    Fired(Box<Fired>),
+    /// A firing waits for the end of the one before.
+    Buffered(Box<Fired>),
+    /// The firing that waited waits no more: its start was asked for.
+    Released {
+        /// Its number.
+        #[serde(rename = "n")]
+        number: u32,
+    },
+    /// Firings came due while nobody looked, or while it was paused, and are not made up for.
+    Missed {
+        /// The number of the line that tells it.
+        #[serde(rename = "n")]
+        number: u32,
+        /// The last of them.
+        #[serde(rename = "t")]
+        last: Timestamp,
+    },
+    /// A firing did not start anything.
+    Skipped {
+        /// Its number.
+        #[serde(rename = "n")]
+        number: u32,
+        /// When it came due.
+        #[serde(rename = "t")]
+        planned: Timestamp,
+        /// What caused it.
+        #[serde(rename = "w")]
+        cause: Cause,
+    },
+    /// What was asked for exists.
+    Started {
+        /// The firing's number.
+        #[serde(rename = "n")]
+        number: u32,
+    },
+    /// What was asked for cannot be.
+    Refused {
+        /// The firing's number.
+        #[serde(rename = "n")]
+        number: u32,
+    },
+    /// What was started was told to end, to make room.
+    Stopped {
+        /// The firing's number.
+        #[serde(rename = "n")]
+        number: u32,
+    },
+    /// What was started has ended.
+    Ended {
+        /// The firing's number.
+        #[serde(rename = "n")]
+        number: u32,
+    },
+    /// A stretch of the past is to be run.
+    BackfillBegun {
+        /// From here on.
+        #[serde(rename = "f")]
+        from: Timestamp,
+        /// Up to and including this.
+        #[serde(rename = "t")]
+        to: Timestamp,
+        /// Who asked.
+        #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+        by: Option<Arc<str>>,
+    },
+    /// Its last firing was asked for.
+    BackfillDone,
+    /// It is no more.
+    Deleted,
+}
+
+/// A firing.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Fired {
+    /// Its number, from 1.
+    #[serde(rename = "n")]
+    pub number: u32,
+    /// When it came due.
+    #[serde(rename = "t")]
+    pub planned: Timestamp,
+    /// What caused it.
+    #[serde(rename = "w")]
+    pub cause: Cause,
+    /// The cron expression that named the instant.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub cron: Option<Arc<str>>,
+    /// Its zone.
+    #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
+    pub zone: Option<Arc<str>>,
+    /// Who asked for it.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Arc<str>>,
+    /// Its end is waited for.
+    #[serde(rename = "f", default, skip_serializing_if = "is_false")]
+    pub followed: bool,
+}
+
+/// What causes a firing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// The clock.
+    Due,
+    /// Somebody's word.
+    Trigger,
+    /// A stretch of the past that is run.
+    Backfill,
+}
+
+impl Cause {
+    /// The name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Due => "due",
+            Self::Trigger => "trigger",
+            Self::Backfill => "backfill",
+        }
+    }
+}
+
+fn is_false(flag: &bool) -> bool {
+    !*flag
+}

@@ -1,0 +1,26 @@
+//! Schedules: machines that start executions at the instants that cron expressions name.
+//!
+//! ```text
+//!   firing:  POLLED ──started──▶ EXECUTED        MISSED   came due while nobody looked
+//!               └────refused───▶ FAILED          SKIPPED  the one before has not ended
+//! ```
+//!
+//! Every firing has a number, and its ids derive from that; each is a line of the ledger `firing`.
+//! Several lines that name the same instant fire once. While a schedule is paused nothing fires and
+//! nothing is made up for later: at the resume one line tells how many were missed.
+
+mod context;
+mod decide;
+mod due;
+mod event;
+mod ledger;
+mod read;
+mod spec;
+mod state;
+
+pub use context::{Context, Input, Limits};
+pub use due::Planned;
+pub use event::{Cause, Event, Fired};
+pub use read::{parse_schedule, parse_schedules, schedule_from_value};
+pub use spec::{CatchUp, CronLine, Overlap, ScheduleSpec, Tag};
+pub use state::{Backfill, Firing, Schedule};

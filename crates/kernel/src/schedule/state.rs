@@ -1,0 +1,287 @@
+//! A schedule's state and how each fact changes it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::due::{Calendar, Planned};
+use super::event::{Cause, Event, Fired};
+use super::ledger;
+use super::spec::ScheduleSpec;
+use crate::graph::Status;
+use crate::id::ExecutionId;
+use crate::json::Json;
+use crate::time::Timestamp;
+
+/// A schedule.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Schedule {
+    /// Names it.
+    pub id: ExecutionId,
+    /// What it obeys; `None` before it is defined and after it is deleted.
+    pub spec: Option<Box<ScheduleSpec>>,
+    /// It fires no more for now.
+    pub paused: bool,
+    /// Why.
+    pub paused_reason: Option<Arc<str>>,
+    /// When it was first defined.
+    pub created_at: Timestamp,
+    /// When it was last defined, paused or resumed.
+    pub updated_at: Timestamp,
+    /// The instant of the last fact.
+    pub now: Timestamp,
+    /// What came due up to here is decided.
+    pub cursor: Timestamp,
+    /// Numbers given so far.
+    pub last_number: u32,
+    /// Firings whose fate is not known yet, or that are followed to their end.
+    pub open: BTreeMap<u32, Firing>,
+    /// The firing that waits for the end of the one before.
+    pub buffered: Option<Firing>,
+    /// A stretch of the past that is being run.
+    pub backfill: Option<Backfill>,
+}
+
+/// A firing of which more is to be heard.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Firing {
+    /// Its number, from 1.
+    pub number: u32,
+    /// When it came due.
+    pub planned: Timestamp,
+    /// When its start was asked for.
+    pub asked_at: Timestamp,
+    /// What caused it.
+    pub cause: Cause,
+    /// The cron expression that named the instant.
+    pub cron: Option<Arc<str>>,
+    /// Its zone.
+    pub zone: Option<Arc<str>>,
+    /// Who asked for it.
+    pub by: Option<Arc<str>>,
+    /// What is started, as the schedule said then.
+    pub request: Json,
+    /// It exists.
+    pub started: bool,
+    /// Its end is waited for.
+    pub followed: bool,
+    /// It was told to end, to make room.
+    pub stopped: bool,
+}
+
+/// A stretch of the past that is being run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backfill {
+    /// What lies up to here is done.
+    pub cursor: Timestamp,
+    /// Up to and including this.
+    pub to: Timestamp,
+    /// Who asked.
+    pub by: Option<Arc<str>>,
+}
+
+impl Schedule {
+    /// A schedule that has not been defined yet.
+    pub fn new(id: ExecutionId) -> Self {
+        let epoch = Timestamp::default();
+        Self {
+            id,
+            spec: None,
+            paused: false,
+            paused_reason: None,
+            created_at: epoch,
+            updated_at: epoch,
+            now: epoch,
+            cursor: epoch,
+            last_number: 0,
+            open: BTreeMap::new(),
+            buffered: None,
+            backfill: None,
+        }
+    }
+
+    /// Whether it obeys something: it was defined and not deleted.
+    pub fn is_defined(&self) -> bool {
+        self.spec.is_some()
+    }
+
+    /// Whether it was ever defined.
+    pub fn has_begun(&self) -> bool {
+        self.created_at != Timestamp::default()
+    }
+
+    /// Where it stands, in the words of executions.
+    pub fn status(&self) -> Status {
+        match (&self.spec, self.paused) {
+            (None, _) => Status::Terminated,
+            (Some(_), true) => Status::Paused,
+            (Some(_), false) => Status::Running,
+        }
+    }
+
+    /// The id of a firing: its line in the ledger, and `_executionId` of what it starts.
+    pub fn firing_id(&self, number: u32) -> ExecutionId {
+        self.id.derive(&format!("firing/{}", self.created_at.millis()), number)
+    }
+
+    /// The id of the execution that a firing starts.
+    pub fn run_id(&self, number: u32) -> ExecutionId {
+        self.id.derive(&format!("run/{}", self.created_at.millis()), number)
+    }
+
+    /// The next instants after `after`, as it stands; none while it is paused.
+    pub fn upcoming(&self, after: Timestamp, count_max: usize) -> Vec<Planned> {
+        match &self.spec {
+            Some(spec) if !self.paused => {
+                let after = after.max(self.cursor);
+                Calendar::of(spec).between(after, Timestamp::MAX, count_max)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Everything as one fact that stands for all before it.
+    pub fn snapshot(&self) -> Event {
+        Event::Snapshot(Box::new(self.clone()))
+    }
+
+    /// When time alone may change something.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        let spec = self.spec.as_ref()?;
+        if self.backfill.is_some() {
+            return Some(self.now);
+        }
+        if self.paused {
+            return None;
+        }
+        Calendar::of(spec).next(self.cursor).map(|planned| planned.at)
+    }
+
+    /// Whether a firing other than those told to end has not ended, as far as is known.
+    pub(super) fn is_busy(&self) -> bool {
+        self.open.values().any(|firing| !firing.stopped)
+    }
+
+    /// Folds one fact.
+    pub fn apply(&mut self, event: &Event) {
+        match event {
+            Event::At(now) => self.now = *now,
+            Event::Snapshot(state) => self.clone_from(state),
+            Event::Defined { spec, anew } => self.define(spec, *anew),
+            Event::Paused { reason } => {
+                self.paused = true;
+                self.paused_reason.clone_from(reason);
+                self.updated_at = self.now;
+            }
+            Event::Resumed => {
+                self.paused = false;
+                self.paused_reason = None;
+                self.cursor = self.cursor.max(self.now);
+                self.updated_at = self.now;
+            }
+            Event::Fired(fired) => {
+                self.passed(fired.cause, fired.planned);
+                let firing = self.firing(fired);
+                self.open.insert(fired.number, firing);
+            }
+            Event::Buffered(fired) => {
+                self.passed(fired.cause, fired.planned);
+                self.buffered = Some(self.firing(fired));
+            }
+            Event::Released { number } => {
+                if let Some(mut firing) = self.buffered.take() {
+                    firing.asked_at = self.now;
+                    firing.request = ledger::stamped(self, &firing);
+                    self.open.insert(*number, firing);
+                }
+            }
+            Event::Missed { number, last } => {
+                self.last_number = self.last_number.max(*number);
+                self.cursor = self.cursor.max(*last);
+            }
+            Event::Skipped { number, planned, cause } => {
+                self.last_number = self.last_number.max(*number);
+                self.passed(*cause, *planned);
+            }
+            Event::Started { number } => {
+                if let Some(firing) = self.open.get_mut(number) {
+                    firing.started = true;
+                    if !firing.followed {
+                        self.open.remove(number);
+                    }
+                }
+            }
+            Event::Stopped { number } => {
+                if let Some(firing) = self.open.get_mut(number) {
+                    firing.stopped = true;
+                }
+            }
+            Event::Refused { number } | Event::Ended { number } => {
+                self.open.remove(number);
+            }
+            Event::BackfillBegun { from, to, by } => {
+                let cursor = from.plus_millis(-1);
+                self.backfill = Some(Backfill { cursor, to: *to, by: by.clone() });
+            }
+            Event::BackfillDone => self.backfill = None,
+            Event::Deleted => {
+                self.spec = None;
+                self.backfill = None;
+                self.buffered = None;
+            }
+        }
+    }
+
+    fn define(&mut self, spec: &ScheduleSpec, anew: bool) {
+        if !self.has_begun() {
+            self.created_at = self.now;
+        }
+        if self.spec.is_none() {
+            (self.paused, self.paused_reason) = (false, None);
+        }
+        if anew {
+            self.cursor = self.now;
+        }
+        if let Some(paused) = spec.paused {
+            if self.paused && !paused {
+                self.cursor = self.cursor.max(self.now);
+            }
+            self.paused = paused;
+            self.paused_reason = if paused { spec.paused_reason.clone() } else { None };
+        }
+        self.updated_at = self.now;
+        self.spec = Some(Box::new(spec.clone()));
+    }
+
+    /// What caused a firing goes on behind it.
+    fn passed(&mut self, cause: Cause, planned: Timestamp) {
+        match (cause, &mut self.backfill) {
+            (Cause::Due, _) => self.cursor = self.cursor.max(planned),
+            (Cause::Backfill, Some(backfill)) => backfill.cursor = planned,
+            (Cause::Trigger | Cause::Backfill, _) => {}
+        }
+    }
+
+    fn firing(&mut self, fired: &Fired) -> Firing {
+        self.last_number = self.last_number.max(fired.number);
+        let mut firing = Firing {
+            number: fired.number,
+            planned: fired.planned,
+            asked_at: self.now,
+            cause: fired.cause,
+            cron: fired.cron.clone(),
+            zone: fired.zone.clone(),
+            by: fired.by.clone(),
+            request: self
+                .spec
+                .as_ref()
+                .map_or_else(Json::empty_object, |spec| spec.start_workflow_request.clone()),
+            started: false,
+            followed: fired.followed,
+            stopped: false,
+        };
+        firing.request = ledger::stamped(self, &firing);
+        firing
+    }
+}
