@@ -228,7 +228,7 @@ settings! {
     /// Whoever may write definitions then reaches every database and file that the server can.
     sql_urls_in_inputs: bool = ["off"];
 
-    /// The Prometheus server that QUERY_PROCESSOR tasks ask for METRICS.
+    /// The Prometheus server that `QUERY_PROCESSOR` tasks ask for `METRICS`.
     prometheus_url: Option<HttpUrl> = ["off"];
 
     /// Where people reach this server: links in outputs and notifications begin with it.
