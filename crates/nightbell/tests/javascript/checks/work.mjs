@@ -45,6 +45,7 @@ export async function work(clients) {
   await failure(clients, request("nobody"));
   await execution(clients, request("now"));
   await verbs(clients, ids[0]);
+  await rehearsal(clients.getWorkflowClient());
   return ids;
 }
 
@@ -97,8 +98,19 @@ async function verbs(clients, completed) {
   assert.equal(workflow.reasonForIncompletion, "the test is over");
   await client.retry(id, false);
   assert.equal(await status(), "RUNNING");
-  await client.terminate(id, "again");
+  const taskResult = { workflowInstanceId: id, taskId: "", status: "COMPLETED" };
+  const update = { taskReferenceName: "idle", taskResult, variables: { seen: 2 } };
+  const run = await client.updateState(id, update, "request-2", "idle", 10);
+  assert.equal(run.status, "COMPLETED");
+  assert.equal(run.variables.seen, 2);
 
+  const last = (await client.getWorkflow(completed, true)).tasks.at(-1);
+  await client.reRun(completed, { reRunFromTaskId: last.taskId, taskInput: { text: "four" } });
+  assert.equal((await ended(clients, completed)).output.letters, 4);
+}
+
+/** What would happen, with mocks in the place of workers. */
+async function rehearsal(client) {
   const rehearsed = await client.testWorkflow({
     name: "js_flow",
     version: 1,

@@ -1,6 +1,9 @@
 """Workers of two task types carry workflows to their end; the operator's verbs act on others."""
 
 from conductor.client.http.models import StartWorkflowRequest
+from conductor.client.http.models.rerun_workflow_request import RerunWorkflowRequest
+from conductor.client.http.models.task_result import TaskResult
+from conductor.client.http.models.workflow_state_update import WorkflowStateUpdate
 from conductor.client.http.models.workflow_test_request import WorkflowTestRequest
 from conductor.client.worker.exception import NonRetryableException
 from conductor.client.worker.worker_task import worker_task
@@ -91,7 +94,17 @@ def verbs(clients, completed):
     assert workflow.reason_for_incompletion == "the test is over"
     client.retry_workflow(idle)
     assert client.get_workflow_status(idle).status == "RUNNING"
-    client.terminate_workflow(idle, reason="again")
+    done = TaskResult(task_id="", workflow_instance_id=idle, status="COMPLETED")
+    update = WorkflowStateUpdate(
+        task_reference_name="idle", task_result=done, variables={"seen": 2}
+    )
+    run = client.update_state(idle, update, ["idle"], 10)
+    assert (run.status, run.variables) == ("COMPLETED", {"seen": 2}), run
+
+    last = client.get_workflow(completed, include_tasks=True).tasks[-1]
+    again = RerunWorkflowRequest(re_run_from_task_id=last.task_id, task_input={"text": "four"})
+    client.rerun_workflow(completed, again)
+    assert ended(clients, completed).output["letters"] == 4
 
 
 def rehearsal(client):
