@@ -10,7 +10,7 @@ use super::nodes::{sub_workflow, wait};
 use super::object::merged;
 use super::plan::Kind;
 use super::status::{Status, TaskStatus};
-use super::{gate, schema, timing};
+use super::{adoption, gate, schema, timing};
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::machine::{Decision, Effect, Machine, Rejected};
@@ -97,7 +97,8 @@ fn begin(
     draft.push(Event::Started(Box::new(started)));
     gate::record(&mut draft, gate);
     if let Some(asker) = start.asked_by {
-        draft.send(asker.execution, Message::Started { sequence: asker.sequence });
+        let (to, message) = asker.told_of(&draft.state.id, false);
+        draft.send(to, message);
     }
     draft.walk_all();
     Ok(draft.settle())
@@ -273,7 +274,7 @@ fn receive(
         Message::Terminate { reason } => {
             return control::terminate(state, Some(reason.clone()), false, context);
         }
-        Message::Retry { asked } => return control::retry_for_parent(state, *asked, context),
+        Message::Retry { asked, .. } => return control::retry_for_parent(state, *asked, context),
         Message::Ended { sequence, child, asked, .. } => {
             is_its_child(state, *sequence, child.as_ref())?;
             if state.task(*sequence).is_some_and(|task| task.asked != *asked) {
@@ -283,7 +284,20 @@ fn receive(
             }
             *sequence
         }
-        Message::Started { sequence } | Message::Refused { sequence, .. } => *sequence,
+        Message::Watch { asker, to_the_end } => {
+            return Ok(adoption::watch(state, asker.clone(), *to_the_end, context));
+        }
+        Message::Started { sequence, child, instead } => {
+            let waits = is_its_child(state, *sequence, child.as_ref());
+            if let Err(stale) = waits.and_then(|()| open_task(state, *sequence).map(|_| ())) {
+                return adoption::came_late(state, instead.as_ref(), stale, context);
+            }
+            *sequence
+        }
+        Message::Refused { sequence, child, .. } => {
+            is_its_child(state, *sequence, child.as_ref())?;
+            *sequence
+        }
     };
     open_task(state, sequence)?;
     let mut draft = Draft::new(state, context);
@@ -292,7 +306,10 @@ fn receive(
         Message::Ended { status, output, reason, .. } => {
             sub_workflow::ended(&mut draft, sequence, status, &output, reason.as_deref());
         }
-        _ => sub_workflow::started(&mut draft, sequence),
+        Message::Started { instead, .. } => {
+            sub_workflow::started(&mut draft, sequence, instead);
+        }
+        _ => {}
     }
     Ok(draft.settle())
 }
