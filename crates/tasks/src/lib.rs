@@ -5,6 +5,7 @@ pub mod http_poll;
 pub mod javascript;
 pub mod jq;
 pub mod jwt;
+pub mod notify;
 pub mod ops_genie;
 pub mod registry;
 pub mod sendgrid;

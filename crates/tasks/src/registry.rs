@@ -12,6 +12,7 @@ use crate::http::{self, Http};
 use crate::http_poll::{self, HttpPoll};
 use crate::javascript::{self, JavaScript};
 use crate::jwt::GetSignedJwt;
+use crate::notify::Notify;
 use crate::ops_genie::{self, OpsGenie};
 use crate::sendgrid::{self, SendGrid};
 
@@ -69,6 +70,7 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
                 .map_err(|problem| SetupError::Service("OPS_GENIE", problem))?,
         ),
         Arc::new(GetSignedJwt),
+        Arc::new(Notify::new(client())),
         Arc::new(http),
     ])
 }
