@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use kernel::definition::{SubWorkflowVersion, TaskDef, WorkflowDef, WorkflowTask};
+use kernel::definition::{SchemaDef, SubWorkflowVersion, TaskDef, WorkflowDef, WorkflowTask};
 use kernel::graph::Plan;
 use parking_lot::RwLock;
 
@@ -21,6 +21,7 @@ pub struct Definitions {
 struct Registered {
     workflows: BTreeMap<Arc<str>, BTreeMap<u32, Arc<WorkflowDef>>>,
     tasks: BTreeMap<Arc<str>, Arc<TaskDef>>,
+    schemas: BTreeMap<Arc<str>, BTreeMap<u32, Arc<SchemaDef>>>,
 }
 
 /// Compiled plans: those that new starts get, and those that running executions pin.
@@ -35,6 +36,7 @@ const PLANS_MAX: usize = 1000;
 
 const WORKFLOW: &str = "workflow";
 const TASK: &str = "task";
+const SCHEMA: &str = "schema";
 
 impl Definitions {
     /// Reads everything registered.
@@ -48,6 +50,11 @@ impl Definitions {
         for document in store.documents(TASK).await? {
             let definition: TaskDef = parse(&document)?;
             registered.tasks.insert(document.name.clone(), Arc::new(definition));
+        }
+        for document in store.documents(SCHEMA).await? {
+            let definition: SchemaDef = parse(&document)?;
+            let versions = registered.schemas.entry(document.name.clone()).or_default();
+            versions.insert(document.version, Arc::new(definition));
         }
         Ok(Self { store, registered: RwLock::new(registered), plans: RwLock::default() })
     }
@@ -151,6 +158,60 @@ impl Definitions {
         Ok(found)
     }
 
+    /// A registered schema; the latest version if 0 or less is named.
+    pub fn schema(&self, name: &str, version: i32) -> Option<Arc<SchemaDef>> {
+        let registered = self.registered.read();
+        let versions = registered.schemas.get(name)?;
+        match u32::try_from(version).ok().filter(|version| *version > 0) {
+            Some(version) => versions.get(&version).cloned(),
+            None => versions.values().next_back().cloned(),
+        }
+    }
+
+    /// Every version of every schema, by name and version.
+    pub fn schemas(&self) -> Vec<Arc<SchemaDef>> {
+        let registered = self.registered.read();
+        registered.schemas.values().flat_map(|versions| versions.values().cloned()).collect()
+    }
+
+    /// Registers schemas, each replacing its own version; all or none. Executions that have begun
+    /// keep the schemas that they began with.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn put_schemas(&self, schemas: Vec<SchemaDef>) -> Result<(), StoreError> {
+        let number = |schema: &SchemaDef| u32::try_from(schema.version).unwrap_or(1).max(1);
+        let documents =
+            schemas.iter().map(|schema| document(SCHEMA, &schema.name, number(schema), schema));
+        self.store.put_documents(documents.collect()).await?;
+        let mut registered = self.registered.write();
+        for schema in schemas {
+            let versions = registered.schemas.entry(schema.name.as_str().into()).or_default();
+            versions.insert(number(&schema), Arc::new(schema));
+        }
+        drop(registered);
+        self.plans.write().current.clear();
+        Ok(())
+    }
+
+    /// Forgets one version of a schema. `false` if there was none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn delete_schema(&self, name: &str, version: u32) -> Result<bool, StoreError> {
+        let found = self.store.delete_document(SCHEMA, name, version).await?;
+        let mut registered = self.registered.write();
+        if let Some(versions) = registered.schemas.get_mut(name) {
+            versions.remove(&version);
+            if versions.is_empty() {
+                registered.schemas.remove(name);
+            }
+        }
+        drop(registered);
+        self.plans.write().current.clear();
+        Ok(found)
+    }
+
     /// The plan that a start gets now; `None` if nothing of that name and version is registered.
     pub fn plan(&self, name: &str, version: Option<u32>) -> Option<Arc<Plan>> {
         let definition = self.workflow(name, version)?;
@@ -174,7 +235,8 @@ impl Definitions {
             self.pin_versions(task);
         }
         let task_def = |name: &str| self.task(name).map(|definition| (*definition).clone());
-        let plan = Arc::new(Plan::pin(definition, &task_def));
+        let schema = |name: &str, version| self.schema(name, version).map(|found| (*found).clone());
+        let plan = Arc::new(Plan::pin_with(definition, &task_def, &schema));
         self.remember(plan.clone());
         plan
     }

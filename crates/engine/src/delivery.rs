@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::graph::{Execution, Input, Message, Parent, Plan, Start, StartMessage};
-use kernel::{ExecutionId, Json};
+use kernel::{ExecutionId, Json, Rejected};
 use parking_lot::Mutex;
 
 use crate::engine::{Engine, Error};
 use crate::hosted::Stimulus;
+use crate::publishing;
 use crate::store::{Outgoing, StoreError};
 
 /// Messages on their way, by receiver. A receiver with an entry has a task that works it off.
@@ -76,6 +77,9 @@ impl Engine {
     }
 
     async fn receive(&self, outgoing: &Outgoing) -> Result<(), Error> {
+        if publishing::is_event(outgoing) {
+            return self.publish_committed(outgoing).await;
+        }
         let message: Message = serde_json::from_str(&outgoing.body)
             .map_err(|error| StoreError::Corrupt(format!("message {:?}: {error}", outgoing.key)))?;
         let key = Some(outgoing.key.clone());
@@ -85,7 +89,15 @@ impl Engine {
                 match self.start_of(*start).await? {
                     Ok(start) => {
                         let start = Input::Start(Box::new(start)).into();
-                        self.step_received(&outgoing.to, start, key).await
+                        let result = self.step_received(&outgoing.to, start, key).await;
+                        // What exists already was told of; what may not begin was not.
+                        if let Err(Error::Rejected(
+                            Rejected::Invalid(reason) | Rejected::Conflict(reason),
+                        )) = &result
+                        {
+                            return self.refuse(outgoing, asked_by, &name, reason).await;
+                        }
+                        result
                     }
                     Err(reason) => return self.refuse(outgoing, asked_by, &name, &reason).await,
                 }
@@ -157,7 +169,7 @@ impl Engine {
         }))
     }
 
-    fn plan_of(&self, message: &StartMessage) -> Result<Arc<Plan>, String> {
+    pub(crate) fn plan_of(&self, message: &StartMessage) -> Result<Arc<Plan>, String> {
         if let Some(definition) = &message.definition {
             let definition = kernel::definition::parse_workflow(definition.get())
                 .map_err(|problems| join(&problems))?;

@@ -6,7 +6,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use kernel::expression::resolve_secrets;
 use kernel::graph::{Execution, Input, Report, TaskStatus, Verdict};
 use kernel::{Json, Rejected};
 use tokio::sync::Semaphore;
@@ -70,7 +69,7 @@ impl Engine {
 
     /// Runs one task and reports, until the report is durable.
     async fn run(&self, key: &TaskKey, runner: Arc<dyn TaskRunner>) {
-        let handoff = match self.handoff(key).await {
+        let handoff = match self.handoff(key, runner.takes_secrets()).await {
             Ok(Some(handoff)) => handoff,
             Ok(None) => return self.inner.queues.remove(key),
             Err(error) => {
@@ -115,7 +114,7 @@ impl Engine {
     }
 
     /// What a runner is given; `None` if the task is not to be run any more.
-    async fn handoff(&self, key: &TaskKey) -> Result<Option<Handoff>, Error> {
+    async fn handoff(&self, key: &TaskKey, filled: bool) -> Result<Option<Handoff>, Error> {
         let look = |state: &Execution| {
             let task = state.task(key.1)?;
             let open = !state.status.is_closed() && !task.status.is_closed();
@@ -131,7 +130,7 @@ impl Engine {
         };
         let handoff = self.read(&key.0, look).await?.flatten();
         Ok(handoff.map(|handoff| {
-            let input = resolve_secrets(&handoff.input, &|name| self.inner.values.secret(name));
+            let input = if filled { self.resolve(&handoff.input) } else { handoff.input };
             Handoff { input, ..handoff }
         }))
     }

@@ -5,9 +5,9 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use kernel::definition::TaskDef;
-use kernel::graph::{Context, Execution, Limits, Status, World};
-use kernel::{Effect, ExecutionId, Json, Record, Rejected, Scripts, Timestamp};
+use kernel::definition::{SchemaDef, TaskDef};
+use kernel::graph::{Context, Execution, GATE_PLACE, KEY_PLACE, Limits, Status, World};
+use kernel::{Effect, ExecutionId, Json, Record, Rejected, Reusable, Scripts, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -17,12 +17,17 @@ use crate::cache::{Cache, Shared, Slot};
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
+use crate::gates;
 use crate::hosted::{Decided, Hosted, Stimulus};
+use crate::outputs::Outputs;
+use crate::publishing::{self, Sinks};
 use crate::queues::{Queues, TaskKey};
 use crate::runner::TaskRunner;
+use crate::starting::Lanes;
 use crate::store::{
     Commit, MessageKey, Outgoing, QueueChange, QueueRow, Retention, Store, StoreError,
 };
+use crate::vault::{Key, Shelf, Vault};
 use crate::waker::Waker;
 
 /// What an engine is made of.
@@ -50,6 +55,16 @@ pub trait Values: Send + Sync {
 
     /// A value that anybody may see.
     fn environment(&self, name: &str) -> Option<String>;
+
+    /// The names of all secrets.
+    fn secret_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The names of all values that anybody may see.
+    fn environment_names(&self) -> Vec<String> {
+        Vec::new()
+    }
 }
 
 /// How an engine behaves.
@@ -63,6 +78,8 @@ pub struct Options {
     pub cache_bytes: usize,
     /// What is kept of what has finished.
     pub retention: Retention,
+    /// Seals secrets; absent = one that ends with the process. See [`prove`](crate::vault::prove).
+    pub key: Option<Key>,
     /// Lines that each ledger keeps per schedule, monitor, …; the oldest go.
     pub records_max: u64,
 }
@@ -74,6 +91,7 @@ impl Default for Options {
             runs_max: 64,
             cache_bytes: 12 << 20,
             retention: Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 },
+            key: None,
             records_max: 10_000,
         }
     }
@@ -124,13 +142,16 @@ pub(crate) struct Inner {
     pub(crate) clock: Arc<dyn Clock>,
     scripts: Arc<dyn Scripts>,
     pub(crate) runners: BTreeMap<&'static str, Arc<dyn TaskRunner>>,
-    pub(crate) values: Arc<dyn Values>,
+    pub(crate) vault: Vault,
     pub(crate) describe: fn(&Execution) -> Json,
     pub(crate) options: Options,
     pub(crate) definitions: Definitions,
     pub(crate) queues: Queues,
     pub(crate) waker: Waker,
     pub(crate) deliveries: Deliveries,
+    pub(crate) outputs: Outputs,
+    pub(crate) sinks: Sinks,
+    pub(crate) lanes: Lanes,
     cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
@@ -188,18 +209,23 @@ impl Engine {
     /// The store's.
     pub async fn open(parts: Parts) -> Result<Self, StoreError> {
         let definitions = Definitions::open(parts.store.clone()).await?;
+        let key = parts.options.key.clone();
+        let vault = Vault::open(parts.store.clone(), parts.values, key).await?;
         let runners = parts.runners.iter().map(|runner| (runner.task_type(), runner.clone()));
         let inner = Arc::new(Inner {
             runners: runners.collect(),
             store: parts.store,
             clock: parts.clock,
             scripts: parts.scripts,
-            values: parts.values,
+            vault,
             describe: parts.describe,
             definitions,
             queues: Queues::default(),
             waker: Waker::default(),
             deliveries: Deliveries::default(),
+            outputs: Outputs::default(),
+            sinks: Sinks::default(),
+            lanes: Lanes::default(),
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,
             watchers: Mutex::default(),
@@ -239,12 +265,17 @@ impl Engine {
 
     /// Secrets and environment, for runners whose input names one.
     pub fn values(&self) -> &dyn Values {
-        self.inner.values.as_ref()
+        &self.inner.vault
     }
 
     /// What runs users' scripts, for checking definitions.
     pub fn scripts(&self) -> &dyn Scripts {
         &*self.inner.scripts
+    }
+
+    /// What decisions may know of the world.
+    pub(crate) fn world(&self) -> impl World + '_ {
+        Knowledge { inner: &self.inner }
     }
 
     /// The bounds of executions.
@@ -399,7 +430,8 @@ impl Engine {
         let Some(mut state) = slot.state.take() else { return Err(Error::Closing) };
         let was_open = state.is_open();
         let existed = state.exists();
-        let decided = self.decide(&mut state, input.clone());
+        let guarded = self.inner.vault.guard(&state, input.clone());
+        let decided = self.decide(&mut state, guarded);
         let decision = match decided {
             Ok(Ok(decision)) => decision,
             Ok(Err(rejected)) => {
@@ -439,7 +471,10 @@ impl Engine {
             text: decision.text,
         };
         // From here on the state in memory is ahead of the store: on any failure it is dropped.
-        self.inner.store.commit(commit).await?;
+        if let Err(error) = self.inner.store.commit(commit).await {
+            self.forget_places(id);
+            return Err(error.into());
+        }
         slot.version = version;
         if forget {
             (slot.bytes, slot.snapshot_bytes) = (size, size);
@@ -477,6 +512,7 @@ impl Engine {
         self.inner.quarantine.lock().insert(id.clone(), reason.clone());
         self.inner.counters.quarantined.fetch_add(1, Ordering::Relaxed);
         self.inner.waker.set(id, None);
+        self.forget_places(id);
         Error::Quarantined { id: id.clone(), reason }
     }
 
@@ -537,6 +573,15 @@ impl Engine {
                     work.send.push(Outgoing { key, to, body });
                 }
                 Effect::Record(record) => work.records.push(record),
+                Effect::Publish(publication) => {
+                    let sequence = (version << 20) + work.send.len() as u64;
+                    let key = MessageKey { sender: id.clone(), sequence };
+                    work.send.push(publishing::outgoing(key, &publication));
+                }
+                Effect::Reuse(left) => work.left.push(left),
+                Effect::Admit(admission) => {
+                    work.queue.push(QueueChange::Put(gates::row(id, admission)));
+                }
             }
         }
         work
@@ -547,18 +592,26 @@ impl Engine {
         let now = self.inner.clock.now();
         for change in work.queue {
             match change {
+                QueueChange::Put(row) if gates::is_place(row.sequence) => self.take_place(row, now),
                 QueueChange::Put(row) if row.held => {
                     self.inner.queues.hold(&(row.execution, row.sequence));
                 }
                 QueueChange::Put(row) => self.inner.queues.put(row, now),
                 QueueChange::Remove { sequence } => {
                     let key = (id.clone(), sequence);
+                    if gates::is_place(sequence) {
+                        self.leave_place(&key);
+                        continue;
+                    }
                     self.inner.queues.remove(&key);
                     if let Some(run) = self.inner.running.lock().remove(&key) {
                         run.cancel.cancel();
                     }
                 }
             }
+        }
+        for left in work.left {
+            self.inner.outputs.keep(left, now);
         }
         self.inner.waker.set(id, state.wake_at());
         for outgoing in work.send {
@@ -602,6 +655,7 @@ impl Engine {
             }
             self.inner.queues.put(row, now);
         }
+        self.open_gates();
         self.refill_waker().await?;
         let mut seen = std::collections::BTreeSet::new();
         for outgoing in self.inner.store.undelivered(usize::MAX).await? {
@@ -626,8 +680,13 @@ impl Engine {
             .and_then(Hosted::execution)
             .map_or_else(Vec::new, |state| state.open_tasks().map(|t| t.sequence).collect());
         let found = self.inner.store.remove(id).await?;
-        for sequence in tasks {
-            self.inner.queues.remove(&(id.clone(), sequence));
+        for sequence in tasks.into_iter().chain([GATE_PLACE, KEY_PLACE]) {
+            let key = (id.clone(), sequence);
+            if gates::is_place(sequence) {
+                self.leave_place(&key);
+            } else {
+                self.inner.queues.remove(&key);
+            }
         }
         self.inner.waker.set(id, None);
         self.inner.quarantine.lock().remove(id);
@@ -672,6 +731,7 @@ struct Work {
     queue: Vec<QueueChange>,
     send: Vec<Outgoing>,
     records: Vec<Record>,
+    left: Vec<Reusable>,
 }
 
 /// What decisions may know of the world, answered from this engine.
@@ -693,6 +753,19 @@ impl World for Knowledge<'_> {
     }
 
     fn environment(&self, name: &str) -> Option<String> {
-        self.inner.values.environment(name)
+        self.inner.vault.get(Shelf::Environment, name)
+    }
+
+    fn schema(&self, name: &str, version: i32) -> Option<SchemaDef> {
+        self.inner.definitions.schema(name, version).map(|schema| (*schema).clone())
+    }
+
+    fn reusable(&self, name: &str, key: &str) -> Option<Json> {
+        self.inner.outputs.get(name, key, self.inner.clock.now())
+    }
+
+    fn place(&self, gate: &str, limit: u32, execution: &ExecutionId) -> bool {
+        let key = (execution.clone(), GATE_PLACE);
+        self.inner.queues.place(gate, limit, key, self.inner.clock.now())
     }
 }

@@ -1,5 +1,6 @@
 //! What search and lists know of an execution, taken from its state.
 
+use kernel::expression::mask_sealed;
 use kernel::graph::{Event, Execution};
 use kernel::schedule::Schedule;
 use kernel::{Json, MachineKind};
@@ -77,14 +78,15 @@ pub(crate) fn schedule_text(state: &Schedule) -> String {
 pub(crate) fn text(state: &Execution, events: &[Event]) -> Option<String> {
     let changed = events.iter().any(|e| matches!(e, Event::Started(_) | Event::Ended(_)));
     changed.then(|| {
+        let (input, output) = (state.shown(&state.input), state.shown(&state.output));
         let parts = [
             state.plan().definition.name.as_str(),
             state.correlation_id.as_deref().unwrap_or_default(),
             state.reason.as_deref().unwrap_or_default(),
-            cut(state.input.text(), TEXT_MAX),
-            cut(state.output.text(), TEXT_MAX),
+            cut(input.text(), TEXT_MAX),
+            cut(output.text(), TEXT_MAX),
         ];
-        parts.join("\n")
+        mask_sealed(&parts.join("\n")).into_owned()
     })
 }
 

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::expression::resolve_secrets;
-use kernel::graph::{Input, Report};
+use kernel::graph::{Awaited, Input, Report, WEBHOOK_QUEUE, webhook_queue};
 use kernel::{ExecutionId, Json, TaskId};
 use tokio::time::Instant;
 
 use crate::engine::{Engine, Error};
+use crate::vault::Shelf;
 
 /// What a worker asks for.
 #[derive(Clone, Debug)]
@@ -30,6 +30,10 @@ impl Engine {
     /// # Errors
     /// The store's.
     pub async fn poll(&self, request: PollRequest) -> Result<Vec<TaskId>, Error> {
+        if request.queue.starts_with(WEBHOOK_QUEUE) {
+            // What stands there is found by what it waits for, never handed out.
+            return Ok(Vec::new());
+        }
         let deadline = Instant::now() + request.wait;
         let worker = request.worker.as_deref().unwrap_or_default();
         loop {
@@ -103,14 +107,24 @@ impl Engine {
     /// A task's input with the secrets it names filled in: only for the hands of whoever does the
     /// task.
     pub fn resolve(&self, input: &Json) -> Json {
-        resolve_secrets(input, &|name| self.inner.values.secret(name))
+        self.inner.vault.resolve(input)
     }
 
     /// A value that a task's definition names for its worker: a secret, else one that anybody may
     /// see.
     pub fn value(&self, name: &str) -> Option<String> {
-        let values = &self.inner.values;
-        values.secret(name).or_else(|| values.environment(name))
+        let vault = &self.inner.vault;
+        vault.get(Shelf::Secrets, name).or_else(|| vault.get(Shelf::Environment, name))
+    }
+
+    /// The tasks of a workflow's running executions that wait for a payload from outside, and what
+    /// for; the oldest of the highest priority first.
+    pub fn awaiting(&self, workflow: &str) -> Vec<(TaskId, Awaited)> {
+        let rows = self.inner.queues.list(&webhook_queue(workflow));
+        let read = |((execution, sequence), name): (_, Arc<str>)| {
+            Some((TaskId::new(execution, sequence), Awaited::of_row(&name)?))
+        };
+        rows.into_iter().filter_map(read).collect()
     }
 
     /// The queue of a task that waits or is held; `None` if it has ended.

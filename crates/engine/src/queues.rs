@@ -13,6 +13,7 @@ use kernel::{ExecutionId, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::gates;
 use crate::store::QueueRow;
 
 /// Names a task across executions.
@@ -33,6 +34,10 @@ struct State {
     rows: HashMap<TaskKey, Placed>,
     names: HashMap<Arc<str>, Usage>,
     arrivals: u64,
+    /// Places at gates that are taken ahead of their commit.
+    reserved: BTreeSet<TaskKey>,
+    /// Who holds the places of a gate, by arrival.
+    places: BTreeMap<Arc<str>, BTreeMap<u64, ExecutionId>>,
 }
 
 struct Placed {
@@ -139,6 +144,70 @@ impl Queues {
         self.state.lock().rows.get(key).map(|placed| placed.row.clone())
     }
 
+    /// Takes a place at a gate for an execution if one is free and nobody waits before it; it is
+    /// given up by removing it, unless a row comes in its place. Answers the same when asked again.
+    pub(crate) fn place(&self, gate: &str, limit: u32, key: TaskKey, now: Timestamp) -> bool {
+        let mut state = self.state.lock();
+        if let Some(placed) = state.rows.get(&key) {
+            return placed.is_out();
+        }
+        let out = state.names.get(gate).map_or(0, |usage| usage.out);
+        let waiting = state.queues.get(gate).is_some_and(|queue| !queue.waiting.is_empty());
+        if out >= limit || waiting {
+            return false;
+        }
+        state.put(gates::held(key.clone(), gate.into(), limit, now), now);
+        state.reserved.insert(key);
+        true
+    }
+
+    /// Gives back a place that was taken ahead of a commit which then failed; names its gate.
+    pub(crate) fn unreserve(&self, key: &TaskKey) -> Option<Arc<str>> {
+        let mut state = self.state.lock();
+        if !state.reserved.contains(key) {
+            return None;
+        }
+        let gate = state.rows.get(key).map(|placed| placed.row.queue.clone());
+        state.remove(key);
+        gate
+    }
+
+    /// Forgets a gate that nobody holds a place of or waits at; `false` if there is somebody.
+    pub(crate) fn forget_gate(&self, gate: &str) -> bool {
+        let mut state = self.state.lock();
+        let held = state.names.get(gate).is_some_and(|usage| usage.out > 0);
+        let waits = |queue: &Queue| !queue.waiting.is_empty() || !queue.delayed.is_empty();
+        if held || state.queues.get(gate).is_some_and(waits) {
+            return false;
+        }
+        state.names.remove(gate);
+        state.queues.remove(gate);
+        true
+    }
+
+    /// Who holds the places of a gate, at most `count` of them.
+    pub fn holders(&self, gate: &str, count: usize) -> Vec<ExecutionId> {
+        let state = self.state.lock();
+        let holders = state.places.get(gate).into_iter().flat_map(BTreeMap::values);
+        holders.take(count).cloned().collect()
+    }
+
+    /// The gates at which somebody waits.
+    pub(crate) fn gates(&self) -> BTreeSet<Arc<str>> {
+        let state = self.state.lock();
+        let places = state.rows.values().filter(|placed| gates::is_place(placed.row.sequence));
+        places.map(|placed| placed.row.queue.clone()).collect()
+    }
+
+    /// The tasks of a queue that are not held, in the order in which they would be taken, with the
+    /// names under which they stand there.
+    pub(crate) fn list(&self, queue: &str) -> Vec<(TaskKey, Arc<str>)> {
+        let state = self.state.lock();
+        let Some(queue) = state.queues.get(queue) else { return Vec::new() };
+        let keys = queue.waiting.values().chain(queue.delayed.iter().map(|(_, _, key)| key));
+        keys.filter_map(|key| Some((key.clone(), state.rows.get(key)?.row.name.clone()))).collect()
+    }
+
     /// Takes up to `count` tasks that may go now. They count as out until they are held, removed
     /// or put back.
     pub(crate) fn take(&self, queue: &str, count: usize, now: Timestamp) -> Vec<TaskKey> {
@@ -213,6 +282,7 @@ impl Queues {
         state
             .queues
             .iter()
+            .filter(|(name, _)| !kernel::graph::is_gate(name))
             .map(|(name, queue)| QueueState {
                 name: name.clone(),
                 waiting: (queue.waiting.len() + queue.delayed.len()) as u64,
@@ -264,11 +334,16 @@ impl State {
         self.remove(&key);
         self.arrivals += 1;
         let placed = Placed { row, arrival: self.arrivals, taken: false };
-        let usage = self.names.entry(placed.row.name.clone()).or_default();
+        let name = placed.row.name.clone();
         if placed.row.held {
-            usage.out += 1;
+            self.names.entry(name).or_default().out += 1;
+            if gates::is_place(placed.row.sequence) {
+                let holders = self.places.entry(placed.row.name.clone()).or_default();
+                holders.insert(placed.arrival, placed.row.execution.clone());
+            }
         } else {
             if placed.row.concurrent_max > 0 {
+                let usage = self.names.entry(name).or_default();
                 usage.queues.insert(placed.row.queue.clone());
             }
             let (rank, arrival, ready_at) = (placed.rank(), placed.arrival, placed.row.ready_at);
@@ -290,6 +365,13 @@ impl State {
 
     fn remove(&mut self, key: &TaskKey) {
         let Some(placed) = self.rows.remove(key) else { return };
+        self.reserved.remove(key);
+        if let Some(holders) = self.places.get_mut(&placed.row.name) {
+            holders.remove(&placed.arrival);
+            if holders.is_empty() {
+                self.places.remove(&placed.row.name);
+            }
+        }
         if placed.is_out() {
             self.free(&placed.row.name);
         } else if let Some(queue) = self.queues.get_mut(&placed.row.queue) {

@@ -19,6 +19,12 @@ pub trait TaskRunner: Send + Sync {
     /// or documents.
     fn attach(&self, _engine: WeakEngine) {}
 
+    /// Whether secrets are filled into its input. A task that passes its input on within the engine
+    /// says no: what stands for secrets travels then, and nothing is stored in clear.
+    fn takes_secrets(&self) -> bool {
+        true
+    }
+
     /// Does the work of one attempt.
     ///
     /// The work may be done more than once for the same [`Handoff::task_id`] (a crash between the
@@ -27,7 +33,7 @@ pub trait TaskRunner: Send + Sync {
     async fn run(&self, task: Handoff, cancelled: CancellationToken) -> Outcome;
 }
 
-/// What a runner is given: one attempt at one task, with secrets already resolved.
+/// What a runner is given: one attempt at one task.
 #[derive(Clone, Debug)]
 pub struct Handoff {
     /// Stable over redeliveries of the same attempt.
@@ -36,7 +42,7 @@ pub struct Handoff {
     pub execution_id: String,
     /// Reference name in the definition, with the iteration suffix.
     pub reference: String,
-    /// The resolved input.
+    /// The resolved input, with secrets filled in if the runner takes them.
     pub input: Json,
     /// 0 for the first attempt.
     pub attempt: u32,

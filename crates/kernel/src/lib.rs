@@ -8,12 +8,15 @@ pub mod graph;
 mod id;
 mod json;
 mod machine;
+pub mod rewrite;
 pub mod schedule;
 mod script;
 mod time;
 
 pub use id::{ExecutionId, MachineKind, TaskId};
 pub use json::Json;
-pub use machine::{Decision, Dispatch, Effect, Machine, Record, Rejected};
-pub use script::{Form, ScriptError, ScriptErrorKind, Scripts};
+pub use machine::{
+    Admission, Decision, Dispatch, Effect, Machine, Publication, Record, Rejected, Reusable,
+};
+pub use script::{Form, ScriptError, ScriptErrorKind, Scripts, VIOLATIONS_MAX, Violation};
 pub use time::Timestamp;

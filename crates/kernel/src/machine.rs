@@ -68,6 +68,55 @@ pub enum Effect {
     },
     /// A line of the machine's ledger, written with the facts; one with the same key is replaced.
     Record(Record),
+    /// An event for the world, written with the facts and published after them at least once: its
+    /// id is the same each time.
+    Publish(Publication),
+    /// A result that other executions may use again; a loss costs work, nothing else.
+    Reuse(Reusable),
+    /// The execution takes a place at a gate, or waits there for one. It leaves with a
+    /// [`Effect::Withdraw`] of the same number.
+    Admit(Admission),
+}
+
+/// An event on its way out.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Publication {
+    /// Where to, as EVENT tasks name it: `type:address`.
+    pub sink: std::sync::Arc<str>,
+    /// Names the event, so that who gets it twice can tell.
+    pub id: std::sync::Arc<str>,
+    /// The content, an object.
+    pub payload: crate::json::Json,
+}
+
+/// A task's output that may stand for later runs of the same work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reusable {
+    /// The task definition's name.
+    pub name: std::sync::Arc<str>,
+    /// What makes two runs the same work.
+    pub key: std::sync::Arc<str>,
+    /// The output, an object.
+    pub output: crate::json::Json,
+    /// Not to be used from then on.
+    pub until: Timestamp,
+}
+
+/// A place at a gate that lets only so many executions pass at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admission {
+    /// Stands in the place of a task's sequence number; no task has it.
+    pub sequence: u32,
+    /// The gate.
+    pub gate: std::sync::Arc<str>,
+    /// How many it lets pass at once.
+    pub limit: u32,
+    /// 0 to 99; higher goes first.
+    pub priority: u8,
+    /// Since when it waits.
+    pub since: Timestamp,
+    /// It has its place already.
+    pub held: bool,
 }
 
 /// A line of a ledger that outlives the state it came from: a firing of a schedule, a delivery of

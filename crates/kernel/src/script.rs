@@ -1,7 +1,10 @@
-//! The port through which a decision runs a user's JavaScript or jq, bounded in time and memory.
+//! The port through which a decision runs a user's JavaScript or jq and checks payloads against a
+//! user's JSON schema, bounded in time and memory.
 //!
 //! The kernel only states what it needs; the engines live in the `tasks` crate. A script's result
 //! is recorded in an event and never computed again, so an engine need not be deterministic.
+
+use std::fmt;
 
 use crate::json::Json;
 
@@ -18,6 +21,40 @@ pub trait Scripts: Send + Sync {
 
     /// Compiles a jq program without running it.
     fn check_jq(&self, program: &str) -> Result<(), ScriptError>;
+
+    /// Holds a document against a JSON schema and answers what is wrong, at most
+    /// [`VIOLATIONS_MAX`] findings; empty = nothing is.
+    ///
+    /// Nothing outside the schema is ever fetched. Who brings no such engine refuses every schema,
+    /// so that none is silently ignored.
+    fn violations(&self, _schema: &Json, _document: &Json) -> Result<Vec<Violation>, ScriptError> {
+        let message = "there is no engine for JSON schemas here".to_owned();
+        Err(ScriptError { kind: ScriptErrorKind::Syntax, message })
+    }
+
+    /// Compiles a JSON schema without holding anything against it.
+    fn check_schema(&self, schema: &Json) -> Result<(), ScriptError> {
+        self.violations(schema, &Json::null()).map(drop)
+    }
+}
+
+/// Violations told of one document; a document with more is no less wrong.
+pub const VIOLATIONS_MAX: usize = 100;
+
+/// One thing about a document that its schema does not allow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Where in the document, as RFC 6901; empty = the document itself.
+    pub pointer: String,
+    /// What is wrong, without the offending value: it may be confidential.
+    pub message: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = if self.pointer.is_empty() { "/" } else { &self.pointer };
+        write!(f, "{place}: {}", self.message)
+    }
 }
 
 /// What shape a JavaScript source has.

@@ -1,7 +1,8 @@
 //! Definitions from files: read at start, watched, and applied whole or not at all.
 //!
 //! A JSON file holds workflow definitions (objects with `tasks`) or task definitions (a file named
-//! `taskdefs.json` or `*.taskdefs.json`), one or a list. Files named `input*.json` are examples of
+//! `taskdefs.json` or `*.taskdefs.json`) or schedules (objects with `startWorkflowRequest` or a cron
+//! expression), one or a list. Files named `input*.json` are examples of
 //! input and are passed over. A file with a mistake changes nothing: what was registered before
 //! stays, and the mistake is told with its place.
 
@@ -9,11 +10,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use engine::Engine;
+use kernel::ExecutionId;
 use kernel::definition::{
     Problem, TaskDef, WorkflowDef, inspect_workflow, parse_task_defs, parse_workflows,
     validate_task_def,
 };
+use kernel::schedule::{Input, ScheduleSpec, parse_schedules};
 use notify::{RecursiveMode, Watcher};
+use serde_json::Value;
 use tokio::sync::mpsc;
 
 /// What one file defines.
@@ -21,6 +25,7 @@ use tokio::sync::mpsc;
 struct Defined {
     workflows: Vec<WorkflowDef>,
     tasks: Vec<TaskDef>,
+    schedules: Vec<ScheduleSpec>,
 }
 
 /// Largest file that is read, in bytes.
@@ -70,12 +75,16 @@ fn read_all(files: &[PathBuf], engine: &Engine) -> (Vec<(PathBuf, Defined)>, Vec
             Err(found) => mistakes.extend(found),
         }
     }
+    // Schedules last: they start what the other files define.
+    defined.sort_by_key(|(_, found): &(PathBuf, Defined)| !found.schedules.is_empty());
     (defined, mistakes)
 }
 
 /// Registers what a file defines; says how much of it is new or different.
 async fn put(engine: &Engine, found: Defined) -> anyhow::Result<usize> {
-    Ok(put_tasks(engine, found.tasks).await? + put_workflows(engine, found.workflows).await?)
+    let tasks = put_tasks(engine, found.tasks).await?;
+    let workflows = put_workflows(engine, found.workflows).await?;
+    Ok(tasks + workflows + put_schedules(engine, found.schedules).await?)
 }
 
 /// Applies what changes below the paths, for as long as the answer lives.
@@ -179,6 +188,15 @@ fn holds_task_defs(path: &Path) -> bool {
     name == "taskdefs.json" || name.ends_with(".taskdefs.json")
 }
 
+/// Whether a document is a schedule or a list of them. What is no JSON at all is told elsewhere.
+fn holds_schedules(text: &str) -> bool {
+    let Ok(document) = serde_json::from_str::<Value>(text) else { return false };
+    let first = document.get(0).unwrap_or(&document);
+    ["startWorkflowRequest", "cronExpression", "cronSchedules"]
+        .iter()
+        .any(|member| first.get(member).is_some())
+}
+
 /// Reads one file; `tasks` are those about to be registered with it.
 fn read(path: &Path, tasks: &[TaskDef], engine: &Engine) -> Result<Defined, Vec<String>> {
     let at = |message: String| vec![format!("{}: {message}", path.display())];
@@ -196,7 +214,11 @@ fn read(path: &Path, tasks: &[TaskDef], engine: &Engine) -> Result<Defined, Vec<
         if !problems.is_empty() {
             return Err(told(problems));
         }
-        return Ok(Defined { tasks, workflows: Vec::new() });
+        return Ok(Defined { tasks, ..Defined::default() });
+    }
+    if holds_schedules(&text) {
+        let schedules = parse_schedules(&text).map_err(told)?;
+        return Ok(Defined { schedules, ..Defined::default() });
     }
     let workflows = parse_workflows(&text).map_err(told)?;
     let has_template = |name: &str, key: &str| {
@@ -216,7 +238,7 @@ fn read(path: &Path, tasks: &[TaskDef], engine: &Engine) -> Result<Defined, Vec<
         }
     }
     if problems.is_empty() {
-        Ok(Defined { workflows, tasks: Vec::new() })
+        Ok(Defined { workflows, ..Defined::default() })
     } else {
         Err(told(problems))
     }
@@ -262,6 +284,22 @@ async fn put_workflows(engine: &Engine, mut workflows: Vec<WorkflowDef>) -> anyh
     let count = workflows.len();
     if count > 0 {
         engine.definitions().put_workflows(workflows).await?;
+    }
+    Ok(count)
+}
+
+/// Defines schedules that are new or different; whether one is paused stays as it was unless its
+/// file says otherwise and has changed.
+async fn put_schedules(engine: &Engine, schedules: Vec<ScheduleSpec>) -> anyhow::Result<usize> {
+    let mut count = 0;
+    for schedule in schedules {
+        let id = ExecutionId::schedule(&schedule.name);
+        let present =
+            engine.look(&id, |hosted| hosted.schedule().and_then(|s| s.spec.clone())).await?;
+        if present.flatten().is_none_or(|present| *present != schedule) {
+            engine.step(&id, Input::Define(Box::new(schedule))).await?;
+            count += 1;
+        }
     }
     Ok(count)
 }

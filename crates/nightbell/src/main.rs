@@ -6,6 +6,7 @@ mod dev;
 mod load;
 mod logging;
 mod scripts;
+mod secret_key;
 mod serve;
 mod tour;
 mod values;

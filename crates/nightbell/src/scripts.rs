@@ -2,19 +2,22 @@
 
 use std::sync::Arc;
 
-use kernel::{Form, Json, ScriptError, Scripts};
+use kernel::{Form, Json, ScriptError, Scripts, Violation};
 use tasks::javascript::JavaScript;
 use tasks::jq::Jq;
+use tasks::schema::Schemas;
 
-/// JavaScript and jq with the limits of the configuration.
+/// JavaScript and jq with the limits of the configuration, and JSON schemas.
 pub(crate) struct Engines {
     javascript: JavaScript,
     jq: Jq,
+    schemas: Schemas,
 }
 
 impl Engines {
     pub(crate) fn new(javascript: tasks::javascript::Limits, jq: tasks::jq::Limits) -> Arc<Self> {
-        Arc::new(Self { javascript: JavaScript::new(javascript), jq: Jq::new(jq) })
+        let (javascript, jq) = (JavaScript::new(javascript), Jq::new(jq));
+        Arc::new(Self { javascript, jq, schemas: Schemas::default() })
     }
 }
 
@@ -33,5 +36,13 @@ impl Scripts for Engines {
 
     fn check_jq(&self, program: &str) -> Result<(), ScriptError> {
         self.jq.check(program)
+    }
+
+    fn violations(&self, schema: &Json, document: &Json) -> Result<Vec<Violation>, ScriptError> {
+        self.schemas.violations(schema, document)
+    }
+
+    fn check_schema(&self, schema: &Json) -> Result<(), ScriptError> {
+        self.schemas.check(schema)
     }
 }

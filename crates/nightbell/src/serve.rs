@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use crate::config::{Config, StoreUrl};
 use crate::load;
 use crate::scripts::Engines;
+use crate::secret_key;
 use crate::values::FromEnvironment;
 
 /// A server that is open but not yet told when to stop.
@@ -46,14 +47,16 @@ impl Server {
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("cannot listen on {}", config.listen))?;
+        let store = open_store(config)?;
+        let key = secret_key::find(config, &*store).await?;
         let engine = Engine::open(Parts {
-            store: open_store(config)?,
+            store,
             clock: Arc::new(SystemClock),
             scripts: Engines::new(javascript_limits(config), jq_limits(config)),
             runners: tasks::registry::runners(&task_settings(config))?,
             values: Arc::new(FromEnvironment),
             describe: server::rest::view::describe,
-            options: options(config),
+            options: engine::Options { key: Some(key), ..options(config) },
         })
         .await
         .context("the store cannot be read")?;

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::store::StoreError;
+use engine::vault::VaultError;
 use kernel::Rejected;
 use kernel::definition::Problem as Flaw;
 use serde_json::json;
@@ -89,6 +90,22 @@ impl From<StoreError> for Problem {
             StoreError::Corrupt(_) => (StatusCode::INTERNAL_SERVER_ERROR, "store-corrupt"),
         };
         Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<VaultError> for Problem {
+    fn from(error: VaultError) -> Self {
+        let message = error.to_string();
+        match error {
+            VaultError::Store(error) => error.into(),
+            VaultError::Missing { .. } => Self::not_found(message),
+            VaultError::ReadOnly { .. } => Self::new(StatusCode::CONFLICT, "read-only", message)
+                .with_hint("Change it where the server is started, or use another name."),
+            VaultError::Full(_) => Self::conflict(message),
+            VaultError::Name { .. } | VaultError::Length { .. } | VaultError::Tags(_) => {
+                Self::bad_request(message)
+            }
+        }
     }
 }
 

@@ -508,7 +508,7 @@ impl<'k> World<'k> {
                     keys.push((to, key));
                 }
                 // Ledgers are written, never read: nothing here depends on them.
-                Effect::Record(_) => {}
+                Effect::Record(_) | Effect::Publish(_) | Effect::Reuse(_) | Effect::Admit(_) => {}
             }
         }
         (sent, keys)

@@ -8,5 +8,7 @@ pub mod jwt;
 pub mod notify;
 pub mod ops_genie;
 pub mod registry;
+pub mod schema;
+pub mod secret;
 pub mod sendgrid;
 mod stay;

@@ -14,6 +14,7 @@ use crate::javascript::{self, JavaScript};
 use crate::jwt::GetSignedJwt;
 use crate::notify::Notify;
 use crate::ops_genie::{self, OpsGenie};
+use crate::secret::UpdateSecret;
 use crate::sendgrid::{self, SendGrid};
 
 /// What the built-in tasks may be told from outside; every member has defaults.
@@ -71,6 +72,7 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
         ),
         Arc::new(GetSignedJwt),
         Arc::new(Notify::new(client())),
+        Arc::new(UpdateSecret::default()),
         Arc::new(http),
     ])
 }

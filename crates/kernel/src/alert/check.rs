@@ -119,7 +119,8 @@ fn window(draft: &mut Draft<'_>) -> Window {
     let wanted = now.plus_millis(-rule.lookback);
     let from = draft.state.watermark.map_or(wanted, |watermark| watermark.min(wanted));
     let floor = now.plus_millis(-rule.catch_up.max(rule.lookback));
-    if from < floor {
+    // What looks at the present alone leaves no gap.
+    if from < floor && spec.monitor.window.is_some() {
         let key = format!("{}/gap/{}", draft.state.name(), from.millis());
         let body = json!({ "from": from.millis(), "to": floor.millis(),
             "reason": "longer ago than the window's catch_up: nobody will look at it" });

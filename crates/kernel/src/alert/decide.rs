@@ -123,7 +123,7 @@ impl Machine for Monitor {
             _ if undefined => {
                 return Err(Rejected::Unknown(format!("there is no monitor {}", self.name())));
             }
-            Input::Remove { who } => remove(&mut draft, who)?,
+            Input::Remove { who } => remove(&mut draft, who.as_ref())?,
             Input::Wake => wake(&mut draft),
             Input::Check { who } => check::by_hand(&mut draft, who.as_deref())?,
             Input::Message(message) => receive(&mut draft, message)?,
@@ -264,7 +264,7 @@ fn define(draft: &mut Draft<'_>, spec: Spec) -> Result<(), Rejected> {
     Ok(())
 }
 
-fn remove(draft: &mut Draft<'_>, who: Option<Arc<str>>) -> Result<(), Rejected> {
+fn remove(draft: &mut Draft<'_>, who: Option<&Arc<str>>) -> Result<(), Rejected> {
     watched(draft)?;
     draft.push(Event::Removed);
     check::abandon(draft, "the monitor was removed");
@@ -275,7 +275,7 @@ fn remove(draft: &mut Draft<'_>, who: Option<Arc<str>>) -> Result<(), Rejected> 
             draft.transition(Moved {
                 key,
                 state: State::Resolved,
-                who: who.clone(),
+                who: who.cloned(),
                 why: "removed".into(),
                 until: None,
                 until_clear: false,

@@ -88,6 +88,12 @@ pub enum Event {
         #[serde(rename = "t", default, skip_serializing_if = "Vec::is_empty")]
         to: Vec<Arc<str>>,
     },
+    /// It got worse, and another route is for that: its steps begin.
+    Rerouted {
+        /// The key.
+        #[serde(rename = "k")]
+        key: Arc<str>,
+    },
     /// A receiver is to be told because another one cannot be.
     FellBack {
         /// The key.

@@ -425,10 +425,8 @@ impl Incident {
                 self.told.remove(receiver);
             }
         }
-        let what = match delivered.sent {
-            true => format!("{receiver} took {}", event.as_str()),
-            false => format!("{receiver} did not take {}", event.as_str()),
-        };
+        let took = if delivered.sent { "took" } else { "did not take" };
+        let what = format!("{receiver} {took} {}", event.as_str());
         self.note(now, what, None, delivered.reason.clone());
     }
 

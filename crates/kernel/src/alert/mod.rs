@@ -41,6 +41,7 @@ pub use incident::{
 };
 pub use input::{Context, Input, Ping, PingKind};
 pub use monitor::{Check, Delivery, DeliveryStatus, Monitor};
+pub use notification::test_notification;
 pub use observation::{
     ATTRS_MAX, KEY_MAX, MEMORY_MAX, OBSERVATIONS_MAX, Observation, Reading, Status, TEXT_MAX, read,
 };
@@ -61,5 +62,6 @@ pub fn fingerprint(monitor: &str, key: &str) -> std::sync::Arc<str> {
     hash.update([0]);
     hash.update(key.as_bytes());
     let digest = hash.finalize();
-    digest[..16].iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()
+    let number = digest[..16].iter().fold(0_u128, |number, byte| number << 8 | u128::from(*byte));
+    format!("{number:032x}").into()
 }

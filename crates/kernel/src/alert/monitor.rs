@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::CHECK_KEY;
-use super::definition::{Route, Severity, Silence, Spec};
+use super::definition::{Route, Severity, Silence, Spec, Step};
 use super::event::{Delivered, Event, Notified, Outcome, Seen, Window};
 use super::fingerprint;
 use super::heartbeat::Beat;
@@ -184,8 +184,8 @@ impl Monitor {
     pub fn incident(&self, name: &str) -> Option<&Incident> {
         let past = || self.past.iter().rev().find(|incident| incident.is_named(name));
         let open = self.incidents.values().find(|incident| incident.is_named(name));
-        let own = || self.incident("").filter(|_| !name.is_empty() && name == self.name());
-        open.or_else(past).or_else(own)
+        let own = !name.is_empty() && name == self.name();
+        open.or_else(past).or_else(|| if own { self.incident("") } else { None })
     }
 
     /// The execution of a check.
@@ -205,15 +205,21 @@ impl Monitor {
         let matches = |route: &&Route| {
             route.matchers.iter().all(|it| it.matches(self.value_of(incident, &it.label)))
         };
-        let mut route = match (own.to.is_empty(), spec.routes.iter().find(matches)) {
-            (true, route) => route?.clone(),
-            (false, _) => {
-                let step = super::definition::Step { to: own.to.clone(), ..Default::default() };
-                Route { steps: vec![step], ..Route::default() }
-            }
+        let mut route = if own.to.is_empty() {
+            spec.routes.iter().find(matches)?.clone()
+        } else {
+            let step = Step { to: own.to.clone(), ..Step::default() };
+            Route { steps: vec![step], ..Route::default() }
         };
         route.remind = own.remind.or(route.remind);
         Some(route)
+    }
+
+    /// The group of an incident: the values of the labels that make groups.
+    pub(super) fn group_of(&self, incident: &Incident, route: &Route) -> String {
+        let labels = route.group_by.as_deref().unwrap_or_default();
+        let values: Vec<&str> = labels.iter().map(|label| self.value_of(incident, label)).collect();
+        values.join(", ")
     }
 
     /// What a matcher sees under a label's name.
@@ -303,6 +309,7 @@ impl Monitor {
             | Event::Dropped { key }
             | Event::Stepped { key, .. }
             | Event::FellBack { key, .. }
+            | Event::Rerouted { key }
             | Event::Owed { key, .. }
             | Event::Suppressed { key, .. }
             | Event::Released { key } => self.apply_to_incident(key, event),
@@ -359,6 +366,7 @@ impl Monitor {
                 incident.suppressed = Some(Suppressed { reason: reason.clone(), until: *until });
                 incident.note(now, "suppressed", None, Some(reason.clone()));
             }
+            Event::Rerouted { .. } => (incident.told_from, incident.steps) = (None, 0),
             Event::Released { .. } => {
                 incident.suppressed = None;
                 incident.note(now, "no longer suppressed", None, None);

@@ -41,9 +41,32 @@ pub(super) fn payload(
         let display = route.display.get(group).unwrap_or(group);
         set("dedup_key", json!(fingerprint(monitor.name(), &format!("#group:{group}"))));
         set("title", title_of_group(monitor, delivery, display, incidents.len()).into());
-        set("group", group_of(monitor, delivery, group, display, members));
+        set("group", group_of(monitor, delivery, route, group, display, &members));
     }
     Value::Object(payload)
+}
+
+/// What a receiver is given only to see whether notifications arrive: the input of
+/// [`super::NOTIFY_WORKFLOW`].
+pub fn test_notification(receiver: &str, who: Option<&str>, now: Timestamp) -> Value {
+    json!({
+        "receiver": receiver,
+        "notification": {
+            "event": NotificationEvent::Test.as_str(),
+            "dedup_key": fingerprint("#test", receiver),
+            "delivery": format!("#test/{receiver}/{}", now.millis()),
+            "at": now.to_string(),
+            "monitor": "test",
+            "key": "",
+            "severity": Severity::Info.as_str(),
+            "title": format!("Test of the receiver {receiver}"),
+            "text": "Nothing is wrong. Somebody wanted to know whether this arrives.",
+            "since": now.to_string(),
+            "labels": {},
+            "attrs": {},
+            "who": who,
+        },
+    })
 }
 
 fn title_of_group(monitor: &Monitor, delivery: &Delivery, display: &str, count: usize) -> String {
@@ -62,18 +85,21 @@ fn title_of_group(monitor: &Monitor, delivery: &Delivery, display: &str, count: 
 fn group_of(
     monitor: &Monitor,
     delivery: &Delivery,
+    route: &Route,
     group: &Arc<str>,
     display: &Arc<str>,
-    members: Vec<Value>,
+    members: &[Value],
 ) -> Value {
     let told = |incident: &&Incident| {
-        incident.state.is_open() && incident.told.contains_key(&delivery.receiver)
+        incident.state.is_open()
+            && incident.told.contains_key(&delivery.receiver)
+            && monitor.group_of(incident, route) == **group
     };
     json!({
         "key": group,
         "display": display,
         "members": members,
-        // Zero: nothing that this receiver was told of is open any more.
+        // Zero: nothing of the group that this receiver was told of is open any more.
         "open_count": monitor.incidents.values().filter(told).count(),
     })
 }

@@ -128,15 +128,8 @@ pub fn read(output: &Json, monitor: &MonitorDef) -> Result<Reading, String> {
         ));
     }
     let mut by_key: BTreeMap<Arc<str>, Observation> = BTreeMap::new();
-    let count = rows.len();
-    for mut row in rows {
-        if let Value::Object(row) = &mut row
-            && conditions.any()
-            && !row.contains_key("rows")
-        {
-            // What a condition such as `rows > 0` speaks of.
-            row.insert("rows".to_owned(), count.into());
-        }
+    let conditions = Conditions { count: rows.len(), ..conditions };
+    for row in rows {
         let observation = observation(row, monitor, &conditions)?;
         match by_key.get(&observation.key) {
             Some(known) if known.status >= observation.status => {}
@@ -150,6 +143,8 @@ pub fn read(output: &Json, monitor: &MonitorDef) -> Result<Reading, String> {
 }
 
 struct Conditions {
+    /// Observations of the check: what `rows > 0` speaks of.
+    count: usize,
     fail: Option<Condition>,
     warn: Option<Condition>,
 }
@@ -157,7 +152,7 @@ struct Conditions {
 impl Conditions {
     fn of(monitor: &MonitorDef) -> Result<Self, String> {
         let parse = |text: &Option<Arc<str>>| text.as_deref().map(Condition::parse).transpose();
-        Ok(Self { fail: parse(&monitor.fail_when)?, warn: parse(&monitor.warn_when)? })
+        Ok(Self { count: 1, fail: parse(&monitor.fail_when)?, warn: parse(&monitor.warn_when)? })
     }
 
     fn any(&self) -> bool {
@@ -166,12 +161,15 @@ impl Conditions {
 
     /// What the conditions say; `None` without conditions.
     fn status(&self, row: &Map<String, Value>) -> Option<Status> {
-        let holds = |condition: &Option<Condition>| {
-            condition.as_ref().is_some_and(|condition| condition.holds(row))
-        };
         if !self.any() {
-            None
-        } else if holds(&self.fail) {
+            return None;
+        }
+        let mut row = row.clone();
+        row.entry("rows").or_insert_with(|| self.count.into());
+        let holds = |condition: &Option<Condition>| {
+            condition.as_ref().is_some_and(|condition| condition.holds(&row))
+        };
+        if holds(&self.fail) {
             Some(Status::Fail)
         } else if holds(&self.warn) {
             Some(Status::Warn)

@@ -116,8 +116,12 @@ fn judge(
     }
     let Some(before) = draft.state.incidents.get(&key) else { return };
     let seen = seen(before, observation, severity, check);
-    let worst = before.worst;
+    let (worst, route) = (before.worst, draft.state.route_of(before));
     draft.push(Event::Seen(Box::new(seen)));
+    let after = draft.state.incidents.get(&key);
+    if after.is_some_and(|it| it.steps > 0 && draft.state.route_of(it) != route) {
+        draft.push(Event::Rerouted { key: key.clone() });
+    }
     match status {
         Status::Unknown => {}
         Status::Ok => recover(draft, &key, who),

@@ -218,12 +218,11 @@ fn place(
         let group = incident.key.clone();
         return Place { order: 0, group, grouped: false, receiver, event };
     };
-    let values: Vec<&str> = labels.iter().map(|label| monitor.value_of(incident, label)).collect();
-    let first = values.first().copied().unwrap_or_default();
+    let first = labels.first().map_or("", |label| monitor.value_of(incident, label));
     let order = route.group_order.iter().position(|known| **known == *first);
     Place {
         order: order.unwrap_or(route.group_order.len()),
-        group: values.join(", ").into(),
+        group: monitor.group_of(incident, route).into(),
         grouped: true,
         receiver,
         event,

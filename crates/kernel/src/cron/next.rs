@@ -89,7 +89,7 @@ impl Cron {
 }
 
 /// The first instant at which the clock shows a time, or has passed it.
-fn first_instant(local: DateTime, zone: &Zone) -> Option<jiff::Timestamp> {
+pub(super) fn first_instant(local: DateTime, zone: &Zone) -> Option<jiff::Timestamp> {
     match zone.0.to_ambiguous_timestamp(local).offset() {
         AmbiguousOffset::Unambiguous { offset } => offset.to_timestamp(local).ok(),
         AmbiguousOffset::Fold { before, .. } => before.to_timestamp(local).ok(),

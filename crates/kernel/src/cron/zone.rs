@@ -53,6 +53,11 @@ impl Zone {
         self.0.to_datetime(at.into())
     }
 
+    /// The first instant at which the clock shows a time, or has passed it.
+    pub fn instant(&self, local: DateTime) -> Option<crate::Timestamp> {
+        super::next::first_instant(local, self).map(Into::into)
+    }
+
     /// The clock's distance from UTC, as `+02:00`.
     pub fn offset_text(&self, at: crate::Timestamp) -> String {
         let seconds = self.0.to_offset(at.into()).seconds();

@@ -88,13 +88,13 @@ pub struct TaskDef {
     /// Whether listeners hear of this task.
     #[serde(deserialize_with = "with::boolean")]
     pub task_status_listener_enabled: bool,
-    /// Kept and echoed.
+    /// What the task's input must fit, if `enforce_schema`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_schema: Option<SchemaDef>,
-    /// Kept and echoed.
+    /// What the output of a completed task must fit, if `enforce_schema`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<SchemaDef>,
-    /// Kept and echoed.
+    /// Whether the schemas count; without it they are documentation.
     #[serde(deserialize_with = "with::boolean")]
     pub enforce_schema: bool,
     /// Audit: the owning application.
@@ -203,7 +203,7 @@ choice! {
     }
 }
 
-/// A schema for input or output. Kept and echoed, not enforced.
+/// A schema for input or output: written out in `data`, or registered under its name and version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SchemaDef {

@@ -66,13 +66,13 @@ pub struct WorkflowDef {
     /// Limits executions that share a key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit_config: Option<RateLimitConfig>,
-    /// Kept and echoed.
+    /// What the input of a start must fit, if `enforce_schema`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_schema: Option<SchemaDef>,
-    /// Kept and echoed.
+    /// What the output must fit for the execution to complete, if `enforce_schema`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<SchemaDef>,
-    /// Kept and echoed.
+    /// Whether the schemas count; without it they are documentation.
     #[serde(deserialize_with = "with::boolean")]
     pub enforce_schema: bool,
     /// Labels of tools.
@@ -231,13 +231,14 @@ pub struct WorkflowTask {
     /// SWITCH and others: what picks the case.
     #[serde(deserialize_with = "with::optional_text", skip_serializing_if = "Option::is_none")]
     pub expression: Option<String>,
-    /// Tells other systems of changes of state. Kept and echoed.
+    /// Events to publish when the task changes state: `onScheduled`, `onStart`, `onSuccess`,
+    /// `onFailed`, `onCancelled`, or several of them with commas between.
     #[serde(deserialize_with = "with::or_default")]
     pub on_state_change: OrderedMap<Vec<StateChangeEvent>>,
     /// JOIN: kept and echoed.
     #[serde(deserialize_with = "with::optional_text", skip_serializing_if = "Option::is_none")]
     pub join_status: Option<String>,
-    /// Kept and echoed.
+    /// Lets an output stand for later runs with the same key.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cache_config: Option<CacheConfig>,
     /// Whether the flow goes on when this task fails, and only the end is a failure.
@@ -450,11 +451,11 @@ choice! {
     }
 }
 
-/// How long a result may be used again. Kept and echoed.
+/// How long a result may be used again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct CacheConfig {
-    /// What makes two calls the same; may hold expressions.
+    /// What makes two calls the same, made of members of the task's input: `${uri}-${method}`.
     #[serde(deserialize_with = "with::optional_text", skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// Seconds.
@@ -462,14 +463,14 @@ pub struct CacheConfig {
     pub ttl_in_second: i32,
 }
 
-/// A message about a change of state. Kept and echoed.
+/// A message about a change of state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct StateChangeEvent {
-    /// The kind of message.
+    /// Where it goes: `type:address`, or a name below `conductor:<workflow>:`.
     #[serde(rename = "type", deserialize_with = "with::text")]
     pub event_type: String,
-    /// Its content.
+    /// Its content, with expressions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payload: Option<Map<String, Value>>,
 }

@@ -8,10 +8,12 @@
 mod duration;
 mod java;
 mod path;
+mod sealed;
 mod secret;
 mod template;
 
 pub use duration::{DurationError, UntilError, parse_duration, parse_until};
 pub use path::{Path, PathError};
-pub use secret::{mentions_secret, resolve_secrets};
+pub use sealed::{MASK, SEALED_PREFIX, mask_sealed, next_sealed};
+pub use secret::{Secrets, mentions_secret, resolve_secrets};
 pub use template::{Reference, Scope, Template, evaluate};

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::definition::TaskDef;
+use crate::definition::{SchemaDef, TaskDef};
+use crate::id::ExecutionId;
+use crate::json::Json;
 use crate::script::Scripts;
 use crate::time::Timestamp;
 
@@ -32,6 +34,22 @@ pub trait World: Send + Sync {
 
     /// A value that `${workflow.env.NAME}` may show.
     fn environment(&self, name: &str) -> Option<String>;
+
+    /// A registered schema; version 0 = the latest. Asked only for what no plan could pin.
+    fn schema(&self, _name: &str, _version: i32) -> Option<SchemaDef> {
+        None
+    }
+
+    /// An output of the same work that may still be used again.
+    fn reusable(&self, _name: &str, _key: &str) -> Option<Json> {
+        None
+    }
+
+    /// Takes a place at a gate for an execution, if one is free and nobody waits for it. Asked
+    /// again for the same execution, it answers the same.
+    fn place(&self, _gate: &str, _limit: u32, _execution: &ExecutionId) -> bool {
+        true
+    }
 }
 
 /// Bounds. What exceeds one fails the task or is refused, with the bound in the reason.

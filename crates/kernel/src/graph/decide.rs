@@ -10,7 +10,7 @@ use super::nodes::{sub_workflow, wait};
 use super::object::merged;
 use super::plan::Kind;
 use super::status::{Status, TaskStatus};
-use super::timing;
+use super::{gate, schema, timing};
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::machine::{Decision, Effect, Machine, Rejected};
@@ -28,6 +28,7 @@ impl Machine for Execution {
                 Err(Rejected::Unknown(format!("No such workflow found by id: {}", self.id)))
             }
             Input::Wake => wake(self, context),
+            Input::Claim { sequence: gate::GATE_PLACE, .. } => gate::admit(self, context),
             Input::Claim { sequence, worker } => {
                 let task = open_task(self, sequence)?;
                 if task.status != TaskStatus::Scheduled || task.kind != Kind::Dispatched {
@@ -75,11 +76,11 @@ fn begin(
             context.limits.payload_max
         )));
     }
-    let defaults = &start.plan.definition.input_template;
-    let input =
-        if defaults.is_empty() { start.input } else { merged(&Json::of(defaults), &start.input) };
-    let mut draft = Draft::new(state, context);
-    draft.push(Event::Started(Box::new(Started {
+    let input = start.plan.with_defaults(&start.input);
+    if let Some(objection) = schema::input_objection(&start.plan, &input, context) {
+        return Err(Rejected::Invalid(objection));
+    }
+    let started = Started {
         plan: start.plan.into(),
         input,
         correlation_id: start.correlation_id,
@@ -90,7 +91,11 @@ fn begin(
         created_by: start.created_by,
         idempotency_key: start.idempotency_key,
         restart: false,
-    })));
+    };
+    let gate = gate::enter(&state.id, &started, context)?;
+    let mut draft = Draft::new(state, context);
+    draft.push(Event::Started(Box::new(started)));
+    gate::record(&mut draft, gate);
     if let Some(asker) = start.asked_by {
         draft.send(asker.execution, Message::Started { sequence: asker.sequence });
     }

@@ -15,9 +15,10 @@ use super::input::Message;
 use super::nodes;
 use super::object::merged;
 use super::plan::{BlockId, Kind, NodeId, Owner};
+use super::reasons::{failure_reason, timeout_reason};
 use super::scope::View;
 use super::status::{Status, TaskStatus};
-use super::timing;
+use super::{announce, gate, reuse, schema, timing};
 use crate::definition::{TaskDef, TaskTimeoutPolicy};
 use crate::expression::Template;
 use crate::id::ExecutionId;
@@ -41,6 +42,8 @@ pub(super) struct Draft<'a> {
     before: Timestamp,
     /// The last commit put work off.
     owed: bool,
+    /// What an operator gives to the next task at a node.
+    given: Option<(NodeId, Json)>,
 }
 
 /// Something to look at before the decision is done.
@@ -102,6 +105,7 @@ impl<'a> Draft<'a> {
             culprit: None,
             before: state_before,
             owed,
+            given: None,
         };
         draft.push(Event::At(context.now));
         if owed {
@@ -113,7 +117,15 @@ impl<'a> Draft<'a> {
 
     /// Decides a fact.
     pub(super) fn push(&mut self, event: Event) {
+        let changes = announce::changes(self.state, &event);
         self.state.apply(&event);
+        for (sequence, change) in changes.into_iter().flatten() {
+            let told = announce::publications(self.state, sequence, change, self.context);
+            self.effects.extend(told.into_iter().map(Effect::Publish));
+        }
+        if matches!(event, Event::Revived) {
+            gate::take_places(self);
+        }
         self.events.push(event);
     }
 
@@ -143,7 +155,8 @@ impl<'a> Draft<'a> {
                 break;
             }
         }
-        if self.state.status == Status::Running && !self.state.has_open() {
+        let idle = !self.state.has_open() && !self.state.is_held_back();
+        if self.state.status == Status::Running && idle {
             self.complete();
         }
         self.finish()
@@ -167,6 +180,9 @@ impl<'a> Draft<'a> {
 
     /// Looks at everything anew, from the first node on.
     pub(super) fn walk_all(&mut self) {
+        if self.state.is_held_back() {
+            return;
+        }
         self.later(BlockId(0), 0, Vec::new());
         self.joins.extend(self.state.open_joins.iter().copied());
         let loops =
@@ -177,6 +193,11 @@ impl<'a> Draft<'a> {
     /// Goes through a block later in this decision.
     pub(super) fn later(&mut self, block: BlockId, index: usize, path: Vec<u32>) {
         self.agenda.push_back(Step::Walk { block, index, path });
+    }
+
+    /// Puts members over the input of the next task that is scheduled at a node.
+    pub(super) fn give(&mut self, node: NodeId, input: Option<Json>) {
+        self.given = input.map(|input| (node, input));
     }
 
     /// Goes on after an ended task later in this decision.
@@ -361,6 +382,11 @@ impl<'a> Draft<'a> {
         if let Some(policy) = policy {
             scheduled.input = with_template(&scheduled.input, policy, &view);
         }
+        if let Some((_, given)) = self.given.take_if(|(at, _)| at.0 == scheduled.node) {
+            scheduled.input = merged(&scheduled.input, &given);
+        }
+        let objection =
+            policy.and_then(|policy| schema::task_input(policy, &scheduled.input, self.context));
         scheduled.input = nodes::shown_input(node, scheduled.input, &view);
         let dispatched = matches!(node.kind, Kind::Dispatched | Kind::Dynamic);
         if dispatched && !self.context.world.is_builtin(&scheduled.task_type) {
@@ -368,6 +394,8 @@ impl<'a> Draft<'a> {
         }
         let oversized = scheduled.input.len() > self.context.limits.payload_max;
         let size = scheduled.input.len();
+        let name = scheduled.policy.as_ref().map_or(&*node.name, |policy| &policy.name);
+        let reused = reuse::found(node, name, &scheduled.input, self.context);
         if oversized {
             scheduled.input = Json::empty_object();
         }
@@ -376,6 +404,10 @@ impl<'a> Draft<'a> {
         if oversized {
             let end = End::failed_terminally(self.too_large("input", size));
             self.close(sequence, end);
+        } else if let Some(objection) = objection {
+            self.close(sequence, End::failed_terminally(objection));
+        } else if let Some(output) = reused {
+            self.close(sequence, End::completed(output));
         } else if !delayed {
             self.begin(sequence);
         }
@@ -460,6 +492,14 @@ impl<'a> Draft<'a> {
         if size > self.context.limits.payload_max {
             end = End::failed_terminally(self.too_large("output", size));
         }
+        if let Some(objection) = schema::task_end(self.state, task, &end, self.context) {
+            end = End { output: end.output, ..End::failed_terminally(objection) };
+        }
+        if end.status == TaskStatus::Completed
+            && let Some(left) = reuse::left(self.state, task, end.output.as_ref(), self.context)
+        {
+            self.effects.push(Effect::Reuse(left));
+        }
         let optional = self.state.node_of(task).task.optional;
         let failed = matches!(
             end.status,
@@ -485,7 +525,7 @@ impl<'a> Draft<'a> {
 
     fn close_with(&mut self, closed: Closed) {
         let sequence = closed.sequence;
-        if self.state.task(sequence).is_some_and(|task| task.kind == Kind::Dispatched) {
+        if self.state.task(sequence).is_some_and(|task| task.kind.is_queued()) {
             self.effect(Effect::Withdraw { sequence });
         }
         self.push(Event::Closed(Box::new(closed)));
@@ -625,10 +665,17 @@ impl<'a> Draft<'a> {
         if self.state.status.is_closed() {
             return;
         }
-        self.cancel_open(reason.as_deref());
         let output = output.unwrap_or_else(|| self.output());
+        if status == Status::Completed
+            && let Some(objection) =
+                schema::output_objection(self.state.plan(), &output, self.context)
+        {
+            return self.fail_with(Status::Failed, Some(output), objection);
+        }
+        self.cancel_open(reason.as_deref());
         self.push(Event::Ended(Box::new(Ended { status, output, reason })));
         self.agenda.clear();
+        gate::leave(self);
         self.tell_parent_the_end();
     }
 
@@ -740,36 +787,6 @@ fn with_template(input: &Json, policy: &TaskDef, view: &View<'_>) -> Json {
         }
     }
     Json::of(&members)
-}
-
-fn failure_reason(state: &Execution, task: &Task) -> String {
-    let id = state.task_id(task.sequence);
-    let status = task.status.as_str();
-    let reason = task.reason.as_deref().unwrap_or("none given");
-    format!("Task {id} ({}) failed with status: {status} and reason: '{reason}'", task.reference)
-}
-
-fn timeout_reason(task: &Task, policy: &TaskDef, timeout: timing::Timeout) -> String {
-    use timing::Timeout::{Attempt, Poll, Response, Total};
-    match timeout {
-        Total => format!(
-            "all attempts together took longer than totalTimeoutSeconds ({} s)",
-            policy.total_timeout_seconds
-        ),
-        Attempt => {
-            format!("the attempt took longer than timeoutSeconds ({} s)", policy.timeout_seconds)
-        }
-        Poll => format!(
-            "no worker polled '{}' within pollTimeoutSeconds ({} s)",
-            task.task_type,
-            policy.poll_timeout_seconds.unwrap_or(0)
-        ),
-        Response => format!(
-            "worker '{}' was not heard of within responseTimeoutSeconds ({} s)",
-            task.worker.as_deref().unwrap_or("unknown"),
-            policy.response_timeout_seconds
-        ),
-    }
 }
 
 /// A reference name in the iteration of a path, as deep as the node stands.

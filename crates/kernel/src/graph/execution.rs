@@ -3,12 +3,15 @@
 //! Everything beside the tasks themselves (latest attempt per reference, open tasks, timers) is an
 //! index over them, kept in step by [`Execution::apply`], so that one step costs what it touches.
 
+mod upgrade;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::event::{Closed, Ended, Event, Parent, Progressed, Scheduled, Started};
+use super::gate::Gate;
 use super::object::merged;
 use super::plan::{Block, BlockId, Kind, Node, NodeId, Plan, Shape};
 use super::snapshot::Snapshot;
@@ -65,6 +68,9 @@ pub struct Execution {
     /// Why it ended as it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
+    /// Where it stands with the limit of its workflow, if there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<Gate>,
     #[serde(skip)]
     plan: Option<Arc<Plan>>,
     #[serde(with = "super::snapshot::grafts")]
@@ -210,6 +216,7 @@ impl Execution {
             ended_at: None,
             retried_at: None,
             reason: None,
+            gate: None,
             plan: None,
             grafts: Shape::default(),
             branch_inputs: BTreeMap::new(),
@@ -424,10 +431,25 @@ impl Execution {
                 self.ended_at = None;
                 self.reason = None;
                 self.output = Json::empty_object();
+                self.pass_gate();
             }
+            Event::Gated { key, limit, admitted } => {
+                self.gate = Some(Gate { key: key.clone(), limit: *limit, admitted: *admitted });
+            }
+            Event::Admitted => self.pass_gate(),
             Event::Reopened { sequence, asked } => self.reopen(*sequence, *asked),
             Event::Asked { asked } => self.asked = *asked,
-            Event::Rewound { sequence, input } => self.rewind(*sequence, input.as_ref()),
+            Event::Rewound { sequence, input, fresh } => {
+                self.rewind(*sequence, input.as_ref(), *fresh);
+            }
+            Event::Amended { input, correlation_id } => {
+                self.input = input.clone().unwrap_or_else(|| self.input.clone());
+                self.correlation_id = correlation_id.clone().or(self.correlation_id.take());
+            }
+            Event::Upgraded { plan } => {
+                let plan = plan.plan.clone().expect("plans are bound before folding");
+                self.upgrade(&plan);
+            }
             Event::ChildStarted { sequence } => {
                 self.touch(*sequence, |task| task.child_started = true);
             }

@@ -8,19 +8,25 @@
 //!                    PAUSED            RUNNING ◀───────────────────┘
 //! ```
 
+mod announce;
 mod context;
 mod control;
 mod decide;
 mod draft;
 mod event;
 mod execution;
+mod gate;
 mod input;
+mod mask;
 mod nodes;
 mod object;
 mod output;
 mod place;
 mod plan;
+mod reasons;
+mod reuse;
 mod rewind;
+mod schema;
 mod scope;
 mod snapshot;
 mod status;
@@ -30,9 +36,12 @@ mod waiting;
 pub use context::{Context, Limits, World};
 pub use event::{Closed, Ended, Event, Parent, PlanRef, Progressed, Scheduled, Started};
 pub use execution::{Execution, Task};
-pub use input::{Control, Input, Message, Report, Start, StartMessage, Verdict};
+pub use gate::{GATE_PLACE, Gate, KEY_PLACE, gate_name, is_gate, key_name};
+pub use input::{Amendment, Control, Input, Message, Report, Start, StartMessage, Verdict};
+pub use nodes::webhook::{Awaited, WEBHOOK_QUEUE, webhook_queue};
 pub use plan::{Kind, Node, NodeId, Plan};
+pub use schema::Registry;
 pub use scope::iteration_of;
 pub use snapshot::Snapshot;
 pub use status::{Status, TaskStatus};
-pub use waiting::Waiting;
+pub use waiting::{LimitedBy, Waiting};

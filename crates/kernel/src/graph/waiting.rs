@@ -10,10 +10,13 @@ use serde::Serialize;
 
 use super::draft::queue_of;
 use super::execution::{Execution, Task};
+use super::gate::GATE_PLACE;
+use super::nodes::webhook;
 use super::plan::Kind;
 use super::status::{Status, TaskStatus};
 use super::timing;
 use crate::definition::TaskDef;
+use crate::id::ExecutionId;
 use crate::time::Timestamp;
 
 /// One waiting task.
@@ -35,9 +38,24 @@ pub struct Waiting {
     /// When the wait ends by itself, or what waits gives up.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// What many share of whom only so many may run at once, if that is the reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limited_by: Option<LimitedBy>,
     /// The number of the task in its execution.
     #[serde(skip)]
     pub sequence: u32,
+}
+
+/// A limit that an execution has to wait for.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitedBy {
+    /// What the executions share.
+    pub key: Arc<str>,
+    /// How many may run at once.
+    pub limit: u32,
+    /// Those that hold the places; filled in by who knows the queues.
+    pub holders: Vec<ExecutionId>,
 }
 
 impl Execution {
@@ -62,10 +80,32 @@ impl Execution {
                     reason,
                     since: task.started_at.unwrap_or(task.scheduled_at),
                     until: timing::timer_of(task, self.policy_of(task)),
+                    limited_by: None,
                     sequence: task.sequence,
                 }
             })
+            .chain(self.waiting_at_gate())
             .collect()
+    }
+
+    /// The first task of an execution that waits for its place; it is not scheduled before.
+    fn waiting_at_gate(&self) -> Option<Waiting> {
+        let gate = self.gate.as_ref().filter(|gate| !gate.admitted)?;
+        let first = self.plan().definition.tasks.first()?;
+        let (key, limit) = (gate.key.clone(), gate.limit);
+        Some(Waiting {
+            task_id: String::new(),
+            reference: first.task_reference_name.as_str().into(),
+            task_type: first.task_type.as_str().into(),
+            code: "workflow-limit",
+            reason: format!(
+                "waits for a place: {limit} executions with rateLimitKey '{key}' may run at once"
+            ),
+            since: self.created_at,
+            until: None,
+            limited_by: Some(LimitedBy { key, limit, holders: Vec::new() }),
+            sequence: GATE_PLACE,
+        })
     }
 
     fn why(&self, task: &Task, now: Timestamp) -> (&'static str, String) {
@@ -90,6 +130,8 @@ impl Execution {
                 None => ("signal", "waits for an update from outside".to_owned()),
             },
             Kind::Human => ("human", "waits for a person to complete it".to_owned()),
+            Kind::Yield => ("signal", "waits for a signal".to_owned()),
+            Kind::Webhook => ("webhook", webhook::why(&task.input)),
             Kind::SubWorkflow => {
                 let child = task.child.as_ref().map_or_else(String::new, ToString::to_string);
                 ("sub-workflow", format!("waits for sub-workflow {child} to end"))

@@ -249,7 +249,7 @@ impl<'a> Draft<'a> {
         };
         let policy = self.state.spec.as_ref().map_or(CatchUp::None, |spec| spec.catch_up);
         let kept = due.split_off(due.len() - kept(&due, policy, self.context));
-        let missed = if complete { due.len() } else { counted_max.max(due.len()) };
+        let missed = if complete { due.len() } else { counted_max + due.len() };
         self.tell_missed(&due, missed, oldest, policy);
         for planned in kept.into_iter().take(limits.firings_max.max(1)) {
             self.fire(planned, Cause::Due, None);

@@ -48,10 +48,10 @@ fn check(path: &Path) -> Vec<String> {
             match info.as_str() {
                 "" => rewritten.push_str(body),
                 "expect" => {}
-                info => rewritten.push_str(&format!("```{info}\n{body}```\n")),
+                info => rewritten.extend(["```", info, "\n", body, "```\n"]),
             }
             if info == "steps" {
-                rewritten.push_str(&format!("```expect\n{found}```\n"));
+                rewritten.extend(["```expect\n", &found, "```\n"]);
             }
         }
     }

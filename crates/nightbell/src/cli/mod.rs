@@ -12,6 +12,8 @@ mod moment;
 mod output;
 mod queue;
 mod run;
+mod schedule;
+mod secret;
 mod table;
 mod task;
 mod workflow;
@@ -110,6 +112,12 @@ pub(crate) enum ClientCommand {
     /// Queues of tasks that wait for a worker
     #[command(subcommand)]
     Queue(queue::Verb),
+    /// Schedules: what starts runs by the clock
+    #[command(subcommand)]
+    Schedule(schedule::Verb),
+    /// Secrets that workflows use: written, never shown
+    #[command(subcommand)]
+    Secret(secret::Verb),
     /// Print the settings of the server as a commented file
     Config(config::Arguments),
     /// Print the version
@@ -142,6 +150,8 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Run(verb) => run::run(verb, &client, &output).await,
             ClientCommand::Task(verb) => task::run(verb, &client, &output).await,
             ClientCommand::Queue(verb) => queue::run(verb, &client, &output).await,
+            ClientCommand::Schedule(verb) => schedule::run(verb, &client, &output).await,
+            ClientCommand::Secret(verb) => secret::run(verb, &client, &output).await,
             ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
         }
     })

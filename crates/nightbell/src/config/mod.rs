@@ -29,7 +29,7 @@ use layers::{Layers, Resolved};
 pub(crate) use problem::{ConfigError, Origin, Problem};
 pub(crate) use template::default_file;
 use value::Value;
-pub(crate) use value::{Bytes, HttpUrl, LogFilter, LogFormat, StoreUrl};
+pub(crate) use value::{Bytes, HttpUrl, LogFilter, LogFormat, SecretKey, StoreUrl};
 
 /// One entry of the list: a setting as its users see it.
 #[derive(Debug)]
@@ -158,6 +158,17 @@ settings! {
     ///
     /// A relative file is looked up in the folder in which the server is started.
     store: StoreUrl = ["sqlite:nightbell.db"];
+
+    /// File with the key that seals secrets: 32 bytes in base64 or hexadecimal.
+    ///
+    /// Only its owner may be able to read it. `off` uses a file beside the store, named like it
+    /// with `.key` added, which is made on the first start.
+    secret_key_file: Option<PathBuf> = ["off"];
+
+    /// The key that seals secrets, in place of a file: 32 bytes in base64 or hexadecimal.
+    ///
+    /// Meant for the environment variable: everybody on the machine can see options.
+    secret_key: Option<SecretKey> = ["off"];
 
     /// Files and folders of definitions, schedules, monitors and checklists to load.
     ///

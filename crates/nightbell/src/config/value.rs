@@ -182,6 +182,41 @@ impl Value for Vec<PathBuf> {
     }
 }
 
+impl Value for PathBuf {
+    const NAME: &'static str = "FILE";
+    const HINT: &'static str = "write the name of a file, or off";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        match given.one()? {
+            "" => Err("the name is empty".to_owned()),
+            path => Ok(Self::from(path)),
+        }
+    }
+
+    fn shown(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+/// The key that seals secrets; never shown.
+#[derive(Clone, Debug)]
+pub(crate) struct SecretKey(pub(crate) engine::vault::Key);
+
+impl Value for SecretKey {
+    const NAME: &'static str = "KEY";
+    const HINT: &'static str = "write 32 bytes in base64, such as `openssl rand -base64 32` prints";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        // The text may nearly be a key, so it is not repeated.
+        let key = engine::vault::Key::parse(given.one()?);
+        key.map(Self).map_err(|error| format!("the value {error}"))
+    }
+
+    fn shown(&self) -> String {
+        "***".to_owned()
+    }
+}
+
 /// Which log lines to write, in the notation of `tracing`: `info` or `info,engine=debug`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LogFilter(String);

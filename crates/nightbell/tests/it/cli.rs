@@ -5,6 +5,7 @@ mod config;
 mod control;
 mod queue;
 mod run;
+mod schedule;
 mod task;
 mod watch;
 mod workflow;

@@ -14,5 +14,7 @@ mod live;
 mod python;
 mod real_cli;
 mod reload;
+mod schedules;
+mod secret;
 mod shutdown;
 mod stand_in;

@@ -3,6 +3,8 @@
 //! The protocol's server answers 500 to malformed JSON and missing parameters; these are the
 //! client's faults and are answered as such, with the place.
 
+use std::borrow::Cow;
+
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
@@ -10,6 +12,7 @@ use axum::http::uri::InvalidUri;
 use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
+use kernel::expression::mask_sealed;
 use kernel::{ExecutionId, Json};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -273,14 +276,18 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-/// An answer that is JSON text already.
+/// An answer that is JSON text already. Sealed values in it are masked.
 #[derive(Debug)]
 pub struct Answer(pub Json);
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let json = HeaderValue::from_static("application/json");
-        ([(header::CONTENT_TYPE, json)], Bytes::from_owner(Text(self.0))).into_response()
+        let body = match mask_sealed(self.0.text()) {
+            Cow::Borrowed(_) => Bytes::from_owner(Text(self.0)),
+            Cow::Owned(masked) => Bytes::from(masked),
+        };
+        ([(header::CONTENT_TYPE, json)], body).into_response()
     }
 }
 

@@ -11,14 +11,14 @@ use crate::problem::Problem;
 
 /// One condition as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Condition {
-    field: String,
-    operator: Operator,
-    values: Vec<String>,
+pub(super) struct Condition {
+    pub(super) field: String,
+    pub(super) operator: Operator,
+    pub(super) values: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
+pub(super) enum Operator {
     In,
     NotIn,
     After,
@@ -295,7 +295,7 @@ fn times(condition: &Condition, field: TimeField) -> Result<Vec<Filter>, Problem
     })
 }
 
-fn instant(field: &str, text: &str) -> Result<Timestamp, Problem> {
+pub(super) fn instant(field: &str, text: &str) -> Result<Timestamp, Problem> {
     if let Ok(millis) = text.parse() {
         return Ok(Timestamp::from_millis(millis));
     }
@@ -335,7 +335,7 @@ fn sort(text: &str) -> Result<Vec<Sort>, Problem> {
     .collect()
 }
 
-fn conditions(text: &str) -> Result<Vec<Condition>, Problem> {
+pub(super) fn conditions(text: &str) -> Result<Vec<Condition>, Problem> {
     let mut reader = Reader { text, at: 0 };
     let mut conditions = Vec::new();
     reader.skip_space();

@@ -34,10 +34,12 @@ pub fn task(state: &Execution, task: &Task, lens: Lens<'_>) -> Json {
     Json::of(&Shown::new(state, lens).task(task))
 }
 
-/// A task as the worker that holds it sees it: `input` stands for its own, with secrets filled in.
+/// A task as the worker that holds it sees it: `input` stands for its own, with secrets filled in,
+/// and nothing is masked.
 pub fn task_with_input(state: &Execution, task: &Task, input: Json, lens: Lens<'_>) -> Json {
     let shown = Shown::new(state, lens);
-    Json::of(&TaskView { input_data: input, ..shown.task(task) })
+    let output_data = state.output_of(task);
+    Json::of(&TaskView { input_data: input, output_data, ..shown.task(task) })
 }
 
 /// An execution as clients see it: the protocol's `Workflow`. Without tasks its list is empty.
@@ -125,7 +127,7 @@ impl<'a> Shown<'a> {
         TaskView {
             task_type: &task.task_type,
             status: status.as_str(),
-            input_data: self.input_of(task),
+            input_data: state.shown(&self.input_of(task)),
             reference_task_name: &task.reference,
             retry_count: task.attempt,
             seq: task.sequence,
@@ -150,7 +152,7 @@ impl<'a> Shown<'a> {
             reason_for_incompletion: task.reason.as_deref(),
             callback_after_seconds,
             worker_id: task.worker.as_deref().filter(|worker| !worker.is_empty()),
-            output_data: state.output_of(task),
+            output_data: state.shown(&state.output_of(task)),
             workflow_task: place.workflow_task,
             domain: task.domain.as_deref(),
             rate_limit_per_frequency: policy.map_or(0, |policy| policy.rate_limit_per_frequency),
@@ -292,8 +294,8 @@ impl<'a> Shown<'a> {
             parent_workflow_task_id: parent
                 .map(|parent| TaskId::new(parent.execution.clone(), parent.sequence).to_string()),
             tasks: TaskList { shown: self, include: include_tasks },
-            input: state.input.raw(),
-            output: state.output.raw(),
+            input: state.shown(&state.input),
+            output: state.shown(&state.output),
             correlation_id: state.correlation_id.as_deref(),
             reason_for_incompletion: state.reason.as_deref(),
             event: state.event.as_deref(),
@@ -302,12 +304,13 @@ impl<'a> Shown<'a> {
             workflow_definition: serde_json::from_str(&plan.text)
                 .expect("a plan's text is the JSON it was compiled from"),
             priority: state.priority,
-            variables: state.variables.raw(),
+            variables: state.shown(&state.variables),
             last_retried_time: state.retried_at.unwrap_or_default(),
             failed_task_names: state.failed_names(),
             history: [],
             idempotency_key: state.idempotency_key.as_deref(),
-            rate_limited: false,
+            rate_limited: state.is_held_back(),
+            rate_limit_key: state.gate.as_ref().map(|gate| &*gate.key),
             start_time: state.created_at,
             workflow_name: &plan.definition.name,
             workflow_version: plan.definition.version,
@@ -418,8 +421,8 @@ struct WorkflowView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     parent_workflow_task_id: Option<String>,
     tasks: TaskList<'a>,
-    input: &'a RawValue,
-    output: &'a RawValue,
+    input: Json,
+    output: Json,
     #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -430,7 +433,7 @@ struct WorkflowView<'a> {
     failed_reference_task_names: BTreeSet<&'a str>,
     workflow_definition: &'a RawValue,
     priority: u8,
-    variables: &'a RawValue,
+    variables: Json,
     last_retried_time: Timestamp,
     failed_task_names: BTreeSet<&'a str>,
     /// Never filled: an execution that begins anew keeps its id.
@@ -438,6 +441,8 @@ struct WorkflowView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     idempotency_key: Option<&'a str>,
     rate_limited: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limit_key: Option<&'a str>,
     start_time: Timestamp,
     workflow_name: &'a str,
     workflow_version: i32,

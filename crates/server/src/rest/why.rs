@@ -45,14 +45,22 @@ async fn explain_workflow(
             reason: state.reason.as_deref().map(str::to_owned),
             waiting: state.waiting(now),
         };
-        (why, queues)
+        (why, queues, state.gate_name())
     };
-    let (mut why, queues) = show(&api.engine, &id, look).await?;
+    let (mut why, queues, gate) = show(&api.engine, &id, look).await?;
+    if let Some(gate) = gate {
+        for limited in why.waiting.iter_mut().filter_map(|waiting| waiting.limited_by.as_mut()) {
+            limited.holders = api.engine.queues().holders(&gate, HOLDERS_MAX);
+        }
+    }
     for (waiting, queue) in why.waiting.iter_mut().zip(queues) {
         explain(&api.engine, &why.workflow_id, waiting, &queue, now);
     }
     Ok(Answer(Json::of(&why)))
 }
+
+/// Executions named as the holders of a limit's places.
+const HOLDERS_MAX: usize = 20;
 
 /// The queue of a task, as workers poll it: `domain:type@namespace-group`.
 fn queue_of(state: &Execution, task: &Task) -> String {

@@ -10,7 +10,7 @@ use engine::{Engine, Options, Parts, PollRequest, SystemClock, TaskRunner, Value
 use http_body_util::BodyExt;
 use kernel::definition::{TaskDef, parse_workflows};
 use kernel::graph::{Report, TaskStatus, Verdict};
-use kernel::{Form, Json, ScriptError, ScriptErrorKind, Scripts, TaskId};
+use kernel::{Form, Json, ScriptError, ScriptErrorKind, Scripts, TaskId, Violation};
 use serde_json::{Value, json};
 use server::{Api, Settings};
 use tower::ServiceExt;
@@ -41,15 +41,26 @@ impl Scripts for Echo {
         }
         Ok(())
     }
+
+    /// Knows `required` alone.
+    fn violations(&self, schema: &Json, document: &Json) -> Result<Vec<Violation>, ScriptError> {
+        let (schema, document) = (schema.parse(), document.parse());
+        let required = schema["required"].as_array().into_iter().flatten();
+        let missing =
+            required.filter_map(Value::as_str).filter(|name| document.get(name).is_none());
+        let told = missing.map(|name| format!("{name} is missing"));
+        Ok(told.map(|message| Violation { pointer: String::new(), message }).collect())
+    }
 }
 
-/// One secret and one value for anybody; asking for `PANIC` is a bug.
-struct FewValues;
+/// One secret and one value for anybody, and further secrets; asking for `PANIC` is a bug.
+struct FewValues(Vec<(&'static str, &'static str)>);
 
 impl Values for FewValues {
     fn secret(&self, name: &str) -> Option<String> {
         assert_ne!(name, "PANIC", "a bug for the sake of a test");
-        (name == "KEY").then(|| "hunter2".to_owned())
+        let mut known = self.0.iter().chain(&[("KEY", "hunter2")]);
+        known.find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
     }
 
     fn environment(&self, name: &str) -> Option<String> {
@@ -105,13 +116,25 @@ impl Server {
         Self::with_runners(Vec::new()).await
     }
 
+    /// A server that knows these secrets beside the usual one.
+    pub(crate) async fn with_secrets(secrets: Vec<(&'static str, &'static str)>) -> Self {
+        Self::made_of(Vec::new(), secrets).await
+    }
+
     pub(crate) async fn with_runners(runners: Vec<Arc<dyn TaskRunner>>) -> Self {
+        Self::made_of(runners, Vec::new()).await
+    }
+
+    async fn made_of(
+        runners: Vec<Arc<dyn TaskRunner>>,
+        secrets: Vec<(&'static str, &'static str)>,
+    ) -> Self {
         let parts = Parts {
             store: Arc::new(Memory::default()),
             clock: Arc::new(SystemClock),
             scripts: Arc::new(Echo),
             runners,
-            values: Arc::new(FewValues),
+            values: Arc::new(FewValues(secrets)),
             describe: server::rest::view::describe,
             options: Options::default(),
         };
@@ -138,12 +161,22 @@ impl Server {
     }
 
     pub(crate) async fn send(&self, method: Method, path: &str, body: String) -> Answer {
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header("content-type", "application/json")
-            .body(Body::from(body))
-            .expect("the path is a path");
+        self.send_with(method, path, &[], body).await
+    }
+
+    pub(crate) async fn send_with(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: String,
+    ) -> Answer {
+        let mut request =
+            Request::builder().method(method).uri(path).header("content-type", "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Body::from(body)).expect("the path is a path");
         let response =
             server::router(self.api()).oneshot(request).await.expect("handlers do not fail");
         let status = response.status();

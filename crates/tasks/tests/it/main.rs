@@ -6,4 +6,5 @@ mod http_poll;
 mod javascript;
 mod jq;
 mod jwt;
+mod schema;
 mod services;

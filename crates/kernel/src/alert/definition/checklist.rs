@@ -1,5 +1,5 @@
 //! Robopager's checklist: a map from names to checks of the type `email` or `batchy`, read as
-//! monitors and one PagerDuty receiver each.
+//! monitors and one `PagerDuty` receiver each.
 //!
 //! Times of day may be the numbers that YAML 1.1 makes of them. `delivery_time` is one in the zone
 //! of `etl.cfg`, `check_time` one of the server's own zone, as it always was.
@@ -29,7 +29,7 @@ pub struct ChecklistOptions {
     pub account: Arc<str>,
     /// Where batchy is, such as `http://etl:8050`.
     pub batchy: Arc<str>,
-    /// Which of PagerDuty's interfaces the keys are for: `v1` or `v2`.
+    /// Which of the pager's interfaces the keys are for: `v1` or `v2`.
     pub pagerduty_api: Arc<str>,
     /// Only checks of these types; none = all.
     pub only: Vec<Arc<str>>,

@@ -62,7 +62,7 @@ fn read(root: &Node, report: &mut Report) -> File {
     if let Some(section) = section(&mut top, "receivers", report) {
         for (name, key, node) in section.members() {
             let path = section.path_of(name);
-            if let Some(receiver) = receiver(node, key.place, path, &mut mentions, report) {
+            if let Some(receiver) = receiver(node, key.place, &path, &mut mentions, report) {
                 file.receivers.insert(name.into(), receiver);
             }
         }
@@ -124,11 +124,11 @@ fn list<'a>(top: &mut Object<'a>, name: &'static str, report: &mut Report) -> &'
 fn receiver(
     node: &Node,
     place: Place,
-    path: String,
+    path: &str,
     mentions: &mut Mentions,
     report: &mut Report,
 ) -> Option<Receiver> {
-    let mut object = Object::of(node, path.clone(), report)?;
+    let mut object = Object::of(node, path.to_owned(), report)?;
     let fallback = object.read("fallback", report, reader::text);
     if let (Some(fallback), Some(node)) = (&fallback, object.peek("fallback")) {
         mentions.receivers.push((fallback.clone(), node.place, object.path_of("fallback")));
@@ -142,17 +142,13 @@ fn receiver(
             kinds.push((kind, short, object.peek(kind).unwrap_or(node)));
         }
     }
-    let found = match kinds[..] {
-        [found] => Some(found),
-        _ => {
-            let names: Vec<&str> = RECEIVERS.iter().map(|(name, _)| *name).collect();
-            let message = format!("a receiver is exactly one of {}", names.join(", "));
-            report.error(place, &path, message);
-            None
-        }
-    };
+    if kinds.len() != 1 {
+        let names: Vec<&str> = RECEIVERS.iter().map(|(name, _)| *name).collect();
+        let message = format!("a receiver is exactly one of {}", names.join(", "));
+        report.error(place, path, message);
+    }
     object.finish(report);
-    let (kind, short, node) = found?;
+    let [(kind, short, node)] = kinds[..] else { return None };
     let settings = match &node.content {
         Content::Map(_) => node.json(),
         Content::List(_) => serde_json::json!({ short: node.json() }),

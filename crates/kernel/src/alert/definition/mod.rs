@@ -174,7 +174,7 @@ pub enum Kind {
     Email,
     /// A job's last run, told by a status endpoint.
     Job,
-    /// A query to InfluxDB.
+    /// A query to `InfluxDB`.
     Influx,
     /// A query to Prometheus.
     Prometheus,
@@ -436,8 +436,7 @@ impl Spec {
         dependents: Vec<Arc<str>>,
     ) -> Self {
         let check = check_target(&monitor);
-        let version =
-            super::fingerprint(&Json::of(&(&monitor, &routes, &fallbacks)).text(), "spec");
+        let version = super::fingerprint(Json::of(&(&monitor, &routes, &fallbacks)).text(), "spec");
         Self { monitor, routes, fallbacks, dependents, check, version }
     }
 }

@@ -31,10 +31,8 @@ pub(super) fn read(
     let mut object = Object::of(node, path, report)?;
     let rule = kind(key, &mut object, report);
     let schedule = schedule(&mut object, report);
-    let Some((rule, settings_node)) = rule else {
-        finish_blind(object);
-        return None;
-    };
+    // Without a kind nobody can say which keys are known.
+    let (rule, settings_node) = rule?;
     let settings = kinds::settings(rule, settings_node, &mut object, report);
     let mut monitor = MonitorDef::new(name, rule.kind, Json::of(&settings));
     monitor.schedule = schedule;
@@ -48,11 +46,6 @@ pub(super) fn read(
     Some(monitor)
 }
 
-/// Without a kind nobody can say which keys are known.
-fn finish_blind(object: Object<'_>) {
-    drop(object);
-}
-
 fn kind<'a>(
     key: &Node,
     object: &mut Object<'a>,
@@ -64,12 +57,11 @@ fn kind<'a>(
         return Some(found);
     }
     let names: Vec<&str> = KINDS.iter().map(|rule| rule.name).collect();
-    let message = match found.len() {
-        0 => format!("a monitor needs one of {}", names.join(", ")),
-        _ => {
-            let found: Vec<&str> = found.iter().map(|(rule, _)| rule.name).collect();
-            format!("a monitor looks at one thing, not at {}", found.join(" and "))
-        }
+    let message = if found.is_empty() {
+        format!("a monitor needs one of {}", names.join(", "))
+    } else {
+        let found: Vec<&str> = found.iter().map(|(rule, _)| rule.name).collect();
+        format!("a monitor looks at one thing, not at {}", found.join(" and "))
     };
     report.error(key.place, &object.path, message);
     None
@@ -80,14 +72,13 @@ fn schedule(object: &mut Object<'_>, report: &mut Report) -> Schedule {
         let hours = reader::texts(node, path, report)?;
         let mut out = Vec::new();
         for text in hours {
-            match Active::parse(&text) {
-                Some(active) => out.push(active),
-                None => {
-                    let message = format!(
-                        "{text:?} are no hours; write such as \"09:00-17:00\" or \"Mon-Fri 09:00-17:00\""
-                    );
-                    report.error(node.place, path, message);
-                }
+            if let Some(active) = Active::parse(&text) {
+                out.push(active);
+            } else {
+                let message = format!(
+                    "{text:?} are no hours; write such as \"09:00-17:00\" or \"Mon-Fri 09:00-17:00\""
+                );
+                report.error(node.place, path, message);
             }
         }
         Some(out)
@@ -121,7 +112,8 @@ fn check_schedule(monitor: &MonitorDef, key: &Node, object: &Object<'_>, report:
         let place = object.peek(name).map_or(key.place, |node| node.place);
         report.error(place, &object.path, message);
     };
-    if every.is_none() && cron.is_none() && at.is_none() {
+    let written = ["every", "cron", "at"].iter().any(|name| object.peek(name).is_some());
+    if !written && monitor.kind != Kind::Heartbeat {
         error("", "when? write every: 5m, at: \"03:15\" or cron");
     }
     if cron.is_some() && (every.is_some() || at.is_some()) {

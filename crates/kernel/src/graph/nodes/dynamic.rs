@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::super::context::Context;
 use super::super::plan::Node;
+use super::super::schema;
 use crate::definition::TaskDef;
 use crate::json::Json;
 
@@ -23,7 +24,11 @@ pub(in super::super) fn resolve(
         ));
     }
     match context.world.task_def(name) {
-        Some(policy) => Ok((name.into(), Some(Box::new((*policy).clone())))),
+        Some(policy) => {
+            let mut policy = (*policy).clone();
+            schema::resolve_task(&mut policy, &|name, version| context.world.schema(name, version));
+            Ok((name.into(), Some(Box::new(policy))))
+        }
         None if context.world.is_builtin(name) => Ok((name.into(), None)),
         None => Err(format!(
             "DYNAMIC task '{}' names '{name}', for which no task definition is registered",

@@ -10,6 +10,7 @@ use super::super::event::Event;
 use super::super::execution::Execution;
 use super::super::object::merged;
 use super::super::plan::{BlockId, Kind, Node, Owner, embed};
+use super::super::schema;
 use super::super::scope::View;
 use super::super::status::Status;
 use crate::definition::{SubWorkflowParams, SubWorkflowVersion, WorkflowTask};
@@ -250,7 +251,9 @@ impl Listed {
             if !seen.insert(task.task_reference_name.clone()) {
                 return Err(format!("two branches are named '{}'", task.task_reference_name));
             }
-            embed(task, &|name| draft.context.world.task_def(name).map(|def| (*def).clone()));
+            let world = draft.context.world;
+            embed(task, &|name| world.task_def(name).map(|def| (*def).clone()));
+            schema::resolve_nested(task, &|name, version| world.schema(name, version));
         }
         Ok(self)
     }

@@ -11,6 +11,7 @@ pub(super) mod switch;
 mod terminate;
 mod variables;
 pub(super) mod wait;
+pub(super) mod webhook;
 
 pub(super) use do_while::{items as loop_items, position as loop_position};
 
@@ -38,7 +39,8 @@ pub(super) fn begin(draft: &mut Draft<'_>, sequence: u32, kind: Kind) {
         Kind::SetVariable => variables::begin(draft, sequence),
         Kind::Terminate => terminate::begin(draft, sequence),
         Kind::Wait => wait::begin(draft, sequence),
-        Kind::Human => draft.push(Event::Begun { sequence, until: None }),
+        Kind::Human | Kind::Yield => draft.push(Event::Begun { sequence, until: None }),
+        Kind::Webhook => webhook::begin(draft, sequence),
         Kind::Noop => draft.close(sequence, End::done()),
         Kind::Dispatched | Kind::Dynamic => draft.dispatch(sequence, false),
     }

@@ -32,6 +32,8 @@ pub(super) struct Bench {
     inbox: VecDeque<Message>,
     pub(super) log: String,
     later: VecDeque<Spec>,
+    /// What a receiver was given last.
+    payload: Value,
 }
 
 pub(super) fn spec_of(yaml: &str) -> Spec {
@@ -65,6 +67,7 @@ impl Bench {
             inbox: VecDeque::new(),
             log: String::new(),
             later,
+            payload: Value::Null,
         };
         bench.say(Input::Define(Box::new(first)));
         bench
@@ -76,7 +79,7 @@ impl Bench {
     ///   `see? ` (it hangs).
     /// - `receiver noc down|slow|up`, `ack`, `keep` (until clear), `snooze a 2h`, `resolve`,
     ///   `silence id 1h 2h label=value…`, `unsilence`, `parent p down|up`, `ping start|…`,
-    ///   `define`, `remove`, `check`, `explain a`, `again` (the last message once more).
+    ///   `define`, `remove`, `check`, `explain a`, `payload` (what was told last, whole).
     pub(super) fn step(&mut self, step: &str) {
         let mut words = step.split_whitespace();
         let verb = words.next().unwrap_or_default();
@@ -142,8 +145,13 @@ impl Bench {
             "explain" => {
                 let told = explain(&self.monitor, word(0)).expect("an incident");
                 let lines = told.changed.iter().chain(&told.waits_for);
-                let text: String = lines.map(|line| format!("    {line}\n")).collect();
-                self.log.push_str(&text);
+                for line in lines {
+                    writeln!(self.log, "    {line}").expect("a text takes all");
+                }
+            }
+            "payload" => {
+                let text = serde_json::to_string_pretty(&self.payload).expect("it is JSON");
+                writeln!(self.log, "{text}").expect("a text takes all");
             }
             _ => panic!("an unknown step: {step}"),
         }
@@ -265,11 +273,12 @@ impl Bench {
                 self.inbox.push_back(ended(Status::Failed, json!({}), Some("404 Not Found")));
             }
             Some(true) => {
-                self.held.push((receiver.clone(), ended(Status::Completed, json!({}), None)))
+                self.held.push((receiver.clone(), ended(Status::Completed, json!({}), None)));
             }
             None => self.inbox.push_back(ended(Status::Completed, json!({}), None)),
         }
         let told = &input["notification"];
+        self.payload.clone_from(told);
         let what = match told["group"]["members"].as_array() {
             None => told["title"].to_string(),
             Some(members) => {

@@ -1,1 +1,421 @@
 //! The files that define monitors: what is read, and what is refused with line and column.
+
+use std::sync::Arc;
+
+use kernel::Timestamp;
+use kernel::alert::definition::{
+    ChecklistOptions, File, Kind, Level, Loaded, Severity, load, parse_share, parse_span,
+};
+use serde_json::json;
+
+use super::bench::START;
+
+fn read(text: &str) -> Loaded {
+    load(text, &ChecklistOptions::default())
+}
+
+fn problems(text: &str) -> Vec<String> {
+    read(text).problems.iter().map(ToString::to_string).collect()
+}
+
+fn file(text: &str) -> File {
+    let loaded = read(text);
+    assert!(loaded.file.is_some(), "{:#?}", loaded.problems);
+    loaded.file.expect("it was just looked at")
+}
+
+/// Everything that the documentation shows, in one file.
+const SAMPLE: &str = r#"
+receivers:
+  noc:    { lark: { url: "${secret:LARK_URL}", sign: "${secret:LARK_SIGN}" } }
+  oncall: { pagerduty: { key: "${secret:PD_KEY}" } }
+routes:                       # first match
+  - match: { team: data }
+    steps: [ { to: noc }, { to: oncall, after: 10m, unless: acked } ]
+    remind: 4h
+  - { to: noc, group_by: [region], wait: 30s }
+
+monitors:
+  sales-mail:
+    email: { account: reports, folder: all, since: "03:00",
+             from: [etl@example.com, bi@example.com],
+             subjects: ["Great - You look awesome!", { regex: '^Load \d+ OK$' }] }
+    at: "03:15"
+    every: 5m
+    until: "08:00"
+    tz: America/New_York
+    labels: { team: data }
+
+  intraday-load:
+    job: { batchy: "http://etl:8050", workflow: intraday, step: global }
+    every: 3m
+    active: "09:00-24:00"
+    max_age: 60m
+    since: end
+    warn_at: 80%
+    depends_on: [etl-host]
+
+  buildings-offline:
+    influx:
+      server: metrics
+      flux: |
+        from(bucket: "g44bucket") |> range(start: ${window.from}, stop: ${window.to})
+          |> mean() |> filter(fn: (r) => r._value >= 100.0)
+    every: 5m
+    window: { lookback: 5m, catch_up: 1h }
+    per: [host, name]
+    labels: { region: "{{ host | remove_suffix('-FIBER') }}" }
+    missing: 2
+
+  failed-orders:
+    http: { url: "https://api/search?from=${window.from_ms}&to=${window.to_ms}",
+            bearer: "${secret:API}", rows: $.results, per: $.id }
+    every: 1m
+    window: { lookback: 10m, catch_up: 1h }
+    fail_when: rows > 0
+    resolve: { quiet_for: 10m }
+
+  nightly-backup:
+    heartbeat: { cron: "0 2 * * *", start_grace: 1m, min_run: 5m, max_run: 4h }
+    tz: Europe/Berlin
+
+  etl-host:
+    http: { url: "https://etl/health", expect: "status < 400" }
+    every: 30s
+    fail_after: 3
+    recover_after: 2
+    on_error: { after: 5, severity: warning }
+
+maintenance:
+  - { name: weekly, match: { monitor: "etl-*" }, hours: "Sat 02:00-04:00", tz: Europe/Berlin }
+silences:
+  - { name: move, from: "2026-03-01T10:00:00Z", for: 2h, by: ann, comment: the move }
+"#;
+
+#[test]
+fn the_sample_is_read_whole() {
+    assert_eq!(problems(SAMPLE), Vec::<String>::new());
+    let file = file(SAMPLE);
+    let names: Vec<&str> = file.monitors.iter().map(|monitor| &*monitor.name).collect();
+    assert_eq!(
+        names,
+        [
+            "sales-mail",
+            "intraday-load",
+            "buildings-offline",
+            "failed-orders",
+            "nightly-backup",
+            "etl-host"
+        ]
+    );
+    let job = file.monitors[1].settings.parse();
+    assert_eq!(job["max_age"], "60m");
+    assert_eq!(job["warn_at"], "80%");
+    assert_eq!(file.monitors[5].on_error.severity, Severity::Warning);
+    assert_eq!(file.monitors[4].schedule.cron.as_deref(), Some("0 2 * * *"));
+    assert_eq!(file.silences.len(), 2);
+    assert_eq!(file.routes[0].steps[1].after, 600_000);
+    let specs = file.specs();
+    let host = specs.iter().find(|spec| &*spec.monitor.name == "etl-host").expect("it is there");
+    assert_eq!(host.dependents, [Arc::from("intraday-load")]);
+}
+
+/// A check is a definition of the engine's own language: windows and secrets are its expressions.
+#[test]
+fn a_check_is_a_definition() {
+    let specs = file(SAMPLE).specs();
+    let definition = specs[2].check.definition.as_ref().expect("it is generated").parse();
+    let task = &definition["tasks"][0];
+    assert_eq!(task["type"], "CHECK_INFLUX");
+    let flux = task["inputParameters"]["settings"]["flux"].as_str().expect("the query");
+    assert!(flux.contains("range(start: ${workflow.input.window.from}"), "{flux}");
+    let definition = specs[3].check.definition.as_ref().expect("it is generated").parse();
+    let settings = &definition["tasks"][0]["inputParameters"]["settings"];
+    assert_eq!(settings["bearer"], "${workflow.secrets.API}");
+    let text = definition.to_string();
+    let parsed = kernel::definition::parse_workflow(&text);
+    assert!(parsed.is_ok(), "{parsed:?}");
+}
+
+#[test]
+fn every_problem_is_told_with_its_place() {
+    let cases: [(&str, &[&str]); 16] = [
+        (
+            "monitors:\n  web: { http: x, evry: 1m }\n",
+            &[
+                "2:3: error: monitors.web: when? write every: 5m, at: \"03:15\" or cron",
+                "2:19: warning: monitors.web: unknown key \"evry\" is ignored; is every meant?",
+            ],
+        ),
+        (
+            "monitors:\n  web: { every: 1m }\n",
+            &[
+                "2:3: error: monitors.web: a monitor needs one of email, job, influx, prometheus, http, sql, tcp, dns, heartbeat, workflow",
+            ],
+        ),
+        (
+            "monitors:\n  web:\n    http: { uri: x }\n    every: 5 minutes ago\n",
+            &[
+                "3:11: error: monitors.web.http: http needs url",
+                "3:13: warning: monitors.web.http: unknown key \"uri\" is ignored; is url meant?",
+                "4:12: error: monitors.web.every: \"5 minutes ago\" is no duration; write one such as 30s, 5m or 1h30m",
+            ],
+        ),
+        (
+            "monitors:\n  a: { tcp: 'h:1', every: 1m, depends_on: b }\n  b: { tcp: 'h:1', every: 1m, depends_on: a }\n",
+            &[
+                "2:43: error: monitors.a.depends_on: a and b depend on each other",
+                "3:43: error: monitors.b.depends_on: b and a depend on each other",
+            ],
+        ),
+        (
+            "monitors:\n  a: { tcp: 'h:1', every: 1m, to: nocc }\nreceivers:\n  noc: { slack: x }\n",
+            &["2:35: error: monitors.a.to: there is no receiver \"nocc\"; is noc meant?"],
+        ),
+        (
+            "receivers:\n  noc: { slak: x }\n",
+            &[
+                "2:3: error: receivers.noc: a receiver is exactly one of pagerduty, lark, feishu, slack, teams, discord, telegram, opsgenie, jsm, squadcast, datadog, ntfy, email, webhook, workflow, inbox",
+                "2:10: warning: receivers.noc: unknown key \"slak\" is ignored; is slack meant?",
+            ],
+        ),
+        (
+            "routes:\n  - { match: { a: b } }\n",
+            &["2:5: error: routes[0]: a route needs to or steps"],
+        ),
+        (
+            "routes:\n  - steps: [{ to: x, unless: asleep }]\n",
+            &[
+                "2:19: error: routes[0].steps[0].to: there is no receiver \"x\"",
+                "2:30: error: routes[0].steps[0].unless: unless can only be acked, not \"asleep\"",
+            ],
+        ),
+        (
+            "monitors:\n  a:\n    tcp: h:1\n    every: 1m\n    labels: { x: \"{{ y | shout }}\" }\n",
+            &[
+                "5:18: error: monitors.a.labels.x: unknown filter \"shout\"; there are remove_suffix, remove_prefix, upper, lower, trim, default, replace, split and truncate",
+            ],
+        ),
+        (
+            "monitors:\n  a:\n    tcp: h:1\n    every: 1m\n    fail_when: rows >\n",
+            &["5:16: error: monitors.a.fail_when: the condition ends where a value is expected"],
+        ),
+        (
+            "monitors:\n  a: { tcp: 'h:1', at: 25:00, tz: Mars/Base }\n",
+            &[
+                "2:24: error: monitors.a.at: \"25:00\" is no time of day; write one such as \"09:30\"",
+                "2:35: error: monitors.a.tz: \"Mars/Base\" is no time zone; write one such as Europe/Berlin",
+            ],
+        ),
+        (
+            "monitors:\n  a: { tcp: 'h:1', every: 1m, every: 2m }\n",
+            &["2:31: error: monitors.a: the key \"every\" occurs twice"],
+        ),
+        ("monitors: [\n", &["2:1: error: not readable as YAML"]),
+        (
+            "silences:\n  - { name: x }\n",
+            &[
+                "2:5: error: silences[0]: either from with to or for, or hours such as \"Sat 02:00-04:00\"",
+            ],
+        ),
+        (
+            "monitors:\n  a: { tcp: 'h:1', cron: '0 0 31 2 *' }\n",
+            &["2:26: error: monitors.a.cron: \"0 0 31 2 *\" never comes"],
+        ),
+        ("monitors: []\n", &["1:11: error: monitors: a map is expected, not a list"]),
+    ];
+    let mut failures = Vec::new();
+    for (text, expected) in cases {
+        let found = problems(text);
+        let told = |known: &&str| found.iter().any(|problem| problem.starts_with(known));
+        if found.len() != expected.len() || !expected.iter().all(told) {
+            failures.push(format!("in\n{text}expected {expected:#?}\nfound {found:#?}"));
+        }
+        let refused = found.iter().any(|problem| problem.contains(": error: "));
+        assert_eq!(read(text).file.is_none(), refused, "whole or not at all: {text}");
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// Text that is no file at all is refused, never a panic.
+#[test]
+fn rubbish_is_refused() {
+    let deep = format!("a: {}", "[".repeat(10_000));
+    let doubled = |n: u32| format!("a{n}: &a{n} [*a{}, *a{}]\n", n - 1, n - 1);
+    let bomb = (1..40).fold("a0: &a0 [x, x]\n".to_owned(), |text, n| text + &doubled(n));
+    for text in ["\u{0}", "a: b: c", "\t- x", "{", "'", "--- a\n--- b\n", "&a *a", &deep, &bomb] {
+        let loaded = read(text);
+        assert!(loaded.file.is_none(), "{text:.40}: {:?}", loaded.problems);
+        assert!(!loaded.problems.is_empty());
+    }
+    assert!(read("").file.is_some(), "an empty file watches nothing");
+}
+
+/// The checks that Robopager's own documentation shows.
+const CHECKLIST: &str = r#"
+unique_email_check_job_name:
+    type: email
+    pd_description: "Check whether you are OK"
+    pd_service: 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx'
+    senders: ['email_address@gmail.com']
+    delivery_time: 03:00
+    check_time: 03:15
+    subjects:
+        - "Great - You look awesome!"
+        - "Good - You look OK!"
+unique_latency_check_name:
+    type: batchy
+    pd_description: "intraday latency check for xxxx job"
+    pd_service: "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
+    wf_name: "intraday_latency_check"
+    check_time: "09:00"
+    poll_sec: 180
+    latency_min: 60
+"#;
+
+#[test]
+fn a_checklist_is_read_as_it_is() {
+    let options = ChecklistOptions {
+        delivery_tz: "America/New_York".into(),
+        batchy: "http://etl:8050".into(),
+        ..ChecklistOptions::default()
+    };
+    let loaded = load(CHECKLIST, &options);
+    assert!(loaded.checklist);
+    assert_eq!(loaded.problems, []);
+    let file = loaded.file.expect("it is read");
+    let [mail, job] = &file.monitors[..] else { panic!("two monitors") };
+    assert_eq!((mail.kind, job.kind), (Kind::Email, Kind::Job));
+    assert_eq!(
+        mail.settings.parse(),
+        json!({ "from": ["email_address@gmail.com"], "account": "robopager", "folder": "all",
+            "subjects": ["Great - You look awesome!", "Good - You look OK!"],
+            "since": "03:00", "tz": "America/New_York" })
+    );
+    assert_eq!(mail.summary.as_deref(), Some("Check whether you are OK"));
+    assert_eq!(mail.schedule.next_after(START, 0), Some(START.plus_seconds(3 * 3600 + 900)));
+    let settings = job.settings.parse();
+    assert_eq!(settings["max_age"], "3600s");
+    assert_eq!(settings["workflow"], "intraday_latency_check");
+    assert_eq!(settings["since"], "end");
+    let receiver = &file.receivers["robopager:unique_latency_check_name"];
+    assert_eq!(receiver.settings.parse()["api"], "v1");
+    assert_eq!(job.to, [Arc::from("robopager:unique_latency_check_name")]);
+    let first = job.schedule.next_after(START, 0).expect("it looks");
+    assert_eq!(first, START.plus_seconds(9 * 3600), "from check_time on");
+}
+
+#[test]
+fn times_that_yaml_takes_for_numbers() {
+    let check = |time: &str| {
+        format!(
+            "a:\n  type: email\n  senders: a@b\n  subjects: x\n  pd_service: k\n  delivery_time: 0\n  check_time: {time}\n"
+        )
+    };
+    let at = |time: &str| {
+        let loaded = read(&check(time));
+        let file = loaded.file.unwrap_or_else(|| panic!("{time}: {:?}", loaded.problems));
+        let warned = loaded.problems.iter().any(|it| it.level == Level::Warning && it.line == 7);
+        (file.monitors[0].schedule.at.expect("a time").to_string(), warned)
+    };
+    let cases = [
+        ("630", "10:30", true),
+        ("540", "09:00", true),
+        ("37800", "10:30", true),
+        ("10:30", "10:30", true),
+        ("9:00", "09:00", true),
+        ("09:00", "09:00", false),
+        ("\"9:00\"", "09:00", false),
+        ("'03:15'", "03:15", false),
+    ];
+    for (written, read, warned) in cases {
+        assert_eq!(at(written), (read.to_owned(), warned), "{written}");
+    }
+    for wrong in ["\"25:00\"", "noon", "-5", "[1]", "1000000"] {
+        let loaded = read(&check(wrong));
+        assert!(loaded.file.is_none(), "{wrong}");
+        assert!(loaded.problems.iter().any(|it| it.line == 7), "{wrong}: {:?}", loaded.problems);
+    }
+}
+
+#[test]
+fn a_checklist_with_mistakes_is_refused_whole() {
+    let found = problems(
+        "a: { type: daily_email, check_time: '1:00' }\nb:\n  type: batchy\n  check_time: '1:00'\n  wf_nam: x\n  latency_min: soon\n  pd_service: k\n",
+    );
+    let expected = [
+        "1:12: error: a: \"daily_email\" is no type of a check; write email or batchy",
+        "2:1: error: b: a batchy check needs wf_name",
+        "5:3: warning: b: unknown key \"wf_nam\" is ignored; is wf_name meant?",
+        "6:16: error: b.latency_min: \"soon\" is no duration; write one such as 30s, 5m or 1h30m",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn only_the_types_asked_for() {
+    let only = vec!["batchy".into()];
+    let loaded = load(CHECKLIST, &ChecklistOptions { only, ..ChecklistOptions::default() });
+    let file = loaded.file.expect("it is read");
+    assert_eq!(file.monitors.len(), 1);
+    assert_eq!(file.monitors[0].kind, Kind::Job);
+}
+
+#[test]
+fn spans_and_shares() {
+    let cases = [
+        ("5m", 300_000),
+        ("400s", 400_000),
+        ("1h30m", 5_400_000),
+        ("1h 30m", 5_400_000),
+        ("1.5h", 5_400_000),
+        ("90", 90_000),
+        ("250ms", 250),
+        ("2d", 172_800_000),
+    ];
+    for (text, millis) in cases {
+        assert_eq!(parse_span(text), Ok(millis), "{text}");
+    }
+    for wrong in ["", "m", "5 parsecs", "1h30", "-5m", "1e300s", "99999d", ".", "5m."] {
+        assert!(parse_span(wrong).is_err(), "{wrong}");
+    }
+    assert_eq!(parse_share("80%"), Ok(0.8));
+    assert_eq!(parse_share("0.8"), Ok(0.8));
+    for wrong in ["", "%", "0%", "120%", "NaN", "eighty"] {
+        assert!(parse_share(wrong).is_err(), "{wrong}");
+    }
+}
+
+/// Hours and daily times keep to the wall clock when the clocks change.
+#[test]
+fn schedules_keep_to_the_wall_clock() {
+    let schedule = |text: &str| {
+        let text = format!("monitors:\n  m: {{ tcp: 'h:1', tz: Europe/Berlin, {text} }}\n");
+        file(&text).monitors[0].schedule.clone()
+    };
+    let next = |text: &str, after: &str| {
+        let after: jiff::Timestamp = after.parse().expect("an instant");
+        schedule(text)
+            .next_after(after.into(), 0)
+            .map_or_else(String::new, |at: Timestamp| at.to_string())
+    };
+    let cases = [
+        ("at: '03:15'", "2026-03-28T12:00:00Z", "2026-03-29T01:15:00Z"),
+        ("at: '02:30'", "2026-03-28T12:00:00Z", "2026-03-29T01:30:00Z"),
+        ("at: '03:15'", "2026-03-29T01:15:00Z", "2026-03-30T01:15:00Z"),
+        ("at: '23:00', every: 30m, until: '00:30'", "2026-06-01T21:00:00Z", "2026-06-01T21:30:00Z"),
+        ("at: '23:00', every: 30m, until: '00:30'", "2026-06-01T22:30:00Z", "2026-06-02T21:00:00Z"),
+        ("at: '23:00', every: 30m", "2026-06-01T21:30:00Z", "2026-06-02T21:00:00Z"),
+        (
+            "every: 1h, active: 'Mon-Fri 09:00-17:00'",
+            "2026-06-05T14:00:00Z",
+            "2026-06-08T07:00:00Z",
+        ),
+        ("every: 1h, active: '22:00-02:00'", "2026-06-05T23:00:00Z", "2026-06-06T20:00:00Z"),
+        ("cron: '0 2 * * *'", "2026-06-05T00:00:00Z", "2026-06-06T00:00:00Z"),
+        ("every: 10s", "2026-06-05T00:00:07Z", "2026-06-05T00:00:10Z"),
+    ];
+    for (text, after, expected) in cases {
+        assert_eq!(next(text, after), expected, "{text} after {after}");
+    }
+}

@@ -92,7 +92,7 @@ proptest! {
 
     #[test]
     fn resolved_secrets_are_json(value in value()) {
-        let resolved = resolve_secrets(&Json::of(&value), &|name| Some(name.to_owned()));
+        let resolved = resolve_secrets(&Json::of(&value), &|name: &str| Some(name.to_owned()));
         prop_assert!(serde_json::from_str::<Value>(resolved.text()).is_ok(), "{}", resolved);
     }
 

@@ -1,7 +1,7 @@
 //! Secrets: replaced at hand-off, and nothing else touched.
 
 use kernel::Json;
-use kernel::expression::{mentions_secret, resolve_secrets};
+use kernel::expression::{Secrets, mask_sealed, mentions_secret, resolve_secrets};
 use serde_json::{Value, json};
 
 fn lookup(name: &str) -> Option<String> {
@@ -55,7 +55,7 @@ fn all_else_is_passed_on_byte_for_byte() {
 
     let plain = Json::from_text(r#"{ "s" : "${workflow.secret.TOKEN}" }"#.to_owned()).unwrap();
     assert!(!mentions_secret(&plain));
-    assert_eq!(resolve_secrets(&plain, &|_| panic!("nothing to look up")), plain);
+    assert_eq!(resolve_secrets(&plain, &|_: &str| panic!("nothing to look up")), plain);
 }
 
 #[test]
@@ -78,4 +78,61 @@ fn a_secret_is_not_searched_for_secrets() {
         resolve_secrets(&input, &lookup).parse(),
         json!(["${workflow.secrets.A}", "-${workflow.secrets.A}"])
     );
+}
+
+/// A sealed value: its name, padded to the length of a real one.
+fn sealed(name: &str) -> String {
+    format!("sealed:v1:{name:-<60}:")
+}
+
+struct Keyed;
+
+impl Secrets for Keyed {
+    fn secret(&self, name: &str) -> Option<String> {
+        lookup(name)
+    }
+
+    fn open(&self, value: &str) -> Option<Json> {
+        if value == sealed("text") {
+            return Some(Json::of(&"op\"en"));
+        }
+        (value == sealed("number")).then(|| Json::of(&7))
+    }
+}
+
+#[test]
+fn sealed_values_are_opened_and_end_at_their_colon() {
+    let (text, number, foreign) = (sealed("text"), sealed("number"), sealed("foreign"));
+    for (given, expected) in [
+        (text.clone(), json!("op\"en")),
+        (number.clone(), json!(7)),
+        (format!("<{text}{number}-x>"), json!("<op\"en7-x>")),
+        (format!("{text}/${{workflow.secrets.TOKEN}}"), json!("op\"en/s3\"cr3t")),
+        (format!("${{workflow.secrets.TOKEN}}{text}"), json!("s3\"cr3top\"en")),
+        (foreign.clone(), json!(foreign)),
+        (format!("a {foreign} b {number}"), json!(format!("a {foreign} b 7"))),
+        ("sealed:v1:short:".to_owned(), json!("sealed:v1:short:")),
+        (format!("sealed:v1:{text}"), json!("sealed:v1:op\"en")),
+    ] {
+        let input = Json::of(&json!({ "a": [given] }));
+        let resolved = resolve_secrets(&input, &Keyed).parse();
+        assert_eq!(resolved, json!({ "a": [expected] }), "{given}");
+    }
+    let unended = text.trim_end_matches(':');
+    let input = Json::of(&json!([unended]));
+    assert_eq!(resolve_secrets(&input, &Keyed), input);
+}
+
+#[test]
+fn sealed_values_are_masked_in_any_text() {
+    let (a, b) = (sealed("a_9"), sealed("b"));
+    for (text, expected) in [
+        ("nothing".to_owned(), "nothing"),
+        (a.clone(), "***"),
+        (format!("Bearer {a}, {b}."), "Bearer ***, ***."),
+        (format!("ж sealed:v1:{b}ж"), "ж sealed:v1:***ж"),
+        ("sealed:v1:sealed:v1:".to_owned(), "sealed:v1:sealed:v1:"),
+    ] {
+        assert_eq!(mask_sealed(&text), expected, "{text}");
+    }
 }

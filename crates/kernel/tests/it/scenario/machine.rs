@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use kernel::definition::{TaskDef, parse_task_defs, workflow_from_value};
+use kernel::definition::{SchemaDef, TaskDef, parse_task_defs, workflow_from_value};
 use kernel::graph::{Context, Event, Execution, Input, Limits, Plan, World};
-use kernel::{Decision, ExecutionId, Machine, Rejected, Timestamp};
+use kernel::{Decision, ExecutionId, Json, Machine, Rejected, Timestamp};
 use serde_json::Value;
 
 use super::scripts::Small;
@@ -21,6 +21,10 @@ const FOLDED_EACH_STEP_MAX: usize = 600;
 pub(super) struct Surroundings {
     pub task_defs: BTreeMap<String, Arc<TaskDef>>,
     pub polled: BTreeSet<String>,
+    /// Outputs to use again, by task name and key.
+    pub kept: BTreeMap<String, Json>,
+    /// No gate has a place.
+    pub full: bool,
 }
 
 impl Surroundings {
@@ -29,7 +33,7 @@ impl Surroundings {
         let task_defs = parse_task_defs(&text).expect("task definitions");
         let task_defs =
             task_defs.into_iter().map(|def| (def.name.clone(), Arc::new(def))).collect();
-        Self { task_defs, polled: BTreeSet::new() }
+        Self { task_defs, polled: BTreeSet::new(), kept: BTreeMap::new(), full: false }
     }
 }
 
@@ -48,6 +52,23 @@ impl World for Surroundings {
 
     fn environment(&self, name: &str) -> Option<String> {
         (name == "REGION").then(|| "eu".to_owned())
+    }
+
+    fn schema(&self, name: &str, version: i32) -> Option<SchemaDef> {
+        (name == "registered").then(|| SchemaDef {
+            name: name.to_owned(),
+            version: version.max(3),
+            data: serde_json::json!({ "required": ["id"] }).as_object().cloned(),
+            ..SchemaDef::default()
+        })
+    }
+
+    fn reusable(&self, name: &str, key: &str) -> Option<Json> {
+        self.kept.get(&format!("{name}/{key}")).cloned()
+    }
+
+    fn place(&self, _: &str, _: u32, _: &ExecutionId) -> bool {
+        !self.full
     }
 }
 
@@ -77,7 +98,8 @@ impl Run {
     pub(super) fn pin(&mut self, definition: &Value) -> Arc<Plan> {
         let definition = workflow_from_value(definition).expect("a definition");
         let task_def = |name: &str| self.world.task_def(name).map(|def| (*def).clone());
-        let pinned = Plan::pin(definition, &task_def);
+        let schema = |name: &str, version| self.world.schema(name, version);
+        let pinned = Plan::pin_with(definition, &task_def, &schema);
         // What runs is what was stored.
         let plan = Arc::new(Plan::from_text(pinned.text).expect("the text of a plan"));
         self.plans.insert(plan.hash.clone(), plan.clone());

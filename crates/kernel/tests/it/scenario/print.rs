@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
-use kernel::graph::{Closed, Ended, Event, Execution, Message, Scheduled, StartMessage, Task};
+use kernel::graph::{
+    Closed, Ended, Event, Execution, GATE_PLACE, KEY_PLACE, Message, Scheduled, StartMessage, Task,
+};
 use kernel::{Dispatch, Effect, Json, Timestamp};
 
 use super::machine::BEGIN;
@@ -102,11 +104,25 @@ pub(super) fn event(state: &Execution, event: &Event) -> Option<String> {
         Event::Revived => "revived".to_owned(),
         Event::Reopened { sequence, .. } => format!("reopened {}", who(state, *sequence)),
         Event::Asked { asked } => format!("asked by the parent, count {asked}"),
-        Event::Rewound { sequence, input } => {
+        Event::Rewound { sequence, fresh: true, .. } => format!("back before #{sequence}"),
+        Event::Rewound { sequence, input, .. } => {
             let input = input.as_ref().map_or_else(String::new, json_unless_empty);
             format!("rewound to {}{input}", who(state, *sequence))
         }
+        Event::Amended { input, correlation_id } => {
+            let input = input.as_ref().map_or_else(String::new, json_unless_empty);
+            let label = correlation_id.as_ref().map_or_else(String::new, |c| format!(" label {c}"));
+            format!("amended{input}{label}")
+        }
+        Event::Upgraded { .. } => {
+            format!("upgraded to version {}", state.plan().definition.version)
+        }
         Event::ChildStarted { sequence } => format!("child of {} exists", who(state, *sequence)),
+        Event::Gated { key, limit, admitted } => {
+            let word = if *admitted { "passes" } else { "waits at" };
+            format!("{word} the gate '{key}' for {limit}")
+        }
+        Event::Admitted => "admitted".to_owned(),
         Event::Ended(ended) => end(ended),
         Event::Snapshot(_) => "snapshot".to_owned(),
     })
@@ -148,10 +164,22 @@ fn end(ended: &Ended) -> String {
 pub(super) fn effect(state: &Execution, effect: &Effect) -> String {
     match effect {
         Effect::Dispatch(dispatch) => dispatched(state, dispatch),
+        Effect::Withdraw { sequence: GATE_PLACE | KEY_PLACE } => "> gives up its place".to_owned(),
         Effect::Withdraw { sequence } => format!("> withdraw {}", who(state, *sequence)),
         Effect::Hold { sequence } => format!("> hold {}", who(state, *sequence)),
         Effect::Send { to, message } => format!("> to {to}: {}", said(message)),
         Effect::Record(record) => format!("> {} {}: {}", record.ledger, record.key, record.status),
+        Effect::Publish(event) => {
+            format!("> publish {} to {}: {}", event.id, event.sink, cut(event.payload.text()))
+        }
+        Effect::Reuse(left) => {
+            let (name, key, until) = (&left.name, &left.key, at(left.until));
+            format!("> keep the output of {name} for '{key}' until {until}")
+        }
+        Effect::Admit(place) => {
+            let word = if place.held { "takes" } else { "waits for" };
+            format!("> {word} a place at {}, at most {}", place.gate, place.limit)
+        }
     }
 }
 

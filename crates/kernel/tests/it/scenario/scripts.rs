@@ -1,6 +1,6 @@
 //! A stand-in for the script engines: just enough of a language for conditions in scenarios.
 
-use kernel::{Form, Json, ScriptError, ScriptErrorKind, Scripts};
+use kernel::{Form, Json, ScriptError, ScriptErrorKind, Scripts, Violation};
 use serde_json::{Value, json};
 
 /// Knows JSON literals, paths from `$` (jq: `.`), `+ < > ==`, `throw TEXT`, `sleep`, `empty`.
@@ -29,6 +29,35 @@ impl Scripts for Small {
 
     fn check_jq(&self, _: &str) -> Result<(), ScriptError> {
         Ok(())
+    }
+
+    /// Knows `required` and the `type` of members.
+    fn violations(&self, schema: &Json, document: &Json) -> Result<Vec<Violation>, ScriptError> {
+        let (schema, document) = (schema.parse(), document.parse());
+        if schema == json!({ "broken": true }) {
+            return Err(error(ScriptErrorKind::Syntax, "it is broken"));
+        }
+        let names = |list: &Value| -> Vec<String> {
+            let names = list.as_array().into_iter().flatten();
+            names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+        };
+        let missing = names(&schema["required"]).into_iter().filter(|n| document.get(n).is_none());
+        let mut found: Vec<Violation> = missing
+            .map(|name| Violation { pointer: String::new(), message: format!("{name} is missing") })
+            .collect();
+        for (name, member) in schema["properties"].as_object().into_iter().flatten() {
+            let Some(value) = document.get(name) else { continue };
+            let fits = match member["type"].as_str() {
+                Some("integer") => value.is_i64(),
+                Some("string") => value.is_string(),
+                _ => true,
+            };
+            if !fits {
+                let message = format!("not of type {}", member["type"]);
+                found.push(Violation { pointer: format!("/{name}"), message });
+            }
+        }
+        Ok(found)
     }
 }
 

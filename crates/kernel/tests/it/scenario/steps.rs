@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use kernel::graph::{
-    Control, Event, Input, Message, Parent, Plan, Report, Start, Status, TaskStatus, Verdict,
+    Amendment, Control, Event, GATE_PLACE, Input, Message, Parent, Plan, Report, Start, Status,
+    TaskStatus, Verdict,
 };
 use kernel::{ExecutionId, Json, Rejected, Timestamp};
 use serde_json::Value;
@@ -20,14 +21,16 @@ const WAKES_MAX: usize = 10_000;
 /// Runs a scenario and answers what happened.
 ///
 /// ```text
-/// start {INPUT} [correlation=X priority=N domains={..} parent=N]     limits payload_max=100
+/// start {INPUT} [correlation=X priority=N domains={..} parent=N once=X]     limits payload_max=100
 /// claim REF [worker=W]        complete REF {OUT} [merge]             polled QUEUE
 /// fail REF "why" {OUT}        fail-terminal REF "why"                cancel REF "why"  skipped REF
 /// progress REF after=N {OUT}  hold REF {OUT} "why"                   extend REF
 /// at 60s (waking when due)    jump 60s (waking once, there)          quiet / loud
 /// pause  resume  terminate ["why"] [failure-workflow]                retry [descend]
-/// restart [latest] [{INPUT}]  rerun REF [{INPUT}]                    skip REF {OUT}
+/// restart [latest] [{INPUT}]  rerun REF [{INPUT}] [input={} correlation=X]   skip REF {OUT}
+/// go-to REF [{INPUT}]         upgrade [{REF: {OUT}}] [input={}]
 /// set {VARIABLES}             reset-callbacks                        show REF
+/// gates full / gates free     admit                                  kept NAME/KEY {OUT}
 /// child-started REF           child-refused REF "why"                child-revived REF
 /// child-ended REF STATUS {OUT} "why" [of=N asked=N]    parent-terminates "why"      parent-retries
 /// ```
@@ -110,6 +113,13 @@ impl Words {
     }
 }
 
+/// Outputs by reference name, as an object of objects gives them.
+fn outputs(words: &Words) -> BTreeMap<Arc<str>, Json> {
+    let given = words.json.as_ref().map(Json::parse).unwrap_or_default();
+    let members = given.as_object().cloned().unwrap_or_default();
+    members.into_iter().map(|(name, output)| (name.into(), output.into())).collect()
+}
+
 /// `90s`, `500ms`, `2m`, `1h` after the begin.
 fn instant(text: &str) -> Timestamp {
     let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
@@ -139,6 +149,11 @@ impl<'a> Teller<'a> {
             "polled" => {
                 self.run.world.polled.insert(words.first().to_owned());
             }
+            "kept" => {
+                let output = words.json.clone().unwrap_or_default();
+                self.run.world.kept.insert(words.first().to_owned(), output);
+            }
+            "gates" => self.run.world.full = words.has("full"),
             "show" => self.show(&words),
             "at" => self.advance(instant(words.first())),
             "jump" => {
@@ -255,6 +270,7 @@ impl<'a> Teller<'a> {
             "claim" => {
                 Input::Claim { sequence: self.sequence(words)?, worker: words.text("worker") }
             }
+            "admit" => Input::Claim { sequence: GATE_PLACE, worker: None },
             "extend" => Input::Extend { sequence: self.sequence(words)? },
             "complete" => self.done(words, TaskStatus::Completed)?,
             "fail" => match words.number("after") {
@@ -282,8 +298,21 @@ impl<'a> Teller<'a> {
             }),
             "rerun" => {
                 let (sequence, input) = (self.sequence(words)?, words.json.clone());
-                Input::Control(Control::Rerun { sequence, input })
+                let amendment = Amendment {
+                    input: words.options.get("input").map(Json::of),
+                    correlation_id: words.text("correlation"),
+                };
+                Input::Control(Control::Rerun { sequence, input, amendment })
             }
+            "go-to" => Input::Control(Control::Jump {
+                reference: words.first().into(),
+                input: words.json.clone(),
+            }),
+            "upgrade" => Input::Control(Control::Upgrade {
+                plan: self.plan(1),
+                input: words.options.get("input").map(Json::of),
+                outputs: outputs(words),
+            }),
             "skip" => Input::Control(Control::Skip {
                 reference: words.first().into(),
                 input: None,
@@ -365,7 +394,7 @@ impl<'a> Teller<'a> {
             parent,
             event: None,
             created_by: None,
-            idempotency_key: None,
+            idempotency_key: words.text("once"),
         }
     }
 

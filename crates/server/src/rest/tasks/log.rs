@@ -6,6 +6,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use engine::store::LogLine;
+use kernel::expression::mask_sealed;
 use kernel::{TaskId, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -49,7 +50,11 @@ async fn task_log(State(api): State<Api>, Path(id): Path<String>) -> Result<Resp
     }
     let shown: Vec<Line> = lines
         .into_iter()
-        .map(|line| Line { log: line.text, task_id: id.clone(), created_time: line.at })
+        .map(|line| Line {
+            log: mask_sealed(&line.text).into_owned(),
+            task_id: id.clone(),
+            created_time: line.at,
+        })
         .collect();
     Ok(Json(shown).into_response())
 }
@@ -86,6 +91,8 @@ pub(super) async fn append(
     if lines.is_empty() {
         return Ok(());
     }
+    // Before they are cut: half a secret would not be found.
+    engine.mask_lines(task, &mut lines).await?;
     for line in &mut lines {
         if line.text.len() > LINE_MAX {
             line.text.truncate(line.text.floor_char_boundary(LINE_MAX));

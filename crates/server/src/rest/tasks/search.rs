@@ -155,7 +155,7 @@ struct Summary<'a> {
 
 fn summary(state: &Execution, task: &Task) -> Json {
     let started = task.started_at.unwrap_or_default();
-    let output = state.output_of(task);
+    let (input, output) = (state.shown(&task.input), state.shown(&state.output_of(task)));
     Json::of(&Summary {
         workflow_id: &state.id,
         workflow_type: &state.plan().definition.name,
@@ -171,7 +171,7 @@ fn summary(state: &Execution, task: &Task) -> Json {
         task_def_name: &task.name,
         task_type: &task.task_type,
         task_reference_name: &task.reference,
-        input: task.input.text(),
+        input: input.text(),
         output: output.text(),
         task_id: state.task_id(task.sequence).to_string(),
         workflow_priority: state.priority,

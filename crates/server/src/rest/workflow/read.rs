@@ -103,17 +103,17 @@ async fn get_workflow_status(
         #[serde(skip_serializing_if = "Option::is_none")]
         correlation_id: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        output: Option<&'a Json>,
+        output: Option<Json>,
         #[serde(skip_serializing_if = "Option::is_none")]
-        variables: Option<&'a Json>,
+        variables: Option<Json>,
         status: Status,
     }
     let look = |state: &Execution| {
         Json::of(&Standing {
             workflow_id: &state.id,
             correlation_id: state.correlation_id.as_deref(),
-            output: params.include_output.then_some(&state.output),
-            variables: params.include_variables.then_some(&state.variables),
+            output: params.include_output.then(|| state.shown(&state.output)),
+            variables: params.include_variables.then(|| state.shown(&state.variables)),
             status: state.status,
         })
     };
@@ -168,7 +168,7 @@ fn task_status(word: &str) -> Result<TaskStatus, Problem> {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
-struct CorrelatedParams {
+pub(super) struct CorrelatedParams {
     /// Also what does not run any more; default false.
     #[serde(default, deserialize_with = "lenient::flag")]
     include_closed: bool,
@@ -220,9 +220,9 @@ async fn list_correlated_many(
 }
 
 /// Correlation ids in one request.
-const LABELS_MAX: usize = 1000;
+pub(super) const LABELS_MAX: usize = 1000;
 
-async fn correlated_with(
+pub(super) async fn correlated_with(
     engine: &Engine,
     name: &str,
     correlation_id: &str,

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use engine::Engine;
 use kernel::definition::{IdempotencyStrategy, Problem as Flaw, inspect_workflow, parse_workflow};
-use kernel::graph::{Input, Plan, Start};
+use kernel::graph::{Plan, Start};
 use kernel::{ExecutionId, Json};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -24,12 +24,12 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 /// What to start, as clients write it.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub(in crate::rest) struct StartRequest {
+pub(crate) struct StartRequest {
     /// The name of a registered workflow.
-    pub(in crate::rest) name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Its version; absent or 0 = the latest.
     #[serde(deserialize_with = "lenient::number")]
-    pub(in crate::rest) version: Option<i64>,
+    pub(crate) version: Option<i64>,
     /// A label to find it by.
     correlation_id: Option<String>,
     /// The input, an object.
@@ -49,15 +49,56 @@ pub(in crate::rest) struct StartRequest {
     created_by: Option<String>,
     /// With a strategy: a second start with the same key and name is not one.
     idempotency_key: Option<String>,
-    /// `FAIL` or `RETURN_EXISTING`.
+    /// `FAIL`, `RETURN_EXISTING` or `FAIL_ON_RUNNING`.
     #[schema(value_type = Option<String>)]
     idempotency_strategy: Option<IdempotencyStrategy>,
 }
 
 impl StartRequest {
     /// A start of the latest version with this input.
-    pub(in crate::rest) fn with_input(input: Json) -> Self {
+    pub(crate) fn with_input(input: Json) -> Self {
         Self { input: Some(input), ..Self::default() }
+    }
+
+    /// Takes the idempotency key and strategy from the headers where the body names none.
+    fn with_headers(mut self, headers: &HeaderMap) -> Result<Self, Problem> {
+        let text = |name: &str| {
+            let value = headers.get(name).and_then(|value| value.to_str().ok());
+            value.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned)
+        };
+        if self.idempotency_key.is_none() {
+            self.idempotency_key = text("x-idempotency-key");
+        }
+        if let (None, Some(strategy)) = (self.idempotency_strategy, text("x-on-conflict")) {
+            let strategy = serde_json::from_value(strategy.into()).map_err(|_| {
+                Problem::bad_request("X-on-conflict names no strategy")
+                    .with_hint("Use FAIL, RETURN_EXISTING or FAIL_ON_RUNNING.")
+            })?;
+            self.idempotency_strategy = Some(strategy);
+        }
+        Ok(self)
+    }
+
+    /// The same start under a key against starting twice; without a strategy a second one is
+    /// refused.
+    ///
+    /// # Errors
+    /// 400 for a word that is no strategy.
+    pub(crate) fn with_idempotency(
+        mut self,
+        key: Option<String>,
+        strategy: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let word = strategy.map(str::trim).filter(|word| !word.is_empty()).unwrap_or("FAIL");
+        let strategy = serde_json::from_value(word.into()).map_err(|_| {
+            Problem::bad_request(format!(
+                "there is no idempotency strategy '{word}'; there are FAIL, RETURN_EXISTING and \
+                 FAIL_ON_RUNNING"
+            ))
+        })?;
+        self.idempotency_key = key.filter(|key| !key.is_empty());
+        self.idempotency_strategy = self.idempotency_key.as_ref().map(|_| strategy);
+        Ok(self)
     }
 }
 
@@ -78,9 +119,11 @@ struct StartParams {
 )]
 async fn start_workflow(
     state: axum::extract::State<Api>,
+    headers: HeaderMap,
     Body(request): Body<Option<StartRequest>>,
 ) -> Result<String, Problem> {
-    let id = begin(&state.engine, request.unwrap_or_default()).await?;
+    let request = request.unwrap_or_default().with_headers(&headers)?;
+    let id = begin(&state.engine, request).await?;
     Ok(id.to_string())
 }
 
@@ -94,6 +137,7 @@ async fn start_workflow_by_name(
     state: axum::extract::State<Api>,
     Path(name): Path<String>,
     Query(params): Query<StartParams>,
+    headers: HeaderMap,
     Object(input): Object,
 ) -> Result<String, Problem> {
     let request = StartRequest {
@@ -103,22 +147,16 @@ async fn start_workflow_by_name(
         priority: params.priority,
         ..StartRequest::with_input(input)
     };
+    let request = request.with_headers(&headers)?;
     let id = begin(&state.engine, request).await?;
     Ok(id.to_string())
 }
 
 /// Starts an execution; it is durable when its id is answered.
-pub(in crate::rest) async fn begin(
-    engine: &Engine,
-    request: StartRequest,
-) -> Result<ExecutionId, Problem> {
+pub(crate) async fn begin(engine: &Engine, request: StartRequest) -> Result<ExecutionId, Problem> {
     let (plan, input, priority) = checked(engine, &request)?;
     let key = request.idempotency_key.filter(|key| !key.is_empty());
     let strategy = request.idempotency_strategy.filter(|_| key.is_some());
-    let id = match (&key, strategy) {
-        (Some(key), Some(_)) => id_of_key(&plan.definition.name, key),
-        _ => Engine::new_id(),
-    };
     let start = Start {
         plan,
         input,
@@ -131,23 +169,40 @@ pub(in crate::rest) async fn begin(
         created_by: request.created_by.filter(|name| !name.is_empty()).map(Arc::from),
         idempotency_key: key.map(Arc::from),
     };
-    match engine.step(&id, Input::Start(Box::new(start))).await {
-        Ok(()) => Ok(id),
-        // The id follows from the key: somebody started this before.
-        Err(engine::Error::Rejected(kernel::Rejected::Stale(_))) => match strategy {
-            Some(IdempotencyStrategy::ReturnExisting) => Ok(id),
-            _ => Err(Problem::conflict(format!(
-                "workflow {id} was started with the same idempotencyKey"
-            ))),
-        },
-        Err(error) => Err(error.into()),
-    }
+    Ok(engine.begin(start, strategy).await?.id().clone())
 }
 
-/// The id that every start of a workflow with the same key gets, so that the store itself refuses
-/// the second one.
-fn id_of_key(name: &str, key: &str) -> ExecutionId {
-    ExecutionId::new(name).derive(&format!("idempotency/{key}"), 0)
+/// 400 with every violation, if the input does not fit the schema of the definition.
+fn check_input(engine: &Engine, plan: &Plan, given: &Json) -> Result<(), Problem> {
+    let input = plan.with_defaults(given);
+    let violations =
+        plan.input_violations(&input, engine.scripts()).map_err(Problem::bad_request)?;
+    if violations.is_empty() {
+        return Ok(());
+    }
+    let flaws = violations.into_iter().map(|violation| {
+        let pointer = format!("/input{}", violation.pointer);
+        let hint = "Send an input that fits the inputSchema of the definition.";
+        Flaw::new(pointer, "schema-violation", violation.message, hint)
+    });
+    Err(Problem::invalid(flaws.collect()))
+}
+
+/// A start that is only rehearsed: nothing keeps it from being done again.
+pub(super) fn rehearsed(engine: &Engine, request: StartRequest) -> Result<Start, Problem> {
+    let (plan, input, priority) = checked(engine, &request)?;
+    Ok(Start {
+        plan,
+        input,
+        correlation_id: request.correlation_id.filter(|label| !label.is_empty()).map(Arc::from),
+        priority,
+        task_to_domain: domains(request.task_to_domain)?,
+        parent: None,
+        asked_by: None,
+        event: None,
+        created_by: request.created_by.filter(|name| !name.is_empty()).map(Arc::from),
+        idempotency_key: None,
+    })
 }
 
 /// Everything that can be wrong with a start before the engine is asked.
@@ -159,10 +214,6 @@ fn checked(engine: &Engine, request: &StartRequest) -> Result<(Arc<Plan>, Json, 
     if request.external_input_payload_storage_path.as_ref().is_some_and(|path| !path.is_empty()) {
         return Err(external_storage());
     }
-    if matches!(request.idempotency_strategy, Some(IdempotencyStrategy::FailOnRunning)) {
-        let message = "idempotencyStrategy FAIL_ON_RUNNING is not supported";
-        return Err(Problem::bad_request(message).with_hint("Use FAIL or RETURN_EXISTING."));
-    }
     let input = request.input.clone().unwrap_or_default();
     let input = object(input, "'input'")?;
     let payload_max = engine.limits().payload_max;
@@ -173,7 +224,9 @@ fn checked(engine: &Engine, request: &StartRequest) -> Result<(Arc<Plan>, Json, 
         );
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", message));
     }
-    Ok((plan_of(engine, request)?, input, priority))
+    let plan = plan_of(engine, request)?;
+    check_input(engine, &plan, &input)?;
+    Ok((plan, input, priority))
 }
 
 fn plan_of(engine: &Engine, request: &StartRequest) -> Result<Arc<Plan>, Problem> {

@@ -1,0 +1,224 @@
+//! The guard at the door of an execution: what comes in is sealed and masked before it is decided
+//! on, and what is handed out is filled in.
+//!
+//! Members named `_secrets` are sealed: each text or number below them becomes a sealed value (see
+//! `kernel::expression`), which flows on as text and is opened only at a hand-off. A report of a
+//! task that was handed secrets is searched for them, and for what it reports under `_secrets`
+//! itself.
+
+use std::cell::{Cell, RefCell};
+
+use kernel::expression::{SEALED_PREFIX, Secrets, mentions_secret, next_sealed, resolve_secrets};
+use kernel::graph::{Amendment, Control, Execution, Input};
+use kernel::rewrite::{Leaf, Rewrite, mentions};
+use kernel::schedule;
+use kernel::{Json, TaskId};
+
+use super::mask::Mask;
+use super::{Shelf, Vault};
+use crate::engine::{Engine, Error, Values};
+use crate::hosted::{Hosted, Stimulus};
+use crate::store::LogLine;
+
+/// The member below which everything is secret.
+const SECRETS_MEMBER: &str = "_secrets";
+/// What sealed values are sealed for.
+const PURPOSE: &str = "sealed";
+
+impl Vault {
+    /// The stimulus as it may be decided on and stored.
+    pub(crate) fn guard(&self, state: &Hosted, stimulus: Stimulus) -> Stimulus {
+        match (stimulus, state.execution()) {
+            (Stimulus::Execution(input), Some(state)) => self.guard_input(state, *input).into(),
+            (Stimulus::Schedule(schedule::Input::Define(mut spec)), _) => {
+                spec.start_workflow_request = self.seal(&spec.start_workflow_request);
+                Stimulus::Schedule(schedule::Input::Define(spec))
+            }
+            (stimulus, _) => stimulus,
+        }
+    }
+
+    fn guard_input(&self, state: &Execution, input: Input) -> Input {
+        match input {
+            Input::Start(mut start) => {
+                start.input = self.seal(&start.input);
+                Input::Start(start)
+            }
+            Input::Report(mut report) => {
+                let mut values = self.handed(state, report.sequence);
+                if let Some(output) = report.output.take() {
+                    report.output = Some(self.seal_noting(&output, &mut values));
+                }
+                if let Some(mask) = Mask::of(&values) {
+                    report.output = report.output.map(|output| mask.json(&output));
+                    report.metadata = report.metadata.map(|notes| mask.json(&notes));
+                    let reason = report.reason.take();
+                    report.reason = reason.map(|r| mask.text(&r).map_or(r, Into::into));
+                }
+                Input::Report(report)
+            }
+            Input::Control(control) => Input::Control(self.guard_control(control)),
+            input => input,
+        }
+    }
+
+    fn guard_control(&self, control: Control) -> Control {
+        let seal = |json: Option<Json>| json.map(|json| self.seal(&json));
+        match control {
+            Control::Restart { plan, input, correlation_id } => {
+                Control::Restart { plan, input: seal(input), correlation_id }
+            }
+            Control::Rerun { sequence, input, amendment } => {
+                let amended = Amendment { input: seal(amendment.input), ..amendment };
+                Control::Rerun { sequence, input: seal(input), amendment: amended }
+            }
+            Control::Jump { reference, input } => Control::Jump { reference, input: seal(input) },
+            Control::Upgrade { plan, input, outputs } => {
+                let outputs = outputs.into_iter().map(|(name, output)| (name, self.seal(&output)));
+                Control::Upgrade { plan, input: seal(input), outputs: outputs.collect() }
+            }
+            Control::Skip { reference, input, output } => {
+                Control::Skip { reference, input: seal(input), output: seal(output) }
+            }
+            Control::SetVariables { set } => Control::SetVariables { set: self.seal(&set) },
+            control => control,
+        }
+    }
+
+    /// A task's input with secrets filled in: only for the hands of whoever does the task.
+    pub(crate) fn resolve(&self, input: &Json) -> Json {
+        resolve_secrets(input, &Present(self))
+    }
+
+    fn seal(&self, json: &Json) -> Json {
+        self.seal_noting(json, &mut Vec::new())
+    }
+
+    /// Seals what stands below `_secrets`, and notes the values.
+    fn seal_noting(&self, json: &Json, values: &mut Vec<Json>) -> Json {
+        let noted = RefCell::new(values);
+        let concerns = |text: &str| mentions(text, SECRETS_MEMBER);
+        let replace = |leaf: Leaf<'_>, marked: bool| {
+            let value = match leaf {
+                // What stands for a secret needs no seal, and could not be filled in under one.
+                Leaf::Text(text) if next_sealed(text, 0).is_some() => return None,
+                Leaf::Text(text) if !text.is_empty() => Json::of(&text),
+                Leaf::Number(text) | Leaf::Deep(text) => Json::from_text(text.to_owned()).ok()?,
+                Leaf::Text(_) | Leaf::Name(_) => return None,
+            };
+            if !marked || mentions_secret(&value) {
+                return None;
+            }
+            let sealed = self.key.seal(PURPOSE, value.text());
+            noted.borrow_mut().push(value);
+            Some(Json::of(&format!("{SEALED_PREFIX}{sealed}:")))
+        };
+        Rewrite { concerns: &concerns, mark: Some(SECRETS_MEMBER), replace: &replace }.apply(json)
+    }
+
+    fn open_sealed(&self, sealed: &str) -> Option<Json> {
+        let inner = sealed.strip_prefix(SEALED_PREFIX)?.strip_suffix(':')?;
+        Json::from_text(self.key.open(PURPOSE, inner)?).ok()
+    }
+
+    /// Everything secret that a task was given, with the values that it may have been before.
+    fn handed(&self, state: &Execution, sequence: u32) -> Vec<Json> {
+        let Some(task) = state.task(sequence) else { return Vec::new() };
+        let mut values = Vec::new();
+        if mentions_secret(&task.input) {
+            for changes in 0.. {
+                let (found, handed) = (Cell::new(changes == 0), RefCell::default());
+                let known = Known { vault: self, changes, found, handed };
+                resolve_secrets(&task.input, &known);
+                values.extend(known.handed.into_inner());
+                if !known.found.get() {
+                    break;
+                }
+            }
+        }
+        let names = state.policy_of(task).map_or(&[][..], |policy| &policy.runtime_metadata);
+        values.extend(names.iter().flat_map(|name| self.values_of(name)).map(|v| Json::of(&v)));
+        values
+    }
+}
+
+/// Fills in what there is now.
+struct Present<'a>(&'a Vault);
+
+impl Secrets for Present<'_> {
+    fn secret(&self, name: &str) -> Option<String> {
+        self.0.get(Shelf::Secrets, name)
+    }
+
+    fn open(&self, sealed: &str) -> Option<Json> {
+        self.0.open_sealed(sealed)
+    }
+}
+
+/// Notes what is filled in, with secrets as they are known to have been so many changes ago.
+struct Known<'a> {
+    vault: &'a Vault,
+    changes: usize,
+    /// Something was that old.
+    found: Cell<bool>,
+    handed: RefCell<Vec<Json>>,
+}
+
+impl Secrets for Known<'_> {
+    fn secret(&self, name: &str) -> Option<String> {
+        let value = self.vault.values_of(name).into_iter().nth(self.changes)?;
+        self.found.set(true);
+        Some(value)
+    }
+
+    fn open(&self, sealed: &str) -> Option<Json> {
+        // A sealed value never changes.
+        if self.changes > 0 { None } else { self.vault.open_sealed(sealed) }
+    }
+
+    fn handed(&self, value: &Json) {
+        self.handed.borrow_mut().push(value.clone());
+    }
+}
+
+impl Values for Vault {
+    fn secret(&self, name: &str) -> Option<String> {
+        self.get(Shelf::Secrets, name)
+    }
+
+    fn environment(&self, name: &str) -> Option<String> {
+        self.get(Shelf::Environment, name)
+    }
+
+    fn secret_names(&self) -> Vec<String> {
+        self.list(Shelf::Secrets).into_iter().map(|listed| listed.name).collect()
+    }
+
+    fn environment_names(&self) -> Vec<String> {
+        self.list(Shelf::Environment).into_iter().map(|listed| listed.name).collect()
+    }
+}
+
+impl Engine {
+    /// Named secrets and environment values.
+    pub fn vault(&self) -> &Vault {
+        &self.inner.vault
+    }
+
+    /// Masks in lines for a task's log what the task was handed.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn mask_lines(&self, task: &TaskId, lines: &mut [LogLine]) -> Result<(), Error> {
+        let look = |state: &Execution| self.inner.vault.handed(state, task.sequence);
+        let values = self.read(&task.execution, look).await?.unwrap_or_default();
+        if let Some(mask) = Mask::of(&values) {
+            for line in lines {
+                if let Some(masked) = mask.text(&line.text) {
+                    line.text = masked;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,179 @@
+//! Gates that let only so many executions pass at once (`rateLimitConfig`), and the place that an
+//! execution with an idempotency key holds while it is open.
+//!
+//! A place is a row in the engine's queues under a number that no task has. It is written and
+//! removed with the facts, so what is counted cannot drift from what runs; the queues hand places
+//! out in order, as they hand out tasks. Executions that share workflow name and key share a gate.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::context::Context;
+use super::draft::Draft;
+use super::event::{Event, Started};
+use super::execution::Execution;
+use super::scope::View;
+use crate::definition::RateLimitPolicy;
+use crate::expression::Template;
+use crate::id::ExecutionId;
+use crate::machine::{Admission, Decision, Effect, Rejected};
+
+/// The number of an execution's place at its gate.
+pub const GATE_PLACE: u32 = 0;
+/// The number of the place that says that an idempotency key is in use.
+pub const KEY_PLACE: u32 = u32::MAX;
+
+/// Longest key of a limit, in bytes.
+const KEY_MAX: usize = 200;
+
+/// Where an execution stands with the limit of its workflow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gate {
+    /// What executions share the limit.
+    pub key: Arc<str>,
+    /// How many may run at once.
+    pub limit: u32,
+    /// It may run.
+    pub admitted: bool,
+}
+
+const GATE: &str = "workflow-limit/";
+const KEY: &str = "idempotency-key/";
+
+/// The gate of a workflow and a key, as the queues name it.
+pub fn gate_name(workflow: &str, key: &str) -> Arc<str> {
+    format!("{GATE}{workflow}/{key}").into()
+}
+
+/// What an idempotency key is called in the queues.
+pub fn key_name(workflow: &str, key: &str) -> Arc<str> {
+    format!("{KEY}{workflow}/{key}").into()
+}
+
+/// Whether a queue holds executions at a gate instead of tasks.
+pub fn is_gate(queue: &str) -> bool {
+    queue.starts_with(GATE) || queue.starts_with(KEY)
+}
+
+impl Execution {
+    /// Whether it waits for a place at its gate before anything of it may run.
+    pub fn is_held_back(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| !gate.admitted)
+    }
+
+    pub(super) fn pass_gate(&mut self) {
+        if let Some(gate) = &mut self.gate {
+            gate.admitted = true;
+        }
+    }
+
+    /// The name of the gate that it passed or waits at.
+    pub fn gate_name(&self) -> Option<Arc<str>> {
+        let gate = self.gate.as_ref()?;
+        Some(gate_name(&self.plan().definition.name, &gate.key))
+    }
+}
+
+/// Works out whether a start is limited, and asks for a place. Changes nothing.
+///
+/// # Errors
+/// The limit is reached and the author wants no queue.
+pub(super) fn enter(
+    id: &ExecutionId,
+    started: &Started,
+    context: &Context<'_>,
+) -> Result<Option<Gate>, Rejected> {
+    let Some(plan) = &started.plan.plan else { return Ok(None) };
+    let config = plan.definition.rate_limit_config.as_ref();
+    let Some((config, limit)) = config.and_then(|config| {
+        let limit = u32::try_from(config.concurrent_exec_limit).ok().filter(|limit| *limit > 0)?;
+        Some((config, limit))
+    }) else {
+        return Ok(None);
+    };
+    let mut begun = Execution::new(id.clone());
+    begun.apply(&Event::At(context.now));
+    begun.apply(&Event::Started(Box::new(started.clone())));
+    let written = Value::String(config.rate_limit_key.clone().unwrap_or_default());
+    let rendered = Template::compile(&written).render(&View::new(&begun, context, None)).parse();
+    let key: Arc<str> = match rendered {
+        Value::String(text) => text.into(),
+        other => other.to_string().into(),
+    };
+    if key.len() > KEY_MAX {
+        let length = key.len();
+        return Err(Rejected::Invalid(format!(
+            "the rateLimitKey of {length} bytes is longer than {KEY_MAX} bytes"
+        )));
+    }
+    let name = &plan.definition.name;
+    let admitted = context.world.place(&gate_name(name, &key), limit, id);
+    if !admitted && config.policy == RateLimitPolicy::Reject {
+        return Err(Rejected::Conflict(format!(
+            "workflow '{name}' has reached its limit of {limit} at once for rateLimitKey '{key}'"
+        )));
+    }
+    Ok(Some(Gate { key, limit, admitted }))
+}
+
+/// Records what [`enter`] found, right after the start.
+pub(super) fn record(draft: &mut Draft<'_>, gate: Option<Gate>) {
+    if let Some(gate) = gate {
+        draft.push(Event::Gated { key: gate.key, limit: gate.limit, admitted: gate.admitted });
+    }
+    take_places(draft);
+}
+
+/// An execution that waited at its gate may pass.
+pub(super) fn admit(
+    state: &mut Execution,
+    context: &Context<'_>,
+) -> Result<Decision<Event>, Rejected> {
+    if state.status.is_closed() || !state.is_held_back() {
+        let id = &state.id;
+        return Err(Rejected::Stale(format!("workflow {id} does not wait for a place")));
+    }
+    let mut draft = Draft::new(state, context);
+    draft.push(Event::Admitted);
+    take_places(&mut draft);
+    draft.walk_all();
+    Ok(draft.settle())
+}
+
+/// Has the engine write down the places that the execution takes or waits for. One that runs again
+/// at an operator's word takes its place at once, even beyond the limit.
+pub(super) fn take_places(draft: &mut Draft<'_>) {
+    let state = &*draft.state;
+    let (priority, since) = (state.priority, state.created_at);
+    let gate = state.gate.as_ref().zip(state.gate_name()).map(|(gate, name)| Admission {
+        sequence: GATE_PLACE,
+        gate: name,
+        limit: gate.limit,
+        priority,
+        since,
+        held: gate.admitted,
+    });
+    let key = state.idempotency_key.as_deref().map(|key| Admission {
+        sequence: KEY_PLACE,
+        gate: key_name(&state.plan().definition.name, key),
+        limit: 1,
+        priority,
+        since,
+        held: true,
+    });
+    for admission in gate.into_iter().chain(key) {
+        draft.effect(Effect::Admit(admission));
+    }
+}
+
+/// Gives up the places of an execution that has ended.
+pub(super) fn leave(draft: &mut Draft<'_>) {
+    if draft.state.gate.is_some() {
+        draft.effect(Effect::Withdraw { sequence: GATE_PLACE });
+    }
+    if draft.state.idempotency_key.is_some() {
+        draft.effect(Effect::Withdraw { sequence: KEY_PLACE });
+    }
+}

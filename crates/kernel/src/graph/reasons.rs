@@ -1,0 +1,35 @@
+//! The sentences that say why a task or an execution failed.
+
+use super::execution::{Execution, Task};
+use super::timing;
+use crate::definition::TaskDef;
+
+pub(super) fn failure_reason(state: &Execution, task: &Task) -> String {
+    let id = state.task_id(task.sequence);
+    let status = task.status.as_str();
+    let reason = task.reason.as_deref().unwrap_or("none given");
+    format!("Task {id} ({}) failed with status: {status} and reason: '{reason}'", task.reference)
+}
+
+pub(super) fn timeout_reason(task: &Task, policy: &TaskDef, timeout: timing::Timeout) -> String {
+    use timing::Timeout::{Attempt, Poll, Response, Total};
+    match timeout {
+        Total => format!(
+            "all attempts together took longer than totalTimeoutSeconds ({} s)",
+            policy.total_timeout_seconds
+        ),
+        Attempt => {
+            format!("the attempt took longer than timeoutSeconds ({} s)", policy.timeout_seconds)
+        }
+        Poll => format!(
+            "no worker polled '{}' within pollTimeoutSeconds ({} s)",
+            task.task_type,
+            policy.poll_timeout_seconds.unwrap_or(0)
+        ),
+        Response => format!(
+            "worker '{}' was not heard of within responseTimeoutSeconds ({} s)",
+            task.worker.as_deref().unwrap_or("unknown"),
+            policy.response_timeout_seconds
+        ),
+    }
+}

@@ -1,0 +1,173 @@
+//! `nightbell secret`: names of secrets, and their values on the way in.
+//!
+//! A value is never an argument, which everybody on the machine could see: it comes from standard
+//! input, from a file, or is asked for without being echoed.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+
+use clap::{Args, Subcommand};
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::client::{Client, understand};
+use super::confirm;
+use super::failure::{Exit, Failure};
+use super::output::Output;
+use super::table::Table;
+
+/// What to do with secrets.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// List the names of all secrets
+    List,
+    /// Store a secret, in the place of the one of this name
+    #[command(after_help = "\
+Examples:
+  nightbell secret put PAGERDUTY_KEY                     asks for the value, without echo
+  pass show pagerduty | nightbell secret put PAGERDUTY_KEY -f -
+  nightbell secret put GOOGLE_ACCOUNT --value-file account.json
+
+A workflow uses it as ${workflow.secrets.PAGERDUTY_KEY}.")]
+    Put(Put),
+    /// Delete secrets
+    Delete {
+        /// Names
+        #[arg(value_name = "NAME", required = true)]
+        names: Vec<String>,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
+    /// Tell whether there is a secret of this name; exits with 3 if there is none
+    Exists {
+        /// Name
+        #[arg(value_name = "NAME")]
+        name: String,
+    },
+}
+
+/// What to store.
+#[derive(Debug, Args)]
+pub(crate) struct Put {
+    /// Name: letters, digits, _ and -
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Read the value from this file, or from standard input if it is `-`; one line end at its end
+    /// is left out
+    #[arg(short = 'f', long = "value-file", value_name = "FILE")]
+    value_file: Option<String>,
+}
+
+/// A secret in the server's list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Named {
+    name: String,
+    tags: Vec<Label>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Label {
+    key: String,
+    value: String,
+}
+
+/// Runs the command.
+pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
+    match verb {
+        Verb::List => list(client, output).await,
+        Verb::Put(put) => {
+            let value = value_of(&put)?;
+            client.put(&["secrets", &put.name]).json(&Value::from(value)).send().await?;
+            output.note(format_args!("stored the secret {}", put.name));
+            Ok(())
+        }
+        Verb::Delete { names, yes } => {
+            confirm("delete secrets", &names, yes)?;
+            for name in &names {
+                client.delete(&["secrets", name]).send().await?;
+                output.note(format_args!("deleted the secret {name}"));
+            }
+            Ok(())
+        }
+        Verb::Exists { name } => {
+            let exists = client.get(&["secrets", &name, "exists"]).send().await?.value()?;
+            let exists = exists == Value::Bool(true);
+            if output.is_json() {
+                output.json(&json!(exists))?;
+            } else {
+                output.line(if exists { "yes" } else { "no" })?;
+            }
+            if exists {
+                return Ok(());
+            }
+            Err(Failure::new(Exit::NotFound, format!("there is no secret of the name {name}"))
+                .into())
+        }
+    }
+}
+
+async fn list(client: &Client, output: &Output) -> anyhow::Result<()> {
+    let secrets = client.get(&["secrets-v2"]).send().await?.value()?;
+    if output.is_json() {
+        return output.json(&secrets);
+    }
+    let secrets: Vec<Named> = understand("secrets", &secrets)?;
+    let mut table = Table::new(&["NAME", "~TAGS"]);
+    for secret in &secrets {
+        let tags = secret.tags.iter().map(|tag| format!("{}={}", tag.key, tag.value));
+        table.row([(&*secret.name).into(), tags.collect::<Vec<_>>().join(" ").into()]);
+    }
+    output.table(&table)?;
+    if secrets.is_empty() {
+        output.note("no secrets");
+    }
+    Ok(())
+}
+
+fn value_of(put: &Put) -> anyhow::Result<String> {
+    let mut text = String::new();
+    match put.value_file.as_deref() {
+        Some("-") => {
+            let read = io::stdin().read_to_string(&mut text);
+            read.map_err(|error| Failure::error(format!("cannot read standard input: {error}")))?;
+        }
+        Some(file) => {
+            text = std::fs::read_to_string(file)
+                .map_err(|error| Failure::error(format!("cannot read {file}: {error}")))?;
+        }
+        None if io::stdin().is_terminal() => text = asked(&put.name)?,
+        None => {
+            return Err(Failure::usage("there is nobody to ask for the value")
+                .with_hint("write `-f -` to read it from standard input, or `-f FILE`")
+                .into());
+        }
+    }
+    // Editors and `echo` add one; a value with several keeps the others.
+    let end = text.strip_suffix('\n').map(|text| text.strip_suffix('\r').unwrap_or(text));
+    let value = end.unwrap_or(&text);
+    if value.is_empty() {
+        return Err(Failure::usage("the value is empty").into());
+    }
+    Ok(value.to_owned())
+}
+
+/// Asks for a value at the terminal, which does not show what is typed.
+fn asked(name: &str) -> anyhow::Result<String> {
+    let stdin = io::stdin();
+    let mut stderr = io::stderr();
+    write!(stderr, "Value of {name} (not shown): ")?;
+    stderr.flush()?;
+    let before = tcgetattr(&stdin)?;
+    let mut silent = before.clone();
+    silent.local_modes.remove(LocalModes::ECHO);
+    tcsetattr(&stdin, OptionalActions::Flush, &silent)?;
+    let mut line = String::new();
+    let read = stdin.lock().read_line(&mut line);
+    tcsetattr(&stdin, OptionalActions::Flush, &before)?;
+    writeln!(stderr)?;
+    read?;
+    Ok(line)
+}

@@ -1,0 +1,329 @@
+//! `/api/scheduler`: schedules, what they will start, and what they have started.
+//!
+//! Operations that older clients ask for by GET are answered to GET and PUT alike.
+
+mod firings;
+mod many;
+mod next;
+mod view;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use engine::Engine;
+use kernel::definition::Problem as Flaw;
+use kernel::schedule::{Input, Schedule, ScheduleSpec, Tag, parse_schedules};
+use kernel::{ExecutionId, Rejected};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::{Body, Path, Query, RawBody};
+use super::query::instant;
+use crate::Api;
+use crate::problem::Problem;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(many::list, save))
+        .routes(routes!(many::search))
+        .routes(routes!(show, delete))
+        .routes(routes!(pause, pause_by_get))
+        .routes(routes!(resume, resume_by_get))
+        .routes(routes!(trigger))
+        .routes(routes!(backfill))
+        .routes(routes!(next::of_schedule))
+        .routes(routes!(tags, set_tags, remove_tags))
+        .routes(routes!(many::bulk_pause))
+        .routes(routes!(many::bulk_resume))
+        .routes(routes!(next::few))
+        .routes(routes!(firings::search))
+        .routes(routes!(many::requeue))
+        .routes(routes!(many::pause_all))
+        .routes(routes!(many::resume_all))
+}
+
+/// Creates a schedule or replaces the one of its name; a list is taken whole or refused whole.
+#[utoipa::path(
+    post, path = "/api/scheduler/schedules", tag = "scheduler", request_body = serde_json::Value,
+    responses(
+        (status = 200, description = "The schedule as it stands", body = serde_json::Value),
+        (status = 400, description = "Everything that is wrong with it; nothing is stored"),
+    )
+)]
+async fn save(State(api): State<Api>, RawBody(body): RawBody) -> Result<Json<Value>, Problem> {
+    let text = std::str::from_utf8(&body).map_err(|error| {
+        let at = error.valid_up_to();
+        Problem::bad_request(format!("the request body is not UTF-8 after byte {at}"))
+    })?;
+    let specs = parse_schedules(text).map_err(Problem::invalid)?;
+    let payload_max = api.engine.limits().payload_max;
+    if let Some(large) = specs.iter().find(|s| s.start_workflow_request.len() > payload_max / 2) {
+        let message = format!(
+            "the startWorkflowRequest of '{}' is larger than half of {payload_max} bytes \
+             (payload_max)",
+            large.name
+        );
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", message));
+    }
+    let mut saved = Vec::new();
+    for spec in specs {
+        let name = spec.name.to_string();
+        define(&api.engine, spec).await?;
+        saved.push(read(&api.engine, &name, view::schedule).await?);
+    }
+    let is_list = text.trim_start().starts_with('[');
+    Ok(Json(if is_list { saved.into() } else { saved.pop().unwrap_or(Value::Null) }))
+}
+
+/// Shows a schedule.
+#[utoipa::path(
+    get, path = "/api/scheduler/schedules/{name}", tag = "scheduler",
+    params(("name" = String, Path, description = "The name of the schedule")),
+    responses(
+        (status = 200, description = "The schedule", body = serde_json::Value),
+        (status = 404, description = "There is none of this name"),
+    )
+)]
+async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+    read(&api.engine, &name, view::schedule).await.map(Json)
+}
+
+/// Deletes a schedule; what it has started goes on. That there is none is no failure.
+#[utoipa::path(
+    delete, path = "/api/scheduler/schedules/{name}", tag = "scheduler",
+    params(("name" = String, Path, description = "The name of the schedule")),
+    responses((status = 200, description = "It is not there"))
+)]
+async fn delete(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
+    match say(&api.engine, &name, Input::Delete).await {
+        Err(problem) if problem.status == StatusCode::NOT_FOUND => Ok(()),
+        result => result,
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+struct PauseParams {
+    /// Why, for people.
+    reason: Option<String>,
+}
+
+/// Pauses a schedule: nothing fires until it is resumed.
+#[utoipa::path(
+    put, path = "/api/scheduler/schedules/{name}/pause", tag = "scheduler",
+    params(("name" = String, Path, description = "The name of the schedule"), PauseParams),
+    responses(
+        (status = 200, description = "It is paused"),
+        (status = 404, description = "There is none of this name"),
+    )
+)]
+async fn pause(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<PauseParams>,
+) -> Result<(), Problem> {
+    say(&api.engine, &name, Input::Pause { reason: params.reason.map(Into::into) }).await
+}
+
+/// Pauses a schedule, as older clients ask for it.
+#[utoipa::path(
+    get, path = "/api/scheduler/schedules/{name}/pause", tag = "scheduler",
+    params(("name" = String, Path, description = "The name of the schedule"), PauseParams),
+    responses((status = 200, description = "It is paused"))
+)]
+async fn pause_by_get(
+    api: State<Api>,
+    name: Path<String>,
+    params: Query<PauseParams>,
+) -> Result<(), Problem> {
+    pause(api, name, params).await
+}
+
+/// Lets a paused schedule go on. What came due meanwhile is not made up for.
+#[utoipa::path(
+    put, path = "/api/scheduler/schedules/{name}/resume", tag = "scheduler",
+    params(("name" = String, Path, description = "The name of the schedule")),
+    responses(
+        (status = 200, description = "It goes on"),
+        (status = 404, description = "There is none of this name"),
+    )
+)]
+async fn resume(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
+    say(&api.engine, &name, Input::Resume).await
+}
+
+/// Lets a paused schedule go on, as older clients ask for it.
+#[utoipa::path(
+    get, path = "/api/scheduler/schedules/{name}/resume", tag = "scheduler",
+    params(("name" = String, Path, description = "The name of the schedule")),
+    responses((status = 200, description = "It goes on"))
+)]
+async fn resume_by_get(api: State<Api>, name: Path<String>) -> Result<(), Problem> {
+    resume(api, name).await
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+struct TriggerParams {
+    /// Who asks, for the record.
+    by: Option<String>,
+}
+
+/// Fires a schedule at once, due or not, paused or not. The overlap policy holds.
+#[utoipa::path(
+    post, path = "/api/scheduler/schedules/{name}/trigger", tag = "scheduler",
+    params(("name" = String, Path, description = "The name of the schedule"), TriggerParams),
+    responses(
+        (status = 200, description = "Accepted", body = serde_json::Value),
+        (status = 404, description = "There is none of this name"),
+        (status = 409, description = "The firing before has not ended, and the schedule minds that"),
+    )
+)]
+async fn trigger(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<TriggerParams>,
+) -> Result<Json<Value>, Problem> {
+    say(&api.engine, &name, Input::Trigger { by: params.by.map(Into::into) }).await?;
+    read(&api.engine, &name, |state| {
+        let number = state.last_number;
+        json!({
+            "scheduleName": state.id.name(),
+            "executionId": state.firing_id(number).as_str(),
+            "workflowId": state.run_id(number).as_str(),
+        })
+    })
+    .await
+    .map(Json)
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+struct BackfillParams {
+    /// From here on: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
+    from: String,
+    /// Up to and including this.
+    to: String,
+    /// Who asks, for the record.
+    by: Option<String>,
+}
+
+/// Fires a schedule for every instant of a stretch of the past, whatever its overlap policy.
+#[utoipa::path(
+    post, path = "/api/scheduler/schedules/{name}/backfill", tag = "scheduler",
+    params(("name" = String, Path, description = "The name of the schedule"), BackfillParams),
+    responses(
+        (status = 200, description = "Accepted"),
+        (status = 400, description = "The stretch names no instant, too many, or the future"),
+        (status = 404, description = "There is none of this name"),
+        (status = 409, description = "Another backfill is not done yet"),
+    )
+)]
+async fn backfill(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<BackfillParams>,
+) -> Result<(), Problem> {
+    let (from, to) = (instant("from", &params.from)?, instant("to", &params.to)?);
+    say(&api.engine, &name, Input::Backfill { from, to, by: params.by.map(Into::into) }).await
+}
+
+/// Shows the labels of a schedule.
+#[utoipa::path(
+    get, path = "/api/scheduler/schedules/{name}/tags", tag = "scheduler",
+    params(("name" = String, Path, description = "The name of the schedule")),
+    responses((status = 200, description = "The labels", body = Vec<serde_json::Value>))
+)]
+async fn tags(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+    read(&api.engine, &name, |state| json!(state.spec.as_ref().map(|spec| &spec.tags)))
+        .await
+        .map(Json)
+}
+
+/// Labels a schedule with these in place of those it has.
+#[utoipa::path(
+    put, path = "/api/scheduler/schedules/{name}/tags", tag = "scheduler",
+    params(("name" = String, Path, description = "The name of the schedule")),
+    request_body = Vec<serde_json::Value>,
+    responses((status = 200, description = "It bears them"))
+)]
+async fn set_tags(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Body(tags): Body<Vec<Tag>>,
+) -> Result<(), Problem> {
+    retag(&api.engine, &name, |spec| spec.tags = tags).await
+}
+
+/// Takes these labels off a schedule.
+#[utoipa::path(
+    delete, path = "/api/scheduler/schedules/{name}/tags", tag = "scheduler",
+    params(("name" = String, Path, description = "The name of the schedule")),
+    request_body = Vec<serde_json::Value>,
+    responses((status = 200, description = "It bears them no more"))
+)]
+async fn remove_tags(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Body(tags): Body<Vec<Tag>>,
+) -> Result<(), Problem> {
+    retag(&api.engine, &name, |spec| spec.tags.retain(|tag| !tags.contains(tag))).await
+}
+
+async fn retag(
+    engine: &Engine,
+    name: &str,
+    change: impl FnOnce(&mut ScheduleSpec),
+) -> Result<(), Problem> {
+    let spec = read(engine, name, |state| state.spec.clone()).await?;
+    let Some(mut spec) = spec else { return Err(unknown(name)) };
+    change(&mut spec);
+    spec.paused = None;
+    define(engine, *spec).await
+}
+
+async fn define(engine: &Engine, spec: ScheduleSpec) -> Result<(), Problem> {
+    let name = spec.name.to_string();
+    say(engine, &name, Input::Define(Box::new(spec))).await
+}
+
+/// The id of a schedule of this name.
+///
+/// # Errors
+/// 404 for what can be no name.
+fn id_of(name: &str) -> Result<ExecutionId, Problem> {
+    if name.is_empty() || name.len() > ScheduleSpec::NAME_MAX {
+        return Err(unknown(name));
+    }
+    Ok(ExecutionId::schedule(name))
+}
+
+fn unknown(name: &str) -> Problem {
+    let shown: String = name.chars().take(ScheduleSpec::NAME_MAX).collect();
+    Problem::not_found(format!("No such schedule found by name: {shown}"))
+}
+
+/// Lets a schedule hear something.
+async fn say(engine: &Engine, name: &str, input: Input) -> Result<(), Problem> {
+    match engine.step(&id_of(name)?, input).await {
+        Err(engine::Error::Rejected(Rejected::Unknown(_))) => Err(unknown(name)),
+        result => Ok(result?),
+    }
+}
+
+/// Looks at a schedule.
+async fn read<R>(
+    engine: &Engine,
+    name: &str,
+    look: impl FnOnce(&Schedule) -> R,
+) -> Result<R, Problem> {
+    let look = |hosted: &engine::Hosted| {
+        hosted.schedule().filter(|schedule| schedule.is_defined()).map(look)
+    };
+    engine.look(&id_of(name)?, look).await?.flatten().ok_or_else(|| unknown(name))
+}
+
+/// 400 for a query parameter, in the shape of all that is wrong with documents.
+fn flawed(parameter: &str, message: String, hint: String) -> Problem {
+    Problem::invalid(vec![Flaw::new(format!("/{parameter}"), "parameter-invalid", message, hint)])
+}

@@ -1,0 +1,109 @@
+//! What schedules will do, computed by the code that does it.
+
+use axum::Json;
+use axum::extract::State;
+use kernel::Timestamp;
+use kernel::cron::{Cron, DstRule, Zone, ZoneError};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::IntoParams;
+
+use super::{Api, Path, Problem, Query, flawed, read};
+use crate::rest::query::instant;
+
+/// Instants in one preview.
+const LIMIT_MAX: usize = 1000;
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct FewParams {
+    /// Six fields, or a macro such as `@daily`.
+    cron_expression: Option<String>,
+    /// Nothing before: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
+    schedule_start_time: Option<String>,
+    /// Nothing after.
+    schedule_end_time: Option<String>,
+    /// How many; 5 by default, at most 1000.
+    limit: Option<usize>,
+    /// The time zone; UTC by default.
+    zone_id: Option<String>,
+    /// `once` or `spring`: what becomes of times that changes of the clock leave out or repeat.
+    dst: Option<String>,
+}
+
+/// Tells when a cron expression would fire next.
+#[utoipa::path(
+    get, path = "/api/scheduler/nextFewSchedules", tag = "scheduler", params(FewParams),
+    responses(
+        (status = 200, description = "Milliseconds since 1970", body = Vec<i64>),
+        (status = 400, description = "What is wrong with the expression"),
+    )
+)]
+pub(super) async fn few(
+    State(api): State<Api>,
+    Query(params): Query<FewParams>,
+) -> Result<Json<Vec<i64>>, Problem> {
+    let text = params.cron_expression.unwrap_or_default();
+    let cron =
+        Cron::parse(&text).map_err(|error| flawed("cronExpression", error.message, error.hint))?;
+    let zone = Zone::named(params.zone_id.as_deref().unwrap_or("UTC"))
+        .map_err(|error| flawed("zoneId", error.to_string(), ZoneError::HINT.to_owned()))?;
+    let rule = match params.dst.as_deref().map(DstRule::parse) {
+        None => DstRule::Once,
+        Some(Some(rule)) => rule,
+        Some(None) => {
+            let message = "dst: expected once or spring".to_owned();
+            return Err(flawed("dst", message, "Leave it out for once.".to_owned()));
+        }
+    };
+    let bound = |name: &str, text: Option<String>| -> Result<Option<Timestamp>, Problem> {
+        let bound = text.map(|text| instant(name, &text)).transpose()?;
+        Ok(bound.filter(|at| *at != Timestamp::default()))
+    };
+    let start = bound("scheduleStartTime", params.schedule_start_time)?;
+    let end = bound("scheduleEndTime", params.schedule_end_time)?;
+    let now = api.engine.now();
+    let mut after = start.map_or(now, |start| now.max(start.plus_millis(-1)));
+    let mut found = Vec::new();
+    while found.len() < params.limit.unwrap_or(5).min(LIMIT_MAX)
+        && let Some(next) = cron.next(after, &zone, rule)
+        && end.is_none_or(|end| next <= end)
+    {
+        found.push(next.millis());
+        after = next;
+    }
+    Ok(Json(found))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub(super) struct NextParams {
+    /// How many; 5 by default, at most 1000.
+    limit: Option<usize>,
+}
+
+/// Tells when a schedule will fire next; nothing while it is paused.
+#[utoipa::path(
+    get, path = "/api/scheduler/schedules/{name}/next", tag = "scheduler",
+    params(("name" = String, Path, description = "The name of the schedule"), NextParams),
+    responses(
+        (status = 200, description = "Instants with the expressions that name them", body = Vec<serde_json::Value>),
+        (status = 404, description = "There is none of this name"),
+    )
+)]
+pub(super) async fn of_schedule(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<NextParams>,
+) -> Result<Json<Vec<Value>>, Problem> {
+    let limit = params.limit.unwrap_or(5).min(LIMIT_MAX);
+    let now = api.engine.now();
+    let planned = read(&api.engine, &name, |state| state.upcoming(now, limit)).await?;
+    let shown = planned.into_iter().map(|planned| {
+        json!({
+            "scheduledTime": planned.at.millis(),
+            "cronExpression": planned.cron.as_ref(),
+            "zoneId": planned.zone.as_ref(),
+        })
+    });
+    Ok(Json(shown.collect()))
+}

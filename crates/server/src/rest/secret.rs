@@ -1,0 +1,277 @@
+//! `/api/secrets`: named secrets, written and never read.
+//!
+//! Both spellings of the protocol are answered, the open-source server's and the hosted one's. A
+//! value goes in and never comes out: reading one is refused, whoever asks.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use engine::vault::{Listed, Shelf, Tag};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::{Body, Path, RawBody};
+use crate::Api;
+use crate::problem::Problem;
+
+const SHELF: Shelf = Shelf::Secrets;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(secret_names, list_secret_names))
+        .routes(routes!(secrets_with_tags))
+        .routes(routes!(secrets_with_tags_slashed))
+        .routes(routes!(secret, put_secret, delete_secret))
+        .routes(routes!(secret_exists))
+        .routes(routes!(secret_tags, put_secret_tags, delete_secret_tags))
+}
+
+/// A label: the protocol's `Tag`.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub(super) struct Label {
+    /// What is said.
+    key: String,
+    /// What of it.
+    #[serde(default)]
+    value: String,
+    /// `METADATA`, whatever was sent.
+    #[serde(rename = "type", default, skip_deserializing)]
+    kind: LabelKind,
+}
+
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub(super) enum LabelKind {
+    #[default]
+    Metadata,
+}
+
+impl From<Tag> for Label {
+    fn from(tag: Tag) -> Self {
+        Self { key: tag.key, value: tag.value, kind: LabelKind::Metadata }
+    }
+}
+
+/// A secret's name and labels: the protocol's `ExtendedSecret`.
+#[derive(Debug, Serialize, ToSchema)]
+struct Named {
+    name: String,
+    tags: Vec<Label>,
+}
+
+/// Lists the names of all secrets.
+#[utoipa::path(
+    get, path = "/api/secrets", tag = "secrets",
+    responses((status = 200, description = "The names", body = Vec<String>))
+)]
+async fn secret_names(State(api): State<Api>) -> Json<Vec<String>> {
+    Json(api.engine.vault().list(SHELF).into_iter().map(|listed| listed.name).collect())
+}
+
+/// Lists the names of all secrets.
+#[utoipa::path(
+    post, path = "/api/secrets", tag = "secrets",
+    responses((status = 200, description = "The names", body = Vec<String>))
+)]
+async fn list_secret_names(State(api): State<Api>) -> Json<Vec<String>> {
+    secret_names(State(api)).await
+}
+
+/// Lists all secrets with their tags.
+#[utoipa::path(
+    get, path = "/api/secrets-v2", tag = "secrets",
+    responses((status = 200, description = "Names and tags", body = Vec<Named>))
+)]
+async fn secrets_with_tags(State(api): State<Api>) -> Json<Vec<Named>> {
+    let named = |listed: Listed| Named {
+        name: listed.name,
+        tags: listed.tags.into_iter().map(Label::from).collect(),
+    };
+    Json(api.engine.vault().list(SHELF).into_iter().map(named).collect())
+}
+
+/// Lists all secrets with their tags.
+#[utoipa::path(
+    get, path = "/api/secrets/v2", tag = "secrets",
+    responses((status = 200, description = "Names and tags", body = Vec<Named>))
+)]
+async fn secrets_with_tags_slashed(State(api): State<Api>) -> Json<Vec<Named>> {
+    secrets_with_tags(State(api)).await
+}
+
+/// Refuses to show a secret: values can be written, used and deleted, but not read.
+#[utoipa::path(
+    get, path = "/api/secrets/{key}", tag = "secrets",
+    params(("key" = String, Path, description = "The name")),
+    responses(
+        (status = 403, description = "Secrets cannot be read"),
+        (status = 404, description = "There is no such secret"),
+    )
+)]
+async fn secret(State(api): State<Api>, Path(key): Path<String>) -> Result<(), Problem> {
+    api.engine.vault().tags(SHELF, &key)?;
+    let message = format!("the secret {key} cannot be read: secrets are write-only");
+    Err(Problem::new(StatusCode::FORBIDDEN, "write-only", message).with_hint(format!(
+        "Let a task use it as ${{workflow.secrets.{key}}}, or ask /api/secrets/{key}/exists."
+    )))
+}
+
+/// Stores a secret, in the place of the one of this name.
+#[utoipa::path(
+    put, path = "/api/secrets/{key}", tag = "secrets", request_body = String,
+    params(("key" = String, Path, description = "The name: letters, digits, _ and -")),
+    responses(
+        (status = 200, description = "It is stored"),
+        (status = 400, description = "The name or the value break a rule"),
+        (status = 409, description = "The environment of the server sets it"),
+    )
+)]
+async fn put_secret(
+    State(api): State<Api>,
+    Path(key): Path<String>,
+    headers: HeaderMap,
+    RawBody(body): RawBody,
+) -> Result<(), Problem> {
+    let value = text_of(&headers, &body)?;
+    Ok(api.engine.vault().put(SHELF, &key, &value).await?)
+}
+
+/// Deletes a secret.
+#[utoipa::path(
+    delete, path = "/api/secrets/{key}", tag = "secrets",
+    params(("key" = String, Path, description = "The name")),
+    responses(
+        (status = 200, description = "It is deleted"),
+        (status = 404, description = "There is no such secret"),
+        (status = 409, description = "The environment of the server sets it"),
+    )
+)]
+async fn delete_secret(State(api): State<Api>, Path(key): Path<String>) -> Result<(), Problem> {
+    Ok(api.engine.vault().delete(SHELF, &key).await?)
+}
+
+/// Tells whether there is a secret of this name.
+#[utoipa::path(
+    get, path = "/api/secrets/{key}/exists", tag = "secrets",
+    params(("key" = String, Path, description = "The name")),
+    responses((status = 200, description = "Whether there is one", body = bool))
+)]
+async fn secret_exists(State(api): State<Api>, Path(key): Path<String>) -> Json<bool> {
+    Json(api.engine.vault().tags(SHELF, &key).is_ok())
+}
+
+/// Lists the tags of a secret.
+#[utoipa::path(
+    get, path = "/api/secrets/{key}/tags", tag = "secrets",
+    params(("key" = String, Path, description = "The name")),
+    responses(
+        (status = 200, description = "The tags", body = Vec<Label>),
+        (status = 404, description = "There is no such secret"),
+    )
+)]
+async fn secret_tags(
+    State(api): State<Api>,
+    Path(key): Path<String>,
+) -> Result<Json<Vec<Label>>, Problem> {
+    tags(&api, SHELF, &key)
+}
+
+/// Adds tags to a secret; those of the same key are replaced.
+#[utoipa::path(
+    put, path = "/api/secrets/{key}/tags", tag = "secrets", request_body = Vec<Label>,
+    params(("key" = String, Path, description = "The name")),
+    responses(
+        (status = 200, description = "They are added"),
+        (status = 404, description = "There is no such secret"),
+    )
+)]
+async fn put_secret_tags(
+    State(api): State<Api>,
+    Path(key): Path<String>,
+    Body(labels): Body<Vec<Label>>,
+) -> Result<(), Problem> {
+    put_tags(&api, SHELF, &key, labels).await
+}
+
+/// Removes tags from a secret.
+#[utoipa::path(
+    delete, path = "/api/secrets/{key}/tags", tag = "secrets", request_body = Vec<Label>,
+    params(("key" = String, Path, description = "The name")),
+    responses(
+        (status = 200, description = "They are not there"),
+        (status = 404, description = "There is no such secret"),
+    )
+)]
+async fn delete_secret_tags(
+    State(api): State<Api>,
+    Path(key): Path<String>,
+    Body(labels): Body<Vec<Label>>,
+) -> Result<(), Problem> {
+    delete_tags(&api, SHELF, &key, labels).await
+}
+
+/// The labels of a name.
+///
+/// # Errors
+/// 404 if there is no such name.
+pub(super) fn tags(api: &Api, shelf: Shelf, key: &str) -> Result<Json<Vec<Label>>, Problem> {
+    let tags = api.engine.vault().tags(shelf, key)?;
+    Ok(Json(tags.into_iter().map(Label::from).collect()))
+}
+
+/// Adds labels to a name.
+///
+/// # Errors
+/// 404 if there is no such name, 409 if it is read-only.
+pub(super) async fn put_tags(
+    api: &Api,
+    shelf: Shelf,
+    key: &str,
+    labels: Vec<Label>,
+) -> Result<(), Problem> {
+    let change = |tags: &mut Vec<Tag>| {
+        for label in labels {
+            tags.retain(|tag| tag.key != label.key);
+            tags.push(Tag { key: label.key, value: label.value });
+        }
+    };
+    Ok(api.engine.vault().set_tags(shelf, key, change).await?)
+}
+
+/// Removes labels from a name: those of the same key, and of the same value if one is given.
+///
+/// # Errors
+/// 404 if there is no such name, 409 if it is read-only.
+pub(super) async fn delete_tags(
+    api: &Api,
+    shelf: Shelf,
+    key: &str,
+    labels: Vec<Label>,
+) -> Result<(), Problem> {
+    let change = |tags: &mut Vec<Tag>| {
+        tags.retain(|tag| {
+            !labels.iter().any(|label| {
+                tag.key == label.key && (label.value.is_empty() || tag.value == label.value)
+            })
+        });
+    };
+    Ok(api.engine.vault().set_tags(shelf, key, change).await?)
+}
+
+/// The value in a body: a JSON string, or the text as it is. What is declared as plain text is not
+/// read as JSON.
+///
+/// # Errors
+/// 400 if it is not UTF-8.
+pub(super) fn text_of(headers: &HeaderMap, body: &[u8]) -> Result<String, Problem> {
+    let text = std::str::from_utf8(body)
+        .map_err(|_| Problem::bad_request("the value is not text in UTF-8"))?;
+    let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let plain = declared.is_some_and(|declared| declared.starts_with("text/plain"));
+    match serde_json::from_str::<String>(text) {
+        Ok(value) if !plain => Ok(value),
+        _ => Ok(text.to_owned()),
+    }
+}
