@@ -75,25 +75,37 @@ pub(super) fn encoded(text: &str) -> String {
     })
 }
 
-/// The lines that fit within `room` bytes, newlines included; what is left out is counted.
-pub(super) fn lines(lines: &[String], room: usize) -> Vec<String> {
-    let length = |lines: &[String]| lines.iter().map(|line| line.len() + 1).sum::<usize>();
-    if length(lines) <= room {
+/// The bytes of a text within JSON, without its quotes.
+pub(super) fn json_size(text: &str) -> usize {
+    let escaped = |c: char| match c {
+        '"' | '\\' | '\n' | '\r' | '\t' => 2,
+        c if c.is_control() && c.is_ascii() => 6,
+        c => c.len_utf8(),
+    };
+    text.chars().map(escaped).sum()
+}
+
+/// The lines that fit within `room` bytes of JSON, of which each line costs `each` besides its
+/// text; what is left out is counted.
+pub(super) fn lines(lines: &[String], room: usize, each: usize) -> Vec<String> {
+    let cost = |line: &String| json_size(line) + each;
+    if lines.iter().map(cost).sum::<usize>() <= room {
         return lines.to_vec();
     }
-    let mut left = room.saturating_sub(40);
+    let mut left = room.saturating_sub(40 + each);
     let mut kept = Vec::new();
     for line in lines {
-        if line.len() + 1 > left {
+        if cost(line) > left {
             break;
         }
-        left -= line.len() + 1;
+        left -= cost(line);
         kept.push(line.clone());
     }
     if kept.is_empty()
         && let Some(first) = lines.first()
     {
-        kept.push(bytes(first, left));
+        // Escaped, it may be longer: half of the room will do for any text that people write.
+        kept.push(bytes(first, left.saturating_sub(each) / 2));
     }
     if kept.len() < lines.len() {
         kept.push(format!("… and {} more", lines.len() - kept.len()));

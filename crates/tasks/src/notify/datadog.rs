@@ -24,7 +24,7 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
     let url = settings.address(&format!("https://api.{site}"), "/api/v1/events");
     let notification = order.notification;
     let wording = Wording::of(order);
-    let lines = bounds::lines(&wording.body(), TEXT_MAX);
+    let lines = bounds::lines(&wording.body(), TEXT_MAX, 2);
     let key = match &notification.dedup_key {
         Some(key) => key.as_str(),
         None => order.id,

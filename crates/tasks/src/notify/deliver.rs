@@ -109,7 +109,8 @@ impl Tally {
         }
     }
 
-    fn knows(&mut self, reference: Option<String>) {
+    /// The receiver has a name for it; the first one counts.
+    pub(super) fn knows(&mut self, reference: Option<String>) {
         if self.reference.is_none() {
             self.reference = reference.map(|reference| bounds::bytes(&reference, 500));
         }

@@ -77,7 +77,7 @@ fn message(order: &Order<'_>) -> Value {
     let mut lines: Vec<String> = wording.heading.clone().into_iter().collect();
     lines.extend(wording.lines.iter().cloned());
     let room = room.min(DESCRIPTION_MAX);
-    let text = bounds::utf16(&bounds::lines(&lines, room).join("\n"), room);
+    let text = bounds::utf16(&bounds::lines(&lines, room, 2).join("\n"), room);
     let mut embed = json!({
         "title": title,
         "color": Colour::of(order.notification).rgb(),

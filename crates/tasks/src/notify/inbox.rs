@@ -47,7 +47,7 @@ fn record(order: &Order<'_>, now: Timestamp) -> Record {
     set("event", notification.event.as_str().into());
     set("severity", notification.severity.as_str().into());
     set("title", bounds::bytes(&wording.title, TEXT_MAX).into());
-    set("text", bounds::lines(&wording.body(), TEXT_MAX).join("\n").into());
+    set("text", bounds::lines(&wording.body(), TEXT_MAX, 2).join("\n").into());
     set("dedup_key", json!(notification.dedup_key));
     set("delivery", json!(notification.text("delivery")));
     set("execution", json!(order.id.split('/').next()));

@@ -6,7 +6,8 @@ use super::notification::Notification;
 use super::settings::{self, Settings, Shape};
 use super::verdict::{Answer, Verdict};
 use super::{
-    datadog, discord, lark, ntfy, opsgenie, pagerduty, slack, squadcast, teams, telegram, webhook,
+    datadog, discord, email, lark, ntfy, opsgenie, pagerduty, slack, squadcast, teams, telegram,
+    webhook,
 };
 
 /// One kind of receiver.
@@ -31,6 +32,8 @@ pub(super) enum Way {
         /// What an answer means.
         judge: fn(Settings<'_>, &Answer) -> Verdict,
     },
+    /// By mail.
+    Mail,
     /// By a line in the console's inbox.
     Inbox,
     /// By a workflow of its own, which does not come through here.
@@ -107,7 +110,7 @@ impl Call {
 
 fn nothing(_: Settings<'_>, _: &mut Vec<String>) {}
 
-use Shape::{Address, Flag, Map, OneOf, Text, Texts, Tree};
+use Shape::{Address, Flag, Map, OneOf, Text, Texts, Tree, Words};
 
 use super::wording::{HEADING, LINE, TITLE};
 
@@ -298,6 +301,27 @@ pub(super) const KINDS: &[Kind] = &[
         ],
         check: webhook::check,
         way: Way::Calls { build: webhook::build, judge: webhook::judge },
+    },
+    Kind {
+        name: "email",
+        needs: &[&["to"], &["from"], &["url", "host"]],
+        settings: &[
+            ("to", Texts),
+            ("from", Text),
+            ("reply_to", Text),
+            ("url", Text),
+            ("host", Text),
+            ("port", Text),
+            ("tls", OneOf(&["starttls", "tls", "none"])),
+            ("user", Text),
+            ("password", Text),
+            ("subject", Words),
+            TITLE,
+            HEADING,
+            LINE,
+        ],
+        check: email::check,
+        way: Way::Mail,
     },
     Kind {
         name: "inbox",

@@ -17,8 +17,8 @@ use super::verdict::{Answer, Verdict};
 use super::wording::{Colour, Wording};
 
 /// Bytes of lines in one message. A body of more than 20 kB is said to be refused, which is not
-/// verified; JSON may need six bytes for one, so this leaves room for ordinary texts.
-const LINES_MAX: usize = 12_000;
+/// verified; the rest is for what stands around the lines.
+const LINES_MAX: usize = 16_000;
 
 pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
     let settings = order.settings;
@@ -70,7 +70,7 @@ fn locale(order: &Order<'_>) -> String {
 fn post(order: &Order<'_>, wording: &Wording) -> Value {
     let paragraph = |line: &String| json!([{"tag": "text", "text": line}]);
     let mut lines: Vec<Value> =
-        bounds::lines(&wording.body(), LINES_MAX).iter().map(paragraph).collect();
+        bounds::lines(&wording.body(), LINES_MAX, 32).iter().map(paragraph).collect();
     let people: Vec<Value> =
         mentioned(order).iter().map(|id| json!({"tag": "at", "user_id": id})).collect();
     if !people.is_empty() {
@@ -82,7 +82,7 @@ fn post(order: &Order<'_>, wording: &Wording) -> Value {
 
 fn text(order: &Order<'_>, wording: &Wording) -> Value {
     let mut lines = vec![wording.title.clone()];
-    lines.extend(bounds::lines(&wording.body(), LINES_MAX));
+    lines.extend(bounds::lines(&wording.body(), LINES_MAX, 2));
     // What came from outside must not call anybody.
     let mut text = lines.join("\n").replace("<at", "<\u{200b}at");
     for id in mentioned(order) {
@@ -98,16 +98,17 @@ fn card(order: &Order<'_>, wording: &Wording) -> Value {
     let mut elements = Vec::new();
     let mut lines: Vec<String> = wording.heading.clone().into_iter().collect();
     lines.extend(wording.lines.iter().cloned());
-    let lines = bounds::lines(&lines, LINES_MAX - 4000);
+    let lines = bounds::lines(&lines, LINES_MAX / 2, 2);
     if !lines.is_empty() {
         elements.push(json!({"tag": "div", "text": plain(&lines.join("\n"))}));
     }
-    let mut room = 4000;
+    let mut room = LINES_MAX / 2;
     let mut fields = Vec::new();
     for (name, value) in &wording.facts {
         let field = format!("{name}\n{value}");
-        if field.len() <= room {
-            room -= field.len();
+        let cost = bounds::json_size(&field) + 80;
+        if cost <= room {
+            room -= cost;
             fields.push(json!({"is_short": value.chars().count() < 40, "text": plain(&field)}));
         }
     }

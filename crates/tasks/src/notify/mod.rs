@@ -25,6 +25,7 @@ mod bounds;
 mod datadog;
 mod deliver;
 mod discord;
+mod email;
 mod inbox;
 mod kind;
 mod lark;
@@ -114,6 +115,7 @@ impl Notify {
                 let calls = build(&order)?;
                 delivery.call(&self.client, calls, *judge, cancelled).await
             }
+            Way::Mail => email::send(&delivery, &order, cancelled).await?,
             Way::Inbox => {
                 let engine = self.engine.get().and_then(WeakEngine::upgrade);
                 inbox::put(&order, engine.as_ref()).await
@@ -171,7 +173,7 @@ pub fn calls(
     let order = Order { kind, settings, receiver, notification, id: delivery, now_ms };
     match &kind::find(kind)?.way {
         Way::Calls { build, .. } => build(&order),
-        Way::Inbox | Way::Workflow => Ok(Vec::new()),
+        Way::Mail | Way::Inbox | Way::Workflow => Ok(Vec::new()),
     }
 }
 
@@ -186,6 +188,6 @@ pub fn judge(
 ) -> Result<Verdict, String> {
     match &kind::find(kind)?.way {
         Way::Calls { judge, .. } => Ok(judge(Settings::new(settings), answer)),
-        Way::Inbox | Way::Workflow => Err(format!("{kind} makes no calls")),
+        Way::Mail | Way::Inbox | Way::Workflow => Err(format!("{kind} makes no calls")),
     }
 }

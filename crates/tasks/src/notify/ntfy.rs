@@ -59,7 +59,7 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
     };
     let notification = order.notification;
     let wording = Wording::of(order);
-    let text = bounds::lines(&wording.body(), MESSAGE_MAX).join("\n");
+    let text = bounds::lines(&wording.body(), MESSAGE_MAX, 2).join("\n");
     let text = if text.is_empty() { notification.title.clone() } else { text };
     let own = settings
         .map("priorities")

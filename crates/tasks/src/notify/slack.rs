@@ -91,7 +91,7 @@ fn message(order: &Order<'_>) -> Value {
     let mut lines: Vec<String> =
         wording.heading.iter().map(|it| format!("*{}*", escaped(it))).collect();
     lines.extend(wording.lines.iter().map(|line| escaped(line)));
-    let lines = bounds::lines(&lines, SECTION_MAX);
+    let lines = bounds::lines(&lines, SECTION_MAX, 2);
     let mut blocks = Vec::new();
     if !lines.is_empty() {
         let text = bounds::chars(&lines.join("\n"), SECTION_MAX);

@@ -15,7 +15,7 @@ use super::verdict::{Answer, Verdict};
 
 /// Bytes of a body that are the description. A body of more than 30 kB is answered with 413, and a
 /// byte may need six in JSON.
-const DESCRIPTION_MAX: usize = 4000;
+const DESCRIPTION_MAX: usize = 3000;
 const MESSAGE_MAX: usize = 500;
 const TAGS_MAX: usize = 30;
 
@@ -41,7 +41,7 @@ fn event(order: &Order<'_>, about: &Notification, key: &str) -> Value {
     let mut tags = Map::new();
     tags.insert("severity".to_owned(), about.severity.as_str().into());
     for (name, value) in &about.labels {
-        tags.insert(name.clone(), bounds::bytes(value, 200).into());
+        tags.insert(bounds::bytes(name, 50), bounds::bytes(value, 100).into());
     }
     for (name, value) in order.settings.map("tags").into_iter().flatten() {
         tags.insert(name.clone(), value.clone());

@@ -11,9 +11,10 @@ use super::settings::Settings;
 use super::verdict::{Answer, Verdict};
 use super::wording::{Colour, Wording};
 
-/// Bytes of text in one card. A message of more than 28 kB is said to be refused, which is not
-/// verified; this leaves room for the card around the text.
-const LINES_MAX: usize = 14_000;
+/// Bytes of lines and of facts in one card. A message of more than 28 kB is said to be refused,
+/// which is not verified; the rest is for the card around them.
+const LINES_MAX: usize = 16_000;
+const FACTS_MAX: usize = 7000;
 
 pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
     let url = order.settings.needed("url")?;

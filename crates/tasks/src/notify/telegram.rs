@@ -25,7 +25,7 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
     let wording = Wording::of(order);
     let mut lines = vec![wording.title.clone()];
     lines.extend(wording.body());
-    let text = bounds::utf16(&bounds::lines(&lines, TEXT_MAX * 3).join("\n"), TEXT_MAX);
+    let text = bounds::utf16(&bounds::lines(&lines, TEXT_MAX, 2).join("\n"), TEXT_MAX);
     let bold = wording.title.encode_utf16().count().min(TEXT_MAX);
     let mut message = json!({
         "chat_id": chat,

@@ -14,6 +14,8 @@ use super::settings::{Shape, plain};
 const TITLE_MAX: usize = 250;
 /// Longest line about one member of a group, in characters.
 const LINE_MAX: usize = 500;
+/// Longest name of a fact, in characters.
+const NAME_MAX: usize = 100;
 /// Facts shown at most.
 const FACTS_MAX: usize = 20;
 
@@ -158,7 +160,7 @@ fn facts(notification: &Notification) -> Vec<(String, String)> {
     let mut facts = Vec::new();
     let mut add = |name: &str, value: Option<String>| {
         let value = value.map(|value| bounds::chars(value.trim(), LINE_MAX));
-        facts.extend(value.map(|value| (name.to_owned(), value)));
+        facts.extend(value.map(|value| (bounds::chars(name, NAME_MAX), value)));
     };
     if notification.event != NotificationEvent::Test {
         add("Severity", Some(notification.severity.as_str().to_owned()));

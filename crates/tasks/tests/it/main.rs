@@ -6,5 +6,6 @@ mod http_poll;
 mod javascript;
 mod jq;
 mod jwt;
+mod notify;
 mod schema;
 mod services;
