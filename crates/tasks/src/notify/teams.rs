@@ -41,14 +41,21 @@ fn card(order: &Order<'_>, wording: &Wording) -> Value {
     })];
     let mut lines: Vec<String> = wording.heading.clone().into_iter().collect();
     lines.extend(wording.lines.iter().cloned());
-    for line in bounds::lines(&lines, LINES_MAX) {
-        body.push(json!({
-            "type": "TextBlock", "text": literal(&line), "wrap": true, "spacing": "small",
-        }));
+    let lines: Vec<String> = lines.iter().map(|line| literal(line)).collect();
+    for line in bounds::lines(&lines, LINES_MAX, 70) {
+        body.push(json!({"type": "TextBlock", "text": line, "wrap": true, "spacing": "small"}));
     }
-    let fact = |(name, value): &(String, String)| json!({"title": literal(name), "value": literal(&bounds::bytes(value, 500))});
-    if !wording.facts.is_empty() {
-        let facts: Vec<Value> = wording.facts.iter().map(fact).collect();
+    let mut room = FACTS_MAX;
+    let mut facts = Vec::new();
+    for (name, value) in &wording.facts {
+        let (name, value) = (literal(name), literal(value));
+        let cost = bounds::json_size(&name) + bounds::json_size(&value) + 25;
+        if cost <= room {
+            room -= cost;
+            facts.push(json!({"title": name, "value": value}));
+        }
+    }
+    if !facts.is_empty() {
         body.push(json!({"type": "FactSet", "facts": facts}));
     }
     let mut card = json!({

@@ -7,8 +7,10 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::IntoResponse;
+use engine::OutcomeStatus;
 use engine::memory::Memory;
-use engine::{OutcomeStatus, Store};
+use engine::search::RecordSearch;
+use engine::store::Store as _;
 use kernel::graph::Status;
 use serde_json::{Value, json};
 use tasks::notify::Notify;
@@ -183,7 +185,7 @@ async fn an_end_that_nobody_knows_is_said_to_be_one() {
     assert!(reason.contains("may have arrived"), "{reason}");
 }
 
-#[tokio::test(start_paused = true)]
+#[tokio::test]
 async fn a_service_that_hangs_is_left_after_ten_seconds() {
     let server = server::raw(|mut stream, _| async move {
         server::request(&mut stream).await;
@@ -192,7 +194,7 @@ async fn a_service_that_hangs_is_left_after_ten_seconds() {
     .await;
     let outcome = tell("slack", json!({"url": server.url("/")}), json!({"title": "t"})).await;
     let reason = failed(&outcome, OutcomeStatus::Failed);
-    assert!(reason.contains("may have arrived") || reason.contains("timed out"), "{reason}");
+    assert!(reason.contains("may have arrived"), "{reason}");
 }
 
 #[tokio::test]
@@ -264,7 +266,7 @@ async fn the_inbox_keeps_one_line_per_delivery() {
     })
     .await;
     assert_eq!(status, Status::Completed);
-    let page = store.records(&engine::RecordSearch::newest("inbox")).await.unwrap();
+    let page = store.records(&RecordSearch::newest("inbox")).await.unwrap();
     let [line] = &page.rows[..] else { panic!("{page:?}") };
     assert_eq!((line.ledger, &*line.subject, &*line.status), ("inbox", "disk", "reminder"));
     assert_eq!(output["reference"], *line.key);
