@@ -17,10 +17,11 @@ use crate::cache::{Cache, Shared, Slot};
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
+use crate::events::Events;
 use crate::gates;
 use crate::hosted::{Decided, Hosted, Stimulus};
 use crate::outputs::Outputs;
-use crate::publishing::{self, Sinks};
+use crate::publishing;
 use crate::queues::{Queues, TaskKey};
 use crate::runner::TaskRunner;
 use crate::starting::Lanes;
@@ -150,8 +151,8 @@ pub(crate) struct Inner {
     pub(crate) waker: Waker,
     pub(crate) deliveries: Deliveries,
     pub(crate) outputs: Outputs,
-    pub(crate) sinks: Sinks,
     pub(crate) lanes: Lanes,
+    pub(crate) events: Events,
     cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
@@ -224,8 +225,8 @@ impl Engine {
             waker: Waker::default(),
             deliveries: Deliveries::default(),
             outputs: Outputs::default(),
-            sinks: Sinks::default(),
             lanes: Lanes::default(),
+            events: Events::default(),
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,
             watchers: Mutex::default(),
@@ -241,6 +242,7 @@ impl Engine {
             runner.attach(WeakEngine(Arc::downgrade(&engine.inner)));
         }
         engine.recover().await?;
+        engine.open_events().await?;
         engine.run_waker();
         engine.run_dispatcher();
         engine.run_pruner();
@@ -351,6 +353,14 @@ impl Engine {
         let answer = loaded.map(|()| slot.state.as_ref().filter(|s| s.exists()).map(look));
         self.settle_slot(id, slot, &shared);
         Ok(answer?)
+    }
+
+    /// A whole execution with its tasks, as a failure workflow is given it; `None` if there is none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn describe(&self, id: &ExecutionId) -> Result<Option<Json>, Error> {
+        self.read(id, self.inner.describe).await
     }
 
     /// Lets one input be decided and committed; everything that follows is on its way when this

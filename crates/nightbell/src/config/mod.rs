@@ -8,6 +8,7 @@
 //! A value comes from, in this order: an option, an environment variable, the file, the default.
 //! All problems are reported at once, each with its place and what to write instead.
 
+mod broker;
 mod file;
 mod flags;
 mod layers;
@@ -16,6 +17,7 @@ mod problem;
 mod template;
 #[cfg(test)]
 mod tests;
+mod url;
 mod value;
 
 use std::net::SocketAddr;
@@ -23,11 +25,13 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use broker::{BrokerUrl, QueuePrefix};
 pub(crate) use flags::{DevFlags, Flags};
 pub(crate) use layers::File;
 use layers::{Layers, Resolved};
 pub(crate) use problem::{ConfigError, Origin, Problem};
 pub(crate) use template::default_file;
+use url::Databases;
 use value::Value;
 pub(crate) use value::{Bytes, HttpUrl, LogFilter, LogFormat, SecretKey, StoreUrl};
 
@@ -196,6 +200,23 @@ settings! {
     http_body_max: Bytes = ["3MiB"];
 
     /// Shortest pause between two polls of a task that polls by HTTP; at least a second.
+    /// Where NATS is, for events `nats:` and `jsm:`: `nats://USER:PASSWORD@HOST:4222`.
+    ///
+    /// Several servers of a cluster are separated by commas. `off` for none.
+    nats_url: Option<BrokerUrl> = ["off"];
+
+    /// Where RabbitMQ is, for events `amqp:`: `amqp://USER:PASSWORD@HOST:5672/VHOST`.
+    ///
+    /// Any broker that speaks AMQP 0.9.1 will do; `amqps` is encrypted. `off` for none.
+    amqp_url: Option<BrokerUrl> = ["off"];
+
+    /// Two queues whose messages complete and fail tasks, such as `amqp:updates_`.
+    ///
+    /// The names end in `COMPLETED` and `FAILED`. A message names its task in `externalId`, a JSON
+    /// text with `workflowId` and `taskRefName` or `taskId`. `off` for none.
+    task_update_queue: Option<QueuePrefix> = ["off"];
+
+    /// Shortest pause between two polls of an HTTP_POLL task; at least a second.
     ///
     /// Orkes' own servers insist on a minute.
     http_poll_interval_min: Duration = ["1s"];
@@ -208,6 +229,29 @@ settings! {
 
     /// How many built-in tasks (HTTP, jq, JavaScript, ...) may run at the same time.
     system_task_workers: NonZeroUsize = ["64"];
+
+    /// Databases for JDBC tasks: `NAME=URL`, with postgres://…, mysql://… or sqlite:FILE.
+    ///
+    /// In the file also a table for each: [sql.orders], and below it url = "…". A URL with a
+    /// password belongs into the file or the environment, not on the command line.
+    sql: Databases = [];
+
+    /// How long one SQL statement may run.
+    sql_time: Duration = ["1m"];
+
+    /// How many rows one SQL query may answer; one that has more fails.
+    sql_rows_max: NonZeroUsize = ["10000"];
+
+    /// Whether inputs of JDBC tasks may bring URLs of their own.
+    ///
+    /// Whoever may write definitions then reaches every database and file that the server can.
+    sql_urls_in_inputs: bool = ["off"];
+
+    /// The Prometheus server that `QUERY_PROCESSOR` tasks ask for `METRICS`.
+    prometheus_url: Option<HttpUrl> = ["off"];
+
+    /// Where people reach this server: links in outputs and notifications begin with it.
+    public_url: Option<HttpUrl> = ["off"];
 
     /// How many finished runs to keep; the oldest go first. `off` keeps any number.
     retention_count: Option<u64> = ["1000000"];

@@ -1,5 +1,7 @@
 //! The tests of the built-in tasks and script engines, in one binary.
 
+mod events;
+mod flows;
 mod house;
 mod http;
 mod http_poll;
@@ -8,4 +10,7 @@ mod jq;
 mod jwt;
 mod notify;
 mod schema;
+mod service;
 mod services;
+mod sql;
+mod workflow;

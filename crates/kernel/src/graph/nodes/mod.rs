@@ -2,9 +2,11 @@
 
 pub(super) mod do_while;
 pub(super) mod dynamic;
+mod event;
 pub(super) mod failure;
 pub(super) mod fork;
 pub(super) mod join;
+pub(super) mod pull;
 pub(super) mod script;
 pub(super) mod sub_workflow;
 pub(super) mod switch;
@@ -41,6 +43,7 @@ pub(super) fn begin(draft: &mut Draft<'_>, sequence: u32, kind: Kind) {
         Kind::Wait => wait::begin(draft, sequence),
         Kind::Human | Kind::Yield => draft.push(Event::Begun { sequence, until: None }),
         Kind::Webhook => webhook::begin(draft, sequence),
+        Kind::Pull => pull::begin(draft, sequence),
         Kind::Noop => draft.close(sequence, End::done()),
         Kind::Dispatched | Kind::Dynamic => draft.dispatch(sequence, false),
     }
@@ -60,6 +63,9 @@ pub(super) fn shown_input(node: &Node, input: Json, view: &View<'_>) -> Json {
     match node.kind {
         Kind::SubWorkflow => sub_workflow::shown_input(node, &input, view),
         Kind::DoWhile => do_while::shown_input(node, input, view),
+        Kind::Dispatched if node.task.task_type == "EVENT" => {
+            event::shown_input(node, &input, view)
+        }
         _ => input,
     }
 }
