@@ -152,15 +152,12 @@ fn decoded(text: &str) -> String {
     while let Some((first, after)) = rest.split_first() {
         let hex = after.get(..2).filter(|_| *first == b'%');
         let hex = hex.and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
+        if let Some(byte) = hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            bytes.push(byte);
+            rest = &after[2..];
+        } else {
+            bytes.push(*first);
+            rest = after;
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
@@ -303,7 +300,7 @@ async fn transact<'a>(
     if !accepted.is_empty() {
         step(host, link.command(Data)).await?.map_err(|error| failed("the mail", &error))?;
         let sent = step(host, link.message(&message.formatted())).await?;
-        for mailbox in accepted.iter() {
+        for mailbox in &*accepted {
             replies.push(match &sent {
                 Ok(response) => (*mailbox, heard(response), Verdict::ok(None)),
                 Err(error) if error.status().is_some() => {
@@ -394,7 +391,7 @@ fn words(error: &Error) -> String {
 }
 
 fn said(error: &Error) -> Answer {
-    let status = error.status().map(|code| u16::from(code)).unwrap_or_default();
+    let status = error.status().map(u16::from).unwrap_or_default();
     Answer { status, body: words(error), ..Answer::default() }
 }
 

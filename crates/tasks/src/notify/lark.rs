@@ -87,7 +87,7 @@ fn text(order: &Order<'_>, wording: &Wording) -> Value {
     let mut text = lines.join("\n").replace("<at", "<\u{200b}at");
     for id in mentioned(order) {
         let id: String = id.chars().filter(|c| !"\"<>".contains(*c)).collect();
-        text.push_str(&format!(" <at user_id=\"{id}\"></at>"));
+        text.extend([" <at user_id=\"", &id, "\"></at>"]);
     }
     json!({"msg_type": "text", "content": {"text": text}})
 }

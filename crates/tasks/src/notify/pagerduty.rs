@@ -1,8 +1,8 @@
-//! PagerDuty: the Events API v2, and v1 for keys that were made for it.
+//! `PagerDuty`: the Events API v2, and v1 for keys that were made for it.
 //!
 //! One request for each member of a group, each under its own key. A repeated one is counted in the
 //! alert that is open under the key, so sending again after a partial success harms nobody. A
-//! reminder and an escalation are triggers of the same key: PagerDuty notes them in the alert, and
+//! reminder and an escalation are triggers of the same key: `PagerDuty` notes them in the alert, and
 //! its own policy says whom that rings. Keys of v1 and v2 are not interchangeable.
 
 use kernel::alert::NotificationEvent;

@@ -85,7 +85,8 @@ fn message(order: &Order<'_>) -> Value {
         NotificationEvent::Acknowledge | NotificationEvent::Resolve
     ) {
         for who in order.settings.texts("mention") {
-            text.push_str(&format!(" {}", mention(&who)));
+            text.push(' ');
+            text.push_str(&mention(&who));
         }
     }
     let mut lines: Vec<String> =

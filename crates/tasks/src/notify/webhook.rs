@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::bounds;
 use super::kind::{Call, Order};
-use super::settings::{Settings, plain};
+use super::settings::{Settings, is_open, plain};
 use super::verdict::{Answer, Verdict};
 use super::wording::{render, value_of};
 
@@ -42,8 +42,8 @@ pub(super) fn check(settings: Settings<'_>, problems: &mut Vec<String>) {
                    title would break it";
         problems.push(why.to_owned());
     }
-    if secret(settings).is_some_and(|secret| secret.is_none()) {
-        problems.push("`secret` begins with whsec_ but goes on with no base64".to_owned());
+    if settings.text("secret").is_none_or(|secret| !is_open(&secret)) {
+        problems.extend(secret(settings).err());
     }
 }
 
@@ -53,13 +53,14 @@ fn content_type(settings: Settings<'_>) -> Option<String> {
     Some(plain(value)?.to_ascii_lowercase())
 }
 
-/// The secret's bytes; absent within if it is broken.
-fn secret(settings: Settings<'_>) -> Option<Option<Vec<u8>>> {
-    let secret = settings.text("secret")?;
-    Some(match secret.strip_prefix(BASE64_SECRET) {
-        Some(encoded) => BASE64_STANDARD.decode(encoded).ok(),
-        None => Some(secret.into_bytes()),
-    })
+/// The secret's bytes, if there is one.
+fn secret(settings: Settings<'_>) -> Result<Option<Vec<u8>>, String> {
+    let Some(secret) = settings.text("secret") else { return Ok(None) };
+    let Some(encoded) = secret.strip_prefix(BASE64_SECRET) else {
+        return Ok(Some(secret.into_bytes()));
+    };
+    let broken = |_| "`secret` begins with whsec_ but goes on with no base64".to_owned();
+    BASE64_STANDARD.decode(encoded).map(Some).map_err(broken)
 }
 
 pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
@@ -79,8 +80,7 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
         _ => "POST",
     };
     call = call.header("Idempotency-Key", id.clone());
-    if let Some(secret) = secret(settings) {
-        let secret = secret.ok_or("the receiver's `secret` is no base64 after whsec_")?;
+    if let Some(secret) = secret(settings)? {
         let timestamp = order.now_ms / 1000;
         let signed = format!("{id}.{timestamp}.{body}");
         let key = hmac::Key::new(hmac::HMAC_SHA256, &secret);

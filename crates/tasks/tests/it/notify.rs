@@ -1,6 +1,7 @@
 //! The notifiers: what they send, what they make of answers, and deliveries to stand-ins.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+#![allow(clippy::needless_pass_by_value, reason = "inputs are written on the spot")]
 
 mod answers;
 mod delivery;

@@ -6,6 +6,7 @@ use engine::OutcomeStatus;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
 
 use super::{failed, input, notify, run, sent, tell};
 use crate::http::server::{self, Server};
@@ -118,7 +119,7 @@ async fn a_recovery_is_in_the_thread_of_its_trigger() {
     let runner = notify();
     let mut task = crate::http::handoff(&input("email", &settings(&server), &over));
     task.execution_id = "another".to_owned();
-    sent(&engine::TaskRunner::run(&runner, task, Default::default()).await);
+    sent(&engine::TaskRunner::run(&runner, task, CancellationToken::new()).await);
     let mails = mails(&heard);
     assert_eq!(header(&mails[0], "References"), header(&mails[1], "References"));
     assert_ne!(header(&mails[0], "Message-ID"), header(&mails[1], "Message-ID"));
