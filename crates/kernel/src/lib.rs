@@ -8,8 +8,8 @@ pub mod graph;
 mod id;
 mod json;
 mod machine;
-pub mod schedule;
 pub mod rewrite;
+pub mod schedule;
 mod script;
 mod time;
 

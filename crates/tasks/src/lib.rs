@@ -1,7 +1,9 @@
 //! DOES: the built-in tasks and the script engines.
 
+pub mod check;
 pub mod http;
 pub mod http_poll;
+mod input;
 pub mod javascript;
 pub mod jq;
 pub mod jwt;

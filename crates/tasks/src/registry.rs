@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use engine::TaskRunner;
 
+use crate::check;
 use crate::http::{self, Http};
 use crate::http_poll::{self, HttpPoll};
 use crate::javascript::{self, JavaScript};
@@ -21,6 +22,8 @@ use crate::sendgrid::{self, SendGrid};
 pub struct Settings {
     /// HTTP calls.
     pub http: http::Settings,
+    /// Checks of monitors.
+    pub check: check::Settings,
     /// Polling by HTTP.
     pub http_poll: http_poll::Settings,
     /// Scripts in the inputs of tasks, such as the conditions of polls.
@@ -35,6 +38,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             http: http::Settings::default(),
+            check: check::Settings::default(),
             http_poll: http_poll::Settings::default(),
             javascript: javascript::Limits::default(),
             sendgrid_url: sendgrid::URL.to_owned(),
@@ -58,8 +62,9 @@ pub enum SetupError {
 pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupError> {
     let http = Http::new(settings.http.clone())?;
     let client = || http.client().clone();
+    let checks = check::runners(settings.check.clone(), http.client());
     let scripts = JavaScript::new(settings.javascript.clone());
-    Ok(vec![
+    let mut runners: Vec<Arc<dyn TaskRunner>> = vec![
         Arc::new(HttpPoll::new(client(), scripts, settings.http_poll.clone())),
         Arc::new(
             SendGrid::new(client(), &settings.sendgrid_url)
@@ -72,5 +77,7 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
         Arc::new(GetSignedJwt),
         Arc::new(UpdateSecret::default()),
         Arc::new(http),
-    ])
+    ];
+    runners.extend(checks);
+    Ok(runners)
 }
