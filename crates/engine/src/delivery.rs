@@ -169,7 +169,7 @@ impl Engine {
         }))
     }
 
-    fn plan_of(&self, message: &StartMessage) -> Result<Arc<Plan>, String> {
+    pub(crate) fn plan_of(&self, message: &StartMessage) -> Result<Arc<Plan>, String> {
         if let Some(definition) = &message.definition {
             let definition = kernel::definition::parse_workflow(definition.get())
                 .map_err(|problems| join(&problems))?;

@@ -17,10 +17,11 @@ use crate::cache::{Cache, Shared, Slot};
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
+use crate::events::Events;
 use crate::gates;
 use crate::hosted::{Decided, Hosted, Stimulus};
 use crate::outputs::Outputs;
-use crate::publishing::{self, Sinks};
+use crate::publishing;
 use crate::queues::{Queues, TaskKey};
 use crate::runner::TaskRunner;
 use crate::starting::Lanes;
@@ -150,8 +151,8 @@ pub(crate) struct Inner {
     pub(crate) waker: Waker,
     pub(crate) deliveries: Deliveries,
     pub(crate) outputs: Outputs,
-    pub(crate) sinks: Sinks,
     pub(crate) lanes: Lanes,
+    pub(crate) events: Events,
     cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
@@ -224,8 +225,8 @@ impl Engine {
             waker: Waker::default(),
             deliveries: Deliveries::default(),
             outputs: Outputs::default(),
-            sinks: Sinks::default(),
             lanes: Lanes::default(),
+            events: Events::default(),
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,
             watchers: Mutex::default(),
@@ -241,6 +242,7 @@ impl Engine {
             runner.attach(WeakEngine(Arc::downgrade(&engine.inner)));
         }
         engine.recover().await?;
+        engine.open_events().await?;
         engine.run_waker();
         engine.run_dispatcher();
         engine.run_pruner();
@@ -271,6 +273,11 @@ impl Engine {
     /// What runs users' scripts, for checking definitions.
     pub fn scripts(&self) -> &dyn Scripts {
         &*self.inner.scripts
+    }
+
+    /// What decisions may know of the world.
+    pub(crate) fn world(&self) -> impl World + '_ {
+        Knowledge { inner: &self.inner }
     }
 
     /// The bounds of executions.

@@ -225,10 +225,7 @@ fn parse<E: serde::de::DeserializeOwned>(
 fn plans_of(events: &[Event]) -> Vec<(Arc<str>, Arc<str>)> {
     events
         .iter()
-        .filter_map(|event| match event {
-            Event::Started(started) => started.plan.plan.as_ref(),
-            _ => None,
-        })
+        .filter_map(|event| event.plan()?.plan.as_ref())
         .map(|plan: &Arc<Plan>| (plan.hash.clone(), plan.text.clone()))
         .collect()
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::graph::{Input, Report};
+use kernel::graph::{Awaited, Input, Report, WEBHOOK_QUEUE, webhook_queue};
 use kernel::{ExecutionId, Json, TaskId};
 use tokio::time::Instant;
 
@@ -30,6 +30,10 @@ impl Engine {
     /// # Errors
     /// The store's.
     pub async fn poll(&self, request: PollRequest) -> Result<Vec<TaskId>, Error> {
+        if request.queue.starts_with(WEBHOOK_QUEUE) {
+            // What stands there is found by what it waits for, never handed out.
+            return Ok(Vec::new());
+        }
         let deadline = Instant::now() + request.wait;
         let worker = request.worker.as_deref().unwrap_or_default();
         loop {
@@ -111,6 +115,16 @@ impl Engine {
     pub fn value(&self, name: &str) -> Option<String> {
         let vault = &self.inner.vault;
         vault.get(Shelf::Secrets, name).or_else(|| vault.get(Shelf::Environment, name))
+    }
+
+    /// The tasks of a workflow's running executions that wait for a payload from outside, and what
+    /// for; the oldest of the highest priority first.
+    pub fn awaiting(&self, workflow: &str) -> Vec<(TaskId, Awaited)> {
+        let rows = self.inner.queues.list(&webhook_queue(workflow));
+        let read = |((execution, sequence), name): (_, Arc<str>)| {
+            Some((TaskId::new(execution, sequence), Awaited::of_row(&name)?))
+        };
+        rows.into_iter().filter_map(read).collect()
     }
 
     /// The queue of a task that waits or is held; `None` if it has ended.

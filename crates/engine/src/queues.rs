@@ -199,6 +199,15 @@ impl Queues {
         places.map(|placed| placed.row.queue.clone()).collect()
     }
 
+    /// The tasks of a queue that are not held, in the order in which they would be taken, with the
+    /// names under which they stand there.
+    pub(crate) fn list(&self, queue: &str) -> Vec<(TaskKey, Arc<str>)> {
+        let state = self.state.lock();
+        let Some(queue) = state.queues.get(queue) else { return Vec::new() };
+        let keys = queue.waiting.values().chain(queue.delayed.iter().map(|(_, _, key)| key));
+        keys.filter_map(|key| Some((key.clone(), state.rows.get(key)?.row.name.clone()))).collect()
+    }
+
     /// Takes up to `count` tasks that may go now. They count as out until they are held, removed
     /// or put back.
     pub(crate) fn take(&self, queue: &str, count: usize, now: Timestamp) -> Vec<TaskKey> {
@@ -325,15 +334,16 @@ impl State {
         self.remove(&key);
         self.arrivals += 1;
         let placed = Placed { row, arrival: self.arrivals, taken: false };
-        let usage = self.names.entry(placed.row.name.clone()).or_default();
+        let name = placed.row.name.clone();
         if placed.row.held {
-            usage.out += 1;
+            self.names.entry(name).or_default().out += 1;
             if gates::is_place(placed.row.sequence) {
                 let holders = self.places.entry(placed.row.name.clone()).or_default();
                 holders.insert(placed.arrival, placed.row.execution.clone());
             }
         } else {
             if placed.row.concurrent_max > 0 {
+                let usage = self.names.entry(name).or_default();
                 usage.queues.insert(placed.row.queue.clone());
             }
             let (rank, arrival, ready_at) = (placed.rank(), placed.arrival, placed.row.ready_at);

@@ -3,6 +3,7 @@
 //! Protocol names live here and nowhere deeper: handlers turn requests into the engine's inputs,
 //! and `view` turns its state into the protocol's JSON.
 
+mod hooks;
 mod openapi;
 mod ops;
 pub mod problem;
@@ -45,7 +46,8 @@ impl Default for Settings {
 /// What no path answers is a 404 in the shape of all other failures, and so is a method that a
 /// path does not know (405) and a handler that panics (500).
 pub fn router(api: Api) -> Router {
-    let described = rest::router().merge(ops::routes()).merge(openapi::routes());
+    let described =
+        rest::router().merge(hooks::routes()).merge(ops::routes()).merge(openapi::routes());
     let (router, description) = described.split_for_parts();
     let traffic = Arc::new(ops::Traffic::over(&description));
     let pages = Arc::new(openapi::Pages::of(description, api.settings.version));

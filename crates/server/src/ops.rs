@@ -36,6 +36,8 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(metrics))
         .routes(routes!(token))
         .routes(routes!(api_token))
+        .routes(routes!(user_info))
+        .routes(routes!(api_user_info))
 }
 
 /// Quarantined executions named in a health answer.
@@ -120,6 +122,32 @@ async fn token() -> Problem {
 )]
 async fn api_token() -> Problem {
     authentication_is_off()
+}
+
+/// Tells who asks: nobody in particular, as authentication is off.
+#[utoipa::path(
+    get, path = "/token/userInfo", tag = "operations",
+    responses((status = 200, description = "Nobody in particular", body = serde_json::Value))
+)]
+async fn user_info() -> Json<Value> {
+    Json(json!({
+        "id": "anonymous",
+        "name": "anonymous",
+        "roles": [],
+        "groups": [],
+        "grantedAccess": [],
+        "applicationUser": false,
+        "authenticationEnabled": false,
+    }))
+}
+
+/// Tells the same.
+#[utoipa::path(
+    get, path = "/api/token/userInfo", tag = "operations",
+    responses((status = 200, description = "Nobody in particular", body = serde_json::Value))
+)]
+async fn api_user_info() -> Json<Value> {
+    user_info().await
 }
 
 fn authentication_is_off() -> Problem {

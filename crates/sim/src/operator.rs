@@ -1,7 +1,7 @@
 //! People who pause, end and undo what runs, at the worst moments.
 
 use kernel::ExecutionId;
-use kernel::graph::{Control, Input, Status};
+use kernel::graph::{Amendment, Control, Input, Status};
 use serde_json::json;
 
 use crate::auditor::Objection;
@@ -35,7 +35,8 @@ fn choose(
         3 | 4 if closed => {
             let Some(sequence) = random.pick(&tasks).copied() else { return Ok(None) };
             let input = random.chance(20).then(|| kernel::Json::of(&json!({ "rerun": true })));
-            Control::Rerun { sequence, input }
+            let amendment = Amendment::default();
+            Control::Rerun { sequence, input, amendment }
         }
         0 | 1 => Control::Pause,
         2 | 3 => Control::Resume,

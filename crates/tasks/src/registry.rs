@@ -9,6 +9,7 @@ use std::sync::Arc;
 use engine::TaskRunner;
 
 use crate::check;
+use crate::events::{self, EventTask};
 use crate::http::{self, Http};
 use crate::http_poll::{self, HttpPoll};
 use crate::javascript::{self, JavaScript};
@@ -24,6 +25,8 @@ pub struct Settings {
     pub http: http::Settings,
     /// Checks of monitors.
     pub check: check::Settings,
+    /// Brokers of events.
+    pub events: events::Settings,
     /// Polling by HTTP.
     pub http_poll: http_poll::Settings,
     /// Scripts in the inputs of tasks, such as the conditions of polls.
@@ -39,6 +42,7 @@ impl Default for Settings {
         Self {
             http: http::Settings::default(),
             check: check::Settings::default(),
+            events: events::Settings::default(),
             http_poll: http_poll::Settings::default(),
             javascript: javascript::Limits::default(),
             sendgrid_url: sendgrid::URL.to_owned(),
@@ -61,23 +65,23 @@ pub enum SetupError {
 /// Makes one runner for every built-in task type.
 pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupError> {
     let http = Http::new(settings.http.clone())?;
-    let client = || http.client().clone();
-    let checks = check::runners(settings.check.clone(), http.client());
+    let client = http.client().clone();
     let scripts = JavaScript::new(settings.javascript.clone());
     let mut runners: Vec<Arc<dyn TaskRunner>> = vec![
-        Arc::new(HttpPoll::new(client(), scripts, settings.http_poll.clone())),
+        Arc::new(HttpPoll::new(client.clone(), scripts, settings.http_poll.clone())),
         Arc::new(
-            SendGrid::new(client(), &settings.sendgrid_url)
+            SendGrid::new(client.clone(), &settings.sendgrid_url)
                 .map_err(|problem| SetupError::Service("SENDGRID", problem))?,
         ),
         Arc::new(
-            OpsGenie::new(client(), &settings.ops_genie_url)
+            OpsGenie::new(client.clone(), &settings.ops_genie_url)
                 .map_err(|problem| SetupError::Service("OPS_GENIE", problem))?,
         ),
         Arc::new(GetSignedJwt),
         Arc::new(UpdateSecret::default()),
         Arc::new(http),
+        Arc::new(EventTask::new(&settings.events)),
     ];
-    runners.extend(checks);
+    runners.extend(check::runners(settings.check.clone(), &client));
     Ok(runners)
 }

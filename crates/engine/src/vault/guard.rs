@@ -9,8 +9,9 @@
 use std::cell::{Cell, RefCell};
 
 use kernel::expression::{SEALED_PREFIX, Secrets, mentions_secret, next_sealed, resolve_secrets};
-use kernel::graph::{Control, Execution, Input};
+use kernel::graph::{Amendment, Control, Execution, Input};
 use kernel::rewrite::{Leaf, Rewrite, mentions};
+use kernel::schedule;
 use kernel::{Json, TaskId};
 
 use super::mask::Mask;
@@ -29,6 +30,10 @@ impl Vault {
     pub(crate) fn guard(&self, state: &Hosted, stimulus: Stimulus) -> Stimulus {
         match (stimulus, state.execution()) {
             (Stimulus::Execution(input), Some(state)) => self.guard_input(state, *input).into(),
+            (Stimulus::Schedule(schedule::Input::Define(mut spec)), _) => {
+                spec.start_workflow_request = self.seal(&spec.start_workflow_request);
+                Stimulus::Schedule(schedule::Input::Define(spec))
+            }
             (stimulus, _) => stimulus,
         }
     }
@@ -63,7 +68,15 @@ impl Vault {
             Control::Restart { plan, input, correlation_id } => {
                 Control::Restart { plan, input: seal(input), correlation_id }
             }
-            Control::Rerun { sequence, input } => Control::Rerun { sequence, input: seal(input) },
+            Control::Rerun { sequence, input, amendment } => {
+                let amended = Amendment { input: seal(amendment.input), ..amendment };
+                Control::Rerun { sequence, input: seal(input), amendment: amended }
+            }
+            Control::Jump { reference, input } => Control::Jump { reference, input: seal(input) },
+            Control::Upgrade { plan, input, outputs } => {
+                let outputs = outputs.into_iter().map(|(name, output)| (name, self.seal(&output)));
+                Control::Upgrade { plan, input: seal(input), outputs: outputs.collect() }
+            }
             Control::Skip { reference, input, output } => {
                 Control::Skip { reference, input: seal(input), output: seal(output) }
             }
@@ -101,6 +114,11 @@ impl Vault {
             Some(Json::of(&format!("{SEALED_PREFIX}{sealed}:")))
         };
         Rewrite { concerns: &concerns, mark: Some(SECRETS_MEMBER), replace: &replace }.apply(json)
+    }
+
+    /// A value as it may be stored; [`Engine::resolve`] opens it again.
+    pub fn sealed(&self, value: &str) -> String {
+        format!("{SEALED_PREFIX}{}:", self.key.seal(PURPOSE, Json::of(&value).text()))
     }
 
     fn open_sealed(&self, sealed: &str) -> Option<Json> {

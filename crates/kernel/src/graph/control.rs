@@ -3,15 +3,17 @@
 //! Everything that changes the past ends in a walk from the root, which finds what is missing and
 //! schedules it: no operation needs to know what every task type would have done next.
 
+mod jump;
+mod upgrade;
+
 use std::sync::Arc;
 
 use super::context::Context;
-use super::draft::{Draft, End};
-use super::event::{Ended, Event, Parent, Progressed, Scheduled, Started};
+use super::draft::Draft;
+use super::event::{Ended, Event, Parent, Progressed, Started};
 use super::execution::{Execution, Task};
-use super::input::{Control, Message};
-use super::nodes;
-use super::plan::{Kind, Owner, Plan};
+use super::input::{Amendment, Control, Message};
+use super::plan::{Kind, NodeId, Owner, Plan};
 use super::status::{Status, TaskStatus};
 use super::{gate, schema};
 use crate::json::Json;
@@ -30,7 +32,21 @@ pub(super) fn act(state: &mut Execution, control: Control, context: &Context<'_>
             restart(state, plan, input, correlation_id, context)
         }
         Control::Retry { descend } => retry(state, descend, context),
-        Control::Rerun { sequence, input } => rerun(state, sequence, input, context),
+        Control::Rerun { sequence, input, amendment } => {
+            rerun(state, sequence, input, amendment, context)
+        }
+        Control::Amend(amendment) => {
+            if !state.status.is_closed() {
+                return Err(not_closed(state, "changed"));
+            }
+            let mut draft = Draft::new(state, context);
+            amend(&mut draft, amendment);
+            Ok(draft.settle())
+        }
+        Control::Jump { reference, input } => jump::jump(state, &reference, input, context),
+        Control::Upgrade { plan, input, outputs } => {
+            upgrade::upgrade(state, plan, input.as_ref(), &outputs, context)
+        }
         Control::Skip { reference, input, output } => {
             skip(state, &reference, input, output, context)
         }
@@ -305,6 +321,7 @@ fn rerun(
     state: &mut Execution,
     sequence: u32,
     input: Option<Json>,
+    amendment: Amendment,
     context: &Context<'_>,
 ) -> Decided {
     if !state.status.is_closed() {
@@ -318,10 +335,14 @@ fn rerun(
     }
     let parent = state.parent.clone();
     let mut draft = Draft::new(state, context);
+    amend(&mut draft, amendment);
     draft.push(Event::Revived);
-    draft.push(Event::Rewound { sequence, input });
+    draft.push(Event::Rewound { sequence, input, fresh: false });
     tell_parent(&mut draft, parent);
-    reopen_around(&mut draft, sequence);
+    if let Some(task) = draft.state.task(sequence) {
+        let (node, path) = (task.node, task.path.clone());
+        reopen_around(&mut draft, node, path);
+    }
     try_again(&mut draft, false);
     if draft.state.status == Status::Running {
         draft.begin(sequence);
@@ -331,10 +352,15 @@ fn rerun(
     Ok(draft.settle())
 }
 
-/// The loops around a task are again in the iteration that the task belongs to.
-fn reopen_around(draft: &mut Draft<'_>, sequence: u32) {
-    let Some(task) = draft.state.task(sequence) else { return };
-    let (mut node, mut path) = (task.node, task.path.clone());
+fn amend(draft: &mut Draft<'_>, amendment: Amendment) {
+    if !amendment.is_empty() {
+        let Amendment { input, correlation_id } = amendment;
+        draft.push(Event::Amended { input, correlation_id });
+    }
+}
+
+/// The loops around a place are again in the iteration that the place belongs to.
+fn reopen_around(draft: &mut Draft<'_>, mut node: NodeId, mut path: Vec<u32>) {
     loop {
         let block = draft.state.node(node).block;
         match draft.state.block(block).owner {
@@ -385,23 +411,8 @@ fn skip(
             "task '{reference}' stands in a loop and cannot be skipped"
         )));
     }
-    let sequence = state.next_sequence();
-    let scheduled = Scheduled {
-        sequence,
-        node: node_id.0,
-        path: Vec::new(),
-        task_type: nodes::task_type_of(node),
-        input: input.unwrap_or_default(),
-        attempt: 0,
-        retries: 0,
-        delay: 0,
-        domain: None,
-        policy: None,
-        join_on: Vec::new(),
-    };
     let mut draft = Draft::new(state, context);
-    draft.push(Event::Scheduled(Box::new(scheduled)));
-    draft.close(sequence, End { status: TaskStatus::Skipped, output, reason: None });
+    jump::pass(&mut draft, node_id, &[], input, output);
     Ok(draft.settle())
 }
 

@@ -42,6 +42,8 @@ pub(super) struct Draft<'a> {
     before: Timestamp,
     /// The last commit put work off.
     owed: bool,
+    /// What an operator gives to the next task at a node.
+    given: Option<(NodeId, Json)>,
 }
 
 /// Something to look at before the decision is done.
@@ -103,6 +105,7 @@ impl<'a> Draft<'a> {
             culprit: None,
             before: state_before,
             owed,
+            given: None,
         };
         draft.push(Event::At(context.now));
         if owed {
@@ -190,6 +193,11 @@ impl<'a> Draft<'a> {
     /// Goes through a block later in this decision.
     pub(super) fn later(&mut self, block: BlockId, index: usize, path: Vec<u32>) {
         self.agenda.push_back(Step::Walk { block, index, path });
+    }
+
+    /// Puts members over the input of the next task that is scheduled at a node.
+    pub(super) fn give(&mut self, node: NodeId, input: Option<Json>) {
+        self.given = input.map(|input| (node, input));
     }
 
     /// Goes on after an ended task later in this decision.
@@ -374,6 +382,9 @@ impl<'a> Draft<'a> {
         if let Some(policy) = policy {
             scheduled.input = with_template(&scheduled.input, policy, &view);
         }
+        if let Some((_, given)) = self.given.take_if(|(at, _)| at.0 == scheduled.node) {
+            scheduled.input = merged(&scheduled.input, &given);
+        }
         let objection =
             policy.and_then(|policy| schema::task_input(policy, &scheduled.input, self.context));
         scheduled.input = nodes::shown_input(node, scheduled.input, &view);
@@ -514,7 +525,7 @@ impl<'a> Draft<'a> {
 
     fn close_with(&mut self, closed: Closed) {
         let sequence = closed.sequence;
-        if self.state.task(sequence).is_some_and(|task| task.kind == Kind::Dispatched) {
+        if self.state.task(sequence).is_some_and(|task| task.kind.is_queued()) {
             self.effect(Effect::Withdraw { sequence });
         }
         self.push(Event::Closed(Box::new(closed)));

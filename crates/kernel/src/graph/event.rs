@@ -114,6 +114,24 @@ pub enum Event {
         /// Its new input.
         #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
         input: Option<Json>,
+        /// The task itself was forgotten, too: a new one takes its place.
+        #[serde(rename = "f", default, skip_serializing_if = "is_false")]
+        fresh: bool,
+    },
+    /// Input or label of the execution were changed.
+    Amended {
+        /// The new input.
+        #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+        input: Option<Json>,
+        /// The new label.
+        #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+        correlation_id: Option<Arc<str>>,
+    },
+    /// The execution obeys another version of its definition from now on.
+    Upgraded {
+        /// What it obeys.
+        #[serde(rename = "p")]
+        plan: PlanRef,
     },
     /// A sub-workflow said that it exists.
     ChildStarted {
@@ -141,10 +159,21 @@ pub enum Event {
 }
 
 impl Event {
-    /// The plan that the fact names, to be bound before it is folded.
+    /// The plan that the fact names.
+    pub fn plan(&self) -> Option<&PlanRef> {
+        match self {
+            Self::Started(started) => Some(&started.plan),
+            Self::Upgraded { plan } => Some(plan),
+            Self::Snapshot(snapshot) => Some(&snapshot.plan),
+            _ => None,
+        }
+    }
+
+    /// The same, to be bound before the fact is folded.
     pub fn plan_mut(&mut self) -> Option<&mut PlanRef> {
         match self {
             Self::Started(started) => Some(&mut started.plan),
+            Self::Upgraded { plan } => Some(plan),
             Self::Snapshot(snapshot) => Some(&mut snapshot.plan),
             _ => None,
         }

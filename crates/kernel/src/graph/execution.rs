@@ -3,6 +3,8 @@
 //! Everything beside the tasks themselves (latest attempt per reference, open tasks, timers) is an
 //! index over them, kept in step by [`Execution::apply`], so that one step costs what it touches.
 
+mod upgrade;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -437,7 +439,17 @@ impl Execution {
             Event::Admitted => self.pass_gate(),
             Event::Reopened { sequence, asked } => self.reopen(*sequence, *asked),
             Event::Asked { asked } => self.asked = *asked,
-            Event::Rewound { sequence, input } => self.rewind(*sequence, input.as_ref()),
+            Event::Rewound { sequence, input, fresh } => {
+                self.rewind(*sequence, input.as_ref(), *fresh);
+            }
+            Event::Amended { input, correlation_id } => {
+                self.input = input.clone().unwrap_or_else(|| self.input.clone());
+                self.correlation_id = correlation_id.clone().or(self.correlation_id.take());
+            }
+            Event::Upgraded { plan } => {
+                let plan = plan.plan.clone().expect("plans are bound before folding");
+                self.upgrade(&plan);
+            }
             Event::ChildStarted { sequence } => {
                 self.touch(*sequence, |task| task.child_started = true);
             }

@@ -1,5 +1,6 @@
 //! What the world says to an execution.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -200,6 +201,22 @@ pub struct StartMessage {
     pub failure_of: Option<ExecutionId>,
 }
 
+/// A change of what an execution was begun with.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Amendment {
+    /// New input; absent = the old one.
+    pub input: Option<Json>,
+    /// New label; absent = the old one.
+    pub correlation_id: Option<Arc<str>>,
+}
+
+impl Amendment {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.input.is_none() && self.correlation_id.is_none()
+    }
+}
+
 /// An operator's act.
 #[derive(Clone, Debug)]
 pub enum Control {
@@ -234,6 +251,27 @@ pub enum Control {
         sequence: u32,
         /// Its new input; absent = as it was.
         input: Option<Json>,
+        /// What else changes.
+        amendment: Amendment,
+    },
+    /// Change an execution that has ended, before what is above or below it runs again.
+    Amend(Amendment),
+    /// Go on at another task, ahead or back, while running.
+    Jump {
+        /// The task's reference name.
+        reference: Arc<str>,
+        /// Members to put over the task's input.
+        input: Option<Json>,
+    },
+    /// Obey another version of the definition from here on.
+    Upgrade {
+        /// The version.
+        plan: Arc<Plan>,
+        /// Members to put over the execution's input.
+        input: Option<Json>,
+        /// Outputs of tasks that the other version has before where the execution stands, by
+        /// reference name; such tasks are skipped.
+        outputs: BTreeMap<Arc<str>, Json>,
     },
     /// Let the flow pass a node that it has not reached.
     Skip {

@@ -172,6 +172,10 @@ pub enum Kind {
     Wait,
     /// Waits for a person.
     Human,
+    /// Waits for a signal: whoever runs the execution gets it back meanwhile.
+    Yield,
+    /// Waits for a payload from outside that fits.
+    Webhook,
     /// Does nothing.
     Noop,
 }
@@ -196,9 +200,16 @@ impl Kind {
             "TERMINATE" => Self::Terminate,
             "WAIT" => Self::Wait,
             "HUMAN" => Self::Human,
+            "YIELD" => Self::Yield,
+            "WAIT_FOR_WEBHOOK" => Self::Webhook,
             "NOOP" => Self::Noop,
             _ => Self::Dispatched,
         }
+    }
+
+    /// Whether an open task of this kind stands in a queue: to be handed out, or to be found.
+    pub(crate) const fn is_queued(self) -> bool {
+        matches!(self, Self::Dispatched | Self::Webhook)
     }
 
     /// Whether the retry policy never applies (Conductor: `TaskType.isBuiltIn`).
@@ -273,6 +284,23 @@ impl Shape {
         self.block_at(std::slice::from_ref(task), Owner::Branch(fork), depth)
     }
 
+    /// Adds a place that no flow leads to, for a task that its plan knows no more.
+    pub(crate) fn keep(&mut self, task: &WorkflowTask, depth: usize) -> NodeId {
+        let id = NodeId(self.first_node + self.nodes.len() as u32);
+        self.block_at(std::slice::from_ref(task), Owner::Root, depth);
+        id
+    }
+
+    /// Reference names of the nodes around a node, innermost first.
+    pub(crate) fn names_around(&self, node: NodeId) -> Vec<Arc<str>> {
+        let around = |id: NodeId| match self.block_of(self.node(id)?.block)?.owner {
+            Owner::Root => None,
+            Owner::Case(owner) | Owner::Branch(owner) | Owner::Body(owner) => Some(owner),
+        };
+        let owners = std::iter::successors(around(node), |id| around(*id));
+        owners.filter_map(|id| Some(self.node(id)?.reference.clone())).collect()
+    }
+
     /// Where the numbering begins: of nodes, of blocks.
     pub(crate) fn first(&self) -> (u32, u32) {
         (self.first_node, self.first_block)
@@ -283,15 +311,18 @@ impl Shape {
         Self { first_node, first_block, ..Self::default() }
     }
 
-    /// What was grafted, in order: the branch as authored, its fork, and the loops around it.
-    pub(crate) fn grafted(&self) -> Vec<(WorkflowTask, NodeId, usize)> {
-        let branches = self.blocks.iter().filter_map(|block| match block.owner {
-            Owner::Branch(fork) => Some((fork, block)),
-            _ => None,
+    /// What was grafted or kept, in order: the task as authored, the fork whose branch it is
+    /// (`None` if it was kept), and the loops around it.
+    pub(crate) fn grafted(&self) -> Vec<(WorkflowTask, Option<NodeId>, usize)> {
+        let roots = self.blocks.iter().filter_map(|block| match block.owner {
+            Owner::Branch(fork) => Some((Some(fork), block)),
+            Owner::Root => Some((None, block)),
+            Owner::Case(_) | Owner::Body(_) => None,
         });
-        branches
-            // A branch of an authored fork stands inside a graft and comes with it.
-            .filter(|(fork, _)| self.node(*fork).is_none_or(|node| node.kind != Kind::Fork))
+        // A branch of an authored fork stands inside a graft and comes with it.
+        let is_authored = |fork: NodeId| self.node(fork).is_some_and(|n| n.kind == Kind::Fork);
+        roots
+            .filter(|(fork, _)| !fork.is_some_and(is_authored))
             .filter_map(|(fork, block)| {
                 let node = self.node(*block.nodes.first()?)?;
                 Some((self.authored(node), fork, node.depth))

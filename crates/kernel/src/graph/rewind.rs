@@ -7,8 +7,9 @@ use crate::json::Json;
 
 impl Execution {
     /// Forgets everything that the flow reached after a task and sets the task back to its first
-    /// state. Other branches stay as they are.
-    pub(super) fn rewind(&mut self, sequence: u32, input: Option<&Json>) {
+    /// state; if a `fresh` one is to take its place, forgets it, too. Other branches stay as they
+    /// are.
+    pub(super) fn rewind(&mut self, sequence: u32, input: Option<&Json>, fresh: bool) {
         let Some(from) = self.tasks.get(&sequence).cloned() else { return };
         let doomed: Vec<u32> = self
             .tasks
@@ -29,6 +30,12 @@ impl Execution {
         let child = from.child.as_ref().map(|_| self.id.derive("child", self.next_sequence));
         self.next_sequence += u32::from(child.is_some());
         self.join_cursors.clear();
+        if fresh {
+            if let Some(task) = self.tasks.remove(&sequence) {
+                self.unindex(&task);
+            }
+            return self.reindex_references();
+        }
         let now = self.updated_at;
         self.touch(sequence, |task| {
             task.status = TaskStatus::Scheduled;
@@ -74,7 +81,7 @@ impl Execution {
     }
 
     /// Whether the flow reached a task after, or within, or again at `from`.
-    fn follows(&self, task: &Task, from: &Task) -> bool {
+    pub(super) fn follows(&self, task: &Task, from: &Task) -> bool {
         let again = task.node == from.node && task.sequence > from.sequence;
         let within = again || self.is_within(task.node, from.node);
         if within && task.path.starts_with(&from.path) {

@@ -73,7 +73,7 @@ pub(super) mod grafts {
     struct Grafts {
         first: (u32, u32),
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        branches: Vec<(WorkflowTask, NodeId, usize)>,
+        branches: Vec<(WorkflowTask, Option<NodeId>, usize)>,
     }
 
     pub(crate) fn serialize<S: Serializer>(
@@ -89,7 +89,14 @@ pub(super) mod grafts {
         let grafts = Grafts::deserialize(deserializer)?;
         let mut shape = Shape::beginning(grafts.first);
         for (task, fork, depth) in grafts.branches {
-            shape.graft(&task, fork, depth);
+            match fork {
+                Some(fork) => {
+                    shape.graft(&task, fork, depth);
+                }
+                None => {
+                    shape.keep(&task, depth);
+                }
+            }
         }
         Ok(shape)
     }

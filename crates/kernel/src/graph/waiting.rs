@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::draft::queue_of;
 use super::execution::{Execution, Task};
 use super::gate::GATE_PLACE;
+use super::nodes::webhook;
 use super::plan::Kind;
 use super::status::{Status, TaskStatus};
 use super::timing;
@@ -129,6 +130,8 @@ impl Execution {
                 None => ("signal", "waits for an update from outside".to_owned()),
             },
             Kind::Human => ("human", "waits for a person to complete it".to_owned()),
+            Kind::Yield => ("signal", "waits for a signal".to_owned()),
+            Kind::Webhook => ("webhook", webhook::why(&task.input)),
             Kind::SubWorkflow => {
                 let child = task.child.as_ref().map_or_else(String::new, ToString::to_string);
                 ("sub-workflow", format!("waits for sub-workflow {child} to end"))

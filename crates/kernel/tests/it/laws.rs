@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use kernel::definition::{TaskDef, parse_workflow};
 use kernel::graph::{
-    Context, Control, Event, Execution, Input, Limits, Message, Plan, Report, Start, Status,
-    TaskStatus, Verdict, World,
+    Amendment, Context, Control, Event, Execution, Input, Limits, Message, Plan, Report, Start,
+    Status, TaskStatus, Verdict, World,
 };
 use kernel::{
     Decision, ExecutionId, Form, Json, Machine, Rejected, ScriptError, Scripts, Timestamp,
@@ -162,8 +162,8 @@ fn fold(history: &[String], plan: &Arc<Plan>) -> Execution {
     for commit in history {
         let mut events: Vec<Event> = serde_json::from_str(commit).expect("a history parses");
         for event in &mut events {
-            if let Event::Started(started) = event {
-                started.plan.plan = Some(plan.clone());
+            if let Some(pinned) = event.plan_mut() {
+                pinned.plan = Some(plan.clone());
             }
             state.apply(event);
         }
@@ -224,7 +224,7 @@ impl Said {
         let child = state.task(sequence).and_then(|task| task.child.clone());
         let asked = state.task(sequence).map_or(0, |task| task.asked);
         let done = |status| (report(sequence, Verdict::Done(status)), true);
-        match self.what % 34 {
+        match self.what % 35 {
             0..=6 => (Input::Wake, true),
             7..=11 => (Input::Claim { sequence, worker: Some("worker".into()) }, true),
             12..=18 => done(TaskStatus::Completed),
@@ -258,7 +258,14 @@ impl Said {
             }
             31 => (Input::Message(Message::Retry { asked: u32::from(self.about) }), true),
             32 => (Input::Control(Control::Retry { descend: self.about.is_multiple_of(2) }), false),
-            _ => (Input::Control(Control::Rerun { sequence, input: None }), false),
+            33 => {
+                let amendment = Amendment::default();
+                (Input::Control(Control::Rerun { sequence, input: None, amendment }), false)
+            }
+            _ => {
+                let reference = state.task(sequence).map_or("join", |task| &*task.reference).into();
+                (Input::Control(Control::Jump { reference, input: None }), false)
+            }
         }
     }
 }

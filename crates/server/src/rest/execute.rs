@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::response::{IntoResponse, Response};
 use engine::{Engine, Seen};
 use futures_util::future::select_all;
 use kernel::graph::{Execution, Kind, Status, Task};
@@ -13,14 +15,16 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{Answer, Body, Path, Query, object, unreadable};
+use super::extract::{Answer, Body, Object, Path, Query, RawQuery, object, unreadable};
 use super::view::{self, Lens};
 use super::workflow::{StartRequest, begin, show};
 use crate::Api;
 use crate::problem::Problem;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(execute_workflow))
+    OpenApiRouter::new()
+        .routes(routes!(execute_workflow))
+        .routes(routes!(execute_for_output, execute_for_output_by_get))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -72,12 +76,7 @@ async fn execute_workflow(
     request.name = Some(name);
     request.version = Some(version);
     let id = begin(&api.engine, request).await?;
-    let references = params.wait_until_task_ref.unwrap_or_default();
-    let references: Vec<String> = references
-        .split(',')
-        .map(|reference| reference.trim().to_owned())
-        .filter(|reference| !reference.is_empty())
-        .collect();
+    let references = references_of(params.wait_until_task_ref.as_deref());
     let seconds = params.wait_for_seconds.filter(|seconds| *seconds > 0).unwrap_or(10);
     let wait = Duration::from_secs(seconds.min(WAIT_MAX_SECONDS));
     let request_id = params
@@ -88,8 +87,109 @@ async fn execute_workflow(
     settled(&api.engine, &id, &references, wait, strategy, &request_id).await.map(Answer)
 }
 
+/// The reference names in a comma-separated list.
+pub(super) fn references_of(list: Option<&str>) -> Vec<String> {
+    let names = list.unwrap_or_default().split(',').map(str::trim);
+    names.filter(|name| !name.is_empty()).map(str::to_owned).collect()
+}
+
+/// What headers say of an execution that is run for its output.
+struct Wishes {
+    references: Vec<String>,
+    wait: Duration,
+    idempotency: (Option<String>, Option<String>),
+}
+
+impl Wishes {
+    fn read(headers: &HeaderMap) -> Result<Self, Problem> {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let seconds = match text("waitForSeconds").map(str::trim).filter(|text| !text.is_empty()) {
+            None => 0,
+            Some(text) => text.parse().map_err(|_| {
+                Problem::bad_request("the header waitForSeconds must be a whole number of seconds")
+            })?,
+        };
+        let seconds = if seconds == 0 { 10 } else { seconds };
+        Ok(Self {
+            references: references_of(text("waitUntilTaskRef")),
+            wait: Duration::from_secs(seconds.min(WAIT_MAX_SECONDS)),
+            idempotency: (
+                text("X-Idempotency-key").map(str::to_owned),
+                text("X-on-conflict").map(str::to_owned),
+            ),
+        })
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+struct VersionParams {
+    /// Absent or 0 = the latest.
+    version: Option<i64>,
+}
+
+/// Starts a workflow with the body as its input, waits as the headers `waitForSeconds` and
+/// `waitUntilTaskRef` say, and answers its output alone. The headers `X-Workflow-Id` and
+/// `X-Workflow-Status` tell whose it is and where that stands.
+#[utoipa::path(
+    post, path = "/api/workflow/execute/{name}", tag = "workflow",
+    request_body = serde_json::Value,
+    params(("name" = String, Path, description = "The name of the workflow"), VersionParams),
+    responses((status = 200, description = "The output so far", body = serde_json::Value))
+)]
+async fn execute_for_output(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<VersionParams>,
+    headers: HeaderMap,
+    Object(input): Object,
+) -> Result<Response, Problem> {
+    run_for_output(&api.engine, name, params.version, &headers, input).await
+}
+
+/// Does the same; all query parameters but `version` are the input, as texts.
+#[utoipa::path(
+    get, path = "/api/workflow/execute/{name}", tag = "workflow",
+    params(("name" = String, Path, description = "The name of the workflow"), VersionParams),
+    responses((status = 200, description = "The output so far", body = serde_json::Value))
+)]
+async fn execute_for_output_by_get(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<VersionParams>,
+    RawQuery(pairs): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let input: std::collections::BTreeMap<String, String> =
+        pairs.into_iter().filter(|(name, _)| name != "version").collect();
+    run_for_output(&api.engine, name, params.version, &headers, Json::of(&input)).await
+}
+
+async fn run_for_output(
+    engine: &Engine,
+    name: String,
+    version: Option<i64>,
+    headers: &HeaderMap,
+    input: Json,
+) -> Result<Response, Problem> {
+    let wishes = Wishes::read(headers)?;
+    let (key, strategy) = wishes.idempotency;
+    let mut request = StartRequest::with_input(input).with_idempotency(key, strategy.as_deref())?;
+    request.name = Some(name);
+    request.version = version;
+    let id = begin(engine, request).await?;
+    until_settled(engine, &id, &wishes.references, wishes.wait).await?;
+    let look = |state: &Execution| (state.status, state.output.clone());
+    let (status, output) = show(engine, id.as_str(), look).await?;
+    let value = |text: &str| HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""));
+    let headers = [
+        (HeaderName::from_static("x-workflow-id"), value(id.as_str())),
+        (HeaderName::from_static("x-workflow-status"), value(status.as_str())),
+    ];
+    Ok((headers, Answer(output)).into_response())
+}
+
 /// Longest wait for an answer.
-const WAIT_MAX_SECONDS: u64 = 3600;
+pub(super) const WAIT_MAX_SECONDS: u64 = 3600;
 
 /// Clients send either a start request or the plain input.
 fn request_of(body: Json, name: &str) -> Result<StartRequest, Problem> {
@@ -130,15 +230,24 @@ pub(super) async fn settled(
     strategy: ReturnStrategy,
     request_id: &str,
 ) -> Result<Json, Problem> {
+    let standing = until_settled(engine, id, references, wait).await?;
+    let answer = Answering { engine, id, strategy, request_id, timed_out: !standing.is_settled() };
+    answer.show(standing).await
+}
+
+async fn until_settled(
+    engine: &Engine,
+    id: &ExecutionId,
+    references: &[String],
+    wait: Duration,
+) -> Result<Standing, Problem> {
     let mut deadline = tokio::time::Instant::now() + wait;
     loop {
         let mut watched = Vec::new();
         let standing = look(engine, id, references, &mut watched).await?;
         let in_time = tokio::time::Instant::now() < deadline;
         if standing.is_settled() || !in_time {
-            let answer =
-                Answering { engine, id, strategy, request_id, timed_out: !standing.is_settled() };
-            return answer.show(standing).await;
+            return Ok(standing);
         }
         let changed = select_all(watched.iter_mut().map(|watch| Box::pin(watch.changed())));
         tokio::select! {
@@ -206,7 +315,26 @@ fn holds_up(task: &Task, references: &[String]) -> bool {
     if task.status.is_closed() {
         return references.iter().any(|reference| **reference == *task.reference);
     }
-    task.kind == Kind::Wait && task.begun && task.until.is_none()
+    gives_back(task)
+}
+
+/// Whether a task gives the execution back to whoever runs it: YIELD and a WAIT without an end do,
+/// and one with an end whose author says `yield`.
+fn gives_back(task: &Task) -> bool {
+    let asked = || {
+        let wish = task.input.parse().get("yield").cloned();
+        wish.is_some_and(|wish| wish == true || wish == "true")
+    };
+    match task.kind {
+        Kind::Yield => task.begun,
+        Kind::Wait => task.begun && (task.until.is_none() || asked()),
+        _ => false,
+    }
+}
+
+/// Whether a signal ends a task.
+pub(super) fn takes_signals(task: &Task) -> bool {
+    matches!(task.kind, Kind::Wait | Kind::Yield | Kind::Human) && task.begun
 }
 
 /// Shows what was waited for in the form that was asked for.

@@ -4,18 +4,21 @@
 mod admin;
 mod bulk;
 mod environment;
+mod event;
 mod execute;
 pub mod extract;
 mod metadata;
 pub mod query;
 mod queue;
 mod scheduler;
+mod schema;
 mod secret;
 mod summary;
+pub(crate) mod tags;
 mod tasks;
 pub mod view;
 mod why;
-mod workflow;
+pub(crate) mod workflow;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -30,9 +33,12 @@ pub fn router() -> OpenApiRouter<Api> {
         .merge(why::routes())
         .merge(bulk::routes())
         .merge(metadata::routes())
+        .merge(tags::routes())
+        .merge(schema::routes())
         .merge(tasks::routes())
         .merge(queue::routes())
         .merge(scheduler::routes())
+        .merge(event::routes())
         .merge(admin::routes())
         .merge(secret::routes())
         .merge(environment::routes())

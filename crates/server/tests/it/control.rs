@@ -173,7 +173,7 @@ async fn rerun_from_a_task_goes_back_to_it() {
         let request = json!({ "reRunFromTaskId": unknown });
         server.post(&path, &request).await.failed(400);
     }
-    let both = json!({ "reRunFromTaskId": second, "workflowInput": { "x": 1 } });
+    let both = json!({ "reRunFromTaskId": second, "workflowInput": [1] });
     server.post(&path, &both).await.failed(400);
 }
 

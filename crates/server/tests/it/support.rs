@@ -53,13 +53,14 @@ impl Scripts for Echo {
     }
 }
 
-/// One secret and one value for anybody; asking for `PANIC` is a bug.
-struct FewValues;
+/// One secret and one value for anybody, and further secrets; asking for `PANIC` is a bug.
+struct FewValues(Vec<(&'static str, &'static str)>);
 
 impl Values for FewValues {
     fn secret(&self, name: &str) -> Option<String> {
         assert_ne!(name, "PANIC", "a bug for the sake of a test");
-        (name == "KEY").then(|| "hunter2".to_owned())
+        let mut known = self.0.iter().chain(&[("KEY", "hunter2")]);
+        known.find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
     }
 
     fn environment(&self, name: &str) -> Option<String> {
@@ -115,13 +116,25 @@ impl Server {
         Self::with_runners(Vec::new()).await
     }
 
+    /// A server that knows these secrets beside the usual one.
+    pub(crate) async fn with_secrets(secrets: Vec<(&'static str, &'static str)>) -> Self {
+        Self::made_of(Vec::new(), secrets).await
+    }
+
     pub(crate) async fn with_runners(runners: Vec<Arc<dyn TaskRunner>>) -> Self {
+        Self::made_of(runners, Vec::new()).await
+    }
+
+    async fn made_of(
+        runners: Vec<Arc<dyn TaskRunner>>,
+        secrets: Vec<(&'static str, &'static str)>,
+    ) -> Self {
         let parts = Parts {
             store: Arc::new(Memory::default()),
             clock: Arc::new(SystemClock),
             scripts: Arc::new(Echo),
             runners,
-            values: Arc::new(FewValues),
+            values: Arc::new(FewValues(secrets)),
             describe: server::rest::view::describe,
             options: Options::default(),
         };

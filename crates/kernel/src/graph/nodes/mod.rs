@@ -2,6 +2,7 @@
 
 pub(super) mod do_while;
 pub(super) mod dynamic;
+mod event;
 pub(super) mod failure;
 pub(super) mod fork;
 pub(super) mod join;
@@ -11,6 +12,7 @@ pub(super) mod switch;
 mod terminate;
 mod variables;
 pub(super) mod wait;
+pub(super) mod webhook;
 
 pub(super) use do_while::{items as loop_items, position as loop_position};
 
@@ -38,7 +40,8 @@ pub(super) fn begin(draft: &mut Draft<'_>, sequence: u32, kind: Kind) {
         Kind::SetVariable => variables::begin(draft, sequence),
         Kind::Terminate => terminate::begin(draft, sequence),
         Kind::Wait => wait::begin(draft, sequence),
-        Kind::Human => draft.push(Event::Begun { sequence, until: None }),
+        Kind::Human | Kind::Yield => draft.push(Event::Begun { sequence, until: None }),
+        Kind::Webhook => webhook::begin(draft, sequence),
         Kind::Noop => draft.close(sequence, End::done()),
         Kind::Dispatched | Kind::Dynamic => draft.dispatch(sequence, false),
     }
@@ -58,6 +61,9 @@ pub(super) fn shown_input(node: &Node, input: Json, view: &View<'_>) -> Json {
     match node.kind {
         Kind::SubWorkflow => sub_workflow::shown_input(node, &input, view),
         Kind::DoWhile => do_while::shown_input(node, input, view),
+        Kind::Dispatched if node.task.task_type == "EVENT" => {
+            event::shown_input(node, &input, view)
+        }
         _ => input,
     }
 }

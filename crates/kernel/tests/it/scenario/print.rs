@@ -104,9 +104,18 @@ pub(super) fn event(state: &Execution, event: &Event) -> Option<String> {
         Event::Revived => "revived".to_owned(),
         Event::Reopened { sequence, .. } => format!("reopened {}", who(state, *sequence)),
         Event::Asked { asked } => format!("asked by the parent, count {asked}"),
-        Event::Rewound { sequence, input } => {
+        Event::Rewound { sequence, fresh: true, .. } => format!("back before #{sequence}"),
+        Event::Rewound { sequence, input, .. } => {
             let input = input.as_ref().map_or_else(String::new, json_unless_empty);
             format!("rewound to {}{input}", who(state, *sequence))
+        }
+        Event::Amended { input, correlation_id } => {
+            let input = input.as_ref().map_or_else(String::new, json_unless_empty);
+            let label = correlation_id.as_ref().map_or_else(String::new, |c| format!(" label {c}"));
+            format!("amended{input}{label}")
+        }
+        Event::Upgraded { .. } => {
+            format!("upgraded to version {}", state.plan().definition.version)
         }
         Event::ChildStarted { sequence } => format!("child of {} exists", who(state, *sequence)),
         Event::Gated { key, limit, admitted } => {

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use kernel::graph::{
-    Control, Event, GATE_PLACE, Input, Message, Parent, Plan, Report, Start, Status, TaskStatus,
-    Verdict,
+    Amendment, Control, Event, GATE_PLACE, Input, Message, Parent, Plan, Report, Start, Status,
+    TaskStatus, Verdict,
 };
 use kernel::{ExecutionId, Json, Rejected, Timestamp};
 use serde_json::Value;
@@ -27,7 +27,8 @@ const WAKES_MAX: usize = 10_000;
 /// progress REF after=N {OUT}  hold REF {OUT} "why"                   extend REF
 /// at 60s (waking when due)    jump 60s (waking once, there)          quiet / loud
 /// pause  resume  terminate ["why"] [failure-workflow]                retry [descend]
-/// restart [latest] [{INPUT}]  rerun REF [{INPUT}]                    skip REF {OUT}
+/// restart [latest] [{INPUT}]  rerun REF [{INPUT}] [input={} correlation=X]   skip REF {OUT}
+/// go-to REF [{INPUT}]         upgrade [{REF: {OUT}}] [input={}]
 /// set {VARIABLES}             reset-callbacks                        show REF
 /// gates full / gates free     admit                                  kept NAME/KEY {OUT}
 /// child-started REF           child-refused REF "why"                child-revived REF
@@ -110,6 +111,13 @@ impl Words {
     fn number(&self, name: &str) -> Option<i64> {
         self.options.get(name).and_then(Value::as_i64)
     }
+}
+
+/// Outputs by reference name, as an object of objects gives them.
+fn outputs(words: &Words) -> BTreeMap<Arc<str>, Json> {
+    let given = words.json.as_ref().map(Json::parse).unwrap_or_default();
+    let members = given.as_object().cloned().unwrap_or_default();
+    members.into_iter().map(|(name, output)| (name.into(), output.into())).collect()
 }
 
 /// `90s`, `500ms`, `2m`, `1h` after the begin.
@@ -290,8 +298,21 @@ impl<'a> Teller<'a> {
             }),
             "rerun" => {
                 let (sequence, input) = (self.sequence(words)?, words.json.clone());
-                Input::Control(Control::Rerun { sequence, input })
+                let amendment = Amendment {
+                    input: words.options.get("input").map(Json::of),
+                    correlation_id: words.text("correlation"),
+                };
+                Input::Control(Control::Rerun { sequence, input, amendment })
             }
+            "go-to" => Input::Control(Control::Jump {
+                reference: words.first().into(),
+                input: words.json.clone(),
+            }),
+            "upgrade" => Input::Control(Control::Upgrade {
+                plan: self.plan(1),
+                input: words.options.get("input").map(Json::of),
+                outputs: outputs(words),
+            }),
             "skip" => Input::Control(Control::Skip {
                 reference: words.first().into(),
                 input: None,

@@ -14,7 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) use queues::{queued, show_queued};
-pub(super) use update::{Outcome, pending, report_on};
+pub(super) use update::{Outcome, TaskResult, pending, report_on, report_result};
 
 use super::extract::{Answer, Path};
 use super::view::{self, Lens};

@@ -19,7 +19,7 @@ use super::poll::{one, take};
 use super::{log, task_id};
 use crate::Api;
 use crate::problem::Problem;
-use crate::rest::execute::{ReturnStrategy, settled};
+use crate::rest::execute::{ReturnStrategy, settled, takes_signals};
 use crate::rest::extract::{Answer, Body, Object, Path, Query, execution_id, lenient, object};
 use crate::rest::view::{self, Lens};
 use crate::rest::workflow;
@@ -37,7 +37,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 /// What a worker reports: the protocol's `TaskResult`.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
-struct TaskResult {
+pub(in crate::rest) struct TaskResult {
     /// The execution; must be the task's, if it is given.
     workflow_instance_id: Option<String>,
     /// The task.
@@ -158,7 +158,7 @@ async fn update_task_and_poll(
 }
 
 /// A worker's report that makes sense.
-struct Checked {
+pub(in crate::rest) struct Checked {
     task: TaskId,
     act: Act,
     output: Option<Json>,
@@ -172,6 +172,28 @@ struct Checked {
 enum Act {
     Extend,
     Report(Outcome),
+}
+
+impl TaskResult {
+    /// Checks a report on this task, whatever task it names itself.
+    ///
+    /// # Errors
+    /// 400 with what is wrong.
+    pub(in crate::rest) fn checked_for(self, task: &TaskId) -> Result<Checked, Problem> {
+        let named = Self { task_id: Some(task.to_string()), workflow_instance_id: None, ..self };
+        Checked::new(named)
+    }
+}
+
+/// Takes a report that was checked before.
+///
+/// # Errors
+/// The engine's.
+pub(in crate::rest) async fn report_result(
+    engine: &Engine,
+    result: Checked,
+) -> Result<(), Problem> {
+    result.apply(engine).await
 }
 
 impl Checked {
@@ -307,7 +329,7 @@ async fn update_task_by_reference_and_show(
     workflow::show(&api.engine, &workflow, look).await.map(Answer)
 }
 
-/// Completes, or fails, the first WAIT task that holds an execution up, there or in its
+/// Completes, or fails, the first WAIT, YIELD or HUMAN task that holds an execution up, there or in its
 /// sub-workflows; nothing happens if there is none.
 #[utoipa::path(
     post, path = "/api/tasks/{workflowId}/{status}/signal", tag = "tasks",
@@ -418,13 +440,13 @@ pub(in crate::rest) async fn report_on(
     Ok(engine.report(&task.execution, report).await?)
 }
 
-/// Executions looked through for a WAIT task.
+/// Executions looked through for a task that takes a signal.
 const LOOKED_AT_MAX: usize = 256;
 
-/// The first open WAIT task of an execution, else of the sub-workflows it waits for.
+/// The first open task of an execution that takes a signal, else of the sub-workflows it waits for.
 async fn blocking(engine: &Engine, workflow: &str) -> Result<Option<TaskId>, Problem> {
     let look = |state: &Execution| {
-        let wait = state.open_tasks().find(|task| task.kind == Kind::Wait);
+        let wait = state.open_tasks().find(|task| takes_signals(task));
         let children = state.open_tasks().filter(|task| task.kind == Kind::SubWorkflow);
         let mut children: Vec<ExecutionId> = children.filter_map(|t| t.child.clone()).collect();
         children.reverse();

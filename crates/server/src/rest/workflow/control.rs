@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use engine::{Engine, Error};
-use kernel::graph::{Control, Execution, Input, Kind, Status};
+use kernel::graph::{Amendment, Control, Execution, Input, Kind, Status};
 use kernel::{ExecutionId, Json, Rejected, TaskId};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -36,7 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(set_variables))
 }
 
-async fn act(engine: &Engine, id: &str, control: Control) -> Result<(), Problem> {
+pub(super) async fn act(engine: &Engine, id: &str, control: Control) -> Result<(), Problem> {
     Ok(engine.step(&execution_id(id)?, Input::Control(control)).await?)
 }
 
@@ -133,13 +133,13 @@ async fn skip_task(
 struct RerunRequest {
     /// The task to go back to, here or in a sub-workflow; absent = from the beginning.
     re_run_from_task_id: Option<String>,
-    /// New input; only from the beginning.
+    /// New input of the execution.
     #[schema(value_type = Option<serde_json::Value>)]
     workflow_input: Option<Json>,
     /// New input of the task.
     #[schema(value_type = Option<serde_json::Value>)]
     task_input: Option<Json>,
-    /// A new label; only from the beginning.
+    /// A new label of the execution.
     correlation_id: Option<String>,
 }
 
@@ -163,19 +163,37 @@ async fn rerun_workflow(
         act(&api.engine, &id, Control::Restart { plan: None, input, correlation_id }).await?;
         return Ok(id);
     };
-    if input.is_some_and(|input| !input.is_empty_object()) || label.is_some() {
-        let message =
-            "workflowInput and correlationId cannot be changed when rerunning from a task";
-        return Err(Problem::bad_request(message).with_hint(
-            "Leave them out, or leave reRunFromTaskId out to rerun from the beginning.",
-        ));
-    }
+    let amendment = Amendment {
+        // The protocol's clients send an empty object when they mean none.
+        input: input
+            .filter(|input| !input.is_empty_object())
+            .map(|input| payload(&api.engine, input, "'workflowInput'"))
+            .transpose()?,
+        correlation_id: label.map(Arc::from),
+    };
     let input = request.task_input.filter(|input| !input.is_null());
     let input = input.map(|input| object(input, "'taskInput'")).transpose()?;
     let found = task_below(&api.engine, &id, &task).await?;
-    let rerun = Control::Rerun { sequence: found.sequence, input };
+    let (sequence, below) = (found.sequence, found.execution.as_str() != id);
+    if below && !amendment.is_empty() {
+        act(&api.engine, &id, Control::Amend(amendment.clone())).await?;
+    }
+    let amendment = if below { Amendment::default() } else { amendment };
+    let rerun = Control::Rerun { sequence, input, amendment };
     api.engine.step(&found.execution, Input::Control(rerun)).await?;
     Ok(id)
+}
+
+/// An object that may be an input.
+pub(super) fn payload(engine: &Engine, given: Json, what: &str) -> Result<Json, Problem> {
+    let given = object(given, what)?;
+    let max = engine.limits().payload_max;
+    if given.len() > max {
+        let length = given.len();
+        let message = format!("{what} of {length} bytes exceeds the limit of {max} (payload_max)");
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", message));
+    }
+    Ok(given)
 }
 
 /// A task of an execution or of a sub-workflow somewhere below it.
@@ -450,17 +468,26 @@ async fn set_variables(
     Path(id): Path<String>,
     Object(set): Object,
 ) -> Result<Answer, Problem> {
-    let max = api.engine.limits().variables_max;
-    let look = |state: &Execution| length_with(&state.variables, &set);
-    let length = show(&api.engine, &id, look).await?;
+    checked_variables(&api.engine, &id, &set).await?;
+    act(&api.engine, &id, Control::SetVariables { set }).await?;
+    let lens = Lens::of(&api.engine);
+    show(&api.engine, &id, |state| view::workflow(state, true, lens)).await.map(Answer)
+}
+
+/// Refuses variables that would be too large together with those that are there.
+pub(super) async fn checked_variables(
+    engine: &Engine,
+    id: &str,
+    set: &Json,
+) -> Result<(), Problem> {
+    let max = engine.limits().variables_max;
+    let length = show(engine, id, |state| length_with(&state.variables, set)).await?;
     if length > max {
         return Err(Problem::bad_request(format!(
             "the variables would be {length} bytes, more than the limit of {max} (variables_max)"
         )));
     }
-    act(&api.engine, &id, Control::SetVariables { set }).await?;
-    let lens = Lens::of(&api.engine);
-    show(&api.engine, &id, |state| view::workflow(state, true, lens)).await.map(Answer)
+    Ok(())
 }
 
 /// Bytes of an object once the members of another are put over it.

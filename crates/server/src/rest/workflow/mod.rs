@@ -1,8 +1,11 @@
 //! `/api/workflow`: starting, showing and steering executions.
 
 mod control;
+mod elsewhere;
 mod read;
+mod rehearse;
 mod start;
+mod state;
 
 use utoipa_axum::router::OpenApiRouter;
 
@@ -10,11 +13,18 @@ pub(super) use control::{
     RemoveParams, RestartParams, Steering, remove, restart, retry, terminate, terminate_and_remove,
 };
 pub(super) use read::show;
-pub(super) use start::{StartRequest, begin, external_storage};
+pub(super) use start::external_storage;
+pub(crate) use start::{StartRequest, begin};
 
 use crate::Api;
 
 /// The paths of this folder.
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().merge(start::routes()).merge(read::routes()).merge(control::routes())
+    OpenApiRouter::new()
+        .merge(start::routes())
+        .merge(read::routes())
+        .merge(control::routes())
+        .merge(state::routes())
+        .merge(elsewhere::routes())
+        .merge(rehearse::routes())
 }

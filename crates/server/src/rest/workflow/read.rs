@@ -168,7 +168,7 @@ fn task_status(word: &str) -> Result<TaskStatus, Problem> {
 
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
-struct CorrelatedParams {
+pub(super) struct CorrelatedParams {
     /// Also what does not run any more; default false.
     #[serde(default, deserialize_with = "lenient::flag")]
     include_closed: bool,
@@ -220,9 +220,9 @@ async fn list_correlated_many(
 }
 
 /// Correlation ids in one request.
-const LABELS_MAX: usize = 1000;
+pub(super) const LABELS_MAX: usize = 1000;
 
-async fn correlated_with(
+pub(super) async fn correlated_with(
     engine: &Engine,
     name: &str,
     correlation_id: &str,

@@ -24,12 +24,12 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 /// What to start, as clients write it.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
-pub(in crate::rest) struct StartRequest {
+pub(crate) struct StartRequest {
     /// The name of a registered workflow.
-    pub(in crate::rest) name: Option<String>,
+    pub(crate) name: Option<String>,
     /// Its version; absent or 0 = the latest.
     #[serde(deserialize_with = "lenient::number")]
-    pub(in crate::rest) version: Option<i64>,
+    pub(crate) version: Option<i64>,
     /// A label to find it by.
     correlation_id: Option<String>,
     /// The input, an object.
@@ -56,7 +56,7 @@ pub(in crate::rest) struct StartRequest {
 
 impl StartRequest {
     /// A start of the latest version with this input.
-    pub(in crate::rest) fn with_input(input: Json) -> Self {
+    pub(crate) fn with_input(input: Json) -> Self {
         Self { input: Some(input), ..Self::default() }
     }
 
@@ -76,6 +76,28 @@ impl StartRequest {
             })?;
             self.idempotency_strategy = Some(strategy);
         }
+        Ok(self)
+    }
+
+    /// The same start under a key against starting twice; without a strategy a second one is
+    /// refused.
+    ///
+    /// # Errors
+    /// 400 for a word that is no strategy.
+    pub(crate) fn with_idempotency(
+        mut self,
+        key: Option<String>,
+        strategy: Option<&str>,
+    ) -> Result<Self, Problem> {
+        let word = strategy.map(str::trim).filter(|word| !word.is_empty()).unwrap_or("FAIL");
+        let strategy = serde_json::from_value(word.into()).map_err(|_| {
+            Problem::bad_request(format!(
+                "there is no idempotency strategy '{word}'; there are FAIL, RETURN_EXISTING and \
+                 FAIL_ON_RUNNING"
+            ))
+        })?;
+        self.idempotency_key = key.filter(|key| !key.is_empty());
+        self.idempotency_strategy = self.idempotency_key.as_ref().map(|_| strategy);
         Ok(self)
     }
 }
@@ -131,10 +153,7 @@ async fn start_workflow_by_name(
 }
 
 /// Starts an execution; it is durable when its id is answered.
-pub(in crate::rest) async fn begin(
-    engine: &Engine,
-    request: StartRequest,
-) -> Result<ExecutionId, Problem> {
+pub(crate) async fn begin(engine: &Engine, request: StartRequest) -> Result<ExecutionId, Problem> {
     let (plan, input, priority) = checked(engine, &request)?;
     let key = request.idempotency_key.filter(|key| !key.is_empty());
     let strategy = request.idempotency_strategy.filter(|_| key.is_some());
@@ -167,6 +186,23 @@ fn check_input(engine: &Engine, plan: &Plan, given: &Json) -> Result<(), Problem
         Flaw::new(pointer, "schema-violation", violation.message, hint)
     });
     Err(Problem::invalid(flaws.collect()))
+}
+
+/// A start that is only rehearsed: nothing keeps it from being done again.
+pub(super) fn rehearsed(engine: &Engine, request: StartRequest) -> Result<Start, Problem> {
+    let (plan, input, priority) = checked(engine, &request)?;
+    Ok(Start {
+        plan,
+        input,
+        correlation_id: request.correlation_id.filter(|label| !label.is_empty()).map(Arc::from),
+        priority,
+        task_to_domain: domains(request.task_to_domain)?,
+        parent: None,
+        asked_by: None,
+        event: None,
+        created_by: request.created_by.filter(|name| !name.is_empty()).map(Arc::from),
+        idempotency_key: None,
+    })
 }
 
 /// Everything that can be wrong with a start before the engine is asked.

@@ -1,0 +1,349 @@
+//! Webhooks: places where other systems leave payloads that start workflows and end waits.
+//!
+//! A webhook is a document of the kind `webhook`, named by its id; what came to it lately are
+//! documents of their own, so that a delivery never rewrites the webhook.
+#![allow(unused_qualifications, reason = "the macros that describe paths write types out in full")]
+
+mod receive;
+mod secret;
+mod verify;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use engine::Engine;
+use engine::store::Document;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use tokio::sync::Mutex;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use self::verify::Verifier;
+use crate::Api;
+use crate::problem::Problem;
+use crate::rest::extract::{Body, Path};
+use crate::rest::tags::{self, Change, Resource, Tag, Tagging};
+
+/// The paths of webhooks: their definitions, and where payloads come in.
+pub(crate) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(webhooks, create_webhook))
+        .routes(routes!(webhook, update_webhook, delete_webhook))
+        .routes(routes!(webhook_tags, put_webhook_tags, delete_webhook_tags))
+        .merge(receive::routes())
+        .layer(Extension(Writing::default()))
+        .layer(Extension(Tagging::default()))
+}
+
+/// Held from reading a webhook until it is written.
+#[derive(Clone, Default)]
+struct Writing(Arc<Mutex<()>>);
+
+/// The kind of the documents that hold webhooks.
+const KIND: &str = "webhook";
+/// Webhooks at most.
+const COUNT_MAX: usize = 1000;
+/// Workflows, and headers, in one webhook.
+const ENTRIES_MAX: usize = 100;
+
+/// A webhook: the protocol's `WebhookConfig`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_field_names, reason = "the protocol's names")]
+struct Webhook {
+    name: String,
+    #[serde(default)]
+    id: String,
+    /// Workflows whose tasks may wait for its payloads, with their versions; 0 = any.
+    #[serde(default)]
+    receiver_workflow_names_to_versions: BTreeMap<String, Option<i64>>,
+    /// Workflows to start, with their versions (0 = the latest); among them the members
+    /// `idempotencyKey` and `idempotencyStrategy`.
+    #[serde(default)]
+    workflows_to_start: Map<String, Value>,
+    /// A payload has come whose sender was verified.
+    #[serde(default)]
+    url_verified: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source_platform: Option<String>,
+    verifier: Verifier,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    header_key: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    /// Where the secret is; shown as `***`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    secret_value: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    created_by: Option<String>,
+    /// Only shown: what came lately.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    webhook_execution_history: Option<Value>,
+}
+
+/// Members of `workflowsToStart` that are no workflows.
+const KEY: &str = "idempotencyKey";
+const STRATEGY: &str = "idempotencyStrategy";
+
+impl Webhook {
+    /// The workflows to start, and the key and strategy against starting twice.
+    #[allow(clippy::type_complexity, reason = "one caller takes it apart at once")]
+    fn starts(&self) -> (Vec<(&String, Option<i64>)>, (Option<&str>, Option<&str>)) {
+        let workflows = self
+            .workflows_to_start
+            .iter()
+            .filter(|(name, _)| !matches!(name.as_str(), KEY | STRATEGY))
+            .map(|(name, version)| (name, number(version)))
+            .collect();
+        let text = |key: &str| self.workflows_to_start.get(key).and_then(Value::as_str);
+        (workflows, (text(KEY), text(STRATEGY)))
+    }
+
+    /// As it may be shown.
+    fn shown(mut self) -> Self {
+        self.secret_value = self.secret_value.map(|_| secret::HIDDEN.to_owned());
+        self
+    }
+
+    /// Refuses what cannot work, and takes the secret to where secrets are. `former` is the webhook
+    /// that this one replaces.
+    fn checked(mut self, engine: &Engine, former: Option<&Self>) -> Result<Self, Problem> {
+        let bad = |why: String| Err(Problem::bad_request(why));
+        if self.name.trim().is_empty() {
+            return bad("a webhook needs a name".to_owned());
+        }
+        let count = self.receiver_workflow_names_to_versions.len() + self.workflows_to_start.len();
+        if count > ENTRIES_MAX || self.headers.len() > ENTRIES_MAX {
+            return bad(format!("a webhook names at most {ENTRIES_MAX} workflows and headers"));
+        }
+        for (name, version) in &self.workflows_to_start {
+            let fits = match name.as_str() {
+                KEY | STRATEGY => version.is_string() || version.is_null(),
+                _ => version.is_null() || number(version).is_some_and(|version| version >= 0),
+            };
+            if !fits {
+                return bad(format!("'{name}' in workflowsToStart cannot be {version}"));
+            }
+        }
+        if self.starts().1.0.is_some() {
+            let strategy = self.starts().1.1.unwrap_or("FAIL");
+            if !matches!(strategy, "FAIL" | "RETURN_EXISTING" | "FAIL_ON_RUNNING") {
+                return bad(format!("there is no idempotencyStrategy '{strategy}'"));
+            }
+        }
+        if self.verifier == Verifier::HeaderBased && self.headers.is_empty() {
+            return bad("HEADER_BASED needs 'headers' that senders must give".to_owned());
+        }
+        let names = self.headers.keys().chain(&self.header_key);
+        for name in names.filter(|name| !name.is_empty()) {
+            if axum::http::HeaderName::from_bytes(name.as_bytes()).is_err() {
+                return bad(format!("'{name}' cannot be the name of a header"));
+            }
+        }
+        let given = self.secret_value.take().filter(|secret| !secret.is_empty());
+        self.secret_value = match given {
+            Some(hidden) if hidden == secret::HIDDEN => {
+                former.and_then(|former| former.secret_value.clone())
+            }
+            None => former.and_then(|former| former.secret_value.clone()),
+            Some(secret) => Some(secret::keep(engine, &secret)),
+        };
+        self.webhook_execution_history = None;
+        Ok(self)
+    }
+}
+
+/// A whole number, also when it is written as text.
+fn number(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
+}
+
+async fn load(engine: &Engine) -> Result<Vec<Webhook>, Problem> {
+    let documents = engine.store().documents(KIND).await?;
+    let read = |document: &Document| match serde_json::from_str(&document.text) {
+        Ok(hook) => Some(hook),
+        Err(error) => {
+            tracing::error!(webhook = %document.name, %error, "a stored webhook is unreadable");
+            None
+        }
+    };
+    Ok(documents.iter().filter_map(read).collect())
+}
+
+async fn find(engine: &Engine, id: &str) -> Result<Webhook, Problem> {
+    let found = load(engine).await?.into_iter().find(|hook| hook.id == id);
+    found.ok_or_else(|| {
+        let shown: String = id.chars().take(100).collect();
+        Problem::not_found(format!("there is no webhook with the id {shown}"))
+    })
+}
+
+async fn save(engine: &Engine, hook: &Webhook) -> Result<(), Problem> {
+    let text = serde_json::to_string(hook).expect("a webhook serializes to JSON");
+    let name = hook.id.as_str().into();
+    let document = Document { kind: KIND.into(), name, version: 0, text: text.into() };
+    Ok(engine.store().put_document(document).await?)
+}
+
+fn read(body: Value) -> Result<Webhook, Problem> {
+    // The documentation shows a list of one in places.
+    let body = match body {
+        Value::Array(mut list) if list.len() == 1 => list.remove(0),
+        body => body,
+    };
+    serde_json::from_value(body).map_err(|error| {
+        Problem::bad_request(format!("the webhook: {error}"))
+            .with_hint(format!("The verifiers are {}.", Verifier::NAMES))
+    })
+}
+
+/// Lists all webhooks.
+#[utoipa::path(
+    get, path = "/api/metadata/webhook", tag = "webhook",
+    responses((status = 200, description = "The webhooks", body = Vec<serde_json::Value>))
+)]
+async fn webhooks(State(api): State<Api>) -> Result<Json<Vec<Webhook>>, Problem> {
+    Ok(Json(load(&api.engine).await?.into_iter().map(Webhook::shown).collect()))
+}
+
+/// Creates a webhook and answers it with its id: payloads go to `/webhook/{id}`.
+#[utoipa::path(
+    post, path = "/api/metadata/webhook", tag = "webhook", request_body = serde_json::Value,
+    responses(
+        (status = 200, description = "The webhook", body = serde_json::Value),
+        (status = 400, description = "What is wrong with it"),
+    )
+)]
+async fn create_webhook(
+    State(api): State<Api>,
+    Extension(writing): Extension<Writing>,
+    Body(body): Body<Value>,
+) -> Result<Json<Webhook>, Problem> {
+    let mut hook = read(body)?.checked(&api.engine, None)?;
+    let _writing = writing.0.lock().await;
+    if load(&api.engine).await?.len() >= COUNT_MAX {
+        return Err(Problem::conflict(format!("there are {COUNT_MAX} webhooks already")));
+    }
+    hook.id = uuid::Uuid::new_v4().to_string();
+    hook.url_verified = false;
+    save(&api.engine, &hook).await?;
+    Ok(Json(hook.shown()))
+}
+
+/// Shows a webhook and what came to it lately.
+#[utoipa::path(
+    get, path = "/api/metadata/webhook/{id}", tag = "webhook",
+    params(("id" = String, Path, description = "The id of the webhook")),
+    responses(
+        (status = 200, description = "The webhook", body = serde_json::Value),
+        (status = 404, description = "There is none"),
+    )
+)]
+async fn webhook(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Webhook>, Problem> {
+    let mut hook = find(&api.engine, &id).await?.shown();
+    let mut history = receive::history(&api.engine, &id).await?;
+    history.reverse();
+    hook.webhook_execution_history =
+        Some(serde_json::to_value(history).expect("deliveries serialize to JSON"));
+    Ok(Json(hook))
+}
+
+/// Replaces a webhook; a secret that is left out or written as `***` stays.
+#[utoipa::path(
+    put, path = "/api/metadata/webhook/{id}", tag = "webhook", request_body = serde_json::Value,
+    params(("id" = String, Path, description = "The id of the webhook")),
+    responses(
+        (status = 200, description = "The webhook", body = serde_json::Value),
+        (status = 404, description = "There is none"),
+    )
+)]
+async fn update_webhook(
+    State(api): State<Api>,
+    Extension(writing): Extension<Writing>,
+    Path(id): Path<String>,
+    Body(body): Body<Value>,
+) -> Result<Json<Webhook>, Problem> {
+    let _writing = writing.0.lock().await;
+    let former = find(&api.engine, &id).await?;
+    let mut hook = read(body)?.checked(&api.engine, Some(&former))?;
+    hook.id = id;
+    // Whoever is to be verified in another way has not been.
+    let same = hook.verifier == former.verifier && hook.secret_value == former.secret_value;
+    hook.url_verified = former.url_verified && same && hook.headers == former.headers;
+    save(&api.engine, &hook).await?;
+    Ok(Json(hook.shown()))
+}
+
+/// Forgets a webhook, its tags and its history.
+#[utoipa::path(
+    delete, path = "/api/metadata/webhook/{id}", tag = "webhook",
+    params(("id" = String, Path, description = "The id of the webhook")),
+    responses(
+        (status = 200, description = "It is forgotten"),
+        (status = 404, description = "There is none"),
+    )
+)]
+async fn delete_webhook(
+    State(api): State<Api>,
+    Extension(writing): Extension<Writing>,
+    Extension(tagging): Extension<Tagging>,
+    Path(id): Path<String>,
+) -> Result<(), Problem> {
+    let _writing = writing.0.lock().await;
+    find(&api.engine, &id).await?;
+    api.engine.store().delete_document(KIND, &id, 0).await?;
+    receive::forget(&api.engine, &id).await?;
+    let place = (Resource::Webhook, id.as_str());
+    tags::change(&api.engine, &tagging, place, Change::Replace, Vec::new()).await
+}
+
+/// Lists the tags of a webhook.
+#[utoipa::path(
+    get, path = "/api/metadata/webhook/{id}/tags", tag = "webhook",
+    params(("id" = String, Path, description = "The id of the webhook")),
+    responses((status = 200, description = "The tags", body = Vec<Tag>))
+)]
+async fn webhook_tags(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+) -> Result<Json<Vec<Tag>>, Problem> {
+    find(&api.engine, &id).await?;
+    tags::of(&api.engine, Resource::Webhook, &id).await.map(Json)
+}
+
+/// Adds tags to a webhook; those of the same key give way.
+#[utoipa::path(
+    put, path = "/api/metadata/webhook/{id}/tags", tag = "webhook", request_body = Vec<Tag>,
+    params(("id" = String, Path, description = "The id of the webhook")),
+    responses((status = 200, description = "They are added"))
+)]
+async fn put_webhook_tags(
+    State(api): State<Api>,
+    Extension(tagging): Extension<Tagging>,
+    Path(id): Path<String>,
+    Body(body): Body<Value>,
+) -> Result<(), Problem> {
+    find(&api.engine, &id).await?;
+    let place = (Resource::Webhook, id.as_str());
+    tags::change(&api.engine, &tagging, place, Change::Add, tags::read(body)?).await
+}
+
+/// Removes tags of a webhook.
+#[utoipa::path(
+    delete, path = "/api/metadata/webhook/{id}/tags", tag = "webhook", request_body = Vec<Tag>,
+    params(("id" = String, Path, description = "The id of the webhook")),
+    responses((status = 200, description = "They are removed"))
+)]
+async fn delete_webhook_tags(
+    State(api): State<Api>,
+    Extension(tagging): Extension<Tagging>,
+    Path(id): Path<String>,
+    Body(body): Body<Value>,
+) -> Result<(), Problem> {
+    find(&api.engine, &id).await?;
+    let place = (Resource::Webhook, id.as_str());
+    tags::change(&api.engine, &tagging, place, Change::Delete, tags::read(body)?).await
+}

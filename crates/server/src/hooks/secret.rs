@@ -1,0 +1,21 @@
+//! What a webhook keeps of its secret: a reference to a secret, or the value sealed.
+
+use engine::Engine;
+use kernel::Json;
+
+/// What is shown in the place of a secret.
+pub(super) const HIDDEN: &str = "***";
+
+/// Takes the secret of a webhook as its author gave it, and answers what may be stored.
+pub(super) fn keep(engine: &Engine, given: &str) -> String {
+    let is_reference = given.starts_with("${workflow.secrets.")
+        && given.ends_with('}')
+        && given.matches("${").count() == 1;
+    if is_reference { given.to_owned() } else { engine.vault().sealed(given) }
+}
+
+/// The secret itself; `None` if there is none of that name.
+pub(super) fn reveal(engine: &Engine, kept: &str) -> Option<String> {
+    let value = engine.resolve(&Json::of(&kept)).parse();
+    value.as_str().filter(|value| !value.is_empty() && *value != kept).map(str::to_owned)
+}

@@ -1,0 +1,171 @@
+//! Testing a workflow with given answers: a rehearsal in memory, of which nothing remains.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use engine::{Engine, Mock, Mocks, REHEARSAL_STEPS_MAX};
+use kernel::Json;
+use kernel::graph::{Execution, TaskStatus};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::start::{StartRequest, rehearsed};
+use crate::Api;
+use crate::problem::Problem;
+use crate::rest::extract::{Answer, Body, Query, lenient, object, unreadable};
+use crate::rest::view::{self, Lens};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(test_workflow)).routes(routes!(test_workflow_and_answer))
+}
+
+/// What a test says beside the start: a part of the protocol's `WorkflowTestRequest`.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[allow(clippy::struct_field_names, reason = "the protocol's names")]
+struct TestRequest {
+    task_ref_to_mock_output: Option<BTreeMap<String, Vec<TaskMock>>>,
+    sub_workflow_test_request: Option<BTreeMap<String, TestRequest>>,
+    #[serde(deserialize_with = "lenient::number")]
+    max_loops: Option<i64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct TaskMock {
+    status: Option<String>,
+    output: Option<Json>,
+    #[serde(deserialize_with = "lenient::number")]
+    execution_time: Option<i64>,
+    #[serde(deserialize_with = "lenient::number")]
+    queue_wait_time: Option<i64>,
+}
+
+/// Longest time that a mock may take, in milliseconds: ten years.
+const TIME_MAX: i64 = 10 * 365 * 86_400_000;
+
+impl TestRequest {
+    fn mocks(self) -> Result<Mocks, Problem> {
+        let mut mocks = Mocks::default();
+        for (reference, list) in self.task_ref_to_mock_output.unwrap_or_default() {
+            let made: Result<VecDeque<Mock>, String> =
+                list.into_iter().map(TaskMock::checked).collect();
+            let made = made.map_err(|why| {
+                Problem::bad_request(format!("taskRefToMockOutput of '{reference}': {why}"))
+            })?;
+            mocks.tasks.insert(reference, made);
+        }
+        for (reference, request) in self.sub_workflow_test_request.unwrap_or_default() {
+            mocks.children.insert(reference, request.mocks()?);
+        }
+        Ok(mocks)
+    }
+}
+
+impl TaskMock {
+    fn checked(self) -> Result<Mock, String> {
+        let status = match self.status.as_deref().unwrap_or("COMPLETED") {
+            "IN_PROGRESS" | "SCHEDULED" => None,
+            word => match TaskStatus::parse(word) {
+                Some(status) if status.is_closed() && status != TaskStatus::Skipped => Some(status),
+                _ => return Err(format!("a mock cannot have the status '{word}'")),
+            },
+        };
+        let output = object(self.output.unwrap_or_default(), "'output'");
+        let time = |name: &str, millis: Option<i64>| match millis.unwrap_or(0) {
+            millis @ 0..=TIME_MAX => Ok(millis),
+            _ => Err(format!("'{name}' must be milliseconds from 0 to ten years")),
+        };
+        Ok(Mock {
+            status,
+            output: output.map_err(|problem| problem.message)?,
+            runs_for: time("executionTime", self.execution_time)?,
+            waits_for: time("queueWaitTime", self.queue_wait_time)?,
+        })
+    }
+}
+
+/// Runs a workflow with given answers and shows how it ended, or where it stopped for want of one.
+///
+/// Nothing is run in the world and nothing is kept: no worker sees a task, no runner calls anybody,
+/// and the ids in the answer name nothing. Every task that would act outside takes the next of the
+/// answers of its reference name (with retries and iterations, in order); scripts and the flow
+/// itself are real, and the clock jumps to whatever is due next.
+#[utoipa::path(
+    post, path = "/api/workflow/test", tag = "workflow", request_body = serde_json::Value,
+    responses((status = 200, description = "The execution", body = serde_json::Value))
+)]
+async fn test_workflow(State(api): State<Api>, Body(body): Body<Json>) -> Result<Answer, Problem> {
+    rehearse(&api.engine, body, show).await.map(Answer)
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+struct TestParams {
+    /// Echoed in the answer.
+    request_id: Option<String>,
+}
+
+/// Does the same and answers in the form of runs that are waited for; `signalTimeout` says that the
+/// execution stopped for want of an answer.
+#[utoipa::path(
+    post, path = "/api/workflow/test/sync", tag = "workflow", request_body = serde_json::Value,
+    params(TestParams),
+    responses((status = 200, description = "The execution", body = serde_json::Value))
+)]
+async fn test_workflow_and_answer(
+    State(api): State<Api>,
+    Query(params): Query<TestParams>,
+    Body(body): Body<Json>,
+) -> Result<Answer, Problem> {
+    let request_id = params.request_id.filter(|id| !id.is_empty());
+    let request_id = request_id.unwrap_or_else(|| Engine::new_id().to_string());
+    let answer = move |state: &Execution| {
+        let mut members: Map<String, Value> =
+            serde_json::from_str(show(state).text()).unwrap_or_default();
+        let added = [
+            ("responseType", "TARGET_WORKFLOW".into()),
+            ("targetWorkflowId", state.id.as_str().into()),
+            ("targetWorkflowStatus", state.status.as_str().into()),
+            ("requestId", request_id.into()),
+            ("signalTimeout", (!state.status.is_closed()).into()),
+        ];
+        members.extend(added.map(|(name, value): (&str, Value)| (name.to_owned(), value)));
+        Json::of(&members)
+    };
+    rehearse(&api.engine, body, answer).await.map(Answer)
+}
+
+fn show(state: &Execution) -> Json {
+    view::workflow(state, true, Lens { now: state.updated_at, engine: None })
+}
+
+async fn rehearse(
+    engine: &Engine,
+    body: Json,
+    answer: impl FnOnce(&Execution) -> Json + Send + 'static,
+) -> Result<Json, Problem> {
+    let body = object(body, "the request body")?;
+    let request: StartRequest =
+        serde_json::from_str(body.text()).map_err(|error| unreadable(&error))?;
+    let test: TestRequest =
+        serde_json::from_str(body.text()).map_err(|error| unreadable(&error))?;
+    let loops = test.max_loops.and_then(|loops| usize::try_from(loops).ok());
+    let steps_max = loops.filter(|loops| *loops > 0).unwrap_or(REHEARSAL_STEPS_MAX);
+    let mocks = test.mocks()?;
+    let engine = engine.clone();
+    let work = move || {
+        let start = rehearsed(&engine, request)?;
+        let state = engine.rehearse(start, mocks, steps_max)?;
+        Ok(answer(&state))
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+        tracing::error!(%error, "a rehearsal failed");
+        let message = "internal error while the workflow was tested";
+        Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message))
+    })
+}
