@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use engine::TaskRunner;
 
+use crate::check;
 use crate::events::{self, EventTask};
 use crate::http::{self, Http};
 use crate::http_poll::{self, HttpPoll};
@@ -24,6 +25,8 @@ use crate::{sql, workflow};
 pub struct Settings {
     /// HTTP calls.
     pub http: http::Settings,
+    /// Checks of monitors.
+    pub check: check::Settings,
     /// Brokers of events.
     pub events: events::Settings,
     /// Tasks that look at executions.
@@ -44,6 +47,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             http: http::Settings::default(),
+            check: check::Settings::default(),
             events: events::Settings::default(),
             workflow: workflow::Settings::default(),
             sql: sql::Settings::default(),
@@ -72,25 +76,26 @@ pub enum SetupError {
 /// Makes one runner for every built-in task type.
 pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupError> {
     let http = Http::new(settings.http.clone())?;
-    let client = || http.client().clone();
+    let client = http.client().clone();
     let scripts = JavaScript::new(settings.javascript.clone());
-    let mut runners = workflow::runners(&settings.workflow, http.client());
-    runners.extend::<[Arc<dyn TaskRunner>; 9]>([
+    let mut runners: Vec<Arc<dyn TaskRunner>> = vec![
         Arc::new(sql::Jdbc::new(sql::Databases::new(settings.sql.clone())?)),
-        Arc::new(HttpPoll::new(client(), scripts, settings.http_poll.clone())),
+        Arc::new(HttpPoll::new(client.clone(), scripts, settings.http_poll.clone())),
         Arc::new(
-            SendGrid::new(client(), &settings.sendgrid_url)
+            SendGrid::new(client.clone(), &settings.sendgrid_url)
                 .map_err(|problem| SetupError::Service("SENDGRID", problem))?,
         ),
         Arc::new(
-            OpsGenie::new(client(), &settings.ops_genie_url)
+            OpsGenie::new(client.clone(), &settings.ops_genie_url)
                 .map_err(|problem| SetupError::Service("OPS_GENIE", problem))?,
         ),
         Arc::new(GetSignedJwt),
-        Arc::new(Notify::new(client())),
+        Arc::new(Notify::new(client.clone())),
         Arc::new(UpdateSecret::default()),
         Arc::new(http),
         Arc::new(EventTask::new(&settings.events)),
-    ]);
+    ];
+    runners.extend(workflow::runners(&settings.workflow, &client));
+    runners.extend(check::runners(settings.check.clone(), &client));
     Ok(runners)
 }

@@ -9,7 +9,7 @@ mod filters;
 mod hedging;
 mod requests;
 pub(crate) mod server;
-mod tls;
+pub(crate) mod tls;
 
 use std::time::Duration;
 

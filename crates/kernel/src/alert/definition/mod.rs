@@ -478,6 +478,8 @@ fn check_target(monitor: &MonitorDef) -> CheckTarget {
                 "settings": at_home(settings),
                 "monitor": "${workflow.input.monitor}",
                 "per": monitor.per,
+                // Whether rows are judged here; otherwise finding one is what is wrong.
+                "judged": monitor.fail_when.is_some() || monitor.warn_when.is_some(),
                 "window": "${workflow.input.window}",
                 "memory": "${workflow.input.memory}",
             },

@@ -16,10 +16,10 @@ use tasks::http::{Http, Settings, SetupError, install_tls_provider};
 
 use super::{completed, get, retriable, run_on, server, settings};
 
-const AUTHORITY: &str = include_str!("tls/ca.pem");
+pub(crate) const AUTHORITY: &str = include_str!("tls/ca.pem");
 
 /// Answers every connection over TLS with an empty object, from a thread of its own.
-fn secure() -> SocketAddr {
+pub(crate) fn secure() -> SocketAddr {
     install_tls_provider();
     let certificate = CertificateDer::from_pem_slice(include_bytes!("tls/server.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/server.key")).unwrap();

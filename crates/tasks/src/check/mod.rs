@@ -1,0 +1,150 @@
+//! Looks at the world for monitors: one task type per kind of source, each answering observations.
+//!
+//! The input is what a monitor's check hands over: `settings`, and beside them `per`, `window`,
+//! `memory` and `judged` (whether the monitor judges rows itself); all but the settings have
+//! defaults, so that a definition may use these tasks by hand. The output is
+//! `{"observations": [{"key", "status", "value", "text", "attrs"}], "memory"}`.
+//!
+//! Three ways to end:
+//!
+//! - What was to be seen was seen, good or bad: the task completes. For what is itself the thing
+//!   watched (a web page, a port, a name), not answering is bad.
+//! - Nobody can tell: the source is away, slow, refuses or answers rubbish. The task fails with the
+//!   reason, and another attempt may do better. An answer of `unknown` would not do: it would say
+//!   that the check itself works.
+//! - The settings are at fault: the task fails for good.
+
+mod dns;
+mod email;
+mod http;
+mod influx;
+mod job;
+mod order;
+mod prometheus;
+mod rest;
+mod rows;
+mod seen;
+mod tcp;
+mod time;
+mod tls;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use engine::{Handoff, Outcome, TaskRunner, WeakEngine};
+use kernel::Json;
+use serde_json::Value;
+use tokio_util::sync::CancellationToken;
+
+use crate::http::{Client, Settings as HttpSettings};
+use crate::input::{completed, failed, failed_for_good};
+use order::Order;
+use seen::Seen;
+
+/// What the checks may be told from outside.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Sources by the name under which monitors know them (`account` of a mailbox, `server` of a
+    /// database), each with settings for what the monitor leaves open.
+    pub sources: BTreeMap<String, serde_json::Map<String, Value>>,
+    /// The HTTP client of checks that bring certificates of their own.
+    pub http: HttpSettings,
+}
+
+/// Why nobody can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// The source is away, slow, or answers rubbish.
+    Unknown(String),
+    /// The settings are at fault.
+    Wrong(String),
+}
+
+impl From<crate::input::Wrong> for Trouble {
+    fn from(wrong: crate::input::Wrong) -> Self {
+        Self::Wrong(wrong.0)
+    }
+}
+
+fn unknown(reason: impl Into<String>) -> Trouble {
+    Trouble::Unknown(reason.into())
+}
+
+fn wrong(reason: impl Into<String>) -> Trouble {
+    Trouble::Wrong(reason.into())
+}
+
+/// What every kind of check shares: connections, scripts, named sources, the engine.
+struct Means {
+    settings: Settings,
+    clients: rest::Clients,
+    jq: crate::jq::Jq,
+    engine: OnceLock<WeakEngine>,
+}
+
+/// One kind of check.
+#[async_trait]
+trait Source: Send + Sync + 'static {
+    /// Its task type.
+    const TYPE: &'static str;
+
+    /// Looks.
+    async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble>;
+}
+
+/// Runs the tasks of one kind.
+struct Runner<S> {
+    source: S,
+    means: Arc<Means>,
+}
+
+#[async_trait]
+impl<S: Source> TaskRunner for Runner<S> {
+    fn task_type(&self) -> &'static str {
+        S::TYPE
+    }
+
+    fn attach(&self, engine: WeakEngine) {
+        // All kinds share the place; the first to be told tells the others.
+        self.means.engine.get_or_init(|| engine);
+    }
+
+    async fn run(&self, task: Handoff, cancelled: CancellationToken) -> Outcome {
+        let work = async {
+            let order = Order::read(&task.input, &self.means.settings)?;
+            let seen = self.source.look(&order, &self.means).await?;
+            Ok(seen.output())
+        };
+        let answer = tokio::select! {
+            biased;
+            () = cancelled.cancelled() => Err(unknown("the check was cancelled")),
+            answer = work => answer,
+        };
+        match answer {
+            Ok(output) => completed(Json::of(&output)),
+            Err(Trouble::Unknown(reason)) => failed(reason),
+            Err(Trouble::Wrong(reason)) => failed_for_good(format!("{}: {reason}", S::TYPE)),
+        }
+    }
+}
+
+/// One runner per kind of check.
+pub fn runners(settings: Settings, client: &Client) -> Vec<Arc<dyn TaskRunner>> {
+    let clients = rest::Clients::new(client.clone(), settings.http.clone());
+    let jq = crate::jq::Jq::new(crate::jq::Limits::default());
+    let means = Arc::new(Means { settings, clients, jq, engine: OnceLock::new() });
+    vec![
+        runner(http::Http, &means),
+        runner(email::Email, &means),
+        runner(influx::Influx, &means),
+        runner(prometheus::Prometheus, &means),
+        runner(job::Job, &means),
+        runner(tcp::Tcp, &means),
+        runner(dns::Dns, &means),
+    ]
+}
+
+fn runner<S: Source>(source: S, means: &Arc<Means>) -> Arc<dyn TaskRunner> {
+    Arc::new(Runner { source, means: Arc::clone(means) })
+}

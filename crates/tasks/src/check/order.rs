@@ -1,0 +1,129 @@
+//! What a check is told to look at.
+
+use std::time::Duration;
+
+use kernel::alert::definition::parse_span;
+use kernel::{Json, Timestamp};
+use serde_json::{Map, Value};
+
+use super::{Settings, Trouble, unknown, wrong};
+use crate::input::Members;
+
+/// How long a check waits for its source if it does not say.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may wait at most.
+const PATIENCE_MAX: Duration = Duration::from_mins(10);
+
+/// A check's input, read.
+pub(super) struct Order {
+    /// The kind's own settings, with those of a named source for what they leave open.
+    pub(super) settings: Members,
+    /// Columns that make the key of a row.
+    pub(super) per: Vec<String>,
+    /// Whether rows are judged by whoever gets them; otherwise each row is a failure.
+    pub(super) judged: bool,
+    /// What the check before handed on.
+    pub(super) memory: Value,
+    /// The end of the window: now.
+    pub(super) now: Timestamp,
+    /// How long to wait for the source.
+    pub(super) patience: Duration,
+}
+
+impl Order {
+    pub(super) fn read(input: &Json, known: &Settings) -> Result<Self, Trouble> {
+        let input = Members::of(input)?;
+        let settings = match input.get("settings") {
+            Some(Value::Object(settings)) => settings.clone(),
+            Some(_) => return Err(wrong("`settings` must be an object")),
+            None => return Err(wrong("`settings` are missing: what is to be checked?")),
+        };
+        let settings = Members::within(with_source(settings, known)?, "the settings")?;
+        let end =
+            input.get("window").and_then(|window| window.get("to_ms")).and_then(Value::as_i64);
+        let now = end.map_or_else(|| jiff::Timestamp::now().into(), Timestamp::from_millis);
+        let patience = span(&settings, "timeout")?.unwrap_or(PATIENCE);
+        Ok(Self {
+            per: input.texts("per")?,
+            judged: input.flag("judged", false)?,
+            memory: input.get("memory").cloned().unwrap_or_default(),
+            now,
+            patience: patience.clamp(Duration::from_millis(1), PATIENCE_MAX),
+            settings,
+        })
+    }
+
+    /// A text exactly as written, spaces and line ends included.
+    pub(super) fn verbatim(&self, name: &str) -> Option<&str> {
+        self.settings.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+    }
+
+    /// Waits no longer than the check may.
+    pub(super) async fn within<T>(
+        &self,
+        what: &str,
+        work: impl Future<Output = Result<T, Trouble>>,
+    ) -> Result<T, Trouble> {
+        match tokio::time::timeout(self.patience, work).await {
+            Ok(result) => result,
+            Err(_) => Err(unknown(format!("{what} took longer than {}", self.patience_text()))),
+        }
+    }
+
+    /// The patience in words.
+    pub(super) fn patience_text(&self) -> String {
+        format!("{} s (timeout)", self.patience.as_secs_f64())
+    }
+
+    /// What certificates are trusted besides the system's, in PEM.
+    pub(super) fn authority(&self) -> Result<Option<String>, Trouble> {
+        match self.settings.get("tls") {
+            None | Some(Value::Bool(_) | Value::String(_)) => Ok(None),
+            Some(Value::Object(tls)) => match tls.get("ca") {
+                Some(Value::String(pem)) => Ok(Some(pem.clone())),
+                None => Ok(None),
+                Some(_) => Err(wrong("`tls.ca` must be certificates in PEM, as a text")),
+            },
+            Some(_) => Err(wrong("`tls` must be true, false or a map with `ca`")),
+        }
+    }
+
+    /// Whether TLS is wanted from the first byte.
+    pub(super) fn wants_tls(&self) -> bool {
+        match self.settings.get("tls") {
+            Some(Value::Bool(wanted)) => *wanted,
+            Some(Value::String(text)) => {
+                matches!(&*text.to_ascii_lowercase(), "true" | "yes" | "on")
+            }
+            Some(Value::Object(_)) => true,
+            _ => false,
+        }
+    }
+}
+
+/// The settings, and those of the source that they name for what they leave open.
+fn with_source(mut settings: Map<String, Value>, known: &Settings) -> Result<Value, Trouble> {
+    let name = ["account", "server"].into_iter().find_map(|name| settings.get(name)?.as_str());
+    let Some(name) = name.map(str::to_owned) else { return Ok(Value::Object(settings)) };
+    if let Some(source) = known.sources.get(&name) {
+        for (member, value) in source {
+            settings.entry(member).or_insert_with(|| value.clone());
+        }
+    } else if settings.contains_key("url") || name.contains("://") || name.contains('@') {
+        // An address, or a name that only says what the address is called.
+    } else if settings.contains_key("account") || settings.contains_key("query") {
+        let names: Vec<&str> = known.sources.keys().map(String::as_str).collect();
+        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        return Err(wrong(format!(
+            "no source is called {name:?}; the configuration knows {names}"
+        )));
+    }
+    Ok(Value::Object(settings))
+}
+
+/// A duration among settings.
+pub(super) fn span(settings: &Members, name: &str) -> Result<Option<Duration>, Trouble> {
+    let Some(text) = settings.text(name)? else { return Ok(None) };
+    let millis = parse_span(&text).map_err(|why| wrong(format!("`{name}`: {why}")))?;
+    Ok(Some(Duration::from_millis(millis.unsigned_abs())))
+}

@@ -1,0 +1,91 @@
+//! TLS for checks that speak no HTTP, and when certificates end.
+
+use std::sync::Arc;
+
+use kernel::Timestamp;
+use reqwest::Url;
+use rustls::ClientConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls_platform_verifier::Verifier;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::order::Order;
+use super::{Trouble, unknown, wrong};
+
+/// Connects to a host and port.
+///
+/// # Errors
+/// Nobody answers there; the words name the address.
+pub(super) async fn connect(host: &str, port: u16) -> Result<TcpStream, Trouble> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    TcpStream::connect((bare, port))
+        .await
+        .map_err(|error| unknown(format!("no connection to {host}:{port}: {error}")))
+}
+
+/// Makes a connection safe: the certificate must be trusted by the system or by the order's own
+/// authority, and bear the host's name.
+///
+/// # Errors
+/// It is not.
+pub(super) async fn secure(
+    stream: TcpStream,
+    host: &str,
+    order: &Order,
+) -> Result<TlsStream<TcpStream>, Trouble> {
+    let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let name = ServerName::try_from(bare)
+        .map_err(|_| wrong(format!("{host:?} is no name that a certificate can bear")))?;
+    let connector = TlsConnector::from(Arc::new(config(order.authority()?.as_deref())?));
+    connector
+        .connect(name, stream)
+        .await
+        .map_err(|error| unknown(format!("no safe connection (TLS) to {host}: {error}")))
+}
+
+fn config(authority: Option<&str>) -> Result<ClientConfig, Trouble> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut roots = Vec::new();
+    for certificate in CertificateDer::pem_slice_iter(authority.unwrap_or_default().as_bytes()) {
+        let broken = |error| wrong(format!("`tls.ca` holds no certificates in PEM: {error}"));
+        roots.push(certificate.map_err(broken)?);
+    }
+    let failed = |error: rustls::Error| unknown(format!("TLS cannot be set up: {error}"));
+    let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider)).map_err(failed)?;
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(failed)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
+}
+
+/// When the certificate of a connection ends.
+///
+/// # Errors
+/// It has none that can be read.
+pub(super) fn expiry(stream: &TlsStream<TcpStream>) -> Result<Timestamp, Trouble> {
+    let (_, session) = stream.get_ref();
+    let first = session.peer_certificates().and_then(<[_]>::first);
+    let seconds = first.and_then(|certificate| {
+        let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+        Some(parsed.validity().not_after.timestamp())
+    });
+    let seconds = seconds.ok_or_else(|| unknown("the peer's certificate cannot be read"))?;
+    Ok(Timestamp::from_millis(seconds.saturating_mul(1000)))
+}
+
+/// When the certificate behind an `https` URL ends.
+///
+/// # Errors
+/// Nobody answers there, or not safely.
+pub(super) async fn expiry_of(url: &str, order: &Order) -> Result<Timestamp, Trouble> {
+    let url = Url::parse(url).map_err(|error| wrong(format!("`url`: {error}")))?;
+    let host = url.host_str().ok_or_else(|| wrong("`url` names no host"))?;
+    let port = url.port_or_known_default().unwrap_or(443);
+    let stream = connect(host, port).await?;
+    expiry(&secure(stream, host, order).await?)
+}
