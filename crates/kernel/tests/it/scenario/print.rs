@@ -117,6 +117,8 @@ pub(super) fn event(state: &Execution, event: &Event) -> Option<String> {
         Event::Upgraded { .. } => {
             format!("upgraded to version {}", state.plan().definition.version)
         }
+        Event::Posted { message } => format!("posted {}", cut(message.text())),
+        Event::Collected { count } => format!("collected {count}"),
         Event::ChildStarted { sequence, instead: None } => {
             format!("child of {} exists", who(state, *sequence))
         }
