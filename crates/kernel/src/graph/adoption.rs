@@ -26,7 +26,7 @@ pub struct Instead {
     /// The execution.
     #[serde(rename = "x")]
     pub id: ExecutionId,
-    /// It was there before, begun by somebody else.
+    /// It is not the asker's own: it was there before, or was asked for to run by itself.
     #[serde(rename = "a", default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
 }

@@ -98,7 +98,8 @@ fn begin(
     draft.push(Event::Started(Box::new(started)));
     gate::record(&mut draft, gate);
     if let Some(asker) = start.asked_by {
-        let (to, message) = asker.told_of(&draft.state.id, false);
+        // What nobody waits for runs by itself, whatever becomes of the asker.
+        let (to, message) = asker.told_of(&draft.state.id, draft.state.parent.is_none());
         draft.send(to, message);
     }
     draft.walk_all();
