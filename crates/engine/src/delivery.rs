@@ -85,7 +85,9 @@ impl Engine {
         let key = Some(outgoing.key.clone());
         let result = match message {
             Message::Start(start) => {
-                let (asked_by, name) = (start.asked_by.clone(), start.name.clone());
+                // A monitor does not ask to hear that something has begun, only that it cannot.
+                let asked_by = start.asked_by.clone().or_else(|| start.parent.clone());
+                let name = start.name.clone();
                 match self.start_of(*start).await? {
                     Ok(start) => {
                         let start = Input::Start(Box::new(start)).into();

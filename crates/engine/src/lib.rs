@@ -11,6 +11,7 @@ mod gates;
 mod head;
 mod hosted;
 pub mod memory;
+pub mod monitors;
 mod outputs;
 mod polling;
 mod publishing;
