@@ -18,11 +18,12 @@ use crate::cache::{Cache, Shared, Slot};
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
+use crate::events::Events;
 use crate::gates;
 use crate::hosted::{Decided, Hosted, Stimulus};
 use crate::monitors::Monitors;
 use crate::outputs::Outputs;
-use crate::publishing::{self, Sinks};
+use crate::publishing;
 use crate::queues::{Queues, TaskKey};
 use crate::runner::TaskRunner;
 use crate::starting::Lanes;
@@ -152,9 +153,9 @@ pub(crate) struct Inner {
     pub(crate) waker: Waker,
     pub(crate) deliveries: Deliveries,
     pub(crate) outputs: Outputs,
-    pub(crate) sinks: Sinks,
     pub(crate) lanes: Lanes,
     pub(crate) monitors: Monitors,
+    pub(crate) events: Events,
     cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
@@ -228,9 +229,9 @@ impl Engine {
             waker: Waker::default(),
             deliveries: Deliveries::default(),
             outputs: Outputs::default(),
-            sinks: Sinks::default(),
             lanes: Lanes::default(),
             monitors,
+            events: Events::default(),
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,
             watchers: Mutex::default(),
@@ -246,6 +247,7 @@ impl Engine {
             runner.attach(WeakEngine(Arc::downgrade(&engine.inner)));
         }
         engine.recover().await?;
+        engine.open_events().await?;
         engine.run_waker();
         engine.run_dispatcher();
         engine.run_pruner();

@@ -4,28 +4,13 @@
 //! it has been published: none is lost, and one that was under way when the process died goes out
 //! again under the same id. Events to one sink go one after the other.
 
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use kernel::{ExecutionId, Publication};
 
 use crate::engine::{Engine, Error};
+use crate::events::{BrokerError, EventMessage, EventName, HERE, PublishError};
 use crate::store::{MessageKey, Outgoing, StoreError};
-
-/// Delivers events to the world.
-#[async_trait]
-pub trait Publisher: Send + Sync {
-    /// Publishes one event; what is published twice has the same id.
-    ///
-    /// # Errors
-    /// Why not, in a sentence; it is tried again.
-    async fn publish(&self, event: &Publication) -> Result<(), String>;
-}
-
-/// Where the engine finds its publisher.
-#[derive(Default)]
-pub(crate) struct Sinks(OnceLock<Arc<dyn Publisher>>);
 
 /// Receivers that are sinks begin so; no execution's id does.
 const PREFIX: &str = "sink:";
@@ -46,27 +31,16 @@ pub(crate) fn is_event(outgoing: &Outgoing) -> bool {
 }
 
 impl Engine {
-    /// Names who delivers events; the first one named stays. Without one events are dropped with a
-    /// warning.
-    pub fn publish_through(&self, publisher: Arc<dyn Publisher>) {
-        if self.inner.sinks.0.set(publisher).is_err() {
-            tracing::warn!("events are delivered by the publisher that was named first");
-        }
-    }
-
     /// Publishes a committed event and then forgets it.
     pub(crate) async fn publish_committed(&self, outgoing: &Outgoing) -> Result<(), Error> {
         let event: Publication = serde_json::from_str(&outgoing.body)
             .map_err(|error| StoreError::Corrupt(format!("event {:?}: {error}", outgoing.key)))?;
         let mut pause = PAUSE;
         for attempt in 1..=TRIES_MAX {
-            let result = match self.inner.sinks.0.get() {
-                Some(publisher) => publisher.publish(&event).await,
-                None => Err("nobody delivers events here".to_owned()),
-            };
-            let Err(reason) = result else { break };
-            tracing::warn!(event = %event.id, sink = %event.sink, attempt, reason, "not published");
-            if attempt == TRIES_MAX || self.inner.sinks.0.get().is_none() {
+            let Err(error) = self.publish_event(message_of(&event)).await else { break };
+            tracing::warn!(event = %event.id, sink = %event.sink, attempt, %error, "not published");
+            let hopeless = matches!(error, PublishError::Broker(BrokerError::Invalid(_)));
+            if attempt == TRIES_MAX || hopeless {
                 break;
             }
             tokio::select! {
@@ -77,5 +51,15 @@ impl Engine {
         }
         self.inner.store.discard(&outgoing.key).await?;
         Ok(())
+    }
+}
+
+/// The event as brokers take it. A sink without a type is a queue of our own.
+fn message_of(event: &Publication) -> EventMessage {
+    let here = || EventName { kind: HERE.into(), queue: event.sink.clone() };
+    EventMessage {
+        event: EventName::parse(&event.sink).unwrap_or_else(here),
+        id: event.id.to_string(),
+        payload: event.payload.text().to_owned(),
     }
 }

@@ -1,8 +1,8 @@
 //! Definitions from files: read at start, watched, and applied whole or not at all.
 //!
-//! A JSON file holds workflow definitions (objects with `tasks`) or task definitions (a file named
-//! `taskdefs.json` or `*.taskdefs.json`) or schedules (objects with `startWorkflowRequest` or a cron
-//! expression), one or a list. Files named `input*.json` are examples of
+//! A JSON file holds workflow definitions (objects with `tasks`), event handlers (objects with
+//! `event` and `actions`), schedules (objects with `startWorkflowRequest` or a cron expression) or
+//! task definitions (a file named `taskdefs.json` or `*.taskdefs.json`), one or a list. Files named `input*.json` are examples of
 //! input and are passed over. A file with a mistake changes nothing: what was registered before
 //! stays, and the mistake is told with its place.
 
@@ -12,8 +12,8 @@ use std::time::Duration;
 use engine::Engine;
 use kernel::ExecutionId;
 use kernel::definition::{
-    Problem, TaskDef, WorkflowDef, inspect_workflow, parse_task_defs, parse_workflows,
-    validate_task_def,
+    EventHandler, Problem, TaskDef, WorkflowDef, inspect_workflow, parse_event_handlers,
+    parse_task_defs, parse_workflows, validate_event_handler, validate_task_def,
 };
 use kernel::schedule::{Input, ScheduleSpec, parse_schedules};
 use notify::{RecursiveMode, Watcher};
@@ -26,6 +26,7 @@ struct Defined {
     workflows: Vec<WorkflowDef>,
     tasks: Vec<TaskDef>,
     schedules: Vec<ScheduleSpec>,
+    handlers: Vec<EventHandler>,
 }
 
 /// Largest file that is read, in bytes.
@@ -82,9 +83,10 @@ fn read_all(files: &[PathBuf], engine: &Engine) -> (Vec<(PathBuf, Defined)>, Vec
 
 /// Registers what a file defines; says how much of it is new or different.
 async fn put(engine: &Engine, found: Defined) -> anyhow::Result<usize> {
-    let tasks = put_tasks(engine, found.tasks).await?;
-    let workflows = put_workflows(engine, found.workflows).await?;
-    Ok(tasks + workflows + put_schedules(engine, found.schedules).await?)
+    Ok(put_tasks(engine, found.tasks).await?
+        + put_workflows(engine, found.workflows).await?
+        + put_handlers(engine, found.handlers).await?
+        + put_schedules(engine, found.schedules).await?)
 }
 
 /// Applies what changes below the paths, for as long as the answer lives.
@@ -188,13 +190,21 @@ fn holds_task_defs(path: &Path) -> bool {
     name == "taskdefs.json" || name.ends_with(".taskdefs.json")
 }
 
-/// Whether a document is a schedule or a list of them. What is no JSON at all is told elsewhere.
-fn holds_schedules(text: &str) -> bool {
+/// Whether a document, or the first of a list, is what `tells` says. What is no JSON at all is told
+/// elsewhere.
+fn holds(text: &str, tells: impl Fn(&Value) -> bool) -> bool {
     let Ok(document) = serde_json::from_str::<Value>(text) else { return false };
-    let first = document.get(0).unwrap_or(&document);
+    tells(document.get(0).unwrap_or(&document))
+}
+
+fn is_schedule(document: &Value) -> bool {
     ["startWorkflowRequest", "cronExpression", "cronSchedules"]
         .iter()
-        .any(|member| first.get(member).is_some())
+        .any(|member| document.get(member).is_some())
+}
+
+fn is_event_handler(document: &Value) -> bool {
+    document.get("event").is_some() && document.get("actions").is_some()
 }
 
 /// Reads one file; `tasks` are those about to be registered with it.
@@ -216,9 +226,18 @@ fn read(path: &Path, tasks: &[TaskDef], engine: &Engine) -> Result<Defined, Vec<
         }
         return Ok(Defined { tasks, ..Defined::default() });
     }
-    if holds_schedules(&text) {
+    if holds(&text, is_schedule) {
         let schedules = parse_schedules(&text).map_err(told)?;
         return Ok(Defined { schedules, ..Defined::default() });
+    }
+    if holds(&text, is_event_handler) {
+        let handlers = parse_event_handlers(&text).map_err(told)?;
+        let check = |handler| validate_event_handler(handler, engine.scripts());
+        let problems: Vec<Problem> = handlers.iter().flat_map(check).collect();
+        if !problems.is_empty() {
+            return Err(told(problems));
+        }
+        return Ok(Defined { handlers, ..Defined::default() });
     }
     let workflows = parse_workflows(&text).map_err(told)?;
     let has_template = |name: &str, key: &str| {
@@ -300,6 +319,27 @@ async fn put_schedules(engine: &Engine, schedules: Vec<ScheduleSpec>) -> anyhow:
             engine.step(&id, Input::Define(Box::new(schedule))).await?;
             count += 1;
         }
+    }
+    Ok(count)
+}
+
+async fn put_handlers(engine: &Engine, mut handlers: Vec<EventHandler>) -> anyhow::Result<usize> {
+    let now = engine.now().millis();
+    handlers.retain_mut(|handler| {
+        let Some(present) = engine.event_handler(&handler.name) else {
+            handler.create_time = now;
+            return true;
+        };
+        (handler.create_time, handler.update_time) = (present.create_time, present.update_time);
+        let changed = *handler != *present;
+        if changed {
+            handler.update_time = now;
+        }
+        changed
+    });
+    let count = handlers.len();
+    if count > 0 {
+        engine.put_event_handlers(handlers).await?;
     }
     Ok(count)
 }

@@ -60,6 +60,9 @@ impl Server {
         })
         .await
         .context("the store cannot be read")?;
+        if let Some(queue) = &config.task_update_queue {
+            engine.listen_for_updates(&queue.0);
+        }
         let settings = Settings {
             body_max: usize::try_from(config.payload_max.0)?.saturating_add(BODY_SLACK),
             ..Settings::default()
@@ -154,6 +157,8 @@ fn jq_limits(config: &Config) -> tasks::jq::Limits {
 fn task_settings(config: &Config) -> tasks::registry::Settings {
     let mut settings = tasks::registry::Settings::default();
     settings.http.body_max = usize::try_from(config.http_body_max.0).unwrap_or(usize::MAX);
+    settings.events.nats_url = config.nats_url.as_ref().map(|url| url.0.clone());
+    settings.events.amqp_url = config.amqp_url.as_ref().map(|url| url.0.clone());
     settings.javascript = javascript_limits(config);
     settings.http_poll.interval_min = config.http_poll_interval_min;
     settings.sendgrid_url.clone_from(&config.sendgrid_url.0);

@@ -1,5 +1,6 @@
 //! DOES: the built-in tasks and the script engines.
 
+pub mod events;
 pub mod http;
 pub mod http_poll;
 pub mod javascript;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use engine::TaskRunner;
 
+use crate::events::{self, EventTask};
 use crate::http::{self, Http};
 use crate::http_poll::{self, HttpPoll};
 use crate::javascript::{self, JavaScript};
@@ -21,6 +22,8 @@ use crate::sendgrid::{self, SendGrid};
 pub struct Settings {
     /// HTTP calls.
     pub http: http::Settings,
+    /// Brokers of events.
+    pub events: events::Settings,
     /// Polling by HTTP.
     pub http_poll: http_poll::Settings,
     /// Scripts in the inputs of tasks, such as the conditions of polls.
@@ -35,6 +38,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             http: http::Settings::default(),
+            events: events::Settings::default(),
             http_poll: http_poll::Settings::default(),
             javascript: javascript::Limits::default(),
             sendgrid_url: sendgrid::URL.to_owned(),
@@ -72,5 +76,6 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
         Arc::new(GetSignedJwt),
         Arc::new(UpdateSecret::default()),
         Arc::new(http),
+        Arc::new(EventTask::new(&settings.events)),
     ])
 }

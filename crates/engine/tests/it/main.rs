@@ -1,5 +1,7 @@
 //! The engine through its public behaviour, over the store in memory.
 
+mod events;
 mod flows;
 mod house;
+mod monitors;
 mod promised;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use engine::events::{Broker, BrokerError, EventMessage, EventName, Subscription};
 use engine::memory::Memory;
-use engine::{Begun, Engine, Error, Publisher};
+use engine::{Begun, Engine, Error};
 use kernel::definition::IdempotencyStrategy;
 use kernel::graph::{Control, Input, Start, Status};
-use kernel::{ExecutionId, Publication, Rejected};
-use serde_json::json;
+use kernel::{ExecutionId, Rejected};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::house::{complete, ended, open, poll, register, start};
@@ -153,19 +154,27 @@ async fn an_output_is_used_again() {
     assert_eq!(poll(&engine, "a").await.execution, other, "another key is other work");
 }
 
-/// Refuses the first event, and tells of the others.
+/// A broker that refuses the first event, and tells of the others.
 struct Reluctant {
     tries: AtomicUsize,
-    told: mpsc::UnboundedSender<Publication>,
+    told: mpsc::UnboundedSender<EventMessage>,
 }
 
 #[async_trait]
-impl Publisher for Reluctant {
-    async fn publish(&self, event: &Publication) -> Result<(), String> {
+impl Broker for Reluctant {
+    fn kinds(&self) -> &'static [&'static str] {
+        &["x"]
+    }
+
+    async fn publish(&self, message: &EventMessage) -> Result<(), BrokerError> {
         if self.tries.fetch_add(1, Ordering::Relaxed) == 0 {
-            return Err("not now".to_owned());
+            return Err(BrokerError::Unavailable("not now".to_owned()));
         }
-        self.told.send(event.clone()).map_err(|error| error.to_string())
+        self.told.send(message.clone()).map_err(|e| BrokerError::Unavailable(e.to_string()))
+    }
+
+    async fn subscribe(&self, _: &EventName) -> Result<Box<dyn Subscription>, BrokerError> {
+        Err(BrokerError::Invalid("nobody listens".to_owned()))
     }
 }
 
@@ -173,7 +182,7 @@ impl Publisher for Reluctant {
 async fn changes_of_state_are_published_in_order_and_tried_again() {
     let engine = open(Arc::new(Memory::new())).await;
     let (told, mut heard) = mpsc::unbounded_channel();
-    engine.publish_through(Arc::new(Reluctant { tries: AtomicUsize::new(0), told }));
+    engine.attach_brokers(&[Arc::new(Reluctant { tries: AtomicUsize::new(0), told })]);
     let announce = json!({ "onScheduled,onSuccess": [{ "type": "x:y", "payload": { "n": 1 } }] });
     let task = json!({ "name": "a", "taskReferenceName": "a", "type": "SIMPLE",
         "onStateChange": announce });
@@ -183,8 +192,8 @@ async fn changes_of_state_are_published_in_order_and_tried_again() {
     complete(&engine, &task, json!({})).await;
     for change in ["onScheduled", "onSuccess"] {
         let event = heard.recv().await.expect("the engine lives");
-        let payload = event.payload.parse();
-        assert_eq!((&*event.sink, &payload["n"]), ("x:y", &json!(1)));
+        let payload: Value = serde_json::from_str(&event.payload).expect("it is JSON");
+        assert_eq!((event.event.to_string(), &payload["n"]), ("x:y".to_owned(), &json!(1)));
         assert_eq!(payload["stateChange"], change);
         assert_eq!(payload["workflowInstanceId"], id.as_str());
     }

@@ -8,6 +8,7 @@
 mod calls;
 mod choice;
 mod coerce;
+mod event_handler;
 mod ordered;
 mod parse;
 mod problem;
@@ -20,6 +21,11 @@ mod wait;
 mod walk;
 mod workflow;
 
+pub use event_handler::{
+    ConditionForm, EVENT_ACTIONS_MAX, EventAction, EventActionType, EventHandler,
+    StartWorkflowAction, Tag, TaskAction, TerminateWorkflowAction, UpdateVariablesAction,
+    event_parts, parse_event_handler, parse_event_handlers, validate_event_handler,
+};
 pub use ordered::OrderedMap;
 pub use parse::{parse_task_defs, parse_workflow, parse_workflows, workflow_from_value};
 pub(crate) use problem::nearest;

@@ -45,7 +45,7 @@ pub fn workflow_from_value(value: &Value) -> Result<WorkflowDef, Vec<Problem>> {
     read(value, &shape::WORKFLOW, "")
 }
 
-fn tree(text: &str) -> Result<Value, Vec<Problem>> {
+pub(super) fn tree(text: &str) -> Result<Value, Vec<Problem>> {
     serde_json::from_str(text).map_err(|error| vec![malformed(&error)])
 }
 
@@ -62,7 +62,10 @@ fn malformed(error: &serde_json::Error) -> Problem {
     Problem::new("", "malformed-json", message, hint)
 }
 
-fn read_many<T: DeserializeOwned>(tree: &Value, shape: &Shape) -> Result<Vec<T>, Vec<Problem>> {
+pub(super) fn read_many<T: DeserializeOwned>(
+    tree: &Value,
+    shape: &Shape,
+) -> Result<Vec<T>, Vec<Problem>> {
     let Value::Array(items) = tree else {
         return read(tree, shape, "").map(|definition| vec![definition]);
     };
@@ -78,7 +81,7 @@ fn read_many<T: DeserializeOwned>(tree: &Value, shape: &Shape) -> Result<Vec<T>,
     if problems.is_empty() { Ok(definitions) } else { Err(problems) }
 }
 
-fn read<T: DeserializeOwned>(
+pub(super) fn read<T: DeserializeOwned>(
     tree: &Value,
     shape: &Shape,
     pointer: &str,

@@ -8,6 +8,7 @@
 //! A value comes from, in this order: an option, an environment variable, the file, the default.
 //! All problems are reported at once, each with its place and what to write instead.
 
+mod broker;
 mod file;
 mod flags;
 mod layers;
@@ -23,6 +24,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub(crate) use broker::{BrokerUrl, QueuePrefix};
 pub(crate) use flags::{DevFlags, Flags};
 pub(crate) use layers::File;
 use layers::{Layers, Resolved};
@@ -196,6 +198,23 @@ settings! {
     http_body_max: Bytes = ["3MiB"];
 
     /// Shortest pause between two polls of a task that polls by HTTP; at least a second.
+    /// Where NATS is, for events `nats:` and `jsm:`: `nats://USER:PASSWORD@HOST:4222`.
+    ///
+    /// Several servers of a cluster are separated by commas. `off` for none.
+    nats_url: Option<BrokerUrl> = ["off"];
+
+    /// Where RabbitMQ is, for events `amqp:`: `amqp://USER:PASSWORD@HOST:5672/VHOST`.
+    ///
+    /// Any broker that speaks AMQP 0.9.1 will do; `amqps` is encrypted. `off` for none.
+    amqp_url: Option<BrokerUrl> = ["off"];
+
+    /// Two queues whose messages complete and fail tasks, such as `amqp:updates_`.
+    ///
+    /// The names end in `COMPLETED` and `FAILED`. A message names its task in `externalId`, a JSON
+    /// text with `workflowId` and `taskRefName` or `taskId`. `off` for none.
+    task_update_queue: Option<QueuePrefix> = ["off"];
+
+    /// Shortest pause between two polls of an HTTP_POLL task; at least a second.
     ///
     /// Orkes' own servers insist on a minute.
     http_poll_interval_min: Duration = ["1s"];

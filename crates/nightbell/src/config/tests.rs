@@ -156,3 +156,17 @@ fn a_misspelt_level_is_refused() {
     assert!(refused("log_level = \"inf\"")[0].contains("`inf` is not a level"));
     assert!(load(&Flags::default(), &[], "log_level = \"info,engine=debug\"").is_ok());
 }
+
+#[test]
+fn brokers_are_urls_whose_passwords_are_never_shown() {
+    let text = "nats_url = \"nats://a:secret@one:4222, nats://token@two\"\n\
+                amqp_url = \"amqp://guest:secret@rabbit:5672/%2f\"\n\
+                task_update_queue = \"amqp:updates_\"";
+    let config = load(&Flags::default(), &[], text).unwrap();
+    let shown = format!("{:?} {:?}", config.nats_url, config.amqp_url);
+    assert!(!shown.contains("secret") && !shown.contains("token"), "{shown}");
+    assert!(config.nats_url.is_some_and(|url| url.0.contains("secret@one")));
+    assert!(refused("nats_url = \"http://one\"")[0].contains("none of nats"));
+    assert!(refused("amqp_url = \"rabbit\"")[0].contains("not a URL"));
+    assert!(refused("task_update_queue = \"updates\"")[0].contains("TYPE:PREFIX"));
+}

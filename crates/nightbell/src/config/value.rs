@@ -27,7 +27,7 @@ impl Given {
         }
     }
 
-    fn one(&self) -> Result<&str, String> {
+    pub(super) fn one(&self) -> Result<&str, String> {
         match self {
             Self::One(text) => Ok(text.trim()),
             Self::Many(_) => Err("expected one value, not a list".to_owned()),

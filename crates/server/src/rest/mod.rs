@@ -4,6 +4,7 @@
 mod admin;
 mod bulk;
 mod environment;
+mod event;
 mod execute;
 pub mod extract;
 mod metadata;
@@ -37,6 +38,7 @@ pub fn router() -> OpenApiRouter<Api> {
         .merge(tasks::routes())
         .merge(queue::routes())
         .merge(scheduler::routes())
+        .merge(event::routes())
         .merge(admin::routes())
         .merge(secret::routes())
         .merge(environment::routes())

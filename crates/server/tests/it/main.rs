@@ -4,6 +4,7 @@ mod admin;
 mod bulk;
 mod control;
 mod elsewhere;
+mod event;
 mod execute;
 mod listener;
 mod metadata;

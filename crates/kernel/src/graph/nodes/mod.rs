@@ -2,6 +2,7 @@
 
 pub(super) mod do_while;
 pub(super) mod dynamic;
+mod event;
 pub(super) mod failure;
 pub(super) mod fork;
 pub(super) mod join;
@@ -60,6 +61,9 @@ pub(super) fn shown_input(node: &Node, input: Json, view: &View<'_>) -> Json {
     match node.kind {
         Kind::SubWorkflow => sub_workflow::shown_input(node, &input, view),
         Kind::DoWhile => do_while::shown_input(node, input, view),
+        Kind::Dispatched if node.task.task_type == "EVENT" => {
+            event::shown_input(node, &input, view)
+        }
         _ => input,
     }
 }

@@ -1,0 +1,77 @@
+//! The registered event handlers: parsed in memory, durable in the store.
+
+use std::sync::Arc;
+
+use kernel::definition::EventHandler;
+
+use super::broker::EventName;
+use crate::engine::Engine;
+use crate::store::{Document, StoreError};
+
+const KIND: &str = "event_handler";
+
+impl Engine {
+    /// Reads what is registered.
+    pub(crate) async fn open_events(&self) -> Result<(), StoreError> {
+        for document in self.inner.store.documents(KIND).await? {
+            let handler: EventHandler = serde_json::from_str(&document.text).map_err(|error| {
+                StoreError::Corrupt(format!("event handler '{}': {error}", document.name))
+            })?;
+            let handler = Arc::new(handler);
+            self.inner.events.handlers.write().insert(document.name.clone(), handler);
+        }
+        self.recover_inbox().await?;
+        self.follow_queues();
+        Ok(())
+    }
+
+    /// Every event handler, by name.
+    pub fn event_handlers(&self) -> Vec<Arc<EventHandler>> {
+        self.inner.events.handlers.read().values().cloned().collect()
+    }
+
+    /// An event handler.
+    pub fn event_handler(&self, name: &str) -> Option<Arc<EventHandler>> {
+        self.inner.events.handlers.read().get(name).cloned()
+    }
+
+    /// Registers event handlers, each replacing the one of its name; all or none. What they heed
+    /// is heeded when this returns.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn put_event_handlers(&self, handlers: Vec<EventHandler>) -> Result<(), StoreError> {
+        let documents = handlers.iter().map(|handler| Document {
+            kind: KIND.into(),
+            name: handler.name.as_str().into(),
+            version: 0,
+            text: serde_json::to_string(handler).expect("a handler serializes to JSON").into(),
+        });
+        self.inner.store.put_documents(documents.collect()).await?;
+        let mut registered = self.inner.events.handlers.write();
+        for handler in handlers {
+            registered.insert(handler.name.as_str().into(), Arc::new(handler));
+        }
+        drop(registered);
+        self.follow_queues();
+        Ok(())
+    }
+
+    /// Forgets an event handler; `false` if there was none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn delete_event_handler(&self, name: &str) -> Result<bool, StoreError> {
+        let found = self.inner.store.delete_document(KIND, name, 0).await?;
+        self.inner.events.handlers.write().remove(name);
+        self.follow_queues();
+        Ok(found)
+    }
+
+    /// The active handlers of an event, by name.
+    pub(super) fn heeding(&self, event: &EventName) -> Vec<Arc<EventHandler>> {
+        let event = event.to_string();
+        let handlers = self.inner.events.handlers.read();
+        handlers.values().filter(|h| h.active && h.event == event).cloned().collect()
+    }
+}

@@ -1,0 +1,151 @@
+//! Listening: the queues that active handlers heed are consumed, at once when that changes.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde::Serialize;
+use tokio_util::sync::CancellationToken;
+
+use super::broker::{Broker, BrokerError, Delivery, EventMessage, EventName, Subscription};
+use crate::engine::Engine;
+
+/// The consumer of one queue.
+pub(super) struct Listener {
+    cancel: CancellationToken,
+    trouble: Arc<Mutex<Option<String>>>,
+}
+
+/// A queue that is consumed, or should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct QueueState {
+    /// `type:queue`.
+    pub event: String,
+    /// Why no messages come at the moment; absent = they do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+}
+
+/// Waits before a broken connection is tried again: doubled from the first to the last.
+const RETRY_FIRST: Duration = Duration::from_millis(250);
+const RETRY_LAST: Duration = Duration::from_secs(15);
+/// Wait before a message that the store did not take is tried again.
+const STORE_RETRY: Duration = Duration::from_millis(500);
+
+impl Engine {
+    /// Every queue that is heeded from outside, by name.
+    pub fn event_queues(&self) -> Vec<QueueState> {
+        let listeners = self.inner.events.listeners.lock();
+        let state = |(event, listener): (&EventName, &Listener)| QueueState {
+            event: event.to_string(),
+            trouble: listener.trouble.lock().clone(),
+        };
+        listeners.iter().map(state).collect()
+    }
+
+    /// Begins to consume what is heeded now, and ends what no longer is.
+    pub(super) fn follow_queues(&self) {
+        let events = &self.inner.events;
+        let mut wanted: BTreeSet<EventName> = events.updates.read().keys().cloned().collect();
+        let handlers = events.handlers.read();
+        let active = handlers.values().filter(|handler| handler.active);
+        wanted.extend(active.filter_map(|handler| EventName::parse(&handler.event)));
+        drop(handlers);
+        let brokers = events.brokers.read();
+        let mut listeners = events.listeners.lock();
+        listeners.retain(|event, listener| {
+            let keep = wanted.contains(event);
+            if !keep {
+                listener.cancel.cancel();
+            }
+            keep
+        });
+        for event in wanted {
+            let Some(broker) = brokers.get(&*event.kind) else {
+                if &*event.kind != "conductor" {
+                    tracing::warn!(%event, "there is no broker for this event");
+                }
+                continue;
+            };
+            if listeners.contains_key(&event) {
+                continue;
+            }
+            let cancel = self.inner.stop.child_token();
+            let trouble = Arc::new(Mutex::new(Some("connecting".to_owned())));
+            let listener = Listener { cancel: cancel.clone(), trouble: trouble.clone() };
+            listeners.insert(event.clone(), listener);
+            let (engine, broker) = (self.clone(), broker.clone());
+            self.inner.tasks.spawn(async move {
+                // Dropped in the middle of anything: a message not acknowledged comes again.
+                tokio::select! {
+                    biased;
+                    () = cancel.cancelled() => {}
+                    () = engine.listen(&*broker, &event, &trouble) => {}
+                }
+            });
+        }
+    }
+
+    async fn listen(
+        &self,
+        broker: &dyn Broker,
+        event: &EventName,
+        trouble: &Mutex<Option<String>>,
+    ) {
+        let mut wait = RETRY_FIRST;
+        loop {
+            let error = match broker.subscribe(event).await {
+                Ok(subscription) => {
+                    tracing::info!(%event, "listening");
+                    *trouble.lock() = None;
+                    wait = RETRY_FIRST;
+                    self.consume(subscription, event).await
+                }
+                Err(error) => error,
+            };
+            let told = trouble.lock().replace(error.to_string());
+            if told.is_none_or(|told| told != error.to_string()) {
+                tracing::warn!(%event, %error, "messages do not come");
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(RETRY_LAST);
+        }
+    }
+
+    /// Takes messages until the connection ends.
+    async fn consume(
+        &self,
+        mut subscription: Box<dyn Subscription>,
+        event: &EventName,
+    ) -> BrokerError {
+        loop {
+            let delivery = match subscription.next().await {
+                Ok(delivery) => delivery,
+                Err(error) => return error,
+            };
+            if let Err(error) = self.take(delivery, event).await {
+                return error;
+            }
+        }
+    }
+
+    /// Writes a message down and only then says so to its broker.
+    async fn take(&self, delivery: Delivery, event: &EventName) -> Result<(), BrokerError> {
+        let id = delivery.id.unwrap_or_else(|| Self::new_id().to_string());
+        let message = EventMessage { event: event.clone(), id, payload: delivery.payload };
+        loop {
+            match self.receive_event(message.clone()).await {
+                Ok(_) => return delivery.receipt.acknowledge().await,
+                Err(crate::store::StoreError::Closed) => {
+                    delivery.receipt.give_back().await;
+                    return Err(BrokerError::Unavailable("the server is stopping".to_owned()));
+                }
+                Err(error) => {
+                    tracing::warn!(%event, %error, "a message waits for the store");
+                    tokio::time::sleep(STORE_RETRY).await;
+                }
+            }
+        }
+    }
+}

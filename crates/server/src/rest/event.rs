@@ -1,0 +1,427 @@
+//! `/api/event`: event handlers, their tags, what they made of messages, and messages by hand.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use engine::Engine;
+use engine::events::{EventMessage, EventName, LEDGER, QueueState};
+use engine::search::RecordSearch;
+use kernel::Record;
+use kernel::definition::{
+    EventHandler, Problem as Flaw, Tag, parse_event_handlers, validate_event_handler,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::sync::Mutex;
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::{Body, Path, Query, RawBody, lenient};
+use crate::Api;
+use crate::problem::Problem;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(event_handlers, create_event_handler, update_event_handler))
+        .routes(routes!(event_handlers_of, delete_event_handler))
+        .routes(routes!(event_handler))
+        .routes(routes!(event_tags, put_event_tags, delete_event_tags))
+        .routes(routes!(event_queues))
+        .routes(routes!(event_queue))
+        .routes(routes!(event_executions))
+        .routes(routes!(event_executions_of))
+        .routes(routes!(handle_incoming_event))
+        .layer(Extension(Registering::default()))
+}
+
+/// Held from looking whether a handler exists until it is written, so that of two that create the
+/// same one, one is refused.
+#[derive(Clone, Default)]
+struct Registering(Arc<Mutex<()>>);
+
+/// Registers new event handlers, one or a list; all or none.
+#[utoipa::path(
+    post, path = "/api/event", tag = "event", request_body = serde_json::Value,
+    responses(
+        (status = 200, description = "They are registered, and heed messages if they are active"),
+        (status = 400, description = "Everything that is wrong with them"),
+        (status = 409, description = "There is one of this name"),
+    )
+)]
+async fn create_event_handler(
+    State(api): State<Api>,
+    Extension(registering): Extension<Registering>,
+    RawBody(body): RawBody,
+) -> Result<(), Problem> {
+    let mut handlers = read(&api.engine, &body)?;
+    let _registering = registering.0.lock().await;
+    for (at, handler) in handlers.iter().enumerate() {
+        let twice = handlers[..at].iter().any(|earlier| earlier.name == handler.name);
+        if twice || api.engine.event_handler(&handler.name).is_some() {
+            let message = format!("EventHandler with name {} already exists!", handler.name);
+            return Err(Problem::conflict(message).with_hint("Use PUT to replace it."));
+        }
+    }
+    let now = api.engine.now().millis();
+    handlers.iter_mut().for_each(|handler| handler.create_time = now);
+    Ok(api.engine.put_event_handlers(handlers).await?)
+}
+
+/// Replaces an event handler.
+#[utoipa::path(
+    put, path = "/api/event", tag = "event", request_body = serde_json::Value,
+    responses(
+        (status = 200, description = "It is replaced, from the next message on"),
+        (status = 400, description = "Everything that is wrong with it"),
+        (status = 404, description = "There is none of this name"),
+    )
+)]
+async fn update_event_handler(
+    State(api): State<Api>,
+    Extension(registering): Extension<Registering>,
+    RawBody(body): RawBody,
+) -> Result<(), Problem> {
+    let mut handlers = read(&api.engine, &body)?;
+    let _registering = registering.0.lock().await;
+    let now = api.engine.now().millis();
+    for handler in &mut handlers {
+        let earlier = named(&api.engine, &handler.name)?;
+        handler.create_time = earlier.create_time;
+        handler.update_time = now;
+        if handler.tags.is_empty() {
+            handler.tags.clone_from(&earlier.tags);
+        }
+    }
+    Ok(api.engine.put_event_handlers(handlers).await?)
+}
+
+/// Reads handlers that can be registered.
+fn read(engine: &Engine, body: &[u8]) -> Result<Vec<EventHandler>, Problem> {
+    let text = std::str::from_utf8(body).map_err(|error| {
+        let at = error.valid_up_to();
+        Problem::bad_request(format!("the request body is not UTF-8 after byte {at}"))
+    })?;
+    let handlers = parse_event_handlers(text).map_err(Problem::invalid)?;
+    let is_list = text.trim_start().starts_with('[');
+    let mut flaws: Vec<Flaw> = Vec::new();
+    for (index, handler) in handlers.iter().enumerate() {
+        let prefix = if is_list { format!("/{index}") } else { String::new() };
+        let found = validate_event_handler(handler, engine.scripts());
+        flaws.extend(found.into_iter().map(|flaw| flaw.under(&prefix)));
+    }
+    if flaws.is_empty() { Ok(handlers) } else { Err(Problem::invalid(flaws)) }
+}
+
+/// The handler of a name.
+fn named(engine: &Engine, name: &str) -> Result<Arc<EventHandler>, Problem> {
+    engine
+        .event_handler(name)
+        .ok_or_else(|| Problem::not_found(format!("EventHandler with name {name} not found!")))
+}
+
+/// Lists all event handlers.
+#[utoipa::path(
+    get, path = "/api/event", tag = "event",
+    responses((status = 200, description = "The handlers, by name", body = Vec<serde_json::Value>))
+)]
+async fn event_handlers(State(api): State<Api>) -> Json<Vec<Arc<EventHandler>>> {
+    Json(api.engine.event_handlers())
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+struct OfEventParams {
+    /// Leave out handlers that are not active; default true.
+    #[serde(default = "yes", deserialize_with = "lenient::flag")]
+    active_only: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// Lists the event handlers of an event.
+#[utoipa::path(
+    get, path = "/api/event/{event}", tag = "event",
+    params(("event" = String, Path, description = "The event, type:queue"), OfEventParams),
+    responses((status = 200, description = "The handlers, by name", body = Vec<serde_json::Value>))
+)]
+async fn event_handlers_of(
+    State(api): State<Api>,
+    Path(event): Path<String>,
+    Query(params): Query<OfEventParams>,
+) -> Json<Vec<Arc<EventHandler>>> {
+    let mut handlers = api.engine.event_handlers();
+    handlers.retain(|h| h.event == event && (h.active || !params.active_only));
+    Json(handlers)
+}
+
+/// Shows an event handler.
+#[utoipa::path(
+    get, path = "/api/event/handler/{name}", tag = "event",
+    params(("name" = String, Path, description = "The name of the handler")),
+    responses(
+        (status = 200, description = "The handler", body = serde_json::Value),
+        (status = 404, description = "There is none"),
+    )
+)]
+async fn event_handler(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<Arc<EventHandler>>, Problem> {
+    named(&api.engine, &name).map(Json)
+}
+
+/// Forgets an event handler; what it has begun goes on.
+#[utoipa::path(
+    delete, path = "/api/event/{event}", tag = "event",
+    params(("event" = String, Path, description = "The name of the handler")),
+    responses(
+        (status = 200, description = "It is forgotten"),
+        (status = 404, description = "There is none"),
+    )
+)]
+async fn delete_event_handler(
+    State(api): State<Api>,
+    Extension(registering): Extension<Registering>,
+    Path(name): Path<String>,
+) -> Result<(), Problem> {
+    let _registering = registering.0.lock().await;
+    if api.engine.delete_event_handler(&name).await? {
+        return Ok(());
+    }
+    Err(Problem::not_found(format!("EventHandler with name {name} not found!")))
+}
+
+/// Lists the tags of an event handler.
+#[utoipa::path(
+    get, path = "/api/event/{event}/tags", tag = "event",
+    params(("event" = String, Path, description = "The name of the handler")),
+    responses(
+        (status = 200, description = "The tags", body = Vec<serde_json::Value>),
+        (status = 404, description = "There is no such handler"),
+    )
+)]
+async fn event_tags(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<Vec<Tag>>, Problem> {
+    Ok(Json(named(&api.engine, &name)?.tags.clone()))
+}
+
+/// Gives an event handler these tags and no others.
+#[utoipa::path(
+    put, path = "/api/event/{event}/tags", tag = "event", request_body = Vec<serde_json::Value>,
+    params(("event" = String, Path, description = "The name of the handler")),
+    responses(
+        (status = 200, description = "It has them"),
+        (status = 404, description = "There is no such handler"),
+    )
+)]
+async fn put_event_tags(
+    State(api): State<Api>,
+    Extension(registering): Extension<Registering>,
+    Path(name): Path<String>,
+    Body(tags): Body<Vec<Tag>>,
+) -> Result<(), Problem> {
+    retag(&api.engine, &registering, &name, |_| tags).await
+}
+
+/// Takes tags from an event handler; those that it does not have are passed over.
+#[utoipa::path(
+    delete, path = "/api/event/{event}/tags", tag = "event",
+    request_body = Vec<serde_json::Value>,
+    params(("event" = String, Path, description = "The name of the handler")),
+    responses(
+        (status = 200, description = "It has them no more"),
+        (status = 404, description = "There is no such handler"),
+    )
+)]
+async fn delete_event_tags(
+    State(api): State<Api>,
+    Extension(registering): Extension<Registering>,
+    Path(name): Path<String>,
+    Body(tags): Body<Vec<Tag>>,
+) -> Result<(), Problem> {
+    let keep = |mut present: Vec<Tag>| {
+        present.retain(|tag| !tags.contains(tag));
+        present
+    };
+    retag(&api.engine, &registering, &name, keep).await
+}
+
+async fn retag(
+    engine: &Engine,
+    registering: &Registering,
+    name: &str,
+    change: impl FnOnce(Vec<Tag>) -> Vec<Tag>,
+) -> Result<(), Problem> {
+    let _registering = registering.0.lock().await;
+    let mut handler = (*named(engine, name)?).clone();
+    handler.tags = change(std::mem::take(&mut handler.tags));
+    let flaws = validate_event_handler(&handler, engine.scripts());
+    let flaws: Vec<Flaw> = flaws.into_iter().filter(|f| f.pointer.starts_with("/tags")).collect();
+    if !flaws.is_empty() {
+        return Err(Problem::invalid(flaws));
+    }
+    handler.update_time = engine.now().millis();
+    Ok(engine.put_event_handlers(vec![handler]).await?)
+}
+
+/// Lists the queues that are listened to, and why one is silent. Connections are configured with
+/// the server, so there is nothing to put here.
+#[utoipa::path(
+    get, path = "/api/event/queue/config", tag = "event",
+    responses((status = 200, description = "The types of events there are, and the queues", body = serde_json::Value))
+)]
+async fn event_queues(State(api): State<Api>) -> Json<Value> {
+    let queues = api.engine.event_queues();
+    Json(json!({ "types": api.engine.event_kinds(), "queues": queues }))
+}
+
+/// Tells whether messages of a queue come.
+#[utoipa::path(
+    get, path = "/api/event/queue/config/{queueType}/{queueName}", tag = "event",
+    params(
+        ("queueType" = String, Path, description = "The type, such as nats"),
+        ("queueName" = String, Path, description = "The queue"),
+    ),
+    responses(
+        (status = 200, description = "How it stands", body = serde_json::Value),
+        (status = 404, description = "No active handler heeds it"),
+    )
+)]
+async fn event_queue(
+    State(api): State<Api>,
+    Path((kind, queue)): Path<(String, String)>,
+) -> Result<Json<QueueState>, Problem> {
+    let event = format!("{kind}:{queue}");
+    let found = api.engine.event_queues().into_iter().find(|state| state.event == event);
+    found.map(Json).ok_or_else(|| {
+        Problem::not_found(format!("the queue {event} is not listened to"))
+            .with_hint("Register an active event handler for it.")
+    })
+}
+
+/// Counts what each event handler was told and did.
+#[utoipa::path(
+    get, path = "/api/event/execution", tag = "event",
+    responses((status = 200, description = "One entry per handler", body = serde_json::Value))
+)]
+async fn event_executions(State(api): State<Api>) -> Result<Json<Value>, Problem> {
+    let mut results = Vec::new();
+    for handler in api.engine.event_handlers() {
+        let of_handler = |statuses: &[&str]| RecordSearch {
+            subjects: vec![handler.name.clone()],
+            statuses: statuses.iter().map(|status| (*status).to_owned()).collect(),
+            size: 0,
+            ..RecordSearch::newest(LEDGER)
+        };
+        let all = api.engine.store().records(&of_handler(&[])).await?.total;
+        let skipped = api.engine.store().records(&of_handler(&["SKIPPED"])).await?.total;
+        // Every action of a message is a line; a skipped message is one.
+        let acted = all - skipped;
+        let messages = acted.div_ceil(handler.actions.len().max(1) as u64) + skipped;
+        results.push(json!({
+            "name": handler.name, "event": handler.event, "active": handler.active,
+            "numberOfMessages": messages, "numberOfActions": acted,
+        }));
+    }
+    Ok(Json(json!({ "totalHits": results.len(), "results": results })))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+struct HandlingParams {
+    /// Only of the last so many milliseconds.
+    #[serde(default, deserialize_with = "lenient::number")]
+    from: Option<i64>,
+    /// How many to pass over.
+    #[serde(default)]
+    start: u64,
+    /// How many to answer, at most 1000; default 100.
+    size: Option<u64>,
+}
+
+/// Lists what an event handler made of messages, newest first.
+#[utoipa::path(
+    get, path = "/api/event/execution/{name}", tag = "event",
+    params(("name" = String, Path, description = "The name of the handler"), HandlingParams),
+    responses((status = 200, description = "One entry per message and action", body = Vec<serde_json::Value>))
+)]
+async fn event_executions_of(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<HandlingParams>,
+) -> Result<Json<Vec<Value>>, Problem> {
+    let since = params.from.filter(|from| *from > 0);
+    let search = RecordSearch {
+        subjects: vec![name],
+        after: since.map(|from| api.engine.now().plus_millis(from.saturating_neg())),
+        start: params.start,
+        size: params.size.unwrap_or(HANDLINGS).min(HANDLINGS_MAX),
+        ..RecordSearch::newest(LEDGER)
+    };
+    let page = api.engine.store().records(&search).await?;
+    Ok(Json(page.rows.iter().map(shown).collect()))
+}
+
+/// Handlings in one answer unless asked otherwise.
+const HANDLINGS: u64 = 100;
+/// Most handlings in one answer.
+const HANDLINGS_MAX: u64 = 1000;
+
+/// A handling as the protocol's `EventExecution`.
+fn shown(record: &Record) -> Value {
+    let mut shown = Map::from_iter([
+        ("id".to_owned(), Value::from(&*record.key)),
+        ("name".to_owned(), Value::from(&*record.subject)),
+        ("created".to_owned(), record.at.millis().into()),
+        ("status".to_owned(), Value::from(&*record.status)),
+    ]);
+    if let Value::Object(body) = record.body.parse() {
+        if let Some(reason) = body.get("output").and_then(|output| output.get("exception")) {
+            shown.insert("statusDescription".to_owned(), reason.clone());
+        }
+        shown.extend(body);
+    }
+    Value::Object(shown)
+}
+
+/// Takes a message as if it had come through a queue; it is durable when this is answered.
+///
+/// The body names its `event` (type:queue); `payload` is what it says, or else the body without
+/// that; the same `id` twice is the same message.
+#[utoipa::path(
+    post, path = "/api/event/handleIncomingEvent", tag = "event",
+    request_body = serde_json::Value,
+    responses(
+        (status = 200, description = "Its id, and whether anybody heeds it", body = serde_json::Value),
+        (status = 400, description = "It names no event"),
+    )
+)]
+async fn handle_incoming_event(
+    State(api): State<Api>,
+    Body(body): Body<BTreeMap<String, Value>>,
+) -> Result<Json<Value>, Problem> {
+    let event = body.get("event").and_then(Value::as_str).and_then(EventName::parse);
+    let event = event.ok_or_else(|| {
+        Problem::bad_request("the message names no event")
+            .with_hint("Add \"event\": \"type:queue\", as the event handler has it.")
+    })?;
+    let id = match body.get("id") {
+        None | Some(Value::Null) => Engine::new_id().to_string(),
+        Some(Value::String(id)) if !id.is_empty() => id.clone(),
+        Some(_) => return Err(Problem::bad_request("'id' must be a text that is not empty")),
+    };
+    let payload = match body.get("payload") {
+        Some(Value::String(text)) => text.clone(),
+        Some(payload) => payload.to_string(),
+        None => json!(body).to_string(),
+    };
+    let message = EventMessage { event, id: id.clone(), payload };
+    let heeded = api.engine.receive_event(message).await?;
+    Ok(Json(json!({ "id": id, "heeded": heeded })))
+}

@@ -1,0 +1,115 @@
+//! Real brokers, started in a folder of their own on free ports and killed with the test.
+
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// A running broker.
+pub(crate) struct Service {
+    program: PathBuf,
+    kind: Kind,
+    pub(crate) port: u16,
+    folder: tempfile::TempDir,
+    child: Option<Child>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Nats,
+    Rabbit { dist: u16, epmd: u16 },
+}
+
+/// Longest wait for a broker to begin to listen.
+const STARTUP: Duration = Duration::from_secs(90);
+
+impl Service {
+    /// NATS with `JetStream`, not yet started; `None` (told on stderr) if it is not installed.
+    pub(crate) fn nats() -> Option<Self> {
+        Self::find("nats-server", &["/usr/sbin", "/usr/bin"], Kind::Nats)
+    }
+
+    /// `RabbitMQ`, started.
+    pub(crate) fn rabbit() -> Option<Self> {
+        let kind = Kind::Rabbit { dist: free_port(), epmd: free_port() };
+        // The script itself: the one on PATH wants to be run by root and changes the user.
+        let mut service = Self::find("rabbitmq-server", &["/usr/lib/rabbitmq/bin"], kind)?;
+        service.start();
+        Some(service)
+    }
+
+    fn find(name: &str, folders: &[&str], kind: Kind) -> Option<Self> {
+        let program = folders.iter().map(|folder| PathBuf::from(folder).join(name));
+        let Some(program) = program.into_iter().find(|program| program.is_file()) else {
+            assert!(
+                std::env::var_os("NIGHTBELL_TEST_SERVICES").is_none(),
+                "{name} is not installed"
+            );
+            eprintln!("skipped: {name} is not installed (apt-get install {name})");
+            return None;
+        };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        Some(Self { program, kind, port: free_port(), folder, child: None })
+    }
+
+    /// Starts it, again with what it kept, and waits until it listens.
+    pub(crate) fn start(&mut self) {
+        let folder = self.folder.path();
+        let mut command = Command::new(&self.program);
+        let port = self.port.to_string();
+        match self.kind {
+            Kind::Nats => {
+                command.args(["-a", "127.0.0.1", "-p", &port, "-js", "-sd"]).arg(folder);
+            }
+            Kind::Rabbit { dist, epmd } => {
+                command
+                    .env("HOME", folder)
+                    .env("ERL_EPMD_PORT", epmd.to_string())
+                    .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+                    .env("RABBITMQ_NODENAME", format!("nightbell{port}@localhost"))
+                    .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
+                    .env("RABBITMQ_NODE_PORT", &port)
+                    .env("RABBITMQ_DIST_PORT", dist.to_string())
+                    .env("RABBITMQ_MNESIA_BASE", folder.join("data"))
+                    .env("RABBITMQ_LOG_BASE", folder.join("log"))
+                    .env("RABBITMQ_ENABLED_PLUGINS_FILE", folder.join("plugins"))
+                    .env("RABBITMQ_CONF_ENV_FILE", folder.join("none"))
+                    .env("RABBITMQ_CONFIG_FILE", folder.join("none"));
+            }
+        }
+        let command = command.process_group(0).stdin(Stdio::null());
+        let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        self.child = Some(child.expect("the broker can be run"));
+        let begun = Instant::now();
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(begun.elapsed() < STARTUP, "the broker does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Kills it.
+    pub(crate) fn kill(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        let group = format!("-{}", child.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
+        let _ = child.wait();
+        if let Kind::Rabbit { epmd, .. } = self.kind {
+            // The port mapper makes itself a daemon of its own.
+            let mut end = Command::new("epmd");
+            end.args(["-port", &epmd.to_string(), "-kill"]).stdout(Stdio::null());
+            let _ = end.stderr(Stdio::null()).status();
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound listener has an address").port()
+}
