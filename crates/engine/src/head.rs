@@ -75,7 +75,7 @@ pub(crate) fn is_over(state: &Monitor) -> bool {
 }
 
 /// Where a monitor stands, in a word: the worst of what holds.
-fn monitor_status(state: &Monitor) -> &'static str {
+pub(crate) fn monitor_status(state: &Monitor) -> &'static str {
     let any = |is: fn(State) -> bool| state.incidents.values().any(|it| is(it.state));
     if state.removed {
         "REMOVED"

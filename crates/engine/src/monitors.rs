@@ -153,6 +153,11 @@ fn spoken_of_receivers(file: &File) -> impl Iterator<Item = Arc<str>> + '_ {
     names.into_iter().cloned()
 }
 
+/// Where a monitor stands, in a word: `NEW`, `UP`, `UNKNOWN`, `PENDING`, `DOWN` or `REMOVED`.
+pub fn standing(monitor: &Monitor) -> &'static str {
+    crate::head::monitor_status(monitor)
+}
+
 /// Whether a silence may concern a monitor of this name.
 fn concerns(silence: &Silence, monitor: &str) -> bool {
     silence.matchers.iter().all(|it| *it.label != *"monitor" || it.matches(monitor))
