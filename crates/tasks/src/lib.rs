@@ -3,12 +3,16 @@
 pub mod events;
 pub mod http;
 pub mod http_poll;
+mod input;
 pub mod javascript;
 pub mod jq;
 pub mod jwt;
+pub mod notify;
 pub mod ops_genie;
 pub mod registry;
 pub mod schema;
 pub mod secret;
 pub mod sendgrid;
+pub mod sql;
 mod stay;
+pub mod workflow;

@@ -13,9 +13,11 @@ use crate::http::{self, Http};
 use crate::http_poll::{self, HttpPoll};
 use crate::javascript::{self, JavaScript};
 use crate::jwt::GetSignedJwt;
+use crate::notify::Notify;
 use crate::ops_genie::{self, OpsGenie};
 use crate::secret::UpdateSecret;
 use crate::sendgrid::{self, SendGrid};
+use crate::{sql, workflow};
 
 /// What the built-in tasks may be told from outside; every member has defaults.
 #[derive(Clone, Debug)]
@@ -24,6 +26,10 @@ pub struct Settings {
     pub http: http::Settings,
     /// Brokers of events.
     pub events: events::Settings,
+    /// Tasks that look at executions.
+    pub workflow: workflow::Settings,
+    /// Databases.
+    pub sql: sql::Settings,
     /// Polling by HTTP.
     pub http_poll: http_poll::Settings,
     /// Scripts in the inputs of tasks, such as the conditions of polls.
@@ -39,6 +45,8 @@ impl Default for Settings {
         Self {
             http: http::Settings::default(),
             events: events::Settings::default(),
+            workflow: workflow::Settings::default(),
+            sql: sql::Settings::default(),
             http_poll: http_poll::Settings::default(),
             javascript: javascript::Limits::default(),
             sendgrid_url: sendgrid::URL.to_owned(),
@@ -53,6 +61,9 @@ pub enum SetupError {
     /// The HTTP client.
     #[error("the task type HTTP could not be set up: {0}")]
     Http(#[from] http::SetupError),
+    /// A database of the configuration.
+    #[error(transparent)]
+    Sql(#[from] sql::Error),
     /// A service's address.
     #[error("the task type {0} could not be set up: {1}")]
     Service(&'static str, #[source] http::Problem),
@@ -63,7 +74,9 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
     let http = Http::new(settings.http.clone())?;
     let client = || http.client().clone();
     let scripts = JavaScript::new(settings.javascript.clone());
-    Ok(vec![
+    let mut runners = workflow::runners(&settings.workflow, http.client());
+    runners.extend::<[Arc<dyn TaskRunner>; 9]>([
+        Arc::new(sql::Jdbc::new(sql::Databases::new(settings.sql.clone())?)),
         Arc::new(HttpPoll::new(client(), scripts, settings.http_poll.clone())),
         Arc::new(
             SendGrid::new(client(), &settings.sendgrid_url)
@@ -74,8 +87,10 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
                 .map_err(|problem| SetupError::Service("OPS_GENIE", problem))?,
         ),
         Arc::new(GetSignedJwt),
+        Arc::new(Notify::new(client())),
         Arc::new(UpdateSecret::default()),
         Arc::new(http),
         Arc::new(EventTask::new(&settings.events)),
-    ])
+    ]);
+    Ok(runners)
 }

@@ -6,11 +6,11 @@ use super::draft::{Draft, End};
 use super::event::{Event, Progressed, Started};
 use super::execution::{Execution, Task};
 use super::input::{Input, Message, Report, Start, Verdict};
-use super::nodes::{sub_workflow, wait};
+use super::nodes::{pull, sub_workflow, wait};
 use super::object::merged;
 use super::plan::Kind;
 use super::status::{Status, TaskStatus};
-use super::{gate, schema, timing};
+use super::{adoption, gate, schema, timing};
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::machine::{Decision, Effect, Machine, Rejected};
@@ -48,6 +48,7 @@ impl Machine for Execution {
                 Ok(draft.settle())
             }
             Input::Message(message) => receive(self, message, context),
+            Input::Post(post) => pull::post(self, &post, context),
             Input::Control(control) => control::act(self, control, context),
         }
     }
@@ -97,7 +98,8 @@ fn begin(
     draft.push(Event::Started(Box::new(started)));
     gate::record(&mut draft, gate);
     if let Some(asker) = start.asked_by {
-        draft.send(asker.execution, Message::Started { sequence: asker.sequence });
+        let (to, message) = asker.told_of(&draft.state.id, false);
+        draft.send(to, message);
     }
     draft.walk_all();
     Ok(draft.settle())
@@ -273,7 +275,7 @@ fn receive(
         Message::Terminate { reason } => {
             return control::terminate(state, Some(reason.clone()), false, context);
         }
-        Message::Retry { asked } => return control::retry_for_parent(state, *asked, context),
+        Message::Retry { asked, .. } => return control::retry_for_parent(state, *asked, context),
         Message::Ended { sequence, child, asked, .. } => {
             is_its_child(state, *sequence, child.as_ref())?;
             if state.task(*sequence).is_some_and(|task| task.asked != *asked) {
@@ -283,7 +285,20 @@ fn receive(
             }
             *sequence
         }
-        Message::Started { sequence } | Message::Refused { sequence, .. } => *sequence,
+        Message::Watch { asker, to_the_end } => {
+            return Ok(adoption::watch(state, asker.clone(), *to_the_end, context));
+        }
+        Message::Started { sequence, child, instead } => {
+            let waits = is_its_child(state, *sequence, child.as_ref());
+            if let Err(stale) = waits.and_then(|()| open_task(state, *sequence).map(|_| ())) {
+                return adoption::came_late(state, instead.as_ref(), stale, context);
+            }
+            *sequence
+        }
+        Message::Refused { sequence, child, .. } => {
+            is_its_child(state, *sequence, child.as_ref())?;
+            *sequence
+        }
     };
     open_task(state, sequence)?;
     let mut draft = Draft::new(state, context);
@@ -292,7 +307,10 @@ fn receive(
         Message::Ended { status, output, reason, .. } => {
             sub_workflow::ended(&mut draft, sequence, status, &output, reason.as_deref());
         }
-        _ => sub_workflow::started(&mut draft, sequence),
+        Message::Started { instead, .. } => {
+            sub_workflow::started(&mut draft, sequence, instead);
+        }
+        _ => {}
     }
     Ok(draft.settle())
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::adoption::Instead;
 use super::plan::Plan;
 use super::snapshot::Snapshot;
 use super::status::{Status, TaskStatus};
@@ -138,6 +139,27 @@ pub enum Event {
         /// The SUB_WORKFLOW task.
         #[serde(rename = "s")]
         sequence: u32,
+        /// What the task has in place of the execution that it asked for.
+        #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+        instead: Option<Instead>,
+    },
+    /// A task of another execution waits for the end of this one, too.
+    Watched {
+        /// The task.
+        #[serde(rename = "w")]
+        watcher: Parent,
+    },
+    /// A message from outside came into the inbox.
+    Posted {
+        /// The message, as the task that takes it shows it.
+        #[serde(rename = "m")]
+        message: Json,
+    },
+    /// The oldest messages left the inbox, with the [`Event::Closed`] that follows.
+    Collected {
+        /// How many.
+        #[serde(rename = "n")]
+        count: u32,
     },
     /// The execution is one of those of which only so many may run at once. Follows
     /// [`Event::Started`].

@@ -5,7 +5,7 @@
 
 mod upgrade;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,9 @@ pub struct Execution {
     /// The task that waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
+    /// Who else is told of its end: they found it in place of an execution that they asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) watchers: Vec<Parent>,
     /// The event that started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Arc<str>>,
@@ -68,6 +71,9 @@ pub struct Execution {
     /// Why it ended as it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
+    /// Messages from outside that no task has taken yet, oldest first.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub(super) inbox: VecDeque<Json>,
     /// Where it stands with the limit of its workflow, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
@@ -179,6 +185,9 @@ pub struct Task {
     pub child: Option<ExecutionId>,
     /// The child exists.
     pub child_started: bool,
+    /// The child was there before, begun by somebody else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
     /// How often the child was asked to try again.
     pub asked: u32,
     /// Opaque notes of the worker.
@@ -208,6 +217,7 @@ impl Execution {
             priority: 0,
             task_to_domain: None,
             parent: None,
+            watchers: Vec::new(),
             event: None,
             created_by: None,
             idempotency_key: None,
@@ -216,6 +226,7 @@ impl Execution {
             ended_at: None,
             retried_at: None,
             reason: None,
+            inbox: VecDeque::new(),
             gate: None,
             plan: None,
             grafts: Shape::default(),
@@ -431,6 +442,7 @@ impl Execution {
                 self.ended_at = None;
                 self.reason = None;
                 self.output = Json::empty_object();
+                self.watchers.clear();
                 self.pass_gate();
             }
             Event::Gated { key, limit, admitted } => {
@@ -450,8 +462,13 @@ impl Execution {
                 let plan = plan.plan.clone().expect("plans are bound before folding");
                 self.upgrade(&plan);
             }
-            Event::ChildStarted { sequence } => {
-                self.touch(*sequence, |task| task.child_started = true);
+            Event::ChildStarted { sequence, instead } => {
+                self.note_child(*sequence, instead.as_ref());
+            }
+            Event::Watched { watcher } => self.note_watcher(watcher),
+            Event::Posted { message } => self.inbox.push_back(message.clone()),
+            Event::Collected { count } => {
+                drop(self.inbox.drain(..self.inbox.len().min(*count as usize)));
             }
             Event::Ended(ended) => self.end(ended),
         }
@@ -558,6 +575,7 @@ impl Execution {
             child: matches!(kind, Kind::SubWorkflow | Kind::StartWorkflow)
                 .then(|| self.id.derive("child", scheduled.sequence)),
             child_started: false,
+            adopted: false,
             asked: 0,
             metadata: None,
             items: self.items_of(node_id, &scheduled.input),
@@ -649,6 +667,8 @@ impl Execution {
         self.reason.clone_from(&ended.reason);
         self.ended_at = Some(self.updated_at);
         self.end_count += 1;
+        // Nobody is left to take them, and what has ended costs no memory.
+        self.inbox.clear();
     }
 
     fn reopen(&mut self, sequence: u32, asked: u32) {

@@ -129,12 +129,16 @@ impl Execution {
                 Some(until) => ("timer", format!("waits until {until}")),
                 None => ("signal", "waits for an update from outside".to_owned()),
             },
+            Kind::Pull => ("message", "waits for a message in its inbox".to_owned()),
             Kind::Human => ("human", "waits for a person to complete it".to_owned()),
             Kind::Yield => ("signal", "waits for a signal".to_owned()),
             Kind::Webhook => ("webhook", webhook::why(&task.input)),
             Kind::SubWorkflow => {
-                let child = task.child.as_ref().map_or_else(String::new, ToString::to_string);
-                ("sub-workflow", format!("waits for sub-workflow {child} to end"))
+                let said = match self.child_of(task) {
+                    Some(child) => format!("waits for sub-workflow {child} to end"),
+                    None => "waits for the sub-workflow to begin".to_owned(),
+                };
+                ("sub-workflow", said)
             }
             Kind::StartWorkflow => ("start", "waits for the new workflow to begin".to_owned()),
             Kind::Join | Kind::ExclusiveJoin => ("join", self.why_join(task)),

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use kernel::graph::{
-    Amendment, Control, Event, GATE_PLACE, Input, Message, Parent, Plan, Report, Start, Status,
-    TaskStatus, Verdict,
+    Amendment, Asker, Control, Event, GATE_PLACE, Input, Instead, Message, Parent, Plan, Post,
+    Report, Start, Status, TaskStatus, Verdict,
 };
 use kernel::{ExecutionId, Json, Rejected, Timestamp};
 use serde_json::Value;
@@ -30,9 +30,11 @@ const WAKES_MAX: usize = 10_000;
 /// restart [latest] [{INPUT}]  rerun REF [{INPUT}] [input={} correlation=X]   skip REF {OUT}
 /// go-to REF [{INPUT}]         upgrade [{REF: {OUT}}] [input={}]
 /// set {VARIABLES}             reset-callbacks                        show REF
+/// post ID {PAYLOAD}
 /// gates full / gates free     admit                                  kept NAME/KEY {OUT}
 /// child-started REF           child-refused REF "why"                child-revived REF
 /// child-ended REF STATUS {OUT} "why" [of=N asked=N]    parent-terminates "why"      parent-retries
+/// child-started REF instead=ID [adopted]               found task=N [by=ID] [detached]
 /// ```
 /// `REF` is a reference name (its last attempt) or `#SEQUENCE`.
 pub(super) fn run(section: &Section) -> String {
@@ -113,6 +115,13 @@ impl Words {
     }
 }
 
+/// Who found this execution in place of the one that they asked for.
+fn asker(words: &Words) -> Asker {
+    let execution = ExecutionId::new(words.text("by").unwrap_or_else(|| "other".into()));
+    let sequence = words.number("task").and_then(|task| u32::try_from(task).ok()).unwrap_or(1);
+    Asker { by: Parent { execution, sequence }, child: ExecutionId::new("asked-for") }
+}
+
 /// Outputs by reference name, as an object of objects gives them.
 fn outputs(words: &Words) -> BTreeMap<Arc<str>, Json> {
     let given = words.json.as_ref().map(Json::parse).unwrap_or_default();
@@ -178,6 +187,7 @@ impl<'a> Teller<'a> {
                 "payload_max" => limits.payload_max = value,
                 "variables_max" => limits.variables_max = value,
                 "tasks_max" => limits.tasks_max = value,
+                "inbox_max" => limits.inbox_max = value,
                 "branches_max" => limits.branches_max = value,
                 "steps_max" => limits.steps_max = u32::try_from(value).expect("fits"),
                 other => panic!("no limit is named {other}"),
@@ -232,6 +242,7 @@ impl<'a> Teller<'a> {
                     Rejected::Conflict(_) => "conflict",
                     Rejected::Forbidden(_) => "forbidden",
                     Rejected::Invalid(_) => "invalid",
+                    Rejected::Full(_) => "full",
                 };
                 self.line(&format!("rejected as {class}: {rejected}"));
             }
@@ -284,6 +295,10 @@ impl<'a> Teller<'a> {
                 self.report(words, Verdict::Again { after: words.number("after").unwrap_or(0) })?
             }
             "hold" => self.report(words, Verdict::Held)?,
+            "post" => Input::Post(Post {
+                id: words.first().into(),
+                payload: words.json.clone().unwrap_or_default(),
+            }),
             "pause" => Input::Control(Control::Pause),
             "resume" => Input::Control(Control::Resume),
             "terminate" => Input::Control(Control::Terminate {
@@ -330,8 +345,19 @@ impl<'a> Teller<'a> {
         let why = || words.why().unwrap_or_else(|| "no reason".into());
         let sequence = self.sequence(words);
         Ok(match verb {
-            "child-started" => Message::Started { sequence: sequence? },
-            "child-refused" => Message::Refused { sequence: sequence?, reason: why() },
+            "child-started" => Message::Started {
+                sequence: sequence.clone()?,
+                child: self.child(sequence?, words),
+                instead: words
+                    .text("instead")
+                    .map(|id| Instead { id: ExecutionId::new(id), adopted: words.has("adopted") }),
+            },
+            "child-refused" => Message::Refused {
+                sequence: sequence.clone()?,
+                reason: why(),
+                child: self.child(sequence?, words),
+            },
+            "found" => Message::Watch { asker: asker(words), to_the_end: !words.has("detached") },
             "child-revived" => Message::Revived {
                 sequence: sequence.clone()?,
                 child: self.child(sequence?, words),
@@ -351,7 +377,8 @@ impl<'a> Teller<'a> {
             "parent-terminates" => Message::Terminate { reason: why() },
             "parent-retries" => {
                 let asked = words.number("asked").unwrap_or(1);
-                Message::Retry { asked: u32::try_from(asked).expect("a count") }
+                let asked = u32::try_from(asked).expect("a count");
+                Message::Retry { asked, sequence: Some(1) }
             }
             _ => return Err("no such step".to_owned()),
         })
@@ -390,7 +417,7 @@ impl<'a> Teller<'a> {
             correlation_id: words.text("correlation"),
             priority: words.number("priority").map_or(0, |p| u8::try_from(p).expect("fits")),
             task_to_domain: words.options.get("domains").map(Json::of),
-            asked_by: parent.clone(),
+            asked_by: parent.clone().map(|by| Asker { by, child: self.run.state.id.clone() }),
             parent,
             event: None,
             created_by: None,
