@@ -103,6 +103,9 @@ impl Engine {
 
     async fn receive_start(&self, outgoing: &Outgoing, message: StartMessage) -> Result<(), Error> {
         let child = outgoing.to.clone();
+        // A monitor does not ask to hear that something has begun, only that it cannot.
+        let waits = message.asked_by.clone().or_else(|| message.parent.clone());
+        let waits = waits.map(|by| Asker { by, child: child.clone() });
         let asker = message.asked_by.clone().map(|by| Asker { by, child });
         let strategy = message.idempotency.as_ref().and_then(|promise| promise.strategy);
         let begun = match self.start_of(message, asker.clone()).await? {
@@ -115,9 +118,9 @@ impl Engine {
                 Rejected::Invalid(reason)
                 | Rejected::Conflict(reason)
                 | Rejected::Forbidden(reason),
-            )) => self.refuse(outgoing, asker, &reason).await,
+            )) => self.refuse(outgoing, waits, &reason).await,
             Err(error @ Error::Quarantined { .. }) => {
-                self.refuse(outgoing, asker, &error.to_string()).await
+                self.refuse(outgoing, waits, &error.to_string()).await
             }
             result => result,
         }

@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use kernel::alert::Monitor;
 use kernel::definition::{SchemaDef, TaskDef};
 use kernel::graph::{Context, Execution, GATE_PLACE, KEY_PLACE, Limits, Status, World};
 use kernel::{Effect, ExecutionId, Json, Record, Rejected, Reusable, Scripts, Timestamp};
@@ -20,6 +21,7 @@ use crate::delivery::Deliveries;
 use crate::events::Events;
 use crate::gates;
 use crate::hosted::{Decided, Hosted, Stimulus};
+use crate::monitors::Monitors;
 use crate::outputs::Outputs;
 use crate::publishing;
 use crate::queues::{Queues, TaskKey};
@@ -152,6 +154,7 @@ pub(crate) struct Inner {
     pub(crate) deliveries: Deliveries,
     pub(crate) outputs: Outputs,
     pub(crate) lanes: Lanes,
+    pub(crate) monitors: Monitors,
     pub(crate) events: Events,
     cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
@@ -212,6 +215,7 @@ impl Engine {
         let definitions = Definitions::open(parts.store.clone()).await?;
         let key = parts.options.key.clone();
         let vault = Vault::open(parts.store.clone(), parts.values, key).await?;
+        let monitors = Monitors::open(&*parts.store).await?;
         let runners = parts.runners.iter().map(|runner| (runner.task_type(), runner.clone()));
         let inner = Arc::new(Inner {
             runners: runners.collect(),
@@ -226,6 +230,7 @@ impl Engine {
             deliveries: Deliveries::default(),
             outputs: Outputs::default(),
             lanes: Lanes::default(),
+            monitors,
             events: Events::default(),
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,
@@ -247,6 +252,7 @@ impl Engine {
         engine.run_dispatcher();
         engine.run_pruner();
         engine.run_trimmer();
+        engine.resume_monitors();
         Ok(engine)
     }
 
@@ -440,6 +446,7 @@ impl Engine {
         let Some(mut state) = slot.state.take() else { return Err(Error::Closing) };
         let was_open = state.is_open();
         let existed = state.exists();
+        let was_down = state.monitor().is_some_and(Monitor::is_down);
         let guarded = self.inner.vault.guard(&state, input.clone());
         let decided = self.decide(&mut state, guarded);
         let decision = match decided {
@@ -493,6 +500,9 @@ impl Engine {
         }
         self.count(&state, existed, was_open);
         self.follow_up(id, &state, work, version);
+        if state.monitor().is_some_and(|monitor| monitor.is_down() != was_down) {
+            self.tell_dependents(id);
+        }
         slot.state = Some(state);
         Ok(())
     }
@@ -589,6 +599,7 @@ impl Engine {
                     work.send.push(publishing::outgoing(key, &publication));
                 }
                 Effect::Reuse(left) => work.left.push(left),
+                Effect::Forget(execution) => work.forget.push(execution),
                 Effect::Admit(admission) => {
                     work.queue.push(QueueChange::Put(gates::row(id, admission)));
                 }
@@ -622,6 +633,9 @@ impl Engine {
         }
         for left in work.left {
             self.inner.outputs.keep(left, now);
+        }
+        for execution in work.forget {
+            self.forget(execution);
         }
         self.inner.waker.set(id, state.wake_at());
         for outgoing in work.send {
@@ -742,6 +756,7 @@ struct Work {
     send: Vec<Outgoing>,
     records: Vec<Record>,
     left: Vec<Reusable>,
+    forget: Vec<ExecutionId>,
 }
 
 /// What decisions may know of the world, answered from this engine.

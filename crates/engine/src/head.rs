@@ -1,5 +1,6 @@
 //! What search and lists know of an execution, taken from its state.
 
+use kernel::alert::{DeliveryStatus, Monitor, State};
 use kernel::expression::mask_sealed;
 use kernel::graph::{Event, Execution};
 use kernel::schedule::Schedule;
@@ -65,6 +66,65 @@ pub(crate) fn of_schedule(state: &Schedule, version: u64) -> Head {
         input_size: 0,
         output_size: 0,
     }
+}
+
+/// Whether a monitor was removed and everybody has heard of what was open.
+pub(crate) fn is_over(state: &Monitor) -> bool {
+    let under_way = state.deliveries.values().any(|it| it.status == DeliveryStatus::Queued);
+    state.spec.is_none() || (state.removed && state.incidents.is_empty() && !under_way)
+}
+
+/// Where a monitor stands, in a word: the worst of what holds.
+pub(crate) fn monitor_status(state: &Monitor) -> &'static str {
+    let any = |is: fn(State) -> bool| state.incidents.values().any(|it| is(it.state));
+    if state.removed {
+        "REMOVED"
+    } else if any(State::is_open) {
+        "DOWN"
+    } else if any(|state| state == State::Pending) {
+        "PENDING"
+    } else if state.errors > 0 {
+        "UNKNOWN"
+    } else if state.last_answer.is_none() && state.beat.last_ping_at.is_none() {
+        "NEW"
+    } else {
+        "UP"
+    }
+}
+
+/// The head row of a monitor.
+pub(crate) fn of_monitor(state: &Monitor, version: u64) -> Head {
+    let closed = is_over(state);
+    Head {
+        id: state.id.clone(),
+        version,
+        name: state.name().into(),
+        definition_version: 1,
+        status: monitor_status(state),
+        closed,
+        correlation_id: None,
+        parent: None,
+        priority: 0,
+        created_at: state.created_at,
+        updated_at: state.updated_at,
+        ended_at: closed.then_some(state.updated_at),
+        wake_at: state.wake_at(),
+        reason: state.error.as_ref().map(|reason| cut(reason, REASON_MAX).into()),
+        failed_references: "".into(),
+        event: None,
+        input_size: 0,
+        output_size: 0,
+    }
+}
+
+/// The searchable text of a monitor.
+pub(crate) fn monitor_text(state: &Monitor) -> String {
+    let Some(spec) = &state.spec else { return String::new() };
+    let labels = spec.monitor.labels.iter().map(|(name, value)| format!("{name} {value}"));
+    let mut words = vec![spec.monitor.name.to_string()];
+    words.extend(spec.monitor.summary.as_deref().map(str::to_owned));
+    words.extend(labels);
+    words.join("\n")
 }
 
 /// The searchable text of a schedule.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use kernel::alert::{self, Monitor};
 use kernel::graph::{Context, Event, Execution, Input, Message, Plan, Status};
 use kernel::schedule::{self, Schedule};
 use kernel::{Effect, ExecutionId, Machine, MachineKind, Rejected, Timestamp};
@@ -20,6 +21,8 @@ pub enum Hosted {
     Execution(Box<Execution>),
     /// What starts executions by the clock.
     Schedule(Box<Schedule>),
+    /// What watches, and rings.
+    Monitor(Box<Monitor>),
 }
 
 /// What the world says to a machine.
@@ -33,6 +36,8 @@ pub enum Stimulus {
     Execution(Box<Input>),
     /// An input for a schedule.
     Schedule(schedule::Input),
+    /// An input for a monitor.
+    Monitor(alert::Input),
 }
 
 impl From<Input> for Stimulus {
@@ -44,6 +49,12 @@ impl From<Input> for Stimulus {
 impl From<schedule::Input> for Stimulus {
     fn from(input: schedule::Input) -> Self {
         Self::Schedule(input)
+    }
+}
+
+impl From<alert::Input> for Stimulus {
+    fn from(input: alert::Input) -> Self {
+        Self::Monitor(input)
     }
 }
 
@@ -64,9 +75,8 @@ impl Hosted {
     pub(crate) fn new(id: ExecutionId) -> Self {
         match id.machine() {
             MachineKind::Schedule => Self::Schedule(Box::new(Schedule::new(id))),
-            MachineKind::Execution | MachineKind::Monitor => {
-                Self::Execution(Box::new(Execution::new(id)))
-            }
+            MachineKind::Monitor => Self::Monitor(Box::new(Monitor::new(id))),
+            MachineKind::Execution => Self::Execution(Box::new(Execution::new(id))),
         }
     }
 
@@ -75,6 +85,7 @@ impl Hosted {
         match self {
             Self::Execution(state) => state.is_started(),
             Self::Schedule(state) => state.has_begun(),
+            Self::Monitor(state) => state.spec.is_some(),
         }
     }
 
@@ -83,6 +94,7 @@ impl Hosted {
         match self {
             Self::Execution(state) => state.is_started() && !state.status.is_closed(),
             Self::Schedule(state) => state.is_defined() || !state.open.is_empty(),
+            Self::Monitor(state) => !head::is_over(state),
         }
     }
 
@@ -91,6 +103,8 @@ impl Hosted {
         match self {
             Self::Execution(state) => state.status,
             Self::Schedule(state) => state.status(),
+            Self::Monitor(state) if state.removed => Status::Terminated,
+            Self::Monitor(_) => Status::Running,
         }
     }
 
@@ -99,6 +113,7 @@ impl Hosted {
         match self {
             Self::Execution(state) => state.wake_at(),
             Self::Schedule(state) => state.wake_at(),
+            Self::Monitor(state) => state.wake_at(),
         }
     }
 
@@ -107,6 +122,7 @@ impl Hosted {
         match self {
             Self::Execution(state) => head::of(state, version),
             Self::Schedule(state) => head::of_schedule(state, version),
+            Self::Monitor(state) => head::of_monitor(state, version),
         }
     }
 
@@ -114,15 +130,23 @@ impl Hosted {
     pub fn execution(&self) -> Option<&Execution> {
         match self {
             Self::Execution(state) => Some(state),
-            Self::Schedule(_) => None,
+            Self::Schedule(_) | Self::Monitor(_) => None,
         }
     }
 
     /// The schedule, if it is one.
     pub fn schedule(&self) -> Option<&Schedule> {
         match self {
-            Self::Execution(_) => None,
+            Self::Execution(_) | Self::Monitor(_) => None,
             Self::Schedule(state) => Some(state),
+        }
+    }
+
+    /// The monitor, if it is one.
+    pub fn monitor(&self) -> Option<&Monitor> {
+        match self {
+            Self::Execution(_) | Self::Schedule(_) => None,
+            Self::Monitor(state) => Some(state),
         }
     }
 
@@ -139,6 +163,7 @@ impl Hosted {
                     Stimulus::Message(message) => Input::Message(message),
                     Stimulus::Execution(input) => *input,
                     Stimulus::Schedule(_) => return Err(no_such(&state.id, "schedule")),
+                    Stimulus::Monitor(_) => return Err(no_such(&state.id, "monitor")),
                 };
                 let decision = state.decide(input, context)?;
                 Ok(Decided {
@@ -154,6 +179,7 @@ impl Hosted {
                     Stimulus::Message(message) => schedule::Input::Message(message),
                     Stimulus::Schedule(input) => input,
                     Stimulus::Execution(_) => return Err(no_such(&state.id, "workflow")),
+                    Stimulus::Monitor(_) => return Err(no_such(&state.id, "monitor")),
                 };
                 let limits = schedule::Limits::default();
                 let context = schedule::Context { now: context.now, limits: &limits };
@@ -163,6 +189,23 @@ impl Hosted {
                 Ok(Decided {
                     plans: Vec::new(),
                     text: decision.events.iter().any(defined).then(|| head::schedule_text(state)),
+                    events: row(&decision.events),
+                    effects: decision.effects,
+                })
+            }
+            Self::Monitor(state) => {
+                let input = match stimulus {
+                    Stimulus::Wake => alert::Input::Wake,
+                    Stimulus::Message(message) => alert::Input::Message(message),
+                    Stimulus::Monitor(input) => input,
+                    Stimulus::Execution(_) => return Err(no_such(&state.id, "workflow")),
+                    Stimulus::Schedule(_) => return Err(no_such(&state.id, "schedule")),
+                };
+                let decision = state.decide(input, &alert::Context { now: context.now })?;
+                let defined = |event: &alert::Event| matches!(event, alert::Event::Defined(_));
+                Ok(Decided {
+                    plans: Vec::new(),
+                    text: decision.events.iter().any(defined).then(|| head::monitor_text(state)),
                     events: row(&decision.events),
                     effects: decision.effects,
                 })
@@ -192,6 +235,12 @@ impl Hosted {
                     state.apply(event);
                 }
             }
+            Self::Monitor(state) => {
+                let events: Vec<alert::Event> = parse(row, &state.id)?;
+                for event in &events {
+                    state.apply(event);
+                }
+            }
         }
         Ok(())
     }
@@ -201,6 +250,7 @@ impl Hosted {
         match self {
             Self::Execution(state) => row(&[state.snapshot()]).expect("a snapshot is an event"),
             Self::Schedule(state) => row(&[state.snapshot()]).expect("a snapshot is an event"),
+            Self::Monitor(state) => row(&[state.snapshot()]).expect("a snapshot is an event"),
         }
     }
 }

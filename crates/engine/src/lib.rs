@@ -12,6 +12,7 @@ mod gates;
 mod head;
 mod hosted;
 pub mod memory;
+pub mod monitors;
 mod outputs;
 mod polling;
 mod publishing;

@@ -73,6 +73,9 @@ pub enum Effect {
     Publish(Publication),
     /// A result that other executions may use again; a loss costs work, nothing else.
     Reuse(Reusable),
+    /// Nobody needs an execution any more that this machine started and that has ended; it may be
+    /// forgotten, best effort.
+    Forget(ExecutionId),
     /// The execution takes a place at a gate, or waits there for one. It leaves with a
     /// [`Effect::Withdraw`] of the same number.
     Admit(Admission),

@@ -508,7 +508,11 @@ impl<'k> World<'k> {
                     keys.push((to, key));
                 }
                 // Ledgers are written, never read: nothing here depends on them.
-                Effect::Record(_) | Effect::Publish(_) | Effect::Reuse(_) | Effect::Admit(_) => {}
+                Effect::Record(_)
+                | Effect::Publish(_)
+                | Effect::Reuse(_)
+                | Effect::Forget(_)
+                | Effect::Admit(_) => {}
             }
         }
         (sent, keys)

@@ -8,6 +8,7 @@
 
 use std::cell::{Cell, RefCell};
 
+use kernel::alert;
 use kernel::expression::{SEALED_PREFIX, Secrets, mentions_secret, next_sealed, resolve_secrets};
 use kernel::graph::{Amendment, Control, Execution, Input, Post};
 use kernel::rewrite::{Leaf, Rewrite, mentions};
@@ -34,7 +35,21 @@ impl Vault {
                 spec.start_workflow_request = self.seal(&spec.start_workflow_request);
                 Stimulus::Schedule(schedule::Input::Define(spec))
             }
+            (Stimulus::Monitor(alert::Input::Define(mut spec)), _) => {
+                spec.monitor.settings = self.seal(&spec.monitor.settings);
+                Stimulus::Monitor(alert::Input::Define(spec))
+            }
             (stimulus, _) => stimulus,
+        }
+    }
+
+    /// The settings of what a monitors file defines, as they may be stored.
+    pub(crate) fn guard_file(&self, file: &mut alert::definition::File) {
+        for receiver in file.receivers.values_mut() {
+            receiver.settings = self.seal(&receiver.settings);
+        }
+        for monitor in &mut file.monitors {
+            monitor.settings = self.seal(&monitor.settings);
         }
     }
 

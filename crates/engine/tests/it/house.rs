@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::memory::Memory;
-use engine::{Engine, Handoff, Options, Outcome, OutcomeStatus, Parts, PollRequest, TaskRunner};
+use engine::{
+    Clock, Engine, Handoff, Options, Outcome, OutcomeStatus, Parts, PollRequest, TaskRunner,
+};
 use kernel::graph::{Input, Report, Start, Status, TaskStatus, Verdict};
 use kernel::{ExecutionId, Form, Json, ScriptError, Scripts, TaskId};
 use serde_json::{Value, json};
@@ -46,8 +48,8 @@ impl TaskRunner for Echo {
 struct NoValues;
 
 impl engine::Values for NoValues {
-    fn secret(&self, _: &str) -> Option<String> {
-        None
+    fn secret(&self, name: &str) -> Option<String> {
+        (name == "KEY").then(|| "hunter2".to_owned())
     }
     fn environment(&self, _: &str) -> Option<String> {
         None
@@ -56,11 +58,20 @@ impl engine::Values for NoValues {
 
 /// An engine over a store.
 pub(crate) async fn open(store: Arc<Memory>) -> Engine {
+    open_with(store, Arc::new(engine::SystemClock), vec![Arc::new(Echo)]).await
+}
+
+/// An engine over a store, with a clock and runners.
+pub(crate) async fn open_with(
+    store: Arc<Memory>,
+    clock: Arc<dyn Clock>,
+    runners: Vec<Arc<dyn TaskRunner>>,
+) -> Engine {
     let parts = Parts {
         store,
-        clock: Arc::new(engine::SystemClock),
+        clock,
         scripts: Arc::new(Literal),
-        runners: vec![Arc::new(Echo)],
+        runners,
         values: Arc::new(NoValues),
         describe: |execution| Json::of(&json!({ "workflowId": execution.id })),
         options: Options::default(),

@@ -4,4 +4,5 @@ mod adoption;
 mod events;
 mod flows;
 mod house;
+mod monitors;
 mod promised;

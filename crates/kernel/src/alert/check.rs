@@ -186,6 +186,9 @@ pub(super) fn ended(draft: &mut Draft<'_>, sequence: u32, result: Result<&Json, 
     match reading {
         Ok(reading) => {
             let outcome = Outcome::Answered { memory: reading.memory, step: reading.step };
+            if let Some(old) = draft.state.forgettable() {
+                draft.effect(Effect::Forget(old));
+            }
             draft.push(Event::Checked { sequence, outcome });
             observe::answered(draft);
             observe::observe(draft, reading.observations, true, Some(sequence), None);

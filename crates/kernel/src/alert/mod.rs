@@ -40,7 +40,7 @@ pub use incident::{
     Acknowledged, Entry, Evidence, Incident, NotificationEvent, State, Suppressed, Told,
 };
 pub use input::{Context, Input, Ping, PingKind};
-pub use monitor::{Check, Delivery, DeliveryStatus, Monitor};
+pub use monitor::{CHECKS_KEPT, Check, Delivery, DeliveryStatus, Monitor};
 pub use notification::test_notification;
 pub use observation::{
     ATTRS_MAX, KEY_MAX, MEMORY_MAX, OBSERVATIONS_MAX, Observation, Reading, Status, TEXT_MAX, read,
@@ -48,8 +48,15 @@ pub use observation::{
 pub use settle::silenced;
 pub use template::Template;
 
-/// The definition that delivers one notification: a single `NOTIFY` task with retries.
+/// The definitions that deliver notifications are named by this, a colon, and the receiver: see
+/// [`notify_workflow`].
 pub const NOTIFY_WORKFLOW: &str = "nightbell_notify";
+
+/// The name of the definition that delivers notifications to a receiver: a single `NOTIFY` task
+/// with retries, see [`definition::Receiver::definition`].
+pub fn notify_workflow(receiver: &str) -> String {
+    format!("{NOTIFY_WORKFLOW}:{receiver}")
+}
 
 /// The key of the incident about checks that could not be made.
 pub const CHECK_KEY: &str = "#check";

@@ -22,6 +22,9 @@ const PAST_MAX: usize = 50;
 const DELIVERIES_MAX: usize = 100;
 /// Characters of a reason that are kept.
 pub(super) const REASON_MAX: usize = 1000;
+/// Executions of checks that told how things are that are kept; older ones are forgotten unless an
+/// incident speaks of them.
+pub const CHECKS_KEPT: usize = 20;
 
 /// A monitor: what it obeys, its check, its incidents and what they owe.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -54,6 +57,9 @@ pub struct Monitor {
     pub last_answer: Option<Evidence>,
     /// The one before it.
     pub answer_before: Option<Evidence>,
+    /// The latest checks that told how things are and whose executions are kept, oldest first.
+    #[serde(default)]
+    pub answered: VecDeque<u32>,
     /// What the next check is given.
     pub memory: Option<Json>,
     /// What a heartbeat monitor knows of its job.
@@ -151,6 +157,7 @@ impl Monitor {
             missed_count: 0,
             last_answer: None,
             answer_before: None,
+            answered: VecDeque::new(),
             memory: None,
             beat: Beat::default(),
             parents_down: Vec::new(),
@@ -191,6 +198,21 @@ impl Monitor {
     /// The execution of a check.
     pub fn check_execution(&self, sequence: u32) -> ExecutionId {
         self.id.derive("check", sequence)
+    }
+
+    /// The execution of a check that nobody needs once one more check has told how things are.
+    pub(super) fn forgettable(&self) -> Option<ExecutionId> {
+        if self.answered.len() < CHECKS_KEPT {
+            return None;
+        }
+        let execution = self.check_execution(*self.answered.front()?);
+        let speaks = |evidence: &Evidence| evidence.execution.as_ref() == Some(&execution);
+        let spoken_of = self.incidents.values().chain(&self.past).any(|incident| {
+            speaks(&incident.first_evidence)
+                || speaks(&incident.evidence)
+                || incident.previous_ok.as_ref().is_some_and(speaks)
+        });
+        (!spoken_of).then_some(execution)
     }
 
     /// The execution of a delivery.
@@ -386,6 +408,10 @@ impl Monitor {
                 self.errors = 0;
                 self.error = None;
                 self.watermark = Some(check.window.to);
+                self.answered.push_back(sequence);
+                while self.answered.len() > CHECKS_KEPT {
+                    self.answered.pop_front();
+                }
                 if memory.is_some() {
                     self.memory.clone_from(memory);
                 }

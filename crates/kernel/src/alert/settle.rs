@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::NOTIFY_WORKFLOW;
 use super::decide::Draft;
 use super::definition::{Route, Silence};
 use super::event::{Delivered, Event, Notified};
 use super::incident::{Incident, NotificationEvent, State, Suppressed};
 use super::monitor::{Monitor, REASON_MAX};
 use super::notification;
+use super::notify_workflow;
 use super::observation::{TEXT_MAX, cut, plain};
 use crate::graph::{Message, Parent, StartMessage};
 use crate::json::Json;
@@ -246,7 +246,7 @@ fn notify(draft: &mut Draft<'_>, place: &Place, route: &Route, keys: &[Arc<str>]
     let to = draft.state.delivery_execution(sequence);
     let input = json!({ "receiver": place.receiver, "notification": payload });
     let message = StartMessage {
-        name: NOTIFY_WORKFLOW.into(),
+        name: notify_workflow(&place.receiver).into(),
         version: None,
         definition: None,
         input: Json::of(&input),

@@ -8,6 +8,7 @@ mod event;
 mod execute;
 pub mod extract;
 mod metadata;
+mod monitor;
 pub mod query;
 mod queue;
 mod scheduler;
@@ -42,4 +43,5 @@ pub fn router() -> OpenApiRouter<Api> {
         .merge(admin::routes())
         .merge(secret::routes())
         .merge(environment::routes())
+        .merge(monitor::routes())
 }

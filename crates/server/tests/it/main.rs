@@ -8,6 +8,7 @@ mod event;
 mod execute;
 mod listener;
 mod metadata;
+mod monitors;
 mod operations;
 mod promised;
 mod query;

@@ -27,6 +27,30 @@ pub struct Loaded {
     pub checklist: bool,
 }
 
+/// Names that other files define, and that a file may speak of.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// Receivers.
+    pub receivers: BTreeSet<Arc<str>>,
+    /// Monitors.
+    pub monitors: BTreeSet<Arc<str>>,
+}
+
+impl Known {
+    /// What a file defines, whatever else is wrong with it.
+    pub fn of(text: &str) -> Self {
+        let Ok(root) = yaml::parse(text) else { return Self::default() };
+        let names = |section| defined(&root, section).into_iter().map(Arc::from).collect();
+        Self { receivers: names("receivers"), monitors: names("monitors") }
+    }
+
+    /// Adds what others define.
+    pub fn extend(&mut self, other: Self) {
+        self.receivers.extend(other.receivers);
+        self.monitors.extend(other.monitors);
+    }
+}
+
 /// Names of what the file defines, with their place, for what speaks of them.
 #[derive(Default)]
 struct Mentions {
@@ -34,8 +58,13 @@ struct Mentions {
     monitors: Vec<(Arc<str>, Place, String)>,
 }
 
-/// Reads a monitors file, or a checklist.
+/// Reads a monitors file that stands for itself, or a checklist.
 pub fn load(text: &str, options: &ChecklistOptions) -> Loaded {
+    load_among(text, options, &Known::default())
+}
+
+/// Reads a monitors file that may speak of what others define, or a checklist.
+pub fn load_among(text: &str, options: &ChecklistOptions, known: &Known) -> Loaded {
     let mut report = Report::default();
     let root = match yaml::parse(text) {
         Ok(root) => root,
@@ -49,13 +78,13 @@ pub fn load(text: &str, options: &ChecklistOptions) -> Loaded {
     let file = if checklist {
         checklist::read(&root, options, &mut report)
     } else {
-        read(&root, &mut report)
+        read(&root, known, &mut report)
     };
     let (problems, failed) = report.finish();
     Loaded { file: Some(file).filter(|_| !failed), problems, checklist }
 }
 
-fn read(root: &Node, report: &mut Report) -> File {
+fn read(root: &Node, known: &Known, report: &mut Report) -> File {
     let mut file = File::default();
     let mut mentions = Mentions::default();
     let Some(mut top) = Object::of(root, String::new(), report) else { return file };
@@ -92,7 +121,7 @@ fn read(root: &Node, report: &mut Report) -> File {
         }
     }
     top.finish(report);
-    check_mentions(&file, &mentions, root, report);
+    check_mentions(&file, &mentions, known, root, report);
     file
 }
 
@@ -305,25 +334,37 @@ fn silence(node: &Node, path: String, report: &mut Report) -> Option<Silence> {
     Some(Silence { id, matchers, when: when?, by, comment })
 }
 
+/// The names in a section.
+fn defined<'a>(root: &'a Node, section: &str) -> Vec<&'a str> {
+    let Content::Map(members) = &root.content else { return Vec::new() };
+    let section = members.iter().find(|(key, _)| key.text() == Some(section));
+    match section.map(|(_, value)| &value.content) {
+        Some(Content::Map(members)) => members.iter().filter_map(|it| it.0.text()).collect(),
+        _ => Vec::new(),
+    }
+}
+
 /// What is spoken of must be there, and no monitor may depend on itself.
-fn check_mentions(file: &File, mentions: &Mentions, root: &Node, report: &mut Report) {
+fn check_mentions(
+    file: &File,
+    mentions: &Mentions,
+    known: &Known,
+    root: &Node,
+    report: &mut Report,
+) {
     let names: BTreeSet<&str> = file.monitors.iter().map(|monitor| &*monitor.name).collect();
-    let defined = |section: &str| {
-        let Content::Map(members) = &root.content else { return Vec::new() };
-        let section = members.iter().find(|(key, _)| key.text() == Some(section));
-        match section.map(|(_, value)| &value.content) {
-            Some(Content::Map(members)) => members.iter().filter_map(|it| it.0.text()).collect(),
-            _ => Vec::new(),
-        }
-    };
     // What is defined badly is no second problem.
+    let all = |section, others: &'_ BTreeSet<Arc<str>>| -> Vec<String> {
+        let own = defined(root, section).into_iter().map(str::to_owned);
+        own.chain(others.iter().map(ToString::to_string)).collect()
+    };
     for (what, known, mentions) in [
-        ("receiver", defined("receivers"), &mentions.receivers),
-        ("monitor", defined("monitors"), &mentions.monitors),
+        ("receiver", all("receivers", &known.receivers), &mentions.receivers),
+        ("monitor", all("monitors", &known.monitors), &mentions.monitors),
     ] {
         for (name, place, path) in mentions {
-            if !known.contains(&&**name) {
-                let hint = nearest(name, known.iter().copied())
+            if !known.iter().any(|known| **known == **name) {
+                let hint = nearest(name, known.iter().map(String::as_str))
                     .map_or_else(String::new, |known| format!("; is {known} meant?"));
                 report.error(*place, path, format!("there is no {what} {name:?}{hint}"));
             }

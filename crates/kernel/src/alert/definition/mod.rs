@@ -6,6 +6,7 @@
 
 mod calendar;
 mod checklist;
+mod delivery;
 mod file;
 mod kinds;
 mod monitor;
@@ -23,7 +24,7 @@ use crate::json::Json;
 
 pub use calendar::{Active, Clock, Days, Recurring, Schedule};
 pub use checklist::ChecklistOptions;
-pub use file::{Loaded, load};
+pub use file::{Known, Loaded, load, load_among};
 pub use reader::{Level, Problem};
 pub use span::{parse_share, parse_span};
 pub use yaml::Place;

@@ -255,7 +255,7 @@ impl Bench {
             child: Some(to.clone()),
             asked: 0,
         };
-        if &*start.name != kernel::alert::NOTIFY_WORKFLOW {
+        if !start.name.starts_with(kernel::alert::NOTIFY_WORKFLOW) {
             match &self.source {
                 Source::Shows(rows) => {
                     let output = json!({ "observations": rows, "step": format!("{to}-1") });

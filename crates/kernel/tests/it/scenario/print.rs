@@ -183,6 +183,7 @@ pub(super) fn effect(state: &Execution, effect: &Effect) -> String {
         Effect::Publish(event) => {
             format!("> publish {} to {}: {}", event.id, event.sink, cut(event.payload.text()))
         }
+        Effect::Forget(execution) => format!("> forget {execution}"),
         Effect::Reuse(left) => {
             let (name, key, until) = (&left.name, &left.key, at(left.until));
             format!("> keep the output of {name} for '{key}' until {until}")

@@ -1,0 +1,594 @@
+//! Monitors as a whole: what files and clients define, applied whole or not at all, and what each
+//! monitor must hear of the others.
+//!
+//! A *source* (a file, a client of the API) defines receivers, routes, monitors and silences. All
+//! sources together make one file, from which each monitor's machine gets what it obeys. Sources
+//! are documents; whatever a crash cut short is made up for at the next start.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kernel::alert::definition::{File, Kind, Known, MonitorDef, Silence, Spec};
+use kernel::alert::{Input, Monitor, NOTIFY_WORKFLOW, Observation, test_notification};
+use kernel::definition::{WorkflowDef, parse_workflow};
+use kernel::graph::Start;
+use kernel::{ExecutionId, Json, MachineKind, Rejected};
+use parking_lot::RwLock;
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
+
+use crate::engine::{Engine, Error};
+use crate::hosted::Hosted;
+use crate::search::{Filter, PAGE_MAX, Search};
+use crate::starting::Begun;
+use crate::store::{Document, Store, StoreError};
+
+/// The monitor of what Nightbell itself cannot do: files that it refused, and the like.
+pub const OWN_MONITOR: &str = "nightbell";
+
+/// Documents that hold sources.
+const SOURCE: &str = "monitors";
+/// Documents that hold silences that people made.
+const SILENCE: &str = "silence";
+/// Silences that people made, at most.
+pub const SILENCES_MAX: usize = 1000;
+/// Definitions of checks are named so, with the monitor's name behind it.
+const CHECK: &str = "check:";
+/// Monitors that hear something at the same time.
+const AT_ONCE: usize = 64;
+
+/// What is defined.
+pub(crate) struct Monitors {
+    sources: RwLock<BTreeMap<Arc<str>, File>>,
+    silences: RwLock<BTreeMap<Arc<str>, Silence>>,
+    /// Held while something is applied.
+    applying: Mutex<()>,
+    /// Held while a monitor's dependents hear of it, so that the last to tell knows the latest.
+    telling: Mutex<()>,
+}
+
+/// What came of applying a source.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Applied {
+    /// Monitors that are new or obey something else now.
+    pub defined: usize,
+    /// Monitors that are watched no more.
+    pub removed: usize,
+}
+
+/// Why something was not applied.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum ApplyError {
+    /// It does not fit what is defined elsewhere; nothing was changed.
+    #[error("{}", .0.join("; "))]
+    Unfit(Vec<String>),
+    /// The engine's.
+    #[error(transparent)]
+    Engine(#[from] Error),
+}
+
+impl From<StoreError> for ApplyError {
+    fn from(error: StoreError) -> Self {
+        Self::Engine(error.into())
+    }
+}
+
+impl Monitors {
+    /// Reads what is defined.
+    pub(crate) async fn open(store: &dyn Store) -> Result<Self, StoreError> {
+        let mut sources = BTreeMap::new();
+        for document in store.documents(SOURCE).await? {
+            sources.insert(document.name.clone(), parse(&document)?);
+        }
+        let mut silences = BTreeMap::new();
+        for document in store.documents(SILENCE).await? {
+            silences.insert(document.name.clone(), parse(&document)?);
+        }
+        Ok(Self {
+            sources: RwLock::new(sources),
+            silences: RwLock::new(silences),
+            applying: Mutex::default(),
+            telling: Mutex::default(),
+        })
+    }
+}
+
+fn parse<T: serde::de::DeserializeOwned>(document: &Document) -> Result<T, StoreError> {
+    serde_json::from_str(&document.text).map_err(|error| {
+        StoreError::Corrupt(format!("{} '{}': {error}", document.kind, document.name))
+    })
+}
+
+fn document(kind: &str, name: &Arc<str>, value: &impl serde::Serialize) -> Document {
+    let text = Json::of(value).text().into();
+    Document { kind: kind.into(), name: name.clone(), version: 0, text }
+}
+
+/// All sources as one file, and everything that keeps them from being one.
+fn together(sources: &BTreeMap<Arc<str>, File>) -> Result<File, Vec<String>> {
+    let (mut all, mut unfit) = (File::default(), Vec::new());
+    let (mut receivers, mut monitors) = (BTreeMap::new(), BTreeMap::new());
+    let known = |name: &str| {
+        sources.iter().any(|(source, file)| {
+            **source != *OWN_MONITOR && file.monitors.iter().any(|it| *it.name == *name)
+        })
+    };
+    for (source, file) in sources {
+        for (name, receiver) in &file.receivers {
+            if let Some(other) = receivers.insert(name.clone(), source) {
+                unfit.push(format!("{source}: the receiver {name} is defined by {other} already"));
+            }
+            all.receivers.insert(name.clone(), receiver.clone());
+        }
+        for monitor in &file.monitors {
+            if **source == *OWN_MONITOR && known(&monitor.name) {
+                continue;
+            }
+            if let Some(other) = monitors.insert(monitor.name.clone(), source) {
+                let name = &monitor.name;
+                unfit.push(format!("{source}: the monitor {name} is defined by {other} already"));
+            }
+            all.monitors.push(monitor.clone());
+        }
+        all.routes.extend(file.routes.iter().cloned());
+        all.silences.extend(file.silences.iter().cloned());
+    }
+    for (source, file) in sources {
+        let missing_receivers = spoken_of_receivers(file).filter(|it| !receivers.contains_key(it));
+        unfit.extend(missing_receivers.map(|it| format!("{source}: there is no receiver {it}")));
+        let needed = file.monitors.iter().flat_map(|it| it.depends_on.iter().chain(&it.witness));
+        let missing = needed.filter(|it| !monitors.contains_key(*it));
+        unfit.extend(missing.map(|it| format!("{source}: there is no monitor {it}")));
+    }
+    if unfit.is_empty() { Ok(all) } else { Err(unfit) }
+}
+
+fn spoken_of_receivers(file: &File) -> impl Iterator<Item = Arc<str>> + '_ {
+    let steps = file.routes.iter().flat_map(|route| route.steps.iter().flat_map(|it| &it.to));
+    let own = file.monitors.iter().flat_map(|monitor| &monitor.to);
+    let fallbacks = file.receivers.values().filter_map(|receiver| receiver.fallback.as_ref());
+    let mut names: Vec<&Arc<str>> = steps.chain(own).chain(fallbacks).collect();
+    names.sort();
+    names.dedup();
+    names.into_iter().cloned()
+}
+
+/// Where a monitor stands, in a word: `NEW`, `UP`, `UNKNOWN`, `PENDING`, `DOWN` or `REMOVED`.
+pub fn standing(monitor: &Monitor) -> &'static str {
+    crate::head::monitor_status(monitor)
+}
+
+/// Whether a silence may concern a monitor of this name.
+fn concerns(silence: &Silence, monitor: &str) -> bool {
+    silence.matchers.iter().all(|it| *it.label != *"monitor" || it.matches(monitor))
+}
+
+impl Engine {
+    /// Everything that is defined, as one file.
+    pub fn monitors_file(&self) -> File {
+        // What was applied fits.
+        together(&self.inner.monitors.sources.read()).unwrap_or_default()
+    }
+
+    /// What one source defines.
+    pub fn monitors_of(&self, source: &str) -> Option<File> {
+        self.inner.monitors.sources.read().get(source).cloned()
+    }
+
+    /// The sources.
+    pub fn monitor_sources(&self) -> Vec<Arc<str>> {
+        self.inner.monitors.sources.read().keys().cloned().collect()
+    }
+
+    /// The source that defines a monitor.
+    pub fn source_of_monitor(&self, name: &str) -> Option<Arc<str>> {
+        let sources = self.inner.monitors.sources.read();
+        let defines = |file: &File| file.monitors.iter().any(|it| *it.name == *name);
+        sources.iter().rfind(|(_, file)| defines(file)).map(|(source, _)| source.clone())
+    }
+
+    /// The source that defines a receiver.
+    pub fn source_of_receiver(&self, name: &str) -> Option<Arc<str>> {
+        let sources = self.inner.monitors.sources.read();
+        let defines = |file: &File| file.receivers.contains_key(name);
+        sources.iter().find(|(_, file)| defines(file)).map(|(source, _)| source.clone())
+    }
+
+    /// The names that a source may speak of because others define them.
+    pub fn monitors_known_beside(&self, source: &str) -> Known {
+        let mut known = Known::default();
+        for (_, file) in
+            self.inner.monitors.sources.read().iter().filter(|(it, _)| ***it != *source)
+        {
+            known.receivers.extend(file.receivers.keys().cloned());
+            known.monitors.extend(file.monitors.iter().map(|monitor| monitor.name.clone()));
+        }
+        known
+    }
+
+    /// Applies what a source defines in the place of what it defined before: whole or not at all.
+    /// Monitors that it defines no more are removed; streaks and watermarks of the others stay.
+    ///
+    /// # Errors
+    /// [`ApplyError::Unfit`] if it does not fit what other sources define: nothing is changed.
+    pub async fn apply_monitors(&self, source: &str, file: File) -> Result<Applied, ApplyError> {
+        let of_source = BTreeMap::from([(Arc::from(source), file)]);
+        self.apply_sources(of_source, |_| false).await
+    }
+
+    /// Applies several sources as one, and drops those that `gone` names. As
+    /// [`Engine::apply_monitors`].
+    ///
+    /// # Errors
+    /// As [`Engine::apply_monitors`].
+    pub async fn apply_sources(
+        &self,
+        changed: BTreeMap<Arc<str>, File>,
+        gone: impl Fn(&str) -> bool,
+    ) -> Result<Applied, ApplyError> {
+        let monitors = &self.inner.monitors;
+        let _alone = monitors.applying.lock().await;
+        let mut sources = monitors.sources.read().clone();
+        let mut dropped: Vec<Arc<str>> = sources.keys().filter(|it| gone(it)).cloned().collect();
+        sources.retain(|source, _| !dropped.contains(source));
+        let mut put = Vec::new();
+        for (source, mut file) in changed {
+            self.inner.vault.guard_file(&mut file);
+            if file == File::default() {
+                dropped.push(source.clone());
+                sources.remove(&source);
+            } else {
+                put.push(document(SOURCE, &source, &file));
+                sources.insert(source, file);
+            }
+        }
+        let file = together(&sources).map_err(ApplyError::Unfit)?;
+        let definitions = definitions_of(&file).map_err(ApplyError::Unfit)?;
+        self.inner.store.put_documents(put).await?;
+        for source in dropped {
+            self.inner.store.delete_document(SOURCE, &source, 0).await?;
+        }
+        *monitors.sources.write() = sources;
+        Ok(self.reconcile(&file, definitions).await?)
+    }
+
+    /// Makes the machines what is defined.
+    async fn reconcile(
+        &self,
+        file: &File,
+        definitions: Vec<WorkflowDef>,
+    ) -> Result<Applied, Error> {
+        let changed = definitions.into_iter().filter(|definition| {
+            let version = u32::try_from(definition.version).ok();
+            let present = self.definitions().workflow(&definition.name, version);
+            present.is_none_or(|present| *present != *definition)
+        });
+        let changed: Vec<WorkflowDef> = changed.collect();
+        if !changed.is_empty() {
+            self.definitions().put_workflows(changed).await?;
+        }
+        let mut applied = Applied::default();
+        let mut inputs = Vec::new();
+        for mut spec in file.specs() {
+            spec.check.definition = None;
+            let id = ExecutionId::monitor(&spec.monitor.name);
+            if !self.obeys(&id, &spec).await? {
+                applied.defined += 1;
+                inputs.push((id, Input::Define(Box::new(spec))));
+            }
+        }
+        self.tell_all(inputs).await?;
+        let names: BTreeSet<&str> = file.monitors.iter().map(|monitor| &*monitor.name).collect();
+        let mut removals = Vec::new();
+        for name in self.watched_monitors().await? {
+            if !names.contains(&*name) {
+                removals.push((ExecutionId::monitor(&name), Input::Remove { who: None }));
+            }
+        }
+        applied.removed = removals.len();
+        let removed: Vec<ExecutionId> = removals.iter().map(|(id, _)| id.clone()).collect();
+        self.tell_all(removals).await?;
+        for id in removed {
+            self.definitions().delete_workflow(&format!("{CHECK}{}", id.name()), 1).await?;
+        }
+        self.tell_silences(file).await?;
+        for monitor in &file.monitors {
+            if file.monitors.iter().any(|it| needs(it, &monitor.name)) {
+                self.tell_dependents_now(&ExecutionId::monitor(&monitor.name)).await?;
+            }
+        }
+        Ok(applied)
+    }
+
+    async fn obeys(&self, id: &ExecutionId, spec: &Spec) -> Result<bool, Error> {
+        let same = |monitor: &Monitor| !monitor.removed && monitor.spec.as_deref() == Some(spec);
+        Ok(self.look(id, |hosted| hosted.monitor().is_some_and(same)).await?.unwrap_or_default())
+    }
+
+    /// The names of all monitors that were not removed.
+    async fn watched_monitors(&self) -> Result<Vec<Arc<str>>, Error> {
+        let mut names = Vec::new();
+        loop {
+            let page = Search {
+                machine: MachineKind::Monitor,
+                filters: vec![Filter::Closed(false)],
+                start: names.len() as u64,
+                size: PAGE_MAX,
+                ..Search::default()
+            };
+            let page = self.inner.store.search(&page).await?;
+            let last = page.rows.is_empty();
+            names.extend(page.rows.into_iter().map(|head| (head.name, head.status)));
+            if last || names.len() as u64 >= page.total {
+                break;
+            }
+        }
+        let watched = names.into_iter().filter(|(_, status)| *status != "REMOVED");
+        Ok(watched.map(|(name, _)| name).collect())
+    }
+
+    /// Lets monitors hear something, many at once. What does not concern one any more is passed
+    /// over.
+    async fn tell_all(&self, inputs: Vec<(ExecutionId, Input)>) -> Result<(), Error> {
+        let mut inputs = inputs.into_iter();
+        let mut under_way = JoinSet::new();
+        loop {
+            while under_way.len() < AT_ONCE
+                && let Some((id, input)) = inputs.next()
+            {
+                let engine = self.clone();
+                under_way.spawn(async move { engine.step(&id, input).await });
+            }
+            match under_way.join_next().await {
+                None => return Ok(()),
+                Some(Ok(
+                    Ok(()) | Err(Error::Rejected(Rejected::Stale(_) | Rejected::Unknown(_))),
+                )) => {}
+                Some(Ok(Err(error))) => return Err(error),
+                Some(Err(_)) => return Err(Error::Closing),
+            }
+        }
+    }
+
+    /// Tells each monitor the silences that may concern it.
+    async fn tell_silences(&self, file: &File) -> Result<(), Error> {
+        let made = self.inner.monitors.silences.read().clone();
+        let now = self.now();
+        let silences: Vec<Silence> = file
+            .silences
+            .iter()
+            .chain(made.values())
+            .filter(|silence| !silence.when.is_over(now))
+            .cloned()
+            .collect();
+        let mut inputs = Vec::new();
+        for monitor in &file.monitors {
+            let own = silences.iter().filter(|it| concerns(it, &monitor.name)).cloned();
+            let own: Vec<Silence> = own.collect();
+            let id = ExecutionId::monitor(&monitor.name);
+            let same = |hosted: &Hosted| hosted.monitor().is_some_and(|it| it.silences == own);
+            if !self.look(&id, same).await?.unwrap_or_default() {
+                inputs.push((id, Input::Silences(own)));
+            }
+        }
+        self.tell_all(inputs).await
+    }
+
+    /// Makes up for what a crash may have cut short, in the background.
+    pub(crate) fn resume_monitors(&self) {
+        let engine = self.clone();
+        self.inner.tasks.spawn(async move {
+            let _alone = engine.inner.monitors.applying.lock().await;
+            let file = engine.monitors_file();
+            let definitions = definitions_of(&file).unwrap_or_default();
+            engine.drop_stale_definitions(&file).await;
+            match engine.reconcile(&file, definitions).await {
+                Ok(_) | Err(Error::Closing) => {}
+                Err(error) => tracing::warn!(%error, "monitors could not be resumed"),
+            }
+        });
+    }
+
+    /// Forgets the definitions of receivers that were removed; until the next start they were kept,
+    /// so that what was open there could still be resolved.
+    async fn drop_stale_definitions(&self, file: &File) {
+        for definition in self.definitions().workflows() {
+            let receiver = definition.name.strip_prefix(NOTIFY_WORKFLOW);
+            let receiver = receiver.and_then(|rest| rest.strip_prefix(':'));
+            if receiver.is_some_and(|name| !file.receivers.contains_key(name))
+                && let Err(error) = self.definitions().delete_workflow(&definition.name, 1).await
+            {
+                tracing::warn!(%error, name = definition.name, "a definition is kept");
+            }
+        }
+    }
+
+    /// Tells the monitors that depend on one whether it is down, in the background.
+    pub(crate) fn tell_dependents(&self, id: &ExecutionId) {
+        let (engine, id) = (self.clone(), id.clone());
+        self.inner.tasks.spawn(async move {
+            match engine.tell_dependents_now(&id).await {
+                Ok(()) | Err(Error::Closing) => {}
+                Err(error) => tracing::warn!(monitor = %id, %error, "dependents were not told"),
+            }
+        });
+    }
+
+    async fn tell_dependents_now(&self, id: &ExecutionId) -> Result<(), Error> {
+        let _alone = self.inner.monitors.telling.lock().await;
+        let look = |hosted: &Hosted| {
+            let monitor = hosted.monitor()?;
+            Some((monitor.is_down(), monitor.spec.as_ref()?.dependents.clone()))
+        };
+        let Some((down, dependents)) = self.look(id, look).await?.flatten() else { return Ok(()) };
+        let input = |name: Arc<str>| {
+            (ExecutionId::monitor(&name), Input::Parent { monitor: id.name().into(), down })
+        };
+        self.tell_all(dependents.into_iter().map(input).collect()).await
+    }
+
+    /// Forgets an execution that nobody needs, in the background.
+    pub(crate) fn forget(&self, execution: ExecutionId) {
+        let engine = self.clone();
+        self.inner.tasks.spawn(async move {
+            match engine.remove(&execution).await {
+                Ok(_) | Err(Error::Closing) => {}
+                // The retention gets it later.
+                Err(error) => tracing::debug!(%execution, %error, "an old check is kept"),
+            }
+        });
+    }
+
+    /// Looks at a monitor; `None` if there is none, or if it was removed.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn monitor<R>(
+        &self,
+        name: &str,
+        look: impl FnOnce(&Monitor) -> R,
+    ) -> Result<Option<R>, Error> {
+        let look = |hosted: &Hosted| hosted.monitor().filter(|it| !it.removed).map(look);
+        Ok(self.look(&ExecutionId::monitor(name), look).await?.flatten())
+    }
+
+    /// The heartbeat monitor that is called by this key: the setting `key`, or else its name.
+    pub fn monitor_of_ping(&self, key: &str) -> Option<Arc<str>> {
+        let sources = self.inner.monitors.sources.read();
+        let monitors = sources.values().flat_map(|file| &file.monitors);
+        let mut called =
+            monitors.filter(|it| it.kind == Kind::Heartbeat && *it.name != *OWN_MONITOR);
+        let is_key = |monitor: &&MonitorDef| {
+            let settings = monitor.settings.parse();
+            match settings.get("key").and_then(serde_json::Value::as_str) {
+                None => *monitor.name == *key,
+                Some(own) => {
+                    match own.strip_prefix("${secret:").and_then(|it| it.strip_suffix('}')) {
+                        None => own == key,
+                        Some(secret) => self.values().secret(secret).is_some_and(|own| own == key),
+                    }
+                }
+            }
+        };
+        called.find(is_key).map(|monitor| monitor.name.clone())
+    }
+
+    /// The silences that people made, by id; those of files not among them.
+    pub fn silences(&self) -> Vec<Silence> {
+        self.inner.monitors.silences.read().values().cloned().collect()
+    }
+
+    /// Adds a silence, or replaces the one of its id.
+    ///
+    /// # Errors
+    /// [`ApplyError::Unfit`] if there are too many.
+    pub async fn put_silence(&self, silence: Silence) -> Result<(), ApplyError> {
+        let monitors = &self.inner.monitors;
+        let _alone = monitors.applying.lock().await;
+        let now = self.now();
+        let over: Vec<Arc<str>> = monitors
+            .silences
+            .read()
+            .values()
+            .filter(|it| it.when.is_over(now))
+            .map(|it| it.id.clone())
+            .collect();
+        for id in over {
+            self.inner.store.delete_document(SILENCE, &id, 0).await?;
+            monitors.silences.write().remove(&id);
+        }
+        let known = monitors.silences.read().contains_key(&silence.id);
+        if !known && monitors.silences.read().len() >= SILENCES_MAX {
+            let message = format!("there are {SILENCES_MAX} silences already; delete some");
+            return Err(ApplyError::Unfit(vec![message]));
+        }
+        self.inner.store.put_document(document(SILENCE, &silence.id, &silence)).await?;
+        monitors.silences.write().insert(silence.id.clone(), silence);
+        Ok(self.tell_silences(&self.monitors_file()).await?)
+    }
+
+    /// Takes a silence back; `false` if there is none of this id.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn delete_silence(&self, id: &str) -> Result<bool, Error> {
+        let monitors = &self.inner.monitors;
+        let _alone = monitors.applying.lock().await;
+        if monitors.silences.write().remove(id).is_none() {
+            return Ok(false);
+        }
+        self.inner.store.delete_document(SILENCE, id, 0).await?;
+        self.tell_silences(&self.monitors_file()).await?;
+        Ok(true)
+    }
+
+    /// Says to Nightbell's own monitor how something of Nightbell is, such as a file of monitors.
+    ///
+    /// # Errors
+    /// As [`Engine::apply_monitors`].
+    pub async fn observe_own(&self, observation: Observation) -> Result<(), ApplyError> {
+        if self.source_of_monitor(OWN_MONITOR).is_none() {
+            let own = MonitorDef::new(OWN_MONITOR, Kind::Heartbeat, Json::empty_object());
+            let file = File { monitors: vec![own], ..File::default() };
+            self.apply_monitors(OWN_MONITOR, file).await?;
+        }
+        let input = Input::Observe { observations: vec![observation], complete: false, who: None };
+        Ok(self.step(&ExecutionId::monitor(OWN_MONITOR), input).await?)
+    }
+
+    /// Sends a test notification to a receiver; `None` if there is none of this name.
+    ///
+    /// # Errors
+    /// As [`Engine::begin`].
+    pub async fn test_receiver(
+        &self,
+        name: &str,
+        who: Option<&str>,
+    ) -> Result<Option<ExecutionId>, Error> {
+        let Some(plan) = self.definitions().plan(&kernel::alert::notify_workflow(name), None)
+        else {
+            return Ok(None);
+        };
+        let input = test_notification(name, who, self.now());
+        let start = Start {
+            plan,
+            input: Json::from(input),
+            correlation_id: None,
+            priority: 0,
+            task_to_domain: None,
+            parent: None,
+            asked_by: None,
+            event: None,
+            created_by: who.map(Arc::from),
+            idempotency_key: None,
+        };
+        Ok(Some(match self.begin(start, None).await? {
+            Begun::New(id) | Begun::Existing(id) => id,
+        }))
+    }
+}
+
+fn needs(monitor: &MonitorDef, name: &str) -> bool {
+    monitor.depends_on.iter().chain(&monitor.witness).any(|needed| **needed == *name)
+}
+
+/// The definitions of checks and deliveries.
+fn definitions_of(file: &File) -> Result<Vec<WorkflowDef>, Vec<String>> {
+    let checks = file.specs().into_iter().filter_map(|spec| {
+        let definition = spec.check.definition?;
+        Some((format!("monitor {}", spec.monitor.name), definition.text().to_owned()))
+    });
+    let deliveries = file.receivers.iter().map(|(name, receiver)| {
+        (format!("receiver {name}"), receiver.definition(name).to_string())
+    });
+    let (mut definitions, mut unfit) = (Vec::new(), Vec::new());
+    for (what, text) in checks.chain(deliveries) {
+        match parse_workflow(&text) {
+            Ok(definition) => definitions.push(definition),
+            Err(problems) => {
+                unfit.extend(problems.iter().map(|problem| format!("{what}: {problem}")));
+            }
+        }
+    }
+    if unfit.is_empty() { Ok(definitions) } else { Err(unfit) }
+}

@@ -1,0 +1,349 @@
+//! Monitors with a whole engine: checks and deliveries are executions, with stand-ins for what
+//! makes them.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use engine::memory::Memory;
+use engine::monitors::{ApplyError, OWN_MONITOR};
+use engine::search::RecordSearch;
+use engine::{Clock, Engine, Handoff, Hosted, Outcome, OutcomeStatus, Stimulus, TaskRunner};
+use kernel::alert::definition::{ChecklistOptions, File, Known, load_among};
+use kernel::alert::{CHECKS_KEPT, Input, Observation, Ping, PingKind, State, Status};
+use kernel::{ExecutionId, Json, Timestamp};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::house::open_with;
+
+/// A clock that stands where it is put.
+struct Stopped(AtomicI64);
+
+impl Clock for Stopped {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// What the checks see, and what receivers are told.
+struct World {
+    clock: Arc<Stopped>,
+    seen: Mutex<Value>,
+    dead: Mutex<BTreeSet<&'static str>>,
+    /// Receivers take their time until this says no, and say when they have begun.
+    slow: AtomicBool,
+    begun: Notify,
+    told: mpsc::UnboundedSender<(String, Value)>,
+}
+
+/// A check that sees what the world shows.
+struct Looks(Arc<World>);
+
+#[async_trait]
+impl TaskRunner for Looks {
+    fn task_type(&self) -> &'static str {
+        "CHECK_HTTP"
+    }
+    async fn run(&self, _: Handoff, _: CancellationToken) -> Outcome {
+        let output = Json::from(json!({ "observations": self.0.seen.lock().clone() }));
+        Outcome { status: OutcomeStatus::Completed, output, reason: None }
+    }
+}
+
+/// A receiver that listens, unless it is dead.
+struct Listens(Arc<World>);
+
+#[async_trait]
+impl TaskRunner for Listens {
+    fn task_type(&self) -> &'static str {
+        "NOTIFY"
+    }
+    async fn run(&self, task: Handoff, cancelled: CancellationToken) -> Outcome {
+        if self.0.slow.load(Ordering::SeqCst) {
+            self.0.begun.notify_one();
+            cancelled.cancelled().await;
+            let (output, reason) = (Json::empty_object(), Some("cancelled".to_owned()));
+            return Outcome { status: OutcomeStatus::Failed, output, reason };
+        }
+        let input = task.input.parse();
+        let receiver = input["receiver"].as_str().expect("it is named").to_owned();
+        if self.0.dead.lock().contains(&*receiver) {
+            let reason = Some("404 Not Found".to_owned());
+            let output = Json::empty_object();
+            return Outcome { status: OutcomeStatus::FailedTerminally, output, reason };
+        }
+        assert_eq!(input["settings"]["url"], "http://chat/hunter2", "secrets are filled in");
+        let output = json!({ "reference": "r-1", "response": "posted to http://chat/hunter2" });
+        self.0.told.send((receiver, input["notification"].clone())).expect("the test listens");
+        Outcome { status: OutcomeStatus::Completed, output: output.into(), reason: None }
+    }
+}
+
+/// An engine in its world.
+struct Bench {
+    world: Arc<World>,
+    store: Arc<Memory>,
+    engine: Engine,
+    told: mpsc::UnboundedReceiver<(String, Value)>,
+}
+
+const START: i64 = 1_800_000_000_000;
+
+impl Bench {
+    async fn new() -> Self {
+        let (sender, told) = mpsc::unbounded_channel();
+        let world = Arc::new(World {
+            clock: Arc::new(Stopped(AtomicI64::new(START))),
+            seen: Mutex::new(json!([])),
+            dead: Mutex::default(),
+            slow: AtomicBool::new(false),
+            begun: Notify::new(),
+            told: sender,
+        });
+        let store = Arc::new(Memory::new());
+        let engine = Self::engine(&world, &store).await;
+        Self { world, store, engine, told }
+    }
+
+    async fn engine(world: &Arc<World>, store: &Arc<Memory>) -> Engine {
+        let runners: Vec<Arc<dyn TaskRunner>> =
+            vec![Arc::new(Looks(world.clone())), Arc::new(Listens(world.clone()))];
+        open_with(store.clone(), world.clock.clone(), runners).await
+    }
+
+    /// Starts anew over the same store.
+    async fn restart(&mut self) {
+        self.engine.stop();
+        self.engine = Self::engine(&self.world, &self.store).await;
+    }
+
+    async fn apply(&self, yaml: &str) -> engine::monitors::Applied {
+        self.engine.apply_monitors("file", file(yaml)).await.expect("it fits")
+    }
+
+    async fn say(&self, monitor: &str, input: impl Into<Stimulus>) {
+        let id = ExecutionId::monitor(monitor);
+        self.engine.step(&id, input).await.expect("the monitor takes it");
+    }
+
+    /// Lets time pass, and the monitor look at the clock.
+    async fn pass(&self, monitor: &str, minutes: i64) {
+        self.world.clock.0.fetch_add(minutes * 60_000, Ordering::SeqCst);
+        self.say(monitor, Stimulus::Wake).await;
+    }
+
+    async fn observe(&self, monitor: &str, status: Status) {
+        let observations = vec![Observation::of(status, "as the test says")];
+        let input = Input::Observe { observations, complete: false, who: None };
+        self.say(monitor, input).await;
+    }
+
+    /// Checks, and waits until the check has ended.
+    async fn check(&self, monitor: &str) {
+        let before = self.look(monitor, |it| it.check_count).await;
+        self.say(monitor, Input::Check { who: None }).await;
+        self.until(monitor, |it| it.check_count > before && it.check.is_none()).await;
+    }
+
+    async fn look<R>(&self, name: &str, look: impl FnOnce(&kernel::alert::Monitor) -> R) -> R {
+        let look = |hosted: &Hosted| hosted.monitor().map(look);
+        let found = self.engine.look(&ExecutionId::monitor(name), look).await;
+        found.expect("the store answers").flatten().expect("there is one")
+    }
+
+    async fn until(&self, name: &str, is: impl Fn(&kernel::alert::Monitor) -> bool) {
+        let mut changes = self.engine.watch(&ExecutionId::monitor(name));
+        let wait = async {
+            while !self.look(name, &is).await {
+                changes.changed().await.expect("the engine lives");
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it comes in time");
+    }
+
+    /// The next notification: to whom, what.
+    async fn hears(&mut self) -> (String, Value) {
+        let next = tokio::time::timeout(Duration::from_secs(20), self.told.recv()).await;
+        next.expect("somebody is told in time").expect("the world lives")
+    }
+
+    async fn told(&mut self) -> String {
+        let (receiver, notification) = self.hears().await;
+        let event = notification["event"].as_str().unwrap_or_default();
+        format!("{receiver}: {event} {}", notification["monitor"].as_str().unwrap_or_default())
+    }
+}
+
+fn file(yaml: &str) -> File {
+    let loaded = load_among(yaml, &ChecklistOptions::default(), &Known::default());
+    loaded.file.unwrap_or_else(|| panic!("{:?}", loaded.problems))
+}
+
+const WEB: &str = r#"
+receivers:
+  noc: { slack: { url: "http://chat/${secret:KEY}" }, fallback: boss }
+  boss: { slack: { url: "http://chat/${secret:KEY}" } }
+routes:
+  - { to: noc, remind: 30m }
+monitors:
+  web: { http: "http://web/health", every: 24h }
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_monitor_opens_reminds_and_resolves_over_a_restart() {
+    let mut bench = Bench::new().await;
+    assert_eq!(bench.apply(WEB).await.defined, 1);
+    *bench.world.seen.lock() = json!([{ "status": "fail", "text": "500" }]);
+    bench.check("web").await;
+    let (receiver, first) = bench.hears().await;
+    assert_eq!(
+        (&*receiver, &first["event"], &first["text"]),
+        ("noc", &json!("trigger"), &json!("500"))
+    );
+    let sent = |it: &kernel::alert::Monitor| it.incidents[""].told["noc"].flight.is_none();
+    bench.until("web", sent).await;
+
+    bench.restart().await;
+    assert_eq!(bench.apply(WEB).await, engine::monitors::Applied::default(), "nothing is new");
+    bench.check("web").await;
+    bench.pass("web", 29).await;
+    assert!(bench.told.try_recv().is_err(), "told once, and it is not yet time to remind");
+    bench.pass("web", 1).await;
+    assert_eq!(bench.told().await, "noc: reminder web");
+    bench.until("web", sent).await;
+
+    *bench.world.seen.lock() = json!([{ "status": "ok" }]);
+    bench.check("web").await;
+    let (_, last) = bench.hears().await;
+    assert_eq!(last["event"], "resolve");
+    assert_eq!(last["dedup_key"], first["dedup_key"], "the provider knows what is over");
+    bench.until("web", |it| it.incidents.is_empty()).await;
+
+    let deliveries = bench.engine.store().records(&RecordSearch::newest("delivery")).await;
+    let deliveries = deliveries.expect("the store answers").rows;
+    let standing: Vec<&str> = deliveries.iter().map(|line| &*line.status).collect();
+    assert_eq!(standing, ["sent"; 3]);
+    for line in &deliveries {
+        assert!(!line.body.text().contains("hunter2"), "secrets are masked: {}", line.body.text());
+        assert_eq!(line.body.parse()["reference"], "r-1");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_notification_that_a_crash_cut_short_arrives_once() {
+    let mut bench = Bench::new().await;
+    bench.apply(WEB).await;
+    bench.world.slow.store(true, Ordering::SeqCst);
+    bench.observe("web", Status::Fail).await;
+    bench.world.begun.notified().await;
+    // It is under way, and nobody will ever hear what became of it.
+    bench.world.slow.store(false, Ordering::SeqCst);
+    bench.restart().await;
+    assert_eq!(bench.told().await, "noc: trigger web");
+    bench.until("web", |it| it.incidents[""].told["noc"].flight.is_none()).await;
+    assert_eq!(bench.look("web", |it| it.deliveries.len()).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_depends_on_something_that_is_down_stays_quiet() {
+    let mut bench = Bench::new().await;
+    let both = format!("{WEB}  api: {{ http: \"http://api\", every: 24h, depends_on: [web] }}\n");
+    bench.apply(&both).await;
+    bench.observe("web", Status::Fail).await;
+    assert_eq!(bench.told().await, "noc: trigger web");
+    bench.until("api", |it| !it.parents_down.is_empty()).await;
+    bench.observe("api", Status::Fail).await;
+    let suppressed = |it: &kernel::alert::Monitor| it.incidents[""].suppressed.is_some();
+    assert!(bench.look("api", suppressed).await);
+    bench.observe("web", Status::Ok).await;
+    // The order of the two is nobody's concern.
+    let mut told = [bench.told().await, bench.told().await];
+    told.sort();
+    assert_eq!(told, ["noc: resolve web", "noc: trigger api"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_is_dead_or_gone_is_replaced_by_its_fallback() {
+    let mut bench = Bench::new().await;
+    bench.apply(WEB).await;
+    bench.world.dead.lock().insert("noc");
+    bench.observe("web", Status::Fail).await;
+    assert_eq!(bench.told().await, "boss: trigger web");
+    bench.observe("web", Status::Ok).await;
+    assert_eq!(bench.told().await, "boss: resolve web");
+
+    let gone = bench.engine.definitions().delete_workflow("nightbell_notify:noc", 1).await;
+    assert!(gone.expect("the store answers"));
+    bench.observe("web", Status::Fail).await;
+    assert_eq!(bench.told().await, "boss: trigger web", "what cannot start is refused");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_applied_whole_and_a_reload_keeps_what_is_known() {
+    let mut bench = Bench::new().await;
+    let two = format!("{WEB}  job: {{ heartbeat: {{ every: 1h }}, to: boss }}\n");
+    assert_eq!(bench.apply(&two).await.defined, 2);
+    let ping = Ping { kind: PingKind::Exit(3), run: None, text: None };
+    bench.say("job", Input::Ping(ping)).await;
+    assert_eq!(bench.told().await, "boss: trigger job");
+
+    // What another source says of the same monitor does not fit, and nothing changes.
+    let other =
+        "monitors: { fine: { http: 'http://x', every: 1h }, web: { tcp: 'x:1', every: 1h } }";
+    let refused = bench.engine.apply_monitors("other", file(other)).await;
+    let Err(ApplyError::Unfit(why)) = refused else { panic!("{refused:?}") };
+    assert_eq!(why, ["other: the monitor web is defined by file already"]);
+    assert_eq!(bench.engine.monitor("fine", |_| ()).await.expect("the store answers"), None);
+
+    // A change of one monitor leaves its incidents alone; one that is gone is resolved.
+    bench.observe("web", Status::Fail).await;
+    assert_eq!(bench.told().await, "noc: trigger web");
+    let changed = WEB.replace("24h", "12h");
+    let applied = bench.apply(&changed).await;
+    assert_eq!((applied.defined, applied.removed), (1, 1));
+    assert_eq!(bench.told().await, "boss: resolve job");
+    bench.until("job", |it| it.incidents.is_empty()).await;
+    let removed = |it: &kernel::alert::Monitor| {
+        let history = &it.past.back().expect("it is remembered").history;
+        history.iter().any(|entry| entry.why.as_deref() == Some("removed"))
+    };
+    assert!(bench.look("job", removed).await);
+    assert_eq!(bench.look("web", |it| it.incidents[""].state).await, State::Open);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn checks_that_were_well_are_kept_by_count() {
+    let bench = Bench::new().await;
+    bench.apply(WEB).await;
+    *bench.world.seen.lock() = json!([{ "status": "ok" }]);
+    for _ in 0..CHECKS_KEPT + 5 {
+        bench.check("web").await;
+    }
+    let kept = bench.look("web", |it| it.answered.clone()).await;
+    assert_eq!(kept.len(), CHECKS_KEPT);
+    let execution = |sequence| bench.look("web", move |it| it.check_execution(sequence));
+    let first = execution(1).await;
+    let wait = async {
+        while bench.engine.read(&first, |_| ()).await.expect("the store answers").is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it is forgotten");
+    let latest = execution(*kept.back().expect("there are some")).await;
+    assert!(bench.engine.read(&latest, |_| ()).await.expect("the store answers").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nightbell_itself_cannot_do_is_an_incident_too() {
+    let bench = Bench::new().await;
+    for (status, open) in [(Status::Fail, true), (Status::Ok, false)] {
+        let told = Observation { key: "a.yaml".into(), ..Observation::of(status, "3:1: error") };
+        bench.engine.observe_own(told).await.expect("it is taken");
+        assert_eq!(bench.look(OWN_MONITOR, kernel::alert::Monitor::is_down).await, open);
+    }
+}

@@ -1,0 +1,73 @@
+//! The definition that delivers notifications to one receiver.
+
+use serde_json::{Value, json};
+
+use super::{Receiver, at_home};
+use crate::alert::notify_workflow;
+
+/// Times that a delivery is tried again.
+const RETRIES: u32 = 10;
+/// Seconds before the first retry; each further delay is twice as long, up to the longest.
+const RETRY_DELAY: u32 = 10;
+/// Seconds between two tries at most: with ten retries, the last is some three hours after the
+/// first.
+const RETRY_DELAY_MAX: u32 = 3600;
+/// Seconds that one try may take.
+const TRY_MAX: u32 = 120;
+
+impl Receiver {
+    /// The definition that delivers notifications to this receiver, a workflow definition as its
+    /// authors write it. Secrets in it are references: the engine fills them in when the task is
+    /// handed out, and masks them in what comes back.
+    pub fn definition(&self, name: &str) -> Value {
+        let settings = at_home(self.settings.parse());
+        let workflow = notify_workflow(name);
+        let task = if &*self.kind == "workflow" {
+            sub_workflow(name, &settings)
+        } else {
+            json!({
+                "name": workflow, "taskReferenceName": "notify", "type": "NOTIFY",
+                "inputParameters": {
+                    "kind": self.kind,
+                    "settings": settings,
+                    "receiver": name,
+                    "notification": "${workflow.input.notification}",
+                },
+                "taskDefinition": {
+                    "name": workflow,
+                    "retryCount": RETRIES,
+                    "retryLogic": "EXPONENTIAL_BACKOFF",
+                    "retryDelaySeconds": RETRY_DELAY,
+                    "maxRetryDelaySeconds": RETRY_DELAY_MAX,
+                    "responseTimeoutSeconds": TRY_MAX,
+                    "timeoutSeconds": 0,
+                },
+            })
+        };
+        json!({
+            "name": workflow, "version": 1, "ownerEmail": "nightbell",
+            "description": format!("Delivers notifications to the receiver {name}"),
+            "tasks": [task],
+            "outputParameters": {
+                "reference": "${notify.output.reference}",
+                "response": "${notify.output.response}",
+            },
+        })
+    }
+}
+
+/// A receiver that is a workflow of the user's: it is given the notification as input.
+fn sub_workflow(name: &str, settings: &Value) -> Value {
+    json!({
+        "name": "notify", "taskReferenceName": "notify", "type": "SUB_WORKFLOW",
+        "subWorkflowParam": {
+            "name": settings.get("name").cloned().unwrap_or_default(),
+            "version": settings.get("version").cloned().unwrap_or(Value::Null),
+        },
+        "inputParameters": {
+            "receiver": name,
+            "notification": "${workflow.input.notification}",
+            "settings": settings.get("input").cloned().unwrap_or(Value::Null),
+        },
+    })
+}

@@ -1,0 +1,286 @@
+//! `/api/incidents`: what is wrong, what was, and what people do about it.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use engine::search::RecordSearch;
+use kernel::alert::definition::parse_span;
+use kernel::alert::{Input, Monitor, explain};
+use kernel::{Record, Timestamp};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::super::extract::{Body, Path, Query};
+use super::super::query::instant;
+use super::{page_size, say, view};
+use crate::Api;
+use crate::problem::Problem;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(show))
+        .routes(routes!(why))
+        .routes(routes!(acknowledge))
+        .routes(routes!(snooze))
+        .routes(routes!(resolve))
+}
+
+/// States in which an incident is not over.
+const OPEN: [&str; 3] = ["open", "acknowledged", "snoozed"];
+
+#[derive(Debug, Deserialize, IntoParams)]
+struct ListParams {
+    /// Only incidents in these states, apart by commas: `open`, `acknowledged`, `snoozed`,
+    /// `resolved`, or `all`. Those that are not over by default.
+    state: Option<String>,
+    /// Only incidents of these monitors, apart by commas.
+    monitor: Option<String>,
+    /// Only those opened later: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
+    after: Option<String>,
+    /// Only those opened earlier.
+    before: Option<String>,
+    /// Incidents to skip.
+    start: Option<u64>,
+    /// Incidents to answer; 100 by default.
+    size: Option<u64>,
+}
+
+/// Lists incidents, newest first.
+#[utoipa::path(
+    get, path = "/api/incidents", tag = "incidents", params(ListParams),
+    responses((status = 200, description = "`totalHits` and a page of `results`",
+        body = serde_json::Value))
+)]
+async fn list(
+    State(api): State<Api>,
+    Query(params): Query<ListParams>,
+) -> Result<Json<Value>, Problem> {
+    let words = |text: Option<String>| -> Vec<String> {
+        let words = text.unwrap_or_default();
+        words.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect()
+    };
+    let statuses = match &words(params.state)[..] {
+        [] => OPEN.map(str::to_owned).to_vec(),
+        [all] if all == "all" => Vec::new(),
+        states => states.to_vec(),
+    };
+    let at = |name, text: Option<String>| text.map(|text| instant(name, &text)).transpose();
+    let search = RecordSearch {
+        subjects: words(params.monitor),
+        statuses,
+        after: at("after", params.after)?,
+        before: at("before", params.before)?,
+        start: params.start.unwrap_or(0),
+        size: page_size(params.size)?,
+        ..RecordSearch::newest("incident")
+    };
+    let page = api.engine.store().records(&search).await?;
+    let mut results = Vec::new();
+    for record in &page.rows {
+        results.push(present(&api, record, view::incident).await?);
+    }
+    Ok(Json(json!({ "totalHits": page.total, "results": results })))
+}
+
+/// An incident as it stands, or as the ledger knows it if its monitor has forgotten it.
+async fn present(
+    api: &Api,
+    record: &Record,
+    shown: fn(&Monitor, &kernel::alert::Incident) -> Value,
+) -> Result<Value, Problem> {
+    let live = |monitor: &Monitor| Some(shown(monitor, monitor.incident(&record.key)?));
+    let id = kernel::ExecutionId::monitor(&record.subject);
+    let look = |hosted: &engine::Hosted| hosted.monitor().and_then(live);
+    Ok(match api.engine.look(&id, look).await?.flatten() {
+        Some(live) => live,
+        None => view::line(record),
+    })
+}
+
+/// The ledger's line of an incident.
+///
+/// # Errors
+/// 404 if there is none.
+async fn find(api: &Api, id: &str) -> Result<Record, Problem> {
+    let search = RecordSearch { keys: vec![id.to_owned()], ..RecordSearch::newest("incident") };
+    let page = api.engine.store().records(&search).await?;
+    page.rows.into_iter().next().ok_or_else(|| {
+        let shown: String = id.chars().take(100).collect();
+        Problem::not_found(format!("there is no incident {shown}"))
+    })
+}
+
+/// Shows an incident.
+#[utoipa::path(
+    get, path = "/api/incidents/{id}", tag = "incidents",
+    params(("id" = String, Path, description = "The id of the incident")),
+    responses(
+        (status = 200, description = "The incident", body = serde_json::Value),
+        (status = 404, description = "There is none of this id"),
+    )
+)]
+async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    let record = find(&api, &id).await?;
+    present(&api, &record, view::whole_incident).await.map(Json)
+}
+
+/// Explains an incident: the check, step, row, rule and definition behind it, what changed since it
+/// was last well, every delivery, and what it waits for.
+#[utoipa::path(
+    get, path = "/api/incidents/{id}/explain", tag = "incidents",
+    params(("id" = String, Path, description = "The id of the incident")),
+    responses(
+        (status = 200, description = "Why", body = serde_json::Value),
+        (status = 404, description = "There is none of this id"),
+    )
+)]
+async fn why(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    let record = find(&api, &id).await?;
+    let told = |hosted: &engine::Hosted| {
+        let monitor = hosted.monitor()?;
+        let mut told = view::camel(json!(explain(monitor, &id)?));
+        told["monitor"] = monitor.name().into();
+        told["origin"] = json!(monitor.spec.as_ref().and_then(|it| it.monitor.origin.clone()));
+        Some(told)
+    };
+    let monitor = kernel::ExecutionId::monitor(&record.subject);
+    let mut told = match api.engine.look(&monitor, told).await?.flatten() {
+        Some(told) => told,
+        // It is long over: the ledger is all there is.
+        None => json!({ "monitor": record.subject, "incident": view::line(&record) }),
+    };
+    let ledger = RecordSearch {
+        subjects: vec![record.subject.to_string()],
+        size: 1000,
+        ..RecordSearch::newest("delivery")
+    };
+    let lines = api.engine.store().records(&ledger).await?.rows;
+    let about = lines.iter().map(view::line).filter(|line| {
+        line["incidents"].as_array().is_some_and(|ids| ids.contains(&json!(id)))
+            || line["incident"] == json!(id)
+    });
+    told["deliveries"] = about.collect();
+    Ok(Json(told))
+}
+
+/// Who does something, and why.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+struct Deed {
+    /// Who.
+    who: Option<String>,
+    /// Why.
+    why: Option<String>,
+    /// Acknowledge: stay so even if it gets worse.
+    until_clear: bool,
+    /// Snooze: until then, in milliseconds since 1970 or as a time.
+    until: Option<Value>,
+    /// Snooze: for so long, such as `2h`.
+    #[serde(rename = "for")]
+    length: Option<String>,
+}
+
+impl Deed {
+    fn who(&self) -> Arc<str> {
+        self.who.as_deref().filter(|who| !who.trim().is_empty()).unwrap_or("api").into()
+    }
+
+    fn why(&self) -> Option<Arc<str>> {
+        self.why.as_deref().map(Arc::from)
+    }
+
+    fn end(&self, now: Timestamp) -> Result<Timestamp, Problem> {
+        match (&self.until, &self.length) {
+            (Some(Value::Number(millis)), None) => millis
+                .as_i64()
+                .map(Timestamp::from_millis)
+                .ok_or_else(|| Problem::bad_request("'until' is not a time in milliseconds")),
+            (Some(Value::String(text)), None) => instant("until", text),
+            (None, Some(length)) => parse_span(length)
+                .map(|millis| now.plus_millis(millis))
+                .map_err(|error| Problem::bad_request(format!("'for': {error}"))),
+            _ => {
+                Err(Problem::bad_request("a snooze needs either 'until' or 'for', such as \"2h\""))
+            }
+        }
+    }
+}
+
+/// Lets an incident's monitor hear something, and shows what became of the incident.
+async fn act(
+    api: &Api,
+    id: &str,
+    input: impl FnOnce(Arc<str>) -> Input,
+) -> Result<Json<Value>, Problem> {
+    let record = find(api, id).await?;
+    say(api, &record.subject, input(id.into())).await?;
+    let record = find(api, id).await?;
+    present(api, &record, view::incident).await.map(Json)
+}
+
+/// Acknowledges an incident: somebody takes care, and nobody is reminded or told further.
+#[utoipa::path(
+    post, path = "/api/incidents/{id}/acknowledge", tag = "incidents", request_body = Deed,
+    params(("id" = String, Path, description = "The id of the incident")),
+    responses(
+        (status = 200, description = "The incident", body = serde_json::Value),
+        (status = 404, description = "There is none of this id"),
+        (status = 409, description = "It is acknowledged already, or over"),
+    )
+)]
+async fn acknowledge(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Body(deed): Body<Option<Deed>>,
+) -> Result<Json<Value>, Problem> {
+    let deed = deed.unwrap_or_default();
+    let (who, why, until_clear) = (deed.who(), deed.why(), deed.until_clear);
+    act(&api, &id, |incident| Input::Acknowledge { incident, who, why, until_clear, at: None })
+        .await
+}
+
+/// Snoozes an incident: quiet for a while.
+#[utoipa::path(
+    post, path = "/api/incidents/{id}/snooze", tag = "incidents", request_body = Deed,
+    params(("id" = String, Path, description = "The id of the incident")),
+    responses(
+        (status = 200, description = "The incident", body = serde_json::Value),
+        (status = 400, description = "The end is missing or has passed"),
+        (status = 404, description = "There is none of this id"),
+        (status = 409, description = "It is over"),
+    )
+)]
+async fn snooze(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Body(deed): Body<Option<Deed>>,
+) -> Result<Json<Value>, Problem> {
+    let deed = deed.unwrap_or_default();
+    let (who, why, until) = (deed.who(), deed.why(), deed.end(api.engine.now())?);
+    act(&api, &id, |incident| Input::Snooze { incident, until, who, why }).await
+}
+
+/// Resolves an incident by hand.
+#[utoipa::path(
+    post, path = "/api/incidents/{id}/resolve", tag = "incidents", request_body = Deed,
+    params(("id" = String, Path, description = "The id of the incident")),
+    responses(
+        (status = 200, description = "The incident", body = serde_json::Value),
+        (status = 404, description = "There is none of this id"),
+        (status = 409, description = "It is over"),
+    )
+)]
+async fn resolve(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Body(deed): Body<Option<Deed>>,
+) -> Result<Json<Value>, Problem> {
+    let deed = deed.unwrap_or_default();
+    let (who, why) = (deed.who(), deed.why());
+    act(&api, &id, |incident| Input::Resolve { incident, who, why, at: None }).await
+}

@@ -1,0 +1,455 @@
+//! `/api/monitors` and what belongs to them: incidents, silences, receivers, deliveries, and the
+//! calls of those whom a heartbeat monitor waits for.
+
+mod incident;
+mod ping;
+mod receiver;
+mod silence;
+mod view;
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use engine::monitors::{Applied, ApplyError};
+use engine::search::{
+    Filter, PAGE_MAX, RecordSearch, Search, Sort, SortField, TextField, TimeField,
+};
+use kernel::alert::definition::{
+    ChecklistOptions, File, Known, Level, Loaded, Problem as Found, load_among,
+};
+use kernel::alert::{Input, Monitor};
+use kernel::definition::Problem as Flaw;
+use kernel::{ExecutionId, MachineKind};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::{Path, Query, RawBody};
+use crate::Api;
+use crate::problem::Problem;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list, add, replace))
+        .routes(routes!(show, put_one, delete))
+        .routes(routes!(check))
+        .routes(routes!(checks))
+        .routes(routes!(history))
+        .routes(routes!(receiver::deliveries))
+        .merge(incident::routes())
+        .merge(silence::routes())
+        .merge(receiver::routes())
+        .merge(ping::routes())
+}
+
+/// The source of what clients define, unless they name another.
+const SOURCE: &str = "api";
+/// Sources that are files, which clients may not change.
+const FILES: &str = "file:";
+
+impl From<ApplyError> for Problem {
+    fn from(error: ApplyError) -> Self {
+        match error {
+            ApplyError::Unfit(reasons) => Self::conflict(reasons.join("; ")),
+            ApplyError::Engine(error) => error.into(),
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+struct ListParams {
+    /// Only monitors that stand so: NEW, UP, PENDING, DOWN or UNKNOWN; several apart by commas.
+    status: Option<String>,
+    /// Only monitors of this name; `*` stands for any text.
+    name: Option<String>,
+    /// Monitors to skip.
+    start: Option<u64>,
+    /// Monitors to answer; 100 by default.
+    size: Option<u64>,
+}
+
+/// Lists monitors: how they stand, what they wait for, and their open incidents.
+#[utoipa::path(
+    get, path = "/api/monitors", tag = "monitors", params(ListParams),
+    responses((status = 200, description = "`totalHits` and a page of `results`, by name",
+        body = serde_json::Value))
+)]
+async fn list(
+    State(api): State<Api>,
+    Query(params): Query<ListParams>,
+) -> Result<Json<Value>, Problem> {
+    let mut filters =
+        vec![Filter::Closed(false), Filter::NotIn(TextField::Status, vec!["REMOVED".to_owned()])];
+    if let Some(status) = params.status {
+        let words = status.split(',').map(|word| word.trim().to_ascii_uppercase());
+        filters.push(Filter::In(TextField::Status, words.collect()));
+    }
+    filters.extend(params.name.map(|name| Filter::In(TextField::Name, vec![name])));
+    let search = Search {
+        machine: MachineKind::Monitor,
+        filters,
+        free_text: None,
+        sort: vec![Sort { by: SortField::Text(TextField::Name), descending: false }],
+        start: params.start.unwrap_or(0),
+        size: page_size(params.size)?,
+    };
+    let page = api.engine.store().search(&search).await?;
+    let mut results = Vec::new();
+    for head in page.rows {
+        let source = api.engine.source_of_monitor(&head.name);
+        let shown = |it: &Monitor| view::monitor(it, source.as_deref(), api.engine.now());
+        results.extend(api.engine.monitor(&head.name, shown).await?);
+    }
+    Ok(Json(json!({ "totalHits": page.total, "results": results })))
+}
+
+fn page_size(size: Option<u64>) -> Result<u64, Problem> {
+    let size = size.unwrap_or(100);
+    if size > PAGE_MAX {
+        let message = format!("size {size} is larger than the largest page of {PAGE_MAX}");
+        return Err(Problem::bad_request(message));
+    }
+    Ok(size)
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+struct SaveParams {
+    /// What the file is called, so that a later one can take its place; `api` by default.
+    source: Option<String>,
+    /// Only tell what is wrong with it.
+    #[serde(default)]
+    dry_run: bool,
+}
+
+/// Adds what a file of monitors (YAML or JSON) defines to its source; what bears the same name is
+/// replaced.
+#[utoipa::path(
+    post, path = "/api/monitors", tag = "monitors", params(SaveParams), request_body = String,
+    responses(
+        (status = 200, description = "What came of it", body = serde_json::Value),
+        (status = 400, description = "Everything that is wrong with it; nothing is changed"),
+        (status = 409, description = "It does not fit what another source defines"),
+    )
+)]
+async fn add(
+    State(api): State<Api>,
+    Query(params): Query<SaveParams>,
+    RawBody(body): RawBody,
+) -> Result<Json<Value>, Problem> {
+    let source = source_of(params.source)?;
+    let mut known = api.engine.monitors_known_beside(&source);
+    let before = api.engine.monitors_of(&source).unwrap_or_default();
+    known.receivers.extend(before.receivers.keys().cloned());
+    known.monitors.extend(before.monitors.iter().map(|it| it.name.clone()));
+    let loaded = load_among(text_of(&body)?, &ChecklistOptions::default(), &known);
+    if params.dry_run {
+        return Ok(Json(verdict(&loaded)));
+    }
+    let (file, warnings) = taken(loaded)?;
+    let applied = api.engine.apply_monitors(&source, with(before, file)).await?;
+    Ok(Json(outcome(&source, applied, &warnings)))
+}
+
+/// Lets a source define what a file of monitors (YAML or JSON) says and nothing else.
+#[utoipa::path(
+    put, path = "/api/monitors", tag = "monitors", params(SaveParams), request_body = String,
+    responses(
+        (status = 200, description = "What came of it", body = serde_json::Value),
+        (status = 400, description = "Everything that is wrong with it; nothing is changed"),
+        (status = 409, description = "It does not fit what another source defines"),
+    )
+)]
+async fn replace(
+    State(api): State<Api>,
+    Query(params): Query<SaveParams>,
+    RawBody(body): RawBody,
+) -> Result<Json<Value>, Problem> {
+    let source = source_of(params.source)?;
+    let known = api.engine.monitors_known_beside(&source);
+    let loaded = load_among(text_of(&body)?, &ChecklistOptions::default(), &known);
+    if params.dry_run {
+        return Ok(Json(verdict(&loaded)));
+    }
+    let (file, warnings) = taken(loaded)?;
+    let applied = api.engine.apply_monitors(&source, file).await?;
+    Ok(Json(outcome(&source, applied, &warnings)))
+}
+
+fn source_of(source: Option<String>) -> Result<String, Problem> {
+    const LENGTH_MAX: usize = 100;
+    let source = source.unwrap_or_else(|| SOURCE.to_owned());
+    if source.starts_with(FILES) || source.len() > LENGTH_MAX {
+        let message =
+            format!("a source has at most {LENGTH_MAX} bytes and does not begin with {FILES}");
+        return Err(Problem::bad_request(message));
+    }
+    Ok(source)
+}
+
+fn text_of(body: &[u8]) -> Result<&str, Problem> {
+    std::str::from_utf8(body).map_err(|error| {
+        let at = error.valid_up_to();
+        Problem::bad_request(format!("the request body is not UTF-8 after byte {at}"))
+    })
+}
+
+/// The file that was read, with its warnings.
+///
+/// # Errors
+/// 400 with everything that is wrong with it.
+fn taken(loaded: Loaded) -> Result<(File, Vec<Found>), Problem> {
+    let Loaded { file, problems, .. } = loaded;
+    if let Some(file) = file {
+        return Ok((file, problems));
+    }
+    let errors = problems.into_iter().filter(|problem| problem.level == Level::Error);
+    Err(Problem::invalid(errors.map(|problem| flaw(&problem)).collect()))
+}
+
+fn flaw(problem: &Found) -> Flaw {
+    let pointer = format!("/{}", problem.path.replace('.', "/"));
+    let message = format!("line {}, column {}: {}", problem.line, problem.column, problem.message);
+    Flaw::new(pointer, "monitor-invalid", message, "")
+}
+
+fn verdict(loaded: &Loaded) -> Value {
+    json!({ "valid": loaded.file.is_some(), "problems": loaded.problems })
+}
+
+fn outcome(source: &str, applied: Applied, warnings: &[Found]) -> Value {
+    json!({ "source": source, "defined": applied.defined, "removed": applied.removed,
+        "warnings": warnings })
+}
+
+/// What a source defines once more is added to it.
+fn with(mut before: File, file: File) -> File {
+    before.receivers.extend(file.receivers);
+    if !file.routes.is_empty() {
+        before.routes = file.routes;
+    }
+    before.monitors.retain(|old| file.monitors.iter().all(|new| new.name != old.name));
+    before.monitors.extend(file.monitors);
+    before.silences.retain(|old| file.silences.iter().all(|new| new.id != old.id));
+    before.silences.extend(file.silences);
+    before
+}
+
+/// Defines one monitor (YAML or JSON): what stands under its name in a file.
+#[utoipa::path(
+    put, path = "/api/monitors/{name}", tag = "monitors", request_body = String,
+    params(("name" = String, Path, description = "The name of the monitor")),
+    responses(
+        (status = 200, description = "What came of it", body = serde_json::Value),
+        (status = 400, description = "Everything that is wrong with it; nothing is changed"),
+        (status = 409, description = "Another source defines it"),
+    )
+)]
+async fn put_one(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    RawBody(body): RawBody,
+) -> Result<Json<Value>, Problem> {
+    let lines = text_of(&body)?.lines().map(|line| format!("    {line}\n"));
+    let text = format!("monitors:\n  {}:\n{}", json!(name), lines.collect::<String>());
+    let source = match api.engine.source_of_monitor(&name) {
+        Some(source) if !source.starts_with(FILES) => source.to_string(),
+        _ => SOURCE.to_owned(),
+    };
+    let before = api.engine.monitors_of(&source).unwrap_or_default();
+    let mut known = api.engine.monitors_known_beside(&source);
+    known.receivers.extend(before.receivers.keys().cloned());
+    known.monitors.extend(before.monitors.iter().map(|it| it.name.clone()));
+    let mut loaded = load_among(&text, &ChecklistOptions::default(), &known);
+    for problem in &mut loaded.problems {
+        problem.line = problem.line.saturating_sub(2).max(1);
+        problem.column = problem.column.saturating_sub(4).max(1);
+    }
+    let (file, warnings) = taken(loaded)?;
+    let applied = api.engine.apply_monitors(&source, with(before, file)).await?;
+    Ok(Json(outcome(&source, applied, &warnings)))
+}
+
+/// Shows a monitor.
+#[utoipa::path(
+    get, path = "/api/monitors/{name}", tag = "monitors",
+    params(("name" = String, Path, description = "The name of the monitor")),
+    responses(
+        (status = 200, description = "The monitor", body = serde_json::Value),
+        (status = 404, description = "There is none of this name"),
+    )
+)]
+async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<Value>, Problem> {
+    let source = api.engine.source_of_monitor(&name);
+    let now = api.engine.now();
+    read(&api, &name, |it| view::whole_monitor(it, source.as_deref(), now)).await.map(Json)
+}
+
+/// Removes a monitor; its open incidents are resolved.
+#[utoipa::path(
+    delete, path = "/api/monitors/{name}", tag = "monitors",
+    params(("name" = String, Path, description = "The name of the monitor")),
+    responses(
+        (status = 200, description = "It is not watched any more"),
+        (status = 404, description = "There is none of this name"),
+        (status = 409, description = "A file defines it, or another monitor needs it"),
+    )
+)]
+async fn delete(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
+    let Some(source) = api.engine.source_of_monitor(&name) else { return Err(unknown(&name)) };
+    if source.starts_with(FILES) {
+        let message = format!("the monitor {name} is defined by {source}");
+        return Err(Problem::conflict(message).with_hint("Take it out of the file."));
+    }
+    let mut file = api.engine.monitors_of(&source).unwrap_or_default();
+    file.monitors.retain(|monitor| *monitor.name != *name);
+    api.engine.apply_monitors(&source, file).await?;
+    Ok(())
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+struct ByParams {
+    /// Who asks, for the record.
+    by: Option<String>,
+}
+
+/// Checks now, whatever the schedule says.
+#[utoipa::path(
+    post, path = "/api/monitors/{name}/check", tag = "monitors",
+    params(("name" = String, Path, description = "The name of the monitor"), ByParams),
+    responses(
+        (status = 200, description = "The check has begun", body = serde_json::Value),
+        (status = 404, description = "There is none of this name"),
+        (status = 409, description = "A check is running, or the monitor waits to be called"),
+    )
+)]
+async fn check(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<ByParams>,
+) -> Result<Json<Value>, Problem> {
+    read(&api, &name, |_| ()).await?;
+    say(&api, &name, Input::Check { who: params.by.map(Into::into) }).await?;
+    let running = |it: &Monitor| {
+        let sequence = it.check.as_ref().map(|check| check.sequence);
+        // It may have ended already.
+        let sequence = sequence.or_else(|| it.answered.back().copied());
+        json!({ "monitor": it.name(), "workflowId": sequence.map(|number| it.check_execution(number)) })
+    };
+    read(&api, &name, running).await.map(Json)
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+struct PageParams {
+    /// Lines to skip.
+    start: Option<u64>,
+    /// Lines to answer; 100 by default.
+    size: Option<u64>,
+}
+
+/// Lists the executions of a monitor's checks that are kept, newest first.
+#[utoipa::path(
+    get, path = "/api/monitors/{name}/checks", tag = "monitors",
+    params(("name" = String, Path, description = "The name of the monitor"), PageParams),
+    responses(
+        (status = 200, description = "`totalHits` and a page of `results`", body = serde_json::Value),
+        (status = 404, description = "There is none of this name"),
+    )
+)]
+async fn checks(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<PageParams>,
+) -> Result<Json<Value>, Problem> {
+    let run = read(&api, &name, |it| it.spec.as_ref().map(|spec| spec.check.name.clone())).await?;
+    let correlation = ExecutionId::monitor(&name).as_str().to_owned();
+    let search = Search {
+        filters: vec![
+            Filter::In(TextField::CorrelationId, vec![correlation]),
+            Filter::In(TextField::Name, run.iter().map(ToString::to_string).collect()),
+        ],
+        sort: vec![Sort { by: SortField::Time(TimeField::Created), descending: true }],
+        start: params.start.unwrap_or(0),
+        size: page_size(params.size)?,
+        ..Search::default()
+    };
+    let page = api.engine.store().search(&search).await?;
+    let results: Vec<Value> = page.rows.iter().map(view::check).collect();
+    Ok(Json(json!({ "totalHits": page.total, "results": results })))
+}
+
+/// Shows what the ledgers say of a monitor: its incidents, its deliveries, and checks that did not
+/// run.
+#[utoipa::path(
+    get, path = "/api/monitors/{name}/history", tag = "monitors",
+    params(("name" = String, Path, description = "The name of the monitor"), PageParams),
+    responses((status = 200, description = "The newest lines of each ledger",
+        body = serde_json::Value))
+)]
+async fn history(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<PageParams>,
+) -> Result<Json<Value>, Problem> {
+    let mut shown = BTreeMap::new();
+    for (ledger, title) in
+        [("incident", "incidents"), ("delivery", "deliveries"), ("check", "missed")]
+    {
+        let search = RecordSearch {
+            subjects: vec![name.clone()],
+            start: params.start.unwrap_or(0),
+            size: page_size(params.size)?,
+            ..RecordSearch::newest(ledger)
+        };
+        let page = api.engine.store().records(&search).await?;
+        let rows: Vec<Value> = page.rows.iter().map(view::line).collect();
+        shown.insert(title, rows);
+    }
+    Ok(Json(json!(shown)))
+}
+
+fn unknown(name: &str) -> Problem {
+    const SHOWN_MAX: usize = 200;
+    let shown: String = name.chars().take(SHOWN_MAX).collect();
+    Problem::not_found(format!("there is no monitor {shown}"))
+}
+
+/// The id of a monitor of this name.
+///
+/// # Errors
+/// 404 for what can be no name.
+fn id_of(name: &str) -> Result<ExecutionId, Problem> {
+    let id = ExecutionId::monitor(name);
+    if name.is_empty() || id.as_str().len() > ExecutionId::LENGTH_MAX {
+        return Err(unknown(name));
+    }
+    Ok(id)
+}
+
+/// Lets a monitor hear something.
+async fn say(api: &Api, name: &str, input: Input) -> Result<(), Problem> {
+    Ok(api.engine.step(&id_of(name)?, input).await?)
+}
+
+/// Looks at a monitor.
+async fn read<R>(api: &Api, name: &str, look: impl FnOnce(&Monitor) -> R) -> Result<R, Problem> {
+    id_of(name)?;
+    api.engine.monitor(name, look).await?.ok_or_else(|| unknown(name))
+}
+
+/// 400 for what a person wrote, read by the reader of files.
+fn refused(problems: &[Found]) -> Problem {
+    let status = StatusCode::BAD_REQUEST;
+    let told: Vec<&str> = problems.iter().map(|problem| &*problem.message).collect();
+    Problem::new(status, "bad-request", told.join("; "))
+}
+
+/// Reads a document that stands in a section of a file.
+fn read_alone(text: &str) -> Result<File, Problem> {
+    let loaded = load_among(text, &ChecklistOptions::default(), &Known::default());
+    loaded.file.ok_or_else(|| refused(&loaded.problems))
+}

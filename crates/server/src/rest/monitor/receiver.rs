@@ -1,0 +1,127 @@
+//! `/api/receivers` and `/api/deliveries`: who is told, whether it arrives, and what did.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use engine::search::RecordSearch;
+use kernel::graph::{Execution, Status};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::IntoParams;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::super::extract::{Path, Query};
+use super::{ByParams, page_size, view};
+use crate::Api;
+use crate::problem::Problem;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(test))
+}
+
+/// How long a test waits for its end before it answers that it goes on.
+const WAIT: Duration = Duration::from_secs(30);
+
+/// Lists receivers; of their settings, what is secret is not shown.
+#[utoipa::path(
+    get, path = "/api/receivers", tag = "receivers",
+    responses((status = 200, description = "The receivers", body = Vec<serde_json::Value>))
+)]
+async fn list(State(api): State<Api>) -> Json<Value> {
+    let file = api.engine.monitors_file();
+    let shown = file.receivers.iter().map(|(name, receiver)| {
+        json!({
+            "name": name,
+            "kind": receiver.kind,
+            "settings": view::masked(receiver.settings.parse()),
+            "fallback": receiver.fallback,
+            "source": api.engine.source_of_receiver(name),
+        })
+    });
+    Json(shown.collect())
+}
+
+/// Sends a test notification to a receiver and tells what it answered. A test that does not arrive
+/// at once goes on as any delivery does.
+#[utoipa::path(
+    post, path = "/api/receivers/{name}/test", tag = "receivers",
+    params(("name" = String, Path, description = "The name of the receiver"), ByParams),
+    responses(
+        (status = 200, description = "What came of it so far", body = serde_json::Value),
+        (status = 404, description = "There is none of this name"),
+    )
+)]
+async fn test(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<ByParams>,
+) -> Result<Json<Value>, Problem> {
+    let missing = || Problem::not_found(format!("there is no receiver {name}"));
+    if !api.engine.monitors_file().receivers.contains_key(&*name) {
+        return Err(missing());
+    }
+    let id = api.engine.test_receiver(&name, params.by.as_deref()).await?.ok_or_else(missing)?;
+    let mut changes = api.engine.watch(&id);
+    let deadline = tokio::time::Instant::now() + WAIT;
+    loop {
+        let look = |it: &Execution| {
+            let latest = it.tasks().last();
+            let reason = it.reason.clone().or_else(|| latest.and_then(|it| it.reason.clone()));
+            (it.status, it.output.parse(), reason, it.tasks().count())
+        };
+        let (status, output, reason, tries) = api
+            .engine
+            .read(&id, look)
+            .await?
+            .ok_or_else(|| Problem::not_found("the test was removed meanwhile"))?;
+        // A second try means that the first one failed: why is known.
+        let expired = tokio::time::Instant::now() >= deadline;
+        if status.is_closed() || tries > 1 || expired {
+            return Ok(Json(json!({
+                "receiver": name,
+                "workflowId": id.as_str(),
+                "status": status.as_str(),
+                "delivered": status == Status::Completed,
+                "reference": output.get("reference"),
+                "reason": reason,
+            })));
+        }
+        let _ = tokio::time::timeout_at(deadline, changes.changed()).await;
+    }
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub(super) struct DeliveryParams {
+    /// Only deliveries about this monitor.
+    monitor: Option<String>,
+    /// Only those that stand so: `queued`, `sent`, `dead` or `suppressed`.
+    status: Option<String>,
+    /// Lines to skip.
+    start: Option<u64>,
+    /// Lines to answer; 100 by default.
+    size: Option<u64>,
+}
+
+/// Lists deliveries: what was sent to whom, what came back, and what was not sent and why.
+#[utoipa::path(
+    get, path = "/api/deliveries", tag = "receivers", params(DeliveryParams),
+    responses((status = 200, description = "`totalHits` and a page of `results`, newest first",
+        body = serde_json::Value))
+)]
+pub(super) async fn deliveries(
+    State(api): State<Api>,
+    Query(params): Query<DeliveryParams>,
+) -> Result<Json<Value>, Problem> {
+    let search = RecordSearch {
+        subjects: params.monitor.into_iter().collect(),
+        statuses: params.status.into_iter().collect(),
+        start: params.start.unwrap_or(0),
+        size: page_size(params.size)?,
+        ..RecordSearch::newest("delivery")
+    };
+    let page = api.engine.store().records(&search).await?;
+    let results: Vec<Value> = page.rows.iter().map(view::line).collect();
+    Ok(Json(json!({ "totalHits": page.total, "results": results })))
+}

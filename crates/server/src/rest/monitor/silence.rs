@@ -1,0 +1,163 @@
+//! `/api/silences`: who is not told what, and when; and what a silence would hide.
+
+use axum::Json;
+use axum::extract::State;
+use engine::Engine;
+use kernel::alert::definition::Silence;
+use kernel::alert::{Monitor, silenced};
+use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::super::extract::{Body, Path};
+use super::{read_alone, view};
+use crate::Api;
+use crate::problem::Problem;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list, add))
+        .routes(routes!(preview))
+        .routes(routes!(show, put, delete))
+}
+
+/// Lists silences: those that people made, and those of files.
+#[utoipa::path(
+    get, path = "/api/silences", tag = "silences",
+    responses((status = 200, description = "The silences", body = Vec<serde_json::Value>))
+)]
+async fn list(State(api): State<Api>) -> Json<Value> {
+    Json(all(&api).into())
+}
+
+fn all(api: &Api) -> Vec<Value> {
+    let now = api.engine.now();
+    let mut shown: Vec<Value> =
+        api.engine.silences().iter().map(|it| view::silence(it, None, now)).collect();
+    for source in api.engine.monitor_sources() {
+        let file = api.engine.monitors_of(&source).unwrap_or_default();
+        shown.extend(file.silences.iter().map(|it| view::silence(it, Some(&source), now)));
+    }
+    shown
+}
+
+/// Reads a silence as files write it; without a time it begins now.
+fn silence(api: &Api, id: Option<&str>, mut body: Value) -> Result<Silence, Problem> {
+    let Value::Object(members) = &mut body else {
+        return Err(Problem::bad_request("a silence is a JSON object"));
+    };
+    let given = members.remove("id");
+    let id = id.map(str::to_owned).or_else(|| Some(given?.as_str()?.to_owned()));
+    let named = members.get("name").and_then(Value::as_str).map(str::to_owned);
+    let id = id.or(named).unwrap_or_else(|| Engine::new_id().as_str().to_owned());
+    const LENGTH_MAX: usize = 100;
+    if id.is_empty() || id.len() > LENGTH_MAX {
+        return Err(Problem::bad_request(format!("the name has 1 to {LENGTH_MAX} bytes")));
+    }
+    members.insert("name".to_owned(), id.into());
+    if !members.contains_key("from") && !members.contains_key("hours") {
+        members.insert("from".to_owned(), api.engine.now().to_string().into());
+    }
+    let file = read_alone(&json!({ "silences": [body] }).to_string())?;
+    file.silences.into_iter().next().ok_or_else(|| Problem::bad_request("there is no silence"))
+}
+
+/// Makes a silence, or replaces the one of its name.
+///
+/// `match` says what it hides, by label (a value, a list, or `{"not": …}`), with `monitor`, `key`
+/// and `severity` among the labels. `from` with `to` or `for`, or `hours` with `tz`, say when.
+#[utoipa::path(
+    post, path = "/api/silences", tag = "silences", request_body = serde_json::Value,
+    responses(
+        (status = 200, description = "The silence", body = serde_json::Value),
+        (status = 400, description = "What is wrong with it"),
+    )
+)]
+async fn add(State(api): State<Api>, Body(body): Body<Value>) -> Result<Json<Value>, Problem> {
+    keep(&api, silence(&api, None, body)?).await
+}
+
+/// Makes a silence of this name, or replaces it.
+#[utoipa::path(
+    put, path = "/api/silences/{id}", tag = "silences", request_body = serde_json::Value,
+    params(("id" = String, Path, description = "The name of the silence")),
+    responses(
+        (status = 200, description = "The silence", body = serde_json::Value),
+        (status = 400, description = "What is wrong with it"),
+    )
+)]
+async fn put(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Body(body): Body<Value>,
+) -> Result<Json<Value>, Problem> {
+    keep(&api, silence(&api, Some(&id), body)?).await
+}
+
+async fn keep(api: &Api, silence: Silence) -> Result<Json<Value>, Problem> {
+    let shown = view::silence(&silence, None, api.engine.now());
+    api.engine.put_silence(silence).await?;
+    Ok(Json(shown))
+}
+
+/// Shows a silence.
+#[utoipa::path(
+    get, path = "/api/silences/{id}", tag = "silences",
+    params(("id" = String, Path, description = "The name of the silence")),
+    responses(
+        (status = 200, description = "The silence", body = serde_json::Value),
+        (status = 404, description = "There is none of this name"),
+    )
+)]
+async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    let found = all(&api).into_iter().find(|silence| silence["id"] == *id);
+    found.map(Json).ok_or_else(|| unknown(&id))
+}
+
+/// Takes a silence back: what is open and was hidden is told now.
+#[utoipa::path(
+    delete, path = "/api/silences/{id}", tag = "silences",
+    params(("id" = String, Path, description = "The name of the silence")),
+    responses(
+        (status = 200, description = "It is over"),
+        (status = 404, description = "There is none of this name"),
+        (status = 409, description = "A file defines it"),
+    )
+)]
+async fn delete(State(api): State<Api>, Path(id): Path<String>) -> Result<(), Problem> {
+    if api.engine.delete_silence(&id).await? {
+        return Ok(());
+    }
+    match all(&api).into_iter().find(|silence| silence["id"] == *id) {
+        Some(silence) => {
+            let source = silence["source"].as_str().unwrap_or_default().to_owned();
+            Err(Problem::conflict(format!("the silence {id} is defined by {source}")))
+        }
+        None => Err(unknown(&id)),
+    }
+}
+
+fn unknown(id: &str) -> Problem {
+    let shown: String = id.chars().take(100).collect();
+    Problem::not_found(format!("there is no silence {shown}"))
+}
+
+/// Tells which open incidents a silence would hide, without making it.
+#[utoipa::path(
+    post, path = "/api/silences/preview", tag = "silences", request_body = serde_json::Value,
+    responses(
+        (status = 200, description = "The incidents", body = Vec<serde_json::Value>),
+        (status = 400, description = "What is wrong with it"),
+    )
+)]
+async fn preview(State(api): State<Api>, Body(body): Body<Value>) -> Result<Json<Value>, Problem> {
+    let silence = silence(&api, Some("preview"), body)?;
+    let mut hidden = Vec::new();
+    for monitor in api.engine.monitors_file().monitors {
+        let look = |it: &Monitor| -> Vec<Value> {
+            silenced(it, &silence).map(|incident| view::incident(it, incident)).collect()
+        };
+        hidden.extend(api.engine.monitor(&monitor.name, look).await?.unwrap_or_default());
+    }
+    Ok(Json(hidden.into()))
+}

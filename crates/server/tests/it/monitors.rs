@@ -1,0 +1,123 @@
+//! Monitors over the API: files, heartbeats, incidents and what people do about them.
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use crate::support::Server;
+
+const FILE: &str = r#"{
+  "receivers": { "noc": { "inbox": null } },
+  "routes": [ { "to": "noc" } ],
+  "monitors": {
+    "backup": { "heartbeat": { "every": "1h", "key": "k-1" }, "labels": { "team": "data" } },
+    "web": { "http": "http://127.0.0.1:1/health", "every": "24h" }
+  }
+}"#;
+
+async fn save(server: &Server) -> Value {
+    let file: Value = serde_json::from_str(FILE).expect("the test writes JSON");
+    server.post("/api/monitors", &file).await.ok()
+}
+
+async fn open_incident(server: &Server) -> Value {
+    let page = server.get("/api/incidents").await.ok();
+    assert_eq!(page["totalHits"], 1, "{page}");
+    page["results"][0].clone()
+}
+
+#[tokio::test]
+async fn a_file_is_taken_whole_or_refused_with_line_and_column() {
+    let server = Server::new().await;
+    let saved = save(&server).await;
+    assert_eq!((&saved["source"], &saved["defined"]), (&json!("api"), &json!(2)));
+    let list = server.get("/api/monitors").await.ok();
+    let names: Vec<_> = (0..2).map(|at| &list["results"][at]["name"]).collect();
+    assert_eq!(names, ["backup", "web"]);
+    assert_eq!(list["results"][0]["status"], "NEW");
+
+    let bad = json!({ "monitors": { "web": { "http": "x", "every": "soon" } } });
+    let refused = server.post("/api/monitors", &bad).await;
+    refused.failed(400);
+    let flaw = &refused.json()["validationErrors"][0];
+    assert!(flaw["message"].as_str().is_some_and(|it| it.starts_with("line 1, column")), "{flaw}");
+    let shown = server.get("/api/monitors/web").await.ok();
+    assert_eq!(shown["definition"]["schedule"]["every"], 86_400_000, "nothing was changed");
+
+    server.get("/api/monitors/nothing").await.failed(404);
+    server.delete("/api/monitors/web").await.ok_text();
+    server.get("/api/monitors/web").await.failed(404);
+}
+
+#[tokio::test]
+async fn a_heartbeat_that_fails_is_an_incident_that_people_handle() {
+    let server = Server::new().await;
+    save(&server).await;
+    assert_eq!(server.get("/ping/k-1/start?rid=7").await.ok_text(), "OK");
+    assert_eq!(server.get("/ping/k-1?rid=7").await.ok_text(), "OK");
+    assert_eq!(server.get("/api/monitors/backup").await.ok()["status"], "UP");
+    server.get("/ping/nobody").await.failed(404);
+    server.get("/ping/backup").await.failed(404);
+    server.get("/ping/k-1/late").await.failed(404);
+
+    server.send(Method::POST, "/ping/k-1/3", "disk full".to_owned()).await.ok_text();
+    let incident = open_incident(&server).await;
+    assert_eq!((&incident["state"], &incident["text"]), (&json!("open"), &json!("disk full")));
+    let path = |verb: &str| {
+        format!("/api/incidents/{}/{verb}", incident["id"].as_str().expect("it has one"))
+    };
+
+    let deed = json!({ "who": "ada", "why": "on it" });
+    let acknowledged = server.post(&path("acknowledge"), &deed).await.ok();
+    assert_eq!(acknowledged["acknowledgedBy"], "ada");
+    server.post(&path("acknowledge"), &deed).await.failed(409);
+    server.post(&path("snooze"), &deed).await.failed(400);
+    let snoozed = server.post(&path("snooze"), &json!({ "who": "ada", "for": "2h" })).await.ok();
+    assert_eq!(snoozed["state"], "snoozed");
+
+    let why = server.get(&path("explain")).await.ok();
+    assert_eq!(why["monitor"], "backup");
+    assert!(why["rule"].as_str().is_some_and(|rule| rule.contains("fail_after")), "{why}");
+    assert!(!why["deliveries"].as_array().expect("a list").is_empty(), "{why}");
+
+    server.post(&path("resolve"), &deed).await.ok();
+    assert_eq!(server.get("/api/incidents").await.ok()["totalHits"], 0);
+    let over = server.get("/api/incidents?state=resolved").await.ok();
+    assert_eq!(over["results"][0]["id"], incident["id"]);
+    server.get("/api/incidents/nothing").await.failed(404);
+}
+
+#[tokio::test]
+async fn a_silence_tells_what_it_would_hide_and_is_taken_back() {
+    let server = Server::new().await;
+    save(&server).await;
+    server.get("/ping/k-1/fail").await.ok_text();
+    let silence = json!({ "match": { "team": "data" }, "for": "2h", "comment": "moving" });
+    let hidden = server.post("/api/silences/preview", &silence).await.ok();
+    assert_eq!(hidden[0]["monitor"], "backup");
+    let other = json!({ "match": { "team": "web" }, "for": "2h" });
+    assert_eq!(server.post("/api/silences/preview", &other).await.ok(), json!([]));
+
+    let made = server.post("/api/silences", &silence).await.ok();
+    let id = made["id"].as_str().expect("it has one");
+    assert_eq!(server.get("/api/silences").await.ok()[0]["comment"], "moving");
+    let shown = server.get("/api/monitors/backup").await.ok();
+    assert_eq!(shown["silences"][0]["id"], id);
+    server.delete(&format!("/api/silences/{id}")).await.ok_text();
+    server.delete(&format!("/api/silences/{id}")).await.failed(404);
+    server.post("/api/silences", &json!({ "match": 3 })).await.failed(400);
+}
+
+#[tokio::test]
+async fn receivers_show_no_secrets() {
+    let server = Server::new().await;
+    let file = json!({ "receivers": {
+        "a": { "pagerduty": { "key": "0123456789abcdef" } },
+        "b": { "pagerduty": { "key": "${secret:KEY}" }, "fallback": "a" },
+    } });
+    server.post("/api/monitors", &file).await.ok();
+    let receivers = server.get("/api/receivers").await.ok();
+    assert_eq!(receivers[0]["settings"]["key"], "***");
+    assert_eq!(receivers[1]["settings"]["key"], "${secret:KEY}");
+    assert_eq!(receivers[1]["fallback"], "a");
+    server.post("/api/receivers/c/test", &Value::Null).await.failed(404);
+}
