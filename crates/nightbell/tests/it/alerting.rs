@@ -1,0 +1,192 @@
+//! The alerting example, whole: its folder loaded by the real binary, its schedules fired, and
+//! stand-ins for every service it speaks to, in good times and bad.
+
+mod services;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::live::Live;
+use services::{CLIENT_SECRET, ROUTING_KEY, Services};
+
+/// How long a run may take on a busy machine.
+const PATIENCE: Duration = Duration::from_mins(1);
+const KEY: &str = "endpoint_scan/orders";
+
+/// The example with its addresses set to those of the stand-ins, as its README asks.
+fn example(url: &str) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let source =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/endpoint-scan-pagerduty");
+    for entry in std::fs::read_dir(source).unwrap() {
+        let path = entry.unwrap().path();
+        let mut text = std::fs::read_to_string(&path).unwrap();
+        if path.ends_with("schedules.json") {
+            for address in [
+                "https://orders.example.com",
+                "https://login.example.com",
+                "https://events.pagerduty.com",
+            ] {
+                assert!(text.contains(address), "no schedule speaks to {address}");
+                text = text.replace(address, url);
+            }
+        }
+        std::fs::write(folder.path().join(path.file_name().unwrap()), text).unwrap();
+    }
+    folder
+}
+
+struct Alerting {
+    live: Live,
+    services: Services,
+    _folder: tempfile::TempDir,
+}
+
+impl Alerting {
+    /// A server with the example and its secrets.
+    async fn start() -> Self {
+        let services = Services::default();
+        let folder = example(&services.start().await);
+        let load = folder.path().to_str().unwrap().to_owned();
+        let live = Live::start(&["--load", &load, "--log-level", "debug"]).await;
+        let secrets =
+            [("ENDPOINT_CLIENT_SECRET", CLIENT_SECRET), ("PAGERDUTY_ROUTING_KEY", ROUTING_KEY)];
+        for (name, value) in secrets {
+            let body = Value::from(value).to_string();
+            let (status, answer) =
+                live.ask(Method::PUT, &format!("/api/secrets/{name}"), body).await;
+            assert_eq!(status, 200, "{answer}");
+        }
+        Self { live, services, _folder: folder }
+    }
+
+    /// Fires a schedule and answers the run, ended.
+    async fn fire(&self, schedule: &str) -> Value {
+        let path = format!("/api/scheduler/schedules/{schedule}/trigger?by=test");
+        let fired = self.live.post(&path, &json!({})).await;
+        let id = fired["workflowId"].as_str().expect("an id");
+        let begun = std::time::Instant::now();
+        while self.live.ask(Method::GET, &format!("/api/workflow/{id}"), "").await.0 == 404 {
+            assert!(begun.elapsed() < PATIENCE, "{schedule} has started nothing: {fired}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.live.ended(id, PATIENCE).await
+    }
+
+    /// Fires a schedule, whose run must succeed, and answers its output.
+    async fn output(&self, schedule: &str) -> Value {
+        let run = self.fire(schedule).await;
+        assert_eq!(run["status"], "COMPLETED", "{schedule}: {}", run["reasonForIncompletion"]);
+        run["output"].clone()
+    }
+
+    /// No answer, log line or stored byte has a secret in it.
+    async fn tells_no_secret(mut self) {
+        let mut answers = Vec::new();
+        let page = self.live.get("/api/workflow/search?size=100").await;
+        for found in page["results"].as_array().unwrap() {
+            let id = found["workflowId"].as_str().unwrap();
+            let run = self.live.get(&format!("/api/workflow/{id}")).await;
+            answers.extend(run["tasks"].as_array().unwrap().iter().map(Value::to_string));
+            answers.push(run.to_string());
+        }
+        assert!(answers.len() > 10, "there was little to look through");
+        answers.push(page.to_string());
+        for path in ["/api/secrets", "/api/scheduler/schedules", "/api/tasks/search?size=100"] {
+            answers.push(self.live.get(path).await.to_string());
+        }
+        answers.push(self.live.log_text());
+        self.live.stop().await;
+        let folder = self.live.store().parent().map(Path::to_owned).unwrap();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            answers.push(String::from_utf8_lossy(&bytes).into_owned());
+        }
+        let mut secrets = self.services.tokens();
+        secrets.extend([CLIENT_SECRET.to_owned(), ROUTING_KEY.to_owned()]);
+        for secret in &secrets {
+            let shown = answers.iter().find(|answer| answer.contains(secret));
+            assert!(shown.is_none(), "{secret} is shown in {shown:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_rings_while_there_are_failures_and_is_resolved_after() {
+    let alerting = Alerting::start().await;
+    let services = &alerting.services;
+
+    // Nothing in the window: nothing is said. The first token is fetched on the way.
+    services.fail_at(&[45]);
+    let output = alerting.output("endpoint-scan").await;
+    assert_eq!((&output["situation"], &output["count"]), (&json!("quiet"), &json!(0)));
+    assert_eq!(services.refusals(), [401], "there was no token yet");
+    assert_eq!(services.events(), [] as [Value; 0]);
+    let window = services.last_window();
+    let minutes = window.to.duration_since(window.from).as_mins();
+    assert_eq!(minutes, 20, "the window and as much before it: {window:?}");
+
+    // Two failures are one alert, however often it is seen.
+    services.fail_at(&[3, 4, 45]);
+    for _ in 0..2 {
+        assert_eq!(alerting.output("endpoint-scan").await["count"], 2);
+        let [event] = services.events().try_into().expect("one event");
+        assert_eq!((&event["event_action"], &event["dedup_key"]), (&json!("trigger"), &json!(KEY)));
+        assert_eq!(event["payload"]["summary"], "orders: 2 failures in the last 10 minutes");
+        assert_eq!(event["payload"]["custom_details"]["first"][0]["message"], "payment lost");
+        assert_eq!(services.open(), [KEY]);
+    }
+    assert_eq!(services.refusals(), [] as [u16; 0]);
+
+    // Left the window, and still in the one before: it is over.
+    services.fail_at(&[13]);
+    assert_eq!(alerting.output("endpoint-scan").await["situation"], "resolve");
+    let [event] = services.events().try_into().expect("one event");
+    assert_eq!((&event["event_action"], &event["dedup_key"]), (&json!("resolve"), &json!(KEY)));
+    assert_eq!(services.open(), [] as [String; 0]);
+    alerting.tells_no_secret().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_on_the_way_is_tried_again_or_told() {
+    let alerting = Alerting::start().await;
+    let services = &alerting.services;
+    assert_eq!(alerting.output("refresh-endpoint-token").await, json!({ "expires_in": 3600 }));
+    let exists = alerting.live.get("/api/secrets/ENDPOINT_TOKEN/exists").await;
+    assert_eq!(exists, true);
+
+    // The token expires before its time, the endpoint stumbles, PagerDuty is busy and then broken.
+    services.expire();
+    services.fail_at(&[2]);
+    services.endpoint_answers(&[500]);
+    services.pagerduty_answers(&[429, 500]);
+    assert_eq!(alerting.output("endpoint-scan").await["situation"], "trigger");
+    assert_eq!(services.refusals(), [500, 401, 429, 500]);
+    assert_eq!(services.tokens().len(), 2, "one was fetched in between");
+    let [event] = services.events().try_into().expect("one trigger");
+    assert_eq!(event["dedup_key"], KEY);
+
+    // What PagerDuty finds invalid would be invalid again: it is told, not repeated.
+    let schedule = alerting.live.get("/api/scheduler/schedules/endpoint-scan").await;
+    let mut wrong = schedule["startWorkflowRequest"].clone();
+    wrong["input"]["severity"] = "dreadful".into();
+    let id = alerting.live.post("/api/workflow", &wrong).await;
+    let run = alerting.live.ended(id.as_str().unwrap(), PATIENCE).await;
+    assert_eq!(run["status"], "FAILED");
+    let reason = run["reasonForIncompletion"].as_str().unwrap();
+    let words = "PagerDuty refused the event: Event object is invalid: 'payload.severity'";
+    assert!(reason.contains(words), "{reason}");
+    assert_eq!(services.refusals(), [400]);
+
+    // A door that stays shut is no clean window.
+    services.endpoint_answers(&[401, 401]);
+    let run = alerting.fire("endpoint-scan").await;
+    assert_eq!(run["status"], "FAILED");
+    let reason = run["reasonForIncompletion"].as_str().unwrap();
+    assert!(reason.contains("refuses even a fresh token"), "{reason}");
+    assert_eq!(services.events(), [] as [Value; 0]);
+    alerting.tells_no_secret().await;
+}
