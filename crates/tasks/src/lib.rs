@@ -3,6 +3,7 @@
 pub mod events;
 pub mod http;
 pub mod http_poll;
+mod input;
 pub mod javascript;
 pub mod jq;
 pub mod jwt;
@@ -11,4 +12,6 @@ pub mod registry;
 pub mod schema;
 pub mod secret;
 pub mod sendgrid;
+pub mod sql;
 mod stay;
+pub mod workflow;

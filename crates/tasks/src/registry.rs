@@ -16,6 +16,7 @@ use crate::jwt::GetSignedJwt;
 use crate::ops_genie::{self, OpsGenie};
 use crate::secret::UpdateSecret;
 use crate::sendgrid::{self, SendGrid};
+use crate::{sql, workflow};
 
 /// What the built-in tasks may be told from outside; every member has defaults.
 #[derive(Clone, Debug)]
@@ -24,6 +25,10 @@ pub struct Settings {
     pub http: http::Settings,
     /// Brokers of events.
     pub events: events::Settings,
+    /// Tasks that look at executions.
+    pub workflow: workflow::Settings,
+    /// Databases.
+    pub sql: sql::Settings,
     /// Polling by HTTP.
     pub http_poll: http_poll::Settings,
     /// Scripts in the inputs of tasks, such as the conditions of polls.
@@ -39,6 +44,8 @@ impl Default for Settings {
         Self {
             http: http::Settings::default(),
             events: events::Settings::default(),
+            workflow: workflow::Settings::default(),
+            sql: sql::Settings::default(),
             http_poll: http_poll::Settings::default(),
             javascript: javascript::Limits::default(),
             sendgrid_url: sendgrid::URL.to_owned(),
@@ -53,6 +60,9 @@ pub enum SetupError {
     /// The HTTP client.
     #[error("the task type HTTP could not be set up: {0}")]
     Http(#[from] http::SetupError),
+    /// A database of the configuration.
+    #[error(transparent)]
+    Sql(#[from] sql::Error),
     /// A service's address.
     #[error("the task type {0} could not be set up: {1}")]
     Service(&'static str, #[source] http::Problem),
@@ -63,7 +73,9 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
     let http = Http::new(settings.http.clone())?;
     let client = || http.client().clone();
     let scripts = JavaScript::new(settings.javascript.clone());
-    Ok(vec![
+    let mut runners = workflow::runners(&settings.workflow, http.client());
+    runners.extend::<[Arc<dyn TaskRunner>; 8]>([
+        Arc::new(sql::Jdbc::new(sql::Databases::new(settings.sql.clone())?)),
         Arc::new(HttpPoll::new(client(), scripts, settings.http_poll.clone())),
         Arc::new(
             SendGrid::new(client(), &settings.sendgrid_url)
@@ -77,5 +89,6 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
         Arc::new(UpdateSecret::default()),
         Arc::new(http),
         Arc::new(EventTask::new(&settings.events)),
-    ])
+    ]);
+    Ok(runners)
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use crate::{root, say, tidy};
+use crate::{root, say, services, tidy};
 
 /// The official Python SDK, pinned so that a new release cannot break an old commit.
 const PYTHON_PACKAGES: [&str; 1] = ["conductor-python==2.0.0"];
@@ -14,6 +14,7 @@ const PYTHON_PACKAGES: [&str; 1] = ["conductor-python==2.0.0"];
 /// Runs every check; with a filter only the tests whose names hold it.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let mut skipped = Vec::new();
+    services::prepare(&mut skipped);
     let python = python(&mut skipped);
     if arguments.is_empty() {
         step("format", cargo().args(["fmt", "--all", "--check"]))?;

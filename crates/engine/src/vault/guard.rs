@@ -9,7 +9,7 @@
 use std::cell::{Cell, RefCell};
 
 use kernel::expression::{SEALED_PREFIX, Secrets, mentions_secret, next_sealed, resolve_secrets};
-use kernel::graph::{Amendment, Control, Execution, Input};
+use kernel::graph::{Amendment, Control, Execution, Input, Post};
 use kernel::rewrite::{Leaf, Rewrite, mentions};
 use kernel::schedule;
 use kernel::{Json, TaskId};
@@ -57,6 +57,7 @@ impl Vault {
                 }
                 Input::Report(report)
             }
+            Input::Post(post) => Input::Post(Post { payload: self.seal(&post.payload), ..post }),
             Input::Control(control) => Input::Control(self.guard_control(control)),
             input => input,
         }
@@ -114,6 +115,11 @@ impl Vault {
             Some(Json::of(&format!("{SEALED_PREFIX}{sealed}:")))
         };
         Rewrite { concerns: &concerns, mark: Some(SECRETS_MEMBER), replace: &replace }.apply(json)
+    }
+
+    /// A value as it may be stored; [`Engine::resolve`] opens it again.
+    pub fn sealed(&self, value: &str) -> String {
+        format!("{SEALED_PREFIX}{}:", self.key.seal(PURPOSE, Json::of(&value).text()))
     }
 
     fn open_sealed(&self, sealed: &str) -> Option<Json> {

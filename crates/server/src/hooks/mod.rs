@@ -110,7 +110,7 @@ impl Webhook {
 
     /// Refuses what cannot work, and takes the secret to where secrets are. `former` is the webhook
     /// that this one replaces.
-    fn checked(mut self, former: Option<&Self>) -> Result<Self, Problem> {
+    fn checked(mut self, engine: &Engine, former: Option<&Self>) -> Result<Self, Problem> {
         let bad = |why: String| Err(Problem::bad_request(why));
         if self.name.trim().is_empty() {
             return bad("a webhook needs a name".to_owned());
@@ -149,7 +149,7 @@ impl Webhook {
                 former.and_then(|former| former.secret_value.clone())
             }
             None => former.and_then(|former| former.secret_value.clone()),
-            Some(secret) => Some(secret::keep(&secret)?),
+            Some(secret) => Some(secret::keep(engine, &secret)),
         };
         self.webhook_execution_history = None;
         Ok(self)
@@ -222,7 +222,7 @@ async fn create_webhook(
     Extension(writing): Extension<Writing>,
     Body(body): Body<Value>,
 ) -> Result<Json<Webhook>, Problem> {
-    let mut hook = read(body)?.checked(None)?;
+    let mut hook = read(body)?.checked(&api.engine, None)?;
     let _writing = writing.0.lock().await;
     if load(&api.engine).await?.len() >= COUNT_MAX {
         return Err(Problem::conflict(format!("there are {COUNT_MAX} webhooks already")));
@@ -268,7 +268,7 @@ async fn update_webhook(
 ) -> Result<Json<Webhook>, Problem> {
     let _writing = writing.0.lock().await;
     let former = find(&api.engine, &id).await?;
-    let mut hook = read(body)?.checked(Some(&former))?;
+    let mut hook = read(body)?.checked(&api.engine, Some(&former))?;
     hook.id = id;
     // Whoever is to be verified in another way has not been.
     let same = hook.verifier == former.verifier && hook.secret_value == former.secret_value;

@@ -153,6 +153,13 @@ async fn keys_that_are_encoded_are_decoded() {
     let (status, _) = deliver(&server, &id, &[("Authorization", &good)], "{ }").await;
     assert_eq!(status, 403);
 
+    hook["secretValue"] = json!(encoded);
+    let id = create(&server, &hook).await;
+    let (status, told) = deliver(&server, &id, &[("Authorization", &good)], "{}").await;
+    assert_eq!(status, 200, "a secret may be given as it is: {told}");
+    let stored = server.engine.store().documents("webhook").await.expect("the store answers");
+    assert!(stored.iter().all(|document| !document.text.contains(encoded)), "it is kept sealed");
+
     hook["verifier"] = json!("SENDGRID");
     hook["secretValue"] = json!("${workflow.secrets.PUBLIC}");
     let id = create(&server, &hook).await;
@@ -271,7 +278,6 @@ async fn a_webhook_that_cannot_work_is_refused() {
     let faults = [
         ("name", json!("")),
         ("verifier", json!("GUESS")),
-        ("secretValue", json!("in the clear")),
         ("workflowsToStart", json!({ "started": "one" })),
         ("workflowsToStart", json!({ "idempotencyKey": "k", "idempotencyStrategy": "HOPE" })),
         ("headerKey", json!("not a header")),

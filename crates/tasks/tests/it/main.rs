@@ -1,6 +1,7 @@
 //! The tests of the built-in tasks and script engines, in one binary.
 
 mod events;
+mod flows;
 mod house;
 mod http;
 mod http_poll;
@@ -8,4 +9,7 @@ mod javascript;
 mod jq;
 mod jwt;
 mod schema;
+mod service;
 mod services;
+mod sql;
+mod workflow;
