@@ -190,3 +190,30 @@ async fn what_goes_wrong_on_the_way_is_tried_again_or_told() {
     assert_eq!(services.events(), [] as [Value; 0]);
     alerting.tells_no_secret().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watchers_are_watched_too() {
+    let alerting = Alerting::start().await;
+    let services = &alerting.services;
+    let output = alerting.output("failed-workflows").await;
+    assert_eq!((&output["situation"], &output["count"]), (&json!("quiet"), &json!(0)));
+    assert_eq!(services.events(), [] as [Value; 0]);
+
+    // The scan cannot run at all: that is no clean window, and somebody hears of it.
+    services.endpoint_answers(&[500; 4]);
+    assert_eq!(alerting.fire("endpoint-scan").await["status"], "FAILED");
+    assert_eq!(services.refusals(), [500; 4], "the retries of its task definition");
+    for _ in 0..2 {
+        assert_eq!(alerting.output("failed-workflows").await["count"], 1);
+        let [event] = services.events().try_into().expect("one event");
+        assert_eq!(event["dedup_key"], "failed_workflows");
+        let summary = "1 workflows failed in the last 10 minutes, such as endpoint_scan";
+        assert_eq!(event["payload"]["summary"], summary);
+        let newest = &event["payload"]["custom_details"]["newest"][0];
+        assert!(newest["reason"].as_str().unwrap().contains("500"), "{newest}");
+        let link = event["links"][0]["href"].as_str().unwrap();
+        assert!(link.contains("/api/workflow/search"), "{link}");
+    }
+    assert_eq!(services.open(), ["failed_workflows"]);
+    alerting.tells_no_secret().await;
+}
