@@ -3,41 +3,15 @@
 
 mod services;
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::path::Path;
 
-use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::example::{self, PATIENCE};
 use crate::live::Live;
 use services::{CLIENT_SECRET, ROUTING_KEY, Services};
 
-/// How long a run may take on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
 const KEY: &str = "endpoint_scan/orders";
-
-/// The example with its addresses set to those of the stand-ins, as its README asks.
-fn example(url: &str) -> tempfile::TempDir {
-    let folder = tempfile::tempdir().unwrap();
-    let source =
-        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/endpoint-scan-pagerduty");
-    for entry in std::fs::read_dir(source).unwrap() {
-        let path = entry.unwrap().path();
-        let mut text = std::fs::read_to_string(&path).unwrap();
-        if path.ends_with("schedules.json") {
-            for address in [
-                "https://orders.example.com",
-                "https://login.example.com",
-                "https://events.pagerduty.com",
-            ] {
-                assert!(text.contains(address), "no schedule speaks to {address}");
-                text = text.replace(address, url);
-            }
-        }
-        std::fs::write(folder.path().join(path.file_name().unwrap()), text).unwrap();
-    }
-    folder
-}
 
 struct Alerting {
     live: Live,
@@ -49,31 +23,24 @@ impl Alerting {
     /// A server with the example and its secrets.
     async fn start() -> Self {
         let services = Services::default();
-        let folder = example(&services.start().await);
+        let url = services.start().await;
+        let addresses = [
+            ("https://orders.example.com", url.as_str()),
+            ("https://login.example.com", &url),
+            ("https://events.pagerduty.com", &url),
+        ];
+        let folder = example::copy("endpoint-scan-pagerduty", &addresses);
         let load = folder.path().to_str().unwrap().to_owned();
         let live = Live::start(&["--load", &load, "--log-level", "debug"]).await;
         let secrets =
             [("ENDPOINT_CLIENT_SECRET", CLIENT_SECRET), ("PAGERDUTY_ROUTING_KEY", ROUTING_KEY)];
-        for (name, value) in secrets {
-            let body = Value::from(value).to_string();
-            let (status, answer) =
-                live.ask(Method::PUT, &format!("/api/secrets/{name}"), body).await;
-            assert_eq!(status, 200, "{answer}");
-        }
+        example::keep(&live, &secrets).await;
         Self { live, services, _folder: folder }
     }
 
     /// Fires a schedule and answers the run, ended.
     async fn fire(&self, schedule: &str) -> Value {
-        let path = format!("/api/scheduler/schedules/{schedule}/trigger?by=test");
-        let fired = self.live.post(&path, &json!({})).await;
-        let id = fired["workflowId"].as_str().expect("an id");
-        let begun = std::time::Instant::now();
-        while self.live.ask(Method::GET, &format!("/api/workflow/{id}"), "").await.0 == 404 {
-            assert!(begun.elapsed() < PATIENCE, "{schedule} has started nothing: {fired}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        self.live.ended(id, PATIENCE).await
+        example::fire(&self.live, schedule).await
     }
 
     /// Fires a schedule, whose run must succeed, and answers its output.
@@ -207,7 +174,7 @@ async fn the_watchers_are_watched_too() {
         assert_eq!(alerting.output("failed-workflows").await["count"], 1);
         let [event] = services.events().try_into().expect("one event");
         assert_eq!(event["dedup_key"], "failed_workflows");
-        let summary = "1 workflows failed in the last 10 minutes, such as endpoint_scan";
+        let summary = "failed workflows in the last 10 minutes: 1, such as endpoint_scan";
         assert_eq!(event["payload"]["summary"], summary);
         let newest = &event["payload"]["custom_details"]["newest"][0];
         assert!(newest["reason"].as_str().unwrap().contains("500"), "{newest}");

@@ -10,6 +10,7 @@ mod crash;
 #[allow(dead_code, unreachable_pub, reason = "the tour uses what the test does not")]
 mod dev;
 mod etl;
+mod example;
 mod limits;
 mod live;
 mod python;
