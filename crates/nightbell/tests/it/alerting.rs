@@ -160,8 +160,8 @@ async fn what_goes_wrong_on_the_way_is_tried_again_or_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_watchers_are_watched_too() {
-    let alerting = Alerting::start().await;
-    let services = &alerting.services;
+    let mut alerting = Alerting::start().await;
+    let services = alerting.services.clone();
     let output = alerting.output("failed-workflows").await;
     assert_eq!((&output["situation"], &output["count"]), (&json!("quiet"), &json!(0)));
     assert_eq!(services.events(), [] as [Value; 0]);
@@ -182,5 +182,14 @@ async fn the_watchers_are_watched_too() {
         assert!(link.contains("/api/workflow/search"), "{link}");
     }
     assert_eq!(services.open(), ["failed_workflows"]);
+
+    // What was resumed stays so, though the file that is loaded again says paused.
+    let path = "/api/scheduler/schedules/refresh-endpoint-token";
+    assert_eq!(alerting.live.get(path).await["paused"], true);
+    let resumed = alerting.live.http.put(alerting.live.url(&format!("{path}/resume")));
+    assert!(resumed.send().await.unwrap().status().is_success());
+    alerting.live.kill();
+    alerting.live.launch().await;
+    assert_eq!(alerting.live.get(path).await["paused"], false);
     alerting.tells_no_secret().await;
 }
