@@ -1,5 +1,5 @@
 //! Stand-ins for the three services of the alerting example: an endpoint with failures to find, the
-//! service that issues tokens for it, and PagerDuty. Each can be told to fail first.
+//! service that issues tokens for it, and `PagerDuty`. Each can be told to fail first.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::net::Ipv4Addr;
@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 /// What the token service asks of its clients.
 pub(super) const CLIENT_SECRET: &str = "cL-secret/9f+Xo 41";
-/// What PagerDuty knows the service by.
+/// What `PagerDuty` knows the service by.
 pub(super) const ROUTING_KEY: &str = "R0uting7Key2of9Orders4on8Call1xy";
 
 /// What the services hold and have heard. Clones share it.
@@ -69,7 +69,7 @@ impl Services {
         self.0.lock().expired = true;
     }
 
-    /// PagerDuty answers so first.
+    /// `PagerDuty` answers so first.
     pub(super) fn pagerduty_answers(&self, statuses: &[u16]) {
         self.0.lock().pagerduty_failures = statuses.iter().copied().collect();
     }
@@ -84,7 +84,7 @@ impl Services {
         std::mem::take(&mut self.0.lock().refusals)
     }
 
-    /// The events that PagerDuty took; forgets them.
+    /// The events that `PagerDuty` took; forgets them.
     pub(super) fn events(&self) -> Vec<Value> {
         std::mem::take(&mut self.0.lock().events)
     }
