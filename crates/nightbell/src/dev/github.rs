@@ -1,4 +1,4 @@
-//! A GitHub with one repository, whose stargazers are computed from their number rather than kept.
+//! A GitHub with a few repositories, whose stargazers are computed from their number, not kept.
 //!
 //! Stargazer *i* is the same in every run but for the time of the star, which counts back from the
 //! `now` of the options; so a test can say beforehand who lies after a cut-off.
@@ -14,8 +14,8 @@ use axum::{Json, Router};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::Options;
 use super::failures::Failures;
+use super::{Options, Repository};
 
 const HOUR_S: i64 = 3_600;
 /// The recent stars spread evenly over this long before `now`.
@@ -35,7 +35,9 @@ const STAR_MEDIA_TYPES: [&str; 2] =
 
 #[derive(Debug)]
 struct GitHub {
-    options: Options,
+    repositories: Vec<Repository>,
+    token: String,
+    now: Timestamp,
     base_url: String,
     failures: Failures,
 }
@@ -43,7 +45,9 @@ struct GitHub {
 /// The API, to be served at `base_url`, which its links repeat.
 pub(crate) fn router(options: &Options, base_url: &str) -> Router {
     let github = GitHub {
-        options: options.clone(),
+        repositories: options.repositories(),
+        token: options.github_token.clone(),
+        now: options.now,
         base_url: base_url.to_owned(),
         failures: Failures::new(&options.github_failures),
     };
@@ -59,10 +63,11 @@ async fn repository(
     Path((owner, repo)): Path<(String, String)>,
     headers: HeaderMap,
 ) -> Response {
-    if let Some(refusal) = github.refusal(&owner, &repo, &headers) {
-        return refusal;
-    }
-    let Options { account, repo, stargazers, .. } = &github.options;
+    let repository = match github.repository(&owner, &repo, &headers) {
+        Ok(repository) => repository,
+        Err(refusal) => return *refusal,
+    };
+    let Repository { account, repo, stargazers, .. } = repository;
     Json(json!({
         "id": 1_000,
         "name": repo,
@@ -85,17 +90,18 @@ async fn stargazers(
     Query(query): Query<BTreeMap<String, String>>,
     headers: HeaderMap,
 ) -> Response {
-    if let Some(refusal) = github.refusal(&owner, &repo, &headers) {
-        return refusal;
-    }
+    let repository = match github.repository(&owner, &repo, &headers) {
+        Ok(repository) => repository,
+        Err(refusal) => return *refusal,
+    };
     let page = Page::from_query(&query);
     let with_times = accepts_star_rows(&headers);
     let rows: Vec<Value> = page
-        .indexes(github.options.stargazers)
-        .map(|i| row(&github.options, i, with_times))
+        .indexes(repository.stargazers)
+        .map(|i| row(github.now, repository, i, with_times))
         .collect();
     let mut response = Json(rows).into_response();
-    let Options { account, repo, stargazers, .. } = &github.options;
+    let Repository { account, repo, stargazers, .. } = repository;
     let url = format!("{}/repos/{account}/{repo}/stargazers", github.base_url);
     // A repository whose name no header can hold goes without links.
     let links = page.links(&url, *stargazers).and_then(|links| links.parse().ok());
@@ -106,20 +112,31 @@ async fn stargazers(
 }
 
 impl GitHub {
-    /// Why this request is not served, if it is not; in the order in which GitHub looks.
-    fn refusal(&self, owner: &str, repo: &str, headers: &HeaderMap) -> Option<Response> {
+    /// The repository that is asked for.
+    ///
+    /// # Errors
+    /// Why this request is not served, in the order in which GitHub looks.
+    fn repository(
+        &self,
+        owner: &str,
+        repo: &str,
+        headers: &HeaderMap,
+    ) -> Result<&Repository, Box<Response>> {
         if let Some(failure) = self.failures.next() {
-            return Some(failure);
+            return Err(Box::new(failure));
         }
+        let refused = |status, message| Err(Box::new(problem(status, message)));
         if !headers.contains_key(header::USER_AGENT) {
-            return Some(problem(StatusCode::FORBIDDEN, "A User-Agent header is required"));
+            return refused(StatusCode::FORBIDDEN, "A User-Agent header is required");
         }
-        if credential(headers) != Some(&self.options.github_token) {
-            return Some(problem(StatusCode::UNAUTHORIZED, "Bad credentials"));
+        if credential(headers) != Some(&self.token) {
+            return refused(StatusCode::UNAUTHORIZED, "Bad credentials");
         }
-        let known = owner.eq_ignore_ascii_case(&self.options.account)
-            && repo.eq_ignore_ascii_case(&self.options.repo);
-        (!known).then(|| problem(StatusCode::NOT_FOUND, "Not Found"))
+        let asked = |known: &&Repository| {
+            owner.eq_ignore_ascii_case(&known.account) && repo.eq_ignore_ascii_case(&known.repo)
+        };
+        let found = self.repositories.iter().find(asked);
+        found.map_or_else(|| refused(StatusCode::NOT_FOUND, "Not Found"), Ok)
     }
 }
 
@@ -190,26 +207,24 @@ impl Page {
     }
 }
 
-fn row(options: &Options, index: u32, with_times: bool) -> Value {
+fn row(now: Timestamp, repository: &Repository, index: u32, with_times: bool) -> Value {
     let user = user(index);
     if !with_times {
         return user;
     }
-    json!({ "starred_at": starred_at(options, index), "user": user })
+    json!({ "starred_at": starred_at(now, repository, index), "user": user })
 }
 
 /// In order of stars: the oldest first, as GitHub lists them; whole seconds.
-fn starred_at(options: &Options, index: u32) -> String {
-    let recent = options.recent.min(options.stargazers);
-    let old = options.stargazers - recent;
+fn starred_at(now: Timestamp, repository: &Repository, index: u32) -> String {
+    let recent = repository.recent.min(repository.stargazers);
+    let old = repository.stargazers - recent;
     let age_s = match index.checked_sub(old) {
         Some(position) => RECENT_S * i64::from(recent - position) / i64::from(recent),
         None => OLD_S + OLD_STEP_S * i64::from(old - 1 - index),
     };
     // Only with millions of stars does the first one fall out of the calendar.
-    Timestamp::from_second(options.now.as_second() - age_s)
-        .unwrap_or(Timestamp::UNIX_EPOCH)
-        .to_string()
+    Timestamp::from_second(now.as_second() - age_s).unwrap_or(Timestamp::UNIX_EPOCH).to_string()
 }
 
 fn user(index: u32) -> Value {

@@ -31,7 +31,7 @@ pub(crate) use seed::Seed;
 pub(crate) struct Options {
     /// The instant from which the ages of stars are counted back.
     pub(crate) now: Timestamp,
-    /// The owner of the one repository that GitHub knows.
+    /// The owner of the repository that the example reads.
     pub(crate) account: String,
     /// The name of that repository.
     pub(crate) repo: String,
@@ -40,6 +40,8 @@ pub(crate) struct Options {
     /// How many of them, the last ones, are at most 23 hours old. All others are at least 48 hours
     /// old, so that a cut-off of 24 hours has an hour's room for a slow run. At most `stargazers`.
     pub(crate) recent: u32,
+    /// What else GitHub knows. The same people star all repositories, in the same order.
+    pub(crate) others: Vec<Repository>,
     /// The token without which GitHub answers 401.
     pub(crate) github_token: String,
     /// The statuses with which GitHub answers its first requests, in order.
@@ -52,7 +54,30 @@ pub(crate) struct Options {
     pub(crate) orbit_failures: Vec<u16>,
 }
 
+/// One repository beside that of the options.
+#[derive(Clone, Debug)]
+pub(crate) struct Repository {
+    /// Its owner.
+    pub(crate) account: String,
+    /// Its name.
+    pub(crate) repo: String,
+    /// How many stars it has.
+    pub(crate) stargazers: u32,
+    /// How many of them are recent, as in [`Options::recent`].
+    pub(crate) recent: u32,
+}
+
 impl Options {
+    fn repositories(&self) -> Vec<Repository> {
+        let first = Repository {
+            account: self.account.clone(),
+            repo: self.repo.clone(),
+            stargazers: self.stargazers,
+            recent: self.recent,
+        };
+        std::iter::once(first).chain(self.others.iter().cloned()).collect()
+    }
+
     /// The tour of `nightbell dev`: a repository of 4,319 stars, of which the example's offset of
     /// 3,800 leaves 519 on six pages; 40 of these are recent, which the rate limit of a hundred a
     /// minute lets through at once; and one refused post, so that there is a retry to look at.
@@ -63,6 +88,7 @@ impl Options {
             repo: "conductor".to_owned(),
             stargazers: 4_319,
             recent: 40,
+            others: Vec::new(),
             github_token: "stand-in-github-token".to_owned(),
             github_failures: Vec::new(),
             workspace: "oss-stats".to_owned(),

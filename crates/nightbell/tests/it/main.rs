@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may end where it cannot go on")]
 
+mod alerting;
 mod bad_input;
 mod cli;
 mod crash;
@@ -9,6 +10,7 @@ mod crash;
 #[allow(dead_code, unreachable_pub, reason = "the tour uses what the test does not")]
 mod dev;
 mod etl;
+mod example;
 mod limits;
 mod live;
 mod real_cli;

@@ -1,0 +1,195 @@
+//! The alerting example, whole: its folder loaded by the real binary, its schedules fired, and
+//! stand-ins for every service it speaks to, in good times and bad.
+
+mod services;
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::example::{self, PATIENCE};
+use crate::live::Live;
+use services::{CLIENT_SECRET, ROUTING_KEY, Services};
+
+const KEY: &str = "endpoint_scan/orders";
+
+struct Alerting {
+    live: Live,
+    services: Services,
+    _folder: tempfile::TempDir,
+}
+
+impl Alerting {
+    /// A server with the example and its secrets.
+    async fn start() -> Self {
+        let services = Services::default();
+        let url = services.start().await;
+        let addresses = [
+            ("https://orders.example.com", url.as_str()),
+            ("https://login.example.com", &url),
+            ("https://events.pagerduty.com", &url),
+        ];
+        let folder = example::copy("endpoint-scan-pagerduty", &addresses);
+        let load = folder.path().to_str().unwrap().to_owned();
+        let live = Live::start(&["--load", &load, "--log-level", "debug"]).await;
+        let secrets =
+            [("ENDPOINT_CLIENT_SECRET", CLIENT_SECRET), ("PAGERDUTY_ROUTING_KEY", ROUTING_KEY)];
+        example::keep(&live, &secrets).await;
+        Self { live, services, _folder: folder }
+    }
+
+    /// Fires a schedule and answers the run, ended.
+    async fn fire(&self, schedule: &str) -> Value {
+        example::fire(&self.live, schedule).await
+    }
+
+    /// Fires a schedule, whose run must succeed, and answers its output.
+    async fn output(&self, schedule: &str) -> Value {
+        let run = self.fire(schedule).await;
+        assert_eq!(run["status"], "COMPLETED", "{schedule}: {}", run["reasonForIncompletion"]);
+        run["output"].clone()
+    }
+
+    /// No answer, log line or stored byte has a secret in it.
+    async fn tells_no_secret(mut self) {
+        let mut answers = Vec::new();
+        let page = self.live.get("/api/workflow/search?size=100").await;
+        for found in page["results"].as_array().unwrap() {
+            let id = found["workflowId"].as_str().unwrap();
+            let run = self.live.get(&format!("/api/workflow/{id}")).await;
+            answers.extend(run["tasks"].as_array().unwrap().iter().map(Value::to_string));
+            answers.push(run.to_string());
+        }
+        assert!(answers.len() > 10, "there was little to look through");
+        answers.push(page.to_string());
+        for path in ["/api/secrets", "/api/scheduler/schedules", "/api/tasks/search?size=100"] {
+            answers.push(self.live.get(path).await.to_string());
+        }
+        answers.push(self.live.log_text());
+        self.live.stop().await;
+        let folder = self.live.store().parent().map(Path::to_owned).unwrap();
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+            answers.push(String::from_utf8_lossy(&bytes).into_owned());
+        }
+        let mut secrets = self.services.tokens();
+        secrets.extend([CLIENT_SECRET.to_owned(), ROUTING_KEY.to_owned()]);
+        for secret in &secrets {
+            let shown = answers.iter().find(|answer| answer.contains(secret));
+            assert!(shown.is_none(), "{secret} is shown in {shown:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_alert_rings_while_there_are_failures_and_is_resolved_after() {
+    let alerting = Alerting::start().await;
+    let services = &alerting.services;
+
+    // Nothing in the window: nothing is said. The first token is fetched on the way.
+    services.fail_at(&[45]);
+    let output = alerting.output("endpoint-scan").await;
+    assert_eq!((&output["situation"], &output["count"]), (&json!("quiet"), &json!(0)));
+    assert_eq!(services.refusals(), [401], "there was no token yet");
+    assert_eq!(services.events(), [] as [Value; 0]);
+    let window = services.last_window();
+    let minutes = window.to.duration_since(window.from).as_mins();
+    assert_eq!(minutes, 20, "the window and as much before it: {window:?}");
+
+    // Two failures are one alert, however often it is seen.
+    services.fail_at(&[3, 4, 45]);
+    for _ in 0..2 {
+        assert_eq!(alerting.output("endpoint-scan").await["count"], 2);
+        let [event] = services.events().try_into().expect("one event");
+        assert_eq!((&event["event_action"], &event["dedup_key"]), (&json!("trigger"), &json!(KEY)));
+        assert_eq!(event["payload"]["summary"], "orders: 2 failures in the last 10 minutes");
+        assert_eq!(event["payload"]["custom_details"]["first"][0]["message"], "payment lost");
+        assert_eq!(services.open(), [KEY]);
+    }
+    assert_eq!(services.refusals(), [] as [u16; 0]);
+
+    // Left the window, and still in the one before: it is over.
+    services.fail_at(&[13]);
+    assert_eq!(alerting.output("endpoint-scan").await["situation"], "resolve");
+    let [event] = services.events().try_into().expect("one event");
+    assert_eq!((&event["event_action"], &event["dedup_key"]), (&json!("resolve"), &json!(KEY)));
+    assert_eq!(services.open(), [] as [String; 0]);
+    alerting.tells_no_secret().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_on_the_way_is_tried_again_or_told() {
+    let alerting = Alerting::start().await;
+    let services = &alerting.services;
+    assert_eq!(alerting.output("refresh-endpoint-token").await, json!({ "expires_in": 3600 }));
+    let exists = alerting.live.get("/api/secrets/ENDPOINT_TOKEN/exists").await;
+    assert_eq!(exists, true);
+
+    // The token expires before its time, the endpoint stumbles, PagerDuty is busy and then broken.
+    services.expire();
+    services.fail_at(&[2]);
+    services.endpoint_answers(&[500]);
+    services.pagerduty_answers(&[429, 500]);
+    assert_eq!(alerting.output("endpoint-scan").await["situation"], "trigger");
+    assert_eq!(services.refusals(), [500, 401, 429, 500]);
+    assert_eq!(services.tokens().len(), 2, "one was fetched in between");
+    let [event] = services.events().try_into().expect("one trigger");
+    assert_eq!(event["dedup_key"], KEY);
+
+    // What PagerDuty finds invalid would be invalid again: it is told, not repeated.
+    let schedule = alerting.live.get("/api/scheduler/schedules/endpoint-scan").await;
+    let mut wrong = schedule["startWorkflowRequest"].clone();
+    wrong["input"]["severity"] = "dreadful".into();
+    let id = alerting.live.post("/api/workflow", &wrong).await;
+    let run = alerting.live.ended(id.as_str().unwrap(), PATIENCE).await;
+    assert_eq!(run["status"], "FAILED");
+    let reason = run["reasonForIncompletion"].as_str().unwrap();
+    let words = "PagerDuty refused the event: Event object is invalid: 'payload.severity'";
+    assert!(reason.contains(words), "{reason}");
+    assert_eq!(services.refusals(), [400]);
+
+    // A door that stays shut is no clean window.
+    services.endpoint_answers(&[401, 401]);
+    let run = alerting.fire("endpoint-scan").await;
+    assert_eq!(run["status"], "FAILED");
+    let reason = run["reasonForIncompletion"].as_str().unwrap();
+    assert!(reason.contains("refuses even a fresh token"), "{reason}");
+    assert_eq!(services.events(), [] as [Value; 0]);
+    alerting.tells_no_secret().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_watchers_are_watched_too() {
+    let mut alerting = Alerting::start().await;
+    let services = alerting.services.clone();
+    let output = alerting.output("failed-workflows").await;
+    assert_eq!((&output["situation"], &output["count"]), (&json!("quiet"), &json!(0)));
+    assert_eq!(services.events(), [] as [Value; 0]);
+
+    // The scan cannot run at all: that is no clean window, and somebody hears of it.
+    services.endpoint_answers(&[500; 4]);
+    assert_eq!(alerting.fire("endpoint-scan").await["status"], "FAILED");
+    assert_eq!(services.refusals(), [500; 4], "the retries of its task definition");
+    for _ in 0..2 {
+        assert_eq!(alerting.output("failed-workflows").await["count"], 1);
+        let [event] = services.events().try_into().expect("one event");
+        assert_eq!(event["dedup_key"], "failed_workflows");
+        let summary = "failed workflows in the last 10 minutes: 1, such as endpoint_scan";
+        assert_eq!(event["payload"]["summary"], summary);
+        let newest = &event["payload"]["custom_details"]["newest"][0];
+        assert!(newest["reason"].as_str().unwrap().contains("500"), "{newest}");
+        let link = event["links"][0]["href"].as_str().unwrap();
+        assert!(link.contains("/api/workflow/search"), "{link}");
+    }
+    assert_eq!(services.open(), ["failed_workflows"]);
+
+    // What was resumed stays so, though the file that is loaded again says paused.
+    let path = "/api/scheduler/schedules/refresh-endpoint-token";
+    assert_eq!(alerting.live.get(path).await["paused"], true);
+    let resumed = alerting.live.http.put(alerting.live.url(&format!("{path}/resume")));
+    assert!(resumed.send().await.unwrap().status().is_success());
+    alerting.live.kill();
+    alerting.live.launch().await;
+    assert_eq!(alerting.live.get(path).await["paused"], false);
+    alerting.tells_no_secret().await;
+}
