@@ -268,6 +268,22 @@ fn try_again(draft: &mut Draft<'_>, descend: bool) {
     }
 }
 
+/// What waited beside the child that failed was stopped without a failure of its own: it waits
+/// again as the task that it was, not as another attempt.
+fn set_back_cancelled(draft: &mut Draft<'_>) {
+    let cancelled: Vec<u32> = draft
+        .state
+        .tasks()
+        .filter(|task| task.status == TaskStatus::Canceled && !task.retried)
+        .filter(|task| task.kind == Kind::Dispatched)
+        .map(|task| task.sequence)
+        .collect();
+    for sequence in cancelled {
+        draft.push(Event::Rewound { sequence, input: None, fresh: false, alone: true });
+        draft.begin(sequence);
+    }
+}
+
 /// The execution that waits for this one must run again too.
 fn tell_parent(draft: &mut Draft<'_>, parent: Option<Parent>) {
     if let Some(parent) = parent {
@@ -310,6 +326,7 @@ pub(super) fn child_revived(
     draft.push(Event::Reopened { sequence, asked: 0 });
     if revive {
         // Its siblings run on where they were, too: their children are not started anew.
+        set_back_cancelled(&mut draft);
         try_again(&mut draft, true);
     }
     draft.walk_all();
@@ -338,7 +355,7 @@ fn rerun(
     let mut draft = Draft::new(state, context);
     amend(&mut draft, amendment);
     draft.push(Event::Revived);
-    draft.push(Event::Rewound { sequence, input, fresh: false });
+    draft.push(Event::Rewound { sequence, input, fresh: false, alone: false });
     tell_parent(&mut draft, parent);
     if let Some(task) = draft.state.task(sequence) {
         let (node, path) = (task.node, task.path.clone());

@@ -118,6 +118,9 @@ pub enum Event {
         /// The task itself was forgotten, too: a new one takes its place.
         #[serde(rename = "f", default, skip_serializing_if = "is_false")]
         fresh: bool,
+        /// Nothing was forgotten: only the task was set back.
+        #[serde(rename = "a", default, skip_serializing_if = "is_false")]
+        alone: bool,
     },
     /// Input or label of the execution were changed.
     Amended {

@@ -451,7 +451,8 @@ impl Execution {
             Event::Admitted => self.pass_gate(),
             Event::Reopened { sequence, asked } => self.reopen(*sequence, *asked),
             Event::Asked { asked } => self.asked = *asked,
-            Event::Rewound { sequence, input, fresh } => {
+            Event::Rewound { sequence, alone: true, .. } => self.set_back(*sequence, None),
+            Event::Rewound { sequence, input, fresh, .. } => {
                 self.rewind(*sequence, input.as_ref(), *fresh);
             }
             Event::Amended { input, correlation_id } => {

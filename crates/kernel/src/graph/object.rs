@@ -35,6 +35,19 @@ impl ObjectText {
         self.0.push_str(json);
     }
 
+    /// Adds the members of another object whose names are not among `taken`: they come otherwise.
+    pub(super) fn members_besides(&mut self, object: &Json, taken: &[&str]) {
+        if !taken.iter().any(|name| object.text().contains(name)) {
+            return self.members_of(object);
+        }
+        if let Value::Object(members) = object.parse() {
+            for (name, value) in members.iter().filter(|(name, _)| !taken.contains(&name.as_str()))
+            {
+                self.member(name, Json::of(value).text());
+            }
+        }
+    }
+
     /// Adds the members of another object.
     pub(super) fn members_of(&mut self, object: &Json) {
         if object.is_object() && !object.is_empty_object() {

@@ -36,6 +36,12 @@ impl Execution {
             }
             return self.reindex_references();
         }
+        self.touch(sequence, |task| task.child = child);
+        self.set_back(sequence, input);
+    }
+
+    /// Sets a task back to its first state.
+    pub(super) fn set_back(&mut self, sequence: u32, input: Option<&Json>) {
         let now = self.updated_at;
         self.touch(sequence, |task| {
             task.status = TaskStatus::Scheduled;
@@ -56,7 +62,6 @@ impl Execution {
             task.iteration = 0;
             task.kept_from = 1;
             task.branches = Vec::new();
-            task.child = child;
             task.child_started = false;
             task.adopted = false;
             task.asked = 0;

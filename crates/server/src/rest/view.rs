@@ -121,6 +121,10 @@ impl<'a> Shown<'a> {
         let (status, started_at) = self.standing(task);
         let closed = status.is_closed();
         let callback_after_seconds = match started_at {
+            Some(started_at) if task.kind == Kind::Wait && task.callback_after == 0 => {
+                // A WAIT is looked at again when its time is over.
+                task.until.map_or(0, |until| (until.since(started_at).max(0) + 999) / 1000)
+            }
             None if !closed && task.callback_after == 0 => task.delay / 1000,
             _ => task.callback_after,
         };

@@ -83,7 +83,7 @@ fn go_back(draft: &mut Draft<'_>, node: NodeId, path: &[u32]) {
         }
         end_child(draft, &task);
     }
-    draft.push(Event::Rewound { sequence, input: None, fresh: true });
+    draft.push(Event::Rewound { sequence, input: None, fresh: true, alone: false });
     reopen_around(draft, node, path.to_vec());
 }
 

@@ -118,7 +118,13 @@ impl Listed {
         };
         let task = &node.task;
         let set = |name: &Option<String>| name.clone().filter(|name| !name.trim().is_empty());
-        let listed = if let Some(list) = set(&task.dynamic_fork_tasks_param) {
+        // What every branch does may be named although the task also says where a list would be.
+        let listless = |list: &str| matches!(input.get(list), None | Some(Value::Null));
+        let named = ["forkTaskName", "forkTaskWorkflow"]
+            .iter()
+            .any(|name| input.get(*name).and_then(Value::as_str).is_some_and(|t| !t.is_empty()));
+        let list = set(&task.dynamic_fork_tasks_param).filter(|l| !(named && listless(l)));
+        let listed = if let Some(list) = list {
             let inputs = set(&task.dynamic_fork_tasks_input_param_name).unwrap_or_default();
             Self::tasks(&input, &list, &inputs)?
         } else if let Some(list) = set(&task.dynamic_fork_join_tasks_param) {
@@ -145,10 +151,14 @@ impl Listed {
             .iter()
             .enumerate()
             .map(|(index, value)| {
-                let mut task: WorkflowTask = serde_json::from_value(value.clone())
-                    .map_err(|error| format!("'{list}[{index}]' is not a task: {error}"))?;
+                let mut task: WorkflowTask =
+                    serde_json::from_value(value.clone()).map_err(|error| {
+                        format!("Input '{list}' is invalid: element {index} is not a task: {error}")
+                    })?;
                 if task.task_reference_name.trim().is_empty() {
-                    return Err(format!("'{list}[{index}]' has no taskReferenceName"));
+                    return Err(format!(
+                        "Input '{list}' is invalid: element {index} has no taskReferenceName"
+                    ));
                 }
                 if task.name.is_empty() {
                     task.name.clone_from(&task.task_reference_name);

@@ -11,7 +11,7 @@ use super::super::draft::{Draft, End};
 use super::super::event::{Event, Parent};
 use super::super::execution::{Execution, Task};
 use super::super::input::{Idempotency, Message, StartMessage};
-use super::super::object::ObjectText;
+use super::super::object::{ObjectText, merged};
 use super::super::plan::Node;
 use super::super::scope::View;
 use super::super::status::{Status, TaskStatus};
@@ -26,11 +26,10 @@ pub(in super::super) fn shown_input(node: &Node, input: &Json, view: &View<'_>) 
     let default = SubWorkflowParams::default();
     let params = node.task.sub_workflow_param.as_ref().unwrap_or(&default);
     let text = |text: &str| Template::compile(&Value::String(text.to_owned())).render(view);
-    let mut object = ObjectText::new();
-    object.members_of(input);
-    let mut add = |name: &str, value: Json| {
+    let mut shown: Vec<(&str, Json)> = Vec::new();
+    let mut add = |name: &'static str, value: Json| {
         if !value.is_null() {
-            object.member(name, value.text());
+            shown.push((name, value));
         }
     };
     match &params.workflow_definition {
@@ -66,6 +65,13 @@ pub(in super::super) fn shown_input(node: &Node, input: &Json, view: &View<'_>) 
         add("idempotencyStrategy", Json::of(strategy));
     }
     add("workflowInput", input.clone());
+    // An input may itself have a member of one of these names: it goes to the child only.
+    let names: Vec<&str> = shown.iter().map(|(name, _)| *name).collect();
+    let mut object = ObjectText::new();
+    object.members_besides(input, &names);
+    for (name, value) in &shown {
+        object.member(name, value.text());
+    }
     object.finish()
 }
 
@@ -123,6 +129,11 @@ fn start_message(state: &Execution, task: &Task) -> Result<StartMessage, String>
         return Err("the sub-workflow has no name: set subWorkflowParam.name".to_owned());
     }
     let input = shown.workflow_input.and_then(|raw| Json::from_text(raw.get().to_owned()).ok());
+    let mut input = input.filter(Json::is_object).unwrap_or_default();
+    if definition.is_some() {
+        let mark = serde_json::json!({ "_systemMetadata": { "dynamic": true } });
+        input = merged(&input, &mark.into());
+    }
     let idempotency = idempotency(shown.idempotency_key, shown.idempotency_strategy)?;
     let domains = shown.sub_workflow_task_to_domain.map(|domains| Json::of(&domains));
     let parent = Parent { execution: state.id.clone(), sequence: task.sequence };
@@ -130,7 +141,7 @@ fn start_message(state: &Execution, task: &Task) -> Result<StartMessage, String>
         name: name.into(),
         version: shown.sub_workflow_version.as_ref().and_then(number).filter(|v| *v > 0),
         definition,
-        input: input.filter(Json::is_object).unwrap_or_default(),
+        input,
         correlation_id: state.correlation_id.clone(),
         priority: shown.priority.as_ref().and_then(number).map_or(0, priority),
         task_to_domain: domains.or_else(|| state.task_to_domain.clone()),

@@ -38,7 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(in crate::rest) struct TaskResult {
-    /// The execution; must be the task's, if it is given.
+    /// The execution. The id of the task names it already; what stands here is not looked at.
     workflow_instance_id: Option<String>,
     /// The task.
     task_id: Option<String>,
@@ -201,12 +201,6 @@ impl Checked {
         let id = result.task_id.filter(|id| !id.is_empty());
         let id = id.ok_or_else(|| Problem::bad_request("Task Id cannot be null or empty"))?;
         let task = task_id(&id)?;
-        if let Some(workflow) = result.workflow_instance_id.filter(|id| !id.is_empty())
-            && workflow != task.execution.as_str()
-        {
-            let message = format!("task {id} does not belong to workflow {workflow}");
-            return Err(Problem::bad_request(message));
-        }
         if result.external_output_payload_storage_path.is_some_and(|path| !path.is_empty()) {
             return Err(workflow::external_storage());
         }
