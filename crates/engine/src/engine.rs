@@ -355,6 +355,14 @@ impl Engine {
         Ok(answer?)
     }
 
+    /// A whole execution with its tasks, as a failure workflow is given it; `None` if there is none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn describe(&self, id: &ExecutionId) -> Result<Option<Json>, Error> {
+        self.read(id, self.inner.describe).await
+    }
+
     /// Lets one input be decided and committed; everything that follows is on its way when this
     /// returns. Goes on to its end even if the caller goes away.
     ///

@@ -176,4 +176,7 @@ pub enum Rejected {
     /// The input itself is wrong.
     #[error("{0}")]
     Invalid(String),
+    /// There is no room for it now; later perhaps.
+    #[error("{0}")]
+    Full(String),
 }

@@ -159,6 +159,13 @@ fn task_settings(config: &Config) -> tasks::registry::Settings {
     settings.http.body_max = usize::try_from(config.http_body_max.0).unwrap_or(usize::MAX);
     settings.events.nats_url = config.nats_url.as_ref().map(|url| url.0.clone());
     settings.events.amqp_url = config.amqp_url.as_ref().map(|url| url.0.clone());
+    settings.sql.connections = config.sql.0.clone();
+    settings.sql.urls_in_inputs = config.sql_urls_in_inputs;
+    settings.sql.limits.time = config.sql_time;
+    settings.sql.limits.rows_max = config.sql_rows_max.get();
+    settings.workflow.base_url =
+        config.public_url.as_ref().map(|url| url.0.clone()).unwrap_or_default();
+    settings.workflow.prometheus_url = config.prometheus_url.as_ref().map(|url| url.0.clone());
     settings.javascript = javascript_limits(config);
     settings.http_poll.interval_min = config.http_poll_interval_min;
     settings.sendgrid_url.clone_from(&config.sendgrid_url.0);

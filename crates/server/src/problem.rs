@@ -71,6 +71,7 @@ impl From<engine::Error> for Problem {
                 Rejected::Unknown(_) | Rejected::Forbidden(_) => (Status::NOT_FOUND, "not-found"),
                 Rejected::Conflict(_) | Rejected::Stale(_) => (Status::CONFLICT, "conflict"),
                 Rejected::Invalid(_) => (Status::BAD_REQUEST, "bad-request"),
+                Rejected::Full(_) => (Status::TOO_MANY_REQUESTS, "full"),
             },
             engine::Error::Store(error) => return error.into(),
             engine::Error::Quarantined { .. } => (Status::INTERNAL_SERVER_ERROR, "quarantined"),

@@ -61,6 +61,7 @@ pub(crate) fn short(input: &Input) -> String {
         Input::Message(message) => {
             format!("message {}", serde_json::to_string(message).unwrap_or_default())
         }
+        Input::Post(post) => format!("post {}", post.id),
         Input::Control(control) => format!("control {control:?}").chars().take(120).collect(),
     }
 }

@@ -13,4 +13,6 @@ pub mod registry;
 pub mod schema;
 pub mod secret;
 pub mod sendgrid;
+pub mod sql;
 mod stay;
+pub mod workflow;

@@ -17,6 +17,7 @@ use crate::jwt::GetSignedJwt;
 use crate::ops_genie::{self, OpsGenie};
 use crate::secret::UpdateSecret;
 use crate::sendgrid::{self, SendGrid};
+use crate::{sql, workflow};
 
 /// What the built-in tasks may be told from outside; every member has defaults.
 #[derive(Clone, Debug)]
@@ -27,6 +28,10 @@ pub struct Settings {
     pub check: check::Settings,
     /// Brokers of events.
     pub events: events::Settings,
+    /// Tasks that look at executions.
+    pub workflow: workflow::Settings,
+    /// Databases.
+    pub sql: sql::Settings,
     /// Polling by HTTP.
     pub http_poll: http_poll::Settings,
     /// Scripts in the inputs of tasks, such as the conditions of polls.
@@ -43,6 +48,8 @@ impl Default for Settings {
             http: http::Settings::default(),
             check: check::Settings::default(),
             events: events::Settings::default(),
+            workflow: workflow::Settings::default(),
+            sql: sql::Settings::default(),
             http_poll: http_poll::Settings::default(),
             javascript: javascript::Limits::default(),
             sendgrid_url: sendgrid::URL.to_owned(),
@@ -57,6 +64,9 @@ pub enum SetupError {
     /// The HTTP client.
     #[error("the task type HTTP could not be set up: {0}")]
     Http(#[from] http::SetupError),
+    /// A database of the configuration.
+    #[error(transparent)]
+    Sql(#[from] sql::Error),
     /// A service's address.
     #[error("the task type {0} could not be set up: {1}")]
     Service(&'static str, #[source] http::Problem),
@@ -65,23 +75,26 @@ pub enum SetupError {
 /// Makes one runner for every built-in task type.
 pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupError> {
     let http = Http::new(settings.http.clone())?;
-    let client = http.client().clone();
+    let client = || http.client().clone();
     let scripts = JavaScript::new(settings.javascript.clone());
-    let mut runners: Vec<Arc<dyn TaskRunner>> = vec![
-        Arc::new(HttpPoll::new(client.clone(), scripts, settings.http_poll.clone())),
+    let mut runners = workflow::runners(&settings.workflow, http.client());
+    let databases = sql::Databases::new(settings.sql.clone())?;
+    runners.extend(check::runners(settings.check.clone(), http.client(), databases));
+    runners.extend::<[Arc<dyn TaskRunner>; 8]>([
+        Arc::new(sql::Jdbc::new(sql::Databases::new(settings.sql.clone())?)),
+        Arc::new(HttpPoll::new(client(), scripts, settings.http_poll.clone())),
         Arc::new(
-            SendGrid::new(client.clone(), &settings.sendgrid_url)
+            SendGrid::new(client(), &settings.sendgrid_url)
                 .map_err(|problem| SetupError::Service("SENDGRID", problem))?,
         ),
         Arc::new(
-            OpsGenie::new(client.clone(), &settings.ops_genie_url)
+            OpsGenie::new(client(), &settings.ops_genie_url)
                 .map_err(|problem| SetupError::Service("OPS_GENIE", problem))?,
         ),
         Arc::new(GetSignedJwt),
         Arc::new(UpdateSecret::default()),
         Arc::new(http),
         Arc::new(EventTask::new(&settings.events)),
-    ];
-    runners.extend(check::runners(settings.check.clone(), &client));
+    ]);
     Ok(runners)
 }

@@ -9,7 +9,7 @@
 use std::cell::{Cell, RefCell};
 
 use kernel::expression::{SEALED_PREFIX, Secrets, mentions_secret, next_sealed, resolve_secrets};
-use kernel::graph::{Amendment, Control, Execution, Input};
+use kernel::graph::{Amendment, Control, Execution, Input, Post};
 use kernel::rewrite::{Leaf, Rewrite, mentions};
 use kernel::schedule;
 use kernel::{Json, TaskId};
@@ -57,6 +57,7 @@ impl Vault {
                 }
                 Input::Report(report)
             }
+            Input::Post(post) => Input::Post(Post { payload: self.seal(&post.payload), ..post }),
             Input::Control(control) => Input::Control(self.guard_control(control)),
             input => input,
         }

@@ -137,7 +137,8 @@ impl<'a> Rules<'a> {
         }
     }
 
-    fn one_of(&mut self, name: &str, words: &[&str]) {
+    /// A literal in the input must be one of these words, whatever their case.
+    pub(super) fn one_of(&mut self, name: &str, words: &[&str]) {
         if let Some((place, value)) = self.literal(name)
             && !value.as_str().is_some_and(|text| {
                 let text = text.trim();

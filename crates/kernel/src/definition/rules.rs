@@ -51,6 +51,23 @@ impl Rules<'_> {
             "KAFKA_PUBLISH" => {
                 self.require_input(&["kafka_request"], "inputParameters.kafka_request");
             }
+            "QUERY_PROCESSOR" => {
+                self.required_inputs(&[&["queryType"]]);
+                self.one_of("queryType", &["CONDUCTOR_API", "METRICS"]);
+            }
+            "GET_WORKFLOW" => self.required_inputs(&[&["id"]]),
+            "TERMINATE_WORKFLOW" => self.required_inputs(&[&["workflowId"]]),
+            "UPDATE_TASK" => {
+                self.required_inputs(&[&["taskStatus"], &["taskId", "workflowId"]]);
+                let statuses = ["COMPLETED", "FAILED", "FAILED_WITH_TERMINAL_ERROR"];
+                self.one_of("taskStatus", &statuses);
+            }
+            "JDBC" => {
+                let database: &[&str] = &["integrationName", "connectionId", "connection"];
+                self.required_inputs(&[database, &["statement"], &["type"]]);
+                let types = ["SELECT", "UPDATE", "INSERT", "DELETE", "INSERT/UPDATE/DELETE"];
+                self.one_of("type", &types);
+            }
             "JSON_JQ_TRANSFORM" => self.jq(),
             "INLINE" => self.inline(),
             "LAMBDA" => self.lambda(),
@@ -320,6 +337,15 @@ impl Rules<'_> {
                 || (self.templates)(&task.name, key)
         });
         self.require_as("inputParameters", words, given);
+    }
+
+    /// Of each of these groups of keys, one must be in the input.
+    fn required_inputs(&mut self, groups: &[&[&str]]) {
+        for keys in groups {
+            let words: Vec<String> =
+                keys.iter().map(|key| format!("inputParameters.{key}")).collect();
+            self.require_input(keys, &words.join(" or "));
+        }
     }
 
     /// Closes a message with the type and the name of the task.

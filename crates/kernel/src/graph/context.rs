@@ -67,6 +67,9 @@ pub struct Limits {
     pub depth_max: u32,
     /// Tasks scheduled and settled in one commit; more go on in the next.
     pub steps_max: u32,
+    /// Messages waiting in the inbox of one execution; together they have at most `payload_max`
+    /// bytes.
+    pub inbox_max: usize,
 }
 
 impl Default for Limits {
@@ -78,6 +81,7 @@ impl Default for Limits {
             branches_max: 20_000,
             depth_max: 64,
             steps_max: 200,
+            inbox_max: 1000,
         }
     }
 }

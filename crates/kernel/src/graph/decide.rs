@@ -6,7 +6,7 @@ use super::draft::{Draft, End};
 use super::event::{Event, Progressed, Started};
 use super::execution::{Execution, Task};
 use super::input::{Input, Message, Report, Start, Verdict};
-use super::nodes::{sub_workflow, wait};
+use super::nodes::{pull, sub_workflow, wait};
 use super::object::merged;
 use super::plan::Kind;
 use super::status::{Status, TaskStatus};
@@ -48,6 +48,7 @@ impl Machine for Execution {
                 Ok(draft.settle())
             }
             Input::Message(message) => receive(self, message, context),
+            Input::Post(post) => pull::post(self, &post, context),
             Input::Control(control) => control::act(self, control, context),
         }
     }

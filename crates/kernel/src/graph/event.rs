@@ -139,6 +139,18 @@ pub enum Event {
         #[serde(rename = "s")]
         sequence: u32,
     },
+    /// A message from outside came into the inbox.
+    Posted {
+        /// The message, as the task that takes it shows it.
+        #[serde(rename = "m")]
+        message: Json,
+    },
+    /// The oldest messages left the inbox, with the [`Event::Closed`] that follows.
+    Collected {
+        /// How many.
+        #[serde(rename = "n")]
+        count: u32,
+    },
     /// The execution is one of those of which only so many may run at once. Follows
     /// [`Event::Started`].
     Gated {

@@ -5,7 +5,7 @@
 
 mod upgrade;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,9 @@ pub struct Execution {
     /// Why it ended as it did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Arc<str>>,
+    /// Messages from outside that no task has taken yet, oldest first.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub(super) inbox: VecDeque<Json>,
     /// Where it stands with the limit of its workflow, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
@@ -216,6 +219,7 @@ impl Execution {
             ended_at: None,
             retried_at: None,
             reason: None,
+            inbox: VecDeque::new(),
             gate: None,
             plan: None,
             grafts: Shape::default(),
@@ -453,6 +457,10 @@ impl Execution {
             Event::ChildStarted { sequence } => {
                 self.touch(*sequence, |task| task.child_started = true);
             }
+            Event::Posted { message } => self.inbox.push_back(message.clone()),
+            Event::Collected { count } => {
+                drop(self.inbox.drain(..self.inbox.len().min(*count as usize)));
+            }
             Event::Ended(ended) => self.end(ended),
         }
     }
@@ -649,6 +657,8 @@ impl Execution {
         self.reason.clone_from(&ended.reason);
         self.ended_at = Some(self.updated_at);
         self.end_count += 1;
+        // Nobody is left to take them, and what has ended costs no memory.
+        self.inbox.clear();
     }
 
     fn reopen(&mut self, sequence: u32, asked: u32) {

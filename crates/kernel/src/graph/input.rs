@@ -36,8 +36,19 @@ pub enum Input {
     },
     /// Another execution says something.
     Message(Message),
+    /// Somebody outside leaves a message in the inbox.
+    Post(Post),
     /// An operator acts.
     Control(Control),
+}
+
+/// A message for the inbox of an execution.
+#[derive(Clone, Debug)]
+pub struct Post {
+    /// Names the message, for whoever sent it.
+    pub id: Arc<str>,
+    /// What it says.
+    pub payload: Json,
 }
 
 /// A start.

@@ -37,7 +37,7 @@ pub use context::{Context, Limits, World};
 pub use event::{Closed, Ended, Event, Parent, PlanRef, Progressed, Scheduled, Started};
 pub use execution::{Execution, Task};
 pub use gate::{GATE_PLACE, Gate, KEY_PLACE, gate_name, is_gate, key_name};
-pub use input::{Amendment, Control, Input, Message, Report, Start, StartMessage, Verdict};
+pub use input::{Amendment, Control, Input, Message, Post, Report, Start, StartMessage, Verdict};
 pub use nodes::webhook::{Awaited, WEBHOOK_QUEUE, webhook_queue};
 pub use plan::{Kind, Node, NodeId, Plan};
 pub use schema::Registry;

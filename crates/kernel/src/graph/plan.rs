@@ -176,6 +176,8 @@ pub enum Kind {
     Yield,
     /// Waits for a payload from outside that fits.
     Webhook,
+    /// Takes messages out of the execution's inbox, and waits for one if it is empty.
+    Pull,
     /// Does nothing.
     Noop,
 }
@@ -202,6 +204,7 @@ impl Kind {
             "HUMAN" => Self::Human,
             "YIELD" => Self::Yield,
             "WAIT_FOR_WEBHOOK" => Self::Webhook,
+            "PULL_WORKFLOW_MESSAGES" => Self::Pull,
             "NOOP" => Self::Noop,
             _ => Self::Dispatched,
         }

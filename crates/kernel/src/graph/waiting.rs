@@ -129,6 +129,7 @@ impl Execution {
                 Some(until) => ("timer", format!("waits until {until}")),
                 None => ("signal", "waits for an update from outside".to_owned()),
             },
+            Kind::Pull => ("message", "waits for a message in its inbox".to_owned()),
             Kind::Human => ("human", "waits for a person to complete it".to_owned()),
             Kind::Yield => ("signal", "waits for a signal".to_owned()),
             Kind::Webhook => ("webhook", webhook::why(&task.input)),

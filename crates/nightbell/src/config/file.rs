@@ -70,7 +70,26 @@ fn given(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Option<Given> {
             let texts: Option<Vec<_>> = items.iter().map(|item| text(item.get_ref())).collect();
             texts.map(Given::Many)
         }
+        // A table names its entries: [sql.orders] with a url, or orders = "…" under [sql].
+        DeValue::Table(entries) if setting.many => {
+            let texts: Option<Vec<_>> = entries
+                .iter()
+                .map(|(name, entry)| Some(format!("{}={}", name.get_ref(), url(entry.get_ref())?)))
+                .collect();
+            texts.map(Given::Many)
+        }
         other => text(other).map(|text| Given::new(&[text], setting.many)),
+    }
+}
+
+fn url(entry: &DeValue<'_>) -> Option<String> {
+    match entry {
+        DeValue::Table(members) => {
+            let only = members.iter().next().filter(|_| members.len() == 1);
+            only.filter(|(key, _)| key.get_ref() == "url")
+                .and_then(|(_, value)| text(value.get_ref()))
+        }
+        other => text(other),
     }
 }
 

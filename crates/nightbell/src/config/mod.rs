@@ -17,6 +17,7 @@ mod problem;
 mod template;
 #[cfg(test)]
 mod tests;
+mod url;
 mod value;
 
 use std::net::SocketAddr;
@@ -30,6 +31,7 @@ pub(crate) use layers::File;
 use layers::{Layers, Resolved};
 pub(crate) use problem::{ConfigError, Origin, Problem};
 pub(crate) use template::default_file;
+use url::Databases;
 use value::Value;
 pub(crate) use value::{Bytes, HttpUrl, LogFilter, LogFormat, SecretKey, StoreUrl};
 
@@ -227,6 +229,29 @@ settings! {
 
     /// How many built-in tasks (HTTP, jq, JavaScript, ...) may run at the same time.
     system_task_workers: NonZeroUsize = ["64"];
+
+    /// Databases for JDBC tasks: `NAME=URL`, with postgres://…, mysql://… or sqlite:FILE.
+    ///
+    /// In the file also a table for each: [sql.orders], and below it url = "…". A URL with a
+    /// password belongs into the file or the environment, not on the command line.
+    sql: Databases = [];
+
+    /// How long one SQL statement may run.
+    sql_time: Duration = ["1m"];
+
+    /// How many rows one SQL query may answer; one that has more fails.
+    sql_rows_max: NonZeroUsize = ["10000"];
+
+    /// Whether inputs of JDBC tasks may bring URLs of their own.
+    ///
+    /// Whoever may write definitions then reaches every database and file that the server can.
+    sql_urls_in_inputs: bool = ["off"];
+
+    /// The Prometheus server that `QUERY_PROCESSOR` tasks ask for `METRICS`.
+    prometheus_url: Option<HttpUrl> = ["off"];
+
+    /// Where people reach this server: links in outputs and notifications begin with it.
+    public_url: Option<HttpUrl> = ["off"];
 
     /// How many finished runs to keep; the oldest go first. `off` keeps any number.
     retention_count: Option<u64> = ["1000000"];

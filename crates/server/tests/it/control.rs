@@ -311,3 +311,32 @@ async fn removing_a_parent_leaves_no_child_running() {
     assert_eq!(server.workflow(child.as_str()).await["status"], "TERMINATED");
     server.delete(&path).await.failed(404);
 }
+
+#[tokio::test]
+async fn messages_reach_the_task_that_waits_for_them() {
+    let server = Server::new().await;
+    let pull = json!({ "name": "p", "taskReferenceName": "p", "type": "PULL_WORKFLOW_MESSAGES" });
+    server.register(json!([{ "name": "listens", "tasks": [pull] }, waiting("w")])).await;
+    let id = server.start("listens", &json!({})).await;
+    let path = format!("/api/workflow/{id}/messages");
+    server.post(&path, &json!([1])).await.failed(400);
+    let message = server.post(&path, &json!({ "text": "hello" })).await.ok_text();
+    server.until(&id, "COMPLETED").await;
+    let output = server.workflow(&id).await["output"].clone();
+    assert_eq!(output["count"], 1);
+    assert_eq!(output["messages"][0]["id"], json!(message));
+    assert_eq!(output["messages"][0]["workflowId"], json!(id));
+    assert_eq!(output["messages"][0]["payload"], json!({ "text": "hello" }));
+    let received = output["messages"][0]["receivedAt"].as_str().expect("an instant");
+    received.parse::<jiff::Timestamp>().expect("an instant");
+    server.post(&path, &json!({})).await.failed(409);
+    server.post("/api/workflow/nowhere/messages", &json!({})).await.failed(404);
+
+    let id = server.start("w", &json!({})).await;
+    let path = format!("/api/workflow/{id}/messages");
+    for _ in 0..1000 {
+        server.post(&path, &json!({})).await.ok_text();
+    }
+    let full = server.post(&path, &json!({})).await.failed(429);
+    assert!(full.contains("inbox_max"), "{full}");
+}

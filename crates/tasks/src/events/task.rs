@@ -42,6 +42,11 @@ impl TaskRunner for EventTask {
         "EVENT"
     }
 
+    /// What an event says is stored with whoever hears it.
+    fn takes_secrets(&self) -> bool {
+        false
+    }
+
     fn attach(&self, weak: WeakEngine) {
         if let Some(engine) = weak.upgrade() {
             engine.attach_brokers(&self.brokers);

@@ -2,6 +2,7 @@
 
 mod check;
 mod events;
+mod flows;
 mod house;
 mod http;
 mod http_poll;
@@ -9,4 +10,7 @@ mod javascript;
 mod jq;
 mod jwt;
 mod schema;
+mod service;
 mod services;
+mod sql;
+mod workflow;

@@ -6,6 +6,7 @@ mod event;
 pub(super) mod failure;
 pub(super) mod fork;
 pub(super) mod join;
+pub(super) mod pull;
 pub(super) mod script;
 pub(super) mod sub_workflow;
 pub(super) mod switch;
@@ -42,6 +43,7 @@ pub(super) fn begin(draft: &mut Draft<'_>, sequence: u32, kind: Kind) {
         Kind::Wait => wait::begin(draft, sequence),
         Kind::Human | Kind::Yield => draft.push(Event::Begun { sequence, until: None }),
         Kind::Webhook => webhook::begin(draft, sequence),
+        Kind::Pull => pull::begin(draft, sequence),
         Kind::Noop => draft.close(sequence, End::done()),
         Kind::Dispatched | Kind::Dynamic => draft.dispatch(sequence, false),
     }

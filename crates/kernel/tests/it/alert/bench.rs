@@ -212,6 +212,7 @@ impl Bench {
                     Rejected::Conflict(_) => "conflict",
                     Rejected::Forbidden(_) => "forbidden",
                     Rejected::Invalid(_) => "invalid",
+                    Rejected::Full(_) => "full",
                 };
                 return writeln!(self.log, "  {kind}: {rejected}").expect("a text takes all");
             }

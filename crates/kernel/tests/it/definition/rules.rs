@@ -249,6 +249,30 @@ fn refusals() -> Vec<(Value, &'static str, &'static str, &'static str)> {
             "inputParameters.http_request or inputParameters.uri field is required",
         ),
         (
+            json!([task(
+                "JDBC",
+                &json!({ "inputParameters": { "connectionId": "a", "type": "UPDATE" } })
+            )]),
+            required,
+            "/tasks/0/inputParameters",
+            "inputParameters.statement field is required",
+        ),
+        (
+            json!([task(
+                "UPDATE_TASK",
+                &json!({ "inputParameters": { "taskStatus": "${workflow.input.x}" } })
+            )]),
+            required,
+            "/tasks/0/inputParameters",
+            "inputParameters.taskId or inputParameters.workflowId field is required",
+        ),
+        (
+            json!([task("QUERY_PROCESSOR", &json!({ "inputParameters": { "queryType": "SQL" } }))]),
+            "value-invalid",
+            "/tasks/0/inputParameters/queryType",
+            "queryType is unknown for",
+        ),
+        (
             json!([task("KAFKA_PUBLISH", &json!({}))]),
             required,
             "/tasks/0/inputParameters",

@@ -118,6 +118,8 @@ pub(super) fn event(state: &Execution, event: &Event) -> Option<String> {
             format!("upgraded to version {}", state.plan().definition.version)
         }
         Event::ChildStarted { sequence } => format!("child of {} exists", who(state, *sequence)),
+        Event::Posted { message } => format!("posted {}", cut(message.text())),
+        Event::Collected { count } => format!("collected {count}"),
         Event::Gated { key, limit, admitted } => {
             let word = if *admitted { "passes" } else { "waits at" };
             format!("{word} the gate '{key}' for {limit}")

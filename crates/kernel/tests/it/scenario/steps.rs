@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use kernel::graph::{
-    Amendment, Control, Event, GATE_PLACE, Input, Message, Parent, Plan, Report, Start, Status,
-    TaskStatus, Verdict,
+    Amendment, Control, Event, GATE_PLACE, Input, Message, Parent, Plan, Post, Report, Start,
+    Status, TaskStatus, Verdict,
 };
 use kernel::{ExecutionId, Json, Rejected, Timestamp};
 use serde_json::Value;
@@ -30,6 +30,7 @@ const WAKES_MAX: usize = 10_000;
 /// restart [latest] [{INPUT}]  rerun REF [{INPUT}] [input={} correlation=X]   skip REF {OUT}
 /// go-to REF [{INPUT}]         upgrade [{REF: {OUT}}] [input={}]
 /// set {VARIABLES}             reset-callbacks                        show REF
+/// post ID {PAYLOAD}
 /// gates full / gates free     admit                                  kept NAME/KEY {OUT}
 /// child-started REF           child-refused REF "why"                child-revived REF
 /// child-ended REF STATUS {OUT} "why" [of=N asked=N]    parent-terminates "why"      parent-retries
@@ -178,6 +179,7 @@ impl<'a> Teller<'a> {
                 "payload_max" => limits.payload_max = value,
                 "variables_max" => limits.variables_max = value,
                 "tasks_max" => limits.tasks_max = value,
+                "inbox_max" => limits.inbox_max = value,
                 "branches_max" => limits.branches_max = value,
                 "steps_max" => limits.steps_max = u32::try_from(value).expect("fits"),
                 other => panic!("no limit is named {other}"),
@@ -232,6 +234,7 @@ impl<'a> Teller<'a> {
                     Rejected::Conflict(_) => "conflict",
                     Rejected::Forbidden(_) => "forbidden",
                     Rejected::Invalid(_) => "invalid",
+                    Rejected::Full(_) => "full",
                 };
                 self.line(&format!("rejected as {class}: {rejected}"));
             }
@@ -284,6 +287,10 @@ impl<'a> Teller<'a> {
                 self.report(words, Verdict::Again { after: words.number("after").unwrap_or(0) })?
             }
             "hold" => self.report(words, Verdict::Held)?,
+            "post" => Input::Post(Post {
+                id: words.first().into(),
+                payload: words.json.clone().unwrap_or_default(),
+            }),
             "pause" => Input::Control(Control::Pause),
             "resume" => Input::Control(Control::Resume),
             "terminate" => Input::Control(Control::Terminate {

@@ -2,6 +2,7 @@
 
 mod control;
 mod elsewhere;
+mod messages;
 mod read;
 mod rehearse;
 mod start;
@@ -27,4 +28,5 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .merge(state::routes())
         .merge(elsewhere::routes())
         .merge(rehearse::routes())
+        .merge(messages::routes())
 }

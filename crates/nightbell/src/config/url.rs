@@ -1,0 +1,84 @@
+//! Settings that say where other servers are.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::value::{Given, Value};
+
+/// Databases by the name under which definitions know them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Databases(pub(crate) BTreeMap<String, String>);
+
+impl fmt::Debug for Databases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+impl Value for Databases {
+    const MANY: bool = true;
+    const NAME: &'static str = "NAME=URL";
+    const HINT: &'static str = "write NAME=URL, such as orders=postgres://USER@HOST/DATABASE; in \
+                                the file also [sql.orders] and below it url = \"…\"";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        let Given::Many(texts) = given else {
+            return Err("expected a list".to_owned());
+        };
+        let mut databases = BTreeMap::new();
+        for (number, text) in texts.iter().enumerate() {
+            let number = number + 1;
+            let parts = text.split_once('=').map(|(name, url)| (name.trim(), url.trim()));
+            let Some((name, url)) = parts.filter(|(name, _)| is_name(name)) else {
+                // The text may hold a password, so it is not repeated.
+                return Err(format!(
+                    "entry {number} does not begin with a name (letters, digits, - and _) and ="
+                ));
+            };
+            tasks::sql::Connection::check(url).map_err(|error| format!("{name}: {error}"))?;
+            if databases.insert(name.to_owned(), url.to_owned()).is_some() {
+                return Err(format!("there are two databases called {name}"));
+            }
+        }
+        Ok(Self(databases))
+    }
+
+    fn shown(&self) -> String {
+        let shown = self.0.iter().map(|(name, url)| format!("{name}={}", without_password(url)));
+        shown.collect::<Vec<_>>().join(", ")
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    !name.is_empty() && name.chars().all(fits)
+}
+
+/// The URL without its password and without the values of its parameters.
+fn without_password(url: &str) -> String {
+    let (bare, _) = url.split_once('?').unwrap_or((url, ""));
+    match (bare.split_once("://"), bare.rsplit_once('@')) {
+        (Some((scheme, rest)), Some((_, host))) => {
+            let user = rest.split([':', '@']).next().unwrap_or_default();
+            format!("{scheme}://{user}:***@{host}")
+        }
+        _ => bare.to_owned(),
+    }
+}
+
+impl Value for bool {
+    const NAME: &'static str = "on|off";
+    const HINT: &'static str = "write on or off";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        match given.one()? {
+            "on" | "true" => Ok(true),
+            "off" | "false" => Ok(false),
+            text => Err(format!("`{text}` is neither on nor off")),
+        }
+    }
+
+    fn shown(&self) -> String {
+        if *self { "on" } else { "off" }.to_owned()
+    }
+}

@@ -1,0 +1,38 @@
+//! Messages for running executions: what `PULL_WORKFLOW_MESSAGES` tasks take.
+
+use axum::extract::State;
+use engine::Engine;
+use kernel::graph::{Input, Post};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Api;
+use crate::problem::Problem;
+use crate::rest::extract::{Object, Path, execution_id};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(post_message))
+}
+
+/// Leaves a message in the inbox of a running execution and answers the message's id.
+#[utoipa::path(
+    post, path = "/api/workflow/{id}/messages", tag = "workflow",
+    request_body = serde_json::Value,
+    params(("id" = String, Path, description = "The id of the execution")),
+    responses(
+        (status = 200, description = "The id of the message", body = String),
+        (status = 404, description = "There is no such execution"),
+        (status = 409, description = "The execution does not run"),
+        (status = 429, description = "The inbox is full"),
+    )
+)]
+async fn post_message(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Object(payload): Object,
+) -> Result<String, Problem> {
+    let message = Engine::new_id();
+    let post = Post { id: message.as_str().into(), payload };
+    api.engine.step(&execution_id(&id)?, Input::Post(post)).await?;
+    Ok(message.to_string())
+}

@@ -1,0 +1,274 @@
+//! SQL databases: one statement in, JSON rows or a count out; `PostgreSQL`, `MySQL` and `SQLite` alike.
+//!
+//! [`query`] and [`update`] know nothing of tasks, so that whatever else wants to look into a
+//! database can use them. What they promise:
+//!
+//! - Parameters are bound, never put into the text of the statement.
+//! - A query runs in a transaction that can only read. An update is committed only if it changed as
+//!   many rows as expected.
+//! - Everything is bounded ([`Limits`]): the time a statement may run, which the database itself
+//!   is told; the rows; their bytes. Beyond a bound there is an error, never a part of the rows.
+//! - Values become JSON without loss: see [`values`](self::value).
+
+mod mysql;
+mod placeholder;
+mod postgres;
+mod rows;
+mod sqlite;
+mod task;
+mod tls;
+pub mod value;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use serde_json::{Map, Value};
+
+pub use task::Jdbc;
+
+/// One row: column name to value, in the order of the columns.
+pub type Row = Map<String, Value>;
+
+/// Bounds of one statement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How long it may run.
+    pub time: Duration,
+    /// Most rows of a query.
+    pub rows_max: usize,
+    /// Most bytes of them, as JSON.
+    pub bytes_max: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { time: Duration::from_mins(1), rows_max: 10_000, bytes_max: 8 << 20 }
+    }
+}
+
+/// What the SQL tasks may be told from outside.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Databases by the name under which definitions know them, each with its URL.
+    pub connections: BTreeMap<String, String>,
+    /// Whether an input may bring a URL of its own. Off unless said otherwise: whoever may write
+    /// definitions could then reach every database and every file that the server can.
+    pub urls_in_inputs: bool,
+    /// Bounds of every statement.
+    pub limits: Limits,
+}
+
+/// Why there are no rows.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The statement, its parameters or the connection's URL are wrong: another attempt is bound
+    /// to fail too.
+    #[error("{0}")]
+    Invalid(String),
+    /// The database did not do it this time: it is away, too slow, or somebody else was in the way.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// A database and the connections to it; cheap to clone. Made without contacting anybody.
+#[derive(Clone)]
+pub struct Connection(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    Postgres(postgres::Postgres),
+    MySql(mysql::MySql),
+    Sqlite(sqlite::Sqlite),
+}
+
+/// Connections kept to one database.
+const POOL_MAX: usize = 8;
+/// How long making a connection may take.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
+/// How much longer than the database itself we wait for the end of a statement.
+const GRACE: Duration = Duration::from_secs(5);
+
+impl Connection {
+    /// Whether a URL can be opened; needs no runtime and contacts nobody.
+    ///
+    /// # Errors
+    /// As [`Connection::open`].
+    pub fn check(url: &str) -> Result<(), Error> {
+        let url = bare(url);
+        match scheme(url) {
+            "mysql" | "mariadb" => mysql::options(url).map(drop),
+            _ => Self::open(url).map(drop),
+        }
+    }
+
+    /// A database by its URL: `postgres://USER:PASSWORD@HOST:PORT/DATABASE?sslmode=verify-full`,
+    /// `mysql://…` (or `mariadb://…`), `sqlite:FILE` (with `?mode=ro`, or `?mode=rwc` to make the
+    /// file). `jdbc:` before it is ignored.
+    ///
+    /// # Errors
+    /// The URL is none of these. The error never repeats it: it may hold a password.
+    pub fn open(url: &str) -> Result<Self, Error> {
+        let url = bare(url);
+        Ok(Self(match scheme(url) {
+            "postgres" | "postgresql" => Kind::Postgres(postgres::Postgres::open(url)?),
+            "mysql" | "mariadb" => Kind::MySql(mysql::MySql::open(url)?),
+            "sqlite" => Kind::Sqlite(sqlite::Sqlite::open(url)?),
+            _ => {
+                let known = "postgres://…, mysql://… or sqlite:FILE";
+                return Err(Error::Invalid(format!("the URL of the database must be {known}")));
+            }
+        }))
+    }
+}
+
+fn bare(url: &str) -> &str {
+    let url = url.trim();
+    url.strip_prefix("jdbc:").unwrap_or(url)
+}
+
+fn scheme(url: &str) -> &str {
+    url.split(':').next().unwrap_or_default()
+}
+
+/// Asks for rows, in a transaction that can only read.
+///
+/// # Errors
+/// The statement or its parameters are wrong, the answer is beyond the limits, or the database is
+/// not there.
+pub async fn query(
+    connection: &Connection,
+    statement: &str,
+    parameters: &[Value],
+    limits: &Limits,
+) -> Result<Vec<Row>, Error> {
+    let work = async {
+        match &connection.0 {
+            Kind::Postgres(database) => database.query(statement, parameters, limits).await,
+            Kind::MySql(database) => database.query(statement, parameters, limits).await,
+            Kind::Sqlite(database) => database.query(statement, parameters, limits).await,
+        }
+    };
+    in_time(work, limits).await
+}
+
+/// Changes rows and answers how many; if it is not the number `expected`, nothing is changed.
+///
+/// # Errors
+/// As [`query`], and another number of rows than expected.
+pub async fn update(
+    connection: &Connection,
+    statement: &str,
+    parameters: &[Value],
+    expected: Option<u64>,
+    limits: &Limits,
+) -> Result<u64, Error> {
+    let work = async {
+        match &connection.0 {
+            Kind::Postgres(database) => {
+                database.update(statement, parameters, expected, limits).await
+            }
+            Kind::MySql(database) => database.update(statement, parameters, expected, limits).await,
+            Kind::Sqlite(database) => {
+                database.update(statement, parameters, expected, limits).await
+            }
+        }
+    };
+    in_time(work, limits).await
+}
+
+async fn in_time<T>(
+    work: impl Future<Output = Result<T, Error>>,
+    limits: &Limits,
+) -> Result<T, Error> {
+    let patience = limits.time + CONNECT_MAX + GRACE;
+    match tokio::time::timeout(patience, work).await {
+        Ok(result) => result,
+        Err(_) => Err(too_slow(limits)),
+    }
+}
+
+fn too_slow(limits: &Limits) -> Error {
+    let seconds = limits.time.as_secs_f64();
+    Error::Failed(format!("the statement was stopped: it may run for {seconds} s (sql_time)"))
+}
+
+/// Says that another number of rows was changed than expected; `None` if it was not.
+fn mismatch(expected: Option<u64>, changed: u64) -> Option<Error> {
+    expected.filter(|expected| *expected != changed).map(|expected| {
+        Error::Failed(format!(
+            "the statement changed {changed} rows instead of the {expected} expected; it was \
+             rolled back"
+        ))
+    })
+}
+
+/// Whether an SQLSTATE says that the same statement is bound to fail again: data, syntax, a
+/// transaction that cannot write, something that there is not.
+fn is_lasting(state: &str) -> bool {
+    ["0A", "22", "25", "3D", "42"].iter().any(|class| state.starts_with(class))
+}
+
+/// The databases of the configuration, opened when they are first needed.
+pub(crate) struct Databases {
+    settings: Settings,
+    open: Mutex<BTreeMap<String, Connection>>,
+}
+
+/// Databases from inputs that are kept open; beyond, all are closed and opened anew.
+const OPEN_MAX: usize = 64;
+
+impl Databases {
+    /// # Errors
+    /// A URL of the configuration is none, with the name of its connection.
+    pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
+        for (name, url) in &settings.connections {
+            Connection::check(url)
+                .map_err(|error| Error::Invalid(format!("SQL connection '{name}': {error}")))?;
+        }
+        Ok(Self { settings, open: Mutex::default() })
+    }
+
+    /// The bounds of every statement.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.settings.limits
+    }
+
+    /// A database by the name that the configuration gives it, or by a URL if inputs may have one.
+    pub(crate) fn get(&self, name: &str) -> Result<Connection, Error> {
+        let url = match self.settings.connections.get(name) {
+            Some(url) => url,
+            None if is_url(name) && self.settings.urls_in_inputs => name,
+            None if is_url(name) => {
+                return Err(Error::Invalid(
+                    "URLs of databases are not taken from inputs: name a connection of the \
+                     configuration, or allow them with sql_urls_in_inputs"
+                        .to_owned(),
+                ));
+            }
+            None => return Err(self.unknown(name)),
+        };
+        let mut open = self.open.lock();
+        if let Some(connection) = open.get(url) {
+            return Ok(connection.clone());
+        }
+        if open.len() >= OPEN_MAX + self.settings.connections.len() {
+            open.clear();
+        }
+        let connection = Connection::open(url)?;
+        open.insert(url.to_owned(), connection.clone());
+        Ok(connection)
+    }
+
+    fn unknown(&self, name: &str) -> Error {
+        let known: Vec<&str> = self.settings.connections.keys().map(String::as_str).collect();
+        let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        Error::Invalid(format!(
+            "no SQL connection is called '{name}'; the configuration (sql) names {known}"
+        ))
+    }
+}
+
+fn is_url(name: &str) -> bool {
+    name.contains("://") || name.starts_with("sqlite:") || name.starts_with("jdbc:")
+}
