@@ -8,7 +8,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::graph::{Execution, Input, Message, Parent, Plan, Start, StartMessage};
+use kernel::graph::{Asker, Execution, Message, Parent, Plan, Start, StartMessage};
 use kernel::{ExecutionId, Json, Rejected};
 use parking_lot::Mutex;
 
@@ -84,23 +84,9 @@ impl Engine {
             .map_err(|error| StoreError::Corrupt(format!("message {:?}: {error}", outgoing.key)))?;
         let key = Some(outgoing.key.clone());
         let result = match message {
-            Message::Start(start) => {
-                let (asked_by, name) = (start.asked_by.clone(), start.name.clone());
-                match self.start_of(*start).await? {
-                    Ok(start) => {
-                        let start = Input::Start(Box::new(start)).into();
-                        let result = self.step_received(&outgoing.to, start, key).await;
-                        // What exists already was told of; what may not begin was not.
-                        if let Err(Error::Rejected(
-                            Rejected::Invalid(reason) | Rejected::Conflict(reason),
-                        )) = &result
-                        {
-                            return self.refuse(outgoing, asked_by, &name, reason).await;
-                        }
-                        result
-                    }
-                    Err(reason) => return self.refuse(outgoing, asked_by, &name, &reason).await,
-                }
+            Message::Start(start) => self.receive_start(outgoing, *start).await,
+            Message::Retry { sequence: Some(sequence), .. } => {
+                self.receive_retry(outgoing, message, sequence).await
             }
             message => self.step_received(&outgoing.to, Stimulus::Message(message), key).await,
         };
@@ -115,22 +101,64 @@ impl Engine {
         }
     }
 
-    /// Tells whoever asked that an execution cannot begin.
+    async fn receive_start(&self, outgoing: &Outgoing, message: StartMessage) -> Result<(), Error> {
+        let child = outgoing.to.clone();
+        let asker = message.asked_by.clone().map(|by| Asker { by, child });
+        let strategy = message.idempotency.as_ref().and_then(|promise| promise.strategy);
+        let begun = match self.start_of(message, asker.clone()).await? {
+            Ok(start) => self.begin_received(outgoing, start, strategy).await,
+            Err(reason) => Err(Rejected::Invalid(reason).into()),
+        };
+        match begun {
+            // What exists already was told of; what may not begin was not.
+            Err(Error::Rejected(
+                Rejected::Invalid(reason)
+                | Rejected::Conflict(reason)
+                | Rejected::Forbidden(reason),
+            )) => self.refuse(outgoing, asker, &reason).await,
+            Err(error @ Error::Quarantined { .. }) => {
+                self.refuse(outgoing, asker, &error.to_string()).await
+            }
+            result => result,
+        }
+    }
+
+    /// A child that is to try again; one that is no more cannot, and its parent must not wait.
+    async fn receive_retry(
+        &self,
+        outgoing: &Outgoing,
+        message: Message,
+        sequence: u32,
+    ) -> Result<(), Error> {
+        let key = Some(outgoing.key.clone());
+        let result = self.step_received(&outgoing.to, Stimulus::Message(message), key).await;
+        let reason = match &result {
+            Err(Error::Rejected(Rejected::Unknown(_))) => {
+                format!("sub-workflow {} is no more: it cannot be tried again", outgoing.to)
+            }
+            Err(error @ Error::Quarantined { .. }) => error.to_string(),
+            _ => return result,
+        };
+        let by = Parent { execution: outgoing.key.sender.clone(), sequence };
+        let asker = Asker { by, child: outgoing.to.clone() };
+        self.refuse(outgoing, Some(asker), &reason).await
+    }
+
+    /// Tells whoever asked that an execution cannot begin, or go on.
     async fn refuse(
         &self,
         outgoing: &Outgoing,
-        asked_by: Option<Parent>,
-        name: &str,
+        asker: Option<Asker>,
         reason: &str,
     ) -> Result<(), Error> {
-        tracing::warn!(workflow = name, reason, "a workflow could not be started");
-        let Some(asker) = asked_by else {
+        tracing::warn!(to = %outgoing.to, reason, "a workflow could not be started");
+        let Some(asker) = asker else {
             self.inner.store.discard(&outgoing.key).await?;
             return Ok(());
         };
-        let message = Message::Refused { sequence: asker.sequence, reason: reason.into() };
+        let (to, message) = asker.refusal(reason);
         let key = Some(outgoing.key.clone());
-        match self.step_received(&asker.execution, Stimulus::Message(message), key).await {
+        match self.step_received(&to, Stimulus::Message(message), key).await {
             Err(Error::Rejected(_)) => {
                 self.inner.store.discard(&outgoing.key).await?;
                 Ok(())
@@ -140,7 +168,11 @@ impl Engine {
     }
 
     /// Finds the plan of a start on its way. The inner `Err` is for whoever asked.
-    async fn start_of(&self, message: StartMessage) -> Result<Result<Start, String>, Error> {
+    async fn start_of(
+        &self,
+        message: StartMessage,
+        asked_by: Option<Asker>,
+    ) -> Result<Result<Start, String>, Error> {
         let plan = match self.plan_of(&message) {
             Ok(plan) => plan,
             Err(reason) => return Ok(Err(reason)),
@@ -162,10 +194,10 @@ impl Engine {
             priority: message.priority,
             task_to_domain: message.task_to_domain,
             parent: message.parent,
-            asked_by: message.asked_by,
+            asked_by,
             event: message.event,
             created_by: message.created_by,
-            idempotency_key: None,
+            idempotency_key: message.idempotency.map(|promise| promise.key),
         }))
     }
 
@@ -185,18 +217,23 @@ impl Engine {
         })
     }
 
-    /// How many executions are above this one.
+    /// How many executions are above this one, itself included.
     async fn depth(&self, id: &ExecutionId) -> Result<u32, Error> {
-        let (mut depth, mut id) = (1, id.clone());
-        while depth < self.limits().depth_max {
+        Ok(u32::try_from(self.line_of(id).await?.len()).unwrap_or(u32::MAX))
+    }
+
+    /// An execution and those above it, as far up as sub-workflows may be nested.
+    pub(crate) async fn line_of(&self, id: &ExecutionId) -> Result<Vec<ExecutionId>, Error> {
+        let (mut line, mut id) = (vec![id.clone()], id.clone());
+        while line.len() < self.limits().depth_max as usize {
             let parent = |state: &Execution| state.parent.as_ref().map(|p| p.execution.clone());
             match self.read(&id, parent).await?.flatten() {
                 Some(parent) => id = parent,
                 None => break,
             }
-            depth += 1;
+            line.push(id.clone());
         }
-        Ok(depth)
+        Ok(line)
     }
 
     async fn with_failed(&self, input: &Json, failed: &ExecutionId) -> Result<Json, Error> {

@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use kernel::graph::{
-    Context, Execution, Input, Kind, Message, Report, Start, Status, Task, TaskStatus, Verdict,
+    Asker, Context, Execution, Input, Kind, Message, Report, Start, Status, Task, TaskStatus,
+    Verdict,
 };
 use kernel::{Effect, ExecutionId, Json, Machine, Rejected, Timestamp};
 
@@ -211,10 +212,11 @@ impl Stage<'_> {
     /// A message between executions. What nobody waits for is not rehearsed.
     fn deliver(&mut self, to: &ExecutionId, message: Message) {
         let Message::Start(start) = message else { return self.tell(to, Input::Message(message)) };
-        let Some(asker) = start.asked_by.clone() else { return };
+        let Some(by) = start.asked_by.clone() else { return };
+        let asker = Asker { by, child: to.clone() };
         let Some(parent) = start.parent.clone() else {
-            let started = Message::Started { sequence: asker.sequence };
-            return self.tell(&asker.execution, Input::Message(started));
+            let (asker, started) = asker.told_of(to, false);
+            return self.tell(&asker, Input::Message(started));
         };
         let Some(state) = self.executions.get(&parent.execution) else { return };
         let Some(task) = state.task(parent.sequence) else { return };
@@ -227,8 +229,8 @@ impl Stage<'_> {
             Ok(plan) if self.depth(&parent.execution) < self.engine.limits().depth_max => plan,
             refused => {
                 let reason = refused.err().unwrap_or_else(|| "nested too deep".to_owned());
-                let refused = Message::Refused { sequence: asker.sequence, reason: reason.into() };
-                return self.tell(&asker.execution, Input::Message(refused));
+                let (asker, refused) = asker.refusal(&reason);
+                return self.tell(&asker, Input::Message(refused));
             }
         };
         let part = self.child_part(&parent.execution, &author);
@@ -241,7 +243,7 @@ impl Stage<'_> {
             priority: start.priority,
             task_to_domain: start.task_to_domain,
             parent: start.parent,
-            asked_by: start.asked_by,
+            asked_by: Some(asker),
             event: start.event,
             created_by: start.created_by,
             idempotency_key: None,

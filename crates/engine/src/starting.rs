@@ -4,16 +4,22 @@
 //! itself refuses a second one, also after a restart. While an execution with a key is open, it
 //! holds a place in the queues under the key's name; whoever may start again once nothing of the
 //! key runs looks there. Starts with the same key come one after the other.
+//!
+//! A task that asks for an execution gives it an id of its own, but the key's id counts: what is
+//! begun, or found, in place of the one asked for tells the task its id (see
+//! [`Asker`](kernel::graph::Asker)).
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use kernel::definition::IdempotencyStrategy;
-use kernel::graph::{Input, Start, key_name};
+use kernel::graph::{Input, Message, Start, key_name};
 use kernel::{ExecutionId, Rejected};
 use tokio::sync::Mutex;
 
 use crate::engine::{Engine, Error};
+use crate::hosted::Stimulus;
+use crate::store::{MessageKey, Outgoing};
 
 /// Keys whose starts may be under way at once.
 const LANES: usize = 64;
@@ -82,20 +88,76 @@ impl Engine {
         strategy: IdempotencyStrategy,
     ) -> Result<Begun, Error> {
         let name: Arc<str> = start.plan.definition.name.as_str().into();
-        let place = key_name(&name, key);
-        let _lane = self.inner.lanes.of(&place).lock().await;
-        if let Some(running) = self.inner.queues.holders(&place, 1).pop() {
+        let _lane = self.inner.lanes.of(&key_name(&name, key)).lock().await;
+        self.begin_in_lane(start, key, strategy, Self::new_id(), None).await
+    }
+
+    /// Begins what a message asks for, or has the execution that is there in its place answer.
+    /// Whatever comes of it is committed with the receipt of the message.
+    ///
+    /// # Errors
+    /// [`Rejected::Conflict`] if the strategy forbids a repetition, or the asker would wait for
+    /// itself; as [`Engine::step`].
+    pub(crate) async fn begin_received(
+        &self,
+        outgoing: &Outgoing,
+        start: Start,
+        strategy: Option<IdempotencyStrategy>,
+    ) -> Result<(), Error> {
+        let received = Some(outgoing.key.clone());
+        let (Some(strategy), Some(key)) = (strategy, start.idempotency_key.clone()) else {
+            let start = Input::Start(Box::new(start)).into();
+            return self.step_received(&outgoing.to, start, received).await;
+        };
+        let (asker, to_the_end) = (start.asked_by.clone(), start.parent.is_some());
+        let name: Arc<str> = start.plan.definition.name.as_str().into();
+        let _lane = self.inner.lanes.of(&key_name(&name, &key)).lock().await;
+        let other = outgoing.to.clone();
+        let begun = self.begin_in_lane(start, &key, strategy, other, received.clone()).await?;
+        let Begun::Existing(id) = begun else { return Ok(()) };
+        let Some(asker) = asker else {
+            return Err(Rejected::Stale(format!("workflow {id} exists already")).into());
+        };
+        if to_the_end && self.line_of(&asker.by.execution).await?.contains(&id) {
+            let message = format!(
+                "workflow {id}, which was started with the same idempotencyKey, waits for this \
+                 task: the task cannot wait for it"
+            );
+            return Err(Rejected::Conflict(message).into());
+        }
+        let watch = Stimulus::Message(Message::Watch { asker, to_the_end });
+        match self.step_received(&id, watch, received).await {
+            Err(Error::Rejected(Rejected::Unknown(_))) => {
+                let message = format!("workflow {id} was removed while it was looked for");
+                Err(Rejected::Conflict(message).into())
+            }
+            result => result,
+        }
+    }
+
+    /// Begins under the key's own id, or under `other` where that is taken and the strategy allows
+    /// it. Only for whoever has the key's lane.
+    async fn begin_in_lane(
+        &self,
+        start: Start,
+        key: &str,
+        strategy: IdempotencyStrategy,
+        other: ExecutionId,
+        received: Option<MessageKey>,
+    ) -> Result<Begun, Error> {
+        let name = start.plan.definition.name.clone();
+        if let Some(running) = self.inner.queues.holders(&key_name(&name, key), 1).pop() {
             return repeated(running, strategy);
         }
         let first = id_of_key(&name, key);
-        match self.step(&first, Input::Start(Box::new(start.clone()))).await {
+        let input = Stimulus::from(Input::Start(Box::new(start)));
+        match self.step_received(&first, input.clone(), received.clone()).await {
             Ok(()) => Ok(Begun::New(first)),
             // Somebody started this before, and it has ended.
             Err(Error::Rejected(Rejected::Stale(_))) => match strategy {
                 IdempotencyStrategy::FailOnRunning => {
-                    let id = Self::new_id();
-                    self.step(&id, Input::Start(Box::new(start))).await?;
-                    Ok(Begun::New(id))
+                    self.step_received(&other, input, received).await?;
+                    Ok(Begun::New(other))
                 }
                 _ => repeated(first, strategy),
             },

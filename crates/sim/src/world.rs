@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use kernel::definition::TaskDef;
 use kernel::graph::{
-    Context, Event, Execution, Input, Limits, Message, Report, Start, StartMessage, TaskStatus,
-    Verdict,
+    Asker, Context, Event, Execution, Input, Limits, Message, Report, Start, StartMessage,
+    TaskStatus, Verdict,
 };
 use kernel::{Decision, Effect, ExecutionId, Json, Rejected, Timestamp};
 use serde_json::json;
@@ -308,16 +308,16 @@ impl<'k> World<'k> {
             return self.step(&outgoing.to, &Input::Message(message), Some(key));
         };
         let asked_by = start.asked_by.clone();
-        if let Some(start) = self.start_of(*start) {
+        if let Some(start) = self.start_of(*start, &outgoing.to) {
             return self.step(&outgoing.to, &Input::Start(Box::new(start)), Some(key));
         }
-        let Some(asker) = asked_by else { return Ok(Outcome::Idle) };
-        let reason = "no such workflow".into();
-        let refused = Message::Refused { sequence: asker.sequence, reason };
-        self.step(&asker.execution, &Input::Message(refused), Some(key))
+        let Some(by) = asked_by else { return Ok(Outcome::Idle) };
+        let asker = Asker { by, child: outgoing.to.clone() };
+        let (asker, refused) = asker.refusal("no such workflow");
+        self.step(&asker, &Input::Message(refused), Some(key))
     }
 
-    fn start_of(&self, message: StartMessage) -> Option<Start> {
+    fn start_of(&self, message: StartMessage, to: &ExecutionId) -> Option<Start> {
         let plan = self.catalog.workflows.get(&*message.name)?.clone();
         Some(Start {
             plan,
@@ -326,7 +326,7 @@ impl<'k> World<'k> {
             priority: message.priority,
             task_to_domain: message.task_to_domain,
             parent: message.parent,
-            asked_by: message.asked_by,
+            asked_by: message.asked_by.map(|by| Asker { by, child: to.clone() }),
             event: message.event,
             created_by: message.created_by,
             idempotency_key: None,

@@ -8,6 +8,7 @@ mod input;
 pub mod javascript;
 pub mod jq;
 pub mod jwt;
+pub mod notify;
 pub mod ops_genie;
 pub mod registry;
 pub mod schema;

@@ -14,6 +14,7 @@ use crate::http::{self, Http};
 use crate::http_poll::{self, HttpPoll};
 use crate::javascript::{self, JavaScript};
 use crate::jwt::GetSignedJwt;
+use crate::notify::Notify;
 use crate::ops_genie::{self, OpsGenie};
 use crate::secret::UpdateSecret;
 use crate::sendgrid::{self, SendGrid};
@@ -80,7 +81,7 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
     let mut runners = workflow::runners(&settings.workflow, http.client());
     let databases = sql::Databases::new(settings.sql.clone())?;
     runners.extend(check::runners(settings.check.clone(), http.client(), databases));
-    runners.extend::<[Arc<dyn TaskRunner>; 8]>([
+    runners.extend::<[Arc<dyn TaskRunner>; 9]>([
         Arc::new(sql::Jdbc::new(sql::Databases::new(settings.sql.clone())?)),
         Arc::new(HttpPoll::new(client(), scripts, settings.http_poll.clone())),
         Arc::new(
@@ -92,6 +93,7 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
                 .map_err(|problem| SetupError::Service("OPS_GENIE", problem))?,
         ),
         Arc::new(GetSignedJwt),
+        Arc::new(Notify::new(client())),
         Arc::new(UpdateSecret::default()),
         Arc::new(http),
         Arc::new(EventTask::new(&settings.events)),

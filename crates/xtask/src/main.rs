@@ -5,6 +5,7 @@
 
 #[cfg(feature = "bench")]
 mod bench;
+mod sdks;
 mod services;
 mod test;
 mod tidy;

@@ -100,7 +100,7 @@ impl Engine {
             let size = message.payload.len();
             let reason = format!("a message of {size} bytes exceeds {max} bytes (payload_max)");
             for handler in &handlers {
-                let output = exception(reason.clone());
+                let output = exception(&reason);
                 self.remember_undone(handler, &message, Standing::Failed, output).await?;
             }
             return Ok(true);
@@ -245,7 +245,7 @@ impl Engine {
                 }
                 Err(reason) => {
                     tracing::warn!(handler = handler.name, reason, "an event condition failed");
-                    let output = exception(reason);
+                    let output = exception(&reason);
                     return self.remember_undone(handler, message, Standing::Failed, output).await;
                 }
             }
@@ -313,7 +313,7 @@ impl Engine {
                 },
             };
             tracing::warn!(reason, "an event action failed");
-            return self.remember(&handling.ended(Standing::Failed, exception(reason))).await;
+            return self.remember(&handling.ended(Standing::Failed, exception(&reason))).await;
         }
     }
 }
@@ -329,7 +329,7 @@ enum Deed<'a> {
 /// The type of events that stay in the house.
 pub(crate) const HERE: &str = "conductor";
 
-fn exception(reason: String) -> Map<String, Value> {
+fn exception(reason: &str) -> Map<String, Value> {
     super::action::object(json!({ "exception": reason }))
 }
 

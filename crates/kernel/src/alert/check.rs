@@ -158,6 +158,7 @@ fn start(draft: &mut Draft<'_>, planned: Timestamp, who: Option<&str>) {
         asked_by: None,
         event: None,
         created_by: who.map(Arc::from),
+        idempotency: None,
         failure_of: None,
     };
     draft.effect(Effect::Send { to, message: Box::new(Message::Start(Box::new(message))) });

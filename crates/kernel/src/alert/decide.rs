@@ -308,11 +308,16 @@ fn receive(draft: &mut Draft<'_>, message: Message) -> Result<(), Rejected> {
     };
     let (sequence, status, output, reason, child) = match message {
         Message::Started { .. } | Message::Revived { .. } => return Ok(()),
-        Message::Refused { sequence, reason } => (sequence, None, Json::null(), Some(reason), None),
+        Message::Refused { sequence, reason, .. } => {
+            (sequence, None, Json::null(), Some(reason), None)
+        }
         Message::Ended { sequence, status, output, reason, child, .. } => {
             (sequence, Some(status), output, reason, child)
         }
-        Message::Start(_) | Message::Terminate { .. } | Message::Retry { .. } => {
+        Message::Start(_)
+        | Message::Terminate { .. }
+        | Message::Retry { .. }
+        | Message::Watch { .. } => {
             return Err(Rejected::Invalid("a monitor is not started by a message".into()));
         }
     };

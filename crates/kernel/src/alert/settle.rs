@@ -257,6 +257,7 @@ fn notify(draft: &mut Draft<'_>, place: &Place, route: &Route, keys: &[Arc<str>]
         asked_by: None,
         event: None,
         created_by: None,
+        idempotency: None,
         failure_of: None,
     };
     draft.effect(Effect::Send { to, message: Box::new(Message::Start(Box::new(message))) });

@@ -250,9 +250,10 @@ fn try_again(draft: &mut Draft<'_>, descend: bool) {
         if draft.state.status != Status::Running {
             return;
         }
-        let child = draft.state.task(sequence).and_then(|task| {
-            task.child.clone().filter(|_| task.child_started && kind == Kind::SubWorkflow)
-        });
+        let child = draft
+            .state
+            .task(sequence)
+            .and_then(|task| task.own_child().filter(|_| task.child_started).cloned());
         match (kind, child) {
             (Kind::Join | Kind::ExclusiveJoin | Kind::DoWhile, _) => {
                 draft.push(Event::Reopened { sequence, asked: 0 });
@@ -260,7 +261,7 @@ fn try_again(draft: &mut Draft<'_>, descend: bool) {
             (Kind::SubWorkflow, Some(child)) if descend => {
                 let asked = draft.state.task(sequence).map_or(0, |task| task.asked) + 1;
                 draft.push(Event::Reopened { sequence, asked });
-                draft.send(child, Message::Retry { asked });
+                draft.send(child, Message::Retry { asked, sequence: Some(sequence) });
             }
             _ => draft.retry_now(sequence),
         }

@@ -10,7 +10,7 @@ use super::nodes::{pull, sub_workflow, wait};
 use super::object::merged;
 use super::plan::Kind;
 use super::status::{Status, TaskStatus};
-use super::{gate, schema, timing};
+use super::{adoption, gate, schema, timing};
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::machine::{Decision, Effect, Machine, Rejected};
@@ -98,7 +98,8 @@ fn begin(
     draft.push(Event::Started(Box::new(started)));
     gate::record(&mut draft, gate);
     if let Some(asker) = start.asked_by {
-        draft.send(asker.execution, Message::Started { sequence: asker.sequence });
+        let (to, message) = asker.told_of(&draft.state.id, false);
+        draft.send(to, message);
     }
     draft.walk_all();
     Ok(draft.settle())
@@ -274,7 +275,7 @@ fn receive(
         Message::Terminate { reason } => {
             return control::terminate(state, Some(reason.clone()), false, context);
         }
-        Message::Retry { asked } => return control::retry_for_parent(state, *asked, context),
+        Message::Retry { asked, .. } => return control::retry_for_parent(state, *asked, context),
         Message::Ended { sequence, child, asked, .. } => {
             is_its_child(state, *sequence, child.as_ref())?;
             if state.task(*sequence).is_some_and(|task| task.asked != *asked) {
@@ -284,7 +285,20 @@ fn receive(
             }
             *sequence
         }
-        Message::Started { sequence } | Message::Refused { sequence, .. } => *sequence,
+        Message::Watch { asker, to_the_end } => {
+            return Ok(adoption::watch(state, asker.clone(), *to_the_end, context));
+        }
+        Message::Started { sequence, child, instead } => {
+            let waits = is_its_child(state, *sequence, child.as_ref());
+            if let Err(stale) = waits.and_then(|()| open_task(state, *sequence).map(|_| ())) {
+                return adoption::came_late(state, instead.as_ref(), stale, context);
+            }
+            *sequence
+        }
+        Message::Refused { sequence, child, .. } => {
+            is_its_child(state, *sequence, child.as_ref())?;
+            *sequence
+        }
     };
     open_task(state, sequence)?;
     let mut draft = Draft::new(state, context);
@@ -293,7 +307,10 @@ fn receive(
         Message::Ended { status, output, reason, .. } => {
             sub_workflow::ended(&mut draft, sequence, status, &output, reason.as_deref());
         }
-        _ => sub_workflow::started(&mut draft, sequence),
+        Message::Started { instead, .. } => {
+            sub_workflow::started(&mut draft, sequence, instead);
+        }
+        _ => {}
     }
     Ok(draft.settle())
 }

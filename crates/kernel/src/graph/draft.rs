@@ -676,21 +676,7 @@ impl<'a> Draft<'a> {
         self.push(Event::Ended(Box::new(Ended { status, output, reason })));
         self.agenda.clear();
         gate::leave(self);
-        self.tell_parent_the_end();
-    }
-
-    /// The execution that waits for this one learns how it ended.
-    pub(super) fn tell_parent_the_end(&mut self) {
-        let Some(parent) = self.state.parent.clone() else { return };
-        let message = Message::Ended {
-            sequence: parent.sequence,
-            status: self.state.status,
-            output: self.state.output.clone(),
-            reason: self.state.reason.clone(),
-            child: Some(self.state.id.clone()),
-            asked: self.state.asked,
-        };
-        self.send(parent.execution, message);
+        self.tell_the_end();
     }
 
     fn cancel_open(&mut self, reason: Option<&str>) {
@@ -704,7 +690,7 @@ impl<'a> Draft<'a> {
                         && task.status != TaskStatus::Canceled
                         && self.state.runs_inside(task.sequence, sequence)
                 });
-            if let Some(child) = task.child.clone().filter(|_| task.kind == Kind::SubWorkflow) {
+            if let Some(child) = task.own_child().cloned() {
                 let because = reason.unwrap_or("the parent workflow ended");
                 self.send(child, Message::Terminate { reason: because.into() });
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::adoption::Instead;
 use super::plan::Plan;
 use super::snapshot::Snapshot;
 use super::status::{Status, TaskStatus};
@@ -138,6 +139,15 @@ pub enum Event {
         /// The SUB_WORKFLOW task.
         #[serde(rename = "s")]
         sequence: u32,
+        /// What the task has in place of the execution that it asked for.
+        #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+        instead: Option<Instead>,
+    },
+    /// A task of another execution waits for the end of this one, too.
+    Watched {
+        /// The task.
+        #[serde(rename = "w")]
+        watcher: Parent,
     },
     /// A message from outside came into the inbox.
     Posted {

@@ -46,6 +46,9 @@ pub struct Execution {
     /// The task that waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<Parent>,
+    /// Who else is told of its end: they found it in place of an execution that they asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) watchers: Vec<Parent>,
     /// The event that started it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Arc<str>>,
@@ -182,6 +185,9 @@ pub struct Task {
     pub child: Option<ExecutionId>,
     /// The child exists.
     pub child_started: bool,
+    /// The child was there before, begun by somebody else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub adopted: bool,
     /// How often the child was asked to try again.
     pub asked: u32,
     /// Opaque notes of the worker.
@@ -211,6 +217,7 @@ impl Execution {
             priority: 0,
             task_to_domain: None,
             parent: None,
+            watchers: Vec::new(),
             event: None,
             created_by: None,
             idempotency_key: None,
@@ -435,6 +442,7 @@ impl Execution {
                 self.ended_at = None;
                 self.reason = None;
                 self.output = Json::empty_object();
+                self.watchers.clear();
                 self.pass_gate();
             }
             Event::Gated { key, limit, admitted } => {
@@ -454,9 +462,10 @@ impl Execution {
                 let plan = plan.plan.clone().expect("plans are bound before folding");
                 self.upgrade(&plan);
             }
-            Event::ChildStarted { sequence } => {
-                self.touch(*sequence, |task| task.child_started = true);
+            Event::ChildStarted { sequence, instead } => {
+                self.note_child(*sequence, instead.as_ref());
             }
+            Event::Watched { watcher } => self.note_watcher(watcher),
             Event::Posted { message } => self.inbox.push_back(message.clone()),
             Event::Collected { count } => {
                 drop(self.inbox.drain(..self.inbox.len().min(*count as usize)));
@@ -566,6 +575,7 @@ impl Execution {
             child: matches!(kind, Kind::SubWorkflow | Kind::StartWorkflow)
                 .then(|| self.id.derive("child", scheduled.sequence)),
             child_started: false,
+            adopted: false,
             asked: 0,
             metadata: None,
             items: self.items_of(node_id, &scheduled.input),

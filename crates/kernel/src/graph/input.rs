@@ -6,9 +6,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::adoption::{Asker, Instead};
 use super::event::Parent;
 use super::plan::Plan;
 use super::status::{Status, TaskStatus};
+use crate::definition::IdempotencyStrategy;
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::time::Timestamp;
@@ -67,7 +69,7 @@ pub struct Start {
     /// Who waits for it.
     pub parent: Option<Parent>,
     /// Who is told that it exists.
-    pub asked_by: Option<Parent>,
+    pub asked_by: Option<Asker>,
     /// The event that caused it.
     pub event: Option<Arc<str>>,
     /// Who asked for it.
@@ -127,13 +129,29 @@ pub enum Message {
     Started {
         /// The task that asked.
         sequence: u32,
+        /// The id that it asked for: the task may wait for a newer one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        child: Option<ExecutionId>,
+        /// What there is in its place.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instead: Option<Instead>,
     },
-    /// To the parent: your child could not be started.
+    /// To the parent: your child could not be started, or is no more.
     Refused {
         /// The task that asked.
         sequence: u32,
         /// Why.
         reason: Arc<str>,
+        /// Which child: the task may wait for a newer one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        child: Option<ExecutionId>,
+    },
+    /// To an execution that was found in place of one asked for: tell the asker that you exist.
+    Watch {
+        /// Who asked.
+        asker: Asker,
+        /// Tell how you end, too.
+        to_the_end: bool,
     },
     /// To the parent: your child ended.
     Ended {
@@ -169,6 +187,9 @@ pub enum Message {
     Retry {
         /// How often it has been asked, this time included.
         asked: u32,
+        /// The task of the sender that waits: told if there is no such child any more.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sequence: Option<u32>,
     },
 }
 
@@ -200,6 +221,9 @@ pub struct StartMessage {
     /// Who is told whether it could be started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub asked_by: Option<Parent>,
+    /// A key against starting twice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idempotency: Option<Idempotency>,
     /// The event that caused it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event: Option<Arc<str>>,
@@ -210,6 +234,16 @@ pub struct StartMessage {
     /// the input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure_of: Option<ExecutionId>,
+}
+
+/// A key that names a piece of work, and what a start does that comes again with the same key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idempotency {
+    /// The key; counts among the executions of one workflow name.
+    pub key: Arc<str>,
+    /// What a repetition does; absent = the key is but a label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<IdempotencyStrategy>,
 }
 
 /// A change of what an execution was begun with.

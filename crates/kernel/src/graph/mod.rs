@@ -8,6 +8,7 @@
 //!                    PAUSED            RUNNING ◀───────────────────┘
 //! ```
 
+mod adoption;
 mod announce;
 mod context;
 mod control;
@@ -33,11 +34,14 @@ mod status;
 mod timing;
 mod waiting;
 
+pub use adoption::{Asker, Instead};
 pub use context::{Context, Limits, World};
 pub use event::{Closed, Ended, Event, Parent, PlanRef, Progressed, Scheduled, Started};
 pub use execution::{Execution, Task};
 pub use gate::{GATE_PLACE, Gate, KEY_PLACE, gate_name, is_gate, key_name};
-pub use input::{Amendment, Control, Input, Message, Post, Report, Start, StartMessage, Verdict};
+pub use input::{
+    Amendment, Control, Idempotency, Input, Message, Post, Report, Start, StartMessage, Verdict,
+};
 pub use nodes::webhook::{Awaited, WEBHOOK_QUEUE, webhook_queue};
 pub use plan::{Kind, Node, NodeId, Plan};
 pub use schema::Registry;

@@ -58,6 +58,7 @@ impl Execution {
             task.branches = Vec::new();
             task.child = child;
             task.child_started = false;
+            task.adopted = false;
             task.asked = 0;
             if let Some(input) = input {
                 task.input = input.clone();

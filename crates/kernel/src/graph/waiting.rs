@@ -134,8 +134,11 @@ impl Execution {
             Kind::Yield => ("signal", "waits for a signal".to_owned()),
             Kind::Webhook => ("webhook", webhook::why(&task.input)),
             Kind::SubWorkflow => {
-                let child = task.child.as_ref().map_or_else(String::new, ToString::to_string);
-                ("sub-workflow", format!("waits for sub-workflow {child} to end"))
+                let said = match self.child_of(task) {
+                    Some(child) => format!("waits for sub-workflow {child} to end"),
+                    None => "waits for the sub-workflow to begin".to_owned(),
+                };
+                ("sub-workflow", said)
             }
             Kind::StartWorkflow => ("start", "waits for the new workflow to begin".to_owned()),
             Kind::Join | Kind::ExclusiveJoin => ("join", self.why_join(task)),

@@ -159,7 +159,7 @@ fn hear(
     message: Message,
     context: &Context<'_>,
 ) -> Result<Decision<Event>, Rejected> {
-    let (Message::Started { sequence: number }
+    let (Message::Started { sequence: number, .. }
     | Message::Refused { sequence: number, .. }
     | Message::Ended { sequence: number, .. }) = message
     else {
@@ -486,6 +486,7 @@ fn start_message(state: &Schedule, firing: &Firing) -> Result<StartMessage, Stri
         asked_by: Some(asker),
         event: None,
         created_by: request.created_by,
+        idempotency: None,
         failure_of: None,
     })
 }

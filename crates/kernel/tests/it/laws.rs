@@ -232,7 +232,7 @@ impl Said {
             21 => done(TaskStatus::FailedWithTerminalError),
             22 => (report(sequence, Verdict::Again { after: 2 }), true),
             23 => (report(sequence, Verdict::Held), true),
-            24 => (Input::Message(Message::Started { sequence }), true),
+            24 => (Input::Message(Message::Started { sequence, child, instead: None }), true),
             25 | 26 => {
                 let status =
                     if self.about.is_multiple_of(3) { Status::Failed } else { Status::Completed };
@@ -256,7 +256,10 @@ impl Said {
                 let control = Control::Terminate { reason: None, failure_workflow: false };
                 (Input::Control(control), true)
             }
-            31 => (Input::Message(Message::Retry { asked: u32::from(self.about) }), true),
+            31 => {
+                let (asked, sequence) = (u32::from(self.about), Some(1));
+                (Input::Message(Message::Retry { asked, sequence }), true)
+            }
             32 => (Input::Control(Control::Retry { descend: self.about.is_multiple_of(2) }), false),
             33 => {
                 let amendment = Amendment::default();

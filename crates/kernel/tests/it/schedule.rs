@@ -108,7 +108,8 @@ impl Run {
     }
 
     pub(super) fn started(&mut self, number: u32) -> Result<(), Rejected> {
-        self.say(Input::Message(Message::Started { sequence: number }))
+        let started = Message::Started { sequence: number, child: None, instead: None };
+        self.say(Input::Message(started))
     }
 
     pub(super) fn ended(&mut self, number: u32) -> Result<(), Rejected> {

@@ -205,7 +205,7 @@ settings! {
     /// Several servers of a cluster are separated by commas. `off` for none.
     nats_url: Option<BrokerUrl> = ["off"];
 
-    /// Where RabbitMQ is, for events `amqp:`: `amqp://USER:PASSWORD@HOST:5672/VHOST`.
+    /// Where a broker such as `RabbitMQ` is, for events `amqp:`: `amqp://USER:PASSWORD@HOST:5672/VHOST`.
     ///
     /// Any broker that speaks AMQP 0.9.1 will do; `amqps` is encrypted. `off` for none.
     amqp_url: Option<BrokerUrl> = ["off"];

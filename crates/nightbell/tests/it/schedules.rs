@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::live::Live;
 
 /// How long a firing may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 fn schedule(name: &str, workflow: &str) -> Value {
     json!({ "name": name, "cronExpression": "* * * * * *", "catchUp": "all",

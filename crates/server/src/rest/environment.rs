@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path, RawBody};
-use super::secret::{Label, delete_tags, put_tags, tags, text_of};
+use super::secret::{Label, delete_tags, put_tags, tags, value_of};
 use crate::Api;
 use crate::problem::Problem;
 
@@ -78,7 +78,7 @@ async fn put_variable(
     headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<(), Problem> {
-    let value = text_of(&headers, &body)?;
+    let value = value_of(&headers, &body)?;
     Ok(api.engine.vault().put(SHELF, &key, &value).await?)
 }
 

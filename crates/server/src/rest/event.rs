@@ -66,7 +66,9 @@ async fn create_event_handler(
         }
     }
     let now = api.engine.now().millis();
-    handlers.iter_mut().for_each(|handler| handler.create_time = now);
+    for handler in &mut handlers {
+        handler.create_time = now;
+    }
     Ok(api.engine.put_event_handlers(handlers).await?)
 }
 

@@ -9,7 +9,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::uri::InvalidUri;
-use axum::http::{HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kernel::expression::mask_sealed;
@@ -46,6 +46,16 @@ fn too_large(max: usize) -> Problem {
     let message = format!("the request body is larger than {max} bytes");
     Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", message)
         .with_hint("Store large data elsewhere and pass a reference to it.")
+}
+
+/// What a body of text says: a JSON string, as most clients send it, or the text as it is. What is
+/// declared as plain text is not read as JSON.
+pub(super) fn text_of<'a>(headers: &HeaderMap, body: Cow<'a, str>) -> Cow<'a, str> {
+    let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    if declared.is_some_and(|declared| declared.starts_with("text/plain")) {
+        return body;
+    }
+    serde_json::from_str::<String>(&body).map_or(body, Cow::Owned)
 }
 
 /// A JSON body; an empty one counts as `null`. The `Content-Type` is not looked at.

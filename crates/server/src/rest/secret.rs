@@ -5,14 +5,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode};
 use engine::vault::{Listed, Shelf, Tag};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{Body, Path, RawBody};
+use super::extract::{Body, Path, RawBody, text_of};
 use crate::Api;
 use crate::problem::Problem;
 
@@ -134,7 +134,7 @@ async fn put_secret(
     headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<(), Problem> {
-    let value = text_of(&headers, &body)?;
+    let value = value_of(&headers, &body)?;
     Ok(api.engine.vault().put(SHELF, &key, &value).await?)
 }
 
@@ -260,18 +260,12 @@ pub(super) async fn delete_tags(
     Ok(api.engine.vault().set_tags(shelf, key, change).await?)
 }
 
-/// The value in a body: a JSON string, or the text as it is. What is declared as plain text is not
-/// read as JSON.
+/// The value in a body.
 ///
 /// # Errors
 /// 400 if it is not UTF-8.
-pub(super) fn text_of(headers: &HeaderMap, body: &[u8]) -> Result<String, Problem> {
+pub(super) fn value_of(headers: &HeaderMap, body: &[u8]) -> Result<String, Problem> {
     let text = std::str::from_utf8(body)
         .map_err(|_| Problem::bad_request("the value is not text in UTF-8"))?;
-    let declared = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let plain = declared.is_some_and(|declared| declared.starts_with("text/plain"));
-    match serde_json::from_str::<String>(text) {
-        Ok(value) if !plain => Ok(value),
-        _ => Ok(text.to_owned()),
-    }
+    Ok(text_of(headers, text.into()).into_owned())
 }

@@ -163,10 +163,7 @@ impl<'a> Shown<'a> {
             execution_name_space: policy.and_then(|p| p.execution_name_space.as_deref()),
             isolation_group_id: policy.and_then(|p| p.isolation_group_id.as_deref()),
             iteration: iteration_of(task),
-            sub_workflow_id: task
-                .child
-                .as_ref()
-                .filter(|_| task.kind == Kind::SubWorkflow && (task.begun || task.child_started)),
+            sub_workflow_id: self.state.child_of(task),
             subworkflow_changed: false,
             first_start_time: self.first_started(task, started_at),
             execution_metadata: task.metadata.clone().unwrap_or_default(),

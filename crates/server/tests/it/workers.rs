@@ -251,18 +251,20 @@ async fn logs_come_with_reports_and_alone() {
     assert_eq!(server.get(&path).await.status, StatusCode::NO_CONTENT);
 
     server.send(Method::POST, &path, "found a \"box\"".to_owned()).await.ok_text();
+    server.send(Method::POST, &path, r#""as a JSON string""#.to_owned()).await.ok_text();
     server.send(Method::POST, &path, String::new()).await.ok_text();
     let mut done = result(&task, "COMPLETED", &json!({}));
     done["logs"] = json!([{ "log": "packed", "createdTime": 1234 }, { "log": "x".repeat(70_000) }]);
     server.post("/api/tasks", &done).await.ok_text();
 
     let lines = server.get(&path).await.ok();
-    assert_eq!(lines.as_array().map(Vec::len), Some(3));
+    assert_eq!(lines.as_array().map(Vec::len), Some(4));
     assert_eq!(lines[0]["log"], "found a \"box\"");
     assert_eq!(lines[0]["taskId"], task["taskId"]);
-    assert_eq!(lines[1]["log"], "packed");
-    assert_eq!(lines[1]["createdTime"], 1234);
-    assert!(lines[2]["log"].as_str().is_some_and(|text| text.len() < 66_000));
+    assert_eq!(lines[1]["log"], "as a JSON string");
+    assert_eq!(lines[2]["log"], "packed");
+    assert_eq!(lines[2]["createdTime"], 1234);
+    assert!(lines[3]["log"].as_str().is_some_and(|text| text.len() < 66_000));
 
     let stray = server.send(Method::POST, "/api/tasks/nobody-1/log", "x".to_owned()).await;
     stray.failed(404);

@@ -1,4 +1,4 @@
-//! AMQP 0.9.1, as RabbitMQ speaks it: `amqp:queue`, `amqp_queue:queue`, `amqp_exchange:exchange`.
+//! AMQP 0.9.1, as `RabbitMQ` speaks it: `amqp:queue`, `amqp_queue:queue`, `amqp_exchange:exchange`.
 //!
 //! A name may be followed by options: `orders?durable=false&maxPriority=10`; for exchanges also
 //! `exchangeType`, `routingKey` and `bindQueueName`. What does not exist is declared. Messages are

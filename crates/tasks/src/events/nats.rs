@@ -1,6 +1,6 @@
-//! NATS: `nats:subject[:group]` through its core, `jsm:subject[:consumer]` through JetStream.
+//! NATS: `nats:subject[:group]` through its core, `jsm:subject[:consumer]` through `JetStream`.
 //!
-//! The core keeps nothing: what is published while nobody listens is gone. JetStream keeps messages
+//! The core keeps nothing: what is published while nobody listens is gone. `JetStream` keeps messages
 //! until they are acknowledged; a stream and a durable consumer are made where there are none.
 
 use std::time::Duration;
@@ -18,8 +18,8 @@ use tokio::sync::Mutex;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(2);
-/// How long JetStream waits for an acknowledgement before a message comes again.
-const ACK_WAIT: Duration = Duration::from_secs(60);
+/// How long `JetStream` waits for an acknowledgement before a message comes again.
+const ACK_WAIT: Duration = Duration::from_mins(1);
 
 /// A NATS server or cluster.
 pub(super) struct Nats {

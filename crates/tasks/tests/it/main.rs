@@ -9,6 +9,7 @@ mod http_poll;
 mod javascript;
 mod jq;
 mod jwt;
+mod notify;
 mod schema;
 mod service;
 mod services;

@@ -89,7 +89,7 @@ fn go_back(draft: &mut Draft<'_>, node: NodeId, path: &[u32]) {
 
 /// A sub-workflow that nobody waits for any more ends.
 fn end_child(draft: &mut Draft<'_>, task: &Task) {
-    if let Some(child) = task.child.clone().filter(|_| task.kind == Kind::SubWorkflow) {
+    if let Some(child) = task.own_child().cloned() {
         let reason = "the parent workflow went on elsewhere".into();
         draft.send(child, Message::Terminate { reason });
     }

@@ -55,6 +55,7 @@ pub(in super::super) fn message(
         asked_by: None,
         event: None,
         created_by: None,
+        idempotency: None,
         failure_of: Some(state.id.clone()),
     }
 }

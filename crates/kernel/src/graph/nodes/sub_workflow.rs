@@ -6,15 +6,18 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use super::super::adoption::Instead;
 use super::super::draft::{Draft, End};
 use super::super::event::{Event, Parent};
 use super::super::execution::{Execution, Task};
-use super::super::input::{Message, StartMessage};
+use super::super::input::{Idempotency, Message, StartMessage};
 use super::super::object::ObjectText;
 use super::super::plan::Node;
 use super::super::scope::View;
 use super::super::status::{Status, TaskStatus};
-use crate::definition::{SubWorkflowDefinition, SubWorkflowParams, SubWorkflowVersion};
+use crate::definition::{
+    IdempotencyStrategy, SubWorkflowDefinition, SubWorkflowParams, SubWorkflowVersion,
+};
 use crate::expression::Template;
 use crate::json::Json;
 
@@ -56,6 +59,12 @@ pub(in super::super) fn shown_input(node: &Node, input: &Json, view: &View<'_>) 
     if let Some(priority) = &params.priority {
         add("priority", Template::compile(priority).render(view));
     }
+    if let Some(key) = &params.idempotency_key {
+        add("idempotencyKey", text(key));
+    }
+    if let Some(strategy) = &params.idempotency_strategy {
+        add("idempotencyStrategy", Json::of(strategy));
+    }
     add("workflowInput", input.clone());
     object.finish()
 }
@@ -69,6 +78,8 @@ struct Shown {
     sub_workflow_definition: Option<Value>,
     sub_workflow_task_to_domain: Option<Map<String, Value>>,
     priority: Option<Value>,
+    idempotency_key: Option<Value>,
+    idempotency_strategy: Option<Value>,
     workflow_input: Option<Box<RawValue>>,
 }
 
@@ -112,6 +123,7 @@ fn start_message(state: &Execution, task: &Task) -> Result<StartMessage, String>
         return Err("the sub-workflow has no name: set subWorkflowParam.name".to_owned());
     }
     let input = shown.workflow_input.and_then(|raw| Json::from_text(raw.get().to_owned()).ok());
+    let idempotency = idempotency(shown.idempotency_key, shown.idempotency_strategy)?;
     let domains = shown.sub_workflow_task_to_domain.map(|domains| Json::of(&domains));
     let parent = Parent { execution: state.id.clone(), sequence: task.sequence };
     Ok(StartMessage {
@@ -124,6 +136,7 @@ fn start_message(state: &Execution, task: &Task) -> Result<StartMessage, String>
         task_to_domain: domains.or_else(|| state.task_to_domain.clone()),
         asked_by: Some(parent.clone()),
         parent: Some(parent),
+        idempotency,
         event: None,
         created_by: None,
         failure_of: None,
@@ -153,6 +166,28 @@ fn priority(number: u32) -> u8 {
     number.min(99) as u8
 }
 
+/// Longest idempotency key, in bytes.
+const KEY_MAX: usize = 1000;
+
+/// The key and strategy that a task's input names. A key that resolves to nothing is none.
+fn idempotency(key: Option<Value>, strategy: Option<Value>) -> Result<Option<Idempotency>, String> {
+    let strategy: Option<IdempotencyStrategy> =
+        serde_json::from_value(strategy.unwrap_or_default())
+            .map_err(|error| format!("'idempotencyStrategy' is not usable: {error}"))?;
+    let key = match key {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(text)) if text.is_empty() => return Ok(None),
+        Some(Value::String(text)) => text,
+        Some(other @ (Value::Number(_) | Value::Bool(_))) => other.to_string(),
+        Some(_) => return Err("'idempotencyKey' must be a text".to_owned()),
+    };
+    if key.len() > KEY_MAX {
+        let length = key.len();
+        return Err(format!("the idempotencyKey of {length} bytes is longer than {KEY_MAX} bytes"));
+    }
+    Ok(Some(Idempotency { key: key.into(), strategy }))
+}
+
 /// The input of START_WORKFLOW.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -164,12 +199,14 @@ struct StartRequest {
     task_to_domain: Option<Map<String, Value>>,
     workflow_def: Option<Box<RawValue>>,
     priority: Option<Value>,
+    idempotency_key: Option<Value>,
+    idempotency_strategy: Option<Value>,
 }
 
 pub(in super::super) fn begin_detached(draft: &mut Draft<'_>, sequence: u32) {
     let Some(task) = draft.state.task(sequence) else { return };
-    let request = match detached(&task.input) {
-        Ok(request) => request,
+    let (request, idempotency) = match detached(&task.input).and_then(with_idempotency) {
+        Ok(asked) => asked,
         Err(reason) => return draft.close(sequence, End::failed_terminally(reason)),
     };
     let state = &*draft.state;
@@ -191,6 +228,7 @@ pub(in super::super) fn begin_detached(draft: &mut Draft<'_>, sequence: u32) {
             .or_else(|| state.task_to_domain.clone()),
         parent: None,
         asked_by: Some(Parent { execution: state.id.clone(), sequence }),
+        idempotency,
         event: None,
         created_by: None,
         failure_of: None,
@@ -200,6 +238,14 @@ pub(in super::super) fn begin_detached(draft: &mut Draft<'_>, sequence: u32) {
     if let Some(child) = child {
         draft.send(child, Message::Start(Box::new(message)));
     }
+}
+
+fn with_idempotency(
+    mut request: StartRequest,
+) -> Result<(StartRequest, Option<Idempotency>), String> {
+    let idempotency =
+        idempotency(request.idempotency_key.take(), request.idempotency_strategy.take())?;
+    Ok((request, idempotency))
 }
 
 fn detached(input: &Json) -> Result<StartRequest, String> {
@@ -217,16 +263,16 @@ fn detached(input: &Json) -> Result<StartRequest, String> {
 }
 
 /// A child that was asked for exists.
-pub(in super::super) fn started(draft: &mut Draft<'_>, sequence: u32) {
+pub(in super::super) fn started(draft: &mut Draft<'_>, sequence: u32, instead: Option<Instead>) {
     use super::super::plan::Kind;
     let Some(task) = draft.state.task(sequence) else { return };
     if task.kind == Kind::StartWorkflow {
-        let id = task.child.as_ref().map_or_else(String::new, ToString::to_string);
+        let id = instead.map(|instead| instead.id).or_else(|| task.child.clone());
         let output = serde_json::json!({ "workflowId": id });
         draft.close(sequence, End::completed(output.into()));
         draft.continue_after(sequence);
     } else {
-        draft.push(Event::ChildStarted { sequence });
+        draft.push(Event::ChildStarted { sequence, instead });
     }
 }
 

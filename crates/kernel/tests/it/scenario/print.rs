@@ -117,9 +117,18 @@ pub(super) fn event(state: &Execution, event: &Event) -> Option<String> {
         Event::Upgraded { .. } => {
             format!("upgraded to version {}", state.plan().definition.version)
         }
-        Event::ChildStarted { sequence } => format!("child of {} exists", who(state, *sequence)),
         Event::Posted { message } => format!("posted {}", cut(message.text())),
         Event::Collected { count } => format!("collected {count}"),
+        Event::ChildStarted { sequence, instead: None } => {
+            format!("child of {} exists", who(state, *sequence))
+        }
+        Event::ChildStarted { sequence, instead: Some(instead) } => {
+            let word = if instead.adopted { "adopts" } else { "has" };
+            format!("{} {word} {}", who(state, *sequence), instead.id)
+        }
+        Event::Watched { watcher } => {
+            format!("watched by {}-{}", watcher.execution, watcher.sequence)
+        }
         Event::Gated { key, limit, admitted } => {
             let word = if *admitted { "passes" } else { "waits at" };
             format!("{word} the gate '{key}' for {limit}")
@@ -204,15 +213,20 @@ fn dispatched(state: &Execution, dispatch: &Dispatch) -> String {
 fn said(message: &Message) -> String {
     match message {
         Message::Start(start) => start_message(start),
-        Message::Started { sequence } => format!("started, for #{sequence}"),
-        Message::Refused { sequence, reason } => format!("refused, for #{sequence}: {reason}"),
+        Message::Started { sequence, instead: None, .. } => format!("started, for #{sequence}"),
+        Message::Started { sequence, instead: Some(instead), .. } => {
+            let word = if instead.adopted { "found" } else { "started" };
+            format!("{word}, for #{sequence}: {}", instead.id)
+        }
+        Message::Watch { asker, .. } => format!("watch, for {}", asker.by.execution),
+        Message::Refused { sequence, reason, .. } => format!("refused, for #{sequence}: {reason}"),
         Message::Ended { sequence, status, output, reason, .. } => {
             let reason = because(reason.as_deref());
             format!("ended {}, for #{sequence}: {}{reason}", status.as_str(), cut(output.text()))
         }
         Message::Revived { sequence, .. } => format!("revived, for #{sequence}"),
         Message::Terminate { reason } => format!("terminate \"{}\"", cut(reason)),
-        Message::Retry { asked } => format!("retry, count {asked}"),
+        Message::Retry { asked, .. } => format!("retry, count {asked}"),
     }
 }
 
@@ -233,6 +247,10 @@ fn start_message(start: &StartMessage) -> String {
     }
     if let Some(domains) = &start.task_to_domain {
         write!(line, " domains {}", domains.text()).expect("fits");
+    }
+    if let Some(promise) = &start.idempotency {
+        let strategy = promise.strategy.map_or("a label", |strategy| strategy.as_str());
+        write!(line, " key {} ({strategy})", promise.key).expect("fits");
     }
     if start.parent.is_none() {
         line.push_str(", nobody waits");

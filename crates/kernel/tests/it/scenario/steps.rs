@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use kernel::graph::{
-    Amendment, Control, Event, GATE_PLACE, Input, Message, Parent, Plan, Post, Report, Start,
-    Status, TaskStatus, Verdict,
+    Amendment, Asker, Control, Event, GATE_PLACE, Input, Instead, Message, Parent, Plan, Post,
+    Report, Start, Status, TaskStatus, Verdict,
 };
 use kernel::{ExecutionId, Json, Rejected, Timestamp};
 use serde_json::Value;
@@ -34,6 +34,7 @@ const WAKES_MAX: usize = 10_000;
 /// gates full / gates free     admit                                  kept NAME/KEY {OUT}
 /// child-started REF           child-refused REF "why"                child-revived REF
 /// child-ended REF STATUS {OUT} "why" [of=N asked=N]    parent-terminates "why"      parent-retries
+/// child-started REF instead=ID [adopted]               found task=N [by=ID] [detached]
 /// ```
 /// `REF` is a reference name (its last attempt) or `#SEQUENCE`.
 pub(super) fn run(section: &Section) -> String {
@@ -112,6 +113,13 @@ impl Words {
     fn number(&self, name: &str) -> Option<i64> {
         self.options.get(name).and_then(Value::as_i64)
     }
+}
+
+/// Who found this execution in place of the one that they asked for.
+fn asker(words: &Words) -> Asker {
+    let execution = ExecutionId::new(words.text("by").unwrap_or_else(|| "other".into()));
+    let sequence = words.number("task").and_then(|task| u32::try_from(task).ok()).unwrap_or(1);
+    Asker { by: Parent { execution, sequence }, child: ExecutionId::new("asked-for") }
 }
 
 /// Outputs by reference name, as an object of objects gives them.
@@ -337,8 +345,19 @@ impl<'a> Teller<'a> {
         let why = || words.why().unwrap_or_else(|| "no reason".into());
         let sequence = self.sequence(words);
         Ok(match verb {
-            "child-started" => Message::Started { sequence: sequence? },
-            "child-refused" => Message::Refused { sequence: sequence?, reason: why() },
+            "child-started" => Message::Started {
+                sequence: sequence.clone()?,
+                child: self.child(sequence?, words),
+                instead: words
+                    .text("instead")
+                    .map(|id| Instead { id: ExecutionId::new(id), adopted: words.has("adopted") }),
+            },
+            "child-refused" => Message::Refused {
+                sequence: sequence.clone()?,
+                reason: why(),
+                child: self.child(sequence?, words),
+            },
+            "found" => Message::Watch { asker: asker(words), to_the_end: !words.has("detached") },
             "child-revived" => Message::Revived {
                 sequence: sequence.clone()?,
                 child: self.child(sequence?, words),
@@ -358,7 +377,8 @@ impl<'a> Teller<'a> {
             "parent-terminates" => Message::Terminate { reason: why() },
             "parent-retries" => {
                 let asked = words.number("asked").unwrap_or(1);
-                Message::Retry { asked: u32::try_from(asked).expect("a count") }
+                let asked = u32::try_from(asked).expect("a count");
+                Message::Retry { asked, sequence: Some(1) }
             }
             _ => return Err("no such step".to_owned()),
         })
@@ -397,7 +417,7 @@ impl<'a> Teller<'a> {
             correlation_id: words.text("correlation"),
             priority: words.number("priority").map_or(0, |p| u8::try_from(p).expect("fits")),
             task_to_domain: words.options.get("domains").map(Json::of),
-            asked_by: parent.clone(),
+            asked_by: parent.clone().map(|by| Asker { by, child: self.run.state.id.clone() }),
             parent,
             event: None,
             created_by: None,

@@ -63,7 +63,8 @@ fn perform(run: &mut Run, act: &Act) {
         Act::Started(number) => run.started(*number),
         Act::Refused(number) => {
             let reason = "no".into();
-            run.say(Input::Message(Message::Refused { sequence: *number, reason }))
+            let refused = Message::Refused { sequence: *number, reason, child: None };
+            run.say(Input::Message(refused))
         }
         Act::Ended(number) => run.ended(*number),
         Act::Define(choice) => run.define(json!({

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use engine::store::LogLine;
@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use super::{show, task_id};
 use crate::Api;
 use crate::problem::Problem;
-use crate::rest::extract::{Path, RawBody};
+use crate::rest::extract::{Path, RawBody, text_of};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(task_log, add_to_task_log))
@@ -59,7 +59,7 @@ async fn task_log(State(api): State<Api>, Path(id): Path<String>) -> Result<Resp
     Ok(Json(shown).into_response())
 }
 
-/// Adds the body, as it is, to the log of a task.
+/// Adds the body, text or a JSON string, to the log of a task.
 #[utoipa::path(
     post, path = "/api/tasks/{id}/log", tag = "tasks", request_body = String,
     params(("id" = String, Path, description = "The id of the task")),
@@ -71,10 +71,11 @@ async fn task_log(State(api): State<Api>, Path(id): Path<String>) -> Result<Resp
 async fn add_to_task_log(
     State(api): State<Api>,
     Path(id): Path<String>,
+    headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<(), Problem> {
     show(&api.engine, &id, |_, _| ()).await?;
-    let text = String::from_utf8_lossy(&body).into_owned();
+    let text = text_of(&headers, String::from_utf8_lossy(&body)).into_owned();
     append(&api.engine, &task_id(&id)?, vec![LogLine { at: api.engine.now(), text }]).await
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use engine::{Engine, Error};
-use kernel::graph::{Amendment, Control, Execution, Input, Kind, Status};
+use kernel::graph::{Amendment, Control, Execution, Input, Status};
 use kernel::{ExecutionId, Json, Rejected, TaskId};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -403,10 +403,9 @@ pub(in crate::rest) async fn remove(
     Ok(())
 }
 
-/// Sub-workflows that an execution waits for.
+/// Sub-workflows that an execution has started and waits for.
 fn open_children(state: &Execution) -> Vec<ExecutionId> {
-    let waiting = state.open_tasks().filter(|task| task.kind == Kind::SubWorkflow);
-    waiting.filter_map(|task| task.child.clone()).collect()
+    state.open_tasks().filter_map(|task| task.own_child().cloned()).collect()
 }
 
 /// Ends an execution and, without leaving it to messages that would be removed with it, the

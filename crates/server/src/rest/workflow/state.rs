@@ -114,6 +114,7 @@ async fn update_state(
 /// How large an execution is.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_field_names, reason = "the protocol's names")]
 struct Size {
     /// Bytes of the execution as it is shown, tasks included.
     size_bytes: usize,

@@ -13,6 +13,8 @@ pub(crate) struct Service {
     pub(crate) port: u16,
     folder: tempfile::TempDir,
     child: Option<Child>,
+    /// What tells nodes where each other is, for the broker that wants one.
+    mapper: Option<Child>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,7 @@ impl Service {
         Some(service)
     }
 
+    #[expect(clippy::print_stderr, reason = "whoever runs the tests is told")]
     fn find(name: &str, folders: &[&str], kind: Kind) -> Option<Self> {
         let program = folders.iter().map(|folder| PathBuf::from(folder).join(name));
         let Some(program) = program.into_iter().find(|program| program.is_file()) else {
@@ -50,7 +53,7 @@ impl Service {
             return None;
         };
         let folder = tempfile::tempdir().expect("a temporary folder");
-        Some(Self { program, kind, port: free_port(), folder, child: None })
+        Some(Self { program, kind, port: free_port(), folder, child: None, mapper: None })
     }
 
     /// Starts it, again with what it kept, and waits until it listens.
@@ -63,6 +66,12 @@ impl Service {
                 command.args(["-a", "127.0.0.1", "-p", &port, "-js", "-sd"]).arg(folder);
             }
             Kind::Rabbit { dist, epmd } => {
+                // Left to itself the broker would start a port mapper that outlives it.
+                let mut mapper = Command::new("epmd");
+                mapper.args(["-port", &epmd.to_string(), "-address", "127.0.0.1"]);
+                let mapper = mapper.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+                self.mapper = Some(mapper.expect("the port mapper can be run"));
+                await_port(epmd);
                 command
                     .env("HOME", folder)
                     .env("ERL_EPMD_PORT", epmd.to_string())
@@ -81,11 +90,7 @@ impl Service {
         let command = command.process_group(0).stdin(Stdio::null());
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         self.child = Some(child.expect("the broker can be run"));
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            assert!(begun.elapsed() < STARTUP, "the broker does not listen");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        await_port(self.port);
     }
 
     /// Kills it.
@@ -94,11 +99,9 @@ impl Service {
         let group = format!("-{}", child.id());
         let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
         let _ = child.wait();
-        if let Kind::Rabbit { epmd, .. } = self.kind {
-            // The port mapper makes itself a daemon of its own.
-            let mut end = Command::new("epmd");
-            end.args(["-port", &epmd.to_string(), "-kill"]).stdout(Stdio::null());
-            let _ = end.stderr(Stdio::null()).status();
+        if let Some(mut mapper) = self.mapper.take() {
+            let _ = mapper.kill();
+            let _ = mapper.wait();
         }
     }
 }
@@ -106,6 +109,14 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         self.kill();
+    }
+}
+
+fn await_port(port: u16) {
+    let begun = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        assert!(begun.elapsed() < STARTUP, "nobody listens at port {port}");
+        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

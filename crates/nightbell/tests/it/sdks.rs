@@ -1,0 +1,56 @@
+//! The official SDKs against the real binary: they register, work, schedule, signal and search.
+//!
+//! `cargo xtask test` installs them and says where in the environment.
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::Command;
+
+use crate::live::Live;
+
+/// Names a Python that has the SDK.
+const PYTHON: &str = "NIGHTBELL_TEST_PYTHON";
+
+/// Names the folder of packages that has the JavaScript SDK.
+const NODE_MODULES: &str = "NIGHTBELL_TEST_NODE_MODULES";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_sdk_finds_all_that_it_asks_for() {
+    let Some(python) = prepared(PYTHON) else { return };
+    drive(Command::new(python), "python/sdk.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_javascript_sdk_finds_all_that_it_asks_for() {
+    if prepared(NODE_MODULES).is_none() {
+        return;
+    }
+    drive(Command::new("node"), "javascript/sdk.mjs").await;
+}
+
+/// What the test command prepared, or none, which is said.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn prepared(variable: &str) -> Option<OsString> {
+    let found = std::env::var_os(variable);
+    if found.is_none() {
+        let required = std::env::var_os("NIGHTBELL_TEST_SERVICES").is_some_and(|set| set == "1");
+        assert!(!required, "{variable} names no SDK");
+        eprintln!("skipped: {variable} names no SDK; cargo xtask test installs it");
+    }
+    found
+}
+
+/// Runs a script against a server of its own; it must say that every check passed.
+async fn drive(mut interpreter: Command, script: &str) {
+    let live = Live::start(&[]).await;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
+    interpreter.arg(script).env("CONDUCTOR_SERVER_URL", live.url("/api"));
+    // Its own folder stays as it is checked in.
+    interpreter.env("PYTHONDONTWRITEBYTECODE", "1");
+    let ran = tokio::task::spawn_blocking(move || interpreter.output());
+    let output = ran.await.expect("the thread ends").expect("the interpreter runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}\n{complained}\n{}", live.log_text());
+    assert!(said.contains("all checks passed"), "{said}\n{complained}");
+}

@@ -1,0 +1,304 @@
+//! Carries a delivery out: sends its calls one after the other and sums up what came of them.
+
+use std::time::Duration;
+
+use engine::{Outcome, OutcomeStatus};
+use indexmap::IndexMap;
+use kernel::Json;
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::bounds;
+use super::kind::{Call, Order};
+use super::settings::Settings;
+use super::verdict::{Answer, Verdict};
+use crate::http::{Client, Code, Problem, Request, completed};
+
+/// Longest wait for one call, from the connection to the end of the answer.
+pub(super) const CALL_MAX: Duration = Duration::from_secs(10);
+/// Longest wait for a connection. Shorter, so that a call which never began is known as such.
+const CONNECT_MAX_MS: u64 = 5000;
+/// Bytes of an answer that are kept.
+const RESPONSE_MAX: usize = 2048;
+/// Requests of a delivery whose answers are told one by one.
+const ANSWERS_MAX: usize = 50;
+/// Parts of deliveries that are remembered as taken.
+const TAKEN_MAX: usize = 4096;
+
+/// What receivers took in attempts that then failed, with what they call it, newest last.
+///
+/// In memory only, and bounded: it spares people a second message, no promise depends on it.
+#[derive(Default)]
+pub(super) struct Taken(Mutex<IndexMap<(String, String), Option<String>>>);
+
+/// One delivery under way.
+pub(super) struct Delivery<'a> {
+    order: &'a Order<'a>,
+    taken: &'a Taken,
+    /// Names the delivery, its content included.
+    attempt: String,
+}
+
+/// What came of a delivery's calls.
+#[derive(Default)]
+pub(super) struct Tally {
+    /// Requests sent in this attempt.
+    requests: usize,
+    reference: Option<String>,
+    status: Option<u16>,
+    response: String,
+    /// Something must be sent again, perhaps not before a pause.
+    again: Option<(Option<Duration>, String)>,
+    /// Something was refused for good.
+    refused: Option<String>,
+    /// What else there is to know.
+    note: Option<String>,
+    answers: Vec<Value>,
+}
+
+impl Tally {
+    /// Takes account of one answer; whether the next call is worth its while.
+    pub(super) fn add(
+        &mut self,
+        key: &str,
+        answer: &Answer,
+        verdict: &Verdict,
+        optional: bool,
+    ) -> bool {
+        self.requests += 1;
+        let (word, said) = match verdict {
+            Verdict::Ok { .. } => ("ok", None),
+            Verdict::Retry { reason, .. } => ("retry", Some(reason)),
+            Verdict::Permanent { reason } => ("permanent", Some(reason)),
+            Verdict::Ambiguous { reason } => ("ambiguous", Some(reason)),
+            Verdict::Moved { .. } => ("moved", None),
+        };
+        if self.answers.len() < ANSWERS_MAX {
+            self.answers.push(json!({"key": key, "status": answer.status, "verdict": word}));
+        }
+        // What failed is what people want to see.
+        let shown = self.again.is_none() && self.refused.is_none() && !optional;
+        if shown || self.response.is_empty() {
+            self.status = (answer.status != 0).then_some(answer.status);
+            self.response = bounds::bytes(&answer.body, RESPONSE_MAX);
+        }
+        match verdict {
+            Verdict::Ok { reference } => {
+                self.knows(reference.clone().filter(|_| !optional));
+                true
+            }
+            _ if optional => {
+                self.note = said.cloned();
+                true
+            }
+            Verdict::Retry { after, reason } => {
+                self.again = Some((*after, reason.clone()));
+                false
+            }
+            Verdict::Ambiguous { reason } => {
+                self.again = Some((None, format!("{reason}; it may have arrived all the same")));
+                false
+            }
+            Verdict::Permanent { reason } => {
+                self.refused.get_or_insert_with(|| reason.clone());
+                true
+            }
+            Verdict::Moved { .. } => true,
+        }
+    }
+
+    /// The receiver has a name for it; the first one counts.
+    pub(super) fn knows(&mut self, reference: Option<String>) {
+        if self.reference.is_none() {
+            self.reference = reference.map(|reference| bounds::bytes(&reference, 500));
+        }
+    }
+
+    /// Something that could not even be sent; another attempt may.
+    pub(super) fn fails(&mut self, reason: String) {
+        self.again = Some((None, reason));
+    }
+}
+
+impl<'a> Delivery<'a> {
+    pub(super) fn new(order: &'a Order<'a>, taken: &'a Taken, attempt: String) -> Self {
+        Self { order, taken, attempt }
+    }
+
+    /// Whether a part of it was taken in an earlier attempt, and what it is called there.
+    pub(super) fn was_taken(&self, key: &str) -> Option<Option<String>> {
+        self.taken.0.lock().get(&(self.attempt.clone(), key.to_owned())).cloned()
+    }
+
+    /// Remembers a part as taken.
+    pub(super) fn take(&self, key: &str, reference: Option<String>) {
+        let mut taken = self.taken.0.lock();
+        if taken.len() >= TAKEN_MAX {
+            taken.shift_remove_index(0);
+        }
+        taken.insert((self.attempt.clone(), key.to_owned()), reference);
+    }
+
+    /// Sends calls in their order; stops at one that must be sent again, as the next would fare no
+    /// better, and goes on after one that was refused, as that may be its own fault.
+    pub(super) async fn call(
+        &self,
+        client: &Client,
+        calls: Vec<Call>,
+        judge: fn(Settings<'_>, &Answer) -> Verdict,
+        cancelled: &CancellationToken,
+    ) -> Tally {
+        let mut tally = Tally::default();
+        for mut call in calls {
+            if let Some(reference) = self.was_taken(&call.key) {
+                tally.knows(reference);
+                continue;
+            }
+            let mut moved = false;
+            loop {
+                let (answer, verdict) = self.exchange(client, &call, judge, cancelled).await;
+                let goes_on = tally.add(&call.key, &answer, &verdict, call.optional);
+                match verdict {
+                    Verdict::Ok { reference } => self.take(&call.key, reference),
+                    Verdict::Moved { member, to } if !moved => {
+                        moved = true;
+                        tally.note = Some(format!("`{member}` is {to} now: change the settings"));
+                        call.body = with(&call.body, member, to);
+                        continue;
+                    }
+                    Verdict::Moved { member, .. } => {
+                        tally.refused = Some(format!("`{member}` moved more than once"));
+                    }
+                    _ => {}
+                }
+                if !goes_on {
+                    return tally;
+                }
+                break;
+            }
+        }
+        tally
+    }
+
+    async fn exchange(
+        &self,
+        client: &Client,
+        call: &Call,
+        judge: fn(Settings<'_>, &Answer) -> Verdict,
+        cancelled: &CancellationToken,
+    ) -> (Answer, Verdict) {
+        let request = match request(call) {
+            Ok(request) => request,
+            Err(problem) => {
+                return (Answer::default(), Verdict::Permanent { reason: problem.message });
+            }
+        };
+        let host = request.url.host_str().unwrap_or_default().to_owned();
+        let answer = tokio::select! {
+            biased;
+            () = cancelled.cancelled() => Err(Problem::new(Code::Cancelled, "was cancelled")),
+            answer = timeout(CALL_MAX, client.send(&request)) => answer.unwrap_or_else(|_| {
+                Err(Problem::new(Code::CallTimedOut, "gave no answer within 10 seconds"))
+            }),
+        };
+        match answer {
+            Ok(response) => {
+                let answer = Answer {
+                    status: response.status.as_u16(),
+                    retry_after: response.retry_after(),
+                    body: String::from_utf8_lossy(&response.body).into_owned(),
+                };
+                let verdict = judge(self.order.settings, &answer);
+                (answer, placed(verdict, &host))
+            }
+            Err(problem) => (Answer::default(), unanswered(&problem, &host)),
+        }
+    }
+
+    /// The outcome of the task.
+    pub(super) fn outcome(&self, tally: Tally, waits: bool) -> Outcome {
+        let mut output = Map::new();
+        output.insert("reference".to_owned(), json!(tally.reference));
+        output.insert("status".to_owned(), json!(tally.status));
+        output.insert("response".to_owned(), tally.response.into());
+        output.insert("requests".to_owned(), tally.requests.into());
+        if tally.answers.len() > 1 {
+            output.insert("answers".to_owned(), tally.answers.into());
+        }
+        if let Some(note) = tally.note {
+            output.insert("note".to_owned(), note.into());
+        }
+        let (status, reason) = match (tally.again, tally.refused) {
+            // What was refused will be refused again; but the rest is worth another attempt.
+            (Some((Some(after), reason)), _) => (OutcomeStatus::FailedFor(after), reason),
+            (Some((None, reason)), _) => (OutcomeStatus::Failed, reason),
+            (None, Some(reason)) => (OutcomeStatus::FailedTerminally, reason),
+            (None, None) => {
+                self.forget();
+                return completed(Json::of(&output), waits);
+            }
+        };
+        let name = match self.order.receiver {
+            "" => self.order.kind.to_owned(),
+            name => format!("{name} ({})", self.order.kind),
+        };
+        let reason = format!("{name}: {reason}");
+        output.insert("error".to_owned(), json!({"message": reason}));
+        Outcome { status, output: Json::of(&output), reason: Some(reason) }
+    }
+
+    fn forget(&self) {
+        self.taken.0.lock().retain(|(attempt, _), _| *attempt != self.attempt);
+    }
+}
+
+/// The request of a call. Every status is an answer to be judged, so that none is followed.
+fn request(call: &Call) -> Result<Request, Problem> {
+    let mut headers = Map::new();
+    for (name, value) in &call.headers {
+        headers.insert(name.clone(), value.clone().into());
+    }
+    Request::parse(&Json::of(&json!({
+        "uri": call.url,
+        "method": call.method,
+        "headers": headers,
+        "body": call.body,
+        "acceptedStatusCodes": ["100-599"],
+        "connectionTimeOut": CONNECT_MAX_MS,
+        "readTimeOut": CALL_MAX.as_millis() as u64,
+    })))
+}
+
+/// A verdict whose reason says who spoke. Only the host: a path may be a secret.
+fn placed(verdict: Verdict, host: &str) -> Verdict {
+    let told = |reason: String| format!("{host}: {reason}");
+    match verdict {
+        Verdict::Retry { after, reason } => Verdict::Retry { after, reason: told(reason) },
+        Verdict::Permanent { reason } => Verdict::Permanent { reason: told(reason) },
+        Verdict::Ambiguous { reason } => Verdict::Ambiguous { reason: told(reason) },
+        other => other,
+    }
+}
+
+/// What it means that there was no answer: nothing was sent, or nobody knows.
+fn unanswered(problem: &Problem, host: &str) -> Verdict {
+    let reason = format!("the call to {host} {}", problem.message);
+    match problem.code {
+        Code::UnknownHost
+        | Code::ConnectionRefused
+        | Code::ConnectTimedOut
+        | Code::ConnectFailed
+        | Code::TlsFailed => Verdict::retry(None, reason),
+        code if code.is_terminal() => Verdict::Permanent { reason },
+        _ => Verdict::Ambiguous { reason },
+    }
+}
+
+/// A JSON body with one member replaced.
+fn with(body: &str, member: &str, to: Value) -> String {
+    let mut body: Value = serde_json::from_str(body).unwrap_or_default();
+    body[member] = to;
+    body.to_string()
+}

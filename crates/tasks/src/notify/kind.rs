@@ -1,0 +1,366 @@
+//! The kinds of receiver: a table, and the shape that all of them share.
+
+use serde_json::Value;
+
+use super::notification::Notification;
+use super::settings::{self, Settings, Shape};
+use super::verdict::{Answer, Verdict};
+use super::{
+    datadog, discord, email, lark, ntfy, opsgenie, pagerduty, slack, squadcast, teams, telegram,
+    webhook,
+};
+
+/// One kind of receiver.
+pub(super) struct Kind {
+    pub(super) name: &'static str,
+    /// Of each line, one setting must be there.
+    pub(super) needs: &'static [&'static [&'static str]],
+    /// The settings it knows.
+    pub(super) settings: &'static [(&'static str, Shape)],
+    /// What else can be wrong with its settings.
+    pub(super) check: fn(Settings<'_>, &mut Vec<String>),
+    /// How it is told.
+    pub(super) way: Way,
+}
+
+/// How a kind of receiver is told.
+pub(super) enum Way {
+    /// By calls over HTTP, built from the order and judged by their answers.
+    Calls {
+        /// What to call; nothing if the service has no word for the event.
+        build: fn(&Order<'_>) -> Result<Vec<Call>, String>,
+        /// What an answer means.
+        judge: fn(Settings<'_>, &Answer) -> Verdict,
+    },
+    /// By mail.
+    Mail,
+    /// By a line in the console's inbox.
+    Inbox,
+    /// By a workflow of its own, which does not come through here.
+    Workflow,
+}
+
+/// What one delivery has to say, to whom.
+pub(super) struct Order<'a> {
+    /// The kind, as it was asked for.
+    pub(super) kind: &'a str,
+    /// The receiver's settings, secrets resolved.
+    pub(super) settings: Settings<'a>,
+    /// The receiver's name; empty if it has none.
+    pub(super) receiver: &'a str,
+    /// What to say.
+    pub(super) notification: &'a Notification,
+    /// Names the delivery, the same over its attempts.
+    pub(super) id: &'a str,
+    /// Now, in milliseconds since 1970.
+    pub(super) now_ms: i64,
+}
+
+impl Order<'_> {
+    /// The key under which a service knows what a notification is about: its own, or, for one
+    /// written by hand that only opens something, one made from the delivery's id.
+    ///
+    /// # Errors
+    /// Something is to end or to be acknowledged, and nobody says what.
+    pub(super) fn key(&self, about: &Notification) -> Result<String, String> {
+        use kernel::alert::NotificationEvent::{Acknowledge, Resolve};
+        match (&about.dedup_key, about.event) {
+            (Some(key), _) => Ok(key.trim().to_owned()),
+            (None, event @ (Acknowledge | Resolve)) => Err(format!(
+                "a notification of the event `{}` needs a `dedup_key`: {} must know what it is \
+                 about",
+                event.as_str(),
+                self.kind
+            )),
+            (None, _) => Ok(self.id.to_owned()),
+        }
+    }
+}
+
+/// One request over HTTP. There is no `Debug`: it would show secrets.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Call {
+    /// Names the call within its delivery, over all attempts; one that was taken is not made again.
+    pub key: String,
+    /// The method.
+    pub method: &'static str,
+    /// Where to.
+    pub url: String,
+    /// Headers besides what every JSON request has.
+    pub headers: Vec<(String, String)>,
+    /// The body.
+    pub body: String,
+    /// An embellishment of another call: if it is refused, nothing is lost.
+    pub optional: bool,
+}
+
+impl Call {
+    /// A POST of JSON.
+    pub(super) fn post(key: impl Into<String>, url: String, body: &Value) -> Self {
+        let headers = Vec::new();
+        let body = body.to_string();
+        Self { key: key.into(), method: "POST", url, headers, body, optional: false }
+    }
+
+    pub(super) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.headers.push((name.to_owned(), value.into()));
+        self
+    }
+}
+
+fn nothing(_: Settings<'_>, _: &mut Vec<String>) {}
+
+use Shape::{Address, Flag, Map, OneOf, Text, Texts, Tree, Words};
+
+use super::wording::{HEADING, LINE, TITLE};
+
+const LARK_SETTINGS: &[(&str, Shape)] = &[
+    ("url", Address),
+    ("token", Text),
+    ("base_url", Address),
+    ("sign", Text),
+    ("style", OneOf(&["post", "text", "card"])),
+    ("locale", Text),
+    ("mention", Texts),
+    TITLE,
+    HEADING,
+    LINE,
+];
+
+const OPSGENIE_SETTINGS: &[(&str, Shape)] = &[
+    ("key", Text),
+    ("base_url", Address),
+    ("url", Address),
+    ("tags", Texts),
+    ("responders", Tree),
+    ("source", Text),
+    ("entity", Text),
+    ("priorities", Map),
+];
+
+/// Every kind of receiver.
+pub(super) const KINDS: &[Kind] = &[
+    Kind {
+        name: "pagerduty",
+        needs: &[&["key"]],
+        settings: &[
+            ("key", Text),
+            ("api", OneOf(&["v1", "v2"])),
+            ("url", Address),
+            ("base_url", Address),
+            ("source", Text),
+            ("component", Text),
+            ("class", Text),
+            ("client", Text),
+            ("client_url", Address),
+        ],
+        check: nothing,
+        way: Way::Calls { build: pagerduty::build, judge: pagerduty::judge },
+    },
+    Kind {
+        name: "lark",
+        needs: &[&["url", "token"]],
+        settings: LARK_SETTINGS,
+        check: nothing,
+        way: Way::Calls { build: lark::build, judge: lark::judge },
+    },
+    Kind {
+        name: "feishu",
+        needs: &[&["url", "token"]],
+        settings: LARK_SETTINGS,
+        check: nothing,
+        way: Way::Calls { build: lark::build, judge: lark::judge },
+    },
+    Kind {
+        name: "slack",
+        needs: &[&["url", "token"]],
+        settings: &[
+            ("url", Address),
+            ("token", Text),
+            ("channel", Text),
+            ("base_url", Address),
+            ("username", Text),
+            ("icon_emoji", Text),
+            ("mention", Texts),
+            TITLE,
+            HEADING,
+            LINE,
+        ],
+        check: slack::check,
+        way: Way::Calls { build: slack::build, judge: slack::judge },
+    },
+    Kind {
+        name: "teams",
+        needs: &[&["url"]],
+        settings: &[("url", Address), TITLE, HEADING, LINE],
+        check: nothing,
+        way: Way::Calls { build: teams::build, judge: teams::judge },
+    },
+    Kind {
+        name: "discord",
+        needs: &[&["url"]],
+        settings: &[
+            ("url", Address),
+            ("username", Text),
+            ("avatar_url", Address),
+            ("thread", Text),
+            ("mention", Texts),
+            TITLE,
+            HEADING,
+            LINE,
+        ],
+        check: nothing,
+        way: Way::Calls { build: discord::build, judge: discord::judge },
+    },
+    Kind {
+        name: "telegram",
+        needs: &[&["token"], &["chat"]],
+        settings: &[
+            ("token", Text),
+            ("chat", Text),
+            ("thread", Text),
+            ("silent", Flag),
+            ("base_url", Address),
+            TITLE,
+            HEADING,
+            LINE,
+        ],
+        check: nothing,
+        way: Way::Calls { build: telegram::build, judge: telegram::judge },
+    },
+    Kind {
+        name: "opsgenie",
+        needs: &[&["key"]],
+        settings: OPSGENIE_SETTINGS,
+        check: opsgenie::check,
+        way: Way::Calls { build: opsgenie::build, judge: opsgenie::judge },
+    },
+    Kind {
+        name: "jsm",
+        needs: &[&["key"]],
+        settings: OPSGENIE_SETTINGS,
+        check: opsgenie::check,
+        way: Way::Calls { build: opsgenie::build, judge: opsgenie::judge },
+    },
+    Kind {
+        name: "squadcast",
+        needs: &[&["url"]],
+        settings: &[("url", Address), ("tags", Map)],
+        check: nothing,
+        way: Way::Calls { build: squadcast::build, judge: squadcast::judge },
+    },
+    Kind {
+        name: "datadog",
+        needs: &[&["key"]],
+        settings: &[
+            ("key", Text),
+            ("site", Text),
+            ("base_url", Address),
+            ("url", Address),
+            ("tags", Texts),
+            ("host", Text),
+            TITLE,
+            HEADING,
+            LINE,
+        ],
+        check: nothing,
+        way: Way::Calls { build: datadog::build, judge: datadog::judge },
+    },
+    Kind {
+        name: "ntfy",
+        needs: &[&["topic"]],
+        settings: &[
+            ("topic", Text),
+            ("url", Address),
+            ("base_url", Address),
+            ("token", Text),
+            ("user", Text),
+            ("password", Text),
+            ("tags", Texts),
+            ("click", Address),
+            ("priorities", Map),
+            TITLE,
+            HEADING,
+            LINE,
+        ],
+        check: ntfy::check,
+        way: Way::Calls { build: ntfy::build, judge: ntfy::judge },
+    },
+    Kind {
+        name: "webhook",
+        needs: &[&["url"]],
+        settings: &[
+            ("url", Address),
+            ("method", OneOf(&["POST", "PUT", "PATCH"])),
+            ("headers", Map),
+            ("body", Tree),
+            ("secret", Text),
+            ("bearer", Text),
+            ("user", Text),
+            ("password", Text),
+        ],
+        check: webhook::check,
+        way: Way::Calls { build: webhook::build, judge: webhook::judge },
+    },
+    Kind {
+        name: "email",
+        needs: &[&["to"], &["from"], &["url", "host"]],
+        settings: &[
+            ("to", Texts),
+            ("from", Text),
+            ("reply_to", Text),
+            ("url", Text),
+            ("host", Text),
+            ("port", Text),
+            ("tls", OneOf(&["starttls", "tls", "none"])),
+            ("user", Text),
+            ("password", Text),
+            ("subject", Words),
+            TITLE,
+            HEADING,
+            LINE,
+        ],
+        check: email::check,
+        way: Way::Mail,
+    },
+    Kind {
+        name: "inbox",
+        needs: &[],
+        settings: &[("name", Text), TITLE, HEADING, LINE],
+        check: nothing,
+        way: Way::Inbox,
+    },
+    Kind {
+        name: "workflow",
+        needs: &[&["name"]],
+        settings: &[("name", Text), ("version", Text), ("input", Tree)],
+        check: nothing,
+        way: Way::Workflow,
+    },
+];
+
+/// The kind of that name.
+///
+/// # Errors
+/// Which kinds there are.
+pub(super) fn find(name: &str) -> Result<&'static Kind, String> {
+    KINDS.iter().find(|kind| kind.name == name).ok_or_else(|| {
+        let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
+        format!("there is no kind of receiver {name:?}; there are {}", names.join(", "))
+    })
+}
+
+/// What is wrong with the settings of a receiver of that kind, each in a sentence.
+pub(super) fn problems(name: &str, settings: &Value) -> Vec<String> {
+    let kind = match find(name) {
+        Ok(kind) => kind,
+        Err(problem) => return vec![problem],
+    };
+    let Value::Object(map) = settings else {
+        return vec!["the settings of a receiver must be a map".to_owned()];
+    };
+    let settings = Settings::new(map);
+    let mut problems = settings::problems(kind.name, kind.settings, kind.needs, settings);
+    (kind.check)(settings, &mut problems);
+    problems
+}

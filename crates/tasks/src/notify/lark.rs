@@ -1,0 +1,196 @@
+//! Lark and Feishu: a group's custom bot, signed, as `post`, `text` or `card`.
+//!
+//! The bot answers errors with status 200, so only `code` (or `StatusCode` of older answers) says
+//! whether a message arrived. There is no key of deduplication: one message per delivery, and a
+//! recovery is a message of its own.
+
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use kernel::alert::NotificationEvent;
+use ring::hmac;
+use serde_json::{Value, json};
+
+use super::bounds;
+use super::kind::{Call, Order};
+use super::settings::Settings;
+use super::verdict::{Answer, Verdict};
+use super::wording::{Colour, Wording};
+
+/// Bytes of lines in one message. A body of more than 20 kB is said to be refused, which is not
+/// verified; the rest is for what stands around the lines.
+const LINES_MAX: usize = 16_000;
+
+pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
+    let settings = order.settings;
+    let base = match order.kind {
+        "feishu" => "https://open.feishu.cn",
+        _ => "https://open.larksuite.com",
+    };
+    let url = match settings.text("url") {
+        Some(url) => url,
+        None => {
+            settings.below(base, &format!("/open-apis/bot/v2/hook/{}", settings.needed("token")?))
+        }
+    };
+    let wording = Wording::of(order);
+    let mut message = match settings.text("style").as_deref() {
+        Some("text") => text(order, &wording),
+        Some("card") => card(order, &wording),
+        _ => post(order, &wording),
+    };
+    if let Some(secret) = settings.text("sign") {
+        let timestamp = (order.now_ms / 1000).to_string();
+        message["sign"] = signature(&timestamp, &secret).into();
+        message["timestamp"] = timestamp.into();
+    }
+    Ok(vec![Call::post("message", url, &message)])
+}
+
+/// The signature of a moment: the text to be signed is the key, and what is signed is empty.
+fn signature(timestamp: &str, secret: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, format!("{timestamp}\n{secret}").as_bytes());
+    BASE64_STANDARD.encode(hmac::sign(&key, b""))
+}
+
+/// Who is called: `all`, or ids of users. Nobody is called when it is over.
+fn mentioned(order: &Order<'_>) -> Vec<String> {
+    use NotificationEvent::{Acknowledge, Resolve};
+    match order.notification.event {
+        Acknowledge | Resolve => Vec::new(),
+        _ => order.settings.texts("mention"),
+    }
+}
+
+fn locale(order: &Order<'_>) -> String {
+    let default = if order.kind == "feishu" { "zh_cn" } else { "en_us" };
+    order.settings.text("locale").unwrap_or_else(|| default.to_owned())
+}
+
+/// A title, and one paragraph for each line.
+fn post(order: &Order<'_>, wording: &Wording) -> Value {
+    let paragraph = |line: &String| json!([{"tag": "text", "text": line}]);
+    let mut lines: Vec<Value> =
+        bounds::lines(&wording.body(), LINES_MAX, 32).iter().map(paragraph).collect();
+    let people: Vec<Value> =
+        mentioned(order).iter().map(|id| json!({"tag": "at", "user_id": id})).collect();
+    if !people.is_empty() {
+        lines.push(people.into());
+    }
+    let content = json!({"title": wording.title, "content": lines});
+    json!({"msg_type": "post", "content": {"post": {locale(order): content}}})
+}
+
+fn text(order: &Order<'_>, wording: &Wording) -> Value {
+    let mut lines = vec![wording.title.clone()];
+    lines.extend(bounds::lines(&wording.body(), LINES_MAX, 2));
+    // What came from outside must not call anybody.
+    let mut text = lines.join("\n").replace("<at", "<\u{200b}at");
+    for id in mentioned(order) {
+        let id: String = id.chars().filter(|c| !"\"<>".contains(*c)).collect();
+        text.extend([" <at user_id=\"", &id, "\"></at>"]);
+    }
+    json!({"msg_type": "text", "content": {"text": text}})
+}
+
+/// A card with a coloured head. Its texts are plain, so that nothing in them is markup.
+fn card(order: &Order<'_>, wording: &Wording) -> Value {
+    let plain = |text: &str| json!({"tag": "plain_text", "content": text});
+    let mut elements = Vec::new();
+    let mut lines: Vec<String> = wording.heading.clone().into_iter().collect();
+    lines.extend(wording.lines.iter().cloned());
+    let lines = bounds::lines(&lines, LINES_MAX / 2, 2);
+    if !lines.is_empty() {
+        elements.push(json!({"tag": "div", "text": plain(&lines.join("\n"))}));
+    }
+    let mut room = LINES_MAX / 2;
+    let mut fields = Vec::new();
+    for (name, value) in &wording.facts {
+        let field = format!("{name}\n{value}");
+        let cost = bounds::json_size(&field) + 80;
+        if cost <= room {
+            room -= cost;
+            fields.push(json!({"is_short": value.chars().count() < 40, "text": plain(&field)}));
+        }
+    }
+    if !fields.is_empty() {
+        elements.push(json!({"tag": "div", "fields": fields}));
+    }
+    let people: Vec<String> = mentioned(order)
+        .iter()
+        .map(|id| id.chars().filter(|c| c.is_ascii_alphanumeric() || "_-".contains(*c)).collect())
+        .map(|id: String| format!("<at id={id}></at>"))
+        .collect();
+    if !people.is_empty() {
+        let text = json!({"tag": "lark_md", "content": people.join(" ")});
+        elements.push(json!({"tag": "div", "text": text}));
+    }
+    if let Some(link) = order.notification.link() {
+        let button =
+            json!({"tag": "button", "type": "default", "text": plain("Runbook"), "url": link});
+        elements.push(json!({"tag": "action", "actions": [button]}));
+    }
+    // There is no key at the bot: this one is for people who look for an earlier message.
+    if let Some(key) = &order.notification.dedup_key {
+        elements.push(json!({"tag": "note", "elements": [plain(key)]}));
+    }
+    let template = match Colour::of(order.notification) {
+        Colour::Red => "red",
+        Colour::Orange => "orange",
+        Colour::Blue => "blue",
+        Colour::Green => "green",
+        Colour::Grey => "grey",
+    };
+    json!({
+        "msg_type": "interactive",
+        "card": {
+            "config": {"wide_screen_mode": true},
+            "header": {"title": plain(&wording.title), "template": template},
+            "elements": elements,
+        },
+    })
+}
+
+pub(super) fn judge(_: Settings<'_>, answer: &Answer) -> Verdict {
+    let body = answer.json();
+    let code = body.get("code").or_else(|| body.get("StatusCode")).and_then(Value::as_i64);
+    let said = || answer.words();
+    match code {
+        Some(0) if answer.is_success() => {
+            Verdict::ok(super::verdict::text_at(&body, "/data/message_id"))
+        }
+        Some(11232) => Verdict::retry(
+            answer.retry_after,
+            format!("the bot's rate limit is reached ({})", said()),
+        ),
+        Some(9499) if said().to_ascii_lowercase().contains("too many request") => Verdict::retry(
+            answer.retry_after,
+            format!("the bot's rate limit is reached ({})", said()),
+        ),
+        Some(9499) => Verdict::permanent(format!("the bot cannot read the message ({})", said())),
+        Some(19001) => {
+            Verdict::permanent(format!("there is no such bot: check the URL ({})", said()))
+        }
+        Some(19002) => Verdict::permanent(format!("the bot refuses the message ({})", said())),
+        Some(19021) => Verdict::permanent(format!(
+            "the signature is wrong, or this machine's clock is off by more than an hour: check \
+             `sign` ({})",
+            said()
+        )),
+        Some(19022) => Verdict::permanent(format!(
+            "this machine's address is not among those that the bot accepts ({})",
+            said()
+        )),
+        Some(19024) => Verdict::permanent(format!(
+            "the message holds none of the bot's keywords: put one into `title` ({})",
+            said()
+        )),
+        Some(_) if matches!(answer.status, 408 | 425 | 429 | 500..) => {
+            Verdict::retry(answer.retry_after, format!("it answered {}", said()))
+        }
+        Some(_) => Verdict::permanent(format!("the bot refuses the message ({})", said())),
+        None if answer.is_success() => Verdict::Ambiguous {
+            reason: format!("what answered does not sound like a bot ({})", said()),
+        },
+        None => answer.by_status(|_| None),
+    }
+}

@@ -1,0 +1,163 @@
+//! `PagerDuty`: the Events API v2, and v1 for keys that were made for it.
+//!
+//! One request for each member of a group, each under its own key. A repeated one is counted in the
+//! alert that is open under the key, so sending again after a partial success harms nobody. A
+//! reminder and an escalation are triggers of the same key: `PagerDuty` notes them in the alert, and
+//! its own policy says whom that rings. Keys of v1 and v2 are not interchangeable.
+
+use kernel::alert::NotificationEvent;
+use serde_json::{Map, Value, json};
+
+use super::bounds;
+use super::kind::{Call, Order};
+use super::notification::Notification;
+use super::settings::Settings;
+use super::verdict::{Answer, Verdict, text_at};
+
+const BASE: &str = "https://events.pagerduty.com";
+/// Documented for v2; v1 takes as much.
+const SUMMARY_MAX: usize = 1024;
+/// Not verified against the service itself; its ecosystem's documents agree.
+const KEY_MAX: usize = 255;
+/// Bytes of details; an event of more than 512 kB is refused, so this leaves room for the rest.
+const DETAILS_MAX: usize = 400_000;
+
+pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
+    let first = is_v1(order.settings);
+    let one = if first { v1 } else { v2 };
+    let path = if first { "/generic/2010-04-15/create_event.json" } else { "/v2/enqueue" };
+    let url = order.settings.address(BASE, path);
+    let call = |about: &&Notification| {
+        let key = bounds::key(&order.key(about)?, KEY_MAX);
+        let body = one(order, about, &key)?;
+        Ok(Call::post(key, url.clone(), &body))
+    };
+    order.notification.each().iter().map(call).collect()
+}
+
+fn is_v1(settings: Settings<'_>) -> bool {
+    settings.text("api").is_some_and(|api| api == "v1")
+}
+
+fn action(event: NotificationEvent) -> &'static str {
+    use NotificationEvent::{Acknowledge, Escalation, Reminder, Resolve, Test, Trigger};
+    match event {
+        Acknowledge => "acknowledge",
+        Resolve => "resolve",
+        Trigger | Escalation | Reminder | Test => "trigger",
+    }
+}
+
+fn v2(order: &Order<'_>, about: &Notification, key: &str) -> Result<Value, String> {
+    let settings = order.settings;
+    let mut event = json!({
+        "routing_key": settings.needed("key")?,
+        "event_action": action(about.event),
+        "dedup_key": key,
+    });
+    if action(about.event) != "trigger" {
+        return Ok(event);
+    }
+    let monitor = order.notification.text("monitor");
+    let source = settings.text("source").or(monitor).unwrap_or_else(|| "nightbell".to_owned());
+    let mut payload = json!({
+        "summary": bounds::chars(&about.title, SUMMARY_MAX),
+        "source": source,
+        "severity": about.severity.as_str(),
+        "custom_details": details(about),
+    });
+    let group = order.notification.group.as_ref().map(|group| group.display.clone());
+    let more = [
+        ("timestamp", about.text("since")),
+        ("component", settings.text("component").or_else(|| about.text("key"))),
+        ("group", group),
+        ("class", settings.text("class").or_else(|| order.notification.text("kind"))),
+    ];
+    for (name, value) in more {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            payload[name] = bounds::chars(&value, KEY_MAX).into();
+        }
+    }
+    event["payload"] = payload;
+    event["client"] = client(settings).into();
+    if let Some(url) = settings.text("client_url") {
+        event["client_url"] = url.into();
+    }
+    if let Some(link) = about.link() {
+        event["links"] = json!([{"href": link, "text": "Runbook"}]);
+    }
+    Ok(event)
+}
+
+fn v1(order: &Order<'_>, about: &Notification, key: &str) -> Result<Value, String> {
+    let settings = order.settings;
+    let mut event = json!({
+        "service_key": settings.needed("key")?,
+        "event_type": action(about.event),
+        "incident_key": key,
+        "description": bounds::chars(&about.title, SUMMARY_MAX),
+        "details": details(about),
+    });
+    if action(about.event) == "trigger" {
+        event["client"] = client(settings).into();
+        if let Some(url) = settings.text("client_url") {
+            event["client_url"] = url.into();
+        }
+        if let Some(link) = about.link() {
+            event["contexts"] = json!([{"type": "link", "href": link, "text": "Runbook"}]);
+        }
+    }
+    Ok(event)
+}
+
+fn client(settings: Settings<'_>) -> String {
+    settings.text("client").unwrap_or_else(|| "Nightbell".to_owned())
+}
+
+/// What else is known, an object; too much of it is left out, the summary must arrive.
+fn details(about: &Notification) -> Value {
+    let names = [
+        "text",
+        "description",
+        "key",
+        "status",
+        "value",
+        "labels",
+        "attrs",
+        "since",
+        "runbook",
+        "who",
+        "why",
+        "incident",
+        "provenance",
+    ];
+    let known = |name: &str| Some((name.to_owned(), about.raw.get(name)?.clone()));
+    let mut details: Map<String, Value> =
+        names.into_iter().filter_map(known).filter(|(_, value)| !value.is_null()).collect();
+    for name in ["attrs", "provenance", "labels", "description", "value"] {
+        if Value::Object(details.clone()).to_string().len() <= DETAILS_MAX {
+            break;
+        }
+        if details.contains_key(name) {
+            details.insert(name.to_owned(), "left out: too large".into());
+        }
+    }
+    if let Some(Value::String(text)) = details.get_mut("text") {
+        *text = bounds::bytes(text, DETAILS_MAX / 2);
+    }
+    Value::Object(details)
+}
+
+pub(super) fn judge(settings: Settings<'_>, answer: &Answer) -> Verdict {
+    // Documented for v1 only: too many calls.
+    if is_v1(settings) && answer.status == 403 {
+        let reason = format!("PagerDuty is limiting the rate of calls: {}", answer.words());
+        return Verdict::retry(answer.retry_after, reason);
+    }
+    let key = if is_v1(settings) { "/incident_key" } else { "/dedup_key" };
+    let body = answer.json();
+    if answer.is_success() && body.get("status").is_some_and(|status| status != "success") {
+        return Verdict::permanent(format!("PagerDuty did not take it: {}", answer.words()));
+    }
+    answer.by_status(|body| text_at(body, key))
+}
