@@ -76,26 +76,27 @@ pub enum SetupError {
 /// Makes one runner for every built-in task type.
 pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupError> {
     let http = Http::new(settings.http.clone())?;
-    let client = http.client().clone();
+    let client = || http.client().clone();
     let scripts = JavaScript::new(settings.javascript.clone());
-    let mut runners: Vec<Arc<dyn TaskRunner>> = vec![
-        Arc::new(sql::Jdbc::new(sql::Databases::new(settings.sql.clone())?)),
-        Arc::new(HttpPoll::new(client.clone(), scripts, settings.http_poll.clone())),
+    let mut runners = workflow::runners(&settings.workflow, http.client());
+    let databases = sql::Databases::new(settings.sql.clone())?;
+    runners.extend(check::runners(settings.check.clone(), http.client(), databases.clone()));
+    runners.extend::<[Arc<dyn TaskRunner>; 9]>([
+        Arc::new(sql::Jdbc::new(databases)),
+        Arc::new(HttpPoll::new(client(), scripts, settings.http_poll.clone())),
         Arc::new(
-            SendGrid::new(client.clone(), &settings.sendgrid_url)
+            SendGrid::new(client(), &settings.sendgrid_url)
                 .map_err(|problem| SetupError::Service("SENDGRID", problem))?,
         ),
         Arc::new(
-            OpsGenie::new(client.clone(), &settings.ops_genie_url)
+            OpsGenie::new(client(), &settings.ops_genie_url)
                 .map_err(|problem| SetupError::Service("OPS_GENIE", problem))?,
         ),
         Arc::new(GetSignedJwt),
-        Arc::new(Notify::new(client.clone())),
+        Arc::new(Notify::new(client())),
         Arc::new(UpdateSecret::default()),
         Arc::new(http),
         Arc::new(EventTask::new(&settings.events)),
-    ];
-    runners.extend(workflow::runners(&settings.workflow, &client));
-    runners.extend(check::runners(settings.check.clone(), &client));
+    ]);
     Ok(runners)
 }

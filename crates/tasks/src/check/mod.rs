@@ -24,6 +24,7 @@ mod prometheus;
 mod rest;
 mod rows;
 mod seen;
+mod sql;
 mod tcp;
 mod time;
 mod tls;
@@ -39,6 +40,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::http::{Client, Settings as HttpSettings};
 use crate::input::{completed, failed, failed_for_good};
+use crate::sql::Databases;
 use order::Order;
 use seen::Seen;
 
@@ -80,6 +82,7 @@ struct Means {
     settings: Settings,
     clients: rest::Clients,
     jq: crate::jq::Jq,
+    databases: Databases,
     engine: OnceLock<WeakEngine>,
 }
 
@@ -130,16 +133,21 @@ impl<S: Source> TaskRunner for Runner<S> {
 }
 
 /// One runner per kind of check.
-pub fn runners(settings: Settings, client: &Client) -> Vec<Arc<dyn TaskRunner>> {
+pub(crate) fn runners(
+    settings: Settings,
+    client: &Client,
+    databases: Databases,
+) -> Vec<Arc<dyn TaskRunner>> {
     let clients = rest::Clients::new(client.clone(), settings.http.clone());
     let jq = crate::jq::Jq::new(crate::jq::Limits::default());
-    let means = Arc::new(Means { settings, clients, jq, engine: OnceLock::new() });
+    let means = Arc::new(Means { settings, clients, jq, databases, engine: OnceLock::new() });
     vec![
         runner(http::Http, &means),
         runner(email::Email, &means),
         runner(influx::Influx, &means),
         runner(prometheus::Prometheus, &means),
         runner(job::Job, &means),
+        runner(sql::Sql, &means),
         runner(tcp::Tcp, &means),
         runner(dns::Dns, &means),
     ]

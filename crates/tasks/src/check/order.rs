@@ -22,6 +22,8 @@ pub(super) struct Order {
     pub(super) per: Vec<String>,
     /// Whether rows are judged by whoever gets them; otherwise each row is a failure.
     pub(super) judged: bool,
+    /// Names of the sources that the configuration knows.
+    sources: String,
     /// What the check before handed on.
     pub(super) memory: Value,
     /// The end of the window: now.
@@ -46,11 +48,24 @@ impl Order {
         Ok(Self {
             per: input.texts("per")?,
             judged: input.flag("judged", false)?,
+            sources: known_names(known),
             memory: input.get("memory").cloned().unwrap_or_default(),
             now,
             patience: patience.clamp(Duration::from_millis(1), PATIENCE_MAX),
             settings,
         })
+    }
+
+    /// Where an HTTP source is, without a slash at the end: `url`, or `server`.
+    pub(super) fn base(&self) -> Result<String, Trouble> {
+        let base = match self.settings.text("url")? {
+            Some(url) => url,
+            None => self.settings.required("server")?,
+        };
+        if !base.contains("://") {
+            return Err(nobody(&base, &self.sources));
+        }
+        Ok(base.trim_end_matches('/').to_owned())
     }
 
     /// A text exactly as written, spaces and line ends included.
@@ -111,14 +126,20 @@ fn with_source(mut settings: Map<String, Value>, known: &Settings) -> Result<Val
         }
     } else if settings.contains_key("url") || name.contains("://") || name.contains('@') {
         // An address, or a name that only says what the address is called.
-    } else if settings.contains_key("account") || settings.contains_key("query") {
-        let names: Vec<&str> = known.sources.keys().map(String::as_str).collect();
-        let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        return Err(wrong(format!(
-            "no source is called {name:?}; the configuration knows {names}"
-        )));
+    } else if settings.contains_key("account") {
+        let names = known_names(known);
+        return Err(nobody(&name, &names));
     }
     Ok(Value::Object(settings))
+}
+
+fn nobody(name: &str, names: &str) -> Trouble {
+    wrong(format!("no source is called {name:?}; the configuration knows {names}"))
+}
+
+fn known_names(known: &Settings) -> String {
+    let names: Vec<&str> = known.sources.keys().map(String::as_str).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
 /// A duration among settings.

@@ -20,13 +20,10 @@ impl Source for Prometheus {
     const TYPE: &'static str = "CHECK_PROMETHEUS";
 
     async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble> {
-        let base = match order.settings.text("url")? {
-            Some(url) => url,
-            None => order.settings.required("server")?,
-        };
+        let base = order.base()?;
         let query = order.settings.required("query")?;
         let empty = Empty::read(order)?;
-        let url = format!("{}/api/v1/query", base.trim_end_matches('/'));
+        let url = format!("{base}/api/v1/query");
         let seconds = order.now.millis() as f64 / 1000.0;
         // Prometheus gives up by itself, a little before we do.
         let server_patience = format!("{}ms", (order.patience.as_millis() * 9 / 10).max(1));

@@ -9,16 +9,17 @@ mod job;
 mod net;
 mod prometheus;
 mod service;
+mod sql;
 mod web;
 
 use std::time::Duration;
 
 use engine::{Outcome, OutcomeStatus};
 use serde_json::{Value, json};
-use tasks::check::{Settings, runners};
+use tasks::registry::{Settings, runners};
 use tokio_util::sync::CancellationToken;
 
-use crate::http::{handoff, http, settings};
+use crate::http::{handoff, settings};
 
 /// 2026-03-10T12:00:00Z, on which day clocks in New York show 08:00.
 const NOON: i64 = 1_773_144_000_000;
@@ -32,12 +33,11 @@ async fn run(kind: &str, check: Value, beside: Value) -> Outcome {
     for (name, value) in beside.as_object().unwrap() {
         input[name] = value.clone();
     }
-    let known = Settings {
-        sources: [("reports".to_owned(), json!({ "user": "jane" }).as_object().unwrap().clone())]
-            .into(),
-        http: settings(),
-    };
-    let runners = runners(known, http().client());
+    let mut known = Settings { http: settings(), ..Settings::default() };
+    let jane = json!({ "user": "jane" }).as_object().unwrap().clone();
+    known.check.sources.insert("reports".to_owned(), jane);
+    known.sql.urls_in_inputs = true;
+    let runners = runners(&known).unwrap();
     let runner = runners.iter().find(|runner| runner.task_type() == kind).expect("it is known");
     let running = runner.run(handoff(&input), CancellationToken::new());
     tokio::time::timeout(Duration::from_mins(1), running).await.expect("a check ends by itself")

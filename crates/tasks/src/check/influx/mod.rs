@@ -24,11 +24,7 @@ impl Source for Influx {
 
     async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble> {
         let settings = &order.settings;
-        let base = match settings.text("url")? {
-            Some(url) => url,
-            None => settings.required("server")?,
-        };
-        let base = base.trim_end_matches('/');
+        let base = &order.base()?;
         let asked = ["influxql", "flux", "sql"].into_iter().filter(|it| settings.get(it).is_some());
         let asked: Vec<&str> = asked.collect();
         let [language] = asked[..] else {

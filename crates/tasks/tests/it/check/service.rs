@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 /// A running server.
 pub(super) struct Service {
-    pub(super) folder: TempDir,
+    _folder: TempDir,
     child: Option<Child>,
 }
 
@@ -47,7 +47,7 @@ impl Service {
             assert!(begun.elapsed() < STARTUP, "the server does not listen:\n{}", log());
             std::thread::sleep(Duration::from_millis(20));
         }
-        Self { folder, child: Some(child) }
+        Self { _folder: folder, child: Some(child) }
     }
 
     /// Kills it and all its children.

@@ -1,0 +1,73 @@
+//! `CHECK_SQL`: the rows that a query finds in a database.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use kernel::alert::OBSERVATIONS_MAX;
+use reqwest::Url;
+use serde_json::Value;
+
+use super::order::Order;
+use super::rows::Shape;
+use super::seen::Seen;
+use super::{Means, Source, Trouble, unknown, wrong};
+use crate::sql::{Error, Limits, query};
+
+/// Asks databases.
+pub(super) struct Sql;
+
+#[async_trait]
+impl Source for Sql {
+    const TYPE: &'static str = "CHECK_SQL";
+
+    async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble> {
+        let settings = &order.settings;
+        let statement = settings.required("query")?;
+        let database = database(order)?;
+        let parameters = match settings.get("params") {
+            None => Vec::new(),
+            Some(Value::Array(parameters)) => parameters.clone(),
+            Some(one) => vec![one.clone()],
+        };
+        let rows_max = settings.count("rows_max")?.map_or(OBSERVATIONS_MAX, |max| max as usize);
+        let limits = Limits {
+            time: order.patience,
+            rows_max: rows_max.min(OBSERVATIONS_MAX),
+            ..means.databases.limits().clone()
+        };
+        let shape = Shape::of(order)?;
+        let trouble = |error| match error {
+            Error::Invalid(why) => wrong(why),
+            Error::Failed(why) => unknown(why),
+        };
+        let connection = means.databases.get(&database).map_err(trouble)?;
+        let work =
+            async { query(&connection, &statement, &parameters, &limits).await.map_err(trouble) };
+        shape.observe(order.within("the query", work).await?)
+    }
+}
+
+/// The name of a database that the configuration knows, or a URL with the credentials that stand
+/// beside it.
+fn database(order: &Order) -> Result<String, Trouble> {
+    let settings = &order.settings;
+    let text = match settings.text("url")? {
+        Some(url) => url,
+        None => settings.required("server")?,
+    };
+    let (user, password) = (settings.text("user")?, settings.text("password")?);
+    if user.is_none() && password.is_none() {
+        return Ok(text);
+    }
+    // The URL is not repeated: it may hold a password.
+    let beside =
+        || wrong("`user` and `password` need a `url` of the form postgres://host/database");
+    let mut url = Url::parse(text.trim_start_matches("jdbc:")).map_err(|_| beside())?;
+    if let Some(user) = user {
+        url.set_username(&user).map_err(|()| beside())?;
+    }
+    if password.is_some() {
+        url.set_password(password.as_deref()).map_err(|()| beside())?;
+    }
+    Ok(url.into())
+}
