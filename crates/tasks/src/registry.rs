@@ -79,10 +79,10 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
     let client = || http.client().clone();
     let scripts = JavaScript::new(settings.javascript.clone());
     let mut runners = workflow::runners(&settings.workflow, http.client());
-    let databases = sql::Databases::new(settings.sql.clone())?;
-    runners.extend(check::runners(settings.check.clone(), http.client(), databases.clone()));
+    let databases = || sql::Databases::new(settings.sql.clone());
+    runners.extend(check::runners(settings.check.clone(), http.client(), databases()?));
     runners.extend::<[Arc<dyn TaskRunner>; 9]>([
-        Arc::new(sql::Jdbc::new(databases)),
+        Arc::new(sql::Jdbc::new(databases()?)),
         Arc::new(HttpPoll::new(client(), scripts, settings.http_poll.clone())),
         Arc::new(
             SendGrid::new(client(), &settings.sendgrid_url)
