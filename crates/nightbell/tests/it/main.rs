@@ -11,6 +11,7 @@ mod dev;
 mod etl;
 mod limits;
 mod live;
+mod monitors;
 mod real_cli;
 mod reload;
 mod schedules;
