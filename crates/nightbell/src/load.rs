@@ -3,8 +3,10 @@
 //! A JSON file holds workflow definitions (objects with `tasks`), event handlers (objects with
 //! `event` and `actions`), schedules (objects with `startWorkflowRequest` or a cron expression) or
 //! task definitions (a file named `taskdefs.json` or `*.taskdefs.json`), one or a list. Files named `input*.json` are examples of
-//! input and are passed over. A file with a mistake changes nothing: what was registered before
+//! input and are passed over. A YAML file holds monitors, or is a checklist. A file with a mistake changes nothing: what was registered before
 //! stays, and the mistake is told with its place.
+
+mod monitors;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -47,8 +49,12 @@ pub(crate) async fn load(engine: &Engine, paths: &[PathBuf]) -> Result<(), Vec<S
             Err(error) => mistakes.push(format!("{}: {error}", path.display())),
         }
     }
+    let (of_monitors, files): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|file| monitors::is_monitors(file));
     let (defined, found) = read_all(&files, engine);
     mistakes.extend(found);
+    let read = monitors::read(engine, &of_monitors);
+    mistakes.extend(read.without_former(engine));
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
@@ -57,6 +63,9 @@ pub(crate) async fn load(engine: &Engine, paths: &[PathBuf]) -> Result<(), Vec<S
             mistakes.push(format!("{}: {error}", file.display()));
         }
     }
+    // Monitors last: they check and tell by what the other files define.
+    let refused = monitors::apply(engine, read, true).await;
+    mistakes.extend(refused);
     if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
 }
 
@@ -97,7 +106,7 @@ pub(crate) fn watch(engine: Engine, paths: &[PathBuf]) -> notify::Result<impl Se
     let (sender, mut changed) = mpsc::unbounded_channel::<PathBuf>();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if let Ok(event) = event
-            && (event.kind.is_modify() || event.kind.is_create())
+            && (event.kind.is_modify() || event.kind.is_create() || event.kind.is_remove())
         {
             for path in event.paths {
                 // Only fails when the server is going down.
@@ -111,6 +120,7 @@ pub(crate) fn watch(engine: Engine, paths: &[PathBuf]) -> notify::Result<impl Se
         let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         watcher.watch(folder, RecursiveMode::Recursive)?;
     }
+    let given = paths.to_vec();
     let roots: Vec<PathBuf> = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
     tokio::spawn(async move {
         while let Some(first) = changed.recv().await {
@@ -118,7 +128,11 @@ pub(crate) fn watch(engine: Engine, paths: &[PathBuf]) -> notify::Result<impl Se
             while let Ok(Some(next)) = tokio::time::timeout(REST, changed.recv()).await {
                 files.push(next);
             }
+            let of_monitors = files.iter().any(|it| monitors::is_monitors(it) || !it.is_file());
             reload(&engine, definitions_of(files, &roots)).await;
+            if of_monitors {
+                monitors::reload(&engine, &given).await;
+            }
         }
     });
     Ok(watcher)
@@ -138,6 +152,7 @@ fn definitions_of(changed: Vec<PathBuf>, roots: &[PathBuf]) -> Vec<PathBuf> {
         .flat_map(
             |path| if path.is_dir() { files_below(&path).unwrap_or_default() } else { vec![path] },
         )
+        .filter(|file| !monitors::is_monitors(file))
         .filter_map(|file| below(&file))
         .collect();
     files.sort();
@@ -170,7 +185,7 @@ fn files_below(path: &Path) -> std::io::Result<Vec<PathBuf>> {
         let path = entry?.path();
         if path.is_dir() {
             files.extend(files_below(&path)?);
-        } else if is_definition(&path) {
+        } else if is_definition(&path) || monitors::is_found(&path) {
             files.push(path);
         }
     }

@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod deadman;
 mod dev;
 mod load;
 mod logging;

@@ -11,10 +11,10 @@ use store::Sqlite;
 use tokio::net::TcpListener;
 
 use crate::config::{Config, StoreUrl};
-use crate::load;
 use crate::scripts::Engines;
 use crate::secret_key;
 use crate::values::FromEnvironment;
+use crate::{deadman, load};
 
 /// A server that is open but not yet told when to stop.
 pub(crate) struct Server {
@@ -32,6 +32,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
             "the definitions of --load have mistakes, nothing is served:\n  {}",
             mistakes.join("\n  ")
         );
+    }
+    if let Some(url) = &config.deadman_url {
+        deadman::call(server.engine.clone(), url.0.clone())?;
     }
     let watching = load::watch(server.engine.clone(), &config.load)
         .context("the files of --load cannot be watched")?;

@@ -122,6 +122,13 @@ impl Call<'_> {
         self
     }
 
+    /// Sets the body to a text that the server reads by itself.
+    #[must_use]
+    pub(super) fn text(mut self, body: String) -> Self {
+        self.body = Some(body);
+        self
+    }
+
     /// Makes the call.
     ///
     /// # Errors

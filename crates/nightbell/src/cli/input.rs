@@ -89,7 +89,11 @@ pub(super) fn ids(given: &[String]) -> Result<Vec<String>, Failure> {
     if ids.is_empty() { Err(Failure::usage("there is no id in the input")) } else { Ok(ids) }
 }
 
-fn read(file: &str) -> Result<String, Failure> {
+/// Reads a file; `-` is standard input.
+///
+/// # Errors
+/// It cannot be read.
+pub(super) fn read(file: &str) -> Result<String, Failure> {
     let mut text = String::new();
     let result = if file == STDIN {
         std::io::stdin().read_to_string(&mut text).map(|_| text)

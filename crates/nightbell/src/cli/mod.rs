@@ -7,13 +7,17 @@
 mod client;
 mod config;
 mod failure;
+mod incident;
 mod input;
 mod moment;
+mod monitor;
 mod output;
 mod queue;
+mod receiver;
 mod run;
 mod schedule;
 mod secret;
+mod silence;
 mod table;
 mod task;
 mod workflow;
@@ -115,6 +119,18 @@ pub(crate) enum ClientCommand {
     /// Schedules: what starts runs by the clock
     #[command(subcommand)]
     Schedule(schedule::Verb),
+    /// Monitors: what is watched
+    #[command(subcommand)]
+    Monitor(monitor::Verb),
+    /// Incidents: what is wrong, and what people do about it
+    #[command(subcommand)]
+    Incident(incident::Verb),
+    /// Silences: who is not told what, and when
+    #[command(subcommand)]
+    Silence(silence::Verb),
+    /// Receivers: who is told
+    #[command(subcommand)]
+    Receiver(receiver::Verb),
     /// Secrets that workflows use: written, never shown
     #[command(subcommand)]
     Secret(secret::Verb),
@@ -151,6 +167,10 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Task(verb) => task::run(verb, &client, &output).await,
             ClientCommand::Queue(verb) => queue::run(verb, &client, &output).await,
             ClientCommand::Schedule(verb) => schedule::run(verb, &client, &output).await,
+            ClientCommand::Monitor(verb) => monitor::run(verb, &client, &output).await,
+            ClientCommand::Incident(verb) => incident::run(verb, &client, &output).await,
+            ClientCommand::Silence(verb) => silence::run(verb, &client, &output).await,
+            ClientCommand::Receiver(verb) => receiver::run(verb, &client, &output).await,
             ClientCommand::Secret(verb) => secret::run(verb, &client, &output).await,
             ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
         }

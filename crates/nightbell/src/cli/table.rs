@@ -23,11 +23,17 @@ impl Tone {
     /// The tone of a status of a workflow or a task.
     pub(super) fn of_status(status: &str) -> Option<Self> {
         Some(match status {
-            "COMPLETED" => Self::Good,
+            "COMPLETED" | "UP" => Self::Good,
             "RUNNING" | "IN_PROGRESS" => Self::Busy,
-            "SCHEDULED" | "PAUSED" | "COMPLETED_WITH_ERRORS" => Self::Waiting,
-            "FAILED" | "TIMED_OUT" | "FAILED_WITH_TERMINAL_ERROR" => Self::Bad,
-            "TERMINATED" | "CANCELED" | "SKIPPED" => Self::Faint,
+            "SCHEDULED"
+            | "PAUSED"
+            | "COMPLETED_WITH_ERRORS"
+            | "PENDING"
+            | "UNKNOWN"
+            | "acknowledged"
+            | "snoozed" => Self::Waiting,
+            "FAILED" | "TIMED_OUT" | "FAILED_WITH_TERMINAL_ERROR" | "DOWN" | "open" => Self::Bad,
+            "TERMINATED" | "CANCELED" | "SKIPPED" | "resolved" => Self::Faint,
             _ => return None,
         })
     }

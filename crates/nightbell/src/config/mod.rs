@@ -179,6 +179,11 @@ settings! {
     /// They are watched: a changed file is applied whole or not at all.
     load: Vec<PathBuf> = [];
 
+    /// An address outside to be called every minute, which rings when the calls stop.
+    ///
+    /// Any service that waits for heartbeats will do. `off` for none.
+    deadman_url: Option<HttpUrl> = ["off"];
+
     /// What to log: error, warn, info, debug or trace, also by module (`info,engine=debug`).
     log_level: LogFilter = ["info"];
 

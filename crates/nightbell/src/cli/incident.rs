@@ -1,0 +1,201 @@
+//! `nightbell incident`: what is wrong, why, and what people do about it.
+
+use clap::{Args, Subcommand};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::client::{Client, understand};
+use super::moment::Moment;
+use super::output::{Output, clean};
+use super::table::{Cell, Table};
+
+/// What to do with incidents.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// List incidents, newest first
+    List {
+        /// Only those in these states, apart by commas: open, acknowledged, snoozed, resolved, or
+        /// all; those that are not over by default
+        #[arg(long)]
+        state: Option<String>,
+        /// Only incidents of this monitor
+        #[arg(long)]
+        monitor: Option<String>,
+        /// How many to list at most
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=5000))]
+        limit: u32,
+    },
+    /// Print an incident as JSON
+    Show {
+        /// Id of the incident
+        id: String,
+    },
+    /// Tell the check, step, row and rule behind an incident, what changed, and who was told
+    Explain {
+        /// Id of the incident
+        id: String,
+    },
+    /// Say that somebody takes care: nobody is reminded or told further
+    Acknowledge {
+        /// Who and why
+        #[command(flatten)]
+        deed: Deed,
+        /// Stay acknowledged even if it gets worse
+        #[arg(long)]
+        until_clear: bool,
+    },
+    /// Be quiet about incidents for a while
+    Snooze {
+        /// Who and why
+        #[command(flatten)]
+        deed: Deed,
+        /// For so long, such as 2h
+        #[arg(long = "for", value_name = "SPAN")]
+        length: String,
+    },
+    /// Say that incidents are over
+    Resolve {
+        /// Who and why
+        #[command(flatten)]
+        deed: Deed,
+    },
+}
+
+/// Who does something to which incidents, and why.
+#[derive(Debug, Args)]
+pub(crate) struct Deed {
+    /// Ids of incidents
+    #[arg(required = true, value_name = "ID")]
+    ids: Vec<String>,
+    /// Who; you by default
+    #[arg(long, env = "USER")]
+    who: Option<String>,
+    /// Why, for people
+    #[arg(long)]
+    why: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Listed {
+    id: String,
+    monitor: String,
+    key: String,
+    state: String,
+    severity: String,
+    text: Option<String>,
+    since: Value,
+}
+
+/// Runs the command.
+pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
+    match verb {
+        Verb::List { state, monitor, limit } => {
+            let call = client.get(&["incidents"]).query_if("state", state);
+            let page = call.query_if("monitor", monitor).query("size", limit).send().await?;
+            list(&page.value()?, output)
+        }
+        Verb::Show { id } => output.json(&client.get(&["incidents", &id]).send().await?.value()?),
+        Verb::Explain { id } => {
+            let why = client.get(&["incidents", &id, "explain"]).send().await?.value()?;
+            if output.is_json() { output.json(&why) } else { explain(&why, output) }
+        }
+        Verb::Acknowledge { deed, until_clear } => {
+            act("acknowledge", deed, &json!({ "untilClear": until_clear }), client, output).await
+        }
+        Verb::Snooze { deed, length } => {
+            act("snooze", deed, &json!({ "for": length }), client, output).await
+        }
+        Verb::Resolve { deed } => act("resolve", deed, &json!({}), client, output).await,
+    }
+}
+
+async fn act(
+    verb: &str,
+    deed: Deed,
+    more: &Value,
+    client: &Client,
+    output: &Output,
+) -> anyhow::Result<()> {
+    for id in &deed.ids {
+        let mut body = more.clone();
+        body["who"] = json!(deed.who);
+        body["why"] = json!(deed.why);
+        let call = client.post(&["incidents", id, verb]).json(&body);
+        let incident = call.send().await?.value()?;
+        let state = incident["state"].as_str().unwrap_or_default();
+        output.note(format_args!("incident {id} is {state}"));
+        if output.is_json() {
+            output.json(&incident)?;
+        }
+    }
+    Ok(())
+}
+
+fn list(page: &Value, output: &Output) -> anyhow::Result<()> {
+    if output.is_json() {
+        return output.json(&page["results"]);
+    }
+    let incidents: Vec<Listed> = understand("incidents", &page["results"])?;
+    let now = Timestamp::now();
+    let mut table = Table::new(&["ID", "MONITOR", "KEY", "STATE", "SEVERITY", "SINCE", "~TEXT"]);
+    for incident in &incidents {
+        table.row([
+            incident.id.as_str().into(),
+            incident.monitor.as_str().into(),
+            clean(&incident.key).into(),
+            Cell::status(&incident.state),
+            incident.severity.as_str().into(),
+            Moment::of(&incident.since).relative(now).into(),
+            clean(incident.text.as_deref().unwrap_or_default()).into(),
+        ]);
+    }
+    output.table(&table)?;
+    if incidents.is_empty() {
+        output.note("no incidents");
+    }
+    Ok(())
+}
+
+/// An explanation as lines of text.
+fn explain(why: &Value, output: &Output) -> anyhow::Result<()> {
+    let text = |value: &Value| match value {
+        Value::String(text) => clean(text),
+        Value::Null => "-".to_owned(),
+        other => clean(&other.to_string()),
+    };
+    let (incident, cause) = (&why["incident"], &why["cause"]);
+    output.line(format_args!("monitor    {}", text(&why["monitor"])))?;
+    output.line(format_args!("defined    {}", text(&why["origin"])))?;
+    output.line(format_args!("state      {}", text(&incident["state"])))?;
+    output.line(format_args!("text       {}", text(&incident["text"])))?;
+    output.line(format_args!("rule       {}", text(&why["rule"])))?;
+    output.line(format_args!("check      {}", text(&cause["execution"])))?;
+    output.line(format_args!("step       {}", text(&cause["step"])))?;
+    output.line(format_args!("definition {}", text(&cause["version"])))?;
+    output.line(format_args!("row        {}", text(&why["row"])))?;
+    for (title, member) in [("changed", "changed"), ("waits for", "waitsFor")] {
+        for line in why[member].as_array().into_iter().flatten() {
+            output.line(format_args!("{title:<10} {}", text(line)))?;
+        }
+    }
+    for entry in why["history"].as_array().into_iter().flatten() {
+        let at = Moment::of(&entry["at"]).rfc3339().unwrap_or_default();
+        let by = entry["who"].as_str().map_or_else(String::new, |who| format!(" by {who}"));
+        let reason = entry["why"].as_str().map_or_else(String::new, |why| format!(": {why}"));
+        let what = text(&entry["what"]);
+        output.line(format_args!("{at} {what}{}{}", clean(&by), clean(&reason)))?;
+    }
+    for delivery in why["deliveries"].as_array().into_iter().flatten() {
+        let at = Moment::of(&delivery["at"]).rfc3339().unwrap_or_default();
+        output.line(format_args!(
+            "{at} {} to {}: {} {}",
+            text(&delivery["event"]),
+            text(&delivery["receiver"]),
+            text(&delivery["status"]),
+            delivery["reason"].as_str().map_or_else(String::new, clean),
+        ))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,195 @@
+//! Files of monitors: each is a source of its own, taken whole or refused whole.
+//!
+//! A file that is refused leaves what it said before in force, and opens an incident on Nightbell's
+//! own monitor until it is good again or gone. Files may speak of what others define.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine::Engine;
+use engine::monitors::{ApplyError, OWN_MONITOR};
+use kernel::alert::definition::{ChecklistOptions, File, Known, Level, load_among};
+use kernel::alert::{Observation, Status};
+
+use super::{FILE_MAX, files_below};
+
+/// Sources that are files are named so, with the path behind it.
+const SOURCE: &str = "file:";
+/// Sections of a file of monitors.
+const SECTIONS: [&str; 5] = ["receivers:", "routes:", "monitors:", "silences:", "maintenance:"];
+
+/// What was read.
+#[derive(Default)]
+pub(super) struct Read {
+    good: BTreeMap<Arc<str>, File>,
+    /// Sources with what is wrong with them.
+    bad: BTreeMap<Arc<str>, Vec<String>>,
+}
+
+impl Read {
+    /// What is wrong with files of which nothing is in force from before.
+    pub(super) fn without_former(&self, engine: &Engine) -> Vec<String> {
+        let new = self.bad.iter().filter(|(source, _)| engine.monitors_of(source).is_none());
+        new.flat_map(|(_, mistakes)| mistakes.clone()).collect()
+    }
+}
+
+/// Whether a file that is named is one of monitors.
+pub(super) fn is_monitors(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    path.extension().is_some_and(|it| it == "yaml" || it == "yml") && !name.starts_with('.')
+}
+
+/// Whether a file that is found in a folder is one of monitors: other YAML may lie there too.
+pub(super) fn is_found(path: &Path) -> bool {
+    if !is_monitors(path) || std::fs::metadata(path).is_ok_and(|it| it.len() > FILE_MAX) {
+        return false;
+    }
+    let Ok(text) = std::fs::read(path) else { return true };
+    let text = String::from_utf8_lossy(&text);
+    let of_checklist = |line: &str| {
+        let line = line.trim_start().strip_prefix("type:").unwrap_or_default();
+        matches!(line.trim().trim_matches(['"', '\'']), "email" | "batchy")
+    };
+    text.lines().any(|line| SECTIONS.iter().any(|it| line.starts_with(it)) || of_checklist(line))
+}
+
+fn source_of(file: &Path) -> Arc<str> {
+    let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
+    format!("{SOURCE}{}", file.display()).into()
+}
+
+/// Reads files; each may speak of what the others and other sources define.
+pub(super) fn read(engine: &Engine, files: &[PathBuf]) -> Read {
+    let mut read = Read::default();
+    let mut texts = BTreeMap::new();
+    for file in files {
+        match text_of(file) {
+            Ok(text) => {
+                texts.insert(source_of(file), (file, text));
+            }
+            Err(mistake) => {
+                read.bad.insert(source_of(file), vec![format!("{}: {mistake}", file.display())]);
+            }
+        }
+    }
+    let mut known = Known::default();
+    for source in engine.monitor_sources().iter().filter(|it| !texts.contains_key(*it)) {
+        let file = engine.monitors_of(source).unwrap_or_default();
+        known.receivers.extend(file.receivers.into_keys());
+        known.monitors.extend(file.monitors.into_iter().map(|monitor| monitor.name));
+    }
+    for (_, text) in texts.values() {
+        known.extend(Known::of(text));
+    }
+    let options = ChecklistOptions { check_tz: system_zone(), ..ChecklistOptions::default() };
+    for (source, (file, text)) in texts {
+        let loaded = load_among(&text, &options, &known);
+        let told = |level| -> Vec<String> {
+            let found = loaded.problems.iter().filter(|problem| problem.level == level);
+            found.map(|problem| format!("{}:{problem}", file.display())).collect()
+        };
+        match loaded.file.clone() {
+            Some(found) => {
+                if engine.monitors_of(&source).as_ref() != Some(&found) {
+                    for warning in told(Level::Warning) {
+                        tracing::warn!("{warning}");
+                    }
+                }
+                read.good.insert(source, found);
+            }
+            None => {
+                read.bad.insert(source, told(Level::Error));
+            }
+        }
+    }
+    read
+}
+
+fn text_of(file: &Path) -> Result<String, String> {
+    let size = std::fs::metadata(file).map_err(|error| error.to_string())?.len();
+    if size > FILE_MAX {
+        return Err(format!("the file has {size} bytes, more than {FILE_MAX}"));
+    }
+    std::fs::read_to_string(file).map_err(|error| error.to_string())
+}
+
+/// The zone of this machine.
+fn system_zone() -> Arc<str> {
+    jiff::tz::TimeZone::system().iana_name().unwrap_or("UTC").into()
+}
+
+/// Applies what was read, and drops what files defined that are gone. Answers what was not applied
+/// although nothing of it is in force, when this is the start.
+pub(super) async fn apply(engine: &Engine, read: Read, start: bool) -> Vec<String> {
+    let Read { good, mut bad } = read;
+    let gone =
+        |source: &str| source.strip_prefix(SOURCE).is_some_and(|file| !Path::new(file).exists());
+    match engine.apply_sources(good.clone(), gone).await {
+        Ok(applied) if applied.defined + applied.removed > 0 => {
+            tracing::info!(
+                defined = applied.defined,
+                removed = applied.removed,
+                "applied monitors"
+            );
+        }
+        Ok(_) => {}
+        Err(ApplyError::Unfit(_)) => {
+            // Together they do not fit: those that do alone are applied.
+            for (source, file) in good {
+                if let Err(error) = engine.apply_monitors(&source, file).await {
+                    bad.insert(source, vec![error.to_string()]);
+                }
+            }
+        }
+        Err(error) => return vec![format!("monitors: {error}")],
+    }
+    let mut fatal = Vec::new();
+    for (source, mistakes) in &bad {
+        if start && engine.monitors_of(source).is_none() {
+            fatal.extend(mistakes.iter().cloned());
+        }
+        for mistake in mistakes {
+            tracing::error!("not applied, what was said before stays in force: {mistake}");
+        }
+    }
+    if fatal.is_empty()
+        && let Err(error) = tell(engine, &bad).await
+    {
+        tracing::error!(%error, "Nightbell's own monitor could not be told of its files");
+    }
+    fatal
+}
+
+/// Opens an incident for each file that was refused, and resolves those of all others.
+async fn tell(engine: &Engine, bad: &BTreeMap<Arc<str>, Vec<String>>) -> Result<(), ApplyError> {
+    let open = |monitor: &kernel::alert::Monitor| -> BTreeSet<Arc<str>> {
+        let incidents = monitor.incidents.values().filter(|it| it.key.starts_with(SOURCE));
+        incidents.map(|incident| incident.key.clone()).collect()
+    };
+    let open = engine.monitor(OWN_MONITOR, open).await?.unwrap_or_default();
+    for key in open.into_iter().filter(|key| !bad.contains_key(key)) {
+        let text = "the file is good again, or gone";
+        engine.observe_own(Observation { key, ..Observation::of(Status::Ok, text) }).await?;
+    }
+    for (source, mistakes) in bad {
+        let text = mistakes.join("; ");
+        let seen = Observation { key: source.clone(), ..Observation::of(Status::Fail, text) };
+        engine.observe_own(seen).await?;
+    }
+    Ok(())
+}
+
+/// Reads and applies all files below the paths again.
+pub(super) async fn reload(engine: &Engine, paths: &[PathBuf]) {
+    let mut files = Vec::new();
+    for path in paths.iter().filter(|path| path.exists()) {
+        match files_below(path) {
+            Ok(found) => files.extend(found.into_iter().filter(|file| is_monitors(file))),
+            Err(error) => tracing::error!("{}: {error}", path.display()),
+        }
+    }
+    let read = read(engine, &files);
+    apply(engine, read, false).await;
+}
