@@ -200,7 +200,9 @@ async fn validate(files: &[String], client: &Client, output: &Output) -> anyhow:
         let problems = answer["problems"].as_array().into_iter().flatten();
         let told: Vec<String> = problems.map(|it| format!("{file}:{}", told(it))).collect();
         if answer["valid"] == true {
-            told.iter().for_each(|warning| output.note(warning));
+            for warning in &told {
+                output.note(warning);
+            }
             output.note(format_args!("{file}: valid"));
         } else {
             wrong.extend(told);

@@ -204,7 +204,6 @@ settings! {
     /// Largest answer that an HTTP task takes, after decompression.
     http_body_max: Bytes = ["3MiB"];
 
-    /// Shortest pause between two polls of a task that polls by HTTP; at least a second.
     /// Where NATS is, for events `nats:` and `jsm:`: `nats://USER:PASSWORD@HOST:4222`.
     ///
     /// Several servers of a cluster are separated by commas. `off` for none.

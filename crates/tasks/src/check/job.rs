@@ -262,7 +262,8 @@ async fn schedule(means: &Means, name: &str, order: &Order) -> Result<Facts, Tro
     let engine = engine.ok_or_else(|| unknown("the engine is not there"))?;
     let trouble = |error: &dyn std::fmt::Display| unknown(format!("the store: {error}"));
     let id = ExecutionId::schedule(name);
-    let defined = engine.look(&id, |state| state.schedule().is_some_and(|it| it.is_defined()));
+    let defined = engine
+        .look(&id, |state| state.schedule().is_some_and(kernel::schedule::Schedule::is_defined));
     let defined = order.within("the store", async { defined.await.map_err(|e| trouble(&e)) });
     if defined.await? != Some(true) {
         return Err(unknown(format!("there is no schedule {name:?}")));

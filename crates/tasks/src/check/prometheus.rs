@@ -1,4 +1,4 @@
-//! `CHECK_PROMETHEUS`: the series that a PromQL query finds, as rows.
+//! `CHECK_PROMETHEUS`: the series that a `PromQL` query finds, as rows.
 
 use std::sync::Arc;
 

@@ -13,9 +13,9 @@ pub(super) struct Seen {
 impl Seen {
     /// One observation, of the monitor itself.
     pub(super) fn one(status: Status, text: &str, value: Value, attrs: Map<String, Value>) -> Self {
-        let observation = json!({
-            "key": "", "status": status.as_str(), "value": value, "text": text, "attrs": attrs,
-        });
+        let mut observation = json!({ "key": "", "status": status.as_str(), "text": text });
+        observation["value"] = value;
+        observation["attrs"] = attrs.into();
         Self { observations: vec![observation], memory: None }
     }
 

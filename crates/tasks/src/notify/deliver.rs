@@ -128,6 +128,7 @@ impl<'a> Delivery<'a> {
     }
 
     /// Whether a part of it was taken in an earlier attempt, and what it is called there.
+    #[allow(clippy::option_option, reason = "taken or not, and then with a name or without")]
     pub(super) fn was_taken(&self, key: &str) -> Option<Option<String>> {
         self.taken.0.lock().get(&(self.attempt.clone(), key.to_owned())).cloned()
     }

@@ -102,7 +102,8 @@ fn server(settings: Settings<'_>) -> Result<Server, String> {
                 return Err(format!("`url` must begin with smtp:// or smtps://, not {other}:"));
             }
         };
-        server.host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let host = url.host_str().unwrap_or_default();
+        host.trim_matches(['[', ']']).clone_into(&mut server.host);
         server.port = url.port().unwrap_or_default();
         if !url.username().is_empty() {
             let pair = [url.username(), url.password().unwrap_or_default()].map(decoded);
@@ -223,7 +224,7 @@ pub(super) async fn send(
     let mut tally = Tally::default();
     let id = message.headers().get_raw("Message-ID").unwrap_or_default().to_owned();
     let open: Vec<&Mailbox> =
-        to.iter().filter(|to| delivery.was_taken(&to.email.to_string()).is_none()).collect();
+        to.iter().filter(|to| delivery.was_taken(to.email.as_ref()).is_none()).collect();
     if open.len() < to.len() {
         tally.knows(Some(id.clone()));
     }

@@ -41,6 +41,9 @@ fn all(api: &Api) -> Vec<Value> {
     shown
 }
 
+/// Bytes of a silence's name.
+const LENGTH_MAX: usize = 100;
+
 /// Reads a silence as files write it; without a time it begins now.
 fn silence(api: &Api, id: Option<&str>, mut body: Value) -> Result<Silence, Problem> {
     let Value::Object(members) = &mut body else {
@@ -50,7 +53,6 @@ fn silence(api: &Api, id: Option<&str>, mut body: Value) -> Result<Silence, Prob
     let id = id.map(str::to_owned).or_else(|| Some(given?.as_str()?.to_owned()));
     let named = members.get("name").and_then(Value::as_str).map(str::to_owned);
     let id = id.or(named).unwrap_or_else(|| Engine::new_id().as_str().to_owned());
-    const LENGTH_MAX: usize = 100;
     if id.is_empty() || id.len() > LENGTH_MAX {
         return Err(Problem::bad_request(format!("the name has 1 to {LENGTH_MAX} bytes")));
     }

@@ -1,4 +1,4 @@
-//! `CHECK_INFLUX`: rows from `InfluxDB` 1 (InfluxQL), 2 (Flux) and 3 (SQL).
+//! `CHECK_INFLUX`: rows from `InfluxDB` 1 (`InfluxQL`), 2 (Flux) and 3 (SQL).
 //!
 //! All three answer 200 to questions that failed; what says so differs and is looked for.
 
@@ -104,7 +104,7 @@ fn sql(order: &Order, base: &str, query: &str) -> Result<Question, Trouble> {
     Ok(question.header("Content-Type", "application/json").body(body))
 }
 
-/// The series of an InfluxQL answer as rows: tags, columns, the measurement as `measurement`.
+/// The series of an `InfluxQL` answer as rows: tags, columns, the measurement as `measurement`.
 fn tables(body: &Value) -> Result<Vec<Row>, Trouble> {
     let refused = |said: &str| unknown(format!("the query failed: {}", quoted(said)));
     let rubbish = || unknown("InfluxDB answered what is no result of a query");

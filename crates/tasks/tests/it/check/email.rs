@@ -5,7 +5,7 @@ use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
 use super::service::{Service, find, folder, free_port, write};
@@ -26,7 +26,7 @@ async fn mailbox() -> Option<Mailbox> {
     find("/usr/lib/dovecot/imap", "dovecot-imapd")?;
     let (folder, plain, secure) = (folder(), free_port(), free_port());
     let tokens = server::good(Router::new().fallback(|headers: HeaderMap| async move {
-        match headers.get("authorization").map(|it| it.as_bytes()) {
+        match headers.get("authorization").map(HeaderValue::as_bytes) {
             Some(b"Bearer good") => (StatusCode::OK, r#"{"email": "jane", "active": true}"#),
             _ => (StatusCode::UNAUTHORIZED, "{}"),
         }

@@ -1,4 +1,4 @@
-//! PromQL: a real Prometheus, and stand-ins for what it says seldom.
+//! `PromQL`: a real Prometheus, and stand-ins for what it says seldom.
 
 use std::process::Command;
 

@@ -15,7 +15,7 @@ pub(super) struct Service {
 }
 
 /// Longest wait for a server to begin to listen.
-const STARTUP: Duration = Duration::from_secs(60);
+const STARTUP: Duration = Duration::from_mins(1);
 
 /// A Debian package's program; `None` (told on stderr) if it is not installed.
 pub(super) fn find(program: &str, package: &str) -> Option<PathBuf> {
