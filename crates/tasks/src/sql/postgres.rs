@@ -67,14 +67,10 @@ impl Postgres {
         parameters: &[Value],
         limits: &Limits,
     ) -> Result<Vec<Row>, Error> {
-        let mut client = self.client().await?;
-        let guard = Guard::new(&client, &self.tls);
-        let transaction = client.build_transaction().read_only(true).start().await;
-        let transaction = transaction.map_err(failed)?;
-        let rows = select(&transaction, statement, parameters, limits).await?;
-        transaction.rollback().await.map_err(failed)?;
-        guard.done();
-        Ok(rows)
+        let mut held = Held::new(self.client().await?, &self.tls);
+        let rows = read_rows(held.client(), statement, parameters, limits).await;
+        held.give_back();
+        rows
     }
 
     pub(super) async fn update(
@@ -84,20 +80,10 @@ impl Postgres {
         expected: Option<u64>,
         limits: &Limits,
     ) -> Result<u64, Error> {
-        let mut client = self.client().await?;
-        let guard = Guard::new(&client, &self.tls);
-        let transaction = client.transaction().await.map_err(failed)?;
-        let prepared = prepare(&transaction, statement, parameters, limits).await?;
-        let parameters: Vec<Parameter<'_>> = parameters.iter().map(Parameter).collect();
-        let changed = transaction.execute_raw(&prepared, &parameters).await.map_err(failed)?;
-        let mismatch = mismatch(expected, changed);
-        if mismatch.is_some() {
-            transaction.rollback().await.map_err(failed)?;
-        } else {
-            transaction.commit().await.map_err(failed)?;
-        }
-        guard.done();
-        mismatch.map_or(Ok(changed), Err)
+        let mut held = Held::new(self.client().await?, &self.tls);
+        let changed = write_rows(held.client(), statement, parameters, expected, limits).await;
+        held.give_back();
+        changed
     }
 
     async fn client(&self) -> Result<Object, Error> {
@@ -110,6 +96,38 @@ impl Postgres {
             error => Error::Failed(format!("PostgreSQL: {error}")),
         })
     }
+}
+
+async fn read_rows(
+    client: &mut Object,
+    statement: &str,
+    parameters: &[Value],
+    limits: &Limits,
+) -> Result<Vec<Row>, Error> {
+    let transaction = client.build_transaction().read_only(true).start().await;
+    let transaction = transaction.map_err(failed)?;
+    let rows = select(&transaction, statement, parameters, limits).await?;
+    transaction.rollback().await.map_err(failed)?;
+    Ok(rows)
+}
+
+async fn write_rows(
+    client: &mut Object,
+    statement: &str,
+    parameters: &[Value],
+    expected: Option<u64>,
+    limits: &Limits,
+) -> Result<u64, Error> {
+    let transaction = client.transaction().await.map_err(failed)?;
+    let prepared = prepare(&transaction, statement, parameters, limits).await?;
+    let parameters: Vec<Parameter<'_>> = parameters.iter().map(Parameter).collect();
+    let changed = transaction.execute_raw(&prepared, &parameters).await.map_err(failed)?;
+    if let Some(mismatch) = mismatch(expected, changed) {
+        transaction.rollback().await.map_err(failed)?;
+        return Err(mismatch);
+    }
+    transaction.commit().await.map_err(failed)?;
+    Ok(changed)
 }
 
 async fn select(
@@ -155,29 +173,40 @@ async fn prepare(
     Ok(prepared)
 }
 
-/// Has the server stop the statement if its end is not waited for.
-struct Guard {
-    token: Option<(CancelToken, MakeRustlsConnect)>,
+/// A connection with a statement on it. If the end of the statement is not waited for, the server
+/// is asked to stop it, and the connection leaves the pool: the request may arrive late, and must
+/// not stop the statement of somebody else.
+struct Held {
+    client: Option<Object>,
+    token: CancelToken,
+    tls: MakeRustlsConnect,
 }
 
-impl Guard {
-    fn new(client: &Object, tls: &MakeRustlsConnect) -> Self {
-        Self { token: Some((client.cancel_token(), tls.clone())) }
+impl Held {
+    fn new(client: Object, tls: &MakeRustlsConnect) -> Self {
+        Self { token: client.cancel_token(), tls: tls.clone(), client: Some(client) }
     }
 
-    fn done(mut self) {
-        self.token = None;
+    fn client(&mut self) -> &mut Object {
+        self.client.as_mut().expect("it is there until it is given back")
+    }
+
+    /// The statement has ended, well or not.
+    fn give_back(mut self) {
+        self.client = None;
     }
 }
 
-impl Drop for Guard {
+impl Drop for Held {
     fn drop(&mut self) {
-        let Some((token, tls)) = self.token.take() else { return };
+        let Some(client) = self.client.take() else { return };
+        drop(Object::take(client));
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        let (token, tls) = (self.token.clone(), self.tls.clone());
         runtime.spawn(async move {
             let stop = token.cancel_query(tls);
             // Whatever comes of it: the statement's own time limit stops it too.
-            let _ = tokio::time::timeout(CONNECT_MAX, stop).await;
+            drop(tokio::time::timeout(CONNECT_MAX, stop).await);
         });
     }
 }

@@ -14,6 +14,7 @@ async fn postgres() {
     until_ready(&database).await;
     keeps_its_promises(&database).await;
     stops_in_time(&database, "SELECT pg_sleep(60)").await;
+    given_up(&database).await;
     types(&database).await;
     parameters(&database).await;
 
@@ -41,6 +42,26 @@ async fn until_ready(database: &Connection) {
         }
     }
     panic!("the server does not get ready");
+}
+
+/// A statement whose end nobody waits for is stopped, and no other with it.
+async fn given_up(database: &Connection) {
+    let limits = tasks::sql::Limits::default();
+    let slow = tasks::sql::query(database, "SELECT pg_sleep(50) AS given_up", &[], &limits);
+    let running = "SELECT COUNT(*) AS n FROM pg_stat_activity WHERE state = 'active' \
+                   AND query = 'SELECT pg_sleep(50) AS given_up'";
+    let until = async |wanted: i64| {
+        while rows(database, running, json!([])).await != json!([{ "n": wanted }]) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let patience = std::time::Duration::from_secs(40);
+    tokio::select! {
+        biased;
+        () = until(1) => {}
+        _ = slow => panic!("it sleeps"),
+    }
+    tokio::time::timeout(patience, until(0)).await.expect("the server stops it");
 }
 
 async fn types(database: &Connection) {
