@@ -250,10 +250,9 @@ fn try_again(draft: &mut Draft<'_>, descend: bool) {
         if draft.state.status != Status::Running {
             return;
         }
-        let child = draft
-            .state
-            .task(sequence)
-            .and_then(|task| task.own_child().filter(|_| task.child_started).cloned());
+        // An earlier one that was set back has taken with it what the flow had reached after it.
+        let Some(task) = draft.state.task(sequence) else { continue };
+        let child = task.own_child().filter(|_| task.child_started).cloned();
         match (kind, child) {
             (Kind::Join | Kind::ExclusiveJoin | Kind::DoWhile, _) => {
                 draft.push(Event::Reopened { sequence, asked: 0 });

@@ -276,7 +276,7 @@ async fn retag(
 /// Lists the queues that are listened to, and why one is silent. Connections are configured with
 /// the server, so there is nothing to put here.
 #[utoipa::path(
-    get, path = "/api/event/queue/config", tag = "event",
+    operation_id = "event_queue_states", get, path = "/api/event/queue/config", tag = "event",
     responses((status = 200, description = "The types of events there are, and the queues", body = serde_json::Value))
 )]
 async fn event_queues(State(api): State<Api>) -> Json<Value> {

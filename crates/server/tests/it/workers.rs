@@ -219,7 +219,6 @@ async fn reports_that_make_no_sense_are_refused() {
         ("taskId", json!(null), "Task Id cannot be null"),
         ("status", json!(null), "status ''"),
         ("status", json!("DONE"), "'DONE'"),
-        ("workflowInstanceId", json!("another"), "another"),
         ("outputData", json!([1]), "'outputData' must be a JSON object"),
         ("externalOutputPayloadStoragePath", json!("s3://x"), "not supported"),
         ("callbackAfterSeconds", json!("soon"), "whole number"),

@@ -429,7 +429,14 @@ fn rewound(record: &mut Record, attempt: &Attempt, body: &Value, batch: &Batch) 
         return broken("the past stands", format!("{} rewound", attempt.sequence));
     }
     let sequence = attempt.sequence;
-    record.forget(|record, other| record.comes_after(other, attempt));
+    if body["a"] == true {
+        // One that was stopped waits again where it was; what stands after it does not change.
+        if attempt.status != "CANCELED" {
+            return broken("the past stands", format!("{sequence} set back, not cancelled"));
+        }
+    } else {
+        record.forget(|record, other| record.comes_after(other, attempt));
+    }
     let now = record.now;
     if let Some(again) = record.attempts.get_mut(&sequence) {
         let input = if body["i"].is_null() { again.input.clone() } else { body["i"].clone() };

@@ -52,7 +52,7 @@ struct ListParams {
 
 /// Lists incidents, newest first.
 #[utoipa::path(
-    get, path = "/api/incidents", tag = "incidents", params(ListParams),
+    operation_id = "list_incidents", get, path = "/api/incidents", tag = "incidents", params(ListParams),
     responses((status = 200, description = "`totalHits` and a page of `results`",
         body = serde_json::Value))
 )]
@@ -117,7 +117,7 @@ async fn find(api: &Api, id: &str) -> Result<Record, Problem> {
 
 /// Shows an incident.
 #[utoipa::path(
-    get, path = "/api/incidents/{id}", tag = "incidents",
+    operation_id = "show_incident", get, path = "/api/incidents/{id}", tag = "incidents",
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),

@@ -74,7 +74,7 @@ struct ListParams {
 
 /// Lists monitors: how they stand, what they wait for, and their open incidents.
 #[utoipa::path(
-    get, path = "/api/monitors", tag = "monitors", params(ListParams),
+    operation_id = "list_monitors", get, path = "/api/monitors", tag = "monitors", params(ListParams),
     responses((status = 200, description = "`totalHits` and a page of `results`, by name",
         body = serde_json::Value))
 )]
@@ -129,7 +129,7 @@ struct SaveParams {
 /// Adds what a file of monitors (YAML or JSON) defines to its source; what bears the same name is
 /// replaced.
 #[utoipa::path(
-    post, path = "/api/monitors", tag = "monitors", params(SaveParams), request_body = String,
+    operation_id = "add_monitors", post, path = "/api/monitors", tag = "monitors", params(SaveParams), request_body = String,
     responses(
         (status = 200, description = "What came of it", body = serde_json::Value),
         (status = 400, description = "Everything that is wrong with it; nothing is changed"),
@@ -276,7 +276,7 @@ async fn put_one(
 
 /// Shows a monitor.
 #[utoipa::path(
-    get, path = "/api/monitors/{name}", tag = "monitors",
+    operation_id = "show_monitor", get, path = "/api/monitors/{name}", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor")),
     responses(
         (status = 200, description = "The monitor", body = serde_json::Value),
@@ -291,7 +291,7 @@ async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<V
 
 /// Removes a monitor; its open incidents are resolved.
 #[utoipa::path(
-    delete, path = "/api/monitors/{name}", tag = "monitors",
+    operation_id = "delete_monitor", delete, path = "/api/monitors/{name}", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor")),
     responses(
         (status = 200, description = "It is not watched any more"),

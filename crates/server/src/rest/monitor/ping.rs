@@ -70,7 +70,7 @@ async fn success_by_post(
 
 /// Takes another call of a job: `start`, `fail`, `log`, or the code with which it ended.
 #[utoipa::path(
-    get, path = "/ping/{key}/{signal}", tag = "heartbeats",
+    operation_id = "ping_signal", get, path = "/ping/{key}/{signal}", tag = "heartbeats",
     params(
         ("key" = String, Path, description = "The key of the monitor, or its name"),
         ("signal" = String, Path, description = "start, fail, log, or an exit code"),

@@ -26,7 +26,7 @@ const WAIT: Duration = Duration::from_secs(30);
 
 /// Lists receivers; of their settings, what is secret is not shown.
 #[utoipa::path(
-    get, path = "/api/receivers", tag = "receivers",
+    operation_id = "list_receivers", get, path = "/api/receivers", tag = "receivers",
     responses((status = 200, description = "The receivers", body = Vec<serde_json::Value>))
 )]
 async fn list(State(api): State<Api>) -> Json<Value> {

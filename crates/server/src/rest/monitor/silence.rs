@@ -23,7 +23,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 
 /// Lists silences: those that people made, and those of files.
 #[utoipa::path(
-    get, path = "/api/silences", tag = "silences",
+    operation_id = "list_silences", get, path = "/api/silences", tag = "silences",
     responses((status = 200, description = "The silences", body = Vec<serde_json::Value>))
 )]
 async fn list(State(api): State<Api>) -> Json<Value> {
@@ -69,7 +69,7 @@ fn silence(api: &Api, id: Option<&str>, mut body: Value) -> Result<Silence, Prob
 /// `match` says what it hides, by label (a value, a list, or `{"not": …}`), with `monitor`, `key`
 /// and `severity` among the labels. `from` with `to` or `for`, or `hours` with `tz`, say when.
 #[utoipa::path(
-    post, path = "/api/silences", tag = "silences", request_body = serde_json::Value,
+    operation_id = "add_silence", post, path = "/api/silences", tag = "silences", request_body = serde_json::Value,
     responses(
         (status = 200, description = "The silence", body = serde_json::Value),
         (status = 400, description = "What is wrong with it"),
@@ -104,7 +104,7 @@ async fn keep(api: &Api, silence: Silence) -> Result<Json<Value>, Problem> {
 
 /// Shows a silence.
 #[utoipa::path(
-    get, path = "/api/silences/{id}", tag = "silences",
+    operation_id = "show_silence", get, path = "/api/silences/{id}", tag = "silences",
     params(("id" = String, Path, description = "The name of the silence")),
     responses(
         (status = 200, description = "The silence", body = serde_json::Value),
@@ -118,7 +118,7 @@ async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Val
 
 /// Takes a silence back: what is open and was hidden is told now.
 #[utoipa::path(
-    delete, path = "/api/silences/{id}", tag = "silences",
+    operation_id = "delete_silence", delete, path = "/api/silences/{id}", tag = "silences",
     params(("id" = String, Path, description = "The name of the silence")),
     responses(
         (status = 200, description = "It is over"),

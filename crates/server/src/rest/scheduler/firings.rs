@@ -28,7 +28,7 @@ pub(super) struct SearchParams {
 
 /// Searches what schedules have started, and what not and why.
 #[utoipa::path(
-    get, path = "/api/scheduler/search/executions", tag = "scheduler", params(SearchParams),
+    operation_id = "search_firings", get, path = "/api/scheduler/search/executions", tag = "scheduler", params(SearchParams),
     responses(
         (status = 200, description = "`totalHits` and a page of `results`", body = serde_json::Value),
         (status = 400, description = "The query is not understood; what is supported"),

@@ -30,7 +30,7 @@ pub(super) struct ListParams {
 
 /// Lists all schedules, by name.
 #[utoipa::path(
-    get, path = "/api/scheduler/schedules", tag = "scheduler", params(ListParams),
+    operation_id = "list_schedules", get, path = "/api/scheduler/schedules", tag = "scheduler", params(ListParams),
     responses((status = 200, description = "The schedules", body = Vec<serde_json::Value>))
 )]
 pub(super) async fn list(
@@ -71,7 +71,7 @@ fn optional_flag<'de, D: serde::Deserializer<'de>>(input: D) -> Result<Option<bo
 
 /// Searches schedules.
 #[utoipa::path(
-    get, path = "/api/scheduler/schedules/search", tag = "scheduler", params(SearchParams),
+    operation_id = "search_schedules", get, path = "/api/scheduler/schedules/search", tag = "scheduler", params(SearchParams),
     responses((status = 200, description = "`totalHits` and a page of `results`", body = serde_json::Value))
 )]
 pub(super) async fn search(

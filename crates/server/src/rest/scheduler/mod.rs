@@ -80,7 +80,7 @@ async fn save(State(api): State<Api>, RawBody(body): RawBody) -> Result<Json<Val
 
 /// Shows a schedule.
 #[utoipa::path(
-    get, path = "/api/scheduler/schedules/{name}", tag = "scheduler",
+    operation_id = "show_schedule", get, path = "/api/scheduler/schedules/{name}", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
     responses(
         (status = 200, description = "The schedule", body = serde_json::Value),
@@ -93,7 +93,7 @@ async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<V
 
 /// Deletes a schedule; what it has started goes on. That there is none is no failure.
 #[utoipa::path(
-    delete, path = "/api/scheduler/schedules/{name}", tag = "scheduler",
+    operation_id = "delete_schedule", delete, path = "/api/scheduler/schedules/{name}", tag = "scheduler",
     params(("name" = String, Path, description = "The name of the schedule")),
     responses((status = 200, description = "It is not there"))
 )]
