@@ -4,7 +4,8 @@
 //! `validationErrors`. We add `code`, which is stable, and a `hint`, which says what to do next.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::header::CONNECTION;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use engine::store::StoreError;
 use engine::vault::VaultError;
@@ -141,7 +142,13 @@ impl IntoResponse for Problem {
             });
             body["validationErrors"] = flaws.collect();
         }
-        (self.status, Json(body)).into_response()
+        let mut response = (self.status, Json(body)).into_response();
+        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+            // The rest of the body is never read, so the connection ends here: a client that is not
+            // told would send its next request into the void. HTTP/2 leaves the header out.
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }
 }
 
