@@ -66,6 +66,25 @@ async fn built_in_tasks_and_children_run_by_themselves() {
 }
 
 #[tokio::test]
+async fn a_definition_inside_another_may_name_what_is_not_there() {
+    let engine = open(Arc::new(Memory::new())).await;
+    let echo = json!({ "name": "e", "taskReferenceName": "e", "type": "ECHO",
+        "inputParameters": { "x": "${elsewhere.output.x}" } });
+    let inline = json!({ "name": "inline", "version": 1, "schemaVersion": 2, "tasks": [echo] });
+    let task = json!({ "name": "s", "taskReferenceName": "s", "type": "SUB_WORKFLOW",
+        "subWorkflowParam": { "name": "inline", "workflowDefinition": inline } });
+    register(
+        &engine,
+        json!({ "name": "outer", "tasks": [task],
+        "outputParameters": { "x": "${s.output.x}", "ran": "${s.status}" } }),
+    )
+    .await;
+    let id = start(&engine, "outer", json!({})).await;
+    let expected = json!({ "x": null, "ran": "COMPLETED" });
+    assert_eq!(ended(&engine, &id).await, (Status::Completed, expected));
+}
+
+#[tokio::test]
 async fn a_wait_ends_by_the_clock() {
     let engine = open(Arc::new(Memory::new())).await;
     register(
