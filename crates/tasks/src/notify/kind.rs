@@ -153,6 +153,8 @@ pub(super) const KINDS: &[Kind] = &[
             ("class", Text),
             ("client", Text),
             ("client_url", Address),
+            ("incident_key", OneOf(&["incident", "hour"])),
+            ("tz", Text),
         ],
         check: nothing,
         way: Way::Calls { build: pagerduty::build, judge: pagerduty::judge },
