@@ -156,7 +156,7 @@ pub(super) const KINDS: &[Kind] = &[
             ("incident_key", OneOf(&["incident", "hour"])),
             ("tz", Text),
         ],
-        check: nothing,
+        check: pagerduty::check,
         way: Way::Calls { build: pagerduty::build, judge: pagerduty::judge },
     },
     Kind {

@@ -16,7 +16,7 @@ use serde_json::{Map, Value, json};
 use super::bounds;
 use super::kind::{Call, Order};
 use super::notification::Notification;
-use super::settings::Settings;
+use super::settings::{Settings, is_open};
 use super::verdict::{Answer, Verdict, text_at};
 
 const BASE: &str = "https://events.pagerduty.com";
@@ -43,6 +43,13 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
         }
     }
     Ok(calls)
+}
+
+pub(super) fn check(settings: Settings<'_>, problems: &mut Vec<String>) {
+    let zone = settings.text("tz").filter(|zone| !is_open(zone));
+    if zone.is_some_and(|zone| TimeZone::get(&zone).is_err()) {
+        problems.push("`tz` must be a time zone such as Europe/Berlin".to_owned());
+    }
 }
 
 /// The keys under which the service knows it: one, unless each hour has its own.

@@ -22,7 +22,9 @@ const LOOK_AGAIN: i64 = 300_000;
 const ERRORS_MAX: u32 = 3;
 /// Checks further apart than this page for the first one that cannot tell.
 const OFTEN: i64 = 1_800_000;
-const HOUR: i64 = 3_600_000;
+/// How often an incident is told that has a key in each hour: a minute less, so that no hour of the
+/// clock is passed over. Twice in an hour is the same incident.
+const HOURLY: i64 = 59 * 60_000;
 
 /// What `etl.cfg` and the server say about a checklist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +127,7 @@ pub(super) fn read(root: &Node, options: &ChecklistOptions, report: &mut Report)
             monitor.to = vec![receiver];
             monitor.to_after = options.offset;
             monitor.rings_from = Some(Severity::Error);
-            monitor.remind = options.hourly.then_some(HOUR);
+            monitor.remind = options.hourly.then_some(HOURLY);
         }
         let often = monitor.schedule.interval() <= OFTEN;
         monitor.on_error =
