@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use engine::Engine;
 use kernel::ExecutionId;
+use kernel::alert::definition::ChecklistOptions;
 use kernel::definition::{
     EventHandler, Problem, TaskDef, WorkflowDef, inspect_workflow, parse_event_handlers,
     parse_task_defs, parse_workflows, validate_event_handler, validate_task_def,
@@ -40,7 +41,11 @@ const REST: Duration = Duration::from_millis(150);
 ///
 /// # Errors
 /// Every mistake of every file.
-pub(crate) async fn load(engine: &Engine, paths: &[PathBuf]) -> Result<(), Vec<String>> {
+pub(crate) async fn load(
+    engine: &Engine,
+    paths: &[PathBuf],
+    checklist: &ChecklistOptions,
+) -> Result<(), Vec<String>> {
     let mut mistakes = Vec::new();
     let mut files = Vec::new();
     for path in paths {
@@ -53,7 +58,7 @@ pub(crate) async fn load(engine: &Engine, paths: &[PathBuf]) -> Result<(), Vec<S
         files.into_iter().partition(|file| monitors::is_monitors(file));
     let (defined, found) = read_all(&files, engine);
     mistakes.extend(found);
-    let read = monitors::read(engine, &of_monitors);
+    let read = monitors::read(engine, &of_monitors, checklist);
     mistakes.extend(read.without_former(engine));
     if !mistakes.is_empty() {
         return Err(mistakes);
@@ -102,7 +107,11 @@ async fn put(engine: &Engine, found: Defined) -> anyhow::Result<usize> {
 ///
 /// # Errors
 /// The paths cannot be watched.
-pub(crate) fn watch(engine: Engine, paths: &[PathBuf]) -> notify::Result<impl Send + use<>> {
+pub(crate) fn watch(
+    engine: Engine,
+    paths: &[PathBuf],
+    checklist: ChecklistOptions,
+) -> notify::Result<impl Send + use<>> {
     let (sender, mut changed) = mpsc::unbounded_channel::<PathBuf>();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if let Ok(event) = event
@@ -131,7 +140,7 @@ pub(crate) fn watch(engine: Engine, paths: &[PathBuf]) -> notify::Result<impl Se
             let of_monitors = files.iter().any(|it| monitors::is_monitors(it) || !it.is_file());
             reload(&engine, definitions_of(files, &roots)).await;
             if of_monitors {
-                monitors::reload(&engine, &given).await;
+                monitors::reload(&engine, &given, &checklist).await;
             }
         }
     });

@@ -6,6 +6,7 @@ mod deadman;
 mod dev;
 mod load;
 mod logging;
+mod robopager;
 mod scripts;
 mod secret_key;
 mod serve;
@@ -23,26 +24,28 @@ use config::{Config, DevFlags};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match start(Cli::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
+    match start(Cli::parse_from(robopager::arguments(std::env::args_os()))) {
+        Ok(code) => code,
         Err(error) => cli::report(&error),
     }
 }
 
-fn start(cli: Cli) -> anyhow::Result<()> {
+fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(flags) => {
             let config = Config::from_process(&flags)?;
             logging::start(&config);
-            runtime()?.block_on(serve::run(config))
+            runtime()?.block_on(serve::run(config))?;
         }
         Command::Dev(flags) => {
             let config = Config::load(flags.flags(), DevFlags::env, None)?;
             logging::start(&config);
-            runtime()?.block_on(tour::run(config))
+            runtime()?.block_on(tour::run(config))?;
         }
-        Command::Client(command) => cli::run(command, &cli.global),
+        Command::Robopager(arguments) => return robopager::run(&arguments),
+        Command::Client(command) => cli::run(command, &cli.global)?,
     }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// The server's threads, one per core: a script that takes long gives its place to another.

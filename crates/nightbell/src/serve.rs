@@ -11,6 +11,7 @@ use store::Sqlite;
 use tokio::net::TcpListener;
 
 use crate::config::{Config, StoreUrl};
+use crate::robopager::Robopager;
 use crate::scripts::Engines;
 use crate::secret_key;
 use crate::values::FromEnvironment;
@@ -25,8 +26,9 @@ pub(crate) struct Server {
 
 /// Serves until the process is told to stop.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
-    let server = Server::open(&config).await?;
-    if let Err(mistakes) = load::load(&server.engine, &config.load).await {
+    let robopager = Robopager::of(&config)?;
+    let server = Server::open_with(&config, &robopager).await?;
+    if let Err(mistakes) = load::load(&server.engine, &config.load, &robopager.checklist).await {
         server.engine.close().await?;
         anyhow::bail!(
             "the definitions of --load have mistakes, nothing is served:\n  {}",
@@ -36,7 +38,11 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     if let Some(url) = &config.deadman_url {
         deadman::call(server.engine.clone(), url.0.clone())?;
     }
-    let watching = load::watch(server.engine.clone(), &config.load)
+    if let Err(error) = robopager.start(&server.engine).await {
+        server.engine.close().await?;
+        return Err(error);
+    }
+    let watching = load::watch(server.engine.clone(), &config.load, robopager.checklist)
         .context("the files of --load cannot be watched")?;
     let result = server.serve().await;
     drop(watching);
@@ -46,6 +52,13 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 impl Server {
     /// Opens the port and the store, and sets everything going again that was.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
+        Self::open_with(config, &Robopager::of(config)?).await
+    }
+
+    /// The same, with what checklists need.
+    async fn open_with(config: &Config, robopager: &Robopager) -> anyhow::Result<Self> {
+        let mut settings = task_settings(config);
+        robopager.configure(&mut settings);
         // The port first: a second server must not touch the store.
         let listener = TcpListener::bind(config.listen)
             .await
@@ -56,7 +69,7 @@ impl Server {
             store,
             clock: Arc::new(SystemClock),
             scripts: Engines::new(javascript_limits(config), jq_limits(config)),
-            runners: tasks::registry::runners(&task_settings(config))?,
+            runners: tasks::registry::runners(&settings)?,
             values: Arc::new(FromEnvironment),
             describe: server::rest::view::describe,
             options: engine::Options { key: Some(key), ..options(config) },
@@ -125,7 +138,7 @@ fn make_folder(file: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn options(config: &Config) -> engine::Options {
+pub(crate) fn options(config: &Config) -> engine::Options {
     engine::Options {
         limits: kernel::graph::Limits {
             payload_max: usize::try_from(config.payload_max.0).unwrap_or(usize::MAX),
@@ -141,7 +154,7 @@ fn options(config: &Config) -> engine::Options {
     }
 }
 
-fn javascript_limits(config: &Config) -> tasks::javascript::Limits {
+pub(crate) fn javascript_limits(config: &Config) -> tasks::javascript::Limits {
     tasks::javascript::Limits {
         time: config.script_time,
         memory: usize::try_from(config.script_memory.0).unwrap_or(usize::MAX),
@@ -149,7 +162,7 @@ fn javascript_limits(config: &Config) -> tasks::javascript::Limits {
     }
 }
 
-fn jq_limits(config: &Config) -> tasks::jq::Limits {
+pub(crate) fn jq_limits(config: &Config) -> tasks::jq::Limits {
     tasks::jq::Limits {
         time: config.script_time,
         bytes: usize::try_from(config.script_memory.0).unwrap_or(usize::MAX),
@@ -157,7 +170,7 @@ fn jq_limits(config: &Config) -> tasks::jq::Limits {
     }
 }
 
-fn task_settings(config: &Config) -> tasks::registry::Settings {
+pub(crate) fn task_settings(config: &Config) -> tasks::registry::Settings {
     let mut settings = tasks::registry::Settings::default();
     settings.http.body_max = usize::try_from(config.http_body_max.0).unwrap_or(usize::MAX);
     settings.events.nats_url = config.nats_url.as_ref().map(|url| url.0.clone());

@@ -1,6 +1,7 @@
 //! DOES: the built-in tasks and the script engines.
 
 pub mod check;
+pub mod claims;
 pub mod events;
 pub mod http;
 pub mod http_poll;

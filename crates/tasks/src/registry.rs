@@ -9,6 +9,7 @@ use std::sync::Arc;
 use engine::TaskRunner;
 
 use crate::check;
+use crate::claims::{self, Claims};
 use crate::events::{self, EventTask};
 use crate::http::{self, Http};
 use crate::http_poll::{self, HttpPoll};
@@ -27,6 +28,8 @@ pub struct Settings {
     pub http: http::Settings,
     /// Checks of monitors.
     pub check: check::Settings,
+    /// Where several servers share who pages; absent = this one is alone.
+    pub claims: Option<claims::Settings>,
     /// Brokers of events.
     pub events: events::Settings,
     /// Tasks that look at executions.
@@ -48,6 +51,7 @@ impl Default for Settings {
         Self {
             http: http::Settings::default(),
             check: check::Settings::default(),
+            claims: None,
             events: events::Settings::default(),
             workflow: workflow::Settings::default(),
             sql: sql::Settings::default(),
@@ -65,6 +69,9 @@ pub enum SetupError {
     /// The HTTP client.
     #[error("the task type HTTP could not be set up: {0}")]
     Http(#[from] http::SetupError),
+    /// The place where servers share who pages.
+    #[error(transparent)]
+    Claims(#[from] claims::SetupError),
     /// A database of the configuration.
     #[error(transparent)]
     Sql(#[from] sql::Error),
@@ -80,7 +87,10 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
     let scripts = JavaScript::new(settings.javascript.clone());
     let mut runners = workflow::runners(&settings.workflow, http.client());
     let databases = || sql::Databases::new(settings.sql.clone());
-    runners.extend(check::runners(settings.check.clone(), http.client(), databases()?));
+    let claims = settings.claims.as_ref().map(Claims::new).transpose()?.map(Arc::new);
+    let checks =
+        check::runners(settings.check.clone(), http.client(), databases()?, claims.clone());
+    runners.extend(checks);
     runners.extend::<[Arc<dyn TaskRunner>; 9]>([
         Arc::new(sql::Jdbc::new(databases()?)),
         Arc::new(HttpPoll::new(client(), scripts, settings.http_poll.clone())),
@@ -93,7 +103,7 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
                 .map_err(|problem| SetupError::Service("OPS_GENIE", problem))?,
         ),
         Arc::new(GetSignedJwt),
-        Arc::new(Notify::new(client())),
+        Arc::new(Notify::new(client()).sharing(claims)),
         Arc::new(UpdateSecret::default()),
         Arc::new(http),
         Arc::new(EventTask::new(&settings.events)),

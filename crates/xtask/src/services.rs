@@ -7,7 +7,7 @@ use crate::say;
 
 /// A server: Debian's package of it, and a place where its program is then found. `*` stands for
 /// one folder of any name.
-const SERVICES: [(&str, &str); 7] = [
+const SERVICES: [(&str, &str); 8] = [
     ("postgresql", "/usr/lib/postgresql/*/bin/postgres"),
     ("mariadb-server", "/usr/sbin/mariadbd"),
     ("nats-server", "/usr/sbin/nats-server"),
@@ -15,6 +15,7 @@ const SERVICES: [(&str, &str); 7] = [
     ("dovecot-imapd", "/usr/sbin/dovecot"),
     ("influxdb", "/usr/bin/influxd"),
     ("prometheus", "/usr/bin/prometheus"),
+    ("redis-server", "/usr/bin/redis-server"),
 ];
 
 /// Installs what is missing if this user may; notes in `skipped` what is still not there.

@@ -220,17 +220,21 @@ impl Monitor {
         self.id.derive("notify", sequence)
     }
 
-    /// What an incident's route is: the first that fits, or the monitor's own receivers.
+    /// What an incident's route is: the first that fits, or the monitor's own receivers; none for
+    /// what is not bad enough to tell.
     pub fn route_of(&self, incident: &Incident) -> Option<Route> {
         let spec = self.spec.as_ref()?;
         let own = &spec.monitor;
+        if own.rings_from.is_some_and(|from| incident.worst < from) {
+            return None;
+        }
         let matches = |route: &&Route| {
             route.matchers.iter().all(|it| it.matches(self.value_of(incident, &it.label)))
         };
         let mut route = if own.to.is_empty() {
             spec.routes.iter().find(matches)?.clone()
         } else {
-            let step = Step { to: own.to.clone(), ..Step::default() };
+            let step = Step { to: own.to.clone(), after: own.to_after, ..Step::default() };
             Route { steps: vec![step], ..Route::default() }
         };
         route.remind = own.remind.or(route.remind);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::definition::{Route, Severity};
-use super::fingerprint;
+use super::{CHECK_KEY, fingerprint};
 use super::incident::{Evidence, Incident, NotificationEvent};
 use super::monitor::{Delivery, Monitor};
 use super::observation::plain;
@@ -123,7 +123,12 @@ fn member(monitor: &Monitor, incident: &Incident) -> Value {
         let text = pick(&monitor.spec.as_ref()?.monitor).as_deref()?;
         Some(render(monitor, incident, text))
     };
-    let title = template(|it| &it.summary).unwrap_or_else(|| default_title(monitor, incident));
+    let title = match template(|it| &it.summary) {
+        // The author's words are about what is watched, not about a check that cannot tell.
+        Some(summary) if &*incident.key == CHECK_KEY => format!("{summary} (the check cannot tell)"),
+        Some(summary) => summary,
+        None => default_title(monitor, incident),
+    };
     let last = incident.history.last();
     json!({
         "dedup_key": incident.fingerprint,

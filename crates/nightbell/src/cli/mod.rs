@@ -30,6 +30,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use serde_json::json;
 
 use crate::config::{ConfigError, DevFlags, Flags};
+use crate::robopager::Arguments;
 use client::Client;
 pub(crate) use failure::{Exit, Failure};
 use output::{Format, Output};
@@ -97,6 +98,20 @@ Examples:
 Example:
   nightbell dev          then, in another terminal: nightbell run list --watch")]
     Dev(DevFlags),
+    /// Run a Robopager checklist: as a service, or one check of it
+    ///
+    /// Takes the checklist.yaml and the etl.cfg of Robopager as they are. The service is the server
+    /// with the checklist loaded; it takes its settings from the environment and nightbell.toml.
+    #[command(after_help = "\
+Examples:
+  nightbell robopager -cf core                                  the service: cfg/checklist.yaml
+  nightbell robopager -y night.yaml -cf core -p /etc/etl.cfg
+  nightbell robopager -c unique_email_check -cf core            one check: exits 0, 1 or 2
+
+Environment:
+  NIGHTBELL_PAGERDUTY_URL   PagerDuty, if not at its own address
+  NIGHTBELL_IMAP_URL        the mailbox, if not at Gmail: imaps://HOST:PORT")]
+    Robopager(Arguments),
     #[command(flatten)]
     Client(ClientCommand),
 }

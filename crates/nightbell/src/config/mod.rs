@@ -31,7 +31,7 @@ pub(crate) use layers::File;
 use layers::{Layers, Resolved};
 pub(crate) use problem::{ConfigError, Origin, Problem};
 pub(crate) use template::default_file;
-use url::Databases;
+use url::{Databases, ImapUrl};
 use value::Value;
 pub(crate) use value::{Bytes, HttpUrl, LogFilter, LogFormat, SecretKey, StoreUrl};
 
@@ -178,6 +178,19 @@ settings! {
     ///
     /// They are watched: a changed file is applied whole or not at all.
     load: Vec<PathBuf> = [];
+
+    /// Robopager's `etl.cfg`: mailbox, batchy, time zone and Redis of the checklists among `load`.
+    ///
+    /// `off` for none. `nightbell robopager` names one itself.
+    etl_cfg: Option<PathBuf> = ["off"];
+
+    /// Where `PagerDuty` is, for the services that checklists name; `off` = at its own address.
+    pagerduty_url: Option<HttpUrl> = ["off"];
+
+    /// Where the mailbox of checklists is: `imaps://HOST:PORT`; `off` = at Gmail.
+    ///
+    /// `imap://HOST:PORT`, without encryption, only on this machine.
+    imap_url: Option<ImapUrl> = ["off"];
 
     /// An address outside to be called every minute, which rings when the calls stop.
     ///

@@ -66,6 +66,37 @@ fn without_password(url: &str) -> String {
     }
 }
 
+/// Where a mailbox is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ImapUrl(pub(crate) String);
+
+impl Value for ImapUrl {
+    const NAME: &'static str = "URL";
+    const HINT: &'static str = "write imaps://HOST:PORT; imap://HOST:PORT only for this machine";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        let text = given.one()?;
+        // The text may hold a password, so it is not repeated.
+        let url = reqwest::Url::parse(text).map_err(|error| format!("is no URL: {error}"))?;
+        let host = url.host_str().unwrap_or_default();
+        let bare = host.trim_start_matches('[').trim_end_matches(']');
+        let is_here = bare == "localhost"
+            || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
+        match url.scheme() {
+            _ if host.is_empty() => Err("names no host".to_owned()),
+            _ if !url.username().is_empty() => Err("an address has no user".to_owned()),
+            "imaps" => Ok(Self(text.to_owned())),
+            "imap" if is_here => Ok(Self(text.to_owned())),
+            "imap" => Err("imap:// would send the password for all to read".to_owned()),
+            other => Err(format!("`{other}` is neither imaps nor imap")),
+        }
+    }
+
+    fn shown(&self) -> String {
+        self.0.clone()
+    }
+}
+
 impl Value for bool {
     const NAME: &'static str = "on|off";
     const HINT: &'static str = "write on or off";

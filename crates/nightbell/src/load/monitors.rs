@@ -61,7 +61,7 @@ fn source_of(file: &Path) -> Arc<str> {
 }
 
 /// Reads files; each may speak of what the others and other sources define.
-pub(super) fn read(engine: &Engine, files: &[PathBuf]) -> Read {
+pub(super) fn read(engine: &Engine, files: &[PathBuf], checklist: &ChecklistOptions) -> Read {
     let mut read = Read::default();
     let mut texts = BTreeMap::new();
     for file in files {
@@ -83,9 +83,8 @@ pub(super) fn read(engine: &Engine, files: &[PathBuf]) -> Read {
     for (_, text) in texts.values() {
         known.extend(Known::of(text));
     }
-    let options = ChecklistOptions { check_tz: system_zone(), ..ChecklistOptions::default() };
     for (source, (file, text)) in texts {
-        let loaded = load_among(&text, &options, &known);
+        let loaded = load_among(&text, checklist, &known);
         let told = |level| -> Vec<String> {
             let found = loaded.problems.iter().filter(|problem| problem.level == level);
             found.map(|problem| format!("{}:{problem}", file.display())).collect()
@@ -113,11 +112,6 @@ fn text_of(file: &Path) -> Result<String, String> {
         return Err(format!("the file has {size} bytes, more than {FILE_MAX}"));
     }
     std::fs::read_to_string(file).map_err(|error| error.to_string())
-}
-
-/// The zone of this machine.
-fn system_zone() -> Arc<str> {
-    jiff::tz::TimeZone::system().iana_name().unwrap_or("UTC").into()
 }
 
 /// Applies what was read, and drops what files defined that are gone. Answers what was not applied
@@ -182,7 +176,7 @@ async fn tell(engine: &Engine, bad: &BTreeMap<Arc<str>, Vec<String>>) -> Result<
 }
 
 /// Reads and applies all files below the paths again.
-pub(super) async fn reload(engine: &Engine, paths: &[PathBuf]) {
+pub(super) async fn reload(engine: &Engine, paths: &[PathBuf], checklist: &ChecklistOptions) {
     let mut files = Vec::new();
     for path in paths.iter().filter(|path| path.exists()) {
         match files_below(path) {
@@ -190,6 +184,6 @@ pub(super) async fn reload(engine: &Engine, paths: &[PathBuf]) {
             Err(error) => tracing::error!("{}: {error}", path.display()),
         }
     }
-    let read = read(engine, &files);
+    let read = read(engine, &files, checklist);
     apply(engine, read, false).await;
 }

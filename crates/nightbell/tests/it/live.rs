@@ -12,7 +12,9 @@ pub(crate) struct Live {
     folder: tempfile::TempDir,
     port: u16,
     child: Option<Child>,
+    command: &'static str,
     arguments: Vec<String>,
+    variables: Vec<(String, String)>,
     pub(crate) http: reqwest::Client,
 }
 
@@ -22,12 +24,24 @@ const START_MAX: Duration = Duration::from_secs(30);
 impl Live {
     /// Starts a server over an empty store.
     pub(crate) async fn start(arguments: &[&str]) -> Self {
+        Self::start_as("serve", arguments, &[]).await
+    }
+
+    /// As [`Live::start`], by a subcommand that serves, with variables in its environment.
+    pub(crate) async fn start_as(
+        command: &'static str,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().expect("a folder");
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let http =
             reqwest::Client::builder().timeout(Duration::from_mins(1)).build().expect("a client");
-        let mut live = Self { folder, port: free_port(), child: None, arguments, http };
+        let variables = variables.iter().map(|(name, it)| ((*name).to_owned(), (*it).to_owned()));
+        let variables = variables.collect();
+        let port = free_port();
+        let mut live = Self { folder, port, child: None, command, arguments, variables, http };
         live.launch().await;
         live
     }
@@ -40,9 +54,10 @@ impl Live {
             .open(self.log())
             .expect("a log file");
         let child = Command::new(env!("CARGO_BIN_EXE_nightbell"))
-            .arg("serve")
-            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
-            .args(["--store", &format!("sqlite:{}", self.store().display())])
+            .arg(self.command)
+            .env("NIGHTBELL_LISTEN", format!("127.0.0.1:{}", self.port))
+            .env("NIGHTBELL_STORE", format!("sqlite:{}", self.store().display()))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .args(&self.arguments)
             .current_dir(self.folder.path())
             .stdin(Stdio::null())

@@ -16,6 +16,7 @@ mod live;
 mod monitors;
 mod real_cli;
 mod reload;
+mod robopager;
 mod schedules;
 mod sdks;
 mod secret;

@@ -158,7 +158,9 @@ impl Nightbell {
 
     /// Puts a file into the folder.
     pub(crate) fn file(self, name: &str, text: &str) -> Self {
-        std::fs::write(self.folder.join(name), text).unwrap();
+        let path = self.folder.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
         self
     }
 

@@ -38,6 +38,7 @@ use kernel::Json;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use crate::claims::Claims;
 use crate::http::{Client, Settings as HttpSettings};
 use crate::input::{completed, failed, failed_for_good};
 use crate::sql::Databases;
@@ -84,6 +85,7 @@ struct Means {
     jq: crate::jq::Jq,
     databases: Databases,
     engine: OnceLock<WeakEngine>,
+    claims: Option<Arc<Claims>>,
 }
 
 /// One kind of check.
@@ -117,18 +119,37 @@ impl<S: Source> TaskRunner for Runner<S> {
         let work = async {
             let order = Order::read(&task.input, &self.means.settings)?;
             let seen = self.source.look(&order, &self.means).await?;
-            Ok(seen.output())
+            Ok(seen)
         };
         let answer = tokio::select! {
             biased;
             () = cancelled.cancelled() => Err(unknown("the check was cancelled")),
             answer = work => answer,
         };
+        if let Some(claims) = &self.means.claims {
+            note(claims, &task.input, &answer).await;
+        }
         match answer {
-            Ok(output) => completed(Json::of(&output)),
+            Ok(seen) => completed(Json::of(&seen.output())),
             Err(Trouble::Unknown(reason)) => failed(reason),
             Err(Trouble::Wrong(reason)) => failed_for_good(format!("{}: {reason}", S::TYPE)),
         }
+    }
+}
+
+/// Notes where servers share it how a check was at last. Nothing depends on that: it is for people
+/// to look at, and whether it worked is not told.
+async fn note(claims: &Claims, input: &Json, answer: &Result<Seen, Trouble>) {
+    let input = input.parse();
+    let Some(monitor) = input.get("monitor").and_then(Value::as_str) else { return };
+    let result = match answer {
+        Ok(seen) => seen.summary(),
+        Err(Trouble::Unknown(why) | Trouble::Wrong(why)) => {
+            serde_json::json!({ "status": "unknown", "text": why })
+        }
+    };
+    if let Err(away) = claims.note(monitor, &result.to_string()).await {
+        tracing::debug!("{away}: the last result of {monitor} is not noted there");
     }
 }
 
@@ -137,10 +158,11 @@ pub(crate) fn runners(
     settings: Settings,
     client: &Client,
     databases: Databases,
+    claims: Option<Arc<Claims>>,
 ) -> Vec<Arc<dyn TaskRunner>> {
     let clients = rest::Clients::new(client.clone(), settings.http.clone());
     let jq = crate::jq::Jq::new(crate::jq::Limits::default());
-    let means = Arc::new(Means { settings, clients, jq, databases, engine: OnceLock::new() });
+    let means = Arc::new(Means { settings, clients, jq, databases, engine: OnceLock::new(), claims });
     vec![
         runner(http::Http, &means),
         runner(email::Email, &means),

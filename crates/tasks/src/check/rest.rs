@@ -82,6 +82,12 @@ impl Question {
         Ok(Self { method: method.to_owned(), url: url.into(), headers, body: None, follow: true })
     }
 
+    /// Without any credentials.
+    pub(super) fn bare(method: &str, url: impl Into<String>) -> Self {
+        let (method, url) = (method.to_owned(), url.into());
+        Self { method, url, headers: Map::new(), body: None, follow: false }
+    }
+
     /// With a header.
     pub(super) fn header(mut self, name: &str, value: impl Into<String>) -> Self {
         self.headers.insert(name.to_owned(), Value::String(value.into()));

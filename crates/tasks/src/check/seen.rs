@@ -19,6 +19,17 @@ impl Seen {
         Self { observations: vec![observation], memory: None }
     }
 
+    /// The worst of it, in short.
+    pub(super) fn summary(&self) -> Value {
+        const WORST_FIRST: [&str; 3] = ["fail", "warn", "ok"];
+        let of = |status: &&str| {
+            self.observations.iter().find(|it| it.get("status").is_some_and(|it| it == *status))
+        };
+        let worst = WORST_FIRST.iter().find_map(of);
+        let member = |name: &str| worst.and_then(|it| it.get(name)).cloned().unwrap_or_default();
+        json!({ "status": member("status"), "text": member("text") })
+    }
+
     /// The task's output.
     pub(super) fn output(self) -> Value {
         json!({ "observations": self.observations, "memory": self.memory })

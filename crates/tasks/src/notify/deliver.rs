@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::bounds;
 use super::kind::{Call, Order};
 use super::settings::Settings;
+use super::sharing::{Shared, Sharing};
 use super::verdict::{Answer, Verdict};
 use crate::http::{Client, Code, Problem, Request, completed};
 
@@ -39,6 +40,8 @@ pub(super) struct Delivery<'a> {
     taken: &'a Taken,
     /// Names the delivery, its content included.
     attempt: String,
+    /// With whom it is shared, if with anybody.
+    sharing: Option<Sharing<'a>>,
 }
 
 /// What came of a delivery's calls.
@@ -124,7 +127,12 @@ impl Tally {
 
 impl<'a> Delivery<'a> {
     pub(super) fn new(order: &'a Order<'a>, taken: &'a Taken, attempt: String) -> Self {
-        Self { order, taken, attempt }
+        Self { order, taken, attempt, sharing: None }
+    }
+
+    /// The same, told by one only of several servers.
+    pub(super) fn shared(self, sharing: Option<Sharing<'a>>) -> Self {
+        Self { sharing, ..self }
     }
 
     /// Whether a part of it was taken in an earlier attempt, and what it is called there.
@@ -157,10 +165,28 @@ impl<'a> Delivery<'a> {
                 tally.knows(reference);
                 continue;
             }
+            if let Some(sharing) = &self.sharing {
+                match sharing.begin(&call.key, cancelled).await {
+                    Shared::Ours => {}
+                    Shared::Told(by) => {
+                        tally.note = Some(by);
+                        self.take(&call.key, None);
+                        continue;
+                    }
+                    Shared::Busy(reason) => {
+                        tally.fails(reason);
+                        return tally;
+                    }
+                    Shared::Away(why) => tally.note = Some(why),
+                }
+            }
             let mut moved = false;
             loop {
                 let (answer, verdict) = self.exchange(client, &call, judge, cancelled).await;
                 let goes_on = tally.add(&call.key, &answer, &verdict, call.optional);
+                if let Some(sharing) = &self.sharing {
+                    sharing.end(&call.key, matches!(verdict, Verdict::Ok { .. })).await;
+                }
                 match verdict {
                     Verdict::Ok { reference } => self.take(&call.key, reference),
                     Verdict::Moved { member, to } if !moved => {

@@ -153,8 +153,10 @@ pub(super) const KINDS: &[Kind] = &[
             ("class", Text),
             ("client", Text),
             ("client_url", Address),
+            ("incident_key", OneOf(&["incident", "hour"])),
+            ("tz", Text),
         ],
-        check: nothing,
+        check: pagerduty::check,
         way: Way::Calls { build: pagerduty::build, judge: pagerduty::judge },
     },
     Kind {

@@ -17,6 +17,7 @@
 //!   repeated. Services with a key of deduplication see one alert nevertheless; what they took in an
 //!   earlier attempt is not sent again by the same process, so a group of many members that fails in
 //!   the middle goes on there. Services without a key may then show a message twice.
+//! - **One server of several pages**, where they share a place for it: see [`crate::claims`].
 //! - **One message about a group in a chat; one request for each member where alerts have keys.**
 //! - **Bounded**: 10 seconds for each call, texts cut to what each service takes, 2 KiB of its answer
 //!   kept. Redirects are not followed: a page goes where the settings say and nowhere else.
@@ -34,6 +35,7 @@ mod ntfy;
 mod opsgenie;
 mod pagerduty;
 mod settings;
+mod sharing;
 mod slack;
 mod squadcast;
 mod teams;
@@ -42,7 +44,7 @@ mod verdict;
 mod webhook;
 mod wording;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use engine::{Handoff, Outcome, TaskRunner, WeakEngine};
@@ -51,11 +53,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
+use crate::claims::Claims;
 use crate::http::{self, Client, Code, Problem};
 use deliver::{Delivery, Taken};
 use kind::{Order, Way};
 use notification::Notification;
 use settings::Settings;
+use sharing::Sharing;
 
 pub use kind::Call;
 pub use verdict::{Answer, Verdict};
@@ -65,6 +69,7 @@ pub struct Notify {
     client: Client,
     engine: OnceLock<WeakEngine>,
     taken: Taken,
+    claims: Option<Arc<Claims>>,
 }
 
 /// The input as it is written.
@@ -82,7 +87,12 @@ struct Input {
 impl Notify {
     /// Makes the runner from a client whose connections it shares; contacts nobody.
     pub fn new(client: Client) -> Self {
-        Self { client, engine: OnceLock::new(), taken: Taken::default() }
+        Self { client, engine: OnceLock::new(), taken: Taken::default(), claims: None }
+    }
+
+    /// The same, which shares pages with other servers.
+    pub(crate) fn sharing(self, claims: Option<Arc<Claims>>) -> Self {
+        Self { claims, ..self }
     }
 
     async fn deliver(
@@ -109,7 +119,8 @@ impl Notify {
             return Err(format!("the receiver's settings are wrong: {}", wrong.join("; ")));
         }
         let attempt = format!("{id}#{}", bounds::hashed(task.input.text()));
-        let delivery = Delivery::new(&order, &self.taken, attempt);
+        let sharing = self.claims.as_deref().and_then(|claims| Sharing::of(claims, &order));
+        let delivery = Delivery::new(&order, &self.taken, attempt).shared(sharing);
         let tally = match &kind.way {
             Way::Calls { build, judge } => {
                 let calls = build(&order)?;

@@ -4,14 +4,19 @@
 //! alert that is open under the key, so sending again after a partial success harms nobody. A
 //! reminder and an escalation are triggers of the same key: `PagerDuty` notes them in the alert, and
 //! its own policy says whom that rings. Keys of v1 and v2 are not interchangeable.
+//!
+//! With `incident_key: hour` every hour has a key of its own, made of the monitor and the hour by
+//! the clock of `tz`. What is over is then resolved under the key of each hour that it lasted.
 
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan as _};
 use kernel::alert::NotificationEvent;
 use serde_json::{Map, Value, json};
 
 use super::bounds;
 use super::kind::{Call, Order};
 use super::notification::Notification;
-use super::settings::Settings;
+use super::settings::{Settings, is_open};
 use super::verdict::{Answer, Verdict, text_at};
 
 const BASE: &str = "https://events.pagerduty.com";
@@ -19,6 +24,8 @@ const BASE: &str = "https://events.pagerduty.com";
 const SUMMARY_MAX: usize = 1024;
 /// Not verified against the service itself; its ecosystem's documents agree.
 const KEY_MAX: usize = 255;
+/// Hours that are resolved one by one; what is older was somebody's long ago.
+const HOURS_MAX: i64 = 72;
 /// Bytes of details; an event of more than 512 kB is refused, so this leaves room for the rest.
 const DETAILS_MAX: usize = 400_000;
 
@@ -27,12 +34,57 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
     let one = if first { v1 } else { v2 };
     let path = if first { "/generic/2010-04-15/create_event.json" } else { "/v2/enqueue" };
     let url = order.settings.address(BASE, path);
-    let call = |about: &&Notification| {
-        let key = bounds::key(&order.key(about)?, KEY_MAX);
-        let body = one(order, about, &key)?;
-        Ok(Call::post(key, url.clone(), &body))
+    let mut calls = Vec::new();
+    for about in order.notification.each() {
+        for key in keys(order, about)? {
+            let key = bounds::key(&key, KEY_MAX);
+            let body = one(order, about, &key)?;
+            calls.push(Call::post(key, url.clone(), &body));
+        }
+    }
+    Ok(calls)
+}
+
+pub(super) fn check(settings: Settings<'_>, problems: &mut Vec<String>) {
+    let zone = settings.text("tz").filter(|zone| !is_open(zone));
+    if zone.is_some_and(|zone| TimeZone::get(&zone).is_err()) {
+        problems.push("`tz` must be a time zone such as Europe/Berlin".to_owned());
+    }
+}
+
+/// The keys under which the service knows it: one, unless each hour has its own.
+fn keys(order: &Order<'_>, about: &Notification) -> Result<Vec<String>, String> {
+    let hourly = order.settings.text("incident_key").is_some_and(|it| it == "hour");
+    let monitor = order.notification.text("monitor").filter(|_| hourly);
+    let Some(monitor) = monitor else { return Ok(vec![order.key(about)?]) };
+    let zone = match order.settings.text("tz") {
+        Some(name) => TimeZone::get(&name).map_err(|error| format!("`tz`: {error}"))?,
+        None => TimeZone::UTC,
     };
-    order.notification.each().iter().map(call).collect()
+    let instant = |name: &str| {
+        let text = about.text(name).or_else(|| order.notification.text(name));
+        text.and_then(|text| text.parse::<Timestamp>().ok())
+    };
+    let now = Timestamp::from_millisecond(order.now_ms).map_err(|error| error.to_string())?;
+    let last = instant("at").unwrap_or(now);
+    let first = match action(about.event) {
+        "trigger" => last,
+        _ => instant("opened_at").or_else(|| instant("since")).unwrap_or(last),
+    };
+    let floor = last.saturating_sub(HOURS_MAX.hours()).unwrap_or(last);
+    let mut keys: Vec<String> = Vec::new();
+    let mut at = first.clamp(floor, last);
+    loop {
+        let hour = at.to_zoned(zone.clone()).strftime("%Y%m%d-%H");
+        let key = format!("{monitor}{}-{hour}", about.text("key").unwrap_or_default());
+        if !keys.contains(&key) {
+            keys.push(key);
+        }
+        if at >= last {
+            return Ok(keys);
+        }
+        at = at.saturating_add(1.hour()).unwrap_or(last).min(last);
+    }
 }
 
 fn is_v1(settings: Settings<'_>) -> bool {

@@ -2,7 +2,8 @@
 //! monitors and one `PagerDuty` receiver each.
 //!
 //! Times of day may be the numbers that YAML 1.1 makes of them. `delivery_time` is one in the zone
-//! of `etl.cfg`, `check_time` one of the server's own zone, as it always was.
+//! of `etl.cfg`, `check_time` one of the server's own zone, as it always was. A warning is shown and
+//! pages nobody; that a check cannot tell does page, which it never did.
 
 use std::sync::Arc;
 
@@ -12,11 +13,18 @@ use super::calendar::{Active, Clock, Schedule};
 use super::file::scaled;
 use super::reader::{self, Object, Report, parsed};
 use super::yaml::{Content, Node};
-use super::{File, Kind, MonitorDef, Receiver};
+use super::{File, Kind, MonitorDef, OnError, Receiver, Severity};
 use crate::json::Json;
 
 /// How often an email check looks again after its time, so that late mail resolves.
 const LOOK_AGAIN: i64 = 300_000;
+/// Checks in a row that cannot tell before somebody is paged, if they come often.
+const ERRORS_MAX: u32 = 3;
+/// Checks further apart than this page for the first one that cannot tell.
+const OFTEN: i64 = 1_800_000;
+/// How often an incident is told that has a key in each hour: a minute less, so that no hour of the
+/// clock is passed over. Twice in an hour is the same incident.
+const HOURLY: i64 = 59 * 60_000;
 
 /// What `etl.cfg` and the server say about a checklist.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,8 +37,17 @@ pub struct ChecklistOptions {
     pub account: Arc<str>,
     /// Where batchy is, such as `http://etl:8050`.
     pub batchy: Arc<str>,
+    /// Whether a batchy job's age is that of its last start, as the original had it; otherwise of
+    /// its last end, as its documentation says.
+    pub since_start: bool,
     /// Which of the pager's interfaces the keys are for: `v1` or `v2`.
     pub pagerduty_api: Arc<str>,
+    /// Where the pager is, if not at its own address.
+    pub pagerduty_url: Option<Arc<str>>,
+    /// A new incident in each hour, instead of one until it is over.
+    pub hourly: bool,
+    /// Milliseconds that this server leaves to others before it pages.
+    pub offset: i64,
     /// Only checks of these types; none = all.
     pub only: Vec<Arc<str>>,
 }
@@ -42,9 +59,28 @@ impl Default for ChecklistOptions {
             check_tz: "UTC".into(),
             account: "robopager".into(),
             batchy: "http://localhost:8050".into(),
+            since_start: false,
             pagerduty_api: "v1".into(),
+            pagerduty_url: None,
+            hourly: false,
+            offset: 0,
             only: Vec::new(),
         }
+    }
+}
+
+impl ChecklistOptions {
+    /// The receiver that pages a service of the pager, by its integration key.
+    pub fn pagerduty(&self, service: &str) -> Receiver {
+        let mut settings = json!({ "key": service, "api": self.pagerduty_api });
+        if let Some(url) = &self.pagerduty_url {
+            settings["base_url"] = json!(url);
+        }
+        if self.hourly {
+            settings["incident_key"] = "hour".into();
+            settings["tz"] = json!(self.check_tz);
+        }
+        Receiver { kind: "pagerduty".into(), settings: Json::from(settings), fallback: None }
     }
 }
 
@@ -87,12 +123,15 @@ pub(super) fn read(root: &Node, options: &ChecklistOptions, report: &mut Report)
         monitor.origin = Some(format!("checklist, line {}", key.place.line).into());
         if let Some(service) = service {
             let receiver: Arc<str> = format!("robopager:{name}").into();
-            let settings = json!({ "key": service, "api": options.pagerduty_api });
-            let settings = Json::from(settings);
-            let kind = "pagerduty".into();
-            file.receivers.insert(receiver.clone(), Receiver { kind, settings, fallback: None });
+            file.receivers.insert(receiver.clone(), options.pagerduty(&service));
             monitor.to = vec![receiver];
+            monitor.to_after = options.offset;
+            monitor.rings_from = Some(Severity::Error);
+            monitor.remind = options.hourly.then_some(HOURLY);
         }
+        let often = monitor.schedule.interval() <= OFTEN;
+        monitor.on_error =
+            OnError { after: if often { ERRORS_MAX } else { 1 }, severity: Severity::Error };
         file.monitors.push(monitor);
     }
     file
@@ -194,7 +233,7 @@ fn batchy(
         "workflow": workflow,
         "step": "global",
         "max_age": format!("{}s", latency.unwrap_or(60_000) / 1000),
-        "since": "end",
+        "since": if options.since_start { "start" } else { "end" },
         "warn_at": "80%",
         "tz": "UTC",
     }) else {

@@ -256,6 +256,12 @@ pub struct MonitorDef {
     /// Instead of the routes: these receivers, at once.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub to: Vec<Arc<str>>,
+    /// With `to`: milliseconds after which they are told, if it is not over by then.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub to_after: i64,
+    /// Incidents that were never this bad are shown, and told to nobody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rings_from: Option<Severity>,
     /// Title of its notifications; a template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Arc<str>>,
@@ -298,6 +304,8 @@ impl MonitorDef {
             on_error: OnError::default(),
             remind: None,
             to: Vec::new(),
+            to_after: 0,
+            rings_from: None,
             summary: None,
             description: None,
             runbook: None,

@@ -36,8 +36,16 @@ pub(super) struct Bench {
     payload: Value,
 }
 
+/// A checklist may begin with `# offset 90s` or `# hourly`, which `etl.cfg` would say.
 pub(super) fn spec_of(yaml: &str) -> Spec {
-    let loaded = load(yaml, &ChecklistOptions::default());
+    let said = yaml.strip_prefix("# ").and_then(|it| it.lines().next()).unwrap_or_default();
+    let offset = said.strip_prefix("offset ").map(|span| parse_span(span).expect("a span"));
+    let options = ChecklistOptions {
+        offset: offset.unwrap_or_default(),
+        hourly: said == "hourly",
+        ..ChecklistOptions::default()
+    };
+    let loaded = load(yaml, &options);
     let problems: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
     let file = loaded.file.unwrap_or_else(|| panic!("{}", problems.join("\n")));
     file.specs().into_iter().next().expect("the file has a monitor")

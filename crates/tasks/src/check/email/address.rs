@@ -28,8 +28,8 @@ pub(super) enum Proof {
 
 impl Address {
     /// From `url` (`imaps://host:port`, `imap://host:port` on this machine only), `user` and
-    /// `password` or `token`.
-    pub(super) fn read(order: &Order) -> Result<Self, Trouble> {
+    /// `password` or `token`; or a token that was just fetched.
+    pub(super) fn read(order: &Order, fetched: Option<String>) -> Result<Self, Trouble> {
         let settings = &order.settings;
         let account = settings.text("account")?.unwrap_or_default();
         let url = match settings.text("url")? {
@@ -62,14 +62,14 @@ impl Address {
             host,
             secure,
             user,
-            proof: proof(order)?,
+            proof: proof(order, fetched)?,
         })
     }
 }
 
-fn proof(order: &Order) -> Result<Proof, Trouble> {
+fn proof(order: &Order, fetched: Option<String>) -> Result<Proof, Trouble> {
     let settings = &order.settings;
-    let (password, token) = (settings.text("password")?, settings.text("token")?);
+    let (password, token) = (settings.text("password")?, settings.text("token")?.or(fetched));
     let way = settings.text("auth")?.map(|way| way.to_ascii_lowercase());
     match (way.as_deref(), password, token) {
         (Some("xoauth2" | "oauth2" | "oauth"), _, Some(token)) | (None, None, Some(token)) => {

@@ -8,10 +8,13 @@ mod address;
 mod mailbox;
 mod message;
 mod question;
+mod token;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::ToSpan as _;
+use jiff::civil::DateTime;
 use kernel::Timestamp;
 use kernel::alert::Status;
 use kernel::alert::definition::Clock;
@@ -36,9 +39,9 @@ const PATTERN_MAX: usize = 1 << 20;
 impl Source for Email {
     const TYPE: &'static str = "CHECK_EMAIL";
 
-    async fn look(&self, order: &Order, _means: &Arc<Means>) -> Result<Seen, Trouble> {
+    async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble> {
         let wanted = Wanted::read(order)?;
-        let address = address::Address::read(order)?;
+        let address = address::Address::read(order, token::fetched(order, means).await?)?;
         let what = format!("the mailbox at {address}");
         let mails = order.within(&what, mailbox::mails(order, &address, &wanted)).await?;
         Ok(wanted.judge(&mails))
@@ -170,8 +173,8 @@ fn subjects(value: Option<&Value>) -> Result<Vec<Subject>, Trouble> {
     }
 }
 
-/// From when on mail counts: today at `since` in the zone `tz`, or `max_age` ago, whichever is
-/// later; without either, the beginning of today.
+/// From when on mail counts: the last time that it was `since` in the zone `tz`, or `max_age` ago,
+/// whichever is later; without either, the beginning of today.
 fn since(order: &Order) -> Result<Timestamp, Trouble> {
     let aged = span(&order.settings, "max_age")?;
     let aged = aged.map(|age| order.now.plus_millis(-(age.as_millis() as i64)));
@@ -185,7 +188,14 @@ fn since(order: &Order) -> Result<Timestamp, Trouble> {
     let minutes = Clock::parse(&clock).map(Clock::minutes);
     let minutes = minutes.ok_or_else(|| wrong(format!("`since`: {clock:?} is no time of day")))?;
     let midnight = zone.local(order.now).date().at(0, 0, 0, 0);
-    let local = midnight.checked_add(jiff::Span::new().minutes(minutes)).unwrap_or(midnight);
-    let since = zone.instant(local).unwrap_or(order.now);
+    let clock = |midnight: DateTime| {
+        let local = midnight.checked_add(minutes.minutes()).unwrap_or(midnight);
+        zone.instant(local).unwrap_or(order.now)
+    };
+    let mut since = clock(midnight);
+    if since > order.now {
+        // Not yet today: in the middle of the night, the evening before is what is meant.
+        since = clock(midnight.checked_sub(1.day()).unwrap_or(midnight));
+    }
     Ok(aged.map_or(since, |aged| aged.max(since)))
 }

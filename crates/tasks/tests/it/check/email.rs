@@ -1,138 +1,58 @@
-//! A real Dovecot with folders as Gmail has them.
-
-use std::path::Path;
-use std::process::Command;
-use std::time::{Duration, SystemTime};
+//! Mailboxes in a real Dovecot.
 
 use axum::Router;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-use super::service::{Service, find, folder, free_port, write};
+use super::dovecot::Dovecot;
 use super::{NOON, only, run, unknown, wrong};
 use crate::http::server;
 
 const MINUTE: i64 = 60_000;
 
 struct Mailbox {
-    service: Service,
-    plain: u16,
-    secure: u16,
+    dovecot: Dovecot,
+    tokens: server::Server,
 }
 
-/// Dovecot with the user `jane`, her password `s3cret` and her token `good`.
+/// Mails as the mailbox took them in, in minutes before noon.
+const MAILS: [(i64, &str, &str); 6] = [
+    (270, "ETL <etl@example.com>", "Great - You look awesome!"),
+    (240, "\"B, I\" <BI@example.com>", "=?UTF-8?Q?Load_17?=\r\n =?UTF-8?B?IE9L4oSi?="),
+    // Before three in the morning in New York.
+    (330, "etl@example.com", "Early"),
+    // The header names a sender who did not send it.
+    (240, "\"etl@example.com\" <evil@example.org>", "Spoofed"),
+    (240, "someone@example.net", "Great - You look late!"),
+    // Yesterday's.
+    (1500, "etl@example.com", "Late"),
+];
+
+/// A mailbox of the user `jane`, whose password is `s3cret` and whose token is `good`.
 async fn mailbox() -> Option<Mailbox> {
-    let program = find("/usr/sbin/dovecot", "dovecot-imapd")?;
-    find("/usr/lib/dovecot/imap", "dovecot-imapd")?;
-    let (folder, plain, secure) = (folder(), free_port(), free_port());
-    let tokens = server::good(Router::new().fallback(|headers: HeaderMap| async move {
+    let tokens = server::good(Router::new().fallback(|headers: HeaderMap, body: String| async move {
         match headers.get("authorization").map(HeaderValue::as_bytes) {
             Some(b"Bearer good") => (StatusCode::OK, r#"{"email": "jane", "active": true}"#),
+            // Where fresh tokens are given out.
+            None if body.contains("refresh_token=r%2Ft&client_id=me") => {
+                (StatusCode::OK, r#"{"access_token": "good", "expires_in": 3599}"#)
+            }
+            None => (StatusCode::BAD_REQUEST, r#"{"error": "invalid_grant"}"#),
             _ => (StatusCode::UNAUTHORIZED, "{}"),
         }
     }))
     .await;
-    let oauth = format!(
-        "introspection_mode = auth\nintrospection_url = {}\nusername_attribute = email\n\
-         active_attribute = active\nactive_value = true\n",
-        tokens.url("/")
-    );
-    let oauth = write(folder.path(), "oauth2.conf", &oauth);
-    let root = whoami() == "root";
-    let (internal, login, mail) = if root {
-        ("dovecot".to_owned(), "dovenull".to_owned(), "nobody".to_owned())
-    } else {
-        (whoami(), whoami(), whoami())
-    };
-    let tls = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/http/tls");
-    let (tls, at) = (tls.display(), folder.path().display());
-    let config = format!(
-        "base_dir = {at}/run\nstate_dir = {at}/state\nlog_path = {at}/dovecot.log\n\
-         protocols = imap\nlisten = 127.0.0.1\ndisable_plaintext_auth = no\nssl = yes\n\
-         ssl_cert = <{tls}/server.pem\nssl_key = <{tls}/server.key\n\
-         default_internal_user = {internal}\ndefault_login_user = {login}\n\
-         default_internal_group = {group}\nfirst_valid_uid = 1\n\
-         mail_location = maildir:{at}/mail\n\
-         auth_mechanisms = plain login xoauth2\n\
-         passdb {{\n driver = static\n mechanisms = plain login\n args = password=s3cret\n}}\n\
-         passdb {{\n driver = oauth2\n mechanisms = xoauth2\n args = {oauth}\n}}\n\
-         userdb {{\n driver = static\n args = uid={mail} gid={mail_group} home={at}/home\n}}\n\
-         namespace inbox {{\n inbox = yes\n separator = /\n \
-         mailbox \"[Gmail]/Alle Nachrichten\" {{\n special_use = \\All\n auto = create\n }}\n}}\n\
-         service imap-login {{\n{chroot}\
-         inet_listener imap {{\n port = {plain}\n }}\n\
-         inet_listener imaps {{\n port = {secure}\n ssl = yes\n }}\n}}\n\
-         service anvil {{\n{chroot}}}\nservice stats {{\n{chroot}}}\n",
-        group = group_of(&internal),
-        mail_group = group_of(&mail),
-        oauth = oauth.display(),
-        chroot = if root { "" } else { " chroot =\n" },
-    );
-    let config = write(folder.path(), "dovecot.conf", &config);
-    seed(folder.path());
-    // The server's users pass through to the mail.
-    let mut open = Command::new("chmod");
-    assert!(open.arg("755").arg(folder.path()).status().unwrap().success());
-    if root {
-        let mut own = Command::new("chown");
-        own.arg("-R").arg(format!("{mail}:{}", group_of(&mail)));
-        assert!(own.arg(folder.path().join("mail")).status().unwrap().success());
+    let dovecot = Dovecot::start("Alle Nachrichten", "s3cret", Some(&tokens.url("/")))?;
+    for (minutes, from, subject) in MAILS {
+        dovecot.deliver(NOON - minutes * MINUTE, from, subject);
     }
-    let mut command = Command::new(program);
-    command.arg("-F").arg("-c").arg(config);
-    let service = Service::start(folder, command, plain);
-    Some(Mailbox { service, plain, secure })
-}
-
-/// Mails as the mailbox took them in, in minutes before noon.
-fn seed(folder: &Path) {
-    let mails = [
-        (270, "ETL <etl@example.com>", "Great - You look awesome!"),
-        (240, "\"B, I\" <BI@example.com>", "=?UTF-8?Q?Load_17?=\r\n =?UTF-8?B?IE9L4oSi?="),
-        // Before three in the morning in New York.
-        (330, "etl@example.com", "Early"),
-        // The header names a sender who did not send it.
-        (240, "\"etl@example.com\" <evil@example.org>", "Spoofed"),
-        (240, "someone@example.net", "Great - You look late!"),
-        // Yesterday's.
-        (1500, "etl@example.com", "Late"),
-    ];
-    let cur = folder.join("mail/.[Gmail].Alle Nachrichten/cur");
-    for name in ["cur", "new", "tmp"] {
-        std::fs::create_dir_all(cur.with_file_name(name)).unwrap();
-        std::fs::create_dir_all(folder.join("mail").join(name)).unwrap();
-    }
-    for (at, (minutes, from, subject)) in mails.iter().enumerate() {
-        let received = NOON - minutes * MINUTE;
-        // The sender's clock says whatever it likes.
-        let text = format!(
-            "From: {from}\r\nTo: jane@example.com\r\nSubject: {subject}\r\n\
-             Date: Thu, 1 Jan 1998 00:00:00 -0500\r\n\r\nBody.\r\n"
-        );
-        let path = cur.join(format!("{}.M{at}P1.test:2,", received / 1000));
-        std::fs::write(&path, text).unwrap();
-        let time = SystemTime::UNIX_EPOCH + Duration::from_millis(received as u64);
-        std::fs::File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
-    }
-}
-
-fn whoami() -> String {
-    said("id", &["-un"])
-}
-
-fn group_of(user: &str) -> String {
-    said("id", &["-gn", user])
-}
-
-fn said(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output().unwrap();
-    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    Some(Mailbox { dovecot, tokens })
 }
 
 impl Mailbox {
     async fn look(&self, more: Value) -> engine::Outcome {
         let mut check = json!({
-            "account": "reports", "url": format!("imap://127.0.0.1:{}", self.plain),
+            "account": "reports", "url": format!("imap://127.0.0.1:{}", self.dovecot.plain),
             "password": "s3cret", "folder": "all", "since": "03:00", "tz": "America/New_York",
             "from": ["etl@example.com", "bi@example.com", "nobody@example.com"],
         });
@@ -162,6 +82,10 @@ async fn expected_mail_comes_or_is_missing() {
     // An hour before, in another zone, of a whole domain.
     let early = json!({"subjects": "Early", "since": "06:00", "tz": "UTC", "from": "@example.com"});
     only(&mailbox.look(early).await, "ok");
+    // Not yet one o'clock in the afternoon: since one o'clock of yesterday, when "Late" was not yet.
+    let evening = json!({"subjects": ["Late", "Early"], "since": "13:00", "tz": "UTC"});
+    let seen = only(&mailbox.look(evening).await, "fail");
+    assert_eq!(seen["attrs"]["missing"], json!(["\"Late\""]));
     only(&mailbox.look(json!({"subjects": ["Late"], "since": null, "max_age": "26h"})).await, "ok");
     // Nothing but a sender: any mail will do.
     only(&mailbox.look(json!({"from": ["etl@example.com"]})).await, "ok");
@@ -170,19 +94,26 @@ async fn expected_mail_comes_or_is_missing() {
 
     // By TLS, and by a token.
     let secure = json!({
-        "url": format!("imaps://127.0.0.1:{}", mailbox.secure),
+        "url": format!("imaps://127.0.0.1:{}", mailbox.dovecot.secure),
         "tls": {"ca": crate::http::tls::AUTHORITY}, "subjects": both,
     });
     only(&mailbox.look(secure).await, "ok");
     let token = json!({"auth": "xoauth2", "token": "good", "subjects": both});
     only(&mailbox.look(token).await, "ok");
+    // A token that is fetched for each look.
+    let fresh = |refresh: &str| {
+        json!({"password": null, "refresh_token": refresh, "client_id": "me", "subjects": both,
+            "token_url": mailbox.tokens.url("/token")})
+    };
+    only(&mailbox.look(fresh("r/t")).await, "ok");
+    unknown(&mailbox.look(fresh("old")).await, "invalid_grant");
 
     let cases = [
         (json!({"password": "wr0ng"}), "refuses the login"),
         // The server explains itself and waits for an empty line: no time-out, a refusal.
         (json!({"auth": "xoauth2", "token": "b4d"}), "refuses the login"),
         (json!({"folder": "Nowhere"}), "refuses to open \"Nowhere\""),
-        (json!({"url": format!("imaps://127.0.0.1:{}", mailbox.secure)}), "no safe connection"),
+        (json!({"url": format!("imaps://127.0.0.1:{}", mailbox.dovecot.secure)}), "no safe connection"),
     ];
     for (more, part) in cases {
         let seen = mailbox.look(more).await;
@@ -190,7 +121,7 @@ async fn expected_mail_comes_or_is_missing() {
         let reason = seen.reason.unwrap();
         assert!(!reason.contains("wr0ng") && !reason.contains("b4d"), "{reason}");
     }
-    mailbox.service.kill();
+    mailbox.dovecot.kill();
     unknown(&mailbox.look(json!({"subjects": both})).await, "no connection to 127.0.0.1");
 }
 

@@ -196,3 +196,22 @@ fn a_text_from_outside_is_only_ever_a_text() {
     let body: Value = serde_json::from_str(&told[0].body).unwrap();
     assert_eq!(body["allowed_mentions"], json!({"parse": []}));
 }
+
+#[test]
+fn each_hour_has_a_key_of_its_own_if_that_is_wanted() {
+    let keys = |event: &str, key: &str, from: &str, to: &str| -> Vec<String> {
+        let settings = json!({"key": "k", "api": "v1", "incident_key": "hour", "tz": "Asia/Kolkata"});
+        let about = json!({"event": event, "monitor": "load", "key": key, "title": "t",
+            "dedup_key": "f", "opened_at": from, "at": to});
+        let settings = settings.as_object().unwrap();
+        let calls = calls("pagerduty", settings, "noc", &about, "d", 0).unwrap();
+        calls.iter().map(|call| call.key.clone()).collect()
+    };
+    let (from, to) = ("2026-03-10T17:40:00Z", "2026-03-10T19:10:00Z");
+    // Half past on the half-hour's clock, and over midnight there.
+    assert_eq!(keys("trigger", "", from, from), ["load-20260310-23"]);
+    assert_eq!(keys("reminder", "#check", from, to), ["load#check-20260311-00"]);
+    assert_eq!(keys("resolve", "", from, to), ["load-20260310-23", "load-20260311-00"]);
+    // What began long ago is not resolved hour by hour.
+    assert_eq!(keys("resolve", "", "2025-03-10T17:40:00Z", to).len(), 73);
+}
