@@ -160,6 +160,8 @@ fn jq_limits(config: &Config) -> tasks::jq::Limits {
 fn task_settings(config: &Config) -> tasks::registry::Settings {
     let mut settings = tasks::registry::Settings::default();
     settings.http.body_max = usize::try_from(config.http_body_max.0).unwrap_or(usize::MAX);
+    settings.check.sources.clone_from(&config.sources.0);
+    settings.check.http.clone_from(&settings.http);
     settings.events.nats_url = config.nats_url.as_ref().map(|url| url.0.clone());
     settings.events.amqp_url = config.amqp_url.as_ref().map(|url| url.0.clone());
     settings.sql.connections = config.sql.0.clone();

@@ -4,6 +4,7 @@ pub mod check;
 pub mod events;
 pub mod http;
 pub mod http_poll;
+pub mod incident;
 mod input;
 pub mod javascript;
 pub mod jq;

@@ -12,6 +12,7 @@ use crate::check;
 use crate::events::{self, EventTask};
 use crate::http::{self, Http};
 use crate::http_poll::{self, HttpPoll};
+use crate::incident::Incident;
 use crate::javascript::{self, JavaScript};
 use crate::jwt::GetSignedJwt;
 use crate::notify::Notify;
@@ -81,7 +82,7 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
     let mut runners = workflow::runners(&settings.workflow, http.client());
     let databases = || sql::Databases::new(settings.sql.clone());
     runners.extend(check::runners(settings.check.clone(), http.client(), databases()?));
-    runners.extend::<[Arc<dyn TaskRunner>; 9]>([
+    runners.extend::<[Arc<dyn TaskRunner>; 10]>([
         Arc::new(sql::Jdbc::new(databases()?)),
         Arc::new(HttpPoll::new(client(), scripts, settings.http_poll.clone())),
         Arc::new(
@@ -94,6 +95,7 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
         ),
         Arc::new(GetSignedJwt),
         Arc::new(Notify::new(client())),
+        Arc::new(Incident::default()),
         Arc::new(UpdateSecret::default()),
         Arc::new(http),
         Arc::new(EventTask::new(&settings.events)),

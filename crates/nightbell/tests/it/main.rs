@@ -11,6 +11,7 @@ mod crash;
 mod dev;
 mod etl;
 mod example;
+mod influx_lark;
 mod limits;
 mod live;
 mod monitors;
@@ -19,5 +20,7 @@ mod reload;
 mod schedules;
 mod sdks;
 mod secret;
+#[path = "../../../tasks/tests/it/check/service.rs"]
+mod service;
 mod shutdown;
 mod stand_in;

@@ -16,6 +16,7 @@
 
 mod dns;
 mod email;
+mod empty;
 mod http;
 mod influx;
 mod job;
@@ -35,6 +36,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use engine::{Handoff, Outcome, TaskRunner, WeakEngine};
 use kernel::Json;
+use kernel::alert::definition::Remark;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -91,6 +93,8 @@ struct Means {
 trait Source: Send + Sync + 'static {
     /// Its task type.
     const TYPE: &'static str;
+    /// The setting that may be the name of a source, which then must be known.
+    const NAMES: Option<&'static str> = None;
 
     /// Looks.
     async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble>;
@@ -111,6 +115,15 @@ impl<S: Source> TaskRunner for Runner<S> {
     fn attach(&self, engine: WeakEngine) {
         // All kinds share the place; the first to be told tells the others.
         self.means.engine.get_or_init(|| engine);
+    }
+
+    fn judge(&self, input: &Value) -> Vec<Remark> {
+        match (S::NAMES, input.get("settings")) {
+            (Some(name), Some(Value::Object(settings))) => {
+                order::stranger(name, settings, &self.means.settings).into_iter().collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     async fn run(&self, task: Handoff, cancelled: CancellationToken) -> Outcome {

@@ -35,6 +35,7 @@ const PATTERN_MAX: usize = 1 << 20;
 #[async_trait]
 impl Source for Email {
     const TYPE: &'static str = "CHECK_EMAIL";
+    const NAMES: Option<&'static str> = Some("account");
 
     async fn look(&self, order: &Order, _means: &Arc<Means>) -> Result<Seen, Trouble> {
         let wanted = Wanted::read(order)?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
+use super::empty::Empty;
 use super::order::Order;
 use super::rest::{Question, json_of, quoted, text};
 use super::rows::{Row, Shape};
@@ -21,6 +22,7 @@ pub(super) struct Influx;
 #[async_trait]
 impl Source for Influx {
     const TYPE: &'static str = "CHECK_INFLUX";
+    const NAMES: Option<&'static str> = Some("server");
 
     async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble> {
         let settings = &order.settings;
@@ -31,7 +33,7 @@ impl Source for Influx {
             return Err(wrong("one of `influxql`, `flux` and `sql` says what is asked"));
         };
         let query = settings.required(language)?;
-        let shape = Shape::of(order)?;
+        let (shape, empty) = (Shape::of(order)?, Empty::read(order)?);
         let client = means.clients.of(order)?;
         let question = match language {
             "influxql" => influxql(order, base, &query)?,
@@ -47,7 +49,10 @@ impl Source for Influx {
             })?,
             _ => lines(&text(&response))?,
         };
-        shape.observe(rows)
+        match empty {
+            Some(empty) if rows.is_empty() => empty.seen("rows"),
+            _ => shape.observe(rows),
+        }
     }
 }
 
