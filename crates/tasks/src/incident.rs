@@ -93,7 +93,8 @@ async fn tell(
     monitor: &str,
     row: Map<String, Value>,
 ) -> Result<Value, ApplyError> {
-    let observation = read_reported(Value::Object(row)).map_err(|why| ApplyError::Unfit(vec![why]))?;
+    let observation =
+        read_reported(Value::Object(row)).map_err(|why| ApplyError::Unfit(vec![why]))?;
     let key = observation.key.clone();
     let who = Arc::from(format!("the run {}", task.execution_id));
     engine.observe(monitor, vec![observation], Some(who)).await?;

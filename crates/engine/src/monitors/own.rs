@@ -48,7 +48,8 @@ impl Engine {
             return Ok(());
         }
         if name.is_empty() || name.len() > NAME_MAX || name.chars().any(char::is_control) {
-            let message = format!("a monitor's name has 1 to {NAME_MAX} bytes, all of them printable");
+            let message =
+                format!("a monitor's name has 1 to {NAME_MAX} bytes, all of them printable");
             return Err(ApplyError::Unfit(vec![message]));
         }
         let _alone = self.inner.monitors.making.lock().await;

@@ -7,10 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::definition::{Route, Severity, Silence, Spec, Step};
 use super::event::{Delivered, Event, Moved, Notified, Outcome, Seen, Window};
-use super::{fingerprint, is_own};
 use super::heartbeat::Beat;
 use super::incident::{Evidence, Incident, NotificationEvent, State, Suppressed, Told};
 use super::observation::Status;
+use super::{fingerprint, is_own};
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::time::Timestamp;
@@ -207,8 +207,7 @@ impl Monitor {
 
     /// Whether it counts as down for monitors that need it: something of its own is open.
     pub fn is_down(&self) -> bool {
-        !self.removed
-            && self.incidents.iter().any(|(key, it)| !is_own(key) && it.state.is_open())
+        !self.removed && self.incidents.iter().any(|(key, it)| !is_own(key) && it.state.is_open())
     }
 
     /// The incident of an id, a fingerprint or a key, those that are over included; the monitor's

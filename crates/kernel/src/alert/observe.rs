@@ -78,11 +78,8 @@ pub(super) fn did_not_run(draft: &mut Draft<'_>, count: u32, reason: &str) {
     let Some(rule) = draft.spec().monitor.on_missed else { return };
     let mut attrs = Map::new();
     attrs.insert("count".to_owned(), count.into());
-    let observation = Observation {
-        key: MISSED_KEY.into(),
-        attrs,
-        ..Observation::of(Status::Fail, reason)
-    };
+    let observation =
+        Observation { key: MISSED_KEY.into(), attrs, ..Observation::of(Status::Fail, reason) };
     judge(draft, observation, Some(rule.severity), None, None);
 }
 

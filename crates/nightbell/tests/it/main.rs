@@ -17,6 +17,7 @@ mod live;
 mod monitors;
 mod real_cli;
 mod reload;
+mod ringing_cli;
 mod schedules;
 mod sdks;
 mod secret;

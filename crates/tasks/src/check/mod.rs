@@ -37,7 +37,7 @@ use async_trait::async_trait;
 use engine::{Handoff, Outcome, TaskRunner, WeakEngine};
 use kernel::Json;
 use kernel::alert::definition::Remark;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::{Client, Settings as HttpSettings};
@@ -51,7 +51,7 @@ use seen::Seen;
 pub struct Settings {
     /// Sources by the name under which monitors know them (`account` of a mailbox, `server` of a
     /// database), each with settings for what the monitor leaves open.
-    pub sources: BTreeMap<String, serde_json::Map<String, Value>>,
+    pub sources: BTreeMap<String, Map<String, Value>>,
     /// The HTTP client of checks that bring certificates of their own.
     pub http: HttpSettings,
 }
@@ -93,8 +93,11 @@ struct Means {
 trait Source: Send + Sync + 'static {
     /// Its task type.
     const TYPE: &'static str;
-    /// The setting that may be the name of a source, which then must be known.
-    const NAMES: Option<&'static str> = None;
+
+    /// What there is to say of settings before anybody looks.
+    fn judge(_settings: &Map<String, Value>, _means: &Means) -> Option<Remark> {
+        None
+    }
 
     /// Looks.
     async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble>;
@@ -118,10 +121,8 @@ impl<S: Source> TaskRunner for Runner<S> {
     }
 
     fn judge(&self, input: &Value) -> Vec<Remark> {
-        match (S::NAMES, input.get("settings")) {
-            (Some(name), Some(Value::Object(settings))) => {
-                order::stranger(name, settings, &self.means.settings).into_iter().collect()
-            }
+        match input.get("settings") {
+            Some(Value::Object(settings)) => S::judge(settings, &self.means).into_iter().collect(),
             _ => Vec::new(),
         }
     }

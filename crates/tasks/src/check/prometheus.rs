@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use kernel::alert::definition::Remark;
+use serde_json::{Map, Value, json};
 
 use super::empty::Empty;
-use super::order::Order;
+use super::order::{Order, stranger};
 use super::rest::{Question, json_of, quoted};
 use super::rows::{Row, Shape};
 use super::seen::Seen;
@@ -18,7 +19,10 @@ pub(super) struct Prometheus;
 #[async_trait]
 impl Source for Prometheus {
     const TYPE: &'static str = "CHECK_PROMETHEUS";
-    const NAMES: Option<&'static str> = Some("server");
+
+    fn judge(settings: &Map<String, Value>, means: &Means) -> Option<Remark> {
+        stranger("server", settings, &means.settings)
+    }
 
     async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble> {
         let base = order.base()?;

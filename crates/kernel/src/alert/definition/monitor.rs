@@ -218,12 +218,7 @@ fn flap(node: &Node, path: &str, report: &mut Report) -> Option<Flap> {
     Some(flap)
 }
 
-fn on_error(
-    node: &Node,
-    path: &str,
-    default: OnError,
-    report: &mut Report,
-) -> Option<OnError> {
+fn on_error(node: &Node, path: &str, default: OnError, report: &mut Report) -> Option<OnError> {
     let mut object = Object::of(node, path.to_owned(), report)?;
     let rule = OnError {
         after: object.read("after", report, reader::count_or_zero).unwrap_or(default.after),

@@ -120,7 +120,9 @@ fn kind(signal: &str) -> Result<PingKind, Problem> {
         "log" => PingKind::Log,
         code => PingKind::Exit(code.parse().map_err(|_| {
             let shown: String = code.chars().take(50).collect();
-            Problem::not_found(format!("{shown:?} is not start, success, fail, log or an exit code"))
+            Problem::not_found(format!(
+                "{shown:?} is not start, success, fail, log or an exit code"
+            ))
         })?),
     })
 }

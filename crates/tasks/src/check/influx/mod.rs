@@ -7,10 +7,11 @@ mod csv;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use kernel::alert::definition::Remark;
+use serde_json::{Map, Value, json};
 
 use super::empty::Empty;
-use super::order::Order;
+use super::order::{Order, stranger};
 use super::rest::{Question, json_of, quoted, text};
 use super::rows::{Row, Shape};
 use super::seen::Seen;
@@ -22,7 +23,10 @@ pub(super) struct Influx;
 #[async_trait]
 impl Source for Influx {
     const TYPE: &'static str = "CHECK_INFLUX";
-    const NAMES: Option<&'static str> = Some("server");
+
+    fn judge(settings: &Map<String, Value>, means: &Means) -> Option<Remark> {
+        stranger("server", settings, &means.settings)
+    }
 
     async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble> {
         let settings = &order.settings;

@@ -1,7 +1,7 @@
 //! Which settings of a receiver can be used, and what is said of those that cannot.
 
-use serde_json::{Value, json};
 use kernel::alert::definition::{Level, Remark};
+use serde_json::{Value, json};
 use tasks::notify::remarks;
 
 fn problems(kind: &str, settings: &Value) -> Vec<String> {
@@ -140,8 +140,18 @@ fn a_complaint_knows_its_setting() {
         ("slack", json!({"url": "https://h", "chanel": "C"}), Level::Warning, Some("chanel")),
         ("slack", json!({"url": "h"}), Level::Error, Some("url")),
         ("slack", json!({}), Level::Error, None),
-        ("opsgenie", json!({"key": "k", "priorities": {"bad": "P1"}}), Level::Error, Some("priorities")),
-        ("email", json!({"to": "nobody", "from": "n@h.org", "host": "h"}), Level::Error, Some("to")),
+        (
+            "opsgenie",
+            json!({"key": "k", "priorities": {"bad": "P1"}}),
+            Level::Error,
+            Some("priorities"),
+        ),
+        (
+            "email",
+            json!({"to": "nobody", "from": "n@h.org", "host": "h"}),
+            Level::Error,
+            Some("to"),
+        ),
     ];
     for (kind, settings, level, setting) in cases {
         let [Remark { level: found, setting: named, message }] =
