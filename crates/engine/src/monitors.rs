@@ -5,13 +5,14 @@
 //! sources together make one file, from which each monitor's machine gets what it obeys. Sources
 //! are documents; whatever a crash cut short is made up for at the next start.
 
+mod own;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kernel::alert::definition::{File, Kind, Known, MonitorDef, Silence, Spec};
-use kernel::alert::{Input, Monitor, NOTIFY_WORKFLOW, Observation, test_notification};
+use kernel::alert::{Input, Monitor, NOTIFY_WORKFLOW};
 use kernel::definition::{WorkflowDef, parse_workflow};
-use kernel::graph::Start;
 use kernel::{ExecutionId, Json, MachineKind, Rejected};
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
@@ -20,7 +21,6 @@ use tokio::task::JoinSet;
 use crate::engine::{Engine, Error};
 use crate::hosted::Hosted;
 use crate::search::{Filter, PAGE_MAX, Search};
-use crate::starting::Begun;
 use crate::store::{Document, Store, StoreError};
 
 /// The monitor of what Nightbell itself cannot do: files that it refused, and the like.
@@ -43,6 +43,8 @@ pub(crate) struct Monitors {
     silences: RwLock<BTreeMap<Arc<str>, Silence>>,
     /// Held while something is applied.
     applying: Mutex<()>,
+    /// Held while a monitor is made because somebody speaks of it, or a receiver is tested.
+    making: Mutex<()>,
     /// Held while a monitor's dependents hear of it, so that the last to tell knows the latest.
     telling: Mutex<()>,
 }
@@ -88,6 +90,7 @@ impl Monitors {
             sources: RwLock::new(sources),
             silences: RwLock::new(silences),
             applying: Mutex::default(),
+            making: Mutex::default(),
             telling: Mutex::default(),
         })
     }
@@ -108,12 +111,19 @@ fn document(kind: &str, name: &Arc<str>, value: &impl serde::Serialize) -> Docum
 fn together(sources: &BTreeMap<Arc<str>, File>) -> Result<File, Vec<String>> {
     let (mut all, mut unfit) = (File::default(), Vec::new());
     let (mut receivers, mut monitors) = (BTreeMap::new(), BTreeMap::new());
+    let mut named = BTreeMap::new();
     let known = |name: &str| {
         sources.iter().any(|(source, file)| {
             **source != *OWN_MONITOR && file.monitors.iter().any(|it| *it.name == *name)
         })
     };
     for (source, file) in sources {
+        for (name, settings) in &file.sources {
+            if let Some(other) = named.insert(name.clone(), source) {
+                unfit.push(format!("{source}: the source {name} is defined by {other} already"));
+            }
+            all.sources.insert(name.clone(), settings.clone());
+        }
         for (name, receiver) in &file.receivers {
             if let Some(other) = receivers.insert(name.clone(), source) {
                 unfit.push(format!("{source}: the receiver {name} is defined by {other} already"));
@@ -200,8 +210,7 @@ impl Engine {
         for (_, file) in
             self.inner.monitors.sources.read().iter().filter(|(it, _)| ***it != *source)
         {
-            known.receivers.extend(file.receivers.keys().cloned());
-            known.monitors.extend(file.monitors.iter().map(|monitor| monitor.name.clone()));
+            known.extend_by(file.clone());
         }
         known
     }
@@ -455,9 +464,10 @@ impl Engine {
     /// The heartbeat monitor that is called by this key: the setting `key`, or else its name.
     pub fn monitor_of_ping(&self, key: &str) -> Option<Arc<str>> {
         let sources = self.inner.monitors.sources.read();
-        let monitors = sources.values().flat_map(|file| &file.monitors);
-        let mut called =
-            monitors.filter(|it| it.kind == Kind::Heartbeat && *it.name != *OWN_MONITOR);
+        // Those that were made because somebody spoke of them wait for nobody.
+        let files = sources.iter().filter(|(source, _)| ***source != *OWN_MONITOR);
+        let monitors = files.flat_map(|(_, file)| &file.monitors);
+        let mut called = monitors.filter(|it| it.kind == Kind::Heartbeat);
         let is_key = |monitor: &&MonitorDef| {
             let settings = monitor.settings.parse();
             match settings.get("key").and_then(serde_json::Value::as_str) {
@@ -520,51 +530,6 @@ impl Engine {
         self.inner.store.delete_document(SILENCE, id, 0).await?;
         self.tell_silences(&self.monitors_file()).await?;
         Ok(true)
-    }
-
-    /// Says to Nightbell's own monitor how something of Nightbell is, such as a file of monitors.
-    ///
-    /// # Errors
-    /// As [`Engine::apply_monitors`].
-    pub async fn observe_own(&self, observation: Observation) -> Result<(), ApplyError> {
-        if self.source_of_monitor(OWN_MONITOR).is_none() {
-            let own = MonitorDef::new(OWN_MONITOR, Kind::Heartbeat, Json::empty_object());
-            let file = File { monitors: vec![own], ..File::default() };
-            self.apply_monitors(OWN_MONITOR, file).await?;
-        }
-        let input = Input::Observe { observations: vec![observation], complete: false, who: None };
-        Ok(self.step(&ExecutionId::monitor(OWN_MONITOR), input).await?)
-    }
-
-    /// Sends a test notification to a receiver; `None` if there is none of this name.
-    ///
-    /// # Errors
-    /// As [`Engine::begin`].
-    pub async fn test_receiver(
-        &self,
-        name: &str,
-        who: Option<&str>,
-    ) -> Result<Option<ExecutionId>, Error> {
-        let Some(plan) = self.definitions().plan(&kernel::alert::notify_workflow(name), None)
-        else {
-            return Ok(None);
-        };
-        let input = test_notification(name, who, self.now());
-        let start = Start {
-            plan,
-            input: Json::from(input),
-            correlation_id: None,
-            priority: 0,
-            task_to_domain: None,
-            parent: None,
-            asked_by: None,
-            event: None,
-            created_by: who.map(Arc::from),
-            idempotency_key: None,
-        };
-        Ok(Some(match self.begin(start, None).await? {
-            Begun::New(id) | Begun::Existing(id) => id,
-        }))
     }
 }
 

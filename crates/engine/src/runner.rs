@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kernel::Json;
+use kernel::alert::definition::Remark;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::WeakEngine;
@@ -23,6 +25,12 @@ pub trait TaskRunner: Send + Sync {
     /// says no: what stands for secrets travels then, and nothing is stored in clear.
     fn takes_secrets(&self) -> bool {
         true
+    }
+
+    /// What there is to say, long before a task runs, about an input that a file of monitors will
+    /// lead to. Secrets in it are still references.
+    fn judge(&self, _input: &Value) -> Vec<Remark> {
+        Vec::new()
     }
 
     /// Does the work of one attempt.

@@ -3,7 +3,8 @@
 //! A JSON file holds workflow definitions (objects with `tasks`), event handlers (objects with
 //! `event` and `actions`), schedules (objects with `startWorkflowRequest` or a cron expression) or
 //! task definitions (a file named `taskdefs.json` or `*.taskdefs.json`), one or a list. Files named `input*.json` are examples of
-//! input and are passed over. A YAML file holds monitors, or is a checklist. A file with a mistake changes nothing: what was registered before
+//! input and are passed over. A YAML file holds monitors, or is a checklist; a JSON file with
+//! sections of one holds monitors too. A file with a mistake changes nothing: what was registered before
 //! stays, and the mistake is told with its place.
 
 mod monitors;
@@ -55,7 +56,7 @@ pub(crate) async fn load(
         }
     }
     let (of_monitors, files): (Vec<_>, Vec<_>) =
-        files.into_iter().partition(|file| monitors::is_monitors(file));
+        files.into_iter().partition(|file| monitors::concerns(engine, file));
     let (defined, found) = read_all(&files, engine);
     mistakes.extend(found);
     let read = monitors::read(engine, &of_monitors, checklist);
@@ -137,8 +138,9 @@ pub(crate) fn watch(
             while let Ok(Some(next)) = tokio::time::timeout(REST, changed.recv()).await {
                 files.push(next);
             }
-            let of_monitors = files.iter().any(|it| monitors::is_monitors(it) || !it.is_file());
-            reload(&engine, definitions_of(files, &roots)).await;
+            let of_monitors =
+                files.iter().any(|it| monitors::concerns(&engine, it) || !it.is_file());
+            reload(&engine, definitions_of(&engine, files, &roots)).await;
             if of_monitors {
                 monitors::reload(&engine, &given, &checklist).await;
             }
@@ -149,7 +151,7 @@ pub(crate) fn watch(
 
 /// The files of definitions among what has changed. A new folder brings all that is in it: its
 /// files may have come before it was watched.
-fn definitions_of(changed: Vec<PathBuf>, roots: &[PathBuf]) -> Vec<PathBuf> {
+fn definitions_of(engine: &Engine, changed: Vec<PathBuf>, roots: &[PathBuf]) -> Vec<PathBuf> {
     let below = |file: &PathBuf| {
         let file = file.canonicalize().ok()?;
         let named = roots.contains(&file);
@@ -161,7 +163,7 @@ fn definitions_of(changed: Vec<PathBuf>, roots: &[PathBuf]) -> Vec<PathBuf> {
         .flat_map(
             |path| if path.is_dir() { files_below(&path).unwrap_or_default() } else { vec![path] },
         )
-        .filter(|file| !monitors::is_monitors(file))
+        .filter(|file| !monitors::concerns(engine, file))
         .filter_map(|file| below(&file))
         .collect();
     files.sort();

@@ -173,9 +173,19 @@ pub(crate) fn jq_limits(config: &Config) -> tasks::jq::Limits {
 pub(crate) fn task_settings(config: &Config) -> tasks::registry::Settings {
     let mut settings = tasks::registry::Settings::default();
     settings.http.body_max = usize::try_from(config.http_body_max.0).unwrap_or(usize::MAX);
+    settings.check.sources.clone_from(&config.sources.0);
+    settings.check.http.clone_from(&settings.http);
     settings.events.nats_url = config.nats_url.as_ref().map(|url| url.0.clone());
     settings.events.amqp_url = config.amqp_url.as_ref().map(|url| url.0.clone());
     settings.sql.connections = config.sql.0.clone();
+    for (name, source) in &config.sources.0 {
+        // What is a database may be asked by tasks too, under the same name.
+        if let Some(url) = source.get("url").and_then(serde_json::Value::as_str)
+            && tasks::sql::Connection::check(url).is_ok()
+        {
+            settings.sql.connections.entry(name.clone()).or_insert_with(|| url.to_owned());
+        }
+    }
     settings.sql.urls_in_inputs = config.sql_urls_in_inputs;
     settings.sql.limits.time = config.sql_time;
     settings.sql.limits.rows_max = config.sql_rows_max.get();

@@ -5,6 +5,7 @@ pub mod claims;
 pub mod events;
 pub mod http;
 pub mod http_poll;
+pub mod incident;
 mod input;
 pub mod javascript;
 pub mod jq;

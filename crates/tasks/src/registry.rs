@@ -13,6 +13,7 @@ use crate::claims::{self, Claims};
 use crate::events::{self, EventTask};
 use crate::http::{self, Http};
 use crate::http_poll::{self, HttpPoll};
+use crate::incident::Incident;
 use crate::javascript::{self, JavaScript};
 use crate::jwt::GetSignedJwt;
 use crate::notify::Notify;
@@ -91,7 +92,7 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
     let checks =
         check::runners(settings.check.clone(), http.client(), databases()?, claims.clone());
     runners.extend(checks);
-    runners.extend::<[Arc<dyn TaskRunner>; 9]>([
+    runners.extend::<[Arc<dyn TaskRunner>; 10]>([
         Arc::new(sql::Jdbc::new(databases()?)),
         Arc::new(HttpPoll::new(client(), scripts, settings.http_poll.clone())),
         Arc::new(
@@ -104,6 +105,7 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
         ),
         Arc::new(GetSignedJwt),
         Arc::new(Notify::new(client()).sharing(claims)),
+        Arc::new(Incident::default()),
         Arc::new(UpdateSecret::default()),
         Arc::new(http),
         Arc::new(EventTask::new(&settings.events)),

@@ -46,6 +46,9 @@ impl Vault {
 
     /// The settings of what a monitors file defines, as they may be stored.
     pub(crate) fn guard_file(&self, file: &mut alert::definition::File) {
+        for settings in file.sources.values_mut() {
+            *settings = self.seal(settings);
+        }
         for receiver in file.receivers.values_mut() {
             receiver.settings = self.seal(&receiver.settings);
         }

@@ -347,3 +347,66 @@ async fn what_nightbell_itself_cannot_do_is_an_incident_too() {
         assert_eq!(bench.look(OWN_MONITOR, kernel::alert::Monitor::is_down).await, open);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_test_of_a_receiver_is_a_delivery_with_a_line_in_the_ledger() {
+    let mut bench = Bench::new().await;
+    bench.apply(WEB).await;
+    assert_eq!(bench.engine.test_receiver("nobody", None).await.expect("it answers"), None);
+    let id = bench.engine.test_receiver("noc", Some("ann")).await.expect("it answers");
+    assert_eq!(bench.told().await, "noc: test test");
+    let sent = |it: &kernel::alert::Monitor| {
+        it.deliveries.values().any(|delivery| delivery.reference.as_deref() == Some("r-1"))
+    };
+    bench.until(OWN_MONITOR, sent).await;
+    let lines = bench.engine.store().records(&RecordSearch::newest("delivery")).await;
+    let lines = lines.expect("the store answers").rows;
+    assert_eq!((lines.len(), &*lines[0].status), (1, "sent"));
+    let body = lines[0].body.parse();
+    assert_eq!((&body["event"], &body["receiver"]), (&json!("test"), &json!("noc")));
+    assert_eq!(body["execution"], json!(id), "the ledger names what was answered");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_monitor_that_somebody_speaks_of_is_made() {
+    let mut bench = Bench::new().await;
+    bench.apply(WEB).await;
+    let say = |status| vec![Observation { key: "17".into(), ..Observation::of(status, "lost") }];
+    let observe = |bench: &Bench, name: &str, status| {
+        let (engine, name) = (bench.engine.clone(), name.to_owned());
+        async move { engine.observe(&name, say(status), Some("the run 1".into())).await }
+    };
+    observe(&bench, "orders", Status::Fail).await.expect("it is made");
+    assert_eq!(bench.told().await, "noc: trigger orders");
+    assert_eq!(bench.engine.monitor_of_ping("orders"), None, "nobody is waited for");
+    bench.restart().await;
+    observe(&bench, "orders", Status::Ok).await.expect("it is there");
+    assert_eq!(bench.told().await, "noc: resolve orders");
+    let refused = observe(&bench, "", Status::Fail).await;
+    assert!(matches!(refused, Err(ApplyError::Unfit(_))), "{refused:?}");
+    // A file that defines it takes it over.
+    let taken = format!("{WEB}  orders: {{ heartbeat: {{ every: 1h }} }}\n");
+    bench.apply(&taken).await;
+    assert_eq!(bench.engine.source_of_monitor("orders").as_deref(), Some("file"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sources_are_shared_by_files_and_defined_once() {
+    let bench = Bench::new().await;
+    let sources = "sources: { metrics: { url: 'http://m', token: '${secret:KEY}' } }\n";
+    bench.engine.apply_monitors("a", file(sources)).await.expect("it fits");
+    let known = bench.engine.monitors_known_beside("b");
+    assert!(known.sources.contains_key("metrics"));
+    let asks = "monitors: { m: { influx: { server: metrics, flux: f }, every: 24h } }";
+    bench.engine.apply_monitors("b", file(asks)).await.expect("it fits");
+    let settings = bench.look("m", |it| it.spec.as_ref().map(|it| it.monitor.settings.parse()));
+    let settings = settings.await.expect("it is defined");
+    assert_eq!(settings["url"], "http://m");
+    let definition = bench.engine.definitions().workflow("check:m", None).expect("it is there");
+    let text = serde_json::to_string(&*definition).expect("it is JSON");
+    assert!(text.contains("${workflow.secrets.KEY}"), "{text}");
+    let Err(ApplyError::Unfit(why)) = bench.engine.apply_monitors("c", file(sources)).await else {
+        panic!("it is defined twice");
+    };
+    assert_eq!(why, ["c: the source metrics is defined by a already"]);
+}

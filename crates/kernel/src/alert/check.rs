@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::decide::{Draft, unknown};
-use super::definition::{Kind, WindowRule};
+use super::definition::{Kind, MonitorDef, WindowRule, at_home};
 use super::event::{Event, Outcome, Window};
 use super::observation;
 use super::observe;
+use crate::expression::{Scope, Template};
 use crate::graph::{Message, Parent, StartMessage};
 use crate::json::Json;
 use crate::machine::{Effect, Rejected};
@@ -108,6 +109,11 @@ fn missed(draft: &mut Draft<'_>, from: Timestamp, to: Timestamp, count: u32, rea
     let body = json!({ "from": from.millis(), "to": to.millis(), "count": count,
         "reason": reason });
     draft.record("check", key, from, "MISSED", &body);
+    let text = match count {
+        1 => format!("the check that was due at {from} did not run: {reason}"),
+        _ => format!("{count} checks that were due since {from} did not run: {reason}"),
+    };
+    observe::did_not_run(draft, count, &text);
 }
 
 fn window(draft: &mut Draft<'_>) -> Window {
@@ -125,6 +131,11 @@ fn window(draft: &mut Draft<'_>) -> Window {
         let body = json!({ "from": from.millis(), "to": floor.millis(),
             "reason": "longer ago than the window's catch_up: nobody will look at it" });
         draft.record("check", key, from, "GAP", &body);
+        let text = format!(
+            "nobody will look at the time from {from} to {floor}: it is longer ago than the \
+             window's catch_up"
+        );
+        observe::did_not_run(draft, u32::MAX, &text);
     }
     Window { from: from.max(floor), to: now }
 }
@@ -134,7 +145,7 @@ fn start(draft: &mut Draft<'_>, planned: Timestamp, who: Option<&str>) {
     let (spec, sequence) = (draft.spec(), draft.state.next_sequence);
     draft.push(Event::Checking { sequence, window });
     let to = draft.state.check_execution(sequence);
-    let input = json!({
+    let given = json!({
         "monitor": spec.monitor.name,
         "sequence": sequence,
         "planned_at": planned.millis(),
@@ -146,6 +157,7 @@ fn start(draft: &mut Draft<'_>, planned: Timestamp, who: Option<&str>) {
         },
         "memory": draft.state.memory,
     });
+    let input = with_own_input(&spec.monitor, given);
     let message = StartMessage {
         name: spec.check.name.clone(),
         version: spec.check.version,
@@ -162,6 +174,39 @@ fn start(draft: &mut Draft<'_>, planned: Timestamp, who: Option<&str>) {
         failure_of: None,
     };
     draft.effect(Effect::Send { to, message: Box::new(Message::Start(Box::new(message))) });
+}
+
+/// What a check is given; a workflow of the user's also gets what the monitor has for it, in which
+/// `${window.…}` is filled in.
+fn with_own_input(monitor: &MonitorDef, given: Value) -> Value {
+    let settings = monitor.settings.parse();
+    let own = settings.get("input").filter(|_| monitor.kind == Kind::Workflow);
+    let Some(own) = own.cloned() else { return given };
+    let rendered = Template::compile(&at_home(own)).render(&Given(&given));
+    match (rendered.parse(), given) {
+        (Value::Object(mut own), Value::Object(given)) => {
+            own.extend(given);
+            Value::Object(own)
+        }
+        (_, given) => given,
+    }
+}
+
+/// What a check is given, seen as the input of an execution.
+struct Given<'a>(&'a Value);
+
+impl Scope for Given<'_> {
+    fn field(&self, root: &str, field: &str) -> Option<Json> {
+        (root == "workflow" && field == "input").then(|| Json::of(self.0))
+    }
+
+    fn document(&self, _: &str) -> Option<Json> {
+        None
+    }
+
+    fn bare(&self, _: &str) -> Option<Json> {
+        None
+    }
 }
 
 fn terminate(draft: &mut Draft<'_>, sequence: u32, reason: &str) {

@@ -179,6 +179,10 @@ impl Machine for Monitor {
                     at,
                 });
             }
+            Input::Test { receiver, who } => {
+                watched(&draft)?;
+                settle::test(&mut draft, &receiver, who.as_deref());
+            }
             Input::Silences(mut silences) => {
                 silences.retain(|silence| !silence.when.is_over(context.now));
                 silences.truncate(SILENCES_MAX);

@@ -268,6 +268,9 @@ pub struct Notified {
     /// The group, if they are told as one.
     #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Arc<str>>,
+    /// Its title.
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<Arc<str>>,
 }
 
 /// See [`Event::Delivered`].

@@ -1,13 +1,23 @@
 //! Why there is an incident, what was done about it, and what it waits for.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::definition::Severity;
 use super::event::Window;
 use super::incident::{Entry, Evidence, Incident, State};
 use super::monitor::{Delivery, Monitor};
+use super::observation::{self, cut, plain};
+use crate::json::Json;
 use crate::time::Timestamp;
+
+/// Differences that are told.
+const CHANGES_MAX: usize = 20;
+/// Characters of a value in a difference.
+const SHOWN_MAX: usize = 100;
 
 /// Everything that is known of an incident.
 #[derive(Clone, Debug, Serialize)]
@@ -83,13 +93,60 @@ fn changed(incident: &Incident) -> Vec<String> {
     changed
 }
 
+/// What differs between what was seen of an incident's key at last and what a check returned in
+/// which it was well; names of the row with what they were and are.
+pub fn since_then(monitor: &Monitor, incident: &Incident, returned: &Json) -> Vec<String> {
+    let Some(spec) = &monitor.spec else { return Vec::new() };
+    let Ok(reading) = observation::read(returned, &spec.monitor) else { return Vec::new() };
+    let then = reading.observations.into_iter().find(|it| it.key == incident.key);
+    let Some(then) = then else {
+        return vec!["it was not mentioned in the check before".to_owned()];
+    };
+    let row = |value: Option<&Value>, text: Option<&Arc<str>>, attrs: &Map<String, Value>| {
+        let mut row = attrs.clone();
+        row.extend(value.map(|value| ("value".to_owned(), value.clone())));
+        row.extend(text.map(|text| ("text".to_owned(), json!(text))));
+        row
+    };
+    let now = row(incident.value.as_ref(), incident.text.as_ref(), &incident.attrs);
+    let then = row(then.value.as_ref(), then.text.as_ref(), &then.attrs);
+    let names: BTreeSet<&String> = now.keys().chain(then.keys()).collect();
+    let shown = |value: Option<&Value>| {
+        value.map_or_else(|| "nothing".to_owned(), |value| cut(&value.to_string(), SHOWN_MAX))
+    };
+    let differ = names.into_iter().filter(|name| now.get(*name) != then.get(*name));
+    differ
+        .take(CHANGES_MAX)
+        .map(|name| {
+            let (before, after) = (shown(then.get(name)), shown(now.get(name)));
+            format!("{name}: {before} then, {after} at last")
+        })
+        .collect()
+}
+
+/// The settings by which a kind of check tells well from bad.
+const JUDGING: [&str; 7] =
+    ["expect", "contains", "max_age", "warn_at", "tls_expiry", "min_run", "max_run"];
+
 fn rule(monitor: &Monitor, incident: &Incident) -> String {
     let Some(spec) = &monitor.spec else { return String::new() };
     let rule = &spec.monitor;
-    if &*incident.key == super::CHECK_KEY {
-        return format!("{} checks in a row could not tell (on_error)", rule.on_error.after);
+    match (&*incident.key, rule.on_missed) {
+        (super::CHECK_KEY, _) => {
+            return format!("{} checks in a row could not tell (on_error)", rule.on_error.after);
+        }
+        (super::MISSED_KEY, Some(missed)) => {
+            return format!("{} checks that were due did not run (on_missed)", missed.after);
+        }
+        _ => {}
     }
     let mut words = Vec::new();
+    let settings = rule.settings.parse();
+    for name in JUDGING {
+        if let Some(setting) = settings.get(name) {
+            words.push(format!("{name} {}", plain(setting).unwrap_or_else(|| setting.to_string())));
+        }
+    }
     if let Some(condition) = &rule.fail_when {
         words.push(format!("fails when {condition}"));
     }

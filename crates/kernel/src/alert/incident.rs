@@ -161,6 +161,9 @@ pub struct Told {
     /// In the place of a receiver that could not be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead_of: Option<Arc<str>>,
+    /// What it calls the message or alert that told of it first, so that later ones refer to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reference: Option<Arc<str>>,
 }
 
 /// Why nobody is told.
@@ -413,9 +416,13 @@ impl Incident {
             match event {
                 NotificationEvent::Trigger | NotificationEvent::Escalation => {
                     told.ringing |= delivered.sent;
+                    if delivered.sent && told.reference.is_none() {
+                        told.reference.clone_from(&delivered.reference);
+                    }
                 }
                 NotificationEvent::Resolve => {
                     (told.ringing, told.severity, told.at) = (false, None, None);
+                    told.reference = None;
                 }
                 NotificationEvent::Acknowledge
                 | NotificationEvent::Reminder

@@ -77,6 +77,13 @@ pub enum Input {
         /// The receiver at which it was done, which need not be told.
         at: Option<Arc<str>>,
     },
+    /// Somebody wants to know whether notifications arrive at a receiver.
+    Test {
+        /// The receiver.
+        receiver: Arc<str>,
+        /// Who.
+        who: Option<Arc<str>>,
+    },
     /// All silences that may concern this monitor, in the place of those known.
     Silences(Vec<Silence>),
     /// A call of whom a heartbeat monitor waits for.

@@ -34,16 +34,16 @@ use sha2::{Digest, Sha256};
 
 pub use condition::{Condition, Operand, Operator};
 pub use event::{Event, Outcome, Window};
-pub use explain::{Explanation, explain};
+pub use explain::{Explanation, explain, since_then};
 pub use heartbeat::Beat;
 pub use incident::{
     Acknowledged, Entry, Evidence, Incident, NotificationEvent, State, Suppressed, Told,
 };
 pub use input::{Context, Input, Ping, PingKind};
 pub use monitor::{CHECKS_KEPT, Check, Delivery, DeliveryStatus, Monitor};
-pub use notification::test_notification;
 pub use observation::{
     ATTRS_MAX, KEY_MAX, MEMORY_MAX, OBSERVATIONS_MAX, Observation, Reading, Status, TEXT_MAX, read,
+    read_reported,
 };
 pub use settle::silenced;
 pub use template::Template;
@@ -60,6 +60,14 @@ pub fn notify_workflow(receiver: &str) -> String {
 
 /// The key of the incident about checks that could not be made.
 pub const CHECK_KEY: &str = "#check";
+
+/// The key of the incident about checks that did not run.
+pub const MISSED_KEY: &str = "#missed";
+
+/// Whether a key is that of an incident about the checks themselves.
+pub(crate) fn is_own(key: &str) -> bool {
+    key == CHECK_KEY || key == MISSED_KEY
+}
 
 /// Names (monitor, key) for good: the key under which providers know the incident. 32 hexadecimal
 /// digits.

@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::CHECK_KEY;
 use super::definition::{Route, Severity, Silence, Spec, Step};
-use super::event::{Delivered, Event, Notified, Outcome, Seen, Window};
-use super::fingerprint;
+use super::event::{Delivered, Event, Moved, Notified, Outcome, Seen, Window};
 use super::heartbeat::Beat;
 use super::incident::{Evidence, Incident, NotificationEvent, State, Suppressed, Told};
 use super::observation::Status;
+use super::{fingerprint, is_own};
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::time::Timestamp;
@@ -114,6 +113,9 @@ pub struct Delivery {
     pub reason: Option<Arc<str>>,
     /// What the provider calls it.
     pub reference: Option<Arc<str>>,
+    /// The title under which it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<Arc<str>>,
 }
 
 /// Where a delivery stands.
@@ -135,6 +137,29 @@ impl DeliveryStatus {
             Self::Queued => "queued",
             Self::Sent => "sent",
             Self::Dead => "dead",
+        }
+    }
+}
+
+impl Delivery {
+    /// One that begins.
+    pub(super) fn queued(
+        notified: &Notified,
+        incidents: Vec<(Arc<str>, u32)>,
+        at: Timestamp,
+    ) -> Self {
+        Self {
+            sequence: notified.sequence,
+            receiver: notified.receiver.clone(),
+            event: notified.event,
+            incidents,
+            group: notified.group.clone(),
+            at,
+            status: DeliveryStatus::Queued,
+            ended_at: None,
+            reason: None,
+            reference: None,
+            title: notified.title.clone(),
         }
     }
 }
@@ -182,8 +207,7 @@ impl Monitor {
 
     /// Whether it counts as down for monitors that need it: something of its own is open.
     pub fn is_down(&self) -> bool {
-        !self.removed
-            && self.incidents.iter().any(|(key, it)| &**key != CHECK_KEY && it.state.is_open())
+        !self.removed && self.incidents.iter().any(|(key, it)| !is_own(key) && it.state.is_open())
     }
 
     /// The incident of an id, a fingerprint or a key, those that are over included; the monitor's
@@ -339,11 +363,7 @@ impl Monitor {
             | Event::Owed { key, .. }
             | Event::Suppressed { key, .. }
             | Event::Released { key } => self.apply_to_incident(key, event),
-            Event::Moved(moved) => {
-                if let Some(incident) = self.incidents.get_mut(&moved.key) {
-                    incident.go(moved, now);
-                }
-            }
+            Event::Moved(moved) => self.moved(moved),
         }
     }
 
@@ -398,6 +418,16 @@ impl Monitor {
                 incident.note(now, "no longer suppressed", None, None);
             }
             _ => {}
+        }
+    }
+
+    fn moved(&mut self, moved: &Moved) {
+        let again = moved.state == State::Pending;
+        let previous_ok = again.then(|| self.last_ok_of(&moved.key));
+        let Some(incident) = self.incidents.get_mut(&moved.key) else { return };
+        incident.go(moved, self.updated_at);
+        if let Some(previous_ok) = previous_ok {
+            incident.previous_ok = previous_ok;
         }
     }
 
@@ -482,10 +512,24 @@ impl Monitor {
         self.incidents.insert(key.clone(), incident);
     }
 
-    /// The last check in which a key without an incident was well: it has none, so the last answer
-    /// before the present one saw it so.
+    /// The last check in which a key without an open incident was well: it has none, so the last
+    /// answer before the present one saw it so, unless an incident that somebody resolved by hand
+    /// knows better.
     fn last_ok_of(&self, key: &str) -> Option<Evidence> {
-        if key == CHECK_KEY { self.last_answer.clone() } else { self.answer_before.clone() }
+        if is_own(key) {
+            return self.last_answer.clone();
+        }
+        let past = || self.past.iter().rev().find(|incident| *incident.key == *key);
+        let last = self.incidents.get(key).or_else(past);
+        let answer = self.answer_before.clone();
+        let saw_it_bad = |incident: &&Incident| {
+            let execution = answer.as_ref().and_then(|answer| answer.execution.as_ref());
+            incident.status.is_bad() && incident.evidence.execution.as_ref() == execution
+        };
+        match last.filter(saw_it_bad) {
+            Some(incident) => incident.previous_ok.clone(),
+            None => answer,
+        }
     }
 
     fn seen(&mut self, seen: &Seen) {
@@ -520,18 +564,7 @@ impl Monitor {
                 }
             }
         }
-        let delivery = Delivery {
-            sequence: notified.sequence,
-            receiver: notified.receiver.clone(),
-            event: notified.event,
-            incidents,
-            group: notified.group.clone(),
-            at: now,
-            status: DeliveryStatus::Queued,
-            ended_at: None,
-            reason: None,
-            reference: None,
-        };
+        let delivery = Delivery::queued(notified, incidents, now);
         self.deliveries.insert(notified.sequence, delivery);
     }
 

@@ -37,6 +37,9 @@ pub(super) fn payload(
     set("monitor", monitor.name().into());
     set("kind", json!(spec.map(|spec| spec.monitor.kind)));
     set("version", json!(spec.map(|spec| &spec.version)));
+    if let Some(reference) = reference(&incidents, &delivery.receiver) {
+        set("reference", json!(reference));
+    }
     if let Some(group) = &delivery.group {
         let display = route.display.get(group).unwrap_or(group);
         set("dedup_key", json!(fingerprint(monitor.name(), &format!("#group:{group}"))));
@@ -46,26 +49,30 @@ pub(super) fn payload(
     Value::Object(payload)
 }
 
-/// What a receiver is given only to see whether notifications arrive: the input of
-/// [`super::NOTIFY_WORKFLOW`].
-pub fn test_notification(receiver: &str, who: Option<&str>, now: Timestamp) -> Value {
+/// What a receiver calls the message that told of these first; none if there were several.
+fn reference<'a>(incidents: &[&'a Incident], receiver: &str) -> Option<&'a Arc<str>> {
+    let mut references =
+        incidents.iter().map(|it| it.told.get(receiver).and_then(|it| it.reference.as_ref()));
+    let first = references.next()??;
+    references.all(|other| other == Some(first)).then_some(first)
+}
+
+/// What a receiver is given only to see whether notifications arrive.
+pub(super) fn test_notification(receiver: &str, who: Option<&str>, now: Timestamp) -> Value {
     json!({
-        "receiver": receiver,
-        "notification": {
-            "event": NotificationEvent::Test.as_str(),
-            "dedup_key": fingerprint("#test", receiver),
-            "delivery": format!("#test/{receiver}/{}", now.millis()),
-            "at": now.to_string(),
-            "monitor": "test",
-            "key": "",
-            "severity": Severity::Info.as_str(),
-            "title": format!("Test of the receiver {receiver}"),
-            "text": "Nothing is wrong. Somebody wanted to know whether this arrives.",
-            "since": now.to_string(),
-            "labels": {},
-            "attrs": {},
-            "who": who,
-        },
+        "event": NotificationEvent::Test.as_str(),
+        "dedup_key": fingerprint("#test", receiver),
+        "delivery": format!("#test/{receiver}/{}", now.millis()),
+        "at": now.to_string(),
+        "monitor": "test",
+        "key": "",
+        "severity": Severity::Info.as_str(),
+        "title": format!("Test of the receiver {receiver}"),
+        "text": "Nothing is wrong. Somebody wanted to know whether this arrives.",
+        "since": now.to_string(),
+        "labels": {},
+        "attrs": {},
+        "who": who,
     })
 }
 
@@ -220,15 +227,12 @@ pub(super) fn ledger_line(incident: &Incident) -> Value {
 }
 
 /// A delivery in its ledger.
-pub(super) fn delivery_line(
-    monitor: &Monitor,
-    delivery: &Delivery,
-    payload: Option<&Value>,
-) -> Value {
+pub(super) fn delivery_line(monitor: &Monitor, delivery: &Delivery) -> Value {
     let known =
         |(key, number): &(Arc<str>, u32)| format!("{}-{number}", fingerprint(monitor.name(), key));
-    let mut line = json!({
+    json!({
         "sequence": delivery.sequence,
+        "title": delivery.title,
         "receiver": delivery.receiver,
         "event": delivery.event,
         "group": delivery.group,
@@ -238,9 +242,5 @@ pub(super) fn delivery_line(
         "ended_at": delivery.ended_at.map(Timestamp::millis),
         "reason": delivery.reason,
         "reference": delivery.reference,
-    });
-    if let Some(payload) = payload {
-        line["title"] = payload.get("title").cloned().unwrap_or(Value::Null);
-    }
-    line
+    })
 }

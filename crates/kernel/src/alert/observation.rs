@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::condition::Condition;
-use super::definition::MonitorDef;
+use super::definition::{Kind, MonitorDef};
 use super::fingerprint;
 use crate::json::Json;
 
@@ -140,6 +140,16 @@ pub fn read(output: &Json, monitor: &MonitorDef) -> Result<Reading, String> {
     }
     let memory = memory.filter(|memory| memory.len() <= MEMORY_MAX);
     Ok(Reading { observations: by_key.into_values().collect(), memory, step })
+}
+
+/// Reads one observation that somebody reports by hand: it says its status itself.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_reported(row: Value) -> Result<Observation, String> {
+    let nobody = MonitorDef::new("", Kind::Heartbeat, Json::empty_object());
+    observation(row, &nobody, &Conditions { count: 1, fail: None, warn: None })
+        .map_err(|why| why.replace(", and the monitor no fail_when", ""))
 }
 
 struct Conditions {

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use serde_json::Map;
 
-use super::CHECK_KEY;
 use super::decide::Draft;
 use super::definition::{MonitorDef, Severity};
 use super::event::{Event, Seen};
 use super::incident::{Incident, State};
 use super::observation::{Observation, Status, plain};
 use super::template::Template;
+use super::{CHECK_KEY, MISSED_KEY, is_own};
+use crate::time::Timestamp;
 
 /// Incidents of one monitor; while there are so many, no further key gets one.
 pub(super) const INCIDENTS_MAX: usize = 2000;
@@ -64,10 +65,22 @@ fn severity_of(monitor: &MonitorDef, status: Status) -> Option<Severity> {
 
 /// A check told how things are: checks work again.
 pub(super) fn answered(draft: &mut Draft<'_>) {
-    if draft.state.incidents.contains_key(CHECK_KEY) {
-        let observation = Observation { key: CHECK_KEY.into(), ..Observation::of(Status::Ok, "") };
-        judge(draft, observation, None, None, None);
+    for key in [CHECK_KEY, MISSED_KEY] {
+        if draft.state.incidents.contains_key(key) {
+            let observation = Observation { key: key.into(), ..Observation::of(Status::Ok, "") };
+            judge(draft, observation, None, None, None);
+        }
     }
+}
+
+/// So many checks that were due did not run, which may be an incident of its own.
+pub(super) fn did_not_run(draft: &mut Draft<'_>, count: u32, reason: &str) {
+    let Some(rule) = draft.spec().monitor.on_missed else { return };
+    let mut attrs = Map::new();
+    attrs.insert("count".to_owned(), count.into());
+    let observation =
+        Observation { key: MISSED_KEY.into(), attrs, ..Observation::of(Status::Fail, reason) };
+    judge(draft, observation, Some(rule.severity), None, None);
 }
 
 /// A check could not tell. Nothing opens and nothing resolves, but that it cannot tell may be an
@@ -174,10 +187,7 @@ fn worsen(draft: &mut Draft<'_>, key: &Arc<str>, worst: Severity, who: Option<&s
     let worse = incident.worst > worst;
     match incident.state {
         State::Pending => {
-            let own = &**key == CHECK_KEY;
-            let enough = incident.bad >= spec.monitor.fail_after
-                && now.since(incident.since) >= spec.monitor.hold;
-            if own || enough {
+            if enough(&spec.monitor, incident, now) {
                 let why = why_open(incident, who);
                 draft.transition_to(key, State::Open, why);
             }
@@ -194,6 +204,19 @@ fn worsen(draft: &mut Draft<'_>, key: &Arc<str>, worst: Severity, who: Option<&s
     }
 }
 
+/// Whether it has been bad for long enough to be an incident.
+fn enough(monitor: &MonitorDef, incident: &Incident, now: Timestamp) -> bool {
+    match &*incident.key {
+        CHECK_KEY => true,
+        MISSED_KEY => {
+            let at_once = incident.attrs.get("count").and_then(serde_json::Value::as_u64);
+            let after = monitor.on_missed.map_or(1, |rule| rule.after);
+            incident.bad >= after || at_once >= Some(after.into())
+        }
+        _ => incident.bad >= monitor.fail_after && now.since(incident.since) >= monitor.hold,
+    }
+}
+
 fn why_open(incident: &Incident, who: Option<&str>) -> String {
     let text = incident.text.as_deref().unwrap_or(incident.status.as_str());
     let by = who.map(|who| format!(", says {who}")).unwrap_or_default();
@@ -206,7 +229,7 @@ fn why_open(incident: &Incident, who: Option<&str>) -> String {
 /// A key was well, or not mentioned: it may be over.
 fn recover(draft: &mut Draft<'_>, key: &Arc<str>, who: Option<&str>) {
     let (spec, now) = (draft.spec(), draft.now);
-    let own = &**key == CHECK_KEY;
+    let own = is_own(key);
     let Some(incident) = draft.state.incidents.get(key) else { return };
     if incident.state == State::Pending {
         return come_to_nothing(draft, key, "it was well again in time");

@@ -10,7 +10,7 @@ use super::decide::Draft;
 use super::definition::{Route, Silence};
 use super::event::{Delivered, Event, Notified};
 use super::incident::{Incident, NotificationEvent, State, Suppressed};
-use super::monitor::{Monitor, REASON_MAX};
+use super::monitor::{Delivery, Monitor, REASON_MAX};
 use super::notification;
 use super::notify_workflow;
 use super::observation::{TEXT_MAX, cut, plain};
@@ -21,6 +21,8 @@ use crate::time::Timestamp;
 
 /// Incidents in one notification; more go into the next.
 const MEMBERS_MAX: usize = 100;
+/// Characters of a title that the ledger keeps.
+const TITLE_MAX: usize = 250;
 
 /// The open incidents of a monitor that a silence would hide.
 pub fn silenced<'a>(
@@ -231,22 +233,47 @@ fn place(
 
 /// Starts one delivery.
 fn notify(draft: &mut Draft<'_>, place: &Place, route: &Route, keys: &[Arc<str>]) {
-    let sequence = draft.state.next_sequence;
-    let group = place.grouped.then(|| place.group.clone());
-    draft.push(Event::Notified(Box::new(Notified {
-        sequence,
+    let notified = Notified {
+        sequence: draft.state.next_sequence,
         receiver: place.receiver.clone(),
         event: place.event,
         keys: keys.to_vec(),
-        group,
-    })));
+        group: place.grouped.then(|| place.group.clone()),
+        title: None,
+    };
+    let known = |key: &Arc<str>| Some((key.clone(), draft.state.incidents.get(key)?.number));
+    let incidents = keys.iter().filter_map(known).collect();
+    let delivery = Delivery::queued(&notified, incidents, draft.now);
+    let payload = notification::payload(draft.state, &delivery, route, draft.now);
+    hand_over(draft, notified, &payload);
+}
+
+/// Tells a receiver something only to see whether it arrives.
+pub(super) fn test(draft: &mut Draft<'_>, receiver: &Arc<str>, who: Option<&str>) {
+    let notified = Notified {
+        sequence: draft.state.next_sequence,
+        receiver: receiver.clone(),
+        event: NotificationEvent::Test,
+        keys: Vec::new(),
+        group: None,
+        title: None,
+    };
+    let payload = notification::test_notification(receiver, who, draft.now);
+    hand_over(draft, notified, &payload);
+}
+
+/// Starts the execution of a delivery.
+fn hand_over(draft: &mut Draft<'_>, mut notified: Notified, payload: &Value) {
+    let (sequence, receiver) = (notified.sequence, notified.receiver.clone());
+    let title = payload.get("title").and_then(Value::as_str);
+    notified.title = title.map(|title| cut(title, TITLE_MAX).into());
+    draft.push(Event::Notified(Box::new(notified)));
     let Some(delivery) = draft.state.deliveries.get(&sequence) else { return };
-    let payload = notification::payload(draft.state, delivery, route, draft.now);
-    let body = notification::delivery_line(draft.state, delivery, Some(&payload));
+    let body = notification::delivery_line(draft.state, delivery);
     let to = draft.state.delivery_execution(sequence);
-    let input = json!({ "receiver": place.receiver, "notification": payload });
+    let input = json!({ "receiver": receiver, "notification": payload });
     let message = StartMessage {
-        name: notify_workflow(&place.receiver).into(),
+        name: notify_workflow(&receiver).into(),
         version: None,
         definition: None,
         input: Json::of(&input),
@@ -292,7 +319,7 @@ pub(super) fn delivered(
     let (at, keys) = (delivery.at, delivery.incidents.clone());
     draft.push(Event::Delivered(Box::new(delivered)));
     if let Some(delivery) = draft.state.deliveries.get(&sequence) {
-        let mut body = notification::delivery_line(draft.state, delivery, None);
+        let mut body = notification::delivery_line(draft.state, delivery);
         body["response"] = output.get("response").cloned().unwrap_or(Value::Null);
         let line = delivery_key(draft.state, sequence);
         draft.record("delivery", line, at, if sent { "sent" } else { "dead" }, &body);

@@ -74,7 +74,11 @@ fn given(setting: &Setting, value: &Spanned<DeValue<'_>>) -> Option<Given> {
         DeValue::Table(entries) if setting.many => {
             let texts: Option<Vec<_>> = entries
                 .iter()
-                .map(|(name, entry)| Some(format!("{}={}", name.get_ref(), url(entry.get_ref())?)))
+                .map(|(name, entry)| {
+                    let told = url(entry.get_ref());
+                    let told = told.or_else(|| members(entry.get_ref()).filter(|_| setting.tables));
+                    Some(format!("{}={}", name.get_ref(), told?))
+                })
                 .collect();
             texts.map(Given::Many)
         }
@@ -91,6 +95,20 @@ fn url(entry: &DeValue<'_>) -> Option<String> {
         }
         other => text(other),
     }
+}
+
+/// A table of texts, numbers and truths as JSON.
+fn members(entry: &DeValue<'_>) -> Option<String> {
+    let DeValue::Table(members) = entry else { return None };
+    let mut object = serde_json::Map::new();
+    for (name, value) in members {
+        let value = match value.get_ref() {
+            DeValue::Boolean(truth) => (*truth).into(),
+            other => text(other)?.into(),
+        };
+        object.insert(name.get_ref().to_string(), value);
+    }
+    Some(serde_json::Value::Object(object).to_string())
 }
 
 fn text(value: &DeValue<'_>) -> Option<String> {

@@ -31,7 +31,7 @@ pub(crate) use layers::File;
 use layers::{Layers, Resolved};
 pub(crate) use problem::{ConfigError, Origin, Problem};
 pub(crate) use template::default_file;
-use url::{Databases, ImapUrl};
+use url::{Databases, ImapUrl, Sources};
 use value::Value;
 pub(crate) use value::{Bytes, HttpUrl, LogFilter, LogFormat, SecretKey, StoreUrl};
 
@@ -46,6 +46,8 @@ pub(crate) struct Setting {
     pub(crate) default: &'static [&'static str],
     /// Whether several values may be given.
     pub(crate) many: bool,
+    /// Whether each of these values may be a table of texts.
+    pub(crate) tables: bool,
     /// What stands for the value in the help text.
     pub(crate) value_name: &'static str,
 }
@@ -137,6 +139,7 @@ macro_rules! settings {
                 doc: &[$($doc),+],
                 default: &[$($default),*],
                 many: <$type as Value>::MANY,
+                tables: <$type as Value>::TABLES,
                 value_name: <$type as Value>::NAME,
             } ),+
         ];
@@ -263,6 +266,13 @@ settings! {
     ///
     /// Whoever may write definitions then reaches every database and file that the server can.
     sql_urls_in_inputs: bool = ["off"];
+
+    /// What monitors look at by name (`server: NAME`, `account: NAME`): `NAME=URL`.
+    ///
+    /// In the file also a table for each: [sources.metrics], and below it url = "…", user, password,
+    /// token, org, db and whatever else a monitor of that kind may leave open. A monitors file may
+    /// have `sources` too; those can refer to secrets.
+    sources: Sources = [];
 
     /// The Prometheus server that `QUERY_PROCESSOR` tasks ask for `METRICS`.
     prometheus_url: Option<HttpUrl> = ["off"];

@@ -117,6 +117,25 @@ fn sizes_and_durations_have_units() {
 }
 
 #[test]
+fn sources_are_urls_or_tables() {
+    let text = "[sources]\nmetrics = \"http://h:8086\"\n\
+                [sources.reports]\nurl = \"imaps://h\"\nuser = \"jane\"\npassword = \"s3cret\"\ntls = true";
+    let (config, effective) =
+        Config::load_with_origins(&Flags::default(), |_| None, Some(&file(text))).unwrap();
+    let reports = &config.sources.0["reports"];
+    assert_eq!((&reports["user"], &reports["tls"]), (&"jane".into(), &true.into()));
+    assert_eq!(config.sources.0["metrics"]["url"], "http://h:8086");
+    let shown = effective.iter().find(|it| it.key == "sources").unwrap();
+    assert!(!shown.value.contains("s3cret") && shown.value.contains("metrics="), "{shown:?}");
+    let env = [("NIGHTBELL_SOURCES", "a=http://a, b=http://b")];
+    assert_eq!(load(&Flags::default(), &env, "").unwrap().sources.0.len(), 2);
+    for wrong in ["sources = [\"x\"]", "sources = [\"x=y\"]", "[sources.x]\nurl = [1]"] {
+        assert_eq!(refused(wrong).len(), 1, "{wrong}");
+    }
+    assert_eq!(refused("[sql.x]\nurl = \"sqlite:x\"\nuser = \"u\"").len(), 1, "only sources");
+}
+
+#[test]
 fn lists_come_from_every_source() {
     let paths = |texts: &[&str]| texts.iter().map(PathBuf::from).collect::<Vec<_>>();
     let from_file = load(&Flags::default(), &[], "load = [\"a\", \"b\"]").unwrap();

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use serde_json::{Map, Value as Json};
+
 use super::value::{Given, Value};
 
 /// Databases by the name under which definitions know them.
@@ -45,6 +47,60 @@ impl Value for Databases {
 
     fn shown(&self) -> String {
         let shown = self.0.iter().map(|(name, url)| format!("{name}={}", without_password(url)));
+        shown.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What monitors look at, by the name under which they know it: settings for what they leave open.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Sources(pub(crate) BTreeMap<String, Map<String, Json>>);
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+impl Value for Sources {
+    const MANY: bool = true;
+    const TABLES: bool = true;
+    const NAME: &'static str = "NAME=URL";
+    const HINT: &'static str = "write NAME=URL, such as metrics=http://HOST:8086; in the file also \
+                                [sources.metrics] and below it url = \"…\", user, password or token";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        let Given::Many(texts) = given else {
+            return Err("expected a list".to_owned());
+        };
+        let mut sources = BTreeMap::new();
+        for (number, text) in texts.iter().enumerate() {
+            let number = number + 1;
+            let parts = text.split_once('=').map(|(name, told)| (name.trim(), told.trim()));
+            let Some((name, told)) = parts.filter(|(name, _)| is_name(name)) else {
+                // The text may hold a password, so it is not repeated.
+                return Err(format!(
+                    "entry {number} does not begin with a name (letters, digits, - and _) and ="
+                ));
+            };
+            let settings = match serde_json::from_str(told) {
+                Ok(Json::Object(settings)) => settings,
+                _ if told.contains("://") => Map::from_iter([("url".to_owned(), told.into())]),
+                _ => return Err(format!("{name}: its url must be absolute, such as http://HOST")),
+            };
+            if sources.insert(name.to_owned(), settings).is_some() {
+                return Err(format!("there are two sources called {name}"));
+            }
+        }
+        Ok(Self(sources))
+    }
+
+    fn shown(&self) -> String {
+        let shown = self.0.iter().map(|(name, settings)| {
+            let url = settings.get("url").and_then(Json::as_str).map(without_password);
+            let others = settings.keys().filter(|it| *it != "url").map(|it| format!("{it}=***"));
+            let told: Vec<String> = url.into_iter().chain(others).collect();
+            format!("{name}={}", told.join(" "))
+        });
         shown.collect::<Vec<_>>().join(", ")
     }
 }

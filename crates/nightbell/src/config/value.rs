@@ -39,6 +39,8 @@ impl Given {
 pub(super) trait Value: Sized {
     /// Whether it is a list.
     const MANY: bool = false;
+    /// Whether each of the list may be a table of texts.
+    const TABLES: bool = false;
     /// What stands for it in the help text.
     const NAME: &'static str;
     /// What to write, for the message about a bad value.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use engine::Engine;
 use engine::monitors::{ApplyError, OWN_MONITOR};
-use kernel::alert::definition::{ChecklistOptions, File, Known, Level, load_among};
+use kernel::alert::definition::{ChecklistOptions, File, Known, Level, load_judged};
 use kernel::alert::{Observation, Status};
 
 use super::{FILE_MAX, files_below};
@@ -17,7 +17,8 @@ use super::{FILE_MAX, files_below};
 /// Sources that are files are named so, with the path behind it.
 const SOURCE: &str = "file:";
 /// Sections of a file of monitors.
-const SECTIONS: [&str; 5] = ["receivers:", "routes:", "monitors:", "silences:", "maintenance:"];
+const SECTIONS: [&str; 6] =
+    ["sources", "receivers", "routes", "monitors", "silences", "maintenance"];
 
 /// What was read.
 #[derive(Default)]
@@ -35,15 +36,19 @@ impl Read {
     }
 }
 
-/// Whether a file that is named is one of monitors.
+/// Whether a file that is named is one of monitors: YAML, or JSON with one of its sections.
 pub(super) fn is_monitors(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    path.extension().is_some_and(|it| it == "yaml" || it == "yml") && !name.starts_with('.')
+    is_yaml(path) || (super::is_definition(path) && text_of(path).is_ok_and(|it| is_json(&it)))
+}
+
+/// Whether a file has to do with monitors, perhaps only because it once had.
+pub(super) fn concerns(engine: &Engine, path: &Path) -> bool {
+    is_monitors(path) || engine.monitors_of(&source_of(path)).is_some()
 }
 
 /// Whether a file that is found in a folder is one of monitors: other YAML may lie there too.
 pub(super) fn is_found(path: &Path) -> bool {
-    if !is_monitors(path) || std::fs::metadata(path).is_ok_and(|it| it.len() > FILE_MAX) {
+    if !is_yaml(path) || std::fs::metadata(path).is_ok_and(|it| it.len() > FILE_MAX) {
         return false;
     }
     let Ok(text) = std::fs::read(path) else { return true };
@@ -52,7 +57,21 @@ pub(super) fn is_found(path: &Path) -> bool {
         let line = line.trim_start().strip_prefix("type:").unwrap_or_default();
         matches!(line.trim().trim_matches(['"', '\'']), "email" | "batchy")
     };
-    text.lines().any(|line| SECTIONS.iter().any(|it| line.starts_with(it)) || of_checklist(line))
+    let begins = |line: &str| {
+        SECTIONS.iter().any(|it| line.strip_prefix(it).is_some_and(|rest| rest.starts_with(':')))
+    };
+    text.lines().any(|line| begins(line) || of_checklist(line))
+}
+
+fn is_yaml(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    path.extension().is_some_and(|it| it == "yaml" || it == "yml") && !name.starts_with('.')
+}
+
+/// Whether a JSON text is a file of monitors: an object with one of its sections, and no workflow.
+fn is_json(text: &str) -> bool {
+    let Ok(serde_json::Value::Object(root)) = serde_json::from_str(text) else { return false };
+    SECTIONS.iter().any(|section| root.contains_key(*section)) && !root.contains_key("tasks")
 }
 
 fn source_of(file: &Path) -> Arc<str> {
@@ -77,14 +96,13 @@ pub(super) fn read(engine: &Engine, files: &[PathBuf], checklist: &ChecklistOpti
     let mut known = Known::default();
     for source in engine.monitor_sources().iter().filter(|it| !texts.contains_key(*it)) {
         let file = engine.monitors_of(source).unwrap_or_default();
-        known.receivers.extend(file.receivers.into_keys());
-        known.monitors.extend(file.monitors.into_iter().map(|monitor| monitor.name));
+        known.extend_by(file);
     }
     for (_, text) in texts.values() {
         known.extend(Known::of(text));
     }
     for (source, (file, text)) in texts {
-        let loaded = load_among(&text, checklist, &known);
+        let loaded = load_judged(&text, checklist, &known, engine);
         let told = |level| -> Vec<String> {
             let found = loaded.problems.iter().filter(|problem| problem.level == level);
             found.map(|problem| format!("{}:{problem}", file.display())).collect()
@@ -180,7 +198,7 @@ pub(super) async fn reload(engine: &Engine, paths: &[PathBuf], checklist: &Check
     let mut files = Vec::new();
     for path in paths.iter().filter(|path| path.exists()) {
         match files_below(path) {
-            Ok(found) => files.extend(found.into_iter().filter(|file| is_monitors(file))),
+            Ok(found) => files.extend(found.into_iter().filter(|file| concerns(engine, file))),
             Err(error) => tracing::error!("{}: {error}", path.display()),
         }
     }

@@ -11,14 +11,18 @@ mod crash;
 mod dev;
 mod etl;
 mod example;
+mod influx_lark;
 mod limits;
 mod live;
 mod monitors;
 mod real_cli;
 mod reload;
+mod ringing_cli;
 mod robopager;
 mod schedules;
 mod sdks;
 mod secret;
+#[path = "../../../tasks/tests/it/check/service.rs"]
+mod service;
 mod shutdown;
 mod stand_in;

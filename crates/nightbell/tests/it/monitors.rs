@@ -85,3 +85,64 @@ async fn a_job_that_fails_rings_once_over_a_crash_and_resolves() {
     std::fs::remove_file(folder.path().join("watch.yaml")).unwrap();
     until(&live, "/api/monitors?name=backup", |page| page["totalHits"] == 0).await;
 }
+
+/// A file of monitors may be JSON as well, and is watched like any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn json_is_read_as_yaml_is_and_a_bad_receiver_is_told_with_its_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |key: &str| {
+        format!(
+            "{{ \"receivers\": {{ \"pd\": {{ \"pagerduty\": {{ {key} }} }} }},\n  \
+             \"monitors\": {{ \"job\": {{ \"heartbeat\": {{ \"every\": \"1h\" }} }} }} }}"
+        )
+    };
+    write(folder.path(), "watch.json", &file("\"key\": \"k\""));
+    let live = Live::start(&["--load", folder.path().to_str().unwrap()]).await;
+    assert_eq!(live.get("/api/monitors/job").await["status"], "NEW");
+    write(folder.path(), "watch.json", &file("\"key\": \"k\", \"api\": \"v9\""));
+    let path = "/api/incidents?monitor=nightbell";
+    let open = until(&live, path, |page| page["totalHits"] == 1).await;
+    let text = open["results"][0]["text"].as_str().unwrap();
+    let told = "watch.json:1:60: error: receivers.pd.pagerduty.api: `api` must be one of v1, v2";
+    assert!(text.contains(told), "{text}");
+    write(folder.path(), "watch.json", "{ \"monitors\": ");
+    let broken = |page: &Value| {
+        let text = page["results"][0]["text"].as_str();
+        text.is_some_and(|text| text.contains("not readable as YAML"))
+    };
+    until(&live, path, broken).await;
+    assert_eq!(live.get("/api/receivers").await[0]["settings"]["key"], "***");
+    std::fs::remove_file(folder.path().join("watch.json")).unwrap();
+    until(&live, "/api/monitors?name=job", |page| page["totalHits"] == 0).await;
+    until(&live, path, |page| page["totalHits"] == 0).await;
+}
+
+#[test]
+fn a_start_with_a_receiver_that_can_never_be_told_is_refused() {
+    let file = "receivers:\n  noc: { slack: { token: xoxb-1 } }\nmonitors: {}\n";
+    let started = Nightbell::new(&["serve", "--listen", "127.0.0.1:0", "--load", "watch.yaml"])
+        .file("watch.yaml", file)
+        .run()
+        .exits(1);
+    let told = "watch.yaml:2:26: error: receivers.noc.slack.token: slack with a `token` needs a \
+                `channel`";
+    assert!(started.stderr.contains(told), "{started:?}");
+}
+
+/// Whoever waits outside for our calls hears from us at once, and again after a restart.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_dead_mans_switch_is_called() {
+    let (sender, mut calls) = tokio::sync::mpsc::unbounded_channel();
+    let answer = move |uri: axum::http::Uri| async move { sender.send(uri.to_string()).unwrap() };
+    let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}/ping/our-uuid", listener.local_addr().unwrap());
+    let router = axum::Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let mut live = Live::start(&["--deadman-url", &url]).await;
+    for _ in 0..2 {
+        let call = tokio::time::timeout(PATIENCE, calls.recv()).await.expect("it calls in time");
+        assert_eq!(call.as_deref(), Some("/ping/our-uuid"));
+        live.kill();
+        live.launch().await;
+    }
+}

@@ -16,6 +16,7 @@
 
 mod dns;
 mod email;
+mod empty;
 mod http;
 mod influx;
 mod job;
@@ -35,7 +36,8 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use engine::{Handoff, Outcome, TaskRunner, WeakEngine};
 use kernel::Json;
-use serde_json::Value;
+use kernel::alert::definition::Remark;
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use crate::claims::Claims;
@@ -50,7 +52,7 @@ use seen::Seen;
 pub struct Settings {
     /// Sources by the name under which monitors know them (`account` of a mailbox, `server` of a
     /// database), each with settings for what the monitor leaves open.
-    pub sources: BTreeMap<String, serde_json::Map<String, Value>>,
+    pub sources: BTreeMap<String, Map<String, Value>>,
     /// The HTTP client of checks that bring certificates of their own.
     pub http: HttpSettings,
 }
@@ -94,6 +96,11 @@ trait Source: Send + Sync + 'static {
     /// Its task type.
     const TYPE: &'static str;
 
+    /// What there is to say of settings before anybody looks.
+    fn judge(_settings: &Map<String, Value>, _means: &Means) -> Option<Remark> {
+        None
+    }
+
     /// Looks.
     async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble>;
 }
@@ -113,6 +120,13 @@ impl<S: Source> TaskRunner for Runner<S> {
     fn attach(&self, engine: WeakEngine) {
         // All kinds share the place; the first to be told tells the others.
         self.means.engine.get_or_init(|| engine);
+    }
+
+    fn judge(&self, input: &Value) -> Vec<Remark> {
+        match input.get("settings") {
+            Some(Value::Object(settings)) => S::judge(settings, &self.means).into_iter().collect(),
+            _ => Vec::new(),
+        }
     }
 
     async fn run(&self, task: Handoff, cancelled: CancellationToken) -> Outcome {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kernel::alert::definition::parse_span;
+use kernel::alert::definition::{Remark, parse_span};
 use kernel::{Json, Timestamp};
 use serde_json::{Map, Value};
 
@@ -131,6 +131,26 @@ fn with_source(mut settings: Map<String, Value>, known: &Settings) -> Result<Val
         return Err(nobody(&name, &names));
     }
     Ok(Value::Object(settings))
+}
+
+/// A source that is named and that nobody knows.
+pub(super) fn stranger(
+    setting: &str,
+    settings: &Map<String, Value>,
+    known: &Settings,
+) -> Option<Remark> {
+    let name = settings.get(setting)?.as_str()?;
+    let known_somehow = known.sources.contains_key(name)
+        || settings.contains_key("url")
+        || ["://", "@", "${"].iter().any(|part| name.contains(part));
+    let names = known_names(known);
+    (!known_somehow).then(|| {
+        let message = format!(
+            "no source is called {name:?}; write it under `sources`, or name one of the \
+             configuration, which knows {names}"
+        );
+        Remark::warning(Some(setting), message)
+    })
 }
 
 fn nobody(name: &str, names: &str) -> Trouble {

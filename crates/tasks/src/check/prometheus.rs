@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use kernel::alert::Status;
-use serde_json::{Value, json};
+use kernel::alert::definition::Remark;
+use serde_json::{Map, Value, json};
 
-use super::order::Order;
+use super::empty::Empty;
+use super::order::{Order, stranger};
 use super::rest::{Question, json_of, quoted};
 use super::rows::{Row, Shape};
-use super::seen::{Seen, attrs};
-use super::{Means, Source, Trouble, unknown, wrong};
+use super::seen::Seen;
+use super::{Means, Source, Trouble, unknown};
 
 /// Asks Prometheus, or whoever speaks its API.
 pub(super) struct Prometheus;
@@ -19,10 +20,14 @@ pub(super) struct Prometheus;
 impl Source for Prometheus {
     const TYPE: &'static str = "CHECK_PROMETHEUS";
 
+    fn judge(settings: &Map<String, Value>, means: &Means) -> Option<Remark> {
+        stranger("server", settings, &means.settings)
+    }
+
     async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble> {
         let base = order.base()?;
         let query = order.settings.required("query")?;
-        let empty = Empty::read(order)?;
+        let empty = Empty::read(order)?.unwrap_or(Empty::Unknown);
         let url = format!("{base}/api/v1/query");
         let seconds = order.now.millis() as f64 / 1000.0;
         // Prometheus gives up by itself, a little before we do.
@@ -37,43 +42,11 @@ impl Source for Prometheus {
         let response = question.answer(&client, order.patience).await?;
         let body = json_of(&response, "Prometheus")?;
         let mut seen = match rows(&body)? {
-            rows if rows.is_empty() => empty.seen()?,
+            rows if rows.is_empty() => empty.seen("series")?,
             rows => Shape::of(order)?.observe(rows)?,
         };
         warn(&body, &mut seen);
         Ok(seen)
-    }
-}
-
-/// What it means that no series was found.
-enum Empty {
-    Unknown,
-    Ok,
-    Fail,
-}
-
-impl Empty {
-    fn read(order: &Order) -> Result<Self, Trouble> {
-        match order.settings.text("empty")?.as_deref() {
-            None | Some("unknown") => Ok(Self::Unknown),
-            Some("ok") => Ok(Self::Ok),
-            Some("fail") => Ok(Self::Fail),
-            Some(other) => {
-                Err(wrong(format!("`empty` must be unknown, ok or fail, not {other:?}")))
-            }
-        }
-    }
-
-    fn seen(&self) -> Result<Seen, Trouble> {
-        let text = "the query finds no series";
-        match self {
-            Self::Unknown => Err(unknown(format!(
-                "{text}; say `empty: ok` or `empty: fail` if that is what it should mean"
-            ))),
-            // No row is no key: whatever was bad and is not mentioned is over.
-            Self::Ok => Ok(Seen::default()),
-            Self::Fail => Ok(Seen::one(Status::Fail, text, json!(0), attrs(json!({})))),
-        }
     }
 }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use kernel::alert::OBSERVATIONS_MAX;
+use kernel::alert::definition::Remark;
 use reqwest::Url;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::order::Order;
 use super::rows::Shape;
@@ -20,10 +21,18 @@ pub(super) struct Sql;
 impl Source for Sql {
     const TYPE: &'static str = "CHECK_SQL";
 
+    fn judge(settings: &Map<String, Value>, means: &Means) -> Option<Remark> {
+        let text = |name: &str| settings.get(name).and_then(Value::as_str);
+        let known = text("server").filter(|name| means.databases.knows(name));
+        let url = text("url").filter(|url| known.is_none() && !url.contains("${"))?;
+        let why = means.databases.refusal(url)?;
+        Some(Remark::warning(Some("url"), why))
+    }
+
     async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble> {
         let settings = &order.settings;
         let statement = settings.required("query")?;
-        let database = database(order)?;
+        let database = database(order, means)?;
         let parameters = match settings.get("params") {
             None => Vec::new(),
             Some(Value::Array(parameters)) => parameters.clone(),
@@ -49,8 +58,11 @@ impl Source for Sql {
 
 /// The name of a database that the configuration knows, or a URL with the credentials that stand
 /// beside it.
-fn database(order: &Order) -> Result<String, Trouble> {
+fn database(order: &Order, means: &Means) -> Result<String, Trouble> {
     let settings = &order.settings;
+    if let Some(name) = settings.text("server")?.filter(|name| means.databases.knows(name)) {
+        return Ok(name);
+    }
     let text = match settings.text("url")? {
         Some(url) => url,
         None => settings.required("server")?,

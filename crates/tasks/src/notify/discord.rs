@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::bounds;
 use super::kind::{Call, Order};
 use super::settings::Settings;
-use super::slack::changes_first;
+use super::slack::{calms, changes_first};
 use super::verdict::{Answer, Verdict, seconds, text_at};
 use super::wording::{Colour, Wording};
 
@@ -48,7 +48,7 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
     }
     let mut calls = vec![Call::post("message", place(path, Some("wait=true")), &message)];
     let before = order.notification.text("reference");
-    if let Some(before) = before.filter(|_| changes_first(order.notification.event)) {
+    if let Some(before) = before.filter(|_| changes_first(order.notification)) {
         let path = format!("{path}/messages/{}", bounds::encoded(&before));
         let update = json!({"embeds": embeds, "allowed_mentions": {"parse": []}});
         let mut call = Call::post("update", place(&path, None), &update);
@@ -97,7 +97,7 @@ fn message(order: &Order<'_>) -> Value {
 /// Only those whom the settings name are called, whatever the texts say.
 fn call_people(order: &Order<'_>, message: &mut Value) {
     let people = order.settings.texts("mention");
-    if people.is_empty() || changes_first(order.notification.event) {
+    if people.is_empty() || calms(order.notification.event) {
         return;
     }
     let (mut words, mut parse, mut roles, mut users) = (vec![], vec![], vec![], vec![]);

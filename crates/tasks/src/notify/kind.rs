@@ -1,5 +1,6 @@
 //! The kinds of receiver: a table, and the shape that all of them share.
 
+use kernel::alert::definition::Remark;
 use serde_json::Value;
 
 use super::notification::Notification;
@@ -350,6 +351,26 @@ pub(super) fn find(name: &str) -> Result<&'static Kind, String> {
         let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
         format!("there is no kind of receiver {name:?}; there are {}", names.join(", "))
     })
+}
+
+/// What there is to say of the settings of a receiver of that kind: what makes them useless, and
+/// what is only passed over.
+pub(super) fn remarks(name: &str, settings: &Value) -> Vec<Remark> {
+    // What is wrong with a setting names it.
+    let about = |problem: &str| {
+        let named = problem.split('`').skip(1).step_by(2).map(|it| it.split('.').next());
+        named.flatten().find(|it| settings.get(*it).is_some()).map(str::to_owned)
+    };
+    let wrong = problems(name, settings).into_iter();
+    let wrong = wrong.map(|problem| Remark::error(about(&problem).as_deref(), problem));
+    let unknown = match (find(name), settings) {
+        (Ok(kind), Value::Object(map)) => {
+            settings::unknown(kind.name, kind.settings, Settings::new(map))
+        }
+        _ => Vec::new(),
+    };
+    let unknown = unknown.into_iter().map(|(name, told)| Remark::warning(Some(&name), told));
+    wrong.chain(unknown).collect()
 }
 
 /// What is wrong with the settings of a receiver of that kind, each in a sentence.

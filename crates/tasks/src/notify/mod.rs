@@ -49,6 +49,7 @@ use std::sync::{Arc, OnceLock};
 use async_trait::async_trait;
 use engine::{Handoff, Outcome, TaskRunner, WeakEngine};
 use jiff::Timestamp;
+use kernel::alert::definition::Remark;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
@@ -152,6 +153,11 @@ impl TaskRunner for Notify {
         drop(self.engine.set(engine));
     }
 
+    fn judge(&self, input: &Value) -> Vec<Remark> {
+        let kind = input.get("kind").and_then(Value::as_str).unwrap_or_default();
+        remarks(kind, input.get("settings").unwrap_or(&Value::Null))
+    }
+
     async fn run(&self, task: Handoff, cancelled: CancellationToken) -> Outcome {
         Box::pin(self.deliver(&task, &cancelled))
             .await
@@ -159,10 +165,10 @@ impl TaskRunner for Notify {
     }
 }
 
-/// What is wrong with the settings of a receiver of that kind, each in a sentence; nothing if it can
-/// be used. Texts such as `${secret:NAME}` are judged when they are known.
-pub fn problems(kind: &str, settings: &Value) -> Vec<String> {
-    kind::problems(kind, settings)
+/// What there is to say of the settings of a receiver of that kind: nothing, if they are as they
+/// should be. Texts such as `${secret:NAME}` are judged when they are known.
+pub fn remarks(kind: &str, settings: &Value) -> Vec<Remark> {
+    kind::remarks(kind, settings)
 }
 
 /// The requests that tell a receiver of a notification; contacts nobody.

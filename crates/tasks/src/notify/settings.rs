@@ -95,19 +95,9 @@ pub(super) fn problems(
     settings: Settings<'_>,
 ) -> Vec<String> {
     let mut problems = Vec::new();
-    for (name, value) in settings.0 {
-        match known.iter().find(|(known, _)| known == name) {
-            Some(_) if value.is_null() => {}
-            Some((_, shape)) => {
-                problems.extend(unfit(*shape, value).map(|why| format!("`{name}` {why}")));
-            }
-            None => {
-                let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
-                problems.push(match names[..] {
-                    [] => format!("unknown setting `{name}`; {kind} has none"),
-                    _ => format!("unknown setting `{name}`; {kind} knows {}", names.join(", ")),
-                });
-            }
+    for (name, value) in settings.0.iter().filter(|(_, value)| !value.is_null()) {
+        if let Some((_, shape)) = known.iter().find(|(known, _)| known == name) {
+            problems.extend(unfit(*shape, value).map(|why| format!("`{name}` {why}")));
         }
     }
     for choices in needs {
@@ -116,6 +106,21 @@ pub(super) fn problems(
         }
     }
     problems
+}
+
+/// Settings that nobody knows, each with its name: they are passed over.
+pub(super) fn unknown(
+    kind: &str,
+    known: &[(&str, Shape)],
+    settings: Settings<'_>,
+) -> Vec<(String, String)> {
+    let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+    let unknown = settings.0.keys().filter(|name| !names.contains(&name.as_str()));
+    let told = |name: &String| match names[..] {
+        [] => format!("unknown setting `{name}` is ignored; {kind} has none"),
+        _ => format!("unknown setting `{name}` is ignored; {kind} knows {}", names.join(", ")),
+    };
+    unknown.map(|name| (name.clone(), told(name))).collect()
 }
 
 fn filled(value: Option<&Value>) -> bool {

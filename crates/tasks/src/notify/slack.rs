@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::bounds;
 use super::kind::{Call, Order};
+use super::notification::Notification;
 use super::settings::{Settings, is_open};
 use super::verdict::{Answer, Verdict, text_at};
 use super::wording::{Colour, Wording};
@@ -61,7 +62,7 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
     let quiet = matches!(order.notification.event, NotificationEvent::Acknowledge);
     reply["reply_broadcast"] = (!quiet).into();
     let mut calls = vec![call("message", "chat.postMessage", &reply)];
-    if changes_first(order.notification.event) {
+    if changes_first(order.notification) {
         let mut update = message;
         update["channel"] = channel.into();
         update["ts"] = ts.into();
@@ -72,18 +73,22 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
     Ok(calls)
 }
 
-/// Whether the message that told of it first should look different from now on.
-pub(super) fn changes_first(event: NotificationEvent) -> bool {
+/// Whether the message that told of it first should look different from now on: not while something
+/// of the group that it told of is still wrong.
+pub(super) fn changes_first(notification: &Notification) -> bool {
+    let open = notification.named("group.open_count").and_then(Value::as_u64).unwrap_or(0);
+    calms(notification.event) && open == 0
+}
+
+/// Whether nobody needs to be called.
+pub(super) fn calms(event: NotificationEvent) -> bool {
     matches!(event, NotificationEvent::Acknowledge | NotificationEvent::Resolve)
 }
 
 fn message(order: &Order<'_>) -> Value {
     let wording = Wording::of(order);
     let mut text = format!("*{}*", escaped(&wording.title));
-    if !matches!(
-        order.notification.event,
-        NotificationEvent::Acknowledge | NotificationEvent::Resolve
-    ) {
+    if !calms(order.notification.event) {
         for who in order.settings.texts("mention") {
             text.push(' ');
             text.push_str(&mention(&who));

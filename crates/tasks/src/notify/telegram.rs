@@ -39,7 +39,7 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
     let before = before.and_then(|(chat, id)| Some((chat.to_owned(), id.parse::<i64>().ok()?)));
     let mut edit = None;
     if let Some((chat, id)) = before {
-        if changes_first(order.notification.event) {
+        if changes_first(order.notification) {
             let mut body = message.clone();
             body["chat_id"] = chat.clone().into();
             body["message_id"] = id.into();

@@ -234,19 +234,28 @@ impl Databases {
         &self.settings.limits
     }
 
+    /// Whether the configuration has a database of this name.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.settings.connections.contains_key(name)
+    }
+
+    /// Why a URL is not taken from an input, if it is one.
+    pub(crate) fn refusal(&self, name: &str) -> Option<&'static str> {
+        (is_url(name) && !self.settings.urls_in_inputs).then_some(
+            "URLs of databases are not taken from inputs: name a connection of the configuration, \
+             or allow them with sql_urls_in_inputs",
+        )
+    }
+
     /// A database by the name that the configuration gives it, or by a URL if inputs may have one.
     pub(crate) fn get(&self, name: &str) -> Result<Connection, Error> {
         let url = match self.settings.connections.get(name) {
             Some(url) => url,
-            None if is_url(name) && self.settings.urls_in_inputs => name,
-            None if is_url(name) => {
-                return Err(Error::Invalid(
-                    "URLs of databases are not taken from inputs: name a connection of the \
-                     configuration, or allow them with sql_urls_in_inputs"
-                        .to_owned(),
-                ));
-            }
-            None => return Err(self.unknown(name)),
+            None => match self.refusal(name) {
+                None if is_url(name) => name,
+                None => return Err(self.unknown(name)),
+                Some(why) => return Err(Error::Invalid(why.to_owned())),
+            },
         };
         let mut open = self.open.lock();
         if let Some(connection) = open.get(url) {

@@ -87,7 +87,8 @@ impl ChecklistOptions {
 /// Whether a document is a checklist: names that lead to maps with a `type`, and no section of a
 /// monitors file.
 pub(super) fn is_checklist(root: &Node) -> bool {
-    const SECTIONS: [&str; 5] = ["receivers", "routes", "monitors", "silences", "maintenance"];
+    const SECTIONS: [&str; 6] =
+        ["sources", "receivers", "routes", "monitors", "silences", "maintenance"];
     let Content::Map(members) = &root.content else { return false };
     let typed = |node: &Node| match &node.content {
         Content::Map(members) => members.iter().any(|(key, _)| key.text() == Some("type")),

@@ -7,6 +7,7 @@ use jiff::tz::TimeZone;
 
 use super::calendar::{Active, Recurring};
 use super::checklist::{self, ChecklistOptions};
+use super::judge::{self, Judge, Lenient};
 use super::kinds::RECEIVERS;
 use super::reader::{self, Object, Problem, Report, parsed};
 use super::yaml::{self, Content, Node, Place};
@@ -34,6 +35,8 @@ pub struct Known {
     pub receivers: BTreeSet<Arc<str>>,
     /// Monitors.
     pub monitors: BTreeSet<Arc<str>>,
+    /// Sources, with their settings.
+    pub sources: BTreeMap<Arc<str>, Json>,
 }
 
 impl Known {
@@ -41,13 +44,27 @@ impl Known {
     pub fn of(text: &str) -> Self {
         let Ok(root) = yaml::parse(text) else { return Self::default() };
         let names = |section| defined(&root, section).into_iter().map(Arc::from).collect();
-        Self { receivers: names("receivers"), monitors: names("monitors") }
+        let sources = Object::of(&root, String::new(), &mut Report::default())
+            .map(|mut top| sources(&mut top, &mut Report::default()));
+        Self {
+            receivers: names("receivers"),
+            monitors: names("monitors"),
+            sources: sources.unwrap_or_default(),
+        }
     }
 
     /// Adds what others define.
     pub fn extend(&mut self, other: Self) {
         self.receivers.extend(other.receivers);
         self.monitors.extend(other.monitors);
+        self.sources.extend(other.sources);
+    }
+
+    /// Adds what a file defines.
+    pub fn extend_by(&mut self, file: File) {
+        self.receivers.extend(file.receivers.into_keys());
+        self.monitors.extend(file.monitors.into_iter().map(|monitor| monitor.name));
+        self.sources.extend(file.sources);
     }
 }
 
@@ -65,6 +82,16 @@ pub fn load(text: &str, options: &ChecklistOptions) -> Loaded {
 
 /// Reads a monitors file that may speak of what others define, or a checklist.
 pub fn load_among(text: &str, options: &ChecklistOptions, known: &Known) -> Loaded {
+    load_judged(text, options, known, &Lenient)
+}
+
+/// As [`load_among`], with the settings judged by those who will use them.
+pub fn load_judged(
+    text: &str,
+    options: &ChecklistOptions,
+    known: &Known,
+    by: &dyn Judge,
+) -> Loaded {
     let mut report = Report::default();
     let root = match yaml::parse(text) {
         Ok(root) => root,
@@ -80,6 +107,11 @@ pub fn load_among(text: &str, options: &ChecklistOptions, known: &Known) -> Load
     } else {
         read(&root, known, &mut report)
     };
+    let mut among = file.clone();
+    for (name, source) in &known.sources {
+        among.sources.entry(name.clone()).or_insert_with(|| source.clone());
+    }
+    judge::judge(&among, &root, by, &mut report);
     let (problems, failed) = report.finish();
     Loaded { file: Some(file).filter(|_| !failed), problems, checklist }
 }
@@ -88,6 +120,7 @@ fn read(root: &Node, known: &Known, report: &mut Report) -> File {
     let mut file = File::default();
     let mut mentions = Mentions::default();
     let Some(mut top) = Object::of(root, String::new(), report) else { return file };
+    file.sources = sources(&mut top, report);
     if let Some(section) = section(&mut top, "receivers", report) {
         for (name, key, node) in section.members() {
             let path = section.path_of(name);
@@ -138,6 +171,25 @@ fn section<'a>(
 ) -> Option<Object<'a>> {
     let node = top.get(name)?;
     Object::of(node, name.to_owned(), report)
+}
+
+/// What monitors may look at by name: a map of settings each, or a text that is its `url`.
+fn sources(top: &mut Object<'_>, report: &mut Report) -> BTreeMap<Arc<str>, Json> {
+    let mut sources = BTreeMap::new();
+    let Some(section) = section(top, "sources", report) else { return sources };
+    for (name, _, node) in section.members() {
+        let settings = match (&node.content, node.text()) {
+            (Content::Map(_), _) => node.json(),
+            (_, Some(url)) if !node.is_null() => serde_json::json!({ "url": url }),
+            _ => {
+                let message = format!("a map of settings is expected, not {}", node.kind());
+                report.error(node.place, &section.path_of(name), message);
+                continue;
+            }
+        };
+        sources.insert(name.into(), Json::from(settings));
+    }
+    sources
 }
 
 fn list<'a>(top: &mut Object<'a>, name: &'static str, report: &mut Report) -> &'a [Node] {

@@ -125,6 +125,7 @@ pub(super) const KINDS: [KindRule; 10] = [
             ("params", Map),
             ("value", Text),
             ("text", Text),
+            ("empty", Text),
             ("timeout", Span),
             ("tls", Any),
             ("headers", Map),

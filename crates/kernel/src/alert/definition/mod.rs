@@ -8,6 +8,7 @@ mod calendar;
 mod checklist;
 mod delivery;
 mod file;
+mod judge;
 mod kinds;
 mod monitor;
 mod reader;
@@ -24,7 +25,8 @@ use crate::json::Json;
 
 pub use calendar::{Active, Clock, Days, Recurring, Schedule};
 pub use checklist::ChecklistOptions;
-pub use file::{Known, Loaded, load, load_among};
+pub use file::{Known, Loaded, load, load_among, load_judged};
+pub use judge::{Judge, Remark};
 pub use reader::{Level, Problem};
 pub use span::{parse_share, parse_span};
 pub use yaml::Place;
@@ -37,6 +39,9 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 /// Everything in one monitors file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct File {
+    /// What monitors may look at by name (`server`, `account`): settings for what they leave open.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sources: BTreeMap<Arc<str>, Json>,
     /// Destinations by name.
     pub receivers: BTreeMap<Arc<str>, Receiver>,
     /// Who is told what; the first that matches decides.
@@ -193,6 +198,24 @@ pub enum Kind {
     Workflow,
 }
 
+impl Kind {
+    /// Its word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Email => "email",
+            Self::Job => "job",
+            Self::Influx => "influx",
+            Self::Prometheus => "prometheus",
+            Self::Http => "http",
+            Self::Sql => "sql",
+            Self::Tcp => "tcp",
+            Self::Dns => "dns",
+            Self::Heartbeat => "heartbeat",
+            Self::Workflow => "workflow",
+        }
+    }
+}
+
 /// What is watched and how.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MonitorDef {
@@ -250,6 +273,9 @@ pub struct MonitorDef {
     /// When checks that could not be made are an incident of their own.
     #[serde(default)]
     pub on_error: OnError,
+    /// When checks that did not run are an incident of their own; absent = they are only recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_missed: Option<OnError>,
     /// Overrides the route's reminder, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remind: Option<i64>,
@@ -302,6 +328,7 @@ impl MonitorDef {
             depends_on: Vec::new(),
             witness: Vec::new(),
             on_error: OnError::default(),
+            on_missed: None,
             remind: None,
             to: Vec::new(),
             to_after: 0,
@@ -343,7 +370,7 @@ pub struct Flap {
     pub settle: i64,
 }
 
-/// Checks that could not be made.
+/// Checks that could not be made, or did not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OnError {
     /// So many in a row open an incident; 0 = never.
@@ -415,6 +442,20 @@ pub struct CheckTarget {
 }
 
 impl File {
+    /// The settings of a monitor, with those of the source that it names for what they leave open.
+    pub fn with_source(&self, monitor: &MonitorDef) -> Json {
+        let Value::Object(mut settings) = monitor.settings.parse() else {
+            return monitor.settings.clone();
+        };
+        let named = SOURCE_SETTINGS.into_iter().find_map(|it| settings.get(it)?.as_str());
+        let source = named.and_then(|name| self.sources.get(name)).map(Json::parse);
+        let Some(Value::Object(source)) = source else { return monitor.settings.clone() };
+        for (name, value) in source {
+            settings.entry(name).or_insert(value);
+        }
+        Json::of(&settings)
+    }
+
     /// One spec per monitor.
     pub fn specs(&self) -> Vec<Spec> {
         self.monitors.iter().map(|monitor| self.spec(monitor)).collect()
@@ -428,7 +469,7 @@ impl File {
             other.depends_on.contains(&monitor.name) || other.witness.contains(&monitor.name)
         };
         Spec::new(
-            monitor.clone(),
+            MonitorDef { settings: self.with_source(monitor), ..monitor.clone() },
             self.routes.clone(),
             self.receivers.iter().filter_map(fallback).collect(),
             self.monitors.iter().filter(depends).map(|other| other.name.clone()).collect(),
@@ -449,6 +490,9 @@ impl Spec {
         Self { monitor, routes, fallbacks, dependents, check, version }
     }
 }
+
+/// Settings of a monitor that may be the name of a source.
+pub const SOURCE_SETTINGS: [&str; 2] = ["account", "server"];
 
 /// The task type that makes the checks of a kind.
 pub fn task_type(kind: Kind) -> &'static str {
@@ -503,7 +547,7 @@ fn check_target(monitor: &MonitorDef) -> CheckTarget {
 }
 
 /// Expressions of a monitors file as the graph writes them.
-fn at_home(value: Value) -> Value {
+pub(super) fn at_home(value: Value) -> Value {
     match value {
         Value::String(text) => Value::String(
             text.replace("${window.", "${workflow.input.window.")

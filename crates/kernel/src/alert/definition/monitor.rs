@@ -145,7 +145,15 @@ fn rest(monitor: &mut MonitorDef, object: &mut Object<'_>, report: &mut Report) 
     monitor.flap = object.read("flap", report, flap);
     monitor.depends_on = object.read("depends_on", report, reader::texts).unwrap_or_default();
     monitor.witness = object.read("witness", report, reader::texts).unwrap_or_default();
-    monitor.on_error = object.read("on_error", report, on_error).unwrap_or_default();
+    monitor.on_error = object
+        .read("on_error", report, |node, path, report| {
+            on_error(node, path, OnError::default(), report)
+        })
+        .unwrap_or_default();
+    let missed = OnError { after: 1, ..OnError::default() };
+    monitor.on_missed = object
+        .read("on_missed", report, |node, path, report| on_error(node, path, missed, report))
+        .filter(|rule| rule.after > 0);
     monitor.remind = object.read("remind", report, reader::span);
     monitor.to = object.read("to", report, reader::texts).unwrap_or_default();
     monitor.summary = object.read("summary", report, template);
@@ -210,9 +218,8 @@ fn flap(node: &Node, path: &str, report: &mut Report) -> Option<Flap> {
     Some(flap)
 }
 
-fn on_error(node: &Node, path: &str, report: &mut Report) -> Option<OnError> {
+fn on_error(node: &Node, path: &str, default: OnError, report: &mut Report) -> Option<OnError> {
     let mut object = Object::of(node, path.to_owned(), report)?;
-    let default = OnError::default();
     let rule = OnError {
         after: object.read("after", report, reader::count_or_zero).unwrap_or(default.after),
         severity: object.read("severity", report, reader::severity).unwrap_or(default.severity),

@@ -28,12 +28,16 @@ pub(super) struct Bench {
     source: Source,
     /// Receivers that are not well, and what becomes of what they are sent.
     receivers: BTreeMap<String, bool>,
+    /// Receivers that tell what they call a message.
+    named: Vec<String>,
     held: Vec<(String, Message)>,
     inbox: VecDeque<Message>,
     pub(super) log: String,
     later: VecDeque<Spec>,
     /// What a receiver was given last.
     payload: Value,
+    /// Whether the ledger of deliveries is printed.
+    ledger: bool,
 }
 
 /// A checklist may begin with `# offset 90s` or `# hourly`, which `etl.cfg` would say.
@@ -71,11 +75,13 @@ impl Bench {
             now: START,
             source: Source::Shows(json!([])),
             receivers: BTreeMap::new(),
+            named: Vec::new(),
             held: Vec::new(),
             inbox: VecDeque::new(),
             log: String::new(),
             later,
             payload: Value::Null,
+            ledger: false,
         };
         bench.say(Input::Define(Box::new(first)));
         bench
@@ -85,9 +91,11 @@ impl Bench {
     /// - `clock 5m`: the same, but nobody looks at the clock before.
     /// - `see a=fail:text b=ok`, `see =fail`, `see` (nothing), `see! reason` (the check fails),
     ///   `see? ` (it hangs).
-    /// - `receiver noc down|slow|up`, `ack`, `keep` (until clear), `snooze a 2h`, `resolve`,
-    ///   `silence id 1h 2h label=value…`, `unsilence`, `parent p down|up`, `ping start|…`,
-    ///   `define`, `remove`, `check`, `explain a`, `payload` (what was told last, whole).
+    /// - `receiver noc down|slow|up|named` (named: it tells what it calls a message), `ack`, `keep`
+    ///   (until clear), `snooze a 2h`, `resolve`, `silence id 1h 2h label=value…`,
+    ///   `weekly id Thu 01:00-02:00`, `unsilence`, `test noc`, `parent p down|up`, `ping start|…`,
+    ///   `define`, `remove`, `check`, `explain a`, `payload` (what was told last, whole),
+    ///   `ledger` (prints the lines of deliveries from then on).
     pub(super) fn step(&mut self, step: &str) {
         let mut words = step.split_whitespace();
         let verb = words.next().unwrap_or_default();
@@ -98,6 +106,7 @@ impl Bench {
             "run" => self.run_until(at(0)),
             "clock" => self.now = at(0),
             "see" => self.source = Source::Shows(rows(&words)),
+            "ledger" => self.ledger = true,
             "see!" => self.source = Source::Fails(words.join(" ")),
             "see?" => self.source = Source::Hangs,
             "receiver" => self.receiver(word(0), word(1)),
@@ -131,6 +140,12 @@ impl Bench {
                 let silence = serde_json::from_value(silence).expect("a silence");
                 self.say(Input::Silences(vec![silence]));
             }
+            "weekly" => {
+                let hours = words[1..3].join(" ");
+                let text = json!({ "silences": [{ "name": word(0), "hours": hours }] });
+                let file = load(&text.to_string(), &ChecklistOptions::default()).file;
+                self.say(Input::Silences(file.expect("hours").silences));
+            }
             "unsilence" => self.say(Input::Silences(Vec::new())),
             "parent" => {
                 self.say(Input::Parent { monitor: word(0).into(), down: word(1) == "down" });
@@ -150,6 +165,7 @@ impl Bench {
             }
             "remove" => self.say(Input::Remove { who: Some("ann".into()) }),
             "check" => self.say(Input::Check { who: None }),
+            "test" => self.say(Input::Test { receiver: word(0).into(), who: None }),
             "explain" => {
                 let told = explain(&self.monitor, word(0)).expect("an incident");
                 let lines = told.changed.iter().chain(&told.waits_for);
@@ -166,6 +182,9 @@ impl Bench {
     }
 
     fn receiver(&mut self, name: &str, how: &str) {
+        if how == "named" {
+            return self.named.push(name.to_owned());
+        }
         match how {
             "down" => self.receivers.insert(name.to_owned(), false),
             "slow" => self.receivers.insert(name.to_owned(), true),
@@ -234,6 +253,12 @@ impl Bench {
         for effect in decision.effects {
             match effect {
                 Effect::Send { to, message } => self.deliver(&to, *message),
+                Effect::Record(record) if record.ledger == "delivery" && self.ledger => {
+                    let body = record.body.parse();
+                    let (event, title) = (&body["event"], &body["title"]);
+                    let line = format!("ledger {} {}: {event} {title}", record.key, record.status);
+                    self.line(&line);
+                }
                 Effect::Record(record) if record.ledger == "check" => {
                     let reason = record.body.parse();
                     let count = &reason["count"];
@@ -284,7 +309,11 @@ impl Bench {
             Some(true) => {
                 self.held.push((receiver.clone(), ended(Status::Completed, json!({}), None)));
             }
-            None => self.inbox.push_back(ended(Status::Completed, json!({}), None)),
+            None => {
+                let named = self.named.contains(&receiver);
+                let output = if named { json!({ "reference": sequence }) } else { json!({}) };
+                self.inbox.push_back(ended(Status::Completed, output, None));
+            }
         }
         let told = &input["notification"];
         self.payload.clone_from(told);
@@ -302,7 +331,9 @@ impl Bench {
         };
         let event = told["event"].as_str().unwrap_or_default();
         let severity = told["severity"].as_str().unwrap_or_default();
-        self.line(&format!("→ {receiver}: {event} ({severity}) {what}"));
+        let thread = told["reference"].as_str().map(|it| format!(" after {it}"));
+        let thread = thread.unwrap_or_default();
+        self.line(&format!("→ {receiver}: {event} ({severity}) {what}{thread}"));
     }
 
     fn print(&mut self, event: &Event) {

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use kernel::Timestamp;
 use kernel::alert::definition::{
-    ChecklistOptions, File, Kind, Level, Loaded, Severity, load, parse_share, parse_span,
+    ChecklistOptions, File, Judge, Kind, Known, Level, Loaded, Remark, Severity, load, load_judged,
+    parse_share, parse_span,
 };
-use serde_json::json;
+use kernel::alert::{Context, Input, Monitor};
+use kernel::graph::Message;
+use kernel::{Effect, ExecutionId, Json, Machine, Timestamp};
+use serde_json::{Value, json};
 
 use super::bench::START;
 
@@ -235,6 +238,115 @@ fn every_problem_is_told_with_its_place() {
         assert_eq!(read(text).file.is_none(), refused, "whole or not at all: {text}");
     }
     assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+/// Settings of a source fill in what a monitor leaves open, wherever they are defined.
+#[test]
+fn a_source_is_known_by_its_name() {
+    let text = r#"
+sources:
+  metrics: { url: "http://m:8086", db: net, token: "${secret:T}" }
+  short: "http://s"
+monitors:
+  a: { influx: { server: metrics, db: other, influxql: q }, every: 1m }
+  b: { prometheus: { server: short, query: q }, every: 1m }
+  c: { influx: { server: "http://direct", flux: q }, every: 1m }
+"#;
+    assert_eq!(problems(text), Vec::<String>::new());
+    let specs = file(text).specs();
+    let settings = |at: usize| specs[at].monitor.settings.parse();
+    assert_eq!(
+        settings(0),
+        json!({ "server": "metrics", "url": "http://m:8086", "db": "other", "token": "${secret:T}",
+            "influxql": "q" })
+    );
+    assert_eq!(settings(1)["url"], "http://s");
+    assert_eq!(settings(2), json!({ "server": "http://direct", "flux": "q" }));
+    let definition = specs[0].check.definition.as_ref().expect("it is generated").text().to_owned();
+    assert!(definition.contains("${workflow.secrets.T}"), "{definition}");
+    let moved = file(&text.replace("m:8086", "n:8086")).specs();
+    assert_ne!(specs[0].version, moved[0].version, "another source is another definition");
+    assert_eq!(specs[2].version, moved[2].version);
+    assert_eq!(
+        problems("sources: { a: [1] }\n"),
+        ["1:15: error: sources.a: a map of settings is expected, not a list"]
+    );
+}
+
+/// What those who will use the settings say of them stands at the setting's place.
+#[test]
+fn settings_are_judged_by_those_who_use_them() {
+    struct Strict;
+    impl Judge for Strict {
+        fn receiver(&self, kind: &str, settings: &Value) -> Vec<Remark> {
+            assert_eq!(kind, "slack");
+            let unknown =
+                settings.get("chanel").map(|_| Remark::warning(Some("chanel"), "unknown"));
+            let url = settings["url"] != "https://s";
+            let bad = url.then(|| Remark::error(Some("url"), "is no URL"));
+            let missing = settings.get("token").map(|_| Remark::error(None, "not both"));
+            unknown.into_iter().chain(bad).chain(missing).collect()
+        }
+        fn monitor(&self, kind: Kind, settings: &Value) -> Vec<Remark> {
+            assert_eq!((kind, &settings["url"]), (Kind::Influx, &json!("http://m")));
+            vec![Remark::warning(Some("server"), "far away")]
+        }
+    }
+    let text = "receivers:\n  good: { slack: https://s }\n  bad: { slack: s }\n  odd:\n    slack:\n      \
+                url: https://s\n      chanel: x\n      token: t\nmonitors:\n  \
+                m: { influx: { server: far, flux: f }, every: 1m }\n";
+    let far = Json::from(json!({ "url": "http://m" }));
+    let known = Known { sources: [("far".into(), far)].into(), ..Known::default() };
+    let judged = |text: &str| load_judged(text, &ChecklistOptions::default(), &known, &Strict);
+    let loaded = judged(text);
+    let told: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "3:17: error: receivers.bad.slack.url: is no URL",
+            "6:7: error: receivers.odd.slack: not both",
+            "7:7: warning: receivers.odd.slack.chanel: unknown",
+            "10:18: warning: monitors.m.influx.server: far away",
+        ]
+    );
+    assert!(loaded.file.is_none());
+    let file = judged("receivers: { good: { slack: https://s } }").file.expect("nothing is wrong");
+    assert!(file.sources.is_empty(), "what others define stays theirs");
+}
+
+/// A workflow of the user's is given what the monitor has for it.
+#[test]
+fn a_workflow_is_given_its_input_and_the_window() {
+    let text = r#"
+monitors:
+  rounds:
+    workflow:
+      name: look
+      input: { table: orders, from: "${window.from_ms}", span: "${window.from} on", key: "${secret:K}",
+               monitor: mine }
+    every: 5m
+    window: { lookback: 10m }
+"#;
+    let spec = file(text).specs().remove(0);
+    let mut monitor = Monitor::new(ExecutionId::monitor("rounds"));
+    let context = Context { now: START };
+    monitor.decide(Input::Define(Box::new(spec)), &context).expect("it is taken");
+    let decision = monitor.decide(Input::Check { who: None }, &context).expect("it checks");
+    let start = decision.effects.into_iter().find_map(|effect| match effect {
+        Effect::Send { message, .. } => match *message {
+            Message::Start(start) => Some(*start),
+            _ => None,
+        },
+        _ => None,
+    });
+    let start = start.expect("a check is started");
+    assert_eq!(&*start.name, "look");
+    let input = start.input.parse();
+    let from = START.plus_millis(-600_000);
+    assert_eq!((&input["table"], &input["from"]), (&json!("orders"), &json!(from.millis())));
+    assert_eq!(input["span"], format!("{from} on"));
+    assert_eq!(input["key"], "${workflow.secrets.K}", "a secret is filled in where it is used");
+    assert_eq!((&input["monitor"], &input["sequence"]), (&json!("rounds"), &json!(1)));
 }
 
 /// Text that is no file at all is refused, never a panic.

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use engine::search::RecordSearch;
 use kernel::alert::definition::parse_span;
-use kernel::alert::{Input, Monitor, explain};
+use kernel::alert::{Input, Monitor, explain, since_then};
 use kernel::{Record, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -149,11 +149,15 @@ async fn why(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Valu
         Some(told)
     };
     let monitor = kernel::ExecutionId::monitor(&record.subject);
+    let differences = differences(&api, &monitor, &id).await?;
     let mut told = match api.engine.look(&monitor, told).await?.flatten() {
         Some(told) => told,
         // It is long over: the ledger is all there is.
         None => json!({ "monitor": record.subject, "incident": view::line(&record) }),
     };
+    if let Some(changed) = told["changed"].as_array_mut() {
+        changed.extend(differences.into_iter().map(Value::from));
+    }
     let ledger = RecordSearch {
         subjects: vec![record.subject.to_string()],
         size: 1000,
@@ -166,6 +170,27 @@ async fn why(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Valu
     });
     told["deliveries"] = about.collect();
     Ok(Json(told))
+}
+
+/// What differs in what was seen since the last check in which it was well, as far as that check is
+/// kept.
+async fn differences(
+    api: &Api,
+    monitor: &kernel::ExecutionId,
+    id: &str,
+) -> Result<Vec<String>, Problem> {
+    let ok = |hosted: &engine::Hosted| {
+        hosted.monitor()?.incident(id)?.previous_ok.as_ref()?.execution.clone()
+    };
+    let Some(ok) = api.engine.look(monitor, ok).await?.flatten() else { return Ok(Vec::new()) };
+    let Some(returned) = api.engine.read(&ok, |it| it.output.clone()).await? else {
+        return Ok(Vec::new());
+    };
+    let compare = |hosted: &engine::Hosted| {
+        let monitor = hosted.monitor()?;
+        Some(since_then(monitor, monitor.incident(id)?, &returned))
+    };
+    Ok(api.engine.look(monitor, compare).await?.flatten().unwrap_or_default())
 }
 
 /// Who does something, and why.

@@ -17,7 +17,7 @@ use engine::search::{
     Filter, PAGE_MAX, RecordSearch, Search, Sort, SortField, TextField, TimeField,
 };
 use kernel::alert::definition::{
-    ChecklistOptions, File, Known, Level, Loaded, Problem as Found, load_among,
+    ChecklistOptions, File, Known, Level, Loaded, Problem as Found, load_among, load_judged,
 };
 use kernel::alert::{Input, Monitor};
 use kernel::definition::Problem as Flaw;
@@ -144,9 +144,8 @@ async fn add(
     let source = source_of(params.source)?;
     let mut known = api.engine.monitors_known_beside(&source);
     let before = api.engine.monitors_of(&source).unwrap_or_default();
-    known.receivers.extend(before.receivers.keys().cloned());
-    known.monitors.extend(before.monitors.iter().map(|it| it.name.clone()));
-    let loaded = load_among(text_of(&body)?, &ChecklistOptions::default(), &known);
+    known.extend_by(before.clone());
+    let loaded = read_file(&api, text_of(&body)?, &known);
     if params.dry_run {
         return Ok(Json(verdict(&loaded)));
     }
@@ -171,7 +170,7 @@ async fn replace(
 ) -> Result<Json<Value>, Problem> {
     let source = source_of(params.source)?;
     let known = api.engine.monitors_known_beside(&source);
-    let loaded = load_among(text_of(&body)?, &ChecklistOptions::default(), &known);
+    let loaded = read_file(&api, text_of(&body)?, &known);
     if params.dry_run {
         return Ok(Json(verdict(&loaded)));
     }
@@ -196,6 +195,11 @@ fn text_of(body: &[u8]) -> Result<&str, Problem> {
         let at = error.valid_up_to();
         Problem::bad_request(format!("the request body is not UTF-8 after byte {at}"))
     })
+}
+
+/// Reads a file that may speak of what is known, its settings judged by those who will use them.
+fn read_file(api: &Api, text: &str, known: &Known) -> Loaded {
+    load_judged(text, &ChecklistOptions::default(), known, &api.engine)
 }
 
 /// The file that was read, with its warnings.
@@ -228,6 +232,7 @@ fn outcome(source: &str, applied: Applied, warnings: &[Found]) -> Value {
 
 /// What a source defines once more is added to it.
 fn with(mut before: File, file: File) -> File {
+    before.sources.extend(file.sources);
     before.receivers.extend(file.receivers);
     if !file.routes.is_empty() {
         before.routes = file.routes;
@@ -262,9 +267,8 @@ async fn put_one(
     };
     let before = api.engine.monitors_of(&source).unwrap_or_default();
     let mut known = api.engine.monitors_known_beside(&source);
-    known.receivers.extend(before.receivers.keys().cloned());
-    known.monitors.extend(before.monitors.iter().map(|it| it.name.clone()));
-    let mut loaded = load_among(&text, &ChecklistOptions::default(), &known);
+    known.extend_by(before.clone());
+    let mut loaded = read_file(&api, &text, &known);
     for problem in &mut loaded.problems {
         problem.line = problem.line.saturating_sub(2).max(1);
         problem.column = problem.column.saturating_sub(4).max(1);

@@ -68,12 +68,12 @@ async fn success_by_post(
     take(&api, &key, PingKind::Success, run, &body).await
 }
 
-/// Takes another call of a job: `start`, `fail`, `log`, or the code with which it ended.
+/// Takes another call of a job: `start`, `success`, `fail`, `log`, or the code with which it ended.
 #[utoipa::path(
     operation_id = "ping_signal", get, path = "/ping/{key}/{signal}", tag = "heartbeats",
     params(
         ("key" = String, Path, description = "The key of the monitor, or its name"),
-        ("signal" = String, Path, description = "start, fail, log, or an exit code"),
+        ("signal" = String, Path, description = "start, success, fail, log, or an exit code"),
         RunParams,
     ),
     responses(
@@ -94,7 +94,7 @@ async fn signal(
     post, path = "/ping/{key}/{signal}", tag = "heartbeats", request_body = String,
     params(
         ("key" = String, Path, description = "The key of the monitor, or its name"),
-        ("signal" = String, Path, description = "start, fail, log, or an exit code"),
+        ("signal" = String, Path, description = "start, success, fail, log, or an exit code"),
         RunParams,
     ),
     responses(
@@ -115,11 +115,14 @@ async fn signal_by_post(
 fn kind(signal: &str) -> Result<PingKind, Problem> {
     Ok(match signal {
         "start" => PingKind::Start,
+        "success" => PingKind::Success,
         "fail" => PingKind::Fail,
         "log" => PingKind::Log,
         code => PingKind::Exit(code.parse().map_err(|_| {
             let shown: String = code.chars().take(50).collect();
-            Problem::not_found(format!("{shown:?} is not start, fail, log or an exit code"))
+            Problem::not_found(format!(
+                "{shown:?} is not start, success, fail, log or an exit code"
+            ))
         })?),
     })
 }

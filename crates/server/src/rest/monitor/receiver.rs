@@ -71,13 +71,15 @@ async fn test(
             let reason = it.reason.clone().or_else(|| latest.and_then(|it| it.reason.clone()));
             (it.status, it.output.parse(), reason, it.tasks().count())
         };
-        let (status, output, reason, tries) = api
-            .engine
-            .read(&id, look)
-            .await?
-            .ok_or_else(|| Problem::not_found("the test was removed meanwhile"))?;
-        // A second try means that the first one failed: why is known.
         let expired = tokio::time::Instant::now() >= deadline;
+        let Some((status, output, reason, tries)) = api.engine.read(&id, look).await? else {
+            if expired {
+                return Err(Problem::not_found("the test has not begun, or was removed meanwhile"));
+            }
+            let _ = tokio::time::timeout_at(deadline, changes.changed()).await;
+            continue;
+        };
+        // A second try means that the first one failed: why is known.
         if status.is_closed() || tries > 1 || expired {
             return Ok(Json(json!({
                 "receiver": name,

@@ -17,12 +17,12 @@ use jiff::ToSpan as _;
 use jiff::civil::DateTime;
 use kernel::Timestamp;
 use kernel::alert::Status;
-use kernel::alert::definition::Clock;
+use kernel::alert::definition::{Clock, Remark};
 use kernel::cron::Zone;
 use regex::{Regex, RegexBuilder};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
-use super::order::{Order, span};
+use super::order::{Order, span, stranger};
 use super::seen::{Seen, attrs};
 use super::{Means, Source, Trouble, wrong};
 use message::{Mail, normal};
@@ -38,6 +38,10 @@ const PATTERN_MAX: usize = 1 << 20;
 #[async_trait]
 impl Source for Email {
     const TYPE: &'static str = "CHECK_EMAIL";
+
+    fn judge(settings: &Map<String, Value>, means: &Means) -> Option<Remark> {
+        stranger("account", settings, &means.settings)
+    }
 
     async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble> {
         let wanted = Wanted::read(order)?;

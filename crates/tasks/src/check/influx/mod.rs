@@ -7,9 +7,11 @@ mod csv;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use kernel::alert::definition::Remark;
+use serde_json::{Map, Value, json};
 
-use super::order::Order;
+use super::empty::Empty;
+use super::order::{Order, stranger};
 use super::rest::{Question, json_of, quoted, text};
 use super::rows::{Row, Shape};
 use super::seen::Seen;
@@ -22,6 +24,10 @@ pub(super) struct Influx;
 impl Source for Influx {
     const TYPE: &'static str = "CHECK_INFLUX";
 
+    fn judge(settings: &Map<String, Value>, means: &Means) -> Option<Remark> {
+        stranger("server", settings, &means.settings)
+    }
+
     async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble> {
         let settings = &order.settings;
         let base = &order.base()?;
@@ -31,7 +37,7 @@ impl Source for Influx {
             return Err(wrong("one of `influxql`, `flux` and `sql` says what is asked"));
         };
         let query = settings.required(language)?;
-        let shape = Shape::of(order)?;
+        let (shape, empty) = (Shape::of(order)?, Empty::read(order)?);
         let client = means.clients.of(order)?;
         let question = match language {
             "influxql" => influxql(order, base, &query)?,
@@ -47,7 +53,10 @@ impl Source for Influx {
             })?,
             _ => lines(&text(&response))?,
         };
-        shape.observe(rows)
+        match empty {
+            Some(empty) if rows.is_empty() => empty.seen("rows"),
+            _ => shape.observe(rows),
+        }
     }
 }
 

@@ -67,6 +67,14 @@ async fn a_real_server_answers_influxql() {
     let nothing = "SELECT * FROM ping WHERE time > '2027-01-01T00:00:00Z'";
     let none = ask(&url, json!({"influxql": nothing, "db": "net"}), json!({"judged": true})).await;
     assert_eq!(all(&none), [json!({"key": "", "rows": 0, "text": "no rows", "attrs": {}})]);
+    for (empty, status) in [("unknown", None), ("ok", Some(0)), ("fail", Some(1))] {
+        let settings = json!({"influxql": nothing, "db": "net", "empty": empty});
+        let none = ask(&url, settings, json!({"judged": true})).await;
+        match status {
+            None => unknown(&none, "the query finds no rows"),
+            Some(count) => assert_eq!(all(&none).len(), count, "{empty}"),
+        }
+    }
 
     service.kill();
     unknown(&ask(&url, json!({"influxql": query, "db": "net"}), json!({})).await, "refused");

@@ -1,7 +1,12 @@
 //! Which settings of a receiver can be used, and what is said of those that cannot.
 
+use kernel::alert::definition::{Level, Remark};
 use serde_json::{Value, json};
-use tasks::notify::problems;
+use tasks::notify::remarks;
+
+fn problems(kind: &str, settings: &Value) -> Vec<String> {
+    remarks(kind, settings).into_iter().map(|remark| remark.message).collect()
+}
 
 #[test]
 fn settings_that_can_be_used_are_not_complained_about() {
@@ -56,7 +61,7 @@ fn every_problem_is_named() {
         (
             "slack",
             json!({"url": "https://h", "chanel": "C"}),
-            "unknown setting `chanel`; slack knows url,",
+            "unknown setting `chanel` is ignored; slack knows url,",
         ),
         ("slack", json!({"url": {"a": 1}}), "`url` must be a text"),
         (
@@ -125,6 +130,33 @@ fn every_problem_is_named() {
     for (kind, settings, words) in bad {
         let found = problems(kind, &settings);
         assert!(found.iter().any(|it| it.contains(words)), "{kind} {settings}: {found:?}");
+    }
+}
+
+/// What is unknown is passed over, what is wrong is not; both say which setting they are about.
+#[test]
+fn a_complaint_knows_its_setting() {
+    let cases = [
+        ("slack", json!({"url": "https://h", "chanel": "C"}), Level::Warning, Some("chanel")),
+        ("slack", json!({"url": "h"}), Level::Error, Some("url")),
+        ("slack", json!({}), Level::Error, None),
+        (
+            "opsgenie",
+            json!({"key": "k", "priorities": {"bad": "P1"}}),
+            Level::Error,
+            Some("priorities"),
+        ),
+        (
+            "email",
+            json!({"to": "nobody", "from": "n@h.org", "host": "h"}),
+            Level::Error,
+            Some("to"),
+        ),
+    ];
+    for (kind, settings, level, setting) in cases {
+        let [Remark { level: found, setting: named, message }] =
+            remarks(kind, &settings).try_into().expect("one remark");
+        assert_eq!((found, named.as_deref()), (level, setting), "{kind}: {message}");
     }
 }
 
