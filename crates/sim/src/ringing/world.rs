@@ -170,6 +170,9 @@ impl<'k> World<'k> {
             self.now = self.now.plus_millis(millis);
             self.die();
         }
+        if self.memory.chores.is_empty() {
+            self.auditor.all_is_told(&self.silences, self.now)?;
+        }
         let due: Vec<ExecutionId> = self.due();
         let ready = self.ready();
         let busy: Vec<usize> = (0..self.jobs.len()).filter(|at| !self.jobs[*at].hangs).collect();
@@ -392,8 +395,7 @@ impl<'k> World<'k> {
         received: Option<&MessageKey>,
     ) -> Step<Outcome> {
         self.load(id)?;
-        let slip = self.kernel.slip();
-        if slip != Some(Slip::ActsBeforeCommit) && self.dies("before a commit") {
+        if self.dies_with_outbox_first(id, stimulus)? || self.dies("before a commit") {
             return Ok(Outcome::Crashed);
         }
         let Some(mut state) = self.memory.states.remove(id) else { return Ok(Outcome::Crashed) };
@@ -432,10 +434,25 @@ impl<'k> World<'k> {
             };
         }
         self.commit(id, state, &cause, decided, received)?;
-        if slip == Some(Slip::ActsBeforeCommit) && self.dies("before a commit") {
-            return Ok(Outcome::Crashed);
-        }
         if self.died_after_commit(id, was_down)? { Ok(Outcome::Crashed) } else { Ok(Outcome::Committed) }
+    }
+
+    /// An engine that writes messages first, and dies before it writes anything else.
+    fn dies_with_outbox_first(&mut self, id: &ExecutionId, stimulus: &Stimulus) -> Step<bool> {
+        if self.kernel.slip() != Some(Slip::OutboxFirst) {
+            return Ok(false);
+        }
+        let before = self.store.outbox.clone();
+        let mut state = self.fold(id)?;
+        let version = self.store.executions.get(id).map_or(1, |stored| stored.version + 1);
+        if let Ok(decided) = state.decide(stimulus.clone(), self.now, self.kernel) {
+            self.settle_effects(id, &state, version, decided.effects);
+        }
+        let died = self.dies("before a commit, but behind its messages");
+        if !died {
+            self.store.outbox = before;
+        }
+        Ok(died)
     }
 
     /// Writes what was decided, and lets the auditor see it.
@@ -585,7 +602,7 @@ impl<'k> World<'k> {
             self.store.outbox.clear();
         }
         for row in self.store.rows.values_mut() {
-            row.held = row.held && slip == Some(Slip::RunsForgotten);
+            row.held = false;
         }
         for (id, stored) in &self.store.executions {
             if let Some(at) = stored.wake_at.filter(|_| slip != Some(Slip::TimersForgotten)) {

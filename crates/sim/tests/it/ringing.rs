@@ -8,7 +8,7 @@ use sim::ringing::{Real, run, run_killed_at};
 /// Seeds in which everything goes wrong at once.
 const SEEDS: u64 = 200;
 /// Seeds in which the process dies at every point in turn.
-const WALKED: u64 = 3;
+const WALKED: u64 = 2;
 /// Points that are tried at least, of each of these.
 const POINTS_MIN: u64 = 300;
 /// Seeds that a mutant may live through.

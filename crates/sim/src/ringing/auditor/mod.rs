@@ -11,11 +11,12 @@ mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use kernel::alert::definition::Silence;
 use kernel::graph::{self, Message};
 use kernel::{ExecutionId, Record, Timestamp, alert};
 use serde_json::Value;
 
-use super::file::Rules;
+use super::file::{HOST, Rules};
 use super::host::Stimulus;
 use super::outside::{dedup_keys, text};
 use crate::auditor::{Objection, Sent};
@@ -199,6 +200,34 @@ impl Auditor {
             watch.is_on_its_way(now.millis(), wake_at.map(Timestamp::millis))
         });
         judged.map_err(|(law, what)| Objection::new(id.as_str(), law, what))
+    }
+
+    /// Judges what monitors were told of each other and of silences, when nobody has anything left
+    /// to tell them.
+    pub(super) fn all_is_told(
+        &self,
+        silences: &[Silence],
+        now: Timestamp,
+    ) -> Result<(), Objection> {
+        let now = now.millis();
+        let in_force: Vec<Quiet> = silences
+            .iter()
+            .map(|silence| Quiet::read(&serde_json::json!(silence)))
+            .filter(|silence| silence.to > now)
+            .collect();
+        let host_down = self.watches.get(HOST).is_some_and(Watch::is_down);
+        for (name, watch) in &self.watches {
+            let known: Vec<&Quiet> = watch.silences.iter().filter(|it| it.to > now).collect();
+            if known != in_force.iter().collect::<Vec<_>>() {
+                let what = format!("it knows {known:?}, not {in_force:?}");
+                return Err(Objection::new(name, "silences are known", what));
+            }
+            if watch.rules.needs_host && watch.host_down != host_down {
+                let what = format!("{HOST} is down: {host_down}");
+                return Err(Objection::new(name, "dependents are told", what));
+            }
+        }
+        Ok(())
     }
 
     /// A receiver took what it was told.

@@ -138,6 +138,11 @@ impl Watch {
         Ok(started)
     }
 
+    /// Whether it counts as down for those that need it.
+    pub(super) fn is_down(&self) -> bool {
+        self.keys.iter().any(|(key, incident)| key != CHECK_KEY && incident.is_open())
+    }
+
     /// Whether an end that arrives changes what it must.
     fn may_change(&self, commit: &Commit<'_>) -> Verdict {
         let Cause::Ended { sequence, child, .. } = commit.cause else { return Ok(()) };
