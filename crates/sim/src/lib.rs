@@ -10,6 +10,7 @@ pub mod fault;
 pub mod mutant;
 mod operator;
 pub mod random;
+pub mod ringing;
 pub mod scripts;
 pub mod store;
 mod trace;

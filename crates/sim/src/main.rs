@@ -5,6 +5,8 @@
 use std::process::ExitCode;
 
 use sim::mutant::{Kernel, Mutant, Real};
+use sim::ringing::mutant::Mutant as Broken;
+use sim::ringing::{self, Watcher};
 use sim::world;
 
 fn main() -> ExitCode {
@@ -15,18 +17,28 @@ fn main() -> ExitCode {
     };
     let number =
         |name: &str, default: u64| value(name).map_or(Ok(default), |text| text.parse::<u64>());
-    let (Ok(seed), Ok(seeds)) = (number("--seed", 0), number("--seeds", 1)) else {
-        println!("usage: sim [--seed N] [--seeds M] [--mutant NAME] [--keep-going]");
+    let numbers = (number("--seed", 0), number("--seeds", 1), number("--kill-at", 0));
+    let (Ok(seed), Ok(seeds), Ok(kill_at)) = numbers else {
+        println!("usage: sim [--ringing] [--seed N] [--seeds M] [--kill-at POINT] [--mutant NAME] [--keep-going]");
         return ExitCode::from(2);
     };
     let mutant = value("--mutant")
         .and_then(|name| Mutant::ALL.into_iter().find(|mutant| format!("{mutant:?}") == *name));
     let kernel: &dyn Kernel = mutant.as_ref().map_or(&Real, |mutant| mutant);
+    let broken = value("--mutant")
+        .and_then(|name| Broken::ALL.into_iter().find(|mutant| format!("{mutant:?}") == *name));
+    let watcher: &dyn Watcher = broken.as_ref().map_or(&ringing::Real, |mutant| mutant);
+    let rings = arguments.iter().any(|argument| argument == "--ringing");
+    let run = |seed| match (rings, kill_at) {
+        (false, _) => world::run(seed, kernel).map(|tally| format!("{tally:?}")),
+        (true, 0) => ringing::run(seed, watcher).map(|tally| format!("{tally:?}")),
+        (true, at) => ringing::run_killed_at(seed, at, watcher).map(|tally| format!("{tally:?}")),
+    };
     let keep_going = arguments.iter().any(|argument| argument == "--keep-going");
     let mut failures = 0_u64;
     for seed in seed..seed.saturating_add(seeds) {
-        match world::run(seed, kernel) {
-            Ok(tally) if seeds == 1 => println!("seed {seed}: {tally:?}"),
+        match run(seed) {
+            Ok(tally) if seeds == 1 => println!("seed {seed}: {tally}"),
             Ok(_) => {}
             Err(failure) if keep_going => {
                 failures += 1;

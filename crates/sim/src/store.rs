@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kernel::alert::{self, Monitor};
 use kernel::graph::{Event, Execution, Plan};
 use kernel::{ExecutionId, Timestamp};
 
@@ -81,6 +82,20 @@ impl Store {
                 }
                 state.apply(event);
             }
+        }
+        Ok(state)
+    }
+
+    /// Folds a monitor from its history.
+    ///
+    /// # Errors
+    /// The history does not parse.
+    pub fn fold_monitor(&self, id: &ExecutionId) -> Result<Monitor, String> {
+        let mut state = Monitor::new(id.clone());
+        for text in self.executions.get(id).map_or(&[][..], |stored| &stored.history) {
+            let events: Vec<alert::Event> = serde_json::from_str(text)
+                .map_err(|error| format!("history does not parse: {error}: {text}"))?;
+            events.iter().for_each(|event| state.apply(event));
         }
         Ok(state)
     }

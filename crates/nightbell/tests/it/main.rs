@@ -6,6 +6,7 @@ mod alerting;
 mod bad_input;
 mod cli;
 mod crash;
+mod crash_ringing;
 #[path = "../../src/dev/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tour uses what the test does not")]
 mod dev;

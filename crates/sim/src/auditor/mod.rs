@@ -281,6 +281,6 @@ impl Batch {
     }
 }
 
-fn number(value: &Value, key: &str) -> Option<u32> {
+pub(crate) fn number(value: &Value, key: &str) -> Option<u32> {
     value[key].as_u64().and_then(|number| u32::try_from(number).ok())
 }

@@ -12,8 +12,9 @@ const RETRY_DELAY: u32 = 10;
 /// Seconds between two tries at most: with ten retries, the last is some three hours after the
 /// first.
 const RETRY_DELAY_MAX: u32 = 3600;
-/// Seconds that one try may take.
-const TRY_MAX: u32 = 120;
+/// Seconds that one try may take. Receivers have limits of their own, far shorter; this one is for a
+/// try of which nothing is ever heard again.
+const TRY_MAX: u32 = 600;
 
 impl Receiver {
     /// The definition that delivers notifications to this receiver, a workflow definition as its
@@ -40,7 +41,8 @@ impl Receiver {
                     "retryDelaySeconds": RETRY_DELAY,
                     "maxRetryDelaySeconds": RETRY_DELAY_MAX,
                     "responseTimeoutSeconds": TRY_MAX,
-                    "timeoutSeconds": 0,
+                    "timeoutSeconds": TRY_MAX,
+                    "timeoutPolicy": "RETRY",
                 },
             })
         };

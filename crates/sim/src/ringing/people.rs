@@ -1,0 +1,59 @@
+//! People: they acknowledge, snooze and resolve, make silences and take them back, and want checks.
+
+use kernel::ExecutionId;
+use kernel::alert::Input;
+use serde_json::json;
+
+use super::file::{KEYS, MONITORS};
+use super::host::Stimulus;
+use super::world::World;
+use crate::world::Step;
+
+/// Somebody does something.
+pub(super) fn act(world: &mut World<'_>) -> Step<()> {
+    let (name, _) = *world.random.pick(&MONITORS).expect("there are monitors");
+    let id = ExecutionId::monitor(name);
+    let Some(monitor) = world.load(&id)?.monitor() else { return Ok(()) };
+    let open = monitor.incidents.values().filter(|it| it.state.is_open());
+    let open: Vec<String> = open.map(|incident| incident.key.to_string()).collect();
+    let incident = world.random.pick(&open).cloned();
+    let until = world.now.plus_millis(world.random.between(1, 90) * 60_000);
+    let who: std::sync::Arc<str> = "ann".into();
+    let input = match (world.random.below(8), incident) {
+        (0 | 1, Some(incident)) => Input::Acknowledge {
+            incident: incident.into(),
+            who,
+            why: None,
+            until_clear: false,
+            at: None,
+        },
+        (2, Some(incident)) => Input::Snooze { incident: incident.into(), until, who, why: None },
+        (3, Some(incident)) => {
+            Input::Resolve { incident: incident.into(), who, why: None, at: None }
+        }
+        (4 | 5, _) => {
+            let key = *world.random.pick(&KEYS).expect("there are keys");
+            let matchers = if world.random.chance(30) {
+                json!([])
+            } else {
+                json!([{ "l": "key", "v": [key] }])
+            };
+            let id = format!("s-{}", world.random.below(3));
+            let silence = json!({ "id": id, "matchers": matchers,
+                "when": { "once": { "from": world.now, "to": until } } });
+            let silence = serde_json::from_value(silence).expect("a silence");
+            world.silences.retain(|known| *known.id != *id);
+            world.silences.push(silence);
+            world.tell_silences();
+            return Ok(());
+        }
+        (6, _) => {
+            world.silences.pop();
+            world.tell_silences();
+            return Ok(());
+        }
+        _ => Input::Check { who: Some(who) },
+    };
+    world.step(&id, &Stimulus::Monitor(input), None)?;
+    Ok(())
+}
