@@ -12,6 +12,7 @@ use kernel::graph::{Execution, Input, Start, Status};
 use kernel::{ExecutionId, Json, ScriptError, Scripts};
 use serde_json::{Value, json};
 use tasks::events::{EventTask, Settings};
+use tasks::http::Client;
 
 use self::service::Service;
 
@@ -44,11 +45,13 @@ impl Scripts for NoScripts {
 }
 
 async fn open(settings: Settings) -> Engine {
+    let client = Client::new(tasks::http::Settings::default()).expect("a client");
+    let events = EventTask::new(&settings, &client).expect("the settings make sense");
     let parts = Parts {
         store: Arc::new(Memory::default()),
         clock: Arc::new(SystemClock),
         scripts: Arc::new(NoScripts),
-        runners: vec![Arc::new(EventTask::new(&settings))],
+        runners: vec![Arc::new(events)],
         values: Arc::new(NoValues),
         describe: |execution| Json::of(&json!({ "workflowId": execution.id })),
         options: Options::default(),
