@@ -229,11 +229,8 @@ impl Reader {
             Some(id) if !id.is_empty() => String::from_utf8_lossy(id).into_owned(),
             _ => format!("{topic}:{partition}:{offset}:{}", record.timestamp.timestamp_millis()),
         };
-        let receipt = Taken {
-            engine: self.engine.clone(),
-            place: self.place.clone(),
-            next: offset + 1,
-        };
+        let receipt =
+            Taken { engine: self.engine.clone(), place: self.place.clone(), next: offset + 1 };
         Delivery { id: Some(id), payload: wrapped(&record), receipt: Box::new(receipt) }
     }
 }

@@ -41,7 +41,7 @@ const QUEUES_MAX: usize = 1000;
 pub struct Settings {
     /// The endpoint: `https://sqs.eu-west-1.amazonaws.com`.
     pub url: String,
-    /// The region; absent = the one in the endpoint's name, or else `us-east-1`.
+    /// The region where the endpoint's name has none; absent = `us-east-1`.
     pub region: Option<String>,
     /// Whose key signs; absent = nothing is signed, which only stand-ins of the service accept.
     pub credentials: Option<Credentials>,
@@ -74,7 +74,7 @@ impl Sqs {
     pub(super) fn new(settings: &Settings, client: Client) -> Result<Self, String> {
         let wrong = |error| format!("the address of SQS is no URL: {error}");
         let endpoint = Url::parse(&settings.url).map_err(wrong)?;
-        let region = settings.region.clone().or_else(|| region_of(&endpoint));
+        let region = region_of(&endpoint).or_else(|| settings.region.clone());
         let service = Service {
             client,
             endpoint,
@@ -205,9 +205,10 @@ impl Service {
     ) -> Result<Value, Refusal> {
         let unsent = |error: BrokerError| Refusal { code: String::new(), error };
         let request = self.request(operation, order, patience).map_err(unsent)?;
-        let answer = self.client.send(&request).await.map_err(|problem| {
-            unsent(away(format!("SQS, {operation}: {}", problem.message)))
-        })?;
+        let answer =
+            self.client.send(&request).await.map_err(|problem| {
+                unsent(away(format!("SQS, {operation}: {}", problem.message)))
+            })?;
         let body = answer.body().parse();
         if answer.status.is_success() {
             return Ok(body);
@@ -219,7 +220,9 @@ impl Service {
         let said = format!("SQS, {operation}: {status} {code} {}", more.unwrap_or_default());
         let said = said.trim_end().to_owned();
         let error = match code.as_str() {
-            "InvalidMessageContents" | "InvalidParameterValue" | "InvalidParameterValueException"
+            "InvalidMessageContents"
+            | "InvalidParameterValue"
+            | "InvalidParameterValueException"
             | "UnsupportedOperation" => BrokerError::Invalid(said),
             _ => BrokerError::Unavailable(said),
         };

@@ -38,6 +38,14 @@ const TOPICS_MAX: usize = 1000;
 /// Longest name of a topic, in bytes.
 const TOPIC_MAX: usize = 249;
 
+/// Says what is wrong with an address, without repeating a password.
+///
+/// # Errors
+/// That.
+pub fn check(address: &str) -> Result<(), String> {
+    Address::parse(address).map(drop)
+}
+
 /// Why something was not done.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Trouble {
@@ -155,7 +163,11 @@ impl Cluster {
     }
 
     /// The partition where a record with this key goes.
-    async fn writer(&self, name: &str, key: Option<&[u8]>) -> Result<Arc<PartitionClient>, Trouble> {
+    async fn writer(
+        &self,
+        name: &str,
+        key: Option<&[u8]>,
+    ) -> Result<Arc<PartitionClient>, Trouble> {
         check_topic(name)?;
         let mut line = self.line.lock().await;
         let client = self.client(&mut line).await?;
@@ -266,7 +278,10 @@ async fn listed(client: &Client, topic: &str) -> Result<Option<Vec<i32>>, Troubl
 /// Refuses what no cluster takes as a topic's name.
 fn check_topic(name: &str) -> Result<(), Trouble> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    if name.is_empty() || name.len() > TOPIC_MAX || matches!(name, "." | "..") || !name.chars().all(fits)
+    if name.is_empty()
+        || name.len() > TOPIC_MAX
+        || matches!(name, "." | "..")
+        || !name.chars().all(fits)
     {
         return Err(Trouble::Invalid(format!(
             "'{name}' is no topic of Kafka: 1 to {TOPIC_MAX} letters, digits, dots, _ and -"
