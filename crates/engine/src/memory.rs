@@ -88,6 +88,11 @@ impl Memory {
         Self { state: Mutex::default(), faults: Some(Mutex::new(Box::new(faults))) }
     }
 
+    /// Undoes [`Store::close`], as a new process does that opens the same file.
+    pub fn open_again(&self) {
+        self.state.lock().closed = false;
+    }
+
     /// Does `act` on the state, unless the fault hook or a closed store forbids it.
     fn call<T>(
         &self,

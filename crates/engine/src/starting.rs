@@ -81,6 +81,36 @@ impl Engine {
         self.inner.tasks.spawn(begin).await.unwrap_or(Err(Error::Closing))
     }
 
+    /// As [`Engine::begin`] under the id `other`, whose second start is the first one. Which id it
+    /// gets under a key, the key says.
+    ///
+    /// # Errors
+    /// As [`Engine::begin`].
+    pub(crate) async fn begin_as(
+        &self,
+        other: ExecutionId,
+        start: Start,
+        strategy: Option<IdempotencyStrategy>,
+    ) -> Result<Begun, Error> {
+        let (Some(strategy), Some(key)) = (strategy, start.idempotency_key.clone()) else {
+            return match self.step(&other, Input::Start(Box::new(start))).await {
+                Ok(()) => Ok(Begun::New(other)),
+                Err(Error::Rejected(Rejected::Stale(_))) => Ok(Begun::Existing(other)),
+                Err(error) => Err(error),
+            };
+        };
+        let name: Arc<str> = start.plan.definition.name.as_str().into();
+        let _lane = self.inner.lanes.of(&key_name(&name, &key)).lock().await;
+        self.begin_in_lane(start, &key, strategy, other, None).await
+    }
+
+    /// The executions that bear a key: the open one, and the first there ever was.
+    pub(crate) fn bearers(&self, name: &str, key: &str) -> Vec<ExecutionId> {
+        let mut bearers = self.inner.queues.holders(&key_name(name, key), 1);
+        bearers.push(id_of_key(name, key));
+        bearers
+    }
+
     async fn begin_once(
         &self,
         start: Start,

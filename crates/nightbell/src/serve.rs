@@ -10,7 +10,7 @@ use server::{Api, Settings};
 use store::Sqlite;
 use tokio::net::TcpListener;
 
-use crate::config::{Config, StoreUrl};
+use crate::config::{Config, StoreUrl, process_env};
 use crate::robopager::Robopager;
 use crate::scripts::Engines;
 use crate::secret_key;
@@ -177,6 +177,8 @@ pub(crate) fn task_settings(config: &Config) -> tasks::registry::Settings {
     settings.check.http.clone_from(&settings.http);
     settings.events.nats_url = config.nats_url.as_ref().map(|url| url.0.clone());
     settings.events.amqp_url = config.amqp_url.as_ref().map(|url| url.0.clone());
+    settings.events.kafka_url = config.kafka_url.as_ref().map(|url| url.0.clone());
+    settings.events.sqs = config.sqs_url.as_ref().map(|url| sqs_settings(&url.0));
     settings.sql.connections = config.sql.0.clone();
     for (name, source) in &config.sources.0 {
         // What is a database may be asked by tasks too, under the same name.
@@ -197,6 +199,22 @@ pub(crate) fn task_settings(config: &Config) -> tasks::registry::Settings {
     settings.sendgrid_url.clone_from(&config.sendgrid_url.0);
     settings.ops_genie_url.clone_from(&config.opsgenie_url.0);
     settings
+}
+
+/// Amazon's services, with the key that its other programs take from the environment, too.
+fn sqs_settings(url: &str) -> tasks::events::SqsSettings {
+    let variable = |name: &str| process_env(name).filter(|value| !value.is_empty());
+    let key = variable("AWS_ACCESS_KEY_ID").zip(variable("AWS_SECRET_ACCESS_KEY"));
+    let credentials = key.map(|(access_key_id, secret_access_key)| tasks::events::Credentials {
+        access_key_id,
+        secret_access_key,
+        session_token: variable("AWS_SESSION_TOKEN"),
+    });
+    if credentials.is_none() {
+        tracing::warn!("requests to SQS are not signed: AWS_ACCESS_KEY_ID is not set");
+    }
+    let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
+    tasks::events::SqsSettings { url: url.to_owned(), region, credentials }
 }
 
 /// Resolves when the process is told to stop: by the service manager or by the keyboard.

@@ -10,6 +10,8 @@ mod input;
 pub mod javascript;
 pub mod jq;
 pub mod jwt;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod notify;
 pub mod ops_genie;
 pub mod registry;

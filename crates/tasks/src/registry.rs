@@ -76,6 +76,9 @@ pub enum SetupError {
     /// A database of the configuration.
     #[error(transparent)]
     Sql(#[from] sql::Error),
+    /// A broker of the configuration.
+    #[error(transparent)]
+    Events(#[from] events::SetupError),
     /// A service's address.
     #[error("the task type {0} could not be set up: {1}")]
     Service(&'static str, #[source] http::Problem),
@@ -107,8 +110,10 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
         Arc::new(Notify::new(client()).sharing(claims)),
         Arc::new(Incident::default()),
         Arc::new(UpdateSecret::default()),
+        Arc::new(EventTask::new(&settings.events, http.client())?),
         Arc::new(http),
-        Arc::new(EventTask::new(&settings.events)),
     ]);
+    #[cfg(feature = "kafka")]
+    runners.push(Arc::new(crate::kafka::KafkaPublish::default()));
     Ok(runners)
 }

@@ -92,14 +92,14 @@ impl Acting<'_> {
         }
     }
 
-    async fn start(&self, start: &StartWorkflowAction) -> Done {
-        let version = start.version.and_then(|version| u32::try_from(version).ok());
-        let Some(plan) = self.engine.definitions().plan(&start.name, version) else {
+    async fn start(&self, action: &StartWorkflowAction) -> Done {
+        let version = action.version.and_then(|version| u32::try_from(version).ok());
+        let Some(plan) = self.engine.definitions().plan(&action.name, version) else {
             let version = version.map_or(String::new(), |v| format!(" and version {v}"));
-            let name = &start.name;
+            let name = &action.name;
             return Err(Failure::Later(format!("No such workflow found by name: {name}{version}")));
         };
-        let mut input = self.members(&start.input);
+        let mut input = self.members(&action.input);
         self.sign(&mut input);
         let input = Json::of(&input);
         let max = self.engine.limits().payload_max;
@@ -112,24 +112,50 @@ impl Acting<'_> {
         }
         let id = ExecutionId::new(self.message.id.as_str())
             .derive(&format!("event/{}", self.handler.name), self.index as u32);
+        let key = self.text(action.idempotency_key.as_deref());
         let start = Start {
             plan,
             input,
-            correlation_id: self.text(start.correlation_id.as_deref()).map(Into::into),
+            correlation_id: self.text(action.correlation_id.as_deref()).map(Into::into),
             priority: 0,
-            task_to_domain: self.domains(start.task_to_domain.as_ref()),
+            task_to_domain: self.domains(action.task_to_domain.as_ref()),
             parent: None,
             asked_by: None,
             event: Some(self.message.event.to_string().into()),
             created_by: None,
-            idempotency_key: None,
+            idempotency_key: key.as_deref().map(Into::into),
         };
-        match self.engine.step(&id, Input::Start(Box::new(start))).await {
-            // It was started when this message was handled before.
-            Ok(()) | Err(Error::Rejected(Rejected::Stale(_))) => {}
+        let begun = match self.engine.begin_as(id, start, action.idempotency_strategy).await {
+            Ok(begun) => begun.id().clone(),
+            // It was started when this message was handled before, or by another one: that is final.
+            Err(Error::Rejected(Rejected::Conflict(why))) => {
+                let own = self.started_before(&action.name, key.as_deref()).await?;
+                own.ok_or(Failure::Final(why))?
+            }
             Err(error) => return Err(error.into()),
+        };
+        Ok(object(json!({ "workflowId": begun })))
+    }
+
+    /// The execution that bears this key, if this very message has started it.
+    async fn started_before(
+        &self,
+        workflow: &str,
+        key: Option<&str>,
+    ) -> Result<Option<ExecutionId>, Failure> {
+        let Some(key) = key else { return Ok(None) };
+        for id in self.engine.bearers(workflow, key) {
+            let message = |state: &Execution| {
+                let input = state.input.parse();
+                let id = input.get("conductor.event.messageId").and_then(Value::as_str);
+                id == Some(&self.message.id)
+                    && state.event.as_deref() == Some(&*self.message.event.to_string())
+            };
+            if self.engine.read(&id, message).await? == Some(true) {
+                return Ok(Some(id));
+            }
         }
-        Ok(object(json!({ "workflowId": id })))
+        Ok(None)
     }
 
     /// The domains of a started workflow: the action's, or else the message's.

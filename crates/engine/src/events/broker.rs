@@ -6,6 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use kernel::definition::event_parts;
 
+use crate::engine::WeakEngine;
+
 /// Where messages come from or go to: `type:queue`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventName {
@@ -45,6 +47,10 @@ pub struct EventMessage {
 pub trait Broker: Send + Sync {
     /// The types under which events name it.
     fn kinds(&self) -> &'static [&'static str];
+
+    /// Told once, before it is used, which engine it serves; for brokers that leave it to their
+    /// readers to remember how far they have read.
+    fn attach(&self, _engine: WeakEngine) {}
 
     /// Hands a message over; the broker has it when this returns. A broker that is away is told
     /// within seconds.

@@ -13,6 +13,7 @@ use super::problem::{Problem, Problems};
 use super::shape::Shape::{
     self, Any, Boolean, Choice, Int, List, Long, Object, Record, Table, Text,
 };
+use super::workflow::IdempotencyStrategy;
 use crate::{Form, Scripts};
 
 /// What shall happen when a message comes to a queue; the key is the name.
@@ -134,6 +135,12 @@ pub struct StartWorkflowAction {
     /// Task name (or `*`) to domains; absent = the message's member of the same name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task_to_domain: Option<OrderedMap<String>>,
+    /// With a strategy: a second start with the same key and name is not one.
+    #[serde(deserialize_with = "with::optional_text", skip_serializing_if = "Option::is_none")]
+    pub idempotency_key: Option<String>,
+    /// What becomes of a second start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idempotency_strategy: Option<IdempotencyStrategy>,
 }
 
 /// Which task to end, and how.
@@ -211,6 +218,8 @@ static ACTION: Shape = Record(&[
             ("correlationId", Text),
             ("input", Object),
             ("taskToDomain", Table(&Text)),
+            ("idempotencyKey", Text),
+            ("idempotencyStrategy", Choice(IdempotencyStrategy::NAMES)),
         ]),
     ),
     ("complete_task", TASK),

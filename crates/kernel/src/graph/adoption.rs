@@ -41,12 +41,23 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// What the asker is told once the execution `id` exists.
-    pub fn told_of(self, id: &ExecutionId, adopted: bool) -> (ExecutionId, Message) {
+    /// What the asker is told once the execution exists.
+    pub fn told_of(self, begun: &Execution, adopted: bool) -> (ExecutionId, Message) {
+        let version = Some(begun.plan().definition.version);
+        self.told(&begun.id, adopted, version)
+    }
+
+    /// As [`Asker::told_of`], of one whose definition nobody looks at.
+    pub fn told(
+        self,
+        id: &ExecutionId,
+        adopted: bool,
+        version: Option<i32>,
+    ) -> (ExecutionId, Message) {
         let other = *id != self.child;
         let instead = other.then(|| Instead { id: id.clone(), adopted });
         let (sequence, child) = (self.by.sequence, Some(self.child));
-        (self.by.execution, Message::Started { sequence, child, instead })
+        (self.by.execution, Message::Started { sequence, child, instead, version })
     }
 
     /// What the asker is told if nothing is begun for it.
@@ -74,9 +85,15 @@ impl Execution {
         task.child.as_ref().filter(|_| task.kind == Kind::SubWorkflow && known)
     }
 
-    pub(super) fn note_child(&mut self, sequence: u32, instead: Option<&Instead>) {
+    pub(super) fn note_child(
+        &mut self,
+        sequence: u32,
+        instead: Option<&Instead>,
+        version: Option<i32>,
+    ) {
         self.touch(sequence, |task| {
             task.child_started = true;
+            task.child_version = version;
             if let Some(instead) = instead {
                 task.child = Some(instead.id.clone());
                 task.adopted = instead.adopted;
@@ -127,17 +144,18 @@ pub(super) fn watch(
     to_the_end: bool,
     context: &Context<'_>,
 ) -> Decision<Event> {
-    let (id, watcher) = (state.id.clone(), asker.by.clone());
+    let watcher = asker.by.clone();
     let full = to_the_end && state.watchers.len() >= WATCHERS_MAX;
     let closed = state.status.is_closed();
     let mut draft = Draft::new(state, context);
     if full && !closed {
+        let id = &draft.state.id;
         let reason = format!("{WATCHERS_MAX} tasks wait for workflow {id} already: no more may");
         let (to, message) = asker.refusal(&reason);
         draft.send(to, message);
         return draft.settle();
     }
-    let (to, message) = asker.told_of(&id, true);
+    let (to, message) = asker.told_of(draft.state, true);
     draft.send(to, message);
     match (to_the_end, closed) {
         (true, true) => draft.tell_end(watcher, 0),

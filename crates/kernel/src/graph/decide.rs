@@ -99,7 +99,7 @@ fn begin(
     gate::record(&mut draft, gate);
     if let Some(asker) = start.asked_by {
         // What nobody waits for runs by itself, whatever becomes of the asker.
-        let (to, message) = asker.told_of(&draft.state.id, draft.state.parent.is_none());
+        let (to, message) = asker.told_of(draft.state, draft.state.parent.is_none());
         draft.send(to, message);
     }
     draft.walk_all();
@@ -292,7 +292,7 @@ fn receive(
         Message::Watch { asker, to_the_end } => {
             return Ok(adoption::watch(state, asker.clone(), *to_the_end, context));
         }
-        Message::Started { sequence, child, instead } => {
+        Message::Started { sequence, child, instead, .. } => {
             let waits = is_its_child(state, *sequence, child.as_ref());
             if let Err(stale) = waits.and_then(|()| open_task(state, *sequence).map(|_| ())) {
                 return adoption::came_late(state, instead.as_ref(), stale, context);
@@ -311,8 +311,8 @@ fn receive(
         Message::Ended { status, output, reason, .. } => {
             sub_workflow::ended(&mut draft, sequence, status, &output, reason.as_deref());
         }
-        Message::Started { instead, .. } => {
-            sub_workflow::started(&mut draft, sequence, instead);
+        Message::Started { instead, version, .. } => {
+            sub_workflow::started(&mut draft, sequence, instead, version);
         }
         _ => {}
     }

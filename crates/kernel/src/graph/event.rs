@@ -145,6 +145,9 @@ pub enum Event {
         /// What the task has in place of the execution that it asked for.
         #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
         instead: Option<Instead>,
+        /// The version of its definition, where the task named none.
+        #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+        version: Option<i32>,
     },
     /// A task of another execution waits for the end of this one, too.
     Watched {

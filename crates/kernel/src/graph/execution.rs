@@ -185,6 +185,9 @@ pub struct Task {
     pub child: Option<ExecutionId>,
     /// The child exists.
     pub child_started: bool,
+    /// The version of its definition that the child obeys, where the input names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub child_version: Option<i32>,
     /// The child was there before, begun by somebody else.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub adopted: bool,
@@ -463,8 +466,8 @@ impl Execution {
                 let plan = plan.plan.clone().expect("plans are bound before folding");
                 self.upgrade(&plan);
             }
-            Event::ChildStarted { sequence, instead } => {
-                self.note_child(*sequence, instead.as_ref());
+            Event::ChildStarted { sequence, instead, version } => {
+                self.note_child(*sequence, instead.as_ref(), *version);
             }
             Event::Watched { watcher } => self.note_watcher(watcher),
             Event::Posted { message } => self.inbox.push_back(message.clone()),
@@ -576,6 +579,7 @@ impl Execution {
             child: matches!(kind, Kind::SubWorkflow | Kind::StartWorkflow)
                 .then(|| self.id.derive("child", scheduled.sequence)),
             child_started: false,
+            child_version: None,
             adopted: false,
             asked: 0,
             metadata: None,

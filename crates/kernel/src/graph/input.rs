@@ -136,6 +136,9 @@ pub enum Message {
         /// What there is in its place.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         instead: Option<Instead>,
+        /// Which version of its definition it obeys.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<i32>,
     },
     /// To the parent: your child could not be started, or is no more.
     Refused {

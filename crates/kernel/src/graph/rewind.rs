@@ -63,6 +63,7 @@ impl Execution {
             task.kept_from = 1;
             task.branches = Vec::new();
             task.child_started = false;
+            task.child_version = None;
             task.adopted = false;
             task.asked = 0;
             if let Some(input) = input {

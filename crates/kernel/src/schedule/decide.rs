@@ -11,7 +11,8 @@ use super::event::{Cause, Event, Fired};
 use super::ledger::{self, Idle};
 use super::spec::{CatchUp, Overlap, ScheduleSpec};
 use super::state::{Firing, Schedule};
-use crate::graph::{Message, Parent, StartMessage};
+use crate::definition::IdempotencyStrategy;
+use crate::graph::{Idempotency, Message, Parent, StartMessage};
 use crate::json::Json;
 use crate::machine::{Decision, Effect, Machine, Rejected};
 use crate::time::Timestamp;
@@ -165,7 +166,7 @@ fn hear(
     else {
         return Err(Rejected::Stale("a schedule has no use for this message".to_owned()));
     };
-    let Some(firing) = state.open.get(&number).cloned() else {
+    let Some(mut firing) = state.open.get(&number).cloned() else {
         return Err(Rejected::Stale(format!("firing {number} is settled already")));
     };
     let mut draft = Draft::new(state, context);
@@ -173,9 +174,10 @@ fn hear(
         Message::Started { .. } if firing.started => {
             return Err(Rejected::Stale(format!("firing {number} has started already")));
         }
-        Message::Started { .. } => {
+        Message::Started { instead, .. } => {
+            firing.instead.clone_from(&instead);
             draft.record(&firing, "EXECUTED", None);
-            draft.push(Event::Started { number });
+            draft.push(Event::Started { number, instead });
         }
         Message::Refused { reason, .. } => {
             draft.record(&firing, "FAILED", Some(&reason));
@@ -339,7 +341,7 @@ impl<'a> Draft<'a> {
         }
         let policy = self.overlap(cause);
         let busy = self.state.open.values().find(|firing| !firing.stopped)?;
-        let run = self.state.run_id(busy.number);
+        let run = self.state.run_of(busy);
         match policy {
             Overlap::AllowAll | Overlap::TerminateOther => None,
             Overlap::BufferOne if self.state.buffered.is_none() => None,
@@ -401,16 +403,20 @@ impl<'a> Draft<'a> {
     }
 
     fn stop_others(&mut self) {
-        let others: Vec<u32> =
-            self.state.open.values().filter(|f| !f.stopped).map(|f| f.number).collect();
-        for number in others {
+        let others = self.state.open.values().filter(|firing| !firing.stopped);
+        let others: Vec<Firing> = others.cloned().collect();
+        for firing in others {
+            let number = firing.number;
             let reason = format!(
                 "the schedule's next firing replaces this one, number {number} (overlap is \
                  terminate_other)"
             );
             let message = Message::Terminate { reason: reason.into() };
-            let to = self.state.run_id(number);
-            self.effects.push(Effect::Send { to, message: Box::new(message) });
+            // What somebody else began goes on.
+            if !firing.instead.as_ref().is_some_and(|instead| instead.adopted) {
+                let to = self.state.run_of(&firing);
+                self.effects.push(Effect::Send { to, message: Box::new(message) });
+            }
             self.push(Event::Stopped { number });
         }
     }
@@ -468,6 +474,8 @@ struct Request {
     task_to_domain: Option<Json>,
     workflow_def: Option<Box<RawValue>>,
     created_by: Option<Arc<str>>,
+    idempotency_key: Option<Arc<str>>,
+    idempotency_strategy: Option<IdempotencyStrategy>,
 }
 
 fn start_message(state: &Schedule, firing: &Firing) -> Result<StartMessage, String> {
@@ -486,7 +494,10 @@ fn start_message(state: &Schedule, firing: &Firing) -> Result<StartMessage, Stri
         asked_by: Some(asker),
         event: None,
         created_by: request.created_by,
-        idempotency: None,
+        idempotency: request.idempotency_key.filter(|key| !key.is_empty()).map(|key| {
+            // A key without a strategy is but a label, as in every start.
+            Idempotency { key, strategy: request.idempotency_strategy }
+        }),
         failure_of: None,
     })
 }

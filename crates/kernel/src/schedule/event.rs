@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::spec::ScheduleSpec;
 use super::state::Schedule;
+use crate::graph::Instead;
 use crate::time::Timestamp;
 
 /// One fact. The first of every commit is [`Event::At`].
@@ -69,6 +70,9 @@ pub enum Event {
         /// The firing's number.
         #[serde(rename = "n")]
         number: u32,
+        /// What there is in its place, under an idempotency key.
+        #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+        instead: Option<Instead>,
     },
     /// What was asked for cannot be.
     Refused {

@@ -43,7 +43,7 @@ pub(super) fn line(
     reason: Option<&str>,
 ) -> Record {
     let mut body = body(state, firing.number, firing.cause.as_str());
-    body["workflowId"] = state.run_id(firing.number).as_str().into();
+    body["workflowId"] = state.run_of(firing).as_str().into();
     body["workflowName"] = member(&firing.request, "name");
     body["executedAt"] = firing.asked_at.millis().into();
     body["plannedAt"] = firing.planned.millis().into();

@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::spec::{CatchUp, CronLine, Overlap, ScheduleSpec, Tag};
 use crate::cron::{Cron, DstRule, Zone, ZoneError};
-use crate::definition::{PROBLEMS_MAX, Problem, escape_pointer, workflow_from_value};
+use crate::definition::{
+    IdempotencyStrategy, PROBLEMS_MAX, Problem, escape_pointer, workflow_from_value,
+};
 use crate::json::Json;
 use crate::time::Timestamp;
 
@@ -327,8 +330,15 @@ impl Reader {
             let pointer = format!("{AT}/name");
             self.wrong(pointer, "name-missing", "Workflow name cannot be null or empty", hint);
         }
-        for field in ["correlationId", "createdBy"] {
+        for field in ["correlationId", "createdBy", "idempotencyKey"] {
             self.text(request, field, AT);
+        }
+        let strategy = request.get("idempotencyStrategy").filter(|value| !value.is_null());
+        if let Some(value) = strategy
+            && IdempotencyStrategy::deserialize(value).is_err()
+        {
+            let expected = format!("one of {}", IdempotencyStrategy::NAMES.join(", "));
+            self.mismatch(&format!("{AT}/idempotencyStrategy"), &expected, value);
         }
         self.whole(request, "version", 0, i64::from(i32::MAX));
         self.whole(request, "priority", 0, 99);

@@ -9,7 +9,7 @@ use super::due::{Calendar, Planned};
 use super::event::{Cause, Event, Fired};
 use super::ledger;
 use super::spec::ScheduleSpec;
-use crate::graph::Status;
+use crate::graph::{Instead, Status};
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::time::Timestamp;
@@ -64,6 +64,9 @@ pub struct Firing {
     pub request: Json,
     /// It exists.
     pub started: bool,
+    /// What exists in place of the execution that was asked for, under an idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instead: Option<Instead>,
     /// Its end is waited for.
     pub followed: bool,
     /// It was told to end, to make room.
@@ -125,9 +128,15 @@ impl Schedule {
         self.id.derive(&format!("firing/{}", self.created_at.millis()), number)
     }
 
-    /// The id of the execution that a firing starts.
+    /// The id under which a firing asks for its execution.
     pub fn run_id(&self, number: u32) -> ExecutionId {
         self.id.derive(&format!("run/{}", self.created_at.millis()), number)
+    }
+
+    /// The id of the execution that a firing has, as far as that is known.
+    pub(super) fn run_of(&self, firing: &Firing) -> ExecutionId {
+        let instead = firing.instead.as_ref().map(|instead| instead.id.clone());
+        instead.unwrap_or_else(|| self.run_id(firing.number))
     }
 
     /// The next instants after `after`, as it stands; none while it is paused.
@@ -204,9 +213,10 @@ impl Schedule {
                 self.last_number = self.last_number.max(*number);
                 self.passed(*cause, *planned);
             }
-            Event::Started { number } => {
+            Event::Started { number, instead } => {
                 if let Some(firing) = self.open.get_mut(number) {
                     firing.started = true;
+                    firing.instead.clone_from(instead);
                     if !firing.followed {
                         self.open.remove(number);
                     }
@@ -278,6 +288,7 @@ impl Schedule {
                 .as_ref()
                 .map_or_else(Json::empty_object, |spec| spec.start_workflow_request.clone()),
             started: false,
+            instead: None,
             followed: fired.followed,
             stopped: false,
         };

@@ -232,7 +232,15 @@ impl Said {
             21 => done(TaskStatus::FailedWithTerminalError),
             22 => (report(sequence, Verdict::Again { after: 2 }), true),
             23 => (report(sequence, Verdict::Held), true),
-            24 => (Input::Message(Message::Started { sequence, child, instead: None }), true),
+            24 => (
+                Input::Message(Message::Started {
+                    sequence,
+                    child,
+                    instead: None,
+                    version: Some(1),
+                }),
+                true,
+            ),
             25 | 26 => {
                 let status =
                     if self.about.is_multiple_of(3) { Status::Failed } else { Status::Completed };

@@ -108,7 +108,8 @@ impl Run {
     }
 
     pub(super) fn started(&mut self, number: u32) -> Result<(), Rejected> {
-        let started = Message::Started { sequence: number, child: None, instead: None };
+        let started =
+            Message::Started { sequence: number, child: None, instead: None, version: None };
         self.say(Input::Message(started))
     }
 

@@ -6,6 +6,7 @@
 
 mod client;
 mod config;
+mod event;
 mod failure;
 mod incident;
 mod input;
@@ -134,6 +135,9 @@ pub(crate) enum ClientCommand {
     /// Schedules: what starts runs by the clock
     #[command(subcommand)]
     Schedule(schedule::Verb),
+    /// Events: messages, and what is done about them
+    #[command(subcommand)]
+    Event(event::Verb),
     /// Monitors: what is watched
     #[command(subcommand)]
     Monitor(monitor::Verb),
@@ -182,6 +186,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Task(verb) => task::run(verb, &client, &output).await,
             ClientCommand::Queue(verb) => queue::run(verb, &client, &output).await,
             ClientCommand::Schedule(verb) => schedule::run(verb, &client, &output).await,
+            ClientCommand::Event(verb) => event::run(verb, &client, &output).await,
             ClientCommand::Monitor(verb) => monitor::run(verb, &client, &output).await,
             ClientCommand::Incident(verb) => incident::run(verb, &client, &output).await,
             ClientCommand::Silence(verb) => silence::run(verb, &client, &output).await,

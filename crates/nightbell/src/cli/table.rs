@@ -23,7 +23,7 @@ impl Tone {
     /// The tone of a status of a workflow or a task.
     pub(super) fn of_status(status: &str) -> Option<Self> {
         Some(match status {
-            "COMPLETED" | "UP" => Self::Good,
+            "COMPLETED" | "UP" | "LISTENING" => Self::Good,
             "RUNNING" | "IN_PROGRESS" => Self::Busy,
             "SCHEDULED"
             | "PAUSED"
@@ -32,7 +32,9 @@ impl Tone {
             | "UNKNOWN"
             | "acknowledged"
             | "snoozed" => Self::Waiting,
-            "FAILED" | "TIMED_OUT" | "FAILED_WITH_TERMINAL_ERROR" | "DOWN" | "open" => Self::Bad,
+            "FAILED" | "TIMED_OUT" | "FAILED_WITH_TERMINAL_ERROR" | "DOWN" | "SILENT" | "open" => {
+                Self::Bad
+            }
             "TERMINATED" | "CANCELED" | "SKIPPED" | "resolved" => Self::Faint,
             _ => return None,
         })

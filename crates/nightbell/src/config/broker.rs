@@ -35,6 +35,38 @@ impl fmt::Debug for BrokerUrl {
     }
 }
 
+/// The brokers of a Kafka cluster to begin with, comma-separated, perhaps with a password.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct KafkaUrl(pub(crate) String);
+
+impl fmt::Debug for KafkaUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.shown())
+    }
+}
+
+impl Value for KafkaUrl {
+    const NAME: &'static str = "URL";
+    const HINT: &'static str = "write HOST:9092, or kafka://USER:PASSWORD@HOST:9092, several \
+                                separated by commas; kafkas:// is encrypted, and a query \
+                                ?mechanism=SCRAM-SHA-512 names another proof than PLAIN";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        let text = given.one()?;
+        tasks::kafka::check(text)?;
+        Ok(Self(text.to_owned()))
+    }
+
+    fn shown(&self) -> String {
+        let parts = self.0.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let urls = parts.map(|part| {
+            let bare = !part.contains("://");
+            if bare { format!("kafka://{part}") } else { part.to_owned() }
+        });
+        BrokerUrl(urls.collect::<Vec<_>>().join(",")).masked()
+    }
+}
+
 const SCHEMES: [&str; 4] = ["nats", "tls", "amqp", "amqps"];
 
 impl Value for BrokerUrl {

@@ -25,7 +25,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub(crate) use broker::{BrokerUrl, QueuePrefix};
+pub(crate) use broker::{BrokerUrl, KafkaUrl, QueuePrefix};
 pub(crate) use flags::{DevFlags, Flags};
 pub(crate) use layers::File;
 use layers::{Layers, Resolved};
@@ -229,6 +229,18 @@ settings! {
     ///
     /// Any broker that speaks AMQP 0.9.1 will do; `amqps` is encrypted. `off` for none.
     amqp_url: Option<BrokerUrl> = ["off"];
+
+    /// Where a Kafka cluster is, for events `kafka:`: `kafka://USER:PASSWORD@HOST:9092`.
+    ///
+    /// Several of its brokers are separated by commas; `kafkas` is encrypted. How far topics have
+    /// been read is kept in the store of this server. `off` for none.
+    kafka_url: Option<KafkaUrl> = ["off"];
+
+    /// Where Amazon SQS is, for events `sqs:`: `https://sqs.eu-west-1.amazonaws.com`.
+    ///
+    /// The key comes from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN in the
+    /// environment, and the region from AWS_REGION if the address names none. `off` for none.
+    sqs_url: Option<HttpUrl> = ["off"];
 
     /// Two queues whose messages complete and fail tasks, such as `amqp:updates_`.
     ///

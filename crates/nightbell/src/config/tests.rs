@@ -186,6 +186,16 @@ fn brokers_are_urls_whose_passwords_are_never_shown() {
     assert!(!shown.contains("secret") && !shown.contains("token"), "{shown}");
     assert!(config.nats_url.is_some_and(|url| url.0.contains("secret@one")));
     assert!(refused("nats_url = \"http://one\"")[0].contains("none of nats"));
+    let text = "kafka_url = \"kafkas://u:secret@k1:9092?mechanism=SCRAM-SHA-256,kafkas://k2\"\n\
+                sqs_url = \"https://sqs.eu-west-1.amazonaws.com\"\n";
+    let config = load(&Flags::default(), &[], text).unwrap();
+    let shown = format!("{:?}", config.kafka_url);
+    assert!(shown.contains("u:***@k1") && !shown.contains("secret"), "{shown}");
+    let config = load(&Flags::default(), &[], "kafka_url = \"me:secret@k1:9092, k2\"").unwrap();
+    let shown = format!("{:?}", config.kafka_url);
+    assert!(shown.contains("me:***@k1") && !shown.contains("secret"), "{shown}");
+    assert!(refused("kafka_url = \"amqp://k\"")[0].contains("none of kafka"));
+    assert!(refused("kafka_url = \"kafka://u:secret@k?acks=1\"")[0].contains("no option `acks`"));
     assert!(refused("amqp_url = \"rabbit\"")[0].contains("not a URL"));
     assert!(refused("task_update_queue = \"updates\"")[0].contains("TYPE:PREFIX"));
 }

@@ -3,6 +3,7 @@
 mod basics;
 mod config;
 mod control;
+mod event;
 mod queue;
 mod run;
 mod schedule;

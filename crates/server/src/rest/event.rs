@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::{Extension, Json};
 use engine::Engine;
-use engine::events::{EventMessage, EventName, LEDGER, QueueState};
+use engine::events::{BrokerError, EventMessage, EventName, LEDGER, PublishError, QueueState};
 use engine::search::RecordSearch;
 use kernel::Record;
 use kernel::definition::{
@@ -30,7 +31,11 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(event_handler))
         .routes(routes!(event_tags, put_event_tags, delete_event_tags))
         .routes(routes!(event_queues))
-        .routes(routes!(event_queue))
+        .routes(routes!(event_queue, put_event_queue, delete_event_queue))
+        .routes(routes!(test_connectivity))
+        .routes(routes!(publish_event))
+        .routes(routes!(event_statistics))
+        .routes(routes!(event_messages))
         .routes(routes!(event_executions))
         .routes(routes!(event_executions_of))
         .routes(routes!(handle_incoming_event))
@@ -308,6 +313,193 @@ async fn event_queue(
     })
 }
 
+/// Connections are settings of the server, where their passwords are.
+fn not_by_request() -> Problem {
+    let message = "connections to brokers cannot be changed by a request";
+    Problem::new(StatusCode::NOT_IMPLEMENTED, "not-implemented", message).with_hint(
+        "They are settings of the server: nats_url, amqp_url, kafka_url, sqs_url. A queue is \
+         listened to while an active event handler names it.",
+    )
+}
+
+/// Would configure a queue; here the server's settings and the event handlers do.
+#[utoipa::path(
+    put, path = "/api/event/queue/config/{queueType}/{queueName}", tag = "event",
+    params(
+        ("queueType" = String, Path, description = "The type, such as nats"),
+        ("queueName" = String, Path, description = "The queue"),
+    ),
+    responses((status = 501, description = "Where to configure it"))
+)]
+async fn put_event_queue(_: Path<(String, String)>) -> Problem {
+    not_by_request()
+}
+
+/// Would forget a queue; here the server's settings and the event handlers do.
+#[utoipa::path(
+    delete, path = "/api/event/queue/config/{queueType}/{queueName}", tag = "event",
+    params(
+        ("queueType" = String, Path, description = "The type, such as nats"),
+        ("queueName" = String, Path, description = "The queue"),
+    ),
+    responses((status = 501, description = "Where to configure it"))
+)]
+async fn delete_event_queue(_: Path<(String, String)>) -> Problem {
+    not_by_request()
+}
+
+/// A message as clients give it.
+struct Given {
+    event: EventName,
+    id: String,
+    payload: String,
+}
+
+impl Given {
+    fn read(body: &BTreeMap<String, Value>) -> Result<Self, Problem> {
+        let event = body.get("event").and_then(Value::as_str).and_then(EventName::parse);
+        let event = event.ok_or_else(|| {
+            Problem::bad_request("the message names no event")
+                .with_hint("Add \"event\": \"type:queue\", as the event handler has it.")
+        })?;
+        let id = match body.get("id") {
+            None | Some(Value::Null) => Engine::new_id().to_string(),
+            Some(Value::String(id)) if !id.is_empty() => id.clone(),
+            Some(_) => return Err(Problem::bad_request("'id' must be a text that is not empty")),
+        };
+        let payload = match body.get("payload") {
+            Some(Value::String(text)) => text.clone(),
+            Some(payload) => payload.to_string(),
+            None => json!(body).to_string(),
+        };
+        Ok(Self { event, id, payload })
+    }
+}
+
+/// Publishes a message; its broker has it when this is answered. One of the type `conductor` is for
+/// the handlers here.
+///
+/// The body names its `event` (type:queue); `payload` is what it says, or else the body without
+/// that; the same `id` twice is the same message, where the broker knows of such.
+#[utoipa::path(
+    post, path = "/api/event/publish", tag = "event", request_body = serde_json::Value,
+    responses(
+        (status = 200, description = "Its id", body = serde_json::Value),
+        (status = 400, description = "It names no event, or the broker cannot take it"),
+        (status = 503, description = "The broker is away"),
+    )
+)]
+async fn publish_event(
+    State(api): State<Api>,
+    Body(body): Body<BTreeMap<String, Value>>,
+) -> Result<Json<Value>, Problem> {
+    let Given { event, id, payload } = Given::read(&body)?;
+    if &*event.kind == "conductor" {
+        let message = EventMessage { event, id: id.clone(), payload };
+        let heeded = api.engine.receive_event(message).await?;
+        return Ok(Json(json!({ "id": id, "heeded": heeded })));
+    }
+    let message = EventMessage { event, id: id.clone(), payload };
+    api.engine.publish_event(message).await.map_err(unpublished)?;
+    Ok(Json(json!({ "id": id })))
+}
+
+fn unpublished(error: PublishError) -> Problem {
+    match error {
+        PublishError::Store(error) => error.into(),
+        PublishError::Broker(error @ BrokerError::Invalid(_)) => {
+            Problem::bad_request(error.to_string())
+        }
+        PublishError::Broker(error) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "broker-away", error.to_string())
+        }
+    }
+}
+
+/// Tells whether a sink takes messages, by sending it one.
+#[utoipa::path(
+    post, path = "/api/event/queue/connectivity", tag = "event", request_body = serde_json::Value,
+    responses(
+        (status = 200, description = "Whether it took it, or why not", body = serde_json::Value),
+        (status = 400, description = "The body names no sink"),
+    )
+)]
+async fn test_connectivity(
+    State(api): State<Api>,
+    Body(body): Body<BTreeMap<String, Value>>,
+) -> Result<Json<Value>, Problem> {
+    let sink = body.get("sink").and_then(Value::as_str).and_then(EventName::parse);
+    let event = sink.ok_or_else(|| {
+        Problem::bad_request("the body names no sink").with_hint("Add \"sink\": \"type:queue\".")
+    })?;
+    let payload = body.get("input").cloned().unwrap_or_else(|| json!({})).to_string();
+    let message = EventMessage { event, id: Engine::new_id().to_string(), payload };
+    Ok(Json(match api.engine.publish_event(message).await {
+        Ok(()) => json!({ "successful": true }),
+        Err(PublishError::Store(error)) => return Err(error.into()),
+        Err(PublishError::Broker(error)) => {
+            json!({ "successful": false, "reason": error.to_string() })
+        }
+    }))
+}
+
+/// Counts what each event handler was told and did: the same as `/api/event/execution`.
+#[utoipa::path(
+    get, path = "/api/event/message", tag = "event",
+    responses((status = 200, description = "One entry per handler", body = serde_json::Value))
+)]
+async fn event_statistics(state: State<Api>) -> Result<Json<Value>, Problem> {
+    event_executions(state).await
+}
+
+/// Lists the messages of an event with what its handlers made of them, newest first.
+#[utoipa::path(
+    get, path = "/api/event/message/{event}", tag = "event",
+    params(("event" = String, Path, description = "The event, type:queue"), HandlingParams),
+    responses((status = 200, description = "One entry per message", body = Vec<serde_json::Value>))
+)]
+async fn event_messages(
+    State(api): State<Api>,
+    Path(event): Path<String>,
+    Query(params): Query<HandlingParams>,
+) -> Result<Json<Vec<Value>>, Problem> {
+    let handlers = api.engine.event_handlers();
+    let handlers = handlers.iter().filter(|handler| handler.event == event);
+    let subjects: Vec<String> = handlers.map(|handler| handler.name.clone()).collect();
+    if subjects.is_empty() {
+        return Ok(Json(Vec::new()));
+    }
+    let search = params.search(&api.engine, subjects);
+    let page = api.engine.store().records(&search).await?;
+    let mut messages: Vec<(String, i64, Vec<Value>)> = Vec::new();
+    for record in &page.rows {
+        let handling = shown(record);
+        let id = handling["messageId"].as_str().unwrap_or_default().to_owned();
+        let at = record.at.millis();
+        match messages.iter_mut().find(|(known, ..)| *known == id) {
+            Some((_, first, handlings)) => {
+                *first = at.min(*first);
+                handlings.push(handling);
+            }
+            None => messages.push((id, at, vec![handling])),
+        }
+    }
+    let messages = messages.into_iter().map(|(id, at, handlings)| {
+        let open = handlings.iter().any(|handling| handling["status"] == "IN_PROGRESS");
+        let payload = handlings.iter().find_map(|handling| handling["output"]["msg"].as_str());
+        let mut message = json!({
+            "id": id, "createdAt": at, "eventTarget": event, "eventType": "MESSAGE",
+            "status": if open { "RECEIVED" } else { "HANDLED" },
+        });
+        if let Some(payload) = payload {
+            message["payload"] = payload.into();
+        }
+        message["eventExecutions"] = handlings.into();
+        message
+    });
+    Ok(Json(messages.collect()))
+}
+
 /// Counts what each event handler was told and did.
 #[utoipa::path(
     get, path = "/api/event/execution", tag = "event",
@@ -347,6 +539,19 @@ struct HandlingParams {
     size: Option<u64>,
 }
 
+impl HandlingParams {
+    fn search(&self, engine: &Engine, subjects: Vec<String>) -> RecordSearch {
+        let since = self.from.filter(|from| *from > 0);
+        RecordSearch {
+            subjects,
+            after: since.map(|from| engine.now().plus_millis(from.saturating_neg())),
+            start: self.start,
+            size: self.size.unwrap_or(HANDLINGS).min(HANDLINGS_MAX),
+            ..RecordSearch::newest(LEDGER)
+        }
+    }
+}
+
 /// Lists what an event handler made of messages, newest first.
 #[utoipa::path(
     get, path = "/api/event/execution/{name}", tag = "event",
@@ -358,14 +563,7 @@ async fn event_executions_of(
     Path(name): Path<String>,
     Query(params): Query<HandlingParams>,
 ) -> Result<Json<Vec<Value>>, Problem> {
-    let since = params.from.filter(|from| *from > 0);
-    let search = RecordSearch {
-        subjects: vec![name],
-        after: since.map(|from| api.engine.now().plus_millis(from.saturating_neg())),
-        start: params.start,
-        size: params.size.unwrap_or(HANDLINGS).min(HANDLINGS_MAX),
-        ..RecordSearch::newest(LEDGER)
-    };
+    let search = params.search(&api.engine, vec![name]);
     let page = api.engine.store().records(&search).await?;
     Ok(Json(page.rows.iter().map(shown).collect()))
 }
@@ -408,21 +606,7 @@ async fn handle_incoming_event(
     State(api): State<Api>,
     Body(body): Body<BTreeMap<String, Value>>,
 ) -> Result<Json<Value>, Problem> {
-    let event = body.get("event").and_then(Value::as_str).and_then(EventName::parse);
-    let event = event.ok_or_else(|| {
-        Problem::bad_request("the message names no event")
-            .with_hint("Add \"event\": \"type:queue\", as the event handler has it.")
-    })?;
-    let id = match body.get("id") {
-        None | Some(Value::Null) => Engine::new_id().to_string(),
-        Some(Value::String(id)) if !id.is_empty() => id.clone(),
-        Some(_) => return Err(Problem::bad_request("'id' must be a text that is not empty")),
-    };
-    let payload = match body.get("payload") {
-        Some(Value::String(text)) => text.clone(),
-        Some(payload) => payload.to_string(),
-        None => json!(body).to_string(),
-    };
+    let Given { event, id, payload } = Given::read(&body)?;
     let message = EventMessage { event, id: id.clone(), payload };
     let heeded = api.engine.receive_event(message).await?;
     Ok(Json(json!({ "id": id, "heeded": heeded })))

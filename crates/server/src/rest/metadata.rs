@@ -23,6 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Path, Query, RawBody, lenient};
+use super::rate_limit;
 use crate::Api;
 use crate::problem::Problem;
 
@@ -38,13 +39,21 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(delete_workflow))
         .routes(routes!(task_defs, create_task_defs, update_task_def))
         .routes(routes!(task_def, delete_task_def))
+        .merge(rate_limit::routes())
         .layer(Extension(Registering::default()))
 }
 
 /// Held from looking whether a definition exists until it is written, so that of two that create
 /// the same one, one is refused.
 #[derive(Clone, Default)]
-struct Registering(Arc<Mutex<()>>);
+pub(super) struct Registering(Arc<Mutex<()>>);
+
+impl Registering {
+    /// Nobody else registers anything meanwhile.
+    pub(super) async fn hold(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.0.lock().await
+    }
+}
 
 #[derive(Debug, Deserialize, IntoParams)]
 struct CreateParams {
@@ -382,7 +391,7 @@ fn text(body: &Bytes) -> Result<&str, Problem> {
 }
 
 /// Does work that may take long (scripts are compiled) away from the threads that serve.
-async fn apart<T: Send + 'static>(
+pub(super) async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
@@ -406,7 +415,7 @@ async fn read_workflow(engine: &Engine, body: Bytes) -> Result<(WorkflowDef, Vec
     .await
 }
 
-fn check_workflows(engine: &Engine, text: &str) -> Result<Vec<WorkflowDef>, Problem> {
+pub(super) fn check_workflows(engine: &Engine, text: &str) -> Result<Vec<WorkflowDef>, Problem> {
     let definitions = parse_workflows(text).map_err(Problem::invalid)?;
     refuse_if_any(text, definitions.iter().map(|def| inspect(engine, def).problems))?;
     Ok(definitions)
@@ -450,7 +459,10 @@ fn registered(engine: &Engine, definition: &WorkflowDef) -> Option<Arc<WorkflowD
     (found.version == definition.version).then_some(found)
 }
 
-async fn store(engine: &Engine, mut definitions: Vec<WorkflowDef>) -> Result<(), Problem> {
+pub(super) async fn store(
+    engine: &Engine,
+    mut definitions: Vec<WorkflowDef>,
+) -> Result<(), Problem> {
     let now = engine.now().millis();
     for definition in &mut definitions {
         let earlier = registered(engine, definition);

@@ -11,6 +11,7 @@ mod metadata;
 mod monitor;
 pub mod query;
 mod queue;
+mod rate_limit;
 mod scheduler;
 mod schema;
 mod secret;

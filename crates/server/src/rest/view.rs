@@ -93,7 +93,9 @@ struct Shown<'a> {
 #[derive(Clone)]
 struct Place {
     workflow_task: Json,
-    task_definition: Option<Json>,
+    task_definition: Json,
+    /// The task has a definition of its own; otherwise one is made up.
+    defined: bool,
 }
 
 impl<'a> Shown<'a> {
@@ -221,6 +223,12 @@ impl<'a> Shown<'a> {
                     None => task.input.clone(),
                 }
             }
+            Kind::SubWorkflow => match task.child_version {
+                Some(version) => {
+                    with_members(&task.input, &[("subWorkflowVersion", Json::of(&version))])
+                }
+                None => task.input.clone(),
+            },
             _ => task.input.clone(),
         }
     }
@@ -267,15 +275,32 @@ impl<'a> Shown<'a> {
         let policy = self.state.policy_of(task);
         if let Some(place) = self.places.borrow().get(&*node.reference)
             // The definition of a DYNAMIC task is only known at run time.
-            && policy.is_some() == place.task_definition.is_some()
+            && policy.is_some() == place.defined
             && node.task.task_type != "DYNAMIC"
         {
             return place.clone();
         }
-        let place = Place {
-            workflow_task: Json::of(self.whole(task)),
-            task_definition: policy.map(|policy: &TaskDef| Json::of(policy)),
+        // Clients of the protocol find a definition at every task: where nobody registered one, it
+        // tells what holds for a built-in task, which is neither retried nor waited for.
+        let made_up;
+        let definition = match policy {
+            Some(policy) => policy,
+            None => {
+                made_up = TaskDef {
+                    retry_count: 0,
+                    response_timeout_seconds: 0,
+                    ..TaskDef::named(&*node.name)
+                };
+                &made_up
+            }
         };
+        let task_definition = Json::of(definition);
+        let mut workflow_task = Json::of(self.whole(task));
+        if node.task.task_definition.is_none() {
+            let members = [("taskDefinition", task_definition.clone())];
+            workflow_task = with_members(&workflow_task, &members);
+        }
+        let place = Place { workflow_task, task_definition, defined: policy.is_some() };
         self.places.borrow_mut().insert(&node.reference, place.clone());
         place
     }
@@ -402,8 +427,7 @@ struct TaskView<'a> {
     execution_metadata: Json,
     queue_wait_time: i64,
     loop_over_task: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    task_definition: Option<Json>,
+    task_definition: Json,
 }
 
 /// The protocol's `Workflow`.

@@ -119,3 +119,95 @@ async fn a_message_by_hand_starts_a_workflow_and_is_seen() {
     let nameless = server.send(Method::POST, "/api/event/handleIncomingEvent", "{}".into()).await;
     assert_eq!(nameless.failed(400), "the message names no event");
 }
+
+/// The handlings of a handler, once there are so many and all have ended.
+async fn handlings(server: &Server, handler: &str, count: usize) -> Vec<Value> {
+    let path = format!("/api/event/execution/{handler}");
+    let wait = async {
+        loop {
+            let shown = server.get(&path).await.ok();
+            let shown = shown.as_array().expect("a list").clone();
+            let open = shown.iter().any(|handling| handling["status"] == "IN_PROGRESS");
+            if shown.len() == count && !open {
+                return shown;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let wait = tokio::time::timeout(std::time::Duration::from_secs(20), wait);
+    wait.await.expect("they are handled in time")
+}
+
+#[tokio::test]
+async fn messages_are_published_and_listed_with_their_fate() {
+    let server = Server::new().await;
+    server.register(json!([crate::support::waiting("w")])).await;
+    server.post("/api/event", &handler("a")).await.ok_text();
+    let message = json!({ "event": "conductor:w:e", "id": "m1", "payload": { "n": 1 } });
+    let answer = server.post("/api/event/publish", &message).await.ok();
+    assert_eq!(answer, json!({ "id": "m1", "heeded": true }));
+    handlings(&server, "a", 1).await;
+    let listed = server.get("/api/event/message/conductor:w:e").await.ok();
+    assert_eq!(listed[0]["id"], "m1");
+    assert_eq!(
+        (&listed[0]["status"], &listed[0]["eventType"]),
+        (&json!("HANDLED"), &json!("MESSAGE"))
+    );
+    assert_eq!(listed[0]["eventTarget"], "conductor:w:e");
+    assert_eq!(listed[0]["eventExecutions"][0]["action"], "start_workflow");
+    assert_eq!(server.get("/api/event/message/conductor:other").await.ok(), json!([]));
+    let counted = server.get("/api/event/message").await.ok();
+    assert_eq!(counted, server.get("/api/event/execution").await.ok());
+
+    let nowhere = json!({ "event": "kafka:t", "payload": 1 });
+    let told = server.post("/api/event/publish", &nowhere).await.failed(400);
+    assert!(told.contains("there is no broker for 'kafka'"), "{told}");
+    server.post("/api/event/publish", &json!({ "payload": 1 })).await.failed(400);
+    let test = async |sink: &str| {
+        let body = json!({ "sink": sink, "input": { "a": 1 } });
+        server.post("/api/event/queue/connectivity", &body).await.ok()
+    };
+    assert_eq!(test("conductor:nobody").await, json!({ "successful": true }));
+    assert_eq!(test("nats:subject").await["successful"], false);
+    for method in [Method::PUT, Method::DELETE] {
+        let path = "/api/event/queue/config/nats/orders";
+        let told = server.send(method, path, "{}".into()).await.failed(501);
+        assert_eq!(told, "connections to brokers cannot be changed by a request");
+    }
+}
+
+#[tokio::test]
+async fn an_idempotency_key_of_an_action_is_honoured() {
+    let server = Server::new().await;
+    server.register(json!([crate::support::waiting("w")])).await;
+    for (name, strategy) in [("existing", "RETURN_EXISTING"), ("fail", "FAIL")] {
+        let event = format!("conductor:{name}");
+        let handler = json!({
+            "name": name, "event": event, "active": true,
+            "actions": [{ "action": "start_workflow", "start_workflow": {
+                "name": "w", "idempotencyKey": "${order}", "idempotencyStrategy": strategy } }],
+        });
+        server.post("/api/event", &handler).await.ok_text();
+        for (count, (id, order)) in (1..).zip([("m1", "o1"), ("m2", "o2"), ("m3", "o1")]) {
+            let order = format!("{name}/{order}");
+            let message = json!({ "event": event, "id": format!("{name}-{id}"), "payload": { "order": order } });
+            server.post("/api/event/publish", &message).await.ok();
+            handlings(&server, name, count).await;
+        }
+        let handled = handlings(&server, name, 3).await;
+        let of = |id: &str| {
+            let id = format!("{name}-{id}");
+            handled.iter().find(|handling| handling["messageId"] == *id).expect("it is there")
+        };
+        let run = &of("m1")["output"]["workflowId"];
+        assert_eq!(of("m1")["status"], "COMPLETED");
+        assert_ne!(&of("m2")["output"]["workflowId"], run, "another key is another run");
+        if strategy == "FAIL" {
+            assert_eq!(of("m3")["status"], "FAILED");
+            let reason = of("m3")["statusDescription"].as_str().expect("a reason");
+            assert!(reason.contains("was started with the same idempotencyKey"), "{reason}");
+        } else {
+            assert_eq!(&of("m3")["output"]["workflowId"], run, "the same key is the same run");
+        }
+    }
+}

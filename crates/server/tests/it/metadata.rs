@@ -279,3 +279,39 @@ async fn bad_task_definitions_are_told_all_at_once() {
     assert!(at("/1") >= 2, "{body}");
     assert_eq!(server.get("/api/metadata/taskdefs").await.ok(), json!([]));
 }
+
+#[tokio::test]
+async fn a_rate_limit_is_set_shown_and_removed() {
+    let server = Server::new().await;
+    let path = "/api/metadata/workflow/w/rate-limit";
+    server.get(path).await.failed(404);
+    let mut second = line("w", &["a"]);
+    second["version"] = json!(2);
+    server.register(json!([line("w", &["a"]), second])).await;
+    server.get(path).await.failed(404);
+    let put = |limit: Value| server.send(Method::PUT, path, limit.to_string());
+    put(json!({ "rateLimitKey": "all", "concurrentExecLimit": 1 })).await.ok_text();
+    let shown = server.get(path).await.ok();
+    assert_eq!(
+        shown,
+        json!({ "rateLimitKey": "all", "concurrentExecLimit": 1, "policy": "QUEUE" })
+    );
+    for version in [1, 2] {
+        let shown = server.get(&format!("/api/metadata/workflow/w?version={version}")).await.ok();
+        assert_eq!(shown["rateLimitConfig"]["concurrentExecLimit"], 1);
+    }
+    let first = server.start("w", &json!({})).await;
+    let held = server.start("w", &json!({})).await;
+    assert_eq!(server.workflow(&first).await["rateLimited"], false);
+    assert_eq!(server.workflow(&held).await["rateLimited"], true);
+    put(json!({ "concurrentExecLimit": 0 })).await.failed(400);
+    put(json!({ "concurrentExecLimit": 1, "policy": "PERHAPS" })).await.failed(400);
+    server
+        .send(Method::POST, path, json!({ "concurrentExecLimit": 3 }).to_string())
+        .await
+        .ok_text();
+    assert_eq!(server.get(path).await.ok()["concurrentExecLimit"], 3);
+    server.delete(path).await.ok_text();
+    server.get(path).await.failed(404);
+    server.delete("/api/metadata/workflow/none/rate-limit").await.failed(404);
+}

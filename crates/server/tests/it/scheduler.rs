@@ -305,3 +305,52 @@ async fn a_stretch_of_the_past_is_run() {
     backfill("from=5").await.failed(400);
     backfill("from=2020-01-01T00:00:00Z&to=2024-01-01T00:00:00Z").await.failed(400);
 }
+
+#[tokio::test]
+async fn an_idempotency_key_of_the_request_is_honoured() {
+    let server = Server::new().await;
+    server.register(waiting("w")).await;
+    for (name, strategy) in
+        [("again", "RETURN_EXISTING"), ("refused", "FAIL"), ("ended", "FAIL_ON_RUNNING")]
+    {
+        let mut schedule = hourly(name, "w");
+        schedule["startWorkflowRequest"]["idempotencyKey"] = json!(format!("key of {name}"));
+        schedule["startWorkflowRequest"]["idempotencyStrategy"] = json!(strategy);
+        save(&server, &schedule).await;
+        let trigger = async || {
+            let path = format!("/api/scheduler/schedules/{name}/trigger");
+            let asked = server.post(&path, &json!({})).await.ok();
+            assert_eq!(asked["workflowId"], Value::Null, "nobody knows yet");
+            let id = asked["executionId"].as_str().expect("an id").to_owned();
+            let settled = "state IN (EXECUTED,FAILED)";
+            until(&server, name, &format!("executionId = {id} AND {settled}")).await
+        };
+        let first = trigger().await;
+        assert_eq!(first["state"], "EXECUTED");
+        let run = first["workflowId"].as_str().expect("an id");
+        assert_eq!(server.workflow(run).await["idempotencyKey"], format!("key of {name}"));
+        let second = trigger().await;
+        if strategy == "RETURN_EXISTING" {
+            assert_eq!(
+                (&second["state"], &second["workflowId"]),
+                (&json!("EXECUTED"), &json!(run))
+            );
+            continue;
+        }
+        assert_eq!(second["state"], "FAILED");
+        let reason = second["reason"].as_str().expect("a reason");
+        assert!(reason.contains("was started with the same idempotencyKey"), "{reason}");
+        server.delete(&format!("/api/workflow/{run}")).await.ok_text();
+        let third = trigger().await;
+        let expected = if strategy == "FAIL" { "FAILED" } else { "EXECUTED" };
+        assert_eq!(third["state"], expected, "{third}");
+    }
+    let mut wrong = hourly("wrong", "w");
+    wrong["startWorkflowRequest"]["idempotencyStrategy"] = json!("PERHAPS");
+    let answer = server.post("/api/scheduler/schedules", &wrong).await;
+    answer.failed(400);
+    assert_eq!(
+        answer.json()["validationErrors"][0]["pointer"],
+        "/startWorkflowRequest/idempotencyStrategy"
+    );
+}

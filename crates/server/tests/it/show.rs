@@ -478,3 +478,46 @@ fn every_path_is_described_with_names_of_its_own() {
     }
     assert!(paths.contains_key("/api/workflow/{id}"));
 }
+
+#[tokio::test]
+async fn a_sub_workflow_that_a_fork_makes_shows_its_version() {
+    let server = Server::new().await;
+    let mut newer = line("child", &["a"]);
+    newer["version"] = json!(7);
+    let parent = json!({
+        "name": "parent", "version": 1, "tasks": [
+            { "name": "f", "taskReferenceName": "f", "type": "FORK_JOIN_DYNAMIC",
+              "dynamicForkTasksParam": "tasks", "dynamicForkTasksInputParamName": "inputs",
+              "inputParameters": {
+                "tasks": [{ "name": "s", "taskReferenceName": "s", "type": "SUB_WORKFLOW",
+                    "subWorkflowParam": { "name": "child" } }],
+                "inputs": { "s": { "n": 1 } } } },
+            { "name": "j", "taskReferenceName": "j", "type": "JOIN" },
+        ],
+    });
+    server.register(json!([line("child", &["a"]), newer, parent])).await;
+    let id = server.start("parent", &json!({})).await;
+    server.complete("a").await;
+    server.until(&id, "COMPLETED").await;
+    let tasks = server.workflow(&id).await["tasks"].clone();
+    let tasks = tasks.as_array().expect("a list");
+    let shown = tasks.iter().find(|task| task["referenceTaskName"] == "s").expect("it is there");
+    assert_eq!(shown["inputData"]["subWorkflowVersion"], 7);
+    assert_eq!(shown["inputData"]["workflowInput"]["n"], 1);
+}
+
+#[tokio::test]
+async fn every_task_shows_a_definition() {
+    let server = Server::new().await;
+    let wait = json!({ "name": "w", "version": 1, "tasks": [
+        { "name": "nap", "taskReferenceName": "n", "type": "WAIT" },
+    ] });
+    server.register(wait).await;
+    let id = server.start("w", &json!({})).await;
+    let task = server.workflow(&id).await["tasks"][0].clone();
+    assert_eq!(task["taskDefinition"]["name"], "nap");
+    assert_eq!(task["taskDefinition"]["retryCount"], 0);
+    assert_eq!(task["taskDefinition"]["responseTimeoutSeconds"], 0);
+    assert_eq!(task["workflowTask"]["taskDefinition"], task["taskDefinition"]);
+    assert_eq!(task["responseTimeoutSeconds"], 0, "nobody is waited for");
+}

@@ -356,3 +356,20 @@ async fn a_signal_reaches_the_wait_task_of_a_sub_workflow() {
     assert_eq!(silent.ok_text(), "");
     server.post("/api/tasks/nobody/COMPLETED/signal", &json!({})).await.failed(404);
 }
+
+#[tokio::test]
+async fn a_report_names_a_workflow_that_exists() {
+    let server = Server::new().await;
+    server.register(json!([line("w", &["a"])])).await;
+    server.start("w", &json!({})).await;
+    let task = server.take("a").await;
+    let mut report = json!({
+        "taskId": task.to_string(), "workflowInstanceId": "nowhere", "status": "COMPLETED",
+    });
+    let told = server.post("/api/tasks", &report).await.failed(404);
+    assert_eq!(told, "No such workflow found by id: nowhere");
+    server.post("/api/tasks/update-v2", &report).await.failed(404);
+    report["workflowInstanceId"] = json!(task.execution);
+    server.post("/api/tasks", &report).await.ok_text();
+    server.until(task.execution.as_str(), "COMPLETED").await;
+}

@@ -11,7 +11,8 @@ use kernel::{ExecutionId, Json, TaskId, Timestamp};
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::{Settings, brokers};
+use super::{Settings, SetupError, brokers};
+use crate::http;
 
 /// Pause before a message is offered again to a broker that is away.
 const AGAIN: Duration = Duration::from_secs(5);
@@ -25,9 +26,12 @@ pub struct EventTask {
 }
 
 impl EventTask {
-    /// With the brokers that are configured.
-    pub fn new(settings: &Settings) -> Self {
-        Self::with_brokers(brokers(settings))
+    /// With the brokers that are configured; those that are reached by HTTP use the client.
+    ///
+    /// # Errors
+    /// An address that makes no sense.
+    pub fn new(settings: &Settings, client: &http::Client) -> Result<Self, SetupError> {
+        Ok(Self::with_brokers(brokers(settings, client)?))
     }
 
     /// With these brokers.
@@ -48,6 +52,9 @@ impl TaskRunner for EventTask {
     }
 
     fn attach(&self, weak: WeakEngine) {
+        for broker in &self.brokers {
+            broker.attach(weak.clone());
+        }
         if let Some(engine) = weak.upgrade() {
             engine.attach_brokers(&self.brokers);
         }

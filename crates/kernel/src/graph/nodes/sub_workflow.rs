@@ -274,7 +274,12 @@ fn detached(input: &Json) -> Result<StartRequest, String> {
 }
 
 /// A child that was asked for exists.
-pub(in super::super) fn started(draft: &mut Draft<'_>, sequence: u32, instead: Option<Instead>) {
+pub(in super::super) fn started(
+    draft: &mut Draft<'_>,
+    sequence: u32,
+    instead: Option<Instead>,
+    version: Option<i32>,
+) {
     use super::super::plan::Kind;
     let Some(task) = draft.state.task(sequence) else { return };
     if task.kind == Kind::StartWorkflow {
@@ -283,8 +288,19 @@ pub(in super::super) fn started(draft: &mut Draft<'_>, sequence: u32, instead: O
         draft.close(sequence, End::completed(output.into()));
         draft.continue_after(sequence);
     } else {
-        draft.push(Event::ChildStarted { sequence, instead });
+        let version = version.filter(|_| names_no_version(&task.input));
+        draft.push(Event::ChildStarted { sequence, instead, version });
     }
+}
+
+/// Whether a task left it open which version of a registered definition it gets, as one that a
+/// fork makes at run time may; elsewhere the plan has settled it.
+fn names_no_version(input: &Json) -> bool {
+    let shown: Result<Shown, _> = serde_json::from_str(input.text());
+    shown.is_ok_and(|shown| {
+        shown.sub_workflow_definition.is_none_or(|definition| definition.is_null())
+            && shown.sub_workflow_version.as_ref().and_then(number).is_none_or(|number| number == 0)
+    })
 }
 
 /// A child that was asked for cannot be.

@@ -119,10 +119,10 @@ pub(super) fn event(state: &Execution, event: &Event) -> Option<String> {
         }
         Event::Posted { message } => format!("posted {}", cut(message.text())),
         Event::Collected { count } => format!("collected {count}"),
-        Event::ChildStarted { sequence, instead: None } => {
+        Event::ChildStarted { sequence, instead: None, .. } => {
             format!("child of {} exists", who(state, *sequence))
         }
-        Event::ChildStarted { sequence, instead: Some(instead) } => {
+        Event::ChildStarted { sequence, instead: Some(instead), .. } => {
             let word = if instead.adopted { "adopts" } else { "has" };
             format!("{} {word} {}", who(state, *sequence), instead.id)
         }

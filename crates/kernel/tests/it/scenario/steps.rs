@@ -351,6 +351,7 @@ impl<'a> Teller<'a> {
                 instead: words
                     .text("instead")
                     .map(|id| Instead { id: ExecutionId::new(id), adopted: words.has("adopted") }),
+                version: None,
             },
             "child-refused" => Message::Refused {
                 sequence: sequence.clone()?,

@@ -157,7 +157,13 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
             if output.is_json() {
                 return output.json(&answer);
             }
-            output.line(clean(answer["workflowId"].as_str().unwrap_or_default()))
+            match answer["workflowId"].as_str() {
+                Some(run) => output.line(clean(run)),
+                None => {
+                    output.note("its idempotency key says which run it gets; see its history");
+                    Ok(())
+                }
+            }
         }
         Verb::Backfill { name, from, to } => {
             let call = client.post(&["scheduler", "schedules", &name, "backfill"]);

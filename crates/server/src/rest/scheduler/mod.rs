@@ -188,11 +188,17 @@ async fn trigger(
     say(&api.engine, &name, Input::Trigger { by: params.by.map(Into::into) }).await?;
     read(&api.engine, &name, |state| {
         let number = state.last_number;
-        json!({
+        let mut asked = json!({
             "scheduleName": state.id.name(),
             "executionId": state.firing_id(number).as_str(),
-            "workflowId": state.run_id(number).as_str(),
-        })
+        });
+        let request = state.spec.as_ref().map(|spec| spec.start_workflow_request.parse());
+        let keyed = request.is_some_and(|request| !request["idempotencyStrategy"].is_null());
+        // Under an idempotency key it may be the id of another one: the firing's line will tell.
+        if !keyed {
+            asked["workflowId"] = state.run_id(number).as_str().into();
+        }
+        asked
     })
     .await
     .map(Json)

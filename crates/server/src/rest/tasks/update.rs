@@ -20,7 +20,9 @@ use super::{log, task_id};
 use crate::Api;
 use crate::problem::Problem;
 use crate::rest::execute::{ReturnStrategy, settled, takes_signals};
-use crate::rest::extract::{Answer, Body, Object, Path, Query, execution_id, lenient, object};
+use crate::rest::extract::{
+    Answer, Body, Object, Path, Query, execution_id, lenient, object, unknown_workflow,
+};
 use crate::rest::view::{self, Lens};
 use crate::rest::workflow;
 
@@ -38,7 +40,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub(in crate::rest) struct TaskResult {
-    /// The execution. The id of the task names it already; what stands here is not looked at.
+    /// An execution that exists. Which one is meant, the id of the task says already.
     workflow_instance_id: Option<String>,
     /// The task.
     task_id: Option<String>,
@@ -160,6 +162,8 @@ async fn update_task_and_poll(
 /// A worker's report that makes sense.
 pub(in crate::rest) struct Checked {
     task: TaskId,
+    /// What the reporter took for the task's execution, where that is another one.
+    elsewhere: Option<ExecutionId>,
     act: Act,
     output: Option<Json>,
     reason: Option<Arc<str>>,
@@ -209,8 +213,11 @@ impl Checked {
         } else {
             Act::Report(Outcome::parse(result.status.as_deref().unwrap_or_default())?)
         };
+        let named = result.workflow_instance_id.filter(|id| !id.is_empty());
+        let elsewhere = named.filter(|id| **id != *task.execution.as_str()).map(ExecutionId::new);
         Ok(Self {
             task,
+            elsewhere,
             act,
             output: Some(object(result.output_data.unwrap_or_default(), "'outputData'")?),
             reason: result.reason_for_incompletion,
@@ -222,6 +229,11 @@ impl Checked {
     }
 
     async fn apply(self, engine: &Engine) -> Result<(), Problem> {
+        if let Some(named) = &self.elsewhere
+            && engine.read(named, |_| ()).await?.is_none()
+        {
+            return Err(unknown_workflow(named.as_str()));
+        }
         let (execution, sequence) = (&self.task.execution, self.task.sequence);
         match self.act {
             Act::Extend => match engine.step(execution, Input::Extend { sequence }).await {

@@ -20,7 +20,14 @@ pub(crate) struct Service {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Nats,
-    Rabbit { dist: u16, epmd: u16 },
+    Rabbit {
+        dist: u16,
+        epmd: u16,
+    },
+    /// Controller and broker in one; the program is the folder of its libraries.
+    Kafka {
+        controller: u16,
+    },
 }
 
 /// Longest wait for a broker to begin to listen.
@@ -39,6 +46,53 @@ impl Service {
         let mut service = Self::find("rabbitmq-server", &["/usr/lib/rabbitmq/bin"], kind)?;
         service.start();
         Some(service)
+    }
+
+    /// Kafka, not yet started; `None` (told on stderr) if it is not there. No package of Debian
+    /// has it, so nobody is obliged to.
+    #[expect(clippy::print_stderr, reason = "whoever runs the tests is told")]
+    pub(crate) fn kafka() -> Option<Self> {
+        let named = std::env::var_os("NIGHTBELL_TEST_KAFKA").map(PathBuf::from);
+        let usual = ["/opt/kafka/libs", "/usr/share/kafka/libs"].map(PathBuf::from);
+        let Some(program) = named.into_iter().chain(usual).find(|folder| folder.is_dir()) else {
+            eprintln!(
+                "skipped: no Kafka (set NIGHTBELL_TEST_KAFKA to the folder of its libraries)"
+            );
+            return None;
+        };
+        let kind = Kind::Kafka { controller: free_port() };
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let service = Self { program, kind, port: free_port(), folder, child: None, mapper: None };
+        service.configure_kafka();
+        Some(service)
+    }
+
+    /// Writes the broker's properties, and the marks that it wants in its folder of data.
+    fn configure_kafka(&self) {
+        let Kind::Kafka { controller } = self.kind else { return };
+        let (port, data) = (self.port, self.folder.path().join("data"));
+        let properties = format!(
+            "process.roles=broker,controller\nnode.id=1\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             controller.listener.names=CONTROLLER\n\
+             controller.quorum.voters=1@127.0.0.1:{controller}\n\
+             log.dirs={}\nnum.partitions=3\noffsets.topic.replication.factor=1\n",
+            data.display()
+        );
+        let file = self.folder.path().join("server.properties");
+        std::fs::write(&file, properties).expect("the folder takes files");
+        let mut format = self.java("kafka.tools.StorageTool");
+        format.args(["format", "-t", "MkU3OEVBNTcwNTJENDM2Qg", "-c"]).arg(&file);
+        let formatted = format.output().expect("java is there");
+        assert!(formatted.status.success(), "{}", String::from_utf8_lossy(&formatted.stderr));
+    }
+
+    fn java(&self, class: &str) -> Command {
+        let mut command = Command::new("java");
+        let libraries = self.program.join("*");
+        command.args(["-Xmx400m", "-XX:TieredStopAtLevel=1", "-cp"]).arg(libraries).arg(class);
+        command
     }
 
     #[expect(clippy::print_stderr, reason = "whoever runs the tests is told")]
@@ -62,6 +116,10 @@ impl Service {
         let mut command = Command::new(&self.program);
         let port = self.port.to_string();
         match self.kind {
+            Kind::Kafka { .. } => {
+                command = self.java("kafka.Kafka");
+                command.arg(folder.join("server.properties"));
+            }
             Kind::Nats => {
                 command.args(["-a", "127.0.0.1", "-p", &port, "-js", "-sd"]).arg(folder);
             }

@@ -1,0 +1,134 @@
+//! `/api/metadata/workflow/{name}/rate-limit`: how many executions of a workflow may run at once.
+//!
+//! The limit is the `rateLimitConfig` of every version of the workflow; what runs already keeps the
+//! one it began with.
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use engine::Engine;
+use kernel::definition::{RateLimitConfig, WorkflowDef};
+use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::{Body, Path};
+use super::metadata::{Registering, apart, check_workflows, store};
+use crate::Api;
+use crate::problem::Problem;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(
+        workflow_rate_limit,
+        put_workflow_rate_limit,
+        post_workflow_rate_limit,
+        delete_workflow_rate_limit
+    ))
+}
+
+/// Shows the limit of a workflow.
+#[utoipa::path(
+    get, path = "/api/metadata/workflow/{name}/rate-limit", tag = "metadata",
+    params(("name" = String, Path, description = "The name of the workflow")),
+    responses(
+        (status = 200, description = "The limit of the latest version", body = serde_json::Value),
+        (status = 404, description = "There is no such workflow, or it has no limit"),
+    )
+)]
+async fn workflow_rate_limit(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Json<RateLimitConfig>, Problem> {
+    let versions = versions(&api.engine, &name)?;
+    let limit = versions.last().and_then(|definition| definition.rate_limit_config.clone());
+    limit
+        .filter(|limit| limit.concurrent_exec_limit > 0)
+        .map(Json)
+        .ok_or_else(|| Problem::not_found(format!("the workflow {name} has no rate limit")))
+}
+
+/// Limits how many executions of a workflow run at once.
+#[utoipa::path(
+    put, path = "/api/metadata/workflow/{name}/rate-limit", tag = "metadata",
+    request_body = serde_json::Value,
+    params(("name" = String, Path, description = "The name of the workflow")),
+    responses(
+        (status = 200, description = "It holds for executions that begin from now on"),
+        (status = 400, description = "What is wrong with the limit"),
+        (status = 404, description = "There is no such workflow"),
+    )
+)]
+async fn put_workflow_rate_limit(
+    State(api): State<Api>,
+    Extension(registering): Extension<Registering>,
+    Path(name): Path<String>,
+    Body(limit): Body<Value>,
+) -> Result<(), Problem> {
+    if limit.get("concurrentExecLimit").and_then(Value::as_i64).is_none_or(|most| most < 1) {
+        let message = "'concurrentExecLimit' must be a whole number from 1";
+        return Err(Problem::bad_request(message).with_hint("DELETE removes a limit."));
+    }
+    set(&api.engine, &registering, &name, limit).await
+}
+
+/// The same as PUT.
+#[utoipa::path(
+    post, path = "/api/metadata/workflow/{name}/rate-limit", tag = "metadata",
+    request_body = serde_json::Value,
+    params(("name" = String, Path, description = "The name of the workflow")),
+    responses(
+        (status = 200, description = "It holds for executions that begin from now on"),
+        (status = 400, description = "What is wrong with the limit"),
+        (status = 404, description = "There is no such workflow"),
+    )
+)]
+async fn post_workflow_rate_limit(
+    state: State<Api>,
+    registering: Extension<Registering>,
+    name: Path<String>,
+    limit: Body<Value>,
+) -> Result<(), Problem> {
+    put_workflow_rate_limit(state, registering, name, limit).await
+}
+
+/// Lets any number of executions of a workflow run at once.
+#[utoipa::path(
+    delete, path = "/api/metadata/workflow/{name}/rate-limit", tag = "metadata",
+    params(("name" = String, Path, description = "The name of the workflow")),
+    responses(
+        (status = 200, description = "There is no limit any more"),
+        (status = 404, description = "There is no such workflow"),
+    )
+)]
+async fn delete_workflow_rate_limit(
+    State(api): State<Api>,
+    Extension(registering): Extension<Registering>,
+    Path(name): Path<String>,
+) -> Result<(), Problem> {
+    set(&api.engine, &registering, &name, Value::Null).await
+}
+
+fn versions(engine: &Engine, name: &str) -> Result<Vec<std::sync::Arc<WorkflowDef>>, Problem> {
+    let versions = engine.definitions().versions(name);
+    if versions.is_empty() {
+        return Err(Problem::not_found(format!("No such workflow found by name: {name}")));
+    }
+    Ok(versions)
+}
+
+async fn set(
+    engine: &Engine,
+    registering: &Registering,
+    name: &str,
+    limit: Value,
+) -> Result<(), Problem> {
+    let _registering = registering.hold().await;
+    let documents = versions(engine, name)?.into_iter().map(|definition| {
+        let mut document = json!(*definition);
+        document["rateLimitConfig"] = limit.clone();
+        document
+    });
+    let text = Value::from(documents.collect::<Vec<_>>()).to_string();
+    let checking = engine.clone();
+    let definitions = apart(move || check_workflows(&checking, &text)).await?;
+    store(engine, definitions).await
+}
