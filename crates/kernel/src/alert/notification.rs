@@ -5,11 +5,11 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::definition::{Route, Severity};
-use super::{CHECK_KEY, fingerprint};
 use super::incident::{Evidence, Incident, NotificationEvent};
 use super::monitor::{Delivery, Monitor};
 use super::observation::plain;
 use super::template::Template;
+use super::{CHECK_KEY, fingerprint};
 use crate::time::Timestamp;
 
 /// Everything that a receiver may want to say of a delivery.
@@ -132,7 +132,9 @@ fn member(monitor: &Monitor, incident: &Incident) -> Value {
     };
     let title = match template(|it| &it.summary) {
         // The author's words are about what is watched, not about a check that cannot tell.
-        Some(summary) if &*incident.key == CHECK_KEY => format!("{summary} (the check cannot tell)"),
+        Some(summary) if &*incident.key == CHECK_KEY => {
+            format!("{summary} (the check cannot tell)")
+        }
         Some(summary) => summary,
         None => default_title(monitor, incident),
     };

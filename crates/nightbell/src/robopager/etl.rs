@@ -272,7 +272,8 @@ impl Reader {
 
     fn offset(&mut self) -> u64 {
         let of = ["pager_duty", "robopager"];
-        let found = of.into_iter().find_map(|section| self.number(section, "offset_sec", OFFSET_MAX));
+        let found =
+            of.into_iter().find_map(|section| self.number(section, "offset_sec", OFFSET_MAX));
         found.unwrap_or_default()
     }
 }

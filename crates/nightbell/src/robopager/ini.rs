@@ -89,7 +89,11 @@ impl Ini {
     }
 
     /// An option with its references filled in, and its line; an empty one counts as absent.
-    pub(super) fn get(&self, section: &str, option: &str) -> Result<Option<(usize, String)>, Wrong> {
+    pub(super) fn get(
+        &self,
+        section: &str,
+        option: &str,
+    ) -> Result<Option<(usize, String)>, Wrong> {
         // Defaults alone make no section.
         if !self.sections.contains_key(section) {
             return Ok(None);
@@ -105,13 +109,7 @@ impl Ini {
         of(section).or_else(|| of(DEFAULTS))
     }
 
-    fn filled(
-        &self,
-        section: &str,
-        raw: &str,
-        line: usize,
-        depth: usize,
-    ) -> Result<String, Wrong> {
+    fn filled(&self, section: &str, raw: &str, line: usize, depth: usize) -> Result<String, Wrong> {
         let (mut out, mut rest) = (String::new(), raw);
         while let Some((before, after)) = rest.split_once('%') {
             out.push_str(before);

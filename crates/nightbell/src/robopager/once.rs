@@ -34,8 +34,7 @@ const PAGE_MAX: Duration = Duration::from_mins(5);
 /// Runs one check of a checklist.
 pub(super) async fn run(config: &Config, name: &str, checklist: &Path) -> anyhow::Result<ExitCode> {
     // Everything that keeps it from being checked is the same to whoever asks: nobody can tell.
-    let robopager = Robopager::of(config)
-        .map_err(|error| Failure::usage(format!("{error:#}")))?;
+    let robopager = Robopager::of(config).map_err(|error| Failure::usage(format!("{error:#}")))?;
     let file = only(&robopager, name, checklist)?;
     robopager.suffices(&file).map_err(|error| Failure::usage(format!("{error:#}")))?;
     let engine = open(config, &robopager).await?;
@@ -114,7 +113,8 @@ enum Verdict {
 
 impl Run {
     async fn check(&self, options: &ChecklistOptions) -> anyhow::Result<ExitCode> {
-        let tries = self.look(|it| it.spec.as_ref().map_or(1, |it| it.monitor.on_error.after)).await?;
+        let tries =
+            self.look(|it| it.spec.as_ref().map_or(1, |it| it.monitor.on_error.after)).await?;
         let mut left = tries.max(1);
         let verdict = loop {
             let who = Some(Arc::from("nightbell robopager"));
@@ -181,13 +181,17 @@ impl Run {
     /// Says that it is over, whatever it was.
     async fn take_back(&self) -> anyhow::Result<()> {
         let now = self.engine.now();
-        for receiver in self.look(|it| it.spec.as_ref().map(|it| it.monitor.to.clone())).await?.into_iter().flatten() {
-            let Some(plan) = self.engine.definitions().plan(&notify_workflow(&receiver), None) else {
+        for receiver in self
+            .look(|it| it.spec.as_ref().map(|it| it.monitor.to.clone()))
+            .await?
+            .into_iter()
+            .flatten()
+        {
+            let Some(plan) = self.engine.definitions().plan(&notify_workflow(&receiver), None)
+            else {
                 continue;
             };
-            let member = |key: &str| {
-                json!({ "dedup_key": fingerprint(&self.name, key), "title": self.name })
-            };
+            let member = |key: &str| json!({ "dedup_key": fingerprint(&self.name, key), "title": self.name });
             let notification = json!({
                 "event": "resolve", "monitor": self.name, "title": format!("{} is well", self.name),
                 "at": now.to_string(),
@@ -229,7 +233,9 @@ impl Run {
 /// What the last check said.
 fn judge(monitor: &Monitor) -> Verdict {
     if monitor.errors > 0 {
-        return Verdict::Unknown(monitor.error.as_deref().unwrap_or("no reason is known").to_owned());
+        return Verdict::Unknown(
+            monitor.error.as_deref().unwrap_or("no reason is known").to_owned(),
+        );
     }
     let Some(incident) = monitor.incidents.get("") else {
         return Verdict::Ok("all is as it should be".to_owned());

@@ -32,6 +32,7 @@ mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::{Handoff, Outcome, TaskRunner, WeakEngine};
@@ -151,8 +152,11 @@ impl<S: Source> TaskRunner for Runner<S> {
     }
 }
 
+/// How long a check waits for its note to be taken.
+const NOTE_MAX: Duration = Duration::from_millis(500);
+
 /// Notes where servers share it how a check was at last. Nothing depends on that: it is for people
-/// to look at, and whether it worked is not told.
+/// to look at, holds nobody up for long, and whether it worked is not told.
 async fn note(claims: &Claims, input: &Json, answer: &Result<Seen, Trouble>) {
     let input = input.parse();
     let Some(monitor) = input.get("monitor").and_then(Value::as_str) else { return };
@@ -162,8 +166,11 @@ async fn note(claims: &Claims, input: &Json, answer: &Result<Seen, Trouble>) {
             serde_json::json!({ "status": "unknown", "text": why })
         }
     };
-    if let Err(away) = claims.note(monitor, &result.to_string()).await {
-        tracing::debug!("{away}: the last result of {monitor} is not noted there");
+    let result = result.to_string();
+    match tokio::time::timeout(NOTE_MAX, claims.note(monitor, &result)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(away)) => tracing::debug!("{away}: the last result of {monitor} is not noted"),
+        Err(_) => tracing::debug!("the last result of {monitor} is not noted: Redis is slow"),
     }
 }
 
@@ -176,7 +183,8 @@ pub(crate) fn runners(
 ) -> Vec<Arc<dyn TaskRunner>> {
     let clients = rest::Clients::new(client.clone(), settings.http.clone());
     let jq = crate::jq::Jq::new(crate::jq::Limits::default());
-    let means = Arc::new(Means { settings, clients, jq, databases, engine: OnceLock::new(), claims });
+    let means =
+        Arc::new(Means { settings, clients, jq, databases, engine: OnceLock::new(), claims });
     vec![
         runner(http::Http, &means),
         runner(email::Email, &means),

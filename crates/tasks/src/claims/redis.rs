@@ -103,12 +103,7 @@ impl Redis {
         Err(Away { place: self.place.clone(), reason })
     }
 
-    pub(super) async fn claim(
-        &self,
-        alert: &str,
-        wish: Wish,
-        server: &str,
-    ) -> Result<Claim, Away> {
+    pub(super) async fn claim(&self, alert: &str, wish: Wish, server: &str) -> Result<Claim, Away> {
         let over = match wish {
             Wish::Trigger => 0,
             Wish::Resolve(at) => at,

@@ -57,7 +57,11 @@ impl<'a> Sharing<'a> {
 
     /// The alert's name: begins with the monitor's.
     fn alert(&self, key: &str) -> String {
-        if key.starts_with(&self.monitor) { key.to_owned() } else { format!("{}-{key}", self.monitor) }
+        if key.starts_with(&self.monitor) {
+            key.to_owned()
+        } else {
+            format!("{}-{key}", self.monitor)
+        }
     }
 
     /// Claims a call, and waits while another server is about to make it.
@@ -71,7 +75,9 @@ impl<'a> Sharing<'a> {
                     return Shared::Told(format!("told by {by} at {at}: not told again"));
                 }
                 Ok(Claim::Busy(_)) if begun.elapsed() >= PATIENCE => {
-                    return Shared::Busy("other servers try to tell it and do not get on".to_owned());
+                    return Shared::Busy(
+                        "other servers try to tell it and do not get on".to_owned(),
+                    );
                 }
                 Ok(Claim::Busy(left)) => {
                     tokio::select! {

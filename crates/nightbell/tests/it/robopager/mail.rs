@@ -44,7 +44,11 @@ async fn missing_mail_pages_and_late_mail_resolves() {
         mail("spoofed", "'etl@example.com'", &["Not from there"]),
     ];
     mailbox.deliver(ago(60), "ETL <etl@example.com>", "Great - You look awesome!");
-    mailbox.deliver(ago(30), "\"B, I\" <BI@example.com>", "=?UTF-8?Q?Load_17_is?=\r\n =?UTF-8?B?IMOgIGpvdXI=?=");
+    mailbox.deliver(
+        ago(30),
+        "\"B, I\" <BI@example.com>",
+        "=?UTF-8?Q?Load_17_is?=\r\n =?UTF-8?B?IMOgIGpvdXI=?=",
+    );
     mailbox.deliver(ago(180), "etl@example.com", "Before the time");
     mailbox.deliver(ago(60), "\"etl@example.com\" <evil@example.org>", "Not from there");
     let folder = tempfile::tempdir().unwrap();

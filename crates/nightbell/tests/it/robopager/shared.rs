@@ -96,7 +96,7 @@ async fn several_servers_page_once_and_resolve_once() {
     }
     assert_eq!(pair.pages.count("resolve", &late), 1, "{:?}", pair.pages.taken());
     // And once more for what comes next.
-    pair.batchy.ended("late", 90, "success");
+    pair.batchy.ended("late", 1, "failure");
     for live in [&one, &two] {
         settled(live, 3).await;
     }
@@ -137,7 +137,7 @@ async fn without_redis_everybody_pages_and_says_so() {
     let (one, two) = tokio::join!(pair.server(), pair.server());
     answers(&one, "/api/monitors/late", |it| it["status"] == "UP").await;
     redis.service.kill();
-    pair.batchy.ended("late", 90, "success");
+    pair.batchy.ended("late", 1, "failure");
     for live in [&one, &two] {
         settled(live, 1).await;
         let log = live.log_text();

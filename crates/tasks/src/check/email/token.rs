@@ -34,7 +34,8 @@ pub(super) async fn fetched(order: &Order, means: &Means) -> Result<Option<Strin
     match body.get("access_token").and_then(Value::as_str) {
         Some(token) if !token.is_empty() => Ok(Some(token.to_owned())),
         _ => {
-            let names: Vec<&str> = body.as_object().into_iter().flatten().map(|it| &**it.0).collect();
+            let names: Vec<&str> =
+                body.as_object().into_iter().flatten().map(|it| &**it.0).collect();
             let names = quoted(&names.join(", "));
             Err(unknown(format!("the token's URL answered without an access_token, but {names}")))
         }

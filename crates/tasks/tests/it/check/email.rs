@@ -30,18 +30,19 @@ const MAILS: [(i64, &str, &str); 6] = [
 
 /// A mailbox of the user `jane`, whose password is `s3cret` and whose token is `good`.
 async fn mailbox() -> Option<Mailbox> {
-    let tokens = server::good(Router::new().fallback(|headers: HeaderMap, body: String| async move {
-        match headers.get("authorization").map(HeaderValue::as_bytes) {
-            Some(b"Bearer good") => (StatusCode::OK, r#"{"email": "jane", "active": true}"#),
-            // Where fresh tokens are given out.
-            None if body.contains("refresh_token=r%2Ft&client_id=me") => {
-                (StatusCode::OK, r#"{"access_token": "good", "expires_in": 3599}"#)
+    let tokens =
+        server::good(Router::new().fallback(|headers: HeaderMap, body: String| async move {
+            match headers.get("authorization").map(HeaderValue::as_bytes) {
+                Some(b"Bearer good") => (StatusCode::OK, r#"{"email": "jane", "active": true}"#),
+                // Where fresh tokens are given out.
+                None if body.contains("refresh_token=r%2Ft&client_id=me") => {
+                    (StatusCode::OK, r#"{"access_token": "good", "expires_in": 3599}"#)
+                }
+                None => (StatusCode::BAD_REQUEST, r#"{"error": "invalid_grant"}"#),
+                _ => (StatusCode::UNAUTHORIZED, "{}"),
             }
-            None => (StatusCode::BAD_REQUEST, r#"{"error": "invalid_grant"}"#),
-            _ => (StatusCode::UNAUTHORIZED, "{}"),
-        }
-    }))
-    .await;
+        }))
+        .await;
     let dovecot = Dovecot::start("Alle Nachrichten", "s3cret", Some(&tokens.url("/")))?;
     for (minutes, from, subject) in MAILS {
         dovecot.deliver(NOON - minutes * MINUTE, from, subject);
@@ -113,7 +114,10 @@ async fn expected_mail_comes_or_is_missing() {
         // The server explains itself and waits for an empty line: no time-out, a refusal.
         (json!({"auth": "xoauth2", "token": "b4d"}), "refuses the login"),
         (json!({"folder": "Nowhere"}), "refuses to open \"Nowhere\""),
-        (json!({"url": format!("imaps://127.0.0.1:{}", mailbox.dovecot.secure)}), "no safe connection"),
+        (
+            json!({"url": format!("imaps://127.0.0.1:{}", mailbox.dovecot.secure)}),
+            "no safe connection",
+        ),
     ];
     for (more, part) in cases {
         let seen = mailbox.look(more).await;

@@ -200,7 +200,8 @@ fn a_text_from_outside_is_only_ever_a_text() {
 #[test]
 fn each_hour_has_a_key_of_its_own_if_that_is_wanted() {
     let keys = |event: &str, key: &str, from: &str, to: &str| -> Vec<String> {
-        let settings = json!({"key": "k", "api": "v1", "incident_key": "hour", "tz": "Asia/Kolkata"});
+        let settings =
+            json!({"key": "k", "api": "v1", "incident_key": "hour", "tz": "Asia/Kolkata"});
         let about = json!({"event": event, "monitor": "load", "key": key, "title": "t",
             "dedup_key": "f", "opened_at": from, "at": to});
         let settings = settings.as_object().unwrap();
