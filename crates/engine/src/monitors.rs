@@ -194,7 +194,9 @@ impl Engine {
     pub fn source_of_monitor(&self, name: &str) -> Option<Arc<str>> {
         let sources = self.inner.monitors.sources.read();
         let defines = |file: &File| file.monitors.iter().any(|it| *it.name == *name);
-        sources.iter().rfind(|(_, file)| defines(file)).map(|(source, _)| source.clone())
+        let defining = sources.iter().filter(|(_, file)| defines(file)).map(|(source, _)| source);
+        // One that was made because somebody spoke of it gives way to any other.
+        defining.min_by_key(|source| ***source == *OWN_MONITOR).cloned()
     }
 
     /// The source that defines a receiver.
