@@ -19,6 +19,7 @@ use crate::claims;
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
+use crate::durable::Crew;
 use crate::events::Events;
 use crate::gates;
 use crate::hosted::{Decided, Hosted, Stimulus};
@@ -91,6 +92,7 @@ pub(crate) struct Inner {
     pub(crate) lanes: Lanes,
     pub(crate) monitors: Monitors,
     pub(crate) events: Events,
+    pub(crate) crew: Crew,
     cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
@@ -147,6 +149,7 @@ impl Engine {
             lanes: Lanes::default(),
             monitors,
             events: Events::default(),
+            crew: Crew::default(),
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,
             watchers: Mutex::default(),
@@ -168,6 +171,7 @@ impl Engine {
         engine.run_dispatcher();
         engine.run_pruner();
         engine.run_trimmer();
+        engine.run_leases();
         engine.resume_monitors();
         Ok(engine)
     }
@@ -488,15 +492,14 @@ impl Engine {
 
     fn count(&self, state: &Hosted, before: &Before) {
         let counters = &self.inner.counters;
-        let Some(state) = state.execution() else { return };
+        if !matches!(state, Hosted::Execution(_) | Hosted::Instance(_)) {
+            return;
+        }
         if !before.existed {
             counters.started.fetch_add(1, Ordering::Relaxed);
         }
-        if state.status.is_closed() && (before.was_open || !before.existed) {
-            let counter = match state.status {
-                Status::Completed => &counters.completed,
-                _ => &counters.failed,
-            };
+        if let Some(completed) = state.end().filter(|_| before.was_open || !before.existed) {
+            let counter = if completed { &counters.completed } else { &counters.failed };
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -514,9 +517,7 @@ impl Engine {
             match effect {
                 Effect::Dispatch(dispatch) => {
                     // Withdrawn again within the same decision.
-                    let task = state.execution().and_then(|s| s.task(dispatch.sequence));
-                    let open = task.is_some_and(|task| !task.status.is_closed());
-                    if open {
+                    if state.is_queued(dispatch.sequence) {
                         work.queue.push(QueueChange::Put(QueueRow {
                             execution: id.clone(),
                             sequence: dispatch.sequence,
@@ -572,7 +573,7 @@ impl Engine {
                 QueueChange::Put(row) if row.held => {
                     self.inner.queues.hold(&(row.execution, row.sequence));
                 }
-                QueueChange::Put(row) => self.inner.queues.put(row, now),
+                QueueChange::Put(row) => self.put_row(row, now),
                 QueueChange::Remove { sequence } => {
                     let key = (id.clone(), sequence);
                     if gates::is_place(sequence) {
@@ -580,6 +581,7 @@ impl Engine {
                         continue;
                     }
                     self.inner.queues.remove(&key);
+                    self.inner.crew.settled(&key);
                     if let Some(run) = self.inner.running.lock().remove(&key) {
                         run.cancel.cancel();
                     }
@@ -638,7 +640,7 @@ impl Engine {
             if self.inner.runners.contains_key(&*row.queue) {
                 row.held = false;
             }
-            self.inner.queues.put(row, now);
+            self.put_row(row, now);
         }
         self.open_gates();
         self.refill_waker().await?;
@@ -659,11 +661,7 @@ impl Engine {
         let shared = self.inner.cache.slot(id);
         let mut slot = shared.lock().await;
         self.load(id, &mut slot).await?;
-        let tasks: Vec<u32> = slot
-            .state
-            .as_ref()
-            .and_then(Hosted::execution)
-            .map_or_else(Vec::new, |state| state.open_tasks().map(|t| t.sequence).collect());
+        let tasks: Vec<u32> = slot.state.as_ref().map_or_else(Vec::new, Hosted::queued);
         let found = self.inner.store.remove(id).await?;
         for sequence in tasks.into_iter().chain([GATE_PLACE, KEY_PLACE]) {
             let key = (id.clone(), sequence);
@@ -671,6 +669,7 @@ impl Engine {
                 self.leave_place(&key);
             } else {
                 self.inner.queues.remove(&key);
+                self.inner.crew.settled(&key);
             }
         }
         self.inner.waker.set(id, None);

@@ -7,6 +7,7 @@ use kernel::graph::{Execution, Limits};
 use kernel::{Json, Scripts};
 
 use crate::clock::Clock;
+use crate::durable::Leases;
 use crate::runner::TaskRunner;
 use crate::store::{Retention, Store};
 use crate::vault::Key;
@@ -61,6 +62,8 @@ pub struct Options {
     pub retention: Retention,
     /// Seals secrets; absent = one that ends with the process. See [`prove`](crate::vault::prove).
     pub key: Option<Key>,
+    /// How long workers of code keep what they were handed.
+    pub leases: Leases,
     /// Lines that each ledger keeps per schedule, monitor, …; the oldest go.
     pub records_max: u64,
 }
@@ -73,6 +76,7 @@ impl Default for Options {
             cache_bytes: 12 << 20,
             retention: Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 },
             key: None,
+            leases: Leases::default(),
             records_max: 10_000,
         }
     }
