@@ -391,7 +391,9 @@ impl Hosted {
     /// room for it.
     pub(crate) fn snapshot_bytes_min(&self) -> usize {
         match self {
-            Self::Execution(_) | Self::Schedule(_) => 256 << 10,
+            Self::Execution(_) | Self::Schedule(_) | Self::Instance(_) | Self::Entity(_) => {
+                256 << 10
+            }
             Self::Monitor(_) => 4 << 10,
         }
     }
