@@ -419,7 +419,7 @@ impl Engine {
         // A snapshot once as much was written as it would hold: linear in the end, and what is
         // folded is never much more than what there is.
         let grown = slot.bytes + events.len() - slot.snapshot_bytes;
-        let forget = grown > slot.snapshot_bytes.max(SNAPSHOT_BYTES_MIN) && state.is_open();
+        let forget = grown > slot.snapshot_bytes.max(state.snapshot_bytes_min()) && state.is_open();
         if forget {
             events = state.snapshot();
         }
@@ -706,8 +706,6 @@ impl Engine {
     }
 }
 
-/// Bytes of history below which no snapshot is taken.
-const SNAPSHOT_BYTES_MIN: usize = 256 << 10;
 /// Watched executions beyond which those that nobody watches any more are forgotten.
 const WATCHERS_SWEEP: usize = 1024;
 

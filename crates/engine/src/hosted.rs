@@ -384,6 +384,20 @@ impl Hosted {
         Ok(())
     }
 
+    /// Bytes of history below which no snapshot is taken.
+    ///
+    /// Executions end; a monitor never does, and is small. With thousands of them, each checked every
+    /// few seconds, what they are folded from must stay small too, or neither memory nor disk has
+    /// room for it.
+    pub(crate) fn snapshot_bytes_min(&self) -> usize {
+        match self {
+            Self::Execution(_) | Self::Schedule(_) | Self::Instance(_) | Self::Entity(_) => {
+                256 << 10
+            }
+            Self::Monitor(_) => 4 << 10,
+        }
+    }
+
     /// Everything as one history row that stands for all before it.
     pub(crate) fn snapshot(&self) -> String {
         match self {

@@ -19,7 +19,9 @@ fn main() -> ExitCode {
         |name: &str, default: u64| value(name).map_or(Ok(default), |text| text.parse::<u64>());
     let numbers = (number("--seed", 0), number("--seeds", 1), number("--kill-at", 0));
     let (Ok(seed), Ok(seeds), Ok(kill_at)) = numbers else {
-        println!("usage: sim [--ringing] [--seed N] [--seeds M] [--kill-at POINT] [--mutant NAME] [--keep-going]");
+        println!(
+            "usage: sim [--ringing] [--seed N] [--seeds M] [--kill-at POINT] [--mutant NAME] [--keep-going]"
+        );
         return ExitCode::from(2);
     };
     let mutant = value("--mutant")

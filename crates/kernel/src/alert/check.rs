@@ -219,8 +219,16 @@ fn terminate(draft: &mut Draft<'_>, sequence: u32, reason: &str) {
 pub(super) fn abandon(draft: &mut Draft<'_>, reason: &str) {
     if let Some(sequence) = draft.state.check.as_ref().map(|check| check.sequence) {
         terminate(draft, sequence, reason);
-        draft.push(Event::Checked { sequence, outcome: unknown(reason) });
+        close(draft, sequence, unknown(reason));
     }
+}
+
+/// Notes the end of a check, and forgets those before it that nobody needs any more.
+fn close(draft: &mut Draft<'_>, sequence: u32, outcome: Outcome) {
+    for old in draft.state.forgettable(&outcome, draft.now) {
+        draft.effect(Effect::Forget(old));
+    }
+    draft.push(Event::Checked { sequence, outcome });
 }
 
 /// A check ended: with its output, or without one.
@@ -231,15 +239,12 @@ pub(super) fn ended(draft: &mut Draft<'_>, sequence: u32, result: Result<&Json, 
     match reading {
         Ok(reading) => {
             let outcome = Outcome::Answered { memory: reading.memory, step: reading.step };
-            if let Some(old) = draft.state.forgettable() {
-                draft.effect(Effect::Forget(old));
-            }
-            draft.push(Event::Checked { sequence, outcome });
+            close(draft, sequence, outcome);
             observe::answered(draft);
             observe::observe(draft, reading.observations, true, Some(sequence), None);
         }
         Err(reason) => {
-            draft.push(Event::Checked { sequence, outcome: unknown(&reason) });
+            close(draft, sequence, unknown(&reason));
             observe::could_not_tell(draft, sequence);
         }
     }

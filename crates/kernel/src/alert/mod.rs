@@ -40,7 +40,9 @@ pub use incident::{
     Acknowledged, Entry, Evidence, Incident, NotificationEvent, State, Suppressed, Told,
 };
 pub use input::{Context, Input, Ping, PingKind};
-pub use monitor::{CHECKS_KEPT, Check, Delivery, DeliveryStatus, Monitor};
+pub use monitor::{
+    CHECKS_KEPT, Check, Delivery, DeliveryStatus, FAILED_CHECKS_AGE, FAILED_CHECKS_KEPT, Monitor,
+};
 pub use observation::{
     ATTRS_MAX, KEY_MAX, MEMORY_MAX, OBSERVATIONS_MAX, Observation, Reading, Status, TEXT_MAX, read,
     read_reported,

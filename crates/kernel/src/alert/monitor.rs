@@ -24,6 +24,10 @@ pub(super) const REASON_MAX: usize = 1000;
 /// Executions of checks that told how things are that are kept; older ones are forgotten unless an
 /// incident speaks of them.
 pub const CHECKS_KEPT: usize = 20;
+/// Milliseconds for which executions of checks that could not tell are kept: a week.
+pub const FAILED_CHECKS_AGE: i64 = 7 * 24 * 3_600_000;
+/// How many of these are kept at most.
+pub const FAILED_CHECKS_KEPT: usize = 100;
 
 /// A monitor: what it obeys, its check, its incidents and what they owe.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -59,6 +63,10 @@ pub struct Monitor {
     /// The latest checks that told how things are and whose executions are kept, oldest first.
     #[serde(default)]
     pub answered: VecDeque<u32>,
+    /// The latest checks that could not tell and whose executions are kept, with the instants of
+    /// their ends, oldest first.
+    #[serde(default)]
+    pub failed: VecDeque<(u32, Timestamp)>,
     /// What the next check is given.
     pub memory: Option<Json>,
     /// What a heartbeat monitor knows of its job.
@@ -183,6 +191,7 @@ impl Monitor {
             last_answer: None,
             answer_before: None,
             answered: VecDeque::new(),
+            failed: VecDeque::new(),
             memory: None,
             beat: Beat::default(),
             parents_down: Vec::new(),
@@ -224,19 +233,30 @@ impl Monitor {
         self.id.derive("check", sequence)
     }
 
-    /// The execution of a check that nobody needs once one more check has told how things are.
-    pub(super) fn forgettable(&self) -> Option<ExecutionId> {
-        if self.answered.len() < CHECKS_KEPT {
-            return None;
-        }
-        let execution = self.check_execution(*self.answered.front()?);
-        let speaks = |evidence: &Evidence| evidence.execution.as_ref() == Some(&execution);
-        let spoken_of = self.incidents.values().chain(&self.past).any(|incident| {
+    /// The executions of checks that nobody needs once one more has ended so.
+    pub(super) fn forgettable(&self, outcome: &Outcome, now: Timestamp) -> Vec<ExecutionId> {
+        let full = self.answered.len() >= CHECKS_KEPT;
+        let answered = matches!(outcome, Outcome::Answered { .. });
+        let oldest = self.answered.front().copied().filter(|_| answered && full);
+        let failed = self.failed.iter().take(self.outdated(now)).map(|(sequence, _)| *sequence);
+        let executions = oldest.into_iter().chain(failed).map(|it| self.check_execution(it));
+        executions.filter(|execution| !self.speaks_of(execution)).collect()
+    }
+
+    /// How many of the checks that could not tell are kept no longer once one more has ended.
+    fn outdated(&self, now: Timestamp) -> usize {
+        let old = self.failed.iter().take_while(|(_, at)| now.since(*at) >= FAILED_CHECKS_AGE);
+        old.count().max((self.failed.len() + 1).saturating_sub(FAILED_CHECKS_KEPT))
+    }
+
+    /// Whether some incident has an execution as its evidence.
+    fn speaks_of(&self, execution: &ExecutionId) -> bool {
+        let speaks = |evidence: &Evidence| evidence.execution.as_ref() == Some(execution);
+        self.incidents.values().chain(&self.past).any(|incident| {
             speaks(&incident.first_evidence)
                 || speaks(&incident.evidence)
                 || incident.previous_ok.as_ref().is_some_and(speaks)
-        });
-        (!spoken_of).then_some(execution)
+        })
     }
 
     /// The execution of a delivery.
@@ -434,6 +454,7 @@ impl Monitor {
     fn checked(&mut self, sequence: u32, outcome: &Outcome) {
         let Some(check) = self.check.take_if(|check| check.sequence == sequence) else { return };
         self.check_count += 1;
+        self.failed.drain(..self.outdated(self.updated_at));
         match outcome {
             Outcome::Answered { memory, step } => {
                 let mut evidence = self.evidence(Some(sequence));
@@ -453,6 +474,7 @@ impl Monitor {
             Outcome::Unknown { reason } => {
                 self.errors += 1;
                 self.error = Some(reason.clone());
+                self.failed.push_back((sequence, self.updated_at));
             }
         }
     }

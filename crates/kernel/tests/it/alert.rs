@@ -9,6 +9,7 @@
 
 mod bench;
 mod files;
+mod kept;
 mod laws;
 
 use std::path::Path;

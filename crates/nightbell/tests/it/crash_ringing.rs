@@ -106,12 +106,14 @@ async fn judge(live: &Live, outside: &Shared) {
     println!("{falls} falls, {} deliveries", deliveries.len());
     assert!(falls >= 24, "{falls} falls are too few to say anything");
     for ((monitor, key), thing) in &outside.things {
-        let own = |it: &&Value| it["monitor"] == **monitor && it["key"] == **key;
-        let count = incidents.iter().filter(own).count() as u64;
-        assert_eq!(count, thing.falls, "incidents of {monitor}/{key}: {thing:?}");
+        // One that falls again before all have heard of its recovery goes on as the same incident,
+        // in a further episode.
+        let own = incidents.iter().filter(|it| it["monitor"] == **monitor && it["key"] == **key);
+        let episodes = own.filter_map(|it| it["episode"].as_u64()).max().unwrap_or(0);
+        assert_eq!(episodes, thing.falls, "incidents of {monitor}/{key}: {thing:?}");
         assert_eq!((thing.rung, thing.closed), (thing.falls, thing.falls), "{monitor}/{key}");
     }
-    assert_eq!(incidents.len() as u64, falls, "there are no others");
+    assert!(incidents.len() as u64 <= falls, "there are no others");
     assert!(incidents.iter().all(|incident| incident["state"] == "resolved"));
     for event in ["trigger", "resolve"] {
         let count = deliveries.iter().filter(|line| line["event"] == event).count() as u64;
@@ -142,7 +144,7 @@ fn file(url: &str) -> String {
     };
     let monitors: String = MONITORS.iter().map(monitor).collect();
     format!(
-        "receivers:\n  oncall: {{ pagerduty: {{ key: K, url: \"{url}\" }} }}\n\
+        "receivers:\n  oncall: {{ pagerduty: {{ key: K, base_url: \"{url}\" }} }}\n\
          routes:\n  - {{ to: oncall }}\nmonitors:\n{monitors}"
     )
 }
@@ -186,7 +188,10 @@ async fn serve(outside: Shared) -> String {
 }
 
 /// What is down, unless nobody can tell.
-async fn state(State(outside): State<Shared>, Path(monitor): Path<String>) -> (StatusCode, Json<Value>) {
+async fn state(
+    State(outside): State<Shared>,
+    Path(monitor): Path<String>,
+) -> (StatusCode, Json<Value>) {
     let mut outside = outside.lock();
     if !outside.is_calm && outside.random.below(12) == 0 {
         return (StatusCode::SERVICE_UNAVAILABLE, Json(json!({ "error": "try again" })));

@@ -201,7 +201,7 @@ async fn leases_end_are_extended_and_called_back() {
     task_def(
         &live,
         json!({ "name": "slow", "retryCount": 1, "retryDelaySeconds": 0,
-                "timeoutPolicy": "RETRY", "responseTimeoutSeconds": 1 }),
+                "timeoutPolicy": "RETRY", "responseTimeoutSeconds": 2 }),
     )
     .await;
     live.define("flow", json!([simple("slow")])).await;
@@ -215,7 +215,7 @@ async fn leases_end_are_extended_and_called_back() {
 
     // Twice the lease, extended in time.
     let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(2) {
+    while begun.elapsed() < Duration::from_secs(4) {
         live.report(&again, json!({ "extendLease": true })).await;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

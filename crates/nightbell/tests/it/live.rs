@@ -3,6 +3,7 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -18,8 +19,14 @@ pub(crate) struct Live {
     pub(crate) http: reqwest::Client,
 }
 
-/// How long a server may take to answer after its start on a busy machine.
-const START_MAX: Duration = Duration::from_secs(30);
+/// How long a server may take to answer after its start on a busy machine, whose disk may be busy
+/// writing what was just built.
+const START_MAX: Duration = Duration::from_mins(2);
+/// How long one question may take that is only to find out whether the server answers.
+const PROBE_MAX: Duration = Duration::from_secs(5);
+/// Ports that the system gives to nobody by itself (its own range begins above): while a server is
+/// down, neither a stand-in nor a client's connection may come by its port.
+const PORTS: std::ops::Range<u16> = 10_240..32_768;
 
 impl Live {
     /// Starts a server over an empty store.
@@ -67,12 +74,36 @@ impl Live {
             .expect("the binary runs");
         self.child = Some(child);
         let begun = Instant::now();
-        while self.http.get(self.url("/health")).send().await.is_err() {
-            assert!(begun.elapsed() < START_MAX, "no answer; its log: {}", self.log_text());
+        while let Err(error) = self.probe().await {
             let ended = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
             assert!(ended.is_none(), "it ended ({ended:?}); its log: {}", self.log_text());
+            assert!(
+                begun.elapsed() < START_MAX,
+                "no answer: {error:?}; what it does: {}; its log: {}",
+                self.what_it_does(),
+                self.log_text()
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    async fn probe(&self) -> reqwest::Result<()> {
+        let asked = self.http.get(self.url("/health")).timeout(PROBE_MAX);
+        asked.send().await.map(drop)
+    }
+
+    /// The state of the server's threads, and where in the system each of them waits.
+    fn what_it_does(&self) -> String {
+        let Some(child) = &self.child else { return "nothing".to_owned() };
+        let threads = std::fs::read_dir(format!("/proc/{}/task", child.id()));
+        let read = |path: PathBuf| std::fs::read_to_string(path).unwrap_or_default();
+        let told = threads.into_iter().flatten().flatten().map(|thread| {
+            let (name, stat) = (read(thread.path().join("comm")), read(thread.path().join("stat")));
+            let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+            let waits = read(thread.path().join("wchan"));
+            format!("{} {} {waits}", name.trim(), state.unwrap_or('?'))
+        });
+        told.collect::<Vec<_>>().join(", ")
     }
 
     /// Kills the server as a power cut would.
@@ -208,8 +239,18 @@ async fn json_of(path: &str, answer: reqwest::Response) -> Value {
     serde_json::from_str(&text).unwrap_or(Value::String(text))
 }
 
-/// A port that was free a moment ago.
+/// A port of [`PORTS`] that is free now.
 fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let count = u32::from(PORTS.end - PORTS.start);
+    // Other processes of tests begin elsewhere.
+    let start = std::process::id().wrapping_mul(977);
+    for _ in 0..count {
+        let offset = start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % count;
+        let port = PORTS.start + offset as u16;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no port is free");
 }

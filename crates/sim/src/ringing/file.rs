@@ -132,12 +132,9 @@ fn route(random: &mut Random) -> Route {
             wait: 90_000,
             written: "{ to: chat, group_by: [monitor], wait: 90s }",
         },
-        _ => Route {
-            steps: vec![step(&["pager"])],
-            remind: None,
-            wait: 0,
-            written: "{ to: pager }",
-        },
+        _ => {
+            Route { steps: vec![step(&["pager"])], remind: None, wait: 0, written: "{ to: pager }" }
+        }
     }
 }
 

@@ -45,10 +45,6 @@ pub fn run(seed: u64, kernel: &dyn Watcher) -> Result<Tally, Box<Failure>> {
 ///
 /// # Errors
 /// What is wrong, and how it came to it.
-pub fn run_killed_at(
-    seed: u64,
-    point: u64,
-    kernel: &dyn Watcher,
-) -> Result<Tally, Box<Failure>> {
+pub fn run_killed_at(seed: u64, point: u64, kernel: &dyn Watcher) -> Result<Tally, Box<Failure>> {
     world::World::new(seed, kernel, Some(point)).run(seed)
 }

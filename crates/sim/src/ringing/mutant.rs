@@ -179,7 +179,9 @@ impl Watcher for Mutant {
             Self::SilenceForEver if state.incidents.values().any(|it| it.suppressed.is_some()) => {
                 state.next_at
             }
-            Self::SnoozeForEver if state.incidents.values().any(|it| it.snoozed_until.is_some()) => {
+            Self::SnoozeForEver
+                if state.incidents.values().any(|it| it.snoozed_until.is_some()) =>
+            {
                 state.next_at
             }
             Self::WakeForgotten if !state.incidents.is_empty() => state.next_at,
@@ -276,9 +278,7 @@ impl Mutant {
             Self::IncidentLost => lose(events, effects, State::Open),
             Self::CareForgotten => lose(events, effects, State::Acknowledged),
             Self::EndNotTold => {
-                let end = |event: &Event| {
-                    matches!(event, Event::Notified(it) if it.event == NotificationEvent::Resolve)
-                };
+                let end = |event: &Event| matches!(event, Event::Notified(it) if it.event == NotificationEvent::Resolve);
                 if events.iter().any(end) {
                     events.retain(|event| !end(event));
                     effects.retain(|effect| !is_page(effect));

@@ -92,9 +92,10 @@ impl Outside {
             Some(Mood::Busy) => return Some(Answer::Failed { terminal: false, after: None }),
             _ => {}
         }
-        let rows = self.truth.iter().filter(|((name, _), status)| {
-            *name == monitor && **status != "absent"
-        });
+        let rows = self
+            .truth
+            .iter()
+            .filter(|((name, _), status)| *name == monitor && **status != "absent");
         let rows: Vec<Value> = rows
             .map(|((_, key), status)| json!({ "key": key, "status": status, "text": status }))
             .collect();

@@ -111,9 +111,7 @@ impl<'k> World<'k> {
 
     pub(super) fn run(mut self, seed: u64) -> Result<Tally, Box<Failure>> {
         match self.live() {
-            Ok(()) => {
-                Ok(Tally { points: self.points, deaths: self.deaths, counts: self.counts })
-            }
+            Ok(()) => Ok(Tally { points: self.points, deaths: self.deaths, counts: self.counts }),
             Err(objection) => Err(Box::new(Failure { seed, objection, trace: self.trace })),
         }
     }
@@ -337,8 +335,10 @@ impl<'k> World<'k> {
             let (taken, answer) = self.outside.tell(&receiver, notification, &mut self.random);
             self.say(|| format!("{receiver} is told {notification}: taken {taken}, {answer:?}"));
             if taken {
-                *self.counts.entry(format!("taken {}", text(&notification["event"]))).or_default() +=
-                    1;
+                *self
+                    .counts
+                    .entry(format!("taken {}", text(&notification["event"])))
+                    .or_default() += 1;
                 self.auditor.taken(&receiver, notification)?;
             }
             answer
@@ -434,7 +434,11 @@ impl<'k> World<'k> {
             };
         }
         self.commit(id, state, &cause, decided, received)?;
-        if self.died_after_commit(id, was_down)? { Ok(Outcome::Crashed) } else { Ok(Outcome::Committed) }
+        if self.died_after_commit(id, was_down)? {
+            Ok(Outcome::Crashed)
+        } else {
+            Ok(Outcome::Committed)
+        }
     }
 
     /// An engine that writes messages first, and dies before it writes anything else.

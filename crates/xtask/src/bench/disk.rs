@@ -113,6 +113,25 @@ pub(super) fn used_bytes(file: &Path) -> anyhow::Result<f64> {
     Ok((pages * pragma("page_size")?) as f64)
 }
 
+/// Waits until an open store that is in use has indexed what has ended, so far as that is possible.
+pub(super) async fn settled(file: &Path, patience: Duration) -> anyhow::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
+    connection.busy_timeout(Duration::from_secs(5))?;
+    let (begun, mut least) = (Instant::now(), (i64::MAX, Instant::now()));
+    loop {
+        let sql = "SELECT count(*) FROM pending";
+        let left = connection.query_row(sql, [], |row| row.get::<_, i64>(0))?;
+        if left < least.0 {
+            least = (left, Instant::now());
+        }
+        if left == 0 || least.1.elapsed() > 3 * STILL || begun.elapsed() > patience {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 /// Waits until an open store has indexed and compressed what has ended.
 pub(super) async fn tidied(file: &Path) -> anyhow::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -56,7 +56,7 @@ const fn at_most(
 }
 
 /// All figures, in groups, in the order of the report.
-pub(super) const GROUPS: [(&str, &[Figure]); 8] = [
+pub(super) const GROUPS: [(&str, &[Figure]); 9] = [
     (
         "The disk",
         &[
@@ -177,6 +177,22 @@ pub(super) const GROUPS: [(&str, &[Figure]); 8] = [
             at_most("timers.p99", "lateness, p99", "ms", 10.0, 3.0),
             plain("timers.max", "lateness, greatest", "ms"),
             plain("timers.cpu", "processor per timer", "ms"),
+        ],
+    ),
+    (
+        "Monitors: 2,000 that ask a web server every 10 seconds",
+        &[
+            plain("monitors.rate", "checks, each a durable execution", "/s"),
+            plain("monitors.made", "checks made, of those that were due", "%"),
+            plain("monitors.cpu_share", "server's processor, of one core", "%"),
+            plain("monitors.cpu", "server's processor per check", "ms"),
+            plain("monitors.mib", "resident memory", "MiB"),
+            plain("monitors.kept", "the store, with the last 20 checks of each", "MiB"),
+            plain("monitors.grown", "the store grows, old checks being forgotten, by", "MiB/h"),
+            plain("monitors.written", "written to the disk", "GiB/h"),
+            plain("monitors.p50", "lateness of a check's request, p50", "ms"),
+            plain("monitors.p99", "… p99", "ms"),
+            plain("monitors.max", "… greatest", "ms"),
         ],
     ),
     (

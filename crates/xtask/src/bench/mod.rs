@@ -10,6 +10,7 @@ mod growth;
 mod house;
 mod inprocess;
 mod machine;
+mod monitors;
 mod payload;
 mod remote;
 mod report;
@@ -27,7 +28,7 @@ use inprocess::Steps;
 const ROUNDS: usize = 3;
 
 /// The parts, in the order in which a round goes through them.
-const PARTS: [&str; 6] = ["disk", "engine", "remote", "stored", "timers", "growth"];
+const PARTS: [&str; 7] = ["disk", "engine", "remote", "stored", "timers", "growth", "monitors"];
 
 /// Runs the parts that are named behind the command, or all, and writes the report.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -76,6 +77,7 @@ async fn measure(
             None => Ok(()),
         },
         "timers" => timers::waits(samples).await,
+        "monitors" => monitors::watch(samples).await,
         _ => growth::loops(samples).await,
     }
 }

@@ -19,12 +19,18 @@ pub(super) struct Server {
 impl Server {
     /// Starts the binary over a store in the folder.
     pub(super) async fn start(folder: &Folder) -> anyhow::Result<Self> {
+        Self::start_with(folder, &[]).await
+    }
+
+    /// The same with further arguments.
+    pub(super) async fn start_with(folder: &Folder, more: &[&str]) -> anyhow::Result<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let address = format!("127.0.0.1:{port}");
         let begun = Instant::now();
         let child = Command::new(binary())
             .args(["serve", "--log-level", "warn", "--listen", &address])
             .args(["--store", &format!("sqlite:{}", folder.store().display())])
+            .args(more)
             .current_dir(&folder.0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -63,6 +69,14 @@ impl Server {
                 / 1024.0
         };
         (field("VmRSS:"), field("VmHWM:"))
+    }
+
+    /// MiB that it has written to the disk so far.
+    pub(super) fn written_mib(&self) -> f64 {
+        let counts = std::fs::read_to_string(format!("/proc/{}/io", self.child.id()));
+        let counts = counts.unwrap_or_default();
+        let written = counts.lines().find_map(|line| line.strip_prefix("write_bytes:"));
+        written.and_then(|bytes| bytes.trim().parse::<f64>().ok()).unwrap_or(f64::NAN) / 1_048_576.0
     }
 
     /// Tells it to stop and waits until it has.

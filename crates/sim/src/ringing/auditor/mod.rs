@@ -146,9 +146,8 @@ fn broken<T>(law: &'static str, what: impl Into<String>) -> Verdict<T> {
 
 impl Auditor {
     pub(super) fn new(rules: &BTreeMap<&'static str, Rules>) -> Self {
-        let watches = rules.iter().map(|(name, rules)| {
-            ((*name).to_owned(), Watch::new(rules.clone()))
-        });
+        let watches =
+            rules.iter().map(|(name, rules)| ((*name).to_owned(), Watch::new(rules.clone())));
         Self {
             watches: watches.collect(),
             handed: BTreeMap::new(),
@@ -196,9 +195,9 @@ impl Auditor {
         wake_at: Option<Timestamp>,
     ) -> Result<(), Objection> {
         let Some(watch) = self.watches.get(id.name()) else { return Ok(()) };
-        let judged = watch.is_up_to_date(now.millis()).and_then(|()| {
-            watch.is_on_its_way(now.millis(), wake_at.map(Timestamp::millis))
-        });
+        let judged = watch
+            .is_up_to_date(now.millis())
+            .and_then(|()| watch.is_on_its_way(now.millis(), wake_at.map(Timestamp::millis)));
         judged.map_err(|(law, what)| Objection::new(id.as_str(), law, what))
     }
 

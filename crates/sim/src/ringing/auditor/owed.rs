@@ -23,13 +23,7 @@ impl Watch {
     }
 
     /// Whether a receiver may be told this now.
-    pub(super) fn may_be_told(
-        &self,
-        key: &str,
-        receiver: &str,
-        event: &str,
-        now: i64,
-    ) -> Verdict {
+    pub(super) fn may_be_told(&self, key: &str, receiver: &str, event: &str, now: i64) -> Verdict {
         const LAW: &str = "pages have a cause";
         let Some(incident) = self.keys.get(key) else {
             return broken(LAW, format!("{key:?} has no incident"));
@@ -68,7 +62,10 @@ impl Watch {
         if fits {
             Ok(())
         } else {
-            broken(LAW, format!("{receiver} is told {event} of {key:?}, which is {state}: {told:?}"))
+            broken(
+                LAW,
+                format!("{receiver} is told {event} of {key:?}, which is {state}: {told:?}"),
+            )
         }
     }
 

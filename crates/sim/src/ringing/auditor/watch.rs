@@ -150,7 +150,10 @@ impl Watch {
             commit.events.iter().any(|it| it[name]["s"].as_u64() == Some(u64::from(*sequence)))
         };
         if self.is_awaited(*sequence, child) && !has("checked") && !has("delivered") {
-            return broken("ends are heard", format!("{sequence} has ended, and nothing came of it"));
+            return broken(
+                "ends are heard",
+                format!("{sequence} has ended, and nothing came of it"),
+            );
         }
         Ok(())
     }
@@ -255,13 +258,7 @@ impl Watch {
     }
 
     /// A check has ended, or was given up.
-    fn ends(
-        &mut self,
-        body: &Value,
-        cause: &Cause,
-        now: i64,
-        expected: &mut Expected,
-    ) -> Verdict {
+    fn ends(&mut self, body: &Value, cause: &Cause, now: i64, expected: &mut Expected) -> Verdict {
         const LAW: &str = "a check's result is its own";
         let sequence = number(body, "s").unwrap_or_default();
         let Some(running) = self.running.take_if(|it| it.sequence == sequence) else {
@@ -385,9 +382,8 @@ impl Watch {
                 *episode += 1;
                 let (episode, state) = (*episode, to);
                 *incident = Key { state, bad: 1, episode, ..Key::default() };
-                self.told.retain(|(_, own), told| {
-                    own != key || told.rings || told.flight.is_some()
-                });
+                self.told
+                    .retain(|(_, own), told| own != key || told.rings || told.flight.is_some());
                 for ((_, own), told) in &mut self.told {
                     told.knows_of_care &= own != key;
                 }
@@ -447,7 +443,9 @@ impl Watch {
             return broken("no page is lost", format!("{start} does not tell {event} {receiver}"));
         }
         let recorded = commit.records.iter().any(|record| {
-            record.ledger == "delivery" && *record.status == *"queued" && told["delivery"] == *record.key
+            record.ledger == "delivery"
+                && *record.status == *"queued"
+                && told["delivery"] == *record.key
         });
         if !recorded {
             return broken("the ledger knows", format!("delivery {sequence} is not in it"));
@@ -465,8 +463,7 @@ impl Watch {
                 _ => (told.tried, told.at) = (true, now),
             }
         }
-        let delivery =
-            Delivery { receiver, event, members, execution, ended: false };
+        let delivery = Delivery { receiver, event, members, execution, ended: false };
         self.deliveries.insert(sequence, delivery);
         Ok((sequence, told))
     }
@@ -489,12 +486,13 @@ impl Watch {
         }
         delivery.ended = true;
         let status = if sent { "sent" } else { "dead" };
-        let recorded = commit
-            .records
-            .iter()
-            .any(|it| it.ledger == "delivery" && *it.status == *status);
+        let recorded =
+            commit.records.iter().any(|it| it.ledger == "delivery" && *it.status == *status);
         if !recorded {
-            return broken("the ledger knows", format!("{sequence} is {status}, which is not in it"));
+            return broken(
+                "the ledger knows",
+                format!("{sequence} is {status}, which is not in it"),
+            );
         }
         let (receiver, event) = (delivery.receiver.clone(), delivery.event.clone());
         for (key, _) in delivery.members.clone() {
