@@ -13,6 +13,8 @@ pub(crate) struct Live {
     port: u16,
     child: Option<Child>,
     arguments: Vec<String>,
+    /// It is the tour, which has a store of its own.
+    tours: bool,
     pub(crate) http: reqwest::Client,
 }
 
@@ -22,12 +24,21 @@ const START_MAX: Duration = Duration::from_secs(30);
 impl Live {
     /// Starts a server over an empty store.
     pub(crate) async fn start(arguments: &[&str]) -> Self {
+        Self::started(false, arguments).await
+    }
+
+    /// Starts the tour.
+    pub(crate) async fn tour() -> Self {
+        Self::started(true, &[]).await
+    }
+
+    async fn started(tours: bool, arguments: &[&str]) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().expect("a folder");
         let arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let http =
             reqwest::Client::builder().timeout(Duration::from_mins(1)).build().expect("a client");
-        let mut live = Self { folder, port: free_port(), child: None, arguments, http };
+        let mut live = Self { folder, port: free_port(), child: None, arguments, tours, http };
         live.launch().await;
         live
     }
@@ -39,10 +50,13 @@ impl Live {
             .append(true)
             .open(self.log())
             .expect("a log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_nightbell"))
-            .arg("serve")
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
+        command.arg(if self.tours { "dev" } else { "serve" });
+        if !self.tours {
+            command.args(["--store", &format!("sqlite:{}", self.store().display())]);
+        }
+        let child = command
             .args(["--listen", &format!("127.0.0.1:{}", self.port)])
-            .args(["--store", &format!("sqlite:{}", self.store().display())])
             .args(&self.arguments)
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
