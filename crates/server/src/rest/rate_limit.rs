@@ -67,7 +67,7 @@ async fn put_workflow_rate_limit(
         let message = "'concurrentExecLimit' must be a whole number from 1";
         return Err(Problem::bad_request(message).with_hint("DELETE removes a limit."));
     }
-    set(&api.engine, &registering, &name, limit).await
+    set(&api.engine, &registering, &name, &limit).await
 }
 
 /// The same as PUT.
@@ -104,7 +104,7 @@ async fn delete_workflow_rate_limit(
     Extension(registering): Extension<Registering>,
     Path(name): Path<String>,
 ) -> Result<(), Problem> {
-    set(&api.engine, &registering, &name, Value::Null).await
+    set(&api.engine, &registering, &name, &Value::Null).await
 }
 
 /// The type of the tags that stand for limits.
@@ -154,7 +154,7 @@ pub(super) async fn set_by_tag(
     most: Option<i64>,
 ) -> Result<(), Problem> {
     let limit = most.map(|most| json!({ "rateLimitKey": name, "concurrentExecLimit": most }));
-    set(engine, registering, name, limit.unwrap_or_default()).await
+    set(engine, registering, name, &limit.unwrap_or_default()).await
 }
 
 fn versions(engine: &Engine, name: &str) -> Result<Vec<std::sync::Arc<WorkflowDef>>, Problem> {
@@ -169,7 +169,7 @@ async fn set(
     engine: &Engine,
     registering: &Registering,
     name: &str,
-    limit: Value,
+    limit: &Value,
 ) -> Result<(), Problem> {
     let _registering = registering.hold().await;
     let documents = versions(engine, name)?.into_iter().map(|definition| {

@@ -207,7 +207,7 @@ fn hear(state: &mut Instance, message: Message, context: &Context<'_>) -> Decide
             control::terminate(state, output, true, false, context)
         }
         Message::Retry { asked, .. } => control::retry_for_caller(state, asked, context),
-        Message::Started { sequence, child, instead } => {
+        Message::Started { sequence, child, instead, .. } => {
             let (task, _) = waits_for(state, sequence, child.as_ref())?;
             let mut draft = Draft::new(state, context);
             if let Some(instead) = instead.filter(|instead| !instead.adopted) {
