@@ -215,7 +215,7 @@ impl Stage<'_> {
         let Some(by) = start.asked_by.clone() else { return };
         let asker = Asker { by, child: to.clone() };
         let Some(parent) = start.parent.clone() else {
-            let (asker, started) = asker.told(to, false, None);
+            let (asker, started) = asker.told_of(to, false);
             return self.tell(&asker, Input::Message(started));
         };
         let Some(state) = self.executions.get(&parent.execution) else { return };

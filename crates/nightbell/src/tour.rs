@@ -4,12 +4,15 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use engine::Engine;
+use engine::vault::Shelf;
 use kernel::ExecutionId;
 use kernel::definition::{TaskDef, WorkflowDef};
 use kernel::graph::{Execution, Input, Start, Status};
 
 use crate::config::{Config, StoreUrl};
-use crate::dev::{self, StandIns};
+use crate::dev::alerting::Services;
+use crate::dev::{self, Clockwork, StandIns};
+use crate::load;
 use crate::serve::Server;
 
 /// Serves the two-minute tour until the process is told to stop.
@@ -20,15 +23,26 @@ pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
     let stand_ins = dev::start(dev::Options::tour(jiff::Timestamp::now()))
         .await
         .context("the stand-in services cannot be started")?;
+    let services = Services::default();
+    // Two failures in the endpoint's last ten minutes: somebody has to be rung.
+    services.fail_at(&[3, 4]);
+    let alerting_url = services.start().await.context("the stand-in services cannot be started")?;
     let id = begin(&server.engine, &stand_ins).await?;
+    wind_up(&server.engine, &folder, &stand_ins.clockwork(&alerting_url)).await?;
     say(&format!(
         "\nNightbell is up: http://{}  (a throw-away store; stop with Ctrl-C)\n\n\
          The example examples/etl-github-orbit is running against stand-ins of GitHub and Orbit:\n\
-         it reads 519 stargazers from 6 pages, keeps those of the last 24 hours and posts each.\n",
+         it reads 519 stargazers from 6 pages, keeps those of the last 24 hours and posts each.\n\n\
+         Beside it examples/endpoint-scan-pagerduty scans an endpoint every minute and rings a\n\
+         PagerDuty that is none; its schedules are awake.\n",
         server.address()
     ));
     let (engine, url) = (server.engine.clone(), format!("http://{}", server.address()));
-    let follower = tokio::spawn(async move { follow(&engine, &id, &stand_ins, &url).await });
+    let follower = tokio::spawn(async move {
+        follow(&engine, &id, &stand_ins, &url).await;
+        // The services stay as long as the server: what runs by the clock speaks to them, too.
+        std::future::pending::<()>().await;
+    });
     let result = server.serve().await;
     follower.abort();
     result
@@ -59,6 +73,36 @@ async fn begin(engine: &Engine, stand_ins: &StandIns) -> anyhow::Result<Executio
     Ok(id)
 }
 
+/// Loads what runs by the clock, and lets the first scan begin at once.
+async fn wind_up(engine: &Engine, folder: &Folder, clockwork: &Clockwork) -> anyhow::Result<()> {
+    let examples = folder.0.join("examples");
+    for (name, text) in &clockwork.files {
+        let file = examples.join(name);
+        if let Some(parent) = file.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    for (name, value) in &clockwork.secrets {
+        engine.vault().put(Shelf::Secrets, name, value).await?;
+    }
+    if let Err(mistakes) = load::load(engine, &[examples]).await {
+        anyhow::bail!("the examples have mistakes:\n  {}", mistakes.join("\n  "));
+    }
+    trigger(engine, SCAN).await
+}
+
+/// The schedule of the alerting example.
+const SCAN: &str = "endpoint-scan";
+/// The schedule of the night's ETL.
+const NIGHTLY: &str = "github-stars-nightly";
+
+async fn trigger(engine: &Engine, schedule: &str) -> anyhow::Result<()> {
+    let by = Some("nightbell dev".into());
+    let id = ExecutionId::schedule(schedule);
+    Ok(engine.step(&id, kernel::schedule::Input::Trigger { by }).await?)
+}
+
 /// Tells how the example gets on, a line for every new kind of step, and what to try next.
 async fn follow(engine: &Engine, id: &ExecutionId, stand_ins: &StandIns, url: &str) {
     let mut changes = engine.watch(id);
@@ -73,7 +117,9 @@ async fn follow(engine: &Engine, id: &ExecutionId, stand_ins: &StandIns, url: &s
             told = line;
         }
         if status.is_closed() {
-            return say(&farewell(id, status, stand_ins.posted().len(), url));
+            // What the clock does by night, done once by day: the same for several repositories.
+            let nightly = trigger(engine, NIGHTLY).await.is_ok();
+            return say(&farewell(id, status, stand_ins.posted().len(), nightly, url));
         }
         if changes.changed().await.is_err() {
             return;
@@ -90,11 +136,19 @@ fn progress(run: &Execution) -> String {
     format!("  {:<9} {rounded:>4} tasks done   {step}", run.status.as_str())
 }
 
-fn farewell(id: &ExecutionId, status: Status, posted: usize, url: &str) -> String {
+fn farewell(id: &ExecutionId, status: Status, posted: usize, nightly: bool, url: &str) -> String {
+    let nightly = if nightly {
+        "Now the same runs for three repositories at once, each in a sub-workflow, as a schedule\n\
+         does every midnight. "
+    } else {
+        ""
+    };
     format!(
-        "\nThe example ended as {} and posted {posted} activities. Try, in another terminal:\n\n  \
+        "\nThe example ended as {} and posted {posted} activities.\n{nightly}Try, in another \
+         terminal:\n\n  \
          export NIGHTBELL_URL={url}\n  \
          nightbell run list\n  nightbell run show {id}\n  \
+         nightbell schedule list\n  nightbell schedule history endpoint-scan\n  \
          nightbell workflow get github_stars_to_orbit\n  \
          curl {url}/api/workflow/{id}\n\n\
          and open {url}/docs for the whole API.",

@@ -20,4 +20,5 @@ pub mod secret;
 pub mod sendgrid;
 pub mod sql;
 mod stay;
+mod tls;
 pub mod workflow;

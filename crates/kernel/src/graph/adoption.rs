@@ -41,19 +41,17 @@ pub struct Asker {
 }
 
 impl Asker {
-    /// What the asker is told once the execution exists.
-    pub fn told_of(self, begun: &Execution, adopted: bool) -> (ExecutionId, Message) {
-        let version = Some(begun.plan().definition.version);
-        self.told(&begun.id, adopted, version)
+    /// What the asker is told once the execution `id` exists.
+    pub fn told_of(self, id: &ExecutionId, adopted: bool) -> (ExecutionId, Message) {
+        self.told(id, adopted, None)
     }
 
-    /// As [`Asker::told_of`], of one whose definition nobody looks at.
-    pub fn told(
-        self,
-        id: &ExecutionId,
-        adopted: bool,
-        version: Option<i32>,
-    ) -> (ExecutionId, Message) {
+    /// As [`Asker::told_of`], with the version that the execution obeys.
+    pub(super) fn told_of_run(self, begun: &Execution, adopted: bool) -> (ExecutionId, Message) {
+        self.told(&begun.id, adopted, Some(begun.plan().definition.version))
+    }
+
+    fn told(self, id: &ExecutionId, adopted: bool, version: Option<i32>) -> (ExecutionId, Message) {
         let other = *id != self.child;
         let instead = other.then(|| Instead { id: id.clone(), adopted });
         let (sequence, child) = (self.by.sequence, Some(self.child));
@@ -155,7 +153,7 @@ pub(super) fn watch(
         draft.send(to, message);
         return draft.settle();
     }
-    let (to, message) = asker.told_of(draft.state, true);
+    let (to, message) = asker.told_of_run(draft.state, true);
     draft.send(to, message);
     match (to_the_end, closed) {
         (true, true) => draft.tell_end(watcher, 0),

@@ -99,7 +99,7 @@ fn begin(
     gate::record(&mut draft, gate);
     if let Some(asker) = start.asked_by {
         // What nobody waits for runs by itself, whatever becomes of the asker.
-        let (to, message) = asker.told_of(draft.state, draft.state.parent.is_none());
+        let (to, message) = asker.told_of_run(draft.state, draft.state.parent.is_none());
         draft.send(to, message);
     }
     draft.walk_all();

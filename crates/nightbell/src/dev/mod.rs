@@ -1,4 +1,4 @@
-//! Stand-ins for the services the ETL example talks to, so that the tour and the tests run a real
+//! Stand-ins for the services that the examples talk to, so that the tour and the tests run a real
 //! workflow over real sockets without an account anywhere.
 //!
 //! They are honest where a client could notice: paging, link headers, media types, credentials and
@@ -6,6 +6,7 @@
 //! on loopback only, on ports that the system picks. The folder uses nothing else of this crate, so
 //! that an integration test can include it by path.
 
+pub(crate) mod alerting;
 mod failures;
 mod github;
 mod orbit;
@@ -24,7 +25,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub(crate) use orbit::Activity;
-pub(crate) use seed::Seed;
+pub(crate) use seed::{Clockwork, Seed};
 
 /// What the stand-ins hold, whom they let in, and how they misbehave.
 #[derive(Clone, Debug)]
@@ -80,7 +81,8 @@ impl Options {
 
     /// The tour of `nightbell dev`: a repository of 4,319 stars, of which the example's offset of
     /// 3,800 leaves 519 on six pages; 40 of these are recent, which the rate limit of a hundred a
-    /// minute lets through at once; and one refused post, so that there is a retry to look at.
+    /// minute lets through at once; and one refused post, so that there is a retry to look at. By
+    /// night two smaller repositories are read as well.
     pub(crate) fn tour(now: Timestamp) -> Self {
         Self {
             now,
@@ -88,7 +90,14 @@ impl Options {
             repo: "conductor".to_owned(),
             stargazers: 4_319,
             recent: 40,
-            others: Vec::new(),
+            others: [("uber", "cadence", 3_902, 2), ("temporalio", "temporal", 120, 3)]
+                .map(|(account, repo, stargazers, recent)| Repository {
+                    account: account.to_owned(),
+                    repo: repo.to_owned(),
+                    stargazers,
+                    recent,
+                })
+                .to_vec(),
             github_token: "stand-in-github-token".to_owned(),
             github_failures: Vec::new(),
             workspace: "oss-stats".to_owned(),
@@ -127,6 +136,11 @@ impl StandIns {
     /// The requests that register the example and start it against these stand-ins.
     pub(crate) fn seed(&self) -> Seed {
         seed::etl(&self.options, &self.github_url(), &self.orbit_url())
+    }
+
+    /// What runs by the clock, aimed at these stand-ins and those of the alerting example.
+    pub(crate) fn clockwork(&self, alerting_url: &str) -> Clockwork {
+        seed::clockwork(&self.options, &self.github_url(), &self.orbit_url(), alerting_url)
     }
 }
 

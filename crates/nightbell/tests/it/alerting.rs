@@ -1,15 +1,13 @@
 //! The alerting example, whole: its folder loaded by the real binary, its schedules fired, and
 //! stand-ins for every service it speaks to, in good times and bad.
 
-mod services;
-
 use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::dev::alerting::{CLIENT_SECRET, ROUTING_KEY, Services};
 use crate::example::{self, PATIENCE};
 use crate::live::Live;
-use services::{CLIENT_SECRET, ROUTING_KEY, Services};
 
 const KEY: &str = "endpoint_scan/orders";
 
@@ -23,7 +21,7 @@ impl Alerting {
     /// A server with the example and its secrets.
     async fn start() -> Self {
         let services = Services::default();
-        let url = services.start().await;
+        let url = services.start().await.expect("a free port");
         let addresses = [
             ("https://orders.example.com", url.as_str()),
             ("https://login.example.com", &url),
@@ -192,4 +190,37 @@ async fn the_watchers_are_watched_too() {
     alerting.live.launch().await;
     assert_eq!(alerting.live.get(path).await["paused"], false);
     alerting.tells_no_secret().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_tour_rings_too_and_has_the_night_ready() {
+    let mut live = Live::tour().await;
+    let ringing = async {
+        loop {
+            let query = "workflowType=pagerduty_event AND status=COMPLETED";
+            let query = query.replace(' ', "%20").replace('=', "%3D");
+            let found = live.get(&format!("/api/workflow/search?query={query}")).await;
+            if let Some(run) = found["results"][0]["workflowId"].as_str() {
+                return live.get(&format!("/api/workflow/{run}")).await;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    let run = tokio::time::timeout(PATIENCE, ringing).await.expect("it rings");
+    assert_eq!(run["input"]["summary"], "orders: 2 failures in the last 10 minutes");
+    let schedules = live.get("/api/scheduler/schedules").await;
+    let paused = |name: &str| {
+        let schedules = schedules.as_array().unwrap();
+        let found = schedules.iter().find(|schedule| schedule["name"] == name);
+        found.expect("it is there")["paused"].clone()
+    };
+    assert_eq!(paused("endpoint-scan"), json!(false));
+    assert_eq!(paused("github-stars-nightly"), json!(true), "only midnight wakes it");
+    let night =
+        live.post("/api/scheduler/schedules/github-stars-nightly/trigger", &json!({})).await;
+    let id = night["workflowId"].as_str().unwrap();
+    let night = live.ended(id, 3 * PATIENCE).await;
+    assert_eq!(night["status"], "COMPLETED", "{}", night["reasonForIncompletion"]);
+    assert_eq!(night["output"]["unread"], json!([]));
+    live.stop().await;
 }

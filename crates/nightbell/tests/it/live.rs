@@ -28,10 +28,18 @@ const PROBE_MAX: Duration = Duration::from_secs(5);
 /// down, neither a stand-in nor a client's connection may come by its port.
 const PORTS: std::ops::Range<u16> = 10_240..32_768;
 
+/// The subcommand of the tour.
+const TOUR: &str = "dev";
+
 impl Live {
     /// Starts a server over an empty store.
     pub(crate) async fn start(arguments: &[&str]) -> Self {
         Self::start_as("serve", arguments, &[]).await
+    }
+
+    /// Starts the tour.
+    pub(crate) async fn tour() -> Self {
+        Self::start_as(TOUR, &[], &[]).await
     }
 
     /// As [`Live::start`], by a subcommand that serves, with variables in its environment.
@@ -60,10 +68,14 @@ impl Live {
             .append(true)
             .open(self.log())
             .expect("a log file");
-        let child = Command::new(env!("CARGO_BIN_EXE_nightbell"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
+        if self.command != TOUR {
+            // The tour has a store of its own.
+            command.env("NIGHTBELL_STORE", format!("sqlite:{}", self.store().display()));
+        }
+        let child = command
             .arg(self.command)
             .env("NIGHTBELL_LISTEN", format!("127.0.0.1:{}", self.port))
-            .env("NIGHTBELL_STORE", format!("sqlite:{}", self.store().display()))
             .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .args(&self.arguments)
             .current_dir(self.folder.path())

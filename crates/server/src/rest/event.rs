@@ -29,6 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(event_handlers, create_event_handler, update_event_handler))
         .routes(routes!(event_handlers_of, delete_event_handler))
         .routes(routes!(event_handler))
+        .routes(routes!(empty_event_handler))
         .routes(routes!(event_tags, put_event_tags, delete_event_tags))
         .routes(routes!(event_queues))
         .routes(routes!(event_queue, put_event_queue, delete_event_queue))
@@ -180,6 +181,15 @@ async fn event_handler(
     Path(name): Path<String>,
 ) -> Result<Json<Arc<EventHandler>>, Problem> {
     named(&api.engine, &name).map(Json)
+}
+
+/// Shows what an event handler looks like that says nothing.
+#[utoipa::path(
+    get, path = "/api/event/handler/", tag = "event",
+    responses((status = 200, description = "An empty handler", body = serde_json::Value))
+)]
+async fn empty_event_handler() -> Json<EventHandler> {
+    Json(EventHandler::default())
 }
 
 /// Forgets an event handler; what it has begun goes on.

@@ -40,7 +40,6 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(task_defs, create_task_defs, update_task_def))
         .routes(routes!(task_def, delete_task_def))
         .merge(rate_limit::routes())
-        .layer(Extension(Registering::default()))
 }
 
 /// Held from looking whether a definition exists until it is written, so that of two that create

@@ -22,20 +22,22 @@ pub mod view;
 mod why;
 pub(crate) mod workflow;
 
+use axum::Extension;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::Api;
 
 /// All paths of the API, described.
 pub fn router() -> OpenApiRouter<Api> {
+    let registering = metadata::Registering::default();
     OpenApiRouter::new()
         .merge(workflow::routes())
         .merge(execute::routes())
         .merge(summary::routes())
         .merge(why::routes())
         .merge(bulk::routes())
-        .merge(metadata::routes())
-        .merge(tags::routes())
+        .merge(metadata::routes().layer(Extension(registering.clone())))
+        .merge(tags::routes().layer(Extension(registering)))
         .merge(schema::routes())
         .merge(tasks::routes())
         .merge(queue::routes())

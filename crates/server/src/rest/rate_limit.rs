@@ -67,7 +67,7 @@ async fn put_workflow_rate_limit(
         let message = "'concurrentExecLimit' must be a whole number from 1";
         return Err(Problem::bad_request(message).with_hint("DELETE removes a limit."));
     }
-    set(&api.engine, &registering, &name, limit).await
+    set(&api.engine, &registering, &name, &limit).await
 }
 
 /// The same as PUT.
@@ -104,7 +104,57 @@ async fn delete_workflow_rate_limit(
     Extension(registering): Extension<Registering>,
     Path(name): Path<String>,
 ) -> Result<(), Problem> {
-    set(&api.engine, &registering, &name, Value::Null).await
+    set(&api.engine, &registering, &name, &Value::Null).await
+}
+
+/// The type of the tags that stand for limits.
+const TAG_TYPE: &str = "RATE_LIMIT";
+
+/// The limit of a workflow as the tag that older clients know it by.
+pub(super) fn tag(engine: &Engine, name: &str) -> Option<Value> {
+    let definition = engine.definitions().workflow(name, None)?;
+    let limit = definition.rate_limit_config.as_ref()?;
+    let shared_by_name = limit.rate_limit_key.as_deref().is_none_or(|key| key == name);
+    (shared_by_name && limit.concurrent_exec_limit > 0)
+        .then(|| json!({ "key": name, "type": TAG_TYPE, "value": limit.concurrent_exec_limit }))
+}
+
+/// Takes the tags that stand for limits out of what a client sends: what they set the limit to.
+///
+/// # Errors
+/// 400 for one whose value is no limit.
+pub(super) fn take_tags(body: Value) -> Result<(Vec<i64>, Value), Problem> {
+    let list = match body {
+        Value::Array(list) => list,
+        Value::Null => Vec::new(),
+        one => vec![one],
+    };
+    let (limits, others): (Vec<Value>, Vec<Value>) =
+        list.into_iter().partition(|tag| tag.get("type").is_some_and(|kind| kind == TAG_TYPE));
+    let limits = limits.iter().map(|tag| {
+        let value = &tag["value"];
+        let most = value.as_i64().or_else(|| value.as_str()?.trim().parse().ok());
+        most.filter(|most| *most > 0).ok_or_else(|| {
+            Problem::bad_request(format!(
+                "the value of a tag of the type {TAG_TYPE} must be from 1"
+            ))
+        })
+    });
+    Ok((limits.collect::<Result<_, _>>()?, others.into()))
+}
+
+/// Sets the limit of a workflow as a tag says it: shared by all that bear its name.
+///
+/// # Errors
+/// As PUT.
+pub(super) async fn set_by_tag(
+    engine: &Engine,
+    registering: &Registering,
+    name: &str,
+    most: Option<i64>,
+) -> Result<(), Problem> {
+    let limit = most.map(|most| json!({ "rateLimitKey": name, "concurrentExecLimit": most }));
+    set(engine, registering, name, &limit.unwrap_or_default()).await
 }
 
 fn versions(engine: &Engine, name: &str) -> Result<Vec<std::sync::Arc<WorkflowDef>>, Problem> {
@@ -119,7 +169,7 @@ async fn set(
     engine: &Engine,
     registering: &Registering,
     name: &str,
-    limit: Value,
+    limit: &Value,
 ) -> Result<(), Problem> {
     let _registering = registering.hold().await;
     let documents = versions(engine, name)?.into_iter().map(|definition| {

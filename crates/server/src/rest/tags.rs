@@ -8,13 +8,15 @@ use axum::{Extension, Json};
 use engine::Engine;
 use engine::store::Document;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path, Query};
+use super::metadata::Registering;
+use super::rate_limit;
 use crate::Api;
 use crate::problem::Problem;
 
@@ -205,9 +207,11 @@ fn known_task(engine: &Engine, name: &str) -> Result<(), Problem> {
 async fn workflow_tags(
     State(api): State<Api>,
     Path(name): Path<String>,
-) -> Result<Json<Vec<Tag>>, Problem> {
+) -> Result<Json<Vec<Value>>, Problem> {
     known_workflow(&api.engine, &name)?;
-    of(&api.engine, Resource::WorkflowDef, &name).await.map(Json)
+    let tags = of(&api.engine, Resource::WorkflowDef, &name).await?;
+    let tags = tags.iter().map(|tag| json!(tag));
+    Ok(Json(tags.chain(rate_limit::tag(&api.engine, &name)).collect()))
 }
 
 /// Adds tags to a workflow, one or a list; those of the same key give way.
@@ -223,10 +227,18 @@ async fn workflow_tags(
 async fn add_workflow_tags(
     State(api): State<Api>,
     Extension(tagging): Extension<Tagging>,
+    Extension(registering): Extension<Registering>,
     Path(name): Path<String>,
     Body(body): Body<Value>,
 ) -> Result<(), Problem> {
     known_workflow(&api.engine, &name)?;
+    let (limits, body) = rate_limit::take_tags(body)?;
+    if let Some(most) = limits.last() {
+        rate_limit::set_by_tag(&api.engine, &registering, &name, Some(*most)).await?;
+    }
+    if body.as_array().is_some_and(Vec::is_empty) {
+        return Ok(());
+    }
     let place = (Resource::WorkflowDef, name.as_str());
     change(&api.engine, &tagging, place, Change::Add, read(body)?).await
 }
@@ -244,10 +256,15 @@ async fn add_workflow_tags(
 async fn put_workflow_tags(
     State(api): State<Api>,
     Extension(tagging): Extension<Tagging>,
+    Extension(registering): Extension<Registering>,
     Path(name): Path<String>,
     Body(body): Body<Value>,
 ) -> Result<(), Problem> {
     known_workflow(&api.engine, &name)?;
+    let (limits, body) = rate_limit::take_tags(body)?;
+    if let Some(most) = limits.last() {
+        rate_limit::set_by_tag(&api.engine, &registering, &name, Some(*most)).await?;
+    }
     let place = (Resource::WorkflowDef, name.as_str());
     change(&api.engine, &tagging, place, Change::Replace, read(body)?).await
 }
@@ -265,10 +282,22 @@ async fn put_workflow_tags(
 async fn delete_workflow_tags(
     State(api): State<Api>,
     Extension(tagging): Extension<Tagging>,
+    Extension(registering): Extension<Registering>,
     Path(name): Path<String>,
     Body(body): Body<Value>,
 ) -> Result<(), Problem> {
     known_workflow(&api.engine, &name)?;
+    let (limits, body) = rate_limit::take_tags(body)?;
+    if let Some(most) = limits.last() {
+        let present = rate_limit::tag(&api.engine, &name);
+        if present.is_none_or(|tag| tag["value"] != *most) {
+            return Err(Problem::not_found(format!("'{name}' has no rate limit of {most}")));
+        }
+        rate_limit::set_by_tag(&api.engine, &registering, &name, None).await?;
+    }
+    if body.as_array().is_some_and(Vec::is_empty) {
+        return Ok(());
+    }
     let place = (Resource::WorkflowDef, name.as_str());
     change(&api.engine, &tagging, place, Change::Delete, read(body)?).await
 }

@@ -174,6 +174,12 @@ async fn labels_are_put_and_taken_off() {
     let tags = json!([{ "key": "team", "value": "a" }, { "key": "tier", "value": "1" }]);
     server.send(Method::PUT, path, tags.to_string()).await.ok_text();
     assert_eq!(server.get(path).await.ok(), tags);
+    save(&server, &hourly("two", "w")).await;
+    for (query, found) in [("team:a", &["one"][..]), ("tier", &["one"]), ("team:b", &[])] {
+        let listed = server.get(&format!("/api/scheduler/schedules/tags?tag={query}")).await.ok();
+        assert_eq!(names(&listed), found, "{query}");
+    }
+    server.get("/api/scheduler/schedules/tags").await.failed(400);
     server.send(Method::DELETE, path, json!([tags[0]]).to_string()).await.ok_text();
     assert_eq!(server.get(path).await.ok(), json!([tags[1]]));
     assert_eq!(server.get("/api/scheduler/schedules/one").await.ok()["paused"], true);

@@ -70,3 +70,23 @@ async fn what_cannot_be_tagged_is_refused() {
     }
     assert_eq!(server.get(path).await.ok(), json!([]), "none of a refused list is kept");
 }
+
+#[tokio::test]
+async fn a_tag_may_be_a_rate_limit() {
+    let server = server().await;
+    let path = "/api/metadata/workflow/w/tags";
+    server.post(path, &json!({ "key": "team", "value": "docs" })).await.ok_text();
+    let limit = json!({ "key": "w", "type": "RATE_LIMIT", "value": 5 });
+    server.post(path, &limit).await.ok_text();
+    let both = json!([{ "key": "team", "value": "docs" }, limit]);
+    assert_eq!(server.get(path).await.ok(), both);
+    let config = server.get("/api/metadata/workflow/w/rate-limit").await.ok();
+    assert_eq!((&config["concurrentExecLimit"], &config["rateLimitKey"]), (&json!(5), &json!("w")));
+    let other = json!({ "key": "w", "type": "RATE_LIMIT", "value": 6 }).to_string();
+    server.send(Method::DELETE, path, other).await.failed(404);
+    server.send(Method::DELETE, path, limit.to_string()).await.ok_text();
+    assert_eq!(server.get(path).await.ok(), json!([{ "key": "team", "value": "docs" }]));
+    server.get("/api/metadata/workflow/w/rate-limit").await.failed(404);
+    let none = json!({ "key": "w", "type": "RATE_LIMIT", "value": 0 });
+    server.post(path, &none).await.failed(400);
+}

@@ -7,7 +7,6 @@ use reqwest::Url;
 use rustls::ClientConfig;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls_platform_verifier::Verifier;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -47,20 +46,12 @@ pub(super) async fn secure(
 }
 
 fn config(authority: Option<&str>) -> Result<ClientConfig, Trouble> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(authority.unwrap_or_default().as_bytes()) {
         let broken = |error| wrong(format!("`tls.ca` holds no certificates in PEM: {error}"));
         roots.push(certificate.map_err(broken)?);
     }
-    let failed = |error: rustls::Error| unknown(format!("TLS cannot be set up: {error}"));
-    let verifier = Verifier::new_with_extra_roots(roots, Arc::clone(&provider)).map_err(failed)?;
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
+    crate::tls::config(roots).map_err(|error| unknown(format!("TLS cannot be set up: {error}")))
 }
 
 /// When the certificate of a connection ends.

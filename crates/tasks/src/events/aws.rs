@@ -1,5 +1,7 @@
 //! Who calls Amazon's services, and the signature (version 4) that proves it.
 
+use std::fmt::Write as _;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use ring::{digest, hmac};
@@ -43,8 +45,10 @@ impl Credentials {
     pub(super) fn authorization(&self, call: &Call<'_>, scope: &Scope<'_>) -> String {
         let day = scope.at.get(..8).unwrap_or(scope.at);
         let names = call.headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
-        let headers: String =
-            call.headers.iter().map(|(name, value)| format!("{name}:{}\n", value.trim())).collect();
+        let mut headers = String::new();
+        for (name, value) in call.headers {
+            headers.extend([name, ":", value.trim(), "\n"]);
+        }
         let Call { method, path, body, .. } = call;
         let request = format!("{method}\n{path}\n\n{headers}\n{names}\n{}", hash(body));
         let Scope { at, region, service } = scope;
@@ -71,7 +75,11 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("writing to a string cannot fail");
+    }
+    text
 }
 
 #[cfg(test)]

@@ -87,8 +87,7 @@ impl Broker for Kafka {
         let topic: Arc<str> = event.queue.clone();
         let partitions = self.cluster.partitions(&topic).await.map_err(told)?;
         let positions = positions(&engine, &topic).await?;
-        let (records, coming) = mpsc::channel(AHEAD);
-        let mut readers = JoinSet::new();
+        let (mut begins, mut new) = (Vec::new(), Vec::new());
         for partition in &partitions {
             let client = self.cluster.reader(&topic, *partition).await.map_err(told)?;
             let at = match positions.get(partition) {
@@ -98,11 +97,18 @@ impl Broker for Kafka {
                     let from =
                         if positions.is_empty() { OffsetAt::Latest } else { OffsetAt::Earliest };
                     let at = client.get_offset(from).await.map_err(|e| told(e.into()))?;
-                    put_position(&engine, &topic, *partition, at).await?;
+                    new.push(position(&topic, *partition, at));
                     at
                 }
             };
-            let place = Place { topic: topic.clone(), partition: *partition };
+            begins.push((client, *partition, at));
+        }
+        // All in one: a topic of which some partitions are known is one that was listened to before.
+        engine.store().put_documents(new).await.map_err(unstored)?;
+        let (records, coming) = mpsc::channel(AHEAD);
+        let mut readers = JoinSet::new();
+        for (client, partition, at) in begins {
+            let place = Place { topic: topic.clone(), partition };
             let reader = Reader { client, place, engine: self.engine.get().cloned() };
             readers.spawn(reader.read(at, records.clone()));
         }
@@ -122,19 +128,14 @@ async fn positions(engine: &Engine, topic: &str) -> Result<BTreeMap<i32, i64>, B
     Ok(of_topic.collect())
 }
 
-async fn put_position(
-    engine: &Engine,
-    topic: &str,
-    partition: i32,
-    next: i64,
-) -> Result<(), BrokerError> {
-    let document = Document {
+/// The document that says how far a partition has been read.
+fn position(topic: &str, partition: i32, next: i64) -> Document {
+    Document {
         kind: POSITIONS.into(),
         name: format!("{topic}/{partition}").into(),
         version: 0,
         text: next.to_string().into(),
-    };
-    engine.store().put_document(document).await.map_err(unstored)
+    }
 }
 
 /// Ends the subscription when there are other partitions than were there when it began: it begins
@@ -295,7 +296,8 @@ impl Receipt for Taken {
     async fn acknowledge(self: Box<Self>) -> Result<(), BrokerError> {
         let engine = self.engine.as_ref().and_then(WeakEngine::upgrade);
         let engine = engine.ok_or_else(|| away("the server is stopping"))?;
-        put_position(&engine, &self.place.topic, self.place.partition, self.next).await
+        let position = position(&self.place.topic, self.place.partition, self.next);
+        engine.store().put_document(position).await.map_err(unstored)
     }
 
     /// The position stays; whoever listens next reads it again.

@@ -18,8 +18,6 @@ use rskafka::client::error::{Error, ProtocolError};
 use rskafka::client::partition::{Compression, PartitionClient, UnknownTopicHandling};
 use rskafka::client::{Client, ClientBuilder, Credentials, SaslConfig};
 use rskafka::record::Record;
-use rustls::ClientConfig;
-use rustls_platform_verifier::Verifier;
 use tokio::sync::Mutex;
 
 pub(crate) use address::Address;
@@ -141,7 +139,9 @@ impl Cluster {
     pub(crate) async fn partitions(&self, topic: &str) -> Result<Vec<i32>, Trouble> {
         check_topic(topic)?;
         let found = within(PATIENCE, async {
-            let client = self.client(&mut *self.line.lock().await).await?;
+            let mut line = self.line.lock().await;
+            let client = self.client(&mut line).await?;
+            drop(line);
             partitions_of(&client, topic).await
         });
         let found = found.await.and_then(|found| found);
@@ -157,7 +157,9 @@ impl Cluster {
         topic: &str,
         partition: i32,
     ) -> Result<PartitionClient, Trouble> {
-        let client = self.client(&mut *self.line.lock().await).await?;
+        let mut line = self.line.lock().await;
+        let client = self.client(&mut line).await?;
+        drop(line);
         let reader = client.partition_client(topic, partition, UnknownTopicHandling::Error);
         Ok(within(PATIENCE, reader).await??)
     }
@@ -237,7 +239,9 @@ impl Cluster {
         let builder = ClientBuilder::new(self.address.brokers.clone());
         let mut builder = builder.client_id("nightbell").backoff_config(backoff);
         if self.address.tls {
-            builder = builder.tls_config(Arc::new(tls()?));
+            let config = crate::tls::config(Vec::new());
+            let config = config.map_err(|e| Trouble::Away(format!("TLS cannot be set up: {e}")))?;
+            builder = builder.tls_config(Arc::new(config));
         }
         if let Some(login) = &self.address.login {
             let credentials = Credentials::new(login.user.clone(), login.password.clone());
@@ -293,17 +297,4 @@ fn check_topic(name: &str) -> Result<(), Trouble> {
 async fn within<T>(limit: Duration, work: impl Future<Output = T>) -> Result<T, Trouble> {
     let late = |_| Trouble::Away(format!("Kafka did not answer within {} ms", limit.as_millis()));
     tokio::time::timeout(limit, work).await.map_err(late)
-}
-
-/// TLS as the rest of the program trusts it: by the system's store.
-fn tls() -> Result<ClientConfig, Trouble> {
-    let failed = |error: rustls::Error| Trouble::Away(format!("TLS cannot be set up: {error}"));
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = Verifier::new(provider.clone()).map_err(failed)?;
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(failed)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth())
 }

@@ -137,7 +137,7 @@ fn key_of(request: &Members) -> Result<Option<Vec<u8>>, Wrong> {
     let serializer = request.text("keySerializer")?.unwrap_or_default();
     let number = |what: &str| Wrong(format!("`key` must be {what} for the {serializer}: {text}"));
     let bytes = match serializer.strip_prefix(SERIALIZERS).unwrap_or(&serializer) {
-        "" | "StringSerializer" => text.clone().into_bytes(),
+        "" | "StringSerializer" => text.as_bytes().to_vec(),
         "IntegerSerializer" => {
             text.parse::<i32>().map_err(|_| number("an int"))?.to_be_bytes().to_vec()
         }

@@ -6,7 +6,6 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use rustls_platform_verifier::Verifier;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::Error;
@@ -15,18 +14,18 @@ use super::Error;
 /// bears its name; otherwise whoever answers is believed, as `sslmode=require` has it.
 pub(super) fn connector(verify: bool) -> Result<MakeRustlsConnect, Error> {
     let wrong = |error: rustls::Error| Error::Failed(format!("TLS cannot be set up: {error}"));
+    if verify {
+        let config = crate::tls::config(Vec::new()).map_err(wrong)?;
+        return Ok(MakeRustlsConnect::new(config));
+    }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
+    let config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .map_err(wrong)?
-        .dangerous();
-    let config = if verify {
-        let verifier = Verifier::new(provider).map_err(wrong)?;
-        builder.with_custom_certificate_verifier(Arc::new(verifier))
-    } else {
-        builder.with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-    };
-    Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
 }
 
 /// Believes every certificate, but checks that the server holds its key.

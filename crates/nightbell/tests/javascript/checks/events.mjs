@@ -29,6 +29,17 @@ export async function events(clients) {
   assert(all.includes("js_on_told"));
   await acts(clients);
 
+  const messages = await client.getEventMessages(EVENT);
+  assert.equal(messages.length, 1);
+  assert.equal(messages[0].eventExecutions[0].name, "js_on_told");
+  assert.equal((await client.getEventHandlersWithStats()).results[0].numberOfMessages, 1);
+  assert.equal((await client.testConnectivity({ sink: "conductor:js" })).successful, true);
+  assert.equal((await client.testConnectivity({ sink: "nats:js" })).successful, false);
+  await refused(client.putQueueConfig("nats", "js", "{}"), /settings of the server|cannot be changed/);
+  await refused(client.deleteQueueConfig("nats", "js"), /settings of the server|cannot be changed/);
+  assert.equal((await client.test()).active, false);
+  await client.handleIncomingEvent({ event: EVENT, word: "dong" });
+
   await client.updateEventHandler({ ...handler, active: false });
   assert.deepEqual(await client.getEventHandlersForEvent(EVENT, true), []);
   assert.equal((await client.getEventHandlersForEvent(EVENT, false)).length, 1);

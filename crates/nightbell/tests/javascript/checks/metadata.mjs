@@ -55,6 +55,11 @@ async function tags(client) {
   assert.deepEqual(pairs(await client.getWorkflowTags("js_flow")), ["kind=test", "team=night"]);
   await client.deleteWorkflowTag(kind, "js_flow");
   assert.deepEqual(pairs(await client.getWorkflowTags("js_flow")), ["team=night"]);
+  assert.equal(await client.getWorkflowRateLimit("js_flow"), undefined);
+  await client.setWorkflowRateLimit({ rateLimitKey: "js", concurrentExecLimit: 9 }, "js_flow");
+  assert.equal((await client.getWorkflowRateLimit("js_flow")).concurrentExecLimit, 9);
+  await client.removeWorkflowRateLimit("js_flow");
+  assert.equal(await client.getWorkflowRateLimit("js_flow"), undefined);
   await client.setTaskTags([kind], "js_greet");
   await client.addTaskTag(team, "js_greet");
   assert.deepEqual(pairs(await client.getTaskTags("js_greet")), ["kind=test", "team=night"]);

@@ -53,6 +53,12 @@ def tags(client):
     assert pairs(client.get_workflow_tags("sdk_flow")) == ["kind=test", "team=night"]
     client.delete_workflow_tag(kind, "sdk_flow")
     assert pairs(client.get_workflow_tags("sdk_flow")) == ["team=night"]
+    assert client.getWorkflowRateLimit("sdk_flow") is None
+    client.setWorkflowRateLimit(7, "sdk_flow")
+    client.setWorkflowRateLimit(9, "sdk_flow")
+    assert client.getWorkflowRateLimit("sdk_flow") == 9
+    client.removeWorkflowRateLimit("sdk_flow")
+    assert client.getWorkflowRateLimit("sdk_flow") is None
     client.setTaskTags([kind], "sdk_greet")
     client.addTaskTag(team, "sdk_greet")
     assert pairs(client.getTaskTags("sdk_greet")) == ["kind=test", "team=night"]

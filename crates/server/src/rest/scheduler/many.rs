@@ -42,6 +42,39 @@ pub(super) async fn list(
     all(&api.engine, |state| wanted(state).then(|| view::schedule(state))).await.map(Json)
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+pub(super) struct TagParams {
+    /// `key:value`, or the key alone.
+    tag: Option<String>,
+}
+
+/// Lists the schedules that have a tag.
+#[utoipa::path(
+    get, path = "/api/scheduler/schedules/tags", tag = "scheduler", params(TagParams),
+    responses(
+        (status = 200, description = "The schedules", body = Vec<serde_json::Value>),
+        (status = 400, description = "No tag is named"),
+    )
+)]
+pub(super) async fn tagged(
+    State(api): State<Api>,
+    Query(params): Query<TagParams>,
+) -> Result<Json<Vec<Value>>, Problem> {
+    let tag = params.tag.filter(|tag| !tag.is_empty());
+    let tag = tag
+        .ok_or_else(|| Problem::bad_request("no tag is named").with_hint("Add ?tag=key:value."))?;
+    let (key, value) = match tag.split_once(':') {
+        Some((key, value)) => (key, Some(value)),
+        None => (tag.as_str(), None),
+    };
+    let wanted = |state: &Schedule| {
+        let tags = state.spec.iter().flat_map(|spec| &spec.tags);
+        let mut of_key = tags.filter(|tag| *tag.key == *key);
+        of_key.any(|tag| value.is_none_or(|value| *tag.value == *value))
+    };
+    all(&api.engine, |state| wanted(state).then(|| view::schedule(state))).await.map(Json)
+}
+
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct SearchParams {

@@ -29,6 +29,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(many::list, save))
         .routes(routes!(many::search))
+        .routes(routes!(many::tagged))
         .routes(routes!(show, delete))
         .routes(routes!(pause, pause_by_get))
         .routes(routes!(resume, resume_by_get))

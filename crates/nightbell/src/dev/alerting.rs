@@ -2,6 +2,7 @@
 //! service that issues tokens for it, and `PagerDuty`. Each can be told to fail first.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::io;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -13,15 +14,16 @@ use axum::{Json, Router};
 use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 /// What the token service asks of its clients.
-pub(super) const CLIENT_SECRET: &str = "cL-secret/9f+Xo 41";
+pub(crate) const CLIENT_SECRET: &str = "cL-secret/9f+Xo 41";
 /// What `PagerDuty` knows the service by.
-pub(super) const ROUTING_KEY: &str = "R0uting7Key2of9Orders4on8Call1xy";
+pub(crate) const ROUTING_KEY: &str = "R0uting7Key2of9Orders4on8Call1xy";
 
 /// What the services hold and have heard. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Services(Arc<Mutex<Held>>);
+pub(crate) struct Services(Arc<Mutex<Held>>);
 
 #[derive(Default)]
 struct Held {
@@ -39,68 +41,72 @@ struct Held {
 
 /// A stretch of time that was asked for.
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Window {
-    pub(super) from: jiff::Timestamp,
-    pub(super) to: jiff::Timestamp,
+pub(crate) struct Window {
+    pub(crate) from: jiff::Timestamp,
+    pub(crate) to: jiff::Timestamp,
 }
 
+#[allow(dead_code, reason = "the tests of the example ask what the tour does not")]
 impl Services {
     /// Starts all three on one port and answers where.
-    pub(super) async fn start(&self) -> String {
+    ///
+    /// # Errors
+    /// The port cannot be bound.
+    pub(crate) async fn start(&self) -> io::Result<String> {
         let router = Router::new()
             .route("/failures", get(failures))
             .route("/oauth/token", post(issue))
             .route("/v2/enqueue", post(enqueue))
             .with_state(self.clone());
-        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let url = format!("http://{}", listener.local_addr()?);
         tokio::spawn(async move { axum::serve(listener, router).await });
-        url
+        Ok(url)
     }
 
     /// The endpoint knows of failures at these times, in minutes before now.
-    pub(super) fn fail_at(&self, minutes_ago: &[i64]) {
+    pub(crate) fn fail_at(&self, minutes_ago: &[i64]) {
         let now = jiff::Timestamp::now().as_millisecond();
         self.0.lock().failures = minutes_ago.iter().map(|ago| now - ago * 60_000).collect();
     }
 
     /// The present token is worth nothing any more.
-    pub(super) fn expire(&self) {
+    pub(crate) fn expire(&self) {
         self.0.lock().expired = true;
     }
 
     /// `PagerDuty` answers so first.
-    pub(super) fn pagerduty_answers(&self, statuses: &[u16]) {
+    pub(crate) fn pagerduty_answers(&self, statuses: &[u16]) {
         self.0.lock().pagerduty_failures = statuses.iter().copied().collect();
     }
 
     /// The endpoint answers so first.
-    pub(super) fn endpoint_answers(&self, statuses: &[u16]) {
+    pub(crate) fn endpoint_answers(&self, statuses: &[u16]) {
         self.0.lock().endpoint_failures = statuses.iter().copied().collect();
     }
 
     /// The statuses of all refusals so far, in order; forgets them.
-    pub(super) fn refusals(&self) -> Vec<u16> {
+    pub(crate) fn refusals(&self) -> Vec<u16> {
         std::mem::take(&mut self.0.lock().refusals)
     }
 
     /// The events that `PagerDuty` took; forgets them.
-    pub(super) fn events(&self) -> Vec<Value> {
+    pub(crate) fn events(&self) -> Vec<Value> {
         std::mem::take(&mut self.0.lock().events)
     }
 
     /// The dedup keys of the alerts that are open.
-    pub(super) fn open(&self) -> Vec<String> {
+    pub(crate) fn open(&self) -> Vec<String> {
         self.0.lock().open.iter().cloned().collect()
     }
 
     /// The last window that the endpoint was asked for.
-    pub(super) fn last_window(&self) -> Window {
-        self.0.lock().windows.last().cloned().expect("it was asked")
+    pub(crate) fn last_window(&self) -> Window {
+        self.0.lock().windows.last().cloned().expect("the endpoint was asked")
     }
 
     /// Every token that was issued.
-    pub(super) fn tokens(&self) -> Vec<String> {
+    pub(crate) fn tokens(&self) -> Vec<String> {
         self.0.lock().tokens.clone()
     }
 
@@ -114,7 +120,7 @@ impl Services {
     }
 
     fn fail(&self, status: u16) -> Response {
-        let status = StatusCode::from_u16(status).unwrap();
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         self.refuse(status, json!({ "status": "failed", "message": "on purpose" }))
     }
 }
@@ -128,7 +134,7 @@ async fn failures(
     if let Some(status) = owed {
         return services.fail(status);
     }
-    let credential = headers.get(header::AUTHORIZATION).map(|value| value.to_str().unwrap());
+    let credential = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let credential = credential.and_then(|value| value.strip_prefix("Bearer "));
     let valid = {
         let held = services.0.lock();
@@ -147,7 +153,7 @@ async fn failures(
         .enumerate()
         .filter(|(_, at)| (from..=to).contains(at))
         .map(|(number, at)| {
-            let at = jiff::Timestamp::from_millisecond(*at).unwrap();
+            let at = jiff::Timestamp::from_millisecond(*at).unwrap_or_default();
             json!({ "id": number, "at": format!("{at:.3}"), "message": "payment lost" })
         })
         .collect();
@@ -163,8 +169,11 @@ struct Credentials {
 }
 
 async fn issue(State(services): State<Services>, form: String) -> Response {
-    let uri = format!("/?{form}").parse().unwrap();
-    let Query(given) = Query::<Credentials>::try_from_uri(&uri).unwrap();
+    let uri = format!("/?{form}").parse().ok();
+    let given = uri.and_then(|uri| Query::<Credentials>::try_from_uri(&uri).ok());
+    let Some(Query(given)) = given else {
+        return services.refuse(StatusCode::BAD_REQUEST, json!({ "error": "invalid_request" }));
+    };
     let known = given.grant_type == "client_credentials" && given.client_id == "nightbell";
     if !known || given.client_secret != CLIENT_SECRET {
         return services.refuse(StatusCode::UNAUTHORIZED, json!({ "error": "invalid_client" }));
