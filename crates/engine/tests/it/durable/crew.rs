@@ -7,7 +7,7 @@ use engine::durable::{Answer, Leases, NameFilter, Profile, Room, Service, WorkFi
 use engine::memory::Memory;
 use engine::{Engine, Error, Options, SystemClock};
 use kernel::durable::instance::{Instance, Work};
-use kernel::durable::{Status, TURN, WorkToken};
+use kernel::durable::{Fact, Status, TURN, WorkToken};
 use kernel::{ExecutionId, Rejected};
 
 use super::worker::{
@@ -73,7 +73,31 @@ async fn a_turn_that_nobody_survives_fails_its_instance() {
     }
     assert_eq!(ended(&engine, &id).await.0, Status::Failed);
     let failure = engine.instance(&id, |state| state.failure.clone()).await.unwrap().flatten();
-    assert_eq!(&*failure.unwrap().error_type, "TurnNeverCompleted");
+    assert_eq!(&*failure.unwrap().error_type, "NeverCompleted");
+}
+
+#[tokio::test]
+async fn an_activity_that_nobody_survives_fails() {
+    let engine = open(Leases { handouts_max: 2, ..Leases::default() }).await;
+    start(&engine, "one", "idle").await;
+    let worker = engine.attend(profile("hub"));
+    let turn = token(&claim_one(&worker).await);
+    let only = |kinds: WorkFilters| Profile { filters: Some(kinds), ..profile("hub") };
+    let act = NameFilter { name: "act".into(), versions: Vec::new() };
+    let idle = NameFilter { name: "idle".into(), versions: Vec::new() };
+    let reader =
+        engine.attend(only(WorkFilters { orchestrations: vec![idle], ..WorkFilters::default() }));
+    drop(worker);
+    claim_one(&reader).await;
+    engine.complete_turn(answer(&turn, vec![task(1, "act")])).await.unwrap();
+    for _ in 0..2 {
+        let activities = vec![act.clone()];
+        let doomed = engine.attend(only(WorkFilters { activities, ..WorkFilters::default() }));
+        claim_one(&doomed).await;
+    }
+    let WorkItem::Instance(Work::Turn { new, .. }) = claim_one(&reader).await else { panic!() };
+    let failed = matches!(&new[1].fact, Fact::TaskFailed { failure, .. } if failure.non_retriable);
+    assert!(failed, "{new:?}");
 }
 
 #[tokio::test]

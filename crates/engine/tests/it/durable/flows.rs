@@ -5,10 +5,11 @@ use std::sync::atomic::Ordering;
 
 use engine::durable::{EntityQuery, InstanceQuery, Purge, WorkItem};
 use engine::memory::Memory;
+use engine::store::Store;
 use engine::Error;
 use kernel::durable::entity::{Entity, Signal};
 use kernel::durable::instance::{Input, Instance, Work};
-use kernel::durable::{Fact, Status};
+use kernel::durable::{ActionKind, Fact, Outcome, Status};
 use kernel::graph;
 use kernel::{ExecutionId, Rejected};
 use serde_json::json;
@@ -176,6 +177,47 @@ async fn a_definition_that_is_not_there_fails_the_child() {
     let WorkItem::Instance(Work::Turn { new, .. }) = claim_one(&worker).await else { panic!() };
     let Fact::SubOrchestrationFailed { failure, .. } = &new[1].fact else { panic!("{new:?}") };
     assert!(failure.message.contains("echoes"), "{}", failure.message);
+}
+
+#[tokio::test]
+async fn a_schedule_starts_an_orchestration() {
+    let engine = house::open(Arc::new(Memory::new())).await;
+    let worker = engine.attend(profile("hub"));
+    let spec = json!({
+        "name": "nightly", "cronExpression": "0 0 0 1 1 *",
+        "startWorkflowRequest": { "name": "orchestration:hub/leaf", "input": { "a": 1 } },
+    });
+    let spec = kernel::schedule::schedule_from_value(&spec).expect("the test writes a schedule");
+    let id = ExecutionId::schedule("nightly");
+    let define = kernel::schedule::Input::Define(Box::new(spec));
+    engine.step(&id, define).await.unwrap();
+    engine.step(&id, kernel::schedule::Input::Trigger { by: None }).await.unwrap();
+    let item = claim_one(&worker).await;
+    let instance = item.token().machine().clone();
+    carry_out(&engine, item).await.unwrap();
+    assert_eq!(ended(&engine, &instance).await.0, Status::Completed);
+}
+
+#[tokio::test]
+async fn an_eternal_orchestration_costs_what_it_holds() {
+    let store = Arc::new(Memory::new());
+    let engine = house::open(store.clone()).await;
+    let worker = engine.attend(profile("hub"));
+    let id = start(&engine, "one", "eternal").await;
+    let next = "x".repeat(4096);
+    for _ in 0..300 {
+        let token = claim_one(&worker).await.token().clone();
+        let mut again = completed(1, &next);
+        if let ActionKind::Complete(completion) = &mut again.kind {
+            completion.outcome = Outcome::ContinuedAsNew;
+        }
+        engine.complete_turn(answer(&token, vec![again])).await.unwrap();
+    }
+    let stored = store.load(&id).await.unwrap().unwrap();
+    let bytes: usize = stored.history.iter().map(|row| row.len()).sum();
+    assert!(bytes < 600 << 10, "{bytes} bytes of history are kept");
+    let turns = engine.instance(&id, |state| state.turn).await.unwrap();
+    assert_eq!(turns, Some(300));
 }
 
 #[tokio::test]
