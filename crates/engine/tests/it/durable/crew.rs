@@ -10,9 +10,7 @@ use kernel::durable::instance::{Instance, Work};
 use kernel::durable::{Fact, Status, TURN, WorkToken};
 use kernel::{ExecutionId, Rejected};
 
-use super::worker::{
-    answer, claim, claim_one, completed, ended, profile, start, task, work,
-};
+use super::worker::{answer, claim, claim_one, completed, ended, profile, start, task, work};
 use crate::house;
 
 async fn open(leases: Leases) -> Engine {
@@ -25,7 +23,8 @@ fn token(item: &WorkItem) -> WorkToken {
 }
 
 async fn service(engine: &Engine, id: &ExecutionId) -> Service {
-    let queue = engine.instance(id, Instance::turn_queue).await.unwrap().unwrap();
+    let queue = engine.instance(id, Instance::turn_queue).await.expect("the store answers");
+    let queue = queue.expect("it is there");
     engine.service(id, TURN, &queue)
 }
 

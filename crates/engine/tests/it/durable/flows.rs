@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use engine::Error;
 use engine::durable::{EntityQuery, InstanceQuery, Purge, WorkItem};
 use engine::memory::Memory;
 use engine::store::Store;
-use engine::Error;
 use kernel::durable::entity::{Entity, Signal};
 use kernel::durable::instance::{Input, Instance, Work};
 use kernel::durable::{ActionKind, Fact, Outcome, Status};
@@ -214,7 +214,7 @@ async fn an_eternal_orchestration_costs_what_it_holds() {
         engine.complete_turn(answer(&token, vec![again])).await.unwrap();
     }
     let stored = store.load(&id).await.unwrap().unwrap();
-    let bytes: usize = stored.history.iter().map(|row| row.len()).sum();
+    let bytes: usize = stored.history.iter().map(String::len).sum();
     assert!(bytes < 600 << 10, "{bytes} bytes of history are kept");
     let turns = engine.instance(&id, |state| state.turn).await.unwrap();
     assert_eq!(turns, Some(300));

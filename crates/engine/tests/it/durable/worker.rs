@@ -44,6 +44,7 @@ pub(crate) fn answer(token: &WorkToken, actions: Vec<Action>) -> TurnResult {
     TurnResult { token, actions, custom_status: None, processed: None, trace: None }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what takes a text takes it or leaves it")]
 pub(crate) fn text(text: &str) -> Option<Arc<str>> {
     Some(text.into())
 }
@@ -76,9 +77,8 @@ pub(crate) async fn start(engine: &Engine, id: &str, name: &str) -> ExecutionId 
 
 /// Waits until an instance has ended.
 pub(crate) async fn ended(engine: &Engine, id: &ExecutionId) -> (Status, Option<Arc<str>>) {
-    let look = |state: &Instance| {
-        state.status.is_closed().then(|| (state.status, state.output.clone()))
-    };
+    let look =
+        |state: &Instance| state.status.is_closed().then(|| (state.status, state.output.clone()));
     let end = tokio::time::timeout(PATIENCE, engine.wait_instance(id, look)).await;
     end.expect("it ends in time").expect("the store answers").expect("it is there")
 }
@@ -114,7 +114,8 @@ pub(crate) async fn carry_out(engine: &Engine, item: WorkItem) -> Result<Answer,
             engine.complete_activity(token, result).await
         }
         WorkItem::Batch(batch) => {
-            let mut state: i64 = batch.state.as_deref().map_or(0, |it| it.parse().unwrap());
+            let mut state: i64 =
+                batch.state.as_deref().map_or(0, |it| it.parse().expect("its state is a number"));
             let mut results = Vec::new();
             let mut gone = false;
             for event in &batch.operations {
@@ -126,8 +127,13 @@ pub(crate) async fn carry_out(engine: &Engine, item: WorkItem) -> Result<Answer,
                 results.push(OperationResult::Done { result: text(&state.to_string()) });
             }
             let state = (!gone).then(|| Arc::from(state.to_string()));
-            let result =
-                BatchResult { token: batch.token, results, actions: Vec::new(), state, failure: None };
+            let result = BatchResult {
+                token: batch.token,
+                results,
+                actions: Vec::new(),
+                state,
+                failure: None,
+            };
             engine.complete_batch(result).await
         }
     }
