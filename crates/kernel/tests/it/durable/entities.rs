@@ -4,13 +4,11 @@ use kernel::durable::entity::{BatchResult, Input, Signal};
 use kernel::durable::instance;
 use kernel::durable::{
     Action, ActionKind, Call, EntityAction, EntityMessage, Fact, FailureDetails, LockRequest,
-    OperationResult, Outcome, Unlock,
+    OperationResult, Outcome, TURN, Unlock,
 };
 use kernel::{ExecutionId, Rejected, Timestamp};
 
-use super::house::{
-    House, START, call, completed, end, entity_id, id, signal, text,
-};
+use super::house::{House, START, call, completed, end, entity_id, id, signal, text};
 
 fn client(request: &str, operation: &str) -> Input {
     Input::Signal(Signal {
@@ -68,7 +66,7 @@ fn operations_run_in_order_and_calls_are_answered() {
     let done = || OperationResult::Done { result: None };
     let batch = house.batch(A);
     let result = BatchResult {
-        token: batch.token.clone(),
+        token: batch.token,
         results: vec![done(), done()],
         actions: Vec::new(),
         state: text("2"),
@@ -142,8 +140,7 @@ fn operations_signal_others_and_start_orchestrations() {
         scheduled_at: None,
     };
     let call = Box::new(Call::new("sub", text("1")));
-    let start =
-        EntityAction::Start { instance_id: "made".into(), call, scheduled_at: None };
+    let start = EntityAction::Start { instance_id: "made".into(), call, scheduled_at: None };
     house.run_batch(A, Some("1"), vec![signal, start]);
     assert_eq!(house.operations(B), ["hear"]);
     assert_eq!(house.news("made")[1], "started sub 1");
@@ -213,7 +210,7 @@ fn locks_queue_up() {
     house.start("j", |_| {});
     house.answer("i", vec![lock(1, "first", &[A])]);
     house.answer("j", vec![lock(1, "second", &[A])]);
-    assert!(!house.rows.contains_key(&(id("j"), 0)));
+    assert!(!house.rows.contains_key(&(id("j"), TURN)));
     house.answer("i", vec![unlock(2, "first", A)]);
     assert_eq!(house.news("j")[1], "locked second");
     house.say_entity(A, Input::Release { holder: id("j") }).unwrap();

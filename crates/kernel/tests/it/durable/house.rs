@@ -32,6 +32,7 @@ pub(crate) struct House {
     lives: u64,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what takes a text takes it or leaves it")]
 pub(crate) fn text(text: &str) -> Option<Arc<str>> {
     Some(text.into())
 }
@@ -127,7 +128,9 @@ impl House {
         }
         let row = serde_json::to_string(&decision.events).expect("it serializes");
         let events: Vec<instance::Event> = serde_json::from_str(&row).expect("it reads");
-        events.iter().for_each(|event| folded.apply(event));
+        for event in &events {
+            folded.apply(event);
+        }
         assert_eq!(folded, *state, "what is decided is what is folded");
         let queued = state.queued();
         self.act(id, decision.effects);
@@ -155,7 +158,9 @@ impl House {
         }
         let row = serde_json::to_string(&decision.events).expect("it serializes");
         let events: Vec<entity::Event> = serde_json::from_str(&row).expect("it reads");
-        events.iter().for_each(|event| folded.apply(event));
+        for event in &events {
+            folded.apply(event);
+        }
         assert_eq!(folded, *state, "what is decided is what is folded");
         let queued: Vec<u32> = state.wants_batch().then_some(TURN).into_iter().collect();
         self.act(id, decision.effects);
@@ -288,7 +293,12 @@ impl House {
         }
     }
 
-    pub(crate) fn done(&mut self, name: &str, token: WorkToken, output: &str) -> Result<(), Rejected> {
+    pub(crate) fn done(
+        &mut self,
+        name: &str,
+        token: WorkToken,
+        output: &str,
+    ) -> Result<(), Rejected> {
         let result = Ok(text(output));
         self.say(name, instance::Input::ActivityCompleted { token, result })
     }
@@ -315,7 +325,12 @@ impl House {
     }
 
     /// A worker does a whole batch; each operation answers its own name.
-    pub(crate) fn run_batch(&mut self, name: &str, state: Option<&str>, actions: Vec<EntityAction>) {
+    pub(crate) fn run_batch(
+        &mut self,
+        name: &str,
+        state: Option<&str>,
+        actions: Vec<EntityAction>,
+    ) {
         let results = self.operations(name);
         let results = results.iter().map(|it| OperationResult::Done { result: text(it) }).collect();
         let token = self.batch(name).token;
@@ -401,8 +416,8 @@ pub(crate) fn child(id: i32, instance_id: &str, name: &str) -> Action {
 }
 
 pub(crate) fn end(id: i32, outcome: Outcome, result: &str) -> Action {
-    let failure = (outcome == Outcome::Failed)
-        .then(|| Box::new(FailureDetails::new("Boom", result)));
+    let failure =
+        (outcome == Outcome::Failed).then(|| Box::new(FailureDetails::new("Boom", result)));
     let result = (outcome != Outcome::Failed).then(|| result.into());
     let (new_version, carryover, tags) = (None, Vec::new(), kernel::durable::Tags::new());
     let completion = Completion { outcome, result, failure, new_version, carryover, tags };
@@ -413,8 +428,8 @@ pub(crate) fn completed(id: i32, result: &str) -> Action {
     end(id, Outcome::Completed, result)
 }
 
-pub(crate) fn operation(request: &str, name: &str, target: &str) -> Box<EntityOperation> {
-    Box::new(EntityOperation {
+pub(crate) fn operation(request: &str, name: &str, target: &str) -> EntityOperation {
+    EntityOperation {
         request_id: request.into(),
         operation: name.into(),
         scheduled_at: None,
@@ -422,15 +437,17 @@ pub(crate) fn operation(request: &str, name: &str, target: &str) -> Box<EntityOp
         parent_instance_id: None,
         parent_execution_id: None,
         target: text(target),
-    })
+    }
 }
 
 pub(crate) fn call(id: i32, name: &str, target: &str) -> Action {
-    let message = EntityMessage::Called(operation(&format!("r{id}-{name}"), name, target));
+    let message =
+        EntityMessage::Called(Box::new(operation(&format!("r{id}-{name}"), name, target)));
     Action { id, kind: ActionKind::SendEntityMessage(message) }
 }
 
 pub(crate) fn signal(id: i32, name: &str, target: &str) -> Action {
-    let message = EntityMessage::Signaled(operation(&format!("r{id}-{name}"), name, target));
+    let message =
+        EntityMessage::Signaled(Box::new(operation(&format!("r{id}-{name}"), name, target)));
     Action { id, kind: ActionKind::SendEntityMessage(message) }
 }

@@ -8,9 +8,7 @@ use kernel::durable::{
 };
 use kernel::{Rejected, Timestamp};
 
-use super::house::{
-    House, START, child, completed, end, id, result, shown, task, text, timer,
-};
+use super::house::{House, START, child, completed, end, id, result, shown, task, text, timer};
 
 fn raise(name: &str) -> Input {
     Input::Raise { name: name.into(), input: None }
@@ -256,7 +254,7 @@ fn rewind(house: &mut House, name: &str, execution_id: &str) {
     assert!(past.iter().any(|event| matches!(event.fact, Fact::ExecutionCompleted(_))));
     let history = clean(&past, &new, execution_id);
     let action = Action { id: -1, kind: ActionKind::Rewind { history } };
-    house.complete(name, result(token, vec![action])).unwrap();
+    house.complete(name, result(token, vec![action])).expect("the rewind is taken");
 }
 
 #[test]
