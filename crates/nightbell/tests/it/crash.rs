@@ -239,15 +239,20 @@ fn client() -> reqwest::Client {
 }
 
 /// Random enough for moments; the seed is told when the test fails.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(now.as_nanos() as u64)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    /// What the moments are drawn from.
+    pub(crate) fn seed(&self) -> u64 {
+        self.0
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.0 =
             self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound

@@ -9,6 +9,8 @@ mod crash;
 #[path = "../../src/dev/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tour uses what the test does not")]
 mod dev;
+mod durabletask;
+mod durabletask_crash;
 mod etl;
 mod example;
 mod limits;
