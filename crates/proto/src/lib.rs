@@ -7,4 +7,4 @@
 
 tonic::include_proto!("_");
 
-pub use prost_types::{Duration, Timestamp, Value};
+pub use prost_types::{Duration, ListValue, Struct, Timestamp, Value, value};

@@ -80,7 +80,9 @@ def hears_failure(ctx, key):
 
 def number_of(stage, key):
     found = stage.client.get_entity(EntityInstanceId("counter", key))
-    return None if found is None else found.get_state(int)
+    # The package's own server shows an entity that has no state yet, with an empty one.
+    state = None if found is None else found.get_state()
+    return None if state in (None, "") else int(state)
 
 
 def signals(stage):
@@ -146,6 +148,8 @@ def signals_for_later(stage):
 
 
 def ends(stage):
+    if not stage.is_ours:
+        return
     key = unique("gone")
     entity = EntityInstanceId("counter", key)
     stage.client.signal_entity(entity, "add", 1)
