@@ -10,6 +10,7 @@ mod growth;
 mod house;
 mod inprocess;
 mod machine;
+mod orchestration;
 mod payload;
 mod remote;
 mod report;
@@ -27,7 +28,8 @@ use inprocess::Steps;
 const ROUNDS: usize = 3;
 
 /// The parts, in the order in which a round goes through them.
-const PARTS: [&str; 6] = ["disk", "engine", "remote", "stored", "timers", "growth"];
+const PARTS: [&str; 7] =
+    ["disk", "engine", "remote", "orchestration", "stored", "timers", "growth"];
 
 /// Runs the parts that are named behind the command, or all, and writes the report.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -70,6 +72,10 @@ async fn measure(
         "remote" => {
             remote::three_steps("remote", 8_000, 11, samples).await?;
             remote::three_steps("remote_1k", 6_000, 1024, samples).await
+        }
+        "orchestration" => {
+            orchestration::native(4_000, samples).await?;
+            orchestration::python(samples).await
         }
         "stored" => match filled {
             Some(filled) => stored::ask(filled, samples).await,
