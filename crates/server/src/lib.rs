@@ -3,6 +3,7 @@
 //! Protocol names live here and nowhere deeper: handlers turn requests into the engine's inputs,
 //! and `view` turns its state into the protocol's JSON.
 
+mod grpc;
 mod hooks;
 mod openapi;
 mod ops;
