@@ -9,7 +9,7 @@ use super::event::{Batched, Event};
 use super::state::{Entity, Lock, Operation, Queued};
 use crate::durable::action::{EntityAction, OperationResult};
 use crate::durable::history::{Call, EntityOperation, Fact, LockRequest};
-use crate::durable::instance::{Start, life_of};
+use crate::durable::instance::{Start, life};
 use crate::durable::letter::{Letter, Origin};
 use crate::durable::{TURN, WorkToken};
 use crate::graph::Message;
@@ -311,9 +311,9 @@ impl<'a> Draft<'a> {
             EntityAction::Start { instance_id, call, scheduled_at } => {
                 let Call { name, version, input, tags, trace } = *call;
                 let seed = format!("{batch}/{number}");
-                let id = if instance_id.is_empty() { life_of(me.as_str(), &seed) } else { instance_id };
+                let id = if instance_id.is_empty() { life(me.as_str(), &seed) } else { instance_id };
                 let to = ExecutionId::instance(me.hub(), &id);
-                let life = life_of(&id, &format!("{me}/{seed}"));
+                let life = life(&id, &format!("{me}/{seed}"));
                 let start = Start {
                     version,
                     tags,

@@ -173,7 +173,7 @@ impl Entity {
         let token = WorkToken::Batch { entity, born, batch, taken };
         let seed = format!("{}", born.millis());
         let execution_id =
-            super::super::instance::life_of(self.id.local_name(), &seed);
+            crate::durable::instance::life(self.id.local_name(), &seed);
         let state = self.state.clone();
         Some(Batch { token, entity_id: self.entity_id(), execution_id, state, operations })
     }

@@ -12,5 +12,5 @@ mod work;
 pub use context::{Context, Input, Start, TurnResult};
 pub use event::{Continued, Event, Turned};
 pub use state::{Activity, Caller, Instance};
-pub(super) use turn::execution_id as life_of;
+pub use turn::execution_id as life;
 pub use work::{Waiting, Work};

@@ -29,7 +29,7 @@ type Decided = Result<Decision<Event>, Rejected>;
 const LIVES: Uuid = Uuid::from_u128(0x6e69_6768_7462_656c_6c00_6c69_7665_7300);
 
 /// The id of a life that follows from what is known: the same each time it is derived.
-pub(in crate::durable) fn execution_id(instance_id: &str, seed: &str) -> Arc<str> {
+pub fn execution_id(instance_id: &str, seed: &str) -> Arc<str> {
     let name = format!("{instance_id}/{seed}");
     Uuid::new_v5(&LIVES, name.as_bytes()).simple().to_string().into()
 }

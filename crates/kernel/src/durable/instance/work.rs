@@ -102,6 +102,22 @@ impl Instance {
         if sequence == TURN { self.wants_turn() } else { self.activities.contains_key(&sequence) }
     }
 
+    /// The numbers of its rows in the queues.
+    pub fn queued(&self) -> Vec<u32> {
+        let turn = self.wants_turn().then_some(TURN);
+        turn.into_iter().chain(self.activities.keys().copied()).collect()
+    }
+
+    /// The machine that waits for its end.
+    pub fn parent(&self) -> Option<ExecutionId> {
+        let start = self.start.as_deref()?;
+        if let Some(parent) = &start.parent {
+            return Some(ExecutionId::instance(self.hub(), &parent.instance_id));
+        }
+        let caller = start.caller.as_ref().filter(|caller| caller.waits);
+        caller.map(|caller| caller.by.execution.clone())
+    }
+
     /// Where its turns stand.
     pub fn turn_queue(&self) -> WorkQueue {
         let version = self.start.as_ref().and_then(|start| start.version.as_deref());
