@@ -32,17 +32,6 @@ fn of_rejected(rejected: &Rejected) -> Status {
     }
 }
 
-/// Whether the same call may succeed later: what it was about is not done and not refused.
-pub(super) fn may_pass(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::Closing
-            | Error::Store(
-                StoreError::Unavailable(_) | StoreError::Conflict | StoreError::Closed
-            )
-    )
-}
-
 /// The server is going down: the caller finds another, or the same one again.
 pub(super) fn closing() -> Status {
     Status::unavailable("the server is shutting down")
