@@ -1,6 +1,7 @@
 //! The engine through its public behaviour, over the store in memory.
 
 mod adoption;
+mod claims;
 mod events;
 mod flows;
 mod house;
