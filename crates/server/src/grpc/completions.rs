@@ -25,9 +25,9 @@ pub(super) async fn turn(
         engine.offer_once_more(&token);
         return Ok(());
     }
-    // The wire counts `OrchestratorStarted`, too. Some SDKs say 0 where they mean all.
+    // Some SDKs say 0 where they mean all.
     let processed = answer.num_events_processed.and_then(|count| usize::try_from(count).ok());
-    let processed = processed.filter(|count| *count > 0).map(|count| count - 1);
+    let processed = processed.filter(|count| *count > 0);
     let actions = action::actions(answer.actions).inspect_err(|_| {
         engine.abandon(&token);
     })?;

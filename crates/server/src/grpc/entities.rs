@@ -11,6 +11,10 @@ use tonic::Status;
 use super::convert::{state, text, time};
 use super::status;
 
+/// How long an entity that holds nothing is kept, in seconds: it remembers which requests it took,
+/// and callers repeat theirs for a while.
+const EMPTY_KEPT_SECONDS: i64 = 3600;
+
 /// Tells an entity to do something.
 pub(super) async fn signal(
     engine: &Engine,
@@ -53,7 +57,8 @@ pub(super) async fn clean(
         cleaned.orphaned_locks_released = count(released);
     }
     if request.remove_empty_entities {
-        let removed = engine.remove_empty_entities(hub, engine.now()).await.map_err(status::of)?;
+        let before = engine.now().plus_seconds(-EMPTY_KEPT_SECONDS);
+        let removed = engine.remove_empty_entities(hub, before).await.map_err(status::of)?;
         cleaned.empty_entities_removed = count(removed);
     }
     Ok(cleaned)
