@@ -125,6 +125,12 @@ pub enum MachineKind {
     Entity,
 }
 
+impl MachineKind {
+    /// Every kind.
+    pub const ALL: [Self; 5] =
+        [Self::Execution, Self::Schedule, Self::Monitor, Self::Instance, Self::Entity];
+}
+
 const SCHEDULE: &str = "schedule:";
 const MONITOR: &str = "monitor:";
 const INSTANCE: &str = "instance:";

@@ -343,7 +343,7 @@ async fn compare(dice: &mut Dice, when: &str, one: &dyn Store, other: &dyn Store
 async fn everything(store: &dyn Store) -> Vec<String> {
     let mut lines = Vec::new();
     let mut heads = Vec::new();
-    for machine in [MachineKind::Execution, MachineKind::Schedule, MachineKind::Monitor] {
+    for machine in MachineKind::ALL {
         let all = Search { machine, size: 1000, ..Search::default() };
         heads.extend(store.search(&all).await.expect("search works").rows);
     }

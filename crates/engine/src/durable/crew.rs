@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::durable::entity::{Batch, Entity};
-use kernel::durable::instance::{Instance, Work};
-use kernel::durable::{WorkKind, WorkQueue, WorkToken};
+use kernel::durable::instance::{Input, Instance, Work};
+use kernel::durable::{FailureDetails, WorkKind, WorkQueue, WorkToken};
 use kernel::{ExecutionId, MachineKind, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -27,8 +27,8 @@ pub struct Leases {
     pub batch: Duration,
     /// How long what was given back stays away from workers, so that another may take it.
     pub abandoned: Duration,
-    /// A turn that was taken back so often, because its worker went away or was too slow, fails its
-    /// instance; 0 = never.
+    /// What was taken back so often, because its worker went away or was too slow, has failed: an
+    /// activity by itself, a turn with its instance; 0 = never.
     pub handouts_max: u32,
 }
 
@@ -152,6 +152,8 @@ pub enum Service {
 #[derive(Default)]
 pub struct Crew {
     state: Mutex<State>,
+    /// Something was handed out after nothing was.
+    handed: Notify,
 }
 
 #[derive(Default)]
@@ -248,6 +250,9 @@ impl Crew {
         let Some(present) = state.workers.get_mut(&worker) else { return false };
         *present.out.entry(out.kind).or_default() += 1;
         present.handed += 1;
+        if state.until.is_empty() {
+            self.handed.notify_one();
+        }
         state.until.insert((out.until, key.clone()));
         state.out.insert(key, out);
         true
@@ -260,13 +265,18 @@ impl Crew {
         late.map(|(_, key)| key.clone()).collect()
     }
 
-    /// Takes a piece of work back; `None` if it is not out. Tells how often it was.
-    fn take_back(&self, key: &TaskKey) -> Option<u32> {
+    fn is_idle(&self) -> bool {
+        self.state.lock().until.is_empty()
+    }
+
+    /// Takes a piece of work back; `None` if it is not out. Tells under which token it was, and how
+    /// often it was taken back by now.
+    fn take_back(&self, key: &TaskKey) -> Option<(WorkToken, u32)> {
         let mut state = self.state.lock();
-        state.let_go(key)?;
+        let out = state.let_go(key)?;
         let lost = state.lost.entry(key.clone()).or_default();
         *lost += 1;
-        Some(*lost)
+        Some((out.token, *lost))
     }
 
     /// The token under which a piece of work is out now.
@@ -453,10 +463,17 @@ impl Engine {
         let engine = self.clone();
         self.inner.tasks.spawn(async move {
             loop {
+                let crew = &engine.inner.crew;
+                let pause = async {
+                    if crew.is_idle() {
+                        crew.handed.notified().await;
+                    }
+                    tokio::time::sleep(LEASES).await;
+                };
                 tokio::select! {
                     biased;
                     () = engine.inner.stop.cancelled() => return,
-                    () = tokio::time::sleep(LEASES) => {}
+                    () = pause => {}
                 }
                 for key in engine.inner.crew.expired(engine.now()) {
                     tracing::warn!(machine = %key.0, "a worker has kept its work too long");
@@ -466,27 +483,32 @@ impl Engine {
         });
     }
 
-    /// A worker has lost a piece of work; one that is lost again and again fails its instance.
+    /// A worker has lost a piece of work; a turn that is lost again and again fails its instance, an
+    /// activity fails by itself.
     async fn lose(&self, key: &TaskKey) {
-        let Some(lost) = self.inner.crew.take_back(key) else { return };
+        let Some((token, lost)) = self.inner.crew.take_back(key) else { return };
         let most = self.inner.options.leases.handouts_max;
-        let turn = key.1 == kernel::durable::TURN && key.0.machine() == MachineKind::Instance;
-        if turn && most > 0 && lost >= most {
-            self.give_up(&key.0, lost).await;
+        if most > 0 && lost >= most {
+            self.give_up(token, lost).await;
         }
         self.offer_again(key, Duration::ZERO);
     }
 
-    async fn give_up(&self, id: &ExecutionId, lost: u32) {
+    async fn give_up(&self, token: WorkToken, lost: u32) {
         let message = format!(
-            "its turn was handed out {lost} times, and no worker answered: they went away or took \
-             too long"
+            "it was handed out {lost} times, and no worker answered: they went away or took too long"
         );
-        let mut failure = kernel::durable::FailureDetails::new("TurnNeverCompleted", message);
+        let mut failure = Box::new(FailureDetails::new("NeverCompleted", message));
         failure.non_retriable = true;
-        let input = kernel::durable::instance::Input::Fail { failure: Box::new(failure) };
-        if let Err(error) = self.step(id, input).await {
-            tracing::warn!(instance = %id, %error, "an instance could not be given up");
+        let id = token.machine().clone();
+        let input = match &token {
+            WorkToken::Turn { .. } => Input::Fail { failure },
+            WorkToken::Activity { .. } => Input::ActivityCompleted { token, result: Err(failure) },
+            // An entity has no way to fail; it is tried for ever.
+            WorkToken::Batch { .. } => return,
+        };
+        if let Err(error) = self.step(&id, input).await {
+            tracing::warn!(instance = %id, %error, "lost work could not be given up");
         }
     }
 }
@@ -513,9 +535,8 @@ impl Attendance {
                 return Ok(items);
             }
             let now = engine.now();
-            let queues = wanted.iter().filter_map(|(_, queue, _)| {
-                engine.inner.queues.next(queue, now)
-            });
+            let queues =
+                wanted.iter().filter_map(|(_, queue, _)| engine.inner.queues.next(queue, now));
             let idle = queues.min().unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
             tokio::select! {
                 biased;

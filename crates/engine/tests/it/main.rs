@@ -2,6 +2,7 @@
 
 mod adoption;
 mod claims;
+mod durable;
 mod events;
 mod flows;
 mod house;

@@ -128,8 +128,9 @@ fn contradiction(state: &Instance, actions: &[Action]) -> Option<FailureDetails>
                 return fail("it rewinds, and nobody asked for it".to_owned());
             }
             _ if action.id < 0 => return fail(format!("action id {} is negative", action.id)),
-            _ if state.asked.contains(&action.id) => {
-                return fail(format!("action id {} was used in a turn before", action.id));
+            // What has an outcome may be asked for again under its id: some SDKs retry so.
+            _ if state.is_under_way(action.id) => {
+                return fail(format!("what action {} asked for is under way", action.id));
             }
             _ if !ids.insert(action.id) => {
                 return fail(format!("action id {} is used twice", action.id));
@@ -345,9 +346,8 @@ fn tell_entity(draft: &mut Draft<'_>, fact: &Fact) {
     let execution_id = Some(draft.state.execution_id());
     let from = Origin { sender: Some(me.clone()), execution_id: execution_id.clone() };
     let parent = Some(draft.state.instance_id());
-    let entity = |target: Option<&Arc<str>>| {
-        target.map(|target| ExecutionId::entity(me.hub(), target))
-    };
+    let entity =
+        |target: Option<&Arc<str>>| target.map(|target| ExecutionId::entity(me.hub(), target));
     let (to, letter) = match fact {
         Fact::EntitySignaled(asked) | Fact::EntityCalled(asked) => {
             let mut operation = asked.clone();

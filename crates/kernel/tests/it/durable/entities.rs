@@ -4,7 +4,7 @@ use kernel::durable::entity::{BatchResult, Input, Signal};
 use kernel::durable::instance;
 use kernel::durable::{
     Action, ActionKind, Call, EntityAction, EntityMessage, Fact, FailureDetails, LockRequest,
-    OperationResult, Outcome, Unlock,
+    OperationResult, Outcome, TURN, Unlock,
 };
 use kernel::{ExecutionId, Rejected, Timestamp};
 
@@ -213,7 +213,7 @@ fn locks_queue_up() {
     house.start("j", |_| {});
     house.answer("i", vec![lock(1, "first", &[A])]);
     house.answer("j", vec![lock(1, "second", &[A])]);
-    assert!(!house.rows.contains_key(&(id("j"), 0)));
+    assert!(!house.rows.contains_key(&(id("j"), TURN)));
     house.answer("i", vec![unlock(2, "first", A)]);
     assert_eq!(house.news("j")[1], "locked second");
     house.say_entity(A, Input::Release { holder: id("j") }).unwrap();

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::durable::instance::{Input, TurnResult};
-use kernel::durable::{Action, Fact, HistoryEvent, Outcome, Status, WorkToken};
+use kernel::durable::{Action, Fact, HistoryEvent, Outcome, Status, TURN, WorkToken};
 use proptest::prelude::*;
 
 use super::house::{House, call, child, end, id, result, task, text, timer};
@@ -137,7 +137,7 @@ impl Story {
     }
 
     fn activity(&mut self, at: usize, good: bool) {
-        let rows = self.house.rows.keys().filter(|(_, sequence)| *sequence > 0);
+        let rows = self.house.rows.keys().filter(|(_, sequence)| *sequence != TURN);
         let rows: Vec<_> = rows.cloned().collect();
         if rows.is_empty() {
             return;
