@@ -1,8 +1,9 @@
-//! SPEAKS: the Conductor REST API and the pages beside it.
+//! SPEAKS: the Conductor REST API, the durable task protocol, and the pages beside them.
 //!
 //! Protocol names live here and nowhere deeper: handlers turn requests into the engine's inputs,
 //! and `view` turns its state into the protocol's JSON.
 
+mod grpc;
 mod hooks;
 mod openapi;
 mod ops;
@@ -48,10 +49,12 @@ impl Default for Settings {
 pub fn router(api: Api) -> Router {
     let described =
         rest::router().merge(hooks::routes()).merge(ops::routes()).merge(openapi::routes());
+    let described = described.merge(grpc::workers::routes());
     let (router, description) = described.split_for_parts();
     let traffic = Arc::new(ops::Traffic::over(&description));
     let pages = Arc::new(openapi::Pages::of(description, api.settings.version));
     router
+        .merge(grpc::routes(&api))
         .fallback(ops::no_such_path)
         .method_not_allowed_fallback(ops::no_such_method)
         .layer(axum::Extension(pages))

@@ -29,6 +29,8 @@ const CONNECTIONS_MAX: usize = 10_000;
 const HEAD_MAX: Duration = Duration::from_secs(75);
 /// Silence on an HTTP/2 connection after which its peer is asked for a sign of life.
 const PING_AFTER: Duration = Duration::from_secs(30);
+/// Requests at once on one HTTP/2 connection. Clients of orchestrations wait for many ends on one.
+const STREAMS_MAX: u32 = 10_000;
 /// How long a shutdown waits for answers that are under way; longer than the longest poll.
 const GRACE: Duration = Duration::from_secs(10);
 /// How long to wait after the system refused a connection, which it does when it runs short of
@@ -102,7 +104,11 @@ async fn talk(stream: TcpStream, router: Router, ending: CancellationToken) {
     }
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING_AFTER);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_AFTER)
+        .max_concurrent_streams(STREAMS_MAX);
     let begun = AtomicBool::new(false);
     let service = TowerToHyperService::new(router);
     let service = service_fn(|request| {

@@ -7,15 +7,16 @@ use anyhow::{Context, bail};
 use crate::{root, say};
 
 /// Which crates of ours a crate may depend on: the direction of the house.
-const DIRECTION: [(&str, &[&str]); 8] = [
+const DIRECTION: [(&str, &[&str]); 9] = [
     ("kernel", &[]),
     ("engine", &["kernel"]),
     ("store", &["kernel", "engine"]),
     ("tasks", &["kernel", "engine"]),
-    ("server", &["kernel", "engine"]),
+    ("proto", &[]),
+    ("server", &["kernel", "engine", "proto"]),
     ("sim", &["kernel"]),
     ("nightbell", &["kernel", "engine", "store", "tasks", "server"]),
-    ("xtask", &["kernel", "engine", "store", "tasks"]),
+    ("xtask", &["kernel", "engine", "store", "tasks", "proto"]),
 ];
 
 /// Names that say nothing about what is inside.

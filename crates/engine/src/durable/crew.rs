@@ -565,6 +565,8 @@ impl Attendance {
                 taken.extend(keys.into_iter().map(|key| (*kind, key)));
             }
         }
+        let keys = taken.iter().map(|(_, key)| key.clone()).collect();
+        let mut open = Taken { engine, keys };
         let read = taken.into_iter().map(|(kind, key)| async move {
             let look = |hosted: &Hosted| work_of(hosted, key.1, now);
             (kind, key.clone(), engine.look(&key.0, look).await)
@@ -572,6 +574,7 @@ impl Attendance {
         let mut items = Vec::new();
         let mut failure = None;
         for (kind, key, found) in futures_util::future::join_all(read).await {
+            open.keys.remove(&key);
             match found.map(Option::flatten) {
                 Ok(Some(item)) => {
                     if self.note(kind, key.clone(), &item) {
@@ -607,6 +610,21 @@ impl Attendance {
         let until = since.plus_millis(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX));
         let (worker, token) = (self.worker, item.token().clone());
         self.engine.inner.crew.hand_out(worker, key, Out { worker, kind, token, since, until })
+    }
+}
+
+/// Work taken from the queues and not noted as out yet: if the claim is given up meanwhile, because
+/// the worker went away, it goes back.
+struct Taken<'a> {
+    engine: &'a Engine,
+    keys: BTreeSet<TaskKey>,
+}
+
+impl Drop for Taken<'_> {
+    fn drop(&mut self) {
+        for key in std::mem::take(&mut self.keys) {
+            self.engine.offer_again(&key, Duration::ZERO);
+        }
     }
 }
 

@@ -10,6 +10,8 @@ mod crash_ringing;
 #[path = "../../src/dev/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tour uses what the test does not")]
 mod dev;
+mod durabletask;
+mod durabletask_crash;
 mod etl;
 mod example;
 mod influx_lark;

@@ -149,6 +149,25 @@ pub(super) const GROUPS: [(&str, &[Figure]); 9] = [
         ],
     ),
     (
+        "Durable Task orchestrations of three chained activities, over gRPC",
+        &[
+            plain("durable.rate", "native worker: orchestrations, 64 in flight", "/s"),
+            plain("durable.p50", "native worker: latency under load, p50", "ms"),
+            plain("durable.p99", "native worker: latency under load, p99", "ms"),
+            plain("durable.idle_p50", "native worker: latency idle, p50", "ms"),
+            plain("durable.idle_p99", "native worker: latency idle, p99", "ms"),
+            plain("durable.cpu", "server's processor per orchestration", "ms"),
+            plain("durable.client_cpu", "worker's and driver's processor per orchestration", "ms"),
+            plain("durable.peak_mib", "resident memory, peak under load", "MiB"),
+            plain("durable_python.rate", "Python worker: orchestrations, 64 in flight", "/s"),
+            plain("durable_python.idle_p50", "Python worker: latency idle, p50", "ms"),
+            plain("durable_python.idle_p99", "Python worker: latency idle, p99", "ms"),
+            plain("durable_memory.rate", "the same against the package's own server", "/s"),
+            plain("durable_memory.idle_p50", "its latency idle, p50", "ms"),
+            plain("durable_memory.idle_p99", "its latency idle, p99", "ms"),
+        ],
+    ),
+    (
         "Start and search, over HTTP",
         &[
             at_most("cold.empty", "first healthy answer, empty store", "ms", 30.0, 10.0),

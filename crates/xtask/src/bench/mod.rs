@@ -11,6 +11,7 @@ mod house;
 mod inprocess;
 mod machine;
 mod monitors;
+mod orchestration;
 mod payload;
 mod remote;
 mod report;
@@ -28,7 +29,8 @@ use inprocess::Steps;
 const ROUNDS: usize = 3;
 
 /// The parts, in the order in which a round goes through them.
-const PARTS: [&str; 7] = ["disk", "engine", "remote", "stored", "timers", "growth", "monitors"];
+const PARTS: [&str; 8] =
+    ["disk", "engine", "remote", "orchestration", "stored", "timers", "growth", "monitors"];
 
 /// Runs the parts that are named behind the command, or all, and writes the report.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -71,6 +73,10 @@ async fn measure(
         "remote" => {
             remote::three_steps("remote", 8_000, 11, samples).await?;
             remote::three_steps("remote_1k", 6_000, 1024, samples).await
+        }
+        "orchestration" => {
+            orchestration::native(4_000, samples).await?;
+            orchestration::python(samples).await
         }
         "stored" => match filled {
             Some(filled) => stored::ask(filled, samples).await,

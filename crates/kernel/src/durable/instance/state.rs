@@ -60,8 +60,6 @@ pub struct Instance {
     pub(super) children: BTreeMap<i32, ExecutionId>,
     /// Locks asked for and not given back: critical section to entities.
     pub(super) locks: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
-    /// The ids of the actions of this life.
-    pub(super) asked: BTreeSet<i32>,
     /// What this life was called before a rewind: children may still know it so.
     pub(super) formerly: Vec<Arc<str>>,
     /// Numbers given so far in the queues.
@@ -117,7 +115,6 @@ impl Instance {
             timers: BTreeSet::new(),
             children: BTreeMap::new(),
             locks: BTreeMap::new(),
-            asked: BTreeSet::new(),
             formerly: Vec::new(),
             sequence: 0,
         }
@@ -242,9 +239,6 @@ impl Instance {
 
     /// What the line of the history at `at` has under way.
     fn note_asked(&mut self, event: &HistoryEvent, at: usize) {
-        if event.id >= 0 {
-            self.asked.insert(event.id);
-        }
         match &event.fact {
             Fact::TaskScheduled(_) => {
                 self.sequence += 1;
@@ -274,6 +268,13 @@ impl Instance {
         }
     }
 
+    /// Whether what an action asked for has no outcome yet.
+    pub(super) fn is_under_way(&self, action: i32) -> bool {
+        self.sequence_of(action).is_some()
+            || self.children.contains_key(&action)
+            || self.timers.iter().any(|(_, timer)| *timer == action)
+    }
+
     /// The machine that a child is.
     pub(super) fn child_id(&self, instance_id: &str, call: &Call) -> ExecutionId {
         if call.name.starts_with(crate::durable::WORKFLOW) {
@@ -295,7 +296,6 @@ impl Instance {
         start.tags.extend(tags);
         let arrived = std::mem::take(&mut self.inbox);
         self.forget_work();
-        self.asked.clear();
         self.formerly.clear();
         self.history.clear();
         self.status = Status::Running;
@@ -352,11 +352,9 @@ impl Instance {
             self.formerly.push(before);
         }
         self.forget_work();
-        self.asked.clear();
+        // In their order: a retry is asked for under the id of what failed.
         for (at, event) in history.iter().enumerate() {
             self.note_asked(event, at);
-        }
-        for event in history {
             match &event.fact {
                 Fact::TaskCompleted { task, .. } | Fact::TaskFailed { task, .. } => {
                     self.activities.retain(|_, activity| activity.task != *task);

@@ -1,0 +1,42 @@
+//! The durable task protocol: the `TaskHubSidecarService` over gRPC, on the port of all the rest.
+//!
+//! Clients start instances, steer them and look at them; workers hold a stream of work items open
+//! and answer each item with a call of its own. Task hubs keep instances apart; callers who name
+//! none share one. The paths are those of the protocol, which has no package:
+//! `/TaskHubSidecarService/METHOD`.
+
+mod caller;
+mod chunks;
+mod completions;
+mod convert;
+mod entities;
+mod histories;
+mod instances;
+mod items;
+mod listing;
+mod removal;
+mod service;
+mod status;
+mod stream;
+pub(crate) mod workers;
+
+use axum::Router;
+use proto::task_hub_sidecar_service_server::TaskHubSidecarServiceServer;
+
+use crate::Api;
+use service::Sidecar;
+
+/// The path of all methods.
+const METHODS: &str = "/TaskHubSidecarService/{method}";
+
+/// How many times the largest request of the other protocols a message may be: a turn's answer
+/// carries many payloads, and each is weighed by itself later.
+const MESSAGE_FACTOR: usize = 4;
+
+/// The routes of the service, for the router of everything else.
+pub(crate) fn routes(api: &Api) -> Router<Api> {
+    let bytes_max = api.settings.body_max.saturating_mul(MESSAGE_FACTOR);
+    let server = TaskHubSidecarServiceServer::new(Sidecar::new(api.engine.clone()))
+        .max_decoding_message_size(bytes_max);
+    Router::new().route_service(METHODS, server)
+}

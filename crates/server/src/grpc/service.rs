@@ -1,0 +1,300 @@
+//! The methods of the service, each handed to the file that knows it.
+
+use engine::Engine;
+use kernel::durable::instance::Input;
+use proto::task_hub_sidecar_service_server::TaskHubSidecarService;
+use proto::{
+    AbandonActivityTaskRequest, AbandonActivityTaskResponse, AbandonEntityTaskRequest,
+    AbandonEntityTaskResponse, AbandonOrchestrationTaskRequest, AbandonOrchestrationTaskResponse,
+    ActivityResponse, CleanEntityStorageRequest, CleanEntityStorageResponse, CompleteTaskResponse,
+    CreateInstanceRequest, CreateInstanceResponse, CreateTaskHubRequest, CreateTaskHubResponse,
+    DeleteTaskHubRequest, DeleteTaskHubResponse, EntityBatchResult, GetEntityRequest,
+    GetEntityResponse, GetInstanceRequest, GetInstanceResponse, GetWorkItemsRequest,
+    ListInstanceIdsRequest, ListInstanceIdsResponse, OrchestratorResponse, PurgeInstancesRequest,
+    PurgeInstancesResponse, QueryEntitiesRequest, QueryEntitiesResponse, QueryInstancesRequest,
+    QueryInstancesResponse, RaiseEventRequest, RaiseEventResponse, RestartInstanceRequest,
+    RestartInstanceResponse, ResumeRequest, ResumeResponse, RewindInstanceRequest,
+    RewindInstanceResponse, SignalEntityRequest, SignalEntityResponse,
+    SkipGracefulOrchestrationTerminationsRequest, SkipGracefulOrchestrationTerminationsResponse,
+    StreamInstanceHistoryRequest, SuspendRequest, SuspendResponse, TerminateRequest,
+    TerminateResponse,
+};
+use std::sync::Arc;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::chunks::Chunks;
+use super::convert::text;
+use super::{
+    caller, completions, entities, histories, instances, listing, removal, status, stream,
+};
+
+/// The service over an engine.
+pub(super) struct Sidecar {
+    engine: Engine,
+    chunks: Chunks,
+}
+
+impl Sidecar {
+    pub(super) fn new(engine: Engine) -> Self {
+        Self { engine, chunks: Chunks::default() }
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+/// The hub of a call, and what it says.
+fn open<T>(request: Request<T>) -> (Arc<str>, T) {
+    (caller::hub(request.metadata()), request.into_inner())
+}
+
+fn ok<T>(answer: T) -> Answer<T> {
+    Ok(Response::new(answer))
+}
+
+#[async_trait]
+impl TaskHubSidecarService for Sidecar {
+    type GetWorkItemsStream = stream::WorkItems;
+    type StreamInstanceHistoryStream = histories::Chunks;
+
+    async fn hello(&self, _: Request<()>) -> Answer<()> {
+        ok(())
+    }
+
+    async fn start_instance(
+        &self,
+        request: Request<CreateInstanceRequest>,
+    ) -> Answer<CreateInstanceResponse> {
+        let (hub, request) = open(request);
+        let instance_id = instances::start(&self.engine, &hub, request).await?;
+        ok(CreateInstanceResponse { instance_id })
+    }
+
+    async fn get_instance(
+        &self,
+        request: Request<GetInstanceRequest>,
+    ) -> Answer<GetInstanceResponse> {
+        let (hub, request) = open(request);
+        ok(instances::get(&self.engine, &hub, &request).await?)
+    }
+
+    async fn rewind_instance(
+        &self,
+        request: Request<RewindInstanceRequest>,
+    ) -> Answer<RewindInstanceResponse> {
+        let (hub, request) = open(request);
+        instances::rewind(&self.engine, &hub, &request.instance_id, request.reason).await?;
+        ok(RewindInstanceResponse {})
+    }
+
+    async fn restart_instance(
+        &self,
+        request: Request<RestartInstanceRequest>,
+    ) -> Answer<RestartInstanceResponse> {
+        let (hub, request) = open(request);
+        let (id, with_new_id) = (&request.instance_id, request.restart_with_new_instance_id);
+        let instance_id = instances::restart(&self.engine, &hub, id, with_new_id).await?;
+        ok(RestartInstanceResponse { instance_id })
+    }
+
+    async fn wait_for_instance_start(
+        &self,
+        request: Request<GetInstanceRequest>,
+    ) -> Answer<GetInstanceResponse> {
+        let (hub, request) = open(request);
+        let begun = |status| status != kernel::durable::Status::Pending;
+        ok(instances::wait(&self.engine, &hub, &request, begun).await?)
+    }
+
+    async fn wait_for_instance_completion(
+        &self,
+        request: Request<GetInstanceRequest>,
+    ) -> Answer<GetInstanceResponse> {
+        let (hub, request) = open(request);
+        let ended = kernel::durable::Status::is_closed;
+        ok(instances::wait(&self.engine, &hub, &request, ended).await?)
+    }
+
+    async fn raise_event(&self, request: Request<RaiseEventRequest>) -> Answer<RaiseEventResponse> {
+        let (hub, request) = open(request);
+        let input = Input::Raise { name: request.name.into(), input: text(request.input) };
+        instances::tell(&self.engine, &hub, &request.instance_id, input).await?;
+        ok(RaiseEventResponse {})
+    }
+
+    async fn terminate_instance(
+        &self,
+        request: Request<TerminateRequest>,
+    ) -> Answer<TerminateResponse> {
+        let (hub, request) = open(request);
+        let (output, recurse) = (text(request.output), request.recursive);
+        let input = Input::Terminate { output, recurse, at_once: false };
+        instances::tell(&self.engine, &hub, &request.instance_id, input).await?;
+        ok(TerminateResponse {})
+    }
+
+    async fn suspend_instance(&self, request: Request<SuspendRequest>) -> Answer<SuspendResponse> {
+        let (hub, request) = open(request);
+        let input = Input::Suspend { reason: text(request.reason) };
+        instances::tell(&self.engine, &hub, &request.instance_id, input).await?;
+        ok(SuspendResponse {})
+    }
+
+    async fn resume_instance(&self, request: Request<ResumeRequest>) -> Answer<ResumeResponse> {
+        let (hub, request) = open(request);
+        let input = Input::Resume { reason: text(request.reason) };
+        instances::tell(&self.engine, &hub, &request.instance_id, input).await?;
+        ok(ResumeResponse {})
+    }
+
+    async fn query_instances(
+        &self,
+        request: Request<QueryInstancesRequest>,
+    ) -> Answer<QueryInstancesResponse> {
+        let (hub, request) = open(request);
+        ok(listing::instances(&self.engine, &hub, request.query.unwrap_or_default()).await?)
+    }
+
+    async fn list_instance_ids(
+        &self,
+        request: Request<ListInstanceIdsRequest>,
+    ) -> Answer<ListInstanceIdsResponse> {
+        let (hub, request) = open(request);
+        ok(listing::ids(&self.engine, &hub, request).await?)
+    }
+
+    async fn purge_instances(
+        &self,
+        request: Request<PurgeInstancesRequest>,
+    ) -> Answer<PurgeInstancesResponse> {
+        let (hub, request) = open(request);
+        ok(removal::purge(&self.engine, &hub, request).await?)
+    }
+
+    async fn get_work_items(
+        &self,
+        request: Request<GetWorkItemsRequest>,
+    ) -> Answer<Self::GetWorkItemsStream> {
+        ok(stream::open(&self.engine, request))
+    }
+
+    async fn complete_activity_task(
+        &self,
+        request: Request<ActivityResponse>,
+    ) -> Answer<CompleteTaskResponse> {
+        let (hub, answer) = open(request);
+        completions::activity(&self.engine, &hub, answer).await?;
+        ok(CompleteTaskResponse {})
+    }
+
+    async fn complete_orchestrator_task(
+        &self,
+        request: Request<OrchestratorResponse>,
+    ) -> Answer<CompleteTaskResponse> {
+        let (hub, answer) = open(request);
+        completions::turn(&self.engine, &self.chunks, &hub, answer).await?;
+        ok(CompleteTaskResponse {})
+    }
+
+    async fn complete_entity_task(
+        &self,
+        request: Request<EntityBatchResult>,
+    ) -> Answer<CompleteTaskResponse> {
+        completions::batch(&self.engine, request.into_inner()).await?;
+        ok(CompleteTaskResponse {})
+    }
+
+    async fn stream_instance_history(
+        &self,
+        request: Request<StreamInstanceHistoryRequest>,
+    ) -> Answer<Self::StreamInstanceHistoryStream> {
+        let (hub, request) = open(request);
+        ok(histories::stream(&self.engine, &hub, &request).await?)
+    }
+
+    async fn create_task_hub(
+        &self,
+        request: Request<CreateTaskHubRequest>,
+    ) -> Answer<CreateTaskHubResponse> {
+        // A hub is there as soon as somebody names it.
+        let (hub, request) = open(request);
+        if request.recreate_if_exists {
+            self.engine.clear_hub(&hub).await.map_err(status::of)?;
+        }
+        ok(CreateTaskHubResponse {})
+    }
+
+    async fn delete_task_hub(
+        &self,
+        request: Request<DeleteTaskHubRequest>,
+    ) -> Answer<DeleteTaskHubResponse> {
+        let (hub, _) = open(request);
+        self.engine.clear_hub(&hub).await.map_err(status::of)?;
+        ok(DeleteTaskHubResponse {})
+    }
+
+    async fn signal_entity(
+        &self,
+        request: Request<SignalEntityRequest>,
+    ) -> Answer<SignalEntityResponse> {
+        let (hub, request) = open(request);
+        entities::signal(&self.engine, &hub, request).await?;
+        ok(SignalEntityResponse {})
+    }
+
+    async fn get_entity(&self, request: Request<GetEntityRequest>) -> Answer<GetEntityResponse> {
+        let (hub, request) = open(request);
+        ok(entities::get(&self.engine, &hub, &request).await?)
+    }
+
+    async fn query_entities(
+        &self,
+        request: Request<QueryEntitiesRequest>,
+    ) -> Answer<QueryEntitiesResponse> {
+        let (hub, request) = open(request);
+        ok(listing::entities(&self.engine, &hub, request.query.unwrap_or_default()).await?)
+    }
+
+    async fn clean_entity_storage(
+        &self,
+        request: Request<CleanEntityStorageRequest>,
+    ) -> Answer<CleanEntityStorageResponse> {
+        let (hub, request) = open(request);
+        ok(entities::clean(&self.engine, &hub, &request).await?)
+    }
+
+    async fn abandon_task_activity_work_item(
+        &self,
+        request: Request<AbandonActivityTaskRequest>,
+    ) -> Answer<AbandonActivityTaskResponse> {
+        let token = request.into_inner().completion_token;
+        completions::abandon(&self.engine, &self.chunks, &token)?;
+        ok(AbandonActivityTaskResponse {})
+    }
+
+    async fn abandon_task_orchestrator_work_item(
+        &self,
+        request: Request<AbandonOrchestrationTaskRequest>,
+    ) -> Answer<AbandonOrchestrationTaskResponse> {
+        let token = request.into_inner().completion_token;
+        completions::abandon(&self.engine, &self.chunks, &token)?;
+        ok(AbandonOrchestrationTaskResponse {})
+    }
+
+    async fn abandon_task_entity_work_item(
+        &self,
+        request: Request<AbandonEntityTaskRequest>,
+    ) -> Answer<AbandonEntityTaskResponse> {
+        let token = request.into_inner().completion_token;
+        completions::abandon(&self.engine, &self.chunks, &token)?;
+        ok(AbandonEntityTaskResponse {})
+    }
+
+    async fn skip_graceful_orchestration_terminations(
+        &self,
+        request: Request<SkipGracefulOrchestrationTerminationsRequest>,
+    ) -> Answer<SkipGracefulOrchestrationTerminationsResponse> {
+        let (hub, request) = open(request);
+        let unterminated_instance_ids = removal::end_at_once(&self.engine, &hub, request).await?;
+        ok(SkipGracefulOrchestrationTerminationsResponse { unterminated_instance_ids })
+    }
+}

@@ -1,0 +1,38 @@
+//! The one place where failures become gRPC statuses.
+
+use engine::Error;
+use engine::store::StoreError;
+use kernel::Rejected;
+use tonic::Status;
+
+/// The status of a failure. A caller can do something about what it tells; what it cannot help is
+/// in the log.
+pub(super) fn of(error: Error) -> Status {
+    match error {
+        Error::Rejected(rejected) => of_rejected(&rejected),
+        Error::Store(StoreError::Unavailable(_) | StoreError::Conflict | StoreError::Closed)
+        | Error::Closing => Status::unavailable(error.to_string()),
+        Error::Store(StoreError::Received | StoreError::Corrupt(_))
+        | Error::Quarantined { .. } => {
+            tracing::error!(%error, "a call could not be answered");
+            Status::internal(error.to_string())
+        }
+    }
+}
+
+fn of_rejected(rejected: &Rejected) -> Status {
+    let words = rejected.to_string();
+    match rejected {
+        Rejected::Unknown(_) => Status::not_found(words),
+        Rejected::Stale(_) | Rejected::Conflict(_) | Rejected::Forbidden(_) => {
+            Status::failed_precondition(words)
+        }
+        Rejected::Invalid(_) => Status::invalid_argument(words),
+        Rejected::Full(_) => Status::resource_exhausted(words),
+    }
+}
+
+/// The server is going down: the caller finds another, or the same one again.
+pub(super) fn closing() -> Status {
+    Status::unavailable("the server is shutting down")
+}
