@@ -13,6 +13,7 @@ mod etl;
 mod example;
 mod limits;
 mod live;
+mod monitoring;
 mod monitors;
 mod real_cli;
 mod reload;

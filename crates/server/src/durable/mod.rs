@@ -1,0 +1,157 @@
+//! The HTTP management API of Durable Functions: starts instances, shows them and steers them.
+//!
+//! An instance is a run of a registered definition ([`graph`]). The protocol ignores the case of its
+//! own words, and its clients write an address with or without a slash at the end: what our router
+//! does not find is looked for again as [`canonical`] writes it.
+#![allow(unused_qualifications, reason = "the macros that describe paths write types out in full")]
+
+mod caller;
+mod control;
+mod graph;
+mod list;
+mod purge;
+mod refusal;
+mod start;
+mod status;
+
+use axum::http::Uri;
+use engine::Engine;
+use kernel::graph::Execution;
+use kernel::{ExecutionId, Json, MachineKind, Timestamp};
+use utoipa_axum::router::OpenApiRouter;
+
+pub(crate) use caller::Caller;
+pub(crate) use graph::custom_status;
+pub(crate) use start::{Wanted, answer_within, begin};
+
+use self::refusal::Refusal;
+use self::status::{Standing, Wishes};
+use crate::Api;
+
+/// Where the API begins.
+const BASE: &str = "/runtime/webhooks/durabletask";
+/// Where it begins, too: as the host offers it to its own workers, and as its first version did.
+const ALIASES: [&str; 3] = [BASE, "/durabletask", "/admin/extensions/DurableTaskExtension"];
+/// The protocol's words in paths.
+const WORDS: [&str; 10] = [
+    "orchestrators",
+    "instances",
+    "entities",
+    "makeprimary",
+    "raiseEvent",
+    "terminate",
+    "suspend",
+    "resume",
+    "rewind",
+    "restart",
+];
+
+/// The paths of this API.
+pub(crate) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .merge(start::routes())
+        .merge(list::routes())
+        .merge(control::routes())
+        .merge(purge::routes())
+}
+
+/// An address of this API as our router knows it, if it is one that is written in another way.
+pub(crate) fn canonical(uri: &Uri) -> Option<Uri> {
+    let path = uri.path();
+    let begins = |base: &&&str| {
+        path.get(..base.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(base))
+            && path[base.len()..].starts_with('/')
+    };
+    let base = ALIASES.iter().find(begins)?;
+    let mut canonical = BASE.to_owned();
+    let segments = path[base.len()..].split('/').filter(|segment| !segment.is_empty());
+    for (place, segment) in segments.enumerate() {
+        // The words stand first and third; ids and names are between.
+        let word = WORDS.iter().filter(|_| place % 2 == 0);
+        let word = word.into_iter().find(|word| word.eq_ignore_ascii_case(segment));
+        canonical.push('/');
+        canonical.push_str(word.map_or(segment, |word| *word));
+    }
+    if let Some(query) = uri.query() {
+        canonical.push('?');
+        canonical.push_str(query);
+    }
+    let canonical: Uri = canonical.parse().ok()?;
+    (canonical.path() != path).then_some(canonical)
+}
+
+/// Whether an address is one of this API.
+pub(crate) fn is_ours(path: &str) -> bool {
+    path.get(..BASE.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(BASE))
+}
+
+/// What an id names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Subject {
+    /// An execution of a graph.
+    Graph(ExecutionId),
+}
+
+/// Looks for an instance.
+async fn find(engine: &Engine, _caller: &Caller, id: &str) -> Result<Subject, Refusal> {
+    let missing = || Refusal::no_instance(id);
+    let execution = graph_id(id).ok_or_else(missing)?;
+    let found = engine.look(&execution, |hosted| hosted.execution().is_some()).await?;
+    if found == Some(true) { Ok(Subject::Graph(execution)) } else { Err(missing()) }
+}
+
+/// Shows an instance.
+async fn show(engine: &Engine, subject: &Subject, wishes: Wishes) -> Result<Standing, Refusal> {
+    match subject {
+        Subject::Graph(id) => {
+            let shown = engine.read(id, |state| graph::standing(state, wishes)).await?;
+            shown.ok_or_else(|| Refusal::no_instance(id.as_str()))
+        }
+    }
+}
+
+/// An execution as an instance, without its history.
+pub(crate) fn standing(state: &Execution) -> Json {
+    let wishes = Wishes { input: true, history: false, history_output: false };
+    Json::of(&graph::standing(state, wishes))
+}
+
+/// The id of an execution, if a text can be one.
+pub(crate) fn graph_id(text: &str) -> Option<ExecutionId> {
+    let fits = !text.is_empty() && text.len() <= ExecutionId::LENGTH_MAX;
+    let id = fits.then(|| ExecutionId::new(text))?;
+    (id.machine() == MachineKind::Execution).then_some(id)
+}
+
+/// Takes the id that a caller wants for an instance.
+///
+/// # Errors
+/// What no instance may be called.
+fn wanted_id(text: &str) -> Result<&str, Refusal> {
+    let refused = |why: String| Err(Refusal::bad_request(format!("The instance ID {why}.")));
+    if text.len() > ExecutionId::LENGTH_MAX {
+        return refused(format!("is longer than {} bytes", ExecutionId::LENGTH_MAX));
+    }
+    if text.starts_with('@') {
+        return refused("begins with '@', as only those of entities do".to_owned());
+    }
+    if let Some(bad) = text.chars().find(|c| c.is_control() || matches!(c, '/' | '\\' | '#' | '?')) {
+        return refused(format!("contains {bad:?}"));
+    }
+    if graph_id(text).is_none() {
+        return refused("begins as those of schedules and monitors do".to_owned());
+    }
+    Ok(text)
+}
+
+/// Reads an instant as clients write it: RFC 3339, without an offset meaning UTC, or a date alone.
+fn instant(text: &str) -> Option<Timestamp> {
+    // In a query, a plus that nobody has encoded is a blank.
+    let text = text.trim().replace(' ', "+");
+    let with_offset = || text.parse::<jiff::Timestamp>().ok();
+    let without = || {
+        let civil = text.parse::<jiff::civil::DateTime>().ok()?;
+        civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    };
+    with_offset().or_else(without).map(Timestamp::from)
+}
