@@ -11,6 +11,7 @@ mod incident;
 mod input;
 mod moment;
 mod monitor;
+mod orchestration;
 mod output;
 mod queue;
 mod receiver;
@@ -20,6 +21,7 @@ mod secret;
 mod silence;
 mod table;
 mod task;
+mod trigger;
 mod workflow;
 
 use std::fmt::Write as _;
@@ -119,6 +121,12 @@ pub(crate) enum ClientCommand {
     /// Schedules: what starts runs by the clock
     #[command(subcommand)]
     Schedule(schedule::Verb),
+    /// Triggers: methods and paths that start runs, or tell of them
+    #[command(subcommand)]
+    Trigger(trigger::Verb),
+    /// Orchestrations: instances of code and of workflows, as Durable Functions sees them
+    #[command(subcommand)]
+    Orchestration(orchestration::Verb),
     /// Monitors: what is watched
     #[command(subcommand)]
     Monitor(monitor::Verb),
@@ -167,6 +175,8 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Task(verb) => task::run(verb, &client, &output).await,
             ClientCommand::Queue(verb) => queue::run(verb, &client, &output).await,
             ClientCommand::Schedule(verb) => schedule::run(verb, &client, &output).await,
+            ClientCommand::Trigger(verb) => trigger::run(verb, &client, &output).await,
+            ClientCommand::Orchestration(verb) => orchestration::run(verb, &client, &output).await,
             ClientCommand::Monitor(verb) => monitor::run(verb, &client, &output).await,
             ClientCommand::Incident(verb) => incident::run(verb, &client, &output).await,
             ClientCommand::Silence(verb) => silence::run(verb, &client, &output).await,

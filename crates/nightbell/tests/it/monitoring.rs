@@ -64,7 +64,10 @@ async fn a_job_is_watched_until_it_has_completed() {
         links["sendEventPostUri"],
         format!("{base}/raiseEvent/{{eventName}}?taskHub=default")
     );
-    assert_eq!(links["terminatePostUri"], format!("{base}/terminate?reason={{text}}&taskHub=default"));
+    assert_eq!(
+        links["terminatePostUri"],
+        format!("{base}/terminate?reason={{text}}&taskHub=default")
+    );
     assert_eq!(links["purgeHistoryDeleteUri"], format!("{base}?taskHub=default"));
     assert_eq!(headers["location"], links["statusQueryGetUri"].as_str().expect("a link"));
     assert_eq!(headers["retry-after"], "10");
@@ -86,13 +89,16 @@ async fn a_job_is_watched_until_it_has_completed() {
     assert_eq!(first["instanceId"], id);
     assert_eq!(first["runtimeStatus"], "Running");
     let job = first["input"]["job_id"].as_str().expect("a job id").to_owned();
-    let input =
-        json!({ "job_id": job, "polling_interval_seconds": 5, "timeout_seconds": 30 });
+    let input = json!({ "job_id": job, "polling_interval_seconds": 5, "timeout_seconds": 30 });
     assert_eq!(first["input"], input);
     let told = &first["customStatus"];
     assert_eq!(members(told), ["job_id", "status", "check_count", "last_check_time"]);
-    assert_eq!((&told["job_id"], &told["check_count"]), (&json!(job), &json!(1)));
-    assert_eq!(told["status"], "Unknown");
+    assert_eq!(told["job_id"], job);
+    assert!(told["check_count"].as_i64().is_some_and(|count| count >= 1), "{told}");
+    assert!(
+        ["Unknown", "Running"].contains(&told["status"].as_str().unwrap_or_default()),
+        "{told}"
+    );
     assert!(is_instant(&told["last_check_time"]), "{told}");
     assert_eq!(first["output"], Value::Null);
     for time in ["createdTime", "lastUpdatedTime"] {
@@ -109,7 +115,10 @@ async fn a_job_is_watched_until_it_has_completed() {
     let expected = ["job_id", "final_status", "checks_performed", "monitoring_duration_seconds"];
     assert_eq!(members(output), expected);
     assert_eq!(output["job_id"], job);
-    assert_eq!((&output["final_status"], &output["checks_performed"]), (&json!("Completed"), &json!(4)));
+    assert_eq!(
+        (&output["final_status"], &output["checks_performed"]),
+        (&json!("Completed"), &json!(4))
+    );
     let seconds = output["monitoring_duration_seconds"].as_f64().expect("a number");
     assert!(seconds >= 15.0, "three intervals of five seconds lie between four checks: {seconds}");
     assert_eq!(last["customStatus"]["status"], "Completed");
@@ -126,14 +135,8 @@ async fn a_job_of_a_known_name_can_be_asked_for_and_runs_out_of_time() {
         live.ask(Method::POST, "/api/start_monitoring_job", wish.to_string()).await;
     assert_eq!(status, 202, "{links}");
     let job = live.get("/api/job_status/my-custom-job-123").await;
-    let expected = [
-        "job_id",
-        "status",
-        "progress_percent",
-        "estimated_completion",
-        "last_updated",
-        "details",
-    ];
+    let expected =
+        ["job_id", "status", "progress_percent", "estimated_completion", "last_updated", "details"];
     assert_eq!(members(&job), expected);
     assert_eq!(job["job_id"], "my-custom-job-123");
     assert!(["Unknown", "Running"].contains(&job["status"].as_str().unwrap_or_default()), "{job}");
@@ -146,7 +149,12 @@ async fn a_job_of_a_known_name_can_be_asked_for_and_runs_out_of_time() {
     assert_eq!(last["input"], wish);
     let output = &last["output"];
     assert_eq!(output["final_status"], "Timeout");
-    assert_eq!((&output["job_id"], &output["checks_performed"]), (&wish["job_id"], &json!(2)));
+    assert_eq!(output["job_id"], wish["job_id"]);
+    // Two, unless the machine is so busy that an interval takes the whole time.
+    assert!(
+        output["checks_performed"].as_i64().is_some_and(|it| (1..=2).contains(&it)),
+        "{output}"
+    );
     assert!(output["monitoring_duration_seconds"].as_f64().is_some_and(|it| it >= 2.0), "{output}");
 
     let (status, answer) = live.ask(Method::GET, "/api/job_status/nobody", "").await;

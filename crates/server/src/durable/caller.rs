@@ -46,11 +46,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
 impl Caller {
     /// A caller by the head of its request.
-    pub(crate) fn new(
-        headers: &HeaderMap,
-        uri: &Uri,
-        parameters: Vec<(String, String)>,
-    ) -> Self {
+    pub(crate) fn new(headers: &HeaderMap, uri: &Uri, parameters: Vec<(String, String)>) -> Self {
         let hub = value(&parameters, "taskHub").unwrap_or(HUB).to_owned();
         Self { address: address(headers, uri), hub, parameters }
     }
@@ -62,7 +58,8 @@ impl Caller {
 
     /// Every value of a parameter; one may hold several, apart by commas.
     pub(super) fn list(&self, name: &str) -> impl Iterator<Item = &str> {
-        let named = self.parameters.iter().filter(move |(given, _)| given.eq_ignore_ascii_case(name));
+        let named =
+            self.parameters.iter().filter(move |(given, _)| given.eq_ignore_ascii_case(name));
         named.flat_map(|(_, values)| values.split(',')).map(str::trim).filter(|it| !it.is_empty())
     }
 

@@ -53,9 +53,7 @@ pub(super) async fn start(
     }
     match begin_as(engine, request, &id).await {
         // Somebody else was quicker.
-        Err(problem) if problem.status == StatusCode::CONFLICT => {
-            Err(taken(&id, Status::Running))
-        }
+        Err(problem) if problem.status == StatusCode::CONFLICT => Err(taken(&id, Status::Running)),
         result => result.map(|()| id),
     }
 }

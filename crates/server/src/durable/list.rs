@@ -5,7 +5,7 @@ use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use engine::search::{Filter, Search, Sort, SortField, TextField, TimeField};
-use kernel::Json;
+use kernel::{Json, Timestamp};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -78,7 +78,7 @@ async fn instance(
     Ok(response)
 }
 
-/// Lists instances, the oldest first, a page at a time.
+/// Lists instances, the newest first, a page at a time.
 #[utoipa::path(
     get, path = "/runtime/webhooks/durabletask/instances", tag = "durable",
     params(
@@ -104,22 +104,24 @@ async fn instances(
     };
     let top = caller.text("top").and_then(|text| text.parse::<u64>().ok());
     let size = top.filter(|top| *top > 0).unwrap_or(PAGE).min(PAGE_MAX);
-    let begin = match headers.get(TOKEN).and_then(|token| token.to_str().ok()) {
-        None | Some("") => 0,
-        Some(token) => token.parse().map_err(|_| {
-            Refusal::bad_request("The continuation token is not one of this server.".to_owned())
+    let place = match headers.get(TOKEN).and_then(|token| token.to_str().ok()) {
+        None | Some("") => Place { until: api.engine.now(), seen: 0 },
+        Some(token) => Place::parse(token).ok_or_else(|| {
+            Refusal::bad_request("The continuation token is not one of this server.")
         })?,
     };
     let wanted = Filters::of(&caller);
+    let mut filters = wanted.of_graphs();
+    filters.push(Filter::Before(TimeField::Created, place.until.plus_millis(1)));
     let search = Search {
-        filters: wanted.of_graphs(),
-        sort: vec![Sort { by: SortField::Time(TimeField::Created), descending: false }],
-        start: begin,
+        filters,
+        sort: vec![Sort { by: SortField::Time(TimeField::Created), descending: true }],
+        start: place.seen,
         size,
         ..Search::default()
     };
     let page = api.engine.store().search(&search).await?;
-    let seen = begin + page.rows.len() as u64;
+    let next = Place { seen: place.seen + page.rows.len() as u64, ..place };
     let mut shown: Vec<Standing> = Vec::with_capacity(page.rows.len());
     for head in page.rows {
         match show(&api.engine, &Subject::Graph(head.id), wishes).await {
@@ -130,9 +132,29 @@ async fn instances(
             Err(refusal) => return Err(refusal),
         }
     }
-    let token = if seen < page.total { seen.to_string() } else { String::new() };
+    let token = if next.seen < page.total { next.to_string() } else { String::new() };
     let token = HeaderValue::from_str(&token).expect("digits are a header");
     Ok(([(TOKEN, token)], Answer(Json::of(&shown))).into_response())
+}
+
+/// Where a list goes on: what was created after its first page was asked for does not move it.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    until: Timestamp,
+    seen: u64,
+}
+
+impl Place {
+    fn parse(token: &str) -> Option<Self> {
+        let (until, seen) = token.split_once('-')?;
+        Some(Self { until: Timestamp::from_millis(until.parse().ok()?), seen: seen.parse().ok()? })
+    }
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}-{}", self.until.millis(), self.seen)
+    }
 }
 
 /// What a caller asks for in a list.
@@ -140,8 +162,8 @@ async fn instances(
 pub(super) struct Filters {
     statuses: Vec<RuntimeStatus>,
     prefix: String,
-    from: Option<kernel::Timestamp>,
-    to: Option<kernel::Timestamp>,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
 }
 
 impl Filters {

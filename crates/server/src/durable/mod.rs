@@ -135,7 +135,8 @@ fn wanted_id(text: &str) -> Result<&str, Refusal> {
     if text.starts_with('@') {
         return refused("begins with '@', as only those of entities do".to_owned());
     }
-    if let Some(bad) = text.chars().find(|c| c.is_control() || matches!(c, '/' | '\\' | '#' | '?')) {
+    if let Some(bad) = text.chars().find(|c| c.is_control() || matches!(c, '/' | '\\' | '#' | '?'))
+    {
         return refused(format!("contains {bad:?}"));
     }
     if graph_id(text).is_none() {

@@ -51,9 +51,10 @@ pub(crate) async fn begin(
     wanted: Wanted,
 ) -> Result<String, Problem> {
     let id = wanted.id.as_deref().filter(|id| !id.is_empty());
-    let id = id.map(wanted_id).transpose().map_err(|refusal| {
-        Problem::new(refusal.status(), "bad-request", refusal.message())
-    })?;
+    let id = id
+        .map(wanted_id)
+        .transpose()
+        .map_err(|refusal| Problem::new(refusal.status(), "bad-request", refusal.message()))?;
     let id = id.and_then(graph_id);
     let mut request = StartRequest::with_input(wanted.input);
     request.name = Some(wanted.name);
@@ -120,12 +121,13 @@ async fn start(
     body: &[u8],
 ) -> Result<Response, Refusal> {
     let input: Json = parse(body).map_err(Refusal::invalid_json)?;
-    let version = match caller.text("version") {
-        None => None,
-        Some(text) => Some(text.parse().map_err(|_| {
-            Refusal::bad_request("The version must be a whole number.".to_owned())
-        })?),
-    };
+    let version =
+        match caller.text("version") {
+            None => None,
+            Some(text) => Some(text.parse().map_err(|_| {
+                Refusal::bad_request("The version must be a whole number.".to_owned())
+            })?),
+        };
     let wanted = Wanted { name, version, id, input, correlation_id: None };
     let id = begin(engine, caller, wanted).await.map_err(|mut problem| {
         // To this protocol, an unknown function is a wrong request.

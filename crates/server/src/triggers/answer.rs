@@ -237,11 +237,7 @@ async fn show(engine: &Engine, action: &ShowAction, given: &Given) -> Result<Res
 }
 
 /// The latest run of a definition that bears a label.
-async fn latest(
-    engine: &Engine,
-    name: &str,
-    label: &str,
-) -> Result<Option<ExecutionId>, Problem> {
+async fn latest(engine: &Engine, name: &str, label: &str) -> Result<Option<ExecutionId>, Problem> {
     if label.is_empty() {
         return Ok(None);
     }
@@ -256,8 +252,9 @@ async fn latest(
     };
     let page = engine.store().search(&search).await?;
     // A `*` of a label or a name is meant literally.
-    let exact = page.rows.into_iter().find(|head| {
-        *head.name == *name && head.correlation_id.as_deref() == Some(label)
-    });
+    let exact = page
+        .rows
+        .into_iter()
+        .find(|head| *head.name == *name && head.correlation_id.as_deref() == Some(label));
     Ok(exact.map(|head| head.id))
 }

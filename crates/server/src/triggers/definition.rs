@@ -161,9 +161,7 @@ impl Reader<'_> {
         let pattern = self.pattern(members.get("path"));
         let parameters: Vec<&str> = pattern.iter().flat_map(Pattern::parameters).collect();
         let action = match (members.get("start"), members.get("show")) {
-            (Some(Value::Object(start)), None) => {
-                self.start(start, &parameters).map(Action::Start)
-            }
+            (Some(Value::Object(start)), None) => self.start(start, &parameters).map(Action::Start),
             (None, Some(Value::Object(show))) => self.show(show, &parameters).map(Action::Show),
             (Some(_), None) => self.wrong_type("/start", "an object"),
             (None, Some(_)) => self.wrong_type("/show", "an object"),
@@ -281,7 +279,9 @@ impl Reader<'_> {
             Some(Value::String(name)) if name.len() > NAME_MAX => {
                 format!("the name of {of} is longer than {NAME_MAX} bytes")
             }
-            Some(Value::String(name)) if name.contains(['/', '\\']) || name.chars().any(char::is_control) => {
+            Some(Value::String(name))
+                if name.contains(['/', '\\']) || name.chars().any(char::is_control) =>
+            {
                 format!("the name of {of} may not contain slashes or control characters")
             }
             Some(Value::String(name)) => return Some(name.clone()),
@@ -292,7 +292,9 @@ impl Reader<'_> {
 
     fn method(&mut self, value: Option<&Value>) -> Option<Method> {
         let word = match value {
-            None => return self.flaw("/method", "method-missing", "a trigger needs a method", HINT),
+            None => {
+                return self.flaw("/method", "method-missing", "a trigger needs a method", HINT);
+            }
             Some(Value::String(word)) => word,
             Some(_) => return self.wrong_type("/method", "a text"),
         };
@@ -385,9 +387,8 @@ fn objection(
             let known = path.contains(&name) || name.contains(['[', '(', '\'']);
             (!known).then(|| format!("{shown}: the path has no parameter {{{name}}}"))
         }
-        ("request", Some(field)) => (!OF_REQUEST.contains(&field)).then(|| {
-            format!("{shown}: a request has {}, and no '{field}'", OF_REQUEST.join(", "))
-        }),
+        ("request", Some(field)) => (!OF_REQUEST.contains(&field))
+            .then(|| format!("{shown}: a request has {}, and no '{field}'", OF_REQUEST.join(", "))),
         ("request", None) => None,
         ("workflow", Some("input")) if sees == Sees::Input => None,
         _ if sees == Sees::Run => None,

@@ -97,9 +97,8 @@ pub async fn put(engine: &Engine, triggers: Vec<Trigger>) -> Result<usize, Probl
     }
     let mut changed = 0;
     for trigger in triggers {
-        let same = |other: &&Trigger| {
-            other.name == trigger.name && other.document == trigger.document
-        };
+        let same =
+            |other: &&Trigger| other.name == trigger.name && other.document == trigger.document;
         if present.iter().any(|other| same(&other)) {
             continue;
         }

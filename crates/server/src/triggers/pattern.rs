@@ -42,7 +42,8 @@ impl Pattern {
         let Some(rest) = text.strip_prefix('/').filter(|rest| !rest.is_empty()) else {
             return Err("the path must begin with '/' and name something".to_owned());
         };
-        let segments: Vec<Segment> = rest.split('/').map(Segment::parse).collect::<Result<_, _>>()?;
+        let segments: Vec<Segment> =
+            rest.split('/').map(Segment::parse).collect::<Result<_, _>>()?;
         let mut names = BTreeSet::new();
         for segment in &segments {
             if let Segment::Parameter(name) = segment

@@ -3,6 +3,7 @@
 mod admin;
 mod bulk;
 mod control;
+mod durable;
 mod elsewhere;
 mod event;
 mod execute;
@@ -24,6 +25,7 @@ mod state;
 mod support;
 mod tags;
 mod task_queues;
+mod triggers;
 mod webhooks;
 mod why;
 mod workers;
