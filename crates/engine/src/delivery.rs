@@ -8,12 +8,13 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::graph::{Asker, Execution, Message, Parent, Plan, Start, StartMessage};
+use kernel::durable::ORCHESTRATION;
+use kernel::graph::{Asker, Message, Parent, Plan, Start, StartMessage};
 use kernel::{ExecutionId, Json, Rejected};
 use parking_lot::Mutex;
 
 use crate::engine::{Engine, Error};
-use crate::hosted::Stimulus;
+use crate::hosted::{Hosted, Stimulus};
 use crate::publishing;
 use crate::store::{Outgoing, StoreError};
 
@@ -102,6 +103,10 @@ impl Engine {
     }
 
     async fn receive_start(&self, outgoing: &Outgoing, message: StartMessage) -> Result<(), Error> {
+        if let Some(name) = message.name.strip_prefix(ORCHESTRATION) {
+            let name = name.to_owned();
+            return self.receive_orchestration(outgoing, message, &name).await;
+        }
         let child = outgoing.to.clone();
         // A monitor does not ask to hear that something has begun, only that it cannot.
         let waits = message.asked_by.clone().or_else(|| message.parent.clone());
@@ -148,7 +153,7 @@ impl Engine {
     }
 
     /// Tells whoever asked that an execution cannot begin, or go on.
-    async fn refuse(
+    pub(crate) async fn refuse(
         &self,
         outgoing: &Outgoing,
         asker: Option<Asker>,
@@ -224,7 +229,7 @@ impl Engine {
     }
 
     /// How many executions are above this one, itself included.
-    async fn depth(&self, id: &ExecutionId) -> Result<u32, Error> {
+    pub(crate) async fn depth(&self, id: &ExecutionId) -> Result<u32, Error> {
         Ok(u32::try_from(self.line_of(id).await?.len()).unwrap_or(u32::MAX))
     }
 
@@ -232,8 +237,7 @@ impl Engine {
     pub(crate) async fn line_of(&self, id: &ExecutionId) -> Result<Vec<ExecutionId>, Error> {
         let (mut line, mut id) = (vec![id.clone()], id.clone());
         while line.len() < self.limits().depth_max as usize {
-            let parent = |state: &Execution| state.parent.as_ref().map(|p| p.execution.clone());
-            match self.read(&id, parent).await?.flatten() {
+            match self.look(&id, Hosted::parent).await?.flatten() {
                 Some(parent) => id = parent,
                 None => break,
             }

@@ -18,6 +18,7 @@ use crate::cache::{Cache, Shared, Slot};
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
+use crate::durable::{Crew, Leases};
 use crate::events::Events;
 use crate::gates;
 use crate::hosted::{Decided, Hosted, Stimulus};
@@ -83,6 +84,8 @@ pub struct Options {
     pub retention: Retention,
     /// Seals secrets; absent = one that ends with the process. See [`prove`](crate::vault::prove).
     pub key: Option<Key>,
+    /// How long workers of code keep what they were handed.
+    pub leases: Leases,
     /// Lines that each ledger keeps per schedule, monitor, …; the oldest go.
     pub records_max: u64,
 }
@@ -95,6 +98,7 @@ impl Default for Options {
             cache_bytes: 12 << 20,
             retention: Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 },
             key: None,
+            leases: Leases::default(),
             records_max: 10_000,
         }
     }
@@ -156,6 +160,7 @@ pub(crate) struct Inner {
     pub(crate) lanes: Lanes,
     pub(crate) monitors: Monitors,
     pub(crate) events: Events,
+    pub(crate) crew: Crew,
     cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
@@ -232,6 +237,7 @@ impl Engine {
             lanes: Lanes::default(),
             monitors,
             events: Events::default(),
+            crew: Crew::default(),
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,
             watchers: Mutex::default(),
@@ -252,6 +258,7 @@ impl Engine {
         engine.run_dispatcher();
         engine.run_pruner();
         engine.run_trimmer();
+        engine.run_leases();
         engine.resume_monitors();
         Ok(engine)
     }
@@ -539,15 +546,14 @@ impl Engine {
     fn count(&self, state: &Hosted, existed: bool, was_open: bool) {
         let counters = &self.inner.counters;
         counters.commits.fetch_add(1, Ordering::Relaxed);
-        let Some(state) = state.execution() else { return };
+        if !matches!(state, Hosted::Execution(_) | Hosted::Instance(_)) {
+            return;
+        }
         if !existed {
             counters.started.fetch_add(1, Ordering::Relaxed);
         }
-        if state.status.is_closed() && (was_open || !existed) {
-            let counter = match state.status {
-                Status::Completed => &counters.completed,
-                _ => &counters.failed,
-            };
+        if let Some(completed) = state.end().filter(|_| was_open || !existed) {
+            let counter = if completed { &counters.completed } else { &counters.failed };
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -559,9 +565,7 @@ impl Engine {
             match effect {
                 Effect::Dispatch(dispatch) => {
                     // Withdrawn again within the same decision.
-                    let task = state.execution().and_then(|s| s.task(dispatch.sequence));
-                    let open = task.is_some_and(|task| !task.status.is_closed());
-                    if open {
+                    if state.is_queued(dispatch.sequence) {
                         work.queue.push(QueueChange::Put(QueueRow {
                             execution: id.clone(),
                             sequence: dispatch.sequence,
@@ -617,7 +621,7 @@ impl Engine {
                 QueueChange::Put(row) if row.held => {
                     self.inner.queues.hold(&(row.execution, row.sequence));
                 }
-                QueueChange::Put(row) => self.inner.queues.put(row, now),
+                QueueChange::Put(row) => self.put_row(row, now),
                 QueueChange::Remove { sequence } => {
                     let key = (id.clone(), sequence);
                     if gates::is_place(sequence) {
@@ -625,6 +629,7 @@ impl Engine {
                         continue;
                     }
                     self.inner.queues.remove(&key);
+                    self.inner.crew.settled(&key);
                     if let Some(run) = self.inner.running.lock().remove(&key) {
                         run.cancel.cancel();
                     }
@@ -677,7 +682,7 @@ impl Engine {
             if self.inner.runners.contains_key(&*row.queue) {
                 row.held = false;
             }
-            self.inner.queues.put(row, now);
+            self.put_row(row, now);
         }
         self.open_gates();
         self.refill_waker().await?;
@@ -701,8 +706,7 @@ impl Engine {
         let tasks: Vec<u32> = slot
             .state
             .as_ref()
-            .and_then(Hosted::execution)
-            .map_or_else(Vec::new, |state| state.open_tasks().map(|t| t.sequence).collect());
+            .map_or_else(Vec::new, Hosted::queued);
         let found = self.inner.store.remove(id).await?;
         for sequence in tasks.into_iter().chain([GATE_PLACE, KEY_PLACE]) {
             let key = (id.clone(), sequence);
@@ -710,6 +714,7 @@ impl Engine {
                 self.leave_place(&key);
             } else {
                 self.inner.queues.remove(&key);
+                self.inner.crew.settled(&key);
             }
         }
         self.inner.waker.set(id, None);

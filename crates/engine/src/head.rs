@@ -1,6 +1,10 @@
 //! What search and lists know of an execution, taken from its state.
 
+use std::sync::Arc;
+
 use kernel::alert::{DeliveryStatus, Monitor, State};
+use kernel::durable::entity::Entity;
+use kernel::durable::instance::Instance;
 use kernel::expression::mask_sealed;
 use kernel::graph::{Event, Execution};
 use kernel::schedule::Schedule;
@@ -114,6 +118,83 @@ pub(crate) fn of_monitor(state: &Monitor, version: u64) -> Head {
         event: None,
         input_size: 0,
         output_size: 0,
+    }
+}
+
+/// The head row of an instance.
+pub(crate) fn of_instance(state: &Instance, version: u64) -> Head {
+    let start = state.start.as_deref();
+    let reason = state.failure.as_ref().map(|failure| failure.message.clone());
+    let length = |text: Option<&Arc<str>>| text.map_or(0, |text| text.len() as u64);
+    let size = |length: u64| u32::try_from(length).unwrap_or(u32::MAX);
+    Head {
+        id: state.id.clone(),
+        version,
+        name: state.name(),
+        definition_version: start
+            .and_then(|start| start.version.as_deref()?.parse().ok())
+            .unwrap_or(1),
+        status: state.status.as_str(),
+        closed: state.has_begun() && !state.is_open(),
+        correlation_id: None,
+        parent: state.parent().filter(|parent| {
+            matches!(parent.machine(), MachineKind::Execution | MachineKind::Instance)
+        }),
+        priority: 0,
+        created_at: state.created_at,
+        updated_at: state.updated_at,
+        ended_at: state.ended_at,
+        wake_at: state.wake_at(),
+        reason: reason.map(|reason| cut(&reason, REASON_MAX).into()),
+        failed_references: "".into(),
+        event: None,
+        input_size: size(length(start.and_then(|start| start.input.as_ref()))),
+        output_size: size(length(state.output.as_ref())),
+    }
+}
+
+/// The searchable text of an instance.
+pub(crate) fn instance_text(state: &Instance) -> String {
+    let start = state.start.as_deref();
+    let text = |text: Option<&Arc<str>>| {
+        text.map_or_else(String::new, |text| cut(text, TEXT_MAX).to_owned())
+    };
+    let mut words = vec![state.instance_id().to_string(), state.name().to_string()];
+    words.extend(start.iter().flat_map(|start| &start.tags).map(|(k, v)| format!("{k} {v}")));
+    words.push(text(start.and_then(|start| start.input.as_ref())));
+    words.push(text(state.output.as_ref()));
+    words.push(text(state.failure.as_ref().map(|failure| &failure.message)));
+    words.join("\n")
+}
+
+/// The head row of an entity.
+pub(crate) fn of_entity(state: &Entity, version: u64) -> Head {
+    let empty = state.is_empty();
+    let status = match (&state.state, &state.lock) {
+        (_, Some(_)) => "LOCKED",
+        (Some(_), None) => "ACTIVE",
+        (None, None) => "EMPTY",
+    };
+    let length = state.state.as_ref().map_or(0, |text| text.len());
+    Head {
+        id: state.id.clone(),
+        version,
+        name: state.name().into(),
+        definition_version: 1,
+        status,
+        closed: empty,
+        correlation_id: None,
+        parent: None,
+        priority: 0,
+        created_at: state.born.unwrap_or(state.updated_at),
+        updated_at: state.updated_at,
+        ended_at: empty.then_some(state.updated_at),
+        wake_at: state.wake_at(),
+        reason: None,
+        failed_references: "".into(),
+        event: None,
+        input_size: 0,
+        output_size: u32::try_from(length).unwrap_or(u32::MAX),
     }
 }
 

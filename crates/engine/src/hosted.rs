@@ -6,6 +6,8 @@
 use std::sync::Arc;
 
 use kernel::alert::{self, Monitor};
+use kernel::durable::entity::{self, Entity};
+use kernel::durable::instance::{self, Instance};
 use kernel::graph::{Context, Event, Execution, Input, Message, Plan, Status};
 use kernel::schedule::{self, Schedule};
 use kernel::{Effect, ExecutionId, Machine, MachineKind, Rejected, Timestamp};
@@ -23,6 +25,10 @@ pub enum Hosted {
     Schedule(Box<Schedule>),
     /// What watches, and rings.
     Monitor(Box<Monitor>),
+    /// A run of an orchestrator.
+    Instance(Box<Instance>),
+    /// A named state.
+    Entity(Box<Entity>),
 }
 
 /// What the world says to a machine.
@@ -38,6 +44,10 @@ pub enum Stimulus {
     Schedule(schedule::Input),
     /// An input for a monitor.
     Monitor(alert::Input),
+    /// An input for an instance.
+    Instance(Box<instance::Input>),
+    /// An input for an entity.
+    Entity(Box<entity::Input>),
 }
 
 impl From<Input> for Stimulus {
@@ -55,6 +65,18 @@ impl From<schedule::Input> for Stimulus {
 impl From<alert::Input> for Stimulus {
     fn from(input: alert::Input) -> Self {
         Self::Monitor(input)
+    }
+}
+
+impl From<instance::Input> for Stimulus {
+    fn from(input: instance::Input) -> Self {
+        Self::Instance(Box::new(input))
+    }
+}
+
+impl From<entity::Input> for Stimulus {
+    fn from(input: entity::Input) -> Self {
+        Self::Entity(Box::new(input))
     }
 }
 
@@ -77,6 +99,8 @@ impl Hosted {
             MachineKind::Schedule => Self::Schedule(Box::new(Schedule::new(id))),
             MachineKind::Monitor => Self::Monitor(Box::new(Monitor::new(id))),
             MachineKind::Execution => Self::Execution(Box::new(Execution::new(id))),
+            MachineKind::Instance => Self::Instance(Box::new(Instance::new(id))),
+            MachineKind::Entity => Self::Entity(Box::new(Entity::new(id))),
         }
     }
 
@@ -86,6 +110,8 @@ impl Hosted {
             Self::Execution(state) => state.is_started(),
             Self::Schedule(state) => state.has_begun(),
             Self::Monitor(state) => state.spec.is_some(),
+            Self::Instance(state) => state.has_begun(),
+            Self::Entity(state) => state.has_begun(),
         }
     }
 
@@ -95,6 +121,8 @@ impl Hosted {
             Self::Execution(state) => state.is_started() && !state.status.is_closed(),
             Self::Schedule(state) => state.is_defined() || !state.open.is_empty(),
             Self::Monitor(state) => !head::is_over(state),
+            Self::Instance(state) => state.is_open(),
+            Self::Entity(state) => state.has_begun() && !state.is_empty(),
         }
     }
 
@@ -104,7 +132,8 @@ impl Hosted {
             Self::Execution(state) => state.status,
             Self::Schedule(state) => state.status(),
             Self::Monitor(state) if state.removed => Status::Terminated,
-            Self::Monitor(_) => Status::Running,
+            Self::Instance(state) => state.status.of_execution(),
+            Self::Monitor(_) | Self::Entity(_) => Status::Running,
         }
     }
 
@@ -114,6 +143,8 @@ impl Hosted {
             Self::Execution(state) => state.wake_at(),
             Self::Schedule(state) => state.wake_at(),
             Self::Monitor(state) => state.wake_at(),
+            Self::Instance(state) => state.wake_at(),
+            Self::Entity(state) => state.wake_at(),
         }
     }
 
@@ -123,6 +154,8 @@ impl Hosted {
             Self::Execution(state) => head::of(state, version),
             Self::Schedule(state) => head::of_schedule(state, version),
             Self::Monitor(state) => head::of_monitor(state, version),
+            Self::Instance(state) => head::of_instance(state, version),
+            Self::Entity(state) => head::of_entity(state, version),
         }
     }
 
@@ -130,23 +163,84 @@ impl Hosted {
     pub fn execution(&self) -> Option<&Execution> {
         match self {
             Self::Execution(state) => Some(state),
-            Self::Schedule(_) | Self::Monitor(_) => None,
+            _ => None,
         }
     }
 
     /// The schedule, if it is one.
     pub fn schedule(&self) -> Option<&Schedule> {
         match self {
-            Self::Execution(_) | Self::Monitor(_) => None,
             Self::Schedule(state) => Some(state),
+            _ => None,
         }
     }
 
     /// The monitor, if it is one.
     pub fn monitor(&self) -> Option<&Monitor> {
         match self {
-            Self::Execution(_) | Self::Schedule(_) => None,
             Self::Monitor(state) => Some(state),
+            _ => None,
+        }
+    }
+
+    /// The instance, if it is one.
+    pub fn instance(&self) -> Option<&Instance> {
+        match self {
+            Self::Instance(state) => Some(state),
+            _ => None,
+        }
+    }
+
+    /// The entity, if it is one.
+    pub fn entity(&self) -> Option<&Entity> {
+        match self {
+            Self::Entity(state) => Some(state),
+            _ => None,
+        }
+    }
+
+    /// Whether a row of this number belongs in the queues.
+    pub(crate) fn is_queued(&self, sequence: u32) -> bool {
+        match self {
+            Self::Execution(state) => {
+                state.task(sequence).is_some_and(|task| !task.status.is_closed())
+            }
+            Self::Instance(state) => state.is_queued(sequence),
+            Self::Entity(state) => state.is_queued(sequence),
+            Self::Schedule(_) | Self::Monitor(_) => false,
+        }
+    }
+
+    /// The numbers of its rows in the queues.
+    pub(crate) fn queued(&self) -> Vec<u32> {
+        match self {
+            Self::Execution(state) => state.open_tasks().map(|task| task.sequence).collect(),
+            Self::Instance(state) => state.queued(),
+            Self::Entity(_) => vec![kernel::durable::TURN],
+            Self::Schedule(_) | Self::Monitor(_) => Vec::new(),
+        }
+    }
+
+    /// Whoever waits for its end.
+    pub(crate) fn parent(&self) -> Option<ExecutionId> {
+        match self {
+            Self::Execution(state) => state.parent.as_ref().map(|p| p.execution.clone()),
+            Self::Instance(state) => state.parent(),
+            Self::Schedule(_) | Self::Monitor(_) | Self::Entity(_) => None,
+        }
+    }
+
+    /// Of an execution or instance that has ended, whether it ended as it should.
+    pub(crate) fn end(&self) -> Option<bool> {
+        match self {
+            Self::Execution(state) => {
+                state.status.is_closed().then_some(state.status == Status::Completed)
+            }
+            Self::Instance(state) => {
+                let completed = state.status == kernel::durable::Status::Completed;
+                state.status.is_closed().then_some(completed)
+            }
+            Self::Schedule(_) | Self::Monitor(_) | Self::Entity(_) => None,
         }
     }
 
@@ -162,8 +256,7 @@ impl Hosted {
                     Stimulus::Wake => Input::Wake,
                     Stimulus::Message(message) => Input::Message(message),
                     Stimulus::Execution(input) => *input,
-                    Stimulus::Schedule(_) => return Err(no_such(&state.id, "schedule")),
-                    Stimulus::Monitor(_) => return Err(no_such(&state.id, "monitor")),
+                    other => return Err(other.misdirected(&state.id)),
                 };
                 let decision = state.decide(input, context)?;
                 Ok(Decided {
@@ -178,8 +271,7 @@ impl Hosted {
                     Stimulus::Wake => schedule::Input::Wake,
                     Stimulus::Message(message) => schedule::Input::Message(message),
                     Stimulus::Schedule(input) => input,
-                    Stimulus::Execution(_) => return Err(no_such(&state.id, "workflow")),
-                    Stimulus::Monitor(_) => return Err(no_such(&state.id, "monitor")),
+                    other => return Err(other.misdirected(&state.id)),
                 };
                 let limits = schedule::Limits::default();
                 let context = schedule::Context { now: context.now, limits: &limits };
@@ -198,14 +290,49 @@ impl Hosted {
                     Stimulus::Wake => alert::Input::Wake,
                     Stimulus::Message(message) => alert::Input::Message(message),
                     Stimulus::Monitor(input) => input,
-                    Stimulus::Execution(_) => return Err(no_such(&state.id, "workflow")),
-                    Stimulus::Schedule(_) => return Err(no_such(&state.id, "schedule")),
+                    other => return Err(other.misdirected(&state.id)),
                 };
                 let decision = state.decide(input, &alert::Context { now: context.now })?;
                 let defined = |event: &alert::Event| matches!(event, alert::Event::Defined(_));
                 Ok(Decided {
                     plans: Vec::new(),
                     text: decision.events.iter().any(defined).then(|| head::monitor_text(state)),
+                    events: row(&decision.events),
+                    effects: decision.effects,
+                })
+            }
+            Self::Instance(state) => {
+                let input = match stimulus {
+                    Stimulus::Wake => instance::Input::Wake,
+                    Stimulus::Message(message) => instance::Input::Message(message),
+                    Stimulus::Instance(input) => *input,
+                    other => return Err(other.misdirected(&state.id)),
+                };
+                let context = instance::Context { now: context.now, limits: context.limits };
+                let decision = state.decide(input, &context)?;
+                let changed = |event: &instance::Event| {
+                    matches!(event, instance::Event::Started { .. } | instance::Event::Ended { .. })
+                };
+                Ok(Decided {
+                    plans: Vec::new(),
+                    text: decision.events.iter().any(changed).then(|| head::instance_text(state)),
+                    events: row(&decision.events),
+                    effects: decision.effects,
+                })
+            }
+            Self::Entity(state) => {
+                let input = match stimulus {
+                    Stimulus::Wake => entity::Input::Wake,
+                    Stimulus::Message(message) => entity::Input::Message(message),
+                    Stimulus::Entity(input) => *input,
+                    other => return Err(other.misdirected(&state.id)),
+                };
+                let fresh = !state.has_begun();
+                let context = entity::Context { now: context.now, limits: context.limits };
+                let decision = state.decide(input, &context)?;
+                Ok(Decided {
+                    plans: Vec::new(),
+                    text: fresh.then(|| state.entity_id().to_string()),
                     events: row(&decision.events),
                     effects: decision.effects,
                 })
@@ -241,6 +368,18 @@ impl Hosted {
                     state.apply(event);
                 }
             }
+            Self::Instance(state) => {
+                let events: Vec<instance::Event> = parse(row, &state.id)?;
+                for event in &events {
+                    state.apply(event);
+                }
+            }
+            Self::Entity(state) => {
+                let events: Vec<entity::Event> = parse(row, &state.id)?;
+                for event in &events {
+                    state.apply(event);
+                }
+            }
         }
         Ok(())
     }
@@ -251,13 +390,24 @@ impl Hosted {
             Self::Execution(state) => row(&[state.snapshot()]).expect("a snapshot is an event"),
             Self::Schedule(state) => row(&[state.snapshot()]).expect("a snapshot is an event"),
             Self::Monitor(state) => row(&[state.snapshot()]).expect("a snapshot is an event"),
+            Self::Instance(state) => row(&[state.snapshot()]).expect("a snapshot is an event"),
+            Self::Entity(state) => row(&[state.snapshot()]).expect("a snapshot is an event"),
         }
     }
 }
 
-/// An input for another kind of machine.
-fn no_such(id: &ExecutionId, kind: &str) -> Rejected {
-    Rejected::Unknown(format!("No such {kind} found by id: {id}"))
+impl Stimulus {
+    /// It is for another kind of machine than the id names.
+    fn misdirected(&self, id: &ExecutionId) -> Rejected {
+        let kind = match self {
+            Self::Schedule(_) => "schedule",
+            Self::Monitor(_) => "monitor",
+            Self::Instance(_) => "orchestration",
+            Self::Entity(_) => "entity",
+            Self::Wake | Self::Message(_) | Self::Execution(_) => "workflow",
+        };
+        Rejected::Unknown(format!("No such {kind} found by id: {id}"))
+    }
 }
 
 fn row<E: serde::Serialize>(events: &[E]) -> Option<String> {

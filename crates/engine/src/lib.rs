@@ -6,6 +6,7 @@ pub mod conformance;
 mod definitions;
 mod delivery;
 mod dispatcher;
+pub mod durable;
 mod engine;
 pub mod events;
 mod gates;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kernel::durable::DURABLE_QUEUE;
 use kernel::graph::{Awaited, Input, Report, WEBHOOK_QUEUE, webhook_queue};
 use kernel::{ExecutionId, Json, TaskId};
 use tokio::time::Instant;
@@ -30,8 +31,8 @@ impl Engine {
     /// # Errors
     /// The store's.
     pub async fn poll(&self, request: PollRequest) -> Result<Vec<TaskId>, Error> {
-        if request.queue.starts_with(WEBHOOK_QUEUE) {
-            // What stands there is found by what it waits for, never handed out.
+        if request.queue.starts_with(WEBHOOK_QUEUE) || request.queue.starts_with(DURABLE_QUEUE) {
+            // What stands there is found by what it waits for, or is for workers of code.
             return Ok(Vec::new());
         }
         let deadline = Instant::now() + request.wait;

@@ -40,23 +40,64 @@ impl ExecutionId {
         Self(format!("{MONITOR}{name}").into())
     }
 
+    /// The id of an instance of a task hub. The hub's name has no colon: see
+    /// [`ExecutionId::hub`].
+    pub fn instance(hub: &str, id: &str) -> Self {
+        Self(format!("{INSTANCE}{hub}:{id}").into())
+    }
+
+    /// The id of an entity of a task hub, by its own id `@name@key`; the name counts in lower case.
+    pub fn entity(hub: &str, id: &str) -> Self {
+        let id = match id.strip_prefix('@').and_then(|rest| rest.split_once('@')) {
+            Some((name, key)) => format!("@{}@{key}", name.to_lowercase()),
+            None => id.to_owned(),
+        };
+        Self(format!("{ENTITY}{hub}:{id}").into())
+    }
+
+    /// The task hub of an instance or entity; empty for other machines.
+    pub fn hub(&self) -> &str {
+        self.hub_and_name().0
+    }
+
+    /// The id of an instance or entity within its hub; of other machines [`ExecutionId::name`].
+    pub fn local_name(&self) -> &str {
+        self.hub_and_name().1
+    }
+
+    fn hub_and_name(&self) -> (&str, &str) {
+        match self.machine() {
+            MachineKind::Instance | MachineKind::Entity => {
+                self.name().split_once(':').unwrap_or(("", self.name()))
+            }
+            _ => ("", self.name()),
+        }
+    }
+
     /// What the id names.
     pub fn machine(&self) -> MachineKind {
         if self.0.starts_with(SCHEDULE) {
             MachineKind::Schedule
         } else if self.0.starts_with(MONITOR) {
             MachineKind::Monitor
+        } else if self.0.starts_with(INSTANCE) {
+            MachineKind::Instance
+        } else if self.0.starts_with(ENTITY) {
+            MachineKind::Entity
         } else {
             MachineKind::Execution
         }
     }
 
-    /// The name of the schedule or monitor; of an execution its id.
+    /// The name of the schedule or monitor; of an instance or entity its hub and its id there; of
+    /// an execution its id.
     pub fn name(&self) -> &str {
         let prefix = match self.machine() {
             MachineKind::Execution => "",
             MachineKind::Schedule => SCHEDULE,
             MachineKind::Monitor => MONITOR,
+            MachineKind::Instance => INSTANCE,
+            MachineKind::Entity => ENTITY,
         };
         &self.0[prefix.len()..]
     }
@@ -78,10 +119,16 @@ pub enum MachineKind {
     Schedule,
     /// What watches, and rings.
     Monitor,
+    /// A run of an orchestrator that a worker replays.
+    Instance,
+    /// A named state with operations that a worker runs.
+    Entity,
 }
 
 const SCHEDULE: &str = "schedule:";
 const MONITOR: &str = "monitor:";
+const INSTANCE: &str = "instance:";
+const ENTITY: &str = "entity:";
 
 /// A namespace of our own, so that derived ids collide with nobody else's.
 const NAMESPACE: Uuid = Uuid::from_u128(0x6e69_6768_7462_656c_6c00_6578_6563_7574);

@@ -3,6 +3,7 @@
 pub mod alert;
 pub mod cron;
 pub mod definition;
+pub mod durable;
 pub mod expression;
 pub mod graph;
 mod id;

@@ -317,6 +317,7 @@ fn receive(draft: &mut Draft<'_>, message: Message) -> Result<(), Rejected> {
         Message::Start(_)
         | Message::Terminate { .. }
         | Message::Retry { .. }
+        | Message::Durable(_)
         | Message::Watch { .. } => {
             return Err(Rejected::Invalid("a monitor is not started by a message".into()));
         }

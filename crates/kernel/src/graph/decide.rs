@@ -269,6 +269,9 @@ fn receive(
         Message::Start(_) => {
             return Err(Rejected::Invalid("a start is given with its plan".to_owned()));
         }
+        Message::Durable(_) => {
+            return Err(Rejected::Invalid("a workflow is no orchestration instance".to_owned()));
+        }
         Message::Revived { sequence, child } => {
             is_its_child(state, *sequence, child.as_ref())?;
             return control::child_revived(state, *sequence, context);

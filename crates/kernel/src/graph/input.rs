@@ -11,6 +11,7 @@ use super::event::Parent;
 use super::plan::Plan;
 use super::status::{Status, TaskStatus};
 use crate::definition::IdempotencyStrategy;
+use crate::durable::Letter;
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::time::Timestamp;
@@ -191,6 +192,8 @@ pub enum Message {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sequence: Option<u32>,
     },
+    /// What instances and entities say to each other.
+    Durable(Box<Letter>),
 }
 
 /// A start on its way.

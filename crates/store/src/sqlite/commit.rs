@@ -171,6 +171,8 @@ pub(super) const fn machine(kind: MachineKind) -> i64 {
         MachineKind::Execution => 0,
         MachineKind::Schedule => 1,
         MachineKind::Monitor => 2,
+        MachineKind::Instance => 3,
+        MachineKind::Entity => 4,
     }
 }
 

@@ -228,6 +228,7 @@ fn said(message: &Message) -> String {
         Message::Revived { sequence, .. } => format!("revived, for #{sequence}"),
         Message::Terminate { reason } => format!("terminate \"{}\"", cut(reason)),
         Message::Retry { asked, .. } => format!("retry, count {asked}"),
+        Message::Durable(letter) => format!("{letter:?}"),
     }
 }
 

@@ -1,0 +1,332 @@
+//! What clients ask of instances: start, look, wait, list, restart, purge.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kernel::durable::instance::{Input, Instance, Start};
+use kernel::durable::{ID_MAX, Status};
+use kernel::{ExecutionId, MachineKind, Rejected, Timestamp};
+use tokio::time::Instant;
+
+use crate::engine::{Engine, Error};
+use crate::hosted::Hosted;
+use crate::search::{Filter, PAGE_MAX, Page, Search, Sort, SortField, TextField, TimeField};
+
+/// Longest name of a task hub, in bytes.
+const HUB_MAX: usize = 64;
+/// Instances looked at in one go of a purge.
+const PURGE_PAGE: u64 = 200;
+
+/// Which instances.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InstanceQuery {
+    /// Those that stand so; empty = all.
+    pub statuses: Vec<Status>,
+    /// Created at this instant or later.
+    pub created_from: Option<Timestamp>,
+    /// Created before this instant.
+    pub created_to: Option<Timestamp>,
+    /// Ended at this instant or later.
+    pub ended_from: Option<Timestamp>,
+    /// Ended before this instant.
+    pub ended_to: Option<Timestamp>,
+    /// Whose ids begin so.
+    pub id_prefix: Option<String>,
+    /// Words to find; see [`Search::free_text`].
+    pub free_text: Option<String>,
+    /// Last created first; else first created first, which keeps pages stable.
+    pub newest_first: bool,
+    /// Rows to skip.
+    pub start: u64,
+    /// Rows to answer, at most [`PAGE_MAX`].
+    pub size: u64,
+}
+
+/// Which ended instances are to be purged.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Purge {
+    /// Those that stand so, of those that have ended; empty = all that have.
+    pub statuses: Vec<Status>,
+    /// Created at this instant or later.
+    pub created_from: Option<Timestamp>,
+    /// Created before this instant.
+    pub created_to: Option<Timestamp>,
+    /// Their children, too.
+    pub recursive: bool,
+    /// Stop after so long.
+    pub timeout: Option<Duration>,
+}
+
+/// What a purge did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Purged {
+    /// Instances removed.
+    pub count: u64,
+    /// Nothing is left that the purge was to remove.
+    pub complete: bool,
+}
+
+/// Whether a task hub may be called so.
+pub(super) fn check_hub(hub: &str) -> Result<(), Rejected> {
+    let fits = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+    if hub.is_empty() || hub.len() > HUB_MAX || !hub.chars().all(fits) {
+        let message = format!(
+            "'{hub}' cannot be the name of a task hub: 1 to {HUB_MAX} letters, digits, '-', '_' \
+             and '.'"
+        );
+        return Err(Rejected::Invalid(message));
+    }
+    Ok(())
+}
+
+/// Whether a client may choose this id.
+pub(super) fn check_id(id: &str) -> Result<(), Rejected> {
+    if id.is_empty() || id.len() > ID_MAX || id.chars().any(char::is_control) {
+        let message =
+            format!("an instance id has 1 to {ID_MAX} bytes and no control characters: '{id}'");
+        return Err(Rejected::Invalid(message));
+    }
+    Ok(())
+}
+
+impl Engine {
+    /// Names a life of an instance: 32 hexadecimal digits.
+    pub fn new_execution_id() -> Arc<str> {
+        uuid::Uuid::new_v4().simple().to_string().into()
+    }
+
+    /// Starts an instance, under an id of its own if none is given; durable when this returns.
+    ///
+    /// # Errors
+    /// [`Rejected::Conflict`] if there is one of that id that `start.replaces` does not name;
+    /// [`Rejected::Invalid`] for a hub, id or policy that cannot be; as [`Engine::step`].
+    pub async fn start_instance(
+        &self,
+        hub: &str,
+        id: Option<&str>,
+        start: Start,
+    ) -> Result<ExecutionId, Error> {
+        check_hub(hub)?;
+        let id = match id.filter(|id| !id.is_empty()) {
+            Some(id) => {
+                check_id(id)?;
+                if id.starts_with('@') {
+                    let message = format!("'{id}' is the id of an entity, not of an instance");
+                    return Err(Rejected::Invalid(message).into());
+                }
+                ExecutionId::instance(hub, id)
+            }
+            None => ExecutionId::instance(hub, &Self::new_execution_id()),
+        };
+        self.step(&id, Input::Start(Box::new(start))).await?;
+        Ok(id)
+    }
+
+    /// Looks at an instance; `None` if there is none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn instance<R>(
+        &self,
+        id: &ExecutionId,
+        look: impl FnOnce(&Instance) -> R,
+    ) -> Result<Option<R>, Error> {
+        Ok(self.look(id, |hosted| hosted.instance().map(look)).await?.flatten())
+    }
+
+    /// Looks at an instance after each of its commits until there is what is looked for; `None` if
+    /// there is no such instance, any more, or the server stops.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn wait_instance<R>(
+        &self,
+        id: &ExecutionId,
+        look: impl Fn(&Instance) -> Option<R>,
+    ) -> Result<Option<R>, Error> {
+        let mut changes = self.watch(id);
+        loop {
+            changes.mark_unchanged();
+            match self.instance(id, &look).await? {
+                None => return Ok(None),
+                Some(Some(found)) => return Ok(Some(found)),
+                Some(None) => {}
+            }
+            tokio::select! {
+                biased;
+                () = self.inner.stop.cancelled() => return Ok(None),
+                changed = changes.changed() => if changed.is_err() { return Ok(None) },
+            }
+        }
+    }
+
+    /// The instances of a hub that match, by heads.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn instances(&self, hub: &str, query: &InstanceQuery) -> Result<Page, Error> {
+        let mut filters = within(hub, MachineKind::Instance, query.id_prefix.as_deref());
+        if !query.statuses.is_empty() {
+            let words = query.statuses.iter().map(|status| status.as_str().to_owned());
+            filters.push(Filter::In(TextField::Status, words.collect()));
+        }
+        let after = |at: Timestamp| at.plus_millis(-1);
+        let created = TimeField::Created;
+        filters.extend(query.created_from.map(|at| Filter::After(created, after(at))));
+        filters.extend(query.created_to.map(|at| Filter::Before(created, at)));
+        let ended = query.ended_from.is_some() || query.ended_to.is_some();
+        filters.extend(query.ended_from.map(|at| Filter::After(TimeField::Ended, after(at))));
+        filters.extend(query.ended_to.map(|at| Filter::Before(TimeField::Ended, at)));
+        let by = if ended { TimeField::Ended } else { created };
+        let search = Search {
+            machine: MachineKind::Instance,
+            filters,
+            free_text: query.free_text.clone(),
+            sort: vec![Sort { by: SortField::Time(by), descending: query.newest_first }],
+            start: query.start,
+            size: query.size.min(PAGE_MAX),
+        };
+        Ok(self.store().search(&search).await?)
+    }
+
+    /// Starts again what an instance does: under its own id once it has ended, or under a new one
+    /// in any case.
+    ///
+    /// # Errors
+    /// [`Rejected::Unknown`] if there is none; [`Rejected::Conflict`] if it has not ended and the id
+    /// is to stay; the store's.
+    pub async fn restart_instance(
+        &self,
+        id: &ExecutionId,
+        new_id: bool,
+    ) -> Result<ExecutionId, Error> {
+        let execution_id = Self::new_execution_id();
+        if !new_id {
+            self.step(id, Input::Restart { execution_id }).await?;
+            return Ok(id.clone());
+        }
+        let again = |state: &Instance| {
+            state.start.as_ref().map(|start| start.again(execution_id.clone()))
+        };
+        let Some(start) = self.instance(id, again).await?.flatten() else {
+            let id = id.local_name();
+            let message = format!("no orchestration instance has the id '{id}'");
+            return Err(Rejected::Unknown(message).into());
+        };
+        self.start_instance(id.hub(), None, start).await
+    }
+
+    /// Removes an instance that has ended, and its children if asked; tells how many were removed.
+    ///
+    /// # Errors
+    /// [`Rejected::Conflict`] if it has not ended; the store's.
+    pub async fn purge_instance(&self, id: &ExecutionId, recursive: bool) -> Result<u64, Error> {
+        let mut count = 0;
+        let mut next = vec![id.clone()];
+        let mut seen = BTreeSet::new();
+        while let Some(one) = next.pop() {
+            if !seen.insert(one.clone()) {
+                continue;
+            }
+            let look = |hosted: &Hosted| {
+                let children = hosted.instance().map(Instance::children).unwrap_or_default();
+                (hosted.is_open(), children)
+            };
+            let Some((open, children)) = self.look(&one, look).await? else { continue };
+            if open {
+                if one == *id {
+                    let id = id.local_name();
+                    let message = format!("orchestration instance '{id}' has not ended");
+                    return Err(Rejected::Conflict(message).into());
+                }
+                // A child that goes on by itself stays.
+                continue;
+            }
+            if recursive {
+                next.extend(children);
+            }
+            if self.remove(&one).await? {
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// Removes the ended instances of a hub that match.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn purge_instances(&self, hub: &str, purge: &Purge) -> Result<Purged, Error> {
+        let deadline = purge.timeout.map(|timeout| Instant::now() + timeout);
+        let ended = Status::ALL.into_iter().filter(|status| status.is_closed());
+        let statuses: Vec<Status> = ended
+            .filter(|status| purge.statuses.is_empty() || purge.statuses.contains(status))
+            .collect();
+        if statuses.is_empty() {
+            return Ok(Purged { count: 0, complete: true });
+        }
+        let mut query = InstanceQuery {
+            statuses,
+            created_from: purge.created_from,
+            created_to: purge.created_to,
+            size: PURGE_PAGE,
+            ..InstanceQuery::default()
+        };
+        let mut count = 0;
+        loop {
+            let page = self.instances(hub, &query).await?;
+            if page.rows.is_empty() {
+                return Ok(Purged { count, complete: true });
+            }
+            for head in page.rows {
+                if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                    return Ok(Purged { count, complete: false });
+                }
+                match self.purge_instance(&head.id, purge.recursive).await {
+                    Ok(0) => query.start += 1,
+                    Ok(removed) => count += removed,
+                    // It was begun anew meanwhile.
+                    Err(Error::Rejected(_)) => query.start += 1,
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+    }
+
+    /// Ends and removes everything of a hub.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn clear_hub(&self, hub: &str) -> Result<u64, Error> {
+        let mut count = 0;
+        for machine in [MachineKind::Instance, MachineKind::Entity] {
+            loop {
+                let search = Search {
+                    machine,
+                    filters: within(hub, machine, None),
+                    size: PURGE_PAGE,
+                    ..Search::default()
+                };
+                let page = self.store().search(&search).await?;
+                if page.rows.is_empty() {
+                    break;
+                }
+                for head in page.rows {
+                    count += u64::from(self.remove(&head.id).await?);
+                }
+            }
+        }
+        Ok(count)
+    }
+}
+
+/// Only what is in a hub, and whose id there begins so.
+pub(super) fn within(hub: &str, machine: MachineKind, prefix: Option<&str>) -> Vec<Filter> {
+    let of = match machine {
+        MachineKind::Entity => ExecutionId::entity,
+        _ => ExecutionId::instance,
+    };
+    let pattern = format!("{}*", of(hub, prefix.unwrap_or_default()));
+    vec![Filter::In(TextField::Id, vec![pattern])]
+}

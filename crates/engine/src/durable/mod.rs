@@ -1,0 +1,19 @@
+//! Instances and entities in the engine: workers of code that attend, what they are handed, what
+//! they answer, and what clients ask.
+//!
+//! A hand-out is a fact of memory alone: the row stays in the queues, taken, and the token says what
+//! was handed out. Whoever goes away, or keeps a piece of work longer than its lease, loses it to
+//! another; the first answer counts.
+
+mod answers;
+mod crew;
+mod crossing;
+mod entities;
+mod instances;
+
+pub use answers::Answer;
+pub use crew::{
+    Attendance, Crew, Leases, NameFilter, Profile, Room, Service, WorkFilters, WorkItem, Worker,
+};
+pub use entities::EntityQuery;
+pub use instances::{InstanceQuery, Purge, Purged};

@@ -1,0 +1,391 @@
+//! The decisions of an entity.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::context::{BatchResult, Context, Input, Signal};
+use super::event::{Batched, Event};
+use super::state::{Entity, Lock, Operation, Queued};
+use crate::durable::action::{EntityAction, OperationResult};
+use crate::durable::history::{Call, EntityOperation, Fact, LockRequest};
+use crate::durable::instance::{Start, life};
+use crate::durable::letter::{Letter, Origin};
+use crate::durable::{TURN, WorkToken};
+use crate::graph::Message;
+use crate::id::ExecutionId;
+use crate::machine::{Decision, Dispatch, Effect, Machine, Rejected};
+use crate::time::Timestamp;
+
+type Decided = Result<Decision<Event>, Rejected>;
+
+impl Machine for Entity {
+    type Input = Input;
+    type Event = Event;
+    type Context<'a> = Context<'a>;
+
+    fn decide(&mut self, input: Input, context: &Context<'_>) -> Decided {
+        let mut draft = Draft::new(self, context);
+        match input {
+            Input::Wake => draft.wake(),
+            Input::Signal(signal) => draft.signal(signal)?,
+            Input::Message(Message::Durable(letter)) => draft.read(*letter)?,
+            Input::Message(_) => {
+                let message = "an entity does not hear such messages".to_owned();
+                return Err(Rejected::Invalid(message));
+            }
+            Input::BatchCompleted(result) => draft.complete(*result)?,
+            Input::Release { holder } => draft.release_all(&holder),
+        }
+        Ok(draft.finish())
+    }
+
+    fn apply(&mut self, event: &Event) {
+        Self::apply(self, event);
+    }
+
+    fn wake_at(&self) -> Option<Timestamp> {
+        Self::wake_at(self)
+    }
+}
+
+struct Draft<'a> {
+    state: &'a mut Entity,
+    context: &'a Context<'a>,
+    events: Vec<Event>,
+    effects: Vec<Effect>,
+    was_queued: bool,
+    batch_over: bool,
+}
+
+impl<'a> Draft<'a> {
+    fn new(state: &'a mut Entity, context: &'a Context<'a>) -> Self {
+        let was_queued = state.wants_batch();
+        let (events, effects) = (Vec::new(), Vec::new());
+        Self { state, context, events, effects, was_queued, batch_over: false }
+    }
+
+    fn push(&mut self, event: Event) {
+        self.state.apply(&event);
+        self.events.push(event);
+    }
+
+    fn write(&mut self, to: ExecutionId, letter: Letter) {
+        let message = Box::new(Message::Durable(Box::new(letter)));
+        self.effects.push(Effect::Send { to, message });
+    }
+
+    fn wake(&mut self) {
+        let at = self.context.now;
+        let due = |operation: &Operation| operation.operation.scheduled_at.is_none_or(|t| t <= at);
+        let scheduled = self.state.scheduled.iter();
+        let mut due: Vec<(Timestamp, u64)> = scheduled
+            .filter(|(_, operation)| due(operation))
+            .map(|(number, it)| (it.operation.scheduled_at.unwrap_or(at), *number))
+            .collect();
+        due.sort_unstable();
+        for (_, number) in due {
+            self.push(Event::Due { at, number });
+        }
+    }
+
+    fn signal(&mut self, signal: Signal) -> Result<(), Rejected> {
+        let Signal { request_id, operation, input, scheduled_at } = signal;
+        let operation = Box::new(EntityOperation {
+            request_id,
+            operation,
+            scheduled_at,
+            input,
+            parent_instance_id: None,
+            parent_execution_id: None,
+            target: None,
+        });
+        self.operate(operation, false, Origin::CLIENT)
+    }
+
+    fn operate(
+        &mut self,
+        operation: Box<EntityOperation>,
+        answer: bool,
+        from: Origin,
+    ) -> Result<(), Rejected> {
+        let id = &operation.request_id;
+        if !id.is_empty() && self.state.seen.contains(id) {
+            return Err(Rejected::Stale(format!("request {id} was taken before")));
+        }
+        let (length, max) =
+            (operation.input.as_deref().map_or(0, str::len), self.context.limits.payload_max);
+        if length > max {
+            let message = format!("the input of {length} bytes is longer than {max} bytes");
+            return Err(Rejected::Invalid(message));
+        }
+        let most = self.context.limits.tasks_max;
+        if self.state.backlog() >= most {
+            return Err(Rejected::Full(format!("{most} operations wait for the entity already")));
+        }
+        let at = self.context.now;
+        let operation = Operation { at, operation, answer, from };
+        self.push(Event::Came { at, item: Queued::Operation(operation) });
+        Ok(())
+    }
+
+    fn read(&mut self, letter: Letter) -> Result<(), Rejected> {
+        let at = self.context.now;
+        match letter {
+            Letter::Operate { operation, answer, from } => {
+                let (to, request) = (from.clone(), operation.request_id.clone());
+                match self.operate(operation, answer, from) {
+                    Err(Rejected::Invalid(reason) | Rejected::Full(reason)) if answer => {
+                        self.refuse(&to, request, &reason);
+                        Ok(())
+                    }
+                    result => result,
+                }
+            }
+            Letter::Lock { request, from } => {
+                let Some(holder) = from.sender else {
+                    return Err(Rejected::Invalid("a client cannot lock an entity".to_owned()));
+                };
+                let lock = Lock { holder, request: *request, execution_id: from.execution_id };
+                self.push(Event::Came { at, item: Queued::Lock(lock) });
+                Ok(())
+            }
+            Letter::Unlock { critical_section_id, holder }
+            | Letter::Release { critical_section_id, holder } => {
+                self.release(&critical_section_id, &holder);
+                Ok(())
+            }
+            _ => Err(Rejected::Invalid("an entity is no orchestration instance".to_owned())),
+        }
+    }
+
+    /// Gives a lock back, or drops the wish for it. The word follows the lock request to where it
+    /// went on to, so that no entity is locked by one that is no more.
+    fn release(&mut self, critical_section_id: &Arc<str>, holder: &ExecutionId) {
+        let at = self.context.now;
+        let is_it = |lock: &Lock| {
+            lock.request.critical_section_id == *critical_section_id && lock.holder == *holder
+        };
+        if let Some(lock) = self.state.lock.clone().filter(is_it) {
+            self.push(Event::Unlocked { at });
+            if let Some(next) = lock.request.lock_set.get(lock.request.position + 1) {
+                let to = ExecutionId::entity(self.state.id.hub(), next);
+                let (critical_section_id, holder) = (critical_section_id.clone(), holder.clone());
+                self.write(to, Letter::Release { critical_section_id, holder });
+            }
+            return;
+        }
+        let waits = |item: &Queued| matches!(item, Queued::Lock(lock) if is_it(lock));
+        if self.state.waiting.iter().any(waits) {
+            let critical_section_id = critical_section_id.clone();
+            self.push(Event::Withdrawn { at, critical_section_id });
+        }
+    }
+
+    fn release_all(&mut self, holder: &ExecutionId) {
+        let mut sections: Vec<Arc<str>> = Vec::new();
+        let mut note = |lock: &Lock| {
+            if lock.holder == *holder {
+                sections.push(lock.request.critical_section_id.clone());
+            }
+        };
+        if let Some(lock) = &self.state.lock {
+            note(lock);
+        }
+        for item in &self.state.waiting {
+            if let Queued::Lock(lock) = item {
+                note(lock);
+            }
+        }
+        for section in sections {
+            self.release(&section, holder);
+        }
+    }
+
+    /// A worker's answer to a batch.
+    fn complete(&mut self, result: BatchResult) -> Result<(), Rejected> {
+        let taken = self.current(&result.token)?;
+        let BatchResult { results, actions, state, failure, .. } = result;
+        self.batch_over = true;
+        if let Some(failure) = failure {
+            let message = format!("the batch failed and comes again: {}", failure.message);
+            return Err(Rejected::Full(message));
+        }
+        if results.len() > taken {
+            let message = format!("{} results for {taken} operations", results.len());
+            return Err(Rejected::Invalid(message));
+        }
+        let at = self.context.now;
+        let max = self.context.limits.payload_max;
+        let length = state.as_deref().map_or(0, str::len);
+        if length > max {
+            let message = format!("the state of {length} bytes is longer than {max} bytes");
+            return Err(Rejected::Invalid(message));
+        }
+        let done: Vec<Operation> =
+            self.state.ready.iter().take(results.len()).cloned().collect();
+        let batch = self.state.batch;
+        self.push(Event::Batched(Box::new(Batched { at, done: results.len(), state })));
+        for (operation, result) in done.into_iter().zip(results) {
+            if operation.answer {
+                self.answer(&operation, result);
+            }
+        }
+        for (number, action) in actions.into_iter().enumerate() {
+            self.act(action, batch, number);
+        }
+        Ok(())
+    }
+
+    fn current(&self, token: &WorkToken) -> Result<usize, Rejected> {
+        let WorkToken::Batch { born, batch, taken, .. } = token else {
+            return Err(Rejected::Invalid("the token is not that of a batch".to_owned()));
+        };
+        let holds = self.state.born == Some(*born)
+            && self.state.batch == *batch
+            && *taken <= self.state.ready.len()
+            && *taken > 0;
+        if !holds {
+            let id = self.state.entity_id();
+            let message = format!(
+                "the completion token is not that of the current batch of entity '{id}': the \
+                 batch was completed, or the entity began anew"
+            );
+            return Err(Rejected::Stale(message));
+        }
+        Ok(*taken)
+    }
+
+    fn answer(&mut self, operation: &Operation, result: OperationResult) {
+        let request_id = operation.operation.request_id.clone();
+        let max = self.context.limits.payload_max;
+        let fact = match result {
+            OperationResult::Done { result: Some(result) } if result.len() > max => {
+                let reason =
+                    format!("the result of {} bytes is longer than {max} bytes", result.len());
+                return self.refuse(&operation.from, request_id, &reason);
+            }
+            OperationResult::Done { result } => {
+                Fact::EntityOperationCompleted { request_id, output: result }
+            }
+            OperationResult::Failed { failure } => {
+                Fact::EntityOperationFailed { request_id, failure }
+            }
+        };
+        self.reply(&operation.from, fact);
+    }
+
+    fn refuse(&mut self, to: &Origin, request_id: Arc<str>, reason: &str) {
+        let failure = crate::durable::FailureDetails::new("EntityOperationRefused", reason);
+        let fact = Fact::EntityOperationFailed { request_id, failure: Box::new(failure) };
+        self.reply(to, fact);
+    }
+
+    fn reply(&mut self, to: &Origin, fact: Fact) {
+        if let Some(sender) = to.sender.clone() {
+            let execution_id = to.execution_id.clone();
+            let fact = Box::new(fact);
+            self.write(sender, Letter::Happened { fact, execution_id });
+        }
+    }
+
+    /// What an operation asks for.
+    fn act(&mut self, action: EntityAction, batch: u64, number: usize) {
+        let me = self.state.id.clone();
+        match action {
+            EntityAction::Signal { entity, operation, input, scheduled_at } => {
+                let request_id = guid(&me, batch, number);
+                let operation = Box::new(EntityOperation {
+                    request_id,
+                    operation,
+                    scheduled_at,
+                    input,
+                    parent_instance_id: None,
+                    parent_execution_id: None,
+                    target: None,
+                });
+                let from = Origin { sender: Some(me.clone()), execution_id: None };
+                let to = ExecutionId::entity(me.hub(), &entity);
+                self.write(to, Letter::Operate { operation, answer: false, from });
+            }
+            EntityAction::Start { instance_id, call, scheduled_at } => {
+                let Call { name, version, input, tags, trace } = *call;
+                let seed = format!("{batch}/{number}");
+                let id = if instance_id.is_empty() { life(me.as_str(), &seed) } else { instance_id };
+                let to = ExecutionId::instance(me.hub(), &id);
+                let life = life(&id, &format!("{me}/{seed}"));
+                let start = Start {
+                    version,
+                    tags,
+                    trace,
+                    scheduled_at,
+                    replaces: Start::closed_statuses(),
+                    ..Start::new(&name, input, life)
+                };
+                self.write(to, Letter::Start(Box::new(start)));
+            }
+        }
+    }
+
+    /// Hands on what may go on now, until all stands still.
+    fn settle(&mut self) {
+        let at = self.context.now;
+        loop {
+            if self.state.is_held_up() {
+                self.push(Event::Released { at });
+            } else if let Some(lock) = self.state.next_lock().cloned() {
+                self.push(Event::Locked { at, lock: lock.clone() });
+                self.pass_on(&lock);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// The lock request goes on to the next entity; the last one tells whoever asked.
+    fn pass_on(&mut self, lock: &Lock) {
+        let position = lock.request.position + 1;
+        let from = Origin {
+            sender: Some(lock.holder.clone()),
+            execution_id: lock.execution_id.clone(),
+        };
+        match lock.request.lock_set.get(position) {
+            Some(next) => {
+                let to = ExecutionId::entity(self.state.id.hub(), next);
+                let request = Box::new(LockRequest { position, ..lock.request.clone() });
+                self.write(to, Letter::Lock { request, from });
+            }
+            None => {
+                let critical_section_id = lock.request.critical_section_id.clone();
+                self.reply(&from, Fact::EntityLockGranted { critical_section_id });
+            }
+        }
+    }
+
+    fn finish(mut self) -> Decision<Event> {
+        self.settle();
+        let wants = self.state.wants_batch();
+        if wants && (!self.was_queued || self.batch_over) {
+            let queue: Arc<str> = self.state.queue().to_string().into();
+            self.effects.push(Effect::Dispatch(Dispatch {
+                sequence: TURN,
+                name: queue.clone(),
+                queue,
+                priority: 0,
+                ready_at: self.context.now,
+                concurrent_max: 0,
+                rate_max: 0,
+                rate_window_seconds: 1,
+            }));
+        } else if !wants && self.was_queued {
+            self.effects.push(Effect::Withdraw { sequence: TURN });
+        }
+        Decision { events: self.events, effects: self.effects }
+    }
+}
+
+/// A GUID that follows from what is known.
+fn guid(entity: &ExecutionId, batch: u64, number: usize) -> Arc<str> {
+    let name = format!("{entity}/{batch}/{number}");
+    Uuid::new_v5(&Uuid::NAMESPACE_OID, name.as_bytes()).to_string().into()
+}

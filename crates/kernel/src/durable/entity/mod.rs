@@ -1,0 +1,14 @@
+//! Entities: named states whose operations workers run, one batch after the other.
+//!
+//! What comes is either *ready*, to go out with the next batch, or *waits* behind a lock request.
+//! A lock is granted when its request is at the head and nothing is ready. While an entity is
+//! locked, only its holder's operations become ready.
+
+mod context;
+mod decide;
+mod event;
+mod state;
+
+pub use context::{BatchResult, Context, Input, Signal};
+pub use event::{Batched, Event};
+pub use state::{Batch, Entity, Lock, Operation, Queued};

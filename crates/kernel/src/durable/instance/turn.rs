@@ -1,0 +1,489 @@
+//! A worker's answer to a turn: checked whole, then taken whole.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::context::{Context, Start, TurnResult};
+use super::decide::is_open;
+use super::draft::Draft;
+use super::event::{Continued, Event, Turned};
+use super::state::Instance;
+use crate::durable::action::{Action, ActionKind, Completion, EntityMessage};
+use crate::durable::history::{
+    Call, ExecutionCompleted, ExecutionRewound, Fact, FailureDetails, HistoryEvent, Outcome,
+    ParentInstance,
+};
+use crate::durable::letter::{Letter, Origin};
+use crate::durable::{DETACHED_TAG, WORKFLOW, WorkToken};
+use crate::graph::{Message, Parent, StartMessage};
+use crate::id::ExecutionId;
+use crate::json::Json;
+use crate::machine::{Decision, Rejected};
+use crate::time::Timestamp;
+
+type Decided = Result<Decision<Event>, Rejected>;
+
+/// A namespace for the ids of lives.
+const LIVES: Uuid = Uuid::from_u128(0x6e69_6768_7462_656c_6c00_6c69_7665_7300);
+
+/// The id of a life that follows from what is known: the same each time it is derived.
+pub fn execution_id(instance_id: &str, seed: &str) -> Arc<str> {
+    let name = format!("{instance_id}/{seed}");
+    Uuid::new_v5(&LIVES, name.as_bytes()).simple().to_string().into()
+}
+
+/// What was handed out.
+struct HandOut {
+    taken: usize,
+    at: Timestamp,
+}
+
+pub(super) fn complete(state: &mut Instance, result: TurnResult, context: &Context<'_>) -> Decided {
+    let out = current(state, &result.token, context)?;
+    let TurnResult { mut actions, custom_status, processed, trace, .. } = result;
+    if state.rewinding {
+        return Ok(rewound(state, actions, context));
+    }
+    // Some SDKs send them in no order.
+    actions.sort_by_key(|action| action.id);
+    let problem = contradiction(state, &actions).or_else(|| oversized(&actions, context));
+    let mut draft = Draft::new(state, context);
+    draft.turn_over();
+    let (events, completion) = match problem {
+        Some(_) => (Vec::new(), None),
+        None => history_of(draft.state, actions, context.now),
+    };
+    let taken = out.taken;
+    let processed = processed.map_or(taken, |count| count.saturating_sub(1).min(taken));
+    draft.push(Event::Turned(Box::new(Turned {
+        started: out.at,
+        at: context.now,
+        processed,
+        events: events.iter().filter_map(|(event, _)| event.clone()).collect(),
+        custom_status: custom_status.filter(|text| !text.is_empty()),
+        trace: trace.or_else(|| draft.state.trace.clone()),
+    })));
+    if let Some(failure) = problem {
+        draft.fail(failure);
+        return Ok(draft.finish());
+    }
+    for (event, order) in events {
+        carry_out(&mut draft, event.as_ref(), order);
+    }
+    match completion {
+        None => draft.fire_timers(),
+        Some((id, completion)) => finish(&mut draft, id, *completion),
+    }
+    Ok(draft.finish())
+}
+
+/// Whether the token is that of what is out, and everything in it holds.
+fn current(
+    state: &Instance,
+    token: &WorkToken,
+    context: &Context<'_>,
+) -> Result<HandOut, Rejected> {
+    let WorkToken::Turn { execution_id, turn, taken, at, .. } = token else {
+        return Err(Rejected::Invalid("the token is not that of a turn".to_owned()));
+    };
+    is_open(state)?;
+    let (taken, at) = (*taken, *at);
+    let most = if state.rewinding { 1 } else { state.inbox.len() };
+    let before = state.history.last().map_or(at, |last| last.at);
+    let holds = *execution_id == state.execution_id()
+        && *turn == state.turn
+        && taken <= most
+        && (taken > 0 || state.replay)
+        && (at <= context.now || at == before)
+        && at >= before;
+    if !holds || !state.wants_turn() {
+        let id = state.instance_id();
+        let message = format!(
+            "the completion token is not that of the current turn of instance '{id}': the turn was \
+             completed, or the instance began anew"
+        );
+        return Err(Rejected::Stale(message));
+    }
+    Ok(HandOut { taken, at })
+}
+
+/// How the actions contradict the history, if they do.
+fn contradiction(state: &Instance, actions: &[Action]) -> Option<FailureDetails> {
+    let fail = |what: String| {
+        let message = format!("the orchestrator's answer contradicts its history: {what}");
+        let mut failure = FailureDetails::new("NonDeterminismError", message);
+        failure.non_retriable = true;
+        Some(failure)
+    };
+    let mut ids = BTreeSet::new();
+    let mut ends = 0;
+    for action in actions {
+        match &action.kind {
+            ActionKind::Complete(_) => ends += 1,
+            // It leaves no line in the history.
+            ActionKind::Terminate { .. } => {}
+            ActionKind::Rewind { .. } => {
+                return fail("it rewinds, and nobody asked for it".to_owned());
+            }
+            _ if action.id < 0 => return fail(format!("action id {} is negative", action.id)),
+            _ if state.asked.contains(&action.id) => {
+                return fail(format!("action id {} was used in a turn before", action.id));
+            }
+            _ if !ids.insert(action.id) => {
+                return fail(format!("action id {} is used twice", action.id));
+            }
+            _ => {}
+        }
+    }
+    if ends > 1 {
+        return fail("it ends more than once".to_owned());
+    }
+    None
+}
+
+/// Which payload exceeds its bound, if one does.
+fn oversized(actions: &[Action], context: &Context<'_>) -> Option<FailureDetails> {
+    let max = context.limits.payload_max;
+    let lengths = actions.iter().map(|action| (action.id, payload(&action.kind)));
+    let (id, length) = lengths.filter(|(_, length)| *length > max).max_by_key(|it| it.1)?;
+    let message = format!("the payload of action {id} has {length} bytes, more than {max}");
+    let mut failure = FailureDetails::new("PayloadTooLarge", message);
+    failure.non_retriable = true;
+    Some(failure)
+}
+
+fn payload(kind: &ActionKind) -> usize {
+    let text = match kind {
+        ActionKind::ScheduleTask(call) | ActionKind::CreateSubOrchestration { call, .. } => {
+            &call.input
+        }
+        ActionKind::SendEvent { input, .. } => input,
+        ActionKind::Complete(completion) => &completion.result,
+        ActionKind::Terminate { reason, .. } => reason,
+        ActionKind::SendEntityMessage(
+            EntityMessage::Signaled(operation) | EntityMessage::Called(operation),
+        ) => &operation.input,
+        _ => &None,
+    };
+    text.as_deref().map_or(0, str::len)
+}
+
+/// What is to be done besides what the line of the history says.
+enum Order {
+    /// Nothing.
+    None,
+    /// Run the activity of the line.
+    Activity,
+    /// Start the child of the line.
+    Child,
+    /// Send the event of the line.
+    Event,
+    /// Say what the line says to an entity.
+    Entity,
+    /// End another instance.
+    Terminate { instance_id: Arc<str>, reason: Option<Arc<str>>, recurse: bool },
+}
+
+type Line = (Option<HistoryEvent>, Order);
+
+/// The actions as lines of the history with what they order, and how it ends if it does.
+fn history_of(
+    state: &Instance,
+    actions: Vec<Action>,
+    now: Timestamp,
+) -> (Vec<Line>, Option<(i32, Box<Completion>)>) {
+    let mut lines = Vec::new();
+    let mut end = None;
+    for Action { id, kind } in actions {
+        let (fact, order) = match kind {
+            ActionKind::ScheduleTask(call) => (Fact::TaskScheduled(call), Order::Activity),
+            ActionKind::CreateTimer { fire_at } => (Fact::TimerCreated { fire_at }, Order::None),
+            ActionKind::CreateSubOrchestration { instance_id, call } => {
+                let instance_id = child_name(state, id, instance_id, &call);
+                (Fact::SubOrchestrationCreated { instance_id, call }, Order::Child)
+            }
+            ActionKind::SendEvent { instance_id, name, input } => {
+                (Fact::EventSent { instance_id, name, input }, Order::Event)
+            }
+            ActionKind::SendEntityMessage(message) => (entity_fact(message), Order::Entity),
+            ActionKind::Terminate { instance_id, reason, recurse } => {
+                lines.push((None, Order::Terminate { instance_id, reason, recurse }));
+                continue;
+            }
+            ActionKind::Complete(completion) => {
+                end = Some((id, completion));
+                continue;
+            }
+            ActionKind::Rewind { .. } => continue,
+        };
+        lines.push((Some(HistoryEvent { id, at: now, fact }), order));
+    }
+    (lines, end)
+}
+
+fn entity_fact(message: EntityMessage) -> Fact {
+    match message {
+        EntityMessage::Signaled(operation) => Fact::EntitySignaled(operation),
+        EntityMessage::Called(operation) => Fact::EntityCalled(operation),
+        EntityMessage::LockRequested(request) => Fact::EntityLockRequested(request),
+        EntityMessage::UnlockSent(unlock) => Fact::EntityUnlockSent(unlock),
+    }
+}
+
+/// The id of a child: as the orchestrator says, or made of the parent's. An execution of a
+/// definition always has an id of its own.
+fn child_name(state: &Instance, id: i32, given: Arc<str>, call: &Call) -> Arc<str> {
+    if call.name.starts_with(WORKFLOW) {
+        let purpose = format!("child/{}", state.execution_id());
+        return state.id.derive(&purpose, id.unsigned_abs()).as_str().into();
+    }
+    if given.is_empty() {
+        return format!("{}:{id:04x}", state.instance_id()).into();
+    }
+    given
+}
+
+/// Does what a line of the history says.
+fn carry_out(draft: &mut Draft<'_>, event: Option<&HistoryEvent>, order: Order) {
+    if let Order::Terminate { instance_id, reason, recurse } = order {
+        let to = ExecutionId::instance(draft.state.hub(), &instance_id);
+        return draft.write(to, Letter::Terminate { reason, recurse });
+    }
+    let Some(event) = event else { return };
+    match (&event.fact, order) {
+        (Fact::TaskScheduled(_), Order::Activity) => {
+            if let Some(sequence) = draft.state.sequence_of(event.id) {
+                draft.dispatch_activity(sequence);
+            }
+        }
+        (Fact::SubOrchestrationCreated { instance_id, call }, Order::Child) => {
+            start_child(draft, event.id, instance_id, call);
+        }
+        (Fact::EventSent { instance_id, name, input }, Order::Event) => {
+            let to = ExecutionId::instance(draft.state.hub(), instance_id);
+            let fact = Fact::EventRaised { name: name.clone(), input: input.clone() };
+            let fact = Box::new(fact);
+            draft.write(to, Letter::Happened { fact, execution_id: None });
+        }
+        (fact, Order::Entity) => tell_entity(draft, fact),
+        _ => {}
+    }
+}
+
+fn start_child(draft: &mut Draft<'_>, task: i32, instance_id: &Arc<str>, call: &Call) {
+    let Some(start) = draft.state.start.clone() else { return };
+    let to = draft.state.child_id(instance_id, call);
+    let detached = call.tags.contains_key(DETACHED_TAG);
+    let depth = start.depth + 1;
+    if depth >= draft.context.limits.depth_max {
+        let limit = draft.context.limits.depth_max;
+        let message = format!("sub-orchestrations are nested deeper than {limit} (depth_max)");
+        let failure = Box::new(FailureDetails::new("SubOrchestrationNotStarted", message));
+        return draft.receive(Fact::SubOrchestrationFailed { task, failure });
+    }
+    if let Some(definition) = call.name.strip_prefix(WORKFLOW) {
+        let by = Parent { execution: draft.state.id.clone(), sequence: task.unsigned_abs() };
+        let message = start_workflow(definition, call, by, detached);
+        return draft.send(to, Message::Start(Box::new(message)));
+    }
+    let mut tags = start.tags.clone();
+    tags.extend(call.tags.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let parent = ParentInstance {
+        task,
+        name: start.name.clone(),
+        version: start.version.clone(),
+        instance_id: draft.state.instance_id(),
+        execution_id: start.execution_id.clone(),
+    };
+    let seed = format!("{}/{task}", start.execution_id);
+    let child = Start {
+        version: call.version.clone(),
+        tags,
+        trace: call.trace.clone(),
+        parent: Some(parent),
+        detached,
+        depth,
+        replaces: Start::closed_statuses(),
+        ..Start::new(&call.name, call.input.clone(), execution_id(instance_id, &seed))
+    };
+    draft.write(to, Letter::Start(Box::new(child)));
+}
+
+/// A definition as a child: its input is the call's if that is an object, else under `input`.
+fn start_workflow(definition: &str, call: &Call, by: Parent, detached: bool) -> StartMessage {
+    let input = match call.input.as_deref() {
+        None => Json::empty_object(),
+        Some(text) => match Json::from_text(text.to_owned()) {
+            Ok(json) if json.is_object() => json,
+            Ok(json) => Json::of(&serde_json::json!({ "input": json.parse() })),
+            Err(_) => Json::of(&serde_json::json!({ "input": text })),
+        },
+    };
+    let version = call.version.as_deref().and_then(|version| version.parse().ok());
+    StartMessage {
+        name: definition.into(),
+        version,
+        definition: None,
+        input,
+        correlation_id: None,
+        priority: 0,
+        task_to_domain: None,
+        parent: (!detached).then(|| by.clone()),
+        asked_by: Some(by),
+        idempotency: None,
+        event: None,
+        created_by: None,
+        failure_of: None,
+    }
+}
+
+/// Says to an entity what the history says was said.
+fn tell_entity(draft: &mut Draft<'_>, fact: &Fact) {
+    let me = draft.state.id.clone();
+    let execution_id = Some(draft.state.execution_id());
+    let from = Origin { sender: Some(me.clone()), execution_id: execution_id.clone() };
+    let parent = Some(draft.state.instance_id());
+    let entity = |target: Option<&Arc<str>>| {
+        target.map(|target| ExecutionId::entity(me.hub(), target))
+    };
+    let (to, letter) = match fact {
+        Fact::EntitySignaled(asked) | Fact::EntityCalled(asked) => {
+            let mut operation = asked.clone();
+            operation.target = None;
+            operation.parent_instance_id = parent;
+            operation.parent_execution_id = execution_id;
+            let answer = matches!(fact, Fact::EntityCalled(_));
+            (entity(asked.target.as_ref()), Letter::Operate { operation, answer, from })
+        }
+        Fact::EntityLockRequested(asked) => {
+            let mut request = asked.clone();
+            request.parent_instance_id = parent;
+            let to = entity(asked.lock_set.get(asked.position));
+            (to, Letter::Lock { request, from })
+        }
+        Fact::EntityUnlockSent(asked) => {
+            let critical_section_id = asked.critical_section_id.clone();
+            let to = entity(asked.target.as_ref());
+            (to, Letter::Unlock { critical_section_id, holder: me.clone() })
+        }
+        _ => return,
+    };
+    if let Some(to) = to {
+        draft.write(to, letter);
+    }
+}
+
+/// The orchestrator ends, or begins anew.
+fn finish(draft: &mut Draft<'_>, id: i32, completion: Completion) {
+    let Completion { outcome, result, failure, new_version, carryover, tags } = completion;
+    if outcome != Outcome::ContinuedAsNew {
+        return draft.end(id, ExecutionCompleted { outcome, result, failure });
+    }
+    draft.withdraw_activities();
+    draft.release_locks();
+    let (state, at) = (&*draft.state, draft.now());
+    let seed = format!("{}/{}", state.execution_id(), state.turn);
+    let execution_id = execution_id(&state.instance_id(), &seed);
+    let carryover = carryover
+        .into_iter()
+        .filter(|event| matches!(event.fact, Fact::EventRaised { .. }))
+        .map(|event| HistoryEvent::inbound(at, event.fact))
+        .collect();
+    draft.push(Event::Continued(Box::new(Continued {
+        at,
+        execution_id,
+        input: result,
+        version: new_version,
+        tags,
+        carryover,
+    })));
+}
+
+/// The worker has said what of a failed history stays.
+fn rewound(state: &mut Instance, actions: Vec<Action>, context: &Context<'_>) -> Decision<Event> {
+    let history = actions.into_iter().find_map(|action| match action.kind {
+        ActionKind::Rewind { history } => Some(history),
+        _ => None,
+    });
+    let mut draft = Draft::new(state, context);
+    draft.turn_over();
+    let begins = |event: &HistoryEvent| match &event.fact {
+        Fact::ExecutionStarted(started) => Some(started.execution_id.clone()),
+        _ => None,
+    };
+    let usable = history.and_then(|history| {
+        let execution_id = history.iter().find_map(begins)?;
+        Some((history, execution_id))
+    });
+    let Some((history, execution_id)) = usable else {
+        draft.fail(FailureDetails::new(
+            "RewindNotSupported",
+            "the worker did not rewind the orchestration: its SDK may not be able to",
+        ));
+        return draft.finish();
+    };
+    // One that keeps its name is another life all the same.
+    let execution_id = if execution_id.is_empty() || execution_id == draft.state.execution_id() {
+        let seed = format!("{execution_id}/rewind/{}", draft.state.turn);
+        self::execution_id(&draft.state.instance_id(), &seed)
+    } else {
+        execution_id
+    };
+    draft.push(Event::Rewound { at: context.now, history, execution_id });
+    let sequences: Vec<u32> = draft.state.activities.keys().copied().collect();
+    for sequence in sequences {
+        draft.dispatch_activity(sequence);
+    }
+    rewind_children(&mut draft);
+    draft.fire_timers();
+    draft.finish()
+}
+
+/// Children without a result try again, too.
+fn rewind_children(draft: &mut Draft<'_>) {
+    let Some(start) = draft.state.start.clone() else { return };
+    let reason = draft.state.history.iter().rev().find_map(|event| match &event.fact {
+        Fact::ExecutionRewound(rewound) => Some(rewound.reason.clone()),
+        _ => None,
+    });
+    let reason = reason.flatten();
+    let waits = draft.state.history.iter().filter_map(|event| match &event.fact {
+        Fact::SubOrchestrationCreated { instance_id, call }
+            if draft.state.children.contains_key(&event.id) =>
+        {
+            Some((event.id, instance_id.clone(), call.clone()))
+        }
+        _ => None,
+    });
+    for (task, instance_id, call) in waits.collect::<Vec<_>>() {
+        let to = draft.state.child_id(&instance_id, &call);
+        if call.name.starts_with(WORKFLOW) {
+            let sequence = Some(task.unsigned_abs());
+            draft.send(to, Message::Retry { asked: 0, sequence });
+            continue;
+        }
+        let mut tags = start.tags.clone();
+        tags.extend(call.tags.clone());
+        let parent = ParentInstance {
+            task,
+            name: start.name.clone(),
+            version: start.version.clone(),
+            instance_id: draft.state.instance_id(),
+            execution_id: start.execution_id.clone(),
+        };
+        let rewound = ExecutionRewound {
+            reason: reason.clone(),
+            parent_execution_id: Some(start.execution_id.clone()),
+            instance_id: Some(instance_id),
+            trace: call.trace.clone(),
+            name: Some(call.name.clone()),
+            version: call.version.clone(),
+            input: call.input.clone(),
+            parent: Some(parent),
+            tags,
+        };
+        draft.write(to, Letter::Rewind(Box::new(rewound)));
+    }
+}

@@ -1,0 +1,235 @@
+//! Work as workers are given it, and what an instance waits for.
+
+use std::sync::Arc;
+
+use super::state::Instance;
+use crate::durable::action::TurnTrace;
+use crate::durable::history::{Call, Fact, HistoryEvent};
+use crate::durable::queue::{WorkKind, WorkQueue};
+use crate::durable::status::Status;
+use crate::durable::{TURN, WorkToken};
+use crate::id::ExecutionId;
+use crate::time::Timestamp;
+
+/// A piece of work of an instance as a worker is given it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// A turn.
+    Turn {
+        /// To be given back with the answer.
+        token: WorkToken,
+        /// The history.
+        past: Vec<HistoryEvent>,
+        /// What is new, `OrchestratorStarted` first.
+        new: Vec<HistoryEvent>,
+        /// The instance's id.
+        instance_id: Arc<str>,
+        /// Which of its lives.
+        execution_id: Arc<str>,
+        /// What the answer before gave to be kept.
+        trace: Option<TurnTrace>,
+    },
+    /// An activity.
+    Activity {
+        /// To be given back with the answer.
+        token: WorkToken,
+        /// What to run.
+        call: Box<Call>,
+        /// The id of the action that asked.
+        task: i32,
+        /// The instance's id.
+        instance_id: Arc<str>,
+        /// Which of its lives.
+        execution_id: Arc<str>,
+    },
+}
+
+/// What an instance waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// Its scheduled start.
+    Start(Timestamp),
+    /// A worker for its orchestrator: the row of [`TURN`] in the queues.
+    Turn(WorkQueue),
+    /// An activity.
+    Activity {
+        /// Its number in the queues.
+        sequence: u32,
+        /// Where it stands.
+        queue: WorkQueue,
+    },
+    /// A timer.
+    Timer {
+        /// When it fires.
+        fire_at: Timestamp,
+    },
+    /// A child.
+    Child(ExecutionId),
+    /// An event, an answer of an entity, or a lock: nothing else is under way.
+    Event,
+    /// A resume.
+    Resume,
+}
+
+impl Instance {
+    /// The task hub.
+    pub fn hub(&self) -> &str {
+        self.id.hub()
+    }
+
+    /// The id under which clients know it.
+    pub fn instance_id(&self) -> Arc<str> {
+        self.id.local_name().into()
+    }
+
+    /// The orchestrator's name; empty before it has begun.
+    pub fn name(&self) -> Arc<str> {
+        self.start.as_ref().map_or_else(|| "".into(), |start| start.name.clone())
+    }
+
+    /// Which of its lives this is; empty before it has begun.
+    pub fn execution_id(&self) -> Arc<str> {
+        self.start.as_ref().map_or_else(|| "".into(), |start| start.execution_id.clone())
+    }
+
+    /// Whether a turn stands in the queues or is out.
+    pub fn wants_turn(&self) -> bool {
+        self.is_open() && self.due && (self.replay || !self.inbox.is_empty())
+    }
+
+    /// Whether a row of this number stands in the queues.
+    pub fn is_queued(&self, sequence: u32) -> bool {
+        if sequence == TURN { self.wants_turn() } else { self.activities.contains_key(&sequence) }
+    }
+
+    /// The numbers of its rows in the queues.
+    pub fn queued(&self) -> Vec<u32> {
+        let turn = self.wants_turn().then_some(TURN);
+        turn.into_iter().chain(self.activities.keys().copied()).collect()
+    }
+
+    /// The machine that waits for its end.
+    pub fn parent(&self) -> Option<ExecutionId> {
+        let start = self.start.as_deref()?;
+        if let Some(parent) = &start.parent {
+            return Some(ExecutionId::instance(self.hub(), &parent.instance_id));
+        }
+        let caller = start.caller.as_ref().filter(|caller| caller.waits);
+        caller.map(|caller| caller.by.execution.clone())
+    }
+
+    /// Where its turns stand.
+    pub fn turn_queue(&self) -> WorkQueue {
+        let version = self.start.as_ref().and_then(|start| start.version.as_deref());
+        WorkQueue::new(self.hub(), WorkKind::Orchestration, &self.name(), version)
+    }
+
+    /// The call of an activity under way.
+    pub fn activity(&self, sequence: u32) -> Option<(i32, &Call)> {
+        let activity = self.activities.get(&sequence)?;
+        match &self.history.get(activity.at)?.fact {
+            Fact::TaskScheduled(call) => Some((activity.task, call)),
+            _ => None,
+        }
+    }
+
+    /// The number in the queues of the activity that an action asked for.
+    pub fn sequence_of(&self, task: i32) -> Option<u32> {
+        let mut activities = self.activities.iter();
+        activities.find(|(_, activity)| activity.task == task).map(|(sequence, _)| *sequence)
+    }
+
+    /// A piece of work, as it is handed out at `now`; `None` if there is no such work any more.
+    pub fn work(&self, sequence: u32, now: Timestamp) -> Option<Work> {
+        let (instance_id, execution_id) = (self.instance_id(), self.execution_id());
+        let instance = self.id.clone();
+        if sequence != TURN {
+            let (task, call) = self.activity(sequence)?;
+            let token = WorkToken::Activity {
+                instance,
+                execution_id: execution_id.clone(),
+                sequence,
+            };
+            let call = Box::new(call.clone());
+            return Some(Work::Activity { token, call, task, instance_id, execution_id });
+        }
+        if !self.wants_turn() {
+            return None;
+        }
+        // A rewind is told of alone; what came since follows in the next turn.
+        let taken = if self.rewinding { 1 } else { self.inbox.len() };
+        // Never before what is history: the orchestrator's clock does not go back.
+        let at = self.history.last().map_or(now, |last| last.at.max(now));
+        let token = WorkToken::Turn {
+            instance,
+            execution_id: execution_id.clone(),
+            turn: self.turn,
+            taken,
+            at,
+        };
+        let mut new = vec![HistoryEvent::inbound(at, Fact::OrchestratorStarted)];
+        new.extend(self.inbox.iter().take(taken).cloned());
+        let past = self.history.clone();
+        let trace = self.trace.clone();
+        Some(Work::Turn { token, past, new, instance_id, execution_id, trace })
+    }
+
+    /// What it waits for; nothing if it has ended.
+    pub fn waiting(&self) -> Vec<Waiting> {
+        if !self.is_open() {
+            return Vec::new();
+        }
+        if !self.due {
+            let at = self.start.as_ref().and_then(|start| start.scheduled_at);
+            return at.map(Waiting::Start).into_iter().collect();
+        }
+        let mut waits = Vec::new();
+        if self.wants_turn() {
+            waits.push(Waiting::Turn(self.turn_queue()));
+        }
+        if self.status == Status::Suspended {
+            waits.push(Waiting::Resume);
+        }
+        for sequence in self.activities.keys().copied() {
+            if let Some(queue) = self.activity_queue(sequence) {
+                waits.push(Waiting::Activity { sequence, queue });
+            }
+        }
+        waits.extend(self.children.values().cloned().map(Waiting::Child));
+        let timers = self.timers.iter().map(|(fire_at, _)| Waiting::Timer { fire_at: *fire_at });
+        waits.extend(timers);
+        if waits.is_empty() {
+            waits.push(Waiting::Event);
+        }
+        waits
+    }
+
+    /// Where an activity stands.
+    pub fn activity_queue(&self, sequence: u32) -> Option<WorkQueue> {
+        let (_, call) = self.activity(sequence)?;
+        let version = call.version.as_deref();
+        Some(WorkQueue::new(self.hub(), WorkKind::Activity, &call.name, version))
+    }
+
+    /// The children that its history names, ended or not.
+    pub fn children(&self) -> Vec<ExecutionId> {
+        let child = |event: &HistoryEvent| match &event.fact {
+            Fact::SubOrchestrationCreated { instance_id, call } => {
+                Some(self.child_id(instance_id, call))
+            }
+            _ => None,
+        };
+        self.history.iter().filter_map(child).collect()
+    }
+
+    /// When time alone may change something.
+    pub fn wake_at(&self) -> Option<Timestamp> {
+        if !self.is_open() {
+            return None;
+        }
+        let start = self.start.as_ref().and_then(|start| start.scheduled_at);
+        let start = start.filter(|_| !self.due);
+        let timer = self.timers.first().map(|(at, _)| *at);
+        [start, timer].into_iter().flatten().min()
+    }
+}
