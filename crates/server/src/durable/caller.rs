@@ -9,10 +9,12 @@ use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use kernel::durable::ORCHESTRATION;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use serde::Serialize;
 
 use super::BASE;
+use super::refusal::Refusal;
 use crate::rest::extract::RawQuery;
 
 /// The task hub of whoever names none.
@@ -28,7 +30,7 @@ pub(crate) struct Caller {
     /// Scheme, host and prefix under which the caller knows this server.
     address: String,
     /// The task hub that it speaks of.
-    pub(super) hub: String,
+    hub: String,
     /// All its query parameters that have a value.
     parameters: Vec<(String, String)>,
 }
@@ -72,6 +74,25 @@ impl Caller {
     /// An instant; what is none counts as absent.
     pub(super) fn instant(&self, name: &str) -> Option<kernel::Timestamp> {
         super::instant(self.text(name)?)
+    }
+
+    /// The same caller, about the hub that the name of an orchestrator may bring with it.
+    pub(crate) fn meaning(&self, name: &str) -> Self {
+        let rest = name.strip_prefix(ORCHESTRATION).and_then(|rest| rest.split_once('/'));
+        let hub = rest.map_or(self.hub.as_str(), |(hub, _)| hub).to_owned();
+        Self { hub, ..self.clone() }
+    }
+
+    /// The task hub.
+    ///
+    /// # Errors
+    /// 400 for what cannot be the name of one.
+    pub(super) fn own_hub(&self) -> Result<&str, Refusal> {
+        let fits = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+        if self.hub.chars().all(fits) {
+            return Ok(&self.hub);
+        }
+        Err(Refusal::bad_request("A task hub's name has letters, digits, '-', '_' and '.' only."))
     }
 
     /// The address of an instance, with what each link repeats.

@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use engine::Engine;
 use kernel::Json;
+use kernel::durable::instance::Input;
 use kernel::graph::Control;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -13,7 +14,7 @@ use super::caller::Caller;
 use super::refusal::Refusal;
 use super::start::answer;
 use super::status::{RuntimeStatus, Wishes};
-use super::{Subject, find, graph, show};
+use super::{Subject, code, find, graph, show};
 use crate::Api;
 use crate::rest::extract::{Path, RawBody, parse};
 
@@ -58,6 +59,7 @@ async fn raise_event(
     }
     let data: Json = parse(&body).map_err(Refusal::invalid_json)?;
     match &subject {
+        Subject::Code(id) => code::act(&api.engine, id, code::raise(&event, &data)).await?,
         Subject::Graph(id) => graph::raise(&api.engine, id, &event, data).await?,
     }
     Ok(StatusCode::ACCEPTED)
@@ -83,6 +85,7 @@ async fn terminate_instance(
 ) -> Result<StatusCode, Refusal> {
     let reason = graph::reason(caller.text("reason"));
     match open(&api.engine, &caller, &id).await?.0 {
+        Subject::Code(id) => code::act(&api.engine, &id, code::terminate(reason)).await?,
         Subject::Graph(id) => {
             let control = Control::Terminate { reason, failure_workflow: false };
             graph::act(&api.engine, &id, control).await?;
@@ -114,7 +117,9 @@ async fn suspend_instance(
     if status == RuntimeStatus::Suspended {
         return Err(Refusal::wrong(format!("The instance '{id}' is suspended already.")));
     }
+    let reason = graph::reason(caller.text("reason"));
     match subject {
+        Subject::Code(id) => code::act(&api.engine, &id, Input::Suspend { reason }).await?,
         Subject::Graph(id) => graph::act(&api.engine, &id, Control::Pause).await?,
     }
     Ok(StatusCode::ACCEPTED)
@@ -143,7 +148,9 @@ async fn resume_instance(
     if status != RuntimeStatus::Suspended {
         return Err(Refusal::wrong(format!("The instance '{id}' is not suspended.")));
     }
+    let reason = graph::reason(caller.text("reason"));
     match subject {
+        Subject::Code(id) => code::act(&api.engine, &id, Input::Resume { reason }).await?,
         Subject::Graph(id) => graph::act(&api.engine, &id, Control::Resume).await?,
     }
     Ok(StatusCode::ACCEPTED)
@@ -180,7 +187,9 @@ async fn rewind_instance(
             return Err(Refusal::new(StatusCode::PRECONDITION_FAILED, message));
         }
     }
+    let reason = graph::reason(caller.text("reason"));
     match subject {
+        Subject::Code(id) => code::act(&api.engine, &id, Input::Rewind { reason }).await?,
         Subject::Graph(id) => {
             graph::act(&api.engine, &id, Control::Retry { descend: true }).await?;
         }
@@ -221,6 +230,9 @@ async fn restart_instance(
         return Err(Refusal::new(StatusCode::CONFLICT, message));
     }
     let begun = match subject {
+        Subject::Code(id) => {
+            engine.restart_instance(&id, anew).await?.local_name().to_owned()
+        }
         Subject::Graph(id) if anew => {
             graph::start_again(engine, &id).await?.ok_or_else(unknown)?.to_string()
         }

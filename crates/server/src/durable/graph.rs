@@ -25,7 +25,7 @@ use serde_json::json;
 use super::refusal::Refusal;
 use super::status::{HistoryEvent, RuntimeStatus, Standing, Wishes};
 use crate::problem::Problem;
-use crate::rest::workflow::{StartRequest, begin, begin_as};
+use crate::rest::workflow::{StartRequest, begin, begin_as, checked};
 
 /// The variable that is shown as `customStatus`.
 const CUSTOM_STATUS: &str = "customStatus";
@@ -41,20 +41,28 @@ pub(super) async fn start(
     id: Option<ExecutionId>,
 ) -> Result<ExecutionId, Problem> {
     let Some(id) = id else { return begin(engine, request).await };
-    let former = engine.look(&id, |hosted| hosted.execution().map(|it| it.status)).await?;
-    match former.flatten() {
-        Some(status) if status.is_closed() => {
-            // Everything is looked at before anything is removed.
-            crate::rest::workflow::checked(engine, &request)?;
-            engine.remove(&id).await?;
-        }
-        Some(status) => return Err(taken(&id, status)),
-        None => {}
-    }
+    // Everything is looked at before anything is removed.
+    checked(engine, &request)?;
+    give_way(engine, &id).await?;
     match begin_as(engine, request, &id).await {
         // Somebody else was quicker.
         Err(problem) if problem.status == StatusCode::CONFLICT => Err(taken(&id, Status::Running)),
         result => result.map(|()| id),
+    }
+}
+
+/// Frees an id: what has ended under it is removed.
+///
+/// # Errors
+/// 409 if it has not ended.
+pub(super) async fn give_way(engine: &Engine, id: &ExecutionId) -> Result<(), Problem> {
+    match engine.read(id, |state| state.status).await? {
+        None => Ok(()),
+        Some(status) if status.is_closed() => {
+            engine.remove(id).await?;
+            Ok(())
+        }
+        Some(status) => Err(taken(id, status)),
     }
 }
 

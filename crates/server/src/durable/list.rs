@@ -4,6 +4,8 @@ use axum::extract::State;
 use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use engine::Engine;
+use engine::durable::{InstanceQuery, Purge};
 use engine::search::{Filter, Search, Sort, SortField, TextField, TimeField};
 use kernel::{Json, Timestamp};
 use utoipa_axum::router::OpenApiRouter;
@@ -13,7 +15,7 @@ use super::caller::Caller;
 use super::refusal::Refusal;
 use super::start::FAILURE_IS_500;
 use super::status::{RuntimeStatus, Standing, Wishes};
-use super::{Subject, find, graph, show};
+use super::{Subject, code, find, graph, show};
 use crate::Api;
 use crate::rest::extract::{Answer, Path};
 
@@ -24,7 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 /// Seconds after which the status of what runs may be asked for again.
 const RETRY: HeaderValue = HeaderValue::from_static("5");
 /// Where a list goes on.
-const TOKEN: HeaderName = HeaderName::from_static("x-ms-continuation-token");
+pub(super) const TOKEN: HeaderName = HeaderName::from_static("x-ms-continuation-token");
 /// Instances in a page, if the caller does not say.
 const PAGE: u64 = 100;
 /// Instances in a page at most.
@@ -102,29 +104,18 @@ async fn instances(
         history: false,
         history_output: false,
     };
-    let top = caller.text("top").and_then(|text| text.parse::<u64>().ok());
-    let size = top.filter(|top| *top > 0).unwrap_or(PAGE).min(PAGE_MAX);
     let place = match headers.get(TOKEN).and_then(|token| token.to_str().ok()) {
-        None | Some("") => Place { until: api.engine.now(), seen: 0 },
+        None | Some("") => Place { until: api.engine.now(), code: 0, graphs: 0 },
         Some(token) => Place::parse(token).ok_or_else(|| {
             Refusal::bad_request("The continuation token is not one of this server.")
         })?,
     };
     let wanted = Filters::of(&caller);
-    let mut filters = wanted.of_graphs();
-    filters.push(Filter::Before(TimeField::Created, place.until.plus_millis(1)));
-    let search = Search {
-        filters,
-        sort: vec![Sort { by: SortField::Time(TimeField::Created), descending: true }],
-        start: place.seen,
-        size,
-        ..Search::default()
-    };
-    let page = api.engine.store().search(&search).await?;
-    let next = Place { seen: place.seen + page.rows.len() as u64, ..place };
-    let mut shown: Vec<Standing> = Vec::with_capacity(page.rows.len());
-    for head in page.rows {
-        match show(&api.engine, &Subject::Graph(head.id), wishes).await {
+    let hub = caller.own_hub()?;
+    let (subjects, next) = page(&api.engine, hub, &wanted, place, page_size(&caller)).await?;
+    let mut shown: Vec<Standing> = Vec::with_capacity(subjects.len());
+    for subject in subjects {
+        match show(&api.engine, &subject, wishes).await {
             Ok(standing) if wanted.fits(&standing) => shown.push(standing),
             Ok(_) => {}
             // Purged meanwhile.
@@ -132,28 +123,82 @@ async fn instances(
             Err(refusal) => return Err(refusal),
         }
     }
-    let token = if next.seen < page.total { next.to_string() } else { String::new() };
+    let token = next.map_or_else(String::new, |next| next.to_string());
     let token = HeaderValue::from_str(&token).expect("digits are a header");
     Ok(([(TOKEN, token)], Answer(Json::of(&shown))).into_response())
+}
+
+/// How many a caller wants in a page.
+pub(super) fn page_size(caller: &Caller) -> u64 {
+    let top = caller.text("top").and_then(|text| text.parse::<u64>().ok());
+    top.filter(|top| *top > 0).unwrap_or(PAGE).min(PAGE_MAX)
+}
+
+/// One page of what fits, those of code first; and where it goes on, if it does.
+async fn page(
+    engine: &Engine,
+    hub: &str,
+    wanted: &Filters,
+    place: Place,
+    size: u64,
+) -> Result<(Vec<Subject>, Option<Place>), Refusal> {
+    let mut next = place;
+    let mut subjects = Vec::new();
+    let mut more = false;
+    if let Some(mut query) = wanted.of_code() {
+        let until = place.until.plus_millis(1);
+        query.created_to = Some(query.created_to.map_or(until, |to| to.min(until)));
+        (query.start, query.size) = (place.code, size);
+        let page = engine.instances(hub, &query).await?;
+        next.code += page.rows.len() as u64;
+        more = next.code < page.total;
+        subjects.extend(page.rows.into_iter().map(|head| Subject::Code(head.id)));
+    }
+    let room = size.saturating_sub(subjects.len() as u64);
+    let mut filters = wanted.of_graphs();
+    filters.push(Filter::Before(TimeField::Created, place.until.plus_millis(1)));
+    let search = Search {
+        filters,
+        sort: vec![Sort { by: SortField::Time(TimeField::Created), descending: true }],
+        start: place.graphs,
+        // Also with a full page: whether there are more to come.
+        size: room.max(1),
+        ..Search::default()
+    };
+    if !more {
+        let page = engine.store().search(&search).await?;
+        let rows = page.rows.into_iter().take(usize::try_from(room).unwrap_or(usize::MAX));
+        let before = subjects.len();
+        subjects.extend(rows.map(|head| Subject::Graph(head.id)));
+        next.graphs += (subjects.len() - before) as u64;
+        more = next.graphs < page.total;
+    }
+    Ok((subjects, more.then_some(next)))
 }
 
 /// Where a list goes on: what was created after its first page was asked for does not move it.
 #[derive(Clone, Copy, Debug)]
 struct Place {
     until: Timestamp,
-    seen: u64,
+    /// Instances of code shown so far.
+    code: u64,
+    /// Executions shown so far.
+    graphs: u64,
 }
 
 impl Place {
     fn parse(token: &str) -> Option<Self> {
-        let (until, seen) = token.split_once('-')?;
-        Some(Self { until: Timestamp::from_millis(until.parse().ok()?), seen: seen.parse().ok()? })
+        let mut parts = token.split('-');
+        let mut number = || parts.next()?.parse::<u64>().ok();
+        let until = Timestamp::from_millis(i64::try_from(number()?).ok()?);
+        let place = Self { until, code: number()?, graphs: number()? };
+        parts.next().is_none().then_some(place)
     }
 }
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}", self.until.millis(), self.seen)
+        write!(f, "{}-{}-{}", self.until.millis(), self.code, self.graphs)
     }
 }
 
@@ -192,6 +237,34 @@ impl Filters {
             filters.push(Filter::Before(TimeField::Created, to));
         }
         filters
+    }
+
+    /// The same over instances of code; `None` if none of them can stand as wanted.
+    fn of_code(&self) -> Option<InstanceQuery> {
+        Some(InstanceQuery {
+            statuses: self.statuses_of_code()?,
+            created_from: self.from,
+            created_to: self.to,
+            id_prefix: Some(self.prefix.clone()),
+            newest_first: true,
+            ..InstanceQuery::default()
+        })
+    }
+
+    /// Which instances of code a purge removes; `None` if none.
+    pub(super) fn purge_of_code(&self) -> Option<Purge> {
+        Some(Purge {
+            statuses: self.statuses_of_code()?,
+            created_from: self.from,
+            created_to: self.to,
+            ..Purge::default()
+        })
+    }
+
+    /// An empty list means all.
+    fn statuses_of_code(&self) -> Option<Vec<kernel::durable::Status>> {
+        let statuses = code::statuses(&self.statuses);
+        (self.statuses.is_empty() || !statuses.is_empty()).then_some(statuses)
     }
 
     fn fits(&self, standing: &Standing) -> bool {

@@ -1,12 +1,15 @@
 //! The HTTP management API of Durable Functions: starts instances, shows them and steers them.
 //!
-//! An instance is a run of a registered definition ([`graph`]). The protocol ignores the case of its
+//! An instance is a run of code that workers replay ([`code`]), or of a registered definition
+//! ([`graph`]). The protocol ignores the case of its
 //! own words, and its clients write an address with or without a slash at the end: what our router
 //! does not find is looked for again as [`canonical`] writes it.
 #![allow(unused_qualifications, reason = "the macros that describe paths write types out in full")]
 
 mod caller;
+mod code;
 mod control;
+mod entity;
 mod graph;
 mod list;
 mod purge;
@@ -23,10 +26,12 @@ use utoipa_axum::router::OpenApiRouter;
 pub(crate) use caller::Caller;
 pub(crate) use graph::custom_status;
 pub(crate) use start::{Wanted, answer_within, begin};
+pub(crate) use status::Standing;
 
 use self::refusal::Refusal;
-use self::status::{Standing, Wishes};
+use self::status::Wishes;
 use crate::Api;
+use crate::problem::Problem;
 
 /// Where the API begins.
 const BASE: &str = "/runtime/webhooks/durabletask";
@@ -53,6 +58,7 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         .merge(list::routes())
         .merge(control::routes())
         .merge(purge::routes())
+        .merge(entity::routes())
 }
 
 /// An address of this API as our router knows it, if it is one that is written in another way.
@@ -87,13 +93,30 @@ pub(crate) fn is_ours(path: &str) -> bool {
 
 /// What an id names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Subject {
+pub(crate) enum Subject {
+    /// A run of code.
+    Code(ExecutionId),
     /// An execution of a graph.
     Graph(ExecutionId),
 }
 
-/// Looks for an instance.
-async fn find(engine: &Engine, _caller: &Caller, id: &str) -> Result<Subject, Refusal> {
+impl Subject {
+    /// The machine's id.
+    fn id(&self) -> &ExecutionId {
+        match self {
+            Self::Code(id) | Self::Graph(id) => id,
+        }
+    }
+}
+
+/// Looks for an instance: among those of code in the caller's hub, then among executions.
+async fn find(engine: &Engine, caller: &Caller, id: &str) -> Result<Subject, Refusal> {
+    let code = ExecutionId::instance(caller.own_hub()?, id);
+    if code.as_str().len() <= ExecutionId::LENGTH_MAX
+        && engine.instance(&code, |_| ()).await?.is_some()
+    {
+        return Ok(Subject::Code(code));
+    }
     let missing = || Refusal::no_instance(id);
     let execution = graph_id(id).ok_or_else(missing)?;
     let found = engine.look(&execution, |hosted| hosted.execution().is_some()).await?;
@@ -102,12 +125,30 @@ async fn find(engine: &Engine, _caller: &Caller, id: &str) -> Result<Subject, Re
 
 /// Shows an instance.
 async fn show(engine: &Engine, subject: &Subject, wishes: Wishes) -> Result<Standing, Refusal> {
-    match subject {
-        Subject::Graph(id) => {
-            let shown = engine.read(id, |state| graph::standing(state, wishes)).await?;
-            shown.ok_or_else(|| Refusal::no_instance(id.as_str()))
-        }
+    let shown = match subject {
+        Subject::Code(id) => engine.instance(id, |state| code::standing(state, wishes)).await?,
+        Subject::Graph(id) => engine.read(id, |state| graph::standing(state, wishes)).await?,
+    };
+    shown.ok_or_else(|| Refusal::no_instance(subject.id().local_name()))
+}
+
+/// An instance of code, without its history; in the caller's hub unless another is meant.
+///
+/// # Errors
+/// 400 for what cannot be the name of a hub; the store's.
+pub(crate) async fn instance(
+    engine: &Engine,
+    caller: &Caller,
+    hub: Option<&str>,
+    id: &str,
+) -> Result<Option<Standing>, Problem> {
+    let own = caller.own_hub().map_err(|it| Problem::bad_request(it.message().to_owned()))?;
+    let id = ExecutionId::instance(hub.unwrap_or(own), id);
+    if id.as_str().len() > ExecutionId::LENGTH_MAX {
+        return Ok(None);
     }
+    let wishes = Wishes { input: true, history: false, history_output: false };
+    Ok(engine.instance(&id, |state| code::standing(state, wishes)).await?)
 }
 
 /// An execution as an instance, without its history.
@@ -140,7 +181,7 @@ fn wanted_id(text: &str) -> Result<&str, Refusal> {
         return refused(format!("contains {bad:?}"));
     }
     if graph_id(text).is_none() {
-        return refused("begins as those of schedules and monitors do".to_owned());
+        return refused("begins as those of other machines do".to_owned());
     }
     Ok(text)
 }

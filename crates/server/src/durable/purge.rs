@@ -56,12 +56,14 @@ async fn purge_instance(
         );
         return Err(Refusal::new(StatusCode::PRECONDITION_FAILED, message));
     }
-    let Subject::Graph(execution) = subject;
-    if api.engine.remove(&execution).await? {
-        Ok(AsJson(Purged { instances_deleted: 1 }))
-    } else {
-        Err(Refusal::no_instance(&id))
+    let instances_deleted = match subject {
+        Subject::Code(id) => api.engine.purge_instance(&id, false).await?,
+        Subject::Graph(id) => u64::from(api.engine.remove(&id).await?),
+    };
+    if instances_deleted == 0 {
+        return Err(Refusal::no_instance(&id));
     }
+    Ok(AsJson(Purged { instances_deleted }))
 }
 
 /// Removes every instance that has ended and was created in a stretch of time.
@@ -86,9 +88,14 @@ async fn purge_instances(
         let message = "Please provide value for 'createdTimeFrom' parameter.";
         return Err(Refusal::bad_request(message));
     }
-    let mut filters = Filters::of(&caller).of_graphs();
-    filters.push(Filter::Closed(true));
+    let wanted = Filters::of(&caller);
     let mut purged = Purged { instances_deleted: 0 };
+    if let Some(purge) = wanted.purge_of_code() {
+        let done = api.engine.purge_instances(caller.own_hub()?, &purge).await?;
+        purged.instances_deleted += done.count;
+    }
+    let mut filters = wanted.of_graphs();
+    filters.push(Filter::Closed(true));
     loop {
         let search = Search { filters: filters.clone(), size: BATCH, ..Search::default() };
         let rows = api.engine.store().search(&search).await?.rows;

@@ -6,18 +6,19 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
-use kernel::Json;
+use kernel::durable::{ID_MAX, ORCHESTRATION, WORKFLOW};
+use kernel::{ExecutionId, Json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::caller::Caller;
 use super::refusal::Refusal;
 use super::status::{RuntimeStatus, Wishes};
-use super::{Subject, graph, graph_id, show, wanted_id};
+use super::{Subject, code, graph, graph_id, show, wanted_id};
 use crate::Api;
 use crate::problem::Problem;
 use crate::rest::extract::{Answer, Path, RawBody, parse};
-use crate::rest::workflow::StartRequest;
+use crate::rest::workflow::{StartRequest, checked};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(start_new)).routes(routes!(start_as))
@@ -29,10 +30,13 @@ const WAIT_MAX: f64 = 3600.0;
 /// What shall be started.
 #[derive(Debug)]
 pub(crate) struct Wanted {
-    /// The name of a definition.
+    /// The name of a definition, or of an orchestrator: with [`ORCHESTRATION`] or [`WORKFLOW`]
+    /// before it, whichever that says.
     pub(crate) name: String,
+    /// What no definition bears the name of is an orchestrator that some worker will know.
+    pub(crate) or_code: bool,
     /// Its version; absent = the latest.
-    pub(crate) version: Option<i64>,
+    pub(crate) version: Option<String>,
     /// The id that the instance shall have; absent = a new one.
     pub(crate) id: Option<String>,
     /// The input.
@@ -41,41 +45,69 @@ pub(crate) struct Wanted {
     pub(crate) correlation_id: Option<String>,
 }
 
-/// Starts an instance and answers its id; it is durable then.
+/// Starts an instance in the caller's hub and answers its id; it is durable then.
 ///
 /// # Errors
 /// There is no such definition, the input does not fit it, or an instance of that id runs.
 pub(crate) async fn begin(
     engine: &Engine,
-    _caller: &Caller,
+    caller: &Caller,
     wanted: Wanted,
 ) -> Result<String, Problem> {
+    let problem = |refusal: Refusal| {
+        Problem::new(refusal.status(), "bad-request", refusal.message())
+    };
     let id = wanted.id.as_deref().filter(|id| !id.is_empty());
-    let id = id
-        .map(wanted_id)
-        .transpose()
-        .map_err(|refusal| Problem::new(refusal.status(), "bad-request", refusal.message()))?;
-    let id = id.and_then(graph_id);
+    let id = id.map(wanted_id).transpose().map_err(problem)?;
+    let hub = caller.own_hub().map_err(problem)?;
+    let version = wanted.version.as_deref();
+    let code = match wanted.name.strip_prefix(ORCHESTRATION) {
+        Some(rest) => rest.split_once('/').map_or(rest, |(_, name)| name),
+        None => wanted.name.as_str(),
+    };
+    let named = code.len() < wanted.name.len();
+    let graph = wanted.name.strip_prefix(WORKFLOW).unwrap_or(&wanted.name);
+    let unknown = || {
+        graph.len() == wanted.name.len() && engine.definitions().plan(graph, None).is_none()
+    };
+    if named || (wanted.or_code && unknown()) {
+        if let Some(id) = id.and_then(graph_id) {
+            // Everything is looked at before anything is removed.
+            if id.as_str().len() > ID_MAX {
+                let message = format!("The instance ID is longer than {ID_MAX} bytes.");
+                return Err(Problem::bad_request(message));
+            }
+            graph::give_way(engine, &id).await?;
+        }
+        return code::start(engine, hub, code, version, id, &wanted.input).await;
+    }
     let mut request = StartRequest::with_input(wanted.input);
-    request.name = Some(wanted.name);
-    request.version = wanted.version;
+    request.name = Some(graph.to_owned());
     request.correlation_id = wanted.correlation_id;
+    request.version = version.map(str::parse).transpose().map_err(|_| {
+        Problem::bad_request("The version of a workflow must be a whole number.")
+    })?;
+    if let Some(id) = id {
+        checked(engine, &request)?;
+        code::give_way(engine, &ExecutionId::instance(hub, id)).await?;
+    }
+    let id = id.and_then(graph_id);
     Ok(graph::start(engine, request, id).await?.to_string())
 }
 
-/// Starts an instance of a definition; the body is its input.
+/// Starts an instance of a definition, or of an orchestrator; the body is its input.
 #[utoipa::path(
     post, path = "/runtime/webhooks/durabletask/orchestrators/{name}", tag = "durable",
     request_body = serde_json::Value,
     params(
-        ("name" = String, Path, description = "The name of a definition"),
-        ("version" = Option<i64>, Query, description = "Its version; the latest if absent"),
+        ("name" = String, Path, description = "The name of a definition or of an orchestrator"),
+        ("version" = Option<String>, Query, description = "Its version; the latest if absent"),
         ("timeout" = Option<f64>, Query, description = "Wait so many seconds for the end"),
     ),
     responses(
         (status = 202, description = "It is begun: links to follow and steer it", body = serde_json::Value),
         (status = 200, description = "It has ended in time: its output", body = serde_json::Value),
-        (status = 400, description = "There is no such definition, or the input does not fit"),
+        (status = 400, description = "The input does not fit, or there is no such version"),
     )
 )]
 async fn start_new(
@@ -92,15 +124,15 @@ async fn start_new(
     post, path = "/runtime/webhooks/durabletask/orchestrators/{name}/{id}", tag = "durable",
     request_body = serde_json::Value,
     params(
-        ("name" = String, Path, description = "The name of a definition"),
+        ("name" = String, Path, description = "The name of a definition or of an orchestrator"),
         ("id" = String, Path, description = "The id of the instance"),
-        ("version" = Option<i64>, Query, description = "Its version; the latest if absent"),
+        ("version" = Option<String>, Query, description = "Its version; the latest if absent"),
         ("timeout" = Option<f64>, Query, description = "Wait so many seconds for the end"),
     ),
     responses(
         (status = 202, description = "It is begun: links to follow and steer it", body = serde_json::Value),
         (status = 200, description = "It has ended in time: its output", body = serde_json::Value),
-        (status = 400, description = "There is no such definition, or the input does not fit"),
+        (status = 400, description = "The input does not fit, or there is no such version"),
         (status = 409, description = "An instance of that id has not ended"),
     )
 )]
@@ -121,14 +153,9 @@ async fn start(
     body: &[u8],
 ) -> Result<Response, Refusal> {
     let input: Json = parse(body).map_err(Refusal::invalid_json)?;
-    let version =
-        match caller.text("version") {
-            None => None,
-            Some(text) => Some(text.parse().map_err(|_| {
-                Refusal::bad_request("The version must be a whole number.".to_owned())
-            })?),
-        };
-    let wanted = Wanted { name, version, id, input, correlation_id: None };
+    let caller = &caller.meaning(&name);
+    let version = caller.text("version").map(str::to_owned);
+    let wanted = Wanted { name, or_code: true, version, id, input, correlation_id: None };
     let id = begin(engine, caller, wanted).await.map_err(|mut problem| {
         // To this protocol, an unknown function is a wrong request.
         if problem.status == StatusCode::NOT_FOUND {
@@ -192,7 +219,7 @@ pub(super) const FAILURE_IS_500: &str = "returnInternalServerErrorOnFailure";
 
 /// Waits until an instance has ended; `false` if it does not in time.
 async fn ended(engine: &Engine, subject: &Subject, wait: Duration) -> Result<bool, Refusal> {
-    let Subject::Graph(id) = subject;
+    let id = subject.id();
     let deadline = tokio::time::Instant::now() + wait;
     // Watched before it is looked at: a change in between is not missed.
     let mut watch = engine.watch(id);

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// The protocol's `OrchestrationRuntimeStatus`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub(super) enum RuntimeStatus {
+pub(crate) enum RuntimeStatus {
     Running,
     Completed,
     ContinuedAsNew,
@@ -56,17 +56,17 @@ pub(super) struct Wishes {
 /// An instance as it is shown: the protocol's `StatusResponsePayload`.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Standing {
-    pub(super) name: String,
-    pub(super) instance_id: String,
-    pub(super) runtime_status: RuntimeStatus,
-    pub(super) input: Json,
-    pub(super) custom_status: Json,
-    pub(super) output: Json,
+pub(crate) struct Standing {
+    pub(crate) name: String,
+    pub(crate) instance_id: String,
+    pub(crate) runtime_status: RuntimeStatus,
+    pub(crate) input: Json,
+    pub(crate) custom_status: Json,
+    pub(crate) output: Json,
     #[serde(serialize_with = "to_the_second")]
-    pub(super) created_time: Timestamp,
+    pub(crate) created_time: Timestamp,
     #[serde(serialize_with = "to_the_second")]
-    pub(super) last_updated_time: Timestamp,
+    pub(crate) last_updated_time: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) history_events: Option<Vec<HistoryEvent>>,
 }
@@ -94,7 +94,7 @@ fn when<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S
 /// One event of a history as it is shown: what was scheduled and what became of it are one.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct HistoryEvent {
+pub(crate) struct HistoryEvent {
     pub(super) event_type: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) function_name: Option<String>,

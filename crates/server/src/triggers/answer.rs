@@ -8,7 +8,9 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use engine::search::{Filter, Search, Sort, SortField, TextField, TimeField};
+use kernel::durable::ORCHESTRATION;
 use kernel::expression::Template;
+use kernel::graph::Execution;
 use kernel::{ExecutionId, Json};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -129,7 +131,7 @@ async fn act(
     };
     match &trigger.action {
         Action::Start(action) => start(&api.engine, &caller, action, &given).await,
-        Action::Show(action) => show(&api.engine, action, &given).await,
+        Action::Show(action) => show(&api.engine, &caller, action, &given).await,
     }
 }
 
@@ -139,11 +141,13 @@ async fn start(
     action: &StartAction,
     given: &Given,
 ) -> Result<Response, Problem> {
+    let caller = &caller.meaning(&action.name);
     let input = input(action, given)?;
     let scope = scope::Request { given, input: Some(&input) };
     let wanted = Wanted {
         name: action.name.clone(),
-        version: action.version,
+        or_code: false,
+        version: action.version.clone(),
         id: text_of(action.instance_id.as_ref(), &scope),
         correlation_id: text_of(action.correlation_id.as_ref(), &scope),
         input: input.clone(),
@@ -195,34 +199,31 @@ fn text_of(template: Option<&Template>, scope: &scope::Request<'_>) -> Option<St
     Some(text).filter(|text| !text.trim().is_empty())
 }
 
-async fn show(engine: &Engine, action: &ShowAction, given: &Given) -> Result<Response, Problem> {
+async fn show(
+    engine: &Engine,
+    caller: &Caller,
+    action: &ShowAction,
+    given: &Given,
+) -> Result<Response, Problem> {
     let scope = scope::Request { given, input: None };
-    let (id, sought) = match &action.by {
+    let (shown, sought) = match &action.by {
         By::Id(template) => {
             let id = text_of(Some(template), &scope).unwrap_or_default();
-            (durable::graph_id(&id), id)
+            match action.name.strip_prefix(ORCHESTRATION) {
+                Some(name) => (of_code(engine, caller, name, &id, action, given).await?, id),
+                None => (of_graph(engine, durable::graph_id(&id), action, given).await?, id),
+            }
         }
         By::Correlation(template) => {
             let label = text_of(Some(template), &scope).unwrap_or_default();
-            (latest(engine, &action.name, &label).await?, label)
+            let id = latest(engine, &action.name, &label).await?;
+            (of_graph(engine, id, action, given).await?, label)
         }
     };
-    let missing = || {
+    let shown = shown.ok_or_else(|| {
         let shown: String = sought.chars().take(ExecutionId::LENGTH_MAX).collect();
         Problem::not_found(format!("There is no run of {} for '{shown}'", action.name))
-    };
-    let id = id.ok_or_else(missing)?;
-    let look = |state: &kernel::graph::Execution| {
-        if state.plan().definition.name != action.name {
-            return None;
-        }
-        let run = scope::Run { given, state };
-        Some(match &action.body {
-            Some(template) => template.render(&run),
-            None => durable::standing(state),
-        })
-    };
-    let shown = engine.read(&id, look).await?.flatten().ok_or_else(missing)?;
+    })?;
     let shown = match &action.query {
         None => shown,
         Some(program) => {
@@ -234,6 +235,44 @@ async fn show(engine: &Engine, action: &ShowAction, given: &Given) -> Result<Res
         }
     };
     Ok(Answer(shown).into_response())
+}
+
+/// What is to be shown of an execution.
+async fn of_graph(
+    engine: &Engine,
+    id: Option<ExecutionId>,
+    action: &ShowAction,
+    given: &Given,
+) -> Result<Option<Json>, Problem> {
+    let Some(id) = id else { return Ok(None) };
+    let look = |state: &Execution| {
+        let run = scope::Run { given, state };
+        (state.plan().definition.name == action.name).then(|| match &action.body {
+            Some(template) => template.render(&run),
+            None => durable::standing(state),
+        })
+    };
+    Ok(engine.read(&id, look).await?.flatten())
+}
+
+/// What is to be shown of an instance of code.
+async fn of_code(
+    engine: &Engine,
+    caller: &Caller,
+    name: &str,
+    id: &str,
+    action: &ShowAction,
+    given: &Given,
+) -> Result<Option<Json>, Problem> {
+    let (hub, name) = name.split_once('/').map_or((None, name), |(hub, name)| (Some(hub), name));
+    let Some(found) = durable::instance(engine, caller, hub, id).await? else { return Ok(None) };
+    if found.name != name {
+        return Ok(None);
+    }
+    Ok(Some(match &action.body {
+        Some(template) => template.render(&scope::Code { given, standing: &found }),
+        None => Json::of(&found),
+    }))
 }
 
 /// The latest run of a definition that bears a label.

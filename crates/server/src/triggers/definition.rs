@@ -3,6 +3,7 @@
 use axum::http::Method;
 use kernel::Scripts;
 use kernel::definition::{PROBLEMS_MAX, Problem as Flaw, escape_pointer};
+use kernel::durable::ORCHESTRATION;
 use kernel::expression::Template;
 use serde_json::{Map, Value};
 
@@ -49,7 +50,7 @@ pub(super) struct StartAction {
     /// The definition's name.
     pub(super) name: String,
     /// Its version; absent = the latest.
-    pub(super) version: Option<i64>,
+    pub(super) version: Option<String>,
     /// The id of the run; absent = a new one.
     pub(super) instance_id: Option<Template>,
     /// A label to find it by; sees the input as `workflow.input`.
@@ -181,7 +182,7 @@ impl Reader<'_> {
     fn start(&mut self, members: &Map<String, Value>, path: &[&str]) -> Option<StartAction> {
         self.known("/start", members, &OF_START);
         let name = self.name("/start/name", members.get("name"), "the definition to start");
-        let version = self.number("/start/version", members.get("version"), 0, i64::from(u32::MAX));
+        let version = self.version(members.get("version"));
         let timeout = members.get("timeoutSeconds");
         let timeout = self.number("/start/timeoutSeconds", timeout, 0, TIMEOUT_MAX);
         let is_text = |value: &Value| value.is_string();
@@ -193,7 +194,7 @@ impl Reader<'_> {
         let object = "an object, or a text that is one expression";
         let holds_members = |value: &Value| value.is_object() || is_expression(value);
         Some(StartAction {
-            version: version.filter(|version| *version != 0),
+            version,
             instance_id: template("instanceId", Sees::Input, is_text, text),
             correlation_id: template("correlationId", Sees::Input, is_text, text),
             defaults: template("defaults", Sees::Request, Value::is_object, "an object"),
@@ -229,6 +230,13 @@ impl Reader<'_> {
             }
             (None, None) => None,
         };
+        if let (Some(name), Some(By::Correlation(_))) = (&name, &by)
+            && name.starts_with(ORCHESTRATION)
+        {
+            let message = "an orchestration is found by 'instanceId' only";
+            let hint = "Give it an id of your own when it is started.";
+            self.flaw::<()>("/show/correlationId", "run-missing", message, hint);
+        }
         let query = self.text("/show/queryExpression", members.get("queryExpression"));
         if let Some(program) = &query
             && let Err(error) = self.scripts.check_jq(program)
@@ -318,6 +326,18 @@ impl Reader<'_> {
                 Err(why) => self.flaw("/path", "path-not-fit", why, hint),
             },
             Some(_) => self.wrong_type("/path", "a text"),
+        }
+    }
+
+    /// Workflows have numbers as versions, orchestrators have texts.
+    fn version(&mut self, value: Option<&Value>) -> Option<String> {
+        match value? {
+            Value::Null => None,
+            Value::Number(number) if number.as_u64().is_some() => {
+                Some(number.to_string()).filter(|version| version != "0")
+            }
+            Value::String(version) if !version.is_empty() => Some(version.clone()),
+            _ => self.wrong_type("/start/version", "a whole number, or a text that is not empty"),
         }
     }
 

@@ -7,7 +7,7 @@ use kernel::graph::{Execution, Task};
 use kernel::{Json, Timestamp};
 
 use super::definition::OF_REQUEST;
-use crate::durable::custom_status;
+use crate::durable::{Standing, custom_status};
 
 /// A request as expressions see it, `${request.…}`.
 #[derive(Debug)]
@@ -115,6 +115,38 @@ impl Scope for Run<'_> {
             "request" => self.given.field(field),
             "workflow" => self.workflow(field),
             reference => self.task(self.state.latest(reference)?, field),
+        }
+    }
+
+    fn document(&self, root: &str) -> Option<Json> {
+        document(root, self)
+    }
+
+    fn bare(&self, _: &str) -> Option<Json> {
+        None
+    }
+}
+
+/// A request, and the instance of code that it asks for.
+pub(super) struct Code<'a> {
+    pub(super) given: &'a Given,
+    pub(super) standing: &'a Standing,
+}
+
+impl Scope for Code<'_> {
+    fn field(&self, root: &str, field: &str) -> Option<Json> {
+        let standing = self.standing;
+        match (root, field) {
+            ("request", field) => self.given.field(field),
+            ("workflow", "input") => Some(standing.input.clone()),
+            ("workflow", "output") => Some(standing.output.clone()),
+            ("workflow", "customStatus") => Some(standing.custom_status.clone()),
+            ("workflow", "status") => Some(Json::of(&standing.runtime_status)),
+            ("workflow", "workflowId") => Some(Json::of(&standing.instance_id)),
+            ("workflow", "workflowType" | "workflowName") => Some(Json::of(&standing.name)),
+            ("workflow", "createTime" | "startTime") => Some(Json::of(&standing.created_time)),
+            ("workflow", "updateTime") => Some(Json::of(&standing.last_updated_time)),
+            _ => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! The API of Durable Functions over executions of graphs.
 
 use axum::body::Body;
+use axum::http::request::Builder;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
@@ -23,7 +24,7 @@ impl Reply {
     }
 }
 
-async fn call(server: &Server, request: axum::http::request::Builder, body: &str) -> Reply {
+async fn call(server: &Server, request: Builder, body: &str) -> Reply {
     let request = request.body(Body::from(body.to_owned())).expect("a request");
     let response = server::router(server.api()).oneshot(request).await.expect("an answer");
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
@@ -106,7 +107,7 @@ async fn what_cannot_be_started_is_refused() {
     let server = Server::new().await;
     server.register(waiting("w")).await;
     let cases = [
-        ("/orchestrators/none", "{}", 400, "No such workflow found by name: none"),
+        ("/orchestrators/workflow:none", "{}", 400, "No such workflow found by name: none"),
         ("/orchestrators/w", "{", 400, "Invalid JSON content"),
         ("/orchestrators/w", "[1]", 400, "must be a JSON object"),
         ("/orchestrators/w?version=two", "{}", 400, "must be a whole number"),
@@ -114,7 +115,8 @@ async fn what_cannot_be_started_is_refused() {
         ("/orchestrators/w/@x", "{}", 400, "begins with '@'"),
         ("/orchestrators/w/a%2Fb", "{}", 400, "contains '/'"),
         ("/orchestrators/w/a%23b", "{}", 400, "contains '#'"),
-        ("/orchestrators/w/schedule:x", "{}", 400, "schedules and monitors"),
+        ("/orchestrators/w/schedule:x", "{}", 400, "as those of other machines"),
+        ("/orchestrators/w?taskHub=a:b", "{}", 400, "task hub's name"),
     ];
     for (path, body, status, message) in cases {
         let reply = post(&server, path, body).await;
@@ -143,7 +145,7 @@ async fn an_id_is_free_again_once_its_instance_has_ended() {
     assert_eq!(server.workflow("one").await["input"], json!({ "n": 1 }));
     assert_eq!(post(&server, "/instances/one/terminate?reason=enough", "").await.status, 202);
     // What cannot be started removes nothing.
-    assert_eq!(post(&server, "/orchestrators/none/one", "{}").await.status, 400);
+    assert_eq!(post(&server, "/orchestrators/workflow:none/one", "{}").await.status, 400);
     assert_eq!(get(&server, "/instances/one").await.body["runtimeStatus"], "Terminated");
     started(&server, "other/one", &json!({ "n": 2 })).await;
     let standing = get(&server, "/instances/one").await.body;

@@ -4,6 +4,7 @@ mod admin;
 mod bulk;
 mod control;
 mod durable;
+mod durable_code;
 mod elsewhere;
 mod event;
 mod execute;
