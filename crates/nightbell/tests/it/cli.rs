@@ -3,9 +3,11 @@
 mod basics;
 mod config;
 mod control;
+mod orchestration;
 mod queue;
 mod run;
 mod schedule;
 mod task;
+mod trigger;
 mod watch;
 mod workflow;

@@ -16,6 +16,7 @@ mod purge;
 mod refusal;
 mod start;
 mod status;
+mod why;
 
 use axum::http::Uri;
 use engine::Engine;
@@ -27,6 +28,7 @@ pub(crate) use caller::Caller;
 pub(crate) use graph::custom_status;
 pub(crate) use start::{Wanted, answer_within, begin};
 pub(crate) use status::Standing;
+pub(crate) use why::why;
 
 use self::refusal::Refusal;
 use self::status::Wishes;

@@ -78,7 +78,7 @@ async fn a_start_is_answered_with_links_to_the_callers_own_host() {
     assert_eq!(server.workflow("my-1").await["input"], json!({ "a": 1 }));
 
     // Behind a proxy, with what each link repeats; the names of parameters in any case.
-    let uri = format!("{BASE}/orchestrators/w/a%20b?TASKHUB=h%26b&connection=Storage&code=k%3D%3D");
+    let uri = format!("{BASE}/orchestrators/w/a%20b?TASKHUB=h-b&connection=Storage&code=k%3D%3D");
     let request = Request::builder().method(Method::POST).uri(uri).header("host", "inside:1");
     let request = request
         .header("x-forwarded-host", "bell.example, inside")
@@ -88,7 +88,7 @@ async fn a_start_is_answered_with_links_to_the_callers_own_host() {
     assert_eq!(
         reply.body["statusQueryGetUri"],
         format!(
-            "https://bell.example/night{BASE}/instances/a%20b?taskHub=h%26b&connection=Storage&code=k%3D%3D"
+            "https://bell.example/night{BASE}/instances/a%20b?taskHub=h-b&connection=Storage&code=k%3D%3D"
         )
     );
     // What is no host stands in no link.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use axum::http::Method;
+use axum::body::Body;
+use axum::http::{Method, Request};
 use engine::durable::{Attendance, Profile, Room, WorkItem};
 use kernel::durable::entity::BatchResult;
 use kernel::durable::instance::{TurnResult, Work};
@@ -112,6 +113,14 @@ async fn an_instance_of_code_is_started_followed_and_told_of_events() {
     assert_eq!((status, &pending["runtimeStatus"]), (202, &json!("Pending")));
     assert_eq!((&pending["name"], &pending["input"]), (&json!("hello"), &json!([1, 2])));
     assert!(pending.get("historyEvents").is_none(), "{pending}");
+
+    let why = worker.server.get("/api/workflow/one/why").await.ok();
+    assert_eq!((&why["workflowId"], &why["status"]), (&json!("instance:default:one"), &json!("PENDING")));
+    assert_eq!((&why["waiting"][0]["code"], &why["waiting"][0]["reference"]), (&json!("queued"), &json!("hello")));
+    worker.post("/orchestrators/hello/lone?taskHub=lone", "").await;
+    let why = worker.server.get("/api/workflow/instance:lone:lone/why").await.ok();
+    assert_eq!(why["waiting"][0]["reason"], "no worker attends the task hub 'lone'");
+    worker.server.get("/api/workflow/lone/why").await.failed(404);
 
     worker.turn(vec![(0, call("say"))], Some(r#"{"step": 1}"#)).await;
     let (_, running) = worker.get("/instances/one?showHistory=true").await;
@@ -237,9 +246,9 @@ async fn lists_and_purges_see_both_dialects() {
     let (mut seen, mut token) = (Vec::new(), String::new());
     for _ in 0..3 {
         let path = format!("{BASE}/instances?top=2");
-        let request = axum::http::Request::builder().uri(path);
+        let request = Request::builder().uri(path);
         let request = request.header("x-ms-continuation-token", &token);
-        let request = request.body(axum::body::Body::empty()).expect("a request");
+        let request = request.body(Body::empty()).expect("a request");
         let router = server::router(worker.server.api());
         let answer = tower::ServiceExt::oneshot(router, request).await.expect("an answer");
         token = answer.headers()["x-ms-continuation-token"].to_str().expect("a text").to_owned();

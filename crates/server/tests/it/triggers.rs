@@ -154,7 +154,7 @@ async fn all_mistakes_are_told_at_once_and_nothing_is_kept() {
         (json!(7), vec![("", "wrong-type")]),
         (
             json!({ "nmae": "x", "method": "BREW", "path": "/api/workflow/x",
-                "start": { "version": "1", "input": 7, "timeoutSeconds": -1, "reply": "no",
+                "start": { "version": -1, "input": 7, "timeoutSeconds": -1, "reply": "no",
                     "instanceId": "${request.path.id}", "correlationId": "${request.cookie}",
                     "defaults": { "a": "${workflow.input.a}", "b": "${x..}" } } }),
             vec![

@@ -111,6 +111,28 @@ struct Instance {
     history_events: Vec<Value>,
 }
 
+/// Shows what `nightbell run show` finds no workflow for; `missing` is what it says otherwise. The
+/// id may be whole, `instance:HUB:ID`, or one of the default hub.
+pub(super) async fn show_run(
+    id: &str,
+    missing: anyhow::Error,
+    client: &Client,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let whole = id.strip_prefix("instance:").and_then(|rest| rest.split_once(':'));
+    let (hub, id) = whole.map_or((None, id), |(hub, id)| (Some(hub.to_owned()), id));
+    match show::show(id, false, &Hub { hub }, client).await {
+        Ok(value) => show::print(&value, false, output),
+        // Nor is there such an instance, or the server knows none at all.
+        Err(_) => Err(missing),
+    }
+}
+
+/// Lists what runs and ran in both dialects.
+pub(super) async fn list_runs(limit: u32, client: &Client, output: &Output) -> anyhow::Result<()> {
+    list::both(limit, client, output).await
+}
+
 /// Runs the command.
 pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
     match verb {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{Hub, Instance};
 use crate::cli::client::{Client, understand};
+use crate::cli::failure::Failure;
 use crate::cli::moment::Moment;
 use crate::cli::output::{Output, clean};
 use crate::cli::table::{Table, Tone};
@@ -29,15 +30,30 @@ pub(super) async fn run(
     client: &Client,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let mut call = arguments.hub.of(client.durable(Method::GET, &["instances", &arguments.id]));
-    if arguments.history {
+    let value = show(&arguments.id, arguments.history, &arguments.hub, client).await?;
+    print(&value, arguments.history, output)
+}
+
+/// Asks for an instance.
+pub(super) async fn show(
+    id: &str,
+    history: bool,
+    hub: &Hub,
+    client: &Client,
+) -> Result<Value, Failure> {
+    let mut call = hub.of(client.durable(Method::GET, &["instances", id]));
+    if history {
         call = call.query("showHistory", true).query("showHistoryOutput", true);
     }
-    let value = call.send().await?.value()?;
+    call.send().await?.value()
+}
+
+/// Prints an instance.
+pub(super) fn print(value: &Value, with_history: bool, output: &Output) -> anyhow::Result<()> {
     if output.is_json() {
-        return output.json(&value);
+        return output.json(value);
     }
-    let instance: Instance = understand("instance", &value)?;
+    let instance: Instance = understand("instance", value)?;
     let now = Timestamp::now();
     let status = &instance.runtime_status;
     let status = Tone::paint(Tone::of_status(status), &clean(status), output.screen());
@@ -56,7 +72,7 @@ pub(super) async fn run(
     for (name, text) in lines {
         output.line(format_args!("{name:<12}{text}"))?;
     }
-    if arguments.history {
+    if with_history {
         output.line("")?;
         output.table(&history(&instance.history_events)?)?;
     }
