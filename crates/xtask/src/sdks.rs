@@ -7,8 +7,13 @@ use anyhow::{Context, bail};
 
 use crate::{root, say};
 
-/// The official Python SDK, pinned so that a new release cannot break an old commit.
-const PYTHON_PACKAGES: [&str; 1] = ["conductor-python==2.0.0"];
+/// The official Python SDKs, pinned so that a new release cannot break an old commit.
+const PYTHON_PACKAGES: [&str; 4] = [
+    "conductor-python==2.0.0",
+    "durabletask==1.12.0",
+    "durabletask.azuremanaged==1.12.0",
+    "azure-functions-durable==1.7.0",
+];
 
 /// What pins the official JavaScript SDK, in the folder of its tests.
 const NODE_FILES: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];

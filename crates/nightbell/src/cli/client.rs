@@ -222,7 +222,8 @@ impl Answer {
         let mut failure = Failure::new(exit, message);
         failure.violations = refusal.validation_errors;
         failure.hint = refusal.hint.map(|hint| clean(&hint));
-        failure.details.extend(refusal.cause.filter(|cause| !cause.is_empty()));
+        let cause = refusal.cause.filter(|cause| !cause.is_empty() && *cause != refusal.message);
+        failure.details.extend(cause);
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
             failure = failure.with_hint("set CONDUCTOR_AUTH_TOKEN to a token of this server");
         }

@@ -11,6 +11,7 @@ mod crash;
 mod dev;
 mod etl;
 mod example;
+mod functions_client;
 mod limits;
 mod live;
 mod monitoring;

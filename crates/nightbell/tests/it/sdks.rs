@@ -9,10 +9,10 @@ use std::process::Command;
 use crate::live::Live;
 
 /// Names a Python that has the SDK.
-const PYTHON: &str = "NIGHTBELL_TEST_PYTHON";
+pub(crate) const PYTHON: &str = "NIGHTBELL_TEST_PYTHON";
 
 /// Names the folder of packages that has the JavaScript SDK.
-const NODE_MODULES: &str = "NIGHTBELL_TEST_NODE_MODULES";
+pub(crate) const NODE_MODULES: &str = "NIGHTBELL_TEST_NODE_MODULES";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_python_sdk_finds_all_that_it_asks_for() {
@@ -30,7 +30,7 @@ async fn the_javascript_sdk_finds_all_that_it_asks_for() {
 
 /// What the test command prepared, or none, which is said.
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
-fn prepared(variable: &str) -> Option<OsString> {
+pub(crate) fn prepared(variable: &str) -> Option<OsString> {
     let found = std::env::var_os(variable);
     if found.is_none() {
         let required = std::env::var_os("NIGHTBELL_TEST_SERVICES").is_some_and(|set| set == "1");
@@ -41,10 +41,11 @@ fn prepared(variable: &str) -> Option<OsString> {
 }
 
 /// Runs a script against a server of its own; it must say that every check passed.
-async fn drive(mut interpreter: Command, script: &str) {
+pub(crate) async fn drive(mut interpreter: Command, script: &str) {
     let live = Live::start(&[]).await;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
     interpreter.arg(script).env("CONDUCTOR_SERVER_URL", live.url("/api"));
+    interpreter.env("ENDPOINT", format!("127.0.0.1:{}", live.port()));
     // Its own folder stays as it is checked in.
     interpreter.env("PYTHONDONTWRITEBYTECODE", "1");
     let ran = tokio::task::spawn_blocking(move || interpreter.output());

@@ -167,10 +167,8 @@ fn of_event(
         let (function_name, input) = call_of(call);
         HistoryEvent { function_name, input, ..at(event_type) }
     };
-    let named = |event_type, name: &str| HistoryEvent {
-        name: Some(name.to_owned()),
-        ..at(event_type)
-    };
+    let named =
+        |event_type, name: &str| HistoryEvent { name: Some(name.to_owned()), ..at(event_type) };
     Some(match &event.fact {
         Fact::OrchestratorStarted => return None,
         Fact::ExecutionStarted(started) => HistoryEvent {
@@ -187,9 +185,10 @@ fn of_event(
         Fact::ExecutionTerminated { input: given, .. } => {
             HistoryEvent { input: input(given), ..at("ExecutionTerminated") }
         }
-        Fact::ExecutionSuspended { input: reason } => {
-            HistoryEvent { reason: reason.as_deref().map(str::to_owned), ..at("ExecutionSuspended") }
-        }
+        Fact::ExecutionSuspended { input: reason } => HistoryEvent {
+            reason: reason.as_deref().map(str::to_owned),
+            ..at("ExecutionSuspended")
+        },
         Fact::ExecutionResumed { input: reason } => {
             HistoryEvent { reason: reason.as_deref().map(str::to_owned), ..at("ExecutionResumed") }
         }
@@ -207,10 +206,9 @@ fn of_event(
         Fact::SubOrchestrationCompleted { result: given, .. } => {
             HistoryEvent { result: result(given), ..answer("SubOrchestrationInstanceCompleted") }
         }
-        Fact::SubOrchestrationFailed { failure, .. } => HistoryEvent {
-            reason: Some(told(failure)),
-            ..answer("SubOrchestrationInstanceFailed")
-        },
+        Fact::SubOrchestrationFailed { failure, .. } => {
+            HistoryEvent { reason: Some(told(failure)), ..answer("SubOrchestrationInstanceFailed") }
+        }
         Fact::TimerCreated { fire_at } => {
             HistoryEvent { fire_at: Some(*fire_at), ..at("TimerCreated") }
         }

@@ -230,9 +230,7 @@ async fn restart_instance(
         return Err(Refusal::new(StatusCode::CONFLICT, message));
     }
     let begun = match subject {
-        Subject::Code(id) => {
-            engine.restart_instance(&id, anew).await?.local_name().to_owned()
-        }
+        Subject::Code(id) => engine.restart_instance(&id, anew).await?.local_name().to_owned(),
         Subject::Graph(id) if anew => {
             graph::start_again(engine, &id).await?.ok_or_else(unknown)?.to_string()
         }

@@ -21,10 +21,11 @@ use crate::Api;
 use crate::rest::extract::{Answer, Path, RawBody, parse};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(entities))
-        .routes(routes!(entities_named))
-        .routes(routes!(entity, signal_entity, delete_entity))
+    OpenApiRouter::new().routes(routes!(entities)).routes(routes!(entities_named)).routes(routes!(
+        entity,
+        signal_entity,
+        delete_entity
+    ))
 }
 
 /// Stands in an address for an empty key.

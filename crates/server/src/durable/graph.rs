@@ -190,6 +190,16 @@ fn of_task(state: &Execution, task: &Task, wishes: Wishes) -> HistoryEvent {
     }
 }
 
+/// What a client means whose words were written as JSON twice: a text that is an object, or nothing,
+/// is taken for that. Workflows have no other use for such a text.
+pub(super) fn meant(data: Json) -> Json {
+    let Ok(text) = serde_json::from_str::<String>(data.text()) else { return data };
+    match Json::from_text(text.trim().to_owned()) {
+        Ok(inner) if inner.is_object() || inner.is_null() => inner,
+        _ => data,
+    }
+}
+
 /// Tells an execution of an event: a task that waits for it takes it, or the inbox does.
 ///
 /// # Errors
@@ -200,6 +210,7 @@ pub(super) async fn raise(
     event: &str,
     data: Json,
 ) -> Result<(), Refusal> {
+    let data = meant(data);
     while let Some(sequence) = engine.read(id, |state| awaiting(state, event)).await?.flatten() {
         let output = match &data {
             data if data.is_object() => data.clone(),

@@ -91,7 +91,8 @@ impl From<engine::store::StoreError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let (cause, kind) = self.cause.unwrap_or_default();
+        // Clients that have only one message to show take it from either member.
+        let (cause, kind) = self.cause.unwrap_or_else(|| (self.message.clone(), ""));
         let body = json!({
             "Message": self.message,
             "ExceptionMessage": cause,

@@ -54,9 +54,8 @@ pub(crate) async fn begin(
     caller: &Caller,
     wanted: Wanted,
 ) -> Result<String, Problem> {
-    let problem = |refusal: Refusal| {
-        Problem::new(refusal.status(), "bad-request", refusal.message())
-    };
+    let problem =
+        |refusal: Refusal| Problem::new(refusal.status(), "bad-request", refusal.message());
     let id = wanted.id.as_deref().filter(|id| !id.is_empty());
     let id = id.map(wanted_id).transpose().map_err(problem)?;
     let hub = caller.own_hub().map_err(problem)?;
@@ -67,9 +66,8 @@ pub(crate) async fn begin(
     };
     let named = code.len() < wanted.name.len();
     let graph = wanted.name.strip_prefix(WORKFLOW).unwrap_or(&wanted.name);
-    let unknown = || {
-        graph.len() == wanted.name.len() && engine.definitions().plan(graph, None).is_none()
-    };
+    let unknown =
+        || graph.len() == wanted.name.len() && engine.definitions().plan(graph, None).is_none();
     if named || (wanted.or_code && unknown()) {
         if let Some(id) = id.and_then(graph_id) {
             // Everything is looked at before anything is removed.
@@ -81,12 +79,13 @@ pub(crate) async fn begin(
         }
         return code::start(engine, hub, code, version, id, &wanted.input).await;
     }
-    let mut request = StartRequest::with_input(wanted.input);
+    let mut request = StartRequest::with_input(graph::meant(wanted.input));
     request.name = Some(graph.to_owned());
     request.correlation_id = wanted.correlation_id;
-    request.version = version.map(str::parse).transpose().map_err(|_| {
-        Problem::bad_request("The version of a workflow must be a whole number.")
-    })?;
+    request.version = version
+        .map(str::parse)
+        .transpose()
+        .map_err(|_| Problem::bad_request("The version of a workflow must be a whole number."))?;
     if let Some(id) = id {
         checked(engine, &request)?;
         code::give_way(engine, &ExecutionId::instance(hub, id)).await?;

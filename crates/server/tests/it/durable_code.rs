@@ -5,22 +5,27 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{Method, Request};
 use engine::durable::{Attendance, Profile, Room, WorkItem};
-use kernel::durable::entity::BatchResult;
+use kernel::durable::entity::{Batch, BatchResult};
 use kernel::durable::instance::{TurnResult, Work};
 use kernel::durable::{
     Action, ActionKind, Call, Completion, Fact, FailureDetails, HistoryEvent, OperationResult,
     Outcome, Tags,
 };
 use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
 use crate::support::{Server, waiting};
 
+/// How long work may take to come on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
 const BASE: &str = "/runtime/webhooks/durabletask";
 
 /// A worker that does what the test says.
 struct Worker {
     server: Server,
     attendance: Attendance,
+    /// Handed out and not yet done.
+    held: Mutex<Vec<WorkItem>>,
 }
 
 impl Worker {
@@ -33,19 +38,35 @@ impl Worker {
             filters: None,
             room: Room { orchestrations: 1, activities: 1, entities: 1 },
         });
-        Self { server, attendance }
+        Self { server, attendance, held: Mutex::default() }
     }
 
-    async fn next(&self) -> WorkItem {
-        let claimed = tokio::time::timeout(Duration::from_secs(30), self.attendance.claim()).await;
-        let mut items = claimed.expect("there is work soon").expect("memory answers");
-        assert_eq!(items.len(), 1, "{items:?}");
-        items.remove(0)
+    /// The next piece of work that fits; there must be one soon.
+    async fn next(&self, fits: fn(&WorkItem) -> bool) -> WorkItem {
+        loop {
+            let mut held = self.held.lock().await;
+            if let Some(at) = held.iter().position(fits) {
+                return held.remove(at);
+            }
+            let claimed = tokio::time::timeout(PATIENCE, self.attendance.claim()).await;
+            held.extend(claimed.expect("there is work soon").expect("memory answers"));
+        }
+    }
+
+    async fn batch(&self) -> Batch {
+        match self.next(|item| matches!(item, WorkItem::Batch(_))).await {
+            WorkItem::Batch(batch) => batch,
+            WorkItem::Instance(work) => panic!("a batch was expected: {work:?}"),
+        }
     }
 
     /// Answers the next turn with these actions, and tells what was new in it.
-    async fn turn(&self, actions: Vec<(i32, ActionKind)>, custom: Option<&str>) -> Vec<HistoryEvent> {
-        let WorkItem::Instance(Work::Turn { token, new, .. }) = self.next().await else {
+    async fn turn(
+        &self,
+        actions: Vec<(i32, ActionKind)>,
+        custom: Option<&str>,
+    ) -> Vec<HistoryEvent> {
+        let WorkItem::Instance(Work::Turn { token, new, .. }) = self.next(is_turn).await else {
             panic!("a turn was expected")
         };
         let result = TurnResult {
@@ -60,7 +81,7 @@ impl Worker {
     }
 
     async fn activity(&self, result: Result<&str, &str>) {
-        let WorkItem::Instance(Work::Activity { token, .. }) = self.next().await else {
+        let WorkItem::Instance(Work::Activity { token, .. }) = self.next(is_activity).await else {
             panic!("an activity was expected")
         };
         let failed = |message| Box::new(FailureDetails::new("ValueError", message));
@@ -84,6 +105,14 @@ impl Worker {
     async fn post(&self, path: &str, body: &str) -> (u16, Value) {
         self.ask(Method::POST, path, body).await
     }
+}
+
+fn is_turn(item: &WorkItem) -> bool {
+    matches!(item, WorkItem::Instance(Work::Turn { .. }))
+}
+
+fn is_activity(item: &WorkItem) -> bool {
+    matches!(item, WorkItem::Instance(Work::Activity { .. }))
 }
 
 fn call(name: &str) -> ActionKind {
@@ -115,8 +144,14 @@ async fn an_instance_of_code_is_started_followed_and_told_of_events() {
     assert!(pending.get("historyEvents").is_none(), "{pending}");
 
     let why = worker.server.get("/api/workflow/one/why").await.ok();
-    assert_eq!((&why["workflowId"], &why["status"]), (&json!("instance:default:one"), &json!("PENDING")));
-    assert_eq!((&why["waiting"][0]["code"], &why["waiting"][0]["reference"]), (&json!("queued"), &json!("hello")));
+    assert_eq!(
+        (&why["workflowId"], &why["status"]),
+        (&json!("instance:default:one"), &json!("PENDING"))
+    );
+    assert_eq!(
+        (&why["waiting"][0]["code"], &why["waiting"][0]["reference"]),
+        (&json!("queued"), &json!("hello"))
+    );
     worker.post("/orchestrators/hello/lone?taskHub=lone", "").await;
     let why = worker.server.get("/api/workflow/instance:lone:lone/why").await.ok();
     assert_eq!(why["waiting"][0]["reason"], "no worker attends the task hub 'lone'");
@@ -187,7 +222,8 @@ async fn an_instance_of_code_is_steered() {
     assert_eq!(worker.post("/instances/two/terminate?reason=enough", "").await.0, 202);
     // A worker ends it; the rewind of the first is not its matter.
     for _ in 0..2 {
-        let WorkItem::Instance(Work::Turn { token, instance_id, .. }) = worker.next().await else {
+        let WorkItem::Instance(Work::Turn { token, instance_id, .. }) = worker.next(is_turn).await
+        else {
             panic!("a turn was expected")
         };
         if *instance_id == *"two" {
@@ -205,7 +241,10 @@ async fn an_instance_of_code_is_steered() {
         worker.server.engine.abandon(&token);
     }
     let (_, ended) = worker.get("/instances/two").await;
-    assert_eq!((&ended["runtimeStatus"], &ended["output"]), (&json!("Terminated"), &json!("enough")));
+    assert_eq!(
+        (&ended["runtimeStatus"], &ended["output"]),
+        (&json!("Terminated"), &json!("enough"))
+    );
     let (status, anew) = worker.post("/instances/two/restart", "").await;
     assert_eq!(status, 202);
     let anew = anew["id"].as_str().expect("an id").to_owned();
@@ -276,7 +315,7 @@ async fn entities_are_signalled_shown_and_listed() {
     assert_eq!(worker.get("/entities/Counter/a").await.0, 404);
     assert_eq!(worker.post("/entities/Counter/a?op=add", "5").await.0, 202);
     assert_eq!(worker.post("/entities/Counter/a?op=add", "{").await.0, 400);
-    let WorkItem::Batch(batch) = worker.next().await else { panic!("a batch was expected") };
+    let batch = worker.batch().await;
     assert_eq!(&*batch.entity_id, "@counter@a");
     let Fact::EntitySignaled(operation) = &batch.operations[0].fact else {
         panic!("{:?}", batch.operations)
@@ -294,22 +333,26 @@ async fn entities_are_signalled_shown_and_listed() {
     let (_, mut all) = worker.get("/entities?fetchState=true").await;
     let at = all[0].as_object_mut().expect("one").shift_remove("lastOperationTime");
     assert!(at.is_some_and(|at| at.as_str().is_some_and(|at| at.ends_with('Z'))));
-    assert_eq!(all, json!([{ "entityId": { "name": "counter", "key": "a" }, "state": { "n": 5 } }]));
+    assert_eq!(
+        all,
+        json!([{ "entityId": { "name": "counter", "key": "a" }, "state": { "n": 5 } }])
+    );
     assert_eq!(worker.get("/entities/other").await.1, json!([]));
     let (_, named) = worker.get("/entities/Counter").await;
     assert!(named[0].get("state").is_none() && named[0]["entityId"]["key"] == "a", "{named}");
     assert_eq!(worker.get("/entities?lastOperationTimeTo=2020-01-01").await.1, json!([]));
 
     assert_eq!(worker.ask(Method::DELETE, "/entities/Counter/a", "").await.0, 202);
-    let WorkItem::Batch(batch) = worker.next().await else { panic!("a batch was expected") };
+    let batch = worker.batch().await;
     worker.server.engine.complete_batch(done(batch.token, None)).await.expect("taken");
     assert_eq!(worker.get("/entities/Counter/a").await.0, 404);
     // An empty key, and words that are no JSON.
     let path = format!("{BASE}/entities/Log/$?op=say");
     let headers = [("content-type", "application/json")];
-    let told = worker.server.send_with(Method::POST, &path, &headers[..0], "\"hi\"".to_owned()).await;
+    let told =
+        worker.server.send_with(Method::POST, &path, &headers[..0], "\"hi\"".to_owned()).await;
     assert_eq!(told.status, 202);
-    let WorkItem::Batch(batch) = worker.next().await else { panic!("a batch was expected") };
+    let batch = worker.batch().await;
     assert_eq!(&*batch.entity_id, "@log@");
 }
 

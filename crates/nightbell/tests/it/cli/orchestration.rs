@@ -27,7 +27,8 @@ fn start_prints_the_id_or_what_came_of_it() {
         .says(&format!("POST {BASE}/orchestrators/bad"), 200, instance("z", "Failed"));
     let outcome = server.run(&["orchestration", "start", "watch", "-i", "{\"n\":1}"]).exits(0);
     assert_eq!(outcome.stdout, "x\n");
-    let arguments = ["orchestration", "start", "watch", "--id", "mine", "--wait", "5", "--hub", "h"];
+    let arguments =
+        ["orchestration", "start", "watch", "--id", "mine", "--wait", "5", "--hub", "h"];
     assert_eq!(server.run(&arguments).exits(0).json(), json!({ "sum": 3 }));
     let outcome = server.run(&["orchestration", "start", "slow", "--wait", "1"]).exits(5);
     assert!(outcome.stderr.contains("orchestration show y"), "{outcome:?}");

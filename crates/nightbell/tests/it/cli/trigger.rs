@@ -29,9 +29,11 @@ fn list_shows_what_answers_where() {
 #[test]
 fn create_and_update_mind_what_is_there() {
     let there = || {
-        StandIn::start()
-            .says("GET /api/triggers/order", 200, order())
-            .says("POST /api/triggers", 200, json!([order()]))
+        StandIn::start().says("GET /api/triggers/order", 200, order()).says(
+            "POST /api/triggers",
+            200,
+            json!([order()]),
+        )
     };
     let text = order().to_string();
     let outcome = there().run_with_input(&["trigger", "create", "-f", "-"], &text).exits(4);
