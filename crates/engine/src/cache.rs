@@ -9,6 +9,7 @@ use std::sync::Arc;
 use kernel::ExecutionId;
 use parking_lot::Mutex;
 
+use crate::claims::Unwritten;
 use crate::hosted::Hosted;
 
 /// An execution in memory, or the place where it will be.
@@ -22,6 +23,8 @@ pub(crate) struct Slot {
     pub(crate) bytes: usize,
     /// How many of them are the snapshot that the history begins with.
     pub(crate) snapshot_bytes: usize,
+    /// What the state holds beyond `version`.
+    pub(crate) unwritten: Option<Unwritten>,
 }
 
 /// Who holds it acts alone.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kernel::alert::Monitor;
 use kernel::definition::{SchemaDef, TaskDef};
@@ -15,94 +15,24 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::{Cache, Shared, Slot};
+use crate::claims;
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
-use crate::durable::{Crew, Leases};
+use crate::durable::Crew;
 use crate::events::Events;
 use crate::gates;
 use crate::hosted::{Decided, Hosted, Stimulus};
 use crate::monitors::Monitors;
 use crate::outputs::Outputs;
+use crate::parts::{Counters, Options, Parts, Values};
 use crate::publishing;
 use crate::queues::{Queues, TaskKey};
 use crate::runner::TaskRunner;
 use crate::starting::Lanes;
-use crate::store::{
-    Commit, MessageKey, Outgoing, QueueChange, QueueRow, Retention, Store, StoreError,
-};
-use crate::vault::{Key, Shelf, Vault};
+use crate::store::{Commit, MessageKey, Outgoing, QueueChange, QueueRow, Store, StoreError};
+use crate::vault::{Shelf, Vault};
 use crate::waker::Waker;
-
-/// What an engine is made of.
-pub struct Parts {
-    /// Where it remembers.
-    pub store: Arc<dyn Store>,
-    /// What time it is.
-    pub clock: Arc<dyn Clock>,
-    /// What runs users' scripts.
-    pub scripts: Arc<dyn Scripts>,
-    /// What runs the built-in tasks.
-    pub runners: Vec<Arc<dyn TaskRunner>>,
-    /// Values that secrets and `${workflow.env.…}` name.
-    pub values: Arc<dyn Values>,
-    /// How an execution is shown to a failure workflow.
-    pub describe: fn(&Execution) -> Json,
-    /// How it behaves.
-    pub options: Options,
-}
-
-/// Values from outside that definitions name.
-pub trait Values: Send + Sync {
-    /// A secret; resolved only when a task is handed out, never stored.
-    fn secret(&self, name: &str) -> Option<String>;
-
-    /// A value that anybody may see.
-    fn environment(&self, name: &str) -> Option<String>;
-
-    /// The names of all secrets.
-    fn secret_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// The names of all values that anybody may see.
-    fn environment_names(&self) -> Vec<String> {
-        Vec::new()
-    }
-}
-
-/// How an engine behaves.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Bounds of executions.
-    pub limits: Limits,
-    /// Built-in tasks running at once, per task type.
-    pub runs_max: usize,
-    /// Bytes of history whose executions are kept in memory.
-    pub cache_bytes: usize,
-    /// What is kept of what has finished.
-    pub retention: Retention,
-    /// Seals secrets; absent = one that ends with the process. See [`prove`](crate::vault::prove).
-    pub key: Option<Key>,
-    /// How long workers of code keep what they were handed.
-    pub leases: Leases,
-    /// Lines that each ledger keeps per schedule, monitor, …; the oldest go.
-    pub records_max: u64,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            limits: Limits::default(),
-            runs_max: 64,
-            cache_bytes: 12 << 20,
-            retention: Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 },
-            key: None,
-            leases: Leases::default(),
-            records_max: 10_000,
-        }
-    }
-}
 
 /// Why the engine did not do as asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -155,6 +85,8 @@ pub(crate) struct Inner {
     pub(crate) definitions: Definitions,
     pub(crate) queues: Queues,
     pub(crate) waker: Waker,
+    /// Holds by workers that are not in the store yet.
+    pub(crate) unwritten: claims::Ledger,
     pub(crate) deliveries: Deliveries,
     pub(crate) outputs: Outputs,
     pub(crate) lanes: Lanes,
@@ -187,27 +119,6 @@ pub(crate) struct Run {
     pub(crate) started_at: Timestamp,
 }
 
-/// What the engine has done since it started.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Executions begun.
-    pub started: AtomicU64,
-    /// Executions ended as completed.
-    pub completed: AtomicU64,
-    /// Executions ended in any other way.
-    pub failed: AtomicU64,
-    /// Decisions committed.
-    pub commits: AtomicU64,
-    /// Decisions made again because of a conflict.
-    pub conflicts: AtomicU64,
-    /// Tasks handed to workers.
-    pub polled: AtomicU64,
-    /// Tasks run in the process.
-    pub run: AtomicU64,
-    /// Executions quarantined.
-    pub quarantined: AtomicU64,
-}
-
 /// Decisions made again after conflicts before giving up.
 const CONFLICTS_MAX: usize = 16;
 
@@ -232,6 +143,7 @@ impl Engine {
             definitions,
             queues: Queues::default(),
             waker: Waker::default(),
+            unwritten: claims::Ledger::default(),
             deliveries: Deliveries::default(),
             outputs: Outputs::default(),
             lanes: Lanes::default(),
@@ -255,6 +167,7 @@ impl Engine {
         engine.recover().await?;
         engine.open_events().await?;
         engine.run_waker();
+        engine.run_claims_writer();
         engine.run_dispatcher();
         engine.run_pruner();
         engine.run_trimmer();
@@ -311,6 +224,10 @@ impl Engine {
     /// Executions in memory.
     pub fn cached(&self) -> usize {
         self.inner.cache.len()
+    }
+
+    pub(crate) fn is_quarantined(&self, id: &ExecutionId) -> bool {
+        self.inner.quarantine.lock().contains_key(id)
     }
 
     /// Executions left alone after an internal error, with what was seen.
@@ -402,7 +319,7 @@ impl Engine {
         }
     }
 
-    async fn step_alone(
+    pub(crate) async fn step_alone(
         &self,
         id: &ExecutionId,
         input: &Stimulus,
@@ -412,7 +329,7 @@ impl Engine {
         let mut slot = shared.lock().await;
         let mut result = Err(Error::Store(StoreError::Conflict));
         for _ in 0..CONFLICTS_MAX {
-            result = self.attempt(id, input, received, &mut slot).await;
+            result = self.attempt(id, input, received, &shared, &mut slot).await;
             if !matches!(result, Err(Error::Store(StoreError::Conflict))) {
                 break;
             }
@@ -423,7 +340,7 @@ impl Engine {
     }
 
     /// Weighs a slot after use, or lets go of it when nothing more is to come.
-    fn settle_slot(
+    pub(crate) fn settle_slot(
         &self,
         id: &ExecutionId,
         slot: tokio::sync::MutexGuard<'_, Slot>,
@@ -444,6 +361,7 @@ impl Engine {
         id: &ExecutionId,
         input: &Stimulus,
         received: Option<&MessageKey>,
+        shared: &Shared,
         slot: &mut Slot,
     ) -> Result<(), Error> {
         if let Some(reason) = self.inner.quarantine.lock().get(id).cloned() {
@@ -451,28 +369,53 @@ impl Engine {
         }
         self.load(id, slot).await?;
         let Some(mut state) = slot.state.take() else { return Err(Error::Closing) };
-        let was_open = state.is_open();
-        let existed = state.exists();
-        let was_down = state.monitor().is_some_and(Monitor::is_down);
+        let before = Before::of(&state);
         let guarded = self.inner.vault.guard(&state, input.clone());
-        let decided = self.decide(&mut state, guarded);
-        let decision = match decided {
-            Ok(Ok(decision)) => decision,
+        let decided = match self.decide(&mut state, guarded) {
+            Ok(Ok(decided)) => decided,
             Ok(Err(rejected)) => {
                 slot.state = Some(state);
                 return Err(rejected.into());
             }
             Err(panic) => return Err(self.put_in_quarantine(id, &*panic)),
         };
-        if decision.events.is_none() && decision.effects.is_empty() {
+        if decided.events.is_none() && decided.effects.is_empty() {
             slot.state = Some(state);
             if let Some(key) = received {
                 self.inner.store.discard(key).await?;
             }
             return Ok(());
         }
+        if received.is_none() && claims::may_wait(input, &decided) {
+            self.write_later(id, shared, slot, state, decided);
+            return Ok(());
+        }
+        self.persist(id, slot, state, decided, received).await?;
+        if let Some(state) = &slot.state {
+            self.count(state, &before);
+            if state.monitor().is_some_and(|monitor| monitor.is_down() != before.was_down) {
+                self.tell_dependents(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Commits what was decided, after what is unwritten, and puts it into effect.
+    pub(crate) async fn persist(
+        &self,
+        id: &ExecutionId,
+        slot: &mut Slot,
+        state: Hosted,
+        decided: Decided,
+        received: Option<&MessageKey>,
+    ) -> Result<(), Error> {
         let version = slot.version + 1;
-        let mut events = decision.events.unwrap_or_else(|| "[]".to_owned());
+        let mut events = decided.events.unwrap_or_else(|| "[]".to_owned());
+        let mut queue = Vec::new();
+        if let Some(unwritten) = &slot.unwritten {
+            events = unwritten.followed_by(&events);
+            queue.clone_from(&unwritten.queue);
+        }
         // A snapshot once as much was written as it would hold: linear in the end, and what is
         // folded is never much more than what there is.
         let grown = slot.bytes + events.len() - slot.snapshot_bytes;
@@ -480,36 +423,40 @@ impl Engine {
         if forget {
             events = state.snapshot();
         }
-        let work = self.work(id, &state, version, decision.effects);
+        let work = self.work(id, &state, version, decided.effects);
+        // What was put and is changed again is written once.
+        let changed = |earlier: &QueueChange| {
+            work.queue.iter().any(|later| later.sequence() == earlier.sequence())
+        };
+        queue.retain(|earlier| !changed(earlier));
+        queue.extend(work.queue.iter().cloned());
         let size = events.len();
         let commit = Commit {
             head: state.head(version),
             expect: slot.version,
-            plans: decision.plans,
+            plans: decided.plans,
             events,
             forget,
-            queue: work.queue.clone(),
+            queue,
             send: work.send.clone(),
             received: received.cloned(),
             records: work.records.clone(),
-            text: decision.text,
+            text: decided.text,
         };
         // From here on the state in memory is ahead of the store: on any failure it is dropped.
         if let Err(error) = self.inner.store.commit(commit).await {
             self.forget_places(id);
             return Err(error.into());
         }
+        slot.unwritten = None;
         slot.version = version;
         if forget {
             (slot.bytes, slot.snapshot_bytes) = (size, size);
         } else {
             slot.bytes += size;
         }
-        self.count(&state, existed, was_open);
+        self.inner.counters.commits.fetch_add(1, Ordering::Relaxed);
         self.follow_up(id, &state, work, version);
-        if state.monitor().is_some_and(|monitor| monitor.is_down() != was_down) {
-            self.tell_dependents(id);
-        }
         slot.state = Some(state);
         Ok(())
     }
@@ -543,23 +490,28 @@ impl Engine {
         Error::Quarantined { id: id.clone(), reason }
     }
 
-    fn count(&self, state: &Hosted, existed: bool, was_open: bool) {
+    fn count(&self, state: &Hosted, before: &Before) {
         let counters = &self.inner.counters;
-        counters.commits.fetch_add(1, Ordering::Relaxed);
         if !matches!(state, Hosted::Execution(_) | Hosted::Instance(_)) {
             return;
         }
-        if !existed {
+        if !before.existed {
             counters.started.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(completed) = state.end().filter(|_| was_open || !existed) {
+        if let Some(completed) = state.end().filter(|_| before.was_open || !before.existed) {
             let counter = if completed { &counters.completed } else { &counters.failed };
             counter.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Turns effects into what the commit writes and what follows it.
-    fn work(&self, id: &ExecutionId, state: &Hosted, version: u64, effects: Vec<Effect>) -> Work {
+    pub(crate) fn work(
+        &self,
+        id: &ExecutionId,
+        state: &Hosted,
+        version: u64,
+        effects: Vec<Effect>,
+    ) -> Work {
         let mut work = Work::default();
         for effect in effects {
             match effect {
@@ -613,7 +565,7 @@ impl Engine {
     }
 
     /// What becomes visible once the commit is durable.
-    fn follow_up(&self, id: &ExecutionId, state: &Hosted, work: Work, version: u64) {
+    pub(crate) fn follow_up(&self, id: &ExecutionId, state: &Hosted, work: Work, version: u64) {
         let now = self.inner.clock.now();
         for change in work.queue {
             match change {
@@ -652,7 +604,7 @@ impl Engine {
     }
 
     /// Fills a slot from the store.
-    async fn load(&self, id: &ExecutionId, slot: &mut Slot) -> Result<(), StoreError> {
+    pub(crate) async fn load(&self, id: &ExecutionId, slot: &mut Slot) -> Result<(), StoreError> {
         if slot.state.is_some() {
             return Ok(());
         }
@@ -669,6 +621,12 @@ impl Engine {
                 slot.snapshot_bytes = stored.history.first().map_or(0, String::len);
             }
             slot.version = stored.version;
+        }
+        // More commits than it knew of: it was in the one that seemed to fail.
+        if slot.unwritten.take_if(|unwritten| unwritten.version != slot.version).is_none()
+            && let Some(unwritten) = &slot.unwritten
+        {
+            state.fold(&unwritten.events, &self.inner.definitions).await?;
         }
         slot.state = Some(state);
         Ok(())
@@ -716,7 +674,7 @@ impl Engine {
         }
         self.inner.waker.set(id, None);
         self.inner.quarantine.lock().remove(id);
-        slot.state = None;
+        (slot.state, slot.unwritten) = (None, None);
         self.settle_slot(id, slot, &shared);
         Ok(found)
     }
@@ -743,6 +701,7 @@ impl Engine {
         self.inner.closed.store(true, Ordering::Release);
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
+        self.write_all_claims().await;
         self.inner.store.close().await
     }
 }
@@ -752,13 +711,31 @@ const SNAPSHOT_BYTES_MIN: usize = 256 << 10;
 /// Watched executions beyond which those that nobody watches any more are forgotten.
 const WATCHERS_SWEEP: usize = 1024;
 
+/// What a commit writes besides facts, and what follows it.
 #[derive(Default)]
-struct Work {
-    queue: Vec<QueueChange>,
+pub(crate) struct Work {
+    pub(crate) queue: Vec<QueueChange>,
     send: Vec<Outgoing>,
     records: Vec<Record>,
     left: Vec<Reusable>,
     forget: Vec<ExecutionId>,
+}
+
+/// What a machine was before a decision.
+struct Before {
+    existed: bool,
+    was_open: bool,
+    was_down: bool,
+}
+
+impl Before {
+    fn of(state: &Hosted) -> Self {
+        Self {
+            existed: state.exists(),
+            was_open: state.is_open(),
+            was_down: state.monitor().is_some_and(Monitor::is_down),
+        }
+    }
 }
 
 /// What decisions may know of the world, answered from this engine.

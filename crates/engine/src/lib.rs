@@ -1,6 +1,7 @@
 //! ACTS: loads, decides, commits and dispatches; owns timers, queues and leases.
 
 mod cache;
+mod claims;
 mod clock;
 pub mod conformance;
 mod definitions;
@@ -15,6 +16,7 @@ mod hosted;
 pub mod memory;
 pub mod monitors;
 mod outputs;
+mod parts;
 mod polling;
 mod publishing;
 mod queues;
@@ -26,11 +28,13 @@ pub mod store;
 mod timers;
 pub mod vault;
 mod waker;
+mod wheel;
 
 pub use clock::{Clock, SystemClock};
 pub use definitions::Definitions;
-pub use engine::{Counters, Engine, Error, Options, Parts, Seen, Values, WeakEngine};
+pub use engine::{Engine, Error, Seen, WeakEngine};
 pub use hosted::{Hosted, Stimulus};
+pub use parts::{Counters, Options, Parts, Values};
 pub use polling::PollRequest;
 pub use queues::{Blocked, Poll, QueueState, Queues};
 pub use rehearsal::{Mock, Mocks, REHEARSAL_STEPS_MAX};

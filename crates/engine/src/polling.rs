@@ -26,7 +26,7 @@ pub struct PollRequest {
 
 impl Engine {
     /// Hands out up to `count` tasks; waits for the first if there is none, and answers as soon as
-    /// there is one. Every task answered is durably held by the worker.
+    /// there is one. Every task answered is held by the worker; see `claims` for when that is written.
     ///
     /// # Errors
     /// The store's.
@@ -38,6 +38,9 @@ impl Engine {
         let deadline = Instant::now() + request.wait;
         let worker = request.worker.as_deref().unwrap_or_default();
         loop {
+            if self.inner.stop.is_cancelled() {
+                return Ok(Vec::new());
+            }
             let now = self.now();
             self.inner.queues.polled(&request.queue, worker, now);
             let added = self.inner.queues.added(&request.queue);
@@ -46,7 +49,10 @@ impl Engine {
             added.as_mut().enable();
             let taken = self.inner.queues.take(&request.queue, request.count, now);
             if !taken.is_empty() {
-                let held = self.hold_all(taken, request.worker.as_ref()).await?;
+                let (engine, worker) = (self.clone(), request.worker.clone());
+                // Goes on to its end even if the worker hangs up.
+                let hold = async move { engine.hold_all(taken, worker.as_ref()).await };
+                let held = self.inner.tasks.spawn(hold).await.map_err(|_| Error::Closing)??;
                 if !held.is_empty() {
                     return Ok(held);
                 }
@@ -67,7 +73,7 @@ impl Engine {
         }
     }
 
-    /// Commits the holds of several tasks at once. Those that cannot be held go back or away.
+    /// Holds several tasks at once. Those that cannot be held go back or away.
     async fn hold_all(
         &self,
         taken: Vec<(ExecutionId, u32)>,
@@ -78,7 +84,7 @@ impl Engine {
                 sequence: key.1,
                 worker: Some(worker.cloned().unwrap_or_else(|| "".into())),
             };
-            let result = self.step(&key.0, claim).await;
+            let result = self.step_alone(&key.0, &claim.into(), None).await;
             (key, result)
         });
         let mut held = Vec::new();

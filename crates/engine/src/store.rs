@@ -206,6 +206,16 @@ pub enum QueueChange {
     },
 }
 
+impl QueueChange {
+    /// The task that it concerns.
+    pub fn sequence(&self) -> u32 {
+        match self {
+            Self::Put(row) => row.sequence,
+            Self::Remove { sequence } => *sequence,
+        }
+    }
+}
+
 /// A task that waits for a worker or is held by one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct QueueRow {

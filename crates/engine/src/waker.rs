@@ -3,11 +3,11 @@
 //! Only what is due within a horizon is in memory; the rest waits in the store's index and is
 //! fetched in time.
 
-use std::collections::{BTreeSet, HashMap};
-
 use kernel::{ExecutionId, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+
+use crate::wheel::Wheel;
 
 /// Instants at which executions want to be woken.
 #[derive(Default)]
@@ -18,8 +18,7 @@ pub(crate) struct Waker {
 
 #[derive(Default)]
 struct State {
-    order: BTreeSet<(Timestamp, ExecutionId)>,
-    at: HashMap<ExecutionId, Timestamp>,
+    wheel: Wheel,
     horizon: Timestamp,
 }
 
@@ -27,13 +26,9 @@ impl Waker {
     /// Sets, moves or clears the instant of an execution.
     pub(crate) fn set(&self, id: &ExecutionId, at: Option<Timestamp>) {
         let mut state = self.state.lock();
-        if let Some(before) = state.at.remove(id) {
-            state.order.remove(&(before, id.clone()));
-        }
-        let Some(at) = at.filter(|at| *at <= state.horizon) else { return };
-        let first = state.order.first().map(|(first, _)| *first);
-        state.at.insert(id.clone(), at);
-        state.order.insert((at, id.clone()));
+        let Some(at) = at.filter(|at| *at <= state.horizon) else { return state.wheel.clear(id) };
+        let first = state.wheel.next();
+        state.wheel.set(id, at);
         if first.is_none_or(|first| at < first) {
             self.sooner.notify_one();
         }
@@ -41,20 +36,12 @@ impl Waker {
 
     /// Takes everything due.
     pub(crate) fn due(&self, now: Timestamp) -> Vec<ExecutionId> {
-        let mut state = self.state.lock();
-        let mut due = Vec::new();
-        while state.order.first().is_some_and(|(at, _)| *at <= now) {
-            if let Some((_, id)) = state.order.pop_first() {
-                state.at.remove(&id);
-                due.push(id);
-            }
-        }
-        due
+        self.state.lock().wheel.take(now)
     }
 
-    /// The soonest instant.
+    /// When to ask again for what is due.
     pub(crate) fn next(&self) -> Option<Timestamp> {
-        self.state.lock().order.first().map(|(at, _)| *at)
+        self.state.lock().wheel.next()
     }
 
     /// From now on instants up to here are kept.
@@ -66,9 +53,8 @@ impl Waker {
     pub(crate) fn add_stored(&self, due: Vec<(Timestamp, ExecutionId)>) {
         let mut state = self.state.lock();
         for (at, id) in due {
-            if !state.at.contains_key(&id) {
-                state.at.insert(id.clone(), at);
-                state.order.insert((at, id));
+            if !state.wheel.contains(&id) {
+                state.wheel.set(&id, at);
             }
         }
         self.sooner.notify_one();

@@ -17,8 +17,9 @@ use kernel::{Json, TaskId};
 
 use super::mask::Mask;
 use super::{Shelf, Vault};
-use crate::engine::{Engine, Error, Values};
+use crate::engine::{Engine, Error};
 use crate::hosted::{Hosted, Stimulus};
+use crate::parts::Values;
 use crate::store::LogLine;
 
 /// The member below which everything is secret.

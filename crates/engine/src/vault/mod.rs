@@ -22,7 +22,7 @@ use serde_json::{Value, json};
 pub use mask::LENGTH_MIN as MASKED_LENGTH_MIN;
 pub use seal::{BadKey, Key};
 
-use crate::engine::Values;
+use crate::parts::Values;
 use crate::store::{Document, Store, StoreError};
 
 /// What a name may stand for.

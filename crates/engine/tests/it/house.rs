@@ -67,6 +67,16 @@ pub(crate) async fn open_with(
     clock: Arc<dyn Clock>,
     runners: Vec<Arc<dyn TaskRunner>>,
 ) -> Engine {
+    open_as(store, clock, runners, Options::default()).await
+}
+
+/// An engine over a store that behaves as told.
+pub(crate) async fn open_as(
+    store: Arc<Memory>,
+    clock: Arc<dyn Clock>,
+    runners: Vec<Arc<dyn TaskRunner>>,
+    options: Options,
+) -> Engine {
     let parts = Parts {
         store,
         clock,
@@ -74,7 +84,7 @@ pub(crate) async fn open_with(
         runners,
         values: Arc::new(NoValues),
         describe: |execution| Json::of(&json!({ "workflowId": execution.id })),
-        options: Options::default(),
+        options,
     };
     Engine::open(parts).await.expect("the store opens")
 }

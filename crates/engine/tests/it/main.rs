@@ -1,6 +1,8 @@
 //! The engine through its public behaviour, over the store in memory.
 
 mod adoption;
+mod claims;
+mod durable;
 mod events;
 mod flows;
 mod house;

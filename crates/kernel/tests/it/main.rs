@@ -3,6 +3,7 @@
 mod alert;
 mod cron;
 mod definition;
+mod durable;
 mod expression;
 mod laws;
 mod scenario;

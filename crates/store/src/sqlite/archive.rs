@@ -11,7 +11,7 @@ use flate2::{Compress, Compression, Decompress, FlushCompress, FlushDecompress, 
 use rusqlite::types::{FromSqlError, Type};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::schema::{HISTORY_MAX, execution_of, history_id};
+use super::schema::{HISTORY_MAX, execution_at, place};
 
 /// Ended executions remembered; if there are more, all histories are looked through instead.
 const REMEMBERED_MAX: usize = 65_536;
@@ -72,15 +72,15 @@ impl Archivist {
         }
         let Some(after) = self.sweep else { return Ok(None) };
         let found = next_history(connection, after)?;
-        self.sweep = found.map(|execution| history_id(execution, HISTORY_MAX));
+        self.sweep = found.map(|execution| place(execution, HISTORY_MAX));
         Ok(found)
     }
 
     fn archive(&mut self, connection: &Connection, execution: i64) -> rusqlite::Result<()> {
-        let rows = params![history_id(execution, 0), history_id(execution, HISTORY_MAX)];
+        let rows = params![place(execution, 0), place(execution, HISTORY_MAX)];
         let bytes: Option<i64> = connection
             .prepare_cached(
-                "SELECT (SELECT sum(length(events)) FROM history WHERE id BETWEEN ?1 AND ?2) \
+                "SELECT (SELECT sum(length(events)) FROM history WHERE place BETWEEN ?1 AND ?2) \
                  + ifnull((SELECT bytes FROM archive WHERE execution = ?3), 0) \
                  FROM execution WHERE id = ?3 AND closed = 1",
             )?
@@ -99,7 +99,7 @@ impl Archivist {
             .prepare_cached("REPLACE INTO archive (execution, bytes, texts) VALUES (?1, ?2, ?3)")?
             .execute(params![execution, joined.len() as i64, self.shrink(joined.as_bytes())])?;
         connection
-            .prepare_cached("DELETE FROM history WHERE id BETWEEN ?1 AND ?2")?
+            .prepare_cached("DELETE FROM history WHERE place BETWEEN ?1 AND ?2")?
             .execute(rows)?;
         Ok(())
     }
@@ -122,8 +122,8 @@ impl Archivist {
 /// The first execution that has history rows after the given row.
 fn next_history(connection: &Connection, after: i64) -> rusqlite::Result<Option<i64>> {
     connection
-        .prepare_cached("SELECT id FROM history WHERE id > ?1 ORDER BY id LIMIT 1")?
-        .query_row([after], |row| row.get(0).map(execution_of))
+        .prepare_cached("SELECT place FROM history WHERE place > ?1 ORDER BY place LIMIT 1")?
+        .query_row([after], |row| row.get(0).map(execution_at))
         .optional()
 }
 
@@ -137,12 +137,11 @@ pub(super) fn texts(connection: &Connection, execution: i64) -> rusqlite::Result
         })
         .optional()?;
     let mut texts = archived.unwrap_or_default();
-    let mut query = connection
-        .prepare_cached("SELECT events FROM history WHERE id BETWEEN ?1 AND ?2 ORDER BY id")?;
-    let rows = query
-        .query_map([history_id(execution, 0), history_id(execution, HISTORY_MAX)], |row| {
-            row.get(0)
-        })?;
+    let mut query = connection.prepare_cached(
+        "SELECT events FROM history WHERE place BETWEEN ?1 AND ?2 ORDER BY place",
+    )?;
+    let rows =
+        query.query_map([place(execution, 0), place(execution, HISTORY_MAX)], |row| row.get(0))?;
     for events in rows {
         texts.push(events?);
     }

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::fault::Stop;
 use super::key::Key;
-use super::schema::{HISTORY_MAX, history_id};
+use super::schema::{HISTORY_MAX, place};
 use super::writer::Desk;
 
 /// What is compared to choose the cheapest statement.
@@ -65,8 +65,8 @@ pub(super) fn write(desk: &mut Desk, commit: &Commit, words: Option<&str>) -> Re
         forget(&desk.connection, id, commit.expect)?;
     }
     desk.connection
-        .prepare_cached("INSERT INTO history (id, events) VALUES (?1, ?2)")?
-        .execute(params![history_id(id, version), commit.events])?;
+        .prepare_cached("INSERT INTO history (place, events) VALUES (?1, ?2)")?
+        .execute(params![place(id, version), commit.events])?;
     for change in &commit.queue {
         change_queue(desk, id, change)?;
     }
@@ -179,8 +179,8 @@ pub(super) const fn machine(kind: MachineKind) -> i64 {
 /// Drops all history up to a version.
 fn forget(connection: &Connection, execution: i64, through: u64) -> rusqlite::Result<()> {
     connection
-        .prepare_cached("DELETE FROM history WHERE id BETWEEN ?1 AND ?2")?
-        .execute(params![history_id(execution, 0), history_id(execution, through)])?;
+        .prepare_cached("DELETE FROM history WHERE place BETWEEN ?1 AND ?2")?
+        .execute(params![place(execution, 0), place(execution, through)])?;
     connection.prepare_cached("DELETE FROM archive WHERE execution = ?1")?.execute([execution])?;
     connection
         .prepare_cached("UPDATE execution SET forgotten = ?2 WHERE id = ?1")?

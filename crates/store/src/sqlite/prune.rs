@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::checkpoint::checkpoint;
 use super::commit::pinned_plans;
 use super::key::Key;
-use super::schema::{HISTORY_MAX, PAGE_BYTES, history_id};
+use super::schema::{HISTORY_MAX, PAGE_BYTES, place};
 
 /// Executions removed in one piece of the writer's work.
 pub(super) const PIECE: usize = 64;
@@ -52,8 +52,8 @@ fn remove_row(connection: &Connection, id: i64) -> rusqlite::Result<()> {
         .prepare_cached("DELETE FROM execution WHERE id = ?1 RETURNING key, plans")?
         .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
     connection
-        .prepare_cached("DELETE FROM history WHERE id BETWEEN ?1 AND ?2")?
-        .execute(params![history_id(id, 0), history_id(id, HISTORY_MAX)])?;
+        .prepare_cached("DELETE FROM history WHERE place BETWEEN ?1 AND ?2")?
+        .execute(params![place(id, 0), place(id, HISTORY_MAX)])?;
     for sql in [
         "DELETE FROM archive WHERE execution = ?1",
         "DELETE FROM queue WHERE execution = ?1",

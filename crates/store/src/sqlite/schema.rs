@@ -13,7 +13,7 @@ use super::fault::explain;
 use super::{Durability, Options};
 
 /// The version of the tables below. A file of a later version is refused.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// Marks a file as ours: `NBLL`.
 const APPLICATION: i64 = 0x4e42_4c4c;
@@ -26,22 +26,24 @@ pub(super) const PAGE_BYTES: u64 = 8 * 1024;
 /// Bytes of the log that stay on the disk after a checkpoint.
 const LOG_KEPT_BYTES: i64 = 32 * 1024 * 1024;
 
-/// Bits of a history row's id that hold the version; the rest hold the execution's row id.
+/// Bits of a history row's place that hold the version; the rest hold the execution's row id.
 ///
-/// One number for both keeps a history together, in order, and without an index of its own.
+/// One number for both makes the smallest index. The rows themselves lie in the order in which they
+/// came: with many executions under way, rows in the order of their executions would each change
+/// another page, and every changed page is written whole.
 const VERSION_BITS: u32 = 22;
 
 /// Most commits that one history holds: four million, far more than can be loaded.
 pub(super) const HISTORY_MAX: u64 = (1 << VERSION_BITS) - 1;
 
-/// The id of the history row of a version. `version` is at most [`HISTORY_MAX`].
-pub(super) const fn history_id(execution: i64, version: u64) -> i64 {
+/// The place of the history row of a version. `version` is at most [`HISTORY_MAX`].
+pub(super) const fn place(execution: i64, version: u64) -> i64 {
     execution << VERSION_BITS | version as i64
 }
 
-/// The execution's row id in the id of one of its history rows.
-pub(super) const fn execution_of(history: i64) -> i64 {
-    history >> VERSION_BITS
+/// The execution's row id in the place of one of its history rows.
+pub(super) const fn execution_at(place: i64) -> i64 {
+    place >> VERSION_BITS
 }
 
 /// The tables.
@@ -52,6 +54,7 @@ pub(super) const fn execution_of(history: i64) -> i64 {
 /// - `execution.machine` tells executions (0) from schedules and monitors, which lists leave out.
 /// - `execution.forgotten` counts the commits whose history rows were dropped.
 /// - `record` holds lines of ledgers.
+/// - `history.place` is of which execution and version a row is; see [`place`].
 /// - `archive` holds histories of ended executions, each as one compressed row.
 /// - `execution.plans` lists the plans that it pins, `plan_use` counts them, so that a plan goes
 ///   with the last execution that pins it.
@@ -91,7 +94,12 @@ CREATE INDEX execution_wake ON execution (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX execution_correlation ON execution (correlation_id) WHERE correlation_id IS NOT NULL;
 CREATE INDEX execution_parent ON execution (parent) WHERE parent IS NOT NULL;
 
-CREATE TABLE history (id INTEGER PRIMARY KEY, events TEXT NOT NULL) STRICT;
+CREATE TABLE history (
+    id INTEGER PRIMARY KEY,
+    place INTEGER NOT NULL,
+    events TEXT NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX history_place ON history (place);
 
 CREATE TABLE archive (
     execution INTEGER PRIMARY KEY,
@@ -183,6 +191,19 @@ CREATE TABLE record (
 CREATE UNIQUE INDEX record_key ON record (ledger, key);
 CREATE INDEX record_subject ON record (ledger, subject, at);
 CREATE INDEX record_at ON record (ledger, at);
+";
+
+/// What makes tables of version 3 of those of version 2: history rows in the order of commits.
+const FROM_2: &str = "
+ALTER TABLE history RENAME TO placed;
+CREATE TABLE history (
+    id INTEGER PRIMARY KEY,
+    place INTEGER NOT NULL,
+    events TEXT NOT NULL
+) STRICT;
+INSERT INTO history (place, events) SELECT id, events FROM placed ORDER BY id;
+DROP TABLE placed;
+CREATE UNIQUE INDEX history_place ON history (place);
 ";
 
 /// Opens the writing connection and brings the file to the current version.
@@ -296,12 +317,14 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     }
     match version {
         0 => Err(StoreError::Corrupt(format!("{file} is a database without tables of ours"))),
-        1 => {
-            let change =
-                format!("BEGIN IMMEDIATE; {FROM_1} PRAGMA user_version = {VERSION}; COMMIT;");
+        VERSION => Ok(()),
+        1 | 2 => {
+            let first = if version == 1 { FROM_1 } else { "" };
+            let change = format!(
+                "BEGIN IMMEDIATE; {first} {FROM_2} PRAGMA user_version = {VERSION}; COMMIT;"
+            );
             connection.execute_batch(&change).map_err(|error| explain(&error, path))
         }
-        VERSION => Ok(()),
         later => Err(StoreError::Corrupt(format!(
             "{file} was written by a later release (tables of version {later}, this one knows \
              {VERSION}): use that release, or another file"

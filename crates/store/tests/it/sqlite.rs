@@ -96,7 +96,7 @@ async fn a_full_disk_refuses_and_recovers() {
     let together = (0..8).map(|number| {
         let store = store.clone();
         let commit = if number == 0 {
-            last_commit("bigger", 0, "x".repeat(500_000))
+            last_commit("bigger", 0, "x".repeat(3_000_000))
         } else {
             commit(&format!("small {number}"), 0, "[]".to_owned())
         };
@@ -192,28 +192,44 @@ async fn ended_histories_shrink_and_read_the_same() {
     assert_eq!(compressed().await, (0, 0));
 }
 
+/// What version 2 had: history rows in the order of their executions.
+const BACK_TO_2: &str = "
+    ALTER TABLE history RENAME TO newer;
+    CREATE TABLE history (id INTEGER PRIMARY KEY, events TEXT NOT NULL) STRICT;
+    INSERT INTO history SELECT place, events FROM newer;
+    DROP TABLE newer;
+    PRAGMA user_version = 2;";
+
+/// What version 1 had before: no ledgers, one kind of machine, no forgotten commits.
+const BACK_TO_1: &str = "
+    DROP TABLE record;
+    DROP INDEX execution_listed;
+    DROP INDEX execution_running;
+    DROP INDEX execution_machine;
+    ALTER TABLE execution DROP COLUMN machine;
+    ALTER TABLE execution DROP COLUMN forgotten;
+    CREATE INDEX execution_listed ON execution (created_at, name, status);
+    CREATE INDEX execution_running ON execution (created_at) WHERE closed = 0;
+    PRAGMA user_version = 1;";
+
 #[tokio::test]
-async fn files_of_version_1_are_brought_up_to_date() {
-    let folder = folder();
-    let store = open(&folder, &Options::default()).expect("it opens");
-    store.commit(commit("old", 0, "[1]".to_owned())).await.expect("it can be committed");
-    store.close().await.expect("it closes");
-    // What version 1 had: no ledgers, one kind of machine, no forgotten commits.
-    let file = rusqlite::Connection::open(store.path()).expect("it opens");
-    file.execute_batch(
-        "DROP TABLE record; DROP INDEX execution_listed; DROP INDEX execution_running; \
-         DROP INDEX execution_machine; ALTER TABLE execution DROP COLUMN machine; \
-         ALTER TABLE execution DROP COLUMN forgotten; \
-         CREATE INDEX execution_listed ON execution (created_at, name, status); \
-         CREATE INDEX execution_running ON execution (created_at) WHERE closed = 0; \
-         PRAGMA user_version = 1;",
-    )
-    .expect("it can be set back");
-    drop(file);
-    let store = open(&folder, &Options::default()).expect("it is brought up to date");
-    store.commit(commit("old", 1, "[2]".to_owned())).await.expect("it goes on");
-    let stored = store.load(&ExecutionId::new("old")).await.expect("loading works");
-    assert_eq!(stored.expect("it is there").history, ["[1]", "[2]"]);
-    let page = store.search(&Search { size: 10, ..Search::default() }).await;
-    assert_eq!(page.expect("search works").total, 1);
+async fn files_of_former_versions_are_brought_up_to_date() {
+    for back in [&[BACK_TO_2][..], &[BACK_TO_2, BACK_TO_1]] {
+        let folder = folder();
+        let store = open(&folder, &Options::default()).expect("it opens");
+        for (id, expect, events) in [("old", 0, "[1]"), ("other", 0, "[7]"), ("old", 1, "[2]")] {
+            let commit = commit(id, expect, events.to_owned());
+            store.commit(commit).await.expect("it can be committed");
+        }
+        store.close().await.expect("it closes");
+        let file = rusqlite::Connection::open(store.path()).expect("it opens");
+        back.iter().for_each(|sql| file.execute_batch(sql).expect("it can be set back"));
+        drop(file);
+        let store = open(&folder, &Options::default()).expect("it is brought up to date");
+        store.commit(commit("old", 2, "[3]".to_owned())).await.expect("it goes on");
+        let stored = store.load(&ExecutionId::new("old")).await.expect("loading works");
+        assert_eq!(stored.expect("it is there").history, ["[1]", "[2]", "[3]"]);
+        let page = store.search(&Search { size: 10, ..Search::default() }).await;
+        assert_eq!(page.expect("search works").total, 2);
+    }
 }

@@ -91,12 +91,12 @@ fn current(
     is_open(state)?;
     let (taken, at) = (*taken, *at);
     let most = if state.rewinding { 1 } else { state.inbox.len() };
-    let before = state.history.last().map_or(at, |last| last.at);
+    let before = state.history.last().map_or(Timestamp::from_millis(i64::MIN), |last| last.at);
     let holds = *execution_id == state.execution_id()
         && *turn == state.turn
         && taken <= most
         && (taken > 0 || state.replay)
-        && (at <= context.now || at == before)
+        && at <= context.now.max(before)
         && at >= before;
     if !holds || !state.wants_turn() {
         let id = state.instance_id();

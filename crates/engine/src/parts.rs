@@ -1,0 +1,104 @@
+//! What an engine is made of, how it behaves, and what it counts.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use kernel::graph::{Execution, Limits};
+use kernel::{Json, Scripts};
+
+use crate::clock::Clock;
+use crate::durable::Leases;
+use crate::runner::TaskRunner;
+use crate::store::{Retention, Store};
+use crate::vault::Key;
+
+/// What an engine is made of.
+pub struct Parts {
+    /// Where it remembers.
+    pub store: Arc<dyn Store>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// What runs users' scripts.
+    pub scripts: Arc<dyn Scripts>,
+    /// What runs the built-in tasks.
+    pub runners: Vec<Arc<dyn TaskRunner>>,
+    /// Values that secrets and `${workflow.env.…}` name.
+    pub values: Arc<dyn Values>,
+    /// How an execution is shown to a failure workflow.
+    pub describe: fn(&Execution) -> Json,
+    /// How it behaves.
+    pub options: Options,
+}
+
+/// Values from outside that definitions name.
+pub trait Values: Send + Sync {
+    /// A secret; resolved only when a task is handed out, never stored.
+    fn secret(&self, name: &str) -> Option<String>;
+
+    /// A value that anybody may see.
+    fn environment(&self, name: &str) -> Option<String>;
+
+    /// The names of all secrets.
+    fn secret_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// The names of all values that anybody may see.
+    fn environment_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// How an engine behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Bounds of executions.
+    pub limits: Limits,
+    /// Built-in tasks running at once, per task type.
+    pub runs_max: usize,
+    /// Bytes of history whose executions are kept in memory.
+    pub cache_bytes: usize,
+    /// What is kept of what has finished.
+    pub retention: Retention,
+    /// Seals secrets; absent = one that ends with the process. See [`prove`](crate::vault::prove).
+    pub key: Option<Key>,
+    /// How long workers of code keep what they were handed.
+    pub leases: Leases,
+    /// Lines that each ledger keeps per schedule, monitor, …; the oldest go.
+    pub records_max: u64,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            runs_max: 64,
+            cache_bytes: 12 << 20,
+            retention: Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 },
+            key: None,
+            leases: Leases::default(),
+            records_max: 10_000,
+        }
+    }
+}
+
+/// What the engine has done since it started.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Executions begun.
+    pub started: AtomicU64,
+    /// Executions ended as completed.
+    pub completed: AtomicU64,
+    /// Executions ended in any other way.
+    pub failed: AtomicU64,
+    /// Decisions committed.
+    pub commits: AtomicU64,
+    /// Decisions made again because of a conflict.
+    pub conflicts: AtomicU64,
+    /// Tasks handed to workers.
+    pub polled: AtomicU64,
+    /// Tasks run in the process.
+    pub run: AtomicU64,
+    /// Executions quarantined.
+    pub quarantined: AtomicU64,
+}

@@ -1,0 +1,5 @@
+//! Instances and entities in the whole engine, with workers of code in the test's hands.
+
+mod crew;
+mod flows;
+mod worker;

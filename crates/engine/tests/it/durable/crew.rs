@@ -1,0 +1,190 @@
+//! Who is handed what: filters, room, leases, workers that go away, and why a piece of work waits.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::durable::{Answer, Leases, NameFilter, Profile, Room, Service, WorkFilters, WorkItem};
+use engine::memory::Memory;
+use engine::{Engine, Error, Options, SystemClock};
+use kernel::durable::instance::{Instance, Work};
+use kernel::durable::{Status, TURN, WorkToken};
+use kernel::{ExecutionId, Rejected};
+
+use super::worker::{
+    answer, claim, claim_one, completed, ended, profile, start, task, work,
+};
+use crate::house;
+
+async fn open(leases: Leases) -> Engine {
+    let options = Options { leases, ..Options::default() };
+    house::open_as(Arc::new(Memory::new()), Arc::new(SystemClock), Vec::new(), options).await
+}
+
+fn token(item: &WorkItem) -> WorkToken {
+    item.token().clone()
+}
+
+async fn service(engine: &Engine, id: &ExecutionId) -> Service {
+    let queue = engine.instance(id, Instance::turn_queue).await.unwrap().unwrap();
+    engine.service(id, TURN, &queue)
+}
+
+#[tokio::test]
+async fn work_of_a_worker_that_goes_away_goes_to_another() {
+    let engine = open(Leases::default()).await;
+    let first = engine.attend(profile("hub"));
+    let id = start(&engine, "one", "idle").await;
+    let lost = token(&claim_one(&first).await);
+    let out = service(&engine, &id).await;
+    assert!(matches!(&out, Service::Out { worker, .. } if **worker == *"worker"), "{out:?}");
+    let second = engine.attend(profile("hub"));
+    drop(first);
+    let taken = token(&claim_one(&second).await);
+    assert_eq!(engine.token_of(&id, None).await.unwrap(), Some(taken.clone()));
+    // The first answer counts, whoever it comes from.
+    let late = engine.complete_turn(answer(&lost, vec![completed(1, "first")])).await.unwrap();
+    assert_eq!(late, Answer::Taken);
+    let too_late = engine.complete_turn(answer(&taken, vec![completed(1, "second")])).await;
+    assert!(matches!(too_late, Ok(Answer::TooLate(_))), "{too_late:?}");
+    assert_eq!(ended(&engine, &id).await.1.as_deref(), Some("first"));
+    assert_eq!(engine.token_of(&id, None).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn work_that_is_kept_too_long_goes_to_another() {
+    let turn = Duration::from_millis(1);
+    let engine = open(Leases { turn, ..Leases::default() }).await;
+    let (slow, quick) = (engine.attend(profile("hub")), engine.attend(profile("hub")));
+    let id = start(&engine, "one", "idle").await;
+    claim_one(&slow).await;
+    let again = token(&claim_one(&quick).await);
+    engine.complete_turn(answer(&again, vec![completed(1, "x")])).await.unwrap();
+    assert_eq!(ended(&engine, &id).await.0, Status::Completed);
+    drop(slow);
+}
+
+#[tokio::test]
+async fn a_turn_that_nobody_survives_fails_its_instance() {
+    let engine = open(Leases { handouts_max: 3, ..Leases::default() }).await;
+    let id = start(&engine, "one", "deadly").await;
+    for _ in 0..3 {
+        let worker = engine.attend(profile("hub"));
+        claim_one(&worker).await;
+    }
+    assert_eq!(ended(&engine, &id).await.0, Status::Failed);
+    let failure = engine.instance(&id, |state| state.failure.clone()).await.unwrap().flatten();
+    assert_eq!(&*failure.unwrap().error_type, "TurnNeverCompleted");
+}
+
+#[tokio::test]
+async fn what_is_abandoned_comes_again() {
+    let abandoned = Duration::from_millis(20);
+    let engine = open(Leases { abandoned, ..Leases::default() }).await;
+    let worker = engine.attend(profile("hub"));
+    let id = start(&engine, "one", "idle").await;
+    for _ in 0..3 {
+        let given = token(&claim_one(&worker).await);
+        assert!(engine.abandon(&given));
+        assert!(!engine.abandon(&given), "it is not out any more");
+    }
+    let given = token(&claim_one(&worker).await);
+    assert!(engine.offer_once_more(&given));
+    let given = token(&claim_one(&worker).await);
+    engine.complete_turn(answer(&given, vec![completed(1, "x")])).await.unwrap();
+    assert_eq!(ended(&engine, &id).await.0, Status::Completed);
+}
+
+#[tokio::test]
+async fn workers_take_what_they_can_and_have_room_for() {
+    let engine = open(Leases::default()).await;
+    let id = start(&engine, "one", "idle").await;
+    assert_eq!(service(&engine, &id).await, Service::NoWorker);
+    let other_hub = engine.attend(profile("other"));
+    assert_eq!(service(&engine, &id).await, Service::NoWorker);
+    let only = |names: &[&str]| Profile {
+        filters: Some(WorkFilters {
+            orchestrations: names
+                .iter()
+                .map(|name| NameFilter { name: (*name).into(), versions: vec!["".into()] })
+                .collect(),
+            ..WorkFilters::default()
+        }),
+        room: Room { orchestrations: 1, ..Room::default() },
+        ..profile("hub")
+    };
+    let stranger = engine.attend(only(&["busy"]));
+    assert_eq!(service(&engine, &id).await, Service::NotTaken { workers: 1 });
+    let worker = engine.attend(only(&["busy", "idle"]));
+    let first = token(&claim_one(&worker).await);
+    let second = start(&engine, "two", "idle").await;
+    assert_eq!(service(&engine, &second).await, Service::Busy { workers: 1 });
+    // Activities are not on its list: they wait for another.
+    engine.complete_turn(answer(&first, vec![task(1, "act")])).await.unwrap();
+    let next = claim_one(&worker).await;
+    assert_eq!(next.token().machine(), &second);
+    let handy = engine.attend(profile("hub"));
+    let item = claim_one(&handy).await;
+    assert!(matches!(item, WorkItem::Instance(Work::Activity { .. })), "{item:?}");
+    let shown = engine.workers(Some("hub"));
+    let out: Vec<_> =
+        shown.iter().map(|it| (it.out.orchestrations, it.out.activities, it.handed)).collect();
+    assert_eq!(out, [(0, 0, 0), (1, 0, 2), (0, 1, 1)]);
+    drop((other_hub, stranger));
+}
+
+#[tokio::test]
+async fn versions_are_apart() {
+    let engine = open(Leases::default()).await;
+    for version in ["1.0", "2.0"] {
+        let mut begin =
+            kernel::durable::instance::Start::new("o", None, Engine::new_execution_id());
+        begin.version = Some(version.into());
+        engine.start_instance("hub", Some(version), begin).await.unwrap();
+    }
+    let filter = NameFilter { name: "o".into(), versions: vec!["2.0".into()] };
+    let filters = WorkFilters { orchestrations: vec![filter], ..WorkFilters::default() };
+    let worker = engine.attend(Profile { filters: Some(filters), ..profile("hub") });
+    let items = claim(&worker).await;
+    let ids: Vec<&str> = items.iter().map(|it| it.token().machine().local_name()).collect();
+    assert_eq!(ids, ["2.0"]);
+}
+
+#[tokio::test]
+async fn a_stop_sends_workers_home() {
+    let engine = open(Leases::default()).await;
+    let worker = engine.attend(profile("hub"));
+    let (claimed, ()) = tokio::join!(worker.claim(), async { engine.stop() });
+    assert_eq!(claimed.unwrap(), []);
+    drop(worker);
+    engine.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn ids_and_hubs_are_checked() {
+    let engine = open(Leases::default()).await;
+    let start = |hub: &'static str, id: String| {
+        let engine = engine.clone();
+        async move {
+            let start = kernel::durable::instance::Start::new("o", None, "1".into());
+            engine.start_instance(hub, Some(&id), start).await
+        }
+    };
+    let wrong = [
+        ("hub", "x".repeat(101)),
+        ("hub", "@counter@a".to_owned()),
+        ("hub", "a\nb".to_owned()),
+        ("a:b", "x".to_owned()),
+        ("", "x".to_owned()),
+    ];
+    for (hub, id) in wrong {
+        let refused = start(hub, id.clone()).await;
+        let invalid = matches!(refused, Err(Error::Rejected(Rejected::Invalid(_))));
+        assert!(invalid, "{hub} {id}: {refused:?}");
+    }
+    let made = start("hub", String::new()).await.unwrap();
+    assert_eq!(made.local_name().len(), 32);
+    let gone = engine.wait_instance(&ExecutionId::instance("hub", "nobody"), |_| Some(())).await;
+    assert_eq!(gone.unwrap(), None);
+    let worker = work(&engine, "hub");
+    worker.abort();
+}
