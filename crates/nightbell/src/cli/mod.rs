@@ -22,6 +22,7 @@ mod silence;
 mod table;
 mod task;
 mod trigger;
+mod worker;
 mod workflow;
 
 use std::fmt::Write as _;
@@ -127,6 +128,9 @@ pub(crate) enum ClientCommand {
     /// Orchestrations: instances of code and of workflows, as Durable Functions sees them
     #[command(subcommand)]
     Orchestration(orchestration::Verb),
+    /// Workers of code: who is connected
+    #[command(subcommand)]
+    Worker(worker::Verb),
     /// Monitors: what is watched
     #[command(subcommand)]
     Monitor(monitor::Verb),
@@ -177,6 +181,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Schedule(verb) => schedule::run(verb, &client, &output).await,
             ClientCommand::Trigger(verb) => trigger::run(verb, &client, &output).await,
             ClientCommand::Orchestration(verb) => orchestration::run(verb, &client, &output).await,
+            ClientCommand::Worker(verb) => worker::run(verb, &client, &output).await,
             ClientCommand::Monitor(verb) => monitor::run(verb, &client, &output).await,
             ClientCommand::Incident(verb) => incident::run(verb, &client, &output).await,
             ClientCommand::Silence(verb) => silence::run(verb, &client, &output).await,

@@ -10,4 +10,5 @@ mod schedule;
 mod task;
 mod trigger;
 mod watch;
+mod worker;
 mod workflow;

@@ -157,6 +157,13 @@ async fn an_instance_of_code_is_started_followed_and_told_of_events() {
     assert_eq!(why["waiting"][0]["reason"], "no worker attends the task hub 'lone'");
     worker.server.get("/api/workflow/lone/why").await.failed(404);
 
+    let workers = worker.server.get("/api/workers?taskHub=default").await.ok();
+    assert_eq!(
+        (&workers[0]["name"], &workers[0]["limits"]["activities"]),
+        (&json!("tester"), &json!(1))
+    );
+    assert_eq!(worker.server.get("/api/workers?taskHub=lone").await.ok(), json!([]));
+
     worker.turn(vec![(0, call("say"))], Some(r#"{"step": 1}"#)).await;
     let (_, running) = worker.get("/instances/one?showHistory=true").await;
     assert_eq!(running["runtimeStatus"], "Running");
@@ -375,4 +382,19 @@ async fn a_trigger_starts_an_orchestration_and_tells_of_it() {
     let told = worker.server.get("/jobs/x").await.ok();
     assert_eq!(told, json!({ "job": 9, "is": "Running", "says": "one" }));
     worker.server.get("/jobs/y").await.failed(404);
+}
+
+#[tokio::test]
+async fn a_schedule_starts_an_orchestration() {
+    let worker = Worker::new().await;
+    let schedule = json!({ "name": "tick", "cronExpression": "0 0 0 1 1 *", "zoneId": "UTC",
+        "startWorkflowRequest": { "name": "orchestration:tick", "input": { "n": 1 } } });
+    worker.server.post("/api/scheduler/schedules", &schedule).await.ok();
+    let path = "/api/scheduler/schedules/tick/trigger?by=test";
+    let fired = worker.server.post(path, &json!({})).await.ok();
+    let id = fired["workflowId"].as_str().expect("an id").to_owned();
+    worker.turn(vec![(0, end(Outcome::Completed, "1"))], None).await;
+    let (status, told) = worker.get(&format!("/instances/{id}")).await;
+    assert_eq!((status, &told["name"]), (200, &json!("tick")));
+    assert_eq!((&told["input"]["n"], &told["output"]), (&json!(1), &json!(1)));
 }
