@@ -1,10 +1,11 @@
 //! Definitions from files: read at start, watched, and applied whole or not at all.
 //!
 //! A JSON file holds workflow definitions (objects with `tasks`), event handlers (objects with
-//! `event` and `actions`), schedules (objects with `startWorkflowRequest` or a cron expression) or
-//! task definitions (a file named `taskdefs.json` or `*.taskdefs.json`), one or a list. Files named `input*.json` are examples of
-//! input and are passed over. A YAML file holds monitors, or is a checklist; a JSON file with
-//! sections of one holds monitors too. A file with a mistake changes nothing: what was registered before
+//! `event` and `actions`), schedules (objects with `startWorkflowRequest` or a cron expression), HTTP
+//! triggers (objects with `method` and `path`) or task definitions (a file named `taskdefs.json` or
+//! `*.taskdefs.json`), one or a list. Files named `input*.json` are examples of input and are passed
+//! over. A YAML file holds monitors, or is a checklist; a JSON file with sections of one holds
+//! monitors too. A file with a mistake changes nothing: what was registered before
 //! stays, and the mistake is told with its place.
 
 mod monitors;
@@ -22,6 +23,7 @@ use kernel::definition::{
 use kernel::schedule::{Input, ScheduleSpec, parse_schedules};
 use notify::{RecursiveMode, Watcher};
 use serde_json::Value;
+use server::triggers::{self, Trigger};
 use tokio::sync::mpsc;
 
 /// What one file defines.
@@ -31,6 +33,7 @@ struct Defined {
     tasks: Vec<TaskDef>,
     schedules: Vec<ScheduleSpec>,
     handlers: Vec<EventHandler>,
+    triggers: Vec<Trigger>,
 }
 
 /// Largest file that is read, in bytes.
@@ -101,7 +104,8 @@ async fn put(engine: &Engine, found: Defined) -> anyhow::Result<usize> {
     Ok(put_tasks(engine, found.tasks).await?
         + put_workflows(engine, found.workflows).await?
         + put_handlers(engine, found.handlers).await?
-        + put_schedules(engine, found.schedules).await?)
+        + put_schedules(engine, found.schedules).await?
+        + put_triggers(engine, found.triggers).await?)
 }
 
 /// Applies what changes below the paths, for as long as the answer lives.
@@ -229,6 +233,10 @@ fn is_schedule(document: &Value) -> bool {
         .any(|member| document.get(member).is_some())
 }
 
+fn is_trigger(document: &Value) -> bool {
+    document.get("method").is_some() || document.get("path").is_some()
+}
+
 fn is_event_handler(document: &Value) -> bool {
     document.get("event").is_some() && document.get("actions").is_some()
 }
@@ -264,6 +272,10 @@ fn read(path: &Path, tasks: &[TaskDef], engine: &Engine) -> Result<Defined, Vec<
             return Err(told(problems));
         }
         return Ok(Defined { handlers, ..Defined::default() });
+    }
+    if holds(&text, is_trigger) {
+        let triggers = triggers::read(&text, engine.scripts()).map_err(told)?;
+        return Ok(Defined { triggers, ..Defined::default() });
     }
     let workflows = parse_workflows(&text).map_err(told)?;
     let has_template = |name: &str, key: &str| {
@@ -347,6 +359,16 @@ async fn put_schedules(engine: &Engine, schedules: Vec<ScheduleSpec>) -> anyhow:
         }
     }
     Ok(count)
+}
+
+async fn put_triggers(engine: &Engine, triggers: Vec<Trigger>) -> anyhow::Result<usize> {
+    if triggers.is_empty() {
+        return Ok(0);
+    }
+    triggers::put(engine, triggers).await.map_err(|problem| {
+        let flaws: Vec<String> = problem.flaws.iter().map(Problem::to_string).collect();
+        anyhow::anyhow!(if flaws.is_empty() { problem.message } else { flaws.join("; ") })
+    })
 }
 
 async fn put_handlers(engine: &Engine, mut handlers: Vec<EventHandler>) -> anyhow::Result<usize> {

@@ -1,8 +1,11 @@
-//! SPEAKS: the Conductor REST API, the durable task protocol, and the pages beside them.
+//! SPEAKS: the Conductor REST API, the durable task protocol and the API of Durable Functions, and the
+//! pages beside them.
 //!
 //! Protocol names live here and nowhere deeper: handlers turn requests into the engine's inputs,
 //! and `view` turns its state into the protocol's JSON.
 
+mod durable;
+mod fallback;
 mod grpc;
 mod hooks;
 mod openapi;
@@ -10,11 +13,14 @@ mod ops;
 pub mod problem;
 pub mod rest;
 mod serve;
+pub mod triggers;
 
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::State;
 use engine::Engine;
+use utoipa_axum::router::OpenApiRouter;
 
 pub use serve::serve;
 
@@ -42,21 +48,32 @@ impl Default for Settings {
     }
 }
 
+/// Every path of ours, described.
+fn described() -> OpenApiRouter<Api> {
+    rest::router()
+        .merge(hooks::routes())
+        .merge(durable::routes())
+        .merge(triggers::routes())
+        .merge(grpc::workers::routes())
+        .merge(ops::routes())
+        .merge(openapi::routes())
+}
+
 /// Everything that is answered on the one port.
 ///
 /// What no path answers is a 404 in the shape of all other failures, and so is a method that a
 /// path does not know (405) and a handler that panics (500).
 pub fn router(api: Api) -> Router {
-    let described =
-        rest::router().merge(hooks::routes()).merge(ops::routes()).merge(openapi::routes());
-    let described = described.merge(grpc::workers::routes());
-    let (router, description) = described.split_for_parts();
+    let (router, description) = described().split_for_parts();
     let traffic = Arc::new(ops::Traffic::over(&description));
+    let again = fallback::Again::new(&api);
     let pages = Arc::new(openapi::Pages::of(description, api.settings.version));
     router
         .merge(grpc::routes(&api))
-        .fallback(ops::no_such_path)
-        .method_not_allowed_fallback(ops::no_such_method)
+        .fallback(move |State(api): State<Api>, request| {
+            fallback::other_path(api, again.clone(), request)
+        })
+        .method_not_allowed_fallback(fallback::other_method)
         .layer(axum::Extension(pages))
         .layer(axum::Extension(traffic.clone()))
         .layer(axum::middleware::from_fn_with_state(traffic, ops::watch_over))

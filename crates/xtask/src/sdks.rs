@@ -8,8 +8,12 @@ use anyhow::{Context, bail};
 use crate::{root, say};
 
 /// The official Python SDKs, pinned so that a new release cannot break an old commit.
-const PYTHON_PACKAGES: [&str; 3] =
-    ["conductor-python==2.0.0", "durabletask==1.12.0", "durabletask.azuremanaged==1.12.0"];
+const PYTHON_PACKAGES: [&str; 4] = [
+    "conductor-python==2.0.0",
+    "durabletask==1.12.0",
+    "durabletask.azuremanaged==1.12.0",
+    "azure-functions-durable==1.7.0",
+];
 
 /// What pins the official JavaScript SDKs, in the folder of its tests.
 const NODE_FILES: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];

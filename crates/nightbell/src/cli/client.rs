@@ -75,6 +75,17 @@ impl Client {
         self.call(Method::DELETE, path)
     }
 
+    /// A call of the API for instances; `path` is below `/runtime/webhooks/durabletask`.
+    pub(super) fn durable<'a>(&'a self, method: Method, path: &[&str]) -> Call<'a> {
+        let mut call = self.call(method, path);
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop().extend(["runtime", "webhooks", "durabletask"]).extend(path);
+        }
+        call.url = url;
+        call
+    }
+
     /// A call of any method; `path` is below `/api`, a name or an id for each segment.
     pub(super) fn call<'a>(&'a self, method: Method, path: &[&str]) -> Call<'a> {
         let mut url = self.base.clone();
@@ -187,7 +198,10 @@ impl Answer {
         let what = &self.what;
         let exit = match status {
             StatusCode::NOT_FOUND => Exit::NotFound,
-            StatusCode::CONFLICT => Exit::Conflict,
+            // The last two are of the API for instances, about their states.
+            StatusCode::CONFLICT | StatusCode::GONE | StatusCode::PRECONDITION_FAILED => {
+                Exit::Conflict
+            }
             // A gateway without its server, or a server that begins or ends.
             StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
@@ -208,6 +222,8 @@ impl Answer {
         let mut failure = Failure::new(exit, message);
         failure.violations = refusal.validation_errors;
         failure.hint = refusal.hint.map(|hint| clean(&hint));
+        let cause = refusal.cause.filter(|cause| !cause.is_empty() && *cause != refusal.message);
+        failure.details.extend(cause);
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
             failure = failure.with_hint("set CONDUCTOR_AUTH_TOKEN to a token of this server");
         }
@@ -230,7 +246,12 @@ pub(super) fn understand<T: DeserializeOwned>(what: &str, value: &Value) -> Resu
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Refusal {
+    /// Capital in the API for instances.
+    #[serde(alias = "Message")]
     message: String,
+    /// What led to it, in the API for instances.
+    #[serde(default, rename = "ExceptionMessage")]
+    cause: Option<String>,
     #[serde(default)]
     hint: Option<String>,
     #[serde(default)]

@@ -12,6 +12,7 @@ mod incident;
 mod input;
 mod moment;
 mod monitor;
+mod orchestration;
 mod output;
 mod queue;
 mod receiver;
@@ -21,6 +22,8 @@ mod secret;
 mod silence;
 mod table;
 mod task;
+mod trigger;
+mod worker;
 mod workflow;
 
 use std::fmt::Write as _;
@@ -138,6 +141,15 @@ pub(crate) enum ClientCommand {
     /// Events: messages, and what is done about them
     #[command(subcommand)]
     Event(event::Verb),
+    /// Triggers: methods and paths that start runs, or tell of them
+    #[command(subcommand)]
+    Trigger(trigger::Verb),
+    /// Orchestrations: instances of code and of workflows, as Durable Functions sees them
+    #[command(subcommand)]
+    Orchestration(orchestration::Verb),
+    /// Workers of code: who is connected
+    #[command(subcommand)]
+    Worker(worker::Verb),
     /// Monitors: what is watched
     #[command(subcommand)]
     Monitor(monitor::Verb),
@@ -187,6 +199,9 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Queue(verb) => queue::run(verb, &client, &output).await,
             ClientCommand::Schedule(verb) => schedule::run(verb, &client, &output).await,
             ClientCommand::Event(verb) => event::run(verb, &client, &output).await,
+            ClientCommand::Trigger(verb) => trigger::run(verb, &client, &output).await,
+            ClientCommand::Orchestration(verb) => orchestration::run(verb, &client, &output).await,
+            ClientCommand::Worker(verb) => worker::run(verb, &client, &output).await,
             ClientCommand::Monitor(verb) => monitor::run(verb, &client, &output).await,
             ClientCommand::Incident(verb) => incident::run(verb, &client, &output).await,
             ClientCommand::Silence(verb) => silence::run(verb, &client, &output).await,

@@ -11,13 +11,14 @@ use utoipa_axum::routes;
 use super::extract::{Answer, Path};
 use super::workflow::show;
 use crate::Api;
+use crate::durable;
 use crate::problem::Problem;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(explain_workflow))
 }
 
-/// Says what an execution waits for, in sentences.
+/// Says what an execution, or an instance of code, waits for, in sentences.
 #[utoipa::path(
     get, path = "/api/workflow/{id}/why", tag = "workflow",
     params(("id" = String, Path, description = "The id of the execution")),
@@ -47,7 +48,13 @@ async fn explain_workflow(
         };
         (why, queues, state.gate_name())
     };
-    let (mut why, queues, gate) = show(&api.engine, &id, look).await?;
+    let (mut why, queues, gate) = match show(&api.engine, &id, look).await {
+        Ok(found) => found,
+        // Instances of code are asked for in the same way.
+        Err(missing) => {
+            return durable::why(&api.engine, &id).await?.map(Answer).ok_or(missing);
+        }
+    };
     if let Some(gate) = gate {
         for limited in why.waiting.iter_mut().filter_map(|waiting| waiting.limited_by.as_mut()) {
             limited.holders = api.engine.queues().holders(&gate, HOLDERS_MAX);

@@ -3,6 +3,8 @@
 mod admin;
 mod bulk;
 mod control;
+mod durable;
+mod durable_code;
 mod elsewhere;
 mod event;
 mod execute;
@@ -24,6 +26,7 @@ mod state;
 mod support;
 mod tags;
 mod task_queues;
+mod triggers;
 mod webhooks;
 mod why;
 mod workers;

@@ -37,7 +37,10 @@ pub(crate) struct Arguments {
     free_text: Option<String>,
     /// How many to list at most
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=5000))]
-    limit: u32,
+    pub(super) limit: u32,
+    /// List orchestrations, which run as code in workers, too; see `nightbell orchestration list`
+    #[arg(long, conflicts_with_all = ["status", "workflow", "query", "free_text", "sort", "ids", "watch"])]
+    pub(super) orchestrations: bool,
     /// FIELD or FIELD:asc or FIELD:desc
     #[arg(long, value_name = "FIELD", default_value = "startTime:desc")]
     sort: String,

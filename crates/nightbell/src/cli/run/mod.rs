@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::client::{Client, understand};
 use super::failure::{Exit, Failure};
 use super::moment::Moment;
+use super::orchestration;
 use super::output::{Output, clean};
 
 /// What to do with runs.
@@ -110,8 +111,16 @@ pub(super) enum Status {
 pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
     match verb {
         Verb::Start(arguments) => start::run(arguments, client, output).await,
+        Verb::List(arguments) if arguments.orchestrations => {
+            orchestration::list_runs(arguments.limit, client, output).await
+        }
         Verb::List(arguments) => list::run(&arguments, client, output).await,
-        Verb::Show(arguments) => show::run(&arguments, client, output).await,
+        Verb::Show(arguments) => match show::run(&arguments, client, output).await {
+            Err(error) if is_missing(&error) => {
+                orchestration::show_run(arguments.id(), error, client, output).await
+            }
+            result => result,
+        },
         Verb::Watch(arguments) => watch::run(&arguments, client, output).await,
         Verb::Why { id } => why::run(&id, client, output).await,
         Verb::Logs { id, task } => show::logs(&id, task.as_deref(), client, output).await,
@@ -136,6 +145,11 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
             control::DELETE.run(targets, Some("false".to_owned()), client, output).await
         }
     }
+}
+
+/// Whether there is no such run; an instance of code may have the id.
+fn is_missing(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Failure>().is_some_and(|failure| failure.exit == Exit::NotFound)
 }
 
 /// What this client knows about a run.

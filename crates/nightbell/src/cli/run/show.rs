@@ -23,6 +23,13 @@ pub(crate) struct Arguments {
     full: bool,
 }
 
+impl Arguments {
+    /// The id of the run.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
+}
+
 /// Runs `show`.
 pub(super) async fn run(
     arguments: &Arguments,

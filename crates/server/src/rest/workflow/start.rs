@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, StatusCode};
 use engine::Engine;
 use kernel::definition::{IdempotencyStrategy, Problem as Flaw, inspect_workflow, parse_workflow};
-use kernel::graph::{Plan, Start};
+use kernel::graph::{Input, Plan, Start};
 use kernel::{ExecutionId, Json};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -31,7 +31,7 @@ pub(crate) struct StartRequest {
     #[serde(deserialize_with = "lenient::number")]
     pub(crate) version: Option<i64>,
     /// A label to find it by.
-    correlation_id: Option<String>,
+    pub(crate) correlation_id: Option<String>,
     /// The input, an object.
     #[schema(value_type = Option<serde_json::Value>)]
     input: Option<Json>,
@@ -172,6 +172,19 @@ pub(crate) async fn begin(engine: &Engine, request: StartRequest) -> Result<Exec
     Ok(engine.begin(start, strategy).await?.id().clone())
 }
 
+/// Starts an execution under an id of the caller's choice; it is durable when this returns.
+///
+/// # Errors
+/// 409 if there is one of that id.
+pub(crate) async fn begin_as(
+    engine: &Engine,
+    request: StartRequest,
+    id: &ExecutionId,
+) -> Result<(), Problem> {
+    let start = rehearsed(engine, request)?;
+    Ok(engine.step(id, Input::Start(Box::new(start))).await?)
+}
+
 /// 400 with every violation, if the input does not fit the schema of the definition.
 fn check_input(engine: &Engine, plan: &Plan, given: &Json) -> Result<(), Problem> {
     let input = plan.with_defaults(given);
@@ -188,7 +201,7 @@ fn check_input(engine: &Engine, plan: &Plan, given: &Json) -> Result<(), Problem
     Err(Problem::invalid(flaws.collect()))
 }
 
-/// A start that is only rehearsed: nothing keeps it from being done again.
+/// A start that nothing keeps from being done again: one that is only rehearsed, or that has an id.
 pub(super) fn rehearsed(engine: &Engine, request: StartRequest) -> Result<Start, Problem> {
     let (plan, input, priority) = checked(engine, &request)?;
     Ok(Start {
@@ -206,7 +219,10 @@ pub(super) fn rehearsed(engine: &Engine, request: StartRequest) -> Result<Start,
 }
 
 /// Everything that can be wrong with a start before the engine is asked.
-fn checked(engine: &Engine, request: &StartRequest) -> Result<(Arc<Plan>, Json, u8), Problem> {
+pub(crate) fn checked(
+    engine: &Engine,
+    request: &StartRequest,
+) -> Result<(Arc<Plan>, Json, u8), Problem> {
     let priority = request.priority.unwrap_or(0);
     let priority = u8::try_from(priority).ok().filter(|priority| *priority <= 99);
     let priority = priority

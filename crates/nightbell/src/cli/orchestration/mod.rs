@@ -1,0 +1,154 @@
+//! `nightbell orchestration`: instances, whether code or a graph is what they run.
+
+mod control;
+mod list;
+mod show;
+mod start;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::client::{Call, Client};
+use super::moment::Moment;
+use super::output::Output;
+
+/// What to do with instances.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Start an instance; prints its id
+    Start(start::Arguments),
+    /// List instances, the newest first
+    List(list::Arguments),
+    /// Show one instance: where it stands, its input, custom status and output
+    #[command(visible_alias = "status")]
+    Show(show::Arguments),
+    /// Tell an instance of an event
+    #[command(after_help = "\
+Example:
+  nightbell orchestration raise-event ID Approval -d '{\"by\": \"ann\"}'")]
+    RaiseEvent {
+        /// Id of the instance
+        id: String,
+        /// Name of the event, in any case
+        event: String,
+        /// What there is to say: JSON, @FILE, or - for standard input
+        #[arg(short, long, value_name = "JSON", default_value = "null")]
+        data: String,
+        #[command(flatten)]
+        hub: Hub,
+    },
+    /// Let instances do nothing more until they are resumed
+    Suspend(control::Targets),
+    /// Let suspended instances go on
+    Resume(control::Targets),
+    /// End instances now
+    Terminate(control::Targets),
+    /// Let failed instances try again from where they failed
+    Rewind(control::Targets),
+    /// Start again what an instance was started with; prints the id
+    Restart {
+        /// Id of the instance
+        id: String,
+        /// Under its own id, once it has ended, instead of a new one
+        #[arg(long)]
+        same_id: bool,
+        #[command(flatten)]
+        hub: Hub,
+    },
+    /// Remove instances that have ended, with everything known of them
+    #[command(after_help = "\
+Examples:
+  nightbell orchestration purge ID
+  nightbell orchestration purge --from 2026-01-01T00:00:00Z --status Failed --yes")]
+    Purge(control::Purge),
+}
+
+/// Whose instances.
+#[derive(Debug, Args)]
+pub(crate) struct Hub {
+    /// Task hub of the instances
+    #[arg(long = "hub", value_name = "NAME", env = "NIGHTBELL_TASK_HUB")]
+    hub: Option<String>,
+}
+
+impl Hub {
+    fn of<'a>(&self, call: Call<'a>) -> Call<'a> {
+        call.query_if("taskHub", self.hub.as_deref())
+    }
+}
+
+/// Where an instance stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub(crate) enum Status {
+    Running,
+    Completed,
+    ContinuedAsNew,
+    Failed,
+    Canceled,
+    Terminated,
+    Pending,
+    Suspended,
+}
+
+impl Status {
+    fn word(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+}
+
+/// What a person reads of an instance.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Instance {
+    name: String,
+    instance_id: String,
+    runtime_status: String,
+    created_time: Moment,
+    last_updated_time: Moment,
+    custom_status: Value,
+    history_events: Vec<Value>,
+}
+
+/// Shows what `nightbell run show` finds no workflow for; `missing` is what it says otherwise. The
+/// id may be whole, `instance:HUB:ID`, or one of the default hub.
+pub(super) async fn show_run(
+    id: &str,
+    missing: anyhow::Error,
+    client: &Client,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let whole = id.strip_prefix("instance:").and_then(|rest| rest.split_once(':'));
+    let (hub, id) = whole.map_or((None, id), |(hub, id)| (Some(hub.to_owned()), id));
+    match show::show(id, false, &Hub { hub }, client).await {
+        Ok(value) => show::print(&value, false, output),
+        // Nor is there such an instance, or the server knows none at all.
+        Err(_) => Err(missing),
+    }
+}
+
+/// Lists what runs and ran in both dialects.
+pub(super) async fn list_runs(limit: u32, client: &Client, output: &Output) -> anyhow::Result<()> {
+    list::both(limit, client, output).await
+}
+
+/// Runs the command.
+pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
+    match verb {
+        Verb::Start(arguments) => start::run(&arguments, client, output).await,
+        Verb::List(arguments) => list::run(&arguments, client, output).await,
+        Verb::Show(arguments) => show::run(&arguments, client, output).await,
+        Verb::RaiseEvent { id, event, data, hub } => {
+            control::raise_event(&id, &event, &data, &hub, client, output).await
+        }
+        Verb::Suspend(targets) => control::SUSPEND.run(&targets, client, output).await,
+        Verb::Resume(targets) => control::RESUME.run(&targets, client, output).await,
+        Verb::Terminate(targets) => control::TERMINATE.run(&targets, client, output).await,
+        Verb::Rewind(targets) => control::REWIND.run(&targets, client, output).await,
+        Verb::Restart { id, same_id, hub } => {
+            control::restart(&id, same_id, &hub, client, output).await
+        }
+        Verb::Purge(purge) => purge.run(client, output).await,
+    }
+}

@@ -1,0 +1,198 @@
+//! Who asks, under which address and about which task hub: what the links in answers are made of.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+
+use axum::extract::FromRequestParts;
+use axum::http::header::{HOST, LOCATION, RETRY_AFTER};
+use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use kernel::durable::ORCHESTRATION;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
+use serde::Serialize;
+
+use super::BASE;
+use super::refusal::Refusal;
+use crate::rest::extract::RawQuery;
+
+/// The task hub of whoever names none.
+const HUB: &str = "default";
+/// Seconds after which whoever has started something may ask for the first time.
+const START_RETRY_AFTER: &str = "10";
+/// Parameters that each link repeats as the caller gave them.
+const REPEATED: [&str; 2] = ["connection", "code"];
+
+/// One caller.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// Scheme, host and prefix under which the caller knows this server.
+    address: String,
+    /// The task hub that it speaks of.
+    hub: String,
+    /// All its query parameters that have a value.
+    parameters: Vec<(String, String)>,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+        // Parameters that cannot be read are none: the protocol ignores what it does not understand.
+        let query = RawQuery::from_request_parts(parts, state).await;
+        let parameters = query.map(|RawQuery(pairs)| pairs).unwrap_or_default();
+        Ok(Self::new(&parts.headers, &parts.uri, parameters))
+    }
+}
+
+impl Caller {
+    /// A caller by the head of its request.
+    pub(crate) fn new(headers: &HeaderMap, uri: &Uri, parameters: Vec<(String, String)>) -> Self {
+        let hub = value(&parameters, "taskHub").unwrap_or(HUB).to_owned();
+        Self { address: address(headers, uri), hub, parameters }
+    }
+
+    /// A parameter by its name, whose case does not matter.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        value(&self.parameters, name)
+    }
+
+    /// Every value of a parameter; one may hold several, apart by commas.
+    pub(super) fn list(&self, name: &str) -> impl Iterator<Item = &str> {
+        let named =
+            self.parameters.iter().filter(move |(given, _)| given.eq_ignore_ascii_case(name));
+        named.flat_map(|(_, values)| values.split(',')).map(str::trim).filter(|it| !it.is_empty())
+    }
+
+    /// A truth value; what is none counts as absent.
+    pub(super) fn flag(&self, name: &str) -> Option<bool> {
+        let text = self.text(name)?.trim().to_ascii_lowercase();
+        text.parse().ok()
+    }
+
+    /// An instant; what is none counts as absent.
+    pub(super) fn instant(&self, name: &str) -> Option<kernel::Timestamp> {
+        super::instant(self.text(name)?)
+    }
+
+    /// The same caller, about the hub that the name of an orchestrator may bring with it.
+    pub(crate) fn meaning(&self, name: &str) -> Self {
+        let rest = name.strip_prefix(ORCHESTRATION).and_then(|rest| rest.split_once('/'));
+        let hub = rest.map_or(self.hub.as_str(), |(hub, _)| hub).to_owned();
+        Self { hub, ..self.clone() }
+    }
+
+    /// The task hub.
+    ///
+    /// # Errors
+    /// 400 for what cannot be the name of one.
+    pub(super) fn own_hub(&self) -> Result<&str, Refusal> {
+        let fits = |c: char| c.is_alphanumeric() || "-_.".contains(c);
+        if self.hub.chars().all(fits) {
+            return Ok(&self.hub);
+        }
+        Err(Refusal::bad_request("A task hub's name has letters, digits, '-', '_' and '.' only."))
+    }
+
+    /// The address of an instance, with what each link repeats.
+    pub(super) fn status_uri(&self, id: &str) -> String {
+        format!("{}?{}", self.instance(id), self.suffix())
+    }
+
+    /// All links to one instance.
+    pub(super) fn links(&self, id: &str) -> Links {
+        let (instance, suffix) = (self.instance(id), self.suffix());
+        let act = |verb: &str| format!("{instance}/{verb}?reason={{text}}&{suffix}");
+        Links {
+            id: id.to_owned(),
+            status_query_get_uri: format!("{instance}?{suffix}"),
+            send_event_post_uri: format!("{instance}/raiseEvent/{{eventName}}?{suffix}"),
+            terminate_post_uri: act("terminate"),
+            purge_history_delete_uri: format!("{instance}?{suffix}"),
+            restart_post_uri: format!("{instance}/restart?{suffix}"),
+            suspend_post_uri: act("suspend"),
+            resume_post_uri: act("resume"),
+            rewind_post_uri: act("rewind"),
+        }
+    }
+
+    /// 202: it is begun, and here is how to follow it.
+    pub(crate) fn check_status(&self, id: &str) -> Response {
+        let links = self.links(id);
+        let location = HeaderValue::from_str(&links.status_query_get_uri);
+        let mut response = (StatusCode::ACCEPTED, axum::Json(links)).into_response();
+        let headers = response.headers_mut();
+        if let Ok(location) = location {
+            headers.insert(LOCATION, location);
+        }
+        headers.insert(RETRY_AFTER, HeaderValue::from_static(START_RETRY_AFTER));
+        response
+    }
+
+    fn instance(&self, id: &str) -> String {
+        format!("{}{BASE}/instances/{}", self.address, encoded(id))
+    }
+
+    fn suffix(&self) -> String {
+        let mut suffix = format!("taskHub={}", encoded(&self.hub));
+        for name in REPEATED {
+            if let Some(value) = self.text(name) {
+                let _ = write!(suffix, "&{name}={}", encoded(value));
+            }
+        }
+        suffix
+    }
+}
+
+/// What whoever starts an instance is given: the protocol's `HttpManagementPayload`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Links {
+    id: String,
+    status_query_get_uri: String,
+    send_event_post_uri: String,
+    terminate_post_uri: String,
+    purge_history_delete_uri: String,
+    restart_post_uri: String,
+    suspend_post_uri: String,
+    resume_post_uri: String,
+    rewind_post_uri: String,
+}
+
+fn value<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a str> {
+    let found = parameters.iter().find(|(given, _)| given.eq_ignore_ascii_case(name));
+    found.map(|(_, value)| value.as_str())
+}
+
+/// The address under which the caller knows this server: what proxies on the way say, or else the
+/// host that was asked for.
+fn address(headers: &HeaderMap, uri: &Uri) -> String {
+    let text = |name: &str| {
+        let value = headers.get(name)?.to_str().ok()?;
+        // Several proxies make a list; the first is the one that the caller spoke to.
+        value.split(',').next().map(str::trim).filter(|text| !text.is_empty())
+    };
+    let is_host = |host: &&str| host.parse::<Authority>().is_ok() && !host.contains('@');
+    let forwarded = text("x-forwarded-host").filter(is_host);
+    let asked = text(HOST.as_str()).filter(is_host);
+    let host = forwarded.or(asked).or_else(|| uri.authority().map(Authority::as_str));
+    let scheme = text("x-forwarded-proto").filter(|scheme| matches!(*scheme, "http" | "https"));
+    let prefix = text("x-forwarded-prefix").filter(|prefix| is_prefix(prefix));
+    let prefix = prefix.unwrap_or_default().trim_end_matches('/');
+    format!("{}://{}{prefix}", scheme.unwrap_or("http"), host.unwrap_or("localhost"))
+}
+
+fn is_prefix(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
+    text.starts_with('/') && !text.starts_with("//") && text.bytes().all(plain)
+}
+
+/// What an address cannot have in it as it is.
+const ENCODED: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':');
+
+/// A text as a part of an address.
+fn encoded(text: &str) -> PercentEncode<'_> {
+    utf8_percent_encode(text, ENCODED)
+}

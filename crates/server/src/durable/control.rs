@@ -1,0 +1,272 @@
+//! Steering instances: events, ends, pauses, and second tries.
+
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
+use engine::Engine;
+use kernel::Json;
+use kernel::durable::instance::Input;
+use kernel::graph::Control;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::caller::Caller;
+use super::refusal::Refusal;
+use super::start::answer;
+use super::status::{RuntimeStatus, Wishes};
+use super::{Subject, code, find, graph, show};
+use crate::Api;
+use crate::rest::extract::{Path, RawBody, parse};
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(raise_event))
+        .routes(routes!(terminate_instance))
+        .routes(routes!(suspend_instance))
+        .routes(routes!(resume_instance))
+        .routes(routes!(rewind_instance))
+        .routes(routes!(restart_instance))
+        .routes(routes!(make_primary))
+}
+
+/// Tells an instance of an event; the body is what there is to say.
+#[utoipa::path(
+    post, path = "/runtime/webhooks/durabletask/instances/{id}/raiseEvent/{event}", tag = "durable",
+    request_body = serde_json::Value,
+    params(
+        ("id" = String, Path, description = "The id of the instance"),
+        ("event" = String, Path, description = "The name of the event, in any case"),
+    ),
+    responses(
+        (status = 202, description = "It is told"),
+        (status = 400, description = "The body is no JSON"),
+        (status = 404, description = "There is no such instance"),
+        (status = 410, description = "The instance has ended"),
+    )
+)]
+async fn raise_event(
+    State(api): State<Api>,
+    caller: Caller,
+    Path((id, event)): Path<(String, String)>,
+    headers: HeaderMap,
+    RawBody(body): RawBody,
+) -> Result<StatusCode, Refusal> {
+    let (subject, _) = open(&api.engine, &caller, &id).await?;
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        return Err(Refusal::bad_request("Only application/json request content is supported"));
+    }
+    let data: Json = parse(&body).map_err(Refusal::invalid_json)?;
+    match &subject {
+        Subject::Code(id) => code::act(&api.engine, id, code::raise(&event, &data)).await?,
+        Subject::Graph(id) => graph::raise(&api.engine, id, &event, data).await?,
+    }
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Ends an instance and what it has started and waits for.
+#[utoipa::path(
+    post, path = "/runtime/webhooks/durabletask/instances/{id}/terminate", tag = "durable",
+    params(
+        ("id" = String, Path, description = "The id of the instance"),
+        ("reason" = Option<String>, Query, description = "Why, for the record"),
+    ),
+    responses(
+        (status = 202, description = "It ends"),
+        (status = 404, description = "There is no such instance"),
+        (status = 410, description = "It has ended"),
+    )
+)]
+async fn terminate_instance(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let reason = graph::reason(caller.text("reason"));
+    match open(&api.engine, &caller, &id).await?.0 {
+        Subject::Code(id) => code::act(&api.engine, &id, code::terminate(reason)).await?,
+        Subject::Graph(id) => {
+            let control = Control::Terminate { reason, failure_workflow: false };
+            graph::act(&api.engine, &id, control).await?;
+        }
+    }
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Lets an instance do nothing more until it is resumed.
+#[utoipa::path(
+    post, path = "/runtime/webhooks/durabletask/instances/{id}/suspend", tag = "durable",
+    params(
+        ("id" = String, Path, description = "The id of the instance"),
+        ("reason" = Option<String>, Query, description = "Why, for the record"),
+    ),
+    responses(
+        (status = 202, description = "It is suspended"),
+        (status = 404, description = "There is no such instance"),
+        (status = 410, description = "It has ended"),
+        (status = 500, description = "It is suspended already"),
+    )
+)]
+async fn suspend_instance(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let (subject, status) = open(&api.engine, &caller, &id).await?;
+    if status == RuntimeStatus::Suspended {
+        return Err(Refusal::wrong(format!("The instance '{id}' is suspended already.")));
+    }
+    let reason = graph::reason(caller.text("reason"));
+    match subject {
+        Subject::Code(id) => code::act(&api.engine, &id, Input::Suspend { reason }).await?,
+        Subject::Graph(id) => graph::act(&api.engine, &id, Control::Pause).await?,
+    }
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Lets a suspended instance go on.
+#[utoipa::path(
+    post, path = "/runtime/webhooks/durabletask/instances/{id}/resume", tag = "durable",
+    params(
+        ("id" = String, Path, description = "The id of the instance"),
+        ("reason" = Option<String>, Query, description = "Why, for the record"),
+    ),
+    responses(
+        (status = 202, description = "It goes on"),
+        (status = 404, description = "There is no such instance"),
+        (status = 410, description = "It has ended"),
+        (status = 500, description = "It is not suspended"),
+    )
+)]
+async fn resume_instance(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let (subject, status) = open(&api.engine, &caller, &id).await?;
+    if status != RuntimeStatus::Suspended {
+        return Err(Refusal::wrong(format!("The instance '{id}' is not suspended.")));
+    }
+    let reason = graph::reason(caller.text("reason"));
+    match subject {
+        Subject::Code(id) => code::act(&api.engine, &id, Input::Resume { reason }).await?,
+        Subject::Graph(id) => graph::act(&api.engine, &id, Control::Resume).await?,
+    }
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Lets an instance that has failed try again from where it failed.
+#[utoipa::path(
+    post, path = "/runtime/webhooks/durabletask/instances/{id}/rewind", tag = "durable",
+    params(
+        ("id" = String, Path, description = "The id of the instance"),
+        ("reason" = Option<String>, Query, description = "Why, for the record"),
+    ),
+    responses(
+        (status = 202, description = "It tries again"),
+        (status = 404, description = "There is no such instance"),
+        (status = 410, description = "It has ended without failing"),
+        (status = 412, description = "It has not ended"),
+    )
+)]
+async fn rewind_instance(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    let subject = find(&api.engine, &caller, &id).await?;
+    match status_of(&api.engine, &subject).await? {
+        RuntimeStatus::Failed => {}
+        status if status.is_closed() => return Err(Refusal::gone(&id, status.as_str())),
+        status => {
+            let message = format!(
+                "The instance '{id}' is {}: only one that has failed can be rewound.",
+                status.as_str()
+            );
+            return Err(Refusal::new(StatusCode::PRECONDITION_FAILED, message));
+        }
+    }
+    let reason = graph::reason(caller.text("reason"));
+    match subject {
+        Subject::Code(id) => code::act(&api.engine, &id, Input::Rewind { reason }).await?,
+        Subject::Graph(id) => {
+            graph::act(&api.engine, &id, Control::Retry { descend: true }).await?;
+        }
+    }
+    Ok(StatusCode::ACCEPTED)
+}
+
+/// Starts again what an instance was started with, under a new id or its own.
+#[utoipa::path(
+    post, path = "/runtime/webhooks/durabletask/instances/{id}/restart", tag = "durable",
+    params(
+        ("id" = String, Path, description = "The id of the instance"),
+        ("restartWithNewInstanceId" = Option<bool>, Query, description = "Default true"),
+        ("timeout" = Option<f64>, Query, description = "Wait so many seconds for the end"),
+    ),
+    responses(
+        (status = 202, description = "It is begun: links to follow and steer it", body = serde_json::Value),
+        (status = 400, description = "There is no such instance"),
+        (status = 409, description = "It has not ended, so that its id is not free"),
+    )
+)]
+async fn restart_instance(
+    State(api): State<Api>,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<Response, Refusal> {
+    let engine = &api.engine;
+    let unknown = || {
+        Refusal::bad_request("InstanceId does not match a valid orchestration instance.".to_owned())
+    };
+    let subject = find(engine, &caller, &id).await.map_err(|refusal| match refusal.status() {
+        StatusCode::NOT_FOUND => unknown(),
+        _ => refusal,
+    })?;
+    let anew = caller.flag("restartWithNewInstanceId") != Some(false);
+    if !anew && !status_of(engine, &subject).await?.is_closed() {
+        let message = "A non-terminal instance with this instance ID already exists.";
+        return Err(Refusal::new(StatusCode::CONFLICT, message));
+    }
+    let begun = match subject {
+        Subject::Code(id) => engine.restart_instance(&id, anew).await?.local_name().to_owned(),
+        Subject::Graph(id) if anew => {
+            graph::start_again(engine, &id).await?.ok_or_else(unknown)?.to_string()
+        }
+        Subject::Graph(id) => {
+            let control = Control::Restart { plan: None, input: None, correlation_id: None };
+            graph::act(engine, &id, control).await?;
+            id.to_string()
+        }
+    };
+    answer(engine, &caller, &begun).await
+}
+
+/// Does nothing: there is one server, which is the primary one.
+#[utoipa::path(
+    post, path = "/runtime/webhooks/durabletask/makeprimary", tag = "durable",
+    responses((status = 200, description = "It is"))
+)]
+async fn make_primary() -> StatusCode {
+    StatusCode::OK
+}
+
+async fn status_of(engine: &Engine, subject: &Subject) -> Result<RuntimeStatus, Refusal> {
+    let wishes = Wishes { input: false, history: false, history_output: false };
+    Ok(show(engine, subject, wishes).await?.runtime_status)
+}
+
+/// An instance that has not ended, and where it stands.
+async fn open(
+    engine: &Engine,
+    caller: &Caller,
+    id: &str,
+) -> Result<(Subject, RuntimeStatus), Refusal> {
+    let subject = find(engine, caller, id).await?;
+    let status = status_of(engine, &subject).await?;
+    if status.is_closed() {
+        return Err(Refusal::gone(id, status.as_str()));
+    }
+    Ok((subject, status))
+}

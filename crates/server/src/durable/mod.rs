@@ -1,0 +1,203 @@
+//! The HTTP management API of Durable Functions: starts instances, shows them and steers them.
+//!
+//! An instance is a run of code that workers replay ([`code`]), or of a registered definition
+//! ([`graph`]). The protocol ignores the case of its
+//! own words, and its clients write an address with or without a slash at the end: what our router
+//! does not find is looked for again as [`canonical`] writes it.
+#![allow(unused_qualifications, reason = "the macros that describe paths write types out in full")]
+
+mod caller;
+mod code;
+mod control;
+mod entity;
+mod graph;
+mod list;
+mod purge;
+mod refusal;
+mod start;
+mod status;
+mod why;
+mod workers;
+
+use axum::http::Uri;
+use engine::Engine;
+use kernel::graph::Execution;
+use kernel::{ExecutionId, Json, MachineKind, Timestamp};
+use utoipa_axum::router::OpenApiRouter;
+
+pub(crate) use caller::Caller;
+pub(crate) use graph::custom_status;
+pub(crate) use start::{Wanted, answer_within, begin};
+pub(crate) use status::Standing;
+pub(crate) use why::why;
+
+use self::refusal::Refusal;
+use self::status::Wishes;
+use crate::Api;
+use crate::problem::Problem;
+
+/// Where the API begins.
+const BASE: &str = "/runtime/webhooks/durabletask";
+/// Where it begins, too: as the host offers it to its own workers, and as its first version did.
+const ALIASES: [&str; 3] = [BASE, "/durabletask", "/admin/extensions/DurableTaskExtension"];
+/// The protocol's words in paths.
+const WORDS: [&str; 10] = [
+    "orchestrators",
+    "instances",
+    "entities",
+    "makeprimary",
+    "raiseEvent",
+    "terminate",
+    "suspend",
+    "resume",
+    "rewind",
+    "restart",
+];
+
+/// The paths of this API.
+pub(crate) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .merge(start::routes())
+        .merge(list::routes())
+        .merge(control::routes())
+        .merge(purge::routes())
+        .merge(entity::routes())
+        .merge(workers::routes())
+}
+
+/// An address of this API as our router knows it, if it is one that is written in another way.
+pub(crate) fn canonical(uri: &Uri) -> Option<Uri> {
+    let path = uri.path();
+    let begins = |base: &&&str| {
+        path.get(..base.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(base))
+            && path[base.len()..].starts_with('/')
+    };
+    let base = ALIASES.iter().find(begins)?;
+    let mut canonical = BASE.to_owned();
+    let segments = path[base.len()..].split('/').filter(|segment| !segment.is_empty());
+    for (place, segment) in segments.enumerate() {
+        // The words stand first and third; ids and names are between.
+        let word = WORDS.iter().filter(|_| place % 2 == 0);
+        let word = word.into_iter().find(|word| word.eq_ignore_ascii_case(segment));
+        canonical.push('/');
+        canonical.push_str(word.map_or(segment, |word| *word));
+    }
+    if let Some(query) = uri.query() {
+        canonical.push('?');
+        canonical.push_str(query);
+    }
+    let canonical: Uri = canonical.parse().ok()?;
+    (canonical.path() != path).then_some(canonical)
+}
+
+/// Whether an address is one of this API.
+pub(crate) fn is_ours(path: &str) -> bool {
+    path.get(..BASE.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(BASE))
+}
+
+/// What an id names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// A run of code.
+    Code(ExecutionId),
+    /// An execution of a graph.
+    Graph(ExecutionId),
+}
+
+impl Subject {
+    /// The machine's id.
+    fn id(&self) -> &ExecutionId {
+        match self {
+            Self::Code(id) | Self::Graph(id) => id,
+        }
+    }
+}
+
+/// Looks for an instance: among those of code in the caller's hub, then among executions.
+async fn find(engine: &Engine, caller: &Caller, id: &str) -> Result<Subject, Refusal> {
+    let code = ExecutionId::instance(caller.own_hub()?, id);
+    if code.as_str().len() <= ExecutionId::LENGTH_MAX
+        && engine.instance(&code, |_| ()).await?.is_some()
+    {
+        return Ok(Subject::Code(code));
+    }
+    let missing = || Refusal::no_instance(id);
+    let execution = graph_id(id).ok_or_else(missing)?;
+    let found = engine.look(&execution, |hosted| hosted.execution().is_some()).await?;
+    if found == Some(true) { Ok(Subject::Graph(execution)) } else { Err(missing()) }
+}
+
+/// Shows an instance.
+async fn show(engine: &Engine, subject: &Subject, wishes: Wishes) -> Result<Standing, Refusal> {
+    let shown = match subject {
+        Subject::Code(id) => engine.instance(id, |state| code::standing(state, wishes)).await?,
+        Subject::Graph(id) => engine.read(id, |state| graph::standing(state, wishes)).await?,
+    };
+    shown.ok_or_else(|| Refusal::no_instance(subject.id().local_name()))
+}
+
+/// An instance of code, without its history; in the caller's hub unless another is meant.
+///
+/// # Errors
+/// 400 for what cannot be the name of a hub; the store's.
+pub(crate) async fn instance(
+    engine: &Engine,
+    caller: &Caller,
+    hub: Option<&str>,
+    id: &str,
+) -> Result<Option<Standing>, Problem> {
+    let own = caller.own_hub().map_err(|it| Problem::bad_request(it.message().to_owned()))?;
+    let id = ExecutionId::instance(hub.unwrap_or(own), id);
+    if id.as_str().len() > ExecutionId::LENGTH_MAX {
+        return Ok(None);
+    }
+    let wishes = Wishes { input: true, history: false, history_output: false };
+    Ok(engine.instance(&id, |state| code::standing(state, wishes)).await?)
+}
+
+/// An execution as an instance, without its history.
+pub(crate) fn standing(state: &Execution) -> Json {
+    let wishes = Wishes { input: true, history: false, history_output: false };
+    Json::of(&graph::standing(state, wishes))
+}
+
+/// The id of an execution, if a text can be one.
+pub(crate) fn graph_id(text: &str) -> Option<ExecutionId> {
+    let fits = !text.is_empty() && text.len() <= ExecutionId::LENGTH_MAX;
+    let id = fits.then(|| ExecutionId::new(text))?;
+    (id.machine() == MachineKind::Execution).then_some(id)
+}
+
+/// Takes the id that a caller wants for an instance.
+///
+/// # Errors
+/// What no instance may be called.
+fn wanted_id(text: &str) -> Result<&str, Refusal> {
+    let refused = |why: String| Err(Refusal::bad_request(format!("The instance ID {why}.")));
+    if text.len() > ExecutionId::LENGTH_MAX {
+        return refused(format!("is longer than {} bytes", ExecutionId::LENGTH_MAX));
+    }
+    if text.starts_with('@') {
+        return refused("begins with '@', as only those of entities do".to_owned());
+    }
+    if let Some(bad) = text.chars().find(|c| c.is_control() || matches!(c, '/' | '\\' | '#' | '?'))
+    {
+        return refused(format!("contains {bad:?}"));
+    }
+    if graph_id(text).is_none() {
+        return refused("begins as those of other machines do".to_owned());
+    }
+    Ok(text)
+}
+
+/// Reads an instant as clients write it: RFC 3339, without an offset meaning UTC, or a date alone.
+fn instant(text: &str) -> Option<Timestamp> {
+    // In a query, a plus that nobody has encoded is a blank.
+    let text = text.trim().replace(' ', "+");
+    let with_offset = || text.parse::<jiff::Timestamp>().ok();
+    let without = || {
+        let civil = text.parse::<jiff::civil::DateTime>().ok()?;
+        civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+    };
+    with_offset().or_else(without).map(Timestamp::from)
+}

@@ -1,0 +1,48 @@
+//! What none of our paths answers: other spellings of them, the paths of triggers, and nothing.
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{Method, Uri};
+use axum::response::{IntoResponse, Response};
+use tower::ServiceExt;
+
+use crate::durable;
+use crate::ops::{no_such_method, no_such_path};
+use crate::{Api, triggers};
+
+/// Where an address goes that is written in another way than ours.
+#[derive(Clone)]
+pub(crate) struct Again(Router);
+
+impl Again {
+    pub(crate) fn new(api: &Api) -> Self {
+        let (router, _) = durable::routes().split_for_parts();
+        let router = router.fallback(no_such_path).method_not_allowed_fallback(no_such_path);
+        Self(router.with_state(api.clone()))
+    }
+}
+
+/// Answers what no path of ours does.
+pub(crate) async fn other_path(api: Api, again: Again, mut request: Request) -> Response {
+    if let Some(uri) = durable::canonical(request.uri()) {
+        *request.uri_mut() = uri;
+        return match again.0.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        };
+    }
+    match triggers::answer(&api, request).await {
+        Ok(response) => response,
+        Err(request) => {
+            no_such_path(request.method().clone(), request.uri().clone()).await.into_response()
+        }
+    }
+}
+
+/// Answers a method that a path of ours does not know; one protocol calls that an unknown path.
+pub(crate) async fn other_method(method: Method, uri: Uri) -> Response {
+    if durable::is_ours(uri.path()) {
+        return no_such_path(method, uri).await.into_response();
+    }
+    no_such_method(method, uri).await.into_response()
+}

@@ -1,0 +1,299 @@
+//! Requests at the paths of triggers: the trigger that fits is looked for, and does its work.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use engine::Engine;
+use engine::search::{Filter, Search, Sort, SortField, TextField, TimeField};
+use kernel::durable::ORCHESTRATION;
+use kernel::expression::Template;
+use kernel::graph::Execution;
+use kernel::{ExecutionId, Json};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::definition::{Action, By, ShowAction, StartAction, of_value};
+use super::pattern::Pattern;
+use super::scope::{self, Given};
+use super::{KIND, Trigger};
+use crate::Api;
+use crate::durable::{self, Caller, Wanted};
+use crate::problem::Problem;
+use crate::rest::extract::{Answer, RawBody, RawQuery, object, parse};
+
+/// The runs of one label that are looked through for the latest.
+const LABELLED_MAX: u64 = 100;
+
+/// Answers a request if a trigger has its path; gives it back otherwise.
+pub(crate) async fn answer(api: &Api, request: Request) -> Result<Response, Request> {
+    let found = match find(&api.engine, request.method(), request.uri().path()).await {
+        Ok(Some(found)) => found,
+        Ok(None) => return Err(request),
+        Err(problem) => return Ok(problem.into_response()),
+    };
+    let answered = match found {
+        Found::Trigger(trigger, path) => act(api, &trigger, path, request).await,
+        Found::Others(allowed) => Ok(not_allowed(&request, &allowed)),
+    };
+    Ok(answered.unwrap_or_else(Problem::into_response))
+}
+
+/// What there is at a path.
+enum Found {
+    /// The trigger, and the parameters of the path.
+    Trigger(Box<Trigger>, BTreeMap<String, String>),
+    /// Triggers of these methods.
+    Others(Vec<String>),
+}
+
+/// Where a trigger is, read without the rest of it.
+#[derive(Deserialize)]
+struct Place {
+    method: String,
+    path: String,
+}
+
+async fn find(engine: &Engine, method: &Method, path: &str) -> Result<Option<Found>, Problem> {
+    let documents = engine.store().documents(KIND).await?;
+    let mut others = Vec::new();
+    let mut best = None;
+    for document in &documents {
+        let Ok(place) = serde_json::from_str::<Place>(&document.text) else { continue };
+        let Ok(pattern) = Pattern::parse(&place.path) else { continue };
+        let Some(parameters) = pattern.matched(path) else { continue };
+        if !place.method.eq_ignore_ascii_case(method.as_str()) {
+            others.push(place.method.to_ascii_uppercase());
+            continue;
+        }
+        let rank = pattern.rank();
+        if best.as_ref().is_none_or(|(highest, _, _)| rank > *highest) {
+            best = Some((rank, document, parameters));
+        }
+    }
+    let Some((_, document, parameters)) = best else {
+        return Ok((!others.is_empty()).then_some(Found::Others(others)));
+    };
+    let value = serde_json::from_str(&document.text).unwrap_or(Value::Null);
+    match of_value(value, engine.scripts()) {
+        Ok(trigger) => Ok(Some(Found::Trigger(Box::new(trigger), parameters))),
+        Err(flaws) => {
+            tracing::error!(trigger = %document.name, ?flaws, "a stored trigger is unusable");
+            Err(unusable("the trigger cannot be used: see the server's log"))
+        }
+    }
+}
+
+fn unusable(message: impl Into<String>) -> Problem {
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "trigger-unusable", message)
+}
+
+fn not_allowed(request: &Request, allowed: &[String]) -> Response {
+    let message = format!("{} is not supported at this path", request.method());
+    let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message);
+    let mut response = problem.with_hint("See the Allow header.").into_response();
+    if let Ok(allowed) = HeaderValue::from_str(&allowed.join(", ")) {
+        response.headers_mut().insert(header::ALLOW, allowed);
+    }
+    response
+}
+
+async fn act(
+    api: &Api,
+    trigger: &Trigger,
+    path: BTreeMap<String, String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let (mut parts, body) = request.into_parts();
+    let RawQuery(pairs) = RawQuery::from_request_parts(&mut parts, api).await?;
+    let caller = Caller::new(&parts.headers, &parts.uri, pairs.clone());
+    let mut query = BTreeMap::new();
+    for (name, value) in pairs {
+        query.entry(name).or_insert(value);
+    }
+    let mut headers = BTreeMap::new();
+    for (name, value) in &parts.headers {
+        let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
+        headers.entry(name.as_str().to_owned()).or_insert(value);
+    }
+    let method = parts.method.to_string();
+    let RawBody(bytes) = RawBody::from_request(Request::from_parts(parts, body), api).await?;
+    let given = Given {
+        body: parse(&bytes)?,
+        path,
+        query,
+        headers,
+        method,
+        id: uuid::Uuid::new_v4().to_string(),
+        time: api.engine.now(),
+    };
+    match &trigger.action {
+        Action::Start(action) => start(&api.engine, &caller, action, &given).await,
+        Action::Show(action) => show(&api.engine, &caller, action, &given).await,
+    }
+}
+
+async fn start(
+    engine: &Engine,
+    caller: &Caller,
+    action: &StartAction,
+    given: &Given,
+) -> Result<Response, Problem> {
+    let caller = &caller.meaning(&action.name);
+    let input = input(action, given)?;
+    let scope = scope::Request { given, input: Some(&input) };
+    let wanted = Wanted {
+        name: action.name.clone(),
+        or_code: false,
+        version: action.version.clone(),
+        id: text_of(action.instance_id.as_ref(), &scope),
+        correlation_id: text_of(action.correlation_id.as_ref(), &scope),
+        input: input.clone(),
+    };
+    let id = durable::begin(engine, caller, wanted).await.map_err(|problem| {
+        if problem.status == StatusCode::NOT_FOUND {
+            // The caller named nothing that could be missing.
+            return unusable(problem.message);
+        }
+        problem
+    })?;
+    match action.timeout_seconds {
+        0 => Ok(caller.check_status(&id)),
+        seconds => {
+            let wait = Duration::from_secs(seconds);
+            Ok(durable::answer_within(engine, caller, &id, wait).await)
+        }
+    }
+}
+
+/// The input that a request stands for.
+fn input(action: &StartAction, given: &Given) -> Result<Json, Problem> {
+    let scope = scope::Request { given, input: None };
+    let input = match &action.input {
+        Some(template) => object(template.render(&scope), "the input")?,
+        None => object(given.body.clone(), "the request body")?,
+    };
+    let defaults = action.defaults.as_ref().map(|template| template.render(&scope));
+    if defaults.is_none() && action.input.is_none() {
+        return Ok(input);
+    }
+    // What a request leaves out, or gives as null, is left to the defaults.
+    let members = |json: &Json| match json.parse() {
+        Value::Object(members) => members,
+        _ => Map::new(),
+    };
+    let mut all = defaults.as_ref().map(members).unwrap_or_default();
+    all.extend(members(&input).into_iter().filter(|(_, value)| !value.is_null()));
+    Ok(Json::of(&all))
+}
+
+/// What a template comes to, as a text; `None` if that is nothing.
+fn text_of(template: Option<&Template>, scope: &scope::Request<'_>) -> Option<String> {
+    let text = match template?.render(scope).parse() {
+        Value::Null => return None,
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    Some(text).filter(|text| !text.trim().is_empty())
+}
+
+async fn show(
+    engine: &Engine,
+    caller: &Caller,
+    action: &ShowAction,
+    given: &Given,
+) -> Result<Response, Problem> {
+    let scope = scope::Request { given, input: None };
+    let (shown, sought) = match &action.by {
+        By::Id(template) => {
+            let id = text_of(Some(template), &scope).unwrap_or_default();
+            match action.name.strip_prefix(ORCHESTRATION) {
+                Some(name) => (of_code(engine, caller, name, &id, action, given).await?, id),
+                None => (of_graph(engine, durable::graph_id(&id), action, given).await?, id),
+            }
+        }
+        By::Correlation(template) => {
+            let label = text_of(Some(template), &scope).unwrap_or_default();
+            let id = latest(engine, &action.name, &label).await?;
+            (of_graph(engine, id, action, given).await?, label)
+        }
+    };
+    let shown = shown.ok_or_else(|| {
+        let shown: String = sought.chars().take(ExecutionId::LENGTH_MAX).collect();
+        Problem::not_found(format!("There is no run of {} for '{shown}'", action.name))
+    })?;
+    let shown = match &action.query {
+        None => shown,
+        Some(program) => {
+            let outputs = engine.scripts().jq(program, &shown).map_err(|error| {
+                let message = format!("the trigger's queryExpression failed: {error}");
+                Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "trigger-failed", message)
+            })?;
+            outputs.into_iter().next().unwrap_or_else(Json::null)
+        }
+    };
+    Ok(Answer(shown).into_response())
+}
+
+/// What is to be shown of an execution.
+async fn of_graph(
+    engine: &Engine,
+    id: Option<ExecutionId>,
+    action: &ShowAction,
+    given: &Given,
+) -> Result<Option<Json>, Problem> {
+    let Some(id) = id else { return Ok(None) };
+    let look = |state: &Execution| {
+        let run = scope::Run { given, state };
+        (state.plan().definition.name == action.name).then(|| match &action.body {
+            Some(template) => template.render(&run),
+            None => durable::standing(state),
+        })
+    };
+    Ok(engine.read(&id, look).await?.flatten())
+}
+
+/// What is to be shown of an instance of code.
+async fn of_code(
+    engine: &Engine,
+    caller: &Caller,
+    name: &str,
+    id: &str,
+    action: &ShowAction,
+    given: &Given,
+) -> Result<Option<Json>, Problem> {
+    let (hub, name) = name.split_once('/').map_or((None, name), |(hub, name)| (Some(hub), name));
+    let Some(found) = durable::instance(engine, caller, hub, id).await? else { return Ok(None) };
+    if found.name != name {
+        return Ok(None);
+    }
+    Ok(Some(match &action.body {
+        Some(template) => template.render(&scope::Code { given, standing: &found }),
+        None => Json::of(&found),
+    }))
+}
+
+/// The latest run of a definition that bears a label.
+async fn latest(engine: &Engine, name: &str, label: &str) -> Result<Option<ExecutionId>, Problem> {
+    if label.is_empty() {
+        return Ok(None);
+    }
+    let search = Search {
+        filters: vec![
+            Filter::In(TextField::Name, vec![name.to_owned()]),
+            Filter::In(TextField::CorrelationId, vec![label.to_owned()]),
+        ],
+        sort: vec![Sort { by: SortField::Time(TimeField::Created), descending: true }],
+        size: LABELLED_MAX,
+        ..Search::default()
+    };
+    let page = engine.store().search(&search).await?;
+    // A `*` of a label or a name is meant literally.
+    let exact = page
+        .rows
+        .into_iter()
+        .find(|head| *head.name == *name && head.correlation_id.as_deref() == Some(label));
+    Ok(exact.map(|head| head.id))
+}

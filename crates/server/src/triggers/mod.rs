@@ -1,0 +1,185 @@
+//! HTTP triggers: methods and paths of users' own that start runs of definitions, or tell of them.
+//!
+//! A trigger is a document of the kind `trigger`, named by its name. Its paths are looked at when
+//! nothing of ours answers a request, so triggers cost nothing elsewhere, and can never stand in
+//! our way: paths in namespaces that are ours are refused.
+#![allow(unused_qualifications, reason = "the macros that describe paths write types out in full")]
+
+mod answer;
+mod definition;
+mod pattern;
+mod scope;
+
+use axum::Json as AsJson;
+use axum::extract::State;
+use engine::Engine;
+use engine::store::Document;
+use kernel::definition::Problem as Flaw;
+use serde_json::Value;
+use tokio::sync::Mutex;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(crate) use answer::answer;
+pub use definition::{Trigger, read};
+
+use crate::Api;
+use crate::problem::Problem;
+use crate::rest::extract::{Path, RawBody};
+
+/// The paths of triggers' definitions.
+pub(crate) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(triggers, put_triggers))
+        .routes(routes!(trigger, delete_trigger))
+}
+
+/// The kind of the documents that hold triggers.
+const KIND: &str = "trigger";
+/// Triggers at most.
+const COUNT_MAX: usize = 1000;
+
+/// Held from looking at the triggers until one is written.
+static WRITING: Mutex<()> = Mutex::const_new(());
+
+async fn load(engine: &Engine) -> Result<Vec<Trigger>, Problem> {
+    let documents = engine.store().documents(KIND).await?;
+    let mut triggers = Vec::with_capacity(documents.len());
+    for document in &documents {
+        let value = serde_json::from_str(&document.text).unwrap_or(Value::Null);
+        match definition::of_value(value, engine.scripts()) {
+            Ok(trigger) => triggers.push(trigger),
+            Err(flaws) => {
+                tracing::error!(trigger = %document.name, ?flaws, "a stored trigger is unusable");
+            }
+        }
+    }
+    Ok(triggers)
+}
+
+/// Defines triggers, or defines them anew; says how many are new or different.
+///
+/// # Errors
+/// 400 with every conflict, if two triggers have the same method and paths; the store's. Nothing
+/// is written then.
+pub async fn put(engine: &Engine, triggers: Vec<Trigger>) -> Result<usize, Problem> {
+    let _writing = WRITING.lock().await;
+    let present = load(engine).await?;
+    let replaced = |name: &str| triggers.iter().any(|trigger| trigger.name == name);
+    let others: Vec<&Trigger> = present.iter().filter(|it| !replaced(&it.name)).collect();
+    let mut flaws = Vec::new();
+    for (index, trigger) in triggers.iter().enumerate() {
+        let place = |member: &str| match triggers.len() {
+            1 => format!("/{member}"),
+            _ => format!("/{index}/{member}"),
+        };
+        let earlier = &triggers[..index];
+        if earlier.iter().any(|other| other.name == trigger.name) {
+            let message = format!("there is another trigger '{}' before this one", trigger.name);
+            flaws.push(Flaw::new(place("name"), "name-taken", message, "Give it another name."));
+            continue;
+        }
+        let mut all = others.iter().copied().chain(earlier);
+        let same = |other: &&Trigger| {
+            other.method == trigger.method && other.pattern.equals(&trigger.pattern)
+        };
+        if let Some(other) = all.find(same) {
+            let message = format!("the trigger '{}' has the same method and path", other.name);
+            let hint = "Give one of them another path, or delete the other.";
+            flaws.push(Flaw::new(place("path"), "path-taken", message, hint));
+        }
+    }
+    if !flaws.is_empty() {
+        return Err(Problem::invalid(flaws));
+    }
+    if others.len() + triggers.len() > COUNT_MAX {
+        return Err(Problem::conflict(format!("there can be at most {COUNT_MAX} triggers")));
+    }
+    let mut changed = 0;
+    for trigger in triggers {
+        let same =
+            |other: &&Trigger| other.name == trigger.name && other.document == trigger.document;
+        if present.iter().any(|other| same(&other)) {
+            continue;
+        }
+        let document = Document {
+            kind: KIND.into(),
+            name: trigger.name.as_str().into(),
+            version: 0,
+            text: trigger.document.to_string().into(),
+        };
+        engine.store().put_document(document).await?;
+        changed += 1;
+    }
+    Ok(changed)
+}
+
+fn missing(name: &str) -> Problem {
+    let shown: String = name.chars().take(100).collect();
+    Problem::not_found(format!("there is no trigger '{shown}'"))
+}
+
+/// Lists all triggers.
+#[utoipa::path(
+    get, path = "/api/triggers", tag = "trigger",
+    responses((status = 200, description = "The triggers", body = Vec<serde_json::Value>))
+)]
+async fn triggers(State(api): State<Api>) -> Result<AsJson<Vec<Value>>, Problem> {
+    let triggers = load(&api.engine).await?;
+    Ok(AsJson(triggers.into_iter().map(|trigger| trigger.document).collect()))
+}
+
+/// Defines a trigger or a list of them, or defines them anew. `name`, `method` and `path` say where
+/// it is; `start` makes it begin a run and answer how to follow it, `show` makes it tell of one.
+#[utoipa::path(
+    post, path = "/api/triggers", tag = "trigger", request_body = serde_json::Value,
+    responses(
+        (status = 200, description = "The triggers as they are now", body = Vec<serde_json::Value>),
+        (status = 400, description = "Everything that is wrong with them"),
+    )
+)]
+async fn put_triggers(
+    State(api): State<Api>,
+    RawBody(body): RawBody,
+) -> Result<AsJson<Vec<Value>>, Problem> {
+    // Bounds on depth and numbers are the same for all documents.
+    let value: Value = crate::rest::extract::parse(&body)?;
+    let triggers = read(&value.to_string(), api.engine.scripts()).map_err(Problem::invalid)?;
+    let documents = triggers.iter().map(|trigger| trigger.document.clone()).collect();
+    put(&api.engine, triggers).await?;
+    Ok(AsJson(documents))
+}
+
+/// Shows a trigger.
+#[utoipa::path(
+    get, path = "/api/triggers/{name}", tag = "trigger",
+    params(("name" = String, Path, description = "The name of the trigger")),
+    responses(
+        (status = 200, description = "The trigger", body = serde_json::Value),
+        (status = 404, description = "There is none"),
+    )
+)]
+async fn trigger(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<AsJson<Value>, Problem> {
+    let found = load(&api.engine).await?.into_iter().find(|trigger| trigger.name == name);
+    Ok(AsJson(found.ok_or_else(|| missing(&name))?.document))
+}
+
+/// Forgets a trigger; what it has started goes on.
+#[utoipa::path(
+    delete, path = "/api/triggers/{name}", tag = "trigger",
+    params(("name" = String, Path, description = "The name of the trigger")),
+    responses(
+        (status = 200, description = "It is forgotten"),
+        (status = 404, description = "There is none"),
+    )
+)]
+async fn delete_trigger(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
+    let _writing = WRITING.lock().await;
+    match api.engine.store().delete_document(KIND, &name, 0).await? {
+        true => Ok(()),
+        false => Err(missing(&name)),
+    }
+}

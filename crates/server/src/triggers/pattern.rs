@@ -1,0 +1,216 @@
+//! Paths of triggers: literal segments and parameters, and which of them are free.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
+
+use percent_encoding::percent_decode_str;
+
+/// Longest path, in bytes.
+const LENGTH_MAX: usize = 500;
+/// Namespaces that are ours, whether or not this build answers anything there.
+const RESERVED: [&str; 8] = [
+    "/admin",
+    "/console",
+    "/durabletask",
+    "/hooks",
+    "/ping",
+    "/runtime",
+    "/TaskHubSidecarService",
+    "/ui",
+];
+
+/// A path with parameters: `/api/job_status/{jobId}`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pattern(Vec<Segment>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(String),
+    Parameter(String),
+}
+
+impl Pattern {
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// Why it is none, or that it is not free.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        if text.len() > LENGTH_MAX {
+            return Err(format!("the path is longer than {LENGTH_MAX} bytes"));
+        }
+        let Some(rest) = text.strip_prefix('/').filter(|rest| !rest.is_empty()) else {
+            return Err("the path must begin with '/' and name something".to_owned());
+        };
+        let segments: Vec<Segment> =
+            rest.split('/').map(Segment::parse).collect::<Result<_, _>>()?;
+        let mut names = BTreeSet::new();
+        for segment in &segments {
+            if let Segment::Parameter(name) = segment
+                && !names.insert(name)
+            {
+                return Err(format!("the path has two parameters {{{name}}}"));
+            }
+        }
+        let pattern = Self(segments);
+        pattern.claim()?;
+        Ok(pattern)
+    }
+
+    /// Refuses a path in a namespace that is ours.
+    fn claim(&self) -> Result<(), String> {
+        let literal = |at: usize| match self.0.get(at) {
+            Some(Segment::Literal(literal)) => Some(literal.as_str()),
+            _ => None,
+        };
+        let namespace = match (literal(0), literal(1)) {
+            (Some(first), Some(second)) if first.eq_ignore_ascii_case("api") => {
+                format!("/api/{second}")
+            }
+            (Some(first), None) if first.eq_ignore_ascii_case("api") => {
+                return Err("after '/api' the path must name something that is fixed".to_owned());
+            }
+            (Some(first), _) => format!("/{first}"),
+            (None, _) => return Err("the path must begin with something that is fixed".to_owned()),
+        };
+        if own_namespaces().contains(&namespace.to_ascii_lowercase()) {
+            return Err(format!("the server itself answers at {namespace}"));
+        }
+        Ok(())
+    }
+
+    /// The parameters of a path that fits; `None` for one that does not.
+    pub(super) fn matched(&self, path: &str) -> Option<BTreeMap<String, String>> {
+        let rest = path.strip_prefix('/')?;
+        let given: Vec<&str> = rest.strip_suffix('/').unwrap_or(rest).split('/').collect();
+        if given.len() != self.0.len() {
+            return None;
+        }
+        let mut parameters = BTreeMap::new();
+        for (segment, given) in self.0.iter().zip(given) {
+            let given = percent_decode_str(given).decode_utf8().ok()?;
+            match segment {
+                Segment::Literal(literal) if *literal == given => {}
+                Segment::Literal(_) => return None,
+                Segment::Parameter(_) if given.is_empty() => return None,
+                Segment::Parameter(name) => {
+                    parameters.insert(name.clone(), given.into_owned());
+                }
+            }
+        }
+        Some(parameters)
+    }
+
+    /// Whether the same paths fit both.
+    pub(super) fn equals(&self, other: &Self) -> bool {
+        let alike = |pair: (&Segment, &Segment)| match pair {
+            (Segment::Literal(one), Segment::Literal(other)) => one == other,
+            (Segment::Parameter(_), Segment::Parameter(_)) => true,
+            _ => false,
+        };
+        self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(alike)
+    }
+
+    /// Where several patterns fit, the greatest is meant: what is fixed goes before parameters,
+    /// from left to right.
+    pub(super) fn rank(&self) -> impl Ord + use<> {
+        let parameters = self.0.iter().map(|it| matches!(it, Segment::Parameter(_)));
+        Reverse(parameters.collect::<Vec<bool>>())
+    }
+
+    /// The names of the parameters.
+    pub(super) fn parameters(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|segment| match segment {
+            Segment::Parameter(name) => Some(name.as_str()),
+            Segment::Literal(_) => None,
+        })
+    }
+}
+
+impl Segment {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("the path has an empty segment".to_owned());
+        }
+        if matches!(text, "." | "..") {
+            return Err(format!("'{text}' cannot be a segment of a path"));
+        }
+        if let Some(name) = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) {
+            let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if name.is_empty() || !name.chars().all(fits) {
+                return Err(format!(
+                    "'{text}' is no parameter: its name may have letters, digits and '_'"
+                ));
+            }
+            return Ok(Self::Parameter(name.to_owned()));
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.~!$'()*+,;=:@".contains(c);
+        if let Some(bad) = text.chars().find(|c| !plain(*c)) {
+            return Err(format!(
+                "'{text}' cannot be a segment: {bad:?} is neither fixed text nor a whole parameter"
+            ));
+        }
+        Ok(Self::Literal(text.to_owned()))
+    }
+}
+
+/// The beginnings of paths that are ours, in lower case: `/api/workflow`, `/health`.
+fn own_namespaces() -> &'static BTreeSet<String> {
+    static OWN: OnceLock<BTreeSet<String>> = OnceLock::new();
+    OWN.get_or_init(|| {
+        let (_, description) = crate::described().split_for_parts();
+        let namespace = |path: &String| {
+            let depth = if path.starts_with("/api/") { 3 } else { 2 };
+            path.split('/').take(depth).collect::<Vec<_>>().join("/").to_ascii_lowercase()
+        };
+        let reserved = RESERVED.iter().map(|path| path.to_ascii_lowercase());
+        description.paths.paths.keys().map(namespace).chain(reserved).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_fixed_goes_before_parameters() {
+        let fixed = Pattern::parse("/jobs/new/state").expect("a path");
+        let open = Pattern::parse("/jobs/{id}/state").expect("a path");
+        assert!(fixed.rank() > open.rank());
+        assert!(!fixed.equals(&open));
+        assert!(open.equals(&Pattern::parse("/jobs/{name}/state").expect("a path")));
+        let found = open.matched("/jobs/a%2Fb%20c/state").expect("it fits");
+        assert_eq!(found["id"], "a/b c");
+        assert_eq!(open.matched("/jobs//state"), None);
+        assert_eq!(open.matched("/jobs/1/state/more"), None);
+        assert!(open.matched("/jobs/1/state/").is_some());
+    }
+
+    #[test]
+    fn what_is_ours_is_not_free() {
+        let cases = [
+            ("/api/workflow/mine", "the server itself answers at /api/workflow"),
+            ("/API/Workflow", "the server itself answers at /api/Workflow"),
+            ("/health", "the server itself answers at /health"),
+            ("/runtime/x", "the server itself answers at /runtime"),
+            ("/{all}", "begin with something that is fixed"),
+            ("/api/{all}", "name something that is fixed"),
+            ("/api", "name something that is fixed"),
+            ("/", "must begin with '/' and name something"),
+            ("jobs", "must begin with '/'"),
+            ("/jobs//x", "an empty segment"),
+            ("/jobs/../x", "'..' cannot be a segment"),
+            ("/jobs/{a}/{a}", "two parameters {a}"),
+            ("/jobs/x{a}", "neither fixed text nor a whole parameter"),
+            ("/jobs/{}", "is no parameter"),
+            ("/jobs/a b", "neither fixed text"),
+        ];
+        for (path, why) in cases {
+            let refused = Pattern::parse(path).expect_err(path);
+            assert!(refused.contains(why), "{path}: {refused}");
+        }
+        for path in ["/api/start_monitoring_job", "/jobs/{id}", "/a/b/c"] {
+            assert!(Pattern::parse(path).is_ok(), "{path}");
+        }
+    }
+}

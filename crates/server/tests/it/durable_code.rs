@@ -1,0 +1,400 @@
+//! The API of Durable Functions over instances and entities of code, with a worker in process.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use engine::durable::{Attendance, Profile, Room, WorkItem};
+use kernel::durable::entity::{Batch, BatchResult};
+use kernel::durable::instance::{TurnResult, Work};
+use kernel::durable::{
+    Action, ActionKind, Call, Completion, Fact, FailureDetails, HistoryEvent, OperationResult,
+    Outcome, Tags,
+};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use crate::support::{Server, waiting};
+
+/// How long work may take to come on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+const BASE: &str = "/runtime/webhooks/durabletask";
+
+/// A worker that does what the test says.
+struct Worker {
+    server: Server,
+    attendance: Attendance,
+    /// Handed out and not yet done.
+    held: Mutex<Vec<WorkItem>>,
+}
+
+impl Worker {
+    async fn new() -> Self {
+        let server = Server::new().await;
+        let attendance = server.engine.attend(Profile {
+            hub: "default".into(),
+            name: "tester".into(),
+            agent: "test".into(),
+            filters: None,
+            room: Room { orchestrations: 1, activities: 1, entities: 1 },
+        });
+        Self { server, attendance, held: Mutex::default() }
+    }
+
+    /// The next piece of work that fits; there must be one soon.
+    async fn next(&self, fits: fn(&WorkItem) -> bool) -> WorkItem {
+        loop {
+            let mut held = self.held.lock().await;
+            if let Some(at) = held.iter().position(fits) {
+                return held.remove(at);
+            }
+            let claimed = tokio::time::timeout(PATIENCE, self.attendance.claim()).await;
+            held.extend(claimed.expect("there is work soon").expect("memory answers"));
+        }
+    }
+
+    async fn batch(&self) -> Batch {
+        match self.next(|item| matches!(item, WorkItem::Batch(_))).await {
+            WorkItem::Batch(batch) => batch,
+            WorkItem::Instance(work) => panic!("a batch was expected: {work:?}"),
+        }
+    }
+
+    /// Answers the next turn with these actions, and tells what was new in it.
+    async fn turn(
+        &self,
+        actions: Vec<(i32, ActionKind)>,
+        custom: Option<&str>,
+    ) -> Vec<HistoryEvent> {
+        let WorkItem::Instance(Work::Turn { token, new, .. }) = self.next(is_turn).await else {
+            panic!("a turn was expected")
+        };
+        let result = TurnResult {
+            token,
+            actions: actions.into_iter().map(|(id, kind)| Action { id, kind }).collect(),
+            custom_status: custom.map(Into::into),
+            processed: None,
+            trace: None,
+        };
+        self.server.engine.complete_turn(result).await.expect("it is taken");
+        new
+    }
+
+    async fn activity(&self, result: Result<&str, &str>) {
+        let WorkItem::Instance(Work::Activity { token, .. }) = self.next(is_activity).await else {
+            panic!("an activity was expected")
+        };
+        let failed = |message| Box::new(FailureDetails::new("ValueError", message));
+        let result = match result {
+            Ok(result) => Ok(Some(result.into())),
+            Err(message) => Err(failed(message.to_owned())),
+        };
+        self.server.engine.complete_activity(token, result).await.expect("it is taken");
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: &str) -> (u16, Value) {
+        let answer = self.server.send(method, &format!("{BASE}{path}"), body.to_owned()).await;
+        let body = serde_json::from_str(&answer.text).unwrap_or(Value::Null);
+        (answer.status.as_u16(), body)
+    }
+
+    async fn get(&self, path: &str) -> (u16, Value) {
+        self.ask(Method::GET, path, "").await
+    }
+
+    async fn post(&self, path: &str, body: &str) -> (u16, Value) {
+        self.ask(Method::POST, path, body).await
+    }
+}
+
+fn is_turn(item: &WorkItem) -> bool {
+    matches!(item, WorkItem::Instance(Work::Turn { .. }))
+}
+
+fn is_activity(item: &WorkItem) -> bool {
+    matches!(item, WorkItem::Instance(Work::Activity { .. }))
+}
+
+fn call(name: &str) -> ActionKind {
+    let input = Some("\"Tokyo\"".into());
+    ActionKind::ScheduleTask(Box::new(Call { name: name.into(), input, ..Call::default() }))
+}
+
+fn end(outcome: Outcome, result: &str) -> ActionKind {
+    let failure = (outcome == Outcome::Failed)
+        .then(|| Box::new(FailureDetails::new("ValueError", "no luck")));
+    ActionKind::Complete(Box::new(Completion {
+        outcome,
+        result: failure.is_none().then(|| result.into()),
+        failure,
+        new_version: None,
+        carryover: Vec::new(),
+        tags: Tags::new(),
+    }))
+}
+
+#[tokio::test]
+async fn an_instance_of_code_is_started_followed_and_told_of_events() {
+    let worker = Worker::new().await;
+    let (status, links) = worker.post("/orchestrators/hello/one", "[1, 2]").await;
+    assert_eq!((status, &links["id"]), (202, &json!("one")));
+    let (status, pending) = worker.get("/instances/one?showHistory=true").await;
+    assert_eq!((status, &pending["runtimeStatus"]), (202, &json!("Pending")));
+    assert_eq!((&pending["name"], &pending["input"]), (&json!("hello"), &json!([1, 2])));
+    assert!(pending.get("historyEvents").is_none(), "{pending}");
+
+    let why = worker.server.get("/api/workflow/one/why").await.ok();
+    assert_eq!(
+        (&why["workflowId"], &why["status"]),
+        (&json!("instance:default:one"), &json!("PENDING"))
+    );
+    assert_eq!(
+        (&why["waiting"][0]["code"], &why["waiting"][0]["reference"]),
+        (&json!("queued"), &json!("hello"))
+    );
+    worker.post("/orchestrators/hello/lone?taskHub=lone", "").await;
+    let why = worker.server.get("/api/workflow/instance:lone:lone/why").await.ok();
+    assert_eq!(why["waiting"][0]["reason"], "no worker attends the task hub 'lone'");
+    worker.server.get("/api/workflow/lone/why").await.failed(404);
+
+    let workers = worker.server.get("/api/workers?taskHub=default").await.ok();
+    assert_eq!(
+        (&workers[0]["name"], &workers[0]["limits"]["activities"]),
+        (&json!("tester"), &json!(1))
+    );
+    assert_eq!(worker.server.get("/api/workers?taskHub=lone").await.ok(), json!([]));
+
+    worker.turn(vec![(0, call("say"))], Some(r#"{"step": 1}"#)).await;
+    let (_, running) = worker.get("/instances/one?showHistory=true").await;
+    assert_eq!(running["runtimeStatus"], "Running");
+    assert_eq!(running["customStatus"], json!({ "step": 1 }));
+    assert_eq!(running["historyEvents"][1]["EventType"], "TaskScheduled");
+    worker.activity(Ok("\"Hello Tokyo\"")).await;
+    worker.turn(Vec::new(), Some("plain words")).await;
+    assert_eq!(worker.post("/instances/one/raiseEvent/Go", "{\"a\": 1}").await.0, 202);
+    let new = worker.turn(vec![(1, end(Outcome::Completed, "{\"sum\":3}"))], None).await;
+    let raised = new.iter().any(|event| {
+        matches!(&event.fact, Fact::EventRaised { name, input }
+            if **name == *"Go" && input.as_deref() == Some("{\"a\": 1}"))
+    });
+    assert!(raised, "{new:?}");
+
+    let path = "/instances/one?showHistory=true&showHistoryOutput=true";
+    let (status, mut done) = worker.get(path).await;
+    assert_eq!((status, &done["runtimeStatus"]), (200, &json!("Completed")));
+    assert_eq!((&done["output"], &done["customStatus"]), (&json!({ "sum": 3 }), &Value::Null));
+    for event in done["historyEvents"].as_array_mut().expect("a list") {
+        let event = event.as_object_mut().expect("an object");
+        assert!(event.shift_remove("Timestamp").is_some_and(|at| at.is_string()));
+        let scheduled = event.shift_remove("ScheduledTime").is_some();
+        assert_eq!(scheduled, event["EventType"] == "TaskCompleted");
+    }
+    let expected = json!([
+        { "EventType": "ExecutionStarted", "FunctionName": "hello", "Input": [1, 2] },
+        { "EventType": "TaskCompleted", "FunctionName": "say", "Input": "Tokyo", "Result": "Hello Tokyo" },
+        { "EventType": "EventRaised", "Name": "Go", "Input": { "a": 1 } },
+        { "EventType": "ExecutionCompleted", "OrchestrationStatus": "Completed", "Result": { "sum": 3 } },
+    ]);
+    assert_eq!(done["historyEvents"], expected);
+    assert_eq!(worker.post("/instances/one/raiseEvent/Go", "1").await.0, 410);
+    // Other hubs know nothing of it.
+    assert_eq!(worker.get("/instances/one?taskHub=other").await.0, 404);
+    assert_eq!(worker.get("/instances/one?taskHub=a:b").await.0, 400);
+}
+
+#[tokio::test]
+async fn an_instance_of_code_is_steered() {
+    let worker = Worker::new().await;
+    worker.post("/orchestrators/o/one", "").await;
+    worker.turn(vec![(0, call("work"))], None).await;
+    assert_eq!(worker.post("/orchestrators/o/one", "").await.0, 409);
+    assert_eq!(worker.post("/instances/one/suspend?reason=lunch", "").await.0, 202);
+    worker.activity(Err("broken")).await;
+    worker.turn(Vec::new(), None).await;
+    assert_eq!(worker.get("/instances/one").await.1["runtimeStatus"], "Suspended");
+    assert_eq!(worker.post("/instances/one/suspend", "").await.0, 500);
+    assert_eq!(worker.post("/instances/one/resume", "").await.0, 202);
+    assert_eq!(worker.post("/instances/one/rewind", "").await.0, 412);
+    assert_eq!(worker.ask(Method::DELETE, "/instances/one", "").await.0, 412);
+    worker.turn(vec![(1, end(Outcome::Failed, ""))], None).await;
+    let (status, failed) = worker.get("/instances/one").await;
+    assert_eq!((status, &failed["runtimeStatus"]), (200, &json!("Failed")));
+    assert_eq!(failed["output"], "ValueError: no luck");
+    let asked = "/instances/one?returnInternalServerErrorOnFailure=true";
+    assert_eq!(worker.get(asked).await.0, 500);
+    assert_eq!(worker.post("/instances/one/rewind?reason=again", "").await.0, 202);
+    assert_eq!(worker.get("/instances/one").await.1["runtimeStatus"], "Running");
+
+    worker.post("/orchestrators/o/two", "7").await;
+    assert_eq!(worker.post("/instances/two/terminate?reason=enough", "").await.0, 202);
+    // A worker ends it; the rewind of the first is not its matter.
+    for _ in 0..2 {
+        let WorkItem::Instance(Work::Turn { token, instance_id, .. }) = worker.next(is_turn).await
+        else {
+            panic!("a turn was expected")
+        };
+        if *instance_id == *"two" {
+            let kind = end(Outcome::Terminated, "\"enough\"");
+            let result = TurnResult {
+                token,
+                actions: vec![Action { id: 0, kind }],
+                custom_status: None,
+                processed: None,
+                trace: None,
+            };
+            worker.server.engine.complete_turn(result).await.expect("it is taken");
+            break;
+        }
+        worker.server.engine.abandon(&token);
+    }
+    let (_, ended) = worker.get("/instances/two").await;
+    assert_eq!(
+        (&ended["runtimeStatus"], &ended["output"]),
+        (&json!("Terminated"), &json!("enough"))
+    );
+    let (status, anew) = worker.post("/instances/two/restart", "").await;
+    assert_eq!(status, 202);
+    let anew = anew["id"].as_str().expect("an id").to_owned();
+    assert_ne!(anew, "two");
+    assert_eq!(worker.get(&format!("/instances/{anew}")).await.1["input"], 7);
+    let same = "/instances/two/restart?restartWithNewInstanceId=false";
+    assert_eq!(worker.post(same, "").await.1["id"], "two");
+    assert_eq!(worker.post(same, "").await.0, 409);
+}
+
+#[tokio::test]
+async fn lists_and_purges_see_both_dialects() {
+    let worker = Worker::new().await;
+    worker.server.register(waiting("graph")).await;
+    for id in ["c-1", "c-2", "c-3"] {
+        worker.post(&format!("/orchestrators/code/{id}"), "").await;
+        worker.turn(vec![(0, end(Outcome::Completed, "1"))], None).await;
+    }
+    for id in ["g-1", "g-2"] {
+        worker.post(&format!("/orchestrators/graph/{id}"), "").await;
+    }
+    let ids = |body: &Value| -> Vec<String> {
+        let all = body.as_array().expect("a list").iter();
+        all.map(|it| it["instanceId"].as_str().expect("an id").to_owned()).collect()
+    };
+    let all = worker.get("/instances").await.1;
+    assert_eq!(ids(&all), ["c-3", "c-2", "c-1", "g-2", "g-1"]);
+    for (query, count) in [
+        ("runtimeStatus=Completed", 3),
+        ("runtimeStatus=Running", 2),
+        ("runtimeStatus=ContinuedAsNew", 0),
+        ("instanceIdPrefix=c-", 3),
+        ("taskHub=other", 2),
+    ] {
+        let found = worker.get(&format!("/instances?{query}")).await.1;
+        assert_eq!(ids(&found).len(), count, "{query}: {found}");
+    }
+    let (mut seen, mut token) = (Vec::new(), String::new());
+    for _ in 0..3 {
+        let path = format!("{BASE}/instances?top=2");
+        let request = Request::builder().uri(path);
+        let request = request.header("x-ms-continuation-token", &token);
+        let request = request.body(Body::empty()).expect("a request");
+        let router = server::router(worker.server.api());
+        let answer = tower::ServiceExt::oneshot(router, request).await.expect("an answer");
+        token = answer.headers()["x-ms-continuation-token"].to_str().expect("a text").to_owned();
+        let body = http_body_util::BodyExt::collect(answer.into_body()).await.expect("a body");
+        seen.extend(ids(&serde_json::from_slice(&body.to_bytes()).expect("JSON")));
+    }
+    assert_eq!((seen, token.as_str()), (ids(&all), ""));
+
+    // An id that one dialect uses is free for the other once its instance has ended.
+    assert_eq!(worker.post("/orchestrators/code/g-1", "").await.0, 409);
+    assert_eq!(worker.post("/orchestrators/graph/c-1", "{\"n\": 1}").await.0, 202);
+    assert_eq!(worker.get("/instances/c-1").await.1["name"], "graph");
+    assert_eq!(worker.ask(Method::DELETE, "/instances/c-2", "").await.0, 200);
+    let purge = "/instances?createdTimeFrom=2020-01-01&runtimeStatus=Failed";
+    assert_eq!(worker.ask(Method::DELETE, purge, "").await.0, 404);
+    let purge = "/instances?createdTimeFrom=2020-01-01";
+    let purged = worker.ask(Method::DELETE, purge, "").await;
+    assert_eq!(purged, (200, json!({ "instancesDeleted": 1 })));
+    assert_eq!(worker.get("/instances/c-3").await.0, 404);
+}
+
+#[tokio::test]
+async fn entities_are_signalled_shown_and_listed() {
+    let worker = Worker::new().await;
+    assert_eq!(worker.get("/entities/Counter/a").await.0, 404);
+    assert_eq!(worker.post("/entities/Counter/a?op=add", "5").await.0, 202);
+    assert_eq!(worker.post("/entities/Counter/a?op=add", "{").await.0, 400);
+    let batch = worker.batch().await;
+    assert_eq!(&*batch.entity_id, "@counter@a");
+    let Fact::EntitySignaled(operation) = &batch.operations[0].fact else {
+        panic!("{:?}", batch.operations)
+    };
+    assert_eq!((&*operation.operation, operation.input.as_deref()), ("add", Some("5")));
+    let done = |token, state: Option<&str>| BatchResult {
+        token,
+        results: vec![OperationResult::Done { result: None }],
+        actions: Vec::new(),
+        state: state.map(Into::into),
+        failure: None,
+    };
+    worker.server.engine.complete_batch(done(batch.token, Some("{\"n\":5}"))).await.expect("taken");
+    assert_eq!(worker.get("/entities/COUNTER/a").await, (200, json!({ "n": 5 })));
+    let (_, mut all) = worker.get("/entities?fetchState=true").await;
+    let at = all[0].as_object_mut().expect("one").shift_remove("lastOperationTime");
+    assert!(at.is_some_and(|at| at.as_str().is_some_and(|at| at.ends_with('Z'))));
+    assert_eq!(
+        all,
+        json!([{ "entityId": { "name": "counter", "key": "a" }, "state": { "n": 5 } }])
+    );
+    assert_eq!(worker.get("/entities/other").await.1, json!([]));
+    let (_, named) = worker.get("/entities/Counter").await;
+    assert!(named[0].get("state").is_none() && named[0]["entityId"]["key"] == "a", "{named}");
+    assert_eq!(worker.get("/entities?lastOperationTimeTo=2020-01-01").await.1, json!([]));
+
+    assert_eq!(worker.ask(Method::DELETE, "/entities/Counter/a", "").await.0, 202);
+    let batch = worker.batch().await;
+    worker.server.engine.complete_batch(done(batch.token, None)).await.expect("taken");
+    assert_eq!(worker.get("/entities/Counter/a").await.0, 404);
+    // An empty key, and words that are no JSON.
+    let path = format!("{BASE}/entities/Log/$?op=say");
+    let headers = [("content-type", "application/json")];
+    let told =
+        worker.server.send_with(Method::POST, &path, &headers[..0], "\"hi\"".to_owned()).await;
+    assert_eq!(told.status, 202);
+    let batch = worker.batch().await;
+    assert_eq!(&*batch.entity_id, "@log@");
+}
+
+#[tokio::test]
+async fn a_trigger_starts_an_orchestration_and_tells_of_it() {
+    let worker = Worker::new().await;
+    let triggers = json!([
+        { "name": "new", "method": "POST", "path": "/jobs/{id}", "start": {
+            "name": "orchestration:watch", "version": "2.0", "instanceId": "${request.path.id}",
+            "input": { "job": "${request.body.job}" } } },
+        { "name": "state", "method": "GET", "path": "/jobs/{id}", "show": {
+            "name": "orchestration:watch", "instanceId": "${request.path.id}",
+            "body": { "job": "${workflow.input.job}", "is": "${workflow.status}",
+                "says": "${workflow.customStatus.step}" } } },
+    ]);
+    worker.server.post("/api/triggers", &triggers).await.ok();
+    let begun = worker.server.post("/jobs/x", &json!({ "job": 9 })).await;
+    assert_eq!(begun.status, 202, "{}", begun.text);
+    worker.turn(vec![(0, call("look"))], Some("{\"step\":\"one\"}")).await;
+    let told = worker.server.get("/jobs/x").await.ok();
+    assert_eq!(told, json!({ "job": 9, "is": "Running", "says": "one" }));
+    worker.server.get("/jobs/y").await.failed(404);
+}
+
+#[tokio::test]
+async fn a_schedule_starts_an_orchestration() {
+    let worker = Worker::new().await;
+    let schedule = json!({ "name": "tick", "cronExpression": "0 0 0 1 1 *", "zoneId": "UTC",
+        "startWorkflowRequest": { "name": "orchestration:tick", "input": { "n": 1 } } });
+    worker.server.post("/api/scheduler/schedules", &schedule).await.ok();
+    let path = "/api/scheduler/schedules/tick/trigger?by=test";
+    let fired = worker.server.post(path, &json!({})).await.ok();
+    let id = fired["workflowId"].as_str().expect("an id").to_owned();
+    worker.turn(vec![(0, end(Outcome::Completed, "1"))], None).await;
+    let (status, told) = worker.get(&format!("/instances/{id}")).await;
+    assert_eq!((status, &told["name"]), (200, &json!("tick")));
+    assert_eq!((&told["input"]["n"], &told["output"]), (&json!(1), &json!(1)));
+}
