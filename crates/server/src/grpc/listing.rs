@@ -1,8 +1,8 @@
 //! Lists of instances and entities, page by page. A token is the number of rows before the page.
 
-use engine::search::PAGE_MAX;
 use engine::Engine;
 use engine::durable::{EntityQuery, InstanceQuery};
+use engine::search::PAGE_MAX;
 use kernel::durable::Status as Stands;
 use kernel::{ExecutionId, Timestamp};
 use prost::Message;
@@ -104,7 +104,8 @@ pub(super) async fn entities(
     let mut rows: Vec<EntityMetadata> = Vec::new();
     let (mut bytes, mut seen) = (0, 0);
     for head in &page.rows {
-        let found = entity(engine, &head.id, wanted.include_state, wanted.include_transient).await?;
+        let found =
+            entity(engine, &head.id, wanted.include_state, wanted.include_transient).await?;
         bytes += found.as_ref().map_or(0, Message::encoded_len);
         if bytes > PAGE_BYTES_MAX && !rows.is_empty() {
             break;

@@ -110,7 +110,7 @@ impl<'a> Draft<'a> {
         let at = self.now();
         if let Some(caller) = &start.caller {
             let asker = Asker { by: caller.by.clone(), child: caller.child.clone() };
-            let (to, message) = asker.told(&self.state.id, false, None);
+            let (to, message) = asker.told_of(&self.state.id, false);
             self.send(to, message);
         }
         self.push(Event::Started { at, start: Box::new(start) });
