@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Context;
 use engine::Engine;
 use engine::vault::Shelf;
+use kernel::alert::definition::ChecklistOptions;
 use kernel::ExecutionId;
 use kernel::definition::{TaskDef, WorkflowDef};
 use kernel::graph::{Execution, Input, Start, Status};
@@ -86,7 +87,7 @@ async fn wind_up(engine: &Engine, folder: &Folder, clockwork: &Clockwork) -> any
     for (name, value) in &clockwork.secrets {
         engine.vault().put(Shelf::Secrets, name, value).await?;
     }
-    if let Err(mistakes) = load::load(engine, &[examples]).await {
+    if let Err(mistakes) = load::load(engine, &[examples], &ChecklistOptions::default()).await {
         anyhow::bail!("the examples have mistakes:\n  {}", mistakes.join("\n  "));
     }
     trigger(engine, SCAN).await
