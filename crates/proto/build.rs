@@ -3,9 +3,6 @@
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto/durabletask.proto");
     let files = protox::compile(["proto/durabletask.proto"], ["proto"])?;
-    tonic_prost_build::configure()
-        .build_transport(false)
-        .btree_map(".")
-        .compile_fds(files)?;
+    tonic_prost_build::configure().build_transport(false).btree_map(".").compile_fds(files)?;
     Ok(())
 }

@@ -105,7 +105,7 @@ async fn token(
 }
 
 fn read(token: &str) -> Result<WorkToken, Status> {
-    token.parse().map_err(|error: kernel::durable::NotAToken| {
-        Status::invalid_argument(error.to_string())
-    })
+    token
+        .parse()
+        .map_err(|error: kernel::durable::NotAToken| Status::invalid_argument(error.to_string()))
 }

@@ -2,8 +2,8 @@
 
 use engine::{Engine, Error};
 use futures_util::FutureExt;
-use kernel::durable::instance::{Input, Start};
 use kernel::durable::Status as Stands;
+use kernel::durable::instance::{Input, Start};
 use kernel::{ExecutionId, Rejected};
 use proto::{
     CreateInstanceRequest, CreateOrchestrationAction, GetInstanceRequest, GetInstanceResponse,

@@ -12,8 +12,7 @@ pub(super) fn of(error: Error) -> Status {
         Error::Rejected(rejected) => of_rejected(&rejected),
         Error::Store(StoreError::Unavailable(_) | StoreError::Conflict | StoreError::Closed)
         | Error::Closing => Status::unavailable(error.to_string()),
-        Error::Store(StoreError::Received | StoreError::Corrupt(_))
-        | Error::Quarantined { .. } => {
+        Error::Store(StoreError::Received | StoreError::Corrupt(_)) | Error::Quarantined { .. } => {
             tracing::error!(%error, "a call could not be answered");
             Status::internal(error.to_string())
         }

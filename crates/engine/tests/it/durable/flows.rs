@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use engine::Error;
 use engine::durable::{EntityQuery, InstanceQuery, Purge, WorkItem};
 use engine::memory::Memory;
 use engine::store::Store;
-use engine::Error;
 use kernel::durable::entity::{Entity, Signal};
 use kernel::durable::instance::{Input, Instance, Work};
 use kernel::durable::{ActionKind, Fact, Outcome, Status};

@@ -119,8 +119,6 @@ pub(in crate::grpc) fn turn_trace(
 pub(in crate::grpc) fn wire_turn_trace(trace: &TurnTrace) -> proto::OrchestrationTraceContext {
     proto::OrchestrationTraceContext {
         span_id: super::wire_text(trace.span_id.as_ref()),
-        span_start_time: trace
-            .started
-            .map(|(seconds, nanos)| proto::Timestamp { seconds, nanos }),
+        span_start_time: trace.started.map(|(seconds, nanos)| proto::Timestamp { seconds, nanos }),
     }
 }

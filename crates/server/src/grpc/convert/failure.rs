@@ -76,9 +76,9 @@ fn wire_value(given: Value) -> proto::Value {
         Value::Bool(is) => Kind::BoolValue(is),
         Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
         Value::String(text) => Kind::StringValue(text),
-        Value::Array(list) => Kind::ListValue(proto::ListValue {
-            values: list.into_iter().map(wire_value).collect(),
-        }),
+        Value::Array(list) => {
+            Kind::ListValue(proto::ListValue { values: list.into_iter().map(wire_value).collect() })
+        }
         Value::Object(members) => {
             let members = members.into_iter();
             let fields = members.map(|(name, member)| (name, wire_value(member))).collect();

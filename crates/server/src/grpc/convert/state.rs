@@ -31,7 +31,11 @@ pub(in crate::grpc) fn instance(instance: &Instance, payloads: bool) -> Option<O
 }
 
 /// An entity that holds something, or any entity if `transient` ones are wanted.
-pub(in crate::grpc) fn entity(entity: &Entity, state: bool, transient: bool) -> Option<EntityMetadata> {
+pub(in crate::grpc) fn entity(
+    entity: &Entity,
+    state: bool,
+    transient: bool,
+) -> Option<EntityMetadata> {
     (transient || entity.state.is_some()).then(|| EntityMetadata {
         instance_id: entity.entity_id().to_string(),
         last_modified_time: time::stamp(entity.updated_at),
