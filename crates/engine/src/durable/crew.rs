@@ -636,7 +636,8 @@ impl Drop for Attendance {
             let mine = state.out.iter().filter(|(_, out)| out.worker == self.worker);
             mine.map(|(key, _)| key.clone()).collect()
         };
-        if keys.is_empty() || self.engine.inner.tasks.is_closed() {
+        let alive = tokio::runtime::Handle::try_current().is_ok();
+        if keys.is_empty() || !alive || self.engine.inner.tasks.is_closed() {
             return;
         }
         let engine = self.engine.clone();

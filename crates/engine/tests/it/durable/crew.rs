@@ -23,7 +23,8 @@ fn token(item: &WorkItem) -> WorkToken {
 }
 
 async fn service(engine: &Engine, id: &ExecutionId) -> Service {
-    let queue = engine.instance(id, Instance::turn_queue).await.unwrap().unwrap();
+    let queue = engine.instance(id, Instance::turn_queue).await.expect("the store answers");
+    let queue = queue.expect("it is there");
     engine.service(id, TURN, &queue)
 }
 

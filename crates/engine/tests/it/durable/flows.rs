@@ -214,7 +214,7 @@ async fn an_eternal_orchestration_costs_what_it_holds() {
         engine.complete_turn(answer(&token, vec![again])).await.unwrap();
     }
     let stored = store.load(&id).await.unwrap().unwrap();
-    let bytes: usize = stored.history.iter().map(|row| row.len()).sum();
+    let bytes: usize = stored.history.iter().map(String::len).sum();
     assert!(bytes < 600 << 10, "{bytes} bytes of history are kept");
     let turns = engine.instance(&id, |state| state.turn).await.unwrap();
     assert_eq!(turns, Some(300));

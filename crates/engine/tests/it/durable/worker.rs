@@ -44,6 +44,7 @@ pub(crate) fn answer(token: &WorkToken, actions: Vec<Action>) -> TurnResult {
     TurnResult { token, actions, custom_status: None, processed: None, trace: None }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what takes a text takes it or leaves it")]
 pub(crate) fn text(text: &str) -> Option<Arc<str>> {
     Some(text.into())
 }
@@ -113,7 +114,8 @@ pub(crate) async fn carry_out(engine: &Engine, item: WorkItem) -> Result<Answer,
             engine.complete_activity(token, result).await
         }
         WorkItem::Batch(batch) => {
-            let mut state: i64 = batch.state.as_deref().map_or(0, |it| it.parse().unwrap());
+            let mut state: i64 =
+                batch.state.as_deref().map_or(0, |it| it.parse().expect("its state is a number"));
             let mut results = Vec::new();
             let mut gone = false;
             for event in &batch.operations {

@@ -347,17 +347,13 @@ impl<'a> Draft<'a> {
         let position = lock.request.position + 1;
         let from =
             Origin { sender: Some(lock.holder.clone()), execution_id: lock.execution_id.clone() };
-        match lock.request.lock_set.get(position) {
-            Some(next) => {
-                let to = ExecutionId::entity(self.state.id.hub(), next);
-                let request = Box::new(LockRequest { position, ..lock.request.clone() });
-                self.write(to, Letter::Lock { request, from });
-            }
-            None => {
-                let critical_section_id = lock.request.critical_section_id.clone();
-                self.reply(&from, Fact::EntityLockGranted { critical_section_id });
-            }
+        if let Some(next) = lock.request.lock_set.get(position) {
+            let to = ExecutionId::entity(self.state.id.hub(), next);
+            let request = Box::new(LockRequest { position, ..lock.request.clone() });
+            return self.write(to, Letter::Lock { request, from });
         }
+        let critical_section_id = lock.request.critical_section_id.clone();
+        self.reply(&from, Fact::EntityLockGranted { critical_section_id });
     }
 
     fn finish(mut self) -> Decision<Event> {

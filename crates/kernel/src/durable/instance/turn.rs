@@ -48,7 +48,9 @@ pub(super) fn complete(state: &mut Instance, result: TurnResult, context: &Conte
     }
     // Some SDKs send them in no order.
     actions.sort_by_key(|action| action.id);
-    let problem = contradiction(state, &actions).or_else(|| oversized(&actions, context));
+    let problem = contradiction(state, &actions)
+        .or_else(|| unsupported(&actions))
+        .or_else(|| oversized(&actions, context));
     let mut draft = Draft::new(state, context);
     draft.turn_over();
     let (events, completion) = match problem {
@@ -142,6 +144,19 @@ fn contradiction(state: &Instance, actions: &[Action]) -> Option<FailureDetails>
         return fail("it ends more than once".to_owned());
     }
     None
+}
+
+/// What is asked that cannot be done, if something is: it fails rather than waits for ever.
+fn unsupported(actions: &[Action]) -> Option<FailureDetails> {
+    let to_entity = |action: &&Action| matches!(&action.kind, ActionKind::SendEvent { instance_id, .. } if instance_id.starts_with('@'));
+    let action = actions.iter().find(to_entity)?;
+    let message = format!(
+        "action {} sends an event to an entity, as old SDKs do: use one that sends entity messages",
+        action.id
+    );
+    let mut failure = FailureDetails::new("NotSupported", message);
+    failure.non_retriable = true;
+    Some(failure)
 }
 
 /// Which payload exceeds its bound, if one does.

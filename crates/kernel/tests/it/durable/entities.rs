@@ -66,7 +66,7 @@ fn operations_run_in_order_and_calls_are_answered() {
     let done = || OperationResult::Done { result: None };
     let batch = house.batch(A);
     let result = BatchResult {
-        token: batch.token.clone(),
+        token: batch.token,
         results: vec![done(), done()],
         actions: Vec::new(),
         state: text("2"),

@@ -32,6 +32,7 @@ pub(crate) struct House {
     lives: u64,
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "what takes a text takes it or leaves it")]
 pub(crate) fn text(text: &str) -> Option<Arc<str>> {
     Some(text.into())
 }
@@ -127,7 +128,9 @@ impl House {
         }
         let row = serde_json::to_string(&decision.events).expect("it serializes");
         let events: Vec<instance::Event> = serde_json::from_str(&row).expect("it reads");
-        events.iter().for_each(|event| folded.apply(event));
+        for event in &events {
+            folded.apply(event);
+        }
         assert_eq!(folded, *state, "what is decided is what is folded");
         let queued = state.queued();
         self.act(id, decision.effects);
@@ -155,7 +158,9 @@ impl House {
         }
         let row = serde_json::to_string(&decision.events).expect("it serializes");
         let events: Vec<entity::Event> = serde_json::from_str(&row).expect("it reads");
-        events.iter().for_each(|event| folded.apply(event));
+        for event in &events {
+            folded.apply(event);
+        }
         assert_eq!(folded, *state, "what is decided is what is folded");
         let queued: Vec<u32> = state.wants_batch().then_some(TURN).into_iter().collect();
         self.act(id, decision.effects);
@@ -423,8 +428,8 @@ pub(crate) fn completed(id: i32, result: &str) -> Action {
     end(id, Outcome::Completed, result)
 }
 
-pub(crate) fn operation(request: &str, name: &str, target: &str) -> Box<EntityOperation> {
-    Box::new(EntityOperation {
+pub(crate) fn operation(request: &str, name: &str, target: &str) -> EntityOperation {
+    EntityOperation {
         request_id: request.into(),
         operation: name.into(),
         scheduled_at: None,
@@ -432,15 +437,17 @@ pub(crate) fn operation(request: &str, name: &str, target: &str) -> Box<EntityOp
         parent_instance_id: None,
         parent_execution_id: None,
         target: text(target),
-    })
+    }
 }
 
 pub(crate) fn call(id: i32, name: &str, target: &str) -> Action {
-    let message = EntityMessage::Called(operation(&format!("r{id}-{name}"), name, target));
+    let message =
+        EntityMessage::Called(Box::new(operation(&format!("r{id}-{name}"), name, target)));
     Action { id, kind: ActionKind::SendEntityMessage(message) }
 }
 
 pub(crate) fn signal(id: i32, name: &str, target: &str) -> Action {
-    let message = EntityMessage::Signaled(operation(&format!("r{id}-{name}"), name, target));
+    let message =
+        EntityMessage::Signaled(Box::new(operation(&format!("r{id}-{name}"), name, target)));
     Action { id, kind: ActionKind::SendEntityMessage(message) }
 }

@@ -254,7 +254,7 @@ fn rewind(house: &mut House, name: &str, execution_id: &str) {
     assert!(past.iter().any(|event| matches!(event.fact, Fact::ExecutionCompleted(_))));
     let history = clean(&past, &new, execution_id);
     let action = Action { id: -1, kind: ActionKind::Rewind { history } };
-    house.complete(name, result(token, vec![action])).unwrap();
+    house.complete(name, result(token, vec![action])).expect("the rewind is taken");
 }
 
 #[test]
