@@ -45,7 +45,7 @@ async fn instances_survive_the_death_of_server_and_workers() {
     let said = std::fs::read_to_string(&ids).expect("the ids");
     assert_eq!(said.lines().count(), INSTANCES);
 
-    let mut judge = cast.command(["judge".as_ref(), log.as_os_str(), ids.as_os_str()]);
+    let mut judge = cast.command([OsStr::new("judge"), log.as_os_str(), ids.as_os_str()]);
     let judged = tokio::task::spawn_blocking(move || judge.output());
     let output = judged.await.expect("the thread ends").expect("the judge runs");
     let said = String::from_utf8_lossy(&output.stdout);
@@ -72,7 +72,7 @@ impl Cast {
     }
 
     fn worker(&self, log: &Path) -> Mortal {
-        let mut command = self.command(["work".as_ref(), log.as_os_str()]);
+        let mut command = self.command([OsStr::new("work"), log.as_os_str()]);
         command.stdout(Stdio::null()).stderr(Stdio::null());
         Mortal(command.spawn().expect("a worker runs"))
     }
@@ -80,7 +80,7 @@ impl Cast {
     fn starter(&self, ids: &Path) -> Mortal {
         let count = INSTANCES.to_string();
         let file = std::fs::File::create(ids).expect("a file");
-        let mut command = self.command(["start".as_ref(), count.as_ref()]);
+        let mut command = self.command([OsStr::new("start"), OsStr::new(&count)]);
         Mortal(command.stdout(file).spawn().expect("the starter runs"))
     }
 }

@@ -129,7 +129,8 @@ def start(count):
         if kind == "hears":
             for event in range(EVENTS):
                 insist(lambda: mine.raise_orchestration_event(instance, "number", data=event))
-        print(instance, flush=True)
+        # In one write: lines of several threads do not mix.
+        os.write(sys.stdout.fileno(), f"{instance}\n".encode())
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(begin, range(count)))

@@ -107,7 +107,7 @@ async fn too_large(engine: &Engine, item: &WorkItem, bytes: usize) {
     };
     let failed = match &token {
         WorkToken::Turn { instance, .. } => {
-            engine.step(&instance, Input::Fail { failure: failure() }).await
+            engine.step(instance, Input::Fail { failure: failure() }).await
         }
         WorkToken::Activity { .. } => {
             engine.complete_activity(token.clone(), Err(failure())).await.map(drop)

@@ -1,4 +1,5 @@
-//! Lists of instances and entities, page by page. A token is the number of rows before the page.
+//! Lists of instances and entities, page by page. A token tells the number of rows before the page,
+//! and of ids also the last of them, as clients expect.
 
 use engine::Engine;
 use engine::durable::{EntityQuery, InstanceQuery};
@@ -80,8 +81,11 @@ pub(super) async fn ids(
         ..InstanceQuery::default()
     };
     let page = engine.instances(hub, &query).await.map_err(status::of)?;
-    let last_instance_key = more(start + page.rows.len() as u64, page.total);
-    let instance_ids = page.rows.iter().map(|head| head.id.local_name().to_owned()).collect();
+    let instance_ids: Vec<String> =
+        page.rows.iter().map(|head| head.id.local_name().to_owned()).collect();
+    let next = more(start + page.rows.len() as u64, page.total);
+    let last_instance_key =
+        next.zip(instance_ids.last()).map(|(next, last)| format!("{next}:{last}"));
     Ok(ListInstanceIdsResponse { instance_ids, last_instance_key })
 }
 
@@ -145,9 +149,10 @@ fn page_size(wanted: i32) -> u64 {
 
 /// The rows before a page. `0` and nothing both mean the first.
 fn offset(token: Option<&str>) -> Result<u64, Status> {
-    match token.unwrap_or_default() {
+    let token = token.unwrap_or_default();
+    match token.split(':').next().unwrap_or_default() {
         "" => Ok(0),
-        token => token.parse().map_err(|_| {
+        rows => rows.parse().map_err(|_| {
             let words = format!("'{token}' is not a continuation token of this server");
             Status::invalid_argument(words)
         }),

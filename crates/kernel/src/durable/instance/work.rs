@@ -200,10 +200,12 @@ impl Instance {
         waits
     }
 
-    /// Where an activity stands.
+    /// Where an activity stands. One without a version of its own goes to workers of its
+    /// orchestrator's version.
     pub fn activity_queue(&self, sequence: u32) -> Option<WorkQueue> {
         let (_, call) = self.activity(sequence)?;
-        let version = call.version.as_deref();
+        let own = self.start.as_ref().and_then(|start| start.version.as_deref());
+        let version = call.version.as_deref().or(own);
         Some(WorkQueue::new(self.hub(), WorkKind::Activity, &call.name, version))
     }
 

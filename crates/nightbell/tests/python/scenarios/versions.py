@@ -103,6 +103,21 @@ def filters(stage):
             assert stage.ended(instance).get_output() == "left over"
 
 
+def versions_of_activities(stage):
+    """An activity goes to workers of its orchestration's version."""
+    with stage.worker() as worker:
+        worker.add_orchestrator(asks_left)
+        worker.add_activity(left)
+        worker.use_work_item_filters(
+            WorkItemFilters(
+                orchestrations=[OrchestrationWorkItemFilter(name="asks_left", versions=["3.0.0"])],
+                activities=[ActivityWorkItemFilter(name="left", versions=["3.0.0"])],
+            )
+        )
+        worker.start()
+        assert stage.result(asks_left, input="alone", version="3.0.0") == "left alone"
+
+
 def hubs_are_apart(stage):
     other = stage.client_of(f"{stage.name}-other")
     instance = unique("apart")
@@ -115,4 +130,11 @@ def hubs_are_apart(stage):
     assert stage.state(instance).runtime_status == OrchestrationStatus.COMPLETED
 
 
-CHECKS = [versions_travel, mismatch_fails, mismatch_waits, filters, hubs_are_apart]
+CHECKS = [
+    versions_travel,
+    mismatch_fails,
+    mismatch_waits,
+    filters,
+    versions_of_activities,
+    hubs_are_apart,
+]

@@ -39,7 +39,8 @@ fn operation(result: proto::OperationResult) -> Result<OperationResult, Status> 
     match result.result_type {
         Some(ResultType::Success(done)) => Ok(OperationResult::Done { result: text(done.result) }),
         Some(ResultType::Failure(failed)) => {
-            Ok(OperationResult::Failed { failure: failure::expected(failed.failure_details) })
+            let failure = Box::new(failure::expected(failed.failure_details));
+            Ok(OperationResult::Failed { failure })
         }
         None => Err(Status::invalid_argument("a result says neither success nor failure")),
     }

@@ -24,8 +24,8 @@ pub(in crate::grpc) fn failure(details: TaskFailureDetails) -> FailureDetails {
 }
 
 /// From the wire, where there must be one.
-pub(in crate::grpc) fn expected(details: Option<TaskFailureDetails>) -> Box<FailureDetails> {
-    Box::new(details.map(failure).unwrap_or_default())
+pub(in crate::grpc) fn expected(details: Option<TaskFailureDetails>) -> FailureDetails {
+    details.map(failure).unwrap_or_default()
 }
 
 /// For the wire.

@@ -13,7 +13,7 @@ use super::{failure, time, wire_tags, wire_text, wire_trace};
 pub(in crate::grpc) fn event(event: &HistoryEvent) -> proto::HistoryEvent {
     proto::HistoryEvent {
         event_id: event.id,
-        timestamp: time::stamp(event.at),
+        timestamp: Some(time::wire(event.at)),
         event_type: Some(event_type(&event.fact)),
     }
 }
@@ -70,11 +70,11 @@ fn event_type(fact: &Fact) -> EventType {
             };
             EventType::SubOrchestrationInstanceFailed(event)
         }
-        Fact::TimerCreated { fire_at } => {
-            EventType::TimerCreated(proto::TimerCreatedEvent { fire_at: time::stamp(*fire_at) })
-        }
+        Fact::TimerCreated { fire_at } => EventType::TimerCreated(proto::TimerCreatedEvent {
+            fire_at: Some(time::wire(*fire_at)),
+        }),
         Fact::TimerFired { fire_at, timer } => EventType::TimerFired(proto::TimerFiredEvent {
-            fire_at: time::stamp(*fire_at),
+            fire_at: Some(time::wire(*fire_at)),
             timer_id: *timer,
         }),
         Fact::EventSent { instance_id, name, input } => {

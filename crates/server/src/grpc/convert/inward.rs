@@ -48,7 +48,7 @@ fn fact(event: EventType) -> Option<Fact> {
         }
         EventType::TaskFailed(event) => Fact::TaskFailed {
             task: event.task_scheduled_id,
-            failure: failure::expected(event.failure_details),
+            failure: Box::new(failure::expected(event.failure_details)),
         },
         EventType::SubOrchestrationInstanceCreated(event) => Fact::SubOrchestrationCreated {
             instance_id: event.instance_id.into(),
@@ -66,7 +66,7 @@ fn fact(event: EventType) -> Option<Fact> {
         },
         EventType::SubOrchestrationInstanceFailed(event) => Fact::SubOrchestrationFailed {
             task: event.task_scheduled_id,
-            failure: failure::expected(event.failure_details),
+            failure: Box::new(failure::expected(event.failure_details)),
         },
         EventType::TimerCreated(event) => Fact::TimerCreated { fire_at: moment(event.fire_at) },
         EventType::TimerFired(event) => {
@@ -90,7 +90,7 @@ fn fact(event: EventType) -> Option<Fact> {
         },
         EventType::EntityOperationFailed(event) => Fact::EntityOperationFailed {
             request_id: event.request_id.into(),
-            failure: failure::expected(event.failure_details),
+            failure: Box::new(failure::expected(event.failure_details)),
         },
         EventType::EntityLockRequested(event) => Fact::EntityLockRequested(Box::new(lock(event))),
         EventType::EntityLockGranted(event) => {

@@ -17,8 +17,8 @@ pub(in crate::grpc) fn instance(instance: &Instance, payloads: bool) -> Option<O
         version: wire_text(start.version.as_ref()),
         orchestration_status: wire_status(instance.status).into(),
         scheduled_start_timestamp: start.scheduled_at.map(time::wire),
-        created_timestamp: time::stamp(instance.created_at),
-        last_updated_timestamp: time::stamp(instance.updated_at),
+        created_timestamp: Some(time::wire(instance.created_at)),
+        last_updated_timestamp: Some(time::wire(instance.updated_at)),
         input: payload(start.input.as_ref()),
         output: payload(instance.output.as_ref()),
         custom_status: wire_text(instance.custom_status.as_ref()),
@@ -38,7 +38,7 @@ pub(in crate::grpc) fn entity(
 ) -> Option<EntityMetadata> {
     (transient || entity.state.is_some()).then(|| EntityMetadata {
         instance_id: entity.entity_id().to_string(),
-        last_modified_time: time::stamp(entity.updated_at),
+        last_modified_time: Some(time::wire(entity.updated_at)),
         backlog_queue_size: i32::try_from(entity.backlog()).unwrap_or(i32::MAX),
         locked_by: entity.lock.as_ref().map(|lock| lock.holder.local_name().to_owned()),
         serialized_state: wire_text(entity.state.as_ref()).filter(|_| state),

@@ -25,11 +25,6 @@ pub(in crate::grpc) fn wire(at: Timestamp) -> proto::Timestamp {
     }
 }
 
-/// The same for fields that carry every instant as optional.
-pub(in crate::grpc) fn stamp(at: Timestamp) -> Option<proto::Timestamp> {
-    Some(wire(at))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
