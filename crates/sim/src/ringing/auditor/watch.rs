@@ -508,7 +508,7 @@ impl Watch {
                 _ => {}
             }
             let concerns = !sent && !matches!(event.as_str(), "resolve" | "acknowledge");
-            let open = self.keys.get(&key).is_some_and(|it| it.is_open());
+            let open = self.keys.get(&key).is_some_and(Key::is_open);
             let fallback = super::super::file::RECEIVERS.iter().find(|(name, _)| *name == receiver);
             if let Some(fallback) = fallback.and_then(|(_, to)| *to)
                 && concerns
