@@ -1,7 +1,8 @@
-//! The example `influx-lark`, whole: a real InfluxDB, a stand-in of Lark's bot, buildings that go
+//! The example `influx-lark`, whole: a real `InfluxDB`, a stand-in of Lark's bot, buildings that go
 //! down and come back, and a server that is away meanwhile. A second stands for five minutes.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
@@ -196,8 +197,9 @@ impl Pings {
                         // Everybody loses one in four now and then.
                         let loss = if *down { 100 } else { 25 * i64::from(at % 700 == 0) };
                         let name = name.replace(' ', "\\ ");
-                        lines += &format!(
-                            "ping,host={host},name={name} percent_packet_loss={loss} {at}\n"
+                        let _ = writeln!(
+                            lines,
+                            "ping,host={host},name={name} percent_packet_loss={loss} {at}"
                         );
                     }
                     at += PING;

@@ -14,7 +14,7 @@ use crate::live::Live;
 use crate::stand_in::{Nightbell, Outcome};
 
 /// How long a change may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A server, and a page that it watches.
 struct Ringing {
