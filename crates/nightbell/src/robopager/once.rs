@@ -169,13 +169,14 @@ impl Run {
             ended.filter(|it| it.status == DeliveryStatus::Dead).find_map(|it| it.reason.clone())
         });
         match (late, failed.await?) {
-            (Ok(result), None) => result,
-            (Ok(_), Some(reason)) => Ok(tracing::error!("nobody was paged: {reason}")),
+            (Ok(result), None) => return result,
+            (Ok(_), Some(reason)) => tracing::error!("nobody was paged: {reason}"),
             (Err(_), _) => {
                 let seconds = patience.as_secs();
-                Ok(tracing::error!("the page did not arrive within {seconds} s, and is given up"))
+                tracing::error!("the page did not arrive within {seconds} s, and is given up");
             }
         }
+        Ok(())
     }
 
     /// Says that it is over, whatever it was.
@@ -221,9 +222,10 @@ impl Run {
                     changes.changed().await?;
                 }
             };
-            match tokio::time::timeout(PAGE_MAX, ended).await {
-                Ok(result) => result?,
-                Err(_) => tracing::warn!("the pager could not be told that {} is well", self.name),
+            if let Ok(result) = tokio::time::timeout(PAGE_MAX, ended).await {
+                result?;
+            } else {
+                tracing::warn!("the pager could not be told that {} is well", self.name);
             }
         }
         Ok(())

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use engine::Engine;
 use kernel::alert::definition::{ChecklistOptions, File, Kind, Matcher, Route, Step};
-use kernel::alert::notify_workflow;
+use kernel::alert::{Monitor, notify_workflow};
 use kernel::definition::parse_workflow;
 use kernel::graph::Start;
 use kernel::{Json, Timestamp};
@@ -35,7 +35,7 @@ pub(super) async fn announce(
     engine.definitions().put_workflows(vec![workflow()?]).await?;
     let plan = engine.definitions().plan(WORKFLOW, None);
     let plan = plan.ok_or_else(|| anyhow::anyhow!("{WORKFLOW} is not there"))?;
-    let refused = engine.monitor(engine::monitors::OWN_MONITOR, |own| own.is_down()).await?;
+    let refused = engine.monitor(engine::monitors::OWN_MONITOR, Monitor::is_down).await?;
     let said = message(&engine.monitors_file(), refused == Some(true), engine.now());
     let start = Start {
         plan,

@@ -32,7 +32,6 @@ mod tls;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::{Handoff, Outcome, TaskRunner, WeakEngine};
@@ -141,7 +140,10 @@ impl<S: Source> TaskRunner for Runner<S> {
             () = cancelled.cancelled() => Err(unknown("the check was cancelled")),
             answer = work => answer,
         };
-        if let Some(claims) = &self.means.claims {
+        // Only those that judge for themselves, as all of a checklist do.
+        if let Some(claims) = &self.means.claims
+            && matches!(S::TYPE, "CHECK_EMAIL" | "CHECK_JOB")
+        {
             note(claims, &task.input, &answer).await;
         }
         match answer {
@@ -152,25 +154,19 @@ impl<S: Source> TaskRunner for Runner<S> {
     }
 }
 
-/// How long a check waits for its note to be taken.
-const NOTE_MAX: Duration = Duration::from_millis(500);
-
-/// Notes where servers share it how a check was at last. Nothing depends on that: it is for people
-/// to look at, holds nobody up for long, and whether it worked is not told.
+/// Notes where servers share it how a check was at last, in a word. Nothing depends on that: it is
+/// for people to look at.
 async fn note(claims: &Claims, input: &Json, answer: &Result<Seen, Trouble>) {
     let input = input.parse();
     let Some(monitor) = input.get("monitor").and_then(Value::as_str) else { return };
-    let result = match answer {
-        Ok(seen) => seen.summary(),
-        Err(Trouble::Unknown(why) | Trouble::Wrong(why)) => {
-            serde_json::json!({ "status": "unknown", "text": why })
-        }
+    let word = match answer {
+        Ok(seen) if seen.has("fail") => "failure",
+        Ok(seen) if seen.has("warn") => "warning",
+        Ok(_) => "success",
+        Err(_) => "unknown",
     };
-    let result = result.to_string();
-    match tokio::time::timeout(NOTE_MAX, claims.note(monitor, &result)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(away)) => tracing::debug!("{away}: the last result of {monitor} is not noted"),
-        Err(_) => tracing::debug!("the last result of {monitor} is not noted: Redis is slow"),
+    if let Err(away) = claims.note(monitor, word).await {
+        tracing::debug!("{away}: the last result of {monitor} is not noted");
     }
 }
 

@@ -19,15 +19,9 @@ impl Seen {
         Self { observations: vec![observation], memory: None }
     }
 
-    /// The worst of it, in short.
-    pub(super) fn summary(&self) -> Value {
-        const WORST_FIRST: [&str; 3] = ["fail", "warn", "ok"];
-        let of = |status: &&str| {
-            self.observations.iter().find(|it| it.get("status").is_some_and(|it| it == *status))
-        };
-        let worst = WORST_FIRST.iter().find_map(of);
-        let member = |name: &str| worst.and_then(|it| it.get(name)).cloned().unwrap_or_default();
-        json!({ "status": member("status"), "text": member("text") })
+    /// Whether anything is of this status.
+    pub(super) fn has(&self, status: &str) -> bool {
+        self.observations.iter().any(|it| it.get("status").is_some_and(|it| it == status))
     }
 
     /// The task's output.

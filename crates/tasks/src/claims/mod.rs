@@ -16,6 +16,7 @@
 mod redis;
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use redis::Redis;
@@ -24,6 +25,8 @@ use redis::Redis;
 const LEASE: Duration = Duration::from_secs(30);
 /// How long something that was told counts as told.
 const TOLD: Duration = Duration::from_hours(1);
+/// How long a check waits for its result to be noted.
+const NOTE_MAX: Duration = Duration::from_millis(500);
 
 /// Where claims are shared, and who claims.
 #[derive(Clone, Debug)]
@@ -104,6 +107,8 @@ pub(crate) struct Away {
 pub(crate) struct Claims {
     redis: Redis,
     server: String,
+    /// It did not answer at last, and the log says so.
+    away: AtomicBool,
 }
 
 impl Claims {
@@ -112,12 +117,24 @@ impl Claims {
     /// # Errors
     /// The settings cannot work.
     pub(crate) fn new(settings: &Settings) -> Result<Self, SetupError> {
-        Ok(Self { redis: Redis::new(&settings.place)?, server: settings.server.clone() })
+        let redis = Redis::new(&settings.place)?;
+        Ok(Self { redis, server: settings.server.clone(), away: AtomicBool::new(false) })
+    }
+
+    /// Tells once that the place went away, and once that it is back.
+    fn seen<T>(&self, answer: Result<T, Away>) -> Result<T, Away> {
+        let was = self.away.swap(answer.is_err(), Ordering::Relaxed);
+        match &answer {
+            Err(away) if !was => tracing::warn!("{away}: until it is back, each server pages"),
+            Ok(_) if was => tracing::info!("Redis is back: one server pages for all"),
+            _ => {}
+        }
+        answer
     }
 
     /// Claims an alert.
     pub(crate) async fn claim(&self, alert: &str, wish: Wish) -> Result<Claim, Away> {
-        self.redis.claim(alert, wish, &self.server).await
+        self.seen(self.redis.claim(alert, wish, &self.server).await)
     }
 
     /// Says that what was claimed is told, and what was said, or lets go of it. A claim that was
@@ -128,12 +145,13 @@ impl Claims {
         wish: Wish,
         told: Option<&str>,
     ) -> Result<(), Away> {
-        self.redis.settle(alert, wish, &self.server, told).await
+        self.seen(self.redis.settle(alert, wish, &self.server, told).await)
     }
 
-    /// Notes for people how a check was at last.
+    /// Notes for people how a check was at last. Holds nobody up for long.
     pub(crate) async fn note(&self, check: &str, result: &str) -> Result<(), Away> {
-        self.redis.note(check, result).await
+        let noted = tokio::time::timeout(NOTE_MAX, self.redis.note(check, result)).await;
+        self.seen(noted.unwrap_or_else(|_| Err(self.redis.away("it is slow to answer"))))
     }
 }
 

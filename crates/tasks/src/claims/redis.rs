@@ -100,7 +100,11 @@ impl Redis {
             Ok(Err(error)) => words(&error),
             Err(_) => format!("no answer within {} s", 3 * PATIENCE.as_secs()),
         };
-        Err(Away { place: self.place.clone(), reason })
+        Err(self.away(reason))
+    }
+
+    pub(super) fn away(&self, reason: impl Into<String>) -> Away {
+        Away { place: self.place.clone(), reason: reason.into() }
     }
 
     pub(super) async fn claim(&self, alert: &str, wish: Wish, server: &str) -> Result<Claim, Away> {

@@ -169,6 +169,8 @@ impl<'a> Delivery<'a> {
                 match sharing.begin(&call.key, cancelled).await {
                     Shared::Ours => {}
                     Shared::Told(by) => {
+                        // Nobody answered; this is what there is to show.
+                        tally.response.clone_from(&by);
                         tally.note = Some(by);
                         self.take(&call.key, None);
                         continue;

@@ -83,7 +83,7 @@ async fn several_servers_page_once_and_resolve_once() {
     assert_eq!(pair.pages.count("trigger", &late), 1, "{:?}", pair.pages.taken());
     // The states that people look for: the check's own, and the page's.
     let state = redis.ask(&["hgetall", "late"]);
-    assert!(state.contains("status_dt") && state.contains("\"status\":\"fail\""), "{state}");
+    assert!(state.contains("status_dt") && state.contains("result\nfailure\n"), "{state}");
     let keys = redis.ask(&["keys", "late-*"]);
     let alert = keys.trim();
     assert!(redis.ask(&["hget", alert, "result"]).contains("trigger: late is late"), "{keys}");

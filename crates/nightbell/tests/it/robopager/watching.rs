@@ -1,8 +1,11 @@
 //! Service mode with batchy: what pages, what does not, what PagerDuty refuses, and a checklist that
 //! changes.
 
+use std::path::Path;
+
 use serde_json::Value;
 
+use super::single::once;
 use super::world::{Batchy, EtlCfg, PagerDuty, answers, key, latency, service, until, write};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -129,4 +132,30 @@ async fn what_pagerduty_refuses_for_good_is_told_as_dead() {
     assert!(reason.contains("service_key is wrong"), "{reason}");
     until(|| pages.refusals(&key("late")) == [400], || "one refusal".to_owned()).await;
     assert_eq!(pages.events(), [] as [Value; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_is_watched_as_it_is() {
+    let pages = PagerDuty::start().await;
+    let (batchy, address) = Batchy::start().await;
+    batchy.ended("hourly_load", 5, "success");
+    let (host, port) = address.split_once(':').unwrap();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/robopager");
+    let read = |name: &str| std::fs::read_to_string(example.join(name)).unwrap();
+    // Only batchy's address is another; a Redis that is not enabled is nobody's concern.
+    let etl = read("etl.cfg").replace("etl.example.com", host).replace("8050", port);
+    let checklist = read("cfg/checklist.yaml");
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "checklist.yaml", &checklist);
+    write(folder.path(), "etl.cfg", &etl);
+    let live = service(folder.path(), &pages, "imap://127.0.0.1:1").await;
+    let service = "x".repeat(32);
+    pages.hears("resolve", &service, 1).await;
+    let started = pages.only("trigger", &service);
+    let text = started["details"]["text"].as_str().unwrap();
+    assert!(text.contains("2 have been scheduled"), "{text}");
+    assert!(text.contains("- morning_report_mail (email)\n- hourly_load (batchy)"), "{text}");
+    assert_eq!(live.get("/api/monitors").await["totalHits"], 2);
+    assert!(!live.log_text().contains("WARN"), "{}", live.log_text());
+    once("hourly_load", &checklist, &etl, &pages).run().exits(0);
 }
