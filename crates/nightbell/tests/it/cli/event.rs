@@ -45,7 +45,14 @@ fn handlers_are_created_updated_and_deleted() {
     server.run_with_input(&["event", "update", "-f", "-"], &text).exits(0);
     server.run(&["event", "delete", "orders"]).exits(2);
     server.run(&["event", "delete", "orders", "--yes"]).exits(0);
-    assert_eq!(server.heard(), ["POST /api/event", "PUT /api/event", "DELETE /api/event/orders"]);
+    assert_eq!(
+        server.heard(),
+        [
+            format!("POST /api/event {text}"),
+            format!("PUT /api/event {text}"),
+            "DELETE /api/event/orders".to_owned(),
+        ]
+    );
     assert_eq!(server.body(0), handler());
 
     let refusal = |message: &str| json!({ "status": 409, "message": message });
