@@ -661,10 +661,7 @@ impl Engine {
         let shared = self.inner.cache.slot(id);
         let mut slot = shared.lock().await;
         self.load(id, &mut slot).await?;
-        let tasks: Vec<u32> = slot
-            .state
-            .as_ref()
-            .map_or_else(Vec::new, Hosted::queued);
+        let tasks: Vec<u32> = slot.state.as_ref().map_or_else(Vec::new, Hosted::queued);
         let found = self.inner.store.remove(id).await?;
         for sequence in tasks.into_iter().chain([GATE_PLACE, KEY_PLACE]) {
             let key = (id.clone(), sequence);

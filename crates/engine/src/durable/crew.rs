@@ -513,9 +513,8 @@ impl Attendance {
                 return Ok(items);
             }
             let now = engine.now();
-            let queues = wanted.iter().filter_map(|(_, queue, _)| {
-                engine.inner.queues.next(queue, now)
-            });
+            let queues =
+                wanted.iter().filter_map(|(_, queue, _)| engine.inner.queues.next(queue, now));
             let idle = queues.min().unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
             tokio::select! {
                 biased;

@@ -45,7 +45,8 @@ impl Engine {
         if let Some(label) = message.correlation_id {
             tags.insert("correlationId".into(), label);
         }
-        let life = kernel::durable::instance::life(child.as_str(), &outgoing.key.sequence.to_string());
+        let life =
+            kernel::durable::instance::life(child.as_str(), &outgoing.key.sequence.to_string());
         let start = Start {
             version: message.version.map(|version| version.to_string().into()),
             tags,

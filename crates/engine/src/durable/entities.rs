@@ -78,9 +78,7 @@ impl Engine {
             filters.push(Filter::In(TextField::Status, with.into()));
         }
         let updated = TimeField::Updated;
-        filters.extend(
-            query.modified_from.map(|at| Filter::After(updated, at.plus_millis(-1))),
-        );
+        filters.extend(query.modified_from.map(|at| Filter::After(updated, at.plus_millis(-1))));
         filters.extend(query.modified_to.map(|at| Filter::Before(updated, at)));
         let search = Search {
             machine: MachineKind::Entity,
@@ -128,11 +126,7 @@ impl Engine {
     ///
     /// # Errors
     /// The store's.
-    pub async fn remove_empty_entities(
-        &self,
-        hub: &str,
-        before: Timestamp,
-    ) -> Result<u64, Error> {
+    pub async fn remove_empty_entities(&self, hub: &str, before: Timestamp) -> Result<u64, Error> {
         let mut count = 0;
         loop {
             let mut filters = within(hub, MachineKind::Entity, None);

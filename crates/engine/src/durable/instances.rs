@@ -206,9 +206,8 @@ impl Engine {
             self.step(id, Input::Restart { execution_id }).await?;
             return Ok(id.clone());
         }
-        let again = |state: &Instance| {
-            state.start.as_ref().map(|start| start.again(execution_id.clone()))
-        };
+        let again =
+            |state: &Instance| state.start.as_ref().map(|start| start.again(execution_id.clone()));
         let Some(start) = self.instance(id, again).await?.flatten() else {
             let id = id.local_name();
             let message = format!("no orchestration instance has the id '{id}'");

@@ -41,7 +41,7 @@ async fn polled_at_once(engine: &Engine) -> Option<TaskId> {
 /// The commits that a store holds of an execution.
 async fn stored(store: &Memory, task: &TaskId) -> (u64, String) {
     let stored = store.load(&task.execution).await.expect("it answers").expect("it is there");
-    (stored.version, stored.history.iter().map(|row| row.to_string()).collect())
+    (stored.version, stored.history.concat())
 }
 
 #[tokio::test]

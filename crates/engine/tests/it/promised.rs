@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::events::{Broker, BrokerError, EventMessage, EventName, Subscription};
 use engine::memory::Memory;
+use engine::store::Store;
 use engine::{Begun, Engine, Error};
 use kernel::definition::IdempotencyStrategy;
 use kernel::graph::{Control, Input, Start, Status};
@@ -41,6 +43,21 @@ async fn running(engine: &Engine, ids: &[ExecutionId]) -> usize {
     count
 }
 
+/// Waits until the store knows that so many tasks of a queue are held: that is written a moment
+/// after a poll.
+async fn held(store: &Memory, queue: &str, count: usize) {
+    let written = async {
+        loop {
+            let rows = store.queued().await.expect("the store answers");
+            if rows.iter().filter(|row| &*row.queue == queue && row.held).count() == count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), written).await.expect("they are written");
+}
+
 async fn limited(engine: &Engine, policy: &str) {
     let limit = json!({ "rateLimitKey": "k", "concurrentExecLimit": 2, "policy": policy });
     let tasks = json!([{ "name": "a", "taskReferenceName": "a", "type": "SIMPLE" }]);
@@ -71,6 +88,7 @@ async fn a_limit_holds_under_concurrent_starts_and_after_a_restart() {
     let is_gate = |queue: &engine::QueueState| kernel::graph::is_gate(&queue.name);
     assert!(!engine.queues().states().iter().any(is_gate), "a gate is no queue of tasks");
 
+    held(&store, "a", 2).await;
     engine.stop();
     drop(engine);
     let engine = open(store).await;

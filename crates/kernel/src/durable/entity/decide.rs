@@ -222,8 +222,7 @@ impl<'a> Draft<'a> {
             let message = format!("the state of {length} bytes is longer than {max} bytes");
             return Err(Rejected::Invalid(message));
         }
-        let done: Vec<Operation> =
-            self.state.ready.iter().take(results.len()).cloned().collect();
+        let done: Vec<Operation> = self.state.ready.iter().take(results.len()).cloned().collect();
         let batch = self.state.batch;
         self.push(Event::Batched(Box::new(Batched { at, done: results.len(), state })));
         for (operation, result) in done.into_iter().zip(results) {
@@ -311,7 +310,8 @@ impl<'a> Draft<'a> {
             EntityAction::Start { instance_id, call, scheduled_at } => {
                 let Call { name, version, input, tags, trace } = *call;
                 let seed = format!("{batch}/{number}");
-                let id = if instance_id.is_empty() { life(me.as_str(), &seed) } else { instance_id };
+                let id =
+                    if instance_id.is_empty() { life(me.as_str(), &seed) } else { instance_id };
                 let to = ExecutionId::instance(me.hub(), &id);
                 let life = life(&id, &format!("{me}/{seed}"));
                 let start = Start {
@@ -345,10 +345,8 @@ impl<'a> Draft<'a> {
     /// The lock request goes on to the next entity; the last one tells whoever asked.
     fn pass_on(&mut self, lock: &Lock) {
         let position = lock.request.position + 1;
-        let from = Origin {
-            sender: Some(lock.holder.clone()),
-            execution_id: lock.execution_id.clone(),
-        };
+        let from =
+            Origin { sender: Some(lock.holder.clone()), execution_id: lock.execution_id.clone() };
         match lock.request.lock_set.get(position) {
             Some(next) => {
                 let to = ExecutionId::entity(self.state.id.hub(), next);

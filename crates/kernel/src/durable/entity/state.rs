@@ -172,8 +172,7 @@ impl Entity {
         let (entity, batch, taken) = (self.id.clone(), self.batch, operations.len());
         let token = WorkToken::Batch { entity, born, batch, taken };
         let seed = format!("{}", born.millis());
-        let execution_id =
-            crate::durable::instance::life(self.id.local_name(), &seed);
+        let execution_id = crate::durable::instance::life(self.id.local_name(), &seed);
         let state = self.state.clone();
         Some(Batch { token, entity_id: self.entity_id(), execution_id, state, operations })
     }

@@ -108,11 +108,7 @@ fn recreated(rewound: &ExecutionRewound, context: &Context<'_>) -> Option<Start>
 }
 
 /// The task of a graph that waits for it asks it to try again.
-pub(super) fn retry_for_caller(
-    state: &mut Instance,
-    asked: u32,
-    context: &Context<'_>,
-) -> Decided {
+pub(super) fn retry_for_caller(state: &mut Instance, asked: u32, context: &Context<'_>) -> Decided {
     if !state.has_begun() {
         return Err(unknown(state));
     }

@@ -258,9 +258,8 @@ fn read(state: &mut Instance, letter: Letter, context: &Context<'_>) -> Decided 
     match letter {
         Letter::Start(start) => begin_child(state, *start, context),
         Letter::Happened { fact, execution_id } => {
-            let other = execution_id.filter(|id| {
-                *id != state.execution_id() && !state.formerly.contains(id)
-            });
+            let other = execution_id
+                .filter(|id| *id != state.execution_id() && !state.formerly.contains(id));
             if other.is_some() {
                 let message = "it is meant for another life of the instance";
                 return Err(Rejected::Stale(message.to_owned()));

@@ -345,9 +345,8 @@ fn tell_entity(draft: &mut Draft<'_>, fact: &Fact) {
     let execution_id = Some(draft.state.execution_id());
     let from = Origin { sender: Some(me.clone()), execution_id: execution_id.clone() };
     let parent = Some(draft.state.instance_id());
-    let entity = |target: Option<&Arc<str>>| {
-        target.map(|target| ExecutionId::entity(me.hub(), target))
-    };
+    let entity =
+        |target: Option<&Arc<str>>| target.map(|target| ExecutionId::entity(me.hub(), target));
     let (to, letter) = match fact {
         Fact::EntitySignaled(asked) | Fact::EntityCalled(asked) => {
             let mut operation = asked.clone();

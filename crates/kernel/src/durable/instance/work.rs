@@ -145,11 +145,8 @@ impl Instance {
         let instance = self.id.clone();
         if sequence != TURN {
             let (task, call) = self.activity(sequence)?;
-            let token = WorkToken::Activity {
-                instance,
-                execution_id: execution_id.clone(),
-                sequence,
-            };
+            let token =
+                WorkToken::Activity { instance, execution_id: execution_id.clone(), sequence };
             let call = Box::new(call.clone());
             return Some(Work::Activity { token, call, task, instance_id, execution_id });
         }
