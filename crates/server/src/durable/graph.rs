@@ -4,7 +4,7 @@
 //! | here | of an execution |
 //! |---|---|
 //! | `runtimeStatus` | RUNNING: Running, or Pending while it waits for a place at its rate limit; PAUSED: Suspended; FAILED and `TIMED_OUT`: Failed |
-//! | `customStatus` | its variable `customStatus`, which SET_VARIABLE tasks write |
+//! | `customStatus` | its variable `customStatus`, which `SET_VARIABLE` tasks write |
 //! | `output` | its output; of one that failed without any, the reason |
 //! | an event | ends the WAIT, HUMAN or YIELD task of that reference name, or is left in the inbox |
 //! | rewind | tries its failed tasks again, those of sub-workflows too |

@@ -178,8 +178,9 @@ async fn trigger(
 )]
 async fn delete_trigger(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
     let _writing = WRITING.lock().await;
-    match api.engine.store().delete_document(KIND, &name, 0).await? {
-        true => Ok(()),
-        false => Err(missing(&name)),
+    if api.engine.store().delete_document(KIND, &name, 0).await? {
+        Ok(())
+    } else {
+        Err(missing(&name))
     }
 }
