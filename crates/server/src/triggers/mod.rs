@@ -31,7 +31,7 @@ use crate::rest::extract::{Path, RawBody};
 pub(crate) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(triggers, put_triggers))
-        .routes(routes!(trigger, delete_trigger))
+        .routes(routes!(get_trigger, delete_trigger))
 }
 
 /// The kind of the documents that hold triggers.
@@ -159,7 +159,7 @@ async fn put_triggers(
         (status = 404, description = "There is none"),
     )
 )]
-async fn trigger(
+async fn get_trigger(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<AsJson<Value>, Problem> {
