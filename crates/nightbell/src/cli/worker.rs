@@ -24,29 +24,31 @@ pub(crate) enum Verb {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Shown {
-    name: String,
+    worker_id: String,
     task_hub: String,
-    agent: String,
+    user_agent: String,
     since: Moment,
-    out: Amounts,
+    outstanding: u64,
     handed: u64,
-    filters: Option<Filters>,
+    work: Vec<Share>,
 }
 
+/// One kind of work.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Amounts {
-    orchestrations: u64,
-    activities: u64,
-    entities: u64,
+struct Share {
+    kind: String,
+    /// Absent = every name.
+    names: Option<Vec<String>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Filters {
-    orchestrations: Vec<String>,
-    activities: Vec<String>,
-    entities: Vec<String>,
+impl Share {
+    fn does(&self) -> String {
+        match &self.names {
+            None => format!("every {}", self.kind),
+            Some(names) => names.join(", "),
+        }
+    }
 }
 
 /// Runs the command.
@@ -62,22 +64,16 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
     let mut table =
         Table::new(&["WORKER", "HUB", "SINCE", "BUSY WITH", "HANDED", "~AGENT", "~DOES"]);
     for worker in &workers {
-        let busy = worker.out.orchestrations + worker.out.activities + worker.out.entities;
-        let does = worker.filters.as_ref().map_or_else(
-            || "everything".to_owned(),
-            |filters| {
-                let all = [&filters.orchestrations, &filters.activities, &filters.entities];
-                all.into_iter().flatten().cloned().collect::<Vec<_>>().join(", ")
-            },
-        );
+        let does: Vec<String> = worker.work.iter().map(Share::does).collect();
+        let does: Vec<String> = does.into_iter().filter(|does| !does.is_empty()).collect();
         table.row([
-            (&worker.name).into(),
+            (&worker.worker_id).into(),
             (&worker.task_hub).into(),
             worker.since.relative(now).into(),
-            busy.into(),
+            worker.outstanding.into(),
             worker.handed.into(),
-            (&worker.agent).into(),
-            does.into(),
+            (&worker.user_agent).into(),
+            does.join(", ").into(),
         ]);
     }
     output.table(&table)?;

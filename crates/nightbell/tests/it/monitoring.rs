@@ -1,12 +1,15 @@
 //! The monitoring pattern, with the calls that its users make.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::live::Live;
+use crate::sdks::{PYTHON, prepared};
 
 /// How long a run may take beyond what it waits by itself.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -163,4 +166,61 @@ async fn a_job_of_a_known_name_can_be_asked_for_and_runs_out_of_time() {
     assert_eq!(status, 405);
     let (status, answer) = live.ask(Method::POST, "/api/start_monitoring_job", "[1]").await;
     assert_eq!(status, 400, "{answer}");
+}
+
+/// A script of the example, told where the server is.
+fn script(python: &OsStr, name: &str, live: &Live) -> Command {
+    let folder =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../examples/monitoring-pattern");
+    let mut command = Command::new(python);
+    command.arg(folder.join("python").join(name));
+    command.env("ENDPOINT", live.url("")).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// A process that ends with the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_pattern_runs_as_code_on_the_official_sdk() {
+    let Some(python) = prepared(PYTHON) else { return };
+    let live = example().await;
+    let mut worker = script(&python, "worker.py", &live);
+    let _worker = Running(worker.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
+    for (arguments, status) in
+        [(["my-job", "0.2", "60"], "Completed"), (["my-job", "1", "1"], "Timeout")]
+    {
+        let mut client = script(&python, "client.py", &live);
+        client.args(arguments);
+        let ran = tokio::task::spawn_blocking(move || client.output()).await.unwrap().unwrap();
+        let complaint = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{complaint}\n{}", live.log_text());
+        let output: Value = serde_json::from_slice(&ran.stdout).expect("the output is JSON");
+        let expected =
+            ["job_id", "final_status", "checks_performed", "monitoring_duration_seconds"];
+        assert_eq!(members(&output), expected);
+        assert_eq!(
+            (&output["job_id"], &output["final_status"]),
+            (&json!("my-job"), &json!(status))
+        );
+        assert!(
+            complaint.contains("\"check_count\": 1"),
+            "the custom status is shown: {complaint}"
+        );
+    }
+    // The HTTP API sees what the SDK has started.
+    let all = live.get("/runtime/webhooks/durabletask/instances?runtimeStatus=Completed").await;
+    let all = all.as_array().expect("a list").clone();
+    assert_eq!(all.len(), 2, "{all:?}");
+    assert!(all.iter().all(|it| it["name"] == "monitoring_job_orchestrator"), "{all:?}");
+    assert_eq!(all[0]["output"]["final_status"], "Timeout");
+    assert_eq!(all[1]["customStatus"]["status"], "Completed");
 }

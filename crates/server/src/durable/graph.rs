@@ -4,7 +4,7 @@
 //! | here | of an execution |
 //! |---|---|
 //! | `runtimeStatus` | RUNNING: Running, or Pending while it waits for a place at its rate limit; PAUSED: Suspended; FAILED and `TIMED_OUT`: Failed |
-//! | `customStatus` | its variable `customStatus`, which SET_VARIABLE tasks write |
+//! | `customStatus` | its variable `customStatus`, which `SET_VARIABLE` tasks write |
 //! | `output` | its output; of one that failed without any, the reason |
 //! | an event | ends the WAIT, HUMAN or YIELD task of that reference name, or is left in the inbox |
 //! | rewind | tries its failed tasks again, those of sub-workflows too |
@@ -98,11 +98,17 @@ pub(super) fn output(state: &Execution) -> Json {
     }
     let output = state.shown(&state.output);
     match &state.reason {
-        Some(reason) if state.status != Status::Completed && output.is_empty_object() => {
+        Some(reason) if state.status != Status::Completed && says_nothing(&output) => {
             Json::of(reason)
         }
         _ => output,
     }
+}
+
+/// Whether an output has no member but nulls, as that of what was ended half-way.
+fn says_nothing(output: &Json) -> bool {
+    let members: Option<BTreeMap<String, Json>> = serde_json::from_str(output.text()).ok();
+    members.is_some_and(|members| members.values().all(Json::is_null))
 }
 
 /// An execution as an instance.
@@ -203,7 +209,8 @@ pub(super) fn meant(data: Json) -> Json {
 /// Tells an execution of an event: a task that waits for it takes it, or the inbox does.
 ///
 /// # Errors
-/// 410 if the execution has ended meanwhile; 429 if the inbox is full.
+/// 410 if the execution has ended meanwhile; 409 if it is suspended and no task waits for the event;
+/// 429 if the inbox is full.
 pub(super) async fn raise(
     engine: &Engine,
     id: &ExecutionId,
@@ -236,8 +243,13 @@ pub(super) async fn raise(
     let payload = Json::of(&json!({ "event": event, "data": data.raw() }));
     let post = Post { id: Engine::new_id().as_str().into(), payload };
     match engine.step(id, Input::Post(post)).await {
-        Err(Error::Rejected(Rejected::Conflict(why) | Rejected::Stale(why))) => {
-            Err(Refusal::new(StatusCode::GONE, why))
+        Err(error @ Error::Rejected(Rejected::Conflict(_) | Rejected::Stale(_))) => {
+            match engine.read(id, runtime_status).await? {
+                Some(status) if status.is_closed() => {
+                    Err(Refusal::gone(id.as_str(), status.as_str()))
+                }
+                _ => Err(error.into()),
+            }
         }
         result => result.map_err(Refusal::from),
     }

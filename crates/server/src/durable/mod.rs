@@ -17,7 +17,6 @@ mod refusal;
 mod start;
 mod status;
 mod why;
-mod workers;
 
 use axum::http::Uri;
 use engine::Engine;
@@ -62,7 +61,6 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         .merge(control::routes())
         .merge(purge::routes())
         .merge(entity::routes())
-        .merge(workers::routes())
 }
 
 /// An address of this API as our router knows it, if it is one that is written in another way.

@@ -71,7 +71,6 @@ pub(crate) struct Standing {
     pub(super) history_events: Option<Vec<HistoryEvent>>,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn to_the_second<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
     let at = jiff::Timestamp::from(*at);
     serializer.collect_str(&at.strftime("%Y-%m-%dT%H:%M:%SZ"))
@@ -84,6 +83,7 @@ fn to_the_millisecond<S: serde::Serializer>(
     serializer.collect_str(&format_args!("{:.3}", jiff::Timestamp::from(*at)))
 }
 
+#[expect(clippy::ref_option, reason = "serde asks for a reference")]
 fn when<S: serde::Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
     match at {
         Some(at) => to_the_millisecond(at, serializer),

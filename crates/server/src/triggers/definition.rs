@@ -3,7 +3,7 @@
 use axum::http::Method;
 use kernel::Scripts;
 use kernel::definition::{PROBLEMS_MAX, Problem as Flaw, escape_pointer};
-use kernel::durable::ORCHESTRATION;
+use kernel::durable::{ORCHESTRATION, WORKFLOW};
 use kernel::expression::Template;
 use serde_json::{Map, Value};
 
@@ -244,6 +244,8 @@ impl Reader<'_> {
             let message = format!("the jq program does not compile: {error}");
             self.flaw::<()>("/show/queryExpression", "script-invalid", message, "Repair it.");
         }
+        // Which of the two a name means has to be said for orchestrations only.
+        let name = name.map(|name| name.strip_prefix(WORKFLOW).unwrap_or(&name).to_owned());
         Some(ShowAction { name: name?, by: by?, body, query })
     }
 

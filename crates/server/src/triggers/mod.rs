@@ -31,7 +31,7 @@ use crate::rest::extract::{Path, RawBody};
 pub(crate) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(triggers, put_triggers))
-        .routes(routes!(trigger, delete_trigger))
+        .routes(routes!(get_trigger, delete_trigger))
 }
 
 /// The kind of the documents that hold triggers.
@@ -159,7 +159,7 @@ async fn put_triggers(
         (status = 404, description = "There is none"),
     )
 )]
-async fn trigger(
+async fn get_trigger(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<AsJson<Value>, Problem> {
@@ -178,8 +178,9 @@ async fn trigger(
 )]
 async fn delete_trigger(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
     let _writing = WRITING.lock().await;
-    match api.engine.store().delete_document(KIND, &name, 0).await? {
-        true => Ok(()),
-        false => Err(missing(&name)),
+    if api.engine.store().delete_document(KIND, &name, 0).await? {
+        Ok(())
+    } else {
+        Err(missing(&name))
     }
 }
