@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use engine::Engine;
 use engine::vault::Shelf;
-use kernel::alert::definition::ChecklistOptions;
 use kernel::ExecutionId;
+use kernel::alert::definition::ChecklistOptions;
 use kernel::definition::{TaskDef, WorkflowDef};
 use kernel::graph::{Execution, Input, Start, Status};
 

@@ -10,9 +10,7 @@ use kernel::durable::instance::{Instance, Work};
 use kernel::durable::{Fact, Status, TURN, WorkToken};
 use kernel::{ExecutionId, Rejected};
 
-use super::worker::{
-    answer, claim, claim_one, completed, ended, profile, start, task, work,
-};
+use super::worker::{answer, claim, claim_one, completed, ended, profile, start, task, work};
 use crate::house;
 
 async fn open(leases: Leases) -> Engine {

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use engine::Error;
 use engine::durable::{EntityQuery, InstanceQuery, Purge, WorkItem};
 use engine::memory::Memory;
-use engine::Error;
 use engine::store::Store;
 use kernel::durable::entity::{Entity, Signal};
 use kernel::durable::instance::{Input, Instance, Work};

@@ -77,9 +77,8 @@ pub(crate) async fn start(engine: &Engine, id: &str, name: &str) -> ExecutionId 
 
 /// Waits until an instance has ended.
 pub(crate) async fn ended(engine: &Engine, id: &ExecutionId) -> (Status, Option<Arc<str>>) {
-    let look = |state: &Instance| {
-        state.status.is_closed().then(|| (state.status, state.output.clone()))
-    };
+    let look =
+        |state: &Instance| state.status.is_closed().then(|| (state.status, state.output.clone()));
     let end = tokio::time::timeout(PATIENCE, engine.wait_instance(id, look)).await;
     end.expect("it ends in time").expect("the store answers").expect("it is there")
 }
@@ -128,8 +127,13 @@ pub(crate) async fn carry_out(engine: &Engine, item: WorkItem) -> Result<Answer,
                 results.push(OperationResult::Done { result: text(&state.to_string()) });
             }
             let state = (!gone).then(|| Arc::from(state.to_string()));
-            let result =
-                BatchResult { token: batch.token, results, actions: Vec::new(), state, failure: None };
+            let result = BatchResult {
+                token: batch.token,
+                results,
+                actions: Vec::new(),
+                state,
+                failure: None,
+            };
             engine.complete_batch(result).await
         }
     }

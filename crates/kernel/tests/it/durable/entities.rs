@@ -8,9 +8,7 @@ use kernel::durable::{
 };
 use kernel::{ExecutionId, Rejected, Timestamp};
 
-use super::house::{
-    House, START, call, completed, end, entity_id, id, signal, text,
-};
+use super::house::{House, START, call, completed, end, entity_id, id, signal, text};
 
 fn client(request: &str, operation: &str) -> Input {
     Input::Signal(Signal {
@@ -142,8 +140,7 @@ fn operations_signal_others_and_start_orchestrations() {
         scheduled_at: None,
     };
     let call = Box::new(Call::new("sub", text("1")));
-    let start =
-        EntityAction::Start { instance_id: "made".into(), call, scheduled_at: None };
+    let start = EntityAction::Start { instance_id: "made".into(), call, scheduled_at: None };
     house.run_batch(A, Some("1"), vec![signal, start]);
     assert_eq!(house.operations(B), ["hear"]);
     assert_eq!(house.news("made")[1], "started sub 1");

@@ -293,7 +293,12 @@ impl House {
         }
     }
 
-    pub(crate) fn done(&mut self, name: &str, token: WorkToken, output: &str) -> Result<(), Rejected> {
+    pub(crate) fn done(
+        &mut self,
+        name: &str,
+        token: WorkToken,
+        output: &str,
+    ) -> Result<(), Rejected> {
         let result = Ok(text(output));
         self.say(name, instance::Input::ActivityCompleted { token, result })
     }
@@ -320,7 +325,12 @@ impl House {
     }
 
     /// A worker does a whole batch; each operation answers its own name.
-    pub(crate) fn run_batch(&mut self, name: &str, state: Option<&str>, actions: Vec<EntityAction>) {
+    pub(crate) fn run_batch(
+        &mut self,
+        name: &str,
+        state: Option<&str>,
+        actions: Vec<EntityAction>,
+    ) {
         let results = self.operations(name);
         let results = results.iter().map(|it| OperationResult::Done { result: text(it) }).collect();
         let token = self.batch(name).token;
@@ -406,8 +416,8 @@ pub(crate) fn child(id: i32, instance_id: &str, name: &str) -> Action {
 }
 
 pub(crate) fn end(id: i32, outcome: Outcome, result: &str) -> Action {
-    let failure = (outcome == Outcome::Failed)
-        .then(|| Box::new(FailureDetails::new("Boom", result)));
+    let failure =
+        (outcome == Outcome::Failed).then(|| Box::new(FailureDetails::new("Boom", result)));
     let result = (outcome != Outcome::Failed).then(|| result.into());
     let (new_version, carryover, tags) = (None, Vec::new(), kernel::durable::Tags::new());
     let completion = Completion { outcome, result, failure, new_version, carryover, tags };

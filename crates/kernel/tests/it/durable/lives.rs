@@ -8,9 +8,7 @@ use kernel::durable::{
 };
 use kernel::{Rejected, Timestamp};
 
-use super::house::{
-    House, START, child, completed, end, id, result, shown, task, text, timer,
-};
+use super::house::{House, START, child, completed, end, id, result, shown, task, text, timer};
 
 fn raise(name: &str) -> Input {
     Input::Raise { name: name.into(), input: None }

@@ -8,9 +8,7 @@ use kernel::durable::{
 use kernel::graph::Message;
 use kernel::{Json, Timestamp, graph};
 
-use super::house::{
-    House, START, child, completed, end, id, result, task, text, timer,
-};
+use super::house::{House, START, child, completed, end, id, result, task, text, timer};
 
 #[test]
 fn the_history_has_the_shape_that_workers_expect() {
@@ -72,7 +70,9 @@ fn what_arrives_while_a_turn_is_out_follows_in_the_next() {
 fn custom_status_and_trace_are_replaced_by_each_turn() {
     let mut house = House::with("i");
     let trace = TurnTrace { span_id: text("s"), started: Some((3, 141_592)) };
-    for (status, kept) in [(text("\"a\""), text("\"a\"")), (text(""), None), (text("\"\""), text("\"\""))] {
+    for (status, kept) in
+        [(text("\"a\""), text("\"a\"")), (text(""), None), (text("\"\""), text("\"\""))]
+    {
         house.say("i", Input::Raise { name: "x".into(), input: None }).unwrap();
         let (token, ..) = house.turn("i");
         let mut answer = result(token, vec![]);
@@ -227,11 +227,8 @@ fn payloads_have_a_bound() {
 fn events_go_to_other_instances() {
     let mut house = House::with("a");
     house.start("b", |_| {});
-    let kind = ActionKind::SendEvent {
-        instance_id: "b".into(),
-        name: "Hello".into(),
-        input: text("1"),
-    };
+    let kind =
+        ActionKind::SendEvent { instance_id: "b".into(), name: "Hello".into(), input: text("1") };
     house.answer("a", vec![Action { id: 1, kind }, completed(2, "x")]);
     assert_eq!(house.news("b").last().unwrap(), "raised Hello 1");
 }
