@@ -54,6 +54,8 @@ pub struct Instance {
     pub(super) due: bool,
     /// Activities under way, by their number in the queues.
     pub(super) activities: BTreeMap<u32, Activity>,
+    /// Their numbers, by the action that asked.
+    pub(super) numbers: BTreeMap<i32, u32>,
     /// Timers that have not fired: when, and which.
     pub(super) timers: BTreeSet<(Timestamp, i32)>,
     /// Children that have not ended, by the action that started them.
@@ -112,6 +114,7 @@ impl Instance {
             replay: false,
             due: false,
             activities: BTreeMap::new(),
+            numbers: BTreeMap::new(),
             timers: BTreeSet::new(),
             children: BTreeMap::new(),
             locks: BTreeMap::new(),
@@ -196,7 +199,9 @@ impl Instance {
     fn receive(&mut self, event: &HistoryEvent) {
         match &event.fact {
             Fact::TaskCompleted { task, .. } | Fact::TaskFailed { task, .. } => {
-                self.activities.retain(|_, activity| activity.task != *task);
+                if let Some(number) = self.numbers.remove(task) {
+                    self.activities.remove(&number);
+                }
             }
             Fact::SubOrchestrationCompleted { task, .. }
             | Fact::SubOrchestrationFailed { task, .. } => {
@@ -243,6 +248,7 @@ impl Instance {
             Fact::TaskScheduled(_) => {
                 self.sequence += 1;
                 self.activities.insert(self.sequence, Activity { task: event.id, at });
+                self.numbers.insert(event.id, self.sequence);
             }
             Fact::TimerCreated { fire_at } => {
                 self.timers.insert((*fire_at, event.id));
@@ -323,6 +329,7 @@ impl Instance {
 
     fn forget_work(&mut self) {
         self.activities.clear();
+        self.numbers.clear();
         self.timers.clear();
         self.children.clear();
         self.locks.clear();
@@ -371,6 +378,8 @@ impl Instance {
                 _ => {}
             }
         }
+        let open = self.activities.iter().map(|(number, activity)| (activity.task, *number));
+        self.numbers = open.collect();
         self.apply_parent_of(history);
     }
 

@@ -135,8 +135,7 @@ impl Instance {
 
     /// The number in the queues of the activity that an action asked for.
     pub fn sequence_of(&self, task: i32) -> Option<u32> {
-        let mut activities = self.activities.iter();
-        activities.find(|(_, activity)| activity.task == task).map(|(sequence, _)| *sequence)
+        self.numbers.get(&task).copied()
     }
 
     /// A piece of work, as it is handed out at `now`; `None` if there is no such work any more.
