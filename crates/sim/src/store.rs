@@ -95,7 +95,9 @@ impl Store {
         for text in self.executions.get(id).map_or(&[][..], |stored| &stored.history) {
             let events: Vec<alert::Event> = serde_json::from_str(text)
                 .map_err(|error| format!("history does not parse: {error}: {text}"))?;
-            events.iter().for_each(|event| state.apply(event));
+            for event in &events {
+                state.apply(event);
+            }
         }
         Ok(state)
     }

@@ -181,7 +181,7 @@ impl<'k> World<'k> {
             5 * u32::from(!busy.is_empty()),
             3 * u32::from(!self.memory.chores.is_empty()),
             if calm { 0 } else { 2 },
-            if calm { 0 } else { 1 },
+            u32::from(!calm),
             u32::from(!calm),
         ];
         if weights.iter().sum::<u32>() == 0 {

@@ -131,7 +131,7 @@ impl Watch {
         if let Some((key, what)) = expected.first() {
             return broken("no incident is lost", format!("{key:?} is not {what}"));
         }
-        self.nothing_else_starts(&commit.sent, check.is_some(), &started)?;
+        Self::nothing_else_starts(&commit.sent, check.is_some(), &started)?;
         let by_hand = *commit.cause == Cause::ByHand;
         self.clock_is_kept(planned, check.filter(|_| !by_hand), now, commit)?;
         self.note_times(now);
@@ -367,7 +367,7 @@ impl Watch {
         let fits = |(of, what): &(String, &'static str)| {
             *of == *key && (**what == *to || (*what == "gone" && to == "resolved"))
         };
-        let Some(place) = expected.iter().position(|it| fits(it)) else {
+        let Some(place) = expected.iter().position(fits) else {
             return broken("incidents have a cause", format!("{key:?} is {to}: {body}"));
         };
         expected.remove(place);
@@ -522,12 +522,7 @@ impl Watch {
     }
 
     /// Every start of an execution belongs to a fact.
-    fn nothing_else_starts(
-        &self,
-        sent: &[Sent],
-        checks: bool,
-        started: &[(u32, Value)],
-    ) -> Verdict {
+    fn nothing_else_starts(sent: &[Sent], checks: bool, started: &[(u32, Value)]) -> Verdict {
         let starts = sent.iter().filter(|it| it.body.starts_with("{\"start\"")).count();
         let owed = started.len() + usize::from(checks);
         if starts != owed {
