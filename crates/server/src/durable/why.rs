@@ -12,7 +12,7 @@ use crate::problem::Problem;
 /// One reason, in the shape of those of executions.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Reason {
+struct Obstacle {
     task_id: String,
     reference: String,
     task_type: &'static str,
@@ -30,7 +30,7 @@ struct Why {
     status: Status,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    waiting: Vec<Reason>,
+    waiting: Vec<Obstacle>,
 }
 
 /// Says what an instance waits for, in sentences; `None` if there is none. It is named by its whole
@@ -55,8 +55,8 @@ pub(crate) async fn why(engine: &Engine, id: &str) -> Result<Option<Json>, Probl
     Ok(Some(Json::of(&Why { workflow_id: id, status, reason, waiting })))
 }
 
-fn of(engine: &Engine, id: &ExecutionId, waiting: &Waiting, since: Timestamp) -> Reason {
-    let reason = |reference: &str, task_type, code, reason: String| Reason {
+fn of(engine: &Engine, id: &ExecutionId, waiting: &Waiting, since: Timestamp) -> Obstacle {
+    let reason = |reference: &str, task_type, code, reason: String| Obstacle {
         task_id: String::new(),
         reference: reference.to_owned(),
         task_type,
@@ -66,7 +66,7 @@ fn of(engine: &Engine, id: &ExecutionId, waiting: &Waiting, since: Timestamp) ->
         until: None,
     };
     match waiting {
-        Waiting::Start(at) => Reason {
+        Waiting::Start(at) => Obstacle {
             until: Some(*at),
             ..reason("start", "START", "scheduled", format!("it is to begin at {at}"))
         },
@@ -77,9 +77,9 @@ fn of(engine: &Engine, id: &ExecutionId, waiting: &Waiting, since: Timestamp) ->
         Waiting::Activity { sequence, queue } => {
             let (code, sentence) = served(&engine.service(id, *sequence, queue), queue);
             let task_id = format!("{id}-{sequence}");
-            Reason { task_id, ..reason(&queue.name, "ACTIVITY", code, sentence) }
+            Obstacle { task_id, ..reason(&queue.name, "ACTIVITY", code, sentence) }
         }
-        Waiting::Timer { fire_at } => Reason {
+        Waiting::Timer { fire_at } => Obstacle {
             until: Some(*fire_at),
             ..reason("timer", "TIMER", "timer", format!("a timer fires at {fire_at}"))
         },

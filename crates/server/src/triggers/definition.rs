@@ -128,7 +128,7 @@ pub(super) fn of_value(document: Value, scripts: &dyn Scripts) -> Result<Trigger
     reader.flaws.truncate(PROBLEMS_MAX);
     match read {
         Some((name, method, pattern, action)) if reader.flaws.is_empty() => {
-            Ok(Trigger { name, method, pattern, action, document })
+            Ok(Trigger { name, document, method, pattern, action })
         }
         _ => Err(reader.flaws),
     }

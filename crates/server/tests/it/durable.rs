@@ -29,7 +29,8 @@ async fn call(server: &Server, request: Builder, body: &str) -> Reply {
     let response = server::router(server.api()).oneshot(request).await.expect("an answer");
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let body = response.into_body().collect().await.expect("a body").to_bytes();
-    let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+    let body =
+        if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).expect("JSON") };
     Reply { status, headers, body }
 }
 
@@ -320,7 +321,8 @@ async fn a_list_is_filtered_and_paged() {
     };
     let all = get(&server, "/instances").await;
     assert_eq!((all.status, all.body.as_array().map(Vec::len)), (200, Some(6)));
-    assert_eq!(all.headers.get("x-ms-continuation-token").map(|it| it.len()), Some(0));
+    assert!(all.headers.contains_key("x-ms-continuation-token"));
+    assert_eq!(all.header("x-ms-continuation-token"), "");
     let cases = [
         ("?runtimeStatus=Running", 5),
         ("?runtimeStatus=completed,Failed", 1),

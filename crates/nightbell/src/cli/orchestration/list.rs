@@ -63,7 +63,7 @@ pub(super) async fn run(
     }
     let instances: Vec<Instance> = understand("list of instances", &answer)?;
     if arguments.ids {
-        return instances.iter().try_for_each(|instance| output.line(&instance.instance_id));
+        return instances.iter().try_for_each(|instance| output.line(&instance.id));
     }
     output.table(&table(&instances, Timestamp::now()))?;
     if instances.is_empty() {
@@ -107,7 +107,7 @@ fn table(instances: &[Instance], now: Timestamp) -> Table {
             value => cut(&value.to_string(), CUSTOM_STATUS_MAX),
         };
         table.row([
-            (&instance.instance_id).into(),
+            (&instance.id).into(),
             (&instance.name).into(),
             Cell::status(&instance.runtime_status),
             instance.created_time.relative(now).into(),

@@ -103,7 +103,8 @@ impl Status {
 #[serde(rename_all = "camelCase", default)]
 struct Instance {
     name: String,
-    instance_id: String,
+    #[serde(rename = "instanceId")]
+    id: String,
     runtime_status: String,
     created_time: Moment,
     last_updated_time: Moment,

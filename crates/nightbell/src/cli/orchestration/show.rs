@@ -58,7 +58,7 @@ pub(super) fn print(value: &Value, with_history: bool, output: &Output) -> anyho
     let status = &instance.runtime_status;
     let status = Tone::paint(Tone::of_status(status), &clean(status), output.screen());
     let mut lines = vec![
-        ("Instance", clean(&instance.instance_id)),
+        ("Instance", clean(&instance.id)),
         ("Name", clean(&instance.name)),
         ("Status", status),
         ("Created", instance.created_time.full(now)),
@@ -82,7 +82,7 @@ pub(super) fn print(value: &Value, with_history: bool, output: &Output) -> anyho
 /// What a table shows of an event.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
-struct Event {
+struct Line {
     event_type: String,
     function_name: Option<String>,
     name: Option<String>,
@@ -95,7 +95,7 @@ struct Event {
 fn history(events: &[Value]) -> anyhow::Result<Table> {
     let mut table = Table::new(&["TIME", "EVENT", "OF", "~RESULT"]);
     for event in events {
-        let event: Event = understand("history", event)?;
+        let event: Line = understand("history", event)?;
         let of = event.function_name.or(event.name).or(event.orchestration_status);
         let result = event.reason.or_else(|| event.result.map(|result| result.to_string()));
         table.row([
