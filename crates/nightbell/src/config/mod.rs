@@ -238,8 +238,8 @@ settings! {
 
     /// Where Amazon SQS is, for events `sqs:`: `https://sqs.eu-west-1.amazonaws.com`.
     ///
-    /// The key comes from AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN in the
-    /// environment, and the region from AWS_REGION if the address names none. `off` for none.
+    /// The key comes from `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and `AWS_SESSION_TOKEN` in
+    /// the environment, and the region from `AWS_REGION` if the address names none. `off` for none.
     sqs_url: Option<HttpUrl> = ["off"];
 
     /// Two queues whose messages complete and fail tasks, such as `amqp:updates_`.

@@ -103,7 +103,6 @@ async fn judge(live: &Live, outside: &Shared) {
     let outside = outside.lock();
     assert!(outside.wrong.is_empty(), "{:?}", outside.wrong);
     let falls: u64 = outside.things.values().map(|thing| thing.falls).sum();
-    println!("{falls} falls, {} deliveries", deliveries.len());
     assert!(falls >= 24, "{falls} falls are too few to say anything");
     for ((monitor, key), thing) in &outside.things {
         // One that falls again before all have heard of its recovery goes on as the same incident,

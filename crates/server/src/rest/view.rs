@@ -283,16 +283,15 @@ impl<'a> Shown<'a> {
         // Clients of the protocol find a definition at every task: where nobody registered one, it
         // tells what holds for a built-in task, which is neither retried nor waited for.
         let made_up;
-        let definition = match policy {
-            Some(policy) => policy,
-            None => {
-                made_up = TaskDef {
-                    retry_count: 0,
-                    response_timeout_seconds: 0,
-                    ..TaskDef::named(&*node.name)
-                };
-                &made_up
-            }
+        let definition = if let Some(policy) = policy {
+            policy
+        } else {
+            made_up = TaskDef {
+                retry_count: 0,
+                response_timeout_seconds: 0,
+                ..TaskDef::named(&*node.name)
+            };
+            &made_up
         };
         let task_definition = Json::of(definition);
         let mut workflow_task = Json::of(self.whole(task));

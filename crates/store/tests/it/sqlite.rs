@@ -223,7 +223,9 @@ async fn files_of_former_versions_are_brought_up_to_date() {
         }
         store.close().await.expect("it closes");
         let file = rusqlite::Connection::open(store.path()).expect("it opens");
-        back.iter().for_each(|sql| file.execute_batch(sql).expect("it can be set back"));
+        for sql in back {
+            file.execute_batch(sql).expect("it can be set back");
+        }
         drop(file);
         let store = open(&folder, &Options::default()).expect("it is brought up to date");
         store.commit(commit("old", 2, "[3]".to_owned())).await.expect("it goes on");

@@ -90,16 +90,14 @@ impl Broker for Kafka {
         let (mut begins, mut new) = (Vec::new(), Vec::new());
         for partition in &partitions {
             let client = self.cluster.reader(&topic, *partition).await.map_err(told)?;
-            let at = match positions.get(partition) {
-                Some(at) => *at,
-                None => {
-                    // A partition that a topic got later is read whole.
-                    let from =
-                        if positions.is_empty() { OffsetAt::Latest } else { OffsetAt::Earliest };
-                    let at = client.get_offset(from).await.map_err(|e| told(e.into()))?;
-                    new.push(position(&topic, *partition, at));
-                    at
-                }
+            let at = if let Some(at) = positions.get(partition) {
+                *at
+            } else {
+                // A partition that a topic got later is read whole.
+                let from = if positions.is_empty() { OffsetAt::Latest } else { OffsetAt::Earliest };
+                let at = client.get_offset(from).await.map_err(|e| told(e.into()))?;
+                new.push(position(&topic, *partition, at));
+                at
             };
             begins.push((client, *partition, at));
         }

@@ -109,7 +109,7 @@ impl Broker for Sqs {
                 MESSAGE_ID: { "DataType": "String", "StringValue": message.id },
             },
         });
-        if queue.ends_with(".fifo") {
+        if queue.strip_suffix(FIFO).is_some() {
             order["MessageGroupId"] = "nightbell".into();
             order["MessageDeduplicationId"] = message.id.as_str().into();
         }
@@ -127,16 +127,20 @@ impl Broker for Sqs {
     }
 }
 
+/// How the name of a queue ends that keeps the order of its messages.
+const FIFO: &str = ".fifo";
+
 /// A message as the service gives it.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 struct Message {
-    message_id: String,
+    #[serde(rename = "MessageId")]
+    id: String,
     receipt_handle: String,
     #[serde(default)]
     body: String,
-    #[serde(default)]
-    message_attributes: BTreeMap<String, Attribute>,
+    #[serde(default, rename = "MessageAttributes")]
+    attributes: BTreeMap<String, Attribute>,
 }
 
 #[derive(Deserialize)]
@@ -161,7 +165,7 @@ impl Service {
             return Ok(name.to_owned());
         }
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        let stem = name.strip_suffix(".fifo").unwrap_or(name);
+        let stem = name.strip_suffix(FIFO).unwrap_or(name);
         if stem.is_empty() || name.len() > 80 || !stem.chars().all(fits) {
             return Err(BrokerError::Invalid(format!(
                 "'{name}' is no queue of SQS: 1 to 80 letters, digits, - and _, at the end .fifo"
@@ -174,7 +178,7 @@ impl Service {
         let found = match found {
             Err(refusal) if refusal.code.ends_with("NonExistentQueue") => {
                 let mut order = json!({ "QueueName": name });
-                if name.ends_with(".fifo") {
+                if name.strip_suffix(FIFO).is_some() {
                     order["Attributes"] = json!({ "FifoQueue": "true" });
                 }
                 self.call("CreateQueue", &order, PATIENCE).await
@@ -304,8 +308,8 @@ impl Subscription for Queue {
                 self.ahead = serde_json::from_value(messages).map_err(broken)?;
             }
         };
-        let id = message.message_attributes.get(MESSAGE_ID);
-        let id = id.and_then(|id| id.string_value.clone()).unwrap_or(message.message_id);
+        let id = message.attributes.get(MESSAGE_ID);
+        let id = id.and_then(|id| id.string_value.clone()).unwrap_or(message.id);
         let (service, url) = (self.service.clone(), self.url.clone());
         let receipt = Hidden { service, url, handle: message.receipt_handle };
         Ok(Delivery { id: Some(id), payload: message.body, receipt: Box::new(receipt) })

@@ -157,13 +157,11 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
             if output.is_json() {
                 return output.json(&answer);
             }
-            match answer["workflowId"].as_str() {
-                Some(run) => output.line(clean(run)),
-                None => {
-                    output.note("its idempotency key says which run it gets; see its history");
-                    Ok(())
-                }
+            if let Some(run) = answer["workflowId"].as_str() {
+                return output.line(clean(run));
             }
+            output.note("its idempotency key says which run it gets; see its history");
+            Ok(())
         }
         Verb::Backfill { name, from, to } => {
             let call = client.post(&["scheduler", "schedules", &name, "backfill"]);

@@ -81,11 +81,11 @@ async fn missing_mail_pages_and_late_mail_resolves() {
     assert!(text.contains("no connection to 127.0.0.1"), "{text}");
     // What is known to be missing stays so.
     assert_eq!(pages.count("resolve", &key("early")), 0);
-    tells_no_password(live).await;
+    tells_no_password(live);
 }
 
 /// No log line and no stored byte has the password in it.
-async fn tells_no_password(mut live: Live) {
+fn tells_no_password(mut live: Live) {
     let log = live.log_text();
     live.kill();
     let folder = live.store().parent().unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! Service mode with batchy: what pages, what does not, what PagerDuty refuses, and a checklist that
+//! Service mode with batchy: what pages, what does not, what `PagerDuty` refuses, and a checklist that
 //! changes.
 
 use std::path::Path;
