@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use engine::store::{Retention, Store};
@@ -59,6 +60,9 @@ impl Server {
     async fn open_with(config: &Config, robopager: &Robopager) -> anyhow::Result<Self> {
         let mut settings = task_settings(config);
         robopager.configure(&mut settings);
+        if config.standby {
+            stand_by(config).await;
+        }
         // The port first: a second server must not touch the store.
         let listener = TcpListener::bind(config.listen)
             .await
@@ -107,6 +111,21 @@ impl Server {
         self.engine.close().await.context("the store cannot be closed")?;
         tracing::info!("stopped");
         served.context("the port failed")
+    }
+}
+
+/// How often one that stands by looks whether the store is free.
+const STANDBY_LOOK: Duration = Duration::from_millis(500);
+
+/// Returns once no other process has the store. Of several that stand by one gets it; the others
+/// end with an error, to be started again by whatever started them.
+async fn stand_by(config: &Config) {
+    let StoreUrl::Sqlite(path) = &config.store else { return };
+    if store::is_taken(path) {
+        tracing::info!("standing by: {} is in use by another server", path.display());
+    }
+    while store::is_taken(path) {
+        tokio::time::sleep(STANDBY_LOOK).await;
     }
 }
 

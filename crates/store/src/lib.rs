@@ -2,4 +2,4 @@
 
 pub mod sqlite;
 
-pub use sqlite::{Options, Sqlite};
+pub use sqlite::{Options, Sqlite, is_taken};

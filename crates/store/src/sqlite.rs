@@ -434,6 +434,12 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Whether another process has the file now. What cannot be told is no.
+pub fn is_taken(path: &Path) -> bool {
+    let lock = File::open(beside(path, ".lock"));
+    lock.is_ok_and(|lock| matches!(lock.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
 /// Takes the lock that lets one process write the file.
 fn lock(path: &Path) -> Result<File, StoreError> {
     let beside = beside(path, ".lock");

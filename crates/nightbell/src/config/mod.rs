@@ -166,6 +166,11 @@ settings! {
     /// A relative file is looked up in the folder in which the server is started.
     store: StoreUrl = ["sqlite:nightbell.db"];
 
+    /// Wait while another server has the store, and take over when that one ends.
+    ///
+    /// Until then nothing is answered and nobody is paged. Both need the same key of secrets.
+    standby: bool = ["off"];
+
     /// File with the key that seals secrets: 32 bytes in base64 or hexadecimal.
     ///
     /// Only its owner may be able to read it. `off` uses a file beside the store, named like it

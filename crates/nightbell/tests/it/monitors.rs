@@ -86,6 +86,36 @@ async fn a_job_that_fails_rings_once_over_a_crash_and_resolves() {
     until(&live, "/api/monitors?name=backup", |page| page["totalHits"] == 0).await;
 }
 
+/// Two servers with one store: the second takes over what the first knew, and repeats nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stands_by_takes_over_and_pages_nobody_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let tell = json!({ "name": "tell", "version": 1, "schemaVersion": 2,
+        "tasks": [{ "name": "n", "taskReferenceName": "n", "type": "NOOP" }] });
+    write(folder.path(), "tell.json", &tell.to_string());
+    write(folder.path(), "watch.yaml", FILE);
+    let files = folder.path().to_str().unwrap().to_owned();
+    let mut first = Live::start(&["--load", &files]).await;
+    let store = format!("sqlite:{}", first.store().display());
+    let second = tokio::spawn(async move {
+        let arguments = ["--load", &files, "--standby", "on", "--store", &store];
+        Live::start(&arguments).await
+    });
+
+    ping(&first, "/ping/k-1/3").await;
+    until(&first, "/api/deliveries?status=sent", |page| page["totalHits"] == 1).await;
+    assert!(!second.is_finished(), "it waits for the store");
+    first.kill();
+    let second = second.await.unwrap();
+    assert_eq!(second.get("/api/incidents").await["totalHits"], 1);
+    ping(&second, "/ping/k-1").await;
+    let path = "/api/deliveries?status=sent";
+    let sent = until(&second, path, |page| page["totalHits"] == 2).await;
+    let events: Vec<_> = (0..2).map(|at| &sent["results"][at]["event"]).collect();
+    assert_eq!(events, ["resolve", "trigger"]);
+    assert_eq!(second.get("/api/deliveries").await["totalHits"], 2, "none is doubled");
+}
+
 /// A file of monitors may be JSON as well, and is watched like any other.
 #[tokio::test(flavor = "multi_thread")]
 async fn json_is_read_as_yaml_is_and_a_bad_receiver_is_told_with_its_place() {
