@@ -139,6 +139,13 @@ impl Queues {
         self.state.lock().hold(key);
     }
 
+    /// All rows that are wanted, in no order; held are those that are out, written or not.
+    pub fn rows(&self, wanted: impl Fn(&QueueRow) -> bool) -> Vec<QueueRow> {
+        let state = self.state.lock();
+        let rows = state.rows.values().filter(|placed| wanted(&placed.row));
+        rows.map(|placed| QueueRow { held: placed.is_out(), ..placed.row.clone() }).collect()
+    }
+
     /// A task by its key, for changing it.
     pub(crate) fn row(&self, key: &TaskKey) -> Option<QueueRow> {
         self.state.lock().rows.get(key).map(|placed| placed.row.clone())

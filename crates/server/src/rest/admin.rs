@@ -65,7 +65,7 @@ async fn pending_tasks(
     Path(name): Path<String>,
     Query(params): Query<TasksParams>,
 ) -> Result<Answer, Problem> {
-    let rows = queued(&api.engine, &name).await?;
+    let rows = queued(&api.engine, &name);
     let from = params.start.unwrap_or(0).min(rows.len());
     let count = params.count.unwrap_or(100).min(COUNT_MAX);
     let page = &rows[from..rows.len().min(from + count)];

@@ -99,7 +99,7 @@ mod tests {
         let cause = FailureDetails {
             stack: Some("at line 1".into()),
             properties: Some(Json::of(&json!({
-                "code": 42, "ratio": 0.5, "names": ["a", null, true], "more": { "deep": {} }
+                "code": 42, "more": { "deep": {} }, "names": ["a", null, true], "ratio": 0.5
             }))),
             ..FailureDetails::new("ValueError", "no good")
         };

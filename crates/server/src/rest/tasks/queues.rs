@@ -198,7 +198,7 @@ async fn requeue_tasks(
     Path(name): Path<String>,
 ) -> Result<String, Problem> {
     let mut count = 0_u64;
-    for row in queued(&api.engine, &name).await? {
+    for row in queued(&api.engine, &name) {
         // What runs in this process is not lost, and would run twice.
         if api.engine.running_since(&row.execution, row.sequence).is_some() {
             continue;
@@ -227,15 +227,14 @@ async fn requeue_tasks(
 }
 
 /// The open tasks of a type in all its queues, in the order in which they are handed out.
-pub(in crate::rest) async fn queued(engine: &Engine, name: &str) -> Result<Vec<QueueRow>, Problem> {
+pub(in crate::rest) fn queued(engine: &Engine, name: &str) -> Vec<QueueRow> {
     let of_type = |row: &QueueRow| {
         let queue = row.queue.split_once(':').map_or(&*row.queue, |(_, name)| name);
         *row.name == *name || queue == name
     };
-    let mut rows = engine.store().queued().await?;
-    rows.retain(of_type);
+    let mut rows = engine.queues().rows(of_type);
     rows.sort_by_key(|row| (std::cmp::Reverse(row.priority), row.ready_at, row.sequence));
-    Ok(rows)
+    rows
 }
 
 /// The tasks of rows as clients see them.
