@@ -234,6 +234,24 @@ pub(super) async fn pruning_by_size(store: &dyn Store) {
     assert_eq!(all(store).await, ["running"], "what runs is never removed");
 }
 
+pub(super) async fn what_has_ended_goes_together(store: &dyn Store) {
+    for number in 0..4 {
+        create(store, ended(&uuid(number), 0)).await;
+    }
+    create(store, running(&uuid(4))).await;
+    let owing =
+        Commit { send: vec![message(&uuid(1), 1, &uuid(9))], ..commit(1, ended(&uuid(1), 0)) };
+    store.commit(owing).await.expect("it can send");
+    let ids: Vec<_> = [0, 1, 2, 4, 7].map(uuid).into();
+    let left = store.remove_ended(ids).await;
+    assert_eq!(left, Ok(vec![uuid(1), uuid(4)]), "who owes or goes on is given back");
+    let mut kept = [1, 3, 4].map(|number| uuid(number).to_string());
+    kept.sort();
+    let mut found = all(store).await;
+    found.sort();
+    assert_eq!(found, kept);
+}
+
 pub(super) async fn pruning_spares_who_owes(store: &dyn Store) {
     for number in 0..3 {
         create(store, ended(&uuid(number), 0)).await;
