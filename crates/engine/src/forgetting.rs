@@ -38,8 +38,8 @@ impl Engine {
         let shared = self.inner.cache.slot(id);
         let mut slot = shared.lock().await;
         // What has ended waits in no queue: its history need not be read to know that.
-        let ended = slot.state.is_none()
-            && self.inner.store.head(id).await?.is_none_or(|head| head.closed);
+        let ended =
+            slot.state.is_none() && self.inner.store.head(id).await?.is_none_or(|head| head.closed);
         if !ended {
             self.load(id, &mut slot).await?;
         }

@@ -25,7 +25,7 @@ pub async fn differ(seed: u64, steps: u32, one: &dyn Store, other: &dyn Store) {
 }
 
 /// A small generator of even numbers, so that a seed means the same everywhere.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
     fn next(&mut self) -> u64 {
@@ -36,7 +36,7 @@ impl Dice {
     }
 
     /// 0 to `sides - 1`.
-    fn throw(&mut self, sides: u64) -> u64 {
+    pub(super) fn throw(&mut self, sides: u64) -> u64 {
         self.next() % sides
     }
 

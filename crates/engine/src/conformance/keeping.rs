@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::differential::Dice;
 use super::{
     at, commit, create, ended, full_commit, history, id, message, queued, running, undelivered,
     uuid,
@@ -208,9 +209,12 @@ pub(super) async fn pruning_by_age(store: &dyn Store) {
 }
 
 pub(super) async fn pruning_by_size(store: &dyn Store) {
-    let big = "x".repeat(20_000);
+    // A store may compress what has ended, when it likes: random letters shrink by a quarter.
+    let mut dice = Dice(1);
     create(store, running(&id("running"))).await;
     for number in 0..200 {
+        let letter = |_| char::from(b'#' + dice.throw(56) as u8);
+        let big: String = (0..20_000).map(letter).collect();
         let head = ended(&id(&format!("ended {number}")), number);
         let commit = Commit { events: format!("[{number},\"{big}\"]"), ..commit(0, head) };
         store.commit(commit).await.expect("it can be created");
@@ -223,7 +227,7 @@ pub(super) async fn pruning_by_size(store: &dyn Store) {
 
     let tight = Retention { disk_max_bytes: 2_000_000, ..KEEP_ALL };
     let removed = prune(store, &tight, 0, 20).await;
-    assert!((90..190).contains(&removed), "{removed} were removed to get from {before} bytes");
+    assert!((40..190).contains(&removed), "{removed} were removed to get from {before} bytes");
     let after = bytes().await;
     assert!(after <= 2_000_000, "{after} bytes are left");
     assert_eq!(history(store, &id("ended 0")).await, None, "first ended, first gone");
