@@ -130,19 +130,21 @@ pub(super) fn help(world: &mut World<'_>) -> Step<bool> {
             waits.push(id);
         }
     }
-    let helped = !waits.is_empty();
-    for id in waits {
-        let hint = world.hints.get(&id).copied().unwrap_or_default();
+    let mut helped = false;
+    for id in &waits {
+        let hint = world.hints.get(id).copied().unwrap_or_default();
         let text = Some(format!("h{}", world.unique()).into());
         let input = match hint.awaits {
             _ if hint.suspended => Input::Resume { reason: text },
             Some(name) => Input::Raise { name: name.into(), input: text },
-            None => {
-                let what = "it has not ended, and nothing is left that it may wait for";
-                return Err(Objection::new(id.as_str(), "what can end ends", what));
-            }
+            None => continue,
         };
-        say(world, &id, input)?;
+        helped = true;
+        say(world, id, input)?;
+    }
+    if let Some(id) = waits.first().filter(|_| !helped) {
+        let what = format!("nothing is left that these may wait for: {waits:?}");
+        return Err(Objection::new(id.as_str(), "what can end ends", what));
     }
     Ok(helped)
 }

@@ -259,7 +259,7 @@ impl World<'_> {
         match &mut token {
             WorkToken::Turn { execution_id, turn, taken, at, .. } => match how {
                 0 => *execution_id = "00000000000000000000000000000bad".into(),
-                1 => *turn += 1,
+                1 => *turn += 1000,
                 2 => *taken += 500,
                 _ => *at = Timestamp::from_millis(at.millis() + 86_400_000),
             },
@@ -269,7 +269,7 @@ impl World<'_> {
             },
             WorkToken::Batch { born, batch, taken, .. } => match how {
                 0 => *born = born.plus_millis(-1),
-                1 => *batch += 1,
+                1 => *batch += 1000,
                 _ => *taken += 500,
             },
         }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use kernel::durable::instance::{Input, Start, TurnResult};
 use kernel::durable::{
     Action, ActionKind, Completion, DETACHED_TAG, EntityMessage, ExecutionRewound,
-    ExecutionStarted, Fact, FailureDetails, HistoryEvent, Letter, Outcome, Status, WorkToken,
+    ExecutionStarted, Fact, FailureDetails, HistoryEvent, Letter, Outcome, ParentInstance, Status,
+    WorkToken,
 };
 use kernel::graph::Message;
 use kernel::{ExecutionId, Timestamp};
@@ -107,7 +108,7 @@ impl Auditor {
             }
             Input::Rewind { .. } => {
                 self.lives.get(id).filter(|life| life.status == Status::Failed)?;
-                self.rewinding(id)
+                self.rewinding(now, id, None, shown)
             }
             Input::Restart { execution_id } => {
                 let life = self.lives.get(id).filter(|life| !life.is_open())?;
@@ -157,6 +158,10 @@ impl Auditor {
                 if execution_id.as_ref().is_some_and(|name| !life.is_called(name)) {
                     return None;
                 }
+                if life.status == Status::Failed && is_entity_answer(fact) {
+                    self.lives.get_mut(id)?.kept.push((**fact).clone());
+                    return Some(Vec::new());
+                }
                 self.happens(id, (**fact).clone())
             }
             Letter::ChildEnded { parent, instance_id, result, failure } => {
@@ -177,7 +182,12 @@ impl Auditor {
                     },
                 )
             }
-            Letter::Terminate { reason, recurse } => self.terminate(id, reason, *recurse, false),
+            Letter::Terminate { reason, recurse, child_of } => {
+                if let Some(parent) = child_of {
+                    self.lives.get(id).filter(|life| life.is_child_of(parent))?;
+                }
+                self.terminate(id, reason, *recurse, false)
+            }
             Letter::Rewind(rewound) => self.rewind_for_parent(now, id, rewound, shown),
             _ => None,
         }
@@ -245,8 +255,8 @@ impl Auditor {
         life.output = output;
         life.failed = status == Status::Failed;
         life.rewinding = false;
-        life.inbox.clear();
-        life.expected.clear();
+        let news = life.inbox.drain(..).map(|event| event.fact).chain(life.expected.drain(..));
+        life.kept = news.filter(outlives_failure).collect();
         life.asked.clear();
         let sections: Vec<Arc<str>> = std::mem::take(&mut life.locks).into_keys().collect();
         owed.extend(word_of_the_end(id, life));
@@ -494,8 +504,26 @@ impl Auditor {
     }
 
     /// A failed instance is to try again: its next turn shows all, and a rewind.
-    fn rewinding(&mut self, id: &ExecutionId) -> Taken {
+    fn rewinding(
+        &mut self,
+        now: Timestamp,
+        id: &ExecutionId,
+        parent: Option<&ParentInstance>,
+        shown: &Shown,
+    ) -> Taken {
         let life = self.lives.get_mut(id)?;
+        let kept = std::mem::take(&mut life.kept);
+        let begun = |event: &HistoryEvent| matches!(event.fact, Fact::ExecutionStarted(_));
+        if !life.past.iter().any(begun) {
+            // Nobody has seen anything of it: it begins as if for the first time.
+            let mut start = life.start.clone();
+            start.execution_id = shown.life.clone();
+            start.parent = parent.cloned().or(start.parent);
+            let owed = self.begin(now, id, start);
+            self.lives.get_mut(id)?.expected.extend(kept);
+            return Some(owed);
+        }
+        life.expected.extend(kept);
         life.status = Status::Running;
         (life.output, life.failed, life.rewinding) = (None, false, true);
         life.turns += 1;
@@ -510,14 +538,10 @@ impl Auditor {
         shown: &Shown,
     ) -> Taken {
         let parent = rewound.parent.clone()?;
-        let mine = self.lives.get(id).is_some_and(|life| {
-            life.start.parent.as_ref().is_some_and(|it| {
-                it.instance_id == parent.instance_id && it.task == parent.task
-            }) && !life.start.detached
-        });
+        let mine = self.lives.get(id).is_some_and(|life| life.is_child_of(&parent));
         let stands = self.lives.get(id).map(|life| life.status);
         match stands {
-            Some(Status::Failed) if mine => self.rewinding(id),
+            Some(Status::Failed) if mine => self.rewinding(now, id, Some(&parent), shown),
             Some(status) if mine && status.is_closed() => {
                 let life = self.lives.get(id)?;
                 Some(word_of_the_end(id, life).into_iter().collect())
@@ -576,6 +600,21 @@ impl Auditor {
                 | Fact::TimerFired { timer: task, .. } => {
                     life.asked.remove(task);
                 }
+                Fact::EntityLockRequested(request) => {
+                    // The wish was dropped when it failed; one that was granted is not taken back.
+                    let section = request.critical_section_id.clone();
+                    let grants = |event: &HistoryEvent| matches!(&event.fact, Fact::EntityLockGranted { critical_section_id } if *critical_section_id == section);
+                    if !history.iter().any(grants) {
+                        let first = request.lock_set.first().map_or("", |entity| entity);
+                        let letter = Owed::Lock { section: section.clone(), position: 0 };
+                        owed.push((ExecutionId::entity(HUB, first), letter));
+                        let set = request.lock_set.iter().cloned().collect();
+                        life.locks.insert(section.clone(), set);
+                        if let Some(section) = self.sections.get_mut(&section) {
+                            section.over = false;
+                        }
+                    }
+                }
                 _ => {}
             }
         }
@@ -619,6 +658,16 @@ fn is_from_outside(fact: &Fact) -> bool {
             | Fact::ExecutionResumed { .. }
             | Fact::ExecutionTerminated { .. }
     )
+}
+
+fn is_entity_answer(fact: &Fact) -> bool {
+    matches!(fact, Fact::EntityOperationCompleted { .. } | Fact::EntityOperationFailed { .. })
+}
+
+/// What nobody says again to one that is rewound; what was under way is done again.
+fn outlives_failure(fact: &Fact) -> bool {
+    let ends = matches!(fact, Fact::ExecutionTerminated { .. });
+    is_entity_answer(fact) || (is_from_outside(fact) && !ends)
 }
 
 fn drop_locks(life: &Life, owed: &mut Letters) {

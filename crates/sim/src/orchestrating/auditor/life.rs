@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kernel::Timestamp;
 use kernel::durable::instance::Start;
-use kernel::durable::{Call, Fact, HistoryEvent, Status};
+use kernel::durable::{Call, Fact, HistoryEvent, ParentInstance, Status};
 
 use super::Text;
 
@@ -40,6 +40,8 @@ pub(super) struct Life {
     pub(super) fired_by: Option<Timestamp>,
     pub(super) locks: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     pub(super) rewinding: bool,
+    /// Of one that failed: what is still news should it be rewound.
+    pub(super) kept: Vec<Fact>,
 }
 
 /// Something asked for.
@@ -71,6 +73,7 @@ impl Life {
             fired_by: None,
             locks: BTreeMap::new(),
             rewinding: false,
+            kept: Vec::new(),
         }
     }
 
@@ -81,6 +84,12 @@ impl Life {
     /// Whether it is, or was, called so.
     pub(super) fn is_called(&self, name: &Arc<str>) -> bool {
         self.name == *name || self.formerly.contains(name)
+    }
+
+    /// Whether an action of this one started it, in whichever of its lives.
+    pub(super) fn is_child_of(&self, parent: &ParentInstance) -> bool {
+        let mine = self.start.parent.as_ref().filter(|_| !self.start.detached);
+        mine.is_some_and(|it| it.instance_id == parent.instance_id && it.task == parent.task)
     }
 
     /// A turn goes out.
