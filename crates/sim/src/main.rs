@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use sim::mutant::{Kernel, Mutant, Real};
 use sim::ringing::mutant::Mutant as Broken;
+use sim::orchestrating::mutant::Mutant as Lost;
 use sim::orchestrating::{self, Keeper};
 use sim::ringing::{self, Watcher};
 use sim::world;
@@ -31,7 +32,9 @@ fn main() -> ExitCode {
     let broken = value("--mutant")
         .and_then(|name| Broken::ALL.into_iter().find(|mutant| format!("{mutant:?}") == *name));
     let watcher: &dyn Watcher = broken.as_ref().map_or(&ringing::Real, |mutant| mutant);
-    let keeper: &dyn Keeper = &orchestrating::Real;
+    let lost = value("--mutant")
+        .and_then(|name| Lost::ALL.into_iter().find(|mutant| format!("{mutant:?}") == *name));
+    let keeper: &dyn Keeper = lost.as_ref().map_or(&orchestrating::Real, |mutant| mutant);
     let orchestrates = arguments.iter().any(|argument| argument == "--orchestrating");
     let rings = arguments.iter().any(|argument| argument == "--ringing");
     let run = |seed| match (rings, orchestrates, kill_at) {

@@ -8,6 +8,7 @@ use kernel::durable::{FailureDetails, Status};
 
 use super::host::Stimulus;
 use super::program::{ENTITIES, EVENTS, ORCHESTRATORS, ROOTS};
+use super::replay::{Replayed, replay};
 use super::world::World;
 use crate::auditor::Objection;
 use crate::world::{Outcome, Step};
@@ -121,6 +122,13 @@ fn signal(world: &mut World<'_>) -> Step<()> {
     Ok(())
 }
 
+/// Where an instance stands, as a worker would say.
+fn stands(world: &mut World<'_>, id: &ExecutionId) -> Step<Replayed> {
+    let history = world.load(id)?.instance().map(|it| it.history.clone()).unwrap_or_default();
+    let stands = replay(&world.catalog, &history, &[], 0);
+    stands.map_err(|what| Objection::new(id.as_str(), "histories can be replayed", what))
+}
+
 /// Nothing happens by itself any more: whoever waits for somebody gets what it waits for. `false` if
 /// all have ended.
 pub(super) fn help(world: &mut World<'_>) -> Step<bool> {
@@ -132,10 +140,10 @@ pub(super) fn help(world: &mut World<'_>) -> Step<bool> {
     }
     let mut helped = false;
     for id in &waits {
-        let hint = world.hints.get(id).copied().unwrap_or_default();
+        let stands = stands(world, id)?;
         let text = Some(format!("h{}", world.unique()).into());
-        let input = match hint.awaits {
-            _ if hint.suspended => Input::Resume { reason: text },
+        let input = match stands.awaits {
+            _ if stands.suspended => Input::Resume { reason: text },
             Some(name) => Input::Raise { name: name.into(), input: text },
             None => continue,
         };

@@ -34,19 +34,6 @@ enum Given {
     Batch(Box<Batch>),
 }
 
-/// What an instance waits for.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Hint {
-    pub(super) awaits: Option<&'static str>,
-    pub(super) suspended: bool,
-}
-
-/// An answer, ready to be sent.
-struct Answer {
-    stimulus: Stimulus,
-    hint: Option<Hint>,
-}
-
 impl World<'_> {
     /// A row of the queues goes to a worker.
     pub(super) fn hand_out(&mut self, ready: &[TaskKey]) -> Step<()> {
@@ -99,15 +86,9 @@ impl World<'_> {
             Given::Work(work) => self.answer(&job, work)?,
             Given::Batch(batch) => self.answer_batch(batch),
         };
-        let outcome = self.step(&job.key.0, &answer.stimulus, None)?;
-        match outcome {
-            Outcome::Committed => {
-                if let Some(hint) = answer.hint {
-                    self.hints.insert(job.key.0.clone(), hint);
-                }
-            }
+        match self.step(&job.key.0, &answer, None)? {
             Outcome::Rejected => self.count("an answer came too late"),
-            Outcome::Idle => {}
+            Outcome::Committed | Outcome::Idle => {}
             // It does not know whether it was heard.
             Outcome::Crashed if self.random.chance(60) => return Ok(()),
             Outcome::Crashed => {}
@@ -133,7 +114,7 @@ impl World<'_> {
         }
     }
 
-    fn answer(&mut self, job: &Job, work: &Work) -> Step<Answer> {
+    fn answer(&mut self, job: &Job, work: &Work) -> Step<Stimulus> {
         let unique = self.unique();
         match work {
             Work::Activity { token, .. } => {
@@ -145,16 +126,15 @@ impl World<'_> {
                 } else {
                     Ok(Some(text.into()))
                 };
-                let stimulus = Input::ActivityCompleted { token, result }.into();
-                Ok(Answer { stimulus, hint: None })
+                Ok(Input::ActivityCompleted { token, result }.into())
             }
             Work::Turn { token, past, new, .. } => {
                 let rewinds = new.len() == 2 && matches!(new[1].fact, Fact::ExecutionRewound(_));
-                let (actions, place, processed, hint) = if rewinds {
-                    (self.rewind(past, new, unique), None, None, Hint::default())
+                let (actions, place, processed) = if rewinds {
+                    (self.rewind(past, new, unique), None, None)
                 } else if self.random.chance(self.faults.nonsense / 3) {
                     self.count("an answer that contradicts itself");
-                    (contradiction(), None, None, Hint::default())
+                    (contradiction(), None, None)
                 } else {
                     let most = new.len() - 1;
                     let partly = most > 0 && self.random.chance(self.faults.partly);
@@ -163,15 +143,13 @@ impl World<'_> {
                     let replayed = replayed.map_err(|what| {
                         Objection::new(job.key.0.as_str(), "histories can be replayed", what)
                     })?;
-                    let hint = Hint { awaits: replayed.awaits, suspended: replayed.suspended };
                     let processed = partly.then_some(seen + 1);
-                    (replayed.actions, Some(replayed.place.into()), processed, hint)
+                    (replayed.actions, Some(replayed.place.into()), processed)
                 };
                 let token = token.clone();
                 let custom_status: Option<Arc<str>> = place;
                 let result = TurnResult { token, actions, custom_status, processed, trace: None };
-                let stimulus = Input::TurnCompleted(Box::new(result)).into();
-                Ok(Answer { stimulus, hint: Some(hint) })
+                Ok(Input::TurnCompleted(Box::new(result)).into())
             }
         }
     }
@@ -215,7 +193,7 @@ impl World<'_> {
         vec![Action { id: -1, kind: ActionKind::Rewind { history } }]
     }
 
-    fn answer_batch(&mut self, batch: &Batch) -> Answer {
+    fn answer_batch(&mut self, batch: &Batch) -> Stimulus {
         let most = batch.operations.len();
         let partly = self.random.chance(self.faults.partly);
         let count = if partly { self.random.between(1, most as i64) as usize } else { most };
@@ -248,8 +226,7 @@ impl World<'_> {
         let state = (!self.random.chance(10)).then(|| format!("s{unique}").into());
         let token = batch.token.clone();
         let result = BatchResult { token, results, actions, state, failure: None };
-        let stimulus = entity::Input::BatchCompleted(Box::new(result)).into();
-        Answer { stimulus, hint: None }
+        entity::Input::BatchCompleted(Box::new(result)).into()
     }
 
     /// The answer of one who was never asked.

@@ -11,7 +11,7 @@ use super::faults::Faults;
 use super::host::{State, Stimulus};
 use super::mutant::{Keeper, Slip};
 use super::program::Catalog;
-use super::workers::{Hint, Job};
+use super::workers::Job;
 use super::{Tally, clients};
 use crate::auditor::Objection;
 use crate::process::{Decided, Memory};
@@ -38,8 +38,6 @@ pub(super) struct World<'k> {
     pub(super) catalog: Catalog,
     pub(super) memory: Memory<State>,
     pub(super) jobs: Vec<Job>,
-    /// What instances wait for, as their workers said last.
-    pub(super) hints: BTreeMap<ExecutionId, Hint>,
     pub(super) auditor: Auditor,
     counts: BTreeMap<String, u64>,
     trace: Vec<String>,
@@ -67,7 +65,6 @@ impl<'k> World<'k> {
             catalog,
             memory: Memory::default(),
             jobs: Vec::new(),
-            hints: BTreeMap::new(),
             auditor: Auditor::default(),
             counts: BTreeMap::new(),
             trace: Vec::new(),

@@ -433,8 +433,10 @@ fn rewound(state: &mut Instance, actions: Vec<Action>, context: &Context<'_>) ->
         ));
         return draft.finish();
     };
-    // One that keeps its name is another life all the same.
-    let execution_id = if execution_id.is_empty() || execution_id == draft.state.execution_id() {
+    // One that keeps its name, or takes one that it had, is another life all the same.
+    let state = &*draft.state;
+    let had = execution_id == state.execution_id() || state.formerly.contains(&execution_id);
+    let execution_id = if execution_id.is_empty() || had {
         let seed = format!("{execution_id}/rewind/{}", draft.state.turn);
         self::execution_id(&draft.state.instance_id(), &seed)
     } else {
