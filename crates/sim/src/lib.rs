@@ -9,6 +9,8 @@ pub mod auditor;
 pub mod fault;
 pub mod mutant;
 mod operator;
+pub mod orchestrating;
+mod process;
 pub mod random;
 pub mod ringing;
 pub mod scripts;

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 
 use sim::mutant::{Kernel, Mutant, Real};
 use sim::ringing::mutant::Mutant as Broken;
+use sim::orchestrating::mutant::Mutant as Lost;
+use sim::orchestrating::{self, Keeper};
 use sim::ringing::{self, Watcher};
 use sim::world;
 
@@ -20,7 +22,7 @@ fn main() -> ExitCode {
     let numbers = (number("--seed", 0), number("--seeds", 1), number("--kill-at", 0));
     let (Ok(seed), Ok(seeds), Ok(kill_at)) = numbers else {
         println!(
-            "usage: sim [--ringing] [--seed N] [--seeds M] [--kill-at POINT] [--mutant NAME] [--keep-going]"
+            "usage: sim [--ringing | --orchestrating] [--seed N] [--seeds M] [--kill-at POINT] [--mutant NAME] [--keep-going]"
         );
         return ExitCode::from(2);
     };
@@ -30,11 +32,21 @@ fn main() -> ExitCode {
     let broken = value("--mutant")
         .and_then(|name| Broken::ALL.into_iter().find(|mutant| format!("{mutant:?}") == *name));
     let watcher: &dyn Watcher = broken.as_ref().map_or(&ringing::Real, |mutant| mutant);
+    let lost = value("--mutant")
+        .and_then(|name| Lost::ALL.into_iter().find(|mutant| format!("{mutant:?}") == *name));
+    let keeper: &dyn Keeper = lost.as_ref().map_or(&orchestrating::Real, |mutant| mutant);
+    let orchestrates = arguments.iter().any(|argument| argument == "--orchestrating");
     let rings = arguments.iter().any(|argument| argument == "--ringing");
-    let run = |seed| match (rings, kill_at) {
-        (false, _) => world::run(seed, kernel).map(|tally| format!("{tally:?}")),
-        (true, 0) => ringing::run(seed, watcher).map(|tally| format!("{tally:?}")),
-        (true, at) => ringing::run_killed_at(seed, at, watcher).map(|tally| format!("{tally:?}")),
+    let run = |seed| match (rings, orchestrates, kill_at) {
+        (true, _, 0) => ringing::run(seed, watcher).map(|tally| format!("{tally:?}")),
+        (true, _, at) => {
+            ringing::run_killed_at(seed, at, watcher).map(|tally| format!("{tally:?}"))
+        }
+        (_, true, 0) => orchestrating::run(seed, keeper).map(|tally| format!("{tally:?}")),
+        (_, true, at) => {
+            orchestrating::run_killed_at(seed, at, keeper).map(|tally| format!("{tally:?}"))
+        }
+        _ => world::run(seed, kernel).map(|tally| format!("{tally:?}")),
     };
     let keep_going = arguments.iter().any(|argument| argument == "--keep-going");
     let mut failures = 0_u64;

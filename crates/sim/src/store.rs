@@ -5,9 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kernel::alert::{self, Monitor};
 use kernel::graph::{Event, Execution, Plan};
-use kernel::{ExecutionId, Timestamp};
+use kernel::{ExecutionId, Machine, Timestamp};
+use serde::de::DeserializeOwned;
 
 /// One execution as stored.
 #[derive(Clone, Debug, Default)]
@@ -86,20 +86,37 @@ impl Store {
         Ok(state)
     }
 
-    /// Folds a monitor from its history.
+    /// Folds a machine from its history, beginning with one that knows nothing.
     ///
     /// # Errors
     /// The history does not parse.
-    pub fn fold_monitor(&self, id: &ExecutionId) -> Result<Monitor, String> {
-        let mut state = Monitor::new(id.clone());
+    pub fn fold_into<M>(&self, id: &ExecutionId, mut state: M) -> Result<M, String>
+    where
+        M: Machine,
+        M::Event: DeserializeOwned,
+    {
         for text in self.executions.get(id).map_or(&[][..], |stored| &stored.history) {
-            let events: Vec<alert::Event> = serde_json::from_str(text)
+            let events: Vec<M::Event> = serde_json::from_str(text)
                 .map_err(|error| format!("history does not parse: {error}: {text}"))?;
             for event in &events {
                 state.apply(event);
             }
         }
         Ok(state)
+    }
+
+    /// A message goes out with a commit of its sender, as the `nth` of it; what it is called.
+    pub fn send(
+        &mut self,
+        (from, version): (&ExecutionId, u64),
+        nth: usize,
+        to: &ExecutionId,
+        body: String,
+    ) -> MessageKey {
+        let key = (from.clone(), (version << 20) + nth as u64);
+        let order = self.commits << 20 | nth as u64;
+        self.outbox.insert(key.clone(), Outgoing { order, to: to.clone(), body });
+        key
     }
 
     fn plan(&mut self, hash: &Arc<str>) -> Result<Arc<Plan>, String> {

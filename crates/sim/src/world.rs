@@ -4,7 +4,7 @@
 //! It does with the kernel what the engine does: load, decide, commit, act. What it adds is doubt:
 //! every commit goes to the auditor, and what is in memory is compared with what history folds to.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kernel::definition::TaskDef;
@@ -19,8 +19,9 @@ use crate::auditor::{Auditor, Commit, Objection, RowSeen, Sent};
 use crate::fault::Faults;
 use crate::mutant::Kernel;
 use crate::operator;
+use crate::process::Memory;
 use crate::random::Random;
-use crate::store::{MessageKey, Outgoing, Row, Store, TaskKey};
+use crate::store::{MessageKey, Outgoing, Row, Store};
 use crate::trace::{dump, kind_of, short, shown};
 use crate::worker::Job;
 use crate::workload::{BUILTIN, Catalog, WORKFLOWS};
@@ -79,22 +80,13 @@ pub(crate) struct World<'k> {
     kernel: &'k dyn Kernel,
     catalog: Catalog,
     limits: Limits,
-    pub(crate) memory: Memory,
+    pub(crate) memory: Memory<Execution>,
     pub(crate) jobs: Vec<Job>,
     pub(crate) late: Vec<(ExecutionId, Report)>,
     auditor: Auditor,
     tally: BTreeMap<String, u64>,
     trace: Vec<String>,
     pub(crate) calm: bool,
-}
-
-/// What a crash wipes out.
-#[derive(Default)]
-pub(crate) struct Memory {
-    states: BTreeMap<ExecutionId, Execution>,
-    wake_at: BTreeMap<ExecutionId, Timestamp>,
-    deliveries: BTreeMap<ExecutionId, VecDeque<MessageKey>>,
-    pub(crate) taken: BTreeSet<TaskKey>,
 }
 
 /// What a step came to.
@@ -200,9 +192,9 @@ impl<'k> World<'k> {
             let millis = self.random.between(1, 40_000);
             self.advance(self.now.plus_millis(millis));
         }
-        let due = self.due();
+        let due = self.memory.due(self.now);
         let senders: Vec<ExecutionId> = self.memory.deliveries.keys().cloned().collect();
-        let ready = self.ready();
+        let ready = self.memory.ready(&self.store, self.now);
         let weights = [
             3 * u32::from(!due.is_empty()),
             4 * u32::from(!senders.is_empty()),
@@ -249,18 +241,6 @@ impl<'k> World<'k> {
         self.say(|| format!("clock {to}"));
     }
 
-    fn due(&self) -> Vec<ExecutionId> {
-        let due = self.memory.wake_at.iter().filter(|(_, at)| **at <= self.now);
-        due.map(|(id, _)| id.clone()).collect()
-    }
-
-    fn ready(&self) -> Vec<TaskKey> {
-        let free = |(key, row): &(&TaskKey, &Row)| {
-            !row.held && row.ready_at <= self.now && !self.memory.taken.contains(*key)
-        };
-        self.store.rows.iter().filter(free).map(|(key, _)| key.clone()).collect()
-    }
-
     fn wake(&mut self, due: &[ExecutionId]) -> Step<()> {
         let Some(id) = self.random.pick(due).cloned() else { return Ok(()) };
         self.memory.wake_at.remove(&id);
@@ -278,10 +258,7 @@ impl<'k> World<'k> {
 
     fn deliver(&mut self, receivers: &[ExecutionId]) -> Step<()> {
         let Some(to) = self.random.pick(receivers).cloned() else { return Ok(()) };
-        let Some(key) = self.memory.deliveries.get(&to).and_then(VecDeque::front).cloned() else {
-            self.memory.deliveries.remove(&to);
-            return Ok(());
-        };
+        let Some(key) = self.memory.next_message(&to) else { return Ok(()) };
         let outcome = match self.store.outbox.get(&key).cloned() {
             // It was received already: the store says so, nobody decides.
             None => Outcome::Idle,
@@ -291,12 +268,7 @@ impl<'k> World<'k> {
             return Ok(());
         }
         self.store.outbox.remove(&key);
-        if let Some(queue) = self.memory.deliveries.get_mut(&to) {
-            queue.pop_front();
-            if queue.is_empty() {
-                self.memory.deliveries.remove(&to);
-            }
-        }
+        self.memory.delivered(&to);
         Ok(())
     }
 
@@ -457,12 +429,9 @@ impl<'k> World<'k> {
             return Ok(Outcome::Crashed);
         }
         for (to, key) in keys {
-            self.memory.deliveries.entry(to).or_default().push_back(key);
+            self.memory.post(to, key);
         }
-        match wake_at {
-            Some(at) => self.memory.wake_at.insert(id.clone(), at),
-            None => self.memory.wake_at.remove(id),
-        };
+        self.memory.wake(id, wake_at);
         self.compare(id, &state)?;
         if !self.random.chance(self.faults.forget) {
             self.memory.states.insert(id.clone(), state);
@@ -500,11 +469,9 @@ impl<'k> World<'k> {
                     }
                 }
                 Effect::Send { to, message } => {
-                    let key = (id.clone(), (version << 20) + sent.len() as u64);
                     let body = serde_json::to_string(&message).expect("messages serialize");
-                    sent.push(Sent { to: to.to_string(), body: body.clone() });
-                    let order = self.store.commits << 20 | sent.len() as u64;
-                    self.store.outbox.insert(key.clone(), Outgoing { order, to: to.clone(), body });
+                    let key = self.store.send((id, version), sent.len(), &to, body.clone());
+                    sent.push(Sent { to: to.to_string(), body });
                     keys.push((to, key));
                 }
                 // Ledgers are written, never read: nothing here depends on them.
@@ -520,24 +487,13 @@ impl<'k> World<'k> {
 
     /// A new process finds only what was committed.
     fn recover(&mut self) {
-        self.memory = Memory::default();
+        self.memory = Memory::found(&self.store);
         self.jobs.retain(|job| job.worker.is_some());
         for row in self.store.rows.values_mut() {
             // Whatever the former process ran itself runs no more.
             if &*row.queue == BUILTIN {
                 row.held = false;
             }
-        }
-        for (id, stored) in &self.store.executions {
-            if let Some(at) = stored.wake_at {
-                self.memory.wake_at.insert(id.clone(), at);
-            }
-        }
-        let mut outbox: Vec<(&MessageKey, &Outgoing)> = self.store.outbox.iter().collect();
-        outbox.sort_by_key(|(_, outgoing)| outgoing.order);
-        for (key, outgoing) in outbox {
-            let queue = self.memory.deliveries.entry(outgoing.to.clone()).or_default();
-            queue.push_back(key.clone());
         }
     }
 

@@ -44,6 +44,9 @@ pub enum Letter {
         reason: Option<Arc<str>>,
         /// Your children, too.
         recurse: bool,
+        /// Only if you are this one's child; absent = whoever you are.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        child_of: Option<ParentInstance>,
     },
     /// To a child: you failed; try again.
     Rewind(Box<ExecutionRewound>),

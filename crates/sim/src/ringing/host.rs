@@ -5,9 +5,10 @@ use std::sync::Arc;
 use kernel::alert::{self, Monitor};
 use kernel::definition::TaskDef;
 use kernel::graph::{self, Context, Execution, Limits, Message};
-use kernel::{Effect, ExecutionId, Machine, MachineKind, Rejected, Timestamp};
+use kernel::{ExecutionId, Machine, MachineKind, Rejected, Timestamp};
 
 use super::mutant::Watcher;
+use crate::process::Decided;
 use crate::scripts::SmallScripts;
 use crate::store::Store;
 use crate::trace::dump;
@@ -27,37 +28,11 @@ pub(super) enum Stimulus {
     Execution(Box<graph::Input>),
 }
 
-/// What came of it.
-pub(super) struct Decided {
-    /// The facts as one history row.
-    pub(super) events: String,
-    pub(super) is_empty: bool,
-    pub(super) effects: Vec<Effect>,
-    /// Plans that the facts pin: hash and text.
-    pub(super) plans: Vec<(Arc<str>, Arc<str>)>,
-}
-
-impl Decided {
-    fn of<E: serde::Serialize>(events: &[E], effects: Vec<Effect>) -> Self {
-        Self {
-            events: serde_json::to_string(events).expect("events serialize to JSON"),
-            is_empty: events.is_empty() && effects.is_empty(),
-            effects,
-            plans: Vec::new(),
-        }
-    }
-
-    /// All of it as text, to be compared.
-    pub(super) fn shown(&self) -> String {
-        format!("{} {:?}", self.events, self.effects)
-    }
-}
-
 impl State {
     /// What history comes to.
     pub(super) fn fold(store: &mut Store, id: &ExecutionId) -> Result<Self, String> {
         Ok(match id.machine() {
-            MachineKind::Monitor => Self::Monitor(Box::new(store.fold_monitor(id)?)),
+            MachineKind::Monitor => Self::Monitor(Box::new(store.fold_into(id, Monitor::new(id.clone()))?)),
             _ => Self::Execution(Box::new(store.fold(id)?)),
         })
     }

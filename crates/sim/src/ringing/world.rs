@@ -1,6 +1,6 @@
 //! The world of a monitor: one process that can die at any point, and what survives it.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 
 use kernel::alert::Monitor;
 use kernel::alert::definition::Silence;
@@ -12,12 +12,13 @@ use super::Tally;
 use super::auditor::{Auditor, Cause, Commit};
 use super::faults::Faults;
 use super::file::{Catalog, MONITORS};
-use super::host::{Decided, State, Stimulus};
+use super::host::{State, Stimulus};
 use super::mutant::{Slip, Watcher};
 use super::outside::{Answer, Outside, text};
 use super::people;
 use crate::auditor::{Objection, Sent};
 use crate::random::Random;
+use crate::process::{Decided, Memory};
 use crate::store::{MessageKey, Outgoing, Row, Store, TaskKey};
 use crate::world::{Failure, Outcome, Step};
 
@@ -42,23 +43,15 @@ pub(super) struct World<'k> {
     pub(super) silences: Vec<Silence>,
     kernel: &'k dyn Watcher,
     catalog: Catalog,
-    memory: Memory,
+    memory: Memory<State>,
+    /// What the process has yet to do; a death wipes it out, too.
+    chores: VecDeque<Chore>,
     jobs: Vec<Job>,
     pub(super) outside: Outside,
     auditor: Auditor,
     counts: BTreeMap<String, u64>,
     trace: Vec<String>,
     calm_since: Option<Timestamp>,
-}
-
-/// What a death wipes out.
-#[derive(Default)]
-struct Memory {
-    states: BTreeMap<ExecutionId, State>,
-    wake_at: BTreeMap<ExecutionId, Timestamp>,
-    deliveries: BTreeMap<ExecutionId, VecDeque<MessageKey>>,
-    taken: BTreeSet<TaskKey>,
-    chores: VecDeque<Chore>,
 }
 
 /// What the engine does behind the commits; at each start it looks through all of it.
@@ -100,6 +93,7 @@ impl<'k> World<'k> {
             kernel,
             catalog,
             memory: Memory::default(),
+            chores: VecDeque::new(),
             jobs: Vec::new(),
             outside: Outside::new(),
             auditor,
@@ -149,7 +143,7 @@ impl<'k> World<'k> {
         if let Some(key) = self.store.rows.keys().next() {
             return Some(format!("task {key:?}"));
         }
-        if let Some(chore) = self.memory.chores.front() {
+        if let Some(chore) = self.chores.front() {
             return Some(format!("{chore:?}"));
         }
         self.auditor.unsettled(since)
@@ -168,18 +162,18 @@ impl<'k> World<'k> {
             self.now = self.now.plus_millis(millis);
             self.die();
         }
-        if self.memory.chores.is_empty() {
+        if self.chores.is_empty() {
             self.auditor.all_is_told(&self.silences, self.now)?;
         }
-        let due: Vec<ExecutionId> = self.due();
-        let ready = self.ready();
+        let due = self.memory.due(self.now);
+        let ready = self.memory.ready(&self.store, self.now);
         let busy: Vec<usize> = (0..self.jobs.len()).filter(|at| !self.jobs[*at].hangs).collect();
         let weights = [
             3 * u32::from(!due.is_empty()),
             4 * u32::from(!self.memory.deliveries.is_empty()),
             4 * u32::from(!ready.is_empty()),
             5 * u32::from(!busy.is_empty()),
-            3 * u32::from(!self.memory.chores.is_empty()),
+            3 * u32::from(!self.chores.is_empty()),
             if calm { 0 } else { 2 },
             u32::from(!calm),
             u32::from(!calm),
@@ -217,18 +211,6 @@ impl<'k> World<'k> {
         self.say(|| format!("clock {}", next.millis()));
     }
 
-    fn due(&self) -> Vec<ExecutionId> {
-        let due = self.memory.wake_at.iter().filter(|(_, at)| **at <= self.now);
-        due.map(|(id, _)| id.clone()).collect()
-    }
-
-    fn ready(&self) -> Vec<TaskKey> {
-        let free = |(key, row): &(&TaskKey, &Row)| {
-            !row.held && row.ready_at <= self.now && !self.memory.taken.contains(*key)
-        };
-        self.store.rows.iter().filter(free).map(|(key, _)| key.clone()).collect()
-    }
-
     fn wake(&mut self, due: &[ExecutionId]) -> Step<()> {
         let Some(id) = self.random.pick(due).cloned() else { return Ok(()) };
         self.memory.wake_at.remove(&id);
@@ -250,22 +232,14 @@ impl<'k> World<'k> {
     fn deliver(&mut self) -> Step<()> {
         let receivers: Vec<ExecutionId> = self.memory.deliveries.keys().cloned().collect();
         let Some(to) = self.random.pick(&receivers).cloned() else { return Ok(()) };
-        let Some(key) = self.memory.deliveries.get(&to).and_then(VecDeque::front).cloned() else {
-            self.memory.deliveries.remove(&to);
-            return Ok(());
-        };
+        let Some(key) = self.memory.next_message(&to) else { return Ok(()) };
         if let Some(outgoing) = self.outgoing(&key)
             && self.receive(&key, &outgoing)? == Outcome::Crashed
         {
             return Ok(());
         }
         self.store.outbox.remove(&key);
-        if let Some(queue) = self.memory.deliveries.get_mut(&to) {
-            queue.pop_front();
-            if queue.is_empty() {
-                self.memory.deliveries.remove(&to);
-            }
-        }
+        self.memory.delivered(&to);
         Ok(())
     }
 
@@ -518,13 +492,10 @@ impl<'k> World<'k> {
         let kernel = self.kernel;
         let state = self.load(id)?;
         let (wake_at, is_down) = (state.wake_at(kernel), state.monitor().map(Monitor::is_down));
-        match wake_at {
-            Some(at) => self.memory.wake_at.insert(id.clone(), at),
-            None => self.memory.wake_at.remove(id),
-        };
+        self.memory.wake(id, wake_at);
         let name = MONITORS.iter().map(|(name, _)| *name).find(|name| *name == id.name());
         if let Some(name) = name.filter(|_| is_down != was_down) {
-            self.memory.chores.push_back(Chore::Dependents(name));
+            self.chores.push_back(Chore::Dependents(name));
         }
         if self.random.chance(self.faults.forget) {
             self.memory.states.remove(id);
@@ -565,16 +536,14 @@ impl<'k> World<'k> {
                     }
                 }
                 Effect::Send { to, message } => {
-                    let key = (id.clone(), (version << 20) + sent.len() as u64);
                     let body = serde_json::to_string(&message).expect("messages serialize");
-                    sent.push(Sent { to: to.to_string(), body: body.clone() });
-                    let order = self.store.commits << 20 | sent.len() as u64;
-                    self.store.outbox.insert(key.clone(), Outgoing { order, to: to.clone(), body });
-                    self.memory.deliveries.entry(to).or_default().push_back(key);
+                    let key = self.store.send((id, version), sent.len(), &to, body.clone());
+                    sent.push(Sent { to: to.to_string(), body });
+                    self.memory.post(to, key);
                 }
                 Effect::Record(record) => records.push(record),
                 Effect::Forget(execution) => {
-                    self.memory.chores.push_back(Chore::Forget(execution));
+                    self.chores.push_back(Chore::Forget(execution));
                 }
                 Effect::Publish(_) | Effect::Reuse(_) | Effect::Admit(_) => {}
             }
@@ -599,7 +568,7 @@ impl<'k> World<'k> {
     /// The process dies, and a new one finds only what was committed.
     fn die(&mut self) {
         self.deaths += 1;
-        self.memory = Memory::default();
+        self.chores.clear();
         self.jobs.clear();
         let slip = self.kernel.slip();
         if slip == Some(Slip::OutboxInMemory) {
@@ -608,16 +577,9 @@ impl<'k> World<'k> {
         for row in self.store.rows.values_mut() {
             row.held = false;
         }
-        for (id, stored) in &self.store.executions {
-            if let Some(at) = stored.wake_at.filter(|_| slip != Some(Slip::TimersForgotten)) {
-                self.memory.wake_at.insert(id.clone(), at);
-            }
-        }
-        let mut outbox: Vec<(&MessageKey, &Outgoing)> = self.store.outbox.iter().collect();
-        outbox.sort_by_key(|(_, outgoing)| outgoing.order);
-        for (key, outgoing) in outbox {
-            let queue = self.memory.deliveries.entry(outgoing.to.clone()).or_default();
-            queue.push_back(key.clone());
+        self.memory = Memory::found(&self.store);
+        if slip == Some(Slip::TimersForgotten) {
+            self.memory.wake_at.clear();
         }
         self.start();
     }
@@ -626,7 +588,7 @@ impl<'k> World<'k> {
     fn start(&mut self) {
         let names = MONITORS.map(|(name, _)| name);
         let slip = self.kernel.slip();
-        let chores = &mut self.memory.chores;
+        let chores = &mut self.chores;
         chores.extend(names.map(Chore::Define));
         if slip != Some(Slip::SilencesForgotten) {
             chores.extend(names.map(Chore::Silences));
@@ -637,11 +599,11 @@ impl<'k> World<'k> {
     }
 
     pub(super) fn tell_silences(&mut self) {
-        self.memory.chores.extend(MONITORS.map(|(name, _)| Chore::Silences(name)));
+        self.chores.extend(MONITORS.map(|(name, _)| Chore::Silences(name)));
     }
 
     fn do_chore(&mut self) -> Step<()> {
-        let Some(chore) = self.memory.chores.pop_front() else { return Ok(()) };
+        let Some(chore) = self.chores.pop_front() else { return Ok(()) };
         let inputs: Vec<(ExecutionId, kernel::alert::Input)> = match chore {
             Chore::Define(name) => {
                 let spec = self.catalog.specs.iter().find(|spec| *spec.monitor.name == *name);

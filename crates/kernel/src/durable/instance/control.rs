@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::context::{Context, Start};
-use super::decide::{happened, is_open, unknown};
+use super::decide::{begin_child, happened, is_open, unknown};
 use super::draft::Draft;
 use super::event::Event;
 use super::state::Instance;
@@ -62,10 +62,37 @@ fn begin_rewind(
     rewound: ExecutionRewound,
     context: &Context<'_>,
 ) -> Decision<Event> {
+    let begun = |event: &HistoryEvent| matches!(event.fact, Fact::ExecutionStarted(_));
+    if !state.history.iter().any(begun) {
+        return begin_instead(state, rewound, context);
+    }
     let mut draft = Draft::new(state, context);
     let fact = Fact::ExecutionRewound(Box::new(rewound));
     let event = HistoryEvent::inbound(context.now, fact);
     draft.push(Event::Rewinding { event });
+    draft.turn_over();
+    draft.finish()
+}
+
+/// No worker has looked at it before it failed, so none can say what of its history stays: it begins
+/// as if for the first time, with what it was told meanwhile.
+fn begin_instead(
+    state: &mut Instance,
+    rewound: ExecutionRewound,
+    context: &Context<'_>,
+) -> Decision<Event> {
+    let mut draft = Draft::new(state, context);
+    let Some(mut start) = draft.state.start.clone() else { return draft.finish() };
+    let seed = format!("{}/rewind/{}", start.execution_id, draft.state.turn);
+    start.execution_id = super::turn::execution_id(&draft.state.instance_id(), &seed);
+    if rewound.parent.is_some() {
+        start.parent = rewound.parent;
+    }
+    let kept = draft.state.inbox.clone();
+    draft.push(Event::Started { at: context.now, start });
+    if !kept.is_empty() {
+        draft.push(Event::Received { events: kept });
+    }
     draft.turn_over();
     draft.finish()
 }
@@ -76,12 +103,11 @@ pub(super) fn rewind_for_parent(
     rewound: ExecutionRewound,
     context: &Context<'_>,
 ) -> Decided {
-    if !state.has_begun() {
-        // It was purged: what the parent knows of it is enough to make it anew.
+    if !rewound.parent.as_ref().is_some_and(|parent| state.is_child_of(parent)) {
+        // It was purged, or another has its id: what the parent knows of it is enough to make it
+        // anew, unless that other goes on.
         let start = recreated(&rewound, context).ok_or_else(|| unknown(state))?;
-        let mut draft = Draft::new(state, context);
-        draft.begin(start);
-        return Ok(draft.finish());
+        return begin_child(state, start, context);
     }
     match state.status {
         Status::Failed => Ok(begin_rewind(state, rewound, context)),
@@ -104,6 +130,7 @@ fn recreated(rewound: &ExecutionRewound, context: &Context<'_>) -> Option<Start>
     start.tags.clone_from(&rewound.tags);
     start.trace.clone_from(&rewound.trace);
     start.parent = Some(parent);
+    start.replaces = Start::closed_statuses();
     Some(start)
 }
 

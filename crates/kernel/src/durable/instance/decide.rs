@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::context::{Context, Input, Start};
 use super::draft::Draft;
 use super::event::Event;
-use super::state::Instance;
+use super::state::{Instance, is_entity_answer};
 use super::{control, turn};
 use crate::durable::history::{Fact, FailureDetails, ParentInstance};
 use crate::durable::letter::Letter;
@@ -264,12 +264,22 @@ fn read(state: &mut Instance, letter: Letter, context: &Context<'_>) -> Decided 
                 let message = "it is meant for another life of the instance";
                 return Err(Rejected::Stale(message.to_owned()));
             }
+            if state.status == Status::Failed && is_entity_answer(&fact) {
+                // Should it be rewound, it waits for this, and nobody says it twice.
+                let mut draft = Draft::new(state, context);
+                draft.receive(*fact);
+                return Ok(draft.finish());
+            }
             happened(state, *fact, context)
         }
         Letter::ChildEnded { parent, instance_id, result, failure } => {
             child_ended(state, &parent, &instance_id, result, failure, context)
         }
-        Letter::Terminate { reason, recurse } => {
+        Letter::Terminate { reason, recurse, child_of } => {
+            if child_of.is_some_and(|parent| !state.is_child_of(&parent)) {
+                let message = "another instance bears the id of the child that is to end";
+                return Err(Rejected::Stale(message.to_owned()));
+            }
             control::terminate(state, reason, recurse, false, context)
         }
         Letter::Rewind(rewound) => control::rewind_for_parent(state, *rewound, context),
@@ -283,7 +293,7 @@ fn read(state: &mut Instance, letter: Letter, context: &Context<'_>) -> Decided 
 }
 
 /// A parent starts this one. What has ended makes room: a retry uses the same id.
-fn begin_child(state: &mut Instance, start: Start, context: &Context<'_>) -> Decided {
+pub(super) fn begin_child(state: &mut Instance, start: Start, context: &Context<'_>) -> Decided {
     let parent = start.parent.clone().filter(|_| !start.detached);
     let id = state.instance_id();
     let refused = match begin(state, start, context) {

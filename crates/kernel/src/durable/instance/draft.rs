@@ -161,10 +161,11 @@ impl<'a> Draft<'a> {
     }
 
     fn end_children(&mut self, reason: Option<&Arc<str>>) {
-        let children: Vec<ExecutionId> = self.state.children.values().cloned().collect();
-        for child in children {
+        let Some(start) = self.state.start.clone() else { return };
+        for (task, child) in self.state.children.clone() {
             if child.machine() == crate::id::MachineKind::Instance {
-                let letter = Letter::Terminate { reason: reason.cloned(), recurse: true };
+                let child_of = Some(self.state.as_parent(&start, task));
+                let letter = Letter::Terminate { reason: reason.cloned(), recurse: true, child_of };
                 self.write(child, letter);
             } else {
                 let reason = format!("orchestration {} was terminated", self.state.instance_id());

@@ -9,8 +9,10 @@ use super::context::Start;
 use super::event::{Continued, Event, Turned};
 use crate::durable::action::TurnTrace;
 use crate::durable::history::{
-    Call, ExecutionCompleted, ExecutionStarted, Fact, FailureDetails, HistoryEvent, Outcome,
+    Call, ExecutionCompleted, ExecutionStarted, Fact, FailureDetails, HistoryEvent, LockRequest,
+    Outcome, ParentInstance,
 };
+use crate::durable::DETACHED_TAG;
 use crate::durable::status::Status;
 use crate::graph::Parent;
 use crate::id::ExecutionId;
@@ -212,7 +214,9 @@ impl Instance {
             }
             _ => {}
         }
-        self.updated_at = event.at;
+        if self.is_open() {
+            self.updated_at = event.at;
+        }
         self.inbox.push(event.clone());
     }
 
@@ -253,7 +257,9 @@ impl Instance {
             Fact::TimerCreated { fire_at } => {
                 self.timers.insert((*fire_at, event.id));
             }
-            Fact::SubOrchestrationCreated { instance_id, call } => {
+            Fact::SubOrchestrationCreated { instance_id, call }
+                if !call.tags.contains_key(DETACHED_TAG) =>
+            {
                 let child = self.child_id(instance_id, call);
                 self.children.insert(event.id, child);
             }
@@ -321,7 +327,9 @@ impl Instance {
         self.failure.clone_from(&end.failure);
         self.ended_at = Some(at);
         self.updated_at = at;
-        self.inbox.clear();
+        // One that failed may be rewound, and is not told again what it was told.
+        let failed = self.status == Status::Failed;
+        self.inbox.retain(|event| failed && outlives_failure(&event.fact));
         self.rewinding = false;
         self.replay = false;
         self.forget_work();
@@ -341,7 +349,9 @@ impl Instance {
         self.failure = None;
         self.ended_at = None;
         self.rewinding = true;
-        self.inbox = vec![event.clone()];
+        // What was handed out before it failed is void.
+        self.turn += 1;
+        self.inbox.insert(0, event.clone());
         self.updated_at = event.at;
     }
 
@@ -381,6 +391,39 @@ impl Instance {
         let open = self.activities.iter().map(|(number, activity)| (activity.task, *number));
         self.numbers = open.collect();
         self.apply_parent_of(history);
+        for event in self.ungranted_locks() {
+            self.note_asked(&HistoryEvent::inbound(at, event), 0);
+        }
+    }
+
+    /// Requests for locks that the history shows, and no answer to them.
+    pub(super) fn ungranted_locks(&self) -> Vec<Fact> {
+        let granted = |request: &LockRequest| {
+            self.history.iter().any(|event| matches!(&event.fact, Fact::EntityLockGranted { critical_section_id, .. } if *critical_section_id == request.critical_section_id))
+        };
+        let asked = self.history.iter().filter(|event| match &event.fact {
+            Fact::EntityLockRequested(request) => !granted(request),
+            _ => false,
+        });
+        asked.map(|event| event.fact.clone()).collect()
+    }
+
+    /// How a child knows it, by the action that asked for it.
+    pub(super) fn as_parent(&self, start: &Start, task: i32) -> ParentInstance {
+        ParentInstance {
+            task,
+            name: start.name.clone(),
+            version: start.version.clone(),
+            instance_id: self.instance_id(),
+            execution_id: start.execution_id.clone(),
+        }
+    }
+
+    /// Whether this action of a parent started it, in whichever life of the parent.
+    pub(super) fn is_child_of(&self, parent: &ParentInstance) -> bool {
+        let mine = self.start.as_ref().filter(|start| !start.detached);
+        let mine = mine.and_then(|start| start.parent.as_ref());
+        mine.is_some_and(|it| it.instance_id == parent.instance_id && it.task == parent.task)
     }
 
     /// The parent may have been given another life by its own rewind.
@@ -410,6 +453,23 @@ fn is_answer(fact: &Fact) -> bool {
             | Fact::ExecutionStarted(_)
             | Fact::ExecutionRewound(_)
     )
+}
+
+/// Whether an entity answers.
+pub(super) fn is_entity_answer(fact: &Fact) -> bool {
+    matches!(fact, Fact::EntityOperationCompleted { .. } | Fact::EntityOperationFailed { .. })
+}
+
+/// Whether a fact that no worker has looked at is still news once a failed instance is rewound.
+/// What was under way is done again, and tells again how it ended.
+fn outlives_failure(fact: &Fact) -> bool {
+    is_entity_answer(fact)
+        || matches!(
+            fact,
+            Fact::EventRaised { .. }
+                | Fact::ExecutionSuspended { .. }
+                | Fact::ExecutionResumed { .. }
+        )
 }
 
 /// How an instance ended, for whoever waits.

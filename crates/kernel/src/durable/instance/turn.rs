@@ -13,7 +13,6 @@ use super::state::Instance;
 use crate::durable::action::{Action, ActionKind, Completion, EntityMessage};
 use crate::durable::history::{
     Call, ExecutionCompleted, ExecutionRewound, Fact, FailureDetails, HistoryEvent, Outcome,
-    ParentInstance,
 };
 use crate::durable::letter::{Letter, Origin};
 use crate::durable::{DETACHED_TAG, WORKFLOW, WorkToken};
@@ -265,7 +264,7 @@ fn child_name(state: &Instance, id: i32, given: Arc<str>, call: &Call) -> Arc<st
 fn carry_out(draft: &mut Draft<'_>, event: Option<&HistoryEvent>, order: Order) {
     if let Order::Terminate { instance_id, reason, recurse } = order {
         let to = ExecutionId::instance(draft.state.hub(), &instance_id);
-        return draft.write(to, Letter::Terminate { reason, recurse });
+        return draft.write(to, Letter::Terminate { reason, recurse, child_of: None });
     }
     let Some(event) = event else { return };
     match (&event.fact, order) {
@@ -306,14 +305,9 @@ fn start_child(draft: &mut Draft<'_>, task: i32, instance_id: &Arc<str>, call: &
     }
     let mut tags = start.tags.clone();
     tags.extend(call.tags.iter().map(|(name, value)| (name.clone(), value.clone())));
-    let parent = ParentInstance {
-        task,
-        name: start.name.clone(),
-        version: start.version.clone(),
-        instance_id: draft.state.instance_id(),
-        execution_id: start.execution_id.clone(),
-    };
-    let seed = format!("{}/{task}", start.execution_id);
+    let parent = draft.state.as_parent(&start, task);
+    // With the turn: a child that is asked for again under the same number is another.
+    let seed = format!("{}/{task}/{}", start.execution_id, draft.state.turn);
     let child = Start {
         version: call.version.clone(),
         tags,
@@ -439,8 +433,10 @@ fn rewound(state: &mut Instance, actions: Vec<Action>, context: &Context<'_>) ->
         ));
         return draft.finish();
     };
-    // One that keeps its name is another life all the same.
-    let execution_id = if execution_id.is_empty() || execution_id == draft.state.execution_id() {
+    // One that keeps its name, or takes one that it had, is another life all the same.
+    let state = &*draft.state;
+    let had = execution_id == state.execution_id() || state.formerly.contains(&execution_id);
+    let execution_id = if execution_id.is_empty() || had {
         let seed = format!("{execution_id}/rewind/{}", draft.state.turn);
         self::execution_id(&draft.state.instance_id(), &seed)
     } else {
@@ -452,8 +448,16 @@ fn rewound(state: &mut Instance, actions: Vec<Action>, context: &Context<'_>) ->
         draft.dispatch_activity(sequence);
     }
     rewind_children(&mut draft);
+    ask_for_locks_again(&mut draft);
     draft.fire_timers();
     draft.finish()
+}
+
+/// Locks that were asked for and never granted: the wish was dropped when the instance failed.
+fn ask_for_locks_again(draft: &mut Draft<'_>) {
+    for event in draft.state.ungranted_locks() {
+        tell_entity(draft, &event);
+    }
 }
 
 /// Children without a result try again, too.
@@ -481,13 +485,7 @@ fn rewind_children(draft: &mut Draft<'_>) {
         }
         let mut tags = start.tags.clone();
         tags.extend(call.tags.clone());
-        let parent = ParentInstance {
-            task,
-            name: start.name.clone(),
-            version: start.version.clone(),
-            instance_id: draft.state.instance_id(),
-            execution_id: start.execution_id.clone(),
-        };
+        let parent = draft.state.as_parent(&start, task);
         let rewound = ExecutionRewound {
             reason: reason.clone(),
             parent_execution_id: Some(start.execution_id.clone()),
