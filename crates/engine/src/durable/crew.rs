@@ -614,9 +614,8 @@ impl Attendance {
             WorkKind::Activity | WorkKind::Entity => leases.activity,
         };
         let since = self.engine.now();
-        let until = lease.map(|lease| {
-            since.plus_millis(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX))
-        });
+        let until = lease
+            .map(|lease| since.plus_millis(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX)));
         let (worker, token) = (self.worker, item.token().clone());
         self.engine.inner.crew.hand_out(worker, key, Out { worker, kind, token, since, until })
     }

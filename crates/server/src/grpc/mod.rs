@@ -37,7 +37,6 @@ const MESSAGE_FACTOR: usize = 4;
 pub(crate) fn routes(api: &Api) -> Router<Api> {
     let bytes_max = api.settings.body_max.saturating_mul(MESSAGE_FACTOR);
     let sidecar = Sidecar::new(api.engine.clone(), api.settings.ping_every);
-    let server = TaskHubSidecarServiceServer::new(sidecar)
-        .max_decoding_message_size(bytes_max);
+    let server = TaskHubSidecarServiceServer::new(sidecar).max_decoding_message_size(bytes_max);
     Router::new().route_service(METHODS, server)
 }

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 type Client = TaskHubSidecarServiceClient<Router>;
 
-async fn client(server: Server) -> Client {
+fn client(server: &Server) -> Client {
     TaskHubSidecarServiceClient::new(server::router(server.api()))
 }
 
@@ -62,7 +62,7 @@ async fn start(
 #[tokio::test]
 async fn a_stream_says_that_it_lives_between_what_it_brings() {
     let server = Server::new().await.with_pings_every(Duration::from_millis(5));
-    let mut client = client(server).await;
+    let mut client = client(&server);
     let mut items = work(&mut client).await;
     for id in ["one", "two"] {
         for _ in 0..3 {
@@ -77,7 +77,7 @@ async fn a_stream_says_that_it_lives_between_what_it_brings() {
 
 #[tokio::test]
 async fn a_stream_that_ends_gives_back_what_it_brought() {
-    let mut client = client(Server::new().await).await;
+    let mut client = client(&Server::new().await);
     start(&mut client, "one", "1", None).await.unwrap();
     let mut first = work(&mut client).await;
     let (_, token) = turn(&mut first).await;
@@ -111,7 +111,7 @@ async fn an_id_that_is_taken_is_used_again_as_the_policy_says() {
         (false, Some((Terminate, vec![Running, Pending])), again),
         (false, Some((Terminate, vec![Running])), exists),
     ];
-    let mut client = client(Server::new().await).await;
+    let mut client = client(&Server::new().await);
     for (number, (has_ended, policy, expected)) in cases.into_iter().enumerate() {
         let (id, case) = (format!("case-{number}"), format!("{has_ended} {policy:?}"));
         start(&mut client, &id, "old", None).await.expect("the id is free");

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use engine::durable::{Answer, Attendance, Leases, NameFilter, Profile, Room, Service, WorkFilters, WorkItem};
+use engine::durable::{
+    Answer, Attendance, Leases, NameFilter, Profile, Room, Service, WorkFilters, WorkItem,
+};
 use engine::memory::Memory;
 use engine::{Clock, Engine, Error, Options, SystemClock};
 use kernel::durable::instance::{Input, Instance, Work};
