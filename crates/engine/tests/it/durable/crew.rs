@@ -80,9 +80,10 @@ async fn busy(engine: &Engine) -> (Attendance, WorkToken) {
     let worker = engine.attend(profile("hub"));
     let id = start(engine, "one", "idle").await;
     let turn = token(&claim_one(&worker).await);
-    engine.complete_turn(answer(&turn, vec![task(1, "act")])).await.unwrap();
+    engine.complete_turn(answer(&turn, vec![task(1, "act")])).await.expect("it is the first");
     let activity = token(&claim_one(&worker).await);
-    engine.step(&id, Input::Raise { name: "more".into(), input: None }).await.unwrap();
+    let raised = Input::Raise { name: "more".into(), input: None };
+    engine.step(&id, raised).await.expect("the instance is there");
     claim_one(&worker).await;
     (worker, activity)
 }
