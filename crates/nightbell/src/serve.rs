@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use engine::durable::Leases;
 use engine::store::{Retention, Store};
 use engine::{Engine, Parts, SystemClock};
 use server::{Api, Settings};
@@ -164,6 +165,11 @@ pub(crate) fn options(config: &Config) -> engine::Options {
             ..kernel::graph::Limits::default()
         },
         runs_max: config.system_task_workers.get(),
+        leases: Leases {
+            turn: config.turn_lease,
+            activity: config.activity_lease,
+            ..Leases::default()
+        },
         retention: Retention {
             count_max: config.retention_count.unwrap_or(0),
             age_max_seconds: config.retention_age.map_or(0, |age| age.as_secs()),

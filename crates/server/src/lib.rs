@@ -16,6 +16,7 @@ mod serve;
 pub mod triggers;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -40,11 +41,18 @@ pub struct Settings {
     pub body_max: usize,
     /// The version that `/api/version` tells.
     pub version: &'static str,
+    /// How often a worker of code is told that its stream lives; SDKs give up after two minutes of
+    /// silence.
+    pub ping_every: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { body_max: 16 << 20, version: env!("CARGO_PKG_VERSION") }
+        Self {
+            body_max: 16 << 20,
+            version: env!("CARGO_PKG_VERSION"),
+            ping_every: Duration::from_secs(25),
+        }
     }
 }
 

@@ -29,6 +29,10 @@ const CONNECTIONS_MAX: usize = 10_000;
 const HEAD_MAX: Duration = Duration::from_secs(75);
 /// Silence on an HTTP/2 connection after which its peer is asked for a sign of life.
 const PING_AFTER: Duration = Duration::from_secs(30);
+/// How long it may take to give one; then the connection is dead, and what a worker of code has out
+/// goes to others. Long enough for a worker whose only thread is busy with an activity, as one in
+/// JavaScript may be.
+const PONG_MAX: Duration = Duration::from_secs(90);
 /// Requests at once on one HTTP/2 connection. Clients of orchestrations wait for many ends on one.
 const STREAMS_MAX: u32 = 10_000;
 /// How long a shutdown waits for answers that are under way; longer than the longest poll.
@@ -108,6 +112,7 @@ async fn talk(stream: TcpStream, router: Router, ending: CancellationToken) {
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PONG_MAX)
         .max_concurrent_streams(STREAMS_MAX);
     let begun = AtomicBool::new(false);
     let service = TowerToHyperService::new(router);

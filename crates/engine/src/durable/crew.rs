@@ -16,15 +16,19 @@ use crate::hosted::Hosted;
 use crate::queues::TaskKey;
 use crate::store::QueueRow;
 
-/// How long a worker may keep a piece of work before another gets it.
+/// How long a connected worker may keep a piece of work before another gets it.
+///
+/// What has effects is its worker's as long as it is connected, as hosts of the protocol's other
+/// servers renew their locks (of five minutes, mostly) for as long as they run; a worker whose
+/// connection ends loses at once what it has out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leases {
-    /// A turn of an orchestrator: it does no work of its own.
+    /// A turn of an orchestrator. It has no effects, so it is done twice rather than never when an
+    /// answer is lost or a worker has other things to do first.
     pub turn: Duration,
-    /// An activity; nobody hears of it before its end.
-    pub activity: Duration,
-    /// A batch of operations of an entity.
-    pub batch: Duration,
+    /// An activity, or a batch of operations of an entity; absent = as long as the worker is
+    /// connected.
+    pub activity: Option<Duration>,
     /// How long what was given back stays away from workers, so that another may take it.
     pub abandoned: Duration,
     /// What was taken back so often, because its worker went away or was too slow, has failed: an
@@ -35,9 +39,8 @@ pub struct Leases {
 impl Default for Leases {
     fn default() -> Self {
         Self {
-            turn: Duration::from_mins(2),
-            activity: Duration::from_hours(1),
-            batch: Duration::from_mins(5),
+            turn: Duration::from_mins(5),
+            activity: None,
             abandoned: Duration::from_secs(1),
             handouts_max: 100,
         }
@@ -191,7 +194,8 @@ struct Out {
     kind: WorkKind,
     token: WorkToken,
     since: Timestamp,
-    until: Timestamp,
+    /// When another gets it; absent = when the worker goes away.
+    until: Option<Timestamp>,
 }
 
 impl Crew {
@@ -250,10 +254,12 @@ impl Crew {
         let Some(present) = state.workers.get_mut(&worker) else { return false };
         *present.out.entry(out.kind).or_default() += 1;
         present.handed += 1;
-        if state.until.is_empty() {
-            self.handed.notify_one();
+        if let Some(until) = out.until {
+            if state.until.is_empty() {
+                self.handed.notify_one();
+            }
+            state.until.insert((until, key.clone()));
         }
-        state.until.insert((out.until, key.clone()));
         state.out.insert(key, out);
         true
     }
@@ -296,7 +302,9 @@ impl Crew {
 impl State {
     fn let_go(&mut self, key: &TaskKey) -> Option<Out> {
         let out = self.out.remove(key)?;
-        self.until.remove(&(out.until, key.clone()));
+        if let Some(until) = out.until {
+            self.until.remove(&(until, key.clone()));
+        }
         if let Some(present) = self.workers.get_mut(&out.worker) {
             let count = present.out.entry(out.kind).or_default();
             *count = count.saturating_sub(1);
@@ -602,12 +610,12 @@ impl Attendance {
     fn note(&self, kind: WorkKind, key: TaskKey, item: &WorkItem) -> bool {
         let leases = &self.engine.inner.options.leases;
         let lease = match kind {
-            WorkKind::Orchestration => leases.turn,
-            WorkKind::Activity => leases.activity,
-            WorkKind::Entity => leases.batch,
+            WorkKind::Orchestration => Some(leases.turn),
+            WorkKind::Activity | WorkKind::Entity => leases.activity,
         };
         let since = self.engine.now();
-        let until = since.plus_millis(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX));
+        let until = lease
+            .map(|lease| since.plus_millis(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX)));
         let (worker, token) = (self.worker, item.token().clone());
         self.engine.inner.crew.hand_out(worker, key, Out { worker, kind, token, since, until })
     }

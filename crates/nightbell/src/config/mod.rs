@@ -267,6 +267,17 @@ settings! {
     /// How many built-in tasks (HTTP, jq, JavaScript, ...) may run at the same time.
     system_task_workers: NonZeroUsize = ["64"];
 
+    /// How long a worker of code may take for a turn of an orchestration before another gets it too.
+    ///
+    /// The first answer counts. A turn has no effects, so doing it twice harms nobody.
+    turn_lease: Duration = ["5m"];
+
+    /// How long a connected worker of code may keep an activity before another gets it too.
+    ///
+    /// The same holds for operations of an entity. `off` for as long as it is connected; what a worker
+    /// has out when its connection ends goes to others at once.
+    activity_lease: Option<Duration> = ["off"];
+
     /// Databases for JDBC tasks: `NAME=URL`, with postgres://…, mysql://… or sqlite:FILE.
     ///
     /// In the file also a table for each: [sql.orders], and below it url = "…". A URL with a

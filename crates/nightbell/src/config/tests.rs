@@ -95,6 +95,7 @@ fn broken_toml_is_refused_with_its_place() {
 fn limits_can_be_lifted() {
     let text = "retention_count = \"off\"\nretention_age = \"off\"\ndisk_budget = \"off\"";
     let config = load(&Flags::default(), &[], text).unwrap();
+    assert_eq!(config.activity_lease, None, "by default it is none");
     assert_eq!((config.retention_count, config.retention_age), (None, None));
     assert_eq!(config.disk_budget, None);
 }

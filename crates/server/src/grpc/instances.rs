@@ -1,5 +1,7 @@
 //! What clients ask of one instance: start, look, wait, steer.
 
+use std::collections::BTreeSet;
+
 use engine::{Engine, Error};
 use futures_util::FutureExt;
 use kernel::durable::Status as Stands;
@@ -20,8 +22,8 @@ pub(super) async fn start(
     hub: &str,
     request: CreateInstanceRequest,
 ) -> Result<String, Status> {
-    let policy = request.orchestration_id_reuse_policy.unwrap_or_default();
-    let ignored = ignored(&policy);
+    let policy = request.orchestration_id_reuse_policy.as_ref();
+    let ignored = policy.map(ignored).unwrap_or_default();
     let scheduled_at = request.scheduled_start_timestamp.as_ref().map(time::not_before);
     let given = request.execution_id.filter(|id| is_execution_id(id));
     let start = Start {
@@ -30,7 +32,8 @@ pub(super) async fn start(
         scheduled_at: scheduled_at.filter(|at| *at > engine.now()),
         tags: tags(request.tags),
         trace: trace(request.parent_trace_context),
-        replaces: policy.replaceable_status().map(state::status).collect(),
+        // SDKs that restart an instance by themselves name no policy.
+        replaces: policy.map_or_else(Start::closed_statuses, replaced),
         ..Start::new(
             &request.name,
             text(request.input),
@@ -50,6 +53,20 @@ pub(super) async fn start(
         }
         Err(error) => Err(status::of(error)),
     }
+}
+
+/// Where an instance of the same id may stand to be replaced.
+fn replaced(policy: &OrchestrationIdReusePolicy) -> BTreeSet<Stands> {
+    let mut listed: BTreeSet<Stands> = policy.replaceable_status().map(state::status).collect();
+    match policy.action() {
+        CreateOrchestrationAction::Error => {}
+        CreateOrchestrationAction::Ignore => listed.clear(),
+        // Older clients need not list what the one in their way becomes as it is ended.
+        CreateOrchestrationAction::Terminate => {
+            listed.insert(Stands::Terminated);
+        }
+    }
+    listed
 }
 
 /// Where an instance of the same id may stand for the start to be left out, as older clients ask.

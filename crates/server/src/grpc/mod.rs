@@ -36,7 +36,7 @@ const MESSAGE_FACTOR: usize = 4;
 /// The routes of the service, for the router of everything else.
 pub(crate) fn routes(api: &Api) -> Router<Api> {
     let bytes_max = api.settings.body_max.saturating_mul(MESSAGE_FACTOR);
-    let server = TaskHubSidecarServiceServer::new(Sidecar::new(api.engine.clone()))
-        .max_decoding_message_size(bytes_max);
+    let sidecar = Sidecar::new(api.engine.clone(), api.settings.ping_every);
+    let server = TaskHubSidecarServiceServer::new(sidecar).max_decoding_message_size(bytes_max);
     Router::new().route_service(METHODS, server)
 }

@@ -20,6 +20,7 @@ use proto::{
     TerminateResponse,
 };
 use std::sync::Arc;
+use std::time::Duration;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::chunks::Chunks;
@@ -31,12 +32,13 @@ use super::{
 /// The service over an engine.
 pub(super) struct Sidecar {
     engine: Engine,
+    ping_every: Duration,
     chunks: Chunks,
 }
 
 impl Sidecar {
-    pub(super) fn new(engine: Engine) -> Self {
-        Self { engine, chunks: Chunks::default() }
+    pub(super) fn new(engine: Engine, ping_every: Duration) -> Self {
+        Self { engine, ping_every, chunks: Chunks::default() }
     }
 }
 
@@ -175,7 +177,7 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<GetWorkItemsRequest>,
     ) -> Answer<Self::GetWorkItemsStream> {
-        ok(stream::open(&self.engine, request))
+        ok(stream::open(&self.engine, self.ping_every, request))
     }
 
     async fn complete_activity_task(

@@ -8,7 +8,7 @@ use engine::durable::{Attendance, NameFilter, Profile, Room, WorkFilters};
 use futures_util::Stream;
 use proto::{GetWorkItemsRequest, WorkItem, WorkItemFilters, WorkerCapability};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::{Request, Status};
 
 use super::{caller, items, status};
@@ -16,15 +16,17 @@ use super::{caller, items, status};
 /// The answer of a stream of work items.
 pub(super) type WorkItems = Pin<Box<dyn Stream<Item = Result<WorkItem, Status>> + Send>>;
 
-/// How often a worker is told that the stream lives: SDKs give up after two minutes of silence.
-const PING_EVERY: Duration = Duration::from_secs(25);
 /// Items on their way to a worker that does not read fast enough.
 const ON_THE_WAY_MAX: usize = 64;
 /// Pause before work is looked for again when the store is away.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Lets a worker attend its hub, as long as it holds the stream open.
-pub(super) fn open(engine: &Engine, request: Request<GetWorkItemsRequest>) -> WorkItems {
+pub(super) fn open(
+    engine: &Engine,
+    ping_every: Duration,
+    request: Request<GetWorkItemsRequest>,
+) -> WorkItems {
     let metadata = request.metadata();
     let (name, agent) = (caller::worker(metadata), caller::agent(metadata));
     let hub = caller::hub(metadata);
@@ -45,7 +47,9 @@ pub(super) fn open(engine: &Engine, request: Request<GetWorkItemsRequest>) -> Wo
         request.capabilities().any(|one| one == WorkerCapability::HistoryStreaming);
     let (items, taken) = mpsc::channel(ON_THE_WAY_MAX);
     let attendance = engine.attend(profile);
-    tokio::spawn(feed(engine.clone(), attendance, items, streams_history));
+    let mut pings = tokio::time::interval_at(Instant::now() + ping_every, ping_every);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    tokio::spawn(feed(engine.clone(), attendance, items, pings, streams_history));
     Box::pin(futures_util::stream::unfold(taken, |mut taken| async move {
         taken.recv().await.map(|item| (item, taken))
     }))
@@ -75,9 +79,13 @@ type Items = mpsc::Sender<Result<WorkItem, Status>>;
 
 /// Sends what the worker can do, until it goes away or the server stops. What it has in hand then
 /// goes to others, as the attendance ends.
-async fn feed(engine: Engine, attendance: Attendance, items: Items, streams_history: bool) {
-    let mut pings = tokio::time::interval_at(Instant::now() + PING_EVERY, PING_EVERY);
-    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+async fn feed(
+    engine: Engine,
+    attendance: Attendance,
+    items: Items,
+    mut pings: Interval,
+    streams_history: bool,
+) {
     loop {
         let mut claim = std::pin::pin!(attendance.claim());
         let claimed = loop {

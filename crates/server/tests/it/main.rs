@@ -20,6 +20,7 @@ mod schema;
 mod search;
 mod secret;
 mod show;
+mod sidecar;
 mod signals;
 mod start;
 mod state;

@@ -147,6 +147,11 @@ impl Server {
         self
     }
 
+    pub(crate) fn with_pings_every(mut self, ping_every: Duration) -> Self {
+        self.settings.ping_every = ping_every;
+        self
+    }
+
     pub(crate) fn api(&self) -> Api {
         Api { engine: self.engine.clone(), settings: Arc::new(self.settings.clone()) }
     }

@@ -1,14 +1,18 @@
 //! Who is handed what: filters, room, leases, workers that go away, and why a piece of work waits.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use engine::durable::{Answer, Leases, NameFilter, Profile, Room, Service, WorkFilters, WorkItem};
+use engine::durable::{
+    Answer, Attendance, Leases, NameFilter, Profile, Room, Service, WorkFilters, WorkItem,
+};
 use engine::memory::Memory;
-use engine::{Engine, Error, Options, SystemClock};
-use kernel::durable::instance::{Instance, Work};
+use engine::{Clock, Engine, Error, Options, SystemClock};
+use kernel::durable::instance::{Input, Instance, Work};
 use kernel::durable::{Fact, Status, TURN, WorkToken};
-use kernel::{ExecutionId, Rejected};
+use kernel::{ExecutionId, Rejected, Timestamp};
 
 use super::worker::{answer, claim, claim_one, completed, ended, profile, start, task, work};
 use crate::house;
@@ -60,6 +64,62 @@ async fn work_that_is_kept_too_long_goes_to_another() {
     engine.complete_turn(answer(&again, vec![completed(1, "x")])).await.unwrap();
     assert_eq!(ended(&engine, &id).await.0, Status::Completed);
     drop(slow);
+}
+
+/// A clock that stands where it is put.
+struct Stopped(AtomicI64);
+
+impl Clock for Stopped {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A worker that has an activity out, and a turn of the same instance; answers the activity's token.
+async fn busy(engine: &Engine) -> (Attendance, WorkToken) {
+    let worker = engine.attend(profile("hub"));
+    let id = start(engine, "one", "idle").await;
+    let turn = token(&claim_one(&worker).await);
+    engine.complete_turn(answer(&turn, vec![task(1, "act")])).await.expect("it is the first");
+    let activity = token(&claim_one(&worker).await);
+    let raised = Input::Raise { name: "more".into(), input: None };
+    engine.step(&id, raised).await.expect("the instance is there");
+    claim_one(&worker).await;
+    (worker, activity)
+}
+
+#[tokio::test]
+async fn a_connected_worker_keeps_its_activity_and_may_lose_a_turn() {
+    let day = Duration::from_hours(24);
+    for (lease, is_kept) in [(None, true), (Some(3 * day), true), (Some(day), false)] {
+        let clock = Arc::new(Stopped(AtomicI64::new(1_800_000_000_000)));
+        let leases = Leases { activity: lease, ..Leases::default() };
+        let options = Options { leases, ..Options::default() };
+        let store = Arc::new(Memory::new());
+        let engine = house::open_as(store, clock.clone(), Vec::new(), options).await;
+        let (first, activity) = busy(&engine).await;
+        let second = engine.attend(profile("hub"));
+        let mut lost = BTreeSet::new();
+        // Whoever has the turn loses it each day, so leases were looked at.
+        for _ in 0..2 {
+            clock.0.fetch_add(day.as_millis().try_into().unwrap(), Ordering::SeqCst);
+            let mut turns = 0;
+            while turns == 0 {
+                let items = claim(&second).await;
+                let sequences: Vec<u32> = items.iter().map(|it| it.token().sequence()).collect();
+                turns += sequences.iter().filter(|sequence| **sequence == TURN).count();
+                lost.extend(sequences);
+            }
+        }
+        assert_eq!(lost.contains(&activity.sequence()), !is_kept, "{lease:?}");
+        // Whose connection ends loses it, and the late answer counts all the same.
+        drop(first);
+        if is_kept {
+            assert_eq!(token(&claim_one(&second).await), activity);
+        }
+        let done = engine.complete_activity(activity, Ok(None)).await.unwrap();
+        assert_eq!(done, Answer::Taken, "{lease:?}");
+    }
 }
 
 #[tokio::test]

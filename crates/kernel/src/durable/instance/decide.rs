@@ -89,7 +89,7 @@ fn begin(state: &mut Instance, start: Start, context: &Context<'_>) -> Decided {
     check_start(&start, context)?;
     if state.has_begun() && !start.replaces.contains(&state.status) {
         let (id, status) = (state.instance_id(), state.status);
-        let message = format!("an orchestration instance with the id '{id}' exists: {status}");
+        let message = format!("orchestration instance already exists: '{id}' is {status}");
         return Err(Rejected::Conflict(message));
     }
     let mut draft = Draft::new(state, context);

@@ -268,7 +268,7 @@ fn children_answer_their_parents() {
         // One that runs is not replaced.
         house.start("q", |_| {});
         house.answer("q", vec![child(1, "kid", "sub")]);
-        assert!(house.news("q")[1].contains("exists: PENDING"), "{:?}", house.news("q"));
+        assert!(house.news("q")[1].contains("'kid' is PENDING"), "{:?}", house.news("q"));
         assert_eq!(house.instance("kid").start.clone().unwrap().parent.unwrap().task, 2);
     }
 }
