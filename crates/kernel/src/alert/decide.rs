@@ -341,8 +341,7 @@ fn receive(draft: &mut Draft<'_>, message: Message) -> Result<(), Rejected> {
     if draft.state.deliveries.contains_key(&sequence)
         && is_child(draft.state.delivery_execution(sequence))
     {
-        return settle::delivered(draft, sequence, completed, &output, reason)
-            .ok_or(stale(sequence));
+        return settle::delivered(draft, sequence, status, &output, reason).ok_or(stale(sequence));
     }
     Err(stale(sequence))
 }

@@ -288,6 +288,9 @@ pub struct Delivered {
     /// What the provider calls it.
     #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Arc<str>>,
+    /// It was given up, and an alert may be open under its key all the same.
+    #[serde(rename = "p", default, skip_serializing_if = "std::ops::Not::not")]
+    pub perhaps: bool,
 }
 
 /// See [`Event::Pinged`].
