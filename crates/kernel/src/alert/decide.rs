@@ -45,6 +45,18 @@ impl<'a> Draft<'a> {
         self.events.push(event);
     }
 
+    /// Decides a fact with which deliveries may be remembered no longer: their executions go, too.
+    pub(super) fn push_and_forget(&mut self, event: Event) {
+        let known: Vec<u32> = self.state.deliveries.keys().copied().collect();
+        self.push(event);
+        for sequence in known {
+            if !self.state.deliveries.contains_key(&sequence) {
+                let execution = self.state.delivery_execution(sequence);
+                self.effect(Effect::Forget(execution));
+            }
+        }
+    }
+
     pub(super) fn effect(&mut self, effect: Effect) {
         self.effects.push(effect);
     }

@@ -41,7 +41,8 @@ pub use incident::{
 };
 pub use input::{Context, Input, Ping, PingKind};
 pub use monitor::{
-    CHECKS_KEPT, Check, Delivery, DeliveryStatus, FAILED_CHECKS_AGE, FAILED_CHECKS_KEPT, Monitor,
+    CHECKS_KEPT, Check, DELIVERIES_AGE, DELIVERIES_KEPT, Delivery, DeliveryStatus,
+    FAILED_CHECKS_AGE, FAILED_CHECKS_KEPT, Monitor,
 };
 pub use observation::{
     ATTRS_MAX, KEY_MAX, MEMORY_MAX, OBSERVATIONS_MAX, Observation, Reading, Status, TEXT_MAX, read,

@@ -325,7 +325,7 @@ pub(super) fn delivered(
     let delivered = Delivered { sequence, sent, reason, reference, perhaps };
     let (event, receiver) = (delivery.event, delivery.receiver.clone());
     let (at, keys) = (delivery.at, delivery.incidents.clone());
-    draft.push(Event::Delivered(Box::new(delivered)));
+    draft.push_and_forget(Event::Delivered(Box::new(delivered)));
     if let Some(delivery) = draft.state.deliveries.get(&sequence) {
         let mut body = notification::delivery_line(draft.state, delivery);
         body["response"] = output.get("response").cloned().unwrap_or(Value::Null);
