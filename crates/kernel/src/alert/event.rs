@@ -248,6 +248,9 @@ pub struct Moved {
     /// The receiver at which it was done.
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Arc<str>>,
+    /// When it was done there, by that receiver's clock.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    pub occurred: Option<Timestamp>,
 }
 
 /// See [`Event::Notified`].

@@ -241,6 +241,10 @@ pub struct Incident {
     pub steps: u32,
     /// What each receiver knows.
     pub told: BTreeMap<Arc<str>, Told>,
+    /// What receivers said last of what was done there, by their own clocks; what is not later
+    /// counts no more, not for later incidents of the key either.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub heard: BTreeMap<Arc<str>, Timestamp>,
     /// Why nobody is told at the moment.
     pub suppressed: Option<Suppressed>,
     /// The check that saw it first.
@@ -374,6 +378,9 @@ impl Incident {
     pub(super) fn go(&mut self, moved: &Moved, now: Timestamp) {
         let from = self.state;
         self.state = moved.state;
+        if let (Some(receiver), Some(occurred)) = (&moved.at, moved.occurred) {
+            self.heard.insert(receiver.clone(), occurred);
+        }
         self.snoozed_until = None;
         match moved.state {
             State::Pending => self.begin_again(now),

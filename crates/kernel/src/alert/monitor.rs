@@ -527,6 +527,7 @@ impl Monitor {
             told_from: None,
             steps: 0,
             told: BTreeMap::new(),
+            heard: before.map(|before| before.heard.clone()).unwrap_or_default(),
             suppressed: None,
             first_evidence: evidence.clone(),
             evidence,
