@@ -10,7 +10,7 @@ mod own;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kernel::alert::definition::{File, Kind, Known, MonitorDef, Silence, Spec};
+use kernel::alert::definition::{File, Kind, Known, MonitorDef, Receiver, Silence, Spec};
 use kernel::alert::{Input, Monitor, NOTIFY_WORKFLOW};
 use kernel::definition::{WorkflowDef, parse_workflow};
 use kernel::{ExecutionId, Json, MachineKind, Rejected};
@@ -204,6 +204,12 @@ impl Engine {
         let sources = self.inner.monitors.sources.read();
         let defines = |file: &File| file.receivers.contains_key(name);
         sources.iter().find(|(_, file)| defines(file)).map(|(source, _)| source.clone())
+    }
+
+    /// The receiver of a name.
+    pub fn defined_receiver(&self, name: &str) -> Option<Receiver> {
+        let sources = self.inner.monitors.sources.read();
+        sources.values().find_map(|file| file.receivers.get(name).cloned())
     }
 
     /// The names that a source may speak of because others define them.

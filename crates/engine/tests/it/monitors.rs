@@ -12,7 +12,9 @@ use engine::monitors::{ApplyError, OWN_MONITOR};
 use engine::search::RecordSearch;
 use engine::{Clock, Engine, Handoff, Hosted, Outcome, OutcomeStatus, Stimulus, TaskRunner};
 use kernel::alert::definition::{ChecklistOptions, File, Known, load_among};
-use kernel::alert::{CHECKS_KEPT, Input, Observation, Ping, PingKind, State, Status};
+use kernel::alert::{
+    CHECKS_KEPT, DELIVERIES_KEPT, Input, Observation, Ping, PingKind, State, Status,
+};
 use kernel::{ExecutionId, Json, Timestamp};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -164,6 +166,16 @@ impl Bench {
             }
         };
         tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it comes in time");
+    }
+
+    /// Waits until nothing is left of an execution.
+    async fn forgets(&self, execution: &ExecutionId) {
+        let wait = async {
+            while self.engine.read(execution, |_| ()).await.expect("the store answers").is_some() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it is forgotten");
     }
 
     /// The next notification: to whom, what.
@@ -328,14 +340,29 @@ async fn checks_that_were_well_are_kept_by_count() {
     assert_eq!(kept.len(), CHECKS_KEPT);
     let execution = |sequence| bench.look("web", move |it| it.check_execution(sequence));
     let first = execution(1).await;
-    let wait = async {
-        while bench.engine.read(&first, |_| ()).await.expect("the store answers").is_some() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(20), wait).await.expect("it is forgotten");
+    bench.forgets(&first).await;
     let latest = execution(*kept.back().expect("there are some")).await;
     assert!(bench.engine.read(&latest, |_| ()).await.expect("the store answers").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deliveries_that_ended_are_kept_by_count() {
+    let mut bench = Bench::new().await;
+    bench.apply(WEB).await;
+    let mut made = Vec::new();
+    for _ in 0..=DELIVERIES_KEPT {
+        let id = bench.engine.test_receiver("noc", None).await.expect("it answers");
+        made.push(id.expect("there is one"));
+        bench.told().await;
+        let queued = kernel::alert::DeliveryStatus::Queued;
+        bench.until(OWN_MONITOR, |it| it.deliveries.values().all(|it| it.status != queued)).await;
+    }
+    bench.forgets(&made[0]).await;
+    let kept = bench.engine.read(&made[1], |_| ()).await.expect("the store answers");
+    assert!(kept.is_some(), "the others are there");
+    let search = RecordSearch { size: 200, ..RecordSearch::newest("delivery") };
+    let lines = bench.engine.store().records(&search).await.expect("the store answers");
+    assert_eq!(lines.total, made.len() as u64, "and the ledger knows all of them");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

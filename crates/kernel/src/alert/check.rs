@@ -223,12 +223,12 @@ pub(super) fn abandon(draft: &mut Draft<'_>, reason: &str) {
     }
 }
 
-/// Notes the end of a check, and forgets those before it that nobody needs any more.
+/// Notes the end of a check, and forgets checks and deliveries that nobody needs any more.
 fn close(draft: &mut Draft<'_>, sequence: u32, outcome: Outcome) {
     for old in draft.state.forgettable(&outcome, draft.now) {
         draft.effect(Effect::Forget(old));
     }
-    draft.push(Event::Checked { sequence, outcome });
+    draft.push_and_forget(Event::Checked { sequence, outcome });
 }
 
 /// A check ended: with its output, or without one.

@@ -10,7 +10,7 @@ use super::incident::State;
 use super::input::{Context, Input};
 use super::monitor::Monitor;
 use super::notification;
-use super::{check, heartbeat, observe, settle};
+use super::{check, heard, heartbeat, observe, settle};
 use crate::graph::Message;
 use crate::json::Json;
 use crate::machine::{Decision, Effect, Machine, Record, Rejected};
@@ -43,6 +43,18 @@ impl<'a> Draft<'a> {
         }
         self.state.apply(&event);
         self.events.push(event);
+    }
+
+    /// Decides a fact with which deliveries may be remembered no longer: their executions go, too.
+    pub(super) fn push_and_forget(&mut self, event: Event) {
+        let known: Vec<u32> = self.state.deliveries.keys().copied().collect();
+        self.push(event);
+        for sequence in known {
+            if !self.state.deliveries.contains_key(&sequence) {
+                let execution = self.state.delivery_execution(sequence);
+                self.effect(Effect::Forget(execution));
+            }
+        }
     }
 
     pub(super) fn effect(&mut self, effect: Effect) {
@@ -84,6 +96,7 @@ impl<'a> Draft<'a> {
             until: None,
             until_clear: false,
             at: None,
+            occurred: None,
         });
     }
 
@@ -131,7 +144,7 @@ impl Machine for Monitor {
                 watched(&draft)?;
                 observe::observe(&mut draft, observations, complete, None, who.as_deref());
             }
-            Input::Acknowledge { incident, who, why, until_clear, at } => {
+            Input::Acknowledge { incident, who, why, until_clear } => {
                 let (key, state) = open(&draft, &incident)?;
                 if state == State::Acknowledged {
                     return Err(Rejected::Stale("the incident is acknowledged already".into()));
@@ -143,7 +156,8 @@ impl Machine for Monitor {
                     why: why.unwrap_or_else(|| "somebody takes care".into()),
                     until: None,
                     until_clear,
-                    at,
+                    at: None,
+                    occurred: None,
                 });
             }
             Input::Snooze { incident, until, who, why } => {
@@ -165,9 +179,10 @@ impl Machine for Monitor {
                     until: Some(until),
                     until_clear: false,
                     at: None,
+                    occurred: None,
                 });
             }
-            Input::Resolve { incident, who, why, at } => {
+            Input::Resolve { incident, who, why } => {
                 let (key, _) = open(&draft, &incident)?;
                 draft.transition(Moved {
                     key,
@@ -176,9 +191,11 @@ impl Machine for Monitor {
                     why: why.unwrap_or_else(|| "resolved by hand".into()),
                     until: None,
                     until_clear: false,
-                    at,
+                    at: None,
+                    occurred: None,
                 });
             }
+            Input::Heard(heard) => heard::hear(&mut draft, heard)?,
             Input::Test { receiver, who } => {
                 watched(&draft)?;
                 settle::test(&mut draft, &receiver, who.as_deref());
@@ -228,7 +245,7 @@ fn watched(draft: &Draft<'_>) -> Result<(), Rejected> {
 }
 
 /// The open incident of a name.
-fn open(draft: &Draft<'_>, name: &str) -> Result<(Arc<str>, State), Rejected> {
+pub(super) fn open(draft: &Draft<'_>, name: &str) -> Result<(Arc<str>, State), Rejected> {
     match draft.state.incident(name) {
         Some(incident) if incident.state.is_open() => Ok((incident.key.clone(), incident.state)),
         Some(incident) => {
@@ -284,6 +301,7 @@ fn remove(draft: &mut Draft<'_>, who: Option<&Arc<str>>) -> Result<(), Rejected>
                 until: None,
                 until_clear: false,
                 at: None,
+                occurred: None,
             });
         } else if state == State::Pending {
             observe::come_to_nothing(draft, &key, "removed");
@@ -341,8 +359,7 @@ fn receive(draft: &mut Draft<'_>, message: Message) -> Result<(), Rejected> {
     if draft.state.deliveries.contains_key(&sequence)
         && is_child(draft.state.delivery_execution(sequence))
     {
-        return settle::delivered(draft, sequence, completed, &output, reason)
-            .ok_or(stale(sequence));
+        return settle::delivered(draft, sequence, status, &output, reason).ok_or(stale(sequence));
     }
     Err(stale(sequence))
 }

@@ -248,6 +248,9 @@ pub struct Moved {
     /// The receiver at which it was done.
     #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Arc<str>>,
+    /// When it was done there, by that receiver's clock.
+    #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+    pub occurred: Option<Timestamp>,
 }
 
 /// See [`Event::Notified`].
@@ -288,6 +291,9 @@ pub struct Delivered {
     /// What the provider calls it.
     #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Arc<str>>,
+    /// It was given up, and an alert may be open under its key all the same.
+    #[serde(rename = "p", default, skip_serializing_if = "std::ops::Not::not")]
+    pub perhaps: bool,
 }
 
 /// See [`Event::Pinged`].

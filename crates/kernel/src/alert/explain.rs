@@ -197,7 +197,11 @@ fn waits_for(monitor: &Monitor, incident: &Incident) -> Vec<String> {
 fn deliveries_awaited(monitor: &Monitor, incident: &Incident) -> Vec<String> {
     let mut waits = Vec::new();
     let Some(route) = monitor.route_of(incident) else {
-        return vec!["no route matches: nobody is told".to_owned()];
+        let rings_from = monitor.spec.as_ref().and_then(|spec| spec.monitor.rings_from);
+        return vec![match rings_from.filter(|from| incident.worst < *from) {
+            Some(from) => format!("it was never {} (rings_from): nobody is told", from.as_str()),
+            None => "no route matches: nobody is told".to_owned(),
+        }];
     };
     if incident.suppressed.is_some() {
         return waits;

@@ -137,6 +137,10 @@ pub struct Told {
     /// An alert is open there: a trigger arrived, and no resolve since.
     #[serde(default)]
     pub ringing: bool,
+    /// An alert may be open there: a trigger was given up whose end nobody knows, and the receiver
+    /// knows incidents by a key.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub perhaps: bool,
     /// The worst that was said, or tried to be said; absent = nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub severity: Option<Severity>,
@@ -164,6 +168,13 @@ pub struct Told {
     /// What it calls the message or alert that told of it first, so that later ones refer to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Arc<str>>,
+}
+
+impl Told {
+    /// Whether it must hear that it is over, as an alert is or may be open there.
+    pub const fn must_hear(&self) -> bool {
+        self.ringing || self.perhaps
+    }
 }
 
 /// Why nobody is told.
@@ -230,6 +241,10 @@ pub struct Incident {
     pub steps: u32,
     /// What each receiver knows.
     pub told: BTreeMap<Arc<str>, Told>,
+    /// What receivers said last of what was done there, by their own clocks; what is not later
+    /// counts no more, not for later incidents of the key either.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub heard: BTreeMap<Arc<str>, Timestamp>,
     /// Why nobody is told at the moment.
     pub suppressed: Option<Suppressed>,
     /// The check that saw it first.
@@ -253,9 +268,9 @@ impl Incident {
         name == &*self.key || name == &*self.fingerprint || name == self.id()
     }
 
-    /// Whether some receiver rings or is about to hear of it.
+    /// Whether some receiver rings, may ring or is about to hear of it.
     pub fn concerns_receivers(&self) -> bool {
-        self.told.values().any(|told| told.ringing || told.flight.is_some())
+        self.told.values().any(|told| told.must_hear() || told.flight.is_some())
     }
 
     /// What a receiver should be told next and from when on, as things stand.
@@ -269,10 +284,10 @@ impl Incident {
         let reached = told.step < self.steps;
         match self.state {
             State::Pending | State::Snoozed => None,
-            State::Resolved => told.ringing.then_some((Resolve, now)),
+            State::Resolved => told.must_hear().then_some((Resolve, now)),
             State::Acknowledged if told.severity.is_none() => reached.then_some((first, now)),
             State::Acknowledged => {
-                (told.ringing && !told.acknowledged).then_some((Acknowledge, now))
+                (told.must_hear() && !told.acknowledged).then_some((Acknowledge, now))
             }
             State::Open => match told.severity {
                 None => reached.then_some((first, now)),
@@ -363,6 +378,9 @@ impl Incident {
     pub(super) fn go(&mut self, moved: &Moved, now: Timestamp) {
         let from = self.state;
         self.state = moved.state;
+        if let (Some(receiver), Some(occurred)) = (&moved.at, moved.occurred) {
+            self.heard.insert(receiver.clone(), occurred);
+        }
         self.snoozed_until = None;
         match moved.state {
             State::Pending => self.begin_again(now),
@@ -392,7 +410,7 @@ impl Incident {
             State::Resolved => {
                 self.resolved_at = Some(now);
                 if let Some(told) = moved.at.as_ref().and_then(|at| self.told.get_mut(at)) {
-                    told.ringing = false;
+                    (told.ringing, told.perhaps) = (false, false);
                 }
             }
         }
@@ -416,12 +434,14 @@ impl Incident {
             match event {
                 NotificationEvent::Trigger | NotificationEvent::Escalation => {
                     told.ringing |= delivered.sent;
+                    told.perhaps |= delivered.perhaps;
                     if delivered.sent && told.reference.is_none() {
                         told.reference.clone_from(&delivered.reference);
                     }
                 }
                 NotificationEvent::Resolve => {
-                    (told.ringing, told.severity, told.at) = (false, None, None);
+                    (told.ringing, told.perhaps) = (false, false);
+                    (told.severity, told.at) = (None, None);
                     told.reference = None;
                 }
                 NotificationEvent::Acknowledge
@@ -448,9 +468,13 @@ impl Incident {
         self.worst = Severity::Info;
         self.severity = Severity::Info;
         // Where an alert still rings nothing is said anew; all others may hear of it.
-        self.told.retain(|_, told| told.ringing || told.flight.is_some());
+        self.told.retain(|_, told| told.must_hear() || told.flight.is_some());
         for told in self.told.values_mut() {
             told.acknowledged = false;
+            if !told.ringing && told.flight.is_none() {
+                // Whether it has heard is not known: it is told again, and hears the end once.
+                (told.severity, told.at) = (None, None);
+            }
         }
     }
 }

@@ -52,8 +52,6 @@ pub enum Input {
         why: Option<Arc<str>>,
         /// Stay acknowledged even if it gets worse.
         until_clear: bool,
-        /// The receiver at which it was done, which need not be told.
-        at: Option<Arc<str>>,
     },
     /// Be quiet about an incident for a while.
     Snooze {
@@ -74,9 +72,9 @@ pub enum Input {
         who: Arc<str>,
         /// Why.
         why: Option<Arc<str>>,
-        /// The receiver at which it was done, which need not be told.
-        at: Option<Arc<str>>,
     },
+    /// A receiver tells what was done there about an incident.
+    Heard(Heard),
     /// Somebody wants to know whether notifications arrive at a receiver.
     Test {
         /// The receiver.
@@ -95,6 +93,34 @@ pub enum Input {
         /// Whether it is down.
         down: bool,
     },
+}
+
+/// What a receiver tells of an incident; it need not be told of that itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    /// The incident's key, fingerprint or id.
+    pub incident: Arc<str>,
+    /// The receiver.
+    pub receiver: Arc<str>,
+    /// What was done.
+    pub deed: Deed,
+    /// Who did it, if it was somebody.
+    pub who: Option<Arc<str>>,
+    /// What they said about it.
+    pub why: Option<Arc<str>>,
+    /// When, by the receiver's clock.
+    pub at: Timestamp,
+}
+
+/// What was done about an incident at a receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// Somebody takes care.
+    Acknowledge,
+    /// Nobody takes care any more.
+    Unacknowledge,
+    /// It is over.
+    Resolve,
 }
 
 /// A call.

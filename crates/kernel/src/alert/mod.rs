@@ -20,6 +20,7 @@ mod decide;
 pub mod definition;
 mod event;
 mod explain;
+mod heard;
 mod heartbeat;
 mod incident;
 mod input;
@@ -39,9 +40,10 @@ pub use heartbeat::Beat;
 pub use incident::{
     Acknowledged, Entry, Evidence, Incident, NotificationEvent, State, Suppressed, Told,
 };
-pub use input::{Context, Input, Ping, PingKind};
+pub use input::{Context, Deed, Heard, Input, Ping, PingKind};
 pub use monitor::{
-    CHECKS_KEPT, Check, Delivery, DeliveryStatus, FAILED_CHECKS_AGE, FAILED_CHECKS_KEPT, Monitor,
+    CHECKS_KEPT, Check, DELIVERIES_AGE, DELIVERIES_KEPT, Delivery, DeliveryStatus,
+    FAILED_CHECKS_AGE, FAILED_CHECKS_KEPT, Monitor,
 };
 pub use observation::{
     ATTRS_MAX, KEY_MAX, MEMORY_MAX, OBSERVATIONS_MAX, Observation, Reading, Status, TEXT_MAX, read,

@@ -17,8 +17,10 @@ use crate::time::Timestamp;
 
 /// Incidents of the past that are remembered.
 const PAST_MAX: usize = 50;
-/// Ended deliveries that are remembered.
-const DELIVERIES_MAX: usize = 100;
+/// Ended deliveries that a monitor remembers, and whose executions are kept …
+pub const DELIVERIES_KEPT: usize = 100;
+/// … for so many milliseconds, unless their incident is open still: 30 days.
+pub const DELIVERIES_AGE: i64 = 30 * 24 * 3_600_000;
 /// Characters of a reason that are kept.
 pub(super) const REASON_MAX: usize = 1000;
 /// Executions of checks that told how things are that are kept; older ones are forgotten unless an
@@ -477,6 +479,7 @@ impl Monitor {
                 self.failed.push_back((sequence, self.updated_at));
             }
         }
+        self.forget_deliveries();
     }
 
     /// What stands behind a fact that is folded now.
@@ -524,6 +527,7 @@ impl Monitor {
             told_from: None,
             steps: 0,
             told: BTreeMap::new(),
+            heard: before.map(|before| before.heard.clone()).unwrap_or_default(),
             suppressed: None,
             first_evidence: evidence.clone(),
             evidence,
@@ -606,11 +610,21 @@ impl Monitor {
         self.forget_deliveries();
     }
 
+    /// Forgets ended deliveries by age and number, the one that ended first before the others.
     fn forget_deliveries(&mut self) {
-        let ended = |delivery: &&Delivery| delivery.status != DeliveryStatus::Queued;
-        while self.deliveries.values().filter(ended).count() > DELIVERIES_MAX {
-            let oldest = self.deliveries.values().find(ended).map(|delivery| delivery.sequence);
-            oldest.and_then(|sequence| self.deliveries.remove(&sequence));
+        let now = self.updated_at;
+        let is_open = |(key, number): &(Arc<str>, u32)| {
+            self.incidents.get(key).is_some_and(|incident| incident.number == *number)
+        };
+        let ended = self.deliveries.values().filter_map(|it| Some((it.ended_at?, it)));
+        let mut ended: Vec<(Timestamp, u32, bool)> =
+            ended.map(|(at, it)| (at, it.sequence, it.incidents.iter().any(is_open))).collect();
+        ended.sort_unstable();
+        let beyond = ended.len().saturating_sub(DELIVERIES_KEPT);
+        for (place, (at, sequence, open)) in ended.into_iter().enumerate() {
+            if place < beyond || (now.since(at) >= DELIVERIES_AGE && !open) {
+                self.deliveries.remove(&sequence);
+            }
         }
     }
 }

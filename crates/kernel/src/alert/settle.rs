@@ -14,7 +14,7 @@ use super::monitor::{Delivery, Monitor, REASON_MAX};
 use super::notification;
 use super::notify_workflow;
 use super::observation::{TEXT_MAX, cut, plain};
-use crate::graph::{Message, Parent, StartMessage};
+use crate::graph::{Message, Parent, StartMessage, Status};
 use crate::json::Json;
 use crate::machine::Effect;
 use crate::time::Timestamp;
@@ -296,15 +296,21 @@ fn delivery_key(monitor: &Monitor, sequence: u32) -> String {
     format!("{}/{sequence}", monitor.name())
 }
 
-/// A delivery ended. `None` if that is known already.
+/// A delivery ended, or could not begin (no status). `None` if that is known already.
+///
+/// Of one that was given up nobody knows whether it arrived: its answer may have been lost, or one
+/// of its parts been taken before another was refused. Where incidents have keys, the receiver
+/// therefore hears the end all the same; it finds nothing to end, or ends what else would stay open
+/// for ever.
 pub(super) fn delivered(
     draft: &mut Draft<'_>,
     sequence: u32,
-    sent: bool,
+    status: Option<Status>,
     output: &Json,
     reason: Option<Arc<str>>,
 ) -> Option<()> {
     use super::monitor::DeliveryStatus::{Dead, Queued, Sent};
+    let sent = status == Some(Status::Completed);
     let delivery = draft.state.deliveries.get(&sequence)?;
     // What was given up may have been tried again by hand, and have arrived after all.
     let news = delivery.status == Queued || (delivery.status == Dead && sent);
@@ -312,12 +318,14 @@ pub(super) fn delivered(
         return None;
     }
     let output = output.parse();
+    let keyed = draft.spec().keyed.contains(&delivery.receiver);
+    let perhaps = !sent && status.is_some() && delivery.event.rings() && keyed;
     let reference = output.get("reference").and_then(plain).map(|it| cut(&it, TEXT_MAX).into());
     let reason = reason.filter(|_| !sent).map(|reason| cut(&reason, REASON_MAX).into());
-    let delivered = Delivered { sequence, sent, reason, reference };
+    let delivered = Delivered { sequence, sent, reason, reference, perhaps };
     let (event, receiver) = (delivery.event, delivery.receiver.clone());
     let (at, keys) = (delivery.at, delivery.incidents.clone());
-    draft.push(Event::Delivered(Box::new(delivered)));
+    draft.push_and_forget(Event::Delivered(Box::new(delivered)));
     if let Some(delivery) = draft.state.deliveries.get(&sequence) {
         let mut body = notification::delivery_line(draft.state, delivery);
         body["response"] = output.get("response").cloned().unwrap_or(Value::Null);

@@ -1,9 +1,11 @@
-//! Webhooks: places where other systems leave payloads that start workflows and end waits.
+//! Webhooks: places where other systems leave payloads that start workflows and end waits, and
+//! where providers of alerts tell what people did about incidents.
 //!
 //! A webhook is a document of the kind `webhook`, named by its id; what came to it lately are
 //! documents of their own, so that a delivery never rewrites the webhook.
 #![allow(unused_qualifications, reason = "the macros that describe paths write types out in full")]
 
+mod provider;
 mod receive;
 mod secret;
 mod verify;
@@ -34,6 +36,7 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(webhook, update_webhook, delete_webhook))
         .routes(routes!(webhook_tags, put_webhook_tags, delete_webhook_tags))
         .merge(receive::routes())
+        .merge(provider::routes())
         .layer(Extension(Writing::default()))
         .layer(Extension(Tagging::default()))
 }

@@ -179,7 +179,7 @@ fn secret_of(engine: &Engine, hook: &Webhook) -> Result<String, Problem> {
     }
 }
 
-fn doubted(doubt: Doubt) -> Problem {
+pub(super) fn doubted(doubt: Doubt) -> Problem {
     match doubt {
         Doubt::Unproven(why) => Problem::new(StatusCode::UNAUTHORIZED, "unverified", why),
         Doubt::Wrong(why) => Problem::new(StatusCode::FORBIDDEN, "unverified", why),

@@ -135,6 +135,37 @@ pub(crate) fn verify(demand: &Demand<'_>, request: &Request<'_>) -> Result<(), D
     }
 }
 
+/// `PagerDuty`'s signatures of a body: `v1=SIGNATURE,v1=…`, one for each secret that it has for us
+/// at the moment. One of them must be made with one of ours.
+pub(crate) fn pagerduty(request: &Request<'_>, secrets: &[String]) -> Result<(), Doubt> {
+    const HEADER: &str = "X-PagerDuty-Signature";
+    let given = only(request.headers, HEADER)?;
+    let codes = given.split(',').filter_map(|code| code.trim().strip_prefix("v1="));
+    let codes: Vec<Vec<u8>> = codes.take(SIGNATURES_MAX).filter_map(hex_bytes).collect();
+    let mut fits = false;
+    for secret in secrets {
+        for code in &codes {
+            fits |= matches(secret.as_bytes(), &[request.body], code);
+        }
+    }
+    fits.then_some(())
+        .ok_or_else(|| Doubt::Wrong(format!("no signature in the header {HEADER} is right")))
+}
+
+/// A secret that the sender gives as it is: `Authorization: Bearer SECRET`.
+pub(crate) fn bearer(request: &Request<'_>, secrets: &[String]) -> Result<(), Doubt> {
+    const HEADER: &str = "Authorization";
+    let given = only(request.headers, HEADER)?.strip_prefix("Bearer ").ok_or_else(|| {
+        Doubt::Unproven(format!("the header {HEADER} must be Bearer and the secret"))
+    })?;
+    let mut fits = false;
+    for secret in secrets {
+        fits |= equal(given.trim().as_bytes(), secret.as_bytes());
+    }
+    fits.then_some(())
+        .ok_or_else(|| Doubt::Wrong(format!("the secret in the header {HEADER} is wrong")))
+}
+
 /// `t=TIME,v1=SIGNATURE,v1=…`: one of the signatures must fit.
 fn stripe(given: &str, secret: &[u8], request: &Request<'_>) -> Result<bool, Doubt> {
     let pairs = || given.split(',').filter_map(|pair| pair.trim().split_once('='));

@@ -16,6 +16,8 @@ const MINUTE: i64 = 60_000;
 /// Receivers by name, and who is told instead.
 pub(super) const RECEIVERS: [(&str, Option<&str>); 3] =
     [("pager", Some("boss")), ("chat", None), ("boss", None)];
+/// Those that know incidents by a key, and may hear of the end of what they never had.
+pub(super) const KEYED: [&str; 2] = ["pager", "boss"];
 /// Keys of the monitor that has several.
 pub(super) const KEYS: [&str; 3] = ["a", "b", "c"];
 /// The monitor that others may depend on.
@@ -145,8 +147,8 @@ impl Catalog {
         let mut text = "receivers:\n".to_owned();
         for (name, fallback) in RECEIVERS {
             let fallback = fallback.map_or(String::new(), |it| format!(", fallback: {it}"));
-            writeln!(text, "  {name}: {{ pagerduty: {{ key: k }}{fallback} }}")
-                .expect("a text takes all");
+            let kind = if KEYED.contains(&name) { "pagerduty: k" } else { "slack: \"https://s\"" };
+            writeln!(text, "  {name}: {{ {kind}{fallback} }}").expect("a text takes all");
         }
         writeln!(text, "routes:\n  - {}\nmonitors:", route.written).expect("a text takes all");
         let mut rules = BTreeMap::new();

@@ -107,6 +107,10 @@ pub enum Mutant {
     FallbackForgotten,
     /// Whatever becomes of a delivery, it counts as arrived.
     DeathBelieved,
+    /// What was given up counts as never taken.
+    DoubtForgotten,
+    /// Who knows no keys hears of the end of what may not have begun.
+    StrayEnd,
     /// The end of a delivery is not noted.
     EndForgotten,
     /// Each delivery has a key of its own.
@@ -121,7 +125,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 35] = [
         Self::Shell(Slip::OutboxInMemory),
         Self::Shell(Slip::OutboxFirst),
         Self::Shell(Slip::TimersForgotten),
@@ -150,6 +154,8 @@ impl Mutant {
         Self::EndNotTold,
         Self::FallbackForgotten,
         Self::DeathBelieved,
+        Self::DoubtForgotten,
+        Self::StrayEnd,
         Self::EndForgotten,
         Self::KeyPerDelivery,
         Self::ReminderForgotten,
@@ -214,6 +220,12 @@ impl Mutant {
                     Self::AbsenceIgnored => monitor.missing = 1000,
                     Self::ErrorsIgnored => monitor.on_error.after = 0,
                     Self::FallbackForgotten => spec.fallbacks.clear(),
+                    Self::DoubtForgotten => spec.keyed.clear(),
+                    Self::StrayEnd => {
+                        let told =
+                            spec.routes.iter().flat_map(|it| &it.steps).flat_map(|it| &it.to);
+                        spec.keyed.extend(told.cloned());
+                    }
                     Self::ReminderForgotten => {
                         spec.routes.iter_mut().for_each(|route| route.remind = None);
                     }

@@ -1,5 +1,6 @@
 //! Everything outside of the process: what is true of the keys, sources that show it or do not,
-//! and receivers that keep one alert per key, as providers with dedup keys do.
+//! and receivers that keep one alert per key, as providers with dedup keys do. A chat is taken to do
+//! so too, but it must not hear of an end without a beginning.
 
 use std::collections::{BTreeMap, BTreeSet};
 

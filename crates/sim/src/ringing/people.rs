@@ -20,17 +20,11 @@ pub(super) fn act(world: &mut World<'_>) -> Step<()> {
     let until = world.now.plus_millis(world.random.between(1, 90) * 60_000);
     let who: std::sync::Arc<str> = "ann".into();
     let input = match (world.random.below(8), incident) {
-        (0 | 1, Some(incident)) => Input::Acknowledge {
-            incident: incident.into(),
-            who,
-            why: None,
-            until_clear: false,
-            at: None,
-        },
-        (2, Some(incident)) => Input::Snooze { incident: incident.into(), until, who, why: None },
-        (3, Some(incident)) => {
-            Input::Resolve { incident: incident.into(), who, why: None, at: None }
+        (0 | 1, Some(incident)) => {
+            Input::Acknowledge { incident: incident.into(), who, why: None, until_clear: false }
         }
+        (2, Some(incident)) => Input::Snooze { incident: incident.into(), until, who, why: None },
+        (3, Some(incident)) => Input::Resolve { incident: incident.into(), who, why: None },
         (4 | 5, _) => {
             let key = *world.random.pick(&KEYS).expect("there are keys");
             let matchers = if world.random.chance(30) {

@@ -477,6 +477,9 @@ impl<'k> World<'k> {
         for event in &events {
             let name = event.as_object().and_then(|it| it.keys().next().map(String::as_str));
             let name = name.or(event.as_str()).unwrap_or_default().to_owned();
+            if event["delivered"]["p"] == true {
+                *self.counts.entry("perhaps taken".to_owned()).or_default() += 1;
+            }
             *self.counts.entry(name).or_default() += 1;
         }
         let now = self.now;

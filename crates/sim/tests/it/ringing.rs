@@ -49,6 +49,7 @@ fn no_incident_is_lost_and_none_is_doubled() {
         "suppressed",
         "released",
         "delivered",
+        "perhaps taken",
         "parent",
         "taken trigger",
         "taken escalation",

@@ -137,6 +137,7 @@ const OPSGENIE_SETTINGS: &[(&str, Shape)] = &[
     ("source", Text),
     ("entity", Text),
     ("priorities", Map),
+    ("webhook_secret", Texts),
 ];
 
 /// Every kind of receiver.
@@ -156,6 +157,7 @@ pub(super) const KINDS: &[Kind] = &[
             ("client_url", Address),
             ("incident_key", OneOf(&["incident", "hour"])),
             ("tz", Text),
+            ("webhook_secret", Texts),
         ],
         check: pagerduty::check,
         way: Way::Calls { build: pagerduty::build, judge: pagerduty::judge },

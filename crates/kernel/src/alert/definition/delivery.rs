@@ -16,12 +16,30 @@ const RETRY_DELAY_MAX: u32 = 3600;
 /// try of which nothing is ever heard again.
 const TRY_MAX: u32 = 600;
 
+/// Kinds that know what they are told of by the notification's `dedup_key`. To hear the end of
+/// something that they never heard of does no harm there, as nothing is open under its key; in a
+/// chat it would be a message about nothing.
+const KEYED: [&str; 6] = ["pagerduty", "opsgenie", "jsm", "squadcast", "webhook", "workflow"];
+
 impl Receiver {
+    /// Whether it knows each incident by a key: see [`KEYED`]. A webhook with a body of its author's
+    /// does if that speaks of the key.
+    pub fn is_keyed(&self) -> bool {
+        let settings = self.settings.parse();
+        let own_words = settings.get("body").filter(|_| *self.kind == *"webhook");
+        let unnamed = own_words.is_some_and(|body| !body.to_string().contains("dedup_key"));
+        KEYED.contains(&&*self.kind) && !unnamed
+    }
+
     /// The definition that delivers notifications to this receiver, a workflow definition as its
     /// authors write it. Secrets in it are references: the engine fills them in when the task is
     /// handed out, and masks them in what comes back.
     pub fn definition(&self, name: &str) -> Value {
-        let settings = at_home(self.settings.parse());
+        let mut settings = at_home(self.settings.parse());
+        if let Value::Object(settings) = &mut settings {
+            // By it the receiver is believed; to be told, it need not know it.
+            settings.remove("webhook_secret");
+        }
         let workflow = notify_workflow(name);
         let task = if &*self.kind == "workflow" {
             sub_workflow(name, &settings)

@@ -15,7 +15,7 @@ mod reader;
 mod span;
 mod yaml;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -415,6 +415,9 @@ pub struct Spec {
     /// Receivers that have one, and their fallback.
     #[serde(rename = "f", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fallbacks: BTreeMap<Arc<str>, Arc<str>>,
+    /// Receivers that know incidents by a key: they hear the end of what they may have taken.
+    #[serde(rename = "k", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub keyed: BTreeSet<Arc<str>>,
     /// Monitors that depend on this one or have it as witness: whom the shell tells when it goes
     /// down or comes back.
     #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
@@ -422,7 +425,8 @@ pub struct Spec {
     /// What a check runs.
     #[serde(rename = "c")]
     pub check: CheckTarget,
-    /// A hash of all of the above: what is meant by the definition's version.
+    /// A hash of the monitor, the routes and the fallbacks: what is meant by the definition's
+    /// version.
     #[serde(rename = "v")]
     pub version: Arc<str>,
 }
@@ -465,6 +469,7 @@ impl File {
         let fallback = |(name, receiver): (&Arc<str>, &Receiver)| {
             receiver.fallback.clone().map(|fallback| (name.clone(), fallback))
         };
+        let keyed = self.receivers.iter().filter(|(_, receiver)| receiver.is_keyed());
         let depends = |other: &&MonitorDef| {
             other.depends_on.contains(&monitor.name) || other.witness.contains(&monitor.name)
         };
@@ -472,6 +477,7 @@ impl File {
             MonitorDef { settings: self.with_source(monitor), ..monitor.clone() },
             self.routes.clone(),
             self.receivers.iter().filter_map(fallback).collect(),
+            keyed.map(|(name, _)| name.clone()).collect(),
             self.monitors.iter().filter(depends).map(|other| other.name.clone()).collect(),
         )
     }
@@ -483,11 +489,12 @@ impl Spec {
         monitor: MonitorDef,
         routes: Vec<Route>,
         fallbacks: BTreeMap<Arc<str>, Arc<str>>,
+        keyed: BTreeSet<Arc<str>>,
         dependents: Vec<Arc<str>>,
     ) -> Self {
         let check = check_target(&monitor);
         let version = super::fingerprint(Json::of(&(&monitor, &routes, &fallbacks)).text(), "spec");
-        Self { monitor, routes, fallbacks, dependents, check, version }
+        Self { monitor, routes, fallbacks, keyed, dependents, check, version }
     }
 }
 

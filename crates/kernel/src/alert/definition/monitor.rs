@@ -156,10 +156,32 @@ fn rest(monitor: &mut MonitorDef, object: &mut Object<'_>, report: &mut Report) 
         .filter(|rule| rule.after > 0);
     monitor.remind = object.read("remind", report, reader::span);
     monitor.to = object.read("to", report, reader::texts).unwrap_or_default();
+    told(monitor, object, report);
     monitor.summary = object.read("summary", report, template);
     monitor.description = object.read("description", report, template);
     monitor.runbook = object.read("runbook", report, template);
     monitor.timeout = object.read("timeout", report, reader::span);
+}
+
+/// From which severity on anybody is told, and after which while.
+fn told(monitor: &mut MonitorDef, object: &mut Object<'_>, report: &mut Report) {
+    monitor.to_after = object.read("to_after", report, reader::span_or_zero).unwrap_or_default();
+    if let Some(node) = object.peek("to_after").filter(|_| monitor.to.is_empty()) {
+        let message = "to_after needs to; a route's own steps wait with after";
+        report.error(node.place, &object.path_of("to_after"), message);
+    }
+    monitor.rings_from = object.read("rings_from", report, reader::severity);
+    let severest = [monitor.severity, monitor.on_error.severity]
+        .into_iter()
+        .chain(monitor.on_missed.map(|rule| rule.severity))
+        .max();
+    if let Some(node) = object.peek("rings_from").filter(|_| monitor.rings_from > severest) {
+        let message = format!(
+            "nobody is ever told: what is found here is {} at worst",
+            severest.unwrap_or_default().as_str()
+        );
+        report.warn(node.place, &object.path_of("rings_from"), message);
+    }
 }
 
 fn window(node: &Node, path: &str, interval: i64, report: &mut Report) -> Option<WindowRule> {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 
 use kernel::alert::definition::{ChecklistOptions, Spec, load, parse_span};
-use kernel::alert::{Context, Event, Input, Monitor, Ping, PingKind, explain};
+use kernel::alert::{Context, Deed, Event, Heard, Input, Monitor, Ping, PingKind, explain};
 use kernel::graph::{Message, Parent, StartMessage, Status};
 use kernel::{Effect, ExecutionId, Json, Machine, Rejected, Timestamp};
 use serde_json::{Value, json};
@@ -92,7 +92,7 @@ impl Bench {
     /// - `see a=fail:text b=ok`, `see =fail`, `see` (nothing), `see! reason` (the check fails),
     ///   `see? ` (it hangs).
     /// - `receiver noc down|slow|up|named` (named: it tells what it calls a message), `ack`, `keep`
-    ///   (until clear), `snooze a 2h`, `resolve`, `silence id 1h 2h label=value…`,
+    ///   (until clear), `heard noc ack|unack|resolve a 5m` (done there at that time), `snooze a 2h`, `resolve`, `silence id 1h 2h label=value…`,
     ///   `weekly id Thu 01:00-02:00`, `unsilence`, `test noc`, `parent p down|up`, `ping start|…`,
     ///   `define`, `remove`, `check`, `explain a`, `payload` (what was told last, whole),
     ///   `ledger` (prints the lines of deliveries from then on).
@@ -115,8 +115,19 @@ impl Bench {
                 who: "ann".into(),
                 why: None,
                 until_clear: verb == "keep",
-                at: words.get(1).map(|at| (*at).into()),
             }),
+            "heard" => self.say(Input::Heard(Heard {
+                receiver: word(0).into(),
+                deed: match word(1) {
+                    "ack" => Deed::Acknowledge,
+                    "unack" => Deed::Unacknowledge,
+                    _ => Deed::Resolve,
+                },
+                incident: word(2).into(),
+                at: at(3),
+                who: Some("bob".into()),
+                why: None,
+            })),
             "snooze" => self.say(Input::Snooze {
                 incident: word(0).into(),
                 until: at(1),
@@ -127,7 +138,6 @@ impl Bench {
                 incident: word(0).into(),
                 who: "ann".into(),
                 why: Some("fixed".into()),
-                at: None,
             }),
             "silence" => {
                 let matchers: Vec<Value> = words[3..]

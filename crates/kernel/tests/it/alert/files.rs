@@ -498,6 +498,35 @@ fn spans_and_shares() {
     }
 }
 
+#[test]
+fn from_when_on_and_from_what_on_somebody_is_told() {
+    let text = |keys: &str| {
+        format!(
+            "receivers: {{ noc: {{ slack: 'https://s' }} }}\nmonitors:\n  m: {{ tcp: 'h:1', every: 1m, {keys} }}\n"
+        )
+    };
+    let monitor = |keys: &str| file(&text(keys)).monitors.remove(0);
+    let both = monitor("to: noc, to_after: 90s, rings_from: error");
+    assert_eq!((both.to_after, both.rings_from), (90_000, Some(Severity::Error)));
+    let neither = monitor("to: noc");
+    assert_eq!((neither.to_after, neither.rings_from), (0, None));
+    assert_eq!(monitor("rings_from: info").rings_from, Some(Severity::Info), "with routes too");
+    let cases = [
+        ("to: noc, to_after: soon", "3:50: error: monitors.m.to_after: \"soon\" is no duration"),
+        ("to_after: 5m", "3:41: error: monitors.m.to_after: to_after needs to"),
+        ("rings_from: loud", "3:43: error: monitors.m.rings_from: \"loud\" is no severity"),
+        (
+            "severity: warning, rings_from: error",
+            "3:62: warning: monitors.m.rings_from: nobody is ever told: what is found here is \
+             warning at worst",
+        ),
+    ];
+    for (keys, expected) in cases {
+        let found = problems(&text(keys));
+        assert!(found.len() == 1 && found[0].starts_with(expected), "{keys}: {found:?}");
+    }
+}
+
 /// Hours and daily times keep to the wall clock when the clocks change.
 #[test]
 fn schedules_keep_to_the_wall_clock() {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::alert::definition::Spec;
-use kernel::alert::{Context, Event, Input, Monitor, NOTIFY_WORKFLOW, State};
+use kernel::alert::{Context, Deed, Event, Heard, Input, Monitor, NOTIFY_WORKFLOW, State};
 use kernel::graph::{Message, Status};
 use kernel::{Effect, ExecutionId, Json, Machine, Timestamp};
 use proptest::prelude::*;
@@ -27,6 +27,10 @@ enum Act {
     Acknowledge(usize, bool),
     Snooze(usize, u32),
     Resolve(usize),
+    /// A receiver tells what was done there so many seconds ago.
+    Hear(usize, Deed, u32),
+    /// A receiver tells once more what it has told before.
+    HearAgain(usize),
     Silence(Option<usize>),
     Parent(bool),
     Define(usize),
@@ -51,6 +55,9 @@ fn act() -> impl Strategy<Value = Act> {
         1 => (0..KEYS.len(), any::<bool>()).prop_map(|(key, keep)| Act::Acknowledge(key, keep)),
         1 => (0..KEYS.len(), 1..3600_u32).prop_map(|(key, length)| Act::Snooze(key, length)),
         1 => (0..KEYS.len()).prop_map(Act::Resolve),
+        2 => (0..KEYS.len(), deed(), 0..400_u32)
+            .prop_map(|(key, deed, ago)| Act::Hear(key, deed, ago)),
+        1 => (0..9_usize).prop_map(Act::HearAgain),
         1 => prop::option::of(0..KEYS.len()).prop_map(Act::Silence),
         1 => any::<bool>().prop_map(Act::Parent),
         1 => (0..3_usize).prop_map(Act::Define),
@@ -58,11 +65,15 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
+fn deed() -> impl Strategy<Value = Deed> {
+    prop_oneof![Just(Deed::Acknowledge), Just(Deed::Unacknowledge), Just(Deed::Resolve)]
+}
+
 fn specs() -> Vec<Spec> {
     let file = |routes: &str, rules: &str| {
         spec_of(&format!(
             "receivers:
-  one: {{ slack: \"https://s\", fallback: two }}
+  one: {{ pagerduty: k, fallback: two }}
   two: {{ slack: \"https://s\" }}
   three: {{ slack: \"https://s\" }}
 routes:
@@ -102,9 +113,11 @@ struct World {
     now: Timestamp,
     check: Option<(u32, ExecutionId)>,
     flying: Vec<Sent>,
-    /// What rings where, by receiver and key.
+    /// What rings or may ring where, by receiver and key.
     ringing: BTreeSet<(String, String)>,
     specs: Vec<Spec>,
+    /// What a receiver told and was believed.
+    heard: Vec<Input>,
 }
 
 impl World {
@@ -119,6 +132,7 @@ impl World {
             flying: Vec::new(),
             ringing: BTreeSet::new(),
             specs,
+            heard: Vec::new(),
         };
         world.give(Input::Define(Box::new(world.specs[0].clone())));
         world
@@ -241,7 +255,6 @@ impl World {
                     who: "ann".into(),
                     why: None,
                     until_clear: *until_clear,
-                    at: None,
                 });
             }
             Act::Snooze(key, seconds) => {
@@ -254,7 +267,30 @@ impl World {
             }
             Act::Resolve(key) => {
                 let (incident, who) = (KEYS[*key].into(), "ann".into());
-                self.give(Input::Resolve { incident, who, why: None, at: None });
+                self.give(Input::Resolve { incident, who, why: None });
+            }
+            Act::Hear(key, deed, ago) => {
+                let heard = Input::Heard(Heard {
+                    incident: KEYS[*key].into(),
+                    receiver: "one".into(),
+                    deed: *deed,
+                    who: Some("bob".into()),
+                    why: None,
+                    at: self.now.plus_seconds(-i64::from(*ago)),
+                });
+                let events = self.give(heard.clone());
+                if !events.is_empty() {
+                    self.heard.push(heard);
+                    if *deed == Deed::Resolve {
+                        self.ringing.remove(&("one".to_owned(), KEYS[*key].to_owned()));
+                    }
+                }
+            }
+            Act::HearAgain(at) => {
+                if let Some(heard) = self.heard.get(*at).cloned() {
+                    let events = self.give(heard);
+                    assert!(events.is_empty(), "it is an old story: {events:?}");
+                }
             }
             Act::Silence(key) => {
                 let silences = key.iter().map(|key| {
@@ -303,7 +339,8 @@ impl World {
         for key in &landed.keys {
             let place = (landed.receiver.clone(), key.clone());
             match landed.event.as_str() {
-                "trigger" | "escalation" if sent => {
+                // One that keeps alerts by a key may have taken what was given up.
+                "trigger" | "escalation" if sent || landed.receiver == "one" => {
                     self.ringing.insert(place);
                 }
                 "resolve" => {

@@ -265,8 +265,7 @@ async fn acknowledge(
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
     let (who, why, until_clear) = (deed.who(), deed.why(), deed.until_clear);
-    act(&api, &id, |incident| Input::Acknowledge { incident, who, why, until_clear, at: None })
-        .await
+    act(&api, &id, |incident| Input::Acknowledge { incident, who, why, until_clear }).await
 }
 
 /// Snoozes an incident: quiet for a while.
@@ -307,5 +306,5 @@ async fn resolve(
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
     let (who, why) = (deed.who(), deed.why());
-    act(&api, &id, |incident| Input::Resolve { incident, who, why, at: None }).await
+    act(&api, &id, |incident| Input::Resolve { incident, who, why }).await
 }

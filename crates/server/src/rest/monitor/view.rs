@@ -110,6 +110,7 @@ pub(super) fn incident(monitor: &Monitor, incident: &Incident) -> Value {
         "openedAt": millis(incident.opened_at),
         "resolvedAt": millis(incident.resolved_at),
         "snoozedUntil": millis(incident.snoozed_until),
+        "acknowledgedAt": incident.acknowledged.as_ref().map(|it| it.at.millis()),
         "acknowledgedBy": incident.acknowledged.as_ref().and_then(|it| it.who.clone()),
         "suppressed": incident.suppressed.as_ref().map(|it| &it.reason),
     })

@@ -55,8 +55,8 @@ impl Watch {
                 let due = self.rules.remind.is_some_and(|remind| told.at + remind <= now);
                 state == "open" && told.rings && (due || told.nudged)
             }
-            "acknowledge" => state == "acknowledged" && told.rings && !told.knows_of_care,
-            "resolve" => state == "resolved" && told.rings,
+            "acknowledge" => state == "acknowledged" && told.must_hear() && !told.knows_of_care,
+            "resolve" => state == "resolved" && told.must_hear(),
             _ => false,
         };
         if fits {
@@ -108,10 +108,10 @@ impl Watch {
                             add("reminder", to, told.at + remind);
                         }
                     }
-                    "acknowledged" if told.rings && !told.knows_of_care => {
+                    "acknowledged" if told.must_hear() && told.tried && !told.knows_of_care => {
                         add("acknowledgement", to, AT_ONCE);
                     }
-                    "resolved" if told.rings => add("end", to, AT_ONCE),
+                    "resolved" if told.must_hear() => add("end", to, AT_ONCE),
                     _ => {}
                 }
             }

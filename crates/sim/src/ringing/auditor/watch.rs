@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kernel::Record;
 use serde_json::Value;
 
-use super::super::file::{HOST, Rules};
+use super::super::file::{HOST, KEYED, RECEIVERS, Rules};
 use super::super::outside::text;
 use super::{Cause, Commit, Quiet, Verdict, broken};
 use crate::auditor::{Sent, number};
@@ -31,7 +31,8 @@ pub(super) struct Watch {
     pub(super) deliveries: BTreeMap<u32, Delivery>,
     /// Dedup keys: one for each key, for good.
     pub(super) dedup_keys: BTreeMap<String, String>,
-    /// Receivers and keys of deliveries that were given up.
+    /// Receivers and keys of which the end, or where nobody can end what they may have taken, any
+    /// delivery was given up.
     pub(super) dead: BTreeSet<(String, String)>,
     /// Since when something is owed that waits for others.
     pub(super) owed_since: BTreeMap<String, i64>,
@@ -74,6 +75,8 @@ pub(super) struct Told {
     /// It was told that something is wrong, or that was tried.
     pub(super) tried: bool,
     pub(super) rings: bool,
+    /// It knows the incident by a key, and a beginning was given up that it may have taken.
+    pub(super) may_ring: bool,
     pub(super) knows_of_care: bool,
     pub(super) flight: Option<u32>,
     pub(super) at: i64,
@@ -81,6 +84,13 @@ pub(super) struct Told {
     pub(super) nudged: bool,
     /// It is told in the place of another.
     pub(super) is_instead: bool,
+}
+
+impl Told {
+    /// Whether the end is its concern.
+    pub(super) fn must_hear(&self) -> bool {
+        self.rings || self.may_ring
+    }
 }
 
 /// One notification on its way.
@@ -382,10 +392,13 @@ impl Watch {
                 *episode += 1;
                 let (episode, state) = (*episode, to);
                 *incident = Key { state, bad: 1, episode, ..Key::default() };
-                self.told
-                    .retain(|(_, own), told| own != key || told.rings || told.flight.is_some());
+                self.told.retain(|(_, own), told| {
+                    own != key || told.must_hear() || told.flight.is_some()
+                });
                 for ((_, own), told) in &mut self.told {
                     told.knows_of_care &= own != key;
+                    // It may have heard or not: it is to hear of the new beginning.
+                    told.tried &= own != key || told.rings || told.flight.is_some();
                 }
             }
             "open" => {
@@ -418,7 +431,7 @@ impl Watch {
         let concerned = self
             .told
             .iter()
-            .find(|((_, own), told)| own == key && (told.rings || told.flight.is_some()));
+            .find(|((_, own), told)| own == key && (told.must_hear() || told.flight.is_some()));
         if let Some(((receiver, _), _)) = concerned {
             let what = format!("{key:?} is gone, and {receiver} does not know");
             return broken("whoever was told hears the end", what);
@@ -497,19 +510,23 @@ impl Watch {
         let (receiver, event) = (delivery.receiver.clone(), delivery.event.clone());
         for (key, _) in delivery.members.clone() {
             let place = (receiver.clone(), key.clone());
-            if !sent {
+            let keyed = KEYED.contains(&receiver.as_str());
+            if !sent && (event == "resolve" || !keyed) {
                 self.dead.insert(place.clone());
             }
             let Some(told) = self.told.get_mut(&place) else { continue };
             told.flight = None;
             match event.as_str() {
                 "resolve" => *told = Told { knows_of_care: told.knows_of_care, ..Told::default() },
-                "trigger" | "escalation" => told.rings |= sent,
+                "trigger" | "escalation" => {
+                    told.rings |= sent;
+                    told.may_ring |= !sent && keyed;
+                }
                 _ => {}
             }
             let concerns = !sent && !matches!(event.as_str(), "resolve" | "acknowledge");
             let open = self.keys.get(&key).is_some_and(Key::is_open);
-            let fallback = super::super::file::RECEIVERS.iter().find(|(name, _)| *name == receiver);
+            let fallback = RECEIVERS.iter().find(|(name, _)| *name == receiver);
             if let Some(fallback) = fallback.and_then(|(_, to)| *to)
                 && concerns
                 && open
