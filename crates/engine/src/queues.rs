@@ -34,6 +34,8 @@ struct State {
     rows: HashMap<TaskKey, Placed>,
     names: HashMap<Arc<str>, Usage>,
     arrivals: u64,
+    /// So many queues are looked through for what can be forgotten; see [`State::sweep`].
+    sweep_at: usize,
     /// Places at gates that are taken ahead of their commit.
     reserved: BTreeSet<TaskKey>,
     /// Who holds the places of a gate, by arrival.
@@ -116,6 +118,10 @@ pub enum Blocked {
     },
 }
 
+/// Queues remembered without asking whether anybody needs them.
+const SWEEP_MIN: usize = 1024;
+/// How long a queue that is not polled any more is remembered at least.
+const POLLED_KEPT_MILLIS: i64 = 24 * 3_600_000;
 /// Workers remembered per queue.
 const WORKERS_MAX: usize = 1000;
 /// A queue nobody has polled for this long counts as unattended.
@@ -183,8 +189,7 @@ impl Queues {
     pub(crate) fn forget_gate(&self, gate: &str) -> bool {
         let mut state = self.state.lock();
         let held = state.names.get(gate).is_some_and(|usage| usage.out > 0);
-        let waits = |queue: &Queue| !queue.waiting.is_empty() || !queue.delayed.is_empty();
-        if held || state.queues.get(gate).is_some_and(waits) {
+        if held || state.queues.get(gate).is_some_and(Queue::waits) {
             return false;
         }
         state.names.remove(gate);
@@ -244,6 +249,7 @@ impl Queues {
     /// Remembers that a worker asked.
     pub(crate) fn polled(&self, queue: &str, worker: &str, now: Timestamp) {
         let mut state = self.state.lock();
+        state.sweep(now);
         let name: Arc<str> = queue.into();
         let queue = state.queue(queue);
         queue.polled_at = Some(now);
@@ -282,20 +288,25 @@ impl Queues {
     /// What every queue holds, by name.
     pub fn states(&self) -> Vec<QueueState> {
         let state = self.state.lock();
-        let mut held: BTreeMap<&Arc<str>, u64> = BTreeMap::new();
-        for placed in state.rows.values().filter(|placed| placed.is_out()) {
-            *held.entry(&placed.row.queue).or_default() += 1;
+        let mut counts: BTreeMap<&Arc<str>, (u64, u64)> = BTreeMap::new();
+        for (name, queue) in &state.queues {
+            counts.insert(name, ((queue.waiting.len() + queue.delayed.len()) as u64, 0));
         }
-        state
-            .queues
-            .iter()
-            .filter(|(name, _)| !kernel::graph::is_gate(name))
-            .map(|(name, queue)| QueueState {
-                name: name.clone(),
-                waiting: (queue.waiting.len() + queue.delayed.len()) as u64,
-                held: held.get(name).copied().unwrap_or(0),
-            })
-            .collect()
+        for placed in state.rows.values().filter(|placed| placed.is_out()) {
+            counts.entry(&placed.row.queue).or_default().1 += 1;
+        }
+        let counts = counts.into_iter().filter(|(name, _)| !kernel::graph::is_gate(name));
+        let shown = |(name, (waiting, held)): (&Arc<str>, _)| QueueState {
+            name: name.clone(),
+            waiting,
+            held,
+        };
+        counts.map(shown).collect()
+    }
+
+    /// Whether something waits in a queue, ready or not.
+    pub(crate) fn waits(&self, queue: &str) -> bool {
+        self.state.lock().queues.get(queue).is_some_and(Queue::waits)
     }
 
     /// Why a waiting task is not handed out; `None` if it is held or not there.
@@ -328,12 +339,34 @@ impl Placed {
     }
 }
 
+impl Queue {
+    fn waits(&self) -> bool {
+        !self.waiting.is_empty() || !self.delayed.is_empty()
+    }
+
+    /// Whether nothing would be lost with it: it holds nothing, nobody listens to it, and what polls
+    /// of it told is old.
+    fn is_forgettable(&self, now: Timestamp) -> bool {
+        let polled = self.polled_at.is_some_and(|at| now.since(at) <= POLLED_KEPT_MILLIS);
+        !self.waits() && !polled && Arc::strong_count(&self.added) == 1
+    }
+}
+
 impl State {
     fn queue(&mut self, name: &str) -> &mut Queue {
         if !self.queues.contains_key(name) {
             self.queues.insert(name.into(), Queue::default());
         }
         self.queues.get_mut(name).expect("it was just put there")
+    }
+
+    /// Forgets queues that nobody needs, if there are many: names are what clients make them. How
+    /// many are many is twice what the last look left, so that looking costs nothing that counts.
+    fn sweep(&mut self, now: Timestamp) {
+        if self.queues.len() >= self.sweep_at.max(SWEEP_MIN) {
+            self.queues.retain(|_, queue| !queue.is_forgettable(now));
+            self.sweep_at = 2 * self.queues.len();
+        }
     }
 
     fn put(&mut self, row: QueueRow, now: Timestamp) {
@@ -353,6 +386,7 @@ impl State {
                 let usage = self.names.entry(name).or_default();
                 usage.queues.insert(placed.row.queue.clone());
             }
+            self.sweep(now);
             let (rank, arrival, ready_at) = (placed.rank(), placed.arrival, placed.row.ready_at);
             let limited_by_time = ready_at > now || placed.row.rate_max > 0;
             let queue = self.queue(&placed.row.queue);

@@ -11,9 +11,10 @@ use kernel::{ExecutionId, MachineKind, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::hubs::{Hubs, Needs};
 use crate::engine::{Engine, Error};
 use crate::hosted::Hosted;
-use crate::queues::TaskKey;
+use crate::queues::{Queues, TaskKey};
 use crate::store::QueueRow;
 
 /// How long a connected worker may keep a piece of work before another gets it.
@@ -163,21 +164,11 @@ pub struct Crew {
 struct State {
     workers: BTreeMap<u64, Present>,
     numbers: u64,
-    hubs: HashMap<Arc<str>, Hub>,
+    hubs: Hubs,
     out: HashMap<TaskKey, Out>,
     until: BTreeSet<(Timestamp, TaskKey)>,
     /// How often work that is still to be done was taken back.
     lost: HashMap<TaskKey, u32>,
-}
-
-#[derive(Default)]
-struct Hub {
-    /// The queues seen so far, by kind.
-    queues: BTreeMap<WorkKind, Vec<(WorkQueue, Arc<str>)>>,
-    known: BTreeSet<Arc<str>>,
-    added: Arc<Notify>,
-    /// Where the next look begins, so that no queue starves another.
-    next: usize,
 }
 
 struct Present {
@@ -200,14 +191,10 @@ struct Out {
 
 impl Crew {
     /// A row was put into a queue of work.
-    fn added(&self, queue: &Arc<str>) {
+    fn added(&self, queue: &Arc<str>, queues: &Queues) {
         let mut state = self.state.lock();
-        let Some(read) = WorkQueue::parse(queue) else { return };
-        let hub = state.hubs.entry(read.hub.clone()).or_default();
-        if hub.known.insert(queue.clone()) {
-            hub.queues.entry(read.kind).or_default().push((read, queue.clone()));
-        }
-        hub.added.notify_waiters();
+        let State { hubs, workers, .. } = &mut *state;
+        hubs.add(queue, &Needed { queues, workers });
     }
 
     /// Whatever was out under this key is done, or void.
@@ -219,12 +206,12 @@ impl Crew {
         }
     }
 
-    fn wakeups(&self, worker: u64) -> Option<(Arc<Notify>, Arc<Notify>)> {
+    fn wakeups(&self, worker: u64, queues: &Queues) -> Option<(Arc<Notify>, Arc<Notify>)> {
         let mut state = self.state.lock();
-        let present = state.workers.get(&worker)?;
-        let (hub, freed) = (present.profile.hub.clone(), present.freed.clone());
-        let added = state.hubs.entry(hub).or_default().added.clone();
-        Some((added, freed))
+        let State { hubs, workers, .. } = &mut *state;
+        let present = workers.get(&worker)?;
+        let added = hubs.added(&present.profile.hub, &Needed { queues, workers });
+        Some((added, present.freed.clone()))
     }
 
     /// The queues from which a worker can take something now, with how much.
@@ -232,20 +219,11 @@ impl Crew {
         let mut state = self.state.lock();
         let state = &mut *state;
         let Some(present) = state.workers.get(&worker) else { return Vec::new() };
-        let Some(hub) = state.hubs.get_mut(&present.profile.hub) else { return Vec::new() };
-        hub.next = hub.next.wrapping_add(1);
-        let mut wanted = Vec::new();
-        for (kind, queues) in &hub.queues {
-            let room = present.room(*kind);
-            if room == 0 {
-                continue;
-            }
-            let from = hub.next % queues.len().max(1);
-            let (before, after) = queues.split_at(from);
-            let mine = after.iter().chain(before).filter(|(queue, _)| present.profile.takes(queue));
-            wanted.extend(mine.map(|(_, name)| (*kind, name.clone(), room)));
-        }
-        wanted
+        let room: BTreeMap<WorkKind, usize> =
+            WorkKind::ALL.into_iter().map(|kind| (kind, present.room(kind))).collect();
+        let queues = state.hubs.look(&present.profile.hub);
+        let mine = queues.filter(|(kind, queue, _)| room[kind] > 0 && present.profile.takes(queue));
+        mine.map(|(kind, _, name)| (kind, name.clone(), room[&kind])).collect()
     }
 
     fn hand_out(&self, worker: u64, key: TaskKey, out: Out) -> bool {
@@ -296,6 +274,23 @@ impl Crew {
         let mut state = self.state.lock();
         let same = state.out.get(&key).is_some_and(|out| out.token == *token);
         same && state.let_go(&key).is_some()
+    }
+}
+
+/// What needs queues and hubs to be remembered. The queues are asked while the crew is locked, and
+/// never the other way round.
+struct Needed<'a> {
+    queues: &'a Queues,
+    workers: &'a BTreeMap<u64, Present>,
+}
+
+impl Needs for Needed<'_> {
+    fn waits(&self, queue: &str) -> bool {
+        self.queues.waits(queue)
+    }
+
+    fn attended(&self, hub: &str) -> bool {
+        self.workers.values().any(|worker| *worker.profile.hub == *hub)
     }
 }
 
@@ -451,7 +446,7 @@ impl Engine {
         self.inner.queues.put(row, now);
         if let Some(queue) = queue {
             self.inner.crew.settled(&key);
-            self.inner.crew.added(&queue);
+            self.inner.crew.added(&queue, &self.inner.queues);
         }
     }
 
@@ -463,7 +458,7 @@ impl Engine {
         row.ready_at = now.plus_millis(millis);
         let queue = row.queue.clone();
         self.inner.queues.put(row, now);
-        self.inner.crew.added(&queue);
+        self.inner.crew.added(&queue, &self.inner.queues);
     }
 
     /// Takes back what is out longer than its lease.
@@ -531,13 +526,14 @@ impl Attendance {
     pub async fn claim(&self) -> Result<Vec<WorkItem>, Error> {
         let engine = &self.engine;
         loop {
-            let Some((added, freed)) = engine.inner.crew.wakeups(self.worker) else {
+            let crew = &engine.inner.crew;
+            let Some((added, freed)) = crew.wakeups(self.worker, &engine.inner.queues) else {
                 return Ok(Vec::new());
             };
             let (added, freed) = (added.notified(), freed.notified());
             tokio::pin!(added, freed);
             added.as_mut().enable();
-            let wanted = engine.inner.crew.wanted(self.worker);
+            let wanted = crew.wanted(self.worker);
             let items = self.take(&wanted).await?;
             if !items.is_empty() {
                 return Ok(items);

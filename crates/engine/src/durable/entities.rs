@@ -1,7 +1,7 @@
 //! What clients ask of entities: signal, look, list, clean.
 
 use kernel::durable::ID_MAX;
-use kernel::durable::entity::{Entity, Input, Signal};
+use kernel::durable::entity::{Entity, Input, Signal, is_id};
 use kernel::{ExecutionId, MachineKind, Rejected, Timestamp};
 
 use super::instances::{check_hub, within};
@@ -147,9 +147,7 @@ impl Engine {
 
 /// Whether an entity may be called so.
 fn check_entity(id: &str) -> Result<(), Rejected> {
-    let named = id.strip_prefix('@').and_then(|rest| rest.split_once('@'));
-    let named = named.is_some_and(|(name, _)| !name.is_empty());
-    if !named || id.len() > ID_MAX || id.chars().any(char::is_control) {
+    if !is_id(id) || id.len() > ID_MAX || id.chars().any(char::is_control) {
         let message = format!(
             "an entity id is '@name@key', of at most {ID_MAX} bytes without control characters: \
              '{id}'"

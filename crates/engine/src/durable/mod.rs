@@ -9,6 +9,7 @@ mod answers;
 mod crew;
 mod crossing;
 mod entities;
+mod hubs;
 mod instances;
 
 pub use answers::Answer;

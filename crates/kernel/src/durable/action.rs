@@ -43,6 +43,18 @@ pub enum ActionKind {
         /// What it carries.
         input: Option<Arc<str>>,
     },
+    /// Say something to an entity in the form of an event, as SDKs do for older backends. The
+    /// history shows the event as it was written, and the entity's answer comes as an event, too.
+    SendEntityEvent {
+        /// The entity.
+        entity: Arc<str>,
+        /// The event's name.
+        name: Arc<str>,
+        /// What it carries.
+        input: Option<Arc<str>>,
+        /// What that says, or why it says nothing.
+        says: Result<EntityMessage, Arc<str>>,
+    },
     /// End, or begin anew.
     Complete(Box<Completion>),
     /// End another instance.

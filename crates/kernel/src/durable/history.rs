@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::time::Timestamp;
 
@@ -136,6 +137,9 @@ pub enum Fact {
         /// What it carries.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         input: Option<Arc<str>>,
+        /// What it says of locks, if it is a message to an entity in the form of an event.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        locks: Option<Box<LockWord>>,
     },
     /// An event came.
     EventRaised {
@@ -155,6 +159,9 @@ pub enum Fact {
     EntityLockGranted {
         /// Names the request.
         critical_section_id: Arc<str>,
+        /// It was asked for in the form of an event, and is told so.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        as_event: bool,
     },
     /// A lock was given back.
     EntityUnlockSent(Box<Unlock>),
@@ -165,6 +172,9 @@ pub enum Fact {
         /// The answer.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         output: Option<Arc<str>>,
+        /// It was asked for in the form of an event, and is told so.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        as_event: bool,
     },
     /// An entity could not do what was asked.
     EntityOperationFailed {
@@ -172,6 +182,9 @@ pub enum Fact {
         request_id: Arc<str>,
         /// Why.
         failure: Box<FailureDetails>,
+        /// It was asked for in the form of an event, and is told so.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        as_event: bool,
     },
 }
 
@@ -323,6 +336,27 @@ pub struct LockRequest {
     /// Who asks; set in what the entity sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent_instance_id: Option<Arc<str>>,
+}
+
+impl LockRequest {
+    /// Whose turn it is after this: the next entity that is not locked by the same request already.
+    pub(super) fn next(&self) -> Option<(usize, &Arc<str>)> {
+        // Ids of one entity may differ in the case of its name.
+        let id = |id: &Arc<str>| ExecutionId::entity("", id);
+        let visited: Vec<_> = self.lock_set.iter().take(self.position + 1).map(id).collect();
+        let mut rest = self.lock_set.iter().enumerate().skip(self.position + 1);
+        rest.find(|(_, entity)| !visited.contains(&id(entity)))
+    }
+}
+
+/// What an event to an entity says of locks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LockWord {
+    /// They are asked for.
+    Requested(LockRequest),
+    /// One is given back.
+    GivenBack(Unlock),
 }
 
 /// A lock given back.

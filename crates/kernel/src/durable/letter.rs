@@ -91,9 +91,12 @@ pub struct Origin {
     /// Which of its lives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub execution_id: Option<Arc<str>>,
+    /// It asks in the form of an event, and wants to be answered so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub as_event: bool,
 }
 
 impl Origin {
     /// Somebody outside.
-    pub const CLIENT: Self = Self { sender: None, execution_id: None };
+    pub const CLIENT: Self = Self { sender: None, execution_id: None, as_event: false };
 }

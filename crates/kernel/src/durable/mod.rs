@@ -27,7 +27,7 @@ pub use action::{
 };
 pub use history::{
     Call, EntityOperation, ExecutionCompleted, ExecutionRewound, ExecutionStarted, Fact,
-    FailureDetails, HistoryEvent, INBOUND, LockRequest, Outcome, ParentInstance, Tags,
+    FailureDetails, HistoryEvent, INBOUND, LockRequest, LockWord, Outcome, ParentInstance, Tags,
     TraceContext, Unlock,
 };
 pub use letter::{Letter, Origin};

@@ -1,6 +1,7 @@
 //! Instances and entities, by their inputs, what they hand out and what they say.
 
 mod entities;
+mod entity_events;
 mod house;
 mod laws;
 mod lives;

@@ -343,7 +343,8 @@ impl<'a> Replay<'a> {
             Move::Terminate { to, recurse } => {
                 // It leaves no line in the history: only the turn that comes to it asks.
                 let instance_id: Arc<str> = (*to).into();
-                let other = self.started.as_ref().is_some_and(|(it, _)| it.instance_id != instance_id);
+                let other =
+                    self.started.as_ref().is_some_and(|(it, _)| it.instance_id != instance_id);
                 let (id, reason) = (self.next_id, self.input());
                 self.next_id += 1;
                 if other && !self.replaying {
@@ -378,14 +379,9 @@ impl<'a> Replay<'a> {
         self.stage = 1;
     }
 
-    fn child(
-        &mut self,
-        of: usize,
-        id: Option<&'static str>,
-        detached: bool,
-        again: Option<i32>,
-    ) {
-        let mut call = Call::new(format!("orchestrator-{of}"), Some(format!("g0.{}", self.request()).into()));
+    fn child(&mut self, of: usize, id: Option<&'static str>, detached: bool, again: Option<i32>) {
+        let mut call =
+            Call::new(format!("orchestrator-{of}"), Some(format!("g0.{}", self.request()).into()));
         if detached {
             call.tags.insert(DETACHED_TAG.into(), "true".into());
         }

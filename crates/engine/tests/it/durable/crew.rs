@@ -271,3 +271,26 @@ async fn ids_and_hubs_are_checked() {
     let worker = work(&engine, "hub");
     worker.abort();
 }
+
+#[tokio::test]
+async fn names_that_nobody_uses_any_more_are_forgotten() {
+    const COUNT: usize = 1500;
+    let engine = open(Leases::default()).await;
+    let begin = kernel::durable::instance::Start::new("o", None, Engine::new_execution_id());
+    let patient = engine.start_instance("unattended", Some("patient"), begin).await.unwrap();
+    let worker = engine.attend(profile("hub"));
+    for number in 0..COUNT {
+        start(&engine, &format!("i{number}"), &format!("o{number}")).await;
+        let given = token(&claim_one(&worker).await);
+        engine.complete_turn(answer(&given, vec![completed(1, "x")])).await.unwrap();
+    }
+    let states = engine.queues().states();
+    assert!(states.len() < COUNT, "{} queues are remembered", states.len());
+    // What waits is not forgotten.
+    let waiting: Vec<_> = states.iter().filter(|queue| queue.waiting > 0).collect();
+    assert_eq!(waiting.len(), 1, "{waiting:?}");
+    let other = engine.attend(profile("unattended"));
+    assert_eq!(claim_one(&other).await.token().machine(), &patient);
+    let held = engine.queues().states().iter().map(|queue| queue.held).sum::<u64>();
+    assert_eq!(held, 1);
+}

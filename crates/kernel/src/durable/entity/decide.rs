@@ -146,7 +146,8 @@ impl<'a> Draft<'a> {
                 let Some(holder) = from.sender else {
                     return Err(Rejected::Invalid("a client cannot lock an entity".to_owned()));
                 };
-                let lock = Lock { holder, request: *request, execution_id: from.execution_id };
+                let Origin { execution_id, as_event, .. } = from;
+                let lock = Lock { holder, request: *request, execution_id, as_event };
                 self.push(Event::Came { at, item: Queued::Lock(lock) });
                 Ok(())
             }
@@ -168,7 +169,7 @@ impl<'a> Draft<'a> {
         };
         if let Some(lock) = self.state.lock.clone().filter(is_it) {
             self.push(Event::Unlocked { at });
-            if let Some(next) = lock.request.lock_set.get(lock.request.position + 1) {
+            if let Some((_, next)) = lock.request.next() {
                 let to = ExecutionId::entity(self.state.id.hub(), next);
                 let (critical_section_id, holder) = (critical_section_id.clone(), holder.clone());
                 self.write(to, Letter::Release { critical_section_id, holder });
@@ -257,6 +258,7 @@ impl<'a> Draft<'a> {
 
     fn answer(&mut self, operation: &Operation, result: OperationResult) {
         let request_id = operation.operation.request_id.clone();
+        let as_event = operation.from.as_event;
         let max = self.context.limits.payload_max;
         let fact = match result {
             OperationResult::Done { result: Some(result) } if result.len() > max => {
@@ -265,10 +267,10 @@ impl<'a> Draft<'a> {
                 return self.refuse(&operation.from, request_id, &reason);
             }
             OperationResult::Done { result } => {
-                Fact::EntityOperationCompleted { request_id, output: result }
+                Fact::EntityOperationCompleted { request_id, output: result, as_event }
             }
             OperationResult::Failed { failure } => {
-                Fact::EntityOperationFailed { request_id, failure }
+                Fact::EntityOperationFailed { request_id, failure, as_event }
             }
         };
         self.reply(&operation.from, fact);
@@ -276,8 +278,8 @@ impl<'a> Draft<'a> {
 
     fn refuse(&mut self, to: &Origin, request_id: Arc<str>, reason: &str) {
         let failure = crate::durable::FailureDetails::new("EntityOperationRefused", reason);
-        let fact = Fact::EntityOperationFailed { request_id, failure: Box::new(failure) };
-        self.reply(to, fact);
+        let (failure, as_event) = (Box::new(failure), to.as_event);
+        self.reply(to, Fact::EntityOperationFailed { request_id, failure, as_event });
     }
 
     fn reply(&mut self, to: &Origin, fact: Fact) {
@@ -303,7 +305,7 @@ impl<'a> Draft<'a> {
                     parent_execution_id: None,
                     target: None,
                 });
-                let from = Origin { sender: Some(me.clone()), execution_id: None };
+                let from = Origin { sender: Some(me.clone()), ..Origin::CLIENT };
                 let to = ExecutionId::entity(me.hub(), &entity);
                 self.write(to, Letter::Operate { operation, answer: false, from });
             }
@@ -344,16 +346,15 @@ impl<'a> Draft<'a> {
 
     /// The lock request goes on to the next entity; the last one tells whoever asked.
     fn pass_on(&mut self, lock: &Lock) {
-        let position = lock.request.position + 1;
-        let from =
-            Origin { sender: Some(lock.holder.clone()), execution_id: lock.execution_id.clone() };
-        if let Some(next) = lock.request.lock_set.get(position) {
+        let Lock { holder, execution_id, as_event, .. } = lock.clone();
+        let from = Origin { sender: Some(holder), execution_id, as_event };
+        if let Some((position, next)) = lock.request.next() {
             let to = ExecutionId::entity(self.state.id.hub(), next);
             let request = Box::new(LockRequest { position, ..lock.request.clone() });
             return self.write(to, Letter::Lock { request, from });
         }
         let critical_section_id = lock.request.critical_section_id.clone();
-        self.reply(&from, Fact::EntityLockGranted { critical_section_id });
+        self.reply(&from, Fact::EntityLockGranted { critical_section_id, as_event });
     }
 
     fn finish(mut self) -> Decision<Event> {

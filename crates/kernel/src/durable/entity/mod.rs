@@ -12,3 +12,8 @@ mod state;
 pub use context::{BatchResult, Context, Input, Signal};
 pub use event::{Batched, Event};
 pub use state::{Batch, Entity, Lock, Operation, Queued};
+
+/// Whether an entity may be called so: `@name@key`, with a name.
+pub fn is_id(id: &str) -> bool {
+    id.strip_prefix('@').and_then(|id| id.split_once('@')).is_some_and(|(name, _)| !name.is_empty())
+}

@@ -49,6 +49,9 @@ pub struct Lock {
     pub request: LockRequest,
     /// Which life of the holder asked.
     pub execution_id: Option<Arc<str>>,
+    /// The holder asked in the form of an event, and wants to be told so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub as_event: bool,
 }
 
 /// An operation asked for.

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Start;
 use super::event::{Continued, Event, Turned};
+use crate::durable::DETACHED_TAG;
 use crate::durable::action::TurnTrace;
 use crate::durable::history::{
     Call, ExecutionCompleted, ExecutionStarted, Fact, FailureDetails, HistoryEvent, LockRequest,
-    Outcome, ParentInstance,
+    LockWord, Outcome, ParentInstance, Unlock,
 };
-use crate::durable::DETACHED_TAG;
 use crate::durable::status::Status;
 use crate::graph::Parent;
 use crate::id::ExecutionId;
@@ -263,20 +263,28 @@ impl Instance {
                 let child = self.child_id(instance_id, call);
                 self.children.insert(event.id, child);
             }
-            Fact::EntityLockRequested(request) => {
-                let entities = request.lock_set.iter().cloned().collect();
-                self.locks.insert(request.critical_section_id.clone(), entities);
-            }
-            Fact::EntityUnlockSent(unlock) => {
-                let Some(held) = self.locks.get_mut(&unlock.critical_section_id) else { return };
-                if let Some(target) = &unlock.target {
-                    held.remove(target);
-                }
-                if held.is_empty() {
-                    self.locks.remove(&unlock.critical_section_id);
-                }
-            }
+            Fact::EntityLockRequested(request) => self.note_lock(request),
+            Fact::EntityUnlockSent(unlock) => self.note_unlock(unlock),
+            Fact::EventSent { locks: Some(word), .. } => match &**word {
+                LockWord::Requested(request) => self.note_lock(request),
+                LockWord::GivenBack(unlock) => self.note_unlock(unlock),
+            },
             _ => {}
+        }
+    }
+
+    fn note_lock(&mut self, request: &LockRequest) {
+        let entities = request.lock_set.iter().cloned().collect();
+        self.locks.insert(request.critical_section_id.clone(), entities);
+    }
+
+    fn note_unlock(&mut self, unlock: &Unlock) {
+        let Some(held) = self.locks.get_mut(&unlock.critical_section_id) else { return };
+        if let Some(target) = &unlock.target {
+            held.remove(target);
+        }
+        if held.is_empty() {
+            self.locks.remove(&unlock.critical_section_id);
         }
     }
 
@@ -381,13 +389,11 @@ impl Instance {
                     self.children.remove(task);
                 }
                 Fact::TimerFired { timer, .. } => self.timers.retain(|(_, id)| id != timer),
-                // Locks were taken back when it ended.
-                Fact::EntityLockRequested(request) => {
-                    self.locks.remove(&request.critical_section_id);
-                }
                 _ => {}
             }
         }
+        // They were taken back when it ended.
+        self.locks.clear();
         let open = self.activities.iter().map(|(number, activity)| (activity.task, *number));
         self.numbers = open.collect();
         self.apply_parent_of(history);

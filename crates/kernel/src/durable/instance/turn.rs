@@ -12,10 +12,11 @@ use super::event::{Continued, Event, Turned};
 use super::state::Instance;
 use crate::durable::action::{Action, ActionKind, Completion, EntityMessage};
 use crate::durable::history::{
-    Call, ExecutionCompleted, ExecutionRewound, Fact, FailureDetails, HistoryEvent, Outcome,
+    Call, ExecutionCompleted, ExecutionRewound, Fact, FailureDetails, HistoryEvent, LockRequest,
+    LockWord, Outcome, ParentInstance,
 };
 use crate::durable::letter::{Letter, Origin};
-use crate::durable::{DETACHED_TAG, WORKFLOW, WorkToken};
+use crate::durable::{DETACHED_TAG, WORKFLOW, WorkToken, entity};
 use crate::graph::{Message, Parent, StartMessage};
 use crate::id::ExecutionId;
 use crate::json::Json;
@@ -48,7 +49,7 @@ pub(super) fn complete(state: &mut Instance, result: TurnResult, context: &Conte
     // Some SDKs send them in no order.
     actions.sort_by_key(|action| action.id);
     let problem = contradiction(state, &actions)
-        .or_else(|| unsupported(&actions))
+        .or_else(|| unspeakable(&actions))
         .or_else(|| oversized(&actions, context));
     let mut draft = Draft::new(state, context);
     draft.turn_over();
@@ -145,17 +146,46 @@ fn contradiction(state: &Instance, actions: &[Action]) -> Option<FailureDetails>
     None
 }
 
-/// What is asked that cannot be done, if something is: it fails rather than waits for ever.
-fn unsupported(actions: &[Action]) -> Option<FailureDetails> {
-    let to_entity = |action: &&Action| matches!(&action.kind, ActionKind::SendEvent { instance_id, .. } if instance_id.starts_with('@'));
-    let action = actions.iter().find(to_entity)?;
-    let message = format!(
-        "action {} sends an event to an entity, as old SDKs do: use one that sends entity messages",
-        action.id
-    );
-    let mut failure = FailureDetails::new("NotSupported", message);
+/// Which message no entity could hear, if one is so: the orchestrator fails rather than waits for
+/// ever.
+fn unspeakable(actions: &[Action]) -> Option<FailureDetails> {
+    let reason = |action: &Action| {
+        let reason = match &action.kind {
+            ActionKind::SendEntityMessage(message)
+            | ActionKind::SendEntityEvent { says: Ok(message), .. } => misdirected(message),
+            ActionKind::SendEntityEvent { entity, says: Err(reason), .. } => {
+                Some(format!("the event for '{entity}' is no message to an entity: {reason}"))
+            }
+            _ => None,
+        };
+        reason.map(|reason| format!("action {}: {reason}", action.id))
+    };
+    let mut failure = FailureDetails::new("InvalidEntityMessage", actions.iter().find_map(reason)?);
     failure.non_retriable = true;
     Some(failure)
+}
+
+/// Why a message reaches no entity.
+fn misdirected(message: &EntityMessage) -> Option<String> {
+    let nobody = |id: &str| {
+        let known = entity::is_id(id);
+        (!known).then(|| format!("an entity id is '@name@key', and not '{id}'"))
+    };
+    let target = match message {
+        EntityMessage::Signaled(operation) | EntityMessage::Called(operation) => &operation.target,
+        EntityMessage::UnlockSent(unlock) => &unlock.target,
+        EntityMessage::LockRequested(request) => {
+            let LockRequest { lock_set, position, .. } = &**request;
+            return match lock_set.len() {
+                0 => Some("a request for locks names no entity".to_owned()),
+                count if *position >= count => {
+                    Some(format!("a request for {count} locks is at position {position}"))
+                }
+                _ => lock_set.iter().find_map(|id| nobody(id)),
+            };
+        }
+    };
+    nobody(target.as_deref().unwrap_or_default())
 }
 
 /// Which payload exceeds its bound, if one does.
@@ -174,7 +204,7 @@ fn payload(kind: &ActionKind) -> usize {
         ActionKind::ScheduleTask(call) | ActionKind::CreateSubOrchestration { call, .. } => {
             &call.input
         }
-        ActionKind::SendEvent { input, .. } => input,
+        ActionKind::SendEvent { input, .. } | ActionKind::SendEntityEvent { input, .. } => input,
         ActionKind::Complete(completion) => &completion.result,
         ActionKind::Terminate { reason, .. } => reason,
         ActionKind::SendEntityMessage(
@@ -197,6 +227,8 @@ enum Order {
     Event,
     /// Say what the line says to an entity.
     Entity,
+    /// Say this to an entity: the line shows it in the form of an event.
+    EntityEvent(Box<Fact>),
     /// End another instance.
     Terminate { instance_id: Arc<str>, reason: Option<Arc<str>>, recurse: bool },
 }
@@ -220,7 +252,14 @@ fn history_of(
                 (Fact::SubOrchestrationCreated { instance_id, call }, Order::Child)
             }
             ActionKind::SendEvent { instance_id, name, input } => {
-                (Fact::EventSent { instance_id, name, input }, Order::Event)
+                (Fact::EventSent { instance_id, name, input, locks: None }, Order::Event)
+            }
+            ActionKind::SendEntityEvent { entity, name, input, says } => {
+                // What says nothing has failed the instance before.
+                let Ok(message) = says else { continue };
+                let locks = lock_word(&message).map(Box::new);
+                let fact = Fact::EventSent { instance_id: entity, name, input, locks };
+                (fact, Order::EntityEvent(Box::new(entity_fact(message))))
             }
             ActionKind::SendEntityMessage(message) => (entity_fact(message), Order::Entity),
             ActionKind::Terminate { instance_id, reason, recurse } => {
@@ -244,6 +283,14 @@ fn entity_fact(message: EntityMessage) -> Fact {
         EntityMessage::Called(operation) => Fact::EntityCalled(operation),
         EntityMessage::LockRequested(request) => Fact::EntityLockRequested(request),
         EntityMessage::UnlockSent(unlock) => Fact::EntityUnlockSent(unlock),
+    }
+}
+
+fn lock_word(message: &EntityMessage) -> Option<LockWord> {
+    match message {
+        EntityMessage::LockRequested(request) => Some(LockWord::Requested((**request).clone())),
+        EntityMessage::UnlockSent(unlock) => Some(LockWord::GivenBack((**unlock).clone())),
+        EntityMessage::Signaled(_) | EntityMessage::Called(_) => None,
     }
 }
 
@@ -276,13 +323,14 @@ fn carry_out(draft: &mut Draft<'_>, event: Option<&HistoryEvent>, order: Order) 
         (Fact::SubOrchestrationCreated { instance_id, call }, Order::Child) => {
             start_child(draft, event.id, instance_id, call);
         }
-        (Fact::EventSent { instance_id, name, input }, Order::Event) => {
+        (Fact::EventSent { instance_id, name, input, .. }, Order::Event) => {
             let to = ExecutionId::instance(draft.state.hub(), instance_id);
             let fact = Fact::EventRaised { name: name.clone(), input: input.clone() };
             let fact = Box::new(fact);
             draft.write(to, Letter::Happened { fact, execution_id: None });
         }
-        (fact, Order::Entity) => tell_entity(draft, fact),
+        (fact, Order::Entity) => tell_entity(draft, fact, false),
+        (_, Order::EntityEvent(fact)) => tell_entity(draft, &fact, true),
         _ => {}
     }
 }
@@ -349,11 +397,11 @@ fn start_workflow(definition: &str, call: &Call, by: Parent, detached: bool) -> 
     }
 }
 
-/// Says to an entity what the history says was said.
-fn tell_entity(draft: &mut Draft<'_>, fact: &Fact) {
+/// Says to an entity what the history says was said; an answer to an event comes as an event.
+fn tell_entity(draft: &mut Draft<'_>, fact: &Fact, as_event: bool) {
     let me = draft.state.id.clone();
     let execution_id = Some(draft.state.execution_id());
-    let from = Origin { sender: Some(me.clone()), execution_id: execution_id.clone() };
+    let from = Origin { sender: Some(me.clone()), execution_id: execution_id.clone(), as_event };
     let parent = Some(draft.state.instance_id());
     let entity =
         |target: Option<&Arc<str>>| target.map(|target| ExecutionId::entity(me.hub(), target));

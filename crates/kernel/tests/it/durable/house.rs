@@ -386,7 +386,9 @@ pub(crate) fn shown(event: &HistoryEvent) -> String {
         Fact::EntitySignaled(it) => format!("signal {}", it.operation),
         Fact::EntityCalled(it) => format!("call {}", it.operation),
         Fact::EntityLockRequested(it) => format!("lock {}", it.critical_section_id),
-        Fact::EntityLockGranted { critical_section_id } => format!("locked {critical_section_id}"),
+        Fact::EntityLockGranted { critical_section_id, .. } => {
+            format!("locked {critical_section_id}")
+        }
         Fact::EntityUnlockSent(it) => format!("unlock {}", it.critical_section_id),
         Fact::EntityOperationCompleted { output, .. } => {
             format!("answered {}", output.as_deref().unwrap_or("-"))

@@ -234,16 +234,6 @@ fn events_go_to_other_instances() {
 }
 
 #[test]
-fn an_event_for_an_entity_is_refused_aloud() {
-    let mut house = House::with("i");
-    let kind =
-        ActionKind::SendEvent { instance_id: "@counter@a".into(), name: "op".into(), input: None };
-    house.answer("i", vec![Action { id: 1, kind }]);
-    assert_eq!(house.status("i"), Status::Failed);
-    assert_eq!(&*house.instance("i").failure.clone().unwrap().error_type, "NotSupported");
-}
-
-#[test]
 fn children_answer_their_parents() {
     for (outcome, said) in [
         (Outcome::Completed, "child 1 done \"r\""),

@@ -5,7 +5,7 @@ use proto::orchestrator_action::OrchestratorActionType;
 use proto::send_entity_message_action::EntityMessageType;
 use tonic::Status;
 
-use super::{failure, inward, tags, text, time, trace, version};
+use super::{entity_event, failure, inward, tags, text, time, trace, version};
 
 /// All actions of a turn.
 ///
@@ -51,9 +51,18 @@ fn kind(action: OrchestratorActionType) -> Result<ActionKind, &'static str> {
             ActionKind::CreateTimer { fire_at: time::not_before(fire_at) }
         }
         OrchestratorActionType::SendEvent(event) => {
-            let instance = event.instance.ok_or("an event for nobody")?;
+            let instance_id = event.instance.ok_or("an event for nobody")?.instance_id;
+            if instance_id.starts_with('@') {
+                let says = entity_event::message(&instance_id, &event.name, event.data.as_deref());
+                return Ok(ActionKind::SendEntityEvent {
+                    entity: instance_id.into(),
+                    name: event.name.into(),
+                    input: text(event.data),
+                    says: says.map_err(Into::into),
+                });
+            }
             ActionKind::SendEvent {
-                instance_id: instance.instance_id.into(),
+                instance_id: instance_id.into(),
                 name: event.name.into(),
                 input: text(event.data),
             }

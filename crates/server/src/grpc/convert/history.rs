@@ -7,7 +7,7 @@ use kernel::durable::{
 use proto::OrchestrationStatus;
 use proto::history_event::EventType;
 
-use super::{failure, time, wire_tags, wire_text, wire_trace};
+use super::{entity_event, failure, time, wire_tags, wire_text, wire_trace};
 
 /// One line of a history.
 pub(in crate::grpc) fn event(event: &HistoryEvent) -> proto::HistoryEvent {
@@ -77,7 +77,7 @@ fn event_type(fact: &Fact) -> EventType {
             fire_at: Some(time::wire(*fire_at)),
             timer_id: *timer,
         }),
-        Fact::EventSent { instance_id, name, input } => {
+        Fact::EventSent { instance_id, name, input, .. } => {
             EventType::EventSent(proto::EventSentEvent {
                 instance_id: instance_id.to_string(),
                 name: name.to_string(),
@@ -91,19 +91,28 @@ fn event_type(fact: &Fact) -> EventType {
         Fact::EntitySignaled(operation) => EventType::EntityOperationSignaled(signaled(operation)),
         Fact::EntityCalled(operation) => EventType::EntityOperationCalled(called(operation)),
         Fact::EntityLockRequested(request) => EventType::EntityLockRequested(lock(request)),
-        Fact::EntityLockGranted { critical_section_id } => {
+        Fact::EntityLockGranted { critical_section_id, as_event: true } => {
+            EventType::EventRaised(entity_event::locked(critical_section_id))
+        }
+        Fact::EntityOperationCompleted { request_id, output, as_event: true } => {
+            EventType::EventRaised(entity_event::answered(request_id, output.as_deref()))
+        }
+        Fact::EntityOperationFailed { request_id, failure, as_event: true } => {
+            EventType::EventRaised(entity_event::failed(request_id, failure))
+        }
+        Fact::EntityLockGranted { critical_section_id, .. } => {
             EventType::EntityLockGranted(proto::EntityLockGrantedEvent {
                 critical_section_id: critical_section_id.to_string(),
             })
         }
         Fact::EntityUnlockSent(unlock) => EventType::EntityUnlockSent(unlocked(unlock)),
-        Fact::EntityOperationCompleted { request_id, output } => {
+        Fact::EntityOperationCompleted { request_id, output, .. } => {
             EventType::EntityOperationCompleted(proto::EntityOperationCompletedEvent {
                 request_id: request_id.to_string(),
                 output: wire_text(output.as_ref()),
             })
         }
-        Fact::EntityOperationFailed { request_id, failure } => {
+        Fact::EntityOperationFailed { request_id, failure, .. } => {
             EventType::EntityOperationFailed(proto::EntityOperationFailedEvent {
                 request_id: request_id.to_string(),
                 failure_details: Some(failure::wire(failure)),

@@ -76,6 +76,8 @@ fn fact(event: EventType) -> Option<Fact> {
             instance_id: event.instance_id.into(),
             name: event.name.into(),
             input: text(event.input),
+            // Whoever rewinds has no locks any more.
+            locks: None,
         },
         EventType::EventRaised(event) => {
             Fact::EventRaised { name: event.name.into(), input: text(event.input) }
@@ -87,15 +89,18 @@ fn fact(event: EventType) -> Option<Fact> {
         EventType::EntityOperationCompleted(event) => Fact::EntityOperationCompleted {
             request_id: event.request_id.into(),
             output: text(event.output),
+            as_event: false,
         },
         EventType::EntityOperationFailed(event) => Fact::EntityOperationFailed {
             request_id: event.request_id.into(),
             failure: Box::new(failure::expected(event.failure_details)),
+            as_event: false,
         },
         EventType::EntityLockRequested(event) => Fact::EntityLockRequested(Box::new(lock(event))),
-        EventType::EntityLockGranted(event) => {
-            Fact::EntityLockGranted { critical_section_id: event.critical_section_id.into() }
-        }
+        EventType::EntityLockGranted(event) => Fact::EntityLockGranted {
+            critical_section_id: event.critical_section_id.into(),
+            as_event: false,
+        },
         EventType::EntityUnlockSent(event) => Fact::EntityUnlockSent(Box::new(unlock(event))),
         EventType::OrchestratorCompleted(_)
         | EventType::GenericEvent(_)

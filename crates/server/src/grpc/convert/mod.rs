@@ -5,6 +5,7 @@
 
 pub(super) mod action;
 pub(super) mod entity;
+mod entity_event;
 pub(super) mod failure;
 pub(super) mod history;
 pub(super) mod inward;

@@ -241,7 +241,8 @@ impl Auditor {
         let Some(life) = self.lives.get_mut(id) else { return Vec::new() };
         let mut owed = Vec::new();
         drop_locks(life, &mut owed);
-        let recurses = |fact: &Fact| matches!(fact, Fact::ExecutionTerminated { recurse: true, .. });
+        let recurses =
+            |fact: &Fact| matches!(fact, Fact::ExecutionTerminated { recurse: true, .. });
         let facts = life.past.iter().chain(&life.inbox).map(|event| &event.fact);
         let recurse = facts.chain(&life.expected).any(recurses);
         if status == Status::Terminated && recurse {
@@ -284,7 +285,8 @@ impl Auditor {
         };
         let (serial, task, ask) = (*serial, *task, *ask);
         let life = self.lives.get_mut(id).filter(|life| life.is_open() && life.serial == serial)?;
-        let waits = matches!(life.asked.get(&task), Some(Asked::Activity { ask: it, .. }) if *it == ask);
+        let waits =
+            matches!(life.asked.get(&task), Some(Asked::Activity { ask: it, .. }) if *it == ask);
         if !waits {
             return None;
         }
@@ -352,7 +354,11 @@ impl Auditor {
                 kind => {
                     let line = self.order(id, action.id, kind, &mut owed);
                     let life = self.lives.get_mut(id).expect("it is alive");
-                    life.past.extend(line.map(|fact| HistoryEvent { id: action.id, at: now, fact }));
+                    life.past.extend(line.map(|fact| HistoryEvent {
+                        id: action.id,
+                        at: now,
+                        fact,
+                    }));
                 }
             }
         }

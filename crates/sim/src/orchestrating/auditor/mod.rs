@@ -68,9 +68,10 @@ impl Shown {
             },
             State::Entity(state) => Self {
                 state: state.state.clone(),
-                lock: state.lock.as_ref().map(|lock| {
-                    (lock.holder.clone(), lock.request.critical_section_id.clone())
-                }),
+                lock: state
+                    .lock
+                    .as_ref()
+                    .map(|lock| (lock.holder.clone(), lock.request.critical_section_id.clone())),
                 ..Self::default()
             },
         }
