@@ -175,7 +175,7 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<GetWorkItemsRequest>,
     ) -> Answer<Self::GetWorkItemsStream> {
-        ok(stream::open(&self.engine, request))
+        ok(stream::open(&self.engine, request)?)
     }
 
     async fn complete_activity_task(
