@@ -45,6 +45,7 @@ pub async fn exercise(fresh: impl AsyncFn() -> Arc<dyn Store>) {
     keeping::statistics_count(&*fresh().await).await;
     keeping::a_closed_store_refuses(&*fresh().await).await;
     searching::each_filter_alone(&*fresh().await).await;
+    searching::pages_go_on_after_a_mark(&*fresh().await).await;
     searching::filters_together(&*fresh().await).await;
     searching::stars_match_any_run(&*fresh().await).await;
     searching::order_and_pages(&*fresh().await).await;

@@ -13,8 +13,8 @@ use kernel::{ExecutionId, MachineKind, Record, Timestamp};
 use parking_lot::Mutex;
 
 use crate::search::{
-    Filter, PAGE_MAX, Page, RecordPage, RecordSearch, Search, SortField, TextField, TimeField,
-    like, words,
+    Filter, Mark, PAGE_MAX, Page, RecordPage, RecordSearch, Search, SortField, TextField,
+    TimeField, like, words,
 };
 use crate::store::{
     Commit, Document, Head, LOG_LINES_MAX, LogLine, MessageKey, Outgoing, Pruned, QueueChange,
@@ -415,7 +415,7 @@ impl State {
 
     fn remove(&mut self, id: &ExecutionId) -> bool {
         let Some(gone) = self.executions.remove(id) else { return false };
-        self.messages.retain(|_, message| message.key.sender != *id && message.to != *id);
+        self.messages.retain(|_, message| message.to != *id);
         for plan in &gone.plans {
             if self.executions.values().all(|entry| !entry.plans.contains(plan)) {
                 self.plans.remove(plan);
@@ -543,7 +543,18 @@ fn holds(filter: &Filter, head: &Head) -> bool {
         Filter::Version(versions) => versions.contains(&head.definition_version),
         Filter::TopLevel => head.parent.is_none(),
         Filter::Closed(closed) => head.closed == *closed,
+        Filter::IdBegins(prefix) => head.id.as_str().starts_with(prefix.as_str()),
+        Filter::Past(mark) => is_past(mark, head),
     }
+}
+
+fn is_past(mark: &Mark, head: &Head) -> bool {
+    let time = match mark.at {
+        None => Some(Ordering::Equal),
+        Some((field, at)) => time(field, head).map(|time| time.cmp(&at)),
+    };
+    let order = time.map(|time| time.then_with(|| head.id.cmp(&mark.id)));
+    order == Some(if mark.descending { Ordering::Less } else { Ordering::Greater })
 }
 
 fn compare(by: SortField, a: &Head, b: &Head) -> Ordering {

@@ -1,6 +1,6 @@
 //! What can be asked of all executions at once: typed filters, order and page.
 
-use kernel::{MachineKind, Record, Timestamp};
+use kernel::{ExecutionId, MachineKind, Record, Timestamp};
 
 use crate::store::Head;
 
@@ -92,6 +92,31 @@ pub enum Filter {
     TopLevel,
     /// Only those that ended (`true`) or did not (`false`).
     Closed(bool),
+    /// Only ids that begin so; a `*` is no more than a star.
+    IdBegins(String),
+    /// Only rows that come after this one, in the order that it names.
+    Past(Mark),
+}
+
+/// Where a page ended. What comes after it is the same whatever was removed or added meanwhile,
+/// unlike what a number of rows to skip would lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// The time of its last row by which the rows are ordered, ties by id; absent = by id alone.
+    pub at: Option<(TimeField, Timestamp)>,
+    /// The id of its last row.
+    pub id: ExecutionId,
+    /// Greatest first, in both.
+    pub descending: bool,
+}
+
+impl Mark {
+    /// The order in which rows come after the mark.
+    pub fn order(by: Option<TimeField>, descending: bool) -> Vec<Sort> {
+        let time = by.map(SortField::Time);
+        let keys = time.into_iter().chain([SortField::Text(TextField::Id)]);
+        keys.map(|by| Sort { by, descending }).collect()
+    }
 }
 
 /// A textual column.

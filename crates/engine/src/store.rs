@@ -63,7 +63,8 @@ pub trait Store: Send + Sync {
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError>;
 
     /// Removes one execution with its history, queue rows, logs, index entries and the messages
-    /// from and to it; `false` if there was none. Plans that nothing else pins go with it.
+    /// to it; `false` if there was none. Plans that nothing else pins go with it. What it sent is
+    /// still to be received: its parent may not have heard yet how it ended.
     async fn remove(&self, id: &ExecutionId) -> Result<bool, StoreError>;
 
     /// Removes those of the given executions that have ended and owe no message, all in one write,

@@ -1,7 +1,7 @@
 //! The same random work on two stores: they must answer alike.
 
 use super::{at, id, message, queue_row, running, uuid};
-use crate::search::{Filter, RecordSearch, Search, Sort, SortField, TextField, TimeField};
+use crate::search::{Filter, Mark, RecordSearch, Search, Sort, SortField, TextField, TimeField};
 use crate::store::{
     Commit, Document, Head, LogLine, MessageKey, QueueChange, QueueRow, Retention, Store,
 };
@@ -286,7 +286,13 @@ fn search(dice: &mut Dice) -> Search {
         };
         (0..dice.throw(4)).map(|_| value(dice)).collect()
     };
-    let filter = |dice: &mut Dice| match dice.throw(7) {
+    let filter = |dice: &mut Dice| match dice.throw(9) {
+        7 => Filter::IdBegins(dice.id().as_str()[..dice.throw(6) as usize].to_owned()),
+        8 => Filter::Past(Mark {
+            at: dice.maybe(|dice| (time_field(dice), at(dice.throw(60) as i64))),
+            id: dice.id(),
+            descending: dice.one_in(2),
+        }),
         0 | 1 => Filter::In(text_field(dice), values(dice)),
         2 => Filter::NotIn(text_field(dice), values(dice)),
         3 => Filter::After(time_field(dice), at(dice.throw(5) as i64)),

@@ -1,7 +1,7 @@
 //! Search: filters, stars, order, pages, free text.
 
 use super::{at, commit, create, ended, id, running, uuid};
-use crate::search::{Filter, Search, Sort, SortField, TextField, TimeField};
+use crate::search::{Filter, Mark, Search, Sort, SortField, TextField, TimeField};
 use crate::store::{Commit, Head, Store};
 
 /// Five executions that differ in everything.
@@ -93,11 +93,48 @@ pub(super) async fn each_filter_alone(store: &dyn Store) {
         (Filter::TopLevel, &["four", "two", "one"]),
         (Filter::Closed(true), &["three", "two"]),
         (Filter::Closed(false), &["five", "four", "one"]),
+        (Filter::IdBegins("t".to_owned()), &["three", "two"]),
+        (Filter::IdBegins("t*".to_owned()), &[]),
+        (Filter::IdBegins(String::new()), &["five", "four", "three", "two", "one"]),
+        (Filter::IdBegins(uuid(5).as_str()[..30].to_owned()), &["five"]),
     ];
     for (filter, expected) in cases {
         let search = filters(std::slice::from_ref(&filter));
         assert_eq!(found(store, &search).await, expected, "{filter:?}");
     }
+}
+
+pub(super) async fn pages_go_on_after_a_mark(store: &dyn Store) {
+    five(store).await;
+    // One more as old as another, so that only ids tell them apart.
+    create(store, Head { created_at: at(30), ..running(&id("tie")) }).await;
+    for by in [None, Some(TimeField::Created), Some(TimeField::Updated)] {
+        for descending in [false, true] {
+            let sort = Mark::order(by, descending);
+            let page = async |filters| {
+                let search = Search { filters, sort: sort.clone(), size: 1, ..Search::default() };
+                let page = store.search(&search).await.expect("search works");
+                (page.total, page.rows.into_iter().next())
+            };
+            let all = Search { sort: sort.clone(), size: 10, ..Search::default() };
+            let all = store.search(&all).await.expect("search works").rows;
+            let (mut seen, mut filters) = (Vec::new(), Vec::new());
+            while let (left, Some(head)) = page(filters.clone()).await {
+                assert_eq!(left, (all.len() - seen.len()) as u64, "{by:?} {descending}");
+                let time = |field| match field {
+                    TimeField::Updated => head.updated_at,
+                    _ => head.created_at,
+                };
+                let at = by.map(|field| (field, time(field)));
+                filters = vec![Filter::Past(Mark { at, id: head.id.clone(), descending })];
+                seen.push(head);
+            }
+            assert_eq!(seen, all, "{by:?} {descending}");
+        }
+    }
+    // Rows without the time are nowhere in its order.
+    let mark = Mark { at: Some((TimeField::Ended, at(0))), id: id("a"), descending: false };
+    assert_eq!(found(store, &filters(&[Filter::Past(mark)])).await, ["three", "two"]);
 }
 
 pub(super) async fn filters_together(store: &dyn Store) {

@@ -6,7 +6,7 @@ use kernel::{ExecutionId, MachineKind, Rejected, Timestamp};
 
 use super::instances::{check_hub, within};
 use crate::engine::{Engine, Error};
-use crate::search::{Filter, PAGE_MAX, Page, Search, Sort, SortField, TextField, TimeField};
+use crate::search::{Filter, Mark, PAGE_MAX, Page, Search, TextField, TimeField};
 
 /// Which entities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,8 +19,8 @@ pub struct EntityQuery {
     pub modified_to: Option<Timestamp>,
     /// Those without a state, too.
     pub transient: bool,
-    /// Rows to skip.
-    pub start: u64,
+    /// Only what comes after this entity in the order of ids, where another page ended.
+    pub after: Option<ExecutionId>,
     /// Rows to answer, at most [`PAGE_MAX`].
     pub size: u64,
 }
@@ -80,13 +80,14 @@ impl Engine {
         let updated = TimeField::Updated;
         filters.extend(query.modified_from.map(|at| Filter::After(updated, at.plus_millis(-1))));
         filters.extend(query.modified_to.map(|at| Filter::Before(updated, at)));
+        let past = |id| Filter::Past(Mark { at: None, id, descending: false });
+        filters.extend(query.after.clone().map(past));
         let search = Search {
             machine: MachineKind::Entity,
             filters,
-            free_text: None,
-            sort: vec![Sort { by: SortField::Text(TextField::Id), descending: false }],
-            start: query.start,
+            sort: Mark::order(None, false),
             size: query.size.min(PAGE_MAX),
+            ..Search::default()
         };
         Ok(self.store().search(&search).await?)
     }

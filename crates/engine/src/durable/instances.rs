@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use crate::engine::{Engine, Error};
 use crate::hosted::Hosted;
-use crate::search::{Filter, PAGE_MAX, Page, Search, Sort, SortField, TextField, TimeField};
+use crate::search::{Filter, Mark, PAGE_MAX, Page, Search, TextField, TimeField};
+use crate::store::Head;
 
 /// Longest name of a task hub, in bytes.
 const HUB_MAX: usize = 64;
@@ -35,8 +36,10 @@ pub struct InstanceQuery {
     pub id_prefix: Option<String>,
     /// Words to find; see [`Search::free_text`].
     pub free_text: Option<String>,
-    /// Last created first; else first created first, which keeps pages stable.
+    /// Last created first; else first created first.
     pub newest_first: bool,
+    /// Only what comes after this, where another page ended; see [`InstanceQuery::mark`].
+    pub after: Option<Mark>,
     /// Rows to skip.
     pub start: u64,
     /// Rows to answer, at most [`PAGE_MAX`].
@@ -52,6 +55,8 @@ pub struct Purge {
     pub created_from: Option<Timestamp>,
     /// Created before this instant.
     pub created_to: Option<Timestamp>,
+    /// Whose ids begin so.
+    pub id_prefix: Option<String>,
     /// Their children, too.
     pub recursive: bool,
     /// Stop after so long.
@@ -68,7 +73,10 @@ pub struct Purged {
 }
 
 /// Whether a task hub may be called so.
-pub(super) fn check_hub(hub: &str) -> Result<(), Rejected> {
+///
+/// # Errors
+/// [`Rejected::Invalid`] if not.
+pub fn check_hub(hub: &str) -> Result<(), Rejected> {
     let fits = |c: char| c.is_alphanumeric() || "-_.".contains(c);
     if hub.is_empty() || hub.len() > HUB_MAX || !hub.chars().all(fits) {
         let message = format!(
@@ -175,15 +183,14 @@ impl Engine {
         let created = TimeField::Created;
         filters.extend(query.created_from.map(|at| Filter::After(created, after(at))));
         filters.extend(query.created_to.map(|at| Filter::Before(created, at)));
-        let ended = query.ended_from.is_some() || query.ended_to.is_some();
         filters.extend(query.ended_from.map(|at| Filter::After(TimeField::Ended, after(at))));
         filters.extend(query.ended_to.map(|at| Filter::Before(TimeField::Ended, at)));
-        let by = if ended { TimeField::Ended } else { created };
+        filters.extend(query.after.clone().map(Filter::Past));
         let search = Search {
             machine: MachineKind::Instance,
             filters,
             free_text: query.free_text.clone(),
-            sort: vec![Sort { by: SortField::Time(by), descending: query.newest_first }],
+            sort: Mark::order(Some(query.ordered_by()), query.newest_first),
             start: query.start,
             size: query.size.min(PAGE_MAX),
         };
@@ -269,6 +276,7 @@ impl Engine {
             statuses,
             created_from: purge.created_from,
             created_to: purge.created_to,
+            id_prefix: purge.id_prefix.clone(),
             size: PURGE_PAGE,
             ..InstanceQuery::default()
         };
@@ -320,12 +328,33 @@ impl Engine {
     }
 }
 
+impl InstanceQuery {
+    fn ordered_by(&self) -> TimeField {
+        let ended = self.ended_from.is_some() || self.ended_to.is_some();
+        if ended { TimeField::Ended } else { TimeField::Created }
+    }
+
+    /// Where a page ends whose last row is that of the instance `id`, and stands there because of
+    /// this time: of its end if the query asks for that, else of its creation.
+    pub fn mark(&self, id: ExecutionId, at: Timestamp) -> Mark {
+        Mark { at: Some((self.ordered_by(), at)), id, descending: self.newest_first }
+    }
+
+    /// Where a page ends whose last row is this.
+    pub fn mark_of(&self, head: &Head) -> Mark {
+        let at = match self.ordered_by() {
+            TimeField::Ended => head.ended_at.unwrap_or_default(),
+            _ => head.created_at,
+        };
+        self.mark(head.id.clone(), at)
+    }
+}
+
 /// Only what is in a hub, and whose id there begins so.
 pub(super) fn within(hub: &str, machine: MachineKind, prefix: Option<&str>) -> Vec<Filter> {
     let of = match machine {
         MachineKind::Entity => ExecutionId::entity,
         _ => ExecutionId::instance,
     };
-    let pattern = format!("{}*", of(hub, prefix.unwrap_or_default()));
-    vec![Filter::In(TextField::Id, vec![pattern])]
+    vec![Filter::IdBegins(of(hub, prefix.unwrap_or_default()).to_string())]
 }

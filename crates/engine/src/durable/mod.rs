@@ -17,4 +17,4 @@ pub use crew::{
     Attendance, Crew, Leases, NameFilter, Profile, Room, Service, WorkFilters, WorkItem, Worker,
 };
 pub use entities::EntityQuery;
-pub use instances::{InstanceQuery, Purge, Purged};
+pub use instances::{InstanceQuery, Purge, Purged, check_hub};

@@ -21,6 +21,7 @@ mod letter;
 mod queue;
 mod status;
 mod token;
+mod weight;
 
 pub use action::{
     Action, ActionKind, Completion, EntityAction, EntityMessage, OperationResult, TurnTrace,
@@ -34,6 +35,7 @@ pub use letter::{Letter, Origin};
 pub use queue::{DURABLE_QUEUE, WorkKind, WorkQueue};
 pub use status::Status;
 pub use token::{NotAToken, WorkToken};
+pub use weight::PORTION_MAX;
 
 /// The number of the row in the queues that stands for a turn or a batch; activities count from 1.
 /// The numbers beside it are those of places at gates.
@@ -50,3 +52,6 @@ pub const DETACHED_TAG: &str = "FireAndForget";
 
 /// The longest id of an instance or entity that a client may choose, in bytes.
 pub const ID_MAX: usize = 100;
+/// The longest id of any instance with its hub, in bytes: SDKs make ids of children of their
+/// parents', so that they grow with the depth.
+pub const MACHINE_ID_MAX: usize = 600;

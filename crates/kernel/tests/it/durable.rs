@@ -1,5 +1,6 @@
 //! Instances and entities, by their inputs, what they hand out and what they say.
 
+mod bounds;
 mod entities;
 mod entity_events;
 mod house;

@@ -49,7 +49,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 impl Caller {
     /// A caller by the head of its request.
     pub(crate) fn new(headers: &HeaderMap, uri: &Uri, parameters: Vec<(String, String)>) -> Self {
-        let hub = value(&parameters, "taskHub").unwrap_or(HUB).to_owned();
+        let named = value(&parameters, "taskHub").filter(|hub| !hub.is_empty());
+        let hub = named.unwrap_or(HUB).to_owned();
         Self { address: address(headers, uri), hub, parameters }
     }
 
@@ -193,6 +194,6 @@ const ENCODED: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b':');
 
 /// A text as a part of an address.
-fn encoded(text: &str) -> PercentEncode<'_> {
+pub(super) fn encoded(text: &str) -> PercentEncode<'_> {
     utf8_percent_encode(text, ENCODED)
 }

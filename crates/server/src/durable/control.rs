@@ -114,7 +114,7 @@ async fn suspend_instance(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let (subject, status) = open(&api.engine, &caller, &id).await?;
-    if status == RuntimeStatus::Suspended {
+    if is_suspended(&api.engine, &subject, status).await? {
         return Err(Refusal::wrong(format!("The instance '{id}' is suspended already.")));
     }
     let reason = graph::reason(caller.text("reason"));
@@ -145,7 +145,7 @@ async fn resume_instance(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
     let (subject, status) = open(&api.engine, &caller, &id).await?;
-    if status != RuntimeStatus::Suspended {
+    if !is_suspended(&api.engine, &subject, status).await? {
         return Err(Refusal::wrong(format!("The instance '{id}' is not suspended.")));
     }
     let reason = graph::reason(caller.text("reason"));
@@ -250,6 +250,20 @@ async fn restart_instance(
 )]
 async fn make_primary() -> StatusCode {
     StatusCode::OK
+}
+
+/// Whether an instance is suspended, or will be as soon as its worker has heard of all that it was
+/// told: before that, its status does not show it.
+async fn is_suspended(
+    engine: &Engine,
+    subject: &Subject,
+    status: RuntimeStatus,
+) -> Result<bool, Refusal> {
+    let told = match subject {
+        Subject::Code(id) => engine.instance(id, code::told_to_be_suspended).await?.flatten(),
+        Subject::Graph(_) => None,
+    };
+    Ok(told.unwrap_or(status == RuntimeStatus::Suspended))
 }
 
 async fn status_of(engine: &Engine, subject: &Subject) -> Result<RuntimeStatus, Refusal> {

@@ -2,12 +2,12 @@
 
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::Response;
 use engine::Engine;
 use engine::durable::EntityQuery;
 use kernel::durable::entity::{Entity, Signal};
-use kernel::{Json, Timestamp};
+use kernel::{ExecutionId, Json, Timestamp};
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::caller::Caller;
 use super::code::payload;
-use super::list::{TOKEN, page_size};
+use super::list::{not_a_token, page_size, paged, token};
 use super::refusal::Refusal;
 use crate::Api;
 use crate::rest::extract::{Answer, Path, RawBody, parse};
@@ -197,22 +197,22 @@ async fn list(
     headers: &HeaderMap,
     name: &str,
 ) -> Result<Response, Refusal> {
-    let start = match headers.get(TOKEN).and_then(|token| token.to_str().ok()) {
-        None | Some("") => 0,
-        Some(token) => token.parse().map_err(|_| {
-            Refusal::bad_request("The continuation token is not one of this server.")
-        })?,
-    };
+    let hub = caller.own_hub()?;
+    let after = token(headers)?;
+    if after.as_ref().is_some_and(|token| !token.starts_with('@')) {
+        return Err(not_a_token());
+    }
     let query = EntityQuery {
         id_prefix: Some(if name.is_empty() { String::new() } else { format!("@{name}@") }),
         modified_from: caller.instant("lastOperationTimeFrom"),
         modified_to: caller.instant("lastOperationTimeTo").map(|to| to.plus_millis(1)),
         transient: false,
-        start,
+        after: after.map(|id| ExecutionId::entity(hub, &id)),
         size: page_size(caller),
     };
-    let page = engine.entities(caller.own_hub()?, &query).await?;
-    let seen = start + page.rows.len() as u64;
+    let page = engine.entities(hub, &query).await?;
+    let last = page.rows.last().filter(|_| (page.rows.len() as u64) < page.total);
+    let next = last.map(|last| last.id.local_name().to_owned()).unwrap_or_default();
     let with_state = caller.flag("fetchState") == Some(true);
     let mut found = Vec::new();
     for head in page.rows {
@@ -221,19 +221,13 @@ async fn list(
         let Some((Some(state), at)) = entity.flatten() else { continue };
         let id = head.id.local_name().trim_start_matches('@');
         let Some((given, key)) = id.split_once('@') else { continue };
-        // A `*` of a name is meant literally.
-        if name.is_empty() || given == name {
-            found.push(Shown {
-                entity_id: Name { name: given.to_owned(), key: key.to_owned() },
-                last_operation_time: precise(at),
-                state: with_state.then(|| payload(Some(&state))),
-            });
-        }
+        found.push(Shown {
+            entity_id: Name { name: given.to_owned(), key: key.to_owned() },
+            last_operation_time: precise(at),
+            state: with_state.then(|| payload(Some(&state))),
+        });
     }
-    let token = if seen < page.total { seen.to_string() } else { String::new() };
-    let token = HeaderValue::from_str(&token).expect("digits are a header");
-    let headers: [(HeaderName, HeaderValue); 1] = [(TOKEN, token)];
-    Ok((headers, Answer(Json::of(&found))).into_response())
+    Ok(paged(&next, Json::of(&found)))
 }
 
 fn precise(at: Timestamp) -> String {

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `runtimeStatus` | RUNNING: Running, or Pending while it waits for a place at its rate limit; PAUSED: Suspended; FAILED and `TIMED_OUT`: Failed |
 //! | `customStatus` | its variable `customStatus`, which `SET_VARIABLE` tasks write |
-//! | `output` | its output; of one that failed without any, the reason |
+//! | `output` | its output; of one that failed or was ended, the reason, unless a TERMINATE task wrote one |
 //! | an event | ends the WAIT, HUMAN or YIELD task of that reference name, or is left in the inbox |
 //! | rewind | tries its failed tasks again, those of sub-workflows too |
 //! | a task hub | all see all executions |
@@ -98,17 +98,19 @@ pub(super) fn output(state: &Execution) -> Json {
     }
     let output = state.shown(&state.output);
     match &state.reason {
-        Some(reason) if state.status != Status::Completed && says_nothing(&output) => {
+        Some(reason) if state.status != Status::Completed && !is_meant(state, &output) => {
             Json::of(reason)
         }
         _ => output,
     }
 }
 
-/// Whether an output has no member but nulls, as that of what was ended half-way.
-fn says_nothing(output: &Json) -> bool {
+/// Whether the output of what did not complete was written for that: by a TERMINATE task. Other
+/// outputs are what was there when it was ended half-way, and say nothing of why.
+fn is_meant(state: &Execution, output: &Json) -> bool {
     let members: Option<BTreeMap<String, Json>> = serde_json::from_str(output.text()).ok();
-    members.is_some_and(|members| members.values().all(Json::is_null))
+    let says = members.is_none_or(|members| !members.values().all(Json::is_null));
+    says && state.tasks().any(|task| task.kind == Kind::Terminate)
 }
 
 /// An execution as an instance.

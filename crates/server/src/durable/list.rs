@@ -6,12 +6,13 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use engine::durable::{InstanceQuery, Purge};
-use engine::search::{Filter, Search, Sort, SortField, TextField, TimeField};
-use kernel::{Json, Timestamp};
+use engine::search::{Filter, Mark, Search, TimeField};
+use kernel::{ExecutionId, Json, Timestamp};
+use percent_encoding::percent_decode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::caller::Caller;
+use super::caller::{Caller, encoded};
 use super::refusal::Refusal;
 use super::start::FAILURE_IS_500;
 use super::status::{RuntimeStatus, Standing, Wishes};
@@ -104,14 +105,12 @@ async fn instances(
         history: false,
         history_output: false,
     };
-    let place = match headers.get(TOKEN).and_then(|token| token.to_str().ok()) {
-        None | Some("") => Place { until: api.engine.now(), code: 0, graphs: 0 },
-        Some(token) => Place::parse(token).ok_or_else(|| {
-            Refusal::bad_request("The continuation token is not one of this server.")
-        })?,
+    let hub = caller.own_hub()?;
+    let place = match token(&headers)? {
+        None => Place::Code(None),
+        Some(token) => Place::parse(hub, &token).ok_or_else(not_a_token)?,
     };
     let wanted = Filters::of(&caller);
-    let hub = caller.own_hub()?;
     let (subjects, next) = page(&api.engine, hub, &wanted, place, page_size(&caller)).await?;
     let mut shown: Vec<Standing> = Vec::with_capacity(subjects.len());
     for subject in subjects {
@@ -124,8 +123,25 @@ async fn instances(
         }
     }
     let token = next.map_or_else(String::new, |next| next.to_string());
-    let token = HeaderValue::from_str(&token).expect("digits are a header");
-    Ok(([(TOKEN, token)], Answer(Json::of(&shown))).into_response())
+    Ok(paged(&token, Json::of(&shown)))
+}
+
+/// The token that a caller gives back; `None` for the first page.
+pub(super) fn token(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
+    let Some(token) = headers.get(TOKEN).filter(|token| !token.is_empty()) else { return Ok(None) };
+    let token = percent_decode(token.as_bytes()).decode_utf8().map_err(|_| not_a_token())?;
+    Ok(Some(token.into_owned()))
+}
+
+pub(super) fn not_a_token() -> Refusal {
+    Refusal::bad_request("The continuation token is not one of this server.")
+}
+
+/// A page, with the token of the next one; an empty one says that there is none.
+pub(super) fn paged(token: &str, page: Json) -> Response {
+    let token = HeaderValue::from_str(&encoded(token).to_string());
+    let token = token.expect("what is encoded is a header");
+    ([(TOKEN, token)], Answer(page)).into_response()
 }
 
 /// How many a caller wants in a page.
@@ -142,65 +158,92 @@ async fn page(
     place: Place,
     size: u64,
 ) -> Result<(Vec<Subject>, Option<Place>), Refusal> {
-    let mut next = place;
     let mut subjects = Vec::new();
-    let mut more = false;
-    if let Some(mut query) = wanted.of_code() {
-        let until = place.until.plus_millis(1);
-        query.created_to = Some(query.created_to.map_or(until, |to| to.min(until)));
-        (query.start, query.size) = (place.code, size);
-        let page = engine.instances(hub, &query).await?;
-        next.code += page.rows.len() as u64;
-        more = next.code < page.total;
-        subjects.extend(page.rows.into_iter().map(|head| Subject::Code(head.id)));
+    let mut after = None;
+    match place {
+        Place::Graphs(mark) => after = mark,
+        Place::Code(mark) => {
+            if let Some(mut query) = wanted.of_code() {
+                (query.after, query.size) = (mark, size);
+                let page = engine.instances(hub, &query).await?;
+                let last = page.rows.last().map(|last| query.mark_of(last));
+                let more = (page.rows.len() as u64) < page.total;
+                subjects.extend(page.rows.into_iter().map(|head| Subject::Code(head.id)));
+                if more {
+                    return Ok((subjects, Some(Place::Code(last))));
+                }
+            }
+        }
     }
     let room = size.saturating_sub(subjects.len() as u64);
     let mut filters = wanted.of_graphs();
-    filters.push(Filter::Before(TimeField::Created, place.until.plus_millis(1)));
+    filters.extend(after.clone().map(Filter::Past));
     let search = Search {
         filters,
-        sort: vec![Sort { by: SortField::Time(TimeField::Created), descending: true }],
-        start: place.graphs,
+        sort: Mark::order(Some(TimeField::Created), true),
         // Also with a full page: whether there are more to come.
         size: room.max(1),
         ..Search::default()
     };
-    if !more {
-        let page = engine.store().search(&search).await?;
-        let rows = page.rows.into_iter().take(usize::try_from(room).unwrap_or(usize::MAX));
-        let before = subjects.len();
-        subjects.extend(rows.map(|head| Subject::Graph(head.id)));
-        next.graphs += (subjects.len() - before) as u64;
-        more = next.graphs < page.total;
+    let page = engine.store().search(&search).await?;
+    let rows = page.rows.into_iter().take(usize::try_from(room).unwrap_or(usize::MAX));
+    let before = subjects.len();
+    for head in rows {
+        let at = Some((TimeField::Created, head.created_at));
+        after = Some(Mark { at, id: head.id.clone(), descending: true });
+        subjects.push(Subject::Graph(head.id));
     }
-    Ok((subjects, more.then_some(next)))
+    let more = ((subjects.len() - before) as u64) < page.total;
+    Ok((subjects, more.then_some(Place::Graphs(after))))
 }
 
-/// Where a list goes on: what was created after its first page was asked for does not move it.
-#[derive(Clone, Copy, Debug)]
-struct Place {
-    until: Timestamp,
-    /// Instances of code shown so far.
-    code: u64,
-    /// Executions shown so far.
-    graphs: u64,
+/// Where a list goes on: after this row, or from the first of its kind. What is created or removed
+/// meanwhile does not move it.
+#[derive(Clone, Debug)]
+enum Place {
+    Code(Option<Mark>),
+    Graphs(Option<Mark>),
 }
+
+/// The words of [`Place`] in a token: `code:<milliseconds>:<id>`.
+const CODE: &str = "code";
+const GRAPHS: &str = "graphs";
 
 impl Place {
-    fn parse(token: &str) -> Option<Self> {
-        let mut parts = token.split('-');
-        let mut number = || parts.next()?.parse::<u64>().ok();
-        let until = Timestamp::from_millis(i64::try_from(number()?).ok()?);
-        let place = Self { until, code: number()?, graphs: number()? };
-        parts.next().is_none().then_some(place)
+    fn parse(hub: &str, token: &str) -> Option<Self> {
+        let (kind, rest) = token.split_once(':')?;
+        let mark = |of: fn(&str, &str) -> ExecutionId| match rest {
+            "" => Some(None),
+            rest => {
+                let (at, id) = rest.split_once(':')?;
+                let at = (TimeField::Created, Timestamp::from_millis(at.parse().ok()?));
+                Some(Some(Mark { at: Some(at), id: of(hub, id), descending: true }))
+            }
+        };
+        match kind {
+            CODE => mark(ExecutionId::instance).map(Self::Code),
+            GRAPHS => mark(|_, id| ExecutionId::new(id)).map(Self::Graphs),
+            _ => None,
+        }
     }
 }
 
 impl std::fmt::Display for Place {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}-{}-{}", self.until.millis(), self.code, self.graphs)
+        let (kind, mark) = match self {
+            Self::Code(mark) => (CODE, mark),
+            Self::Graphs(mark) => (GRAPHS, mark),
+        };
+        write!(f, "{kind}:")?;
+        let Some(mark) = mark else { return Ok(()) };
+        let at = mark.at.map_or(0, |(_, at)| at.millis());
+        write!(f, "{at}:{}", mark.id.local_name())
     }
 }
+
+/// The parameters that bound a list.
+const STATUS: &str = "runtimeStatus";
+const TO: &str = "createdTimeTo";
 
 /// What a caller asks for in a list.
 #[derive(Debug)]
@@ -214,10 +257,34 @@ pub(super) struct Filters {
 impl Filters {
     pub(super) fn of(caller: &Caller) -> Self {
         Self {
-            statuses: caller.list("runtimeStatus").filter_map(RuntimeStatus::parse).collect(),
+            statuses: caller.list(STATUS).filter_map(RuntimeStatus::parse).collect(),
             prefix: caller.text("instanceIdPrefix").unwrap_or_default().to_owned(),
             from: caller.instant("createdTimeFrom"),
-            to: caller.instant("createdTimeTo"),
+            to: caller.instant(TO),
+        }
+    }
+
+    /// What a purge removes. What cannot be read is no reason to remove more than was meant.
+    ///
+    /// # Errors
+    /// 400 for a bound or a status that cannot be read, and without a lower bound.
+    pub(super) fn of_purge(caller: &Caller) -> Result<Self, Refusal> {
+        let wanted = Self::of(caller);
+        if wanted.from.is_none() {
+            let message = "Please provide value for 'createdTimeFrom' parameter.";
+            return Err(Refusal::bad_request(message));
+        }
+        let unreadable = |name: &str, value: &str| {
+            Err(Refusal::bad_request(format!("'{value}' cannot be read as '{name}'.")))
+        };
+        match caller.text(TO).filter(|to| !to.trim().is_empty()) {
+            Some(to) if wanted.to.is_none() => return unreadable(TO, to),
+            _ => {}
+        }
+        let unknown = |word: &&str| RuntimeStatus::parse(word).is_none();
+        match caller.list(STATUS).find(unknown) {
+            Some(word) => unreadable(STATUS, word),
+            None => Ok(wanted),
         }
     }
 
@@ -228,7 +295,7 @@ impl Filters {
             filters.push(graph::statuses(&self.statuses));
         }
         if !self.prefix.is_empty() {
-            filters.push(Filter::In(TextField::Id, vec![format!("{}*", self.prefix)]));
+            filters.push(Filter::IdBegins(self.prefix.clone()));
         }
         if let Some(from) = self.from {
             filters.push(Filter::After(TimeField::Created, from.plus_millis(-1)));
@@ -257,6 +324,7 @@ impl Filters {
             statuses: self.statuses_of_code()?,
             created_from: self.from,
             created_to: self.to,
+            id_prefix: Some(self.prefix.clone()),
             ..Purge::default()
         })
     }
@@ -268,8 +336,6 @@ impl Filters {
     }
 
     fn fits(&self, standing: &Standing) -> bool {
-        let status = self.statuses.is_empty() || self.statuses.contains(&standing.runtime_status);
-        // A `*` of a prefix is meant literally.
-        status && standing.instance_id.starts_with(&self.prefix)
+        self.statuses.is_empty() || self.statuses.contains(&standing.runtime_status)
     }
 }

@@ -20,6 +20,7 @@ mod why;
 
 use axum::http::Uri;
 use engine::Engine;
+use kernel::durable::MACHINE_ID_MAX;
 use kernel::graph::Execution;
 use kernel::{ExecutionId, Json, MachineKind, Timestamp};
 use utoipa_axum::router::OpenApiRouter;
@@ -39,19 +40,11 @@ use crate::problem::Problem;
 const BASE: &str = "/runtime/webhooks/durabletask";
 /// Where it begins, too: as the host offers it to its own workers, and as its first version did.
 const ALIASES: [&str; 3] = [BASE, "/durabletask", "/admin/extensions/DurableTaskExtension"];
-/// The protocol's words in paths.
-const WORDS: [&str; 10] = [
-    "orchestrators",
-    "instances",
-    "entities",
-    "makeprimary",
-    "raiseEvent",
-    "terminate",
-    "suspend",
-    "resume",
-    "rewind",
-    "restart",
-];
+/// The protocol's words that paths begin with.
+const WORDS: [&str; 4] = ["orchestrators", INSTANCES, "entities", "makeprimary"];
+const INSTANCES: &str = "instances";
+/// Its words for what is done to an instance.
+const ACTS: [&str; 6] = ["raiseEvent", "terminate", "suspend", "resume", "rewind", "restart"];
 
 /// The paths of this API.
 pub(crate) fn routes() -> OpenApiRouter<Api> {
@@ -73,10 +66,17 @@ pub(crate) fn canonical(uri: &Uri) -> Option<Uri> {
     let base = ALIASES.iter().find(begins)?;
     let mut canonical = BASE.to_owned();
     let segments = path[base.len()..].split('/').filter(|segment| !segment.is_empty());
+    let mut acts = false;
     for (place, segment) in segments.enumerate() {
-        // The words stand first and third; ids and names are between.
-        let word = WORDS.iter().filter(|_| place % 2 == 0);
-        let word = word.into_iter().find(|word| word.eq_ignore_ascii_case(segment));
+        // The words stand first, and third where something is done to an instance; all else is
+        // names, keys and ids, whose case counts.
+        let words: &[&str] = match place {
+            0 => &WORDS,
+            2 if acts => &ACTS,
+            _ => &[],
+        };
+        let word = words.iter().find(|word| word.eq_ignore_ascii_case(segment));
+        acts = word.is_some_and(|word| *word == INSTANCES) || (acts && place < 2);
         canonical.push('/');
         canonical.push_str(word.map_or(segment, |word| *word));
     }
@@ -114,9 +114,7 @@ impl Subject {
 /// Looks for an instance: among those of code in the caller's hub, then among executions.
 async fn find(engine: &Engine, caller: &Caller, id: &str) -> Result<Subject, Refusal> {
     let code = ExecutionId::instance(caller.own_hub()?, id);
-    if code.as_str().len() <= ExecutionId::LENGTH_MAX
-        && engine.instance(&code, |_| ()).await?.is_some()
-    {
+    if code.as_str().len() <= MACHINE_ID_MAX && engine.instance(&code, |_| ()).await?.is_some() {
         return Ok(Subject::Code(code));
     }
     let missing = || Refusal::no_instance(id);
@@ -146,7 +144,7 @@ pub(crate) async fn instance(
 ) -> Result<Option<Standing>, Problem> {
     let own = caller.own_hub().map_err(|it| Problem::bad_request(it.message().to_owned()))?;
     let id = ExecutionId::instance(hub.unwrap_or(own), id);
-    if id.as_str().len() > ExecutionId::LENGTH_MAX {
+    if id.as_str().len() > MACHINE_ID_MAX {
         return Ok(None);
     }
     let wishes = Wishes { input: true, history: false, history_output: false };
@@ -175,6 +173,9 @@ fn wanted_id(text: &str) -> Result<&str, Refusal> {
     if text.len() > ExecutionId::LENGTH_MAX {
         return refused(format!("is longer than {} bytes", ExecutionId::LENGTH_MAX));
     }
+    if matches!(text, "." | "..") {
+        return refused("cannot be a part of an address".to_owned());
+    }
     if text.starts_with('@') {
         return refused("begins with '@', as only those of entities do".to_owned());
     }
@@ -190,12 +191,14 @@ fn wanted_id(text: &str) -> Result<&str, Refusal> {
 
 /// Reads an instant as clients write it: RFC 3339, without an offset meaning UTC, or a date alone.
 fn instant(text: &str) -> Option<Timestamp> {
-    // In a query, a plus that nobody has encoded is a blank.
-    let text = text.trim().replace(' ', "+");
-    let with_offset = || text.parse::<jiff::Timestamp>().ok();
-    let without = || {
+    let with_offset = |text: &str| text.parse::<jiff::Timestamp>().ok();
+    let without = |text: &str| {
         let civil = text.parse::<jiff::civil::DateTime>().ok()?;
         civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
     };
-    with_offset().or_else(without).map(Timestamp::from)
+    let text = text.trim();
+    // In a query, a plus that nobody has encoded is a blank.
+    let plus = text.replace(' ', "+");
+    let read = with_offset(text).or_else(|| with_offset(&plus)).or_else(|| without(text));
+    read.map(Timestamp::from)
 }

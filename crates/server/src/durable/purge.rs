@@ -73,10 +73,11 @@ async fn purge_instance(
         ("createdTimeFrom" = String, Query, description = "Only those created then or later"),
         ("createdTimeTo" = Option<String>, Query, description = "Only those created before"),
         ("runtimeStatus" = Option<Vec<String>>, Query, description = "Only those that stand so"),
+        ("instanceIdPrefix" = Option<String>, Query, description = "Only ids that begin so"),
     ),
     responses(
         (status = 200, description = "They are removed", body = Purged),
-        (status = 400, description = "createdTimeFrom is missing"),
+        (status = 400, description = "createdTimeFrom is missing, or a bound or status cannot be read"),
         (status = 404, description = "There is none"),
     )
 )]
@@ -84,11 +85,7 @@ async fn purge_instances(
     State(api): State<Api>,
     caller: Caller,
 ) -> Result<AsJson<Purged>, Refusal> {
-    if caller.instant("createdTimeFrom").is_none() {
-        let message = "Please provide value for 'createdTimeFrom' parameter.";
-        return Err(Refusal::bad_request(message));
-    }
-    let wanted = Filters::of(&caller);
+    let wanted = Filters::of_purge(&caller)?;
     let mut purged = Purged { instances_deleted: 0 };
     if let Some(purge) = wanted.purge_of_code() {
         let done = api.engine.purge_instances(caller.own_hub()?, &purge).await?;

@@ -3,7 +3,7 @@
 use engine::Engine;
 use engine::durable::Service;
 use kernel::durable::instance::{Instance, Waiting};
-use kernel::durable::{DEFAULT_HUB, Status, TURN, WorkKind, WorkQueue};
+use kernel::durable::{DEFAULT_HUB, MACHINE_ID_MAX, Status, TURN, WorkKind, WorkQueue};
 use kernel::{ExecutionId, Json, MachineKind, Timestamp};
 use serde::Serialize;
 
@@ -36,7 +36,7 @@ struct Why {
 /// Says what an instance waits for, in sentences; `None` if there is none. It is named by its whole
 /// id, or by that within the default hub.
 pub(crate) async fn why(engine: &Engine, id: &str) -> Result<Option<Json>, Problem> {
-    if id.is_empty() || id.len() > ExecutionId::LENGTH_MAX {
+    if id.is_empty() || id.len() > MACHINE_ID_MAX {
         return Ok(None);
     }
     let whole = ExecutionId::new(id);

@@ -38,11 +38,12 @@ pub(super) async fn purge(
                 Duration::from_secs(seconds) + Duration::from_nanos(nanos.into())
             });
             let purge = Purge {
-                statuses: listing::stands(&filter.runtime_status),
+                statuses: listing::stands(&filter.runtime_status)?,
                 created_from: listing::moment(filter.created_time_from.as_ref()),
                 created_to: listing::moment(filter.created_time_to.as_ref()),
                 recursive,
                 timeout,
+                ..Purge::default()
             };
             let purged = engine.purge_instances(hub, &purge).await.map_err(status::of)?;
             Ok(answer(purged.count, purged.complete))

@@ -177,7 +177,7 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<GetWorkItemsRequest>,
     ) -> Answer<Self::GetWorkItemsStream> {
-        ok(stream::open(&self.engine, self.ping_every, request))
+        ok(stream::open(&self.engine, self.ping_every, request)?)
     }
 
     async fn complete_activity_task(

@@ -3,8 +3,8 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use engine::Engine;
 use engine::durable::{Attendance, NameFilter, Profile, Room, WorkFilters};
+use engine::{Engine, Error};
 use futures_util::Stream;
 use proto::{GetWorkItemsRequest, WorkItem, WorkItemFilters, WorkerCapability};
 use tokio::sync::mpsc;
@@ -22,14 +22,18 @@ const ON_THE_WAY_MAX: usize = 64;
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Lets a worker attend its hub, as long as it holds the stream open.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` for a hub that there cannot be: the worker would wait for ever.
 pub(super) fn open(
     engine: &Engine,
     ping_every: Duration,
     request: Request<GetWorkItemsRequest>,
-) -> WorkItems {
+) -> Result<WorkItems, Status> {
     let metadata = request.metadata();
     let (name, agent) = (caller::worker(metadata), caller::agent(metadata));
     let hub = caller::hub(metadata);
+    engine::durable::check_hub(&hub).map_err(|rejected| status::of(Error::from(rejected)))?;
     let request = request.into_inner();
     let room = |limit: i32| usize::try_from(limit).unwrap_or_default();
     let profile = Profile {
@@ -50,9 +54,9 @@ pub(super) fn open(
     let mut pings = tokio::time::interval_at(Instant::now() + ping_every, ping_every);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tokio::spawn(feed(engine.clone(), attendance, items, pings, streams_history));
-    Box::pin(futures_util::stream::unfold(taken, |mut taken| async move {
+    Ok(Box::pin(futures_util::stream::unfold(taken, |mut taken| async move {
         taken.recv().await.map(|item| (item, taken))
-    }))
+    })))
 }
 
 fn filters(filters: &WorkItemFilters) -> WorkFilters {

@@ -64,7 +64,8 @@ async fn find(engine: &Engine, method: &Method, path: &str) -> Result<Option<Fou
         let Ok(place) = serde_json::from_str::<Place>(&document.text) else { continue };
         let Ok(pattern) = Pattern::parse(&place.path) else { continue };
         let Some(parameters) = pattern.matched(path) else { continue };
-        if !place.method.eq_ignore_ascii_case(method.as_str()) {
+        let of_get = *method == Method::HEAD && place.method.eq_ignore_ascii_case("GET");
+        if !of_get && !place.method.eq_ignore_ascii_case(method.as_str()) {
             others.push(place.method.to_ascii_uppercase());
             continue;
         }

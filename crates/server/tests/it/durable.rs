@@ -392,6 +392,93 @@ async fn only_what_has_ended_is_purged() {
 }
 
 #[tokio::test]
+async fn a_purge_removes_no_more_than_was_meant() {
+    let server = Server::new().await;
+    let noop = json!({ "name": "n", "taskReferenceName": "n", "type": "NOOP" });
+    server.register(json!({ "name": "done", "version": 1, "tasks": [noop] })).await;
+    for id in ["a-1", "a-2", "b-1"] {
+        started(&server, &format!("done/{id}"), &json!({})).await;
+    }
+    let purge = async |query: &str| {
+        let path = format!("/instances?createdTimeFrom=2020-01-01&{query}");
+        ask(&server, Method::DELETE, &path, "").await
+    };
+    for (query, status) in [
+        ("createdTimeTo=tomorrow", 400),
+        ("runtimeStatus=Complete", 400),
+        ("runtimeStatus=Completed,Done", 400),
+        ("createdTimeTo=2021-01-01+00:00:00", 404),
+        ("createdTimeTo=2021-01-01T00:00:00%2B02:00", 404),
+        ("createdTimeTo=2021-01-01T00:00:00+02:00", 404),
+        ("instanceIdPrefix=*", 404),
+    ] {
+        let refused = purge(query).await;
+        assert_eq!(refused.status, status, "{query}: {}", refused.body);
+    }
+    let said = purge("runtimeStatus=Complete").await.body["Message"].clone();
+    assert_eq!(said, "'Complete' cannot be read as 'runtimeStatus'.");
+    let some = purge("instanceIdPrefix=a-").await;
+    assert_eq!((some.status, some.body), (200, json!({ "instancesDeleted": 2 })));
+    assert_eq!(get(&server, "/instances/b-1").await.status, 200);
+}
+
+#[tokio::test]
+async fn pages_lose_nothing_when_what_they_showed_is_purged() {
+    let server = Server::new().await;
+    let noop = json!({ "name": "n", "taskReferenceName": "n", "type": "NOOP" });
+    server.register(json!({ "name": "done", "version": 1, "tasks": [noop] })).await;
+    for number in 0..9 {
+        started(&server, &format!("done/%C3%BC%20{number}"), &json!({})).await;
+    }
+    let (mut seen, mut token) = (Vec::new(), String::new());
+    loop {
+        let request =
+            Request::builder().uri(format!("{BASE}/instances?top=2&runtimeStatus=Completed"));
+        let reply = call(&server, request.header("x-ms-continuation-token", &token), "").await;
+        for one in reply.body.as_array().expect("a list") {
+            let id = one["instanceId"].as_str().expect("an id").to_owned();
+            let path = format!("/instances/{}", id.replace('ü', "%C3%BC").replace(' ', "%20"));
+            assert_eq!(ask(&server, Method::DELETE, &path, "").await.status, 200);
+            seen.push(id);
+        }
+        token = reply.header("x-ms-continuation-token").to_owned();
+        if token.is_empty() {
+            break;
+        }
+    }
+    seen.sort_unstable();
+    let all: Vec<String> = (0..9).map(|number| format!("ü {number}")).collect();
+    assert_eq!(seen, all);
+}
+
+#[tokio::test]
+async fn what_failed_says_why_whatever_its_output_would_have_been() {
+    let server = Server::new().await;
+    let task = json!({ "name": "t", "taskReferenceName": "t", "type": "SIMPLE" });
+    let end = json!({ "name": "e", "taskReferenceName": "e", "type": "TERMINATE",
+        "inputParameters": { "terminationStatus": "FAILED", "terminationReason": "no luck",
+            "workflowOutput": { "tried": 3 } } });
+    let output = json!({ "n": "${workflow.input.n}", "done": "${t.output.done}" });
+    server
+        .register(json!([
+            { "name": "half", "version": 1, "tasks": [task], "outputParameters": output },
+            { "name": "told", "version": 1, "tasks": [end] },
+        ]))
+        .await;
+    let half = started(&server, "half", &json!({ "n": 1 })).await;
+    server.fail("t").await;
+    server.until(&half, "FAILED").await;
+    let shown = get(&server, &format!("/instances/{half}")).await.body;
+    assert!(shown["output"].as_str().is_some_and(|it| it.contains("it broke")), "{shown}");
+    let ended = started(&server, "half", &json!({ "n": 1 })).await;
+    post(&server, &format!("/instances/{ended}/terminate?reason=enough"), "").await;
+    assert_eq!(get(&server, &format!("/instances/{ended}")).await.body["output"], "enough");
+    let told = started(&server, "told", &json!({})).await;
+    let shown = get(&server, &format!("/instances/{told}")).await.body;
+    assert_eq!(shown["output"], json!({ "tried": 3 }));
+}
+
+#[tokio::test]
 async fn an_instance_is_restarted_under_a_new_id_or_its_own() {
     let server = Server::new().await;
     server.register(waiting("w")).await;

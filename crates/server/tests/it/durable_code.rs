@@ -256,6 +256,20 @@ async fn an_instance_of_code_is_steered() {
 }
 
 #[tokio::test]
+async fn what_no_worker_has_heard_of_can_be_taken_back() {
+    let worker = Worker::new().await;
+    worker.post("/orchestrators/o/one", "").await;
+    let act = async |verb: &str| worker.post(&format!("/instances/one/{verb}"), "").await.0;
+    assert_eq!(act("resume").await, 500);
+    assert_eq!(act("suspend").await, 202);
+    assert_eq!(act("suspend").await, 500);
+    assert_eq!(act("resume").await, 202);
+    assert_eq!(act("resume").await, 500);
+    worker.turn(Vec::new(), None).await;
+    assert_eq!(worker.get("/instances/one").await.1["runtimeStatus"], "Running");
+}
+
+#[tokio::test]
 async fn lists_and_purges_see_both_dialects() {
     let worker = Worker::new().await;
     worker.server.register(waiting("graph")).await;
@@ -346,6 +360,13 @@ async fn entities_are_signalled_shown_and_listed() {
     let batch = worker.batch().await;
     worker.server.engine.complete_batch(done(batch.token, None)).await.expect("taken");
     assert_eq!(worker.get("/entities/Counter/a").await.0, 404);
+    // However the address is written, the case of a key counts.
+    let path = "/durabletask/Entities/Counter/Resume?op=add";
+    let told = worker.server.send(Method::POST, path, "1".to_owned()).await;
+    assert_eq!(told.status, 202);
+    let batch = worker.batch().await;
+    assert_eq!(&*batch.entity_id, "@counter@Resume");
+    worker.server.engine.complete_batch(done(batch.token, None)).await.expect("taken");
     // An empty key, and words that are no JSON.
     let path = format!("{BASE}/entities/Log/$?op=say");
     let headers = [("content-type", "application/json")];

@@ -8,6 +8,7 @@ mod durable_code;
 mod elsewhere;
 mod event;
 mod execute;
+mod grpc;
 mod heard;
 mod listener;
 mod metadata;

@@ -86,10 +86,8 @@ fn remove_row(connection: &Connection, id: i64) -> rusqlite::Result<()> {
     ] {
         connection.prepare_cached(sql)?.execute([id])?;
     }
-    for sql in ["DELETE FROM message WHERE sender = ?1", "DELETE FROM message WHERE receiver = ?1"]
-    {
-        connection.prepare_cached(sql)?.execute([&key])?;
-    }
+    // What it sent is still to be received: whoever waits for its end must hear of it.
+    connection.prepare_cached("DELETE FROM message WHERE receiver = ?1")?.execute([&key])?;
     for plan in pinned_plans(plans.as_deref()) {
         unpin(connection, plan)?;
     }

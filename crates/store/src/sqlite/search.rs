@@ -3,7 +3,7 @@
 //! Values are always bound, never written into the statement.
 
 use engine::search::{
-    Filter, PAGE_MAX, Page, Search, Sort, SortField, TextField, TimeField, words,
+    Filter, Mark, PAGE_MAX, Page, Search, Sort, SortField, TextField, TimeField, words,
 };
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::{ToSqlOutput, Value};
@@ -131,6 +131,24 @@ impl Condition {
             Filter::Closed(closed) => {
                 self.sql.push_str(if *closed { "e.closed = 1" } else { "e.closed = 0" });
             }
+            Filter::IdBegins(prefix) => self.key_prefix("e.key", prefix),
+            Filter::Past(mark) => self.past(mark),
+        }
+    }
+
+    fn past(&mut self, mark: &Mark) {
+        let beyond = if mark.descending { " < ?" } else { " > ?" };
+        if let Some((field, at)) = mark.at {
+            // The first part is for the index.
+            let up_to = if mark.descending { " <= ? AND (" } else { " >= ? AND (" };
+            let (column, at) = (column(field), Value::Integer(at.millis()));
+            self.push(column, at.clone(), up_to);
+            self.push(column, at, beyond);
+            self.sql.push_str(" OR ");
+        }
+        self.push("spell(e.key)", Value::Text(mark.id.to_string()), beyond);
+        if mark.at.is_some() {
+            self.sql.push(')');
         }
     }
 

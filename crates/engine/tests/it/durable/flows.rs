@@ -15,7 +15,8 @@ use kernel::{ExecutionId, Rejected};
 use serde_json::json;
 
 use super::worker::{
-    PATIENCE, answer, carry_out, claim_one, completed, ended, profile, start, task, text, work,
+    PATIENCE, answer, carry_out, child, claim_one, completed, ended, profile, start, task, text,
+    work,
 };
 use crate::house;
 
@@ -265,6 +266,27 @@ async fn entities_keep_a_state_until_they_are_deleted() {
         assert!(matches!(wrong, Err(Error::Rejected(Rejected::Invalid(_)))), "{id}: {wrong:?}");
     }
     worker.abort();
+}
+
+#[tokio::test]
+async fn what_is_purged_at_once_has_told_its_end() {
+    let engine = house::open(Arc::new(Memory::new())).await;
+    let worker = engine.attend(profile("hub"));
+    start(&engine, "one", "any").await;
+    let turn = async || match claim_one(&worker).await {
+        WorkItem::Instance(Work::Turn { token, new, instance_id, .. }) => (token, new, instance_id),
+        other => panic!("{other:?}"),
+    };
+    let (token, ..) = turn().await;
+    engine.complete_turn(answer(&token, vec![child(1, "leaf")])).await.unwrap();
+    let (token, _, kid) = turn().await;
+    engine.complete_turn(answer(&token, vec![completed(1, "7")])).await.unwrap();
+    // Whoever watches it purges it before its parent has been told.
+    let kid = ExecutionId::instance("hub", &kid);
+    assert_eq!(engine.purge_instance(&kid, false).await.unwrap(), 1);
+    let (_, new, parent) = turn().await;
+    assert_eq!(&*parent, "one");
+    assert_eq!(new[1].fact, Fact::SubOrchestrationCompleted { task: 1, result: text("7") });
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::durable::action::{EntityAction, OperationResult};
 use crate::durable::history::{Call, EntityOperation, Fact, LockRequest};
 use crate::durable::instance::{Start, life};
 use crate::durable::letter::{Letter, Origin};
-use crate::durable::{TURN, WorkToken};
+use crate::durable::{PORTION_MAX, TURN, WorkToken, weight};
 use crate::graph::Message;
 use crate::id::ExecutionId;
 use crate::machine::{Decision, Dispatch, Effect, Machine, Rejected};
@@ -113,11 +113,15 @@ impl<'a> Draft<'a> {
         if !id.is_empty() && self.state.seen.contains(id) {
             return Err(Rejected::Stale(format!("request {id} was taken before")));
         }
-        let (length, max) =
-            (operation.input.as_deref().map_or(0, str::len), self.context.limits.payload_max);
-        if length > max {
-            let message = format!("the input of {length} bytes is longer than {max} bytes");
-            return Err(Rejected::Invalid(message));
+        let input = operation.input.as_deref().map_or(0, str::len);
+        let whole = weight::of_operation(&operation);
+        for (what, length, max) in
+            [("input", input, self.context.limits.payload_max), ("operation", whole, PORTION_MAX)]
+        {
+            if length > max {
+                let message = format!("the {what} of {length} bytes is longer than {max} bytes");
+                return Err(Rejected::Invalid(message));
+            }
         }
         let most = self.context.limits.tasks_max;
         if self.state.backlog() >= most {
@@ -217,14 +221,21 @@ impl<'a> Draft<'a> {
             return Err(Rejected::Invalid(message));
         }
         let at = self.context.now;
-        let max = self.context.limits.payload_max;
-        let length = state.as_deref().map_or(0, str::len);
-        if length > max {
-            let message = format!("the state of {length} bytes is longer than {max} bytes");
-            return Err(Rejected::Invalid(message));
-        }
         let done: Vec<Operation> = self.state.ready.iter().take(results.len()).cloned().collect();
         let batch = self.state.batch;
+        let length = state.as_deref().map_or(0, str::len);
+        let max = self.context.limits.payload_max.min(PORTION_MAX);
+        if length > max {
+            // No worker could be sent it again. The same batch would come to the same, so it has
+            // failed: the entity stays as it was and goes on with what comes next.
+            let state = self.state.state.clone();
+            self.push(Event::Batched(Box::new(Batched { at, done: results.len(), state })));
+            let reason = format!("the state of {length} bytes is longer than {max} bytes");
+            for operation in done.iter().filter(|operation| operation.answer) {
+                self.refuse(&operation.from, operation.operation.request_id.clone(), &reason);
+            }
+            return Ok(());
+        }
         self.push(Event::Batched(Box::new(Batched { at, done: results.len(), state })));
         for (operation, result) in done.into_iter().zip(results) {
             if operation.answer {

@@ -9,7 +9,7 @@ use super::event::Event;
 use crate::durable::history::{EntityOperation, Fact, HistoryEvent, LockRequest};
 use crate::durable::letter::Origin;
 use crate::durable::queue::{WorkKind, WorkQueue};
-use crate::durable::{TURN, WorkToken};
+use crate::durable::{TURN, WorkToken, weight};
 use crate::id::ExecutionId;
 use crate::time::Timestamp;
 
@@ -92,7 +92,7 @@ pub struct Batch {
     pub operations: Vec<HistoryEvent>,
 }
 
-/// Operations handed out at once.
+/// Operations handed out at once; together at most [`PORTION_MAX`](crate::durable::PORTION_MAX).
 const BATCH_MAX: usize = 500;
 /// Requests remembered against doing one twice.
 const SEEN_MAX: usize = 100;
@@ -171,7 +171,9 @@ impl Entity {
             };
             HistoryEvent::inbound(operation.at, fact)
         };
-        let operations: Vec<_> = self.ready.iter().take(BATCH_MAX).map(operation).collect();
+        let weights = self.ready.iter().map(|it| weight::of_operation(&it.operation));
+        let count = weight::portion(weights.take(BATCH_MAX));
+        let operations: Vec<_> = self.ready.iter().take(count).map(operation).collect();
         let (entity, batch, taken) = (self.id.clone(), self.batch, operations.len());
         let token = WorkToken::Batch { entity, born, batch, taken };
         let seed = format!("{}", born.millis());

@@ -16,7 +16,7 @@ use crate::durable::history::{
     LockWord, Outcome, ParentInstance,
 };
 use crate::durable::letter::{Letter, Origin};
-use crate::durable::{DETACHED_TAG, WORKFLOW, WorkToken, entity};
+use crate::durable::{DETACHED_TAG, MACHINE_ID_MAX, WORKFLOW, WorkToken, entity};
 use crate::graph::{Message, Parent, StartMessage};
 use crate::id::ExecutionId;
 use crate::json::Json;
@@ -50,7 +50,7 @@ pub(super) fn complete(state: &mut Instance, result: TurnResult, context: &Conte
     actions.sort_by_key(|action| action.id);
     let problem = contradiction(state, &actions)
         .or_else(|| unspeakable(&actions))
-        .or_else(|| oversized(&actions, context));
+        .or_else(|| oversized(&actions, custom_status.as_deref(), context));
     let mut draft = Draft::new(state, context);
     draft.turn_over();
     let (events, completion) = match problem {
@@ -64,7 +64,8 @@ pub(super) fn complete(state: &mut Instance, result: TurnResult, context: &Conte
         at: context.now,
         processed,
         events: events.iter().filter_map(|(event, _)| event.clone()).collect(),
-        custom_status: custom_status.filter(|text| !text.is_empty()),
+        custom_status: custom_status
+            .filter(|text| !text.is_empty() && text.len() <= context.limits.payload_max),
         trace: trace.or_else(|| draft.state.trace.clone()),
     })));
     if let Some(failure) = problem {
@@ -189,11 +190,23 @@ fn misdirected(message: &EntityMessage) -> Option<String> {
 }
 
 /// Which payload exceeds its bound, if one does.
-fn oversized(actions: &[Action], context: &Context<'_>) -> Option<FailureDetails> {
+fn oversized(
+    actions: &[Action],
+    custom_status: Option<&str>,
+    context: &Context<'_>,
+) -> Option<FailureDetails> {
     let max = context.limits.payload_max;
+    let shown = custom_status.map_or(0, str::len);
     let lengths = actions.iter().map(|action| (action.id, payload(&action.kind)));
-    let (id, length) = lengths.filter(|(_, length)| *length > max).max_by_key(|it| it.1)?;
-    let message = format!("the payload of action {id} has {length} bytes, more than {max}");
+    let message = match lengths.filter(|(_, length)| *length > max).max_by_key(|it| it.1) {
+        Some((id, length)) => {
+            format!("the payload of action {id} has {length} bytes, more than {max}")
+        }
+        None if shown > max => {
+            format!("the custom status has {shown} bytes, more than {max}")
+        }
+        None => return None,
+    };
     let mut failure = FailureDetails::new("PayloadTooLarge", message);
     failure.non_retriable = true;
     Some(failure)
@@ -339,6 +352,10 @@ fn start_child(draft: &mut Draft<'_>, task: i32, instance_id: &Arc<str>, call: &
     let Some(start) = draft.state.start.clone() else { return };
     let to = draft.state.child_id(instance_id, call);
     let detached = call.tags.contains_key(DETACHED_TAG);
+    if let Some(flaw) = child_flaw(&to) {
+        let failure = Box::new(FailureDetails::new("SubOrchestrationNotStarted", flaw));
+        return draft.receive(Fact::SubOrchestrationFailed { task, failure });
+    }
     let depth = start.depth + 1;
     if depth >= draft.context.limits.depth_max {
         let limit = draft.context.limits.depth_max;
@@ -367,6 +384,23 @@ fn start_child(draft: &mut Draft<'_>, task: i32, instance_id: &Arc<str>, call: &
         ..Start::new(&call.name, call.input.clone(), execution_id(instance_id, &seed))
     };
     draft.write(to, Letter::Start(Box::new(child)));
+}
+
+/// Why a child cannot be called so, if it cannot: clients could never name it.
+fn child_flaw(id: &ExecutionId) -> Option<String> {
+    let name = id.local_name();
+    let max = MACHINE_ID_MAX;
+    let flaw = if id.as_str().len() > max {
+        format!("it has more than {max} bytes with its task hub")
+    } else if name.starts_with('@') {
+        "it is that of an entity".to_owned()
+    } else if name.chars().any(char::is_control) {
+        "it contains control characters".to_owned()
+    } else {
+        return None;
+    };
+    let shown: String = name.chars().take(max).collect();
+    Some(format!("'{shown}' cannot be the id of an instance: {flaw}"))
 }
 
 /// A definition as a child: its input is the call's if that is an object, else under `input`.

@@ -7,7 +7,7 @@ use crate::durable::action::TurnTrace;
 use crate::durable::history::{Call, Fact, HistoryEvent};
 use crate::durable::queue::{WorkKind, WorkQueue};
 use crate::durable::status::Status;
-use crate::durable::{TURN, WorkToken};
+use crate::durable::{TURN, WorkToken, weight};
 use crate::id::ExecutionId;
 use crate::time::Timestamp;
 
@@ -153,7 +153,8 @@ impl Instance {
             return None;
         }
         // A rewind is told of alone; what came since follows in the next turn.
-        let taken = if self.rewinding { 1 } else { self.inbox.len() };
+        let inbox = self.inbox.iter().map(|event| weight::of_fact(&event.fact));
+        let taken = if self.rewinding { 1 } else { weight::portion(inbox) };
         // Never before what is history: the orchestrator's clock does not go back.
         let at = self.history.last().map_or(now, |last| last.at.max(now));
         let token = WorkToken::Turn {

@@ -16,9 +16,13 @@ pub(in crate::grpc) fn not_before(at: &proto::Timestamp) -> Timestamp {
     instant(at).plus_millis(i64::from(rest > 0))
 }
 
+/// The first and the last millisecond that a timestamp of the protocol can say: SDKs fail on others.
+const FIRST_MILLI: i64 = -62_135_596_800_000;
+const LAST_MILLI: i64 = 253_402_300_799_999;
+
 /// An instant, for the wire.
 pub(in crate::grpc) fn wire(at: Timestamp) -> proto::Timestamp {
-    let millis = at.millis();
+    let millis = at.millis().clamp(FIRST_MILLI, LAST_MILLI);
     proto::Timestamp {
         seconds: millis.div_euclid(1000),
         nanos: (millis.rem_euclid(1000) * NANOS_PER_MILLI) as i32,
@@ -41,5 +45,11 @@ mod tests {
         assert_eq!(not_before(&wire(1, 999_999_999)).millis(), 2000);
         assert_eq!(instant(&wire(1, 999_999_999)).millis(), 1999);
         assert_eq!(instant(&wire(i64::MAX, 0)), Timestamp::MAX);
+        // The end of time, as SDKs write it, is rounded up out of the range and back into it.
+        let end = wire(253_402_300_799, 999_999_900);
+        for at in [not_before(&end), Timestamp::MAX] {
+            assert_eq!(super::wire(at), wire(253_402_300_799, 999_000_000));
+        }
+        assert_eq!(super::wire(Timestamp::from_millis(i64::MIN)), wire(-62_135_596_800, 0));
     }
 }
