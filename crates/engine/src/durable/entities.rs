@@ -82,6 +82,7 @@ impl Engine {
         filters.extend(query.modified_to.map(|at| Filter::Before(updated, at)));
         let search = Search {
             machine: MachineKind::Entity,
+            beside: None,
             filters,
             free_text: None,
             sort: vec![Sort { by: SortField::Text(TextField::Id), descending: false }],

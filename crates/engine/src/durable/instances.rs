@@ -181,6 +181,7 @@ impl Engine {
         let by = if ended { TimeField::Ended } else { created };
         let search = Search {
             machine: MachineKind::Instance,
+            beside: None,
             filters,
             free_text: query.free_text.clone(),
             sort: vec![Sort { by: SortField::Time(by), descending: query.newest_first }],

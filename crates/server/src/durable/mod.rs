@@ -25,6 +25,7 @@ use kernel::{ExecutionId, Json, MachineKind, Timestamp};
 use utoipa_axum::router::OpenApiRouter;
 
 pub(crate) use caller::Caller;
+pub(crate) use code::{payload, told};
 pub(crate) use graph::custom_status;
 pub(crate) use start::{Wanted, answer_within, begin};
 pub(crate) use status::Standing;
@@ -39,6 +40,8 @@ use crate::problem::Problem;
 const BASE: &str = "/runtime/webhooks/durabletask";
 /// Where it begins, too: as the host offers it to its own workers, and as its first version did.
 const ALIASES: [&str; 3] = [BASE, "/durabletask", "/admin/extensions/DurableTaskExtension"];
+/// What instances of code are called in lists that hold both dialects.
+pub(crate) const ORCHESTRATION: &str = "orchestration";
 /// The protocol's words in paths.
 const WORDS: [&str; 10] = [
     "orchestrators",
