@@ -35,10 +35,12 @@ pub async fn exercise(fresh: impl AsyncFn() -> Arc<dyn Store>) {
     keeping::ledgers_keep_the_newest_lines(&*fresh().await).await;
     commits::what_is_forgotten_is_not_loaded(&*fresh().await).await;
     commits::machines_are_listed_apart(&*fresh().await).await;
+    commits::machines_are_listed_together(&*fresh().await).await;
     keeping::logs_keep_the_newest_lines(&*fresh().await).await;
     keeping::removing_leaves_nothing(&*fresh().await).await;
     keeping::what_has_ended_goes_together(&*fresh().await).await;
     keeping::pruning_by_count(&*fresh().await).await;
+    keeping::pruning_takes_every_machine(&*fresh().await).await;
     keeping::pruning_by_age(&*fresh().await).await;
     keeping::pruning_by_size(&*fresh().await).await;
     keeping::pruning_spares_who_owes(&*fresh().await).await;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use kernel::durable;
 use kernel::{ExecutionId, MachineKind, Record, Timestamp};
 use parking_lot::Mutex;
 
@@ -280,8 +281,11 @@ impl Store for Memory {
 
     async fn statistics(&self) -> Result<Statistics, StoreError> {
         self.read("statistics", |state| Statistics {
-            executions: state.heads().count() as u64,
-            running: state.heads().filter(|head| !head.closed).count() as u64,
+            executions: state.heads(MachineKind::Execution).count() as u64,
+            running: state.heads(MachineKind::Execution).filter(|head| !head.closed).count() as u64,
+            instances: state.heads(MachineKind::Instance).count() as u64,
+            instances_running: state.heads(MachineKind::Instance).filter(under_way).count() as u64,
+            entities: state.heads(MachineKind::Entity).count() as u64,
             bytes: state.bytes(),
             writes: state.commits,
             commits: state.commits,
@@ -292,6 +296,11 @@ impl Store for Memory {
         self.state.lock().closed = true;
         Ok(())
     }
+}
+
+/// Whether an instance has not ended, by its word.
+fn under_way(head: &&Head) -> bool {
+    durable::Status::parse(head.status).is_some_and(|status| !status.is_closed())
 }
 
 impl State {
@@ -351,10 +360,10 @@ impl State {
         Ok(())
     }
 
-    /// Heads of executions.
-    fn heads(&self) -> impl Iterator<Item = &Head> {
+    /// Heads of one kind of machine.
+    fn heads(&self, machine: MachineKind) -> impl Iterator<Item = &Head> {
         let heads = self.executions.values().map(|entry| &entry.head);
-        heads.filter(|head| head.id.machine() == MachineKind::Execution)
+        heads.filter(move |head| head.id.machine() == machine)
     }
 
     fn put_records(&mut self, records: &[Record]) {
@@ -469,7 +478,7 @@ impl State {
 
     fn search(&self, search: &Search) -> Page {
         let matches = |entry: &&Entry| {
-            entry.head.id.machine() == search.machine
+            search.machines().any(|machine| entry.head.id.machine() == machine)
                 && search.filters.iter().all(|filter| holds(filter, &entry.head))
                 && search.free_text.iter().flat_map(|text| text.split_whitespace()).all(|word| {
                     let id = like(&literal_but_last_star(word), entry.head.id.as_str());

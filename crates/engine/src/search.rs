@@ -9,6 +9,8 @@ use crate::store::Head;
 pub struct Search {
     /// Heads of which machines; executions unless said otherwise.
     pub machine: MachineKind,
+    /// Those of this kind, too, in one list with the others.
+    pub beside: Option<MachineKind>,
     /// All must hold.
     pub filters: Vec<Filter>,
     /// Words, apart by white space, that must all be found: each is the id, or all its
@@ -21,6 +23,14 @@ pub struct Search {
     pub start: u64,
     /// Rows to answer, at most [`PAGE_MAX`].
     pub size: u64,
+}
+
+impl Search {
+    /// The machines of which heads are asked for, each once.
+    pub fn machines(&self) -> impl Iterator<Item = MachineKind> + '_ {
+        let beside = self.beside.filter(|beside| *beside != self.machine);
+        std::iter::once(self.machine).chain(beside)
+    }
 }
 
 /// A question over the lines of one ledger. An empty list matches all.

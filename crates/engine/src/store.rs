@@ -324,10 +324,16 @@ pub struct Pruned {
 /// Sizes and counters of a store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Statistics {
-    /// All executions.
+    /// All executions of graphs.
     pub executions: u64,
     /// Those not finished.
     pub running: u64,
+    /// All instances of code.
+    pub instances: u64,
+    /// Those that stand as what has not ended.
+    pub instances_running: u64,
+    /// All entities, also those that hold nothing now.
+    pub entities: u64,
     /// Bytes in the store's files.
     pub bytes: u64,
     /// Durable writes since start.

@@ -79,6 +79,9 @@ fn store_health(statistics: &Statistics) -> Value {
     json!({
         "executions": statistics.executions,
         "running": statistics.running,
+        "instances": statistics.instances,
+        "instancesRunning": statistics.instances_running,
+        "entities": statistics.entities,
         "bytes": statistics.bytes,
         "commits": statistics.commits,
         "writes": statistics.writes,
@@ -291,8 +294,12 @@ async fn metrics(
 }
 
 fn register_store(registry: &mut Registry, statistics: &Statistics) {
-    gauge(registry, "executions", "Executions stored", statistics.executions);
-    gauge(registry, "executions_running", "Executions not ended", statistics.running);
+    gauge(registry, "executions", "Executions of graphs stored", statistics.executions);
+    gauge(registry, "executions_running", "Executions of graphs not ended", statistics.running);
+    let instances = "Instances of code stored";
+    gauge(registry, "instances", instances, statistics.instances);
+    gauge(registry, "instances_running", "Instances not ended", statistics.instances_running);
+    gauge(registry, "entities", "Entities stored", statistics.entities);
     gauge(registry, "store_bytes", "Bytes in the store's files", statistics.bytes);
     counter(registry, "store_commits", "Commits since start", statistics.commits);
     counter(registry, "store_writes", "Durable writes since start", statistics.writes);
@@ -301,9 +308,9 @@ fn register_store(registry: &mut Registry, statistics: &Statistics) {
 fn register_engine(registry: &mut Registry, engine: &Engine) {
     let counters = engine.counters();
     let counted = [
-        ("workflows_started", "Executions begun", &counters.started),
-        ("workflows_completed", "Executions ended as completed", &counters.completed),
-        ("workflows_failed", "Executions ended in any other way", &counters.failed),
+        ("workflows_started", "Executions begun, of graphs and of code", &counters.started),
+        ("workflows_completed", "Executions ended as completed, of both", &counters.completed),
+        ("workflows_failed", "Executions ended in any other way, of both", &counters.failed),
         ("decisions", "Decisions committed", &counters.commits),
         ("conflicts", "Decisions made again because of a conflict", &counters.conflicts),
         ("tasks_polled", "Tasks handed to workers", &counters.polled),

@@ -403,13 +403,12 @@ impl Store for Sqlite {
     }
 
     async fn statistics(&self) -> Result<Statistics, StoreError> {
-        let (executions, running) = self.read(|connection, _| read::counts(connection)).await?;
+        let counts = self.read(|connection, _| read::counts(connection)).await?;
         Ok(Statistics {
-            executions,
-            running,
             bytes: self.bytes(),
             writes: self.writes.load(Ordering::Relaxed),
             commits: self.commits.load(Ordering::Relaxed),
+            ..counts
         })
     }
 

@@ -7,7 +7,7 @@ use super::{
     at, commit, create, ended, full_commit, history, id, is_conflict, message, queue_row, queued,
     running, undelivered, uuid,
 };
-use crate::search::Search;
+use crate::search::{Filter, Search, Sort, SortField, TextField, TimeField};
 use crate::store::{Commit, Head, QueueChange, QueueRow, Store, StoreError};
 
 pub(super) async fn history_is_kept_in_order(store: &dyn Store) {
@@ -247,16 +247,52 @@ pub(super) async fn machines_are_listed_apart(store: &dyn Store) {
     let schedule = ExecutionId::schedule("nightly");
     create(store, running(&uuid(1))).await;
     create(store, Head { status: "PAUSED", ..running(&schedule) }).await;
-    let listed = async |machine| {
-        let search = Search { machine, size: 10, ..Search::default() };
-        let page = store.search(&search).await.expect("search works");
-        (page.total, page.rows.into_iter().map(|head| head.id).collect::<Vec<_>>())
-    };
+    let found = async |search: Search| ids(store, search).await;
+    let listed = async |machine| found(Search { machine, size: 10, ..Search::default() }).await;
     assert_eq!(listed(MachineKind::Execution).await, (1, vec![uuid(1)]));
     assert_eq!(listed(MachineKind::Schedule).await, (1, vec![schedule.clone()]));
     assert_eq!(listed(MachineKind::Monitor).await.0, 0);
     let counted = store.statistics().await.expect("there are statistics");
     assert_eq!((counted.executions, counted.running), (1, 1), "only executions are counted");
+    assert_eq!((counted.instances, counted.instances_running, counted.entities), (0, 0, 0));
     assert_eq!(store.remove(&schedule).await, Ok(true));
     assert_eq!(listed(MachineKind::Schedule).await.0, 0);
+}
+
+/// How many match, and the ids on the page.
+async fn ids(store: &dyn Store, search: Search) -> (u64, Vec<ExecutionId>) {
+    let page = store.search(&search).await.expect("search works");
+    (page.total, page.rows.into_iter().map(|head| head.id).collect())
+}
+
+pub(super) async fn machines_are_listed_together(store: &dyn Store) {
+    // One of code after each of a graph: at 0 and 1, 10 and 11, and so on.
+    let code = |number: i64| ExecutionId::instance("hub", &format!("code-{number}"));
+    for number in 0..5 {
+        let graph = uuid(u32::try_from(number).expect("a small number"));
+        create(store, Head { created_at: at(number * 10), ..running(&graph) }).await;
+        let born = Head { created_at: at(number * 10 + 1), ..running(&code(number)) };
+        let ended =
+            Head { status: "COMPLETED", closed: true, ended_at: Some(at(99)), ..born.clone() };
+        create(store, if number < 2 { ended } else { born }).await;
+    }
+    create(store, Head { status: "ACTIVE", ..running(&ExecutionId::entity("hub", "@c@k")) }).await;
+    let both = Search { beside: Some(MachineKind::Instance), size: 3, ..Search::default() };
+    let found = async |search: Search| ids(store, search).await;
+    let newest = vec![code(4), uuid(4), code(3)];
+    assert_eq!(found(both.clone()).await, (10, newest), "newest first");
+    let second = vec![uuid(3), code(2), uuid(2)];
+    assert_eq!(found(Search { start: 3, ..both.clone() }).await, (10, second));
+    let oldest = Sort { by: SortField::Time(TimeField::Created), descending: false };
+    let oldest = Search { sort: vec![oldest], start: 1, ..both.clone() };
+    assert_eq!(found(oldest).await, (10, vec![code(0), uuid(1), code(1)]));
+    let done = Filter::In(TextField::Status, vec!["COMPLETED".to_owned()]);
+    let done = Search { filters: vec![done], ..both.clone() };
+    assert_eq!(found(done).await, (2, vec![code(1), code(0)]));
+    let twice = Search { beside: Some(MachineKind::Execution), ..both };
+    assert_eq!(found(twice).await.0, 5, "each kind once");
+    let counted = store.statistics().await.expect("there are statistics");
+    let counts =
+        (counted.executions, counted.instances, counted.instances_running, counted.entities);
+    assert_eq!(counts, (5, 5, 3, 1));
 }

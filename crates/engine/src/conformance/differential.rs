@@ -53,6 +53,7 @@ impl Dice {
         match number % 3 {
             0 => id(&format!("order {number}")),
             1 if number == 10 => ExecutionId::schedule("order"),
+            1 if number == 7 => ExecutionId::instance("hub", "order-7"),
             1 => id(&format!("order-{}", number * 11)),
             _ => uuid(number),
         }
@@ -320,6 +321,7 @@ fn search(dice: &mut Dice) -> Search {
             MachineKind::Execution,
             MachineKind::Schedule,
         ]),
+        beside: dice.maybe(|dice| dice.pick(&[MachineKind::Schedule, MachineKind::Instance])),
         filters: (0..dice.throw(3)).map(|_| filter(dice)).collect(),
         free_text: dice.one_in(3).then(|| {
             let words: Vec<_> = (0..=dice.throw(2)).map(|_| word(dice)).collect();
@@ -376,5 +378,6 @@ async fn everything(store: &dyn Store) -> Vec<String> {
     }
     let counted = store.statistics().await.expect("there are statistics");
     lines.push(format!("{:?}", (counted.executions, counted.running, counted.commits)));
+    lines.push(format!("{:?}", (counted.instances, counted.instances_running, counted.entities)));
     lines
 }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use kernel::{ExecutionId, Record};
+
 use super::differential::Dice;
 use super::{
     at, commit, create, ended, full_commit, history, id, message, queued, running, undelivered,
     uuid,
 };
-use kernel::Record;
-
 use crate::search::{RecordSearch, Search};
 use crate::store::{Commit, Document, Head, LOG_LINES_MAX, LogLine, Retention, Store, StoreError};
 
@@ -195,6 +195,30 @@ pub(super) async fn pruning_by_count(store: &dyn Store) {
     assert_eq!(prune(store, &keep(1), 0, 2).await, 1);
     assert_eq!(all(store).await, ["running", "ended 9"]);
     assert_eq!(history(store, &id("ended 8")).await, None);
+}
+
+pub(super) async fn pruning_takes_every_machine(store: &dyn Store) {
+    let code = |name: &str| ExecutionId::instance("hub", name);
+    let entity = |name: &str| ExecutionId::entity("hub", &format!("@counter@{name}"));
+    for (number, id) in [code("a"), entity("b"), uuid(1), code("c"), entity("d")].iter().enumerate()
+    {
+        create(store, ended(id, 1000 * i64::try_from(number).expect("few"))).await;
+    }
+    create(store, running(&code("open"))).await;
+    create(store, Head { status: "ACTIVE", ..running(&entity("full")) }).await;
+    let keep = |count_max| Retention { count_max, ..KEEP_ALL };
+    assert_eq!(prune(store, &keep(3), 0, 100).await, 2, "first ended, first gone, of any kind");
+    assert_eq!(history(store, &code("a")).await, None);
+    assert_eq!(history(store, &entity("b")).await, None);
+    let aged = Retention { age_max_seconds: 1, ..KEEP_ALL };
+    assert_eq!(prune(store, &aged, 4001, 100).await, 2);
+    assert!(history(store, &entity("d")).await.is_some(), "just young enough to stay");
+    let nothing = Retention { disk_max_bytes: 1, ..KEEP_ALL };
+    assert_eq!(prune(store, &nothing, 0, 100).await, 1);
+    assert!(history(store, &code("open")).await.is_some(), "what runs is never removed");
+    assert!(history(store, &entity("full")).await.is_some(), "nor what holds a state");
+    let counted = store.statistics().await.expect("there are statistics");
+    assert_eq!((counted.executions, counted.instances, counted.entities), (0, 1, 1));
 }
 
 pub(super) async fn pruning_by_age(store: &dyn Store) {

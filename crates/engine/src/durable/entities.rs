@@ -84,6 +84,7 @@ impl Engine {
         filters.extend(query.after.clone().map(past));
         let search = Search {
             machine: MachineKind::Entity,
+            beside: None,
             filters,
             sort: Mark::order(None, false),
             size: query.size.min(PAGE_MAX),

@@ -188,6 +188,7 @@ impl Engine {
         filters.extend(query.after.clone().map(Filter::Past));
         let search = Search {
             machine: MachineKind::Instance,
+            beside: None,
             filters,
             free_text: query.free_text.clone(),
             sort: Mark::order(Some(query.ordered_by()), query.newest_first),

@@ -2,4 +2,5 @@
 
 mod crew;
 mod flows;
+mod keeping;
 mod worker;

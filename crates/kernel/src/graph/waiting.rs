@@ -19,6 +19,13 @@ use crate::definition::TaskDef;
 use crate::id::ExecutionId;
 use crate::time::Timestamp;
 
+impl Execution {
+    /// The queue that a task waits in, as workers poll it: `domain:type@namespace-group`.
+    pub fn queue_of(&self, task: &Task) -> Arc<str> {
+        queue_of(task, self.policy_of(task))
+    }
+}
+
 /// One waiting task.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,6 +1,7 @@
 //! The command line against a scripted server: each command's requests, output and exit code.
 
 mod basics;
+mod both;
 mod config;
 mod control;
 mod event;

@@ -69,7 +69,7 @@ pub(super) fn runtime_status(status: Status) -> RuntimeStatus {
 }
 
 /// A payload as JSON.
-pub(super) fn payload(text: Option<&Arc<str>>) -> Json {
+pub(crate) fn payload(text: Option<&Arc<str>>) -> Json {
     let Some(text) = text else { return Json::null() };
     Json::from_text(text.trim().to_owned()).unwrap_or_else(|_| Json::of(text))
 }
@@ -94,10 +94,12 @@ pub(super) fn standing(state: &Instance, wishes: Wishes) -> Standing {
         last_updated_time: state.updated_at,
         history_events: (wishes.history && state.status != Status::Pending)
             .then(|| history(state, wishes)),
+        waiting: None,
     }
 }
 
-fn told(failure: &FailureDetails) -> String {
+/// A failure in a sentence.
+pub(crate) fn told(failure: &FailureDetails) -> String {
     match (&*failure.error_type, &*failure.message) {
         ("", message) => message.to_owned(),
         (kind, message) => format!("{kind}: {message}"),

@@ -126,6 +126,7 @@ pub(super) fn standing(state: &Execution, wishes: Wishes) -> Standing {
         created_time: state.created_at,
         last_updated_time: state.updated_at,
         history_events: wishes.history.then(|| history(state, wishes)),
+        waiting: None,
     }
 }
 

@@ -16,7 +16,7 @@ use super::caller::{Caller, encoded};
 use super::refusal::Refusal;
 use super::start::FAILURE_IS_500;
 use super::status::{RuntimeStatus, Standing, Wishes};
-use super::{Subject, code, find, graph, show};
+use super::{Subject, code, find, graph, show, why};
 use crate::Api;
 use crate::rest::extract::{Answer, Path};
 
@@ -41,6 +41,8 @@ const PAGE_MAX: u64 = 1000;
         ("showInput" = Option<bool>, Query, description = "Default true"),
         ("showHistory" = Option<bool>, Query, description = "Default false"),
         ("showHistoryOutput" = Option<bool>, Query, description = "Default false"),
+        ("showWaiting" = Option<bool>, Query,
+            description = "Tell what it waits for, and why; default false"),
         ("returnInternalServerErrorOnFailure" = Option<bool>, Query,
             description = "Answer 500 if it has failed; default false"),
     ),
@@ -62,7 +64,10 @@ async fn instance(
         history_output: caller.flag("showHistoryOutput") == Some(true),
     };
     let subject = find(&api.engine, &caller, &id).await?;
-    let standing = show(&api.engine, &subject, wishes).await?;
+    let mut standing = show(&api.engine, &subject, wishes).await?;
+    if caller.flag("showWaiting") == Some(true) {
+        standing.waiting = Some(why::waiting(&api.engine, &subject).await?);
+    }
     let status = match standing.runtime_status {
         RuntimeStatus::Failed if caller.flag(FAILURE_IS_500) == Some(true) => {
             StatusCode::INTERNAL_SERVER_ERROR

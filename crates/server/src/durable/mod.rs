@@ -26,6 +26,7 @@ use kernel::{ExecutionId, Json, MachineKind, Timestamp};
 use utoipa_axum::router::OpenApiRouter;
 
 pub(crate) use caller::Caller;
+pub(crate) use code::{payload, told};
 pub(crate) use graph::custom_status;
 pub(crate) use start::{Wanted, answer_within, begin};
 pub(crate) use status::Standing;
@@ -45,6 +46,8 @@ const WORDS: [&str; 4] = ["orchestrators", INSTANCES, "entities", "makeprimary"]
 const INSTANCES: &str = "instances";
 /// Its words for what is done to an instance.
 const ACTS: [&str; 6] = ["raiseEvent", "terminate", "suspend", "resume", "rewind", "restart"];
+/// What instances of code are called in lists that hold both dialects.
+pub(crate) const ORCHESTRATION: &str = "orchestration";
 
 /// The paths of this API.
 pub(crate) fn routes() -> OpenApiRouter<Api> {

@@ -69,6 +69,9 @@ pub(crate) struct Standing {
     pub(crate) last_updated_time: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) history_events: Option<Vec<HistoryEvent>>,
+    /// What it waits for and why, if that was asked for: ours, not the protocol's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) waiting: Option<Json>,
 }
 
 fn to_the_second<S: serde::Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {

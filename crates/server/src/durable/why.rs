@@ -7,7 +7,9 @@ use kernel::durable::{DEFAULT_HUB, MACHINE_ID_MAX, Status, TURN, WorkKind, WorkQ
 use kernel::{ExecutionId, Json, MachineKind, Timestamp};
 use serde::Serialize;
 
+use super::Subject;
 use crate::problem::Problem;
+use crate::rest::why::why as of_graph;
 
 /// One reason, in the shape of those of executions.
 #[derive(Debug, Serialize)]
@@ -23,6 +25,7 @@ struct Obstacle {
     until: Option<Timestamp>,
 }
 
+/// Where an instance stands, and everything that it waits for.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Why {
@@ -44,15 +47,27 @@ pub(crate) async fn why(engine: &Engine, id: &str) -> Result<Option<Json>, Probl
         MachineKind::Instance => whole,
         _ => ExecutionId::instance(DEFAULT_HUB, id),
     };
+    Ok(of_code(engine, &id).await?.map(|why| Json::of(&why)))
+}
+
+/// What an instance, or an execution as one, waits for.
+pub(super) async fn waiting(engine: &Engine, subject: &Subject) -> Result<Json, Problem> {
+    Ok(match subject {
+        Subject::Code(id) => Json::of(&of_code(engine, id).await?.map(|why| why.waiting)),
+        Subject::Graph(id) => Json::of(&of_graph(engine, id.as_str()).await?.waiting),
+    })
+}
+
+async fn of_code(engine: &Engine, id: &ExecutionId) -> Result<Option<Why>, Problem> {
     let look = |state: &Instance| {
         let failure = state.failure.as_ref().map(|failure| failure.message.to_string());
         (state.status, failure, state.updated_at, state.waiting())
     };
-    let Some((status, reason, since, waiting)) = engine.instance(&id, look).await? else {
-        return Ok(None);
-    };
-    let waiting = waiting.iter().map(|waiting| of(engine, &id, waiting, since)).collect();
-    Ok(Some(Json::of(&Why { workflow_id: id, status, reason, waiting })))
+    let found = engine.instance(id, look).await?;
+    Ok(found.map(|(status, reason, since, waiting)| {
+        let waiting = waiting.iter().map(|waiting| of(engine, id, waiting, since)).collect();
+        Why { workflow_id: id.clone(), status, reason, waiting }
+    }))
 }
 
 fn of(engine: &Engine, id: &ExecutionId, waiting: &Waiting, since: Timestamp) -> Obstacle {

@@ -3,6 +3,7 @@
 
 mod admin;
 mod bulk;
+mod code;
 mod environment;
 mod event;
 mod execute;
@@ -19,7 +20,7 @@ mod summary;
 pub(crate) mod tags;
 mod tasks;
 pub mod view;
-mod why;
+pub(crate) mod why;
 pub(crate) mod workflow;
 
 use axum::Extension;

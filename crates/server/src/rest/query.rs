@@ -3,10 +3,12 @@
 //! What is not understood is refused with a list of what is: an empty page for a misspelt field
 //! would be read as "nothing of that kind has happened".
 
-use engine::search::{Filter, PAGE_MAX, Search, Sort, SortField, TextField, TimeField};
+use engine::search::{Filter, PAGE_MAX, Search, Sort, SortField, TextField, TimeField, like};
+use kernel::durable;
 use kernel::graph::{Status, TaskStatus};
 use kernel::{MachineKind, Timestamp};
 
+use crate::durable::ORCHESTRATION;
 use crate::problem::Problem;
 
 /// One condition as written.
@@ -37,7 +39,7 @@ pub struct Question<'a> {
     pub free_text: Option<&'a str>,
     /// `field:ASC`, several joined by `|`.
     pub sort: Option<&'a str>,
-    /// Kinds of workflows, comma-separated.
+    /// Kinds of what is listed, comma-separated; executions of graphs without.
     pub classifier: Option<&'a str>,
     /// Only what no other execution started.
     pub top_level: bool,
@@ -52,21 +54,90 @@ pub struct Question<'a> {
 /// # Errors
 /// 400 that says what is supported.
 pub fn search(question: &Question<'_>) -> Result<Search, Problem> {
-    let mut filters = Vec::new();
+    let (mut filters, mut kinds) = (Vec::new(), None);
     for condition in conditions(question.query.unwrap_or_default())? {
-        filters.extend(filter(&condition)?);
+        match classified(&condition)? {
+            Some(asked) => Kinds::narrow(&mut kinds, asked),
+            None => filters.extend(filter(&condition)?),
+        }
     }
     if let Some(classifier) = question.classifier {
         let values = classifier.split(',').map(|kind| kind.trim().to_owned());
         let values: Vec<String> = values.filter(|kind| !kind.is_empty()).collect();
         if !values.is_empty() {
-            filters.extend(classified(Operator::In, &values));
+            Kinds::narrow(&mut kinds, Kinds::among(Operator::In, &values));
         }
     }
     if question.top_level {
         filters.push(Filter::TopLevel);
     }
-    page(question, filters)
+    let mut search = page(question, filters)?;
+    kinds.unwrap_or(Kinds::GRAPHS).apply(&mut search);
+    Ok(search)
+}
+
+/// The classifier of executions of graphs.
+pub(super) const WORKFLOW: &str = "workflow";
+
+/// Kinds of what a search can list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kinds {
+    graphs: bool,
+    code: bool,
+}
+
+impl Kinds {
+    const GRAPHS: Self = Self { graphs: true, code: false };
+
+    /// Those that are one of the values, or none of them.
+    fn among(operator: Operator, values: &[String]) -> Self {
+        let named = |kind: &str| values.iter().any(|value| like(&value.to_ascii_lowercase(), kind));
+        let wanted = operator == Operator::In;
+        Self { graphs: named(WORKFLOW) == wanted, code: named(ORCHESTRATION) == wanted }
+    }
+
+    /// All conditions must hold.
+    fn narrow(kinds: &mut Option<Self>, by: Self) {
+        let before = kinds.unwrap_or(Self { graphs: true, code: true });
+        *kinds = Some(Self { graphs: before.graphs && by.graphs, code: before.code && by.code });
+    }
+
+    fn apply(self, search: &mut Search) {
+        (search.machine, search.beside) = match self {
+            Self { graphs: true, code: true } => {
+                (MachineKind::Execution, Some(MachineKind::Instance))
+            }
+            Self { code: true, .. } => (MachineKind::Instance, None),
+            Self { graphs: true, .. } => (MachineKind::Execution, None),
+            // No id is empty: nothing matches.
+            Self { .. } => {
+                search.filters.push(Filter::In(TextField::Id, vec![String::new()]));
+                (MachineKind::Execution, None)
+            }
+        };
+        if self.code {
+            search.filters.iter_mut().for_each(words_of_both);
+        }
+    }
+}
+
+/// Names statuses in the words of executions and of instances alike, as a filter over both must.
+fn words_of_both(filter: &mut Filter) {
+    let (Filter::In(TextField::Status, values) | Filter::NotIn(TextField::Status, values)) = filter
+    else {
+        return;
+    };
+    let graphs = Status::ALL.into_iter().map(|status| (status.as_str(), status.as_str()));
+    let code = durable::Status::ALL.into_iter();
+    let code = code.map(|status| (status.as_str(), status.of_execution().as_str()));
+    let mut words: Vec<String> = graphs
+        .chain(code)
+        .filter(|(_, shown)| values.iter().any(|value| like(value, shown)))
+        .map(|(word, _)| word.to_owned())
+        .collect();
+    words.sort_unstable();
+    words.dedup();
+    *values = words;
 }
 
 fn page(question: &Question<'_>, filters: Vec<Filter>) -> Result<Search, Problem> {
@@ -79,6 +150,7 @@ fn page(question: &Question<'_>, filters: Vec<Filter>) -> Result<Search, Problem
     let free_text = question.free_text.map(str::trim).filter(|text| !matches!(*text, "" | "*"));
     Ok(Search {
         machine: MachineKind::Execution,
+        beside: None,
         filters,
         free_text: free_text.map(str::to_owned),
         sort: sort(question.sort.unwrap_or_default())?,
@@ -116,14 +188,21 @@ pub enum TaskFilter {
 /// # Errors
 /// 400 that says what is supported.
 pub fn search_by_tasks(question: &Question<'_>) -> Result<TaskQuestion, Problem> {
-    let (mut tasks, mut filters) = (Vec::new(), Vec::new());
+    let (mut tasks, mut filters, mut kinds) = (Vec::new(), Vec::new(), None);
     for condition in conditions(question.query.unwrap_or_default())? {
-        match task_filter(&condition)? {
-            Some(filter) => tasks.push(filter),
-            None => filters.extend(filter(&condition)?),
+        if let Some(filter) = task_filter(&condition)? {
+            tasks.push(filter);
+        } else if let Some(asked) = classified(&condition)? {
+            Kinds::narrow(&mut kinds, asked);
+        } else {
+            filters.extend(filter(&condition)?);
         }
     }
-    Ok(TaskQuestion { tasks, executions: page(question, filters)? })
+    let mut executions = page(question, filters)?;
+    // Instances of code have no tasks.
+    let kinds = kinds.unwrap_or(Kinds::GRAPHS);
+    Kinds { code: false, ..kinds }.apply(&mut executions);
+    Ok(TaskQuestion { tasks, executions })
 }
 
 fn task_filter(condition: &Condition) -> Result<Option<TaskFilter>, Problem> {
@@ -219,7 +298,8 @@ fn filter(condition: &Condition) -> Result<Vec<Filter>, Problem> {
         Field::Status => status(condition).map(|filter| vec![filter]),
         Field::Parent => parent(condition).map(|filter| vec![filter]),
         Field::Version => version(condition).map(|filter| vec![filter]),
-        Field::Classifier => Ok(classified(condition.operator, &condition.values)),
+        // Told apart before: it is no column.
+        Field::Classifier => Ok(Vec::new()),
     }
 }
 
@@ -264,14 +344,15 @@ fn version(condition: &Condition) -> Result<Filter, Problem> {
     }
 }
 
-/// Every execution here is of the kind `workflow`.
-fn classified(operator: Operator, values: &[String]) -> Vec<Filter> {
-    let named = values.iter().any(|value| value == "*" || value.eq_ignore_ascii_case("workflow"));
-    if named == (operator == Operator::In) {
-        return Vec::new();
+/// The kinds that a condition asks for, if it is one about kinds.
+fn classified(condition: &Condition) -> Result<Option<Kinds>, Problem> {
+    match (Field::named(&condition.field), condition.operator) {
+        (Some(Field::Classifier), operator @ (Operator::In | Operator::NotIn)) => {
+            Ok(Some(Kinds::among(operator, &condition.values)))
+        }
+        (Some(Field::Classifier), _) => Err(not_a_time(&condition.field)),
+        _ => Ok(None),
     }
-    // No id is empty: nothing matches.
-    vec![Filter::In(TextField::Id, vec![String::new()])]
 }
 
 fn times(condition: &Condition, field: TimeField) -> Result<Vec<Filter>, Problem> {

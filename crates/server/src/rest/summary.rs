@@ -9,15 +9,17 @@ use axum::extract::State;
 use engine::Engine;
 use engine::search::{PAGE_MAX, Search, like};
 use engine::store::Head;
+use kernel::durable::instance::Instance;
 use kernel::graph::{Execution, Task};
-use kernel::{ExecutionId, Json, Timestamp};
+use kernel::{ExecutionId, Json, MachineKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::code;
 use super::extract::{Answer, Query, lenient};
-use super::query::{self, Question, TaskFilter};
+use super::query::{self, Question, TaskFilter, WORKFLOW};
 use super::view::{self, Lens};
 use crate::Api;
 use crate::problem::Problem;
@@ -43,7 +45,8 @@ struct SearchParams {
     free_text: Option<String>,
     /// Conditions joined by AND: `workflowType = 'x' AND status IN (FAILED, TIMED_OUT)`.
     query: Option<String>,
-    /// Kinds of workflows, comma-separated.
+    /// Kinds of what is listed, comma-separated: `workflow`, which is all that is found without,
+    /// and `orchestration`, which runs as code in workers; `*` is both.
     classifier: Option<String>,
     /// Only executions that no other execution started.
     #[serde(default, deserialize_with = "lenient::flag")]
@@ -111,6 +114,12 @@ async fn answer(engine: &Engine, search: &Search, whole: bool) -> Result<Answer,
 }
 
 async fn show(engine: &Engine, head: &Head, whole: bool) -> Result<Option<Json>, Problem> {
+    if head.id.machine() == MachineKind::Instance {
+        let look = |state: &Instance| {
+            if whole { code::workflow(state) } else { code::summary(state) }
+        };
+        return Ok(engine.instance(&head.id, look).await?);
+    }
     let lens = Lens::of(engine);
     let look = |state: &Execution| {
         if whole { view::workflow(state, false, lens) } else { summary(state) }
@@ -191,36 +200,36 @@ pub(super) fn holds(filter: &TaskFilter, state: &Execution, task: &Task) -> bool
 /// The protocol's `WorkflowSummary`: times and payloads are texts.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Summary<'a> {
-    workflow_type: &'a str,
-    version: i32,
-    workflow_id: &'a ExecutionId,
+pub(super) struct Summary<'a> {
+    pub(super) workflow_type: &'a str,
+    pub(super) version: i32,
+    pub(super) workflow_id: &'a ExecutionId,
     #[serde(skip_serializing_if = "Option::is_none")]
-    correlation_id: Option<&'a str>,
-    start_time: String,
-    update_time: String,
+    pub(super) correlation_id: Option<&'a str>,
+    pub(super) start_time: String,
+    pub(super) update_time: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    end_time: Option<String>,
-    status: &'static str,
-    input: &'a str,
-    output: &'a str,
+    pub(super) end_time: Option<String>,
+    pub(super) status: &'static str,
+    pub(super) input: &'a str,
+    pub(super) output: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason_for_incompletion: Option<&'a str>,
-    execution_time: i64,
+    pub(super) reason_for_incompletion: Option<&'a str>,
+    pub(super) execution_time: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    event: Option<&'a str>,
-    failed_reference_task_names: String,
-    priority: u8,
-    failed_task_names: BTreeSet<&'a str>,
+    pub(super) event: Option<&'a str>,
+    pub(super) failed_reference_task_names: String,
+    pub(super) priority: u8,
+    pub(super) failed_task_names: BTreeSet<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    created_by: Option<&'a str>,
-    task_to_domain: Json,
+    pub(super) created_by: Option<&'a str>,
+    pub(super) task_to_domain: Json,
     #[serde(skip_serializing_if = "Option::is_none")]
-    idempotency_key: Option<&'a str>,
-    parent_workflow_id: &'a str,
-    classifier: &'static str,
-    input_size: usize,
-    output_size: usize,
+    pub(super) idempotency_key: Option<&'a str>,
+    pub(super) parent_workflow_id: &'a str,
+    pub(super) classifier: &'static str,
+    pub(super) input_size: usize,
+    pub(super) output_size: usize,
 }
 
 /// An execution in a line of a list.
@@ -249,7 +258,7 @@ pub(super) fn summary(state: &Execution) -> Json {
         task_to_domain: state.task_to_domain.clone().unwrap_or_default(),
         idempotency_key: state.idempotency_key.as_deref(),
         parent_workflow_id: parent.unwrap_or_default(),
-        classifier: "workflow",
+        classifier: WORKFLOW,
         input_size: state.input.len(),
         output_size: state.output.len(),
     })

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use engine::{Blocked, Engine};
-use kernel::graph::{Execution, Task, Waiting};
+use kernel::graph::{Execution, Waiting};
 use kernel::{ExecutionId, Json, Timestamp};
 use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -28,18 +28,32 @@ async fn explain_workflow(
     State(api): State<Api>,
     Path(id): Path<String>,
 ) -> Result<Answer, Problem> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Why {
-        workflow_id: ExecutionId,
-        status: &'static str,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        reason: Option<String>,
-        waiting: Vec<Waiting>,
+    match why(&api.engine, &id).await {
+        Ok(why) => Ok(Answer(Json::of(&why))),
+        // Instances of code are asked for in the same way.
+        Err(missing) => durable::why(&api.engine, &id).await?.map(Answer).ok_or(missing),
     }
-    let now = api.engine.now();
+}
+
+/// Where an execution stands, and everything that it waits for.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Why {
+    workflow_id: ExecutionId,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    pub(crate) waiting: Vec<Waiting>,
+}
+
+/// Says what an execution waits for, with what the queues know.
+///
+/// # Errors
+/// 404 if there is none; the store's.
+pub(crate) async fn why(engine: &Engine, id: &str) -> Result<Why, Problem> {
+    let now = engine.now();
     let look = |state: &Execution| {
-        let queues: Vec<String> = state.open_tasks().map(|task| queue_of(state, task)).collect();
+        let queues: Vec<_> = state.open_tasks().map(|task| state.queue_of(task)).collect();
         let why = Why {
             workflow_id: state.id.clone(),
             status: state.status.as_str(),
@@ -48,39 +62,20 @@ async fn explain_workflow(
         };
         (why, queues, state.gate_name())
     };
-    let (mut why, queues, gate) = match show(&api.engine, &id, look).await {
-        Ok(found) => found,
-        // Instances of code are asked for in the same way.
-        Err(missing) => {
-            return durable::why(&api.engine, &id).await?.map(Answer).ok_or(missing);
-        }
-    };
+    let (mut why, queues, gate) = show(engine, id, look).await?;
     if let Some(gate) = gate {
         for limited in why.waiting.iter_mut().filter_map(|waiting| waiting.limited_by.as_mut()) {
-            limited.holders = api.engine.queues().holders(&gate, HOLDERS_MAX);
+            limited.holders = engine.queues().holders(&gate, HOLDERS_MAX);
         }
     }
     for (waiting, queue) in why.waiting.iter_mut().zip(queues) {
-        explain(&api.engine, &why.workflow_id, waiting, &queue, now);
+        explain(engine, &why.workflow_id, waiting, &queue, now);
     }
-    Ok(Answer(Json::of(&why)))
+    Ok(why)
 }
 
 /// Executions named as the holders of a limit's places.
 const HOLDERS_MAX: usize = 20;
-
-/// The queue of a task, as workers poll it: `domain:type@namespace-group`.
-fn queue_of(state: &Execution, task: &Task) -> String {
-    let policy = state.policy_of(task);
-    let part = |before: &str, name: Option<&str>, after: &str| {
-        let name = name.filter(|name| !name.is_empty());
-        name.map_or_else(String::new, |name| format!("{before}{name}{after}"))
-    };
-    let domain = part("", task.domain.as_deref(), ":");
-    let space = part("@", policy.and_then(|policy| policy.execution_name_space.as_deref()), "");
-    let group = part("-", policy.and_then(|policy| policy.isolation_group_id.as_deref()), "");
-    format!("{domain}{}{space}{group}", task.task_type)
-}
 
 /// Adds what only the queues know.
 fn explain(engine: &Engine, id: &ExecutionId, waiting: &mut Waiting, queue: &str, now: Timestamp) {

@@ -1,137 +1,15 @@
 //! The API of Durable Functions over instances and entities of code, with a worker in process.
 
-use std::time::Duration;
-
 use axum::body::Body;
 use axum::http::{Method, Request};
-use engine::durable::{Attendance, Profile, Room, WorkItem};
-use kernel::durable::entity::{Batch, BatchResult};
+use engine::durable::WorkItem;
+use kernel::durable::entity::BatchResult;
 use kernel::durable::instance::{TurnResult, Work};
-use kernel::durable::{
-    Action, ActionKind, Call, Completion, Fact, FailureDetails, HistoryEvent, OperationResult,
-    Outcome, Tags,
-};
+use kernel::durable::{Action, Fact, OperationResult, Outcome};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
-use crate::support::{Server, waiting};
-
-/// How long work may take to come on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
-const BASE: &str = "/runtime/webhooks/durabletask";
-
-/// A worker that does what the test says.
-struct Worker {
-    server: Server,
-    attendance: Attendance,
-    /// Handed out and not yet done.
-    held: Mutex<Vec<WorkItem>>,
-}
-
-impl Worker {
-    async fn new() -> Self {
-        let server = Server::new().await;
-        let attendance = server.engine.attend(Profile {
-            hub: "default".into(),
-            name: "tester".into(),
-            agent: "test".into(),
-            filters: None,
-            room: Room { orchestrations: 1, activities: 1, entities: 1 },
-        });
-        Self { server, attendance, held: Mutex::default() }
-    }
-
-    /// The next piece of work that fits; there must be one soon.
-    async fn next(&self, fits: fn(&WorkItem) -> bool) -> WorkItem {
-        loop {
-            let mut held = self.held.lock().await;
-            if let Some(at) = held.iter().position(fits) {
-                return held.remove(at);
-            }
-            let claimed = tokio::time::timeout(PATIENCE, self.attendance.claim()).await;
-            held.extend(claimed.expect("there is work soon").expect("memory answers"));
-        }
-    }
-
-    async fn batch(&self) -> Batch {
-        match self.next(|item| matches!(item, WorkItem::Batch(_))).await {
-            WorkItem::Batch(batch) => batch,
-            WorkItem::Instance(work) => panic!("a batch was expected: {work:?}"),
-        }
-    }
-
-    /// Answers the next turn with these actions, and tells what was new in it.
-    async fn turn(
-        &self,
-        actions: Vec<(i32, ActionKind)>,
-        custom: Option<&str>,
-    ) -> Vec<HistoryEvent> {
-        let WorkItem::Instance(Work::Turn { token, new, .. }) = self.next(is_turn).await else {
-            panic!("a turn was expected")
-        };
-        let result = TurnResult {
-            token,
-            actions: actions.into_iter().map(|(id, kind)| Action { id, kind }).collect(),
-            custom_status: custom.map(Into::into),
-            processed: None,
-            trace: None,
-        };
-        self.server.engine.complete_turn(result).await.expect("it is taken");
-        new
-    }
-
-    async fn activity(&self, result: Result<&str, &str>) {
-        let WorkItem::Instance(Work::Activity { token, .. }) = self.next(is_activity).await else {
-            panic!("an activity was expected")
-        };
-        let failed = |message| Box::new(FailureDetails::new("ValueError", message));
-        let result = match result {
-            Ok(result) => Ok(Some(result.into())),
-            Err(message) => Err(failed(message.to_owned())),
-        };
-        self.server.engine.complete_activity(token, result).await.expect("it is taken");
-    }
-
-    async fn ask(&self, method: Method, path: &str, body: &str) -> (u16, Value) {
-        let answer = self.server.send(method, &format!("{BASE}{path}"), body.to_owned()).await;
-        let body = serde_json::from_str(&answer.text).unwrap_or(Value::Null);
-        (answer.status.as_u16(), body)
-    }
-
-    async fn get(&self, path: &str) -> (u16, Value) {
-        self.ask(Method::GET, path, "").await
-    }
-
-    async fn post(&self, path: &str, body: &str) -> (u16, Value) {
-        self.ask(Method::POST, path, body).await
-    }
-}
-
-fn is_turn(item: &WorkItem) -> bool {
-    matches!(item, WorkItem::Instance(Work::Turn { .. }))
-}
-
-fn is_activity(item: &WorkItem) -> bool {
-    matches!(item, WorkItem::Instance(Work::Activity { .. }))
-}
-
-fn call(name: &str) -> ActionKind {
-    let input = Some("\"Tokyo\"".into());
-    ActionKind::ScheduleTask(Box::new(Call { name: name.into(), input, ..Call::default() }))
-}
-
-fn end(outcome: Outcome, result: &str) -> ActionKind {
-    let failure = (outcome == Outcome::Failed)
-        .then(|| Box::new(FailureDetails::new("ValueError", "no luck")));
-    ActionKind::Complete(Box::new(Completion {
-        outcome,
-        result: failure.is_none().then(|| result.into()),
-        failure,
-        new_version: None,
-        carryover: Vec::new(),
-        tags: Tags::new(),
-    }))
-}
+use crate::code_worker::{BASE, Worker, call, end, is_turn};
+use crate::support::waiting;
 
 #[tokio::test]
 async fn an_instance_of_code_is_started_followed_and_told_of_events() {

@@ -1,7 +1,9 @@
 //! The REST API, called in process over the real engine and the reference store.
 
 mod admin;
+mod both;
 mod bulk;
+mod code_worker;
 mod control;
 mod durable;
 mod durable_code;

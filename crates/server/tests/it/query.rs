@@ -76,7 +76,7 @@ fn conditions_become_filters() {
         ("classifier = workflow", vec![]),
         ("classifier IN (agent, workflow)", vec![]),
         ("classifier = agent", vec![is(Id, &[""])]),
-        ("classifier != workflow", vec![is(Id, &[""])]),
+        ("classifier != agent", vec![]),
         ("workflowType=a and status!=RUNNING", vec![is(Name, &["a"]), not(Status, &["RUNNING"])]),
         ("correlationId=ANDROID", vec![is(CorrelationId, &["ANDROID"])]),
     ];
@@ -168,6 +168,7 @@ fn order_page_and_free_text() {
     let read = search(&question).unwrap_or_else(|problem| panic!("{}", problem.message));
     let expected = Search {
         machine: kernel::MachineKind::Execution,
+        beside: None,
         filters: vec![Filter::TopLevel],
         free_text: Some("some words".to_owned()),
         sort: vec![

@@ -168,9 +168,7 @@ pub(super) fn to_free(
     excess: u64,
     limit: usize,
 ) -> rusqlite::Result<Candidates> {
-    let all: i64 =
-        connection
-            .query_row("SELECT count(*) FROM execution WHERE machine = 0", [], |row| row.get(0))?;
+    let all: i64 = connection.query_row("SELECT count(*) FROM execution", [], |row| row.get(0))?;
     let each = (used_bytes(connection)? / (all as u64).max(1)).max(1);
     let needed = (excess / each + 1).min(limit as u64);
     let mut rows = first_ended(connection, i64::MAX, needed + 1)?;

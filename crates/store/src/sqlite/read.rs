@@ -3,8 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::store::{Head, MessageKey, Outgoing, StoreError, Stored};
-use kernel::{ExecutionId, Timestamp};
+use engine::store::{Head, MessageKey, Outgoing, Statistics, StoreError, Stored};
+use kernel::durable::Status;
+use kernel::{ExecutionId, MachineKind, Timestamp};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::Semaphore;
@@ -16,6 +17,7 @@ use super::key::Key;
 use super::names::Words;
 use super::rows;
 use super::schema::open_reader;
+use super::search::of_kind;
 
 /// A few connections, lent to whoever reads.
 pub(super) struct Readers {
@@ -175,12 +177,30 @@ pub(super) fn head(
         .optional()
 }
 
-/// How many executions there are, and how many of them run.
-pub(super) fn counts(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
-    let count = |sql| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
-    let all = count("SELECT count(*) FROM execution WHERE machine = 0")?;
-    let running = count("SELECT count(*) FROM execution WHERE closed = 0 AND machine = 0")?;
-    Ok((all as u64, running as u64))
+/// How many there are of what is counted, in [`Statistics`] that say nothing else.
+pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Statistics> {
+    let count = |sql: &str| -> rusqlite::Result<u64> {
+        connection
+            .prepare_cached(&format!("SELECT count(*) FROM execution WHERE {sql}"))?
+            .query_row([], |row| row.get::<_, i64>(0))
+            .map(|count| count as u64)
+    };
+    let (graphs, code) = (of_kind(MachineKind::Execution), of_kind(MachineKind::Instance));
+    // The index of machines holds the status, not whether it is an end.
+    let open: Vec<String> = Status::ALL
+        .iter()
+        .filter(|status| !status.is_closed())
+        .map(|status| format!("'{status}'"))
+        .collect();
+    let open = format!("status IN (SELECT id FROM name WHERE text IN ({}))", open.join(", "));
+    Ok(Statistics {
+        executions: count(&graphs)?,
+        running: count(&format!("closed = 0 AND {graphs}"))?,
+        instances: count(&code)?,
+        instances_running: count(&format!("{code} AND {open}"))?,
+        entities: count(&of_kind(MachineKind::Entity))?,
+        ..Statistics::default()
+    })
 }
 
 fn bounded(limit: usize) -> i64 {

@@ -13,7 +13,7 @@ use super::fault::explain;
 use super::{Durability, Options};
 
 /// The version of the tables below. A file of a later version is refused.
-const VERSION: i64 = 3;
+const VERSION: i64 = 4;
 
 /// Marks a file as ours: `NBLL`.
 const APPLICATION: i64 = 0x4e42_4c4c;
@@ -49,6 +49,8 @@ pub(super) const fn execution_at(place: i64) -> i64 {
 /// The tables.
 ///
 /// - `execution_listed` covers what lists filter by, in the order that lists have.
+/// - `execution_machine` does so for what is no execution of a graph, and holds the keys, in which
+///   the hubs of instances and entities stand.
 /// - `pending` holds the words of texts that wait to be indexed; `found` is their index. It keeps
 ///   no text, no positions and no columns, only which word is where.
 /// - `execution.machine` tells executions (0) from schedules and monitors, which lists leave out.
@@ -88,7 +90,8 @@ CREATE TABLE execution (
 CREATE UNIQUE INDEX execution_key ON execution (key);
 CREATE INDEX execution_listed ON execution (created_at, name, status) WHERE machine = 0;
 CREATE INDEX execution_running ON execution (created_at) WHERE closed = 0 AND machine = 0;
-CREATE INDEX execution_machine ON execution (machine) WHERE machine <> 0;
+CREATE INDEX execution_machine ON execution (machine, created_at, name, status, key)
+    WHERE machine <> 0;
 CREATE INDEX execution_ended ON execution (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX execution_wake ON execution (wake_at) WHERE wake_at IS NOT NULL;
 CREATE INDEX execution_correlation ON execution (correlation_id) WHERE correlation_id IS NOT NULL;
@@ -206,6 +209,13 @@ DROP TABLE placed;
 CREATE UNIQUE INDEX history_place ON history (place);
 ";
 
+/// What makes tables of version 4 of those of version 3: lists of all machines find their order.
+const FROM_3: &str = "
+DROP INDEX execution_machine;
+CREATE INDEX execution_machine ON execution (machine, created_at, name, status, key)
+    WHERE machine <> 0;
+";
+
 /// Opens the writing connection and brings the file to the current version.
 ///
 /// # Errors
@@ -318,11 +328,12 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     match version {
         0 => Err(StoreError::Corrupt(format!("{file} is a database without tables of ours"))),
         VERSION => Ok(()),
-        1 | 2 => {
-            let first = if version == 1 { FROM_1 } else { "" };
-            let change = format!(
-                "BEGIN IMMEDIATE; {first} {FROM_2} PRAGMA user_version = {VERSION}; COMMIT;"
-            );
+        1..VERSION => {
+            let steps = [FROM_1, FROM_2, FROM_3];
+            let due = steps.iter().skip(usize::try_from(version - 1).unwrap_or_default());
+            let steps: String = due.copied().collect();
+            let change =
+                format!("BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;");
             connection.execute_batch(&change).map_err(|error| explain(&error, path))
         }
         later => Err(StoreError::Corrupt(format!(

@@ -5,6 +5,7 @@
 use engine::search::{
     Filter, Mark, PAGE_MAX, Page, Search, Sort, SortField, TextField, TimeField, words,
 };
+use kernel::MachineKind;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::{ToSqlOutput, Value};
 use rusqlite::{Connection, ToSql, params_from_iter};
@@ -31,7 +32,6 @@ pub(super) fn search(
     words: &Words,
     search: &Search,
 ) -> rusqlite::Result<Page> {
-    let machine = machine(search.machine);
     let mut asked = Condition::default();
     for filter in &search.filters {
         asked.filter(filter);
@@ -40,21 +40,55 @@ pub(super) fn search(
         asked.free_text(connection, text)?;
     }
     let Condition { sql, values } = asked;
-    let count = format!("SELECT count(*) FROM execution e WHERE e.machine = {machine}{sql}");
-    let total: i64 = connection
-        .prepare_cached(&count)?
-        .query_row(params_from_iter(values.iter()), |row| row.get(0))?;
-    let page = format!(
-        "SELECT {} FROM execution e WHERE e.machine = {machine}{sql} ORDER BY {} LIMIT {} OFFSET {}",
-        rows::HEAD,
-        order(&search.sort),
-        search.size.min(PAGE_MAX),
-        i64::try_from(search.start).unwrap_or(i64::MAX),
-    );
+    let mut total = 0;
+    for kind in search.machines() {
+        let machine = of_kind(kind);
+        let count = format!("SELECT count(*) FROM execution e WHERE {machine}{sql}");
+        let mut count = connection.prepare_cached(&count)?;
+        total +=
+            count.query_row(params_from_iter(values.iter()), |row| row.get::<_, i64>(0))? as u64;
+    }
+    let order = order(&search.sort);
+    let size = search.size.min(PAGE_MAX);
+    let start = i64::try_from(search.start).unwrap_or(i64::MAX);
+    let columns = rows::HEAD;
+    let from = |kind| format!("FROM execution e WHERE {}{sql}", of_kind(kind));
+    let (page, values): (String, Vec<&Bound>) = match search.beside {
+        Some(_) => {
+            // The first of each kind, found by its own index, hold the first of all.
+            let first = i64::try_from(size).unwrap_or(i64::MAX).saturating_add(start);
+            let kinds: Vec<String> = search
+                .machines()
+                .map(|kind| {
+                    let from = from(kind);
+                    format!("SELECT * FROM (SELECT e.id {from} ORDER BY {order} LIMIT {first})")
+                })
+                .collect();
+            let page = format!(
+                "SELECT {columns} FROM execution e WHERE e.id IN ({}) \
+                 ORDER BY {order} LIMIT {size} OFFSET {start}",
+                kinds.join(" UNION ALL "),
+            );
+            (page, kinds.iter().flat_map(|_| &values).collect())
+        }
+        None => {
+            let from = from(search.machine);
+            let page =
+                format!("SELECT {columns} {from} ORDER BY {order} LIMIT {size} OFFSET {start}");
+            (page, values.iter().collect())
+        }
+    };
     let mut page = connection.prepare_cached(&page)?;
     let found =
-        page.query_map(params_from_iter(values.iter()), |row| rows::head(row, connection, words))?;
-    Ok(Page { total: total as u64, rows: found.collect::<rusqlite::Result<_>>()? })
+        page.query_map(params_from_iter(values), |row| rows::head(row, connection, words))?;
+    Ok(Page { total, rows: found.collect::<rusqlite::Result<_>>()? })
+}
+
+/// That a row is of a kind of machine, in the words of the partial index that lists the kind:
+/// `SQLite` does not see by itself that 3 is not 0.
+pub(super) fn of_kind(kind: MachineKind) -> String {
+    let listed = if kind == MachineKind::Execution { "" } else { " AND machine <> 0" };
+    format!("machine = {}{listed}", machine(kind))
 }
 
 fn order(sort: &[Sort]) -> String {

@@ -157,6 +157,13 @@ async fn callers_that_give_up_leave_the_store_whole() {
 
 #[tokio::test]
 async fn ended_histories_shrink_and_read_the_same() {
+    // Of executions, and of instances and entities of code.
+    for id in ["one", "instance:hub:one", "entity:hub:@counter@one"] {
+        shrinks_and_reads_the_same(id).await;
+    }
+}
+
+async fn shrinks_and_reads_the_same(id: &str) {
     let folder = folder();
     let options = Options { tidy_after: std::time::Duration::ZERO, ..Options::default() };
     let store = open(&folder, &options).expect("it opens");
@@ -165,7 +172,7 @@ async fn ended_histories_shrink_and_read_the_same() {
         5 => String::new(),
         _ => format!("[{expect},\"{}\"]", "ünï🔔".repeat(100)),
     };
-    let one = ExecutionId::new("one");
+    let one = ExecutionId::new(id);
     let compressed = async || {
         let file = rusqlite::Connection::open(store.path()).expect("it opens");
         let count = "SELECT (SELECT count(*) FROM archive), (SELECT count(*) FROM history)";
@@ -177,7 +184,7 @@ async fn ended_histories_shrink_and_read_the_same() {
         [(0, (0, 1)), (1, (1, 0)), (2, (1, 1)), (3, (1, 0)), (4, (1, 1)), (5, (1, 2))]
     {
         let make = if expect % 2 == 1 { last_commit } else { commit };
-        store.commit(make("one", expect, events(expect))).await.expect("it is taken");
+        store.commit(make(id, expect, events(expect))).await.expect("it is taken");
         expected.push(events(expect));
         let mut polls = 0;
         while compressed().await != rows {
@@ -192,7 +199,13 @@ async fn ended_histories_shrink_and_read_the_same() {
     assert_eq!(compressed().await, (0, 0));
 }
 
-/// What version 2 had: history rows in the order of their executions.
+/// What version 3 had: an index of machines that knew no order.
+const BACK_TO_3: &str = "
+    DROP INDEX execution_machine;
+    CREATE INDEX execution_machine ON execution (machine) WHERE machine <> 0;
+    PRAGMA user_version = 3;";
+
+/// What version 2 had before: history rows in the order of their executions.
 const BACK_TO_2: &str = "
     ALTER TABLE history RENAME TO newer;
     CREATE TABLE history (id INTEGER PRIMARY KEY, events TEXT NOT NULL) STRICT;
@@ -214,7 +227,8 @@ const BACK_TO_1: &str = "
 
 #[tokio::test]
 async fn files_of_former_versions_are_brought_up_to_date() {
-    for back in [&[BACK_TO_2][..], &[BACK_TO_2, BACK_TO_1]] {
+    let steps = [BACK_TO_3, BACK_TO_2, BACK_TO_1];
+    for back in 1..=steps.len() {
         let folder = folder();
         let store = open(&folder, &Options::default()).expect("it opens");
         for (id, expect, events) in [("old", 0, "[1]"), ("other", 0, "[7]"), ("old", 1, "[2]")] {
@@ -223,7 +237,7 @@ async fn files_of_former_versions_are_brought_up_to_date() {
         }
         store.close().await.expect("it closes");
         let file = rusqlite::Connection::open(store.path()).expect("it opens");
-        for sql in back {
+        for sql in &steps[..back] {
             file.execute_batch(sql).expect("it can be set back");
         }
         drop(file);

@@ -49,8 +49,8 @@ impl Action {
         let ids = input::ids(&targets.ids)?;
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         for id in &ids {
-            let call = client.durable(Method::POST, &["instances", id, self.verb]);
-            let call = targets.hub.of(call).query_if("reason", targets.reason.as_deref());
+            let call = targets.hub.call(client, Method::POST, id, &[self.verb]);
+            let call = call.query_if("reason", targets.reason.as_deref());
             match call.send().await {
                 Ok(_) => {
                     output.note(format_args!("{} {}", self.past, clean(id)));
@@ -87,8 +87,8 @@ pub(super) async fn raise_event(
     output: &Output,
 ) -> anyhow::Result<()> {
     let data = input::argument("--data", data)?;
-    let call = client.durable(Method::POST, &["instances", id, "raiseEvent", event]);
-    hub.of(call).json(&data).send().await?;
+    let call = hub.call(client, Method::POST, id, &["raiseEvent", event]);
+    call.json(&data).send().await?;
     output.note(format_args!("told {} of {}", clean(id), clean(event)));
     if output.is_json() {
         return output.json(&json!({ "instanceId": id, "event": event }));
@@ -104,8 +104,8 @@ pub(super) async fn restart(
     client: &Client,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let call = client.durable(Method::POST, &["instances", id, "restart"]);
-    let call = hub.of(call).query("restartWithNewInstanceId", !same_id);
+    let call = hub.call(client, Method::POST, id, &["restart"]);
+    let call = call.query("restartWithNewInstanceId", !same_id);
     let answer = call.send().await?.value()?;
     if output.is_json() {
         return output.json(&answer);
@@ -153,8 +153,8 @@ impl Purge {
             let ids = input::ids(&self.ids)?;
             confirm("purge", &ids, self.yes)?;
             for id in &ids {
-                let call = client.durable(Method::DELETE, &["instances", id]);
-                count += deleted(&self.hub.of(call).send().await?.value()?);
+                let call = self.hub.call(client, Method::DELETE, id, &[]);
+                count += deleted(&call.send().await?.value()?);
             }
         }
         output.note(format_args!("purged {count} instances"));

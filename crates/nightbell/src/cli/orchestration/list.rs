@@ -74,30 +74,6 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Lists instances of code and of workflows alike, the newest first.
-pub(super) async fn both(limit: u32, client: &Client, output: &Output) -> anyhow::Result<()> {
-    const PAGE_MAX: u32 = 1000;
-    let call = client.durable(Method::GET, &["instances"]);
-    let answer = call.query("top", PAGE_MAX).query("showInput", output.is_json()).send().await?;
-    let answer = answer.value()?;
-    let mut instances: Vec<Instance> = understand("list of instances", &answer)?;
-    let mut values = answer.as_array().cloned().unwrap_or_default();
-    let created = |value: &Value| value["createdTime"].as_str().unwrap_or_default().to_owned();
-    values.sort_by_key(|value| std::cmp::Reverse(created(value)));
-    instances.sort_by_key(|instance| std::cmp::Reverse(instance.created_time.0));
-    let limit = limit as usize;
-    values.truncate(limit);
-    instances.truncate(limit);
-    if output.is_json() {
-        return output.json(&values);
-    }
-    output.table(&table(&instances, Timestamp::now()))?;
-    if instances.is_empty() {
-        output.note("nothing runs, and nothing ran");
-    }
-    Ok(())
-}
-
 fn table(instances: &[Instance], now: Timestamp) -> Table {
     let heads = ["ID", "~NAME", "STATUS", "CREATED", "UPDATED", "~CUSTOM STATUS"];
     let mut table = Table::new(&heads);

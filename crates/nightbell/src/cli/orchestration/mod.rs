@@ -6,10 +6,12 @@ mod show;
 mod start;
 
 use clap::{Args, Subcommand, ValueEnum};
+use reqwest::Method;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::{Call, Client};
+use super::failure::Failure;
 use super::moment::Moment;
 use super::output::Output;
 
@@ -65,7 +67,7 @@ Examples:
 }
 
 /// Whose instances.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub(crate) struct Hub {
     /// Task hub of the instances
     #[arg(long = "hub", value_name = "NAME", env = "NIGHTBELL_TASK_HUB")]
@@ -76,6 +78,32 @@ impl Hub {
     fn of<'a>(&self, call: Call<'a>) -> Call<'a> {
         call.query_if("taskHub", self.hub.as_deref())
     }
+
+    /// A call about one instance, named by its id within this hub or by its whole id.
+    pub(super) fn call<'a>(
+        &self,
+        client: &'a Client,
+        method: Method,
+        id: &str,
+        path: &[&str],
+    ) -> Call<'a> {
+        let (hub, id) = match whole(id) {
+            Some((hub, id)) => (Some(hub), id),
+            None => (self.hub.as_deref(), id),
+        };
+        let path = [&["instances", id], path].concat();
+        client.durable(method, &path).query_if("taskHub", hub)
+    }
+}
+
+/// The hub and the id within it of a whole id, `instance:HUB:ID`, as lists of runs show it.
+pub(super) fn whole(id: &str) -> Option<(&str, &str)> {
+    id.strip_prefix("instance:")?.split_once(':')
+}
+
+/// Where an instance of the default hub, or of a whole id, stands and what it waits for.
+pub(super) async fn standing(id: &str, client: &Client) -> Result<Value, Failure> {
+    show::show(id, false, &Hub::default(), client).await
 }
 
 /// Where an instance stands.
@@ -112,26 +140,18 @@ struct Instance {
     history_events: Vec<Value>,
 }
 
-/// Shows what `nightbell run show` finds no workflow for; `missing` is what it says otherwise. The
-/// id may be whole, `instance:HUB:ID`, or one of the default hub.
+/// Shows what `nightbell run show` finds no workflow for; `missing` is what it says otherwise.
 pub(super) async fn show_run(
     id: &str,
     missing: anyhow::Error,
     client: &Client,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let whole = id.strip_prefix("instance:").and_then(|rest| rest.split_once(':'));
-    let (hub, id) = whole.map_or((None, id), |(hub, id)| (Some(hub.to_owned()), id));
-    match show::show(id, false, &Hub { hub }, client).await {
+    match standing(id, client).await {
         Ok(value) => show::print(&value, false, output),
         // Nor is there such an instance, or the server knows none at all.
         Err(_) => Err(missing),
     }
-}
-
-/// Lists what runs and ran in both dialects.
-pub(super) async fn list_runs(limit: u32, client: &Client, output: &Output) -> anyhow::Result<()> {
-    list::both(limit, client, output).await
 }
 
 /// Runs the command.

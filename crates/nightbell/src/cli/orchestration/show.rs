@@ -34,14 +34,14 @@ pub(super) async fn run(
     print(&value, arguments.history, output)
 }
 
-/// Asks for an instance.
+/// Asks for an instance, and what it waits for.
 pub(super) async fn show(
     id: &str,
     history: bool,
     hub: &Hub,
     client: &Client,
 ) -> Result<Value, Failure> {
-    let mut call = hub.of(client.durable(Method::GET, &["instances", id]));
+    let mut call = hub.call(client, Method::GET, id, &[]).query("showWaiting", true);
     if history {
         call = call.query("showHistory", true).query("showHistoryOutput", true);
     }
@@ -68,6 +68,10 @@ pub(super) fn print(value: &Value, with_history: bool, output: &Output) -> anyho
         if !value[member].is_null() {
             lines.push((name, clean(&value[member].to_string())));
         }
+    }
+    for waiting in value["waiting"].as_array().into_iter().flatten() {
+        let text = |member: &str| clean(waiting[member].as_str().unwrap_or_default());
+        lines.push(("Waits", format!("{}: {}", text("reference"), text("reason"))));
     }
     for (name, text) in lines {
         output.line(format_args!("{name:<12}{text}"))?;

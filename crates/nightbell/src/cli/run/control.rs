@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::code::{self, Deed};
 use super::{Targets, fetch};
 use crate::cli::client::{Client, understand};
 use crate::cli::confirm;
@@ -32,6 +33,8 @@ pub(super) struct Action {
     parameter: &'static str,
     /// Whether even one run is not touched without asking.
     destructive: bool,
+    /// How it is done to a run that is code.
+    code: Deed,
 }
 
 pub(super) const PAUSE: Action = Action {
@@ -43,10 +46,17 @@ pub(super) const PAUSE: Action = Action {
     bulk: "pause",
     parameter: "",
     destructive: false,
+    code: Deed::Post("suspend"),
 };
 
-pub(super) const RESUME: Action =
-    Action { verb: "resume", past: "resumed", one: Some("resume"), bulk: "resume", ..PAUSE };
+pub(super) const RESUME: Action = Action {
+    verb: "resume",
+    past: "resumed",
+    one: Some("resume"),
+    bulk: "resume",
+    code: Deed::Post("resume"),
+    ..PAUSE
+};
 
 pub(super) const TERMINATE: Action = Action {
     verb: "terminate",
@@ -57,6 +67,7 @@ pub(super) const TERMINATE: Action = Action {
     bulk: "terminate",
     parameter: "reason",
     destructive: false,
+    code: Deed::Post("terminate"),
 };
 
 pub(super) const RESTART: Action = Action {
@@ -68,6 +79,7 @@ pub(super) const RESTART: Action = Action {
     bulk: "restart",
     parameter: "useLatestDefinitions",
     destructive: false,
+    code: Deed::Restart,
 };
 
 pub(super) const RETRY: Action = Action {
@@ -76,6 +88,7 @@ pub(super) const RETRY: Action = Action {
     one: Some("retry"),
     bulk: "retry",
     parameter: "resumeSubworkflowTasks",
+    code: Deed::Post("rewind"),
     ..RESTART
 };
 
@@ -88,6 +101,7 @@ pub(super) const DELETE: Action = Action {
     bulk: "remove",
     parameter: "archiveWorkflow",
     destructive: true,
+    code: Deed::Purge,
 };
 
 /// What happened to each of several runs.
@@ -126,10 +140,25 @@ impl Action {
         value: Option<String>,
         client: &Client,
     ) -> Result<Results, Failure> {
+        let done = Results { bulk_successful_results: vec![id.to_owned()], ..Results::default() };
+        let reason = value.as_deref().filter(|_| self.parameter == "reason");
+        if code::is_whole(id) {
+            return self.code.run(id, reason, client).await.map(|()| done);
+        }
         let mut path = vec!["workflow", id];
         path.extend(self.one);
-        client.call((self.method)(), &path).query_if(self.parameter, value).send().await?;
-        Ok(Results { bulk_successful_results: vec![id.to_owned()], ..Results::default() })
+        let call = client.call((self.method)(), &path).query_if(self.parameter, value.as_ref());
+        match call.send().await {
+            // It may be the id of code in the default hub.
+            Err(missing) if missing.exit == Exit::NotFound => {
+                self.code.run(id, reason, client).await.map_err(|failure| match failure.exit {
+                    Exit::NotFound => missing,
+                    _ => failure,
+                })?;
+            }
+            answer => drop(answer?),
+        }
+        Ok(done)
     }
 
     async fn bulk(
@@ -139,7 +168,16 @@ impl Action {
         client: &Client,
     ) -> Result<Results, Failure> {
         let mut all = Results::default();
-        for chunk in ids.chunks(BULK_MAX) {
+        let (code, graphs): (Vec<_>, Vec<_>) =
+            ids.iter().cloned().partition(|id| code::is_whole(id));
+        for id in code {
+            match self.one(&id, value.cloned(), client).await {
+                Ok(_) => all.bulk_successful_results.push(id),
+                Err(failure) if failure.exit == Exit::Unreachable => return Err(failure),
+                Err(failure) => drop(all.bulk_error_results.insert(id, failure.message)),
+            }
+        }
+        for chunk in graphs.chunks(BULK_MAX) {
             let call = client.call((self.bulk_method)(), &["workflow", "bulk", self.bulk]);
             let call = call.query_if(self.parameter, value).json(&json!(chunk));
             let results: Results = understand("answer", &call.send().await?.value()?)?;
@@ -188,6 +226,13 @@ pub(crate) struct Rerun {
     /// New input of the task: JSON, @FILE, or - for standard input
     #[arg(long, value_name = "JSON", requires = "from")]
     task_input: Option<String>,
+}
+
+impl Rerun {
+    /// The id of the run.
+    pub(super) fn id(&self) -> &str {
+        &self.id
+    }
 }
 
 /// Runs `rerun`.

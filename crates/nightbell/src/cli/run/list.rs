@@ -20,13 +20,14 @@ use crate::cli::table::{Cell, Table};
 Examples:
   nightbell run list --status FAILED --status TIMED_OUT
   nightbell run list --workflow nightly --limit 5 --watch
+  nightbell run list --kind orchestration --status RUNNING
   nightbell run list --query \"correlationId='order-17' AND startTime>1767225600000\"
   nightbell run list --status FAILED --ids | nightbell run retry --yes -")]
 pub(crate) struct Arguments {
     /// Only runs of this status; may be repeated
     #[arg(long, ignore_case = true)]
     status: Vec<Status>,
-    /// Only runs of this workflow; * stands for any text
+    /// Only runs of this workflow or orchestration; * stands for any text
     #[arg(long, value_name = "NAME")]
     workflow: Option<String>,
     /// Conditions, joined by AND: field=value, field IN (a,b), and > or < on times in ms
@@ -37,10 +38,10 @@ pub(crate) struct Arguments {
     free_text: Option<String>,
     /// How many to list at most
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=5000))]
-    pub(super) limit: u32,
-    /// List orchestrations, which run as code in workers, too; see `nightbell orchestration list`
-    #[arg(long, conflicts_with_all = ["status", "workflow", "query", "free_text", "sort", "ids", "watch"])]
-    pub(super) orchestrations: bool,
+    limit: u32,
+    /// Only runs of this kind: of workflows, or of orchestrations, which are code
+    #[arg(long)]
+    kind: Option<Kind>,
     /// FIELD or FIELD:asc or FIELD:desc
     #[arg(long, value_name = "FIELD", default_value = "startTime:desc")]
     sort: String,
@@ -51,6 +52,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
           value_parser = clap::value_parser!(u64).range(1..))]
     watch: Option<u64>,
+}
+
+/// What a run is a run of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Workflow,
+    Orchestration,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -71,6 +79,8 @@ struct Summary {
     end_time: Moment,
     execution_time: i64,
     reason_for_incompletion: Option<String>,
+    /// Of servers that tell: the kind.
+    classifier: Option<String>,
 }
 
 /// Runs the command.
@@ -95,11 +105,19 @@ async fn search(arguments: &Arguments, client: &Client) -> Result<Page, Failure>
         .query("start", 0)
         .query("size", arguments.limit)
         .query("sort", sort(&arguments.sort))
+        .query("classifier", classifier(arguments.kind))
         .query("freeText", arguments.free_text.as_deref().unwrap_or("*"))
         .query_if("query", (!query.is_empty()).then_some(query))
         .send()
         .await?;
     understand("list of runs", &answer.value()?)
+}
+
+/// The kinds to list, in the server's words.
+fn classifier(kind: Option<Kind>) -> String {
+    let kinds = kind.map_or_else(|| Kind::value_variants().to_vec(), |kind| vec![kind]);
+    let words = kinds.iter().filter_map(Kind::to_possible_value);
+    words.map(|word| word.get_name().to_owned()).collect::<Vec<_>>().join(",")
 }
 
 /// The conditions of all options in the server's language.
@@ -155,7 +173,7 @@ fn print(arguments: &Arguments, mut page: Page, output: &Output) -> anyhow::Resu
 }
 
 fn table(summaries: &[Summary], now: Timestamp) -> Table {
-    let heads = ["ID", "~WORKFLOW", "VERSION", "STATUS", "STARTED", "TOOK", "~REASON"];
+    let heads = ["ID", "KIND", "~NAME", "VERSION", "STATUS", "STARTED", "TOOK", "~REASON"];
     let mut table = Table::new(&heads);
     for run in summaries {
         let took = if run.end_time.0.is_some() && run.execution_time > 0 {
@@ -165,6 +183,7 @@ fn table(summaries: &[Summary], now: Timestamp) -> Table {
         };
         table.row([
             (&run.workflow_id).into(),
+            run.classifier.as_deref().unwrap_or("workflow").into(),
             (&run.workflow_type).into(),
             run.version.into(),
             Cell::status(&run.status),

@@ -1,5 +1,6 @@
-//! `nightbell run`: runs of workflows.
+//! `nightbell run`: runs of workflows, and of orchestrations, which are code.
 
+mod code;
 mod control;
 mod list;
 mod show;
@@ -22,9 +23,9 @@ use super::output::{Output, clean};
 pub(crate) enum Verb {
     /// Start a run
     Start(start::Arguments),
-    /// List runs, the newest first
+    /// List runs of workflows and of orchestrations, the newest first
     List(list::Arguments),
-    /// Show one run: its state, input and output, and its tasks
+    /// Show one run: its state, what it waits for, input and output, and its tasks
     #[command(visible_alias = "status")]
     Show(show::Arguments),
     /// Follow a run until it ends; exits with 0 if it completed and with 5 if not
@@ -54,7 +55,7 @@ pub(crate) enum Verb {
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Begin ended runs again from their first task
+    /// Begin ended runs again from their first task, under the same id
     Restart {
         #[command(flatten)]
         targets: Targets,
@@ -62,7 +63,7 @@ pub(crate) enum Verb {
         #[arg(long)]
         latest: bool,
     },
-    /// Try the failed tasks of ended runs again
+    /// Try the failed tasks of ended runs again, or what failed in orchestrations
     Retry {
         #[command(flatten)]
         targets: Targets,
@@ -87,7 +88,8 @@ pub(crate) enum Verb {
 /// The runs to act on.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Targets {
-    /// Ids of runs; - reads ids from standard input
+    /// Ids of runs, those of orchestrations as `run list` shows them; - reads ids from standard
+    /// input
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
     /// Do not ask
@@ -111,9 +113,6 @@ pub(super) enum Status {
 pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
     match verb {
         Verb::Start(arguments) => start::run(arguments, client, output).await,
-        Verb::List(arguments) if arguments.orchestrations => {
-            orchestration::list_runs(arguments.limit, client, output).await
-        }
         Verb::List(arguments) => list::run(&arguments, client, output).await,
         Verb::Show(arguments) => match show::run(&arguments, client, output).await {
             Err(error) if is_missing(&error) => {
@@ -123,10 +122,34 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         },
         Verb::Watch(arguments) => watch::run(&arguments, client, output).await,
         Verb::Why { id } => why::run(&id, client, output).await,
-        Verb::Logs { id, task } => show::logs(&id, task.as_deref(), client, output).await,
-        Verb::Rerun(arguments) => control::rerun(arguments, client, output).await,
+        Verb::Logs { id, task } => match show::logs(&id, task.as_deref(), client, output).await {
+            Err(error) => {
+                let instead = format!("see `nightbell orchestration show {id} --history`");
+                Err(code::refused(&id, error, &instead, client).await)
+            }
+            done => done,
+        },
+        Verb::Rerun(arguments) => {
+            let id = arguments.id().to_owned();
+            match control::rerun(arguments, client, output).await {
+                Err(error) => {
+                    let instead = format!(
+                        "`nightbell run retry {id}` tries again what failed, \
+                         `nightbell run restart {id}` begins it anew"
+                    );
+                    Err(code::refused(&id, error, &instead, client).await)
+                }
+                done => done,
+            }
+        }
         Verb::SkipTask { id, reference } => {
-            control::skip_task(&id, &reference, client, output).await
+            match control::skip_task(&id, &reference, client, output).await {
+                Err(error) => {
+                    let instead = "what it does next is for its code to decide";
+                    Err(code::refused(&id, error, instead, client).await)
+                }
+                done => done,
+            }
         }
         Verb::Pause(targets) => control::PAUSE.run(targets, None, client, output).await,
         Verb::Resume(targets) => control::RESUME.run(targets, None, client, output).await,
@@ -170,6 +193,9 @@ struct Workflow {
     start_time: Moment,
     end_time: Moment,
     tasks: Vec<Task>,
+    /// Whether it is an orchestration, which has no tasks.
+    #[serde(skip)]
+    is_code: bool,
 }
 
 /// What this client knows about a task of a run.
@@ -206,6 +232,7 @@ impl Default for Workflow {
             start_time: Moment(None),
             end_time: Moment(None),
             tasks: Vec::new(),
+            is_code: false,
         }
     }
 }
@@ -229,8 +256,12 @@ impl Workflow {
         let colon = if reason.is_empty() { "" } else { ": " };
         let id = &self.id;
         let message = format!("run {id} is {}{colon}{}", self.status, clean(reason));
-        Err(Failure::new(Exit::WorkflowFailed, message)
-            .with_hint(format!("`nightbell run show {id} --tasks` shows where")))
+        let shows = if self.is_code {
+            format!("`nightbell orchestration show {id} --history` shows where")
+        } else {
+            format!("`nightbell run show {id} --tasks` shows where")
+        };
+        Err(Failure::new(Exit::WorkflowFailed, message).with_hint(shows))
     }
 }
 

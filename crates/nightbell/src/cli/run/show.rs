@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Workflow, fetch};
+use super::{Workflow, fetch, why};
 use crate::cli::client::Client;
 use crate::cli::moment;
 use crate::cli::output::{Output, clean, clean_lines, cut};
@@ -44,6 +44,12 @@ pub(super) async fn run(
     }
     let now = Timestamp::now();
     header(&workflow, now, output)?;
+    if !workflow.is_over() {
+        for task in why::waiting(&value, &workflow, client).await? {
+            let text = format!("{}: {}", clean(&task.reference), clean(&task.reason));
+            field("Waits", &text, output)?;
+        }
+    }
     for (name, key) in [("Input", "input"), ("Output", "output")] {
         payload(name, &value[key], arguments.full, output)?;
     }

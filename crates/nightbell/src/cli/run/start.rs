@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{fetch, watch};
 use crate::cli::client::Client;
+use crate::cli::failure::Exit;
 use crate::cli::input;
 use crate::cli::moment;
 use crate::cli::output::Output;
@@ -61,7 +62,16 @@ pub(super) async fn run(
             request.insert(name.to_owned(), value);
         }
     }
-    let id = client.post(&["workflow"]).json(&Value::Object(request)).send().await?.text();
+    let call = client.post(&["workflow"]).json(&Value::Object(request));
+    let answer = call.send().await.map_err(|mut failure| {
+        if failure.exit == Exit::NotFound {
+            let hint =
+                "orchestrations, which are code, are started by `nightbell orchestration start`";
+            failure.hint.get_or_insert_with(|| hint.to_owned());
+        }
+        failure
+    })?;
+    let id = answer.text();
     if !arguments.wait {
         if output.is_json() {
             return output.json(&json!({ "workflowId": id }));

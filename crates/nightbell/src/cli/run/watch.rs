@@ -4,7 +4,6 @@
 //! and seldom when its answers take long, so that watching a run of many thousand tasks costs the
 //! server at most a tenth of its time.
 
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::time::{Duration, Instant};
 
@@ -12,7 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::why::{self, Waiting};
-use super::{Workflow, fetch};
+use super::{Workflow, code, fetch};
 use crate::cli::client::Client;
 use crate::cli::failure::{Exit, Failure};
 use crate::cli::output::{Output, Screen, clean, cut};
@@ -82,7 +81,19 @@ pub(super) async fn follow(
 }
 
 async fn look(id: &str, client: &Client) -> Result<(Workflow, Option<Waiting>), Failure> {
-    let (value, workflow) = fetch(id, true, client).await?;
+    let found = if code::is_whole(id) { None } else { Some(fetch(id, true, client).await) };
+    let (value, workflow) = match found {
+        Some(Err(missing)) if missing.exit == Exit::NotFound => {
+            // It may be the id of code in the default hub.
+            let (workflow, waiting) = code::fetch(id, client).await.map_err(|_| missing)?;
+            return Ok((workflow, waiting.into_iter().next()));
+        }
+        Some(found) => found?,
+        None => {
+            let (workflow, waiting) = code::fetch(id, client).await?;
+            return Ok((workflow, waiting.into_iter().next()));
+        }
+    };
     if workflow.is_over() {
         return Ok((workflow, None));
     }
@@ -95,19 +106,19 @@ async fn look(id: &str, client: &Client) -> Result<(Workflow, Option<Waiting>), 
 struct View {
     id: String,
     status: String,
-    done: usize,
-    known: usize,
+    /// Tasks that are over, of those that are known; nothing if it has none, as it is code.
+    tasks: Option<(usize, usize)>,
     waiting: Option<Waiting>,
     elapsed: String,
 }
 
 impl View {
     fn of(workflow: &Workflow, waiting: Option<Waiting>) -> Self {
+        let done = workflow.latest_tasks().filter(|task| task.is_over()).count();
         Self {
             id: workflow.id.clone(),
             status: clean(&workflow.status),
-            done: workflow.latest_tasks().filter(|task| task.is_over()).count(),
-            known: workflow.latest_tasks().count(),
+            tasks: (!workflow.is_code).then(|| (done, workflow.latest_tasks().count())),
             waiting,
             elapsed: workflow.start_time.until(workflow.end_time, Timestamp::now()),
         }
@@ -115,20 +126,20 @@ impl View {
 
     /// All but the time that has passed.
     fn state(&self) -> String {
-        let mut text = format!("{}/{} tasks", self.done, self.known);
-        if let Some(waiting) = &self.waiting {
+        let tasks = self.tasks.map(|(done, known)| format!("{done}/{known} tasks"));
+        let waiting = self.waiting.as_ref().map(|waiting| {
             let (reference, reason) = (clean(&waiting.reference), clean(&waiting.reason));
-            let _ = write!(text, ", {reference}: {reason}");
-        }
-        text
+            format!("{reference}: {reason}")
+        });
+        tasks.into_iter().chain(waiting).collect::<Vec<_>>().join(", ")
     }
 
     fn json(&self) -> Value {
         json!({
             "workflowId": self.id,
             "status": self.status,
-            "tasksDone": self.done,
-            "tasksKnown": self.known,
+            "tasksDone": self.tasks.map(|(done, _)| done),
+            "tasksKnown": self.tasks.map(|(_, known)| known),
             "waiting": self.waiting,
             "elapsed": self.elapsed,
         })

@@ -78,13 +78,14 @@ fn list_and_show_are_for_people_and_programs() {
         assert!(shown.lines().iter().any(|shown| shown == line), "{line}: {shown:?}");
     }
     assert_eq!(server.run(&["orchestration", "show", "x", "--json"]).exits(0).json(), whole);
+    let history = "showWaiting=true&showHistory=true&showHistoryOutput=true";
     assert_eq!(
         server.heard(),
         [
             format!("GET {BASE}/instances?top=20&showInput=false&runtimeStatus=Running%2CPending"),
             format!("GET {BASE}/instances?top=20&showInput=false"),
-            format!("GET {BASE}/instances/x?showHistory=true&showHistoryOutput=true"),
-            format!("GET {BASE}/instances/x"),
+            format!("GET {BASE}/instances/x?{history}"),
+            format!("GET {BASE}/instances/x?showWaiting=true"),
         ]
     );
 }
@@ -125,22 +126,38 @@ fn operations_name_the_instance_and_refusals_are_told() {
 }
 
 #[test]
-fn run_shows_instances_of_code_as_well() {
-    let mut older = instance("g", "Completed");
-    older["createdTime"] = "2026-01-01T00:00:00Z".into();
+fn a_whole_id_names_the_hub_by_itself() {
     let server = StandIn::start()
-        .says(&format!("GET {BASE}/instances"), 200, json!([older, instance("c", "Running")]))
-        .says(&format!("GET {BASE}/instances/c"), 202, instance("c", "Running"));
-    let outcome = server.run(&["run", "list", "--orchestrations"]).exits(0);
-    assert!(outcome.lines()[1].starts_with("c watch Running"), "{outcome:?}");
-    assert!(outcome.lines()[2].starts_with("g watch Completed"), "{outcome:?}");
-    for id in ["c", "instance:other:c"] {
-        let outcome = server.run(&["run", "show", id]).exits(0);
-        assert!(outcome.lines().contains(&"Instance c".to_owned()), "{outcome:?}");
+        .says(&format!("GET {BASE}/instances/c"), 202, instance("c", "Running"))
+        .says(&format!("POST {BASE}/instances/c/suspend"), 202, Value::Null)
+        .says(&format!("DELETE {BASE}/instances/c"), 200, json!({ "instancesDeleted": 1 }));
+    let run = |arguments: &[&str]| server.run(&[&["orchestration"], arguments].concat()).exits(0);
+    run(&["show", "instance:other:c"]);
+    run(&["suspend", "instance:other:c", "--hub", "mine"]);
+    run(&["purge", "instance:other:c", "--yes"]);
+    run(&["suspend", "c", "--hub", "mine"]);
+    assert_eq!(
+        server.heard(),
+        [
+            format!("GET {BASE}/instances/c?taskHub=other&showWaiting=true"),
+            format!("POST {BASE}/instances/c/suspend?taskHub=other"),
+            format!("DELETE {BASE}/instances/c?taskHub=other"),
+            format!("POST {BASE}/instances/c/suspend?taskHub=mine"),
+        ]
+    );
+}
+
+#[test]
+fn show_says_what_it_waits_for() {
+    let mut waiting = instance("c", "Pending");
+    waiting["waiting"] = json!([{ "reference": "watch", "code": "no-worker",
+        "reason": "no worker attends the task hub 'default'" }]);
+    let server = StandIn::start().says(&format!("GET {BASE}/instances/c"), 202, waiting);
+    for noun in ["orchestration", "run"] {
+        let outcome = server.run(&[noun, "show", "c"]).exits(0);
+        let line = "Waits watch: no worker attends the task hub 'default'";
+        assert!(outcome.lines().iter().any(|shown| shown == line), "{outcome:?}");
     }
-    let heard = server.heard();
-    assert_eq!(heard.last().unwrap(), &format!("GET {BASE}/instances/c?taskHub=other"));
-    server.run(&["run", "show", "nothing"]).exits(3);
 }
 
 #[test]

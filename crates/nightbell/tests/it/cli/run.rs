@@ -67,7 +67,7 @@ fn hits() -> Value {
                 "executionTime": 1500, "reasonForIncompletion": "the peer\nwent away",
             },
             {
-                "workflowId": "id-2", "workflowType": "flow", "version": 2, "status": "RUNNING",
+                "workflowId": "id-2", "classifier": "orchestration", "workflowType": "flow", "version": 2, "status": "RUNNING",
                 "startTime": times[1].to_string(), "endTime": "1970-01-01T00:00:00.000Z",
             },
         ],
@@ -81,13 +81,14 @@ fn list_shows_runs_and_says_that_there_are_more() {
     assert_eq!(
         outcome.lines(),
         [
-            "ID WORKFLOW VERSION STATUS STARTED TOOK REASON",
-            "id-1 flow 2 FAILED 1 h ago 1 s the peer went away",
-            "id-2 flow 2 RUNNING 1 min ago 1 min",
+            "ID KIND NAME VERSION STATUS STARTED TOOK REASON",
+            "id-1 workflow flow 2 FAILED 1 h ago 1 s the peer went away",
+            "id-2 orchestration flow 2 RUNNING 1 min ago 1 min",
         ]
     );
     assert_eq!(outcome.stderr, "2 of 3; --limit shows more\n");
-    let query = "start=0&size=20&sort=startTime%3ADESC&freeText=*";
+    let query =
+        "start=0&size=20&sort=startTime%3ADESC&classifier=workflow%2Corchestration&freeText=*";
     assert_eq!(server.heard(), [format!("GET /api/workflow/search?{query}")]);
 }
 
@@ -123,7 +124,7 @@ fn list_puts_all_conditions_into_one_query() {
     ];
     let outcome = server.run(&arguments).exits(0);
     assert_eq!(outcome.stdout, "id-1\nid-2\n");
-    let query = "start=0&size=5&sort=endTime%3AASC&freeText=order+17&query=\
+    let query = "start=0&size=5&sort=endTime%3AASC&classifier=workflow%2Corchestration&freeText=order+17&query=\
                  status+IN+%28FAILED%2CTIMED_OUT%29+AND+workflowType%3D%27my+flow%27+AND+priority%3E3";
     assert_eq!(server.heard(), [format!("GET /api/workflow/search?{query}")]);
 }
@@ -135,7 +136,7 @@ fn list_is_drawn_again_until_the_server_goes() {
         .says("GET /api/workflow/search", 200, json!({ "totalHits": 0, "results": [] }))
         .says("GET /api/workflow/search", 503, json!(""));
     let outcome = server.run(&["run", "list", "--watch", "1"]).exits(6);
-    assert_eq!(outcome.stdout.matches("WORKFLOW").count(), 2);
+    assert_eq!(outcome.stdout.matches("KIND").count(), 2);
     assert!(outcome.stderr.contains("no runs match"), "{outcome:?}");
 }
 

@@ -91,6 +91,7 @@ async fn list(
     filters.extend(params.name.map(|name| Filter::In(TextField::Name, vec![name])));
     let search = Search {
         machine: MachineKind::Monitor,
+        beside: None,
         filters,
         free_text: None,
         sort: vec![Sort { by: SortField::Text(TextField::Name), descending: false }],
