@@ -397,21 +397,31 @@ impl Instance {
         let open = self.activities.iter().map(|(number, activity)| (activity.task, *number));
         self.numbers = open.collect();
         self.apply_parent_of(history);
-        for event in self.ungranted_locks() {
+        for (event, _) in self.ungranted_locks() {
             self.note_asked(&HistoryEvent::inbound(at, event), 0);
         }
     }
 
     /// Requests for locks that the history shows, and no answer to them.
-    pub(super) fn ungranted_locks(&self) -> Vec<Fact> {
-        let granted = |request: &LockRequest| {
-            self.history.iter().any(|event| matches!(&event.fact, Fact::EntityLockGranted { critical_section_id, .. } if *critical_section_id == request.critical_section_id))
-        };
-        let asked = self.history.iter().filter(|event| match &event.fact {
-            Fact::EntityLockRequested(request) => !granted(request),
+    pub(super) fn ungranted_locks(&self) -> Vec<(Fact, bool)> {
+        // A worker that speaks in events shows the answer as one, of the request's name.
+        let grants = |fact: &Fact, request: &LockRequest| match fact {
+            Fact::EntityLockGranted { critical_section_id: name, .. }
+            | Fact::EventRaised { name, .. } => *name == request.critical_section_id,
             _ => false,
+        };
+        let granted = |request| self.history.iter().any(|event| grants(&event.fact, request));
+        let asked = self.history.iter().filter_map(|event| match &event.fact {
+            Fact::EntityLockRequested(request) => Some((&**request, false)),
+            Fact::EventSent { locks: Some(word), .. } => match &**word {
+                LockWord::Requested(request) => Some((request, true)),
+                LockWord::GivenBack(_) => None,
+            },
+            _ => None,
         });
-        asked.map(|event| event.fact.clone()).collect()
+        let ungranted = asked.filter(|(request, _)| !granted(request));
+        let fact = |request: &LockRequest| Fact::EntityLockRequested(Box::new(request.clone()));
+        ungranted.map(|(request, as_event)| (fact(request), as_event)).collect()
     }
 
     /// How a child knows it, by the action that asked for it.

@@ -13,7 +13,7 @@ use super::state::Instance;
 use crate::durable::action::{Action, ActionKind, Completion, EntityMessage};
 use crate::durable::history::{
     Call, ExecutionCompleted, ExecutionRewound, Fact, FailureDetails, HistoryEvent, LockRequest,
-    LockWord, Outcome, ParentInstance,
+    Outcome,
 };
 use crate::durable::letter::{Letter, Origin};
 use crate::durable::{DETACHED_TAG, MACHINE_ID_MAX, WORKFLOW, WorkToken, entity};
@@ -270,7 +270,7 @@ fn history_of(
             ActionKind::SendEntityEvent { entity, name, input, says } => {
                 // What says nothing has failed the instance before.
                 let Ok(message) = says else { continue };
-                let locks = lock_word(&message).map(Box::new);
+                let locks = message.lock_word().map(Box::new);
                 let fact = Fact::EventSent { instance_id: entity, name, input, locks };
                 (fact, Order::EntityEvent(Box::new(entity_fact(message))))
             }
@@ -296,14 +296,6 @@ fn entity_fact(message: EntityMessage) -> Fact {
         EntityMessage::Called(operation) => Fact::EntityCalled(operation),
         EntityMessage::LockRequested(request) => Fact::EntityLockRequested(request),
         EntityMessage::UnlockSent(unlock) => Fact::EntityUnlockSent(unlock),
-    }
-}
-
-fn lock_word(message: &EntityMessage) -> Option<LockWord> {
-    match message {
-        EntityMessage::LockRequested(request) => Some(LockWord::Requested((**request).clone())),
-        EntityMessage::UnlockSent(unlock) => Some(LockWord::GivenBack((**unlock).clone())),
-        EntityMessage::Signaled(_) | EntityMessage::Called(_) => None,
     }
 }
 
@@ -537,8 +529,8 @@ fn rewound(state: &mut Instance, actions: Vec<Action>, context: &Context<'_>) ->
 
 /// Locks that were asked for and never granted: the wish was dropped when the instance failed.
 fn ask_for_locks_again(draft: &mut Draft<'_>) {
-    for event in draft.state.ungranted_locks() {
-        tell_entity(draft, &event);
+    for (request, as_event) in draft.state.ungranted_locks() {
+        tell_entity(draft, &request, as_event);
     }
 }
 

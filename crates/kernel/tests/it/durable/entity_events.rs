@@ -178,6 +178,32 @@ fn locks_go_with_their_holder() {
 }
 
 #[test]
+fn a_rewind_asks_again_for_the_locks_that_were_not_granted() {
+    let mut house = House::with("holder");
+    house.answer("holder", vec![lock(1, "theirs", &[A])]);
+    house.start("i", |_| {});
+    house.answer("i", vec![lock(1, "free", &[B]), lock(2, "cs", &[A])]);
+    house.answer("i", vec![end(3, Outcome::Failed, "broke")]);
+    house.say("i", instance::Input::Rewind { reason: None }).unwrap();
+    let (token, past, _) = house.turn("i");
+    // As the worker knows it: an answer is an event.
+    let history = past.into_iter().filter(|it| !matches!(it.fact, Fact::ExecutionCompleted(_)));
+    let history = history.map(|mut it| {
+        if let Fact::EntityLockGranted { critical_section_id, .. } = it.fact {
+            it.fact = Fact::EventRaised { name: critical_section_id, input: None };
+        }
+        it
+    });
+    let rewound = ActionKind::Rewind { history: history.collect() };
+    house.complete("i", result(token, vec![Action { id: -1, kind: rewound }])).unwrap();
+    house.answer("i", vec![]);
+    assert_eq!(house.entity(B).lock, None, "what was granted before is not asked for again");
+    house.answer("holder", vec![completed(2, "done")]);
+    let granted = Fact::EntityLockGranted { critical_section_id: "cs".into(), as_event: true };
+    assert_eq!(told(&house, "i"), granted);
+}
+
+#[test]
 fn the_next_life_gets_no_answer_of_the_last() {
     let mut house = House::with("i");
     house.answer("i", vec![called(1, "get", A), lock(2, "cs", &[B])]);

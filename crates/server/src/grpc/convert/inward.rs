@@ -9,7 +9,7 @@ use kernel::durable::{
 use proto::OrchestrationStatus;
 use proto::history_event::EventType;
 
-use super::{failure, tags, text, time, trace, version};
+use super::{entity_event, failure, tags, text, time, trace, version};
 
 /// One line of a history; `None` for what has no effect on anybody.
 pub(in crate::grpc) fn event(event: proto::HistoryEvent) -> Option<HistoryEvent> {
@@ -72,13 +72,16 @@ fn fact(event: EventType) -> Option<Fact> {
         EventType::TimerFired(event) => {
             Fact::TimerFired { fire_at: moment(event.fire_at), timer: event.timer_id }
         }
-        EventType::EventSent(event) => Fact::EventSent {
-            instance_id: event.instance_id.into(),
-            name: event.name.into(),
-            input: text(event.input),
-            // Whoever rewinds has no locks any more.
-            locks: None,
-        },
+        EventType::EventSent(event) => {
+            let (to, said) = (&event.instance_id, event.input.as_deref());
+            let message = entity_event::message(to, &event.name, said).ok();
+            Fact::EventSent {
+                locks: message.and_then(|it| it.lock_word()).map(Box::new),
+                instance_id: event.instance_id.into(),
+                name: event.name.into(),
+                input: text(event.input),
+            }
+        }
         EventType::EventRaised(event) => {
             Fact::EventRaised { name: event.name.into(), input: text(event.input) }
         }
