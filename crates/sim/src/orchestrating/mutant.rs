@@ -476,9 +476,12 @@ impl Mutant {
             }
             (Self::AnybodyUnlocks, Input::Message(Message::Durable(letter))) => {
                 let mut letter = *letter;
-                if let (Letter::Release { critical_section_id, holder }, Some(lock)) =
-                    (&mut letter, &state.lock)
+                if let (
+                    Letter::Release { critical_section_id, holder, execution_id },
+                    Some(lock),
+                ) = (&mut letter, &state.lock)
                 {
+                    *execution_id = None;
                     *critical_section_id = lock.request.critical_section_id.clone();
                     *holder = lock.holder.clone();
                 }
