@@ -5,9 +5,9 @@
 use std::process::ExitCode;
 
 use sim::mutant::{Kernel, Mutant, Real};
-use sim::ringing::mutant::Mutant as Broken;
 use sim::orchestrating::mutant::Mutant as Lost;
 use sim::orchestrating::{self, Keeper};
+use sim::ringing::mutant::Mutant as Broken;
 use sim::ringing::{self, Watcher};
 use sim::world;
 

@@ -61,9 +61,10 @@ impl<S> Memory<S> {
 
     /// Tasks that may be handed over.
     pub(crate) fn ready(&self, store: &Store, now: Timestamp) -> Vec<TaskKey> {
-        let rows = store.rows.iter().filter(|(key, row)| {
-            !row.held && row.ready_at <= now && !self.taken.contains(*key)
-        });
+        let rows = store
+            .rows
+            .iter()
+            .filter(|(key, row)| !row.held && row.ready_at <= now && !self.taken.contains(*key));
         rows.map(|(key, _)| key.clone()).collect()
     }
 

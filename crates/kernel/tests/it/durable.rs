@@ -5,3 +5,4 @@ mod house;
 mod laws;
 mod lives;
 mod orders;
+mod rewinds;

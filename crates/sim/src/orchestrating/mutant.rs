@@ -398,7 +398,9 @@ impl Mutant {
                 (Self::LineLost, Event::Turned(turned)) => {
                     turned.events.retain(|it| !matches!(it.fact, Fact::EventSent { .. }));
                 }
-                (Self::CustomStatusKept, Event::Turned(turned)) if before.custom_status.is_some() => {
+                (Self::CustomStatusKept, Event::Turned(turned))
+                    if before.custom_status.is_some() =>
+                {
                     turned.custom_status.clone_from(&before.custom_status);
                 }
                 (Self::OutputLost, Event::Ended { end, .. }) => end.result = None,
@@ -431,7 +433,8 @@ impl Mutant {
     /// What an instance sends and hands out, falsified.
     fn falsify_effects(self, effects: &mut Vec<Effect>, rewinds: bool) {
         let dispatches = |effect: &Effect, turn: bool| matches!(effect, Effect::Dispatch(it) if (it.sequence == TURN) == turn);
-        let withdraws = |effect: &Effect| matches!(effect, Effect::Withdraw { sequence } if *sequence != TURN);
+        let withdraws =
+            |effect: &Effect| matches!(effect, Effect::Withdraw { sequence } if *sequence != TURN);
         match self {
             Self::DispatchLost => {
                 effects.retain(|it| !matches!(it, Effect::Dispatch(it) if it.sequence != TURN && it.sequence.is_multiple_of(3)));
@@ -443,7 +446,9 @@ impl Mutant {
                 effects.retain(|it| !withdraws(it));
             }
             Self::RewindDispatchLost if rewinds => effects.retain(|it| !dispatches(it, false)),
-            Self::ParentNotTold => drop_letters(effects, |it| matches!(it, Letter::ChildEnded { .. })),
+            Self::ParentNotTold => {
+                drop_letters(effects, |it| matches!(it, Letter::ChildEnded { .. }))
+            }
             Self::RecursionForgotten => {
                 drop_letters(effects, |it| matches!(it, Letter::Terminate { recurse: true, .. }));
             }
@@ -476,10 +481,8 @@ impl Mutant {
             }
             (Self::AnybodyUnlocks, Input::Message(Message::Durable(letter))) => {
                 let mut letter = *letter;
-                if let (
-                    Letter::Release { critical_section_id, holder, execution_id },
-                    Some(lock),
-                ) = (&mut letter, &state.lock)
+                if let (Letter::Release { critical_section_id, holder, execution_id }, Some(lock)) =
+                    (&mut letter, &state.lock)
                 {
                     *execution_id = None;
                     *critical_section_id = lock.request.critical_section_id.clone();
@@ -505,7 +508,8 @@ impl Mutant {
         let answers = |letter: &Letter| matches!(letter, Letter::Happened { .. });
         match self {
             Self::OperationLost if before.backlog() > 1 => {
-                let came = |event: &Event| matches!(event, Event::Came { item: Queued::Operation(_), .. });
+                let came =
+                    |event: &Event| matches!(event, Event::Came { item: Queued::Operation(_), .. });
                 events.retain(|event| !came(event));
             }
             Self::OperationsReordered => {
@@ -563,9 +567,6 @@ fn drop_letters(effects: &mut Vec<Effect>, wanted: impl Fn(&Letter) -> bool) {
     effects.retain(|effect| !is_letter(effect, &wanted));
 }
 
-fn letters(
-    effects: &[Effect],
-    wanted: impl Fn(&Letter) -> bool,
-) -> impl Iterator<Item = &Effect> {
+fn letters(effects: &[Effect], wanted: impl Fn(&Letter) -> bool) -> impl Iterator<Item = &Effect> {
     effects.iter().filter(move |effect| is_letter(effect, &wanted))
 }

@@ -138,7 +138,8 @@ impl World<'_> {
                 } else {
                     let most = new.len() - 1;
                     let partly = most > 0 && self.random.chance(self.faults.partly);
-                    let seen = if partly { self.random.between(1, most as i64) as usize } else { most };
+                    let seen =
+                        if partly { self.random.between(1, most as i64) as usize } else { most };
                     let replayed = replay(&self.catalog, past, &new[..=seen], unique);
                     let replayed = replayed.map_err(|what| {
                         Objection::new(job.key.0.as_str(), "histories can be replayed", what)

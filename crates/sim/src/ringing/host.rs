@@ -32,7 +32,9 @@ impl State {
     /// What history comes to.
     pub(super) fn fold(store: &mut Store, id: &ExecutionId) -> Result<Self, String> {
         Ok(match id.machine() {
-            MachineKind::Monitor => Self::Monitor(Box::new(store.fold_into(id, Monitor::new(id.clone()))?)),
+            MachineKind::Monitor => {
+                Self::Monitor(Box::new(store.fold_into(id, Monitor::new(id.clone()))?))
+            }
             _ => Self::Execution(Box::new(store.fold(id)?)),
         })
     }

@@ -17,8 +17,8 @@ use super::mutant::{Slip, Watcher};
 use super::outside::{Answer, Outside, text};
 use super::people;
 use crate::auditor::{Objection, Sent};
-use crate::random::Random;
 use crate::process::{Decided, Memory};
+use crate::random::Random;
 use crate::store::{MessageKey, Outgoing, Row, Store, TaskKey};
 use crate::world::{Failure, Outcome, Step};
 

@@ -7,12 +7,12 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Start;
 use super::event::{Continued, Event, Turned};
+use crate::durable::DETACHED_TAG;
 use crate::durable::action::TurnTrace;
 use crate::durable::history::{
-    Call, ExecutionCompleted, ExecutionRewound, ExecutionStarted, Fact, FailureDetails, HistoryEvent, LockRequest,
-    Outcome, ParentInstance,
+    Call, ExecutionCompleted, ExecutionRewound, ExecutionStarted, Fact, FailureDetails,
+    HistoryEvent, LockRequest, Outcome, ParentInstance,
 };
-use crate::durable::DETACHED_TAG;
 use crate::durable::status::Status;
 use crate::graph::Parent;
 use crate::id::ExecutionId;

@@ -247,7 +247,8 @@ impl Auditor {
         let Some(life) = self.lives.get_mut(id) else { return Vec::new() };
         let mut owed = Vec::new();
         drop_locks(life, &mut owed);
-        let recurses = |fact: &Fact| matches!(fact, Fact::ExecutionTerminated { recurse: true, .. });
+        let recurses =
+            |fact: &Fact| matches!(fact, Fact::ExecutionTerminated { recurse: true, .. });
         let facts = life.past.iter().chain(&life.inbox).map(|event| &event.fact);
         let recurse = facts.chain(&life.expected).any(recurses);
         if status == Status::Terminated && recurse {
@@ -291,7 +292,8 @@ impl Auditor {
         };
         let (serial, task, ask) = (*serial, *task, *ask);
         let life = self.lives.get_mut(id).filter(|life| life.is_open() && life.serial == serial)?;
-        let waits = matches!(life.asked.get(&task), Some(Asked::Activity { ask: it, .. }) if *it == ask);
+        let waits =
+            matches!(life.asked.get(&task), Some(Asked::Activity { ask: it, .. }) if *it == ask);
         if !waits {
             return None;
         }
@@ -359,7 +361,11 @@ impl Auditor {
                 kind => {
                     let line = self.order(id, action.id, kind, &mut owed);
                     let life = self.lives.get_mut(id).expect("it is alive");
-                    life.past.extend(line.map(|fact| HistoryEvent { id: action.id, at: now, fact }));
+                    life.past.extend(line.map(|fact| HistoryEvent {
+                        id: action.id,
+                        at: now,
+                        fact,
+                    }));
                 }
             }
         }
@@ -548,9 +554,8 @@ impl Auditor {
         shown: &Shown,
     ) -> Taken {
         let parent = rewound.parent.clone()?;
-        let same_life = |name: &Arc<str>| {
-            *name == parent.execution_id || rewound.formerly.contains(name)
-        };
+        let same_life =
+            |name: &Arc<str>| *name == parent.execution_id || rewound.formerly.contains(name);
         let mine = self.lives.get(id).is_some_and(|life| {
             let known = life.start.parent.as_ref();
             known.is_some_and(|it| same_life(&it.execution_id)) && life.is_child_of(&parent)
