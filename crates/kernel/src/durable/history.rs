@@ -257,6 +257,9 @@ pub struct ExecutionRewound {
     /// Who waits for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parent: Option<ParentInstance>,
+    /// What that life of the parent was called before: the child may know it so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub formerly: Vec<Arc<str>>,
     /// Its labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: Tags,

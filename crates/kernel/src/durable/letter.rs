@@ -79,6 +79,9 @@ pub enum Letter {
         critical_section_id: Arc<str>,
         /// Who asked.
         holder: ExecutionId,
+        /// Which of its lives asked: one that is rewound asks again. Absent = any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        execution_id: Option<Arc<str>>,
     },
 }
 

@@ -7,3 +7,4 @@ mod house;
 mod laws;
 mod lives;
 mod orders;
+mod rewinds;

@@ -481,9 +481,10 @@ impl Mutant {
             }
             (Self::AnybodyUnlocks, Input::Message(Message::Durable(letter))) => {
                 let mut letter = *letter;
-                if let (Letter::Release { critical_section_id, holder }, Some(lock)) =
+                if let (Letter::Release { critical_section_id, holder, execution_id }, Some(lock)) =
                     (&mut letter, &state.lock)
                 {
+                    *execution_id = None;
                     *critical_section_id = lock.request.critical_section_id.clone();
                     *holder = lock.holder.clone();
                 }

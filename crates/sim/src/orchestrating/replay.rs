@@ -82,6 +82,8 @@ struct Replay<'a> {
     granted: BTreeSet<Arc<str>>,
     events: VecDeque<HistoryEvent>,
     next_id: i32,
+    /// Names given to requests.
+    requested: u32,
     asked: Vec<Asked>,
     paused: Option<Vec<HistoryEvent>>,
     over: bool,
@@ -106,6 +108,7 @@ impl<'a> Replay<'a> {
             granted: BTreeSet::new(),
             events: VecDeque::new(),
             next_id: 1,
+            requested: 0,
             asked: Vec::new(),
             paused: None,
             over: false,
@@ -220,13 +223,14 @@ impl<'a> Replay<'a> {
     }
 
     /// A name that no other request of any life has: it is the same in each replay.
-    fn request(&self) -> Arc<str> {
+    fn request(&mut self) -> Arc<str> {
+        self.requested += 1;
         let (started, at) = self.started.as_ref().expect("it has begun");
         let input = started.input.as_deref().unwrap_or_default();
-        format!("{}/{input}/{}/{}", started.instance_id, at.millis(), self.next_id).into()
+        format!("{}/{input}/{}/{}", started.instance_id, at.millis(), self.requested).into()
     }
 
-    fn input(&self) -> Text {
+    fn input(&mut self) -> Text {
         Some(self.request())
     }
 

@@ -264,6 +264,9 @@ impl<'k> World<'k> {
         received: Option<&MessageKey>,
     ) -> Step<()> {
         self.say(|| format!("{id} {} => {}", short(stimulus), decided.events));
+        for name in names_of(&decided.events) {
+            *self.counts.entry(name).or_default() += 1;
+        }
         let stored = self.store.executions.entry(id.clone()).or_default();
         stored.history.push(decided.events);
         stored.version += 1;
@@ -417,6 +420,13 @@ impl<'k> World<'k> {
     pub(super) fn say(&mut self, line: impl FnOnce() -> String) {
         self.trace.push(line());
     }
+}
+
+/// The names of the facts in a row of a history.
+fn names_of(row: &str) -> impl Iterator<Item = String> {
+    type Facts = Vec<BTreeMap<String, serde::de::IgnoredAny>>;
+    let facts: Facts = serde_json::from_str(row).unwrap_or_default();
+    facts.into_iter().flat_map(BTreeMap::into_keys)
 }
 
 fn short(stimulus: &Stimulus) -> String {

@@ -35,7 +35,31 @@ fn nothing_is_lost_and_nothing_is_done_twice() {
     }
     // A simulation that never gets somewhere says nothing about it.
     assert!(deaths > SEEDS, "{deaths} deaths");
-    println!("{counts:?}");
+    for name in [
+        "started",
+        "due",
+        "received",
+        "turned",
+        "continued",
+        "ended",
+        "rewinding",
+        "rewound",
+        "came",
+        "batched",
+        "locked",
+        "unlocked",
+        "withdrawn",
+        "released",
+        "a worker died",
+        "a forged token",
+        "an answer came too late",
+        "an answer that contradicts itself",
+        "a worker that cannot rewind",
+        "an activity failed",
+        "an operation failed",
+    ] {
+        assert!(counts.get(name).is_some_and(|count| *count > 20), "{name} is rare: {counts:?}");
+    }
 }
 
 #[test]

@@ -155,9 +155,12 @@ impl<'a> Draft<'a> {
                 self.push(Event::Came { at, item: Queued::Lock(lock) });
                 Ok(())
             }
-            Letter::Unlock { critical_section_id, holder }
-            | Letter::Release { critical_section_id, holder } => {
-                self.release(&critical_section_id, &holder);
+            Letter::Unlock { critical_section_id, holder } => {
+                self.release(&critical_section_id, &holder, None);
+                Ok(())
+            }
+            Letter::Release { critical_section_id, holder, execution_id } => {
+                self.release(&critical_section_id, &holder, execution_id);
                 Ok(())
             }
             _ => Err(Rejected::Invalid("an entity is no orchestration instance".to_owned())),
@@ -166,24 +169,32 @@ impl<'a> Draft<'a> {
 
     /// Gives a lock back, or drops the wish for it. The word follows the lock request to where it
     /// went on to, so that no entity is locked by one that is no more.
-    fn release(&mut self, critical_section_id: &Arc<str>, holder: &ExecutionId) {
+    fn release(
+        &mut self,
+        critical_section_id: &Arc<str>,
+        holder: &ExecutionId,
+        execution_id: Option<Arc<str>>,
+    ) {
         let at = self.context.now;
         let is_it = |lock: &Lock| {
-            lock.request.critical_section_id == *critical_section_id && lock.holder == *holder
+            lock.request.critical_section_id == *critical_section_id
+                && lock.holder == *holder
+                && (execution_id.is_none() || lock.execution_id == execution_id)
         };
         if let Some(lock) = self.state.lock.clone().filter(is_it) {
             self.push(Event::Unlocked { at });
             if let Some((_, next)) = lock.request.next() {
                 let to = ExecutionId::entity(self.state.id.hub(), next);
                 let (critical_section_id, holder) = (critical_section_id.clone(), holder.clone());
-                self.write(to, Letter::Release { critical_section_id, holder });
+                let execution_id = lock.execution_id;
+                self.write(to, Letter::Release { critical_section_id, holder, execution_id });
             }
             return;
         }
         let waits = |item: &Queued| matches!(item, Queued::Lock(lock) if is_it(lock));
         if self.state.waiting.iter().any(waits) {
             let critical_section_id = critical_section_id.clone();
-            self.push(Event::Withdrawn { at, critical_section_id });
+            self.push(Event::Withdrawn { at, critical_section_id, execution_id });
         }
     }
 
@@ -203,7 +214,7 @@ impl<'a> Draft<'a> {
             }
         }
         for section in sections {
-            self.release(&section, holder);
+            self.release(&section, holder, None);
         }
     }
 

@@ -45,6 +45,9 @@ pub enum Event {
         at: Timestamp,
         /// Its request.
         critical_section_id: Arc<str>,
+        /// The life that asked; absent = any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        execution_id: Option<Arc<str>>,
     },
     /// What waited becomes ready, up to the next lock request.
     Released {

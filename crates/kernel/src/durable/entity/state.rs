@@ -231,10 +231,14 @@ impl Entity {
                 self.updated_at = *at;
                 self.lock = None;
             }
-            Event::Withdrawn { at, critical_section_id } => {
+            Event::Withdrawn { at, critical_section_id, execution_id } => {
                 self.updated_at = *at;
+                let asked = |lock: &Lock| {
+                    lock.request.critical_section_id == *critical_section_id
+                        && (execution_id.is_none() || lock.execution_id == *execution_id)
+                };
                 self.waiting.retain(|item| match item {
-                    Queued::Lock(lock) => lock.request.critical_section_id != *critical_section_id,
+                    Queued::Lock(lock) => !asked(lock),
                     Queued::Operation(_) => true,
                 });
             }

@@ -103,7 +103,7 @@ pub(super) fn rewind_for_parent(
     rewound: ExecutionRewound,
     context: &Context<'_>,
 ) -> Decided {
-    if !rewound.parent.as_ref().is_some_and(|parent| state.is_child_of(parent)) {
+    if !state.is_child_rewound_by(&rewound) {
         // It was purged, or another has its id: what the parent knows of it is enough to make it
         // anew, unless that other goes on.
         let start = recreated(&rewound, context).ok_or_else(|| unknown(state))?;

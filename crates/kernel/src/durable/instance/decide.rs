@@ -258,6 +258,9 @@ fn read(state: &mut Instance, letter: Letter, context: &Context<'_>) -> Decided 
     match letter {
         Letter::Start(start) => begin_child(state, *start, context),
         Letter::Happened { fact, execution_id } => {
+            if let Fact::EntityLockGranted { critical_section_id, .. } = &*fact {
+                waits_for_lock(state, critical_section_id, execution_id.as_ref())?;
+            }
             let other = execution_id
                 .filter(|id| *id != state.execution_id() && !state.formerly.contains(id));
             if other.is_some() {
@@ -290,6 +293,20 @@ fn read(state: &mut Instance, letter: Letter, context: &Context<'_>) -> Decided 
             Err(Rejected::Invalid("an orchestration instance is no entity".to_owned()))
         }
     }
+}
+
+/// Whether this very life still wants a lock: what a life before it was granted was taken back.
+fn waits_for_lock(
+    state: &Instance,
+    section: &Arc<str>,
+    execution_id: Option<&Arc<str>>,
+) -> Result<(), Rejected> {
+    is_open(state)?;
+    let mine = execution_id.is_none_or(|id| *id == state.execution_id());
+    if !mine || !state.locks.contains_key(section) {
+        return Err(Rejected::Stale(format!("nobody waits for the lock {section} any more")));
+    }
+    Ok(())
 }
 
 /// A parent starts this one. What has ended makes room: a retry uses the same id.

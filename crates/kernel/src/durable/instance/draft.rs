@@ -130,7 +130,8 @@ impl<'a> Draft<'a> {
                 let to = ExecutionId::entity(holder.hub(), &entity);
                 let critical_section_id = critical_section_id.clone();
                 let holder = holder.clone();
-                self.write(to, Letter::Release { critical_section_id, holder });
+                let execution_id = Some(self.state.execution_id());
+                self.write(to, Letter::Release { critical_section_id, holder, execution_id });
             }
         }
     }

@@ -10,8 +10,8 @@ use super::event::{Continued, Event, Turned};
 use crate::durable::DETACHED_TAG;
 use crate::durable::action::TurnTrace;
 use crate::durable::history::{
-    Call, ExecutionCompleted, ExecutionStarted, Fact, FailureDetails, HistoryEvent, LockRequest,
-    LockWord, Outcome, ParentInstance, Unlock,
+    Call, ExecutionCompleted, ExecutionRewound, ExecutionStarted, Fact, FailureDetails,
+    HistoryEvent, LockRequest, LockWord, Outcome, ParentInstance, Unlock,
 };
 use crate::durable::status::Status;
 use crate::graph::Parent;
@@ -433,6 +433,16 @@ impl Instance {
             instance_id: self.instance_id(),
             execution_id: start.execution_id.clone(),
         }
+    }
+
+    /// Whether the life of the parent that was rewound, by whichever of its names, waits for it.
+    pub(super) fn is_child_rewound_by(&self, rewound: &ExecutionRewound) -> bool {
+        let Some(parent) = &rewound.parent else { return false };
+        let known = self.start.as_ref().and_then(|start| start.parent.as_ref());
+        let same_life = known.is_some_and(|it| {
+            it.execution_id == parent.execution_id || rewound.formerly.contains(&it.execution_id)
+        });
+        same_life && self.is_child_of(parent)
     }
 
     /// Whether this action of a parent started it, in whichever life of the parent.

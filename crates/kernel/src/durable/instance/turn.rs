@@ -569,6 +569,7 @@ fn rewind_children(draft: &mut Draft<'_>) {
             version: call.version.clone(),
             input: call.input.clone(),
             parent: Some(parent),
+            formerly: draft.state.formerly.clone(),
             tags,
         };
         draft.write(to, Letter::Rewind(Box::new(rewound)));

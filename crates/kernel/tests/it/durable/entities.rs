@@ -19,7 +19,7 @@ fn client(request: &str, operation: &str) -> Input {
     })
 }
 
-fn lock(id: i32, section: &str, entities: &[&str]) -> Action {
+pub(super) fn lock(id: i32, section: &str, entities: &[&str]) -> Action {
     let request = LockRequest {
         critical_section_id: section.into(),
         lock_set: entities.iter().map(|it| (*it).into()).collect(),
@@ -40,7 +40,7 @@ fn unlock(id: i32, section: &str, entity: &str) -> Action {
     Action { id, kind: ActionKind::SendEntityMessage(message) }
 }
 
-const A: &str = "@counter@a";
+pub(super) const A: &str = "@counter@a";
 const B: &str = "@counter@b";
 
 #[test]

@@ -247,7 +247,7 @@ fn clean(history: &[HistoryEvent], new: &[HistoryEvent], execution_id: &str) -> 
     kept
 }
 
-fn rewind(house: &mut House, name: &str, execution_id: &str) {
+pub(super) fn rewind(house: &mut House, name: &str, execution_id: &str) {
     let (token, past, new) = house.turn(name);
     let words: Vec<String> = new.iter().map(shown).collect();
     assert_eq!(words[1..], ["rewound"]);

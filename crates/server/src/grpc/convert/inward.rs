@@ -148,6 +148,7 @@ fn rewound(event: proto::ExecutionRewoundEvent) -> ExecutionRewound {
         version: version(event.version),
         input: text(event.input),
         parent: event.parent_instance.map(parent),
+        formerly: Vec::new(),
         tags: tags(event.tags),
     }
 }

@@ -11,7 +11,7 @@ use kernel::{ExecutionId, Timestamp};
 use super::super::clients::HUB;
 use super::super::host::Stimulus;
 use super::owed::Owed;
-use super::{Auditor, HandOut, Objection, Shown, Text, objection};
+use super::{Auditor, HandOut, Objection, Shown, Text, objection, wish};
 
 type Found<T> = Result<T, (&'static str, String)>;
 
@@ -182,27 +182,46 @@ impl Auditor {
                 };
                 notes.take(now, (**operation).clone(), of);
             }
-            Letter::Lock { request, .. } => {
-                notes.wanted.insert((request.critical_section_id.clone(), request.position));
+            Letter::Lock { request, from } => {
+                let life = from.execution_id.as_deref().unwrap_or_default();
+                let wanted = wish(&request.critical_section_id, life);
+                notes.wanted.insert((wanted, request.position));
             }
-            Letter::Unlock { critical_section_id, holder }
-            | Letter::Release { critical_section_id, holder } => {
-                let section = critical_section_id;
-                let has_it = notes.lock == Some((holder.clone(), section.clone()));
-                let position = notes.wanted.iter().find(|(it, _)| it == section).map(|it| it.1);
-                let entities = self.sections.get(section).map(|it| it.entities.clone());
-                if has_it
-                    && let (Some(position), Some(entities)) = (position, entities)
-                    && let Some(next) = entities.get(position + 1)
-                {
-                    let to = ExecutionId::entity(HUB, next);
-                    owed.push((to, Owed::Release { section: section.clone() }));
-                }
-                notes.wanted.retain(|(it, _)| it != section);
+            Letter::Unlock { critical_section_id, holder } => {
+                self.given_back(id, critical_section_id, holder, None, owed);
+            }
+            Letter::Release { critical_section_id, holder, execution_id } => {
+                self.given_back(id, critical_section_id, holder, execution_id.as_ref(), owed);
             }
             _ => return false,
         }
         true
+    }
+
+    /// A lock is given back, or a wish dropped; the word goes where the wish has gone.
+    fn given_back(
+        &mut self,
+        id: &ExecutionId,
+        section: &Arc<str>,
+        holder: &ExecutionId,
+        life: Option<&Arc<str>>,
+        owed: &mut Vec<(ExecutionId, Owed)>,
+    ) {
+        let Some(notes) = self.entities.get_mut(id) else { return };
+        let is_it = |wanted: &Arc<str>| match life {
+            Some(life) => *wanted == wish(section, life),
+            None => wanted.starts_with(&format!("{section}@")),
+        };
+        let has_it = notes.lock.as_ref().filter(|(by, wanted)| by == holder && is_it(wanted));
+        if let Some((_, has)) = has_it
+            && let Some((_, position)) = notes.wanted.iter().find(|(it, _)| it == has)
+            && let Some(known) = self.sections.get(has)
+            && let Some(next) = known.entities.get(position + 1)
+        {
+            let to = ExecutionId::entity(HUB, next);
+            owed.push((to, Owed::Release { section: section.clone() }));
+        }
+        notes.wanted.retain(|(it, _)| !is_it(it));
     }
 
     fn batch_answered(
@@ -276,14 +295,15 @@ impl Auditor {
             let what = format!("{holder} has it by {section}, and did not ask");
             return Err(objection(id, "locks are asked for", what));
         };
+        let plain: Arc<str> = section.rsplit_once('@').map_or("", |(plain, _)| plain).into();
         match known.entities.get(position + 1) {
             Some(next) => {
-                let letter = Owed::Lock { section: section.clone(), position: position + 1 };
+                let letter = Owed::Lock { section: plain, position: position + 1 };
                 owed.push((ExecutionId::entity(HUB, next), letter));
             }
             None => {
                 let section = section.clone();
-                owed.push((holder.clone(), Owed::Granted { section: section.clone() }));
+                owed.push((holder.clone(), Owed::Granted { section: plain }));
                 for entity in &known.entities {
                     let at = ExecutionId::entity(HUB, entity);
                     let lock = self.entities.get(&at).and_then(|it| it.lock.clone());

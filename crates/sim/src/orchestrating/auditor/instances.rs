@@ -16,7 +16,7 @@ use super::super::clients::HUB;
 use super::super::host::Stimulus;
 use super::life::{Asked, Life};
 use super::owed::Owed;
-use super::{Auditor, HandOut, Objection, Section, Shown, Text, objection};
+use super::{Auditor, HandOut, Objection, Section, Shown, Text, objection, wish};
 
 type Letters = Vec<(ExecutionId, Owed)>;
 
@@ -158,6 +158,12 @@ impl Auditor {
                 if execution_id.as_ref().is_some_and(|name| !life.is_called(name)) {
                     return None;
                 }
+                if let Fact::EntityLockGranted { critical_section_id } = &**fact
+                    && (!life.locks.contains_key(critical_section_id)
+                        || execution_id.as_ref() != Some(&life.name))
+                {
+                    return None;
+                }
                 if life.status == Status::Failed && is_entity_answer(fact) {
                     self.lives.get_mut(id)?.kept.push((**fact).clone());
                     return Some(Vec::new());
@@ -259,7 +265,8 @@ impl Auditor {
         let news = life.inbox.drain(..).map(|event| event.fact).chain(life.expected.drain(..));
         life.kept = news.filter(outlives_failure).collect();
         life.asked.clear();
-        let sections: Vec<Arc<str>> = std::mem::take(&mut life.locks).into_keys().collect();
+        let locks = std::mem::take(&mut life.locks);
+        let sections: Vec<Arc<str>> = locks.keys().map(|it| wish(it, &life.name)).collect();
         owed.extend(word_of_the_end(id, life));
         self.sections_over(&sections);
         owed
@@ -457,7 +464,8 @@ impl Auditor {
                     life.locks.insert(section.clone(), set);
                 }
                 let known = Section { entities, holder: id.clone(), over: false };
-                self.sections.insert(section.clone(), known);
+                let life = self.lives.get(id).map_or("".into(), |life| life.name.clone());
+                self.sections.insert(wish(&section, &life), known);
                 let to = entity(&request.lock_set.first().cloned());
                 owed.push((to, Owed::Lock { section, position: 0 }));
                 Fact::EntityLockRequested(request.clone())
@@ -472,7 +480,8 @@ impl Auditor {
                         life.locks.remove(&section);
                     }
                 }
-                self.sections_over(std::slice::from_ref(&section));
+                let life = self.lives.get(id).map_or("".into(), |life| life.name.clone());
+                self.sections_over(&[wish(&section, &life)]);
                 owed.push((entity(&unlock.target), Owed::Unlock { section }));
                 Fact::EntityUnlockSent(unlock.clone())
             }
@@ -491,7 +500,8 @@ impl Auditor {
         let (serial, name) = (self.serial(), self.fresh_name(&shown.life));
         let Some(life) = self.lives.get_mut(id) else { return };
         drop_locks(life, owed);
-        let sections: Vec<Arc<str>> = std::mem::take(&mut life.locks).into_keys().collect();
+        let locks = std::mem::take(&mut life.locks);
+        let sections: Vec<Arc<str>> = locks.keys().map(|it| wish(it, &life.name)).collect();
         let mut start = life.start.clone();
         start.execution_id = name;
         start.input = completion.result;
@@ -544,7 +554,12 @@ impl Auditor {
         shown: &Shown,
     ) -> Taken {
         let parent = rewound.parent.clone()?;
-        let mine = self.lives.get(id).is_some_and(|life| life.is_child_of(&parent));
+        let same_life =
+            |name: &Arc<str>| *name == parent.execution_id || rewound.formerly.contains(name);
+        let mine = self.lives.get(id).is_some_and(|life| {
+            let known = life.start.parent.as_ref();
+            known.is_some_and(|it| same_life(&it.execution_id)) && life.is_child_of(&parent)
+        });
         let stands = self.lives.get(id).map(|life| life.status);
         match stands {
             Some(Status::Failed) if mine => self.rewinding(now, id, Some(&parent), shown),
@@ -616,9 +631,9 @@ impl Auditor {
                         owed.push((ExecutionId::entity(HUB, first), letter));
                         let set = request.lock_set.iter().cloned().collect();
                         life.locks.insert(section.clone(), set);
-                        if let Some(section) = self.sections.get_mut(&section) {
-                            section.over = false;
-                        }
+                        let entities = request.lock_set.clone();
+                        let known = Section { entities, holder: id.clone(), over: false };
+                        self.sections.insert(wish(&section, &shown.life), known);
                     }
                 }
                 _ => {}

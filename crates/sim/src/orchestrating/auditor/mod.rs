@@ -51,7 +51,7 @@ pub(super) struct Shown {
     pub(super) custom_status: Text,
     /// An entity's state.
     pub(super) state: Text,
-    /// Who has locked an entity, and by which request.
+    /// Who has locked an entity, and by which [`wish`].
     pub(super) lock: Option<(ExecutionId, Arc<str>)>,
 }
 
@@ -68,10 +68,10 @@ impl Shown {
             },
             State::Entity(state) => Self {
                 state: state.state.clone(),
-                lock: state
-                    .lock
-                    .as_ref()
-                    .map(|lock| (lock.holder.clone(), lock.request.critical_section_id.clone())),
+                lock: state.lock.as_ref().map(|lock| {
+                    let life = lock.execution_id.as_deref().unwrap_or_default();
+                    (lock.holder.clone(), wish(&lock.request.critical_section_id, life))
+                }),
                 ..Self::default()
             },
         }
@@ -104,6 +104,7 @@ pub(super) struct Auditor {
     mail: BTreeMap<ExecutionId, VecDeque<Letter>>,
     /// By token.
     handed: BTreeMap<String, HandOut>,
+    /// By [`wish`].
     sections: BTreeMap<Arc<str>, Section>,
     /// Names that lives have had.
     names: BTreeSet<Arc<str>>,
@@ -199,6 +200,11 @@ impl Auditor {
         self.serials += 1;
         self.serials
     }
+}
+
+/// A request for locks, by one life: an instance that is rewound may ask again for the same.
+fn wish(section: &str, life: &str) -> Arc<str> {
+    format!("{section}@{life}").into()
 }
 
 fn objection(id: &ExecutionId, law: &'static str, what: impl Into<String>) -> Objection {
