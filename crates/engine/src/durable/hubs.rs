@@ -12,7 +12,7 @@ const SWEEP_MIN: usize = 256;
 
 /// Every hub that has work or workers, and some that had.
 pub(super) struct Hubs {
-    hubs: HashMap<Arc<str>, Hub>,
+    by_name: HashMap<Arc<str>, Hub>,
     /// Names and hubs remembered.
     count: usize,
     /// So many are looked through for what can be forgotten: twice what the last look left, so that
@@ -40,7 +40,7 @@ pub(super) trait Needs {
 
 impl Default for Hubs {
     fn default() -> Self {
-        Self { hubs: HashMap::new(), count: 0, sweep_at: SWEEP_MIN }
+        Self { by_name: HashMap::new(), count: 0, sweep_at: SWEEP_MIN }
     }
 }
 
@@ -69,7 +69,7 @@ impl Hubs {
         &mut self,
         hub: &str,
     ) -> impl Iterator<Item = (WorkKind, &WorkQueue, &Arc<str>)> {
-        let hub = self.hubs.get_mut(hub).map(|hub| {
+        let hub = self.by_name.get_mut(hub).map(|hub| {
             hub.next = hub.next.wrapping_add(1);
             &*hub
         });
@@ -82,12 +82,12 @@ impl Hubs {
     }
 
     fn hub(&mut self, name: &Arc<str>, needs: &impl Needs) -> &mut Hub {
-        if !self.hubs.contains_key(name) {
+        if !self.by_name.contains_key(name) {
             // Before it is there, so that it is not forgotten at once.
             self.count += 1;
             self.sweep(needs);
         }
-        self.hubs.entry(name.clone()).or_default()
+        self.by_name.entry(name.clone()).or_default()
     }
 
     /// Forgets queues in which nothing waits, and hubs that have none and that nobody attends, if
@@ -96,7 +96,7 @@ impl Hubs {
         if self.count < self.sweep_at {
             return;
         }
-        self.hubs.retain(|name, hub| {
+        self.by_name.retain(|name, hub| {
             hub.known.retain(|queue| needs.waits(queue));
             for queues in hub.queues.values_mut() {
                 queues.retain(|(_, queue)| hub.known.contains(queue));
@@ -106,8 +106,8 @@ impl Hubs {
             // Workers listen to what it tells them, as long as they attend.
             !hub.known.is_empty() || needs.attended(name)
         });
-        let names: usize = self.hubs.values().map(|hub| hub.known.len()).sum();
-        self.count = names + self.hubs.len();
+        let names: usize = self.by_name.values().map(|hub| hub.known.len()).sum();
+        self.count = names + self.by_name.len();
         self.sweep_at = (2 * self.count).max(SWEEP_MIN);
     }
 }
@@ -161,8 +161,8 @@ mod tests {
             hubs.added(&format!("empty{number}").into(), &Nobody);
             assert!(hubs.count <= SWEEP_MIN, "{} after {number}", hubs.count);
         }
-        let names: usize = hubs.hubs.values().map(|hub| hub.known.len()).sum();
-        assert!(names + hubs.hubs.len() <= SWEEP_MIN);
+        let names: usize = hubs.by_name.values().map(|hub| hub.known.len()).sum();
+        assert!(names + hubs.by_name.len() <= SWEEP_MIN);
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod control;
 mod durable;
 mod durable_code;
 mod elsewhere;
+mod entity_events;
 mod event;
 mod execute;
 mod grpc;

@@ -27,7 +27,7 @@ fn said(id: i32, entity: &str, name: &str, says: Result<EntityMessage, Arc<str>>
     Action { id, kind: ActionKind::SendEntityEvent { entity, name, input, says } }
 }
 
-fn called(id: i32, name: &str, target: &str) -> Action {
+pub(crate) fn called(id: i32, name: &str, target: &str) -> Action {
     let request = format!("r{id}-{name}");
     event(id, target, "op", EntityMessage::Called(Box::new(operation(&request, name, target))))
 }
@@ -48,7 +48,7 @@ fn request(section: &str, entities: &[&str]) -> LockRequest {
     }
 }
 
-fn lock(id: i32, section: &str, entities: &[&str]) -> Action {
+pub(crate) fn lock(id: i32, section: &str, entities: &[&str]) -> Action {
     let message = EntityMessage::LockRequested(Box::new(request(section, entities)));
     event(id, entities[0], "op", message)
 }

@@ -9,9 +9,11 @@ use kernel::durable::instance::{Input, TurnResult};
 use kernel::durable::{Action, Fact, HistoryEvent, Outcome, Status, TURN, WorkToken};
 use proptest::prelude::*;
 
-use super::house::{House, call, child, end, id, result, task, text, timer};
+use super::entity_events::{called, lock};
+use super::house::{House, call, child, end, entity_id, id, result, task, text, timer};
 
 const NAMES: [&str; 3] = ["a", "b", "c"];
+const COUNTER: &str = "@counter@a";
 
 /// What happens; numbers choose among what is there.
 #[derive(Clone, Debug)]
@@ -118,7 +120,11 @@ impl Story {
                 0 | 1 => task(next, "act"),
                 2 => timer(next, i64::from(next) * 100),
                 3 => child(next, "", "sub"),
-                4 => call(next, "get", "@counter@a"),
+                4 => match next % 3 {
+                    0 => call(next, "get", COUNTER),
+                    1 => called(next, "get", COUNTER),
+                    _ => lock(next, &format!("cs{next}"), &[COUNTER]),
+                },
                 5 => end(next, Outcome::ContinuedAsNew, "again"),
                 6 => end(next, Outcome::Completed, "done"),
                 _ => end(next, Outcome::Failed, "broke"),
@@ -158,15 +164,18 @@ impl Story {
     }
 
     fn batch(&mut self) {
-        let of = "@counter@a";
-        let wants = self.house.entities.get(&super::house::entity_id(of));
+        let wants = self.house.entities.get(&entity_id(COUNTER));
         if wants.is_some_and(kernel::durable::entity::Entity::wants_batch) {
-            self.house.run_batch(of, Some("1"), Vec::new());
+            self.house.run_batch(COUNTER, Some("1"), Vec::new());
         }
     }
 
-    /// What histories must say.
+    /// What histories must say, and who may hold a lock.
     fn audit(&self) {
+        for lock in self.house.entities.values().filter_map(|entity| entity.lock.as_ref()) {
+            let holder = &self.house.instances[&lock.holder];
+            assert!(holder.is_open(), "{} has ended and holds a lock", lock.holder);
+        }
         for state in self.house.instances.values() {
             let all: Vec<&HistoryEvent> = state.history.iter().chain(&state.inbox).collect();
             let mut asked: BTreeMap<i32, &Fact> = BTreeMap::new();

@@ -151,21 +151,21 @@ struct Response<'a> {
     #[serde(rename = "exceptionType", skip_serializing_if = "Option::is_none")]
     exception_type: Option<&'a str>,
     #[serde(rename = "failureDetails", skip_serializing_if = "Option::is_none")]
-    failure_details: Option<Failure<'a>>,
+    failure_details: Option<Details<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
-struct Failure<'a> {
+struct Details<'a> {
     error_type: &'a str,
     error_message: &'a str,
     stack_trace: Option<&'a str>,
-    inner_failure: Option<Box<Failure<'a>>>,
+    inner_failure: Option<Box<Details<'a>>>,
     is_non_retriable: bool,
     properties: Option<Value>,
 }
 
-impl<'a> Failure<'a> {
+impl<'a> Details<'a> {
     fn of(details: &'a FailureDetails) -> Self {
         Self {
             error_type: &details.error_type,
@@ -195,7 +195,7 @@ pub(super) fn failed(request: &str, details: &FailureDetails) -> proto::EventRai
     let response = Response {
         result: Some(&words),
         exception_type: Some(&details.error_type),
-        failure_details: Some(Failure::of(details)),
+        failure_details: Some(Details::of(details)),
     };
     event(request, &response)
 }
@@ -217,8 +217,8 @@ mod tests {
         message("@Counter@A", event, Some(&data.to_string()))
     }
 
-    fn operation(input: Option<&str>, scheduled_at: Option<i64>) -> Box<EntityOperation> {
-        Box::new(EntityOperation {
+    fn operation(input: Option<&str>, scheduled_at: Option<i64>) -> EntityOperation {
+        EntityOperation {
             request_id: ID.into(),
             operation: "add".into(),
             scheduled_at: scheduled_at.map(Timestamp::from_millis),
@@ -226,7 +226,7 @@ mod tests {
             parent_instance_id: None,
             parent_execution_id: None,
             target: Some("@counter@A".into()),
-        })
+        }
     }
 
     #[test]
@@ -238,10 +238,11 @@ mod tests {
             "IsLockRequest": false, "createTrace": true, "ClientSpanId": null,
             "requestTime": "2026-01-02T03:04:05.1234567+00:00"
         });
-        let call = EntityMessage::Called(operation(Some("{\"by\":1}"), None));
+        let call = EntityMessage::Called(Box::new(operation(Some("{\"by\":1}"), None)));
         assert_eq!(said("op", &whole), Ok(call));
         let signal = json!({ "op": "add", "signal": true, "id": ID });
-        assert_eq!(said("op", &signal), Ok(EntityMessage::Signaled(operation(None, None))));
+        let signaled = EntityMessage::Signaled(Box::new(operation(None, None)));
+        assert_eq!(said("op", &signal), Ok(signaled));
     }
 
     #[test]
@@ -258,7 +259,7 @@ mod tests {
             ("op@1970-01-01T00:00:01Z", &due, 2000),
             ("op", &due, 2000),
         ] {
-            let signaled = EntityMessage::Signaled(operation(None, Some(millis)));
+            let signaled = EntityMessage::Signaled(Box::new(operation(None, Some(millis))));
             assert_eq!(said(event, data), Ok(signaled), "{event} {data}");
         }
     }
