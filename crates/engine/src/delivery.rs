@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::durable::ORCHESTRATION;
-use kernel::graph::{Asker, Message, Parent, Plan, Start, StartMessage};
-use kernel::{ExecutionId, Json, Rejected};
+use kernel::graph::{Asker, Execution, Message, Parent, Plan, Start, StartMessage};
+use kernel::{ExecutionId, Json, MachineKind, Rejected};
 use parking_lot::Mutex;
 
 use crate::engine::{Engine, Error};
@@ -192,6 +192,13 @@ impl Engine {
             return Ok(Err(format!("sub-workflows are nested deeper than {limit} (depth_max)")));
         }
         let input = match &message.failure_of {
+            Some(failed) if self.failures_up_to(failed).await? > self.limits().depth_max => {
+                let limit = self.limits().depth_max;
+                return Ok(Err(format!(
+                    "failure workflows of failure workflows failed more than {limit} times in a \
+                     row (depth_max)"
+                )));
+            }
             Some(failed) => self.with_failed(&message.input, failed).await?,
             None => message.input,
         };
@@ -244,6 +251,26 @@ impl Engine {
             line.push(id.clone());
         }
         Ok(line)
+    }
+
+    /// How many failed in a row up to this one, itself included, each but the first as the failure
+    /// workflow of the one before: a workflow that is its own would go on for ever.
+    async fn failures_up_to(&self, failed: &ExecutionId) -> Result<u32, Error> {
+        let (mut count, mut id) = (1, failed.clone());
+        while count <= self.limits().depth_max {
+            // Such an execution is told of whom it is; that it is true, its id shows.
+            let named = |state: &Execution| {
+                let named = state.input.parse().get("workflowId")?.as_str().map(ExecutionId::new);
+                named.filter(|named| named.machine() == MachineKind::Execution)
+            };
+            let Some(before) = self.read(&id, named).await?.flatten() else { break };
+            let begun = self.read(&before, |state| state.has_begun_failure_workflow(&id)).await?;
+            if begun != Some(true) {
+                break;
+            }
+            (count, id) = (count + 1, before);
+        }
+        Ok(count)
     }
 
     async fn with_failed(&self, input: &Json, failed: &ExecutionId) -> Result<Json, Error> {

@@ -6,8 +6,10 @@
 //! `*.taskdefs.json`), one or a list. Files named `input*.json` are examples of input and are passed
 //! over. A YAML file holds monitors, or is a checklist; a JSON file with sections of one holds
 //! monitors too. A file with a mistake changes nothing: what was registered before
-//! stays, and the mistake is told with its place.
+//! stays, and the mistake is told with its place. That two files define the same is a mistake, too:
+//! which of them counts would hang on their names.
 
+mod clash;
 mod monitors;
 
 use std::path::{Path, PathBuf};
@@ -58,10 +60,14 @@ pub(crate) async fn load(
             Err(error) => mistakes.push(format!("{}: {error}", path.display())),
         }
     }
+    // A file may be named by itself and lie in a folder that is.
+    let mut seen = std::collections::HashSet::new();
+    files.retain(|file| seen.insert(file.canonicalize().unwrap_or_else(|_| file.clone())));
     let (of_monitors, files): (Vec<_>, Vec<_>) =
         files.into_iter().partition(|file| monitors::concerns(engine, file));
     let (defined, found) = read_all(&files, engine);
     mistakes.extend(found);
+    mistakes.extend(clash::all(&[], &defined).into_iter().map(|clash| clash.to_string()));
     let read = monitors::read(engine, &of_monitors, checklist);
     mistakes.extend(read.without_former(engine));
     if !mistakes.is_empty() {
@@ -144,7 +150,7 @@ pub(crate) fn watch(
             }
             let of_monitors =
                 files.iter().any(|it| monitors::concerns(&engine, it) || !it.is_file());
-            reload(&engine, definitions_of(&engine, files, &roots)).await;
+            reload(&engine, definitions_of(&engine, files, &roots), &roots).await;
             if of_monitors {
                 monitors::reload(&engine, &given, &checklist).await;
             }
@@ -175,8 +181,20 @@ fn definitions_of(engine: &Engine, changed: Vec<PathBuf>, roots: &[PathBuf]) -> 
     files
 }
 
-async fn reload(engine: &Engine, files: Vec<PathBuf>) {
-    let (defined, mut mistakes) = read_all(&files, engine);
+async fn reload(engine: &Engine, files: Vec<PathBuf>, roots: &[PathBuf]) {
+    let (mut defined, mut mistakes) = read_all(&files, engine);
+    let below = roots.iter().flat_map(|root| files_below(root).unwrap_or_default());
+    let others: Vec<PathBuf> = below
+        .filter(|file| !monitors::concerns(engine, file))
+        .filter_map(|file| file.canonicalize().ok())
+        .filter(|file| !files.contains(file))
+        .collect();
+    // What is wrong with these was told when they came.
+    let (others, _) = read_all(&others, engine);
+    for clash in clash::all(&others, &defined) {
+        defined.retain(|(file, _)| *file != clash.file);
+        mistakes.push(clash.to_string());
+    }
     for (file, found) in defined {
         match put(engine, found).await {
             Ok(0) => {}

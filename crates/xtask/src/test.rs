@@ -18,6 +18,10 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         tidy::run()?;
         let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
         step("lints", cargo().args(clippy))?;
+        // What measures is compiled by nothing else here; its dependencies are those of the tests.
+        let bench =
+            ["clippy", "--package", "xtask", "--features", "bench", "--all-targets", "--quiet"];
+        step("lints of the bench", cargo().args(bench).args(["--", "-D", "warnings"]))?;
     }
     // The tests drive the real binary: it is built once, with what the tests build.
     let mut tests = cargo();

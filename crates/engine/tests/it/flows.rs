@@ -1,6 +1,7 @@
 //! Whole executions: workers, built-in tasks, children, timers, restarts of the engine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use engine::memory::Memory;
 use engine::store::Store as _;
@@ -182,4 +183,42 @@ async fn a_runner_that_panics_fails_its_task_alone() {
     .await;
     let id = start(&engine, "p", json!({})).await;
     assert_eq!(ended(&engine, &id).await.0, Status::Failed);
+}
+
+#[tokio::test]
+async fn a_workflow_that_is_its_own_failure_workflow_comes_to_an_end() {
+    let mut options = engine::Options::default();
+    options.limits.depth_max = 3;
+    let store = Arc::new(Memory::new());
+    let clock = Arc::new(engine::SystemClock);
+    let engine = crate::house::open_as(store.clone(), clock, Vec::new(), options).await;
+    let fails = |name: &str, failure: &str| {
+        json!({ "name": name, "failureWorkflow": failure, "tasks": [
+            { "name": "t", "taskReferenceName": "t", "type": "TERMINATE", "inputParameters": {
+                "terminationStatus": "FAILED", "terminationReason": "as asked" } } ] })
+    };
+    // Its own, or each the other's.
+    for definition in [fails("own", "own"), fails("ping", "pong"), fails("pong", "ping")] {
+        register(&engine, definition).await;
+    }
+    for name in ["own", "ping"] {
+        let before = store.statistics().await.expect("it counts").executions;
+        let mut id = start(&engine, name, json!({})).await;
+        for _ in 0..=3 {
+            let mut changes = engine.watch(&id);
+            while engine.read(&id, |_| ()).await.expect("it answers").is_none() {
+                let changed = tokio::time::timeout(Duration::from_secs(20), changes.changed());
+                changed.await.expect("it is started in time").expect("the engine lives");
+            }
+            assert_eq!(ended(&engine, &id).await.0, Status::Failed, "{name}");
+            id = id.derive("failure", 1);
+        }
+        // Nothing is owed any more once the last one was refused.
+        while !store.undelivered(1).await.expect("it answers").is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let after = store.statistics().await.expect("it counts").executions;
+        assert_eq!(after - before, 4, "{name}: the first, and three in its wake");
+        assert!(engine.read(&id, |_| ()).await.expect("it answers").is_none());
+    }
 }

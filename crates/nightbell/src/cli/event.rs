@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::{Client, understand};
-use super::confirm;
+use super::document::{Files, Removal, at, name_of};
 use super::failure::{Exit, Failure};
 use super::input::{self, Document};
 use super::moment::Moment;
@@ -35,26 +35,11 @@ A file holds one handler or a list of them:
     \"actions\": [{ \"action\": \"start_workflow\", \"start_workflow\": {
       \"name\": \"check_order\", \"input\": { \"order\": \"${payload}\" },
       \"idempotencyKey\": \"${payload.id}\", \"idempotencyStrategy\": \"RETURN_EXISTING\" } }] }")]
-    Create {
-        /// File with handlers, - for standard input
-        #[arg(short, long, required = true, num_args = 1..)]
-        file: Vec<String>,
-    },
+    Create(Files),
     /// Replace event handlers that exist
-    Update {
-        /// File with handlers, - for standard input
-        #[arg(short, long, required = true, num_args = 1..)]
-        file: Vec<String>,
-    },
+    Update(Files),
     /// Delete event handlers; what they have begun goes on
-    Delete {
-        /// Names of handlers
-        #[arg(required = true)]
-        names: Vec<String>,
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
-    },
+    Delete(Removal),
     /// List the queues that are listened to, and why one is silent
     Queues,
     /// Send a message, through its broker or, for conductor:QUEUE, to the handlers here
@@ -88,17 +73,9 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
     match verb {
         Verb::List { event } => list(event.as_deref(), client, output).await,
         Verb::Get { name } => output.json(&get(&name, client).await?),
-        Verb::Create { file } => save(&input::documents(&file)?, false, client, output).await,
-        Verb::Update { file } => save(&input::documents(&file)?, true, client, output).await,
-        Verb::Delete { names, yes } => {
-            let labels: Vec<_> = names.iter().map(|name| format!("event handler {name}")).collect();
-            confirm("delete", &labels, yes)?;
-            for name in &names {
-                client.delete(&["event", name]).send().await?;
-                output.note(format_args!("deleted event handler {name}"));
-            }
-            if output.is_json() { output.json(&names) } else { Ok(()) }
-        }
+        Verb::Create(files) => save(&files.read()?, false, client, output).await,
+        Verb::Update(files) => save(&files.read()?, true, client, output).await,
+        Verb::Delete(removal) => removal.run("event handler", &["event"], client, output).await,
         Verb::Queues => queues(client, output).await,
         Verb::Publish { event, payload, id } => {
             let payload = input::argument("--payload", &payload)?;
@@ -182,10 +159,10 @@ async fn save(
 ) -> anyhow::Result<()> {
     let mut saved = Vec::new();
     for Document { origin, value } in documents {
-        let name = value.get("name").and_then(Value::as_str).unwrap_or_default();
+        let name = name_of(value);
         let call = if exists { client.put(&["event"]) } else { client.post(&["event"]) };
-        call.json(value).send().await.map_err(|mut failure| {
-            failure.message = format!("{origin}: {}", failure.message);
+        call.json(value).send().await.map_err(|failure| {
+            let failure = at(origin, failure);
             match failure.exit {
                 Exit::Conflict => failure.with_hint("use `nightbell event update`"),
                 Exit::NotFound => failure.with_hint("use `nightbell event create`"),

@@ -6,6 +6,7 @@
 
 mod client;
 mod config;
+mod document;
 mod event;
 mod failure;
 mod incident;
@@ -18,11 +19,13 @@ mod queue;
 mod receiver;
 mod run;
 mod schedule;
+mod schema;
 mod secret;
 mod silence;
 mod table;
 mod task;
 mod trigger;
+mod webhook;
 mod worker;
 mod workflow;
 
@@ -144,6 +147,12 @@ pub(crate) enum ClientCommand {
     /// Triggers: methods and paths that start runs, or tell of them
     #[command(subcommand)]
     Trigger(trigger::Verb),
+    /// Webhooks: places where other systems leave payloads that start runs and end waits
+    #[command(subcommand)]
+    Webhook(webhook::Verb),
+    /// Schemas that definitions check inputs and outputs by
+    #[command(subcommand)]
+    Schema(schema::Verb),
     /// Orchestrations: instances of code and of workflows, as Durable Functions sees them
     #[command(subcommand)]
     Orchestration(orchestration::Verb),
@@ -200,6 +209,8 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Schedule(verb) => schedule::run(verb, &client, &output).await,
             ClientCommand::Event(verb) => event::run(verb, &client, &output).await,
             ClientCommand::Trigger(verb) => trigger::run(verb, &client, &output).await,
+            ClientCommand::Webhook(verb) => webhook::run(verb, &client, &output).await,
+            ClientCommand::Schema(verb) => schema::run(verb, &client, &output).await,
             ClientCommand::Orchestration(verb) => orchestration::run(verb, &client, &output).await,
             ClientCommand::Worker(verb) => worker::run(verb, &client, &output).await,
             ClientCommand::Monitor(verb) => monitor::run(verb, &client, &output).await,

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::{Client, understand};
-use super::confirm;
+use super::document::Removal;
 use super::failure::{Exit, Failure};
 use super::output::Output;
 use super::table::Table;
@@ -31,14 +31,7 @@ Examples:
 A workflow uses it as ${workflow.secrets.PAGERDUTY_KEY}.")]
     Put(Put),
     /// Delete secrets
-    Delete {
-        /// Names
-        #[arg(value_name = "NAME", required = true)]
-        names: Vec<String>,
-        /// Do not ask
-        #[arg(short, long)]
-        yes: bool,
-    },
+    Delete(Removal),
     /// Tell whether there is a secret of this name; exits with 3 if there is none
     Exists {
         /// Name
@@ -84,9 +77,8 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
             output.note(format_args!("stored the secret {}", put.name));
             Ok(())
         }
-        Verb::Delete { names, yes } => {
-            confirm("delete secrets", &names, yes)?;
-            for name in &names {
+        Verb::Delete(removal) => {
+            for name in removal.confirmed("the secret")? {
                 client.delete(&["secrets", name]).send().await?;
                 output.note(format_args!("deleted the secret {name}"));
             }

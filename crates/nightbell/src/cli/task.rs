@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::{Client, understand};
-use super::confirm;
+use super::document::{Files, Removal, at};
 use super::failure::{Exit, Failure};
 use super::input::{self, Document};
 use super::moment::{self, Moment};
@@ -24,26 +24,11 @@ pub(crate) enum Verb {
         name: String,
     },
     /// Register definitions of tasks; one that exists already is replaced
-    Create {
-        /// File with definitions, - for standard input
-        #[arg(short, long, required = true, num_args = 1..)]
-        file: Vec<String>,
-    },
+    Create(Files),
     /// Replace definitions of tasks that exist
-    Update {
-        /// File with definitions, - for standard input
-        #[arg(short, long, required = true, num_args = 1..)]
-        file: Vec<String>,
-    },
+    Update(Files),
     /// Remove definitions of tasks
-    Delete {
-        /// Names of the tasks
-        #[arg(required = true)]
-        names: Vec<String>,
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
-    },
+    Delete(Removal),
     /// Take tasks out of a queue, as a worker does
     #[command(after_help = "\
 Whoever takes a task must report on it, or it times out and is given to someone else.
@@ -181,26 +166,23 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
             let call = client.get(&["metadata", "taskdefs", &name]);
             output.json(&call.send().await?.value()?)
         }
-        Verb::Create { file } => {
-            let documents = input::documents(&file)?;
+        Verb::Create(files) => {
+            let documents = files.read()?;
             let definitions = documents.iter().map(|document| document.value.clone()).collect();
             client.post(&["metadata", "taskdefs"]).json(&Value::Array(definitions)).send().await?;
             registered(&documents, output)
         }
-        Verb::Update { file } => {
-            let documents = input::documents(&file)?;
+        Verb::Update(files) => {
+            let documents = files.read()?;
             for Document { origin, value } in &documents {
                 let call = client.put(&["metadata", "taskdefs"]).json(value);
-                call.send().await.map_err(|mut failure| {
-                    failure.message = format!("{origin}: {}", failure.message);
-                    failure
-                })?;
+                call.send().await.map_err(|failure| at(origin, failure))?;
             }
             registered(&documents, output)
         }
-        Verb::Delete { names, yes } => {
-            confirm("delete the definitions of tasks", &names, yes)?;
-            for name in &names {
+        Verb::Delete(removal) => {
+            let names = removal.confirmed("the definition of the task")?;
+            for name in names {
                 client.delete(&["metadata", "taskdefs", name]).send().await?;
                 output.note(format_args!("deleted {}", clean(name)));
             }

@@ -5,9 +5,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::{Client, understand};
-use super::confirm;
-use super::failure::{Exit, Failure};
-use super::input::{self, Document};
+use super::document::{Files, Removal, at, judge, name_of};
+use super::failure::Failure;
+use super::input::Document;
 use super::output::{Output, clean};
 use super::table::Table;
 
@@ -30,26 +30,11 @@ A file holds one trigger or a list of them:
   { \"name\": \"order_state\", \"method\": \"GET\", \"path\": \"/orders/{number}\",
     \"show\": { \"name\": \"handle_order\", \"correlationId\": \"${request.path.number}\",
               \"body\": { \"state\": \"${workflow.status}\" } } }")]
-    Create {
-        /// File with triggers, - for standard input
-        #[arg(short, long, required = true, num_args = 1..)]
-        file: Vec<String>,
-    },
+    Create(Files),
     /// Replace triggers that exist
-    Update {
-        /// File with triggers, - for standard input
-        #[arg(short, long, required = true, num_args = 1..)]
-        file: Vec<String>,
-    },
+    Update(Files),
     /// Delete triggers; what they have started goes on
-    Delete {
-        /// Names of triggers
-        #[arg(required = true)]
-        names: Vec<String>,
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
-    },
+    Delete(Removal),
 }
 
 /// Runs the command.
@@ -57,17 +42,9 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
     match verb {
         Verb::List => list(client, output).await,
         Verb::Get { name } => output.json(&get(&name, client).await?),
-        Verb::Create { file } => save(&input::documents(&file)?, false, client, output).await,
-        Verb::Update { file } => save(&input::documents(&file)?, true, client, output).await,
-        Verb::Delete { names, yes } => {
-            let labels: Vec<_> = names.iter().map(|name| format!("trigger {name}")).collect();
-            confirm("delete", &labels, yes)?;
-            for name in &names {
-                client.delete(&["triggers", name]).send().await?;
-                output.note(format_args!("deleted trigger {name}"));
-            }
-            if output.is_json() { output.json(&names) } else { Ok(()) }
-        }
+        Verb::Create(files) => save(&files.read()?, false, client, output).await,
+        Verb::Update(files) => save(&files.read()?, true, client, output).await,
+        Verb::Delete(removal) => removal.run("trigger", &["triggers"], client, output).await,
     }
 }
 
@@ -129,23 +106,10 @@ async fn save(
     output: &Output,
 ) -> anyhow::Result<()> {
     for Document { origin, value } in documents {
-        let name = value.get("name").and_then(Value::as_str).unwrap_or_default();
-        if name.is_empty() {
-            // A wrong name is told by the server, with everything else that is wrong.
-            continue;
-        }
-        match get(name, client).await {
-            Ok(_) if !exists => {
-                let message = format!("{origin}: there is a trigger {name} already");
-                let hint = "use `nightbell trigger update`";
-                return Err(Failure::new(Exit::Conflict, message).with_hint(hint).into());
-            }
-            Err(mut failure) if failure.exit == Exit::NotFound && exists => {
-                failure.message = format!("{origin}: {}", failure.message);
-                return Err(failure.with_hint("use `nightbell trigger create`").into());
-            }
-            Err(failure) if failure.exit != Exit::NotFound => return Err(failure.into()),
-            _ => {}
+        let name = name_of(value);
+        if !name.is_empty() {
+            let what = format!("trigger {name}");
+            judge(get(name, client).await, exists, "trigger", origin, &what)?;
         }
     }
     // All at once, so that either all are saved or none.
@@ -153,14 +117,13 @@ async fn save(
         [Document { value, .. }] => value.clone(),
         many => Value::Array(many.iter().map(|document| document.value.clone()).collect()),
     };
-    let answer = client.post(&["triggers"]).json(&body).send().await.map_err(|mut failure| {
-        if let [Document { origin, .. }] = documents {
-            failure.message = format!("{origin}: {}", failure.message);
-        }
-        failure
-    })?;
+    let answer =
+        client.post(&["triggers"]).json(&body).send().await.map_err(|failure| match documents {
+            [Document { origin, .. }] => at(origin, failure),
+            _ => failure,
+        })?;
     for Document { value, .. } in documents {
-        let name = value.get("name").and_then(Value::as_str).unwrap_or_default();
+        let name = name_of(value);
         output.note(format_args!("saved trigger {}", clean(name)));
     }
     if output.is_json() { output.json(&answer.value()?) } else { Ok(()) }

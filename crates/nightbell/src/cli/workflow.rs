@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 
 use super::client::{Client, understand};
 use super::confirm;
+use super::document::{Files, Versions};
 use super::failure::{Exit, Failure, Violation};
-use super::input::{self, Document};
+use super::input::Document;
 use super::moment::Moment;
 use super::output::{Output, clean};
 use super::table::Table;
@@ -41,42 +42,21 @@ Examples:
   nightbell workflow create -f a.json -f b.json
   generate-flow | nightbell workflow create -f -")]
     Create {
-        /// File with definitions, - for standard input
-        #[arg(short, long, required = true, num_args = 1..)]
-        file: Vec<String>,
+        #[command(flatten)]
+        files: Files,
         /// Replace a version that exists already
         #[arg(long)]
         overwrite: bool,
     },
     /// Register definitions, replacing those that exist
-    Update {
-        /// File with definitions, - for standard input
-        #[arg(short, long, required = true, num_args = 1..)]
-        file: Vec<String>,
-    },
+    Update(Files),
     /// Remove versions of a definition; runs of them are not touched
-    Delete {
-        /// Name of the workflow
-        name: String,
-        /// Version to remove
-        #[arg(long, required_unless_present = "all_versions")]
-        version: Option<u32>,
-        /// Remove every version
-        #[arg(long, conflicts_with = "version")]
-        all_versions: bool,
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
-    },
+    Delete(Versions),
     /// Check definitions without registering them
     ///
     /// Prints every problem on a line of its own: file, place in it as a JSON pointer, reason, hint.
     /// Exits with 1 if there is any.
-    Validate {
-        /// File with definitions, - for standard input
-        #[arg(short, long, required = true, num_args = 1..)]
-        file: Vec<String>,
-    },
+    Validate(Files),
 }
 
 /// What a table shows of a definition.
@@ -108,14 +88,12 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
             let call = client.get(&["metadata", "workflow", &name]).query_if("version", version);
             output.json(&call.send().await?.value()?)
         }
-        Verb::Create { file, overwrite } => {
-            create(&input::documents(&file)?, overwrite, client, output).await
+        Verb::Create { files, overwrite } => {
+            create(&files.read()?, overwrite, client, output).await
         }
-        Verb::Update { file } => update(input::documents(&file)?, client, output).await,
-        Verb::Delete { name, version, all_versions: _, yes } => {
-            delete(&name, version, yes, client, output).await
-        }
-        Verb::Validate { file } => validate(&input::documents(&file)?, client, output).await,
+        Verb::Update(files) => update(files.read()?, client, output).await,
+        Verb::Delete(versions) => delete(&versions, client, output).await,
+        Verb::Validate(files) => validate(&files.read()?, client, output).await,
     }
 }
 
@@ -218,20 +196,15 @@ async fn update(documents: Vec<Document>, client: &Client, output: &Output) -> a
     Err(Failure::error(message).with_details(lines).into())
 }
 
-async fn delete(
-    name: &str,
-    version: Option<u32>,
-    yes: bool,
-    client: &Client,
-    output: &Output,
-) -> anyhow::Result<()> {
+async fn delete(meant: &Versions, client: &Client, output: &Output) -> anyhow::Result<()> {
+    let Versions { name, version, yes, .. } = meant;
     let versions: Vec<i64> = match version {
-        Some(version) => vec![version.into()],
+        Some(version) => vec![(*version).into()],
         None => all_versions(name, client).await?,
     };
     let labels: Vec<_> =
         versions.iter().map(|version| format!("{name} version {version}")).collect();
-    confirm("delete", &labels, yes)?;
+    confirm("delete", &labels, *yes)?;
     for (version, label) in versions.iter().zip(&labels) {
         let path = ["metadata", "workflow", name, &version.to_string()];
         client.delete(&path).send().await?;

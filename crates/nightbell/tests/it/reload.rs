@@ -69,6 +69,12 @@ async fn what_changes_is_applied_and_what_is_broken_is_not() {
 
     write(folder.path(), "b.json", &flow("b", "mended").to_string());
     until_described(&live, "b", "mended").await;
+    // Another file that says the same of itself is not applied, whichever comes first.
+    write(folder.path(), "copy.json", &flow("b", "copied").to_string());
+    until_logged(&live, &["ERROR", "copy.json: defines version 1 of the workflow 'b'", "b.json"])
+        .await;
+    until_described(&live, "b", "mended").await;
+    std::fs::remove_file(folder.path().join("copy.json")).unwrap();
     let below = folder.path().join("below");
     std::fs::create_dir(&below).unwrap();
     std::fs::write(below.join("c.json"), flow("c", "new").to_string()).unwrap();
@@ -112,4 +118,45 @@ fn a_broken_folder_is_refused_with_all_mistakes_and_nothing_is_kept() {
     }
     let outcome = serve(&folder.path().join("nowhere")).exits(1);
     assert!(outcome.stderr.contains("nowhere"), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_two_files_define_is_refused_with_both_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let definitions = folder.path().join("definitions");
+    std::fs::create_dir(&definitions).unwrap();
+    let put = |name: &str, value: &Value| {
+        std::fs::write(definitions.join(name), value.to_string()).unwrap();
+    };
+    let mut second = flow("flow", "other");
+    second["version"] = 2.into();
+    let task = json!([{ "name": "fetch" }]);
+    put("a.json", &flow("flow", "one"));
+    put("b.json", &second);
+    put("a.taskdefs.json", &task);
+    let load = definitions.to_str().unwrap().to_owned();
+    // Versions live side by side, and a file that is named twice is one file.
+    let file = definitions.join("a.json").to_str().unwrap().to_owned();
+    let live = Live::start(&["--load", &load, "--load", &file]).await;
+    until_described(&live, "flow", "other").await;
+    drop(live);
+
+    put("c.json", &flow("flow", "two"));
+    put("b.taskdefs.json", &task);
+    put("d.json", &json!([flow("d", "one"), flow("d", "two")]));
+    let store = format!("sqlite:{}", folder.path().join("nightbell.db").display());
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--store", &store, "--load", &load];
+    let outcome = tokio::task::spawn_blocking({
+        let serve = serve.map(str::to_owned);
+        move || Nightbell::new(&serve.each_ref().map(String::as_str)).run()
+    });
+    let outcome = outcome.await.unwrap().exits(1);
+    for words in [
+        ["c.json: defines version 1 of the workflow 'flow', as ", "a.json does"],
+        ["b.taskdefs.json: defines the task 'fetch', as ", "a.taskdefs.json does"],
+        ["d.json: defines version 1 of the workflow 'd'", " twice"],
+    ] {
+        let told = outcome.stderr.lines().any(|line| words.iter().all(|word| line.contains(word)));
+        assert!(told, "{words:?} is not in {outcome:?}");
+    }
 }

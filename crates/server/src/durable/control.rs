@@ -113,16 +113,7 @@ async fn suspend_instance(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
-    let (subject, status) = open(&api.engine, &caller, &id).await?;
-    if is_suspended(&api.engine, &subject, status).await? {
-        return Err(Refusal::wrong(format!("The instance '{id}' is suspended already.")));
-    }
-    let reason = graph::reason(caller.text("reason"));
-    match subject {
-        Subject::Code(id) => code::act(&api.engine, &id, Input::Suspend { reason }).await?,
-        Subject::Graph(id) => graph::act(&api.engine, &id, Control::Pause).await?,
-    }
-    Ok(StatusCode::ACCEPTED)
+    set_suspended(&api.engine, &caller, &id, true).await
 }
 
 /// Lets a suspended instance go on.
@@ -144,14 +135,33 @@ async fn resume_instance(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Refusal> {
-    let (subject, status) = open(&api.engine, &caller, &id).await?;
-    if !is_suspended(&api.engine, &subject, status).await? {
-        return Err(Refusal::wrong(format!("The instance '{id}' is not suspended.")));
+    set_suspended(&api.engine, &caller, &id, false).await
+}
+
+/// Suspends an instance, or lets it go on.
+///
+/// # Errors
+/// 404 if there is none, 410 if it has ended, 500 if it stands so already.
+async fn set_suspended(
+    engine: &Engine,
+    caller: &Caller,
+    id: &str,
+    suspended: bool,
+) -> Result<StatusCode, Refusal> {
+    let (subject, status) = open(engine, caller, id).await?;
+    if is_suspended(engine, &subject, status).await? == suspended {
+        let stands = if suspended { "is suspended already" } else { "is not suspended" };
+        return Err(Refusal::wrong(format!("The instance '{id}' {stands}.")));
     }
     let reason = graph::reason(caller.text("reason"));
+    let (input, control) = if suspended {
+        (Input::Suspend { reason }, Control::Pause)
+    } else {
+        (Input::Resume { reason }, Control::Resume)
+    };
     match subject {
-        Subject::Code(id) => code::act(&api.engine, &id, Input::Resume { reason }).await?,
-        Subject::Graph(id) => graph::act(&api.engine, &id, Control::Resume).await?,
+        Subject::Code(id) => code::act(engine, &id, input).await?,
+        Subject::Graph(id) => graph::act(engine, &id, control).await?,
     }
     Ok(StatusCode::ACCEPTED)
 }

@@ -22,8 +22,20 @@ pub(in super::super) fn target(
         Value::String(name) => name.trim().to_owned(),
         _ => String::new(),
     };
-    let id = state.id.derive("failure", state.end_count + 1);
+    let id = id(state, state.end_count + 1);
     (!name.is_empty()).then_some((id, name))
+}
+
+/// The id of the failure workflow that the end of this number, from 1, starts.
+fn id(state: &Execution, end: u32) -> ExecutionId {
+    state.id.derive("failure", end)
+}
+
+impl Execution {
+    /// Whether one of its ends has started this execution as its failure workflow.
+    pub fn has_begun_failure_workflow(&self, other: &ExecutionId) -> bool {
+        (1..=self.end_count).any(|end| id(self, end) == *other)
+    }
 }
 
 /// The start of the failure workflow of an execution that has ended, on account of `culprit` if of

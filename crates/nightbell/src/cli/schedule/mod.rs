@@ -8,9 +8,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::client::{Client, understand};
-use super::confirm;
-use super::failure::{Exit, Failure};
-use super::input::{self, Document};
+use super::document::{Files, Removal, at, judge, name_of};
+use super::failure::Failure;
+use super::input::Document;
 use super::moment::Moment;
 use super::output::{Output, clean};
 use super::table::{Cell, Table};
@@ -36,26 +36,11 @@ A file holds one schedule or a list of them:
     \"startWorkflowRequest\": { \"name\": \"report\", \"input\": {} },
     \"catchUp\": \"none|latest|all\", \"overlap\": \"allow_all|skip|buffer_one|terminate_other\",
     \"dst\": \"once|spring\" }")]
-    Create {
-        /// File with schedules, - for standard input
-        #[arg(short, long, required = true, num_args = 1..)]
-        file: Vec<String>,
-    },
+    Create(Files),
     /// Replace schedules that exist
-    Update {
-        /// File with schedules, - for standard input
-        #[arg(short, long, required = true, num_args = 1..)]
-        file: Vec<String>,
-    },
+    Update(Files),
     /// Delete schedules; what they have started goes on
-    Delete {
-        /// Names of schedules
-        #[arg(required = true)]
-        names: Vec<String>,
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
-    },
+    Delete(Removal),
     /// Let schedules fire no more for now
     Pause {
         /// Names of schedules
@@ -118,18 +103,17 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
     match verb {
         Verb::List { workflow } => list(workflow.as_deref(), client, output).await,
         Verb::Get { name } => output.json(&get(&name, client).await?),
-        Verb::Create { file } => save(&input::documents(&file)?, false, client, output).await,
-        Verb::Update { file } => save(&input::documents(&file)?, true, client, output).await,
-        Verb::Delete { names, yes } => {
-            let labels: Vec<_> = names.iter().map(|name| format!("schedule {name}")).collect();
-            confirm("delete", &labels, yes)?;
-            for name in &names {
+        Verb::Create(files) => save(&files.read()?, false, client, output).await,
+        Verb::Update(files) => save(&files.read()?, true, client, output).await,
+        Verb::Delete(removal) => {
+            let names = removal.confirmed("schedule")?;
+            for name in names {
                 // The server deletes what is not there without a word.
                 get(name, client).await?;
                 client.delete(&["scheduler", "schedules", name]).send().await?;
                 output.note(format_args!("deleted schedule {name}"));
             }
-            done(&names, output)
+            done(names, output)
         }
         Verb::Pause { names, reason } => {
             for name in &names {
@@ -250,28 +234,13 @@ async fn save(
 ) -> anyhow::Result<()> {
     let mut saved = Vec::new();
     for Document { origin, value } in documents {
-        let name = value.get("name").and_then(Value::as_str).unwrap_or_default();
+        let name = name_of(value);
         if !name.is_empty() {
-            // A wrong name is told by the server, with everything else that is wrong.
-            match get(name, client).await {
-                Ok(_) if !exists => {
-                    let message = format!("{origin}: there is a schedule {name} already");
-                    let hint = "use `nightbell schedule update`";
-                    return Err(Failure::new(Exit::Conflict, message).with_hint(hint).into());
-                }
-                Err(mut failure) if failure.exit == Exit::NotFound && exists => {
-                    failure.message = format!("{origin}: {}", failure.message);
-                    return Err(failure.with_hint("use `nightbell schedule create`").into());
-                }
-                Err(failure) if failure.exit != Exit::NotFound => return Err(failure.into()),
-                _ => {}
-            }
+            let what = format!("schedule {name}");
+            judge(get(name, client).await, exists, "schedule", origin, &what)?;
         }
         let call = client.post(&["scheduler", "schedules"]).json(value);
-        let answer = call.send().await.map_err(|mut failure| {
-            failure.message = format!("{origin}: {}", failure.message);
-            failure
-        })?;
+        let answer = call.send().await.map_err(|failure| at(origin, failure))?;
         output.note(format_args!("saved schedule {}", clean(name)));
         saved.push(answer.value()?);
     }
