@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::durable::instance::{Input, Instance, Start};
-use kernel::durable::{ID_MAX, Status};
+use kernel::durable::{FailureDetails, ID_MAX, Status};
 use kernel::{ExecutionId, MachineKind, Rejected, Timestamp};
 use tokio::time::Instant;
 
@@ -302,7 +302,8 @@ impl Engine {
         }
     }
 
-    /// Ends and removes everything of a hub.
+    /// Ends and removes everything of a hub. Whoever waits outside of it for an instance hears of
+    /// its end.
     ///
     /// # Errors
     /// The store's.
@@ -321,11 +322,32 @@ impl Engine {
                     break;
                 }
                 for head in page.rows {
+                    self.end_for_caller(&head.id).await?;
                     count += u64::from(self.remove(&head.id).await?);
                 }
             }
         }
         Ok(count)
+    }
+}
+
+impl Engine {
+    /// Fails an instance for which a task of a graph waits.
+    async fn end_for_caller(&self, id: &ExecutionId) -> Result<(), Error> {
+        let is_waited_for = |state: &Instance| {
+            let start = state.start.as_ref().filter(|_| state.is_open());
+            start.and_then(|start| start.caller.as_ref()).is_some_and(|caller| caller.waits)
+        };
+        if self.instance(id, is_waited_for).await? != Some(true) {
+            return Ok(());
+        }
+        let message = format!("the task hub '{}' was deleted", id.hub());
+        let failure = Box::new(FailureDetails::new("TaskHubDeleted", message));
+        match self.step(id, Input::Fail { failure }).await {
+            // It ended meanwhile.
+            Err(Error::Rejected(_)) => Ok(()),
+            result => result,
+        }
     }
 }
 

@@ -35,7 +35,7 @@ pub use letter::{Letter, Origin};
 pub use queue::{DURABLE_QUEUE, WorkKind, WorkQueue};
 pub use status::Status;
 pub use token::{NotAToken, WorkToken};
-pub use weight::PORTION_MAX;
+pub use weight::{DELIVERABLE_MAX, PORTION_MAX};
 
 /// The number of the row in the queues that stands for a turn or a batch; activities count from 1.
 /// The numbers beside it are those of places at gates.

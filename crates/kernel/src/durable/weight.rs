@@ -9,6 +9,9 @@ use super::history::{Call, EntityOperation, Fact, FailureDetails, Tags};
 /// take in a message, less what stands around them. The first goes out whatever its size.
 pub const PORTION_MAX: usize = (2 << 20) - (64 << 10);
 
+/// Bytes of one payload on its way to an orchestrator: in a larger message nobody would take it.
+pub const DELIVERABLE_MAX: usize = (4 << 20) - (64 << 10);
+
 /// What every line costs besides its texts.
 const LINE: usize = 64;
 

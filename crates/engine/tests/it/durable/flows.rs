@@ -154,6 +154,24 @@ async fn a_graph_ends_the_orchestration_that_it_started() {
 }
 
 #[tokio::test]
+async fn a_graph_hears_that_the_hub_of_its_child_is_no_more() {
+    let engine = house::open(Arc::new(Memory::new())).await;
+    let task = json!({
+        "name": "sub", "taskReferenceName": "sub", "type": "SUB_WORKFLOW",
+        "subWorkflowParam": { "name": "orchestration:hub/idle" },
+    });
+    house::register(&engine, json!({ "name": "outer", "tasks": [task] })).await;
+    let worker = engine.attend(profile("hub"));
+    let id = house::start(&engine, "outer", json!({})).await;
+    let WorkItem::Instance(Work::Turn { .. }) = claim_one(&worker).await else { panic!() };
+    assert_eq!(engine.clear_hub("hub").await.unwrap(), 1);
+    let (status, _) = house::ended(&engine, &id).await;
+    assert_eq!(status, graph::Status::Failed);
+    let reason = engine.read(&id, |state| state.reason.clone()).await.unwrap().flatten();
+    assert!(reason.is_some_and(|it| it.contains("the task hub 'hub' was deleted")));
+}
+
+#[tokio::test]
 async fn an_orchestration_starts_a_definition_and_hears_its_end() {
     let engine = house::open(Arc::new(Memory::new())).await;
     let worker = work(&engine, "hub");

@@ -9,7 +9,7 @@ use super::state::{Instance, is_entity_answer};
 use super::{control, turn};
 use crate::durable::history::{Fact, FailureDetails, ParentInstance};
 use crate::durable::letter::Letter;
-use crate::durable::{Status, WorkToken};
+use crate::durable::{DELIVERABLE_MAX, Status, WorkToken};
 use crate::graph::{self, Message};
 use crate::id::ExecutionId;
 use crate::machine::{Decision, Machine, Rejected};
@@ -113,12 +113,29 @@ fn check_start(start: &Start, context: &Context<'_>) -> Result<(), Rejected> {
     if start.name.is_empty() {
         return Err(Rejected::Invalid("an orchestration needs a name".to_owned()));
     }
-    let (length, max) = (start.input.as_deref().map_or(0, str::len), context.limits.payload_max);
+    let (length, max) = (start.input.as_deref().map_or(0, str::len), deliverable_max(context));
     if length > max {
         let message = format!("the input of {length} bytes is longer than {max} bytes");
         return Err(Rejected::Invalid(message));
     }
     Ok(())
+}
+
+/// Bytes of a payload that an orchestrator can be told: what it could never be sent is refused at
+/// the door, and does not fail it later.
+fn deliverable_max(context: &Context<'_>) -> usize {
+    context.limits.payload_max.min(DELIVERABLE_MAX)
+}
+
+/// Why an answer to an orchestrator is none, if it is too large to be told.
+fn undeliverable(result: Option<&str>, context: &Context<'_>) -> Option<Box<FailureDetails>> {
+    let (length, max) = (result.map_or(0, str::len), deliverable_max(context));
+    (length > max).then(|| {
+        let message = format!("the result of {length} bytes is longer than {max} bytes");
+        let mut failure = FailureDetails::new("PayloadTooLarge", message);
+        failure.non_retriable = true;
+        Box::new(failure)
+    })
 }
 
 /// Something goes into the inbox of an instance that has not ended.
@@ -138,7 +155,7 @@ fn has_room(state: &Instance, fact: &Fact, context: &Context<'_>) -> Result<(), 
         }
         _ => (None, false),
     };
-    let (length, max) = (payload.map_or(0, str::len), context.limits.payload_max);
+    let (length, max) = (payload.map_or(0, str::len), deliverable_max(context));
     if length > max {
         let message = format!("the payload of {length} bytes is longer than {max} bytes");
         return Err(Rejected::Invalid(message));
@@ -180,17 +197,13 @@ fn activity_completed(
         let message = format!("nobody waits for activity {sequence} any more");
         return Err(Rejected::Stale(message));
     };
-    let (task, max) = (activity.task, context.limits.payload_max);
+    let task = activity.task;
     let fact = match result {
-        Ok(Some(result)) if result.len() > max => {
-            let length = result.len();
-            let message = format!("the result of {length} bytes is longer than {max} bytes");
-            let mut failure = FailureDetails::new("PayloadTooLarge", message);
-            failure.non_retriable = true;
-            Fact::TaskFailed { task, failure: Box::new(failure) }
-        }
-        Ok(result) => Fact::TaskCompleted { task, result },
         Err(failure) => Fact::TaskFailed { task, failure },
+        Ok(result) => match undeliverable(result.as_deref(), context) {
+            Some(failure) => Fact::TaskFailed { task, failure },
+            None => Fact::TaskCompleted { task, result },
+        },
     };
     let mut draft = Draft::new(state, context);
     draft.effects.push(crate::machine::Effect::Withdraw { sequence: *sequence });
@@ -223,8 +236,13 @@ fn hear(state: &mut Instance, message: Message, context: &Context<'_>) -> Decide
         Message::Ended { sequence, status, output, reason, child, .. } => {
             let (task, id) = waits_for(state, sequence, child.as_ref())?;
             let fact = if status == graph::Status::Completed {
-                let result = Some(output.text().into());
-                Fact::SubOrchestrationCompleted { task, result }
+                match undeliverable(Some(output.text()), context) {
+                    Some(failure) => Fact::SubOrchestrationFailed { task, failure },
+                    None => {
+                        let result = Some(output.text().into());
+                        Fact::SubOrchestrationCompleted { task, result }
+                    }
+                }
             } else {
                 let reason = reason.unwrap_or_else(|| "it gave no reason".into());
                 let message = format!("workflow {id} ended as {}: {reason}", status.as_str());
@@ -344,7 +362,7 @@ fn child_ended(
         return Err(Rejected::Stale(message));
     }
     let task = parent.task;
-    let fact = match failure {
+    let fact = match failure.or_else(|| undeliverable(result.as_deref(), context)) {
         Some(failure) => Fact::SubOrchestrationFailed { task, failure },
         None => Fact::SubOrchestrationCompleted { task, result },
     };

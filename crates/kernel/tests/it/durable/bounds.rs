@@ -3,9 +3,9 @@
 use kernel::Rejected;
 use kernel::durable::entity::{self, BatchResult, Signal};
 use kernel::durable::instance::Input;
-use kernel::durable::{OperationResult, PORTION_MAX, Status};
+use kernel::durable::{DELIVERABLE_MAX, OperationResult, PORTION_MAX, Status};
 
-use super::house::{House, call, child, completed, result, text};
+use super::house::{House, call, child, completed, result, task, text};
 
 /// Texts of which three do not fit into a portion.
 fn large() -> String {
@@ -102,6 +102,27 @@ fn a_child_whose_id_nobody_could_name_is_not_started() {
     let mut house = House::with("p");
     house.answer("p", vec![child(1, &"x".repeat(400), "sub")]);
     assert_eq!(house.status(&"x".repeat(400)), Status::Pending);
+}
+
+#[test]
+fn what_no_orchestrator_could_be_told_does_not_fail_it() {
+    let mut house = House::new();
+    let huge = "x".repeat(DELIVERABLE_MAX + 1);
+    let refused = house.try_start("i", |start| start.input = text(&huge));
+    assert!(matches!(refused, Err(Rejected::Invalid(_))), "{refused:?}");
+    house.start("i", |_| {});
+    let raised = house.say("i", Input::Raise { name: "e".into(), input: text(&huge) });
+    assert!(matches!(raised, Err(Rejected::Invalid(_))), "{raised:?}");
+    house.answer("i", vec![task(1, "a"), child(2, "kid", "sub")]);
+    house.run_activity("i", 1, &huge);
+    house.answer("kid", vec![completed(1, &huge)]);
+    let news = house.news("i");
+    for (line, begin) in news[1..].iter().zip(["task 1 failed", "child 2 failed"]) {
+        assert!(line.starts_with(begin) && line.contains("longer than"), "{news:?}");
+    }
+    assert_eq!((news.len(), house.status("kid")), (3, Status::Completed));
+    house.answer("i", vec![completed(3, "1")]);
+    assert_eq!(house.status("i"), Status::Completed);
 }
 
 #[test]
