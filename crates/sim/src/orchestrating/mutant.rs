@@ -544,7 +544,8 @@ impl Mutant {
                     && let Some(holder) = from.sender.clone()
                 {
                     let critical_section_id = request.critical_section_id.clone();
-                    let fact = Box::new(Fact::EntityLockGranted { critical_section_id });
+                    let fact =
+                        Box::new(Fact::EntityLockGranted { critical_section_id, as_event: false });
                     let execution_id = from.execution_id.clone();
                     *to = holder;
                     **letter = Letter::Happened { fact, execution_id };

@@ -158,7 +158,7 @@ impl Auditor {
                 if execution_id.as_ref().is_some_and(|name| !life.is_called(name)) {
                     return None;
                 }
-                if let Fact::EntityLockGranted { critical_section_id } = &**fact
+                if let Fact::EntityLockGranted { critical_section_id, .. } = &**fact
                     && (!life.locks.contains_key(critical_section_id)
                         || execution_id.as_ref() != Some(&life.name))
                 {
@@ -429,7 +429,7 @@ impl Auditor {
                 let raised = Owed::Raised { name: name.clone(), input: input.clone() };
                 owed.push((ExecutionId::instance(HUB, instance_id), raised));
                 let (instance_id, name, input) = (instance_id.clone(), name.clone(), input.clone());
-                Some(Fact::EventSent { instance_id, name, input })
+                Some(Fact::EventSent { instance_id, name, input, locks: None })
             }
             ActionKind::Terminate { instance_id, recurse, .. } => {
                 let to = ExecutionId::instance(HUB, instance_id);
@@ -437,7 +437,10 @@ impl Auditor {
                 None
             }
             ActionKind::SendEntityMessage(message) => Some(self.to_entity(id, message, owed)),
-            ActionKind::Complete(_) | ActionKind::Rewind { .. } => None,
+            // No worker of this world says it in the form of an event.
+            ActionKind::SendEntityEvent { .. }
+            | ActionKind::Complete(_)
+            | ActionKind::Rewind { .. } => None,
         }
     }
 
@@ -624,7 +627,7 @@ impl Auditor {
                 Fact::EntityLockRequested(request) => {
                     // The wish was dropped when it failed; one that was granted is not taken back.
                     let section = request.critical_section_id.clone();
-                    let grants = |event: &HistoryEvent| matches!(&event.fact, Fact::EntityLockGranted { critical_section_id } if *critical_section_id == section);
+                    let grants = |event: &HistoryEvent| matches!(&event.fact, Fact::EntityLockGranted { critical_section_id, .. } if *critical_section_id == section);
                     if !history.iter().any(grants) {
                         let first = request.lock_set.first().map_or("", |entity| entity);
                         let letter = Owed::Lock { section: section.clone(), position: 0 };

@@ -51,13 +51,13 @@ impl Owed {
                 Fact::EventRaised { name, input } => {
                     Self::Raised { name: name.clone(), input: input.clone() }
                 }
-                Fact::EntityOperationCompleted { request_id, output } => {
+                Fact::EntityOperationCompleted { request_id, output, .. } => {
                     Self::Answer { request: request_id.clone(), done: Some(output.clone()) }
                 }
                 Fact::EntityOperationFailed { request_id, .. } => {
                     Self::Answer { request: request_id.clone(), done: None }
                 }
-                Fact::EntityLockGranted { critical_section_id } => {
+                Fact::EntityLockGranted { critical_section_id, .. } => {
                     Self::Granted { section: critical_section_id.clone() }
                 }
                 other => Self::Strange(format!("{other:?}")),
