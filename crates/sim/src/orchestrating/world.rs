@@ -216,14 +216,14 @@ impl<'k> World<'k> {
             Err(rejected) => {
                 self.say(|| format!("{id} {} rejected: {rejected}", short(stimulus)));
                 self.compare(id, &state)?;
-                self.report(id, stimulus, received, false, Vec::new(), &state)?;
+                self.report(id, stimulus, received, false, &state)?;
                 self.memory.states.insert(id.clone(), state);
                 return Ok(Outcome::Rejected);
             }
         };
         if decided.is_empty {
             self.say(|| format!("{id} {} changes nothing", short(stimulus)));
-            self.report(id, stimulus, received, true, Vec::new(), &state)?;
+            self.report(id, stimulus, received, true, &state)?;
             self.memory.states.insert(id.clone(), state);
             return Ok(Outcome::Idle);
         }
@@ -303,11 +303,10 @@ impl<'k> World<'k> {
         stimulus: &Stimulus,
         received: Option<&MessageKey>,
         taken: bool,
-        sent: Vec<(ExecutionId, Letter)>,
         state: &State,
     ) -> Step<()> {
         let body = received.and_then(|key| self.store.outbox.get(key)).map(|it| it.body.clone());
-        let seen = Seen { now: self.now, id, stimulus, received: body, taken, sent };
+        let seen = Seen { now: self.now, id, stimulus, received: body, taken, sent: Vec::new() };
         self.auditor.said(seen, &Shown::of(state))
     }
 

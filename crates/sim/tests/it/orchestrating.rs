@@ -12,7 +12,7 @@ const WALKED: u64 = 1;
 /// Points that are tried at least, of each of these.
 const POINTS_MIN: u64 = 200;
 /// Seeds that a mutant may live through.
-const MUTANT_SEEDS: u64 = 150;
+const MUTANT_SEEDS: u64 = 300;
 
 #[test]
 fn nothing_is_lost_and_nothing_is_done_twice() {

@@ -33,7 +33,7 @@ fn what_an_entity_answers_to_a_failed_instance_is_kept_for_a_rewind() {
     assert!(house.rows.is_empty());
     house.say("i", again()).unwrap();
     rewind(&mut house, "i", LIFE);
-    assert_eq!(house.news("i")[1..], ["answered r1-get get"]);
+    assert_eq!(house.news("i")[1..], ["answered get"]);
 }
 
 #[test]

@@ -467,7 +467,7 @@ impl Auditor {
                     life.locks.insert(section.clone(), set);
                 }
                 let known = Section { entities, holder: id.clone(), over: false };
-                let life = self.lives.get(id).map_or("".into(), |life| life.name.clone());
+                let life = self.lives.get(id).map(|life| life.name.clone()).unwrap_or_default();
                 self.sections.insert(wish(&section, &life), known);
                 let to = entity(&request.lock_set.first().cloned());
                 owed.push((to, Owed::Lock { section, position: 0 }));
@@ -483,7 +483,7 @@ impl Auditor {
                         life.locks.remove(&section);
                     }
                 }
-                let life = self.lives.get(id).map_or("".into(), |life| life.name.clone());
+                let life = self.lives.get(id).map(|life| life.name.clone()).unwrap_or_default();
                 self.sections_over(&[wish(&section, &life)]);
                 owed.push((entity(&unlock.target), Owed::Unlock { section }));
                 Fact::EntityUnlockSent(unlock.clone())
@@ -511,7 +511,7 @@ impl Auditor {
         start.scheduled_at = None;
         let mut next = Life::new(serial, start, now);
         (next.status, next.turns) = (Status::Running, life.turns);
-        next.custom_status = life.custom_status.clone();
+        next.custom_status.clone_from(&life.custom_status);
         next.expected.push_back(first_fact(id, &next.start));
         let carried = completion.carryover.into_iter().map(|event| event.fact);
         next.expected.extend(carried.filter(|fact| matches!(fact, Fact::EventRaised { .. })));
