@@ -22,6 +22,7 @@ from durabletask.client import OrchestrationStatus, TaskHubGrpcClient
 from durabletask.entities import EntityInstanceId
 from durabletask.grpc_options import GrpcWorkerResiliencyOptions
 from durabletask.history import ExecutionCompletedEvent, TaskCompletedEvent
+from durabletask.internal import orchestrator_service_pb2 as pb
 from durabletask.worker import TaskHubGrpcWorker
 
 EVENTS = 3
@@ -123,7 +124,13 @@ def start(count):
         instance = f"crash-{kind}-{number}"
         given = 4 if kind == "loops" else number % SHARDS
         insist(
-            lambda: mine.schedule_new_orchestration(kind, input=given, instance_id=instance),
+            # A policy that replaces nothing: what was started and has ended is not started again.
+            lambda: mine.schedule_new_orchestration(
+                kind,
+                input=given,
+                instance_id=instance,
+                reuse_id_policy=pb.OrchestrationIdReusePolicy(),
+            ),
             done=(grpc.StatusCode.ALREADY_EXISTS,),
         )
         if kind == "hears":
