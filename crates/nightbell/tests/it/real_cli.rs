@@ -84,7 +84,7 @@ async fn a_run_is_started_and_its_verdict_is_the_exit_code() {
     cli.run(&format!("run watch {}", bad["workflowId"].as_str().unwrap()), &[]).exits(5);
     let table = cli.run("run list", &[]).exits(0).lines();
     assert_eq!(table.len(), 3, "{table:?}");
-    assert!(table[0].starts_with("ID WORKFLOW VERSION STATUS"), "{table:?}");
+    assert!(table[0].starts_with("ID KIND NAME VERSION STATUS"), "{table:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::ValueEnum as _;
+use clap::ValueEnum;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;

@@ -44,7 +44,7 @@ pub(super) async fn run(
     }
     let now = Timestamp::now();
     header(&workflow, now, output)?;
-    if !workflow.is_over() {
+    if !workflow.is_over() && !workflow.id.is_empty() {
         for task in why::waiting(&value, &workflow, client).await? {
             let text = format!("{}: {}", clean(&task.reference), clean(&task.reason));
             field("Waits", &text, output)?;
