@@ -435,8 +435,10 @@ impl State {
 
     fn remove_ended(&mut self, mut ids: Vec<ExecutionId>) -> Vec<ExecutionId> {
         ids.retain(|id| {
-            let open = self.executions.get(id).is_some_and(|entry| !entry.head.closed);
-            let stays = open || self.messages.values().any(|message| message.key.sender == *id);
+            // What is gone may owe a message all the same: that is sent without it.
+            let Some(entry) = self.executions.get(id) else { return false };
+            let owes = self.messages.values().any(|message| message.key.sender == *id);
+            let stays = !entry.head.closed || owes;
             if !stays {
                 self.remove(id);
             }

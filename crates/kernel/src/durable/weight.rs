@@ -96,7 +96,7 @@ mod tests {
         assert_eq!(portion([PORTION_MAX + 1, 1]), 1);
         assert_eq!(portion([1, PORTION_MAX, 1]), 1);
         assert_eq!(portion([1, PORTION_MAX - 1, 1]), 2);
-        assert_eq!(portion([1; 5000]), 5000);
+        assert_eq!(portion(std::iter::repeat_n(1, 5000)), 5000);
     }
 
     #[test]

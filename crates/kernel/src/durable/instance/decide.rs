@@ -236,12 +236,10 @@ fn hear(state: &mut Instance, message: Message, context: &Context<'_>) -> Decide
         Message::Ended { sequence, status, output, reason, child, .. } => {
             let (task, id) = waits_for(state, sequence, child.as_ref())?;
             let fact = if status == graph::Status::Completed {
+                let result = Some(output.text().into());
                 match undeliverable(Some(output.text()), context) {
                     Some(failure) => Fact::SubOrchestrationFailed { task, failure },
-                    None => {
-                        let result = Some(output.text().into());
-                        Fact::SubOrchestrationCompleted { task, result }
-                    }
+                    None => Fact::SubOrchestrationCompleted { task, result },
                 }
             } else {
                 let reason = reason.unwrap_or_else(|| "it gave no reason".into());
