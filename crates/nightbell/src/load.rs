@@ -28,6 +28,8 @@ use serde_json::Value;
 use server::triggers::{self, Trigger};
 use tokio::sync::mpsc;
 
+pub(crate) use monitors::all as monitors_below;
+
 /// What one file defines.
 #[derive(Default)]
 struct Defined {
@@ -118,11 +120,11 @@ async fn put(engine: &Engine, found: Defined) -> anyhow::Result<usize> {
 ///
 /// # Errors
 /// The paths cannot be watched.
-pub(crate) fn watch(
+pub(crate) fn watch<C: Fn() -> ChecklistOptions + Send + 'static>(
     engine: Engine,
     paths: &[PathBuf],
-    checklist: ChecklistOptions,
-) -> notify::Result<impl Send + use<>> {
+    checklist: C,
+) -> notify::Result<impl Send + use<C>> {
     let (sender, mut changed) = mpsc::unbounded_channel::<PathBuf>();
     let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
         if let Ok(event) = event
@@ -152,11 +154,18 @@ pub(crate) fn watch(
                 files.iter().any(|it| monitors::concerns(&engine, it) || !it.is_file());
             reload(&engine, definitions_of(&engine, files, &roots), &roots).await;
             if of_monitors {
-                monitors::reload(&engine, &given, &checklist).await;
+                monitors::reload(&engine, &given, &checklist()).await;
             }
         }
     });
     Ok(watcher)
+}
+
+/// Reads and applies all files below the paths again, as if each had changed.
+pub(crate) async fn reload_all(engine: &Engine, paths: &[PathBuf], checklist: &ChecklistOptions) {
+    let roots: Vec<PathBuf> = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
+    reload(engine, definitions_of(engine, roots.clone(), &roots)).await;
+    monitors::reload(engine, paths, checklist).await;
 }
 
 /// The files of definitions among what has changed. A new folder brings all that is in it: its

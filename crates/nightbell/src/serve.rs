@@ -11,6 +11,7 @@ use engine::{Engine, Parts, SystemClock};
 use server::{Api, Settings};
 use store::Sqlite;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::{Config, StoreUrl, process_env};
 use crate::robopager::Robopager;
@@ -28,9 +29,11 @@ pub(crate) struct Server {
 
 /// Serves until the process is told to stop.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
-    let robopager = Robopager::of(&config)?;
+    let robopager = Arc::new(Robopager::of(&config)?);
+    // From now on it ends nothing, though nobody is there yet to hear it.
+    let hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be heard")?;
     let server = Server::open_with(&config, &robopager).await?;
-    if let Err(mistakes) = load::load(&server.engine, &config.load, &robopager.checklist).await {
+    if let Err(mistakes) = load::load(&server.engine, &config.load, &robopager.checklist()).await {
         server.engine.close().await?;
         anyhow::bail!(
             "the definitions of --load have mistakes, nothing is served:\n  {}",
@@ -44,11 +47,28 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         server.engine.close().await?;
         return Err(error);
     }
-    let watching = load::watch(server.engine.clone(), &config.load, robopager.checklist)
+    let options = robopager.clone();
+    let watching = load::watch(server.engine.clone(), &config.load, move || options.checklist())
         .context("the files of --load cannot be watched")?;
+    let reading = tokio::spawn(read_on_hangup(hangups, server.engine.clone(), config, robopager));
     let result = server.serve().await;
+    reading.abort();
     drop(watching);
     result
+}
+
+/// Reads `etl.cfg` and the files of `--load` again whenever the process is sent SIGHUP.
+async fn read_on_hangup(
+    mut hangups: Signal,
+    engine: Engine,
+    config: Config,
+    robopager: Arc<Robopager>,
+) {
+    while hangups.recv().await.is_some() {
+        tracing::info!("SIGHUP: files are read again");
+        robopager.reload(&engine, &config).await;
+        load::reload_all(&engine, &config.load, &robopager.checklist()).await;
+    }
 }
 
 impl Server {
@@ -198,7 +218,7 @@ pub(crate) fn jq_limits(config: &Config) -> tasks::jq::Limits {
 pub(crate) fn task_settings(config: &Config) -> tasks::registry::Settings {
     let mut settings = tasks::registry::Settings::default();
     settings.http.body_max = usize::try_from(config.http_body_max.0).unwrap_or(usize::MAX);
-    settings.check.sources.clone_from(&config.sources.0);
+    settings.check.sources = tasks::check::Sources::of(&config.sources.0);
     settings.check.http.clone_from(&settings.http);
     settings.events.nats_url = config.nats_url.as_ref().map(|url| url.0.clone());
     settings.events.amqp_url = config.amqp_url.as_ref().map(|url| url.0.clone());
@@ -244,7 +264,6 @@ fn sqs_settings(url: &str) -> tasks::events::SqsSettings {
 
 /// Resolves when the process is told to stop: by the service manager or by the keyboard.
 async fn told_to_stop() {
-    use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut terminate) = signal(SignalKind::terminate()) else {
         return std::future::pending().await;
     };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use engine::TaskRunner;
 
 use crate::check;
-use crate::claims::{self, Claims};
+use crate::claims::Shared;
 use crate::events::{self, EventTask};
 use crate::http::{self, Http};
 use crate::http_poll::{self, HttpPoll};
@@ -29,8 +29,8 @@ pub struct Settings {
     pub http: http::Settings,
     /// Checks of monitors.
     pub check: check::Settings,
-    /// Where several servers share who pages; absent = this one is alone.
-    pub claims: Option<claims::Settings>,
+    /// Where several servers share who pages; nowhere = this one is alone.
+    pub claims: Shared,
     /// Brokers of events.
     pub events: events::Settings,
     /// Tasks that look at executions.
@@ -52,7 +52,7 @@ impl Default for Settings {
         Self {
             http: http::Settings::default(),
             check: check::Settings::default(),
-            claims: None,
+            claims: Shared::default(),
             events: events::Settings::default(),
             workflow: workflow::Settings::default(),
             sql: sql::Settings::default(),
@@ -70,9 +70,6 @@ pub enum SetupError {
     /// The HTTP client.
     #[error("the task type HTTP could not be set up: {0}")]
     Http(#[from] http::SetupError),
-    /// The place where servers share who pages.
-    #[error(transparent)]
-    Claims(#[from] claims::SetupError),
     /// A database of the configuration.
     #[error(transparent)]
     Sql(#[from] sql::Error),
@@ -91,7 +88,7 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
     let scripts = JavaScript::new(settings.javascript.clone());
     let mut runners = workflow::runners(&settings.workflow, http.client());
     let databases = || sql::Databases::new(settings.sql.clone());
-    let claims = settings.claims.as_ref().map(Claims::new).transpose()?.map(Arc::new);
+    let claims = settings.claims.clone();
     let checks =
         check::runners(settings.check.clone(), http.client(), databases()?, claims.clone());
     runners.extend(checks);

@@ -195,6 +195,21 @@ async fn tell(engine: &Engine, bad: &BTreeMap<Arc<str>, Vec<String>>) -> Result<
 
 /// Reads and applies all files below the paths again.
 pub(super) async fn reload(engine: &Engine, paths: &[PathBuf], checklist: &ChecklistOptions) {
+    let read = read(engine, &files(engine, paths), checklist);
+    apply(engine, read, false).await;
+}
+
+/// The monitors that the files below the paths define, those of files with mistakes left out.
+pub(crate) fn all(engine: &Engine, paths: &[PathBuf], checklist: &ChecklistOptions) -> File {
+    let mut all = File::default();
+    for file in read(engine, &files(engine, paths), checklist).good.into_values() {
+        all.monitors.extend(file.monitors);
+    }
+    all
+}
+
+/// The files of monitors below the paths, as far as these can be read.
+fn files(engine: &Engine, paths: &[PathBuf]) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for path in paths.iter().filter(|path| path.exists()) {
         match files_below(path) {
@@ -202,6 +217,5 @@ pub(super) async fn reload(engine: &Engine, paths: &[PathBuf], checklist: &Check
             Err(error) => tracing::error!("{}: {error}", path.display()),
         }
     }
-    let read = read(engine, &files, checklist);
-    apply(engine, read, false).await;
+    files
 }

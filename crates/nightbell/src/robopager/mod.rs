@@ -9,6 +9,7 @@ mod once;
 mod startup;
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::io::{ErrorKind, IsTerminal as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -17,8 +18,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use engine::Engine;
+use engine::monitors::OWN_MONITOR;
 use kernel::alert::definition::{ChecklistOptions, File, Kind};
+use kernel::alert::{Monitor, Observation, Status};
+use parking_lot::RwLock;
 use serde_json::{Map, Value};
+use tasks::check::Sources;
+use tasks::claims::Shared;
 
 use crate::cli::Failure;
 use crate::config::{self, Config, Flags, Origin};
@@ -133,22 +139,30 @@ fn free(address: SocketAddr) -> SocketAddr {
 
 /// What checklists and `etl.cfg` need of the server.
 pub(crate) struct Robopager {
-    /// How checklists are read.
-    pub(crate) checklist: ChecklistOptions,
-    etl: Etl,
+    /// What counts at the moment.
+    said: RwLock<Arc<Said>>,
     /// The file, if there is one.
     file: Option<PathBuf>,
     imap_url: Option<String>,
+    /// Names this process among those that share a Redis.
+    server: String,
+    /// What the tasks were told, and are told anew when the file has changed.
+    sources: Sources,
+    claims: Shared,
 }
 
-impl Robopager {
+/// What `etl.cfg` says, and what follows from it.
+#[derive(PartialEq)]
+struct Said {
+    /// How checklists are read.
+    checklist: ChecklistOptions,
+    etl: Etl,
+}
+
+impl Said {
     /// Reads `etl.cfg`, if the configuration names one.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it, each with its line.
-    pub(crate) fn of(config: &Config) -> anyhow::Result<Self> {
-        let file = config.etl_cfg.clone();
-        let etl = file.as_deref().map(Etl::load).transpose()?.unwrap_or_default();
+    fn of(config: &Config) -> anyhow::Result<Self> {
+        let etl = config.etl_cfg.as_deref().map(Etl::load).transpose()?.unwrap_or_default();
         let base = ChecklistOptions::default();
         let zone: Arc<str> = local_zone();
         let checklist = ChecklistOptions {
@@ -163,32 +177,11 @@ impl Robopager {
             offset: i64::try_from(etl.offset)? * 1000,
             only: etl.only.iter().map(|name| Arc::from(name.as_str())).collect(),
         };
-        let imap_url = config.imap_url.as_ref().map(|url| url.0.clone());
-        Ok(Self { checklist, etl, file, imap_url })
-    }
-
-    /// Tells the tasks which mailbox and which Redis there is.
-    pub(crate) fn configure(&self, settings: &mut tasks::registry::Settings) {
-        if let Some(mailbox) = &self.etl.mailbox {
-            let mut mailbox: Map<String, Value> = mailbox.clone();
-            if let Some(url) = &self.imap_url {
-                mailbox.insert("url".to_owned(), url.clone().into());
-            }
-            settings.check.sources.insert(MAILBOX.to_owned(), mailbox);
-        }
-        if let Some(place) = &self.etl.redis {
-            let server = format!("{}/{}", host(), Engine::new_id());
-            settings.claims = Some(tasks::claims::Settings { place: place.clone(), server });
-        }
+        Ok(Self { checklist, etl })
     }
 
     /// Whether the file says all that these monitors need.
-    ///
-    /// # Errors
-    /// What is missing.
-    pub(crate) fn suffices(&self, monitors: &File) -> anyhow::Result<()> {
-        let Some(file) = &self.file else { return Ok(()) };
-        let shown = file.display();
+    fn suffices(&self, shown: impl Display, monitors: &File) -> anyhow::Result<()> {
         let of_checklists = |kind: Kind, setting: &'static str, value: &str| {
             let value = value.to_owned();
             let wanted = monitors.monitors.iter().filter(move |it| it.kind == kind);
@@ -207,14 +200,129 @@ impl Robopager {
         }
         Ok(())
     }
+}
+
+impl Robopager {
+    /// Reads `etl.cfg`, if the configuration names one, and makes it known to tasks.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, each with its line.
+    pub(crate) fn of(config: &Config) -> anyhow::Result<Self> {
+        let said = Arc::new(Said::of(config)?);
+        let robopager = Self {
+            said: RwLock::new(said.clone()),
+            file: config.etl_cfg.clone(),
+            imap_url: config.imap_url.as_ref().map(|url| url.0.clone()),
+            server: format!("{}/{}", host(), Engine::new_id()),
+            sources: Sources::of(&config.sources.0),
+            claims: Shared::default(),
+        };
+        robopager.share(&said)?;
+        robopager.open_mailbox(&said);
+        Ok(robopager)
+    }
+
+    /// How checklists are read at the moment.
+    pub(crate) fn checklist(&self) -> ChecklistOptions {
+        self.said.read().checklist.clone()
+    }
+
+    /// Lets tasks know the mailbox and the Redis, as they are at any moment.
+    pub(crate) fn configure(&self, settings: &mut tasks::registry::Settings) {
+        settings.check.sources = self.sources.clone();
+        settings.claims = self.claims.clone();
+    }
+
+    fn share(&self, said: &Said) -> anyhow::Result<()> {
+        let settings = said.etl.redis.clone().map(|place| {
+            let server = self.server.clone();
+            tasks::claims::Settings { place, server }
+        });
+        Ok(self.claims.set(settings.as_ref())?)
+    }
+
+    fn open_mailbox(&self, said: &Said) {
+        let Some(mailbox) = &said.etl.mailbox else { return self.sources.remove(MAILBOX) };
+        let mut mailbox: Map<String, Value> = mailbox.clone();
+        if let Some(url) = &self.imap_url {
+            mailbox.insert("url".to_owned(), url.clone().into());
+        }
+        self.sources.put(MAILBOX, mailbox);
+    }
+
+    /// Whether the file says all that these monitors need.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub(crate) fn suffices(&self, monitors: &File) -> anyhow::Result<()> {
+        let Some(file) = &self.file else { return Ok(()) };
+        self.said.read().suffices(file.display(), monitors)
+    }
 
     /// Says that it has started, and who hears of files that are refused.
     pub(crate) async fn start(&self, engine: &Engine) -> anyhow::Result<()> {
         if self.file.is_some() {
             self.suffices(&engine.monitors_file())?;
         }
-        let told = startup::announce(engine, &self.checklist, self.etl.heartbeat.as_deref()).await;
+        let said = self.said.read().clone();
+        let key = said.etl.heartbeat.as_deref();
+        let told = startup::announce(engine, &said.checklist, key).await;
         told.context("the message at the start cannot be sent")
+    }
+
+    /// Reads `etl.cfg` again. It is taken whole, or refused whole and the former one goes on: the
+    /// log says so, and an incident until it is good again. The checklists themselves are to be read
+    /// again after that.
+    pub(crate) async fn reload(&self, engine: &Engine, config: &Config) {
+        let Some(file) = &self.file else { return };
+        let shown = file.display();
+        let outcome = self.read_again(engine, config).await;
+        let seen = match &outcome {
+            Ok(true) => {
+                tracing::info!("applied {shown}");
+                Observation::of(Status::Ok, "the file is good again")
+            }
+            Ok(false) => Observation::of(Status::Ok, "the file is good again"),
+            Err(error) => {
+                tracing::error!("not applied, what was said before stays in force: {error:#}");
+                Observation::of(Status::Fail, format!("{error:#}"))
+            }
+        };
+        let key: Arc<str> = format!("etl.cfg:{shown}").into();
+        let open = |it: &Monitor| it.incident(&key).is_some_and(|it| it.state.is_open());
+        let told = async {
+            if outcome.is_err() || engine.monitor(OWN_MONITOR, open).await? == Some(true) {
+                engine.observe_own(Observation { key: key.clone(), ..seen }).await?;
+            }
+            anyhow::Ok(())
+        };
+        if let Err(error) = told.await {
+            tracing::error!("Nightbell's own monitor could not be told of {shown}: {error:#}");
+        }
+    }
+
+    /// Whether the file has changed, after it was applied.
+    async fn read_again(&self, engine: &Engine, config: &Config) -> anyhow::Result<bool> {
+        let new = Said::of(config)?;
+        let old = self.said.read().clone();
+        if *old == new {
+            return Ok(false);
+        }
+        if let Some(file) = &self.file {
+            let monitors = crate::load::monitors_below(engine, &config.load, &new.checklist);
+            new.suffices(file.display(), &monitors)?;
+        }
+        if old.etl.redis != new.etl.redis {
+            self.share(&new)?;
+        }
+        let key = new.etl.heartbeat.as_deref();
+        if let Err(error) = startup::listen(engine, &new.checklist, key).await {
+            self.share(&old)?;
+            return Err(error.context("who is to hear of refused files cannot be told so"));
+        }
+        self.open_mailbox(&new);
+        *self.said.write() = Arc::new(new);
+        Ok(true)
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn run(config: &Config, name: &str, checklist: &Path) -> anyhow
     let engine = open(config, &robopager).await?;
     engine.apply_monitors("checklist", file).await?;
     let run = Run { engine, id: ExecutionId::monitor(name), name: name.to_owned() };
-    let code = run.check(&robopager.checklist).await;
+    let code = run.check(&robopager.checklist()).await;
     run.engine.close().await?;
     code
 }
@@ -50,7 +50,7 @@ fn only(robopager: &Robopager, name: &str, path: &Path) -> anyhow::Result<File> 
     let shown = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
     // The types that a service runs are no concern here: this check was asked for.
-    let options = ChecklistOptions { only: Vec::new(), ..robopager.checklist.clone() };
+    let options = ChecklistOptions { only: Vec::new(), ..robopager.checklist() };
     let loaded = load(&text, &options);
     let told = |level: Level| {
         let problems = loaded.problems.iter().filter(move |it| it.level == level);

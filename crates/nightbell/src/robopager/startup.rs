@@ -25,13 +25,10 @@ pub(super) async fn announce(
     options: &ChecklistOptions,
     key: Option<&str>,
 ) -> anyhow::Result<()> {
-    let Some(key) = key else {
-        if engine.monitors_of(SOURCE).is_some() {
-            engine.apply_monitors(SOURCE, File::default()).await?;
-        }
+    listen(engine, options, key).await?;
+    if key.is_none() {
         return Ok(());
-    };
-    engine.apply_monitors(SOURCE, file(options, key)).await?;
+    }
     engine.definitions().put_workflows(vec![workflow()?]).await?;
     let plan = engine.definitions().plan(WORKFLOW, None);
     let plan = plan.ok_or_else(|| anyhow::anyhow!("{WORKFLOW} is not there"))?;
@@ -50,6 +47,19 @@ pub(super) async fn announce(
         idempotency_key: None,
     };
     engine.begin(start, None).await?;
+    Ok(())
+}
+
+/// Has the service of this integration key hear of files that were refused; without a key, nobody.
+pub(super) async fn listen(
+    engine: &Engine,
+    options: &ChecklistOptions,
+    key: Option<&str>,
+) -> anyhow::Result<()> {
+    let file = key.map(|key| file(options, key)).unwrap_or_default();
+    if file != File::default() || engine.monitors_of(SOURCE).is_some() {
+        engine.apply_monitors(SOURCE, file).await?;
+    }
     Ok(())
 }
 

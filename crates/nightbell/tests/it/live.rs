@@ -215,6 +215,13 @@ impl Live {
         }
     }
 
+    /// Tells the server to read its files again.
+    pub(crate) fn hang_up(&self) {
+        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        let told = Command::new("kill").args(["-HUP", &pid]).status().expect("kill runs");
+        assert!(told.success());
+    }
+
     /// The port it listens on.
     pub(crate) fn port(&self) -> u16 {
         self.port

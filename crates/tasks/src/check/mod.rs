@@ -31,16 +31,18 @@ mod time;
 mod tls;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use engine::{Handoff, Outcome, TaskRunner, WeakEngine};
 use kernel::Json;
 use kernel::alert::definition::Remark;
+use parking_lot::RwLock;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::claims::Claims;
+use crate::claims::{Claims, Shared};
 use crate::http::{Client, Settings as HttpSettings};
 use crate::input::{completed, failed, failed_for_good};
 use crate::sql::Databases;
@@ -50,11 +52,48 @@ use seen::Seen;
 /// What the checks may be told from outside.
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
-    /// Sources by the name under which monitors know them (`account` of a mailbox, `server` of a
-    /// database), each with settings for what the monitor leaves open.
-    pub sources: BTreeMap<String, Map<String, Value>>,
+    /// What monitors know by a name.
+    pub sources: Sources,
     /// The HTTP client of checks that bring certificates of their own.
     pub http: HttpSettings,
+}
+
+/// Sources by the name under which monitors know them (`account` of a mailbox, `server` of a
+/// database), each with settings for what the monitor leaves open. Clones are the same sources; what
+/// is put into one counts from the next check on.
+#[derive(Clone, Default)]
+pub struct Sources(Arc<RwLock<BTreeMap<String, Map<String, Value>>>>);
+
+impl Sources {
+    /// Sources that are known from the beginning.
+    pub fn of(known: &BTreeMap<String, Map<String, Value>>) -> Self {
+        Self(Arc::new(RwLock::new(known.clone())))
+    }
+
+    /// Makes a source known, in the place of the one of that name.
+    pub fn put(&self, name: &str, settings: Map<String, Value>) {
+        self.0.write().insert(name.to_owned(), settings);
+    }
+
+    /// Forgets a source.
+    pub fn remove(&self, name: &str) {
+        self.0.write().remove(name);
+    }
+
+    fn get(&self, name: &str) -> Option<Map<String, Value>> {
+        self.0.read().get(name).cloned()
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.0.read().keys().cloned().collect()
+    }
+}
+
+impl fmt::Debug for Sources {
+    // Their settings hold passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
 }
 
 /// Why nobody can tell.
@@ -87,7 +126,7 @@ struct Means {
     jq: crate::jq::Jq,
     databases: Databases,
     engine: OnceLock<WeakEngine>,
-    claims: Option<Arc<Claims>>,
+    claims: Shared,
 }
 
 /// One kind of check.
@@ -141,10 +180,10 @@ impl<S: Source> TaskRunner for Runner<S> {
             answer = work => answer,
         };
         // Only those that judge for themselves, as all of a checklist do.
-        if let Some(claims) = &self.means.claims
+        if let Some(claims) = self.means.claims.get()
             && matches!(S::TYPE, "CHECK_EMAIL" | "CHECK_JOB")
         {
-            note(claims, &task.input, &answer).await;
+            note(&claims, &task.input, &answer).await;
         }
         match answer {
             Ok(seen) => completed(Json::of(&seen.output())),
@@ -175,7 +214,7 @@ pub(crate) fn runners(
     settings: Settings,
     client: &Client,
     databases: Databases,
-    claims: Option<Arc<Claims>>,
+    claims: Shared,
 ) -> Vec<Arc<dyn TaskRunner>> {
     let clients = rest::Clients::new(client.clone(), settings.http.clone());
     let jq = crate::jq::Jq::new(crate::jq::Limits::default());

@@ -122,7 +122,7 @@ fn with_source(mut settings: Map<String, Value>, known: &Settings) -> Result<Val
     let Some(name) = name.map(str::to_owned) else { return Ok(Value::Object(settings)) };
     if let Some(source) = known.sources.get(&name) {
         for (member, value) in source {
-            settings.entry(member).or_insert_with(|| value.clone());
+            settings.entry(member).or_insert(value);
         }
     } else if settings.contains_key("url") || name.contains("://") || name.contains('@') {
         // An address, or a name that only says what the address is called.
@@ -140,7 +140,7 @@ pub(super) fn stranger(
     known: &Settings,
 ) -> Option<Remark> {
     let name = settings.get(setting)?.as_str()?;
-    let known_somehow = known.sources.contains_key(name)
+    let known_somehow = known.sources.get(name).is_some()
         || settings.contains_key("url")
         || ["://", "@", "${"].iter().any(|part| name.contains(part));
     let names = known_names(known);
@@ -158,7 +158,7 @@ fn nobody(name: &str, names: &str) -> Trouble {
 }
 
 fn known_names(known: &Settings) -> String {
-    let names: Vec<&str> = known.sources.keys().map(String::as_str).collect();
+    let names = known.sources.names();
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 

@@ -16,9 +16,11 @@
 mod redis;
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use redis::Redis;
 
 /// How long a claim holds: longer than any call to a receiver may take.
@@ -101,6 +103,33 @@ pub(crate) enum Claim {
 pub(crate) struct Away {
     place: Place,
     reason: String,
+}
+
+/// The place that servers share at the moment, if they do. Clones are the same; what is set in one
+/// counts from the next page on.
+#[derive(Clone, Default)]
+pub struct Shared(Arc<RwLock<Option<Arc<Claims>>>>);
+
+impl Shared {
+    /// Shares another place, or none any more; contacts nobody.
+    ///
+    /// # Errors
+    /// The settings cannot work; what was shared before still is.
+    pub fn set(&self, settings: Option<&Settings>) -> Result<(), SetupError> {
+        let claims = settings.map(Claims::new).transpose()?.map(Arc::new);
+        *self.0.write() = claims;
+        Ok(())
+    }
+
+    pub(crate) fn get(&self) -> Option<Arc<Claims>> {
+        self.0.read().clone()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Shared").field(&self.get().is_some()).finish()
+    }
 }
 
 /// Claims what is about to be told.

@@ -44,7 +44,7 @@ mod verdict;
 mod webhook;
 mod wording;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use async_trait::async_trait;
 use engine::{Handoff, Outcome, TaskRunner, WeakEngine};
@@ -54,7 +54,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use crate::claims::Claims;
+use crate::claims::Shared;
 use crate::http::{self, Client, Code, Problem};
 use deliver::{Delivery, Taken};
 use kind::{Order, Way};
@@ -70,7 +70,7 @@ pub struct Notify {
     client: Client,
     engine: OnceLock<WeakEngine>,
     taken: Taken,
-    claims: Option<Arc<Claims>>,
+    claims: Shared,
 }
 
 /// The input as it is written.
@@ -88,11 +88,11 @@ struct Input {
 impl Notify {
     /// Makes the runner from a client whose connections it shares; contacts nobody.
     pub fn new(client: Client) -> Self {
-        Self { client, engine: OnceLock::new(), taken: Taken::default(), claims: None }
+        Self { client, engine: OnceLock::new(), taken: Taken::default(), claims: Shared::default() }
     }
 
     /// The same, which shares pages with other servers.
-    pub(crate) fn sharing(self, claims: Option<Arc<Claims>>) -> Self {
+    pub(crate) fn sharing(self, claims: Shared) -> Self {
         Self { claims, ..self }
     }
 
@@ -120,7 +120,8 @@ impl Notify {
             return Err(format!("the receiver's settings are wrong: {}", wrong.join("; ")));
         }
         let attempt = format!("{id}#{}", bounds::hashed(task.input.text()));
-        let sharing = self.claims.as_deref().and_then(|claims| Sharing::of(claims, &order));
+        let claims = self.claims.get();
+        let sharing = claims.as_deref().and_then(|claims| Sharing::of(claims, &order));
         let delivery = Delivery::new(&order, &self.taken, attempt).shared(sharing);
         let tally = match &kind.way {
             Way::Calls { build, judge } => {

@@ -36,7 +36,7 @@ async fn run(kind: &str, check: Value, beside: Value) -> Outcome {
     }
     let mut known = Settings { http: settings(), ..Settings::default() };
     let jane = json!({ "user": "jane" }).as_object().unwrap().clone();
-    known.check.sources.insert("reports".to_owned(), jane);
+    known.check.sources.put("reports", jane);
     known.sql.urls_in_inputs = true;
     let runners = runners(&known).unwrap();
     let runner = runners.iter().find(|runner| runner.task_type() == kind).expect("it is known");

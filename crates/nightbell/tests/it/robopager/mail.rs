@@ -98,6 +98,25 @@ fn tells_no_password(mut live: Live) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_password_that_was_mended_counts_after_sighup() {
+    let Some(mailbox) = Dovecot::start("All Mail", "s3cret", None) else { return };
+    let pages = PagerDuty::start().await;
+    mailbox.deliver(ago(60), "etl@example.com", "Great - You look awesome!");
+    let checklist = mail("well", "'etl@example.com'", &["Great - You look awesome!"]);
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "checklist.yaml", &checklist);
+    let wrong = EtlCfg { password: "guess", ..EtlCfg::default() };
+    write(folder.path(), "etl.cfg", &wrong.text());
+    let imap = format!("imap://127.0.0.1:{}", mailbox.plain);
+    let live = service(folder.path(), &pages, &imap).await;
+    pages.hears("trigger", &key("well"), 1).await;
+    write(folder.path(), "etl.cfg", &EtlCfg::default().text());
+    live.hang_up();
+    pages.hears("resolve", &key("well"), 1).await;
+    answers(&live, "/api/monitors/well", |it| it["status"] == "UP").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_mailbox_is_reached_by_tls_and_by_token() {
     use super::single::once;
     let pages = PagerDuty::start().await;

@@ -109,6 +109,24 @@ async fn several_servers_page_once_and_resolve_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_came_later_is_shared_after_sighup() {
+    let Some(redis) = redis() else { return };
+    let pair = Pair::of(redis.address()).await;
+    let with = pair.read("etl.cfg");
+    write(pair.folder.path(), "etl.cfg", &with.replace("enable = True", "enable = False"));
+    let one = pair.server().await;
+    settled(&one, 1).await;
+    assert_eq!(redis.ask(&["keys", "*"]).trim(), "");
+    write(pair.folder.path(), "etl.cfg", &with);
+    one.hang_up();
+    // What checks find is noted there from now on, and pages are claimed there.
+    until(|| redis.ask(&["hgetall", "late"]).contains("failure"), || one.log_text()).await;
+    pair.batchy.ended("late", 5, "success");
+    settled(&one, 2).await;
+    assert_eq!(pair.pages.count("resolve", &key("late")), 1, "{:?}", pair.pages.taken());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_dies_between_claim_and_page_loses_no_page() {
     let Some(redis) = redis() else { return };
     let pair = Pair::of(redis.address()).await;

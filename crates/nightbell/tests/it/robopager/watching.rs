@@ -1,5 +1,5 @@
-//! Service mode with batchy: what pages, what does not, what `PagerDuty` refuses, and a checklist that
-//! changes.
+//! Service mode with batchy: what pages, what does not, what `PagerDuty` refuses, and files that
+//! change.
 
 use std::path::Path;
 
@@ -112,6 +112,51 @@ async fn the_start_is_told_and_a_changed_checklist_is_taken_whole_or_not_at_all(
     write(folder.path(), "checklist.yaml", &latency("two"));
     pages.hears("resolve", &key("one"), 1).await;
     assert_eq!((pages.count("trigger", &key("one")), pages.count("trigger", &key("two"))), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_etl_cfg_is_taken_whole_or_not_at_all_on_sighup() {
+    let pages = PagerDuty::start().await;
+    let ((old, old_address), (new, new_address)) = (Batchy::start().await, Batchy::start().await);
+    old.ended("one", 90, "success");
+    new.ended("one", 5, "success");
+    let etl =
+        |batchy: &str, more| EtlCfg { batchy: batchy.to_owned(), more, ..EtlCfg::default() }.text();
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "checklist.yaml", &latency("one"));
+    write(folder.path(), "etl.cfg", &etl(&old_address, ""));
+    let live = service(folder.path(), &pages, "").await;
+    pages.hears("resolve", &key("heart"), 1).await;
+    pages.hears("trigger", &key("one"), 1).await;
+
+    // One mistake, and nothing of it counts: the other batchy is not asked.
+    write(folder.path(), "etl.cfg", &etl(&new_address, "api = v3"));
+    live.hang_up();
+    pages.hears("trigger", &key("heart"), 2).await;
+    let log = live.log_text();
+    let line =
+        log.lines().find(|it| it.contains("not applied, what was said before stays in force"));
+    let line = line.unwrap_or_else(|| panic!("{log}"));
+    assert!(line.contains("ERROR") && line.contains("etl.cfg:8: "), "{line}");
+    assert!(line.contains("v1 or v2"), "{line}");
+    assert_eq!(live.get("/api/monitors/one").await["status"], "DOWN");
+    assert_eq!(pages.count("resolve", &key("one")), 0);
+
+    // What a checklist needs must be there.
+    let without = etl(&new_address, "").replace("[batchy]", "[elsewhere]");
+    write(folder.path(), "etl.cfg", &without);
+    live.hang_up();
+    let missing = || live.log_text().contains("one asks batchy, and batchy.server is missing");
+    until(missing, || live.log_text()).await;
+
+    // Mended, it counts from the next look on, without a restart and without the message of one.
+    write(folder.path(), "etl.cfg", &etl(&new_address, ""));
+    live.hang_up();
+    pages.hears("resolve", &key("one"), 1).await;
+    pages.hears("resolve", &key("heart"), 2).await;
+    let keys = ["trigger", "resolve"].map(|it| pages.only(it, &key("one"))["incident_key"].clone());
+    assert_eq!(keys[0], keys[1]);
+    assert_eq!(pages.count("trigger", &key("heart")), 2, "{:?}", pages.taken());
 }
 
 #[tokio::test(flavor = "multi_thread")]
