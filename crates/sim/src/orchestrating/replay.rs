@@ -195,7 +195,7 @@ impl<'a> Replay<'a> {
             Fact::EntityOperationFailed { request_id, .. } => {
                 self.answers.insert(request_id.clone(), false);
             }
-            Fact::EntityLockGranted { critical_section_id } => {
+            Fact::EntityLockGranted { critical_section_id, .. } => {
                 self.granted.insert(critical_section_id.clone());
             }
             _ => {}

@@ -158,7 +158,7 @@ impl Auditor {
                 if execution_id.as_ref().is_some_and(|name| !life.is_called(name)) {
                     return None;
                 }
-                if let Fact::EntityLockGranted { critical_section_id } = &**fact
+                if let Fact::EntityLockGranted { critical_section_id, .. } = &**fact
                     && (!life.locks.contains_key(critical_section_id)
                         || execution_id.as_ref() != Some(&life.name))
                 {
@@ -624,7 +624,7 @@ impl Auditor {
                 Fact::EntityLockRequested(request) => {
                     // The wish was dropped when it failed; one that was granted is not taken back.
                     let section = request.critical_section_id.clone();
-                    let grants = |event: &HistoryEvent| matches!(&event.fact, Fact::EntityLockGranted { critical_section_id } if *critical_section_id == section);
+                    let grants = |event: &HistoryEvent| matches!(&event.fact, Fact::EntityLockGranted { critical_section_id, .. } if *critical_section_id == section);
                     if !history.iter().any(grants) {
                         let first = request.lock_set.first().map_or("", |entity| entity);
                         let letter = Owed::Lock { section: section.clone(), position: 0 };

@@ -57,7 +57,7 @@ impl Owed {
                 Fact::EntityOperationFailed { request_id, .. } => {
                     Self::Answer { request: request_id.clone(), done: None }
                 }
-                Fact::EntityLockGranted { critical_section_id } => {
+                Fact::EntityLockGranted { critical_section_id, .. } => {
                     Self::Granted { section: critical_section_id.clone() }
                 }
                 other => Self::Strange(format!("{other:?}")),
