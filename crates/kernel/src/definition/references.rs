@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::problem::{Problem, Problems, join, nearest};
-use crate::expression::expressions;
 
 /// What expressions may refer to.
 pub(super) struct References<'a> {
@@ -142,4 +141,29 @@ fn root(path: &str) -> Option<&str> {
 /// Whether a bare name may be one that the server's environment provides.
 fn is_environment_name(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// What stands between `${` and its `}`, innermost first; escaped (`$${`) and open ones are text.
+fn expressions(text: &str) -> Vec<&str> {
+    let bytes = text.as_bytes();
+    let mut found = Vec::new();
+    let mut open: Vec<(usize, bool)> = Vec::new();
+    let mut index = 0;
+    while index < bytes.len() {
+        if bytes[index] == b'$' && bytes.get(index + 1) == Some(&b'{') {
+            let escaped = index > 0 && bytes[index - 1] == b'$';
+            let inherited = open.last().is_some_and(|(_, escaped)| *escaped);
+            open.push((index + 2, escaped || inherited));
+            index += 2;
+            continue;
+        }
+        if bytes[index] == b'}'
+            && let Some((start, escaped)) = open.pop()
+            && !escaped
+        {
+            found.push(&text[start..index]);
+        }
+        index += 1;
+    }
+    found
 }

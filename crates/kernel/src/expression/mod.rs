@@ -16,5 +16,4 @@ pub use duration::{DurationError, UntilError, parse_duration, parse_until};
 pub use path::{Path, PathError};
 pub use sealed::{MASK, SEALED_PREFIX, mask_sealed, next_sealed};
 pub use secret::{Secrets, mentions_secret, resolve_secrets};
-pub(crate) use template::expressions;
 pub use template::{Reference, Scope, Template, evaluate};

@@ -306,24 +306,6 @@ fn spans(text: &str) -> Vec<(usize, usize)> {
     spans
 }
 
-/// What stands between `${` and its `}` in a text, innermost first; escaped (`$${`) and open ones are
-/// text. As templates see it: what is nested deeper than they look is left out.
-pub(crate) fn expressions(text: &str) -> Vec<&str> {
-    fn collect<'t>(text: &'t str, depth: usize, found: &mut Vec<&'t str>) {
-        if depth >= NESTING_MAX {
-            return;
-        }
-        for (start, end) in spans(text) {
-            let inner = &text[start + 2..end - 1];
-            collect(inner, depth + 1, found);
-            found.push(inner);
-        }
-    }
-    let mut found = Vec::new();
-    collect(text, 0, &mut found);
-    found
-}
-
 /// One `${…}`.
 #[derive(Clone, Debug)]
 struct Expression {
