@@ -37,6 +37,7 @@ pub async fn exercise(fresh: impl AsyncFn() -> Arc<dyn Store>) {
     commits::machines_are_listed_apart(&*fresh().await).await;
     keeping::logs_keep_the_newest_lines(&*fresh().await).await;
     keeping::removing_leaves_nothing(&*fresh().await).await;
+    keeping::what_has_ended_goes_together(&*fresh().await).await;
     keeping::pruning_by_count(&*fresh().await).await;
     keeping::pruning_by_age(&*fresh().await).await;
     keeping::pruning_by_size(&*fresh().await).await;
@@ -125,6 +126,7 @@ fn commit(expect: u64, head: Head) -> Commit {
         received: None,
         records: Vec::new(),
         forget: false,
+        patient: false,
         text: None,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use kernel::alert::Monitor;
 use kernel::definition::{SchemaDef, TaskDef};
-use kernel::graph::{Context, Execution, GATE_PLACE, KEY_PLACE, Limits, Status, World};
+use kernel::graph::{Context, Execution, GATE_PLACE, Limits, Status, World};
 use kernel::{Effect, ExecutionId, Json, Record, Rejected, Reusable, Scripts, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -21,6 +21,7 @@ use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
 use crate::durable::Crew;
 use crate::events::Events;
+use crate::forgetting::Forgotten;
 use crate::gates;
 use crate::hosted::{Decided, Hosted, Stimulus};
 use crate::monitors::Monitors;
@@ -93,10 +94,11 @@ pub(crate) struct Inner {
     pub(crate) monitors: Monitors,
     pub(crate) events: Events,
     pub(crate) crew: Crew,
-    cache: Cache,
+    pub(crate) forgotten: Forgotten,
+    pub(crate) cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
-    quarantine: Mutex<BTreeMap<ExecutionId, String>>,
+    pub(crate) quarantine: Mutex<BTreeMap<ExecutionId, String>>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     closed: AtomicBool,
@@ -150,6 +152,7 @@ impl Engine {
             monitors,
             events: Events::default(),
             crew: Crew::default(),
+            forgotten: Forgotten::default(),
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,
             watchers: Mutex::default(),
@@ -171,6 +174,7 @@ impl Engine {
         engine.run_dispatcher();
         engine.run_pruner();
         engine.run_trimmer();
+        engine.run_forgetter();
         engine.run_leases();
         engine.resume_monitors();
         Ok(engine)
@@ -441,6 +445,7 @@ impl Engine {
             send: work.send.clone(),
             received: received.cloned(),
             records: work.records.clone(),
+            patient: state.is_patient(),
             text: decided.text,
         };
         // From here on the state in memory is ahead of the store: on any failure it is dropped.
@@ -653,32 +658,6 @@ impl Engine {
         Ok(())
     }
 
-    /// Removes an execution and all that is known of it; `false` if there was none.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn remove(&self, id: &ExecutionId) -> Result<bool, Error> {
-        let shared = self.inner.cache.slot(id);
-        let mut slot = shared.lock().await;
-        self.load(id, &mut slot).await?;
-        let tasks: Vec<u32> = slot.state.as_ref().map_or_else(Vec::new, Hosted::queued);
-        let found = self.inner.store.remove(id).await?;
-        for sequence in tasks.into_iter().chain([GATE_PLACE, KEY_PLACE]) {
-            let key = (id.clone(), sequence);
-            if gates::is_place(sequence) {
-                self.leave_place(&key);
-            } else {
-                self.inner.queues.remove(&key);
-                self.inner.crew.settled(&key);
-            }
-        }
-        self.inner.waker.set(id, None);
-        self.inner.quarantine.lock().remove(id);
-        (slot.state, slot.unwritten) = (None, None);
-        self.settle_slot(id, slot, &shared);
-        Ok(found)
-    }
-
     /// Begins a shutdown: whoever waits for a task or an end is answered at once, and nothing new
     /// is begun. Inputs are still taken until [`Engine::close`].
     pub fn stop(&self) {
@@ -702,6 +681,7 @@ impl Engine {
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
         self.write_all_claims().await;
+        self.remove_forgotten().await;
         self.inner.store.close().await
     }
 }

@@ -230,6 +230,19 @@ impl Hosted {
         }
     }
 
+    /// Nobody waits for its commits: monitors, their checks and their notifications, of which a
+    /// large number moves all the time.
+    pub(crate) fn is_patient(&self) -> bool {
+        let is_monitor = |id: &ExecutionId| id.machine() == MachineKind::Monitor;
+        match self {
+            Self::Monitor(_) => true,
+            Self::Execution(state) => {
+                state.parent.as_ref().is_some_and(|parent| is_monitor(&parent.execution))
+            }
+            Self::Schedule(_) | Self::Instance(_) | Self::Entity(_) => false,
+        }
+    }
+
     /// Of an execution or instance that has ended, whether it ended as it should.
     pub(crate) fn end(&self) -> Option<bool> {
         match self {

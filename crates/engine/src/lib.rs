@@ -10,6 +10,7 @@ mod dispatcher;
 pub mod durable;
 mod engine;
 pub mod events;
+mod forgetting;
 mod gates;
 mod head;
 mod hosted;

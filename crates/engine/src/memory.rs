@@ -202,6 +202,10 @@ impl Store for Memory {
         self.write("remove", |state| state.remove(id))
     }
 
+    async fn remove_ended(&self, ids: Vec<ExecutionId>) -> Result<Vec<ExecutionId>, StoreError> {
+        self.write("remove_ended", |state| state.remove_ended(ids))
+    }
+
     async fn prune(
         &self,
         retention: &Retention,
@@ -418,6 +422,18 @@ impl State {
             }
         }
         true
+    }
+
+    fn remove_ended(&mut self, mut ids: Vec<ExecutionId>) -> Vec<ExecutionId> {
+        ids.retain(|id| {
+            let open = self.executions.get(id).is_some_and(|entry| !entry.head.closed);
+            let stays = open || self.messages.values().any(|message| message.key.sender == *id);
+            if !stays {
+                self.remove(id);
+            }
+            stays
+        });
+        ids
     }
 
     fn prune(&mut self, retention: &Retention, now: Timestamp, limit: usize) -> Pruned {

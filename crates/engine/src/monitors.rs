@@ -444,18 +444,6 @@ impl Engine {
         self.tell_all(dependents.into_iter().map(input).collect()).await
     }
 
-    /// Forgets an execution that nobody needs, in the background.
-    pub(crate) fn forget(&self, execution: ExecutionId) {
-        let engine = self.clone();
-        self.inner.tasks.spawn(async move {
-            match engine.remove(&execution).await {
-                Ok(_) | Err(Error::Closing) => {}
-                // The retention gets it later.
-                Err(error) => tracing::debug!(%execution, %error, "an old check is kept"),
-            }
-        });
-    }
-
     /// Looks at a monitor; `None` if there is none, or if it was removed.
     ///
     /// # Errors

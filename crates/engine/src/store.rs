@@ -66,6 +66,10 @@ pub trait Store: Send + Sync {
     /// from and to it; `false` if there was none. Plans that nothing else pins go with it.
     async fn remove(&self, id: &ExecutionId) -> Result<bool, StoreError>;
 
+    /// Removes those of the given executions that have ended and owe no message, all in one write,
+    /// and gives the others back. One that is not there counts as removed.
+    async fn remove_ended(&self, ids: Vec<ExecutionId>) -> Result<Vec<ExecutionId>, StoreError>;
+
     /// Removes finished executions beyond what `retention` keeps, first ended first, at most
     /// `limit` of them, and gives freed pages back to the file system. One that still owes a
     /// message stays until the message is received.
@@ -138,6 +142,8 @@ pub struct Commit {
     pub received: Option<MessageKey>,
     /// Lines for the ledgers; one with the same ledger and key is replaced.
     pub records: Vec<Record>,
+    /// Nobody waits for it: some milliseconds may go by before it is durable, if that saves writes.
+    pub patient: bool,
     /// Replaces the searchable free text, if it changed: everything that free text shall find
     /// but the id, which is always found. See [`words`](crate::search::words).
     pub text: Option<String>,

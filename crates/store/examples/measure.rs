@@ -120,6 +120,7 @@ fn commit(number: u32, expect: u64) -> Commit {
         received: None,
         records: Vec::new(),
         forget: false,
+        patient: false,
         text: (expect == 0 || closed).then(|| format!("{} {{\"n\":{number}}}", head.name)),
         head,
     }

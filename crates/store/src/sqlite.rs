@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use engine::search::{Page, RecordPage, RecordSearch, Search, words};
@@ -124,6 +124,7 @@ impl Sqlite {
             path: path.clone(),
             lock,
             writes: writes.clone(),
+            gathered: Instant::now(),
         };
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -147,9 +148,19 @@ impl Sqlite {
         bytes: usize,
         act: impl FnMut(&mut Desk) -> Result<T, Stop> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.write_with(bytes, false, act).await
+    }
+
+    /// The same; if `patient`, nobody waits for it.
+    async fn write_with<T: Send + 'static>(
+        &self,
+        bytes: usize,
+        patient: bool,
+        act: impl FnMut(&mut Desk) -> Result<T, Stop> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let place = self.room.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let (reply, answer) = oneshot::channel();
-        let work = Work { act, bytes, outcome: None, reply, _place: place };
+        let work = Work { act, bytes, patient, outcome: None, reply, _place: place };
         self.door.send(Errand::Work(Box::new(work))).map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
@@ -214,7 +225,10 @@ impl Store for Sqlite {
     async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
         let bytes = commit.events.len() + commit.text.as_ref().map_or(0, String::len);
         let words = commit.text.as_deref().map(distinct_words);
-        self.write(bytes, move |desk| commit::write(desk, &commit, words.as_deref())).await?;
+        self.write_with(bytes, commit.patient, move |desk| {
+            commit::write(desk, &commit, words.as_deref())
+        })
+        .await?;
         self.commits.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -304,6 +318,11 @@ impl Store for Sqlite {
     async fn remove(&self, id: &ExecutionId) -> Result<bool, StoreError> {
         let key = Key::of(id);
         self.write(0, move |desk| Ok(prune::remove(&desk.connection, &key)?)).await
+    }
+
+    async fn remove_ended(&self, ids: Vec<ExecutionId>) -> Result<Vec<ExecutionId>, StoreError> {
+        let act = move |desk: &mut Desk| Ok(prune::remove_ended(&desk.connection, &ids)?);
+        self.write_with(0, true, act).await
     }
 
     async fn prune(

@@ -25,7 +25,7 @@ pub async fn differ(seed: u64, steps: u32, one: &dyn Store, other: &dyn Store) {
 }
 
 /// A small generator of even numbers, so that a seed means the same everywhere.
-struct Dice(u64);
+pub(super) struct Dice(pub(super) u64);
 
 impl Dice {
     fn next(&mut self) -> u64 {
@@ -36,7 +36,7 @@ impl Dice {
     }
 
     /// 0 to `sides - 1`.
-    fn throw(&mut self, sides: u64) -> u64 {
+    pub(super) fn throw(&mut self, sides: u64) -> u64 {
         self.next() % sides
     }
 
@@ -97,6 +97,7 @@ enum Work {
     Commit(Box<Commit>, i64),
     Discard(MessageKey),
     Remove(ExecutionId),
+    RemoveEnded(Vec<ExecutionId>),
     Prune(Retention, i64, usize),
     PutDocuments(Vec<Document>),
     DeleteDocument(Document),
@@ -128,6 +129,7 @@ impl Work {
             }
             6 => Self::PutRecords(records(dice)),
             7 => Self::TrimRecords(dice.throw(6)),
+            8 => Self::RemoveEnded((0..dice.throw(4)).map(|_| dice.id()).collect()),
             _ => Self::Commit(Box::new(commit(dice)), dice.pick(&[0, 0, 0, 0, 0, 0, 0, 1, -1])),
         }
     }
@@ -145,6 +147,7 @@ impl Work {
             }
             Self::Discard(key) => format!("{:?}", store.discard(key).await),
             Self::Remove(id) => format!("{:?}", store.remove(id).await),
+            Self::RemoveEnded(ids) => format!("{:?}", store.remove_ended(ids.clone()).await),
             Self::Prune(retention, now, limit) => {
                 let pruned = store.prune(retention, at(*now), *limit).await;
                 format!("{:?}", pruned.map(|pruned| (pruned.executions, pruned.more)))
@@ -257,6 +260,7 @@ fn commit(dice: &mut Dice) -> Commit {
         received: dice.one_in(8).then(|| dice.key()),
         records: if dice.one_in(4) { records(dice) } else { Vec::new() },
         forget: dice.one_in(8),
+        patient: dice.one_in(8),
         text: dice.maybe(text),
     }
 }

@@ -406,6 +406,8 @@ async fn a_monitor_that_somebody_speaks_of_is_made() {
     observe(&bench, "orders", Status::Fail).await.expect("it is made");
     assert_eq!(bench.told().await, "noc: trigger orders");
     assert_eq!(bench.engine.monitor_of_ping("orders"), None, "nobody is waited for");
+    // What was sent, but not yet said to be, would be sent again.
+    bench.until("orders", |it| it.deliveries.values().all(|it| it.reference.is_some())).await;
     bench.restart().await;
     observe(&bench, "orders", Status::Ok).await.expect("it is there");
     assert_eq!(bench.told().await, "noc: resolve orders");

@@ -54,14 +54,21 @@ impl Chores {
 
     /// How long nothing shall have come before the next chore; `None` if there is none to do.
     pub(super) fn patience(&self) -> Option<Duration> {
-        let waiting = self.texts.max(self.archivist.waiting());
-        if self.off || (waiting == 0 && self.unchecked == 0) {
+        if self.off || (self.waiting() == 0 && self.unchecked == 0) {
             None
-        } else if waiting >= WORTH_A_PAUSE || self.unchecked >= LOOK_EVERY {
+        } else if self.much_waits() || self.unchecked >= LOOK_EVERY {
             Some(PAUSE.min(self.rest))
         } else {
             Some(self.rest)
         }
+    }
+
+    fn waiting(&self) -> usize {
+        self.texts.max(self.archivist.waiting())
+    }
+
+    fn much_waits(&self) -> bool {
+        !self.off && self.waiting() >= WORTH_A_PAUSE
     }
 
     /// Leaves all until the next write.
@@ -85,6 +92,11 @@ pub(super) fn under_load(desk: &mut Desk) -> rusqlite::Result<()> {
         desk.chores.checkpoints.tend(&desk.connection)?;
     }
     Ok(())
+}
+
+/// While patient work is gathered: a piece, if much waits.
+pub(super) fn while_gathering(desk: &mut Desk) -> rusqlite::Result<()> {
+    if desk.chores.much_waits() { idle(desk) } else { Ok(()) }
 }
 
 /// One piece of whatever there is to do.

@@ -4,7 +4,7 @@
 //! turn in between.
 
 use engine::store::Retention;
-use kernel::Timestamp;
+use kernel::{ExecutionId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::checkpoint::checkpoint;
@@ -45,6 +45,29 @@ pub(super) fn remove_finished(connection: &Connection, rows: &[i64]) -> rusqlite
         }
     }
     Ok(removed)
+}
+
+/// Removes what has ended and owes no message, and gives the others back.
+pub(super) fn remove_ended(
+    connection: &Connection,
+    ids: &[ExecutionId],
+) -> rusqlite::Result<Vec<ExecutionId>> {
+    let mut left = Vec::new();
+    for id in ids {
+        let found: Option<(i64, bool)> = connection
+            .prepare_cached(
+                "SELECT id, closed = 1 AND NOT EXISTS \
+                 (SELECT 1 FROM message WHERE sender = key) FROM execution WHERE key = ?1",
+            )?
+            .query_row([Key::of(id)], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        match found {
+            Some((row, true)) => remove_row(connection, row)?,
+            Some((_, false)) => left.push(id.clone()),
+            None => {}
+        }
+    }
+    Ok(left)
 }
 
 fn remove_row(connection: &Connection, id: i64) -> rusqlite::Result<()> {

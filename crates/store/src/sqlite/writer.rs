@@ -1,8 +1,10 @@
 //! The one thread that writes: it takes all that has queued, does it in one transaction, syncs
 //! once, and then answers everybody.
 //!
-//! It never waits for a batch to fill: while one is being synced the next one queues, so batches
-//! grow with the load by themselves. Work that is refused leaves no trace (see `commit`), and if
+//! It does not wait for a batch to fill: while one is being synced the next one queues, so batches
+//! grow with the load by themselves. But where nobody waits for any of it, one transaction in
+//! [`GATHER`] takes all that came meanwhile: each transaction writes every page that it touches
+//! anew, and most of the pages are the same. Work that is refused leaves no trace (see `commit`), and if
 //! the database fails, each piece of the batch is tried again alone, so that nobody fails for the
 //! fault of another. Between batches it does the chores: index texts, archive, checkpoint.
 
@@ -11,6 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
 
 use engine::store::StoreError;
 use rusqlite::Connection;
@@ -25,6 +28,9 @@ const BATCH_MAX: usize = 512;
 
 /// Bytes of payload in one transaction.
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Between two transactions of nothing but patient work.
+const GATHER: Duration = Duration::from_millis(10);
 
 /// What the writing thread works with.
 pub(super) struct Desk {
@@ -49,12 +55,15 @@ pub(super) trait Job: Send {
     fn answer(self: Box<Self>, transaction: Result<(), StoreError>);
     /// Bytes that it writes, roughly.
     fn bytes(&self) -> usize;
+    /// Nobody waits for it.
+    fn patient(&self) -> bool;
 }
 
 /// A [`Job`] made of a closure.
 pub(super) struct Work<T, F> {
     pub(super) act: F,
     pub(super) bytes: usize,
+    pub(super) patient: bool,
     pub(super) outcome: Option<Result<T, StoreError>>,
     pub(super) reply: oneshot::Sender<Result<T, StoreError>>,
     /// A place in the queue, free again when this is dropped.
@@ -84,6 +93,10 @@ where
     fn bytes(&self) -> usize {
         self.bytes
     }
+
+    fn patient(&self) -> bool {
+        self.patient
+    }
 }
 
 /// The thread's state.
@@ -95,6 +108,8 @@ pub(super) struct Writer {
     pub(super) lock: File,
     /// Transactions synced since start.
     pub(super) writes: Arc<AtomicU64>,
+    /// When the last batch was complete.
+    pub(super) gathered: Instant,
 }
 
 impl Writer {
@@ -151,25 +166,42 @@ impl Writer {
         }
     }
 
-    /// Takes all that has queued, up to the bounds of a batch. Gives back the wish to close.
+    /// Takes all that has queued, up to the bounds of a batch, and if nobody waits for any of it,
+    /// what comes until it is time. Gives back the wish to close.
     fn gather(
         &mut self,
         first: Box<dyn Job>,
         batch: &mut Vec<Box<dyn Job>>,
     ) -> Option<oneshot::Sender<Result<(), StoreError>>> {
         let mut bytes = first.bytes();
+        let mut patient = first.patient();
         batch.push(first);
         while batch.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {
-            match self.door.try_recv() {
-                Ok(Errand::Work(job)) => {
+            let wait = if patient { self.gathers_for() } else { Duration::ZERO };
+            let more = if wait.is_zero() {
+                self.door.try_recv().ok()
+            } else {
+                self.attempt(chores::while_gathering);
+                self.door.recv_timeout(self.gathers_for()).ok()
+            };
+            match more {
+                Some(Errand::Work(job)) => {
                     bytes += job.bytes();
+                    patient &= job.patient();
                     batch.push(job);
                 }
-                Ok(Errand::Close(reply)) => return Some(reply),
-                Err(_) => break,
+                Some(Errand::Close(reply)) => return Some(reply),
+                None if wait.is_zero() => break,
+                None => {}
             }
         }
+        self.gathered = Instant::now();
         None
+    }
+
+    /// How long patient work may still wait.
+    fn gathers_for(&self) -> Duration {
+        GATHER.saturating_sub(self.gathered.elapsed())
     }
 
     fn write(&mut self, batch: &mut Vec<Box<dyn Job>>) {

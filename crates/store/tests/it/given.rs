@@ -36,6 +36,7 @@ pub(crate) fn commit(id: &str, expect: u64, events: String) -> Commit {
         received: None,
         records: Vec::new(),
         forget: false,
+        patient: false,
         text: Some(format!("{id} version{expect}")),
     }
 }

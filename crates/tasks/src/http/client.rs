@@ -8,7 +8,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -42,8 +42,18 @@ pub enum SetupError {
 /// An HTTP client within the limits of its [`Settings`]; cheap to clone, clones share connections.
 #[derive(Clone)]
 pub struct Client {
-    inner: reqwest::Client,
+    connections: Arc<Connections>,
     settings: Arc<Settings>,
+}
+
+/// The client library's client, made when it is first needed: it reads the hundreds of certificates
+/// that the system trusts, which would be most of the time that a server takes to start.
+struct Connections {
+    ready: OnceLock<reqwest::Client>,
+    /// The same but for the system's certificates; used where these cannot be.
+    without_system: reqwest::Client,
+    /// Trusted besides the system's.
+    roots: Vec<Certificate>,
 }
 
 /// Chooses the cryptography under every TLS connection of the process, once; more calls do nothing.
@@ -59,16 +69,28 @@ impl Client {
     ///
     /// A system without any trusted certificates is no error: plain HTTP works there, and a call by
     /// HTTPS says that it trusts nobody.
+    ///
+    /// # Errors
+    /// If the settings make no client.
     pub fn new(settings: Settings) -> Result<Self, SetupError> {
         install_tls_provider();
         let pem = settings.extra_roots.as_deref().unwrap_or_default();
         let roots = Certificate::from_pem_bundle(pem.as_bytes()).map_err(SetupError::Roots)?;
-        let inner = builder(&settings).tls_certs_merge(roots.clone()).build();
-        let inner = inner.or_else(|error| {
-            tracing::warn!(%error, "the system's trusted certificates cannot be used; HTTPS calls will fail");
-            builder(&settings).tls_certs_only(roots).build()
-        });
-        Ok(Self { inner: inner.map_err(SetupError::Client)?, settings: Arc::new(settings) })
+        let without_system = builder(&settings).tls_certs_only(roots.clone()).build();
+        let without_system = without_system.map_err(SetupError::Client)?;
+        let connections = Connections { ready: OnceLock::new(), without_system, roots };
+        Ok(Self { connections: Arc::new(connections), settings: Arc::new(settings) })
+    }
+
+    fn connections(&self) -> &reqwest::Client {
+        let Connections { ready, without_system, roots } = &*self.connections;
+        ready.get_or_init(|| {
+            let client = builder(&self.settings).tls_certs_merge(roots.clone()).build();
+            client.unwrap_or_else(|error| {
+                tracing::warn!(%error, "the system's trusted certificates cannot be used; HTTPS calls will fail");
+                without_system.clone()
+            })
+        })
     }
 
     /// Sends a request and reads the whole answer, whatever its status.
@@ -140,7 +162,7 @@ impl Client {
         connecting: watch::Receiver<bool>,
     ) -> Result<Response, Problem> {
         let mut outgoing = self
-            .inner
+            .connections()
             .request(request.method.clone(), request.url.clone())
             .headers(request.headers.clone());
         if let Some(body) = &request.body {

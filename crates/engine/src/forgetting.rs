@@ -1,0 +1,105 @@
+//! Removing executions: one that somebody wants gone, and those that nobody needs any more, which
+//! go a little later, many in one write.
+//!
+//! What belongs to one execution lies on a dozen pages of a store, and those that ended about the
+//! same time share them: together they cost hardly more than one alone.
+
+use std::time::Duration;
+
+use kernel::ExecutionId;
+use kernel::graph::{GATE_PLACE, KEY_PLACE};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::engine::{Engine, Error};
+use crate::gates;
+use crate::hosted::Hosted;
+use crate::store::StoreError;
+
+/// How long more are gathered after the first.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// Executions removed in one write, so that others get their turn in between.
+const TOGETHER: usize = 64;
+
+/// Executions that nobody needs and that are still there. After a crash the retention gets them.
+#[derive(Default)]
+pub(crate) struct Forgotten {
+    waiting: Mutex<Vec<ExecutionId>>,
+    some: Notify,
+}
+
+impl Engine {
+    /// Removes an execution and all that is known of it; `false` if there was none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn remove(&self, id: &ExecutionId) -> Result<bool, Error> {
+        let shared = self.inner.cache.slot(id);
+        let mut slot = shared.lock().await;
+        // What has ended waits in no queue: its history need not be read to know that.
+        let ended =
+            slot.state.is_none() && self.inner.store.head(id).await?.is_none_or(|head| head.closed);
+        if !ended {
+            self.load(id, &mut slot).await?;
+        }
+        let tasks: Vec<u32> = slot.state.as_ref().map_or_else(Vec::new, Hosted::queued);
+        let found = self.inner.store.remove(id).await?;
+        for sequence in tasks.into_iter().chain([GATE_PLACE, KEY_PLACE]) {
+            let key = (id.clone(), sequence);
+            if gates::is_place(sequence) {
+                self.leave_place(&key);
+            } else {
+                self.inner.queues.remove(&key);
+                self.inner.crew.settled(&key);
+            }
+        }
+        self.inner.waker.set(id, None);
+        self.inner.quarantine.lock().remove(id);
+        (slot.state, slot.unwritten) = (None, None);
+        self.settle_slot(id, slot, &shared);
+        Ok(found)
+    }
+
+    /// Removes an execution that nobody needs, before long.
+    pub(crate) fn forget(&self, execution: ExecutionId) {
+        self.inner.forgotten.waiting.lock().push(execution);
+        self.inner.forgotten.some.notify_one();
+    }
+
+    pub(crate) fn run_forgetter(&self) {
+        let engine = self.clone();
+        self.inner.tasks.spawn(async move {
+            loop {
+                tokio::select! {
+                    biased;
+                    () = engine.inner.stop.cancelled() => return,
+                    () = engine.inner.forgotten.some.notified() => {}
+                }
+                tokio::select! {
+                    biased;
+                    () = engine.inner.stop.cancelled() => return,
+                    () = tokio::time::sleep(GATHER) => engine.remove_forgotten().await,
+                }
+            }
+        });
+    }
+
+    /// Removes all that was forgotten. What cannot be removed now is left to the retention.
+    pub(crate) async fn remove_forgotten(&self) {
+        let all = std::mem::take(&mut *self.inner.forgotten.waiting.lock());
+        for together in all.chunks(TOGETHER) {
+            match self.remove_together(together.to_vec()).await {
+                Ok(()) | Err(Error::Closing | Error::Store(StoreError::Closed)) => {}
+                Err(error) => tracing::debug!(%error, "what nobody needs is kept for now"),
+            }
+        }
+    }
+
+    async fn remove_together(&self, ids: Vec<ExecutionId>) -> Result<(), Error> {
+        for left in self.inner.store.remove_ended(ids).await? {
+            self.remove(&left).await?;
+        }
+        Ok(())
+    }
+}
