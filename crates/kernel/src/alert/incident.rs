@@ -408,10 +408,8 @@ impl Incident {
             }
             State::Snoozed => self.snoozed_until = moved.until,
             State::Resolved => {
+                // Also where it was done: it may have been told anew since, before we heard of it.
                 self.resolved_at = Some(now);
-                if let Some(told) = moved.at.as_ref().and_then(|at| self.told.get_mut(at)) {
-                    (told.ringing, told.perhaps) = (false, false);
-                }
             }
         }
         for told in self.told.values_mut() {

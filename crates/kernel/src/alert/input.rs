@@ -95,7 +95,7 @@ pub enum Input {
     },
 }
 
-/// What a receiver tells of an incident; it need not be told of that itself.
+/// What a receiver tells of an incident. It need not be told itself that somebody takes care.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
     /// The incident's key, fingerprint or id.

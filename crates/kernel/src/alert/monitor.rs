@@ -333,9 +333,13 @@ impl Monitor {
                 Some(from.plus_millis(step.after))
             });
         let step = step.filter(|_| incident.state.is_open() && incident.state != State::Snoozed);
-        let told = incident.told.values().filter_map(|told| match told.owed {
-            Some((_, since)) if told.flight.is_none() => Some(since.plus_millis(route.wait)),
-            _ => incident.due(told, route.remind).map(|(_, at)| at),
+        // What was owed and is due no more (it got better again) is nothing to wake up for.
+        let told = incident.told.values().filter_map(|told| {
+            let (event, at) = incident.due(told, route.remind)?;
+            Some(match told.owed {
+                Some((owed, since)) if owed == event => since.plus_millis(route.wait),
+                _ => at,
+            })
         });
         [snoozed, step].into_iter().flatten().chain(told).min()
     }

@@ -99,6 +99,8 @@ pub enum Mutant {
     ParentIgnored,
     /// What was acknowledged stays open.
     CareForgotten,
+    /// What a receiver tells is believed however old it is.
+    OldStoryBelieved,
     /// A snooze never ends.
     SnoozeForEver,
     /// Nobody is told that it is over.
@@ -125,7 +127,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::Shell(Slip::OutboxInMemory),
         Self::Shell(Slip::OutboxFirst),
         Self::Shell(Slip::TimersForgotten),
@@ -150,6 +152,7 @@ impl Mutant {
         Self::SilenceForEver,
         Self::ParentIgnored,
         Self::CareForgotten,
+        Self::OldStoryBelieved,
         Self::SnoozeForEver,
         Self::EndNotTold,
         Self::FallbackForgotten,
@@ -239,6 +242,13 @@ impl Mutant {
             (Self::SilenceIgnored, Input::Silences(_)) => Input::Silences(Vec::new()),
             (Self::ParentIgnored, Input::Parent { monitor, .. }) => {
                 Input::Parent { monitor, down: false }
+            }
+            (Self::OldStoryBelieved, Input::Heard(mut heard)) => {
+                if let Some(incident) = state.incidents.get(&heard.incident) {
+                    let last = incident.heard.values().max().copied().unwrap_or(heard.at);
+                    heard.at = heard.at.max(incident.since).max(last.plus_millis(1));
+                }
+                Input::Heard(heard)
             }
             (_, Input::Message(message)) => Input::Message(self.message(state, message)),
             (_, input) => input,

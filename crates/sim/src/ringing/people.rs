@@ -1,10 +1,11 @@
-//! People: they acknowledge, snooze and resolve, make silences and take them back, and want checks.
+//! People: they acknowledge, snooze and resolve, here and at receivers, which tell of it late and
+//! twice; they make silences and take them back, and want checks.
 
 use kernel::ExecutionId;
-use kernel::alert::Input;
+use kernel::alert::{Deed, Heard, Input};
 use serde_json::json;
 
-use super::file::{KEYS, MONITORS};
+use super::file::{KEYED, KEYS, MONITORS};
 use super::host::Stimulus;
 use super::world::World;
 use crate::world::Step;
@@ -19,12 +20,31 @@ pub(super) fn act(world: &mut World<'_>) -> Step<()> {
     let incident = world.random.pick(&open).cloned();
     let until = world.now.plus_millis(world.random.between(1, 90) * 60_000);
     let who: std::sync::Arc<str> = "ann".into();
-    let input = match (world.random.below(8), incident) {
+    let input = match (world.random.below(10), incident) {
         (0 | 1, Some(incident)) => {
             Input::Acknowledge { incident: incident.into(), who, why: None, until_clear: false }
         }
         (2, Some(incident)) => Input::Snooze { incident: incident.into(), until, who, why: None },
         (3, Some(incident)) => Input::Resolve { incident: incident.into(), who, why: None },
+        (8, _) if world.random.chance(40) && !world.heard.is_empty() => {
+            let (id, heard) = world.random.pick(&world.heard).cloned().expect("there is one");
+            world.step(&id, &Stimulus::Monitor(Input::Heard(heard)), None)?;
+            return Ok(());
+        }
+        (8 | 9, Some(incident)) => {
+            let deeds = [Deed::Acknowledge, Deed::Acknowledge, Deed::Unacknowledge, Deed::Resolve];
+            let receiver = *world.random.pick(&KEYED).expect("there are receivers");
+            let heard = Heard {
+                incident: incident.into(),
+                receiver: receiver.into(),
+                deed: *world.random.pick(&deeds).expect("there are deeds"),
+                who: Some("bob".into()),
+                why: None,
+                at: world.now.plus_millis(-world.random.between(0, 8 * 60_000)),
+            };
+            world.heard.push((id.clone(), heard.clone()));
+            Input::Heard(heard)
+        }
         (4 | 5, _) => {
             let key = *world.random.pick(&KEYS).expect("there are keys");
             let matchers = if world.random.chance(30) {

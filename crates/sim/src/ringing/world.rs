@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use kernel::alert::Monitor;
 use kernel::alert::definition::Silence;
+use kernel::alert::{Heard, Monitor};
 use kernel::graph::{self, Message, Report, Start, StartMessage, TaskStatus, Verdict};
 use kernel::{Effect, ExecutionId, Json, MachineKind, Record, Timestamp};
 use serde_json::{Value, json};
@@ -41,6 +41,8 @@ pub(super) struct World<'k> {
     store: Store,
     /// Silences, as documents.
     pub(super) silences: Vec<Silence>,
+    /// What receivers have told of what was done there.
+    pub(super) heard: Vec<(ExecutionId, Heard)>,
     kernel: &'k dyn Watcher,
     catalog: Catalog,
     memory: Memory<State>,
@@ -90,6 +92,7 @@ impl<'k> World<'k> {
             deaths: 0,
             store: Store::default(),
             silences: Vec::new(),
+            heard: Vec::new(),
             kernel,
             catalog,
             memory: Memory::default(),
@@ -477,6 +480,9 @@ impl<'k> World<'k> {
         for event in &events {
             let name = event.as_object().and_then(|it| it.keys().next().map(String::as_str));
             let name = name.or(event.as_str()).unwrap_or_default().to_owned();
+            if event["moved"]["o"].is_number() {
+                *self.counts.entry("heard".to_owned()).or_default() += 1;
+            }
             if event["delivered"]["p"] == true {
                 *self.counts.entry("perhaps taken".to_owned()).or_default() += 1;
             }

@@ -22,8 +22,8 @@ const TRY_MAX: u32 = 600;
 const KEYED: [&str; 6] = ["pagerduty", "opsgenie", "jsm", "squadcast", "webhook", "workflow"];
 
 impl Receiver {
-    /// Whether it knows each incident by a key: see [`KEYED`]. A webhook with a body of its author's
-    /// does if that speaks of the key.
+    /// Whether it knows each incident by the notification's `dedup_key`. A webhook with a body of its
+    /// author's does if that speaks of the key.
     pub fn is_keyed(&self) -> bool {
         let settings = self.settings.parse();
         let own_words = settings.get("body").filter(|_| *self.kind == *"webhook");

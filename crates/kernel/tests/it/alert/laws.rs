@@ -281,9 +281,6 @@ impl World {
                 let events = self.give(heard.clone());
                 if !events.is_empty() {
                     self.heard.push(heard);
-                    if *deed == Deed::Resolve {
-                        self.ringing.remove(&("one".to_owned(), KEYS[*key].to_owned()));
-                    }
                 }
             }
             Act::HearAgain(at) => {

@@ -40,6 +40,13 @@ pub(super) enum Cause {
     Acknowledge(String),
     Snooze(String, i64),
     Resolve(String),
+    /// A receiver tells that something was done there about a key, then.
+    Heard {
+        key: String,
+        receiver: String,
+        deed: alert::Deed,
+        at: i64,
+    },
     Silences(Vec<Quiet>),
     Parent(String, bool),
     /// Something about an execution.
@@ -77,6 +84,12 @@ impl Cause {
                     Self::Snooze(incident.to_string(), until.millis())
                 }
                 alert::Input::Resolve { incident, .. } => Self::Resolve(incident.to_string()),
+                alert::Input::Heard(heard) => Self::Heard {
+                    key: heard.incident.to_string(),
+                    receiver: heard.receiver.to_string(),
+                    deed: heard.deed,
+                    at: heard.at.millis(),
+                },
                 alert::Input::Parent { monitor, down } => Self::Parent(monitor.to_string(), *down),
                 alert::Input::Silences(silences) => {
                     let quiet = silences.iter().map(|it| Quiet::read(&serde_json::json!(it)));

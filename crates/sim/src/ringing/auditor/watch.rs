@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::Record;
+use kernel::alert::Deed;
 use serde_json::Value;
 
 use super::super::file::{HOST, KEYED, RECEIVERS, Rules};
@@ -34,6 +35,8 @@ pub(super) struct Watch {
     /// Receivers and keys of which the end, or where nobody can end what they may have taken, any
     /// delivery was given up.
     pub(super) dead: BTreeSet<(String, String)>,
+    /// When that was done at receivers of which they told last, by receiver and key.
+    heard: BTreeMap<(String, String), i64>,
     /// Since when something is owed that waits for others.
     pub(super) owed_since: BTreeMap<String, i64>,
 }
@@ -51,6 +54,7 @@ struct Running {
 #[derive(Debug, Default)]
 pub(super) struct Key {
     pub(super) state: String,
+    since: i64,
     bad: u32,
     good: u32,
     absent: u32,
@@ -130,8 +134,8 @@ impl Watch {
                 "checking" => check = Some(self.begins(body, commit)?),
                 "checked" => self.ends(body, commit.cause, now, &mut expected)?,
                 "planned" => self.planned = body.as_i64(),
-                "began" => self.began(&key)?,
-                "moved" => self.moved(&key, body, &mut expected)?,
+                "began" => self.began(&key, now)?,
+                "moved" => self.moved(&key, body, now, &mut expected)?,
                 "dropped" => self.dropped(&key, &mut expected)?,
                 "notified" => started.push(self.notified(body, commit)?),
                 "delivered" => self.delivered(body, commit)?,
@@ -203,6 +207,9 @@ impl Watch {
                 }
                 vec![(key.clone(), "snoozed")]
             }
+            Cause::Heard { key, receiver, deed, at } => {
+                self.hears(key, receiver, *deed, *at).into_iter().collect()
+            }
             Cause::Silences(silences) => {
                 self.silences.clone_from(silences);
                 Vec::new()
@@ -220,6 +227,35 @@ impl Watch {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// What must come of what a receiver tells: nothing of what is old, of what it has told before,
+    /// and of what it was not told itself.
+    fn hears(
+        &mut self,
+        key: &str,
+        receiver: &str,
+        deed: Deed,
+        at: i64,
+    ) -> Option<(String, &'static str)> {
+        let place = (receiver.to_owned(), key.to_owned());
+        let incident = self.keys.get(key).filter(|it| it.is_open())?;
+        let told = self.told.get_mut(&place)?;
+        let is_news = self.heard.get(&place).is_none_or(|last| *last < at);
+        let cared_for = incident.state == "acknowledged";
+        let state = match deed {
+            Deed::Acknowledge if !cared_for => "acknowledged",
+            Deed::Unacknowledge if cared_for => "open",
+            Deed::Resolve => "resolved",
+            Deed::Acknowledge | Deed::Unacknowledge => return None,
+        };
+        if !is_news || at + 5 * 60_000 < incident.since {
+            return None;
+        }
+        // The end it hears all the same: it may have been told anew since it said so.
+        told.knows_of_care |= deed == Deed::Acknowledge;
+        self.heard.insert(place, at);
+        Some((key.to_owned(), state))
     }
 
     /// A check begins; when it was planned.
@@ -361,18 +397,19 @@ impl Watch {
         }
     }
 
-    fn began(&mut self, key: &str) -> Verdict {
+    fn began(&mut self, key: &str, now: i64) -> Verdict {
         if self.keys.contains_key(key) {
             return broken("none is doubled", format!("{key:?} has an incident already"));
         }
         let episode = self.episodes.entry(key.to_owned()).or_default();
         *episode += 1;
         let (state, episode) = ("pending".to_owned(), *episode);
-        self.keys.insert(key.to_owned(), Key { state, bad: 1, episode, ..Key::default() });
+        self.keys
+            .insert(key.to_owned(), Key { state, since: now, bad: 1, episode, ..Key::default() });
         Ok(())
     }
 
-    fn moved(&mut self, key: &str, body: &Value, expected: &mut Expected) -> Verdict {
+    fn moved(&mut self, key: &str, body: &Value, now: i64, expected: &mut Expected) -> Verdict {
         let to = text(&body["to"]);
         let fits = |(of, what): &(String, &'static str)| {
             *of == *key && (**what == *to || (*what == "gone" && to == "resolved"))
@@ -391,7 +428,7 @@ impl Watch {
                 let episode = self.episodes.entry(key.to_owned()).or_default();
                 *episode += 1;
                 let (episode, state) = (*episode, to);
-                *incident = Key { state, bad: 1, episode, ..Key::default() };
+                *incident = Key { state, since: now, bad: 1, episode, ..Key::default() };
                 self.told.retain(|(_, own), told| {
                     own != key || told.must_hear() || told.flight.is_some()
                 });
