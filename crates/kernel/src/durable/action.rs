@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::history::{
-    Call, EntityOperation, FailureDetails, HistoryEvent, LockRequest, Outcome, Tags, TraceContext,
-    Unlock,
+    Call, EntityOperation, FailureDetails, HistoryEvent, LockRequest, LockWord, Outcome, Tags,
+    TraceContext, Unlock,
 };
 use crate::time::Timestamp;
 
@@ -103,6 +103,17 @@ pub enum EntityMessage {
     LockRequested(Box<LockRequest>),
     /// Be unlocked.
     UnlockSent(Box<Unlock>),
+}
+
+impl EntityMessage {
+    /// What it says of locks; `None` if it speaks of something else.
+    pub fn lock_word(&self) -> Option<LockWord> {
+        match self {
+            Self::LockRequested(request) => Some(LockWord::Requested((**request).clone())),
+            Self::UnlockSent(unlock) => Some(LockWord::GivenBack((**unlock).clone())),
+            Self::Signaled(_) | Self::Called(_) => None,
+        }
+    }
 }
 
 /// What an entity's operations ask for.

@@ -13,7 +13,7 @@ use super::state::Instance;
 use crate::durable::action::{Action, ActionKind, Completion, EntityMessage};
 use crate::durable::history::{
     Call, ExecutionCompleted, ExecutionRewound, Fact, FailureDetails, HistoryEvent, LockRequest,
-    LockWord, Outcome, ParentInstance,
+    Outcome, ParentInstance,
 };
 use crate::durable::letter::{Letter, Origin};
 use crate::durable::{DETACHED_TAG, WORKFLOW, WorkToken, entity};
@@ -257,7 +257,7 @@ fn history_of(
             ActionKind::SendEntityEvent { entity, name, input, says } => {
                 // What says nothing has failed the instance before.
                 let Ok(message) = says else { continue };
-                let locks = lock_word(&message).map(Box::new);
+                let locks = message.lock_word().map(Box::new);
                 let fact = Fact::EventSent { instance_id: entity, name, input, locks };
                 (fact, Order::EntityEvent(Box::new(entity_fact(message))))
             }
@@ -283,14 +283,6 @@ fn entity_fact(message: EntityMessage) -> Fact {
         EntityMessage::Called(operation) => Fact::EntityCalled(operation),
         EntityMessage::LockRequested(request) => Fact::EntityLockRequested(request),
         EntityMessage::UnlockSent(unlock) => Fact::EntityUnlockSent(unlock),
-    }
-}
-
-fn lock_word(message: &EntityMessage) -> Option<LockWord> {
-    match message {
-        EntityMessage::LockRequested(request) => Some(LockWord::Requested((**request).clone())),
-        EntityMessage::UnlockSent(unlock) => Some(LockWord::GivenBack((**unlock).clone())),
-        EntityMessage::Signaled(_) | EntityMessage::Called(_) => None,
     }
 }
 

@@ -9,7 +9,7 @@ use kernel::durable::{
 use proto::OrchestrationStatus;
 use proto::history_event::EventType;
 
-use super::{failure, tags, text, time, trace, version};
+use super::{entity_event, failure, tags, text, time, trace, version};
 
 /// One line of a history; `None` for what has no effect on anybody.
 pub(in crate::grpc) fn event(event: proto::HistoryEvent) -> Option<HistoryEvent> {
@@ -73,11 +73,10 @@ fn fact(event: EventType) -> Option<Fact> {
             Fact::TimerFired { fire_at: moment(event.fire_at), timer: event.timer_id }
         }
         EventType::EventSent(event) => Fact::EventSent {
+            locks: entity_event::locks(&event.instance_id, &event.name, event.input.as_deref()),
             instance_id: event.instance_id.into(),
             name: event.name.into(),
             input: text(event.input),
-            // Whoever rewinds has no locks any more.
-            locks: None,
         },
         EventType::EventRaised(event) => {
             Fact::EventRaised { name: event.name.into(), input: text(event.input) }
