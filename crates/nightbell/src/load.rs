@@ -164,7 +164,7 @@ pub(crate) fn watch<C: Fn() -> ChecklistOptions + Send + 'static>(
 /// Reads and applies all files below the paths again, as if each had changed.
 pub(crate) async fn reload_all(engine: &Engine, paths: &[PathBuf], checklist: &ChecklistOptions) {
     let roots: Vec<PathBuf> = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
-    reload(engine, definitions_of(engine, roots.clone(), &roots)).await;
+    reload(engine, definitions_of(engine, roots.clone(), &roots), &roots).await;
     monitors::reload(engine, paths, checklist).await;
 }
 

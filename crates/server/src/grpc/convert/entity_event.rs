@@ -16,7 +16,9 @@ use std::sync::Arc;
 
 use kernel::Timestamp;
 use kernel::durable::entity::is_id;
-use kernel::durable::{EntityMessage, EntityOperation, FailureDetails, LockRequest, Unlock};
+use kernel::durable::{
+    EntityMessage, EntityOperation, FailureDetails, LockRequest, LockWord, Unlock,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -115,6 +117,12 @@ pub(in crate::grpc) fn message(
     } else {
         EntityMessage::Called(operation)
     })
+}
+
+/// What an event says of locks, if it says anything to an entity; as a history shows it that comes
+/// back from a worker.
+pub(super) fn locks(entity: &str, event: &str, data: Option<&str>) -> Option<Box<LockWord>> {
+    message(entity, event, data).ok()?.lock_word().map(Box::new)
 }
 
 fn read<'a, T: Deserialize<'a>>(data: Option<&'a str>) -> Result<T, String> {

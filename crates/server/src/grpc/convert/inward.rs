@@ -72,16 +72,12 @@ fn fact(event: EventType) -> Option<Fact> {
         EventType::TimerFired(event) => {
             Fact::TimerFired { fire_at: moment(event.fire_at), timer: event.timer_id }
         }
-        EventType::EventSent(event) => {
-            let (to, said) = (&event.instance_id, event.input.as_deref());
-            let message = entity_event::message(to, &event.name, said).ok();
-            Fact::EventSent {
-                locks: message.and_then(|it| it.lock_word()).map(Box::new),
-                instance_id: event.instance_id.into(),
-                name: event.name.into(),
-                input: text(event.input),
-            }
-        }
+        EventType::EventSent(event) => Fact::EventSent {
+            locks: entity_event::locks(&event.instance_id, &event.name, event.input.as_deref()),
+            instance_id: event.instance_id.into(),
+            name: event.name.into(),
+            input: text(event.input),
+        },
         EventType::EventRaised(event) => {
             Fact::EventRaised { name: event.name.into(), input: text(event.input) }
         }
