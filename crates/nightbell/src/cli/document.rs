@@ -73,11 +73,11 @@ pub(crate) struct Versions {
     /// Its name
     pub(super) name: String,
     /// Version to remove
-    #[arg(long, required_unless_present = "all_versions")]
+    #[arg(long, required_unless_present = "every")]
     pub(super) version: Option<u32>,
     /// Remove every version
-    #[arg(long, conflicts_with = "version")]
-    all_versions: bool,
+    #[arg(long = "all-versions", conflicts_with = "version")]
+    every: bool,
     /// Do not ask
     #[arg(long, short)]
     pub(super) yes: bool,

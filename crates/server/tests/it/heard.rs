@@ -196,7 +196,8 @@ async fn who_gives_no_proof_is_not_believed() {
     let header = "X-PagerDuty-Signature";
     let right = signature(SECRET, &body);
     let wrong = signature("guess", &body);
-    let cases: [(&str, Option<(&str, String)>, u16); 11] = [
+    type Header = Option<(&'static str, String)>;
+    let cases: [(&str, Header, u16); 11] = [
         ("oncall", None, 401),
         ("oncall", Some((header, wrong.clone())), 403),
         ("oncall", Some((header, "v1=zz".to_owned())), 403),

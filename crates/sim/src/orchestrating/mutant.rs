@@ -418,7 +418,9 @@ impl Mutant {
             return;
         }
         let mut after = before.clone();
-        events.iter().for_each(|event| after.apply(event));
+        for event in events.iter() {
+            after.apply(event);
+        }
         match self {
             Self::NewsReordered if after.inbox.len() > 2 => after.inbox.swap(1, 2),
             Self::EventsLostWhenContinued => after.inbox.retain(|event| event.at == now),
@@ -447,7 +449,7 @@ impl Mutant {
             }
             Self::RewindDispatchLost if rewinds => effects.retain(|it| !dispatches(it, false)),
             Self::ParentNotTold => {
-                drop_letters(effects, |it| matches!(it, Letter::ChildEnded { .. }))
+                drop_letters(effects, |it| matches!(it, Letter::ChildEnded { .. }));
             }
             Self::RecursionForgotten => {
                 drop_letters(effects, |it| matches!(it, Letter::Terminate { recurse: true, .. }));
@@ -514,7 +516,9 @@ impl Mutant {
             }
             Self::OperationsReordered => {
                 let mut after = before.clone();
-                events.iter().for_each(|event| after.apply(event));
+                for event in events.iter() {
+                    after.apply(event);
+                }
                 let mut value = serde_json::to_value(&after).expect("a state serializes");
                 if let Some(ready) = value["ready"].as_array_mut().filter(|it| it.len() > 1) {
                     ready.reverse();

@@ -230,10 +230,6 @@ impl<'a> Replay<'a> {
         format!("{}/{input}/{}/{}", started.instance_id, at.millis(), self.requested).into()
     }
 
-    fn input(&mut self) -> Text {
-        Some(self.request())
-    }
-
     fn end(&mut self, outcome: Outcome, result: Text, failure: Option<Box<FailureDetails>>) {
         if self.over {
             return;
@@ -327,7 +323,8 @@ impl<'a> Replay<'a> {
                 self.next()
             }
             Move::Send { to, name } => {
-                let (instance_id, name, input) = ((*to).into(), (*name).into(), self.input());
+                let (instance_id, name, input) =
+                    ((*to).into(), (*name).into(), Some(self.request()));
                 self.ask(ActionKind::SendEvent { instance_id, name, input });
                 self.next()
             }
@@ -349,7 +346,7 @@ impl<'a> Replay<'a> {
                 let instance_id: Arc<str> = (*to).into();
                 let other =
                     self.started.as_ref().is_some_and(|(it, _)| it.instance_id != instance_id);
-                let (id, reason) = (self.next_id, self.input());
+                let (id, reason) = (self.next_id, Some(self.request()));
                 self.next_id += 1;
                 if other && !self.replaying {
                     let kind = ActionKind::Terminate { instance_id, reason, recurse: *recurse };
@@ -371,7 +368,7 @@ impl<'a> Replay<'a> {
     }
 
     fn activity(&mut self, id: Option<i32>) {
-        let kind = ActionKind::ScheduleTask(Box::new(Call::new("work", self.input())));
+        let kind = ActionKind::ScheduleTask(Box::new(Call::new("work", Some(self.request()))));
         let id = self.ask_again(id, kind);
         self.waits.push(id);
         self.stage = 1;

@@ -77,7 +77,7 @@ impl World<'_> {
             return Ok(());
         }
         if self.random.chance(self.faults.nonsense) {
-            let Some(stimulus) = self.forged(&job) else { return Ok(()) };
+            let stimulus = self.forged(&job);
             self.count("a forged token");
             self.step(&job.key.0, &stimulus, None)?;
             return Ok(());
@@ -231,7 +231,7 @@ impl World<'_> {
     }
 
     /// The answer of one who was never asked.
-    fn forged(&mut self, job: &Job) -> Option<Stimulus> {
+    fn forged(&mut self, job: &Job) -> Stimulus {
         let how = self.random.below(4);
         let mut token = job.token().clone();
         match &mut token {
@@ -255,16 +255,16 @@ impl World<'_> {
             let (results, actions) = (Vec::new(), Vec::new());
             let state = Some("forged".into());
             let result = BatchResult { token, results, actions, state, failure: None };
-            return Some(entity::Input::BatchCompleted(Box::new(result)).into());
+            return entity::Input::BatchCompleted(Box::new(result)).into();
         }
         let as_activity = matches!(token, WorkToken::Activity { .. }) != self.random.chance(10);
         if as_activity {
             let result = Ok(Some("forged".into()));
-            return Some(Input::ActivityCompleted { token, result }.into());
+            return Input::ActivityCompleted { token, result }.into();
         }
         let (actions, custom_status) = (Vec::new(), Some("forged".into()));
         let result = TurnResult { token, actions, custom_status, processed: None, trace: None };
-        Some(Input::TurnCompleted(Box::new(result)).into())
+        Input::TurnCompleted(Box::new(result)).into()
     }
 }
 

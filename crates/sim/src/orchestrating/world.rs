@@ -423,9 +423,8 @@ impl<'k> World<'k> {
 
 /// The names of the facts in a row of a history.
 fn names_of(row: &str) -> impl Iterator<Item = String> {
-    type Facts = Vec<BTreeMap<String, serde::de::IgnoredAny>>;
-    let facts: Facts = serde_json::from_str(row).unwrap_or_default();
-    facts.into_iter().flat_map(BTreeMap::into_keys)
+    let facts: Vec<serde_json::Map<String, _>> = serde_json::from_str(row).unwrap_or_default();
+    facts.into_iter().flat_map(|fact| fact.into_iter().map(|(name, _)| name))
 }
 
 fn short(stimulus: &Stimulus) -> String {

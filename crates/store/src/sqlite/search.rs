@@ -53,30 +53,26 @@ pub(super) fn search(
     let start = i64::try_from(search.start).unwrap_or(i64::MAX);
     let columns = rows::HEAD;
     let from = |kind| format!("FROM execution e WHERE {}{sql}", of_kind(kind));
-    let (page, values): (String, Vec<&Bound>) = match search.beside {
-        Some(_) => {
-            // The first of each kind, found by its own index, hold the first of all.
-            let first = i64::try_from(size).unwrap_or(i64::MAX).saturating_add(start);
-            let kinds: Vec<String> = search
-                .machines()
-                .map(|kind| {
-                    let from = from(kind);
-                    format!("SELECT * FROM (SELECT e.id {from} ORDER BY {order} LIMIT {first})")
-                })
-                .collect();
-            let page = format!(
-                "SELECT {columns} FROM execution e WHERE e.id IN ({}) \
-                 ORDER BY {order} LIMIT {size} OFFSET {start}",
-                kinds.join(" UNION ALL "),
-            );
-            (page, kinds.iter().flat_map(|_| &values).collect())
-        }
-        None => {
-            let from = from(search.machine);
-            let page =
-                format!("SELECT {columns} {from} ORDER BY {order} LIMIT {size} OFFSET {start}");
-            (page, values.iter().collect())
-        }
+    let (page, values): (String, Vec<&Bound>) = if search.beside.is_some() {
+        // The first of each kind, found by its own index, hold the first of all.
+        let first = i64::try_from(size).unwrap_or(i64::MAX).saturating_add(start);
+        let kinds: Vec<String> = search
+            .machines()
+            .map(|kind| {
+                let from = from(kind);
+                format!("SELECT * FROM (SELECT e.id {from} ORDER BY {order} LIMIT {first})")
+            })
+            .collect();
+        let page = format!(
+            "SELECT {columns} FROM execution e WHERE e.id IN ({}) \
+             ORDER BY {order} LIMIT {size} OFFSET {start}",
+            kinds.join(" UNION ALL "),
+        );
+        (page, kinds.iter().flat_map(|_| &values).collect())
+    } else {
+        let from = from(search.machine);
+        let page = format!("SELECT {columns} {from} ORDER BY {order} LIMIT {size} OFFSET {start}");
+        (page, values.iter().collect())
     };
     let mut page = connection.prepare_cached(&page)?;
     let found =

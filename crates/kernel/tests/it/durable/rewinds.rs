@@ -195,7 +195,10 @@ fn a_rewind_finds_another_under_the_id_of_its_child() {
         rewind(&mut house, "p", LIFE);
         if runs {
             let news = house.news("p")[1].clone();
-            assert!(news.starts_with("child 1 failed an orchestration"), "{news}");
+            assert!(
+                news.starts_with("child 1 failed orchestration instance already exists"),
+                "{news}"
+            );
         } else {
             house.answer("kid", vec![completed(1, "for its parent")]);
             assert_eq!(house.news("p")[1], "child 1 done for its parent");
@@ -212,7 +215,7 @@ fn a_child_of_a_life_before_does_not_answer_for_that_of_a_rewound_one() {
     let life = house.life();
     house.say("p", Input::Restart { execution_id: life }).unwrap();
     house.answer("p", vec![child(1, "kid", "sub")]);
-    assert!(house.news("p")[1].starts_with("child 1 failed an orchestration"));
+    assert!(house.news("p")[1].starts_with("child 1 failed orchestration instance already exists"));
     house.answer("p", vec![end(2, Outcome::Failed, "broke")]);
     house.say("kid", raise("done")).unwrap();
     house.answer("kid", vec![completed(1, "for a life before")]);

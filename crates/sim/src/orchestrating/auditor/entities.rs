@@ -296,22 +296,19 @@ impl Auditor {
             return Err(objection(id, "locks are asked for", what));
         };
         let plain: Arc<str> = section.rsplit_once('@').map_or("", |(plain, _)| plain).into();
-        match known.entities.get(position + 1) {
-            Some(next) => {
-                let letter = Owed::Lock { section: plain, position: position + 1 };
-                owed.push((ExecutionId::entity(HUB, next), letter));
-            }
-            None => {
-                let section = section.clone();
-                owed.push((holder.clone(), Owed::Granted { section: plain }));
-                for entity in &known.entities {
-                    let at = ExecutionId::entity(HUB, entity);
-                    let lock = self.entities.get(&at).and_then(|it| it.lock.clone());
-                    let over = known.over;
-                    if !over && lock.as_ref().map(|it| &it.1) != Some(&section) {
-                        let what = format!("{section} is granted, and {entity} has {lock:?}");
-                        return Err(objection(id, "locks are for all", what));
-                    }
+        if let Some(next) = known.entities.get(position + 1) {
+            let letter = Owed::Lock { section: plain, position: position + 1 };
+            owed.push((ExecutionId::entity(HUB, next), letter));
+        } else {
+            let section = section.clone();
+            owed.push((holder.clone(), Owed::Granted { section: plain }));
+            for entity in &known.entities {
+                let at = ExecutionId::entity(HUB, entity);
+                let lock = self.entities.get(&at).and_then(|it| it.lock.clone());
+                let over = known.over;
+                if !over && lock.as_ref().map(|it| &it.1) != Some(&section) {
+                    let what = format!("{section} is granted, and {entity} has {lock:?}");
+                    return Err(objection(id, "locks are for all", what));
                 }
             }
         }

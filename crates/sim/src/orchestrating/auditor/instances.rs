@@ -436,7 +436,7 @@ impl Auditor {
                 owed.push((to, Owed::Terminate { recurse: *recurse }));
                 None
             }
-            ActionKind::SendEntityMessage(message) => Some(self.to_entity(id, message, owed)),
+            ActionKind::SendEntityMessage(message) => Some(self.said_of_entity(id, message, owed)),
             // No worker of this world says it in the form of an event.
             ActionKind::SendEntityEvent { .. }
             | ActionKind::Complete(_)
@@ -444,7 +444,12 @@ impl Auditor {
         }
     }
 
-    fn to_entity(&mut self, id: &ExecutionId, message: &EntityMessage, owed: &mut Letters) -> Fact {
+    fn said_of_entity(
+        &mut self,
+        id: &ExecutionId,
+        message: &EntityMessage,
+        owed: &mut Letters,
+    ) -> Fact {
         let entity = |target: &Option<Arc<str>>| {
             ExecutionId::entity(HUB, target.as_deref().unwrap_or_default())
         };
