@@ -189,6 +189,9 @@ async fn what_changes_nothing_is_answered_with_why() {
     assert_eq!(signed(&server, "oncall", &merged).await.1["state"], "acknowledged");
 }
 
+/// A header of a request, if it has one.
+type Header = Option<(&'static str, String)>;
+
 #[tokio::test]
 async fn who_gives_no_proof_is_not_believed() {
     let (server, incident) = server().await;
@@ -196,7 +199,6 @@ async fn who_gives_no_proof_is_not_believed() {
     let header = "X-PagerDuty-Signature";
     let right = signature(SECRET, &body);
     let wrong = signature("guess", &body);
-    type Header = Option<(&'static str, String)>;
     let cases: [(&str, Header, u16); 11] = [
         ("oncall", None, 401),
         ("oncall", Some((header, wrong.clone())), 403),
