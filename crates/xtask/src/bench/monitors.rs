@@ -35,7 +35,7 @@ const WARMING: usize = kernel::alert::CHECKS_KEPT + 2;
 /// Connections that ask for these.
 const LANES: usize = 8;
 /// How long a monitor may take to be free for one more check.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A request that arrived: from which monitor, and when, in milliseconds since 1970.
 type Arrival = (usize, f64);
