@@ -302,8 +302,8 @@ async fn take(
 fn turn(request: OrchestratorRequest, token: String) -> (OrchestratorResponse, bool) {
     let is_result =
         |event: &&HistoryEvent| matches!(event.event_type, Some(EventType::TaskCompleted(_)));
-    let events = request.past_events.iter().chain(&request.new_events);
-    let last = events.filter(is_result).next_back().and_then(|event| event.event_type.clone());
+    let mut events = request.past_events.iter().chain(&request.new_events);
+    let last = events.rfind(is_result).and_then(|event| event.event_type.clone());
     let (done, result) = match last {
         Some(EventType::TaskCompleted(event)) => (event.task_scheduled_id, event.result),
         _ => (0, Some("\"hello world\"".to_owned())),
