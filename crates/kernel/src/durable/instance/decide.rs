@@ -295,9 +295,15 @@ fn read(state: &mut Instance, letter: Letter, context: &Context<'_>) -> Decided 
             child_ended(state, &parent, &instance_id, result, failure, context)
         }
         Letter::Terminate { reason, recurse, child_of } => {
+            let by_parent = child_of.is_some();
             if child_of.is_some_and(|parent| !state.is_child_of(&parent)) {
                 let message = "another instance bears the id of the child that is to end";
                 return Err(Rejected::Stale(message.to_owned()));
+            }
+            if recurse && by_parent && state.status.is_closed() {
+                let mut draft = Draft::new(state, context);
+                draft.end_children(reason.as_ref());
+                return Ok(draft.finish());
             }
             control::terminate(state, reason, recurse, false, context)
         }

@@ -161,14 +161,15 @@ impl<'a> Draft<'a> {
         self.tell_the_end();
     }
 
-    fn end_children(&mut self, reason: Option<&Arc<str>>) {
+    /// Its children are to end. One that has ended passes it on to its own, which may still run.
+    pub(super) fn end_children(&mut self, reason: Option<&Arc<str>>) {
         let Some(start) = self.state.start.clone() else { return };
-        for (task, child) in self.state.children.clone() {
+        for (task, child) in self.state.own_children() {
             if child.machine() == crate::id::MachineKind::Instance {
                 let child_of = Some(self.state.as_parent(&start, task));
                 let letter = Letter::Terminate { reason: reason.cloned(), recurse: true, child_of };
                 self.write(child, letter);
-            } else {
+            } else if self.state.children.contains_key(&task) {
                 let reason = format!("orchestration {} was terminated", self.state.instance_id());
                 self.send(child, Message::Terminate { reason: reason.into() });
             }

@@ -379,7 +379,7 @@ fn start_child(draft: &mut Draft<'_>, task: i32, instance_id: &Arc<str>, call: &
 }
 
 /// Why a child cannot be called so, if it cannot: clients could never name it.
-fn child_flaw(id: &ExecutionId) -> Option<String> {
+pub(super) fn child_flaw(id: &ExecutionId) -> Option<String> {
     let name = id.local_name();
     let max = MACHINE_ID_MAX;
     let flaw = if id.as_str().len() > max {

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use super::state::Instance;
+use super::turn::child_flaw;
 use crate::durable::action::TurnTrace;
 use crate::durable::history::{Call, Fact, HistoryEvent};
 use crate::durable::queue::{WorkKind, WorkQueue};
 use crate::durable::status::Status;
-use crate::durable::{TURN, WorkToken, weight};
+use crate::durable::{DETACHED_TAG, TURN, WorkToken, weight};
 use crate::id::ExecutionId;
 use crate::time::Timestamp;
 
@@ -215,6 +216,20 @@ impl Instance {
         let child = |event: &HistoryEvent| match &event.fact {
             Fact::SubOrchestrationCreated { instance_id, call } => {
                 Some(self.child_id(instance_id, call))
+            }
+            _ => None,
+        };
+        self.history.iter().filter_map(child).collect()
+    }
+
+    /// Those of them that are its own, with the actions that asked for them.
+    pub(super) fn own_children(&self) -> Vec<(i32, ExecutionId)> {
+        let child = |event: &HistoryEvent| match &event.fact {
+            Fact::SubOrchestrationCreated { instance_id, call }
+                if !call.tags.contains_key(DETACHED_TAG) =>
+            {
+                let child = self.child_id(instance_id, call);
+                child_flaw(&child).is_none().then_some((event.id, child))
             }
             _ => None,
         };

@@ -304,6 +304,21 @@ fn a_purged_child_is_made_anew_by_a_rewind() {
 }
 
 #[test]
+fn a_recursive_end_goes_through_children_that_have_ended() {
+    let mut house = House::with("p");
+    house.answer("p", vec![child(1, "kid", "sub")]);
+    house.answer("kid", vec![child(1, "grandkid", "sub"), completed(2, "did not wait")]);
+    house.answer("grandkid", vec![]);
+    let end = Input::Terminate { output: text("enough"), recurse: true, at_once: true };
+    house.say("p", end).unwrap();
+    assert_eq!(house.status("kid"), Status::Completed, "what has ended stays as it was");
+    let told = house.instance("grandkid").inbox.iter().any(|event| {
+        matches!(&event.fact, Fact::ExecutionTerminated { input, recurse: true } if *input == text("enough"))
+    });
+    assert!(told, "{:?}", house.instance("grandkid").inbox);
+}
+
+#[test]
 fn a_worker_that_cannot_rewind_leaves_a_failed_instance() {
     let mut house = House::with("i");
     house.answer("i", vec![end(1, Outcome::Failed, "broke")]);

@@ -190,7 +190,10 @@ impl Auditor {
             }
             Letter::Terminate { reason, recurse, child_of } => {
                 if let Some(parent) = child_of {
-                    self.lives.get(id).filter(|life| life.is_child_of(parent))?;
+                    let life = self.lives.get(id).filter(|life| life.is_child_of(parent))?;
+                    if *recurse && !life.is_open() {
+                        return Some(ends_of_children(life));
+                    }
                 }
                 self.terminate(id, reason, *recurse, false)
             }
@@ -252,11 +255,7 @@ impl Auditor {
         let facts = life.past.iter().chain(&life.inbox).map(|event| &event.fact);
         let recurse = facts.chain(&life.expected).any(recurses);
         if status == Status::Terminated && recurse {
-            for asked in life.asked.values() {
-                if let Asked::Child { id, .. } = asked {
-                    owed.push((ExecutionId::instance(HUB, id), Owed::Terminate { recurse: true }));
-                }
-            }
+            owed.extend(ends_of_children(life));
         }
         life.status = status;
         life.output = output;
@@ -697,6 +696,20 @@ fn is_entity_answer(fact: &Fact) -> bool {
 fn outlives_failure(fact: &Fact) -> bool {
     let ends = matches!(fact, Fact::ExecutionTerminated { .. });
     is_entity_answer(fact) || (is_from_outside(fact) && !ends)
+}
+
+/// What a life that is ended with its children owes them, those that have ended among them.
+fn ends_of_children(life: &Life) -> Letters {
+    let end = |event: &HistoryEvent| match &event.fact {
+        Fact::SubOrchestrationCreated { instance_id, call }
+            if !call.tags.contains_key(DETACHED_TAG) =>
+        {
+            let to = ExecutionId::instance(HUB, instance_id);
+            Some((to, Owed::Terminate { recurse: true }))
+        }
+        _ => None,
+    };
+    life.past.iter().filter_map(end).collect()
 }
 
 fn drop_locks(life: &Life, owed: &mut Letters) {
