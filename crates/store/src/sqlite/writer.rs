@@ -4,9 +4,9 @@
 //! It does not wait for a batch to fill: while one is being synced the next one queues, so batches
 //! grow with the load by themselves. But where nobody waits for any of it, one transaction in
 //! [`GATHER`] takes all that came meanwhile: each transaction writes every page that it touches
-//! anew, and most of the pages are the same. Work that is refused leaves no trace (see `commit`), and if
-//! the database fails, each piece of the batch is tried again alone, so that nobody fails for the
-//! fault of another. Between batches it does the chores: index texts, archive, checkpoint.
+//! anew, and most of the pages are the same. Work that is refused leaves no trace (see `commit`),
+//! and if the database fails, each piece of the batch is tried again alone, so that nobody fails
+//! for the fault of another. Between batches it does the chores: index texts, archive, checkpoint.
 
 use std::fs::File;
 use std::path::PathBuf;
