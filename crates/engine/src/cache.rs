@@ -23,6 +23,8 @@ pub(crate) struct Slot {
     pub(crate) bytes: usize,
     /// How many of them are the snapshot that the history begins with.
     pub(crate) snapshot_bytes: usize,
+    /// The execution was begun by this process: nothing of before is in it.
+    pub(crate) is_of_this_life: bool,
     /// What the state holds beyond `version`.
     pub(crate) unwritten: Option<Unwritten>,
 }
@@ -77,6 +79,8 @@ impl Cache {
     pub(crate) fn weigh(&self, id: &ExecutionId, bytes: usize) {
         let mut inner = self.inner.lock();
         let Some(entry) = inner.slots.get_mut(id) else { return };
+        // Even of a short history the state takes room.
+        let bytes = bytes + STATE_BYTES;
         let before = std::mem::replace(&mut entry.bytes, bytes);
         inner.bytes = inner.bytes + bytes - before;
         while inner.bytes > self.bytes_max {
@@ -109,6 +113,9 @@ impl Cache {
         self.inner.lock().slots.len()
     }
 }
+
+/// What a state takes besides its payloads, about.
+const STATE_BYTES: usize = 4 << 10;
 
 /// Idle slots are looked for among this many of those used longest ago.
 const LOOK_MAX: usize = 64;

@@ -161,7 +161,7 @@ impl Engine {
 
     async fn write_now(&self, id: ExecutionId, shared: Shared) {
         if let Err(error) = self.write_slot(&id, &shared).await {
-            tracing::warn!(workflow = %id, %error, "that a worker holds a task waits for the store");
+            tracing::debug!(workflow = %id, %error, "that a worker holds a task waits for the store");
             self.inner.unwritten.add(AGAIN, id, shared);
         }
     }

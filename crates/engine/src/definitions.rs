@@ -4,17 +4,23 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use kernel::Json;
 use kernel::definition::{SchemaDef, SubWorkflowVersion, TaskDef, WorkflowDef, WorkflowTask};
 use kernel::graph::Plan;
 use parking_lot::RwLock;
 
+use crate::documents::Damaged;
 use crate::store::{Document, Store, StoreError};
+use crate::vault::Key;
 
 /// The registered definitions.
 pub struct Definitions {
     store: Arc<dyn Store>,
+    damaged: Arc<Damaged>,
     registered: RwLock<Registered>,
     plans: RwLock<Plans>,
+    /// Makes the references to secrets in plans.
+    key: Key,
 }
 
 #[derive(Default)]
@@ -39,24 +45,29 @@ const TASK: &str = "task";
 const SCHEMA: &str = "schema";
 
 impl Definitions {
-    /// Reads everything registered.
-    pub(crate) async fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+    /// Reads everything registered; what is damaged is set aside.
+    pub(crate) async fn open(
+        store: Arc<dyn Store>,
+        damaged: Arc<Damaged>,
+        key: Key,
+    ) -> Result<Self, StoreError> {
         let mut registered = Registered::default();
         for document in store.documents(WORKFLOW).await? {
-            let definition: WorkflowDef = parse(&document)?;
+            let Some(definition) = damaged.read::<WorkflowDef>(&document) else { continue };
             let versions = registered.workflows.entry(document.name.clone()).or_default();
             versions.insert(document.version, Arc::new(definition));
         }
         for document in store.documents(TASK).await? {
-            let definition: TaskDef = parse(&document)?;
+            let Some(definition) = damaged.read::<TaskDef>(&document) else { continue };
             registered.tasks.insert(document.name.clone(), Arc::new(definition));
         }
         for document in store.documents(SCHEMA).await? {
-            let definition: SchemaDef = parse(&document)?;
+            let Some(definition) = damaged.read::<SchemaDef>(&document) else { continue };
             let versions = registered.schemas.entry(document.name.clone()).or_default();
             versions.insert(document.version, Arc::new(definition));
         }
-        Ok(Self { store, registered: RwLock::new(registered), plans: RwLock::default() })
+        let (registered, plans) = (RwLock::new(registered), RwLock::default());
+        Ok(Self { store, damaged, registered, plans, key })
     }
 
     /// A workflow definition; the latest version if none is named.
@@ -86,6 +97,20 @@ impl Definitions {
         self.registered.read().tasks.get(name).cloned()
     }
 
+    /// A task definition as tasks get it that no plan could pin: secrets in it are references.
+    pub(crate) fn task_referring(&self, name: &str) -> Option<Arc<TaskDef>> {
+        let definition = self.task(name)?;
+        if definition.input_template.is_empty() {
+            return Some(definition);
+        }
+        let written = Json::of(&*definition);
+        let referring = self.key.refer(name, &written);
+        if referring == written {
+            return Some(definition);
+        }
+        serde_json::from_str(referring.text()).ok().map(Arc::new)
+    }
+
     /// Every task definition, by name.
     pub fn tasks(&self) -> Vec<Arc<TaskDef>> {
         self.registered.read().tasks.values().cloned().collect()
@@ -104,6 +129,7 @@ impl Definitions {
         for definition in definitions {
             let name = Arc::from(definition.name.as_str());
             let versions = registered.workflows.entry(name).or_default();
+            self.damaged.mended(WORKFLOW, &definition.name, version_of(&definition));
             versions.insert(version_of(&definition), Arc::new(definition));
         }
         drop(registered);
@@ -121,6 +147,7 @@ impl Definitions {
         self.store.put_documents(documents.collect()).await?;
         let mut registered = self.registered.write();
         for definition in definitions {
+            self.damaged.mended(TASK, &definition.name, 0);
             registered.tasks.insert(definition.name.as_str().into(), Arc::new(definition));
         }
         drop(registered);
@@ -135,6 +162,7 @@ impl Definitions {
     /// The store's.
     pub async fn delete_workflow(&self, name: &str, version: u32) -> Result<bool, StoreError> {
         let found = self.store.delete_document(WORKFLOW, name, version).await?;
+        self.damaged.mended(WORKFLOW, name, version);
         let mut registered = self.registered.write();
         if let Some(versions) = registered.workflows.get_mut(name) {
             versions.remove(&version);
@@ -153,6 +181,7 @@ impl Definitions {
     /// The store's.
     pub async fn delete_task(&self, name: &str) -> Result<bool, StoreError> {
         let found = self.store.delete_document(TASK, name, 0).await?;
+        self.damaged.mended(TASK, name, 0);
         self.registered.write().tasks.remove(name);
         self.plans.write().current.clear();
         Ok(found)
@@ -186,6 +215,7 @@ impl Definitions {
         self.store.put_documents(documents.collect()).await?;
         let mut registered = self.registered.write();
         for schema in schemas {
+            self.damaged.mended(SCHEMA, &schema.name, number(&schema));
             let versions = registered.schemas.entry(schema.name.as_str().into()).or_default();
             versions.insert(number(&schema), Arc::new(schema));
         }
@@ -200,6 +230,7 @@ impl Definitions {
     /// The store's.
     pub async fn delete_schema(&self, name: &str, version: u32) -> Result<bool, StoreError> {
         let found = self.store.delete_document(SCHEMA, name, version).await?;
+        self.damaged.mended(SCHEMA, name, version);
         let mut registered = self.registered.write();
         if let Some(versions) = registered.schemas.get_mut(name) {
             versions.remove(&version);
@@ -236,7 +267,8 @@ impl Definitions {
         }
         let task_def = |name: &str| self.task(name).map(|definition| (*definition).clone());
         let schema = |name: &str, version| self.schema(name, version).map(|found| (*found).clone());
-        let plan = Arc::new(Plan::pin_with(definition, &task_def, &schema));
+        let plan = Plan::pin_with(definition, &task_def, &schema);
+        let plan = Arc::new(self.key.refer_plan(plan));
         self.remember(plan.clone());
         plan
     }
@@ -269,7 +301,7 @@ impl Definitions {
             .ok_or_else(|| StoreError::Corrupt(format!("plan {hash} is missing")))?;
         let plan = Plan::from_text(text)
             .map_err(|error| StoreError::Corrupt(format!("plan {hash}: {error}")))?;
-        let plan = Arc::new(plan);
+        let plan = Arc::new(self.key.refer_plan(plan));
         self.remember(plan.clone());
         Ok(plan)
     }
@@ -285,12 +317,6 @@ impl Definitions {
 
 fn version_of(definition: &WorkflowDef) -> u32 {
     u32::try_from(definition.version).unwrap_or(1)
-}
-
-fn parse<T: serde::de::DeserializeOwned>(document: &Document) -> Result<T, StoreError> {
-    serde_json::from_str(&document.text).map_err(|error| {
-        StoreError::Corrupt(format!("{} '{}': {error}", document.kind, document.name))
-    })
 }
 
 fn document(kind: &str, name: &str, version: u32, value: &impl serde::Serialize) -> Document {

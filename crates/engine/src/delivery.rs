@@ -56,8 +56,8 @@ impl Engine {
             match self.receive(&outgoing).await {
                 Ok(()) | Err(Error::Store(StoreError::Received)) => {}
                 Err(Error::Closing | Error::Store(StoreError::Closed)) => return,
-                Err(Error::Store(error @ StoreError::Unavailable(_))) => {
-                    tracing::warn!(to = %outgoing.to, %error, "a message waits for the store");
+                Err(error @ (Error::Unavailable(_) | Error::Store(StoreError::Unavailable(_)))) => {
+                    tracing::debug!(to = %outgoing.to, %error, "a message has to wait");
                     tokio::select! {
                         biased;
                         () = self.inner.stop.cancelled() => return,
@@ -107,6 +107,7 @@ impl Engine {
             let name = name.to_owned();
             return self.receive_orchestration(outgoing, message, &name).await;
         }
+        self.slow_down(outgoing, &message).await?;
         let child = outgoing.to.clone();
         // A monitor does not ask to hear that something has begun, only that it cannot.
         let waits = message.asked_by.clone().or_else(|| message.parent.clone());
@@ -128,6 +129,32 @@ impl Engine {
                 self.refuse(outgoing, waits, &error.to_string()).await
             }
             result => result,
+        }
+    }
+
+    /// Has a start wait that stems from too many others.
+    async fn slow_down(&self, outgoing: &Outgoing, message: &StartMessage) -> Result<(), Error> {
+        let (by, child) = (&outgoing.key.sender, &outgoing.to);
+        if by.machine() != MachineKind::Execution {
+            return Ok(());
+        }
+        if message.parent.is_some() {
+            self.inner.lineages.adopt(by, child);
+            return Ok(());
+        }
+        let (wait, generation) = self.inner.lineages.start(by, child);
+        if wait.is_zero() {
+            return Ok(());
+        }
+        tracing::warn!(
+            workflow = &*message.name, %by, generation, ?wait,
+            "workflows start workflows too fast: a start is delayed"
+        );
+        tokio::select! {
+            biased;
+            // It is delivered again after the next start.
+            () = self.inner.stop.cancelled() => Err(Error::Closing),
+            () = tokio::time::sleep(wait) => Ok(()),
         }
     }
 

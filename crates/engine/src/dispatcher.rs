@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt as _};
 use kernel::graph::{Execution, Input, Report, TaskStatus, Verdict};
-use kernel::{Json, Rejected};
-use tokio::sync::Semaphore;
+use kernel::{Json, MachineKind, Rejected};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, Error, Run};
+use crate::places::{Account, Places};
 use crate::queues::TaskKey;
 use crate::runner::{Handoff, Outcome, OutcomeStatus, TaskRunner};
 
@@ -33,36 +35,88 @@ impl Engine {
     }
 
     async fn serve(&self, runner: Arc<dyn TaskRunner>) {
-        let permits = Arc::new(Semaphore::new(self.inner.options.runs_max));
+        let mut places = Places::new(self.inner.options.runs_max);
+        let (ended, mut ends) = mpsc::unbounded_channel();
+        let mut lookups = FuturesUnordered::new();
         let queue = runner.task_type();
         loop {
-            let permit = tokio::select! {
-                biased;
-                () = self.inner.stop.cancelled() => return,
-                permit = permits.clone().acquire_owned() => permit,
-            };
-            let Ok(permit) = permit else { return };
+            while let Ok(account) = ends.try_recv() {
+                places.give_back(&account);
+            }
+            while let Some((account, key)) = places.next() {
+                self.run_in_place(&runner, key, account, &ended);
+            }
+            if self.inner.stop.is_cancelled() {
+                return;
+            }
             let now = self.now();
             self.inner.queues.polled(queue, ENGINE, now);
             let added = self.inner.queues.added(queue);
             let added = added.notified();
             tokio::pin!(added);
             added.as_mut().enable();
-            if let Some(key) = self.inner.queues.take(queue, 1, now).pop() {
-                let (engine, runner) = (self.clone(), runner.clone());
-                self.inner.tasks.spawn(async move {
-                    engine.run(&key, runner).await;
-                    drop(permit);
-                });
-                continue;
+            let looks_max = self.inner.options.runs_max.max(1);
+            let mut has_room = places.has_room();
+            while has_room && lookups.len() < looks_max {
+                let Some(key) = self.inner.queues.take(queue, 1, now).pop() else { break };
+                let engine = self.clone();
+                lookups.push(async move { (engine.account_of(&key).await, key) });
             }
-            drop(permit);
-            let idle = self.inner.queues.next(queue, now).unwrap_or(LOOK_AGAIN);
+            has_room &= lookups.len() < looks_max;
+            let idle = self.inner.queues.next(queue, now).filter(|_| has_room);
             tokio::select! {
                 biased;
                 () = self.inner.stop.cancelled() => return,
-                () = added => {}
-                () = tokio::time::sleep(idle) => {}
+                Some(account) = ends.recv() => places.give_back(&account),
+                Some((account, key)) = lookups.next() => if let Some(account) = account {
+                    let row = self.inner.queues.row(&key);
+                    places.wait(account, row.map_or(0, |row| row.priority), key);
+                },
+                () = added, if has_room => {}
+                () = tokio::time::sleep(idle.unwrap_or(LOOK_AGAIN)) => {}
+            }
+        }
+    }
+
+    /// Runs a task in a place that it holds already, and gives the place back.
+    fn run_in_place(
+        &self,
+        runner: &Arc<dyn TaskRunner>,
+        key: TaskKey,
+        account: Account,
+        ended: &mpsc::UnboundedSender<Account>,
+    ) {
+        let (engine, runner, ended) = (self.clone(), runner.clone(), ended.clone());
+        self.inner.tasks.spawn(async move {
+            let place = HeldPlace { account: Some(account), ended };
+            engine.run(&key, runner).await;
+            drop(place);
+        });
+    }
+
+    /// On whose account a task runs; `None` if it is not to be run now.
+    async fn account_of(&self, key: &TaskKey) -> Option<Account> {
+        let look = |state: &Execution| {
+            let parent = state.parent.as_ref().map(|parent| parent.execution.machine());
+            Account {
+                of_monitor: parent == Some(MachineKind::Monitor),
+                definition: state.plan().definition.name.as_str().into(),
+            }
+        };
+        match self.read(&key.0, look).await {
+            Ok(Some(account)) => Some(account),
+            Ok(None) => {
+                self.inner.queues.remove(key);
+                None
+            }
+            Err(error) => {
+                tracing::warn!(workflow = %key.0, %error, "a task waits for the store");
+                let (engine, key) = (self.clone(), key.clone());
+                self.inner.tasks.spawn(async move {
+                    tokio::time::sleep(RETRY).await;
+                    engine.inner.queues.put_back(&key, engine.now());
+                });
+                None
             }
         }
     }
@@ -73,7 +127,7 @@ impl Engine {
             Ok(Some(handoff)) => handoff,
             Ok(None) => return self.inner.queues.remove(key),
             Err(error) => {
-                tracing::warn!(workflow = %key.0, %error, "a task waits for the store");
+                tracing::debug!(workflow = %key.0, %error, "a task waits for the store");
                 tokio::time::sleep(RETRY).await;
                 return self.inner.queues.put_back(key, self.now());
             }
@@ -122,17 +176,13 @@ impl Engine {
                 task_id: state.task_id(key.1).to_string(),
                 execution_id: key.0.to_string(),
                 reference: task.reference.to_string(),
-                input: task.input.clone(),
+                input: if filled { self.resolve(state, &task.input) } else { task.input.clone() },
                 attempt: task.attempt,
                 runs: task.poll_count,
                 async_complete: state.node_of(task).task.async_complete,
             })
         };
-        let handoff = self.read(&key.0, look).await?.flatten();
-        Ok(handoff.map(|handoff| {
-            let input = if filled { self.resolve(&handoff.input) } else { handoff.input };
-            Handoff { input, ..handoff }
-        }))
+        Ok(self.read(&key.0, look).await?.flatten())
     }
 
     /// Records that a task has begun.
@@ -181,8 +231,11 @@ impl Engine {
             match self.step(&key.0, Input::Report(Box::new(report.clone()))).await {
                 Ok(()) | Err(Error::Closing) => return,
                 Err(Error::Rejected(Rejected::Stale(_) | Rejected::Unknown(_))) => return,
-                Err(Error::Store(error @ crate::store::StoreError::Unavailable(_))) => {
-                    tracing::warn!(workflow = %key.0, %error, "a result waits for the store");
+                Err(
+                    error @ (Error::Unavailable(_)
+                    | Error::Store(crate::store::StoreError::Unavailable(_))),
+                ) => {
+                    tracing::debug!(workflow = %key.0, %error, "a result has to wait");
                     tokio::time::sleep(RETRY).await;
                 }
                 Err(error) => {
@@ -200,6 +253,21 @@ impl Engine {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         self.inner.running.lock().drain().for_each(|(_, run)| run.cancel.cancel());
+    }
+}
+
+/// A place that is given back when whatever ran in it is done, however it ended.
+struct HeldPlace {
+    account: Option<Account>,
+    ended: mpsc::UnboundedSender<Account>,
+}
+
+impl Drop for HeldPlace {
+    fn drop(&mut self) {
+        if let Some(account) = self.account.take() {
+            // Nobody listens any more while the server stops.
+            drop(self.ended.send(account));
+        }
     }
 }
 

@@ -1,13 +1,11 @@
 //! The engine: load, decide, commit, act. Everything else in this crate serves this file.
 
 use std::collections::{BTreeMap, HashMap};
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use kernel::alert::Monitor;
-use kernel::definition::{SchemaDef, TaskDef};
-use kernel::graph::{Context, Execution, GATE_PLACE, Limits, Status, World};
+use kernel::graph::{Execution, Limits, Message, Status};
 use kernel::{Effect, ExecutionId, Json, Record, Rejected, Reusable, Scripts, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -15,16 +13,21 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::cache::{Cache, Shared, Slot};
+use crate::catalogue::Catalogue;
 use crate::claims;
 use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
+use crate::documents::{Damaged, DamagedDocument};
 use crate::durable::Crew;
+use crate::evaluation::{Evaluators, Watch};
 use crate::events::Events;
 use crate::forgetting::Forgotten;
 use crate::gates;
+use crate::health::Vitals;
 use crate::hosted::{Decided, Hosted, Stimulus};
-use crate::monitors::Monitors;
+use crate::lineage::Lineages;
+use crate::monitors::{Fired, Monitors, Receivers};
 use crate::outputs::Outputs;
 use crate::parts::{Counters, Options, Parts, Values};
 use crate::publishing;
@@ -32,7 +35,8 @@ use crate::queues::{Queues, TaskKey};
 use crate::runner::TaskRunner;
 use crate::starting::Lanes;
 use crate::store::{Commit, MessageKey, Outgoing, QueueChange, QueueRow, Store, StoreError};
-use crate::vault::{Shelf, Vault};
+use crate::suspects::Suspects;
+use crate::vault::{Key, Vault};
 use crate::waker::Waker;
 
 /// Why the engine did not do as asked.
@@ -52,6 +56,9 @@ pub enum Error {
         /// What was seen.
         reason: String,
     },
+    /// Users' scripts cannot be evaluated now; later perhaps.
+    #[error("{0}")]
+    Unavailable(String),
     /// The engine is shutting down.
     #[error("the server is shutting down")]
     Closing,
@@ -76,14 +83,17 @@ impl WeakEngine {
 }
 
 pub(crate) struct Inner {
+    /// Documents that could not be read at the start.
+    pub(crate) damaged: Arc<Damaged>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
-    scripts: Arc<dyn Scripts>,
+    pub(crate) scripts: Arc<dyn Scripts>,
     pub(crate) runners: BTreeMap<&'static str, Arc<dyn TaskRunner>>,
     pub(crate) vault: Vault,
     pub(crate) describe: fn(&Execution) -> Json,
     pub(crate) options: Options,
     pub(crate) definitions: Definitions,
+    pub(crate) catalogue: Catalogue,
     pub(crate) queues: Queues,
     pub(crate) waker: Waker,
     /// Holds by workers that are not in the store yet.
@@ -92,9 +102,15 @@ pub(crate) struct Inner {
     pub(crate) outputs: Outputs,
     pub(crate) lanes: Lanes,
     pub(crate) monitors: Monitors,
+    pub(crate) receivers: Receivers,
     pub(crate) events: Events,
     pub(crate) crew: Crew,
     pub(crate) forgotten: Forgotten,
+    pub(crate) evaluators: Evaluators,
+    /// Decisions that wait for an evaluator, by execution.
+    pub(crate) deciding: Mutex<HashMap<ExecutionId, Arc<Watch>>>,
+    pub(crate) suspects: Suspects,
+    pub(crate) lineages: Lineages,
     pub(crate) cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
@@ -103,6 +119,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: TaskTracker,
     closed: AtomicBool,
     pub(crate) counters: Counters,
+    pub(crate) vitals: Vitals,
 }
 
 /// What whoever watches an execution sees of a commit.
@@ -121,6 +138,9 @@ pub(crate) struct Run {
     pub(crate) started_at: Timestamp,
 }
 
+/// How long a shutdown waits for evaluations.
+const CLOSE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Decisions made again after conflicts before giving up.
 const CONFLICTS_MAX: usize = 16;
 
@@ -130,13 +150,19 @@ impl Engine {
     /// # Errors
     /// The store's.
     pub async fn open(parts: Parts) -> Result<Self, StoreError> {
-        let definitions = Definitions::open(parts.store.clone()).await?;
-        let key = parts.options.key.clone();
+        // Without a key a new one is made that ends with the process.
+        let key = parts.options.key.clone().unwrap_or_else(|| Key::new(Key::random()));
+        let damaged = Arc::new(Damaged::default());
+        let definitions =
+            Definitions::open(parts.store.clone(), damaged.clone(), key.clone()).await?;
         let vault = Vault::open(parts.store.clone(), parts.values, key).await?;
-        let monitors = Monitors::open(&*parts.store).await?;
+        let monitors = Monitors::open(&*parts.store, &damaged).await?;
+        let suspects = Suspects::open(&*parts.store).await?;
         let runners = parts.runners.iter().map(|runner| (runner.task_type(), runner.clone()));
         let inner = Arc::new(Inner {
+            damaged,
             runners: runners.collect(),
+            catalogue: Catalogue::new(parts.store.clone()),
             store: parts.store,
             clock: parts.clock,
             scripts: parts.scripts,
@@ -150,9 +176,14 @@ impl Engine {
             outputs: Outputs::default(),
             lanes: Lanes::default(),
             monitors,
+            receivers: Receivers::default(),
             events: Events::default(),
             crew: Crew::default(),
             forgotten: Forgotten::default(),
+            evaluators: Evaluators::new(parts.options.evaluation.clone()),
+            deciding: Mutex::default(),
+            suspects,
+            lineages: Lineages::default(),
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,
             watchers: Mutex::default(),
@@ -162,14 +193,18 @@ impl Engine {
             tasks: TaskTracker::new(),
             closed: AtomicBool::new(false),
             counters: Counters::default(),
+            vitals: Vitals::default(),
         });
         let engine = Self { inner };
         for runner in engine.inner.runners.values() {
             runner.attach(WeakEngine(Arc::downgrade(&engine.inner)));
         }
+        engine.quarantine_suspects();
         engine.recover().await?;
         engine.open_events().await?;
         engine.run_waker();
+        engine.run_watchdog();
+        engine.run_alarm();
         engine.run_claims_writer();
         engine.run_dispatcher();
         engine.run_pruner();
@@ -183,6 +218,11 @@ impl Engine {
     /// What is registered.
     pub fn definitions(&self) -> &Definitions {
         &self.inner.definitions
+    }
+
+    /// Documents that are kept in memory as their readers need them.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.inner.catalogue
     }
 
     /// The queues.
@@ -203,11 +243,6 @@ impl Engine {
     /// What runs users' scripts, for checking definitions.
     pub fn scripts(&self) -> &dyn Scripts {
         &*self.inner.scripts
-    }
-
-    /// What decisions may know of the world.
-    pub(crate) fn world(&self) -> impl World + '_ {
-        Knowledge { inner: &self.inner }
     }
 
     /// The bounds of executions.
@@ -232,6 +267,11 @@ impl Engine {
 
     pub(crate) fn is_quarantined(&self, id: &ExecutionId) -> bool {
         self.inner.quarantine.lock().contains_key(id)
+    }
+
+    /// Stored documents that cannot be read, and so are not in force.
+    pub fn damaged_documents(&self) -> Vec<DamagedDocument> {
+        self.inner.damaged.list()
     }
 
     /// Executions left alone after an internal error, with what was seen.
@@ -281,6 +321,11 @@ impl Engine {
         id: &ExecutionId,
         look: impl FnOnce(&Hosted) -> R,
     ) -> Result<Option<R>, Error> {
+        if self.inner.suspects.is_unread(id)
+            && let Some(reason) = self.quarantine_of(id)
+        {
+            return Err(Error::Quarantined { id: id.clone(), reason });
+        }
         let shared = self.inner.cache.slot(id);
         let mut slot = shared.lock().await;
         let loaded = self.load(id, &mut slot).await;
@@ -330,7 +375,7 @@ impl Engine {
         received: Option<&MessageKey>,
     ) -> Result<(), Error> {
         let shared = self.inner.cache.slot(id);
-        let mut slot = shared.lock().await;
+        let mut slot = self.lock_for(id, &shared, input.ends_execution()).await;
         let mut result = Err(Error::Store(StoreError::Conflict));
         for _ in 0..CONFLICTS_MAX {
             result = self.attempt(id, input, received, &shared, &mut slot).await;
@@ -368,21 +413,17 @@ impl Engine {
         shared: &Shared,
         slot: &mut Slot,
     ) -> Result<(), Error> {
-        if let Some(reason) = self.inner.quarantine.lock().get(id).cloned() {
+        // An operator may end what is quarantined: that runs nothing of users.
+        if !input.ends_execution()
+            && let Some(reason) = self.quarantine_of(id)
+        {
             return Err(Error::Quarantined { id: id.clone(), reason });
         }
+        let mut suspicion = self.suspect(id, slot).await?;
         self.load(id, slot).await?;
-        let Some(mut state) = slot.state.take() else { return Err(Error::Closing) };
-        let before = Before::of(&state);
-        let guarded = self.inner.vault.guard(&state, input.clone());
-        let decided = match self.decide(&mut state, guarded) {
-            Ok(Ok(decided)) => decided,
-            Ok(Err(rejected)) => {
-                slot.state = Some(state);
-                return Err(rejected.into());
-            }
-            Err(panic) => return Err(self.put_in_quarantine(id, &*panic)),
-        };
+        let Some(state) = slot.state.as_ref() else { return Err(Error::Closing) };
+        let before = Before::of(state);
+        let (state, decided) = self.decide(id, input, slot).await?;
         if decided.events.is_none() && decided.effects.is_empty() {
             slot.state = Some(state);
             if let Some(key) = received {
@@ -394,11 +435,21 @@ impl Engine {
             self.write_later(id, shared, slot, state, decided);
             return Ok(());
         }
+        let fired = Fired::of(id, &decided.effects);
         self.persist(id, slot, state, decided, received).await?;
+        if let Some(suspicion) = &mut suspicion {
+            suspicion.clear();
+        }
+        if input.ends_execution() {
+            self.release(id).await;
+        }
+        if let Some(fired) = fired {
+            self.tell_of_schedule(id, fired);
+        }
         if let Some(state) = &slot.state {
             self.count(state, &before);
-            if state.monitor().is_some_and(|monitor| monitor.is_down() != before.was_down) {
-                self.tell_dependents(id);
+            if let Some(monitor) = state.monitor() {
+                self.follow_monitor(monitor, &before);
             }
         }
         Ok(())
@@ -450,9 +501,13 @@ impl Engine {
         };
         // From here on the state in memory is ahead of the store: on any failure it is dropped.
         if let Err(error) = self.inner.store.commit(commit).await {
+            self.inner.vitals.write_failed(&error, self.now());
             self.forget_places(id);
             return Err(error.into());
         }
+        self.inner.vitals.wrote();
+        self.inner.vitals.board.note(&state);
+        self.inner.vitals.board.count(&work.records);
         slot.unwritten = None;
         slot.version = version;
         if forget {
@@ -466,33 +521,20 @@ impl Engine {
         Ok(())
     }
 
-    fn decide(
-        &self,
-        state: &mut Hosted,
-        input: Stimulus,
-    ) -> std::thread::Result<Result<Decided, Rejected>> {
-        let world = Knowledge { inner: &self.inner };
-        let context = Context {
-            now: self.inner.clock.now(),
-            scripts: &*self.inner.scripts,
-            world: &world,
-            limits: &self.inner.options.limits,
-        };
-        std::panic::catch_unwind(AssertUnwindSafe(|| state.decide(input, &context)))
-    }
-
-    fn put_in_quarantine(&self, id: &ExecutionId, panic: &(dyn std::any::Any + Send)) -> Error {
-        let reason = panic
-            .downcast_ref::<&str>()
-            .map(|text| (*text).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "no message".to_owned());
-        tracing::error!(workflow = %id, %reason, "internal error: the execution is quarantined");
-        self.inner.quarantine.lock().insert(id.clone(), reason.clone());
-        self.inner.counters.quarantined.fetch_add(1, Ordering::Relaxed);
-        self.inner.waker.set(id, None);
-        self.forget_places(id);
-        Error::Quarantined { id: id.clone(), reason }
+    /// What others must hear of a monitor that has changed, and what the figures show.
+    fn follow_monitor(&self, monitor: &Monitor, before: &Before) {
+        if (monitor.is_down(), monitor.is_failing()) != before.was {
+            self.tell_dependents(&monitor.id);
+        }
+        if !before.was_asking && !monitor.asks().is_empty() {
+            self.ask_parents(&monitor.id, monitor.asks().to_vec());
+        }
+        let now = self.now();
+        if let Some(check) = monitor.check.as_ref().filter(|it| Some(it.sequence) != before.check)
+            && let Some(due) = before.due.filter(|due| *due <= check.started_at)
+        {
+            self.inner.vitals.board.began(due, now);
+        }
     }
 
     fn count(&self, state: &Hosted, before: &Before) {
@@ -546,7 +588,11 @@ impl Engine {
                         work.queue.push(QueueChange::Put(QueueRow { held: true, ..row }));
                     }
                 }
-                Effect::Send { to, message } => {
+                Effect::Send { to, mut message } => {
+                    if let (Hosted::Schedule(_), Message::Start(start)) = (state, &mut *message) {
+                        // A schedule's document is its author's, as a definition is.
+                        start.input = self.refer(id.as_str(), &start.input);
+                    }
                     // Unique per sender: the commit's version, then the place in the commit.
                     let sequence = (version << 20) + work.send.len() as u64;
                     let key = MessageKey { sender: id.clone(), sequence };
@@ -586,7 +632,7 @@ impl Engine {
                         continue;
                     }
                     self.inner.queues.remove(&key);
-                    self.inner.crew.settled(&key);
+                    self.inner.crew.withdrawn(&key);
                     if let Some(run) = self.inner.running.lock().remove(&key) {
                         run.cancel.cancel();
                     }
@@ -595,6 +641,9 @@ impl Engine {
         }
         for left in work.left {
             self.inner.outputs.keep(left, now);
+        }
+        for record in &work.records {
+            self.delivery_recorded(record);
         }
         for execution in work.forget {
             self.forget(execution);
@@ -627,12 +676,14 @@ impl Engine {
             }
             slot.version = stored.version;
         }
+        slot.is_of_this_life |= slot.version == 0;
         // More commits than it knew of: it was in the one that seemed to fail.
         if slot.unwritten.take_if(|unwritten| unwritten.version != slot.version).is_none()
             && let Some(unwritten) = &slot.unwritten
         {
             state.fold(&unwritten.events, &self.inner.definitions).await?;
         }
+        self.inner.vitals.board.note(&state);
         slot.state = Some(state);
         Ok(())
     }
@@ -679,9 +730,14 @@ impl Engine {
         self.drain_runs().await;
         self.inner.closed.store(true, Ordering::Release);
         self.inner.tasks.close();
-        self.inner.tasks.wait().await;
+        if tokio::time::timeout(CLOSE_PATIENCE, self.inner.tasks.wait()).await.is_err() {
+            // They are decided again after the next start.
+            self.inner.deciding.lock().values().for_each(|watch| watch.interrupt());
+            self.inner.tasks.wait().await;
+        }
         self.write_all_claims().await;
         self.remove_forgotten().await;
+        self.ends_well().await;
         self.inner.store.close().await
     }
 }
@@ -703,7 +759,12 @@ pub(crate) struct Work {
 struct Before {
     existed: bool,
     was_open: bool,
-    was_down: bool,
+    /// Whether a monitor was down, and whether it was failing.
+    was: (bool, bool),
+    was_asking: bool,
+    /// The check that ran, and when the next one was due.
+    check: Option<u32>,
+    due: Option<Timestamp>,
 }
 
 impl Before {
@@ -711,43 +772,10 @@ impl Before {
         Self {
             existed: state.exists(),
             was_open: state.is_open(),
-            was_down: state.monitor().is_some_and(Monitor::is_down),
+            was: state.monitor().map(|it| (it.is_down(), it.is_failing())).unwrap_or_default(),
+            was_asking: state.monitor().is_some_and(|monitor| !monitor.asks().is_empty()),
+            check: state.monitor().and_then(|it| it.check.as_ref()).map(|check| check.sequence),
+            due: state.monitor().and_then(|monitor| monitor.next_at),
         }
-    }
-}
-
-/// What decisions may know of the world, answered from this engine.
-struct Knowledge<'a> {
-    inner: &'a Inner,
-}
-
-impl World for Knowledge<'_> {
-    fn task_def(&self, name: &str) -> Option<Arc<TaskDef>> {
-        self.inner.definitions.task(name)
-    }
-
-    fn is_builtin(&self, task_type: &str) -> bool {
-        self.inner.runners.contains_key(task_type)
-    }
-
-    fn polled_lately(&self, queue: &str) -> bool {
-        self.inner.queues.polled_lately(queue, self.inner.clock.now())
-    }
-
-    fn environment(&self, name: &str) -> Option<String> {
-        self.inner.vault.get(Shelf::Environment, name)
-    }
-
-    fn schema(&self, name: &str, version: i32) -> Option<SchemaDef> {
-        self.inner.definitions.schema(name, version).map(|schema| (*schema).clone())
-    }
-
-    fn reusable(&self, name: &str, key: &str) -> Option<Json> {
-        self.inner.outputs.get(name, key, self.inner.clock.now())
-    }
-
-    fn place(&self, gate: &str, limit: u32, execution: &ExecutionId) -> bool {
-        let key = (execution.clone(), GATE_PLACE);
-        self.inner.queues.place(gate, limit, key, self.inner.clock.now())
     }
 }

@@ -36,14 +36,21 @@ impl Engine {
     /// The store's.
     pub async fn remove(&self, id: &ExecutionId) -> Result<bool, Error> {
         let shared = self.inner.cache.slot(id);
-        let mut slot = shared.lock().await;
+        let mut slot = self.lock_for(id, &shared, true).await;
+        // What is quarantined unread stays so.
+        let is_unread = self.inner.suspects.is_unread(id);
         // What has ended waits in no queue: its history need not be read to know that.
         let ended =
             slot.state.is_none() && self.inner.store.head(id).await?.is_none_or(|head| head.closed);
-        if !ended {
-            self.load(id, &mut slot).await?;
-        }
-        let tasks: Vec<u32> = slot.state.as_ref().map_or_else(Vec::new, Hosted::queued);
+        let tasks: Vec<u32> = if is_unread {
+            let rows = self.inner.queues.rows(|row| row.execution == *id);
+            rows.into_iter().map(|row| row.sequence).collect()
+        } else {
+            if !ended {
+                self.load(id, &mut slot).await?;
+            }
+            slot.state.as_ref().map_or_else(Vec::new, Hosted::queued)
+        };
         let found = self.inner.store.remove(id).await?;
         for sequence in tasks.into_iter().chain([GATE_PLACE, KEY_PLACE]) {
             let key = (id.clone(), sequence);
@@ -51,11 +58,11 @@ impl Engine {
                 self.leave_place(&key);
             } else {
                 self.inner.queues.remove(&key);
-                self.inner.crew.settled(&key);
+                self.inner.crew.withdrawn(&key);
             }
         }
         self.inner.waker.set(id, None);
-        self.inner.quarantine.lock().remove(id);
+        self.release(id).await;
         (slot.state, slot.unwritten) = (None, None);
         self.settle_slot(id, slot, &shared);
         Ok(found)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kernel::alert::{DeliveryStatus, Monitor, State};
 use kernel::durable::entity::Entity;
 use kernel::durable::instance::Instance;
-use kernel::expression::mask_sealed;
+use kernel::expression::mask_secrets;
 use kernel::graph::{Event, Execution};
 use kernel::schedule::Schedule;
 use kernel::{Json, MachineKind};
@@ -83,11 +83,12 @@ pub(crate) fn monitor_status(state: &Monitor) -> &'static str {
     let any = |is: fn(State) -> bool| state.incidents.values().any(|it| is(it.state));
     if state.removed {
         "REMOVED"
-    } else if any(State::is_open) {
+    } else if state.is_down() {
         "DOWN"
     } else if any(|state| state == State::Pending) {
         "PENDING"
-    } else if state.errors > 0 {
+    } else if state.errors > 0 || any(State::is_open) {
+        // Of what is watched nothing is known to be wrong, but it cannot be checked.
         "UNKNOWN"
     } else if state.last_answer.is_none() && state.beat.last_ping_at.is_none() {
         "NEW"
@@ -227,7 +228,7 @@ pub(crate) fn text(state: &Execution, events: &[Event]) -> Option<String> {
             cut(input.text(), TEXT_MAX),
             cut(output.text(), TEXT_MAX),
         ];
-        mask_sealed(&parts.join("\n")).into_owned()
+        mask_secrets(&parts.join("\n")).into_owned()
     })
 }
 

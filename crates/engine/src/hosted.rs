@@ -8,13 +8,17 @@ use std::sync::Arc;
 use kernel::alert::{self, Monitor};
 use kernel::durable::entity::{self, Entity};
 use kernel::durable::instance::{self, Instance};
-use kernel::graph::{Context, Event, Execution, Input, Message, Plan, Status};
+use kernel::graph::{Context, Control, Event, Execution, Input, Message, Plan, Status};
 use kernel::schedule::{self, Schedule};
 use kernel::{Effect, ExecutionId, Machine, MachineKind, Rejected, Timestamp};
 
 use crate::definitions::Definitions;
 use crate::head;
 use crate::store::{Head, StoreError};
+
+/// Bytes of a definition times bytes of a state beyond which its expressions may take long: each
+/// may go through all of the state.
+const EXPRESSIONS_MAX: usize = 1 << 30;
 
 /// One machine, in whatever state.
 #[derive(Debug)]
@@ -257,6 +261,29 @@ impl Hosted {
         }
     }
 
+    /// Whether a decision may take long: it evaluates something of users, or its expressions have
+    /// much to read. `bytes` is about what the state holds.
+    pub(crate) fn may_evaluate(&self, stimulus: &Stimulus, bytes: usize) -> bool {
+        let Self::Execution(state) = self else { return false };
+        let takes_long = |plan: &Plan, bytes: usize| {
+            plan.evaluates || plan.text.len().saturating_mul(bytes) > EXPRESSIONS_MAX
+        };
+        let starts = match stimulus {
+            Stimulus::Execution(input) => match &**input {
+                Input::Start(start) => Some(&**start),
+                // These lead to nothing else, unless something was put off.
+                Input::Claim { .. } | Input::Extend { .. } if !state.has_yielded() => return false,
+                Input::Control(Control::Terminate { .. }) => return false,
+                _ => None,
+            },
+            _ => None,
+        };
+        match starts {
+            Some(start) => takes_long(&start.plan, start.input.len()),
+            None => state.is_started() && takes_long(state.plan(), bytes),
+        }
+    }
+
     /// Decides, and folds what was decided.
     pub(crate) fn decide(
         &mut self,
@@ -305,7 +332,8 @@ impl Hosted {
                     Stimulus::Monitor(input) => input,
                     other => return Err(other.misdirected(&state.id)),
                 };
-                let decision = state.decide(input, &alert::Context { now: context.now })?;
+                let decision = state
+                    .decide(input, &alert::Context { now: context.now, asks_parents: true })?;
                 let defined = |event: &alert::Event| matches!(event, alert::Event::Defined(_));
                 Ok(Decided {
                     plans: Vec::new(),
@@ -424,6 +452,12 @@ impl Hosted {
 }
 
 impl Stimulus {
+    /// Whether it does nothing but end an execution.
+    pub(crate) fn ends_execution(&self) -> bool {
+        let Self::Execution(input) = self else { return false };
+        matches!(**input, Input::Control(Control::Terminate { .. }))
+    }
+
     /// It is for another kind of machine than the id names.
     fn misdirected(&self, id: &ExecutionId) -> Rejected {
         let kind = match self {

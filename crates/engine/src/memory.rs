@@ -384,6 +384,7 @@ impl State {
         let matches = |record: &&Record| {
             record.ledger == search.ledger
                 && among(&search.keys, &record.key)
+                && search.key_begins.as_ref().is_none_or(|it| record.key.starts_with(&**it))
                 && among(&search.subjects, &record.subject)
                 && among(&search.statuses, &record.status)
                 && search.after.is_none_or(|after| record.at > after)

@@ -5,7 +5,10 @@
 //! sources together make one file, from which each monitor's machine gets what it obeys. Sources
 //! are documents; whatever a crash cut short is made up for at the next start.
 
+mod context;
 mod own;
+mod receivers;
+mod schedules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,13 +21,16 @@ use parking_lot::RwLock;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+use crate::documents::Damaged;
 use crate::engine::{Engine, Error};
 use crate::hosted::Hosted;
 use crate::search::{Filter, PAGE_MAX, Search};
 use crate::store::{Document, Store, StoreError};
+pub(crate) use schedules::Fired;
 
-/// The monitor of what Nightbell itself cannot do: files that it refused, and the like.
-pub const OWN_MONITOR: &str = "nightbell";
+pub use kernel::alert::OWN_MONITOR;
+pub use receivers::Broken;
+pub(crate) use receivers::Receivers;
 
 /// Documents that hold sources.
 const SOURCE: &str = "monitors";
@@ -34,6 +40,8 @@ const SILENCE: &str = "silence";
 pub const SILENCES_MAX: usize = 1000;
 /// Definitions of checks are named so, with the monitor's name behind it.
 const CHECK: &str = "check:";
+/// How the graph writes the secrets of a monitors file.
+const SECRETS: &str = "${workflow.secrets.";
 /// Monitors that hear something at the same time.
 const AT_ONCE: usize = 64;
 
@@ -76,15 +84,15 @@ impl From<StoreError> for ApplyError {
 }
 
 impl Monitors {
-    /// Reads what is defined.
-    pub(crate) async fn open(store: &dyn Store) -> Result<Self, StoreError> {
+    /// Reads what is defined; what is damaged is set aside.
+    pub(crate) async fn open(store: &dyn Store, damaged: &Damaged) -> Result<Self, StoreError> {
         let mut sources = BTreeMap::new();
         for document in store.documents(SOURCE).await? {
-            sources.insert(document.name.clone(), parse(&document)?);
+            sources.extend(damaged.read(&document).map(|source| (document.name, source)));
         }
         let mut silences = BTreeMap::new();
         for document in store.documents(SILENCE).await? {
-            silences.insert(document.name.clone(), parse(&document)?);
+            silences.extend(damaged.read(&document).map(|silence| (document.name, silence)));
         }
         Ok(Self {
             sources: RwLock::new(sources),
@@ -94,12 +102,6 @@ impl Monitors {
             telling: Mutex::default(),
         })
     }
-}
-
-fn parse<T: serde::de::DeserializeOwned>(document: &Document) -> Result<T, StoreError> {
-    serde_json::from_str(&document.text).map_err(|error| {
-        StoreError::Corrupt(format!("{} '{}': {error}", document.kind, document.name))
-    })
 }
 
 fn document(kind: &str, name: &Arc<str>, value: &impl serde::Serialize) -> Document {
@@ -288,6 +290,14 @@ impl Engine {
         let mut inputs = Vec::new();
         for mut spec in file.specs() {
             spec.check.definition = None;
+            if spec.monitor.kind == Kind::Workflow {
+                // A check of our own has its settings in its definition; a user's workflow gets them
+                // as input, and the file's author has written them.
+                let settings = spec.monitor.settings.text().replace("${secret:", SECRETS);
+                if let Ok(settings) = Json::from_text(settings) {
+                    spec.monitor.settings = self.refer(&spec.monitor.name, &settings);
+                }
+            }
             let id = ExecutionId::monitor(&spec.monitor.name);
             if !self.obeys(&id, &spec).await? {
                 applied.defined += 1;
@@ -395,13 +405,23 @@ impl Engine {
     pub(crate) fn resume_monitors(&self) {
         let engine = self.clone();
         self.inner.tasks.spawn(async move {
-            let _alone = engine.inner.monitors.applying.lock().await;
+            let alone = engine.inner.monitors.applying.lock().await;
             let file = engine.monitors_file();
             let definitions = definitions_of(&file).unwrap_or_default();
             engine.drop_stale_definitions(&file).await;
             match engine.reconcile(&file, definitions).await {
                 Ok(_) | Err(Error::Closing) => {}
                 Err(error) => tracing::warn!(%error, "monitors could not be resumed"),
+            }
+            drop(alone);
+            match engine.resume_receivers().await {
+                Ok(()) | Err(ApplyError::Engine(Error::Closing)) => {}
+                Err(error) => tracing::warn!(%error, "receivers could not be looked through"),
+            }
+            // The clock may have been set back while the server was away.
+            engine.wake_set_back().await;
+            if let Err(error) = engine.open_board().await {
+                tracing::warn!(%error, "the figures of schedules are incomplete");
             }
         });
     }
@@ -431,15 +451,21 @@ impl Engine {
         });
     }
 
-    async fn tell_dependents_now(&self, id: &ExecutionId) -> Result<(), Error> {
+    pub(crate) async fn tell_dependents_now(&self, id: &ExecutionId) -> Result<(), Error> {
         let _alone = self.inner.monitors.telling.lock().await;
         let look = |hosted: &Hosted| {
             let monitor = hosted.monitor()?;
-            Some((monitor.is_down(), monitor.spec.as_ref()?.dependents.clone()))
+            let dependents = monitor.spec.as_ref()?.dependents.clone();
+            Some((monitor.is_down(), monitor.is_failing(), dependents))
         };
-        let Some((down, dependents)) = self.look(id, look).await?.flatten() else { return Ok(()) };
+        let Some((down, failing, dependents)) = self.look(id, look).await?.flatten() else {
+            return Ok(());
+        };
         let input = |name: Arc<str>| {
-            (ExecutionId::monitor(&name), Input::Parent { monitor: id.name().into(), down })
+            (
+                ExecutionId::monitor(&name),
+                Input::Parent { monitor: id.name().into(), down, failing },
+            )
         };
         self.tell_all(dependents.into_iter().map(input).collect()).await
     }

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use kernel::graph::{Execution, Limits};
 use kernel::{Json, Scripts};
 
 use crate::clock::Clock;
 use crate::durable::Leases;
+use crate::evaluation;
 use crate::runner::TaskRunner;
 use crate::store::{Retention, Store};
 use crate::vault::Key;
@@ -54,7 +56,7 @@ pub trait Values: Send + Sync {
 pub struct Options {
     /// Bounds of executions.
     pub limits: Limits,
-    /// Built-in tasks running at once, per task type.
+    /// Built-in tasks running at once, per task type; those of monitors have as many again.
     pub runs_max: usize,
     /// Bytes of history whose executions are kept in memory.
     pub cache_bytes: usize,
@@ -64,8 +66,17 @@ pub struct Options {
     pub key: Option<Key>,
     /// How long workers of code keep what they were handed.
     pub leases: Leases,
+    /// How users' scripts, programs and schemas are held in bounds.
+    pub evaluation: evaluation::Options,
     /// Lines that each ledger keeps per schedule, monitor, …; the oldest go.
     pub records_max: u64,
+    /// Receivers that are told directly when the server cannot do its work; none = those that the
+    /// routes would tell of a critical incident of Nightbell's own monitor.
+    pub alarm: Vec<Arc<str>>,
+    /// How long the server must be unable to do its work before that is told.
+    pub alarm_after: Duration,
+    /// Free bytes on the disk of the store below which that is told.
+    pub disk_free_min: u64,
 }
 
 impl Default for Options {
@@ -77,7 +88,11 @@ impl Default for Options {
             retention: Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 },
             key: None,
             leases: Leases::default(),
+            evaluation: evaluation::Options::default(),
             records_max: 10_000,
+            alarm: Vec::new(),
+            alarm_after: Duration::from_secs(30),
+            disk_free_min: 256 << 20,
         }
     }
 }

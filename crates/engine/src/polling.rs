@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::durable::DURABLE_QUEUE;
-use kernel::graph::{Awaited, Input, Report, WEBHOOK_QUEUE, webhook_queue};
+use kernel::graph::{Awaited, Execution, Input, Report, WEBHOOK_QUEUE, webhook_queue};
 use kernel::{ExecutionId, Json, TaskId};
 use tokio::time::Instant;
 
@@ -111,10 +111,15 @@ impl Engine {
         }
     }
 
-    /// A task's input with the secrets it names filled in: only for the hands of whoever does the
-    /// task.
-    pub fn resolve(&self, input: &Json) -> Json {
-        self.inner.vault.resolve(input)
+    /// The input of a task of an execution with its secrets filled in: only for the hands of whoever
+    /// does the task.
+    pub fn resolve(&self, state: &Execution, input: &Json) -> Json {
+        self.inner.vault.resolve(state, input)
+    }
+
+    /// A setting with the secrets that its author named in it. Never for what came as data.
+    pub fn resolve_written(&self, written: &Json) -> Json {
+        self.inner.vault.resolve_written(written)
     }
 
     /// A value that a task's definition names for its worker: a secret, else one that anybody may

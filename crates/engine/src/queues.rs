@@ -36,6 +36,8 @@ struct State {
     arrivals: u64,
     /// So many queues are looked through for what can be forgotten; see [`State::sweep`].
     sweep_at: usize,
+    /// Polls remembered, over all queues.
+    polls: usize,
     /// Places at gates that are taken ahead of their commit.
     reserved: BTreeSet<TaskKey>,
     /// Who holds the places of a gate, by arrival.
@@ -93,7 +95,7 @@ pub struct QueueState {
 /// Why a task is not handed out, as far as the queues know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Blocked {
-    /// No worker has ever polled the queue since the start.
+    /// No worker has polled the queue since the start. What was polled before is not known.
     NeverPolled,
     /// No worker has polled for a while.
     NotPolledSince(Timestamp),
@@ -122,8 +124,16 @@ pub enum Blocked {
 const SWEEP_MIN: usize = 1024;
 /// How long a queue that is not polled any more is remembered at least.
 const POLLED_KEPT_MILLIS: i64 = 24 * 3_600_000;
+/// Queues remembered although they hold nothing and nobody listens to them at the moment: those that
+/// were polled last. Polls name queues, and may name any.
+const IDLE_MAX: usize = 10_000;
 /// Workers remembered per queue.
 const WORKERS_MAX: usize = 1000;
+/// Workers remembered over all queues. Beyond, each queue remembers the one that polled last in the
+/// place of another.
+const POLLS_MAX: usize = 50_000;
+/// Bytes of a worker's name that are remembered.
+const WORKER_NAME_MAX: usize = 200;
 /// A queue nobody has polled for this long counts as unattended.
 const ATTENDED_MILLIS: i64 = 60_000;
 /// What "lately" means for choosing a domain (Conductor's active-worker window).
@@ -248,22 +258,25 @@ impl Queues {
 
     /// Remembers that a worker asked.
     pub(crate) fn polled(&self, queue: &str, worker: &str, now: Timestamp) {
+        let worker = &worker[..worker.floor_char_boundary(WORKER_NAME_MAX)];
         let mut state = self.state.lock();
         state.sweep(now);
+        let remembered = state.polls;
         let name: Arc<str> = queue.into();
         let queue = state.queue(queue);
         queue.polled_at = Some(now);
         if let Some(poll) = queue.polls.get_mut(worker) {
             poll.at = now;
-        } else {
-            if queue.polls.len() >= WORKERS_MAX {
-                let oldest = queue.polls.values().min_by_key(|poll| poll.at);
-                if let Some(oldest) = oldest.map(|poll| poll.worker.clone()) {
-                    queue.polls.remove(&oldest);
-                }
-            }
-            let worker: Arc<str> = worker.into();
-            queue.polls.insert(worker.clone(), Poll { queue: name, worker, at: now });
+            return;
+        }
+        let is_full = queue.polls.len() >= WORKERS_MAX || remembered >= POLLS_MAX;
+        let oldest = queue.polls.values().min_by_key(|poll| poll.at).filter(|_| is_full);
+        let oldest = oldest.map(|poll| poll.worker.clone());
+        let replaced = oldest.is_some_and(|oldest| queue.polls.remove(&oldest).is_some());
+        let worker: Arc<str> = worker.into();
+        queue.polls.insert(worker.clone(), Poll { queue: name, worker, at: now });
+        if !replaced {
+            state.polls += 1;
         }
     }
 
@@ -344,11 +357,16 @@ impl Queue {
         !self.waiting.is_empty() || !self.delayed.is_empty()
     }
 
-    /// Whether nothing would be lost with it: it holds nothing, nobody listens to it, and what polls
-    /// of it told is old.
+    /// Whether only what polls of it told would be lost with it: it holds nothing, and nobody
+    /// listens to it.
+    fn is_idle(&self) -> bool {
+        !self.waits() && Arc::strong_count(&self.added) == 1
+    }
+
+    /// Whether nothing would be lost with it: what polls of it told is old.
     fn is_forgettable(&self, now: Timestamp) -> bool {
         let polled = self.polled_at.is_some_and(|at| now.since(at) <= POLLED_KEPT_MILLIS);
-        !self.waits() && !polled && Arc::strong_count(&self.added) == 1
+        !polled && self.is_idle()
     }
 }
 
@@ -363,10 +381,20 @@ impl State {
     /// Forgets queues that nobody needs, if there are many: names are what clients make them. How
     /// many are many is twice what the last look left, so that looking costs nothing that counts.
     fn sweep(&mut self, now: Timestamp) {
-        if self.queues.len() >= self.sweep_at.max(SWEEP_MIN) {
-            self.queues.retain(|_, queue| !queue.is_forgettable(now));
-            self.sweep_at = 2 * self.queues.len();
+        if self.queues.len() < self.sweep_at.max(SWEEP_MIN) {
+            return;
         }
+        self.queues.retain(|_, queue| !queue.is_forgettable(now));
+        let idle = self.queues.iter().filter(|(_, queue)| queue.is_idle());
+        let mut idle: Vec<_> = idle.map(|(name, queue)| (queue.polled_at, name.clone())).collect();
+        if let Some(surplus) = idle.len().checked_sub(IDLE_MAX) {
+            idle.sort_unstable();
+            for (_, name) in &idle[..surplus] {
+                self.queues.remove(name);
+            }
+        }
+        self.polls = self.queues.values().map(|queue| queue.polls.len()).sum();
+        self.sweep_at = 2 * self.queues.len();
     }
 
     fn put(&mut self, row: QueueRow, now: Timestamp) {

@@ -5,13 +5,14 @@
 //! reference name, in order; the clock moves on to whatever is due next.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kernel::graph::{
-    Asker, Context, Execution, Input, Kind, Message, Report, Start, Status, Task, TaskStatus,
+    Asker, Context, Execution, Input, Kind, Message, Plan, Report, Start, Status, Task, TaskStatus,
     Verdict,
 };
-use kernel::{Effect, ExecutionId, Json, Machine, Rejected, Timestamp};
+use kernel::{Effect, ExecutionId, Json, Machine, Rejected, Scripts, Timestamp};
 
 use crate::engine::{Engine, Error};
 
@@ -38,6 +39,26 @@ pub struct Mocks {
     pub children: BTreeMap<String, Mocks>,
 }
 
+/// How a rehearsal went.
+#[derive(Clone, Debug)]
+pub struct Rehearsed {
+    /// The execution as it stands at last.
+    pub execution: Execution,
+    /// What it waits for without an answer: reference names, with the child workflow if it is in one.
+    pub waits_for: Vec<String>,
+    /// Names of mocks that no task has.
+    pub unknown: Vec<UnknownMock>,
+}
+
+/// A mock that no task can ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownMock {
+    /// The name that was given.
+    pub name: String,
+    /// The names that tasks have there.
+    pub known: BTreeSet<String>,
+}
+
 /// Decisions in one rehearsal.
 pub const REHEARSAL_STEPS_MAX: usize = 20_000;
 /// How long a rehearsal may take.
@@ -45,7 +66,8 @@ const TIME_MAX: Duration = Duration::from_secs(30);
 
 impl Engine {
     /// Rehearses an execution until it has ended, or until what it waits for has no answer, or
-    /// `steps_max` decisions were made; answers how it stands then. Blocks the thread: scripts run.
+    /// `steps_max` decisions were made; says how it stands then, and which mocks no task can take.
+    /// Blocks the thread, as scripts run: see [`Engine::evaluate`].
     ///
     /// # Errors
     /// [`Error::Rejected`] if it cannot begin.
@@ -54,10 +76,14 @@ impl Engine {
         start: Start,
         mocks: Mocks,
         steps_max: usize,
-    ) -> Result<Execution, Error> {
+        scripts: &dyn Scripts,
+    ) -> Result<Rehearsed, Error> {
         let root = Self::new_id();
+        let given = vec![Given::of(&mocks)];
+        let plans = vec![(0, start.plan.clone())];
         let mut stage = Stage {
             engine: self,
+            scripts,
             now: self.now(),
             executions: BTreeMap::new(),
             mocks: vec![mocks],
@@ -68,6 +94,8 @@ impl Engine {
             numbers: 0,
             expected: BTreeSet::new(),
             steps: 0,
+            given,
+            plans,
         };
         stage.executions.insert(root.clone(), Execution::new(root.clone()));
         stage.step(&root, Input::Start(Box::new(start)))?;
@@ -80,7 +108,25 @@ impl Engine {
                 break;
             }
         }
-        Ok(stage.executions.remove(&root).expect("the root is on the stage"))
+        let (waits_for, unknown) = (stage.waits_for(&root), stage.unknown_mocks());
+        let execution = stage.executions.remove(&root).expect("the root is on the stage");
+        Ok(Rehearsed { execution, waits_for, unknown })
+    }
+}
+
+/// The names for which answers were given.
+#[derive(Clone, Debug, Default)]
+struct Given {
+    tasks: Vec<String>,
+    children: Vec<String>,
+}
+
+impl Given {
+    fn of(mocks: &Mocks) -> Self {
+        Self {
+            tasks: mocks.tasks.keys().cloned().collect(),
+            children: mocks.children.keys().cloned().collect(),
+        }
     }
 }
 
@@ -96,6 +142,7 @@ enum Cue {
 /// All that a rehearsal consists of.
 struct Stage<'a> {
     engine: &'a Engine,
+    scripts: &'a dyn Scripts,
     now: Timestamp,
     executions: BTreeMap<ExecutionId, Execution>,
     mocks: Vec<Mocks>,
@@ -109,6 +156,10 @@ struct Stage<'a> {
     /// Tasks that a cue is due for.
     expected: BTreeSet<(ExecutionId, u32)>,
     steps: usize,
+    /// What was given, by the number of the mocks.
+    given: Vec<Given>,
+    /// What ran with which mocks.
+    plans: Vec<(usize, Arc<Plan>)>,
 }
 
 impl Stage<'_> {
@@ -139,6 +190,55 @@ impl Stage<'_> {
             }
             (_, None) => false,
         }
+    }
+
+    /// The tasks that have begun and for which there is no answer.
+    fn waits_for(&self, root: &ExecutionId) -> Vec<String> {
+        let running = self.executions.iter().filter(|(_, it)| it.status == Status::Running);
+        running
+            .flat_map(|(id, state)| {
+                let open = state.open_tasks().filter(|task| {
+                    awaits_the_world(task) && !self.expected.contains(&(id.clone(), task.sequence))
+                });
+                open.map(move |task| {
+                    let within = &state.plan().definition.name;
+                    if id == root {
+                        task.reference.to_string()
+                    } else {
+                        format!("{} of the child workflow {within}", task.reference)
+                    }
+                })
+            })
+            .collect()
+    }
+
+    /// Names of mocks that no task has: not in the definitions, nor in what dynamic forks made.
+    fn unknown_mocks(&self) -> Vec<UnknownMock> {
+        let mut unknown = Vec::new();
+        for (part, given) in self.given.iter().enumerate() {
+            let mut known = BTreeSet::new();
+            for (_, plan) in self.plans.iter().filter(|(of, _)| *of == part) {
+                plan.definition.walk(|_, task| {
+                    known.insert(task.task_reference_name.clone());
+                });
+            }
+            let ran = self.executions.iter().filter(|(id, _)| self.parts.get(*id) == Some(&part));
+            let ran = ran.flat_map(|(_, state)| state.tasks().map(|it| it.reference.to_string()));
+            known.extend(ran);
+            if !self.plans.iter().any(|(of, _)| *of == part) {
+                continue;
+            }
+            // A name may have the number of an iteration behind it.
+            let is_known = |name: &str| {
+                let number = |it: &str| !it.is_empty() && it.bytes().all(|c| c.is_ascii_digit());
+                let bare = name.rsplit_once("__").filter(|(_, it)| number(it)).map(|it| it.0);
+                known.contains(name) || bare.is_some_and(|bare| known.contains(bare))
+            };
+            for name in given.tasks.iter().chain(&given.children).filter(|it| !is_known(it)) {
+                unknown.push(UnknownMock { name: name.clone(), known: known.clone() });
+            }
+        }
+        unknown
     }
 
     /// Finds the answers of tasks that newly wait for one. `true` if some have none.
@@ -234,6 +334,7 @@ impl Stage<'_> {
             }
         };
         let part = self.child_part(&parent.execution, &author);
+        self.plans.push((part, plan.clone()));
         self.parts.insert(to.clone(), part);
         self.executions.insert(to.clone(), Execution::new(to.clone()));
         let begin = Start {
@@ -260,6 +361,7 @@ impl Stage<'_> {
         }
         let mocks = self.mocks.get_mut(part);
         let given = mocks.and_then(|mocks| mocks.children.remove(author)).unwrap_or_default();
+        self.given.push(Given::of(&given));
         self.mocks.push(given);
         self.child_parts.insert(key, self.mocks.len() - 1);
         self.mocks.len() - 1
@@ -285,7 +387,7 @@ impl Stage<'_> {
         let world = self.engine.world();
         let context = Context {
             now: self.now,
-            scripts: self.engine.scripts(),
+            scripts: self.scripts,
             world: &world,
             limits: self.engine.limits(),
         };

@@ -25,7 +25,29 @@ pub struct Search {
     pub size: u64,
 }
 
+/// Names of the definitions of runs that Nightbell makes for itself: checks of monitors and
+/// deliveries of notifications.
+const OWN_RUNS: [&str; 2] = ["check:*", "nightbell_notify:*"];
+
 impl Search {
+    /// Leaves out the runs that Nightbell makes for itself, unless the search asks for some by name,
+    /// id, parent, correlation or words: whoever asks which workflows failed does not mean the check
+    /// that could not tell, nor the page about it.
+    #[must_use]
+    pub fn without_own_runs(mut self) -> Self {
+        use TextField::{CorrelationId, Id, Name, Parent};
+        let names = |filter: &Filter| match filter {
+            Filter::In(field, _) => matches!(field, Name | Id | Parent | CorrelationId),
+            Filter::IdBegins(_) => true,
+            _ => false,
+        };
+        if self.free_text.is_none() && !self.filters.iter().any(names) {
+            let own = OWN_RUNS.map(str::to_owned).to_vec();
+            self.filters.push(Filter::NotIn(Name, own));
+        }
+        self
+    }
+
     /// The machines of which heads are asked for, each once.
     pub fn machines(&self) -> impl Iterator<Item = MachineKind> + '_ {
         let beside = self.beside.filter(|beside| *beside != self.machine);
@@ -40,6 +62,8 @@ pub struct RecordSearch {
     pub ledger: &'static str,
     /// Only lines with one of these keys.
     pub keys: Vec<String>,
+    /// Only lines with a key that begins so.
+    pub key_begins: Option<String>,
     /// Only lines about one of these.
     pub subjects: Vec<String>,
     /// Only lines that stand so.
@@ -62,6 +86,7 @@ impl RecordSearch {
         Self {
             ledger,
             keys: Vec::new(),
+            key_begins: None,
             subjects: Vec::new(),
             statuses: Vec::new(),
             after: None,

@@ -114,6 +114,12 @@ pub trait Store: Send + Sync {
     /// Sizes and counters for `/metrics` and `doctor`.
     async fn statistics(&self) -> Result<Statistics, StoreError>;
 
+    /// The room on the disk that it writes to, without asking anything but the file system; `None`
+    /// if it has none of its own.
+    fn space(&self) -> Option<Space> {
+        None
+    }
+
     /// Writes what is pending, checkpoints and closes. Further calls answer
     /// [`StoreError::Closed`].
     async fn close(&self) -> Result<(), StoreError>;
@@ -319,6 +325,15 @@ pub struct Pruned {
     pub bytes: u64,
     /// More could be removed: call again.
     pub more: bool,
+}
+
+/// The room on a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that may still be written.
+    pub free: u64,
+    /// Bytes in all.
+    pub size: u64,
 }
 
 /// Sizes and counters of a store.

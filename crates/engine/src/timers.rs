@@ -5,6 +5,7 @@ use std::time::Duration;
 use kernel::{ExecutionId, Rejected, Timestamp};
 
 use crate::engine::{Engine, Error};
+use crate::health::Vitals;
 use crate::hosted::{Hosted, Stimulus};
 use crate::store::{Retention, StoreError};
 
@@ -78,7 +79,9 @@ impl Engine {
                 | Error::Quarantined { .. },
             ) => {}
             Err(error) => {
-                tracing::warn!(workflow = %id, %error, "an execution could not be woken");
+                if Vitals::is_news(&error) {
+                    tracing::warn!(workflow = %id, %error, "an execution could not be woken");
+                }
                 self.inner.waker.set(&id, Some(self.now().plus_millis(AGAIN_MILLIS)));
             }
         }

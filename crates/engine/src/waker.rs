@@ -60,6 +60,16 @@ impl Waker {
         self.sooner.notify_one();
     }
 
+    /// The clock was set, back to `set_back` if it is given: what is waited for comes sooner or later
+    /// than was thought.
+    pub(crate) fn clock_changed(&self, set_back: Option<Timestamp>) {
+        if let Some(now) = set_back {
+            let mut state = self.state.lock();
+            state.wheel.turn_back(now);
+        }
+        self.sooner.notify_one();
+    }
+
     /// Resolves when something became due sooner than was known.
     pub(crate) async fn sooner(&self) {
         self.sooner.notified().await;

@@ -4,7 +4,7 @@
 //! of one level is as long as the whole ring of the level below it. What comes nearer falls from
 //! ring to ring until it lies in the lowest, whose slots are a millisecond.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use kernel::{ExecutionId, Timestamp};
 
@@ -76,6 +76,18 @@ impl Wheel {
         if let Some(index) = self.of.remove(id) {
             self.unlink(index);
             self.free.push(index);
+        }
+    }
+
+    /// Goes back to an earlier instant; whatever is set stays set.
+    pub(crate) fn turn_back(&mut self, now: Timestamp) {
+        if self.base <= now.millis() {
+            return;
+        }
+        let wheel = std::mem::take(self);
+        self.base = now.millis().max(0);
+        for (id, index) in &BTreeMap::from_iter(wheel.of) {
+            self.set(id, Timestamp::from_millis(wheel.entries[*index as usize].at));
         }
     }
 
@@ -171,8 +183,6 @@ impl Wheel {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     /// The same, done slowly.
@@ -244,6 +254,25 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_wheel_that_is_turned_back_waits_by_the_earlier_clock() {
+        let hour = 3_600_000;
+        let now = 1_790_000_000_000;
+        let at = |millis: i64| Timestamp::from_millis(now + millis);
+        let (first, soon, far) =
+            (ExecutionId::new("a"), ExecutionId::new("b"), ExecutionId::new("c"));
+        let mut wheel = Wheel::default();
+        wheel.set(&first, at(2 * hour));
+        wheel.set(&far, at(3 * hour));
+        assert_eq!(wheel.take(at(2 * hour)), std::slice::from_ref(&first));
+        wheel.turn_back(at(0));
+        wheel.set(&soon, at(10));
+        assert!(wheel.next().is_some_and(|next| next <= at(10)));
+        assert_eq!(wheel.take(at(10)), [soon]);
+        assert!(wheel.take(at(2 * hour)).is_empty());
+        assert_eq!(wheel.take(at(3 * hour)), [far]);
     }
 
     #[test]

@@ -95,6 +95,12 @@ impl Default for Json {
     }
 }
 
+impl From<Box<RawValue>> for Json {
+    fn from(raw: Box<RawValue>) -> Self {
+        Self(raw.into())
+    }
+}
+
 impl From<&Value> for Json {
     fn from(value: &Value) -> Self {
         Self::of(value)

@@ -19,5 +19,7 @@ pub use json::Json;
 pub use machine::{
     Admission, Decision, Dispatch, Effect, Machine, Publication, Record, Rejected, Reusable,
 };
-pub use script::{Form, ScriptError, ScriptErrorKind, Scripts, VIOLATIONS_MAX, Violation};
+pub use script::{
+    Form, SCRIPT_WALL_FACTOR, ScriptError, ScriptErrorKind, Scripts, VIOLATIONS_MAX, Violation,
+};
 pub use time::Timestamp;

@@ -32,11 +32,21 @@ pub trait Scripts: Send + Sync {
         Err(ScriptError { kind: ScriptErrorKind::Syntax, message })
     }
 
+    /// Whether so much was evaluated for the present decision that the rest should go on in the
+    /// next commit, so that others get at the execution in between.
+    fn should_yield(&self) -> bool {
+        false
+    }
+
     /// Compiles a JSON schema without holding anything against it.
     fn check_schema(&self, schema: &Json) -> Result<(), ScriptError> {
         self.violations(schema, &Json::null()).map(drop)
     }
 }
+
+/// Time limits of scripts count processor time, so that a busy neighbour fails nobody's script; in
+/// wall time a script may take this many times as long.
+pub const SCRIPT_WALL_FACTOR: u32 = 10;
 
 /// Violations told of one document; a document with more is no less wrong.
 pub const VIOLATIONS_MAX: usize = 100;

@@ -37,6 +37,15 @@ impl Timestamp {
         self.plus_millis(seconds.saturating_mul(1000))
     }
 
+    /// By how many milliseconds the wall clock was set back since this instant, that of the last
+    /// fact that a machine knows: at least so many, because some time went by in between. `None`
+    /// if it was not, or by no more than a second: time services correct by as much all the time.
+    pub fn set_back_by(self, now: Self) -> Option<i64> {
+        const UNNOTICED: i64 = 1000;
+        let by = self.since(now);
+        (by > UNNOTICED).then_some(by)
+    }
+
     /// Milliseconds from `earlier` to this instant; negative if it is later.
     pub const fn since(self, earlier: Self) -> i64 {
         self.0.saturating_sub(earlier.0)

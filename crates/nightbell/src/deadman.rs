@@ -1,23 +1,39 @@
 //! The dead man's switch: somebody outside is called every minute, and rings when the calls stop.
+//!
+//! It is called only while monitoring works from end to end: commits are synced, checks that are due
+//! run, receivers accept what they are sent (see [`Engine::health`]). While it does not, the address
+//! for failures is called, if there is one.
 
 use std::time::Duration;
 
 use engine::Engine;
+use reqwest::{Method, Url};
+use tasks::http::{self, Client, Request};
+
+use crate::config::Config;
 
 /// Pause between two calls.
 const PAUSE: Duration = Duration::from_mins(1);
 /// How long one call may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Calls the address every minute for as long as the server lives and its store answers.
+/// Calls the addresses of the configuration every minute for as long as the server lives.
 ///
 /// # Errors
 /// The client cannot be made.
-pub(crate) fn call(engine: Engine, url: String) -> anyhow::Result<()> {
-    tasks::http::install_tls_provider();
-    let client = reqwest::Client::builder().timeout(PATIENCE).build()?;
+pub(crate) fn call(
+    engine: Engine,
+    config: &Config,
+    settings: http::Settings,
+) -> anyhow::Result<()> {
+    let Some(url) = config.deadman_url.as_ref().map(|url| url.0.clone()) else { return Ok(()) };
+    let failure = config.deadman_fail_url.as_ref().map(|url| url.0.clone());
+    let failure = failure.or_else(|| failure_address(&url));
+    let client = Client::new(settings)?;
+    let success = request(Method::GET, &url)?;
+    let mut failure = failure.map(|url| request(Method::POST, &url)).transpose()?;
     tokio::spawn(async move {
-        let mut failing = false;
+        let mut said = None;
         let mut ticks = tokio::time::interval(PAUSE);
         loop {
             tokio::select! {
@@ -25,26 +41,71 @@ pub(crate) fn call(engine: Engine, url: String) -> anyhow::Result<()> {
                 () = engine.stopped() => return,
                 _ = ticks.tick() => {}
             }
-            // A server that can neither read nor write watches nothing.
-            let result = match engine.store().statistics().await {
-                Ok(_) => one(&client, &url).await,
-                Err(error) => Err(error.to_string()),
+            let health = engine.health();
+            let says = if health.is_healthy() {
+                send(&client, &success).await.err()
+            } else {
+                let reason = health.reason();
+                if let Some(failure) = &mut failure {
+                    failure.body = Some(reason.clone().into());
+                    if let Err(error) = send(&client, failure).await {
+                        tracing::warn!(%error, "the dead man's switch did not hear of the failure");
+                    }
+                }
+                Some(reason)
             };
-            match &result {
-                Ok(()) if failing => tracing::info!("the dead man's switch is called again"),
-                Err(reason) if !failing => {
-                    tracing::warn!(reason, "the dead man's switch was not called");
+            match &says {
+                None if said.is_some() => tracing::info!("the dead man's switch is called again"),
+                Some(reason) if said.is_none() => {
+                    tracing::error!(reason, "the dead man's switch was not called");
                 }
                 _ => {}
             }
-            failing = result.is_err();
+            said = says;
         }
     });
     Ok(())
 }
 
-async fn one(client: &reqwest::Client, url: &str) -> Result<(), String> {
+fn request(method: Method, url: &str) -> anyhow::Result<Request> {
+    let mut request = Request::new(method, url.parse()?);
+    request.connect_timeout = Some(PATIENCE);
+    request.read_timeout = Some(PATIENCE);
+    Ok(request)
+}
+
+async fn send(client: &Client, request: &Request) -> Result<(), String> {
     // The address is a secret of a kind: it is not told.
-    let answer = client.get(url).send().await.map_err(|error| error.without_url().to_string())?;
-    answer.error_for_status().map(drop).map_err(|error| error.without_url().to_string())
+    let answer = tokio::time::timeout(PATIENCE, client.send(request)).await;
+    let answer = answer.map_err(|_| "took longer than 10 seconds".to_owned())?;
+    let answer = answer.map_err(|problem| problem.message)?;
+    if answer.status.is_success() { Ok(()) } else { Err(format!("was answered {}", answer.status)) }
+}
+
+/// Where services that are known for it want to hear of failures.
+fn failure_address(url: &str) -> Option<String> {
+    let mut url = Url::parse(url).ok()?;
+    let is_known = url.host_str() == Some("hc-ping.com")
+        || url.path_segments().is_some_and(|mut segments| segments.any(|it| it == "ping"));
+    if !is_known {
+        return None;
+    }
+    let path = format!("{}/fail", url.path().trim_end_matches('/'));
+    url.set_path(&path);
+    Some(url.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::failure_address;
+
+    #[test]
+    fn services_with_an_address_for_failures_are_known() {
+        let known = |url: &str| failure_address(url);
+        let hosted = known("https://hc-ping.com/0a1b/nightbell?rid=1").unwrap();
+        assert_eq!(hosted, "https://hc-ping.com/0a1b/nightbell/fail?rid=1");
+        let own = known("http://health.example/ping/0a1b/").unwrap();
+        assert_eq!(own, "http://health.example/ping/0a1b/fail");
+        assert_eq!(known("https://nosnch.in/0a1b"), None);
+    }
 }

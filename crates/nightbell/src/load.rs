@@ -11,13 +11,15 @@
 
 mod clash;
 mod monitors;
+mod rejected;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use engine::Engine;
 use kernel::ExecutionId;
-use kernel::alert::definition::ChecklistOptions;
+use kernel::alert::definition::{ChecklistOptions, Known};
 use kernel::definition::{
     EventHandler, Problem, TaskDef, WorkflowDef, inspect_workflow, parse_event_handlers,
     parse_task_defs, parse_workflows, validate_event_handler, validate_task_def,
@@ -29,6 +31,7 @@ use server::triggers::{self, Trigger};
 use tokio::sync::mpsc;
 
 pub(crate) use monitors::all as monitors_below;
+use rejected::{Mistakes, Of};
 
 /// What one file defines.
 #[derive(Default)]
@@ -38,6 +41,16 @@ struct Defined {
     schedules: Vec<ScheduleSpec>,
     handlers: Vec<EventHandler>,
     triggers: Vec<Trigger>,
+}
+
+impl Defined {
+    /// Adds what monitors may speak of.
+    fn add_to(&self, known: &mut Known) {
+        let workflows = self.workflows.iter().map(|it| it.name.as_str().into());
+        known.workflows.get_or_insert_default().extend(workflows);
+        let schedules = self.schedules.iter().map(|it| it.name.clone());
+        known.schedules.get_or_insert_default().extend(schedules);
+    }
 }
 
 /// Largest file that is read, in bytes.
@@ -68,9 +81,10 @@ pub(crate) async fn load(
     let (of_monitors, files): (Vec<_>, Vec<_>) =
         files.into_iter().partition(|file| monitors::concerns(engine, file));
     let (defined, found) = read_all(&files, engine);
-    mistakes.extend(found);
+    mistakes.extend(found.into_values().flatten());
     mistakes.extend(clash::all(&[], &defined).into_iter().map(|clash| clash.to_string()));
-    let read = monitors::read(engine, &of_monitors, checklist);
+    let beside = monitors::beside(engine, defined.iter().map(|(_, found)| found)).await;
+    let read = monitors::read(engine, &of_monitors, checklist, &beside);
     mistakes.extend(read.without_former(engine));
     if !mistakes.is_empty() {
         return Err(mistakes);
@@ -83,13 +97,62 @@ pub(crate) async fn load(
     // Monitors last: they check and tell by what the other files define.
     let refused = monitors::apply(engine, read, true).await;
     mistakes.extend(refused);
-    if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    if !mistakes.is_empty() {
+        return Err(mistakes);
+    }
+    // What was refused before a restart is not any more.
+    rejected::tell(engine, Of::Definitions, &Mistakes::new()).await;
+    for folder in paths.iter().filter(|path| path.is_dir()) {
+        tell_passed_over(folder);
+    }
+    Ok(())
+}
+
+/// Looks at every file below the paths as a start would, and changes nothing: what is wrong, and what
+/// is hardly meant. What the files do not say themselves, such as which secrets there are, is not
+/// looked at.
+pub(crate) fn examine(
+    engine: &Engine,
+    paths: &[PathBuf],
+    checklist: &ChecklistOptions,
+) -> (Vec<String>, Vec<String>) {
+    let (mut wrong, mut warnings, mut files) = (Vec::new(), Vec::new(), Vec::new());
+    for path in paths {
+        match files_below(path) {
+            Ok(found) => files.extend(found),
+            Err(error) => wrong.push(format!("{}: {error}", path.display())),
+        }
+    }
+    files.dedup();
+    let (of_monitors, files): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|file| monitors::is_monitors(file));
+    let (defined, found) = read_all(&files, engine);
+    wrong.extend(found.into_values().flatten());
+    wrong.extend(clash::all(&[], &defined).into_iter().map(|clash| clash.to_string()));
+    let mut beside = Known::default();
+    if defined.iter().any(|(_, found)| !found.workflows.is_empty()) {
+        let names: BTreeSet<&str> = defined
+            .iter()
+            .flat_map(|(_, found)| found.workflows.iter().map(|it| it.name.as_str()))
+            .collect();
+        for (file, found) in &defined {
+            found.add_to(&mut beside);
+            let starts = found.schedules.iter().filter(|it| !names.contains(&*it.workflow_name()));
+            let missing = starts.filter_map(|it| engine.missing_workflow(it));
+            warnings.extend(missing.map(|told| format!("{}: warning: {told}", file.display())));
+        }
+    }
+    let read = monitors::read(engine, &of_monitors, checklist, &beside);
+    let (bad, told) = read.verdict();
+    wrong.extend(bad);
+    warnings.extend(told);
+    (wrong, warnings)
 }
 
 /// Reads files in the order in which they are to be applied: task definitions first, because
 /// workflows are judged by them and pin them. A file with a mistake is left out.
-fn read_all(files: &[PathBuf], engine: &Engine) -> (Vec<(PathBuf, Defined)>, Vec<String>) {
-    let (mut defined, mut mistakes) = (Vec::new(), Vec::new());
+fn read_all(files: &[PathBuf], engine: &Engine) -> (Vec<(PathBuf, Defined)>, Mistakes) {
+    let (mut defined, mut mistakes) = (Vec::new(), Mistakes::new());
     let mut tasks = Vec::new();
     let (of_tasks, of_workflows): (Vec<_>, Vec<_>) =
         files.iter().partition(|file| holds_task_defs(file));
@@ -99,7 +162,7 @@ fn read_all(files: &[PathBuf], engine: &Engine) -> (Vec<(PathBuf, Defined)>, Vec
                 tasks.extend(found.tasks.iter().cloned());
                 defined.push((file.clone(), found));
             }
-            Err(found) => mistakes.extend(found),
+            Err(found) => drop(mistakes.insert(file.clone(), found)),
         }
     }
     // Schedules last: they start what the other files define.
@@ -145,6 +208,7 @@ pub(crate) fn watch<C: Fn() -> ChecklistOptions + Send + 'static>(
     let given = paths.to_vec();
     let roots: Vec<PathBuf> = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
     tokio::spawn(async move {
+        let mut refused = Mistakes::new();
         while let Some(first) = changed.recv().await {
             let mut files = vec![first];
             while let Ok(Some(next)) = tokio::time::timeout(REST, changed.recv()).await {
@@ -152,7 +216,21 @@ pub(crate) fn watch<C: Fn() -> ChecklistOptions + Send + 'static>(
             }
             let of_monitors =
                 files.iter().any(|it| monitors::concerns(&engine, it) || !it.is_file());
-            reload(&engine, definitions_of(&engine, files, &roots), &roots).await;
+            files.sort();
+            files.dedup();
+            for file in &files {
+                tell_of_change(&engine, file);
+            }
+            let mut files = definitions_of(&engine, files, &roots);
+            // What was refused may be good because another file has changed.
+            files.extend(
+                refused
+                    .into_keys()
+                    .filter(|file| file.exists() && !monitors::concerns(&engine, file)),
+            );
+            files.sort();
+            files.dedup();
+            refused = reload(&engine, files, &roots).await;
             if of_monitors {
                 monitors::reload(&engine, &given, &checklist()).await;
             }
@@ -190,7 +268,8 @@ fn definitions_of(engine: &Engine, changed: Vec<PathBuf>, roots: &[PathBuf]) -> 
     files
 }
 
-async fn reload(engine: &Engine, files: Vec<PathBuf>, roots: &[PathBuf]) {
+/// Applies files that have changed or were refused; answers which are refused, and why.
+async fn reload(engine: &Engine, files: Vec<PathBuf>, roots: &[PathBuf]) -> Mistakes {
     let (mut defined, mut mistakes) = read_all(&files, engine);
     let below = roots.iter().flat_map(|root| files_below(root).unwrap_or_default());
     let others: Vec<PathBuf> = below
@@ -202,7 +281,7 @@ async fn reload(engine: &Engine, files: Vec<PathBuf>, roots: &[PathBuf]) {
     let (others, _) = read_all(&others, engine);
     for clash in clash::all(&others, &defined) {
         defined.retain(|(file, _)| *file != clash.file);
-        mistakes.push(clash.to_string());
+        mistakes.entry(clash.file.clone()).or_default().push(clash.to_string());
     }
     for (file, found) in defined {
         match put(engine, found).await {
@@ -210,29 +289,92 @@ async fn reload(engine: &Engine, files: Vec<PathBuf>, roots: &[PathBuf]) {
             Ok(count) => {
                 tracing::info!(file = %file.display(), count, "applied changed definitions");
             }
-            Err(error) => mistakes.push(format!("{}: {error}", file.display())),
+            Err(error) => {
+                let mistake = format!("{}: {error}", file.display());
+                mistakes.entry(file).or_default().push(mistake);
+            }
         }
     }
-    for mistake in mistakes {
+    for mistake in mistakes.values().flatten() {
         tracing::error!("not applied, what was registered stays: {mistake}");
+    }
+    rejected::tell(engine, Of::Definitions, &mistakes).await;
+    mistakes
+}
+
+/// Says of a changed file that it is gone, or that it is none that is read.
+fn tell_of_change(engine: &Engine, file: &Path) {
+    if file.is_file() {
+        tell_passed_over(file);
+    } else if !file.exists() && is_definition(file) && !monitors::concerns(engine, file) {
+        tracing::warn!(
+            file = %file.display(),
+            "the file is gone; what it defined stays in force until it is deleted"
+        );
     }
 }
 
+/// Says which files below a path look like definitions and are none that are read.
+fn tell_passed_over(path: &Path) {
+    if path.is_dir() {
+        for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
+            tell_passed_over(&entry.path());
+        }
+        return;
+    }
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let extension = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
+    if name.starts_with('.') || !["yaml", "yml", "json"].contains(&extension) {
+        return;
+    }
+    let file = path.display();
+    if extension != "json" && !monitors::is_found(path) {
+        tracing::warn!(
+            %file,
+            "passed over: a YAML file holds monitors, and has one of the sections {}; workflows \
+             and all else are JSON",
+            monitors::SECTIONS.join(", ")
+        );
+    } else if extension == "json" && !is_definition(path) {
+        tracing::info!(%file, "passed over: input*.json are examples of input");
+    }
+}
+
+/// Files and folders that one `--load` path may lead to; more is taken for a mistake.
+const ENTRIES_MAX: usize = 100_000;
+
+/// All files of definitions in a folder and those below it, in order. A link to a folder is followed
+/// once, so links that lead in circles end; hidden folders (`.git`) are passed over.
 fn files_below(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
     }
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(path)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            files.extend(files_below(&path)?);
-        } else if is_definition(&path) || monitors::is_found(&path) {
-            files.push(path);
+    let (mut files, mut entries) = (Vec::new(), 0);
+    let mut seen = BTreeSet::from([path.canonicalize()?]);
+    let mut folders = vec![path.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            entries += 1;
+            if entries > ENTRIES_MAX {
+                let message = format!("more than {ENTRIES_MAX} files and folders below it");
+                return Err(std::io::Error::other(message));
+            }
+            if path.is_dir() {
+                if !is_hidden(&path) && seen.insert(path.canonicalize()?) {
+                    folders.push(path);
+                }
+            } else if is_definition(&path) || monitors::is_found(&path) {
+                files.push(path);
+            }
         }
     }
     files.sort();
     Ok(files)
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 fn is_definition(path: &Path) -> bool {
@@ -242,7 +384,18 @@ fn is_definition(path: &Path) -> bool {
         && !name.starts_with('.')
 }
 
-fn holds_task_defs(path: &Path) -> bool {
+/// The JSON files of definitions in a folder and below.
+///
+/// # Errors
+/// The folder cannot be read.
+pub(crate) fn json_below(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = files_below(folder)?;
+    files.retain(|file| is_definition(file));
+    Ok(files)
+}
+
+/// Whether a file holds task definitions, by its name.
+pub(crate) fn holds_task_defs(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     name == "taskdefs.json" || name.ends_with(".taskdefs.json")
 }
@@ -377,6 +530,9 @@ async fn put_workflows(engine: &Engine, mut workflows: Vec<WorkflowDef>) -> anyh
 async fn put_schedules(engine: &Engine, schedules: Vec<ScheduleSpec>) -> anyhow::Result<usize> {
     let mut count = 0;
     for schedule in schedules {
+        if let Some(missing) = engine.missing_workflow(&schedule) {
+            tracing::warn!("{missing}; each firing will fail until it does");
+        }
         let id = ExecutionId::schedule(&schedule.name);
         let present =
             engine.look(&id, |hosted| hosted.schedule().and_then(|s| s.spec.clone())).await?;
@@ -417,4 +573,22 @@ async fn put_handlers(engine: &Engine, mut handlers: Vec<EventHandler>) -> anyho
         engine.put_event_handlers(handlers).await?;
     }
     Ok(count)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::files_below;
+
+    #[test]
+    fn attacks_folders_that_link_to_each_other_are_read_once() {
+        let root = tempfile::tempdir().expect("a folder");
+        let inner = root.path().join("inner");
+        std::fs::create_dir(&inner).expect("a folder");
+        std::fs::write(inner.join("w.json"), "{}").expect("a file");
+        for (folder, name) in [(root.path(), "a"), (root.path(), "b"), (&*inner, "up")] {
+            std::os::unix::fs::symlink(root.path(), folder.join(name)).expect("a link");
+        }
+        let found = files_below(root.path()).expect("it ends");
+        assert_eq!(found, [inner.join("w.json")]);
+    }
 }

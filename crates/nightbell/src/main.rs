@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod deadman;
 mod dev;
+mod limits;
 mod load;
 mod logging;
 mod robopager;
@@ -14,6 +15,7 @@ mod tour;
 mod values;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 
@@ -35,12 +37,12 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(flags) => {
             let config = Config::from_process(&flags)?;
             logging::start(&config);
-            runtime()?.block_on(serve::run(config))?;
+            run(serve::run(config))?;
         }
         Command::Dev(flags) => {
             let config = Config::load(flags.flags(), DevFlags::env, None)?;
             logging::start(&config);
-            runtime()?.block_on(tour::run(config))?;
+            run(tour::run(config))?;
         }
         Command::Robopager(arguments) => return robopager::run(&arguments),
         Command::Client(command) => cli::run(command, &cli.global)?,
@@ -48,7 +50,14 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The server's threads, one per core: a script that takes long gives its place to another.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+/// How long the end waits for work that blocks its thread.
+const END_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Runs the server on its threads, one per core.
+fn run<T>(server: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(server);
+    // Whatever does not end by itself ends with the process.
+    runtime.shutdown_timeout(END_PATIENCE);
+    result
 }

@@ -13,12 +13,12 @@ use store::Sqlite;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{Config, StoreUrl, process_env};
+use crate::config::{Config, StoreUrl, access_of, process_env};
 use crate::robopager::Robopager;
 use crate::scripts::Engines;
 use crate::secret_key;
 use crate::values::FromEnvironment;
-use crate::{deadman, load};
+use crate::{deadman, limits, load};
 
 /// A server that is open but not yet told when to stop.
 pub(crate) struct Server {
@@ -29,6 +29,7 @@ pub(crate) struct Server {
 
 /// Serves until the process is told to stop.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
+    end_at_the_latest().context("there is no thread to end the process")?;
     let robopager = Arc::new(Robopager::of(&config)?);
     // From now on it ends nothing, though nobody is there yet to hear it.
     let hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be heard")?;
@@ -40,9 +41,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
             mistakes.join("\n  ")
         );
     }
-    if let Some(url) = &config.deadman_url {
-        deadman::call(server.engine.clone(), url.0.clone())?;
-    }
+    deadman::call(server.engine.clone(), &config, task_settings(&config).http)?;
     if let Err(error) = robopager.start(&server.engine).await {
         server.engine.close().await?;
         return Err(error);
@@ -88,6 +87,9 @@ impl Server {
         let listener = TcpListener::bind(config.listen)
             .await
             .with_context(|| format!("cannot listen on {}", config.listen))?;
+        // Definitions do not call the server that runs them, unless the configuration lets them.
+        settings.http.outgoing.policy().listeners.add(listener.local_addr()?);
+        tell_of_proxies();
         let store = open_store(config)?;
         let key = secret_key::find(config, &*store).await?;
         let engine = Engine::open(Parts {
@@ -106,6 +108,11 @@ impl Server {
         }
         let settings = Settings {
             body_max: usize::try_from(config.payload_max.0)?.saturating_add(BODY_SLACK),
+            connections_max: limits::apply(),
+            public_url: config.public_url.as_ref().map(|url| url.0.clone()),
+            hosts: config.hosts.clone(),
+            beyond_loopback: !config.listen.ip().to_canonical().is_loopback(),
+            trusted_proxies: config.trusted_proxies.0.clone(),
             ..Settings::default()
         };
         let api = Api { engine: engine.clone(), settings: Arc::new(settings) };
@@ -121,6 +128,13 @@ impl Server {
     pub(crate) async fn serve(self) -> anyhow::Result<()> {
         let address = self.address();
         tracing::info!("listening on http://{address}");
+        let settings = &self.api.settings;
+        if settings.beyond_loopback && settings.hosts.is_empty() && settings.public_url.is_none() {
+            tracing::info!(
+                "requests are answered that name this server by an IP address or by a name of a \
+                 private network; public names belong into `public_url` or `hosts`"
+            );
+        }
         let engine = self.engine.clone();
         let stop = async move {
             told_to_stop().await;
@@ -188,6 +202,7 @@ pub(crate) fn options(config: &Config) -> engine::Options {
         leases: Leases {
             turn: config.turn_lease,
             activity: config.activity_lease,
+            attempts_max: u32::try_from(config.work_attempts_max).unwrap_or(u32::MAX),
             ..Leases::default()
         },
         retention: Retention {
@@ -195,6 +210,12 @@ pub(crate) fn options(config: &Config) -> engine::Options {
             age_max_seconds: config.retention_age.map_or(0, |age| age.as_secs()),
             disk_max_bytes: config.disk_budget.map_or(0, |budget| budget.0),
         },
+        evaluation: engine::evaluation::Options {
+            time: config.script_time,
+            ..engine::evaluation::Options::default()
+        },
+        alarm: config.alarm.0.iter().map(|name| name.as_str().into()).collect(),
+        disk_free_min: config.disk_free_min.0,
         ..engine::Options::default()
     }
 }
@@ -218,6 +239,13 @@ pub(crate) fn jq_limits(config: &Config) -> tasks::jq::Limits {
 pub(crate) fn task_settings(config: &Config) -> tasks::registry::Settings {
     let mut settings = tasks::registry::Settings::default();
     settings.http.body_max = usize::try_from(config.http_body_max.0).unwrap_or(usize::MAX);
+    settings.http.call_ceiling = config.call_time_max;
+    settings.http.outgoing = tasks::outgoing::Dialer::new(tasks::outgoing::Policy {
+        allow: config.outgoing_allow.0.clone(),
+        deny: config.outgoing_deny.0.clone(),
+        own: config.outgoing_own,
+        listeners: tasks::outgoing::Listeners::default(),
+    });
     settings.check.sources = tasks::check::Sources::of(&config.sources.0);
     settings.check.http.clone_from(&settings.http);
     settings.events.nats_url = config.nats_url.as_ref().map(|url| url.0.clone());
@@ -230,7 +258,12 @@ pub(crate) fn task_settings(config: &Config) -> tasks::registry::Settings {
         if let Some(url) = source.get("url").and_then(serde_json::Value::as_str)
             && tasks::sql::Connection::check(url).is_ok()
         {
-            settings.sql.connections.entry(name.clone()).or_insert_with(|| url.to_owned());
+            settings.sql.connections.entry(name.clone()).or_insert_with(|| {
+                // The configuration has been read: it says what there is.
+                let access = access_of(source).unwrap_or(tasks::sql::Access::Read);
+                settings.sql.access.insert(name.clone(), access);
+                url.to_owned()
+            });
         }
     }
     settings.sql.urls_in_inputs = config.sql_urls_in_inputs;
@@ -244,6 +277,19 @@ pub(crate) fn task_settings(config: &Config) -> tasks::registry::Settings {
     settings.sendgrid_url.clone_from(&config.sendgrid_url.0);
     settings.ops_genie_url.clone_from(&config.opsgenie_url.0);
     settings
+}
+
+/// Says that somebody else resolves names, where that is so.
+fn tell_of_proxies() {
+    let names =
+        ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
+    let is_set = |name: &&&str| process_env(name).is_some_and(|proxy| !proxy.is_empty());
+    if let Some(name) = names.iter().find(is_set) {
+        tracing::info!(
+            "outgoing requests go by the proxy of {name}, which resolves names: only addresses that \
+             are written out are judged by the outgoing policy"
+        );
+    }
 }
 
 /// Amazon's services, with the key that its other programs take from the environment, too.
@@ -260,6 +306,25 @@ fn sqs_settings(url: &str) -> tasks::events::SqsSettings {
     }
     let region = variable("AWS_REGION").or_else(|| variable("AWS_DEFAULT_REGION"));
     tasks::events::SqsSettings { url: url.to_owned(), region, credentials }
+}
+
+/// How long the process may take to end once it is told to; service managers wait ten seconds or
+/// more.
+const END_MAX: Duration = Duration::from_millis(9500);
+
+/// Ends the process some time after it was told to, whatever its other threads are at. What was
+/// acknowledged is in the store by then.
+fn end_at_the_latest() -> std::io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("end".to_owned()).spawn(move || {
+        runtime.block_on(async {
+            told_to_stop().await;
+            tokio::time::sleep(END_MAX).await;
+        });
+        tracing::error!("the server did not end by itself within {END_MAX:?}: it is ended");
+        std::process::exit(1);
+    })?;
+    Ok(())
 }
 
 /// Resolves when the process is told to stop: by the service manager or by the keyboard.

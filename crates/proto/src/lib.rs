@@ -1,9 +1,11 @@
 //! The messages of the durable task protocol, and the faces of its service.
 //!
-//! Everything in here is generated from `proto/durabletask.proto`; the file has no package, because
+//! Everything in here but the codec is generated from `proto/durabletask.proto`; the file has no package, because
 //! the protocol has none.
 #![allow(missing_docs, unreachable_pub, unused_qualifications, reason = "the code is generated")]
 #![allow(clippy::all, clippy::pedantic, reason = "the code is generated")]
+
+mod codec;
 
 tonic::include_proto!("_");
 

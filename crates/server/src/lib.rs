@@ -4,10 +4,14 @@
 //! Protocol names live here and nowhere deeper: handlers turn requests into the engine's inputs,
 //! and `view` turns its state into the protocol's JSON.
 
+mod connections;
 mod durable;
 mod fallback;
+mod front;
 mod grpc;
+mod guard;
 mod hooks;
+mod monitoring;
 mod openapi;
 mod ops;
 pub mod problem;
@@ -21,8 +25,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::State;
 use engine::Engine;
+use ipnet::IpNet;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use guard::HostPattern;
 pub use serve::serve;
 
 /// What every handler shares.
@@ -44,6 +50,18 @@ pub struct Settings {
     /// How often a worker of code is told that its stream lives; SDKs give up after two minutes of
     /// silence.
     pub ping_every: Duration,
+    /// Connections served at once; when there are more, idle ones are closed.
+    pub connections_max: usize,
+    /// How long a request body may be silent before the request is given up.
+    pub body_time: Duration,
+    /// Where people reach this server: links in answers begin with it, and its host is ours.
+    pub public_url: Option<String>,
+    /// Further names under which this server may be asked for.
+    pub hosts: Vec<HostPattern>,
+    /// Whether other machines can connect: names of private networks are then ours, too.
+    pub beyond_loopback: bool,
+    /// Reverse proxies whose `X-Forwarded-Host`, `-Proto` and `-Prefix` are believed.
+    pub trusted_proxies: Vec<IpNet>,
 }
 
 impl Default for Settings {
@@ -52,6 +70,12 @@ impl Default for Settings {
             body_max: 16 << 20,
             version: env!("CARGO_PKG_VERSION"),
             ping_every: Duration::from_secs(25),
+            connections_max: 10_000,
+            body_time: Duration::from_secs(30),
+            public_url: None,
+            hosts: Vec::new(),
+            beyond_loopback: false,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -69,11 +93,12 @@ fn described() -> OpenApiRouter<Api> {
 
 /// Everything that is answered on the one port.
 ///
-/// What no path answers is a 404 in the shape of all other failures, and so is a method that a
+/// Every request passes the guard first, whichever protocol it speaks. What no path answers is a 404 in the shape of all other failures, and so is a method that a
 /// path does not know (405) and a handler that panics (500).
 pub fn router(api: Api) -> Router {
     let (router, description) = described().split_for_parts();
     let traffic = Arc::new(ops::Traffic::over(&description));
+    let guard = Arc::new(guard::Guard::new(&api.settings));
     let again = fallback::Again::new(&api);
     let pages = Arc::new(openapi::Pages::of(description, api.settings.version));
     router
@@ -84,6 +109,7 @@ pub fn router(api: Api) -> Router {
         .method_not_allowed_fallback(fallback::other_method)
         .layer(axum::Extension(pages))
         .layer(axum::Extension(traffic.clone()))
-        .layer(axum::middleware::from_fn_with_state(traffic, ops::watch_over))
+        .layer(axum::Extension(guard.clone()))
+        .layer(axum::middleware::from_fn_with_state((traffic, guard), ops::watch_over))
         .with_state(api)
 }

@@ -1,18 +1,21 @@
 //! What operators look at (health, version, metrics), and what every answer passes through.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use engine::Engine;
 use engine::store::Statistics;
+use engine::{Engine, QueueState};
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -26,6 +29,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Api;
+use crate::guard::Guard;
+use crate::monitoring;
 use crate::problem::Problem;
 
 pub(crate) fn routes() -> OpenApiRouter<Api> {
@@ -40,39 +45,121 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(api_user_info))
 }
 
+/// How long an answer about health waits for the store.
+const STATISTICS_MAX: Duration = Duration::from_secs(2);
+
 /// Quarantined executions named in a health answer.
 const QUARANTINED_MAX: usize = 20;
+
+/// Failed attempts at a piece of work before a health answer counts it: workers that are replaced
+/// leave some behind.
+const ATTEMPTS_NOTED: u32 = 3;
 
 /// Tells whether the server can do its work, and how much it holds.
 #[utoipa::path(
     get, path = "/health", tag = "operations",
     responses(
         (status = 200, description = "It can", body = serde_json::Value),
-        (status = 503, description = "The store does not answer", body = serde_json::Value),
+        (status = 503, description = "It cannot, and why", body = serde_json::Value),
     )
 )]
-async fn health(State(api): State<Api>) -> Response {
+async fn health(State(api): State<Api>, Extension(traffic): Extension<Arc<Traffic>>) -> Response {
     let quarantined = api.engine.quarantined();
     let named: Vec<Value> = quarantined
         .iter()
         .take(QUARANTINED_MAX)
         .map(|(id, reason)| json!({ "workflowId": id, "reason": reason }))
         .collect();
-    let (status, store) = match api.engine.store().statistics().await {
-        Ok(statistics) => (StatusCode::OK, store_health(&statistics)),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, json!({ "error": error.to_string() })),
+    let mut health = api.engine.health();
+    let store = match traffic.statistics(&api.engine).await {
+        Ok(statistics) => store_health(&statistics),
+        Err(reason) => {
+            let shown = json!({ "error": reason });
+            health.problems.push(engine::Problem { code: "store", reason, since: None });
+            shown
+        }
     };
-    let healthy = status == StatusCode::OK;
+    let evaluations = api.engine.evaluations();
+    let mut warn = |code, reason| {
+        health.warnings.push(engine::Problem { code, reason, since: None });
+    };
+    if evaluations.refuses {
+        let stuck = evaluations.stuck;
+        let reason = format!(
+            "{stuck} evaluations of scripts, programs or schemas do not end: no others are begun \
+             until one does, or the server is restarted"
+        );
+        warn("evaluations", reason);
+    }
+    for damaged in api.engine.damaged_documents().into_iter().take(QUARANTINED_MAX) {
+        let engine::DamagedDocument { kind, name, version, reason } = damaged;
+        let reason =
+            format!("{kind} '{name}' (version {version}) is damaged and not in force: {reason}");
+        warn("documents", reason);
+    }
+    for (name, broken) in api.engine.broken_receivers() {
+        let reason = format!("receiver {name} takes no notifications: {}", broken.reason);
+        health.warnings.push(engine::Problem {
+            code: "receivers",
+            reason,
+            since: Some(broken.since),
+        });
+    }
+    let (status, word) = match (health.is_healthy(), health.warnings.is_empty()) {
+        (true, true) => (StatusCode::OK, "healthy"),
+        (true, false) => (StatusCode::OK, "degraded"),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
+    };
+    let broken = api.engine.broken_receivers();
+    let receivers: Vec<Value> = broken
+        .iter()
+        .map(|(name, broken)| {
+            json!({
+                "name": format!("receiver {name}"),
+                "healthy": false,
+                "since": broken.since.millis(),
+                "reason": broken.reason,
+                "givenUp": broken.dead,
+            })
+        })
+        .collect();
     let body = json!({
-        "healthy": healthy,
-        "healthResults": [],
+        "healthy": health.is_healthy(),
+        "status": word,
+        "problems": health.problems.iter().map(problem).collect::<Vec<_>>(),
+        "warnings": health.warnings.iter().map(problem).collect::<Vec<_>>(),
+        "rejectedFiles": health.rejected,
+        "disk": health.space.map(|space| json!({ "free": space.free, "size": space.size })),
+        "healthResults": receivers,
         "suppressedHealthResults": [],
         "version": api.settings.version,
         "store": store,
         "cached": api.engine.cached(),
+        "unfinishedWork": unfinished(&api.engine),
+        "evaluations": {
+            "busy": evaluations.busy,
+            "waiting": evaluations.waiting,
+            "stuck": evaluations.stuck,
+            "givenUp": evaluations.given_up,
+        },
         "quarantined": { "count": quarantined.len(), "workflows": named },
     });
     (status, Json(body)).into_response()
+}
+
+/// Work of code that keeps failing, or that no connected worker takes: it does not make the server
+/// unhealthy, and somebody has to look at it.
+fn unfinished(engine: &Engine) -> Value {
+    let work = engine.unfinished(None);
+    let given_up = work.iter().filter(|it| it.next_at.is_none()).count();
+    let retrying =
+        work.iter().filter(|it| it.next_at.is_some() && it.attempts >= ATTEMPTS_NOTED).count();
+    json!({ "retrying": retrying, "givenUp": given_up })
+}
+
+fn problem(problem: &engine::Problem) -> Value {
+    let since = problem.since.map(|since| since.to_string());
+    json!({ "code": problem.code, "reason": problem.reason, "since": since })
 }
 
 fn store_health(statistics: &Statistics) -> Value {
@@ -93,11 +180,11 @@ fn store_health(statistics: &Statistics) -> Value {
     get, path = "/api/health", tag = "operations",
     responses(
         (status = 200, description = "It can", body = serde_json::Value),
-        (status = 503, description = "The store does not answer", body = serde_json::Value),
+        (status = 503, description = "It cannot, and why", body = serde_json::Value),
     )
 )]
-async fn api_health(state: State<Api>) -> Response {
-    health(state).await
+async fn api_health(state: State<Api>, traffic: Extension<Arc<Traffic>>) -> Response {
+    health(state, traffic).await
 }
 
 /// Tells the version.
@@ -176,24 +263,29 @@ pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Problem {
 /// Characters of a path repeated in an answer.
 const SHOWN_MAX: usize = 200;
 
-/// Counts an answer, and turns a panic of its handler into one.
+/// Lets a request pass the guard, counts its answer, and turns a panic of its handler into one.
 pub(crate) async fn watch_over(
-    State(traffic): State<Arc<Traffic>>,
+    State((traffic, guard)): State<(Arc<Traffic>, Arc<Guard>)>,
     path: Option<MatchedPath>,
     request: Request,
     next: Next,
 ) -> Response {
     let method = request.method().clone();
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind().await;
-    let response = answer.unwrap_or_else(|panic| {
+    let template = path.as_ref().map(MatchedPath::as_str);
+    let answer = match guard.refusal(template, &request) {
+        Some(refusal) => Ok(refusal),
+        None => AssertUnwindSafe(next.run(request)).catch_unwind().await,
+    };
+    let mut response = answer.unwrap_or_else(|panic| {
         let reason = panic.downcast_ref::<&str>().copied().map(str::to_owned);
         let reason = reason.or_else(|| panic.downcast_ref::<String>().cloned());
-        let path = path.as_ref().map_or("(no path)", MatchedPath::as_str);
+        let path = template.unwrap_or("(no path)");
         tracing::error!(%method, path, ?reason, "internal error: a request handler panicked");
         let message = "internal error; the server's log says more";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).into_response()
     });
-    traffic.count(path.as_ref().map(MatchedPath::as_str), &method, response.status());
+    Guard::harden(template, &mut response);
+    traffic.count(template, &method, response.status());
     response
 }
 
@@ -205,7 +297,14 @@ pub(crate) async fn watch_over(
 pub(crate) struct Traffic {
     paths: HashMap<String, Cells>,
     others: Cells,
+    /// What the store said of itself last, and when.
+    statistics: Mutex<Option<(Instant, Statistics)>>,
 }
+
+/// How long a health answer waits for the store.
+const STORE_PATIENCE: Duration = Duration::from_millis(50);
+/// For how long what the store said last stands for what it would say.
+const STORE_SILENCE_MAX: Duration = Duration::from_secs(10);
 
 type Cells = [[AtomicU64; CLASSES]; METHODS.len() + 1];
 
@@ -219,6 +318,24 @@ impl Traffic {
         Self {
             paths: paths.map(|path| (path.clone(), Cells::default())).collect(),
             others: Cells::default(),
+            statistics: Mutex::new(None),
+        }
+    }
+
+    /// What the store says of itself; while it is busy, what it said last.
+    async fn statistics(&self, engine: &Engine) -> Result<Statistics, String> {
+        let asked = tokio::time::timeout(STORE_PATIENCE, engine.store().statistics()).await;
+        let mut last = self.statistics.lock();
+        match asked {
+            Ok(Ok(statistics)) => {
+                *last = Some((Instant::now(), statistics));
+                Ok(statistics)
+            }
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => match *last {
+                Some((at, statistics)) if at.elapsed() < STORE_SILENCE_MAX => Ok(statistics),
+                _ => Err("the store does not answer".to_owned()),
+            },
         }
     }
 
@@ -273,16 +390,22 @@ async fn metrics(
     State(api): State<Api>,
     Extension(traffic): Extension<Arc<Traffic>>,
 ) -> Result<Response, Problem> {
-    let statistics = api.engine.store().statistics().await;
+    let statistics = tokio::time::timeout(STATISTICS_MAX, api.engine.store().statistics()).await;
     let mut registry = Registry::with_prefix("nightbell");
     let version = Info::new([("version", api.settings.version)]);
     registry.register("build", "What runs", version);
-    gauge(&mut registry, "store_up", "1 if the store answers", u64::from(statistics.is_ok()));
-    if let Ok(statistics) = statistics {
+    gauge(
+        &mut registry,
+        "store_up",
+        "1 if the store answers",
+        u64::from(matches!(statistics, Ok(Ok(_)))),
+    );
+    if let Ok(Ok(statistics)) = statistics {
         register_store(&mut registry, &statistics);
     }
     register_engine(&mut registry, &api.engine);
     register_queues(&mut registry, &api.engine);
+    monitoring::register(&mut registry, &api.engine);
     traffic.register(&mut registry);
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|error| {
@@ -328,13 +451,36 @@ fn register_engine(registry: &mut Registry, engine: &Engine) {
 fn register_queues(registry: &mut Registry, engine: &Engine) {
     let waiting = Family::<OfQueue, Gauge<i64, AtomicI64>>::default();
     let held = Family::<OfQueue, Gauge<i64, AtomicI64>>::default();
-    for state in engine.queues().states() {
+    for state in shown_queues(engine) {
         let queue = OfQueue { queue: state.name.to_string() };
         waiting.get_or_create(&queue).set(state.waiting as i64);
         held.get_or_create(&queue).set(state.held as i64);
     }
     registry.register("queue_waiting", "Tasks that wait, by queue", waiting);
     registry.register("queue_held", "Tasks that are held, by queue", held);
+}
+
+/// Queues that the metrics name; all others are `(other)` together.
+const QUEUES_SHOWN_MAX: usize = 1000;
+
+/// The queues that the metrics name. If there are too many, those go first that hold most, and then
+/// those that a definition names: any client can poll for names that mean nothing.
+fn shown_queues(engine: &Engine) -> Vec<QueueState> {
+    let mut states = engine.queues().states();
+    if states.len() <= QUEUES_SHOWN_MAX {
+        return states;
+    }
+    states.sort_by_cached_key(|queue| {
+        let name = queue.name.split_once(':').map_or(&*queue.name, |(_, name)| name);
+        Reverse((queue.waiting + queue.held, engine.definitions().task(name).is_some()))
+    });
+    let mut others = QueueState { name: "(other)".into(), waiting: 0, held: 0 };
+    for hidden in states.drain(QUEUES_SHOWN_MAX..) {
+        others.waiting += hidden.waiting;
+        others.held += hidden.held;
+    }
+    states.push(others);
+    states
 }
 
 fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {

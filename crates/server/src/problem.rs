@@ -76,6 +76,9 @@ impl From<engine::Error> for Problem {
             },
             engine::Error::Store(error) => return error.into(),
             engine::Error::Quarantined { .. } => (Status::INTERNAL_SERVER_ERROR, "quarantined"),
+            engine::Error::Unavailable(_) => {
+                (Status::SERVICE_UNAVAILABLE, "evaluation-unavailable")
+            }
             engine::Error::Closing => (Status::SERVICE_UNAVAILABLE, "closing"),
         };
         Self::new(status, code, message)
@@ -84,12 +87,22 @@ impl From<engine::Error> for Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        let (status, code) = match error {
+        let (status, code) = match &error {
             StoreError::Conflict | StoreError::Received => (StatusCode::CONFLICT, "conflict"),
-            StoreError::Unavailable(_) | StoreError::Closed => {
-                (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable")
+            // The details name files of the server: they are for its operators.
+            StoreError::Unavailable(_) => {
+                tracing::warn!(%error, "a request could not be answered");
+                let message = "the store is unavailable; the server's log says why";
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                return Self::new(status, "store-unavailable", message);
             }
-            StoreError::Corrupt(_) => (StatusCode::INTERNAL_SERVER_ERROR, "store-corrupt"),
+            StoreError::Corrupt(_) => {
+                tracing::error!(%error, "a request could not be answered");
+                let message = "the store holds damaged data; the server's log says more";
+                let status = StatusCode::INTERNAL_SERVER_ERROR;
+                return Self::new(status, "store-corrupt", message);
+            }
+            StoreError::Closed => (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable"),
         };
         Self::new(status, code, error.to_string())
     }
@@ -113,8 +126,10 @@ impl From<VaultError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let retryable =
-            self.status.is_server_error() && self.status != StatusCode::INTERNAL_SERVER_ERROR;
+        // A fault of ours stays one, and what is not implemented will not be by the next try.
+        let is_lasting =
+            matches!(self.status, StatusCode::INTERNAL_SERVER_ERROR | StatusCode::NOT_IMPLEMENTED);
+        let retryable = self.status.is_server_error() && !is_lasting;
         let mut body = json!({
             "status": self.status.as_u16(),
             "message": self.message,

@@ -1,9 +1,10 @@
 //! The listener: HTTP/1.1 and HTTP/2 without TLS (h2c) on one port.
 //!
 //! Every connection is a task of its own, so that whatever goes wrong in one stays there. Their
-//! number, the time they may take to send a request's head, and the time that a shutdown waits for
-//! them are all bounded.
+//! number, the time they may take to send a request, and the time that a shutdown waits for them are
+//! all bounded.
 
+use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,19 +12,25 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Api;
+use crate::connections::{Connection, Connections, Leaving};
+use crate::front::{Arrival, Front};
+use crate::guard::Peer;
+use crate::problem::Problem;
 
-/// Connections served at once; further ones wait in the system's backlog.
-const CONNECTIONS_MAX: usize = 10_000;
 /// Longest time for the head of a request, and longest idle time of an HTTP/1.1 connection. Longer
 /// than clients keep unused connections, so that none is closed under a request.
 const HEAD_MAX: Duration = Duration::from_secs(75);
@@ -35,44 +42,63 @@ const PING_AFTER: Duration = Duration::from_secs(30);
 const PONG_MAX: Duration = Duration::from_secs(90);
 /// Requests at once on one HTTP/2 connection. Clients of orchestrations wait for many ends on one.
 const STREAMS_MAX: u32 = 10_000;
-/// How long a shutdown waits for answers that are under way; longer than the longest poll.
-const GRACE: Duration = Duration::from_secs(10);
-/// How long to wait after the system refused a connection, which it does when it runs short of
-/// something that only time brings back.
-const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+/// How long a shutdown waits for answers that are under way. Polls are answered at once then, and
+/// whatever stops the process gives it ten seconds in all.
+const GRACE: Duration = Duration::from_secs(5);
+/// Connections that may wait to be taken over.
+const ARRIVALS_MAX: usize = 1024;
 
 /// Serves the API until `shutdown` resolves; then takes no more connections, lets answers that are
-/// under way finish for at most ten seconds, and drops what is left.
+/// under way finish for at most five seconds, and drops what is left.
 ///
 /// # Errors
-/// None at present: what fails, fails for one connection.
+/// There is no thread to take connections. What else fails, fails for one connection.
 pub async fn serve(
     listener: TcpListener,
     api: Api,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let places = Connections::new(api.settings.connections_max, api.settings.body_time);
     let router = crate::router(api);
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let (ending, dropped) = (CancellationToken::new(), CancellationToken::new());
     let connections = TaskTracker::new();
+    let (others, mut arriving) = mpsc::channel(ARRIVALS_MAX);
+    let stop = CancellationToken::new();
+    let front = Front {
+        listener: listener.into_std()?,
+        router: router.clone(),
+        places,
+        others,
+        stop: stop.clone(),
+        silence_max: HEAD_MAX,
+    };
+    front.start()?;
     let mut shutdown = pin!(shutdown);
     loop {
-        let (stream, permit) = tokio::select! {
+        let (stream, peer, place): Arrival = tokio::select! {
             biased;
             () = &mut shutdown => break,
-            accepted = accept(&listener, &room) => accepted,
+            Some(arrival) = arriving.recv() => arrival,
+        };
+        let stream = match TcpStream::from_std(stream) {
+            Ok(stream) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be taken over");
+                continue;
+            }
         };
         let (ending, dropped) = (ending.clone(), dropped.clone());
         let router = router.clone();
         connections.spawn(async move {
+            let place = Arc::new(place);
             tokio::select! {
-                () = talk(stream, router, ending) => {}
+                () = talk(stream, peer, router, ending, &place) => {}
+                () = place.closed() => {}
                 () = dropped.cancelled() => {}
             }
-            drop(permit);
         });
     }
-    drop(listener);
+    stop.cancel();
     ending.cancel();
     connections.close();
     if tokio::time::timeout(GRACE, connections.wait()).await.is_err() {
@@ -83,26 +109,15 @@ pub async fn serve(
     Ok(())
 }
 
-/// The next connection, once there is room for it.
-async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> (TcpStream, OwnedSemaphorePermit) {
-    let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
-    loop {
-        match listener.accept().await {
-            Ok((stream, _)) => return (stream, permit),
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted");
-                tokio::time::sleep(REFUSED_PAUSE).await;
-            }
-        }
-    }
-}
-
 /// Answers requests on one connection until it is closed, or until `ending` and the request that
 /// is under way then.
-async fn talk(stream: TcpStream, router: Router, ending: CancellationToken) {
+async fn talk(
+    stream: TcpStream,
+    peer: Peer,
+    router: Router,
+    ending: CancellationToken,
+    place: &Arc<Connection>,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "small answers may be late");
     }
@@ -116,9 +131,19 @@ async fn talk(stream: TcpStream, router: Router, ending: CancellationToken) {
         .max_concurrent_streams(STREAMS_MAX);
     let begun = AtomicBool::new(false);
     let service = TowerToHyperService::new(router);
-    let service = service_fn(|request| {
+    let service = service_fn(|mut request: http::Request<Incoming>| {
         begun.store(true, Ordering::Relaxed);
-        service.call(request)
+        request.extensions_mut().insert(peer);
+        let watched = place.request().map(|begun| {
+            let (head, body) = request.into_parts();
+            let (body, begun) = place.arriving(body, begun);
+            (service.call(http::Request::from_parts(head, body)), begun)
+        });
+        async move {
+            let Some((answer, request)) = watched else { return Ok(overloaded()) };
+            let answer = answer.await?;
+            Ok::<_, Infallible>(answer.map(|body| Body::new(Leaving { body, request })))
+        }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
     // The limit on heads only begins when the version is known, so a peer that says nothing at all
@@ -146,4 +171,11 @@ async fn talk(stream: TcpStream, router: Router, ending: CancellationToken) {
             }
         }
     }
+}
+
+/// 503 for a request that comes while too many are being answered.
+fn overloaded() -> axum::response::Response {
+    let message = "too many requests are being answered; wait a little and try again";
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", message);
+    ([(header::RETRY_AFTER, "1")], problem).into_response()
 }

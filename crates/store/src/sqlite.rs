@@ -32,8 +32,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use engine::search::{Page, RecordPage, RecordSearch, Search, words};
 use engine::store::{
-    Commit, Document, Head, LogLine, MessageKey, Outgoing, Pruned, QueueRow, Retention, Statistics,
-    Store, StoreError, Stored,
+    Commit, Document, Head, LogLine, MessageKey, Outgoing, Pruned, QueueRow, Retention, Space,
+    Statistics, Store, StoreError, Stored,
 };
 use kernel::{ExecutionId, Record, Timestamp};
 use parking_lot::Mutex;
@@ -125,6 +125,7 @@ impl Sqlite {
             lock,
             writes: writes.clone(),
             gathered: Instant::now(),
+            complained: None,
         };
         let writer = std::thread::Builder::new()
             .name("store-writer".to_owned())
@@ -412,6 +413,12 @@ impl Store for Sqlite {
         })
     }
 
+    fn space(&self) -> Option<Space> {
+        let disk = rustix::fs::statvfs(&self.path).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
+        Some(Space { free: bytes(disk.f_bavail), size: bytes(disk.f_blocks) })
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         // Readers first: the log can only be emptied when nobody reads from it.
         self.readers.close().await;
@@ -461,9 +468,7 @@ pub fn is_taken(path: &Path) -> bool {
 /// Takes the lock that lets one process write the file.
 fn lock(path: &Path) -> Result<File, StoreError> {
     let beside = beside(path, ".lock");
-    let options = File::options().read(true).write(true).create(true).truncate(false).clone();
-    let file =
-        options.open(&beside).map_err(|error| fault::io("cannot create", &beside, &error))?;
+    let file = private(&beside).map_err(|error| fault::io("cannot create", &beside, &error))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(StoreError::Unavailable(format!(
@@ -472,5 +477,36 @@ fn lock(path: &Path) -> Result<File, StoreError> {
             beside.display()
         ))),
         Err(TryLockError::Error(error)) => Err(fault::io("cannot lock", &beside, &error)),
+    }
+}
+
+/// Opens a file for its owner alone, whatever the umask; makes it if it is not there.
+fn private(path: &Path) -> std::io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    File::options().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// Takes from everybody but the owner and the group what they may do with a store that a former
+/// build made; the group's rights are left as the operator's choice.
+fn keep_others_out(path: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    let files = ["-wal", "-shm", ".lock"].map(|suffix| beside(path, suffix));
+    for file in std::iter::once(path).chain(files.iter().map(AsRef::as_ref)) {
+        let Ok(found) = std::fs::metadata(file) else { continue };
+        let mode = found.permissions().mode();
+        let others = mode & 0o007;
+        if others == 0 {
+            continue;
+        }
+        let closed = std::fs::Permissions::from_mode(mode & 0o7770);
+        match std::fs::set_permissions(file, closed) {
+            Ok(()) => {
+                tracing::warn!(file = %file.display(), "everybody could read it; not any more");
+            }
+            Err(error) => tracing::warn!(
+                file = %file.display(), %error,
+                "everybody can read it: run `chmod o-rwx` on it"
+            ),
+        }
     }
 }

@@ -7,10 +7,12 @@
 mod condition;
 mod schedule;
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use engine::{Handoff, Outcome, OutcomeStatus, TaskRunner};
+use engine::{Engine, Handoff, Outcome, OutcomeStatus, TaskRunner, WeakEngine};
+use kernel::{Json, Scripts};
 use tokio_util::sync::CancellationToken;
 
 use crate::http::fields::Fields;
@@ -41,12 +43,30 @@ pub struct HttpPoll {
     client: Client,
     scripts: JavaScript,
     settings: Settings,
+    /// Evaluates conditions where nothing else is held up.
+    engine: OnceLock<WeakEngine>,
 }
 
 impl HttpPoll {
     /// Makes the runner from a client whose connections it shares and an engine for conditions.
     pub fn new(client: Client, scripts: JavaScript, settings: Settings) -> Self {
-        Self { client, scripts, settings }
+        Self { client, scripts, settings, engine: OnceLock::new() }
+    }
+
+    async fn judge(&self, condition: Condition, input: &Json, output: &Json) -> Verdict {
+        let Some(engine) = self.engine.get().and_then(WeakEngine::upgrade) else {
+            let run = |source: &str, form, seen: &Json| self.scripts.run(source, form, seen);
+            return condition.judge(run, input, output);
+        };
+        let (input, output) = (input.clone(), output.clone());
+        let judge = move |_: &Engine, scripts: &dyn Scripts| {
+            let run = |source: &str, form, seen: &Json| scripts.javascript(source, form, seen);
+            condition.judge(run, &input, &output)
+        };
+        engine.evaluate(judge).await.unwrap_or_else(|error| Verdict::Broken {
+            reason: format!("its terminationCondition was not evaluated: {error}"),
+            terminal: false,
+        })
     }
 }
 
@@ -83,6 +103,10 @@ impl TaskRunner for HttpPoll {
         "HTTP_POLL"
     }
 
+    fn attach(&self, engine: WeakEngine) {
+        self.engine.get_or_init(|| engine);
+    }
+
     async fn run(&self, task: Handoff, cancelled: CancellationToken) -> Outcome {
         let poll = match Poll::parse(&task, &self.settings) {
             Ok(poll) => poll,
@@ -93,7 +117,7 @@ impl TaskRunner for HttpPoll {
             Err(outcome) => return outcome,
         };
         let output = response.output();
-        let verdict = poll.condition.judge(&self.scripts, &task.input, &output);
+        let verdict = self.judge(poll.condition, &task.input, &output).await;
         let output = http::shown(poll.filter.as_ref(), output);
         let polls = task.runs.saturating_add(1);
         let (status, reason) = match verdict {

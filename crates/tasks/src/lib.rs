@@ -12,13 +12,16 @@ pub mod jq;
 pub mod jwt;
 #[cfg(feature = "kafka")]
 pub mod kafka;
+mod limit;
 pub mod notify;
 pub mod ops_genie;
+pub mod outgoing;
+mod pattern;
 pub mod registry;
 pub mod schema;
 pub mod secret;
 pub mod sendgrid;
 pub mod sql;
-mod stay;
 mod tls;
+mod unfolding;
 pub mod workflow;

@@ -104,13 +104,13 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
                 .map_err(|problem| SetupError::Service("OPS_GENIE", problem))?,
         ),
         Arc::new(GetSignedJwt),
-        Arc::new(Notify::new(client()).sharing(claims)),
+        Arc::new(Notify::new(client()).linked(&settings.workflow.base_url).sharing(claims)),
         Arc::new(Incident::default()),
         Arc::new(UpdateSecret::default()),
         Arc::new(EventTask::new(&settings.events, http.client())?),
         Arc::new(http),
     ]);
     #[cfg(feature = "kafka")]
-    runners.push(Arc::new(crate::kafka::KafkaPublish::default()));
+    runners.push(Arc::new(crate::kafka::KafkaPublish::new(settings.http.outgoing.clone())));
     Ok(runners)
 }

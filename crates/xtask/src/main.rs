@@ -1,14 +1,18 @@
-//! The project's own chores: test, bench, tidy.
+//! The project's own chores: test, attack, bench, differential, tidy.
 //!
 //! `cargo xtask test` is the one test command: it prepares what the tests need, runs every check,
 //! and says plainly what it could not run.
 
 #[cfg(feature = "bench")]
 mod bench;
+#[cfg(feature = "differential")]
+mod differential;
 mod sdks;
 mod services;
 mod test;
 mod tidy;
+#[cfg(any(feature = "bench", feature = "differential"))]
+mod wire;
 
 use std::process::ExitCode;
 
@@ -19,16 +23,22 @@ Usage: cargo xtask <COMMAND>
 
 Commands:
   test [FILTER]   prepare services, check format, lints and tidiness, run every test
+  attack [FILTER] run every attack of the tests against a release binary
   tidy            check what the compiler cannot: structure, sizes, words
   bench           measure, and write docs/performance.md
+  differential    run the same workflows on a real Conductor server and compare (--help)
 ";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let result = match arguments.first().map(String::as_str) {
         Some("test") => test::run(&arguments[1..]),
+        Some("attack") => test::build_and_attack(&arguments[1..]),
         Some("tidy") => tidy::run(),
         Some("bench") => test::build_and_bench(),
+        Some("differential") => test::build_and_compare(&arguments[1..]),
+        #[cfg(feature = "differential")]
+        Some("compare") => differential::run(),
         #[cfg(feature = "bench")]
         Some("measure") => bench::run(),
         _ => {

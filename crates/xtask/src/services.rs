@@ -1,4 +1,4 @@
-//! The servers that tests drive: found where they are, installed where that is allowed.
+//! The servers and tools that tests drive: found where they are, installed where that is allowed.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,7 +7,7 @@ use crate::say;
 
 /// A server: Debian's package of it, and a place where its program is then found. `*` stands for
 /// one folder of any name.
-const SERVICES: [(&str, &str); 8] = [
+const SERVICES: [(&str, &str); 9] = [
     ("postgresql", "/usr/lib/postgresql/*/bin/postgres"),
     ("mariadb-server", "/usr/sbin/mariadbd"),
     ("nats-server", "/usr/sbin/nats-server"),
@@ -16,6 +16,7 @@ const SERVICES: [(&str, &str); 8] = [
     ("influxdb", "/usr/bin/influxd"),
     ("prometheus", "/usr/bin/prometheus"),
     ("redis-server", "/usr/bin/redis-server"),
+    ("faketime", "/usr/bin/faketime"),
 ];
 
 /// Installs what is missing if this user may; notes in `skipped` what is still not there.

@@ -19,9 +19,16 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
         step("lints", cargo().args(clippy))?;
         // What measures is compiled by nothing else here; its dependencies are those of the tests.
-        let bench =
-            ["clippy", "--package", "xtask", "--features", "bench", "--all-targets", "--quiet"];
-        step("lints of the bench", cargo().args(bench).args(["--", "-D", "warnings"]))?;
+        let bench = [
+            "clippy",
+            "--package",
+            "xtask",
+            "--features",
+            "bench,differential",
+            "--all-targets",
+            "--quiet",
+        ];
+        step("lints of the chores", cargo().args(bench).args(["--", "-D", "warnings"]))?;
     }
     // The tests drive the real binary: it is built once, with what the tests build.
     let mut tests = cargo();
@@ -40,6 +47,30 @@ pub(crate) fn build_and_bench() -> anyhow::Result<()> {
     let measure =
         ["run", "--release", "--package", "xtask", "--features", "bench", "--", "measure"];
     step("bench", cargo().args(measure))
+}
+
+/// Builds the binary for speed, then runs the tests that attack: those of the binary drive that one, the
+/// others the parts in their own process.
+pub(crate) fn build_and_attack(arguments: &[String]) -> anyhow::Result<()> {
+    let mut skipped = Vec::new();
+    services::prepare(&mut skipped);
+    let sdks = sdks::prepare(&mut skipped);
+    step("build", cargo().args(["build", "--release", "--package", "nightbell"]))?;
+    let mut tests = cargo();
+    tests.args(["test", "--workspace", "--", "attacks"]).args(arguments).envs(sdks);
+    tests.env("NIGHTBELL_TEST_BINARY", root().join("target/release/nightbell"));
+    step("attacks", &mut tests)?;
+    for what in &skipped {
+        say(&format!("skipped: {what}"));
+    }
+    Ok(())
+}
+
+/// Builds the binary, then compares it with a real Conductor server.
+pub(crate) fn build_and_compare(arguments: &[String]) -> anyhow::Result<()> {
+    step("build", cargo().args(["build", "--package", "nightbell"]))?;
+    let compare = ["run", "--package", "xtask", "--features", "differential", "--", "compare"];
+    step("differential", cargo().args(compare).args(arguments))
 }
 
 fn cargo() -> Command {

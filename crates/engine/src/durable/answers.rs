@@ -8,8 +8,10 @@ use kernel::durable::entity::{self, BatchResult};
 use kernel::durable::instance::{self, TurnResult};
 use kernel::durable::{FailureDetails, WorkToken};
 
+use super::attempts::Setback;
 use crate::engine::{Engine, Error};
 use crate::hosted::Stimulus;
+use crate::queues::TaskKey;
 use crate::store::StoreError;
 
 /// What became of an answer.
@@ -59,7 +61,7 @@ impl Engine {
         let token = result.token.clone();
         if let Some(failure) = &result.failure {
             tracing::warn!(entity = %token.machine(), reason = %failure.message, "a batch failed");
-            self.abandon(&token);
+            self.reject(&token, format!("the worker failed: {}", failure.message)).await;
             return Ok(Answer::Taken);
         }
         let input = entity::Input::BatchCompleted(Box::new(result));
@@ -68,13 +70,22 @@ impl Engine {
 
     /// A worker gives back what it was handed: it goes to another after a moment. `false` if it was
     /// not out under this token any more.
-    pub fn abandon(&self, token: &WorkToken) -> bool {
-        let out = self.inner.crew.give_back(token);
-        if out {
-            let key = (token.machine().clone(), token.sequence());
-            self.offer_again(&key, self.inner.options.leases.abandoned);
-        }
-        out
+    pub async fn abandon(&self, token: &WorkToken) -> bool {
+        // Orchestrators alone have versions that a worker may reject.
+        let setback = match token {
+            WorkToken::Turn { .. } => {
+                let reason = "the worker gave it back; it may run another version";
+                Setback::GivenBack(reason.to_owned())
+            }
+            WorkToken::Activity { .. } | WorkToken::Batch { .. } => Setback::Refused,
+        };
+        self.set_back(&key_of(token), Some(token), setback).await
+    }
+
+    /// A worker could not do what it was handed, or its answer makes no sense: it is tried again
+    /// after a moment, and not for ever. `false` as [`Engine::abandon`].
+    pub async fn reject(&self, token: &WorkToken, reason: String) -> bool {
+        self.set_back(&key_of(token), Some(token), Setback::Failed(reason)).await
     }
 
     /// A worker needs more to do what it was handed, such as the history: it is offered again at
@@ -82,8 +93,7 @@ impl Engine {
     pub fn offer_once_more(&self, token: &WorkToken) -> bool {
         let out = self.inner.crew.give_back(token);
         if out {
-            let key = (token.machine().clone(), token.sequence());
-            self.offer_again(&key, Duration::ZERO);
+            self.offer_again(&key_of(token), Duration::ZERO);
         }
         out
     }
@@ -112,9 +122,18 @@ impl Engine {
             }
             Err(error) => {
                 // The worker will not send it again: somebody has to do it anew.
-                self.abandon(token);
+                let reason = format!("its answer was not taken: {error}");
+                let setback = match &error {
+                    Error::Rejected(_) => Setback::Failed(reason),
+                    _ => Setback::GivenBack(reason),
+                };
+                self.set_back(&key_of(token), Some(token), setback).await;
                 Err(error)
             }
         }
     }
+}
+
+fn key_of(token: &WorkToken) -> TaskKey {
+    (token.machine().clone(), token.sequence())
 }

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::durable::entity::{Batch, Entity};
+use kernel::durable::entity::{self, Batch};
 use kernel::durable::instance::{Input, Instance, Work};
 use kernel::durable::{FailureDetails, WorkKind, WorkQueue, WorkToken};
 use kernel::{ExecutionId, MachineKind, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::attempts::{Attempts, Failed, Next, Setback, Unfinished};
 use super::hubs::{Hubs, Needs};
+use super::profile::{Profile, Room};
 use crate::engine::{Engine, Error};
 use crate::hosted::Hosted;
 use crate::queues::{Queues, TaskKey};
@@ -30,11 +32,14 @@ pub struct Leases {
     /// An activity, or a batch of operations of an entity; absent = as long as the worker is
     /// connected.
     pub activity: Option<Duration>,
-    /// How long what was given back stays away from workers, so that another may take it.
+    /// How long what was given back stays away from workers, so that another may take it; twice as
+    /// long after each further attempt that fails, up to a minute.
     pub abandoned: Duration,
-    /// What was taken back so often, because its worker went away or was too slow, has failed: an
-    /// activity by itself, a turn with its instance; 0 = never.
-    pub handouts_max: u32,
+    /// Work fails after so many attempts at which its worker went away, failed, or answered what
+    /// makes no sense: an activity, a turn with its instance, an operation of an entity. 0 = never.
+    /// A lease that runs out counts as a tenth of an attempt; a turn that a
+    /// worker gives back, as those do that run another version, does not count.
+    pub attempts_max: u32,
 }
 
 impl Default for Leases {
@@ -43,55 +48,9 @@ impl Default for Leases {
             turn: Duration::from_mins(5),
             activity: None,
             abandoned: Duration::from_secs(1),
-            handouts_max: 100,
+            attempts_max: 10,
         }
     }
-}
-
-/// Who attends, and what for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Profile {
-    /// The task hub.
-    pub hub: Arc<str>,
-    /// What it calls itself; may be empty.
-    pub name: Arc<str>,
-    /// What it is: SDK and version; may be empty.
-    pub agent: Arc<str>,
-    /// What it can do; absent = everything.
-    pub filters: Option<WorkFilters>,
-    /// How much it takes at once.
-    pub room: Room,
-}
-
-/// How many pieces of work of each kind may be out at once; 0 = any number.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Room {
-    /// Turns.
-    pub orchestrations: usize,
-    /// Activities.
-    pub activities: usize,
-    /// Batches of entities.
-    pub entities: usize,
-}
-
-/// What a worker can do; what is not listed it cannot.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct WorkFilters {
-    /// Orchestrators.
-    pub orchestrations: Vec<NameFilter>,
-    /// Activities.
-    pub activities: Vec<NameFilter>,
-    /// Entities, by name; case does not matter.
-    pub entities: Vec<Arc<str>>,
-}
-
-/// A name, and which versions of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NameFilter {
-    /// The name.
-    pub name: Arc<str>,
-    /// Its versions; none = any. An empty one stands for what has no version.
-    pub versions: Vec<Arc<str>>,
 }
 
 /// A piece of work, handed out.
@@ -142,6 +101,8 @@ pub enum Service {
     NotTaken {
         /// How many attend.
         workers: usize,
+        /// The versions of it that they take.
+        versions: Vec<Arc<str>>,
     },
     /// Those who take it have as much out as they take.
     Busy {
@@ -167,8 +128,8 @@ struct State {
     hubs: Hubs,
     out: HashMap<TaskKey, Out>,
     until: BTreeSet<(Timestamp, TaskKey)>,
-    /// How often work that is still to be done was taken back.
-    lost: HashMap<TaskKey, u32>,
+    /// Attempts that failed at work that is still to be done.
+    attempts: Attempts,
 }
 
 struct Present {
@@ -182,7 +143,10 @@ struct Present {
 
 struct Out {
     worker: u64,
+    /// What the worker calls itself, which is still to be told when it has gone.
+    name: Arc<str>,
     kind: WorkKind,
+    queue: WorkQueue,
     token: WorkToken,
     since: Timestamp,
     /// When another gets it; absent = when the worker goes away.
@@ -201,7 +165,16 @@ impl Crew {
     pub(crate) fn settled(&self, key: &TaskKey) {
         if is_work(&key.0) {
             let mut state = self.state.lock();
-            state.lost.remove(key);
+            state.attempts.settled(key);
+            state.let_go(key);
+        }
+    }
+
+    /// The row has left the queues: there is no such work any more.
+    pub(crate) fn withdrawn(&self, key: &TaskKey) {
+        if is_work(&key.0) {
+            let mut state = self.state.lock();
+            state.attempts.forget(key);
             state.let_go(key);
         }
     }
@@ -253,19 +226,42 @@ impl Crew {
         self.state.lock().until.is_empty()
     }
 
-    /// Takes a piece of work back; `None` if it is not out. Tells under which token it was, and how
-    /// often it was taken back by now.
-    fn take_back(&self, key: &TaskKey) -> Option<(WorkToken, u32)> {
+    /// Takes a piece of work back that was not done; `None` if it is not out, or not under this
+    /// token. Tells under which token it was, and what is to be done next.
+    fn take_back(
+        &self,
+        key: &TaskKey,
+        token: Option<&WorkToken>,
+        setback: Setback,
+        now: Timestamp,
+        leases: &Leases,
+    ) -> Option<(WorkToken, Next)> {
         let mut state = self.state.lock();
+        let is_it = |out: &&Out| token.is_none_or(|token| out.token == *token);
+        let out = state.out.get(key).filter(is_it)?;
+        let worker = state.workers.get(&out.worker);
+        let name = worker.map_or_else(|| out.name.clone(), |it| it.profile.name.clone());
         let out = state.let_go(key)?;
-        let lost = state.lost.entry(key.clone()).or_default();
-        *lost += 1;
-        Some((out.token, *lost))
+        let operations = match &out.token {
+            WorkToken::Batch { taken, .. } => *taken,
+            _ => 0,
+        };
+        let (worker, queue) = ((out.worker, name), out.queue.clone());
+        let failed = Failed { key, queue, worker, operations, setback, now };
+        let next = state.attempts.failed(failed, leases.abandoned, leases.attempts_max);
+        Some((out.token, next))
     }
 
     /// The token under which a piece of work is out now.
     pub(crate) fn token(&self, key: &TaskKey) -> Option<WorkToken> {
         self.state.lock().out.get(key).map(|out| out.token.clone())
+    }
+
+    /// The worker that has a piece of work out under this very token.
+    fn holder(&self, token: &WorkToken) -> Option<u64> {
+        let key = (token.machine().clone(), token.sequence());
+        let state = self.state.lock();
+        state.out.get(&key).filter(|out| out.token == *token).map(|out| out.worker)
     }
 
     /// Takes back what is out under this very token, without counting it.
@@ -295,6 +291,15 @@ impl Needs for Needed<'_> {
 }
 
 impl State {
+    fn unfinished(&self, key: &TaskKey) -> Option<Unfinished> {
+        self.attempts.of(key, |queue, refused_by| {
+            let mut takers = self.workers.iter().filter(|(_, worker)| {
+                worker.profile.hub == queue.hub && worker.profile.takes(queue)
+            });
+            !refused_by.is_empty() && takers.all(|(number, _)| refused_by.contains(number))
+        })
+    }
+
     fn let_go(&mut self, key: &TaskKey) -> Option<Out> {
         let out = self.out.remove(key)?;
         if let Some(until) = out.until {
@@ -336,28 +341,6 @@ impl Present {
     }
 }
 
-impl Profile {
-    /// Whether the worker can do what stands in a queue.
-    pub fn takes(&self, queue: &WorkQueue) -> bool {
-        let Some(filters) = &self.filters else { return true };
-        let version = queue.version.as_deref().unwrap_or_default();
-        let any = |filters: &[NameFilter]| {
-            filters.iter().any(|filter| {
-                let versions = &filter.versions;
-                filter.name == queue.name
-                    && (versions.is_empty() || versions.iter().any(|one| **one == *version))
-            })
-        };
-        match queue.kind {
-            WorkKind::Orchestration => any(&filters.orchestrations),
-            WorkKind::Activity => any(&filters.activities),
-            WorkKind::Entity => {
-                filters.entities.iter().any(|name| name.eq_ignore_ascii_case(&queue.name))
-            }
-        }
-    }
-}
-
 /// Pieces of work handed out in one go.
 const CLAIM_MAX: usize = 64;
 /// A worker looks again after this long even if nobody said that something came.
@@ -374,6 +357,7 @@ fn is_work(id: &ExecutionId) -> bool {
 pub struct Attendance {
     engine: Engine,
     worker: u64,
+    name: Arc<str>,
     hub: Arc<str>,
 }
 
@@ -383,10 +367,22 @@ impl Engine {
         let mut state = self.inner.crew.state.lock();
         state.numbers += 1;
         let (worker, hub) = (state.numbers, profile.hub.clone());
+        let name = profile.name.clone();
         let (since, out) = (self.now(), BTreeMap::new());
         let freed = Arc::new(Notify::new());
         state.workers.insert(worker, Present { profile, since, out, handed: 0, freed });
-        Attendance { engine: self.clone(), worker, hub }
+        let waiting = state.attempts.given_back(&hub);
+        let waiting: Vec<TaskKey> =
+            waiting.into_iter().filter(|key| !state.out.contains_key(key)).collect();
+        drop(state);
+        // It may be the one that can do what others could not. What is on its way to a worker is not
+        // put off any more.
+        let put_off =
+            |key: &TaskKey| self.inner.queues.row(key).is_some_and(|it| it.ready_at > since);
+        for key in waiting.into_iter().filter(put_off) {
+            self.offer_again(&key, Duration::ZERO);
+        }
+        Attendance { engine: self.clone(), worker, name, hub }
     }
 
     /// The workers that attend, of one hub or of all, by age.
@@ -395,6 +391,29 @@ impl Engine {
         let all = state.workers.values();
         let mine = all.filter(|worker| hub.is_none_or(|hub| *worker.profile.hub == *hub));
         mine.map(Present::shown).collect()
+    }
+
+    /// Work that was handed out and not done, of one hub or of all: what is still tried, then what was
+    /// given up since the server started, the longest first.
+    pub fn unfinished(&self, hub: Option<&str>) -> Vec<Unfinished> {
+        let state = self.inner.crew.state.lock();
+        let open = state.attempts.keys().filter_map(|key| state.unfinished(key));
+        let mut open: Vec<Unfinished> = open.collect();
+        open.sort_by(|a, b| (a.since, &a.machine).cmp(&(b.since, &b.machine)));
+        open.extend(state.attempts.given_up().cloned());
+        open.retain(|it| hub.is_none_or(|hub| *it.queue.hub == *hub));
+        open
+    }
+
+    /// What is known of failed attempts at a piece of work in the queues.
+    pub fn attempts_at(&self, id: &ExecutionId, sequence: u32) -> Option<Unfinished> {
+        self.inner.crew.state.lock().unfinished(&(id.clone(), sequence))
+    }
+
+    /// The worker that has a piece of work out under this very token, by the number of its
+    /// [`Attendance`].
+    pub fn holder(&self, token: &WorkToken) -> Option<u64> {
+        self.inner.crew.holder(token)
     }
 
     /// Why a piece of work in the queues is not being done.
@@ -416,7 +435,12 @@ impl Engine {
         }
         match (all, takers, free) {
             (0, ..) => Service::NoWorker,
-            (workers, 0, _) => Service::NotTaken { workers },
+            (workers, 0, _) => {
+                let mine = state.workers.values().filter(|it| it.profile.hub == queue.hub);
+                let versions: BTreeSet<_> =
+                    mine.flat_map(|it| it.profile.versions(queue)).collect();
+                Service::NotTaken { workers, versions: versions.into_iter().collect() }
+            }
             (_, workers, 0) => Service::Busy { workers },
             _ => Service::Soon,
         }
@@ -480,38 +504,64 @@ impl Engine {
                 }
                 for key in engine.inner.crew.expired(engine.now()) {
                     tracing::warn!(machine = %key.0, "a worker has kept its work too long");
-                    engine.lose(&key).await;
+                    engine.set_back(&key, None, Setback::Late).await;
                 }
             }
         });
     }
 
-    /// A worker has lost a piece of work; a turn that is lost again and again fails its instance, an
-    /// activity fails by itself.
-    async fn lose(&self, key: &TaskKey) {
-        let Some((token, lost)) = self.inner.crew.take_back(key) else { return };
-        let most = self.inner.options.leases.handouts_max;
-        if most > 0 && lost >= most {
-            self.give_up(token, lost).await;
-        }
-        self.offer_again(key, Duration::ZERO);
+    /// An attempt at a piece of work has failed: it is offered again after a while, or fails. `false`
+    /// if it was not out, or not under this token.
+    pub(crate) async fn set_back(
+        &self,
+        key: &TaskKey,
+        token: Option<&WorkToken>,
+        setback: Setback,
+    ) -> bool {
+        let leases = &self.inner.options.leases;
+        let back = self.inner.crew.take_back(key, token, setback, self.now(), leases);
+        let pause = match back {
+            None => return false,
+            Some((_, Next::Offer(pause))) => pause,
+            Some((token, Next::GiveUp(attempts, reason))) => {
+                self.give_up(token, attempts, &reason).await;
+                leases.abandoned
+            }
+        };
+        self.offer_again(key, pause);
+        true
     }
 
-    async fn give_up(&self, token: WorkToken, lost: u32) {
-        let message = format!(
-            "it was handed out {lost} times, and no worker answered: they went away or took too long"
-        );
+    async fn give_up(&self, token: WorkToken, attempts: u32, reason: &str) {
+        let message = format!("it was tried {attempts} times and never done; last: {reason}");
         let mut failure = Box::new(FailureDetails::new("NeverCompleted", message));
         failure.non_retriable = true;
         let id = token.machine().clone();
-        let input = match &token {
-            WorkToken::Turn { .. } => Input::Fail { failure },
-            WorkToken::Activity { .. } => Input::ActivityCompleted { token, result: Err(failure) },
-            // An entity has no way to fail; it is tried for ever.
-            WorkToken::Batch { .. } => return,
-        };
-        if let Err(error) = self.step(&id, input).await {
-            tracing::warn!(instance = %id, %error, "lost work could not be given up");
+        tracing::warn!(machine = %id, attempts, reason, "work was given up");
+        if let Err(error) = self.fail_work(token, failure).await {
+            tracing::warn!(machine = %id, %error, "work could not be given up");
+        }
+    }
+
+    /// Fails a piece of work: an activity, a turn with its instance, operations of an entity.
+    ///
+    /// # Errors
+    /// As [`Engine::step`].
+    pub async fn fail_work(
+        &self,
+        token: WorkToken,
+        failure: Box<FailureDetails>,
+    ) -> Result<(), Error> {
+        let id = token.machine().clone();
+        match token {
+            WorkToken::Turn { .. } => self.step(&id, Input::Fail { failure }).await,
+            WorkToken::Activity { .. } => {
+                let input = Input::ActivityCompleted { token, result: Err(failure) };
+                self.step(&id, input).await
+            }
+            WorkToken::Batch { .. } => {
+                self.step(&id, entity::Input::GiveUp { token, failure }).await
+            }
         }
     }
 }
@@ -552,6 +602,11 @@ impl Attendance {
         }
     }
 
+    /// Tells this attendance from all others of this process.
+    pub fn number(&self) -> u64 {
+        self.worker
+    }
+
     /// The hub that the worker attends.
     pub fn hub(&self) -> &Arc<str> {
         &self.hub
@@ -562,26 +617,28 @@ impl Attendance {
         let mut left: BTreeMap<WorkKind, usize> = BTreeMap::new();
         let mut taken = Vec::new();
         for (kind, queue, room) in wanted {
+            let Some(of) = WorkQueue::parse(queue) else { continue };
             let left = left.entry(*kind).or_insert(*room);
             if *left > 0 {
                 let keys = engine.inner.queues.take(queue, *left, now);
                 *left -= keys.len();
-                taken.extend(keys.into_iter().map(|key| (*kind, key)));
+                taken.extend(keys.into_iter().map(|key| (*kind, of.clone(), key)));
             }
         }
-        let keys = taken.iter().map(|(_, key)| key.clone()).collect();
+        let keys = taken.iter().map(|(.., key)| key.clone()).collect();
         let mut open = Taken { engine, keys };
-        let read = taken.into_iter().map(|(kind, key)| async move {
-            let look = |hosted: &Hosted| work_of(hosted, key.1, now);
-            (kind, key.clone(), engine.look(&key.0, look).await)
+        let read = taken.into_iter().map(|(kind, queue, key)| async move {
+            let operations = engine.inner.crew.state.lock().attempts.operations_max(&key);
+            let look = |hosted: &Hosted| work_of(hosted, key.1, operations, now);
+            (kind, queue, key.clone(), engine.look(&key.0, look).await)
         });
         let mut items = Vec::new();
         let mut failure = None;
-        for (kind, key, found) in futures_util::future::join_all(read).await {
+        for (kind, queue, key, found) in futures_util::future::join_all(read).await {
             open.keys.remove(&key);
             match found.map(Option::flatten) {
                 Ok(Some(item)) => {
-                    if self.note(kind, key.clone(), &item) {
+                    if self.note(kind, queue, key.clone(), &item) {
                         items.push(item);
                     } else {
                         engine.offer_again(&key, Duration::ZERO);
@@ -603,7 +660,7 @@ impl Attendance {
         }
     }
 
-    fn note(&self, kind: WorkKind, key: TaskKey, item: &WorkItem) -> bool {
+    fn note(&self, kind: WorkKind, queue: WorkQueue, key: TaskKey, item: &WorkItem) -> bool {
         let leases = &self.engine.inner.options.leases;
         let lease = match kind {
             WorkKind::Orchestration => Some(leases.turn),
@@ -613,7 +670,9 @@ impl Attendance {
         let until = lease
             .map(|lease| since.plus_millis(i64::try_from(lease.as_millis()).unwrap_or(i64::MAX)));
         let (worker, token) = (self.worker, item.token().clone());
-        self.engine.inner.crew.hand_out(worker, key, Out { worker, kind, token, since, until })
+        let name = self.name.clone();
+        let out = Out { worker, name, kind, queue, token, since, until };
+        self.engine.inner.crew.hand_out(worker, key, out)
     }
 }
 
@@ -647,16 +706,16 @@ impl Drop for Attendance {
         let engine = self.engine.clone();
         self.engine.inner.tasks.spawn(async move {
             for key in keys {
-                engine.lose(&key).await;
+                engine.set_back(&key, None, Setback::Lost).await;
             }
         });
     }
 }
 
-fn work_of(hosted: &Hosted, sequence: u32, now: Timestamp) -> Option<WorkItem> {
+fn work_of(hosted: &Hosted, sequence: u32, operations: usize, now: Timestamp) -> Option<WorkItem> {
     if let Some(instance) = hosted.instance() {
         return instance.work(sequence, now).map(WorkItem::Instance);
     }
-    let batch = hosted.entity().and_then(Entity::work)?;
+    let batch = hosted.entity().and_then(|entity| entity.work_of(operations))?;
     Some(WorkItem::Batch(batch))
 }

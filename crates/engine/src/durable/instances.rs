@@ -143,8 +143,8 @@ impl Engine {
         Ok(self.look(id, |hosted| hosted.instance().map(look)).await?.flatten())
     }
 
-    /// Looks at an instance after each of its commits until there is what is looked for; `None` if
-    /// there is no such instance, any more, or the server stops.
+    /// Looks at an instance after each of its commits until there is what is looked for. One that does
+    /// not exist yet is waited for. `None` if it was removed meanwhile, or the server stops.
     ///
     /// # Errors
     /// The store's.
@@ -154,12 +154,14 @@ impl Engine {
         look: impl Fn(&Instance) -> Option<R>,
     ) -> Result<Option<R>, Error> {
         let mut changes = self.watch(id);
+        let mut existed = false;
         loop {
             changes.mark_unchanged();
             match self.instance(id, &look).await? {
-                None => return Ok(None),
+                None if existed => return Ok(None),
+                None => {}
                 Some(Some(found)) => return Ok(Some(found)),
-                Some(None) => {}
+                Some(None) => existed = true,
             }
             tokio::select! {
                 biased;

@@ -6,15 +6,17 @@
 //! another; the first answer counts.
 
 mod answers;
+mod attempts;
 mod crew;
 mod crossing;
 mod entities;
 mod hubs;
 mod instances;
+mod profile;
 
 pub use answers::Answer;
-pub use crew::{
-    Attendance, Crew, Leases, NameFilter, Profile, Room, Service, WorkFilters, WorkItem, Worker,
-};
+pub use attempts::Unfinished;
+pub use crew::{Attendance, Crew, Leases, Service, WorkItem, Worker};
 pub use entities::EntityQuery;
 pub use instances::{InstanceQuery, Purge, Purged, check_hub};
+pub use profile::{NameFilter, Profile, Room, WorkFilters};

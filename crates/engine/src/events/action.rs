@@ -37,7 +37,9 @@ impl From<Error> for Failure {
             Error::Store(error) => error.into(),
             Error::Closing => Self::Store(StoreError::Closed),
             Error::Rejected(Rejected::Invalid(why) | Rejected::Forbidden(why)) => Self::Final(why),
-            Error::Rejected(_) | Error::Quarantined { .. } => Self::Later(error.to_string()),
+            Error::Rejected(_) | Error::Quarantined { .. } | Error::Unavailable(_) => {
+                Self::Later(error.to_string())
+            }
         }
     }
 }
@@ -285,7 +287,9 @@ impl Acting<'_> {
     }
 
     fn members(&self, members: &Map<String, Value>) -> Map<String, Value> {
-        object(Template::compile(&Value::Object(members.clone())).render(&self.view).parse())
+        let author = format!("event handler {}", self.handler.name);
+        let written = self.engine.refer(&author, &Json::of(members));
+        object(Template::compile(&written.parse()).render(&self.view).parse())
     }
 
     /// Says in an input or output which message it comes from.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use kernel::Form;
 use kernel::definition::{ConditionForm, EventAction, EventHandler};
 use kernel::graph::TaskStatus;
+use kernel::{Form, Scripts};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
@@ -135,10 +135,9 @@ impl Engine {
     /// Goes on with what was in the inbox when the process ended.
     pub(super) async fn recover_inbox(&self) -> Result<(), StoreError> {
         for document in self.inner.store.documents(KIND).await? {
-            let letter = serde_json::from_str(&document.text).map_err(|error| {
-                StoreError::Corrupt(format!("event message '{}': {error}", document.name))
-            })?;
-            self.begin_handling(letter, None);
+            if let Some(letter) = self.inner.damaged.read(&document) {
+                self.begin_handling(letter, None);
+            }
         }
         Ok(())
     }
@@ -234,7 +233,7 @@ impl Engine {
         }
         // What was begun was found to be meant then.
         if before.iter().all(Option::is_none) {
-            match self.is_meant(handler, payload) {
+            match self.is_meant(handler, payload).await {
                 Ok(true) => {}
                 Ok(false) => {
                     let output = Map::from_iter([
@@ -262,16 +261,19 @@ impl Engine {
     }
 
     /// Whether a handler's condition lets a message pass.
-    fn is_meant(&self, handler: &EventHandler, payload: &Payload) -> Result<bool, String> {
+    async fn is_meant(&self, handler: &EventHandler, payload: &Payload) -> Result<bool, String> {
         let Some(condition) = handler.condition() else { return Ok(true) };
         let view = payload.view(true);
         let result = match handler.condition_form() {
             Some(ConditionForm::Member) => view.member(condition).cloned().unwrap_or_default(),
-            Some(ConditionForm::Script) => self
-                .scripts()
-                .javascript(condition, Form::Statements, &view.json())
-                .map_err(|error| error.to_string())?
-                .parse(),
+            Some(ConditionForm::Script) => {
+                let (source, seen) = (condition.to_owned(), view.json());
+                let evaluate = move |_: &Self, scripts: &dyn Scripts| {
+                    scripts.javascript(&source, Form::Statements, &seen)
+                };
+                let answer = self.evaluate(evaluate).await.map_err(|error| error.to_string())?;
+                answer.map_err(|error| error.to_string())?.parse()
+            }
             None => return Err("the handler's evaluator is unknown".to_owned()),
         };
         Ok(match result {

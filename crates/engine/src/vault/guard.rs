@@ -105,9 +105,15 @@ impl Vault {
         }
     }
 
-    /// A task's input with secrets filled in: only for the hands of whoever does the task.
-    pub(crate) fn resolve(&self, input: &Json) -> Json {
-        resolve_secrets(input, &Present(self))
+    /// The input of a task of an execution with secrets filled in: only for the hands of whoever does
+    /// the task.
+    pub(crate) fn resolve(&self, state: &Execution, input: &Json) -> Json {
+        resolve_secrets(input, &Present { vault: self, state: Some(state) })
+    }
+
+    /// What an author wrote, with secrets filled in.
+    pub(crate) fn resolve_written(&self, written: &Json) -> Json {
+        resolve_secrets(written, &Present { vault: self, state: None })
     }
 
     fn seal(&self, json: &Json) -> Json {
@@ -153,7 +159,7 @@ impl Vault {
         if mentions_secret(&task.input) {
             for changes in 0.. {
                 let (found, handed) = (Cell::new(changes == 0), RefCell::default());
-                let known = Known { vault: self, changes, found, handed };
+                let known = Known { vault: self, state, changes, found, handed };
                 resolve_secrets(&task.input, &known);
                 values.extend(known.handed.into_inner());
                 if !known.found.get() {
@@ -168,21 +174,34 @@ impl Vault {
 }
 
 /// Fills in what there is now.
-struct Present<'a>(&'a Vault);
+struct Present<'a> {
+    vault: &'a Vault,
+    /// The execution whose data it is; absent for what an author wrote.
+    state: Option<&'a Execution>,
+}
 
 impl Secrets for Present<'_> {
     fn secret(&self, name: &str) -> Option<String> {
-        self.0.get(Shelf::Secrets, name)
+        self.vault.get(Shelf::Secrets, name)
     }
 
     fn open(&self, sealed: &str) -> Option<Json> {
-        self.0.open_sealed(sealed)
+        self.vault.open_sealed(sealed)
+    }
+
+    fn named(&self, reference: &str) -> Option<String> {
+        self.vault.key.named(reference)
+    }
+
+    fn honours(&self, name: &str) -> bool {
+        self.state.is_none_or(|state| state.lets_data_name(name))
     }
 }
 
 /// Notes what is filled in, with secrets as they are known to have been so many changes ago.
 struct Known<'a> {
     vault: &'a Vault,
+    state: &'a Execution,
     changes: usize,
     /// Something was that old.
     found: Cell<bool>,
@@ -199,6 +218,14 @@ impl Secrets for Known<'_> {
     fn open(&self, sealed: &str) -> Option<Json> {
         // A sealed value never changes.
         if self.changes > 0 { None } else { self.vault.open_sealed(sealed) }
+    }
+
+    fn named(&self, reference: &str) -> Option<String> {
+        self.vault.key.named(reference)
+    }
+
+    fn honours(&self, name: &str) -> bool {
+        self.state.lets_data_name(name)
     }
 
     fn handed(&self, value: &Json) {

@@ -9,6 +9,7 @@
 
 mod guard;
 mod mask;
+mod reference;
 mod seal;
 
 use std::collections::BTreeMap;
@@ -164,14 +165,14 @@ struct Written {
 }
 
 impl Vault {
-    /// Reads what is kept. Without a key a new one is made that ends with the process.
+    /// Reads what is kept.
     pub(crate) async fn open(
         store: Arc<dyn Store>,
         outside: Arc<dyn Values>,
-        key: Option<Key>,
+        key: Key,
     ) -> Result<Self, StoreError> {
         let vault = Self {
-            key: key.unwrap_or_else(|| Key::new(Key::random())),
+            key,
             store,
             outside,
             secrets: RwLock::default(),
@@ -189,6 +190,11 @@ impl Vault {
             }
         }
         Ok(vault)
+    }
+
+    /// A key for another purpose, derived from the store's.
+    pub fn derive_key(&self, purpose: &str) -> [u8; Key::LENGTH] {
+        self.key.derive(purpose)
     }
 
     /// The value of a name. A secret is only for the hands of whoever does a task.

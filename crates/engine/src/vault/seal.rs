@@ -10,6 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac};
+use kernel::expression::REFERENCE_MAC;
 use sha2::{Digest, Sha256};
 
 const ID: usize = 4;
@@ -20,6 +22,10 @@ const NONCE: usize = 24;
 pub struct Key {
     id: [u8; ID],
     cipher: XChaCha20Poly1305,
+    /// What keys for other purposes are derived from; secret as the key itself.
+    root: [u8; Key::LENGTH],
+    /// Makes the MACs of references to secrets.
+    references: Hmac<Sha256>,
 }
 
 impl Key {
@@ -32,7 +38,15 @@ impl Key {
         let hash = Sha256::new().chain_update(b"nightbell key id\0").chain_update(bytes).finalize();
         let mut id = [0; ID];
         id.copy_from_slice(&hash[..ID]);
-        Self { id, cipher: XChaCha20Poly1305::new(&bytes.into()) }
+        let root: [u8; Self::LENGTH] = Sha256::new()
+            .chain_update(b"nightbell key root\0")
+            .chain_update(bytes)
+            .finalize()
+            .into();
+        // A key of its own, so that no MAC says anything about what is sealed.
+        let derived = derived(&root, "secret references");
+        let references = Hmac::new_from_slice(&derived).expect("a MAC takes keys of any length");
+        Self { id, cipher: XChaCha20Poly1305::new(&bytes.into()), root, references }
     }
 
     /// New random bytes for a key.
@@ -72,6 +86,25 @@ impl Key {
     /// Tells this key from others; not secret.
     pub fn id(&self) -> String {
         URL_SAFE_NO_PAD.encode(self.id)
+    }
+
+    /// A key for another purpose. It tells nothing of this one, nor of those for other purposes.
+    pub fn derive(&self, purpose: &str) -> [u8; Self::LENGTH] {
+        derived(&self.root, purpose)
+    }
+
+    /// The proof that this server made a reference to a secret; see
+    /// [`kernel::expression::SecretReference`].
+    pub(super) fn reference_mac(&self, content: &str) -> [u8; REFERENCE_MAC] {
+        let whole = self.references.clone().chain_update(content).finalize().into_bytes();
+        let mut mac = [0; REFERENCE_MAC];
+        mac.copy_from_slice(&whole[..REFERENCE_MAC]);
+        mac
+    }
+
+    /// Whether [`Key::reference_mac`] made the proof; takes the same time for any.
+    pub(super) fn proves(&self, content: &str, mac: &[u8; REFERENCE_MAC]) -> bool {
+        self.references.clone().chain_update(content).verify_truncated_left(mac).is_ok()
     }
 
     /// Seals a text for one purpose.
@@ -125,6 +158,11 @@ fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).expect("the operating system gives random bytes");
     bytes
+}
+
+/// A key that says nothing of the root, nor of keys for other purposes.
+fn derived(root: &[u8; Key::LENGTH], purpose: &str) -> [u8; Key::LENGTH] {
+    Sha256::new().chain_update(root).chain_update(purpose).finalize().into()
 }
 
 #[cfg(test)]

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::memory::Memory;
+use engine::vault::Key;
 use engine::{
     Clock, Engine, Handoff, Options, Outcome, OutcomeStatus, Parts, PollRequest, TaskRunner,
 };
-use kernel::graph::{Input, Report, Start, Status, TaskStatus, Verdict};
+use kernel::graph::{Input, Plan, Report, Start, Status, TaskStatus, Verdict};
 use kernel::{ExecutionId, Form, Json, ScriptError, Scripts, TaskId};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -45,7 +46,7 @@ impl TaskRunner for Echo {
     }
 }
 
-struct NoValues;
+pub(crate) struct NoValues;
 
 impl engine::Values for NoValues {
     fn secret(&self, name: &str) -> Option<String> {
@@ -84,7 +85,8 @@ pub(crate) async fn open_as(
         runners,
         values: Arc::new(NoValues),
         describe: |execution| Json::of(&json!({ "workflowId": execution.id })),
-        options,
+        // One that stays over restarts, as a server's does.
+        options: Options { key: options.key.or_else(|| Some(Key::new([7; 32]))), ..options },
     };
     Engine::open(parts).await.expect("the store opens")
 }
@@ -98,8 +100,16 @@ pub(crate) async fn register(engine: &Engine, definition: Value) {
 /// Starts a workflow.
 pub(crate) async fn start(engine: &Engine, name: &str, input: Value) -> ExecutionId {
     let id = Engine::new_id();
-    let start = Start {
-        plan: engine.definitions().plan(name, None).expect("it is registered"),
+    let plan = engine.definitions().plan(name, None).expect("it is registered");
+    let start = start_of(plan, input);
+    engine.step(&id, Input::Start(Box::new(start))).await.expect("it starts");
+    id
+}
+
+/// What starts a plan.
+pub(crate) fn start_of(plan: Arc<Plan>, input: Value) -> Start {
+    Start {
+        plan,
         input: input.into(),
         correlation_id: None,
         priority: 0,
@@ -109,9 +119,7 @@ pub(crate) async fn start(engine: &Engine, name: &str, input: Value) -> Executio
         event: None,
         created_by: None,
         idempotency_key: None,
-    };
-    engine.step(&id, Input::Start(Box::new(start))).await.expect("it starts");
-    id
+    }
 }
 
 /// Takes one task as a worker.

@@ -1,10 +1,13 @@
 //! The engine through its public behaviour, over the store in memory.
 
 mod adoption;
+mod attacks;
 mod claims;
+mod documents;
 mod durable;
 mod events;
 mod flows;
 mod house;
 mod monitors;
 mod promised;
+mod vitals;

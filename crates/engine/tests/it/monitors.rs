@@ -285,7 +285,10 @@ async fn a_receiver_that_is_dead_or_gone_is_replaced_by_its_fallback() {
     bench.apply(WEB).await;
     bench.world.dead.lock().insert("noc");
     bench.observe("web", Status::Fail).await;
-    assert_eq!(bench.told().await, "boss: trigger web");
+    // Also that the receiver takes nothing is told; the order of the two is nobody's concern.
+    let mut told = [bench.told().await, bench.told().await];
+    told.sort();
+    assert_eq!(told, ["boss: trigger nightbell", "boss: trigger web"]);
     bench.observe("web", Status::Ok).await;
     assert_eq!(bench.told().await, "boss: resolve web");
 
@@ -438,4 +441,118 @@ async fn sources_are_shared_by_files_and_defined_once() {
         panic!("it is defined twice");
     };
     assert_eq!(why, ["c: the source metrics is defined by a already"]);
+}
+
+/// Waits until something is so; the engine is asked again and again.
+async fn comes(what: &str, is: impl Fn() -> bool) {
+    let wait = async {
+        while !is() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), wait).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_depends_on_something_that_is_down_does_not_page_first() {
+    let mut bench = Bench::new().await;
+    let both = format!("{WEB}  api: {{ http: \"http://api\", every: 24h, depends_on: [web] }}\n");
+    bench.apply(&both).await;
+    // Both fail, and the one that depends on the other happens to be checked first.
+    *bench.world.seen.lock() = json!([{ "status": "fail", "text": "500" }]);
+    bench.check("api").await;
+    assert_eq!(bench.told().await, "noc: trigger web", "the parent was checked, and is told of");
+    bench.until("api", |it| it.incidents[""].suppressed.is_some()).await;
+    assert_eq!(bench.look("api", |it| it.deliveries.len()).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_is_set_back_stops_no_monitor() {
+    let bench = Bench::new().await;
+    bench.apply(&WEB.replace("24h", "10m")).await;
+    let events = |kind: &'static str| bench.engine.clock_events()[kind];
+    let hours = |count: i64| bench.world.clock.0.fetch_add(count * 3_600_000, Ordering::SeqCst);
+    hours(2);
+    comes("the jump forward is noticed", || events("forward") > 0).await;
+    bench.until("web", |it| it.check_count > 0 && it.missed_count > 0).await;
+    let far = bench.look("web", |it| it.next_at).await.expect("it is planned");
+    assert!(far.millis() > START + 2 * 3_600_000);
+
+    hours(-2);
+    comes("the jump back is noticed", || events("back") > 0).await;
+    let soon =
+        |it: &kernel::alert::Monitor| it.next_at.is_some_and(|at| at.millis() < START + 600_000);
+    bench.until("web", soon).await;
+    // The timer itself goes by the new clock, too.
+    let count = bench.look("web", |it| it.check_count).await;
+    bench.world.clock.0.fetch_add(600_000, Ordering::SeqCst);
+    bench.until("web", |it| it.check_count > count).await;
+    let health = bench.engine.health();
+    assert!(health.warnings.iter().any(|it| it.code == "clock"), "{health:?}");
+    let lines = bench.engine.store().records(&RecordSearch::newest("check")).await.unwrap();
+    let lines: Vec<&str> = lines.rows.iter().map(|line| &*line.status).collect();
+    assert!(lines.contains(&"CLOCK") && lines.contains(&"MISSED"), "{lines:?}");
+}
+
+const PAIR: &str = "
+receivers:
+  noc: { slack: { url: 'http://chat/hunter2' }, fallback: boss }
+  boss: { slack: { url: 'http://chat/hunter2' } }
+routes: [{ to: noc }]
+monitors:
+  web: { http: 'http://w', every: 1m }
+";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_receiver_that_refuses_is_an_incident_that_others_are_told_of() {
+    let mut bench = Bench::new().await;
+    bench.apply(PAIR).await;
+    bench.world.dead.lock().insert("noc");
+    *bench.world.seen.lock() = json!([{ "status": "fail" }]);
+    bench.check("web").await;
+    let mut told = [bench.told().await, bench.told().await];
+    told.sort();
+    assert_eq!(told, ["boss: trigger nightbell", "boss: trigger web"]);
+    let key = "receiver:noc";
+    let text = bench.look(OWN_MONITOR, |it| it.incidents[key].text.clone()).await;
+    let text = text.expect("it says why");
+    assert!(text.contains("404 Not Found") && text.contains("receiver resend noc"), "{text}");
+    let broken = bench.engine.broken_receivers();
+    assert_eq!((broken.len(), broken["noc"].dead), (1, 1));
+    let warnings = bench.engine.health().warnings;
+    assert!(warnings.iter().any(|it| it.code == "receiver"), "{warnings:?}");
+
+    // It is known after a restart, too, and told once.
+    let queued = kernel::alert::DeliveryStatus::Queued;
+    for name in ["web", OWN_MONITOR] {
+        bench.until(name, |it| it.deliveries.values().all(|it| it.status != queued)).await;
+    }
+    bench.restart().await;
+    bench.until(OWN_MONITOR, |it| it.incidents[key].bad > 1).await;
+    assert!(bench.engine.broken_receivers().contains_key("noc"));
+
+    // Put right, it is told again what it did not take, and others hear that it works.
+    bench.world.dead.lock().clear();
+    assert_eq!(bench.engine.resend_to("noc", Some("ann")).await.expect("the store answers"), 1);
+    let mut told = [bench.told().await, bench.told().await];
+    told.sort();
+    assert_eq!(told, ["boss: resolve nightbell", "noc: trigger web"]);
+    bench.until(OWN_MONITOR, |it| !it.incidents.contains_key(key)).await;
+    assert!(bench.engine.broken_receivers().is_empty());
+    assert_eq!(bench.engine.resend_to("noc", None).await.expect("the store answers"), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_monitor_that_only_cannot_be_checked_is_unknown_not_down() {
+    let bench = Bench::new().await;
+    bench.apply(WEB).await;
+    *bench.world.seen.lock() = json!(null);
+    for _ in 0..3 {
+        bench.check("web").await;
+    }
+    bench.until("web", |it| it.incidents.contains_key("#check")).await;
+    assert_eq!(bench.look("web", engine::monitors::standing).await, "UNKNOWN");
+    *bench.world.seen.lock() = json!([{ "status": "fail" }]);
+    bench.check("web").await;
+    assert_eq!(bench.look("web", engine::monitors::standing).await, "DOWN");
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::decide::{Draft, unknown};
-use super::definition::{Kind, MonitorDef, WindowRule, at_home};
+use super::definition::{Kind, MonitorDef, Spec, WindowRule, at_home};
 use super::event::{Event, Outcome, Window};
-use super::observation;
-use super::observe;
+use super::observation::{self, Reading, Status};
+use super::observe::{self, Coverage};
 use crate::expression::{Scope, Template};
 use crate::graph::{Message, Parent, StartMessage};
 use crate::json::Json;
@@ -35,7 +35,7 @@ pub(super) fn plan(draft: &mut Draft<'_>, after: Timestamp) {
 }
 
 /// Spreads monitors over their interval: the same for a name each time.
-fn phase(name: &str) -> i64 {
+pub(super) fn phase(name: &str) -> i64 {
     let hash = super::fingerprint(name, "phase");
     i64::from_str_radix(&hash[..12], 16).unwrap_or_default()
 }
@@ -145,19 +145,7 @@ fn start(draft: &mut Draft<'_>, planned: Timestamp, who: Option<&str>) {
     let (spec, sequence) = (draft.spec(), draft.state.next_sequence);
     draft.push(Event::Checking { sequence, window });
     let to = draft.state.check_execution(sequence);
-    let given = json!({
-        "monitor": spec.monitor.name,
-        "sequence": sequence,
-        "planned_at": planned.millis(),
-        "version": spec.version,
-        "window": {
-            "from": window.from.to_string(), "to": window.to.to_string(),
-            "from_ms": window.from.millis(), "to_ms": window.to.millis(),
-            "seconds": window.to.since(window.from) / 1000,
-        },
-        "memory": draft.state.memory,
-    });
-    let input = with_own_input(&spec.monitor, given);
+    let input = input_of(&spec, sequence, planned, window, draft.state.memory.as_ref());
     let message = StartMessage {
         name: spec.check.name.clone(),
         version: spec.check.version,
@@ -174,6 +162,36 @@ fn start(draft: &mut Draft<'_>, planned: Timestamp, who: Option<&str>) {
         failure_of: None,
     };
     draft.effect(Effect::Send { to, message: Box::new(Message::Start(Box::new(message))) });
+}
+
+fn input_of(
+    spec: &Spec,
+    sequence: u32,
+    planned: Timestamp,
+    window: Window,
+    memory: Option<&Json>,
+) -> Value {
+    let given = json!({
+        "monitor": spec.monitor.name,
+        "sequence": sequence,
+        "planned_at": planned.millis(),
+        "version": spec.version,
+        "window": {
+            "from": window.from.to_string(), "to": window.to.to_string(),
+            "from_ms": window.from.millis(), "to_ms": window.to.millis(),
+            "seconds": window.to.since(window.from) / 1000,
+        },
+        "memory": memory,
+    });
+    with_own_input(&spec.monitor, given)
+}
+
+/// What a check is given that is made only to see what it would say: the span of the first one.
+pub(super) fn trial_input(spec: &Spec, now: Timestamp) -> Value {
+    let lookback =
+        spec.monitor.window.map_or(spec.monitor.schedule.interval(), |rule| rule.lookback);
+    let window = Window { from: now.plus_millis(-lookback), to: now };
+    input_of(spec, 0, now, window, None)
 }
 
 /// What a check is given; a workflow of the user's also gets what the monitor has for it, in which
@@ -237,15 +255,32 @@ pub(super) fn ended(draft: &mut Draft<'_>, sequence: u32, result: Result<&Json, 
     let reading =
         result.map_err(str::to_owned).and_then(|output| observation::read(output, &spec.monitor));
     match reading {
-        Ok(reading) => {
-            let outcome = Outcome::Answered { memory: reading.memory, step: reading.step };
-            close(draft, sequence, outcome);
+        Ok(Reading { observations, doubt: Some(doubt), .. }) => {
+            close(draft, sequence, unknown(&doubt));
+            observe::could_not_tell(draft, sequence);
+            // Those that can be judged count all the same.
+            if observations.iter().any(|it| it.status != Status::Unknown) {
+                observe::observe(draft, observations, Coverage::All, Some(sequence), None);
+            }
+        }
+        Ok(Reading { observations, memory, step, empty, .. }) => {
+            close(draft, sequence, Outcome::Answered { memory, step });
             observe::answered(draft);
-            observe::observe(draft, reading.observations, true, Some(sequence), None);
+            let coverage = if empty { Coverage::Nothing } else { Coverage::All };
+            observe::observe(draft, observations, coverage, Some(sequence), None);
         }
         Err(reason) => {
-            close(draft, sequence, unknown(&reason));
+            close(draft, sequence, unknown(plain_reason(&reason)));
             observe::could_not_tell(draft, sequence);
         }
     }
+}
+
+/// Why a task failed, without the words around it by which its workflow tells of it.
+pub(super) fn plain_reason(reason: &str) -> &str {
+    let told = reason.strip_prefix("Task ").and_then(|rest| {
+        let (_, rest) = rest.split_once(" failed with status: ")?;
+        rest.split_once(" and reason: '")?.1.strip_suffix('\'')
+    });
+    told.unwrap_or(reason)
 }

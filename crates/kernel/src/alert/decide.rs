@@ -10,7 +10,8 @@ use super::incident::State;
 use super::input::{Context, Input};
 use super::monitor::Monitor;
 use super::notification;
-use super::{check, heard, heartbeat, observe, settle};
+use super::observe::Coverage;
+use super::{check, clock, heard, heartbeat, observe, parents, resend, settle};
 use crate::graph::Message;
 use crate::json::Json;
 use crate::machine::{Decision, Effect, Machine, Record, Rejected};
@@ -23,6 +24,8 @@ const SILENCES_MAX: usize = 500;
 pub(super) struct Draft<'a> {
     pub(super) state: &'a mut Monitor,
     pub(super) now: Timestamp,
+    /// Whether somebody checks parents that are asked for.
+    pub(super) answers: bool,
     events: Vec<Event>,
     effects: Vec<Effect>,
     /// Incidents whose line in the ledger is to be written anew.
@@ -30,19 +33,41 @@ pub(super) struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn new(state: &'a mut Monitor, now: Timestamp) -> Self {
-        Self { state, now, events: Vec::new(), effects: Vec::new(), moved: BTreeSet::new() }
+    fn new(state: &'a mut Monitor, context: &Context) -> Self {
+        Self {
+            state,
+            now: context.now,
+            answers: context.asks_parents,
+            events: Vec::new(),
+            effects: Vec::new(),
+            moved: BTreeSet::new(),
+        }
     }
 
     /// Decides a fact.
     pub(super) fn push(&mut self, event: Event) {
-        if self.events.is_empty() {
-            let at = Event::At(self.now);
-            self.state.apply(&at);
-            self.events.push(at);
-        }
+        self.begin();
         self.state.apply(&event);
         self.events.push(event);
+    }
+
+    /// Begins the facts of this decision with its instant, and with what a clock that was set back
+    /// means for those before.
+    fn begin(&mut self) {
+        if !self.events.is_empty() {
+            return;
+        }
+        let set_back = self.set_back_by();
+        let at = Event::At(self.now);
+        self.state.apply(&at);
+        self.events.push(at);
+        if let Some(by) = set_back {
+            clock::set_back(self, by);
+        }
+    }
+
+    fn set_back_by(&self) -> Option<i64> {
+        self.state.updated_at.set_back_by(self.now)
     }
 
     /// Decides a fact with which deliveries may be remembered no longer: their executions go, too.
@@ -130,7 +155,7 @@ impl Machine for Monitor {
 
     fn decide(&mut self, input: Input, context: &Context) -> Result<Decision<Event>, Rejected> {
         let undefined = self.spec.is_none();
-        let mut draft = Draft::new(self, context.now);
+        let mut draft = Draft::new(self, context);
         match input {
             Input::Define(spec) => define(&mut draft, *spec)?,
             _ if undefined => {
@@ -142,7 +167,12 @@ impl Machine for Monitor {
             Input::Message(message) => receive(&mut draft, message)?,
             Input::Observe { observations, complete, who } => {
                 watched(&draft)?;
-                observe::observe(&mut draft, observations, complete, None, who.as_deref());
+                let coverage = match (complete, observations.is_empty()) {
+                    (false, _) => Coverage::Some,
+                    (true, false) => Coverage::All,
+                    (true, true) => Coverage::Nothing,
+                };
+                observe::observe(&mut draft, observations, coverage, None, who.as_deref());
             }
             Input::Acknowledge { incident, who, why, until_clear } => {
                 let (key, state) = open(&draft, &incident)?;
@@ -200,6 +230,10 @@ impl Machine for Monitor {
                 watched(&draft)?;
                 settle::test(&mut draft, &receiver, who.as_deref());
             }
+            Input::Resend { incident, receiver, who } => {
+                let incident = incident.as_deref();
+                resend::resend(&mut draft, incident, receiver.as_deref(), who.as_ref())?;
+            }
             Input::Silences(mut silences) => {
                 silences.retain(|silence| !silence.when.is_over(context.now));
                 silences.truncate(SILENCES_MAX);
@@ -212,18 +246,24 @@ impl Machine for Monitor {
                 watched(&draft)?;
                 heartbeat::ping(&mut draft, ping)?;
             }
-            Input::Parent { monitor, down } => {
-                let known = draft.state.parents_down.contains(&monitor);
+            Input::Parent { monitor, down, failing } => {
+                let failing = failing && !down;
+                let known = (
+                    draft.state.parents_down.contains(&monitor),
+                    draft.state.parents_failing.contains(&monitor),
+                );
                 let spec = draft.spec();
                 let needed = spec.monitor.depends_on.iter().chain(&spec.monitor.witness);
-                if !needed.into_iter().any(|needed| *needed == monitor) && down {
+                let bad = down || failing;
+                if !needed.into_iter().any(|needed| *needed == monitor) && bad {
                     let reason = format!("{} does not depend on {monitor}", draft.state.name());
                     return Err(Rejected::Unknown(reason));
                 }
-                if known != down {
-                    draft.push(Event::Parent { monitor, down });
+                if known != (down, failing) {
+                    draft.push(Event::Parent { monitor, down, failing });
                 }
             }
+            Input::ParentsChecked => parents::answered(&mut draft),
         }
         Ok(draft.settle())
     }
@@ -273,9 +313,10 @@ fn define(draft: &mut Draft<'_>, spec: Spec) -> Result<(), Rejected> {
     let needed: Vec<Arc<str>> =
         spec.monitor.depends_on.iter().chain(&spec.monitor.witness).cloned().collect();
     draft.push(Event::Defined(Box::new(spec)));
-    for parent in draft.state.parents_down.clone() {
+    let known = draft.state.parents_down.iter().chain(&draft.state.parents_failing);
+    for parent in known.cloned().collect::<Vec<_>>() {
         if !needed.contains(&parent) {
-            draft.push(Event::Parent { monitor: parent, down: false });
+            draft.push(Event::Parent { monitor: parent, down: false, failing: false });
         }
     }
     if replan {
@@ -311,6 +352,10 @@ fn remove(draft: &mut Draft<'_>, who: Option<&Arc<str>>) -> Result<(), Rejected>
 }
 
 fn wake(draft: &mut Draft<'_>) {
+    if draft.set_back_by().is_some() {
+        draft.begin();
+    }
+    parents::look_at_clock(draft);
     if !draft.state.removed {
         check::look_at_clock(draft);
         heartbeat::look_at_clock(draft);

@@ -67,6 +67,9 @@ pub enum Event {
         /// The check.
         #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
         check: Option<u32>,
+        /// Nobody can tell from that how it is; otherwise it counts as well.
+        #[serde(rename = "n", default, skip_serializing_if = "std::ops::Not::not")]
+        no_data: bool,
     },
     /// A pending incident came to nothing, or a resolved one is told to all: into the past with it.
     Dropped {
@@ -140,6 +143,12 @@ pub enum Event {
     Notified(Box<Notified>),
     /// A delivery ended.
     Delivered(Box<Delivered>),
+    /// A delivery that was given up is to be told anew.
+    Resent {
+        /// Its number.
+        #[serde(rename = "s")]
+        sequence: u32,
+    },
     /// A monitor that this one needs went down or came back.
     Parent {
         /// Which.
@@ -148,6 +157,23 @@ pub enum Event {
         /// Whether it is down.
         #[serde(rename = "d")]
         down: bool,
+        /// Whether it is not down yet, but failed its last check.
+        #[serde(rename = "f", default, skip_serializing_if = "std::ops::Not::not")]
+        failing: bool,
+    },
+    /// The monitors that this one depends on are to be checked before anybody is told.
+    ParentsAsked {
+        /// The answer is waited for until then.
+        #[serde(rename = "u")]
+        until: Timestamp,
+    },
+    /// They were checked, or did not answer in time.
+    ParentsAnswered,
+    /// The wall clock was set back: instants that were noted since then are moved.
+    ClockSetBack {
+        /// By at least so many milliseconds.
+        #[serde(rename = "b")]
+        by: i64,
     },
     /// The silences that may concern this monitor.
     Silences(Vec<Silence>),
@@ -274,6 +300,9 @@ pub struct Notified {
     /// Its title.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub title: Option<Arc<str>>,
+    /// About which incidents that are over and told to all others: keys, and their numbers.
+    #[serde(rename = "a", default, skip_serializing_if = "Vec::is_empty")]
+    pub about: Vec<(Arc<str>, u32)>,
 }
 
 /// See [`Event::Delivered`].

@@ -63,7 +63,7 @@ pub fn explain<'a>(monitor: &'a Monitor, name: &str) -> Option<Explanation<'a>> 
         cause: &incident.first_evidence,
         latest: &incident.evidence,
         previous_ok: incident.previous_ok.as_ref(),
-        changed: changed(incident),
+        changed: changed(monitor, incident),
         row: &incident.attrs,
         rule: rule(monitor, incident),
         checking: monitor.check.as_ref().map(|check| check.window),
@@ -73,17 +73,67 @@ pub fn explain<'a>(monitor: &'a Monitor, name: &str) -> Option<Explanation<'a>> 
     })
 }
 
-fn changed(incident: &Incident) -> Vec<String> {
+/// What changed in the definition between the last check in which it was well and the first in which
+/// it was not; absent if no such check is known.
+pub(super) fn definition_changed(monitor: &Monitor, incident: &Incident) -> Option<Vec<String>> {
+    let (before, after) =
+        (&incident.previous_ok.as_ref()?.version, &incident.first_evidence.version);
+    if before == after {
+        return Some(Vec::new());
+    }
+    let definition = |version: &Arc<str>| {
+        let spec = monitor.spec.as_ref().filter(|spec| spec.version == *version);
+        let former = || monitor.definitions.iter().find(|(known, _)| known == version);
+        spec.map(|spec| json!(spec.monitor)).or_else(|| Some(former()?.1.parse()))
+    };
+    let (Some(then), Some(now)) = (definition(before), definition(after)) else {
+        return Some(vec![format!("the definition changed from {before} to {after}")]);
+    };
+    let (mut then, mut now) = (flat(&then), flat(&now));
+    // Where it stands in its file is no change of what it means.
+    for members in [&mut then, &mut now] {
+        members.remove("origin");
+    }
+    let names: BTreeSet<&String> = then.keys().chain(now.keys()).collect();
+    let differ = names.into_iter().filter(|name| then.get(*name) != now.get(*name));
+    let mut told: Vec<String> = differ
+        .take(CHANGES_MAX)
+        .map(|name| {
+            let (before, after) = (shown(then.get(name)), shown(now.get(name)));
+            format!("the definition changed: {name} was {before}, is {after}")
+        })
+        .collect();
+    if told.is_empty() {
+        told.push("the routes or fallbacks changed".to_owned());
+    }
+    Some(told)
+}
+
+/// The members of an object, those of its settings among them.
+fn flat(definition: &Value) -> Map<String, Value> {
+    let mut members = definition.as_object().cloned().unwrap_or_default();
+    if let Some(Value::Object(settings)) = members.remove("settings") {
+        members.extend(settings);
+    }
+    members
+}
+
+/// A value in a difference.
+fn shown(value: Option<&Value>) -> String {
+    match value {
+        None => "not set".to_owned(),
+        Some(value) => cut(&plain(value).unwrap_or_else(|| value.to_string()), SHOWN_MAX),
+    }
+}
+
+fn changed(monitor: &Monitor, incident: &Incident) -> Vec<String> {
     let mut changed = Vec::new();
     match &incident.previous_ok {
         None => changed.push("no earlier check is known in which it was well".to_owned()),
         Some(ok) => {
             let seconds = incident.since.since(ok.at) / 1000;
             changed.push(format!("well at {}, bad {seconds} s later at {}", ok.at, incident.since));
-            if ok.version != incident.first_evidence.version {
-                let (before, after) = (&ok.version, &incident.first_evidence.version);
-                changed.push(format!("the definition changed from {before} to {after}"));
-            }
+            changed.extend(definition_changed(monitor, incident).unwrap_or_default());
         }
     }
     if incident.worst != incident.severity {
@@ -111,16 +161,10 @@ pub fn since_then(monitor: &Monitor, incident: &Incident, returned: &Json) -> Ve
     let now = row(incident.value.as_ref(), incident.text.as_ref(), &incident.attrs);
     let then = row(then.value.as_ref(), then.text.as_ref(), &then.attrs);
     let names: BTreeSet<&String> = now.keys().chain(then.keys()).collect();
-    let shown = |value: Option<&Value>| {
-        value.map_or_else(|| "nothing".to_owned(), |value| cut(&value.to_string(), SHOWN_MAX))
-    };
     let differ = names.into_iter().filter(|name| now.get(*name) != then.get(*name));
     differ
         .take(CHANGES_MAX)
-        .map(|name| {
-            let (before, after) = (shown(then.get(name)), shown(now.get(name)));
-            format!("{name}: {before} then, {after} at last")
-        })
+        .map(|name| format!("{name} {} → {}", shown(then.get(name)), shown(now.get(name))))
         .collect()
 }
 
@@ -158,7 +202,10 @@ fn rule(monitor: &Monitor, incident: &Incident) -> String {
         words.push(format!("and {} s (for)", rule.hold / 1000));
     }
     words.push(format!("resolves after {} good in a row (recover_after)", rule.recover_after));
-    words.push(format!("or {} checks that do not mention it (missing)", rule.missing));
+    words.push(match rule.missing_max() {
+        Some(most) => format!("or {most} checks that do not mention it (missing)"),
+        None => "stays open while no check reports it (missing is not set)".to_owned(),
+    });
     if rule.quiet_for > 0 {
         words.push(format!("once quiet for {} s (resolve.quiet_for)", rule.quiet_for / 1000));
     }
@@ -170,6 +217,9 @@ fn waits_for(monitor: &Monitor, incident: &Incident) -> Vec<String> {
     if let Some(suppressed) = &incident.suppressed {
         let until = suppressed.until.map(|at| format!(", until {at}")).unwrap_or_default();
         waits.push(format!("nobody is told: {}{until}", suppressed.reason));
+    }
+    if let Some(since) = incident.no_data_since.filter(|_| incident.state.is_open()) {
+        waits.push(format!("no data: not reported any more since {since}"));
     }
     if let Some(until) = incident.snoozed_until {
         waits.push(format!("snoozed until {until}"));
@@ -219,7 +269,7 @@ fn deliveries_awaited(monitor: &Monitor, incident: &Incident) -> Vec<String> {
         } else if let Some((event, since)) = told.owed {
             let at = since.plus_millis(route.wait);
             waits.push(format!("{receiver} hears {} with its group at {at}", event.as_str()));
-        } else if let Some((event, at)) = incident.due(told, route.remind)
+        } else if let Some((event, at)) = monitor.due(incident, receiver, told, route.remind)
             && at > Timestamp::from_millis(0)
         {
             waits.push(format!("{receiver} hears {} at {at}", event.as_str()));

@@ -10,7 +10,7 @@ use super::definition::{Kind, Spec, parse_span};
 use super::event::{Event, Pinged};
 use super::input::{Ping, PingKind};
 use super::observation::{Observation, Status, TEXT_MAX, cut};
-use super::observe;
+use super::observe::{self, Coverage};
 use crate::machine::Rejected;
 use crate::time::Timestamp;
 
@@ -88,11 +88,33 @@ pub(super) fn plan(draft: &mut Draft<'_>) {
     }
 }
 
+/// Expects the next call by the clock that was set back.
+pub(super) fn plan_after_set_back(draft: &mut Draft<'_>, by: i64) {
+    let Some((at, deadline)) = draft.state.beat.expected else { return };
+    if draft.spec().monitor.kind != Kind::Heartbeat {
+        return;
+    }
+    if !is_periodic(draft) {
+        expect_after(draft, draft.now);
+    } else if deadline
+        > draft.now.plus_millis(deadline.since(at) + draft.spec().monitor.schedule.interval())
+    {
+        // Counted from a call, or a missing one, by the clock as it stood before.
+        draft
+            .push(Event::Expected { at: at.plus_millis(-by), deadline: deadline.plus_millis(-by) });
+    }
+}
+
+fn is_periodic(draft: &Draft<'_>) -> bool {
+    let schedule = &draft.spec().monitor.schedule;
+    schedule.cron.is_none() && schedule.at.is_none() && schedule.active.is_empty()
+}
+
 /// Expects the next call after an instant.
 fn expect_after(draft: &mut Draft<'_>, after: Timestamp) {
     let spec = draft.spec();
     let schedule = &spec.monitor.schedule;
-    let periodic = schedule.cron.is_none() && schedule.at.is_none() && schedule.active.is_empty();
+    let periodic = is_periodic(draft);
     let at = match schedule.every.filter(|_| periodic) {
         Some(every) => Some(after.plus_millis(every)),
         None => schedule.next_after(after, 0),
@@ -148,7 +170,7 @@ pub(super) fn ping(draft: &mut Draft<'_>, ping: Ping) -> Result<(), Rejected> {
         },
         (_, None) => return Ok(()),
     };
-    observe::observe(draft, vec![observation], false, None, None);
+    observe::observe(draft, vec![observation], Coverage::Some, None, None);
     Ok(())
 }
 
@@ -157,8 +179,8 @@ fn met(draft: &mut Draft<'_>) {
     let Some((at, deadline)) = draft.state.beat.expected else {
         return expect_after(draft, draft.now);
     };
+    let periodic = is_periodic(draft);
     let schedule = &draft.spec().monitor.schedule;
-    let periodic = schedule.cron.is_none() && schedule.at.is_none() && schedule.active.is_empty();
     // A clock that is a little fast is no reason to expect the call once more.
     let early = deadline.since(at).min(schedule.interval() / 2);
     if periodic {
@@ -179,7 +201,13 @@ pub(super) fn look_at_clock(draft: &mut Draft<'_>) {
     {
         draft.push(Event::RunOver);
         let text = format!("the job that began at {since} has not ended within {} s", max / 1000);
-        observe::observe(draft, vec![Observation::of(Status::Fail, text)], false, None, None);
+        observe::observe(
+            draft,
+            vec![Observation::of(Status::Fail, text)],
+            Coverage::Some,
+            None,
+            None,
+        );
     }
     let Some((at, deadline)) = draft.state.beat.expected else { return };
     if deadline > draft.now {
@@ -193,5 +221,11 @@ pub(super) fn look_at_clock(draft: &mut Draft<'_>) {
     let body = json!({ "from": at.millis(), "to": at.millis(), "count": 1, "reason": reason });
     draft.record("check", key, at, "MISSED", &body);
     expect_after(draft, draft.now);
-    observe::observe(draft, vec![Observation::of(Status::Fail, reason)], false, None, None);
+    observe::observe(
+        draft,
+        vec![Observation::of(Status::Fail, reason)],
+        Coverage::Some,
+        None,
+        None,
+    );
 }

@@ -229,6 +229,9 @@ pub struct Incident {
     pub good: u32,
     /// Not mentioned in a row.
     pub absent: u32,
+    /// Since when no check has reported it; absent = the last one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_data_since: Option<Timestamp>,
     /// Changes between well and bad, latest last.
     pub flips: Vec<Timestamp>,
     /// Who takes care.
@@ -324,6 +327,7 @@ impl Incident {
 
     pub(super) fn see(&mut self, seen: &Seen, evidence: Evidence) {
         let now = evidence.at;
+        self.no_data_since = None;
         if let Some(value) = &seen.value {
             self.value = Some(value.clone()).filter(|value| !value.is_null());
         }
@@ -354,9 +358,15 @@ impl Incident {
         self.evidence = evidence;
     }
 
-    pub(super) fn miss(&mut self, now: Timestamp) {
-        self.absent += 1;
-        self.be_well(now);
+    /// A check did not mention it: it counts as well, or nobody can tell.
+    pub(super) fn miss(&mut self, no_data: bool, now: Timestamp) {
+        self.no_data_since.get_or_insert(now);
+        if no_data {
+            self.note(now, "no data", None, Some("not reported any more".into()));
+        } else {
+            self.absent += 1;
+            self.be_well(now);
+        }
     }
 
     fn be_well(&mut self, now: Timestamp) {
@@ -455,10 +465,33 @@ impl Incident {
         self.note(now, what, None, delivered.reason.clone());
     }
 
+    /// A receiver is to be told anew of what it did not take.
+    pub(super) fn tell_again(
+        &mut self,
+        receiver: &Arc<str>,
+        event: NotificationEvent,
+        now: Timestamp,
+    ) {
+        let Some(told) = self.told.get_mut(receiver) else { return };
+        if told.flight.is_some() {
+            return;
+        }
+        match event {
+            NotificationEvent::Acknowledge => told.acknowledged = false,
+            // That is told by itself: nothing is owed for it.
+            NotificationEvent::Resolve | NotificationEvent::Test => return,
+            // It rings there already: a reminder will do.
+            _ if told.ringing => told.nudged = true,
+            _ => (told.severity, told.at, told.acknowledged) = (None, None, false),
+        }
+        self.note(now, format!("{} is sent to {receiver} again", event.as_str()), None, None);
+    }
+
     /// It is bad again before all had heard that it was over.
     fn begin_again(&mut self, now: Timestamp) {
         self.episode += 1;
         (self.bad, self.good, self.absent) = (0, 0, 0);
+        self.no_data_since = None;
         (self.since, self.last_bad_at) = (now, now);
         (self.opened_at, self.resolved_at, self.acknowledged) = (None, None, None);
         self.told_from = None;

@@ -12,6 +12,11 @@ use crate::time::Timestamp;
 pub struct Context {
     /// The instant at which is decided.
     pub now: Timestamp,
+    /// Whether somebody checks the parents of a monitor that asks for it, see [`Monitor::asks`], and
+    /// answers with [`Input::ParentsChecked`]. Where nobody does, pages do not wait for it.
+    ///
+    /// [`Monitor::asks`]: super::Monitor::asks
+    pub asks_parents: bool,
 }
 
 /// One input.
@@ -82,6 +87,15 @@ pub enum Input {
         /// Who.
         who: Option<Arc<str>>,
     },
+    /// What was given up is to be sent again: somebody has put right why it did not arrive.
+    Resend {
+        /// Only what was about this incident: its key, fingerprint or id.
+        incident: Option<Arc<str>>,
+        /// Only what this receiver was to be told.
+        receiver: Option<Arc<str>>,
+        /// Who wants it.
+        who: Option<Arc<str>>,
+    },
     /// All silences that may concern this monitor, in the place of those known.
     Silences(Vec<Silence>),
     /// A call of whom a heartbeat monitor waits for.
@@ -92,7 +106,12 @@ pub enum Input {
         monitor: Arc<str>,
         /// Whether it is down.
         down: bool,
+        /// Whether it is down, or failed its last check and may be about to go down.
+        failing: bool,
     },
+    /// Those monitors that this one asked for were checked, and [`Input::Parent`] has said how they
+    /// are.
+    ParentsChecked,
 }
 
 /// What a receiver tells of an incident. It need not be told itself that somebody takes care.

@@ -15,11 +15,13 @@
 //! need no rules of their own.
 
 mod check;
+mod clock;
 mod condition;
 mod decide;
 pub mod definition;
 mod event;
 mod explain;
+mod fallback;
 mod heard;
 mod heartbeat;
 mod incident;
@@ -28,6 +30,10 @@ mod monitor;
 mod notification;
 mod observation;
 mod observe;
+mod parents;
+mod preview;
+mod resend;
+mod route;
 mod settle;
 mod template;
 
@@ -49,6 +55,9 @@ pub use observation::{
     ATTRS_MAX, KEY_MAX, MEMORY_MAX, OBSERVATIONS_MAX, Observation, Reading, Status, TEXT_MAX, read,
     read_reported,
 };
+pub use parents::Asked;
+pub use preview::{Preview, PreviewedKey, next_checks, preview, preview_input};
+pub use route::{Subject, Supposed, Told as WhoIsTold, ToldStep, who_is_told};
 pub use settle::silenced;
 pub use template::Template;
 
@@ -67,6 +76,14 @@ pub const CHECK_KEY: &str = "#check";
 
 /// The key of the incident about checks that did not run.
 pub const MISSED_KEY: &str = "#missed";
+
+/// The monitor of what Nightbell itself cannot do: files that it refused, receivers that do not take
+/// what they are told.
+pub const OWN_MONITOR: &str = "nightbell";
+
+/// Keys of Nightbell's own monitor that are about a receiver begin so; its name follows. They are
+/// told to others than that receiver.
+pub const RECEIVER_KEY: &str = "receiver:";
 
 /// Whether a key is that of an incident about the checks themselves.
 pub(crate) fn is_own(key: &str) -> bool {

@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::definition::{Route, Severity, Silence, Spec, Step};
+use super::definition::{Route, Severity, Silence, Spec};
 use super::event::{Delivered, Event, Moved, Notified, Outcome, Seen, Window};
 use super::heartbeat::Beat;
 use super::incident::{Evidence, Incident, NotificationEvent, State, Suppressed, Told};
 use super::observation::Status;
+use super::parents::Asked;
+use super::route::{self, Subject};
 use super::{fingerprint, is_own};
 use crate::id::ExecutionId;
 use crate::json::Json;
@@ -23,6 +25,9 @@ pub const DELIVERIES_KEPT: usize = 100;
 pub const DELIVERIES_AGE: i64 = 30 * 24 * 3_600_000;
 /// Characters of a reason that are kept.
 pub(super) const REASON_MAX: usize = 1000;
+/// Former definitions that a monitor remembers, and the bytes of each at most.
+const DEFINITIONS_MAX: usize = 5;
+const DEFINITION_BYTES_MAX: usize = 16 << 10;
 /// Executions of checks that told how things are that are kept; older ones are forgotten unless an
 /// incident speaks of them.
 pub const CHECKS_KEPT: usize = 20;
@@ -75,6 +80,12 @@ pub struct Monitor {
     pub beat: Beat,
     /// Monitors that this one needs and that are down.
     pub parents_down: Vec<Arc<str>>,
+    /// Those of them that are not down yet, but failed their last check.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents_failing: Vec<Arc<str>>,
+    /// Whether they were asked how they are before a page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<Asked>,
     /// The silences that may concern it.
     pub silences: Vec<Silence>,
     /// Incidents by key, those resolved included until all have heard of it.
@@ -83,6 +94,9 @@ pub struct Monitor {
     pub past: VecDeque<Incident>,
     /// Deliveries under way, and some of those that ended.
     pub deliveries: BTreeMap<u32, Delivery>,
+    /// What it obeyed before, oldest first: versions, and the monitor's definition.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub definitions: VecDeque<(Arc<str>, Json)>,
     /// The number of the next check or delivery.
     pub next_sequence: u32,
     /// The number of the next incident.
@@ -136,8 +150,10 @@ pub enum DeliveryStatus {
     Queued,
     /// The receiver took it.
     Sent,
-    /// The receiver will never take it.
+    /// It was given up.
     Dead,
+    /// It was given up, and somebody had it sent again since: another delivery tells it.
+    Resent,
 }
 
 impl DeliveryStatus {
@@ -147,7 +163,21 @@ impl DeliveryStatus {
             Self::Queued => "queued",
             Self::Sent => "sent",
             Self::Dead => "dead",
+            Self::Resent => "resent",
         }
+    }
+}
+
+/// Keeps what was obeyed until now, so that people can be told what has changed.
+fn remember(known: &mut VecDeque<(Arc<str>, Json)>, before: &Spec, after: &Spec) {
+    let definition = Json::of(&before.monitor);
+    if before.version == after.version || definition.len() > DEFINITION_BYTES_MAX {
+        return;
+    }
+    known.retain(|(version, _)| *version != before.version);
+    known.push_back((before.version.clone(), definition));
+    while known.len() > DEFINITIONS_MAX {
+        known.pop_front();
     }
 }
 
@@ -197,10 +227,13 @@ impl Monitor {
             memory: None,
             beat: Beat::default(),
             parents_down: Vec::new(),
+            parents_failing: Vec::new(),
+            asked: None,
             silences: Vec::new(),
             incidents: BTreeMap::new(),
             past: VecDeque::new(),
             deliveries: BTreeMap::new(),
+            definitions: VecDeque::new(),
             next_sequence: 1,
             next_number: 1,
         }
@@ -270,21 +303,21 @@ impl Monitor {
     /// what is not bad enough to tell.
     pub fn route_of(&self, incident: &Incident) -> Option<Route> {
         let spec = self.spec.as_ref()?;
-        let own = &spec.monitor;
-        if own.rings_from.is_some_and(|from| incident.worst < from) {
-            return None;
+        if let Some(receiver) = self.broken_receiver(incident) {
+            return self.route_around(receiver);
         }
-        let matches = |route: &&Route| {
-            route.matchers.iter().all(|it| it.matches(self.value_of(incident, &it.label)))
-        };
-        let mut route = if own.to.is_empty() {
-            spec.routes.iter().find(matches)?.clone()
-        } else {
-            let step = Step { to: own.to.clone(), after: own.to_after, ..Step::default() };
-            Route { steps: vec![step], ..Route::default() }
-        };
-        route.remind = own.remind.or(route.remind);
+        let (_, route) = route::choose(&spec.monitor, &spec.routes, self.subject(incident))?;
         Some(route)
+    }
+
+    /// What matchers see of an incident.
+    pub(super) fn subject<'a>(&'a self, incident: &'a Incident) -> Subject<'a> {
+        Subject {
+            monitor: self.name(),
+            key: &incident.key,
+            severity: incident.worst,
+            labels: &incident.labels,
+        }
     }
 
     /// The group of an incident: the values of the labels that make groups.
@@ -296,12 +329,7 @@ impl Monitor {
 
     /// What a matcher sees under a label's name.
     pub(super) fn value_of<'a>(&'a self, incident: &'a Incident, label: &str) -> &'a str {
-        match label {
-            "monitor" => self.name(),
-            "key" => &incident.key,
-            "severity" => incident.worst.as_str(),
-            _ => incident.labels.get(label).map_or("", |value| value),
-        }
+        self.subject(incident).value_of(label)
     }
 
     /// Milliseconds after which a check that still runs is given up.
@@ -318,7 +346,8 @@ impl Monitor {
         let planned = self.next_at.filter(|_| !self.removed);
         let beat = if self.removed { None } else { self.beat.wake_at(self.spec.as_deref()) };
         let incidents = self.incidents.values().filter_map(|it| self.incident_wake_at(it));
-        [give_up, planned, beat].into_iter().flatten().chain(incidents).min()
+        let asked = self.asked.and_then(|asked| asked.until);
+        [give_up, planned, beat, asked].into_iter().flatten().chain(incidents).min()
     }
 
     fn incident_wake_at(&self, incident: &Incident) -> Option<Timestamp> {
@@ -333,15 +362,18 @@ impl Monitor {
                 Some(from.plus_millis(step.after))
             });
         let step = step.filter(|_| incident.state.is_open() && incident.state != State::Snoozed);
+        let overdue = incident.told.iter().filter_map(|(receiver, told)| {
+            self.overdue(incident, receiver, told, &route).map(|(_, at)| at)
+        });
         // What was owed and is due no more (it got better again) is nothing to wake up for.
-        let told = incident.told.values().filter_map(|told| {
-            let (event, at) = incident.due(told, route.remind)?;
+        let told = incident.told.iter().filter_map(|(receiver, told)| {
+            let (event, at) = self.due(incident, receiver, told, route.remind)?;
             Some(match told.owed {
                 Some((owed, since)) if owed == event => since.plus_millis(route.wait),
                 _ => at,
             })
         });
-        [snoozed, step].into_iter().flatten().chain(told).min()
+        [snoozed, step].into_iter().flatten().chain(told).chain(overdue).min()
     }
 
     /// Folds one fact.
@@ -351,8 +383,9 @@ impl Monitor {
             Event::At(at) => self.updated_at = *at,
             Event::Snapshot(monitor) => self.clone_from(monitor),
             Event::Defined(spec) => {
-                if self.spec.is_none() {
-                    self.created_at = now;
+                match &self.spec {
+                    None => self.created_at = now,
+                    Some(before) => remember(&mut self.definitions, before, spec),
                 }
                 self.spec = Some(Arc::new((**spec).clone()));
                 self.removed = false;
@@ -368,19 +401,33 @@ impl Monitor {
             Event::Missed => self.missed_count += 1,
             Event::Began { key, labels } => self.begin(key, labels),
             Event::Seen(seen) => self.seen(seen),
-            Event::Parent { monitor, down } => {
-                self.parents_down.retain(|known| known != monitor);
-                if *down {
-                    self.parents_down.push(monitor.clone());
-                    self.parents_down.sort();
+            Event::Parent { monitor, down, failing } => {
+                let stands =
+                    [(&mut self.parents_down, *down), (&mut self.parents_failing, *failing)];
+                for (known, is_so) in stands {
+                    known.retain(|known| known != monitor);
+                    if is_so {
+                        known.push(monitor.clone());
+                        known.sort();
+                    }
                 }
             }
+            Event::ParentsAsked { until } => {
+                self.asked = Some(Asked { at: now, until: Some(*until) });
+            }
+            Event::ParentsAnswered => {
+                if let Some(asked) = &mut self.asked {
+                    asked.until = None;
+                }
+            }
+            Event::ClockSetBack { by } => self.clock_set_back(*by),
             Event::Silences(silences) => self.silences.clone_from(silences),
             Event::Pinged(pinged) => self.beat.ping(pinged, now),
             Event::Expected { at, deadline } => self.beat.expected = Some((*at, *deadline)),
             Event::RunOver => self.beat.running = None,
             Event::Notified(notified) => self.notified(notified),
             Event::Delivered(delivered) => self.delivered(delivered),
+            Event::Resent { sequence } => self.resent(*sequence),
             Event::Absent { key, .. }
             | Event::Dropped { key }
             | Event::Stepped { key, .. }
@@ -408,7 +455,7 @@ impl Monitor {
         }
         let Some(incident) = self.incidents.get_mut(key) else { return };
         match event {
-            Event::Absent { .. } => incident.miss(now),
+            Event::Absent { no_data, .. } => incident.miss(*no_data, now),
             Event::Stepped { steps, to, .. } => {
                 incident.told_from.get_or_insert(now);
                 incident.steps = *steps;
@@ -525,6 +572,7 @@ impl Monitor {
             bad: 0,
             good: 0,
             absent: 0,
+            no_data_since: None,
             flips: before.map(|before| before.flips.clone()).unwrap_or_default(),
             acknowledged: None,
             snoozed_until: None,
@@ -594,6 +642,7 @@ impl Monitor {
                 }
             }
         }
+        incidents.extend(notified.about.iter().cloned());
         let delivery = Delivery::queued(notified, incidents, now);
         self.deliveries.insert(notified.sequence, delivery);
     }
@@ -612,6 +661,19 @@ impl Monitor {
             incident.hear(&receiver, event, delivered, now);
         }
         self.forget_deliveries();
+    }
+
+    /// What was given up is to be told anew: its receiver counts as not told.
+    fn resent(&mut self, sequence: u32) {
+        let now = self.updated_at;
+        let Some(delivery) = self.deliveries.get_mut(&sequence) else { return };
+        delivery.status = DeliveryStatus::Resent;
+        let (event, receiver) = (delivery.event, delivery.receiver.clone());
+        for (key, number) in &delivery.incidents {
+            let known = self.incidents.get_mut(key).filter(|it| it.number == *number);
+            let Some(incident) = known else { continue };
+            incident.tell_again(&receiver, event, now);
+        }
     }
 
     /// Forgets ended deliveries by age and number, the one that ended first before the others.

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::definition::{Route, Severity};
-use super::incident::{Evidence, Incident, NotificationEvent};
+use super::definition::{Kind, MonitorDef, Route, Severity};
+use super::explain;
+use super::incident::{Evidence, Incident, NotificationEvent, State};
 use super::monitor::{Delivery, Monitor};
-use super::observation::plain;
+use super::observation::{Status, plain};
 use super::template::Template;
-use super::{CHECK_KEY, fingerprint};
+use super::{CHECK_KEY, MISSED_KEY, fingerprint};
 use crate::time::Timestamp;
 
 /// Everything that a receiver may want to say of a delivery.
@@ -23,7 +24,7 @@ pub(super) fn payload(
     now: Timestamp,
 ) -> Value {
     let incidents: Vec<&Incident> =
-        delivery.incidents.iter().filter_map(|(key, _)| monitor.incidents.get(key)).collect();
+        delivery.incidents.iter().filter_map(|(key, it)| monitor.numbered(key, *it)).collect();
     let members: Vec<Value> = incidents.iter().map(|it| member(monitor, it)).collect();
     let mut payload = match &members[..] {
         [Value::Object(one)] => one.clone(),
@@ -126,7 +127,7 @@ fn together(incidents: &[&Incident]) -> Map<String, Value> {
 
 /// One incident.
 fn member(monitor: &Monitor, incident: &Incident) -> Value {
-    let template = |pick: fn(&super::definition::MonitorDef) -> &Option<Arc<str>>| {
+    let template = |pick: fn(&MonitorDef) -> &Option<Arc<str>>| {
         let text = pick(&monitor.spec.as_ref()?.monitor).as_deref()?;
         Some(render(monitor, incident, text))
     };
@@ -134,6 +135,9 @@ fn member(monitor: &Monitor, incident: &Incident) -> Value {
         // The author's words are about what is watched, not about a check that cannot tell.
         Some(summary) if &*incident.key == CHECK_KEY => {
             format!("{summary} (the check cannot tell)")
+        }
+        Some(summary) if incident.no_data_since.is_some() => {
+            format!("{summary} (not reported any more)")
         }
         Some(summary) => summary,
         None => default_title(monitor, incident),
@@ -146,12 +150,16 @@ fn member(monitor: &Monitor, incident: &Incident) -> Value {
         "episode": incident.episode,
         "state": incident.state,
         "severity": incident.severity,
-        "status": incident.status,
+        "status": if incident.no_data_since.is_some() { Status::Unknown } else { incident.status },
         "title": title,
-        "text": incident.text,
+        "text": words(incident),
         "description": template(|it| &it.description),
         "runbook": template(|it| &it.runbook),
         "value": incident.value,
+        "unit": unit(monitor).filter(|_| incident.value.is_some()),
+        "zone": monitor.spec.as_ref().map(|spec| &spec.monitor.schedule.tz)
+            .filter(|zone| !zone.is_empty()),
+        "definition_changed": explain::definition_changed(monitor, incident),
         "labels": incident.labels,
         "attrs": incident.attrs,
         "since": incident.since.to_string(),
@@ -168,13 +176,83 @@ fn member(monitor: &Monitor, incident: &Incident) -> Value {
     })
 }
 
+/// What is wrong with what, in a line: `shop down: 503, expected status < 400`.
 fn default_title(monitor: &Monitor, incident: &Incident) -> String {
     let name = monitor.name();
-    let what = incident.text.as_deref().unwrap_or(incident.status.as_str());
-    match &*incident.key {
-        "" => format!("{name}: {what}"),
-        key => format!("{name}: {key}: {what}"),
+    let what = match (incident.no_data_since, incident.text.as_deref()) {
+        (Some(_), _) => ": not reported any more".to_owned(),
+        (None, text) => text.map(|text| format!(": {text}")).unwrap_or_default(),
+    };
+    if monitor.broken_receiver(incident).is_some() {
+        return incident.text.as_deref().unwrap_or(name).to_owned();
     }
+    let subject = match &*incident.key {
+        "" => name.to_owned(),
+        CHECK_KEY if incident.state == State::Resolved => {
+            return format!("{name} can be checked again");
+        }
+        MISSED_KEY if incident.state == State::Resolved => {
+            return format!("{name} is checked again");
+        }
+        CHECK_KEY => return format!("{name} cannot be checked{what}"),
+        MISSED_KEY => return format!("{name} was not checked{what}"),
+        key => format!("{name} {}", shown_key(key)),
+    };
+    if incident.state == State::Resolved && incident.status.is_bad() {
+        // Nobody has seen it well: what was seen last is no news, why it is over is.
+        let end = incident.history.iter().rev().find(|it| *it.what == *State::Resolved.as_str());
+        let why = end.and_then(|end| end.why.as_deref()).unwrap_or("resolved");
+        return format!("{subject} is over: {why}");
+    }
+    if incident.state == State::Resolved {
+        return format!("{subject} recovered{what}");
+    }
+    let server = monitor.spec.as_ref().is_some_and(|spec| is_server(&spec.monitor));
+    let how = match (incident.status, server) {
+        (Status::Warn, _) => "degraded",
+        (_, true) => "down",
+        (_, false) => "failing",
+    };
+    format!("{subject} {how}{what}")
+}
+
+/// Whether what a monitor watches is a server, which is up or down.
+fn is_server(monitor: &MonitorDef) -> bool {
+    match monitor.kind {
+        Kind::Tcp | Kind::Dns => true,
+        Kind::Http => {
+            let settings = monitor.settings.parse();
+            settings.get("rows").is_none() && settings.get("jq").is_none()
+        }
+        _ => false,
+    }
+}
+
+/// A key as people read it: without the escapes that keep its parts apart.
+fn shown_key(key: &str) -> String {
+    let (mut shown, mut characters) = (String::new(), key.chars().peekable());
+    while let Some(c) = characters.next() {
+        match c {
+            '\\' if characters.peek() == Some(&':') => shown.extend(characters.next()),
+            ':' => shown.push_str(", "),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// What a value is counted in, if that is known.
+fn unit(monitor: &Monitor) -> Option<&str> {
+    let own = &monitor.spec.as_ref()?.monitor;
+    own.unit.as_deref().or_else(|| is_server(own).then_some("ms"))
+}
+
+/// What is known of an incident in words; that it is not reported any more is no news of how it is.
+pub(super) fn words(incident: &Incident) -> Option<String> {
+    let last = incident.text.as_deref();
+    let Some(since) = incident.no_data_since else { return last.map(str::to_owned) };
+    let last = last.map(|last| format!("; last report: {last}")).unwrap_or_default();
+    Some(format!("not reported any more since {since}{last}"))
 }
 
 /// Where something comes from.
@@ -197,10 +275,12 @@ fn render(monitor: &Monitor, incident: &Incident, text: &str) -> String {
         "state" => Some(incident.state.as_str().to_owned()),
         "status" => Some(incident.status.as_str().to_owned()),
         "since" => Some(incident.since.to_string()),
-        "text" => incident.text.as_ref().map(ToString::to_string),
-        "value" => incident.value.as_ref().and_then(plain),
-        _ => match incident.attrs.get(name).and_then(plain) {
-            Some(value) => Some(value),
+        "text" => Some(words(incident).unwrap_or_default()),
+        "value" => Some(incident.value.as_ref().and_then(plain).unwrap_or_default()),
+        "unit" => Some(unit(monitor).unwrap_or_default().to_owned()),
+        // A column that is there and null is known to be empty.
+        _ => match incident.attrs.get(name) {
+            Some(value) => Some(plain(value).unwrap_or_default()),
             None => incident.labels.get(name).map(ToString::to_string),
         },
     })
@@ -217,7 +297,7 @@ pub(super) fn ledger_line(incident: &Incident) -> Value {
         "severity": incident.severity,
         "worst": incident.worst,
         "labels": incident.labels,
-        "text": incident.text,
+        "text": words(incident),
         "value": incident.value,
         "since": incident.since.millis(),
         "opened_at": incident.opened_at.map(Timestamp::millis),

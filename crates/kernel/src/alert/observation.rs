@@ -1,7 +1,7 @@
 //! What a check saw: keyed observations, read leniently from whatever its execution returned, and
 //! bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -99,9 +99,14 @@ pub struct Reading {
     pub memory: Option<Json>,
     /// The task that saw it.
     pub step: Option<Arc<str>>,
+    /// Why nobody can tell of some observations how they are; these are unknown.
+    pub doubt: Option<String>,
+    /// Whether the source had nothing at all to report.
+    pub empty: bool,
 }
 
-/// Reads a check's output.
+/// Reads a check's output. Observations that the monitor's conditions cannot judge are unknown, and
+/// the reading has a doubt.
 ///
 /// # Errors
 /// Why nobody can tell from it how things are.
@@ -128,9 +133,19 @@ pub fn read(output: &Json, monitor: &MonitorDef) -> Result<Reading, String> {
         ));
     }
     let mut by_key: BTreeMap<Arc<str>, Observation> = BTreeMap::new();
-    let conditions = Conditions { count: rows.len(), ..conditions };
+    let conditions = Conditions { count: rows.len(), columns: columns(&rows), ..conditions };
+    let (mut doubt, mut empty) = (None, true);
     for row in rows {
-        let observation = observation(row, monitor, &conditions)?;
+        // What the checks of this server say when their query finds no rows.
+        let no_row = row.get("rows").and_then(Value::as_u64) == Some(0);
+        empty &= no_row;
+        let (observation, why) = observation(row, monitor, &conditions)?;
+        if !no_row {
+            doubt = doubt.or(why.map(|why| match &*observation.key {
+                "" => why,
+                key => format!("{key}: {why}"),
+            }));
+        }
         match by_key.get(&observation.key) {
             Some(known) if known.status >= observation.status => {}
             _ => {
@@ -139,7 +154,16 @@ pub fn read(output: &Json, monitor: &MonitorDef) -> Result<Reading, String> {
         }
     }
     let memory = memory.filter(|memory| memory.len() <= MEMORY_MAX);
-    Ok(Reading { observations: by_key.into_values().collect(), memory, step })
+    Ok(Reading { observations: by_key.into_values().collect(), memory, step, doubt, empty })
+}
+
+/// The names that rows have, those of their attributes included.
+fn columns(rows: &[Value]) -> BTreeSet<String> {
+    let members = rows.iter().filter_map(Value::as_object).flatten();
+    let (attrs, own): (Vec<_>, Vec<_>) = members.partition(|(name, _)| *name == "attrs");
+    let attrs = attrs.into_iter().filter_map(|(_, attrs)| attrs.as_object()).flatten();
+    let names = own.into_iter().chain(attrs).map(|(name, _)| name.clone());
+    names.chain(["rows".to_owned()]).collect()
 }
 
 /// Reads one observation that somebody reports by hand: it says its status itself.
@@ -148,13 +172,17 @@ pub fn read(output: &Json, monitor: &MonitorDef) -> Result<Reading, String> {
 /// What is wrong with it.
 pub fn read_reported(row: Value) -> Result<Observation, String> {
     let nobody = MonitorDef::new("", Kind::Heartbeat, Json::empty_object());
-    observation(row, &nobody, &Conditions { count: 1, fail: None, warn: None })
+    observation(row, &nobody, &Conditions::default())
+        .map(|(observation, _)| observation)
         .map_err(|why| why.replace(", and the monitor no fail_when", ""))
 }
 
+#[derive(Default)]
 struct Conditions {
     /// Observations of the check: what `rows > 0` speaks of.
     count: usize,
+    /// The names that they have.
+    columns: BTreeSet<String>,
     fail: Option<Condition>,
     warn: Option<Condition>,
 }
@@ -162,53 +190,67 @@ struct Conditions {
 impl Conditions {
     fn of(monitor: &MonitorDef) -> Result<Self, String> {
         let parse = |text: &Option<Arc<str>>| text.as_deref().map(Condition::parse).transpose();
-        Ok(Self { count: 1, fail: parse(&monitor.fail_when)?, warn: parse(&monitor.warn_when)? })
+        let (fail, warn) = (parse(&monitor.fail_when)?, parse(&monitor.warn_when)?);
+        Ok(Self { fail, warn, ..Self::default() })
     }
 
     fn any(&self) -> bool {
         self.fail.is_some() || self.warn.is_some()
     }
 
-    /// What the conditions say; `None` without conditions.
-    fn status(&self, row: &Map<String, Value>) -> Option<Status> {
-        if !self.any() {
-            return None;
-        }
+    /// What the conditions say, with the condition that holds and what it has judged in words; or
+    /// why nobody can tell.
+    fn status(
+        &self,
+        row: &Map<String, Value>,
+        monitor: &MonitorDef,
+    ) -> Result<(Status, Option<String>), String> {
         let mut row = row.clone();
         row.entry("rows").or_insert_with(|| self.count.into());
-        let holds = |condition: &Option<Condition>| {
-            condition.as_ref().is_some_and(|condition| condition.holds(&row))
-        };
-        if holds(&self.fail) {
-            Some(Status::Fail)
-        } else if holds(&self.warn) {
-            Some(Status::Warn)
-        } else {
-            Some(Status::Ok)
+        for (name, condition, text, status) in [
+            ("fail_when", &self.fail, &monitor.fail_when, Status::Fail),
+            ("warn_when", &self.warn, &monitor.warn_when, Status::Warn),
+        ] {
+            let Some(condition) = condition else { continue };
+            let holds = condition.holds(&row, &self.columns).map_err(|why| {
+                let text = text.as_deref().unwrap_or_default();
+                format!("{name} ({text}) cannot be judged: {why}")
+            })?;
+            if holds {
+                let values = condition.values(&row).join(", ");
+                let text = text.as_deref().unwrap_or_default();
+                return Ok((status, Some(format!("{values} ({name}: {text})"))));
+            }
         }
+        Ok((Status::Ok, None))
     }
 }
 
+/// One observation, and why its status is unknown if the conditions cannot judge it.
 fn observation(
     row: Value,
     monitor: &MonitorDef,
     conditions: &Conditions,
-) -> Result<Observation, String> {
+) -> Result<(Observation, Option<String>), String> {
     let Value::Object(mut row) = row else {
         return Err("an observation is not an object".to_owned());
     };
     let named = row.get("status").and_then(Value::as_str).map(|status| {
         Status::parse(status).ok_or_else(|| format!("{status:?} is no status of an observation"))
     });
-    let status = match named {
-        Some(Ok(Status::Ok)) | None => conditions.status(&row).or_else(|| named?.ok()),
-        Some(named) => Some(named?),
+    let (status, words, doubt) = match named {
+        Some(Ok(Status::Ok)) | None if conditions.any() => match conditions.status(&row, monitor) {
+            Ok((status, words)) => (status, words, None),
+            Err(why) => (Status::Unknown, None, Some(why)),
+        },
+        Some(named) => (named?, None, None),
+        None => return Err("an observation has no status, and the monitor no fail_when".into()),
     };
-    let status = status.ok_or("an observation has no status, and the monitor no fail_when")?;
     row.remove("status");
     let key = row.remove("key");
     let value = row.remove("value").filter(|value| !value.is_null());
-    let text = row.remove("text").as_ref().and_then(plain).map(|text| cut(&text, TEXT_MAX));
+    let text = row.remove("text").as_ref().and_then(plain).filter(|text| !text.is_empty());
+    let text = text.or(words).map(|text| cut(&text, TEXT_MAX));
     let attrs = match row.remove("attrs") {
         Some(Value::Object(attrs)) => attrs,
         _ => row,
@@ -222,13 +264,14 @@ fn observation(
             .collect::<Vec<_>>()
             .join(":"),
     };
-    Ok(Observation {
+    let observation = Observation {
         key: bounded_key(&key),
         status,
         value: value.filter(|value| value.to_string().len() <= TEXT_MAX),
         text: text.map(Arc::from),
         attrs: bounded(attrs),
-    })
+    };
+    Ok((observation, doubt))
 }
 
 /// A scalar as text.

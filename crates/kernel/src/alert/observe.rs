@@ -10,24 +10,42 @@ use super::definition::{MonitorDef, Severity};
 use super::event::{Event, Seen};
 use super::incident::{Incident, State};
 use super::observation::{Observation, Status, plain};
-use super::template::Template;
+use super::route;
 use super::{CHECK_KEY, MISSED_KEY, is_own};
 use crate::time::Timestamp;
 
 /// Incidents of one monitor; while there are so many, no further key gets one.
 pub(super) const INCIDENTS_MAX: usize = 2000;
 
+/// Milliseconds after which a key is over that other keys' reports do not mention any more, if the
+/// absence of a report is not itself good news: a day.
+const NO_DATA_MAX: i64 = 24 * 3_600_000;
+
+/// What observations say of the keys that are not among them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Coverage {
+    /// Nothing.
+    Some,
+    /// That they are not reported.
+    All,
+    /// That nothing at all is reported.
+    Nothing,
+}
+
 /// What was seen, by a check or by somebody else.
 pub(super) fn observe(
     draft: &mut Draft<'_>,
     observations: Vec<Observation>,
-    complete: bool,
+    coverage: Coverage,
     check: Option<u32>,
     who: Option<&str>,
 ) {
     let blind = blind(draft);
     let mut mentioned = BTreeSet::new();
     for mut observation in observations {
+        if coverage == Coverage::Nothing && observation.status == Status::Unknown {
+            continue;
+        }
         mentioned.insert(observation.key.clone());
         if observation.status.is_bad() && blind {
             observation.status = Status::Unknown;
@@ -35,7 +53,7 @@ pub(super) fn observe(
         let severity = severity_of(&draft.spec().monitor, observation.status);
         judge(draft, observation, severity, check, who);
     }
-    if !complete || blind {
+    if coverage == Coverage::Some || blind {
         return;
     }
     let absent = draft.state.incidents.values().filter(|incident| {
@@ -44,10 +62,43 @@ pub(super) fn observe(
             && !mentioned.contains(&incident.key)
     });
     for key in absent.map(|incident| incident.key.clone()).collect::<Vec<_>>() {
-        draft.push(Event::Absent { key: key.clone(), check });
-        recover(draft, &key, who);
+        not_reported(draft, &key, coverage, check, who);
     }
 }
+
+/// A check did not report a key. Where a report is bad news by itself (the query finds what is
+/// wrong), that is good news. Where the rows are measurements, nobody knows: see
+/// [`MonitorDef::missing_max`].
+fn not_reported(
+    draft: &mut Draft<'_>,
+    key: &Arc<str>,
+    coverage: Coverage,
+    check: Option<u32>,
+    who: Option<&str>,
+) {
+    if draft.spec().monitor.missing_max().is_some() {
+        draft.push(Event::Absent { key: key.clone(), check, no_data: false });
+        return recover(draft, key, who);
+    }
+    let Some(incident) = draft.state.incidents.get(key) else { return };
+    let (state, since) = (incident.state, incident.no_data_since);
+    if since.is_none() {
+        draft.push(Event::Absent { key: key.clone(), check, no_data: true });
+    }
+    if coverage == Coverage::Nothing {
+        return;
+    }
+    if state == State::Pending {
+        come_to_nothing(draft, key, NOT_REPORTED);
+    } else if let Some(since) = since
+        && draft.now.since(since) >= NO_DATA_MAX
+    {
+        draft.transition_to(key, State::Resolved, format!("{NOT_REPORTED} since {since}"));
+    }
+}
+
+/// What became of a key that checks do not mention.
+const NOT_REPORTED: &str = "not reported any more";
 
 /// Whether our own network fails, so that nothing bad can be believed.
 fn blind(draft: &Draft<'_>) -> bool {
@@ -55,7 +106,8 @@ fn blind(draft: &Draft<'_>) -> bool {
     spec.monitor.witness.iter().any(|witness| draft.state.parents_down.contains(witness))
 }
 
-fn severity_of(monitor: &MonitorDef, status: Status) -> Option<Severity> {
+/// How bad a status is, if it is bad.
+pub(super) fn severity_of(monitor: &MonitorDef, status: Status) -> Option<Severity> {
     match status {
         Status::Fail => Some(monitor.severity),
         Status::Warn => Some(monitor.severity.min(Severity::Warning)),
@@ -167,18 +219,10 @@ fn seen(
 
 /// The labels of an incident that begins.
 fn labels(draft: &Draft<'_>, observation: &Observation) -> BTreeMap<Arc<str>, Arc<str>> {
-    let spec = draft.spec();
-    let lookup = |name: &str| match name {
-        "monitor" => Some(spec.monitor.name.to_string()),
-        "key" => Some(observation.key.to_string()),
-        _ => observation.attrs.get(name).and_then(plain),
-    };
-    let render = |template: &str| match Template::parse(template) {
-        Ok(template) => template.render(&lookup).into(),
-        // Refused at load; shown as written if it came another way.
-        Err(_) => template.into(),
-    };
-    spec.monitor.labels.iter().map(|(name, value)| (name.clone(), render(value))).collect()
+    // A column that is there and null is known to be empty.
+    let column =
+        |name: &str| observation.attrs.get(name).map(|value| plain(value).unwrap_or_default());
+    route::labels(&draft.spec().monitor, &observation.key, column)
 }
 
 fn worsen(draft: &mut Draft<'_>, key: &Arc<str>, worst: Severity, who: Option<&str>) {
@@ -236,7 +280,7 @@ fn recover(draft: &mut Draft<'_>, key: &Arc<str>, who: Option<&str>) {
     }
     let monitor = &spec.monitor;
     let well = incident.good >= monitor.recover_after;
-    let gone = incident.absent >= monitor.missing;
+    let gone = monitor.missing_max().is_some_and(|most| incident.absent >= most);
     let quiet = now.since(incident.last_bad_at) >= monitor.quiet_for;
     let settled = !incident.is_unsettled(monitor.flap.as_ref(), now);
     if !(own || (well || gone) && quiet && settled) {
@@ -245,7 +289,10 @@ fn recover(draft: &mut Draft<'_>, key: &Arc<str>, who: Option<&str>) {
     let why = match (own, well) {
         (true, _) => "checks answer again".to_owned(),
         (_, true) => format!("well{}", who.map(|who| format!(", says {who}")).unwrap_or_default()),
-        _ => "not reported any more".to_owned(),
+        _ => match incident.no_data_since {
+            Some(since) => format!("{NOT_REPORTED} since {since}"),
+            None => NOT_REPORTED.to_owned(),
+        },
     };
     draft.transition_to(key, State::Resolved, why);
 }

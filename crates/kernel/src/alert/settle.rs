@@ -6,14 +6,16 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::check::plain_reason;
 use super::decide::Draft;
 use super::definition::{Route, Silence};
 use super::event::{Delivered, Event, Notified};
-use super::incident::{Incident, NotificationEvent, State, Suppressed};
+use super::incident::{Incident, NotificationEvent, State, Suppressed, Told};
 use super::monitor::{Delivery, Monitor, REASON_MAX};
 use super::notification;
 use super::notify_workflow;
 use super::observation::{TEXT_MAX, cut, plain};
+use super::parents;
 use crate::graph::{Message, Parent, StartMessage, Status};
 use crate::json::Json;
 use crate::machine::Effect;
@@ -34,16 +36,19 @@ pub fn silenced<'a>(
 }
 
 fn hides(monitor: &Monitor, silence: &Silence, incident: &Incident) -> bool {
-    silence.matchers.iter().all(|it| it.matches(monitor.value_of(incident, &it.label)))
+    monitor.subject(incident).fits(&silence.matchers)
 }
 
 /// Why nobody is to be told of an incident now.
 fn quiet(monitor: &Monitor, incident: &Incident, now: Timestamp) -> Option<Suppressed> {
     let needs = monitor.spec.as_ref().map_or(&[][..], |spec| &spec.monitor.depends_on);
-    let down = needs.iter().find(|parent| monitor.parents_down.contains(parent));
-    if let Some(parent) = down.filter(|_| !monitor.removed) {
-        let reason = format!("{parent}, which it depends on, is down").into();
-        return Some(Suppressed { reason, until: None });
+    let stands = [(&monitor.parents_down, "is down"), (&monitor.parents_failing, "is failing")];
+    for (bad, how) in stands {
+        let parent = needs.iter().find(|parent| bad.contains(parent));
+        if let Some(parent) = parent.filter(|_| !monitor.removed) {
+            let reason = format!("{parent}, which it depends on, {how}").into();
+            return Some(Suppressed { reason, until: None });
+        }
     }
     let in_force = monitor.silences.iter().filter(|silence| hides(monitor, silence, incident));
     let (until, silence) = in_force
@@ -63,10 +68,18 @@ pub(super) fn settle(draft: &mut Draft<'_>) {
     for key in &keys {
         attend(draft, key, &mut ready);
     }
+    // Where groups have an order, each names the one before it: deliveries are on their way side by
+    // side, and whoever makes them keeps the order by this.
+    let mut before: BTreeMap<Arc<str>, String> = BTreeMap::new();
     for (place, group) in ready {
         if group.due <= draft.now {
+            let ordered = !group.route.group_order.is_empty();
             for members in group.members.chunks(MEMBERS_MAX) {
-                notify(draft, &place, &group.route, members);
+                let follows = before.get(&place.receiver).filter(|_| ordered).cloned();
+                let name = notify(draft, &place, &group.route, members, follows);
+                if ordered {
+                    before.insert(place.receiver.clone(), name);
+                }
             }
         }
     }
@@ -110,7 +123,8 @@ fn attend(draft: &mut Draft<'_>, key: &Arc<str>, ready: &mut Ready) {
     let route = draft.state.route_of(incident).unwrap_or_default();
     let quiet = quiet(draft.state, incident, now);
     let was_quiet = incident.suppressed.clone();
-    let wants = wants(incident, &route, now);
+    let overdue = overdue(draft.state, incident, &route, now);
+    let wants = overdue.is_some() || wants(draft.state, incident, &route, now);
     match quiet {
         Some(quiet) if wants || was_quiet.is_some() => {
             if was_quiet.as_ref() != Some(&quiet) {
@@ -122,15 +136,18 @@ fn attend(draft: &mut Draft<'_>, key: &Arc<str>, ready: &mut Ready) {
         None if was_quiet.is_some() => draft.push(Event::Released { key: key.clone() }),
         None => {}
     }
-    if !wants {
+    if !wants || parents::must_wait(draft, key) {
         return;
     }
     climb(draft, key, &route);
+    fall_back_in_time(draft, key, &route);
     let Some(incident) = draft.state.incidents.get(key) else { return };
     let due: Vec<(Arc<str>, NotificationEvent)> = incident
         .told
         .iter()
-        .filter_map(|(to, told)| Some((to.clone(), incident.due(told, route.remind)?)))
+        .filter_map(|(to, told)| {
+            Some((to.clone(), draft.state.due(incident, to, told, route.remind)?))
+        })
         .filter(|(_, (_, at))| *at <= now)
         .map(|(to, (event, _))| (to, event))
         .collect();
@@ -140,14 +157,14 @@ fn attend(draft: &mut Draft<'_>, key: &Arc<str>, ready: &mut Ready) {
 }
 
 /// Whether anything is to be told of an incident by now.
-fn wants(incident: &Incident, route: &Route, now: Timestamp) -> bool {
+fn wants(monitor: &Monitor, incident: &Incident, route: &Route, now: Timestamp) -> bool {
     let climbing = matches!(incident.state, State::Open | State::Acknowledged);
     let step = route.steps.get(incident.steps as usize).filter(|_| climbing);
     let step_due = step.is_some_and(|step| {
         incident.told_from.is_none_or(|from| from.plus_millis(step.after) <= now)
     });
-    let told = incident.told.values();
-    step_due || told.filter_map(|told| incident.due(told, route.remind)).any(|(_, at)| at <= now)
+    let due = |(to, told): (&Arc<str>, &Told)| monitor.due(incident, to, told, route.remind);
+    step_due || incident.told.iter().filter_map(due).any(|(_, at)| at <= now)
 }
 
 fn suppress(draft: &mut Draft<'_>, key: &Arc<str>, quiet: Suppressed) {
@@ -180,6 +197,31 @@ fn climb(draft: &mut Draft<'_>, key: &Arc<str>, route: &Route) {
         let skipped = step.unless_acked && incident.state == State::Acknowledged;
         let to = if skipped { Vec::new() } else { step.to.clone() };
         draft.push(Event::Stepped { key, steps: steps + 1, to });
+    }
+}
+
+/// A receiver that has not taken a page in time, and who is to be told in its place.
+fn overdue(
+    monitor: &Monitor,
+    incident: &Incident,
+    route: &Route,
+    now: Timestamp,
+) -> Option<(Arc<str>, Arc<str>)> {
+    incident.told.iter().find_map(|(receiver, told)| {
+        let (to, at) = monitor.overdue(incident, receiver, told, route)?;
+        (at <= now).then(|| (receiver.clone(), to.clone()))
+    })
+}
+
+/// Rings at the fallbacks of those who have not taken a page in time. The page stays under way.
+fn fall_back_in_time(draft: &mut Draft<'_>, key: &Arc<str>, route: &Route) {
+    while let Some((from, to)) = draft
+        .state
+        .incidents
+        .get(key)
+        .and_then(|incident| overdue(draft.state, incident, route, draft.now))
+    {
+        draft.push(Event::FellBack { key: key.clone(), to, from });
     }
 }
 
@@ -231,8 +273,14 @@ fn place(
     }
 }
 
-/// Starts one delivery.
-fn notify(draft: &mut Draft<'_>, place: &Place, route: &Route, keys: &[Arc<str>]) {
+/// Starts one delivery; its name.
+fn notify(
+    draft: &mut Draft<'_>,
+    place: &Place,
+    route: &Route,
+    keys: &[Arc<str>],
+    follows: Option<String>,
+) -> String {
     let notified = Notified {
         sequence: draft.state.next_sequence,
         receiver: place.receiver.clone(),
@@ -240,12 +288,18 @@ fn notify(draft: &mut Draft<'_>, place: &Place, route: &Route, keys: &[Arc<str>]
         keys: keys.to_vec(),
         group: place.grouped.then(|| place.group.clone()),
         title: None,
+        about: Vec::new(),
     };
     let known = |key: &Arc<str>| Some((key.clone(), draft.state.incidents.get(key)?.number));
     let incidents = keys.iter().filter_map(known).collect();
     let delivery = Delivery::queued(&notified, incidents, draft.now);
-    let payload = notification::payload(draft.state, &delivery, route, draft.now);
+    let mut payload = notification::payload(draft.state, &delivery, route, draft.now);
+    if let Some(follows) = follows {
+        payload["follows"] = follows.into();
+    }
+    let name = delivery_key(draft.state, delivery.sequence);
     hand_over(draft, notified, &payload);
+    name
 }
 
 /// Tells a receiver something only to see whether it arrives.
@@ -257,13 +311,14 @@ pub(super) fn test(draft: &mut Draft<'_>, receiver: &Arc<str>, who: Option<&str>
         keys: Vec::new(),
         group: None,
         title: None,
+        about: Vec::new(),
     };
     let payload = notification::test_notification(receiver, who, draft.now);
     hand_over(draft, notified, &payload);
 }
 
 /// Starts the execution of a delivery.
-fn hand_over(draft: &mut Draft<'_>, mut notified: Notified, payload: &Value) {
+pub(super) fn hand_over(draft: &mut Draft<'_>, mut notified: Notified, payload: &Value) {
     let (sequence, receiver) = (notified.sequence, notified.receiver.clone());
     let title = payload.get("title").and_then(Value::as_str);
     notified.title = title.map(|title| cut(title, TITLE_MAX).into());
@@ -292,7 +347,7 @@ fn hand_over(draft: &mut Draft<'_>, mut notified: Notified, payload: &Value) {
     draft.record("delivery", line, draft.now, "queued", &body);
 }
 
-fn delivery_key(monitor: &Monitor, sequence: u32) -> String {
+pub(super) fn delivery_key(monitor: &Monitor, sequence: u32) -> String {
     format!("{}/{sequence}", monitor.name())
 }
 
@@ -321,7 +376,7 @@ pub(super) fn delivered(
     let keyed = draft.spec().keyed.contains(&delivery.receiver);
     let perhaps = !sent && status.is_some() && delivery.event.rings() && keyed;
     let reference = output.get("reference").and_then(plain).map(|it| cut(&it, TEXT_MAX).into());
-    let reason = reason.filter(|_| !sent).map(|reason| cut(&reason, REASON_MAX).into());
+    let reason = reason.filter(|_| !sent).map(|it| cut(plain_reason(&it), REASON_MAX).into());
     let delivered = Delivered { sequence, sent, reason, reference, perhaps };
     let (event, receiver) = (delivery.event, delivery.receiver.clone());
     let (at, keys) = (delivery.at, delivery.incidents.clone());

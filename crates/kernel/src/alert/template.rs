@@ -55,15 +55,36 @@ impl Template {
         Ok(Self(parts))
     }
 
-    /// The text, with what `lookup` knows in the place of names.
+    /// The names that must be there: those without a `default`.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Value { name, filters }
+                if !filters.iter().any(|it| matches!(it, Filter::Default(_))) =>
+            {
+                Some(name.as_str())
+            }
+            _ => None,
+        })
+    }
+
+    /// The text, with what `lookup` knows in the place of names. A name that it does not know stays
+    /// as it is written, for all to see, unless a filter gives a default.
     pub fn render(&self, lookup: &dyn Fn(&str) -> Option<String>) -> String {
         let mut out = String::new();
         for part in &self.0 {
             match part {
                 Part::Text(text) => out.push_str(text),
                 Part::Value { name, filters } => {
-                    let value = lookup(name).unwrap_or_default();
-                    out.push_str(&filters.iter().fold(value, |value, filter| filter.apply(value)));
+                    let defaults = filters.iter().any(|it| matches!(it, Filter::Default(_)));
+                    match lookup(name) {
+                        None if !defaults => out.extend(["{{ ", name, " }}"]),
+                        value => {
+                            let value = value.unwrap_or_default();
+                            let value =
+                                filters.iter().fold(value, |value, filter| filter.apply(value));
+                            out.push_str(&value);
+                        }
+                    }
                 }
             }
         }

@@ -22,8 +22,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DstRule {
-    /// A time that does not exist runs at the first instant that does; several such times run
-    /// once, together. A time that exists twice runs once, the first time.
+    /// An expression that names certain hours runs each of its local times once. A time that does
+    /// not exist runs at the first instant that does; several such times run once, together. A time
+    /// that exists twice runs the first time.
+    ///
+    /// An expression that names every hour (see [`Cron::is_hourly`]) is about time that passes, not
+    /// about times of day: it runs whenever the clock shows a time that it names, so neither is an
+    /// hour left out when the clock is set back, nor is there an extra run when it is set forward.
     #[default]
     Once,
     /// A time that does not exist is left out; a time that exists twice runs twice.
@@ -116,6 +121,27 @@ impl Cron {
     /// Whether there is any day at all on which this fires.
     pub fn ever_fires(&self) -> bool {
         self.next_day(Date::constant(2000, 1, 1)).is_some()
+    }
+
+    /// Whether every hour of the day is named: the expression is about time that passes, such as
+    /// "every hour at a quarter past" or "every ten minutes".
+    pub fn is_hourly(&self) -> bool {
+        const EVERY_HOUR: u64 = (1 << 24) - 1;
+        self.hours == EVERY_HOUR
+    }
+
+    /// Whether it names times again and again within an hour or from hour to hour, rather than a
+    /// few times of the day.
+    pub fn is_frequent(&self) -> bool {
+        const TIMES_OF_THE_DAY: u32 = 2;
+        self.is_hourly()
+            || self.minutes.count_ones() > TIMES_OF_THE_DAY
+            || self.seconds.count_ones() > TIMES_OF_THE_DAY
+    }
+
+    /// Whether it runs whenever the clock shows a time that it names.
+    fn follows_the_clock(&self, rule: DstRule) -> bool {
+        rule == DstRule::Spring || self.is_hourly()
     }
 
     /// Whether a local time is one of those named; fractions of seconds count for nothing.

@@ -17,9 +17,10 @@ impl Cron {
     pub fn next(&self, after: Timestamp, zone: &Zone, rule: DstRule) -> Option<Timestamp> {
         let whole = after.millis().div_euclid(1000) * 1000;
         let after = jiff::Timestamp::from_millisecond(whole).ok()?;
-        let found = match rule {
-            DstRule::Once => self.next_once(after, zone),
-            DstRule::Spring => self.next_by_clock(after, zone),
+        let found = if self.follows_the_clock(rule) {
+            self.next_by_clock(after, zone, rule)
+        } else {
+            self.next_once(after, zone)
         };
         found.map(Timestamp::from)
     }
@@ -37,7 +38,12 @@ impl Cron {
     }
 
     /// Stretches without a change of the clock, one after the other.
-    fn next_by_clock(&self, after: jiff::Timestamp, zone: &Zone) -> Option<jiff::Timestamp> {
+    fn next_by_clock(
+        &self,
+        after: jiff::Timestamp,
+        zone: &Zone,
+        rule: DstRule,
+    ) -> Option<jiff::Timestamp> {
         let mut from = after.checked_add(SECOND).ok()?;
         let horizon = zone.0.to_datetime(from).year().saturating_add(super::YEARS_MAX);
         loop {
@@ -50,7 +56,9 @@ impl Cron {
             let found = offset.to_timestamp(found).ok()?;
             match zone.next_change(from) {
                 Some(change) if change.at <= found => from = change.at,
-                _ if self.overlooks(found, zone) => from = found.checked_add(SECOND).ok()?,
+                _ if rule == DstRule::Spring && self.overlooks(found, zone) => {
+                    from = found.checked_add(SECOND).ok()?;
+                }
                 _ => return Some(found),
             }
         }

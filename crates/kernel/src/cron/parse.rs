@@ -75,11 +75,11 @@ pub(super) fn six(text: &str) -> Result<Cron, CronError> {
     let fields = fields(text)?;
     let [second, minute, hour, day, month, weekday] = fields[..] else {
         let hint = match fields.len() {
-            5 => "Put a field for the second in front: \"0 * * * * *\" is every minute.",
-            7 => "There is no field for the year: leave out the last.",
-            _ => "Write: second minute hour day-of-month month day-of-week.",
+            5 => format!("Put a field for the second in front: \"0 {}\".", text.trim()),
+            7 => "There is no field for the year: leave out the last.".to_owned(),
+            _ => "Write: second minute hour day-of-month month day-of-week.".to_owned(),
         };
-        return Err(wrong_count(6, fields.len(), hint));
+        return Err(wrong_count(6, fields.len(), &hint));
     };
     let mut cron = calendar(minute, hour, day, month, weekday)?;
     cron.seconds = bits(part(second, &SECOND))?;

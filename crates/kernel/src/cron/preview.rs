@@ -76,7 +76,7 @@ impl Cron {
         let mut from = after;
         while found.len() < count_max {
             let next = self.next(from, zone, rule).filter(|at| *at <= until);
-            if rule == DstRule::Spring {
+            if self.follows_the_clock(rule) {
                 let room = count_max - found.len();
                 found.extend(self.left_out(from, next.unwrap_or(until), zone, room));
             }
@@ -97,7 +97,8 @@ impl Cron {
 
     fn mark(&self, at: Timestamp, local: DateTime, zone: &Zone, rule: DstRule) -> Mark {
         let instant = jiff::Timestamp::from(at);
-        if rule == DstRule::Once
+        let follows = self.follows_the_clock(rule);
+        if !follows
             && let Some(change) = zone.last_change(instant)
             && change.at == instant
             && let Some(named) = self.locals(change.before, change.after, 1).first()
@@ -108,10 +109,10 @@ impl Cron {
         let jiff::tz::AmbiguousOffset::Fold { before, .. } = ambiguous.offset() else {
             return Mark::Regular;
         };
-        match rule {
-            DstRule::Once => Mark::OnlyFirst,
-            DstRule::Spring if zone.0.to_offset(instant) == before => Mark::First,
-            DstRule::Spring => Mark::Again,
+        match follows {
+            false => Mark::OnlyFirst,
+            true if zone.0.to_offset(instant) == before => Mark::First,
+            true => Mark::Again,
         }
     }
 

@@ -134,20 +134,28 @@ pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) 
         .map(|(_, candidate)| candidate)
 }
 
-/// Insertions, deletions and replacements that turn one text into the other, ignoring case.
+/// Insertions, deletions, replacements and swaps of neighbours that turn one text into the other,
+/// ignoring case.
 fn edit_distance(left: &str, right: &str) -> usize {
+    let left: Vec<char> = left.to_lowercase().chars().collect();
     let right: Vec<char> = right.to_lowercase().chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (index, from) in left.to_lowercase().chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = index + 1;
+    let (mut before, mut above): (Vec<usize>, Vec<usize>) =
+        (Vec::new(), (0..=right.len()).collect());
+    for (index, from) in left.iter().enumerate() {
+        let mut row = vec![index + 1];
         for (column, to) in right.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[column + 1];
-            row[column + 1] = replaced.min(diagonal + 1).min(row[column] + 1);
+            let replaced = above[column] + usize::from(from != to);
+            let mut least = replaced.min(above[column + 1] + 1).min(row[column] + 1);
+            let swapped =
+                index > 0 && column > 0 && *from == right[column - 1] && left[index - 1] == *to;
+            if swapped {
+                least = least.min(before[column - 1] + 1);
+            }
+            row.push(least);
         }
+        (before, above) = (above, row);
     }
-    row[right.len()]
+    above[right.len()]
 }
 
 /// Writes a pointer the way Java validation writes a place: list indexes and map keys in brackets.

@@ -18,10 +18,13 @@ pub type Templates<'a> = dyn Fn(&str, &str) -> bool + 'a;
 pub(super) struct Rules<'a> {
     pub(super) task: &'a WorkflowTask,
     pub(super) pointer: &'a str,
+    /// The task may never run, or may fail: a script that does not parse is no reason to refuse it.
+    pub(super) may_fail: bool,
     pub(super) scripts: &'a dyn Scripts,
     pub(super) templates: &'a Templates<'a>,
     pub(super) references: &'a References<'a>,
     pub(super) problems: &'a mut Problems,
+    pub(super) warnings: &'a mut Problems,
 }
 
 impl Rules<'_> {
@@ -79,6 +82,9 @@ impl Rules<'_> {
         self.require("evaluatorType", self.task.evaluator_type.is_some());
         self.require("expression", self.task.expression.is_some());
         self.cases();
+        if self.task.expression.is_some() {
+            self.evaluator("evaluatorType", self.task.evaluator_type.as_deref());
+        }
         if is_javascript(self.task.evaluator_type.as_deref()) {
             self.javascript("expression", self.task.expression.as_deref());
         }
@@ -277,7 +283,7 @@ impl Rules<'_> {
             let message =
                 self.with_task(&format!("queryExpression is not well formatted: {error},"));
             let hint = "Correct the jq program at the place named.";
-            self.report("inputParameters/queryExpression", "jq-syntax", message, hint);
+            self.report_script("inputParameters/queryExpression", "jq-syntax", message, hint);
         }
     }
 
@@ -287,6 +293,7 @@ impl Rules<'_> {
             .get("evaluatorType")
             .and_then(Value::as_str)
             .or(self.task.evaluator_type.as_deref());
+        self.evaluator("inputParameters/evaluatorType", evaluator);
         if is_javascript(evaluator) {
             let source = input.get("expression").and_then(Value::as_str);
             self.javascript("inputParameters/expression", source);
@@ -308,8 +315,24 @@ impl Rules<'_> {
         if let Err(error) = self.scripts.check_javascript(source, form) {
             let message = self.with_task(&format!("Expression is not well formatted: {error},"));
             let hint = "Correct the JavaScript at the place named.";
-            self.report(field, "script-syntax", message, hint);
+            self.report_script(field, "script-syntax", message, hint);
         }
+    }
+
+    /// Whether there is an evaluator of this name, unless an expression gives the name.
+    fn evaluator(&mut self, field: &str, name: Option<&str>) {
+        let Some(name) = name.filter(|name| !name.contains("${")) else { return };
+        if is_javascript(Some(name)) || matches!(name, "value-param" | "") {
+            return;
+        }
+        let message = self.with_task(&format!("evaluatorType '{name}' is not supported for"));
+        let hint = if name.eq_ignore_ascii_case("python") {
+            "This server runs no Python. Rewrite the expression in JavaScript (evaluatorType \
+             javascript), or let a worker in Python do it in a SIMPLE task."
+        } else {
+            "Write javascript, graaljs or value-param."
+        };
+        self.report_script(field, "evaluator-unknown", message, hint);
     }
 
     pub(super) fn require(&mut self, field: &str, given: bool) {
@@ -356,6 +379,13 @@ impl Rules<'_> {
     pub(super) fn report(&mut self, field: &str, code: &'static str, message: String, hint: &str) {
         let pointer = format!("{}/{field}", self.pointer);
         self.problems.push(Problem::new(pointer, code, message, hint));
+    }
+
+    /// Reports what is wrong with a script: a reason to refuse it where it is bound to run.
+    fn report_script(&mut self, field: &str, code: &'static str, message: String, hint: &str) {
+        let problem = Problem::new(format!("{}/{field}", self.pointer), code, message, hint);
+        let findings = if self.may_fail { &mut *self.warnings } else { &mut *self.problems };
+        findings.push(problem);
     }
 
     pub(super) fn report_value(&mut self, field: &str, message: String, hint: &str, value: &Value) {

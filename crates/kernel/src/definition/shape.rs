@@ -60,6 +60,7 @@ pub(super) static WORKFLOW: Shape = Record(&[
     ("metadata", Object),
     ("cacheConfig", CACHE),
     ("maskedFields", List(&Text)),
+    ("secretsInData", List(&Text)),
     ("ownerApp", Text),
     ("createTime", Long),
     ("updateTime", Long),

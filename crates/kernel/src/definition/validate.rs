@@ -3,7 +3,8 @@
 //! The rules of single task types are in [`rules`](super::rules), those of `${…}` in
 //! [`references`](super::references). What Conductor would only notice while an execution is under
 //! way (a script that does not parse, a fork without its JOIN) is refused here, before anything
-//! starts; what it carries to an end all the same is at most a warning.
+//! starts. What can come to an end all the same is at most a warning: a task that may never be
+//! reached, or whose failure the author allows, may hold a broken script or an unknown reference.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,8 +26,9 @@ pub struct Findings {
     pub problems: Vec<Problem>,
     /// What runs, but hardly as meant: expressions that will always give null.
     ///
-    /// Definitions in use carry such leftovers in their output and in inline sub-workflows, where
-    /// Conductor does not look, so they are no reason to refuse.
+    /// Definitions in use carry such leftovers in their output, in nested tasks and in inline
+    /// sub-workflows, where Conductor does not look, so they are no reason to refuse; nor is a
+    /// script that does not parse in a task that may never run.
     pub warnings: Vec<Problem>,
 }
 
@@ -118,17 +120,21 @@ impl Inspection<'_> {
         references: &References<'_>,
     ) {
         check_names(task, pointer, &mut self.problems);
+        let place = &pointer[base.len()..];
         Rules {
             task,
             pointer,
+            may_fail: task.optional || is_conditional(place) || !base.is_empty(),
             scripts: self.scripts,
             templates: self.templates,
             references,
             problems: &mut self.problems,
+            warnings: &mut self.warnings,
         }
         .check();
-        let is_nested = pointer[base.len()..].matches('/').count() > 2;
-        let findings = if base.is_empty() { &mut self.problems } else { &mut self.warnings };
+        let is_nested = place.matches('/').count() > 2;
+        let is_checked = base.is_empty() && !is_nested;
+        let findings = if is_checked { &mut self.problems } else { &mut self.warnings };
         check_expressions(task, pointer, is_nested, references, findings);
         if let Some(params) = &task.sub_workflow_param
             && let Some(SubWorkflowDefinition::Inline(inner)) = &params.workflow_definition
@@ -136,6 +142,12 @@ impl Inspection<'_> {
             self.workflow(inner, &format!("{pointer}/subWorkflowParam/workflowDefinition"));
         }
     }
+}
+
+/// Whether a task at this place (a pointer from its definition on) runs only if a SWITCH chooses it.
+fn is_conditional(place: &str) -> bool {
+    // A case's name stands between two slashes and has none itself.
+    place.split('/').any(|segment| matches!(segment, "decisionCases" | "defaultCase"))
 }
 
 fn check_head(def: &WorkflowDef, base: &str, problems: &mut Problems) {
@@ -365,10 +377,9 @@ fn check_timeout_order(def: &TaskDef, problems: &mut Problems) {
 }
 
 fn check_numbers(def: &TaskDef, base: &str, problems: &mut Problems) {
+    // A negative timeoutSeconds or retryDelaySeconds counts as 0, as in Conductor.
     let at_least_zero = [
         ("retryCount", i64::from(def.retry_count)),
-        ("timeoutSeconds", def.timeout_seconds),
-        ("retryDelaySeconds", i64::from(def.retry_delay_seconds)),
         ("pollTimeoutSeconds", i64::from(def.poll_timeout_seconds.unwrap_or(0))),
         ("maxRetryDelaySeconds", i64::from(def.max_retry_delay_seconds)),
         ("backoffJitterMs", i64::from(def.backoff_jitter_ms)),
@@ -380,7 +391,7 @@ fn check_numbers(def: &TaskDef, base: &str, problems: &mut Problems) {
                 Problem::new(
                     format!("{base}/{field}"),
                     "value-out-of-range",
-                    format!("TaskDef {field}: 0 must be >= 0"),
+                    format!("TaskDef {field}: {number} must be >= 0"),
                     "Write 0 or more, or leave it out.",
                 )
                 .with_value(number),

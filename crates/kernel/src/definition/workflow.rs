@@ -84,6 +84,11 @@ pub struct WorkflowDef {
     /// Names whose values are masked wherever they are shown.
     #[serde(deserialize_with = "with::texts")]
     pub masked_fields: Vec<String>,
+    /// Names of secrets that data may name, as in Conductor: `${workflow.secrets.NAME}` in an input,
+    /// an answer or a message then stands for the secret. Without it only the definition's own text
+    /// can name one.
+    #[serde(deserialize_with = "with::texts", skip_serializing_if = "Vec::is_empty")]
+    pub secrets_in_data: Vec<String>,
     /// Audit: the owning application.
     #[serde(deserialize_with = "with::optional_text", skip_serializing_if = "Option::is_none")]
     pub owner_app: Option<String>,
@@ -128,6 +133,7 @@ impl Default for WorkflowDef {
             metadata: Map::new(),
             cache_config: None,
             masked_fields: Vec::new(),
+            secrets_in_data: Vec::new(),
             owner_app: None,
             create_time: 0,
             update_time: 0,

@@ -188,6 +188,24 @@ pub enum Fact {
     },
 }
 
+impl Fact {
+    /// Whether it records what an action of the orchestrator asked for; its line bears the action's
+    /// id.
+    pub(super) fn is_asked_for(&self) -> bool {
+        matches!(
+            self,
+            Self::TaskScheduled(_)
+                | Self::SubOrchestrationCreated { .. }
+                | Self::TimerCreated { .. }
+                | Self::EventSent { .. }
+                | Self::EntitySignaled(_)
+                | Self::EntityCalled(_)
+                | Self::EntityLockRequested(_)
+                | Self::EntityUnlockSent(_)
+        )
+    }
+}
+
 /// How an instance began.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExecutionStarted {

@@ -27,6 +27,13 @@ pub(super) fn write_raw(raw: &RawValue, out: &mut String) {
     }
 }
 
+/// What Java prints for a value.
+pub(crate) fn text(value: &Value) -> String {
+    let mut out = String::new();
+    write_value(value, &mut out);
+    out
+}
+
 /// Appends what Java prints for a value.
 pub(super) fn write_value(value: &Value, out: &mut String) {
     match value {

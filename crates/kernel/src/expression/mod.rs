@@ -8,12 +8,15 @@
 mod duration;
 mod java;
 mod path;
+mod reference;
 mod sealed;
 mod secret;
 mod template;
 
 pub use duration::{DurationError, UntilError, parse_duration, parse_until};
+pub(crate) use java::text as java_text;
 pub use path::{Path, PathError};
-pub use sealed::{MASK, SEALED_PREFIX, mask_sealed, next_sealed};
-pub use secret::{Secrets, mentions_secret, resolve_secrets};
-pub use template::{Reference, Scope, Template, evaluate};
+pub use reference::{REFERENCE_MAC, SecretReference, disown, refer};
+pub use sealed::{MASK, SEALED_PREFIX, mask_secrets, next_sealed};
+pub use secret::{Secrets, mentions_secret, names_secret, resolve_secrets};
+pub use template::{Overrun, Reference, Scope, Template, evaluate};

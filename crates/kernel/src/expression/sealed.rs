@@ -6,6 +6,9 @@
 
 use std::borrow::Cow;
 
+use super::reference::{next_reference, written};
+use super::secret::VERSION;
+
 /// How every sealed value begins.
 pub const SEALED_PREFIX: &str = "sealed:v1:";
 
@@ -30,26 +33,35 @@ pub fn next_sealed(text: &str, from: usize) -> Option<(usize, usize)> {
     }
 }
 
-/// The text with `***` in the place of every sealed value; it may be JSON, which stays JSON.
-pub fn mask_sealed(text: &str) -> Cow<'_, str> {
+/// The text as people may see it: `***` in the place of every sealed value, and the author's own
+/// expression in the place of every reference to a secret. It may be JSON, which stays JSON.
+pub fn mask_secrets(text: &str) -> Cow<'_, str> {
     // Nearly always there is none, and `contains` is several times faster than `find`.
-    if !text.contains(SEALED_PREFIX) {
+    if !text.contains(VERSION) {
         return Cow::Borrowed(text);
     }
-    let Some(mut found) = next_sealed(text, 0) else { return Cow::Borrowed(text) };
-    let mut out = String::with_capacity(text.len());
-    let mut at = 0;
+    let mut out = String::new();
+    let (mut done, mut at) = (0, 0);
     loop {
-        let (start, end) = found;
-        out.push_str(&text[at..start]);
-        out.push_str(MASK);
+        let sealed = next_sealed(text, at);
+        let reference = next_reference(text, at);
+        let is_sealed = match (sealed, reference) {
+            (None, None) => break,
+            (Some((sealed, _)), Some((reference, _))) => sealed < reference,
+            (sealed, _) => sealed.is_some(),
+        };
+        let Some((start, end)) = (if is_sealed { sealed } else { reference }) else { break };
         at = end;
-        match next_sealed(text, at) {
-            Some(next) => found = next,
-            None => break,
-        }
+        let shown = if is_sealed { Some(MASK.to_owned()) } else { written(&text[start..end]) };
+        let Some(shown) = shown else { continue };
+        out.push_str(&text[done..start]);
+        out.push_str(&shown);
+        done = end;
     }
-    out.push_str(&text[at..]);
+    if done == 0 {
+        return Cow::Borrowed(text);
+    }
+    out.push_str(&text[done..]);
     Cow::Owned(out)
 }
 

@@ -9,8 +9,13 @@
 //! Where braces are out of balance Conductor's own search is erratic; here an expression is what
 //! stands between `${` and the `}` that closes it, and the rest is text. A value brought into a text
 //! also keeps its `$${`, which Conductor would shorten.
+//!
+//! Rendering is bounded: the size of every part is known before it is copied, so a text that names a
+//! large value a thousand times is given up and not built ([`Overrun`]).
 
-use serde::ser::{SerializeMap, SerializeSeq};
+use std::cell::Cell;
+
+use serde::ser::{Error as _, SerializeMap, SerializeSeq};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -48,6 +53,68 @@ pub trait Scope {
     fn everything(&self) -> Option<Json> {
         None
     }
+
+    /// Bytes that one rendered value may have.
+    fn bytes_max(&self) -> usize {
+        BYTES_MAX
+    }
+}
+
+/// Bytes of a rendered value where the scope says nothing of it.
+const BYTES_MAX: usize = 16 << 20;
+
+/// How many bytes may be read for each byte that a rendered value may have: an expression goes
+/// through the whole value that it names a part of.
+const READ_FACTOR: usize = 256;
+
+/// Why a value was not rendered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Overrun {
+    /// It would be larger than this many bytes.
+    #[error("more than {0} bytes")]
+    Size(usize),
+    /// Its expressions would go through more than this many bytes of other values.
+    #[error("its expressions read more than {0} bytes of other values")]
+    Work(usize),
+}
+
+/// What is left of the bounds of one rendering.
+struct Meter {
+    bytes: Cell<usize>,
+    work: Cell<usize>,
+    bytes_max: usize,
+    overrun: Cell<Option<Overrun>>,
+}
+
+impl Meter {
+    fn new(bytes_max: usize) -> Self {
+        Self {
+            bytes: Cell::new(bytes_max),
+            work: Cell::new(bytes_max.saturating_mul(READ_FACTOR)),
+            bytes_max,
+            overrun: Cell::new(None),
+        }
+    }
+
+    /// Counts bytes that are about to be written.
+    fn write(&self, bytes: usize) -> Result<(), Overrun> {
+        self.spend(&self.bytes, bytes, Overrun::Size(self.bytes_max))
+    }
+
+    /// Counts bytes that are about to be read.
+    fn read(&self, bytes: usize) -> Result<(), Overrun> {
+        self.spend(&self.work, bytes, Overrun::Work(self.bytes_max.saturating_mul(READ_FACTOR)))
+    }
+
+    fn spend(&self, left: &Cell<usize>, bytes: usize, over: Overrun) -> Result<(), Overrun> {
+        if let Some(less) = left.get().checked_sub(bytes) {
+            left.set(less);
+            Ok(())
+        } else {
+            self.overrun.set(Some(over));
+            Err(over)
+        }
+    }
 }
 
 /// A compiled value.
@@ -68,7 +135,7 @@ pub struct Reference<'t> {
     pub problem: Option<&'t PathError>,
 }
 
-/// Renders one string, which may hold any number of expressions.
+/// Renders one string, which may hold any number of expressions; `null` if it is too large.
 pub fn evaluate(text: &str, scope: &dyn Scope) -> Json {
     Template(Node::of_text(text)).render(scope)
 }
@@ -84,12 +151,30 @@ impl Template {
         matches!(self.0, Node::Constant(_))
     }
 
-    /// Renders the value for what `scope` sees.
+    /// Renders the value for what `scope` sees; `null` if it is larger than the scope allows.
     pub fn render(&self, scope: &dyn Scope) -> Json {
+        self.try_render(scope).unwrap_or_else(|_| Json::null())
+    }
+
+    /// Renders the value for what `scope` sees.
+    ///
+    /// # Errors
+    /// Which bound it would exceed. Nothing of that size was built then.
+    pub fn try_render(&self, scope: &dyn Scope) -> Result<Json, Overrun> {
+        let meter = Meter::new(scope.bytes_max());
         match &self.0 {
-            Node::Constant(json) => json.clone(),
-            Node::Text(Text::Whole(expression)) => expression.resolve(scope).into_json(),
-            node => Json::of(&Rendering { node, scope }),
+            Node::Constant(json) => Ok(json.clone()),
+            // One value as it is: whoever asks judges its size.
+            Node::Text(Text::Whole(expression)) => {
+                Ok(expression.resolve(scope, &meter)?.into_json())
+            }
+            node => {
+                match serde_json::value::to_raw_value(&Rendering { node, scope, meter: &meter }) {
+                    Ok(raw) => Ok(raw.into()),
+                    // Only an overrun keeps a rendering from being JSON.
+                    Err(_) => Err(meter.overrun.get().unwrap_or(Overrun::Size(meter.bytes_max))),
+                }
+            }
         }
     }
 
@@ -173,26 +258,36 @@ impl Serialize for ConstantMap<'_> {
 struct Rendering<'t> {
     node: &'t Node,
     scope: &'t dyn Scope,
+    meter: &'t Meter,
 }
 
 impl Serialize for Rendering<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self { node, scope } = *self;
+        let Self { node, scope, meter } = *self;
         match node {
-            Node::Constant(json) => json.serialize(serializer),
-            Node::Text(Text::Whole(expression)) => expression.resolve(scope).serialize(serializer),
-            Node::Text(text) => serializer.serialize_str(&text.render(scope)),
+            Node::Constant(json) => {
+                meter.write(json.len()).map_err(S::Error::custom)?;
+                json.serialize(serializer)
+            }
+            Node::Text(Text::Whole(expression)) => {
+                let found = expression.resolve(scope, meter).map_err(S::Error::custom)?;
+                meter.write(found.size()).map_err(S::Error::custom)?;
+                found.serialize(serializer)
+            }
+            Node::Text(text) => {
+                serializer.serialize_str(&text.render(scope, meter).map_err(S::Error::custom)?)
+            }
             Node::List(nodes) => {
                 let mut list = serializer.serialize_seq(Some(nodes.len()))?;
                 for node in nodes {
-                    list.serialize_element(&Rendering { node, scope })?;
+                    list.serialize_element(&Rendering { node, scope, meter })?;
                 }
                 list.end()
             }
             Node::Map(nodes) => {
                 let mut map = serializer.serialize_map(Some(nodes.len()))?;
                 for (key, node) in nodes {
-                    map.serialize_entry(key, &Rendering { node, scope })?;
+                    map.serialize_entry(key, &Rendering { node, scope, meter })?;
                 }
                 map.end()
             }
@@ -242,20 +337,29 @@ impl Text {
     }
 
     /// The text with all values in it.
-    fn render(&self, scope: &dyn Scope) -> String {
+    fn render(&self, scope: &dyn Scope, meter: &Meter) -> Result<String, Overrun> {
         let mut out = String::new();
+        let add = |expression: &Expression, out: &mut String| -> Result<(), Overrun> {
+            let found = expression.resolve(scope, meter)?;
+            meter.write(found.size())?;
+            found.write(out);
+            Ok(())
+        };
         match self {
-            Self::Whole(expression) => expression.resolve(scope).write(&mut out),
+            Self::Whole(expression) => add(expression, &mut out)?,
             Self::Mixed(parts) => {
                 for part in parts {
                     match part {
-                        Part::Plain(text) => out.push_str(text),
-                        Part::Expression(expression) => expression.resolve(scope).write(&mut out),
+                        Part::Plain(text) => {
+                            meter.write(text.len())?;
+                            out.push_str(text);
+                        }
+                        Part::Expression(expression) => add(expression, &mut out)?,
                     }
                 }
             }
         }
-        out
+        Ok(out)
     }
 
     fn collect<'t>(&'t self, found: &mut Vec<Reference<'t>>) {
@@ -350,21 +454,21 @@ impl Expression {
         Self { source: source.to_owned(), kind }
     }
 
-    fn resolve<'t>(&'t self, scope: &dyn Scope) -> Found<'t> {
-        match &self.kind {
-            Kind::Nested(text) => match Kind::of(&text.render(scope)) {
-                Kind::Path { path, lone } => resolve(&path, lone, scope).detach(),
+    fn resolve<'t>(&'t self, scope: &dyn Scope, meter: &Meter) -> Result<Found<'t>, Overrun> {
+        Ok(match &self.kind {
+            Kind::Nested(text) => match Kind::of(&text.render(scope, meter)?) {
+                Kind::Path { path, lone } => resolve(&path, lone, scope, meter)?.detach(),
                 Kind::Environment { name, path } => environment(&name, path.as_ref(), scope),
                 Kind::Secret => Found::Text(&self.source),
                 Kind::Blank => Found::Text(""),
                 Kind::Malformed(_) | Kind::Nested(_) => Found::Nothing,
             },
-            Kind::Path { path, lone } => resolve(path, *lone, scope),
+            Kind::Path { path, lone } => resolve(path, *lone, scope, meter)?,
             Kind::Environment { name, path } => environment(name, path.as_ref(), scope),
             Kind::Secret => Found::Text(&self.source),
             Kind::Blank => Found::Text(""),
             Kind::Malformed(_) => Found::Nothing,
-        }
+        })
     }
 
     fn collect<'t>(&'t self, found: &mut Vec<Reference<'t>>) {
@@ -440,6 +544,14 @@ enum Found<'t> {
 }
 
 impl Found<'_> {
+    /// Bytes of the value's text, of which none are built to say so.
+    fn size(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            found => found.raw().map_or(4, |raw| raw.get().len()),
+        }
+    }
+
     /// The value as text; `None` is `null`.
     fn raw(&self) -> Option<&RawValue> {
         match self {
@@ -480,11 +592,20 @@ impl Serialize for Found<'_> {
     }
 }
 
-fn resolve<'t>(path: &'t Path, lone: bool, scope: &dyn Scope) -> Found<'t> {
-    let within = |document: Option<Json>, skip| match document {
-        Some(document) if path.len() == skip => Found::Json(document),
-        Some(document) => Found::Within { document, path, skip },
-        None => Found::Nothing,
+fn resolve<'t>(
+    path: &'t Path,
+    lone: bool,
+    scope: &dyn Scope,
+    meter: &Meter,
+) -> Result<Found<'t>, Overrun> {
+    let within = |document: Option<Json>, skip| {
+        let Some(document) = document else { return Ok(Found::Nothing) };
+        meter.read(document.len())?;
+        Ok(if path.len() == skip {
+            Found::Json(document)
+        } else {
+            Found::Within { document, path, skip }
+        })
     };
     match path.reach() {
         Reach::Field(root, field) if path.is_plain(2) => {
@@ -497,12 +618,24 @@ fn resolve<'t>(path: &'t Path, lone: bool, scope: &dyn Scope) -> Found<'t> {
             let bare = || if lone { scope.bare(root) } else { None };
             within(scope.document(root).or_else(bare), 1)
         }
-        reach => Found::Json(Json::of(&path.read(&assemble(path, reach, scope)))),
+        reach => Ok(Found::Json(Json::of(&path.read(&assemble(path, reach, scope, meter)?)))),
     }
 }
 
+/// What a tree costs to build, as so many times its text is to read.
+const TREE_FACTOR: usize = 8;
+
 /// Builds as much of the whole document as the path and the paths in its filters can reach.
-fn assemble(path: &Path, reach: Reach<'_>, scope: &dyn Scope) -> Value {
+fn assemble(
+    path: &Path,
+    reach: Reach<'_>,
+    scope: &dyn Scope,
+    meter: &Meter,
+) -> Result<Value, Overrun> {
+    let parsed = |document: &Json| -> Result<Value, Overrun> {
+        meter.read(document.len().saturating_mul(TREE_FACTOR))?;
+        Ok(document.parse())
+    };
     let mut whole = Map::new();
     let mut reaches = path.inner_reaches();
     reaches.push(reach);
@@ -512,7 +645,7 @@ fn assemble(path: &Path, reach: Reach<'_>, scope: &dyn Scope) -> Value {
         {
             let document = whole.entry(*root).or_insert_with(|| Value::Object(Map::new()));
             if let Value::Object(members) = document {
-                members.insert((*field).to_owned(), value.parse());
+                members.insert((*field).to_owned(), parsed(&value)?);
             }
         }
     }
@@ -520,15 +653,16 @@ fn assemble(path: &Path, reach: Reach<'_>, scope: &dyn Scope) -> Value {
         if let Reach::Document(root) = reach
             && let Some(document) = scope.document(root)
         {
-            whole.insert((*root).to_owned(), document.parse());
+            whole.insert((*root).to_owned(), parsed(&document)?);
         }
     }
     if reaches.contains(&Reach::Everything)
-        && let Some(Value::Object(everything)) = scope.everything().map(|json| json.parse())
+        && let Some(everything) = scope.everything()
+        && let Value::Object(everything) = parsed(&everything)?
     {
         whole.extend(everything);
     }
-    Value::Object(whole)
+    Ok(Value::Object(whole))
 }
 
 /// A variable of the environment, or the part of it, taken as JSON, that a path names.

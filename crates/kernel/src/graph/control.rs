@@ -162,6 +162,7 @@ fn restart(
         created_by: state.created_by.clone(),
         idempotency_key: state.idempotency_key.clone(),
         restart: true,
+        references: state.references(),
     };
     if let Some(plan) = &started.plan.plan
         && let Some(objection) = schema::input_objection(plan, &started.input, context)

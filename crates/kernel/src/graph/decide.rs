@@ -92,6 +92,7 @@ fn begin(
         created_by: start.created_by,
         idempotency_key: start.idempotency_key,
         restart: false,
+        references: true,
     };
     let gate = gate::enter(&state.id, &started, context)?;
     let mut draft = Draft::new(state, context);

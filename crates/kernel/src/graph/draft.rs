@@ -8,9 +8,11 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::context::Context;
 use super::event::{Closed, Ended, Event, Scheduled};
-use super::execution::{Execution, Task, suffixed};
+use super::execution::{Execution, suffixed};
 use super::input::Message;
 use super::nodes;
 use super::object::merged;
@@ -18,9 +20,10 @@ use super::plan::{BlockId, Kind, NodeId, Owner};
 use super::reasons::{failure_reason, timeout_reason};
 use super::scope::View;
 use super::status::{Status, TaskStatus};
-use super::{announce, gate, reuse, schema, timing};
+use super::supply::{overran, queue_of, with_template};
+use super::{announce, clock, gate, reuse, schema, timing};
 use crate::definition::{TaskDef, TaskTimeoutPolicy};
-use crate::expression::Template;
+use crate::expression::Overrun;
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::machine::{Decision, Dispatch, Effect};
@@ -36,6 +39,8 @@ pub(super) struct Draft<'a> {
     joins: BTreeSet<u32>,
     loops: BTreeSet<u32>,
     steps: u32,
+    /// Bytes of inputs and outputs that were decided.
+    bytes: usize,
     /// The task whose failure ends the execution.
     culprit: Option<u32>,
     /// When the state last changed before this decision.
@@ -102,12 +107,16 @@ impl<'a> Draft<'a> {
             joins: BTreeSet::new(),
             loops: BTreeSet::new(),
             steps: 0,
+            bytes: 0,
             culprit: None,
             before: state_before,
             owed,
             given: None,
         };
         draft.push(Event::At(context.now));
+        if let Some(by) = state_before.set_back_by(context.now) {
+            clock::set_back(&mut draft, by);
+        }
         if owed {
             // Whatever happens next, the work that the last commit put off comes with it.
             draft.walk_all();
@@ -140,7 +149,7 @@ impl<'a> Draft<'a> {
     /// Drives what follows until nothing more can happen without the world, and hands over.
     pub(super) fn settle(mut self) -> Decision<Event> {
         while self.state.status == Status::Running {
-            if self.steps >= self.context.limits.steps_max && !self.agenda.is_empty() {
+            if self.is_full() && !self.agenda.is_empty() {
                 // The rest is found again by a walk from the root.
                 self.push(Event::Yielded);
                 return self.finish();
@@ -160,6 +169,15 @@ impl<'a> Draft<'a> {
             self.complete();
         }
         self.finish()
+    }
+
+    /// Whether one commit has enough of this: what is left goes on in the next.
+    fn is_full(&self) -> bool {
+        let limits = self.context.limits;
+        self.steps > 0
+            && (self.steps >= limits.steps_max
+                || self.bytes >= limits.payload_max.saturating_mul(2)
+                || self.context.scripts.should_yield())
     }
 
     fn finish(self) -> Decision<Event> {
@@ -224,7 +242,7 @@ impl<'a> Draft<'a> {
                 let owner = present.owner;
                 return self.block_ended(owner, path);
             };
-            if self.steps >= self.context.limits.steps_max {
+            if self.is_full() {
                 return self.later(block, index, path.to_vec());
             }
             if self.visit(node, path) == Flow::Stops {
@@ -356,10 +374,14 @@ impl<'a> Draft<'a> {
         let node = self.state.node(NodeId(scheduled.node));
         // The branch of a dynamic fork gets its input as data: nothing in it is an expression.
         let view = View::new(self.state, self.context, Some(sequence));
-        scheduled.input = match self.state.branch_inputs.get(&NodeId(scheduled.node)) {
+        let rendered = match self.state.branch_inputs.get(&NodeId(scheduled.node)) {
             Some(given) => nodes::fork::combined(node, &view, given),
-            None => node.input.render(&view),
+            None => node.input.try_render(&view),
         };
+        match rendered {
+            Ok(input) => scheduled.input = input,
+            Err(overrun) => return Some(self.create_overrun(scheduled, overrun)),
+        }
         if node.kind == Kind::Dynamic {
             match nodes::dynamic::resolve(node, &scheduled.input, self.context) {
                 Ok((task_type, policy)) => {
@@ -380,7 +402,16 @@ impl<'a> Draft<'a> {
         }
         let policy = scheduled.policy.as_deref().or(node.task.task_definition.as_deref());
         if let Some(policy) = policy {
-            scheduled.input = with_template(&scheduled.input, policy, &view);
+            let given = self.state.branch_inputs.get(&NodeId(scheduled.node));
+            let written = |name: &str| {
+                let given = given.map(Json::parse);
+                given.as_ref().and_then(|given| given.get(name)).is_some_and(Value::is_null)
+                    || node.task.input_parameters.get(name).is_some_and(Value::is_null)
+            };
+            match with_template(&scheduled.input, policy, &view, &written) {
+                Ok(input) => scheduled.input = input,
+                Err(overrun) => return Some(self.create_overrun(scheduled, overrun)),
+            }
         }
         if let Some((_, given)) = self.given.take_if(|(at, _)| at.0 == scheduled.node) {
             scheduled.input = merged(&scheduled.input, &given);
@@ -388,7 +419,9 @@ impl<'a> Draft<'a> {
         let objection =
             policy.and_then(|policy| schema::task_input(policy, &scheduled.input, self.context));
         scheduled.input = nodes::shown_input(node, scheduled.input, &view);
-        let dispatched = matches!(node.kind, Kind::Dispatched | Kind::Dynamic);
+        let policy = scheduled.policy.as_deref();
+        let kind = nodes::dynamic::kind_of(node, &scheduled.task_type, policy);
+        let dispatched = kind == Kind::Dispatched;
         if dispatched && !self.context.world.is_builtin(&scheduled.task_type) {
             scheduled.domain = self.domain_of(&scheduled.task_type);
         }
@@ -400,6 +433,7 @@ impl<'a> Draft<'a> {
             scheduled.input = Json::empty_object();
         }
         let delayed = scheduled.delay > 0 && !dispatched;
+        self.bytes += scheduled.input.len();
         self.push(Event::Scheduled(Box::new(scheduled)));
         if oversized {
             let end = End::failed_terminally(self.too_large("input", size));
@@ -412,6 +446,15 @@ impl<'a> Draft<'a> {
             self.begin(sequence);
         }
         Some(sequence)
+    }
+
+    /// Creates an attempt that fails at once: its input is more than may be made.
+    fn create_overrun(&mut self, mut scheduled: Scheduled, overrun: Overrun) -> u32 {
+        let sequence = scheduled.sequence;
+        scheduled.input = Json::empty_object();
+        self.push(Event::Scheduled(Box::new(scheduled)));
+        self.close(sequence, End::failed_terminally(overran("input", overrun)));
+        sequence
     }
 
     pub(super) fn too_large(&self, what: &str, size: usize) -> String {
@@ -453,15 +496,6 @@ impl<'a> Draft<'a> {
             rate_max: limit(|policy| policy.rate_limit_per_frequency),
             rate_window_seconds: limit(|policy| policy.rate_limit_frequency_in_seconds).max(1),
         };
-        let unknown = policy.is_none() && !self.context.world.is_builtin(&task.task_type);
-        if unknown {
-            let reason = format!(
-                "no task definition is registered for task type '{}': register one under that \
-                 name, or correct the type",
-                task.task_type
-            );
-            return self.close(sequence, End::failed_terminally(reason));
-        }
         self.effect(Effect::Dispatch(dispatch));
     }
 
@@ -489,6 +523,7 @@ impl<'a> Draft<'a> {
     pub(super) fn close_as(&mut self, sequence: u32, mut end: End, note: impl FnOnce(&mut Closed)) {
         let Some(task) = self.state.task(sequence) else { return };
         let size = end.output.as_ref().map_or(0, Json::len);
+        self.bytes += size;
         if size > self.context.limits.payload_max {
             end = End::failed_terminally(self.too_large("output", size));
         }
@@ -648,7 +683,7 @@ impl<'a> Draft<'a> {
             return;
         }
         let target = nodes::failure::target(self.state, self.context);
-        let mut output = output.unwrap_or_else(|| self.output());
+        let mut output = output.unwrap_or_else(|| self.output().unwrap_or_default());
         if let Some((id, _)) = &target {
             let member = serde_json::json!({ "conductor.failure_workflow": id });
             output = merged(&output, &member.into());
@@ -665,7 +700,14 @@ impl<'a> Draft<'a> {
         if self.state.status.is_closed() {
             return;
         }
-        let output = output.unwrap_or_else(|| self.output());
+        let output = match output.map_or_else(|| self.output(), Ok) {
+            Ok(output) => output,
+            Err(overrun) if status == Status::Completed => {
+                let reason = overran("workflow's output", overrun);
+                return self.fail_with(Status::Failed, Some(Json::empty_object()), reason);
+            }
+            Err(_) => Json::empty_object(),
+        };
         if status == Status::Completed
             && let Some(objection) =
                 schema::output_objection(self.state.plan(), &output, self.context)
@@ -713,15 +755,15 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn output(&self) -> Json {
+    fn output(&self) -> Result<Json, Overrun> {
         let view = View::new(self.state, self.context, None);
         match &self.state.plan().output {
-            Some(template) => template.render(&view),
-            None => self
+            Some(template) => template.try_render(&view),
+            None => Ok(self
                 .state
                 .tasks()
                 .next_back()
-                .map_or_else(Json::empty_object, |task| self.state.output_of(task)),
+                .map_or_else(Json::empty_object, |task| self.state.output_of(task))),
         }
     }
 
@@ -733,47 +775,6 @@ impl<'a> Draft<'a> {
 
 /// Last in a domain list: the queue without a domain.
 const NO_DOMAIN: &str = "NO_DOMAIN";
-
-/// The queue that a task waits in.
-pub(super) fn queue_of(task: &Task, policy: Option<&TaskDef>) -> Arc<str> {
-    let mut queue = String::new();
-    if let Some(domain) = &task.domain {
-        queue.push_str(domain);
-        queue.push(':');
-    }
-    queue.push_str(&task.task_type);
-    let space = policy.and_then(|policy| policy.execution_name_space.as_deref());
-    if let Some(space) = space.filter(|space| !space.is_empty()) {
-        queue.push('@');
-        queue.push_str(space);
-    }
-    let group = policy.and_then(|policy| policy.isolation_group_id.as_deref());
-    if let Some(group) = group.filter(|group| !group.is_empty()) {
-        queue.push('-');
-        queue.push_str(group);
-    }
-    queue.into()
-}
-
-/// Fills in the task definition's defaults: for what is absent resolved like any parameter, for
-/// what resolved to null as written.
-fn with_template(input: &Json, policy: &TaskDef, view: &View<'_>) -> Json {
-    if policy.input_template.is_empty() {
-        return input.clone();
-    }
-    let serde_json::Value::Object(mut members) = input.parse() else { return input.clone() };
-    for (name, default) in &policy.input_template {
-        match members.get_mut(name) {
-            None => {
-                let default = Template::compile(default).render(view).parse();
-                members.insert(name.clone(), default);
-            }
-            Some(value) if value.is_null() => value.clone_from(default),
-            Some(_) => {}
-        }
-    }
-    Json::of(&members)
-}
 
 /// A reference name in the iteration of a path, as deep as the node stands.
 pub(super) fn reference_at(state: &Execution, reference: &str, path: &[u32]) -> Arc<str> {

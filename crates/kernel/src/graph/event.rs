@@ -20,6 +20,12 @@ use crate::time::Timestamp;
 pub enum Event {
     /// The instant of the facts that follow.
     At(Timestamp),
+    /// The wall clock was set back: instants of open tasks that were noted since then are moved.
+    ClockSetBack {
+        /// By at least so many milliseconds.
+        #[serde(rename = "b")]
+        by: i64,
+    },
     /// All that was before, in one: the first fact of a history whose beginning is forgotten.
     Snapshot(Box<Snapshot>),
     /// The execution began.
@@ -241,6 +247,10 @@ pub struct Started {
     /// The execution was there before and begins anew.
     #[serde(rename = "r", default, skip_serializing_if = "is_false")]
     pub restart: bool,
+    /// Secrets are named by references alone. Executions that an earlier release began have
+    /// `${workflow.secrets.NAME}` in their data; they go on with it.
+    #[serde(rename = "f", default, skip_serializing_if = "is_false")]
+    pub references: bool,
 }
 
 /// The task that waits for a sub-workflow.

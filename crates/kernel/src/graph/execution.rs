@@ -77,6 +77,9 @@ pub struct Execution {
     /// Where it stands with the limit of its workflow, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gate: Option<Gate>,
+    /// Secrets are named by references alone; see [`Started::references`].
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    references: bool,
     #[serde(skip)]
     plan: Option<Arc<Plan>>,
     #[serde(with = "super::snapshot::grafts")]
@@ -207,6 +210,17 @@ pub struct Task {
     timer: Option<Timestamp>,
 }
 
+impl Task {
+    /// The name that limits and definitions go by; types that steer the flow bear their type's.
+    pub fn definition_name(&self) -> &str {
+        match self.kind {
+            Kind::DoWhile => &self.name,
+            kind if kind.is_control() => &self.task_type,
+            _ => &self.name,
+        }
+    }
+}
+
 impl Execution {
     /// An execution that has not begun: folds a history from here.
     pub fn new(id: ExecutionId) -> Self {
@@ -231,6 +245,7 @@ impl Execution {
             reason: None,
             inbox: VecDeque::new(),
             gate: None,
+            references: false,
             plan: None,
             grafts: Shape::default(),
             branch_inputs: BTreeMap::new(),
@@ -251,6 +266,16 @@ impl Execution {
     /// Whether it has begun.
     pub fn is_started(&self) -> bool {
         self.plan.is_some()
+    }
+
+    /// Whether secrets are named by references alone: an earlier release began it if not.
+    pub(super) fn references(&self) -> bool {
+        self.references
+    }
+
+    /// Whether the last commit put work off.
+    pub fn has_yielded(&self) -> bool {
+        self.yielded
     }
 
     /// The plan it obeys.
@@ -308,25 +333,16 @@ impl Execution {
         task.policy.as_deref().or(self.node(task.node).task.task_definition.as_deref())
     }
 
-    /// Reference names of the tasks that failed for good, without repeats.
-    pub fn failed_references(&self) -> BTreeSet<&str> {
-        self.failed_tasks().map(|task| &*task.reference).collect()
-    }
-
-    /// Names of the tasks that failed for good, without repeats.
-    pub fn failed_names(&self) -> BTreeSet<&str> {
-        self.failed_tasks().map(|task| &*task.name).collect()
-    }
-
-    fn failed_tasks(&self) -> impl Iterator<Item = &Task> {
-        self.tasks.values().filter(|task| {
-            task.status.is_failure() && task.status != TaskStatus::Canceled && !task.retried
-        })
-    }
-
     pub(super) fn node(&self, id: NodeId) -> &Node {
         let plan = &self.plan().shape;
         plan.node(id).or_else(|| self.grafts.node(id)).expect("tasks name nodes that exist")
+    }
+
+    /// A node with the tasks inside it, as the author wrote it.
+    pub(super) fn authored(&self, id: NodeId) -> WorkflowTask {
+        let plan = &self.plan().shape;
+        let shape = if plan.node(id).is_some() { plan } else { &self.grafts };
+        shape.authored(self.node(id))
     }
 
     pub(super) fn block(&self, id: BlockId) -> &Block {
@@ -391,6 +407,7 @@ impl Execution {
                 self.updated_at = *at;
                 self.yielded = false;
             }
+            Event::ClockSetBack { by } => self.clock_set_back(*by),
             Event::Snapshot(snapshot) => self.restore(snapshot),
             Event::Started(started) => self.start(started),
             Event::Scheduled(scheduled) => self.schedule(scheduled),
@@ -516,6 +533,7 @@ impl Execution {
             event: started.event.clone(),
             created_by: started.created_by.clone(),
             idempotency_key: started.idempotency_key.clone(),
+            references: started.references,
             created_at: self.updated_at,
             updated_at: self.updated_at,
             grafts: Shape::after(&plan.shape),
@@ -531,9 +549,13 @@ impl Execution {
     fn schedule(&mut self, scheduled: &Scheduled) {
         let node_id = NodeId(scheduled.node);
         let node = self.node(node_id);
-        let (kind, base) = (node.kind, node.reference.clone());
-        let name =
-            scheduled.policy.as_ref().map_or_else(|| node.name.clone(), |p| (*p.name).into());
+        let (policy, base) = (scheduled.policy.as_deref(), node.reference.clone());
+        let kind = super::nodes::dynamic::kind_of(node, &scheduled.task_type, policy);
+        let name = match policy {
+            Some(policy) => (*policy.name).into(),
+            None if node.kind == Kind::Dynamic => scheduled.task_type.clone(),
+            None => node.name.clone(),
+        };
         let reference = suffixed(&base, &scheduled.path);
         let now = self.updated_at;
         let previous = (scheduled.retries > 0).then_some(scheduled.retries);
@@ -542,8 +564,6 @@ impl Execution {
         if let Some(previous) = previous {
             self.touch(previous, |task| task.retried = true);
         }
-        // DYNAMIC and its like become a task to hand out as soon as they are scheduled.
-        let kind = if kind == Kind::Dynamic { Kind::Dispatched } else { kind };
         let task = Task {
             sequence: scheduled.sequence,
             node: node_id,
@@ -694,9 +714,16 @@ impl Execution {
     /// Changes one task and brings the indexes in step.
     pub(super) fn touch(&mut self, sequence: u32, change: impl FnOnce(&mut Task)) {
         let now = self.updated_at;
-        if let Some(task) = self.tasks.get_mut(&sequence) {
+        self.change(sequence, |task| {
             change(task);
             task.updated_at = now;
+        });
+    }
+
+    /// Changes a task, but not when it was last heard of.
+    pub(super) fn change(&mut self, sequence: u32, change: impl FnOnce(&mut Task)) {
+        if let Some(task) = self.tasks.get_mut(&sequence) {
+            change(task);
             self.index(sequence);
         }
     }

@@ -10,6 +10,7 @@
 
 mod adoption;
 mod announce;
+mod clock;
 mod context;
 mod control;
 mod decide;
@@ -29,8 +30,10 @@ mod reuse;
 mod rewind;
 mod schema;
 mod scope;
+mod secrets;
 mod snapshot;
 mod status;
+mod supply;
 mod timing;
 mod waiting;
 

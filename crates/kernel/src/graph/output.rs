@@ -9,21 +9,34 @@ use super::execution::{Execution, Task};
 use super::nodes;
 use super::object::ObjectText;
 use super::plan::Kind;
+use super::status::TaskStatus;
 use crate::json::Json;
 
 impl Execution {
-    /// A task's output; that of a JOIN or DO_WHILE is made of their branches' and bodies'.
+    /// A task's output; that of a JOIN or DO_WHILE is made of their branches' and bodies', and a
+    /// SUB_WORKFLOW shows its child's id as soon as there is a child.
     pub fn output_of(&self, task: &Task) -> Json {
         match task.kind {
             Kind::Join => self.join_output(task),
             Kind::DoWhile => self.loop_output(task),
+            Kind::SubWorkflow => self.sub_workflow_output(task),
             _ => task.output.clone(),
         }
     }
 
+    fn sub_workflow_output(&self, task: &Task) -> Json {
+        // What a child gives at its end names it; one that was cut short gave nothing.
+        let told = task.status.is_closed() && task.status != TaskStatus::Canceled;
+        let Some(child) = self.child_of(task).filter(|_| !told) else { return task.output.clone() };
+        let mut object = ObjectText::new();
+        object.members_besides(&task.output, &["subWorkflowId"]);
+        object.member("subWorkflowId", Json::of(child).text());
+        object.finish()
+    }
+
     fn join_output(&self, task: &Task) -> Json {
         let mut object = ObjectText::new();
-        for reference in &task.join_on {
+        for reference in &self.joined(task) {
             if let Some(branch) = self.latest(reference) {
                 let output = self.output_of(branch);
                 if !output.is_empty_object() {

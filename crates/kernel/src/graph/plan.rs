@@ -14,7 +14,11 @@ use sha2::{Digest, Sha256};
 
 use super::schema::{self, Registry};
 use crate::definition::{TaskDef, WorkflowDef, WorkflowTask};
-use crate::expression::Template;
+use crate::expression::{Template, refer};
+use crate::json::Json;
+
+/// What every expression for a secret holds.
+const SECRET: &str = "{workflow.secrets.";
 
 /// Index of a node in the plan and its grafts.
 #[derive(
@@ -39,6 +43,8 @@ pub struct Plan {
     pub text: Arc<str>,
     /// The compiled output parameters; `None` if the author gave none.
     pub output: Option<Template>,
+    /// Whether decisions on its executions may run scripts, programs or schemas of users.
+    pub evaluates: bool,
     pub(crate) shape: Shape,
 }
 
@@ -56,8 +62,12 @@ impl Plan {
         task_def: &dyn Fn(&str) -> Option<TaskDef>,
         registry: &Registry<'_>,
     ) -> Self {
+        let found = |task: &WorkflowTask| {
+            let assumed = || (task.task_type == "SIMPLE").then(|| TaskDef::named(&task.name));
+            task_def(&task.name).or_else(assumed)
+        };
         definition.tasks.iter_mut().for_each(|task| {
-            embed(task, task_def);
+            embed(task, &found);
             schema::resolve_nested(task, registry);
         });
         if definition.enforce_schema {
@@ -66,6 +76,21 @@ impl Plan {
         }
         let text = serde_json::to_string(&definition).expect("a definition serializes to JSON");
         Self::compile(definition, text.into())
+    }
+
+    /// The same plan, in whose compiled form every `${workflow.secrets.NAME}` that the definition's
+    /// text holds is a reference made by `make`. Hash and stored text stay.
+    #[must_use]
+    pub fn with_references(self, make: &dyn Fn(&str) -> String) -> Self {
+        if !self.text.contains(SECRET) {
+            return self;
+        }
+        let Ok(written) = Json::from_text(self.text.to_string()) else { return self };
+        let referring = refer(&written, make);
+        match serde_json::from_str(referring.text()) {
+            Ok(definition) => Self { hash: self.hash, ..Self::compile(definition, self.text) },
+            Err(_) => self,
+        }
     }
 
     /// Compiles the stored text of a plan.
@@ -86,7 +111,10 @@ impl Plan {
         for byte in Sha256::digest(text.as_bytes()) {
             write!(hash, "{byte:02x}").expect("writing to a string cannot fail");
         }
-        Self { definition, hash: hash.into(), text, output, shape }
+        let evaluates = definition.input_schema.is_some()
+            || definition.output_schema.is_some()
+            || shape.nodes.iter().any(evaluates);
+        Self { definition, hash: hash.into(), text, output, evaluates, shape }
     }
 
     /// Whether the definition has a node of this reference name.
@@ -95,19 +123,33 @@ impl Plan {
     }
 }
 
-/// Embeds the definitions of a task and of every task inside it.
-pub(crate) fn embed(task: &mut WorkflowTask, task_def: &dyn Fn(&str) -> Option<TaskDef>) {
+/// Whether a decision at a node may evaluate something of users.
+fn evaluates(node: &Node) -> bool {
+    let task = &node.task;
+    let has_schema =
+        |policy: &TaskDef| policy.input_schema.is_some() || policy.output_schema.is_some();
+    match node.kind {
+        // What a dynamic task will be is not known yet.
+        Kind::Inline | Kind::Lambda | Kind::Jq | Kind::Dynamic | Kind::DynamicFork => return true,
+        _ => {}
+    }
+    task.loop_condition.is_some()
+        || task.expression.is_some() && task.evaluator_type.as_deref() != Some("value-param")
+        || task.case_expression.is_some()
+        || task.task_definition.as_deref().is_some_and(has_schema)
+}
+
+/// Embeds the definitions of a task and of every task inside it, where the author wrote none.
+pub(crate) fn embed(task: &mut WorkflowTask, found: &dyn Fn(&WorkflowTask) -> Option<TaskDef>) {
     if task.task_definition.is_none() {
-        task.task_definition = task_def(&task.name)
-            .or_else(|| (task.task_type == "SIMPLE").then(|| TaskDef::named(&task.name)))
-            .map(Box::new);
+        task.task_definition = found(task).map(Box::new);
     }
     let nested = task
         .decision_cases
         .values_mut()
         .chain([&mut task.default_case, &mut task.loop_over])
         .chain(&mut task.fork_tasks);
-    nested.flatten().for_each(|child| embed(child, task_def));
+    nested.flatten().for_each(|child| embed(child, found));
 }
 
 /// One place in a definition.
@@ -183,7 +225,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    fn of(task_type: &str) -> Self {
+    pub(super) fn of(task_type: &str) -> Self {
         match task_type {
             "INLINE" => Self::Inline,
             "LAMBDA" => Self::Lambda,
@@ -334,7 +376,7 @@ impl Shape {
     }
 
     /// A node with the tasks inside it, as the author wrote it.
-    fn authored(&self, node: &Node) -> WorkflowTask {
+    pub(crate) fn authored(&self, node: &Node) -> WorkflowTask {
         let mut task = node.task.clone();
         let sequence = |block: &BlockId| -> Vec<WorkflowTask> {
             let nodes = self.block_of(*block).into_iter().flat_map(|block| &block.nodes);

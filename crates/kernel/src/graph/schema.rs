@@ -4,10 +4,11 @@
 //! says nothing about a secret's value. Schemas that are named rather than written out are resolved
 //! when a plan is pinned, so that an execution keeps the schema that it began with.
 
+use serde_json::Value;
+
 use super::context::Context;
 use super::draft::End;
 use super::execution::{Execution, Task};
-use super::object::merged;
 use super::plan::Plan;
 use super::status::TaskStatus;
 use crate::definition::{SchemaDef, SchemaType, TaskDef, WorkflowTask};
@@ -18,12 +19,21 @@ use crate::script::{Scripts, VIOLATIONS_MAX, Violation};
 pub type Registry<'a> = dyn Fn(&str, i32) -> Option<SchemaDef> + 'a;
 
 impl Plan {
-    /// The input of a start with the defaults of the definition for what it does not give.
+    /// The input of a start with the defaults of the definition for what it does not give, or gives
+    /// as null.
     pub fn with_defaults(&self, input: &Json) -> Json {
-        match &self.definition.input_template {
-            defaults if defaults.is_empty() => input.clone(),
-            defaults => merged(&Json::of(defaults), input),
+        let defaults = &self.definition.input_template;
+        if defaults.is_empty() {
+            return input.clone();
         }
+        let Value::Object(mut members) = input.parse() else { return input.clone() };
+        for (name, default) in defaults {
+            let given = members.entry(name).or_insert(Value::Null);
+            if given.is_null() {
+                given.clone_from(default);
+            }
+        }
+        Json::of(&members)
     }
 
     /// What the schema of the definition objects to in the input of a start.

@@ -158,6 +158,10 @@ impl Scope for View<'_> {
         Some(object.finish())
     }
 
+    fn bytes_max(&self) -> usize {
+        self.context.limits.payload_max
+    }
+
     fn bare(&self, name: &str) -> Option<Json> {
         match name {
             "CPEWF_TASK_ID" => {

@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::draft::queue_of;
 use super::execution::{Execution, Task};
 use super::gate::GATE_PLACE;
 use super::nodes::webhook;
 use super::plan::Kind;
 use super::status::{Status, TaskStatus};
+use super::supply::queue_of;
 use super::timing;
 use crate::definition::TaskDef;
 use crate::id::ExecutionId;
@@ -157,8 +157,8 @@ impl Execution {
     }
 
     fn why_join(&self, task: &Task) -> String {
-        let missing: Vec<String> = task
-            .join_on
+        let joined = self.joined(task);
+        let missing: Vec<String> = joined
             .iter()
             .filter_map(|reference| match self.latest(reference) {
                 None => Some(format!("{reference} (not reached)")),

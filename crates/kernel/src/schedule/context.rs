@@ -29,6 +29,8 @@ pub enum Input {
         from: Timestamp,
         /// Up to and including this.
         to: Timestamp,
+        /// How many of its runs may be under way together; absent = all.
+        at_once: Option<u32>,
         /// Who asks.
         by: Option<Arc<str>>,
     },

@@ -17,6 +17,10 @@ use crate::json::Json;
 use crate::machine::{Decision, Effect, Machine, Rejected};
 use crate::time::Timestamp;
 
+/// A clock that is set back further than this, in milliseconds, was wrong: all schedules go on by
+/// the new time. One that is set back by less makes no time of the day come twice.
+const CORRECTION_MIN: i64 = 3 * 3_600_000;
+
 impl Machine for Schedule {
     type Input = Input;
     type Event = Event;
@@ -32,7 +36,9 @@ impl Machine for Schedule {
             Input::Pause { reason } => Ok(pause(self, reason, context)),
             Input::Resume => Ok(resume(self, context)),
             Input::Trigger { by } => trigger(self, by, context),
-            Input::Backfill { from, to, by } => backfill(self, from, to, by, context),
+            Input::Backfill { from, to, at_once, by } => {
+                backfill(self, (from, to), at_once, by, context)
+            }
             Input::Wake => Ok(wake(self, context)),
             Input::Delete => {
                 let mut draft = Draft::new(self, context);
@@ -108,11 +114,14 @@ fn trigger(
 
 fn backfill(
     state: &mut Schedule,
-    from: Timestamp,
-    to: Timestamp,
+    (from, to): (Timestamp, Timestamp),
+    at_once: Option<u32>,
     by: Option<Arc<str>>,
     context: &Context<'_>,
 ) -> Result<Decision<Event>, Rejected> {
+    if at_once == Some(0) {
+        return Err(Rejected::Invalid("at least one run must be allowed at once".to_owned()));
+    }
     if state.backfill.is_some() {
         return Err(Rejected::Conflict("another backfill is not done yet".to_owned()));
     }
@@ -124,10 +133,7 @@ fn backfill(
         return Err(Rejected::Invalid(message));
     }
     let most = context.limits.backfill_max;
-    let calendar = state.spec.as_deref().map(Calendar::of);
-    let planned =
-        calendar.map(|calendar| calendar.between(from.plus_millis(-1), to, most.saturating_add(1)));
-    match planned.map_or(0, |planned| planned.len()) {
+    match state.instants(from, to, most.saturating_add(1)).len() {
         0 => {
             let message = format!("the schedule names no instant from {from} to {to}");
             return Err(Rejected::Invalid(message));
@@ -141,7 +147,7 @@ fn backfill(
         _ => {}
     }
     let mut draft = Draft::new(state, context);
-    draft.push(Event::BackfillBegun { from, to, by });
+    draft.push(Event::BackfillBegun { from, to, at_once, by });
     draft.run_backfill();
     Ok(draft.finish())
 }
@@ -149,6 +155,9 @@ fn backfill(
 /// The clock moved.
 fn wake(state: &mut Schedule, context: &Context<'_>) -> Decision<Event> {
     let mut draft = Draft::new(state, context);
+    if draft.set_back_by().is_some() {
+        draft.begin();
+    }
     draft.run_backfill();
     draft.run_due();
     draft.finish()
@@ -191,6 +200,7 @@ fn hear(
         }
     }
     draft.release();
+    draft.run_backfill();
     Ok(draft.finish())
 }
 
@@ -201,13 +211,58 @@ impl<'a> Draft<'a> {
 
     /// Decides a fact.
     fn push(&mut self, event: Event) {
-        if self.events.is_empty() {
-            let at = Event::At(self.context.now);
-            self.state.apply(&at);
-            self.events.push(at);
-        }
+        self.begin();
         self.state.apply(&event);
         self.events.push(event);
+    }
+
+    /// Begins the facts of this decision with its instant, and with what a clock that was set back
+    /// means for what comes due.
+    fn begin(&mut self) {
+        if !self.events.is_empty() {
+            return;
+        }
+        let set_back = self.set_back_by();
+        let at = Event::At(self.context.now);
+        self.state.apply(&at);
+        self.events.push(at);
+        if let Some(by) = set_back {
+            self.clock_set_back(by);
+        }
+    }
+
+    fn set_back_by(&self) -> Option<i64> {
+        self.state.now.set_back_by(self.context.now)
+    }
+
+    /// Decides what becomes of instants that have fired and come once more, as Vixie's cron does.
+    fn clock_set_back(&mut self, by: i64) {
+        let (now, cursor) = (self.context.now, self.state.cursor);
+        let Some(calendar) = self.calendar().filter(|_| cursor > now) else { return };
+        if calendar.is_frequent() || by > CORRECTION_MIN {
+            return self.push(Event::ClockSetBack { cursor: now });
+        }
+        self.skip_again(&calendar, cursor);
+    }
+
+    /// One line for instants up to `until` that had come before the clock was set back, and that do
+    /// not fire again.
+    fn skip_again(&mut self, calendar: &Calendar, until: Timestamp) {
+        let (cursor, now) = (self.state.cursor, self.context.now);
+        let most = self.context.limits.counted_max.max(1);
+        let again = calendar.between(cursor.min(now), until, most);
+        let (Some(first), Some(last)) = (again.first(), again.last()) else { return };
+        let number = self.next_number();
+        self.tell(&Idle {
+            number,
+            planned: first.at,
+            last: last.at,
+            count: again.len(),
+            status: "SKIPPED",
+            cause: Cause::Due.as_str(),
+            reason: "it had come before the clock was set back",
+        });
+        self.push(Event::Skipped { number, planned: last.at, cause: Cause::Due });
     }
 
     fn finish(self) -> Decision<Event> {
@@ -238,6 +293,10 @@ impl<'a> Draft<'a> {
         }
         let Some(calendar) = self.calendar() else { return };
         let (now, limits) = (self.context.now, self.context.limits);
+        if let Some(until) = self.state.repeats_until.filter(|until| *until > self.state.cursor) {
+            let late = now.plus_millis(limits.lateness_max.saturating_neg() - 1);
+            self.skip_again(&calendar, until.min(late));
+        }
         let cursor = self.state.cursor;
         let counted_max = limits.counted_max.max(1);
         let all = calendar.between(cursor, now, counted_max + 1);
@@ -322,7 +381,10 @@ impl<'a> Draft<'a> {
     fn run_backfill(&mut self) {
         let Some(backfill) = self.state.backfill.clone() else { return };
         let Some(calendar) = self.calendar() else { return };
-        let most = self.context.limits.firings_max.max(1);
+        let most = self.context.limits.firings_max.max(1).min(self.state.backfill_room());
+        if most == 0 {
+            return;
+        }
         let planned = calendar.between(backfill.cursor, backfill.to, most + 1);
         let done = planned.len() <= most;
         for planned in planned.into_iter().take(most) {
@@ -340,7 +402,7 @@ impl<'a> Draft<'a> {
             return Some(format!("{open_max} firings have not been settled yet (open_max)"));
         }
         let policy = self.overlap(cause);
-        let busy = self.state.open.values().find(|firing| !firing.stopped)?;
+        let busy = self.state.in_the_way().next()?;
         let run = self.state.run_of(busy);
         match policy {
             Overlap::AllowAll | Overlap::TerminateOther => None,
@@ -378,6 +440,7 @@ impl<'a> Draft<'a> {
         }
         let overlap = self.overlap(cause);
         let given = |text: Arc<str>| (!text.is_empty()).then_some(text);
+        let limited = self.state.backfill.as_ref().is_some_and(|it| it.at_once.is_some());
         let fired = Box::new(Fired {
             number,
             planned: planned.at,
@@ -385,7 +448,7 @@ impl<'a> Draft<'a> {
             cron: given(planned.cron),
             zone: given(planned.zone),
             by,
-            followed: overlap != Overlap::AllowAll,
+            followed: overlap != Overlap::AllowAll || (cause == Cause::Backfill && limited),
         });
         if overlap == Overlap::BufferOne && self.state.is_busy() {
             self.push(Event::Buffered(fired));
@@ -403,8 +466,7 @@ impl<'a> Draft<'a> {
     }
 
     fn stop_others(&mut self) {
-        let others = self.state.open.values().filter(|firing| !firing.stopped);
-        let others: Vec<Firing> = others.cloned().collect();
+        let others: Vec<Firing> = self.state.in_the_way().cloned().collect();
         for firing in others {
             let number = firing.number;
             let reason = format!(

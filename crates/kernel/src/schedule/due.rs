@@ -47,6 +47,11 @@ impl Calendar {
         }
     }
 
+    /// Whether it names times again and again, rather than a few times of the day.
+    pub(super) fn is_frequent(&self) -> bool {
+        self.lines.iter().any(|line| line.cron.is_frequent())
+    }
+
     /// The first instant after `after`, within the bounds of the schedule.
     pub(super) fn next(&self, after: Timestamp) -> Option<Planned> {
         let mut cursors = self.cursors(after);

@@ -100,12 +100,22 @@ pub enum Event {
         /// Up to and including this.
         #[serde(rename = "t")]
         to: Timestamp,
+        /// How many of its runs may be under way together; absent = all.
+        #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+        at_once: Option<u32>,
         /// Who asked.
         #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
         by: Option<Arc<str>>,
     },
     /// Its last firing was asked for.
     BackfillDone,
+    /// The wall clock was set back: instants after this one are to fire, also those that have fired
+    /// by the clock as it stood before.
+    ClockSetBack {
+        /// The first instant by the new clock.
+        #[serde(rename = "c")]
+        cursor: Timestamp,
+    },
     /// It is no more.
     Deleted,
 }

@@ -33,6 +33,10 @@ pub struct Schedule {
     pub now: Timestamp,
     /// What came due up to here is decided.
     pub cursor: Timestamp,
+    /// The clock was set back: instants up to here had come before. They fire once more when they
+    /// come, but what is late is not made up for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repeats_until: Option<Timestamp>,
     /// Numbers given so far.
     pub last_number: u32,
     /// Firings whose fate is not known yet, or that are followed to their end.
@@ -80,6 +84,9 @@ pub struct Backfill {
     pub cursor: Timestamp,
     /// Up to and including this.
     pub to: Timestamp,
+    /// How many of its runs may be under way together; absent = all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at_once: Option<u32>,
     /// Who asked.
     pub by: Option<Arc<str>>,
 }
@@ -97,6 +104,7 @@ impl Schedule {
             updated_at: epoch,
             now: epoch,
             cursor: epoch,
+            repeats_until: None,
             last_number: 0,
             open: BTreeMap::new(),
             buffered: None,
@@ -158,7 +166,7 @@ impl Schedule {
     /// When time alone may change something.
     pub fn wake_at(&self) -> Option<Timestamp> {
         let spec = self.spec.as_ref()?;
-        if self.backfill.is_some() {
+        if self.backfill_room() > 0 {
             return Some(self.now);
         }
         if self.paused {
@@ -169,7 +177,31 @@ impl Schedule {
 
     /// Whether a firing other than those told to end has not ended, as far as is known.
     pub(super) fn is_busy(&self) -> bool {
-        self.open.values().any(|firing| !firing.stopped)
+        self.in_the_way().next().is_some()
+    }
+
+    /// The firings that the overlap policy minds: not those told to end, nor those of the past.
+    pub(super) fn in_the_way(&self) -> impl Iterator<Item = &Firing> {
+        self.open.values().filter(|firing| !firing.stopped && firing.cause != Cause::Backfill)
+    }
+
+    /// How many runs of the past may begin now.
+    pub(super) fn backfill_room(&self) -> usize {
+        match &self.backfill {
+            None => 0,
+            Some(Backfill { at_once: None, .. }) => usize::MAX,
+            Some(Backfill { at_once: Some(most), .. }) => {
+                let open = self.open.values().filter(|firing| firing.cause == Cause::Backfill);
+                (*most as usize).saturating_sub(open.count())
+            }
+        }
+    }
+
+    /// The instants of a stretch for which a backfill would fire, at most so many.
+    pub fn instants(&self, from: Timestamp, to: Timestamp, most: usize) -> Vec<Timestamp> {
+        let Some(spec) = self.spec.as_deref() else { return Vec::new() };
+        let planned = Calendar::of(spec).between(from.plus_millis(-1), to, most);
+        planned.into_iter().map(|planned| planned.at).collect()
     }
 
     /// Folds one fact.
@@ -230,11 +262,16 @@ impl Schedule {
             Event::Refused { number } | Event::Ended { number } => {
                 self.open.remove(number);
             }
-            Event::BackfillBegun { from, to, by } => {
+            Event::BackfillBegun { from, to, at_once, by } => {
                 let cursor = from.plus_millis(-1);
-                self.backfill = Some(Backfill { cursor, to: *to, by: by.clone() });
+                let (to, at_once, by) = (*to, *at_once, by.clone());
+                self.backfill = Some(Backfill { cursor, to, at_once, by });
             }
             Event::BackfillDone => self.backfill = None,
+            Event::ClockSetBack { cursor } => {
+                self.repeats_until = self.repeats_until.max(Some(self.cursor));
+                self.cursor = *cursor;
+            }
             Event::Deleted => {
                 self.spec = None;
                 self.backfill = None;
@@ -252,6 +289,7 @@ impl Schedule {
         }
         if anew {
             self.cursor = self.now;
+            self.repeats_until = None;
         }
         if let Some(paused) = spec.paused {
             if self.paused && !paused {

@@ -8,9 +8,12 @@
 //! - `expect`: what the bench prints. `UPDATE_EXPECT=1` writes it; read it before you keep it.
 
 mod bench;
+mod conditions;
 mod files;
 mod kept;
 mod laws;
+mod lint;
+mod routes;
 
 use std::path::Path;
 

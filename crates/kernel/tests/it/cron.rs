@@ -1,6 +1,7 @@
 //! Cron: the golden table, what is refused, rules for changes of the clock, bounded searches.
 
 mod laws;
+mod zones;
 
 use kernel::Timestamp;
 use kernel::cron::{Cron, DstRule, Mark, Zone};
@@ -102,6 +103,31 @@ fn a_time_in_a_gap_or_an_overlap_runs_once_by_default() {
     ] {
         assert_eq!(chain(cron, place, DstRule::Once, from, 2), expected, "{cron} in {place}");
     }
+}
+
+#[test]
+fn an_hourly_expression_runs_every_hour_that_passes() {
+    // Autumn in Oslo: 02:15 comes twice, an hour apart.
+    let found = chain("0 15 * * * *", "Europe/Oslo", DstRule::Once, "2026-10-24T23:30:00Z", 4);
+    let expected = [
+        "2026-10-25T00:15:00Z",
+        "2026-10-25T01:15:00Z",
+        "2026-10-25T02:15:00Z",
+        "2026-10-25T03:15:00Z",
+    ];
+    assert_eq!(found, expected);
+    // Spring: 02:15 never comes, and nothing runs in its place at 03:00.
+    let found = chain("0 15 * * * *", "Europe/Oslo", DstRule::Once, "2026-03-28T23:30:00Z", 3);
+    assert_eq!(found, ["2026-03-29T00:15:00Z", "2026-03-29T01:15:00Z", "2026-03-29T02:15:00Z"]);
+    // Nor is a minute of the hour that comes twice left out.
+    let found = chain("0 * * * * *", "Europe/Oslo", DstRule::Once, "2026-10-25T00:58:00Z", 4);
+    let expected = [
+        "2026-10-25T00:59:00Z",
+        "2026-10-25T01:00:00Z",
+        "2026-10-25T01:01:00Z",
+        "2026-10-25T01:02:00Z",
+    ];
+    assert_eq!(found, expected);
 }
 
 #[test]

@@ -8,3 +8,4 @@ mod expression;
 mod laws;
 mod scenario;
 mod schedule;
+mod secrets;

@@ -16,6 +16,24 @@ pub(crate) struct Files {
     file: Vec<String>,
 }
 
+/// Where documents come from that are only looked at: files and folders, with or without `-f`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Paths {
+    /// Files and folders, - for standard input
+    #[arg(value_name = "PATH", required_unless_present = "file")]
+    paths: Vec<String>,
+    /// The same
+    #[arg(short, long, num_args = 1..)]
+    file: Vec<String>,
+}
+
+impl Paths {
+    /// All of them, in order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &str> {
+        self.paths.iter().chain(&self.file).map(String::as_str)
+    }
+}
+
 impl Files {
     /// Reads them all.
     ///

@@ -33,7 +33,7 @@ pub(crate) enum Verb {
     },
     /// Tell the check, step, row and rule behind an incident, what changed, and who was told
     Explain {
-        /// Id of the incident
+        /// Id of the incident, or the dedup key under which a provider knows it
         id: String,
     },
     /// Say that somebody takes care: nobody is reminded or told further
@@ -53,6 +53,12 @@ pub(crate) enum Verb {
         /// For so long, such as 2h
         #[arg(long = "for", value_name = "SPAN")]
         length: String,
+    },
+    /// Send again what was given up about incidents, once their receivers have been put right
+    Resend {
+        /// Who and why
+        #[command(flatten)]
+        deed: Deed,
     },
     /// Say that incidents are over
     Resolve {
@@ -107,6 +113,7 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         Verb::Snooze { deed, length } => {
             act("snooze", deed, &json!({ "for": length }), client, output).await
         }
+        Verb::Resend { deed } => act("resend", deed, &json!({}), client, output).await,
         Verb::Resolve { deed } => act("resolve", deed, &json!({}), client, output).await,
     }
 }
@@ -170,6 +177,11 @@ fn explain(why: &Value, output: &Output) -> anyhow::Result<()> {
     output.line(format_args!("defined    {}", text(&why["origin"])))?;
     output.line(format_args!("state      {}", text(&incident["state"])))?;
     output.line(format_args!("text       {}", text(&incident["text"])))?;
+    for (title, member) in [("failed", "failed"), ("body", "body")] {
+        if !why["row"][member].is_null() {
+            output.line(format_args!("{title:<10} {}", text(&why["row"][member])))?;
+        }
+    }
     output.line(format_args!("rule       {}", text(&why["rule"])))?;
     output.line(format_args!("check      {}", text(&cause["execution"])))?;
     output.line(format_args!("step       {}", text(&cause["step"])))?;

@@ -1,7 +1,7 @@
 //! The command line: nouns, then verbs.
 //!
 //! Everything but `serve`, `dev` and `config` is a client of the REST API and can do nothing that
-//! the API cannot. Data goes to standard output and messages to standard error, so that output can
+//! the API cannot; what only judges files needs no server. Data goes to standard output and messages to standard error, so that output can
 //! be piped; the exit code says what happened (see [`Exit`]).
 
 mod client;
@@ -13,10 +13,12 @@ mod incident;
 mod input;
 mod moment;
 mod monitor;
+mod offline;
 mod orchestration;
 mod output;
 mod queue;
 mod receiver;
+mod route;
 mod run;
 mod schedule;
 mod schema;
@@ -171,6 +173,9 @@ pub(crate) enum ClientCommand {
     /// Receivers: who is told
     #[command(subcommand)]
     Receiver(receiver::Verb),
+    /// Routes: who would be told of what
+    #[command(subcommand)]
+    Route(route::Verb),
     /// Secrets that workflows use: written, never shown
     #[command(subcommand)]
     Secret(secret::Verb),
@@ -217,6 +222,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Incident(verb) => incident::run(verb, &client, &output).await,
             ClientCommand::Silence(verb) => silence::run(verb, &client, &output).await,
             ClientCommand::Receiver(verb) => receiver::run(verb, &client, &output).await,
+            ClientCommand::Route(verb) => route::run(verb, &client, &output).await,
             ClientCommand::Secret(verb) => secret::run(verb, &client, &output).await,
             ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
         }

@@ -1,17 +1,20 @@
 //! `nightbell monitor`: what is watched, and how it stands.
 
+use std::path::{Path, PathBuf};
+
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
+use kernel::alert::definition::{ChecklistOptions, Known, Level, load_judged};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::client::{Client, understand};
-use super::confirm;
+use super::document::Paths;
 use super::failure::{Exit, Failure};
-use super::input;
 use super::moment::Moment;
 use super::output::{Output, clean};
 use super::table::{Cell, Table};
+use super::{confirm, input, offline, route};
 
 /// What to do with monitors.
 #[derive(Debug, Subcommand)]
@@ -50,11 +53,30 @@ A file is YAML, or JSON:
 A file is taken whole or refused whole. What it defined before and does not any more stays, unless
 --replace is given.")]
     Apply(Apply),
-    /// Tell what is wrong with files, and change nothing
-    Validate {
-        /// Files, - for standard input
-        #[arg(required = true)]
-        files: Vec<String>,
+    /// Tell what is wrong with files, and change nothing; needs no server
+    ///
+    /// Of a folder, all files are read as --load would read them, and judged together: workflows,
+    /// schedules and task definitions, too. Exits with 1 if anything is wrong.
+    #[command(after_help = "\
+Examples:
+  nightbell monitor validate monitors.yaml
+  nightbell monitor validate definitions/ --strict
+  nightbell monitor validate -f monitors.yaml --online    also what the server knows: secrets, names")]
+    Validate(Validate),
+    /// Try one check of a monitor: what it sees, what that means, who would be told, when it looks next
+    ///
+    /// Nothing comes of it: no incident moves and nobody is told. The server makes the check.
+    #[command(after_help = "\
+Examples:
+  nightbell monitor preview shop
+  nightbell monitor preview shop -f monitors.yaml         as this file defines it")]
+    Preview {
+        /// Name of the monitor
+        #[arg(required_unless_present = "file")]
+        name: Option<String>,
+        /// File that defines it anew, - for standard input; without a name all of its monitors
+        #[arg(short, long)]
+        file: Option<String>,
     },
     /// Remove monitors; what is open of them is resolved
     Delete {
@@ -65,6 +87,19 @@ A file is taken whole or refused whole. What it defined before and does not any 
         #[arg(long, short)]
         yes: bool,
     },
+}
+
+/// What to judge.
+#[derive(Debug, Args)]
+pub(crate) struct Validate {
+    #[command(flatten)]
+    paths: Paths,
+    /// Let the server judge, too: it knows which secrets, workflows and schedules there are
+    #[arg(long)]
+    online: bool,
+    /// Warnings fail, too
+    #[arg(long)]
+    strict: bool,
 }
 
 /// What to define.
@@ -114,7 +149,10 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
             Ok(())
         }
         Verb::Apply(apply) => define(apply, client, output).await,
-        Verb::Validate { files } => validate(&files, client, output).await,
+        Verb::Validate(validate) => judge(&validate, client, output).await,
+        Verb::Preview { name, file } => {
+            preview(name.as_deref(), file.as_deref(), client, output).await
+        }
         Verb::Delete { names, yes } => {
             let labels: Vec<_> = names.iter().map(|name| format!("monitor {name}")).collect();
             confirm("delete", &labels, yes)?;
@@ -144,6 +182,7 @@ async fn list(
     for monitor in &monitors {
         let text = monitor.open_incidents.first().and_then(|it| it["text"].as_str());
         let why = text.or(monitor.reason.as_deref()).unwrap_or_default();
+        let why = cause_of(why);
         table.row([
             monitor.name.as_str().into(),
             monitor.kind.as_str().into(),
@@ -159,6 +198,14 @@ async fn list(
         output.note("no monitors");
     }
     Ok(())
+}
+
+/// What the task of a check says, without the sentence of the engine around it.
+fn cause_of(reason: &str) -> &str {
+    let inner = reason
+        .split_once(" failed with status: ")
+        .and_then(|(_, rest)| rest.split_once(" and reason: '")?.1.strip_suffix('\''));
+    inner.unwrap_or(reason)
 }
 
 async fn define(apply: Apply, client: &Client, output: &Output) -> anyhow::Result<()> {
@@ -191,28 +238,147 @@ fn told(problem: &Value) -> String {
     format!("{line}:{column}: {}: {}: {}", text("level"), text("path"), text("message"))
 }
 
-async fn validate(files: &[String], client: &Client, output: &Output) -> anyhow::Result<()> {
-    let mut wrong = Vec::new();
-    for file in files {
-        let text = input::read(file)?;
-        let call = client.post(&["monitors"]).query("dryRun", true).text(text);
-        let answer = call.send().await?.value()?;
-        let problems = answer["problems"].as_array().into_iter().flatten();
-        let told: Vec<String> = problems.map(|it| format!("{file}:{}", told(it))).collect();
-        if answer["valid"] == true {
-            for warning in &told {
-                output.note(warning);
+/// What is wrong with files, and what is hardly meant.
+#[derive(Default)]
+struct Verdict {
+    wrong: Vec<String>,
+    warnings: Vec<String>,
+}
+
+async fn judge(arguments: &Validate, client: &Client, output: &Output) -> anyhow::Result<()> {
+    let paths: Vec<&str> = arguments.paths.all().collect();
+    let mut verdict = judged_here(&paths).await?;
+    if arguments.online {
+        for path in paths.iter().filter(|path| !Path::new(path).is_dir()) {
+            let text = input::read(path)?;
+            let call = client.post(&["monitors"]).query("dryRun", true).text(text);
+            let answer = call.send().await?.value()?;
+            for problem in answer["problems"].as_array().into_iter().flatten() {
+                let line = format!("{path}:{}", told(problem));
+                let of_level = match problem["level"].as_str() {
+                    Some("error") => &mut verdict.wrong,
+                    _ => &mut verdict.warnings,
+                };
+                if !of_level.contains(&line) {
+                    of_level.push(line);
+                }
             }
-            output.note(format_args!("{file}: valid"));
-        } else {
-            wrong.extend(told);
-        }
-        if output.is_json() {
-            output.json(&answer)?;
         }
     }
+    let Verdict { mut wrong, warnings } = verdict;
+    if output.is_json() {
+        output
+            .json(&json!({ "valid": wrong.is_empty(), "errors": wrong, "warnings": warnings }))?;
+    } else {
+        for warning in &warnings {
+            output.note(clean(warning));
+        }
+    }
+    if arguments.strict {
+        wrong.extend(warnings);
+    }
     if wrong.is_empty() {
+        output.note(format_args!("{}: valid", paths.join(", ")));
         return Ok(());
     }
     Err(Failure::new(Exit::Error, "not valid").with_details(wrong).into())
+}
+
+/// Judges files and folders on this machine; what stands on standard input is a file of its own.
+async fn judged_here(paths: &[&str]) -> anyhow::Result<Verdict> {
+    let engine = offline::engine().await?;
+    let options = ChecklistOptions::default();
+    let files: Vec<PathBuf> =
+        paths.iter().filter(|path| **path != "-").map(PathBuf::from).collect();
+    let (wrong, warnings) = crate::load::examine(&engine, &files, &options);
+    let mut verdict = Verdict { wrong, warnings };
+    if paths.contains(&"-") {
+        let loaded = load_judged(&input::read("-")?, &options, &Known::default(), &engine);
+        for problem in loaded.problems {
+            let line = format!("standard input:{problem}");
+            match problem.level {
+                Level::Error => verdict.wrong.push(line),
+                Level::Warning => verdict.warnings.push(line),
+            }
+        }
+    }
+    engine.close().await?;
+    Ok(verdict)
+}
+
+async fn preview(
+    name: Option<&str>,
+    file: Option<&str>,
+    client: &Client,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let text = file.map(input::read).transpose()?.unwrap_or_default();
+    let names = match name {
+        Some(name) => vec![name.to_owned()],
+        None => Known::of(&text).monitors.iter().map(ToString::to_string).collect(),
+    };
+    if names.is_empty() {
+        return Err(Failure::usage("the file defines no monitor").into());
+    }
+    let mut seen = Vec::new();
+    for name in &names {
+        let call = client.post(&["monitors", name, "preview"]).text(text.clone());
+        let answer = match call.send().await {
+            // Of all monitors of a file, those that wait to be called are passed over.
+            Err(failure) if failure.exit == Exit::Conflict && names.len() > 1 => {
+                output.note(&failure.message);
+                continue;
+            }
+            answer => answer?.value()?,
+        };
+        if !output.is_json() {
+            show_preview(&answer, output)?;
+        }
+        seen.push(answer);
+    }
+    if output.is_json() {
+        return output.json(&seen);
+    }
+    Ok(())
+}
+
+fn show_preview(seen: &Value, output: &Output) -> anyhow::Result<()> {
+    let text = |value: &Value| clean(value.as_str().unwrap_or_default());
+    output.line(format_args!("monitor {}", text(&seen["monitor"])))?;
+    for warning in seen["warnings"].as_array().into_iter().flatten() {
+        output.note(told(warning));
+    }
+    let keys = seen["keys"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let mut table = Table::new(&["KEY", "VERDICT", "OPENS", "TOLD", "~TEXT", "~ROW"]);
+    for key in keys {
+        let status = text(&key["status"]);
+        table.row([
+            text(&key["key"]).into(),
+            Cell::status(&status),
+            text(&key["opens"]).into(),
+            route::receivers(&key["told"]).into(),
+            text(&key["text"]).into(),
+            clean(&key["row"].to_string()).into(),
+        ]);
+    }
+    if !keys.is_empty() {
+        output.table(&table)?;
+    }
+    match (seen["doubt"].as_str(), seen["empty"].as_bool()) {
+        (Some(doubt), _) => output.line(format_args!("unknown: {}", clean(doubt)))?,
+        (None, Some(true)) => output.line("nothing was reported")?,
+        _ => {}
+    }
+    let now = Timestamp::now();
+    for next in seen["next"].as_array().into_iter().flatten() {
+        let silenced = next["silencedBy"].as_array().into_iter().flatten();
+        let silenced: Vec<String> = silenced.map(text).collect();
+        let quiet = if silenced.is_empty() {
+            String::new()
+        } else {
+            format!(", silenced by {}", silenced.join(", "))
+        };
+        output.line(format_args!("next {}{quiet}", Moment::of(&next["at"]).full(now)))?;
+    }
+    Ok(())
 }

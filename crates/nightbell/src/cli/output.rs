@@ -128,13 +128,20 @@ impl Output {
 
 /// Text from elsewhere on one line, without characters that would steer the terminal.
 pub(super) fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars().map(|c| if steers(c) { ' ' } else { c }).collect()
 }
 
 /// As [`clean`], but keeps lines and tabs.
 pub(super) fn clean_lines(text: &str) -> String {
-    let keep = |c: char| !c.is_control() || c == '\n' || c == '\t';
+    let keep = |c: char| !steers(c) || c == '\n' || c == '\t';
     text.chars().map(|c| if keep(c) { c } else { ' ' }).collect()
+}
+
+/// Whether a character moves the cursor, or changes the order in which others are shown: text with
+/// bidirectional overrides can look like another text.
+fn steers(c: char) -> bool {
+    let reorders = matches!(c, '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || reorders
 }
 
 /// The first `width` characters, with an ellipsis if there are more.
@@ -145,4 +152,16 @@ pub(super) fn cut(text: &str, width: usize) -> String {
     let mut cut: String = text.chars().take(width.saturating_sub(1)).collect();
     cut.push('…');
     cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{clean, clean_lines};
+
+    #[test]
+    fn attacks_text_that_steers_the_terminal_or_reorders_others_is_blanked() {
+        let said = "a\u{202E}b\u{2066}c\x1b[2Jd\ne";
+        assert_eq!(clean(said), "a b c [2Jd e");
+        assert_eq!(clean_lines(said), "a b c [2Jd\ne");
+    }
 }

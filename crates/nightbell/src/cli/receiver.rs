@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::client::Client;
 use super::failure::{Exit, Failure};
 use super::output::{Output, clean};
-use super::table::Table;
+use super::table::{Cell, Table};
 
 /// What to do with receivers.
 #[derive(Debug, Subcommand)]
@@ -19,12 +19,31 @@ pub(crate) enum Verb {
         /// Name of the receiver
         name: String,
     },
+    /// Send what was given up again, once the receiver has been put right: pages of what is open,
+    /// and ends that it has not heard
+    Resend {
+        /// Name of the receiver
+        name: String,
+    },
 }
 
 /// Runs the command.
 pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
     match verb {
         Verb::List => list(client, output).await,
+        Verb::Resend { name } => {
+            let call = client.post(&["receivers", &name, "resend"]).query("by", "cli");
+            let answer = call.send().await?.value()?;
+            if output.is_json() {
+                output.json(&answer)?;
+            }
+            output.note(match answer["monitors"].as_u64().unwrap_or_default() {
+                0 => format!("nothing that {name} did not take still matters"),
+                1 => format!("what {name} did not take of a monitor is sent again"),
+                count => format!("what {name} did not take of {count} monitors is sent again"),
+            });
+            Ok(())
+        }
         Verb::Test { name } => {
             let call = client.post(&["receivers", &name, "test"]).query("by", "cli");
             let answer = call.send().await?.value()?;
@@ -50,11 +69,17 @@ async fn list(client: &Client, output: &Output) -> anyhow::Result<()> {
     if output.is_json() {
         return output.json(&receivers);
     }
-    let mut table = Table::new(&["NAME", "KIND", "FALLBACK", "~SOURCE"]);
+    let mut table = Table::new(&["NAME", "KIND", "STATUS", "FALLBACK", "~REASON", "~SOURCE"]);
     let text = |value: &Value| clean(value.as_str().unwrap_or_default());
     for receiver in receivers.as_array().into_iter().flatten() {
-        let cells = ["name", "kind", "fallback", "source"].map(|it| text(&receiver[it]).into());
-        table.row(cells);
+        table.row([
+            text(&receiver["name"]).into(),
+            text(&receiver["kind"]).into(),
+            Cell::status(&text(&receiver["status"])),
+            text(&receiver["fallback"]).into(),
+            text(&receiver["broken"]["reason"]).into(),
+            text(&receiver["source"]).into(),
+        ]);
     }
     output.table(&table)
 }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::Client;
 use super::failure::Failure;
+use super::moment::Moment;
 use super::output::{Output, clean};
 use super::table::{Cell, Table};
 
@@ -44,7 +45,7 @@ pub(crate) struct Silence {
     /// Until then
     #[arg(long, conflicts_with_all = ["hours", "length"])]
     to: Option<String>,
-    /// For so long, such as 2h
+    /// For so long, such as 2h [default: 1h, unless --to or --hours is given]
     #[arg(long = "for", value_name = "SPAN", conflicts_with = "hours")]
     length: Option<String>,
     /// Again and again, such as "Sat 02:00-04:00"
@@ -59,7 +60,13 @@ pub(crate) struct Silence {
     /// Why, for people
     #[arg(long)]
     comment: Option<String>,
+    /// Make it even if no monitor has the labels that it matches
+    #[arg(long)]
+    force: bool,
 }
+
+/// How long a silence lasts that is given no end, as in Alertmanager's amtool.
+const LENGTH: &str = "1h";
 
 impl Silence {
     fn document(&self) -> Result<Value, Failure> {
@@ -85,6 +92,9 @@ impl Silence {
                 document[name] = value.as_str().into();
             }
         }
+        if self.to.is_none() && self.length.is_none() && self.hours.is_none() {
+            document["for"] = LENGTH.into();
+        }
         Ok(document)
     }
 }
@@ -95,7 +105,15 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         Verb::List => list(client, output).await,
         Verb::Add(silence) => {
             let call = client.post(&["silences"]).json(&silence.document()?);
+            let call = call.query_if("force", silence.force.then_some(true));
             let made = call.send().await?.value()?;
+            for warning in made["warnings"].as_array().into_iter().flatten() {
+                let warning = clean(warning.as_str().unwrap_or_default());
+                output.note(format_args!("warning: {warning}"));
+            }
+            if let Some(end) = Moment::of(&made["to"]).rfc3339() {
+                output.note(format_args!("until {end}"));
+            }
             if output.is_json() {
                 return output.json(&made);
             }

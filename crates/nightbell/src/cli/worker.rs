@@ -18,6 +18,46 @@ pub(crate) enum Verb {
         #[arg(long = "hub", value_name = "NAME", env = "NIGHTBELL_TASK_HUB")]
         hub: Option<String>,
     },
+    /// List work that was handed out and not done: how often, why, and when it is tried again
+    Unfinished {
+        /// Only work of this task hub
+        #[arg(long = "hub", value_name = "NAME", env = "NIGHTBELL_TASK_HUB")]
+        hub: Option<String>,
+    },
+}
+
+/// What a table shows of work that was not done.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Tried {
+    task_hub: String,
+    kind: String,
+    name: String,
+    version: Option<String>,
+    instance_id: String,
+    attempts: u64,
+    reason: String,
+    worker_id: String,
+    refused_by_all: bool,
+    next_at: Moment,
+    given_up: bool,
+}
+
+impl Tried {
+    fn work(&self) -> String {
+        let version = self.version.as_ref();
+        let version = version.map_or_else(String::new, |version| format!(" {version}"));
+        format!("{} {}{version}", self.kind, self.name)
+    }
+
+    fn next(&self, now: Timestamp) -> String {
+        if self.given_up { "given up".to_owned() } else { self.next_at.relative(now) }
+    }
+
+    fn why(&self) -> String {
+        let all = if self.refused_by_all { "no connected worker takes it: " } else { "" };
+        format!("{all}{}", self.reason)
+    }
 }
 
 /// What a table shows of a worker.
@@ -53,7 +93,41 @@ impl Share {
 
 /// Runs the command.
 pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
-    let Verb::List { hub } = verb;
+    match verb {
+        Verb::List { hub } => list(hub, client, output).await,
+        Verb::Unfinished { hub } => unfinished(hub, client, output).await,
+    }
+}
+
+async fn unfinished(hub: Option<String>, client: &Client, output: &Output) -> anyhow::Result<()> {
+    let path = ["workers", "unfinished"];
+    let answer = client.get(&path).query_if("taskHub", hub.as_deref()).send().await?;
+    let answer = answer.value()?;
+    if output.is_json() {
+        return output.json(&answer);
+    }
+    let work: Vec<Tried> = understand("list of work that was not done", &answer)?;
+    let now = Timestamp::now();
+    let mut table = Table::new(&["WORK", "INSTANCE", "HUB", "TRIED", "NEXT", "~LAST BY", "~WHY"]);
+    for tried in &work {
+        table.row([
+            tried.work().into(),
+            (&tried.instance_id).into(),
+            (&tried.task_hub).into(),
+            tried.attempts.into(),
+            tried.next(now).into(),
+            (&tried.worker_id).into(),
+            tried.why().into(),
+        ]);
+    }
+    output.table(&table)?;
+    if work.is_empty() {
+        output.note("all work that was handed out to workers of code was done, or is being done");
+    }
+    Ok(())
+}
+
+async fn list(hub: Option<String>, client: &Client, output: &Output) -> anyhow::Result<()> {
     let answer = client.get(&["workers"]).query_if("taskHub", hub.as_deref()).send().await?;
     let answer = answer.value()?;
     if output.is_json() {

@@ -13,6 +13,7 @@ mod file;
 mod flags;
 mod layers;
 mod nearest;
+mod network;
 mod problem;
 mod template;
 #[cfg(test)]
@@ -29,11 +30,14 @@ pub(crate) use broker::{BrokerUrl, KafkaUrl, QueuePrefix};
 pub(crate) use flags::{DevFlags, Flags};
 pub(crate) use layers::File;
 use layers::{Layers, Resolved};
+use network::Networks;
 pub(crate) use problem::{ConfigError, Origin, Problem};
+use server::HostPattern;
 pub(crate) use template::default_file;
+pub(crate) use url::access_of;
 use url::{Databases, ImapUrl, Sources};
-use value::Value;
 pub(crate) use value::{Bytes, HttpUrl, LogFilter, LogFormat, SecretKey, StoreUrl};
+use value::{Names, Value};
 
 /// One entry of the list: a setting as its users see it.
 #[derive(Debug)]
@@ -205,6 +209,21 @@ settings! {
     /// Any service that waits for heartbeats will do. `off` for none.
     deadman_url: Option<HttpUrl> = ["off"];
 
+    /// An address outside to be called in its place while the server cannot do its work.
+    ///
+    /// The reason is sent along. `off` calls nothing then, but for addresses of Healthchecks and of
+    /// Nightbell, where it is `deadman_url` with `/fail` added.
+    deadman_fail_url: Option<HttpUrl> = ["off"];
+
+    /// Receivers of the monitors files that are told directly when the server cannot do its work.
+    ///
+    /// This needs no store, so it works when the disk is full. None given = those that the routes
+    /// would tell of a critical incident of the monitor `nightbell`.
+    alarm: Names = [];
+
+    /// Free room on the disk of the store below which the monitor `nightbell` has an incident.
+    disk_free_min: Bytes = ["256MiB"];
+
     /// What to log: error, warn, info, debug or trace, also by module (`info,engine=debug`).
     log_level: LogFilter = ["info"];
 
@@ -278,6 +297,37 @@ settings! {
     /// has out when its connection ends goes to others at once.
     activity_lease: Option<Duration> = ["off"];
 
+    /// After how many failed attempts work for workers of code has failed; 0 for never.
+    ///
+    /// An attempt fails when the worker goes away, fails, gives the work back, or answers what makes no
+    /// sense. Pauses between attempts grow up to a minute. A lease that runs out counts as a tenth of an
+    /// attempt; a turn of an orchestration that a worker gives back, as one does that runs another
+    /// version, is offered again without end.
+    work_attempts_max: u64 = ["10"];
+
+    /// Longest time that one outgoing call of a task may take, whatever its definition says.
+    ///
+    /// A peer that is silent for days would keep a place of a built-in task all that time. Longer
+    /// timeouts in definitions count as this one.
+    call_time_max: Duration = ["1h"];
+
+    /// Networks that tasks and monitors may reach although they are refused as a rule.
+    ///
+    /// Refused are link-local and other addresses where clouds give out credentials, multicast, and
+    /// addresses that name no host. Write `169.254.169.254` or `169.254.0.0/16`.
+    outgoing_allow: Networks = [];
+
+    /// Networks that tasks, monitors and receivers may not reach, such as `10.0.0.0/8`.
+    ///
+    /// Every address to which a name leads is judged. Behind a proxy only addresses that are written
+    /// out are.
+    outgoing_deny: Networks = [];
+
+    /// Whether tasks, monitors and receivers may call this server itself.
+    ///
+    /// Off unless said otherwise: a definition could then do over HTTP whatever the API can.
+    outgoing_own: bool = ["off"];
+
     /// Databases for JDBC tasks: `NAME=URL`, with postgres://…, mysql://… or sqlite:FILE.
     ///
     /// In the file also a table for each: [sql.orders], and below it url = "…". A URL with a
@@ -299,14 +349,30 @@ settings! {
     ///
     /// In the file also a table for each: [sources.metrics], and below it url = "…", user, password,
     /// token, org, db and whatever else a monitor of that kind may leave open. A monitors file may
-    /// have `sources` too; those can refer to secrets.
+    /// have `sources` too; those can refer to secrets. JDBC tasks may read databases among them;
+    /// tasks = "write" lets them write, tasks = "off" keeps them out.
     sources: Sources = [];
 
     /// The Prometheus server that `QUERY_PROCESSOR` tasks ask for `METRICS`.
     prometheus_url: Option<HttpUrl> = ["off"];
 
-    /// Where people reach this server: links in outputs and notifications begin with it.
+    /// Where people reach this server: links in outputs, answers and notifications begin with it.
+    ///
+    /// Its host is one under which the server answers; see `hosts`.
     public_url: Option<HttpUrl> = ["off"];
+
+    /// Further names under which this server is asked for: `bell.example.com`, `*.example.com`.
+    ///
+    /// Requests for other names are refused, because a web page could have made one point here. The
+    /// host of `public_url`, `localhost` and IP addresses need no entry; nor do names that only a
+    /// private network knows (`nightbell`, `x.svc.cluster.local`) if `listen` is not this machine.
+    hosts: Vec<HostPattern> = [];
+
+    /// Reverse proxies whose X-Forwarded-Host, -Proto and -Prefix are believed: `10.0.0.0/8`.
+    ///
+    /// Links in answers then begin with what they say, if it is a host under which the server
+    /// answers. What others say in these headers is ignored.
+    trusted_proxies: Networks = [];
 
     /// How many finished runs to keep; the oldest go first. `off` keeps any number.
     retention_count: Option<u64> = ["1000000"];

@@ -118,6 +118,24 @@ fn sizes_and_durations_have_units() {
 }
 
 #[test]
+fn networks_and_the_rights_of_tasks_are_read() {
+    let text = "outgoing_allow = [\"169.254.169.254\", \"fd00:ec2::/64\"]\ncall_time_max = \"10m\"\n\
+                outgoing_deny = [\"10.0.0.0/8\"]\n[sources.db]\nurl = \"sqlite:x\"\ntasks = \"write\"";
+    let config = load(&Flags::default(), &[], text).unwrap();
+    let shown: Vec<String> = config.outgoing_allow.0.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["169.254.169.254/32", "fd00:ec2::/64"]);
+    assert!(!config.outgoing_own);
+    assert_eq!(access_of(&config.sources.0["db"]), Ok(tasks::sql::Access::Write));
+    for wrong in [
+        "outgoing_allow = [\"example.com\"]",
+        "outgoing_deny = [\"10.0.0.0/33\"]",
+        "[sources.db]\nurl = \"sqlite:x\"\ntasks = \"all\"",
+    ] {
+        assert_eq!(refused(wrong).len(), 1, "{wrong}");
+    }
+}
+
+#[test]
 fn sources_are_urls_or_tables() {
     let text = "[sources]\nmetrics = \"http://h:8086\"\n\
                 [sources.reports]\nurl = \"imaps://h\"\nuser = \"jane\"\npassword = \"s3cret\"\ntls = true";
@@ -169,6 +187,22 @@ fn an_address_of_a_service_is_a_plain_url() {
         assert_eq!(problems.len(), 1, "{wrong}");
         assert!(!problems[0].contains("pw"), "{problems:?}");
     }
+}
+
+#[test]
+fn hosts_and_proxies_are_names_and_networks() {
+    let text = "hosts = [\"Bell.example\", \"*.corp.example\"]\n\
+                trusted_proxies = [\"127.0.0.1\", \"10.0.0.0/8\", \"::1\"]";
+    let (config, effective) =
+        Config::load_with_origins(&Flags::default(), |_| None, Some(&file(text))).unwrap();
+    assert_eq!((config.hosts.len(), config.trusted_proxies.0.len()), (2, 3));
+    let shown = |key| &effective.iter().find(|it| it.key == key).unwrap().value;
+    assert_eq!(shown("hosts"), "bell.example, *.corp.example");
+    assert_eq!(shown("trusted_proxies"), "127.0.0.1, 10.0.0.0/8, ::1");
+    for wrong in ["*", "https://bell.example", "bell.example:8080"] {
+        assert_eq!(refused(&format!("hosts = [\"{wrong}\"]")).len(), 1, "{wrong}");
+    }
+    assert!(refused("trusted_proxies = [\"proxy\"]")[0].contains("neither an IP address"));
 }
 
 #[test]

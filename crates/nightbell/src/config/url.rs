@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use serde_json::{Map, Value as Json};
+use tasks::sql::Access;
 
 use super::value::{Given, Value};
 
@@ -87,6 +88,7 @@ impl Value for Sources {
                 _ if told.contains("://") => Map::from_iter([("url".to_owned(), told.into())]),
                 _ => return Err(format!("{name}: its url must be absolute, such as http://HOST")),
             };
+            access_of(&settings).map_err(|why| format!("{name}: {why}"))?;
             if sources.insert(name.to_owned(), settings).is_some() {
                 return Err(format!("there are two sources called {name}"));
             }
@@ -102,6 +104,17 @@ impl Value for Sources {
             format!("{name}={}", told.join(" "))
         });
         shown.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What tasks may do with a source, as its member `tasks` says. What is said nothing of may be read:
+/// a monitor's credentials are seldom meant for writing.
+pub(crate) fn access_of(source: &Map<String, Json>) -> Result<Access, String> {
+    match source.get("tasks").map(|told| told.as_str().unwrap_or_default()) {
+        None | Some("read") => Ok(Access::Read),
+        Some("write") => Ok(Access::Write),
+        Some("off") => Ok(Access::Nothing),
+        Some(_) => Err("`tasks` must be \"read\", \"write\" or \"off\"".to_owned()),
     }
 }
 

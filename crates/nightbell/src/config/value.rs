@@ -184,6 +184,30 @@ impl Value for Vec<PathBuf> {
     }
 }
 
+/// Names of something that is defined elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Names(pub(crate) Vec<String>);
+
+impl Value for Names {
+    const MANY: bool = true;
+    const NAME: &'static str = "NAME";
+    const HINT: &'static str = "write a list of names";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        let Given::Many(texts) = given else {
+            return Err("expected a list".to_owned());
+        };
+        if texts.iter().any(String::is_empty) {
+            return Err("a name in the list is empty".to_owned());
+        }
+        Ok(Self(texts.clone()))
+    }
+
+    fn shown(&self) -> String {
+        self.0.join(", ")
+    }
+}
+
 impl Value for PathBuf {
     const NAME: &'static str = "FILE";
     const HINT: &'static str = "write the name of a file, or off";

@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use engine::Engine;
-use engine::monitors::{ApplyError, OWN_MONITOR};
-use kernel::alert::definition::{ChecklistOptions, File, Known, Level, load_judged};
-use kernel::alert::{Observation, Status};
+use engine::monitors::ApplyError;
+use kernel::alert::definition::{ChecklistOptions, File, Known, Level, load_judged, secrets_in};
 
+use super::rejected::{self, Of};
 use super::{FILE_MAX, files_below};
 
 /// Sources that are files are named so, with the path behind it.
-const SOURCE: &str = "file:";
+const SOURCE: &str = Of::Monitors.prefix();
 /// Sections of a file of monitors.
-const SECTIONS: [&str; 6] =
+pub(super) const SECTIONS: [&str; 6] =
     ["sources", "receivers", "routes", "monitors", "silences", "maintenance"];
 
 /// What was read.
@@ -26,6 +26,8 @@ pub(super) struct Read {
     good: BTreeMap<Arc<str>, File>,
     /// Sources with what is wrong with them.
     bad: BTreeMap<Arc<str>, Vec<String>>,
+    /// What is hardly meant in files that are new or changed.
+    warnings: Vec<String>,
 }
 
 impl Read {
@@ -33,6 +35,18 @@ impl Read {
     pub(super) fn without_former(&self, engine: &Engine) -> Vec<String> {
         let new = self.bad.iter().filter(|(source, _)| engine.monitors_of(source).is_none());
         new.flat_map(|(_, mistakes)| mistakes.clone()).collect()
+    }
+
+    /// Everything that is wrong, and everything that is hardly meant.
+    pub(super) fn verdict(self) -> (Vec<String>, Vec<String>) {
+        (self.bad.into_values().flatten().collect(), self.warnings)
+    }
+
+    /// Logs what is hardly meant.
+    fn warn(&mut self) {
+        for warning in std::mem::take(&mut self.warnings) {
+            tracing::warn!("{warning}");
+        }
     }
 }
 
@@ -79,8 +93,14 @@ fn source_of(file: &Path) -> Arc<str> {
     format!("{SOURCE}{}", file.display()).into()
 }
 
-/// Reads files; each may speak of what the others and other sources define.
-pub(super) fn read(engine: &Engine, files: &[PathBuf], checklist: &ChecklistOptions) -> Read {
+/// Reads files; each may speak of what the others and other sources define, and of what there is
+/// beside them.
+pub(super) fn read(
+    engine: &Engine,
+    files: &[PathBuf],
+    checklist: &ChecklistOptions,
+    beside: &Known,
+) -> Read {
     let mut read = Read::default();
     let mut texts = BTreeMap::new();
     for file in files {
@@ -93,7 +113,7 @@ pub(super) fn read(engine: &Engine, files: &[PathBuf], checklist: &ChecklistOpti
             }
         }
     }
-    let mut known = Known::default();
+    let mut known = beside.clone();
     for source in engine.monitor_sources().iter().filter(|it| !texts.contains_key(*it)) {
         let file = engine.monitors_of(source).unwrap_or_default();
         known.extend_by(file);
@@ -102,6 +122,10 @@ pub(super) fn read(engine: &Engine, files: &[PathBuf], checklist: &ChecklistOpti
         known.extend(Known::of(text));
     }
     for (source, (file, text)) in texts {
+        if let Some(secrets) = &mut known.secrets {
+            let exists = |name: &Arc<str>| engine.values().secret(name).is_some();
+            secrets.extend(secrets_in(&text).into_iter().filter(exists));
+        }
         let loaded = load_judged(&text, checklist, &known, engine);
         let told = |level| -> Vec<String> {
             let found = loaded.problems.iter().filter(|problem| problem.level == level);
@@ -110,9 +134,7 @@ pub(super) fn read(engine: &Engine, files: &[PathBuf], checklist: &ChecklistOpti
         match loaded.file.clone() {
             Some(found) => {
                 if engine.monitors_of(&source).as_ref() != Some(&found) {
-                    for warning in told(Level::Warning) {
-                        tracing::warn!("{warning}");
-                    }
+                    read.warnings.extend(told(Level::Warning));
                 }
                 read.good.insert(source, found);
             }
@@ -134,10 +156,19 @@ fn text_of(file: &Path) -> Result<String, String> {
 
 /// Applies what was read, and drops what files defined that are gone. Answers what was not applied
 /// although nothing of it is in force, when this is the start.
-pub(super) async fn apply(engine: &Engine, read: Read, start: bool) -> Vec<String> {
-    let Read { good, mut bad } = read;
-    let gone =
-        |source: &str| source.strip_prefix(SOURCE).is_some_and(|file| !Path::new(file).exists());
+pub(super) async fn apply(engine: &Engine, mut read: Read, start: bool) -> Vec<String> {
+    read.warn();
+    let Read { good, mut bad, .. } = read;
+    // At the start, also what an earlier start has loaded and this one does not.
+    let named: BTreeSet<Arc<str>> = good.keys().chain(bad.keys()).cloned().collect();
+    let gone = |source: &str| {
+        source.strip_prefix(SOURCE).is_some_and(|file| {
+            !Path::new(file).exists() || (start && !named.is_empty() && !named.contains(source))
+        })
+    };
+    for source in engine.monitor_sources().iter().filter(|it| gone(it)) {
+        tracing::info!("{source} is not loaded any more: its monitors are removed");
+    }
     match engine.apply_sources(good.clone(), gone).await {
         Ok(applied) if applied.defined + applied.removed > 0 => {
             tracing::info!(
@@ -166,43 +197,42 @@ pub(super) async fn apply(engine: &Engine, read: Read, start: bool) -> Vec<Strin
             tracing::error!("not applied, what was said before stays in force: {mistake}");
         }
     }
-    if fatal.is_empty()
-        && let Err(error) = tell(engine, &bad).await
-    {
-        tracing::error!(%error, "Nightbell's own monitor could not be told of its files");
+    if fatal.is_empty() {
+        let file = |source: &str| PathBuf::from(source.strip_prefix(SOURCE).unwrap_or(source));
+        let refused = bad.iter().map(|(source, mistakes)| (file(source), mistakes.clone()));
+        rejected::tell(engine, Of::Monitors, &refused.collect()).await;
     }
     fatal
 }
 
-/// Opens an incident for each file that was refused, and resolves those of all others.
-async fn tell(engine: &Engine, bad: &BTreeMap<Arc<str>, Vec<String>>) -> Result<(), ApplyError> {
-    let open = |monitor: &kernel::alert::Monitor| -> BTreeSet<Arc<str>> {
-        let incidents = monitor.incidents.values().filter(|it| it.key.starts_with(SOURCE));
-        incidents.map(|incident| incident.key.clone()).collect()
-    };
-    let open = engine.monitor(OWN_MONITOR, open).await?.unwrap_or_default();
-    for key in open.into_iter().filter(|key| !bad.contains_key(key)) {
-        let text = "the file is good again, or gone";
-        engine.observe_own(Observation { key, ..Observation::of(Status::Ok, text) }).await?;
-    }
-    for (source, mistakes) in bad {
-        let text = mistakes.join("; ");
-        let seen = Observation { key: source.clone(), ..Observation::of(Status::Fail, text) };
-        engine.observe_own(seen).await?;
-    }
-    Ok(())
-}
-
 /// Reads and applies all files below the paths again.
 pub(super) async fn reload(engine: &Engine, paths: &[PathBuf], checklist: &ChecklistOptions) {
-    let read = read(engine, &files(engine, paths), checklist);
+    let beside = beside(engine, std::iter::empty()).await;
+    let read = read(engine, &files(engine, paths), checklist, &beside);
     apply(engine, read, false).await;
+}
+
+/// What there is on the server beside files of monitors, and these definitions.
+pub(super) async fn beside<'a>(
+    engine: &Engine,
+    definitions: impl Iterator<Item = &'a super::Defined>,
+) -> Known {
+    let mut known = Known::default();
+    if let Err(error) = engine.add_known(&mut known, "").await {
+        tracing::warn!(%error, "what monitors speak of cannot be compared with what there is");
+        return Known::default();
+    }
+    for defined in definitions {
+        defined.add_to(&mut known);
+    }
+    known
 }
 
 /// The monitors that the files below the paths define, those of files with mistakes left out.
 pub(crate) fn all(engine: &Engine, paths: &[PathBuf], checklist: &ChecklistOptions) -> File {
     let mut all = File::default();
-    for file in read(engine, &files(engine, paths), checklist).good.into_values() {
+    let beside = Known::default();
+    for file in read(engine, &files(engine, paths), checklist, &beside).good.into_values() {
         all.monitors.extend(file.monitors);
     }
     all

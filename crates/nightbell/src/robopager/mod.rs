@@ -84,7 +84,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let checklist = find(&arguments.checklist)?;
     config.etl_cfg = Some(arguments.path.clone());
     if arguments.check != SERVICE {
-        return crate::runtime()?.block_on(once::run(&config, &arguments.check, &checklist));
+        return crate::run(once::run(&config, &arguments.check, &checklist));
     }
     let by_default =
         |it: &&config::Effective| it.key == "listen" && matches!(it.origin, Origin::Default);
@@ -94,7 +94,7 @@ pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     if !config.load.contains(&checklist) {
         config.load.push(checklist);
     }
-    crate::runtime()?.block_on(crate::serve::run(config))?;
+    crate::run(crate::serve::run(config))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -192,6 +192,120 @@ async fn the_watchers_are_watched_too() {
     alerting.tells_no_secret().await;
 }
 
+/// The definitions of Orkes' tutorial on alerting with `PagerDuty`, with the placeholder for the
+/// pager's address filled in as the tutorial asks.
+fn tutorial(pager: &str) -> Value {
+    let failing = json!({
+        "name": "seed_failure", "version": 1, "schemaVersion": 2,
+        "tasks": [{
+            "name": "force_error", "taskReferenceName": "force_error", "type": "INLINE",
+            "inputParameters": {
+                "evaluatorType": "graaljs",
+                "expression": "(function(){ throw new Error('Intentional failure'); })();"
+            }
+        }]
+    });
+    let alerting = json!({
+        "name": "alert_workflow", "version": 1, "schemaVersion": 2,
+        "inputParameters": ["nowMinusStartMinutes", "nowMinusEndMinutes"],
+        "tasks": [
+            {
+                "name": "query_failures", "taskReferenceName": "query_failures",
+                "type": "QUERY_PROCESSOR",
+                "inputParameters": {
+                    "queryType": "CONDUCTOR_API",
+                    "workflowNames": ["seed_failure"],
+                    "statuses": ["FAILED"],
+                    "startTimeFrom": "${workflow.input.nowMinusStartMinutes}",
+                    "startTimeTo": "${workflow.input.nowMinusEndMinutes}",
+                    "endTimeFrom": 0,
+                    "endTimeTo": 0,
+                    "freeText": ""
+                }
+            },
+            {
+                "name": "has_failure_workflows", "taskReferenceName": "has_failure_workflows",
+                "type": "SWITCH",
+                "inputParameters": { "resultCount": "${query_failures.output.result.count}" },
+                "evaluatorType": "graaljs",
+                "expression": "(function () { const count = Number($.resultCount || 0); return count > 0 ? \"true\" : \"false\"; })();",
+                "decisionCases": { "true": [{
+                    "name": "trigger_pagerduty", "taskReferenceName": "trigger_pagerduty",
+                    "type": "HTTP",
+                    "inputParameters": {
+                        "uri": pager,
+                        "method": "POST",
+                        "contentType": "application/json",
+                        "body": {
+                            "routing_key": "${workflow.secrets.orkes_pagerduty_integration_key}",
+                            "event_action": "trigger",
+                            "dedup_key": "failures:${query_failures.input.workflowNames[0]}:${workflow.input.nowMinusStartMinutes}m",
+                            "payload": {
+                                "summary": "Workflow failures detected",
+                                "severity": "critical",
+                                "source": "orkes-conductor",
+                                "component": "workflow-monitor",
+                                "group": "conductor",
+                                "class": "workflow_failure",
+                                "custom_details": {
+                                    "failedWorkflows": "${query_failures.output.result.count}",
+                                    "viewInConductor": "${query_failures.output.listUrl}",
+                                    "timeWindow": "now-${workflow.input.nowMinusStartMinutes}m → now-${workflow.input.nowMinusEndMinutes}m",
+                                    "executionId": "${workflow.workflowId}"
+                                }
+                            }
+                        }
+                    }
+                }] },
+                "defaultCase": [{
+                    "name": "no_alert", "taskReferenceName": "no_alert", "type": "INLINE",
+                    "inputParameters": {
+                        "evaluatorType": "graaljs",
+                        "expression": "(function(){ return { message: 'No failures found' }; })();"
+                    }
+                }]
+            }
+        ]
+    });
+    json!([failing, alerting])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_published_alerting_tutorial_rings() {
+    let services = Services::default();
+    let url = services.start().await.expect("a free port");
+    let live = Live::start(&[]).await;
+    example::keep(&live, &[("orkes_pagerduty_integration_key", ROUTING_KEY)]).await;
+    let definitions = tutorial(&format!("{url}/v2/enqueue")).to_string();
+    let (status, answer) =
+        live.ask(reqwest::Method::PUT, "/api/metadata/workflow", definitions).await;
+    assert_eq!(status, 200, "{answer}");
+    let run = async |name: &str| {
+        let input = json!({ "nowMinusStartMinutes": "60", "nowMinusEndMinutes": "0" });
+        let asked = json!({ "name": name, "input": input });
+        let id = live.post("/api/workflow", &asked).await;
+        live.ended(id.as_str().unwrap(), PATIENCE).await
+    };
+
+    // Nothing has failed yet.
+    let quiet = run("alert_workflow").await;
+    assert_eq!(quiet["status"], "COMPLETED", "{}", quiet["reasonForIncompletion"]);
+    assert_eq!(quiet["output"]["result"]["message"], "No failures found");
+    assert_eq!(services.events(), [] as [Value; 0]);
+
+    assert_eq!(run("seed_failure").await["status"], "FAILED");
+    let alerted = run("alert_workflow").await;
+    assert_eq!(alerted["status"], "COMPLETED", "{}", alerted["reasonForIncompletion"]);
+    let [event] = services.events().try_into().expect("one page");
+    assert_eq!(event["routing_key"], ROUTING_KEY);
+    assert_eq!(event["dedup_key"], "failures:seed_failure:60m");
+    let details = &event["payload"]["custom_details"];
+    assert_eq!(details["failedWorkflows"], 1);
+    assert_eq!(details["timeWindow"], "now-60m → now-0m");
+    assert!(details["viewInConductor"].as_str().unwrap().contains("/api/workflow/search"));
+    assert_eq!(details["executionId"], alerted["workflowId"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_tour_rings_too_and_has_the_night_ready() {
     let mut live = Live::tour().await;
@@ -219,6 +333,14 @@ async fn the_tour_rings_too_and_has_the_night_ready() {
     let night =
         live.post("/api/scheduler/schedules/github-stars-nightly/trigger", &json!({})).await;
     let id = night["workflowId"].as_str().unwrap();
+    // The run is named once the firing is on record, a moment before it begins.
+    let path = format!("/api/workflow/{id}?includeTasks=false");
+    let begins = async {
+        while live.ask(reqwest::Method::GET, &path, "").await.0 == 404 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, begins).await.expect("the run begins");
     let night = live.ended(id, 3 * PATIENCE).await;
     assert_eq!(night["status"], "COMPLETED", "{}", night["reasonForIncompletion"]);
     assert_eq!(night["output"]["unread"], json!([]));

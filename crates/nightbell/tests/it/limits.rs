@@ -91,7 +91,9 @@ async fn a_full_limit_is_told_and_a_freed_slot_wakes_whoever_waits() {
     let first = live.begin("flow", &json!({})).await;
     let second = live.begin("flow", &json!({})).await;
     assert!(
-        until_waiting(&live, &first, "no-worker").await.contains("no worker has ever polled 'lim'")
+        until_waiting(&live, &first, "no-worker")
+            .await
+            .contains("no worker has polled 'lim' since the server started")
     );
     let held = live.poll("lim?count=5&timeout=5000").await;
     assert_eq!(held.len(), 1);
@@ -111,7 +113,7 @@ async fn a_full_limit_is_told_and_a_freed_slot_wakes_whoever_waits() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rate_limit_holds_for_a_built_in_task_by_its_name() {
-    let live = Live::start(&[]).await;
+    let live = Live::start_as("serve", &[], &[("NIGHTBELL_OUTGOING_OWN", "on")]).await;
     let limit =
         json!({ "name": "rated", "rateLimitPerFrequency": 2, "rateLimitFrequencyInSeconds": 2 });
     task_def(&live, limit).await;

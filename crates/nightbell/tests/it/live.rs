@@ -28,6 +28,12 @@ const PROBE_MAX: Duration = Duration::from_secs(5);
 /// down, neither a stand-in nor a client's connection may come by its port.
 const PORTS: std::ops::Range<u16> = 10_240..32_768;
 
+/// The binary under test: the one built with the tests, or the one that `NIGHTBELL_TEST_BINARY` names.
+pub(crate) fn binary() -> PathBuf {
+    let named = std::env::var_os("NIGHTBELL_TEST_BINARY").map(PathBuf::from);
+    named.unwrap_or_else(|| env!("CARGO_BIN_EXE_nightbell").into())
+}
+
 /// The subcommand of the tour.
 const TOUR: &str = "dev";
 
@@ -68,7 +74,7 @@ impl Live {
             .append(true)
             .open(self.log())
             .expect("a log file");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
+        let mut command = Command::new(binary());
         if self.command != TOUR {
             // The tour has a store of its own.
             command.env("NIGHTBELL_STORE", format!("sqlite:{}", self.store().display()));

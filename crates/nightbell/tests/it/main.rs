@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may end where it cannot go on")]
 
 mod alerting;
+mod attacks;
 mod bad_input;
 mod cli;
+mod clock;
 mod crash;
 mod crash_ringing;
 #[path = "../../src/dev/mod.rs"]

@@ -116,6 +116,35 @@ async fn a_server_that_stands_by_takes_over_and_pages_nobody_again() {
     assert_eq!(second.get("/api/deliveries").await["totalHits"], 2, "none is doubled");
 }
 
+/// What an earlier start has loaded and a later one does not is watched no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_not_loaded_any_more_is_retired() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| FILE.replace("backup", name).replace("k-1", &format!("k-{name}"));
+    for name in ["one", "two"] {
+        write(folder.path(), &format!("{name}.yaml"), &file(name));
+    }
+    let tell = json!({ "name": "tell", "version": 1, "schemaVersion": 2,
+        "tasks": [{ "name": "n", "taskReferenceName": "n", "type": "NOOP" }] });
+    write(folder.path(), "tell.json", &tell.to_string());
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let tell = path("tell.json");
+    let mut first = Live::start(&["--load", &path("one.yaml"), "--load", &tell]).await;
+    let store = format!("sqlite:{}", first.store().display());
+    ping(&first, "/ping/k-one/3").await;
+    until(&first, "/api/incidents", |page| page["totalHits"] == 1).await;
+    first.kill();
+    let two = path("two.yaml");
+    let second = Live::start(&["--load", &two, "--load", &tell, "--store", &store]).await;
+    until(&second, "/api/incidents", |page| page["totalHits"] == 0).await;
+    let over = second.get("/api/incidents?state=resolved").await;
+    assert_eq!(over["results"][0]["monitor"], "one");
+    let listed = second.get("/api/monitors").await;
+    let names: Vec<_> =
+        listed["results"].as_array().unwrap().iter().map(|it| &it["name"]).collect();
+    assert_eq!(names, ["two"]);
+}
+
 /// A file of monitors may be JSON as well, and is watched like any other.
 #[tokio::test(flavor = "multi_thread")]
 async fn json_is_read_as_yaml_is_and_a_bad_receiver_is_told_with_its_place() {

@@ -94,7 +94,10 @@ async fn work_is_done_by_hand() {
     cli.create();
     let id = cli.start("work");
     let why = cli.run(&format!("run why {id}"), &[]).exits(0);
-    assert!(why.stdout.contains("no worker has ever polled 'greet'"), "{why:?}");
+    assert!(
+        why.stdout.contains("no worker has polled 'greet' since the server started"),
+        "{why:?}"
+    );
     let queues = cli.run("queue list", &[]).exits(0);
     assert!(queues.lines().iter().any(|line| line.starts_with("greet 1")), "{queues:?}");
     let polled = cli.run("task poll greet --json", &[]).exits(0).json();

@@ -65,7 +65,9 @@ async fn what_changes_is_applied_and_what_is_broken_is_not() {
     until_logged(&live, &["ERROR", "b.json", "/tasks/0/expression"]).await;
     until_described(&live, "a", "two").await;
     let all = live.get("/api/metadata/workflow").await;
-    assert_eq!(all.as_array().unwrap().len(), 1, "{all}");
+    // The server's own definitions have a colon in their names.
+    let is_users = |it: &&Value| !it["name"].as_str().unwrap().contains(':');
+    assert_eq!(all.as_array().unwrap().iter().filter(is_users).count(), 1, "{all}");
 
     write(folder.path(), "b.json", &flow("b", "mended").to_string());
     until_described(&live, "b", "mended").await;
@@ -159,5 +161,45 @@ async fn what_two_files_define_is_refused_with_both_places() {
     ] {
         let told = outcome.stderr.lines().any(|line| words.iter().all(|word| line.contains(word)));
         assert!(told, "{words:?} is not in {outcome:?}");
+    }
+}
+
+/// What is refused while the server runs is an incident, and `/health` lists it, until it is mended.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_file_is_an_incident_and_is_listed_until_it_is_good() {
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "a.json", &flow("a", "one").to_string());
+    write(folder.path(), "other.yaml", "tasks: []\n");
+    let live = Live::start(&["--load", folder.path().to_str().unwrap()]).await;
+    until_logged(&live, &["WARN", "passed over", "other.yaml"]).await;
+    assert_eq!(live.get("/health").await["status"], "healthy");
+
+    write(folder.path(), "a.json", "{\"name\": \"a\",\n \"tasks\": [}");
+    let incidents = until_incidents(&live, 1).await;
+    let key = incidents[0]["key"].as_str().unwrap_or_default();
+    assert!(key.starts_with("definitions:") && key.ends_with("a.json"), "{incidents}");
+    let health = live.get("/health").await;
+    assert_eq!((&health["healthy"], &health["status"]), (&json!(true), &json!("degraded")));
+    let (file, reason) = health["rejectedFiles"].as_object().unwrap().iter().next().unwrap();
+    assert!(file.ends_with("a.json") && reason.as_str().unwrap().contains("line 2"), "{health}");
+
+    write(folder.path(), "a.json", &flow("a", "two").to_string());
+    until_incidents(&live, 0).await;
+    let health = live.get("/health").await;
+    assert_eq!((&health["status"], &health["rejectedFiles"]), (&json!("healthy"), &json!({})));
+
+    std::fs::remove_file(folder.path().join("a.json")).unwrap();
+    until_logged(&live, &["WARN", "the file is gone", "stays in force", "a.json"]).await;
+}
+
+async fn until_incidents(live: &Live, count: usize) -> Value {
+    let begun = Instant::now();
+    loop {
+        let page = live.get("/api/incidents?state=open").await;
+        if page["results"].as_array().is_some_and(|found| found.len() == count) {
+            return page["results"].clone();
+        }
+        assert!(begun.elapsed() < PATIENCE, "{page}; log: {}", live.log_text());
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }

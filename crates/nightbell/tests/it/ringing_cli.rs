@@ -96,7 +96,7 @@ async fn monitors_are_applied_whole_listed_checked_and_deleted() {
     assert!(lines[1].starts_with("backup heartbeat NEW 0"), "{lines:?}");
     assert!(lines[2].starts_with("web http NEW 0"), "{lines:?}");
     let shown = ringing.run("monitor show web").exits(0).json();
-    assert_eq!((&shown["origin"], &shown["source"]), (&json!("line 7"), &json!("api")));
+    assert_eq!((&shown["origin"], &shown["source"]), (&json!("api, line 7"), &json!("api")));
     ringing.check(200).await;
     let up = ringing.run("monitor list --status up -o json").exits(0).json();
     assert_eq!(up[0]["name"], "web");
@@ -123,13 +123,20 @@ async fn monitors_are_applied_whole_listed_checked_and_deleted() {
     let shown = ringing.run("monitor show web").exits(0).json();
     assert_eq!(shown["definition"]["schedule"]["every"], 86_400_000);
 
-    // What is only unknown is passed over with a warning.
-    let odd = "receivers:\n  odd:\n    inbox:\n      nam: x\nmonitors:\n  \
-               m: { influx: { server: nowhere, flux: f }, every: 24h }\n";
-    let odd = ringing.command(&["monitor", "apply", "--source", "odd", "-f", "-"]).input(odd).run();
-    let odd = odd.exits(0);
-    assert!(odd.stderr.contains("4:7: warning: receivers.odd.inbox.nam: unknown"), "{odd:?}");
-    assert!(odd.stderr.contains("6:18: warning: monitors.m.influx.server"), "{odd:?}");
+    // A setting that nobody knows is refused; a source that is not known yet is a warning.
+    let odd = |setting: &str| {
+        let file = format!(
+            "receivers:\n  odd:\n    inbox:\n      {setting}: x\nmonitors:\n  \
+             m: {{ influx: {{ server: nowhere, flux: f }}, every: 24h }}\n"
+        );
+        let apply = ringing.command(&["monitor", "apply", "--source", "odd", "-f", "-"]);
+        apply.input(&file).run()
+    };
+    let refused = odd("nam").exits(1);
+    assert!(refused.stderr.contains("line 4, column 12: unknown setting `nam`"), "{refused:?}");
+    let taken = odd("name").exits(0);
+    assert!(taken.stderr.contains("6:18: warning: monitors.m.influx.server"), "{taken:?}");
+    assert!(taken.stderr.contains("2:3: warning: receivers.odd: no route"), "{taken:?}");
 
     ringing.run("monitor delete web").exits(2);
     ringing.run("monitor delete web --yes").exits(0);
@@ -152,11 +159,14 @@ async fn an_incident_is_explained_and_handled() {
     let told = |wanted: &str| why.iter().any(|line| line.contains(wanted));
     for wanted in [
         "monitor web",
-        "defined line 7",
+        "defined api, line 7",
+        "text 503 Service Unavailable, expected status < 400",
+        "failed status < 400",
+        "body {\"queue\": 503}",
         "rule expect status < 400",
         "opens after 1 bad in a row (fail_after)",
         "changed well at 2",
-        "changed code: 200 then, 503 at last",
+        "changed code 200 → 503",
         "trigger to desk: sent",
     ] {
         assert!(told(wanted), "{wanted:?} is not in {why:#?}");
@@ -168,6 +178,12 @@ async fn an_incident_is_explained_and_handled() {
     assert_eq!(shown["tasks"][0]["taskId"], why["cause"]["step"]);
     assert_eq!(why["row"]["code"], 503);
     assert_eq!(why["previousOk"]["version"], why["cause"]["version"]);
+
+    // Who has only a page at hand names the incident by the key in it.
+    let (dedup_key, _) = id.rsplit_once('-').unwrap();
+    let same = ringing.run(&format!("incident explain {dedup_key} -o json")).exits(0).json();
+    assert_eq!(same["id"], id);
+    ringing.run(&format!("incident explain {}", dedup_key.replace(['a', 'b', '1'], "0"))).exits(3);
 
     let done = ringing.run(&format!("incident acknowledge {id} --why reading --until-clear"));
     assert!(done.exits(0).stderr.contains("is acknowledged"));
@@ -231,7 +247,80 @@ async fn a_silence_is_tried_made_and_taken_back() {
     ringing.until("/api/incidents", |page| page["results"][0]["suppressed"].is_null()).await;
     ringing.run("silence delete move").exits(3);
     ringing.run("silence add --match web --for 2h").exits(2);
+    let wrong = ringing.run("silence add --match montor=web").exits(1);
+    assert!(wrong.stderr.contains("is monitor meant?"), "{wrong:?}");
+    let short = ringing.run("silence add --match monitor=web -o json").exits(0);
+    let made = short.json();
+    assert_eq!(made["to"].as_i64().unwrap() - made["from"].as_i64().unwrap(), 3_600_000);
     ringing.run("silence add --match team=web --hours sometimes").exits(1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_preview_judges_one_check_and_moves_nothing() {
+    let ringing = Ringing::start().await;
+    ringing.apply();
+    ringing.status.store(503, Ordering::Relaxed);
+    let lines = ringing.run("monitor preview web").exits(0).lines();
+    assert_eq!(lines[0], "monitor web");
+    let verdict = "fail at once desk 503 Service Unavailable, expected status < 400";
+    assert!(lines[2].contains(verdict), "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.starts_with("next 2")).count(), 5, "{lines:?}");
+    // As another file would have it, which is not applied.
+    let file = ringing.file().replace("expect: \"status < 400\"", "expect: \"body.queu < 1\"");
+    let preview = ["monitor", "preview", "-f", "watch.yaml", "-o", "json"];
+    let seen = ringing.command(&preview).file("watch.yaml", &file).run().exits(0);
+    assert!(seen.stderr.contains("backup waits to be called"), "{seen:?}");
+    let doubt = seen.json()[0]["doubt"].as_str().unwrap().to_owned();
+    assert!(doubt.contains("has no body.queu; body has queue"), "{doubt}");
+
+    ringing.run("monitor preview backup").exits(4);
+    ringing.run("monitor preview nothing").exits(3);
+    for path in ["/api/incidents", "/api/deliveries", "/api/workflow/search"] {
+        assert_eq!(ringing.live.get(path).await["totalHits"], 0, "{path}");
+    }
+    let shown = ringing.run("monitor show web").exits(0).json();
+    assert_eq!((&shown["checkCount"], &shown["status"]), (&json!(0), &json!("NEW")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn routes_are_tested_on_the_server_and_on_files() {
+    let ringing = Ringing::start().await;
+    ringing.apply();
+    let lines = ringing.run("route test --monitor web").exits(0).lines();
+    assert_eq!(lines, ["severity critical team=web", "route routes[0]", "tells desk at once"]);
+    let told = ringing.run("route test team=wbe").exits(0);
+    assert!(told.stderr.contains("no monitor has the team \"wbe\"; is web meant?"), "{told:?}");
+    ringing.run("route test --monitor wbe").exits(3);
+    let narrow = ringing.file().replace("- { to: desk }", "- { match: { team: data }, to: desk }");
+    let test = |words: &[&str]| {
+        let test = [&["route", "test", "-f", "watch.yaml"], words].concat();
+        Nightbell::new(&test).file("watch.yaml", &narrow).run()
+    };
+    assert!(test(&["team=data"]).exits(0).stdout.contains("tells desk at once"));
+    let nobody = test(&["--monitor", "web"]).exits(5);
+    assert!(nobody.stderr.contains("nobody would be told: no route matches"), "{nobody:?}");
+    assert!(nobody.stdout.contains("passed over: routes[0] wants team data; it is \"web\""));
+}
+
+#[test]
+fn files_are_judged_without_a_server() {
+    let file = "receivers:\n  desk: { inbox: { name: desk } }\nroutes:\n  - { to: desk }\n\
+                monitors:\n  web: { http: 'https://w', every: 24h, labels: { team: web } }\n";
+    let judge = |text: &str, options: &[&str]| {
+        let validate = [&["monitor", "validate", "watch.yaml"], options].concat();
+        Nightbell::new(&validate).file("watch.yaml", text).run()
+    };
+    assert!(judge(file, &["--strict"]).exits(0).stderr.contains("watch.yaml: valid"));
+    let refused = judge(&file.replace("every: 24h", "evry: 24h"), &[]).exits(1);
+    assert!(refused.stderr.contains("unknown key \"evry\"; is every meant?"), "{refused:?}");
+    let odd =
+        file.replace("- { to: desk }", "- { to: desk }\n  - { match: { team: wbe }, to: desk }");
+    let warned = judge(&odd, &[]).exits(0);
+    assert!(warned.stderr.contains("routes[1]: nothing reaches this route"), "{warned:?}");
+    let strict = judge(&odd, &["--strict"]).exits(1);
+    assert!(strict.stderr.contains("no monitor has the team \"wbe\""), "{strict:?}");
+    let both = Nightbell::new(&["monitor", "validate", "-f", "watch.yaml"]);
+    both.file("watch.yaml", file).run().exits(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -302,4 +391,49 @@ async fn a_definition_looks_rings_and_opens_an_incident() {
     let run = ringing.live.ended(&id, PATIENCE).await;
     let reason = run["reasonForIncompletion"].as_str().unwrap();
     assert!(reason.contains("`monitor` or `key` must say what it is about"), "{reason}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_without_its_secret_is_shown_everywhere_and_sent_again_when_it_is_set() {
+    let ringing = Ringing::start().await;
+    let file = format!(
+        "receivers:\n  hook: {{ webhook: {{ url: \"{0}\", bearer: \"${{secret:HOOK}}\" }} }}\n\
+         routes:\n  - {{ to: hook }}\n\
+         monitors:\n  web: {{ http: {{ url: \"{0}\" }}, every: 24h }}\n",
+        ringing.page
+    );
+    ringing.command(&["monitor", "apply", "-f", "w.yaml"]).file("w.yaml", &file).run().exits(0);
+    let health = ringing.live.get("/health").await;
+    assert_eq!((&health["healthy"], &health["healthResults"]), (&json!(true), &json!([])));
+    ringing.check(503).await;
+    let page = ringing.until("/api/deliveries?status=dead", |page| page["totalHits"] == 1).await;
+    let reason = page["results"][0]["reason"].as_str().unwrap();
+    assert!(reason.starts_with("hook (webhook): the secret HOOK is not set"), "{reason}");
+    let named = |health: &Value| health["healthResults"][0]["name"] == "receiver hook";
+    let health = ringing.until("/health", named).await;
+    assert_eq!((&health["healthy"], &health["status"]), (&json!(true), &json!("degraded")));
+    let own = ringing.until("/api/incidents?monitor=nightbell", |it| it["totalHits"] == 1).await;
+    assert_eq!(own["results"][0]["key"], "receiver:hook");
+    let lines = ringing.run("receiver list").exits(0).lines();
+    assert!(lines[1].starts_with("hook webhook BROKEN"), "{lines:?}");
+    let (_, metrics) = ringing.live.ask(reqwest::Method::GET, "/metrics", "").await;
+    let metrics = metrics.as_str().unwrap();
+    let counted = "nightbell_deliveries_total{receiver=\"hook\",outcome=\"dead\"} 1";
+    assert!(metrics.contains(counted), "{metrics}");
+    assert!(ringing.live.log_text().contains("a notification was given up"));
+    // The runs of checks and notifications are none of the user's workflows.
+    let failed = ringing.live.get("/api/workflow/search?query=status%3DFAILED").await;
+    assert_eq!(failed["totalHits"], 0, "{failed:#}");
+    let own = "/api/workflow/search?query=workflowType%20IN%20(nightbell_notify:hook)";
+    assert_eq!(ringing.live.get(own).await["totalHits"], 1);
+
+    ringing.status.store(200, Ordering::Relaxed);
+    ringing.command(&["secret", "put", "HOOK", "-f", "-"]).input("s3cret").run().exits(0);
+    let sent = ringing.run("receiver resend hook").exits(0);
+    assert!(sent.stderr.contains("of a monitor is sent again"), "{sent:?}");
+    ringing.until("/api/deliveries?status=sent", |page| page["totalHits"] == 1).await;
+    ringing.until("/health", |health| health["healthResults"] == json!([])).await;
+    let sent = ringing.run("receiver resend hook").exits(0);
+    assert!(sent.stderr.contains("nothing that hook did not take"), "{sent:?}");
+    ringing.run("receiver resend nobody").exits(3);
 }

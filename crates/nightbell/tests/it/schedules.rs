@@ -50,6 +50,22 @@ async fn schedules_are_loaded_fire_and_go_on_after_a_crash() {
     // What cannot be started fails by itself, and stops nobody.
     let failed = until(&live, "scheduleName=broken AND state=FAILED", 2).await;
     assert!(failed["results"][0]["reason"].as_str().unwrap().contains("nowhere"), "{failed}");
+    // And somebody hears of it.
+    let begun = Instant::now();
+    loop {
+        let page = live.get("/api/incidents?monitor=nightbell").await;
+        if page["results"][0]["key"] == "schedule:broken" {
+            let text = page["results"][0]["text"].as_str().unwrap();
+            assert!(text.contains("the schedule broken could not start its workflow"), "{text}");
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{page}; log: {}", live.log_text());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let warned = "the schedule broken starts \"nowhere\", which does not exist";
+    assert!(
+        live.log_text().contains(&warned.replace('"', "\\\"")) || live.log_text().contains(warned)
+    );
 
     live.http
         .put(live.url("/api/scheduler/schedules/broken/pause?reason=mend"))

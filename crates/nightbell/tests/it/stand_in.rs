@@ -141,7 +141,7 @@ impl Nightbell {
         let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"))
             .join(format!("cli-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
+        let mut command = Command::new(crate::live::binary());
         command.args(arguments).env_clear().current_dir(&folder);
         Self { command, folder, input: String::new() }
     }

@@ -77,6 +77,8 @@ for (const hub of [undefined, "javascript"]) {
     await worker.stop();
   }
 }
+console.log("javascript: suspending");
+await suspending();
 console.log("all checks passed");
 process.exit(0);
 
@@ -140,4 +142,73 @@ async function controls(client) {
   const purged = await client.purgeOrchestration(id);
   assert.equal(purged.deletedInstanceCount, 1);
   assert.equal(await client.getOrchestrationState(id), undefined);
+}
+
+// Suspended while no worker is there to hear of it: every activity runs once all the same.
+async function suspending() {
+  const options = {
+    hostAddress: process.env.ENDPOINT,
+    metadataGenerator: async () => metadata({ taskhub: "javascript-suspended" }),
+    logger: { error() {}, warn() {}, info() {}, debug() {} },
+  };
+  const count = Number(process.env.NIGHTBELL_TEST_SUSPENDED ?? 24);
+  const steps = 4;
+  const runs = new Map();
+  const step = async (ctx, number) => {
+    const key = `${ctx.orchestrationId}/${number}`;
+    runs.set(key, (runs.get(key) ?? 0) + 1);
+    return number;
+  };
+  const walk = async function* walk(ctx) {
+    yield ctx.waitForExternalEvent("begin");
+    let total = 0;
+    for (let number = 0; number < steps; number++) {
+      if (number % 2) yield ctx.createTimer(0.02);
+      total += yield ctx.callActivity(step, number);
+    }
+    return total;
+  };
+  const client = new TaskHubGrpcClient(options);
+  const during = async (check) => {
+    const worker = new TaskHubGrpcWorker(options);
+    worker.addActivity(step);
+    worker.addOrchestrator(walk);
+    await worker.start();
+    await check();
+    await worker.stop();
+  };
+  const until = async (id, status) => {
+    const deadline = Date.now() + PATIENCE * 1000;
+    while ((await client.getOrchestrationState(id)).runtimeStatus !== status) {
+      assert.ok(Date.now() < deadline, `${id} is not ${OrchestrationStatus[status]}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  };
+  const ids = [];
+  await during(async () => {
+    for (let number = 0; number < count; number++) {
+      ids.push(await client.scheduleNewOrchestration(walk));
+    }
+    for (const id of ids) await until(id, OrchestrationStatus.RUNNING);
+  });
+  for (const id of ids) {
+    await client.raiseOrchestrationEvent(id, "begin");
+    await client.suspendOrchestration(id);
+  }
+  await during(async () => {
+    for (const id of ids) await until(id, OrchestrationStatus.SUSPENDED);
+    for (let round = 0; round < 4; round++) {
+      for (const id of ids) await client.raiseOrchestrationEvent(id, "noise");
+    }
+    for (const id of ids) await client.resumeOrchestration(id);
+    for (const id of ids) {
+      const state = await ended(client, id);
+      assert.equal(state.runtimeStatus, OrchestrationStatus.COMPLETED, JSON.stringify(state));
+      assert.equal(JSON.parse(state.serializedOutput), 6);
+    }
+  });
+  const again = [...runs].filter(([, times]) => times !== 1);
+  assert.deepEqual(again, []);
+  assert.equal(runs.size, count * steps);
+  await client.stop();
 }

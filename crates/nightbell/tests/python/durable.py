@@ -9,7 +9,17 @@ server instead, and leaves out what that cannot do: this is how the checks thems
 import os
 import sys
 
-from scenarios import Stage, children, control, entities, legacy, patterns, versions, wire
+from scenarios import (
+    Stage,
+    children,
+    control,
+    entities,
+    legacy,
+    patterns,
+    suspending,
+    versions,
+    wire,
+)
 
 SCENARIOS = [patterns, children, control, entities]
 
@@ -25,7 +35,7 @@ def main():
             backend.stop()
     else:
         endpoint = os.environ["ENDPOINT"]
-        run(Stage(endpoint, hub="sdk"), [*SCENARIOS, wire, legacy, versions])
+        run(Stage(endpoint, hub="sdk"), [*SCENARIOS, suspending, wire, legacy, versions])
         run(Stage(endpoint, hub=None), [patterns, versions])
     print("all checks passed")
 

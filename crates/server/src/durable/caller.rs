@@ -2,12 +2,12 @@
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
-use axum::http::header::{HOST, LOCATION, RETRY_AFTER};
+use axum::http::header::{LOCATION, RETRY_AFTER};
 use axum::http::request::Parts;
-use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use kernel::durable::ORCHESTRATION;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
@@ -15,14 +15,22 @@ use serde::Serialize;
 
 use super::BASE;
 use super::refusal::Refusal;
+use crate::Api;
+use crate::guard::Guard;
 use crate::rest::extract::RawQuery;
 
 /// The task hub of whoever names none.
 const HUB: &str = "default";
 /// Seconds after which whoever has started something may ask for the first time.
 const START_RETRY_AFTER: &str = "10";
-/// Parameters that each link repeats as the caller gave them.
-const REPEATED: [&str; 2] = ["connection", "code"];
+/// A parameter that each link repeats as the caller gave it. `code`, a key of the caller's, is never
+/// repeated: links are handed on.
+const CONNECTION: &str = "connection";
+
+/// Parameters that shape what a caller sees who follows an instance: the address to follow it under
+/// repeats them.
+const FOLLOWED: [&str; 4] =
+    [super::start::FAILURE_IS_500, "showInput", "showHistory", "showHistoryOutput"];
 
 /// One caller.
 #[derive(Clone, Debug)]
@@ -35,23 +43,27 @@ pub(crate) struct Caller {
     parameters: Vec<(String, String)>,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Caller {
+impl FromRequestParts<Api> for Caller {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Infallible> {
         // Parameters that cannot be read are none: the protocol ignores what it does not understand.
-        let query = RawQuery::from_request_parts(parts, state).await;
+        let query = RawQuery::from_request_parts(parts, api).await;
         let parameters = query.map(|RawQuery(pairs)| pairs).unwrap_or_default();
-        Ok(Self::new(&parts.headers, &parts.uri, parameters))
+        Ok(Self::new(parts, parameters))
     }
 }
 
 impl Caller {
-    /// A caller by the head of its request.
-    pub(crate) fn new(headers: &HeaderMap, uri: &Uri, parameters: Vec<(String, String)>) -> Self {
+    /// A caller by the head of its request, which has passed the guard.
+    pub(crate) fn new(parts: &Parts, parameters: Vec<(String, String)>) -> Self {
         let named = value(&parameters, "taskHub").filter(|hub| !hub.is_empty());
         let hub = named.unwrap_or(HUB).to_owned();
-        Self { address: address(headers, uri), hub, parameters }
+        let guard = parts.extensions.get::<Arc<Guard>>();
+        let address = guard.map_or_else(String::new, |guard| {
+            guard.address(&parts.headers, &parts.uri, &parts.extensions)
+        });
+        Self { address, hub, parameters }
     }
 
     /// A parameter by its name, whose case does not matter.
@@ -96,9 +108,11 @@ impl Caller {
         Err(Refusal::bad_request("A task hub's name has letters, digits, '-', '_' and '.' only."))
     }
 
-    /// The address of an instance, with what each link repeats.
+    /// The address under which to follow an instance, with what the caller wants to see of it.
     pub(super) fn status_uri(&self, id: &str) -> String {
-        format!("{}?{}", self.instance(id), self.suffix())
+        let mut address = format!("{}?{}", self.instance(id), self.suffix());
+        self.repeat(&mut address, &FOLLOWED);
+        address
     }
 
     /// All links to one instance.
@@ -107,7 +121,7 @@ impl Caller {
         let act = |verb: &str| format!("{instance}/{verb}?reason={{text}}&{suffix}");
         Links {
             id: id.to_owned(),
-            status_query_get_uri: format!("{instance}?{suffix}"),
+            status_query_get_uri: self.status_uri(id),
             send_event_post_uri: format!("{instance}/raiseEvent/{{eventName}}?{suffix}"),
             terminate_post_uri: act("terminate"),
             purge_history_delete_uri: format!("{instance}?{suffix}"),
@@ -137,12 +151,17 @@ impl Caller {
 
     fn suffix(&self) -> String {
         let mut suffix = format!("taskHub={}", encoded(&self.hub));
-        for name in REPEATED {
+        self.repeat(&mut suffix, &[CONNECTION]);
+        suffix
+    }
+
+    /// Appends these parameters, as far as the caller gave them.
+    fn repeat(&self, address: &mut String, names: &[&str]) {
+        for name in names {
             if let Some(value) = self.text(name) {
-                let _ = write!(suffix, "&{name}={}", encoded(value));
+                let _ = write!(address, "&{name}={}", encoded(value));
             }
         }
-        suffix
     }
 }
 
@@ -164,29 +183,6 @@ pub(super) struct Links {
 fn value<'a>(parameters: &'a [(String, String)], name: &str) -> Option<&'a str> {
     let found = parameters.iter().find(|(given, _)| given.eq_ignore_ascii_case(name));
     found.map(|(_, value)| value.as_str())
-}
-
-/// The address under which the caller knows this server: what proxies on the way say, or else the
-/// host that was asked for.
-fn address(headers: &HeaderMap, uri: &Uri) -> String {
-    let text = |name: &str| {
-        let value = headers.get(name)?.to_str().ok()?;
-        // Several proxies make a list; the first is the one that the caller spoke to.
-        value.split(',').next().map(str::trim).filter(|text| !text.is_empty())
-    };
-    let is_host = |host: &&str| host.parse::<Authority>().is_ok() && !host.contains('@');
-    let forwarded = text("x-forwarded-host").filter(is_host);
-    let asked = text(HOST.as_str()).filter(is_host);
-    let host = forwarded.or(asked).or_else(|| uri.authority().map(Authority::as_str));
-    let scheme = text("x-forwarded-proto").filter(|scheme| matches!(*scheme, "http" | "https"));
-    let prefix = text("x-forwarded-prefix").filter(|prefix| is_prefix(prefix));
-    let prefix = prefix.unwrap_or_default().trim_end_matches('/');
-    format!("{}://{}{prefix}", scheme.unwrap_or("http"), host.unwrap_or("localhost"))
-}
-
-fn is_prefix(text: &str) -> bool {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
-    text.starts_with('/') && !text.starts_with("//") && text.bytes().all(plain)
 }
 
 /// What an address cannot have in it as it is.

@@ -253,15 +253,6 @@ pub(super) async fn act(engine: &Engine, id: &ExecutionId, input: Input) -> Resu
     }
 }
 
-/// The last that an instance was told of suspending, if its worker has not heard of it yet.
-pub(super) fn told_to_be_suspended(state: &Instance) -> Option<bool> {
-    state.inbox.iter().rev().find_map(|event| match event.fact {
-        Fact::ExecutionSuspended { .. } => Some(true),
-        Fact::ExecutionResumed { .. } => Some(false),
-        _ => None,
-    })
-}
-
 /// What raises an event.
 pub(super) fn raise(event: &str, data: &Json) -> Input {
     Input::Raise { name: event.into(), input: Some(data.text().into()) }

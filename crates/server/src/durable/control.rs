@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use engine::Engine;
 use kernel::Json;
-use kernel::durable::instance::Input;
+use kernel::durable::instance::{Input, Instance};
 use kernel::graph::Control;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -270,7 +270,7 @@ async fn is_suspended(
     status: RuntimeStatus,
 ) -> Result<bool, Refusal> {
     let told = match subject {
-        Subject::Code(id) => engine.instance(id, code::told_to_be_suspended).await?.flatten(),
+        Subject::Code(id) => engine.instance(id, Instance::is_suspended).await?,
         Subject::Graph(_) => None,
     };
     Ok(told.unwrap_or(status == RuntimeStatus::Suspended))

@@ -192,16 +192,34 @@ fn wanted_id(text: &str) -> Result<&str, Refusal> {
     Ok(text)
 }
 
-/// Reads an instant as clients write it: RFC 3339, without an offset meaning UTC, or a date alone.
+/// How clients whose language follows the customs of the United States write an instant, in UTC.
+const AMERICAN: [&str; 4] =
+    ["%m/%d/%Y %I:%M:%S %p", "%m/%d/%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%m/%d/%Y"];
+
+/// Reads an instant as clients write it: RFC 3339, without an offset meaning UTC, or a date alone; or
+/// month/day/year, as .NET reads and writes them in the invariant culture.
 fn instant(text: &str) -> Option<Timestamp> {
     let with_offset = |text: &str| text.parse::<jiff::Timestamp>().ok();
     let without = |text: &str| {
         let civil = text.parse::<jiff::civil::DateTime>().ok()?;
         civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
     };
+    let american = |text: &str| {
+        let parse = |format: &&str| {
+            let parsed = jiff::fmt::strtime::parse(format, text).ok()?;
+            let date = parsed.to_date().ok()?;
+            let time = parsed.to_time().unwrap_or_default();
+            let zoned = date.to_datetime(time).to_zoned(jiff::tz::TimeZone::UTC).ok()?;
+            Some(zoned.timestamp())
+        };
+        AMERICAN.iter().find_map(parse)
+    };
     let text = text.trim();
     // In a query, a plus that nobody has encoded is a blank.
     let plus = text.replace(' ', "+");
-    let read = with_offset(text).or_else(|| with_offset(&plus)).or_else(|| without(text));
+    let read = with_offset(text)
+        .or_else(|| with_offset(&plus))
+        .or_else(|| without(text))
+        .or_else(|| american(text));
     read.map(Timestamp::from)
 }

@@ -4,6 +4,7 @@ use axum::Json as AsJson;
 use axum::extract::State;
 use axum::http::StatusCode;
 use engine::search::{Filter, Search};
+use kernel::ExecutionId;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -31,10 +32,10 @@ struct Purged {
     instances_deleted: u64,
 }
 
-/// Removes an instance that has ended.
+/// Removes an instance that has ended, or an entity (`@name@key`).
 #[utoipa::path(
     delete, path = "/runtime/webhooks/durabletask/instances/{id}", tag = "durable",
-    params(("id" = String, Path, description = "The id of the instance")),
+    params(("id" = String, Path, description = "The id of the instance or entity")),
     responses(
         (status = 200, description = "It is removed", body = Purged),
         (status = 404, description = "There is no such instance"),
@@ -46,6 +47,15 @@ async fn purge_instance(
     caller: Caller,
     Path(id): Path<String>,
 ) -> Result<AsJson<Purged>, Refusal> {
+    if id.starts_with('@') {
+        let entity = ExecutionId::entity(caller.own_hub()?, &id);
+        let removed = api.engine.remove(&entity).await?;
+        return if removed {
+            Ok(AsJson(Purged { instances_deleted: 1 }))
+        } else {
+            Err(Refusal::no_instance(&id))
+        };
+    }
     let subject = find(&api.engine, &caller, &id).await?;
     let wishes = Wishes { input: false, history: false, history_output: false };
     let status = show(&api.engine, &subject, wishes).await?.runtime_status;

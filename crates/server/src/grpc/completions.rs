@@ -11,16 +11,27 @@ use tonic::Status;
 use super::chunks::Chunks;
 use super::convert::{action, entity, failure, text};
 use super::status;
+use super::tokens::Tokens;
+
+/// What answers are read with.
+#[derive(Clone, Copy)]
+pub(super) struct CompletionContext<'a> {
+    pub(super) engine: &'a Engine,
+    pub(super) tokens: &'a Tokens,
+    pub(super) chunks: &'a Chunks,
+    /// The task hub for which the caller speaks.
+    pub(super) hub: &'a str,
+}
 
 /// Takes the answer to a turn, or one of its chunks.
 pub(super) async fn turn(
-    engine: &Engine,
-    chunks: &Chunks,
-    hub: &str,
+    context: CompletionContext<'_>,
     answer: OrchestratorResponse,
 ) -> Result<(), Status> {
-    let Some(answer) = chunks.add(answer)? else { return Ok(()) };
-    let token = token(engine, hub, &answer.completion_token, &answer.instance_id, None).await?;
+    let engine = context.engine;
+    let token = context.token(&answer.completion_token, &answer.instance_id, None).await?;
+    let holder = |token: &WorkToken| engine.holder(token);
+    let Some(answer) = context.chunks.add(&token, answer, holder)? else { return Ok(()) };
     if answer.requires_history || answer.is_partial {
         engine.offer_once_more(&token);
         return Ok(());
@@ -28,9 +39,10 @@ pub(super) async fn turn(
     // Some SDKs say 0 where they mean all.
     let processed = answer.num_events_processed.and_then(|count| usize::try_from(count).ok());
     let processed = processed.filter(|count| *count > 0);
-    let actions = action::actions(answer.actions).inspect_err(|_| {
-        engine.abandon(&token);
-    })?;
+    let actions = match action::actions(answer.actions) {
+        Ok(actions) => actions,
+        Err(status) => return Err(context.rejected(&token, status).await),
+    };
     let result = TurnResult {
         token,
         actions,
@@ -43,37 +55,41 @@ pub(super) async fn turn(
 
 /// Takes the result of an activity.
 pub(super) async fn activity(
-    engine: &Engine,
-    hub: &str,
+    context: CompletionContext<'_>,
     answer: ActivityResponse,
 ) -> Result<(), Status> {
     let task = Some(answer.task_id);
-    let token = token(engine, hub, &answer.completion_token, &answer.instance_id, task).await?;
+    let token = context.token(&answer.completion_token, &answer.instance_id, task).await?;
     let result = match answer.failure_details {
         Some(details) => Err(Box::new(failure::failure(details))),
         None => Ok(text(answer.result)),
     };
-    told(engine.complete_activity(token, result).await.map_err(status::of)?)
+    told(context.engine.complete_activity(token, result).await.map_err(status::of)?)
 }
 
 /// Takes the answer to a batch of operations.
-pub(super) async fn batch(engine: &Engine, answer: EntityBatchResult) -> Result<(), Status> {
-    let token = read(&answer.completion_token)?;
+pub(super) async fn batch(
+    context: CompletionContext<'_>,
+    answer: EntityBatchResult,
+) -> Result<(), Status> {
+    let token = context.tokens.open(context.hub, &answer.completion_token)?;
     if answer.requires_state {
-        engine.offer_once_more(&token);
+        context.engine.offer_once_more(&token);
         return Ok(());
     }
-    let result = entity::result(token.clone(), answer).inspect_err(|_| {
-        engine.abandon(&token);
-    })?;
-    told(engine.complete_batch(result).await.map_err(status::of)?)
+    let result = match entity::result(token.clone(), answer) {
+        Ok(result) => result,
+        Err(status) => return Err(context.rejected(&token, status).await),
+    };
+    told(context.engine.complete_batch(result).await.map_err(status::of)?)
 }
 
 /// A worker gives a piece of work back; it goes to another after a moment. What is not out any more
 /// needs no giving back.
-pub(super) fn abandon(engine: &Engine, chunks: &Chunks, token: &str) -> Result<(), Status> {
-    chunks.forget(token);
-    engine.abandon(&read(token)?);
+pub(super) async fn abandon(context: CompletionContext<'_>, token: &str) -> Result<(), Status> {
+    let token = context.tokens.open(context.hub, token)?;
+    context.chunks.forget(&token);
+    context.engine.abandon(&token).await;
     Ok(())
 }
 
@@ -84,28 +100,31 @@ fn told(answer: Answer) -> Result<(), Status> {
     }
 }
 
-/// The token of an answer. An SDK that sends none back means what is out at the time.
-async fn token(
-    engine: &Engine,
-    hub: &str,
-    token: &str,
-    instance_id: &str,
-    task: Option<i32>,
-) -> Result<WorkToken, Status> {
-    if !token.is_empty() {
-        return read(token);
+impl CompletionContext<'_> {
+    /// The token of an answer. An SDK that sends none back means what is out at the time.
+    async fn token(
+        self,
+        token: &str,
+        instance_id: &str,
+        task: Option<i32>,
+    ) -> Result<WorkToken, Status> {
+        if !token.is_empty() {
+            return self.tokens.open(self.hub, token);
+        }
+        let id = ExecutionId::instance(self.hub, instance_id);
+        let found = self.engine.token_of(&id, task).await.map_err(status::of)?;
+        found.ok_or_else(|| {
+            let what = task.map_or_else(|| "a turn".to_owned(), |task| format!("activity {task}"));
+            let words =
+                format!("no completion token, and {what} of '{instance_id}' is not handed out");
+            Status::failed_precondition(words)
+        })
     }
-    let id = ExecutionId::instance(hub, instance_id);
-    let found = engine.token_of(&id, task).await.map_err(status::of)?;
-    found.ok_or_else(|| {
-        let what = task.map_or_else(|| "a turn".to_owned(), |task| format!("activity {task}"));
-        let words = format!("no completion token, and {what} of '{instance_id}' is not handed out");
-        Status::failed_precondition(words)
-    })
-}
 
-fn read(token: &str) -> Result<WorkToken, Status> {
-    token
-        .parse()
-        .map_err(|error: kernel::durable::NotAToken| Status::invalid_argument(error.to_string()))
+    /// An answer makes no sense: the work goes to another, and not for ever.
+    async fn rejected(self, token: &WorkToken, status: Status) -> Status {
+        let reason = format!("the worker's answer makes no sense: {}", status.message());
+        self.engine.reject(token, reason).await;
+        status
+    }
 }

@@ -34,14 +34,17 @@ pub(super) async fn stream(
     };
     let found = engine.instance(&id, look).await.map_err(status::of)?;
     let mut events = found.flatten().unwrap_or_default().into_iter().peekable();
-    Ok(Box::pin(stream::iter(std::iter::from_fn(move || chunk(&mut events).map(Ok)))))
+    let whole = request.for_work_item_processing;
+    Ok(Box::pin(stream::iter(std::iter::from_fn(move || chunk(&mut events, whole).map(Ok)))))
 }
 
 fn chunk(
     events: &mut std::iter::Peekable<std::vec::IntoIter<HistoryEvent>>,
+    whole: bool,
 ) -> Option<HistoryChunk> {
     let (mut chunk, mut bytes) = (HistoryChunk::default(), 0);
     while let Some(event) = events.peek().map(history::event) {
+        let event = if whole { event } else { history::for_client(event) };
         bytes += event.encoded_len();
         if bytes > CHUNK_BYTES_MAX && !chunk.events.is_empty() {
             break;

@@ -2,8 +2,8 @@
 
 use engine::Engine;
 use engine::durable::WorkItem;
-use kernel::durable::instance::{Input, Work};
-use kernel::durable::{FailureDetails, WorkToken};
+use kernel::durable::FailureDetails;
+use kernel::durable::instance::Work;
 use prost::Message;
 use proto::work_item::Request;
 use proto::{
@@ -13,6 +13,7 @@ use proto::{
 
 use super::convert::{action, entity, history, wire_tags, wire_text, wire_trace};
 use super::status;
+use super::stream::Feeder;
 
 /// A history beyond this many bytes is fetched in pieces by workers that can.
 const STREAMED_BYTES_MIN: usize = 1 << 20;
@@ -22,11 +23,11 @@ const ITEM_BYTES_MAX: usize = (4 << 20) - (4 << 10);
 
 /// What is sent for a piece of work; `None` if it cannot be sent to anybody, which is dealt with.
 pub(super) async fn message(
-    engine: &Engine,
+    feeder: &Feeder,
     item: &WorkItem,
     streams_history: bool,
 ) -> Option<proto::WorkItem> {
-    let token = item.token().to_string();
+    let token = feeder.tokens.seal(item.token());
     let mut message = proto::WorkItem { request: Some(request(item)), completion_token: token };
     let mut bytes = message.encoded_len();
     if streams_history
@@ -40,7 +41,7 @@ pub(super) async fn message(
     if bytes <= ITEM_BYTES_MAX {
         return Some(message);
     }
-    too_large(engine, item, bytes).await;
+    too_large(&feeder.engine, item, bytes).await;
     None
 }
 
@@ -100,21 +101,9 @@ async fn too_large(engine: &Engine, item: &WorkItem, bytes: usize) {
     );
     let token = item.token().clone();
     tracing::warn!(machine = %token.machine(), bytes, "a work item is too large to be sent");
-    let failure = || {
-        let mut failure = FailureDetails::new("WorkItemTooLarge", words.clone());
-        failure.non_retriable = true;
-        Box::new(failure)
-    };
-    let failed = match &token {
-        WorkToken::Turn { instance, .. } => {
-            engine.step(instance, Input::Fail { failure: failure() }).await
-        }
-        WorkToken::Activity { .. } => {
-            engine.complete_activity(token.clone(), Err(failure())).await.map(drop)
-        }
-        // Nothing ends an entity: it stays as it is, and its lease says when to look again.
-        WorkToken::Batch { .. } => Ok(()),
-    };
+    let mut failure = FailureDetails::new("WorkItemTooLarge", words);
+    failure.non_retriable = true;
+    let failed = engine.fail_work(token.clone(), Box::new(failure)).await;
     if let Err(error) = failed {
         tracing::warn!(machine = %token.machine(), error = %status::of(error), "it could not be failed");
     }

@@ -18,6 +18,7 @@ mod removal;
 mod service;
 mod status;
 mod stream;
+mod tokens;
 pub(crate) mod workers;
 
 use axum::Router;

@@ -24,7 +24,9 @@ use std::time::Duration;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::chunks::Chunks;
+use super::completions::CompletionContext;
 use super::convert::text;
+use super::tokens::Tokens;
 use super::{
     caller, completions, entities, histories, instances, listing, removal, status, stream,
 };
@@ -33,12 +35,19 @@ use super::{
 pub(super) struct Sidecar {
     engine: Engine,
     ping_every: Duration,
-    chunks: Chunks,
+    tokens: Arc<Tokens>,
+    chunks: Arc<Chunks>,
 }
 
 impl Sidecar {
     pub(super) fn new(engine: Engine, ping_every: Duration) -> Self {
-        Self { engine, ping_every, chunks: Chunks::default() }
+        let tokens = Arc::new(Tokens::new(&engine));
+        Self { engine, ping_every, tokens, chunks: Arc::default() }
+    }
+
+    /// What a worker of this hub answers is read with.
+    fn context<'a>(&'a self, hub: &'a str) -> CompletionContext<'a> {
+        CompletionContext { engine: &self.engine, tokens: &self.tokens, chunks: &self.chunks, hub }
     }
 }
 
@@ -177,7 +186,9 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<GetWorkItemsRequest>,
     ) -> Answer<Self::GetWorkItemsStream> {
-        ok(stream::open(&self.engine, self.ping_every, request)?)
+        let (tokens, chunks) = (self.tokens.clone(), self.chunks.clone());
+        let feeder = stream::Feeder { engine: self.engine.clone(), tokens, chunks };
+        ok(stream::open(feeder, self.ping_every, request)?)
     }
 
     async fn complete_activity_task(
@@ -185,7 +196,7 @@ impl TaskHubSidecarService for Sidecar {
         request: Request<ActivityResponse>,
     ) -> Answer<CompleteTaskResponse> {
         let (hub, answer) = open(request);
-        completions::activity(&self.engine, &hub, answer).await?;
+        completions::activity(self.context(&hub), answer).await?;
         ok(CompleteTaskResponse {})
     }
 
@@ -194,7 +205,7 @@ impl TaskHubSidecarService for Sidecar {
         request: Request<OrchestratorResponse>,
     ) -> Answer<CompleteTaskResponse> {
         let (hub, answer) = open(request);
-        completions::turn(&self.engine, &self.chunks, &hub, answer).await?;
+        completions::turn(self.context(&hub), answer).await?;
         ok(CompleteTaskResponse {})
     }
 
@@ -202,7 +213,8 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<EntityBatchResult>,
     ) -> Answer<CompleteTaskResponse> {
-        completions::batch(&self.engine, request.into_inner()).await?;
+        let (hub, answer) = open(request);
+        completions::batch(self.context(&hub), answer).await?;
         ok(CompleteTaskResponse {})
     }
 
@@ -269,8 +281,8 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<AbandonActivityTaskRequest>,
     ) -> Answer<AbandonActivityTaskResponse> {
-        let token = request.into_inner().completion_token;
-        completions::abandon(&self.engine, &self.chunks, &token)?;
+        let (hub, request) = open(request);
+        completions::abandon(self.context(&hub), &request.completion_token).await?;
         ok(AbandonActivityTaskResponse {})
     }
 
@@ -278,8 +290,8 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<AbandonOrchestrationTaskRequest>,
     ) -> Answer<AbandonOrchestrationTaskResponse> {
-        let token = request.into_inner().completion_token;
-        completions::abandon(&self.engine, &self.chunks, &token)?;
+        let (hub, request) = open(request);
+        completions::abandon(self.context(&hub), &request.completion_token).await?;
         ok(AbandonOrchestrationTaskResponse {})
     }
 
@@ -287,8 +299,8 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<AbandonEntityTaskRequest>,
     ) -> Answer<AbandonEntityTaskResponse> {
-        let token = request.into_inner().completion_token;
-        completions::abandon(&self.engine, &self.chunks, &token)?;
+        let (hub, request) = open(request);
+        completions::abandon(self.context(&hub), &request.completion_token).await?;
         ok(AbandonEntityTaskResponse {})
     }
 

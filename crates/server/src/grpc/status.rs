@@ -10,9 +10,19 @@ use tonic::Status;
 pub(super) fn of(error: Error) -> Status {
     match error {
         Error::Rejected(rejected) => of_rejected(&rejected),
-        Error::Store(StoreError::Unavailable(_) | StoreError::Conflict | StoreError::Closed)
+        // The details name files of the server: they are for its operators.
+        Error::Store(StoreError::Unavailable(_)) => {
+            tracing::warn!(%error, "a call could not be answered");
+            Status::unavailable("the store is unavailable; the server's log says why")
+        }
+        Error::Store(StoreError::Corrupt(_)) => {
+            tracing::error!(%error, "a call could not be answered");
+            Status::internal("the store holds damaged data; the server's log says more")
+        }
+        Error::Store(StoreError::Conflict | StoreError::Closed)
+        | Error::Unavailable(_)
         | Error::Closing => Status::unavailable(error.to_string()),
-        Error::Store(StoreError::Received | StoreError::Corrupt(_)) | Error::Quarantined { .. } => {
+        Error::Store(StoreError::Received) | Error::Quarantined { .. } => {
             tracing::error!(%error, "a call could not be answered");
             Status::internal(error.to_string())
         }

@@ -1,6 +1,7 @@
 //! The stream of work items that a worker holds open.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::durable::{Attendance, NameFilter, Profile, Room, WorkFilters};
@@ -11,6 +12,8 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 use tonic::{Request, Status};
 
+use super::chunks::Chunks;
+use super::tokens::Tokens;
 use super::{caller, items, status};
 
 /// The answer of a stream of work items.
@@ -21,12 +24,19 @@ const ON_THE_WAY_MAX: usize = 64;
 /// Pause before work is looked for again when the store is away.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// What makes work items of what the engine hands out.
+pub(super) struct Feeder {
+    pub(super) engine: Engine,
+    pub(super) tokens: Arc<Tokens>,
+    pub(super) chunks: Arc<Chunks>,
+}
+
 /// Lets a worker attend its hub, as long as it holds the stream open.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` for a hub that there cannot be: the worker would wait for ever.
 pub(super) fn open(
-    engine: &Engine,
+    feeder: Feeder,
     ping_every: Duration,
     request: Request<GetWorkItemsRequest>,
 ) -> Result<WorkItems, Status> {
@@ -50,10 +60,14 @@ pub(super) fn open(
     let streams_history =
         request.capabilities().any(|one| one == WorkerCapability::HistoryStreaming);
     let (items, taken) = mpsc::channel(ON_THE_WAY_MAX);
-    let attendance = engine.attend(profile);
+    let attendance = feeder.engine.attend(profile);
     let mut pings = tokio::time::interval_at(Instant::now() + ping_every, ping_every);
     pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    tokio::spawn(feed(engine.clone(), attendance, items, pings, streams_history));
+    tokio::spawn(async move {
+        feed(&feeder, &attendance, items, pings, streams_history).await;
+        // What it has begun to answer will not be finished.
+        feeder.chunks.forget_worker(attendance.number());
+    });
     Ok(Box::pin(futures_util::stream::unfold(taken, |mut taken| async move {
         taken.recv().await.map(|item| (item, taken))
     })))
@@ -84,8 +98,8 @@ type Items = mpsc::Sender<Result<WorkItem, Status>>;
 /// Sends what the worker can do, until it goes away or the server stops. What it has in hand then
 /// goes to others, as the attendance ends.
 async fn feed(
-    engine: Engine,
-    attendance: Attendance,
+    feeder: &Feeder,
+    attendance: &Attendance,
     items: Items,
     mut pings: Interval,
     streams_history: bool,
@@ -111,7 +125,7 @@ async fn feed(
             }
             Ok(claimed) => {
                 for item in &claimed {
-                    let message = items::message(&engine, item, streams_history).await;
+                    let message = items::message(feeder, item, streams_history).await;
                     if let Some(message) = message
                         && items.send(Ok(message)).await.is_err()
                     {

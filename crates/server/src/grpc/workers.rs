@@ -3,7 +3,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use engine::durable::{NameFilter, Room, Worker};
+use engine::durable::{NameFilter, Room, Unfinished, Worker};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -13,7 +13,7 @@ use crate::Api;
 use crate::rest::extract::Query;
 
 pub(crate) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(unfinished))
 }
 
 /// Which workers.
@@ -33,6 +33,71 @@ struct Which {
 async fn list(State(api): State<Api>, Query(which): Query<Which>) -> Json<Vec<Connected>> {
     let workers = api.engine.workers(which.task_hub.as_deref());
     Json(workers.iter().map(Connected::of).collect())
+}
+
+/// Lists work that was handed out and not done: what is tried again, longest first, then what was given
+/// up since the server started.
+#[utoipa::path(
+    get, path = "/api/workers/unfinished", tag = "workers", params(Which),
+    responses((status = 200, description = "The work", body = Vec<Tried>))
+)]
+async fn unfinished(State(api): State<Api>, Query(which): Query<Which>) -> Json<Vec<Tried>> {
+    let work = api.engine.unfinished(which.task_hub.as_deref());
+    Json(work.iter().map(Tried::of).collect())
+}
+
+/// A piece of work that was handed out and not done.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Tried {
+    /// The task hub.
+    task_hub: String,
+    /// `orchestration`, `activity` or `entity`.
+    kind: &'static str,
+    /// The name of the orchestrator, activity or entity.
+    name: String,
+    /// Its version, if one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<String>,
+    /// The instance that waits for it, or the entity.
+    instance_id: String,
+    /// Attempts that failed.
+    attempts: u32,
+    /// Why the last one failed.
+    reason: String,
+    /// The worker that tried last; may be empty.
+    worker_id: String,
+    /// Every worker that is connected and takes such work has given it back.
+    refused_by_all: bool,
+    /// When the first attempt failed, in milliseconds since 1970.
+    since: i64,
+    /// When the last one did.
+    last_at: i64,
+    /// When it is offered again; absent if it was given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_at: Option<i64>,
+    /// It has failed: there is no further attempt.
+    given_up: bool,
+}
+
+impl Tried {
+    fn of(work: &Unfinished) -> Self {
+        Self {
+            task_hub: work.queue.hub.to_string(),
+            kind: work.queue.kind.as_str(),
+            name: work.queue.name.to_string(),
+            version: work.queue.version.as_ref().map(ToString::to_string),
+            instance_id: work.machine.local_name().to_owned(),
+            attempts: work.attempts,
+            reason: work.reason.to_string(),
+            worker_id: work.worker.to_string(),
+            refused_by_all: work.refused_by_all,
+            since: work.since.millis(),
+            last_at: work.last_at.millis(),
+            next_at: work.next_at.map(kernel::Timestamp::millis),
+            given_up: work.next_at.is_none(),
+        }
+    }
 }
 
 /// A connected worker.

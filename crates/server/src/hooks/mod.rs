@@ -7,6 +7,7 @@
 
 mod provider;
 mod receive;
+mod replay;
 mod secret;
 mod verify;
 
@@ -38,6 +39,7 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
         .merge(receive::routes())
         .merge(provider::routes())
         .layer(Extension(Writing::default()))
+        .layer(Extension(replay::UnderWay::default()))
         .layer(Extension(Tagging::default()))
 }
 
@@ -82,6 +84,10 @@ struct Webhook {
     secret_value: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     created_by: Option<String>,
+    /// Seconds for which a signed delivery is remembered, so that it counts only once; 0 = not at
+    /// all, for senders that sign the same text again on purpose. A member of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    replay_window_seconds: Option<u32>,
     /// Only shown: what came lately.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     webhook_execution_history: Option<Value>,
@@ -140,6 +146,10 @@ impl Webhook {
         if self.verifier == Verifier::HeaderBased && self.headers.is_empty() {
             return bad("HEADER_BASED needs 'headers' that senders must give".to_owned());
         }
+        if self.replay_window_seconds.is_some_and(|seconds| seconds > replay::WINDOW_SECONDS_MAX) {
+            let most = replay::WINDOW_SECONDS_MAX;
+            return bad(format!("replayWindowSeconds is at most {most}, which is a day"));
+        }
         let names = self.headers.keys().chain(&self.header_key);
         for name in names.filter(|name| !name.is_empty()) {
             if axum::http::HeaderName::from_bytes(name.as_bytes()).is_err() {
@@ -164,21 +174,23 @@ fn number(value: &Value) -> Option<i64> {
     value.as_i64().or_else(|| value.as_str()?.trim().parse().ok())
 }
 
-async fn load(engine: &Engine) -> Result<Vec<Webhook>, Problem> {
-    let documents = engine.store().documents(KIND).await?;
-    let read = |document: &Document| match serde_json::from_str(&document.text) {
-        Ok(hook) => Some(hook),
+/// All webhooks by their ids.
+async fn all(engine: &Engine) -> Result<Arc<BTreeMap<String, Webhook>>, Problem> {
+    let read = |document: &Document| match serde_json::from_str::<Webhook>(&document.text) {
+        Ok(hook) => Some((hook.id.clone(), hook)),
         Err(error) => {
             tracing::error!(webhook = %document.name, %error, "a stored webhook is unreadable");
             None
         }
     };
-    Ok(documents.iter().filter_map(read).collect())
+    let view =
+        engine.catalogue().view(KIND, |documents| documents.iter().filter_map(read).collect());
+    Ok(view.await?)
 }
 
 async fn find(engine: &Engine, id: &str) -> Result<Webhook, Problem> {
-    let found = load(engine).await?.into_iter().find(|hook| hook.id == id);
-    found.ok_or_else(|| {
+    let all = all(engine).await?;
+    all.get(id).cloned().ok_or_else(|| {
         let shown: String = id.chars().take(100).collect();
         Problem::not_found(format!("there is no webhook with the id {shown}"))
     })
@@ -186,9 +198,7 @@ async fn find(engine: &Engine, id: &str) -> Result<Webhook, Problem> {
 
 async fn save(engine: &Engine, hook: &Webhook) -> Result<(), Problem> {
     let text = serde_json::to_string(hook).expect("a webhook serializes to JSON");
-    let name = hook.id.as_str().into();
-    let document = Document { kind: KIND.into(), name, version: 0, text: text.into() };
-    Ok(engine.store().put_document(document).await?)
+    Ok(engine.catalogue().put(KIND, &hook.id, text).await?)
 }
 
 fn read(body: Value) -> Result<Webhook, Problem> {
@@ -209,7 +219,7 @@ fn read(body: Value) -> Result<Webhook, Problem> {
     responses((status = 200, description = "The webhooks", body = Vec<serde_json::Value>))
 )]
 async fn webhooks(State(api): State<Api>) -> Result<Json<Vec<Webhook>>, Problem> {
-    Ok(Json(load(&api.engine).await?.into_iter().map(Webhook::shown).collect()))
+    Ok(Json(all(&api.engine).await?.values().cloned().map(Webhook::shown).collect()))
 }
 
 /// Creates a webhook and answers it with its id: payloads go to `/webhook/{id}`.
@@ -227,7 +237,7 @@ async fn create_webhook(
 ) -> Result<Json<Webhook>, Problem> {
     let mut hook = read(body)?.checked(&api.engine, None)?;
     let _writing = writing.0.lock().await;
-    if load(&api.engine).await?.len() >= COUNT_MAX {
+    if all(&api.engine).await?.len() >= COUNT_MAX {
         return Err(Problem::conflict(format!("there are {COUNT_MAX} webhooks already")));
     }
     hook.id = uuid::Uuid::new_v4().to_string();
@@ -297,7 +307,7 @@ async fn delete_webhook(
 ) -> Result<(), Problem> {
     let _writing = writing.0.lock().await;
     find(&api.engine, &id).await?;
-    api.engine.store().delete_document(KIND, &id, 0).await?;
+    api.engine.catalogue().delete(KIND, &id).await?;
     receive::forget(&api.engine, &id).await?;
     let place = (Resource::Webhook, id.as_str());
     tags::change(&api.engine, &tagging, place, Change::Replace, Vec::new()).await

@@ -151,7 +151,7 @@ fn listener(engine: &Engine, name: &str) -> Result<Listener, Problem> {
 /// A setting with its secrets; `None` if one of them is not there.
 fn reveal(engine: &Engine, written: &str) -> Option<String> {
     let text = written.replace("${secret:", "${workflow.secrets.");
-    let value = engine.resolve(&Json::of(&text)).parse();
+    let value = engine.resolve_written(&Json::of(&text)).parse();
     let value = value.as_str()?.trim();
     (!value.is_empty() && !value.contains("${")).then(|| value.to_owned())
 }

@@ -17,7 +17,8 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::verify::{Demand, Doubt, Request, Verifier, answer_to, verify};
+use super::replay::{self, Arrival, UnderWay};
+use super::verify::{Demand, Doubt, Request, Verifier, answer_to, is_token, verify};
 use super::{Webhook, Writing, find, save, secret};
 use crate::Api;
 use crate::problem::Problem;
@@ -57,7 +58,8 @@ pub(super) struct Delivery {
 }
 
 /// Takes a payload for a webhook: verifies its sender, starts workflows, and completes the tasks
-/// that wait for it.
+/// that wait for it. A signed delivery that came before is answered with `duplicate`, and does
+/// nothing.
 #[utoipa::path(
     post, path = "/webhook/{id}", tag = "webhook", request_body = serde_json::Value,
     params(("id" = String, Path, description = "The id of the webhook")),
@@ -66,11 +68,13 @@ pub(super) struct Delivery {
         (status = 401, description = "The sender gave no proof of who it is"),
         (status = 403, description = "The proof is wrong"),
         (status = 404, description = "There is no such webhook"),
+        (status = 409, description = "The same delivery is being taken at this moment"),
     )
 )]
 async fn receive(
     State(api): State<Api>,
     Extension(writing): Extension<Writing>,
+    Extension(under_way): Extension<UnderWay>,
     Path(id): Path<String>,
     headers: HeaderMap,
     RawBody(body): RawBody,
@@ -86,6 +90,10 @@ async fn receive(
     };
     let request = Request { headers: &headers, body: &body, now: now.div_euclid(1000) };
     verify(&demand, &request).map_err(doubted)?;
+    if hook.verifier.needs_secret() && is_token(&body) {
+        let message = "a single word is no payload: it may have been signed as a challenge";
+        return Err(Problem::bad_request(message));
+    }
     let payload = payload_of(&headers, &body)?;
     if !hook.url_verified {
         let _writing = writing.0.lock().await;
@@ -100,7 +108,24 @@ async fn receive(
         let challenge = payload.get("challenge").cloned().unwrap_or_default();
         return Ok(AsJson(json!({ "challenge": challenge })).into_response());
     }
+    let signed = (&headers, &body[..], &payload);
+    let taking = match replay::judge(&api.engine, &under_way, &hook, signed).await? {
+        Arrival::New(taking) => Some(taking),
+        Arrival::Unknowable => None,
+        Arrival::Seen(event_id) => {
+            tracing::info!(webhook = hook.name, event_id, "a delivery came again; nothing is done");
+            let told = json!({
+                "eventId": event_id, "matched": false, "workflowIds": [], "problems": [],
+                "duplicate": true,
+            });
+            return Ok(AsJson(told).into_response());
+        }
+    };
     let delivery = deliver(&api.engine, &hook, payload, &body, now).await?;
+    if let Some(taking) = &taking {
+        let record = replay::record(&api.engine, &hook, taking, &delivery.event_id);
+        api.engine.store().put_records(vec![record]).await?;
+    }
     remember(&api.engine, &id, &delivery).await?;
     let told = json!({
         "eventId": delivery.event_id,
@@ -120,11 +145,12 @@ async fn receive(
 async fn api_receive(
     state: State<Api>,
     writing: Extension<Writing>,
+    under_way: Extension<UnderWay>,
     path: Path<String>,
     headers: HeaderMap,
     body: RawBody,
 ) -> Result<Response, Problem> {
-    receive(state, writing, path, headers, body).await
+    receive(state, writing, under_way, path, headers, body).await
 }
 
 /// Answers a provider that asks whether somebody is there: Twitter's `crc_token` is signed, all
@@ -137,6 +163,7 @@ async fn api_receive(
     ),
     responses(
         (status = 200, description = "Somebody is there", body = serde_json::Value),
+        (status = 400, description = "`crc_token` could be a payload, and is not signed"),
         (status = 404, description = "There is no such webhook"),
     )
 )]
@@ -150,7 +177,11 @@ async fn challenge(
     match token {
         Some(token) if hook.verifier == Verifier::Twitter => {
             let secret = secret_of(&api.engine, &hook)?;
-            Ok(AsJson(json!({ "response_token": answer_to(token, &secret) })))
+            let answer = answer_to(token, &secret).ok_or_else(|| {
+                let message = "crc_token is not a token: 1 to 100 letters, digits, - and _";
+                Problem::bad_request(message)
+            })?;
+            Ok(AsJson(json!({ "response_token": answer })))
         }
         _ => Ok(AsJson(json!({}))),
     }
@@ -242,7 +273,11 @@ async fn deliver(
         };
         match engine.report(&task.execution, report).await {
             Ok(()) => delivery.workflow_ids.push(task.execution.to_string()),
-            Err(error @ (engine::Error::Store(_) | engine::Error::Closing)) => {
+            Err(
+                error @ (engine::Error::Store(_)
+                | engine::Error::Unavailable(_)
+                | engine::Error::Closing),
+            ) => {
                 return Err(error.into());
             }
             Err(error) => delivery.problems.push(format!("{workflow}: {error}")),

@@ -16,6 +16,6 @@ pub(super) fn keep(engine: &Engine, given: &str) -> String {
 
 /// The secret itself; `None` if there is none of that name.
 pub(super) fn reveal(engine: &Engine, kept: &str) -> Option<String> {
-    let value = engine.resolve(&Json::of(&kept)).parse();
+    let value = engine.resolve_written(&Json::of(&kept)).parse();
     value.as_str().filter(|value| !value.is_empty() && *value != kept).map(str::to_owned)
 }

@@ -49,7 +49,19 @@ impl Verifier {
             Self::Sendgrid => "X-Twilio-Email-Event-Webhook-Signature",
         }
     }
+
+    /// The header whose time is signed together with the body.
+    pub(super) fn time_header(self) -> Option<&'static str> {
+        match self {
+            Self::SlackBased => Some(SLACK_TIME),
+            Self::Sendgrid => Some(SENDGRID_TIME),
+            _ => None,
+        }
+    }
 }
+
+const SLACK_TIME: &str = "X-Slack-Request-Timestamp";
+const SENDGRID_TIME: &str = "X-Twilio-Email-Event-Webhook-Timestamp";
 
 /// Seconds by which the time in a signature may differ from ours: replays later are refused.
 const TOLERANCE_SECONDS: i64 = 300;
@@ -113,7 +125,7 @@ pub(crate) fn verify(demand: &Demand<'_>, request: &Request<'_>) -> Result<(), D
             matches(secret, &[body], &given).then_some(()).ok_or_else(wrong)
         }
         Verifier::SlackBased => {
-            let at = only(request.headers, "X-Slack-Request-Timestamp")?;
+            let at = only(request.headers, SLACK_TIME)?;
             in_time(at, request.now)?;
             let hex = given.strip_prefix("v0=").ok_or_else(wrong)?;
             let given = hex_bytes(hex).ok_or_else(wrong)?;
@@ -124,7 +136,7 @@ pub(crate) fn verify(demand: &Demand<'_>, request: &Request<'_>) -> Result<(), D
             stripe(given, secret, request).and_then(|fits| fits.then_some(()).ok_or_else(wrong))
         }
         Verifier::Sendgrid => {
-            let at = only(request.headers, "X-Twilio-Email-Event-Webhook-Timestamp")?;
+            let at = only(request.headers, SENDGRID_TIME)?;
             in_time(at, request.now)?;
             let key = public_key(demand.secret)?;
             let given = BASE64.decode(given).map_err(|_| wrong())?;
@@ -249,8 +261,19 @@ fn public_key(text: &str) -> Result<Vec<u8>, Doubt> {
     (point.first() == Some(&4)).then(|| point.to_vec()).ok_or_else(unusable)
 }
 
-/// Twitter's challenge: the token signed with the secret.
-pub(crate) fn answer_to(token: &str, secret: &str) -> String {
+/// Whether a text can be the token of a challenge. Such a text is signed for whoever asks, so it is
+/// never taken as a payload, whatever its signature says.
+pub(crate) fn is_token(text: &[u8]) -> bool {
+    const LENGTH_MAX: usize = 100;
+    let fits = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !text.is_empty() && text.len() <= LENGTH_MAX && text.iter().all(fits)
+}
+
+/// Twitter's challenge: the token signed with the secret; `None` for what is not a token.
+pub(crate) fn answer_to(token: &str, secret: &str) -> Option<String> {
+    if !is_token(token.as_bytes()) {
+        return None;
+    }
     let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-    format!("sha256={}", BASE64.encode(hmac::sign(&key, token.as_bytes())))
+    Some(format!("sha256={}", BASE64.encode(hmac::sign(&key, token.as_bytes()))))
 }

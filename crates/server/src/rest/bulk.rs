@@ -26,6 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(retry_many))
         .routes(routes!(terminate_many))
         .routes(routes!(remove_many))
+        .routes(routes!(delete_many))
         .routes(routes!(terminate_remove_many))
         .routes(routes!(show_many))
 }
@@ -199,6 +200,18 @@ async fn remove_many(
 ) -> Result<Json<BulkResponse>, Problem> {
     let only_ended = params.archive_workflow;
     each(&api, ids, Operation::Remove { only_ended }).await
+}
+
+/// Removes several executions for good, whatever their state.
+#[utoipa::path(
+    post, path = "/api/workflow/bulk/delete", tag = "bulk", request_body = Vec<String>,
+    responses((status = 200, description = "What became of each", body = BulkResponse))
+)]
+async fn delete_many(
+    State(api): State<Api>,
+    Body(ids): Body<Vec<String>>,
+) -> Result<Json<BulkResponse>, Problem> {
+    each(&api, ids, Operation::Remove { only_ended: false }).await
 }
 
 /// Ends several executions and removes them.

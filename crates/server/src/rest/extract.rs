@@ -4,6 +4,7 @@
 //! client's faults and are answered as such, with the place.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -12,12 +13,14 @@ use axum::http::uri::InvalidUri;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
-use kernel::expression::mask_sealed;
+use kernel::expression::mask_secrets;
 use kernel::{ExecutionId, Json};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::Api;
+use crate::connections::is_too_slow;
 use crate::problem::Problem;
 
 /// The body as bytes, bounded by [`Settings::body_max`](crate::Settings::body_max).
@@ -37,6 +40,10 @@ impl FromRequest<Api> for RawBody {
         match Limited::new(request.into_body(), max).collect().await {
             Ok(body) => Ok(Self(body.to_bytes())),
             Err(error) if error.is::<LengthLimitError>() => Err(too_large(max)),
+            Err(error) if is_too_slow(&*error) => {
+                let message = format!("the request body did not arrive: {error}");
+                Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", message))
+            }
             Err(error) => Err(Problem::bad_request(format!("the request body broke off: {error}"))),
         }
     }
@@ -286,14 +293,15 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-/// An answer that is JSON text already. Sealed values in it are masked.
+/// An answer that is JSON text already. Sealed values in it are masked, and references to secrets
+/// are shown as their authors wrote them.
 #[derive(Debug)]
 pub struct Answer(pub Json);
 
 impl IntoResponse for Answer {
     fn into_response(self) -> Response {
         let json = HeaderValue::from_static("application/json");
-        let body = match mask_sealed(self.0.text()) {
+        let body = match mask_secrets(self.0.text()) {
             Cow::Borrowed(_) => Bytes::from_owner(Text(self.0)),
             Cow::Owned(masked) => Bytes::from(masked),
         };
@@ -307,6 +315,75 @@ struct Text(Json);
 impl AsRef<[u8]> for Text {
     fn as_ref(&self) -> &[u8] {
         self.0.text().as_bytes()
+    }
+}
+
+/// Mebibytes of large answers that are made and sent at once; further ones wait.
+const LARGE_ANSWERS_MIB: u32 = 512;
+/// Answers below this are not counted.
+const LARGE_ANSWER_MIN: usize = 4 << 20;
+/// How long a large answer waits for others to be sent.
+const LARGE_ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+static LARGE_ANSWERS: Semaphore = Semaphore::const_new(LARGE_ANSWERS_MIB as usize);
+
+/// The memory that one large answer may take until it has been sent.
+#[derive(Debug)]
+pub struct Share {
+    /// Given back when the answer has been sent; small answers have none.
+    _permit: Option<SemaphorePermit<'static>>,
+}
+
+impl Share {
+    /// Waits until there is memory for an answer of about so many bytes.
+    ///
+    /// # Errors
+    /// 503 if other large answers take all of it for ten seconds.
+    pub async fn of(bytes: usize) -> Result<Self, Problem> {
+        if bytes < LARGE_ANSWER_MIN {
+            return Ok(Self { _permit: None });
+        }
+        let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).min(LARGE_ANSWERS_MIB);
+        let wait = LARGE_ANSWERS.acquire_many(mebibytes);
+        if let Ok(share) = tokio::time::timeout(LARGE_ANSWER_WAIT, wait).await {
+            Ok(Self { _permit: share.ok() })
+        } else {
+            let message =
+                format!("other large answers are being sent; this one has about {mebibytes} MiB");
+            let problem =
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "large-answers-busy", message);
+            Err(problem
+                .with_hint("Try again, or ask for less (includeTasks=false, a page of tasks)."))
+        }
+    }
+}
+
+/// An [`Answer`] that keeps its share of memory until it has been sent.
+#[derive(Debug)]
+pub struct LargeAnswer(pub Json, pub Share);
+
+impl IntoResponse for LargeAnswer {
+    fn into_response(self) -> Response {
+        let Self(json, share) = self;
+        let body = match mask_secrets(json.text()) {
+            Cow::Borrowed(_) => Bytes::from_owner(Text(json)),
+            Cow::Owned(masked) => Bytes::from(masked),
+        };
+        let json = HeaderValue::from_static("application/json");
+        let body = Bytes::from_owner(Shared { body, _share: share });
+        ([(header::CONTENT_TYPE, json)], body).into_response()
+    }
+}
+
+/// A body with the share of memory that it takes.
+struct Shared {
+    body: Bytes,
+    _share: Share,
+}
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.body
     }
 }
 

@@ -19,6 +19,7 @@ mod secret;
 mod summary;
 pub(crate) mod tags;
 mod tasks;
+mod unsupported;
 pub mod view;
 pub(crate) mod why;
 pub(crate) mod workflow;
@@ -48,4 +49,5 @@ pub fn router() -> OpenApiRouter<Api> {
         .merge(secret::routes())
         .merge(environment::routes())
         .merge(monitor::routes())
+        .merge(unsupported::routes())
 }

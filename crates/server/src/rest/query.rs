@@ -3,7 +3,9 @@
 //! What is not understood is refused with a list of what is: an empty page for a misspelt field
 //! would be read as "nothing of that kind has happened".
 
-use engine::search::{Filter, PAGE_MAX, Search, Sort, SortField, TextField, TimeField, like};
+use engine::search::{
+    Filter, PAGE_MAX, Search, Sort, SortField, TextField, TimeField, like, words,
+};
 use kernel::durable;
 use kernel::graph::{Status, TaskStatus};
 use kernel::{MachineKind, Timestamp};
@@ -73,7 +75,7 @@ pub fn search(question: &Question<'_>) -> Result<Search, Problem> {
     }
     let mut search = page(question, filters)?;
     kinds.unwrap_or(Kinds::GRAPHS).apply(&mut search);
-    Ok(search)
+    Ok(search.without_own_runs())
 }
 
 /// The classifier of executions of graphs.
@@ -148,6 +150,9 @@ fn page(question: &Question<'_>, filters: Vec<Filter>) -> Result<Search, Problem
         )));
     }
     let free_text = question.free_text.map(str::trim).filter(|text| !matches!(*text, "" | "*"));
+    if free_text.is_some_and(|text| words(text).nth(WORDS_MAX).is_some()) {
+        return Err(bad_query(format!("more than {WORDS_MAX} words of free text in one search")));
+    }
     Ok(Search {
         machine: MachineKind::Execution,
         beside: None,
@@ -426,6 +431,12 @@ pub(super) fn conditions(text: &str) -> Result<Vec<Condition>, Problem> {
     loop {
         conditions.push(reader.condition()?);
         if reader.is_done() {
+            let values = conditions.iter().flat_map(|condition| &condition.values);
+            if values.filter(|value| value.contains('*')).nth(PATTERNS_MAX).is_some() {
+                return Err(bad_query(format!(
+                    "more than {PATTERNS_MAX} values with a * in one query"
+                )));
+            }
             return Ok(conditions);
         }
         if !reader.keyword("AND") {
@@ -441,6 +452,10 @@ pub(super) fn conditions(text: &str) -> Result<Vec<Condition>, Problem> {
 const CONDITIONS_MAX: usize = 50;
 /// Most values in one list.
 const VALUES_MAX: usize = 1000;
+/// Most values with a `*` in one query: each is compared with every row.
+const PATTERNS_MAX: usize = 200;
+/// Most words of free text.
+const WORDS_MAX: usize = 100;
 
 /// Reads a query from left to right.
 struct Reader<'a> {

@@ -1,9 +1,8 @@
-//! `/api/schema`: named schemas that definitions refer to, kept as documents of the kind `schema`.
+//! `/api/schema`: named schemas that definitions refer to.
 
 use axum::Json;
 use axum::extract::State;
-use engine::Engine;
-use engine::store::Document;
+use kernel::definition::SchemaDef;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::IntoParams;
@@ -21,8 +20,6 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(schema, delete_schema))
 }
 
-/// The kind of the documents: text = the protocol's `SchemaDef`, named and versioned as in it.
-const KIND: &str = "schema";
 /// Schemas in one request.
 const SCHEMAS_MAX: usize = 1000;
 /// Bytes of one schema.
@@ -59,39 +56,32 @@ async fn save_schemas(
             "more than {SCHEMAS_MAX} schemas in one request"
         )));
     }
-    let present = load(&api.engine).await?;
+    let definitions = api.engine.definitions();
+    let present = definitions.schemas();
     let now = api.engine.now().millis();
-    let mut documents: Vec<Document> = Vec::new();
+    let mut schemas: Vec<SchemaDef> = Vec::new();
     for (index, value) in list.into_iter().enumerate() {
-        let mut schema =
-            checked(value).map_err(|why| Problem::bad_request(format!("schema {index}: {why}")))?;
-        let name = name_of(&schema).to_owned();
-        let same_name = |document: &&Document| *document.name == *name;
+        let refused = |why: &str| Problem::bad_request(format!("schema {index}: {why}"));
+        if value.to_string().len() > SIZE_MAX {
+            return Err(refused(&format!("it is larger than {SIZE_MAX} bytes")));
+        }
+        let checked = checked(value).map_err(|why| refused(&why))?;
+        let mut schema: SchemaDef = serde_json::from_value(Value::Object(checked))
+            .map_err(|error| refused(&error.to_string()))?;
+        let of_name = present.iter().map(|schema| &**schema).chain(&schemas);
+        let mut of_name = of_name.filter(|other| other.name == schema.name);
         if params.new_version {
-            let all = present.iter().chain(&documents).filter(same_name);
-            let latest = all.map(|document| document.version).max().unwrap_or(0);
-            schema.insert("version".to_owned(), (latest + 1).into());
+            schema.version = of_name.map(|other| other.version).max().unwrap_or(0) + 1;
+            schema.create_time = now;
+        } else {
+            let earlier = of_name.find(|other| other.version == schema.version);
+            schema.create_time = earlier.map_or(now, |earlier| earlier.create_time);
         }
-        let version = version_of(&schema);
-        let earlier = present.iter().find(|d| same_name(d) && d.version == version);
-        let created =
-            earlier.and_then(|document| parse(document).get("createTime").and_then(Value::as_i64));
-        schema.insert("createTime".to_owned(), created.unwrap_or(now).into());
-        schema.insert("updateTime".to_owned(), now.into());
-        let text = Value::Object(schema).to_string();
-        if text.len() > SIZE_MAX {
-            let message = format!("schema {index}: it is larger than {SIZE_MAX} bytes");
-            return Err(Problem::bad_request(message));
-        }
-        documents.retain(|document| *document.name != *name || document.version != version);
-        documents.push(Document {
-            kind: KIND.into(),
-            name: name.into(),
-            version,
-            text: text.into(),
-        });
+        schema.update_time = now;
+        schemas.retain(|other| other.name != schema.name || other.version != schema.version);
+        schemas.push(schema);
     }
-    Ok(api.engine.store().put_documents(documents).await?)
+    Ok(definitions.put_schemas(schemas).await?)
 }
 
 /// Checks a schema and fills in what its author may leave out.
@@ -104,7 +94,7 @@ fn checked(value: Value) -> Result<Map<String, Value>, String> {
         return Err("it needs a name".to_owned());
     }
     let version = schema.entry("version").or_insert_with(|| 1.into());
-    if version.as_u64().is_none_or(|version| version == 0 || version > u64::from(u32::MAX)) {
+    if version.as_u64().is_none_or(|version| version == 0 || i32::try_from(version).is_err()) {
         return Err(format!("version {version} is not a whole number from 1"));
     }
     let kind = schema.entry("type").or_insert_with(|| "JSON".into());
@@ -122,21 +112,8 @@ fn checked(value: Value) -> Result<Map<String, Value>, String> {
     Ok(schema)
 }
 
-fn name_of(schema: &Map<String, Value>) -> &str {
-    schema.get("name").and_then(Value::as_str).unwrap_or_default()
-}
-
-fn version_of(schema: &Map<String, Value>) -> u32 {
-    let version = schema.get("version").and_then(Value::as_u64);
-    version.and_then(|version| u32::try_from(version).ok()).unwrap_or(1)
-}
-
-async fn load(engine: &Engine) -> Result<Vec<Document>, Problem> {
-    Ok(engine.store().documents(KIND).await?)
-}
-
-fn parse(document: &Document) -> Value {
-    serde_json::from_str(&document.text).unwrap_or_default()
+fn shown(schema: &SchemaDef) -> Value {
+    serde_json::to_value(schema).unwrap_or_default()
 }
 
 fn missing(name: &str, version: Option<u32>) -> Problem {
@@ -160,9 +137,9 @@ async fn schemas(
     State(api): State<Api>,
     Query(params): Query<ListParams>,
 ) -> Result<Json<Vec<Value>>, Problem> {
-    let documents = load(&api.engine).await?;
-    let shown = documents.iter().map(|document| {
-        let mut schema = parse(document);
+    let schemas = api.engine.definitions().schemas();
+    let shown = schemas.iter().map(|schema| {
+        let mut schema = shown(schema);
         if params.short
             && let Some(members) = schema.as_object_mut()
         {
@@ -186,10 +163,8 @@ async fn latest_schema(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Problem> {
-    let documents = load(&api.engine).await?;
-    let of_name = documents.iter().filter(|document| *document.name == *name);
-    let latest = of_name.max_by_key(|document| document.version);
-    latest.map(|document| Json(parse(document))).ok_or_else(|| missing(&name, None))
+    let latest = api.engine.definitions().schema(&name, 0);
+    latest.map(|schema| Json(shown(&schema))).ok_or_else(|| missing(&name, None))
 }
 
 /// Shows one version of a schema.
@@ -208,9 +183,9 @@ async fn schema(
     State(api): State<Api>,
     Path((name, version)): Path<(String, u32)>,
 ) -> Result<Json<Value>, Problem> {
-    let documents = load(&api.engine).await?;
-    let found = documents.iter().find(|d| *d.name == *name && d.version == version);
-    found.map(|document| Json(parse(document))).ok_or_else(|| missing(&name, Some(version)))
+    let wanted = i32::try_from(version).ok().filter(|version| *version > 0);
+    let found = wanted.and_then(|version| api.engine.definitions().schema(&name, version));
+    found.map(|schema| Json(shown(&schema))).ok_or_else(|| missing(&name, Some(version)))
 }
 
 /// Forgets every version of a schema.
@@ -223,9 +198,11 @@ async fn schema(
     )
 )]
 async fn delete_schemas(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
+    let definitions = api.engine.definitions();
     let mut found = false;
-    for document in load(&api.engine).await?.iter().filter(|document| *document.name == *name) {
-        found |= api.engine.store().delete_document(KIND, &name, document.version).await?;
+    for schema in definitions.schemas().iter().filter(|schema| schema.name == name) {
+        let version = u32::try_from(schema.version).unwrap_or(1);
+        found |= definitions.delete_schema(&name, version).await?;
     }
     if found { Ok(()) } else { Err(missing(&name, None)) }
 }
@@ -246,7 +223,7 @@ async fn delete_schema(
     State(api): State<Api>,
     Path((name, version)): Path<(String, u32)>,
 ) -> Result<(), Problem> {
-    if api.engine.store().delete_document(KIND, &name, version).await? {
+    if api.engine.definitions().delete_schema(&name, version).await? {
         return Ok(());
     }
     Err(missing(&name, Some(version)))

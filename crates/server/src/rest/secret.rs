@@ -21,6 +21,8 @@ const SHELF: Shelf = Shelf::Secrets;
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(secret_names, list_secret_names))
+        .routes(routes!(clear_local_cache))
+        .routes(routes!(clear_shared_cache))
         .routes(routes!(secrets_with_tags))
         .routes(routes!(secrets_with_tags_slashed))
         .routes(routes!(secret, put_secret, delete_secret))
@@ -68,6 +70,24 @@ struct Named {
 )]
 async fn secret_names(State(api): State<Api>) -> Json<Vec<String>> {
     Json(api.engine.vault().list(SHELF).into_iter().map(|listed| listed.name).collect())
+}
+
+/// Accepts that caches of secrets be cleared: there are none, a changed secret counts at once.
+#[utoipa::path(
+    get, path = "/api/secrets/clearLocalCache", tag = "secrets",
+    responses((status = 200, description = "Nothing to clear", body = serde_json::Value))
+)]
+async fn clear_local_cache() -> Json<serde_json::Value> {
+    Json(serde_json::json!({ "cleared": 0 }))
+}
+
+/// Accepts the same for the cache that servers share.
+#[utoipa::path(
+    get, path = "/api/secrets/clearRedisCache", tag = "secrets",
+    responses((status = 200, description = "Nothing to clear", body = serde_json::Value))
+)]
+async fn clear_shared_cache() -> Json<serde_json::Value> {
+    clear_local_cache().await
 }
 
 /// Lists the names of all secrets.

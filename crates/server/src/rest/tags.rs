@@ -23,6 +23,7 @@ use crate::problem::Problem;
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(workflow_tags, add_workflow_tags, put_workflow_tags, delete_workflow_tags))
+        .routes(routes!(old_workflow_tags, add_old_workflow_tag, delete_old_workflow_tag))
         .routes(routes!(task_tags, add_task_tags, put_task_tags, delete_task_tags))
         .routes(routes!(all_tags))
         .routes(routes!(grouped_tags))
@@ -300,6 +301,60 @@ async fn delete_workflow_tags(
     }
     let place = (Resource::WorkflowDef, name.as_str());
     change(&api.engine, &tagging, place, Change::Delete, read(body)?).await
+}
+
+/// Lists the tags of a workflow, at the path of older SDKs.
+#[utoipa::path(
+    get, path = "/api/metadata/tags/workflow/{name}", tag = "metadata",
+    params(("name" = String, Path, description = "The name of the workflow")),
+    responses(
+        (status = 200, description = "The tags", body = Vec<Tag>),
+        (status = 404, description = "No such workflow"),
+    )
+)]
+async fn old_workflow_tags(
+    state: State<Api>,
+    name: Path<String>,
+) -> Result<Json<Vec<Value>>, Problem> {
+    workflow_tags(state, name).await
+}
+
+/// Adds a tag to a workflow, at the path of older SDKs.
+#[utoipa::path(
+    post, path = "/api/metadata/tags/workflow/{name}", tag = "metadata", request_body = Tag,
+    params(("name" = String, Path, description = "The name of the workflow")),
+    responses(
+        (status = 200, description = "Tag added"),
+        (status = 404, description = "No such workflow"),
+    )
+)]
+async fn add_old_workflow_tag(
+    state: State<Api>,
+    tagging: Extension<Tagging>,
+    registering: Extension<Registering>,
+    name: Path<String>,
+    body: Body<Value>,
+) -> Result<(), Problem> {
+    add_workflow_tags(state, tagging, registering, name, body).await
+}
+
+/// Removes a tag of a workflow, at the path of older SDKs.
+#[utoipa::path(
+    delete, path = "/api/metadata/tags/workflow/{name}", tag = "metadata", request_body = Tag,
+    params(("name" = String, Path, description = "The name of the workflow")),
+    responses(
+        (status = 200, description = "Tag removed"),
+        (status = 404, description = "No such workflow or tag"),
+    )
+)]
+async fn delete_old_workflow_tag(
+    state: State<Api>,
+    tagging: Extension<Tagging>,
+    registering: Extension<Registering>,
+    name: Path<String>,
+    body: Body<Value>,
+) -> Result<(), Problem> {
+    delete_workflow_tags(state, tagging, registering, name, body).await
 }
 
 /// Lists the tags of a task definition.

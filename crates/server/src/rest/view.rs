@@ -3,6 +3,7 @@
 //! Payloads go through as text, and what all iterations of a loop share is written once and
 //! copied: showing an execution of a hundred thousand tasks is one pass over its bytes.
 
+use std::borrow::Cow;
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,6 +13,9 @@ use kernel::graph::{Execution, Kind, Status, Task, TaskStatus, iteration_of};
 use kernel::{ExecutionId, Json, TaskId, Timestamp};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
+
+/// The member of a task's output that names the execution that it started.
+pub(super) const CHILD: &str = "subWorkflowId";
 
 /// What a view is made with besides the state.
 #[derive(Clone, Copy)]
@@ -45,6 +49,11 @@ pub fn task_with_input(state: &Execution, task: &Task, input: Json, lens: Lens<'
 /// An execution as clients see it: the protocol's `Workflow`. Without tasks its list is empty.
 pub fn workflow(state: &Execution, include_tasks: bool, lens: Lens<'_>) -> Json {
     Json::of(&Shown::new(state, lens).workflow(include_tasks))
+}
+
+/// Bytes of the payloads of all tasks: about what the execution takes when it is shown with them.
+pub fn payload_bytes(state: &Execution) -> usize {
+    state.tasks().map(|task| task.input.len() + task.output.len()).sum()
 }
 
 /// The whole execution, as its failure workflow is given it.
@@ -139,7 +148,7 @@ impl<'a> Shown<'a> {
             seq: task.sequence,
             correlation_id: state.correlation_id.as_deref(),
             poll_count: task.poll_count,
-            task_def_name: name_of(task),
+            task_def_name: task.definition_name(),
             scheduled_time: task.scheduled_at,
             start_time: started_at.unwrap_or_default(),
             end_time: task.ended_at.unwrap_or_default(),
@@ -164,12 +173,12 @@ impl<'a> Shown<'a> {
             rate_limit_per_frequency: policy.map_or(0, |policy| policy.rate_limit_per_frequency),
             rate_limit_frequency_in_seconds: policy
                 .filter(|policy| policy.rate_limit_per_frequency > 0)
-                .map_or(0, |policy| policy.rate_limit_frequency_in_seconds),
+                .map_or(1, |policy| policy.rate_limit_frequency_in_seconds),
             workflow_priority: state.priority,
             execution_name_space: policy.and_then(|p| p.execution_name_space.as_deref()),
             isolation_group_id: policy.and_then(|p| p.isolation_group_id.as_deref()),
             iteration: iteration_of(task),
-            sub_workflow_id: self.state.child_of(task),
+            sub_workflow_id: self.child_of(task),
             subworkflow_changed: false,
             first_start_time: self.first_started(task, started_at),
             execution_metadata: task.metadata.clone().unwrap_or_default(),
@@ -177,6 +186,18 @@ impl<'a> Shown<'a> {
             loop_over_task: iteration_of(task) > 0,
             task_definition: place.task_definition,
         }
+    }
+
+    /// The execution that a task started: its own child, or the one that a worker reported.
+    fn child_of(&self, task: &'a Task) -> Option<Cow<'a, str>> {
+        if let Some(child) = self.state.child_of(task) {
+            return Some(Cow::Borrowed(child.as_str()));
+        }
+        // Only a worker's report puts the name there; most outputs are not even parsed.
+        if task.kind != Kind::Dispatched || !task.output.text().contains(CHILD) {
+            return None;
+        }
+        task.output.parse()[CHILD].as_str().map(|child| Cow::Owned(child.to_owned()))
     }
 
     /// When the first attempt began.
@@ -210,18 +231,12 @@ impl<'a> Shown<'a> {
                 with_members(&task.input, &[("joinOn", Json::of(&join_on))])
             }
             Kind::DynamicFork => {
-                // Branches are one task each, and the JOIN, which stands next, waits for them all.
-                let last = self.state.tasks().next_back().map_or(0, |task| task.sequence);
-                let join = (task.sequence + 1..=last)
-                    .filter_map(|sequence| self.state.task(sequence))
-                    .find(|later| later.node.0 == task.node.0 + 1 && later.path == task.path);
-                match join {
-                    Some(join) => {
-                        let forked = without_suffix(self.state, join);
-                        with_members(&task.input, &[("forkedTasks", Json::of(&forked))])
-                    }
-                    None => task.input.clone(),
-                }
+                let branches = self.state.forked(task);
+                let names: Vec<&str> =
+                    branches.iter().map(|task| &*task.task_reference_name).collect();
+                let members =
+                    [("forkedTasks", Json::of(&names)), ("forkedTaskDefs", Json::of(&branches))];
+                with_members(&task.input, &members)
             }
             Kind::SubWorkflow => match task.child_version {
                 Some(version) => {
@@ -343,24 +358,12 @@ impl<'a> Shown<'a> {
     }
 }
 
-/// The name that limits and definitions go by; types that steer the flow bear their type's.
-fn name_of(task: &Task) -> &str {
-    match task.kind {
-        Kind::Switch
-        | Kind::Decision
-        | Kind::Fork
-        | Kind::DynamicFork
-        | Kind::Join
-        | Kind::ExclusiveJoin => &task.task_type,
-        _ => &task.name,
-    }
-}
-
 /// What a JOIN waits for, as the author wrote it: without the iterations it stands in.
-fn without_suffix<'t>(state: &Execution, task: &'t Task) -> Vec<&'t str> {
+fn without_suffix(state: &Execution, task: &Task) -> Vec<String> {
     let author = &*state.node_of(task).reference;
     let suffix = task.reference.strip_prefix(author).unwrap_or_default();
-    task.join_on.iter().map(|name| name.strip_suffix(suffix).unwrap_or(name)).collect()
+    let joined = state.joined(task);
+    joined.iter().map(|name| name.strip_suffix(suffix).unwrap_or(name).to_owned()).collect()
 }
 
 /// An object with members added; those of the same name give way.
@@ -420,7 +423,7 @@ struct TaskView<'a> {
     isolation_group_id: Option<&'a str>,
     iteration: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    sub_workflow_id: Option<&'a ExecutionId>,
+    sub_workflow_id: Option<Cow<'a, str>>,
     subworkflow_changed: bool,
     first_start_time: Timestamp,
     execution_metadata: Json,

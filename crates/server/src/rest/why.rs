@@ -51,6 +51,11 @@ pub(crate) struct Why {
 /// # Errors
 /// 404 if there is none; the store's.
 pub(crate) async fn why(engine: &Engine, id: &str) -> Result<Why, Problem> {
+    if let Some(reason) = engine.quarantine_of(&ExecutionId::new(id)) {
+        let workflow_id = ExecutionId::new(id);
+        let reason = Some(format!("quarantined: {reason}"));
+        return Ok(Why { workflow_id, status: "QUARANTINED", reason, waiting: Vec::new() });
+    }
     let now = engine.now();
     let look = |state: &Execution| {
         let queues: Vec<_> = state.open_tasks().map(|task| state.queue_of(task)).collect();
@@ -99,7 +104,10 @@ fn explain(engine: &Engine, id: &ExecutionId, waiting: &mut Waiting, queue: &str
 
 fn sentence(blocked: &Blocked, queue: &str) -> (&'static str, String) {
     match blocked {
-        Blocked::NeverPolled => ("no-worker", format!("no worker has ever polled '{queue}'")),
+        Blocked::NeverPolled => {
+            let reason = format!("no worker has polled '{queue}' since the server started");
+            ("no-worker", reason)
+        }
         Blocked::NotPolledSince(at) => {
             ("no-worker", format!("no worker has polled '{queue}' since {at}"))
         }

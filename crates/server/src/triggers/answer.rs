@@ -11,14 +11,13 @@ use engine::search::{Filter, Search, Sort, SortField, TextField, TimeField};
 use kernel::durable::ORCHESTRATION;
 use kernel::expression::Template;
 use kernel::graph::Execution;
-use kernel::{ExecutionId, Json};
-use serde::Deserialize;
+use kernel::{ExecutionId, Json, Scripts};
 use serde_json::{Map, Value};
 
-use super::definition::{Action, By, ShowAction, StartAction, of_value};
-use super::pattern::Pattern;
+use super::definition::{Action, By, ShowAction, StartAction};
 use super::scope::{self, Given};
-use super::{KIND, Trigger};
+use super::table::Found;
+use super::{Trigger, registered};
 use crate::Api;
 use crate::durable::{self, Caller, Wanted};
 use crate::problem::Problem;
@@ -29,73 +28,30 @@ const LABELLED_MAX: u64 = 100;
 
 /// Answers a request if a trigger has its path; gives it back otherwise.
 pub(crate) async fn answer(api: &Api, request: Request) -> Result<Response, Request> {
-    let found = match find(&api.engine, request.method(), request.uri().path()).await {
-        Ok(Some(found)) => found,
-        Ok(None) => return Err(request),
+    let registered = match registered(&api.engine).await {
+        Ok(registered) => registered,
         Err(problem) => return Ok(problem.into_response()),
     };
-    let answered = match found {
-        Found::Trigger(trigger, path) => act(api, &trigger, path, request).await,
-        Found::Others(allowed) => Ok(not_allowed(&request, &allowed)),
+    let answered = match registered.paths.find(request.method(), request.uri().path()) {
+        Found::Value(Some(trigger), path) => act(api, trigger, path, request).await,
+        Found::Value(None, _) => Err(unusable("the trigger cannot be used: see the server's log")),
+        Found::Methods(allowed) => Ok(not_allowed(&request, &allowed)),
+        Found::Nothing => return Err(request),
     };
     Ok(answered.unwrap_or_else(Problem::into_response))
-}
-
-/// What there is at a path.
-enum Found {
-    /// The trigger, and the parameters of the path.
-    Trigger(Box<Trigger>, BTreeMap<String, String>),
-    /// Triggers of these methods.
-    Others(Vec<String>),
-}
-
-/// Where a trigger is, read without the rest of it.
-#[derive(Deserialize)]
-struct Place {
-    method: String,
-    path: String,
-}
-
-async fn find(engine: &Engine, method: &Method, path: &str) -> Result<Option<Found>, Problem> {
-    let documents = engine.store().documents(KIND).await?;
-    let mut others = Vec::new();
-    let mut best = None;
-    for document in &documents {
-        let Ok(place) = serde_json::from_str::<Place>(&document.text) else { continue };
-        let Ok(pattern) = Pattern::parse(&place.path) else { continue };
-        let Some(parameters) = pattern.matched(path) else { continue };
-        let of_get = *method == Method::HEAD && place.method.eq_ignore_ascii_case("GET");
-        if !of_get && !place.method.eq_ignore_ascii_case(method.as_str()) {
-            others.push(place.method.to_ascii_uppercase());
-            continue;
-        }
-        let rank = pattern.rank();
-        if best.as_ref().is_none_or(|(highest, _, _)| rank > *highest) {
-            best = Some((rank, document, parameters));
-        }
-    }
-    let Some((_, document, parameters)) = best else {
-        return Ok((!others.is_empty()).then_some(Found::Others(others)));
-    };
-    let value = serde_json::from_str(&document.text).unwrap_or(Value::Null);
-    match of_value(value, engine.scripts()) {
-        Ok(trigger) => Ok(Some(Found::Trigger(Box::new(trigger), parameters))),
-        Err(flaws) => {
-            tracing::error!(trigger = %document.name, ?flaws, "a stored trigger is unusable");
-            Err(unusable("the trigger cannot be used: see the server's log"))
-        }
-    }
 }
 
 fn unusable(message: impl Into<String>) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "trigger-unusable", message)
 }
 
-fn not_allowed(request: &Request, allowed: &[String]) -> Response {
+fn not_allowed(request: &Request, allowed: &[Method]) -> Response {
     let message = format!("{} is not supported at this path", request.method());
     let problem = Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message);
     let mut response = problem.with_hint("See the Allow header.").into_response();
-    if let Ok(allowed) = HeaderValue::from_str(&allowed.join(", ")) {
+    if let Ok(allowed) =
+        HeaderValue::from_str(&allowed.iter().map(Method::as_str).collect::<Vec<_>>().join(", "))
+    {
         response.headers_mut().insert(header::ALLOW, allowed);
     }
     response
@@ -109,7 +65,7 @@ async fn act(
 ) -> Result<Response, Problem> {
     let (mut parts, body) = request.into_parts();
     let RawQuery(pairs) = RawQuery::from_request_parts(&mut parts, api).await?;
-    let caller = Caller::new(&parts.headers, &parts.uri, pairs.clone());
+    let caller = Caller::new(&parts, pairs.clone());
     let mut query = BTreeMap::new();
     for (name, value) in pairs {
         query.entry(name).or_insert(value);
@@ -228,7 +184,9 @@ async fn show(
     let shown = match &action.query {
         None => shown,
         Some(program) => {
-            let outputs = engine.scripts().jq(program, &shown).map_err(|error| {
+            let program = program.clone();
+            let run = move |_: &Engine, scripts: &dyn Scripts| scripts.jq(&program, &shown);
+            let outputs = engine.evaluate(run).await?.map_err(|error| {
                 let message = format!("the trigger's queryExpression failed: {error}");
                 Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "trigger-failed", message)
             })?;

@@ -9,12 +9,17 @@ mod answer;
 mod definition;
 mod pattern;
 mod scope;
+mod table;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::Json as AsJson;
 use axum::extract::State;
 use engine::Engine;
 use engine::store::Document;
 use kernel::definition::Problem as Flaw;
+use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
 use utoipa_axum::router::OpenApiRouter;
@@ -23,6 +28,8 @@ use utoipa_axum::routes;
 pub(crate) use answer::answer;
 pub use definition::{Trigger, read};
 
+use self::pattern::Pattern;
+use self::table::Table;
 use crate::Api;
 use crate::problem::Problem;
 use crate::rest::extract::{Path, RawBody};
@@ -42,19 +49,50 @@ const COUNT_MAX: usize = 1000;
 /// Held from looking at the triggers until one is written.
 static WRITING: Mutex<()> = Mutex::const_new(());
 
-async fn load(engine: &Engine) -> Result<Vec<Trigger>, Problem> {
-    let documents = engine.store().documents(KIND).await?;
-    let mut triggers = Vec::with_capacity(documents.len());
-    for document in &documents {
-        let value = serde_json::from_str(&document.text).unwrap_or(Value::Null);
-        match definition::of_value(value, engine.scripts()) {
-            Ok(trigger) => triggers.push(trigger),
-            Err(flaws) => {
-                tracing::error!(trigger = %document.name, ?flaws, "a stored trigger is unusable");
+/// All triggers, as requests need them.
+struct Registered {
+    /// Those that can be used, by name.
+    triggers: BTreeMap<String, Arc<Trigger>>,
+    /// Where they are; `None` where one is stored that cannot be used.
+    paths: Table<Option<Arc<Trigger>>>,
+}
+
+/// Where a stored trigger is, read without the rest of it.
+#[derive(Deserialize)]
+struct Place {
+    method: String,
+    path: String,
+}
+
+/// The triggers as they are stored.
+async fn registered(engine: &Engine) -> Result<Arc<Registered>, Problem> {
+    let compile = |documents: &[Document]| {
+        let mut registered = Registered { triggers: BTreeMap::new(), paths: Table::default() };
+        for document in documents {
+            let value = serde_json::from_str(&document.text).unwrap_or(Value::Null);
+            match definition::of_value(value, engine.scripts()) {
+                Ok(trigger) => {
+                    let trigger = Arc::new(trigger);
+                    let (method, place) = (trigger.method.clone(), &trigger.pattern);
+                    registered.paths.add(method, place, Some(trigger.clone()));
+                    registered.triggers.insert(trigger.name.clone(), trigger);
+                }
+                Err(flaws) => {
+                    tracing::error!(trigger = %document.name, ?flaws, "a stored trigger is unusable");
+                    let place = serde_json::from_str::<Place>(&document.text).ok();
+                    let place = place.and_then(|place| {
+                        let method = place.method.to_ascii_uppercase().parse().ok()?;
+                        Some((method, Pattern::parse(&place.path).ok()?))
+                    });
+                    if let Some((method, pattern)) = place {
+                        registered.paths.add(method, &pattern, None);
+                    }
+                }
             }
         }
-    }
-    Ok(triggers)
+        registered
+    };
+    Ok(engine.catalogue().view(KIND, compile).await?)
 }
 
 /// Defines triggers, or defines them anew; says how many are new or different.
@@ -64,9 +102,10 @@ async fn load(engine: &Engine) -> Result<Vec<Trigger>, Problem> {
 /// is written then.
 pub async fn put(engine: &Engine, triggers: Vec<Trigger>) -> Result<usize, Problem> {
     let _writing = WRITING.lock().await;
-    let present = load(engine).await?;
+    let present = registered(engine).await?;
     let replaced = |name: &str| triggers.iter().any(|trigger| trigger.name == name);
-    let others: Vec<&Trigger> = present.iter().filter(|it| !replaced(&it.name)).collect();
+    let others: Vec<&Trigger> =
+        present.triggers.values().map(|it| &**it).filter(|it| !replaced(&it.name)).collect();
     let mut flaws = Vec::new();
     for (index, trigger) in triggers.iter().enumerate() {
         let place = |member: &str| match triggers.len() {
@@ -97,18 +136,11 @@ pub async fn put(engine: &Engine, triggers: Vec<Trigger>) -> Result<usize, Probl
     }
     let mut changed = 0;
     for trigger in triggers {
-        let same =
-            |other: &&Trigger| other.name == trigger.name && other.document == trigger.document;
-        if present.iter().any(|other| same(&other)) {
+        let former = present.triggers.get(&trigger.name);
+        if former.is_some_and(|former| former.document == trigger.document) {
             continue;
         }
-        let document = Document {
-            kind: KIND.into(),
-            name: trigger.name.as_str().into(),
-            version: 0,
-            text: trigger.document.to_string().into(),
-        };
-        engine.store().put_document(document).await?;
+        engine.catalogue().put(KIND, &trigger.name, trigger.document.to_string()).await?;
         changed += 1;
     }
     Ok(changed)
@@ -125,8 +157,8 @@ fn missing(name: &str) -> Problem {
     responses((status = 200, description = "The triggers", body = Vec<serde_json::Value>))
 )]
 async fn triggers(State(api): State<Api>) -> Result<AsJson<Vec<Value>>, Problem> {
-    let triggers = load(&api.engine).await?;
-    Ok(AsJson(triggers.into_iter().map(|trigger| trigger.document).collect()))
+    let registered = registered(&api.engine).await?;
+    Ok(AsJson(registered.triggers.values().map(|trigger| trigger.document.clone()).collect()))
 }
 
 /// Defines a trigger or a list of them, or defines them anew. `name`, `method` and `path` say where
@@ -163,8 +195,9 @@ async fn get_trigger(
     State(api): State<Api>,
     Path(name): Path<String>,
 ) -> Result<AsJson<Value>, Problem> {
-    let found = load(&api.engine).await?.into_iter().find(|trigger| trigger.name == name);
-    Ok(AsJson(found.ok_or_else(|| missing(&name))?.document))
+    let registered = registered(&api.engine).await?;
+    let found = registered.triggers.get(&name).ok_or_else(|| missing(&name))?;
+    Ok(AsJson(found.document.clone()))
 }
 
 /// Forgets a trigger; what it has started goes on.
@@ -178,9 +211,5 @@ async fn get_trigger(
 )]
 async fn delete_trigger(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
     let _writing = WRITING.lock().await;
-    if api.engine.store().delete_document(KIND, &name, 0).await? {
-        Ok(())
-    } else {
-        Err(missing(&name))
-    }
+    if api.engine.catalogue().delete(KIND, &name).await? { Ok(()) } else { Err(missing(&name)) }
 }

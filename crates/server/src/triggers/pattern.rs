@@ -1,10 +1,7 @@
 //! Paths of triggers: literal segments and parameters, and which of them are free.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
-
-use percent_encoding::percent_decode_str;
 
 /// Longest path, in bytes.
 const LENGTH_MAX: usize = 500;
@@ -24,9 +21,12 @@ const RESERVED: [&str; 8] = [
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Pattern(Vec<Segment>);
 
+/// What stands between two slashes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Segment {
+pub(super) enum Segment {
+    /// Fixed text.
     Literal(String),
+    /// Anything, under this name.
     Parameter(String),
 }
 
@@ -79,28 +79,6 @@ impl Pattern {
         Ok(())
     }
 
-    /// The parameters of a path that fits; `None` for one that does not.
-    pub(super) fn matched(&self, path: &str) -> Option<BTreeMap<String, String>> {
-        let rest = path.strip_prefix('/')?;
-        let given: Vec<&str> = rest.strip_suffix('/').unwrap_or(rest).split('/').collect();
-        if given.len() != self.0.len() {
-            return None;
-        }
-        let mut parameters = BTreeMap::new();
-        for (segment, given) in self.0.iter().zip(given) {
-            let given = percent_decode_str(given).decode_utf8().ok()?;
-            match segment {
-                Segment::Literal(literal) if *literal == given => {}
-                Segment::Literal(_) => return None,
-                Segment::Parameter(_) if given.is_empty() => return None,
-                Segment::Parameter(name) => {
-                    parameters.insert(name.clone(), given.into_owned());
-                }
-            }
-        }
-        Some(parameters)
-    }
-
     /// Whether the same paths fit both.
     pub(super) fn equals(&self, other: &Self) -> bool {
         let alike = |pair: (&Segment, &Segment)| match pair {
@@ -111,11 +89,9 @@ impl Pattern {
         self.0.len() == other.0.len() && self.0.iter().zip(&other.0).all(alike)
     }
 
-    /// Where several patterns fit, the greatest is meant: what is fixed goes before parameters,
-    /// from left to right.
-    pub(super) fn rank(&self) -> impl Ord + use<> {
-        let parameters = self.0.iter().map(|it| matches!(it, Segment::Parameter(_)));
-        Reverse(parameters.collect::<Vec<bool>>())
+    /// What stands between the slashes, from left to right.
+    pub(super) fn segments(&self) -> impl Iterator<Item = &Segment> {
+        self.0.iter()
     }
 
     /// The names of the parameters.
@@ -171,20 +147,6 @@ fn own_namespaces() -> &'static BTreeSet<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_fixed_goes_before_parameters() {
-        let fixed = Pattern::parse("/jobs/new/state").expect("a path");
-        let open = Pattern::parse("/jobs/{id}/state").expect("a path");
-        assert!(fixed.rank() > open.rank());
-        assert!(!fixed.equals(&open));
-        assert!(open.equals(&Pattern::parse("/jobs/{name}/state").expect("a path")));
-        let found = open.matched("/jobs/a%2Fb%20c/state").expect("it fits");
-        assert_eq!(found["id"], "a/b c");
-        assert_eq!(open.matched("/jobs//state"), None);
-        assert_eq!(open.matched("/jobs/1/state/more"), None);
-        assert!(open.matched("/jobs/1/state/").is_some());
-    }
 
     #[test]
     fn what_is_ours_is_not_free() {

@@ -158,7 +158,7 @@ async fn what_nobody_can_run_says_why_at_every_place() {
     assert_eq!((&open["taskType"], &open["reference"]), (&json!("ACTIVITY"), &json!("say")));
     assert_eq!(open["code"], "queued");
     let graph = waiting(&graph).await;
-    assert_eq!(graph["reason"], "no worker has ever polled 'pack'");
+    assert_eq!(graph["reason"], "no worker has polled 'pack' since the server started");
     assert_eq!(waiting("done").await, Value::Null, "what has ended waits for nothing");
     // Nobody who did not ask is told.
     assert!(worker.get("/instances/open").await.1.get("waiting").is_none());
@@ -173,6 +173,6 @@ async fn an_orchestrator_that_no_worker_takes_names_itself() {
     assert_eq!(waiting["code"], "no-worker");
     assert_eq!(
         waiting["reason"],
-        "of 1 workers in the task hub 'default', none runs the orchestrator 'unknown'"
+        "of 1 worker in the task hub 'default', none runs the orchestrator 'unknown'"
     );
 }

@@ -39,6 +39,13 @@ impl Worker {
         Self::with(Some(WorkFilters { orchestrations, ..WorkFilters::default() })).await
     }
 
+    /// A worker that takes these versions of an orchestrator alone.
+    pub(crate) async fn of_versions(name: &str, versions: &[&str]) -> Self {
+        let versions = versions.iter().map(|version| (*version).into()).collect();
+        let orchestrations = vec![NameFilter { name: name.into(), versions }];
+        Self::with(Some(WorkFilters { orchestrations, ..WorkFilters::default() })).await
+    }
+
     async fn with(filters: Option<WorkFilters>) -> Self {
         let server = Server::new().await;
         let attendance = server.engine.attend(Profile {

@@ -36,7 +36,7 @@ async fn call(server: &Server, request: Builder, body: &str) -> Reply {
 
 async fn ask(server: &Server, method: Method, path: &str, body: &str) -> Reply {
     let request = Request::builder().method(method).uri(format!("{BASE}{path}"));
-    let request = request.header("host", "bell.example:8080");
+    let request = request.header("host", "localhost:8080");
     call(server, request.header("content-type", "application/json"), body).await
 }
 
@@ -61,7 +61,7 @@ async fn a_start_is_answered_with_links_to_the_callers_own_host() {
     server.register(waiting("w")).await;
     let reply = post(&server, "/orchestrators/w/my-1", r#"{"a": 1}"#).await;
     assert_eq!(reply.status, 202);
-    let base = format!("http://bell.example:8080{BASE}/instances/my-1");
+    let base = format!("http://localhost:8080{BASE}/instances/my-1");
     let links = json!({
         "id": "my-1",
         "statusQueryGetUri": format!("{base}?taskHub=default"),
@@ -78,29 +78,15 @@ async fn a_start_is_answered_with_links_to_the_callers_own_host() {
     assert_eq!(reply.header("retry-after"), "10");
     assert_eq!(server.workflow("my-1").await["input"], json!({ "a": 1 }));
 
-    // Behind a proxy, with what each link repeats; the names of parameters in any case.
+    // With what each link repeats, which is not the caller's key; the names of parameters in any
+    // case.
     let uri = format!("{BASE}/orchestrators/w/a%20b?TASKHUB=h-b&connection=Storage&code=k%3D%3D");
-    let request = Request::builder().method(Method::POST).uri(uri).header("host", "inside:1");
-    let request = request
-        .header("x-forwarded-host", "bell.example, inside")
-        .header("x-forwarded-proto", "https")
-        .header("x-forwarded-prefix", "/night/");
+    let request = Request::builder().method(Method::POST).uri(uri).header("host", "127.0.0.1:1");
     let reply = call(&server, request, "").await;
     assert_eq!(
         reply.body["statusQueryGetUri"],
-        format!(
-            "https://bell.example/night{BASE}/instances/a%20b?taskHub=h-b&connection=Storage&code=k%3D%3D"
-        )
+        format!("http://127.0.0.1:1{BASE}/instances/a%20b?taskHub=h-b&connection=Storage")
     );
-    // What is no host stands in no link.
-    for bad in ["evil/x", "a b", "user@evil", "\"><x"] {
-        let request =
-            Request::builder().method(Method::POST).uri(format!("{BASE}/orchestrators/w"));
-        let request = request.header("host", "inside:1").header("x-forwarded-host", bad);
-        let reply = call(&server, request, "").await;
-        let link = reply.body["statusQueryGetUri"].as_str().expect("a link");
-        assert!(link.starts_with("http://inside:1/"), "{bad}: {link}");
-    }
 }
 
 #[tokio::test]
@@ -170,7 +156,7 @@ async fn a_status_tells_all_that_the_protocol_has() {
     let reply = get(&server, &format!("/instances/{id}")).await;
     assert_eq!(reply.status, 202);
     assert_eq!(reply.header("retry-after"), "5");
-    let link = format!("http://bell.example:8080{BASE}/instances/{id}?taskHub=default");
+    let link = format!("http://localhost:8080{BASE}/instances/{id}?taskHub=default");
     assert_eq!(reply.header("location"), link);
     let members: Vec<&String> = reply.body.as_object().expect("an object").keys().collect();
     let expected = [
@@ -184,6 +170,15 @@ async fn a_status_tells_all_that_the_protocol_has() {
         "lastUpdatedTime",
     ];
     assert_eq!(members, expected);
+    // Who follows the link sees what was asked for first.
+    let query = "showInput=false&returnInternalServerErrorOnFailure=true";
+    let followed = get(&server, &format!("/instances/{id}?{query}")).await;
+    let wanted = format!("{link}&returnInternalServerErrorOnFailure=true&showInput=false");
+    assert_eq!(followed.header("location"), wanted);
+    let begun = post(&server, "/orchestrators/w?returnInternalServerErrorOnFailure=true", "").await;
+    let location = begun.header("location");
+    assert!(location.ends_with("&returnInternalServerErrorOnFailure=true"), "{location}");
+    assert_eq!(begun.body["statusQueryGetUri"], location);
     assert_eq!(reply.body["input"], json!({ "n": 1 }));
     assert_eq!(reply.body["customStatus"], json!({ "step": 1 }));
     assert_eq!(reply.body["output"], Value::Null);

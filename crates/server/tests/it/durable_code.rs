@@ -5,7 +5,9 @@ use axum::http::{Method, Request};
 use engine::durable::WorkItem;
 use kernel::durable::entity::BatchResult;
 use kernel::durable::instance::{TurnResult, Work};
-use kernel::durable::{Action, Fact, OperationResult, Outcome};
+use kernel::durable::{
+    Action, ActionKind, EntityMessage, Fact, LockRequest, OperationResult, Outcome,
+};
 use serde_json::{Value, json};
 
 use crate::code_worker::{BASE, Worker, call, end, is_turn};
@@ -116,7 +118,7 @@ async fn an_instance_of_code_is_steered() {
             worker.server.engine.complete_turn(result).await.expect("it is taken");
             break;
         }
-        worker.server.engine.abandon(&token);
+        worker.server.engine.abandon(&token).await;
     }
     let (_, ended) = worker.get("/instances/two").await;
     assert_eq!(
@@ -289,4 +291,114 @@ async fn a_schedule_starts_an_orchestration() {
     let (status, told) = worker.get(&format!("/instances/{id}")).await;
     assert_eq!((status, &told["name"]), (200, &json!("tick")));
     assert_eq!((&told["input"]["n"], &told["output"]), (&json!(1), &json!(1)));
+}
+
+/// The first reason why an instance waits.
+async fn reason(worker: &Worker, id: &str) -> (String, String) {
+    let why = worker.server.get(&format!("/api/workflow/{id}/why")).await.ok();
+    let text = |name: &str| why["waiting"][0][name].as_str().expect("a text").to_owned();
+    (text("code"), text("reason"))
+}
+
+#[tokio::test]
+async fn why_names_the_version_that_no_worker_takes() {
+    let worker = Worker::new().await;
+    worker.post("/orchestrators/o/two?version=2.0", "").await;
+    let item = worker.next(is_turn).await;
+    worker.server.engine.abandon(item.token()).await;
+    let (code, words) = reason(&worker, "two").await;
+    assert_eq!(code, "no-worker");
+    for part in ["version 2.0", "gave it back", "once", "tester"] {
+        assert!(words.contains(part), "{words}");
+    }
+    let unfinished = worker.server.get("/api/workers/unfinished?taskHub=default").await.ok();
+    let found = &unfinished[0];
+    assert_eq!((&found["kind"], &found["version"]), (&json!("orchestration"), &json!("2.0")));
+    assert_eq!((&found["attempts"], &found["refusedByAll"]), (&json!(1), &json!(true)));
+    assert_eq!((&found["instanceId"], &found["givenUp"]), (&json!("two"), &json!(false)));
+    let other = worker.server.get("/api/workers/unfinished?taskHub=other").await.ok();
+    assert_eq!(other, json!([]));
+    let health = worker.server.get("/health").await.ok();
+    assert_eq!(health["unfinishedWork"], json!({ "retrying": 0, "givenUp": 0 }));
+
+    let worker = Worker::of_versions("o", &["1.0", "1.1"]).await;
+    worker.post("/orchestrators/o/two?version=2.0", "").await;
+    let (code, words) = reason(&worker, "two").await;
+    assert_eq!(code, "no-worker");
+    assert!(words.contains("version 2.0") && words.contains("1.0, 1.1"), "{words}");
+}
+
+#[tokio::test]
+async fn why_names_the_lock_and_its_holder() {
+    let worker = Worker::new().await;
+    let lock = |section: &str| {
+        ActionKind::SendEntityMessage(EntityMessage::LockRequested(Box::new(LockRequest {
+            critical_section_id: section.into(),
+            lock_set: vec!["@account@x".into()],
+            position: 0,
+            parent_instance_id: None,
+        })))
+    };
+    for id in ["first", "second"] {
+        worker.post(&format!("/orchestrators/o/{id}"), "").await;
+        worker.turn(vec![(1, lock(id))], None).await;
+        if id == "first" {
+            // It is told that it has the lock.
+            worker.turn(Vec::new(), None).await;
+        }
+    }
+    let (code, words) = until_code(&worker, "second", "lock").await;
+    assert_eq!(code, "lock");
+    assert!(words.contains("@account@x") && words.contains("'first' holds"), "{words}");
+}
+
+/// The same, once it has this code: letters may be on their way.
+async fn until_code(worker: &Worker, id: &str, wanted: &str) -> (String, String) {
+    for _ in 0..1000 {
+        let (code, words) = reason(worker, id).await;
+        if code == wanted && words.contains("holds") {
+            return (code, words);
+        }
+        tokio::task::yield_now().await;
+    }
+    reason(worker, id).await
+}
+
+#[tokio::test]
+async fn an_entity_can_be_purged_and_may_have_an_empty_key() {
+    let worker = Worker::new().await;
+    for path in ["/entities/counter/$?op=add", "/entities/counter/a?op=add"] {
+        assert_eq!(worker.post(path, "1").await.0, 202, "{path}");
+    }
+    assert_eq!(worker.ask(Method::DELETE, "/instances/@counter@nobody", "").await.0, 404);
+    let (status, purged) = worker.ask(Method::DELETE, "/instances/@Counter@a", "").await;
+    assert_eq!((status, purged), (200, json!({ "instancesDeleted": 1 })));
+    assert_eq!(worker.ask(Method::DELETE, "/instances/@counter@a", "").await.0, 404);
+    assert_eq!(&*worker.batch().await.entity_id, "@counter@");
+}
+
+#[tokio::test]
+async fn bounds_in_time_may_be_written_the_american_way() {
+    let worker = Worker::new().await;
+    worker.post("/orchestrators/o/one", "").await;
+    let found = async |bound: &str| {
+        let (status, page) = worker.get(&format!("/instances?{bound}")).await;
+        assert_eq!(status, 200, "{page}");
+        page.as_array().expect("a list").len()
+    };
+    for past in ["11/22/2020", "11/22/2020%2013:45", "1/2/2020%2001:02:03%20PM"] {
+        assert_eq!(found(&format!("createdTimeFrom={past}")).await, 1, "{past}");
+        assert_eq!(found(&format!("createdTimeTo={past}")).await, 0, "{past}");
+    }
+    assert_eq!(found("createdTimeFrom=11/22/2999").await, 0);
+}
+
+#[tokio::test]
+async fn a_head_tells_what_a_get_would() {
+    let worker = Worker::new().await;
+    worker.post("/orchestrators/o/one", "").await;
+    for (path, status) in [("/instances/one", 202), ("/instances/two", 404), ("/instances", 200)] {
+        let answer = worker.ask(Method::HEAD, path, "").await;
+        assert_eq!(answer, (status, Value::Null), "{path}");
+    }
 }

@@ -271,3 +271,112 @@ async fn what_waits_for_a_worker_never_exceeds_a_message() {
     let status = state.orchestration_state.expect("it is there").orchestration_status;
     assert_eq!(status, i32::from(OrchestrationStatus::Running));
 }
+
+/// Takes the next turn and answers it.
+async fn take_turn(
+    client: &mut Client,
+    items: &mut Streaming<WorkItem>,
+    custom_status: Option<String>,
+    output: Option<String>,
+) -> proto::OrchestratorRequest {
+    let item = next(items).await;
+    let Some(Work::OrchestratorRequest(turn)) = item.request else { panic!("no turn") };
+    let end = output.map(|result| proto::OrchestratorAction {
+        id: 1,
+        orchestrator_action_type: Some(
+            proto::orchestrator_action::OrchestratorActionType::CompleteOrchestration(
+                proto::CompleteOrchestrationAction {
+                    orchestration_status: OrchestrationStatus::Completed.into(),
+                    result: Some(result),
+                    ..proto::CompleteOrchestrationAction::default()
+                },
+            ),
+        ),
+    });
+    let answer = OrchestratorResponse {
+        completion_token: item.completion_token,
+        actions: end.into_iter().collect(),
+        custom_status,
+        ..OrchestratorResponse::default()
+    };
+    client.complete_orchestrator_task(answer).await.expect("it is taken");
+    turn
+}
+
+#[tokio::test]
+async fn an_instance_that_is_larger_than_a_message_hides_no_other() {
+    let server = Server::new().await;
+    let mut client = client(&server);
+    let large = |letter: &str| letter.repeat(3 << 20);
+    let mut items = attend(&mut client).await;
+    for id in ["large", "small"] {
+        let input = Some(if id == "large" { large("i") } else { "1".to_owned() });
+        let (instance_id, name) = (id.to_owned(), "o".to_owned());
+        let request =
+            CreateInstanceRequest { instance_id, name, input, ..CreateInstanceRequest::default() };
+        client.start_instance(request).await.expect("it is started");
+        let (custom, output) = match id {
+            "large" => (Some(large("c")), large("o")),
+            _ => (None, "2".to_owned()),
+        };
+        take_turn(&mut client, &mut items, custom, Some(output)).await;
+    }
+    let wanted = InstanceQuery { fetch_inputs_and_outputs: true, ..InstanceQuery::default() };
+    let (mut seen, mut token) = (Vec::new(), None);
+    loop {
+        let query = InstanceQuery { continuation_token: token, ..wanted.clone() };
+        let page = client.query_instances(QueryInstancesRequest { query: Some(query) }).await;
+        let page = page.expect("a page").into_inner();
+        assert!(page.encoded_len() <= MESSAGE_MAX, "{} bytes", page.encoded_len());
+        seen.extend(page.orchestration_state);
+        token = page.continuation_token;
+        if token.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen.len(), 2);
+    let state = &seen[0];
+    assert_eq!(state.output.as_ref().map(String::len), Some(3 << 20), "the output is whole");
+    for (what, payload) in [("input", &state.input), ("custom status", &state.custom_status)] {
+        let words: String = serde_json::from_str(payload.as_deref().unwrap()).expect("JSON");
+        assert!(words.contains(&format!("the {what} of 3145728 bytes is left out")), "{words}");
+    }
+    let request =
+        GetInstanceRequest { instance_id: "large".to_owned(), get_inputs_and_outputs: true };
+    for answer in [
+        client.get_instance(request.clone()).await,
+        client.wait_for_instance_completion(request).await,
+    ] {
+        let answer = answer.expect("an answer").into_inner();
+        assert_eq!(answer.orchestration_state.as_ref(), Some(state));
+    }
+}
+
+#[tokio::test]
+async fn whoever_waits_may_come_before_the_instance() {
+    let server = Server::new().await;
+    let mut client = client(&server);
+    let mut items = attend(&mut client).await;
+    let mut waiter = self::client(&server);
+    let request = GetInstanceRequest { instance_id: "i".to_owned(), get_inputs_and_outputs: true };
+    let waits = waiter.wait_for_instance_completion(request);
+    let work = async {
+        start(&mut client, "i").await;
+        take_turn(&mut client, &mut items, None, Some("7".to_owned())).await
+    };
+    let (ended, turn) = tokio::time::timeout(PATIENCE, async { tokio::join!(waits, work) })
+        .await
+        .expect("it ends soon");
+    let ended = ended.expect("an answer").into_inner().orchestration_state.expect("it is there");
+    assert_eq!(ended.output.as_deref(), Some("7"));
+    let numbers: Vec<i32> = turn.new_events.iter().map(|event| event.event_id).collect();
+    assert_eq!(numbers, [-1, -1], "what no action made bears no number");
+    let request = proto::StreamInstanceHistoryRequest {
+        instance_id: "i".to_owned(),
+        ..proto::StreamInstanceHistoryRequest::default()
+    };
+    let mut history = client.stream_instance_history(request).await.expect("it is").into_inner();
+    let chunk = history.message().await.expect("a chunk").expect("one at least");
+    let numbers: Vec<i32> = chunk.events.iter().map(|event| event.event_id).collect();
+    assert_eq!(numbers, [-1, 0, 1], "a client sees the event that begins it as number 0");
+}

@@ -16,14 +16,14 @@ use tokio::task::JoinHandle;
 use crate::support::{Server, line};
 
 /// A listening server; it ends when `stop` is told or dropped.
-struct Listening {
-    address: std::net::SocketAddr,
+pub(crate) struct Listening {
+    pub(crate) address: std::net::SocketAddr,
     stop: oneshot::Sender<()>,
     served: JoinHandle<std::io::Result<()>>,
 }
 
 impl Listening {
-    async fn over(server: &Server) -> Self {
+    pub(crate) async fn over(server: &Server) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -33,11 +33,11 @@ impl Listening {
         Self { address, stop, served }
     }
 
-    async fn connect(&self) -> TokioIo<TcpStream> {
+    pub(crate) async fn connect(&self) -> TokioIo<TcpStream> {
         TokioIo::new(TcpStream::connect(self.address).await.expect("a connection"))
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         let _ = self.stop.send(());
         self.served.await.expect("no panic").expect("it served");
     }
@@ -53,7 +53,7 @@ fn post(path: &str, body: &Value) -> Request<Body> {
     request.body(Body::from(body.to_string())).expect("a request")
 }
 
-async fn text(response: Response<Incoming>) -> String {
+pub(crate) async fn text(response: Response<Incoming>) -> String {
     let body = response.into_body().collect().await.expect("a body").to_bytes();
     String::from_utf8(body.to_vec()).expect("answers are UTF-8")
 }

@@ -1,9 +1,11 @@
 //! The REST API, called in process over the real engine and the reference store.
 
 mod admin;
+mod attacks;
 mod both;
 mod bulk;
 mod code_worker;
+mod connections;
 mod control;
 mod durable;
 mod durable_code;
@@ -22,6 +24,7 @@ mod query;
 mod rehearse;
 mod scheduler;
 mod schema;
+mod sdk_calls;
 mod search;
 mod secret;
 mod show;

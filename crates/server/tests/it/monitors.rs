@@ -49,6 +49,34 @@ async fn a_file_is_taken_whole_or_refused_with_line_and_column() {
 }
 
 #[tokio::test]
+async fn metrics_tell_of_monitors_incidents_and_deliveries() {
+    let server = Server::new().await;
+    save(&server).await;
+    server.send(Method::POST, "/ping/k-1/3", "disk full".to_owned()).await.ok_text();
+    let wanted = [
+        "nightbell_monitors{state=\"down\"} 1",
+        "nightbell_monitors{state=\"new\"} 1",
+        "nightbell_monitors{state=\"unknown\"} 0",
+        "nightbell_incidents_open{severity=\"critical\"} 1",
+        "nightbell_incidents_open{severity=\"info\"} 0",
+        "nightbell_checks_missed_total 0",
+        "nightbell_check_lateness_seconds_count 0",
+        "nightbell_check_lateness_seconds_bucket{le=\"+Inf\"} 0",
+        "nightbell_healthy 1",
+        "nightbell_problem{kind=\"store\"} 0",
+        "nightbell_files_rejected 0",
+        "nightbell_clock_events_total{kind=\"back\"} 0",
+    ];
+    let text = server.get("/metrics").await.text;
+    for line in wanted {
+        assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
+    }
+    let health = server.get("/health").await.ok();
+    assert_eq!((&health["healthy"], &health["status"]), (&json!(true), &json!("healthy")));
+    assert_eq!(health["problems"], json!([]));
+}
+
+#[tokio::test]
 async fn a_heartbeat_that_fails_is_an_incident_that_people_handle() {
     let server = Server::new().await;
     save(&server).await;
@@ -105,6 +133,53 @@ async fn a_silence_tells_what_it_would_hide_and_is_taken_back() {
     server.delete(&format!("/api/silences/{id}")).await.ok_text();
     server.delete(&format!("/api/silences/{id}")).await.failed(404);
     server.post("/api/silences", &json!({ "match": 3 })).await.failed(400);
+}
+
+#[tokio::test]
+async fn a_silence_that_can_hide_nothing_or_has_no_end_is_refused() {
+    let server = Server::new().await;
+    save(&server).await;
+    let misspelt = json!({ "match": { "montor": "web" }, "for": "1h" });
+    let refused = server.post("/api/silences", &misspelt).await;
+    refused.failed(400);
+    let message = refused.json()["message"].as_str().expect("a message").to_owned();
+    assert_eq!(
+        message,
+        "this would hide nothing: no monitor has a label \"montor\"; there are monitor, key, \
+         severity, team; is monitor meant?"
+    );
+    let endless = server.post("/api/silences", &json!({ "match": { "monitor": "web" } })).await;
+    endless.failed(400);
+    assert!(endless.json()["message"].as_str().is_some_and(|it| it.contains("needs an end")));
+    assert_eq!(server.get("/api/silences").await.ok(), json!([]), "none is kept");
+
+    let early = json!({ "match": { "region": "north" }, "for": "1h" });
+    server.post("/api/silences?force=true", &early).await.ok();
+    let doubtful = json!({ "match": { "monitor": "wbe" }, "for": "1h" });
+    let made = server.post("/api/silences", &doubtful).await.ok();
+    assert_eq!(made["warnings"], json!(["no monitor is called \"wbe\"; is web meant?"]));
+}
+
+#[tokio::test]
+async fn who_would_be_told_is_told_before_it_happens() {
+    let server = Server::new().await;
+    let file = json!({
+        "receivers": { "noc": { "inbox": null }, "data": { "inbox": null, "fallback": "noc" } },
+        "routes": [ { "match": { "team": "data" }, "to": "data" }, { "to": "noc" } ],
+        "monitors": { "web": { "http": "https://w", "every": "24h", "labels": { "team": "data" } } },
+    });
+    server.post("/api/monitors", &file).await.ok();
+    let ask = async |question: Value| server.post("/api/routes/test", &question).await;
+    let told = ask(json!({ "monitor": "web" })).await.ok();
+    assert_eq!((&told["route"], &told["steps"][0]["to"]), (&json!("routes[0]"), &json!(["data"])));
+    assert_eq!(told["steps"][0]["fallbacks"], json!({ "data": "noc" }));
+    let told = ask(json!({ "labels": { "team": "dta" } })).await.ok();
+    assert_eq!(told["steps"][0]["to"], json!(["noc"]));
+    assert_eq!(told["passedOver"], json!(["routes[0] wants team data; it is \"dta\""]));
+    assert_eq!(told["warnings"], json!(["no monitor has the team \"dta\"; is data meant?"]));
+    ask(json!({ "monitor": "wbe" })).await.failed(404);
+    ask(json!({ "severity": "fatal" })).await.failed(400);
+    ask(json!({ "label": {} })).await.failed(400);
 }
 
 #[tokio::test]

@@ -51,6 +51,30 @@ async fn what_has_no_answer_stops_the_test_there() {
     let run = server.post("/api/workflow/test/sync?requestId=r", &request).await.ok();
     assert_eq!((&run["signalTimeout"], &run["requestId"]), (&json!(true), &json!("r")));
     assert_eq!(run["targetWorkflowStatus"], "RUNNING");
+    assert_eq!((&workflow["waitsFor"], &run["waitsFor"]), (&json!(["b"]), &json!(["b"])));
+}
+
+#[tokio::test]
+async fn a_mock_that_no_task_can_take_is_refused_with_the_names_that_there_are() {
+    let server = Server::new().await;
+    let branch = json!({ "name": "way", "taskReferenceName": "way", "type": "SWITCH",
+        "evaluatorType": "value-param", "expression": "x", "inputParameters": { "x": "1" },
+        "decisionCases": { "2": [line("flow", &["never"])["tasks"][0]] } });
+    let mut flow = line("flow", &["fetch"]);
+    flow["tasks"].as_array_mut().expect("tasks").push(branch);
+    server.register(flow).await;
+    let mocks = |name: &str| {
+        json!({ "name": "flow", "taskRefToMockOutput": { "fetch": [{ "output": {} }],
+            (name): [{ "output": {} }] } })
+    };
+    let refused = server.post("/api/workflow/test", &mocks("fetsch")).await;
+    refused.failed(400);
+    let message = refused.json()["message"].as_str().expect("a message").to_owned();
+    assert_eq!(message, "there is no task 'fetsch' to mock; there are fetch, never, way");
+    // What another branch or iteration would take is no mistake.
+    for name in ["never", "fetch__2"] {
+        assert_eq!(test(&server, &mocks(name)).await["status"], "COMPLETED", "{name}");
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use axum::http::Method;
 use kernel::ExecutionId;
 use serde_json::{Value, json};
 
-use crate::support::{Server, waiting};
+use crate::support::{Server, line, waiting};
 
 fn hourly(name: &str, workflow: &str) -> Value {
     json!({
@@ -13,7 +13,15 @@ fn hourly(name: &str, workflow: &str) -> Value {
     })
 }
 
+/// Saves a schedule, or a list of them; what they start is registered unless it is.
 async fn save(server: &Server, document: &Value) -> Value {
+    let one = std::slice::from_ref(document);
+    for schedule in document.as_array().map_or(one, Vec::as_slice) {
+        let name = schedule["startWorkflowRequest"]["name"].as_str().unwrap_or_default();
+        if server.engine.definitions().plan(name, None).is_none() {
+            server.register(line(name, &["a"])).await;
+        }
+    }
     server.post("/api/scheduler/schedules", document).await.ok()
 }
 
@@ -235,6 +243,7 @@ async fn what_is_fired_runs_and_is_found() {
     document["overlap"] = json!("skip");
     save(&server, &document).await;
     save(&server, &hourly("lost", "nowhere")).await;
+    server.delete("/api/metadata/workflow/nowhere/1").await.ok_text();
 
     let path = "/api/scheduler/schedules/one/trigger?by=ann";
     let asked = server.post(path, &json!({})).await.ok();
@@ -359,4 +368,23 @@ async fn an_idempotency_key_of_the_request_is_honoured() {
         answer.json()["validationErrors"][0]["pointer"],
         "/startWorkflowRequest/idempotencyStrategy"
     );
+}
+
+#[tokio::test]
+async fn a_schedule_that_starts_what_does_not_exist_is_refused() {
+    let server = Server::new().await;
+    server.register(line("flow", &["a"])).await;
+    let schedule = |workflow: &str| {
+        json!({ "name": "s", "cronExpression": "0 0 2 * * *",
+            "startWorkflowRequest": { "name": workflow } })
+    };
+    let refused = server.post("/api/scheduler/schedules", &schedule("flwo")).await;
+    refused.failed(400);
+    let flaw = &refused.json()["validationErrors"][0];
+    let expected = "the schedule s starts \"flwo\", which does not exist; is flow meant?";
+    assert_eq!(flaw["message"], expected);
+    server.get("/api/scheduler/schedules/s").await.failed(404);
+    server.post("/api/scheduler/schedules", &schedule("flow")).await.ok();
+    // Code comes and goes with its workers.
+    server.post("/api/scheduler/schedules", &schedule("orchestration:tick")).await.ok();
 }

@@ -55,3 +55,26 @@ async fn a_request_with_a_fault_saves_nothing() {
     }
     assert_eq!(server.get("/api/schema").await.ok(), json!([]));
 }
+
+#[tokio::test]
+async fn a_saved_schema_is_in_force_at_once() {
+    let server = Server::new().await;
+    let reference = json!({ "name": "order", "version": 1, "type": "JSON" });
+    let task = json!({ "name": "noop", "taskReferenceName": "noop", "type": "NOOP" });
+    server.register(json!([{ "name": "strict", "tasks": [task], "inputSchema": reference }])).await;
+    let schema = json!({ "name": "order", "version": 1, "data": { "required": ["id"] } });
+    server.post("/api/schema", &schema).await.ok_text();
+    let refused = server.post("/api/workflow/strict", &json!({})).await;
+    refused.failed(400);
+    assert!(refused.text.contains("id is missing"), "{}", refused.text);
+    server.post("/api/workflow/strict", &json!({ "id": 1 })).await.ok_text();
+}
+
+#[tokio::test]
+async fn a_schema_that_could_not_be_read_again_is_refused() {
+    let server = Server::new().await;
+    let schema = json!({ "name": "x", "version": 1, "data": {}, "ownerApp": [] });
+    let message = server.post("/api/schema", &schema).await.failed(400);
+    assert!(message.starts_with("schema 0: "), "{message}");
+    assert_eq!(server.get("/api/schema").await.ok(), json!([]));
+}

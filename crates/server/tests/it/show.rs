@@ -170,6 +170,68 @@ async fn a_retried_task_stays_in_the_list() {
 }
 
 #[tokio::test]
+async fn failed_tasks_are_named_once_the_workflow_has_ended() {
+    let server = Server::new().await;
+    for name in ["pack", "ship"] {
+        let policy = TaskDef { retry_count: 1, retry_delay_seconds: 0, ..TaskDef::named(name) };
+        server.register_task(policy).await;
+    }
+    let fail = async |queue: &str| {
+        let task = server.take(queue).await;
+        server.report(&task, TaskStatus::Failed, &json!({})).await;
+    };
+    let failed = async |id: &str| {
+        let workflow = server.workflow(id).await;
+        (workflow["failedReferenceTaskNames"].clone(), workflow["failedTaskNames"].clone())
+    };
+
+    // An attempt that was repeated counts too, but only at the end.
+    let task = |name: &str, more: Value| {
+        let mut task = json!({ "name": name, "taskReferenceName": format!("{name}_ref") });
+        for (field, value) in more.as_object().expect("an object") {
+            task[field] = value.clone();
+        }
+        task
+    };
+    let orders = json!({ "name": "orders", "version": 1, "tasks": [
+        task("pack", json!({})), task("ship", json!({ "optional": true, "retryCount": 0 })),
+    ]});
+    server.register(orders).await;
+    let id = server.start("orders", &json!({})).await;
+    fail("pack").await;
+    assert_eq!(failed(&id).await, (json!([]), json!([])), "it runs");
+    server.complete("pack").await;
+    fail("ship").await;
+    server.until(&id, "COMPLETED").await;
+    assert_eq!(failed(&id).await, (json!(["pack_ref"]), json!(["pack"])));
+
+    // Of a loop the task in its body, and of a JOIN the name of its type.
+    let joined = json!({ "name": "joined", "version": 1, "tasks": [
+        { "name": "f", "taskReferenceName": "f", "type": "FORK_JOIN", "forkTasks": [
+            [task("pack", json!({ "permissive": true, "retryCount": 0 }))],
+            [task("ship", json!({}))],
+        ] },
+        { "name": "j", "taskReferenceName": "j_ref", "type": "JOIN",
+          "joinOn": ["pack_ref", "ship_ref"] },
+    ]});
+    let looping = json!({ "name": "looping", "version": 1, "tasks": [
+        { "name": "l", "taskReferenceName": "l", "type": "DO_WHILE", "loopCondition": "false",
+          "loopOver": [task("pack", json!({ "retryCount": 0 }))] },
+    ]});
+    server.register(json!([joined, looping])).await;
+    let id = server.start("joined", &json!({})).await;
+    fail("pack").await;
+    server.complete("ship").await;
+    server.until(&id, "FAILED").await;
+    let names = (json!(["j_ref", "pack_ref"]), json!(["JOIN", "pack"]));
+    assert_eq!(failed(&id).await, names);
+    let id = server.start("looping", &json!({})).await;
+    fail("pack").await;
+    server.until(&id, "FAILED").await;
+    assert_eq!(failed(&id).await, (json!(["pack_ref__1"]), json!(["pack"])));
+}
+
+#[tokio::test]
 async fn a_switch_shows_its_case_and_its_whole_place() {
     let server = Server::new().await;
     let switch = |name: &str, cases: Value| {
@@ -207,17 +269,27 @@ async fn forks_and_joins_show_what_they_wait_for() {
         .register(json!({ "name": "f", "version": 1, "tasks": [
             { "name": "fork", "taskReferenceName": "fork", "type": "FORK_JOIN_DYNAMIC",
               "dynamicForkTasksParam": "list", "dynamicForkTasksInputParamName": "inputs",
-              "inputParameters": { "list": "${workflow.input.list}", "inputs": {} } },
+              "inputParameters": {
+                  "list": "${workflow.input.list}", "inputs": "${workflow.input.inputs}" } },
             { "name": "join", "taskReferenceName": "join", "type": "JOIN" },
         ]}))
         .await;
-    let id = server.start("f", &json!({ "list": [branch("b1"), branch("b2")] })).await;
+    let inputs = json!({ "b1": { "n": 1 } });
+    let list = json!([branch("b1"), branch("b2")]);
+    let id = server.start("f", &json!({ "list": list, "inputs": inputs })).await;
     let tasks = server.workflow(&id).await["tasks"].clone();
     let of_type = |name: &str| {
         let list = tasks.as_array().expect("a list");
         list.iter().find(|task| task["taskType"] == name).expect(name).clone()
     };
-    assert_eq!(of_type("FORK")["inputData"]["forkedTasks"], json!(["b1", "b2"]));
+    let fork = of_type("FORK");
+    assert_eq!(fork["inputData"]["forkedTasks"], json!(["b1", "b2"]));
+    let branches = &fork["inputData"]["forkedTaskDefs"];
+    assert_eq!(branches.as_array().map(Vec::len), Some(2));
+    assert_eq!(branches[0]["taskReferenceName"], "b1");
+    assert_eq!(branches[0]["type"], "WAIT");
+    assert_eq!(branches[0]["inputParameters"], json!({ "n": 1 }));
+    assert_eq!(branches[1]["inputParameters"], json!({}));
     assert_eq!(of_type("JOIN")["inputData"]["joinOn"], json!(["b1", "b2"]));
     assert_eq!(of_type("JOIN")["status"], "IN_PROGRESS");
 }

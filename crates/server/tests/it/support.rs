@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{Method, Request, StatusCode};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
 use engine::memory::Memory;
+use engine::store::Store;
 use engine::{Engine, Options, Parts, PollRequest, SystemClock, TaskRunner, Values};
 use http_body_util::BodyExt;
 use kernel::definition::{TaskDef, parse_workflows};
@@ -79,6 +80,7 @@ pub(crate) struct Server {
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) content_type: String,
+    pub(crate) headers: HeaderMap,
     pub(crate) text: String,
 }
 
@@ -98,6 +100,12 @@ impl Answer {
     pub(crate) fn ok_text(&self) -> String {
         assert_eq!(self.status, StatusCode::OK, "{}", self.text);
         self.text.clone()
+    }
+
+    /// The stable code of a failure with this status.
+    pub(crate) fn code(&self, status: u16) -> String {
+        self.failed(status);
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 
     /// The message of a failure with this status, whose body has the protocol's shape.
@@ -129,8 +137,26 @@ impl Server {
         runners: Vec<Arc<dyn TaskRunner>>,
         secrets: Vec<(&'static str, &'static str)>,
     ) -> Self {
+        Self::over(Arc::new(Memory::default()), runners, secrets).await
+    }
+
+    /// A server over this store.
+    pub(crate) async fn with_store(store: Arc<dyn Store>) -> Self {
+        Self::over(store, Vec::new(), Vec::new()).await
+    }
+
+    /// A server that is started anew over the store of this one.
+    pub(crate) async fn restarted(&self) -> Self {
+        Self::with_store(self.engine.store().clone()).await
+    }
+
+    async fn over(
+        store: Arc<dyn Store>,
+        runners: Vec<Arc<dyn TaskRunner>>,
+        secrets: Vec<(&'static str, &'static str)>,
+    ) -> Self {
         let parts = Parts {
-            store: Arc::new(Memory::default()),
+            store,
             clock: Arc::new(SystemClock),
             scripts: Arc::new(Echo),
             runners,
@@ -138,7 +164,7 @@ impl Server {
             describe: server::rest::view::describe,
             options: Options::default(),
         };
-        let engine = Engine::open(parts).await.expect("the store is empty");
+        let engine = Engine::open(parts).await.expect("the store can be read");
         Self { engine, settings: Settings::default() }
     }
 
@@ -149,6 +175,12 @@ impl Server {
 
     pub(crate) fn with_pings_every(mut self, ping_every: Duration) -> Self {
         self.settings.ping_every = ping_every;
+        self
+    }
+
+    /// As the settings of the rim are changed by this.
+    pub(crate) fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(&mut self.settings);
         self
     }
 
@@ -188,9 +220,10 @@ impl Server {
         let content_type = response.headers().get("content-type");
         let content_type =
             content_type.map_or_else(String::new, |t| t.to_str().unwrap_or("?").to_owned());
+        let headers = response.headers().clone();
         let body = response.into_body().collect().await.expect("a body in memory").to_bytes();
         let text = String::from_utf8(body.to_vec()).expect("answers are UTF-8");
-        Answer { status, content_type, text }
+        Answer { status, content_type, headers, text }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {

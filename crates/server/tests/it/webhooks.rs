@@ -54,11 +54,11 @@ async fn deliver(server: &Server, id: &str, headers: &[(&str, &str)], body: &str
     (status, serde_json::from_slice(&body).expect("JSON"))
 }
 
-fn code(key: &[u8], text: &str) -> Vec<u8> {
+pub(crate) fn code(key: &[u8], text: &str) -> Vec<u8> {
     hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), text.as_bytes()).as_ref().to_vec()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").expect("a text takes more");

@@ -285,7 +285,7 @@ fn switched(record: &Record, attempt: &Attempt, what: &str) -> Verdict {
 fn joined(record: &Record, attempt: &Attempt, what: &str) -> Verdict {
     let mut statuses = Vec::new();
     for reference in &attempt.joins {
-        let branch = record.named(reference);
+        let branch = record.branch_end(attempt, reference);
         let Some(branch) = branch.filter(|branch| !branch.is_open()) else {
             return broken("joins wait", format!("{what}, but {reference} has not ended"));
         };

@@ -180,7 +180,7 @@ impl Record {
             }
             "JOIN" if attempt.begun => {
                 let ended = |reference: &String| {
-                    self.named(reference).is_some_and(|branch| !branch.is_open())
+                    self.branch_end(attempt, reference).is_some_and(|branch| !branch.is_open())
                 };
                 if attempt.joins.iter().all(ended) {
                     return broken("the flow goes on", format!("{name} does not end"));

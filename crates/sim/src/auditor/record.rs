@@ -194,6 +194,26 @@ impl Record {
         self.outline.case(attempt.place, attempt.output["selectedCase"].as_str()?)
     }
 
+    /// The attempt whose end is that of a branch which a JOIN names; `None` before it was reached.
+    ///
+    /// After a dynamic fork a SWITCH ends with the last task of the case that it took, and so on
+    /// inwards.
+    pub(super) fn branch_end(&self, join: &Attempt, reference: &str) -> Option<&Attempt> {
+        let before = self.outline.before(join.place);
+        let dynamic =
+            before.is_some_and(|before| self.outline.places[before].kind == "FORK_JOIN_DYNAMIC");
+        let mut branch = self.named(reference)?;
+        while dynamic
+            && self.place_of(branch).kind == "SWITCH"
+            && branch.ended_well()
+            && branch.status != "SKIPPED"
+            && let Some(row) = self.taken(branch)
+        {
+            branch = self.last(*self.outline.rows[row].places.last()?, &branch.path)?;
+        }
+        Some(branch)
+    }
+
     /// Rows of an ended fork's branches.
     pub(super) fn branches(&self, attempt: &Attempt) -> Vec<usize> {
         let place = self.place_of(attempt);

@@ -124,9 +124,13 @@ fn signal(world: &mut World<'_>) -> Step<()> {
 
 /// Where an instance stands, as a worker would say.
 fn stands(world: &mut World<'_>, id: &ExecutionId) -> Step<Replayed> {
-    let history = world.load(id)?.instance().map(|it| it.history.clone()).unwrap_or_default();
+    let found = world.load(id)?.instance().map(|it| (it.history.clone(), it.is_suspended()));
+    let (history, suspended) = found.unwrap_or_default();
     let stands = replay(&world.catalog, &history, &[], 0);
-    stands.map_err(|what| Objection::new(id.as_str(), "histories can be replayed", what))
+    let stands =
+        stands.map_err(|what| Objection::new(id.as_str(), "histories can be replayed", what))?;
+    // One that is held back has no history that could tell.
+    Ok(Replayed { suspended: stands.suspended || suspended, ..stands })
 }
 
 /// Nothing happens by itself any more: whoever waits for somebody gets what it waits for. `false` if

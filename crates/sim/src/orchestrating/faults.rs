@@ -25,6 +25,8 @@ pub(super) struct Faults {
     pub(super) nonsense: u32,
     /// A worker looks at some of what is new only, or does some of the operations.
     pub(super) partly: u32,
+    /// A worker asks again for what it has asked for before.
+    pub(super) repeats: u32,
     /// An activity or an operation fails.
     pub(super) fails: u32,
     /// The server gives an instance up.
@@ -48,6 +50,7 @@ impl Faults {
             twice: some(25),
             nonsense: some(10),
             partly: some(30),
+            repeats: some(30),
             fails: some(25),
             gives_up: some(2),
         }

@@ -119,6 +119,8 @@ pub enum Mutant {
     OutputLost,
     /// A pause is not noticed.
     SuspendIgnored,
+    /// What a worker asks for again is done again.
+    RepeatsBelieved,
     /// Timers fire five seconds early.
     TimerEarly,
     /// Nobody is told to look at the clock.
@@ -181,7 +183,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 52] = [
+    pub const ALL: [Self; 53] = [
         Self::Shell(Slip::OutboxInMemory),
         Self::Shell(Slip::OutboxFirst),
         Self::Shell(Slip::MessageTwice),
@@ -205,6 +207,7 @@ impl Mutant {
         Self::CustomStatusKept,
         Self::OutputLost,
         Self::SuspendIgnored,
+        Self::RepeatsBelieved,
         Self::TimerEarly,
         Self::WakeForgotten,
         Self::StartsEarly,
@@ -310,6 +313,15 @@ impl Mutant {
                 if let WorkToken::Turn { execution_id, turn, taken, .. } = &mut result.token {
                     (*execution_id, *turn) = (state.execution_id(), state.turn);
                     *taken = (*taken).min(state.inbox.len());
+                }
+                Input::TurnCompleted(result)
+            }
+            (Self::RepeatsBelieved, Input::TurnCompleted(mut result)) => {
+                let used = |id: i32| state.history.iter().any(|line| line.id == id);
+                for action in &mut result.actions {
+                    if used(action.id) {
+                        action.id += 1000;
+                    }
                 }
                 Input::TurnCompleted(result)
             }

@@ -61,13 +61,16 @@ pub(super) struct Catalog {
     /// Failed instances may be rewound: nothing is caught or asked for again in such a world, for
     /// what an orchestrator did after a failure cannot be replayed without it.
     pub(super) rewinds: bool,
+    /// Workers that are paused set aside the lines of the history that confirm what they asked for, as
+    /// some SDKs do; others look at them at once.
+    pub(super) sets_lines_aside: bool,
 }
 
 impl Catalog {
     pub(super) fn drawn(random: &mut Random) -> Self {
         let rewinds = random.chance(40);
         let programs = (0..ORCHESTRATORS).map(|at| program(random, at, rewinds)).collect();
-        Self { programs, rewinds }
+        Self { programs, rewinds, sets_lines_aside: random.chance(50) }
     }
 }
 

@@ -18,6 +18,8 @@ type Text = Option<Arc<str>>;
 pub(super) struct Replayed {
     /// What is new.
     pub(super) actions: Vec<Action>,
+    /// What is on record, and did not fail.
+    pub(super) asked: Vec<Action>,
     /// Where the program stands.
     pub(super) place: String,
     /// The event without which it does not go on.
@@ -86,6 +88,8 @@ struct Replay<'a> {
     requested: u32,
     asked: Vec<Asked>,
     paused: Option<Vec<HistoryEvent>>,
+    /// While it is paused, lines that confirm what it asked for are set aside, too.
+    sets_lines_aside: bool,
     over: bool,
 }
 
@@ -111,6 +115,7 @@ impl<'a> Replay<'a> {
             requested: 0,
             asked: Vec::new(),
             paused: None,
+            sets_lines_aside: catalog.sets_lines_aside,
             over: false,
         }
     }
@@ -127,15 +132,22 @@ impl<'a> Replay<'a> {
             }
             Fact::ExecutionResumed { .. } => {
                 for event in self.paused.take().unwrap_or_default() {
-                    self.hear(&event);
+                    self.take(&event)?;
                 }
             }
-            _ if event.id >= 0 => self.confirm(event)?,
             _ => match &mut self.paused {
-                Some(paused) => paused.push(event.clone()),
-                None => self.hear(event),
+                Some(paused) if self.sets_lines_aside || event.id < 0 => paused.push(event.clone()),
+                _ => self.take(event)?,
             },
         }
+        Ok(())
+    }
+
+    fn take(&mut self, event: &HistoryEvent) -> Result<(), String> {
+        if event.id >= 0 {
+            return self.confirm(event);
+        }
+        self.hear(event);
         Ok(())
     }
 
@@ -523,8 +535,14 @@ impl<'a> Replay<'a> {
             _ => None,
         };
         let place = format!("{}.{}", self.at, self.stage);
-        let new = self.asked.into_iter().filter(|asked| !asked.in_history);
-        let actions = new.map(|asked| asked.action).collect();
-        Replayed { actions, place, awaits, suspended: self.paused.is_some() }
+        let (old, new): (Vec<Asked>, Vec<Asked>) =
+            self.asked.into_iter().partition(|asked| asked.in_history);
+        let actions: Vec<Action> = new.into_iter().map(|asked| asked.action).collect();
+        let mut seen: BTreeSet<i32> = actions.iter().map(|action| action.id).collect();
+        // What failed may be asked for again, and then it is new.
+        let failed = |id: i32| self.results.get(&id) == Some(&false);
+        let old = old.into_iter().map(|asked| asked.action);
+        let asked = old.filter(|it| !failed(it.id) && seen.insert(it.id)).collect();
+        Replayed { actions, asked, place, awaits, suspended: self.paused.is_some() }
     }
 }

@@ -145,7 +145,12 @@ impl World<'_> {
                         Objection::new(job.key.0.as_str(), "histories can be replayed", what)
                     })?;
                     let processed = partly.then_some(seen + 1);
-                    (replayed.actions, Some(replayed.place.into()), processed)
+                    let mut actions = replayed.actions;
+                    if !replayed.asked.is_empty() && self.random.chance(self.faults.repeats) {
+                        self.count("a worker asked again");
+                        actions.extend(replayed.asked);
+                    }
+                    (actions, Some(replayed.place.into()), processed)
                 };
                 let token = token.clone();
                 let custom_status: Option<Arc<str>> = place;

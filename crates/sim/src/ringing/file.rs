@@ -41,6 +41,8 @@ pub(super) struct Rules {
     pub(super) remind: Option<i64>,
     /// Milliseconds in which what belongs together is gathered.
     pub(super) wait: i64,
+    /// Milliseconds that a page may be under way before the receiver's fallback is told, too.
+    pub(super) fallback_after: i64,
 }
 
 /// One step of the route.
@@ -78,6 +80,7 @@ impl Rules {
             steps: route.steps.clone(),
             remind: route.remind,
             wait: route.wait,
+            fallback_after: route.fallback_after,
         }
     }
 
@@ -109,10 +112,12 @@ struct Route {
     remind: Option<i64>,
     wait: i64,
     written: &'static str,
+    fallback_after: i64,
 }
 
 fn route(random: &mut Random) -> Route {
     let step = |to: &[&'static str]| Step { to: to.to_vec(), after: 0, unless_acked: false };
+    let fallback_after = random.pick(&[2, 5, 20]).copied().unwrap_or(5) * MINUTE;
     let later = Step { to: vec!["boss"], after: 6 * MINUTE, unless_acked: true };
     match random.below(4) {
         0 => Route {
@@ -120,6 +125,7 @@ fn route(random: &mut Random) -> Route {
             remind: Some(20 * MINUTE),
             wait: 0,
             written: "{ to: pager, remind: 20m }",
+            fallback_after,
         },
         1 => Route {
             steps: vec![step(&["pager", "chat"]), later],
@@ -127,16 +133,22 @@ fn route(random: &mut Random) -> Route {
             wait: 0,
             written: "{ steps: [{ to: [pager, chat] }, { to: boss, after: 6m, unless: acked }], \
                       remind: 45m }",
+            fallback_after,
         },
         2 => Route {
             steps: vec![step(&["chat"])],
             remind: None,
             wait: 90_000,
             written: "{ to: chat, group_by: [monitor], wait: 90s }",
+            fallback_after,
         },
-        _ => {
-            Route { steps: vec![step(&["pager"])], remind: None, wait: 0, written: "{ to: pager }" }
-        }
+        _ => Route {
+            steps: vec![step(&["pager"])],
+            remind: None,
+            wait: 0,
+            written: "{ to: pager }",
+            fallback_after,
+        },
     }
 }
 
@@ -146,7 +158,9 @@ impl Catalog {
         let route = route(random);
         let mut text = "receivers:\n".to_owned();
         for (name, fallback) in RECEIVERS {
-            let fallback = fallback.map_or(String::new(), |it| format!(", fallback: {it}"));
+            let after = route.fallback_after / 1000;
+            let fallback = fallback
+                .map_or(String::new(), |it| format!(", fallback: {it}, fallback_after: {after}s"));
             let kind = if KEYED.contains(&name) { "pagerduty: k" } else { "slack: \"https://s\"" };
             writeln!(text, "  {name}: {{ {kind}{fallback} }}").expect("a text takes all");
         }

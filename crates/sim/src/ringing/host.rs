@@ -54,7 +54,8 @@ impl State {
                     Stimulus::Monitor(input) => input,
                     Stimulus::Execution(_) => return Err(strange()),
                 };
-                let decision = kernel.decide(state, input, &alert::Context { now })?;
+                let decision =
+                    kernel.decide(state, input, &alert::Context { now, asks_parents: false })?;
                 Ok(Decided::of(&decision.events, decision.effects))
             }
             Self::Execution(state) => {

@@ -107,6 +107,10 @@ pub enum Mutant {
     EndNotTold,
     /// Nobody is told instead of who refuses.
     FallbackForgotten,
+    /// Nobody is told instead of who does not answer.
+    SlownessForgiven,
+    /// Somebody is told instead of who has had no time to answer.
+    FallsBackTooSoon,
     /// Whatever becomes of a delivery, it counts as arrived.
     DeathBelieved,
     /// What was given up counts as never taken.
@@ -127,7 +131,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 38] = [
         Self::Shell(Slip::OutboxInMemory),
         Self::Shell(Slip::OutboxFirst),
         Self::Shell(Slip::TimersForgotten),
@@ -156,6 +160,8 @@ impl Mutant {
         Self::SnoozeForEver,
         Self::EndNotTold,
         Self::FallbackForgotten,
+        Self::SlownessForgiven,
+        Self::FallsBackTooSoon,
         Self::DeathBelieved,
         Self::DoubtForgotten,
         Self::StrayEnd,
@@ -220,9 +226,15 @@ impl Mutant {
                     Self::OpensTooSoon => monitor.fail_after = 1,
                     Self::OpensTooLate => monitor.fail_after += 1,
                     Self::ResolvesTooSoon => monitor.recover_after = 1,
-                    Self::AbsenceIgnored => monitor.missing = 1000,
+                    Self::AbsenceIgnored => monitor.missing = Some(1000),
                     Self::ErrorsIgnored => monitor.on_error.after = 0,
                     Self::FallbackForgotten => spec.fallbacks.clear(),
+                    Self::SlownessForgiven => {
+                        spec.fallback_after.values_mut().for_each(|after| *after *= 1000);
+                    }
+                    Self::FallsBackTooSoon => {
+                        spec.fallback_after.values_mut().for_each(|after| *after = 1000);
+                    }
                     Self::DoubtForgotten => spec.keyed.clear(),
                     Self::StrayEnd => {
                         let told =
@@ -241,7 +253,7 @@ impl Mutant {
             }
             (Self::SilenceIgnored, Input::Silences(_)) => Input::Silences(Vec::new()),
             (Self::ParentIgnored, Input::Parent { monitor, .. }) => {
-                Input::Parent { monitor, down: false }
+                Input::Parent { monitor, down: false, failing: false }
             }
             (Self::OldStoryBelieved, Input::Heard(mut heard)) => {
                 if let Some(incident) = state.incidents.get(&heard.incident) {

@@ -27,7 +27,14 @@ pub(super) enum Mood {
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
     Output(Value),
-    Failed { terminal: bool, after: Option<i64> },
+    Failed {
+        terminal: bool,
+        after: Option<i64>,
+    },
+    /// Not now: again after so many seconds, in the same attempt.
+    Again {
+        after: i64,
+    },
 }
 
 pub(super) struct Outside {
@@ -110,9 +117,9 @@ impl Outside {
         notification: &Value,
         random: &mut Random,
     ) -> (bool, Option<Answer>) {
-        let after = random.chance(30).then(|| random.between(1, 900) * 1000);
+        let after = random.between(1, 60);
         match self.receivers.get(receiver).copied().unwrap_or(Mood::Well) {
-            Mood::Busy => return (false, Some(Answer::Failed { terminal: false, after })),
+            Mood::Busy => return (false, Some(Answer::Again { after })),
             Mood::Refuses => return (false, Some(Answer::Failed { terminal: true, after: None })),
             Mood::Hangs => return (false, None),
             Mood::Mute => {}
@@ -123,7 +130,7 @@ impl Outside {
             }
         }
         self.take(receiver, notification);
-        (true, random.chance(50).then_some(Answer::Failed { terminal: false, after: None }))
+        (true, random.chance(50).then_some(Answer::Again { after }))
     }
 
     fn take(&mut self, receiver: &str, notification: &Value) {

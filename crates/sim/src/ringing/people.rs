@@ -5,7 +5,7 @@ use kernel::ExecutionId;
 use kernel::alert::{Deed, Heard, Input};
 use serde_json::json;
 
-use super::file::{KEYED, KEYS, MONITORS};
+use super::file::{KEYED, KEYS, MONITORS, RECEIVERS};
 use super::host::Stimulus;
 use super::world::World;
 use crate::world::Step;
@@ -20,6 +20,13 @@ pub(super) fn act(world: &mut World<'_>) -> Step<()> {
     let incident = world.random.pick(&open).cloned();
     let until = world.now.plus_millis(world.random.between(1, 90) * 60_000);
     let who: std::sync::Arc<str> = "ann".into();
+    if world.random.chance(15) {
+        let (receiver, _) = *world.random.pick(&RECEIVERS).expect("there are receivers");
+        let input =
+            Input::Resend { incident: None, receiver: Some(receiver.into()), who: Some(who) };
+        world.step(&id, &Stimulus::Monitor(input), None)?;
+        return Ok(());
+    }
     let input = match (world.random.below(10), incident) {
         (0 | 1, Some(incident)) => {
             Input::Acknowledge { incident: incident.into(), who, why: None, until_clear: false }

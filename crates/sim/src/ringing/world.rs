@@ -345,6 +345,7 @@ impl<'k> World<'k> {
             Some(Answer::Failed { after: Some(after), .. }) => {
                 (Verdict::FailedFor { after }, json!({}))
             }
+            Some(Answer::Again { after }) => (Verdict::Again { after }, json!({})),
             _ => (Verdict::Done(TaskStatus::Failed), json!({})),
         };
         let report = Report {
@@ -641,7 +642,8 @@ impl<'k> World<'k> {
                 let down = monitor.is_down();
                 let dependents = monitor.spec.as_ref().map(|it| it.dependents.clone());
                 let parent = |to: std::sync::Arc<str>| {
-                    let input = kernel::alert::Input::Parent { monitor: name.into(), down };
+                    let monitor = name.into();
+                    let input = kernel::alert::Input::Parent { monitor, down, failing: down };
                     (ExecutionId::monitor(&to), input)
                 };
                 dependents.unwrap_or_default().into_iter().map(parent).collect()

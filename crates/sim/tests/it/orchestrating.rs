@@ -56,6 +56,7 @@ fn nothing_is_lost_and_nothing_is_done_twice() {
         "an answer that contradicts itself",
         "an activity failed",
         "an operation failed",
+        "a worker asked again",
     ] {
         assert!(counts.get(name).is_some_and(|count| *count > 20), "{name} is rare: {counts:?}");
     }

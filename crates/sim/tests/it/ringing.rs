@@ -50,6 +50,7 @@ fn no_incident_is_lost_and_none_is_doubled() {
         "released",
         "delivered",
         "perhaps taken",
+        "resent",
         "heard",
         "parent",
         "taken trigger",

@@ -54,6 +54,12 @@ pub(super) fn search(
         condition.push_str(after);
         values.extend(listed.iter().cloned().map(Value::Text));
     }
+    if let Some(begin) = &search.key_begins {
+        // A range of the index; keys are compared byte by byte.
+        condition.push_str(" AND key >= ? AND key < ?");
+        values.push(Value::Text(begin.clone()));
+        values.push(Value::Text(format!("{begin}\u{10FFFF}")));
+    }
     for (test, bound) in [(" AND at > ?", search.after), (" AND at < ?", search.before)] {
         if let Some(at) = bound {
             condition.push_str(test);

@@ -227,6 +227,7 @@ pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection, 
     if std::fs::metadata(path).map_or(true, |file| file.len() == 0) {
         create(path)?;
     }
+    super::keep_others_out(path);
     let open = || -> rusqlite::Result<Connection> {
         let connection = Connection::open_with_flags(path, flags)?;
         configure(&connection, options.write_cache_bytes)?;
@@ -248,6 +249,8 @@ fn create(path: &Path) -> Result<(), StoreError> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fault(&error)),
         _ => {}
     }
+    // The store holds payloads in clear text. The files that SQLite makes beside it get its mode.
+    super::private(&aside).map_err(|error| fault(&error))?;
     let make = || -> rusqlite::Result<()> {
         let connection = Connection::open(&aside)?;
         // Both only count for a file that has no tables yet.

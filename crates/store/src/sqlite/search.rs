@@ -215,20 +215,25 @@ impl Condition {
     }
 
     fn one_of_keys(&mut self, column: &str, values: &[String]) {
+        let (patterns, exact): (Vec<_>, Vec<_>) =
+            values.iter().partition(|value| value.contains('*'));
+        // A list is one step of the statement, however long it is: steps that nest are bounded.
         self.sql.push('(');
-        for (at, value) in values.iter().enumerate() {
-            if at > 0 {
-                self.sql.push_str(" OR ");
-            }
-            match value.split_once('*') {
-                None => self.key(column, value),
+        self.sql.push_str(column);
+        self.sql.push_str(" IN (");
+        for (at, id) in exact.into_iter().enumerate() {
+            self.sql.push_str(if at == 0 { "?" } else { ", ?" });
+            self.values.push(Bound::Key(Key::of(&kernel::ExecutionId::new(id.as_str()))));
+        }
+        self.sql.push(')');
+        for pattern in patterns {
+            self.sql.push_str(" OR ");
+            match pattern.split_once('*') {
                 Some((prefix, "")) => self.key_prefix(column, prefix),
-                Some(_) => {
-                    self.push(&format!("spell({column})"), Value::Text(glob(value)), " GLOB ?");
-                }
+                _ => self.push(&format!("spell({column})"), Value::Text(glob(pattern)), " GLOB ?"),
             }
         }
-        self.sql.push_str(if values.is_empty() { "0)" } else { ")" });
+        self.sql.push(')');
     }
 
     fn key(&mut self, column: &str, id: &str) {

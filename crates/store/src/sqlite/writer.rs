@@ -32,6 +32,9 @@ const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Between two transactions of nothing but patient work.
 const GATHER: Duration = Duration::from_millis(10);
 
+/// Pause between two lines of the log about writes that fail.
+const COMPLAIN: Duration = Duration::from_mins(1);
+
 /// What the writing thread works with.
 pub(super) struct Desk {
     pub(super) connection: Connection,
@@ -110,6 +113,8 @@ pub(super) struct Writer {
     pub(super) writes: Arc<AtomicU64>,
     /// When the last batch was complete.
     pub(super) gathered: Instant,
+    /// When the log last told that a write failed.
+    pub(super) complained: Option<Instant>,
 }
 
 impl Writer {
@@ -233,7 +238,11 @@ impl Writer {
             }
             Err(error) => {
                 self.roll_back();
-                tracing::warn!(store = %self.path.display(), %error, "a write failed");
+                // While a disk is full, thousands fail.
+                if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN) {
+                    self.complained = Some(Instant::now());
+                    tracing::warn!(store = %self.path.display(), %error, "a write failed");
+                }
             }
         }
         outcome

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine::search::Search;
+use engine::search::{Filter, Search, TextField};
 use engine::store::{Store, StoreError};
 use kernel::ExecutionId;
 use store::{Options, Sqlite};
@@ -69,6 +69,22 @@ async fn a_missing_folder_is_named() {
     let path = folder.path().join("nowhere").join("nightbell.db");
     let refused = Sqlite::open(path, &Options::default()).map(|_| ()).expect_err("it is refused");
     assert!(refused.to_string().contains("nowhere"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_search_for_very_many_ids_finds_them() {
+    let folder = folder();
+    let store = open(&folder, &Options::default()).expect("it opens");
+    for name in ["one", "two"] {
+        store.commit(commit(name, 0, "[]".to_owned())).await.expect("there is room");
+    }
+    let mut ids: Vec<String> = (0..20_000).map(|number| format!("none {number}")).collect();
+    ids.extend(["one".to_owned(), "t*".to_owned()]);
+    let search = |filter| Search { filters: vec![filter], size: 10, ..Search::default() };
+    let found = store.search(&search(Filter::In(TextField::Id, ids.clone()))).await;
+    assert_eq!(found.map(|page| page.total), Ok(2));
+    let found = store.search(&search(Filter::NotIn(TextField::Parent, ids))).await;
+    assert_eq!(found.map(|page| page.total), Ok(2));
 }
 
 #[tokio::test]
@@ -248,4 +264,38 @@ async fn files_of_former_versions_are_brought_up_to_date() {
         let page = store.search(&Search { size: 10, ..Search::default() }).await;
         assert_eq!(page.expect("search works").total, 2);
     }
+}
+
+/// What group and others may do with each file of the store.
+fn rights_of_others(folder: &TempDir) -> Vec<(String, u32)> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let files = std::fs::read_dir(folder.path()).expect("the folder is there");
+    let rights = files.map(|file| {
+        let file = file.expect("an entry");
+        let mode = file.metadata().expect("it is there").permissions().mode();
+        (file.file_name().to_string_lossy().into_owned(), mode & 0o077)
+    });
+    rights.collect()
+}
+
+#[tokio::test]
+async fn attacks_nobody_else_can_read_the_files_of_a_store() {
+    let folder = folder();
+    let store = open(&folder, &Options::default()).expect("it opens");
+    store.commit(commit("w", 0, "[]".to_owned())).await.expect("it is written");
+    let rights = rights_of_others(&folder);
+    assert!(rights.len() >= 3, "the store, its log and its lock: {rights:?}");
+    assert!(rights.iter().all(|(_, rights)| *rights == 0), "{rights:?}");
+}
+
+#[tokio::test]
+async fn attacks_a_store_that_everybody_could_read_is_closed_to_them() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let folder = folder();
+    open(&folder, &Options::default()).expect("it opens").close().await.expect("it closes");
+    let file = folder.path().join("nightbell.db");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("it is ours");
+    let _store = open(&folder, &Options::default()).expect("it opens");
+    let mode = std::fs::metadata(&file).expect("it is there").permissions().mode();
+    assert_eq!(mode & 0o777, 0o640, "the group's rights are the operator's choice");
 }

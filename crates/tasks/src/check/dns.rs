@@ -26,13 +26,13 @@ pub(super) struct Dns;
 impl Source for Dns {
     const TYPE: &'static str = "CHECK_DNS";
 
-    async fn look(&self, order: &Order, _means: &Arc<Means>) -> Result<Seen, Trouble> {
+    async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble> {
         let name = order.settings.required("name")?;
         let kind = order.settings.text("type")?.unwrap_or_else(|| "A".to_owned());
         let kind = RecordType::from_str(&kind.to_ascii_uppercase())
             .map_err(|_| wrong(format!("{kind:?} is no type of record; write A, AAAA, MX, …")))?;
         let expected = order.settings.texts("expect")?;
-        let resolver = resolver(order)?;
+        let resolver = resolver(order, means)?;
         // Without the dot the local search list could find another name.
         let whole = format!("{}.", name.trim_end_matches('.'));
         let begun = Instant::now();
@@ -73,7 +73,7 @@ impl Source for Dns {
 }
 
 /// Asks the server of the settings, otherwise those of the system.
-fn resolver(order: &Order) -> Result<TokioResolver, Trouble> {
+fn resolver(order: &Order, means: &Means) -> Result<TokioResolver, Trouble> {
     let failed = |error: NetError| unknown(format!("names cannot be looked up here: {error}"));
     let mut builder = match order.settings.text("server")? {
         None => TokioResolver::builder_tokio().map_err(failed)?,
@@ -82,6 +82,8 @@ fn resolver(order: &Order) -> Result<TokioResolver, Trouble> {
             let address = whole
                 .or_else(|_| server.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))
                 .map_err(|_| wrong(format!("`server`: {server:?} is no IP address")))?;
+            let judged = means.settings.http.outgoing.policy().judge(address);
+            judged.map_err(|refusal| wrong(format!("`server`: {refusal}")))?;
             let mut server = NameServerConfig::udp_and_tcp(address.ip());
             for connection in &mut server.connections {
                 connection.port = address.port();

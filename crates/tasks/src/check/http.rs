@@ -11,6 +11,7 @@ use kernel::Json;
 use kernel::alert::{Condition, Status};
 use serde_json::{Map, Value, json};
 
+use super::expect::failed_part;
 use super::order::{Order, span};
 use super::rest::{Question, json_of, quoted, status_text, text};
 use super::rows::{Shape, path, rows_of};
@@ -58,12 +59,21 @@ impl Source for Http {
         let ms = begun.elapsed().as_millis() as u64;
         let (status, text, details) = match answer {
             Ok(response) => {
-                let (status, text) = wanted.judge(&response, ms);
-                let details = json!({ "code": response.status.as_u16(), "ms": ms });
+                let body = quoted(&text(&response));
+                let (status, text) = wanted.judge(&response, ms).map_err(unknown)?;
+                let mut details = json!({ "code": response.status.as_u16(), "ms": ms });
+                if status == Status::Fail {
+                    details["failed"] = wanted.failed(&response, ms).into();
+                    details["body"] = body.into();
+                }
                 (status, text, details)
             }
             Err(problem) if problem.code == Code::Cancelled => {
                 return Err(unknown(problem.message));
+            }
+            // That is no news about the server.
+            Err(problem) if problem.code == Code::AddressRefused => {
+                return Err(wrong(format!("{named} {}", problem.message)));
             }
             Err(problem) => {
                 let details = json!({ "error": problem.code });
@@ -75,7 +85,7 @@ impl Source for Http {
             && seen.0 == Status::Ok
             && url.starts_with("https:")
         {
-            let end = order.within("the TLS handshake", tls::expiry_of(&url, order)).await?;
+            let end = order.within("the TLS handshake", tls::expiry_of(&url, order, means)).await?;
             expiry(&mut seen, end, left_min, order);
         }
         let value = seen.2.get("ms").cloned().unwrap_or_default();
@@ -135,23 +145,72 @@ impl Wanted {
         })
     }
 
-    fn judge(&self, response: &Response, ms: u64) -> (Status, String) {
+    /// Whether the answer is good.
+    ///
+    /// # Errors
+    /// Why nobody can tell: `expect` speaks of what the answer does not have.
+    fn judge(&self, response: &Response, ms: u64) -> Result<(Status, String), String> {
         let status = status_text(response);
         let body = text(response);
+        let facts = facts(response, &body, ms);
         let holds = match &self.expect {
-            Some(condition) => condition.holds(&facts(response, &body, ms)),
-            None => response.status.is_success(),
+            Some(condition) => {
+                let columns = facts.keys().cloned().collect();
+                condition.holds(&facts, &columns)
+            }
+            None => Ok(response.status.is_success()),
         };
-        if !holds {
-            let text = match self.expect_text.as_str() {
-                "" => format!("the server answered {status}"),
-                expect => format!("the server answered {status}, which is not: {expect}"),
-            };
-            return (Status::Fail, text);
+        let expect = &self.expect_text;
+        let failed = match holds {
+            Ok(true) => None,
+            Ok(false) if expect.is_empty() => Some(format!("the server answered {status}")),
+            Ok(false) => Some(format!("{status}, expected {}", self.failed(response, ms))),
+            // A page in the place of JSON is what is wrong.
+            Err(_) if facts["body"].is_string() && expect.contains("body.") => {
+                Some(format!("the server answered {status}, whose body is no JSON: {expect}"))
+            }
+            Err(why) => {
+                let has = members(&facts["body"]);
+                return Err(format!("`expect` ({expect}) cannot be judged: {why}{has}"));
+            }
+        };
+        if let Some(text) = failed {
+            return Ok((Status::Fail, text));
         }
         match self.contains.iter().find(|part| !body.contains(part.as_str())) {
-            Some(part) => (Status::Fail, format!("the answer {status} does not contain {part:?}")),
-            None => (Status::Ok, format!("the server answered {status}")),
+            Some(part) => {
+                Ok((Status::Fail, format!("the answer {status} does not contain {part:?}")))
+            }
+            None => Ok((Status::Ok, format!("the server answered {status}"))),
+        }
+    }
+}
+
+/// What the body has, for an author who has named something else.
+fn members(body: &Value) -> String {
+    const LISTED_MAX: usize = 20;
+    let Value::Object(members) = body else { return String::new() };
+    let listed: Vec<&str> = members.keys().take(LISTED_MAX).map(String::as_str).collect();
+    format!("; body has {}", listed.join(", "))
+}
+
+impl Wanted {
+    /// Which part of what is wanted an answer fails.
+    fn failed(&self, response: &Response, ms: u64) -> String {
+        let body = text(response);
+        let facts = facts(response, &body, ms);
+        let columns = facts.keys().cloned().collect();
+        // What nobody can tell is not met either.
+        let holds = |part: &Condition| part.holds(&facts, &columns).unwrap_or(false);
+        match &self.expect {
+            Some(condition) if !holds(condition) => {
+                failed_part(&self.expect_text, holds).to_owned()
+            }
+            None if !response.status.is_success() => "status 200 to 299".to_owned(),
+            _ => {
+                let absent = self.contains.iter().find(|part| !body.contains(part.as_str()));
+                absent.map(|part| format!("contains {part:?}")).unwrap_or_default()
+            }
         }
     }
 }

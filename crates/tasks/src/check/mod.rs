@@ -17,6 +17,7 @@
 mod dns;
 mod email;
 mod empty;
+mod expect;
 mod http;
 mod influx;
 mod job;
@@ -163,7 +164,10 @@ impl<S: Source> TaskRunner for Runner<S> {
 
     fn judge(&self, input: &Value) -> Vec<Remark> {
         match input.get("settings") {
-            Some(Value::Object(settings)) => S::judge(settings, &self.means).into_iter().collect(),
+            Some(Value::Object(settings)) => {
+                let strays = order::strays(settings, &self.means.settings);
+                strays.into_iter().chain(S::judge(settings, &self.means)).collect()
+            }
             _ => Vec::new(),
         }
     }

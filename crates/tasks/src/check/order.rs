@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kernel::alert::definition::{Remark, parse_span};
+use kernel::alert::definition::{Remark, parse_span, rebinding, rebound};
 use kernel::{Json, Timestamp};
 use serde_json::{Map, Value};
 
@@ -121,6 +121,9 @@ fn with_source(mut settings: Map<String, Value>, known: &Settings) -> Result<Val
     let name = ["account", "server"].into_iter().find_map(|name| settings.get(name)?.as_str());
     let Some(name) = name.map(str::to_owned) else { return Ok(Value::Object(settings)) };
     if let Some(source) = known.sources.get(&name) {
+        if let Some(member) = rebound(&settings, &source) {
+            return Err(wrong(rebinding(member, &name)));
+        }
         for (member, value) in source {
             settings.entry(member).or_insert(value);
         }
@@ -131,6 +134,13 @@ fn with_source(mut settings: Map<String, Value>, known: &Settings) -> Result<Val
         return Err(nobody(&name, &names));
     }
     Ok(Value::Object(settings))
+}
+
+/// A setting by which a check would send a source's credentials elsewhere, long before it runs.
+pub(super) fn strays(settings: &Map<String, Value>, known: &Settings) -> Option<Remark> {
+    let name = ["account", "server"].into_iter().find_map(|name| settings.get(name)?.as_str())?;
+    let member = rebound(settings, &known.sources.get(name)?)?;
+    Some(Remark::error(Some(member), rebinding(member, name)))
 }
 
 /// A source that is named and that nobody knows.

@@ -23,6 +23,17 @@ impl Source for Sql {
 
     fn judge(settings: &Map<String, Value>, means: &Means) -> Option<Remark> {
         let text = |name: &str| settings.get(name).and_then(Value::as_str);
+        let is_address = |name: &str| ["://", "${", "jdbc:"].iter().any(|it| name.contains(it));
+        if let Some(name) = text("server").filter(|name| !is_address(name))
+            && !means.databases.knows(name)
+            && text("url").is_none()
+        {
+            let message = format!(
+                "no SQL server is called {name:?}: the configuration has no [sql.{name}], and no \
+                 source of that name has a `url`"
+            );
+            return Some(Remark::warning(Some("server"), message));
+        }
         let known = text("server").filter(|name| means.databases.knows(name));
         let url = text("url").filter(|url| known.is_none() && !url.contains("${"))?;
         let why = means.databases.refusal(url)?;

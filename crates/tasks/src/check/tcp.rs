@@ -23,13 +23,13 @@ pub(super) struct Tcp;
 impl Source for Tcp {
     const TYPE: &'static str = "CHECK_TCP";
 
-    async fn look(&self, order: &Order, _means: &Arc<Means>) -> Result<Seen, Trouble> {
+    async fn look(&self, order: &Order, means: &Arc<Means>) -> Result<Seen, Trouble> {
         let (host, port) = address(order)?;
         let left_min = span(&order.settings, "tls_expiry")?;
         let secure = order.wants_tls() || left_min.is_some();
         let begun = Instant::now();
         let talk = async {
-            let mut stream = tls::connect(&host, port).await?;
+            let mut stream = tls::connect(&host, port, means).await?;
             if !secure {
                 return converse(&mut stream, order).await.map(|()| None);
             }

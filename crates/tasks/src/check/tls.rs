@@ -12,17 +12,20 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::order::Order;
-use super::{Trouble, unknown, wrong};
+use super::{Means, Trouble, unknown, wrong};
+use crate::outgoing::refusal_of;
 
 /// Connects to a host and port.
 ///
 /// # Errors
-/// Nobody answers there; the words name the address.
-pub(super) async fn connect(host: &str, port: u16) -> Result<TcpStream, Trouble> {
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    TcpStream::connect((bare, port))
-        .await
-        .map_err(|error| unknown(format!("no connection to {host}:{port}: {error}")))
+/// Nobody answers there, or the configuration refuses the address; the words name it.
+pub(super) async fn connect(host: &str, port: u16, means: &Means) -> Result<TcpStream, Trouble> {
+    means.settings.http.outgoing.connect(host, port).await.map_err(|error| {
+        match refusal_of(&error) {
+            Some(refusal) => wrong(format!("no connection to {host}:{port}: {refusal}")),
+            None => unknown(format!("no connection to {host}:{port}: {error}")),
+        }
+    })
 }
 
 /// Makes a connection safe: the certificate must be trusted by the system or by the order's own
@@ -73,10 +76,14 @@ pub(super) fn expiry(stream: &TlsStream<TcpStream>) -> Result<Timestamp, Trouble
 ///
 /// # Errors
 /// Nobody answers there, or not safely.
-pub(super) async fn expiry_of(url: &str, order: &Order) -> Result<Timestamp, Trouble> {
+pub(super) async fn expiry_of(
+    url: &str,
+    order: &Order,
+    means: &Means,
+) -> Result<Timestamp, Trouble> {
     let url = Url::parse(url).map_err(|error| wrong(format!("`url`: {error}")))?;
     let host = url.host_str().ok_or_else(|| wrong("`url` names no host"))?;
     let port = url.port_or_known_default().unwrap_or(443);
-    let stream = connect(host, port).await?;
+    let stream = connect(host, port, means).await?;
     expiry(&secure(stream, host, order).await?)
 }

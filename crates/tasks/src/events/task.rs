@@ -131,7 +131,7 @@ fn sender(state: &Execution, sequence: u32) -> Sender {
         ("workflowType", definition.name.as_str().into()),
         ("workflowVersion", definition.version.into()),
         ("correlationId", state.correlation_id.as_deref().into()),
-        ("taskToDomain", state.task_to_domain.as_ref().map_or(Value::Null, Json::parse)),
+        ("taskToDomain", state.task_to_domain.clone().unwrap_or_default().parse()),
     ];
     let task = state.task(sequence);
     Sender {

@@ -14,17 +14,18 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use reqwest::Certificate;
-use reqwest::redirect::{Attempt, Policy};
+use reqwest::redirect::Policy;
+use reqwest::{Certificate, Url};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tower::{Layer, Service};
 
 use super::Settings;
 use super::problem::{Code, Problem};
+use super::redirect::Hop;
 use super::request::Request;
 use super::response::Response;
-use super::statuses::Statuses;
+use crate::outgoing::{Dialer, Names};
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -49,11 +50,30 @@ pub struct Client {
 /// The client library's client, made when it is first needed: it reads the hundreds of certificates
 /// that the system trusts, which would be most of the time that a server takes to start.
 struct Connections {
-    ready: OnceLock<reqwest::Client>,
+    ready: OnceLock<Pair>,
     /// The same but for the system's certificates; used where these cannot be.
-    without_system: reqwest::Client,
+    without_system: Pair,
     /// Trusted besides the system's.
     roots: Vec<Certificate>,
+}
+
+/// Two clients that judge addresses by what is known of the port.
+#[derive(Clone)]
+struct Pair {
+    /// For ports on which this server does not listen.
+    usual: reqwest::Client,
+    /// For ports on which it does.
+    own_port: reqwest::Client,
+}
+
+impl Pair {
+    fn new(
+        settings: &Settings,
+        trusting: impl Fn(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<Self, reqwest::Error> {
+        let client = |own_port| trusting(builder(settings, own_port)).build();
+        Ok(Self { usual: client(false)?, own_port: client(true)? })
+    }
 }
 
 /// Chooses the cryptography under every TLS connection of the process, once; more calls do nothing.
@@ -76,21 +96,29 @@ impl Client {
         install_tls_provider();
         let pem = settings.extra_roots.as_deref().unwrap_or_default();
         let roots = Certificate::from_pem_bundle(pem.as_bytes()).map_err(SetupError::Roots)?;
-        let without_system = builder(&settings).tls_certs_only(roots.clone()).build();
+        let without_system = Pair::new(&settings, |it| it.tls_certs_only(roots.clone()));
         let without_system = without_system.map_err(SetupError::Client)?;
         let connections = Connections { ready: OnceLock::new(), without_system, roots };
         Ok(Self { connections: Arc::new(connections), settings: Arc::new(settings) })
     }
 
-    fn connections(&self) -> &reqwest::Client {
+    fn connections(&self, url: &Url) -> &reqwest::Client {
         let Connections { ready, without_system, roots } = &*self.connections;
-        ready.get_or_init(|| {
-            let client = builder(&self.settings).tls_certs_merge(roots.clone()).build();
-            client.unwrap_or_else(|error| {
+        let pair = ready.get_or_init(|| {
+            let pair = Pair::new(&self.settings, |it| it.tls_certs_merge(roots.clone()));
+            pair.unwrap_or_else(|error| {
                 tracing::warn!(%error, "the system's trusted certificates cannot be used; HTTPS calls will fail");
                 without_system.clone()
             })
-        })
+        });
+        let listeners = &self.settings.outgoing.policy().listeners;
+        let is_own = url.port_or_known_default().is_some_and(|port| listeners.has_port(port));
+        if is_own { &pair.own_port } else { &pair.usual }
+    }
+
+    /// What makes its connections.
+    pub(crate) fn dialer(&self) -> &Dialer {
+        &self.settings.outgoing
     }
 
     /// Sends a request and reads the whole answer, whatever its status.
@@ -140,13 +168,10 @@ impl Client {
     async fn call(&self, request: &Request) -> Result<Response, Problem> {
         let patience = [request.connect_timeout, request.read_timeout];
         let limit = patience.into_iter().flatten().sum::<Duration>();
-        let limit = limit.max(self.settings.call_max);
+        let limit = limit.max(self.settings.call_max).min(self.settings.call_ceiling);
         let (connecting, watched) = watch::channel(false);
-        let call = Call {
-            connect_timeout: request.connect_timeout,
-            accepted: request.accepted.clone(),
-            connecting: Arc::new(connecting),
-        };
+        let call =
+            Call { connect_timeout: request.connect_timeout, connecting: Arc::new(connecting) };
         let exchange = CALL.scope(call, self.exchange(request, watched));
         timeout(limit, Box::pin(exchange)).await.unwrap_or_else(|_| {
             Err(Problem::new(
@@ -161,18 +186,47 @@ impl Client {
         request: &Request,
         connecting: watch::Receiver<bool>,
     ) -> Result<Response, Problem> {
+        let mut hop = Hop::first(request);
+        let mut redirects = 0;
+        loop {
+            let head = self.ask(&hop, request, connecting.clone()).await?;
+            if request.accepts(head.status()) {
+                return self.read(request, head).await;
+            }
+            let Some(next) = hop.after(head.status(), head.headers())? else {
+                return self.read(request, head).await;
+            };
+            redirects += 1;
+            let redirects_max = self.settings.redirects_max;
+            if redirects > redirects_max {
+                let why = format!("was redirected more than {redirects_max} times");
+                return Err(Problem::new(Code::RedirectFailed, why));
+            }
+            hop = next;
+        }
+    }
+
+    /// Sends one request of a call and waits for the head of its answer.
+    async fn ask(
+        &self,
+        hop: &Hop,
+        request: &Request,
+        connecting: watch::Receiver<bool>,
+    ) -> Result<reqwest::Response, Problem> {
+        let judged = self.settings.outgoing.judge_written(&hop.url);
+        judged.map_err(|refusal| Problem::refused(&refusal))?;
         let mut outgoing = self
-            .connections()
-            .request(request.method.clone(), request.url.clone())
-            .headers(request.headers.clone());
-        if let Some(body) = &request.body {
+            .connections(&hop.url)
+            .request(hop.method.clone(), hop.url.clone())
+            .headers(hop.headers.clone());
+        if let Some(body) = &hop.body {
             outgoing = outgoing.body(body.clone());
         }
         let head = heard_within(request.read_timeout, connecting, outgoing.send()).await;
         let Some(head) = head else {
             return Err(silent(request.read_timeout, "sent no answer"));
         };
-        self.read(request, head.map_err(|error| Problem::of(&error, &request.url))?).await
+        head.map_err(|error| Problem::of(&error, &hop.url))
     }
 
     async fn read(
@@ -209,28 +263,17 @@ fn may_differ(failure: &Result<Response, Problem>) -> bool {
     }
 }
 
-fn builder(settings: &Settings) -> reqwest::ClientBuilder {
-    let redirects_max = settings.redirects_max;
+fn builder(settings: &Settings, own_port: bool) -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder()
         .user_agent(&settings.user_agent)
-        .redirect(Policy::custom(move |hop| redirect(hop, redirects_max)))
-        // It would tell the next host where the last one was, query and all.
-        .referer(false)
+        // They are followed here, where every hop is judged.
+        .redirect(Policy::none())
+        .dns_resolver(Arc::new(Names { dialer: settings.outgoing.clone(), own_port }))
+        .http1_title_case_headers()
         .pool_max_idle_per_host(settings.idle_per_host_max)
         .pool_idle_timeout(settings.idle_max)
         .connector_layer(Patience);
     if settings.environment_proxy { builder } else { builder.no_proxy() }
-}
-
-fn redirect(hop: Attempt<'_>, redirects_max: usize) -> reqwest::redirect::Action {
-    let wanted = CALL.try_with(|call| call.accepted.contains(hop.status()));
-    if wanted.unwrap_or(false) {
-        hop.stop()
-    } else if hop.previous().len() > redirects_max {
-        hop.error(RedirectLoop { redirects_max })
-    } else {
-        hop.follow()
-    }
 }
 
 /// Waits for the head of an answer; absent if the peer is silent for too long. Time spent making a
@@ -297,7 +340,6 @@ tokio::task_local! {
 #[derive(Clone)]
 struct Call {
     connect_timeout: Option<Duration>,
-    accepted: Statuses,
     connecting: Arc<watch::Sender<bool>>,
 }
 
@@ -377,16 +419,3 @@ impl fmt::Display for ConnectTimedOut {
 }
 
 impl std::error::Error for ConnectTimedOut {}
-
-#[derive(Debug)]
-pub(super) struct RedirectLoop {
-    redirects_max: usize,
-}
-
-impl fmt::Display for RedirectLoop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "was redirected more than {} times", self.redirects_max)
-    }
-}
-
-impl std::error::Error for RedirectLoop {}

@@ -15,8 +15,15 @@
 //! - Everything is bounded: time to connect, silence while reading, the whole call, redirects,
 //!   headers and the size of the body after decompression. See [`Settings`].
 //!   [`Settings::call_max`] is what ends a peer that drips: `readTimeOut` bounds silence only.
-//! - A redirect is followed unless its status is accepted; one to another host
-//!   goes there without `Authorization` and cookies.
+//! - A redirect is followed unless its status is accepted. One to another origin (scheme, host,
+//!   port) goes there without any header of the author's; one that would send the body there, or
+//!   give up encryption, fails the call.
+//! - Every address is judged before it is connected to, at each redirect anew: see
+//!   [`crate::outgoing`].
+//! - Names of headers are sent in the usual spelling (`X-Api-Key`) on HTTP/1.1, where some servers
+//!   care about it, and in lower case on HTTP/2, which knows no other.
+//! - A task whose peer is busy (429 or 503) calls once more, after the seconds of `Retry-After` or
+//!   after one second; see [`pause`]. Definitions made for Conductor, whose client does so, rest on it.
 //! - A hedged request (`hedgingConfig.maxAttempts`) is sent again only while it is slow, see
 //!   [`Client::send`]: other servers send all copies at once and burden their peers for nothing.
 //! - Certificates are checked against the trust store of the operating system, not against a list
@@ -29,6 +36,7 @@ mod client;
 pub(crate) mod fields;
 mod filter;
 mod problem;
+mod redirect;
 mod request;
 mod response;
 mod statuses;
@@ -41,6 +49,8 @@ use engine::{Handoff, Outcome, OutcomeStatus, TaskRunner};
 use kernel::Json;
 use reqwest::Url;
 use tokio_util::sync::CancellationToken;
+
+use crate::outgoing::Dialer;
 
 pub use client::{Client, SetupError, install_tls_provider};
 pub use filter::Filter;
@@ -63,9 +73,12 @@ pub struct Settings {
     /// Redirects followed in one call. 10.
     pub redirects_max: usize,
     /// Longest a whole call may take, so that a peer that sends a byte now and then ends too. A
-    /// request whose own `connectionTimeOut` and `readTimeOut` together are longer gets their sum.
-    /// 5 minutes.
+    /// request whose own `connectionTimeOut` and `readTimeOut` together are longer gets their sum,
+    /// up to `call_ceiling`. 5 minutes.
     pub call_max: Duration,
+    /// Longest a whole call may take, whatever its author says: a peer that is silent for days would
+    /// keep a place of a task all that time. 1 hour.
+    pub call_ceiling: Duration,
     /// Most copies of one request that `hedgingConfig.maxAttempts` can send. 5.
     pub hedges_max: usize,
     /// How long a hedged request goes without a success before another copy of it is sent. Long
@@ -79,6 +92,8 @@ pub struct Settings {
     pub environment_proxy: bool,
     /// Certificates in PEM to trust besides the system's.
     pub extra_roots: Option<String>,
+    /// Makes the connections: where they may lead.
+    pub outgoing: Dialer,
 }
 
 impl Default for Settings {
@@ -89,12 +104,14 @@ impl Default for Settings {
             error_body_max: 64 << 10,
             redirects_max: 10,
             call_max: Duration::from_mins(5),
+            call_ceiling: Duration::from_hours(1),
             hedges_max: 5,
             hedge_after: Duration::from_millis(500),
             idle_per_host_max: 32,
             idle_max: Duration::from_mins(1),
             environment_proxy: true,
             extra_roots: None,
+            outgoing: Dialer::default(),
         }
     }
 }
@@ -129,7 +146,7 @@ impl TaskRunner for Http {
             Ok(parsed) => parsed,
             Err(problem) => return refused(&problem),
         };
-        match call(&self.client, &request, &cancelled).await {
+        match answered(&request, &cancelled, repeated(&self.client, &request)).await {
             Ok(response) => {
                 let waits = request.async_complete.unwrap_or(task.async_complete);
                 completed(shown(filter.as_ref(), response.output()), waits)
@@ -149,10 +166,45 @@ pub(crate) async fn call(
     request: &Request,
     cancelled: &CancellationToken,
 ) -> Result<Response, Outcome> {
+    answered(request, cancelled, client.send(request)).await
+}
+
+/// As [`Client::send`], and once more where the peer is busy.
+async fn repeated(client: &Client, request: &Request) -> Result<Response, Problem> {
+    let answer = client.send(request).await;
+    let Some(pause) = answer.as_ref().ok().and_then(|response| pause(request, response)) else {
+        return answer;
+    };
+    tokio::time::sleep(pause).await;
+    client.send(request).await
+}
+
+/// How long to leave a busy peer alone that named no time.
+const PAUSE: Duration = Duration::from_secs(1);
+/// The longest time that a call waits for a busy peer; who asks for more fails the attempt, and the
+/// next one, if there is to be one, begins no sooner.
+const PAUSE_MAX: Duration = Duration::from_mins(1);
+
+/// How long to wait before a request is sent once more; absent where it is not.
+///
+/// As Conductor's client does: it repeats once after 429 and 503, whatever the method, but no request
+/// whose `readTimeOut` is shorter than a second. A hedged request has its repetitions already.
+fn pause(request: &Request, response: &Response) -> Option<Duration> {
+    let busy = matches!(response.status.as_u16(), 429 | 503) && !request.accepts(response.status);
+    let patient = request.hedges <= 1 && request.read_timeout.is_none_or(|limit| limit >= PAUSE);
+    let pause = response.retry_after().filter(|pause| !pause.is_zero()).unwrap_or(PAUSE);
+    (busy && patient && pause <= PAUSE_MAX).then_some(pause)
+}
+
+async fn answered(
+    request: &Request,
+    cancelled: &CancellationToken,
+    exchange: impl Future<Output = Result<Response, Problem>>,
+) -> Result<Response, Outcome> {
     let answer = tokio::select! {
         biased;
         () = cancelled.cancelled() => Err(Problem::new(Code::Cancelled, "was cancelled")),
-        answer = client.send(request) => answer,
+        answer = exchange => answer,
     };
     match answer {
         Ok(response) if request.accepts(response.status) => Ok(response),

@@ -12,7 +12,8 @@ use kernel::Json;
 use reqwest::Url;
 use serde::Serialize;
 
-use super::client::{ConnectTimedOut, RedirectLoop};
+use super::client::ConnectTimedOut;
+use crate::outgoing::Refusal;
 
 /// A call that gave no usable answer.
 #[derive(Clone, Debug)]
@@ -59,8 +60,10 @@ pub enum Code {
     BodyTooLarge,
     /// A body that could not be decompressed.
     BodyUnreadable,
-    /// One redirect too many, or one that leads nowhere.
+    /// One redirect too many, or one that leads where the request must not go.
     RedirectFailed,
+    /// The server's configuration refuses the address.
+    AddressRefused,
     /// An answer with a status that is no success.
     HttpStatus,
     /// The task was cancelled meanwhile.
@@ -72,7 +75,10 @@ pub enum Code {
 impl Code {
     /// Whether another attempt with the same input is bound to fail too.
     pub fn is_terminal(self) -> bool {
-        matches!(self, Self::InvalidInput | Self::InvalidUri | Self::InvalidMethod)
+        matches!(
+            self,
+            Self::InvalidInput | Self::InvalidUri | Self::InvalidMethod | Self::AddressRefused
+        )
     }
 }
 
@@ -80,6 +86,11 @@ impl Problem {
     /// A problem of that kind.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
+    }
+
+    /// The configuration refuses the address.
+    pub(super) fn refused(refusal: &Refusal) -> Self {
+        Self::new(Code::AddressRefused, format!("was not sent: {refusal}"))
     }
 
     /// Finds the reason in the error of a client that was asked for `url`.
@@ -93,6 +104,9 @@ impl Problem {
             } else {
                 Self::new(Code::InvalidUri, format!("cannot be sent: {cause}"))
             };
+        }
+        if let Some(refusal) = chain(error).find_map(|cause| cause.downcast_ref::<Refusal>()) {
+            return Self::refused(refusal);
         }
         let known = chain(error).find_map(|cause| {
             own(cause).or_else(|| tls(cause)).or_else(|| hyper(cause)).or_else(|| dns(cause))
@@ -142,11 +156,8 @@ fn chain<'a>(error: &'a reqwest::Error) -> impl Iterator<Item = &'a (dyn Error +
 }
 
 fn own(cause: &(dyn Error + 'static)) -> Option<Problem> {
-    if let Some(late) = cause.downcast_ref::<ConnectTimedOut>() {
-        return Some(Problem::new(Code::ConnectTimedOut, late.to_string()));
-    }
-    let redirects = cause.downcast_ref::<RedirectLoop>()?;
-    Some(Problem::new(Code::RedirectFailed, redirects.to_string()))
+    let late = cause.downcast_ref::<ConnectTimedOut>()?;
+    Some(Problem::new(Code::ConnectTimedOut, late.to_string()))
 }
 
 fn tls(cause: &(dyn Error + 'static)) -> Option<Problem> {

@@ -12,6 +12,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 
 use super::body;
 use super::problem::Code;
+use super::redirect::same_origin;
 use super::request::Request;
 use super::uri;
 
@@ -96,7 +97,12 @@ impl Response {
         let via = if self.url == request.url {
             String::new()
         } else {
-            format!(", redirected to {},", uri::shown(&self.url))
+            let without = if same_origin(&self.url, &request.url) {
+                ""
+            } else {
+                " (another origin, so without the task's headers)"
+            };
+            format!(", redirected to {}{without},", uri::shown(&self.url))
         };
         format!("{request}{via} answered {}", self.summary())
     }

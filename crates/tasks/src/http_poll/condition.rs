@@ -1,12 +1,11 @@
 //! The `terminationCondition`: JavaScript that looks at an answer and says whether to go on.
 
-use kernel::{Form, Json, ScriptErrorKind};
+use kernel::{Form, Json, ScriptError, ScriptErrorKind};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 
 use crate::http::fields::Fields;
 use crate::http::{Code, Problem};
-use crate::javascript::JavaScript;
 
 const MEMBER: &str = "terminationCondition";
 /// How much of a wrong answer is shown, in characters.
@@ -49,9 +48,14 @@ impl Condition {
     /// `$.input` is the task's input, whose members beside the request are at `$` itself too.
     ///
     /// `true` and 1 mean done; `false`, 0 and nothing mean again; -1 means failed.
-    pub(super) fn judge(&self, scripts: &JavaScript, input: &Json, output: &Json) -> Verdict {
+    pub(super) fn judge(
+        &self,
+        run: impl FnOnce(&str, Form, &Json) -> Result<Json, ScriptError>,
+        input: &Json,
+        output: &Json,
+    ) -> Verdict {
         let seen = Json::of(&Seen { input, output });
-        match scripts.run(&self.0, Form::Statements, &seen) {
+        match run(&self.0, Form::Statements, &seen) {
             Ok(answer) => read(&answer),
             Err(error) => Verdict::Broken {
                 // The machine may have been busy, but a mistake stays one.

@@ -1,13 +1,12 @@
 //! An evaluation in a realm of its own, made for it and dropped after it.
 
-use std::time::Instant;
-
 use kernel::{Form, Json, ScriptError, ScriptErrorKind};
 use rquickjs::{Function, Value};
 
 use super::Limits;
 use super::needs::Needs;
 use super::realm::{Realm, USER_FILE, evaluate, finished, written};
+use crate::limit::TimeLimit;
 
 /// Runs a script in sloppy mode, as the web does; `$` is a global variable.
 pub(super) fn run(
@@ -15,7 +14,7 @@ pub(super) fn run(
     form: Form,
     input: &Json,
     limits: &Limits,
-    deadline: Instant,
+    deadline: TimeLimit,
 ) -> Result<Json, ScriptError> {
     let needs = Needs::of(source);
     let realm = Realm::new(limits, needs, false)?;
@@ -54,7 +53,7 @@ pub(super) fn check(source: &str, form: Form, limits: &Limits) -> Result<(), Scr
     };
     // A script is parsed whole before its first statement runs, and this one ends there.
     let probe = format!("throw 0;{script}");
-    let outcome = realm.enter(Instant::now() + limits.time, |ctx| {
+    let outcome = realm.enter(TimeLimit::begin(limits.time), |ctx| {
         evaluate::<Value<'_>>(ctx, &probe, USER_FILE).map(drop)
     });
     match outcome {

@@ -19,14 +19,16 @@ mod shared;
 mod tokens;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use kernel::{Form, Json, ScriptError};
+
+use crate::limit::TimeLimit;
 
 /// Bounds of one evaluation.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Wall time.
+    /// Processor time; ten times as much in wall time.
     pub time: Duration,
     /// Bytes of the heap, the input included. A realm itself takes about 300 KiB.
     pub memory: usize,
@@ -71,7 +73,7 @@ impl JavaScript {
     /// # Errors
     /// Why there is no result: it did not parse, it threw, or it met a limit.
     pub fn run(&self, source: &str, form: Form, input: &Json) -> Result<Json, ScriptError> {
-        let deadline = Instant::now() + self.limits.time;
+        let deadline = TimeLimit::begin(self.limits.time);
         let outcome = shared::run(self.id, source, form, input, &self.limits, deadline);
         if let shared::Outcome::Decided(result) = outcome {
             return result;

@@ -5,14 +5,13 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Instant;
 
 use kernel::{Json, ScriptError};
 use rquickjs::context::EvalOptions;
 use rquickjs::promise::PromiseState;
 use rquickjs::{Context, Ctx, Error, Function, Object, Persistent, Runtime, Value};
 
-use crate::stay::Stay;
+use crate::limit::TimeLimit;
 
 use super::failure::{self, Raised};
 use super::needs::Needs;
@@ -29,24 +28,23 @@ pub(super) const USER_FILE: &str = "script";
 /// When the running evaluation must end, shared with the engine's interrupt handler.
 #[derive(Default)]
 pub(super) struct Deadline {
-    at: Cell<Option<Instant>>,
+    at: Cell<Option<TimeLimit>>,
     passed: Cell<bool>,
-    stay: Stay,
 }
 
 impl Deadline {
-    fn set(&self, at: Instant) {
+    fn set(&self, at: TimeLimit) {
         self.at.set(Some(at));
         self.passed.set(false);
-        self.stay.begin();
     }
 
     /// Looks at the clock; once passed, it stays passed.
     fn check(&self) -> bool {
-        let now = Instant::now();
-        self.stay.look(now);
-        if self.at.get().is_some_and(|at| now >= at) {
-            self.passed.set(true);
+        if let Some(mut limit) = self.at.get() {
+            if limit.is_over() {
+                self.passed.set(true);
+            }
+            self.at.set(Some(limit));
         }
         self.passed.get()
     }
@@ -83,7 +81,7 @@ impl Realm {
     /// Runs `work` in the realm until `deadline`; an exception is turned into data.
     pub(super) fn enter<T>(
         &self,
-        deadline: Instant,
+        deadline: TimeLimit,
         work: impl for<'js> FnOnce(&Ctx<'js>) -> rquickjs::Result<T>,
     ) -> Result<T, Raised> {
         self.deadline.set(deadline);
@@ -228,7 +226,7 @@ mod tests {
     fn nothing_in_a_frozen_realm_can_be_changed() {
         let limits = Limits::default();
         let realm = Realm::new(&limits, Needs::ALL, true).expect("a realm");
-        let far = Instant::now() + limits.time;
+        let far = TimeLimit::begin(limits.time);
         let input = Json::from_text(r#"{"list": [1], "map": {}}"#.to_owned()).expect("JSON");
         let answer = realm.enter(far, |ctx| {
             let input = realm.input(ctx, &input, true)?;

@@ -11,7 +11,6 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::time::Instant;
 
 use kernel::{Form, Json, ScriptError};
 use rquickjs::{Function, Persistent, Value};
@@ -19,6 +18,7 @@ use rquickjs::{Function, Persistent, Value};
 use super::needs::Needs;
 use super::realm::{Realm, USER_FILE, evaluate, finished, written};
 use super::{Limits, harmless, rewrite, tokens};
+use crate::limit::TimeLimit;
 
 /// Bytes of a source that is remembered; a longer one gets a realm of its own.
 const SOURCE_MAX: usize = 32 << 10;
@@ -86,7 +86,7 @@ pub(super) fn run(
     form: Form,
     input: &Json,
     limits: &Limits,
-    deadline: Instant,
+    deadline: TimeLimit,
 ) -> Outcome {
     if source.len() > SOURCE_MAX {
         return Outcome::Declined;
@@ -115,7 +115,7 @@ pub(super) fn needs_own(owner: u64, source: &str, form: Form) {
 impl Shared {
     fn new(owner: u64, limits: &Limits) -> Option<Self> {
         let realm = Realm::new(limits, Needs::ALL, true).ok()?;
-        let far = Instant::now() + limits.time;
+        let far = TimeLimit::begin(limits.time);
         let evaluator = realm.enter(far, |ctx| {
             let function: Function<'_> = evaluate(ctx, EVALUATOR, "evaluator")?;
             Ok(Persistent::save(ctx, function))
@@ -151,7 +151,7 @@ impl Shared {
         form: Form,
         input: &Json,
         limits: &Limits,
-        deadline: Instant,
+        deadline: TimeLimit,
     ) -> (Outcome, bool) {
         let Known { plan, needs } = self.look_up(source, form, deadline);
         if matches!(plan, Plan::Own) {
@@ -188,7 +188,7 @@ impl Shared {
     }
 
     /// What to do with a source, from memory or by looking at it.
-    fn look_up(&mut self, source: &str, form: Form, deadline: Instant) -> Known {
+    fn look_up(&mut self, source: &str, form: Form, deadline: TimeLimit) -> Known {
         let known = self.plans(form).get(source).cloned();
         let plan = match known {
             Some(Known { plan: Plan::Proven, .. }) => {
@@ -209,7 +209,7 @@ impl Shared {
         known
     }
 
-    fn judge(&self, source: &str, form: Form, deadline: Instant) -> Plan {
+    fn judge(&self, source: &str, form: Form, deadline: TimeLimit) -> Plan {
         let harmless = tokens::cut(source).is_some_and(|tokens| harmless::harmless(&tokens));
         match form {
             _ if !harmless => Plan::Own,
@@ -219,7 +219,7 @@ impl Shared {
         }
     }
 
-    fn compile(&self, source: &str, form: Form, deadline: Instant) -> Option<Plan> {
+    fn compile(&self, source: &str, form: Form, deadline: TimeLimit) -> Option<Plan> {
         let function = match form {
             Form::Statements => rewrite::as_function(source, &tokens::cut(source)?)?,
             Form::FunctionBody => rewrite::from_body(source),

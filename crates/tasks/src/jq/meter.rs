@@ -2,16 +2,15 @@
 //!
 //! The interpreter has no hooks for limits, so they live where its work must pass: in our values
 //! (every block of memory carries a [`Charge`]; every walk over children ticks) and in a `__tick`
-//! filter woven into every recursive definition. Once a limit is hit the run is *tripped*: each
+//! filter woven into every definition
+//! of the user, every recursive one of ours, and every comma. Once a limit is hit the run is *tripped*: each
 //! further operation fails, so a program cannot `try … catch` its way past a limit, and the
 //! constructors that cannot fail (collecting an array) stop taking more.
 //!
 //! All state is thread-local, because a run never leaves its thread and its values neither.
 
+use crate::limit::TimeLimit;
 use std::cell::Cell;
-use std::time::Instant;
-
-use crate::stay::Stay;
 
 /// Which limit a run has hit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +58,7 @@ struct Meter {
     fuel: Cell<u32>,
     /// Looks left, each worth [`STEPS_PER_LOOK`] steps.
     looks: Cell<u64>,
-    deadline: Cell<Option<Instant>>,
-    stay: Stay,
+    deadline: Cell<Option<TimeLimit>>,
     /// Address of a local at the start of the run; the stack grows away from it.
     stack_base: Cell<usize>,
     stack_max: Cell<usize>,
@@ -77,7 +75,6 @@ thread_local! {
             fuel: Cell::new(STEPS_PER_LOOK),
             looks: Cell::new(u64::MAX),
             deadline: Cell::new(None),
-            stay: Stay::new(),
             stack_base: Cell::new(0),
             stack_max: Cell::new(usize::MAX),
             closures: Cell::new(usize::MAX),
@@ -90,7 +87,7 @@ thread_local! {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Budget {
     /// When the run must have ended.
-    pub(super) deadline: Instant,
+    pub(super) deadline: TimeLimit,
     /// Bytes the run may hold beyond its input.
     pub(super) bytes: usize,
     /// Steps the run may take.
@@ -110,7 +107,6 @@ impl Session {
             m.fuel.set(STEPS_PER_LOOK);
             m.looks.set(budget.steps / u64::from(STEPS_PER_LOOK));
             m.deadline.set(Some(budget.deadline));
-            m.stay.begin();
             m.stack_base.set(stack_address());
             m.stack_max.set(budget.stack);
             m.closures.set(budget.stack / STACK_PER_CLOSURE);
@@ -164,6 +160,13 @@ pub(super) fn steps(count: usize) -> bool {
     })
 }
 
+/// Counts one step that may have taken long, and looks at the clock; false if the run is over its
+/// limits.
+pub(super) fn long_step() -> bool {
+    METER.with(Meter::look_at_clock);
+    step()
+}
+
 /// Like [`step`], and also checks the stack: for places where the program recurses.
 pub(super) fn descend() -> bool {
     METER.with(|m| {
@@ -204,10 +207,15 @@ impl Meter {
             looks if looks < used => trip(Trip::Steps),
             looks => self.looks.set(looks - used),
         }
-        let now = Instant::now();
-        self.stay.look(now);
-        if self.deadline.get().is_some_and(|at| now >= at) {
-            trip(Trip::Time);
+        self.look_at_clock();
+    }
+
+    fn look_at_clock(&self) {
+        if let Some(mut limit) = self.deadline.get() {
+            if limit.is_over() {
+                trip(Trip::Time);
+            }
+            self.deadline.set(Some(limit));
         }
     }
 }

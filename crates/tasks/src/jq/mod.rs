@@ -26,6 +26,8 @@ use jaq_core::{Ctx, Vars};
 use kernel::{Json, ScriptError, ScriptErrorKind};
 use parking_lot::Mutex;
 
+use crate::limit::TimeLimit;
+
 use meter::{Budget, Session, Trip};
 use natives::Frame;
 use program::Program;
@@ -34,11 +36,11 @@ use value::Value;
 /// What one run of a program may use.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// How long it may take, compilation not included. Checked every few hundred steps.
+    /// Processor time that it may take, compilation not included. Checked every few hundred steps.
     pub time: Duration,
     /// Bytes of values it may hold at once beyond its input, and bytes of output it may give.
     pub bytes: usize,
-    /// Steps it may take: calls of recursive definitions, operations and visited children.
+    /// Steps it may take: calls of definitions, operations and visited children.
     pub steps: u64,
     /// Bytes of stack that recursion may use; at most 128 MiB are given.
     pub stack: usize,
@@ -104,7 +106,7 @@ impl Jq {
     pub fn run(&self, program: &str, input: &Json) -> Result<Vec<Json>, ScriptError> {
         let program = self.program(program)?;
         let mut budget = Budget {
-            deadline: Instant::now() + self.limits.time,
+            deadline: TimeLimit::begin(self.limits.time),
             bytes: self.limits.bytes,
             steps: self.limits.steps,
             stack: INLINE_STACK.min(self.limits.stack),

@@ -1,7 +1,8 @@
 //! From program text to something that runs: parse, weave in what jaq lacks, compile.
 //!
 //! Weaving changes the syntax tree before compilation, which needs only jaq's public interface:
-//! recursive definitions and the updates of `reduce` and `foreach` begin with `__tick` (limits),
+//! definitions, the updates of `reduce` and `foreach` and what commas join begin with `__tick`
+//! (limits),
 //! `reduce` takes the last output of its update, binary operators and string interpolations let
 //! their *last* part vary slowest, and `$__loc__` becomes an object. Of the prelude only the
 //! definitions a program reaches are compiled: most programs use a handful, and a compiled filter
@@ -230,6 +231,11 @@ impl<'s> Weaver<'s> {
         Weaver { text, calls: HashSet::new(), around: Vec::new() }
     }
 
+    /// Whether these are our own definitions, in which nothing doubles.
+    fn is_prelude(&self) -> bool {
+        std::ptr::eq(self.text, PRELUDE)
+    }
+
     /// Notes a call; answers whether it calls a definition around it.
     fn call(&mut self, name: &'s str, arity: usize) -> bool {
         self.calls.insert((name, arity));
@@ -246,10 +252,13 @@ impl<'s> Weaver<'s> {
     fn def(&mut self, def: &mut Def<&'s str>) -> usize {
         self.around.push(((def.name, def.args.len()), false));
         let nesting = self.term(&mut def.body);
-        if let Some((_, true)) = self.around.pop() {
-            let closures = def.args.iter().any(|arg| !arg.starts_with('$'));
-            let tick = if closures { "__tick_closure" } else { "__tick" };
-            prefix(&mut def.body, tick);
+        let recurses = self.around.pop().is_some_and(|(_, recurses)| recurses);
+        let closures = def.args.iter().any(|arg| !arg.starts_with('$'));
+        if recurses && closures {
+            prefix(&mut def.body, "__tick_closure");
+        } else if recurses || !self.is_prelude() {
+            // Definitions that call each other twice double the work with each, without recursion.
+            prefix(&mut def.body, "__tick");
         }
         nesting + 1
     }
@@ -295,6 +304,12 @@ impl<'s> Weaver<'s> {
             Term::BinOp(_, BinaryOp::Comma, _) => {
                 let mut items = comma_items(std::mem::take(term));
                 let inner = self.terms(&mut items);
+                if !self.is_prelude() {
+                    // All repetition begins here: `(1, 1) | (1, 1) | …` doubles with each comma.
+                    for item in &mut items {
+                        prefix(item, "__tick");
+                    }
+                }
                 let nesting = inner + items.len().ilog2() as usize + 1;
                 *term = balanced(items);
                 nesting

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Address, Cluster, PATIENCE, Trouble};
 use crate::input::{Members, Wrong, failed, failed_for_good};
+use crate::outgoing::{Dialer, refusal_of};
 
 /// Clusters to which connections are kept.
 const CLUSTERS_MAX: usize = 10;
@@ -28,11 +29,33 @@ const SERIALIZERS: &str = "org.apache.kafka.common.serialization.";
 /// Runs tasks of type `KAFKA_PUBLISH`.
 #[derive(Default)]
 pub struct KafkaPublish {
+    /// Judges the addresses that inputs name.
+    dialer: Dialer,
     /// By the address as written, most recently used last.
     clusters: Mutex<Vec<(String, Arc<Cluster>)>>,
 }
 
 impl KafkaPublish {
+    /// A runner that connects only where the dialer may.
+    pub fn new(dialer: Dialer) -> Self {
+        Self { dialer, clusters: Mutex::default() }
+    }
+
+    /// Judges the brokers of an address. The client's library resolves them again, and what the
+    /// cluster says of its other brokers is believed.
+    async fn judge(&self, servers: &str) -> Result<(), String> {
+        for broker in &Address::parse(servers)?.brokers {
+            let Some((host, port)) = broker.rsplit_once(':') else { continue };
+            let port = port.parse().unwrap_or_default();
+            if let Err(error) = self.dialer.addresses(host, port).await
+                && let Some(refusal) = refusal_of(&error)
+            {
+                return Err(refusal.to_string());
+            }
+        }
+        Ok(())
+    }
+
     fn cluster(&self, servers: &str) -> Result<Arc<Cluster>, String> {
         let mut clusters = self.clusters.lock();
         let known = clusters.iter().position(|(known, _)| known == servers);
@@ -59,6 +82,9 @@ impl TaskRunner for KafkaPublish {
             Ok(order) => order,
             Err(Wrong(why)) => return failed_for_good(why),
         };
+        if let Err(why) = self.judge(&order.servers).await {
+            return failed_for_good(format!("`bootStrapServers`: {why}"));
+        }
         let cluster = match self.cluster(&order.servers) {
             Ok(cluster) => cluster,
             Err(why) => return failed_for_good(format!("`bootStrapServers`: {why}")),

@@ -5,12 +5,12 @@
 
 use kernel::alert::NotificationEvent;
 use kernel::alert::definition::Severity;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use super::accepts::{Accepts, Is, Proof};
 use super::bounds;
 use super::kind::{Call, Order};
 use super::settings::Settings;
-use super::verdict::{Answer, Verdict, text_at};
 use super::wording::Wording;
 
 const TITLE_MAX: usize = 100;
@@ -60,7 +60,9 @@ fn alert_type(event: NotificationEvent, severity: Severity) -> &'static str {
     }
 }
 
-pub(super) fn judge(_: Settings<'_>, answer: &Answer) -> Verdict {
-    let name = |body: &Value| text_at(body, "/event/id_str").or_else(|| text_at(body, "/event/id"));
-    answer.by_status(name)
+pub(super) fn accepts(_: Settings<'_>) -> &'static Accepts {
+    const fn ok(id: &'static [&'static str]) -> Proof {
+        Proof::Json { member: "/status", is: Is::Text("ok"), names: id }
+    }
+    &const { Accepts { service: "Datadog", proofs: &[ok(&["/event/id_str"])] } }
 }

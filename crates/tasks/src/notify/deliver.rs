@@ -1,5 +1,6 @@
 //! Carries a delivery out: sends its calls one after the other and sums up what came of them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::{Outcome, OutcomeStatus};
@@ -11,8 +12,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::bounds;
-use super::kind::{Call, Order};
-use super::settings::Settings;
+use super::kind::{Call, Judge, Order};
+use super::pace::{Ended, Line};
 use super::sharing::{Shared, Sharing};
 use super::verdict::{Answer, Verdict};
 use crate::http::{Client, Code, Problem, Request, completed};
@@ -42,6 +43,17 @@ pub(super) struct Delivery<'a> {
     attempt: String,
     /// With whom it is shared, if with anybody.
     sharing: Option<Sharing<'a>>,
+    /// The line of its receiver, if it stands in one.
+    line: Option<Arc<Line>>,
+}
+
+/// Something that must be sent again.
+struct Again {
+    /// Not before a pause that was asked for.
+    after: Option<Duration>,
+    /// Only the speed was wrong.
+    limited: bool,
+    reason: String,
 }
 
 /// What came of a delivery's calls.
@@ -52,8 +64,9 @@ pub(super) struct Tally {
     reference: Option<String>,
     status: Option<u16>,
     response: String,
-    /// Something must be sent again, perhaps not before a pause.
-    again: Option<(Option<Duration>, String)>,
+    again: Option<Again>,
+    /// The rest waits its turn.
+    later: Option<Duration>,
     /// Something was refused for good.
     refused: Option<String>,
     /// What else there is to know.
@@ -96,12 +109,13 @@ impl Tally {
                 self.note = said.cloned();
                 true
             }
-            Verdict::Retry { after, reason } => {
-                self.again = Some((*after, reason.clone()));
+            Verdict::Retry { after, reason, limited } => {
+                let (after, limited) = (*after, *limited);
+                self.again = Some(Again { after, limited, reason: reason.clone() });
                 false
             }
             Verdict::Ambiguous { reason } => {
-                self.again = Some((None, format!("{reason}; it may have arrived all the same")));
+                self.fails(format!("{reason}; it may have arrived all the same"));
                 false
             }
             Verdict::Permanent { reason } => {
@@ -121,13 +135,29 @@ impl Tally {
 
     /// Something that could not even be sent; another attempt may.
     pub(super) fn fails(&mut self, reason: String) {
-        self.again = Some((None, reason));
+        self.again = Some(Again { after: None, limited: false, reason });
+    }
+
+    /// What the line of the receiver needs to know.
+    pub(super) fn ended(&self) -> Ended {
+        match (&self.again, &self.refused) {
+            (Some(Again { after, limited, reason }), _) => {
+                Ended::NotNow { after: *after, limited: *limited, reason: reason.clone() }
+            }
+            (None, Some(_)) => Ended::Refused,
+            (None, None) => Ended::Taken,
+        }
     }
 }
 
 impl<'a> Delivery<'a> {
     pub(super) fn new(order: &'a Order<'a>, taken: &'a Taken, attempt: String) -> Self {
-        Self { order, taken, attempt, sharing: None }
+        Self { order, taken, attempt, sharing: None, line: None }
+    }
+
+    /// The same, one of those who wait in a receiver's line.
+    pub(super) fn in_line(self, line: Option<Arc<Line>>) -> Self {
+        Self { line, ..self }
     }
 
     /// The same, told by one only of several servers.
@@ -156,7 +186,7 @@ impl<'a> Delivery<'a> {
         &self,
         client: &Client,
         calls: Vec<Call>,
-        judge: fn(Settings<'_>, &Answer) -> Verdict,
+        judge: &Judge,
         cancelled: &CancellationToken,
     ) -> Tally {
         let mut tally = Tally::default();
@@ -164,6 +194,13 @@ impl<'a> Delivery<'a> {
             if let Some(reference) = self.was_taken(&call.key) {
                 tally.knows(reference);
                 continue;
+            }
+            // The delivery's own turn is for its first call.
+            if let Some(line) = self.line.as_ref().filter(|_| tally.requests > 0)
+                && let Err(wait) = line.next().await
+            {
+                tally.later = Some(wait);
+                return tally;
             }
             if let Some(sharing) = &self.sharing {
                 match sharing.begin(&call.key, cancelled).await {
@@ -215,7 +252,7 @@ impl<'a> Delivery<'a> {
         &self,
         client: &Client,
         call: &Call,
-        judge: fn(Settings<'_>, &Answer) -> Verdict,
+        judge: &Judge,
         cancelled: &CancellationToken,
     ) -> (Answer, Verdict) {
         let request = match request(call) {
@@ -239,15 +276,16 @@ impl<'a> Delivery<'a> {
                     retry_after: response.retry_after(),
                     body: String::from_utf8_lossy(&response.body).into_owned(),
                 };
-                let verdict = judge(self.order.settings, &answer);
+                let verdict = judge.of(self.order.settings, &answer);
                 (answer, placed(verdict, &host))
             }
             Err(problem) => (Answer::default(), unanswered(&problem, &host)),
         }
     }
 
-    /// The outcome of the task.
-    pub(super) fn outcome(&self, tally: Tally, waits: bool) -> Outcome {
+    /// The outcome of the task. What must be sent again fails, to be tried again by the task's own
+    /// policy; in a receiver's line, `pause` says when it is run again, in the same attempt.
+    pub(super) fn outcome(&self, tally: Tally, waits: bool, pause: Option<Duration>) -> Outcome {
         let mut output = Map::new();
         output.insert("reference".to_owned(), json!(tally.reference));
         output.insert("status".to_owned(), json!(tally.status));
@@ -259,21 +297,25 @@ impl<'a> Delivery<'a> {
         if let Some(note) = tally.note {
             output.insert("note".to_owned(), note.into());
         }
-        let (status, reason) = match (tally.again, tally.refused) {
+        if let (None, Some(wait)) = (&tally.again, tally.later) {
+            return later(output, wait);
+        }
+        let (status, reason) = match (tally.again, tally.refused, pause) {
             // What was refused will be refused again; but the rest is worth another attempt.
-            (Some((Some(after), reason)), _) => (OutcomeStatus::FailedFor(after), reason),
-            (Some((None, reason)), _) => (OutcomeStatus::Failed, reason),
-            (None, Some(reason)) => (OutcomeStatus::FailedTerminally, reason),
-            (None, None) => {
+            (Some(Again { reason, .. }), _, Some(pause)) => {
+                (OutcomeStatus::InProgress { again_after: Some(pause) }, reason)
+            }
+            (Some(Again { after: Some(after), reason, .. }), _, None) => {
+                (OutcomeStatus::FailedFor(after), reason)
+            }
+            (Some(Again { reason, .. }), _, None) => (OutcomeStatus::Failed, reason),
+            (None, Some(reason), _) => (OutcomeStatus::FailedTerminally, reason),
+            (None, None, _) => {
                 self.forget();
                 return completed(Json::of(&output), waits);
             }
         };
-        let name = match self.order.receiver {
-            "" => self.order.kind.to_owned(),
-            name => format!("{name} ({})", self.order.kind),
-        };
-        let reason = format!("{name}: {reason}");
+        let reason = self.order.told(&reason);
         output.insert("error".to_owned(), json!({"message": reason}));
         Outcome { status, output: Json::of(&output), reason: Some(reason) }
     }
@@ -281,6 +323,13 @@ impl<'a> Delivery<'a> {
     fn forget(&self) {
         self.taken.0.lock().retain(|(attempt, _), _| *attempt != self.attempt);
     }
+}
+
+/// The outcome of a delivery that waits its turn.
+pub(super) fn later(mut output: Map<String, Value>, wait: Duration) -> Outcome {
+    output.entry("note").or_insert_with(|| "it waits its turn".into());
+    let status = OutcomeStatus::InProgress { again_after: Some(wait) };
+    Outcome { status, output: Json::of(&output), reason: None }
 }
 
 /// The request of a call. Every status is an answer to be judged, so that none is followed.
@@ -304,7 +353,9 @@ fn request(call: &Call) -> Result<Request, Problem> {
 fn placed(verdict: Verdict, host: &str) -> Verdict {
     let told = |reason: String| format!("{host}: {reason}");
     match verdict {
-        Verdict::Retry { after, reason } => Verdict::Retry { after, reason: told(reason) },
+        Verdict::Retry { after, reason, limited } => {
+            Verdict::Retry { after, reason: told(reason), limited }
+        }
         Verdict::Permanent { reason } => Verdict::Permanent { reason: told(reason) },
         Verdict::Ambiguous { reason } => Verdict::Ambiguous { reason: told(reason) },
         other => other,

@@ -6,11 +6,12 @@
 
 use serde_json::{Value, json};
 
+use super::accepts::{Accepts, Is, Proof};
 use super::bounds;
 use super::kind::{Call, Order};
 use super::settings::Settings;
 use super::slack::{calms, changes_first};
-use super::verdict::{Answer, Verdict, seconds, text_at};
+use super::verdict::{Answer, Verdict, seconds};
 use super::wording::{Colour, Wording};
 
 const CONTENT_MAX: usize = 2000;
@@ -86,7 +87,8 @@ fn message(order: &Order<'_>) -> Value {
     if !text.is_empty() {
         embed["description"] = text.into();
     }
-    if let Some(link) = order.notification.link() {
+    let link = order.link(order.notification).or_else(|| order.notification.link());
+    if let Some(link) = link {
         embed["url"] = link.into();
     }
     let mut message = json!({"embeds": [embed], "allowed_mentions": {"parse": []}});
@@ -122,12 +124,17 @@ fn call_people(order: &Order<'_>, message: &mut Value) {
     message["allowed_mentions"] = json!({"parse": parse, "roles": roles, "users": users});
 }
 
-pub(super) fn judge(_: Settings<'_>, answer: &Answer) -> Verdict {
-    if answer.status == 429 {
+/// The message that it made, as `wait=true` asks for; 204 is what it answers without.
+pub(super) fn accepts(_: Settings<'_>) -> &'static Accepts {
+    const ID: Proof = Proof::Json { member: "/id", is: Is::Present, names: &["/id"] };
+    &const { Accepts { service: "Discord", proofs: &[ID, Proof::Empty] } }
+}
+
+pub(super) fn refuses(_: Settings<'_>, answer: &Answer) -> Option<Verdict> {
+    (answer.status == 429).then(|| {
         // The body is exact to the millisecond, the header rounds.
         let body = answer.json();
         let after = seconds(body.get("retry_after")).or(answer.retry_after);
-        return Verdict::retry(after, format!("Discord limits the rate: {}", answer.words()));
-    }
-    answer.by_status(|body| text_at(body, "/id"))
+        Verdict::limited(after, format!("Discord limits the rate: {}", answer.words()))
+    })
 }

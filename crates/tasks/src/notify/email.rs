@@ -25,6 +25,7 @@ use super::kind::Order;
 use super::settings::{Settings, is_open};
 use super::verdict::{Answer, Verdict};
 use super::wording::{Wording, rendered};
+use crate::outgoing::{Dialer, refusal_of};
 
 /// Longest wait for the whole of a transaction; each step of it has [`CALL_MAX`].
 const TRANSACTION_MAX: Duration = Duration::from_mins(1);
@@ -217,6 +218,7 @@ fn header(name: &'static str, value: &str) -> HeaderValue {
 pub(super) async fn send(
     delivery: &Delivery<'_>,
     order: &Order<'_>,
+    dialer: &Dialer,
     cancelled: &CancellationToken,
 ) -> Result<Tally, String> {
     let (message, to) = compose(order)?;
@@ -232,7 +234,7 @@ pub(super) async fn send(
         return Ok(tally);
     }
     let mut taken = Vec::new();
-    let exchange = Box::pin(transact(&server, &message, &open, &mut taken));
+    let exchange = Box::pin(transact(&server, dialer, &message, &open, &mut taken));
     let ended = tokio::select! {
         biased;
         () = cancelled.cancelled() => None,
@@ -275,13 +277,14 @@ type Reply<'a> = (&'a Mailbox, Answer, Verdict);
 /// One transaction: those whom the server refuses are told apart from those it takes the mail for.
 async fn transact<'a>(
     server: &Server,
+    dialer: &Dialer,
     message: &Message,
     to: &[&'a Mailbox],
     accepted: &mut Vec<&'a Mailbox>,
 ) -> Result<Vec<Reply<'a>>, Verdict> {
     let host = &server.host;
     let failed = |step: &str, error: &Error| failure(host, step, error);
-    let mut link = connected(server).await?;
+    let mut link = connected(server, dialer).await?;
     let from = message.envelope().from().cloned();
     step(host, link.command(Mail::new(from, Vec::new())))
         .await?
@@ -319,7 +322,7 @@ async fn transact<'a>(
     Ok(replies)
 }
 
-async fn connected(server: &Server) -> Result<AsyncSmtpConnection, Verdict> {
+async fn connected(server: &Server, dialer: &Dialer) -> Result<AsyncSmtpConnection, Verdict> {
     crate::http::install_tls_provider();
     let host = &server.host;
     let failed = |step: &str, error: &Error| match failure(host, step, error) {
@@ -335,8 +338,15 @@ async fn connected(server: &Server) -> Result<AsyncSmtpConnection, Verdict> {
     };
     let hello = ClientId::default();
     let first = tls.clone().filter(|_| server.safety == Safety::Tls);
-    let address = (host.as_str(), server.port);
-    let connect = AsyncSmtpConnection::connect_tokio1(address, Some(CALL_MAX), &hello, first, None);
+    let addresses = dialer.addresses(host, server.port).await.map_err(|error| {
+        let reason = format!("{host}: the connection failed: {error}");
+        match refusal_of(&error) {
+            Some(_) => Verdict::permanent(reason),
+            None => Verdict::retry(None, reason),
+        }
+    })?;
+    let (addresses, patience) = (&*addresses, Some(CALL_MAX));
+    let connect = AsyncSmtpConnection::connect_tokio1(addresses, patience, &hello, first, None);
     let early = |verdict| match verdict {
         Verdict::Ambiguous { reason } => Verdict::retry(None, reason),
         other => other,

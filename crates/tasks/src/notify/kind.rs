@@ -3,7 +3,10 @@
 use kernel::alert::definition::Remark;
 use serde_json::Value;
 
+use super::accepts::Accepts;
+use super::bounds;
 use super::notification::Notification;
+use super::pace::Pace;
 use super::settings::{self, Settings, Shape};
 use super::verdict::{Answer, Verdict};
 use super::{
@@ -20,6 +23,8 @@ pub(super) struct Kind {
     pub(super) settings: &'static [(&'static str, Shape)],
     /// What else can be wrong with its settings.
     pub(super) check: fn(Settings<'_>, &mut Vec<String>),
+    /// How fast it may be told, unless the receiver's `rate` says otherwise.
+    pub(super) pace: Pace,
     /// How it is told.
     pub(super) way: Way,
 }
@@ -31,7 +36,7 @@ pub(super) enum Way {
         /// What to call; nothing if the service has no word for the event.
         build: fn(&Order<'_>) -> Result<Vec<Call>, String>,
         /// What an answer means.
-        judge: fn(Settings<'_>, &Answer) -> Verdict,
+        judge: Judge,
     },
     /// By mail.
     Mail,
@@ -39,6 +44,28 @@ pub(super) enum Way {
     Inbox,
     /// By a workflow of its own, which does not come through here.
     Workflow,
+}
+
+/// How a service's answers are understood.
+pub(super) struct Judge {
+    /// What an answer must be to count as taken.
+    pub(super) accepts: fn(Settings<'_>) -> &'static Accepts,
+    /// What the service documents of refusals; absent for all other answers.
+    pub(super) refuses: fn(Settings<'_>, &Answer) -> Option<Verdict>,
+}
+
+impl Judge {
+    /// What an answer means: what the service documents of refusals comes first, then what it
+    /// documents of success, then what the status says.
+    pub(super) fn of(&self, settings: Settings<'_>, answer: &Answer) -> Verdict {
+        (self.refuses)(settings, answer).unwrap_or_else(|| {
+            if answer.is_success() {
+                (self.accepts)(settings).judge(answer)
+            } else {
+                answer.by_status()
+            }
+        })
+    }
 }
 
 /// What one delivery has to say, to whom.
@@ -55,9 +82,54 @@ pub(super) struct Order<'a> {
     pub(super) id: &'a str,
     /// Now, in milliseconds since 1970.
     pub(super) now_ms: i64,
+    /// Where people find this server.
+    pub(super) home: &'a Home,
 }
 
+/// Where people find this server, and by which clock they live.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Home {
+    /// The address of the server for people, without a slash at its end; empty if nobody said.
+    pub(super) public_url: String,
+    /// The time zone of the machine; absent if it is UTC, or unknown.
+    pub(super) zone: Option<String>,
+}
+
+impl Home {
+    /// This machine.
+    pub(super) fn here(public_url: &str) -> Self {
+        let zone = jiff::tz::TimeZone::system();
+        let zone = zone.iana_name().filter(|name| !UTC.contains(name)).map(str::to_owned);
+        Self { public_url: public_url.trim_end_matches('/').to_owned(), zone }
+    }
+
+    /// The page of an incident; that of all of them if it is about none, or several.
+    pub(super) fn link(&self, incident: Option<&str>) -> Option<String> {
+        let incident = incident.map_or_else(String::new, |id| format!("/{}", bounds::encoded(id)));
+        let url = &self.public_url;
+        (!url.is_empty()).then(|| format!("{url}/console/incidents{incident}"))
+    }
+}
+
+/// Names of UTC.
+pub(super) const UTC: [&str; 4] = ["UTC", "Etc/UTC", "Etc/Unknown", "Etc/GMT"];
+
 impl Order<'_> {
+    /// Where to look at what a notification is about, and acknowledge it.
+    pub(super) fn link(&self, about: &Notification) -> Option<String> {
+        let incident = about.text("incident").filter(|_| about.group.is_none());
+        let test = about.event == kernel::alert::NotificationEvent::Test;
+        self.home.link(incident.as_deref()).filter(|_| !test)
+    }
+
+    /// A reason with who is concerned before it.
+    pub(super) fn told(&self, reason: &str) -> String {
+        match self.receiver {
+            "" => format!("{}: {reason}", self.kind),
+            name => format!("{name} ({}): {reason}", self.kind),
+        }
+    }
+
     /// The key under which a service knows what a notification is about: its own, or, for one
     /// written by hand that only opens something, one made from the delivery's id.
     ///
@@ -111,6 +183,11 @@ impl Call {
 
 fn nothing(_: Settings<'_>, _: &mut Vec<String>) {}
 
+/// Of a service that means its statuses.
+fn by_status(_: Settings<'_>, _: &Answer) -> Option<Verdict> {
+    None
+}
+
 use Shape::{Address, Flag, Map, OneOf, Text, Texts, Tree, Words};
 
 use super::wording::{HEADING, LINE, TITLE};
@@ -160,21 +237,33 @@ pub(super) const KINDS: &[Kind] = &[
             ("webhook_secret", Texts),
         ],
         check: pagerduty::check,
-        way: Way::Calls { build: pagerduty::build, judge: pagerduty::judge },
+        pace: Pace::new(2, 1, 20),
+        way: Way::Calls {
+            build: pagerduty::build,
+            judge: Judge { accepts: pagerduty::accepts, refuses: pagerduty::refuses },
+        },
     },
     Kind {
         name: "lark",
         needs: &[&["url", "token"]],
         settings: LARK_SETTINGS,
-        check: nothing,
-        way: Way::Calls { build: lark::build, judge: lark::judge },
+        check: lark::check,
+        pace: Pace::new(100, 60, 5).folding(),
+        way: Way::Calls {
+            build: lark::build,
+            judge: Judge { accepts: lark::accepts, refuses: lark::refuses },
+        },
     },
     Kind {
         name: "feishu",
         needs: &[&["url", "token"]],
         settings: LARK_SETTINGS,
-        check: nothing,
-        way: Way::Calls { build: lark::build, judge: lark::judge },
+        check: lark::check,
+        pace: Pace::new(100, 60, 5).folding(),
+        way: Way::Calls {
+            build: lark::build,
+            judge: Judge { accepts: lark::accepts, refuses: lark::refuses },
+        },
     },
     Kind {
         name: "slack",
@@ -192,14 +281,22 @@ pub(super) const KINDS: &[Kind] = &[
             LINE,
         ],
         check: slack::check,
-        way: Way::Calls { build: slack::build, judge: slack::judge },
+        pace: Pace::new(1, 1, 3).folding(),
+        way: Way::Calls {
+            build: slack::build,
+            judge: Judge { accepts: slack::accepts, refuses: slack::refuses },
+        },
     },
     Kind {
         name: "teams",
         needs: &[&["url"]],
         settings: &[("url", Address), TITLE, HEADING, LINE],
         check: nothing,
-        way: Way::Calls { build: teams::build, judge: teams::judge },
+        pace: Pace::new(2, 1, 4).folding(),
+        way: Way::Calls {
+            build: teams::build,
+            judge: Judge { accepts: teams::accepts, refuses: teams::refuses },
+        },
     },
     Kind {
         name: "discord",
@@ -215,7 +312,11 @@ pub(super) const KINDS: &[Kind] = &[
             LINE,
         ],
         check: nothing,
-        way: Way::Calls { build: discord::build, judge: discord::judge },
+        pace: Pace::new(30, 60, 5).folding(),
+        way: Way::Calls {
+            build: discord::build,
+            judge: Judge { accepts: discord::accepts, refuses: discord::refuses },
+        },
     },
     Kind {
         name: "telegram",
@@ -231,28 +332,44 @@ pub(super) const KINDS: &[Kind] = &[
             LINE,
         ],
         check: nothing,
-        way: Way::Calls { build: telegram::build, judge: telegram::judge },
+        pace: Pace::new(20, 60, 3).folding(),
+        way: Way::Calls {
+            build: telegram::build,
+            judge: Judge { accepts: telegram::accepts, refuses: telegram::refuses },
+        },
     },
     Kind {
         name: "opsgenie",
         needs: &[&["key"]],
         settings: OPSGENIE_SETTINGS,
         check: opsgenie::check,
-        way: Way::Calls { build: opsgenie::build, judge: opsgenie::judge },
+        pace: Pace::new(5, 1, 20),
+        way: Way::Calls {
+            build: opsgenie::build,
+            judge: Judge { accepts: opsgenie::accepts, refuses: by_status },
+        },
     },
     Kind {
         name: "jsm",
         needs: &[&["key"]],
         settings: OPSGENIE_SETTINGS,
         check: opsgenie::check,
-        way: Way::Calls { build: opsgenie::build, judge: opsgenie::judge },
+        pace: Pace::new(5, 1, 20),
+        way: Way::Calls {
+            build: opsgenie::build,
+            judge: Judge { accepts: opsgenie::accepts, refuses: by_status },
+        },
     },
     Kind {
         name: "squadcast",
         needs: &[&["url"]],
         settings: &[("url", Address), ("tags", Map)],
         check: nothing,
-        way: Way::Calls { build: squadcast::build, judge: squadcast::judge },
+        pace: Pace::new(5, 1, 20),
+        way: Way::Calls {
+            build: squadcast::build,
+            judge: Judge { accepts: squadcast::accepts, refuses: by_status },
+        },
     },
     Kind {
         name: "datadog",
@@ -269,7 +386,11 @@ pub(super) const KINDS: &[Kind] = &[
             LINE,
         ],
         check: nothing,
-        way: Way::Calls { build: datadog::build, judge: datadog::judge },
+        pace: Pace::new(10, 1, 20),
+        way: Way::Calls {
+            build: datadog::build,
+            judge: Judge { accepts: datadog::accepts, refuses: by_status },
+        },
     },
     Kind {
         name: "ntfy",
@@ -289,7 +410,11 @@ pub(super) const KINDS: &[Kind] = &[
             LINE,
         ],
         check: ntfy::check,
-        way: Way::Calls { build: ntfy::build, judge: ntfy::judge },
+        pace: Pace::new(1, 5, 30).folding(),
+        way: Way::Calls {
+            build: ntfy::build,
+            judge: Judge { accepts: ntfy::accepts, refuses: ntfy::refuses },
+        },
     },
     Kind {
         name: "webhook",
@@ -303,9 +428,14 @@ pub(super) const KINDS: &[Kind] = &[
             ("bearer", Text),
             ("user", Text),
             ("password", Text),
+            ("expect", Text),
         ],
         check: webhook::check,
-        way: Way::Calls { build: webhook::build, judge: webhook::judge },
+        pace: Pace::new(10, 1, 20),
+        way: Way::Calls {
+            build: webhook::build,
+            judge: Judge { accepts: webhook::accepts, refuses: webhook::refuses },
+        },
     },
     Kind {
         name: "email",
@@ -326,6 +456,7 @@ pub(super) const KINDS: &[Kind] = &[
             LINE,
         ],
         check: email::check,
+        pace: Pace::new(1, 1, 10).folding(),
         way: Way::Mail,
     },
     Kind {
@@ -333,6 +464,7 @@ pub(super) const KINDS: &[Kind] = &[
         needs: &[],
         settings: &[("name", Text), TITLE, HEADING, LINE],
         check: nothing,
+        pace: Pace::NONE,
         way: Way::Inbox,
     },
     Kind {
@@ -340,6 +472,7 @@ pub(super) const KINDS: &[Kind] = &[
         needs: &[&["name"]],
         settings: &[("name", Text), ("version", Text), ("input", Tree)],
         check: nothing,
+        pace: Pace::NONE,
         way: Way::Workflow,
     },
 ];
@@ -356,7 +489,7 @@ pub(super) fn find(name: &str) -> Result<&'static Kind, String> {
 }
 
 /// What there is to say of the settings of a receiver of that kind: what makes them useless, and
-/// what is only passed over.
+/// settings that nobody knows.
 pub(super) fn remarks(name: &str, settings: &Value) -> Vec<Remark> {
     // What is wrong with a setting names it.
     let about = |problem: &str| {
@@ -371,7 +504,7 @@ pub(super) fn remarks(name: &str, settings: &Value) -> Vec<Remark> {
         }
         _ => Vec::new(),
     };
-    let unknown = unknown.into_iter().map(|(name, told)| Remark::warning(Some(&name), told));
+    let unknown = unknown.into_iter().map(|(name, told)| Remark::error(Some(&name), told));
     wrong.chain(unknown).collect()
 }
 

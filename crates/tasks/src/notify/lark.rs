@@ -10,6 +10,7 @@ use kernel::alert::NotificationEvent;
 use ring::hmac;
 use serde_json::{Value, json};
 
+use super::accepts::{Accepts, Is, Proof};
 use super::bounds;
 use super::kind::{Call, Order};
 use super::settings::Settings;
@@ -19,6 +20,15 @@ use super::wording::{Colour, Wording};
 /// Bytes of lines in one message. A body of more than 20 kB is said to be refused, which is not
 /// verified; the rest is for what stands around the lines.
 const LINES_MAX: usize = 16_000;
+
+/// What is wrong with a `sign` that is empty.
+const UNSIGNED: &str = "`sign` is empty: without its secret the message would go out unsigned";
+
+pub(super) fn check(settings: Settings<'_>, problems: &mut Vec<String>) {
+    if settings.has("sign") && settings.text("sign").is_none() {
+        problems.push(UNSIGNED.to_owned());
+    }
+}
 
 pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
     let settings = order.settings;
@@ -38,7 +48,9 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
         Some("card") => card(order, &wording),
         _ => post(order, &wording),
     };
-    if let Some(secret) = settings.text("sign") {
+    if settings.has("sign") {
+        // A bot that is to be signed for must not be told unsigned.
+        let secret = settings.text("sign").ok_or(UNSIGNED)?;
         let timestamp = (order.now_ms / 1000).to_string();
         message["sign"] = signature(&timestamp, &secret).into();
         message["timestamp"] = timestamp.into();
@@ -150,47 +162,42 @@ fn card(order: &Order<'_>, wording: &Wording) -> Value {
     })
 }
 
-pub(super) fn judge(_: Settings<'_>, answer: &Answer) -> Verdict {
-    let body = answer.json();
-    let code = body.get("code").or_else(|| body.get("StatusCode")).and_then(Value::as_i64);
-    let said = || answer.words();
-    match code {
-        Some(0) if answer.is_success() => {
-            Verdict::ok(super::verdict::text_at(&body, "/data/message_id"))
-        }
-        Some(11232) => Verdict::retry(
-            answer.retry_after,
-            format!("the bot's rate limit is reached ({})", said()),
-        ),
-        Some(9499) if said().to_ascii_lowercase().contains("too many request") => Verdict::retry(
-            answer.retry_after,
-            format!("the bot's rate limit is reached ({})", said()),
-        ),
-        Some(9499) => Verdict::permanent(format!("the bot cannot read the message ({})", said())),
-        Some(19001) => {
-            Verdict::permanent(format!("there is no such bot: check the URL ({})", said()))
-        }
-        Some(19002) => Verdict::permanent(format!("the bot refuses the message ({})", said())),
-        Some(19021) => Verdict::permanent(format!(
-            "the signature is wrong, or this machine's clock is off by more than an hour: check \
-             `sign` ({})",
-            said()
-        )),
-        Some(19022) => Verdict::permanent(format!(
-            "this machine's address is not among those that the bot accepts ({})",
-            said()
-        )),
-        Some(19024) => Verdict::permanent(format!(
-            "the message holds none of the bot's keywords: put one into `title` ({})",
-            said()
-        )),
-        Some(_) if matches!(answer.status, 408 | 425 | 429 | 500..) => {
-            Verdict::retry(answer.retry_after, format!("it answered {}", said()))
-        }
-        Some(_) => Verdict::permanent(format!("the bot refuses the message ({})", said())),
-        None if answer.is_success() => Verdict::Ambiguous {
-            reason: format!("what answered does not sound like a bot ({})", said()),
-        },
-        None => answer.by_status(|_| None),
+/// `code`, or `StatusCode` of older answers.
+pub(super) fn accepts(_: Settings<'_>) -> &'static Accepts {
+    const fn zero(member: &'static str) -> Proof {
+        Proof::Json { member, is: Is::Number(0), names: &["/data/message_id"] }
     }
+    &const { Accepts { service: "a Lark or Feishu bot", proofs: &[zero("/code"), zero("/StatusCode")] } }
+}
+
+/// The bot answers errors with status 200.
+pub(super) fn refuses(_: Settings<'_>, answer: &Answer) -> Option<Verdict> {
+    let body = answer.json();
+    let code = body.get("code").or_else(|| body.get("StatusCode")).and_then(Value::as_i64)?;
+    let said = answer.words();
+    let limited = || {
+        Verdict::limited(answer.retry_after, format!("the bot's rate limit is reached ({said})"))
+    };
+    Some(match code {
+        0 => return None,
+        11232 => limited(),
+        9499 if said.to_ascii_lowercase().contains("too many request") => limited(),
+        9499 => Verdict::permanent(format!("the bot cannot read the message ({said})")),
+        19001 => Verdict::permanent(format!("there is no such bot: check the URL ({said})")),
+        19002 => Verdict::permanent(format!("the bot refuses the message ({said})")),
+        19021 => Verdict::permanent(format!(
+            "the signature is wrong, or this machine's clock is off by more than an hour: check \
+             `sign` ({said})"
+        )),
+        19022 => Verdict::permanent(format!(
+            "this machine's address is not among those that the bot accepts ({said})"
+        )),
+        19024 => Verdict::permanent(format!(
+            "the message holds none of the bot's keywords: put one into `title` ({said})"
+        )),
+        _ if matches!(answer.status, 408 | 425 | 429 | 500..) => {
+            Verdict::retry(answer.retry_after, format!("it answered {said}"))
+        }
+        _ => Verdict::permanent(format!("the bot refuses the message ({said})")),
+    })
 }

@@ -22,6 +22,7 @@
 //! - **Bounded**: 10 seconds for each call, texts cut to what each service takes, 2 KiB of its answer
 //!   kept. Redirects are not followed: a page goes where the settings say and nowhere else.
 
+mod accepts;
 mod bounds;
 mod datadog;
 mod deliver;
@@ -33,37 +34,46 @@ mod lark;
 mod notification;
 mod ntfy;
 mod opsgenie;
+mod pace;
 mod pagerduty;
 mod settings;
 mod sharing;
 mod slack;
 mod squadcast;
+mod summary;
 mod teams;
 mod telegram;
 mod verdict;
 mod webhook;
 mod wording;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use engine::{Handoff, Outcome, TaskRunner, WeakEngine};
+use engine::{Handoff, Hosted, Outcome, TaskRunner, WeakEngine};
 use jiff::Timestamp;
-use kernel::alert::definition::Remark;
+use kernel::alert::definition::{Rate, Remark};
+use kernel::alert::{NotificationEvent, since_then};
+use kernel::{ExecutionId, Json};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
 use crate::claims::Shared;
 use crate::http::{self, Client, Code, Problem};
-use deliver::{Delivery, Taken};
-use kind::{Order, Way};
+use deliver::{Delivery, Taken, Tally};
+use kind::{Home, Kind, Order, Way};
 use notification::Notification;
+use pace::{BROKEN_AFTER, Ended, Entry, Line, Lines, spread};
 use settings::Settings;
 use sharing::Sharing;
 
 pub use kind::Call;
 pub use verdict::{Answer, Verdict};
+
+/// Changes of each kind that a message tells.
+const CHANGES_MAX: usize = 5;
 
 /// Runs tasks of type `NOTIFY`.
 pub struct Notify {
@@ -71,6 +81,8 @@ pub struct Notify {
     engine: OnceLock<WeakEngine>,
     taken: Taken,
     claims: Shared,
+    lines: Lines,
+    home: Home,
 }
 
 /// The input as it is written.
@@ -83,12 +95,38 @@ struct Input {
     receiver: Option<String>,
     #[serde(default)]
     notification: Value,
+    /// What only deliveries of monitors have: they stand in their receiver's line.
+    #[serde(default)]
+    delivery: Option<Managed>,
+}
+
+/// How a delivery of a monitor is made.
+#[derive(Deserialize)]
+struct Managed {
+    /// The receiver's own rate.
+    #[serde(default)]
+    rate: Option<Rate>,
+    /// The secrets that the settings speak of; null if one is not set.
+    #[serde(default)]
+    secrets: Map<String, Value>,
 }
 
 impl Notify {
     /// Makes the runner from a client whose connections it shares; contacts nobody.
     pub fn new(client: Client) -> Self {
-        Self { client, engine: OnceLock::new(), taken: Taken::default(), claims: Shared::default() }
+        Self {
+            client,
+            engine: OnceLock::new(),
+            taken: Taken::default(),
+            claims: Shared::default(),
+            lines: Lines::default(),
+            home: Home::here(""),
+        }
+    }
+
+    /// The same, whose messages lead people to this address of the server.
+    pub(crate) fn linked(self, public_url: &str) -> Self {
+        Self { home: Home::here(public_url), ..self }
     }
 
     /// The same, which shares pages with other servers.
@@ -101,8 +139,13 @@ impl Notify {
         task: &Handoff,
         cancelled: &CancellationToken,
     ) -> Result<Outcome, String> {
-        let input: Input = serde_json::from_str(task.input.text())
+        let mut input: Input = serde_json::from_str(task.input.text())
             .map_err(|error| format!("The NOTIFY task's input cannot be used: {error}"))?;
+        // What was said is what makes an attempt the same; what has changed is looked up each time.
+        let said = bounds::hashed(&input.notification.to_string());
+        if let Some(changes) = self.changes(&input.notification).await {
+            input.notification["changed"] = changes.into();
+        }
         let notification = Notification::read(&input.notification)?;
         let map = input.settings.unwrap_or_default();
         let id = format!("{}/{}", task.execution_id, task.reference);
@@ -113,25 +156,150 @@ impl Notify {
             notification: &notification,
             id: &id,
             now_ms: Timestamp::now().as_millisecond(),
+            home: &self.home,
         };
         let kind = kind::find(&input.kind)?;
+        if let Some(unset) = input.delivery.as_ref().and_then(Managed::unset) {
+            return Err(order.told(&format!(
+                "the secret {unset} is not set. Set it (`nightbell secret put {unset}`), then send \
+                 what was given up: `nightbell receiver resend {}`",
+                order.receiver
+            )));
+        }
         let wrong = kind::problems(&input.kind, &Value::Object(map.clone()));
         if !wrong.is_empty() {
-            return Err(format!("the receiver's settings are wrong: {}", wrong.join("; ")));
+            let wrong = format!("the receiver's settings are wrong: {}", wrong.join("; "));
+            return Err(order.told(&wrong));
         }
-        let attempt = format!("{id}#{}", bounds::hashed(task.input.text()));
+        let attempt = format!("{id}#{said}");
+        let order = Making { kind, order, attempt, waits: task.async_complete, cancelled };
+        match input.delivery.filter(|_| !order.order.receiver.is_empty()) {
+            None => {
+                self.make(&order, None).await.map(|tally| finish(&order, &self.taken, tally, None))
+            }
+            Some(managed) => self.in_line(&order, &managed).await,
+        }
+    }
+
+    /// What differs between what was seen now and the last check in which it was well, in the row and
+    /// in the definition; absent if nobody knows of such a check.
+    async fn changes(&self, notification: &Value) -> Option<Vec<String>> {
+        /// What differs each time, or is told anyway.
+        const NO_NEWS: [&str; 5] = ["ms", "text", "body", "failed", "value"];
+        let text = |pointer: &str| notification.pointer(pointer).and_then(Value::as_str);
+        let (monitor, incident) = (text("/monitor")?, text("/incident")?);
+        let well = ExecutionId::new(text("/provenance/previous_ok/execution")?);
+        let engine = self.engine.get().and_then(WeakEngine::upgrade)?;
+        let returned = engine.read(&well, |it| it.output.clone()).await.ok().flatten();
+        let compare = |hosted: &Hosted| {
+            let monitor = hosted.monitor()?;
+            Some(since_then(monitor, monitor.incident(incident)?, &returned?))
+        };
+        let monitor = ExecutionId::monitor(monitor);
+        let row = engine.look(&monitor, compare).await.ok().flatten().flatten();
+        let is_news = |change: &String| {
+            let name = change.split(' ').next().unwrap_or_default();
+            !NO_NEWS.contains(&name)
+        };
+        let mut changes: Vec<String> =
+            row.unwrap_or_default().into_iter().filter(is_news).take(CHANGES_MAX).collect();
+        match notification.get("definition_changed")?.as_array()?.as_slice() {
+            [] => changes.push("definition unchanged".to_owned()),
+            told => changes.extend(told.iter().filter_map(settings::plain).take(CHANGES_MAX)),
+        }
+        Some(changes)
+    }
+
+    /// Makes a delivery of a monitor when it is its turn.
+    async fn in_line(&self, making: &Making<'_>, managed: &Managed) -> Result<Outcome, String> {
+        let Making { kind, order, attempt, .. } = making;
+        let line = self.lines.of(order.receiver, kind.pace.at(managed.rate));
+        let name = order.notification.text("delivery").unwrap_or_else(|| attempt.clone());
+        if let Some(before) = order.notification.text("follows") {
+            line.follow(&before).await;
+        }
+        // Who tests a receiver has just put it right, or wants to know: the test goes at once.
+        let entry = if order.notification.event == NotificationEvent::Test {
+            Entry::Go(line.pass())
+        } else {
+            let says = summary::line(order);
+            line.enter(attempt, &says, jitter(attempt, order.now_ms)).await
+        };
+        let permit = match entry {
+            Entry::Go(permit) => permit,
+            Entry::Later { after, before } => {
+                line.tried(&name);
+                let note = format!("it waits its turn; {before} are before it");
+                return Ok(deliver::later(
+                    Map::from_iter([("note".to_owned(), note.into())]),
+                    after,
+                ));
+            }
+            Entry::Told(with) => {
+                line.tried(&name);
+                let note = format!("told in one message together with {with} others");
+                let output = json!({ "reference": null, "requests": 0, "note": note });
+                return Ok(http::completed(Json::of(&output), making.waits));
+            }
+        };
+        let made = if permit.others.is_empty() {
+            self.make(making, Some(line.clone())).await
+        } else {
+            self.tell_together(making, &permit.others).await
+        };
+        let ended = made.as_ref().map_or(Ended::Refused, Tally::ended);
+        let (failures, pause) = line.leave(permit, attempt, &ended);
+        line.tried(&name);
+        if let Ended::NotNow { reason, limited, .. } = &ended
+            && let Some(engine) = self.engine.get().and_then(WeakEngine::upgrade)
+        {
+            let broken = failures >= BROKEN_AFTER && !limited;
+            engine.delivery_failed(order.receiver, reason, broken);
+        }
+        let pause = spread(pause, jitter(attempt, order.now_ms)).max(Duration::from_secs(1));
+        Ok(finish(making, &self.taken, made?, Some(pause)))
+    }
+
+    /// Tells a delivery together with what others say, as one message.
+    async fn tell_together(
+        &self,
+        making: &Making<'_>,
+        others: &[(String, String)],
+    ) -> Result<Tally, String> {
+        let order = &making.order;
+        let lines: Vec<String> = std::iter::once(summary::line(order))
+            .chain(others.iter().map(|(_, says)| says.clone()))
+            .collect();
+        let together = Notification::read(&summary::of(order, &lines))?;
+        let settings = order.settings.without(&summary::OWN_WORDS);
+        let id = format!("{}/summary/{}", order.id, bounds::hashed(&lines.join("\n")));
+        let order = Order {
+            notification: &together,
+            settings: Settings::new(&settings),
+            id: &id,
+            ..*order
+        };
+        let attempt = format!("{}#{id}", making.attempt);
+        let making = Making { order, attempt, ..*making };
+        self.make(&making, None).await
+    }
+
+    /// Makes a delivery now.
+    async fn make(&self, making: &Making<'_>, line: Option<Arc<Line>>) -> Result<Tally, String> {
+        let Making { kind, order, attempt, cancelled, .. } = making;
         let claims = self.claims.get();
-        let sharing = claims.as_deref().and_then(|claims| Sharing::of(claims, &order));
-        let delivery = Delivery::new(&order, &self.taken, attempt).shared(sharing);
+        let sharing = claims.as_deref().and_then(|claims| Sharing::of(claims, order));
+        let delivery =
+            Delivery::new(order, &self.taken, attempt.clone()).shared(sharing).in_line(line);
         let tally = match &kind.way {
             Way::Calls { build, judge } => {
-                let calls = build(&order)?;
-                delivery.call(&self.client, calls, *judge, cancelled).await
+                let calls = build(order)?;
+                delivery.call(&self.client, calls, judge, cancelled).await
             }
-            Way::Mail => email::send(&delivery, &order, cancelled).await?,
+            Way::Mail => email::send(&delivery, order, self.client.dialer(), cancelled).await?,
             Way::Inbox => {
                 let engine = self.engine.get().and_then(WeakEngine::upgrade);
-                inbox::put(&order, engine.as_ref()).await
+                inbox::put(order, engine.as_ref()).await
             }
             Way::Workflow => {
                 return Err("a receiver of the kind workflow is started, not notified: use a \
@@ -139,8 +307,38 @@ impl Notify {
                     .to_owned());
             }
         };
-        Ok(delivery.outcome(tally, task.async_complete))
+        Ok(tally)
     }
+}
+
+impl Managed {
+    /// A secret that is not set.
+    fn unset(&self) -> Option<&str> {
+        let empty = |value: &Value| value.is_null() || value.as_str().is_some_and(str::is_empty);
+        self.secrets.iter().find(|(_, value)| empty(value)).map(|(name, _)| name.as_str())
+    }
+}
+
+/// A delivery that is to be made.
+struct Making<'a> {
+    kind: &'static Kind,
+    order: Order<'a>,
+    /// Names the delivery with its content.
+    attempt: String,
+    /// Its task waits for somebody else's word after success.
+    waits: bool,
+    cancelled: &'a CancellationToken,
+}
+
+/// The outcome of the task of a delivery that was made, or tried.
+fn finish(making: &Making<'_>, taken: &Taken, tally: Tally, pause: Option<Duration>) -> Outcome {
+    let delivery = Delivery::new(&making.order, taken, making.attempt.clone());
+    delivery.outcome(tally, making.waits, pause)
+}
+
+/// A number that looks random.
+fn jitter(attempt: &str, now_ms: i64) -> u64 {
+    u64::from_str_radix(&bounds::hashed(&format!("{attempt}{now_ms}"))[..8], 16).unwrap_or_default()
 }
 
 #[async_trait]
@@ -188,7 +386,8 @@ pub fn calls(
 ) -> Result<Vec<Call>, String> {
     let notification = &Notification::read(notification)?;
     let settings = Settings::new(settings);
-    let order = Order { kind, settings, receiver, notification, id: delivery, now_ms };
+    let home = &Home::default();
+    let order = Order { kind, settings, receiver, notification, id: delivery, now_ms, home };
     match &kind::find(kind)?.way {
         Way::Calls { build, .. } => build(&order),
         Way::Mail | Way::Inbox | Way::Workflow => Ok(Vec::new()),
@@ -205,7 +404,7 @@ pub fn judge(
     answer: &Answer,
 ) -> Result<Verdict, String> {
     match &kind::find(kind)?.way {
-        Way::Calls { judge, .. } => Ok(judge(Settings::new(settings), answer)),
+        Way::Calls { judge, .. } => Ok(judge.of(Settings::new(settings), answer)),
         Way::Mail | Way::Inbox | Way::Workflow => Err(format!("{kind} makes no calls")),
     }
 }

@@ -9,10 +9,11 @@ use kernel::alert::NotificationEvent;
 use kernel::alert::definition::Severity;
 use serde_json::{Value, json};
 
+use super::accepts::{Accepts, Is, Proof};
 use super::bounds;
 use super::kind::{Call, Order};
 use super::settings::{Settings, is_open, plain};
-use super::verdict::{Answer, Verdict, text_at};
+use super::verdict::{Answer, Verdict};
 use super::wording::Wording;
 
 const BASE: &str = "https://ntfy.sh";
@@ -83,7 +84,7 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
     if let Some(link) = notification.link() {
         message["actions"] = json!([{"action": "view", "label": "Runbook", "url": link}]);
     }
-    if let Some(click) = settings.text("click") {
+    if let Some(click) = settings.text("click").or_else(|| order.link(notification)) {
         message["click"] = click.into();
     }
     let call = Call::post("message", url, &message);
@@ -118,14 +119,15 @@ fn tags(order: &Order<'_>) -> Vec<String> {
     tags
 }
 
-pub(super) fn judge(_: Settings<'_>, answer: &Answer) -> Verdict {
-    let body = answer.json();
-    match body.get("code").and_then(Value::as_u64) {
-        Some(40057) => Verdict::permanent(format!("the title is too long ({})", answer.words())),
-        Some(40058) => Verdict::permanent(format!("the tags are too long ({})", answer.words())),
-        _ if answer.is_success() && text_at(&body, "/id").is_none() => Verdict::Ambiguous {
-            reason: format!("what answered does not sound like ntfy ({})", answer.words()),
-        },
-        _ => answer.by_status(|body| text_at(body, "/id")),
+pub(super) fn accepts(_: Settings<'_>) -> &'static Accepts {
+    const ID: Proof = Proof::Json { member: "/id", is: Is::Present, names: &["/id"] };
+    &const { Accepts { service: "ntfy", proofs: &[ID] } }
+}
+
+pub(super) fn refuses(_: Settings<'_>, answer: &Answer) -> Option<Verdict> {
+    match answer.json().get("code").and_then(Value::as_u64)? {
+        40057 => Some(Verdict::permanent(format!("the title is too long ({})", answer.words()))),
+        40058 => Some(Verdict::permanent(format!("the tags are too long ({})", answer.words()))),
+        _ => None,
     }
 }

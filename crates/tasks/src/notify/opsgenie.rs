@@ -8,11 +8,11 @@ use kernel::alert::NotificationEvent;
 use kernel::alert::definition::Severity;
 use serde_json::{Map, Value, json};
 
+use super::accepts::{Accepts, Is, Proof};
 use super::bounds;
 use super::kind::{Call, Order};
 use super::notification::Notification;
 use super::settings::{Settings, is_open, plain};
-use super::verdict::{Answer, Verdict, text_at};
 
 const MESSAGE_MAX: usize = 130;
 const ALIAS_MAX: usize = 512;
@@ -95,7 +95,8 @@ fn alert(order: &Order<'_>, about: &Notification, alias: &str) -> Value {
     tags.extend(about.labels.iter().map(|(name, value)| format!("{name}:{value}")));
     let tags: Vec<String> =
         tags.iter().take(TAGS_MAX).map(|tag| bounds::chars(tag, TAG_MAX)).collect();
-    let text = [about.text("text"), about.text("description")];
+    let link = order.link(about).map(|link| format!("Look/ack: {link}"));
+    let text = [about.text("text"), about.text("description"), link];
     let text: Vec<String> = text.into_iter().flatten().collect();
     let mut alert = json!({
         "message": bounds::chars(&about.title, MESSAGE_MAX),
@@ -146,6 +147,7 @@ fn details(about: &Notification) -> Map<String, Value> {
     details
 }
 
-pub(super) fn judge(_: Settings<'_>, answer: &Answer) -> Verdict {
-    answer.by_status(|body| text_at(body, "/requestId"))
+pub(super) fn accepts(_: Settings<'_>) -> &'static Accepts {
+    const ID: Proof = Proof::Json { member: "/requestId", is: Is::Present, names: &["/requestId"] };
+    &const { Accepts { service: "Opsgenie or Jira Service Management", proofs: &[ID] } }
 }

@@ -13,11 +13,12 @@ use jiff::{Timestamp, ToSpan as _};
 use kernel::alert::NotificationEvent;
 use serde_json::{Map, Value, json};
 
+use super::accepts::{Accepts, Is, Proof};
 use super::bounds;
 use super::kind::{Call, Order};
 use super::notification::Notification;
 use super::settings::{Settings, is_open};
-use super::verdict::{Answer, Verdict, text_at};
+use super::verdict::{Answer, Verdict};
 
 const BASE: &str = "https://events.pagerduty.com";
 /// Documented for v2; v1 takes as much.
@@ -132,11 +133,13 @@ fn v2(order: &Order<'_>, about: &Notification, key: &str) -> Result<Value, Strin
     }
     event["payload"] = payload;
     event["client"] = client(settings).into();
-    if let Some(url) = settings.text("client_url") {
+    if let Some(url) = settings.text("client_url").or_else(|| order.link(about)) {
         event["client_url"] = url.into();
     }
-    if let Some(link) = about.link() {
-        event["links"] = json!([{"href": link, "text": "Runbook"}]);
+    let link = |(text, link): (&str, String)| json!({"href": link, "text": text});
+    let links: Vec<Value> = links(order, about).into_iter().map(link).collect();
+    if !links.is_empty() {
+        event["links"] = links.into();
     }
     Ok(event)
 }
@@ -152,14 +155,24 @@ fn v1(order: &Order<'_>, about: &Notification, key: &str) -> Result<Value, Strin
     });
     if action(about.event) == "trigger" {
         event["client"] = client(settings).into();
-        if let Some(url) = settings.text("client_url") {
+        if let Some(url) = settings.text("client_url").or_else(|| order.link(about)) {
             event["client_url"] = url.into();
         }
-        if let Some(link) = about.link() {
-            event["contexts"] = json!([{"type": "link", "href": link, "text": "Runbook"}]);
+        let link =
+            |(text, link): (&str, String)| json!({"type": "link", "href": link, "text": text});
+        let links: Vec<Value> = links(order, about).into_iter().map(link).collect();
+        if !links.is_empty() {
+            event["contexts"] = links.into();
         }
     }
     Ok(event)
+}
+
+/// Where to read on.
+fn links(order: &Order<'_>, about: &Notification) -> Vec<(&'static str, String)> {
+    let runbook = about.link().map(|link| ("Runbook", link));
+    let look = order.link(about).map(|link| ("Look and acknowledge", link));
+    runbook.into_iter().chain(look).collect()
 }
 
 fn client(settings: Settings<'_>) -> String {
@@ -200,16 +213,23 @@ fn details(about: &Notification) -> Value {
     Value::Object(details)
 }
 
-pub(super) fn judge(settings: Settings<'_>, answer: &Answer) -> Verdict {
+/// Both versions say the same of an event that they take: v2 with 202, v1 with 200.
+pub(super) fn accepts(settings: Settings<'_>) -> &'static Accepts {
+    const fn named(names: &'static [&'static str]) -> Proof {
+        Proof::Json { member: "/status", is: Is::Text("success"), names }
+    }
+    const V1: Accepts = Accepts { service: "PagerDuty", proofs: &[named(&["/incident_key"])] };
+    const V2: Accepts = Accepts { service: "PagerDuty", proofs: &[named(&["/dedup_key"])] };
+    if is_v1(settings) { &V1 } else { &V2 }
+}
+
+pub(super) fn refuses(settings: Settings<'_>, answer: &Answer) -> Option<Verdict> {
     // Documented for v1 only: too many calls.
     if is_v1(settings) && answer.status == 403 {
         let reason = format!("PagerDuty is limiting the rate of calls: {}", answer.words());
-        return Verdict::retry(answer.retry_after, reason);
+        return Some(Verdict::limited(answer.retry_after, reason));
     }
-    let key = if is_v1(settings) { "/incident_key" } else { "/dedup_key" };
-    let body = answer.json();
-    if answer.is_success() && body.get("status").is_some_and(|status| status != "success") {
-        return Verdict::permanent(format!("PagerDuty did not take it: {}", answer.words()));
-    }
-    answer.by_status(|body| text_at(body, key))
+    let told = answer.json().get("status").and_then(Value::as_str).map(str::to_owned);
+    (answer.is_success() && told.is_some_and(|told| told != "success"))
+        .then(|| Verdict::permanent(format!("PagerDuty did not take it: {}", answer.words())))
 }

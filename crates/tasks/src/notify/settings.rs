@@ -34,9 +34,20 @@ impl<'a> Settings<'a> {
         Self(map)
     }
 
+    /// All settings but some.
+    pub(super) fn without(self, names: &[&str]) -> Map<String, Value> {
+        let kept = self.0.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+        kept.map(|(name, value)| (name.clone(), value.clone())).collect()
+    }
+
     /// The setting, unless it is null.
     pub(super) fn get(self, name: &str) -> Option<&'a Value> {
         self.0.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Whether the setting was written, be it empty.
+    pub(super) fn has(self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 
     /// A text, number or truth as text, without the space around it; absent if nothing is left.
@@ -108,7 +119,7 @@ pub(super) fn problems(
     problems
 }
 
-/// Settings that nobody knows, each with its name: they are passed over.
+/// Settings that nobody knows, each with its name.
 pub(super) fn unknown(
     kind: &str,
     known: &[(&str, Shape)],
@@ -117,8 +128,8 @@ pub(super) fn unknown(
     let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
     let unknown = settings.0.keys().filter(|name| !names.contains(&name.as_str()));
     let told = |name: &String| match names[..] {
-        [] => format!("unknown setting `{name}` is ignored; {kind} has none"),
-        _ => format!("unknown setting `{name}` is ignored; {kind} knows {}", names.join(", ")),
+        [] => format!("unknown setting `{name}`; {kind} has none"),
+        _ => format!("unknown setting `{name}`; {kind} knows {}", names.join(", ")),
     };
     unknown.map(|name| (name.clone(), told(name))).collect()
 }

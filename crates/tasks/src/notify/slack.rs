@@ -7,6 +7,7 @@
 use kernel::alert::NotificationEvent;
 use serde_json::{Value, json};
 
+use super::accepts::{Accepts, Is, Proof};
 use super::bounds;
 use super::kind::{Call, Order};
 use super::notification::Notification;
@@ -135,42 +136,31 @@ fn mention(who: &str) -> String {
     }
 }
 
-pub(super) fn judge(settings: Settings<'_>, answer: &Answer) -> Verdict {
-    if settings.text("token").is_some() {
-        return judge_method(answer);
-    }
-    match answer.status {
-        200 if answer.body.trim() == "ok" => Verdict::ok(None),
-        200..300 => Verdict::permanent(format!("Slack did not say ok: {}", answer.words())),
-        _ => answer.by_status(|_| None),
-    }
+pub(super) fn accepts(settings: Settings<'_>) -> &'static Accepts {
+    const HOOK: Accepts = Accepts { service: "a Slack webhook", proofs: &[Proof::Text("ok")] };
+    const METHOD: Accepts = Accepts {
+        service: "Slack",
+        proofs: &[Proof::Json { member: "/ok", is: Is::True, names: &["/channel", "/ts"] }],
+    };
+    if settings.text("token").is_some() { &METHOD } else { &HOOK }
 }
 
 /// Methods answer most errors with status 200.
-fn judge_method(answer: &Answer) -> Verdict {
+pub(super) fn refuses(settings: Settings<'_>, answer: &Answer) -> Option<Verdict> {
+    settings.text("token")?;
     let body = answer.json();
-    match (body.get("ok").and_then(Value::as_bool), text_at(&body, "/error")) {
-        (Some(true), _) if answer.is_success() => {
-            let name = |pointer| text_at(&body, pointer);
-            let reference = name("/channel").zip(name("/ts"));
-            Verdict::ok(reference.map(|(channel, ts)| format!("{channel}:{ts}")))
-        }
-        (Some(false), Some(error)) => {
-            let reason = format!("Slack says {error}");
-            match error.as_str() {
-                "ratelimited"
-                | "rate_limited"
-                | "internal_error"
-                | "fatal_error"
-                | "service_unavailable"
-                | "request_timeout"
-                | "team_added_to_org" => Verdict::retry(answer.retry_after, reason),
-                _ => Verdict::permanent(reason),
-            }
-        }
-        _ if answer.is_success() => Verdict::Ambiguous {
-            reason: format!("what answered does not sound like Slack ({})", answer.words()),
-        },
-        _ => answer.by_status(|_| None),
+    if body.get("ok").and_then(Value::as_bool) != Some(false) {
+        return None;
     }
+    let error = text_at(&body, "/error")?;
+    let reason = format!("Slack says {error}");
+    Some(match error.as_str() {
+        "ratelimited" | "rate_limited" => Verdict::limited(answer.retry_after, reason),
+        "internal_error"
+        | "fatal_error"
+        | "service_unavailable"
+        | "request_timeout"
+        | "team_added_to_org" => Verdict::retry(answer.retry_after, reason),
+        _ => Verdict::permanent(reason),
+    })
 }

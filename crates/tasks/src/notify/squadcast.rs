@@ -7,11 +7,11 @@
 use kernel::alert::NotificationEvent;
 use serde_json::{Map, Value, json};
 
+use super::accepts::{Accepts, Proof};
 use super::bounds;
 use super::kind::{Call, Order};
 use super::notification::Notification;
 use super::settings::Settings;
-use super::verdict::{Answer, Verdict};
 
 /// Bytes of a body that are the description. A body of more than 30 kB is answered with 413, and a
 /// byte may need six in JSON.
@@ -34,7 +34,8 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
 
 fn event(order: &Order<'_>, about: &Notification, key: &str) -> Value {
     let status = if about.is_resolved() { "resolve" } else { "trigger" };
-    let texts = [about.text("text"), about.text("description"), about.text("runbook")];
+    let link = order.link(about).map(|link| format!("Look/ack: {link}"));
+    let texts = [about.text("text"), about.text("description"), about.text("runbook"), link];
     let texts: Vec<String> = texts.into_iter().flatten().collect();
     // Both texts must be there and must not be empty.
     let description = if texts.is_empty() { about.title.clone() } else { texts.join("\n\n") };
@@ -56,6 +57,7 @@ fn event(order: &Order<'_>, about: &Notification, key: &str) -> Value {
     })
 }
 
-pub(super) fn judge(_: Settings<'_>, answer: &Answer) -> Verdict {
-    answer.by_status(|_| None)
+/// It documents no body.
+pub(super) fn accepts(_: Settings<'_>) -> &'static Accepts {
+    &Accepts { service: "Squadcast", proofs: &[Proof::NoPage] }
 }

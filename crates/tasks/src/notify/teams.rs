@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::accepts::{Accepts, Proof};
 use super::bounds;
 use super::kind::{Call, Order};
 use super::settings::Settings;
@@ -82,26 +83,27 @@ fn literal(text: &str) -> String {
     })
 }
 
-pub(super) fn judge(_: Settings<'_>, answer: &Answer) -> Verdict {
+/// 202 is what workflows answer, without a text or with what their author made them say; connectors
+/// of old say 1.
+pub(super) fn accepts(_: Settings<'_>) -> &'static Accepts {
+    &Accepts { service: "Teams", proofs: &[Proof::Empty, Proof::Text("1"), Proof::NoPage] }
+}
+
+pub(super) fn refuses(_: Settings<'_>, answer: &Answer) -> Option<Verdict> {
     if !answer.is_success() {
-        return answer.by_status(|_| None);
+        return None;
     }
-    // 202 is what workflows answer, without a text; connectors of old say 1.
+    let words = answer.words();
     let Some(status) = told_status(&answer.body) else {
         let failed = answer.body.to_ascii_lowercase().contains("delivery failed");
-        return if failed {
-            Verdict::permanent(format!("Teams did not take it: {}", answer.words()))
-        } else {
-            Verdict::ok(None)
-        };
+        return failed.then(|| Verdict::permanent(format!("Teams did not take it: {words}")));
     };
+    let reason = format!("Teams said within a 200: {words}");
     let told = Answer { status, ..answer.clone() };
-    match told.by_status(|_| None) {
-        Verdict::Retry { after, .. } => {
-            Verdict::retry(after, format!("Teams said within a 200: {}", answer.words()))
-        }
-        _ => Verdict::permanent(format!("Teams said within a 200: {}", answer.words())),
-    }
+    Some(match told.by_status() {
+        Verdict::Retry { after, limited, .. } => Verdict::Retry { after, reason, limited },
+        _ => Verdict::permanent(reason),
+    })
 }
 
 /// The status that a text tells of: `… returned HTTP error 429 with …`.

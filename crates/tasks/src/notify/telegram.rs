@@ -7,11 +7,12 @@
 
 use serde_json::json;
 
+use super::accepts::{Accepts, Is, Proof};
 use super::bounds;
 use super::kind::{Call, Order};
 use super::settings::Settings;
 use super::slack::changes_first;
-use super::verdict::{Answer, Verdict, seconds, text_at};
+use super::verdict::{Answer, Verdict, seconds};
 use super::wording::Wording;
 
 const BASE: &str = "https://api.telegram.org";
@@ -61,27 +62,24 @@ pub(super) fn build(order: &Order<'_>) -> Result<Vec<Call>, String> {
     Ok(std::iter::once(send).chain(edit).collect())
 }
 
-pub(super) fn judge(_: Settings<'_>, answer: &Answer) -> Verdict {
+pub(super) fn accepts(_: Settings<'_>) -> &'static Accepts {
+    const NAMES: &[&str] = &["/result/chat/id", "/result/message_id"];
+    const OK: Proof = Proof::Json { member: "/ok", is: Is::True, names: NAMES };
+    &const { Accepts { service: "Telegram", proofs: &[OK] } }
+}
+
+pub(super) fn refuses(_: Settings<'_>, answer: &Answer) -> Option<Verdict> {
     let body = answer.json();
-    if body["ok"] == true && answer.is_success() {
-        let name = |pointer| text_at(&body, pointer);
-        let reference = name("/result/chat/id").zip(name("/result/message_id"));
-        return Verdict::ok(reference.map(|(chat, id)| format!("{chat}:{id}")));
-    }
     if let Some(chat) = body.pointer("/parameters/migrate_to_chat_id") {
-        return Verdict::Moved { member: "chat_id", to: chat.clone() };
+        return Some(Verdict::Moved { member: "chat_id", to: chat.clone() });
     }
-    let told = body.get("error_code").and_then(serde_json::Value::as_u64);
-    let told = told.and_then(|code| u16::try_from(code).ok());
+    let told = body.get("error_code").and_then(serde_json::Value::as_u64)?;
     let after = seconds(body.pointer("/parameters/retry_after")).or(answer.retry_after);
-    match told {
+    Some(match u16::try_from(told).unwrap_or(u16::MAX) {
         // An edit that changes nothing.
-        Some(400) if answer.body.contains("message is not modified") => Verdict::ok(None),
-        Some(429) => Verdict::retry(after, format!("Telegram limits the rate: {}", answer.words())),
-        Some(code) => Answer { status: code, ..answer.clone() }.by_status(|_| None),
-        None if answer.is_success() => Verdict::Ambiguous {
-            reason: format!("what answered does not sound like Telegram ({})", answer.words()),
-        },
-        None => answer.by_status(|_| None),
-    }
+        400 if answer.body.contains("message is not modified") => Verdict::ok(None),
+        429 => Verdict::limited(after, format!("Telegram limits the rate: {}", answer.words())),
+        code @ 300.. => Answer { status: code, ..answer.clone() }.by_status(),
+        _ => return None,
+    })
 }

@@ -36,6 +36,8 @@ pub enum Verdict {
         after: Option<Duration>,
         /// Why.
         reason: String,
+        /// It is well, and only wants to be told less often.
+        limited: bool,
     },
     /// It never will.
     Permanent {
@@ -65,7 +67,14 @@ impl Verdict {
 
     /// Not now.
     pub(super) fn retry(after: Option<Duration>, reason: impl Into<String>) -> Self {
-        Self::Retry { after: after.map(|after| after.min(AFTER_MAX)), reason: reason.into() }
+        let after = after.map(|after| after.min(AFTER_MAX));
+        Self::Retry { after, reason: reason.into(), limited: false }
+    }
+
+    /// Not so fast.
+    pub(super) fn limited(after: Option<Duration>, reason: impl Into<String>) -> Self {
+        let after = after.map(|after| after.min(AFTER_MAX));
+        Self::Retry { after, reason: reason.into(), limited: true }
     }
 
     /// Never.
@@ -94,16 +103,17 @@ impl Answer {
         (200..300).contains(&self.status)
     }
 
-    /// What the status alone says: the rule of services that mean their statuses. A redirect is
-    /// final: where notifications go is a setting, not an answer.
-    pub(super) fn by_status(&self, reference: impl FnOnce(&Value) -> Option<String>) -> Verdict {
+    /// What a status that is no success says. A redirect is final: where notifications go is a
+    /// setting, not an answer.
+    pub(super) fn by_status(&self) -> Verdict {
         match self.status {
-            200..300 => Verdict::ok(reference(&self.json())),
+            200..300 => Verdict::Ambiguous { reason: format!("it answered {}", self.words()) },
             300..400 => Verdict::permanent(format!(
                 "it answered {}, a redirect; the receiver's address must be the final one",
                 self.status
             )),
-            408 | 425 | 429 | 500.. => {
+            429 => Verdict::limited(self.retry_after, format!("it answered {}", self.words())),
+            408 | 425 | 500.. => {
                 Verdict::retry(self.retry_after, format!("it answered {}", self.words()))
             }
             _ => Verdict::permanent(format!("it answered {}", self.words())),

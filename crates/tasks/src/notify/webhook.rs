@@ -10,11 +10,12 @@ use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
 use serde_json::{Map, Value, json};
 
+use super::accepts::{Accepts, Is, Proof};
 use super::bounds;
 use super::kind::{Call, Order};
 use super::settings::{Settings, is_open, plain};
 use super::verdict::{Answer, Verdict};
-use super::wording::{render, value_of};
+use super::wording::{is_known, render, value_of};
 
 /// How a secret says that it is written in base64.
 const BASE64_SECRET: &str = "whsec_";
@@ -116,13 +117,19 @@ fn whole(order: &Order<'_>) -> Value {
     whole.insert("severity".to_owned(), notification.severity.as_str().into());
     whole.insert("title".to_owned(), notification.title.clone().into());
     whole.insert("receiver".to_owned(), json!(order.receiver));
+    if let Some(link) = order.link(notification) {
+        whole.insert("link".to_owned(), link.into());
+    }
     Value::Object(whole)
 }
 
 fn tree_of(order: &Order<'_>, tree: &Value) -> Value {
     match tree {
         Value::String(text) => match alone(text) {
-            Some(name) => value_of(order, order.notification, name).unwrap_or_default(),
+            Some(name) => match value_of(order, order.notification, name) {
+                None if !is_known(order.notification, name) => text.clone().into(),
+                value => value.unwrap_or_default(),
+            },
             None => render(order, order.notification, text).into(),
         },
         Value::Array(items) => items.iter().map(|item| tree_of(order, item)).collect(),
@@ -141,6 +148,16 @@ fn alone(text: &str) -> Option<&str> {
     (!name.is_empty() && name.chars().all(plain)).then_some(name)
 }
 
-pub(super) fn judge(_: Settings<'_>, answer: &Answer) -> Verdict {
-    answer.by_status(|body| super::verdict::text_at(body, "/id"))
+/// What it answers is its author's own, so that `expect` says what it must hold.
+pub(super) fn accepts(_: Settings<'_>) -> &'static Accepts {
+    const ANY: Proof = Proof::NoPage;
+    const NAMED: Proof = Proof::Json { member: "/id", is: Is::Present, names: &["/id"] };
+    &const { Accepts { service: "the webhook", proofs: &[NAMED, ANY] } }
+}
+
+pub(super) fn refuses(settings: Settings<'_>, answer: &Answer) -> Option<Verdict> {
+    let expected = settings.text("expect").filter(|_| answer.is_success())?;
+    (!answer.body.contains(&expected)).then(|| Verdict::Ambiguous {
+        reason: format!("the answer does not hold {expected:?} (`expect`): {}", answer.words()),
+    })
 }

@@ -1,12 +1,13 @@
 //! A notification in words for people: what every chat and mail says, each in its own layout.
 
-use jiff::SignedDuration;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use kernel::alert::definition::Severity;
 use kernel::alert::{NotificationEvent, Template};
 use serde_json::{Value, json};
 
 use super::bounds;
-use super::kind::Order;
+use super::kind::{Order, UTC};
 use super::notification::{Group, Notification};
 use super::settings::{Shape, plain};
 
@@ -46,15 +47,15 @@ impl Wording {
         let title = match own {
             // A title of one's own can say `{{ severity }}` itself; that it is over must be seen.
             Some(title) if sounds(notification.event) => title,
-            Some(title) => format!("[{}] {title}", word(notification)),
-            None => format!("[{}] {}", word(notification), notification.title),
+            Some(title) => format!("{}: {title}", word(notification)),
+            None => format!("{} {}", word(notification), notification.title),
         };
         let (heading, lines) = match &notification.group {
             Some(group) => (heading(order, group), members(order, group)),
             None => (None, texts(notification)),
         };
         let title = bounds::chars(&title, TITLE_MAX);
-        Self { title, lines, heading, facts: facts(notification) }
+        Self { title, lines, heading, facts: facts(order) }
     }
 
     /// Everything but the title, as lines of plain text.
@@ -67,7 +68,7 @@ impl Wording {
 }
 
 /// Whether a message is about something that is wrong now.
-fn sounds(event: NotificationEvent) -> bool {
+pub(super) fn sounds(event: NotificationEvent) -> bool {
     use NotificationEvent::{Escalation, Reminder, Trigger};
     matches!(event, Trigger | Escalation | Reminder)
 }
@@ -156,18 +157,21 @@ fn members(order: &Order<'_>, group: &Group) -> Vec<String> {
     group.members.iter().map(line).collect()
 }
 
-fn facts(notification: &Notification) -> Vec<(String, String)> {
+fn facts(order: &Order<'_>) -> Vec<(String, String)> {
+    let notification = order.notification;
     let mut facts = Vec::new();
     let mut add = |name: &str, value: Option<String>| {
         let value = value.map(|value| bounds::chars(value.trim(), LINE_MAX));
         facts.extend(value.map(|value| (bounds::chars(name, NAME_MAX), value)));
     };
-    if notification.event != NotificationEvent::Test {
-        add("Severity", Some(notification.severity.as_str().to_owned()));
-    }
-    add("Since", notification.text("since"));
+    add("Since", since(order));
     add("Lasted", notification.lasted().map(lasted));
-    add("Value", notification.text("value"));
+    add("Value", valued(notification));
+    if sounds(notification.event) {
+        add("Failed part", attribute(notification, "failed"));
+        add("Body", attribute(notification, "body").map(|body| format!("\"{body}\"")));
+        add("Changed", changed(notification));
+    }
     if notification.event == NotificationEvent::Acknowledge {
         add("By", notification.text("acknowledged_by").or_else(|| notification.text("who")));
         add("Why", notification.text("why"));
@@ -175,9 +179,62 @@ fn facts(notification: &Notification) -> Vec<(String, String)> {
     for (name, value) in &notification.labels {
         add(name, Some(value.clone()));
     }
-    add("Runbook", notification.text("runbook"));
+    add("Do", notification.text("runbook"));
+    if facts.is_empty() && notification.event != NotificationEvent::Test {
+        // Some services take no message that has nothing but a title.
+        facts.push(("Severity".to_owned(), notification.severity.as_str().to_owned()));
+    }
     facts.truncate(FACTS_MAX);
+    // However many labels there are: by this somebody gets on.
+    let link = order.link(notification);
+    facts.extend(link.map(|link| ("Look/ack".to_owned(), link)));
     facts
+}
+
+/// Since when, by the clock of the world and by that of people here, and when it was well before.
+fn since(order: &Order<'_>) -> Option<String> {
+    let notification = order.notification;
+    let text = notification.text("since")?;
+    let Ok(at) = text.parse::<Timestamp>() else { return Some(text) };
+    let utc = at.to_zoned(TimeZone::UTC);
+    let now = Timestamp::from_millisecond(order.now_ms).unwrap_or(at).to_zoned(TimeZone::UTC);
+    let day = if utc.date() == now.date() { "" } else { "%Y-%m-%d " };
+    let mut since = format!("{} UTC", utc.strftime(&format!("{day}%H:%M:%S")));
+    let zone = notification.text("zone").or_else(|| order.home.zone.clone());
+    let zone = zone.filter(|zone| !UTC.contains(&zone.as_str()));
+    if let Some(name) = zone
+        && let Ok(zone) = TimeZone::get(&name)
+    {
+        let city = name.rsplit('/').next().unwrap_or(&name).replace('_', " ");
+        since = format!("{since} ({} {city})", at.to_zoned(zone).strftime("%H:%M"));
+    }
+    let last = notification.named("provenance.previous_ok.at").and_then(plain);
+    let last = last.and_then(|last| last.parse::<Timestamp>().ok());
+    if let Some(last) = last.filter(|last| *last <= at && sounds(notification.event)) {
+        since = format!("{since}; last good {} earlier", lasted(at.duration_since(last)));
+    }
+    Some(since)
+}
+
+/// What was measured, with its unit, unless the title says it.
+fn valued(notification: &Notification) -> Option<String> {
+    let value = notification.text("value")?;
+    let unit = notification.text("unit").map(|unit| format!(" {unit}")).unwrap_or_default();
+    Some(format!("{value}{unit}"))
+}
+
+/// Something of the row, on one line.
+fn attribute(notification: &Notification, name: &str) -> Option<String> {
+    let text = notification.raw.get("attrs")?.get(name).and_then(plain)?;
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    (!text.is_empty()).then_some(text)
+}
+
+/// What differs from when it was well: in the row, and in the definition.
+fn changed(notification: &Notification) -> Option<String> {
+    let list = notification.raw.get("changed").and_then(Value::as_array)?;
+    let changes: Vec<String> = list.iter().filter_map(plain).collect();
+    (!changes.is_empty()).then(|| changes.join("; "))
 }
 
 /// A duration as people say it, by its two largest units.
@@ -208,10 +265,42 @@ pub(super) fn rendered(
 /// A template about a notification; one that is broken stands as it is.
 pub(super) fn render(order: &Order<'_>, notification: &Notification, text: &str) -> String {
     let Ok(template) = Template::parse(text) else { return text.to_owned() };
-    template.render(&|name| {
-        let value = value_of(order, notification, name)?;
-        Some(plain(&value).unwrap_or_else(|| value.to_string()))
+    template.render(&|name| match value_of(order, notification, name) {
+        Some(value) => Some(plain(&value).unwrap_or_else(|| value.to_string())),
+        None => is_known(notification, name).then(String::new),
     })
+}
+
+/// What every notification may have: known, and perhaps empty.
+const KNOWN: [&str; 19] = [
+    "group",
+    "open_count",
+    "key",
+    "text",
+    "description",
+    "runbook",
+    "value",
+    "unit",
+    "since",
+    "zone",
+    "who",
+    "why",
+    "acknowledged_by",
+    "monitor",
+    "state",
+    "status",
+    "labels",
+    "attrs",
+    "incident",
+];
+
+/// Whether a name means something that only is not there, or empty; any other is a slip.
+pub(super) fn is_known(notification: &Notification, name: &str) -> bool {
+    let within = |map: &str| notification.raw.get(map).is_some_and(|map| map.get(name).is_some());
+    KNOWN.contains(&name)
+        || notification.raw.contains_key(name)
+        || within("attrs")
+        || within("labels")
 }
 
 /// What a name in a template stands for.
@@ -230,6 +319,7 @@ pub(super) fn value_of(
         "group" => json!(group.map(|group| &group.display)?),
         "count" => json!(group.map_or(1, |group| group.members.len())),
         "open_count" => order.notification.named("group.open_count")?.clone(),
+        "link" => json!(order.link(notification).unwrap_or_default()),
         _ => notification.named(name)?.clone(),
     })
 }

@@ -52,11 +52,24 @@ impl Default for Limits {
 pub struct Settings {
     /// Databases by the name under which definitions know them, each with its URL.
     pub connections: BTreeMap<String, String>,
+    /// What tasks may do in those of which not everything is allowed.
+    pub access: BTreeMap<String, Access>,
     /// Whether an input may bring a URL of its own. Off unless said otherwise: whoever may write
     /// definitions could then reach every database and every file that the server can.
     pub urls_in_inputs: bool,
     /// Bounds of every statement.
     pub limits: Limits,
+}
+
+/// What JDBC tasks may do in a database that is there for monitors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing.
+    Nothing,
+    /// Ask for rows.
+    Read,
+    /// Change rows, too.
+    Write,
 }
 
 /// Why there are no rows.
@@ -237,6 +250,22 @@ impl Databases {
     /// Whether the configuration has a database of this name.
     pub(crate) fn knows(&self, name: &str) -> bool {
         self.settings.connections.contains_key(name)
+    }
+
+    /// Whether a task may use a database, and change it.
+    ///
+    /// # Errors
+    /// It may not; the words name the line that would allow it.
+    fn allows(&self, name: &str, changes: bool) -> Result<(), Error> {
+        let (what, line) = match self.settings.access.get(name) {
+            Some(Access::Nothing) => ("use", if changes { "write" } else { "read" }),
+            Some(Access::Read) if changes => ("change", "write"),
+            _ => return Ok(()),
+        };
+        Err(Error::Invalid(format!(
+            "tasks may not {what} '{name}', a source of monitors; tasks = \"{line}\" in \
+             [sources.{name}] of the configuration would allow it"
+        )))
     }
 
     /// Why a URL is not taken from an input, if it is one.

@@ -1,9 +1,10 @@
 //! `QUERY_PROCESSOR`: asks this server for executions, or Prometheus for a metric, so that a
 //! workflow can watch others and ring.
 //!
-//! Times are given in minutes before now, as Conductor's documentation has it. A question that can
-//! never match (an unknown status, a window that ends before it begins) is refused: an alert that
-//! silently never rings is worse than one that fails.
+//! Times are given in minutes before now, as Conductor's documentation has it; 0 sets no bound, as
+//! in its tutorial on alerts, whose definition writes `"endTimeFrom": 0, "endTimeTo": 0`. A question
+//! that can never match (an unknown status, a window that ends before it begins) is refused: an alert
+//! that silently never rings is worse than one that fails.
 
 mod metrics;
 mod row;
@@ -164,6 +165,7 @@ impl Question {
             filters.extend(to.map(|at| Filter::Before(field, at.plus_millis(1))));
         }
         Search { filters, free_text: self.free_text.clone(), size: ROWS_MAX, ..Search::default() }
+            .without_own_runs()
     }
 
     /// The path under which this server answers the same question to anybody.
@@ -200,10 +202,11 @@ impl Question {
 
 impl Window {
     fn read(input: &Members, from: &str, to: &str, now: Timestamp) -> Result<Self, Trouble> {
-        let window = Self {
-            from: input.number(from)?.map(|minutes| before(now, minutes)),
-            to: input.number(to)?.map(|minutes| before(now, minutes)),
+        let bound = |name: &str| -> Result<Option<Timestamp>, Trouble> {
+            let minutes = input.number(name)?.filter(|minutes| *minutes > 0.0);
+            Ok(minutes.map(|minutes| before(now, minutes)))
         };
+        let window = Self { from: bound(from)?, to: bound(to)? };
         match window {
             Self { from: Some(begin), to: Some(end) } if begin > end => {
                 Err(Trouble::Lasting(format!(

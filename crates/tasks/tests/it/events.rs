@@ -200,6 +200,7 @@ async fn events_stay_in_the_house() {
         assert_eq!(output["workflowType"], "sender");
         assert_eq!(output["workflowVersion"], 1);
         assert_eq!(output["correlationId"], "label");
+        assert_eq!(output["taskToDomain"], json!({}));
         assert_eq!(output["asyncComplete"], false);
         assert_eq!(output["sink"], sink);
         assert_eq!(output["event_produced"], input["conductor.event.name"]);

@@ -8,16 +8,17 @@ use engine::{Engine, Options, Parts, TaskRunner};
 use kernel::graph::{Execution, Input, Start};
 use kernel::{ExecutionId, Form, Json, ScriptError, Scripts};
 use serde_json::{Value, json};
+use tasks::javascript::{JavaScript, Limits};
 
-/// No task of these tests decides anything by a script of its own.
-struct NoScripts;
+/// JavaScript, for tasks that have their conditions evaluated by the engine.
+struct OnlyJavaScript(JavaScript);
 
-impl Scripts for NoScripts {
-    fn javascript(&self, _: &str, _: Form, _: &Json) -> Result<Json, ScriptError> {
-        unreachable!("no script runs in a decision here")
+impl Scripts for OnlyJavaScript {
+    fn javascript(&self, source: &str, form: Form, input: &Json) -> Result<Json, ScriptError> {
+        self.0.run(source, form, input)
     }
     fn jq(&self, _: &str, _: &Json) -> Result<Vec<Json>, ScriptError> {
-        unreachable!("no script runs in a decision here")
+        unreachable!("no jq program runs in a decision here")
     }
     fn check_javascript(&self, _: &str, _: Form) -> Result<(), ScriptError> {
         Ok(())
@@ -44,7 +45,7 @@ pub(crate) async fn open(store: Arc<Memory>, runners: Vec<Arc<dyn TaskRunner>>) 
     let parts = Parts {
         store,
         clock: Arc::new(engine::SystemClock),
-        scripts: Arc::new(NoScripts),
+        scripts: Arc::new(OnlyJavaScript(JavaScript::new(Limits::default()))),
         runners,
         values: Arc::new(Mail),
         describe: |execution| Json::of(&json!({ "workflowId": execution.id })),

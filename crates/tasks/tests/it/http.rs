@@ -4,6 +4,7 @@
 #![allow(clippy::needless_pass_by_value, reason = "inputs are written on the spot")]
 
 mod answers;
+mod attacks;
 mod failures;
 mod filters;
 mod hedging;

@@ -1,5 +1,6 @@
 //! The tests of the built-in tasks and script engines, in one binary.
 
+mod attacks;
 mod check;
 mod events;
 mod flows;

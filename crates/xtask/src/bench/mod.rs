@@ -18,7 +18,6 @@ mod report;
 mod server;
 mod stored;
 mod timers;
-mod wire;
 
 use crate::say;
 

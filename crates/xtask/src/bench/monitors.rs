@@ -22,7 +22,7 @@ use super::disk;
 use super::figures::Samples;
 use super::house::{self, Folder};
 use super::server::Server;
-use super::wire::Wire;
+use crate::wire::Wire;
 
 /// Monitors, unless the variable `NIGHTBELL_BENCH_MONITORS` says otherwise.
 const COUNT: usize = 2000;

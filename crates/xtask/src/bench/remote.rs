@@ -18,7 +18,7 @@ use super::figures::Samples;
 use super::house::{self, Folder};
 use super::payload;
 use super::server::Server;
-use super::wire::Wire;
+use crate::wire::Wire;
 
 /// Workflows in flight under load.
 const IN_FLIGHT: usize = 64;

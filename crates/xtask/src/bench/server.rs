@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::house::{self, Folder};
-use super::wire::Wire;
+use crate::wire::Wire;
 
 /// A running server.
 pub(super) struct Server {

@@ -15,7 +15,7 @@ use super::figures::Samples;
 use super::house::{self, Folder};
 use super::inprocess::{self, Steps};
 use super::server::Server;
-use super::wire::Wire;
+use crate::wire::Wire;
 
 /// Workflows stored.
 const COUNT: usize = 100_000;

@@ -10,17 +10,23 @@ use engine::durable::{
 };
 use engine::memory::Memory;
 use engine::{Clock, Engine, Error, Options, SystemClock};
+use kernel::durable::entity::Signal;
 use kernel::durable::instance::{Input, Instance, Work};
-use kernel::durable::{Fact, Status, TURN, WorkToken};
+use kernel::durable::{Fact, HistoryEvent, Status, TURN, WorkToken};
 use kernel::{ExecutionId, Rejected, Timestamp};
 
-use super::worker::{answer, claim, claim_one, completed, ended, profile, start, task, work};
+use super::worker::{
+    answer, carry_out, claim, claim_one, completed, ended, profile, start, task, work,
+};
 use crate::house;
 
 async fn open(leases: Leases) -> Engine {
     let options = Options { leases, ..Options::default() };
     house::open_as(Arc::new(Memory::new()), Arc::new(SystemClock), Vec::new(), options).await
 }
+
+/// The first pause before work is offered again.
+const SOON: Duration = Duration::from_millis(20);
 
 fn token(item: &WorkItem) -> WorkToken {
     item.token().clone()
@@ -124,7 +130,7 @@ async fn a_connected_worker_keeps_its_activity_and_may_lose_a_turn() {
 
 #[tokio::test]
 async fn a_turn_that_nobody_survives_fails_its_instance() {
-    let engine = open(Leases { handouts_max: 3, ..Leases::default() }).await;
+    let engine = open(Leases { attempts_max: 3, abandoned: SOON, ..Leases::default() }).await;
     let id = start(&engine, "one", "deadly").await;
     for _ in 0..3 {
         let worker = engine.attend(profile("hub"));
@@ -137,7 +143,7 @@ async fn a_turn_that_nobody_survives_fails_its_instance() {
 
 #[tokio::test]
 async fn an_activity_that_nobody_survives_fails() {
-    let engine = open(Leases { handouts_max: 2, ..Leases::default() }).await;
+    let engine = open(Leases { attempts_max: 2, abandoned: SOON, ..Leases::default() }).await;
     start(&engine, "one", "idle").await;
     let worker = engine.attend(profile("hub"));
     let turn = token(&claim_one(&worker).await);
@@ -160,15 +166,93 @@ async fn an_activity_that_nobody_survives_fails() {
 }
 
 #[tokio::test]
+async fn work_that_fails_is_tried_less_and_less_often_and_then_no_more() {
+    let engine = open(Leases { attempts_max: 4, abandoned: SOON, ..Leases::default() }).await;
+    let id = start(&engine, "one", "poison").await;
+    let worker = engine.attend(profile("hub"));
+    let mut pauses = Vec::new();
+    for attempt in 1..4 {
+        let given = token(&claim_one(&worker).await);
+        assert!(engine.reject(&given, format!("reason {attempt}")).await);
+        let tried = engine.attempts_at(&id, TURN).expect("it is remembered");
+        assert_eq!((tried.attempts, &*tried.reason), (attempt, &*format!("reason {attempt}")));
+        assert_eq!(engine.unfinished(Some("hub")), std::slice::from_ref(&tried));
+        pauses.push(tried.next_at.expect("it is tried again").millis() - tried.last_at.millis());
+    }
+    assert_eq!(pauses, [20, 40, 80]);
+    assert_eq!(engine.unfinished(Some("other")), []);
+    let given = token(&claim_one(&worker).await);
+    engine.reject(&given, "the last straw".to_owned()).await;
+    assert_eq!(ended(&engine, &id).await.0, Status::Failed);
+    let failure = engine.instance(&id, |state| state.failure.clone()).await.unwrap().flatten();
+    let failure = failure.expect("it failed");
+    assert_eq!(&*failure.error_type, "NeverCompleted");
+    assert!(failure.message.contains("4 times") && failure.message.contains("the last straw"));
+    let given_up = engine.unfinished(None);
+    assert_eq!(given_up.len(), 1);
+    assert_eq!((given_up[0].next_at, given_up[0].attempts), (None, 4));
+}
+
+#[tokio::test]
+async fn an_operation_that_no_worker_survives_takes_no_other_with_it() {
+    let engine = open(Leases { attempts_max: 3, abandoned: SOON, ..Leases::default() }).await;
+    for operation in ["add", "poison", "add"] {
+        let signal = Signal {
+            request_id: uuid::Uuid::new_v4().to_string().into(),
+            operation: operation.into(),
+            input: None,
+            scheduled_at: None,
+        };
+        engine.signal_entity("hub", "@counter@a", signal).await.unwrap();
+    }
+    let worker = engine.attend(profile("hub"));
+    let (mut poisoned, mut sizes) = (0, Vec::new());
+    let state = loop {
+        let WorkItem::Batch(batch) = claim_one(&worker).await else { panic!("no batch") };
+        sizes.push(batch.operations.len());
+        let poison = |event: &HistoryEvent| matches!(&event.fact, Fact::EntitySignaled(it) if &*it.operation == "poison");
+        if batch.operations.iter().any(poison) {
+            poisoned += 1;
+            engine.reject(&batch.token, "it dies".to_owned()).await;
+            continue;
+        }
+        let ends = batch.state.is_some();
+        carry_out(&engine, WorkItem::Batch(batch)).await.unwrap();
+        if ends {
+            let id = ExecutionId::entity("hub", "@counter@a");
+            break engine.entity(id.hub(), "@counter@a", |it| it.state.clone()).await.unwrap();
+        }
+    };
+    assert_eq!(state.flatten().as_deref(), Some("2"), "the others are done");
+    assert_eq!((poisoned, sizes[0]), (4, 3), "{sizes:?}");
+    assert!(sizes[1..].iter().all(|size| *size == 1), "{sizes:?}");
+}
+
+#[tokio::test]
+async fn a_new_worker_is_offered_at_once_what_others_gave_back() {
+    let pause = Duration::from_hours(1);
+    let engine = open(Leases { abandoned: pause, ..Leases::default() }).await;
+    let id = start(&engine, "one", "idle").await;
+    let old = engine.attend(profile("hub"));
+    let given = token(&claim_one(&old).await);
+    assert!(engine.abandon(&given).await);
+    let tried = engine.attempts_at(&id, TURN).expect("it is remembered");
+    assert!(tried.refused_by_all, "the only worker gave it back");
+    drop(old);
+    let new = engine.attend(profile("hub"));
+    assert!(!engine.attempts_at(&id, TURN).expect("it is remembered").refused_by_all);
+    assert_eq!(token(&claim_one(&new).await).machine(), given.machine());
+}
+
+#[tokio::test]
 async fn what_is_abandoned_comes_again() {
-    let abandoned = Duration::from_millis(20);
-    let engine = open(Leases { abandoned, ..Leases::default() }).await;
+    let engine = open(Leases { abandoned: SOON, ..Leases::default() }).await;
     let worker = engine.attend(profile("hub"));
     let id = start(&engine, "one", "idle").await;
     for _ in 0..3 {
         let given = token(&claim_one(&worker).await);
-        assert!(engine.abandon(&given));
-        assert!(!engine.abandon(&given), "it is not out any more");
+        assert!(engine.abandon(&given).await);
+        assert!(!engine.abandon(&given).await, "it is not out any more");
     }
     let given = token(&claim_one(&worker).await);
     assert!(engine.offer_once_more(&given));
@@ -196,7 +280,7 @@ async fn workers_take_what_they_can_and_have_room_for() {
         ..profile("hub")
     };
     let stranger = engine.attend(only(&["busy"]));
-    assert_eq!(service(&engine, &id).await, Service::NotTaken { workers: 1 });
+    assert_eq!(service(&engine, &id).await, Service::NotTaken { workers: 1, versions: vec![] });
     let worker = engine.attend(only(&["busy", "idle"]));
     let first = token(&claim_one(&worker).await);
     let second = start(&engine, "two", "idle").await;
@@ -266,8 +350,6 @@ async fn ids_and_hubs_are_checked() {
     }
     let made = start("hub", String::new()).await.unwrap();
     assert_eq!(made.local_name().len(), 32);
-    let gone = engine.wait_instance(&ExecutionId::instance("hub", "nobody"), |_| Some(())).await;
-    assert_eq!(gone.unwrap(), None);
     let worker = work(&engine, "hub");
     worker.abort();
 }

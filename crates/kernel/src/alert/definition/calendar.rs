@@ -1,13 +1,13 @@
 //! When a monitor looks and when it is quiet: times of day, active hours, recurring windows.
 //!
 //! All arithmetic is on wall clocks of a named zone: a daily check at 03:15 stays at 03:15 when the
-//! clocks change; a local time that does not exist is taken as long after the gap's start.
+//! clocks change. A local time that does not exist is the first instant after the gap, and one that
+//! exists twice is the first of the two, as for cron expressions that name certain hours.
 
 use std::sync::Arc;
 
 use jiff::ToSpan;
 use jiff::civil::{Date, Time};
-use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::is_default;
@@ -118,7 +118,7 @@ impl Active {
         Some(Self { from: Clock::parse(from)?, to: Clock::parse(to)?, days })
     }
 
-    fn window(self, date: Date, zone: &TimeZone) -> Option<(Timestamp, Timestamp)> {
+    fn window(self, date: Date, zone: &Zone) -> Option<(Timestamp, Timestamp)> {
         window(date, self.from, self.to, self.days, zone)
     }
 }
@@ -128,7 +128,7 @@ fn window(
     from: Clock,
     to: Clock,
     days: Days,
-    zone: &TimeZone,
+    zone: &Zone,
 ) -> Option<(Timestamp, Timestamp)> {
     let end = if to > from { to.minutes() } else { to.minutes() + Clock::DAY_END.minutes() };
     days.contains(date).then_some(())?;
@@ -136,22 +136,21 @@ fn window(
 }
 
 /// The instant of so many minutes after a day's midnight, by the wall clock.
-fn at(date: Date, minutes: i64, zone: &TimeZone) -> Option<Timestamp> {
+fn at(date: Date, minutes: i64, zone: &Zone) -> Option<Timestamp> {
     let local = date.to_datetime(Time::midnight()).checked_add(minutes.minutes()).ok()?;
-    let zoned = zone.to_ambiguous_zoned(local).compatible().ok()?;
-    Some(zoned.timestamp().into())
+    zone.instant(local)
 }
 
-fn day_of(now: Timestamp, zone: &TimeZone) -> Date {
-    jiff::Timestamp::from(now).to_zoned(zone.clone()).date()
+fn day_of(now: Timestamp, zone: &Zone) -> Date {
+    zone.local(now).date()
 }
 
 /// The zone of a name; an unknown one, refused at load, counts as UTC.
-fn zone_of(name: &str) -> TimeZone {
+fn zone_of(name: &str) -> Zone {
     if name.is_empty() || name == "UTC" {
-        return TimeZone::UTC;
+        return Zone::utc();
     }
-    TimeZone::get(name).unwrap_or(TimeZone::UTC)
+    Zone::named(name).unwrap_or_else(|_| Zone::utc())
 }
 
 /// When a monitor looks.
@@ -193,7 +192,7 @@ impl Schedule {
         None
     }
 
-    fn tick_after(&self, after: Timestamp, phase: i64, zone: &TimeZone) -> Option<Timestamp> {
+    fn tick_after(&self, after: Timestamp, phase: i64, zone: &Zone) -> Option<Timestamp> {
         if let Some(cron) = &self.cron {
             return cron_after(cron, after, &self.tz);
         }
@@ -206,7 +205,7 @@ impl Schedule {
         Some(Timestamp::from_millis(phase + count * every))
     }
 
-    fn daily_after(&self, start: Clock, after: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    fn daily_after(&self, start: Clock, after: Timestamp, zone: &Zone) -> Option<Timestamp> {
         let mut date = day_of(after, zone).yesterday().ok()?;
         let end = self.until.unwrap_or(Clock::DAY_END);
         for _ in 0..DAYS_MAX {
@@ -227,7 +226,7 @@ impl Schedule {
     }
 
     /// When the hours begin in which it looks; `None` if they are now.
-    fn opens_at(&self, now: Timestamp, zone: &TimeZone) -> Option<Timestamp> {
+    fn opens_at(&self, now: Timestamp, zone: &Zone) -> Option<Timestamp> {
         if self.active.is_empty() {
             return None;
         }

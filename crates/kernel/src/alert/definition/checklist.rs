@@ -80,7 +80,7 @@ impl ChecklistOptions {
             settings["incident_key"] = "hour".into();
             settings["tz"] = json!(self.check_tz);
         }
-        Receiver { kind: "pagerduty".into(), settings: Json::from(settings), fallback: None }
+        Receiver::new("pagerduty", Json::from(settings))
     }
 }
 
@@ -114,7 +114,7 @@ pub(super) fn read(root: &Node, options: &ChecklistOptions, report: &mut Report)
             let message = "without pd_service nobody is paged";
             report.warn(key.place, &object.path, message);
         }
-        object.finish(report);
+        object.finish_leniently(report);
         if !options.only.is_empty() && !options.only.iter().any(|only| **only == *kind) {
             continue;
         }

@@ -1,20 +1,25 @@
 //! The definition that delivers notifications to one receiver.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Receiver, at_home};
 use crate::alert::notify_workflow;
 
-/// Times that a delivery is tried again.
-const RETRIES: u32 = 10;
-/// Seconds before the first retry; each further delay is twice as long, up to the longest.
+/// Seconds after which a delivery is given up: a day. Long before that its fallback was told. How
+/// soon it is tried again is up to whoever makes the deliveries of a receiver, one pace for all of
+/// them: such a try is the same attempt of the task, run again.
+const GIVE_UP: u32 = 24 * 3600;
+/// Seconds that an attempt may take, with everything that it waits for. Calls have limits of their
+/// own, far shorter; this one is for a call of which nothing is ever heard again.
+const ATTEMPT_MAX: u32 = 1800;
+/// Attempts after the first one; more than there is time for.
+const RETRIES: u32 = GIVE_UP / ATTEMPT_MAX;
+/// Seconds before an attempt that follows another; each further delay is twice as long, up to the
+/// longest.
 const RETRY_DELAY: u32 = 10;
-/// Seconds between two tries at most: with ten retries, the last is some three hours after the
-/// first.
-const RETRY_DELAY_MAX: u32 = 3600;
-/// Seconds that one try may take. Receivers have limits of their own, far shorter; this one is for a
-/// try of which nothing is ever heard again.
-const TRY_MAX: u32 = 600;
+const RETRY_DELAY_MAX: u32 = 60;
+/// Milliseconds by which such a delay may be longer, so that what failed together comes back apart.
+const RETRY_JITTER: u32 = 5000;
 
 /// Kinds that know what they are told of by the notification's `dedup_key`. To hear the end of
 /// something that they never heard of does no harm there, as nothing is open under its key; in a
@@ -35,11 +40,14 @@ impl Receiver {
     /// authors write it. Secrets in it are references: the engine fills them in when the task is
     /// handed out, and masks them in what comes back.
     pub fn definition(&self, name: &str) -> Value {
-        let mut settings = at_home(self.settings.parse());
+        let mut settings = self.settings.parse();
         if let Value::Object(settings) = &mut settings {
             // By it the receiver is believed; to be told, it need not know it.
             settings.remove("webhook_secret");
+            settings.retain(|_, value| !value.is_null());
         }
+        let secrets = secrets_in(&settings);
+        let settings = at_home(settings);
         let workflow = notify_workflow(name);
         let task = if &*self.kind == "workflow" {
             sub_workflow(name, &settings)
@@ -51,6 +59,7 @@ impl Receiver {
                     "settings": settings,
                     "receiver": name,
                     "notification": "${workflow.input.notification}",
+                    "delivery": { "rate": self.rate, "secrets": secrets },
                 },
                 "taskDefinition": {
                     "name": workflow,
@@ -58,8 +67,10 @@ impl Receiver {
                     "retryLogic": "EXPONENTIAL_BACKOFF",
                     "retryDelaySeconds": RETRY_DELAY,
                     "maxRetryDelaySeconds": RETRY_DELAY_MAX,
-                    "responseTimeoutSeconds": TRY_MAX,
-                    "timeoutSeconds": TRY_MAX,
+                    "backoffJitterMs": RETRY_JITTER,
+                    "responseTimeoutSeconds": ATTEMPT_MAX,
+                    "timeoutSeconds": ATTEMPT_MAX,
+                    "totalTimeoutSeconds": GIVE_UP,
                     "timeoutPolicy": "RETRY",
                 },
             })
@@ -90,4 +101,25 @@ fn sub_workflow(name: &str, settings: &Value) -> Value {
             "settings": settings.get("input").cloned().unwrap_or(Value::Null),
         },
     })
+}
+
+/// The secrets that settings speak of, each with what stands for its value: one that is not set is
+/// then known by its name. Within a text it would leave nothing but a gap.
+fn secrets_in(settings: &Value) -> Map<String, Value> {
+    fn gather(value: &Value, found: &mut Map<String, Value>) {
+        match value {
+            Value::String(text) => {
+                for part in text.split("${secret:").skip(1) {
+                    let Some((name, _)) = part.split_once('}') else { continue };
+                    found.insert(name.to_owned(), format!("${{workflow.secrets.{name}}}").into());
+                }
+            }
+            Value::Array(items) => items.iter().for_each(|item| gather(item, found)),
+            Value::Object(members) => members.values().for_each(|it| gather(it, found)),
+            _ => {}
+        }
+    }
+    let mut found = Map::new();
+    gather(settings, &mut found);
+    found
 }

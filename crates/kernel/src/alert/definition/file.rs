@@ -1,5 +1,6 @@
 //! Reads a monitors file: its sections, and whether what they say of each other holds.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -11,7 +12,9 @@ use super::judge::{self, Judge, Lenient};
 use super::kinds::RECEIVERS;
 use super::reader::{self, Object, Problem, Report, parsed};
 use super::yaml::{self, Content, Node, Place};
-use super::{File, Matcher, Receiver, Route, Silence, Step, monitor, parse_span};
+use super::{
+    File, Matcher, MonitorDef, Receiver, Route, Severity, Silence, Step, lint, monitor, parse_span,
+};
 use crate::definition::nearest;
 use crate::expression::parse_until;
 use crate::json::Json;
@@ -28,44 +31,165 @@ pub struct Loaded {
     pub checklist: bool,
 }
 
-/// Names that other files define, and that a file may speak of.
+/// What there is beside a file, and that it may speak of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Known {
     /// Receivers.
     pub receivers: BTreeSet<Arc<str>>,
+    /// Receivers that somebody else tells.
+    pub told: BTreeSet<Arc<str>>,
     /// Monitors.
     pub monitors: BTreeSet<Arc<str>>,
+    /// Labels of other monitors.
+    pub labels: Labels,
     /// Sources, with their settings.
     pub sources: BTreeMap<Arc<str>, Json>,
+    /// All definitions of workflows; absent = nobody here knows which there are.
+    pub workflows: Option<BTreeSet<Arc<str>>>,
+    /// All schedules; absent = nobody here knows which there are.
+    pub schedules: Option<BTreeSet<Arc<str>>>,
+    /// All secrets; absent = nobody here knows which there are.
+    pub secrets: Option<BTreeSet<Arc<str>>>,
 }
 
 impl Known {
     /// What a file defines, whatever else is wrong with it.
     pub fn of(text: &str) -> Self {
         let Ok(root) = yaml::parse(text) else { return Self::default() };
-        let names = |section| defined(&root, section).into_iter().map(Arc::from).collect();
-        let sources = Object::of(&root, String::new(), &mut Report::default())
-            .map(|mut top| sources(&mut top, &mut Report::default()));
-        Self {
-            receivers: names("receivers"),
-            monitors: names("monitors"),
-            sources: sources.unwrap_or_default(),
-        }
+        let mut report = Report::default();
+        let file = read(&root, &Self::default(), &mut report);
+        let names = |section| defined(&root, section).into_iter().map(Arc::from);
+        let (receivers, monitors): (Vec<_>, Vec<_>) =
+            (names("receivers").collect(), names("monitors").collect());
+        let mut known = Self::default();
+        known.extend_by(file);
+        // What is defined badly is defined all the same.
+        known.receivers.extend(receivers);
+        known.monitors.extend(monitors);
+        known
     }
 
     /// Adds what others define.
     pub fn extend(&mut self, other: Self) {
         self.receivers.extend(other.receivers);
+        self.told.extend(other.told);
         self.monitors.extend(other.monitors);
+        self.labels.extend(other.labels);
         self.sources.extend(other.sources);
+        for (own, more) in [
+            (&mut self.workflows, other.workflows),
+            (&mut self.schedules, other.schedules),
+            (&mut self.secrets, other.secrets),
+        ] {
+            if let Some(more) = more {
+                own.get_or_insert_default().extend(more);
+            }
+        }
     }
 
     /// Adds what a file defines.
     pub fn extend_by(&mut self, file: File) {
+        self.told.extend(file.told());
+        self.labels.extend(Labels::of(&file.monitors));
         self.receivers.extend(file.receivers.into_keys());
         self.monitors.extend(file.monitors.into_iter().map(|monitor| monitor.name));
         self.sources.extend(file.sources);
     }
+}
+
+impl File {
+    /// The receivers that are told of something: by routes, monitors, or in the place of others.
+    pub fn told(&self) -> BTreeSet<Arc<str>> {
+        let steps = self.routes.iter().flat_map(|route| route.steps.iter().flat_map(|it| &it.to));
+        let own = self.monitors.iter().flat_map(|monitor| &monitor.to);
+        let fallbacks = self.receivers.values().filter_map(|receiver| receiver.fallback.as_ref());
+        steps.chain(own).chain(fallbacks).cloned().collect()
+    }
+}
+
+/// The labels that incidents of monitors have, with the values that these may have; a value that
+/// comes from a row may be any.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels(BTreeMap<Arc<str>, Option<BTreeSet<Arc<str>>>>);
+
+impl Labels {
+    /// Those of monitors.
+    pub fn of<'a>(monitors: impl IntoIterator<Item = &'a MonitorDef>) -> Self {
+        let mut all = Self::default();
+        for (name, value) in monitors.into_iter().flat_map(|monitor| &monitor.labels) {
+            let values = (!value.contains("{{")).then(|| BTreeSet::from([value.clone()]));
+            all.add(name.clone(), values);
+        }
+        all
+    }
+
+    /// Adds others.
+    pub fn extend(&mut self, other: Self) {
+        for (name, values) in other.0 {
+            self.add(name, values);
+        }
+    }
+
+    fn add(&mut self, name: Arc<str>, values: Option<BTreeSet<Arc<str>>>) {
+        match self.0.entry(name) {
+            Entry::Vacant(entry) => _ = entry.insert(values),
+            Entry::Occupied(mut entry) => match (entry.get_mut(), values) {
+                (Some(known), Some(values)) => known.extend(values),
+                (known, _) => *known = None,
+            },
+        }
+    }
+}
+
+/// What no incident can have: per label, what is wrong, and whether no monitor has the label at all
+/// (otherwise none has the value).
+pub fn unknown_matchers(
+    matchers: &[Matcher],
+    monitors: &BTreeSet<Arc<str>>,
+    labels: &Labels,
+) -> Vec<(Arc<str>, String, bool)> {
+    let every = ["monitor", "key", "severity"];
+    let mut unknown = Vec::new();
+    for matcher in matchers {
+        let label = &*matcher.label;
+        let severities = || Severity::ALL.map(|it| it.as_str().into()).into_iter().collect();
+        let values = match label {
+            "key" => continue,
+            "monitor" => Some(monitors.clone()),
+            "severity" => Some(severities()),
+            _ => {
+                if let Some(values) = labels.0.get(label) {
+                    values.clone()
+                } else {
+                    let names = || every.into_iter().chain(labels.0.keys().map(|it| &**it));
+                    let listed = names().collect::<Vec<_>>().join(", ");
+                    let hint = nearest_hint(label, names());
+                    let message =
+                        format!("no monitor has a label {label:?}; there are {listed}{hint}");
+                    unknown.push((matcher.label.clone(), message, true));
+                    continue;
+                }
+            }
+        };
+        let Some(values) = values.filter(|_| !matcher.negated) else { continue };
+        for wanted in &matcher.values {
+            let one = Matcher { values: vec![wanted.clone()], ..matcher.clone() };
+            if !wanted.is_empty() && !values.iter().any(|value| one.matches(value)) {
+                let hint = nearest_hint(wanted, values.iter().map(|it| &**it));
+                let message = match label {
+                    "monitor" => format!("no monitor is called {wanted:?}{hint}"),
+                    _ => format!("no monitor has the {label} {wanted:?}{hint}"),
+                };
+                unknown.push((matcher.label.clone(), message, false));
+            }
+        }
+    }
+    unknown
+}
+
+/// A hint at a name that was perhaps meant.
+pub fn nearest_hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(name, known).map_or_else(String::new, |near| format!("; is {near} meant?"))
 }
 
 /// Names of what the file defines, with their place, for what speaks of them.
@@ -73,6 +197,12 @@ impl Known {
 struct Mentions {
     receivers: Vec<(Arc<str>, Place, String)>,
     monitors: Vec<(Arc<str>, Place, String)>,
+}
+
+/// The secrets that a file speaks of, as `${secret:NAME}`.
+pub fn secrets_in(text: &str) -> BTreeSet<Arc<str>> {
+    let Ok(root) = yaml::parse(text) else { return BTreeSet::new() };
+    lint::mentioned(&root).into_iter().map(|(name, _)| name.into()).collect()
 }
 
 /// Reads a monitors file that stands for itself, or a checklist.
@@ -112,6 +242,9 @@ pub fn load_judged(
         among.sources.entry(name.clone()).or_insert_with(|| source.clone());
     }
     judge::judge(&among, &root, by, &mut report);
+    if !checklist && !report.has_failed() {
+        lint::lint(&file, &root, known, &mut report);
+    }
     let (problems, failed) = report.finish();
     Loaded { file: Some(file).filter(|_| !failed), problems, checklist }
 }
@@ -214,6 +347,13 @@ fn receiver(
     if let (Some(fallback), Some(node)) = (&fallback, object.peek("fallback")) {
         mentions.receivers.push((fallback.clone(), node.place, object.path_of("fallback")));
     }
+    let fallback_after = object.read("fallback_after", report, reader::span);
+    if let Some(node) = object.peek("fallback_after").filter(|_| fallback.is_none()) {
+        let message = "fallback_after needs fallback: who is told then?";
+        report.error(node.place, &object.path_of("fallback_after"), message);
+    }
+    let rate = object
+        .read("rate", report, |node, path, report| parsed(node, path, report, super::parse_rate));
     let mut kinds = Vec::new();
     for (kind, short) in RECEIVERS {
         if let Some(node) = object.get(kind) {
@@ -236,7 +376,8 @@ fn receiver(
         _ if node.is_null() => serde_json::json!({}),
         _ => serde_json::json!({ short: node.text() }),
     };
-    Some(Receiver { kind: kind.into(), settings: Json::from(settings), fallback })
+    let settings = Json::from(settings);
+    Some(Receiver { kind: kind.into(), settings, fallback, fallback_after, rate })
 }
 
 fn route(node: &Node, path: String, mentions: &mut Mentions, report: &mut Report) -> Option<Route> {
@@ -274,6 +415,7 @@ fn route(node: &Node, path: String, mentions: &mut Mentions, report: &mut Report
         group_order: object.read("group_order", report, reader::texts).unwrap_or_default(),
         display: object.read("display", report, text_map).unwrap_or_default(),
         wait: object.read("wait", report, reader::span_or_zero).unwrap_or_default(),
+        fallback_after: object.read("fallback_after", report, reader::span),
     };
     object.finish(report);
     Some(route)
@@ -369,6 +511,10 @@ fn silence(node: &Node, path: String, report: &mut Report) -> Option<Silence> {
         (Some(hours), None) => Some(Recurring::Weekly { hours, tz: tz.clone() }),
         (None, Some(from)) => {
             let to = to.or_else(|| length.map(|length| from.plus_millis(length)));
+            if !present("to") && !present("for") {
+                let message = "a silence needs an end: to, or for such as 2h";
+                report.error(node.place, &object.path, message);
+            }
             if to.is_some_and(|to| to <= from) {
                 report.error(node.place, &object.path, "it ends before it begins");
             }
@@ -416,8 +562,7 @@ fn check_mentions(
     ] {
         for (name, place, path) in mentions {
             if !known.iter().any(|known| **known == **name) {
-                let hint = nearest(name, known.iter().map(String::as_str))
-                    .map_or_else(String::new, |known| format!("; is {known} meant?"));
+                let hint = nearest_hint(name, known.iter().map(String::as_str));
                 report.error(*place, path, format!("there is no {what} {name:?}{hint}"));
             }
         }

@@ -61,7 +61,9 @@ pub(super) fn judge(file: &File, root: &Node, judge: &dyn Judge, report: &mut Re
     for monitor in &file.monitors {
         let MonitorDef { name, kind, .. } = monitor;
         let settings = file.with_source(monitor).parse();
-        tell(root, &["monitors", name, kind.as_str()], judge.monitor(*kind, &settings), report);
+        let strays = file.rebound(monitor).map(|(setting, why)| Remark::error(Some(setting), why));
+        let remarks = strays.into_iter().chain(judge.monitor(*kind, &settings)).collect();
+        tell(root, &["monitors", name, kind.as_str()], remarks, report);
     }
 }
 
@@ -76,11 +78,16 @@ fn tell(root: &Node, path: &[&str], remarks: Vec<Remark>, report: &mut Report) {
     }
 }
 
-/// The place of what stands at a path, or of what is nearest to it: of the value for an error, of
-/// the name for a warning, as what is unknown is the name.
-fn place(root: &Node, path: &[&str], level: Level) -> Place {
+/// The place of what stands at a path of names and numbers, or of what is nearest to it: of the value
+/// for an error, of the name for a warning, as what is unknown is the name.
+pub(super) fn place(root: &Node, path: &[&str], level: Level) -> Place {
     let (mut node, mut place) = (root, root.place);
     for name in path {
+        if let Content::List(items) = &node.content {
+            let Some(item) = name.parse::<usize>().ok().and_then(|at| items.get(at)) else { break };
+            (node, place) = (item, item.place);
+            continue;
+        }
         let Content::Map(members) = &node.content else { break };
         let Some((key, value)) = members.iter().find(|(key, _)| key.text() == Some(name)) else {
             break;

@@ -6,7 +6,7 @@ use super::Kind;
 use super::calendar::Clock;
 use super::reader::{self, Object, Report, parsed};
 use super::yaml::{Content, Node};
-use crate::alert::condition::Condition;
+use crate::alert::condition::{Condition, no_column};
 
 /// What a setting must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -277,6 +277,43 @@ pub(super) const RECEIVERS: [(&str, &str); 16] = [
     ("inbox", "name"),
 ];
 
+/// What `expect` may speak of: the parts of an HTTP answer.
+const ANSWER: [&str; 6] = ["status", "ms", "body", "text", "size", "headers"];
+/// What every observation has.
+const EVERY: [&str; 5] = ["key", "status", "text", "value", "rows"];
+
+/// The names that conditions may use, if the observations of a kind have always the same.
+pub(super) fn columns(kind: Kind, settings: &Value) -> Option<Vec<&'static str>> {
+    let own: &[&str] = match kind {
+        Kind::Http if settings.get("rows").is_some() || settings.get("jq").is_some() => {
+            return None;
+        }
+        Kind::Http => &["code", "ms", "error", "tls_days_left", "tls_until"],
+        Kind::Tcp => &["ms", "tls_days_left", "tls_until"],
+        Kind::Dns => &["ms", "answers"],
+        Kind::Email => &["missing", "expected", "since", "mails"],
+        Kind::Job => &["job", "job_status", "age_minutes", "started", "ended"],
+        Kind::Influx | Kind::Prometheus | Kind::Sql | Kind::Heartbeat | Kind::Workflow => {
+            return None;
+        }
+    };
+    Some(EVERY.iter().chain(own).copied().collect())
+}
+
+/// Reads a condition that may use these names, or any.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn condition_on(text: &str, columns: Option<&[&str]>) -> Result<Condition, String> {
+    let condition = Condition::parse(text)?;
+    if let Some(known) = columns
+        && let Some(name) = condition.columns().into_iter().find(|name| !known.contains(name))
+    {
+        return Err(no_column(name, known.iter().copied()));
+    }
+    Ok(condition)
+}
+
 /// Reads a kind's settings, those beside it included.
 pub(super) fn settings(
     rule: &KindRule,
@@ -339,9 +376,9 @@ fn setting(shape: Shape, node: &Node, path: &str, report: &mut Report) -> Option
             "false" | "no" | "off" => Ok(false.into()),
             _ => Err(format!("{text:?} is neither true nor false")),
         }),
-        ConditionShape => {
-            parsed(node, path, report, |text| Condition::parse(text).map(|_| Value::from(text)))
-        }
+        ConditionShape => parsed(node, path, report, |text| {
+            condition_on(text, Some(&ANSWER)).map(|_| Value::from(text))
+        }),
         Map if !matches!(node.content, Content::Map(_)) => {
             report.error(node.place, path, format!("a map is expected, not {}", node.kind()));
             None

@@ -10,8 +10,10 @@ mod delivery;
 mod file;
 mod judge;
 mod kinds;
+mod lint;
 mod monitor;
 mod reader;
+mod source;
 mod span;
 mod yaml;
 
@@ -21,14 +23,19 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::condition::Condition;
 use crate::json::Json;
 
 pub use calendar::{Active, Clock, Days, Recurring, Schedule};
 pub use checklist::ChecklistOptions;
-pub use file::{Known, Loaded, load, load_among, load_judged};
+pub use file::{
+    Known, Labels, Loaded, load, load_among, load_judged, nearest_hint, secrets_in,
+    unknown_matchers,
+};
 pub use judge::{Judge, Remark};
 pub use reader::{Level, Problem};
-pub use span::{parse_share, parse_span};
+pub use source::{rebinding, rebound};
+pub use span::{parse_rate, parse_share, parse_span};
 pub use yaml::Place;
 
 /// Whether two things are the same as their default, so that they need not be written.
@@ -59,9 +66,36 @@ pub struct Receiver {
     pub kind: Arc<str>,
     /// The kind's own settings, an object; secrets are references.
     pub settings: Json,
-    /// Who is told when this one refuses for good.
+    /// Who is told when this one refuses for good, or has not taken a page in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Arc<str>>,
+    /// Milliseconds that a page may be under way before the fallback is told as well; absent =
+    /// [`FALLBACK_AFTER`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback_after: Option<i64>,
+    /// How fast it is told; absent = as fast as its kind takes messages.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+}
+
+impl Receiver {
+    /// A receiver without a fallback, at the pace of its kind.
+    pub fn new(kind: impl Into<Arc<str>>, settings: Json) -> Self {
+        Self { kind: kind.into(), settings, fallback: None, fallback_after: None, rate: None }
+    }
+}
+
+/// Milliseconds after which a page that has not arrived is told to the receiver's fallback, unless
+/// the receiver or the route says otherwise: five minutes.
+pub const FALLBACK_AFTER: i64 = 5 * 60_000;
+
+/// So many messages in a span of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Messages, at least one …
+    pub count: u32,
+    /// … in so many milliseconds, at least one.
+    pub per: i64,
 }
 
 /// How bad something is.
@@ -157,6 +191,9 @@ pub struct Route {
     /// Milliseconds to wait for more of the same group.
     #[serde(default, skip_serializing_if = "is_default")]
     pub wait: i64,
+    /// Overrides its receivers' [`Receiver::fallback_after`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback_after: Option<i64>,
 }
 
 /// One step of a route.
@@ -255,9 +292,10 @@ pub struct MonitorDef {
     /// Good observations in a row before it resolves.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub recover_after: u32,
-    /// Checks in a row that do not mention the key before it resolves.
-    #[serde(default = "one", skip_serializing_if = "is_one")]
-    pub missing: u32,
+    /// Checks in a row that do not mention the key before it resolves; see
+    /// [`MonitorDef::missing_max`] for what holds if the file does not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<u32>,
     /// Milliseconds without a bad observation before it resolves.
     #[serde(default, skip_serializing_if = "is_default")]
     pub quiet_for: i64,
@@ -297,6 +335,9 @@ pub struct MonitorDef {
     /// Where to read what to do; a template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runbook: Option<Arc<str>>,
+    /// What its values are counted in, for people: `%`, `ms`, `orders`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unit: Option<Arc<str>>,
     /// Milliseconds after which a check that still runs is given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<i64>,
@@ -322,7 +363,7 @@ impl MonitorDef {
             fail_after: 1,
             hold: 0,
             recover_after: 1,
-            missing: 1,
+            missing: None,
             quiet_for: 0,
             flap: None,
             depends_on: Vec::new(),
@@ -336,8 +377,29 @@ impl MonitorDef {
             summary: None,
             description: None,
             runbook: None,
+            unit: None,
             timeout: None,
             origin: None,
+        }
+    }
+
+    /// Checks in a row that do not mention a key before its incident is over; `None`: the absence of
+    /// a report says nothing of how the key is.
+    ///
+    /// Unless the file says it, that depends on what rows are. If the query itself finds what is
+    /// wrong (every row is a failure, or the conditions only count rows), a row that is gone is good
+    /// news, as for an alerting rule of Prometheus. If the conditions judge columns, rows are
+    /// measurements, and one that stops is no news, as in Grafana; unless `empty: ok`.
+    pub fn missing_max(&self) -> Option<u32> {
+        let judges_columns = || {
+            let conditions = [&self.fail_when, &self.warn_when].into_iter().flatten();
+            let mut read = conditions.filter_map(|text| Condition::parse(text).ok());
+            read.any(|condition| condition.columns().iter().any(|name| *name != "rows"))
+        };
+        let empty_is_well = || self.settings.parse().get("empty").is_some_and(|it| it == "ok");
+        match self.missing {
+            None if judges_columns() && !empty_is_well() => None,
+            missing => Some(missing.unwrap_or(1)),
         }
     }
 }
@@ -415,6 +477,10 @@ pub struct Spec {
     /// Receivers that have one, and their fallback.
     #[serde(rename = "f", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub fallbacks: BTreeMap<Arc<str>, Arc<str>>,
+    /// Receivers whose fallback is told after another time than [`FALLBACK_AFTER`], and that time
+    /// in milliseconds.
+    #[serde(rename = "a", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fallback_after: BTreeMap<Arc<str>, i64>,
     /// Receivers that know incidents by a key: they hear the end of what they may have taken.
     #[serde(rename = "k", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub keyed: BTreeSet<Arc<str>>,
@@ -448,16 +514,23 @@ pub struct CheckTarget {
 impl File {
     /// The settings of a monitor, with those of the source that it names for what they leave open.
     pub fn with_source(&self, monitor: &MonitorDef) -> Json {
-        let Value::Object(mut settings) = monitor.settings.parse() else {
+        let Value::Object(settings) = monitor.settings.parse() else {
             return monitor.settings.clone();
         };
         let named = SOURCE_SETTINGS.into_iter().find_map(|it| settings.get(it)?.as_str());
         let source = named.and_then(|name| self.sources.get(name)).map(Json::parse);
         let Some(Value::Object(source)) = source else { return monitor.settings.clone() };
-        for (name, value) in source {
-            settings.entry(name).or_insert(value);
-        }
-        Json::of(&settings)
+        Json::of(&source::merged(settings, source))
+    }
+
+    /// A setting of a monitor by which it would send the credentials of its source elsewhere, and
+    /// what there is to say of it.
+    fn rebound(&self, monitor: &MonitorDef) -> Option<(&'static str, String)> {
+        let Value::Object(settings) = monitor.settings.parse() else { return None };
+        let named = SOURCE_SETTINGS.into_iter().find_map(|it| settings.get(it)?.as_str())?;
+        let Value::Object(source) = self.sources.get(named)?.parse() else { return None };
+        let setting = rebound(&settings, &source)?;
+        Some((setting, rebinding(setting, named)))
     }
 
     /// One spec per monitor.
@@ -469,6 +542,9 @@ impl File {
         let fallback = |(name, receiver): (&Arc<str>, &Receiver)| {
             receiver.fallback.clone().map(|fallback| (name.clone(), fallback))
         };
+        let patience = |(name, receiver): (&Arc<str>, &Receiver)| {
+            receiver.fallback_after.map(|after| (name.clone(), after))
+        };
         let keyed = self.receivers.iter().filter(|(_, receiver)| receiver.is_keyed());
         let depends = |other: &&MonitorDef| {
             other.depends_on.contains(&monitor.name) || other.witness.contains(&monitor.name)
@@ -477,6 +553,7 @@ impl File {
             MonitorDef { settings: self.with_source(monitor), ..monitor.clone() },
             self.routes.clone(),
             self.receivers.iter().filter_map(fallback).collect(),
+            self.receivers.iter().filter_map(patience).collect(),
             keyed.map(|(name, _)| name.clone()).collect(),
             self.monitors.iter().filter(depends).map(|other| other.name.clone()).collect(),
         )
@@ -489,12 +566,13 @@ impl Spec {
         monitor: MonitorDef,
         routes: Vec<Route>,
         fallbacks: BTreeMap<Arc<str>, Arc<str>>,
+        fallback_after: BTreeMap<Arc<str>, i64>,
         keyed: BTreeSet<Arc<str>>,
         dependents: Vec<Arc<str>>,
     ) -> Self {
         let check = check_target(&monitor);
         let version = super::fingerprint(Json::of(&(&monitor, &routes, &fallbacks)).text(), "spec");
-        Self { monitor, routes, fallbacks, keyed, dependents, check, version }
+        Self { monitor, routes, fallbacks, fallback_after, keyed, dependents, check, version }
     }
 }
 

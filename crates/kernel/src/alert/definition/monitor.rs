@@ -9,7 +9,6 @@ use super::kinds::{self, KINDS, KindRule};
 use super::reader::{self, Object, Report, parsed};
 use super::yaml::{Content, Node};
 use super::{Flap, Kind, MonitorDef, OnError, WindowRule, parse_span};
-use crate::alert::condition::Condition;
 use crate::alert::template::Template;
 use crate::json::Json;
 
@@ -134,13 +133,17 @@ fn rest(monitor: &mut MonitorDef, object: &mut Object<'_>, report: &mut Report) 
         object.read("window", report, |node, path, report| window(node, path, interval, report));
     monitor.per = object.read("per", report, reader::texts).unwrap_or_default();
     monitor.labels = object.read("labels", report, labels).unwrap_or_default();
+    let columns = kinds::columns(monitor.kind, &monitor.settings.parse());
+    let condition = |node: &Node, path: &str, report: &mut Report| {
+        condition(node, path, columns.as_deref(), report)
+    };
     monitor.fail_when = object.read("fail_when", report, condition);
     monitor.warn_when = object.read("warn_when", report, condition);
     monitor.severity = object.read("severity", report, reader::severity).unwrap_or_default();
     monitor.fail_after = object.read("fail_after", report, reader::count).unwrap_or(1);
     monitor.hold = object.read("for", report, reader::span_or_zero).unwrap_or_default();
     monitor.recover_after = object.read("recover_after", report, reader::count).unwrap_or(1);
-    monitor.missing = object.read("missing", report, reader::count).unwrap_or(1);
+    monitor.missing = object.read("missing", report, reader::count);
     monitor.quiet_for = object.read("resolve", report, resolve).unwrap_or_default();
     monitor.flap = object.read("flap", report, flap);
     monitor.depends_on = object.read("depends_on", report, reader::texts).unwrap_or_default();
@@ -160,6 +163,7 @@ fn rest(monitor: &mut MonitorDef, object: &mut Object<'_>, report: &mut Report) 
     monitor.summary = object.read("summary", report, template);
     monitor.description = object.read("description", report, template);
     monitor.runbook = object.read("runbook", report, template);
+    monitor.unit = object.read("unit", report, reader::text);
     monitor.timeout = object.read("timeout", report, reader::span);
 }
 
@@ -210,8 +214,17 @@ fn labels(node: &Node, path: &str, report: &mut Report) -> Option<BTreeMap<Arc<s
     text_map(node, path, report)
 }
 
-fn condition(node: &Node, path: &str, report: &mut Report) -> Option<Arc<str>> {
-    parsed(node, path, report, |text| Condition::parse(text).map(|_| text.into()))
+/// A condition; `columns` are the names that there are, if the kind has always the same.
+fn condition(
+    node: &Node,
+    path: &str,
+    columns: Option<&[&str]>,
+    report: &mut Report,
+) -> Option<Arc<str>> {
+    parsed(node, path, report, |text| {
+        kinds::condition_on(text, columns)?;
+        Ok(text.into())
+    })
 }
 
 fn template(node: &Node, path: &str, report: &mut Report) -> Option<Arc<str>> {

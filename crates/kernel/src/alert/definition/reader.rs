@@ -12,6 +12,8 @@ use super::yaml::{Content, Node, Place};
 use super::{Severity, parse_span};
 use crate::definition::nearest;
 
+/// Keys that are listed for an author who wrote another one.
+const KEYS_LISTED: usize = 16;
 /// Problems that are told of one file.
 const PROBLEMS_MAX: usize = 200;
 
@@ -74,6 +76,11 @@ impl Report {
         }
         let Place { line, column } = place;
         self.problems.push(Problem { level, line, column, path: path.to_owned(), message });
+    }
+
+    /// Whether there is an error.
+    pub(super) const fn has_failed(&self) -> bool {
+        self.failed
     }
 
     /// The problems by place, and whether there is an error among them.
@@ -145,16 +152,37 @@ impl<'a> Object<'a> {
         self.known.insert(name);
     }
 
-    /// Warns of every key that nobody asked for.
+    /// Every key that nobody asked for is an error: what it was meant to say would be lost.
     pub(super) fn finish(self, report: &mut Report) {
-        for (name, key, _) in self.members() {
-            if !self.known.contains(name) {
-                let hint = nearest(name, self.known.iter().copied())
-                    .map_or_else(String::new, |known| format!("; is {known} meant?"));
-                let message = format!("unknown key {name:?} is ignored{hint}");
-                report.warn(key.place, &self.path, message);
-            }
+        for (place, message) in self.unknown() {
+            report.error(place, &self.path, message);
         }
+    }
+
+    /// Warns of every key that nobody asked for: other readers of the format ignore them.
+    pub(super) fn finish_leniently(self, report: &mut Report) {
+        for (place, message) in self.unknown() {
+            report.warn(place, &self.path, format!("{message}; it is ignored"));
+        }
+    }
+
+    /// The keys that nobody asked for. Keys of a document itself that begin with `x-` are the
+    /// author's own, such as anchors for the rest of it.
+    fn unknown(&self) -> Vec<(Place, String)> {
+        let own = |name: &str| self.path.is_empty() && name.starts_with("x-");
+        let unknown = self.members().filter(|(name, ..)| !self.known.contains(name) && !own(name));
+        let told = |(name, key, _): (&str, &Node, &Node)| {
+            let hint = match nearest(name, self.known.iter().copied()) {
+                Some(known) => format!("; is {known} meant?"),
+                None if self.known.is_empty() || self.known.len() > KEYS_LISTED => String::new(),
+                None => {
+                    let known: Vec<&str> = self.known.iter().copied().collect();
+                    format!("; there are {}", known.join(", "))
+                }
+            };
+            (key.place, format!("unknown key {name:?}{hint}"))
+        };
+        unknown.map(told).collect()
     }
 
     /// Reads a member with one of the functions below.

@@ -1,4 +1,6 @@
-//! Durations and shares as people write them: `5m`, `1h30m`, `400s`, `80%`.
+//! Durations, shares and rates as people write them: `5m`, `1h30m`, `400s`, `80%`, `5/s`.
+
+use super::Rate;
 
 /// Milliseconds in each unit.
 const UNITS: [(&str, i64); 6] = [
@@ -56,4 +58,25 @@ pub fn parse_share(text: &str) -> Result<f64, String> {
         None => text_of.parse::<f64>().map_err(|_| wrong())?,
     };
     if share > 0.0 && share <= 1.0 { Ok(share) } else { Err(wrong()) }
+}
+
+/// Reads `5/s`, `100/m` or `1/10s` as a rate.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_rate(text: &str) -> Result<Rate, String> {
+    const COUNT_MAX: u32 = 10_000;
+    let wrong = || format!("{text:?} is no rate; write messages and time, such as 5/s or 100/m");
+    let (count, per) = text.split_once('/').ok_or_else(wrong)?;
+    let count: u32 = count.trim().parse().map_err(|_| wrong())?;
+    let per = per.trim();
+    let per = if per.starts_with(|c: char| c.is_ascii_digit()) {
+        parse_span(per).map_err(|_| wrong())?
+    } else {
+        parse_span(&format!("1{}", per.strip_suffix("in").unwrap_or(per))).map_err(|_| wrong())?
+    };
+    if !(1..=COUNT_MAX).contains(&count) || per < 1 {
+        return Err(format!("{text:?}: a rate is 1 to {COUNT_MAX} messages in some time"));
+    }
+    Ok(Rate { count, per })
 }

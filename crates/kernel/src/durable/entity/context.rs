@@ -19,6 +19,14 @@ pub enum Input {
     Signal(Signal),
     /// A worker has done a batch.
     BatchCompleted(Box<BatchResult>),
+    /// No worker can do what was handed out: its operations fail, and the entity goes on with what
+    /// comes next, its state as it was.
+    GiveUp {
+        /// The hand-out; must be [`WorkToken::Batch`].
+        token: WorkToken,
+        /// What those are told who wait for an answer.
+        failure: Box<FailureDetails>,
+    },
     /// Whoever holds or wants the lock is no more.
     Release {
         /// Who.

@@ -11,7 +11,7 @@ use crate::durable::action::{EntityAction, OperationResult};
 use crate::durable::history::{Call, EntityOperation, Fact, LockRequest};
 use crate::durable::instance::{Start, life};
 use crate::durable::letter::{Letter, Origin};
-use crate::durable::{PORTION_MAX, TURN, WorkToken, weight};
+use crate::durable::{FailureDetails, PORTION_MAX, TURN, WorkToken, weight};
 use crate::graph::Message;
 use crate::id::ExecutionId;
 use crate::machine::{Decision, Dispatch, Effect, Machine, Rejected};
@@ -35,6 +35,7 @@ impl Machine for Entity {
                 return Err(Rejected::Invalid(message));
             }
             Input::BatchCompleted(result) => draft.complete(*result)?,
+            Input::GiveUp { token, failure } => draft.give_up(&token, &failure)?,
             Input::Release { holder } => draft.release_all(&holder),
         }
         Ok(draft.finish())
@@ -259,6 +260,20 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
+    /// The operations that were handed out fail.
+    fn give_up(&mut self, token: &WorkToken, failure: &FailureDetails) -> Result<(), Rejected> {
+        let taken = self.current(token)?;
+        self.batch_over = true;
+        let given_up: Vec<Operation> = self.state.ready.iter().take(taken).cloned().collect();
+        let (at, state) = (self.context.now, self.state.state.clone());
+        self.push(Event::Batched(Box::new(Batched { at, done: taken, state })));
+        for operation in given_up.into_iter().filter(|operation| operation.answer) {
+            let failure = Box::new(failure.clone());
+            self.answer(&operation, OperationResult::Failed { failure });
+        }
+        Ok(())
+    }
+
     fn current(&self, token: &WorkToken) -> Result<usize, Rejected> {
         let WorkToken::Batch { born, batch, taken, .. } = token else {
             return Err(Rejected::Invalid("the token is not that of a batch".to_owned()));
@@ -299,7 +314,7 @@ impl<'a> Draft<'a> {
     }
 
     fn refuse(&mut self, to: &Origin, request_id: Arc<str>, reason: &str) {
-        let failure = crate::durable::FailureDetails::new("EntityOperationRefused", reason);
+        let failure = FailureDetails::new("EntityOperationRefused", reason);
         let (failure, as_event) = (Box::new(failure), to.as_event);
         self.reply(to, Fact::EntityOperationFailed { request_id, failure, as_event });
     }

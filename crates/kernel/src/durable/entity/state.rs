@@ -158,6 +158,11 @@ impl Entity {
 
     /// The batch as it is handed out; `None` if there is nothing to do.
     pub fn work(&self) -> Option<Batch> {
+        self.work_of(BATCH_MAX)
+    }
+
+    /// The same, of at most so many operations.
+    pub fn work_of(&self, most: usize) -> Option<Batch> {
         let born = self.born?;
         if self.ready.is_empty() {
             return None;
@@ -172,7 +177,7 @@ impl Entity {
             HistoryEvent::inbound(operation.at, fact)
         };
         let weights = self.ready.iter().map(|it| weight::of_operation(&it.operation));
-        let count = weight::portion(weights.take(BATCH_MAX));
+        let count = weight::portion(weights.take(most.min(BATCH_MAX)));
         let operations: Vec<_> = self.ready.iter().take(count).map(operation).collect();
         let (entity, batch, taken) = (self.id.clone(), self.batch, operations.len());
         let token = WorkToken::Batch { entity, born, batch, taken };
@@ -283,6 +288,16 @@ impl Entity {
             Queued::Operation(operation) if ready => self.ready.push_back(operation),
             item => self.waiting.push_back(item),
         }
+    }
+
+    /// How many requests for the lock stand before that of a critical section; `None` if it does not
+    /// stand here.
+    pub fn locks_before(&self, critical_section_id: &str) -> Option<usize> {
+        let mut requests = self.waiting.iter().filter_map(|item| match item {
+            Queued::Lock(lock) => Some(&lock.request),
+            Queued::Operation(_) => None,
+        });
+        requests.position(|request| *request.critical_section_id == *critical_section_id)
     }
 
     /// The lock request that may have the lock now.

@@ -16,7 +16,7 @@ use crate::machine::{Decision, Rejected};
 type Decided = Result<Decision<Event>, Rejected>;
 
 /// Somebody wants it to end. The worker hears of it and ends it; one that a worker has never been
-/// asked to run, or that is to end at once, ends here.
+/// asked to run, that is held, or that is to end at once, ends here.
 pub(super) fn terminate(
     state: &mut Instance,
     output: Option<Arc<str>>,
@@ -26,7 +26,7 @@ pub(super) fn terminate(
 ) -> Decided {
     is_open(state)?;
     let fact = Fact::ExecutionTerminated { input: output.clone(), recurse };
-    if state.due && !at_once && !state.rewinding {
+    if state.due && !at_once && !state.rewinding && !state.held {
         return happened(state, fact, context);
     }
     let mut draft = Draft::new(state, context);
@@ -34,6 +34,22 @@ pub(super) fn terminate(
     let end = ExecutionCompleted { outcome: Outcome::Terminated, result: output, failure: None };
     draft.end(INBOUND, end);
     Ok(draft.finish())
+}
+
+/// Somebody suspends or resumes it. What changes nothing is not told to the worker: some SDKs fail
+/// when they are resumed and were not suspended, and some never come back when they are suspended
+/// twice.
+pub(super) fn pause(
+    state: &mut Instance,
+    suspended: bool,
+    fact: Fact,
+    context: &Context<'_>,
+) -> Decided {
+    is_open(state)?;
+    if state.is_suspended() == suspended {
+        return Ok(Draft::new(state, context).finish());
+    }
+    happened(state, fact, context)
 }
 
 fn cannot_rewind(state: &Instance) -> Rejected {

@@ -41,10 +41,10 @@ impl Machine for Instance {
                 happened(self, Fact::EventRaised { name, input }, context)
             }
             Input::Suspend { reason } => {
-                happened(self, Fact::ExecutionSuspended { input: reason }, context)
+                control::pause(self, true, Fact::ExecutionSuspended { input: reason }, context)
             }
             Input::Resume { reason } => {
-                happened(self, Fact::ExecutionResumed { input: reason }, context)
+                control::pause(self, false, Fact::ExecutionResumed { input: reason }, context)
             }
             Input::Terminate { output, recurse, at_once } => {
                 control::terminate(self, output, recurse, at_once, context)
@@ -123,7 +123,7 @@ fn check_start(start: &Start, context: &Context<'_>) -> Result<(), Rejected> {
 
 /// Bytes of a payload that an orchestrator can be told: what it could never be sent is refused at
 /// the door, and does not fail it later.
-fn deliverable_max(context: &Context<'_>) -> usize {
+pub(super) fn deliverable_max(context: &Context<'_>) -> usize {
     context.limits.payload_max.min(DELIVERABLE_MAX)
 }
 

@@ -54,6 +54,10 @@ pub struct Instance {
     pub(super) replay: bool,
     /// The instant of a scheduled start has come.
     pub(super) due: bool,
+    /// It was suspended when this life began, so no worker has seen anything of this life. The server
+    /// hands out no turn until somebody resumes it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) held: bool,
     /// Activities under way, by their number in the queues.
     pub(super) activities: BTreeMap<u32, Activity>,
     /// Their numbers, by the action that asked.
@@ -115,6 +119,7 @@ impl Instance {
             rewinding: false,
             replay: false,
             due: false,
+            held: false,
             activities: BTreeMap::new(),
             numbers: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -212,6 +217,13 @@ impl Instance {
             Fact::TimerFired { timer, fire_at } => {
                 self.timers.remove(&(*fire_at, *timer));
             }
+            Fact::ExecutionResumed { .. } if self.held => {
+                // The worker never heard of the suspension.
+                self.held = false;
+                self.status = Status::Running;
+                self.updated_at = event.at;
+                return;
+            }
             _ => {}
         }
         if self.is_open() {
@@ -288,11 +300,11 @@ impl Instance {
         }
     }
 
-    /// Whether what an action asked for has no outcome yet.
-    pub(super) fn is_under_way(&self, action: i32) -> bool {
-        self.sequence_of(action).is_some()
-            || self.children.contains_key(&action)
-            || self.timers.iter().any(|(_, timer)| *timer == action)
+    /// Whether it is suspended, or will be once a worker has looked at everything that is new.
+    pub fn is_suspended(&self) -> bool {
+        last_pause(&self.inbox)
+            .or_else(|| if self.rewinding { last_pause(&self.history) } else { None })
+            .unwrap_or(self.status == Status::Suspended)
     }
 
     /// The machine that a child is.
@@ -314,16 +326,19 @@ impl Instance {
         }
         let tags = continued.tags.iter().map(|(name, value)| (name.clone(), value.clone()));
         start.tags.extend(tags);
+        // A suspension outlasts the life that it came to.
+        self.held = self.is_suspended();
         let arrived = std::mem::take(&mut self.inbox);
         self.forget_work();
         self.formerly.clear();
         self.history.clear();
-        self.status = Status::Running;
+        self.status = if self.held { Status::Suspended } else { Status::Running };
         self.updated_at = continued.at;
         self.inbox.push(self.first_event(continued.at, &start));
         self.inbox.extend(continued.carryover.iter().cloned());
         // Answers to the life before would be taken for answers to this one.
-        self.inbox.extend(arrived.into_iter().filter(|event| !is_answer(&event.fact)));
+        let stays = |event: &HistoryEvent| !is_answer(&event.fact) && !is_pause(&event.fact);
+        self.inbox.extend(arrived.into_iter().filter(stays));
         self.start = Some(start);
     }
 
@@ -340,6 +355,7 @@ impl Instance {
         self.inbox.retain(|event| failed && outlives_failure(&event.fact));
         self.rewinding = false;
         self.replay = false;
+        self.held = false;
         self.forget_work();
     }
 
@@ -368,6 +384,10 @@ impl Instance {
         let rewinds = |event: &HistoryEvent| matches!(event.fact, Fact::ExecutionRewound(_));
         self.inbox.retain(|event| !rewinds(event));
         self.history = history.to_vec();
+        if last_pause(history) == Some(true) {
+            // A worker that replays this finds itself suspended.
+            self.status = Status::Suspended;
+        }
         self.rewinding = false;
         self.replay = true;
         self.turn += 1;
@@ -479,6 +499,20 @@ fn is_answer(fact: &Fact) -> bool {
             | Fact::ExecutionStarted(_)
             | Fact::ExecutionRewound(_)
     )
+}
+
+/// Whether the last of these that suspends or resumes suspends; `None` if none does either.
+fn last_pause(events: &[HistoryEvent]) -> Option<bool> {
+    events.iter().rev().find_map(|event| match event.fact {
+        Fact::ExecutionSuspended { .. } => Some(true),
+        Fact::ExecutionResumed { .. } => Some(false),
+        _ => None,
+    })
+}
+
+/// Whether a fact suspends or resumes.
+fn is_pause(fact: &Fact) -> bool {
+    matches!(fact, Fact::ExecutionSuspended { .. } | Fact::ExecutionResumed { .. })
 }
 
 /// Whether an entity answers.

@@ -1,19 +1,19 @@
 //! A worker's answer to a turn: checked whole, then taken whole.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use uuid::Uuid;
 
 use super::context::{Context, Start, TurnResult};
-use super::decide::is_open;
+use super::decide::{deliverable_max, is_open};
 use super::draft::Draft;
 use super::event::{Continued, Event, Turned};
 use super::state::Instance;
 use crate::durable::action::{Action, ActionKind, Completion, EntityMessage};
 use crate::durable::history::{
-    Call, ExecutionCompleted, ExecutionRewound, Fact, FailureDetails, HistoryEvent, LockRequest,
-    Outcome,
+    Call, ExecutionCompleted, ExecutionRewound, Fact, FailureDetails, HistoryEvent, INBOUND,
+    LockRequest, Outcome,
 };
 use crate::durable::letter::{Letter, Origin};
 use crate::durable::{DETACHED_TAG, MACHINE_ID_MAX, WORKFLOW, WorkToken, entity};
@@ -48,7 +48,10 @@ pub(super) fn complete(state: &mut Instance, result: TurnResult, context: &Conte
     }
     // Some SDKs send them in no order.
     actions.sort_by_key(|action| action.id);
-    let problem = contradiction(state, &actions)
+    let processed = processed.map_or(out.taken, |count| count.saturating_sub(1).min(out.taken));
+    let open = on_record(state, processed, &actions);
+    actions.retain(|action| !is_repeated(state, action, &open));
+    let problem = contradiction(&actions, &open)
         .or_else(|| unspeakable(&actions))
         .or_else(|| oversized(&actions, custom_status.as_deref(), context));
     let mut draft = Draft::new(state, context);
@@ -57,15 +60,13 @@ pub(super) fn complete(state: &mut Instance, result: TurnResult, context: &Conte
         Some(_) => (Vec::new(), None),
         None => history_of(draft.state, actions, context.now),
     };
-    let taken = out.taken;
-    let processed = processed.map_or(taken, |count| count.saturating_sub(1).min(taken));
     draft.push(Event::Turned(Box::new(Turned {
         started: out.at,
         at: context.now,
         processed,
         events: events.iter().filter_map(|(event, _)| event.clone()).collect(),
         custom_status: custom_status
-            .filter(|text| !text.is_empty() && text.len() <= context.limits.payload_max),
+            .filter(|text| !text.is_empty() && text.len() <= deliverable_max(context)),
         trace: trace.or_else(|| draft.state.trace.clone()),
     })));
     if let Some(failure) = problem {
@@ -112,8 +113,93 @@ fn current(
     Ok(HandOut { taken, at })
 }
 
+/// Which of these ids of actions are on record in this life and may not be used again, each with its
+/// last place in the history.
+///
+/// An action whose task or child failed may be asked for once more under its id, because some SDKs
+/// retry so, but only if the orchestrator has seen the failure: what comes while it is suspended it
+/// sees when it is resumed.
+fn on_record(state: &Instance, processed: usize, actions: &[Action]) -> BTreeMap<i32, usize> {
+    let wanted: BTreeSet<i32> = actions.iter().map(|action| action.id).collect();
+    let mut asked: BTreeMap<i32, (usize, usize)> = BTreeMap::new();
+    let mut failed: BTreeMap<i32, usize> = BTreeMap::new();
+    let mut unseen = Vec::new();
+    let mut suspended = false;
+    let inbox = state.inbox.iter().take(processed);
+    for (at, event) in state.history.iter().chain(inbox).enumerate() {
+        match &event.fact {
+            Fact::ExecutionSuspended { .. } => suspended = true,
+            Fact::ExecutionResumed { .. } => {
+                suspended = false;
+                for task in unseen.drain(..) {
+                    *failed.entry(task).or_default() += 1;
+                }
+            }
+            Fact::TaskFailed { task, .. } | Fact::SubOrchestrationFailed { task, .. }
+                if wanted.contains(task) =>
+            {
+                if suspended {
+                    unseen.push(*task);
+                } else {
+                    *failed.entry(*task).or_default() += 1;
+                }
+            }
+            fact if wanted.contains(&event.id) && fact.is_asked_for() => {
+                let (count, place) = asked.entry(event.id).or_default();
+                (*count, *place) = (*count + 1, at);
+            }
+            _ => {}
+        }
+    }
+    let open = |(id, (count, place)): (i32, (usize, usize))| {
+        (count > failed.get(&id).copied().unwrap_or(0)).then_some((id, place))
+    };
+    asked.into_iter().filter_map(open).collect()
+}
+
+/// Whether an action asks again for what is on record. SDKs do so when they are suspended before the
+/// history confirms what they asked for: it was done, or is being done, and is not done twice.
+fn is_repeated(state: &Instance, action: &Action, open: &BTreeMap<i32, usize>) -> bool {
+    let line = open.get(&action.id).and_then(|at| state.history.get(*at));
+    line.is_some_and(|line| is_line_of(&line.fact, &action.kind))
+}
+
+/// Whether a line of the history is what an action of this kind leaves there. Payloads do not count:
+/// what an SDK makes of the same call need not be the same text.
+fn is_line_of(fact: &Fact, kind: &ActionKind) -> bool {
+    match (fact, kind) {
+        (Fact::TaskScheduled(line), ActionKind::ScheduleTask(call)) => line.name == call.name,
+        (
+            Fact::SubOrchestrationCreated { call: line, .. },
+            ActionKind::CreateSubOrchestration { call, .. },
+        ) => line.name == call.name,
+        (Fact::TimerCreated { .. }, ActionKind::CreateTimer { .. }) => true,
+        (
+            Fact::EventSent { instance_id: to, name: line, .. },
+            ActionKind::SendEvent { instance_id, name, .. }
+            | ActionKind::SendEntityEvent { entity: instance_id, name, .. },
+        ) => to == instance_id && line == name,
+        (
+            Fact::EntitySignaled(line),
+            ActionKind::SendEntityMessage(EntityMessage::Signaled(it)),
+        )
+        | (Fact::EntityCalled(line), ActionKind::SendEntityMessage(EntityMessage::Called(it))) => {
+            line.operation == it.operation && line.target == it.target
+        }
+        (
+            Fact::EntityLockRequested(line),
+            ActionKind::SendEntityMessage(EntityMessage::LockRequested(it)),
+        ) => line.lock_set == it.lock_set,
+        (
+            Fact::EntityUnlockSent(line),
+            ActionKind::SendEntityMessage(EntityMessage::UnlockSent(it)),
+        ) => line.target == it.target,
+        _ => false,
+    }
+}
+
 /// How the actions contradict the history, if they do.
-fn contradiction(state: &Instance, actions: &[Action]) -> Option<FailureDetails> {
+fn contradiction(actions: &[Action], open: &BTreeMap<i32, usize>) -> Option<FailureDetails> {
     let fail = |what: String| {
         let message = format!("the orchestrator's answer contradicts its history: {what}");
         let mut failure = FailureDetails::new("NonDeterminismError", message);
@@ -131,9 +217,9 @@ fn contradiction(state: &Instance, actions: &[Action]) -> Option<FailureDetails>
                 return fail("it rewinds, and nobody asked for it".to_owned());
             }
             _ if action.id < 0 => return fail(format!("action id {} is negative", action.id)),
-            // What has an outcome may be asked for again under its id: some SDKs retry so.
-            _ if state.is_under_way(action.id) => {
-                return fail(format!("what action {} asked for is under way", action.id));
+            // What failed may be asked for again under its id: some SDKs retry so.
+            _ if open.contains_key(&action.id) => {
+                return fail(format!("action {} is on record as something else", action.id));
             }
             _ if !ids.insert(action.id) => {
                 return fail(format!("action id {} is used twice", action.id));
@@ -196,14 +282,21 @@ fn oversized(
     context: &Context<'_>,
 ) -> Option<FailureDetails> {
     let max = context.limits.payload_max;
-    let shown = custom_status.map_or(0, str::len);
+    let told = deliverable_max(context);
+    let ended = actions.iter().find_map(|action| match &action.kind {
+        ActionKind::Complete(completion) => completion.result.as_deref(),
+        _ => None,
+    });
+    let (ended, shown) = (ended.map_or(0, str::len), custom_status.map_or(0, str::len));
     let lengths = actions.iter().map(|action| (action.id, payload(&action.kind)));
     let message = match lengths.filter(|(_, length)| *length > max).max_by_key(|it| it.1) {
+        // No client could be told it in one message, nor the next life.
+        _ if ended > told => {
+            format!("the output of the orchestration has {ended} bytes, more than {told}")
+        }
+        _ if shown > told => format!("the custom status has {shown} bytes, more than {told}"),
         Some((id, length)) => {
             format!("the payload of action {id} has {length} bytes, more than {max}")
-        }
-        None if shown > max => {
-            format!("the custom status has {shown} bytes, more than {max}")
         }
         None => return None,
     };
@@ -458,11 +551,22 @@ fn tell_entity(draft: &mut Draft<'_>, fact: &Fact, as_event: bool) {
     }
 }
 
+/// The first word that somebody wants the instance to end, if anybody does.
+fn termination(state: &Instance) -> Option<&Fact> {
+    let mut told = state.history.iter().chain(&state.inbox).map(|event| &event.fact);
+    told.find(|fact| matches!(fact, Fact::ExecutionTerminated { .. }))
+}
+
 /// The orchestrator ends, or begins anew.
 fn finish(draft: &mut Draft<'_>, id: i32, completion: Completion) {
     let Completion { outcome, result, failure, new_version, carryover, tags } = completion;
     if outcome != Outcome::ContinuedAsNew {
         return draft.end(id, ExecutionCompleted { outcome, result, failure });
+    }
+    if let Some(Fact::ExecutionTerminated { input, .. }) = termination(draft.state) {
+        // The worker saw it after it had begun anew, or would see it in every life to come.
+        let (outcome, result, failure) = (Outcome::Terminated, input.clone(), None);
+        return draft.end(INBOUND, ExecutionCompleted { outcome, result, failure });
     }
     draft.withdraw_activities();
     draft.release_locks();

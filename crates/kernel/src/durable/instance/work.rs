@@ -1,5 +1,6 @@
 //! Work as workers are given it, and what an instance waits for.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::state::Instance;
@@ -66,7 +67,21 @@ pub enum Waiting {
     },
     /// A child.
     Child(ExecutionId),
-    /// An event, an answer of an entity, or a lock: nothing else is under way.
+    /// An entity's answer.
+    Answer {
+        /// The entity.
+        entity: Arc<str>,
+        /// What it was asked to do.
+        operation: Arc<str>,
+    },
+    /// Locks on entities.
+    Lock {
+        /// Names the request.
+        critical_section_id: Arc<str>,
+        /// The entities, in the order in which they are locked.
+        entities: Vec<Arc<str>>,
+    },
+    /// An event: nothing else is under way.
     Event,
     /// A resume.
     Resume,
@@ -95,7 +110,7 @@ impl Instance {
 
     /// Whether a turn stands in the queues or is out.
     pub fn wants_turn(&self) -> bool {
-        self.is_open() && self.due && (self.replay || !self.inbox.is_empty())
+        self.is_open() && self.due && !self.held && (self.replay || !self.inbox.is_empty())
     }
 
     /// Whether a row of this number stands in the queues.
@@ -154,8 +169,7 @@ impl Instance {
             return None;
         }
         // A rewind is told of alone; what came since follows in the next turn.
-        let inbox = self.inbox.iter().map(|event| weight::of_fact(&event.fact));
-        let taken = if self.rewinding { 1 } else { weight::portion(inbox) };
+        let taken = if self.rewinding { 1 } else { self.portion() };
         // Never before what is history: the orchestrator's clock does not go back.
         let at = self.history.last().map_or(now, |last| last.at.max(now));
         let token = WorkToken::Turn {
@@ -170,6 +184,18 @@ impl Instance {
         let past = self.history.clone();
         let trace = self.trace.clone();
         Some(Work::Turn { token, past, new, instance_id, execution_id, trace })
+    }
+
+    /// How many events of the inbox go out with the next turn.
+    ///
+    /// A suspension always begins a turn. SDKs that were told of it set aside the lines of the history
+    /// that confirm their actions, and ask for an action that was not confirmed before in every turn
+    /// until they are resumed.
+    fn portion(&self) -> usize {
+        let suspends = |event: &HistoryEvent| matches!(event.fact, Fact::ExecutionSuspended { .. });
+        let before = self.inbox.iter().skip(1).take_while(|event| !suspends(event)).count();
+        let inbox = self.inbox.iter().take(before + 1);
+        weight::portion(inbox.map(|event| weight::of_fact(&event.fact)))
     }
 
     /// What it waits for; nothing if it has ended.
@@ -196,10 +222,38 @@ impl Instance {
         waits.extend(self.children.values().cloned().map(Waiting::Child));
         let timers = self.timers.iter().map(|(fire_at, _)| Waiting::Timer { fire_at: *fire_at });
         waits.extend(timers);
+        waits.extend(self.unanswered_calls());
+        waits.extend(self.ungranted_locks().into_iter().filter_map(|(fact, _)| match fact {
+            Fact::EntityLockRequested(request) => Some(Waiting::Lock {
+                critical_section_id: request.critical_section_id,
+                entities: request.lock_set,
+            }),
+            _ => None,
+        }));
         if waits.is_empty() {
             waits.push(Waiting::Event);
         }
         waits
+    }
+
+    /// Calls of entities that have no answer.
+    fn unanswered_calls(&self) -> impl Iterator<Item = Waiting> {
+        let answer = |event: &HistoryEvent| match &event.fact {
+            Fact::EntityOperationCompleted { request_id, .. }
+            | Fact::EntityOperationFailed { request_id, .. } => Some(request_id.clone()),
+            _ => None,
+        };
+        let answered: BTreeSet<Arc<str>> =
+            self.history.iter().chain(&self.inbox).filter_map(answer).collect();
+        self.history.iter().filter_map(move |event| match &event.fact {
+            Fact::EntityCalled(call) if !answered.contains(&call.request_id) => {
+                Some(Waiting::Answer {
+                    entity: call.target.clone()?,
+                    operation: call.operation.clone(),
+                })
+            }
+            _ => None,
+        })
     }
 
     /// Where an activity stands. One without a version of its own goes to workers of its

@@ -52,13 +52,13 @@ impl Surroundings<'_> {
     }
 }
 
-/// Reads a path; a fault is `null`, or `[]` for an indefinite path.
+/// Reads a path; a fault is `null`, or `[]` for an indefinite path without a function.
 pub(super) fn read(path: &Path, document: &Value) -> Value {
     let visits = Cell::new(0);
     let around = Surroundings { document, visits: &visits };
     match find(path, document, around, false) {
         Ok(found) => found.into_owned(),
-        Err(_) if path.is_definite() => Value::Null,
+        Err(_) if path.is_definite() || path.is_call() => Value::Null,
         Err(_) => Value::Array(Vec::new()),
     }
 }
@@ -138,7 +138,12 @@ impl<'v> Walk<'v> {
                 }),
                 _ => unless(!sure, Fault::Inapplicable),
             },
-            Token::Call(call) => self.call(call, rest, next_sure, model),
+            // What stands behind a function is not read.
+            Token::Call(call) => {
+                let result = self.result_of(call, model)?;
+                self.found.push(Cow::Owned(result));
+                Ok(())
+            }
         }
     }
 
@@ -247,29 +252,6 @@ impl<'v> Walk<'v> {
         })
     }
 
-    fn call(
-        &mut self,
-        call: &Call,
-        rest: &[Token],
-        sure: bool,
-        model: &Value,
-    ) -> Result<(), Fault> {
-        let result = self.result_of(call, model)?;
-        if rest.is_empty() {
-            self.found.push(Cow::Owned(result));
-            return Ok(());
-        }
-        // What follows a function is read from its result, which lives only here.
-        let followed = {
-            let mut walk = Walk { around: self.around, required: self.required, found: Vec::new() };
-            walk.step(rest, sure, &result)?;
-            walk.found.into_iter().map(|found| Cow::Owned(found.into_owned())).collect::<Vec<_>>()
-        };
-        self.found.push(Cow::Owned(result));
-        self.found.extend(followed);
-        Ok(())
-    }
-
     fn result_of(&self, call: &Call, model: &Value) -> Result<Value, Fault> {
         let arguments = || -> Result<Vec<Value>, Fault> {
             call.arguments.iter().map(|argument| self.argument(argument)).collect()
@@ -280,6 +262,17 @@ impl<'v> Walk<'v> {
                 Value::Object(members) => Value::from(members.len()),
                 _ => Value::Null,
             },
+            "keys" => match model {
+                Value::Object(members) => members.keys().cloned().collect(),
+                _ => Value::Null,
+            },
+            "first" => self.element(model, 0)?,
+            "last" => self.element(model, -1)?,
+            "index" => {
+                let arguments = arguments()?;
+                let index = arguments.iter().find_map(Value::as_f64).ok_or(Fault::Aborted)?;
+                self.element(model, index as i64)?
+            }
             "concat" => {
                 let mut text = String::new();
                 for item in model.as_array().into_iter().flatten().filter_map(Value::as_str) {
@@ -311,11 +304,23 @@ impl<'v> Walk<'v> {
         })
     }
 
+    /// An element of a list, from its end for a negative index; anything else ends the reading.
+    fn element(&self, model: &Value, index: i64) -> Result<Value, Fault> {
+        let items = model.as_array().ok_or(Fault::Aborted)?;
+        let index = if index < 0 { items.len() as i64 + index } else { index };
+        let found = usize::try_from(index).ok().and_then(|index| items.get(index));
+        let found = found.ok_or(Fault::Aborted)?;
+        self.around.spend_copy(found)?;
+        Ok(found.clone())
+    }
+
     fn argument(&self, argument: &Argument) -> Result<Value, Fault> {
         match argument {
             Argument::Literal(literal) => literal.clone().ok_or(Fault::Aborted),
             Argument::Path(path) => {
-                find(path, self.around.document, self.around, false).map(Cow::into_owned)
+                let found = find(path, self.around.document, self.around, false)?;
+                self.around.spend_copy(&found)?;
+                Ok(found.into_owned())
             }
         }
     }

@@ -1,8 +1,8 @@
-//! A compiled path such as `workflow.input.list[0].name`, in the dialect of Jayway `JsonPath` 2.4.0
-//! with exceptions suppressed.
+//! A compiled path such as `workflow.input.list[0].name`, in the dialect of Jayway `JsonPath`, with
+//! exceptions suppressed: that of 2.4.0, with the functions of 2.9.0.
 //!
 //! No crate reads this dialect: names may hold hyphens, digits, `@`, `:` and `/`; `['a','b']` makes
-//! an object; a slice ignores its step; functions stand at the end of a path. Jayway's oddities are
+//! an object; a slice ignores its step; a function ends its path, whatever follows it. Jayway's oddities are
 //! kept where a definition could rest on them (`[-2:3]` counts through zero, one stray character at
 //! the end is ignored, `..[0].x` reads `x` of every element). Three are not: a maximum of negative
 //! numbers is the true maximum, `append` changes a copy and not the document, and a comma inside a
@@ -131,6 +131,11 @@ impl Path {
     /// Whether the path names at most one place: then a miss is `null`, else it is `[]`.
     pub fn is_definite(&self) -> bool {
         self.definite
+    }
+
+    /// Whether the path ends with a function: then a fault is `null` in any case.
+    fn is_call(&self) -> bool {
+        self.tokens.iter().any(|token| matches!(token, Token::Call(_)))
     }
 
     /// Reads the path in a parsed document.

@@ -204,15 +204,11 @@ impl Reader {
 
     /// Reads a function's arguments, from its `(` on.
     fn arguments(&mut self) -> Result<Vec<Argument>, PathError> {
-        // `length()`, `length(`, and, as Jayway reads them, `length(x)` and `length(x`: without
-        // arguments. A `)` is then left over for the check of the tail.
+        // `length()`, `length(`, and, as Jayway reads it, `length(x`: without arguments. A `)` is
+        // then left over for the check of the tail.
         match (self.char(self.at + 2), self.char(self.at + 1)) {
             (None, _) => {
                 self.at += 1;
-                return Ok(Vec::new());
-            }
-            (Some(')'), _) => {
-                self.at += 2;
                 return Ok(Vec::new());
             }
             (_, Some(')')) => {
@@ -260,7 +256,7 @@ impl Reader {
     /// An argument is a path or a literal; anything else does not count, as in Jayway.
     fn argument(&self, text: &str) -> Result<Option<Argument>, PathError> {
         // Jayway passes over everything up to the first character that can start an argument.
-        let can_start = |c: char| matches!(c, '{' | '"' | '$' | '@') || c.is_ascii_digit();
+        let can_start = |c: char| matches!(c, '{' | '"' | '$' | '@' | '-') || c.is_ascii_digit();
         let Some(start) = text.find(can_start) else { return Ok(None) };
         let text = &text[start..];
         if text.starts_with(['$', '@']) {

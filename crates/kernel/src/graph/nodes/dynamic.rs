@@ -1,14 +1,16 @@
-//! DYNAMIC: a task whose name the input tells.
+//! DYNAMIC: a task that becomes what its input names, a task of workers or one of the engine's types.
 
 use std::sync::Arc;
 
 use super::super::context::Context;
-use super::super::plan::Node;
+use super::super::plan::{Kind, Node};
 use super::super::schema;
 use crate::definition::TaskDef;
 use crate::json::Json;
 
 /// The type that the task becomes, and the definition registered under that name.
+///
+/// A name that nobody has registered is that of a task for workers, without retries and timeouts.
 pub(in super::super) fn resolve(
     node: &Node,
     input: &Json,
@@ -23,16 +25,35 @@ pub(in super::super) fn resolve(
             node.reference
         ));
     }
-    match context.world.task_def(name) {
-        Some(policy) => {
-            let mut policy = (*policy).clone();
-            schema::resolve_task(&mut policy, &|name, version| context.world.schema(name, version));
-            Ok((name.into(), Some(Box::new(policy))))
-        }
-        None if context.world.is_builtin(name) => Ok((name.into(), None)),
-        None => Err(format!(
-            "DYNAMIC task '{}' names '{name}', for which no task definition is registered",
+    let kind = Kind::of(name);
+    if kind.is_control() || kind == Kind::Dynamic {
+        return Err(format!(
+            "DYNAMIC task '{}' names '{name}', a type that steers other tasks: it must stand in \
+             the definition itself",
             node.reference
-        )),
+        ));
+    }
+    if kind != Kind::Dispatched {
+        return Ok((name.into(), None));
+    }
+    let policy = context.world.task_def(name).map(|policy| {
+        let mut policy = (*policy).clone();
+        schema::resolve_task(&mut policy, &|name, version| context.world.schema(name, version));
+        Box::new(policy)
+    });
+    Ok((name.into(), policy))
+}
+
+/// What a task does once it is scheduled, by what was resolved for a DYNAMIC one.
+///
+/// A recorded task definition means a task of workers, also under the name of an engine's type: so
+/// did older builds run it, whose histories still fold.
+pub(in super::super) fn kind_of(node: &Node, task_type: &str, policy: Option<&TaskDef>) -> Kind {
+    match node.kind {
+        Kind::Dynamic if policy.is_none() && !Kind::of(task_type).is_control() => {
+            Kind::of(task_type)
+        }
+        Kind::Dynamic => Kind::Dispatched,
+        kind => kind,
     }
 }

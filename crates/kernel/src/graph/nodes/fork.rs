@@ -7,13 +7,14 @@ use serde_json::{Map, Value};
 
 use super::super::draft::{Draft, End, Flow};
 use super::super::event::Event;
-use super::super::execution::Execution;
+use super::super::execution::{Execution, Task};
 use super::super::object::merged;
 use super::super::plan::{BlockId, Kind, Node, Owner, embed};
 use super::super::schema;
 use super::super::scope::View;
 use super::super::status::Status;
-use crate::definition::{SubWorkflowParams, SubWorkflowVersion, WorkflowTask};
+use crate::definition::{SubWorkflowParams, SubWorkflowVersion, TaskDef, WorkflowTask};
+use crate::expression::{Overrun, disown};
 use crate::json::Json;
 
 /// Ends the fork itself, reaches the first node of each branch, and leaves the JOIN to the walk.
@@ -99,12 +100,33 @@ pub(in super::super) fn branches_of(state: &Execution, sequence: u32) -> Vec<Blo
     }
 }
 
-/// A branch's own parameters with the given input put over them.
-pub(in super::super) fn combined(node: &Node, view: &View<'_>, given: &Json) -> Json {
-    if node.task.input_parameters.is_empty() {
-        return given.clone();
+impl Execution {
+    /// The branches of a dynamic fork, as tasks that say also which input each was given.
+    pub fn forked(&self, fork: &Task) -> Vec<WorkflowTask> {
+        let first = |block: &BlockId| self.block(*block).nodes.first().copied();
+        let branches = fork.branches.iter().filter_map(first);
+        let branches = branches.map(|id| {
+            let mut task = self.authored(id);
+            let given = self.branch_inputs.get(&id).map(Json::parse);
+            if let Some(Value::Object(given)) = given {
+                task.input_parameters.extend(given);
+            }
+            task
+        });
+        branches.collect()
     }
-    merged(&node.input.render(view), given)
+}
+
+/// A branch's own parameters with the given input put over them.
+pub(in super::super) fn combined(
+    node: &Node,
+    view: &View<'_>,
+    given: &Json,
+) -> Result<Json, Overrun> {
+    if node.task.input_parameters.is_empty() {
+        return Ok(given.clone());
+    }
+    Ok(merged(&node.input.try_render(view)?, given))
 }
 
 /// The branches that an input lists.
@@ -118,13 +140,10 @@ impl Listed {
         };
         let task = &node.task;
         let set = |name: &Option<String>| name.clone().filter(|name| !name.trim().is_empty());
-        // What every branch does may be named although the task also says where a list would be.
-        let listless = |list: &str| matches!(input.get(list), None | Some(Value::Null));
-        let named = ["forkTaskName", "forkTaskWorkflow"]
-            .iter()
-            .any(|name| input.get(*name).and_then(Value::as_str).is_some_and(|t| !t.is_empty()));
-        let list = set(&task.dynamic_fork_tasks_param).filter(|l| !(named && listless(l)));
-        let listed = if let Some(list) = list {
+        // A list of inputs counts also where the task says under which name a list of tasks would be.
+        let listed = if input.get(INPUTS).is_some_and(Value::is_array) {
+            Self::same_task(node, &input, draft)?
+        } else if let Some(list) = set(&task.dynamic_fork_tasks_param) {
             let inputs = set(&task.dynamic_fork_tasks_input_param_name).unwrap_or_default();
             Self::tasks(&input, &list, &inputs)?
         } else if let Some(list) = set(&task.dynamic_fork_join_tasks_param) {
@@ -151,10 +170,11 @@ impl Listed {
             .iter()
             .enumerate()
             .map(|(index, value)| {
-                let mut task: WorkflowTask =
-                    serde_json::from_value(value.clone()).map_err(|error| {
-                        format!("Input '{list}' is invalid: element {index} is not a task: {error}")
-                    })?;
+                let mut value = value.clone();
+                disown(&mut value);
+                let mut task: WorkflowTask = serde_json::from_value(value).map_err(|error| {
+                    format!("Input '{list}' is invalid: element {index} is not a task: {error}")
+                })?;
                 if task.task_reference_name.trim().is_empty() {
                     return Err(format!(
                         "Input '{list}' is invalid: element {index} has no taskReferenceName"
@@ -200,6 +220,8 @@ impl Listed {
     }
 
     /// One task, or one sub-workflow, once per element of a list.
+    ///
+    /// Who names no task gets branches that are named after a built-in type, or else after the fork.
     fn same_task(
         node: &Node,
         input: &Map<String, Value>,
@@ -207,13 +229,16 @@ impl Listed {
     ) -> Result<Self, String> {
         let text = |key: &str| input.get(key).and_then(Value::as_str).filter(|t| !t.is_empty());
         let workflow = text("forkTaskWorkflow");
-        let name = workflow.or(text("forkTaskName")).ok_or(
-            "the input needs forkTaskName or forkTaskWorkflow, or the task needs \
-             dynamicForkTasksParam",
-        )?;
-        let task_type = match workflow {
-            Some(_) => "SUB_WORKFLOW",
-            None => text("forkTaskType").unwrap_or("SIMPLE"),
+        let given_type = text("forkTaskType");
+        let is_builtin = |task_type: &str| {
+            Kind::of(task_type) != Kind::Dispatched || draft.context.world.is_builtin(task_type)
+        };
+        let label = text("forkTaskName")
+            .or(given_type.filter(|given| is_builtin(given)))
+            .unwrap_or(&node.reference);
+        let (name, task_type) = match workflow {
+            Some(workflow) => (workflow, "SUB_WORKFLOW"),
+            None => (label, given_type.unwrap_or("SIMPLE")),
         };
         let version = input.get("forkTaskWorkflowVersion").and_then(|version| match version {
             Value::String(text) => text.trim().parse().ok(),
@@ -222,31 +247,30 @@ impl Listed {
         // With a second dynamic fork around, names alone would collide.
         let mut forks = draft.state.tasks().filter(|task| task.kind == Kind::DynamicFork);
         let prefix = if forks.nth(1).is_some() {
-            format!("_{}_{name}_", node.reference)
+            format!("_{}_{label}_", node.reference)
         } else {
-            format!("_{name}_")
+            format!("_{label}_")
         };
-        let branches =
-            list_of(input, "forkTaskInputs")?.iter().enumerate().map(|(index, value)| {
-                let mut given = match value {
-                    Value::Object(members) => members.clone(),
-                    other => Map::from_iter([("input".to_owned(), other.clone())]),
-                };
-                given.insert("__index".to_owned(), index.into());
-                let task = WorkflowTask {
-                    name: name.to_owned(),
-                    task_reference_name: format!("{prefix}{index}"),
-                    task_type: task_type.to_owned(),
-                    optional: node.task.optional,
-                    sub_workflow_param: workflow.map(|workflow| SubWorkflowParams {
-                        name: Some(workflow.to_owned()),
-                        version: version.map(SubWorkflowVersion::Number),
-                        ..SubWorkflowParams::default()
-                    }),
-                    ..WorkflowTask::default()
-                };
-                (task, Json::of(&given))
-            });
+        let branches = list_of(input, INPUTS)?.iter().enumerate().map(|(index, value)| {
+            let mut given = match value {
+                Value::Object(members) => members.clone(),
+                other => Map::from_iter([("input".to_owned(), other.clone())]),
+            };
+            given.insert("__index".to_owned(), index.into());
+            let task = WorkflowTask {
+                name: name.to_owned(),
+                task_reference_name: format!("{prefix}{index}"),
+                task_type: task_type.to_owned(),
+                optional: node.task.optional,
+                sub_workflow_param: workflow.map(|workflow| SubWorkflowParams {
+                    name: Some(workflow.to_owned()),
+                    version: version.map(SubWorkflowVersion::Number),
+                    ..SubWorkflowParams::default()
+                }),
+                ..WorkflowTask::default()
+            };
+            (task, Json::of(&given))
+        });
         Ok(Self(branches.collect()))
     }
 
@@ -262,11 +286,23 @@ impl Listed {
                 return Err(format!("two branches are named '{}'", task.task_reference_name));
             }
             let world = draft.context.world;
-            embed(task, &|name| world.task_def(name).map(|def| (*def).clone()));
+            embed(task, &|task| {
+                let registered = world.task_def(&task.name).map(|def| (*def).clone());
+                registered.or_else(|| (task.task_type == "SIMPLE").then(|| unregistered(task)))
+            });
             schema::resolve_nested(task, &|name, version| world.schema(name, version));
         }
         Ok(self)
     }
+}
+
+/// The input that lists what each branch gets, where all branches do the same.
+const INPUTS: &str = "forkTaskInputs";
+
+/// What holds for a worker's task in a branch that nobody has registered: unlike one that stands in
+/// the definition, it is not tried again.
+fn unregistered(task: &WorkflowTask) -> TaskDef {
+    TaskDef { retry_count: 0, ..TaskDef::named(&task.name) }
 }
 
 fn list_of<'a>(input: &'a Map<String, Value>, name: &str) -> Result<&'a Vec<Value>, String> {

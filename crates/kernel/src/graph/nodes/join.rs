@@ -11,19 +11,16 @@ use super::super::execution::{Execution, Task, suffixed};
 use super::super::object::ObjectText;
 use super::super::plan::{BlockId, Kind, NodeId};
 use super::super::status::TaskStatus;
-use super::fork;
 use super::script::is_javascript;
+use super::{fork, switch};
 use crate::json::Json;
 use crate::script::Form;
 
-/// What a JOIN waits for: after a dynamic fork the last task of each branch, otherwise what the
-/// author listed; inside loops, of the present iteration; nothing after a fork that was skipped.
+/// What a JOIN waits for: after a dynamic fork each branch, otherwise what the author listed; inside
+/// loops, of the present iteration; nothing after a fork that was skipped.
 pub(in super::super) fn references(state: &Execution, join: NodeId, path: &[u32]) -> Vec<Arc<str>> {
     let node = state.node(join);
-    let before = node.index.checked_sub(1).map(|index| state.block(node.block).nodes[index]);
-    let fork = before
-        .filter(|before| matches!(state.node(*before).kind, Kind::Fork | Kind::DynamicFork))
-        .and_then(|before| state.attempt_at(before, path));
+    let fork = fork_before(state, join, path);
     if fork.is_some_and(|fork| fork.status == TaskStatus::Skipped) {
         return Vec::new();
     }
@@ -38,6 +35,49 @@ pub(in super::super) fn references(state: &Execution, join: NodeId, path: &[u32]
                 .collect()
         }
         None => node.task.join_on.iter().map(|name| reference_at(state, name, path)).collect(),
+    }
+}
+
+/// The fork that stands directly before a JOIN.
+fn fork_before<'s>(state: &'s Execution, join: NodeId, path: &[u32]) -> Option<&'s Task> {
+    let node = state.node(join);
+    let before = *state.block(node.block).nodes.get(node.index.checked_sub(1)?)?;
+    let is_fork = matches!(state.node(before).kind, Kind::Fork | Kind::DynamicFork);
+    state.attempt_at(before, path).filter(|_| is_fork)
+}
+
+impl Execution {
+    /// The tasks that a JOIN waits for, by reference name.
+    ///
+    /// After a dynamic fork nobody has listed them: there a branch that is a SWITCH has ended when
+    /// the last task of the chosen case has. After a fork whose branches stand in the definition,
+    /// the author's list counts as it is.
+    pub fn joined(&self, join: &Task) -> Vec<Arc<str>> {
+        let end = self.branch_end(join);
+        join.join_on.iter().map(end).collect()
+    }
+
+    /// The task whose end is that of a branch which a JOIN names.
+    fn branch_end(&self, join: &Task) -> impl Fn(&Arc<str>) -> Arc<str> {
+        let fork = fork_before(self, join.node, &join.path);
+        let is_dynamic =
+            join.kind == Kind::Join && fork.is_some_and(|fork| fork.kind == Kind::DynamicFork);
+        move |branch| if is_dynamic { self.end_of_cases(branch) } else { branch.clone() }
+    }
+
+    /// The last task of the case that a SWITCH chose, and so on inwards; anything else is itself.
+    fn end_of_cases(&self, branch: &Arc<str>) -> Arc<str> {
+        let mut end = branch.clone();
+        while let Some(task) = self.latest(&end)
+            && matches!(task.kind, Kind::Switch | Kind::Decision)
+            && task.status.is_success()
+            && task.status != TaskStatus::Skipped
+            && let Some(case) = switch::chosen(self, task)
+            && let Some(last) = self.block(case).nodes.last()
+        {
+            end = suffixed(&self.node(*last).reference, &task.path);
+        }
+        end
     }
 }
 
@@ -67,15 +107,17 @@ pub(in super::super) fn look(draft: &mut Draft<'_>, sequence: u32) {
 
 /// Every branch has ended: how the JOIN ends.
 fn all_of(state: &mut Execution, sequence: u32) -> Option<End> {
-    let mut cursor = state.join_cursors.get(&sequence).copied().unwrap_or(0);
-    let join_on = &state.task(sequence)?.join_on;
-    let closed = |reference: &Arc<str>| {
-        state.latest(reference).is_some_and(|branch| branch.status.is_closed())
+    let (cursor, end) = {
+        let join = state.task(sequence)?;
+        let end_of = state.branch_end(join);
+        let closed = |branch: &&Arc<str>| {
+            state.latest(&end_of(branch)).is_some_and(|branch| branch.status.is_closed())
+        };
+        let from = state.join_cursors.get(&sequence).copied().unwrap_or(0);
+        let cursor = from + join.join_on.iter().skip(from).take_while(closed).count();
+        let end = (cursor == join.join_on.len()).then(|| verdict(state, &state.joined(join)));
+        (cursor, end)
     };
-    while join_on.get(cursor).is_some_and(closed) {
-        cursor += 1;
-    }
-    let end = (cursor == join_on.len()).then(|| verdict(state, join_on));
     state.join_cursors.insert(sequence, cursor);
     end
 }
@@ -185,8 +227,9 @@ fn look_by_script(draft: &mut Draft<'_>, sequence: u32) {
 fn script_input(state: &Execution, task: &Task) -> Json {
     let mut object = ObjectText::new();
     object.members_of(&task.input);
-    object.member("joinOn", Json::of(&task.join_on).text());
-    for reference in &task.join_on {
+    let joined = state.joined(task);
+    object.member("joinOn", Json::of(&joined).text());
+    for reference in &joined {
         if let Some(branch) = state.latest(reference) {
             let mut shown = ObjectText::new();
             shown.member("status", Json::of(&branch.status.as_str()).text());

@@ -18,7 +18,7 @@ use super::super::status::{Status, TaskStatus};
 use crate::definition::{
     IdempotencyStrategy, SubWorkflowDefinition, SubWorkflowParams, SubWorkflowVersion,
 };
-use crate::expression::Template;
+use crate::expression::{Template, disown};
 use crate::json::Json;
 
 /// A SUB_WORKFLOW's input: what will be started, and the child's input under `workflowInput`.
@@ -120,6 +120,9 @@ fn start_message(state: &Execution, task: &Task) -> Result<StartMessage, String>
             if let Some(Value::String(own)) = definition.get("name") {
                 name.clone_from(own);
             }
+            // An author's text is pinned with references: what still spells a secret out is data.
+            let mut definition = Value::Object(definition);
+            disown(&mut definition);
             serde_json::value::to_raw_value(&definition).ok().map(Arc::from)
         }
         Some(Value::Null) | None => None,
@@ -128,8 +131,12 @@ fn start_message(state: &Execution, task: &Task) -> Result<StartMessage, String>
     if name.is_empty() {
         return Err("the sub-workflow has no name: set subWorkflowParam.name".to_owned());
     }
-    let input = shown.workflow_input.and_then(|raw| Json::from_text(raw.get().to_owned()).ok());
-    let mut input = input.filter(Json::is_object).unwrap_or_default();
+    let mut input = match shown.workflow_input {
+        Some(raw) => Json::from_text(raw.get().to_owned()).ok().filter(Json::is_object),
+        // A DYNAMIC task that became a sub-workflow may give all it has.
+        None => Some(task.input.clone()),
+    }
+    .unwrap_or_default();
     if definition.is_some() {
         let mark = serde_json::json!({ "_systemMetadata": { "dynamic": true } });
         input = merged(&input, &mark.into());
@@ -208,7 +215,7 @@ struct StartRequest {
     input: Option<Box<RawValue>>,
     correlation_id: Option<String>,
     task_to_domain: Option<Map<String, Value>>,
-    workflow_def: Option<Box<RawValue>>,
+    workflow_def: Option<Value>,
     priority: Option<Value>,
     idempotency_key: Option<Value>,
     idempotency_strategy: Option<Value>,
@@ -221,11 +228,17 @@ pub(in super::super) fn begin_detached(draft: &mut Draft<'_>, sequence: u32) {
         Err(reason) => return draft.close(sequence, End::failed_terminally(reason)),
     };
     let state = &*draft.state;
+    let definition = request.workflow_def.filter(|definition| !definition.is_null());
+    let definition = definition.and_then(|mut definition| {
+        // As above.
+        disown(&mut definition);
+        serde_json::value::to_raw_value(&definition).ok().map(Arc::from)
+    });
     let raw = |raw: Box<RawValue>| Json::from_text(String::from(Box::<str>::from(raw))).ok();
     let message = StartMessage {
         name: request.name.into(),
         version: request.version.as_ref().and_then(number).filter(|version| *version > 0),
-        definition: request.workflow_def.filter(|raw| raw.get() != "null").map(Arc::from),
+        definition,
         input: request.input.and_then(raw).filter(Json::is_object).unwrap_or_default(),
         correlation_id: request
             .correlation_id

@@ -6,6 +6,7 @@ use super::super::draft::{Draft, End, Flow};
 use super::super::execution::{Execution, Task};
 use super::super::plan::{BlockId, Kind};
 use super::script::is_javascript;
+use crate::expression::java_text;
 use crate::json::Json;
 use crate::script::Form;
 
@@ -51,13 +52,10 @@ fn evaluate(draft: &Draft<'_>, task: &Task) -> Result<String, String> {
     }
 }
 
-/// As the protocol compares case names: everything by its text, what is missing as `null`.
+/// As the protocol compares case names: everything by the text that Java has for it (a list is
+/// `[1, 2]`, a map `{a=1}`), what is missing as `null`.
 fn text_of(value: Option<&Value>) -> String {
-    match value {
-        None | Some(Value::Null) => "null".to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    }
+    value.map_or_else(|| "null".to_owned(), java_text)
 }
 
 /// Goes into the chosen block; what follows the SWITCH comes after the block's end.

@@ -38,6 +38,8 @@ pub(super) struct Bench {
     payload: Value,
     /// Whether the ledger of deliveries is printed.
     ledger: bool,
+    /// Whether somebody checks the parents of a monitor that asks for it.
+    asks_parents: bool,
 }
 
 /// A checklist may begin with `# offset 90s` or `# hourly`, which `etl.cfg` would say.
@@ -82,19 +84,21 @@ impl Bench {
             later,
             payload: Value::Null,
             ledger: false,
+            asks_parents: false,
         };
         bench.say(Input::Define(Box::new(first)));
         bench
     }
 
     /// - `run 5m`: goes to this time after the start, by way of every wake-up.
-    /// - `clock 5m`: the same, but nobody looks at the clock before.
+    /// - `clock 5m`: the same, but nobody looks at the clock before; also back. `wake`: somebody does.
     /// - `see a=fail:text b=ok`, `see =fail`, `see` (nothing), `see! reason` (the check fails),
-    ///   `see? ` (it hangs).
+    ///   `see? ` (it hangs), `rows [{"key": "a", "attrs": {"loss": 1}}]`.
     /// - `receiver noc down|slow|up|named` (named: it tells what it calls a message), `ack`, `keep`
     ///   (until clear), `heard noc ack|unack|resolve a 5m` (done there at that time), `snooze a 2h`, `resolve`, `silence id 1h 2h label=value…`,
-    ///   `weekly id Thu 01:00-02:00`, `unsilence`, `test noc`, `parent p down|up`, `ping start|…`,
-    ///   `define`, `remove`, `check`, `explain a`, `payload` (what was told last, whole),
+    ///   `weekly id Thu 01:00-02:00`, `unsilence`, `test noc`, `parent p down|failing|up`, `ping start|…`,
+    ///   `parents answer` (from then on somebody checks them when asked), `parents checked`,
+    ///   `resend noc` (what it did not take), `define`, `remove`, `check`, `explain a`, `payload` (what was told last, whole),
     ///   `ledger` (prints the lines of deliveries from then on).
     pub(super) fn step(&mut self, step: &str) {
         let mut words = step.split_whitespace();
@@ -107,6 +111,10 @@ impl Bench {
             "clock" => self.now = at(0),
             "see" => self.source = Source::Shows(rows(&words)),
             "ledger" => self.ledger = true,
+            "rows" => {
+                let rows = step.strip_prefix("rows").unwrap_or_default();
+                self.source = Source::Shows(serde_json::from_str(rows).expect("rows as JSON"));
+            }
             "see!" => self.source = Source::Fails(words.join(" ")),
             "see?" => self.source = Source::Hangs,
             "receiver" => self.receiver(word(0), word(1)),
@@ -158,8 +166,12 @@ impl Bench {
             }
             "unsilence" => self.say(Input::Silences(Vec::new())),
             "parent" => {
-                self.say(Input::Parent { monitor: word(0).into(), down: word(1) == "down" });
+                let (down, failing) = (word(1) == "down", word(1) != "up");
+                self.say(Input::Parent { monitor: word(0).into(), down, failing });
             }
+            "parents" if word(0) == "answer" => self.asks_parents = true,
+            "parents" => self.say(Input::ParentsChecked),
+            "wake" => self.say(Input::Wake),
             "ping" => {
                 let kind = match word(0) {
                     "start" => PingKind::Start,
@@ -176,6 +188,11 @@ impl Bench {
             "remove" => self.say(Input::Remove { who: Some("ann".into()) }),
             "check" => self.say(Input::Check { who: None }),
             "test" => self.say(Input::Test { receiver: word(0).into(), who: None }),
+            "resend" => self.say(Input::Resend {
+                incident: None,
+                receiver: Some(word(0).into()),
+                who: Some("ann".into()),
+            }),
             "explain" => {
                 let told = explain(&self.monitor, word(0)).expect("an incident");
                 let lines = told.changed.iter().chain(&told.waits_for);
@@ -239,7 +256,10 @@ impl Bench {
     }
 
     fn give(&mut self, input: Input) {
-        let decision = match self.monitor.decide(input, &Context { now: self.now }) {
+        let decision = match self
+            .monitor
+            .decide(input, &Context { now: self.now, asks_parents: self.asks_parents })
+        {
             Ok(decision) => decision,
             Err(rejected) => {
                 assert_eq!(state(&self.monitor), state(&self.folded), "a refusal changes nothing");
@@ -343,6 +363,8 @@ impl Bench {
         let severity = told["severity"].as_str().unwrap_or_default();
         let thread = told["reference"].as_str().map(|it| format!(" after {it}"));
         let thread = thread.unwrap_or_default();
+        let follows = told["follows"].as_str().map(|it| format!(", follows {it}"));
+        let thread = thread + &follows.unwrap_or_default();
         self.line(&format!("→ {receiver}: {event} ({severity}) {what}{thread}"));
     }
 
@@ -355,6 +377,10 @@ impl Bench {
             }
             Event::Suppressed { key, reason, .. } => {
                 self.line(&format!("{key:?} suppressed: {reason}"));
+            }
+            Event::ParentsAsked { until } => {
+                let parents = self.monitor.asks().join(", ");
+                self.line(&format!("asks {parents}, until {}", after(*until)));
             }
             Event::Delivered(delivered) if !delivered.sent => {
                 let reason = delivered.reason.as_deref().unwrap_or_default();

@@ -147,7 +147,7 @@ fn every_problem_is_told_with_its_place() {
             "monitors:\n  web: { http: x, evry: 1m }\n",
             &[
                 "2:3: error: monitors.web: when? write every: 5m, at: \"03:15\" or cron",
-                "2:19: warning: monitors.web: unknown key \"evry\" is ignored; is every meant?",
+                "2:19: error: monitors.web: unknown key \"evry\"; is every meant?",
             ],
         ),
         (
@@ -160,7 +160,7 @@ fn every_problem_is_told_with_its_place() {
             "monitors:\n  web:\n    http: { uri: x }\n    every: 5 minutes ago\n",
             &[
                 "3:11: error: monitors.web.http: http needs url",
-                "3:13: warning: monitors.web.http: unknown key \"uri\" is ignored; is url meant?",
+                "3:13: error: monitors.web.http: unknown key \"uri\"; is url meant?",
                 "4:12: error: monitors.web.every: \"5 minutes ago\" is no duration; write one such as 30s, 5m or 1h30m",
             ],
         ),
@@ -179,7 +179,7 @@ fn every_problem_is_told_with_its_place() {
             "receivers:\n  noc: { slak: x }\n",
             &[
                 "2:3: error: receivers.noc: a receiver is exactly one of pagerduty, lark, feishu, slack, teams, discord, telegram, opsgenie, jsm, squadcast, datadog, ntfy, email, webhook, workflow, inbox",
-                "2:10: warning: receivers.noc: unknown key \"slak\" is ignored; is slack meant?",
+                "2:10: error: receivers.noc: unknown key \"slak\"; is slack meant?",
             ],
         ),
         (
@@ -329,7 +329,7 @@ monitors:
 "#;
     let spec = file(text).specs().remove(0);
     let mut monitor = Monitor::new(ExecutionId::monitor("rounds"));
-    let context = Context { now: START };
+    let context = Context { now: START, asks_parents: false };
     monitor.decide(Input::Define(Box::new(spec)), &context).expect("it is taken");
     let decision = monitor.decide(Input::Check { who: None }, &context).expect("it checks");
     let start = decision.effects.into_iter().find_map(|effect| match effect {
@@ -347,6 +347,28 @@ monitors:
     assert_eq!(input["span"], format!("{from} on"));
     assert_eq!(input["key"], "${workflow.secrets.K}", "a secret is filled in where it is used");
     assert_eq!((&input["monitor"], &input["sequence"]), (&json!("rounds"), &json!(1)));
+}
+
+/// A monitor cannot send the credentials of a source to an address of its own.
+#[test]
+fn the_credentials_of_a_source_stay_with_its_address() {
+    let text = r#"
+sources:
+  metrics: { url: "http://m:8086", token: "${secret:T}" }
+  open: { url: "http://o:8086", org: o }
+monitors:
+  a: { influx: { server: metrics, url: "http://evil", flux: q }, every: 1m }
+  b: { influx: { server: metrics, url: "http://m:8086", flux: q }, every: 1m }
+  c: { influx: { server: open, url: "http://mine", flux: q }, every: 1m }
+"#;
+    let problems = problems(text);
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    let told =
+        "6:40: error: monitors.a.influx.url: `url` cannot be set beside the source \"metrics\"";
+    assert!(problems[0].starts_with(told), "{problems:?}");
+    let specs = file(&text.replace("  a: {", "  # ")).specs();
+    assert_eq!(specs[0].monitor.settings.parse()["token"], "${secret:T}");
+    assert_eq!(specs[1].monitor.settings.parse()["url"], "http://mine");
 }
 
 /// Text that is no file at all is refused, never a panic.
@@ -458,7 +480,7 @@ fn a_checklist_with_mistakes_is_refused_whole() {
     let expected = [
         "1:12: error: a: \"daily_email\" is no type of a check; write email or batchy",
         "2:1: error: b: a batchy check needs wf_name",
-        "5:3: warning: b: unknown key \"wf_nam\" is ignored; is wf_name meant?",
+        "5:3: warning: b: unknown key \"wf_nam\"; is wf_name meant?; it is ignored",
         "6:16: error: b.latency_min: \"soon\" is no duration; write one such as 30s, 5m or 1h30m",
     ];
     assert_eq!(found, expected);
@@ -502,7 +524,7 @@ fn spans_and_shares() {
 fn from_when_on_and_from_what_on_somebody_is_told() {
     let text = |keys: &str| {
         format!(
-            "receivers: {{ noc: {{ slack: 'https://s' }} }}\nmonitors:\n  m: {{ tcp: 'h:1', every: 1m, {keys} }}\n"
+            "receivers: {{ noc: {{ slack: 'https://s' }} }}\nmonitors:\n  m: {{ tcp: 'h:1', every: 1m, {keys} }}\nroutes: [{{ to: noc }}]\n"
         )
     };
     let monitor = |keys: &str| file(&text(keys)).monitors.remove(0);
@@ -542,7 +564,11 @@ fn schedules_keep_to_the_wall_clock() {
     };
     let cases = [
         ("at: '03:15'", "2026-03-28T12:00:00Z", "2026-03-29T01:15:00Z"),
-        ("at: '02:30'", "2026-03-28T12:00:00Z", "2026-03-29T01:30:00Z"),
+        ("at: '02:30'", "2026-03-28T12:00:00Z", "2026-03-29T01:00:00Z"),
+        ("cron: '30 2 * * *'", "2026-03-28T12:00:00Z", "2026-03-29T01:00:00Z"),
+        ("at: '02:30'", "2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z"),
+        ("cron: '30 2 * * *'", "2026-10-24T12:00:00Z", "2026-10-25T00:30:00Z"),
+        ("cron: '15 * * * *'", "2026-10-25T00:15:00Z", "2026-10-25T01:15:00Z"),
         ("at: '03:15'", "2026-03-29T01:15:00Z", "2026-03-30T01:15:00Z"),
         ("at: '23:00', every: 30m, until: '00:30'", "2026-06-01T21:00:00Z", "2026-06-01T21:30:00Z"),
         ("at: '23:00', every: 30m, until: '00:30'", "2026-06-01T22:30:00Z", "2026-06-02T21:00:00Z"),

@@ -30,7 +30,7 @@ impl Checks {
     }
 
     fn give(&mut self, input: Input) {
-        let decision = self.monitor.decide(input, &Context { now: self.now });
+        let decision = self.monitor.decide(input, &Context { now: self.now, asks_parents: false });
         for effect in decision.expect("it is taken").effects {
             if let Effect::Forget(execution) = effect {
                 self.forgotten.push(execution);

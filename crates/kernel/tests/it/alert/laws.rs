@@ -148,7 +148,9 @@ impl World {
 
     fn give_once(&mut self, input: Input) -> Vec<Event> {
         let before = state(&self.monitor);
-        let Ok(decision) = self.monitor.decide(input, &Context { now: self.now }) else {
+        let Ok(decision) =
+            self.monitor.decide(input, &Context { now: self.now, asks_parents: false })
+        else {
             assert_eq!(before, state(&self.monitor), "a refusal changes nothing");
             return Vec::new();
         };
@@ -300,7 +302,7 @@ impl World {
                 self.give(Input::Silences(silences));
             }
             Act::Parent(down) => {
-                self.give(Input::Parent { monitor: "host".into(), down: *down });
+                self.give(Input::Parent { monitor: "host".into(), down: *down, failing: *down });
             }
             Act::Define(at) => {
                 self.give(Input::Define(Box::new(self.specs[*at].clone())));
@@ -354,7 +356,7 @@ impl World {
     /// Everything is well from now on, and all that is owed arrives.
     fn calm_down(&mut self) {
         self.give(Input::Silences(Vec::new()));
-        self.give(Input::Parent { monitor: "host".into(), down: false });
+        self.give(Input::Parent { monitor: "host".into(), down: false, failing: false });
         for _ in 0..30 {
             while !self.flying.is_empty() {
                 self.land(0, true);

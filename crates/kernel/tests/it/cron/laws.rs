@@ -152,6 +152,7 @@ fn enumerate(case: &Case, offsets: &[i64], rule: DstRule) -> Vec<i64> {
                             && cut_short()
                             && hour_before())
                 }
+                DstRule::Once if case.hours.len() == 24 => named,
                 DstRule::Once => {
                     let shown_before = || (minute - 180..minute).any(|past| shown(past) == local);
                     let left_out = || {

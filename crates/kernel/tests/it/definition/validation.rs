@@ -15,10 +15,8 @@ fn all_problems_come_at_once() {
         "tasks": [
             task("EVENT", &json!({})),
             { "name": "get", "taskReferenceName": "get_details", "type": "HTTP" },
-            task("SWITCH", &json!({ "decisionCases": { "a": [
-                { "name": "n", "taskReferenceName": "n",
-                  "inputParameters": { "x": "${get_detials.output.y}" } },
-            ]}})),
+            task("SWITCH", &json!({ "inputParameters": { "x": "${get_detials.output.y}" },
+                "decisionCases": { "a": [{ "name": "n", "taskReferenceName": "n" }] } })),
         ],
     }))
     .expect("the shape is right");
@@ -35,13 +33,13 @@ fn all_problems_come_at_once() {
             ("field-required", "/tasks/2/expression"),
             ("name-missing", "/name"),
             ("schema-version", "/schemaVersion"),
-            ("unknown-reference", "/tasks/2/decisionCases/a/0/inputParameters/x"),
+            ("unknown-reference", "/tasks/2/inputParameters/x"),
         ]
     );
     let typing_error = problems.iter().find(|problem| problem.code == "unknown-reference");
     let typing_error = typing_error.expect("it is there");
     assert_eq!(typing_error.hint, "Did you mean get_details?");
-    assert_eq!(typing_error.path, "tasks[2].decisionCases[a][0].inputParameters[x]");
+    assert_eq!(typing_error.path, "tasks[2].inputParameters[x]");
     let twice = problems.iter().find(|problem| problem.code == "duplicate-reference");
     assert!(twice.expect("it is there").hint.contains("/tasks/0"));
 }
@@ -157,6 +155,51 @@ fn a_reference_that_only_gives_null_is_a_warning() {
 }
 
 #[test]
+fn a_task_that_may_never_run_or_may_fail_may_hold_a_broken_script() {
+    let inline = |more: &Value| {
+        let mut fields = json!({ "inputParameters": { "expression": "oops" } });
+        for (name, value) in more.as_object().unwrap() {
+            fields[name] = value.clone();
+        }
+        task("INLINE", &fields)
+    };
+    let jq =
+        task("JSON_JQ_TRANSFORM", &json!({ "inputParameters": { "queryExpression": "oops" } }));
+    let python = task(
+        "INLINE",
+        &json!({ "inputParameters": {
+        "evaluatorType": "python", "expression": "1" } }),
+    );
+    let chosen = |tasks: Value| {
+        json!({ "name": "s", "taskReferenceName": "s", "type": "SWITCH", "evaluatorType": "value-param",
+            "expression": "x", "decisionCases": { "a": [simple("a")] }, "defaultCase": tasks })
+    };
+    let in_a_loop = json!([{ "name": "l", "taskReferenceName": "l", "type": "DO_WHILE",
+        "loopCondition": "false", "loopOver": [inline(&json!({}))] }]);
+    for (tasks, code, pointer) in [
+        (
+            json!([chosen(json!([inline(&json!({}))]))]),
+            "script-syntax",
+            "inputParameters/expression",
+        ),
+        (json!([chosen(in_a_loop)]), "script-syntax", "inputParameters/expression"),
+        (json!([chosen(json!([jq]))]), "jq-syntax", "inputParameters/queryExpression"),
+        (json!([chosen(json!([python]))]), "evaluator-unknown", "inputParameters/evaluatorType"),
+        (
+            json!([inline(&json!({ "optional": true }))]),
+            "script-syntax",
+            "inputParameters/expression",
+        ),
+    ] {
+        let findings = inspect_workflow(&workflow(&tasks), &Oops, &|_, _| false);
+        assert_eq!(findings.problems, [], "of {tasks}");
+        let [(found, place)] = brief(&findings.warnings)[..] else { panic!("of {tasks}") };
+        assert_eq!(found, code);
+        assert!(place.ends_with(pointer), "{place}");
+    }
+}
+
+#[test]
 fn required_input_may_come_from_a_task_definition() {
     for (task_type, key) in [
         ("HTTP", "http_request"),
@@ -215,7 +258,13 @@ fn what_conductor_runs_is_accepted() {
         json!([task(
             "INLINE",
             &json!({
-            "inputParameters": { "evaluatorType": "python", "expression": "oops" } })
+            "inputParameters": { "evaluatorType": "${workflow.input.e}", "expression": "oops" } })
+        )]),
+        // Conductor looks at the expressions of the outermost tasks only.
+        json!([task(
+            "DO_WHILE",
+            &json!({ "loopCondition": "false", "loopOver": [{ "name": "n", "taskReferenceName": "n",
+            "inputParameters": { "x": "${gone.output.y}" } }] })
         )]),
         json!([task(
             "INLINE",
@@ -311,10 +360,8 @@ fn task_definitions_are_judged() {
             json!({ "retryCount": -1 }),
             "value-out-of-range",
             "/retryCount",
-            "TaskDef retryCount: 0 must be >= 0",
+            "TaskDef retryCount: -1 must be >= 0",
         ),
-        (json!({ "timeoutSeconds": -1 }), "value-out-of-range", "/timeoutSeconds", ">= 0"),
-        (json!({ "retryDelaySeconds": -1 }), "value-out-of-range", "/retryDelaySeconds", ">= 0"),
         (json!({ "pollTimeoutSeconds": -1 }), "value-out-of-range", "/pollTimeoutSeconds", ">= 0"),
         (
             json!({ "maxRetryDelaySeconds": -1 }),
@@ -336,6 +383,15 @@ fn task_definitions_are_judged() {
         assert!(problems[0].message.contains(words), "{}", problems[0].message);
     }
     assert_eq!(judge(json!({ "name": "", "retryCount": -1, "backoffScaleFactor": 0 })).len(), 3);
+}
+
+#[test]
+fn a_negative_timeout_or_delay_counts_as_none() {
+    for field in ["timeoutSeconds", "retryDelaySeconds", "concurrentExecLimit"] {
+        let text = json!([{ "name": "t", "ownerEmail": "a@b.c", (field): -1 }]).to_string();
+        let defs = parse_task_defs(&text).expect("task definitions");
+        assert_eq!(validate_task_def(&defs[0]), [], "{field}");
+    }
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use kernel::Rejected;
 use kernel::durable::entity::{self, BatchResult, Signal};
 use kernel::durable::instance::Input;
-use kernel::durable::{DELIVERABLE_MAX, OperationResult, PORTION_MAX, Status};
+use kernel::durable::{DELIVERABLE_MAX, OperationResult, Outcome, PORTION_MAX, Status};
 
-use super::house::{House, call, child, completed, result, task, text};
+use super::house::{House, call, child, completed, end, result, task, text};
 
 /// Texts of which three do not fit into a portion.
 fn large() -> String {
@@ -118,10 +118,26 @@ fn what_no_orchestrator_could_be_told_does_not_fail_it() {
     house.answer("kid", vec![completed(1, &huge)]);
     let news = house.news("i");
     for (line, begin) in news[1..].iter().zip(["task 1 failed", "child 2 failed"]) {
-        assert!(line.starts_with(begin) && line.contains("longer than"), "{news:?}");
+        assert!(line.starts_with(begin) && line.contains("4128769 bytes"), "{news:?}");
     }
-    assert_eq!((news.len(), house.status("kid")), (3, Status::Completed));
+    assert_eq!((news.len(), house.status("kid")), (3, Status::Failed));
     house.answer("i", vec![completed(3, "1")]);
+    assert_eq!(house.status("i"), Status::Completed);
+}
+
+#[test]
+fn an_output_that_no_message_could_carry_fails_the_orchestration() {
+    for outcome in [Outcome::Completed, Outcome::ContinuedAsNew] {
+        let mut house = House::with("i");
+        house.answer("i", vec![end(1, outcome, &"x".repeat(DELIVERABLE_MAX + 1))]);
+        let state = house.instance("i");
+        assert_eq!((state.status, &state.output), (Status::Failed, &None), "{outcome:?}");
+        let failure = state.failure.clone().unwrap();
+        assert_eq!(&*failure.error_type, "PayloadTooLarge");
+        assert!(failure.message.contains("output of the orchestration has 4128769 bytes"));
+    }
+    let mut house = House::with("i");
+    house.answer("i", vec![completed(1, &"x".repeat(DELIVERABLE_MAX))]);
     assert_eq!(house.status("i"), Status::Completed);
 }
 

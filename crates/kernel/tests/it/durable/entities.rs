@@ -237,3 +237,21 @@ fn batches_that_do_not_fit_are_refused() {
     house.say_entity(A, Input::BatchCompleted(Box::new(result(vec![done()])))).unwrap();
     assert_eq!(ExecutionId::entity("hub", A), entity_id(A));
 }
+
+#[test]
+fn operations_that_no_worker_survives_fail_one_by_one() {
+    let mut house = House::with("i");
+    house.answer("i", vec![call(1, "r0", "@counter@a")]);
+    house.run_batch("@counter@a", Some("before"), vec![]);
+    house.answer("i", vec![call(2, "r1", "@counter@a"), call(3, "r2", "@counter@a")]);
+    let batch = house.entity("@counter@a").work_of(1).expect("there is a batch");
+    assert_eq!(batch.operations.len(), 1);
+    let failure = Box::new(FailureDetails::new("NeverCompleted", "nobody survives it"));
+    let give_up = Input::GiveUp { token: batch.token, failure };
+    house.say_entity("@counter@a", give_up.clone()).unwrap();
+    assert_eq!(house.news("i")[1], "refused nobody survives it");
+    assert_eq!(house.entity("@counter@a").state.as_deref(), Some("before"));
+    assert_eq!(house.operations("@counter@a").len(), 1, "what comes next goes on");
+    let late = house.say_entity("@counter@a", give_up);
+    assert!(matches!(late, Err(Rejected::Stale(_))), "{late:?}");
+}

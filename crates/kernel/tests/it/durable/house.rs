@@ -28,6 +28,8 @@ pub(crate) struct House {
     mail: VecDeque<(ExecutionId, Message)>,
     /// Letters stay in the bag until [`House::post`].
     pub(crate) held_mail: bool,
+    /// Letters written so far.
+    pub(crate) sent: usize,
     steps: u64,
     lives: u64,
 }
@@ -56,6 +58,7 @@ impl House {
             outside: Vec::new(),
             mail: VecDeque::new(),
             held_mail: false,
+            sent: 0,
             steps: 0,
             lives: 0,
         }
@@ -183,7 +186,10 @@ impl House {
                 Effect::Withdraw { sequence } => {
                     self.rows.remove(&(id.clone(), sequence));
                 }
-                Effect::Send { to, message } => self.mail.push_back((to, *message)),
+                Effect::Send { to, message } => {
+                    self.sent += 1;
+                    self.mail.push_back((to, *message));
+                }
                 other => panic!("no such effect is known here: {other:?}"),
             }
         }
@@ -307,6 +313,14 @@ impl House {
     pub(crate) fn run_activity(&mut self, name: &str, task: i32, output: &str) {
         let token = self.activity(name, task);
         self.done(name, token, output).expect("the result is taken");
+    }
+
+    /// A worker tries an activity, and it fails.
+    pub(crate) fn fail_activity(&mut self, name: &str, task: i32) {
+        let token = self.activity(name, task);
+        let failure = Box::new(FailureDetails::new("ValueError", "no luck"));
+        let input = instance::Input::ActivityCompleted { token, result: Err(failure) };
+        self.say(name, input).expect("the result is taken");
     }
 
     /// What a worker is handed of an entity.

@@ -109,20 +109,22 @@ fn continue_as_new_loses_nothing_but_answers_to_the_life_before() {
     answer.custom_status = text("\"kept\"");
     house.complete("i", answer).unwrap();
     let state = house.instance("i");
-    assert_eq!((state.status, state.custom_status.as_deref()), (Status::Running, Some("\"kept\"")));
+    let stands = (state.status, state.custom_status.as_deref());
+    assert_eq!(stands, (Status::Suspended, Some("\"kept\"")));
     assert_ne!(state.execution_id(), first);
     assert_eq!(state.execution_id().len(), 32);
     assert!(state.history.is_empty());
     let start = state.start.clone().unwrap();
     assert_eq!(start.version.as_deref(), Some("2"));
     assert_eq!(start.tags.len(), 2);
-    let news =
-        ["turn at 0", "started orchestrator \"next\"", "raised one -", "raised Two -", "suspended"];
+    assert!(!house.instance("i").wants_turn(), "a suspension holds the next life back");
+    house.say("i", Input::Resume { reason: None }).unwrap();
+    let news = ["turn at 0", "started orchestrator \"next\"", "raised one -", "raised Two -"];
     assert_eq!(house.news("i"), news);
     let late = house.done("i", slow, "late");
     assert!(matches!(late, Err(Rejected::Stale(_))), "{late:?}");
     house.pass(20_000);
-    assert_eq!(house.news("i").len(), 5, "the timer of the life before does not fire");
+    assert_eq!(house.news("i").len(), 4, "the timer of the life before does not fire");
     // The ids begin anew, and nothing of the life before answers them.
     house.answer("i", vec![task(1, "quick")]);
     house.run_activity("i", 1, "now");
@@ -149,6 +151,67 @@ fn suspend_shows_once_the_worker_knows() {
     }
     let nobody = house.say("nobody", raise("e"));
     assert!(matches!(nobody, Err(Rejected::Unknown(_))), "{nobody:?}");
+}
+
+#[test]
+fn a_suspension_begins_a_turn() {
+    let mut house = House::with("i");
+    house.say("i", Input::Suspend { reason: None }).unwrap();
+    assert_eq!(house.news("i"), ["turn at 0", "started orchestrator \"in\""]);
+    house.answer("i", vec![timer(1, 1000)]);
+    assert_eq!(house.news("i"), ["turn at 0", "suspended"]);
+    house.answer("i", vec![]);
+    house.say("i", Input::Resume { reason: None }).unwrap();
+    house.pass(1000);
+    house.say("i", Input::Suspend { reason: None }).unwrap();
+    assert_eq!(house.news("i")[1..], ["resumed", "timer 1 fired"]);
+    // The timer's consequences are history before the worker hears of the second suspension.
+    house.answer("i", vec![task(2, "a")]);
+    assert_eq!(house.news("i")[1..], ["suspended"]);
+}
+
+#[test]
+fn what_is_suspended_already_is_not_told_again() {
+    let mut house = House::with("i");
+    house.answer("i", vec![timer(1, 1000)]);
+    house.say("i", Input::Resume { reason: None }).unwrap();
+    assert!(!house.instance("i").wants_turn(), "it was not suspended");
+    for _ in 0..3 {
+        house.say("i", Input::Suspend { reason: None }).unwrap();
+    }
+    assert_eq!(house.news("i"), ["turn at 0", "suspended"]);
+    house.answer("i", vec![]);
+    house.say("i", Input::Suspend { reason: None }).unwrap();
+    assert!(!house.instance("i").wants_turn());
+    for _ in 0..2 {
+        house.say("i", Input::Resume { reason: None }).unwrap();
+    }
+    assert_eq!(house.news("i"), ["turn at 0", "resumed"]);
+}
+
+#[test]
+fn an_eternal_loop_can_be_suspended_and_ended() {
+    let again = || vec![end(1, Outcome::ContinuedAsNew, "\"next\"")];
+    let mut house = House::with("i");
+    house.answer("i", again());
+    house.say("i", Input::Suspend { reason: None }).unwrap();
+    house.answer("i", again());
+    assert_eq!(house.status("i"), Status::Suspended);
+    house.say("i", raise("kept")).unwrap();
+    assert!(!house.instance("i").wants_turn());
+    house.say("i", Input::Resume { reason: None }).unwrap();
+    assert_eq!(house.news("i")[2..], ["raised kept -"]);
+    // The worker begins anew in the very turn that tells it to end.
+    house.say("i", terminate(false)).unwrap();
+    house.answer("i", again());
+    let state = house.instance("i");
+    assert_eq!((state.status, state.output.as_deref()), (Status::Terminated, Some("\"bye\"")));
+
+    let mut house = House::with("held");
+    house.say("held", Input::Suspend { reason: None }).unwrap();
+    house.answer("held", again());
+    house.say("held", terminate(false)).unwrap();
+    assert_eq!(house.status("held"), Status::Terminated, "nothing of this life was seen yet");
 }
 
 #[test]

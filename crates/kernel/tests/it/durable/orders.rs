@@ -8,7 +8,10 @@ use kernel::durable::{
 use kernel::graph::Message;
 use kernel::{Json, Timestamp, graph};
 
-use super::house::{House, START, child, completed, end, id, result, task, text, timer};
+use super::entities::lock;
+use super::house::{
+    House, START, call, child, completed, end, id, result, signal, task, text, timer,
+};
 
 #[test]
 fn the_history_has_the_shape_that_workers_expect() {
@@ -170,17 +173,88 @@ fn a_retry_may_bear_the_id_of_what_failed() {
     let mut house = House::with("i");
     for _ in 0..3 {
         house.answer("i", vec![task(1, "a")]);
-        house.run_activity("i", 1, "x");
+        house.fail_activity("i", 1);
     }
     house.answer("i", vec![completed(2, "a")]);
     assert_eq!(house.status("i"), Status::Completed);
 }
 
 #[test]
+fn what_is_asked_for_again_is_not_done_again() {
+    let everything = || {
+        let sent =
+            ActionKind::SendEvent { instance_id: "b".into(), name: "e".into(), input: text("x") };
+        vec![
+            task(1, "a"),
+            timer(2, 1_000_000),
+            child(3, "kid", "sub"),
+            Action { id: 4, kind: sent },
+            call(5, "r1", "@counter@a"),
+            signal(6, "r2", "@counter@a"),
+            lock(7, "s", &["@tank@a"]),
+        ]
+    };
+    let mut house = House::with("i");
+    house.start("b", |_| {});
+    house.answer("i", everything());
+    house.run_activity("i", 1, "x");
+    let (lines, sent) = (house.history("i").len(), house.sent);
+    for _ in 0..3 {
+        house.answer("i", everything());
+        house.say("i", Input::Raise { name: "e".into(), input: None }).unwrap();
+    }
+    // Three turns began, with a lock, a result and events, and that is all.
+    assert_eq!(house.history("i").len(), lines + 7, "{:?}", house.history("i"));
+    assert_eq!(house.sent, sent, "nobody is told twice");
+    assert_eq!(house.instance("i").queued(), [TURN], "the activity does not run again");
+    house.answer("i", vec![completed(8, "done")]);
+    assert_eq!(house.status("i"), Status::Completed);
+}
+
+#[test]
+fn a_retry_that_is_asked_for_again_while_suspended_runs_once() {
+    let mut house = House::with("i");
+    house.answer("i", vec![task(1, "a")]);
+    house.fail_activity("i", 1);
+    house.answer("i", vec![timer(2, 1000)]);
+    house.pass(1000);
+    // A build before this one put both into one turn: the worker goes on asking for the retry.
+    house.answer("i", vec![task(1, "a")]);
+    house.say("i", Input::Suspend { reason: None }).unwrap();
+    house.answer("i", vec![task(1, "a")]);
+    house.fail_activity("i", 1);
+    for _ in 0..3 {
+        house.answer("i", vec![task(1, "a")]);
+        assert_eq!(house.instance("i").sequence_of(1), None, "it does not run a third time");
+        house.say("i", Input::Raise { name: "e".into(), input: None }).unwrap();
+    }
+    house.say("i", Input::Resume { reason: None }).unwrap();
+    // It has seen the second failure by now, and may ask for a third run.
+    house.answer("i", vec![task(1, "a")]);
+    house.run_activity("i", 1, "x");
+    house.answer("i", vec![completed(3, "a")]);
+    assert_eq!(house.status("i"), Status::Completed);
+}
+
+#[test]
+fn ids_are_used_anew_by_the_next_life() {
+    let mut house = House::with("i");
+    for life in 0..3 {
+        house.answer("i", vec![task(1, "a"), timer(2, 1_000_000)]);
+        house.run_activity("i", 1, "x");
+        let again = end(3, Outcome::ContinuedAsNew, &life.to_string());
+        house.answer("i", vec![again]);
+    }
+    house.answer("i", vec![task(1, "a")]);
+    house.run_activity("i", 1, "x");
+}
+
+#[test]
 fn actions_that_contradict_the_history_fail_the_instance() {
-    let wrong: [(&str, Vec<Action>); 5] = [
+    let wrong: [(&str, Vec<Action>); 6] = [
         ("twice", vec![task(2, "a"), timer(2, 1)]),
-        ("under way", vec![task(9, "a")]),
+        ("on record as something else", vec![task(9, "a")]),
+        ("on record as something else", vec![task(1, "b")]),
         ("negative", vec![task(-1, "a")]),
         ("more than once", vec![completed(2, "a"), completed(3, "b")]),
         ("rewinds", vec![Action { id: 2, kind: ActionKind::Rewind { history: vec![] } }]),

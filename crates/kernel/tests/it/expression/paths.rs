@@ -23,7 +23,8 @@ fn paths_answer_as_jayway_does() {
     assert!(cases.len() > 130);
     for case in cases {
         let path = case["path"].as_str().unwrap();
-        let answer = &case["jayway_2_4_0"];
+        // Where the later release answers otherwise, it counts.
+        let answer = case.get("jayway_2_9_0").unwrap_or(&case["jayway_2_4_0"]);
         let compiled = Path::compile(path);
         match answer.get("ok") {
             Some(expected) => {

@@ -1,7 +1,10 @@
 //! Secrets: replaced at hand-off, and nothing else touched.
 
 use kernel::Json;
-use kernel::expression::{Secrets, mask_sealed, mentions_secret, resolve_secrets};
+use kernel::expression::{
+    REFERENCE_MAC, SecretReference, Secrets, disown, mask_secrets, mentions_secret, names_secret,
+    refer, resolve_secrets,
+};
 use serde_json::{Value, json};
 
 fn lookup(name: &str) -> Option<String> {
@@ -85,6 +88,13 @@ fn sealed(name: &str) -> String {
     format!("sealed:v1:{name:-<60}:")
 }
 
+const MAC: [u8; REFERENCE_MAC] = [7; REFERENCE_MAC];
+
+/// A reference to a secret, made with a key.
+fn reference(mac: u8, named: &str) -> String {
+    SecretReference::write(&[mac; REFERENCE_MAC], &SecretReference::content("flow", named))
+}
+
 struct Keyed;
 
 impl Secrets for Keyed {
@@ -97,6 +107,15 @@ impl Secrets for Keyed {
             return Some(Json::of(&"op\"en"));
         }
         (value == sealed("number")).then(|| Json::of(&7))
+    }
+
+    fn named(&self, reference: &str) -> Option<String> {
+        let reference = SecretReference::read(reference)?;
+        (reference.mac == MAC).then_some(reference.named)
+    }
+
+    fn honours(&self, name: &str) -> bool {
+        name == "TOKEN"
     }
 }
 
@@ -133,6 +152,86 @@ fn sealed_values_are_masked_in_any_text() {
         (format!("ж sealed:v1:{b}ж"), "ж sealed:v1:***ж"),
         ("sealed:v1:sealed:v1:".to_owned(), "sealed:v1:sealed:v1:"),
     ] {
-        assert_eq!(mask_sealed(&text), expected, "{text}");
+        assert_eq!(mask_secrets(&text), expected, "{text}");
+    }
+}
+
+#[test]
+fn references_are_filled_in_and_what_only_looks_like_one_is_text() {
+    let (token, user) = (reference(7, "TOKEN"), reference(7, "CREDS.user"));
+    let (none, forged) = (reference(7, "NONE"), reference(8, "TOKEN"));
+    for (given, expected) in [
+        (token.clone(), json!("s3\"cr3t")),
+        (format!("Bearer {token}!"), json!("Bearer s3\"cr3t!")),
+        (reference(7, "CREDS.port"), json!(5432)),
+        (none.clone(), Value::Null),
+        (format!("<{none}|{user}>"), json!("<|neo>")),
+        (forged.clone(), json!(forged)),
+        (format!("{forged}{token}"), json!(format!("{forged}s3\"cr3t"))),
+        (token.trim_end_matches(':').to_owned(), json!(token.trim_end_matches(':'))),
+        (token.to_uppercase(), json!(token.to_uppercase())),
+        // Data may name TOKEN here, and nothing else.
+        ("${workflow.secrets.TOKEN}".to_owned(), json!("s3\"cr3t")),
+        ("${workflow.secrets.CREDS.user}".to_owned(), json!("${workflow.secrets.CREDS.user}")),
+        (
+            format!("${{workflow.secrets.CREDS}} {token} {}", sealed("number")),
+            json!("${workflow.secrets.CREDS} s3\"cr3t 7"),
+        ),
+    ] {
+        let input = Json::of(&json!({ "a": [given] }));
+        assert!(mentions_secret(&input) || given == token.to_uppercase(), "{given}");
+        assert_eq!(resolve_secrets(&input, &Keyed).parse(), json!({ "a": [expected] }), "{given}");
+    }
+}
+
+#[test]
+fn an_authors_expressions_become_references_and_are_shown_as_written() {
+    let make = |named: &str| reference(7, named);
+    let written = json!({
+        "whole": "${workflow.secrets.TOKEN}",
+        "among": ["a ${workflow.secrets.CREDS.user} b ${workflow.secrets.TOKEN} c"],
+        "plain": "$${workflow.secrets.TOKEN} ${workflow.input.x}",
+        "chosen": "${workflow.secrets.${workflow.input.name}}",
+        "${workflow.secrets.TOKEN}": 1.10,
+    });
+    let referring = refer(&Json::of(&written), &make);
+    let read = referring.parse();
+    assert_eq!(read["whole"], json!(reference(7, "TOKEN")));
+    for name in ["plain", "chosen", "${workflow.secrets.TOKEN}"] {
+        assert_eq!(read[name], written[name], "{name}");
+    }
+    let shown: Value = serde_json::from_str(&mask_secrets(referring.text())).unwrap();
+    assert_eq!(shown, written);
+    assert!(!mask_secrets(referring.text()).contains("ref:v1:"));
+    // What would have to be escaped is not shown.
+    let odd = mask_secrets(&format!("\"{}\"", reference(7, "A['x\"y']"))).into_owned();
+    assert_eq!(odd, "\"${workflow.secrets.A['x}\"");
+}
+
+#[test]
+fn a_definition_that_came_as_data_can_name_no_secret() {
+    let token = reference(7, "TOKEN");
+    let mut definition = json!({
+        "secretsInData": ["TOKEN"],
+        "tasks": [{ "taskDefinition": { "runtimeMetadata": ["TOKEN"] }, "inputParameters": {
+            "a": "x ${workflow.secrets.TOKEN} $${workflow.secrets.TOKEN} ${workflow.input.a}",
+            "given": token.as_str(),
+        }, "subWorkflowParam": { "workflowDefinition": { "secretsInData": ["TOKEN"] } } }],
+    });
+    disown(&mut definition);
+    assert_eq!(
+        definition,
+        json!({ "tasks": [{ "taskDefinition": {}, "inputParameters": {
+            "a": "x $${workflow.secrets.TOKEN} $${workflow.secrets.TOKEN} ${workflow.input.a}",
+            "given": token,
+        }, "subWorkflowParam": { "workflowDefinition": {} } }] })
+    );
+}
+
+#[test]
+fn a_text_names_a_secret_only_by_its_whole_name() {
+    let text = "${workflow.secrets.A} and ${workflow.secrets.BC.d}";
+    for (name, named) in [("A", true), ("BC", true), ("B", false), ("BC.d", false), ("", false)] {
+        assert_eq!(names_secret(text, name), named, "{name}");
     }
 }

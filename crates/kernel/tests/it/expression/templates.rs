@@ -1,7 +1,7 @@
 //! Templates: whole values, mixed texts, escapes, nesting, the environment, secrets left alone.
 
 use kernel::Json;
-use kernel::expression::{Scope, Template, evaluate};
+use kernel::expression::{Overrun, Scope, Template, evaluate};
 use serde_json::{Value, json};
 
 /// A scope over one document, as Conductor's.
@@ -297,4 +297,70 @@ fn only_what_is_used_is_asked_for() {
     let asked = Asked(RefCell::default());
     evaluate("${a.b.c} ${d[*]} ${e} ${f.g[?(@.x == $.h.i.j)]} ${workflow.secrets.K}", &asked);
     assert_eq!(asked.0.into_inner(), ["a.b", "d", "e", "bare e", "h.i", "f.g"]);
+}
+
+/// A scope with a large value, in which a rendered value may have four times as much.
+struct Large {
+    value: Json,
+    bytes: usize,
+}
+
+impl Large {
+    fn new(bytes: usize) -> Self {
+        Self { value: Json::of(&json!({ "text": "x".repeat(bytes), "small": 1 })), bytes }
+    }
+}
+
+impl Scope for Large {
+    fn field(&self, _: &str, _: &str) -> Option<Json> {
+        Some(self.value.clone())
+    }
+
+    fn document(&self, _: &str) -> Option<Json> {
+        None
+    }
+
+    fn bare(&self, _: &str) -> Option<Json> {
+        None
+    }
+
+    fn bytes_max(&self) -> usize {
+        4 * self.bytes
+    }
+}
+
+#[test]
+fn a_value_that_would_be_too_large_is_not_built() {
+    let often = |part: &str, times: usize| vec![part; times].join("-");
+    let list = |part: &str, times: usize| json!(vec![part; times]);
+    let large = "${a.b.text}";
+    for value in [
+        json!(often(large, 100_000)),
+        list(large, 100_000),
+        json!({ "nested": { "text": often("y${a.b}", 100_000) } }),
+        json!(format!("${{a.b[{}]}}", often(large, 1000))),
+    ] {
+        let rendered = Template::compile(&value).try_render(&Large::new(1 << 20));
+        assert_eq!(rendered, Err(Overrun::Size(4 << 20)));
+        assert!(Template::compile(&value).render(&Large::new(1 << 20)).is_null());
+    }
+    let fits = Template::compile(&json!(often(large, 3))).try_render(&Large::new(1 << 20));
+    assert_eq!(fits.map(|json| json.len()), Ok(3 * (1 << 20) + 4));
+}
+
+#[test]
+fn a_value_that_reads_too_much_is_not_built() {
+    let value = json!(vec!["${a.b.small}"; 2000]);
+    let scope = Large::new(4 << 10);
+    let rendered = Template::compile(&value).try_render(&scope);
+    assert!(matches!(rendered, Err(Overrun::Work(_))), "{:?}", rendered.map(|json| json.len()));
+    let value = json!(vec!["${a.b.small}"; 200]);
+    assert!(Template::compile(&value).try_render(&scope).is_ok());
+}
+
+#[test]
+fn arguments_of_a_function_are_counted_too() {
+    let arguments = vec!["$.a.b.text"; 300].join(", ");
+    let rendered = evaluate(&format!("${{a.b.concat({arguments})}}"), &Large::new(1 << 20));
+    assert!(rendered.len() < 64 << 20, "{} bytes", rendered.len());
 }

@@ -135,6 +135,7 @@ pub(super) fn event(state: &Execution, event: &Event) -> Option<String> {
         }
         Event::Admitted => "admitted".to_owned(),
         Event::Ended(ended) => end(ended),
+        Event::ClockSetBack { by } => format!("the clock was set back by {}s", by / 1000),
         Event::Snapshot(_) => "snapshot".to_owned(),
     })
 }

@@ -207,7 +207,12 @@ fn a_trigger_fires_at_once() {
 fn a_backfill_runs_a_stretch_of_the_past() {
     let mut run = Run::new("2026-02-26T10:15:30Z", json!({ "overlap": "skip" }));
     run.limits.firings_max = 2;
-    let stretch = |from: &str, to: &str| Input::Backfill { from: at(from), to: at(to), by: None };
+    let stretch = |from: &str, to: &str| Input::Backfill {
+        from: at(from),
+        to: at(to),
+        at_once: None,
+        by: None,
+    };
     run.say(stretch("2026-02-25T01:00:00Z", "2026-02-25T05:00:00Z")).unwrap();
     assert_eq!(run.starts.len(), 2);
     let again = run.say(stretch("2026-02-25T01:00:00Z", "2026-02-25T05:00:00Z"));
@@ -225,6 +230,29 @@ fn a_backfill_runs_a_stretch_of_the_past() {
         let refused = run.say(stretch(from, to)).unwrap_err();
         assert!(refused.to_string().contains(says), "{refused}");
     }
+}
+
+#[test]
+fn a_backfill_keeps_to_so_many_runs_at_once_and_stands_in_nobodys_way() {
+    let mut run = Run::new("2026-02-26T10:15:30Z", json!({ "overlap": "skip" }));
+    let (from, to) = (at("2026-02-25T01:00:00Z"), at("2026-02-25T05:00:00Z"));
+    let none = Input::Backfill { from, to, at_once: Some(0), by: None };
+    assert!(matches!(run.say(none), Err(Rejected::Invalid(_))));
+    run.say(Input::Backfill { from, to, at_once: Some(2), by: None }).unwrap();
+    assert_eq!(run.starts.len(), 2);
+    assert_eq!(run.state.wake_at(), Some(at("2026-02-26T11:00:00Z")), "time alone changes nothing");
+    run.started(1).unwrap();
+    run.started(2).unwrap();
+    assert_eq!(run.starts.len(), 2, "they run still");
+    run.advance("2026-02-26T11:00:00Z");
+    assert_eq!(run.starts.len(), 3, "the schedule itself goes on");
+    for number in [1, 2] {
+        run.ended(number).unwrap();
+    }
+    assert_eq!(run.starts.len(), 5);
+    run.ended(4).unwrap();
+    assert_eq!(run.starts.len(), 6);
+    assert!(run.state.backfill.is_none(), "the last one was asked for");
 }
 
 #[test]
@@ -271,15 +299,56 @@ fn a_line_that_cannot_be_read_stops_no_other() {
 }
 
 #[test]
-fn jumps_of_the_clock_fire_nothing_twice() {
+fn jumps_of_the_clock_make_up_for_nothing_twice() {
     let mut run = Run::new("2026-02-26T10:15:30Z", json!({ "catchUp": "all" }));
     run.advance("2026-02-26T11:00:00Z");
-    for back in ["2026-02-26T10:30:00Z", "2026-02-25T00:00:00Z", "2026-02-26T11:00:00Z"] {
+    for back in ["2026-02-26T10:30:00Z", "2026-02-25T00:00:00Z", "2026-02-26T10:45:00Z"] {
         run.now = at(back);
         run.say(Input::Wake).unwrap();
         run.say(Input::Wake).unwrap();
         assert_eq!(run.starts.len(), 1, "{back}");
     }
+    let told = run.ledger().pop().unwrap();
+    assert_eq!(told, "2 25 01:00:00 SKIPPED it had come before the clock was set back");
     run.advance("2026-02-26T13:00:00Z");
-    assert_eq!(run.starts.len(), 3);
+    assert_eq!(run.starts.len(), 3, "12:00 and 13:00 have not come before; 11:00 has, and is late");
+}
+
+#[test]
+fn a_frequent_schedule_goes_on_at_once_when_the_clock_is_set_back() {
+    let mut run = Run::new("2026-02-26T10:15:30Z", json!({ "cronExpression": "0 */20 * * * *" }));
+    run.advance("2026-02-26T10:20:00Z");
+    // Two hours too fast for a while.
+    run.advance("2026-02-26T12:20:00Z");
+    run.now = at("2026-02-26T10:25:00Z");
+    run.say(Input::Wake).unwrap();
+    assert_eq!(run.state.wake_at(), Some(at("2026-02-26T10:40:00Z")));
+    run.advance("2026-02-26T10:40:00Z");
+    let last = run.ledger().pop().unwrap();
+    assert!(last.ends_with("26 10:40:00 POLLED"), "{last}");
+    assert_eq!(run.folded(), run.state);
+}
+
+#[test]
+fn a_time_of_the_day_does_not_come_twice_when_the_clock_is_set_back_a_little() {
+    let mut run = Run::new("2026-02-26T10:15:30Z", json!({ "cronExpression": "0 0 11 * * *" }));
+    run.advance("2026-02-26T11:00:00Z");
+    run.now = at("2026-02-26T10:30:00Z");
+    run.say(Input::Wake).unwrap();
+    assert_eq!(run.state.wake_at(), Some(at("2026-02-27T11:00:00Z")));
+    let told = run.ledger().pop().unwrap();
+    assert_eq!(told, "2 26 11:00:00 SKIPPED it had come before the clock was set back");
+    run.say(Input::Wake).unwrap();
+    assert_eq!(run.ledger().len(), 2, "it is told once");
+    assert_eq!(run.folded(), run.state);
+}
+
+#[test]
+fn a_clock_that_was_wrong_by_hours_is_believed_when_it_is_right_again() {
+    let mut run = Run::new("2026-02-26T10:15:30Z", json!({ "cronExpression": "0 0 11 * * *" }));
+    run.advance("2026-03-26T11:00:00Z");
+    run.now = at("2026-02-26T10:30:00Z");
+    run.say(Input::Wake).unwrap();
+    assert_eq!(run.state.wake_at(), Some(at("2026-02-26T11:00:00Z")));
+    assert_eq!(run.folded(), run.state);
 }

@@ -210,6 +210,8 @@ impl Action {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Without --from the run begins again at its first task, with --input if that is given.
+The run itself goes on: its output, and that of the tasks that run again, are replaced. Of a run
+that has completed this is asked for.
 
 Examples:
   nightbell run rerun ID --from load_ref
@@ -226,6 +228,9 @@ pub(crate) struct Rerun {
     /// New input of the task: JSON, @FILE, or - for standard input
     #[arg(long, value_name = "JSON", requires = "from")]
     task_input: Option<String>,
+    /// Do not ask before the output of a completed run is replaced
+    #[arg(long, short)]
+    yes: bool,
 }
 
 impl Rerun {
@@ -243,9 +248,17 @@ pub(super) async fn rerun(
 ) -> anyhow::Result<()> {
     let id = &arguments.id;
     let mut request = Map::new();
+    let (_, workflow) = fetch(id, true, client).await?;
     if let Some(task) = &arguments.from {
-        let task_id = task_id(id, task, client).await?;
+        let task_id = task_id(id, task, &workflow)?;
         request.insert("reRunFromTaskId".to_owned(), task_id.into());
+    }
+    if workflow.status == "COMPLETED" {
+        let begin = request.get("reRunFromTaskId").and_then(Value::as_str);
+        let again = workflow.tasks.iter().skip_while(|it| begin.is_some_and(|id| it.id != id));
+        let mut replaced = vec!["the output of the run".to_owned()];
+        replaced.extend(again.map(|it| format!("task {} ({})", it.reference, it.status)));
+        confirm(&format!("replace what run {id} has completed with"), &replaced, arguments.yes)?;
     }
     if let Some(text) = &arguments.input {
         let input = input::object_argument("--input", text)?;
@@ -264,8 +277,7 @@ pub(super) async fn rerun(
 }
 
 /// The id of the task that is meant by an id, or by a reference name: its latest attempt.
-async fn task_id(run: &str, task: &str, client: &Client) -> Result<String, Failure> {
-    let (_, workflow) = fetch(run, true, client).await?;
+fn task_id(run: &str, task: &str, workflow: &super::Workflow) -> Result<String, Failure> {
     let meant = |found: &&super::Task| found.id == task || found.reference == task;
     if let Some(found) = workflow.tasks.iter().rev().find(meant) {
         return Ok(found.id.clone());

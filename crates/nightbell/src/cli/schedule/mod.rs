@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client::{Client, understand};
+use super::client::{Call, Client, understand};
+use super::confirm;
 use super::document::{Files, Removal, at, judge, name_of};
 use super::failure::Failure;
 use super::input::Document;
@@ -83,9 +84,12 @@ A file holds one schedule or a list of them:
         name: String,
     },
     /// Fire a schedule for every instant of a stretch of the past
+    ///
+    /// Says how many runs that is, and asks if they are many.
     #[command(after_help = "\
-Example:
-  nightbell schedule backfill nightly --from 2026-01-01T00:00:00Z --to 2026-01-31T23:59:59Z")]
+Examples:
+  nightbell schedule backfill nightly --from 2026-01-01T00:00:00Z --to 2026-01-31T23:59:59Z --dry-run
+  nightbell schedule backfill hourly --from 2026-01-01T00:00:00Z --to 2026-01-31T23:59:59Z --at-once 4")]
     Backfill {
         /// Name of the schedule
         name: String,
@@ -95,8 +99,20 @@ Example:
         /// Up to and including this
         #[arg(long)]
         to: Timestamp,
+        /// How many of its runs may be under way together [default: all]
+        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+        at_once: Option<u32>,
+        /// Only say how many runs that would be
+        #[arg(long)]
+        dry_run: bool,
+        /// Do not ask
+        #[arg(long, short)]
+        yes: bool,
     },
 }
+
+/// Runs of a backfill that are started without a question.
+const BACKFILL_UNASKED: u64 = 20;
 
 /// Runs the command.
 pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
@@ -147,14 +163,33 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
             output.note("its idempotency key says which run it gets; see its history");
             Ok(())
         }
-        Verb::Backfill { name, from, to } => {
-            let call = client.post(&["scheduler", "schedules", &name, "backfill"]);
-            let call = call.query("from", from.as_millisecond()).query("to", to.as_millisecond());
+        Verb::Backfill { name, from, to, at_once, dry_run, yes } => {
+            let path = ["scheduler", "schedules", &name, "backfill"];
+            let counted = within(client.get(&path), from, to).send().await?.value()?;
+            let count = counted["count"].as_u64().unwrap_or_default();
+            let more = if counted["more"] == true { "more than " } else { "" };
+            let runs = format!("{more}{count} run{}", if count == 1 { "" } else { "s" });
+            let ends = ["first", "last"].map(|it| Moment::of(&counted[it]).rfc3339());
+            let ends = ends.map(Option::unwrap_or_default);
+            if dry_run {
+                output.note(format_args!("{name} would start {runs}, {} to {}", ends[0], ends[1]));
+                return if output.is_json() { output.json(&counted) } else { Ok(()) };
+            }
+            if count > BACKFILL_UNASKED {
+                let things = [format!("{runs}, {} to {}", ends[0], ends[1])];
+                confirm(&format!("start {runs} of schedule {name}"), &things, yes)?;
+            }
+            let call = within(client.post(&path), from, to).query_if("atOnce", at_once);
             call.query("by", "nightbell").send().await?;
-            output.note(format_args!("runs schedule {name} from {from} to {to}"));
+            output.note(format_args!("schedule {name} starts {runs}, {} to {}", ends[0], ends[1]));
             done(&[name], output)
         }
     }
+}
+
+/// A call about a stretch of time.
+fn within(call: Call<'_>, from: Timestamp, to: Timestamp) -> Call<'_> {
+    call.query("from", from.as_millisecond()).query("to", to.as_millisecond())
 }
 
 fn done(names: &[String], output: &Output) -> anyhow::Result<()> {

@@ -118,7 +118,27 @@ fn rerun_finds_the_last_attempt_of_a_task_by_its_name() {
 
 #[test]
 fn rerun_from_the_start_takes_a_new_input() {
-    let server = StandIn::start().says("POST /api/workflow/1/rerun", 200, json!("1"));
+    let server = StandIn::start().says("GET /api/workflow/1", 200, run()).says(
+        "POST /api/workflow/1/rerun",
+        200,
+        json!("1"),
+    );
     server.run(&["run", "rerun", "1", "-i", r#"{"n":2}"#]).exits(0);
-    assert_eq!(server.body(0), json!({ "workflowInput": { "n": 2 } }));
+    assert_eq!(server.body(1), json!({ "workflowInput": { "n": 2 } }));
+}
+
+#[test]
+fn rerun_asks_before_what_has_completed_is_replaced() {
+    let mut completed = run();
+    completed["status"] = json!("COMPLETED");
+    let server = StandIn::start().says("GET /api/workflow/1", 200, completed).says(
+        "POST /api/workflow/1/rerun",
+        200,
+        json!("1"),
+    );
+    let refused = server.run(&["run", "rerun", "1", "--from", "t-2"]).exits(2);
+    assert!(refused.stderr.contains("the output of the run"), "{refused:?}");
+    assert!(refused.stderr.contains("task a (FAILED)"), "{refused:?}");
+    assert_eq!(server.heard(), ["GET /api/workflow/1?includeTasks=true"]);
+    server.run(&["run", "rerun", "1", "--from", "t-2", "--yes"]).exits(0);
 }

@@ -58,6 +58,7 @@ fn operations_name_the_schedule() {
         .says("PUT /api/scheduler/schedules/a/pause", 200, Value::Null)
         .says("PUT /api/scheduler/schedules/a/resume", 200, Value::Null)
         .says("POST /api/scheduler/schedules/a/trigger", 200, json!({ "workflowId": "run-1" }))
+        .says("GET /api/scheduler/schedules/a/backfill", 200, json!({ "count": 2, "more": false }))
         .says("POST /api/scheduler/schedules/a/backfill", 200, Value::Null);
     server.run(&["schedule", "pause", "a", "--reason", "holiday"]).exits(0);
     server.run(&["schedule", "resume", "a"]).exits(0);
@@ -74,12 +75,40 @@ fn operations_name_the_schedule() {
             "PUT /api/scheduler/schedules/a/pause?reason=holiday",
             "PUT /api/scheduler/schedules/a/resume",
             "POST /api/scheduler/schedules/a/trigger?by=nightbell",
+            "GET /api/scheduler/schedules/a/backfill?from=1000&to=2000",
             "POST /api/scheduler/schedules/a/backfill?from=1000&to=2000&by=nightbell",
             "GET /api/scheduler/schedules/a",
             "DELETE /api/scheduler/schedules/a",
             "GET /api/scheduler/schedules/b",
         ]
     );
+}
+
+#[test]
+fn a_backfill_says_how_many_runs_and_asks_before_many() {
+    let counted = json!({ "count": 305, "more": false, "first": 1000, "last": 2000 });
+    let server = StandIn::start()
+        .says("GET /api/scheduler/schedules/a/backfill", 200, counted)
+        .says("POST /api/scheduler/schedules/a/backfill", 200, Value::Null);
+    let backfill = [
+        "schedule",
+        "backfill",
+        "a",
+        "--from",
+        "1970-01-01T00:00:01Z",
+        "--to",
+        "1970-01-01T00:00:02Z",
+    ];
+    let dry = server.run(&[&backfill[..], &["--dry-run"]].concat()).exits(0);
+    let told = "a would start 305 runs, 1970-01-01T00:00:01.000Z to 1970-01-01T00:00:02.000Z\n";
+    assert_eq!(dry.stderr, told);
+    let refused = server.run(&backfill).exits(2);
+    assert!(refused.stderr.contains("will not start 305 runs of schedule a"), "{refused:?}");
+    assert!(server.heard().iter().all(|it| it.starts_with("GET ")), "nothing was started");
+    server.run(&[&backfill[..], &["--yes", "--at-once", "4"]].concat()).exits(0);
+    let last = server.heard().pop();
+    let wanted = "POST /api/scheduler/schedules/a/backfill?from=1000&to=2000&atOnce=4&by=nightbell";
+    assert_eq!(last.as_deref(), Some(wanted));
 }
 
 #[test]

@@ -33,3 +33,37 @@ fn list_shows_who_is_connected() {
     let none = StandIn::start().says("GET /api/workers", 200, json!([]));
     assert!(none.run(&["worker", "list"]).exits(0).stderr.contains("no workers"));
 }
+
+#[test]
+fn unfinished_shows_what_keeps_failing_and_why() {
+    let next = Timestamp::now() + jiff::SignedDuration::from_secs(120);
+    let tried = |given_up: bool| {
+        let mut tried = json!({
+            "taskHub": "h", "kind": "orchestration", "name": "o", "version": "2.0",
+            "instanceId": "i", "attempts": 8, "reason": "the worker gave it back",
+            "workerId": "host:1", "refusedByAll": !given_up, "givenUp": given_up,
+        });
+        if !given_up {
+            tried["nextAt"] = next.as_millisecond().into();
+        }
+        tried
+    };
+    let work = json!([tried(false), tried(true)]);
+    let server = StandIn::start().says("GET /api/workers/unfinished", 200, work.clone());
+    let lines = server.run(&["worker", "unfinished", "--hub", "h"]).exits(0).lines();
+    assert_eq!(lines[0], "WORK INSTANCE HUB TRIED NEXT LAST BY WHY");
+    assert!(lines[1].starts_with("orchestration o 2.0 i h 8 "), "{lines:?}");
+    assert!(
+        lines[1].contains("no connected worker takes it: the worker gave it back"),
+        "{lines:?}"
+    );
+    assert!(lines[2].contains(" 8 given up host:1 the worker gave it back"), "{lines:?}");
+    let outcome = server.run(&["worker", "unfinished", "--json"]).exits(0);
+    assert_eq!(outcome.json(), work);
+    assert_eq!(
+        server.heard(),
+        ["GET /api/workers/unfinished?taskHub=h", "GET /api/workers/unfinished"]
+    );
+    let none = StandIn::start().says("GET /api/workers/unfinished", 200, json!([]));
+    assert!(none.run(&["worker", "unfinished"]).exits(0).stderr.contains("was done"));
+}

@@ -165,7 +165,7 @@ fn validate_prints_a_line_for_each_problem() {
         .says("POST /api/metadata/workflow/validate", 400, refusal())
         .says("POST /api/metadata/workflow/validate", 200, json!(null));
     let input = r#"[{"name":""},{"name":"b"}]"#;
-    let outcome = server.run_with_input(&["workflow", "validate", "-f", "-"], input).exits(1);
+    let outcome = server.run_with_input(&["workflow", "validate", "-", "--online"], input).exits(1);
     assert_eq!(
         outcome.stdout,
         "standard input, item 1: /tasks/1/type: there is no task type HTP (hint: did you mean HTTP?)\n\
@@ -177,7 +177,7 @@ fn validate_prints_a_line_for_each_problem() {
 #[test]
 fn validate_prints_problems_as_json() {
     let server = StandIn::start().says("POST /api/metadata/workflow/validate", 400, refusal());
-    let arguments = ["workflow", "validate", "-f", "-", "--json"];
+    let arguments = ["workflow", "validate", "-f", "-", "--online", "--json"];
     let problems = server.run_with_input(&arguments, r#"{"name":"x"}"#).exits(1).json();
     assert_eq!(problems[0]["pointer"], "/tasks/1/type");
     assert_eq!(problems[0]["hint"], "did you mean HTTP?");
@@ -189,8 +189,68 @@ fn validate_prints_problems_as_json() {
 fn validate_of_a_good_definition_is_quiet() {
     let server = StandIn::start().says("POST /api/metadata/workflow/validate", 200, json!(null));
     let outcome =
-        server.run_with_input(&["workflow", "validate", "-f", "-"], r#"{"name":"x"}"#).exits(0);
+        server.run_with_input(&["workflow", "validate", "-f", "-", "--online"], r#"{"name":"x"}"#);
+    let outcome = outcome.exits(0);
     assert_eq!((outcome.stdout.as_str(), outcome.stderr.as_str()), ("", "x is valid\n"));
+}
+
+/// By the code that would run it, with the task definitions beside it, and without a server.
+#[test]
+fn definitions_are_judged_without_a_server() {
+    let task =
+        |name: &str, kind: &str| json!({ "name": name, "taskReferenceName": name, "type": kind });
+    let flow = |tasks: serde_json::Value| {
+        json!({ "name": "flow", "version": 1, "schemaVersion": 2, "tasks": tasks }).to_string()
+    };
+    let judge = |text: &str, arguments: &[&str]| {
+        let validate = [&["workflow", "validate"], arguments].concat();
+        Nightbell::new(&validate)
+            .env("NIGHTBELL_URL", "http://127.0.0.1:1")
+            .file("flow.json", text)
+            .run()
+    };
+    let good = flow(json!([task("a", "SIMPLE")]));
+    assert_eq!(judge(&good, &["flow.json"]).exits(0).stderr, "flow version 1 is valid\n");
+    judge(&good, &["-f", "flow.json"]).exits(0);
+    judge(&good, &["."]).exits(0);
+    let bad = flow(json!([task("a", "SIMPLE"), task("a", "SIMPLE")]));
+    let refused = judge(&bad, &["flow.json"]).exits(1);
+    assert!(refused.stdout.starts_with("flow.json: /tasks/1/taskReferenceName: "), "{refused:?}");
+    let odd = good.replace("\"tasks\"", "\"outputParameters\":{\"x\":\"${b.output.y}\"},\"tasks\"");
+    let warned = judge(&odd, &["flow.json"]).exits(0);
+    assert!(warned.stdout.contains("warning: /outputParameters/x"), "{warned:?}");
+    judge(&odd, &["flow.json", "--strict"]).exits(1);
+}
+
+#[test]
+fn a_test_with_given_answers_says_how_it_ended_or_what_it_waits_for() {
+    let tasks = json!([{ "referenceTaskName": "a", "taskType": "SIMPLE", "status": "COMPLETED",
+        "outputData": { "n": 3 } }]);
+    let server = StandIn::start()
+        .says(
+            "POST /api/workflow/test",
+            200,
+            json!({ "status": "COMPLETED", "output": { "n": 3 },
+            "tasks": tasks }),
+        )
+        .says(
+            "POST /api/workflow/test",
+            200,
+            json!({ "status": "RUNNING", "output": {},
+            "tasks": tasks, "waitsFor": ["b"] }),
+        )
+        .says("POST /api/workflow/test", 400, json!({ "message": "there is no task 'c' to mock" }));
+    let test =
+        ["workflow", "test", "flow", "-i", r#"{"i":1}"#, "--mocks", r#"{"a":{"output":{"n":3}}}"#];
+    let done = server.run(&test).exits(0);
+    assert!(done.stdout.ends_with("COMPLETED {\"n\":3}\n"), "{done:?}");
+    let request = json!({ "name": "flow", "input": { "i": 1 },
+        "taskRefToMockOutput": { "a": [{ "output": { "n": 3 } }] } });
+    assert_eq!(server.body(0), request);
+    let stopped = server.run(&test).exits(5);
+    let told = "error: it stopped at RUNNING: no mock answers for b\n";
+    assert!(stopped.stderr.starts_with(told), "{stopped:?}");
+    server.run(&test).exits(1);
 }
 
 #[test]

@@ -46,6 +46,19 @@ pub(in crate::grpc) fn wire(details: &FailureDetails) -> TaskFailureDetails {
     }
 }
 
+/// The same in few words, where all of them do not fit.
+pub(in crate::grpc) fn brief(details: TaskFailureDetails) -> TaskFailureDetails {
+    const MESSAGE_MAX: usize = 64 << 10;
+    let mut message = details.error_message;
+    message.truncate(message.floor_char_boundary(MESSAGE_MAX));
+    TaskFailureDetails {
+        error_type: details.error_type,
+        error_message: message,
+        is_non_retriable: details.is_non_retriable,
+        ..TaskFailureDetails::default()
+    }
+}
+
 fn object(members: BTreeMap<String, proto::Value>) -> Map<String, Value> {
     members.into_iter().map(|(name, member)| (name, value(member))).collect()
 }

@@ -1,13 +1,13 @@
 //! Histories for the wire: for workers that replay them, and for clients that read them.
 
 use kernel::durable::{
-    Call, EntityOperation, ExecutionCompleted, ExecutionRewound, ExecutionStarted, Fact,
-    HistoryEvent, LockRequest, Outcome, ParentInstance, Unlock,
+    Call, DELIVERABLE_MAX, EntityOperation, ExecutionCompleted, ExecutionRewound, ExecutionStarted,
+    Fact, HistoryEvent, LockRequest, Outcome, ParentInstance, Unlock,
 };
 use proto::OrchestrationStatus;
 use proto::history_event::EventType;
 
-use super::{entity_event, failure, time, wire_tags, wire_text, wire_trace};
+use super::{entity_event, failure, state, time, wire_tags, wire_text, wire_trace};
 
 /// One line of a history.
 pub(in crate::grpc) fn event(event: &HistoryEvent) -> proto::HistoryEvent {
@@ -16,6 +16,23 @@ pub(in crate::grpc) fn event(event: &HistoryEvent) -> proto::HistoryEvent {
         timestamp: Some(time::wire(event.at)),
         event_type: Some(event_type(&event.fact)),
     }
+}
+
+/// The same for a client. The first event of an instance bears the number 0 there: tools that export
+/// histories look for it. An output that no message can carry is left out: a build before this one
+/// stored such.
+pub(in crate::grpc) fn for_client(mut event: proto::HistoryEvent) -> proto::HistoryEvent {
+    match &mut event.event_type {
+        Some(EventType::ExecutionStarted(_)) => event.event_id = 0,
+        Some(EventType::ExecutionCompleted(end)) => {
+            let length = end.result.as_ref().map_or(0, String::len);
+            if length > DELIVERABLE_MAX {
+                end.result = Some(state::left_out("output", length));
+            }
+        }
+        _ => {}
+    }
+    event
 }
 
 fn event_type(fact: &Fact) -> EventType {

@@ -4,7 +4,7 @@
 use kernel::Timestamp;
 use kernel::durable::{
     Call, EntityOperation, ExecutionCompleted, ExecutionRewound, ExecutionStarted, Fact,
-    HistoryEvent, LockRequest, Outcome, ParentInstance, Unlock,
+    HistoryEvent, INBOUND, LockRequest, Outcome, ParentInstance, Unlock,
 };
 use proto::OrchestrationStatus;
 use proto::history_event::EventType;
@@ -14,7 +14,9 @@ use super::{entity_event, failure, tags, text, time, trace, version};
 /// One line of a history; `None` for what has no effect on anybody.
 pub(in crate::grpc) fn event(event: proto::HistoryEvent) -> Option<HistoryEvent> {
     let at = event.timestamp.as_ref().map(time::instant).unwrap_or_default();
-    Some(HistoryEvent { id: event.event_id, at, fact: fact(event.event_type?)? })
+    let fact = fact(event.event_type?)?;
+    let id = if matches!(fact, Fact::ExecutionStarted(_)) { INBOUND } else { event.event_id };
+    Some(HistoryEvent { id, at, fact })
 }
 
 fn fact(event: EventType) -> Option<Fact> {

@@ -3,6 +3,7 @@
 use kernel::durable::Status;
 use kernel::durable::entity::Entity;
 use kernel::durable::instance::Instance;
+use prost::Message;
 use proto::{EntityMetadata, OrchestrationState, OrchestrationStatus};
 
 use super::{failure, time, wire_tags, wire_text};
@@ -11,7 +12,7 @@ use super::{failure, time, wire_tags, wire_text};
 pub(in crate::grpc) fn instance(instance: &Instance, payloads: bool) -> Option<OrchestrationState> {
     let start = instance.start.as_ref()?;
     let payload = |text| wire_text(text).filter(|_| payloads);
-    Some(OrchestrationState {
+    Some(fitting(OrchestrationState {
         instance_id: instance.instance_id().to_string(),
         name: start.name.to_string(),
         version: wire_text(start.version.as_ref()),
@@ -27,7 +28,44 @@ pub(in crate::grpc) fn instance(instance: &Instance, payloads: bool) -> Option<O
         completed_timestamp: instance.ended_at.map(time::wire),
         parent_instance_id: wire_text(start.parent.as_ref().map(|parent| &parent.instance_id)),
         tags: wire_tags(&start.tags),
-    })
+    }))
+}
+
+/// Bytes of an instance in an answer. SDKs take messages of 4 MiB unless they are told otherwise, and
+/// one that is larger is lost as a whole.
+const INSTANCE_BYTES_MAX: usize = (4 << 20) - (16 << 10);
+/// What is smaller is never left out: it would help nobody.
+const LEFT_OUT_MIN: usize = 64 << 10;
+
+/// The same, if it fits into a message. Else its input, its custom status or its output is left out,
+/// in this order, and a text in its place says so.
+fn fitting(mut state: OrchestrationState) -> OrchestrationState {
+    let mut bytes = state.encoded_len();
+    let payloads = [
+        ("input", &mut state.input),
+        ("custom status", &mut state.custom_status),
+        ("output", &mut state.output),
+    ];
+    for (what, payload) in payloads {
+        let length = payload.as_ref().map_or(0, String::len);
+        if bytes > INSTANCE_BYTES_MAX && length > LEFT_OUT_MIN {
+            bytes -= length;
+            *payload = Some(left_out(what, length));
+        }
+    }
+    if bytes > INSTANCE_BYTES_MAX {
+        state.failure_details = state.failure_details.map(failure::brief);
+    }
+    state
+}
+
+/// What stands in the place of a payload that is left out: JSON, as payloads are.
+pub(in crate::grpc) fn left_out(what: &str, bytes: usize) -> String {
+    let words = format!(
+        "[the {what} of {bytes} bytes is left out: it does not fit into a message of \
+         {INSTANCE_BYTES_MAX} bytes; GET /runtime/webhooks/durabletask/instances/ID shows it]"
+    );
+    serde_json::Value::from(words).to_string()
 }
 
 /// An entity that holds something, or any entity if `transient` ones are wanted.

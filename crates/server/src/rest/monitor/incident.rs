@@ -28,6 +28,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(acknowledge))
         .routes(routes!(snooze))
         .routes(routes!(resolve))
+        .routes(routes!(resend))
 }
 
 /// States in which an incident is not over.
@@ -102,16 +103,24 @@ async fn present(
     })
 }
 
-/// The ledger's line of an incident.
+/// The ledger's line of an incident: of its id, or the latest of the key under which providers know
+/// it, which is what stands in a page.
 ///
 /// # Errors
 /// 404 if there is none.
-async fn find(api: &Api, id: &str) -> Result<Record, Problem> {
-    let search = RecordSearch { keys: vec![id.to_owned()], ..RecordSearch::newest("incident") };
-    let page = api.engine.store().records(&search).await?;
-    page.rows.into_iter().next().ok_or_else(|| {
-        let shown: String = id.chars().take(100).collect();
+async fn find(api: &Api, name: &str) -> Result<Record, Problem> {
+    let search = RecordSearch { keys: vec![name.to_owned()], ..RecordSearch::newest("incident") };
+    let mut found = api.engine.store().records(&search).await?.rows;
+    let is_dedup_key = name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if found.is_empty() && is_dedup_key {
+        let key_begins = Some(format!("{name}-"));
+        let search = RecordSearch { key_begins, size: 1, ..RecordSearch::newest("incident") };
+        found = api.engine.store().records(&search).await?.rows;
+    }
+    found.into_iter().next().ok_or_else(|| {
+        let shown: String = name.chars().take(100).collect();
         Problem::not_found(format!("there is no incident {shown}"))
+            .with_hint("Name it by its id or its dedup key: see `nightbell incident list`.")
     })
 }
 
@@ -141,11 +150,14 @@ async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Val
 )]
 async fn why(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
     let record = find(&api, &id).await?;
+    let id = record.key.to_string();
+    let source = api.engine.source_of_monitor(&record.subject);
     let told = |hosted: &engine::Hosted| {
         let monitor = hosted.monitor()?;
         let mut told = view::camel(json!(explain(monitor, &id)?));
         told["monitor"] = monitor.name().into();
-        told["origin"] = json!(monitor.spec.as_ref().and_then(|it| it.monitor.origin.clone()));
+        let origin = monitor.spec.as_ref().and_then(|it| it.monitor.origin.clone());
+        told["origin"] = json!(view::origin(source.as_deref(), origin.as_deref()));
         Some(told)
     };
     let monitor = kernel::ExecutionId::monitor(&record.subject);
@@ -243,8 +255,8 @@ async fn act(
     input: impl FnOnce(Arc<str>) -> Input,
 ) -> Result<Json<Value>, Problem> {
     let record = find(api, id).await?;
-    say(api, &record.subject, input(id.into())).await?;
-    let record = find(api, id).await?;
+    say(api, &record.subject, input(record.key.clone())).await?;
+    let record = find(api, &record.key).await?;
     present(api, &record, view::incident).await.map(Json)
 }
 
@@ -307,4 +319,25 @@ async fn resolve(
     let deed = deed.unwrap_or_default();
     let (who, why) = (deed.who(), deed.why());
     act(&api, &id, |incident| Input::Resolve { incident, who, why }).await
+}
+
+/// Sends again what was given up about an incident and still matters, to all receivers that did not
+/// take it.
+#[utoipa::path(
+    operation_id = "resend_incident", post, path = "/api/incidents/{id}/resend", tag = "incidents",
+    request_body = Deed,
+    params(("id" = String, Path, description = "The id of the incident")),
+    responses(
+        (status = 200, description = "The incident", body = serde_json::Value),
+        (status = 404, description = "There is none of this id"),
+        (status = 409, description = "Nothing about it was given up that still matters"),
+    )
+)]
+async fn resend(
+    State(api): State<Api>,
+    Path(id): Path<String>,
+    Body(deed): Body<Option<Deed>>,
+) -> Result<Json<Value>, Problem> {
+    let who = Some(deed.unwrap_or_default().who());
+    act(&api, &id, |incident| Input::Resend { incident: Some(incident), receiver: None, who }).await
 }

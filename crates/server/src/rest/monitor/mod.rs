@@ -3,6 +3,7 @@
 
 mod incident;
 mod ping;
+mod preview;
 mod receiver;
 mod silence;
 mod view;
@@ -44,6 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .merge(silence::routes())
         .merge(receiver::routes())
         .merge(ping::routes())
+        .merge(preview::routes())
 }
 
 /// The source of what clients define, unless they name another.
@@ -146,7 +148,7 @@ async fn add(
     let mut known = api.engine.monitors_known_beside(&source);
     let before = api.engine.monitors_of(&source).unwrap_or_default();
     known.extend_by(before.clone());
-    let loaded = read_file(&api, text_of(&body)?, &known);
+    let loaded = read_file(&api, text_of(&body)?, known).await?;
     if params.dry_run {
         return Ok(Json(verdict(&loaded)));
     }
@@ -171,7 +173,7 @@ async fn replace(
 ) -> Result<Json<Value>, Problem> {
     let source = source_of(params.source)?;
     let known = api.engine.monitors_known_beside(&source);
-    let loaded = read_file(&api, text_of(&body)?, &known);
+    let loaded = read_file(&api, text_of(&body)?, known).await?;
     if params.dry_run {
         return Ok(Json(verdict(&loaded)));
     }
@@ -199,8 +201,9 @@ fn text_of(body: &[u8]) -> Result<&str, Problem> {
 }
 
 /// Reads a file that may speak of what is known, its settings judged by those who will use them.
-fn read_file(api: &Api, text: &str, known: &Known) -> Loaded {
-    load_judged(text, &ChecklistOptions::default(), known, &api.engine)
+async fn read_file(api: &Api, text: &str, mut known: Known) -> Result<Loaded, Problem> {
+    api.engine.add_known(&mut known, text).await?;
+    Ok(load_judged(text, &ChecklistOptions::default(), &known, &api.engine))
 }
 
 /// The file that was read, with its warnings.
@@ -269,7 +272,7 @@ async fn put_one(
     let before = api.engine.monitors_of(&source).unwrap_or_default();
     let mut known = api.engine.monitors_known_beside(&source);
     known.extend_by(before.clone());
-    let mut loaded = read_file(&api, &text, &known);
+    let mut loaded = read_file(&api, &text, known).await?;
     for problem in &mut loaded.problems {
         problem.line = problem.line.saturating_sub(2).max(1);
         problem.column = problem.column.saturating_sub(4).max(1);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use engine::search::RecordSearch;
+use kernel::alert::definition::FALLBACK_AFTER;
 use kernel::graph::{Execution, Status};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,7 +19,7 @@ use crate::Api;
 use crate::problem::Problem;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(test))
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(test)).routes(routes!(resend))
 }
 
 /// How long a test waits for its end before it answers that it goes on.
@@ -31,8 +32,16 @@ const WAIT: Duration = Duration::from_secs(30);
 )]
 async fn list(State(api): State<Api>) -> Json<Value> {
     let file = api.engine.monitors_file();
+    let broken = api.engine.broken_receivers();
     let shown = file.receivers.iter().map(|(name, receiver)| {
+        let broken = broken.get(name).map(view::broken_receiver);
         json!({
+            "status": if broken.is_some() { "BROKEN" } else { "OK" },
+            "broken": broken,
+            "fallbackAfter": receiver.fallback.as_ref().map(|_| {
+                receiver.fallback_after.unwrap_or(FALLBACK_AFTER)
+            }),
+            "rate": receiver.rate,
             "name": name,
             "kind": receiver.kind,
             "settings": view::masked(receiver.settings.parse()),
@@ -69,18 +78,19 @@ async fn test(
         let look = |it: &Execution| {
             let latest = it.tasks().last();
             let reason = it.reason.clone().or_else(|| latest.and_then(|it| it.reason.clone()));
-            (it.status, it.output.parse(), reason, it.tasks().count())
+            // A try that failed and is made again says why; one that only waits its turn does not.
+            let failed = latest.is_some_and(|it| it.reason.is_some());
+            (it.status, it.output.parse(), reason, failed)
         };
         let expired = tokio::time::Instant::now() >= deadline;
-        let Some((status, output, reason, tries)) = api.engine.read(&id, look).await? else {
+        let Some((status, output, reason, failed)) = api.engine.read(&id, look).await? else {
             if expired {
                 return Err(Problem::not_found("the test has not begun, or was removed meanwhile"));
             }
             let _ = tokio::time::timeout_at(deadline, changes.changed()).await;
             continue;
         };
-        // A second try means that the first one failed: why is known.
-        if status.is_closed() || tries > 1 || expired {
+        if status.is_closed() || failed || expired {
             return Ok(Json(json!({
                 "receiver": name,
                 "workflowId": id.as_str(),
@@ -94,11 +104,36 @@ async fn test(
     }
 }
 
+/// Sends what was given up to a receiver again, as far as it still matters: pages of what is open,
+/// and ends that the receiver has not heard. For when the receiver has been put right.
+#[utoipa::path(
+    operation_id = "resend_to_receiver", post, path = "/api/receivers/{name}/resend",
+    tag = "receivers",
+    params(("name" = String, Path, description = "The name of the receiver"), ByParams),
+    responses(
+        (status = 200, description = "How many `monitors` had something to send",
+            body = serde_json::Value),
+        (status = 404, description = "There is none of this name"),
+    )
+)]
+async fn resend(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<ByParams>,
+) -> Result<Json<Value>, Problem> {
+    if !api.engine.monitors_file().receivers.contains_key(&*name) {
+        return Err(Problem::not_found(format!("there is no receiver {name}")));
+    }
+    let monitors = api.engine.resend_to(&name, params.by.as_deref()).await?;
+    Ok(Json(json!({ "receiver": name, "monitors": monitors })))
+}
+
 #[derive(Debug, Deserialize, IntoParams)]
 pub(super) struct DeliveryParams {
     /// Only deliveries about this monitor.
     monitor: Option<String>,
-    /// Only those that stand so: `queued`, `sent`, `dead` or `suppressed`.
+    /// Only those that stand so: `queued`, `sent`, `dead`, `resent` (given up, and sent again) or
+    /// `suppressed`.
     status: Option<String>,
     /// Lines to skip.
     start: Option<u64>,

@@ -3,13 +3,15 @@
 use axum::Json;
 use axum::extract::State;
 use engine::Engine;
-use kernel::alert::definition::Silence;
+use kernel::alert::definition::{Labels, Silence, unknown_matchers};
 use kernel::alert::{Monitor, silenced};
+use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::super::extract::{Body, Path};
+use super::super::extract::{Body, Path, Query};
 use super::{read_alone, view};
 use crate::Api;
 use crate::problem::Problem;
@@ -64,19 +66,32 @@ fn silence(api: &Api, id: Option<&str>, mut body: Value) -> Result<Silence, Prob
     file.silences.into_iter().next().ok_or_else(|| Problem::bad_request("there is no silence"))
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+struct KeepParams {
+    /// Keep it even if no monitor has the labels that it matches.
+    #[serde(default)]
+    force: bool,
+}
+
 /// Makes a silence, or replaces the one of its name.
 ///
 /// `match` says what it hides, by label (a value, a list, or `{"not": …}`), with `monitor`, `key`
-/// and `severity` among the labels. `from` with `to` or `for`, or `hours` with `tz`, say when.
+/// and `severity` among the labels. `from` with `to` or `for`, or `hours` with `tz`, say when; an end
+/// is needed.
 #[utoipa::path(
     operation_id = "add_silence", post, path = "/api/silences", tag = "silences", request_body = serde_json::Value,
+    params(KeepParams),
     responses(
         (status = 200, description = "The silence", body = serde_json::Value),
-        (status = 400, description = "What is wrong with it"),
+        (status = 400, description = "What is wrong with it, such as a label that no monitor has"),
     )
 )]
-async fn add(State(api): State<Api>, Body(body): Body<Value>) -> Result<Json<Value>, Problem> {
-    keep(&api, silence(&api, None, body)?).await
+async fn add(
+    State(api): State<Api>,
+    Query(params): Query<KeepParams>,
+    Body(body): Body<Value>,
+) -> Result<Json<Value>, Problem> {
+    keep(&api, silence(&api, None, body)?, params.force).await
 }
 
 /// Makes a silence of this name, or replaces it.
@@ -91,13 +106,25 @@ async fn add(State(api): State<Api>, Body(body): Body<Value>) -> Result<Json<Val
 async fn put(
     State(api): State<Api>,
     Path(id): Path<String>,
+    Query(params): Query<KeepParams>,
     Body(body): Body<Value>,
 ) -> Result<Json<Value>, Problem> {
-    keep(&api, silence(&api, Some(&id), body)?).await
+    keep(&api, silence(&api, Some(&id), body)?, params.force).await
 }
 
-async fn keep(api: &Api, silence: Silence) -> Result<Json<Value>, Problem> {
-    let shown = view::silence(&silence, None, api.engine.now());
+async fn keep(api: &Api, silence: Silence, force: bool) -> Result<Json<Value>, Problem> {
+    let file = api.engine.monitors_file();
+    let monitors = file.monitors.iter().map(|it| it.name.clone()).collect();
+    let unknown = unknown_matchers(&silence.matchers, &monitors, &Labels::of(&file.monitors));
+    let (labels, values): (Vec<_>, Vec<_>) =
+        unknown.into_iter().partition(|(_, _, no_label)| *no_label);
+    if let Some((_, message, _)) = labels.into_iter().next().filter(|_| !force) {
+        return Err(Problem::bad_request(format!("this would hide nothing: {message}"))
+            .with_hint("Add ?force=true (--force) if the monitors that have it come later."));
+    }
+    let mut shown = view::silence(&silence, None, api.engine.now());
+    let warnings = values.into_iter().map(|(_, message, _)| Value::from(message));
+    shown["warnings"] = warnings.collect();
     api.engine.put_silence(silence).await?;
     Ok(Json(shown))
 }

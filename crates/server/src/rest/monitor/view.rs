@@ -1,6 +1,6 @@
 //! Monitors and their incidents as JSON: names in camel case, instants in milliseconds.
 
-use engine::monitors::standing;
+use engine::monitors::{Broken, standing};
 use engine::store::Head;
 use kernel::alert::definition::{Kind, Recurring, Silence};
 use kernel::alert::{Incident, Monitor};
@@ -32,7 +32,7 @@ pub(super) fn whole_monitor(it: &Monitor, source: Option<&str>, now: Timestamp) 
     let millis = |at: Option<Timestamp>| at.map(Timestamp::millis);
     let more = json!({
         "version": spec.map(|spec| &spec.version),
-        "origin": spec.and_then(|spec| spec.monitor.origin.clone()),
+        "origin": origin(source, spec.and_then(|spec| spec.monitor.origin.as_deref())),
         "definition": spec.map(|spec| masked(json!(spec.monitor))),
         "createdAt": it.created_at.millis(),
         "updatedAt": it.updated_at.millis(),
@@ -63,6 +63,22 @@ pub(super) fn whole_monitor(it: &Monitor, source: Option<&str>, now: Timestamp) 
         shown.extend(more);
     }
     shown
+}
+
+/// Where a monitor is defined: its file, or what a client called its own, and the line there.
+pub(super) fn origin(source: Option<&str>, origin: Option<&str>) -> Option<String> {
+    let source = source.map(|source| source.strip_prefix("file:").unwrap_or(source));
+    match (source, origin) {
+        (Some(source), Some(origin)) => Some(format!("{source}, {origin}")),
+        (source, origin) => source.or(origin).map(str::to_owned),
+    }
+}
+
+/// Why and since when a receiver does not take what it is told.
+pub(super) fn broken_receiver(broken: &Broken) -> Value {
+    json!({
+        "since": broken.since.millis(), "reason": broken.reason, "givenUp": broken.dead,
+    })
 }
 
 /// What a monitor waits for, in words.
@@ -104,6 +120,7 @@ pub(super) fn incident(monitor: &Monitor, incident: &Incident) -> Value {
         "worst": incident.worst,
         "status": incident.status,
         "text": incident.text,
+        "noDataSince": millis(incident.no_data_since),
         "value": incident.value,
         "labels": incident.labels,
         "since": incident.since.millis(),
@@ -194,7 +211,7 @@ pub(super) fn silence(silence: &Silence, source: Option<&str>, now: Timestamp) -
 }
 
 /// Members whose names are the user's own.
-const FREE: [&str; 5] = ["row", "attrs", "labels", "response", "value"];
+const FREE: [&str; 6] = ["row", "attrs", "labels", "response", "value", "fallbacks"];
 
 /// The same with names in camel case, those of users left as they are.
 pub(super) fn camel(value: Value) -> Value {

@@ -12,8 +12,8 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use engine::Engine;
 use kernel::definition::Problem as Flaw;
-use kernel::schedule::{Input, Schedule, ScheduleSpec, Tag, parse_schedules};
-use kernel::{ExecutionId, Rejected};
+use kernel::schedule::{Input, Limits, Schedule, ScheduleSpec, Tag, parse_schedules};
+use kernel::{ExecutionId, Rejected, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
@@ -34,7 +34,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
         .routes(routes!(pause, pause_by_get))
         .routes(routes!(resume, resume_by_get))
         .routes(routes!(trigger))
-        .routes(routes!(backfill))
+        .routes(routes!(backfill, count_backfill))
         .routes(routes!(next::of_schedule))
         .routes(routes!(tags, set_tags, remove_tags))
         .routes(routes!(many::bulk_pause))
@@ -68,6 +68,13 @@ async fn save(State(api): State<Api>, RawBody(body): RawBody) -> Result<Json<Val
             large.name
         );
         return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "payload-too-large", message));
+    }
+    let mut missing = Vec::new();
+    for spec in &specs {
+        missing.extend(starts_nothing(&api.engine, spec).await?);
+    }
+    if !missing.is_empty() {
+        return Err(Problem::invalid(missing));
     }
     let mut saved = Vec::new();
     for spec in specs {
@@ -206,13 +213,45 @@ async fn trigger(
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
 struct BackfillParams {
     /// From here on: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
     from: String,
     /// Up to and including this.
     to: String,
+    /// How many of its runs may be under way together; all by default.
+    at_once: Option<u32>,
     /// Who asks, for the record.
     by: Option<String>,
+}
+
+/// Tells for how many instants of a stretch a backfill would fire, and does nothing.
+#[utoipa::path(
+    operation_id = "count_backfill",
+    get, path = "/api/scheduler/schedules/{name}/backfill", tag = "scheduler",
+    params(("name" = String, Path, description = "The name of the schedule"), BackfillParams),
+    responses(
+        (status = 200, description = "`count`, whether there are `more` than can be run, `first`, `last`",
+            body = serde_json::Value),
+        (status = 404, description = "There is none of this name"),
+    )
+)]
+async fn count_backfill(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<BackfillParams>,
+) -> Result<Json<Value>, Problem> {
+    let (from, to) = (instant("from", &params.from)?, instant("to", &params.to)?);
+    let most = Limits::default().backfill_max;
+    let look = |it: &Schedule| it.instants(from, to, most.saturating_add(1));
+    let mut instants = read(&api.engine, &name, look).await?;
+    let more = instants.len() > most;
+    instants.truncate(most);
+    let millis = |at: Option<&Timestamp>| at.map(|at| at.millis());
+    Ok(Json(json!({
+        "count": instants.len(), "more": more,
+        "first": millis(instants.first()), "last": millis(instants.last()),
+    })))
 }
 
 /// Fires a schedule for every instant of a stretch of the past, whatever its overlap policy.
@@ -232,7 +271,8 @@ async fn backfill(
     Query(params): Query<BackfillParams>,
 ) -> Result<(), Problem> {
     let (from, to) = (instant("from", &params.from)?, instant("to", &params.to)?);
-    say(&api.engine, &name, Input::Backfill { from, to, by: params.by.map(Into::into) }).await
+    let by = params.by.map(Into::into);
+    say(&api.engine, &name, Input::Backfill { from, to, at_once: params.at_once, by }).await
 }
 
 /// Shows the labels of a schedule.
@@ -287,6 +327,20 @@ async fn retag(
     change(&mut spec);
     spec.paused = None;
     define(engine, *spec).await
+}
+
+/// That a new schedule would start what does not exist. One that exists may be changed all the same.
+async fn starts_nothing(engine: &Engine, spec: &ScheduleSpec) -> Result<Option<Flaw>, Problem> {
+    let Some(missing) = engine.missing_workflow(spec) else { return Ok(None) };
+    match read(engine, &spec.name, |_| ()).await {
+        Ok(()) => Ok(None),
+        Err(problem) if problem.status == StatusCode::NOT_FOUND => {
+            let hint = "Register the workflow first, or mend the name.";
+            let pointer = "/startWorkflowRequest/name";
+            Ok(Some(Flaw::new(pointer, "unknown-workflow", missing, hint)))
+        }
+        Err(problem) => Err(problem),
+    }
 }
 
 async fn define(engine: &Engine, spec: ScheduleSpec) -> Result<(), Problem> {

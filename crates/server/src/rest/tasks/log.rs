@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use engine::store::LogLine;
-use kernel::expression::mask_sealed;
+use kernel::expression::mask_secrets;
 use kernel::{TaskId, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -51,7 +51,7 @@ async fn task_log(State(api): State<Api>, Path(id): Path<String>) -> Result<Resp
     let shown: Vec<Line> = lines
         .into_iter()
         .map(|line| Line {
-            log: mask_sealed(&line.text).into_owned(),
+            log: mask_secrets(&line.text).into_owned(),
             task_id: id.clone(),
             created_time: line.at,
         })

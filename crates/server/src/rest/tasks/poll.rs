@@ -73,7 +73,7 @@ async fn poll_one(
     Query(params): Query<PollParams>,
 ) -> Result<Response, Problem> {
     let request = PollRequest {
-        queue: queue_of(&name, params.domain.as_deref()),
+        queue: asked_queue(&name, params.domain.as_deref())?,
         worker: params.workerid,
         count: 1,
         wait: wait(params.timeout)?,
@@ -98,7 +98,7 @@ async fn poll_batch(
     let count = params.count.unwrap_or(1).min(COUNT_MAX);
     let wait = wait(params.timeout)?;
     let request = PollRequest {
-        queue: queue_of(&name, params.domain.as_deref()),
+        queue: asked_queue(&name, params.domain.as_deref())?,
         worker: params.workerid,
         count,
         wait: if count == 0 { Duration::ZERO } else { wait },
@@ -121,6 +121,20 @@ pub(super) fn queue_of(name: &str, domain: Option<&str>) -> Arc<str> {
         Some(domain) => format!("{domain}:{name}").into(),
         None => name.into(),
     }
+}
+
+/// Bytes of a queue's name that can be polled for.
+const QUEUE_NAME_MAX: usize = 1000;
+
+/// The queue that a worker names; it is remembered, whether or not anything will ever be in it.
+fn asked_queue(name: &str, domain: Option<&str>) -> Result<Arc<str>, Problem> {
+    let queue = queue_of(name, domain);
+    if queue.len() > QUEUE_NAME_MAX {
+        let message =
+            format!("task type and domain are longer than {QUEUE_NAME_MAX} bytes together");
+        return Err(Problem::bad_request(message));
+    }
+    Ok(queue)
 }
 
 /// The first of the tasks, or 204.
@@ -155,7 +169,7 @@ async fn hand(engine: &Engine, id: &TaskId) -> Result<Option<Json>, engine::Erro
         let task = state.task(id.sequence)?;
         let is_held = task.status == TaskStatus::InProgress;
         is_held.then(|| {
-            let input = engine.resolve(&task.input);
+            let input = engine.resolve(state, &task.input);
             let shown = view::task_with_input(state, task, input, lens);
             with_runtime_metadata(engine, state, task, shown)
         })

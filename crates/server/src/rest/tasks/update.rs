@@ -64,6 +64,8 @@ pub(in crate::rest) struct TaskResult {
     external_output_payload_storage_path: Option<String>,
     /// Only say that the worker lives: the response timeout begins anew, all else is left.
     extend_lease: Option<bool>,
+    /// An execution that the worker started for this task; shown as the task's `subWorkflowId`.
+    sub_workflow_id: Option<String>,
     /// Opaque notes of the worker.
     #[schema(value_type = Option<serde_json::Value>)]
     execution_metadata: Option<Json>,
@@ -200,6 +202,16 @@ pub(in crate::rest) async fn report_result(
     result.apply(engine).await
 }
 
+/// The output with the execution that the worker started, under the name that SUB_WORKFLOW gives it.
+fn with_child(output: Json, child: Option<String>) -> Json {
+    let Some(child) = child.filter(|child| !child.trim().is_empty()) else { return output };
+    let mut members = output.parse();
+    if let Some(members) = members.as_object_mut() {
+        members.insert(view::CHILD.to_owned(), child.into());
+    }
+    Json::from(&members)
+}
+
 impl Checked {
     fn new(result: TaskResult) -> Result<Self, Problem> {
         let id = result.task_id.filter(|id| !id.is_empty());
@@ -219,7 +231,10 @@ impl Checked {
             task,
             elsewhere,
             act,
-            output: Some(object(result.output_data.unwrap_or_default(), "'outputData'")?),
+            output: Some(with_child(
+                object(result.output_data.unwrap_or_default(), "'outputData'")?,
+                result.sub_workflow_id,
+            )),
             reason: result.reason_for_incompletion,
             callback_after: result.callback_after_seconds.unwrap_or(0).max(0),
             worker: result.worker_id.filter(|worker| !worker.is_empty()),

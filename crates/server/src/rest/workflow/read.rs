@@ -17,7 +17,8 @@ use super::start::external_storage;
 use crate::Api;
 use crate::problem::Problem;
 use crate::rest::extract::{
-    Answer, Body, Path, Query, RawQuery, execution_id, lenient, unknown_workflow,
+    Answer, Body, LargeAnswer, Path, Query, RawQuery, Share, execution_id, lenient,
+    unknown_workflow,
 };
 use crate::rest::view::{self, Lens};
 
@@ -68,10 +69,16 @@ async fn get_workflow(
     State(api): State<Api>,
     Path(id): Path<String>,
     Query(params): Query<GetParams>,
-) -> Result<Answer, Problem> {
+) -> Result<LargeAnswer, Problem> {
     let lens = Lens::of(&api.engine);
+    let share = if params.include_tasks {
+        Share::of(show(&api.engine, &id, view::payload_bytes).await?).await?
+    } else {
+        Share::of(0).await?
+    };
     let look = |state: &Execution| view::workflow(state, params.include_tasks, lens);
-    show(&api.engine, &id, look).await.map(Answer)
+    let json = show(&api.engine, &id, look).await?;
+    Ok(LargeAnswer(json, share))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

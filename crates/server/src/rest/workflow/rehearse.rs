@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use axum::extract::State;
-use axum::http::StatusCode;
-use engine::{Engine, Mock, Mocks, REHEARSAL_STEPS_MAX};
-use kernel::Json;
+use engine::{Engine, Mock, Mocks, REHEARSAL_STEPS_MAX, UnknownMock};
 use kernel::graph::{Execution, TaskStatus};
+use kernel::{Json, Scripts};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::IntoParams;
@@ -144,6 +143,19 @@ fn show(state: &Execution) -> Json {
     view::workflow(state, true, Lens { now: state.updated_at, engine: None })
 }
 
+/// 400 for mocks that nothing would ever take.
+fn no_task_has(unknown: &[UnknownMock]) -> Problem {
+    let told: Vec<String> = unknown
+        .iter()
+        .map(|UnknownMock { name, known }| {
+            let known: Vec<&str> = known.iter().map(String::as_str).collect();
+            format!("there is no task '{name}' to mock; there are {}", known.join(", "))
+        })
+        .collect();
+    Problem::bad_request(told.join("; "))
+        .with_hint("A mock bears the taskReferenceName of the task that it answers for.")
+}
+
 async fn rehearse(
     engine: &Engine,
     body: Json,
@@ -157,15 +169,18 @@ async fn rehearse(
     let loops = test.max_loops.and_then(|loops| usize::try_from(loops).ok());
     let steps_max = loops.filter(|loops| *loops > 0).unwrap_or(REHEARSAL_STEPS_MAX);
     let mocks = test.mocks()?;
-    let engine = engine.clone();
-    let work = move || {
-        let start = rehearsed(&engine, request)?;
-        let state = engine.rehearse(start, mocks, steps_max)?;
-        Ok(answer(&state))
+    let work = move |engine: &Engine, scripts: &dyn Scripts| {
+        let start = rehearsed(engine, request)?;
+        let rehearsed = engine.rehearse(start, mocks, steps_max, scripts)?;
+        if !rehearsed.unknown.is_empty() {
+            return Err(no_task_has(&rehearsed.unknown));
+        }
+        let mut members: Map<String, Value> =
+            serde_json::from_str(answer(&rehearsed.execution).text()).unwrap_or_default();
+        if !rehearsed.execution.status.is_closed() {
+            members.insert("waitsFor".to_owned(), rehearsed.waits_for.into());
+        }
+        Ok(Json::of(&members))
     };
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-        tracing::error!(%error, "a rehearsal failed");
-        let message = "internal error while the workflow was tested";
-        Err(Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message))
-    })
+    engine.evaluate(work).await?
 }

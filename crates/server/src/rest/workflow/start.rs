@@ -18,7 +18,10 @@ use crate::problem::Problem;
 use crate::rest::extract::{Body, Object, Path, Query, lenient, object};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(start_workflow)).routes(routes!(start_workflow_by_name))
+    OpenApiRouter::new()
+        .routes(routes!(start_workflow))
+        .routes(routes!(start_workflow_by_name))
+        .routes(routes!(start_workflow_version))
 }
 
 /// What to start, as clients write it.
@@ -112,6 +115,14 @@ struct StartParams {
     priority: Option<i64>,
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+struct StartVersionParams {
+    correlation_id: Option<String>,
+    /// 0 to 99; higher goes first.
+    priority: Option<i64>,
+}
+
 /// Starts a workflow and answers its id.
 #[utoipa::path(
     post, path = "/api/workflow", tag = "workflow", request_body = StartRequest,
@@ -150,6 +161,29 @@ async fn start_workflow_by_name(
     let request = request.with_headers(&headers)?;
     let id = begin(&state.engine, request).await?;
     Ok(id.to_string())
+}
+
+/// Starts one version of a workflow; the body is its input.
+#[utoipa::path(
+    post, path = "/api/workflow/start/{name}/{version}", tag = "workflow",
+    request_body = serde_json::Value,
+    params(
+        ("name" = String, Path, description = "The name of the workflow"),
+        ("version" = i64, Path, description = "Its version; 0 = the latest"),
+        StartVersionParams,
+    ),
+    responses((status = 200, description = "The id of the execution", body = String))
+)]
+async fn start_workflow_version(
+    state: axum::extract::State<Api>,
+    Path((name, version)): Path<(String, i64)>,
+    Query(params): Query<StartVersionParams>,
+    headers: HeaderMap,
+    input: Object,
+) -> Result<String, Problem> {
+    let StartVersionParams { correlation_id, priority } = params;
+    let params = Query(StartParams { version: Some(version), correlation_id, priority });
+    start_workflow_by_name(state, Path(name), params, headers, input).await
 }
 
 /// Starts an execution; it is durable when its id is answered.

@@ -14,7 +14,7 @@ use kernel::{ExecutionId, Timestamp};
 
 use super::super::clients::HUB;
 use super::super::host::Stimulus;
-use super::life::{Asked, Life};
+use super::life::{Asked, Life, suspends};
 use super::owed::Owed;
 use super::{Auditor, HandOut, Objection, Section, Shown, Text, objection, wish};
 
@@ -98,9 +98,21 @@ impl Auditor {
                 self.happens(id, Fact::EventRaised { name, input })
             }
             Input::Suspend { reason } => {
+                let life = self.lives.get(id).filter(|life| life.is_open())?;
+                if life.is_suspended() {
+                    return Some(Vec::new());
+                }
                 self.happens(id, Fact::ExecutionSuspended { input: reason.clone() })
             }
             Input::Resume { reason } => {
+                let life = self.lives.get_mut(id).filter(|life| life.is_open())?;
+                if life.held {
+                    (life.held, life.status) = (false, Status::Running);
+                    return Some(Vec::new());
+                }
+                if !life.is_suspended() {
+                    return Some(Vec::new());
+                }
                 self.happens(id, Fact::ExecutionResumed { input: reason.clone() })
             }
             Input::Terminate { output, recurse, at_once } => {
@@ -239,7 +251,7 @@ impl Auditor {
         let life = self.lives.get_mut(id).filter(|life| life.is_open())?;
         let fact = Fact::ExecutionTerminated { input: output.clone(), recurse };
         life.expected.push_back(fact);
-        if life.due && !at_once && !life.rewinding {
+        if life.due && !at_once && !life.rewinding && !life.held {
             return Some(Vec::new());
         }
         Some(self.end(id, Status::Terminated, output.clone()))
@@ -338,10 +350,15 @@ impl Auditor {
         }
         life.custom_status = result.custom_status.clone().filter(|text| !text.is_empty());
         let ends = |action: &&Action| matches!(action.kind, ActionKind::Complete(_));
+        let leaves_a_line = |action: &Action| {
+            !matches!(action.kind, ActionKind::Complete(_) | ActionKind::Terminate { .. })
+        };
+        let is_new = |action: &&Action| !leaves_a_line(action) || !life.has_asked(action.id);
+        let actions: Vec<Action> = result.actions.iter().filter(is_new).cloned().collect();
         if result.actions.iter().filter(ends).count() > 1 {
             return Some(self.end(id, Status::Failed, None));
         }
-        Some(self.orders(now, id, &result.actions, shown))
+        Some(self.orders(now, id, &actions, shown))
     }
 
     /// A turn's actions are carried out.
@@ -374,7 +391,16 @@ impl Auditor {
                 life.fired_by = Some(now);
             }
             Some(completion) if completion.outcome == Outcome::ContinuedAsNew => {
-                self.continued(now, id, completion, shown, &mut owed);
+                let life = &self.lives[id];
+                let past = life.past.iter().chain(&life.inbox).map(|event| &event.fact);
+                let end = past.chain(&life.expected).find_map(|fact| match fact {
+                    Fact::ExecutionTerminated { input, .. } => Some(input.clone()),
+                    _ => None,
+                });
+                match end {
+                    Some(output) => owed.extend(self.end(id, Status::Terminated, output)),
+                    None => self.continued(now, id, completion, shown, &mut owed),
+                }
             }
             Some(Completion { outcome, result, .. }) => {
                 owed.extend(self.end(id, Status::from(outcome), result));
@@ -514,14 +540,19 @@ impl Auditor {
         start.input = completion.result;
         start.scheduled_at = None;
         let mut next = Life::new(serial, start, now);
-        (next.status, next.turns) = (Status::Running, life.turns);
+        next.held = life.is_suspended();
+        next.status = if next.held { Status::Suspended } else { Status::Running };
+        next.turns = life.turns;
         next.custom_status.clone_from(&life.custom_status);
         next.expected.push_back(first_fact(id, &next.start));
         let carried = completion.carryover.into_iter().map(|event| event.fact);
         next.expected.extend(carried.filter(|fact| matches!(fact, Fact::EventRaised { .. })));
         // Answers to the life before would be taken for answers to this one.
         let rest = life.inbox.drain(..).map(|event| event.fact).chain(life.expected.drain(..));
-        next.expected.extend(rest.filter(is_from_outside));
+        let pauses = |fact: &Fact| {
+            matches!(fact, Fact::ExecutionSuspended { .. } | Fact::ExecutionResumed { .. })
+        };
+        next.expected.extend(rest.filter(|fact| is_from_outside(fact) && !pauses(fact)));
         *life = next;
         self.sections_over(&sections);
     }
@@ -650,6 +681,9 @@ impl Auditor {
             if let Asked::Child { id, .. } = asked {
                 owed.push((ExecutionId::instance(HUB, id), Owed::Rewind { task: *task }));
             }
+        }
+        if suspends(false, history.iter().map(|event| &event.fact)) {
+            life.status = Status::Suspended;
         }
         life.past = history;
         // Any name will do that no life has had.

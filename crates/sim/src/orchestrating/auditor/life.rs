@@ -40,6 +40,8 @@ pub(super) struct Life {
     pub(super) fired_by: Option<Timestamp>,
     pub(super) locks: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     pub(super) rewinding: bool,
+    /// It was suspended when it began: nothing of it is shown before it is resumed.
+    pub(super) held: bool,
     /// Of one that failed: what is still news should it be rewound.
     pub(super) kept: Vec<Fact>,
 }
@@ -73,6 +75,7 @@ impl Life {
             fired_by: None,
             locks: BTreeMap::new(),
             rewinding: false,
+            held: false,
             kept: Vec::new(),
         }
     }
@@ -84,6 +87,45 @@ impl Life {
     /// Whether it is, or was, called so.
     pub(super) fn is_called(&self, name: &Arc<str>) -> bool {
         self.name == *name || self.formerly.contains(name)
+    }
+
+    /// Whether it is suspended once all that was said has been heard.
+    pub(super) fn is_suspended(&self) -> bool {
+        let said = self.inbox.iter().map(|event| &event.fact).chain(&self.expected);
+        let begin = if self.rewinding {
+            suspends(false, self.past.iter().map(|event| &event.fact))
+        } else {
+            self.status == Status::Suspended
+        };
+        suspends(begin, said)
+    }
+
+    /// Whether an action asks for what this life has asked for, and has not seen fail.
+    pub(super) fn has_asked(&self, number: i32) -> bool {
+        let mut asked = 0;
+        let (mut failed, mut set_aside, mut suspended) = (0, 0, false);
+        for event in &self.past {
+            match &event.fact {
+                Fact::ExecutionSuspended { .. } => suspended = true,
+                Fact::ExecutionResumed { .. } => {
+                    failed += set_aside;
+                    (suspended, set_aside) = (false, 0);
+                }
+                Fact::TaskFailed { task, .. } | Fact::SubOrchestrationFailed { task, .. }
+                    if *task == number =>
+                {
+                    if suspended {
+                        set_aside += 1;
+                    } else {
+                        failed += 1;
+                    }
+                }
+                Fact::ExecutionStarted(_) | Fact::ExecutionCompleted(_) => {}
+                _ if event.id == number => asked += 1,
+                _ => {}
+            }
+        }
+        asked > failed
     }
 
     /// Whether an action of this one started it, in whichever of its lives.
@@ -100,7 +142,7 @@ impl Life {
         past: &[HistoryEvent],
         new: &[HistoryEvent],
     ) -> Found<()> {
-        if !self.is_open() || !self.due {
+        if !self.is_open() || !self.due || self.held {
             return Err(("rows are work", format!("it is {}, due {}", self.status, self.due)));
         }
         if *name != self.name {
@@ -130,8 +172,20 @@ impl Life {
             self.arrives(now, event)?;
             self.inbox.push(event.clone());
         }
-        if let Some(missing) = self.expected.front() {
-            return Err(("nothing is lost", format!("{missing:?} did not come")));
+        let suspends = |fact: &Fact| matches!(fact, Fact::ExecutionSuspended { .. });
+        if let Some(at) = new.iter().skip(1).position(|event| suspends(&event.fact)) {
+            return Err((
+                "a suspension begins a turn",
+                format!("it is event {} of {new:?}", at + 1),
+            ));
+        }
+        match self.expected.front() {
+            // What follows it comes with it, in the next turn.
+            Some(next) if suspends(next) && !new.is_empty() => return Ok(()),
+            Some(missing) => {
+                return Err(("nothing is lost", format!("{missing:?} did not come")));
+            }
+            None => {}
         }
         let late = |asked: &Asked| matches!(asked, Asked::Timer { fire_at } if self.fired_by.is_some_and(|by| *fire_at <= by));
         if let Some((id, timer)) = self.asked.iter().find(|(_, asked)| late(asked)) {
@@ -191,4 +245,13 @@ impl Life {
             other => Err(("rows are work", format!("nobody waits for {task}: {other:?}"))),
         }
     }
+}
+
+/// Whether it is suspended after all this, if it was so before.
+pub(super) fn suspends<'a>(before: bool, facts: impl Iterator<Item = &'a Fact>) -> bool {
+    facts.fold(before, |before, fact| match fact {
+        Fact::ExecutionSuspended { .. } => true,
+        Fact::ExecutionResumed { .. } => false,
+        _ => before,
+    })
 }

@@ -90,7 +90,9 @@ impl Cause {
                     deed: heard.deed,
                     at: heard.at.millis(),
                 },
-                alert::Input::Parent { monitor, down } => Self::Parent(monitor.to_string(), *down),
+                alert::Input::Parent { monitor, down, .. } => {
+                    Self::Parent(monitor.to_string(), *down)
+                }
                 alert::Input::Silences(silences) => {
                     let quiet = silences.iter().map(|it| Quiet::read(&serde_json::json!(it)));
                     Self::Silences(quiet.collect())

@@ -37,6 +37,10 @@ impl Watch {
             let what = format!("{receiver} is being told of {key:?} by {flight}");
             return broken("none is doubled", what);
         }
+        if self.is_ending(key, receiver) {
+            let what = format!("{receiver} is told {event} of {key:?} while its end is on its way");
+            return broken("whoever was told hears the end", what);
+        }
         let state = incident.state.as_str();
         let reached = |from: i64| {
             let cared_for = state == "acknowledged";
@@ -81,7 +85,9 @@ impl Watch {
                 }
             };
             let told = |to: &str| self.told.get(&(to.to_owned(), key.clone()));
-            let free = |to: &str| told(to).is_none_or(|told| told.flight.is_none());
+            let free = |to: &str| {
+                told(to).is_none_or(|told| told.flight.is_none()) && !self.is_ending(key, to)
+            };
             let tried = |to: &str| told(to).is_some_and(|told| told.tried);
             if incident.state == "open" {
                 for step in &self.rules.steps {
@@ -95,6 +101,11 @@ impl Watch {
                             add("beginning", to, due);
                         }
                     }
+                }
+            }
+            for (from, _) in RECEIVERS {
+                if let Some((to, due)) = self.overdue(key, from) {
+                    add("beginning in another's place", to, due);
                 }
             }
             for (to, _) in RECEIVERS {

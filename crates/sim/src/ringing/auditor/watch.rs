@@ -59,6 +59,8 @@ pub(super) struct Key {
     good: u32,
     absent: u32,
     pub(super) episode: u32,
+    /// The episode with which the incident began.
+    first_episode: u32,
     /// Since when steps count.
     pub(super) told_from: Option<i64>,
     /// It was open all the time since then.
@@ -104,7 +106,13 @@ pub(super) struct Delivery {
     pub(super) event: String,
     pub(super) members: Vec<(String, u32)>,
     execution: String,
-    ended: bool,
+    pub(super) ended: bool,
+    /// When it was started.
+    pub(super) at: i64,
+    /// It was given up, and nobody has sent it again.
+    dead: bool,
+    /// It tells once more of ends that all others have heard.
+    pub(super) is_repeated_end: bool,
 }
 
 /// What must come of a commit's cause.
@@ -137,6 +145,8 @@ impl Watch {
                 "began" => self.began(&key, now)?,
                 "moved" => self.moved(&key, body, now, &mut expected)?,
                 "dropped" => self.dropped(&key, &mut expected)?,
+                "resent" => self.resent(body)?,
+                "fell_back" => self.fell_back(&key, &text(&body["t"]), &text(&body["f"]), now)?,
                 "notified" => started.push(self.notified(body, commit)?),
                 "delivered" => self.delivered(body, commit)?,
                 _ => {}
@@ -404,8 +414,9 @@ impl Watch {
         let episode = self.episodes.entry(key.to_owned()).or_default();
         *episode += 1;
         let (state, episode) = ("pending".to_owned(), *episode);
-        self.keys
-            .insert(key.to_owned(), Key { state, since: now, bad: 1, episode, ..Key::default() });
+        let first_episode = episode;
+        let begun = Key { state, since: now, bad: 1, episode, first_episode, ..Key::default() };
+        self.keys.insert(key.to_owned(), begun);
         Ok(())
     }
 
@@ -427,8 +438,9 @@ impl Watch {
             "pending" => {
                 let episode = self.episodes.entry(key.to_owned()).or_default();
                 *episode += 1;
-                let (episode, state) = (*episode, to);
-                *incident = Key { state, since: now, bad: 1, episode, ..Key::default() };
+                let (episode, state, first_episode) = (*episode, to, incident.first_episode);
+                *incident =
+                    Key { state, since: now, bad: 1, episode, first_episode, ..Key::default() };
                 self.told.retain(|(_, own), told| {
                     own != key || told.must_hear() || told.flight.is_some()
                 });
@@ -501,6 +513,16 @@ impl Watch {
             return broken("the ledger knows", format!("delivery {sequence} is not in it"));
         }
         let mut members = Vec::new();
+        // Ends once more: no incident of ours any more, and nothing later must be under the key.
+        for (key, _) in pairs(&body["a"]) {
+            let later = self.told.get(&(receiver.clone(), key.clone()));
+            if event != "resolve" || later.is_some_and(|it| it.must_hear() || it.flight.is_some()) {
+                let what = format!("{receiver} is told {event} of {key:?} once more");
+                return broken("pages have a cause", what);
+            }
+            members.push((key, 0));
+        }
+        let is_repeated_end = !members.is_empty();
         for key in body["k"].as_array().into_iter().flatten().map(text) {
             self.may_be_told(&key, &receiver, &event, now)?;
             let episode = self.keys.get(&key).map_or(0, |incident| incident.episode);
@@ -513,7 +535,9 @@ impl Watch {
                 _ => (told.tried, told.at) = (true, now),
             }
         }
-        let delivery = Delivery { receiver, event, members, execution, ended: false };
+        let (ended, at, dead) = (false, now, false);
+        let delivery =
+            Delivery { receiver, event, members, execution, ended, at, dead, is_repeated_end };
         self.deliveries.insert(sequence, delivery);
         Ok((sequence, told))
     }
@@ -534,7 +558,8 @@ impl Watch {
         {
             return broken(LAW, format!("{child} ended, completed: {completed}; not {body}"));
         }
-        delivery.ended = true;
+        (delivery.ended, delivery.dead) = (true, !sent);
+        let is_repeated_end = delivery.is_repeated_end;
         let status = if sent { "sent" } else { "dead" };
         let recorded =
             commit.records.iter().any(|it| it.ledger == "delivery" && *it.status == *status);
@@ -545,6 +570,9 @@ impl Watch {
             );
         }
         let (receiver, event) = (delivery.receiver.clone(), delivery.event.clone());
+        if is_repeated_end {
+            return Ok(());
+        }
         for (key, _) in delivery.members.clone() {
             let place = (receiver.clone(), key.clone());
             let keyed = KEYED.contains(&receiver.as_str());
@@ -573,6 +601,65 @@ impl Watch {
             }
         }
         Ok(())
+    }
+
+    /// Somebody wants to have sent again what was given up: of what is still the same incident, the
+    /// receiver is to be told as if it had not been.
+    fn resent(&mut self, body: &Value) -> Verdict {
+        let sequence = number(body, "s").unwrap_or_default();
+        let Some(delivery) = self.deliveries.get_mut(&sequence).filter(|it| it.dead) else {
+            return broken("a delivery's end is its own", format!("{sequence} was not given up"));
+        };
+        delivery.dead = false;
+        let (receiver, event) = (delivery.receiver.clone(), delivery.event.clone());
+        for (key, episode) in delivery.members.clone() {
+            let same = self.keys.get(&key).is_some_and(|it| it.first_episode <= episode);
+            let told = self.told.get_mut(&(receiver.clone(), key));
+            let Some(told) = told.filter(|told| same && told.flight.is_none()) else { continue };
+            match event.as_str() {
+                "acknowledge" => told.knows_of_care = false,
+                "resolve" => {}
+                _ if told.rings => told.nudged = true,
+                _ => (told.tried, told.knows_of_care) = (false, false),
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the end of an earlier incident of a key is on its way to a receiver.
+    pub(super) fn is_ending(&self, key: &str, receiver: &str) -> bool {
+        self.deliveries.values().any(|it| {
+            it.is_repeated_end
+                && !it.ended
+                && it.receiver == receiver
+                && it.members.iter().any(|(own, _)| own == key)
+        })
+    }
+
+    /// A receiver is to be told in the place of another: one that has refused, which its delivery's
+    /// end has told already, or one that has not taken a page in time.
+    fn fell_back(&mut self, key: &str, to: &str, from: &str, now: i64) -> Verdict {
+        let place = (to.to_owned(), key.to_owned());
+        let overdue = self.overdue(key, from).is_some_and(|(it, at)| it == to && at <= now);
+        if !overdue && !self.told.contains_key(&place) {
+            return broken("pages have a cause", format!("{to} instead of {from} for {key:?}"));
+        }
+        let instead = Told { is_instead: true, ..Told::default() };
+        self.told.entry(place).or_insert(instead);
+        Ok(())
+    }
+
+    /// Who is to be told of a key instead of a receiver to which a page is under way, and from when
+    /// on.
+    pub(super) fn overdue(&self, key: &str, receiver: &str) -> Option<(&'static str, i64)> {
+        let (_, fallback) = RECEIVERS.iter().find(|(name, _)| *name == receiver)?;
+        let told = self.told.get(&(receiver.to_owned(), key.to_owned()))?;
+        let delivery = self.deliveries.get(&told.flight?)?;
+        let pages = matches!(delivery.event.as_str(), "trigger" | "escalation" | "reminder");
+        let known = |to: &str| self.told.contains_key(&(to.to_owned(), key.to_owned()));
+        let open = self.keys.get(key).is_some_and(|it| it.state == "open");
+        let to = fallback.filter(|to| pages && open && !known(to))?;
+        Some((to, delivery.at + self.rules.fallback_after))
     }
 
     /// Every start of an execution belongs to a fact.
@@ -666,4 +753,10 @@ fn start_of(sent: &Sent, sequence: u32) -> Option<(String, Value)> {
     let start = body.get("start")?;
     let own = start["parent"]["s"].as_u64() == Some(u64::from(sequence));
     own.then(|| (sent.to.clone(), start.clone()))
+}
+
+/// Keys and numbers.
+fn pairs(list: &Value) -> Vec<(String, u64)> {
+    let pairs = list.as_array().into_iter().flatten();
+    pairs.map(|pair| (text(&pair[0]), pair[1].as_u64().unwrap_or_default())).collect()
 }

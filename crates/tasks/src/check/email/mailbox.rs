@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::super::order::Order;
 use super::super::rest::quoted;
-use super::super::{Trouble, tls, unknown};
+use super::super::{Means, Trouble, tls, unknown};
 use super::Wanted;
 use super::address::{Address, Proof};
 use super::message::Mail;
@@ -31,10 +31,11 @@ impl<T: AsyncRead + AsyncWrite + Unpin + fmt::Debug + Send> Wire for T {}
 /// The server is away, does not know the user, or answers rubbish.
 pub(super) async fn mails(
     order: &Order,
+    means: &Means,
     address: &Address,
     wanted: &Wanted,
 ) -> Result<Vec<Mail>, Trouble> {
-    let stream = tls::connect(&address.host, address.port).await?;
+    let stream = tls::connect(&address.host, address.port, means).await?;
     let stream: Box<dyn Wire> = if address.secure {
         Box::new(tls::secure(stream, &address.host, order).await?)
     } else {

@@ -8,9 +8,9 @@ use mail_parser::{Address, MessageParser};
 pub(super) struct Mail {
     /// When the mailbox took it in, or what the mail says where the server does not tell.
     pub(super) received: Timestamp,
-    /// Addresses in lower case.
+    /// Addresses and the names beside them, in lower case.
     pub(super) from: Vec<String>,
-    /// Addresses in lower case.
+    /// Addresses and the names beside them, in lower case.
     pub(super) to: Vec<String>,
     /// Decoded, unfolded, without double spaces.
     pub(super) subject: String,
@@ -39,7 +39,12 @@ impl Mail {
 
 fn addresses(header: Option<&Address<'_>>) -> Vec<String> {
     let found = header.into_iter().flat_map(|header| header.iter());
-    found.filter_map(|it| Some(it.address()?.trim().to_lowercase())).collect()
+    let spelled = found.flat_map(|it| {
+        // A name that looks like an address is nobody's address.
+        let name = it.name().filter(|name| !name.contains('@'));
+        [it.address(), name].into_iter().flatten().map(|text| text.trim().to_lowercase())
+    });
+    spelled.collect()
 }
 
 /// A subject with every run of white space as one space.
@@ -58,7 +63,7 @@ mod tests {
             Date: Fri, 17 Jan 2020 01:58:01 -0500 (EST)\r\n\r\n";
         let mail = Mail::read(header, None).expect("it is dated");
         assert_eq!(mail.subject, "Load à ok done");
-        assert_eq!(mail.from, ["bi@example.com"]);
+        assert_eq!(mail.from, ["bi@example.com", "jørgen"]);
         assert_eq!(mail.received.to_string(), "2020-01-17T06:58:01Z");
         let none =
             Mail::read(b"From: a@b\r\n\r\n", Some(Timestamp::from_millis(5))).expect("dated");

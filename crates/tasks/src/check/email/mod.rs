@@ -47,7 +47,7 @@ impl Source for Email {
         let wanted = Wanted::read(order)?;
         let address = address::Address::read(order, token::fetched(order, means).await?)?;
         let what = format!("the mailbox at {address}");
-        let mails = order.within(&what, mailbox::mails(order, &address, &wanted)).await?;
+        let mails = order.within(&what, mailbox::mails(order, means, &address, &wanted)).await?;
         Ok(wanted.judge(&mails))
     }
 }
@@ -63,6 +63,13 @@ pub(super) struct Wanted {
     subjects: Vec<Subject>,
 }
 
+/// An address as senders are compared: `Load jobs <etl@example.com>` means `etl@example.com`. A
+/// text that is no address stands for the name beside one.
+fn bare(text: &str) -> &str {
+    let inner = text.rsplit_once('<').and_then(|(_, rest)| rest.split_once('>'));
+    inner.map_or(text, |(address, _)| address).trim()
+}
+
 enum Subject {
     Exact(String),
     Pattern(Regex),
@@ -72,7 +79,7 @@ impl Wanted {
     fn read(order: &Order) -> Result<Self, Trouble> {
         let addresses = |name: &str| -> Result<Vec<String>, Trouble> {
             let addresses = order.settings.texts(name)?;
-            Ok(addresses.iter().map(|address| address.to_lowercase()).collect())
+            Ok(addresses.iter().map(|address| bare(address).to_lowercase()).collect())
         };
         let wanted = Self {
             since: since(order)?,

@@ -1,7 +1,8 @@
 //! Regular expressions: three filters from which the prelude makes `test`, `match`, `sub`, ….
 //!
-//! The matcher runs in time linear in the text, whatever the expression: an expression cannot
-//! hang the engine. The price is that look-around and back-references are not known.
+//! The matcher runs in time linear in the text, whatever the expression. The price is that look-around
+//! and back-references are not known. As it looks at no clock, the product of the text and what the
+//! expression may be busy with at once is bounded, too.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -10,13 +11,17 @@ use jaq_core::native::Fun;
 use regex::{Captures, Regex, RegexBuilder};
 
 use super::{Data, with_two};
-use crate::jq::value::{Map, Str, ValR, Value, fail, step};
+use crate::jq::meter;
+use crate::jq::value::{Map, Str, ValR, Value, fail, limit, step};
+use crate::pattern::weight_of;
 
 pub(super) fn all() -> [Fun<Data>; 3] {
     [
         with_two!("__test", |x, re, flags| {
             let (pattern, _) = pattern(&re, &flags)?;
-            Ok(Value::Bool(pattern.is_match(subject(&x)?)))
+            let text = subject(&x)?;
+            pattern.may_search(text)?;
+            Ok(Value::Bool(pattern.regex.is_match(text)))
         }),
         with_two!("__matches", |x: Value, re, flags| matches(&x, &re, &flags)),
         with_two!("__pieces", |x: Value, re, flags| pieces(&x, &re, &flags)),
@@ -27,6 +32,9 @@ pub(super) fn all() -> [Fun<Data>; 3] {
 const COMPILED_MAX: usize = 2 << 20;
 /// Compiled expressions kept per thread.
 const KEPT_MAX: usize = 64;
+
+/// Bytes of a text times the weight of an expression that one search may take.
+const WORK_MAX: u64 = 1 << 30;
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[allow(clippy::struct_excessive_bools, reason = "jq's flags are independent letters")]
@@ -40,7 +48,29 @@ struct Flags {
 
 thread_local! {
     /// Compiling costs a thousand times a match, and programs test item after item.
-    static KEPT: RefCell<HashMap<(String, Flags), Regex>> = RefCell::default();
+    static KEPT: RefCell<HashMap<(String, Flags), Pattern>> = RefCell::default();
+}
+
+/// A compiled expression.
+#[derive(Clone)]
+struct Pattern {
+    regex: Regex,
+    /// How many of its places a search may be at, at once.
+    weight: u64,
+}
+
+impl Pattern {
+    fn may_search(&self, text: &str) -> ValR<()> {
+        let work = (text.len() as u64).saturating_mul(self.weight);
+        if work <= WORK_MAX {
+            return Ok(());
+        }
+        Err(fail(format_args!(
+            "the regex is too large for a text of {} bytes: repetitions such as {{1000}} count as \
+             often as they say",
+            text.len()
+        )))
+    }
 }
 
 fn flags(letters: &Value) -> ValR<Flags> {
@@ -70,7 +100,7 @@ fn flags(letters: &Value) -> ValR<Flags> {
 }
 
 /// The expression, given as a string or as `[string, flags]`.
-fn pattern(re: &Value, letters: &Value) -> ValR<(Regex, Flags)> {
+fn pattern(re: &Value, letters: &Value) -> ValR<(Pattern, Flags)> {
     let (re, letters) = match re {
         Value::Array(pair) if !pair.is_empty() => {
             let own = pair.get(1).cloned().unwrap_or(Value::Null);
@@ -87,8 +117,8 @@ fn pattern(re: &Value, letters: &Value) -> ValR<(Regex, Flags)> {
     };
     step()?;
     let key = (source.to_owned(), flags);
-    if let Some(regex) = KEPT.with_borrow(|kept| kept.get(&key).cloned()) {
-        return Ok((regex, flags));
+    if let Some(pattern) = KEPT.with_borrow(|kept| kept.get(&key).cloned()) {
+        return Ok((pattern, flags));
     }
     let regex = RegexBuilder::new(source)
         .case_insensitive(flags.ignore_case)
@@ -102,19 +132,34 @@ fn pattern(re: &Value, letters: &Value) -> ValR<(Regex, Flags)> {
             let reason = reason.lines().last().unwrap_or_default().trim();
             fail(format_args!("{source} (at offset 0) is not a valid regex: {reason}"))
         })?;
+    let pattern = Pattern { regex, weight: weight_of(source) };
     KEPT.with_borrow_mut(|kept| {
         if kept.len() >= KEPT_MAX {
             kept.clear();
         }
-        kept.insert(key, regex.clone());
+        kept.insert(key, pattern.clone());
     });
-    Ok((regex, flags))
+    Ok((pattern, flags))
+}
+
+/// The expression, if it may be searched for in a text.
+fn searched(text: &str, re: &Value, letters: &Value) -> ValR<(Pattern, Flags)> {
+    let (pattern, flags) = pattern(re, letters)?;
+    pattern.may_search(text)?;
+    Ok((pattern, flags))
 }
 
 fn subject(x: &Value) -> ValR<&str> {
     x.as_str().ok_or_else(|| {
         fail(format_args!("{} cannot be matched, as it is not a string", x.described()))
     })
+}
+
+/// Bytes of a text that is searched in no time.
+const SHORT: usize = 64 << 10;
+
+fn long_step() -> ValR<()> {
+    if meter::long_step() { Ok(()) } else { Err(limit()) }
 }
 
 /// Hands each match to `each`, until it fails.
@@ -125,7 +170,12 @@ fn for_each_match<'t>(
     mut each: impl FnMut(&Captures<'t>) -> ValR<()>,
 ) -> ValR<()> {
     for captures in regex.captures_iter(text) {
-        step()?;
+        // A search for the next match may go through all that is left of the text.
+        if text.len() > SHORT {
+            long_step()?;
+        } else {
+            step()?;
+        }
         if flags.skip_empty && captures[0].is_empty() {
             continue;
         }
@@ -163,7 +213,7 @@ impl Characters<'_> {
 
 fn matches(x: &Value, re: &Value, letters: &Value) -> ValR {
     let text = subject(x)?;
-    let (regex, flags) = pattern(re, letters)?;
+    let (Pattern { regex, .. }, flags) = searched(text, re, letters)?;
     let mut characters = Characters { text, bytes: 0, count: 0 };
     let mut found = Vec::new();
     for_each_match(text, &regex, flags, |captures| {
@@ -194,7 +244,7 @@ fn matches(x: &Value, re: &Value, letters: &Value) -> ValR {
 /// The text between the matches, and for each match the object of its named groups.
 fn pieces(x: &Value, re: &Value, letters: &Value) -> ValR {
     let text = subject(x)?;
-    let (regex, flags) = pattern(re, letters)?;
+    let (Pattern { regex, .. }, flags) = searched(text, re, letters)?;
     let mut pieces = Vec::new();
     let mut end = 0;
     for_each_match(text, &regex, flags, |captures| {

@@ -91,6 +91,11 @@ async fn expected_mail_comes_or_is_missing() {
     // Nothing but a sender: any mail will do.
     only(&mailbox.look(json!({"from": ["etl@example.com"]})).await, "ok");
     only(&mailbox.look(json!({"from": ["nobody@example.com"]})).await, "fail");
+    // As mail programs show a sender: its address counts, or the name alone if that is all there is.
+    let shown = |from: &str| json!({"from": [from], "subjects": ["Great - You look awesome!"]});
+    only(&mailbox.look(shown("Load jobs <ETL@example.com>")).await, "ok");
+    only(&mailbox.look(shown("etl")).await, "ok");
+    only(&mailbox.look(shown("ETL <evil@example.org>")).await, "fail");
     only(&mailbox.look(json!({"folder": "INBOX", "subjects": ["Early"]})).await, "fail");
 
     // By TLS, and by a token.

@@ -34,7 +34,7 @@ async fn a_server_is_watched() {
     let cases = [
         ("/health", json!({}), "ok", "answered 200 OK"),
         ("/health", json!({"expect": "status < 400 and body.state == 'ready'"}), "ok", "200 OK"),
-        ("/health", json!({"expect": "body.queue < 2"}), "fail", "which is not: body.queue < 2"),
+        ("/health", json!({"expect": "body.queue < 2"}), "fail", "expected body.queue < 2"),
         ("/health", json!({"contains": ["ready", "gold"]}), "fail", "does not contain \"gold\""),
         ("/broken", json!({}), "fail", "answered 503 Service Unavailable"),
         ("/broken", json!({"expect": "status == 503"}), "ok", "answered 503"),
@@ -45,6 +45,28 @@ async fn a_server_is_watched() {
         let text = only(&outcome, status)["text"].as_str().unwrap().to_owned();
         assert!(text.contains(part), "{text:?} does not say {part:?}");
     }
+}
+
+#[tokio::test]
+async fn what_expect_cannot_find_is_unknown_and_told() {
+    let site = site().await;
+    let cases = [
+        (
+            "body.stat == 'ready'",
+            "`expect` (body.stat == 'ready') cannot be judged: a row has no \
+          body.stat; body has",
+        ),
+        ("headers.x-none == 'y'", "a row has no headers.x-none"),
+        ("status == 'ok'", "status (the number 200) cannot be compared with the text \"ok\""),
+    ];
+    for (expect, part) in cases {
+        let outcome = look(&site, "/health", json!({ "expect": expect }), json!({})).await;
+        unknown(&outcome, part);
+    }
+    // Where the rest decides, nobody needs it; and a page in the place of JSON is what is wrong.
+    let check = json!({ "expect": "status < 400 and body.state == 'ready'" });
+    let outcome = look(&site, "/broken", check, json!({})).await;
+    assert!(only(&outcome, "fail")["text"].as_str().unwrap().contains("503"));
 }
 
 #[tokio::test]

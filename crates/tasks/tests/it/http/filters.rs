@@ -119,7 +119,7 @@ async fn a_redirect_to_another_host_gets_no_credentials() {
 async fn who_asks_for_a_pause_gets_it() {
     let day = OutcomeStatus::FailedFor(Duration::from_hours(24));
     let cases = [
-        ("429", "7", OutcomeStatus::FailedFor(Duration::from_secs(7))),
+        ("429", "77", OutcomeStatus::FailedFor(Duration::from_secs(77))),
         ("503", "0", OutcomeStatus::FailedFor(Duration::ZERO)),
         ("503", "999999999", day),
         ("429", "Fri, 31 Dec 1999 23:59:59 GMT", OutcomeStatus::FailedFor(Duration::ZERO)),
@@ -131,7 +131,40 @@ async fn who_asks_for_a_pause_gets_it() {
         let head =
             format!("HTTP/1.1 {status} No\r\nRetry-After: {after}\r\nContent-Length: 0\r\n\r\n");
         let server = server::answering(head).await;
-        assert_eq!(get(server.url("/")).await.status, expected, "{status} {after}");
+        // With so little patience nothing is sent once more.
+        let asked = json!({"uri": server.url("/"), "method": "GET", "readTimeOut": 999});
+        assert_eq!(run(asked).await.status, expected, "{status} {after}");
+        assert_eq!(server.accepted(), 1, "{status} {after}");
+    }
+}
+
+#[tokio::test]
+async fn a_busy_peer_is_called_once_more_whatever_the_method() {
+    for (method, status, after, times, calls, completes) in [
+        ("GET", 503, "", 1, 2, true),
+        ("POST", 503, "Retry-After: 1\r\n", 1, 2, true),
+        ("GET", 429, "Retry-After: 0\r\n", 2, 2, false),
+        ("GET", 503, "Retry-After: 61\r\n", 1, 1, false),
+        ("GET", 500, "", 1, 1, false),
+        ("GET", 502, "Retry-After: 1\r\n", 1, 1, false),
+    ] {
+        let server = server::raw(move |mut stream, number| async move {
+            server::request(&mut stream).await;
+            let answer = if number < times {
+                format!(
+                    "HTTP/1.1 {status} No\r\n{after}Connection: close\r\nContent-Length: 0\r\n\r\n"
+                )
+            } else {
+                "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}".to_owned()
+            };
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        })
+        .await;
+        let asked = json!({"uri": server.url("/"), "method": method, "body": {"a": 1}});
+        let outcome = run(asked).await;
+        let what = format!("{method} {status} {after}");
+        assert_eq!(outcome.status == OutcomeStatus::Completed, completes, "{what}: {outcome:?}");
+        assert_eq!(server.accepted(), calls, "{what}");
     }
 }
 
@@ -139,7 +172,8 @@ async fn who_asks_for_a_pause_gets_it() {
 async fn the_retry_waits_for_as_long_as_the_peer_asked() {
     let server = server::raw(|mut stream, number| async move {
         server::request(&mut stream).await;
-        let answer = if number == 0 {
+        // Once for the first attempt, and once more for the same.
+        let answer = if number < 2 {
             "HTTP/1.1 429 No\r\nRetry-After: 1\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
         } else {
             "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\n{}"

@@ -20,6 +20,11 @@ pub(crate) const AUTHORITY: &str = include_str!("tls/ca.pem");
 
 /// Answers every connection over TLS with an empty object, from a thread of its own.
 pub(crate) fn secure() -> SocketAddr {
+    secure_answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+}
+
+/// Answers every connection over TLS with these bytes, from a thread of its own.
+pub(crate) fn secure_answering(answer: &'static [u8]) -> SocketAddr {
     install_tls_provider();
     let certificate = CertificateDer::from_pem_slice(include_bytes!("tls/server.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/server.key")).unwrap();
@@ -37,7 +42,6 @@ pub(crate) fn secure() -> SocketAddr {
             let mut stream = Stream::new(&mut session, &mut socket);
             // The client hangs up where it does not trust; that is its right.
             if stream.read(&mut [0; 4096]).is_ok() {
-                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
                 stream.write_all(answer).ok();
                 stream.conn.send_close_notify();
                 stream.flush().ok();
@@ -47,7 +51,7 @@ pub(crate) fn secure() -> SocketAddr {
     address
 }
 
-fn trusting(pem: &str) -> Result<Http, SetupError> {
+pub(super) fn trusting(pem: &str) -> Result<Http, SetupError> {
     Http::new(Settings { extra_roots: Some(pem.to_owned()), ..settings() })
 }
 

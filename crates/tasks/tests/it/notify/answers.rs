@@ -50,7 +50,9 @@ fn pagerduty_v2() {
             r#"{"status":"success","message":"Event processed","dedup_key":"f1"}"#,
             Taken(Some("f1")),
         ),
-        (202, None, "", Taken(None)),
+        (202, None, "", Ambiguous),
+        (200, None, "<html>sign in to the network</html>", Ambiguous),
+        (202, None, r#"{"message":"accepted"}"#, Ambiguous),
         (202, None, r#"{"status":"invalid event"}"#, Permanent),
         (
             400,
@@ -135,8 +137,8 @@ fn lark() {
 fn slack() {
     let cases = [
         (200, None, "ok", Taken(None)),
-        (200, None, "no_text", Permanent),
-        (200, None, "", Permanent),
+        (200, None, "no_text", Ambiguous),
+        (200, None, "", Ambiguous),
         (400, None, "invalid_payload", Permanent),
         (403, None, "invalid_token", Permanent),
         (404, None, "no_service", Permanent),
@@ -296,6 +298,7 @@ fn the_rest_mean_their_statuses() {
     let cases = [
         (200, None, "", Taken(None)),
         (202, None, r#"{"status":"accepted"}"#, Taken(None)),
+        (200, None, "<!DOCTYPE html><title>hello</title>", Ambiguous),
         (413, None, "", Permanent),
         (400, None, "", Permanent),
         (408, None, "", Retry(None)),
@@ -303,12 +306,50 @@ fn the_rest_mean_their_statuses() {
         (500, None, "", Retry(None)),
         (307, None, "", Permanent),
     ];
-    for kind in ["squadcast", "webhook", "datadog"] {
+    for kind in ["squadcast", "webhook"] {
         check(kind, &json!({"url": "https://h"}), &cases);
     }
+    let expects = json!({"url": "https://h", "expect": "queued"});
+    let cases = [
+        (200, None, r#"{"state":"queued"}"#, Taken(None)),
+        (200, None, "hello", Ambiguous),
+        (503, None, "", Retry(None)),
+    ];
+    check("webhook", &expects, &cases);
     let datadog =
         [(202, None, r#"{"status":"ok","event":{"id":7,"id_str":"7"}}"#, Taken(Some("7")))];
     check("datadog", &json!({"key": "k"}), &datadog);
+    check("datadog", &json!({"key": "k"}), &[(202, None, "", Ambiguous)]);
+}
+
+/// A proxy, a captive portal, a wrong path: a status of success with somebody else's page.
+#[test]
+fn a_page_of_html_is_no_services_success() {
+    let page = "<html><body>It works!</body></html>";
+    for (kind, settings) in [
+        ("pagerduty", json!({"key": "k"})),
+        ("pagerduty", json!({"key": "k", "api": "v1"})),
+        ("lark", json!({"url": "https://h"})),
+        ("feishu", json!({"url": "https://h"})),
+        ("slack", json!({"url": "https://h"})),
+        ("slack", json!({"token": "xoxb-1", "channel": "C1"})),
+        ("teams", json!({"url": "https://h"})),
+        ("discord", json!({"url": "https://h"})),
+        ("telegram", json!({"token": "1:a", "chat": "1"})),
+        ("opsgenie", json!({"key": "k"})),
+        ("jsm", json!({"key": "k"})),
+        ("squadcast", json!({"url": "https://h"})),
+        ("datadog", json!({"key": "k"})),
+        ("ntfy", json!({"topic": "t"})),
+        ("webhook", json!({"url": "https://h"})),
+    ] {
+        for status in [200, 202] {
+            let answer = Answer { status, body: page.to_owned(), ..Answer::default() };
+            let verdict = judge(kind, settings.as_object().unwrap(), &answer).unwrap();
+            let Verdict::Ambiguous { reason } = &verdict else { panic!("{kind}: {verdict:?}") };
+            assert!(reason.starts_with("this is not ") && reason.contains("It works"), "{reason}");
+        }
+    }
 }
 
 #[test]

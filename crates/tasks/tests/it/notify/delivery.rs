@@ -83,7 +83,8 @@ async fn what_was_taken_is_not_sent_again() {
 
 #[tokio::test]
 async fn one_refused_member_does_not_silence_the_others() {
-    let (server, seen) = service(vec![(202, ""), (400, r#"{"message":"no"}"#), (202, "")]).await;
+    let ok = r#"{"status":"success"}"#;
+    let (server, seen) = service(vec![(202, ok), (400, r#"{"message":"no"}"#), (202, ok)]).await;
     let settings = json!({"key": "R", "base_url": server.url("")});
     let outcome = tell("pagerduty", settings, group()).await;
     let reason = failed(&outcome, OutcomeStatus::FailedTerminally);
@@ -271,9 +272,161 @@ async fn the_inbox_keeps_one_line_per_delivery() {
     assert_eq!((line.ledger, &*line.subject, &*line.status), ("inbox", "disk", "reminder"));
     assert_eq!(output["reference"], *line.key);
     let body = line.body.parse();
-    assert_eq!(body["title"], "[STILL WARNING] The disk is full");
+    assert_eq!(body["title"], "STILL WARNING The disk is full");
     assert_eq!(body["incidents"], json!(["f1-3"]));
     assert_eq!(body["execution"], id.as_str());
     assert!(body["text"].as_str().unwrap().contains("host: db"), "{body}");
     engine.close().await.unwrap();
+}
+
+/// As deliveries of monitors are made: in the line of their receiver.
+fn managed(kind: &str, settings: &Value, notification: Value, delivery: &Value) -> Value {
+    let mut input = input(kind, settings, &notification);
+    input["delivery"] = delivery.clone();
+    input
+}
+
+fn numbered(number: usize) -> Value {
+    json!({
+        "title": format!("disk {number} is full"), "dedup_key": format!("k{number}"),
+        "monitor": "disks", "delivery": format!("disks/{number}"),
+    })
+}
+
+/// The pause until it is run again, if it is to be.
+fn again(outcome: &engine::Outcome) -> Option<Duration> {
+    match outcome.status {
+        OutcomeStatus::InProgress { again_after } => again_after,
+        OutcomeStatus::Completed => None,
+        other => panic!("{other:?}: {outcome:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_delivery_that_fails_is_run_again_and_its_receiver_left_alone() {
+    let (server, seen) = service(vec![(503, ""), (200, "ok")]).await;
+    let settings = json!({"url": server.url("/")});
+    let runner = notify();
+    let first = run(&runner, &managed("slack", &settings, numbered(1), &json!({}))).await;
+    let pause = again(&first).expect("it is made again");
+    assert!(pause >= Duration::from_secs(7), "{pause:?}: the service asked for 7 s");
+    assert!(first.reason.as_deref().unwrap().contains("503"), "{first:?}");
+    // The pause that the service asked for counts for what else it is to be told.
+    let other = run(&runner, &managed("slack", &settings, numbered(2), &json!({}))).await;
+    assert!(again(&other).is_some_and(|it| it > Duration::from_secs(5)), "{other:?}");
+    assert_eq!((other.reason, seen.lock().unwrap().len()), (None, 1));
+    // A test goes at once; that it arrives is known to the line, too.
+    let mut test = numbered(3);
+    test["event"] = "test".into();
+    sent(&run(&runner, &managed("slack", &settings, test, &json!({}))).await);
+    let other = run(&runner, &managed("slack", &settings, numbered(2), &json!({}))).await;
+    sent(&other);
+}
+
+#[tokio::test]
+async fn what_must_be_sent_again_goes_at_the_receivers_rate() {
+    let (server, seen) = service(vec![(202, r#"{"status":"success"}"#)]).await;
+    let settings = json!({"key": "R", "base_url": server.url("")});
+    let rate = json!({"rate": {"count": 2, "per": 60_000}});
+    let runner = notify();
+    let mut waits = Vec::new();
+    for number in 0..5 {
+        let input = managed("pagerduty", &settings, numbered(number), &rate);
+        waits.extend(again(&run(&runner, &input).await));
+    }
+    assert_eq!(seen.lock().unwrap().len(), 2, "two in a minute, and these at once");
+    let seconds: Vec<u64> = waits.iter().map(Duration::as_secs).collect();
+    assert!(matches!(seconds[..], [27..=33, 45..=50, 45..=50]), "{seconds:?}");
+}
+
+#[tokio::test]
+async fn a_storm_is_told_in_summaries_that_name_every_message() {
+    let (server, seen) = service(vec![(200, "ok")]).await;
+    let settings = json!({"url": server.url("/"), "title": "one: {{ title }}"});
+    // One in five hundred seconds, so that all but the first wait; then as fast as can be.
+    let slow = json!({"rate": {"count": 1, "per": 500_000}});
+    let fast = json!({"rate": {"count": 10_000, "per": 1}});
+    let runner = notify();
+    let count = 30;
+    for number in 0..count {
+        run(&runner, &managed("slack", &settings, numbered(number), &slow)).await;
+    }
+    assert_eq!(seen.lock().unwrap().len(), 1);
+    let mut open: Vec<usize> = (1..count).collect();
+    for _ in 0..10 {
+        let mut left = Vec::new();
+        for number in open {
+            let input = managed("slack", &settings, numbered(number), &fast);
+            if again(&run(&runner, &input).await).is_some() {
+                left.push(number);
+            }
+        }
+        open = left;
+        if open.is_empty() {
+            break;
+        }
+    }
+    assert!(open.is_empty(), "{open:?} were not told");
+    let seen = seen.lock().unwrap();
+    let said: Vec<String> = seen.iter().map(|(_, body)| body.to_string()).collect();
+    for number in 0..count {
+        let named = format!("disk {number} is full");
+        assert_eq!(said.iter().filter(|it| it.contains(&named)).count(), 1, "{named} in {said:?}");
+    }
+    assert!(said.len() < 15, "{} messages", said.len());
+    assert!(said[1].contains("20 messages at once: 20 CRITICAL"), "{}", said[1]);
+}
+
+#[tokio::test]
+async fn a_storm_is_told_one_by_one_where_alerts_have_keys() {
+    let (server, seen) = service(vec![(202, r#"{"status":"success"}"#)]).await;
+    let settings = json!({"key": "R", "base_url": server.url("")});
+    let fast = json!({"rate": {"count": 10_000, "per": 1}});
+    let runner = notify();
+    for number in 0..30 {
+        sent(&run(&runner, &managed("pagerduty", &settings, numbered(number), &fast)).await);
+    }
+    let mut told = keys(&seen);
+    told.sort();
+    told.dedup();
+    assert_eq!(told.len(), 30);
+}
+
+#[tokio::test]
+async fn groups_are_told_in_their_order_however_they_are_run() {
+    let (server, seen) = service(vec![(200, "ok")]).await;
+    let settings = json!({"url": server.url("/")});
+    let runner = notify();
+    let group = |number: usize| {
+        let mut told = numbered(number);
+        if number > 0 {
+            told["follows"] = format!("disks/{}", number - 1).into();
+        }
+        managed("slack", &settings, told, &json!({}))
+    };
+    let inputs = [group(2), group(1), group(0)];
+    let (last, middle, first) =
+        tokio::join!(run(&runner, &inputs[0]), run(&runner, &inputs[1]), run(&runner, &inputs[2]));
+    for outcome in [last, middle, first] {
+        sent(&outcome);
+    }
+    let seen = seen.lock().unwrap();
+    let texts: Vec<&str> = seen.iter().map(|(_, body)| body["text"].as_str().unwrap()).collect();
+    let order = ["disk 0", "disk 1", "disk 2"];
+    assert!(texts.iter().zip(order).all(|(text, disk)| text.contains(disk)), "{texts:?}");
+}
+
+#[tokio::test]
+async fn a_secret_that_is_not_set_is_named_and_nothing_is_sent() {
+    let (server, seen) = service(vec![(200, r#"{"code":0}"#)]).await;
+    let settings = json!({"url": server.url("/"), "sign": null});
+    let secrets = json!({"secrets": {"LARK_SIGN": null}});
+    let outcome = run(&notify(), &managed("lark", &settings, numbered(1), &secrets)).await;
+    let reason = failed(&outcome, OutcomeStatus::FailedTerminally);
+    assert!(reason.contains("the secret LARK_SIGN is not set"), "{reason}");
+    // Also where nobody says which secret it was.
+    let outcome = tell("lark", settings, json!({"title": "t"})).await;
+    let reason = failed(&outcome, OutcomeStatus::FailedTerminally);
+    assert!(reason.contains("unsigned"), "{reason}");
+    assert_eq!(seen.lock().unwrap().len(), 0);
 }

@@ -177,7 +177,7 @@ fn a_text_from_outside_is_only_ever_a_text() {
     let told =
         calls("webhook", settings.as_object().unwrap(), "", &notification, "d", NOW_MS).unwrap();
     let body: Value = serde_json::from_str(&told[0].body).unwrap();
-    let expected = json!({"{{ title }}": [title, format!("about {title}")], "n": 97.5, "s": "v=97.5", "none": null});
+    let expected = json!({"{{ title }}": [title, format!("about {title}")], "n": 97.5, "s": "v=97.5", "none": "{{ nobody }}"});
     assert_eq!(body, expected);
 
     let settings = json!({"url": "https://hooks.slack.com/x"});

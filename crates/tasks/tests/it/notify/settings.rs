@@ -61,7 +61,7 @@ fn every_problem_is_named() {
         (
             "slack",
             json!({"url": "https://h", "chanel": "C"}),
-            "unknown setting `chanel` is ignored; slack knows url,",
+            "unknown setting `chanel`; slack knows url,",
         ),
         ("slack", json!({"url": {"a": 1}}), "`url` must be a text"),
         (
@@ -137,7 +137,7 @@ fn every_problem_is_named() {
 #[test]
 fn a_complaint_knows_its_setting() {
     let cases = [
-        ("slack", json!({"url": "https://h", "chanel": "C"}), Level::Warning, Some("chanel")),
+        ("slack", json!({"url": "https://h", "chanel": "C"}), Level::Error, Some("chanel")),
         ("slack", json!({"url": "h"}), Level::Error, Some("url")),
         ("slack", json!({}), Level::Error, None),
         (

@@ -54,6 +54,12 @@ async fn executions_are_found_by_what_is_asked() {
         ),
         (json!({ "workflowNames": waits, "startTimeTo": 10 }), vec![]),
         (json!({ "workflowNames": waits, "endTimeFrom": 0.5, "endTimeTo": "" }), vec![&stopped]),
+        // A bound of 0 minutes is none: also executions that have not ended are found.
+        (
+            json!({ "workflowNames": waits, "endTimeFrom": 0, "endTimeTo": "0" }),
+            vec![&stopped, &running],
+        ),
+        (json!({ "workflowNames": waits, "endTimeFrom": 15, "endTimeTo": 0 }), vec![&stopped]),
         (json!({ "workflowNames": "no such workflow" }), vec![]),
     ] {
         let output = completes(&engine, "QUERY_PROCESSOR", ask(question.clone())).await;

@@ -5,35 +5,41 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 /// One connection.
-pub(super) struct Wire {
+pub(crate) struct Wire {
     stream: TcpStream,
+    host: String,
     buffer: Vec<u8>,
 }
 
 impl Wire {
-    pub(super) async fn open(address: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn open(address: &str) -> anyhow::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(64 << 10) })
+        Ok(Self { stream, host: address.to_owned(), buffer: Vec::with_capacity(64 << 10) })
     }
 
-    pub(super) async fn get(&mut self, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
+    /// Asks for a path.
+    pub(crate) async fn get(&mut self, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
         self.call("GET", path, b"").await
     }
 
-    pub(super) async fn post(&mut self, path: &str, body: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
+    /// Posts JSON.
+    #[cfg(feature = "bench")]
+    pub(crate) async fn post(&mut self, path: &str, body: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {
         self.call("POST", path, body).await
     }
 
-    async fn call(
+    /// Sends a request with a JSON body and reads the whole answer.
+    pub(crate) async fn call(
         &mut self,
         method: &str,
         path: &str,
         body: &[u8],
     ) -> anyhow::Result<(u16, Vec<u8>)> {
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n\
-             content-length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n\
+             accept: */*\r\ncontent-length: {}\r\n\r\n",
+            self.host,
             body.len()
         );
         let mut message = head.into_bytes();

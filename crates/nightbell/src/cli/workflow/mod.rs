@@ -1,5 +1,8 @@
 //! `nightbell workflow`: definitions of workflows.
 
+mod test;
+mod validate;
+
 use std::collections::BTreeMap;
 
 use clap::Subcommand;
@@ -7,14 +10,14 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client::{Client, understand};
-use super::confirm;
-use super::document::{Files, Versions};
-use super::failure::{Exit, Failure, Violation};
-use super::input::Document;
-use super::moment::Moment;
-use super::output::{Output, clean};
-use super::table::Table;
+use crate::cli::client::{Client, understand};
+use crate::cli::confirm;
+use crate::cli::document::{Files, Versions};
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::input::Document;
+use crate::cli::moment::Moment;
+use crate::cli::output::{Output, clean};
+use crate::cli::table::Table;
 
 /// What to do with definitions.
 #[derive(Debug, Subcommand)]
@@ -24,6 +27,9 @@ pub(crate) enum Verb {
         /// List every version
         #[arg(long)]
         versions: bool,
+        /// List those of checks and deliveries, too, which the server makes itself
+        #[arg(long)]
+        all: bool,
     },
     /// Print a definition as JSON
     Get {
@@ -52,11 +58,30 @@ Examples:
     Update(Files),
     /// Remove versions of a definition; runs of them are not touched
     Delete(Versions),
-    /// Check definitions without registering them
+    /// Check definitions without registering them; needs no server
     ///
     /// Prints every problem on a line of its own: file, place in it as a JSON pointer, reason, hint.
-    /// Exits with 1 if there is any.
-    Validate(Files),
+    /// Exits with 1 if there is any. Of a folder, every JSON file with definitions is read, and task
+    /// definitions beside them count.
+    #[command(after_help = "\
+Examples:
+  nightbell workflow validate flow.json
+  nightbell workflow validate definitions/ --strict
+  generate-flow | nightbell workflow validate -")]
+    Validate(validate::Arguments),
+    /// Run a workflow with given answers: no worker, no call, nothing is kept
+    ///
+    /// Every task that would act outside takes the next of the mocks of its reference name; scripts
+    /// and the flow are real, and the clock jumps to whatever is due next. Exits with 5 if the
+    /// workflow does not complete.
+    #[command(after_help = "\
+Mocks are a JSON object from reference names to lists of answers, in order:
+  { \"fetch\": [ { \"status\": \"FAILED\" }, { \"output\": { \"n\": 3 }, \"executionTime\": 200 } ] }
+
+Examples:
+  nightbell workflow test orders -i '{\"customer\": \"acme\"}' --mocks @mocks.json
+  nightbell workflow test -f orders.json --mocks @mocks.json")]
+    Test(test::Arguments),
 }
 
 /// What a table shows of a definition.
@@ -83,7 +108,7 @@ fn first_version() -> i64 {
 /// Runs the command.
 pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
     match verb {
-        Verb::List { versions } => list(versions, client, output).await,
+        Verb::List { versions, all } => list(versions, all, client, output).await,
         Verb::Get { name, version } => {
             let call = client.get(&["metadata", "workflow", &name]).query_if("version", version);
             output.json(&call.send().await?.value()?)
@@ -93,11 +118,15 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         }
         Verb::Update(files) => update(files.read()?, client, output).await,
         Verb::Delete(versions) => delete(&versions, client, output).await,
-        Verb::Validate(files) => validate(&files.read()?, client, output).await,
+        Verb::Validate(arguments) => validate::run(&arguments, client, output).await,
+        Verb::Test(arguments) => test::run(&arguments, client, output).await,
     }
 }
 
-async fn list(versions: bool, client: &Client, output: &Output) -> anyhow::Result<()> {
+/// Names of the definitions that the server makes itself begin so.
+const MADE: [&str; 2] = ["check:", "nightbell_notify:"];
+
+async fn list(versions: bool, all: bool, client: &Client, output: &Output) -> anyhow::Result<()> {
     let answer = client.get(&["metadata", "workflow"]).send().await?.value()?;
     let mut listed: Vec<(Definition, Value)> = Vec::new();
     for value in answer.as_array().into_iter().flatten() {
@@ -110,6 +139,10 @@ async fn list(versions: bool, client: &Client, output: &Output) -> anyhow::Resul
     if output.is_json() {
         return output.json(&listed.iter().map(|(_, value)| value).collect::<Vec<_>>());
     }
+    let is_made = |name: &str| MADE.iter().any(|prefix| name.starts_with(prefix));
+    let before = listed.len();
+    listed.retain(|(definition, _)| all || !is_made(&definition.name));
+    let hidden = before - listed.len();
     let now = Timestamp::now();
     let mut table = Table::new(&["NAME", "VERSION", "TASKS", "CHANGED", "~DESCRIPTION"]);
     for (definition, _) in &listed {
@@ -126,6 +159,11 @@ async fn list(versions: bool, client: &Client, output: &Output) -> anyhow::Resul
         ]);
     }
     output.table(&table)?;
+    if hidden > 0 {
+        output.note(format_args!(
+            "{hidden} of checks and deliveries are not shown; --all shows them"
+        ));
+    }
     if listed.is_empty() {
         output.note("no definitions; register one with `nightbell workflow create -f FILE`");
     }
@@ -230,43 +268,4 @@ async fn all_versions(name: &str, client: &Client) -> anyhow::Result<Vec<i64>> {
         return Err(Failure::new(Exit::NotFound, message).into());
     }
     Ok(found)
-}
-
-async fn validate(documents: &[Document], client: &Client, output: &Output) -> anyhow::Result<()> {
-    let mut found = 0;
-    let mut listed = Vec::new();
-    for Document { origin, value } in documents {
-        for violation in violations(value, client).await? {
-            found += 1;
-            if output.is_json() {
-                let mut shown = serde_json::to_value(&violation)?;
-                shown["file"] = origin.as_str().into();
-                shown["name"] = value["name"].clone();
-                listed.push(shown);
-            } else {
-                output.line(format_args!("{origin}: {violation}"))?;
-            }
-        }
-    }
-    if output.is_json() {
-        output.json(&listed)?;
-    }
-    match found {
-        0 => {
-            for document in documents {
-                output.note(format_args!("{} is valid", label(&document.value)));
-            }
-            Ok(())
-        }
-        1 => Err(Failure::error("1 problem").into()),
-        found => Err(Failure::error(format!("{found} problems")).into()),
-    }
-}
-
-async fn violations(definition: &Value, client: &Client) -> Result<Vec<Violation>, Failure> {
-    match client.post(&["metadata", "workflow", "validate"]).json(definition).send().await {
-        Ok(_) => Ok(Vec::new()),
-        Err(failure) if !failure.violations.is_empty() => Ok(failure.violations),
-        Err(failure) => Err(failure),
-    }
 }

@@ -1,0 +1,235 @@
+//! Figures about monitors and schedules, kept as commits go by: what metrics and health show without
+//! asking the store.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kernel::alert::definition::Severity;
+use kernel::alert::{DeliveryStatus, Monitor, NotificationEvent};
+use kernel::schedule::Schedule;
+use kernel::{ExecutionId, Record, Timestamp};
+use parking_lot::Mutex;
+
+use crate::head;
+use crate::hosted::Hosted;
+
+/// Schedules whose runs are shown one by one; further ones are left out, so that the number of time
+/// series stays bounded.
+pub const SCHEDULES_MAX: usize = 500;
+/// Receivers that are counted one by one; deliveries to further ones count as those to `other`.
+pub const RECEIVERS_MAX: usize = 200;
+/// Upper bounds of the classes of lateness, in seconds.
+pub const LATENESS_BOUNDS: [f64; 8] = [0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0];
+
+/// Notifications by receiver and outcome.
+type Deliveries = BTreeMap<(Arc<str>, Arc<str>), u64>;
+
+/// What is known.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    monitors: Mutex<HashMap<ExecutionId, Watched>>,
+    schedules: Mutex<BTreeMap<Arc<str>, Runs>>,
+    deliveries: Mutex<Deliveries>,
+    firings: Mutex<BTreeMap<Arc<str>, u64>>,
+    checks_missed: AtomicU64,
+    lateness: Mutex<Lateness>,
+}
+
+/// What a monitor is to the board.
+#[derive(Debug)]
+struct Watched {
+    name: Arc<str>,
+    standing: &'static str,
+    /// Open incidents by severity.
+    open: BTreeMap<&'static str, u64>,
+    next_at: Option<Timestamp>,
+    /// Deliveries that are not accepted yet: to whom, and since when.
+    waits: Vec<(Arc<str>, Timestamp)>,
+}
+
+/// When a schedule ran last and runs next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Runs {
+    /// The last instant that was fired.
+    pub last: Option<Timestamp>,
+    /// The next one; absent = paused, or never.
+    pub next: Option<Timestamp>,
+}
+
+/// How late checks began after they were due.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Lateness {
+    /// Checks, by the class of [`LATENESS_BOUNDS`]; those beyond the last are in `count` alone.
+    pub classes: [u64; LATENESS_BOUNDS.len()],
+    /// All checks.
+    pub count: u64,
+    /// Seconds of all together.
+    pub sum: f64,
+}
+
+/// Figures for metrics.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Figures {
+    /// Monitors by where they stand.
+    pub monitors: BTreeMap<&'static str, u64>,
+    /// Open incidents by severity.
+    pub incidents: BTreeMap<&'static str, u64>,
+    /// Checks that were due and did not run, since start.
+    pub checks_missed: u64,
+    /// How late checks began, since start.
+    pub lateness: Lateness,
+    /// Deliveries by receiver and outcome, since start.
+    pub deliveries: BTreeMap<(Arc<str>, Arc<str>), u64>,
+    /// Firings of schedules by outcome, since start.
+    pub firings: BTreeMap<Arc<str>, u64>,
+    /// Schedules by name.
+    pub schedules: BTreeMap<Arc<str>, Runs>,
+}
+
+impl Board {
+    /// Notes how a machine stands, after it was loaded or has changed.
+    pub(crate) fn note(&self, state: &Hosted) {
+        match state {
+            Hosted::Monitor(monitor) => self.note_monitor(monitor),
+            Hosted::Schedule(schedule) => self.note_schedule(schedule),
+            Hosted::Execution(_) | Hosted::Instance(_) | Hosted::Entity(_) => {}
+        }
+    }
+
+    fn note_monitor(&self, monitor: &Monitor) {
+        if monitor.spec.is_none() || monitor.removed {
+            self.monitors.lock().remove(&monitor.id);
+            return;
+        }
+        let mut open = BTreeMap::new();
+        for incident in monitor.incidents.values().filter(|it| it.state.is_open()) {
+            *open.entry(incident.severity.as_str()).or_default() += 1;
+        }
+        let waits = monitor.deliveries.values().filter(|delivery| {
+            delivery.status == DeliveryStatus::Queued && delivery.event != NotificationEvent::Test
+        });
+        let waits = waits.map(|delivery| (delivery.receiver.clone(), delivery.at)).collect();
+        let watched = Watched {
+            name: monitor.name().into(),
+            standing: head::monitor_status(monitor),
+            open,
+            next_at: monitor.next_at,
+            waits,
+        };
+        self.monitors.lock().insert(monitor.id.clone(), watched);
+    }
+
+    fn note_schedule(&self, schedule: &Schedule) {
+        let name = schedule.id.name();
+        let mut schedules = self.schedules.lock();
+        if !schedule.is_defined() {
+            schedules.remove(name);
+        } else if schedules.len() < SCHEDULES_MAX || schedules.contains_key(name) {
+            let runs = schedules.entry(name.into()).or_default();
+            // A backfill wakes it at once; that is no run of its own.
+            runs.next = schedule.upcoming(schedule.now, 1).first().map(|planned| planned.at);
+        }
+    }
+
+    /// Counts what a commit wrote into ledgers.
+    pub(crate) fn count(&self, records: &[Record]) {
+        for record in records {
+            match record.ledger {
+                "delivery" if &*record.status != "queued" => self.count_delivery(record),
+                "firing" if &*record.status != "POLLED" => self.count_firing(record),
+                "check" if &*record.status == "MISSED" => {
+                    let count =
+                        record.body.parse().get("count").and_then(serde_json::Value::as_u64);
+                    self.checks_missed.fetch_add(count.unwrap_or(1), Ordering::Relaxed);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn count_delivery(&self, record: &Record) {
+        let body = record.body.parse();
+        let receiver = body.get("receiver").and_then(serde_json::Value::as_str).unwrap_or("none");
+        let mut deliveries = self.deliveries.lock();
+        let full = deliveries.len() >= RECEIVERS_MAX * 4;
+        let key = (Arc::from(receiver), record.status.clone());
+        let key = if full && !deliveries.contains_key(&key) {
+            ("other".into(), record.status.clone())
+        } else {
+            key
+        };
+        *deliveries.entry(key).or_default() += 1;
+    }
+
+    fn count_firing(&self, record: &Record) {
+        let body = record.body.parse();
+        let count = body.get("count").and_then(serde_json::Value::as_u64).unwrap_or(1);
+        *self.firings.lock().entry(record.status.clone()).or_default() += count;
+        if &*record.status == "EXECUTED" {
+            self.ran(&record.subject, record.at);
+        }
+    }
+
+    /// A schedule was fired at an instant.
+    pub(crate) fn ran(&self, schedule: &str, at: Timestamp) {
+        if let Some(runs) = self.schedules.lock().get_mut(schedule) {
+            runs.last = runs.last.max(Some(at));
+        }
+    }
+
+    /// A check began that was due at an instant.
+    pub(crate) fn began(&self, due: Timestamp, now: Timestamp) {
+        let seconds = now.since(due).max(0) as f64 / 1000.0;
+        let mut lateness = self.lateness.lock();
+        if let Some(class) = LATENESS_BOUNDS.iter().position(|bound| seconds <= *bound) {
+            lateness.classes[class] += 1;
+        }
+        lateness.count += 1;
+        lateness.sum += seconds;
+    }
+
+    /// The check that is overdue the longest: the monitor, and when it was due.
+    pub(crate) fn overdue(&self, now: Timestamp) -> Option<(Arc<str>, Timestamp)> {
+        let monitors = self.monitors.lock();
+        let due = monitors.values().filter_map(|it| Some((it.next_at?, &it.name)));
+        due.min().filter(|(at, _)| *at < now).map(|(at, name)| (name.clone(), at))
+    }
+
+    /// The delivery that has waited the longest, of those to receivers that `counts` names: to whom,
+    /// and since when.
+    pub(crate) fn waits(&self, counts: impl Fn(&str) -> bool) -> Option<(Arc<str>, Timestamp)> {
+        let monitors = self.monitors.lock();
+        let waits = monitors.values().flat_map(|it| &it.waits);
+        waits.filter(|(receiver, _)| counts(receiver)).min_by_key(|(_, since)| *since).cloned()
+    }
+
+    /// Everything, for metrics.
+    pub(crate) fn figures(&self) -> Figures {
+        // Those without any are told too: a series that is missing rings nobody.
+        let mut monitors: BTreeMap<&'static str, u64> =
+            ["NEW", "UP", "PENDING", "DOWN", "UNKNOWN"].map(|standing| (standing, 0)).into();
+        let severities = [Severity::Info, Severity::Warning, Severity::Error, Severity::Critical];
+        let mut incidents: BTreeMap<&'static str, u64> =
+            severities.map(|severity| (severity.as_str(), 0)).into();
+        {
+            let watched = self.monitors.lock();
+            let each: Vec<&Watched> = watched.values().collect();
+            for monitor in each {
+                *monitors.entry(monitor.standing).or_default() += 1;
+                for (severity, count) in &monitor.open {
+                    *incidents.entry(severity).or_default() += count;
+                }
+            }
+        }
+        Figures {
+            monitors,
+            incidents,
+            checks_missed: self.checks_missed.load(Ordering::Relaxed),
+            lateness: self.lateness.lock().clone(),
+            deliveries: self.deliveries.lock().clone(),
+            firings: self.firings.lock().clone(),
+            schedules: self.schedules.lock().clone(),
+        }
+    }
+}

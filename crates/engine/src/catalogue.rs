@@ -1,0 +1,104 @@
+//! Documents that are asked for far more often than they change: what their readers make of them is
+//! kept in memory until one of them changes.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::store::{Document, Store, StoreError};
+
+/// The documents of some kinds, each kind with the view that its reader made of it.
+///
+/// A kind that is read here must be written here only, or readers see what was.
+#[derive(Clone)]
+pub struct Catalogue {
+    store: Arc<dyn Store>,
+    kinds: Arc<Mutex<HashMap<&'static str, Kind>>>,
+}
+
+#[derive(Default)]
+struct Kind {
+    /// How often its documents have changed since the start.
+    changes: u64,
+    view: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Catalogue {
+    pub(crate) fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, kinds: Arc::default() }
+    }
+
+    /// What `make` made of all documents of a kind, by name, since the last change; it is called
+    /// only if there was one.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn view<T: Send + Sync + 'static>(
+        &self,
+        kind: &'static str,
+        make: impl FnOnce(&[Document]) -> T,
+    ) -> Result<Arc<T>, StoreError> {
+        let changes = {
+            let mut kinds = self.kinds.lock();
+            let kind = kinds.entry(kind).or_default();
+            if let Some(Ok(view)) = kind.view.clone().map(Arc::downcast) {
+                return Ok(view);
+            }
+            kind.changes
+        };
+        let view = Arc::new(make(&self.store.documents(kind).await?));
+        let mut kinds = self.kinds.lock();
+        let kind = kinds.entry(kind).or_default();
+        // What changed while it was read may be missing in it: the next reader makes another.
+        if kind.changes == changes {
+            kind.view = Some(view.clone());
+        }
+        Ok(view)
+    }
+
+    /// Inserts or replaces a document.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn put(
+        &self,
+        kind: &'static str,
+        name: &str,
+        text: String,
+    ) -> Result<(), StoreError> {
+        let document =
+            Document { kind: kind.into(), name: name.into(), version: 0, text: text.into() };
+        let store = self.store.clone();
+        self.change(kind, async move { store.put_document(document).await }).await
+    }
+
+    /// Removes a document; `false` if there was none.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn delete(&self, kind: &'static str, name: &str) -> Result<bool, StoreError> {
+        let (store, name) = (self.store.clone(), name.to_owned());
+        self.change(kind, async move { store.delete_document(kind, &name, 0).await }).await
+    }
+
+    /// Makes a change, and forgets the view of its kind once it is made, or may have been. Both
+    /// happen even if whoever asked goes away meanwhile.
+    async fn change<T: Send + 'static>(
+        &self,
+        kind: &'static str,
+        change: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let kinds = self.kinds.clone();
+        let changing = async move {
+            let result = change.await;
+            let mut kinds = kinds.lock();
+            let kind = kinds.entry(kind).or_default();
+            kind.changes += 1;
+            kind.view = None;
+            result
+        };
+        tokio::spawn(changing).await.map_err(|_| StoreError::Closed)?
+    }
+}

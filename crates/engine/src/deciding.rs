@@ -1,0 +1,205 @@
+//! Deciding: at once where it is cheap, on threads for evaluations where users' code may run.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use kernel::definition::{SchemaDef, TaskDef};
+use kernel::graph::{Context, GATE_PLACE, World};
+use kernel::{ExecutionId, Json, Rejected, Scripts};
+use tokio::sync::MutexGuard;
+
+use crate::cache::{Shared, Slot};
+use crate::engine::{Engine, Error, Inner};
+use crate::evaluation::{self, Evaluation, Outcome, Watch, Watched};
+use crate::hosted::{Decided, Hosted, Stimulus};
+use crate::vault::Shelf;
+
+/// How long an operator who ends an execution waits for a decision on it.
+const OPERATOR_PATIENCE: Duration = Duration::from_secs(1);
+
+impl Engine {
+    /// What decisions may know of the world.
+    pub(crate) fn world(&self) -> impl World + '_ {
+        Knowledge { inner: &self.inner }
+    }
+
+    /// Decides; a rejected input leaves the state in its slot.
+    pub(crate) async fn decide(
+        &self,
+        id: &ExecutionId,
+        input: &Stimulus,
+        slot: &mut Slot,
+    ) -> Result<(Hosted, Decided), Error> {
+        let mut known_stuck = Vec::new();
+        loop {
+            self.load(id, slot).await?;
+            let Some(mut state) = slot.state.take() else { return Err(Error::Closing) };
+            let input = self.inner.vault.guard(&state, input.clone());
+            let (state, result) = if state.may_evaluate(&input, slot.bytes) {
+                match self.decide_aside(id, state, input, known_stuck.clone()).await? {
+                    Outcome::Done(done) => done,
+                    Outcome::Panicked(panic) => return Err(self.put_in_quarantine(id, &*panic)),
+                    // Decided again from what is stored, with this evaluation as failed: so the
+                    // task that asked for it fails, with the reason.
+                    Outcome::Stuck(evaluation) => {
+                        known_stuck.push(evaluation);
+                        continue;
+                    }
+                    Outcome::Interrupted => {
+                        let reason = format!("the decision on workflow {id} was interrupted");
+                        return Err(Error::Unavailable(reason));
+                    }
+                }
+            } else {
+                let scripts = &*self.inner.scripts;
+                let decide = || self.decide_with(&mut state, input, scripts);
+                match std::panic::catch_unwind(AssertUnwindSafe(decide)) {
+                    Ok(result) => (state, result),
+                    Err(panic) => return Err(self.put_in_quarantine(id, &*panic)),
+                }
+            };
+            return match result {
+                Ok(decided) => Ok((state, decided)),
+                Err(rejected) => {
+                    slot.state = Some(state);
+                    Err(rejected.into())
+                }
+            };
+        }
+    }
+
+    /// Decides on a thread for evaluations, of which this task holds none while it waits.
+    async fn decide_aside(
+        &self,
+        id: &ExecutionId,
+        mut state: Hosted,
+        input: Stimulus,
+        known_stuck: Vec<Evaluation>,
+    ) -> Result<Outcome<(Hosted, Result<Decided, Rejected>)>, Error> {
+        let watch = Watch::new(known_stuck);
+        let (engine, seen) = (self.clone(), watch.clone());
+        let decide = move || {
+            let scripts = Watched::new(&*engine.inner.scripts, &seen);
+            let result = engine.decide_with(&mut state, input, &scripts);
+            (state, result)
+        };
+        self.inner.deciding.lock().insert(id.clone(), watch.clone());
+        let outcome = self.inner.evaluators.run(&watch, decide).await;
+        self.inner.deciding.lock().remove(id);
+        outcome.map_err(|refused| Error::Unavailable(refused.to_string()))
+    }
+
+    fn decide_with(
+        &self,
+        state: &mut Hosted,
+        input: Stimulus,
+        scripts: &dyn Scripts,
+    ) -> Result<Decided, Rejected> {
+        let world = Knowledge { inner: &self.inner };
+        let limits = &self.inner.options.limits;
+        let context = Context { now: self.inner.clock.now(), scripts, world: &world, limits };
+        state.decide(input, &context)
+    }
+
+    /// Takes an execution's slot; an operator who ends it does not wait behind an evaluation.
+    pub(crate) async fn lock_for<'s>(
+        &self,
+        id: &ExecutionId,
+        shared: &'s Shared,
+        ends: bool,
+    ) -> MutexGuard<'s, Slot> {
+        if ends {
+            if let Ok(slot) = tokio::time::timeout(OPERATOR_PATIENCE, shared.lock()).await {
+                return slot;
+            }
+            if let Some(watch) = self.inner.deciding.lock().get(id) {
+                tracing::warn!(workflow = %id, "a decision is interrupted: the workflow is ended");
+                watch.interrupt();
+            }
+        }
+        shared.lock().await
+    }
+
+    /// Runs something of users outside of a decision, on a thread for that.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if it, or too many others, do not end.
+    pub async fn evaluate<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self, &dyn Scripts) -> T + Send + 'static,
+    ) -> Result<T, Error> {
+        let watch = Watch::new(Vec::new());
+        let (engine, seen) = (self.clone(), watch.clone());
+        let work = move || work(&engine, &Watched::new(&*engine.inner.scripts, &seen));
+        match self.inner.evaluators.run(&watch, work).await {
+            Ok(Outcome::Done(value)) => Ok(value),
+            Ok(Outcome::Panicked(panic)) => std::panic::resume_unwind(panic),
+            Ok(Outcome::Stuck(_) | Outcome::Interrupted) => {
+                Err(Error::Unavailable("an evaluation did not end".to_owned()))
+            }
+            Err(refused) => Err(Error::Unavailable(refused.to_string())),
+        }
+    }
+
+    /// How evaluations stand.
+    pub fn evaluations(&self) -> evaluation::Standing {
+        self.inner.evaluators.standing()
+    }
+
+    fn put_in_quarantine(&self, id: &ExecutionId, panic: &(dyn std::any::Any + Send)) -> Error {
+        let reason = panic
+            .downcast_ref::<&str>()
+            .map(|text| (*text).to_owned())
+            .or_else(|| panic.downcast_ref::<String>().cloned())
+            .unwrap_or_else(|| "no message".to_owned());
+        tracing::error!(workflow = %id, %reason, "internal error: the execution is quarantined");
+        self.inner.quarantine.lock().insert(id.clone(), reason.clone());
+        self.inner.counters.quarantined.fetch_add(1, Ordering::Relaxed);
+        self.inner.waker.set(id, None);
+        self.forget_places(id);
+        Error::Quarantined { id: id.clone(), reason }
+    }
+
+    /// Why an execution is quarantined; `None` if it is not.
+    pub fn quarantine_of(&self, id: &ExecutionId) -> Option<String> {
+        self.inner.quarantine.lock().get(id).cloned()
+    }
+}
+
+/// What decisions may know of the world, answered from this engine.
+struct Knowledge<'a> {
+    inner: &'a Inner,
+}
+
+impl World for Knowledge<'_> {
+    fn task_def(&self, name: &str) -> Option<Arc<TaskDef>> {
+        self.inner.definitions.task_referring(name)
+    }
+
+    fn is_builtin(&self, task_type: &str) -> bool {
+        self.inner.runners.contains_key(task_type)
+    }
+
+    fn polled_lately(&self, queue: &str) -> bool {
+        self.inner.queues.polled_lately(queue, self.inner.clock.now())
+    }
+
+    fn environment(&self, name: &str) -> Option<String> {
+        self.inner.vault.get(Shelf::Environment, name)
+    }
+
+    fn schema(&self, name: &str, version: i32) -> Option<SchemaDef> {
+        self.inner.definitions.schema(name, version).map(|schema| (*schema).clone())
+    }
+
+    fn reusable(&self, name: &str, key: &str) -> Option<Json> {
+        self.inner.outputs.get(name, key, self.inner.clock.now())
+    }
+
+    fn place(&self, gate: &str, limit: u32, execution: &ExecutionId) -> bool {
+        let key = (execution.clone(), GATE_PLACE);
+        self.inner.queues.place(gate, limit, key, self.inner.clock.now())
+    }
+}

@@ -1,0 +1,65 @@
+//! Reads stored documents; one that cannot be read is set aside and reported, and never keeps the
+//! server from starting.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+
+use crate::store::Document;
+
+/// A stored document that cannot be read. It stays in the store until it is replaced or deleted.
+#[derive(Clone, Debug)]
+pub struct DamagedDocument {
+    /// What it should be: `workflow`, `schema`, `monitors`, …
+    pub kind: Arc<str>,
+    /// Its name.
+    pub name: Arc<str>,
+    /// Its version; 0 where there are none.
+    pub version: u32,
+    /// Why it cannot be read.
+    pub reason: String,
+}
+
+/// What was set aside at the start.
+#[derive(Default)]
+pub(crate) struct Damaged(Mutex<Vec<DamagedDocument>>);
+
+impl Damaged {
+    /// Reads a document; `None` if it is damaged, which is logged and remembered.
+    pub(crate) fn read<T: DeserializeOwned>(&self, document: &Document) -> Option<T> {
+        match serde_json::from_str(&document.text) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.set_aside(document, error.to_string());
+                None
+            }
+        }
+    }
+
+    /// Remembers a document that cannot be used.
+    pub(crate) fn set_aside(&self, document: &Document, reason: String) {
+        let Document { kind, name, version, .. } = document;
+        tracing::error!(
+            %kind, %name, version, %reason,
+            "a stored document is damaged and not in force; save it again or delete it"
+        );
+        self.0.lock().push(DamagedDocument {
+            kind: kind.clone(),
+            name: name.clone(),
+            version: *version,
+            reason,
+        });
+    }
+
+    /// Forgets a document that was replaced or deleted.
+    pub(crate) fn mended(&self, kind: &str, name: &str, version: u32) {
+        self.0.lock().retain(|damaged| {
+            (&*damaged.kind, &*damaged.name, damaged.version) != (kind, name, version)
+        });
+    }
+
+    pub(crate) fn list(&self) -> Vec<DamagedDocument> {
+        self.0.lock().clone()
+    }
+}

@@ -1,0 +1,4 @@
+//! Attacks on the engine: each test fails if its attack works.
+
+mod places;
+mod scripts;

@@ -1,0 +1,244 @@
+//! Who is told of an incident: the route that its labels lead to, and what would be told of one that
+//! there is not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::definition::{
+    File, Kind, Labels, Matcher, MonitorDef, Route, Severity, Silence, Step, nearest_hint,
+    unknown_matchers,
+};
+use super::template::Template;
+use crate::json::Json;
+use crate::time::Timestamp;
+
+/// What routes and silences look at.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The monitor's name.
+    pub monitor: &'a str,
+    /// The incident's key.
+    pub key: &'a str,
+    /// The worst that it has been.
+    pub severity: Severity,
+    /// Its labels.
+    pub labels: &'a BTreeMap<Arc<str>, Arc<str>>,
+}
+
+impl<'a> Subject<'a> {
+    /// What a matcher sees under a label's name; an absent label is the empty text.
+    pub fn value_of(&self, label: &str) -> &'a str {
+        match label {
+            "monitor" => self.monitor,
+            "key" => self.key,
+            "severity" => self.severity.as_str(),
+            _ => self.labels.get(label).map_or("", |value| value),
+        }
+    }
+
+    /// The first of these matchers that does not fit.
+    fn misfit<'m>(&self, matchers: &'m [Matcher]) -> Option<&'m Matcher> {
+        matchers.iter().find(|it| !it.matches(self.value_of(&it.label)))
+    }
+
+    /// Whether all matchers fit.
+    pub fn fits(&self, matchers: &[Matcher]) -> bool {
+        self.misfit(matchers).is_none()
+    }
+}
+
+/// The route of an incident, with its place among the routes if it is one of them: the first that
+/// fits, or the monitor's own receivers; none for what is not bad enough to tell.
+pub(super) fn choose(
+    own: &MonitorDef,
+    routes: &[Route],
+    subject: Subject<'_>,
+) -> Option<(Option<usize>, Route)> {
+    if own.rings_from.is_some_and(|from| subject.severity < from) {
+        return None;
+    }
+    let (at, mut route) = if own.to.is_empty() {
+        let at = routes.iter().position(|route| subject.fits(&route.matchers))?;
+        (Some(at), routes[at].clone())
+    } else {
+        let step = Step { to: own.to.clone(), after: own.to_after, ..Step::default() };
+        (None, Route { steps: vec![step], ..Route::default() })
+    };
+    route.remind = own.remind.or(route.remind);
+    Some((at, route))
+}
+
+/// An incident that might be.
+#[derive(Clone, Debug, Default)]
+pub struct Supposed {
+    /// Its monitor, if it is one that is defined.
+    pub monitor: Option<Arc<str>>,
+    /// Its key.
+    pub key: Arc<str>,
+    /// How bad it is; by default as bad as the monitor makes it.
+    pub severity: Option<Severity>,
+    /// Labels, in the place of those that the monitor has, and columns of the row.
+    pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Who would be told of an incident.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// The route that decides: `routes[1]`, or the monitor's own `to`; absent = none does.
+    pub route: Option<String>,
+    /// Why each route before it does not decide.
+    pub passed_over: Vec<String>,
+    /// Who is told, in order.
+    pub steps: Vec<ToldStep>,
+    /// Told again every so many milliseconds.
+    pub remind: Option<i64>,
+    /// The group with which it is told.
+    pub group: Option<String>,
+    /// Milliseconds for which more of its group is waited for.
+    pub wait: i64,
+    /// Silences and maintenance that hide it at that time.
+    pub silenced_by: Vec<Arc<str>>,
+    /// Why nobody is told, if nobody is.
+    pub nobody: Option<String>,
+    /// The incident's labels.
+    pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// Its severity.
+    pub severity: Severity,
+    /// What of the question no incident can have.
+    pub warnings: Vec<String>,
+}
+
+/// One step of a route, as it would be taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ToldStep {
+    /// The receivers.
+    pub to: Vec<Arc<str>>,
+    /// Milliseconds after the incident was first to be told.
+    pub after: i64,
+    /// Not if somebody has acknowledged by then.
+    pub unless_acked: bool,
+    /// Who is told instead of receivers that refuse for good.
+    pub fallbacks: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+/// Who would be told of an incident.
+///
+/// # Errors
+/// There is no such monitor.
+pub fn who_is_told(file: &File, supposed: &Supposed) -> Result<Told, String> {
+    let names: BTreeSet<Arc<str>> = file.monitors.iter().map(|it| it.name.clone()).collect();
+    let nobody = MonitorDef::new("", Kind::Heartbeat, Json::empty_object());
+    let own = match &supposed.monitor {
+        None => &nobody,
+        Some(name) => file.monitors.iter().find(|it| it.name == *name).ok_or_else(|| {
+            let hint = nearest_hint(name, names.iter().map(|it| &**it));
+            format!("there is no monitor {name:?}{hint}")
+        })?,
+    };
+    let mut labels =
+        labels(own, &supposed.key, |name| supposed.labels.get(name).map(ToString::to_string));
+    let columns = |name: &str| own.per.iter().any(|it| **it == *name);
+    labels.extend(
+        supposed.labels.iter().filter(|it| !columns(it.0)).map(|(k, v)| (k.clone(), v.clone())),
+    );
+    let subject = Subject {
+        monitor: &own.name,
+        key: &supposed.key,
+        severity: supposed.severity.unwrap_or(own.severity),
+        labels: &labels,
+    };
+    let mut told = told(file, own, subject, supposed.at);
+    let asked = supposed.labels.iter().filter(|it| !columns(it.0));
+    let asked: Vec<Matcher> = asked
+        .map(|(label, value)| Matcher {
+            label: label.clone(),
+            values: vec![value.clone()],
+            negated: false,
+        })
+        .collect();
+    let unknown = unknown_matchers(&asked, &names, &Labels::of(&file.monitors));
+    told.warnings = unknown.into_iter().map(|(_, message, _)| message).collect();
+    Ok(told)
+}
+
+/// Who is told of an incident of a monitor.
+pub(super) fn told(file: &File, own: &MonitorDef, subject: Subject<'_>, at: Timestamp) -> Told {
+    let hides = |it: &&Silence| it.when.in_force_until(at).is_some() && subject.fits(&it.matchers);
+    let silenced = file.silences.iter().filter(hides);
+    let mut told = Told {
+        silenced_by: silenced.map(|silence| silence.id.clone()).collect(),
+        labels: subject.labels.clone(),
+        severity: subject.severity,
+        ..Told::default()
+    };
+    let chosen = choose(own, &file.routes, subject);
+    let before = match &chosen {
+        Some((Some(at), _)) => *at,
+        Some((None, _)) => 0,
+        None => file.routes.len(),
+    };
+    let passed = file.routes[..before].iter().enumerate();
+    told.passed_over = passed
+        .filter_map(|(at, route)| {
+            let misfit = subject.misfit(&route.matchers)?;
+            let wanted = misfit.values.join(" or ");
+            let not = if misfit.negated { "not " } else { "" };
+            let (label, found) = (&misfit.label, subject.value_of(&misfit.label));
+            Some(format!("routes[{at}] wants {label} {not}{wanted}; it is {found:?}"))
+        })
+        .collect();
+    let Some((place, route)) = chosen else {
+        told.nobody = Some(match own.rings_from.filter(|from| subject.severity < *from) {
+            Some(from) => format!("it is less than {} (rings_from)", from.as_str()),
+            None => "no route matches".to_owned(),
+        });
+        return told;
+    };
+    told.route = Some(match place {
+        Some(at) => format!("routes[{at}]"),
+        None => format!("monitors.{}.to", own.name),
+    });
+    let fallback = |to: &Arc<str>| Some((to.clone(), file.receivers.get(to)?.fallback.clone()?));
+    told.steps = route
+        .steps
+        .iter()
+        .map(|step| ToldStep {
+            to: step.to.clone(),
+            after: step.after,
+            unless_acked: step.unless_acked,
+            fallbacks: step.to.iter().filter_map(fallback).collect(),
+        })
+        .collect();
+    told.remind = route.remind;
+    told.wait = route.wait;
+    told.group = route.group_by.map(|labels| {
+        labels.iter().map(|label| subject.value_of(label)).collect::<Vec<_>>().join(", ")
+    });
+    if !told.silenced_by.is_empty() {
+        told.nobody = Some(format!("silenced by {}", told.silenced_by.join(", ")));
+    }
+    told
+}
+
+/// The labels of an incident; `column` is what the row has under a name.
+pub(super) fn labels(
+    monitor: &MonitorDef,
+    key: &str,
+    column: impl Fn(&str) -> Option<String>,
+) -> BTreeMap<Arc<str>, Arc<str>> {
+    let lookup = |name: &str| match name {
+        "monitor" => Some(monitor.name.to_string()),
+        "key" => Some(key.to_owned()),
+        _ => column(name),
+    };
+    let render = |template: &str| match Template::parse(template) {
+        Ok(template) => template.render(&lookup).into(),
+        // Refused at load; shown as written if it came another way.
+        Err(_) => template.into(),
+    };
+    monitor.labels.iter().map(|(name, value)| (name.clone(), render(value))).collect()
+}

@@ -1,0 +1,120 @@
+//! Who would be told of what has not happened.
+
+use kernel::Json;
+use kernel::alert::definition::{ChecklistOptions, File, load};
+use kernel::alert::{Status, Supposed, next_checks, preview, who_is_told};
+use serde_json::json;
+
+use super::bench::START;
+
+const TEXT: &str = r#"
+receivers:
+  noc: { slack: "https://s", fallback: oncall }
+  oncall: { pagerduty: k }
+  own: { slack: "https://s" }
+routes:
+  - match: { team: data, severity: [error, critical] }
+    steps: [ { to: noc }, { to: oncall, after: 10m, unless: acked } ]
+    remind: 4h
+  - { match: { team: data }, to: noc, group_by: [region], wait: 30s }
+monitors:
+  net:
+    influx: { server: "http://m", flux: q }
+    every: 1h
+    per: [host]
+    fail_when: loss >= 50
+    warn_when: loss > 5
+    labels: { team: data, region: "{{ host | split('-', 0) }}" }
+    fail_after: 3
+  web: { http: "https://w", at: "03:15", to: own, rings_from: error, severity: warning }
+maintenance:
+  - { name: weekly, match: { monitor: net }, hours: "Thu 00:00-01:00" }
+"#;
+
+fn file() -> File {
+    let loaded = load(TEXT, &ChecklistOptions::default());
+    loaded.file.unwrap_or_else(|| panic!("{:?}", loaded.problems))
+}
+
+fn supposed(monitor: Option<&str>, labels: &[(&str, &str)]) -> Supposed {
+    Supposed {
+        monitor: monitor.map(Into::into),
+        labels: labels.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect(),
+        at: START.plus_millis(12 * 3_600_000),
+        ..Supposed::default()
+    }
+}
+
+#[test]
+fn labels_lead_to_receivers() {
+    let told =
+        who_is_told(&file(), &supposed(Some("net"), &[("host", "G44-A")])).expect("it is there");
+    assert_eq!(told.route.as_deref(), Some("routes[0]"));
+    assert_eq!(told.labels["region"].as_ref(), "G44");
+    let steps: Vec<_> = told.steps.iter().map(|it| (it.to[0].as_ref(), it.after)).collect();
+    assert_eq!(steps, [("noc", 0), ("oncall", 600_000)]);
+    assert_eq!(told.steps[0].fallbacks["noc"].as_ref(), "oncall");
+    assert_eq!((told.nobody, told.warnings.len()), (None, 0));
+
+    let mut warning = supposed(None, &[("team", "data"), ("region", "G45")]);
+    warning.severity = kernel::alert::definition::Severity::parse("warning");
+    let told = who_is_told(&file(), &warning).expect("no monitor is named");
+    assert_eq!(told.route.as_deref(), Some("routes[1]"));
+    assert_eq!(told.passed_over, ["routes[0] wants severity error or critical; it is \"warning\""]);
+    assert_eq!((told.group.as_deref(), told.wait), (Some("G45"), 30_000));
+
+    let told =
+        who_is_told(&file(), &supposed(None, &[("team", "dta"), ("taem", "x")])).expect("ok");
+    assert_eq!(told.nobody.as_deref(), Some("no route matches"));
+    assert_eq!(
+        told.warnings,
+        [
+            "no monitor has a label \"taem\"; there are monitor, key, severity, region, team; is team meant?",
+            "no monitor has the team \"dta\"; is data meant?",
+        ]
+    );
+    let told = who_is_told(&file(), &supposed(Some("web"), &[])).expect("it is there");
+    assert_eq!(told.nobody.as_deref(), Some("it is less than error (rings_from)"));
+    let unknown = who_is_told(&file(), &supposed(Some("wbe"), &[]));
+    assert_eq!(unknown, Err("there is no monitor \"wbe\"; is web meant?".to_owned()));
+}
+
+#[test]
+fn maintenance_is_told() {
+    let at = Supposed { at: START, ..supposed(Some("net"), &[]) };
+    let told = who_is_told(&file(), &at).expect("it is there");
+    assert_eq!(told.silenced_by, ["weekly".into()]);
+    assert_eq!(told.nobody.as_deref(), Some("silenced by weekly"));
+}
+
+#[test]
+fn a_preview_judges_each_key_and_moves_nothing() {
+    let file = file();
+    let net = &file.monitors[0];
+    let output = Json::of(&json!({ "observations": [
+        { "attrs": { "host": "G44-A", "loss": 60 } }, { "attrs": { "host": "G45-B", "loss": 6 } },
+        { "attrs": { "host": "G46-C", "loss": 0 } }, { "attrs": { "host": "G47-D", "loss": null } },
+    ] }));
+    let seen = preview(&file, net, &output, START.plus_millis(12 * 3_600_000));
+    let keys: Vec<_> = seen
+        .keys
+        .iter()
+        .map(|it| {
+            let route = it.told.as_ref().and_then(|told| told.route.as_deref());
+            (it.key.as_ref(), it.status, it.opens.as_deref(), route)
+        })
+        .collect();
+    let opens = Some("after 3 times in a row (fail_after)");
+    assert_eq!(
+        keys,
+        [
+            ("G44-A", Status::Fail, opens, Some("routes[0]")),
+            ("G45-B", Status::Warn, opens, Some("routes[1]")),
+            ("G46-C", Status::Ok, None, None),
+            ("G47-D", Status::Unknown, None, None),
+        ]
+    );
+    assert!(seen.doubt.is_some_and(|it| it.contains("loss is null")));
+    let next = next_checks(&file.monitors[1], START, 2);
+    assert_eq!(next, [START.plus_seconds(11_700), START.plus_seconds(86_400 + 11_700)]);
+}

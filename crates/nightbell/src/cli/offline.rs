@@ -1,0 +1,36 @@
+//! An engine without a server: what judges files on this machine, by the code that would run them.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use engine::memory::Memory;
+use engine::{Engine, Parts, SystemClock};
+
+use crate::config::{self, Config, Flags};
+use crate::scripts::Engines;
+use crate::values::FromEnvironment;
+
+/// An engine in memory, with the configuration of this folder (`nightbell.toml`, the environment).
+///
+/// # Errors
+/// The configuration is wrong.
+pub(super) async fn engine() -> anyhow::Result<Engine> {
+    let file = config::File::find(None)?;
+    let (config, _) =
+        Config::load_with_origins(&Flags::default(), config::process_env, file.as_ref())?;
+    let mut settings = crate::serve::task_settings(&config);
+    settings.check.sources = tasks::check::Sources::of(&config.sources.0);
+    let parts = Parts {
+        store: Arc::new(Memory::new()),
+        clock: Arc::new(SystemClock),
+        scripts: Engines::new(
+            crate::serve::javascript_limits(&config),
+            crate::serve::jq_limits(&config),
+        ),
+        runners: tasks::registry::runners(&settings)?,
+        values: Arc::new(FromEnvironment),
+        describe: server::rest::view::describe,
+        options: crate::serve::options(&config),
+    };
+    Engine::open(parts).await.context("files cannot be judged")
+}

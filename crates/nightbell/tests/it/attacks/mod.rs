@@ -1,0 +1,4 @@
+//! Attacks on the real binary: each test fails if its attack works.
+
+mod browsers;
+mod scripts;

@@ -1,0 +1,186 @@
+//! The door: a thread of its own takes connections and answers those that ask for health.
+//!
+//! Whoever watches the server must hear from it also when everything that serves is busy, or a
+//! restart comes on top of the load. All other connections are handed on as they are: of each just
+//! the first bytes are looked at, and none is taken.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::connections::{Connection, Connections};
+use crate::guard::Peer;
+
+/// How requests begin that are answered here, up to the end of the path.
+const ASKING: [&[u8]; 4] =
+    [b"GET /health", b"GET /api/health", b"HEAD /health", b"HEAD /api/health"];
+/// Bytes of the longest, and of what ends the path.
+const LOOKED_AT: usize = 17;
+/// How long to wait for more of what may become one of them.
+const MORE: Duration = Duration::from_millis(5);
+/// How long to wait after the system refused a connection, which it does when it runs short of
+/// something that only time brings back.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+
+/// A connection that asks for something else, where it comes from, and its place among all.
+pub(crate) type Arrival = (std::net::TcpStream, Peer, Connection);
+
+/// What the door needs.
+pub(crate) struct Front {
+    /// Where it listens.
+    pub(crate) listener: std::net::TcpListener,
+    /// Answers.
+    pub(crate) router: Router,
+    /// Places for connections.
+    pub(crate) places: Arc<Connections>,
+    /// Takes all others.
+    pub(crate) others: mpsc::Sender<Arrival>,
+    /// Nothing more is taken once this is cancelled.
+    pub(crate) stop: CancellationToken,
+    /// How long a connection may say nothing.
+    pub(crate) silence_max: Duration,
+}
+
+impl Front {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// There is no thread, or the listener cannot be used.
+    pub(crate) fn start(self) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let listener = {
+            let _inside = runtime.enter();
+            self.listener.set_nonblocking(true)?;
+            TcpListener::from_std(self.listener.try_clone()?)?
+        };
+        let thread = std::thread::Builder::new().name("front".to_owned());
+        thread.spawn(move || {
+            let front = Arc::new(self);
+            runtime.block_on(async {
+                let stop = front.stop.clone();
+                tokio::select! {
+                    biased;
+                    () = stop.cancelled() => {}
+                    () = front.take_all(listener) => {}
+                }
+            });
+            // Reads of the store for an answer that nobody waits for any more.
+            runtime.shutdown_background();
+        })?;
+        Ok(())
+    }
+
+    async fn take_all(self: Arc<Self>, listener: TcpListener) {
+        loop {
+            match listener.accept().await {
+                Ok((stream, peer)) => {
+                    let place = self.places.enter().await;
+                    tokio::spawn(self.clone().sort(stream, Peer(peer), place));
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(REFUSED_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    async fn sort(self: Arc<Self>, stream: TcpStream, peer: Peer, place: Connection) {
+        let asks = tokio::select! {
+            asks = tokio::time::timeout(self.silence_max, asks_for_health(&stream)) => asks,
+            // Others need its place more.
+            () = place.closed() => return,
+        };
+        match asks {
+            Ok(Ok(true)) => {
+                let service = TowerToHyperService::new(self.router.clone());
+                let service = service_fn(|mut request: http::Request<Incoming>| {
+                    request.extensions_mut().insert(peer);
+                    service.call(request)
+                });
+                let mut connection = http1::Builder::new();
+                // What it asks for next is answered elsewhere.
+                connection.keep_alive(false).timer(TokioTimer::new());
+                connection.header_read_timeout(self.silence_max);
+                if let Err(error) = connection.serve_connection(TokioIo::new(stream), service).await
+                {
+                    tracing::debug!(%error, "a connection broke");
+                }
+            }
+            Ok(Ok(false)) => {
+                if let Ok(stream) = stream.into_std() {
+                    // None takes it once the server stops.
+                    let _ = self.others.send((stream, peer, place)).await;
+                }
+            }
+            Ok(Err(error)) => tracing::debug!(%error, "a connection broke"),
+            Err(_) => tracing::debug!("a connection that said nothing is closed"),
+        }
+    }
+}
+
+async fn asks_for_health(stream: &TcpStream) -> io::Result<bool> {
+    let mut head = [0; LOOKED_AT];
+    loop {
+        let length = stream.peek(&mut head).await?;
+        match is_asking(&head[..length]) {
+            Some(asks) => return Ok(asks),
+            None => tokio::time::sleep(MORE).await,
+        }
+    }
+}
+
+/// Whether a request that begins so asks for health; `None` if that is not known yet.
+fn is_asking(head: &[u8]) -> Option<bool> {
+    if head.is_empty() {
+        return Some(false);
+    }
+    let ended = |rest: &[u8]| rest.first().map(|byte| matches!(byte, b' ' | b'?'));
+    let verdicts = ASKING.iter().map(|asking| match head.strip_prefix(*asking) {
+        Some(rest) => ended(rest),
+        None => (!asking.starts_with(head)).then_some(false),
+    });
+    let mut is_known = true;
+    for verdict in verdicts {
+        match verdict {
+            Some(true) => return Some(true),
+            Some(false) => {}
+            None => is_known = false,
+        }
+    }
+    is_known.then_some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_asking;
+
+    #[test]
+    fn the_first_bytes_tell() {
+        for (head, verdict) in [
+            ("GET /health HTTP/1.1\r\n", Some(true)),
+            ("GET /health?x", Some(true)),
+            ("HEAD /api/health ", Some(true)),
+            ("GET /api/health ", Some(true)),
+            ("GET /healthy ", Some(false)),
+            ("GET /api/heal", None),
+            ("GET /h", None),
+            ("G", None),
+            ("", Some(false)),
+            ("PRI * HTTP/2.0", Some(false)),
+            ("POST /health ", Some(false)),
+        ] {
+            assert_eq!(is_asking(head.as_bytes()), verdict, "{head}");
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! Trying before it counts: one check that moves nothing, and who would be told of what has not
+//! happened.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use kernel::alert::definition::{File, Severity};
+use kernel::alert::{Supposed, next_checks, who_is_told};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::super::extract::{Body, Path, RawBody};
+use super::{read_file, taken, text_of, unknown, view, with};
+use crate::Api;
+use crate::problem::Problem;
+
+pub(super) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(preview)).routes(routes!(test_route))
+}
+
+/// Times that are told of a monitor's schedule.
+const NEXT: usize = 5;
+
+/// Runs one check of a monitor and tells what would come of it: the verdict on each key, who would be
+/// told, and when the monitor looks next. No incident moves and nobody is told.
+///
+/// The body may be a file of monitors that defines the monitor anew; without one the monitor is tried
+/// as it is defined.
+#[utoipa::path(
+    operation_id = "preview_monitor", post, path = "/api/monitors/{name}/preview", tag = "monitors",
+    request_body = String,
+    params(("name" = String, Path, description = "The name of the monitor")),
+    responses(
+        (status = 200, description = "What would come of it", body = serde_json::Value),
+        (status = 400, description = "Everything that is wrong with the file"),
+        (status = 404, description = "There is none of this name"),
+        (status = 409, description = "It waits to be called; it checks nothing"),
+    )
+)]
+async fn preview(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    RawBody(body): RawBody,
+) -> Result<Json<Value>, Problem> {
+    let engine = &api.engine;
+    let mut file: File = engine.monitors_file();
+    let mut warnings = Vec::new();
+    let text = text_of(&body)?;
+    if !text.trim().is_empty() {
+        let mut known = engine.monitors_known_beside("");
+        known.extend_by(file.clone());
+        let (given, found) = taken(read_file(&api, text, known).await?)?;
+        warnings = found;
+        file = with(file, given);
+    }
+    let Some(monitor) = file.monitors.iter().find(|it| *it.name == *name) else {
+        return Err(unknown(&name));
+    };
+    let now = engine.now();
+    let next: Vec<Value> = next_checks(monitor, now, NEXT)
+        .into_iter()
+        .map(|at| {
+            let hides = file.silences.iter().filter(|it| it.when.in_force_until(at).is_some());
+            let named = |it: &&kernel::alert::definition::Silence| {
+                it.matchers.iter().all(|it| *it.label == *"monitor" && it.matches(&name))
+            };
+            let silenced: Vec<&Arc<str>> = hides.filter(named).map(|it| &it.id).collect();
+            json!({ "at": at.millis(), "silencedBy": silenced })
+        })
+        .collect();
+    let seen = engine.preview_check(&file, &name).await?;
+    let mut shown = view::camel(json!(seen));
+    shown["monitor"] = name.into();
+    shown["next"] = next.into();
+    shown["warnings"] = json!(warnings);
+    Ok(Json(shown))
+}
+
+/// An incident that might be.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+struct Question {
+    monitor: Option<Arc<str>>,
+    key: Option<Arc<str>>,
+    severity: Option<String>,
+    labels: BTreeMap<Arc<str>, Arc<str>>,
+    at: Option<jiff::Timestamp>,
+}
+
+/// Tells who would be told of an incident of these labels, and by which route.
+///
+/// Members: `monitor`, `key`, `severity`, `labels` (those of the monitor count unless given, and the
+/// columns of its row may stand here, too), `at`.
+#[utoipa::path(
+    operation_id = "test_route", post, path = "/api/routes/test", tag = "receivers",
+    request_body = serde_json::Value,
+    responses(
+        (status = 200, description = "The route, its steps, and labels that no monitor has",
+            body = serde_json::Value),
+        (status = 400, description = "What is wrong with the question"),
+        (status = 404, description = "There is no such monitor"),
+    )
+)]
+async fn test_route(
+    State(api): State<Api>,
+    Body(question): Body<Question>,
+) -> Result<Json<Value>, Problem> {
+    let severity = question.severity.map(|word| {
+        Severity::parse(&word).ok_or_else(|| {
+            Problem::bad_request(format!("there is no severity {word:?}"))
+                .with_hint("Write info, warning, error or critical.")
+        })
+    });
+    let supposed = Supposed {
+        monitor: question.monitor,
+        key: question.key.unwrap_or_default(),
+        severity: severity.transpose()?,
+        labels: question.labels,
+        at: question.at.map_or_else(|| api.engine.now(), Into::into),
+    };
+    let mut file = api.engine.monitors_file();
+    file.silences.extend(api.engine.silences());
+    let told = who_is_told(&file, &supposed).map_err(Problem::not_found)?;
+    Ok(Json(view::camel(json!(told))))
+}

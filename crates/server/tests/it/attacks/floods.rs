@@ -1,0 +1,140 @@
+//! Names and questions that are invented to cost the server memory or time.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::http::Method;
+use engine::PollRequest;
+use engine::memory::{Call, Memory};
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::support::{Server, line};
+
+async fn poll(server: &Server, queue: &str, worker: &str) {
+    let request = PollRequest {
+        queue: queue.into(),
+        worker: Some(worker.into()),
+        count: 1,
+        wait: Duration::ZERO,
+    };
+    server.engine.poll(request).await.expect("memory answers");
+}
+
+#[tokio::test]
+async fn invented_task_types_do_not_fill_the_memory_or_the_metrics() {
+    let server = Server::new().await;
+    server.register(line("orders", &["pack"])).await;
+    server.start("orders", &json!({})).await;
+    // Many at once: a poll that finds nothing takes a tick of the clock.
+    for first in (0..25_000).step_by(500) {
+        let names: Vec<_> = (first..first + 500).map(|it| format!("invented-{it}")).collect();
+        join_all(names.iter().map(|name| poll(&server, name, "w"))).await;
+    }
+    let known = server.engine.queues().states().len();
+    assert!(known <= 21_001, "{known} queues are remembered");
+    // What was polled last is known, and what holds something.
+    let now = server.engine.now();
+    assert!(server.engine.queues().polled_lately("invented-24999", now));
+    assert!(!server.engine.queues().polled_lately("invented-1", now));
+    let metrics = server.get("/metrics").await.ok_text();
+    let shown: Vec<&str> =
+        metrics.lines().filter(|line| line.starts_with("nightbell_queue_waiting{")).collect();
+    assert_eq!(shown.len(), 1001);
+    assert!(shown.contains(&"nightbell_queue_waiting{queue=\"pack\"} 1"), "it holds a task");
+    assert!(shown.contains(&"nightbell_queue_waiting{queue=\"(other)\"} 0"));
+    let long = "x".repeat(1001);
+    server.get(&format!("/api/tasks/poll/{long}?timeout=0")).await.failed(400);
+}
+
+#[tokio::test]
+async fn invented_workers_do_not_fill_the_memory() {
+    let server = Server::new().await;
+    for first in (0..1500).step_by(500) {
+        let workers = (first..first + 500).map(|it| format!("{it}-{}", "long".repeat(100)));
+        let workers: Vec<_> = workers.collect();
+        join_all(workers.iter().map(|worker| poll(&server, "pack", worker))).await;
+    }
+    let polls = server.engine.queues().polls(Some("pack"));
+    assert_eq!(polls.len(), 1000);
+    assert!(polls.iter().all(|poll| poll.worker.len() <= 200));
+    assert!(!polls.iter().any(|poll| poll.worker.starts_with("0-")), "the first is forgotten");
+}
+
+#[tokio::test]
+async fn a_path_of_nobody_reads_nothing_however_many_triggers_there_are() {
+    let reads = Arc::new(AtomicUsize::new(0));
+    let counted = reads.clone();
+    let store = Memory::with_faults(move |call| {
+        if matches!(call, Call::Read("documents")) {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        None
+    });
+    let server = Server::with_store(Arc::new(store)).await;
+    server.register(line("orders", &["pack"])).await;
+    let trigger = |number: usize| {
+        json!({ "name": format!("t{number}"), "method": "POST",
+            "path": format!("/jobs/{number}/{{id}}"), "start": { "name": "orders" } })
+    };
+    let triggers: Vec<_> = (0..900).map(trigger).collect();
+    server.post("/api/triggers", &json!(triggers)).await.ok();
+    let hook = json!({ "name": "h", "verifier": "SIGNATURE_BASED", "secretValue": "x" });
+    let hook = server.post("/api/metadata/webhook", &hook).await.ok();
+    let hook = format!("/webhook/{}", hook["id"].as_str().expect("an id"));
+    // The first to ask reads them all.
+    server.get("/nobody").await.failed(404);
+    server.get("/webhook/nobody").await.failed(404);
+    let before = reads.load(Ordering::Relaxed);
+    for path in ["/nobody", "/jobs/1", "/jobs/900/x", "/jobs/1/2/3", "/webhook/nobody"] {
+        server.get(path).await.failed(404);
+    }
+    assert_eq!(server.post("/jobs/899/x", &json!({})).await.status, 202);
+    server.post(&hook, &json!({})).await.failed(401);
+    assert_eq!(reads.load(Ordering::Relaxed), before, "all is in memory");
+    // What changes is seen at once.
+    assert_eq!(server.delete("/api/triggers/t899").await.status, 200);
+    server.post("/jobs/899/x", &json!({})).await.failed(404);
+    server.post("/api/triggers", &trigger(900)).await.ok();
+    assert_eq!(server.post("/jobs/900/x", &json!({})).await.status, 202);
+}
+
+#[tokio::test]
+async fn a_search_with_too_many_patterns_is_the_clients_fault() {
+    let server = Server::new().await;
+    let list = |value: &str, count: usize| vec![value; count].join(",");
+    for query in [
+        format!("workflowId IN ({})", list("a*b", 999)),
+        format!("workflowType IN ({}) AND correlationId IN ({})", list("a*", 150), list("b*", 150)),
+    ] {
+        let path = format!("/api/workflow/search?query={}", query.replace(' ', "%20"));
+        let refused = server.send(Method::GET, &path, String::new()).await;
+        assert_eq!(refused.code(400), "bad-query");
+        assert!(refused.failed(400).contains("200"), "{}", refused.text);
+    }
+    let words = vec!["a-b"; 60].join("+");
+    let path = format!("/api/workflow/search?freeText={words}");
+    assert_eq!(server.get(&path).await.code(400), "bad-query");
+    let ids = format!("/api/workflow/search?query=workflowId%20IN%20({})", list("a", 1000));
+    assert_eq!(server.get(&ids).await.ok()["totalHits"], 0);
+}
+
+#[tokio::test]
+async fn a_store_that_fails_tells_strangers_no_path_and_what_is_not_there_is_not_retried() {
+    use engine::memory::Fault;
+    use engine::store::StoreError;
+    let store = Memory::with_faults(|call| {
+        let error =
+            || StoreError::Unavailable("/var/lib/nightbell/nightbell.db: broken".to_owned());
+        matches!(call, Call::Read("search")).then(|| Fault::Before(error()))
+    });
+    let server = Server::with_store(Arc::new(store)).await;
+    let failed = server.get("/api/workflow/search").await;
+    assert_eq!(failed.code(503), "store-unavailable");
+    assert!(!failed.text.contains("/var/lib"), "{}", failed.text);
+    assert_eq!(failed.json()["retryable"], true);
+    let absent = server.put("/api/event/queue/config/nats/x").await;
+    absent.failed(501);
+    assert_eq!(absent.json()["retryable"], false);
+}

@@ -1,0 +1,8 @@
+//! Attacks, as those who have no access would try them: each test fails if its attack works.
+
+mod browsers;
+mod floods;
+mod links;
+mod secrets;
+mod tokens;
+mod webhooks;

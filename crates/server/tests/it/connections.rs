@@ -1,0 +1,71 @@
+//! The port under peers that are silent or slow.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::listener::Listening;
+use crate::support::Server;
+
+async fn send(listening: &Listening, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(listening.address).await.expect("a connection");
+    stream.write_all(request.as_bytes()).await.expect("sent");
+    stream
+}
+
+/// What comes until the server closes the connection.
+async fn rest(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // A reset ends it as well as a close.
+    let _ = stream.read_to_end(&mut bytes).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+const HALF: &str = "POST /api/workflow HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{";
+const VERSION: &str = "GET /api/version HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+
+#[tokio::test]
+async fn attacks_a_body_that_stops_arriving_is_given_up() {
+    let server =
+        Server::new().await.with(|settings| settings.body_time = Duration::from_millis(50));
+    let listening = Listening::over(&server).await;
+    let answer = rest(send(&listening, HALF).await).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(answer.contains("body-too-slow"), "{answer}");
+}
+
+#[tokio::test]
+async fn attacks_half_sent_requests_on_every_connection_keep_nobody_out() {
+    let server = Server::new().await.with(|settings| settings.connections_max = 4);
+    let listening = Listening::over(&server).await;
+    let mut held = Vec::new();
+    for _ in 0..12 {
+        held.push(send(&listening, HALF).await);
+        let answer = rest(send(&listening, VERSION).await).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    let first = rest(held.remove(0)).await;
+    assert_eq!(first, "", "the one that was silent longest made room");
+}
+
+#[tokio::test]
+async fn attacks_a_request_that_is_being_answered_is_not_closed_for_others() {
+    let server = Server::new().await.with(|settings| settings.connections_max = 2);
+    server
+        .register(serde_json::json!([{ "name": "w", "tasks": [
+        { "name": "late", "taskReferenceName": "late", "type": "SIMPLE" } ] }]))
+        .await;
+    let listening = Listening::over(&server).await;
+    let poll = "GET /api/tasks/poll/batch/late?timeout=5000 HTTP/1.1\r\nhost: localhost\r\n\
+                connection: close\r\n\r\n";
+    let waiting = send(&listening, poll).await;
+    for _ in 0..6 {
+        let _half = send(&listening, HALF).await;
+        let answer = rest(send(&listening, VERSION).await).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    }
+    server.start("w", &serde_json::json!({})).await;
+    let answer = rest(waiting).await;
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"late\""), "{answer}");
+}

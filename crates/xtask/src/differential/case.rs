@@ -1,0 +1,114 @@
+//! A case: definitions, an input, how the worker answers, and what the operator does.
+
+use serde_json::{Value, json};
+
+use super::random::{Random, hash};
+
+/// What is run on both servers. Names in it are unique among all cases.
+pub(super) struct Case {
+    /// How reports call it; `--only` finds it by this.
+    pub(super) name: String,
+    /// Task definitions.
+    pub(super) tasks: Vec<Value>,
+    /// Workflow definitions; the last one is started.
+    pub(super) workflows: Vec<Value>,
+    /// What it is started with.
+    pub(super) input: Value,
+    /// How the worker answers.
+    pub(super) worker: Worker,
+    /// What the operator does while it runs and after it has ended, in order.
+    pub(super) actions: Vec<Action>,
+}
+
+impl Case {
+    /// The name of the definition that is started.
+    pub(super) fn root(&self) -> &str {
+        self.workflows.last().and_then(|root| root["name"].as_str()).unwrap_or_default()
+    }
+}
+
+/// An act of the operator, and when.
+pub(super) struct Action {
+    pub(super) when: When,
+    pub(super) act: Act,
+}
+
+/// When an operator acts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum When {
+    /// After so many answers of the worker.
+    Step(usize),
+    /// When the execution has ended, for the n-th time.
+    End,
+}
+
+/// What an operator does to the root execution.
+#[derive(Clone)]
+pub(super) enum Act {
+    /// Pauses, looks and resumes.
+    PauseResume,
+    Terminate,
+    Retry,
+    Restart,
+    /// Runs again from the first task with this reference name.
+    Rerun(String),
+    /// Skips a task that has not begun.
+    Skip(String),
+}
+
+impl Act {
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::PauseResume => "pause",
+            Self::Terminate => "terminate",
+            Self::Retry => "retry",
+            Self::Restart => "restart",
+            Self::Rerun(_) => "rerun",
+            Self::Skip(_) => "skip",
+        }
+    }
+}
+
+/// How the worker answers: a function of the task alone, so that both servers get the same.
+pub(super) struct Worker {
+    pub(super) seed: u64,
+    /// Percent of the answers that are failures.
+    pub(super) fails: u64,
+    /// Percent of the answers that are terminal failures.
+    pub(super) gives_up: u64,
+    /// What a reference name always gets as output, beside the usual.
+    pub(super) outputs: Vec<(String, Value)>,
+}
+
+impl Worker {
+    /// Never fails.
+    pub(super) fn honest() -> Self {
+        Self { seed: 0, fails: 0, gives_up: 0, outputs: Vec::new() }
+    }
+
+    /// The status and output for one attempt. After the operator has retried or restarted, `life`
+    /// differs, and so may the answer.
+    pub(super) fn answer(&self, name: &str, retry: u64, life: usize) -> (&'static str, Value) {
+        let plain = name.split("__").next().unwrap_or(name);
+        let mut random = Random::new(self.seed ^ hash(&format!("{name} {retry} {life}")));
+        random.next();
+        let roll = random.below(100);
+        let number = random.below(5);
+        if roll < self.gives_up {
+            return ("FAILED_WITH_TERMINAL_ERROR", json!({ "gave": "up" }));
+        }
+        if roll < self.gives_up + self.fails {
+            return ("FAILED", json!({ "failed": retry }));
+        }
+        let mut output = json!({ "n": number, "flag": number > 2, "text": format!("t{number}"),
+            "list": [number, 1, 2], "map": { "a": number } });
+        for (of, more) in &self.outputs {
+            if of == plain
+                && let (Some(output), Some(more)) = (output.as_object_mut(), more.as_object())
+            {
+                output.extend(more.clone());
+            }
+        }
+        ("COMPLETED", output)
+    }
+}

@@ -1,0 +1,96 @@
+//! The differences that are known, each with a verdict and its reason.
+
+use anyhow::Context;
+use regex::Regex;
+use serde::Deserialize;
+
+use super::compare::Difference;
+
+const FILE: &str = include_str!("verdicts.json");
+
+/// A rule as written. Its patterns must match whole texts; one that is not given matches any.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    name: String,
+    #[serde(default)]
+    case: Option<String>,
+    #[serde(default)]
+    at: Option<String>,
+    #[serde(default)]
+    conductor: Option<String>,
+    #[serde(default)]
+    nightbell: Option<String>,
+    verdict: Verdict,
+    why: String,
+    /// Whether the executions go different ways from here, so that later differences follow from it.
+    #[serde(default)]
+    diverges: bool,
+}
+
+/// What a difference means.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq, Debug)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Verdict {
+    /// Decided, with the reason in the documentation of differences.
+    Ours,
+    /// A fault of Conductor that is not to be imitated.
+    ConductorBug,
+    /// The comparison cannot tell: a race, a bound of the test.
+    Harness,
+    /// A mistake here.
+    ToFix,
+}
+
+struct Rule {
+    written: Written,
+    patterns: [Option<Regex>; 4],
+}
+
+/// All rules, in order: the first that matches decides.
+pub(super) struct Verdicts {
+    rules: Vec<Rule>,
+}
+
+impl Verdicts {
+    pub(super) fn read() -> anyhow::Result<Self> {
+        let written: Vec<Written> = serde_json::from_str(FILE).context("verdicts.json")?;
+        let rules = written.into_iter().map(Rule::compile).collect::<anyhow::Result<_>>()?;
+        Ok(Self { rules })
+    }
+
+    pub(super) fn rule_for(&self, case: &str, found: &Difference) -> Option<usize> {
+        let texts = [case, &found.at, &found.conductor, &found.nightbell];
+        self.rules.iter().position(|rule| {
+            rule.patterns.iter().zip(texts).all(|(pattern, text)| {
+                pattern.as_ref().is_none_or(|pattern| pattern.is_match(text))
+            })
+        })
+    }
+
+    pub(super) fn name(&self, rule: usize) -> (&str, Verdict, &str) {
+        let written = &self.rules[rule].written;
+        (&written.name, written.verdict, &written.why)
+    }
+
+    pub(super) fn diverges(&self, rule: usize) -> bool {
+        self.rules[rule].written.diverges
+    }
+}
+
+impl Rule {
+    fn compile(written: Written) -> anyhow::Result<Self> {
+        let whole = |pattern: &Option<String>| -> anyhow::Result<Option<Regex>> {
+            let Some(pattern) = pattern else { return Ok(None) };
+            let regex = Regex::new(&format!("(?s)^(?:{pattern})$"));
+            Ok(Some(regex.with_context(|| format!("rule {}", written.name))?))
+        };
+        let patterns = [
+            whole(&written.case)?,
+            whole(&written.at)?,
+            whole(&written.conductor)?,
+            whole(&written.nightbell)?,
+        ];
+        Ok(Self { written, patterns })
+    }
+}
