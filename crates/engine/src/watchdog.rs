@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::clock::{ClockEvent, ClockWatch};
-use crate::engine::Engine;
+use crate::engine::{Engine, Error};
 use crate::health::low_space;
 use crate::hosted::Stimulus;
 use crate::monitors::OWN_MONITOR;
@@ -169,7 +169,11 @@ impl Engine {
             let engine = self.clone();
             under_way.spawn(async move {
                 // One that has ended meanwhile, or waits for nothing, refuses.
-                let _ = engine.step(&id, Stimulus::Wake).await;
+                if let Err(error) = engine.step(&id, Stimulus::Wake).await
+                    && !matches!(error, Error::Rejected(_))
+                {
+                    tracing::warn!(%id, %error, "timers could not be set by the new clock");
+                }
             });
         }
         while under_way.join_next().await.is_some() {}
@@ -232,7 +236,13 @@ impl Engine {
             // The machine waits no longer either.
             if tokio::time::timeout(PARENTS_MAX, all).await.is_ok() {
                 let answer = kernel::alert::Input::ParentsChecked;
-                let _ = engine.step(&id, answer).await;
+                // One that waits for its parents no longer refuses. Otherwise it goes on by its own
+                // timer, later than it could have.
+                if let Err(error) = engine.step(&id, answer).await
+                    && !matches!(error, Error::Rejected(_))
+                {
+                    tracing::warn!(%id, %error, "a page waits longer than its parents' checks took");
+                }
             }
         });
     }

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 const REQUESTS_MAX: usize = 20_000;
 /// Lowest rate of a request body, in bytes per second, once its first time is over.
 const BODY_RATE_MIN: u64 = 4 << 10;
-/// How often room is looked for again while every connection is being answered.
+/// How long a connection that makes room may take to leave before the next one is asked as well.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// The connections of one port.
@@ -72,13 +72,16 @@ impl Connections {
         })
     }
 
-    /// A place for a connection; if there is none, one that is idle is closed for it.
-    pub(crate) async fn enter(self: &Arc<Self>) -> Connection {
+    /// A place for a connection; if there is none, one that is idle is closed for it. `None` if
+    /// every connection is being answered.
+    pub(crate) async fn enter(self: &Arc<Self>) -> Option<Connection> {
         let room = loop {
             if let Ok(room) = self.room.clone().try_acquire_owned() {
                 break room;
             }
-            self.close_the_idlest();
+            if !self.close_the_idlest() {
+                return None;
+            }
             let freed = self.room.clone().acquire_owned();
             if let Ok(room) = tokio::time::timeout(LOOK_AGAIN, freed).await {
                 break room.expect("the semaphore is never closed");
@@ -91,7 +94,7 @@ impl Connections {
             closed: CancellationToken::new(),
         });
         self.open.lock().insert(id, peer.clone());
-        Connection { of: self.clone(), id, peer, _room: room }
+        Some(Connection { of: self.clone(), id, peer, _room: room })
     }
 
     /// Milliseconds since the port was opened.
@@ -99,14 +102,17 @@ impl Connections {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn close_the_idlest(&self) {
+    /// Whether one makes room, now or since an earlier call.
+    fn close_the_idlest(&self) -> bool {
         let open = self.open.lock();
         let idle = open.values().filter(|peer| {
             peer.answering.load(Ordering::Relaxed) == 0 && !peer.closed.is_cancelled()
         });
-        if let Some(idlest) = idle.min_by_key(|peer| peer.heard.load(Ordering::Relaxed)) {
-            idlest.closed.cancel();
+        match idle.min_by_key(|peer| peer.heard.load(Ordering::Relaxed)) {
+            Some(idlest) => idlest.closed.cancel(),
+            None => return open.values().any(|peer| peer.closed.is_cancelled()),
         }
+        true
     }
 }
 

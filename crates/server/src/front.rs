@@ -2,13 +2,16 @@
 //!
 //! Whoever watches the server must hear from it also when everything that serves is busy, or a
 //! restart comes on top of the load. All other connections are handed on as they are: of each just
-//! the first bytes are looked at, and none is taken.
+//! the first bytes are looked at, and none is taken. When every connection is being answered, further
+//! ones are refused with 503, and only health is still answered.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
@@ -20,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connections::{Connection, Connections};
 use crate::guard::Peer;
+use crate::problem::Problem;
 
 /// How requests begin that are answered here, up to the end of the path.
 const ASKING: [&[u8]; 4] =
@@ -32,6 +36,10 @@ const MORE: Duration = Duration::from_millis(5);
 /// something that only time brings back.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 
+/// Connections beyond all others, on which health is answered and all else is refused.
+const RESERVED: usize = 32;
+/// How long a connection beyond all others may take for its one request.
+const RESERVED_MAX: Duration = Duration::from_secs(2);
 /// A connection that asks for something else, where it comes from, and its place among all.
 pub(crate) type Arrival = (std::net::TcpStream, Peer, Connection);
 
@@ -81,11 +89,16 @@ impl Front {
     }
 
     async fn take_all(self: Arc<Self>, listener: TcpListener) {
+        let reserve = Connections::new(RESERVED, RESERVED_MAX);
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
-                    let place = self.places.enter().await;
-                    tokio::spawn(self.clone().sort(stream, Peer(peer), place));
+                    let (front, peer) = (self.clone(), Peer(peer));
+                    if let Some(place) = self.places.enter().await {
+                        tokio::spawn(front.sort(stream, peer, place));
+                    } else if let Some(place) = reserve.enter().await {
+                        tokio::spawn(front.refuse(stream, peer, place));
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a connection could not be accepted");
@@ -102,21 +115,7 @@ impl Front {
             () = place.closed() => return,
         };
         match asks {
-            Ok(Ok(true)) => {
-                let service = TowerToHyperService::new(self.router.clone());
-                let service = service_fn(|mut request: http::Request<Incoming>| {
-                    request.extensions_mut().insert(peer);
-                    service.call(request)
-                });
-                let mut connection = http1::Builder::new();
-                // What it asks for next is answered elsewhere.
-                connection.keep_alive(false).timer(TokioTimer::new());
-                connection.header_read_timeout(self.silence_max);
-                if let Err(error) = connection.serve_connection(TokioIo::new(stream), service).await
-                {
-                    tracing::debug!(%error, "a connection broke");
-                }
-            }
+            Ok(Ok(true)) => self.answer(stream, peer).await,
             Ok(Ok(false)) => {
                 if let Ok(stream) = stream.into_std() {
                     // None takes it once the server stops.
@@ -127,6 +126,46 @@ impl Front {
             Err(_) => tracing::debug!("a connection that said nothing is closed"),
         }
     }
+
+    /// Answers on a connection for which there is no place.
+    async fn refuse(self: Arc<Self>, stream: TcpStream, peer: Peer, place: Connection) {
+        tokio::select! {
+            _ = tokio::time::timeout(RESERVED_MAX, self.answer(stream, peer)) => {}
+            () = place.closed() => {}
+        }
+    }
+
+    /// Answers one request if it asks for health, and refuses any other.
+    async fn answer(&self, stream: TcpStream, peer: Peer) {
+        let service = TowerToHyperService::new(self.router.clone());
+        let service = service_fn(|mut request: http::Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            let health = is_health(request.uri().path()).then(|| service.call(request));
+            async {
+                match health {
+                    Some(health) => health.await,
+                    None => Ok(too_many().into_response()),
+                }
+            }
+        });
+        let mut connection = http1::Builder::new();
+        // What it asks for next is answered elsewhere.
+        connection.keep_alive(false).timer(TokioTimer::new());
+        connection.header_read_timeout(self.silence_max);
+        if let Err(error) = connection.serve_connection(TokioIo::new(stream), service).await {
+            tracing::debug!(%error, "a connection broke");
+        }
+    }
+}
+
+fn is_health(path: &str) -> bool {
+    matches!(path, "/health" | "/api/health")
+}
+
+fn too_many() -> Problem {
+    let message = "every connection that the server takes is in use; try again later";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-connections", message)
+        .with_hint("Raise the limit of open files of the server's process.")
 }
 
 async fn asks_for_health(stream: &TcpStream) -> io::Result<bool> {

@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::listener::Listening;
-use crate::support::Server;
+use crate::support::{Server, line};
 
 async fn send(listening: &Listening, request: &str) -> TcpStream {
     let mut stream = TcpStream::connect(listening.address).await.expect("a connection");
@@ -60,6 +60,7 @@ async fn attacks_a_request_that_is_being_answered_is_not_closed_for_others() {
     let poll = "GET /api/tasks/poll/batch/late?timeout=5000 HTTP/1.1\r\nhost: localhost\r\n\
                 connection: close\r\n\r\n";
     let waiting = send(&listening, poll).await;
+    server.until_polled("late").await;
     for _ in 0..6 {
         let _half = send(&listening, HALF).await;
         let answer = rest(send(&listening, VERSION).await).await;
@@ -68,4 +69,31 @@ async fn attacks_a_request_that_is_being_answered_is_not_closed_for_others() {
     server.start("w", &serde_json::json!({})).await;
     let answer = rest(waiting).await;
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.contains("\"late\""), "{answer}");
+}
+
+#[tokio::test]
+async fn attacks_connections_that_are_all_being_answered_do_not_hide_health() {
+    let server = Server::new().await.with(|settings| settings.connections_max = 2);
+    server.register(line("w", &["one", "two"])).await;
+    let listening = Listening::over(&server).await;
+    let mut waiting = Vec::new();
+    for kind in ["one", "two"] {
+        let poll =
+            format!("GET /api/tasks/poll/{kind}?timeout=60000 HTTP/1.1\r\nhost: localhost\r\n\r\n");
+        waiting.push(send(&listening, &poll).await);
+        server.until_polled(kind).await;
+    }
+    // Those that say nothing take no place of those that ask.
+    let mut silent = Vec::new();
+    for _ in 0..40 {
+        silent.push(send(&listening, "").await);
+    }
+    let health = "GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n";
+    let answer = rest(send(&listening, health).await).await;
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    let answer = rest(send(&listening, VERSION).await).await;
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let body: serde_json::Value = serde_json::from_str(body).expect("whole JSON");
+    assert_eq!(body["code"], "too-many-connections");
 }

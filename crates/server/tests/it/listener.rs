@@ -124,13 +124,7 @@ async fn a_shutdown_lets_a_waiting_poll_finish_and_takes_no_more() {
         hyper::client::conn::http1::handshake(listening.connect().await).await.expect("HTTP/1.1");
     tokio::spawn(connection);
     let poll = tokio::spawn(client.send_request(get("/api/tasks/poll/pack?timeout=5000")));
-    // The poll is being waited on once its queue knows of it.
-    let known = async {
-        while server.engine.queues().polls(Some("pack")).is_empty() {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), known).await.expect("the poll arrives");
+    server.until_polled("pack").await;
     let end = tokio::spawn(listening.end());
     while TcpStream::connect(address).await.is_ok() {
         tokio::task::yield_now().await;

@@ -188,6 +188,16 @@ impl Server {
         Api { engine: self.engine.clone(), settings: Arc::new(self.settings.clone()) }
     }
 
+    /// Waits until a worker waits for tasks of this type.
+    pub(crate) async fn until_polled(&self, task_type: &str) {
+        let polled = async {
+            while self.engine.queues().polls(Some(task_type)).is_empty() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), polled).await.expect("a poll arrives");
+    }
+
     pub(crate) async fn register(&self, workflows: Value) {
         let definitions = parse_workflows(&workflows.to_string()).expect("the shape is right");
         self.engine.definitions().put_workflows(definitions).await.expect("memory takes all");
