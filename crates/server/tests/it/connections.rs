@@ -74,14 +74,15 @@ async fn attacks_a_request_that_is_being_answered_is_not_closed_for_others() {
 #[tokio::test]
 async fn attacks_connections_that_are_all_being_answered_do_not_hide_health() {
     let server = Server::new().await.with(|settings| settings.connections_max = 2);
-    server.register(line("w", &["one", "two"])).await;
+    server.register(line("w", &["never"])).await;
     let listening = Listening::over(&server).await;
+    let execute = "POST /api/workflow/execute/w/1?waitForSeconds=60 HTTP/1.1\r\n\
+                   host: localhost\r\ncontent-type: application/json\r\n\
+                   content-length: 2\r\n\r\n{}";
     let mut waiting = Vec::new();
-    for kind in ["one", "two"] {
-        let poll =
-            format!("GET /api/tasks/poll/{kind}?timeout=60000 HTTP/1.1\r\nhost: localhost\r\n\r\n");
-        waiting.push(send(&listening, &poll).await);
-        server.until_polled(kind).await;
+    for count in 1..=2 {
+        waiting.push(send(&listening, execute).await);
+        server.until_queued("never", count).await;
     }
     // Those that say nothing take no place of those that ask.
     let mut silent = Vec::new();

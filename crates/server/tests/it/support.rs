@@ -198,6 +198,20 @@ impl Server {
         tokio::time::timeout(Duration::from_secs(30), polled).await.expect("a poll arrives");
     }
 
+    /// Waits until so many tasks of this type wait for a worker.
+    pub(crate) async fn until_queued(&self, task_type: &str, count: u64) {
+        let is_there = || {
+            let states = self.engine.queues().states();
+            states.iter().any(|state| &*state.name == task_type && state.waiting == count)
+        };
+        let queued = async {
+            while !is_there() {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), queued).await.expect("tasks are queued");
+    }
+
     pub(crate) async fn register(&self, workflows: Value) {
         let definitions = parse_workflows(&workflows.to_string()).expect("the shape is right");
         self.engine.definitions().put_workflows(definitions).await.expect("memory takes all");
