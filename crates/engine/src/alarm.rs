@@ -4,6 +4,7 @@
 //! What is needed for it is in memory: the definitions of receivers, and the runner that delivers to
 //! them. Nothing is remembered; after a restart that finds the same problem, it is told again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use crate::runner::{Handoff, OutcomeStatus};
 const LOOK: Duration = Duration::from_secs(5);
 /// How often it is told again while it lasts.
 const REMIND: Duration = Duration::from_hours(1);
-/// Pause before it is tried again to tell somebody, when nobody could be told.
+/// Pause before a receiver that did not accept is tried again.
 const RETRY: Duration = Duration::from_mins(1);
 /// How long all must be well before that is told.
 const SETTLE: Duration = Duration::from_mins(1);
@@ -37,53 +38,103 @@ const KEY: &str = "server";
 /// Kinds of receivers that are executions or rows of the store themselves.
 const NEED_STORE: [&str; 2] = ["workflow", "inbox"];
 
+/// What a receiver was told last.
+struct Told {
+    /// When it accepted the alarm; `None` if it has not.
+    accepted: Option<Instant>,
+    /// When it was tried last.
+    tried: Instant,
+}
+
 impl Engine {
     /// Watches the health of the server, and tells the receivers for that when it is lost, from time
-    /// to time while it is, and when it is back.
+    /// to time while it is, and when it is back. Each is told by itself: one that does not accept is
+    /// tried again and keeps it from no other.
     pub(crate) fn run_alarm(&self) {
         let engine = self.clone();
         self.inner.tasks.spawn(async move {
-            let (mut bad_since, mut well_since) = (None, None);
-            // When somebody was last told, and when that was last tried.
-            let (mut told, mut tried): (Option<Instant>, Option<Instant>) = (None, None);
-            loop {
-                tokio::select! {
-                    biased;
-                    () = engine.inner.stop.cancelled() => return,
-                    () = tokio::time::sleep(LOOK) => {}
-                }
-                let health = engine.health();
-                if health.is_healthy() {
-                    bad_since = None;
-                    let well_for = well_since.get_or_insert_with(Instant::now).elapsed();
-                    if well_for >= SETTLE && told.take().is_some() {
-                        tried = None;
-                        engine.sound("resolve", "the server does its work again").await;
-                    }
-                    continue;
-                }
-                well_since = None;
-                let bad_for = bad_since.get_or_insert_with(Instant::now).elapsed();
-                let pause = if told.is_some() { REMIND } else { RETRY };
-                let due = tried.is_none_or(|at| at.elapsed() >= pause);
-                if bad_for >= engine.inner.options.alarm_after && due {
-                    tried = Some(Instant::now());
-                    let event = if told.is_some() { "reminder" } else { "trigger" };
-                    if engine.sound(event, &health.reason()).await > 0 {
-                        told = Some(Instant::now());
-                    }
-                }
+            let stop = engine.inner.stop.clone();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                () = engine.watch_health() => {}
             }
         });
     }
 
-    /// Tells all receivers of alarms; says how many have accepted it.
-    async fn sound(&self, event: &str, reason: &str) -> usize {
-        let file = self.monitors_file();
-        let receivers = self.alarm_receivers(&file);
-        if receivers.is_empty() {
-            tracing::error!(reason, "nobody can be told of this: no receiver is named by alarm");
+    async fn watch_health(&self) {
+        let (mut bad_since, mut well_since) = (None, None);
+        let mut told: BTreeMap<Arc<str>, Told> = BTreeMap::new();
+        let mut nobody: Option<Instant> = None;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let health = self.health();
+            if health.is_healthy() {
+                bad_since = None;
+                let well_for = well_since.get_or_insert_with(Instant::now).elapsed();
+                if well_for >= SETTLE {
+                    told.retain(|_, told| told.accepted.is_some());
+                    let due = told.iter().filter(|(_, told)| told.tried.elapsed() >= SETTLE);
+                    let due: Vec<Arc<str>> = due.map(|(receiver, _)| receiver.clone()).collect();
+                    let reason = "the server does its work again";
+                    for (receiver, accepted) in self.sound("resolve", reason, due).await {
+                        if accepted || self.defined_receiver(&receiver).is_none() {
+                            told.remove(&receiver);
+                        } else if let Some(told) = told.get_mut(&receiver) {
+                            told.tried = Instant::now();
+                        }
+                    }
+                }
+                continue;
+            }
+            well_since = None;
+            let bad_for = bad_since.get_or_insert_with(Instant::now).elapsed();
+            if bad_for < self.inner.options.alarm_after {
+                continue;
+            }
+            let reason = health.reason();
+            let receivers = self.alarm_receivers(&self.monitors_file());
+            if receivers.is_empty() && nobody.is_none_or(|at| at.elapsed() >= RETRY) {
+                nobody = Some(Instant::now());
+                tracing::error!(
+                    reason,
+                    "nobody can be told of this: no receiver is named by alarm"
+                );
+            }
+            let (mut first, mut again) = (Vec::new(), Vec::new());
+            for receiver in receivers {
+                match told.get(&receiver) {
+                    None => first.push(receiver),
+                    Some(Told { accepted: None, tried }) if tried.elapsed() >= RETRY => {
+                        first.push(receiver);
+                    }
+                    Some(Told { accepted: Some(at), tried })
+                        if at.elapsed() >= REMIND && tried.elapsed() >= RETRY =>
+                    {
+                        again.push(receiver);
+                    }
+                    Some(_) => {}
+                }
+            }
+            for (event, receivers) in [("trigger", first), ("reminder", again)] {
+                for (receiver, accepted) in self.sound(event, &reason, receivers).await {
+                    let now = Instant::now();
+                    let before = told.get(&receiver).and_then(|told| told.accepted);
+                    let accepted = if accepted { Some(now) } else { before };
+                    told.insert(receiver, Told { accepted, tried: now });
+                }
+            }
         }
+    }
+
+    /// Tells receivers at the same time; says which have accepted it.
+    async fn sound(
+        &self,
+        event: &str,
+        reason: &str,
+        receivers: Vec<Arc<str>>,
+    ) -> Vec<(Arc<str>, bool)> {
+        let file = self.monitors_file();
         let now = self.now();
         let notification = json!({
             "event": event,
@@ -99,19 +150,20 @@ impl Engine {
             "labels": {},
             "attrs": {},
         });
-        let mut accepted = 0;
-        for receiver in receivers {
-            match self.notify_directly(&file, &receiver, &notification).await {
+        let (file, notification) = (&file, &notification);
+        let deliveries = receivers.into_iter().map(|receiver| async move {
+            let delivered = self.notify_directly(file, &receiver, notification).await;
+            match &delivered {
                 Ok(()) => {
-                    accepted += 1;
                     tracing::warn!(%receiver, event, reason, "told directly of the server's state");
                 }
                 Err(error) => {
                     tracing::error!(%receiver, reason, %error, "the alarm was not delivered");
                 }
             }
-        }
-        accepted
+            (receiver, delivered.is_ok())
+        });
+        futures_util::future::join_all(deliveries).await
     }
 
     /// Who is told: the receivers that the configuration names, or else whoever the routes would
@@ -125,7 +177,8 @@ impl Engine {
             let kind = file.receivers.get(it).map(|receiver| &*receiver.kind);
             kind.is_some_and(|kind| !NEED_STORE.contains(&kind))
         });
-        receivers.dedup();
+        let mut seen = BTreeSet::new();
+        receivers.retain(|receiver| seen.insert(receiver.clone()));
         receivers
     }
 
@@ -148,6 +201,14 @@ impl Engine {
         let written = Json::of(&definition["tasks"][0]["inputParameters"]);
         let mut input = self.inner.vault.resolve_written(&written).parse();
         input["notification"] = notification.clone();
+        // By this it would stand in line behind what the receiver is told otherwise.
+        let managed = input.as_object_mut().and_then(|input| input.remove("delivery"));
+        let secrets = managed.as_ref().and_then(|managed| managed.get("secrets")?.as_object());
+        if let Some((name, _)) =
+            secrets.and_then(|them| them.iter().find(|it| it.1.is_null() || it.1 == ""))
+        {
+            return Err(format!("the secret {name} is not set"));
+        }
         let input = Json::of(&input);
         let id = notification["delivery"].as_str().unwrap_or_default();
         let mut problem = String::new();

@@ -38,7 +38,9 @@ impl Engine {
             let Some(mut state) = slot.state.take() else { return Err(Error::Closing) };
             let input = self.inner.vault.guard(&state, input.clone());
             let (state, result) = if state.may_evaluate(&input, slot.bytes) {
-                match self.decide_aside(id, state, input, known_stuck.clone()).await? {
+                let outcome = self.decide_aside(id, state, input, known_stuck.clone()).await;
+                // The state is gone with the thread, and what it reserved with it.
+                match outcome.inspect_err(|_| self.forget_places(id))? {
                     Outcome::Done(done) => done,
                     Outcome::Panicked(panic) => return Err(self.put_in_quarantine(id, &*panic)),
                     // Decided again from what is stored, with this evaluation as failed: so the
@@ -48,6 +50,7 @@ impl Engine {
                         continue;
                     }
                     Outcome::Interrupted => {
+                        self.forget_places(id);
                         let reason = format!("the decision on workflow {id} was interrupted");
                         return Err(Error::Unavailable(reason));
                     }
@@ -81,7 +84,7 @@ impl Engine {
         let watch = Watch::new(known_stuck);
         let (engine, seen) = (self.clone(), watch.clone());
         let decide = move || {
-            let scripts = Watched::new(&*engine.inner.scripts, &seen);
+            let scripts = Watched::for_decision(&*engine.inner.scripts, &seen);
             let result = engine.decide_with(&mut state, input, &scripts);
             (state, result)
         };

@@ -56,13 +56,12 @@ impl Engine {
             tokio::pin!(added);
             added.as_mut().enable();
             let looks_max = self.inner.options.runs_max.max(1);
-            let mut has_room = places.has_room();
-            while has_room && lookups.len() < looks_max {
+            while lookups.len() < looks_max {
                 let Some(key) = self.inner.queues.take(queue, 1, now).pop() else { break };
                 let engine = self.clone();
                 lookups.push(async move { (engine.account_of(&key).await, key) });
             }
-            has_room &= lookups.len() < looks_max;
+            let has_room = lookups.len() < looks_max;
             let idle = self.inner.queues.next(queue, now).filter(|_| has_room);
             tokio::select! {
                 biased;
@@ -96,16 +95,14 @@ impl Engine {
 
     /// On whose account a task runs; `None` if it is not to be run now.
     async fn account_of(&self, key: &TaskKey) -> Option<Account> {
-        let look = |state: &Execution| {
-            let parent = state.parent.as_ref().map(|parent| parent.execution.machine());
-            Account {
-                of_monitor: parent == Some(MachineKind::Monitor),
-                definition: state.plan().definition.name.as_str().into(),
-            }
-        };
-        match self.read(&key.0, look).await {
+        match self.find_account(key).await {
             Ok(Some(account)) => Some(account),
             Ok(None) => {
+                self.inner.queues.remove(key);
+                None
+            }
+            // It is left alone until an operator ends it.
+            Err(Error::Quarantined { .. }) => {
                 self.inner.queues.remove(key);
                 None
             }
@@ -121,11 +118,28 @@ impl Engine {
         }
     }
 
+    async fn find_account(&self, key: &TaskKey) -> Result<Option<Account>, Error> {
+        let look = |state: &Execution| {
+            let parent = state.parent.as_ref().map(|parent| parent.execution.clone());
+            (parent, Arc::from(state.plan().definition.name.as_str()))
+        };
+        let Some((parent, definition)) = self.read(&key.0, look).await? else { return Ok(None) };
+        let of_monitor = match parent {
+            None => false,
+            Some(parent) if parent.machine() == MachineKind::Monitor => true,
+            Some(parent) => {
+                let first = self.line_of(&parent).await?.pop();
+                first.is_some_and(|first| first.machine() == MachineKind::Monitor)
+            }
+        };
+        Ok(Some(Account { of_monitor, definition }))
+    }
+
     /// Runs one task and reports, until the report is durable.
     async fn run(&self, key: &TaskKey, runner: Arc<dyn TaskRunner>) {
         let handoff = match self.handoff(key, runner.takes_secrets()).await {
             Ok(Some(handoff)) => handoff,
-            Ok(None) => return self.inner.queues.remove(key),
+            Ok(None) | Err(Error::Quarantined { .. }) => return self.inner.queues.remove(key),
             Err(error) => {
                 tracing::debug!(workflow = %key.0, %error, "a task waits for the store");
                 tokio::time::sleep(RETRY).await;

@@ -59,6 +59,13 @@ impl Damaged {
         });
     }
 
+    /// The names of what was set aside and is still there, of one kind.
+    pub(crate) fn names(&self, kind: &str) -> Vec<Arc<str>> {
+        let damaged = self.0.lock();
+        let of_kind = damaged.iter().filter(|damaged| *damaged.kind == *kind);
+        of_kind.map(|damaged| damaged.name.clone()).collect()
+    }
+
     pub(crate) fn list(&self) -> Vec<DamagedDocument> {
         self.0.lock().clone()
     }

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use kernel::alert::Monitor;
 use kernel::graph::{Execution, Limits, Message, Status};
-use kernel::{Effect, ExecutionId, Json, Record, Rejected, Reusable, Scripts, Timestamp};
+use kernel::{
+    Effect, ExecutionId, Json, MachineKind, Record, Rejected, Reusable, Scripts, Timestamp,
+};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -419,7 +421,24 @@ impl Engine {
         {
             return Err(Error::Quarantined { id: id.clone(), reason });
         }
-        let mut suspicion = self.suspect(id, slot).await?;
+        let suspicion = self.suspect(id, slot).await?;
+        let attempted = self.attempt_unsuspected(id, input, received, shared, slot).await;
+        if let Some(suspicion) = suspicion {
+            let is_cleared = matches!(attempted, Ok(Committed::Yes));
+            suspicion.end(is_cleared).await;
+            slot.is_of_this_life |= is_cleared;
+        }
+        attempted.map(drop)
+    }
+
+    async fn attempt_unsuspected(
+        &self,
+        id: &ExecutionId,
+        input: &Stimulus,
+        received: Option<&MessageKey>,
+        shared: &Shared,
+        slot: &mut Slot,
+    ) -> Result<Committed, Error> {
         self.load(id, slot).await?;
         let Some(state) = slot.state.as_ref() else { return Err(Error::Closing) };
         let before = Before::of(state);
@@ -429,17 +448,14 @@ impl Engine {
             if let Some(key) = received {
                 self.inner.store.discard(key).await?;
             }
-            return Ok(());
+            return Ok(Committed::No);
         }
         if received.is_none() && claims::may_wait(input, &decided) {
             self.write_later(id, shared, slot, state, decided);
-            return Ok(());
+            return Ok(Committed::No);
         }
         let fired = Fired::of(id, &decided.effects);
         self.persist(id, slot, state, decided, received).await?;
-        if let Some(suspicion) = &mut suspicion {
-            suspicion.clear();
-        }
         if input.ends_execution() {
             self.release(id).await;
         }
@@ -452,7 +468,7 @@ impl Engine {
                 self.follow_monitor(monitor, &before);
             }
         }
-        Ok(())
+        Ok(Committed::Yes)
     }
 
     /// Commits what was decided, after what is unwritten, and puts it into effect.
@@ -526,7 +542,8 @@ impl Engine {
         if (monitor.is_down(), monitor.is_failing()) != before.was {
             self.tell_dependents(&monitor.id);
         }
-        if !before.was_asking && !monitor.asks().is_empty() {
+        // One question may follow another in one decision.
+        if before.asked != question(monitor) && !monitor.asks().is_empty() {
             self.ask_parents(&monitor.id, monitor.asks().to_vec());
         }
         let now = self.now();
@@ -696,6 +713,14 @@ impl Engine {
             if self.inner.runners.contains_key(&*row.queue) {
                 row.held = false;
             }
+            // These were ready when they were written. The clock may have been ahead then, and nobody
+            // writes them anew by the right one.
+            let machine = row.execution.machine();
+            if gates::is_place(row.sequence)
+                || matches!(machine, MachineKind::Instance | MachineKind::Entity)
+            {
+                row.ready_at = row.ready_at.min(now);
+            }
             self.put_row(row, now);
         }
         self.open_gates();
@@ -755,13 +780,26 @@ pub(crate) struct Work {
     forget: Vec<ExecutionId>,
 }
 
+/// Whether a decision was written.
+enum Committed {
+    Yes,
+    /// It changed nothing, or is written with the next.
+    No,
+}
+
+/// When a monitor put the question after its parents that is open.
+fn question(monitor: &Monitor) -> Option<Timestamp> {
+    monitor.asked.filter(|asked| asked.until.is_some()).map(|asked| asked.at)
+}
+
 /// What a machine was before a decision.
 struct Before {
     existed: bool,
     was_open: bool,
     /// Whether a monitor was down, and whether it was failing.
     was: (bool, bool),
-    was_asking: bool,
+    /// When the question after its parents was put that is open.
+    asked: Option<Timestamp>,
     /// The check that ran, and when the next one was due.
     check: Option<u32>,
     due: Option<Timestamp>,
@@ -773,7 +811,7 @@ impl Before {
             existed: state.exists(),
             was_open: state.is_open(),
             was: state.monitor().map(|it| (it.is_down(), it.is_failing())).unwrap_or_default(),
-            was_asking: state.monitor().is_some_and(|monitor| !monitor.asks().is_empty()),
+            asked: state.monitor().and_then(question),
             check: state.monitor().and_then(|it| it.check.as_ref()).map(|check| check.sequence),
             due: state.monitor().and_then(|monitor| monitor.next_at),
         }

@@ -161,11 +161,20 @@ pub(crate) struct Watched<'a> {
     watch: &'a Watch,
     /// Microseconds so far.
     spent: AtomicU64,
+    /// Microseconds after which the rest is left to the next decision.
+    spent_max: u64,
 }
 
 impl<'a> Watched<'a> {
+    /// Scripts for one decision, which goes on in another when they take long.
+    pub(crate) fn for_decision(scripts: &'a dyn Scripts, watch: &'a Watch) -> Self {
+        let spent_max = u64::try_from(DECISION_MAX.as_micros()).unwrap_or(u64::MAX);
+        Self { spent_max, ..Self::new(scripts, watch) }
+    }
+
+    /// Scripts for work that nothing divides.
     pub(crate) fn new(scripts: &'a dyn Scripts, watch: &'a Watch) -> Self {
-        Self { scripts, watch, spent: AtomicU64::new(0) }
+        Self { scripts, watch, spent: AtomicU64::new(0), spent_max: u64::MAX }
     }
 
     fn run<T>(
@@ -216,7 +225,7 @@ impl Scripts for Watched<'_> {
     }
 
     fn should_yield(&self) -> bool {
-        u128::from(self.spent.load(Ordering::Relaxed)) >= DECISION_MAX.as_micros()
+        self.spent.load(Ordering::Relaxed) >= self.spent_max
     }
 
     fn check_schema(&self, schema: &Json) -> Result<(), ScriptError> {
@@ -303,6 +312,8 @@ impl Evaluators {
         tokio::select! {
             biased;
             result = answer => Ok(match result {
+                // Its evaluations failed because they were to end: that is no result.
+                _ if watch.interrupted.load(Ordering::Acquire) => Outcome::Interrupted,
                 Ok(Ok(value)) => Outcome::Done(value),
                 Ok(Err(panic)) => Outcome::Panicked(panic),
                 Err(_) => Outcome::Interrupted,
@@ -329,6 +340,7 @@ impl Shared {
             return Err(Refused(state.stuck));
         }
         state.waiting.push_back(job);
+        self.watch_over(&mut state);
         if state.idle >= state.waiting.len() {
             drop(state);
             self.work.notify_one();
@@ -339,7 +351,6 @@ impl Shared {
         if state.threads.len() < cores.min(self.options.threads) {
             self.start(&mut state);
         }
-        self.watch_over(&mut state);
         Ok(())
     }
 

@@ -55,6 +55,10 @@ pub(crate) struct Monitors {
     making: Mutex<()>,
     /// Held while a monitor's dependents hear of it, so that the last to tell knows the latest.
     telling: Mutex<()>,
+    /// What became of the last firing of schedules of which nobody was told yet.
+    fired: parking_lot::Mutex<BTreeMap<Arc<str>, Fired>>,
+    /// Held while Nightbell's own monitor hears of a schedule.
+    telling_of_schedules: Mutex<()>,
 }
 
 /// What came of applying a source.
@@ -100,6 +104,8 @@ impl Monitors {
             applying: Mutex::default(),
             making: Mutex::default(),
             telling: Mutex::default(),
+            fired: parking_lot::Mutex::default(),
+            telling_of_schedules: Mutex::default(),
         })
     }
 }
@@ -109,8 +115,19 @@ fn document(kind: &str, name: &Arc<str>, value: &impl serde::Serialize) -> Docum
     Document { kind: kind.into(), name: name.clone(), version: 0, text }
 }
 
-/// All sources as one file, and everything that keeps them from being one.
+/// All sources as one file.
+///
+/// # Errors
+/// Everything that keeps them from being one.
 fn together(sources: &BTreeMap<Arc<str>, File>) -> Result<File, Vec<String>> {
+    match joined(sources) {
+        (all, unfit) if unfit.is_empty() => Ok(all),
+        (_, unfit) => Err(unfit),
+    }
+}
+
+/// What all sources define, and what does not fit together.
+fn joined(sources: &BTreeMap<Arc<str>, File>) -> (File, Vec<String>) {
     let (mut all, mut unfit) = (File::default(), Vec::new());
     let (mut receivers, mut monitors) = (BTreeMap::new(), BTreeMap::new());
     let mut named = BTreeMap::new();
@@ -152,7 +169,7 @@ fn together(sources: &BTreeMap<Arc<str>, File>) -> Result<File, Vec<String>> {
         let missing = needed.filter(|it| !monitors.contains_key(*it));
         unfit.extend(missing.map(|it| format!("{source}: there is no monitor {it}")));
     }
-    if unfit.is_empty() { Ok(all) } else { Err(unfit) }
+    (all, unfit)
 }
 
 fn spoken_of_receivers(file: &File) -> impl Iterator<Item = Arc<str>> + '_ {
@@ -176,10 +193,10 @@ fn concerns(silence: &Silence, monitor: &str) -> bool {
 }
 
 impl Engine {
-    /// Everything that is defined, as one file.
+    /// Everything that is defined, as one file. What was applied fits together, unless a source was
+    /// damaged in the store since.
     pub fn monitors_file(&self) -> File {
-        // What was applied fits.
-        together(&self.inner.monitors.sources.read()).unwrap_or_default()
+        joined(&self.inner.monitors.sources.read()).0
     }
 
     /// What one source defines.
@@ -248,7 +265,9 @@ impl Engine {
         let monitors = &self.inner.monitors;
         let _alone = monitors.applying.lock().await;
         let mut sources = monitors.sources.read().clone();
-        let mut dropped: Vec<Arc<str>> = sources.keys().filter(|it| gone(it)).cloned().collect();
+        let damaged = self.inner.damaged.names(SOURCE);
+        let present = sources.keys().chain(&damaged);
+        let mut dropped: Vec<Arc<str>> = present.filter(|it| gone(it)).cloned().collect();
         sources.retain(|source, _| !dropped.contains(source));
         let mut put = Vec::new();
         for (source, mut file) in changed {
@@ -263,11 +282,16 @@ impl Engine {
         }
         let file = together(&sources).map_err(ApplyError::Unfit)?;
         let definitions = definitions_of(&file).map_err(ApplyError::Unfit)?;
+        let written: Vec<Arc<str>> = put.iter().map(|document| document.name.clone()).collect();
         self.inner.store.put_documents(put).await?;
-        for source in dropped {
-            self.inner.store.delete_document(SOURCE, &source, 0).await?;
+        for source in &dropped {
+            self.inner.store.delete_document(SOURCE, source, 0).await?;
+        }
+        for source in dropped.iter().chain(&written) {
+            self.inner.damaged.mended(SOURCE, source, 0);
         }
         *monitors.sources.write() = sources;
+        self.forget_receivers_beside(&file);
         Ok(self.reconcile(&file, definitions).await?)
     }
 
@@ -307,7 +331,10 @@ impl Engine {
         self.tell_all(inputs).await?;
         let names: BTreeSet<&str> = file.monitors.iter().map(|monitor| &*monitor.name).collect();
         let mut removals = Vec::new();
-        for name in self.watched_monitors().await? {
+        // What a damaged source defines is not known: its monitors go on as they are.
+        let is_whole = self.inner.damaged.names(SOURCE).is_empty();
+        let watched = if is_whole { self.watched_monitors().await? } else { Vec::new() };
+        for name in watched {
             if !names.contains(&*name) {
                 removals.push((ExecutionId::monitor(&name), Input::Remove { who: None }));
             }
@@ -355,7 +382,7 @@ impl Engine {
     }
 
     /// Lets monitors hear something, many at once. What does not concern one any more is passed
-    /// over.
+    /// over, and one that is quarantined keeps it from no other.
     async fn tell_all(&self, inputs: Vec<(ExecutionId, Input)>) -> Result<(), Error> {
         let mut inputs = inputs.into_iter();
         let mut under_way = JoinSet::new();
@@ -371,6 +398,9 @@ impl Engine {
                 Some(Ok(
                     Ok(()) | Err(Error::Rejected(Rejected::Stale(_) | Rejected::Unknown(_))),
                 )) => {}
+                Some(Ok(Err(error @ Error::Quarantined { .. }))) => {
+                    tracing::warn!(%error, "a monitor could not be told");
+                }
                 Some(Ok(Err(error))) => return Err(error),
                 Some(Err(_)) => return Err(Error::Closing),
             }
@@ -406,12 +436,12 @@ impl Engine {
         let engine = self.clone();
         self.inner.tasks.spawn(async move {
             let alone = engine.inner.monitors.applying.lock().await;
-            let file = engine.monitors_file();
-            let definitions = definitions_of(&file).unwrap_or_default();
-            engine.drop_stale_definitions(&file).await;
-            match engine.reconcile(&file, definitions).await {
-                Ok(_) | Err(Error::Closing) => {}
-                Err(error) => tracing::warn!(%error, "monitors could not be resumed"),
+            match engine.reconcile_defined().await {
+                Ok(()) | Err(ApplyError::Engine(Error::Closing)) => {}
+                Err(error) => tracing::warn!(
+                    %error,
+                    "monitors go on as they are and do not follow what is defined; apply the files again"
+                ),
             }
             drop(alone);
             match engine.resume_receivers().await {
@@ -424,6 +454,18 @@ impl Engine {
                 tracing::warn!(%error, "the figures of schedules are incomplete");
             }
         });
+    }
+
+    /// Makes the machines what the sources define, unless these do not fit together, as when one of
+    /// them is damaged.
+    async fn reconcile_defined(&self) -> Result<(), ApplyError> {
+        let file = together(&self.inner.monitors.sources.read()).map_err(ApplyError::Unfit)?;
+        let definitions = definitions_of(&file).map_err(ApplyError::Unfit)?;
+        if self.inner.damaged.names(SOURCE).is_empty() {
+            self.drop_stale_definitions(&file).await;
+        }
+        self.reconcile(&file, definitions).await?;
+        Ok(())
     }
 
     /// Forgets the definitions of receivers that were removed; until the next start they were kept,
@@ -535,6 +577,7 @@ impl Engine {
             return Err(ApplyError::Unfit(vec![message]));
         }
         self.inner.store.put_document(document(SILENCE, &silence.id, &silence)).await?;
+        self.inner.damaged.mended(SILENCE, &silence.id, 0);
         monitors.silences.write().insert(silence.id.clone(), silence);
         Ok(self.tell_silences(&self.monitors_file()).await?)
     }
@@ -546,10 +589,12 @@ impl Engine {
     pub async fn delete_silence(&self, id: &str) -> Result<bool, Error> {
         let monitors = &self.inner.monitors;
         let _alone = monitors.applying.lock().await;
-        if monitors.silences.write().remove(id).is_none() {
+        let is_damaged = self.inner.damaged.names(SILENCE).iter().any(|damaged| **damaged == *id);
+        if monitors.silences.write().remove(id).is_none() && !is_damaged {
             return Ok(false);
         }
         self.inner.store.delete_document(SILENCE, id, 0).await?;
+        self.inner.damaged.mended(SILENCE, id, 0);
         self.tell_silences(&self.monitors_file()).await?;
         Ok(true)
     }

@@ -6,7 +6,7 @@
 //! rule needs no list of who there is (Choudhury and Hahne call it a dynamic threshold).
 //!
 //! Checks and notifications of monitors have as many places again for themselves: paging goes on
-//! while workflows hang.
+//! while workflows hang. So have the sub-workflows of a check or receiver that is a workflow.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -16,8 +16,6 @@ use crate::queues::TaskKey;
 
 /// Places that a definition may hold, as a multiple of those that are free.
 const SHARE: usize = 3;
-/// Tasks that wait here for a place of their definition; more wait in the queue.
-const WAITING_MAX: usize = 10_000;
 
 /// On whose account a task runs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -37,7 +35,6 @@ pub(crate) struct Places {
     taken: [usize; 2],
     /// Who waits for a place, by priority and arrival.
     waiting: BTreeMap<Account, BTreeMap<(Reverse<u8>, u64), TaskKey>>,
-    waiting_count: usize,
     arrivals: u64,
 }
 
@@ -48,14 +45,8 @@ impl Places {
             held: HashMap::new(),
             taken: [0; 2],
             waiting: BTreeMap::new(),
-            waiting_count: 0,
             arrivals: 0,
         }
-    }
-
-    /// Whether there is any use in taking another task out of the queue.
-    pub(crate) fn has_room(&self) -> bool {
-        self.waiting_count < WAITING_MAX
     }
 
     /// Takes a place, if the account may have one.
@@ -89,10 +80,10 @@ impl Places {
         }
     }
 
-    /// Lets a task wait for a place.
+    /// Lets a task wait for a place. Any number may wait: whose account a task is on shows only when
+    /// it is taken out of the queue, and one of a monitor must not wait behind the others there.
     pub(crate) fn wait(&mut self, account: Account, priority: u8, key: TaskKey) {
         self.arrivals += 1;
-        self.waiting_count += 1;
         let waiting = self.waiting.entry(account).or_default();
         waiting.insert((Reverse(priority), self.arrivals), key);
     }
@@ -111,7 +102,6 @@ impl Places {
         if waiting.is_empty() {
             self.waiting.remove(&account);
         }
-        self.waiting_count -= 1;
         Some((account, key))
     }
 }

@@ -555,7 +555,10 @@ impl State {
             return None;
         }
         let window = i64::from(row.rate_window_seconds.max(1));
-        while usage.handed_out.front().is_some_and(|at| at.plus_seconds(window) <= now) {
+        // What lies further ahead than that was noted before the clock was set back.
+        let counts =
+            |at: &Timestamp| at.plus_seconds(window) > now && *at <= now.plus_seconds(window);
+        while usage.handed_out.front().is_some_and(|at| !counts(at)) {
             usage.handed_out.pop_front();
         }
         let over = usage.handed_out.len().checked_sub(row.rate_max as usize)?;

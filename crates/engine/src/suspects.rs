@@ -86,42 +86,47 @@ impl Suspects {
     }
 }
 
-/// An execution is written down as being decided on; crossed out when this is dropped.
+/// An execution is written down as being decided on; crossed out at the end, or when this is dropped
+/// because nobody waits for the decision any more.
 pub(crate) struct Suspicion {
     engine: Engine,
     id: ExecutionId,
     ends: u32,
-    is_cleared: bool,
+    has_ended: bool,
     _alone: Option<OwnedMutexGuard<()>>,
 }
 
 impl Suspicion {
-    /// A decision was committed, and the process lives.
-    pub(crate) fn clear(&mut self) {
-        self.is_cleared = true;
+    /// The process lives on after deciding. `is_cleared`: the decision was committed, and the
+    /// execution is no suspect any more.
+    pub(crate) async fn end(mut self, is_cleared: bool) {
+        if is_cleared {
+            self.ends = 0;
+            self.engine.inner.suspects.ends.lock().remove(&self.id);
+        }
+        cross_out(&self.engine, &self.id, self.ends).await;
+        self.has_ended = true;
     }
 }
 
 impl Drop for Suspicion {
     fn drop(&mut self) {
-        if tokio::runtime::Handle::try_current().is_err() {
+        if self.has_ended || tokio::runtime::Handle::try_current().is_err() {
             return;
         }
-        let (engine, id) = (self.engine.clone(), self.id.clone());
-        let ends = if self.is_cleared { 0 } else { self.ends };
-        if self.is_cleared {
-            engine.inner.suspects.ends.lock().remove(&id);
-        }
-        self.engine.inner.tasks.spawn(async move {
-            let store = &engine.inner.store;
-            let result = match ends {
-                0 => store.delete_document(DECIDING, id.as_str(), 0).await.map(drop),
-                ends => store.put_document(note_on(&id, ends, false)).await,
-            };
-            if let Err(error) = result {
-                tracing::debug!(workflow = %id, %error, "a note on a decision stays");
-            }
-        });
+        let (engine, id, ends) = (self.engine.clone(), self.id.clone(), self.ends);
+        self.engine.inner.tasks.spawn(async move { cross_out(&engine, &id, ends).await });
+    }
+}
+
+async fn cross_out(engine: &Engine, id: &ExecutionId, ends: u32) {
+    let store = &engine.inner.store;
+    let result = match ends {
+        0 => store.delete_document(DECIDING, id.as_str(), 0).await.map(drop),
+        ends => store.put_document(note_on(id, ends, false)).await,
+    };
+    if let Err(error) = result {
+        tracing::debug!(workflow = %id, %error, "a note on a decision stays");
     }
 }
 
@@ -158,7 +163,7 @@ impl Engine {
         };
         self.inner.store.put_document(note_on(id, ends, true)).await?;
         let (engine, id) = (self.clone(), id.clone());
-        Ok(Some(Suspicion { engine, id, ends, is_cleared: false, _alone: alone }))
+        Ok(Some(Suspicion { engine, id, ends, has_ended: false, _alone: alone }))
     }
 
     /// An execution is ended or gone: it is not quarantined any more.

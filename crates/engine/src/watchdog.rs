@@ -8,7 +8,7 @@ use kernel::alert::{Observation, Status};
 use kernel::{ExecutionId, Json, MachineKind, Record};
 use serde_json::json;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::Instant;
 
 use crate::clock::{ClockEvent, ClockWatch};
 use crate::engine::{Engine, Error};
@@ -22,8 +22,8 @@ use crate::store::{Document, StoreError};
 const LOOK: Duration = Duration::from_secs(1);
 /// How far the wall clock may go apart from the other between two looks.
 const UNNOTICED: Duration = Duration::from_secs(2);
-/// Looks between two that cost a little more.
-const SELDOM: u64 = 5;
+/// Pause between two looks at the store.
+const LOOK_AT_STORE: Duration = Duration::from_secs(5);
 /// Without a write for so long, one is made to see whether it can be.
 const PROBE_AFTER: Duration = Duration::from_secs(20);
 /// How long such a write may take.
@@ -41,35 +41,44 @@ impl Engine {
         self.inner.tasks.spawn(async move {
             let clock = engine.inner.clock.clone();
             let mut watch = ClockWatch::new(&*clock, UNNOTICED);
-            let mut ticks = tokio::time::interval(LOOK);
-            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            let mut tried = Instant::now();
-            let mut scarce = None;
-            for count in 0_u64.. {
-                tokio::select! {
-                    biased;
-                    () = engine.inner.stop.cancelled() => return,
-                    _ = ticks.tick() => {}
-                }
+            while engine.ticks(LOOK).await {
                 if let Some(event) = watch.look(&*clock) {
                     engine.clock_changed(event);
                 }
-                if count % SELDOM != 0 {
-                    continue;
-                }
                 engine.inner.vitals.look_for_overdue(engine.now());
-                let failing = engine.inner.vitals.is_failing();
+            }
+        });
+        // Each by itself: a store that hangs keeps up neither the look at the clock nor the next try.
+        let engine = self.clone();
+        self.inner.tasks.spawn(async move {
+            let mut tried = Instant::now();
+            while engine.ticks(LOOK_AT_STORE).await {
                 let idle = engine.inner.vitals.unsynced_for().min(tried.elapsed());
-                if failing || idle >= PROBE_AFTER {
+                if engine.inner.vitals.is_failing() || idle >= PROBE_AFTER {
                     tried = Instant::now();
                     engine.probe_store().await;
                 }
+            }
+        });
+        let engine = self.clone();
+        self.inner.tasks.spawn(async move {
+            let mut scarce = None;
+            while engine.ticks(LOOK_AT_STORE).await {
                 engine.inner.vitals.set_space(engine.inner.store.space());
-                if !failing {
+                if !engine.inner.vitals.is_failing() {
                     engine.watch_space(&mut scarce).await;
                 }
             }
         });
+    }
+
+    /// Waits until the next look; `false` once the engine stops.
+    async fn ticks(&self, pause: Duration) -> bool {
+        tokio::select! {
+            biased;
+            () = self.inner.stop.cancelled() => false,
+            () = tokio::time::sleep(pause) => true,
+        }
     }
 
     /// Writes something, only to see whether it can be written.
@@ -172,7 +181,8 @@ impl Engine {
                 if let Err(error) = engine.step(&id, Stimulus::Wake).await
                     && !matches!(error, Error::Rejected(_))
                 {
-                    tracing::warn!(%id, %error, "timers could not be set by the new clock");
+                    tracing::warn!(%id, %error, "timers could not be set by the new clock yet");
+                    engine.inner.waker.set(&id, Some(engine.now().plus_millis(WAKE_AGAIN)));
                 }
             });
         }
@@ -233,8 +243,14 @@ impl Engine {
                 under_way.spawn(async move { engine.check_parent(&parent, &child).await });
             }
             let all = async { while under_way.join_next().await.is_some() {} };
-            // The machine waits no longer either.
-            if tokio::time::timeout(PARENTS_MAX, all).await.is_ok() {
+            let all = tokio::time::timeout(PARENTS_MAX, all);
+            let have_answered = tokio::select! {
+                biased;
+                () = engine.inner.stop.cancelled() => return,
+                // The machine waits no longer either.
+                all = all => all.is_ok(),
+            };
+            if have_answered {
                 let answer = kernel::alert::Input::ParentsChecked;
                 // One that waits for its parents no longer refuses. Otherwise it goes on by its own
                 // timer, later than it could have.
@@ -247,7 +263,7 @@ impl Engine {
         });
     }
 
-    /// Lets a monitor be checked once from now on, and tells its dependents how it is.
+    /// Lets a monitor be checked once from now on, and tells the one that asked how it is.
     async fn check_parent(&self, parent: &str, child: &ExecutionId) {
         let id = ExecutionId::monitor(parent);
         let mut commits = self.watch(&id);
@@ -278,8 +294,15 @@ impl Engine {
                 return;
             }
         }
-        if let Err(error) = self.tell_dependents_now(&id).await {
-            tracing::warn!(monitor = parent, %error, "dependents were not told");
+        // Others that depend on it hear only of changes, and of those from the monitor itself: many
+        // may ask at the same time.
+        let stands = |monitor: &kernel::alert::Monitor| (monitor.is_down(), monitor.is_failing());
+        let Ok(Some((down, failing))) = self.monitor(parent, stands).await else { return };
+        let answer = kernel::alert::Input::Parent { monitor: parent.into(), down, failing };
+        if let Err(error) = self.step(child, answer).await
+            && !matches!(error, Error::Rejected(_))
+        {
+            tracing::warn!(monitor = %child, parent, %error, "it does not hear how its parent is");
         }
     }
 
@@ -289,5 +312,7 @@ impl Engine {
     }
 }
 
+/// Milliseconds until a machine is woken again that could not be woken by the new clock.
+const WAKE_AGAIN: i64 = 1000;
 /// How long parents may take; a little less than a page waits for them.
 const PARENTS_MAX: Duration = Duration::from_secs(29);

@@ -27,7 +27,9 @@ const REQUESTS_MAX: usize = 20_000;
 /// Lowest rate of a request body, in bytes per second, once its first time is over.
 const BODY_RATE_MIN: u64 = 4 << 10;
 /// How long a connection that makes room may take to leave before the next one is asked as well.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const LEAVE_MAX: Duration = Duration::from_millis(20);
+/// Connections that are asked to make room for one.
+const ASKED_MAX: usize = 4;
 
 /// The connections of one port.
 pub(crate) struct Connections {
@@ -73,20 +75,17 @@ impl Connections {
     }
 
     /// A place for a connection; if there is none, one that is idle is closed for it. `None` if
-    /// every connection is being answered.
+    /// every connection is being answered, or those that are to make room do not leave.
     pub(crate) async fn enter(self: &Arc<Self>) -> Option<Connection> {
-        let room = loop {
-            if let Ok(room) = self.room.clone().try_acquire_owned() {
-                break room;
-            }
-            if !self.close_the_idlest() {
-                return None;
+        let mut room = self.room.clone().try_acquire_owned().ok();
+        for _ in 0..ASKED_MAX {
+            if room.is_some() || !self.close_the_idlest() {
+                break;
             }
             let freed = self.room.clone().acquire_owned();
-            if let Ok(room) = tokio::time::timeout(LOOK_AGAIN, freed).await {
-                break room.expect("the semaphore is never closed");
-            }
-        };
+            room = tokio::time::timeout(LEAVE_MAX, freed).await.ok().and_then(Result::ok);
+        }
+        let room = room?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let peer = Arc::new(Peer {
             heard: AtomicU64::new(self.clock()),

@@ -30,8 +30,9 @@ const ASKING: [&[u8]; 4] =
     [b"GET /health", b"GET /api/health", b"HEAD /health", b"HEAD /api/health"];
 /// Bytes of the longest, and of what ends the path.
 const LOOKED_AT: usize = 17;
-/// How long to wait for more of what may become one of them.
+/// How long to wait for more of what may become one of them; each time longer, up to the greatest.
 const MORE: Duration = Duration::from_millis(5);
+const MORE_MAX: Duration = Duration::from_millis(250);
 /// How long to wait after the system refused a connection, which it does when it runs short of
 /// something that only time brings back.
 const REFUSED_PAUSE: Duration = Duration::from_millis(100);
@@ -115,11 +116,18 @@ impl Front {
             () = place.closed() => return,
         };
         match asks {
-            Ok(Ok(true)) => self.answer(stream, peer).await,
+            Ok(Ok(true)) => tokio::select! {
+                () = self.answer(stream, peer) => {}
+                () = place.closed() => {}
+            },
             Ok(Ok(false)) => {
-                if let Ok(stream) = stream.into_std() {
-                    // None takes it once the server stops.
-                    let _ = self.others.send((stream, peer, place)).await;
+                let taken = tokio::select! {
+                    taken = self.others.reserve() => taken,
+                    () = place.closed() => return,
+                };
+                // None takes it once the server stops.
+                if let (Ok(taken), Ok(stream)) = (taken, stream.into_std()) {
+                    taken.send((stream, peer, place));
                 }
             }
             Ok(Err(error)) => tracing::debug!(%error, "a connection broke"),
@@ -170,12 +178,15 @@ fn too_many() -> Problem {
 
 async fn asks_for_health(stream: &TcpStream) -> io::Result<bool> {
     let mut head = [0; LOOKED_AT];
+    let mut pause = MORE;
     loop {
         let length = stream.peek(&mut head).await?;
         match is_asking(&head[..length]) {
             Some(asks) => return Ok(asks),
-            None => tokio::time::sleep(MORE).await,
+            // The bytes that are there stay there, so that nothing tells when more come.
+            None => tokio::time::sleep(pause).await,
         }
+        pause = (2 * pause).min(MORE_MAX);
     }
 }
 

@@ -97,14 +97,6 @@ async fn health(State(api): State<Api>, Extension(traffic): Extension<Arc<Traffi
             format!("{kind} '{name}' (version {version}) is damaged and not in force: {reason}");
         warn("documents", reason);
     }
-    for (name, broken) in api.engine.broken_receivers() {
-        let reason = format!("receiver {name} takes no notifications: {}", broken.reason);
-        health.warnings.push(engine::Problem {
-            code: "receivers",
-            reason,
-            since: Some(broken.since),
-        });
-    }
     let (status, word) = match (health.is_healthy(), health.warnings.is_empty()) {
         (true, true) => (StatusCode::OK, "healthy"),
         (true, false) => (StatusCode::OK, "degraded"),

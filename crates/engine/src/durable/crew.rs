@@ -202,6 +202,8 @@ impl Crew {
     fn hand_out(&self, worker: u64, key: TaskKey, out: Out) -> bool {
         let mut state = self.state.lock();
         let state = &mut *state;
+        // Whoever had it before has it no longer.
+        state.let_go(&key);
         let Some(present) = state.workers.get_mut(&worker) else { return false };
         *present.out.entry(out.kind).or_default() += 1;
         present.handed += 1;
@@ -524,7 +526,10 @@ impl Engine {
             None => return false,
             Some((_, Next::Offer(pause))) => pause,
             Some((token, Next::GiveUp(attempts, reason))) => {
-                self.give_up(token, attempts, &reason).await;
+                if self.give_up(token, attempts, &reason).await {
+                    // What comes next has a row of its own, which somebody may have by now.
+                    return true;
+                }
                 leases.abandoned
             }
         };
@@ -532,15 +537,18 @@ impl Engine {
         true
     }
 
-    async fn give_up(&self, token: WorkToken, attempts: u32, reason: &str) {
+    /// `false` if it could not be.
+    async fn give_up(&self, token: WorkToken, attempts: u32, reason: &str) -> bool {
         let message = format!("it was tried {attempts} times and never done; last: {reason}");
         let mut failure = Box::new(FailureDetails::new("NeverCompleted", message));
         failure.non_retriable = true;
         let id = token.machine().clone();
         tracing::warn!(machine = %id, attempts, reason, "work was given up");
-        if let Err(error) = self.fail_work(token, failure).await {
+        let failed = self.fail_work(token, failure).await;
+        if let Err(error) = &failed {
             tracing::warn!(machine = %id, %error, "work could not be given up");
         }
+        failed.is_ok()
     }
 
     /// Fails a piece of work: an activity, a turn with its instance, operations of an entity.
@@ -646,6 +654,8 @@ impl Attendance {
                 }
                 // It ended meanwhile.
                 Ok(None) => engine.inner.queues.remove(&key),
+                // It is left alone until an operator ends it.
+                Err(Error::Quarantined { .. }) => engine.inner.queues.remove(&key),
                 Err(error) => {
                     engine.offer_again(&key, engine.inner.options.leases.abandoned);
                     failure = Some(error);

@@ -50,6 +50,7 @@ impl Engine {
         self.inner.store.put_documents(documents.collect()).await?;
         let mut registered = self.inner.events.handlers.write();
         for handler in handlers {
+            self.inner.damaged.mended(KIND, &handler.name, 0);
             registered.insert(handler.name.as_str().into(), Arc::new(handler));
         }
         drop(registered);
@@ -63,6 +64,7 @@ impl Engine {
     /// The store's.
     pub async fn delete_event_handler(&self, name: &str) -> Result<bool, StoreError> {
         let found = self.inner.store.delete_document(KIND, name, 0).await?;
+        self.inner.damaged.mended(KIND, name, 0);
         self.inner.events.handlers.write().remove(name);
         self.follow_queues();
         Ok(found)

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use kernel::alert::definition::{File, Kind, Known, Spec, secrets_in};
 use kernel::alert::{Preview, preview, preview_input};
-use kernel::graph::{Execution, Start, StartMessage};
+use kernel::graph::{Control, Execution, Input, Start, StartMessage};
 use kernel::{ExecutionId, Json, MachineKind, Rejected};
 use tokio::time::Instant;
 
@@ -55,7 +55,7 @@ impl Engine {
     }
 
     /// Runs one check of a monitor of a file and says what it comes to. No incident moves, nobody is
-    /// told, and nothing of it is kept; a workflow of the user's does what it does.
+    /// told, and its execution is removed; a workflow of the user's does what it does.
     ///
     /// # Errors
     /// [`Rejected::Unknown`] if the file has no such monitor, [`Rejected::Conflict`] if it checks
@@ -71,7 +71,11 @@ impl Engine {
             let reason = format!("{name} waits to be called; it checks nothing");
             return Err(Rejected::Conflict(reason).into());
         }
-        Ok(match self.try_check(&spec).await? {
+        let (engine, tried) = (self.clone(), spec.clone());
+        // To its end even if the caller goes away: what was begun is also removed.
+        let trial = async move { engine.try_check(&tried).await };
+        let tried = self.inner.tasks.spawn(trial).await.unwrap_or(Err(Error::Closing))?;
+        Ok(match tried {
             Ok(output) => preview(file, &spec.monitor, &output, self.now()),
             Err(why) => Preview { doubt: Some(why), ..Preview::default() },
         })
@@ -112,6 +116,12 @@ impl Engine {
         };
         let id = self.begin(start, None).await?.id().clone();
         let ended = self.end_of(&id, spec).await;
+        let end = Control::Terminate { reason: None, failure_workflow: false };
+        match self.step(&id, Input::Control(end)).await {
+            // Most have ended by themselves.
+            Ok(()) | Err(Error::Rejected(_)) => {}
+            Err(error) => return Err(error),
+        }
         self.remove(&id).await?;
         ended
     }

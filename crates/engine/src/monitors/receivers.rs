@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kernel::alert::definition::File;
 use kernel::alert::{
     Input, NotificationEvent, OWN_MONITOR, Observation, RECEIVER_KEY, State, Status,
 };
@@ -97,6 +98,21 @@ impl Engine {
         self.tell_of_receiver(receiver);
     }
 
+    /// Forgets receivers that are not defined any more, with the incidents about them.
+    pub(crate) fn forget_receivers_beside(&self, defined: &File) {
+        let mut gone = Vec::new();
+        self.inner.receivers.broken.lock().retain(|receiver, _| {
+            let stays = defined.receivers.contains_key(receiver);
+            if !stays {
+                gone.push(receiver.clone());
+            }
+            stays
+        });
+        for receiver in gone {
+            self.tell_of_receiver(&receiver);
+        }
+    }
+
     /// Lets Nightbell's own monitor hear how a receiver is, in the background.
     fn tell_of_receiver(&self, receiver: &str) {
         let (engine, receiver) = (self.clone(), Arc::<str>::from(receiver));
@@ -123,7 +139,11 @@ impl Engine {
             it.incidents.get(&key).is_some_and(|it| it.state != State::Resolved)
         };
         if self.monitor(OWN_MONITOR, is_open).await? == Some(true) {
-            let text = format!("{receiver} takes notifications again");
+            let text = if self.defined_receiver(receiver).is_some() {
+                format!("{receiver} takes notifications again")
+            } else {
+                format!("{receiver} is not defined any more")
+            };
             let seen = Observation { key: key.clone(), ..Observation::of(Status::Ok, text) };
             self.observe_own(seen).await?;
         }
@@ -208,6 +228,9 @@ impl Engine {
             match self.step(&ExecutionId::monitor(&monitor), input).await {
                 Ok(()) => sent += 1,
                 Err(Error::Rejected(Rejected::Stale(_) | Rejected::Unknown(_))) => {}
+                Err(error @ Error::Quarantined { .. }) => {
+                    tracing::warn!(%monitor, %error, "nothing is sent again");
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -68,8 +68,13 @@ impl Engine {
         if fired == Fired::Started && self.source_of_monitor(OWN_MONITOR).is_none() {
             return;
         }
+        // What is told late must not be told over what came after it.
+        self.inner.monitors.fired.lock().insert(name.clone().into(), fired);
         let engine = self.clone();
         self.inner.tasks.spawn(async move {
+            let _alone = engine.inner.monitors.telling_of_schedules.lock().await;
+            let latest = engine.inner.monitors.fired.lock().remove(&*name);
+            let Some(fired) = latest else { return };
             let open = |it: &Monitor| it.incident(&key).is_some_and(|it| it.state.is_open());
             let observation = match &fired {
                 Fired::Refused(reason) => Observation::of(

@@ -52,7 +52,9 @@ impl Monitor {
         if let Some(asked) = &mut self.asked {
             back(&mut asked.at);
             back_if(&mut asked.until);
+            back_if(&mut asked.before);
         }
+        self.deliveries.values_mut().for_each(|delivery| back(&mut delivery.at));
         for incident in self.incidents.values_mut() {
             incident.clock_set_back(back);
         }
@@ -63,7 +65,12 @@ impl Incident {
     fn clock_set_back(&mut self, back: impl Fn(&mut Timestamp) + Copy) {
         back(&mut self.since);
         back(&mut self.last_bad_at);
-        let noted = [&mut self.opened_at, &mut self.well_since, &mut self.told_from];
+        let noted = [
+            &mut self.opened_at,
+            &mut self.well_since,
+            &mut self.told_from,
+            &mut self.no_data_since,
+        ];
         noted.into_iter().flatten().for_each(back);
         self.flips.iter_mut().for_each(back);
         for told in self.told.values_mut() {

@@ -413,7 +413,8 @@ impl Monitor {
                 }
             }
             Event::ParentsAsked { until } => {
-                self.asked = Some(Asked { at: now, until: Some(*until) });
+                let before = self.asked.map(|asked| asked.at);
+                self.asked = Some(Asked { at: now, until: Some(*until), before });
             }
             Event::ParentsAnswered => {
                 if let Some(asked) = &mut self.asked {

@@ -2,7 +2,8 @@
 //!
 //! What depends on a router may be checked before the router itself is, and would page first. So
 //! when something is to be told for the first time, the parents are to be checked now; the page
-//! waits for that, but never longer than [`ANSWER_MAX`].
+//! waits for that, but never longer than [`ANSWER_MAX`], or twice that if others were being asked
+//! already when its incident opened.
 
 use std::sync::Arc;
 
@@ -27,6 +28,9 @@ pub struct Asked {
     /// Their answer is waited for until then; absent = it came, or did not come in time.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
+    /// When they were asked the question before this one, which is over.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Timestamp>,
 }
 
 impl Monitor {
@@ -57,6 +61,8 @@ pub(super) fn must_wait(draft: &mut Draft<'_>, key: &str) -> bool {
     let Some(opened_at) = incident.opened_at.filter(|_| first && has_parents) else { return false };
     let waits = |asked: &Asked| asked.until.is_some_and(|until| until > draft.now);
     match &draft.state.asked {
+        // A later question is none of its business.
+        Some(asked) if asked.before.is_some_and(|before| before >= opened_at) => false,
         Some(asked) if waits(asked) => true,
         Some(asked) if asked.at >= opened_at => false,
         _ if !draft.answers => false,
