@@ -16,8 +16,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::house::open_as;
 
-/// A receiver that hands on what it is told.
-struct Listens(mpsc::UnboundedSender<Value>);
+/// A receiver that hands on what it is told; the one called `deaf` refuses the first time.
+struct Listens {
+    told: mpsc::UnboundedSender<Value>,
+    hears: AtomicBool,
+}
 
 #[async_trait]
 impl TaskRunner for Listens {
@@ -25,8 +28,12 @@ impl TaskRunner for Listens {
         "NOTIFY"
     }
     async fn run(&self, task: Handoff, _: CancellationToken) -> Outcome {
-        self.0.send(task.input.parse()).expect("the test listens");
-        Outcome { status: OutcomeStatus::Completed, output: json!({}).into(), reason: None }
+        let told = task.input.parse();
+        let refuses = told["receiver"] == "deaf" && !self.hears.swap(true, Ordering::SeqCst);
+        self.told.send(told).expect("the test listens");
+        let status =
+            if refuses { OutcomeStatus::FailedTerminally } else { OutcomeStatus::Completed };
+        Outcome { status, output: json!({}).into(), reason: None }
     }
 }
 
@@ -57,6 +64,14 @@ monitors:
 
 /// An engine whose disk is full when the flag says so, and what receivers are told.
 async fn engine(full: &Arc<AtomicBool>) -> (Engine, mpsc::UnboundedReceiver<Value>) {
+    engine_as(full, FILE, Options::default()).await
+}
+
+async fn engine_as(
+    full: &Arc<AtomicBool>,
+    file: &str,
+    options: Options,
+) -> (Engine, mpsc::UnboundedReceiver<Value>) {
     let (sender, told) = mpsc::unbounded_channel();
     let is_full = full.clone();
     let store = Memory::with_faults(move |call| {
@@ -64,9 +79,10 @@ async fn engine(full: &Arc<AtomicBool>) -> (Engine, mpsc::UnboundedReceiver<Valu
         let full = writes && is_full.load(Ordering::SeqCst);
         full.then(|| Fault::Before(StoreError::Unavailable("no room left".to_owned())))
     });
-    let runners: Vec<Arc<dyn TaskRunner>> = vec![Arc::new(Listens(sender)), Arc::new(Well)];
-    let engine = open_as(Arc::new(store), Arc::new(SystemClock), runners, Options::default()).await;
-    let loaded = load_among(FILE, &ChecklistOptions::default(), &Known::default());
+    let runners: Vec<Arc<dyn TaskRunner>> =
+        vec![Arc::new(Listens { told: sender, hears: AtomicBool::new(false) }), Arc::new(Well)];
+    let engine = open_as(Arc::new(store), Arc::new(SystemClock), runners, options).await;
+    let loaded = load_among(file, &ChecklistOptions::default(), &Known::default());
     let file = loaded.file.unwrap_or_else(|| panic!("{:?}", loaded.problems));
     engine.apply_monitors("file", file).await.expect("it fits");
     (engine, told)
@@ -106,6 +122,36 @@ async fn a_store_that_takes_no_writes_is_told_directly_until_it_does_again() {
     let over = told.recv().await.expect("somebody is told");
     assert_eq!(over["notification"]["event"], "resolve");
     assert_eq!(over["notification"]["dedup_key"], said["dedup_key"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_receiver_that_refuses_an_alarm_is_told_again_and_the_others_are_not() {
+    let full = Arc::new(AtomicBool::new(false));
+    let options = Options { alarm: vec!["deaf".into(), "noc".into()], ..Options::default() };
+    let file =
+        "receivers:\n  deaf: { slack: 'http://d', fallback: noc }\n  noc: { slack: 'http://n' }";
+    let (engine, mut told) = engine_as(&full, file, options).await;
+    full.store(true, Ordering::SeqCst);
+    let mut heard = Vec::new();
+    for _ in 0..3 {
+        let said = told.recv().await.expect("somebody is told");
+        assert!(said.get("delivery").is_none(), "it stands in no line: {said}");
+        let word = |of: &Value| of.as_str().unwrap_or_default().to_owned();
+        heard.push((word(&said["receiver"]), word(&said["notification"]["event"])));
+    }
+    heard[..2].sort();
+    let trigger = |receiver: &str| (receiver.to_owned(), "trigger".to_owned());
+    assert_eq!(heard, [trigger("deaf"), trigger("noc"), trigger("deaf")]);
+    full.store(false, Ordering::SeqCst);
+    until_healthy(&engine, true).await;
+    let mut over = Vec::new();
+    for _ in 0..2 {
+        let said = told.recv().await.expect("both hear the end");
+        assert_eq!(said["notification"]["event"], "resolve");
+        over.push(said["receiver"].as_str().unwrap_or_default().to_owned());
+    }
+    over.sort();
+    assert_eq!(over, ["deaf", "noc"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -139,6 +139,20 @@ async fn a_script_that_does_not_end_fails_its_task_and_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_script_that_does_not_end_is_given_up_on_a_thread_that_was_idle() {
+    let (store, scripts) = (Arc::new(Memory::new()), scripts());
+    let engine = open(&store, &scripts, hurried()).await;
+    register_all(&engine).await;
+    start(&engine, "brief", json!({})).await;
+    // Long enough for nobody to look at the idle thread any more.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let begun = tokio::time::timeout(LIVENESS, start(&engine, "endless", json!({}))).await;
+    let id = begun.expect("nobody waits for ever");
+    assert_eq!(status(&engine, &id).await, Status::Failed);
+    tokio::time::timeout(LIVENESS, engine.close()).await.expect("it closes").expect("cleanly");
+}
+
+#[tokio::test]
 async fn nothing_is_evaluated_while_too_many_scripts_do_not_end() {
     let (store, scripts) = (Arc::new(Memory::new()), scripts());
     let options = evaluation::Options { stuck_max: 1, ..hurried() };
