@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::definition::parse_span;
-use super::observation::cut;
+use super::span::parse_span;
+use super::text::cut;
 use crate::definition::nearest;
 
 /// How deep parentheses may go, and how long a condition may be.

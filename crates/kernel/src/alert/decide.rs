@@ -411,6 +411,6 @@ fn receive(draft: &mut Draft<'_>, message: Message) -> Result<(), Rejected> {
 
 /// Nobody can tell how things are, because of this.
 pub(super) fn unknown(reason: &str) -> Outcome {
-    let reason = super::observation::cut(reason, super::monitor::REASON_MAX);
+    let reason = super::text::cut(reason, super::monitor::REASON_MAX);
     Outcome::Unknown { reason: reason.into() }
 }

@@ -10,7 +10,8 @@ use super::definition::Severity;
 use super::event::Window;
 use super::incident::{Entry, Evidence, Incident, State};
 use super::monitor::{Delivery, Monitor};
-use super::observation::{self, cut, plain};
+use super::observation::{self, plain};
+use super::text::cut;
 use crate::json::Json;
 use crate::time::Timestamp;
 

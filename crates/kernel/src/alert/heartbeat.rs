@@ -9,8 +9,9 @@ use super::decide::Draft;
 use super::definition::{Kind, Spec, parse_span};
 use super::event::{Event, Pinged};
 use super::input::{Ping, PingKind};
-use super::observation::{Observation, Status, TEXT_MAX, cut};
+use super::observation::{Observation, Status, TEXT_MAX};
 use super::observe::{self, Coverage};
+use super::text::cut;
 use crate::machine::Rejected;
 use crate::time::Timestamp;
 

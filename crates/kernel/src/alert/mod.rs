@@ -35,7 +35,9 @@ mod preview;
 mod resend;
 mod route;
 mod settle;
+mod span;
 mod template;
+mod text;
 
 use sha2::{Digest, Sha256};
 

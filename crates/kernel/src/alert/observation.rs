@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::condition::Condition;
 use super::definition::{Kind, MonitorDef};
 use super::fingerprint;
+use super::text::cut;
 use crate::json::Json;
 
 /// Observations of one check; what is beyond is counted and makes the check unknown.
@@ -282,14 +283,6 @@ pub(super) fn plain(value: &Value) -> Option<String> {
         Value::Bool(flag) => Some(flag.to_string()),
         _ => None,
     }
-}
-
-/// At most so many characters, the last one an ellipsis if something was cut off.
-pub(super) fn cut(text: &str, length_max: usize) -> String {
-    if text.chars().nth(length_max).is_none() {
-        return text.to_owned();
-    }
-    text.chars().take(length_max - 1).chain(['…']).collect()
 }
 
 fn bounded_key(key: &str) -> Arc<str> {

@@ -3,7 +3,7 @@
 //! A name is looked up among an observation's attributes, its labels and what every incident has;
 //! what is absent is the empty text. Filters are few, and an unknown one is refused at load.
 
-use super::observation::cut;
+use super::text::cut;
 
 /// Characters of what a template may give.
 const RENDERED_MAX: usize = 2000;

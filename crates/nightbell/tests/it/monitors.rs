@@ -1,6 +1,7 @@
 //! Monitors from a file, with the real binary: a job that calls, an incident, its notifications, a
 //! crash, a file that breaks and is mended.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -84,6 +85,32 @@ async fn a_job_that_fails_rings_once_over_a_crash_and_resolves() {
     until(&live, path, |page| page["totalHits"] == 0).await;
     std::fs::remove_file(folder.path().join("watch.yaml")).unwrap();
     until(&live, "/api/monitors?name=backup", |page| page["totalHits"] == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_leads_to_its_incident() {
+    let (page, mut pages) = tokio::sync::mpsc::unbounded_channel();
+    let take = move |axum::Json(body): axum::Json<Value>| async move {
+        page.send(body).expect("the test listens");
+        axum::Json(json!({ "accepted": true }))
+    };
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let pager = listener.local_addr().unwrap();
+    let router = axum::Router::new().route("/page", axum::routing::post(take));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let folder = tempfile::tempdir().unwrap();
+    let desk = format!("desk: {{ webhook: {{ url: \"http://{pager}/page\" }} }}");
+    write(folder.path(), "watch.yaml", &FILE.replace("desk: { workflow: { name: tell } }", &desk));
+    let loaded = folder.path().to_str().unwrap();
+    let live = Live::start(&["--load", loaded, "--public-url", "https://nightbell.example/"]).await;
+    ping(&live, "/ping/k-1/3").await;
+    let page = tokio::time::timeout(PATIENCE, pages.recv()).await.expect("a page in time");
+    let page = page.expect("the stand-in runs");
+    let incident = page["incident"].as_str().expect("the page names its incident");
+    let link = format!("https://nightbell.example/console/incidents/{incident}");
+    assert_eq!(page["link"], json!(link), "{page}");
+    let open = live.get("/api/incidents").await;
+    assert_eq!(open["results"][0]["id"], json!(incident), "{open}");
 }
 
 /// Two servers with one store: the second takes over what the first knew, and repeats nothing.

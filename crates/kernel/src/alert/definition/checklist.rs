@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::super::span::scaled;
 use super::calendar::{Active, Clock, Schedule};
-use super::file::scaled;
 use super::reader::{self, Object, Report, parsed};
 use super::yaml::{Content, Node};
 use super::{File, Kind, MonitorDef, OnError, Receiver, Severity};

@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::file::{Known, Labels, nearest_hint, unknown_matchers};
 use super::judge::place;
 use super::kinds;
+use super::known::{Known, Labels, nearest_hint, unknown_matchers};
 use super::reader::{Level, Report};
 use super::yaml::{Content, Node};
 use super::{File, Kind, Matcher, MonitorDef};

@@ -10,11 +10,11 @@ mod delivery;
 mod file;
 mod judge;
 mod kinds;
+mod known;
 mod lint;
 mod monitor;
 mod reader;
 mod source;
-mod span;
 mod yaml;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,16 +26,14 @@ use serde_json::Value;
 use super::condition::Condition;
 use crate::json::Json;
 
+pub use super::span::{Rate, parse_rate, parse_share, parse_span};
 pub use calendar::{Active, Clock, Days, Recurring, Schedule};
 pub use checklist::ChecklistOptions;
-pub use file::{
-    Known, Labels, Loaded, load, load_among, load_judged, nearest_hint, secrets_in,
-    unknown_matchers,
-};
+pub use file::{Loaded, load, load_among, load_judged, secrets_in};
 pub use judge::{Judge, Remark};
+pub use known::{Known, Labels, nearest_hint, unknown_matchers};
 pub use reader::{Level, Problem};
 pub use source::{rebinding, rebound};
-pub use span::{parse_rate, parse_share, parse_span};
 pub use yaml::Place;
 
 /// Whether two things are the same as their default, so that they need not be written.
@@ -88,15 +86,6 @@ impl Receiver {
 /// Milliseconds after which a page that has not arrived is told to the receiver's fallback, unless
 /// the receiver or the route says otherwise: five minutes.
 pub const FALLBACK_AFTER: i64 = 5 * 60_000;
-
-/// So many messages in a span of time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rate {
-    /// Messages, at least one …
-    pub count: u32,
-    /// … in so many milliseconds, at least one.
-    pub per: i64,
-}
 
 /// How bad something is.
 #[derive(

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::calendar::{Active, Schedule};
-use super::file::text_map;
 use super::kinds::{self, KINDS, KindRule};
+use super::reader::text_map;
 use super::reader::{self, Object, Report, parsed};
 use super::yaml::{Content, Node};
 use super::{Flap, Kind, MonitorDef, OnError, WindowRule, parse_span};

@@ -1,7 +1,7 @@
 //! Reads values out of a YAML tree and keeps every problem, so that an author repairs a file in
 //! one go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::tz::TimeZone;
@@ -296,4 +296,20 @@ pub(super) fn clock(node: &Node, path: &str, report: &mut Report) -> Option<Cloc
         report.warn(node.place, path, message);
     }
     Some(clock)
+}
+
+/// A map of texts.
+pub(super) fn text_map(
+    node: &Node,
+    path: &str,
+    report: &mut Report,
+) -> Option<BTreeMap<Arc<str>, Arc<str>>> {
+    let object = Object::of(node, path.to_owned(), report)?;
+    let mut out = BTreeMap::new();
+    for (name, _, value) in object.members() {
+        if let Some(text) = text(value, &object.path_of(name), report) {
+            out.insert(Arc::from(name), text);
+        }
+    }
+    Some(out)
 }

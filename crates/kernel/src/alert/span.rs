@@ -1,6 +1,15 @@
 //! Durations, shares and rates as people write them: `5m`, `1h30m`, `400s`, `80%`, `5/s`.
 
-use super::Rate;
+use serde::{Deserialize, Serialize};
+
+/// So many messages in a span of time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    /// Messages, at least one …
+    pub count: u32,
+    /// … in so many milliseconds, at least one.
+    pub per: i64,
+}
 
 /// Milliseconds in each unit.
 const UNITS: [(&str, i64); 6] = [
@@ -79,4 +88,12 @@ pub fn parse_rate(text: &str) -> Result<Rate, String> {
         return Err(format!("{text:?}: a rate is 1 to {COUNT_MAX} messages in some time"));
     }
     Ok(Rate { count, per })
+}
+
+/// A duration out of a text or a number of another unit, for checklists.
+pub(crate) fn scaled(text: &str, unit: &str) -> Result<i64, String> {
+    match text.parse::<u32>() {
+        Ok(number) => parse_span(&format!("{number}{unit}")),
+        Err(_) => parse_span(text),
+    }
 }

@@ -1,0 +1,9 @@
+//! Texts for people, bounded.
+
+/// At most so many characters, the last one an ellipsis if something was cut off.
+pub(super) fn cut(text: &str, length_max: usize) -> String {
+    if text.chars().nth(length_max).is_none() {
+        return text.to_owned();
+    }
+    text.chars().take(length_max - 1).chain(['…']).collect()
+}
