@@ -1,5 +1,6 @@
 //! DOES: the built-in tasks and the script engines.
 
+pub mod business_rule;
 pub mod check;
 pub mod claims;
 pub mod events;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use engine::TaskRunner;
 
+use crate::business_rule::BusinessRule;
 use crate::check;
 use crate::claims::Shared;
 use crate::events::{self, EventTask};
@@ -92,7 +93,7 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
     let checks =
         check::runners(settings.check.clone(), http.client(), databases()?, claims.clone());
     runners.extend(checks);
-    runners.extend::<[Arc<dyn TaskRunner>; 10]>([
+    runners.extend::<Vec<Arc<dyn TaskRunner>>>(vec![
         Arc::new(sql::Jdbc::new(databases()?)),
         Arc::new(HttpPoll::new(client(), scripts, settings.http_poll.clone())),
         Arc::new(
@@ -103,6 +104,7 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
             OpsGenie::new(client(), &settings.ops_genie_url)
                 .map_err(|problem| SetupError::Service("OPS_GENIE", problem))?,
         ),
+        Arc::new(BusinessRule::new(client())),
         Arc::new(GetSignedJwt),
         Arc::new(Notify::new(client()).linked(&settings.workflow.base_url).sharing(claims)),
         Arc::new(Incident::default()),

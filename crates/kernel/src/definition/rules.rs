@@ -51,6 +51,15 @@ impl Rules<'_> {
             "SENDGRID" => self.sendgrid(),
             "OPS_GENIE" => self.ops_genie(),
             "GET_SIGNED_JWT" => self.get_signed_jwt(),
+            "BUSINESS_RULE" => {
+                self.required_inputs(&[
+                    &["ruleFileLocation"],
+                    &["executionStrategy"],
+                    &["inputColumns"],
+                    &["outputColumns"],
+                ]);
+                self.one_of("executionStrategy", &["FIRE_FIRST", "FIRE_ALL"]);
+            }
             "KAFKA_PUBLISH" => {
                 self.require_input(&["kafka_request"], "inputParameters.kafka_request");
             }

@@ -10,8 +10,8 @@ use super::pace::Pace;
 use super::settings::{self, Settings, Shape};
 use super::verdict::{Answer, Verdict};
 use super::{
-    datadog, discord, email, lark, ntfy, opsgenie, pagerduty, slack, squadcast, teams, telegram,
-    webhook,
+    datadog, discord, email, lark, mattermost, ntfy, opsgenie, pagerduty, slack, squadcast, teams,
+    telegram, webhook,
 };
 
 /// One kind of receiver.
@@ -287,6 +287,7 @@ pub(super) const KINDS: &[Kind] = &[
             judge: Judge { accepts: slack::accepts, refuses: slack::refuses },
         },
     },
+    mattermost::KIND,
     Kind {
         name: "teams",
         needs: &[&["url"]],

@@ -31,6 +31,7 @@ mod email;
 mod inbox;
 mod kind;
 mod lark;
+mod mattermost;
 mod notification;
 mod ntfy;
 mod opsgenie;

@@ -1,6 +1,7 @@
 //! The tests of the built-in tasks and script engines, in one binary.
 
 mod attacks;
+mod business_rule;
 mod check;
 mod events;
 mod flows;

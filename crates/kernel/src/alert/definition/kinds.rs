@@ -258,11 +258,12 @@ pub(super) const KINDS: [KindRule; 10] = [
 ];
 
 /// Every kind of receiver, and the setting meant if only a text is given.
-pub(super) const RECEIVERS: [(&str, &str); 16] = [
+pub(super) const RECEIVERS: [(&str, &str); 17] = [
     ("pagerduty", "key"),
     ("lark", "url"),
     ("feishu", "url"),
     ("slack", "url"),
+    ("mattermost", "url"),
     ("teams", "url"),
     ("discord", "url"),
     ("telegram", "token"),

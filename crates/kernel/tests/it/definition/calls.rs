@@ -34,6 +34,12 @@ fn jwt() -> Value {
         "audience": "a", "ttlInSecond": 3600, "scopes": ["x"], "algorithm": "RS256" })
 }
 
+fn rule() -> Value {
+    json!({ "ruleFileLocation": "${workflow.input.file}", "executionStrategy": "FIRE_ALL",
+        "inputColumns": { "a": "${workflow.input.a}" }, "outputColumns": ["B"],
+        "cacheTimeoutMinutes": "30" })
+}
+
 #[test]
 fn what_can_run_is_accepted() {
     for given in [
@@ -66,6 +72,7 @@ fn what_can_run_is_accepted() {
             "OPS_GENIE",
             &json!({ "token": "t", "message": "m", "priority": "${workflow.input.p}" }),
         ),
+        of("BUSINESS_RULE", &rule()),
         of("GET_SIGNED_JWT", &jwt()),
         of("GET_SIGNED_JWT", &without(&jwt(), "algorithm")),
     ] {
@@ -142,9 +149,13 @@ fn what_cannot_run_is_refused_at_its_place() {
 #[test]
 fn each_member_that_a_service_needs_is_asked_for() {
     let alert = json!({ "token": "t", "message": "m" });
-    let optional = ["scopes", "algorithm"];
-    for (task_type, full) in [("SENDGRID", mail()), ("GET_SIGNED_JWT", jwt()), ("OPS_GENIE", alert)]
-    {
+    let optional = ["scopes", "algorithm", "cacheTimeoutMinutes"];
+    for (task_type, full) in [
+        ("SENDGRID", mail()),
+        ("GET_SIGNED_JWT", jwt()),
+        ("OPS_GENIE", alert),
+        ("BUSINESS_RULE", rule()),
+    ] {
         for name in full.as_object().expect("an object").keys() {
             let problems = judge(&of(task_type, &without(&full, name)));
             if optional.contains(&name.as_str()) {
@@ -160,6 +171,7 @@ fn each_member_that_a_service_needs_is_asked_for() {
         ("SENDGRID", mail(), "contentType", json!("text/markdown")),
         ("GET_SIGNED_JWT", jwt(), "algorithm", json!("HS256")),
         ("GET_SIGNED_JWT", jwt(), "ttlInSecond", json!(0)),
+        ("BUSINESS_RULE", rule(), "executionStrategy", json!("FIRE_LAST")),
     ] {
         full[name] = wrong;
         let problems = judge(&of(task_type, &full));

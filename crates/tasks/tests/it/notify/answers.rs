@@ -165,6 +165,21 @@ fn slack() {
 }
 
 #[test]
+fn mattermost() {
+    let disabled = r#"{"id":"web.incoming_webhook.disabled.app_error","status_code":501}"#;
+    let cases = [
+        (200, None, "ok", Taken(None)),
+        (200, None, "", Ambiguous),
+        (400, None, r#"{"id":"web.incoming_webhook.text.app_error","status_code":400}"#, Permanent),
+        (404, None, "", Permanent),
+        (429, Some(1), "limit exceeded", Retry(Some(1000))),
+        (500, None, "", Retry(None)),
+        (501, None, disabled, Permanent),
+    ];
+    check("mattermost", &json!({"url": "https://h"}), &cases);
+}
+
+#[test]
 fn teams() {
     let cases = [
         (202, None, "", Taken(None)),
@@ -333,6 +348,7 @@ fn a_page_of_html_is_no_services_success() {
         ("feishu", json!({"url": "https://h"})),
         ("slack", json!({"url": "https://h"})),
         ("slack", json!({"token": "xoxb-1", "channel": "C1"})),
+        ("mattermost", json!({"url": "https://h"})),
         ("teams", json!({"url": "https://h"})),
         ("discord", json!({"url": "https://h"})),
         ("telegram", json!({"token": "1:a", "chat": "1"})),

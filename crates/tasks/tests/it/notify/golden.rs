@@ -110,6 +110,11 @@ fn nothing_is_longer_than_its_service_takes() {
                         assert!(chars(&body["incident_key"]) <= 255);
                     }
                     "lark" | "feishu" => assert!(size <= 20_000, "{kind} {size}"),
+                    "mattermost" => {
+                        let attachment = &body["attachments"][0];
+                        assert!(chars(&body["text"]) <= 4000 && chars(&attachment["text"]) <= 8000);
+                        assert!(attachment["fields"].as_array().unwrap().len() <= 21);
+                    }
                     "teams" => assert!(size <= 28_000, "{size}"),
                     "slack" => {
                         for block in body["attachments"][0]["blocks"].as_array().unwrap() {
@@ -184,6 +189,16 @@ fn a_text_from_outside_is_only_ever_a_text() {
     let told =
         calls("slack", settings.as_object().unwrap(), "", &notification, "d", NOW_MS).unwrap();
     assert!(!told[0].body.contains("<!channel>"), "{}", told[0].body);
+
+    let settings = json!({"url": "https://chat.example.org/hooks/x", "mention": "here"});
+    let told =
+        calls("mattermost", settings.as_object().unwrap(), "", &notification, "d", NOW_MS).unwrap();
+    let body: Value = serde_json::from_str(&told[0].body).unwrap();
+    let text = body["text"].as_str().unwrap();
+    assert!(
+        !text.contains("@everyone") && text.contains("\\<") && text.ends_with("** @here"),
+        "{text}"
+    );
 
     let settings = json!({"url": "https://open.larksuite.com/x", "style": "text"});
     let told =

@@ -23,6 +23,7 @@ fn settings_that_can_be_used_are_not_complained_about() {
         ("feishu", json!({"token": "t", "title": "{{ monitor | upper }}", "mention": "all"})),
         ("slack", json!({"url": "https://hooks.slack.com/x"})),
         ("slack", json!({"token": "${secret:SLACK}", "channel": "C1"})),
+        ("mattermost", json!({"url": "https://h/hooks/x", "channel": "ops", "mention": "here"})),
         ("teams", json!({"url": "https://h"})),
         ("discord", json!({"url": "https://h", "thread": 7, "username": null})),
         ("telegram", json!({"token": "1:a", "chat": -100, "silent": true})),
@@ -71,6 +72,7 @@ fn every_problem_is_named() {
         ),
         ("slack", json!({"url": "https://h", "title": "{{ a | nope }}"}), "unknown filter"),
         ("slack", json!({"url": "https://h", "line": "{{ a"}), "`line`"),
+        ("mattermost", json!({"channel": "ops"}), "mattermost needs `url`"),
         ("pagerduty", json!({"key": "k", "api": "v3"}), "`api` must be one of v1, v2"),
         ("telegram", json!({"token": "1:a"}), "telegram needs `chat`"),
         (
