@@ -9,12 +9,14 @@
 //! stays, and the mistake is told with its place. That two files define the same is a mistake, too:
 //! which of them counts would hang on their names.
 
+mod below;
 mod clash;
 mod monitors;
 mod rejected;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Engine;
@@ -28,8 +30,9 @@ use kernel::schedule::{Input, ScheduleSpec, parse_schedules};
 use notify::{RecursiveMode, Watcher};
 use serde_json::Value;
 use server::triggers::{self, Trigger};
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
+use below::files_below;
 pub(crate) use monitors::all as monitors_below;
 use rejected::{Mistakes, Of};
 
@@ -67,19 +70,9 @@ pub(crate) async fn load(
     paths: &[PathBuf],
     checklist: &ChecklistOptions,
 ) -> Result<(), Vec<String>> {
-    let mut mistakes = Vec::new();
-    let mut files = Vec::new();
-    for path in paths {
-        match files_below(path) {
-            Ok(found) => files.extend(found),
-            Err(error) => mistakes.push(format!("{}: {error}", path.display())),
-        }
-    }
-    // A file may be named by itself and lie in a folder that is.
-    let mut seen = std::collections::HashSet::new();
-    files.retain(|file| seen.insert(file.canonicalize().unwrap_or_else(|_| file.clone())));
+    let (below, mut mistakes) = below::all(paths);
     let (of_monitors, files): (Vec<_>, Vec<_>) =
-        files.into_iter().partition(|file| monitors::concerns(engine, file));
+        below.files.iter().cloned().partition(|file| monitors::concerns(engine, file));
     let (defined, found) = read_all(&files, engine);
     mistakes.extend(found.into_values().flatten());
     mistakes.extend(clash::all(&[], &defined).into_iter().map(|clash| clash.to_string()));
@@ -102,9 +95,7 @@ pub(crate) async fn load(
     }
     // What was refused before a restart is not any more.
     rejected::tell(engine, Of::Definitions, &Mistakes::new()).await;
-    for folder in paths.iter().filter(|path| path.is_dir()) {
-        tell_passed_over(folder);
-    }
+    below.tell_passed_over();
     Ok(())
 }
 
@@ -116,16 +107,9 @@ pub(crate) fn examine(
     paths: &[PathBuf],
     checklist: &ChecklistOptions,
 ) -> (Vec<String>, Vec<String>) {
-    let (mut wrong, mut warnings, mut files) = (Vec::new(), Vec::new(), Vec::new());
-    for path in paths {
-        match files_below(path) {
-            Ok(found) => files.extend(found),
-            Err(error) => wrong.push(format!("{}: {error}", path.display())),
-        }
-    }
-    files.dedup();
-    let (of_monitors, files): (Vec<_>, Vec<_>) =
-        files.into_iter().partition(|file| monitors::is_monitors(file));
+    let (below, mut wrong) = below::all(paths);
+    let mut warnings = Vec::new();
+    let (of_monitors, files) = by_kind(below.files);
     let (defined, found) = read_all(&files, engine);
     wrong.extend(found.into_values().flatten());
     wrong.extend(clash::all(&[], &defined).into_iter().map(|clash| clash.to_string()));
@@ -147,6 +131,16 @@ pub(crate) fn examine(
     wrong.extend(bad);
     warnings.extend(told);
     (wrong, warnings)
+}
+
+/// The files below the paths: those of monitors, and those of all else. What cannot be read is left
+/// out: [`examine`] tells of it.
+pub(crate) fn files_by_kind(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    by_kind(below::all(paths).0.files)
+}
+
+fn by_kind(files: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    files.into_iter().partition(|file| monitors::is_monitors(file))
 }
 
 /// Reads files in the order in which they are to be applied: task definitions first, because
@@ -179,6 +173,11 @@ async fn put(engine: &Engine, found: Defined) -> anyhow::Result<usize> {
         + put_triggers(engine, found.triggers).await?)
 }
 
+/// The files of definitions that are refused now, whoever read them last; clones are the same. Held
+/// while files are applied, so that one after the other does.
+#[derive(Clone, Default)]
+pub(crate) struct Refused(Arc<Mutex<Mistakes>>);
+
 /// Applies what changes below the paths, for as long as the answer lives.
 ///
 /// # Errors
@@ -186,6 +185,7 @@ async fn put(engine: &Engine, found: Defined) -> anyhow::Result<usize> {
 pub(crate) fn watch<C: Fn() -> ChecklistOptions + Send + 'static>(
     engine: Engine,
     paths: &[PathBuf],
+    refused: Refused,
     checklist: C,
 ) -> notify::Result<impl Send + use<C>> {
     let (sender, mut changed) = mpsc::unbounded_channel::<PathBuf>();
@@ -208,7 +208,6 @@ pub(crate) fn watch<C: Fn() -> ChecklistOptions + Send + 'static>(
     let given = paths.to_vec();
     let roots: Vec<PathBuf> = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
     tokio::spawn(async move {
-        let mut refused = Mistakes::new();
         while let Some(first) = changed.recv().await {
             let mut files = vec![first];
             while let Ok(Some(next)) = tokio::time::timeout(REST, changed.recv()).await {
@@ -222,15 +221,16 @@ pub(crate) fn watch<C: Fn() -> ChecklistOptions + Send + 'static>(
                 tell_of_change(&engine, file);
             }
             let mut files = definitions_of(&engine, files, &roots);
+            let mut refused = refused.0.lock().await;
             // What was refused may be good because another file has changed.
             files.extend(
-                refused
+                std::mem::take(&mut *refused)
                     .into_keys()
                     .filter(|file| file.exists() && !monitors::concerns(&engine, file)),
             );
             files.sort();
             files.dedup();
-            refused = reload(&engine, files, &roots).await;
+            *refused = reload(&engine, files, &roots).await;
             if of_monitors {
                 monitors::reload(&engine, &given, &checklist()).await;
             }
@@ -240,9 +240,15 @@ pub(crate) fn watch<C: Fn() -> ChecklistOptions + Send + 'static>(
 }
 
 /// Reads and applies all files below the paths again, as if each had changed.
-pub(crate) async fn reload_all(engine: &Engine, paths: &[PathBuf], checklist: &ChecklistOptions) {
+pub(crate) async fn reload_all(
+    engine: &Engine,
+    paths: &[PathBuf],
+    refused: &Refused,
+    checklist: &ChecklistOptions,
+) {
     let roots: Vec<PathBuf> = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
-    reload(engine, definitions_of(engine, roots.clone(), &roots), &roots).await;
+    let mut refused = refused.0.lock().await;
+    *refused = reload(engine, definitions_of(engine, roots.clone(), &roots), &roots).await;
     monitors::reload(engine, paths, checklist).await;
 }
 
@@ -305,76 +311,13 @@ async fn reload(engine: &Engine, files: Vec<PathBuf>, roots: &[PathBuf]) -> Mist
 /// Says of a changed file that it is gone, or that it is none that is read.
 fn tell_of_change(engine: &Engine, file: &Path) {
     if file.is_file() {
-        tell_passed_over(file);
+        below::tell_passed_over(file);
     } else if !file.exists() && is_definition(file) && !monitors::concerns(engine, file) {
         tracing::warn!(
             file = %file.display(),
             "the file is gone; what it defined stays in force until it is deleted"
         );
     }
-}
-
-/// Says which files below a path look like definitions and are none that are read.
-fn tell_passed_over(path: &Path) {
-    if path.is_dir() {
-        for entry in std::fs::read_dir(path).into_iter().flatten().flatten() {
-            tell_passed_over(&entry.path());
-        }
-        return;
-    }
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    let extension = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
-    if name.starts_with('.') || !["yaml", "yml", "json"].contains(&extension) {
-        return;
-    }
-    let file = path.display();
-    if extension != "json" && !monitors::is_found(path) {
-        tracing::warn!(
-            %file,
-            "passed over: a YAML file holds monitors, and has one of the sections {}; workflows \
-             and all else are JSON",
-            monitors::SECTIONS.join(", ")
-        );
-    } else if extension == "json" && !is_definition(path) {
-        tracing::info!(%file, "passed over: input*.json are examples of input");
-    }
-}
-
-/// Files and folders that one `--load` path may lead to; more is taken for a mistake.
-const ENTRIES_MAX: usize = 100_000;
-
-/// All files of definitions in a folder and those below it, in order. A link to a folder is followed
-/// once, so links that lead in circles end; hidden folders (`.git`) are passed over.
-fn files_below(path: &Path) -> std::io::Result<Vec<PathBuf>> {
-    if path.is_file() {
-        return Ok(vec![path.to_owned()]);
-    }
-    let (mut files, mut entries) = (Vec::new(), 0);
-    let mut seen = BTreeSet::from([path.canonicalize()?]);
-    let mut folders = vec![path.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder)? {
-            let path = entry?.path();
-            entries += 1;
-            if entries > ENTRIES_MAX {
-                let message = format!("more than {ENTRIES_MAX} files and folders below it");
-                return Err(std::io::Error::other(message));
-            }
-            if path.is_dir() {
-                if !is_hidden(&path) && seen.insert(path.canonicalize()?) {
-                    folders.push(path);
-                }
-            } else if is_definition(&path) || monitors::is_found(&path) {
-                files.push(path);
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-fn is_hidden(path: &Path) -> bool {
-    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
 }
 
 fn is_definition(path: &Path) -> bool {
@@ -573,22 +516,4 @@ async fn put_handlers(engine: &Engine, mut handlers: Vec<EventHandler>) -> anyho
         engine.put_event_handlers(handlers).await?;
     }
     Ok(count)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::files_below;
-
-    #[test]
-    fn attacks_folders_that_link_to_each_other_are_read_once() {
-        let root = tempfile::tempdir().expect("a folder");
-        let inner = root.path().join("inner");
-        std::fs::create_dir(&inner).expect("a folder");
-        std::fs::write(inner.join("w.json"), "{}").expect("a file");
-        for (folder, name) in [(root.path(), "a"), (root.path(), "b"), (&*inner, "up")] {
-            std::os::unix::fs::symlink(root.path(), folder.join(name)).expect("a link");
-        }
-        let found = files_below(root.path()).expect("it ends");
-        assert_eq!(found, [inner.join("w.json")]);
-    }
 }

@@ -29,31 +29,52 @@ pub(crate) struct Server {
 
 /// Serves until the process is told to stop.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
+    // From now on neither signal ends the process by itself, though it is not yet served.
+    let mut stop = Stop::listen()?;
     end_at_the_latest().context("there is no thread to end the process")?;
-    let robopager = Arc::new(Robopager::of(&config)?);
-    // From now on it ends nothing, though nobody is there yet to hear it.
     let hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be heard")?;
-    let server = Server::open_with(&config, &robopager).await?;
-    if let Err(mistakes) = load::load(&server.engine, &config.load, &robopager.checklist()).await {
-        server.engine.close().await?;
-        anyhow::bail!(
-            "the definitions of --load have mistakes, nothing is served:\n  {}",
-            mistakes.join("\n  ")
-        );
+    let robopager = Arc::new(Robopager::of(&config)?);
+    let Some(server) = stop.unless_told(Server::open_with(&config, &robopager)).await else {
+        // Nothing was acknowledged: nobody could ask yet.
+        tracing::info!("stopped before the store was open");
+        return Ok(());
+    };
+    let server = server?;
+    let engine = server.engine.clone();
+    let (options, refused) = (robopager.clone(), load::Refused::default());
+    let (paths, told) = (config.load.clone(), refused.clone());
+    let prepared = stop.unless_told(prepare(&engine, &config, &robopager)).await;
+    match prepared {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            engine.close().await?;
+            return Err(error);
+        }
+        None => {
+            engine.close().await.context("the store cannot be closed")?;
+            tracing::info!("stopped before anything was served");
+            return Ok(());
+        }
     }
-    deadman::call(server.engine.clone(), &config, task_settings(&config).http)?;
-    if let Err(error) = robopager.start(&server.engine).await {
-        server.engine.close().await?;
-        return Err(error);
-    }
-    let options = robopager.clone();
-    let watching = load::watch(server.engine.clone(), &config.load, move || options.checklist())
+    let watching = load::watch(engine.clone(), &paths, told, move || options.checklist())
         .context("the files of --load cannot be watched")?;
-    let reading = tokio::spawn(read_on_hangup(hangups, server.engine.clone(), config, robopager));
-    let result = server.serve().await;
+    let reading = tokio::spawn(read_on_hangup(hangups, engine, config, robopager, refused));
+    let result = server.serve(stop).await;
     reading.abort();
     drop(watching);
     result
+}
+
+/// Does what must be done before the first request is answered.
+async fn prepare(engine: &Engine, config: &Config, robopager: &Robopager) -> anyhow::Result<()> {
+    load::load(engine, &config.load, &robopager.checklist()).await.map_err(|mistakes| {
+        anyhow::anyhow!(
+            "the definitions of --load have mistakes, nothing is served:\n  {}",
+            mistakes.join("\n  ")
+        )
+    })?;
+    deadman::call(engine.clone(), config, task_settings(config).http)?;
+    robopager.start(engine).await
 }
 
 /// Reads `etl.cfg` and the files of `--load` again whenever the process is sent SIGHUP.
@@ -62,11 +83,12 @@ async fn read_on_hangup(
     engine: Engine,
     config: Config,
     robopager: Arc<Robopager>,
+    refused: load::Refused,
 ) {
     while hangups.recv().await.is_some() {
         tracing::info!("SIGHUP: files are read again");
         robopager.reload(&engine, &config).await;
-        load::reload_all(&engine, &config.load, &robopager.checklist()).await;
+        load::reload_all(&engine, &config.load, &refused, &robopager.checklist()).await;
     }
 }
 
@@ -125,7 +147,7 @@ impl Server {
     }
 
     /// Serves until the process is told to stop, then finishes what it holds.
-    pub(crate) async fn serve(self) -> anyhow::Result<()> {
+    pub(crate) async fn serve(self, mut stop: Stop) -> anyhow::Result<()> {
         let address = self.address();
         tracing::info!("listening on http://{address}");
         let settings = &self.api.settings;
@@ -137,7 +159,7 @@ impl Server {
         }
         let engine = self.engine.clone();
         let stop = async move {
-            told_to_stop().await;
+            stop.told().await;
             tracing::info!("finishing what is being done");
             // Long polls and synchronous executions are answered now, or they would hold us up.
             engine.stop();
@@ -314,11 +336,15 @@ const END_MAX: Duration = Duration::from_millis(9500);
 
 /// Ends the process some time after it was told to, whatever its other threads are at. What was
 /// acknowledged is in the store by then.
-fn end_at_the_latest() -> std::io::Result<()> {
+fn end_at_the_latest() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let mut stop = {
+        let _within = runtime.enter();
+        Stop::listen()?
+    };
     std::thread::Builder::new().name("end".to_owned()).spawn(move || {
         runtime.block_on(async {
-            told_to_stop().await;
+            stop.told().await;
             tokio::time::sleep(END_MAX).await;
         });
         tracing::error!("the server did not end by itself within {END_MAX:?}: it is ended");
@@ -327,13 +353,35 @@ fn end_at_the_latest() -> std::io::Result<()> {
     Ok(())
 }
 
-/// Resolves when the process is told to stop: by the service manager or by the keyboard.
-async fn told_to_stop() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
+/// Hears when the process is told to stop, from when it was made: by the service manager or by the
+/// keyboard.
+pub(crate) struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    /// Begins to listen.
+    pub(crate) fn listen() -> anyhow::Result<Self> {
+        let hear = |kind| signal(kind).context("the signals to stop cannot be heard");
+        let terminate = hear(SignalKind::terminate())?;
+        Ok(Self { terminate, interrupt: hear(SignalKind::interrupt())? })
+    }
+
+    /// Resolves when the process is told to stop.
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    /// What comes of work, unless the process is told to stop before its end.
+    async fn unless_told<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.told() => None,
+            done = work => Some(done),
+        }
     }
 }

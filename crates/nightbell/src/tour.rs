@@ -14,7 +14,7 @@ use crate::config::{Config, StoreUrl};
 use crate::dev::alerting::Services;
 use crate::dev::{self, Clockwork, StandIns};
 use crate::load;
-use crate::serve::Server;
+use crate::serve::{Server, Stop};
 
 /// Serves the two-minute tour until the process is told to stop.
 pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
@@ -44,7 +44,7 @@ pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
         // The services stay as long as the server: what runs by the clock speaks to them, too.
         std::future::pending::<()>().await;
     });
-    let result = server.serve().await;
+    let result = server.serve(Stop::listen()?).await;
     follower.abort();
     result
 }

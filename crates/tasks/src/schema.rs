@@ -82,10 +82,10 @@ impl Schemas {
         }
         let parsed = schema.parse();
         let unfolding = Unfolding::of(&parsed);
-        if !unfolding.is_compilable() {
-            let message = "its references unfold to too many parts".to_owned();
-            return Err(ScriptError { kind: ScriptErrorKind::Syntax, message });
-        }
+        unfolding.is_compilable().map_err(|message| ScriptError {
+            kind: ScriptErrorKind::Syntax,
+            message: cut(message),
+        })?;
         let patterns = PatternOptions::fancy_regex().backtrack_limit(BACKTRACK_MAX);
         let validator = jsonschema::options()
             .with_pattern_options(patterns)

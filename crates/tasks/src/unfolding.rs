@@ -4,9 +4,15 @@
 //! three thousand bytes. So the schema is gone through alone, as a compiler does that writes out what
 //! is referred to, and beside the document, as a validator does; only counting, and no further than
 //! to a bound.
+//!
+//! What a reference leads to depends on the `$id`s around it, and on the draft which of these count.
+//! Where that is open, everything that it may lead to counts: too much is counted rather than too
+//! little.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
 
+use reqwest::Url;
 use serde_json::{Map, Value};
 
 /// Looks of a validator at a part of a document, by one part of a schema, that are allowed.
@@ -33,81 +39,247 @@ const INSIDE: [&str; 8] = [
     "unevaluatedProperties",
     "prefixItems",
 ];
+/// Keywords that say what a schema is called, and what references in it are relative to.
+const IDS: [&str; 2] = ["$id", "id"];
+/// What a schema is called that does not say.
+const NAMELESS: &str = "json-schema:///";
+/// Schemas that every validator knows.
+const KNOWN: [&str; 2] = ["http://json-schema.org/", "https://json-schema.org/"];
+/// What references at one place may be relative to, at most.
+const BASES_MAX: usize = 64;
+
 /// Keywords that refer to another schema.
 const REFERENCES: [&str; 3] = ["$ref", "$dynamicRef", "$recursiveRef"];
 
 /// A schema, ready to be counted.
 #[derive(Debug)]
 pub(crate) struct Unfolding {
-    /// Absent: nothing in it is referred to twice, so there is nothing to count.
-    schema: Option<(Value, HashMap<String, String>)>,
+    /// Absent: nothing in it is referred to twice, so there is nothing to count. In the place of each
+    /// reference stand the JSON pointers of all that it may lead to.
+    schema: Option<Value>,
+    /// A reference of which nobody knows where it leads.
+    lost: Option<String>,
 }
 
 impl Unfolding {
     pub(crate) fn of(schema: &Value) -> Self {
-        let mut references = 0;
-        let mut anchors = HashMap::new();
-        look(schema, &mut String::new(), &mut references, &mut anchors);
-        Self { schema: (references > 1).then(|| (schema.clone(), anchors)) }
+        let mut names = Names::default();
+        names.look(schema, &mut String::new(), &Scope::nameless());
+        if names.references < 2 {
+            return Self { schema: None, lost: None };
+        }
+        let mut linked = schema.clone();
+        let mut links = Links { root: schema, names: &names, lost: None };
+        links.link(&mut linked, &Scope::nameless());
+        Self { lost: links.lost, schema: Some(linked) }
     }
 
-    /// Whether a compiler gets to the end in reasonable time.
-    pub(crate) fn is_compilable(&self) -> bool {
-        let Some((schema, anchors)) = &self.schema else { return true };
+    /// Says why nobody knows that a compiler gets to the end in reasonable time.
+    ///
+    /// # Errors
+    /// It unfolds to too much; where a reference leads is unknown.
+    pub(crate) fn is_compilable(&self) -> Result<(), String> {
+        if let Some(lost) = &self.lost {
+            return Err(format!("where its reference {lost:?} leads cannot be told: write #/…"));
+        }
+        let Some(schema) = &self.schema else { return Ok(()) };
         let mut count = Parts {
-            references: Count { root: schema, anchors, left: PARTS_MAX },
+            references: Count { root: schema, left: PARTS_MAX },
             open: Vec::new(),
             recursive: HashSet::new(),
         };
-        count.visit(schema).is_some()
+        let few = count.visit(schema);
+        few.ok_or_else(|| "its references unfold to too many parts".to_owned())
     }
 
     /// Whether a validator gets to the end in reasonable time.
     pub(crate) fn is_bounded(&self, document: &Value) -> bool {
-        let Some((schema, anchors)) = &self.schema else { return true };
-        let mut count = Count { root: schema, anchors, left: VISITS_MAX };
-        count.visit(schema, document, 0).is_some()
+        let Some(schema) = &self.schema else { return true };
+        Count { root: schema, left: VISITS_MAX }.visit(schema, document, 0).is_some()
     }
 }
 
-/// Finds all references and the places that have a name.
-fn look(
-    schema: &Value,
-    at: &mut String,
-    references: &mut usize,
-    anchors: &mut HashMap<String, String>,
-) {
-    let length = at.len();
-    match schema {
-        Value::Object(members) => {
-            *references += REFERENCES.iter().filter(|name| members.contains_key(**name)).count();
-            for name in ["$anchor", "$dynamicAnchor", "$id", "id"] {
-                if let Some(Value::String(anchor)) = members.get(name) {
-                    anchors.insert(anchor.trim_start_matches('#').to_owned(), at.clone());
+/// What references at one place may be relative to: the `$id` of every schema around it, as which of
+/// them counts differs between drafts.
+#[derive(Clone)]
+struct Scope {
+    bases: Rc<[Url]>,
+    /// There are too many, or one is no URI.
+    is_unclear: bool,
+}
+
+impl Scope {
+    fn nameless() -> Self {
+        Self { bases: Url::parse(NAMELESS).into_iter().collect(), is_unclear: false }
+    }
+
+    /// The URIs that an object gives itself, and the scope of what is in it.
+    fn of(&self, members: &Map<String, Value>) -> (Vec<Url>, Self) {
+        let ids = IDS.iter().filter_map(|name| members.get(*name).and_then(Value::as_str));
+        let (mut own, mut scope) = (Vec::new(), self.clone());
+        for id in ids {
+            let joined: Vec<Url> = self.bases.iter().filter_map(|it| it.join(id).ok()).collect();
+            scope.is_unclear |= joined.is_empty();
+            own.extend(joined);
+        }
+        if own.is_empty() {
+            return (own, scope);
+        }
+        let within = own.iter().cloned().map(|mut uri| {
+            uri.set_fragment(None);
+            uri
+        });
+        let bases: BTreeSet<Url> = self.bases.iter().cloned().chain(within).collect();
+        scope.is_unclear |= bases.len() > BASES_MAX;
+        scope.bases = bases.into_iter().take(BASES_MAX).collect();
+        (own, scope)
+    }
+}
+
+/// The places of a schema that have a name.
+#[derive(Default)]
+struct Names {
+    references: usize,
+    /// Some schema in it says what it is called.
+    has_ids: bool,
+    /// By URI, and by URI with the fragment that is no pointer.
+    places: HashMap<String, Vec<String>>,
+    /// Those that a dynamic reference may lead to from anywhere, by fragment.
+    dynamic: HashMap<String, Vec<String>>,
+}
+
+impl Names {
+    /// Finds all references and the places that have a name.
+    fn look(&mut self, schema: &Value, at: &mut String, scope: &Scope) {
+        let length = at.len();
+        match schema {
+            Value::Object(members) => {
+                let (own, scope) = scope.of(members);
+                self.has_ids |= !own.is_empty() || scope.is_unclear;
+                if at.is_empty() {
+                    scope.bases.iter().for_each(|base| self.name(base.as_str(), at));
+                }
+                for mut uri in own {
+                    if let Some(anchor) = uri.fragment().map(decoded) {
+                        uri.set_fragment(None);
+                        if !anchor.is_empty() {
+                            self.name(&format!("{uri}#{anchor}"), at);
+                            continue;
+                        }
+                    }
+                    self.name(uri.as_str(), at);
+                }
+                for name in ["$anchor", "$dynamicAnchor"] {
+                    if let Some(Value::String(anchor)) = members.get(name) {
+                        for base in &*scope.bases {
+                            self.name(&format!("{base}#{anchor}"), at);
+                        }
+                    }
+                }
+                if let Some(Value::String(anchor)) = members.get("$dynamicAnchor") {
+                    self.dynamic.entry(anchor.clone()).or_default().push(at.clone());
+                }
+                if members.get("$recursiveAnchor") == Some(&Value::Bool(true)) {
+                    self.dynamic.entry(String::new()).or_default().push(at.clone());
+                }
+                self.references +=
+                    REFERENCES.iter().filter(|name| members.contains_key(**name)).count();
+                for (name, inner) in members {
+                    at.push('/');
+                    at.push_str(&name.replace('~', "~0").replace('/', "~1"));
+                    self.look(inner, at, &scope);
+                    at.truncate(length);
                 }
             }
-            for (name, inner) in members {
-                at.push('/');
-                at.push_str(&name.replace('~', "~0").replace('/', "~1"));
-                look(inner, at, references, anchors);
-                at.truncate(length);
+            Value::Array(items) => {
+                for (index, inner) in items.iter().enumerate() {
+                    at.push('/');
+                    at.push_str(&index.to_string());
+                    self.look(inner, at, scope);
+                    at.truncate(length);
+                }
             }
+            _ => {}
         }
-        Value::Array(items) => {
-            for (index, inner) in items.iter().enumerate() {
-                at.push('/');
-                at.push_str(&index.to_string());
-                look(inner, at, references, anchors);
-                at.truncate(length);
+    }
+
+    fn name(&mut self, name: &str, at: &str) {
+        let places = self.places.entry(name.to_owned()).or_default();
+        if places.last().is_none_or(|last| last != at) {
+            places.push(at.to_owned());
+        }
+    }
+}
+
+/// Replaces references by what they lead to.
+struct Links<'s> {
+    root: &'s Value,
+    names: &'s Names,
+    lost: Option<String>,
+}
+
+impl Links<'_> {
+    fn link(&mut self, schema: &mut Value, scope: &Scope) {
+        match schema {
+            Value::Object(members) => {
+                let (_, scope) = scope.of(members);
+                for (name, inner) in members {
+                    match inner {
+                        Value::String(reference) if REFERENCES.contains(&name.as_str()) => {
+                            let is_dynamic = name != "$ref";
+                            let targets = self.targets(reference, &scope, is_dynamic);
+                            // Without names there is one way only to understand a reference; the
+                            // validator says what is wrong with it.
+                            let is_lost = targets.is_empty() && self.names.has_ids;
+                            if is_lost && !self.is_known(reference, &scope) {
+                                self.lost.get_or_insert_with(|| reference.clone());
+                            }
+                            *inner = targets.into_iter().collect();
+                        }
+                        inner => self.link(inner, &scope),
+                    }
+                }
             }
+            Value::Array(items) => items.iter_mut().for_each(|item| self.link(item, scope)),
+            _ => {}
         }
-        _ => {}
+    }
+
+    /// The pointers of all that a reference may lead to.
+    fn targets(&self, reference: &str, scope: &Scope, is_dynamic: bool) -> BTreeSet<String> {
+        let (uri, fragment) = reference.split_once('#').unwrap_or((reference, ""));
+        let fragment = decoded(fragment);
+        let mut found = BTreeSet::new();
+        for base in &*scope.bases {
+            let joined = if uri.is_empty() { Ok(base.clone()) } else { base.join(uri) };
+            let Ok(joined) = joined else { continue };
+            let (name, pointer) = match &*fragment {
+                "" => (joined.to_string(), ""),
+                pointer if pointer.starts_with('/') => (joined.to_string(), pointer),
+                anchor => (format!("{joined}#{anchor}"), ""),
+            };
+            let places = self.names.places.get(&name).into_iter().flatten();
+            found.extend(places.map(|place| format!("{place}{pointer}")));
+        }
+        if is_dynamic {
+            found.extend(self.names.dynamic.get(&fragment).into_iter().flatten().cloned());
+        }
+        found.retain(|pointer| self.root.pointer(pointer).is_some());
+        if scope.is_unclear { BTreeSet::new() } else { found }
+    }
+
+    /// Whether a reference leads to a schema that comes with the validator.
+    fn is_known(&self, reference: &str, scope: &Scope) -> bool {
+        let is_known = |uri: &str| KNOWN.iter().any(|known| uri.starts_with(known));
+        let joined = |base: &Url| base.join(reference).is_ok_and(|uri| is_known(uri.as_str()));
+        // What is written with escapes may be compared in another way by the validator.
+        let is_plain = !self.names.places.keys().any(|name| name.contains('%'));
+        is_plain && !scope.is_unclear && (is_known(reference) || scope.bases.iter().any(joined))
     }
 }
 
 struct Count<'s> {
     root: &'s Value,
-    anchors: &'s HashMap<String, String>,
     left: u64,
 }
 
@@ -128,8 +300,8 @@ impl<'s> Parts<'s> {
             Value::Array(items) => items.iter().try_for_each(|item| self.visit(item)),
             Value::Object(members) => members.iter().try_for_each(|(name, inner)| {
                 match inner {
-                    Value::String(reference) if REFERENCES.contains(&name.as_str()) => {
-                        self.refer(reference)
+                    Value::Array(targets) if REFERENCES.contains(&name.as_str()) => {
+                        targets.iter().try_for_each(|target| self.refer(target))
                     }
                     // Written out where they are referred to.
                     _ if matches!(name.as_str(), "$defs" | "definitions") => Some(()),
@@ -140,8 +312,8 @@ impl<'s> Parts<'s> {
         }
     }
 
-    fn refer(&mut self, reference: &str) -> Option<()> {
-        let Some(target) = self.references.target(reference) else { return Some(()) };
+    fn refer(&mut self, target: &Value) -> Option<()> {
+        let Some(target) = self.references.target(target) else { return Some(()) };
         let place = std::ptr::from_ref(target);
         if self.recursive.contains(&place) {
             return Some(());
@@ -169,10 +341,10 @@ impl<'s> Count<'s> {
             return None;
         }
         for name in REFERENCES {
-            if let Some(Value::String(reference)) = keywords.get(name)
-                && let Some(target) = self.target(reference)
-            {
-                self.visit(target, document, depth + 1)?;
+            for target in keywords.get(name).and_then(Value::as_array).into_iter().flatten() {
+                if let Some(target) = self.target(target) {
+                    self.visit(target, document, depth + 1)?;
+                }
             }
         }
         for name in SAME {
@@ -229,19 +401,9 @@ impl<'s> Count<'s> {
         Some(())
     }
 
-    /// What a reference leads to; what is not found here is left to the validator.
-    fn target(&self, reference: &str) -> Option<&'s Value> {
-        let (base, fragment) = reference.split_once('#').unwrap_or((reference, ""));
-        let base = match base {
-            "" => "",
-            base => self.anchors.get(base)?,
-        };
-        let pointer = match fragment {
-            "" => base.to_owned(),
-            pointer if pointer.starts_with('/') => format!("{base}{}", decoded(pointer)),
-            anchor => self.anchors.get(anchor)?.clone(),
-        };
-        self.root.pointer(&pointer)
+    /// What stands at a pointer that a reference was replaced by.
+    fn target(&self, pointer: &Value) -> Option<&'s Value> {
+        self.root.pointer(pointer.as_str()?)
     }
 }
 

@@ -1,6 +1,6 @@
 //! `nightbell monitor`: what is watched, and how it stands.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
@@ -15,6 +15,9 @@ use super::moment::Moment;
 use super::output::{Output, clean};
 use super::table::{Cell, Table};
 use super::{confirm, input, offline, route};
+
+/// Standard input, in the place of a file.
+const STDIN: &str = "-";
 
 /// What to do with monitors.
 #[derive(Debug, Subcommand)]
@@ -94,7 +97,8 @@ Examples:
 pub(crate) struct Validate {
     #[command(flatten)]
     paths: Paths,
-    /// Let the server judge, too: it knows which secrets, workflows and schedules there are
+    /// Let the server judge files of monitors, too, each by itself: it knows which secrets, workflows
+    /// and schedules there are
     #[arg(long)]
     online: bool,
     /// Warnings fail, too
@@ -247,14 +251,25 @@ struct Verdict {
 
 async fn judge(arguments: &Validate, client: &Client, output: &Output) -> anyhow::Result<()> {
     let paths: Vec<&str> = arguments.paths.all().collect();
-    let mut verdict = judged_here(&paths).await?;
+    // It can be read only once, and two judge it.
+    let given = paths.contains(&STDIN).then(|| input::read(STDIN)).transpose()?;
+    let files: Vec<PathBuf> =
+        paths.iter().filter(|path| **path != STDIN).map(PathBuf::from).collect();
+    let mut verdict = judged_here(&files, given.as_deref()).await?;
     if arguments.online {
-        for path in paths.iter().filter(|path| !Path::new(path).is_dir()) {
-            let text = input::read(path)?;
+        let (of_monitors, others) = crate::load::files_by_kind(&files);
+        let of_monitors = of_monitors.iter().map(|file| file.display().to_string());
+        let mut texts = Vec::new();
+        for file in of_monitors {
+            let text = input::read(&file)?;
+            texts.push((file, text));
+        }
+        texts.extend(given.map(|text| ("standard input".to_owned(), text)));
+        for (origin, text) in texts {
             let call = client.post(&["monitors"]).query("dryRun", true).text(text);
             let answer = call.send().await?.value()?;
             for problem in answer["problems"].as_array().into_iter().flatten() {
-                let line = format!("{path}:{}", told(problem));
+                let line = format!("{origin}:{}", told(problem));
                 let of_level = match problem["level"].as_str() {
                     Some("error") => &mut verdict.wrong,
                     _ => &mut verdict.warnings,
@@ -263,6 +278,10 @@ async fn judge(arguments: &Validate, client: &Client, output: &Output) -> anyhow
                     of_level.push(line);
                 }
             }
+        }
+        for file in others {
+            let file = file.display();
+            output.note(format_args!("{file}: judged here alone: it holds no monitors"));
         }
     }
     let Verdict { mut wrong, warnings } = verdict;
@@ -285,15 +304,13 @@ async fn judge(arguments: &Validate, client: &Client, output: &Output) -> anyhow
 }
 
 /// Judges files and folders on this machine; what stands on standard input is a file of its own.
-async fn judged_here(paths: &[&str]) -> anyhow::Result<Verdict> {
+async fn judged_here(files: &[PathBuf], given: Option<&str>) -> anyhow::Result<Verdict> {
     let engine = offline::engine().await?;
     let options = ChecklistOptions::default();
-    let files: Vec<PathBuf> =
-        paths.iter().filter(|path| **path != "-").map(PathBuf::from).collect();
-    let (wrong, warnings) = crate::load::examine(&engine, &files, &options);
+    let (wrong, warnings) = crate::load::examine(&engine, files, &options);
     let mut verdict = Verdict { wrong, warnings };
-    if paths.contains(&"-") {
-        let loaded = load_judged(&input::read("-")?, &options, &Known::default(), &engine);
+    if let Some(given) = given {
+        let loaded = load_judged(given, &options, &Known::default(), &engine);
         for problem in loaded.problems {
             let line = format!("standard input:{problem}");
             match problem.level {

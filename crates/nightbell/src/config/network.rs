@@ -36,13 +36,7 @@ impl Value for Networks {
         let Given::Many(texts) = given else {
             return Err("expected a list".to_owned());
         };
-        let read = |text: &String| {
-            let text = text.trim();
-            let address = text.parse::<std::net::IpAddr>().map(IpNet::from);
-            address
-                .or_else(|_| text.parse())
-                .map_err(|_| format!("`{text}` is neither an IP address nor a network"))
-        };
+        let read = |text: &String| tasks::outgoing::network(text);
         texts.iter().map(read).collect::<Result<_, _>>().map(Self)
     }
 

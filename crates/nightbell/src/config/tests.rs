@@ -125,10 +125,17 @@ fn networks_and_the_rights_of_tasks_are_read() {
     let shown: Vec<String> = config.outgoing_allow.0.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["169.254.169.254/32", "fd00:ec2::/64"]);
     assert!(!config.outgoing_own);
+    // Addresses are compared as what they are, however they were written.
+    let mapped =
+        "outgoing_deny = [\"::ffff:10.1.2.3\"]\ntrusted_proxies = [\"::ffff:10.0.0.0/104\"]";
+    let mapped = load(&Flags::default(), &[], mapped).unwrap();
+    assert_eq!(mapped.outgoing_deny.0[0].to_string(), "10.1.2.3/32");
+    assert_eq!(mapped.trusted_proxies.0[0].to_string(), "10.0.0.0/8");
     assert_eq!(access_of(&config.sources.0["db"]), Ok(tasks::sql::Access::Write));
     for wrong in [
         "outgoing_allow = [\"example.com\"]",
         "outgoing_deny = [\"10.0.0.0/33\"]",
+        "outgoing_deny = [\"::ffff:0:0/95\"]",
         "[sources.db]\nurl = \"sqlite:x\"\ntasks = \"all\"",
     ] {
         assert_eq!(refused(wrong).len(), 1, "{wrong}");

@@ -12,7 +12,7 @@ use engine::monitors::ApplyError;
 use kernel::alert::definition::{ChecklistOptions, File, Known, Level, load_judged, secrets_in};
 
 use super::rejected::{self, Of};
-use super::{FILE_MAX, files_below};
+use super::{FILE_MAX, below};
 
 /// Sources that are files are named so, with the path behind it.
 const SOURCE: &str = Of::Monitors.prefix();
@@ -240,12 +240,10 @@ pub(crate) fn all(engine: &Engine, paths: &[PathBuf], checklist: &ChecklistOptio
 
 /// The files of monitors below the paths, as far as these can be read.
 fn files(engine: &Engine, paths: &[PathBuf]) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for path in paths.iter().filter(|path| path.exists()) {
-        match files_below(path) {
-            Ok(found) => files.extend(found.into_iter().filter(|file| concerns(engine, file))),
-            Err(error) => tracing::error!("{}: {error}", path.display()),
-        }
+    let there: Vec<PathBuf> = paths.iter().filter(|path| path.exists()).cloned().collect();
+    let (found, mistakes) = below::all(&there);
+    for mistake in mistakes {
+        tracing::error!("{mistake}");
     }
-    files
+    found.files.into_iter().filter(|file| concerns(engine, file)).collect()
 }

@@ -57,9 +57,15 @@ async fn no_more_are_out_than_the_limit_allows() {
         workers.push(tokio::spawn(async move {
             let (out, most, finished) = &*shared;
             while finished.load(Ordering::SeqCst) < RUNS {
-                for task in live.poll("lim?count=5&timeout=200").await {
-                    let now = out.fetch_add(1, Ordering::SeqCst) + 1;
-                    most.fetch_max(now, Ordering::SeqCst);
+                let tasks = live.poll("lim?count=5&timeout=200").await;
+                let now = out.fetch_add(tasks.len(), Ordering::SeqCst) + tasks.len();
+                most.fetch_max(now, Ordering::SeqCst);
+                for task in tasks {
+                    // The first is held until there is a second: that they are out at once is seen.
+                    let begun = Instant::now();
+                    while most.load(Ordering::SeqCst) < 2 && begun.elapsed() < PATIENCE {
+                        tokio::time::sleep(Duration::from_millis(3)).await;
+                    }
                     tokio::time::sleep(Duration::from_millis(3)).await;
                     // Before the report: the slot may be taken while it is under way.
                     out.fetch_sub(1, Ordering::SeqCst);

@@ -172,7 +172,8 @@ async fn a_refused_file_is_an_incident_and_is_listed_until_it_is_good() {
     write(folder.path(), "other.yaml", "tasks: []\n");
     let live = Live::start(&["--load", folder.path().to_str().unwrap()]).await;
     until_logged(&live, &["WARN", "passed over", "other.yaml"]).await;
-    assert_eq!(live.get("/health").await["status"], "healthy");
+    let health = live.get("/health").await;
+    assert_eq!((&health["healthy"], &health["rejectedFiles"]), (&json!(true), &json!({})));
 
     write(folder.path(), "a.json", "{\"name\": \"a\",\n \"tasks\": [}");
     let incidents = until_incidents(&live, 1).await;
@@ -186,10 +187,59 @@ async fn a_refused_file_is_an_incident_and_is_listed_until_it_is_good() {
     write(folder.path(), "a.json", &flow("a", "two").to_string());
     until_incidents(&live, 0).await;
     let health = live.get("/health").await;
-    assert_eq!((&health["status"], &health["rejectedFiles"]), (&json!("healthy"), &json!({})));
+    assert_eq!((&health["healthy"], &health["rejectedFiles"]), (&json!(true), &json!({})));
 
     std::fs::remove_file(folder.path().join("a.json")).unwrap();
     until_logged(&live, &["WARN", "the file is gone", "stays in force", "a.json"]).await;
+}
+
+/// SIGHUP reads what no event tells of: the file that a link leads to, as a mounted volume has it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_sighup_refuses_stays_refused_when_another_file_changes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (elsewhere, linked, watched) =
+        (folder.path().join("elsewhere"), folder.path().join("linked"), folder.path().join("w"));
+    for folder in [&elsewhere, &linked, &watched] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    write(&elsewhere, "a.json", &flow("a", "one").to_string());
+    let link = linked.join("a.json");
+    std::os::unix::fs::symlink(elsewhere.join("a.json"), &link).unwrap();
+    write(&watched, "b.json", &flow("b", "one").to_string());
+    let (named, all) = (link.to_str().unwrap(), watched.to_str().unwrap());
+    let live = Live::start(&["--load", named, "--load", all]).await;
+    write(&elsewhere, "a.json", "{\"name\": \"a\",\n \"tasks\": [}");
+    live.hang_up();
+    until_incidents(&live, 1).await;
+    // One after the other: when the second is applied, all is told that came of the first.
+    for description in ["two", "three"] {
+        write(&watched, "b.json", &flow("b", description).to_string());
+        until_described(&live, "b", description).await;
+    }
+    until_incidents(&live, 1).await;
+    let health = live.get("/health").await;
+    let refused = health["rejectedFiles"].as_object().unwrap();
+    assert!(refused.keys().any(|file| file.ends_with("a.json")), "{health}");
+    write(&elsewhere, "a.json", &flow("a", "two").to_string());
+    live.hang_up();
+    until_incidents(&live, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn attacks_a_folder_that_links_to_itself_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("definitions");
+    let hidden = root.join(".github");
+    std::fs::create_dir_all(&hidden).unwrap();
+    write(&root, "a.json", &flow("a", "one").to_string());
+    write(&root, "other.yaml", "tasks: []\n");
+    std::fs::write(hidden.join("ci.yaml"), "jobs: {}\n").unwrap();
+    for name in ["again", "once-more"] {
+        std::os::unix::fs::symlink(&root, root.join(name)).unwrap();
+    }
+    let live = Live::start(&["--load", root.to_str().unwrap()]).await;
+    until_logged(&live, &["WARN", "passed over", "other.yaml"]).await;
+    assert_eq!(live.log_text().matches("passed over").count(), 1, "{}", live.log_text());
 }
 
 async fn until_incidents(live: &Live, count: usize) -> Value {

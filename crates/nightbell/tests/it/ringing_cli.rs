@@ -11,7 +11,7 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use crate::live::Live;
-use crate::stand_in::{Nightbell, Outcome};
+use crate::stand_in::{Nightbell, Outcome, StandIn};
 
 /// How long a change may take on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -321,6 +321,43 @@ fn files_are_judged_without_a_server() {
     assert!(strict.stderr.contains("no monitor has the team \"wbe\""), "{strict:?}");
     let both = Nightbell::new(&["monitor", "validate", "-f", "watch.yaml"]);
     both.file("watch.yaml", file).run().exits(0);
+}
+
+#[test]
+fn a_file_that_is_named_twice_is_judged_once() {
+    let flow = json!({ "name": "flow", "version": 1, "schemaVersion": 2,
+        "tasks": [{ "name": "n", "taskReferenceName": "n", "type": "NOOP" }] });
+    let validate = Nightbell::new(&["monitor", "validate", "a.json", "."]);
+    validate.file("a.json", &flow.to_string()).run().exits(0);
+}
+
+/// The server judges every file of monitors, wherever it was found, and nothing else.
+#[test]
+fn the_server_judges_files_of_folders_and_standard_input() {
+    let flow = json!({ "name": "flow", "version": 1, "schemaVersion": 2,
+        "tasks": [{ "name": "n", "taskReferenceName": "n", "type": "NOOP" }] });
+    let file = "receivers:\n  desk: { inbox: { name: desk } }\nroutes:\n  - { to: desk }\n";
+    let judged = |level: &str, message: &str| {
+        json!({ "problems": [{ "level": level, "line": 2, "column": 3, "path": "receivers.desk",
+            "message": message }] })
+    };
+    let server = StandIn::start()
+        .says("POST /api/monitors", 200, judged("error", "the folder's"))
+        .says("POST /api/monitors", 200, judged("warning", "the input's"));
+    let refused = Nightbell::new(&["monitor", "validate", "all", "-", "--online"])
+        .env("NIGHTBELL_URL", &server.url())
+        .file("all/watch.yaml", file)
+        .file("all/flow.json", &flow.to_string())
+        .input(&file.replace("desk", "home"))
+        .run()
+        .exits(1);
+    let heard = server.heard();
+    assert_eq!(heard.len(), 2, "{heard:?}");
+    assert!(heard[0].contains("desk") && heard[1].contains("home"), "{heard:?}");
+    for told in ["watch.yaml:2:3: error", "the folder's", "standard input:2:3: warning"] {
+        assert!(refused.stderr.contains(told), "{told} is not in {refused:?}");
+    }
+    assert!(refused.stderr.contains("flow.json: judged here alone"), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -107,3 +107,28 @@ async fn a_second_server_is_refused() {
     assert!(outcome.stderr.contains("in use"), "{outcome:?}");
     assert_eq!(live.get("/health").await["healthy"], true);
 }
+
+/// A process that was told to stop before it served anything ends at once, and well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_stands_by_stops_when_it_is_told_to() {
+    let live = Live::start(&[]).await;
+    let store = format!("sqlite:{}", live.store().display());
+    for name in ["TERM", "INT"] {
+        let mut standby = std::process::Command::new(crate::live::binary());
+        standby.args(["serve", "--listen", "127.0.0.1:0", "--standby", "on", "--store", &store]);
+        let mut child = standby.stderr(std::process::Stdio::piped()).spawn().unwrap();
+        let pid = child.id().to_string();
+        let mut log = std::io::BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains("standing by") {
+            line.clear();
+            assert!(std::io::BufRead::read_line(&mut log, &mut line).unwrap() > 0, "it ended");
+        }
+        let told = std::process::Command::new("kill").args([&format!("-{name}"), &pid]).status();
+        assert!(told.unwrap().success());
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut log, &mut rest).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(0), "{name}: {rest}");
+    }
+    assert_eq!(live.get("/health").await["healthy"], true);
+}

@@ -121,12 +121,17 @@ async fn receive(
             return Ok(AsJson(told).into_response());
         }
     };
-    let delivery = deliver(&api.engine, &hook, payload, &body, now).await?;
-    if let Some(taking) = &taking {
-        let record = replay::record(&api.engine, &hook, taking, &delivery.event_id);
-        api.engine.store().put_records(vec![record]).await?;
-    }
-    remember(&api.engine, &id, &delivery).await?;
+    let engine = api.engine.clone();
+    let delivery = to_its_end(async move {
+        let delivery = deliver(&engine, &hook, payload, &body, now).await?;
+        if let Some(taking) = &taking {
+            let record = replay::record(&engine, &hook, taking, &delivery.event_id);
+            engine.store().put_records(vec![record]).await?;
+        }
+        remember(&engine, &id, &delivery).await?;
+        Ok(delivery)
+    })
+    .await?;
     let told = json!({
         "eventId": delivery.event_id,
         "matched": delivery.matched,
@@ -240,6 +245,17 @@ fn payload_of(headers: &HeaderMap, body: &Bytes) -> Result<Value, Problem> {
         payload @ Value::Object(_) => Ok(payload),
         other => Ok(json!({ "payload": other })),
     }
+}
+
+/// Does work to its end even if the sender hangs up, as some do after three seconds: half of it would
+/// be done again when the sender tries again.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Problem>> + Send + 'static,
+) -> Result<T, Problem> {
+    tokio::spawn(work).await.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Err(engine::Error::Closing.into()),
+    })
 }
 
 /// Lets a payload do what its webhook says.

@@ -19,9 +19,10 @@ use super::Webhook;
 use super::verify::Verifier;
 use crate::problem::Problem;
 
-/// The ledger of deliveries. It keeps some thousand of each webhook, whatever their age.
+/// The ledger of deliveries. It keeps some thousand of each webhook, whatever their age, and so long a
+/// delivery counts as known, unless its webhook wants it forgotten sooner.
 const LEDGER: &str = "webhook-delivery";
-/// How long a delivery is remembered, unless its webhook says less; providers give up trying again
+/// After how long a webhook may want a delivery forgotten, at most; providers give up trying again
 /// before that.
 pub(super) const WINDOW_SECONDS_MAX: u32 = 24 * 3600;
 
@@ -63,8 +64,9 @@ pub(super) async fn judge(
     hook: &Webhook,
     (headers, body, payload): (&HeaderMap, &[u8], &Value),
 ) -> Result<Arrival, Problem> {
-    let window = hook.replay_window_seconds.unwrap_or(WINDOW_SECONDS_MAX);
-    let Some(name) = name(hook.verifier, headers, body, payload).filter(|_| window > 0) else {
+    let window = hook.replay_window_seconds;
+    let name = name(hook.verifier, headers, body, payload).filter(|_| window != Some(0));
+    let Some(name) = name else {
         return Ok(Arrival::Unknowable);
     };
     let key = format!("{}/{name}", hook.id);
@@ -76,7 +78,7 @@ pub(super) async fn judge(
     let taking = Taking { key, under_way: under_way.clone() };
     let search = RecordSearch {
         keys: vec![taking.key.clone()],
-        after: Some(engine.now().plus_seconds(-i64::from(window))),
+        after: window.map(|seconds| engine.now().plus_seconds(-i64::from(seconds))),
         size: 1,
         ..RecordSearch::newest(LEDGER)
     };

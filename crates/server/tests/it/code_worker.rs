@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use axum::http::Method;
-use engine::durable::{Attendance, NameFilter, Profile, Room, WorkFilters, WorkItem};
+use engine::Options;
+use engine::durable::{Attendance, Leases, NameFilter, Profile, Room, WorkFilters, WorkItem};
 use kernel::durable::entity::Batch;
 use kernel::durable::instance::{TurnResult, Work};
 use kernel::durable::{
@@ -47,7 +48,17 @@ impl Worker {
     }
 
     async fn with(filters: Option<WorkFilters>) -> Self {
-        let server = Server::new().await;
+        Self::at(Server::new().await, filters)
+    }
+
+    /// A worker that takes everything, whose work is not offered again for long once it is given back.
+    pub(crate) async fn not_asked_again() -> Self {
+        let leases = Leases { abandoned: Duration::from_mins(10), ..Leases::default() };
+        let options = Options { leases, ..Options::default() };
+        Self::at(Server::with_options(options).await, None)
+    }
+
+    fn at(server: Server, filters: Option<WorkFilters>) -> Self {
         let attendance = server.engine.attend(Profile {
             hub: "default".into(),
             name: "tester".into(),

@@ -72,8 +72,8 @@ async fn metrics_tell_of_monitors_incidents_and_deliveries() {
         assert!(text.lines().any(|it| it == line), "{line} is not in\n{text}");
     }
     let health = server.get("/health").await.ok();
-    assert_eq!((&health["healthy"], &health["status"]), (&json!(true), &json!("healthy")));
-    assert_eq!(health["problems"], json!([]));
+    // The machine may have stood still for a while, which is a warning: no more than that.
+    assert_eq!((&health["healthy"], &health["problems"]), (&json!(true), &json!([])));
 }
 
 #[tokio::test]

@@ -133,6 +133,11 @@ impl Server {
         Self::made_of(runners, Vec::new()).await
     }
 
+    /// A server whose engine has other options.
+    pub(crate) async fn with_options(options: Options) -> Self {
+        Self::opened(Arc::new(Memory::default()), Vec::new(), Vec::new(), options).await
+    }
+
     async fn made_of(
         runners: Vec<Arc<dyn TaskRunner>>,
         secrets: Vec<(&'static str, &'static str)>,
@@ -155,6 +160,15 @@ impl Server {
         runners: Vec<Arc<dyn TaskRunner>>,
         secrets: Vec<(&'static str, &'static str)>,
     ) -> Self {
+        Self::opened(store, runners, secrets, Options::default()).await
+    }
+
+    async fn opened(
+        store: Arc<dyn Store>,
+        runners: Vec<Arc<dyn TaskRunner>>,
+        secrets: Vec<(&'static str, &'static str)>,
+        options: Options,
+    ) -> Self {
         let parts = Parts {
             store,
             clock: Arc::new(SystemClock),
@@ -162,7 +176,7 @@ impl Server {
             runners,
             values: Arc::new(FewValues(secrets)),
             describe: server::rest::view::describe,
-            options: Options::default(),
+            options,
         };
         let engine = Engine::open(parts).await.expect("the store can be read");
         Self { engine, settings: Settings::default() }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use hyper_util::client::proxy::matcher::Matcher;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Url};
 use tokio::sync::watch;
@@ -55,6 +56,17 @@ struct Connections {
     without_system: Pair,
     /// Trusted besides the system's.
     roots: Vec<Certificate>,
+    /// The proxies of the environment, where they are obeyed.
+    proxies: Option<Matcher>,
+}
+
+impl Connections {
+    /// Whether a request goes to its host by itself; a proxy looks the host up elsewhere.
+    fn is_direct(&self, url: &Url) -> bool {
+        let Some(proxies) = &self.proxies else { return true };
+        // What is no URI is sent nowhere.
+        url.as_str().parse().is_ok_and(|uri| proxies.intercept(&uri).is_none())
+    }
 }
 
 /// Two clients that judge addresses by what is known of the port.
@@ -98,12 +110,13 @@ impl Client {
         let roots = Certificate::from_pem_bundle(pem.as_bytes()).map_err(SetupError::Roots)?;
         let without_system = Pair::new(&settings, |it| it.tls_certs_only(roots.clone()));
         let without_system = without_system.map_err(SetupError::Client)?;
-        let connections = Connections { ready: OnceLock::new(), without_system, roots };
+        let proxies = settings.environment_proxy.then(Matcher::from_system);
+        let connections = Connections { ready: OnceLock::new(), without_system, roots, proxies };
         Ok(Self { connections: Arc::new(connections), settings: Arc::new(settings) })
     }
 
     fn connections(&self, url: &Url) -> &reqwest::Client {
-        let Connections { ready, without_system, roots } = &*self.connections;
+        let Connections { ready, without_system, roots, .. } = &*self.connections;
         let pair = ready.get_or_init(|| {
             let pair = Pair::new(&self.settings, |it| it.tls_certs_merge(roots.clone()));
             pair.unwrap_or_else(|error| {
@@ -113,7 +126,8 @@ impl Client {
         });
         let listeners = &self.settings.outgoing.policy().listeners;
         let is_own = url.port_or_known_default().is_some_and(|port| listeners.has_port(port));
-        if is_own { &pair.own_port } else { &pair.usual }
+        // By a proxy it is the proxy's name that is looked up, and the port is not that of the URL.
+        if is_own && self.connections.is_direct(url) { &pair.own_port } else { &pair.usual }
     }
 
     /// What makes its connections.
@@ -135,6 +149,24 @@ impl Client {
     /// When there is no complete answer within the limits. The body of an answer that the request
     /// does not accept is cut off instead: it is read for its message only.
     pub async fn send(&self, request: &Request) -> Result<Response, Problem> {
+        self.within(self.ceiling(), self.send_copies(request)).await
+    }
+
+    /// How long anything may take that a task waits for.
+    pub(super) fn ceiling(&self) -> Duration {
+        self.settings.call_ceiling
+    }
+
+    /// Ends work on a request when its time is over; what remains of the ceiling is told as all of it.
+    pub(super) async fn within(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<Response, Problem>>,
+    ) -> Result<Response, Problem> {
+        timeout(limit, Box::pin(work)).await.unwrap_or_else(|_| Err(too_long(self.ceiling())))
+    }
+
+    async fn send_copies(&self, request: &Request) -> Result<Response, Problem> {
         let mut copies_max = request.hedges.clamp(1, self.settings.hedges_max.max(1));
         let patience = request.hedge_after.unwrap_or(self.settings.hedge_after);
         let mut copies = FuturesUnordered::from_iter([self.call(request)]);
@@ -173,12 +205,7 @@ impl Client {
         let call =
             Call { connect_timeout: request.connect_timeout, connecting: Arc::new(connecting) };
         let exchange = CALL.scope(call, self.exchange(request, watched));
-        timeout(limit, Box::pin(exchange)).await.unwrap_or_else(|_| {
-            Err(Problem::new(
-                Code::CallTimedOut,
-                format!("took longer than {} ms in all", limit.as_millis()),
-            ))
-        })
+        timeout(limit, Box::pin(exchange)).await.unwrap_or_else(|_| Err(too_long(limit)))
     }
 
     async fn exchange(
@@ -325,6 +352,11 @@ async fn read_body(
             ));
         }
     }
+}
+
+fn too_long(limit: Duration) -> Problem {
+    let message = format!("took longer than {} ms in all", limit.as_millis());
+    Problem::new(Code::CallTimedOut, message)
 }
 
 fn silent(limit: Option<Duration>, what: &str) -> Problem {

@@ -48,6 +48,7 @@ use async_trait::async_trait;
 use engine::{Handoff, Outcome, OutcomeStatus, TaskRunner};
 use kernel::Json;
 use reqwest::Url;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::outgoing::Dialer;
@@ -76,8 +77,8 @@ pub struct Settings {
     /// request whose own `connectionTimeOut` and `readTimeOut` together are longer gets their sum,
     /// up to `call_ceiling`. 5 minutes.
     pub call_max: Duration,
-    /// Longest a whole call may take, whatever its author says: a peer that is silent for days would
-    /// keep a place of a task all that time. 1 hour.
+    /// Longest a whole call may take, whatever its author says, its repetition and copies included: a
+    /// peer that is silent for days would keep a place of a task all that time. 1 hour.
     pub call_ceiling: Duration,
     /// Most copies of one request that `hedgingConfig.maxAttempts` can send. 5.
     pub hedges_max: usize,
@@ -169,14 +170,17 @@ pub(crate) async fn call(
     answered(request, cancelled, client.send(request)).await
 }
 
-/// As [`Client::send`], and once more where the peer is busy.
+/// As [`Client::send`], and once more where the peer is busy, if the time of one call suffices for all.
 async fn repeated(client: &Client, request: &Request) -> Result<Response, Problem> {
+    let began = Instant::now();
     let answer = client.send(request).await;
     let Some(pause) = answer.as_ref().ok().and_then(|response| pause(request, response)) else {
         return answer;
     };
+    let left = client.ceiling().saturating_sub(began.elapsed());
+    let Some(left) = left.checked_sub(pause).filter(|left| !left.is_zero()) else { return answer };
     tokio::time::sleep(pause).await;
-    client.send(request).await
+    client.within(left, client.send(request)).await
 }
 
 /// How long to leave a busy peer alone that named no time.

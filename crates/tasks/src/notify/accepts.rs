@@ -32,6 +32,8 @@ pub(super) enum Proof {
     Empty,
     /// The service documents no body: anything but a page of HTML.
     NoPage,
+    /// Whatever it says.
+    Any,
 }
 
 /// What a member must be.
@@ -67,6 +69,7 @@ impl Proof {
             Self::Text(text) => (body == *text).then_some(None),
             Self::Empty => body.is_empty().then_some(None),
             Self::NoPage => (!is_page(body)).then_some(None),
+            Self::Any => Some(None),
             Self::Json { member, is, names } => {
                 let body = answer.json();
                 is.holds(&body, member).then(|| name_in(&body, names))
@@ -93,7 +96,8 @@ fn name_in(body: &Value, pointers: &[&str]) -> Option<String> {
     parts.filter(|parts| !parts.is_empty()).map(|parts| parts.join(":"))
 }
 
-fn is_page(body: &str) -> bool {
-    let begin: String = body.chars().take(20).collect::<String>().to_ascii_lowercase();
+/// Whether a body is a page of HTML, which proxies, portals and wrong paths answer.
+pub(super) fn is_page(body: &str) -> bool {
+    let begin: String = body.trim_start().chars().take(20).collect::<String>().to_ascii_lowercase();
     ["<!doctype", "<html", "<head", "<body"].iter().any(|tag| begin.starts_with(tag))
 }

@@ -26,19 +26,29 @@ const CONNECT_MAX_MS: u64 = 5000;
 const RESPONSE_MAX: usize = 2048;
 /// Requests of a delivery whose answers are told one by one.
 const ANSWERS_MAX: usize = 50;
-/// Parts of deliveries that are remembered as taken.
-const TAKEN_MAX: usize = 4096;
+/// Parts of deliveries that are remembered as settled.
+const SETTLED_MAX: usize = 20_000;
 
-/// What receivers took in attempts that then failed, with what they call it, newest last.
+/// What became of parts of deliveries of which another part must be sent again, newest last. A part
+/// that is settled is passed over, so that each attempt gets further than the one before it.
 ///
-/// In memory only, and bounded: it spares people a second message, no promise depends on it.
+/// In memory only, and bounded: what is forgotten is sent, or refused, once more.
 #[derive(Default)]
-pub(super) struct Taken(Mutex<IndexMap<(String, String), Option<String>>>);
+pub(super) struct Settled(Mutex<IndexMap<(String, String), Part>>);
+
+/// What became of one part of a delivery, for good.
+#[derive(Clone)]
+enum Part {
+    /// The receiver has it, perhaps under a name.
+    Taken(Option<String>),
+    /// It was refused, and would be again.
+    Refused(String),
+}
 
 /// One delivery under way.
 pub(super) struct Delivery<'a> {
     order: &'a Order<'a>,
-    taken: &'a Taken,
+    settled: &'a Settled,
     /// Names the delivery, its content included.
     attempt: String,
     /// With whom it is shared, if with anybody.
@@ -119,11 +129,16 @@ impl Tally {
                 false
             }
             Verdict::Permanent { reason } => {
-                self.refused.get_or_insert_with(|| reason.clone());
+                self.refuses(reason.clone());
                 true
             }
             Verdict::Moved { .. } => true,
         }
+    }
+
+    /// A part was refused for good; the first one counts.
+    fn refuses(&mut self, reason: String) {
+        self.refused.get_or_insert(reason);
     }
 
     /// The receiver has a name for it; the first one counts.
@@ -151,8 +166,8 @@ impl Tally {
 }
 
 impl<'a> Delivery<'a> {
-    pub(super) fn new(order: &'a Order<'a>, taken: &'a Taken, attempt: String) -> Self {
-        Self { order, taken, attempt, sharing: None, line: None }
+    pub(super) fn new(order: &'a Order<'a>, settled: &'a Settled, attempt: String) -> Self {
+        Self { order, settled, attempt, sharing: None, line: None }
     }
 
     /// The same, one of those who wait in a receiver's line.
@@ -165,19 +180,31 @@ impl<'a> Delivery<'a> {
         Self { sharing, ..self }
     }
 
-    /// Whether a part of it was taken in an earlier attempt, and what it is called there.
-    #[allow(clippy::option_option, reason = "taken or not, and then with a name or without")]
-    pub(super) fn was_taken(&self, key: &str) -> Option<Option<String>> {
-        self.taken.0.lock().get(&(self.attempt.clone(), key.to_owned())).cloned()
+    /// Whether an earlier attempt settled a part; the tally then knows how.
+    pub(super) fn is_settled(&self, key: &str, tally: &mut Tally) -> bool {
+        let known = self.settled.0.lock().get(&(self.attempt.clone(), key.to_owned())).cloned();
+        match known {
+            Some(Part::Taken(reference)) => tally.knows(reference),
+            Some(Part::Refused(reason)) => tally.refuses(reason),
+            None => return false,
+        }
+        true
     }
 
-    /// Remembers a part as taken.
-    pub(super) fn take(&self, key: &str, reference: Option<String>) {
-        let mut taken = self.taken.0.lock();
-        if taken.len() >= TAKEN_MAX {
-            taken.shift_remove_index(0);
+    /// Remembers what became of a part, unless it is to be sent again.
+    pub(super) fn settle(&self, key: &str, verdict: &Verdict, optional: bool) {
+        let part = match verdict {
+            // An embellishment is tried once, and nothing hangs on it.
+            _ if optional => Part::Taken(None),
+            Verdict::Ok { reference } => Part::Taken(reference.clone()),
+            Verdict::Permanent { reason } => Part::Refused(reason.clone()),
+            Verdict::Retry { .. } | Verdict::Ambiguous { .. } | Verdict::Moved { .. } => return,
+        };
+        let mut settled = self.settled.0.lock();
+        if settled.len() >= SETTLED_MAX {
+            settled.shift_remove_index(0);
         }
-        taken.insert((self.attempt.clone(), key.to_owned()), reference);
+        settled.insert((self.attempt.clone(), key.to_owned()), part);
     }
 
     /// Sends calls in their order; stops at one that must be sent again, as the next would fare no
@@ -191,8 +218,7 @@ impl<'a> Delivery<'a> {
     ) -> Tally {
         let mut tally = Tally::default();
         for mut call in calls {
-            if let Some(reference) = self.was_taken(&call.key) {
-                tally.knows(reference);
+            if self.is_settled(&call.key, &mut tally) {
                 continue;
             }
             // The delivery's own turn is for its first call.
@@ -209,7 +235,7 @@ impl<'a> Delivery<'a> {
                         // Nobody answered; this is what there is to show.
                         tally.response.clone_from(&by);
                         tally.note = Some(by);
-                        self.take(&call.key, None);
+                        self.settle(&call.key, &Verdict::ok(None), false);
                         continue;
                     }
                     Shared::Busy(reason) => {
@@ -227,7 +253,6 @@ impl<'a> Delivery<'a> {
                     sharing.end(&call.key, matches!(verdict, Verdict::Ok { .. })).await;
                 }
                 match verdict {
-                    Verdict::Ok { reference } => self.take(&call.key, reference),
                     Verdict::Moved { member, to } if !moved => {
                         moved = true;
                         tally.note = Some(format!("`{member}` is {to} now: change the settings"));
@@ -235,9 +260,11 @@ impl<'a> Delivery<'a> {
                         continue;
                     }
                     Verdict::Moved { member, .. } => {
-                        tally.refused = Some(format!("`{member}` moved more than once"));
+                        let reason = format!("`{member}` moved more than once");
+                        tally.refuses(reason.clone());
+                        self.settle(&call.key, &Verdict::permanent(reason), call.optional);
                     }
-                    _ => {}
+                    verdict => self.settle(&call.key, &verdict, call.optional),
                 }
                 if !goes_on {
                     return tally;
@@ -309,9 +336,13 @@ impl<'a> Delivery<'a> {
                 (OutcomeStatus::FailedFor(after), reason)
             }
             (Some(Again { reason, .. }), _, None) => (OutcomeStatus::Failed, reason),
-            (None, Some(reason), _) => (OutcomeStatus::FailedTerminally, reason),
+            (None, Some(reason), _) => {
+                // Whoever runs it again has put something right.
+                self.forget(|part| matches!(part, Part::Refused(_)));
+                (OutcomeStatus::FailedTerminally, reason)
+            }
             (None, None, _) => {
-                self.forget();
+                self.forget(|_| true);
                 return completed(Json::of(&output), waits);
             }
         };
@@ -320,8 +351,8 @@ impl<'a> Delivery<'a> {
         Outcome { status, output: Json::of(&output), reason: Some(reason) }
     }
 
-    fn forget(&self) {
-        self.taken.0.lock().retain(|(attempt, _), _| *attempt != self.attempt);
+    fn forget(&self, what: impl Fn(&Part) -> bool) {
+        self.settled.0.lock().retain(|(attempt, _), part| *attempt != self.attempt || !what(part));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Mail over SMTP: one message per delivery, one answer per recipient.
 //!
-//! A server may take one recipient and refuse the next: who was taken is not written to again when
-//! the rest is tried again. Every message names the same root under `References`, so that mail
+//! A server may take one recipient and refuse the next: neither is written to again when the rest is
+//! tried again. Every message names the same root under `References`, so that mail
 //! programs show a trigger and its recovery as one thread; `Message-ID` is the delivery's and stays
 //! over its attempts, so that a server or program which sees it twice can tell.
 
@@ -226,10 +226,7 @@ pub(super) async fn send(
     let mut tally = Tally::default();
     let id = message.headers().get_raw("Message-ID").unwrap_or_default().to_owned();
     let open: Vec<&Mailbox> =
-        to.iter().filter(|to| delivery.was_taken(to.email.as_ref()).is_none()).collect();
-    if open.len() < to.len() {
-        tally.knows(Some(id.clone()));
-    }
+        to.iter().filter(|to| !delivery.is_settled(to.email.as_ref(), &mut tally)).collect();
     if open.is_empty() {
         return Ok(tally);
     }
@@ -254,9 +251,7 @@ pub(super) async fn send(
                     Verdict::Ok { .. } => Verdict::ok(Some(id.clone())),
                     other => other,
                 };
-                if matches!(verdict, Verdict::Ok { .. }) {
-                    delivery.take(&key, Some(id.clone()));
-                }
+                delivery.settle(&key, &verdict, false);
                 tally.add(&key, &answer, &verdict, false);
             }
         }

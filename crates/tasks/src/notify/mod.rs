@@ -15,8 +15,8 @@
 //!   reads status *and* body. See [`Verdict`].
 //! - **At least once, and once where it can be**: an attempt that nobody knows the end of is
 //!   repeated. Services with a key of deduplication see one alert nevertheless; what they took in an
-//!   earlier attempt is not sent again by the same process, so a group of many members that fails in
-//!   the middle goes on there. Services without a key may then show a message twice.
+//!   earlier attempt, or refused for good, is not sent again by the same process, so a group of many
+//!   members that fails in the middle goes on there. Services without a key may then show a message twice.
 //! - **One server of several pages**, where they share a place for it: see [`crate::claims`].
 //! - **One message about a group in a chat; one request for each member where alerts have keys.**
 //! - **Bounded**: 10 seconds for each call, texts cut to what each service takes, 2 KiB of its answer
@@ -63,10 +63,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::claims::Shared;
 use crate::http::{self, Client, Code, Problem};
-use deliver::{Delivery, Taken, Tally};
+use deliver::{Delivery, Settled, Tally};
 use kind::{Home, Kind, Order, Way};
 use notification::Notification;
-use pace::{BROKEN_AFTER, Ended, Entry, Line, Lines, spread};
+use pace::{Ended, Entry, Line, Lines, spread};
 use settings::Settings;
 use sharing::Sharing;
 
@@ -80,7 +80,7 @@ const CHANGES_MAX: usize = 5;
 pub struct Notify {
     client: Client,
     engine: OnceLock<WeakEngine>,
-    taken: Taken,
+    settled: Settled,
     claims: Shared,
     lines: Lines,
     home: Home,
@@ -118,7 +118,7 @@ impl Notify {
         Self {
             client,
             engine: OnceLock::new(),
-            taken: Taken::default(),
+            settled: Settled::default(),
             claims: Shared::default(),
             lines: Lines::default(),
             home: Home::here(""),
@@ -175,9 +175,10 @@ impl Notify {
         let attempt = format!("{id}#{said}");
         let order = Making { kind, order, attempt, waits: task.async_complete, cancelled };
         match input.delivery.filter(|_| !order.order.receiver.is_empty()) {
-            None => {
-                self.make(&order, None).await.map(|tally| finish(&order, &self.taken, tally, None))
-            }
+            None => self
+                .make(&order, None)
+                .await
+                .map(|tally| finish(&order, &self.settled, tally, None)),
             Some(managed) => self.in_line(&order, &managed).await,
         }
     }
@@ -249,16 +250,15 @@ impl Notify {
             self.tell_together(making, &permit.others).await
         };
         let ended = made.as_ref().map_or(Ended::Refused, Tally::ended);
-        let (failures, pause) = line.leave(permit, attempt, &ended);
+        let (broken, pause) = line.leave(permit, attempt, &ended);
         line.tried(&name);
-        if let Ended::NotNow { reason, limited, .. } = &ended
+        if let Ended::NotNow { reason, .. } = &ended
             && let Some(engine) = self.engine.get().and_then(WeakEngine::upgrade)
         {
-            let broken = failures >= BROKEN_AFTER && !limited;
             engine.delivery_failed(order.receiver, reason, broken);
         }
         let pause = spread(pause, jitter(attempt, order.now_ms)).max(Duration::from_secs(1));
-        Ok(finish(making, &self.taken, made?, Some(pause)))
+        Ok(finish(making, &self.settled, made?, Some(pause)))
     }
 
     /// Tells a delivery together with what others say, as one message.
@@ -291,7 +291,7 @@ impl Notify {
         let claims = self.claims.get();
         let sharing = claims.as_deref().and_then(|claims| Sharing::of(claims, order));
         let delivery =
-            Delivery::new(order, &self.taken, attempt.clone()).shared(sharing).in_line(line);
+            Delivery::new(order, &self.settled, attempt.clone()).shared(sharing).in_line(line);
         let tally = match &kind.way {
             Way::Calls { build, judge } => {
                 let calls = build(order)?;
@@ -332,8 +332,13 @@ struct Making<'a> {
 }
 
 /// The outcome of the task of a delivery that was made, or tried.
-fn finish(making: &Making<'_>, taken: &Taken, tally: Tally, pause: Option<Duration>) -> Outcome {
-    let delivery = Delivery::new(&making.order, taken, making.attempt.clone());
+fn finish(
+    making: &Making<'_>,
+    settled: &Settled,
+    tally: Tally,
+    pause: Option<Duration>,
+) -> Outcome {
+    let delivery = Delivery::new(&making.order, settled, making.attempt.clone());
     delivery.outcome(tally, making.waits, pause)
 }
 

@@ -31,12 +31,16 @@ const SUMMARY: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_secs(45);
 /// The pause after a first failure; it doubles with each further one …
 const PAUSE: Duration = Duration::from_secs(5);
-/// … up to this: so long after the service's return the next page arrives, at the latest.
+/// … up to this: so long after the service's return the next page arrives, unless the service itself
+/// asked for a longer pause.
 const PAUSE_MAX: Duration = Duration::from_mins(1);
+/// The longest pause that a service is granted; one that asks for more is asked again after this.
+/// `Retry-After` may say a day, for one request or by mistake, and every page waits for its end.
+const ASKED_MAX: Duration = Duration::from_mins(5);
 /// The slowest pace that refusals for speed lead to.
 const INTERVAL_MAX: Duration = Duration::from_secs(30);
 /// Failures in a row after which a receiver is taken to be broken.
-pub(super) const BROKEN_AFTER: u32 = 5;
+const BROKEN_AFTER: u32 = 5;
 /// Deliveries that wait before they are told in summaries.
 const FOLD_MIN: usize = 10;
 /// Deliveries in one summary: so many that each is named within what every chat takes.
@@ -92,6 +96,13 @@ pub(super) enum Ended {
     Refused,
     /// Not now: a pause that was asked for, whether only the speed was wrong, and why.
     NotNow { after: Option<Duration>, limited: bool, reason: String },
+}
+
+impl Ended {
+    /// Whether nobody can be told for longer than may go unnoticed.
+    fn asks_too_much(&self) -> bool {
+        matches!(self, Self::NotNow { after: Some(after), .. } if *after > ASKED_MAX)
+    }
 }
 
 /// Where a delivery stands when it comes to its receiver's line.
@@ -239,7 +250,7 @@ impl Line {
             match state.place(attempt, says) {
                 Ok(slot) => slot,
                 Err(after) => {
-                    let before = state.waiting.get_index_of(attempt).unwrap_or_default();
+                    let before = state.before(attempt);
                     return Entry::Later { after: spread(after, jitter), before };
                 }
             }
@@ -255,7 +266,7 @@ impl Line {
         }
         // Others may have found out meanwhile that the service is away.
         if let Err(after) = state.may_go() {
-            let before = state.waiting.get_index_of(attempt).unwrap_or_default();
+            let before = state.before(attempt);
             return Entry::Later { after: spread(after, jitter), before };
         }
         let probes = state.failures > 0;
@@ -288,11 +299,11 @@ impl Line {
         Ok(())
     }
 
-    /// A try has ended; answers how often in a row none has succeeded, and how long to wait if it
-    /// must be made again.
-    pub(super) fn leave(&self, permit: Permit, attempt: &str, ended: &Ended) -> (u32, Duration) {
+    /// A try has ended; answers whether the receiver is to be taken for broken, and how long to wait
+    /// if it must be made again.
+    pub(super) fn leave(&self, permit: Permit, attempt: &str, ended: &Ended) -> (bool, Duration) {
         let mut state = self.state.lock();
-        let pause = state.learn(ended);
+        let pause = state.learn(ended, permit.probes);
         match ended {
             Ended::NotNow { .. } => {}
             Ended::Taken => {
@@ -308,10 +319,10 @@ impl Line {
             }
             Ended::Refused => drop(state.waiting.shift_remove(attempt)),
         }
-        let failures = state.failures;
+        let broken = state.failures >= BROKEN_AFTER || ended.asks_too_much();
         drop(state);
         drop(permit);
-        (failures, pause)
+        (broken, pause)
     }
 }
 
@@ -325,21 +336,27 @@ impl State {
             return Err(SUMMARY);
         }
         let may_go = self.may_go();
+        if known.is_none() && self.waiting.len() >= REMEMBERED_MAX {
+            // Nobody would know that a slot is its own, and each of its looks would take another.
+            return may_go.and(Err(LOOK_AGAIN));
+        }
         // One that was missed for long is gone: those who missed theirs together do not come at
         // once.
         let slot = known.and_then(|(slot, _)| slot).filter(|slot| *slot + GRACE >= now);
         let slot = if may_go.is_ok() { slot.or_else(|| Some(self.reserve(now))) } else { None };
-        if known.is_some() || self.waiting.len() < REMEMBERED_MAX {
-            let says = says.to_owned();
-            let waiting = Waiting { slot, says, seen: now, in_summary: false };
-            self.waiting.insert(attempt.to_owned(), waiting);
-        }
+        let waiting = Waiting { slot, says: says.to_owned(), seen: now, in_summary: false };
+        self.waiting.insert(attempt.to_owned(), waiting);
         may_go?;
         let slot = slot.unwrap_or(now);
         match slot.saturating_duration_since(now) {
             wait if wait > SLOT_NEAR => Err(wait.min(LOOK_AGAIN)),
             _ => Ok(slot),
         }
+    }
+
+    /// How many wait before a delivery: all, if nobody knows it.
+    fn before(&self, attempt: &str) -> usize {
+        self.waiting.get_index_of(attempt).unwrap_or(self.waiting.len())
     }
 
     /// The next slot from an instant on.
@@ -379,8 +396,9 @@ impl State {
         others.collect()
     }
 
-    /// Learns from how a try ended; how long to wait.
-    fn learn(&mut self, ended: &Ended) -> Duration {
+    /// Learns from how a try ended, which may have been made to see whether the service is back; how
+    /// long to wait.
+    fn learn(&mut self, ended: &Ended, probes: bool) -> Duration {
         let now = Instant::now();
         let (after, limited) = match ended {
             // It answers: whatever it said was about the message.
@@ -391,13 +409,16 @@ impl State {
             }
             Ended::NotNow { after, limited, .. } => (*after, *limited),
         };
-        self.failures = self.failures.saturating_add(1);
+        // Several at once that are too fast are one failure: the service is there.
+        if !limited || probes || self.failures == 0 {
+            self.failures = self.failures.saturating_add(1);
+        }
         if limited {
             let slower = (self.interval * 2).max(Duration::from_millis(200));
             self.interval = slower.min(INTERVAL_MAX.max(self.pace.interval));
         }
         let doubled = PAUSE * (1 << (self.failures - 1).min(6));
-        let pause = after.unwrap_or_default().max(doubled.min(PAUSE_MAX));
+        let pause = after.unwrap_or_default().min(ASKED_MAX).max(doubled.min(PAUSE_MAX));
         let until = now + pause;
         self.closed_until = Some(self.closed_until.map_or(until, |known| known.max(until)));
         pause
@@ -424,4 +445,76 @@ pub(super) fn count_words<'a>(words: impl Iterator<Item = &'a str>) -> String {
     }
     let told: Vec<String> = counts.iter().map(|(word, count)| format!("{count} {word}")).collect();
     told.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn goes(line: &Arc<Line>, attempt: &str) -> Result<Permit, Duration> {
+        match line.enter(attempt, "", 0).await {
+            Entry::Go(permit) => Ok(permit),
+            Entry::Later { after, .. } => Err(after),
+            Entry::Told(_) => panic!("{attempt} was told by another"),
+        }
+    }
+
+    #[tokio::test]
+    async fn deliveries_beyond_those_remembered_take_no_slots() {
+        let line = Lines::default().of("noc", Pace::new(1, 60, 1));
+        for number in 0..REMEMBERED_MAX {
+            drop(goes(&line, &number.to_string()).await);
+        }
+        let end = line.state.lock().next;
+        for _ in 0..1000 {
+            assert_eq!(goes(&line, "surplus").await.err(), Some(LOOK_AGAIN));
+        }
+        assert_eq!(line.state.lock().next, end);
+    }
+
+    #[tokio::test]
+    async fn a_service_that_asks_for_a_day_is_asked_again_by_one_delivery_within_minutes() {
+        let line = Lines::default().of("noc", Pace::NONE);
+        for limited in [false, true] {
+            let day = Some(Duration::from_hours(24));
+            let ended = Ended::NotNow { after: day, limited, reason: String::new() };
+            let permit = goes(&line, "one").await.expect("it is its turn");
+            assert_eq!(line.leave(permit, "one", &ended), (true, ASKED_MAX));
+            assert!(goes(&line, "other").await.is_err(), "a pause counts for all");
+            end_pause(&line);
+            let permit = goes(&line, "other").await.expect("one asks whether it is back");
+            assert!(goes(&line, "one").await.is_err(), "only one");
+            assert_eq!(line.leave(permit, "other", &Ended::Taken), (false, Duration::ZERO));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_service_that_refuses_for_speed_time_after_time_is_taken_for_broken() {
+        let line = Lines::default().of("noc", Pace::NONE);
+        let ended = Ended::NotNow { after: None, limited: true, reason: String::new() };
+        // Those that were under way together are refused together: that is one failure.
+        let mut together = Vec::new();
+        for number in 0..10 {
+            together.push(goes(&line, &number.to_string()).await.expect("it is its turn"));
+        }
+        for permit in together {
+            assert!(!line.leave(permit, "x", &ended).0);
+        }
+        let mut broken = Vec::new();
+        for _ in 1..BROKEN_AFTER {
+            end_pause(&line);
+            let permit = goes(&line, "x").await.expect("one asks whether it is back");
+            broken.push(line.leave(permit, "x", &ended).0);
+        }
+        assert_eq!(broken, [false, false, false, true]);
+    }
+
+    /// As if the time had passed; what was slowed down goes on at once.
+    fn end_pause(line: &Line) {
+        let mut state = line.state.lock();
+        (state.closed_until, state.next) = (None, Instant::now());
+        for waiting in state.waiting.values_mut() {
+            waiting.slot = None;
+        }
+    }
 }

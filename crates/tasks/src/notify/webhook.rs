@@ -10,7 +10,7 @@ use base64::prelude::BASE64_STANDARD;
 use ring::hmac;
 use serde_json::{Map, Value, json};
 
-use super::accepts::{Accepts, Is, Proof};
+use super::accepts::{Accepts, Is, Proof, is_page};
 use super::bounds;
 use super::kind::{Call, Order};
 use super::settings::{Settings, is_open, plain};
@@ -148,16 +148,27 @@ fn alone(text: &str) -> Option<&str> {
     (!name.is_empty() && name.chars().all(plain)).then_some(name)
 }
 
-/// What it answers is its author's own, so that `expect` says what it must hold.
+/// What it answers is its author's own: whatever [`refuses`] lets pass.
 pub(super) fn accepts(_: Settings<'_>) -> &'static Accepts {
-    const ANY: Proof = Proof::NoPage;
     const NAMED: Proof = Proof::Json { member: "/id", is: Is::Present, names: &["/id"] };
-    &const { Accepts { service: "the webhook", proofs: &[NAMED, ANY] } }
+    &const { Accepts { service: "the webhook", proofs: &[NAMED, Proof::Any] } }
 }
 
+/// `expect` says what a success must hold. Without it a page of HTML is nobody's word: proxies and
+/// captive portals answer so.
 pub(super) fn refuses(settings: Settings<'_>, answer: &Answer) -> Option<Verdict> {
-    let expected = settings.text("expect").filter(|_| answer.is_success())?;
-    (!answer.body.contains(&expected)).then(|| Verdict::Ambiguous {
-        reason: format!("the answer does not hold {expected:?} (`expect`): {}", answer.words()),
-    })
+    if !answer.is_success() {
+        return None;
+    }
+    let reason = match settings.text("expect") {
+        Some(expected) if answer.body.contains(&expected) => return None,
+        Some(expected) => format!("the answer does not hold {expected:?} (`expect`)"),
+        None if !is_page(&answer.body) => return None,
+        None => {
+            "this is not the webhook's answer but a page of HTML, as a proxy gives; if it is its \
+                 own, let `expect` name a text that it holds"
+                .to_owned()
+        }
+    };
+    Some(Verdict::Ambiguous { reason: format!("{reason}: {}", answer.words()) })
 }

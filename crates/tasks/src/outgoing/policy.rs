@@ -4,26 +4,45 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use parking_lot::RwLock;
 
 /// Where clouds answer programs on a machine, with its credentials among other things; beside the
 /// link-local addresses.
-const METADATA: [IpAddr; 4] = [
+const METADATA: [IpAddr; 5] = [
     IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
+    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
 ];
 
-/// Reads a network as people write it: `10.0.0.0/8`, or one address.
+/// Bits of an IPv6 address before an IPv4 one that is mapped into it.
+const MAPPED_BITS: u8 = 96;
+
+/// Reads a network as people write it: `10.0.0.0/8`, or one address. IPv4 that is mapped into IPv6
+/// (`::ffff:10.0.0.0/104`) becomes IPv4, as the addresses do that are compared with it.
 ///
 /// # Errors
 /// It is neither.
 pub fn network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
-    let address = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
-    address.or_else(|_| text.parse()).map_err(|_| format!("`{text}` is no address or network"))
+    let wrong = || format!("`{text}` is neither an IP address nor a network");
+    let net = text.parse::<IpAddr>().map(IpNet::from).or_else(|_| text.parse());
+    let net: IpNet = net.map_err(|_| wrong())?;
+    let IpAddr::V4(address) = net.addr().to_canonical() else { return Ok(net) };
+    match net {
+        IpNet::V4(_) => Ok(net),
+        IpNet::V6(_) => {
+            let bits = net.prefix_len().checked_sub(MAPPED_BITS);
+            let net = bits.and_then(|bits| Ipv4Net::new(address, bits).ok());
+            net.map(IpNet::V4).ok_or_else(|| {
+                format!(
+                    "`{text}` is more than the IPv4 addresses mapped into IPv6; write them as IPv4"
+                )
+            })
+        }
+    }
 }
 
 /// Where this server itself listens; clones are the same list.
@@ -95,7 +114,7 @@ impl Policy {
             return Ok(());
         }
         // An IPv6 address may lead to an IPv4 one.
-        for ip in [Some(ip), embedded(ip)].into_iter().flatten() {
+        for ip in std::iter::once(ip).chain(embedded(ip)) {
             let rule = if within(&self.deny, &ip) { Some(Rule::Denied) } else { rule_of(ip) };
             if let Some(rule) = rule {
                 return Err(Refusal { address: ip, rule });
@@ -122,19 +141,28 @@ fn rule_of(ip: IpAddr) -> Option<Rule> {
     }
 }
 
-/// The IPv4 address inside an IPv6 one: NAT64 (RFC 6052), 6to4 (RFC 3056), and the old compatible
-/// form. Mapped ones are canonical already.
-fn embedded(ip: IpAddr) -> Option<IpAddr> {
-    let IpAddr::V6(ip) = ip else { return None };
+/// The IPv4 addresses that an IPv6 one may lead to: NAT64 (RFC 6052), 6to4 (RFC 3056), SIIT (RFC
+/// 2765), and the old compatible form. Mapped ones are canonical already.
+fn embedded(ip: IpAddr) -> Vec<IpAddr> {
+    let IpAddr::V6(ip) = ip else { return Vec::new() };
     let last = |high: u16, low: u16| {
         let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        Some(IpAddr::V4(Ipv4Addr::new(a, b, c, d)))
+        vec![IpAddr::V4(Ipv4Addr::new(a, b, c, d))]
     };
     match ip.segments() {
-        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => last(high, low),
-        [0x2002, high, low, ..] => last(high, low),
+        // The local prefix (RFC 8215) may be cut where its network likes, and the address with it.
+        [0x64, 0xff9b, 1, ..] => {
+            let octets = ip.octets();
+            let cuts = [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]];
+            let cut = cuts.into_iter().map(|places| Ipv4Addr::from(places.map(|at| octets[at])));
+            // No address begins with 0: there the cut is another.
+            cut.filter(|ip| ip.octets()[0] != 0).map(IpAddr::V4).collect()
+        }
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low]
+        | [0x2002, high, low, ..]
+        | [0, 0, 0, 0, 0xffff, 0, high, low] => last(high, low),
         [0, 0, 0, 0, 0, 0, high, low] if high > 0 => last(high, low),
-        _ => None,
+        _ => Vec::new(),
     }
 }
 
@@ -206,12 +234,17 @@ mod attacks {
             "[::ffff:169.254.169.254]:80",
             "[::ffff:a9fe:a9fe]:80",
             "[64:ff9b::a9fe:a9fe]:80",
+            "[64:ff9b:1::a9fe:a9fe]:80",
+            "[64:ff9b:1:a9fe:a9:fe00::]:80",
+            "[64:ff9b:1:0:a9:fea9:fe00:0]:80",
+            "[::ffff:0:a9fe:a9fe]:80",
             "[2002:a9fe:a9fe::1]:80",
             "[::a9fe:a9fe]:80",
             "[fd00:ec2::254]:80",
             "[fe80::1]:80",
             "100.100.100.200:80",
             "168.63.129.16:80",
+            "192.0.0.192:80",
             "0.0.0.0:80",
             "0.1.2.3:80",
             "[::]:80",
@@ -222,7 +255,15 @@ mod attacks {
             let why = refused(&policy, address).unwrap_or_else(|| panic!("{address} is allowed"));
             assert!(why.contains("outgoing_allow"), "{why}");
         }
-        for address in ["127.0.0.1:80", "[::1]:80", "10.0.0.1:80", "[fd00::1]:80", "8.8.8.8:53"] {
+        for address in [
+            "127.0.0.1:80",
+            "[::1]:80",
+            "10.0.0.1:80",
+            "[fd00::1]:80",
+            "8.8.8.8:53",
+            "[64:ff9b:1::808:808]:53",
+            "[64:ff9b:1:808:8:800::]:53",
+        ] {
             assert_eq!(refused(&policy, address), None, "{address}");
         }
     }

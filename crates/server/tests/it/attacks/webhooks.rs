@@ -1,9 +1,16 @@
 //! Webhooks whose address is known to strangers, and deliveries that they have recorded.
 
-use axum::http::Method;
+use std::future::poll_fn;
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{Method, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use engine::search::RecordSearch;
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 
 use crate::support::{Answer, Server};
 use crate::webhooks;
@@ -143,4 +150,66 @@ async fn another_delivery_counts_and_so_does_a_repetition_that_is_wanted() {
     let long = json!({ "name": "hook", "verifier": "SIGNATURE_BASED", "secretValue": "x",
         "replayWindowSeconds": 90_000 });
     server.post("/api/metadata/webhook", &long).await.failed(400);
+}
+
+/// However old it is: a recorded delivery can be sent after a year, too.
+#[tokio::test]
+async fn a_delivery_is_known_for_as_long_as_the_ledger_has_it() {
+    let server = server().await;
+    let signature = format!("sha256={}", hex("{}"));
+    let headers = [("X-Hub-Signature-256", signature.as_str())];
+    for (more, known) in [(json!({}), true), (json!({ "replayWindowSeconds": 3600 }), false)] {
+        let id = create(&server, "SIGNATURE_BASED", &more).await;
+        deliver(&server, &id, &headers, "{}").await.ok();
+        let seen = RecordSearch { subjects: vec![id.clone()], ..RecordSearch::newest(LEDGER) };
+        let mut record = server.engine.store().records(&seen).await.expect("it answers").rows;
+        let record = record.first_mut().expect("it is in the ledger");
+        record.at = record.at.plus_seconds(-365 * 24 * 3600);
+        server.engine.store().put_records(vec![record.clone()]).await.expect("it is taken");
+        let told = deliver(&server, &id, &headers, "{}").await.ok();
+        assert_eq!(told["duplicate"] == true, known, "{more}: {told}");
+    }
+}
+
+const LEDGER: &str = "webhook-delivery";
+
+/// Slack hangs up after three seconds, and sends the same again. At whatever point that is, what was
+/// begun is done to its end, and once.
+#[tokio::test]
+async fn a_sender_that_hangs_up_and_tries_again_counts_once() {
+    let noop = json!({ "name": "n", "taskReferenceName": "n", "type": "NOOP" });
+    let signature = format!("sha256={}", hex("{}"));
+    let headers = [("X-Hub-Signature-256", signature.as_str())];
+    for polls in 1..10_000 {
+        let server = server().await;
+        server.register(json!([{ "name": "other", "version": 1, "tasks": [noop] }])).await;
+        let both = json!({ "workflowsToStart": { "started": 1, "other": 1 } });
+        let id = create(&server, "SIGNATURE_BASED", &both).await;
+        let request = Request::post(format!("/webhook/{id}"))
+            .header(headers[0].0, headers[0].1)
+            .body(Body::from("{}"))
+            .expect("a request");
+        let mut first = Box::pin(server::router(server.api()).oneshot(request));
+        let mut is_answered = false;
+        for _ in 0..polls {
+            is_answered =
+                poll_fn(|context| Poll::Ready(first.as_mut().poll(context))).await.is_ready();
+            if is_answered {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        drop(first);
+        let mut again = deliver(&server, &id, &headers, "{}").await;
+        while again.status == 409 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            again = deliver(&server, &id, &headers, "{}").await;
+        }
+        again.ok();
+        assert_eq!(runs(&server).await, 2, "hung up after {polls} steps");
+        if is_answered {
+            return;
+        }
+    }
+    panic!("it was never answered");
 }

@@ -10,12 +10,13 @@ use axum::routing::{get as on_get, post};
 use engine::{OutcomeStatus, TaskRunner};
 use kernel::graph::Status;
 use serde_json::{Value, json};
+use tasks::http::{Http, Settings};
 use tokio::io::AsyncWriteExt as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::house;
 
-use super::{completed, get, handoff, http, retriable, run, server};
+use super::{completed, get, handoff, http, retriable, run, run_on, server, settings};
 
 async fn token_server() -> server::Server {
     let issue = || async { r#"{"token": "t0k3n", "expires": 3600, "roles": ["a", "b"]}"# };
@@ -166,6 +167,18 @@ async fn a_busy_peer_is_called_once_more_whatever_the_method() {
         assert_eq!(outcome.status == OutcomeStatus::Completed, completes, "{what}: {outcome:?}");
         assert_eq!(server.accepted(), calls, "{what}");
     }
+}
+
+#[tokio::test]
+async fn a_busy_peer_is_not_called_once_more_if_there_is_no_time_left_for_it() {
+    let head = "HTTP/1.1 503 No\r\nRetry-After: 50\r\nContent-Length: 0\r\n\r\n".to_owned();
+    let server = server::answering(head).await;
+    let settings = Settings { call_ceiling: Duration::from_secs(45), ..settings() };
+    let asked = json!({"uri": server.url("/"), "method": "GET"});
+    // Far below the fifty seconds that the peer wants: it is not even waited for.
+    let outcome = run_on(&Http::new(settings).unwrap(), asked).await;
+    assert_eq!(outcome.status, OutcomeStatus::FailedFor(Duration::from_secs(50)), "{outcome:?}");
+    assert_eq!(server.accepted(), 1);
 }
 
 #[tokio::test]

@@ -327,7 +327,9 @@ fn the_rest_mean_their_statuses() {
     let expects = json!({"url": "https://h", "expect": "queued"});
     let cases = [
         (200, None, r#"{"state":"queued"}"#, Taken(None)),
+        (200, None, "<!DOCTYPE html><p>Message queued</p>", Taken(None)),
         (200, None, "hello", Ambiguous),
+        (200, None, "<!DOCTYPE html><p>Sign in</p>", Ambiguous),
         (503, None, "", Retry(None)),
     ];
     check("webhook", &expects, &cases);
@@ -364,6 +366,7 @@ fn a_page_of_html_is_no_services_success() {
             let verdict = judge(kind, settings.as_object().unwrap(), &answer).unwrap();
             let Verdict::Ambiguous { reason } = &verdict else { panic!("{kind}: {verdict:?}") };
             assert!(reason.starts_with("this is not ") && reason.contains("It works"), "{reason}");
+            assert_eq!(reason.contains("`expect`"), kind == "webhook", "{reason}");
         }
     }
 }
