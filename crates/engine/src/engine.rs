@@ -29,6 +29,7 @@ use crate::hosted::{Decided, Hosted, Stimulus};
 use crate::lineage::Lineages;
 use crate::monitors::{Fired, Monitors, Receivers};
 use crate::outputs::Outputs;
+use crate::pacing::{Delayed, Rates};
 use crate::parts::{Counters, Options, Parts, Values};
 use crate::publishing;
 use crate::queues::{Queues, TaskKey};
@@ -111,6 +112,8 @@ pub(crate) struct Inner {
     pub(crate) deciding: Mutex<HashMap<ExecutionId, Arc<Watch>>>,
     pub(crate) suspects: Suspects,
     pub(crate) lineages: Lineages,
+    pub(crate) rates: Rates,
+    pub(crate) delayed: Delayed,
     pub(crate) cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
@@ -184,6 +187,8 @@ impl Engine {
             deciding: Mutex::default(),
             suspects,
             lineages: Lineages::default(),
+            rates: Rates::new(parts.options.starts_per_minute),
+            delayed: Delayed::default(),
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,
             watchers: Mutex::default(),
