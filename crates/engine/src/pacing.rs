@@ -112,6 +112,15 @@ impl Drop for Delay<'_> {
     }
 }
 
+/// When a start is due, and why not at once.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Turn {
+    wait: Duration,
+    /// How far it is from the first start, if that is the reason; else the definition is started too
+    /// often.
+    generation: Option<u32>,
+}
+
 impl Engine {
     /// Until when, and why, the start of an execution that was asked for is put off.
     pub fn delay_of(&self, child: &ExecutionId) -> Option<(Timestamp, String)> {
@@ -129,91 +138,74 @@ impl Engine {
         outgoing: &Outgoing,
         message: &StartMessage,
     ) -> Result<(), Error> {
-        let by = &outgoing.key.sender;
-        let child = begun_as(&outgoing.to, &message.name);
-        let (wait, why) = match by.machine() {
+        let (by, name) = (&outgoing.key.sender, &*message.name);
+        let child = begun_as(&outgoing.to, name);
+        let lineages = &self.inner.lineages;
+        let stemming = match by.machine() {
             // Checks and notifications must not wait for anybody.
             MachineKind::Monitor => return Ok(()),
             MachineKind::Execution | MachineKind::Instance if message.parent.is_some() => {
-                self.inner.lineages.adopt(by, &child)
+                Some(lineages.adopt(by, &child))
             }
-            MachineKind::Execution | MachineKind::Instance => self.inner.lineages.start(by, &child),
-            MachineKind::Schedule | MachineKind::Entity => (Duration::ZERO, 0),
+            MachineKind::Execution | MachineKind::Instance => Some(lineages.start(by, &child)),
+            MachineKind::Schedule | MachineKind::Entity => None,
         };
-        self.wait_for_turn((wait, why), &outgoing.to, &message.name, || {
-            message.definition.is_none()
-                && !message.name.starts_with(ORCHESTRATION)
-                && self.definitions().workflow(&message.name, message.version).is_none()
+        let Some(turn) = self.turn(stemming, name) else { return Ok(()) };
+        let is_registered = message.definition.is_none() && !name.starts_with(ORCHESTRATION);
+        self.wait_for_turn(turn, &outgoing.to, name, || {
+            is_registered && self.definitions().workflow(name, message.version).is_none()
         })
         .await
     }
 
-    /// The wait of a start by an event handler; `None` if it need not wait. `id` is the message's:
-    /// one that an execution has sent bears the id of its task.
+    /// The turn of a start by an event handler; `None` if it need not wait. `id` is the message's: one
+    /// that an execution has sent bears the id of its task.
     pub(crate) async fn turn_of_event(
         &self,
         id: &str,
         child: &ExecutionId,
         workflow: &str,
-    ) -> Result<Option<(Duration, u32)>, Error> {
-        let mut turn = (Duration::ZERO, 0);
+    ) -> Result<Option<Turn>, Error> {
+        let mut stemming = None;
         for by in senders(id) {
             if self.look(&by, |_| ()).await?.is_some() {
-                turn = self.inner.lineages.start(&by, child);
+                stemming = Some(self.inner.lineages.start(&by, child));
                 break;
             }
         }
-        let turn = (turn.0.max(self.inner.rates.reserve(workflow)), turn.1);
-        Ok((!turn.0.is_zero()).then_some(turn))
+        Ok(self.turn(stemming, workflow))
     }
 
-    /// Waits as [`Engine::turn_of_event`] says.
-    pub(crate) async fn wait_for_event(
-        &self,
-        (wait, generation): (Duration, u32),
-        child: &ExecutionId,
-        workflow: &str,
-    ) -> Result<(), Error> {
-        let is_gone = || self.definitions().workflow(workflow, None).is_none();
-        self.wait(wait, generation, child, workflow, is_gone).await
-    }
-
-    async fn wait_for_turn(
-        &self,
-        (wait, generation): (Duration, u32),
-        child: &ExecutionId,
-        workflow: &str,
-        is_gone: impl Fn() -> bool,
-    ) -> Result<(), Error> {
-        let wait = wait.max(self.inner.rates.reserve(workflow));
-        if wait.is_zero() {
-            Ok(())
-        } else {
-            self.wait(wait, generation, child, workflow, is_gone).await
-        }
-    }
-
-    /// Waits, but not for what cannot begin any more.
-    async fn wait(
-        &self,
-        wait: Duration,
-        generation: u32,
-        child: &ExecutionId,
-        workflow: &str,
-        is_gone: impl Fn() -> bool,
-    ) -> Result<(), Error> {
-        let why = if generation > 0 {
-            "workflows start workflows too fast: a start is delayed"
-        } else {
-            "a workflow is started too often: a start is delayed"
+    /// The later one of the turns that a start has by its lineage and by its definition.
+    fn turn(&self, stemming: Option<(Duration, u32)>, workflow: &str) -> Option<Turn> {
+        let often = self.inner.rates.reserve(workflow);
+        let turn = match stemming {
+            Some((wait, generation)) if wait >= often => {
+                Turn { wait, generation: Some(generation) }
+            }
+            _ => Turn { wait: often, generation: None },
         };
-        tracing::warn!(workflow, %child, generation, ?wait, "{why}");
+        (!turn.wait.is_zero()).then_some(turn)
+    }
+
+    /// Waits for a turn, unless what shall begin cannot begin any more.
+    pub(crate) async fn wait_for_turn(
+        &self,
+        Turn { wait, generation }: Turn,
+        child: &ExecutionId,
+        workflow: &str,
+        is_gone: impl Fn() -> bool,
+    ) -> Result<(), Error> {
+        let why = match generation {
+            Some(generation) => {
+                format!("it is start {generation} in a row of workflows that start workflows")
+            }
+            None => {
+                format!("workflow '{workflow}' is started too often (workflow_starts_per_minute)")
+            }
+        };
+        tracing::warn!(workflow, %child, ?wait, why, "workflows start too fast: a start is delayed");
         let until = self.now().plus_millis(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
-        let why = if generation > 0 {
-            format!("it is start {generation} in a row of workflows that start workflows")
-        } else {
-            format!("workflow '{workflow}' is started too often (workflow_starts_per_minute)")
-        };
         let _noted = self.inner.delayed.note(child, until, why);
         let mut forgotten = self.definitions().forgotten();
         let mut turn = std::pin::pin!(tokio::time::sleep(wait));

@@ -108,7 +108,8 @@ impl Acting<'_> {
             return Err(Failure::Final(message.to_owned()));
         };
         self.place.leave();
-        Ok(engine.wait_for_event(turn, child, workflow).await?)
+        let is_gone = || engine.definitions().workflow(workflow, None).is_none();
+        Ok(engine.wait_for_turn(turn, child, workflow, is_gone).await?)
     }
 
     async fn start(&self, action: &StartWorkflowAction) -> Done {
