@@ -102,13 +102,10 @@ fn cargo_home() -> anyhow::Result<PathBuf> {
 /// and `/registry/…/tokio-1.0.0/src/…`.
 fn released(command: &mut Command) -> &mut Command {
     let Ok(home) = cargo_home() else { return command };
-    let (registry, home, here) = (
-        home.join("registry/src").display().to_string(),
-        home.display().to_string(),
-        root().display(),
-    );
+    let registry = home.join("registry/src").display().to_string();
+    let (home, here) = (home.display().to_string(), root().display().to_string());
     // Of several that fit the last one counts.
-    let folders = [(format!("{here}"), "."), (home, "/cargo"), (registry, "/registry")];
+    let folders = [(here, "."), (home, "/cargo"), (registry, "/registry")];
     let rust = folders.iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}"));
     let c = folders.iter().map(|(from, to)| format!("-ffile-prefix-map={from}={to}"));
     let given = std::env::var("CFLAGS").into_iter();

@@ -74,14 +74,17 @@ async fn attacks_a_request_that_is_being_answered_is_not_closed_for_others() {
 #[tokio::test]
 async fn attacks_connections_that_are_all_being_answered_do_not_hide_health() {
     let server = Server::new().await.with(|settings| settings.connections_max = 2);
-    server.register(line("w", &["one", "two"])).await;
     let listening = Listening::over(&server).await;
     let mut waiting = Vec::new();
     for kind in ["one", "two"] {
-        let poll =
-            format!("GET /api/tasks/poll/{kind}?timeout=60000 HTTP/1.1\r\nhost: localhost\r\n\r\n");
-        waiting.push(send(&listening, &poll).await);
-        server.until_polled(kind).await;
+        server.register(line(kind, &[kind])).await;
+        // A caller who waits for the end of a workflow that does not end.
+        let wait = format!(
+            "POST /api/workflow/execute/{kind}/1?waitForSeconds=60 HTTP/1.1\r\nhost: localhost\r\n\
+             content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}"
+        );
+        waiting.push(send(&listening, &wait).await);
+        server.take(kind).await;
     }
     // Those that say nothing take no place of those that ask.
     let mut silent = Vec::new();
