@@ -1,8 +1,8 @@
 //! The engine: load, decide, commit, act. Everything else in this crate serves this file.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use kernel::alert::Monitor;
 use kernel::graph::{Execution, Limits, Message, Status};
@@ -119,6 +119,8 @@ pub(crate) struct Inner {
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
     pub(crate) quarantine: Mutex<BTreeMap<ExecutionId, String>>,
     pub(crate) stop: CancellationToken,
+    /// When that began.
+    pub(crate) stopped_at: OnceLock<tokio::time::Instant>,
     pub(crate) tasks: TaskTracker,
     closed: AtomicBool,
     pub(crate) counters: Counters,
@@ -195,6 +197,7 @@ impl Engine {
             running: Mutex::default(),
             quarantine: Mutex::default(),
             stop: CancellationToken::new(),
+            stopped_at: OnceLock::new(),
             tasks: TaskTracker::new(),
             closed: AtomicBool::new(false),
             counters: Counters::default(),
@@ -717,6 +720,7 @@ impl Engine {
     /// Begins a shutdown: whoever waits for a task or an end is answered at once, and nothing new
     /// is begun. Inputs are still taken until [`Engine::close`].
     pub fn stop(&self) {
+        self.inner.stopped_at.get_or_init(tokio::time::Instant::now);
         self.inner.stop.cancel();
     }
 

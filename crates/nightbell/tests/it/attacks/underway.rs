@@ -138,11 +138,16 @@ async fn thousands_of_waits_on_few_connections() {
     for number in 0..2 {
         let client = reqwest::Client::builder().http2_prior_knowledge().build().expect("a client");
         for _ in 0..2000 {
-            let url = live.url(&format!("/api/tasks/poll/batch/t{number}?timeout=60000"));
-            let asked = client.get(url).send();
-            waits.push(tokio::spawn(async move { asked.await.map(drop) }));
+            let url = live.url(&format!("/api/tasks/poll/batch/t{number}?timeout=5000"));
+            let client = client.clone();
+            waits.push(tokio::spawn(async move {
+                // Each waits for as long as a poll may, again and again.
+                while client.get(&url).send().await.is_ok() {}
+            }));
         }
     }
+    let all = |polls: &Value| polls.as_array().is_some_and(|polls| polls.len() >= 2);
+    until(&live, "/api/tasks/queue/polldata/all", all).await;
     live.get("/api/workflow/search").await;
     watch.ends(&mut live).await;
     for wait in waits {
