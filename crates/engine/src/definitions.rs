@@ -8,6 +8,7 @@ use kernel::Json;
 use kernel::definition::{SchemaDef, SubWorkflowVersion, TaskDef, WorkflowDef, WorkflowTask};
 use kernel::graph::Plan;
 use parking_lot::RwLock;
+use tokio::sync::watch;
 
 use crate::documents::Damaged;
 use crate::store::{Document, Store, StoreError};
@@ -21,6 +22,8 @@ pub struct Definitions {
     plans: RwLock<Plans>,
     /// Makes the references to secrets in plans.
     key: Key,
+    /// Changes when a workflow is forgotten.
+    forgotten: watch::Sender<()>,
 }
 
 #[derive(Default)]
@@ -67,7 +70,7 @@ impl Definitions {
             versions.insert(document.version, Arc::new(definition));
         }
         let (registered, plans) = (RwLock::new(registered), RwLock::default());
-        Ok(Self { store, damaged, registered, plans, key })
+        Ok(Self { store, damaged, registered, plans, key, forgotten: watch::Sender::new(()) })
     }
 
     /// A workflow definition; the latest version if none is named.
@@ -172,7 +175,13 @@ impl Definitions {
         }
         drop(registered);
         self.plans.write().current.clear();
+        self.forgotten.send_replace(());
         Ok(found)
+    }
+
+    /// Changes whenever a version of a workflow is forgotten.
+    pub(crate) fn forgotten(&self) -> watch::Receiver<()> {
+        self.forgotten.subscribe()
     }
 
     /// Forgets a task definition. `false` if there was none.

@@ -103,11 +103,11 @@ impl Engine {
     }
 
     async fn receive_start(&self, outgoing: &Outgoing, message: StartMessage) -> Result<(), Error> {
+        self.slow_down(outgoing, &message).await?;
         if let Some(name) = message.name.strip_prefix(ORCHESTRATION) {
             let name = name.to_owned();
             return self.receive_orchestration(outgoing, message, &name).await;
         }
-        self.slow_down(outgoing, &message).await?;
         let child = outgoing.to.clone();
         // A monitor does not ask to hear that something has begun, only that it cannot.
         let waits = message.asked_by.clone().or_else(|| message.parent.clone());
@@ -123,38 +123,13 @@ impl Engine {
             Err(Error::Rejected(
                 Rejected::Invalid(reason)
                 | Rejected::Conflict(reason)
-                | Rejected::Forbidden(reason),
+                | Rejected::Forbidden(reason)
+                | Rejected::Full(reason),
             )) => self.refuse(outgoing, waits, &reason).await,
             Err(error @ Error::Quarantined { .. }) => {
                 self.refuse(outgoing, waits, &error.to_string()).await
             }
             result => result,
-        }
-    }
-
-    /// Has a start wait that stems from too many others.
-    async fn slow_down(&self, outgoing: &Outgoing, message: &StartMessage) -> Result<(), Error> {
-        let (by, child) = (&outgoing.key.sender, &outgoing.to);
-        if by.machine() != MachineKind::Execution {
-            return Ok(());
-        }
-        if message.parent.is_some() {
-            self.inner.lineages.adopt(by, child);
-            return Ok(());
-        }
-        let (wait, generation) = self.inner.lineages.start(by, child);
-        if wait.is_zero() {
-            return Ok(());
-        }
-        tracing::warn!(
-            workflow = &*message.name, %by, generation, ?wait,
-            "workflows start workflows too fast: a start is delayed"
-        );
-        tokio::select! {
-            biased;
-            // It is delivered again after the next start.
-            () = self.inner.stop.cancelled() => Err(Error::Closing),
-            () = tokio::time::sleep(wait) => Ok(()),
         }
     }
 

@@ -262,7 +262,9 @@ impl Engine {
 
     /// Waits until running tasks have finished, for as long as a shutdown may take.
     pub(crate) async fn drain_runs(&self) {
-        let deadline = tokio::time::Instant::now() + GRACE;
+        // Others may have waited meanwhile: all of it counts.
+        let stopped_at = self.inner.stopped_at.get().copied();
+        let deadline = stopped_at.unwrap_or_else(tokio::time::Instant::now) + GRACE;
         while !self.inner.running.lock().is_empty() && tokio::time::Instant::now() < deadline {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

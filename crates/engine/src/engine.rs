@@ -1,8 +1,8 @@
 //! The engine: load, decide, commit, act. Everything else in this crate serves this file.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use kernel::alert::Monitor;
 use kernel::graph::{Execution, Limits, Message, Status};
@@ -31,6 +31,7 @@ use crate::hosted::{Decided, Hosted, Stimulus};
 use crate::lineage::Lineages;
 use crate::monitors::{Fired, Monitors, Receivers};
 use crate::outputs::Outputs;
+use crate::pacing::{Delayed, Rates};
 use crate::parts::{Counters, Options, Parts, Values};
 use crate::publishing;
 use crate::queues::{Queues, TaskKey};
@@ -113,11 +114,15 @@ pub(crate) struct Inner {
     pub(crate) deciding: Mutex<HashMap<ExecutionId, Arc<Watch>>>,
     pub(crate) suspects: Suspects,
     pub(crate) lineages: Lineages,
+    pub(crate) rates: Rates,
+    pub(crate) delayed: Delayed,
     pub(crate) cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
     pub(crate) quarantine: Mutex<BTreeMap<ExecutionId, String>>,
     pub(crate) stop: CancellationToken,
+    /// When that began.
+    pub(crate) stopped_at: OnceLock<tokio::time::Instant>,
     pub(crate) tasks: TaskTracker,
     closed: AtomicBool,
     pub(crate) counters: Counters,
@@ -186,12 +191,15 @@ impl Engine {
             deciding: Mutex::default(),
             suspects,
             lineages: Lineages::default(),
+            rates: Rates::new(parts.options.starts_per_minute),
+            delayed: Delayed::default(),
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,
             watchers: Mutex::default(),
             running: Mutex::default(),
             quarantine: Mutex::default(),
             stop: CancellationToken::new(),
+            stopped_at: OnceLock::new(),
             tasks: TaskTracker::new(),
             closed: AtomicBool::new(false),
             counters: Counters::default(),
@@ -737,6 +745,7 @@ impl Engine {
     /// Begins a shutdown: whoever waits for a task or an end is answered at once, and nothing new
     /// is begun. Inputs are still taken until [`Engine::close`].
     pub fn stop(&self) {
+        self.inner.stopped_at.get_or_init(tokio::time::Instant::now);
         self.inner.stop.cancel();
     }
 

@@ -25,6 +25,7 @@ mod lineage;
 pub mod memory;
 pub mod monitors;
 mod outputs;
+mod pacing;
 mod parts;
 mod places;
 mod polling;

@@ -4,7 +4,8 @@
 //! after twenty generations. Nothing in a single one is wrong, and chains without end are in honest
 //! use (a run that starts its successor every day). So what an execution starts is neither counted
 //! for ever nor refused, but slowed down: all that stems from one start draws on one account, and
-//! the further a start is from the first, the more it takes. Decision 0019 weighs this.
+//! the further a start is from the first, the more it takes. Sub-workflows draw on it as well, for
+//! `depth_max` alone leaves room for two to the power of it. Decision 0019 weighs this.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -22,6 +23,11 @@ const GAIN: f64 = 1000.0;
 const DEARER: f64 = 4.0;
 /// What a start takes at most: later generations come at one a second.
 const PRICE_MAX: f64 = 1000.0;
+/// What a sub-workflow takes, by how many are above it: what an execution asks for directly, however
+/// many branches it has, takes nothing.
+const NESTED: [f64; 6] = [0.0, 0.0, 0.25, 1.0, 4.0, 16.0];
+/// What a sub-workflow further down takes.
+const NESTED_MAX: f64 = 64.0;
 /// Executions of which it is known from where they stem; those known longest are forgotten.
 const KNOWN_MAX: usize = 50_000;
 
@@ -42,6 +48,8 @@ struct Inner {
 struct Stem {
     /// Starts between the first and this one.
     generation: u32,
+    /// Sub-workflows between the last start and this one.
+    depth: u32,
     account: Arc<Mutex<Account>>,
 }
 
@@ -53,7 +61,7 @@ struct Account {
 impl Stem {
     fn first() -> Self {
         let account = Account { balance: BALANCE_MAX, at: Instant::now() };
-        Self { generation: 0, account: Arc::new(Mutex::new(account)) }
+        Self { generation: 0, depth: 0, account: Arc::new(Mutex::new(account)) }
     }
 }
 
@@ -62,12 +70,8 @@ impl Lineages {
     /// is from the first.
     pub(crate) fn start(&self, by: &ExecutionId, child: &ExecutionId) -> (Duration, u32) {
         let mut inner = self.inner.lock();
-        let mut stem = inner.known.get(by).cloned().unwrap_or_else(|| {
-            let stem = Stem::first();
-            inner.learn(by, stem.clone());
-            stem
-        });
-        stem.generation += 1;
+        let mut stem = inner.stem_of(by);
+        (stem.generation, stem.depth) = (stem.generation + 1, 0);
         let generation = stem.generation;
         let price = DEARER.powi(generation.min(32) as i32 - 1).min(PRICE_MAX);
         let wait = stem.account.lock().take(price);
@@ -75,16 +79,30 @@ impl Lineages {
         (wait, generation)
     }
 
-    /// A sub-workflow is of the generation of its parent.
-    pub(crate) fn adopt(&self, parent: &ExecutionId, child: &ExecutionId) {
+    /// As [`Lineages::start`] for a sub-workflow, which is of the generation of its parent.
+    pub(crate) fn adopt(&self, parent: &ExecutionId, child: &ExecutionId) -> (Duration, u32) {
         let mut inner = self.inner.lock();
-        if let Some(stem) = inner.known.get(parent).cloned() {
-            inner.learn(child, stem);
-        }
+        let mut stem = inner.stem_of(parent);
+        stem.depth += 1;
+        let (generation, depth) = (stem.generation, stem.depth);
+        let price = NESTED.get(depth as usize).copied().unwrap_or(NESTED_MAX);
+        let wait = stem.account.lock().take(price);
+        inner.learn(child, stem);
+        (wait, generation + depth)
     }
 }
 
 impl Inner {
+    /// From where an execution stems; one of which nothing is known is a first.
+    fn stem_of(&mut self, id: &ExecutionId) -> Stem {
+        if let Some(stem) = self.known.get(id) {
+            return stem.clone();
+        }
+        let stem = Stem::first();
+        self.learn(id, stem.clone());
+        stem
+    }
+
     fn learn(&mut self, id: &ExecutionId, stem: Stem) {
         if self.known.insert(id.clone(), stem).is_none() {
             self.order.push_back(id.clone());
@@ -130,6 +148,34 @@ mod tests {
         let waits: Vec<Duration> = waits.collect();
         assert!(waits[..20].iter().all(Duration::is_zero), "{waits:?}");
         assert!(waits[99] > Duration::from_mins(1), "{waits:?}");
+    }
+
+    #[test]
+    fn sub_workflows_do_not_wait_unless_they_multiply() {
+        let lineages = Lineages::default();
+        // One below the other, as deep as they may be nested.
+        for number in 0..63 {
+            assert!(lineages.adopt(&id(number), &id(number + 1)).0.is_zero(), "{number}");
+        }
+        // Many beside each other, and many below each of some.
+        for number in 1000..11_000 {
+            assert!(lineages.adopt(&id(500), &id(number)).0.is_zero());
+        }
+        for number in 20_000..40_000 {
+            assert!(lineages.adopt(&id(1000 + number % 100), &id(number)).0.is_zero());
+        }
+        // Two below each.
+        let (mut at_once, mut latest) = (0, vec![id(600)]);
+        while let Some(by) = latest.pop() {
+            for _ in 0..2 {
+                let child = id(1_000_000 + at_once);
+                if lineages.adopt(&by, &child).0.is_zero() {
+                    at_once += 1;
+                    latest.insert(0, child);
+                }
+            }
+        }
+        assert!(at_once < 2000, "{at_once} at once");
     }
 
     #[test]

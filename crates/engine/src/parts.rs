@@ -58,6 +58,8 @@ pub struct Options {
     pub limits: Limits,
     /// Built-in tasks running at once, per task type; those of monitors have as many again.
     pub runs_max: usize,
+    /// Starts of one definition in a minute; 0 = any number. What monitors start does not count.
+    pub starts_per_minute: u32,
     /// Bytes of history whose executions are kept in memory.
     pub cache_bytes: usize,
     /// What is kept of what has finished.
@@ -84,6 +86,7 @@ impl Default for Options {
         Self {
             limits: Limits::default(),
             runs_max: 64,
+            starts_per_minute: 0,
             cache_bytes: 12 << 20,
             retention: Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 },
             key: None,

@@ -64,21 +64,40 @@ impl Engine {
     /// and a key it starts at most once, as the strategy says; a key alone is but a label.
     ///
     /// # Errors
-    /// [`Rejected::Conflict`] if the strategy forbids a repetition; as [`Engine::step`].
+    /// [`Rejected::Conflict`] if the strategy forbids a repetition; [`Rejected::Full`] if the
+    /// definition was started too often; as [`Engine::step`].
     pub async fn begin(
         &self,
         start: Start,
         strategy: Option<IdempotencyStrategy>,
     ) -> Result<Begun, Error> {
+        let name = start.plan.definition.name.clone();
+        self.inner.rates.admit(&name)?;
         let (Some(strategy), Some(key)) = (strategy, start.idempotency_key.clone()) else {
             let id = Self::new_id();
-            self.step(&id, Input::Start(Box::new(start))).await?;
-            return Ok(Begun::New(id));
+            let begun = self.step(&id, Input::Start(Box::new(start))).await;
+            return begun
+                .map(|()| Begun::New(id))
+                .inspect_err(|_| self.inner.rates.give_back(&name));
         };
         // On its own, so that a caller who goes away does not open the lane too early.
         let engine = self.clone();
         let begin = async move { engine.begin_once(start, &key, strategy).await };
-        self.inner.tasks.spawn(begin).await.unwrap_or(Err(Error::Closing))
+        let begun = self.inner.tasks.spawn(begin).await.unwrap_or(Err(Error::Closing));
+        if !matches!(begun, Ok(Begun::New(_))) {
+            self.inner.rates.give_back(&name);
+        }
+        begun
+    }
+
+    /// Starts a root execution under an id of the caller's choice; durable when this returns.
+    ///
+    /// # Errors
+    /// [`Rejected::Stale`] if there is one of that id; [`Rejected::Full`] if the definition was
+    /// started too often; as [`Engine::step`].
+    pub async fn begin_at(&self, id: &ExecutionId, start: Start) -> Result<(), Error> {
+        self.inner.rates.admit(&start.plan.definition.name)?;
+        self.step(id, Input::Start(Box::new(start))).await
     }
 
     /// As [`Engine::begin`] under the id `other`, whose second start is the first one. Which id it

@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod deadman;
 mod dev;
+mod exposed;
 mod limits;
 mod load;
 mod logging;
@@ -35,8 +36,9 @@ fn main() -> ExitCode {
 fn start(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Serve(flags) => {
-            let config = Config::from_process(&flags)?;
+            let (config, effective) = Config::from_process(&flags)?;
             logging::start(&config);
+            exposed::tell(&config, &effective);
             run(serve::run(config))?;
         }
         Command::Dev(flags) => {

@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use engine::store::Store;
 use engine::vault::{self, Key};
+use zeroize::Zeroizing;
 
 use crate::config::{Config, StoreUrl};
+use crate::exposed;
 
 /// The key for a store, which is the store's own or, at the first start, becomes it.
 ///
@@ -60,14 +62,15 @@ fn read(file: &Path) -> anyhow::Result<Key> {
     let shown = file.display();
     let opened = File::open(file).with_context(|| format!("cannot read the key file {shown}"))?;
     let mode = opened.metadata()?.permissions().mode();
-    if mode & 0o077 != 0 {
+    let shared = if exposed::is_credential(file) { 0o007 } else { 0o077 };
+    if mode & shared != 0 {
         bail!(
             "the key file {shown} can be read by others (mode {:03o}): run `chmod 600 {shown}`, \
              and take the key for known if they may have read it",
             mode & 0o777
         );
     }
-    let mut text = String::new();
+    let mut text = Zeroizing::new(String::new());
     let read = opened.take(LENGTH_MAX).read_to_string(&mut text);
     read.with_context(|| format!("cannot read the key file {shown}"))?;
     Key::parse(&text).with_context(|| {

@@ -1,5 +1,6 @@
 //! Runs the server: opens what the configuration names, serves until told to stop, closes in order.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use crate::robopager::Robopager;
 use crate::scripts::Engines;
 use crate::secret_key;
 use crate::values::FromEnvironment;
-use crate::{deadman, limits, load};
+use crate::{deadman, exposed, limits, load};
 
 /// A server that is open but not yet told when to stop.
 pub(crate) struct Server {
@@ -131,6 +132,7 @@ impl Server {
         let settings = Settings {
             body_max: usize::try_from(config.payload_max.0)?.saturating_add(BODY_SLACK),
             connections_max: limits::apply(),
+            connections_per_address: config.connections_per_address.get(),
             public_url: config.public_url.as_ref().map(|url| url.0.clone()),
             hosts: config.hosts.clone(),
             beyond_loopback: !config.listen.ip().to_canonical().is_loopback(),
@@ -198,7 +200,9 @@ fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
                 size_max_bytes: config.disk_budget.map(|budget| budget.0.saturating_mul(2)),
                 ..store::Options::default()
             };
-            Ok(Sqlite::open(path, &options)?)
+            let store = Sqlite::open(path, &options)?;
+            exposed::tell_of_file(path, "payloads of workflows");
+            Ok(store)
         }
         StoreUrl::Postgres(_) => {
             anyhow::bail!("this build keeps its data in SQLite only: use --store sqlite:FILE")
@@ -218,9 +222,12 @@ pub(crate) fn options(config: &Config) -> engine::Options {
     engine::Options {
         limits: kernel::graph::Limits {
             payload_max: usize::try_from(config.payload_max.0).unwrap_or(usize::MAX),
+            iterations_max: config.loop_iterations_max.get(),
+            executions_max: config.workflow_open_max.map_or(0, NonZeroU32::get),
             ..kernel::graph::Limits::default()
         },
         runs_max: config.system_task_workers.get(),
+        starts_per_minute: config.workflow_starts_per_minute.map_or(0, NonZeroU32::get),
         leases: Leases {
             turn: config.turn_lease,
             activity: config.activity_lease,

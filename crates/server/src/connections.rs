@@ -3,11 +3,13 @@
 //! When the connections are used up, the one that has sent nothing for the longest time makes room
 //! for the next; one whose request is complete and being answered is never closed for another. A
 //! request body must arrive at a lowest rate, and the requests that are being answered are bounded
-//! over all connections.
+//! over all connections. One address gets a share of the connections and of the requests, so that no
+//! single machine can use them up.
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -16,6 +18,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use hyper::body::{Body, Frame, SizeHint};
+use ipnet::IpNet;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
@@ -24,6 +27,8 @@ use tokio_util::sync::CancellationToken;
 /// Requests being answered at once, over all connections; further ones are refused with 503. Long
 /// polls and waits for orchestrations count while they wait.
 const REQUESTS_MAX: usize = 20_000;
+/// Of these, those of one address.
+const REQUESTS_PER_ADDRESS: usize = REQUESTS_MAX / 2;
 /// Lowest rate of a request body, in bytes per second, once its first time is over.
 const BODY_RATE_MIN: u64 = 4 << 10;
 /// How long a connection that makes room may take to leave before the next one is asked as well.
@@ -35,16 +40,54 @@ const ASKED_MAX: usize = 4;
 pub(crate) struct Connections {
     room: Arc<Semaphore>,
     requests: Arc<Semaphore>,
-    open: Mutex<HashMap<u64, Arc<Peer>>>,
+    open: Mutex<Open>,
     next: AtomicU64,
     begun: Instant,
+    bounds: Bounds,
+}
+
+/// What the peers of a port may take of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    /// Connections at once; at least one.
+    pub(crate) most: usize,
+    /// Connections of one address; at most half of all.
+    pub(crate) per_address: usize,
+    /// From where connections of many peers come: the bounds of one address do not hold. They do
+    /// not for this machine, either.
+    pub(crate) proxies: Vec<IpNet>,
     /// Longest silence within a request body, and the time of a whole one, to which each
     /// [`BODY_RATE_MIN`] bytes add a second.
-    body_time: Duration,
+    pub(crate) body_time: Duration,
+}
+
+#[derive(Default)]
+struct Open {
+    peers: HashMap<u64, Arc<Peer>>,
+    addresses: HashMap<IpAddr, Arc<Address>>,
+}
+
+/// What comes from one address.
+#[derive(Default)]
+struct Address {
+    /// Changed by whoever holds the lock of [`Connections::open`].
+    connections: AtomicUsize,
+    requests: AtomicUsize,
+}
+
+/// Why there is no place for a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Full {
+    /// All are being answered.
+    All,
+    /// All of its address are.
+    Address,
 }
 
 /// What is known of the peer on one connection.
 struct Peer {
+    /// From where it comes, if that is bounded.
+    from: Option<(IpAddr, Arc<Address>)>,
     /// When it last sent something, in milliseconds after the port was opened.
     heard: AtomicU64,
     /// Its requests that have arrived whole and are being answered.
@@ -62,57 +105,97 @@ pub(crate) struct Connection {
 }
 
 impl Connections {
-    /// Room for so many connections, at least one, whose request bodies may be silent for `body_time`.
-    pub(crate) fn new(most: usize, body_time: Duration) -> Arc<Self> {
+    /// No connections yet.
+    pub(crate) fn new(bounds: Bounds) -> Arc<Self> {
         Arc::new(Self {
-            room: Arc::new(Semaphore::new(most.max(1))),
+            room: Arc::new(Semaphore::new(bounds.most.max(1))),
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
             open: Mutex::default(),
             next: AtomicU64::new(0),
             begun: Instant::now(),
-            body_time,
+            bounds,
         })
     }
 
-    /// A place for a connection; if there is none, one that is idle is closed for it. `None` if
-    /// every connection is being answered, or those that are to make room do not leave.
-    pub(crate) async fn enter(self: &Arc<Self>) -> Option<Connection> {
+    /// A place for a connection; if there is none, one that is idle is closed for it.
+    ///
+    /// # Errors
+    /// Every connection is being answered, or every one of its address, or those that are to make
+    /// room do not leave.
+    pub(crate) async fn enter(self: &Arc<Self>, from: IpAddr) -> Result<Connection, Full> {
+        let from = self.bounded(from);
+        if let Some(from) = from
+            && !self.has_room_for(from)
+        {
+            return Err(Full::Address);
+        }
         let mut room = self.room.clone().try_acquire_owned().ok();
         for _ in 0..ASKED_MAX {
-            if room.is_some() || !self.close_the_idlest() {
+            if room.is_some() || !close_the_idlest(self.open.lock().peers.values()) {
                 break;
             }
             let freed = self.room.clone().acquire_owned();
             room = tokio::time::timeout(LEAVE_MAX, freed).await.ok().and_then(Result::ok);
         }
-        let room = room?;
+        let room = room.ok_or(Full::All)?;
         let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let mut open = self.open.lock();
+        let from = from.map(|ip| (ip, open.addresses.entry(ip).or_default().clone()));
+        if let Some((_, address)) = &from {
+            address.connections.fetch_add(1, Ordering::Relaxed);
+        }
         let peer = Arc::new(Peer {
+            from,
             heard: AtomicU64::new(self.clock()),
             answering: AtomicUsize::new(0),
             closed: CancellationToken::new(),
         });
-        self.open.lock().insert(id, peer.clone());
-        Some(Connection { of: self.clone(), id, peer, _room: room })
+        open.peers.insert(id, peer.clone());
+        drop(open);
+        Ok(Connection { of: self.clone(), id, peer, _room: room })
+    }
+
+    /// The address that is bounded for a peer: of IPv6 the network that one machine has to itself.
+    fn bounded(&self, ip: IpAddr) -> Option<IpAddr> {
+        let ip = ip.to_canonical();
+        if ip.is_loopback() || self.bounds.proxies.iter().any(|net| net.contains(&ip)) {
+            return None;
+        }
+        Some(match ip {
+            IpAddr::V4(_) => ip,
+            IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),
+        })
+    }
+
+    /// Whether an address may have one more connection; its idlest one is closed for it if need be.
+    fn has_room_for(&self, ip: IpAddr) -> bool {
+        let most = self.bounds.per_address.min(self.bounds.most / 2).max(1);
+        let open = self.open.lock();
+        let known = open.addresses.get(&ip);
+        if known.is_none_or(|address| address.connections.load(Ordering::Relaxed) < most) {
+            return true;
+        }
+        let is_its = |peer: &&Arc<Peer>| peer.from.as_ref().is_some_and(|(from, _)| *from == ip);
+        let its = || open.peers.values().filter(is_its);
+        // Those that are being closed are on their way out.
+        its().filter(|peer| !peer.closed.is_cancelled()).count() < most || close_the_idlest(its())
     }
 
     /// Milliseconds since the port was opened.
     fn clock(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
+}
 
-    /// Whether one makes room, now or since an earlier call.
-    fn close_the_idlest(&self) -> bool {
-        let open = self.open.lock();
-        let idle = open.values().filter(|peer| {
-            peer.answering.load(Ordering::Relaxed) == 0 && !peer.closed.is_cancelled()
-        });
-        match idle.min_by_key(|peer| peer.heard.load(Ordering::Relaxed)) {
-            Some(idlest) => idlest.closed.cancel(),
-            None => return open.values().any(|peer| peer.closed.is_cancelled()),
-        }
-        true
+/// Whether one makes room, now or since an earlier call.
+fn close_the_idlest<'a>(peers: impl Iterator<Item = &'a Arc<Peer>>) -> bool {
+    let (closing, open): (Vec<_>, Vec<_>) = peers.partition(|peer| peer.closed.is_cancelled());
+    let idle = open.into_iter().filter(|peer| peer.answering.load(Ordering::Relaxed) == 0);
+    match idle.min_by_key(|peer| peer.heard.load(Ordering::Relaxed)) {
+        Some(idlest) => idlest.closed.cancel(),
+        None => return !closing.is_empty(),
     }
+    true
 }
 
 impl Connection {
@@ -125,7 +208,11 @@ impl Connection {
     pub(crate) fn request(&self) -> Option<Request> {
         self.heard();
         let place = self.of.requests.clone().try_acquire_owned().ok()?;
-        Some(Request { peer: self.peer.clone(), is_whole: false, _place: place })
+        let request = Request { peer: self.peer.clone(), is_whole: false, _place: place };
+        let Some((_, address)) = &self.peer.from else { return Some(request) };
+        // Counted down again when it is dropped.
+        let before = address.requests.fetch_add(1, Ordering::Relaxed);
+        (before < REQUESTS_PER_ADDRESS).then_some(request)
     }
 
     /// The body of a request on this connection, watched while it arrives.
@@ -157,7 +244,13 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.of.open.lock().remove(&self.id);
+        let mut open = self.of.open.lock();
+        open.peers.remove(&self.id);
+        if let Some((ip, address)) = &self.peer.from
+            && address.connections.fetch_sub(1, Ordering::Relaxed) == 1
+        {
+            open.addresses.remove(ip);
+        }
     }
 }
 
@@ -170,6 +263,9 @@ pub(crate) struct Request {
 
 impl Drop for Request {
     fn drop(&mut self) {
+        if let Some((_, address)) = &self.peer.from {
+            address.requests.fetch_sub(1, Ordering::Relaxed);
+        }
         if self.is_whole {
             self.peer.answering.fetch_sub(1, Ordering::Relaxed);
         }
@@ -207,7 +303,7 @@ impl<B> Arriving<B> {
     /// When the peer has been slow for too long.
     fn deadline(&self) -> Instant {
         let rate = Duration::from_secs(self.received / BODY_RATE_MIN);
-        let time = self.of.body_time;
+        let time = self.of.bounds.body_time;
         (self.begun + time + rate).min(Instant::now() + time)
     }
 }
@@ -226,7 +322,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
-            let (deadline, time) = (this.deadline(), this.of.body_time);
+            let (deadline, time) = (this.deadline(), this.of.bounds.body_time);
             let alarm =
                 this.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
             return match alarm.as_mut().poll(context) {
@@ -309,4 +405,88 @@ pub(crate) fn is_too_slow(error: &(dyn Error + 'static)) -> bool {
         cause = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod attacks {
+    use super::*;
+
+    fn port(most: usize, per_address: usize) -> Arc<Connections> {
+        let proxies = vec!["10.9.0.0/16".parse().expect("a network")];
+        let body_time = Duration::from_secs(30);
+        Connections::new(Bounds { most, per_address, proxies, body_time })
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().expect("an address")
+    }
+
+    /// A request that has arrived and is being answered.
+    fn answered(connection: &Connection) -> RequestHandle {
+        let request = connection.request().expect("there is room");
+        connection.arriving(http_body_util::Empty::<Bytes>::new(), request).1
+    }
+
+    #[tokio::test]
+    async fn silent_connections_of_one_address_make_room_for_its_own_only() {
+        let port = port(100, 3);
+        let other = port.enter(ip("192.0.2.2")).await.expect("a place");
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(port.enter(ip("192.0.2.1")).await.expect("a place"));
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let fourth = port.enter(ip("192.0.2.1")).await.expect("the first makes room");
+        held[0].closed().await;
+        for still in [&held[1], &held[2], &fourth, &other] {
+            assert!(!still.peer.closed.is_cancelled());
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_whose_connections_are_all_answered_is_refused_and_others_are_not() {
+        let port = port(100, 3);
+        let mut busy = Vec::new();
+        for _ in 0..3 {
+            let connection = port.enter(ip("2001:db8::1")).await.expect("a place");
+            busy.push((answered(&connection), connection));
+        }
+        // The same machine has many addresses of one network.
+        assert_eq!(port.enter(ip("2001:db8::2")).await.err(), Some(Full::Address));
+        assert!(port.enter(ip("2001:db8:0:1::1")).await.is_ok());
+        assert!(port.enter(ip("192.0.2.1")).await.is_ok());
+        busy.pop();
+        assert!(port.enter(ip("2001:db8::2")).await.is_ok(), "one has gone");
+        drop(busy);
+        assert!(port.open.lock().addresses.is_empty(), "nothing is remembered of who has gone");
+    }
+
+    #[tokio::test]
+    async fn one_address_never_has_more_than_half_of_all_connections() {
+        let port = port(4, 1000);
+        let mut busy = Vec::new();
+        for _ in 0..2 {
+            let connection = port.enter(ip("192.0.2.1")).await.expect("a place");
+            busy.push((answered(&connection), connection));
+        }
+        assert_eq!(port.enter(ip("192.0.2.1")).await.err(), Some(Full::Address));
+        // Many come by this machine, and by a proxy.
+        for peer in ["127.0.0.1", "10.9.8.7"] {
+            let connection = port.enter(ip(peer)).await.expect("a place");
+            busy.push((answered(&connection), connection));
+        }
+        assert_eq!(port.enter(ip("::ffff:127.0.0.1")).await.err(), Some(Full::All));
+    }
+
+    #[tokio::test]
+    async fn the_requests_of_one_address_leave_room_for_others() {
+        let port = port(100, 50);
+        let connection = port.enter(ip("192.0.2.1")).await.expect("a place");
+        let held: Vec<_> = std::iter::from_fn(|| connection.request()).collect();
+        assert_eq!(held.len(), REQUESTS_PER_ADDRESS);
+        let other = port.enter(ip("192.0.2.2")).await.expect("a place");
+        assert!(other.request().is_some());
+        drop(held);
+        assert!(connection.request().is_some());
+    }
 }

@@ -17,11 +17,12 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::connections::{Connection, Connections};
+use crate::connections::{Bounds, Connection, Connections, Full};
 use crate::guard::Peer;
 use crate::problem::Problem;
 
@@ -90,15 +91,26 @@ impl Front {
     }
 
     async fn take_all(self: Arc<Self>, listener: TcpListener) {
-        let reserve = Connections::new(RESERVED, RESERVED_MAX);
+        // Beyond all others there is no share: whoever asks for health is answered within moments.
+        let everybody = [IpNet::V4(Ipv4Net::default()), IpNet::V6(Ipv6Net::default())];
+        let reserve = Connections::new(Bounds {
+            most: RESERVED,
+            per_address: RESERVED,
+            proxies: everybody.to_vec(),
+            body_time: RESERVED_MAX,
+        });
         loop {
             match listener.accept().await {
                 Ok((stream, peer)) => {
                     let (front, peer) = (self.clone(), Peer(peer));
-                    if let Some(place) = self.places.enter().await {
-                        tokio::spawn(front.sort(stream, peer, place));
-                    } else if let Some(place) = reserve.enter().await {
-                        tokio::spawn(front.refuse(stream, peer, place));
+                    let from = peer.0.ip();
+                    match self.places.enter(from).await {
+                        Ok(place) => drop(tokio::spawn(front.sort(stream, peer, place))),
+                        Err(full) => {
+                            if let Ok(place) = reserve.enter(from).await {
+                                tokio::spawn(front.refuse(stream, peer, place, full));
+                            }
+                        }
                     }
                 }
                 Err(error) => {
@@ -117,7 +129,7 @@ impl Front {
         };
         match asks {
             Ok(Ok(true)) => tokio::select! {
-                () = self.answer(stream, peer) => {}
+                () = self.answer(stream, peer, Full::All) => {}
                 () = place.closed() => {}
             },
             Ok(Ok(false)) => {
@@ -136,23 +148,23 @@ impl Front {
     }
 
     /// Answers on a connection for which there is no place.
-    async fn refuse(self: Arc<Self>, stream: TcpStream, peer: Peer, place: Connection) {
+    async fn refuse(self: Arc<Self>, stream: TcpStream, peer: Peer, place: Connection, full: Full) {
         tokio::select! {
-            _ = tokio::time::timeout(RESERVED_MAX, self.answer(stream, peer)) => {}
+            _ = tokio::time::timeout(RESERVED_MAX, self.answer(stream, peer, full)) => {}
             () = place.closed() => {}
         }
     }
 
     /// Answers one request if it asks for health, and refuses any other.
-    async fn answer(&self, stream: TcpStream, peer: Peer) {
+    async fn answer(&self, stream: TcpStream, peer: Peer, full: Full) {
         let service = TowerToHyperService::new(self.router.clone());
         let service = service_fn(|mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(peer);
             let health = is_health(request.uri().path()).then(|| service.call(request));
-            async {
+            async move {
                 match health {
                     Some(health) => health.await,
-                    None => Ok(too_many().into_response()),
+                    None => Ok(too_many(full).into_response()),
                 }
             }
         });
@@ -170,7 +182,15 @@ fn is_health(path: &str) -> bool {
     matches!(path, "/health" | "/api/health")
 }
 
-fn too_many() -> Problem {
+fn too_many(full: Full) -> Problem {
+    if full == Full::Address {
+        let message = "your address has every connection in use that one may have; close some, or \
+                       try again later";
+        let status = StatusCode::TOO_MANY_REQUESTS;
+        return Problem::new(status, "too-many-connections-of-address", message).with_hint(
+            "Raise connections_per_address, or name a reverse proxy in trusted_proxies.",
+        );
+    }
     let message = "every connection that the server takes is in use; try again later";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-connections", message)
         .with_hint("Raise the limit of open files of the server's process.")

@@ -52,8 +52,12 @@ pub struct Settings {
     pub ping_every: Duration,
     /// Connections served at once; when there are more, idle ones are closed.
     pub connections_max: usize,
+    /// Of these, those of one address; at most half. This machine and `trusted_proxies` may have all.
+    pub connections_per_address: usize,
     /// How long a request body may be silent before the request is given up.
     pub body_time: Duration,
+    /// The memory that large answers may take together.
+    pub large_answers: rest::extract::LargeAnswers,
     /// Where people reach this server: links in answers begin with it, and its host is ours.
     pub public_url: Option<String>,
     /// Further names under which this server may be asked for.
@@ -71,7 +75,9 @@ impl Default for Settings {
             version: env!("CARGO_PKG_VERSION"),
             ping_every: Duration::from_secs(25),
             connections_max: 10_000,
+            connections_per_address: 2000,
             body_time: Duration::from_secs(30),
+            large_answers: rest::extract::LargeAnswers::default(),
             public_url: None,
             hosts: Vec::new(),
             beyond_loopback: false,

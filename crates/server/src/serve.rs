@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Api;
-use crate::connections::{Connection, Connections, Leaving};
+use crate::connections::{Bounds, Connection, Connections, Leaving};
 use crate::front::{Arrival, Front};
 use crate::guard::Peer;
 use crate::problem::Problem;
@@ -40,8 +40,10 @@ const PING_AFTER: Duration = Duration::from_secs(30);
 /// goes to others. Long enough for a worker whose only thread is busy with an activity, as one in
 /// JavaScript may be.
 const PONG_MAX: Duration = Duration::from_secs(90);
-/// Requests at once on one HTTP/2 connection. Clients of orchestrations wait for many ends on one.
-const STREAMS_MAX: u32 = 10_000;
+/// Requests at once on one HTTP/2 connection: a tenth of all. Clients of orchestrations wait for many
+/// ends on one, some hundreds at most; what is more waits in the client. Servers of gRPC mostly allow
+/// a hundred.
+const STREAMS_MAX: u32 = 2000;
 /// How long a shutdown waits for answers that are under way. Polls are answered at once then, and
 /// whatever stops the process gives it ten seconds in all.
 const GRACE: Duration = Duration::from_secs(5);
@@ -58,7 +60,12 @@ pub async fn serve(
     api: Api,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
-    let places = Connections::new(api.settings.connections_max, api.settings.body_time);
+    let places = Connections::new(Bounds {
+        most: api.settings.connections_max,
+        per_address: api.settings.connections_per_address,
+        proxies: api.settings.trusted_proxies.clone(),
+        body_time: api.settings.body_time,
+    });
     let router = crate::router(api);
     let (ending, dropped) = (CancellationToken::new(), CancellationToken::new());
     let connections = TaskTracker::new();

@@ -88,7 +88,7 @@ pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupErr
     let client = || http.client().clone();
     let scripts = JavaScript::new(settings.javascript.clone());
     let mut runners = workflow::runners(&settings.workflow, http.client());
-    let databases = || sql::Databases::new(settings.sql.clone());
+    let databases = || sql::Databases::new(settings.sql.clone(), settings.http.outgoing.clone());
     let claims = settings.claims.clone();
     let checks =
         check::runners(settings.check.clone(), http.client(), databases()?, claims.clone());

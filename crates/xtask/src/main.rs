@@ -1,4 +1,4 @@
-//! The project's own chores: test, attack, bench, differential, tidy.
+//! The project's own chores: test, attack, release, bench, differential, tidy.
 //!
 //! `cargo xtask test` is the one test command: it prepares what the tests need, runs every check,
 //! and says plainly what it could not run.
@@ -23,7 +23,8 @@ Usage: cargo xtask <COMMAND>
 
 Commands:
   test [FILTER]   prepare services, check format, lints and tidiness, run every test
-  attack [FILTER] run every attack of the tests against a release binary
+  attack [FILTER] run every attack of the tests against a release binary, with the contract's bounds
+  release         build the binary without the names of this machine's folders in it
   tidy            check what the compiler cannot: structure, sizes, words
   bench           measure, and write docs/performance.md
   differential    run the same workflows on a real Conductor server and compare (--help)
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
     let result = match arguments.first().map(String::as_str) {
         Some("test") => test::run(&arguments[1..]),
         Some("attack") => test::build_and_attack(&arguments[1..]),
+        Some("release") => test::build_release(),
         Some("tidy") => tidy::run(),
         Some("bench") => test::build_and_bench(),
         Some("differential") => test::build_and_compare(&arguments[1..]),

@@ -1,5 +1,6 @@
 //! Prepares what the tests need, then runs every check in the order in which failures are cheap.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
@@ -43,27 +44,75 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
 
 /// Builds the binary and the load generators for speed, then measures.
 pub(crate) fn build_and_bench() -> anyhow::Result<()> {
-    step("build", cargo().args(["build", "--release", "--package", "nightbell"]))?;
+    step("build", released(cargo().args(["build", "--release", "--package", "nightbell"])))?;
     let measure =
         ["run", "--release", "--package", "xtask", "--features", "bench", "--", "measure"];
-    step("bench", cargo().args(measure))
+    step("bench", released(cargo().args(measure)))
 }
 
-/// Builds the binary for speed, then runs the tests that attack: those of the binary drive that one, the
-/// others the parts in their own process.
+/// Builds the binary as it is given to others: for speed, and without the names of this machine's folders.
+pub(crate) fn build_release() -> anyhow::Result<()> {
+    step("build", released(cargo().args(["build", "--release", "--package", "nightbell"])))?;
+    let binary = std::fs::read(release()).context("the binary cannot be read")?;
+    for folder in [root().to_owned(), cargo_home()?] {
+        let folder = folder.display().to_string();
+        let found = binary.windows(folder.len()).filter(|it| *it == folder.as_bytes()).count();
+        if found > 0 {
+            bail!(
+                "the binary names {folder} {found} times: what compiles it is not told to leave it out"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Builds the binary for speed, then runs the tests that attack: those of the binary drive that one and
+/// hold it to the bounds of the contract, the others the parts in their own process.
 pub(crate) fn build_and_attack(arguments: &[String]) -> anyhow::Result<()> {
     let mut skipped = Vec::new();
     services::prepare(&mut skipped);
     let sdks = sdks::prepare(&mut skipped);
-    step("build", cargo().args(["build", "--release", "--package", "nightbell"]))?;
+    build_release()?;
+    let figures = root().join("target/attacks.txt");
+    std::fs::write(&figures, "").context("the figures cannot be kept")?;
     let mut tests = cargo();
-    tests.args(["test", "--workspace", "--", "attacks"]).args(arguments).envs(sdks);
-    tests.env("NIGHTBELL_TEST_BINARY", root().join("target/release/nightbell"));
-    step("attacks", &mut tests)?;
+    tests.args(["test", "--workspace", "--no-fail-fast", "--", "attacks"]).args(arguments);
+    tests.envs(sdks).env("NIGHTBELL_TEST_BINARY", release());
+    tests.env("NIGHTBELL_ATTACK_FIGURES", &figures);
+    let passed = step("attacks", &mut tests);
+    say(&std::fs::read_to_string(&figures).unwrap_or_default());
     for what in &skipped {
         say(&format!("skipped: {what}"));
     }
-    Ok(())
+    passed
+}
+
+fn release() -> PathBuf {
+    root().join("target/release/nightbell")
+}
+
+/// Where the sources of other crates lie.
+fn cargo_home() -> anyhow::Result<PathBuf> {
+    let given = std::env::var_os("CARGO_HOME").map(PathBuf::from);
+    let usual = || std::env::home_dir().map(|home| home.join(".cargo"));
+    given.or_else(usual).context("neither CARGO_HOME nor HOME is set")
+}
+
+/// Has the folders of this machine left out of what is built; a panic then names `crates/engine/src/…`
+/// and `/registry/…/tokio-1.0.0/src/…`.
+fn released(command: &mut Command) -> &mut Command {
+    let Ok(home) = cargo_home() else { return command };
+    let registry = home.join("registry/src").display().to_string();
+    let (home, here) = (home.display().to_string(), root().display().to_string());
+    // Of several that fit the last one counts.
+    let folders = [(here, "."), (home, "/cargo"), (registry, "/registry")];
+    let rust = folders.iter().map(|(from, to)| format!("--remap-path-prefix={from}={to}"));
+    let c = folders.iter().map(|(from, to)| format!("-ffile-prefix-map={from}={to}"));
+    let given = std::env::var("CFLAGS").into_iter();
+    let c: Vec<String> = given.chain(c).collect();
+    command
+        .env("CARGO_ENCODED_RUSTFLAGS", rust.collect::<Vec<_>>().join("\u{1f}"))
+        .env("CFLAGS", c.join(" "))
 }
 
 /// Builds the binary, then compares it with a real Conductor server.

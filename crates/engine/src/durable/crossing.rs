@@ -58,9 +58,9 @@ impl Engine {
         let key = Some(outgoing.key.clone());
         let input = Input::Start(Box::new(start)).into();
         match self.step_received(&to, input, key).await {
-            Err(Error::Rejected(Rejected::Invalid(reason) | Rejected::Conflict(reason))) => {
-                self.refuse(outgoing, asker, &reason).await
-            }
+            Err(Error::Rejected(
+                Rejected::Invalid(reason) | Rejected::Conflict(reason) | Rejected::Full(reason),
+            )) => self.refuse(outgoing, asker, &reason).await,
             result => result,
         }
     }

@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::broker::EventMessage;
 use super::handling::Handling;
+use super::inbox::Place;
 use super::payload::View;
 use crate::engine::{Engine, Error};
 use crate::store::StoreError;
@@ -65,6 +66,7 @@ pub(super) struct Acting<'a> {
     pub(super) index: usize,
     pub(super) message: &'a EventMessage,
     pub(super) view: View<'a>,
+    pub(super) place: &'a Place,
 }
 
 impl Acting<'_> {
@@ -94,7 +96,26 @@ impl Acting<'_> {
         }
     }
 
+    /// Has a start wait that stems from too many others, or whose definition is started too often.
+    async fn wait_for_turn(&self, child: &ExecutionId, workflow: &str) -> Result<(), Failure> {
+        let engine = self.engine;
+        let Some(turn) = engine.turn_of_event(&self.message.id, child, workflow).await? else {
+            return Ok(());
+        };
+        let Ok(_waits) = engine.inner.events.delayed.try_acquire() else {
+            let message = "workflows start workflows by events too fast: too many starts wait \
+                           already, so this one is dropped";
+            return Err(Failure::Final(message.to_owned()));
+        };
+        self.place.leave();
+        let is_gone = || engine.definitions().workflow(workflow, None).is_none();
+        Ok(engine.wait_for_turn(turn, child, workflow, is_gone).await?)
+    }
+
     async fn start(&self, action: &StartWorkflowAction) -> Done {
+        let id = ExecutionId::new(self.message.id.as_str())
+            .derive(&format!("event/{}", self.handler.name), self.index as u32);
+        self.wait_for_turn(&id, &action.name).await?;
         let version = action.version.and_then(|version| u32::try_from(version).ok());
         let Some(plan) = self.engine.definitions().plan(&action.name, version) else {
             let version = version.map_or(String::new(), |v| format!(" and version {v}"));
@@ -112,8 +133,6 @@ impl Acting<'_> {
             );
             return Err(Failure::Final(message));
         }
-        let id = ExecutionId::new(self.message.id.as_str())
-            .derive(&format!("event/{}", self.handler.name), self.index as u32);
         let key = self.text(action.idempotency_key.as_deref());
         let start = Start {
             plan,

@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use kernel::definition::{ConditionForm, EventAction, EventHandler};
 use kernel::graph::TaskStatus;
 use kernel::{Form, Scripts};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
@@ -37,6 +38,16 @@ pub enum PublishError {
     /// The store's.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// The place of a message among those that are handled at once.
+pub(super) struct Place(Mutex<Option<OwnedSemaphorePermit>>);
+
+impl Place {
+    /// Lets others have it; the message is handled to its end without one.
+    pub(super) fn leave(&self) {
+        drop(self.0.lock().take());
+    }
 }
 
 /// A message in the inbox.
@@ -155,12 +166,13 @@ impl Engine {
         }
         let engine = self.clone();
         self.inner.tasks.spawn(async move {
-            let _permit = match permit {
+            let permit = match permit {
                 Some(permit) => Some(permit),
                 None => engine.inner.events.at_once.clone().acquire_owned().await.ok(),
             };
+            let place = Place(Mutex::new(permit));
             loop {
-                let finished = engine.handle_until_done(&letter).await;
+                let finished = engine.handle_until_done(&letter, &place).await;
                 let mut working = engine.inner.events.working.lock();
                 match working.get_mut(&key) {
                     Some(again) if finished && *again => *again = false,
@@ -174,12 +186,12 @@ impl Engine {
     }
 
     /// Handles a message, however long the store is away; `false` if the server stops before that.
-    async fn handle_until_done(&self, letter: &Letter) -> bool {
+    async fn handle_until_done(&self, letter: &Letter, place: &Place) -> bool {
         let Some(event) = EventName::parse(&letter.event) else { return true };
         let message =
             EventMessage { event, id: letter.id.clone(), payload: letter.payload.clone() };
         loop {
-            match self.handle(letter, &message).await {
+            match self.handle(letter, &message, place).await {
                 Ok(()) => return true,
                 Err(StoreError::Closed) => return false,
                 Err(error) => {
@@ -194,7 +206,12 @@ impl Engine {
         }
     }
 
-    async fn handle(&self, letter: &Letter, message: &EventMessage) -> Result<(), StoreError> {
+    async fn handle(
+        &self,
+        letter: &Letter,
+        message: &EventMessage,
+        place: &Place,
+    ) -> Result<(), StoreError> {
         if let Some(status) = letter.update {
             self.handle_update(message, status).await?;
         }
@@ -202,7 +219,7 @@ impl Engine {
         let payload = Payload::new(&message.payload);
         let mut handled = Vec::new();
         for handler in &handlers {
-            handled.push(self.handle_with(handler, message, &payload));
+            handled.push(self.handle_with(handler, message, &payload, place));
         }
         join_all(handled).await.into_iter().collect::<Result<(), StoreError>>()?;
         self.inner.store.delete_document(KIND, &letter.key(), 0).await?;
@@ -226,6 +243,7 @@ impl Engine {
         handler: &EventHandler,
         message: &EventMessage,
         payload: &Payload,
+        place: &Place,
     ) -> Result<(), StoreError> {
         let before = self.recall(&handler.name, handler.actions.len(), message).await?;
         if before.iter().flatten().any(Handling::is_undone) {
@@ -254,7 +272,7 @@ impl Engine {
             let handling = before
                 .unwrap_or_else(|| Handling::new(&handler.name, index, message, name, self.now()));
             let view = payload.view(action.expand_inline_json);
-            let acting = Acting { engine: self, handler, index, message, view };
+            let acting = Acting { engine: self, handler, index, message, view, place };
             self.carry_out(handling, Deed::Action(acting, action)).await?;
         }
         Ok(())

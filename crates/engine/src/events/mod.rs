@@ -39,10 +39,14 @@ pub(crate) struct Events {
     /// Messages being handled; whether one came again meanwhile.
     working: Mutex<HashMap<String, bool>>,
     at_once: Arc<Semaphore>,
+    /// Places for messages whose handlers have to wait before they may start something.
+    delayed: Arc<Semaphore>,
 }
 
 /// Messages handled at once; more wait where they are.
 const AT_ONCE_MAX: usize = 256;
+/// Messages beside these that wait because their handlers start workflows too fast.
+const DELAYED_MAX: usize = 4096;
 
 impl Default for Events {
     fn default() -> Self {
@@ -53,6 +57,7 @@ impl Default for Events {
             listeners: Mutex::default(),
             working: Mutex::default(),
             at_once: Arc::new(Semaphore::new(AT_ONCE_MAX)),
+            delayed: Arc::new(Semaphore::new(DELAYED_MAX)),
         }
     }
 }

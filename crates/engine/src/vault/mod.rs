@@ -19,6 +19,7 @@ use kernel::Json;
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use zeroize::Zeroizing;
 
 pub use mask::LENGTH_MIN as MASKED_LENGTH_MIN;
 pub use seal::{BadKey, Key};
@@ -140,14 +141,15 @@ pub struct Vault {
 struct Kept {
     entries: BTreeMap<String, Entry>,
     /// Values of secrets that were deleted while this process runs.
-    gone: BTreeMap<String, Vec<String>>,
+    gone: BTreeMap<String, Vec<Zeroizing<String>>>,
 }
 
+/// What a name stands for; overwritten when it is forgotten.
 #[derive(Clone, Default)]
 struct Entry {
-    value: String,
+    value: Zeroizing<String>,
     /// Newest first.
-    former: Vec<String>,
+    former: Vec<Zeroizing<String>>,
     tags: Vec<Tag>,
 }
 
@@ -199,7 +201,8 @@ impl Vault {
 
     /// The value of a name. A secret is only for the hands of whoever does a task.
     pub fn get(&self, shelf: Shelf, name: &str) -> Option<String> {
-        let kept = || self.kept(shelf).read().entries.get(name).map(|entry| entry.value.clone());
+        let value = |entry: &Entry| String::clone(&entry.value);
+        let kept = || self.kept(shelf).read().entries.get(name).map(value);
         self.outside(shelf, name).or_else(kept)
     }
 
@@ -237,8 +240,8 @@ impl Vault {
         }
         self.change(shelf, name, |entry| {
             let mut entry = entry.unwrap_or_default();
-            let old = std::mem::replace(&mut entry.value, value.to_owned());
-            if shelf == Shelf::Secrets && !old.is_empty() && old != value {
+            let old = std::mem::replace(&mut entry.value, value.to_owned().into());
+            if shelf == Shelf::Secrets && !old.is_empty() && *old != value {
                 entry.former.insert(0, old);
                 entry.former.truncate(FORMER_MAX);
             }
@@ -344,7 +347,7 @@ impl Vault {
         let stored = entry.into_iter().flat_map(|e| std::iter::once(&e.value).chain(&e.former));
         let gone = kept.gone.get(name).into_iter().flatten();
         let outside = self.outside(Shelf::Secrets, name);
-        outside.into_iter().chain(stored.chain(gone).cloned()).collect()
+        outside.into_iter().chain(stored.chain(gone).map(|value| String::clone(value))).collect()
     }
 
     fn kept(&self, shelf: Shelf) -> &RwLock<Kept> {
@@ -363,10 +366,10 @@ impl Vault {
 
     fn write(&self, shelf: Shelf, name: &str, entry: &Entry) -> Document {
         let purpose = purpose(shelf, name);
-        let seal = |value: &String| self.key.seal(&purpose, value);
+        let seal = |value: &Zeroizing<String>| self.key.seal(&purpose, value);
         let (value, sealed) = match shelf {
             Shelf::Secrets => (None, Some(seal(&entry.value))),
-            Shelf::Environment => (Some(entry.value.clone()), None),
+            Shelf::Environment => (Some(String::clone(&entry.value)), None),
         };
         let former = entry.former.iter().map(seal).collect();
         let written = Written { value, sealed, former, tags: entry.tags.clone() };
@@ -381,11 +384,12 @@ impl Vault {
             serde_json::from_str(&document.text).map_err(|error| corrupt(&error.to_string()))?;
         let purpose = purpose(shelf, &document.name);
         let open = |sealed: &String| {
-            self.key.open(&purpose, sealed).ok_or_else(|| corrupt("it was sealed with another key"))
+            let opened = self.key.open(&purpose, sealed).map(Zeroizing::new);
+            opened.ok_or_else(|| corrupt("it was sealed with another key"))
         };
         let value = match (shelf, &written.sealed, written.value) {
             (Shelf::Secrets, Some(sealed), _) => open(sealed)?,
-            (Shelf::Environment, _, Some(value)) => value,
+            (Shelf::Environment, _, Some(value)) => value.into(),
             _ => return Err(corrupt("it has no value")),
         };
         let former = written.former.iter().map(open).collect::<Result<_, _>>()?;

@@ -3,6 +3,8 @@
 //! A box is `key id (4 bytes) · nonce (24) · ciphertext and tag`, base64url without padding. What a
 //! box is for is authenticated with it, so one cannot be put in another's place. Nonces are random:
 //! 24 bytes are enough for any number of boxes.
+//!
+//! Keys, and what is made of them, are overwritten when they are no longer needed.
 
 use std::fmt;
 
@@ -13,6 +15,7 @@ use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
 use hmac::{Hmac, Mac};
 use kernel::expression::REFERENCE_MAC;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 const ID: usize = 4;
 const NONCE: usize = 24;
@@ -23,7 +26,7 @@ pub struct Key {
     id: [u8; ID],
     cipher: XChaCha20Poly1305,
     /// What keys for other purposes are derived from; secret as the key itself.
-    root: [u8; Key::LENGTH],
+    root: Zeroizing<[u8; Key::LENGTH]>,
     /// Makes the MACs of references to secrets.
     references: Hmac<Sha256>,
 }
@@ -34,19 +37,23 @@ impl Key {
 
     /// The key of these bytes.
     pub fn new(bytes: [u8; Self::LENGTH]) -> Self {
+        let bytes = Zeroizing::new(bytes);
         // The hash tells nothing of the key, and tells it from others.
-        let hash = Sha256::new().chain_update(b"nightbell key id\0").chain_update(bytes).finalize();
+        let hash =
+            Sha256::new().chain_update(b"nightbell key id\0").chain_update(*bytes).finalize();
         let mut id = [0; ID];
         id.copy_from_slice(&hash[..ID]);
-        let root: [u8; Self::LENGTH] = Sha256::new()
-            .chain_update(b"nightbell key root\0")
-            .chain_update(bytes)
-            .finalize()
-            .into();
+        let root: Zeroizing<[u8; Self::LENGTH]> = Zeroizing::new(
+            Sha256::new()
+                .chain_update(b"nightbell key root\0")
+                .chain_update(*bytes)
+                .finalize()
+                .into(),
+        );
         // A key of its own, so that no MAC says anything about what is sealed.
-        let derived = derived(&root, "secret references");
-        let references = Hmac::new_from_slice(&derived).expect("a MAC takes keys of any length");
-        Self { id, cipher: XChaCha20Poly1305::new(&bytes.into()), root, references }
+        let derived = Zeroizing::new(derived(&root, "secret references"));
+        let references = Hmac::new_from_slice(&*derived).expect("a MAC takes keys of any length");
+        Self { id, cipher: XChaCha20Poly1305::new(&(*bytes).into()), root, references }
     }
 
     /// New random bytes for a key.
@@ -64,18 +71,21 @@ impl Key {
     pub fn parse(text: &str) -> Result<Self, BadKey> {
         let text = text.trim();
         if text.len() == 2 * Self::LENGTH && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            let mut bytes = [0; Self::LENGTH];
+            let mut bytes = Zeroizing::new([0; Self::LENGTH]);
             for (at, byte) in bytes.iter_mut().enumerate() {
                 let digits = &text[2 * at..2 * at + 2];
                 *byte = u8::from_str_radix(digits, 16).map_err(|_| BadKey::Malformed)?;
             }
-            return Ok(Self::new(bytes));
+            return Ok(Self::new(*bytes));
         }
-        let standard = text.trim_end_matches('=').replace('-', "+").replace('_', "/");
-        let padded = format!("{standard}{}", "=".repeat((4 - standard.len() % 4) % 4));
-        let bytes = STANDARD.decode(padded).map_err(|_| BadKey::Malformed)?;
-        let length = bytes.len();
-        bytes.try_into().map(Self::new).map_err(|_| BadKey::Length(length))
+        let dashed = Zeroizing::new(text.trim_end_matches('=').replace('-', "+"));
+        let standard = Zeroizing::new(dashed.replace('_', "/"));
+        let padding = "=".repeat((4 - standard.len() % 4) % 4);
+        let padded = Zeroizing::new(format!("{}{padding}", standard.as_str()));
+        let bytes = STANDARD.decode(padded.as_str()).map(Zeroizing::new);
+        let bytes = bytes.map_err(|_| BadKey::Malformed)?;
+        let fits = <[u8; Self::LENGTH]>::try_from(bytes.as_slice());
+        fits.map(Self::new).map_err(|_| BadKey::Length(bytes.len()))
     }
 
     /// The bytes as they are written in a key file.

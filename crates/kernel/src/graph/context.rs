@@ -63,6 +63,10 @@ pub struct Limits {
     pub tasks_max: usize,
     /// Branches of one dynamic fork.
     pub branches_max: usize,
+    /// Iterations of one loop.
+    pub iterations_max: u32,
+    /// Open executions of one definition that has no `rateLimitConfig`; 0 = any number.
+    pub executions_max: u32,
     /// Sub-workflows below sub-workflows.
     pub depth_max: u32,
     /// Tasks scheduled and settled in one commit; more go on in the next.
@@ -79,6 +83,8 @@ impl Default for Limits {
             variables_max: 256 << 10,
             tasks_max: 500_000,
             branches_max: 20_000,
+            iterations_max: 1_000_000,
+            executions_max: 0,
             depth_max: 64,
             steps_max: 200,
             inbox_max: 1000,

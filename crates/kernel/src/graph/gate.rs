@@ -12,12 +12,12 @@ use serde_json::Value;
 
 use super::context::Context;
 use super::draft::Draft;
-use super::event::{Event, Started};
+use super::event::{Event, Parent, Started};
 use super::execution::Execution;
 use super::scope::View;
 use crate::definition::RateLimitPolicy;
 use crate::expression::Template;
-use crate::id::ExecutionId;
+use crate::id::{ExecutionId, MachineKind};
 use crate::machine::{Admission, Decision, Effect, Rejected};
 
 /// The number of an execution's place at its gate.
@@ -91,7 +91,7 @@ pub(super) fn enter(
         let limit = u32::try_from(config.concurrent_exec_limit).ok().filter(|limit| *limit > 0)?;
         Some((config, limit))
     }) else {
-        return Ok(None);
+        return enter_common(id, started, context);
     };
     let mut begun = Execution::new(id.clone());
     begun.apply(&Event::At(context.now));
@@ -116,6 +116,30 @@ pub(super) fn enter(
         )));
     }
     Ok(Some(Gate { key, limit, admitted }))
+}
+
+/// The gate of definitions whose author wrote no limit, if the server's configuration has one. Nobody
+/// waits at it: a run that waits for others of its own definition could wait for ever.
+fn enter_common(
+    id: &ExecutionId,
+    started: &Started,
+    context: &Context<'_>,
+) -> Result<Option<Gate>, Rejected> {
+    let limit = context.limits.executions_max;
+    let by_monitor = |parent: &Parent| parent.execution.machine() == MachineKind::Monitor;
+    let (Some(plan), false) = (&started.plan.plan, limit == 0) else { return Ok(None) };
+    if started.parent.as_ref().is_some_and(by_monitor) {
+        return Ok(None);
+    }
+    let name = &plan.definition.name;
+    if !context.world.place(&gate_name(name, ""), limit, id) {
+        return Err(Rejected::Full(format!(
+            "workflow '{name}' has {limit} open executions, as many as one definition may \
+             (workflow_open_max); end some of them, or give the definition a rateLimitConfig of \
+             its own"
+        )));
+    }
+    Ok(Some(Gate { key: "".into(), limit, admitted: true }))
 }
 
 /// Records what [`enter`] found, right after the start.

@@ -22,7 +22,7 @@ mod url;
 mod value;
 
 use std::net::SocketAddr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -112,13 +112,13 @@ impl Config {
         }
     }
 
-    /// [`Config::load`] from the environment of this process and the file it names.
+    /// [`Config::load_with_origins`] from the environment of this process and the file it names.
     ///
     /// # Errors
     /// As [`Config::load`], and if the file cannot be read.
-    pub(crate) fn from_process(flags: &Flags) -> Result<Self, ConfigError> {
+    pub(crate) fn from_process(flags: &Flags) -> Result<(Self, Vec<Effective>), ConfigError> {
         let file = File::find(flags.file())?;
-        Self::load(flags, process_env, file.as_ref())
+        Self::load_with_origins(flags, process_env, file.as_ref())
     }
 }
 
@@ -311,6 +311,24 @@ settings! {
     /// timeouts in definitions count as this one.
     call_time_max: Duration = ["1h"];
 
+    /// How many iterations one loop (`DO_WHILE`) may go through; then its task fails.
+    ///
+    /// A loop that keeps few iterations (`keepLastN`) would otherwise never end if its condition is
+    /// always true; one that keeps them all ends at 500,000 tasks.
+    loop_iterations_max: NonZeroU32 = ["1000000"];
+
+    /// How many executions of one definition may be open; `off` for any number.
+    ///
+    /// Further starts are refused, and the task that asked for one fails. The `rateLimitConfig` of a
+    /// definition counts in place of this. What monitors start does not count.
+    workflow_open_max: Option<NonZeroU32> = ["off"];
+
+    /// How many executions of one definition may begin in a minute; `off` for any number.
+    ///
+    /// What a caller starts beyond that is refused with 429; what workflows, schedules and events start
+    /// is delayed. What monitors start does not count.
+    workflow_starts_per_minute: Option<NonZeroU32> = ["off"];
+
     /// Networks that tasks and monitors may reach although they are refused as a rule.
     ///
     /// Refused are link-local and other addresses where clouds give out credentials, multicast, and
@@ -373,6 +391,12 @@ settings! {
     /// Links in answers then begin with what they say, if it is a host under which the server
     /// answers. What others say in these headers is ignored.
     trusted_proxies: Networks = [];
+
+    /// How many connections one address may have; never more than half of all that are served.
+    ///
+    /// Its idlest one is closed for the next; if all are being answered, the next is refused. Addresses
+    /// of IPv6 count by their /64. Connections from this machine and from `trusted_proxies` do not count.
+    connections_per_address: NonZeroUsize = ["2000"];
 
     /// How many finished runs to keep; the oldest go first. `off` keeps any number.
     retention_count: Option<u64> = ["1000000"];

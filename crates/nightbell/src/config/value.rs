@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -402,6 +402,21 @@ impl Value for NonZeroUsize {
     fn read(given: &Given) -> Result<Self, String> {
         let number = whole_number(given.one()?)?;
         let number = usize::try_from(number).map_err(|_| format!("{number} is too large"))?;
+        Self::new(number).ok_or_else(|| "must be at least 1".to_owned())
+    }
+
+    fn shown(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for NonZeroU32 {
+    const NAME: &'static str = "COUNT";
+    const HINT: &'static str = "write a whole number from 1";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        let number = whole_number(given.one()?)?;
+        let number = u32::try_from(number).map_err(|_| format!("{number} is too large"))?;
         Self::new(number).ok_or_else(|| "must be at least 1".to_owned())
     }
 

@@ -228,6 +228,11 @@ impl Live {
         assert!(told.success());
     }
 
+    /// The number of its process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     /// The port it listens on.
     pub(crate) fn port(&self) -> u16 {
         self.port

@@ -40,6 +40,7 @@ async fn configuration(State(api): State<Api>) -> Json<Value> {
         "body_max": api.settings.body_max,
         "payload_max": limits.payload_max,
         "tasks_max": limits.tasks_max,
+        "loop_iterations_max": limits.iterations_max,
     }))
 }
 

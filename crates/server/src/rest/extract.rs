@@ -4,6 +4,7 @@
 //! client's faults and are answered as such, with the place.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -17,7 +18,7 @@ use kernel::expression::mask_secrets;
 use kernel::{ExecutionId, Json};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Api;
 use crate::connections::is_too_slow;
@@ -318,34 +319,50 @@ impl AsRef<[u8]> for Text {
     }
 }
 
-/// Mebibytes of large answers that are made and sent at once; further ones wait.
-const LARGE_ANSWERS_MIB: u32 = 512;
 /// Answers below this are not counted.
 const LARGE_ANSWER_MIN: usize = 4 << 20;
-/// How long a large answer waits for others to be sent.
-const LARGE_ANSWER_WAIT: Duration = Duration::from_secs(10);
 
-static LARGE_ANSWERS: Semaphore = Semaphore::const_new(LARGE_ANSWERS_MIB as usize);
+/// The memory that large answers may take together; clones share it.
+#[derive(Clone, Debug)]
+pub struct LargeAnswers {
+    mebibytes: u32,
+    room: Arc<Semaphore>,
+    wait: Duration,
+}
+
+impl LargeAnswers {
+    /// So many mebibytes, for which an answer waits so long.
+    pub fn new(mebibytes: u32, wait: Duration) -> Self {
+        let mebibytes = mebibytes.max(1);
+        Self { mebibytes, room: Arc::new(Semaphore::new(mebibytes as usize)), wait }
+    }
+}
+
+impl Default for LargeAnswers {
+    fn default() -> Self {
+        Self::new(512, Duration::from_secs(10))
+    }
+}
 
 /// The memory that one large answer may take until it has been sent.
 #[derive(Debug)]
 pub struct Share {
     /// Given back when the answer has been sent; small answers have none.
-    _permit: Option<SemaphorePermit<'static>>,
+    _permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Share {
     /// Waits until there is memory for an answer of about so many bytes.
     ///
     /// # Errors
-    /// 503 if other large answers take all of it for ten seconds.
-    pub async fn of(bytes: usize) -> Result<Self, Problem> {
+    /// 503 if other large answers take all of it for too long.
+    pub async fn of(answers: &LargeAnswers, bytes: usize) -> Result<Self, Problem> {
         if bytes < LARGE_ANSWER_MIN {
             return Ok(Self { _permit: None });
         }
-        let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).min(LARGE_ANSWERS_MIB);
-        let wait = LARGE_ANSWERS.acquire_many(mebibytes);
-        if let Ok(share) = tokio::time::timeout(LARGE_ANSWER_WAIT, wait).await {
+        let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).min(answers.mebibytes);
+        let wait = answers.room.clone().acquire_many_owned(mebibytes);
+        if let Ok(share) = tokio::time::timeout(answers.wait, wait).await {
             Ok(Self { _permit: share.ok() })
         } else {
             let message =

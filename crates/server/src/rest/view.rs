@@ -51,9 +51,11 @@ pub fn workflow(state: &Execution, include_tasks: bool, lens: Lens<'_>) -> Json 
     Json::of(&Shown::new(state, lens).workflow(include_tasks))
 }
 
-/// Bytes of the payloads of all tasks: about what the execution takes when it is shown with them.
-pub fn payload_bytes(state: &Execution) -> usize {
-    state.tasks().map(|task| task.input.len() + task.output.len()).sum()
+/// Bytes of the payloads: about what the execution takes when it is shown, with its tasks or without.
+pub fn payload_bytes(state: &Execution, with_tasks: bool) -> usize {
+    let tasks = state.tasks().filter(|_| with_tasks);
+    let tasks: usize = tasks.map(|task| task.input.len() + task.output.len()).sum();
+    state.input.len() + state.output.len() + tasks
 }
 
 /// The whole execution, as its failure workflow is given it.

@@ -58,23 +58,28 @@ pub(crate) async fn why(engine: &Engine, id: &str) -> Result<Why, Problem> {
     }
     let now = engine.now();
     let look = |state: &Execution| {
-        let queues: Vec<_> = state.open_tasks().map(|task| state.queue_of(task)).collect();
+        let about = state.open_tasks().map(|task| (state.queue_of(task), task.child.clone()));
+        let about: Vec<_> = about.collect();
         let why = Why {
             workflow_id: state.id.clone(),
             status: state.status.as_str(),
             reason: state.reason.as_deref().map(str::to_owned),
             waiting: state.waiting(now),
         };
-        (why, queues, state.gate_name())
+        (why, about, state.gate_name())
     };
-    let (mut why, queues, gate) = show(engine, id, look).await?;
+    let (mut why, about, gate) = show(engine, id, look).await?;
     if let Some(gate) = gate {
         for limited in why.waiting.iter_mut().filter_map(|waiting| waiting.limited_by.as_mut()) {
             limited.holders = engine.queues().holders(&gate, HOLDERS_MAX);
         }
     }
-    for (waiting, queue) in why.waiting.iter_mut().zip(queues) {
+    for (waiting, (queue, child)) in why.waiting.iter_mut().zip(about) {
         explain(engine, &why.workflow_id, waiting, &queue, now);
+        if let Some((until, reason)) = child.and_then(|child| engine.delay_of(&child)) {
+            (waiting.code, waiting.until) = ("start-delayed", Some(until));
+            waiting.reason = format!("the start is put off until {until}: {reason}");
+        }
     }
     Ok(why)
 }

@@ -60,7 +60,7 @@ impl Source for Sql {
             Error::Invalid(why) => wrong(why),
             Error::Failed(why) => unknown(why),
         };
-        let connection = means.databases.get(&database).map_err(trouble)?;
+        let connection = means.databases.get(&database).await.map_err(trouble)?;
         let work =
             async { query(&connection, &statement, &parameters, &limits).await.map_err(trouble) };
         shape.observe(order.within("the query", work).await?)

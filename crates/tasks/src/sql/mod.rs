@@ -9,6 +9,9 @@
 //! - Everything is bounded ([`Limits`]): the time a statement may run, which the database itself
 //!   is told; the rows; their bytes. Beyond a bound there is an error, never a part of the rows.
 //! - Values become JSON without loss: see [`values`](self::value).
+//!
+//! A URL that comes with an input is resolved once and judged as every outgoing call is; the connections
+//! go to exactly the addresses that passed. Those of the configuration are the administrator's word.
 
 mod mysql;
 mod placeholder;
@@ -20,12 +23,15 @@ mod tls;
 pub mod value;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 
 pub use task::Jdbc;
+
+use crate::outgoing::{Dialer, refusal_of};
 
 /// One row: column name to value, in the order of the columns.
 pub type Row = Map<String, Value>;
@@ -123,9 +129,15 @@ impl Connection {
     /// The URL is none of these. The error never repeats it: it may hold a password.
     pub fn open(url: &str) -> Result<Self, Error> {
         let url = bare(url);
+        Self::open_at(url, &[])
+    }
+
+    /// As [`Connection::open`]; if there are addresses, its connections go to these and no others.
+    fn open_at(url: &str, addresses: &[IpAddr]) -> Result<Self, Error> {
+        let url = bare(url);
         Ok(Self(match scheme(url) {
-            "postgres" | "postgresql" => Kind::Postgres(postgres::Postgres::open(url)?),
-            "mysql" | "mariadb" => Kind::MySql(mysql::MySql::open(url)?),
+            "postgres" | "postgresql" => Kind::Postgres(postgres::Postgres::open(url, addresses)?),
+            "mysql" | "mariadb" => Kind::MySql(mysql::MySql::open(url, addresses)?),
             "sqlite" => Kind::Sqlite(sqlite::Sqlite::open(url)?),
             _ => {
                 let known = "postgres://…, mysql://… or sqlite:FILE";
@@ -133,6 +145,42 @@ impl Connection {
             }
         }))
     }
+}
+
+/// The addresses to which the host of a URL leads and which may be connected to; none for a file.
+async fn judged(url: &str, dialer: &Dialer) -> Result<Vec<IpAddr>, Error> {
+    let url = bare(url);
+    let hosts = match scheme(url) {
+        "postgres" | "postgresql" => postgres::hosts(url)?,
+        "mysql" | "mariadb" => vec![mysql::host(url)?],
+        _ => Vec::new(),
+    };
+    let [first, ..] = hosts.as_slice() else { return Ok(Vec::new()) };
+    if hosts.len() == 1 {
+        return addresses(first, dialer).await;
+    }
+    // One address for each, as the client wants it.
+    let mut all = Vec::with_capacity(hosts.len());
+    for host in &hosts {
+        all.extend(addresses(host, dialer).await?.first());
+    }
+    Ok(all)
+}
+
+async fn addresses((host, port): &(String, u16), dialer: &Dialer) -> Result<Vec<IpAddr>, Error> {
+    match dialer.addresses(host, *port).await {
+        Ok(found) => Ok(found.into_iter().map(|address| address.ip()).collect()),
+        Err(error) => Err(match refusal_of(&error) {
+            Some(refusal) => Error::Invalid(format!("ADDRESS_REFUSED: {refusal}")),
+            None => Error::Failed(format!("the host of the database: {error}")),
+        }),
+    }
+}
+
+/// A URL in an input names a file through which a database is reached on this machine.
+fn names_a_socket() -> Error {
+    let message = "the URL names a socket file: in inputs only hosts are taken";
+    Error::Invalid(message.to_owned())
 }
 
 fn bare(url: &str) -> &str {
@@ -225,6 +273,8 @@ fn is_lasting(state: &str) -> bool {
 /// The databases of the configuration, opened when they are first needed.
 pub(crate) struct Databases {
     settings: Settings,
+    /// Judges the addresses that inputs name.
+    dialer: Dialer,
     open: Mutex<BTreeMap<String, Connection>>,
 }
 
@@ -234,12 +284,12 @@ const OPEN_MAX: usize = 64;
 impl Databases {
     /// # Errors
     /// A URL of the configuration is none, with the name of its connection.
-    pub(crate) fn new(settings: Settings) -> Result<Self, Error> {
+    pub(crate) fn new(settings: Settings, dialer: Dialer) -> Result<Self, Error> {
         for (name, url) in &settings.connections {
             Connection::check(url)
                 .map_err(|error| Error::Invalid(format!("SQL connection '{name}': {error}")))?;
         }
-        Ok(Self { settings, open: Mutex::default() })
+        Ok(Self { settings, dialer, open: Mutex::default() })
     }
 
     /// The bounds of every statement.
@@ -277,24 +327,26 @@ impl Databases {
     }
 
     /// A database by the name that the configuration gives it, or by a URL if inputs may have one.
-    pub(crate) fn get(&self, name: &str) -> Result<Connection, Error> {
-        let url = match self.settings.connections.get(name) {
-            Some(url) => url,
+    pub(crate) async fn get(&self, name: &str) -> Result<Connection, Error> {
+        let (url, addresses) = match self.settings.connections.get(name) {
+            Some(url) => (url.as_str(), Vec::new()),
             None => match self.refusal(name) {
-                None if is_url(name) => name,
+                None if is_url(name) => (name, judged(name, &self.dialer).await?),
                 None => return Err(self.unknown(name)),
                 Some(why) => return Err(Error::Invalid(why.to_owned())),
             },
         };
+        // Kept connections are those to the addresses that passed now.
+        let key = format!("{url}\0{addresses:?}");
         let mut open = self.open.lock();
-        if let Some(connection) = open.get(url) {
+        if let Some(connection) = open.get(&key) {
             return Ok(connection.clone());
         }
         if open.len() >= OPEN_MAX + self.settings.connections.len() {
             open.clear();
         }
-        let connection = Connection::open(url)?;
-        open.insert(url.to_owned(), connection.clone());
+        let connection = Connection::open_at(url, &addresses)?;
+        open.insert(key, connection.clone());
         Ok(connection)
     }
 

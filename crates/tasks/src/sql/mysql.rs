@@ -1,5 +1,7 @@
 //! `MySQL` and `MariaDB`: a pool of connections; sessions are told the limits and speak UTC.
 
+use std::net::IpAddr;
+
 use mysql_async::consts::{ColumnFlags, ColumnType};
 use mysql_async::prelude::Queryable;
 use mysql_async::{
@@ -9,7 +11,9 @@ use mysql_async::{
 use serde_json::Value;
 
 use super::rows::Rows;
-use super::{CONNECT_MAX, Error, Limits, POOL_MAX, Row, is_lasting, mismatch, value};
+use super::{
+    CONNECT_MAX, Error, Limits, POOL_MAX, Row, is_lasting, mismatch, names_a_socket, value,
+};
 
 #[derive(Clone)]
 pub(super) struct MySql {
@@ -20,8 +24,12 @@ pub(super) struct MySql {
 const BINARY: u16 = 63;
 
 impl MySql {
-    pub(super) fn open(url: &str) -> Result<Self, Error> {
-        options(url).map(|options| Self { pool: Pool::new(options) })
+    pub(super) fn open(url: &str, addresses: &[IpAddr]) -> Result<Self, Error> {
+        let mut options = options(url)?;
+        if !addresses.is_empty() {
+            options = OptsBuilder::from_opts(options).resolved_ips(Some(addresses)).into();
+        }
+        Ok(Self { pool: Pool::new(options) })
     }
 
     pub(super) async fn query(
@@ -90,6 +98,15 @@ impl MySql {
         connection.query_drop(access).await.map_err(failed)?;
         Ok(connection)
     }
+}
+
+/// The host and port of a URL.
+pub(super) fn host(url: &str) -> Result<(String, u16), Error> {
+    let options = options(url)?;
+    if options.socket().is_some() {
+        return Err(names_a_socket());
+    }
+    Ok((options.ip_or_hostname().to_owned(), options.tcp_port()))
 }
 
 /// What a URL says, with what we add.

@@ -3,20 +3,21 @@
 mod read;
 
 use std::fmt::Display;
+use std::net::IpAddr;
 
 use bytes::BytesMut;
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime,
 };
 use serde_json::Value;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{Host, SslMode};
 use tokio_postgres::types::{Format, IsNull, Kind, ToSql, Type, to_sql_checked};
 use tokio_postgres::{CancelToken, Config, Statement, Transaction};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::placeholder::numbered;
 use super::rows::Rows;
-use super::{CONNECT_MAX, Error, Limits, POOL_MAX, Row, is_lasting, mismatch, tls};
+use super::{CONNECT_MAX, Error, Limits, POOL_MAX, Row, is_lasting, mismatch, names_a_socket, tls};
 
 #[derive(Clone)]
 pub(super) struct Postgres {
@@ -24,30 +25,15 @@ pub(super) struct Postgres {
     tls: MakeRustlsConnect,
 }
 
+/// The port of a server whose URL names none.
+const PORT: u16 = 5432;
 /// Rows fetched at once.
 const FETCH: usize = 1000;
 
 impl Postgres {
-    pub(super) fn open(url: &str) -> Result<Self, Error> {
-        // The client knows no verify-full: it is told to require TLS, and TLS to verify.
-        let verifies = ["verify-full", "verify-ca"];
-        let mode = |mode: &str| url.contains(&format!("sslmode={mode}"));
-        let verify = verifies.iter().any(|name| mode(name));
-        let url = verifies.iter().fold(url.to_owned(), |url, name| {
-            url.replace(&format!("sslmode={name}"), "sslmode=require")
-        });
-        let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
-            Error::Invalid(format!("the URL of PostgreSQL cannot be read: {}", chain(&error)))
-        })?;
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT_MAX);
-        }
-        if config.get_application_name().is_none() {
-            config.application_name("nightbell");
-        }
-        if verify {
-            config.ssl_mode(SslMode::Require);
-        }
+    pub(super) fn open(url: &str, addresses: &[IpAddr]) -> Result<Self, Error> {
+        let (mut config, verify) = config_of(url)?;
+        pin(&mut config, addresses);
         let tls = tls::connector(verify)?;
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(config, tls.clone(), manager);
@@ -96,6 +82,64 @@ impl Postgres {
             error => Error::Failed(format!("PostgreSQL: {error}")),
         })
     }
+}
+
+/// The hosts of a URL, or the addresses that it gives for them, each with its port.
+pub(super) fn hosts(url: &str) -> Result<Vec<(String, u16)>, Error> {
+    let (config, _) = config_of(url)?;
+    let names = config.get_hosts().iter().map(|host| match host {
+        Host::Tcp(name) => Ok(name.clone()),
+        #[cfg(unix)]
+        Host::Unix(_) => Err(names_a_socket()),
+    });
+    let mut names = names.collect::<Result<Vec<String>, Error>>()?;
+    if !config.get_hostaddrs().is_empty() {
+        names = config.get_hostaddrs().iter().map(ToString::to_string).collect();
+    }
+    let ports = config.get_ports();
+    let port = |at: usize| ports.get(at).or(ports.first()).copied().unwrap_or(PORT);
+    Ok(names.into_iter().enumerate().map(|(at, name)| (name, port(at))).collect())
+}
+
+/// Has connections go to these addresses, whatever the names of the hosts lead to by then.
+fn pin(config: &mut Config, addresses: &[IpAddr]) {
+    if !config.get_hostaddrs().is_empty() {
+        return;
+    }
+    // The client wants a name for each address, and asks whoever answers there to prove it.
+    if let [Host::Tcp(only)] = config.get_hosts() {
+        let only = only.clone();
+        for _ in 1..addresses.len() {
+            config.host(&only);
+        }
+    }
+    for address in addresses {
+        config.hostaddr(*address);
+    }
+}
+
+/// What a URL says, with what we add, and whether whoever answers has to prove its name.
+fn config_of(url: &str) -> Result<(Config, bool), Error> {
+    // The client knows no verify-full: it is told to require TLS, and TLS to verify.
+    let verifies = ["verify-full", "verify-ca"];
+    let mode = |mode: &str| url.contains(&format!("sslmode={mode}"));
+    let verify = verifies.iter().any(|name| mode(name));
+    let url = verifies.iter().fold(url.to_owned(), |url, name| {
+        url.replace(&format!("sslmode={name}"), "sslmode=require")
+    });
+    let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
+        Error::Invalid(format!("the URL of PostgreSQL cannot be read: {}", chain(&error)))
+    })?;
+    if config.get_connect_timeout().is_none() {
+        config.connect_timeout(CONNECT_MAX);
+    }
+    if config.get_application_name().is_none() {
+        config.application_name("nightbell");
+    }
+    if verify {
+        config.ssl_mode(SslMode::Require);
+    }
+    Ok((config, verify))
 }
 
 async fn read_rows(

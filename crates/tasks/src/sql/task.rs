@@ -26,7 +26,7 @@ impl Jdbc {
     async fn work(&self, task: &Handoff) -> Result<Json, Error> {
         let Work { connection, statement, parameters, kind } = Work::read(&task.input)?;
         self.0.allows(&connection, matches!(kind, Kind::Update { .. }))?;
-        let connection = self.0.get(&connection)?;
+        let connection = self.0.get(&connection).await?;
         let limits = self.0.limits();
         let output = match kind {
             Kind::Select => {

@@ -1,4 +1,5 @@
 //! Attacks on the engine: each test fails if its attack works.
 
+mod forks;
 mod places;
 mod scripts;

@@ -100,7 +100,13 @@ pub(in super::super) fn look(draft: &mut Draft<'_>, sequence: u32) {
     let iteration = task.iteration;
     let forget = keep_last(task).map_or(0, |keep| iteration.saturating_sub(keep));
     let end = match goes_on(draft, task) {
-        Ok(true) => return iterate(draft, sequence, iteration + 1, forget),
+        Ok(true) if iteration < draft.context.limits.iterations_max => {
+            return iterate(draft, sequence, iteration + 1, forget);
+        }
+        Ok(true) => End::failed_terminally(format!(
+            "the loop has gone through {iteration} iterations, as many as one loop may \
+             (loop_iterations_max)"
+        )),
         Ok(false) => {
             if forget > 0 {
                 draft.push(Event::Iterated { sequence, iteration, forget });

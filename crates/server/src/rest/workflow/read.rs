@@ -71,11 +71,9 @@ async fn get_workflow(
     Query(params): Query<GetParams>,
 ) -> Result<LargeAnswer, Problem> {
     let lens = Lens::of(&api.engine);
-    let share = if params.include_tasks {
-        Share::of(show(&api.engine, &id, view::payload_bytes).await?).await?
-    } else {
-        Share::of(0).await?
-    };
+    let bytes = |state: &Execution| view::payload_bytes(state, params.include_tasks);
+    let bytes = show(&api.engine, &id, bytes).await?;
+    let share = Share::of(&api.settings.large_answers, bytes).await?;
     let look = |state: &Execution| view::workflow(state, params.include_tasks, lens);
     let json = show(&api.engine, &id, look).await?;
     Ok(LargeAnswer(json, share))

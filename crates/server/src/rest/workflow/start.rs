@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, StatusCode};
 use engine::Engine;
 use kernel::definition::{IdempotencyStrategy, Problem as Flaw, inspect_workflow, parse_workflow};
-use kernel::graph::{Input, Plan, Start};
+use kernel::graph::{Plan, Start};
 use kernel::{ExecutionId, Json};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -216,7 +216,7 @@ pub(crate) async fn begin_as(
     id: &ExecutionId,
 ) -> Result<(), Problem> {
     let start = rehearsed(engine, request)?;
-    Ok(engine.step(id, Input::Start(Box::new(start))).await?)
+    Ok(engine.begin_at(id, start).await?)
 }
 
 /// 400 with every violation, if the input does not fit the schema of the definition.

@@ -4,11 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use axum::http::Method;
+use axum::body::Body;
+use axum::http::{Method, Request};
 use engine::PollRequest;
 use engine::memory::{Call, Memory};
 use futures_util::future::join_all;
+use kernel::graph::TaskStatus;
 use serde_json::json;
+use server::rest::extract::LargeAnswers;
+use tower::ServiceExt;
 
 use crate::support::{Server, line};
 
@@ -98,6 +102,27 @@ async fn a_path_of_nobody_reads_nothing_however_many_triggers_there_are() {
     server.post("/jobs/899/x", &json!({})).await.failed(404);
     server.post("/api/triggers", &trigger(900)).await.ok();
     assert_eq!(server.post("/jobs/900/x", &json!({})).await.status, 202);
+}
+
+#[tokio::test]
+async fn large_answers_that_nobody_reads_share_a_bounded_memory() {
+    let answers = LargeAnswers::new(8, Duration::from_millis(20));
+    let server = Server::new().await.with(|settings| settings.large_answers = answers);
+    server.register(line("w", &["pack", "ship"])).await;
+    let id = server.start("w", &json!({})).await;
+    let pack = server.take("pack").await;
+    let large = json!({ "text": "x".repeat(5 << 20) });
+    server.report(&pack, TaskStatus::Completed, &large).await;
+    let path = format!("/api/workflow/{id}");
+    let ask = || Request::get(&path).body(Body::empty()).expect("a request");
+    let unread = server::router(server.api()).oneshot(ask()).await.expect("it answers");
+    assert_eq!(unread.status(), 200);
+    assert_eq!(server.get(&path).await.code(503), "large-answers-busy");
+    // What is small goes on, and so does what is large once the first has been read.
+    server.get(&format!("{path}?includeTasks=false")).await.ok();
+    server.get("/api/version").await.ok_text();
+    drop(unread);
+    assert_eq!(server.get(&path).await.ok()["status"], "RUNNING");
 }
 
 #[tokio::test]
