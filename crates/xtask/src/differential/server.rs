@@ -32,6 +32,11 @@ impl Server {
         let mut command = Command::new(java.unwrap_or(Path::new("java")));
         let port = free_port()?;
         command.args(["-Xmx1g", "-jar"]).arg(jar).arg(format!("--server.port={port}"));
+        // Its store lives as long as the run: nothing need survive a power cut.
+        command.arg(
+            "--spring.datasource.url=jdbc:sqlite:differential.db?busy_timeout=15000\
+             &journal_mode=WAL&synchronous=OFF",
+        );
         say("starting Conductor");
         Self::start(command, port, Duration::from_mins(4)).await
     }
@@ -67,7 +72,7 @@ impl Server {
         Ok(server)
     }
 
-    async fn healthy(&self) -> anyhow::Result<()> {
+    pub(super) async fn healthy(&self) -> anyhow::Result<()> {
         let (status, _) = Wire::open(&self.address).await?.get("/health").await?;
         anyhow::ensure!(status == 200, "not yet");
         Ok(())

@@ -4,9 +4,12 @@ use anyhow::Context;
 use regex::Regex;
 use serde::Deserialize;
 
+use crate::root;
+
 use super::compare::Difference;
 
-const FILE: &str = include_str!("verdicts.json");
+/// Read when it is needed, so that a new rule needs no build.
+const FILE: &str = "crates/xtask/src/differential/verdicts.json";
 
 /// A rule as written. Its patterns must match whole texts; one that is not given matches any.
 #[derive(Deserialize)]
@@ -29,7 +32,7 @@ struct Written {
 }
 
 /// What a difference means.
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Verdict {
     /// Decided, with the reason in the documentation of differences.
@@ -40,6 +43,17 @@ pub(super) enum Verdict {
     Harness,
     /// A mistake here.
     ToFix,
+}
+
+impl Verdict {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::ConductorBug => "conductor-bug",
+            Self::Harness => "harness",
+            Self::ToFix => "to-fix",
+        }
+    }
 }
 
 struct Rule {
@@ -54,7 +68,9 @@ pub(super) struct Verdicts {
 
 impl Verdicts {
     pub(super) fn read() -> anyhow::Result<Self> {
-        let written: Vec<Written> = serde_json::from_str(FILE).context("verdicts.json")?;
+        let file = root().join(FILE);
+        let text = std::fs::read_to_string(&file).context(FILE)?;
+        let written: Vec<Written> = serde_json::from_str(&text).context(FILE)?;
         let rules = written.into_iter().map(Rule::compile).collect::<anyhow::Result<_>>()?;
         Ok(Self { rules })
     }
@@ -71,6 +87,10 @@ impl Verdicts {
     pub(super) fn name(&self, rule: usize) -> (&str, Verdict, &str) {
         let written = &self.rules[rule].written;
         (&written.name, written.verdict, &written.why)
+    }
+
+    pub(super) fn all(&self) -> std::ops::Range<usize> {
+        0..self.rules.len()
     }
 
     pub(super) fn diverges(&self, rule: usize) -> bool {
