@@ -242,11 +242,10 @@ fn renamed(
                 let name = format!("w{number}_{name}");
                 object.insert("failureWorkflow".to_owned(), json!(name));
             }
-            if let Some(uri) = object.get("uri").and_then(Value::as_str) {
-                let local = local(uri, stand_in);
-                object.insert("uri".to_owned(), json!(local));
-            }
             Value::Object(object)
+        }
+        Value::String(text) if text.starts_with("http://") || text.starts_with("https://") => {
+            json!(local(text, stand_in))
         }
         other => other.clone(),
     }

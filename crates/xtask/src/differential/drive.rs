@@ -152,7 +152,12 @@ impl Player {
             let pending = tree.pending();
             if ended || pending.is_empty() || self.steps >= STEPS_MAX {
                 let label = format!("at end {ends}");
-                self.transcript.insert(label, names.shown(&tree));
+                let mut shown = names.shown(&tree);
+                if !ended && pending.is_empty() {
+                    // Neither at its end nor waiting for anybody.
+                    shown["stuck"] = json!(true);
+                }
+                self.transcript.insert(label, shown);
                 ends += 1;
                 let next = actions.iter().position(|action| action.when == When::End);
                 match next {

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use regex::Regex;
+use serde_json::json;
 
 use crate::{root, say};
 
@@ -215,6 +216,7 @@ impl Run {
     }
 
     async fn play(&self, case: &Case) -> Outcome {
+        let traits = case.traits();
         let conductor = self.conductor.address().await;
         let (theirs, ours) = tokio::join!(
             drive::play(case, &conductor, drive::Pace::Conductor),
@@ -227,18 +229,19 @@ impl Run {
                 if let Err(error) = self.conductor.revive(&conductor).await {
                     why = format!("{why}; it cannot be started again: {error:#}");
                 }
-                return Outcome::broken(&case.name, &why);
+                return Outcome::broken(&case.name, &traits, &why);
             }
             (_, Err(error)) => {
-                return Outcome::broken(&case.name, &format!("Nightbell: {error:#}"));
+                return Outcome::broken(&case.name, &traits, &format!("Nightbell: {error:#}"));
             }
         };
         if self.show {
+            say(&format!("── {}{traits}\n{:#}", case.name, json!(case.workflows)));
             say(&format!("── {} on Conductor\n{theirs:#}", case.name));
             say(&format!("── {} on Nightbell\n{ours:#}", case.name));
         }
         let differences = compare::transcripts(&theirs, &ours);
-        Outcome::judged(&case.name, differences, Some(&self.verdicts))
+        Outcome::judged(&case.name, &traits, differences, Some(&self.verdicts))
     }
 }
 

@@ -116,7 +116,14 @@ impl Names {
         let mut shown = Map::new();
         for name in WORKFLOW_FIELDS {
             if let Some(value) = tree.root.get(name).filter(|value| !value.is_null()) {
-                shown.insert(name.to_owned(), self.replaced(value));
+                let mut value = self.replaced(value);
+                // Sets: Conductor has no order in them.
+                if name.starts_with("failed")
+                    && let Some(names) = value.as_array_mut()
+                {
+                    names.sort_by_key(Value::to_string);
+                }
+                shown.insert(name.to_owned(), value);
             }
         }
         let mut tasks = Map::new();

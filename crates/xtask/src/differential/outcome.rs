@@ -8,6 +8,7 @@ use super::verdicts::Verdicts;
 /// A case that was run, or could not be.
 pub(super) struct Outcome {
     pub(super) case: String,
+    pub(super) traits: String,
     /// Why it could not be run on both servers.
     pub(super) broken: Option<String>,
     /// How often it was played, and how long the last time took.
@@ -20,18 +21,19 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn broken(case: &str, why: &str) -> Self {
+    pub(super) fn broken(case: &str, traits: &str, why: &str) -> Self {
         let broken = Some(why.to_owned());
-        Self { broken, ..Self::judged(case, Vec::new(), None) }
+        Self { broken, ..Self::judged(case, traits, Vec::new(), None) }
     }
 
     pub(super) fn judged(
         case: &str,
+        traits: &str,
         differences: Vec<Difference>,
         verdicts: Option<&Verdicts>,
     ) -> Self {
         let judge = |difference: Difference| {
-            let rule = verdicts.and_then(|verdicts| verdicts.rule_for(case, &difference));
+            let rule = verdicts.and_then(|verdicts| verdicts.rule_for(case, traits, &difference));
             (difference, rule)
         };
         let mut differences: Vec<_> = differences.into_iter().map(judge).collect();
@@ -41,8 +43,8 @@ impl Outcome {
         for (_, rule) in &mut differences {
             *rule = rule.or(cause);
         }
-        let case = case.to_owned();
-        Self { case, broken: None, played: 1, seconds: 0, passing: Vec::new(), differences }
+        let (case, traits) = (case.to_owned(), traits.to_owned());
+        Self { case, traits, broken: None, played: 1, seconds: 0, passing: Vec::new(), differences }
     }
 
     pub(super) fn unexplained(&self) -> impl Iterator<Item = &Difference> {
@@ -59,7 +61,7 @@ impl Outcome {
                     "nightbell": found.nightbell, "rule": rule.map(|rule| verdicts.name(rule).0) })
             })
             .collect();
-        json!({ "case": self.case, "broken": self.broken, "played": self.played,
+        json!({ "case": self.case, "traits": self.traits, "broken": self.broken, "played": self.played,
             "seconds": self.seconds, "passing": self.passing, "differences": differences })
     }
 
@@ -74,8 +76,12 @@ impl Outcome {
             conductor: text(found, "conductor"),
             nightbell: text(found, "nightbell"),
         });
-        let mut outcome =
-            Self::judged(&text(written, "case"), differences.collect(), Some(verdicts));
+        let mut outcome = Self::judged(
+            &text(written, "case"),
+            &text(written, "traits"),
+            differences.collect(),
+            Some(verdicts),
+        );
         outcome.broken = written["broken"].as_str().map(str::to_owned);
         outcome.played = written["played"].as_u64().unwrap_or(1);
         outcome.seconds = written["seconds"].as_u64().unwrap_or(0);

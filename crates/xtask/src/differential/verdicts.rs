@@ -18,12 +18,18 @@ struct Written {
     name: String,
     #[serde(default)]
     case: Option<String>,
+    /// What the case must have, as `Case::traits` lists it: found anywhere in that list.
+    #[serde(default)]
+    traits: Option<String>,
     #[serde(default)]
     at: Option<String>,
     #[serde(default)]
     conductor: Option<String>,
     #[serde(default)]
     nightbell: Option<String>,
+    /// Replacements, each a pattern and what stands for it, after which both texts must be equal.
+    #[serde(default)]
+    alike: Vec<(String, String)>,
     verdict: Verdict,
     why: String,
     /// Whether the executions go different ways from here, so that later differences follow from it.
@@ -59,6 +65,8 @@ impl Verdict {
 struct Rule {
     written: Written,
     patterns: [Option<Regex>; 4],
+    traits: Option<Regex>,
+    alike: Vec<(Regex, String)>,
 }
 
 /// All rules, in order: the first that matches decides.
@@ -75,12 +83,13 @@ impl Verdicts {
         Ok(Self { rules })
     }
 
-    pub(super) fn rule_for(&self, case: &str, found: &Difference) -> Option<usize> {
+    pub(super) fn rule_for(&self, case: &str, traits: &str, found: &Difference) -> Option<usize> {
         let texts = [case, &found.at, &found.conductor, &found.nightbell];
         self.rules.iter().position(|rule| {
             rule.patterns.iter().zip(texts).all(|(pattern, text)| {
                 pattern.as_ref().is_none_or(|pattern| pattern.is_match(text))
-            })
+            }) && rule.traits.as_ref().is_none_or(|pattern| pattern.is_match(traits))
+                && rule.alike(found)
         })
     }
 
@@ -111,6 +120,22 @@ impl Rule {
             whole(&written.conductor)?,
             whole(&written.nightbell)?,
         ];
-        Ok(Self { written, patterns })
+        let traits = written.traits.as_deref().map(Regex::new).transpose();
+        let traits = traits.with_context(|| format!("rule {}", written.name))?;
+        let alike = written.alike.iter().map(|(pattern, with)| {
+            let regex = Regex::new(pattern).with_context(|| format!("rule {}", written.name))?;
+            Ok((regex, with.clone()))
+        });
+        let alike = alike.collect::<anyhow::Result<_>>()?;
+        Ok(Self { written, patterns, traits, alike })
+    }
+
+    fn alike(&self, found: &Difference) -> bool {
+        let plain = |text: &str| {
+            self.alike.iter().fold(text.to_owned(), |text, (pattern, with)| {
+                pattern.replace_all(&text, with.as_str()).into_owned()
+            })
+        };
+        self.alike.is_empty() || plain(&found.conductor) == plain(&found.nightbell)
     }
 }
