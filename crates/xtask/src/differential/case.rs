@@ -57,6 +57,9 @@ fn traits_of(value: &Value, within: Option<&str>, found: &mut BTreeSet<String>) 
                     }
                 }
             }
+            if fields.contains_key("keepLastN") {
+                found.insert("keepLastN".to_owned());
+            }
             let inner = kind.filter(|kind| ["DO_WHILE", "FORK_JOIN", "SWITCH"].contains(kind));
             fields.values().for_each(|item| traits_of(item, inner.or(within), found));
         }

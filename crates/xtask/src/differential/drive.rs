@@ -20,7 +20,8 @@ pub(super) enum Pace {
 }
 
 impl Pace {
-    /// Nothing may have changed for so long before it counts as at rest.
+    /// Nothing may have changed for so long before it counts as at rest, where a worker is waited
+    /// for.
     fn still(self) -> Duration {
         match self {
             Self::Conductor => Duration::from_millis(350),
@@ -28,11 +29,19 @@ impl Pace {
         }
     }
 
-    /// The same where no worker has anything to do: what goes on then goes on by itself.
+    /// Time between two looks.
+    fn glance(self) -> Duration {
+        match self {
+            Self::Conductor => Duration::from_millis(70),
+            Self::Nightbell => Duration::from_millis(25),
+        }
+    }
+
+    /// The same where no worker is: what goes on then goes on by itself.
     fn stuck(self) -> Duration {
         match self {
             Self::Conductor => Duration::from_secs(9),
-            Self::Nightbell => Duration::from_secs(2),
+            Self::Nightbell => Duration::from_secs(BRIEF + 1),
         }
     }
 
@@ -48,6 +57,8 @@ impl Pace {
 
 /// A server that does not answer within this time is stalled.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// Seconds of a WAIT that is waited for.
+const BRIEF: u64 = 5;
 /// An execution that changes for longer than this is given up.
 const RESTLESS: Duration = Duration::from_secs(90);
 
@@ -249,6 +260,10 @@ impl Player {
         {
             noted["message"] = names.replaced(&json!(message));
         }
+        if let Some(errors) = said.get("validationErrors").and_then(Value::as_array) {
+            let texts: Vec<_> = errors.iter().map(|error| error["message"].clone()).collect();
+            noted["errors"] = json!(texts);
+        }
         self.transcript.insert(what.to_owned(), noted);
     }
 
@@ -284,7 +299,7 @@ impl Player {
                 self.client.decide(&tree).await?;
             }
             last = Some((tree, since));
-            tokio::time::sleep(Duration::from_millis(25)).await;
+            tokio::time::sleep(self.pace.glance()).await;
         }
     }
 }
@@ -353,6 +368,7 @@ impl Tree {
                     None => true,
                 },
                 "DO_WHILE" | "EXCLUSIVE_JOIN" | "PULL_WORKFLOW_MESSAGES" => false,
+                "WAIT" => brief(task),
                 kind => BUILT_IN.contains(&kind),
             }
         })
@@ -380,6 +396,8 @@ impl Tree {
             let key = format!("{path}{reference}");
             if let Some(child) = self.child(task) {
                 child.gather(&format!("{key}/"), found);
+            } else if brief(task) {
+                // It ends by itself, on both servers.
             } else if WAITING.contains(&kind) || !BUILT_IN.contains(&kind) {
                 let text = |name: &str| task[name].as_str().unwrap_or_default().to_owned();
                 found.push(Pending {
@@ -401,6 +419,15 @@ pub(super) fn child_id(task: &Value) -> Option<&str> {
     }
     let direct = task["subWorkflowId"].as_str().filter(|id| !id.is_empty());
     direct.or_else(|| task["outputData"]["subWorkflowId"].as_str())
+}
+
+/// Whether a WAIT is over in a few seconds; longer ones are answered by the worker.
+fn brief(task: &Value) -> bool {
+    let duration = task["inputData"]["duration"].as_str().unwrap_or_default();
+    let digits = duration.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+    let unit = duration[digits.len()..].trim();
+    let seconds = digits.parse::<u64>().ok().filter(|_| unit.starts_with('s'));
+    task["taskType"] == "WAIT" && seconds.is_some_and(|seconds| seconds <= BRIEF)
 }
 
 fn terminal(task: &Value) -> bool {
