@@ -1,5 +1,7 @@
 //! A case: definitions, an input, how the worker answers, and what the operator does.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::random::{Random, hash};
@@ -24,6 +26,44 @@ impl Case {
     /// The name of the definition that is started.
     pub(super) fn root(&self) -> &str {
         self.workflows.last().and_then(|root| root["name"].as_str()).unwrap_or_default()
+    }
+
+    /// What rules may ask of a case: the types of its tasks, what is optional or in a loop, and the
+    /// acts of the operator; each between spaces.
+    pub(super) fn traits(&self) -> String {
+        let mut found = BTreeSet::new();
+        for workflow in &self.workflows {
+            traits_of(&workflow["tasks"], None, &mut found);
+        }
+        for action in &self.actions {
+            found.insert(action.act.word().to_owned());
+        }
+        format!(" {} ", found.into_iter().collect::<Vec<_>>().join(" "))
+    }
+}
+
+fn traits_of(value: &Value, within: Option<&str>, found: &mut BTreeSet<String>) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| traits_of(item, within, found)),
+        Value::Object(fields) => {
+            let kind = fields.get("type").and_then(Value::as_str);
+            let kind = kind.filter(|_| fields.contains_key("taskReferenceName"));
+            if let Some(kind) = kind {
+                found.insert(kind.to_owned());
+                found.extend(within.map(|within| format!("{within}/{kind}")));
+                for flag in ["optional", "permissive"] {
+                    if fields.get(flag) == Some(&json!(true)) {
+                        found.insert(format!("{flag}/{kind}"));
+                    }
+                }
+            }
+            if fields.contains_key("keepLastN") {
+                found.insert("keepLastN".to_owned());
+            }
+            let inner = kind.filter(|kind| ["DO_WHILE", "FORK_JOIN", "SWITCH"].contains(kind));
+            fields.values().for_each(|item| traits_of(item, inner.or(within), found));
+        }
+        _ => {}
     }
 }
 

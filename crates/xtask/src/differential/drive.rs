@@ -20,7 +20,8 @@ pub(super) enum Pace {
 }
 
 impl Pace {
-    /// Nothing may have changed for so long before it counts as at rest.
+    /// Nothing may have changed for so long before it counts as at rest, where a worker is waited
+    /// for.
     fn still(self) -> Duration {
         match self {
             Self::Conductor => Duration::from_millis(350),
@@ -28,14 +29,38 @@ impl Pace {
         }
     }
 
-    /// The same where no worker has anything to do: what goes on then goes on by itself.
+    /// Time between two looks.
+    fn glance(self) -> Duration {
+        match self {
+            Self::Conductor => Duration::from_millis(70),
+            Self::Nightbell => Duration::from_millis(25),
+        }
+    }
+
+    /// The same where no worker is: what goes on then goes on by itself.
     fn stuck(self) -> Duration {
         match self {
-            Self::Conductor => Duration::from_secs(30),
-            Self::Nightbell => Duration::from_secs(2),
+            Self::Conductor => Duration::from_secs(9),
+            Self::Nightbell => Duration::from_secs(BRIEF + 1),
+        }
+    }
+
+    /// After so long without a change Conductor is asked to look at the execution, which it does by
+    /// itself every half a minute.
+    fn nudge(self) -> Option<Duration> {
+        match self {
+            Self::Conductor => Some(Duration::from_secs(2)),
+            Self::Nightbell => None,
         }
     }
 }
+
+/// A server that does not answer within this time is stalled.
+const PATIENCE: Duration = Duration::from_secs(40);
+/// Seconds of a WAIT that is waited for.
+const BRIEF: u64 = 5;
+/// An execution that changes for longer than this is given up.
+const RESTLESS: Duration = Duration::from_secs(90);
 
 /// Steps of the worker after which a case is given up.
 const STEPS_MAX: usize = 60;
@@ -93,6 +118,12 @@ struct Player {
 
 impl Player {
     async fn run(&mut self, case: &Case) -> anyhow::Result<()> {
+        // Left by an earlier attempt, or an earlier run on the same server.
+        for workflow in &case.workflows {
+            let name = workflow["name"].as_str().unwrap_or_default();
+            let path = format!("/api/metadata/workflow/{name}/1");
+            self.client.call("DELETE", &path, None).await?;
+        }
         for task in &case.tasks {
             let (status, said) = self.client.post("/api/metadata/taskdefs", &json!([task])).await?;
             self.note("task definition", status, &said, &Names::default());
@@ -115,22 +146,35 @@ impl Player {
         }
         self.transcript.insert("start".to_owned(), json!(status));
         let id = said.as_str().map_or_else(|| said.to_string(), str::to_owned);
+        self.go(case, &id).await?;
+        // What still runs would keep the server's pollers busy. It may have ended already.
+        let _ = self.client.call("DELETE", &format!("/api/workflow/{id}"), None).await;
+        Ok(())
+    }
+
+    /// Answers and acts until the execution is at rest and nothing is left to do.
+    async fn go(&mut self, case: &Case, id: &str) -> anyhow::Result<()> {
         let mut actions: Vec<_> = case.actions.iter().collect();
         let mut ends = 0;
         loop {
-            let tree = self.settle(&id).await?;
+            let tree = self.settle(id).await?;
             let names = Names::of(&tree);
             let ended = tree.ended();
             let pending = tree.pending();
             if ended || pending.is_empty() || self.steps >= STEPS_MAX {
                 let label = format!("at end {ends}");
-                self.transcript.insert(label, names.shown(&tree));
+                let mut shown = names.shown(&tree);
+                if !ended && pending.is_empty() {
+                    // Neither at its end nor waiting for anybody.
+                    shown["stuck"] = json!(true);
+                }
+                self.transcript.insert(label, shown);
                 ends += 1;
                 let next = actions.iter().position(|action| action.when == When::End);
                 match next {
                     Some(next) if ends < 4 => {
                         let action = actions.remove(next);
-                        self.operate(&id, &action.act, &tree, &names).await?;
+                        self.operate(id, &action.act, &tree, &names).await?;
                         continue;
                     }
                     _ => return Ok(()),
@@ -139,7 +183,7 @@ impl Player {
             let now = |when: When| matches!(when, When::Step(step) if step <= self.steps);
             if let Some(next) = actions.iter().position(|action| now(action.when)) {
                 let action = actions.remove(next);
-                self.operate(&id, &action.act, &tree, &names).await?;
+                self.operate(id, &action.act, &tree, &names).await?;
                 continue;
             }
             self.work(case, &pending[0], &names).await?;
@@ -216,6 +260,10 @@ impl Player {
         {
             noted["message"] = names.replaced(&json!(message));
         }
+        if let Some(errors) = said.get("validationErrors").and_then(Value::as_array) {
+            let texts: Vec<_> = errors.iter().map(|error| error["message"].clone()).collect();
+            noted["errors"] = json!(texts);
+        }
         self.transcript.insert(what.to_owned(), noted);
     }
 
@@ -223,11 +271,12 @@ impl Player {
     async fn settle(&mut self, id: &str) -> anyhow::Result<Tree> {
         let begun = Instant::now();
         let mut last: Option<(Tree, Instant)> = None;
+        let mut nudged = 0;
         loop {
             let tree = self.client.tree(id, 0).await?;
             let now = Instant::now();
             let since = match &last {
-                Some((before, since)) if before.root == tree.root => *since,
+                Some((before, since)) if before.same(&tree) => *since,
                 _ => now,
             };
             let still = now - since;
@@ -238,11 +287,19 @@ impl Player {
             } else {
                 self.pace.still()
             };
-            if still >= enough || begun.elapsed() > Duration::from_secs(90) {
+            if still >= enough {
                 return Ok(tree);
             }
+            anyhow::ensure!(begun.elapsed() < RESTLESS, "not at rest after {RESTLESS:?}");
+            if let Some(nudge) = self.pace.nudge()
+                && enough == self.pace.stuck()
+                && still > nudge * (nudged + 1)
+            {
+                nudged += 1;
+                self.client.decide(&tree).await?;
+            }
             last = Some((tree, since));
-            tokio::time::sleep(Duration::from_millis(25)).await;
+            tokio::time::sleep(self.pace.glance()).await;
         }
     }
 }
@@ -269,6 +326,18 @@ impl Tree {
         !matches!(status, "RUNNING" | "PAUSED")
     }
 
+    /// Whether nothing has happened, in the children neither. A JOIN that waits is polled all the
+    /// time, and says so.
+    fn same(&self, later: &Self) -> bool {
+        let state = |tree: &Self| {
+            let of = |task: &Value| [task["taskId"].clone(), task["status"].clone()];
+            (tree.root["status"].clone(), tree.tasks().iter().map(of).collect::<Vec<_>>())
+        };
+        state(self) == state(later)
+            && self.children.len() == later.children.len()
+            && self.children.iter().zip(&later.children).all(|(one, other)| one.1.same(other.1))
+    }
+
     pub(super) fn tasks(&self) -> &[Value] {
         self.root["tasks"].as_array().map_or(&[], Vec::as_slice)
     }
@@ -281,20 +350,25 @@ impl Tree {
 
     /// Whether something goes on that ends by itself.
     fn busy(&self) -> bool {
-        let over = |name: &Value| {
-            let latest = self.tasks().iter().rev().find(|task| task["referenceTaskName"] == *name);
+        let over = |join: &Value, name: &Value| {
+            let name = name.as_str().unwrap_or_default();
+            let turn = format!("{name}__{}", join["iteration"]);
+            let latest = self.tasks().iter().rev().find(|task| {
+                task["referenceTaskName"] == name || task["referenceTaskName"] == turn.as_str()
+            });
             latest.is_some_and(terminal)
         };
         self.tasks().iter().filter(|task| !terminal(task)).any(|task| {
             match task["taskType"].as_str().unwrap_or_default() {
                 "JOIN" => task["inputData"]["joinOn"]
                     .as_array()
-                    .is_some_and(|names| names.iter().all(over)),
+                    .is_some_and(|names| names.iter().all(|name| over(task, name))),
                 "SUB_WORKFLOW" => match self.child(task) {
                     Some(child) => child.ended() || child.busy(),
                     None => true,
                 },
                 "DO_WHILE" | "EXCLUSIVE_JOIN" | "PULL_WORKFLOW_MESSAGES" => false,
+                "WAIT" => brief(task),
                 kind => BUILT_IN.contains(&kind),
             }
         })
@@ -322,6 +396,8 @@ impl Tree {
             let key = format!("{path}{reference}");
             if let Some(child) = self.child(task) {
                 child.gather(&format!("{key}/"), found);
+            } else if brief(task) {
+                // It ends by itself, on both servers.
             } else if WAITING.contains(&kind) || !BUILT_IN.contains(&kind) {
                 let text = |name: &str| task[name].as_str().unwrap_or_default().to_owned();
                 found.push(Pending {
@@ -343,6 +419,15 @@ pub(super) fn child_id(task: &Value) -> Option<&str> {
     }
     let direct = task["subWorkflowId"].as_str().filter(|id| !id.is_empty());
     direct.or_else(|| task["outputData"]["subWorkflowId"].as_str())
+}
+
+/// Whether a WAIT is over in a few seconds; longer ones are answered by the worker.
+fn brief(task: &Value) -> bool {
+    let duration = task["inputData"]["duration"].as_str().unwrap_or_default();
+    let digits = duration.trim_end_matches(|letter: char| !letter.is_ascii_digit());
+    let unit = duration[digits.len()..].trim();
+    let seconds = digits.parse::<u64>().ok().filter(|_| unit.starts_with('s'));
+    task["taskType"] == "WAIT" && seconds.is_some_and(|seconds| seconds <= BRIEF)
 }
 
 fn terminal(task: &Value) -> bool {
@@ -375,11 +460,31 @@ impl Client {
         Ok(Tree { root, children })
     }
 
+    /// Asks the server to look at the execution and its children.
+    async fn decide(&mut self, tree: &Tree) -> anyhow::Result<()> {
+        for child in tree.children.values().filter(|child| !child.ended()) {
+            Box::pin(self.decide(child)).await?;
+        }
+        let id = tree.root["workflowId"].as_str().unwrap_or_default();
+        self.call("PUT", &format!("/api/workflow/decide/{id}"), None).await?;
+        Ok(())
+    }
+
     async fn post(&mut self, path: &str, body: &Value) -> anyhow::Result<(u16, Value)> {
         self.call("POST", path, Some(body)).await
     }
 
     async fn call(
+        &mut self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> anyhow::Result<(u16, Value)> {
+        let answer = tokio::time::timeout(PATIENCE, self.ask(method, path, body)).await;
+        answer.with_context(|| format!("{method} {path}: no answer within {PATIENCE:?}"))?
+    }
+
+    async fn ask(
         &mut self,
         method: &str,
         path: &str,

@@ -10,6 +10,7 @@ mod corpus;
 mod drive;
 mod generate;
 mod normalize;
+mod oracle;
 mod outcome;
 mod random;
 mod report;
@@ -18,13 +19,18 @@ mod verdicts;
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use regex::Regex;
+use serde_json::json;
 
-use crate::say;
+use crate::{root, say};
 
 use case::Case;
+use oracle::Oracle;
 use outcome::Outcome;
 use verdicts::Verdicts;
 
@@ -37,13 +43,17 @@ Usage: cargo xtask differential [OPTION]…
   --jar FILE              conductor-server-3.32.3-boot.jar, started on a free port (about 35 s)
   --java FILE             the Java 21 or newer that starts it (default: java)
   --nightbell FILE        the binary to compare (default: target/debug/nightbell)
-  --definitions DIR       run every definition found in the .json and .md files below DIR
+  --definitions DIR       run every definition found in the .json and .md files below DIR (more than
+                          once for several folders)
   --generate COUNT        run COUNT generated definitions (default: 50 if no --definitions)
   --seed NUMBER           the first seed of the generated ones (default: 1)
   --minutes NUMBER        stop after that time
-  --only TEXT             only the cases whose name contains TEXT
+  --only PATTERN          only the cases in whose name the pattern is found
   --parallel COUNT        cases under way at once (default: 4)
   --show                  print both transcripts of each case
+  --out FILE              where all differences go (default: target/differential.json)
+  --judge FILE            run nothing: judge what an earlier run wrote by the rules of today (more than
+                          once for several runs)
 ";
 
 /// What was asked for on the command line.
@@ -53,13 +63,15 @@ struct Options {
     jar: Option<PathBuf>,
     java: Option<PathBuf>,
     nightbell: Option<PathBuf>,
-    definitions: Option<PathBuf>,
+    definitions: Vec<PathBuf>,
     generate: Option<u64>,
     seed: Option<u64>,
     minutes: Option<u64>,
     only: Option<String>,
     parallel: Option<usize>,
     show: bool,
+    out: Option<PathBuf>,
+    judge: Vec<PathBuf>,
 }
 
 /// Runs the cases that the command line names; fails on a difference without a verdict.
@@ -89,7 +101,9 @@ fn options(arguments: impl Iterator<Item = String>) -> anyhow::Result<Option<Opt
             "--jar" => options.jar = Some(value.into()),
             "--java" => options.java = Some(value.into()),
             "--nightbell" => options.nightbell = Some(value.into()),
-            "--definitions" => options.definitions = Some(value.into()),
+            "--definitions" => options.definitions.push(value.into()),
+            "--out" => options.out = Some(value.into()),
+            "--judge" => options.judge.push(value.into()),
             "--generate" => options.generate = Some(value.parse()?),
             "--seed" => options.seed = Some(value.parse()?),
             "--minutes" => options.minutes = Some(value.parse()?),
@@ -103,44 +117,52 @@ fn options(arguments: impl Iterator<Item = String>) -> anyhow::Result<Option<Opt
 
 async fn compare_servers(options: Options) -> anyhow::Result<()> {
     let verdicts = Arc::new(Verdicts::read()?);
+    let file = options.out.clone().unwrap_or_else(|| root().join("target/differential.json"));
+    if !options.judge.is_empty() {
+        return report::judge(&options.judge, &verdicts, &file);
+    }
     let stand_in = server::stand_in().await?;
     let mut cases = VecDeque::new();
     let mut skipped = Vec::new();
-    if let Some(folder) = &options.definitions {
+    for folder in &options.definitions {
         let found = corpus::read(folder, &stand_in)?;
         cases.extend(found.cases);
-        skipped = found.skipped;
+        skipped.extend(found.skipped);
     }
     let generated = options.generate.unwrap_or(if cases.is_empty() { 50 } else { 0 });
     let seed = options.seed.unwrap_or(1);
     cases.extend((seed..seed + generated).map(generate::case));
     if let Some(only) = &options.only {
-        cases.retain(|case| case.name.contains(only.as_str()));
+        let only = Regex::new(only)?;
+        cases.retain(|case| only.is_match(&case.name));
     }
-    let conductor = match &options.conductor {
-        Some(address) => server::Server::running(address),
-        None => server::Server::conductor(options.jar.as_deref(), options.java.as_deref()).await?,
-    };
+    let parallel = options.parallel.unwrap_or(4).max(1);
+    let end = options.minutes.map(|minutes| Instant::now() + Duration::from_secs(minutes * 60));
+    let conductor = Oracle::start(&options).await?;
     let nightbell = server::Server::nightbell(options.nightbell.as_deref()).await?;
     say(&format!("{} cases; {} definitions left out", cases.len(), skipped.len()));
-    let end = options
-        .minutes
-        .map(|minutes| std::time::Instant::now() + std::time::Duration::from_secs(minutes * 60));
-    let queue = Arc::new(Mutex::new(cases));
-    let outcomes = Arc::new(Mutex::new(Vec::new()));
+    let run = Arc::new(Run {
+        conductor,
+        nightbell: nightbell.address.clone(),
+        verdicts,
+        show: options.show,
+        end,
+        queue: Mutex::new(cases),
+        outcomes: Mutex::new(Vec::new()),
+    });
     let mut runners = Vec::new();
-    for _ in 0..options.parallel.unwrap_or(4).max(1) {
-        let (queue, outcomes, verdicts) = (queue.clone(), outcomes.clone(), verdicts.clone());
-        let (conductor, nightbell) = (conductor.address.clone(), nightbell.address.clone());
-        let show = options.show;
+    for _ in 0..parallel {
+        let (run, skipped, file) = (run.clone(), skipped.clone(), file.clone());
         runners.push(tokio::spawn(async move {
-            while end.is_none_or(|end| std::time::Instant::now() < end) {
-                let Some(case) = lock(&queue).pop_front() else { break };
-                let outcome = one(&case, &conductor, &nightbell, &verdicts, show).await;
-                let mut outcomes = lock(&outcomes);
+            while run.end.is_none_or(|end| Instant::now() < end) {
+                let Some(case) = lock(&run.queue).pop_front() else { break };
+                let outcome = run.one(&case).await;
+                let mut outcomes = lock(&run.outcomes);
                 outcomes.push(outcome);
-                if outcomes.len().is_multiple_of(50) {
+                if outcomes.len().is_multiple_of(20) {
                     say(&format!("{} cases done", outcomes.len()));
+                    // The end writes it again, and says if it cannot be written.
+                    let _ = report::write(&outcomes, &skipped, &run.verdicts, &file);
                 }
             }
         }));
@@ -148,32 +170,79 @@ async fn compare_servers(options: Options) -> anyhow::Result<()> {
     for runner in runners {
         runner.await?;
     }
-    let outcomes = std::mem::take(&mut *lock(&outcomes));
-    report::publish(&outcomes, &skipped, &verdicts)
+    let restarts = run.conductor.restarts.load(Ordering::Relaxed);
+    if restarts > 0 {
+        say(&format!("Conductor was started again {restarts} times"));
+    }
+    let outcomes = std::mem::take(&mut *lock(&run.outcomes));
+    report::publish(&outcomes, &skipped, &run.verdicts, &file)
 }
 
-async fn one(
-    case: &Case,
-    conductor: &str,
-    nightbell: &str,
-    verdicts: &Verdicts,
+/// A case that breaks, or differs without a verdict, is played so often before that counts: a
+/// mistake differs each time, a race does not.
+const PLAYS_MAX: u64 = 2;
+
+/// What the runners share.
+struct Run {
+    conductor: Oracle,
+    nightbell: String,
+    verdicts: Arc<Verdicts>,
     show: bool,
-) -> Outcome {
-    let (theirs, ours) = tokio::join!(
-        drive::play(case, conductor, drive::Pace::Conductor),
-        drive::play(case, nightbell, drive::Pace::Nightbell)
-    );
-    let (theirs, ours) = match (theirs, ours) {
-        (Ok(theirs), Ok(ours)) => (theirs, ours),
-        (Err(error), _) => return Outcome::broken(case, &format!("Conductor: {error:#}")),
-        (_, Err(error)) => return Outcome::broken(case, &format!("Nightbell: {error:#}")),
-    };
-    if show {
-        say(&format!("── {} on Conductor\n{theirs:#}", case.name));
-        say(&format!("── {} on Nightbell\n{ours:#}", case.name));
+    end: Option<Instant>,
+    queue: Mutex<VecDeque<Case>>,
+    outcomes: Mutex<Vec<Outcome>>,
+}
+
+impl Run {
+    async fn one(&self, case: &Case) -> Outcome {
+        let mut before: Vec<String> = Vec::new();
+        let mut played = 0;
+        loop {
+            played += 1;
+            let begun = Instant::now();
+            let mut outcome = self.play(case).await;
+            outcome.played = played;
+            outcome.seconds = begun.elapsed().as_secs();
+            let places: Vec<_> = outcome.unexplained().map(|found| found.path.clone()).collect();
+            if places.is_empty() && outcome.broken.is_none() {
+                outcome.passing = before;
+                return outcome;
+            }
+            if played >= PLAYS_MAX {
+                return outcome;
+            }
+            before = places;
+        }
     }
-    let differences = compare::transcripts(&theirs, &ours);
-    Outcome::judged(case, differences, verdicts)
+
+    async fn play(&self, case: &Case) -> Outcome {
+        let traits = case.traits();
+        let conductor = self.conductor.address().await;
+        let (theirs, ours) = tokio::join!(
+            drive::play(case, &conductor, drive::Pace::Conductor),
+            drive::play(case, &self.nightbell, drive::Pace::Nightbell)
+        );
+        let (theirs, ours) = match (theirs, ours) {
+            (Ok(theirs), Ok(ours)) => (theirs, ours),
+            (Err(error), _) => {
+                let mut why = format!("Conductor: {error:#}");
+                if let Err(error) = self.conductor.revive(&conductor).await {
+                    why = format!("{why}; it cannot be started again: {error:#}");
+                }
+                return Outcome::broken(&case.name, &traits, &why);
+            }
+            (_, Err(error)) => {
+                return Outcome::broken(&case.name, &traits, &format!("Nightbell: {error:#}"));
+            }
+        };
+        if self.show {
+            say(&format!("── {}{traits}\n{:#}", case.name, json!(case.workflows)));
+            say(&format!("── {} on Conductor\n{theirs:#}", case.name));
+            say(&format!("── {} on Nightbell\n{ours:#}", case.name));
+        }
+        let differences = compare::transcripts(&theirs, &ours);
+        Outcome::judged(&case.name, &traits, differences, Some(&self.verdicts))
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -100,6 +100,10 @@ impl Names {
                     kept.map(|(name, value)| (self.text(name), self.replaced(value))).collect(),
                 )
             }
+            // What a script took from the clock.
+            Value::Number(number) if number.as_f64().is_some_and(|n| EPOCH.contains(&n)) => {
+                json!("<time>")
+            }
             other => other.clone(),
         }
     }
@@ -108,7 +112,7 @@ impl Names {
         let named = self.pairs.iter().fold(text.to_owned(), |text, (id, name)| {
             if text.contains(id.as_str()) { text.replace(id, name) } else { text }
         });
-        unnamed_ids(&named)
+        without_times(&unnamed_ids(&named))
     }
 
     /// What is compared of an execution and its children.
@@ -116,7 +120,14 @@ impl Names {
         let mut shown = Map::new();
         for name in WORKFLOW_FIELDS {
             if let Some(value) = tree.root.get(name).filter(|value| !value.is_null()) {
-                shown.insert(name.to_owned(), self.replaced(value));
+                let mut value = self.replaced(value);
+                // Sets: Conductor has no order in them.
+                if name.starts_with("failed")
+                    && let Some(names) = value.as_array_mut()
+                {
+                    names.sort_by_key(Value::to_string);
+                }
+                shown.insert(name.to_owned(), value);
             }
         }
         let mut tasks = Map::new();
@@ -139,6 +150,20 @@ impl Names {
         shown.insert("tasks".to_owned(), Value::Object(tasks));
         Value::Object(shown)
     }
+}
+
+/// Milliseconds that are taken for an instant of these years.
+const EPOCH: std::ops::Range<f64> = 1.7e12..2.0e12;
+
+/// Replaces a text that is an instant as JavaScript writes it.
+fn without_times(text: &str) -> String {
+    const FORM: &str = "0000-00-00T00:00:00.000Z";
+    let like = text.len() == FORM.len()
+        && text.bytes().zip(FORM.bytes()).all(|(byte, form)| match form {
+            b'0' => byte.is_ascii_digit(),
+            form => byte == form,
+        });
+    if like { "<time>".to_owned() } else { text.to_owned() }
 }
 
 /// What names a task on both servers: its reference name and attempt.

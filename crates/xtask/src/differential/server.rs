@@ -32,6 +32,15 @@ impl Server {
         let mut command = Command::new(java.unwrap_or(Path::new("java")));
         let port = free_port()?;
         command.args(["-Xmx1g", "-jar"]).arg(jar).arg(format!("--server.port={port}"));
+        // Its store lives as long as the run: nothing need survive a power cut.
+        command.arg(
+            "--spring.datasource.url=jdbc:sqlite:differential.db?busy_timeout=15000\
+             &journal_mode=WAL&synchronous=OFF",
+        );
+        // Off by default, without which PULL_WORKFLOW_MESSAGES waits for ever.
+        command.arg("--conductor.workflow-message-queue.enabled=true");
+        // What a lost message leaves behind is found by polling: after so long instead of 30 s.
+        command.arg("--conductor.app.systemTaskWorkerCallbackDuration=3s");
         say("starting Conductor");
         Self::start(command, port, Duration::from_mins(4)).await
     }
@@ -67,7 +76,7 @@ impl Server {
         Ok(server)
     }
 
-    async fn healthy(&self) -> anyhow::Result<()> {
+    pub(super) async fn healthy(&self) -> anyhow::Result<()> {
         let (status, _) = Wire::open(&self.address).await?.get("/health").await?;
         anyhow::ensure!(status == 200, "not yet");
         Ok(())
@@ -103,8 +112,8 @@ pub(super) async fn stand_in() -> anyhow::Result<String> {
                 // One read holds the small requests of definitions; the connection ends with the answer.
                 let _ = stream.read(&mut head).await;
                 let answer = format!(
-                    "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
-                     connection: close\r\n\r\n{BODY}",
+                    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\
+                     Connection: close\r\n\r\n{BODY}",
                     BODY.len()
                 );
                 let _ = stream.write_all(answer.as_bytes()).await;

@@ -4,9 +4,12 @@ use anyhow::Context;
 use regex::Regex;
 use serde::Deserialize;
 
+use crate::root;
+
 use super::compare::Difference;
 
-const FILE: &str = include_str!("verdicts.json");
+/// Read when it is needed, so that a new rule needs no build.
+const FILE: &str = "crates/xtask/src/differential/verdicts.json";
 
 /// A rule as written. Its patterns must match whole texts; one that is not given matches any.
 #[derive(Deserialize)]
@@ -15,12 +18,18 @@ struct Written {
     name: String,
     #[serde(default)]
     case: Option<String>,
+    /// What the case must have, as `Case::traits` lists it: found anywhere in that list.
+    #[serde(default)]
+    traits: Option<String>,
     #[serde(default)]
     at: Option<String>,
     #[serde(default)]
     conductor: Option<String>,
     #[serde(default)]
     nightbell: Option<String>,
+    /// Replacements, each a pattern and what stands for it, after which both texts must be equal.
+    #[serde(default)]
+    alike: Vec<(String, String)>,
     verdict: Verdict,
     why: String,
     /// Whether the executions go different ways from here, so that later differences follow from it.
@@ -29,7 +38,7 @@ struct Written {
 }
 
 /// What a difference means.
-#[derive(Clone, Copy, Deserialize, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Verdict {
     /// Decided, with the reason in the documentation of differences.
@@ -42,9 +51,22 @@ pub(super) enum Verdict {
     ToFix,
 }
 
+impl Verdict {
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Ours => "ours",
+            Self::ConductorBug => "conductor-bug",
+            Self::Harness => "harness",
+            Self::ToFix => "to-fix",
+        }
+    }
+}
+
 struct Rule {
     written: Written,
     patterns: [Option<Regex>; 4],
+    traits: Option<Regex>,
+    alike: Vec<(Regex, String)>,
 }
 
 /// All rules, in order: the first that matches decides.
@@ -54,23 +76,30 @@ pub(super) struct Verdicts {
 
 impl Verdicts {
     pub(super) fn read() -> anyhow::Result<Self> {
-        let written: Vec<Written> = serde_json::from_str(FILE).context("verdicts.json")?;
+        let file = root().join(FILE);
+        let text = std::fs::read_to_string(&file).context(FILE)?;
+        let written: Vec<Written> = serde_json::from_str(&text).context(FILE)?;
         let rules = written.into_iter().map(Rule::compile).collect::<anyhow::Result<_>>()?;
         Ok(Self { rules })
     }
 
-    pub(super) fn rule_for(&self, case: &str, found: &Difference) -> Option<usize> {
+    pub(super) fn rule_for(&self, case: &str, traits: &str, found: &Difference) -> Option<usize> {
         let texts = [case, &found.at, &found.conductor, &found.nightbell];
         self.rules.iter().position(|rule| {
             rule.patterns.iter().zip(texts).all(|(pattern, text)| {
                 pattern.as_ref().is_none_or(|pattern| pattern.is_match(text))
-            })
+            }) && rule.traits.as_ref().is_none_or(|pattern| pattern.is_match(traits))
+                && rule.alike(found)
         })
     }
 
     pub(super) fn name(&self, rule: usize) -> (&str, Verdict, &str) {
         let written = &self.rules[rule].written;
         (&written.name, written.verdict, &written.why)
+    }
+
+    pub(super) fn all(&self) -> std::ops::Range<usize> {
+        0..self.rules.len()
     }
 
     pub(super) fn diverges(&self, rule: usize) -> bool {
@@ -91,6 +120,22 @@ impl Rule {
             whole(&written.conductor)?,
             whole(&written.nightbell)?,
         ];
-        Ok(Self { written, patterns })
+        let traits = written.traits.as_deref().map(Regex::new).transpose();
+        let traits = traits.with_context(|| format!("rule {}", written.name))?;
+        let alike = written.alike.iter().map(|(pattern, with)| {
+            let regex = Regex::new(pattern).with_context(|| format!("rule {}", written.name))?;
+            Ok((regex, with.clone()))
+        });
+        let alike = alike.collect::<anyhow::Result<_>>()?;
+        Ok(Self { written, patterns, traits, alike })
+    }
+
+    fn alike(&self, found: &Difference) -> bool {
+        let plain = |text: &str| {
+            self.alike.iter().fold(text.to_owned(), |text, (pattern, with)| {
+                pattern.replace_all(&text, with.as_str()).into_owned()
+            })
+        };
+        self.alike.is_empty() || plain(&found.conductor) == plain(&found.nightbell)
     }
 }

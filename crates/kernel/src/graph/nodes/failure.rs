@@ -16,7 +16,11 @@ pub(in super::super) fn target(
     state: &Execution,
     context: &Context<'_>,
 ) -> Option<(ExecutionId, String)> {
-    let written = state.plan().definition.failure_workflow.clone()?;
+    let mut written = state.plan().definition.failure_workflow.clone()?;
+    // Conductor's own form has no braces: `$workflow.input.onFailure`.
+    if let Some(path) = written.strip_prefix("$workflow.") {
+        written = format!("${{workflow.{path}}}");
+    }
     let view = View::new(state, context, None);
     let name = match Template::compile(&Value::String(written)).render(&view).parse() {
         Value::String(name) => name.trim().to_owned(),

@@ -136,8 +136,14 @@ fn verdict(state: &Execution, join_on: &[Arc<str>]) -> End {
         }
         return End::failed(format!("branches failed: {}", reasons.join("; ")));
     }
-    if branches.iter().any(|branch| branch.status == TaskStatus::CompletedWithErrors) {
-        return End { status: TaskStatus::CompletedWithErrors, ..End::done() };
+    let passed_over: Vec<String> = branches
+        .iter()
+        .filter(|branch| branch.status == TaskStatus::CompletedWithErrors)
+        .map(|branch| format!("{}/{}", branch.name, state.task_id(branch.sequence)))
+        .collect();
+    if !passed_over.is_empty() {
+        let reason = Some(format!("{} completed with errors", passed_over.join(" ")).into());
+        return End { status: TaskStatus::CompletedWithErrors, output: None, reason };
     }
     End::done()
 }
