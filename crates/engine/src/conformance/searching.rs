@@ -239,8 +239,8 @@ pub(super) async fn pages_by_name_and_status_are_whole(store: &dyn Store) {
     let mut dice = Dice(7);
     let mut heads = Vec::new();
     for number in 0..240 {
-        let id = match number % 4 {
-            0 => crate::conformance::id(&format!("order {number}")),
+        let one = match number % 4 {
+            0 => id(&format!("order {number}")),
             1 => ExecutionId::instance("hub", &format!("order-{number}")),
             _ => uuid(number),
         };
@@ -250,7 +250,7 @@ pub(super) async fn pages_by_name_and_status_are_whole(store: &dyn Store) {
             status,
             created_at: at(dice.throw(50) as i64),
             parent: (dice.throw(3) == 0).then(|| uuid(9)),
-            ..if status == "RUNNING" { running(&id) } else { ended(&id, 90) }
+            ..if status == "RUNNING" { running(&one) } else { ended(&one, 90) }
         };
         create(store, head.clone()).await;
         heads.push(head);

@@ -172,7 +172,7 @@ struct Source {
     sql: String,
     count: String,
     values: Vec<Value>,
-    bound: std::rc::Rc<Vec<Bound>>,
+    bound: Vec<Bound>,
     from: i64,
     to: i64,
     /// What was read and not taken yet.
@@ -221,9 +221,9 @@ fn sources(asked: &Asked<'_>, kind: MachineKind, groups: &Groups, window: u64) -
         return Vec::new();
     }
     let all: u64 = groups.values().map(|group| group.all).sum();
-    let make = |index, fixed: &str, values, whole| {
-        Source::new(asked, kind, index, fixed, values, whole)
-    };
+    let window = window.min(all);
+    let make =
+        |index, fixed: &str, values, whole| Source::new(asked, kind, index, fixed, values, whole);
     let listed = if kind == MachineKind::Execution { "listed" } else { "machine" };
     let by_age = || vec![make(listed, "", Vec::new(), fit == all)];
     if fit == all || !matches!(kind, MachineKind::Execution | MachineKind::Instance) {
@@ -256,7 +256,7 @@ fn sources(asked: &Asked<'_>, kind: MachineKind, groups: &Groups, window: u64) -
         .sum::<u64>()
         .saturating_add(window);
     if named.len() <= GROUPS_MAX && name < status && name < age {
-        let one = |(&(name, status), group): &(&(i64, i64), &Group)| {
+        let one = |&(&(name, status), group): &(&(i64, i64), &Group)| {
             let values = vec![Value::Integer(name), Value::Integer(status)];
             make("named", " AND e.name = ? AND e.status = ?", values, group.fit == group.all)
         };
@@ -275,7 +275,7 @@ fn sources(asked: &Asked<'_>, kind: MachineKind, groups: &Groups, window: u64) -
 
 /// Rows that are read of each of so many sources at a time.
 fn chunk(window: u64, sources: usize) -> u64 {
-    (window / sources.max(1) as u64 * 2).clamp(CHUNK, window.max(CHUNK))
+    (window / sources.max(1) as u64).saturating_mul(2).clamp(CHUNK, window.max(CHUNK))
 }
 
 impl Source {
@@ -320,7 +320,7 @@ impl Source {
             ),
             count: format!("SELECT count(*) FROM (SELECT 1 {from} LIMIT ?)"),
             values,
-            bound: std::rc::Rc::new(bound),
+            bound,
             from: asked.from,
             to: asked.to,
             read: VecDeque::new(),
@@ -449,8 +449,7 @@ pub(super) fn page(
     let most = search.total_max();
     // One row behind the page tells whether there is anything to count.
     let through = window.saturating_add(1);
-    let (passed, ids) =
-        merge(connection, search.start, asked, sources(through), window, through)?;
+    let (passed, ids) = merge(connection, search.start, asked, sources(through), window, through)?;
     if passed <= window || passed >= most {
         return Ok((passed.min(most), ids));
     }

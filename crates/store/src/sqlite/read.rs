@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::store::{Head, MessageKey, Outgoing, Statistics, StoreError, Stored};
-use kernel::durable::Status;
-use kernel::{ExecutionId, MachineKind, Timestamp};
+use engine::store::{Head, MessageKey, Outgoing, StoreError, Stored};
+use kernel::{ExecutionId, Timestamp};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::Semaphore;

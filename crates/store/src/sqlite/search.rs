@@ -43,10 +43,17 @@ pub(super) fn search(
 
 /// Finds the rows by whatever index leads to them, or looks through all, and sorts them.
 fn by_rows(connection: &Connection, words: &Words, search: &Search) -> rusqlite::Result<Page> {
-    let kind = (search.beside.is_none() || search.machines().count() == 1)
-        .then_some(search.machine)
-        .unwrap_or_default();
+    // Of two kinds, one may be executions.
+    let kind = if search.machines().count() == 1 { search.machine } else { MachineKind::default() };
     let mut asked = Condition::of(id_column(kind));
+    // Ids that begin alike may be all of a kind: they lead to rows only in their own order.
+    let begins = search.filters.iter().any(|filter| matches!(filter, Filter::IdBegins(_)));
+    let by_time = matches!(search.sort.first(), Some(Sort { by: SortField::Time(_), .. }));
+    let by_end = search.filters.iter().any(|filter| {
+        matches!(filter, Filter::After(TimeField::Ended, _) | Filter::Before(TimeField::Ended, _))
+    });
+    let in_order = kind == MachineKind::Execution || !(by_time || search.free_text.is_some());
+    asked.prefixed = if in_order { "e.key" } else { "+e.key" };
     for filter in &search.filters {
         asked.filter(filter);
     }
@@ -59,7 +66,9 @@ fn by_rows(connection: &Connection, words: &Words, search: &Search) -> rusqlite:
     let start = i64::try_from(search.start).unwrap_or(i64::MAX);
     let columns = rows::HEAD;
     // What leads to few rows is not to be passed over for an index of all.
-    let leads = search.free_text.is_some() || search.filters.iter().any(plan::leads);
+    let leads = search.free_text.is_some()
+        || search.filters.iter().any(plan::leads)
+        || (begins && (in_order || by_end));
     let from = |kind| {
         let of = if leads { format!("+e.machine = {}", machine(kind)) } else { of_kind(kind) };
         format!("FROM execution e WHERE {of}{sql}")
@@ -165,6 +174,8 @@ pub(super) struct Condition {
     pub(super) values: Vec<Bound>,
     /// The column that orders rows as their ids do.
     id: &'static str,
+    /// The column in which the beginning of an id is looked for.
+    prefixed: &'static str,
 }
 
 impl Default for Condition {
@@ -191,7 +202,7 @@ impl ToSql for Bound {
 impl Condition {
     /// One over rows whose ids have the order of a column.
     pub(super) const fn of(id: &'static str) -> Self {
-        Self { sql: String::new(), values: Vec::new(), id }
+        Self { sql: String::new(), values: Vec::new(), id, prefixed: "e.key" }
     }
 
     /// Of the rows created at the instant of a mark only those behind it.
@@ -226,7 +237,7 @@ impl Condition {
             Filter::Closed(closed) => {
                 self.sql.push_str(if *closed { "e.closed = 1" } else { "e.closed = 0" });
             }
-            Filter::IdBegins(prefix) => self.key_prefix("e.key", prefix),
+            Filter::IdBegins(prefix) => self.key_prefix(self.prefixed, prefix),
             Filter::Past(mark) => self.past(mark),
         }
     }
