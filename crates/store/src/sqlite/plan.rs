@@ -96,6 +96,15 @@ pub(super) fn leads(filter: &Filter) -> bool {
     }
 }
 
+/// Whether a filter is a list of nothing.
+fn fits_nothing(filter: &Filter) -> bool {
+    match filter {
+        Filter::In(_, values) => values.is_empty(),
+        Filter::Version(versions) => versions.is_empty(),
+        _ => false,
+    }
+}
+
 /// Whether rows are counted by what a filter asks.
 fn is_counted(filter: &Filter) -> bool {
     match filter {
@@ -428,6 +437,11 @@ pub(super) fn page(
     search: &Search,
     asked: &Asked<'_>,
 ) -> rusqlite::Result<(u64, Vec<i64>)> {
+    // `SQLite` makes one constant of a condition in which an empty list stands, and then finds no
+    // use for the index.
+    if asked.filters.iter().any(fits_nothing) {
+        return Ok((0, Vec::new()));
+    }
     let mut kinds = Vec::new();
     for kind in search.machines() {
         kinds.push((kind, groups(connection, asked.filters, kind)?));
