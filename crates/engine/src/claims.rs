@@ -180,7 +180,13 @@ impl Engine {
         // Loading shows whether it is still unwritten.
         self.load(id, slot).await?;
         let Some(state) = slot.state.take_if(|_| slot.unwritten.is_some()) else { return Ok(()) };
-        let nothing = Decided { events: None, plans: Vec::new(), text: None, effects: Vec::new() };
+        let nothing = Decided {
+            events: None,
+            plans: Vec::new(),
+            text: None,
+            is_news: false,
+            effects: Vec::new(),
+        };
         self.persist(id, slot, state, nothing, None).await
     }
 }

@@ -51,6 +51,10 @@ pub async fn exercise(fresh: impl AsyncFn() -> Arc<dyn Store>) {
     searching::filters_together(&*fresh().await).await;
     searching::stars_match_any_run(&*fresh().await).await;
     searching::order_and_pages(&*fresh().await).await;
+    searching::pages_by_name_and_status_are_whole(&*fresh().await).await;
+    searching::counting_ends_behind_the_page(&*fresh().await).await;
+    keeping::counts_equal_what_is_there(&*fresh().await).await;
+    keeping::briefs_are_kept_until_replaced(&*fresh().await).await;
     searching::free_text_finds_words(&*fresh().await).await;
     searching::free_text_sees_earlier_commits(&*fresh().await).await;
     searching::free_text_follows_changes(&*fresh().await).await;
@@ -131,6 +135,7 @@ fn commit(expect: u64, head: Head) -> Commit {
         forget: false,
         patient: false,
         text: None,
+        brief: None,
     }
 }
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::brief::LONG_BYTES;
 use crate::cache::{Cache, Shared, Slot};
 use crate::catalogue::Catalogue;
 use crate::claims;
@@ -510,6 +511,12 @@ impl Engine {
         queue.retain(|earlier| !changed(earlier));
         queue.extend(work.queue.iter().cloned());
         let size = events.len();
+        let bytes = if forget { size } else { slot.bytes + size };
+        let brief = match (bytes >= LONG_BYTES, slot.bytes >= LONG_BYTES) {
+            (true, was_long) if decided.is_news || !was_long => state.brief(),
+            (false, true) if matches!(state, Hosted::Execution(_)) => Some(String::new()),
+            _ => None,
+        };
         let commit = Commit {
             head: state.head(version),
             expect: slot.version,
@@ -522,6 +529,7 @@ impl Engine {
             records: work.records.clone(),
             patient: state.is_patient(),
             text: decided.text,
+            brief,
         };
         // From here on the state in memory is ahead of the store: on any failure it is dropped.
         if let Err(error) = self.inner.store.commit(commit).await {

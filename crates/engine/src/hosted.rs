@@ -10,8 +10,9 @@ use kernel::durable::entity::{self, Entity};
 use kernel::durable::instance::{self, Instance};
 use kernel::graph::{Context, Control, Event, Execution, Input, Message, Plan, Status};
 use kernel::schedule::{self, Schedule};
-use kernel::{Effect, ExecutionId, Machine, MachineKind, Rejected, Timestamp};
+use kernel::{Effect, ExecutionId, Json, Machine, MachineKind, Rejected, Timestamp};
 
+use crate::brief::{self, Brief};
 use crate::definitions::Definitions;
 use crate::head;
 use crate::store::{Head, StoreError};
@@ -92,6 +93,8 @@ pub(crate) struct Decided {
     pub(crate) plans: Vec<(Arc<str>, Arc<str>)>,
     /// The searchable text, if it changed.
     pub(crate) text: Option<String>,
+    /// The facts may change what lists show of it.
+    pub(crate) is_news: bool,
     /// What is owed.
     pub(crate) effects: Vec<Effect>,
 }
@@ -302,6 +305,7 @@ impl Hosted {
                 Ok(Decided {
                     plans: plans_of(&decision.events),
                     text: head::text(state, &decision.events),
+                    is_news: brief::is_changed(&decision.events),
                     events: row(&decision.events),
                     effects: decision.effects,
                 })
@@ -322,6 +326,7 @@ impl Hosted {
                     plans: Vec::new(),
                     text: decision.events.iter().any(defined).then(|| head::schedule_text(state)),
                     events: row(&decision.events),
+                    is_news: false,
                     effects: decision.effects,
                 })
             }
@@ -339,6 +344,7 @@ impl Hosted {
                     plans: Vec::new(),
                     text: decision.events.iter().any(defined).then(|| head::monitor_text(state)),
                     events: row(&decision.events),
+                    is_news: false,
                     effects: decision.effects,
                 })
             }
@@ -358,6 +364,7 @@ impl Hosted {
                     plans: Vec::new(),
                     text: decision.events.iter().any(changed).then(|| head::instance_text(state)),
                     events: row(&decision.events),
+                    is_news: false,
                     effects: decision.effects,
                 })
             }
@@ -375,6 +382,7 @@ impl Hosted {
                     plans: Vec::new(),
                     text: fresh.then(|| state.entity_id().to_string()),
                     events: row(&decision.events),
+                    is_news: false,
                     effects: decision.effects,
                 })
             }
@@ -436,6 +444,14 @@ impl Hosted {
                 256 << 10
             }
             Self::Monitor(_) => 4 << 10,
+        }
+    }
+
+    /// What lists show of it beyond its head, as text; `None` of what has no briefs.
+    pub(crate) fn brief(&self) -> Option<String> {
+        match self {
+            Self::Execution(state) => Json::of(&Brief::of(state)).text().to_owned().into(),
+            _ => None,
         }
     }
 

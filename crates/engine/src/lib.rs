@@ -2,6 +2,7 @@
 
 mod alarm;
 mod board;
+mod brief;
 mod cache;
 mod catalogue;
 mod claims;
@@ -44,6 +45,7 @@ mod watchdog;
 mod wheel;
 
 pub use board::{Figures, LATENESS_BOUNDS, Lateness, RECEIVERS_MAX, Runs, SCHEDULES_MAX};
+pub use brief::{Brief, LONG_BYTES, PAYLOAD_MAX};
 pub use catalogue::Catalogue;
 pub use clock::{Clock, ClockEvent, SystemClock};
 pub use definitions::Definitions;

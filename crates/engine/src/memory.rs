@@ -76,6 +76,7 @@ struct Entry {
     queue: BTreeMap<u32, QueueRow>,
     logs: BTreeMap<u32, Vec<LogLine>>,
     words: BTreeSet<String>,
+    brief: Option<String>,
 }
 
 impl Memory {
@@ -197,6 +198,16 @@ impl Store for Memory {
 
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError> {
         self.read("head", |state| state.executions.get(id).map(|entry| entry.head.clone()))
+    }
+
+    async fn briefs(&self, ids: &[ExecutionId]) -> Result<Vec<Option<(Head, String)>>, StoreError> {
+        self.read("briefs", |state| {
+            let brief = |id| {
+                let entry = state.executions.get(id)?;
+                Some((entry.head.clone(), entry.brief.clone()?))
+            };
+            ids.iter().map(brief).collect()
+        })
     }
 
     async fn remove(&self, id: &ExecutionId) -> Result<bool, StoreError> {
@@ -334,6 +345,7 @@ impl State {
             queue: BTreeMap::new(),
             logs: BTreeMap::new(),
             words: BTreeSet::new(),
+            brief: None,
         });
         entry.head = Head { version: version + 1, ..commit.head.clone() };
         if commit.forget {
@@ -354,6 +366,9 @@ impl State {
         }
         if let Some(text) = &commit.text {
             entry.words = words(text).collect();
+        }
+        if let Some(brief) = &commit.brief {
+            entry.brief = Some(brief.clone()).filter(|brief| !brief.is_empty());
         }
         self.put_records(&commit.records);
         self.commits += 1;
@@ -498,8 +513,9 @@ impl State {
             keys.fold(Ordering::Equal, Ordering::then).then(newest)
         });
         let page = rows.iter().skip(usize::try_from(search.start).unwrap_or(usize::MAX));
+        let total = rows.len() as u64;
         Page {
-            total: rows.len() as u64,
+            total: if search.is_counted() { total } else { total.min(search.total_max()) },
             rows: page
                 .take(search.size.min(PAGE_MAX) as usize)
                 .map(|entry| entry.head.clone())

@@ -23,7 +23,22 @@ pub struct Search {
     pub start: u64,
     /// Rows to answer, at most [`PAGE_MAX`].
     pub size: u64,
+    /// How far the rows are counted.
+    pub counting: Counting,
 }
+
+/// How far the rows that match a search are counted, where the store does not keep count of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counting {
+    /// To [`COUNTED_MAX`] rows behind the page.
+    #[default]
+    Far,
+    /// To the first row behind the page: whoever goes from page to page asks no more.
+    Next,
+}
+
+/// Rows behind the page that are counted one by one.
+pub const COUNTED_MAX: u64 = 10_000;
 
 /// Names of the definitions of runs that Nightbell makes for itself: checks of monitors and
 /// deliveries of notifications.
@@ -46,6 +61,30 @@ impl Search {
             self.filters.push(Filter::NotIn(Name, own));
         }
         self
+    }
+
+    /// Whether [`Page::total`] says how many rows match, however many these are: stores keep count
+    /// by name, by status and of what no other execution started.
+    pub fn is_counted(&self) -> bool {
+        let kept = |filter: &Filter| match filter {
+            Filter::In(field, _) | Filter::NotIn(field, _) => {
+                matches!(field, TextField::Name | TextField::Status)
+            }
+            Filter::Closed(_) | Filter::TopLevel => true,
+            _ => false,
+        };
+        self.counting == Counting::Far
+            && self.free_text.as_deref().is_none_or(|text| text.trim().is_empty())
+            && self.filters.iter().all(kept)
+    }
+
+    /// Where [`Page::total`] ends in any case but [`Search::is_counted`].
+    pub fn total_max(&self) -> u64 {
+        let behind = match self.counting {
+            Counting::Far => COUNTED_MAX,
+            Counting::Next => 1,
+        };
+        self.start.saturating_add(self.size.min(PAGE_MAX)).saturating_add(behind)
     }
 
     /// The machines of which heads are asked for, each once.
@@ -203,7 +242,8 @@ pub enum SortField {
 /// One page of an answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
-    /// How many rows match in all.
+    /// How many rows match in all, as far as they are counted: see [`Search::is_counted`] and
+    /// [`Search::total_max`].
     pub total: u64,
     /// The page.
     pub rows: Vec<Head>,

@@ -62,6 +62,10 @@ pub trait Store: Send + Sync {
     /// One head row.
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError>;
 
+    /// Head and brief of each of the executions, in their order; `None` for one that has no brief,
+    /// as most have none.
+    async fn briefs(&self, ids: &[ExecutionId]) -> Result<Vec<Option<(Head, String)>>, StoreError>;
+
     /// Removes one execution with its history, queue rows, logs, index entries and the messages
     /// to it; `false` if there was none. Plans that nothing else pins go with it. What it sent is
     /// still to be received: its parent may not have heard yet how it ended.
@@ -154,6 +158,8 @@ pub struct Commit {
     /// Replaces the searchable free text, if it changed: everything that free text shall find
     /// but the id, which is always found. See [`words`](crate::search::words).
     pub text: Option<String>,
+    /// Replaces the brief, if it changed; an empty one removes it. See [`Brief`](crate::Brief).
+    pub brief: Option<String>,
 }
 
 /// What search, the waker and lists know of an execution without its history.

@@ -15,7 +15,7 @@ use crate::engine::{Engine, Error};
 use crate::health::low_space;
 use crate::hosted::Stimulus;
 use crate::monitors::OWN_MONITOR;
-use crate::search::{Filter, PAGE_MAX, RecordSearch, Search, TimeField};
+use crate::search::{Counting, Filter, PAGE_MAX, RecordSearch, Search, TimeField};
 use crate::store::{Document, StoreError};
 
 /// Pause between two looks.
@@ -201,6 +201,7 @@ impl Engine {
                 filters: vec![Filter::Closed(false), Filter::After(TimeField::Updated, now)],
                 start: ids.len() as u64,
                 size: PAGE_MAX,
+                counting: Counting::Next,
                 ..Search::default()
             };
             let page = self.inner.store.search(&search).await?;

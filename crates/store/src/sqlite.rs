@@ -13,12 +13,14 @@ mod documents;
 mod fault;
 mod key;
 mod names;
+mod plan;
 mod prune;
 mod read;
 mod records;
 mod rows;
 mod schema;
 mod search;
+mod tally;
 mod writer;
 
 use std::fs::{File, TryLockError};
@@ -46,6 +48,7 @@ use fault::Stop;
 use key::Key;
 use names::{Numbers, Words};
 use read::Readers;
+use tally::Tally;
 use writer::{Desk, Errand, Work, Writer};
 
 /// Pieces of work that may wait for the writer; further callers wait for a place.
@@ -119,7 +122,12 @@ impl Sqlite {
         let (door, errands) = channel();
         let chores = Chores::at_start(Checkpoints::start(&path)?, options.tidy_after);
         let writer = Writer {
-            desk: Desk { connection, numbers: Numbers::default(), chores },
+            desk: Desk {
+                connection,
+                numbers: Numbers::default(),
+                tally: Tally::default(),
+                chores,
+            },
             door: errands,
             path: path.clone(),
             lock,
@@ -194,12 +202,13 @@ impl Sqlite {
 
     /// Removes the candidates piece by piece.
     async fn remove_finished(&self, rows: &[i64]) -> Result<u64, StoreError> {
-        let mut removed = 0;
-        for piece in rows.chunks(prune::PIECE) {
-            let piece = piece.to_vec();
-            removed += self
-                .write(0, move |desk| Ok(prune::remove_finished(&desk.connection, &piece)?))
-                .await?;
+        let (mut removed, mut left) = (0, rows);
+        while !left.is_empty() {
+            let piece = left[..left.len().min(prune::PIECE)].to_vec();
+            let (seen, gone) =
+                self.write(0, move |desk| Ok(prune::remove_finished(desk, &piece)?)).await?;
+            removed += gone;
+            left = &left[seen..];
         }
         Ok(removed)
     }
@@ -224,7 +233,8 @@ impl Sqlite {
 #[async_trait]
 impl Store for Sqlite {
     async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
-        let bytes = commit.events.len() + commit.text.as_ref().map_or(0, String::len);
+        let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
+        let bytes = commit.events.len() + length(&commit.text) + length(&commit.brief);
         let words = commit.text.as_deref().map(distinct_words);
         self.write_with(bytes, commit.patient, move |desk| {
             commit::write(desk, &commit, words.as_deref())
@@ -316,13 +326,21 @@ impl Store for Sqlite {
         self.read(move |connection, words| read::head(connection, words, &key)).await
     }
 
+    async fn briefs(&self, ids: &[ExecutionId]) -> Result<Vec<Option<(Head, String)>>, StoreError> {
+        let keys: Vec<Key> = ids.iter().map(Key::of).collect();
+        self.read(move |connection, words| {
+            keys.iter().map(|key| read::brief(connection, words, key)).collect()
+        })
+        .await
+    }
+
     async fn remove(&self, id: &ExecutionId) -> Result<bool, StoreError> {
         let key = Key::of(id);
-        self.write(0, move |desk| Ok(prune::remove(&desk.connection, &key)?)).await
+        self.write(0, move |desk| Ok(prune::remove(desk, &key)?)).await
     }
 
     async fn remove_ended(&self, ids: Vec<ExecutionId>) -> Result<Vec<ExecutionId>, StoreError> {
-        let act = move |desk: &mut Desk| Ok(prune::remove_ended(&desk.connection, &ids)?);
+        let act = move |desk: &mut Desk| Ok(prune::remove_ended(desk, &ids)?);
         self.write_with(0, true, act).await
     }
 
@@ -339,7 +357,9 @@ impl Store for Sqlite {
         let mut pruned = Pruned { more: found.more, ..Pruned::default() };
         pruned.executions = self.remove_finished(&found.rows).await?;
         let most = retention.disk_max_bytes;
-        if pruned.executions > 0 || (most != 0 && before > most) {
+        // Otherwise what comes fills the room that is free, and the writer gives back more than
+        // that takes when it is idle.
+        if most != 0 && before > most {
             self.shrink().await?;
         }
         let excess = self.bytes().saturating_sub(most);
@@ -404,7 +424,7 @@ impl Store for Sqlite {
     }
 
     async fn statistics(&self) -> Result<Statistics, StoreError> {
-        let counts = self.read(|connection, _| read::counts(connection)).await?;
+        let counts = self.read(|connection, _| tally::statistics(connection)).await?;
         Ok(Statistics {
             bytes: self.bytes(),
             writes: self.writes.load(Ordering::Relaxed),

@@ -1,7 +1,7 @@
 //! The same random work on two stores: they must answer alike.
 
 use super::{at, id, message, queue_row, running, uuid};
-use crate::search::{Filter, Mark, RecordSearch, Search, Sort, SortField, TextField, TimeField};
+use crate::search::{Counting, Filter, Mark, RecordSearch, Search, Sort, SortField, TextField, TimeField};
 use crate::store::{
     Commit, Document, Head, LogLine, MessageKey, QueueChange, QueueRow, Retention, Store,
 };
@@ -263,6 +263,7 @@ fn commit(dice: &mut Dice) -> Commit {
         forget: dice.one_in(8),
         patient: dice.one_in(8),
         text: dice.maybe(text),
+        brief: dice.maybe(|dice| dice.pick(&["", "one", "two"]).to_owned()),
     }
 }
 
@@ -327,7 +328,11 @@ fn search(dice: &mut Dice) -> Search {
             let words: Vec<_> = (0..=dice.throw(2)).map(|_| word(dice)).collect();
             words.join(" ")
         }),
-        sort: (0..dice.throw(3)).map(|_| sort(dice)).collect(),
+        sort: match dice.throw(3) {
+            0 => Mark::order(Some(TimeField::Created), dice.one_in(2)),
+            _ => (0..dice.throw(3)).map(|_| sort(dice)).collect(),
+        },
+        counting: dice.pick(&[Counting::Far, Counting::Next]),
         start: dice.throw(4),
         size: dice.throw(8),
     }
@@ -366,6 +371,7 @@ async fn everything(store: &dyn Store) -> Vec<String> {
         lines.push(format!("{:?}", store.load(&head.id).await));
         lines.push(format!("{:?}", store.log(&head.id, 0).await));
         lines.push(format!("{:?}", store.head(&head.id).await));
+        lines.push(format!("{:?}", store.briefs(&[head.id.clone(), id("nobody")]).await));
         lines.push(format!("{head:?}"));
     }
     lines.extend(super::queued(store).await.iter().map(|row| format!("{row:?}")));

@@ -1,15 +1,16 @@
 //! What is kept beside executions, and what is forgotten.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kernel::{ExecutionId, Record};
+use kernel::{ExecutionId, MachineKind, Record};
 
 use super::differential::Dice;
 use super::{
-    at, commit, create, ended, full_commit, history, id, message, queued, running, undelivered,
+    at, commit, create, ended, full_commit, history, id, is_conflict, message, queued, running, undelivered,
     uuid,
 };
-use crate::search::{RecordSearch, Search};
+use crate::search::{Filter, RecordSearch, Search, TextField};
 use crate::store::{Commit, Document, Head, LOG_LINES_MAX, LogLine, Retention, Store, StoreError};
 
 fn document(kind: &str, name: &str, version: u32, text: &str) -> Document {
@@ -307,6 +308,114 @@ pub(super) async fn statistics_count(store: &dyn Store) {
     let after = store.statistics().await.expect("there are statistics");
     assert_eq!((after.executions, after.running, after.commits), (4, 3, 6));
     assert!(after.writes > 0 && after.bytes > 0, "{after:?}");
+}
+
+pub(super) async fn counts_equal_what_is_there(store: &dyn Store) {
+    const NAMES: [&str; 4] = ["watch", "report", "check:a", "check:b"];
+    const STATUSES: [&str; 4] = ["RUNNING", "PAUSED", "COMPLETED", "FAILED"];
+    let mut dice = Dice(11);
+    let mut versions = BTreeMap::new();
+    for step in 0..400 {
+        let number = dice.throw(30) as u32;
+        let one = if number % 5 == 0 {
+            ExecutionId::instance("hub", &format!("one {number}"))
+        } else {
+            uuid(number)
+        };
+        if dice.throw(6) == 0 {
+            let there = versions.remove(&one).is_some();
+            assert_eq!(store.remove(&one).await, Ok(there));
+        } else {
+            let status = STATUSES[dice.throw(4) as usize];
+            let head = Head {
+                name: NAMES[dice.throw(4) as usize].into(),
+                status,
+                parent: (dice.throw(2) == 0).then(|| uuid(77)),
+                ..if matches!(status, "RUNNING" | "PAUSED") {
+                    running(&one)
+                } else {
+                    ended(&one, i64::from(step))
+                }
+            };
+            let version = versions.entry(one).or_insert(0);
+            // One that was decided on another version changes nothing.
+            let late = commit(*version + 1, head.clone());
+            assert!(is_conflict(&store.commit(late).await));
+            store.commit(commit(*version, head)).await.expect("it can change");
+            *version += 1;
+        }
+        if step % 40 == 39 {
+            let keep = Retention { count_max: 12, ..KEEP_ALL };
+            prune(store, &keep, 0, 100).await;
+            let left = counted_as_there(store).await;
+            versions.retain(|id, _| left.contains(id));
+        }
+    }
+}
+
+/// Checks that whatever is counted is counted as it is there; gives what is there.
+async fn counted_as_there(store: &dyn Store) -> BTreeSet<ExecutionId> {
+    let mut ids = BTreeSet::new();
+    for machine in [MachineKind::Execution, MachineKind::Instance] {
+        let all = Search { machine, size: 1000, ..Search::default() };
+        let all = store.search(&all).await.expect("search works");
+        assert_eq!(all.total, all.rows.len() as u64);
+        let total = async |filters: Vec<Filter>| {
+            let search = Search { machine, filters, ..Search::default() };
+            store.search(&search).await.expect("search works").total
+        };
+        let there = |fits: &dyn Fn(&Head) -> bool| {
+            all.rows.iter().filter(|head| fits(head)).count() as u64
+        };
+        for head in &all.rows {
+            let name = Filter::In(TextField::Name, vec![head.name.to_string()]);
+            let status = Filter::NotIn(TextField::Status, vec![head.status.to_owned()]);
+            let filters = vec![name, status, Filter::TopLevel, Filter::Closed(true)];
+            let fits = |other: &Head| {
+                let alike = other.name == head.name && other.status != head.status;
+                alike && other.parent.is_none() && other.closed
+            };
+            assert_eq!(total(filters).await, there(&fits));
+        }
+        let open = there(&|head| !head.closed);
+        assert_eq!(total(vec![Filter::Closed(false)]).await, open);
+        let counted = store.statistics().await.expect("there are statistics");
+        if machine == MachineKind::Execution {
+            assert_eq!((counted.executions, counted.running), (all.total, open));
+        } else {
+            assert_eq!(counted.instances, all.total);
+        }
+        ids.extend(all.rows.into_iter().map(|head| head.id));
+    }
+    ids
+}
+
+pub(super) async fn briefs_are_kept_until_replaced(store: &dyn Store) {
+    let (long, short) = (id("long"), uuid(1));
+    let brief = async || {
+        let ids = [short.clone(), long.clone(), id("nobody")];
+        let mut found = store.briefs(&ids).await.expect("briefs can be read");
+        assert_eq!((found.len(), &found[0], &found[2]), (3, &None, &None));
+        found.swap_remove(1).map(|(head, text)| (head.version, text))
+    };
+    create(store, running(&short)).await;
+    let write = async |expect, text: Option<&str>| {
+        let brief = text.map(str::to_owned);
+        let commit = Commit { brief, ..commit(expect, running(&long)) };
+        store.commit(commit).await.expect("it can change");
+    };
+    write(0, Some("first")).await;
+    assert_eq!(brief().await, Some((1, "first".to_owned())));
+    write(1, None).await;
+    assert_eq!(brief().await, Some((2, "first".to_owned())));
+    write(2, Some("second")).await;
+    assert_eq!(brief().await, Some((3, "second".to_owned())));
+    write(3, Some("")).await;
+    assert_eq!(brief().await, None);
+    write(4, Some("third")).await;
+    assert_eq!(store.remove(&long).await, Ok(true));
+    create(store, running(&long)).await;
+    assert_eq!(brief().await, None, "it went with the execution");
 }
 
 pub(super) async fn a_closed_store_refuses(store: &dyn Store) {

@@ -1,7 +1,10 @@
 //! Search: filters, stars, order, pages, free text.
 
+use kernel::{ExecutionId, MachineKind};
+
+use super::differential::Dice;
 use super::{at, commit, create, ended, id, running, uuid};
-use crate::search::{Filter, Mark, Search, Sort, SortField, TextField, TimeField};
+use crate::search::{Counting, Filter, Mark, Search, Sort, SortField, TextField, TimeField, like};
 use crate::store::{Commit, Head, Store};
 
 /// Five executions that differ in everything.
@@ -230,6 +233,117 @@ pub(super) async fn order_and_pages(store: &dyn Store) {
     assert_eq!((page.total, page.rows.len()), (25, 0));
     let none = store.search(&Search::default()).await.expect("search works");
     assert_eq!((none.total, none.rows.len()), (25, 0), "a page of no rows");
+}
+
+pub(super) async fn pages_by_name_and_status_are_whole(store: &dyn Store) {
+    let mut dice = Dice(7);
+    let mut heads = Vec::new();
+    for number in 0..240 {
+        let one = match number % 4 {
+            0 => id(&format!("order {number}")),
+            1 => ExecutionId::instance("hub", &format!("order-{number}")),
+            _ => uuid(number),
+        };
+        let status = ["RUNNING", "COMPLETED", "FAILED"][dice.throw(3) as usize];
+        let head = Head {
+            name: format!("name {}", dice.throw(30)).into(),
+            status,
+            created_at: at(dice.throw(50) as i64),
+            parent: (dice.throw(3) == 0).then(|| uuid(9)),
+            ..if status == "RUNNING" { running(&one) } else { ended(&one, 90) }
+        };
+        create(store, head.clone()).await;
+        heads.push(head);
+    }
+    let one_of = |field, values: &[&str]| Filter::In(field, texts(values));
+    let none_of = |field, values: &[&str]| Filter::NotIn(field, texts(values));
+    let cases = [
+        vec![],
+        vec![none_of(TextField::Name, &["name 1*"])],
+        vec![one_of(TextField::Status, &["FAILED"])],
+        vec![one_of(TextField::Status, &["*ED"]), none_of(TextField::Name, &["name 2*"])],
+        vec![one_of(TextField::Name, &["name 3", "name 4"])],
+        vec![one_of(TextField::Name, &["*"]), one_of(TextField::Status, &["RUNNING"])],
+        vec![Filter::Closed(true), Filter::TopLevel],
+        vec![Filter::Closed(false), Filter::After(TimeField::Created, at(20))],
+        vec![one_of(TextField::Status, &["FAILED"]), Filter::Before(TimeField::Created, at(30))],
+        vec![one_of(TextField::Status, &["NONE"])],
+    ];
+    for (machine, beside) in [
+        (MachineKind::Execution, None),
+        (MachineKind::Instance, None),
+        (MachineKind::Execution, Some(MachineKind::Instance)),
+    ] {
+        for filters in &cases {
+            for descending in [true, false] {
+                let newest = SortField::Time(TimeField::Created);
+                let mut expected: Vec<_> = heads
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, head)| {
+                        let kind = head.id.machine();
+                        (kind == machine || Some(kind) == beside) && fits(filters, head)
+                    })
+                    .collect();
+                expected.sort_by_key(|(added, head)| {
+                    let millis = head.created_at.millis();
+                    (if descending { -millis } else { millis }, std::cmp::Reverse(*added))
+                });
+                let expected: Vec<_> = expected.iter().map(|(_, head)| head.id.clone()).collect();
+                let mut seen = Vec::new();
+                for start in (0..=expected.len() as u64).step_by(7) {
+                    let search = Search {
+                        machine,
+                        beside,
+                        sort: vec![Sort { by: newest, descending }],
+                        start,
+                        size: 7,
+                        ..self::filters(filters)
+                    };
+                    let page = store.search(&search).await.expect("search works");
+                    assert_eq!(page.total, expected.len() as u64, "{search:?}");
+                    seen.extend(page.rows.into_iter().map(|head| head.id));
+                }
+                assert_eq!(seen, expected, "{filters:?} {machine:?} {descending}");
+            }
+        }
+    }
+}
+
+/// Whether a head fits the filters that the case above is made of.
+fn fits(filters: &[Filter], head: &Head) -> bool {
+    let among = |field: TextField, values: &[String]| {
+        let text = if field == TextField::Name { &*head.name } else { head.status };
+        values.iter().any(|value| like(value, text))
+    };
+    filters.iter().all(|filter| match filter {
+        Filter::In(field, values) => among(*field, values),
+        Filter::NotIn(field, values) => !among(*field, values),
+        Filter::Closed(closed) => head.closed == *closed,
+        Filter::TopLevel => head.parent.is_none(),
+        Filter::After(_, at) => head.created_at > *at,
+        Filter::Before(_, at) => head.created_at < *at,
+        other => panic!("no case has {other:?}"),
+    })
+}
+
+pub(super) async fn counting_ends_behind_the_page(store: &dyn Store) {
+    for number in 0..9 {
+        create(store, Head { created_at: at(number.into()), ..running(&uuid(number)) }).await;
+    }
+    let total = async |counting, filters: &[Filter], start, size| {
+        let search = Search { counting, start, size, ..self::filters(filters) };
+        store.search(&search).await.expect("search works").total
+    };
+    let recent = [Filter::After(TimeField::Created, at(1))];
+    assert_eq!(total(Counting::Far, &recent, 0, 2).await, 7);
+    assert_eq!(total(Counting::Next, &recent, 0, 2).await, 3, "there is one behind it");
+    assert_eq!(total(Counting::Next, &recent, 3, 2).await, 6);
+    assert_eq!(total(Counting::Next, &recent, 5, 2).await, 7, "it is the last");
+    assert_eq!(total(Counting::Next, &recent, 0, 0).await, 1);
+    let by_name = [Filter::In(TextField::Id, texts(&["*"]))];
+    assert_eq!(total(Counting::Next, &by_name, 0, 2).await, 3);
+    assert_eq!(total(Counting::Far, &[], 0, 2).await, 9);
 }
 
 async fn by_text(store: &dyn Store, text: &str) -> Vec<String> {

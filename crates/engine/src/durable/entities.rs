@@ -6,7 +6,7 @@ use kernel::{ExecutionId, MachineKind, Rejected, Timestamp};
 
 use super::instances::{check_hub, within};
 use crate::engine::{Engine, Error};
-use crate::search::{Filter, Mark, PAGE_MAX, Page, Search, TextField, TimeField};
+use crate::search::{Counting, Filter, Mark, PAGE_MAX, Page, Search, TextField, TimeField};
 
 /// Which entities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,6 +88,7 @@ impl Engine {
             filters,
             sort: Mark::order(None, false),
             size: query.size.min(PAGE_MAX),
+            counting: Counting::Next,
             ..Search::default()
         };
         Ok(self.store().search(&search).await?)

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::engine::{Engine, Error};
 use crate::hosted::Hosted;
-use crate::search::{Filter, Mark, PAGE_MAX, Page, Search, TextField, TimeField};
+use crate::search::{Counting, Filter, Mark, PAGE_MAX, Page, Search, TextField, TimeField};
 use crate::store::Head;
 
 /// Longest name of a task hub, in bytes.
@@ -196,6 +196,7 @@ impl Engine {
             sort: Mark::order(Some(query.ordered_by()), query.newest_first),
             start: query.start,
             size: query.size.min(PAGE_MAX),
+            counting: Counting::Next,
         };
         Ok(self.store().search(&search).await?)
     }

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use engine::durable::{InstanceQuery, Purge};
-use engine::search::{Filter, Mark, Search, TimeField};
+use engine::search::{Counting, Filter, Mark, Search, TimeField};
 use kernel::{ExecutionId, Json, Timestamp};
 use percent_encoding::percent_decode;
 use utoipa_axum::router::OpenApiRouter;
@@ -188,6 +188,7 @@ async fn page(
         sort: Mark::order(Some(TimeField::Created), true),
         // Also with a full page: whether there are more to come.
         size: room.max(1),
+        counting: Counting::Next,
         ..Search::default()
     };
     let page = engine.store().search(&search).await?;

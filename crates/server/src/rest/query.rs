@@ -4,7 +4,7 @@
 //! would be read as "nothing of that kind has happened".
 
 use engine::search::{
-    Filter, PAGE_MAX, Search, Sort, SortField, TextField, TimeField, like, words,
+    Counting, Filter, PAGE_MAX, Search, Sort, SortField, TextField, TimeField, like, words,
 };
 use kernel::durable;
 use kernel::graph::{Status, TaskStatus};
@@ -161,6 +161,7 @@ fn page(question: &Question<'_>, filters: Vec<Filter>) -> Result<Search, Problem
         sort: sort(question.sort.unwrap_or_default())?,
         start: question.start,
         size: question.size,
+        counting: Counting::Far,
     })
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use axum::extract::State;
-use engine::Engine;
+use engine::{Brief, Engine};
 use engine::search::{PAGE_MAX, Search, like};
 use engine::store::Head;
 use kernel::durable::instance::Instance;
@@ -106,25 +106,47 @@ async fn search_workflows_whole(
 
 async fn answer(engine: &Engine, search: &Search, whole: bool) -> Result<Answer, Problem> {
     let page = engine.store().search(search).await?;
-    let mut results = Vec::with_capacity(page.rows.len());
-    for head in &page.rows {
-        results.extend(show(engine, head, whole).await?);
-    }
+    let results = show(engine, &page.rows, whole).await?;
     Ok(Answer(Json::of(&Found { total_hits: page.total, results })))
 }
 
-async fn show(engine: &Engine, head: &Head, whole: bool) -> Result<Option<Json>, Problem> {
-    if head.id.machine() == MachineKind::Instance {
-        let look = |state: &Instance| {
-            if whole { code::workflow(state) } else { code::summary(state) }
-        };
-        return Ok(engine.instance(&head.id, look).await?);
+/// Shows executions, without those that were removed meanwhile. In a list one with a long history
+/// is shown from its brief.
+async fn show(engine: &Engine, heads: &[Head], whole: bool) -> Result<Vec<Json>, Problem> {
+    let mut briefs = Vec::new();
+    if !whole {
+        let ids: Vec<ExecutionId> = heads.iter().map(|head| head.id.clone()).collect();
+        briefs = engine.store().briefs(&ids).await?;
     }
     let lens = Lens::of(engine);
-    let look = |state: &Execution| {
-        if whole { view::workflow(state, false, lens) } else { summary(state) }
-    };
-    Ok(engine.read(&head.id, look).await?)
+    let mut shown = Vec::with_capacity(heads.len());
+    for (at, head) in heads.iter().enumerate() {
+        let brief = briefs.get_mut(at).and_then(Option::take).and_then(|(head, text)| {
+            let brief: Brief = serde_json::from_str(&text).ok()?;
+            Some(summary(&head, &brief))
+        });
+        shown.extend(match (brief, head.id.machine()) {
+            (Some(brief), _) => Some(brief),
+            (None, MachineKind::Instance) => {
+                let look = |state: &Instance| {
+                    if whole { code::workflow(state) } else { code::summary(state) }
+                };
+                engine.instance(&head.id, look).await?
+            }
+            (None, _) => {
+                let look = |state: &Execution| {
+                    if whole {
+                        view::workflow(state, false, lens)
+                    } else {
+                        let (head, brief) = Brief::with_head(state);
+                        summary(&head, &brief)
+                    }
+                };
+                engine.read(&head.id, look).await?
+            }
+        });
+    }
+    Ok(shown)
 }
 
 /// Searches executions by their tasks and answers summaries.
@@ -162,10 +184,7 @@ async fn by_tasks(engine: &Engine, params: &SearchParams, whole: bool) -> Result
     let all = Search { start: 0, size: PAGE_MAX, ..asked.executions };
     let candidates = engine.store().search(&all).await?;
     if candidates.total > PAGE_MAX {
-        return Err(Problem::bad_request(format!(
-            "{} executions would have to be looked through, more than {PAGE_MAX}",
-            candidates.total
-        ))
+        return Err(Problem::bad_request(format!("more than {PAGE_MAX} executions would have to be looked through"))
         .with_hint("Narrow the search, for example by workflowType or startTime."));
     }
     let mut found = Vec::new();
@@ -177,11 +196,9 @@ async fn by_tasks(engine: &Engine, params: &SearchParams, whole: bool) -> Result
             found.push(head);
         }
     }
-    let mut results = Vec::new();
-    let skipped = usize::try_from(question.start).unwrap_or(usize::MAX);
-    for head in found.iter().skip(skipped).take(question.size as usize) {
-        results.extend(show(engine, head, whole).await?);
-    }
+    let start = usize::try_from(question.start).unwrap_or(usize::MAX).min(found.len());
+    let end = start.saturating_add(question.size as usize).min(found.len());
+    let results = show(engine, &found[start..end], whole).await?;
     Ok(Answer(Json::of(&Found { total_hits: found.len() as u64, results })))
 }
 
@@ -233,34 +250,32 @@ pub(super) struct Summary<'a> {
 }
 
 /// An execution in a line of a list.
-pub(super) fn summary(state: &Execution) -> Json {
-    let definition = &state.plan().definition;
-    let failed: Vec<&str> = state.failed_references().into_iter().collect();
-    let parent = state.parent.as_ref().map(|parent| parent.execution.as_str());
+fn summary(head: &Head, brief: &Brief) -> Json {
+    let references: Vec<&str> = brief.failed_references.iter().map(String::as_str).collect();
     Json::of(&Summary {
-        workflow_type: &definition.name,
-        version: definition.version,
-        workflow_id: &state.id,
-        correlation_id: state.correlation_id.as_deref(),
-        start_time: instant(state.created_at),
-        update_time: instant(state.updated_at),
-        end_time: state.ended_at.map(instant),
-        status: state.status.as_str(),
-        input: state.shown(&state.input).text(),
-        output: state.shown(&state.output).text(),
-        reason_for_incompletion: state.reason.as_deref(),
-        execution_time: state.ended_at.map_or(0, |ended| ended.since(state.created_at)),
-        event: state.event.as_deref(),
-        failed_reference_task_names: failed.join(","),
-        priority: state.priority,
-        failed_task_names: state.failed_names(),
-        created_by: state.created_by.as_deref(),
-        task_to_domain: state.task_to_domain.clone().unwrap_or_default(),
-        idempotency_key: state.idempotency_key.as_deref(),
-        parent_workflow_id: parent.unwrap_or_default(),
+        workflow_type: &head.name,
+        version: brief.version,
+        workflow_id: &head.id,
+        correlation_id: head.correlation_id.as_deref(),
+        start_time: instant(head.created_at),
+        update_time: instant(head.updated_at),
+        end_time: head.ended_at.map(instant),
+        status: head.status,
+        input: &brief.input,
+        output: &brief.output,
+        reason_for_incompletion: brief.reason.as_deref(),
+        execution_time: head.ended_at.map_or(0, |ended| ended.since(head.created_at)),
+        event: head.event.as_deref(),
+        failed_reference_task_names: references.join(","),
+        priority: head.priority,
+        failed_task_names: brief.failed_names.iter().map(String::as_str).collect(),
+        created_by: brief.created_by.as_deref(),
+        task_to_domain: brief.task_to_domain.clone().unwrap_or_default(),
+        idempotency_key: brief.idempotency_key.as_deref(),
+        parent_workflow_id: brief.parent.as_ref().map(ExecutionId::as_str).unwrap_or_default(),
         classifier: WORKFLOW,
-        input_size: state.input.len(),
-        output_size: state.output.len(),
+        input_size: head.input_size as usize,
+        output_size: head.output_size as usize,
     })
 }
 

@@ -1,7 +1,7 @@
 //! The query language: what is understood, and how the rest is refused.
 
 use axum::response::IntoResponse;
-use engine::search::{Filter, Search, Sort, SortField, TextField, TimeField};
+use engine::search::{Counting, Filter, Search, Sort, SortField, TextField, TimeField};
 use kernel::Timestamp;
 use kernel::graph::TaskStatus;
 use server::problem::Problem;
@@ -188,6 +188,7 @@ fn order_page_and_free_text() {
         ],
         start: 10,
         size: 5000,
+        counting: Counting::Far,
     };
     assert_eq!(read, expected);
     for everything in ["*", "", "  "] {

@@ -1,5 +1,9 @@
 //! Searches over the API.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use engine::memory::{Call, Memory};
 use serde_json::{Value, json};
 
 use crate::support::{Server, line, waiting};
@@ -21,6 +25,62 @@ async fn find(server: &Server, path: &str, query: &str) -> Value {
 fn ids(found: &Value) -> Vec<&str> {
     let results = found["results"].as_array().expect("a list").iter();
     results.map(|found| found["workflowId"].as_str().expect("an id")).collect()
+}
+
+#[tokio::test]
+async fn a_page_of_long_executions_reads_no_history() {
+    let loads = Arc::new(AtomicUsize::new(0));
+    let counted = loads.clone();
+    let store = Memory::with_faults(move |call| {
+        if matches!(call, Call::Read("load")) {
+            counted.fetch_add(1, Ordering::Relaxed);
+        }
+        None
+    });
+    let server = Server::with_store(Arc::new(store)).await;
+    server.register(line("orders", &["pack"])).await;
+    let summary = async || server.get("/api/workflow/search").await.ok()["results"][0].clone();
+    let like = |mut summary: Value| {
+        for changing in ["workflowId", "startTime", "updateTime", "endTime", "executionTime"] {
+            summary.as_object_mut().expect("an object").remove(changing);
+        }
+        summary
+    };
+    let start = async |input: &Value| {
+        let request = json!({
+            "name": "orders", "correlationId": "c", "priority": 2, "input": input,
+            "createdBy": "anna", "taskToDomain": { "pack": "NO_DOMAIN" },
+        });
+        server.post("/api/workflow", &request).await.ok_text()
+    };
+    start(&json!({ "note": "short" })).await;
+    server.fail("pack").await;
+    let short = like(summary().await);
+
+    let note = "long ü ".repeat(20_000);
+    let id = start(&json!({ "note": note })).await;
+    assert_eq!(summary().await["status"], "RUNNING");
+    server.fail("pack").await;
+    let before = loads.load(Ordering::Relaxed);
+    let long = summary().await;
+    let expected = json!({ "note": note }).to_string();
+    assert_eq!(long["inputSize"], expected.len());
+    let input = long["input"].as_str().expect("a text");
+    assert!(expected.starts_with(input), "its beginning");
+    assert!((65_530..=65_536).contains(&input.len()), "{} bytes", input.len());
+    let mut long = like(long);
+    for field in ["input", "inputSize"] {
+        long[field] = short[field].clone();
+    }
+    assert_eq!(long, short, "shown as a short one is");
+    assert_eq!(loads.load(Ordering::Relaxed), before + 1, "the short one alone is read");
+
+    server.post(&format!("/api/workflow/{id}/retry"), &json!(null)).await;
+    assert_eq!(summary().await["status"], "RUNNING");
+    server.complete("pack").await;
+    let done = summary().await;
+    let output = server.workflow(&id).await["output"].to_string();
+    assert_eq!((&done["status"], &done["output"]), (&json!("COMPLETED"), &json!(output)));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::fault::Stop;
 use super::key::Key;
 use super::schema::{HISTORY_MAX, place};
+use super::tally::Class;
 use super::writer::Desk;
 
 /// What is compared to choose the cheapest statement.
@@ -22,6 +23,7 @@ struct Present {
     /// The columns that have an index are as before, all but `wake_at`.
     same: bool,
     same_wake: bool,
+    class: Class,
 }
 
 /// The head's words as numbers.
@@ -47,6 +49,13 @@ pub(super) fn write(desk: &mut Desk, commit: &Commit, words: Option<&str>) -> Re
         return Err(Stop::Refused(StoreError::Corrupt(text)));
     }
     let present = check(&desk.connection, commit, &interned)?;
+    let class = Class::of(head, interned.name, interned.status);
+    if present.as_ref().is_none_or(|present| present.class != class) {
+        desk.tally.add(class);
+        if let Some(present) = &present {
+            desk.tally.take(present.class);
+        }
+    }
     let pinned = present.as_ref().and_then(|present| present.plans.as_deref());
     let plans = pin(&desk.connection, commit, pinned)?;
     let id = match present {
@@ -80,6 +89,9 @@ pub(super) fn write(desk: &mut Desk, commit: &Commit, words: Option<&str>) -> Re
             .execute(params![id, words])?;
         desk.chores.texts += 1;
     }
+    if let Some(brief) = &commit.brief {
+        put_brief(&desk.connection, id, brief)?;
+    }
     if head.closed {
         desk.chores.archivist.remember(id);
     }
@@ -100,9 +112,16 @@ fn check(
              parent, wake_at, plans FROM execution WHERE key = ?1",
         )?
         .query_row([&interned.key], |row| {
-            let same = row.get::<_, i64>(2)? == interned.name
-                && row.get::<_, i64>(3)? == interned.status
-                && row.get::<_, bool>(4)? == head.closed
+            let closed: bool = row.get(4)?;
+            let class = Class {
+                machine: machine(head.id.machine()),
+                name: row.get(2)?,
+                status: row.get(3)?,
+                closed,
+                finished: closed && row.get_ref(6)? != ValueRef::Null,
+                child: row.get_ref(8)? != ValueRef::Null,
+            };
+            let same = class == Class::of(head, interned.name, interned.status)
                 && row.get::<_, i64>(5)? == head.created_at.millis()
                 && row.get::<_, Option<i64>>(6)? == millis(head.ended_at)
                 && row.get_ref(7)? == text(head.correlation_id.as_deref())
@@ -111,7 +130,7 @@ fn check(
                     None => row.get_ref(8)? == ValueRef::Null,
                 };
             let same_wake = row.get::<_, Option<i64>>(9)? == millis(head.wake_at);
-            let present = Present { id: row.get(0)?, plans: row.get(10)?, same, same_wake };
+            let present = Present { id: row.get(0)?, plans: row.get(10)?, same, same_wake, class };
             Ok((row.get::<_, i64>(1)? as u64, present))
         })
         .optional()?;
@@ -322,6 +341,17 @@ fn put_queue(desk: &mut Desk, execution: i64, row: &QueueRow) -> rusqlite::Resul
             row.rate_max,
             row.rate_window_seconds,
         ])?;
+    Ok(())
+}
+
+fn put_brief(connection: &Connection, execution: i64, brief: &str) -> rusqlite::Result<()> {
+    if brief.is_empty() {
+        connection.prepare_cached("DELETE FROM brief WHERE execution = ?1")?.execute([execution])?;
+    } else {
+        connection
+            .prepare_cached("REPLACE INTO brief (execution, text) VALUES (?1, ?2)")?
+            .execute(params![execution, brief])?;
+    }
     Ok(())
 }
 

@@ -3,6 +3,8 @@
 //! What goes is chosen by a reader and removed by the writer a few at a time, so commits get their
 //! turn in between.
 
+use std::time::{Duration, Instant};
+
 use engine::store::Retention;
 use kernel::{ExecutionId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -11,9 +13,14 @@ use super::checkpoint::checkpoint;
 use super::commit::pinned_plans;
 use super::key::Key;
 use super::schema::{HISTORY_MAX, PAGE_BYTES, place};
+use super::tally::{self, Class};
+use super::writer::Desk;
 
-/// Executions removed in one piece of the writer's work.
+/// Executions removed in one piece of the writer's work, at most.
 pub(super) const PIECE: usize = 64;
+
+/// For so long a piece goes on: commits that come with it wait no longer.
+const PIECE_TIME: Duration = Duration::from_millis(2);
 
 /// Free pages that the file keeps for what comes, 16 MiB.
 const FREE_PAGES_KEPT: u64 = 16 * 1024 * 1024 / PAGE_BYTES;
@@ -22,39 +29,48 @@ const FREE_PAGES_KEPT: u64 = 16 * 1024 * 1024 / PAGE_BYTES;
 const FREE_PAGES_PIECE: u64 = 128;
 
 /// Removes an execution and all that belongs to it; `false` if there is none.
-pub(super) fn remove(connection: &Connection, key: &Key) -> rusqlite::Result<bool> {
-    let found = connection
+pub(super) fn remove(desk: &mut Desk, key: &Key) -> rusqlite::Result<bool> {
+    let found = desk
+        .connection
         .prepare_cached("SELECT id FROM execution WHERE key = ?1")?
         .query_row([key], |row| row.get(0))
         .optional()?;
     let Some(id) = found else { return Ok(false) };
-    remove_row(connection, id)?;
+    remove_row(desk, id)?;
     Ok(true)
 }
 
-/// Removes those of the given rows that are still finished. Gives how many that were.
-pub(super) fn remove_finished(connection: &Connection, rows: &[i64]) -> rusqlite::Result<u64> {
-    let mut removed = 0;
+/// Removes those of the given rows that are still finished, from the first, until the time of a
+/// piece is over. Gives how many rows it looked at and how many it removed.
+pub(super) fn remove_finished(desk: &mut Desk, rows: &[i64]) -> rusqlite::Result<(usize, u64)> {
+    let begun = Instant::now();
+    let (mut seen, mut removed) = (0, 0);
     for id in rows {
-        let finished = connection
+        let finished = desk
+            .connection
             .prepare_cached("SELECT 1 FROM execution WHERE id = ?1 AND closed = 1")?
             .exists([id])?;
         if finished {
-            remove_row(connection, *id)?;
+            remove_row(desk, *id)?;
             removed += 1;
         }
+        seen += 1;
+        if begun.elapsed() >= PIECE_TIME {
+            break;
+        }
     }
-    Ok(removed)
+    Ok((seen, removed))
 }
 
 /// Removes what has ended and owes no message, and gives the others back.
 pub(super) fn remove_ended(
-    connection: &Connection,
+    desk: &mut Desk,
     ids: &[ExecutionId],
 ) -> rusqlite::Result<Vec<ExecutionId>> {
     let mut left = Vec::new();
     for id in ids {
-        let found: Option<(i64, bool)> = connection
+        let found: Option<(i64, bool)> = desk
+            .connection
             .prepare_cached(
                 "SELECT id, closed = 1 AND NOT EXISTS \
                  (SELECT 1 FROM message WHERE sender = key) FROM execution WHERE key = ?1",
@@ -62,7 +78,7 @@ pub(super) fn remove_ended(
             .query_row([Key::of(id)], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         match found {
-            Some((row, true)) => remove_row(connection, row)?,
+            Some((row, true)) => remove_row(desk, row)?,
             Some((_, false)) => left.push(id.clone()),
             None => {}
         }
@@ -70,10 +86,25 @@ pub(super) fn remove_ended(
     Ok(left)
 }
 
-fn remove_row(connection: &Connection, id: i64) -> rusqlite::Result<()> {
-    let (key, plans): (Key, Option<String>) = connection
-        .prepare_cached("DELETE FROM execution WHERE id = ?1 RETURNING key, plans")?
-        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+fn remove_row(desk: &mut Desk, id: i64) -> rusqlite::Result<()> {
+    let connection = &desk.connection;
+    let (key, plans, class): (Key, Option<String>, Class) = connection
+        .prepare_cached(
+            "DELETE FROM execution WHERE id = ?1 RETURNING key, plans, machine, name, status, \
+             closed, closed = 1 AND ended_at IS NOT NULL, parent IS NOT NULL",
+        )?
+        .query_row([id], |row| {
+            let class = Class {
+                machine: row.get(2)?,
+                name: row.get(3)?,
+                status: row.get(4)?,
+                closed: row.get(5)?,
+                finished: row.get(6)?,
+                child: row.get(7)?,
+            };
+            Ok((row.get(0)?, row.get(1)?, class))
+        })?;
+    desk.tally.take(class);
     connection
         .prepare_cached("DELETE FROM history WHERE place BETWEEN ?1 AND ?2")?
         .execute(params![place(id, 0), place(id, HISTORY_MAX)])?;
@@ -83,6 +114,7 @@ fn remove_row(connection: &Connection, id: i64) -> rusqlite::Result<()> {
         "DELETE FROM log WHERE execution = ?1",
         "DELETE FROM pending WHERE execution = ?1",
         "DELETE FROM found WHERE rowid = ?1",
+        "DELETE FROM brief WHERE execution = ?1",
     ] {
         connection.prepare_cached(sql)?.execute([id])?;
     }
@@ -128,14 +160,7 @@ pub(super) fn beyond(
 ) -> rusqlite::Result<Candidates> {
     let too_many = match retention.count_max {
         0 => 0,
-        most => {
-            let all: i64 = connection.query_row(
-                "SELECT count(*) FROM execution WHERE ended_at IS NOT NULL AND closed = 1",
-                [],
-                |row| row.get(0),
-            )?;
-            (all as u64).saturating_sub(most)
-        }
+        most => tally::finished(connection)?.saturating_sub(most),
     };
     let most = limit as u64 + 1;
     let mut rows = first_ended(connection, i64::MAX, too_many.min(most))?;
@@ -168,8 +193,7 @@ pub(super) fn to_free(
     excess: u64,
     limit: usize,
 ) -> rusqlite::Result<Candidates> {
-    let all: i64 = connection.query_row("SELECT count(*) FROM execution", [], |row| row.get(0))?;
-    let each = (used_bytes(connection)? / (all as u64).max(1)).max(1);
+    let each = (used_bytes(connection)? / tally::all(connection)?.max(1)).max(1);
     let needed = (excess / each + 1).min(limit as u64);
     let mut rows = first_ended(connection, i64::MAX, needed + 1)?;
     let more = rows.len() as u64 > needed;

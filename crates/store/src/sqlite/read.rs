@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use engine::store::{Head, MessageKey, Outgoing, Statistics, StoreError, Stored};
-use kernel::durable::Status;
-use kernel::{ExecutionId, MachineKind, Timestamp};
+use engine::store::{Head, MessageKey, Outgoing, StoreError, Stored};
+use kernel::{ExecutionId, Timestamp};
 use parking_lot::Mutex;
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::Semaphore;
@@ -17,7 +16,6 @@ use super::key::Key;
 use super::names::Words;
 use super::rows;
 use super::schema::open_reader;
-use super::search::of_kind;
 
 /// A few connections, lent to whoever reads.
 pub(super) struct Readers {
@@ -177,30 +175,20 @@ pub(super) fn head(
         .optional()
 }
 
-/// How many there are of what is counted, in [`Statistics`] that say nothing else.
-pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Statistics> {
-    let count = |sql: &str| -> rusqlite::Result<u64> {
-        connection
-            .prepare_cached(&format!("SELECT count(*) FROM execution WHERE {sql}"))?
-            .query_row([], |row| row.get::<_, i64>(0))
-            .map(|count| count as u64)
-    };
-    let (graphs, code) = (of_kind(MachineKind::Execution), of_kind(MachineKind::Instance));
-    // The index of machines holds the status, not whether it is an end.
-    let open: Vec<String> = Status::ALL
-        .iter()
-        .filter(|status| !status.is_closed())
-        .map(|status| format!("'{status}'"))
-        .collect();
-    let open = format!("status IN (SELECT id FROM name WHERE text IN ({}))", open.join(", "));
-    Ok(Statistics {
-        executions: count(&graphs)?,
-        running: count(&format!("closed = 0 AND {graphs}"))?,
-        instances: count(&code)?,
-        instances_running: count(&format!("{code} AND {open}"))?,
-        entities: count(&of_kind(MachineKind::Entity))?,
-        ..Statistics::default()
-    })
+/// One head row with its brief, if it has one.
+pub(super) fn brief(
+    connection: &Connection,
+    words: &Words,
+    key: &Key,
+) -> rusqlite::Result<Option<(Head, String)>> {
+    let sql = format!(
+        "SELECT {}, b.text FROM execution e JOIN brief b ON b.execution = e.id WHERE e.key = ?1",
+        rows::HEAD
+    );
+    connection
+        .prepare_cached(&sql)?
+        .query_row([key], |row| Ok((rows::head(row, connection, words)?, row.get("text")?)))
+        .optional()
 }
 
 fn bounded(limit: usize) -> i64 {

@@ -13,7 +13,7 @@ use super::fault::explain;
 use super::{Durability, Options};
 
 /// The version of the tables below. A file of a later version is refused.
-const VERSION: i64 = 4;
+const VERSION: i64 = 5;
 
 /// Marks a file as ours: `NBLL`.
 const APPLICATION: i64 = 0x4e42_4c4c;
@@ -48,7 +48,10 @@ pub(super) const fn execution_at(place: i64) -> i64 {
 
 /// The tables.
 ///
-/// - `execution_listed` covers what lists filter by, in the order that lists have.
+/// - `execution_listed` has the order that lists have, and the name that they leave out runs by;
+///   `execution_status` and `execution_named` have it within what is counted (see `plan`).
+/// - `tally` counts rows by what searches count by, and is written with every transaction.
+/// - `brief` holds what lists show of executions whose histories are long.
 /// - `execution_machine` does so for what is no execution of a graph, and holds the keys, in which
 ///   the hubs of instances and entities stand.
 /// - `pending` holds the words of texts that wait to be indexed; `found` is their index. It keeps
@@ -88,14 +91,31 @@ CREATE TABLE execution (
     forgotten INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE UNIQUE INDEX execution_key ON execution (key);
-CREATE INDEX execution_listed ON execution (created_at, name, status) WHERE machine = 0;
-CREATE INDEX execution_running ON execution (created_at) WHERE closed = 0 AND machine = 0;
+CREATE INDEX execution_listed ON execution (created_at, name) WHERE machine = 0;
+CREATE INDEX execution_status ON execution (machine, status, created_at, name)
+    WHERE machine = 0 OR machine = 3;
+CREATE INDEX execution_named ON execution (machine, name, status, created_at)
+    WHERE machine = 0 OR machine = 3;
 CREATE INDEX execution_machine ON execution (machine, created_at, name, status, key)
     WHERE machine <> 0;
 CREATE INDEX execution_ended ON execution (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX execution_wake ON execution (wake_at) WHERE wake_at IS NOT NULL;
-CREATE INDEX execution_correlation ON execution (correlation_id) WHERE correlation_id IS NOT NULL;
+CREATE INDEX execution_correlation ON execution (correlation_id, created_at)
+    WHERE correlation_id IS NOT NULL;
 CREATE INDEX execution_parent ON execution (parent) WHERE parent IS NOT NULL;
+
+CREATE TABLE tally (
+    machine INTEGER NOT NULL,
+    name INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    closed INTEGER NOT NULL,
+    finished INTEGER NOT NULL,
+    child INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (machine, name, status, closed, finished, child)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE brief (execution INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
 
 CREATE TABLE history (
     id INTEGER PRIMARY KEY,
@@ -216,6 +236,36 @@ CREATE INDEX execution_machine ON execution (machine, created_at, name, status, 
     WHERE machine <> 0;
 ";
 
+/// What makes tables of version 5 of those of version 4: rows are counted, and every list finds its
+/// order.
+const FROM_4: &str = "
+DROP INDEX execution_listed;
+DROP INDEX execution_running;
+DROP INDEX execution_correlation;
+CREATE INDEX execution_listed ON execution (created_at, name) WHERE machine = 0;
+CREATE INDEX execution_status ON execution (machine, status, created_at, name)
+    WHERE machine = 0 OR machine = 3;
+CREATE INDEX execution_named ON execution (machine, name, status, created_at)
+    WHERE machine = 0 OR machine = 3;
+CREATE INDEX execution_correlation ON execution (correlation_id, created_at)
+    WHERE correlation_id IS NOT NULL;
+CREATE TABLE tally (
+    machine INTEGER NOT NULL,
+    name INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    closed INTEGER NOT NULL,
+    finished INTEGER NOT NULL,
+    child INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (machine, name, status, closed, finished, child)
+) STRICT, WITHOUT ROWID;
+INSERT INTO tally (machine, name, status, closed, finished, child, count)
+SELECT machine, name, status, closed, closed = 1 AND ended_at IS NOT NULL AS finished,
+    parent IS NOT NULL AS child, count(*)
+FROM execution GROUP BY machine, name, status, closed, finished, child;
+CREATE TABLE brief (execution INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
+";
+
 /// Opens the writing connection and brings the file to the current version.
 ///
 /// # Errors
@@ -332,7 +382,7 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
         0 => Err(StoreError::Corrupt(format!("{file} is a database without tables of ours"))),
         VERSION => Ok(()),
         1..VERSION => {
-            let steps = [FROM_1, FROM_2, FROM_3];
+            let steps = [FROM_1, FROM_2, FROM_3, FROM_4];
             let due = steps.iter().skip(usize::try_from(version - 1).unwrap_or_default());
             let steps: String = due.copied().collect();
             let change =

@@ -5,6 +5,7 @@
 use engine::search::{
     Filter, Mark, PAGE_MAX, Page, Search, Sort, SortField, TextField, TimeField, words,
 };
+use engine::store::Head;
 use kernel::MachineKind;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::types::{ToSqlOutput, Value};
@@ -13,7 +14,7 @@ use rusqlite::{Connection, ToSql, params_from_iter};
 use super::commit::machine;
 use super::key::{Key, uuids_from};
 use super::names::Words;
-use super::rows;
+use super::{plan, rows};
 
 /// Registers `spell(key)`, which gives an execution id as its text.
 pub(super) fn add_functions(connection: &Connection) -> rusqlite::Result<()> {
@@ -32,28 +33,47 @@ pub(super) fn search(
     words: &Words,
     search: &Search,
 ) -> rusqlite::Result<Page> {
-    let mut asked = Condition::default();
+    let Some(asked) = plan::Asked::of(search) else { return by_rows(connection, words, search) };
+    let (total, ids) = plan::page(connection, search, &asked)?;
+    let mut head = connection
+        .prepare_cached(&format!("SELECT {} FROM execution e WHERE e.id = ?1", rows::HEAD))?;
+    let rows = ids.iter().map(|id| head.query_row([id], |row| rows::head(row, connection, words)));
+    Ok(Page { total, rows: rows.collect::<rusqlite::Result<_>>()? })
+}
+
+/// Finds the rows by whatever index leads to them, or looks through all, and sorts them.
+fn by_rows(connection: &Connection, words: &Words, search: &Search) -> rusqlite::Result<Page> {
+    // Of two kinds, one may be executions.
+    let kind = if search.machines().count() == 1 { search.machine } else { MachineKind::default() };
+    let mut asked = Condition::of(id_column(kind));
+    // Ids that begin alike may be all of a kind: they lead to rows only in their own order.
+    let begins = search.filters.iter().any(|filter| matches!(filter, Filter::IdBegins(_)));
+    let by_time = matches!(search.sort.first(), Some(Sort { by: SortField::Time(_), .. }));
+    let by_end = search.filters.iter().any(|filter| {
+        matches!(filter, Filter::After(TimeField::Ended, _) | Filter::Before(TimeField::Ended, _))
+    });
+    let in_order = kind == MachineKind::Execution || !(by_time || search.free_text.is_some());
+    asked.prefixed = if in_order { "e.key" } else { "+e.key" };
     for filter in &search.filters {
         asked.filter(filter);
     }
     if let Some(text) = &search.free_text {
         asked.free_text(connection, text)?;
     }
-    let Condition { sql, values } = asked;
-    let mut total = 0;
-    for kind in search.machines() {
-        let machine = of_kind(kind);
-        let count = format!("SELECT count(*) FROM execution e WHERE {machine}{sql}");
-        let mut count = connection.prepare_cached(&count)?;
-        total +=
-            count.query_row(params_from_iter(values.iter()), |row| row.get::<_, i64>(0))? as u64;
-    }
-    let order = order(&search.sort);
+    let order = order(&search.sort, asked.id);
+    let Condition { sql, values, .. } = asked;
     let size = search.size.min(PAGE_MAX);
     let start = i64::try_from(search.start).unwrap_or(i64::MAX);
     let columns = rows::HEAD;
-    let from = |kind| format!("FROM execution e WHERE {}{sql}", of_kind(kind));
-    let (page, values): (String, Vec<&Bound>) = if search.beside.is_some() {
+    // What leads to few rows is not to be passed over for an index of all.
+    let leads = search.free_text.is_some()
+        || search.filters.iter().any(plan::leads)
+        || (begins && (in_order || by_end));
+    let from = |kind| {
+        let of = if leads { format!("+e.machine = {}", machine(kind)) } else { of_kind(kind) };
+        format!("FROM execution e WHERE {of}{sql}")
+    };
+    let (page, bound): (String, Vec<&Bound>) = if search.beside.is_some() {
         // The first of each kind, found by its own index, hold the first of all.
         let first = i64::try_from(size).unwrap_or(i64::MAX).saturating_add(start);
         let kinds: Vec<String> = search
@@ -75,23 +95,58 @@ pub(super) fn search(
         (page, values.iter().collect())
     };
     let mut page = connection.prepare_cached(&page)?;
-    let found =
-        page.query_map(params_from_iter(values), |row| rows::head(row, connection, words))?;
-    Ok(Page { total, rows: found.collect::<rusqlite::Result<_>>()? })
+    let found = page.query_map(params_from_iter(bound), |row| rows::head(row, connection, words))?;
+    let found: Vec<Head> = found.collect::<rusqlite::Result<_>>()?;
+    let shown = found.len() as u64;
+    let is_last = shown < size && (shown > 0 || start == 0);
+    let total = if is_last {
+        start as u64 + shown
+    } else {
+        let mut total = 0;
+        for kind in search.machines() {
+            total += if search.is_counted() {
+                plan::counted(connection, &search.filters, kind)?
+            } else {
+                count(connection, &from(kind), &values, search.total_max() - total)?
+            };
+        }
+        total
+    };
+    Ok(Page { total, rows: found })
+}
+
+/// Counts rows, at most `most`.
+fn count(
+    connection: &Connection,
+    from: &str,
+    values: &[Bound],
+    most: u64,
+) -> rusqlite::Result<u64> {
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let count = format!("SELECT count(*) FROM (SELECT 1 {from} LIMIT {most})");
+    let mut count = connection.prepare_cached(&count)?;
+    let counted = count.query_row(params_from_iter(values.iter()), |row| row.get::<_, i64>(0));
+    counted.map(|count| count as u64)
+}
+
+/// The column that orders rows as their ids do. Only executions of graphs have keys that are no
+/// texts.
+pub(super) const fn id_column(kind: MachineKind) -> &'static str {
+    if matches!(kind, MachineKind::Execution) { "spell(e.key)" } else { "e.key" }
 }
 
 /// That a row is of a kind of machine, in the words of the partial index that lists the kind:
 /// `SQLite` does not see by itself that 3 is not 0.
 pub(super) fn of_kind(kind: MachineKind) -> String {
-    let listed = if kind == MachineKind::Execution { "" } else { " AND machine <> 0" };
-    format!("machine = {}{listed}", machine(kind))
+    let listed = if kind == MachineKind::Execution { "" } else { " AND e.machine <> 0" };
+    format!("e.machine = {}{listed}", machine(kind))
 }
 
-fn order(sort: &[Sort]) -> String {
+fn order(sort: &[Sort], id: &'static str) -> String {
     let mut order = String::new();
     for Sort { by, descending } in sort {
         let by = match by {
-            SortField::Text(TextField::Id) => "spell(e.key)",
+            SortField::Text(TextField::Id) => id,
             SortField::Text(TextField::Name) => "(SELECT text FROM name WHERE id = e.name)",
             SortField::Text(TextField::Status) => "(SELECT text FROM name WHERE id = e.status)",
             SortField::Text(TextField::CorrelationId) => "e.correlation_id",
@@ -114,14 +169,23 @@ const fn column(time: TimeField) -> &'static str {
 }
 
 /// The part after `WHERE`, with the values it binds.
-#[derive(Default)]
-struct Condition {
-    sql: String,
-    values: Vec<Bound>,
+pub(super) struct Condition {
+    pub(super) sql: String,
+    pub(super) values: Vec<Bound>,
+    /// The column that orders rows as their ids do.
+    id: &'static str,
+    /// The column in which the beginning of an id is looked for.
+    prefixed: &'static str,
+}
+
+impl Default for Condition {
+    fn default() -> Self {
+        Self::of(id_column(MachineKind::Execution))
+    }
 }
 
 /// A value to bind.
-enum Bound {
+pub(super) enum Bound {
     Key(Key),
     Value(Value),
 }
@@ -136,7 +200,19 @@ impl ToSql for Bound {
 }
 
 impl Condition {
-    fn filter(&mut self, filter: &Filter) {
+    /// One over rows whose ids have the order of a column.
+    pub(super) const fn of(id: &'static str) -> Self {
+        Self { sql: String::new(), values: Vec::new(), id, prefixed: "e.key" }
+    }
+
+    /// Of the rows created at the instant of a mark only those behind it.
+    pub(super) fn behind(&mut self, mark: &Mark, at: i64) {
+        self.push(" AND (+e.created_at", Value::Integer(at), " <> ? OR ");
+        let beyond = if mark.descending { " < ?)" } else { " > ?)" };
+        self.push(self.id, Value::Text(mark.id.to_string()), beyond);
+    }
+
+    pub(super) fn filter(&mut self, filter: &Filter) {
         self.sql.push_str(" AND ");
         match filter {
             Filter::In(field, values) => self.one_of(*field, values),
@@ -161,7 +237,7 @@ impl Condition {
             Filter::Closed(closed) => {
                 self.sql.push_str(if *closed { "e.closed = 1" } else { "e.closed = 0" });
             }
-            Filter::IdBegins(prefix) => self.key_prefix("e.key", prefix),
+            Filter::IdBegins(prefix) => self.key_prefix(self.prefixed, prefix),
             Filter::Past(mark) => self.past(mark),
         }
     }
@@ -176,7 +252,7 @@ impl Condition {
             self.push(column, at, beyond);
             self.sql.push_str(" OR ");
         }
-        self.push("spell(e.key)", Value::Text(mark.id.to_string()), beyond);
+        self.push(self.id, Value::Text(mark.id.to_string()), beyond);
         if mark.at.is_some() {
             self.sql.push(')');
         }

@@ -22,6 +22,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::chores::{self, Chores};
 use super::fault::{Stop, explain};
 use super::names::Numbers;
+use super::tally::Tally;
 
 /// Pieces of work in one transaction.
 const BATCH_MAX: usize = 512;
@@ -39,6 +40,7 @@ const COMPLAIN: Duration = Duration::from_mins(1);
 pub(super) struct Desk {
     pub(super) connection: Connection,
     pub(super) numbers: Numbers,
+    pub(super) tally: Tally,
     pub(super) chores: Chores,
 }
 
@@ -253,12 +255,14 @@ impl Writer {
         for job in batch {
             job.run(&mut self.desk)?;
         }
+        self.desk.tally.write(&self.desk.connection)?;
         self.desk.connection.prepare_cached("COMMIT")?.execute([])?;
         Ok(())
     }
 
     fn roll_back(&mut self) {
         self.desk.numbers.forget();
+        self.desk.tally.forget();
         // The database rolls back by itself on some failures.
         if !self.desk.connection.is_autocommit()
             && let Err(error) = self.desk.connection.execute_batch("ROLLBACK")

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use engine::conformance::{differ, exercise, survive};
 use engine::memory::Memory;
+use engine::search::Search;
 use engine::store::Store;
 use store::{Options, Sqlite};
 use tempfile::{TempDir, tempdir};
+
+use crate::given::assert_counted;
 
 fn open(folder: &TempDir) -> Arc<Sqlite> {
     open_with(folder, &Options::default())
@@ -55,6 +58,12 @@ async fn sqlite_answers_as_memory_does() {
         // Every other one tidies up all the time, so that most of it is read back from there.
         let tidy_after = Duration::from_millis(if seed % 2 == 0 { 0 } else { 200 });
         let options = Options { tidy_after, ..Options::default() };
-        differ(seed, 300, &*open_with(&folder, &options), &Memory::new()).await;
+        let store = open_with(&folder, &options);
+        let memory = Memory::new();
+        differ(seed, 300, &*store, &memory).await;
+        assert_counted(store.path());
+        store.close().await.expect("it closes");
+        let (store, search) = (open(&folder), Search { size: 9, ..Search::default() });
+        assert_eq!(store.search(&search).await, memory.search(&search).await, "opened again");
     }
 }

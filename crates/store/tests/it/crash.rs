@@ -9,7 +9,7 @@ use engine::store::Store;
 use kernel::ExecutionId;
 use store::{Options, Sqlite};
 
-use crate::given::{commit, last_commit};
+use crate::given::{assert_counted, commit, last_commit};
 
 const PATH: &str = "STORE_TEST_CRASH_PATH";
 const ROUND: &str = "STORE_TEST_CRASH_ROUND";
@@ -46,6 +46,7 @@ async fn nothing_acknowledged_is_lost() {
             assert_eq!(stored.history, expected);
         }
         store.close().await.expect("it closes");
+        assert_counted(&path);
     }
 }
 

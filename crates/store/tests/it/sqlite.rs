@@ -8,7 +8,7 @@ use kernel::ExecutionId;
 use store::{Options, Sqlite};
 use tempfile::{TempDir, tempdir};
 
-use crate::given::{commit, last_commit};
+use crate::given::{assert_counted, commit, last_commit};
 
 fn folder() -> TempDir {
     tempdir().expect("there is room for a folder")
@@ -128,6 +128,7 @@ async fn a_full_disk_refuses_and_recovers() {
     store.commit(big(1001)).await.expect("there is room again");
     let words = Search { free_text: Some("big".into()), size: 1, ..Search::default() };
     assert_eq!(store.search(&words).await.map(|page| page.total), Ok(u64::from(taken) - 1));
+    assert_counted(store.path());
     store.close().await.expect("it closes");
     let store = open(&folder, &options).expect("it opens again");
     assert!(store.load(&ExecutionId::new("big 1001")).await.expect("it loads").is_some());
@@ -215,6 +216,20 @@ async fn shrinks_and_reads_the_same(id: &str) {
     assert_eq!(compressed().await, (0, 0));
 }
 
+/// What version 4 had: no counters, other lists, no briefs.
+const BACK_TO_4: &str = "
+    DROP TABLE tally;
+    DROP TABLE brief;
+    DROP INDEX execution_listed;
+    DROP INDEX execution_status;
+    DROP INDEX execution_named;
+    DROP INDEX execution_correlation;
+    CREATE INDEX execution_listed ON execution (created_at, name, status) WHERE machine = 0;
+    CREATE INDEX execution_running ON execution (created_at) WHERE closed = 0 AND machine = 0;
+    CREATE INDEX execution_correlation ON execution (correlation_id)
+        WHERE correlation_id IS NOT NULL;
+    PRAGMA user_version = 4;";
+
 /// What version 3 had: an index of machines that knew no order.
 const BACK_TO_3: &str = "
     DROP INDEX execution_machine;
@@ -243,7 +258,7 @@ const BACK_TO_1: &str = "
 
 #[tokio::test]
 async fn files_of_former_versions_are_brought_up_to_date() {
-    let steps = [BACK_TO_3, BACK_TO_2, BACK_TO_1];
+    let steps = [BACK_TO_4, BACK_TO_3, BACK_TO_2, BACK_TO_1];
     for back in 1..=steps.len() {
         let folder = folder();
         let store = open(&folder, &Options::default()).expect("it opens");
@@ -261,8 +276,13 @@ async fn files_of_former_versions_are_brought_up_to_date() {
         store.commit(commit("old", 2, "[3]".to_owned())).await.expect("it goes on");
         let stored = store.load(&ExecutionId::new("old")).await.expect("loading works");
         assert_eq!(stored.expect("it is there").history, ["[1]", "[2]", "[3]"]);
+        store.commit(last_commit("other", 1, "[8]".to_owned())).await.expect("it ends");
         let page = store.search(&Search { size: 10, ..Search::default() }).await;
         assert_eq!(page.expect("search works").total, 2);
+        let completed = Filter::In(TextField::Status, vec!["COMPLETED".to_owned()]);
+        let page = store.search(&Search { filters: vec![completed], ..Search::default() }).await;
+        assert_eq!(page.expect("search works").total, 1);
+        assert_counted(store.path());
     }
 }
 

@@ -19,6 +19,8 @@ mod server;
 mod stored;
 mod timers;
 
+use anyhow::Context as _;
+
 use crate::say;
 
 use figures::Samples;
@@ -31,9 +33,17 @@ const ROUNDS: usize = 3;
 const PARTS: [&str; 8] =
     ["disk", "engine", "remote", "orchestration", "stored", "timers", "growth", "monitors"];
 
-/// Runs the parts that are named behind the command, or all, and writes the report.
+/// Runs the parts that are named behind the command, or all, and writes the report. `stored:1000000`
+/// stores so many workflows instead of the usual number.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let named: Vec<String> = std::env::args().skip(2).collect();
+    let mut named: Vec<String> = std::env::args().skip(2).collect();
+    let mut count = stored::COUNT;
+    for name in &mut named {
+        if let Some((part @ "stored", asked)) = name.split_once(':') {
+            count = asked.parse().context("behind 'stored:' stands a number of workflows")?;
+            *name = part.to_owned();
+        }
+    }
     if let Some(unknown) = named.iter().find(|name| !PARTS.contains(&name.as_str())) {
         anyhow::bail!("there is no part '{unknown}'; the parts are {}", PARTS.join(", "));
     }
@@ -44,7 +54,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut samples = Samples::default();
     samples.take("binary", server::binary_mib());
     let filled = if parts.contains(&"stored") {
-        told("filling", runtime.block_on(stored::fill(&mut samples)))
+        told("filling", runtime.block_on(stored::fill(count, &mut samples)))
     } else {
         None
     };

@@ -15,7 +15,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use engine::monitors::{Applied, ApplyError};
 use engine::search::{
-    Filter, PAGE_MAX, RecordSearch, Search, Sort, SortField, TextField, TimeField,
+    Counting, Filter, PAGE_MAX, RecordSearch, Search, Sort, SortField, TextField, TimeField,
 };
 use kernel::alert::definition::{
     ChecklistOptions, File, Known, Level, Loaded, Problem as Found, load_among, load_judged,
@@ -99,6 +99,7 @@ async fn list(
         sort: vec![Sort { by: SortField::Text(TextField::Name), descending: false }],
         start: params.start.unwrap_or(0),
         size: page_size(params.size)?,
+        counting: Counting::Far,
     };
     let page = api.engine.store().search(&search).await?;
     let mut results = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use engine::Engine;
-use engine::search::{Filter, PAGE_MAX, Search, TextField, TimeField};
+use engine::search::{Counting, Filter, PAGE_MAX, Search, TextField, TimeField};
 use engine::store::Head;
 use kernel::graph::{Execution, Status, TaskStatus};
 use kernel::{ExecutionId, Json, Timestamp};
@@ -292,7 +292,7 @@ async fn list_running(
     for page in 0..PAGES_MAX {
         let start = page * PAGE_MAX;
         let search =
-            Search { filters: filters.clone(), start, size: PAGE_MAX, ..Search::default() };
+            Search { filters: filters.clone(), start, size: PAGE_MAX, counting: Counting::Next, ..Search::default() };
         let rows: Vec<Head> = api.engine.store().search(&search).await?.rows;
         let is_last = (rows.len() as u64) < PAGE_MAX;
         ids.extend(rows.into_iter().filter(|head| *head.name == *name).map(|head| head.id));
