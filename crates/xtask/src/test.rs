@@ -54,7 +54,7 @@ pub(crate) fn build_and_bench() -> anyhow::Result<()> {
 pub(crate) fn build_release() -> anyhow::Result<()> {
     step("build", released(cargo().args(["build", "--release", "--package", "nightbell"])))?;
     let binary = std::fs::read(release()).context("the binary cannot be read")?;
-    for folder in [root().to_owned(), cargo_home()?] {
+    for folder in [root(), cargo_home()?] {
         let folder = folder.display().to_string();
         let found = binary.windows(folder.len()).filter(|it| *it == folder.as_bytes()).count();
         if found > 0 {

@@ -92,8 +92,7 @@ async fn workflows_that_start_each_other_by_events_slow_down() {
     let handlers = ["one", "two"].map(|name| {
         let handler = json!({ "name": name, "event": "conductor:again", "active": true,
             "actions": [{ "action": "start_workflow", "start_workflow": { "name": "w" } }] });
-        let handler: EventHandler = serde_json::from_value(handler).expect("a handler");
-        handler
+        serde_json::from_value::<EventHandler>(handler).expect("a handler")
     });
     engine.put_event_handlers(Vec::from(handlers)).await.expect("the store takes them");
     start(&engine, "w", json!({})).await;
