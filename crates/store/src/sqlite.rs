@@ -122,12 +122,7 @@ impl Sqlite {
         let (door, errands) = channel();
         let chores = Chores::at_start(Checkpoints::start(&path)?, options.tidy_after);
         let writer = Writer {
-            desk: Desk {
-                connection,
-                numbers: Numbers::default(),
-                tally: Tally::default(),
-                chores,
-            },
+            desk: Desk { connection, numbers: Numbers::default(), tally: Tally::default(), chores },
             door: errands,
             path: path.clone(),
             lock,

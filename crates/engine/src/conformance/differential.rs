@@ -1,7 +1,9 @@
 //! The same random work on two stores: they must answer alike.
 
 use super::{at, id, message, queue_row, running, uuid};
-use crate::search::{Counting, Filter, Mark, RecordSearch, Search, Sort, SortField, TextField, TimeField};
+use crate::search::{
+    Counting, Filter, Mark, RecordSearch, Search, Sort, SortField, TextField, TimeField,
+};
 use crate::store::{
     Commit, Document, Head, LogLine, MessageKey, QueueChange, QueueRow, Retention, Store,
 };

@@ -7,8 +7,8 @@ use kernel::{ExecutionId, MachineKind, Record};
 
 use super::differential::Dice;
 use super::{
-    at, commit, create, ended, full_commit, history, id, is_conflict, message, queued, running, undelivered,
-    uuid,
+    at, commit, create, ended, full_commit, history, id, is_conflict, message, queued, running,
+    undelivered, uuid,
 };
 use crate::search::{Filter, RecordSearch, Search, TextField};
 use crate::store::{Commit, Document, Head, LOG_LINES_MAX, LogLine, Retention, Store, StoreError};
@@ -364,9 +364,8 @@ async fn counted_as_there(store: &dyn Store) -> BTreeSet<ExecutionId> {
             let search = Search { machine, filters, ..Search::default() };
             store.search(&search).await.expect("search works").total
         };
-        let there = |fits: &dyn Fn(&Head) -> bool| {
-            all.rows.iter().filter(|head| fits(head)).count() as u64
-        };
+        let there =
+            |fits: &dyn Fn(&Head) -> bool| all.rows.iter().filter(|head| fits(head)).count() as u64;
         for head in &all.rows {
             let name = Filter::In(TextField::Name, vec![head.name.to_string()]);
             let status = Filter::NotIn(TextField::Status, vec![head.status.to_owned()]);

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 
 use axum::extract::State;
-use engine::{Brief, Engine};
 use engine::search::{PAGE_MAX, Search, like};
 use engine::store::Head;
+use engine::{Brief, Engine};
 use kernel::durable::instance::Instance;
 use kernel::graph::{Execution, Task};
 use kernel::{ExecutionId, Json, MachineKind, Timestamp};
@@ -184,7 +184,9 @@ async fn by_tasks(engine: &Engine, params: &SearchParams, whole: bool) -> Result
     let all = Search { start: 0, size: PAGE_MAX, ..asked.executions };
     let candidates = engine.store().search(&all).await?;
     if candidates.total > PAGE_MAX {
-        return Err(Problem::bad_request(format!("more than {PAGE_MAX} executions would have to be looked through"))
+        return Err(Problem::bad_request(format!(
+            "more than {PAGE_MAX} executions would have to be looked through"
+        ))
         .with_hint("Narrow the search, for example by workflowType or startTime."));
     }
     let mut found = Vec::new();

@@ -346,7 +346,9 @@ fn put_queue(desk: &mut Desk, execution: i64, row: &QueueRow) -> rusqlite::Resul
 
 fn put_brief(connection: &Connection, execution: i64, brief: &str) -> rusqlite::Result<()> {
     if brief.is_empty() {
-        connection.prepare_cached("DELETE FROM brief WHERE execution = ?1")?.execute([execution])?;
+        connection
+            .prepare_cached("DELETE FROM brief WHERE execution = ?1")?
+            .execute([execution])?;
     } else {
         connection
             .prepare_cached("REPLACE INTO brief (execution, text) VALUES (?1, ?2)")?

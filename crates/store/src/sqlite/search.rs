@@ -95,7 +95,8 @@ fn by_rows(connection: &Connection, words: &Words, search: &Search) -> rusqlite:
         (page, values.iter().collect())
     };
     let mut page = connection.prepare_cached(&page)?;
-    let found = page.query_map(params_from_iter(bound), |row| rows::head(row, connection, words))?;
+    let found =
+        page.query_map(params_from_iter(bound), |row| rows::head(row, connection, words))?;
     let found: Vec<Head> = found.collect::<rusqlite::Result<_>>()?;
     let shown = found.len() as u64;
     let is_last = shown < size && (shown > 0 || start == 0);

@@ -291,8 +291,13 @@ async fn list_running(
     let mut ids = Vec::new();
     for page in 0..PAGES_MAX {
         let start = page * PAGE_MAX;
-        let search =
-            Search { filters: filters.clone(), start, size: PAGE_MAX, counting: Counting::Next, ..Search::default() };
+        let search = Search {
+            filters: filters.clone(),
+            start,
+            size: PAGE_MAX,
+            counting: Counting::Next,
+            ..Search::default()
+        };
         let rows: Vec<Head> = api.engine.store().search(&search).await?.rows;
         let is_last = (rows.len() as u64) < PAGE_MAX;
         ids.extend(rows.into_iter().filter(|head| *head.name == *name).map(|head| head.id));
