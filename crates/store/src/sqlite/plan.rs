@@ -1,10 +1,11 @@
 //! Pages in the order of creation, read from the index in which the fewest rows lie between.
 //!
 //! What is counted (see `tally`) says beforehand how many rows each index would pass over in vain:
-//! all rows by age leave out what has another name or status; those of one status leave out other
-//! names; those of one name and status leave out nothing, but there may be many such to merge. The
-//! way whose worst case is the least is taken, so a page costs by what it shows and not by what is
-//! stored. Statements name their index, for `SQLite` does not know the counts.
+//! all rows by age leave out what has another name or status, those of one status leave out other
+//! names. The way whose worst case is the least is taken, and several statuses are merged, so a page
+//! costs by what it shows and hardly by what is stored. Statements name their index, for `SQLite`
+//! does not know the counts. An index by name would write a page more for every name in a
+//! transaction.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -214,9 +215,6 @@ impl ToSql for Either<'_> {
     }
 }
 
-/// Groups that are merged; with more, another index is taken however many rows it passes over.
-const GROUPS_MAX: usize = 256;
-
 /// Rows that are read of each source at a time, at least.
 const CHUNK: u64 = 16;
 
@@ -257,20 +255,6 @@ fn sources(asked: &Asked<'_>, kind: MachineKind, groups: &Groups, window: u64) -
     };
     let age = (all - fit).saturating_add(window).min(all) + STATEMENT;
     let status: u64 = wanted.iter().map(|status| each(of_status(*status)) + STATEMENT).sum();
-    let named: Vec<_> = groups.iter().filter(|(_, group)| group.fit > 0).collect();
-    let chunk = chunk(window, named.len());
-    let name: u64 = named
-        .iter()
-        .map(|(_, group)| if group.fit == group.all { chunk } else { each(**group) } + STATEMENT)
-        .sum::<u64>()
-        .saturating_add(window);
-    if named.len() <= GROUPS_MAX && name < status && name < age {
-        let one = |&(&(name, status), group): &(&(i64, i64), &Group)| {
-            let values = vec![Value::Integer(name), Value::Integer(status)];
-            make("named", " AND e.name = ? AND e.status = ?", values, group.fit == group.all)
-        };
-        return named.iter().map(one).collect();
-    }
     if status <= age {
         let one = |status: &i64| {
             let group = of_status(*status);

@@ -49,7 +49,7 @@ pub(super) const fn execution_at(place: i64) -> i64 {
 /// The tables.
 ///
 /// - `execution_listed` has the order that lists have, and the name that they leave out runs by;
-///   `execution_status` and `execution_named` have it within what is counted (see `plan`).
+///   `execution_status` has it within each status (see `plan`).
 /// - `tally` counts rows by what searches count by, and is written with every transaction.
 /// - `brief` holds what lists show of executions whose histories are long.
 /// - `execution_machine` does so for what is no execution of a graph, and holds the keys, in which
@@ -93,8 +93,6 @@ CREATE TABLE execution (
 CREATE UNIQUE INDEX execution_key ON execution (key);
 CREATE INDEX execution_listed ON execution (created_at, name) WHERE machine = 0;
 CREATE INDEX execution_status ON execution (machine, status, created_at, name)
-    WHERE machine = 0 OR machine = 3;
-CREATE INDEX execution_named ON execution (machine, name, status, created_at)
     WHERE machine = 0 OR machine = 3;
 CREATE INDEX execution_machine ON execution (machine, created_at, name, status, key)
     WHERE machine <> 0;
@@ -244,8 +242,6 @@ DROP INDEX execution_running;
 DROP INDEX execution_correlation;
 CREATE INDEX execution_listed ON execution (created_at, name) WHERE machine = 0;
 CREATE INDEX execution_status ON execution (machine, status, created_at, name)
-    WHERE machine = 0 OR machine = 3;
-CREATE INDEX execution_named ON execution (machine, name, status, created_at)
     WHERE machine = 0 OR machine = 3;
 CREATE INDEX execution_correlation ON execution (correlation_id, created_at)
     WHERE correlation_id IS NOT NULL;

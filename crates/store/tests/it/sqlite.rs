@@ -222,7 +222,6 @@ const BACK_TO_4: &str = "
     DROP TABLE brief;
     DROP INDEX execution_listed;
     DROP INDEX execution_status;
-    DROP INDEX execution_named;
     DROP INDEX execution_correlation;
     CREATE INDEX execution_listed ON execution (created_at, name, status) WHERE machine = 0;
     CREATE INDEX execution_running ON execution (created_at) WHERE closed = 0 AND machine = 0;
