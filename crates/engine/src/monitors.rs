@@ -290,8 +290,10 @@ impl Engine {
         for source in dropped.iter().chain(&written) {
             self.inner.damaged.mended(SOURCE, source, 0);
         }
-        *monitors.sources.write() = sources;
-        self.forget_receivers_beside(&file);
+        let before = std::mem::replace(&mut *monitors.sources.write(), sources);
+        let before = before.into_values().flat_map(|file| file.receivers.into_keys());
+        let gone = before.filter(|receiver| !file.receivers.contains_key(receiver));
+        self.forget_receivers(gone.collect());
         Ok(self.reconcile(&file, definitions).await?)
     }
 

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use kernel::alert::definition::File;
 use kernel::alert::{
     Input, NotificationEvent, OWN_MONITOR, Observation, RECEIVER_KEY, State, Status,
 };
@@ -98,18 +97,12 @@ impl Engine {
         self.tell_of_receiver(receiver);
     }
 
-    /// Forgets receivers that are not defined any more, with the incidents about them.
-    pub(crate) fn forget_receivers_beside(&self, defined: &File) {
-        let mut gone = Vec::new();
-        self.inner.receivers.broken.lock().retain(|receiver, _| {
-            let stays = defined.receivers.contains_key(receiver);
-            if !stays {
-                gone.push(receiver.clone());
-            }
-            stays
-        });
+    /// Forgets how receivers were that are not defined any more, with the incidents about them.
+    pub(crate) fn forget_receivers(&self, gone: Vec<Arc<str>>) {
         for receiver in gone {
-            self.tell_of_receiver(&receiver);
+            if self.inner.receivers.broken.lock().remove(&receiver).is_some() {
+                self.tell_of_receiver(&receiver);
+            }
         }
     }
 

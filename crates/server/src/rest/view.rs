@@ -228,7 +228,15 @@ impl<'a> Shown<'a> {
     fn input_of(&self, task: &Task) -> Json {
         match task.kind {
             Kind::Switch | Kind::Decision => self.switch_input(task),
-            Kind::Join | Kind::ExclusiveJoin => {
+            Kind::ExclusiveJoin => {
+                let written = &self.state.node_of(task).task;
+                let members = [
+                    ("joinOn", Json::of(&written.join_on)),
+                    ("defaultExclusiveJoinTask", Json::of(&written.default_exclusive_join_task)),
+                ];
+                with_members(&task.input, &members)
+            }
+            Kind::Join => {
                 let join_on = without_suffix(self.state, task);
                 with_members(&task.input, &[("joinOn", Json::of(&join_on))])
             }

@@ -295,6 +295,30 @@ async fn forks_and_joins_show_what_they_wait_for() {
 }
 
 #[tokio::test]
+async fn an_exclusive_join_shows_what_it_takes_its_output_from() {
+    let server = Server::new().await;
+    let task = |name: &str| json!({ "name": name, "taskReferenceName": name, "type": "NOOP" });
+    server
+        .register(json!([{ "name": "w", "tasks": [
+            { "name": "s", "taskReferenceName": "s", "type": "SWITCH", "evaluatorType": "value-param",
+              "expression": "way", "inputParameters": { "way": "a" },
+              "decisionCases": { "a": [task("a")] }, "defaultCase": [task("b")] },
+            { "name": "join", "taskReferenceName": "join", "type": "EXCLUSIVE_JOIN",
+              "joinOn": ["a"], "defaultExclusiveJoinTask": ["b"] },
+        ] }]))
+        .await;
+    let id = server.start("w", &json!({})).await;
+    let workflow = server.workflow(&id).await;
+    assert_eq!(workflow["status"], "COMPLETED");
+    let tasks = workflow["tasks"].as_array().expect("a list");
+    let join = tasks.iter().find(|task| task["taskType"] == "EXCLUSIVE_JOIN").expect("the join");
+    assert_eq!(
+        (&join["inputData"]["joinOn"], &join["inputData"]["defaultExclusiveJoinTask"]),
+        (&json!(["a"]), &json!(["b"]))
+    );
+}
+
+#[tokio::test]
 async fn tasks_in_loops_bear_their_iteration() {
     let server = Server::new().await;
     let fork = json!([
