@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use kernel::alert::Monitor;
 use kernel::graph::{Execution, Limits, Message, Status};
 use kernel::{
     Effect, ExecutionId, Json, MachineKind, Record, Rejected, Reusable, Scripts, Timestamp,
@@ -14,6 +13,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::before::Before;
 use crate::brief::LONG_BYTES;
 use crate::cache::{Cache, Shared, Slot};
 use crate::catalogue::Catalogue;
@@ -553,37 +553,6 @@ impl Engine {
         Ok(())
     }
 
-    /// What others must hear of a monitor that has changed, and what the figures show.
-    fn follow_monitor(&self, monitor: &Monitor, before: &Before) {
-        if (monitor.is_down(), monitor.is_failing()) != before.was {
-            self.tell_dependents(&monitor.id);
-        }
-        // One question may follow another in one decision.
-        if before.asked != question(monitor) && !monitor.asks().is_empty() {
-            self.ask_parents(&monitor.id, monitor.asks().to_vec());
-        }
-        let now = self.now();
-        if let Some(check) = monitor.check.as_ref().filter(|it| Some(it.sequence) != before.check)
-            && let Some(due) = before.due.filter(|due| *due <= check.started_at)
-        {
-            self.inner.vitals.board.began(due, now);
-        }
-    }
-
-    fn count(&self, state: &Hosted, before: &Before) {
-        let counters = &self.inner.counters;
-        if !matches!(state, Hosted::Execution(_) | Hosted::Instance(_)) {
-            return;
-        }
-        if !before.existed {
-            counters.started.fetch_add(1, Ordering::Relaxed);
-        }
-        if let Some(completed) = state.end().filter(|_| before.was_open || !before.existed) {
-            let counter = if completed { &counters.completed } else { &counters.failed };
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
     /// Turns effects into what the commit writes and what follows it.
     pub(crate) fn work(
         &self,
@@ -802,35 +771,4 @@ enum Committed {
     Yes,
     /// It changed nothing, or is written with the next.
     No,
-}
-
-/// When a monitor put the question after its parents that is open.
-fn question(monitor: &Monitor) -> Option<Timestamp> {
-    monitor.asked.filter(|asked| asked.until.is_some()).map(|asked| asked.at)
-}
-
-/// What a machine was before a decision.
-struct Before {
-    existed: bool,
-    was_open: bool,
-    /// Whether a monitor was down, and whether it was failing.
-    was: (bool, bool),
-    /// When the question after its parents was put that is open.
-    asked: Option<Timestamp>,
-    /// The check that ran, and when the next one was due.
-    check: Option<u32>,
-    due: Option<Timestamp>,
-}
-
-impl Before {
-    fn of(state: &Hosted) -> Self {
-        Self {
-            existed: state.exists(),
-            was_open: state.is_open(),
-            was: state.monitor().map(|it| (it.is_down(), it.is_failing())).unwrap_or_default(),
-            asked: state.monitor().and_then(question),
-            check: state.monitor().and_then(|it| it.check.as_ref()).map(|check| check.sequence),
-            due: state.monitor().and_then(|monitor| monitor.next_at),
-        }
-    }
 }

@@ -1,6 +1,7 @@
 //! ACTS: loads, decides, commits and dispatches; owns timers, queues and leases.
 
 mod alarm;
+mod before;
 mod board;
 mod brief;
 mod cache;
