@@ -41,7 +41,7 @@ pub(crate) fn tell_of_file(path: &Path, holds: &str) {
         (0, _) => "its group",
         _ => "everybody",
     };
-    if is_credential(path) && mode & 0o007 == 0 {
+    if is_credential(path) && mode % 0o10 == 0 {
         return;
     }
     let shown = path.display();

@@ -317,7 +317,7 @@ pub(super) async fn counts_equal_what_is_there(store: &dyn Store) {
     let mut versions = BTreeMap::new();
     for step in 0..400 {
         let number = dice.throw(30) as u32;
-        let one = if number % 5 == 0 {
+        let one = if number.is_multiple_of(5) {
             ExecutionId::instance("hub", &format!("one {number}"))
         } else {
             uuid(number)

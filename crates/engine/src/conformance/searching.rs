@@ -332,7 +332,7 @@ pub(super) async fn counting_ends_behind_the_page(store: &dyn Store) {
         create(store, Head { created_at: at(number.into()), ..running(&uuid(number)) }).await;
     }
     let total = async |counting, filters: &[Filter], start, size| {
-        let search = Search { counting, start, size, ..self::filters(filters) };
+        let search = Search { start, size, counting, ..self::filters(filters) };
         store.search(&search).await.expect("search works").total
     };
     let recent = [Filter::After(TimeField::Created, at(1))];

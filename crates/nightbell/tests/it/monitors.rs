@@ -220,7 +220,7 @@ fn a_start_with_a_receiver_that_can_never_be_told_is_refused() {
 async fn the_dead_mans_switch_is_called() {
     let (sender, mut calls) = tokio::sync::mpsc::unbounded_channel();
     let answer = move |uri: axum::http::Uri| async move { sender.send(uri.to_string()).unwrap() };
-    let listener = tokio::net::TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let url = format!("http://{}/ping/our-uuid", listener.local_addr().unwrap());
     let router = axum::Router::new().fallback(answer);
     tokio::spawn(async move { axum::serve(listener, router).await });

@@ -11,6 +11,9 @@ use serde_json::{Number, Value};
 
 use crate::pattern::weight_of;
 
+/// Makes something of a text.
+type Make<T> = fn(String) -> Result<T, String>;
+
 /// Heaviest regular expression, as [`weight_of`] weighs it.
 const PATTERN_WEIGHT_MAX: u64 = 1_000;
 /// Length of a text times the weight of the expression that it is held against: a text of 100,000
@@ -219,7 +222,7 @@ impl Condition {
             }
             return Ok(Some(Self::Length(comparison, length)));
         }
-        let words: [(&str, fn(String) -> Result<Self, String>); 4] = [
+        let words: [(&str, Make<Self>); 4] = [
             ("startsWith", |text| Ok(Self::StartsWith(text))),
             ("endsWith", |text| Ok(Self::EndsWith(text))),
             ("contains", |text| Ok(Self::Contains(Operand::literal(Some(text))))),

@@ -174,16 +174,19 @@ struct Problem {
 
 /// The kinds of problem, as `output.error.code` names them.
 #[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum Code {
     /// It is damaged, or of a kind that is not read.
-    RuleFileUnreadable,
+    #[serde(rename = "RULE_FILE_UNREADABLE")]
+    FileUnreadable,
     /// It is beyond a limit.
-    RuleFileTooLarge,
+    #[serde(rename = "RULE_FILE_TOO_LARGE")]
+    FileTooLarge,
     /// A cell or a column says what cannot be meant.
-    RuleInvalid,
+    #[serde(rename = "RULE_INVALID")]
+    Invalid,
     /// It took too long to evaluate.
-    RuleTooSlow,
+    #[serde(rename = "RULE_TOO_SLOW")]
+    TooSlow,
 }
 
 impl Problem {
@@ -198,7 +201,7 @@ async fn aside<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
-        Err(Problem::new(Code::RuleFileUnreadable, "it is damaged; reading it broke off"))
+        Err(Problem::new(Code::FileUnreadable, "it is damaged; reading it broke off"))
     })
 }
 
@@ -209,7 +212,7 @@ fn format(request: &Request, response: &Response) -> Result<Format, Problem> {
     let media = media.to_ascii_lowercase();
     if media == "text/html" {
         let message = "its server sent a web page (text/html); does the URL need a login?";
-        return Err(Problem::new(Code::RuleFileUnreadable, message));
+        return Err(Problem::new(Code::FileUnreadable, message));
     }
     let path = request.url.path().to_ascii_lowercase();
     match path.rsplit_once('.').map(|(_, extension)| extension) {
@@ -227,7 +230,7 @@ fn format(request: &Request, response: &Response) -> Result<Format, Problem> {
         "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
         | "application/vnd.ms-excel" => Ok(Format::Xlsx),
         _ => Err(Problem::new(
-            Code::RuleFileUnreadable,
+            Code::FileUnreadable,
             format!(
                 "neither its name (.xlsx, .csv) nor its Content-Type (`{media}`) tells what it is"
             ),

@@ -84,7 +84,7 @@ impl Table {
     ) -> Result<Map<String, Value>, Problem> {
         if let Some(unknown) = outputs.iter().find(|name| !self.columns.contains(name)) {
             return Err(Problem::new(
-                Code::RuleInvalid,
+                Code::Invalid,
                 format!(
                     "outputColumns names `{unknown}`, which is no column of the rule file; its \
                      columns are {}",
@@ -100,7 +100,7 @@ impl Table {
         for rule in &self.rules {
             if limit.is_over() {
                 let message = format!("row {}: the rules take too long", rule.row);
-                return Err(Problem::new(Code::RuleTooSlow, message));
+                return Err(Problem::new(Code::TooSlow, message));
             }
             if !self.matches(rule, &given)? {
                 continue;
@@ -136,7 +136,7 @@ impl Table {
                 }
                 if given[cell.column].is_none() {
                     return Err(Problem::new(
-                        Code::RuleInvalid,
+                        Code::Invalid,
                         format!(
                             "row {}, column `{name}`: there is a condition on it, but inputColumns \
                              does not name it; give it a value there, or list it in outputColumns",
@@ -165,7 +165,7 @@ impl Table {
 
     fn invalid(&self, rule: &Rule, cell: &Cell, why: &str) -> Problem {
         let place = format!("row {}, column `{}`", rule.row, self.columns[cell.column]);
-        Problem::new(Code::RuleInvalid, format!("{place}: {why}"))
+        Problem::new(Code::Invalid, format!("{place}: {why}"))
     }
 }
 
@@ -202,7 +202,7 @@ impl Builder {
                 row + 1,
                 letters(column)
             );
-            return Err(Problem::new(Code::RuleInvalid, message));
+            return Err(Problem::new(Code::Invalid, message));
         };
         let condition = Condition::parse(&value, name);
         self.cells += 1;
@@ -230,7 +230,7 @@ impl Builder {
         let name = value.as_str().map_or_else(|| value.to_string(), |text| text.trim().to_owned());
         if self.header.iter().any(|(_, other)| *other == name) {
             let message = format!("row {}: two columns have the name `{name}`", row + 1);
-            return Err(Problem::new(Code::RuleInvalid, message));
+            return Err(Problem::new(Code::Invalid, message));
         }
         self.weight += name.len();
         self.header.push((column, name));
@@ -291,7 +291,7 @@ fn sheet_rows(bytes: &[u8]) -> Result<Table, Problem> {
         let format = format.map_or("", |format| format.format_code.as_str());
         let value = value(cell.get_value(), format).map_err(|error| {
             let place = format!("row {}, column {}", row + 1, letters(column));
-            Problem::new(Code::RuleInvalid, format!("{place}: the cell holds the error {error}"))
+            Problem::new(Code::Invalid, format!("{place}: the cell holds the error {error}"))
         })?;
         // Rules count in their order, which a made-up file could belie.
         if last.is_some_and(|last| last > row) {
@@ -396,9 +396,9 @@ fn listed(names: &[String]) -> String {
 }
 
 fn unreadable(why: &str) -> Problem {
-    Problem::new(Code::RuleFileUnreadable, why)
+    Problem::new(Code::FileUnreadable, why)
 }
 
 fn too_large(why: &str) -> Problem {
-    Problem::new(Code::RuleFileTooLarge, why)
+    Problem::new(Code::FileTooLarge, why)
 }

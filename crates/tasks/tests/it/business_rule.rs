@@ -42,22 +42,25 @@ const PRODUCTS: [[&str; 7]; 6] = [
     ["food", "pizza", "< 2022-03-22 12:20:22", "25", ">300", "7%", "10$"],
 ];
 
+/// Files by path, each with its media type.
+type Shelf = HashMap<String, (&'static str, Vec<u8>)>;
+
 /// A server of files that can change, and a runner that reads them.
 pub(super) struct Files {
     server: server::Server,
-    files: Arc<Mutex<HashMap<String, (&'static str, Vec<u8>)>>>,
+    shelf: Arc<Mutex<Shelf>>,
     asked: Arc<Mutex<usize>>,
     runner: BusinessRule,
 }
 
 impl Files {
     pub(super) async fn new() -> Self {
-        let files: Arc<Mutex<HashMap<String, (&'static str, Vec<u8>)>>> = Arc::default();
+        let shelf: Arc<Mutex<Shelf>> = Arc::default();
         let asked: Arc<Mutex<usize>> = Arc::default();
-        let (shelf, count) = (Arc::clone(&files), Arc::clone(&asked));
+        let (served, count) = (Arc::clone(&shelf), Arc::clone(&asked));
         let serve = move |uri: Uri| async move {
             *count.lock().unwrap() += 1;
-            match shelf.lock().unwrap().get(uri.path()) {
+            match served.lock().unwrap().get(uri.path()) {
                 Some((media, bytes)) => {
                     ([(header::CONTENT_TYPE, *media)], bytes.clone()).into_response()
                 }
@@ -66,12 +69,12 @@ impl Files {
         };
         let server = server::good(Router::new().fallback(serve)).await;
         let runner = BusinessRule::new(http().client().clone());
-        Self { server, files, asked, runner }
+        Self { server, shelf, asked, runner }
     }
 
     /// Puts a file there; answers its URL.
     pub(super) fn put(&self, path: &str, media: &'static str, bytes: impl Into<Vec<u8>>) -> String {
-        self.files.lock().unwrap().insert(path.to_owned(), (media, bytes.into()));
+        self.shelf.lock().unwrap().insert(path.to_owned(), (media, bytes.into()));
         self.server.url(path)
     }
 

@@ -54,7 +54,7 @@ fn human(reference: &str) -> Value {
     json!({ "name": reference, "taskReferenceName": reference, "type": "HUMAN" })
 }
 
-fn definition(name: &str, tasks: Value) -> Value {
+fn definition(name: &str, tasks: &[Value]) -> Value {
     json!({ "name": name, "version": 1, "schemaVersion": 2, "tasks": tasks })
 }
 
@@ -88,7 +88,7 @@ async fn workflows_that_start_each_other_by_events_slow_down() {
     let (store, clock) = (Arc::new(Memory::default()), Arc::new(SystemClock));
     let engine = open_as(store, clock, vec![runner], Options::default()).await;
     let announce = json!({ "name": "a", "taskReferenceName": "a", "type": "ANNOUNCE" });
-    register(&engine, definition("w", json!([announce]))).await;
+    register(&engine, definition("w", &[announce])).await;
     let handlers = ["one", "two"].map(|name| {
         let handler = json!({ "name": name, "event": "conductor:again", "active": true,
             "actions": [{ "action": "start_workflow", "start_workflow": { "name": "w" } }] });
@@ -112,7 +112,7 @@ async fn sub_workflows_that_multiply_slow_down() {
     let branches = json!([[sub("one")], [sub("two")], [sub("three")], [sub("four")]]);
     let fork = json!({ "name": "f", "taskReferenceName": "f", "type": "FORK_JOIN",
         "forkTasks": branches });
-    register(&engine, definition("w", json!([fork, join]))).await;
+    register(&engine, definition("w", &[fork, join])).await;
     start(&engine, "w", json!({})).await;
     slows_down(&engine, 20_000).await;
     engine.close().await.expect("it closes");
@@ -121,7 +121,7 @@ async fn sub_workflows_that_multiply_slow_down() {
 #[tokio::test]
 async fn deleting_a_definition_ends_the_starts_that_wait() {
     let engine = open(Arc::new(Memory::default())).await;
-    register(&engine, definition("w", json!([again("one"), again("two")]))).await;
+    register(&engine, definition("w", &[again("one"), again("two")])).await;
     start(&engine, "w", json!({})).await;
     slows_down(&engine, 2000).await;
     engine.definitions().delete_workflow("w", 1).await.expect("the store answers");
@@ -137,7 +137,7 @@ async fn a_loop_that_never_ends_fails_at_its_bound() {
     // It keeps one iteration, so the number of its tasks bounds nothing.
     let forever = json!({ "name": "l", "taskReferenceName": "l", "type": "DO_WHILE",
         "inputParameters": { "keepLastN": 1 }, "loopCondition": "true", "loopOver": [set] });
-    register(&engine, definition("w", json!([forever]))).await;
+    register(&engine, definition("w", &[forever])).await;
     let id = start(&engine, "w", json!({})).await;
     assert_eq!(ended(&engine, &id).await.0, Status::Failed);
     let reason = engine.read(&id, |state| state.reason.clone()).await.expect("the store answers");
@@ -162,9 +162,9 @@ async fn refused(engine: &Engine, name: &str) -> String {
 #[tokio::test]
 async fn one_definition_has_a_bounded_number_of_open_executions() {
     let engine = open_limited(Limits { executions_max: 2, ..Limits::default() }, 0).await;
-    register(&engine, definition("w", json!([human("h")]))).await;
-    register(&engine, definition("other", json!([again("one")]))).await;
-    let mut roomy = definition("roomy", json!([human("h")]));
+    register(&engine, definition("w", &[human("h")])).await;
+    register(&engine, definition("other", &[again("one")])).await;
+    let mut roomy = definition("roomy", &[human("h")]);
     roomy["rateLimitConfig"] = json!({ "rateLimitKey": "k", "concurrentExecLimit": 5 });
     register(&engine, roomy).await;
     let first = begin(&engine, "w").await.expect("it begins");
@@ -190,8 +190,8 @@ async fn one_definition_has_a_bounded_number_of_open_executions() {
 #[tokio::test]
 async fn one_definition_is_started_only_so_often() {
     let engine = open_limited(Limits::default(), 3).await;
-    register(&engine, definition("w", json!([human("h")]))).await;
-    register(&engine, definition("asking", json!([again("one")]))).await;
+    register(&engine, definition("w", &[human("h")])).await;
+    register(&engine, definition("asking", &[again("one")])).await;
     for _ in 0..3 {
         begin(&engine, "w").await.expect("it begins");
     }

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::watch::Watch;
 use crate::live::Live;
 
-fn task(kind: &str, input: Value) -> Value {
+fn task(kind: &str, input: &Value) -> Value {
     json!({ "name": "t", "taskReferenceName": "t", "type": kind, "inputParameters": input })
 }
 
@@ -45,9 +45,9 @@ async fn scripts_and_programs_that_do_not_end() {
     // Whoever starts them does not wait for their ends.
     let wait = json!({ "name": "w", "taskReferenceName": "w", "type": "WAIT",
         "inputParameters": { "duration": "1 seconds" } });
-    live.define("array", json!([wait, task("INLINE", inline(script))])).await;
-    live.define("text", json!([wait, task("INLINE", inline(text))])).await;
-    live.define("jq", json!([wait, task("JSON_JQ_TRANSFORM", jq)])).await;
+    live.define("array", json!([wait, task("INLINE", &inline(script))])).await;
+    live.define("text", json!([wait, task("INLINE", &inline(text))])).await;
+    live.define("jq", json!([wait, task("JSON_JQ_TRANSFORM", &jq)])).await;
     watch.begin(&live);
     for _ in 0..3 {
         for name in ["text", "jq", "array"] {
@@ -64,7 +64,7 @@ async fn templates_that_grow() {
     let mut live = Live::start(&[]).await;
     let members = (0..500).map(|at| (format!("m{at}"), json!("y${workflow.input.b}")));
     let grown = Value::Object(members.collect());
-    live.define("grow", json!([task("SET_VARIABLE", grown)])).await;
+    live.define("grow", json!([task("SET_VARIABLE", &grown)])).await;
     watch.begin(&live);
     let input = json!({ "b": "b".repeat(4 << 20) });
     for _ in 0..4 {
@@ -188,7 +188,7 @@ async fn peers_that_never_answer() {
     let address = silent.local_addr().expect("an address");
     let call = json!({ "http_request": { "uri": format!("http://{address}/"), "method": "GET",
         "readTimeOut": 1_000_000_000 } });
-    live.define("call", json!([task("HTTP", call)])).await;
+    live.define("call", json!([task("HTTP", &call)])).await;
     watch.begin(&live);
     for _ in 0..200 {
         live.begin("call", &json!({})).await;

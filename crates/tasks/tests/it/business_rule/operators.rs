@@ -7,8 +7,8 @@ use super::{Files, csv, result};
 /// Whether a rule whose one condition is this cell fires for this input.
 async fn fires(files: &Files, cell: &str, input: &Value) -> bool {
     let rows: [&[&str]; 2] = [&["price", "Fires"], &[cell, "yes"]];
-    let path =
-        format!("/{}.csv", cell.bytes().map(|byte| format!("{byte:02x}")).collect::<String>());
+    // A file of its own for each cell, whatever stands in it.
+    let path = format!("/{:?}.csv", cell.as_bytes()).replace([' ', ',', '[', ']'], "_");
     let url = files.put(&path, "text/csv", csv(&rows));
     let outcome = files.ask(&url, json!({ "price": input }), json!(["Fires"])).await;
     match result(&outcome) {
