@@ -275,7 +275,14 @@ impl Engine {
                     [monitor.answered.back().copied(), monitor.failed.back().map(|it| it.0)];
                 (monitor.next_sequence, monitor.check.is_some(), ended.into_iter().flatten().max())
             };
-            let Ok(Some((next, running, ended))) = self.monitor(parent, look).await else { return };
+            let (next, running, ended) = match self.monitor(parent, look).await {
+                Ok(Some(seen)) => seen,
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(monitor = %child, parent, %error, "its parent is not checked first");
+                    return;
+                }
+            };
             // One that began before the question may have seen how it was then.
             let first = *first.get_or_insert(next);
             if ended.is_some_and(|ended| ended >= first) {
