@@ -1,7 +1,7 @@
-//! Machines in memory: one slot each, so that whoever acts on an execution does so alone.
+//! Machines in memory: one slot each, so that whoever acts on a machine does so alone.
 //!
-//! A slot outlives its use only while the execution is open and there is room; what has ended
-//! costs disk, not memory.
+//! What has ended stays for a while too, for its end is what most readers ask for; it goes first when
+//! room is needed, and takes no more than a part of it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,8 +11,9 @@ use parking_lot::Mutex;
 
 use crate::claims::Unwritten;
 use crate::hosted::Hosted;
+use crate::step::Inbox;
 
-/// An execution in memory, or the place where it will be.
+/// A machine in memory, or the place where it will be.
 #[derive(Default)]
 pub(crate) struct Slot {
     /// The state at `version`; `None` = to be loaded.
@@ -23,14 +24,48 @@ pub(crate) struct Slot {
     pub(crate) bytes: usize,
     /// How many of them are the snapshot that the history begins with.
     pub(crate) snapshot_bytes: usize,
-    /// The execution was begun by this process: nothing of before is in it.
+    /// The machine was begun by this process: nothing of before is in it.
     pub(crate) is_of_this_life: bool,
+    /// The store was asked for it, or has it.
+    pub(crate) is_known: bool,
+    /// The store was not asked whether there is one already: the first commit will tell.
+    pub(crate) is_presumed_new: bool,
+    /// The state holds decisions that the next commit is to make durable.
+    pub(crate) is_ahead: bool,
     /// What the state holds beyond `version`.
     pub(crate) unwritten: Option<Unwritten>,
 }
 
-/// Who holds it acts alone.
-pub(crate) type Shared = Arc<tokio::sync::Mutex<Slot>>;
+impl Slot {
+    /// Takes the machine for one that does not exist yet.
+    pub(crate) fn presume_new(&mut self, id: &ExecutionId) {
+        self.state = Some(Hosted::new(id.clone()));
+        (self.version, self.bytes, self.snapshot_bytes) = (0, 0, 0);
+        self.is_presumed_new = true;
+    }
+}
+
+/// A slot, and the inputs that wait for it.
+#[derive(Default)]
+pub(crate) struct Cell {
+    slot: tokio::sync::Mutex<Slot>,
+    pub(crate) inbox: Inbox,
+}
+
+impl Cell {
+    /// Takes the slot; who holds it acts alone.
+    pub(crate) async fn lock(&self) -> tokio::sync::MutexGuard<'_, Slot> {
+        let mut slot = self.slot.lock().await;
+        // Somebody was stopped between a decision and its commit.
+        if std::mem::take(&mut slot.is_ahead) {
+            slot.state = None;
+        }
+        slot
+    }
+}
+
+/// A slot with several holders.
+pub(crate) type Shared = Arc<Cell>;
 
 /// All slots.
 pub(crate) struct Cache {
@@ -41,15 +76,22 @@ pub(crate) struct Cache {
 #[derive(Default)]
 struct Inner {
     slots: HashMap<ExecutionId, Entry>,
-    by_use: BTreeMap<u64, ExecutionId>,
+    /// Those that are open or empty, by their last use.
+    open: BTreeMap<u64, ExecutionId>,
+    /// Those that have ended, by their last use.
+    ended: BTreeMap<u64, ExecutionId>,
     uses: u64,
     bytes: usize,
+    ended_bytes: usize,
 }
 
 struct Entry {
     slot: Shared,
     used: u64,
     bytes: usize,
+    has_ended: bool,
+    /// The machine was removed from the store while somebody used the slot.
+    is_gone: bool,
 }
 
 impl Cache {
@@ -57,43 +99,42 @@ impl Cache {
         Self { inner: Mutex::default(), bytes_max }
     }
 
-    /// The slot of an execution.
+    /// The slot of a machine.
     pub(crate) fn slot(&self, id: &ExecutionId) -> Shared {
         let mut inner = self.inner.lock();
-        inner.uses += 1;
-        let used = inner.uses;
-        if let Some(entry) = inner.slots.get_mut(id) {
-            let (slot, before) = (entry.slot.clone(), std::mem::replace(&mut entry.used, used));
-            inner.by_use.remove(&before);
-            inner.by_use.insert(used, id.clone());
-            return slot;
+        match inner.use_again(id) {
+            Some(slot) => slot,
+            None => inner.insert(id.clone(), Shared::default()),
         }
-        let slot = Shared::default();
-        let entry = Entry { slot: slot.clone(), used, bytes: 0 };
-        inner.slots.insert(id.clone(), entry);
-        inner.by_use.insert(used, id.clone());
-        slot
     }
 
-    /// Notes how much a slot holds, and lets go of those used longest ago if all hold too much.
-    pub(crate) fn weigh(&self, id: &ExecutionId, bytes: usize) {
+    /// Makes the slot of a machine whose id was drawn just now, so that nobody asks the store for it.
+    pub(crate) fn insert_new(&self, id: &ExecutionId) {
+        let mut slot = Slot { is_of_this_life: true, ..Slot::default() };
+        slot.presume_new(id);
+        (slot.is_known, slot.is_presumed_new) = (true, false);
+        let cell = Cell { slot: tokio::sync::Mutex::new(slot), inbox: Inbox::default() };
+        self.inner.lock().insert(id.clone(), Arc::new(cell));
+    }
+
+    /// Notes how much a slot holds after use, and lets go of those used longest ago if all hold too
+    /// much: first of those that have ended.
+    pub(crate) fn keep(&self, id: &ExecutionId, bytes: usize, has_ended: bool) {
         let mut inner = self.inner.lock();
-        let Some(entry) = inner.slots.get_mut(id) else { return };
+        let Some(entry) = inner.slots.get(id) else { return };
+        if entry.is_gone {
+            return inner.release(id);
+        }
         // Even of a short history the state takes room.
-        let bytes = bytes + STATE_BYTES;
-        let before = std::mem::replace(&mut entry.bytes, bytes);
-        inner.bytes = inner.bytes + bytes - before;
+        inner.weigh(id, bytes + STATE_BYTES, has_ended);
+        while inner.ended_bytes > self.bytes_max / ENDED_SHARE {
+            if !inner.drop_idle(true) {
+                break;
+            }
+        }
         while inner.bytes > self.bytes_max {
-            // One in use stays; it is let go by a later call.
-            let idle = inner
-                .by_use
-                .values()
-                .take(LOOK_MAX)
-                .find(|id| inner.slots.get(*id).is_some_and(|e| Arc::strong_count(&e.slot) == 1))
-                .cloned();
-            match idle {
-                Some(id) => inner.drop_slot(&id),
-                None => return,
+            if !inner.drop_idle(true) && !inner.drop_idle(false) {
+                break;
             }
         }
     }
@@ -101,30 +142,158 @@ impl Cache {
     /// Lets go of a slot; whoever still holds it keeps it, later comers get a new one only after
     /// the last holder has gone.
     pub(crate) fn release(&self, id: &ExecutionId) {
-        let mut inner = self.inner.lock();
-        // Two: the cache's own and the caller's.
-        if inner.slots.get(id).is_some_and(|entry| Arc::strong_count(&entry.slot) <= 2) {
-            inner.drop_slot(id);
-        }
+        self.inner.lock().release(id);
     }
 
-    /// Slots in memory.
+    /// Lets go of machines that were removed from the store.
+    pub(crate) fn forget(&self, ids: &[ExecutionId]) {
+        let mut inner = self.inner.lock();
+        ids.iter().for_each(|id| inner.forget(id));
+    }
+
+    /// Lets go of all that have ended: some of them were removed from the store.
+    pub(crate) fn forget_ended(&self) {
+        let mut inner = self.inner.lock();
+        let ended: Vec<_> = inner.ended.values().cloned().collect();
+        ended.iter().for_each(|id| inner.forget(id));
+    }
+
+    /// Machines in memory that have not ended.
     pub(crate) fn len(&self) -> usize {
-        self.inner.lock().slots.len()
+        self.inner.lock().open.len()
     }
 }
 
 /// What a state takes besides its payloads, about.
 const STATE_BYTES: usize = 4 << 10;
 
+/// What has ended takes at most one part in so many of the room.
+const ENDED_SHARE: usize = 2;
+
 /// Idle slots are looked for among this many of those used longest ago.
 const LOOK_MAX: usize = 64;
 
 impl Inner {
+    fn use_again(&mut self, id: &ExecutionId) -> Option<Shared> {
+        let entry = self.slots.get_mut(id)?;
+        self.uses += 1;
+        let before = std::mem::replace(&mut entry.used, self.uses);
+        let list = if entry.has_ended { &mut self.ended } else { &mut self.open };
+        let id = list.remove(&before).unwrap_or_else(|| id.clone());
+        list.insert(self.uses, id);
+        Some(entry.slot.clone())
+    }
+
+    fn insert(&mut self, id: ExecutionId, slot: Shared) -> Shared {
+        self.uses += 1;
+        let used = self.uses;
+        let entry = Entry { slot: slot.clone(), used, bytes: 0, has_ended: false, is_gone: false };
+        self.open.insert(used, id.clone());
+        self.slots.insert(id, entry);
+        slot
+    }
+
+    fn weigh(&mut self, id: &ExecutionId, bytes: usize, has_ended: bool) {
+        let Some(entry) = self.slots.get_mut(id) else { return };
+        let before = std::mem::replace(&mut entry.bytes, bytes);
+        let had_ended = std::mem::replace(&mut entry.has_ended, has_ended);
+        self.bytes = self.bytes + bytes - before;
+        if had_ended {
+            self.ended_bytes -= before;
+        }
+        if has_ended {
+            self.ended_bytes += bytes;
+        }
+        match (had_ended, has_ended) {
+            (false, true) => {
+                let id = self.open.remove(&entry.used).unwrap_or_else(|| id.clone());
+                self.ended.insert(entry.used, id);
+            }
+            (true, false) => {
+                let id = self.ended.remove(&entry.used).unwrap_or_else(|| id.clone());
+                self.open.insert(entry.used, id);
+            }
+            _ => {}
+        }
+    }
+
+    /// Lets go of the slot used longest ago that nobody uses now; `false` if there is none. One in
+    /// use stays, and goes with a later call.
+    fn drop_idle(&mut self, has_ended: bool) -> bool {
+        let list = if has_ended { &self.ended } else { &self.open };
+        let is_idle = |id: &&ExecutionId| {
+            self.slots.get(*id).is_some_and(|entry| Arc::strong_count(&entry.slot) == 1)
+        };
+        let idle = list.values().take(LOOK_MAX).find(is_idle).cloned();
+        idle.inspect(|id| self.drop_slot(id)).is_some()
+    }
+
+    fn release(&mut self, id: &ExecutionId) {
+        // Two: the cache's own and the caller's.
+        if self.slots.get(id).is_some_and(|entry| Arc::strong_count(&entry.slot) <= 2) {
+            self.drop_slot(id);
+        }
+    }
+
+    fn forget(&mut self, id: &ExecutionId) {
+        let Some(entry) = self.slots.get_mut(id) else { return };
+        if Arc::strong_count(&entry.slot) == 1 {
+            self.drop_slot(id);
+        } else {
+            entry.is_gone = true;
+        }
+    }
+
     fn drop_slot(&mut self, id: &ExecutionId) {
         if let Some(entry) = self.slots.remove(id) {
-            self.by_use.remove(&entry.used);
+            let list = if entry.has_ended { &mut self.ended } else { &mut self.open };
+            list.remove(&entry.used);
             self.bytes -= entry.bytes;
+            if entry.has_ended {
+                self.ended_bytes -= entry.bytes;
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: usize) -> ExecutionId {
+        ExecutionId::new(format!("00000000-0000-7000-8000-{number:012}"))
+    }
+
+    #[test]
+    fn what_has_ended_goes_first_and_takes_only_its_part() {
+        let cache = Cache::new(16 * STATE_BYTES);
+        for number in 0..8 {
+            drop(cache.slot(&id(number)));
+            cache.keep(&id(number), 0, false);
+        }
+        for number in 100..120 {
+            drop(cache.slot(&id(number)));
+            cache.keep(&id(number), 0, true);
+        }
+        assert_eq!((cache.len(), cache.inner.lock().ended.len()), (8, 8));
+        assert!(cache.inner.lock().slots.contains_key(&id(119)), "the last to end is still there");
+        for number in 8..16 {
+            drop(cache.slot(&id(number)));
+            cache.keep(&id(number), 0, false);
+        }
+        assert_eq!((cache.len(), cache.inner.lock().ended.len()), (16, 0));
+        assert_eq!(cache.inner.lock().bytes, 16 * STATE_BYTES);
+    }
+
+    #[test]
+    fn what_was_removed_while_in_use_is_let_go_of_after_it() {
+        let cache = Cache::new(1 << 20);
+        let held = cache.slot(&id(1));
+        cache.keep(&id(1), 0, true);
+        cache.forget_ended();
+        assert!(cache.inner.lock().slots.contains_key(&id(1)), "one slot for all who use it");
+        cache.keep(&id(1), 0, true);
+        assert!(!cache.inner.lock().slots.contains_key(&id(1)));
+        drop(held);
     }
 }

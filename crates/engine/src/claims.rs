@@ -47,7 +47,7 @@ impl Unwritten {
 }
 
 /// Two JSON arrays as one.
-fn join_rows(first: &str, second: &str) -> String {
+pub(crate) fn join_rows(first: &str, second: &str) -> String {
     match (first.strip_suffix(']'), second.strip_prefix('[')) {
         (Some("["), _) => second.to_owned(),
         (Some(_), Some("]")) | (None, _) | (_, None) => first.to_owned(),
@@ -169,7 +169,7 @@ impl Engine {
     async fn write_slot(&self, id: &ExecutionId, shared: &Shared) -> Result<(), Error> {
         let mut slot = shared.lock().await;
         let result = self.commit_unwritten(id, &mut slot).await;
-        self.settle_slot(id, slot, shared);
+        self.settle_slot(id, slot);
         result
     }
 
@@ -187,7 +187,7 @@ impl Engine {
             is_news: false,
             effects: Vec::new(),
         };
-        self.persist(id, slot, state, nothing, None).await
+        self.persist(id, slot, state, nothing, Vec::new()).await
     }
 }
 

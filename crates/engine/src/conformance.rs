@@ -30,6 +30,7 @@ pub async fn exercise(fresh: impl AsyncFn() -> Arc<dyn Store>) {
     commits::plans_are_kept_once(&*fresh().await).await;
     commits::queue_rows_are_put_and_removed(&*fresh().await).await;
     commits::messages_are_received_once(&*fresh().await).await;
+    commits::messages_are_received_together_or_not_at_all(&*fresh().await).await;
     commits::the_due_come_soonest_first(&*fresh().await).await;
     keeping::documents_are_kept_whole(&*fresh().await).await;
     keeping::ledgers_keep_the_newest_lines(&*fresh().await).await;
@@ -130,7 +131,7 @@ fn commit(expect: u64, head: Head) -> Commit {
         plans: Vec::new(),
         queue: Vec::new(),
         send: Vec::new(),
-        received: None,
+        received: Vec::new(),
         records: Vec::new(),
         forget: false,
         patient: false,

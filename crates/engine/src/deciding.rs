@@ -17,7 +17,7 @@ use crate::hosted::{Decided, Hosted, Stimulus};
 use crate::vault::Shelf;
 
 /// How long an operator who ends an execution waits for a decision on it.
-const OPERATOR_PATIENCE: Duration = Duration::from_secs(1);
+pub(crate) const OPERATOR_PATIENCE: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// What decisions may know of the world.
@@ -42,7 +42,9 @@ impl Engine {
                 // The state is gone with the thread, and what it reserved with it.
                 match outcome.inspect_err(|_| self.forget_places(id))? {
                     Outcome::Done(done) => done,
-                    Outcome::Panicked(panic) => return Err(self.put_in_quarantine(id, &*panic)),
+                    Outcome::Panicked(panic) => return Err(self.panicked(id, slot, &*panic)),
+                    // What the state held beyond the store is lost with it.
+                    Outcome::Stuck(_) if slot.is_ahead => return Err(alone(id)),
                     // Decided again from what is stored, with this evaluation as failed: so the
                     // task that asked for it fails, with the reason.
                     Outcome::Stuck(evaluation) => {
@@ -60,7 +62,7 @@ impl Engine {
                 let decide = || self.decide_with(&mut state, input, scripts);
                 match std::panic::catch_unwind(AssertUnwindSafe(decide)) {
                     Ok(result) => (state, result),
-                    Err(panic) => return Err(self.put_in_quarantine(id, &*panic)),
+                    Err(panic) => return Err(self.panicked(id, slot, &*panic)),
                 }
             };
             return match result {
@@ -106,23 +108,27 @@ impl Engine {
         state.decide(input, &context)
     }
 
-    /// Takes an execution's slot; an operator who ends it does not wait behind an evaluation.
-    pub(crate) async fn lock_for<'s>(
+    /// Takes an execution's slot for an operator who ends it, and does not wait behind an evaluation.
+    pub(crate) async fn lock_to_end<'s>(
         &self,
         id: &ExecutionId,
         shared: &'s Shared,
-        ends: bool,
     ) -> MutexGuard<'s, Slot> {
-        if ends {
-            if let Ok(slot) = tokio::time::timeout(OPERATOR_PATIENCE, shared.lock()).await {
-                return slot;
-            }
-            if let Some(watch) = self.inner.deciding.lock().get(id) {
-                tracing::warn!(workflow = %id, "a decision is interrupted: the workflow is ended");
-                watch.interrupt();
+        loop {
+            match tokio::time::timeout(OPERATOR_PATIENCE, shared.lock()).await {
+                Ok(slot) => return slot,
+                Err(_) => self.interrupt(id),
             }
         }
-        shared.lock().await
+    }
+
+    /// Interrupts the decision on an execution that waits for an evaluation, if there is one: the
+    /// execution is to be ended.
+    pub(crate) fn interrupt(&self, id: &ExecutionId) {
+        if let Some(watch) = self.inner.deciding.lock().get(id) {
+            tracing::warn!(workflow = %id, "a decision is interrupted: the workflow is ended");
+            watch.interrupt();
+        }
     }
 
     /// Runs something of users outside of a decision, on a thread for that.
@@ -151,6 +157,11 @@ impl Engine {
         self.inner.evaluators.standing()
     }
 
+    /// A decision panicked. Only what does so from a state that the store has is quarantined.
+    fn panicked(&self, id: &ExecutionId, slot: &Slot, panic: &(dyn std::any::Any + Send)) -> Error {
+        if slot.is_ahead { alone(id) } else { self.put_in_quarantine(id, panic) }
+    }
+
     fn put_in_quarantine(&self, id: &ExecutionId, panic: &(dyn std::any::Any + Send)) -> Error {
         let reason = panic
             .downcast_ref::<&str>()
@@ -169,6 +180,11 @@ impl Engine {
     pub fn quarantine_of(&self, id: &ExecutionId) -> Option<String> {
         self.inner.quarantine.lock().get(id).cloned()
     }
+}
+
+/// Why an input is decided again, from a state that the store has.
+fn alone(id: &ExecutionId) -> Error {
+    Error::Unavailable(format!("the inputs of workflow {id} could not be decided together"))
 }
 
 /// What decisions may know of the world, answered from this engine.

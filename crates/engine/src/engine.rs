@@ -13,9 +13,8 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::before::Before;
 use crate::brief::LONG_BYTES;
-use crate::cache::{Cache, Shared, Slot};
+use crate::cache::{Cache, Slot};
 use crate::catalogue::Catalogue;
 use crate::claims;
 use crate::clock::Clock;
@@ -28,9 +27,9 @@ use crate::events::Events;
 use crate::forgetting::Forgotten;
 use crate::gates;
 use crate::health::Vitals;
-use crate::hosted::{Decided, Hosted, Stimulus};
+use crate::hosted::{Decided, Hosted};
 use crate::lineage::Lineages;
-use crate::monitors::{Fired, Monitors, Receivers};
+use crate::monitors::{Monitors, Receivers};
 use crate::outputs::Outputs;
 use crate::pacing::{Delayed, Rates};
 use crate::parts::{Counters, Options, Parts, Values};
@@ -125,7 +124,7 @@ pub(crate) struct Inner {
     /// When that began.
     pub(crate) stopped_at: OnceLock<tokio::time::Instant>,
     pub(crate) tasks: TaskTracker,
-    closed: AtomicBool,
+    pub(crate) closed: AtomicBool,
     pub(crate) counters: Counters,
     pub(crate) vitals: Vitals,
 }
@@ -148,9 +147,6 @@ pub(crate) struct Run {
 
 /// How long a shutdown waits for evaluations.
 const CLOSE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// Decisions made again after conflicts before giving up.
-const CONFLICTS_MAX: usize = 16;
 
 impl Engine {
     /// Opens the engine over what the store holds, and sets everything going again that was.
@@ -341,7 +337,7 @@ impl Engine {
         let mut slot = shared.lock().await;
         let loaded = self.load(id, &mut slot).await;
         let answer = loaded.map(|()| slot.state.as_ref().filter(|s| s.exists()).map(look));
-        self.settle_slot(id, slot, &shared);
+        self.settle_slot(id, slot);
         Ok(answer?)
     }
 
@@ -353,133 +349,6 @@ impl Engine {
         self.read(id, self.inner.describe).await
     }
 
-    /// Lets one input be decided and committed; everything that follows is on its way when this
-    /// returns. Goes on to its end even if the caller goes away.
-    ///
-    /// # Errors
-    /// [`Error::Rejected`] if the input does not fit; the store's.
-    pub async fn step(&self, id: &ExecutionId, input: impl Into<Stimulus>) -> Result<(), Error> {
-        self.step_received(id, input.into(), None).await
-    }
-
-    pub(crate) async fn step_received(
-        &self,
-        id: &ExecutionId,
-        input: Stimulus,
-        received: Option<MessageKey>,
-    ) -> Result<(), Error> {
-        if self.inner.closed.load(Ordering::Acquire) {
-            return Err(Error::Closing);
-        }
-        let (engine, id) = (self.clone(), id.clone());
-        let step = async move { engine.step_alone(&id, &input, received.as_ref()).await };
-        match self.inner.tasks.spawn(step).await {
-            Ok(result) => result,
-            Err(_) => Err(Error::Closing),
-        }
-    }
-
-    pub(crate) async fn step_alone(
-        &self,
-        id: &ExecutionId,
-        input: &Stimulus,
-        received: Option<&MessageKey>,
-    ) -> Result<(), Error> {
-        let shared = self.inner.cache.slot(id);
-        let mut slot = self.lock_for(id, &shared, input.ends_execution()).await;
-        let mut result = Err(Error::Store(StoreError::Conflict));
-        for _ in 0..CONFLICTS_MAX {
-            result = self.attempt(id, input, received, &shared, &mut slot).await;
-            if !matches!(result, Err(Error::Store(StoreError::Conflict))) {
-                break;
-            }
-            self.inner.counters.conflicts.fetch_add(1, Ordering::Relaxed);
-        }
-        self.settle_slot(id, slot, &shared);
-        result
-    }
-
-    /// Weighs a slot after use, or lets go of it when nothing more is to come.
-    pub(crate) fn settle_slot(
-        &self,
-        id: &ExecutionId,
-        slot: tokio::sync::MutexGuard<'_, Slot>,
-        _shared: &Shared,
-    ) {
-        let bytes = slot.bytes;
-        let open = slot.state.as_ref().is_some_and(Hosted::is_open);
-        drop(slot);
-        if open {
-            self.inner.cache.weigh(id, bytes);
-        } else {
-            self.inner.cache.release(id);
-        }
-    }
-
-    async fn attempt(
-        &self,
-        id: &ExecutionId,
-        input: &Stimulus,
-        received: Option<&MessageKey>,
-        shared: &Shared,
-        slot: &mut Slot,
-    ) -> Result<(), Error> {
-        // An operator may end what is quarantined: that runs nothing of users.
-        if !input.ends_execution()
-            && let Some(reason) = self.quarantine_of(id)
-        {
-            return Err(Error::Quarantined { id: id.clone(), reason });
-        }
-        let suspicion = self.suspect(id, slot).await?;
-        let attempted = self.attempt_unsuspected(id, input, received, shared, slot).await;
-        if let Some(suspicion) = suspicion {
-            let is_cleared = matches!(attempted, Ok(Committed::Yes));
-            suspicion.end(is_cleared).await;
-            slot.is_of_this_life |= is_cleared;
-        }
-        attempted.map(drop)
-    }
-
-    async fn attempt_unsuspected(
-        &self,
-        id: &ExecutionId,
-        input: &Stimulus,
-        received: Option<&MessageKey>,
-        shared: &Shared,
-        slot: &mut Slot,
-    ) -> Result<Committed, Error> {
-        self.load(id, slot).await?;
-        let Some(state) = slot.state.as_ref() else { return Err(Error::Closing) };
-        let before = Before::of(state);
-        let (state, decided) = self.decide(id, input, slot).await?;
-        if decided.events.is_none() && decided.effects.is_empty() {
-            slot.state = Some(state);
-            if let Some(key) = received {
-                self.inner.store.discard(key).await?;
-            }
-            return Ok(Committed::No);
-        }
-        if received.is_none() && claims::may_wait(input, &decided) {
-            self.write_later(id, shared, slot, state, decided);
-            return Ok(Committed::No);
-        }
-        let fired = Fired::of(id, &decided.effects);
-        self.persist(id, slot, state, decided, received).await?;
-        if input.ends_execution() {
-            self.release(id).await;
-        }
-        if let Some(fired) = fired {
-            self.tell_of_schedule(id, fired);
-        }
-        if let Some(state) = &slot.state {
-            self.count(state, &before);
-            if let Some(monitor) = state.monitor() {
-                self.follow_monitor(monitor, &before);
-            }
-        }
-        Ok(Committed::Yes)
-    }
-
     /// Commits what was decided, after what is unwritten, and puts it into effect.
     pub(crate) async fn persist(
         &self,
@@ -487,7 +356,7 @@ impl Engine {
         slot: &mut Slot,
         state: Hosted,
         decided: Decided,
-        received: Option<&MessageKey>,
+        received: Vec<MessageKey>,
     ) -> Result<(), Error> {
         let version = slot.version + 1;
         let mut events = decided.events.unwrap_or_else(|| "[]".to_owned());
@@ -525,7 +394,7 @@ impl Engine {
             forget,
             queue,
             send: work.send.clone(),
-            received: received.cloned(),
+            received,
             records: work.records.clone(),
             patient: state.is_patient(),
             text: decided.text,
@@ -541,6 +410,7 @@ impl Engine {
         self.inner.vitals.board.note(&state);
         self.inner.vitals.board.count(&work.records);
         slot.unwritten = None;
+        (slot.is_known, slot.is_presumed_new) = (true, false);
         slot.version = version;
         if forget {
             (slot.bytes, slot.snapshot_bytes) = (size, size);
@@ -664,9 +534,8 @@ impl Engine {
         if slot.state.is_some() {
             return Ok(());
         }
-        slot.version = 0;
-        slot.bytes = 0;
-        slot.snapshot_bytes = 0;
+        (slot.version, slot.bytes, slot.snapshot_bytes) = (0, 0, 0);
+        (slot.is_known, slot.is_presumed_new) = (true, false);
         let mut state = Hosted::new(id.clone());
         if let Some(stored) = self.inner.store.load(id).await? {
             for row in &stored.history {
@@ -764,11 +633,4 @@ pub(crate) struct Work {
     records: Vec<Record>,
     left: Vec<Reusable>,
     forget: Vec<ExecutionId>,
-}
-
-/// Whether a decision was written.
-enum Committed {
-    Yes,
-    /// It changed nothing, or is written with the next.
-    No,
 }

@@ -36,7 +36,7 @@ impl Engine {
     /// The store's.
     pub async fn remove(&self, id: &ExecutionId) -> Result<bool, Error> {
         let shared = self.inner.cache.slot(id);
-        let mut slot = self.lock_for(id, &shared, true).await;
+        let mut slot = self.lock_to_end(id, &shared).await;
         // What is quarantined unread stays so.
         let is_unread = self.inner.suspects.is_unread(id);
         // What has ended waits in no queue: its history need not be read to know that.
@@ -64,7 +64,7 @@ impl Engine {
         self.inner.waker.set(id, None);
         self.release(id).await;
         (slot.state, slot.unwritten) = (None, None);
-        self.settle_slot(id, slot, &shared);
+        self.settle_slot(id, slot);
         Ok(found)
     }
 
@@ -104,7 +104,9 @@ impl Engine {
     }
 
     async fn remove_together(&self, ids: Vec<ExecutionId>) -> Result<(), Error> {
-        for left in self.inner.store.remove_ended(ids).await? {
+        let left = self.inner.store.remove_ended(ids.clone()).await?;
+        self.inner.cache.forget(&ids);
+        for left in left {
             self.remove(&left).await?;
         }
         Ok(())

@@ -99,6 +99,13 @@ pub(crate) struct Decided {
     pub(crate) effects: Vec<Effect>,
 }
 
+impl Decided {
+    /// There is nothing to write, and nothing is owed.
+    pub(crate) fn is_nothing(&self) -> bool {
+        self.events.is_none() && self.effects.is_empty()
+    }
+}
+
 impl Hosted {
     /// A machine that has not begun: its history is folded from here.
     pub(crate) fn new(id: ExecutionId) -> Self {

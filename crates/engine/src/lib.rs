@@ -37,6 +37,7 @@ mod rehearsal;
 mod runner;
 pub mod search;
 mod starting;
+mod step;
 pub mod store;
 mod suspects;
 mod timers;

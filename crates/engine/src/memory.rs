@@ -321,9 +321,12 @@ impl State {
         if version != commit.expect {
             return Err(StoreError::Conflict);
         }
-        if let Some(key) = &commit.received {
+        let order_of = |key: &MessageKey| {
             let message = self.messages.iter().find(|(_, message)| message.key == *key);
-            let order = *message.ok_or(StoreError::Received)?.0;
+            message.map(|(order, _)| *order).ok_or(StoreError::Received)
+        };
+        let orders: Vec<_> = commit.received.iter().map(order_of).collect::<Result<_, _>>()?;
+        for order in orders {
             self.messages.remove(&order);
         }
         for (hash, text) in &commit.plans {

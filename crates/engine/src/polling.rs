@@ -84,7 +84,7 @@ impl Engine {
                 sequence: key.1,
                 worker: Some(worker.cloned().unwrap_or_else(|| "".into())),
             };
-            let result = self.step_alone(&key.0, &claim.into(), None).await;
+            let result = self.step_here(&key.0, claim.into()).await;
             (key, result)
         });
         let mut held = Vec::new();

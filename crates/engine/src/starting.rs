@@ -75,6 +75,7 @@ impl Engine {
         self.inner.rates.admit(&name)?;
         let (Some(strategy), Some(key)) = (strategy, start.idempotency_key.clone()) else {
             let id = Self::new_id();
+            self.inner.cache.insert_new(&id);
             let begun = self.step(&id, Input::Start(Box::new(start))).await;
             return begun
                 .map(|()| Begun::New(id))

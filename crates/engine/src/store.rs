@@ -149,8 +149,8 @@ pub struct Commit {
     pub queue: Vec<QueueChange>,
     /// Messages owed to other executions. Their sequence numbers are unique per sender.
     pub send: Vec<Outgoing>,
-    /// The message that caused this change; it is deleted with it, so it is received once.
-    pub received: Option<MessageKey>,
+    /// The messages that caused this change; they are deleted with it, so each is received once.
+    pub received: Vec<MessageKey>,
     /// Lines for the ledgers; one with the same ledger and key is replaced.
     pub records: Vec<Record>,
     /// Nobody waits for it: some milliseconds may go by before it is durable, if that saves writes.

@@ -7,7 +7,7 @@ use kernel::{ExecutionId, Rejected, Timestamp};
 use crate::engine::{Engine, Error};
 use crate::health::Vitals;
 use crate::hosted::{Hosted, Stimulus};
-use crate::store::{Retention, StoreError};
+use crate::store::{Pruned, Retention, StoreError};
 
 /// How far ahead instants are kept in memory.
 const HORIZON_SECONDS: i64 = 600;
@@ -131,9 +131,26 @@ impl Engine {
         });
     }
 
+    /// Removes some of the finished machines that the retention does not keep at the time `now`, the
+    /// oldest first; [`Pruned::more`] says whether to call again.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn prune_finished(
+        &self,
+        retention: &Retention,
+        now: Timestamp,
+    ) -> Result<Pruned, StoreError> {
+        let pruned = self.inner.store.prune(retention, now, PRUNE_BATCH).await?;
+        if pruned.executions > 0 {
+            self.inner.cache.forget_ended();
+        }
+        Ok(pruned)
+    }
+
     async fn prune(&self, retention: &Retention) {
         loop {
-            match self.inner.store.prune(retention, self.now(), PRUNE_BATCH).await {
+            match self.prune_finished(retention, self.now()).await {
                 Ok(pruned) if pruned.more && !self.inner.stop.is_cancelled() => {}
                 Ok(pruned) => {
                     if pruned.executions > 0 {

@@ -117,7 +117,7 @@ fn commit(number: u32, expect: u64) -> Commit {
         plans: if expect == 0 { vec![("hash".into(), "{}".into())] } else { Vec::new() },
         queue,
         send: Vec::new(),
-        received: None,
+        received: Vec::new(),
         records: Vec::new(),
         forget: false,
         patient: false,

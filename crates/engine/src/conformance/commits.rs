@@ -33,7 +33,7 @@ pub(super) async fn conflicts_write_nothing(store: &dyn Store) {
 
     for expect in [0, 2, 9] {
         let rival = Commit {
-            received: Some(message(&other, 1, &one).key),
+            received: vec![message(&other, 1, &one).key],
             ..full_commit(expect, &one, &other)
         };
         assert!(is_conflict(&store.commit(rival).await), "expecting {expect}");
@@ -197,7 +197,7 @@ pub(super) async fn messages_are_received_once(store: &dyn Store) {
 
     // The first message creates its receiver.
     let receive = |expect, number: usize| Commit {
-        received: Some(keys[number].clone()),
+        received: vec![keys[number].clone()],
         ..commit(expect, running(&receiver))
     };
     store.commit(receive(0, 0)).await.expect("receiving works");
@@ -213,6 +213,22 @@ pub(super) async fn messages_are_received_once(store: &dyn Store) {
     assert_eq!(undelivered(store).await, []);
     store.discard(&keys[2]).await.expect("discarding again changes nothing");
     assert_eq!(store.commit(receive(2, 2)).await, Err(StoreError::Received));
+}
+
+pub(super) async fn messages_are_received_together_or_not_at_all(store: &dyn Store) {
+    let (sender, receiver) = (uuid(1), uuid(2));
+    create(store, running(&sender)).await;
+    let send: Vec<_> = (1..=3).map(|sequence| message(&sender, sequence, &receiver)).collect();
+    let keys: Vec<_> = send.iter().map(|message| message.key.clone()).collect();
+    store.commit(Commit { send, ..commit(1, running(&sender)) }).await.expect("sending works");
+    store.discard(&keys[1]).await.expect("discarding works");
+    let receive = |keys| Commit { received: keys, ..commit(0, running(&receiver)) };
+    assert_eq!(store.commit(receive(keys.clone())).await, Err(StoreError::Received));
+    assert_eq!(undelivered(store).await, [keys[0].clone(), keys[2].clone()]);
+    assert_eq!(history(store, &receiver).await, None);
+    let both = vec![keys[2].clone(), keys[0].clone()];
+    store.commit(receive(both)).await.expect("both are there");
+    assert_eq!(undelivered(store).await, []);
 }
 
 pub(super) async fn the_due_come_soonest_first(store: &dyn Store) {

@@ -253,6 +253,12 @@ fn commit(dice: &mut Dice) -> Commit {
         (format!("hash {hash}").into(), format!("plan {hash}").into())
     });
     let plans = plans.collect();
+    let received: std::collections::BTreeSet<_> = match dice.throw(16) {
+        0 => [dice.key(), dice.key()].into(),
+        1 => [dice.key()].into(),
+        _ => std::collections::BTreeSet::new(),
+    };
+    let received = received.into_iter().collect();
     Commit {
         head,
         expect: 0,
@@ -260,7 +266,7 @@ fn commit(dice: &mut Dice) -> Commit {
         plans,
         queue,
         send,
-        received: dice.one_in(8).then(|| dice.key()),
+        received,
         records: if dice.one_in(4) { records(dice) } else { Vec::new() },
         forget: dice.one_in(8),
         patient: dice.one_in(8),

@@ -5,7 +5,7 @@
 //! column but perhaps `wake_at`; it then uses a statement that does not mention the others, for
 //! `SQLite` rewrites the entries of every index whose columns a statement sets.
 
-use engine::store::{Commit, Head, Outgoing, QueueChange, QueueRow, StoreError};
+use engine::store::{Commit, Head, MessageKey, Outgoing, QueueChange, QueueRow, StoreError};
 use kernel::{MachineKind, Timestamp};
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -137,15 +137,30 @@ fn check(
     if found.as_ref().map_or(0, |(version, _)| *version) != commit.expect {
         return Err(Stop::Refused(StoreError::Conflict));
     }
-    if let Some(received) = &commit.received {
+    receive(connection, &commit.received)?;
+    Ok(found.map(|(_, present)| present))
+}
+
+/// Deletes messages; none if one of them is gone.
+fn receive(connection: &Connection, messages: &[MessageKey]) -> Result<(), Stop> {
+    if messages.len() > 1 {
+        let mut is_there = connection
+            .prepare_cached("SELECT 1 FROM message WHERE sender = ?1 AND sequence = ?2")?;
+        for key in messages {
+            if !is_there.exists(params![Key::of(&key.sender), key.sequence as i64])? {
+                return Err(Stop::Refused(StoreError::Received));
+            }
+        }
+    }
+    for key in messages {
         let deleted = connection
             .prepare_cached("DELETE FROM message WHERE sender = ?1 AND sequence = ?2")?
-            .execute(params![Key::of(&received.sender), received.sequence as i64])?;
+            .execute(params![Key::of(&key.sender), key.sequence as i64])?;
         if deleted == 0 {
             return Err(Stop::Refused(StoreError::Received));
         }
     }
-    Ok(found.map(|(_, present)| present))
+    Ok(())
 }
 
 fn insert(

@@ -48,7 +48,7 @@ pub(crate) fn commit(id: &str, expect: u64, events: String) -> Commit {
         plans: Vec::new(),
         queue: Vec::new(),
         send: Vec::new(),
-        received: None,
+        received: Vec::new(),
         records: Vec::new(),
         forget: false,
         patient: false,

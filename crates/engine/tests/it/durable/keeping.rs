@@ -54,9 +54,9 @@ async fn ended_instances_are_forgotten_and_their_ids_are_free() {
     assert_eq!(ended(&engine, &first).await.0, Status::Completed);
     let open = start(&engine, "open", "waits for ever").await;
     // The chain and its child go; what is under way does not.
-    let pruned = store.prune(&at_most(1), Timestamp::MAX, 100).await.expect("it prunes");
+    let pruned = engine.prune_finished(&at_most(1), Timestamp::MAX).await.expect("it prunes");
     assert_eq!(pruned.executions, 1, "the child ended first");
-    let pruned = engine.store().prune(&old(), Timestamp::MAX, 100).await.expect("it prunes");
+    let pruned = engine.prune_finished(&old(), Timestamp::MAX).await.expect("it prunes");
     assert_eq!(pruned.executions, 1, "the parent");
     assert_eq!(engine.instance(&first, |_| ()).await.expect("it answers"), None);
     assert!(engine.instance(&open, |_| ()).await.expect("it answers").is_some());
