@@ -8,9 +8,48 @@ use kernel::durable::instance::Instance;
 use kernel::expression::mask_secrets;
 use kernel::graph::{Event, Execution};
 use kernel::schedule::Schedule;
-use kernel::{Json, MachineKind};
+use kernel::{ExecutionId, Json, MachineKind, Timestamp};
 
-use crate::store::Head;
+/// What search, the waker and lists know of an execution without its history.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// The execution.
+    pub id: ExecutionId,
+    /// Number of commits so far (in a [`Commit`](crate::store::Commit): after it, `expect + 1`).
+    pub version: u64,
+    /// Name of its definition.
+    pub name: Arc<str>,
+    /// Version of its definition.
+    pub definition_version: u32,
+    /// Status, in the protocol's word: `RUNNING`, `COMPLETED`, …
+    pub status: &'static str,
+    /// Whether it has ended.
+    pub closed: bool,
+    /// The author's label.
+    pub correlation_id: Option<Arc<str>>,
+    /// The execution that started it as a sub-workflow.
+    pub parent: Option<ExecutionId>,
+    /// 0 to 99.
+    pub priority: u8,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// When time alone may change it next.
+    pub wake_at: Option<Timestamp>,
+    /// Why it ended as it did.
+    pub reason: Option<Arc<str>>,
+    /// Reference names of its failed tasks, comma-separated; empty if none.
+    pub failed_references: Arc<str>,
+    /// The event that started it.
+    pub event: Option<Arc<str>>,
+    /// Bytes of its input.
+    pub input_size: u32,
+    /// Bytes of its output.
+    pub output_size: u32,
+}
 
 /// The head row of a state.
 pub(crate) fn of(state: &Execution, version: u64) -> Head {

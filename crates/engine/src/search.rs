@@ -2,7 +2,7 @@
 
 use kernel::{ExecutionId, MachineKind, Record, Timestamp};
 
-use crate::store::Head;
+use crate::head::Head;
 
 /// A question over head rows. An empty filter list matches all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -11,6 +11,7 @@
 
 mod below;
 mod clash;
+mod kind;
 mod monitors;
 mod rejected;
 

@@ -13,11 +13,12 @@ use kernel::definition::{
 use kernel::expression::{Template, evaluate};
 use kernel::graph::{Control, Execution, Input, Report, Start, TaskStatus, Verdict};
 use kernel::{ExecutionId, Json, Rejected, TaskId};
+use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::broker::EventMessage;
 use super::handling::Handling;
-use super::inbox::Place;
 use super::payload::View;
 use crate::engine::{Engine, Error};
 use crate::store::StoreError;
@@ -58,6 +59,21 @@ impl From<StoreError> for Failure {
 
 /// What came of an action: its output, or why there is none.
 pub(super) type Done = Result<Map<String, Value>, Failure>;
+
+/// The place of a message among those that are handled at once.
+pub(super) struct Place(Mutex<Option<OwnedSemaphorePermit>>);
+
+impl Place {
+    /// The place that a permit stands for; `None` for a message that needs none.
+    pub(super) fn new(permit: Option<OwnedSemaphorePermit>) -> Self {
+        Self(Mutex::new(permit))
+    }
+
+    /// Lets others have it; the message is handled to its end without one.
+    pub(super) fn leave(&self) {
+        drop(self.0.lock().take());
+    }
+}
 
 /// One action in the course of one message.
 pub(super) struct Acting<'a> {

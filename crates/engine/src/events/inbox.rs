@@ -6,12 +6,11 @@ use futures_util::future::join_all;
 use kernel::definition::{ConditionForm, EventAction, EventHandler};
 use kernel::graph::TaskStatus;
 use kernel::{Form, Scripts};
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::action::{Acting, Failure};
+use super::action::{Acting, Failure, Place};
 use super::broker::{BrokerError, EventMessage, EventName};
 use super::handling::{Handling, Standing};
 use super::payload::Payload;
@@ -38,16 +37,6 @@ pub enum PublishError {
     /// The store's.
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-/// The place of a message among those that are handled at once.
-pub(super) struct Place(Mutex<Option<OwnedSemaphorePermit>>);
-
-impl Place {
-    /// Lets others have it; the message is handled to its end without one.
-    pub(super) fn leave(&self) {
-        drop(self.0.lock().take());
-    }
 }
 
 /// A message in the inbox.
@@ -170,7 +159,7 @@ impl Engine {
                 Some(permit) => Some(permit),
                 None => engine.inner.events.at_once.clone().acquire_owned().await.ok(),
             };
-            let place = Place(Mutex::new(permit));
+            let place = Place::new(permit);
             loop {
                 let finished = engine.handle_until_done(&letter, &place).await;
                 let mut working = engine.inner.events.working.lock();

@@ -22,6 +22,7 @@ mod route;
 mod run;
 mod schedule;
 mod schema;
+mod screen;
 mod secret;
 mod silence;
 mod table;

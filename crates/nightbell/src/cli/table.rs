@@ -2,7 +2,7 @@
 //!
 //! Pipes get everything, so that `grep` and `awk` never see an ellipsis. Colour means status only.
 
-use super::output::{Screen, clean, cut};
+use super::screen::{Screen, clean, cut};
 
 /// What a colour means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

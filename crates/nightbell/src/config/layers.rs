@@ -1,55 +1,12 @@
 //! Collects what the options, the environment and the file say, and lets the strongest win.
 
 use std::collections::BTreeMap;
-use std::io;
-use std::path::{Path, PathBuf};
 
+use super::file::{self, File};
 use super::flags::Flags;
-use super::problem::{ConfigError, Origin, Problem};
+use super::problem::{Origin, Problem};
 use super::value::{Given, Value};
-use super::{Effective, SETTINGS, Setting, file, process_env};
-
-/// The file that is read when none is named and it exists.
-const DEFAULT_FILE: &str = "nightbell.toml";
-
-/// The text of a configuration file, with the name to blame it by.
-#[derive(Debug)]
-pub(crate) struct File {
-    /// The path as given.
-    pub(crate) name: String,
-    /// The content.
-    pub(crate) text: String,
-}
-
-impl File {
-    /// Reads the file that the option names, or `NIGHTBELL_CONFIG`, or `nightbell.toml` in the
-    /// current folder if there is one.
-    ///
-    /// # Errors
-    /// A file that was asked for cannot be read.
-    pub(crate) fn find(flag: Option<&Path>) -> Result<Option<Self>, ConfigError> {
-        let env = process_env("NIGHTBELL_CONFIG").filter(|path| !path.is_empty());
-        let (path, origin) = match (flag, env) {
-            (Some(path), _) => (path.to_owned(), Some(Origin::Flag("config".to_owned()))),
-            (None, Some(path)) => {
-                (PathBuf::from(path), Some(Origin::Env("NIGHTBELL_CONFIG".to_owned())))
-            }
-            (None, None) => (PathBuf::from(DEFAULT_FILE), None),
-        };
-        let name = path.display().to_string();
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(Self { name, text })),
-            Err(error) if origin.is_none() && error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(ConfigError {
-                problems: vec![Problem {
-                    origin: origin.unwrap_or(Origin::Default),
-                    message: format!("cannot read {name}: {error}"),
-                    hint: "`nightbell config` prints a file to start from".to_owned(),
-                }],
-            }),
-        }
-    }
-}
+use super::{Effective, SETTINGS, Setting};
 
 /// For each key the strongest thing said about it, with its origin.
 #[derive(Debug)]

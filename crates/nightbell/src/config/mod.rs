@@ -27,8 +27,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) use broker::{BrokerUrl, KafkaUrl, QueuePrefix};
+pub(crate) use file::File;
 pub(crate) use flags::{DevFlags, Flags};
-pub(crate) use layers::File;
 use layers::{Layers, Resolved};
 use network::Networks;
 pub(crate) use problem::{ConfigError, Origin, Problem};

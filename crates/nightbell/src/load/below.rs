@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::{is_definition, monitors};
+use super::is_definition;
+use super::kind::{SECTIONS, is_found_monitors};
 
 /// Files and folders that one `--load` path may lead to; more is taken for a mistake.
 const ENTRIES_MAX: usize = 100_000;
@@ -71,7 +72,7 @@ fn below(path: &Path) -> std::io::Result<Found> {
                 if !is_hidden(&path) && seen.insert(path.canonicalize()?) {
                     folders.push(path);
                 }
-            } else if is_definition(&path) || monitors::is_found(&path) {
+            } else if is_definition(&path) || is_found_monitors(&path) {
                 found.files.push(path);
             } else if is_passed_over(&path) {
                 found.passed_over.push(path);
@@ -91,7 +92,7 @@ fn is_hidden(path: &Path) -> bool {
 fn is_passed_over(path: &Path) -> bool {
     let extension = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
     let looks = ["yaml", "yml", "json"].contains(&extension) && !is_hidden(path);
-    looks && !is_definition(path) && !monitors::is_found(path)
+    looks && !is_definition(path) && !is_found_monitors(path)
 }
 
 /// Says of a file that it looks like definitions and is none that is read, if that is so.
@@ -107,7 +108,7 @@ pub(super) fn tell_passed_over(path: &Path) {
             %file,
             "passed over: a YAML file holds monitors, and has one of the sections {}; workflows \
              and all else are JSON",
-            monitors::SECTIONS.join(", ")
+            SECTIONS.join(", ")
         );
     }
 }

@@ -11,15 +11,12 @@ use engine::Engine;
 use engine::monitors::ApplyError;
 use kernel::alert::definition::{ChecklistOptions, File, Known, Level, load_judged, secrets_in};
 
+use super::kind::{is_monitors_json, is_yaml};
 use super::rejected::{self, Of};
 use super::{FILE_MAX, below};
 
 /// Sources that are files are named so, with the path behind it.
 const SOURCE: &str = Of::Monitors.prefix();
-/// Sections of a file of monitors.
-pub(super) const SECTIONS: [&str; 6] =
-    ["sources", "receivers", "routes", "monitors", "silences", "maintenance"];
-
 /// What was read.
 #[derive(Default)]
 pub(super) struct Read {
@@ -52,40 +49,13 @@ impl Read {
 
 /// Whether a file that is named is one of monitors: YAML, or JSON with one of its sections.
 pub(super) fn is_monitors(path: &Path) -> bool {
-    is_yaml(path) || (super::is_definition(path) && text_of(path).is_ok_and(|it| is_json(&it)))
+    is_yaml(path)
+        || (super::is_definition(path) && text_of(path).is_ok_and(|it| is_monitors_json(&it)))
 }
 
 /// Whether a file has to do with monitors, perhaps only because it once had.
 pub(super) fn concerns(engine: &Engine, path: &Path) -> bool {
     is_monitors(path) || engine.monitors_of(&source_of(path)).is_some()
-}
-
-/// Whether a file that is found in a folder is one of monitors: other YAML may lie there too.
-pub(super) fn is_found(path: &Path) -> bool {
-    if !is_yaml(path) || std::fs::metadata(path).is_ok_and(|it| it.len() > FILE_MAX) {
-        return false;
-    }
-    let Ok(text) = std::fs::read(path) else { return true };
-    let text = String::from_utf8_lossy(&text);
-    let of_checklist = |line: &str| {
-        let line = line.trim_start().strip_prefix("type:").unwrap_or_default();
-        matches!(line.trim().trim_matches(['"', '\'']), "email" | "batchy")
-    };
-    let begins = |line: &str| {
-        SECTIONS.iter().any(|it| line.strip_prefix(it).is_some_and(|rest| rest.starts_with(':')))
-    };
-    text.lines().any(|line| begins(line) || of_checklist(line))
-}
-
-fn is_yaml(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    path.extension().is_some_and(|it| it == "yaml" || it == "yml") && !name.starts_with('.')
-}
-
-/// Whether a JSON text is a file of monitors: an object with one of its sections, and no workflow.
-fn is_json(text: &str) -> bool {
-    let Ok(serde_json::Value::Object(root)) = serde_json::from_str(text) else { return false };
-    SECTIONS.iter().any(|section| root.contains_key(*section)) && !root.contains_key("tasks")
 }
 
 fn source_of(file: &Path) -> Arc<str> {

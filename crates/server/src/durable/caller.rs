@@ -27,10 +27,12 @@ const START_RETRY_AFTER: &str = "10";
 /// repeated: links are handed on.
 const CONNECTION: &str = "connection";
 
+/// The parameter that makes the status of what has failed a 500.
+pub(super) const FAILURE_IS_500: &str = "returnInternalServerErrorOnFailure";
+
 /// Parameters that shape what a caller sees who follows an instance: the address to follow it under
 /// repeats them.
-const FOLLOWED: [&str; 4] =
-    [super::start::FAILURE_IS_500, "showInput", "showHistory", "showHistoryOutput"];
+const FOLLOWED: [&str; 4] = [FAILURE_IS_500, "showInput", "showHistory", "showHistoryOutput"];
 
 /// One caller.
 #[derive(Clone, Debug)]

@@ -12,9 +12,8 @@ use percent_encoding::percent_decode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::caller::{Caller, encoded};
+use super::caller::{Caller, FAILURE_IS_500, encoded};
 use super::refusal::Refusal;
-use super::start::FAILURE_IS_500;
 use super::status::{RuntimeStatus, Standing, Wishes};
 use super::{Subject, code, find, graph, show, why};
 use crate::Api;

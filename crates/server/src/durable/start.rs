@@ -11,7 +11,7 @@ use kernel::{ExecutionId, Json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::caller::Caller;
+use super::caller::{Caller, FAILURE_IS_500};
 use super::refusal::Refusal;
 use super::status::{RuntimeStatus, Wishes};
 use super::{Subject, code, graph, graph_id, show, wanted_id};
@@ -212,9 +212,6 @@ async fn wait_or_check(
         _ => Answer(Json::of(&standing)).into_response(),
     })
 }
-
-/// The parameter that makes the status of what has failed a 500.
-pub(super) const FAILURE_IS_500: &str = "returnInternalServerErrorOnFailure";
 
 /// Waits until an instance has ended; `false` if it does not in time.
 async fn ended(engine: &Engine, subject: &Subject, wait: Duration) -> Result<bool, Refusal> {

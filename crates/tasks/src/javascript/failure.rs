@@ -5,7 +5,7 @@ use std::time::Duration;
 use kernel::{ScriptError, ScriptErrorKind};
 use rquickjs::{Ctx, Error, Value};
 
-use super::realm::{Deadline, USER_FILE};
+use super::deadline::{Deadline, USER_FILE};
 
 /// Characters of a message that are kept.
 const MESSAGE_MAX: usize = 500;

@@ -4,8 +4,9 @@ use kernel::{Form, Json, ScriptError, ScriptErrorKind};
 use rquickjs::{Function, Value};
 
 use super::Limits;
+use super::deadline::USER_FILE;
 use super::needs::Needs;
-use super::realm::{Realm, USER_FILE, evaluate, finished, written};
+use super::realm::{Realm, evaluate, finished, written};
 use crate::limit::TimeLimit;
 
 /// Runs a script in sloppy mode, as the web does; `$` is a global variable.

@@ -8,6 +8,7 @@
 //! A script is evaluated on the caller's thread, which keeps a shared realm of about half a
 //! megabyte from its first script on: call from few threads.
 
+mod deadline;
 mod failure;
 mod fresh;
 mod harmless;

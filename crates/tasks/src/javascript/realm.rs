@@ -3,7 +3,6 @@
 //! The prelude is evaluated before any user code; what it answers is held here and not in the
 //! global environment, so that no script can reach or replace it.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use kernel::{Json, ScriptError};
@@ -13,6 +12,7 @@ use rquickjs::{Context, Ctx, Error, Function, Object, Persistent, Runtime, Value
 
 use crate::limit::TimeLimit;
 
+use super::deadline::Deadline;
 use super::failure::{self, Raised};
 use super::needs::Needs;
 use super::{Limits, output};
@@ -21,39 +21,6 @@ const PRELUDE: &str = include_str!("prelude.js");
 const CONSOLE: &str = include_str!("console.js");
 const HOST: &str = include_str!("host.js");
 const FREEZE: &str = include_str!("freeze.js");
-
-/// The name of the user's source in stack traces, where line numbers are looked for.
-pub(super) const USER_FILE: &str = "script";
-
-/// When the running evaluation must end, shared with the engine's interrupt handler.
-#[derive(Default)]
-pub(super) struct Deadline {
-    at: Cell<Option<TimeLimit>>,
-    passed: Cell<bool>,
-}
-
-impl Deadline {
-    fn set(&self, at: TimeLimit) {
-        self.at.set(Some(at));
-        self.passed.set(false);
-    }
-
-    /// Looks at the clock; once passed, it stays passed.
-    fn check(&self) -> bool {
-        if let Some(mut limit) = self.at.get() {
-            if limit.is_over() {
-                self.passed.set(true);
-            }
-            self.at.set(Some(limit));
-        }
-        self.passed.get()
-    }
-
-    /// Whether the evaluation was interrupted.
-    pub(super) fn passed(&self) -> bool {
-        self.passed.get()
-    }
-}
 
 /// A runtime and its global environment. Fields drop in order: values before their runtime.
 pub(super) struct Realm {

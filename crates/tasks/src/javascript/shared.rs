@@ -15,8 +15,9 @@ use std::collections::HashMap;
 use kernel::{Form, Json, ScriptError};
 use rquickjs::{Function, Persistent, Value};
 
+use super::deadline::USER_FILE;
 use super::needs::Needs;
-use super::realm::{Realm, USER_FILE, evaluate, finished, written};
+use super::realm::{Realm, evaluate, finished, written};
 use super::{Limits, harmless, rewrite, tokens};
 use crate::limit::TimeLimit;
 

@@ -134,6 +134,25 @@ const WHOLE: f64 = 9_007_199_254_740_992.0;
 const MAX_64: f64 = 18_446_744_073_709_551_616.0;
 
 /// For results: never fails, and differs from [`write`] only in how large floats are spelled.
+impl Value {
+    /// For messages: the type and the beginning of the value, as in `array ([1,2])`.
+    pub(super) fn described(&self) -> String {
+        /// Characters of the value shown.
+        const SHOWN: usize = 40;
+        let text = text(self);
+        match text.char_indices().nth(SHOWN) {
+            Some((end, _)) => format!("{} ({}...)", self.type_name(), &text[..end]),
+            None => format!("{} ({text})", self.type_name()),
+        }
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&text(self))
+    }
+}
+
 impl Serialize for Value {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {

@@ -12,7 +12,6 @@ use std::rc::Rc;
 
 use indexmap::IndexMap;
 
-use super::json;
 use super::meter::{self, Charge, DEPTH_MAX, Trip};
 
 /// What went wrong in a program; carries the value that `catch` sees.
@@ -284,23 +283,6 @@ impl Value {
             Value::String(s) => Some(s),
             _ => None,
         }
-    }
-
-    /// For messages: the type and the beginning of the value, as in `array ([1,2])`.
-    pub(super) fn described(&self) -> String {
-        /// Characters of the value shown.
-        const SHOWN: usize = 40;
-        let text = json::text(self);
-        match text.char_indices().nth(SHOWN) {
-            Some((end, _)) => format!("{} ({}...)", self.type_name(), &text[..end]),
-            None => format!("{} ({text})", self.type_name()),
-        }
-    }
-}
-
-impl fmt::Display for Value {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&json::text(self))
     }
 }
 

@@ -1,0 +1,38 @@
+//! What kind of file lies in a loaded folder, told from its name and its sections.
+
+use std::path::Path;
+
+use super::FILE_MAX;
+
+/// Sections of a file of monitors.
+pub(super) const SECTIONS: [&str; 6] =
+    ["sources", "receivers", "routes", "monitors", "silences", "maintenance"];
+
+/// Whether a file that is found in a folder is one of monitors: other YAML may lie there too.
+pub(super) fn is_found_monitors(path: &Path) -> bool {
+    if !is_yaml(path) || std::fs::metadata(path).is_ok_and(|it| it.len() > FILE_MAX) {
+        return false;
+    }
+    let Ok(text) = std::fs::read(path) else { return true };
+    let text = String::from_utf8_lossy(&text);
+    let of_checklist = |line: &str| {
+        let line = line.trim_start().strip_prefix("type:").unwrap_or_default();
+        matches!(line.trim().trim_matches(['"', '\'']), "email" | "batchy")
+    };
+    let begins = |line: &str| {
+        SECTIONS.iter().any(|it| line.strip_prefix(it).is_some_and(|rest| rest.starts_with(':')))
+    };
+    text.lines().any(|line| begins(line) || of_checklist(line))
+}
+
+/// Whether a file's name is one of YAML, and not hidden.
+pub(super) fn is_yaml(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    path.extension().is_some_and(|it| it == "yaml" || it == "yml") && !name.starts_with('.')
+}
+
+/// Whether a JSON text is a file of monitors: an object with one of its sections, and no workflow.
+pub(super) fn is_monitors_json(text: &str) -> bool {
+    let Ok(serde_json::Value::Object(root)) = serde_json::from_str(text) else { return false };
+    SECTIONS.iter().any(|section| root.contains_key(*section)) && !root.contains_key("tasks")
+}
