@@ -44,25 +44,48 @@ impl Engine {
         if before.asked != question(monitor) && !monitor.asks().is_empty() {
             self.ask_parents(&monitor.id, monitor.asks().to_vec());
         }
-        let now = self.now();
-        if let Some(check) = monitor.check.as_ref().filter(|it| Some(it.sequence) != before.check)
-            && let Some(due) = before.due.filter(|due| *due <= check.started_at)
-        {
-            self.inner.vitals.board.began(due, now);
-        }
     }
 
-    pub(crate) fn count(&self, state: &Hosted, before: &Before) {
+    /// Counts what was committed.
+    pub(crate) fn count(&self, figures: &Figures) {
         let counters = &self.inner.counters;
-        if !matches!(state, Hosted::Execution(_) | Hosted::Instance(_)) {
-            return;
-        }
-        if !before.existed {
-            counters.started.fetch_add(1, Ordering::Relaxed);
-        }
-        if let Some(completed) = state.end().filter(|_| before.was_open || !before.existed) {
-            let counter = if completed { &counters.completed } else { &counters.failed };
-            counter.fetch_add(1, Ordering::Relaxed);
+        counters.started.fetch_add(figures.started, Ordering::Relaxed);
+        counters.completed.fetch_add(figures.completed, Ordering::Relaxed);
+        counters.failed.fetch_add(figures.failed, Ordering::Relaxed);
+        let now = self.now();
+        figures.began.iter().for_each(|due| self.inner.vitals.board.began(*due, now));
+    }
+}
+
+/// What the decisions of one commit add to the figures.
+#[derive(Default)]
+pub(crate) struct Figures {
+    started: u64,
+    completed: u64,
+    failed: u64,
+    /// When the checks were due that began.
+    began: Vec<Timestamp>,
+}
+
+impl Figures {
+    /// Adds one decision.
+    pub(crate) fn add(&mut self, before: &Before, state: &Hosted) {
+        match state {
+            Hosted::Execution(_) | Hosted::Instance(_) => {
+                self.started += u64::from(!before.existed && state.exists());
+                match state.end().filter(|_| before.was_open || !before.existed) {
+                    Some(true) => self.completed += 1,
+                    Some(false) => self.failed += 1,
+                    None => {}
+                }
+            }
+            Hosted::Monitor(monitor) => {
+                let check = monitor.check.as_ref();
+                if let Some(check) = check.filter(|it| Some(it.sequence) != before.check) {
+                    self.began.extend(before.due.filter(|due| *due <= check.started_at));
+                }
+            }
+            Hosted::Schedule(_) | Hosted::Entity(_) => {}
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kernel::ExecutionId;
 use parking_lot::Mutex;
@@ -50,15 +51,18 @@ impl Slot {
 pub(crate) struct Cell {
     slot: tokio::sync::Mutex<Slot>,
     pub(crate) inbox: Inbox,
+    /// The store may have lost the machine since its state was read.
+    is_doubtful: AtomicBool,
 }
 
 impl Cell {
     /// Takes the slot; who holds it acts alone.
     pub(crate) async fn lock(&self) -> tokio::sync::MutexGuard<'_, Slot> {
         let mut slot = self.slot.lock().await;
-        // Somebody was stopped between a decision and its commit.
-        if std::mem::take(&mut slot.is_ahead) {
-            slot.state = None;
+        // Somebody was stopped between a decision and its commit, or the machine was removed.
+        let is_doubtful = self.is_doubtful.swap(false, Ordering::AcqRel);
+        if std::mem::take(&mut slot.is_ahead) || is_doubtful {
+            (slot.state, slot.is_known) = (None, true);
         }
         slot
     }
@@ -90,8 +94,6 @@ struct Entry {
     used: u64,
     bytes: usize,
     has_ended: bool,
-    /// The machine was removed from the store while somebody used the slot.
-    is_gone: bool,
 }
 
 impl Cache {
@@ -113,7 +115,7 @@ impl Cache {
         let mut slot = Slot { is_of_this_life: true, ..Slot::default() };
         slot.presume_new(id);
         (slot.is_known, slot.is_presumed_new) = (true, false);
-        let cell = Cell { slot: tokio::sync::Mutex::new(slot), inbox: Inbox::default() };
+        let cell = Cell { slot: tokio::sync::Mutex::new(slot), ..Cell::default() };
         self.inner.lock().insert(id.clone(), Arc::new(cell));
     }
 
@@ -121,10 +123,6 @@ impl Cache {
     /// much: first of those that have ended.
     pub(crate) fn keep(&self, id: &ExecutionId, bytes: usize, has_ended: bool) {
         let mut inner = self.inner.lock();
-        let Some(entry) = inner.slots.get(id) else { return };
-        if entry.is_gone {
-            return inner.release(id);
-        }
         // Even of a short history the state takes room.
         inner.weigh(id, bytes + STATE_BYTES, has_ended);
         while inner.ended_bytes > self.bytes_max / ENDED_SHARE {
@@ -145,27 +143,36 @@ impl Cache {
         self.inner.lock().release(id);
     }
 
-    /// Lets go of machines that were removed from the store.
+    /// Machines were removed from the store, perhaps: who uses one reads it again.
     pub(crate) fn forget(&self, ids: &[ExecutionId]) {
         let mut inner = self.inner.lock();
-        ids.iter().for_each(|id| inner.forget(id));
+        ids.iter().for_each(|id| drop(inner.forget(id)));
     }
 
-    /// Lets go of all that have ended: some of them were removed from the store.
+    /// Some of those that have ended were removed from the store. What is in use may be one of them
+    /// that was read just before.
     pub(crate) fn forget_ended(&self) {
         let mut inner = self.inner.lock();
+        let in_use = inner.slots.iter().filter(|(_, entry)| Arc::strong_count(&entry.slot) > 1);
+        in_use.for_each(|(_, entry)| entry.slot.is_doubtful.store(true, Ordering::Release));
         let ended: Vec<_> = inner.ended.values().cloned().collect();
-        ended.iter().for_each(|id| inner.forget(id));
+        let gone: Vec<_> = ended.iter().map(|id| inner.forget(id)).collect();
+        drop(inner);
+        // Large states are freed while nobody waits for the lock.
+        drop(gone);
     }
 
-    /// Machines in memory that have not ended.
+    /// Machines in memory, and places where one was looked for lately.
     pub(crate) fn len(&self) -> usize {
-        self.inner.lock().open.len()
+        self.inner.lock().slots.len()
     }
 }
 
 /// What a state takes besides its payloads, about.
 const STATE_BYTES: usize = 4 << 10;
+
+/// What a slot takes in which there is no machine, about.
+const EMPTY_BYTES: usize = 512;
 
 /// What has ended takes at most one part in so many of the room.
 const ENDED_SHARE: usize = 2;
@@ -187,7 +194,8 @@ impl Inner {
     fn insert(&mut self, id: ExecutionId, slot: Shared) -> Shared {
         self.uses += 1;
         let used = self.uses;
-        let entry = Entry { slot: slot.clone(), used, bytes: 0, has_ended: false, is_gone: false };
+        let entry = Entry { slot: slot.clone(), used, bytes: EMPTY_BYTES, has_ended: false };
+        self.bytes += EMPTY_BYTES;
         self.open.insert(used, id.clone());
         self.slots.insert(id, entry);
         slot
@@ -225,34 +233,35 @@ impl Inner {
             self.slots.get(*id).is_some_and(|entry| Arc::strong_count(&entry.slot) == 1)
         };
         let idle = list.values().take(LOOK_MAX).find(is_idle).cloned();
-        idle.inspect(|id| self.drop_slot(id)).is_some()
+        idle.and_then(|id| self.drop_slot(&id)).is_some()
     }
 
     fn release(&mut self, id: &ExecutionId) {
         // Two: the cache's own and the caller's.
         if self.slots.get(id).is_some_and(|entry| Arc::strong_count(&entry.slot) <= 2) {
-            self.drop_slot(id);
+            drop(self.drop_slot(id));
         }
     }
 
-    fn forget(&mut self, id: &ExecutionId) {
-        let Some(entry) = self.slots.get_mut(id) else { return };
+    /// Lets go of an idle slot, and has the state of one in use read again by who comes next.
+    fn forget(&mut self, id: &ExecutionId) -> Option<Shared> {
+        let entry = self.slots.get(id)?;
         if Arc::strong_count(&entry.slot) == 1 {
-            self.drop_slot(id);
-        } else {
-            entry.is_gone = true;
+            return self.drop_slot(id);
         }
+        entry.slot.is_doubtful.store(true, Ordering::Release);
+        None
     }
 
-    fn drop_slot(&mut self, id: &ExecutionId) {
-        if let Some(entry) = self.slots.remove(id) {
-            let list = if entry.has_ended { &mut self.ended } else { &mut self.open };
-            list.remove(&entry.used);
-            self.bytes -= entry.bytes;
-            if entry.has_ended {
-                self.ended_bytes -= entry.bytes;
-            }
+    fn drop_slot(&mut self, id: &ExecutionId) -> Option<Shared> {
+        let entry = self.slots.remove(id)?;
+        let list = if entry.has_ended { &mut self.ended } else { &mut self.open };
+        list.remove(&entry.used);
+        self.bytes -= entry.bytes;
+        if entry.has_ended {
+            self.ended_bytes -= entry.bytes;
         }
+        Some(entry.slot)
     }
 }
 
@@ -275,25 +284,34 @@ mod tests {
             drop(cache.slot(&id(number)));
             cache.keep(&id(number), 0, true);
         }
-        assert_eq!((cache.len(), cache.inner.lock().ended.len()), (8, 8));
+        assert_eq!((open(&cache), cache.inner.lock().ended.len()), (8, 8));
         assert!(cache.inner.lock().slots.contains_key(&id(119)), "the last to end is still there");
         for number in 8..16 {
             drop(cache.slot(&id(number)));
             cache.keep(&id(number), 0, false);
         }
-        assert_eq!((cache.len(), cache.inner.lock().ended.len()), (16, 0));
+        assert_eq!((open(&cache), cache.inner.lock().ended.len()), (16, 0));
         assert_eq!(cache.inner.lock().bytes, 16 * STATE_BYTES);
     }
 
-    #[test]
-    fn what_was_removed_while_in_use_is_let_go_of_after_it() {
+    fn open(cache: &Cache) -> usize {
+        cache.inner.lock().open.len()
+    }
+
+    #[tokio::test]
+    async fn what_was_removed_while_in_use_is_read_again() {
         let cache = Cache::new(1 << 20);
         let held = cache.slot(&id(1));
+        held.lock().await.presume_new(&id(1));
         cache.keep(&id(1), 0, true);
         cache.forget_ended();
-        assert!(cache.inner.lock().slots.contains_key(&id(1)), "one slot for all who use it");
-        cache.keep(&id(1), 0, true);
-        assert!(!cache.inner.lock().slots.contains_key(&id(1)));
-        drop(held);
+        let later = cache.slot(&id(1));
+        assert!(Arc::ptr_eq(&held, &later), "one slot for all who use it");
+        assert!(later.lock().await.state.is_none());
+        drop((held, later));
+        cache.forget(&[id(1)]);
+        assert_eq!(cache.len(), 0);
+        let inner = cache.inner.lock();
+        assert_eq!((inner.bytes, inner.ended_bytes), (0, 0));
     }
 }

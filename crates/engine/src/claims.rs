@@ -42,17 +42,26 @@ pub(crate) struct Unwritten {
 impl Unwritten {
     /// One history row of what comes first and what follows.
     pub(crate) fn followed_by(&self, events: &str) -> String {
-        join_rows(&self.events, events)
+        join_rows(&[&self.events, events])
     }
 }
 
-/// Two JSON arrays as one.
-pub(crate) fn join_rows(first: &str, second: &str) -> String {
-    match (first.strip_suffix(']'), second.strip_prefix('[')) {
-        (Some("["), _) => second.to_owned(),
-        (Some(_), Some("]")) | (None, _) | (_, None) => first.to_owned(),
-        (Some(first), Some(second)) => [first, ",", second].concat(),
+/// JSON arrays as one.
+pub(crate) fn join_rows(rows: &[impl AsRef<str>]) -> String {
+    let within = |row: &'_ str| row.len().checked_sub(2).map(|length| 1..=length);
+    let mut joined = String::with_capacity(rows.iter().map(|row| row.as_ref().len()).sum());
+    joined.push('[');
+    for row in rows.iter().map(AsRef::as_ref) {
+        let Some(inside) = within(row).and_then(|range| row.get(range)) else { continue };
+        if !inside.is_empty() {
+            if joined.len() > 1 {
+                joined.push(',');
+            }
+            joined.push_str(inside);
+        }
     }
+    joined.push(']');
+    joined
 }
 
 /// Executions with something unwritten, in the order in which it is due. Each is kept in memory.
@@ -202,8 +211,9 @@ mod tests {
             ("[1]", "[]", "[1]"),
             ("[]", "[2]", "[2]"),
             ("[1]", "[2,3]", "[1,2,3]"),
+            ("[\"ü\"]", "[]", "[\"ü\"]"),
         ] {
-            assert_eq!(join_rows(first, second), whole);
+            assert_eq!(join_rows(&[first, second]), whole);
         }
     }
 }

@@ -14,6 +14,7 @@ use crate::cache::{Shared, Slot};
 use crate::engine::{Engine, Error, Inner};
 use crate::evaluation::{self, Evaluation, Outcome, Watch, Watched};
 use crate::hosted::{Decided, Hosted, Stimulus};
+use crate::store::StoreError;
 use crate::vault::Shelf;
 
 /// How long an operator who ends an execution waits for a decision on it.
@@ -25,17 +26,18 @@ impl Engine {
         Knowledge { inner: &self.inner }
     }
 
-    /// Decides; a rejected input leaves the state in its slot.
+    /// Decides; a rejected input leaves the state in its slot. Evaluations that do not end are added to
+    /// those that are known not to.
     pub(crate) async fn decide(
         &self,
         id: &ExecutionId,
         input: &Stimulus,
         slot: &mut Slot,
-    ) -> Result<(Hosted, Decided), Error> {
-        let mut known_stuck = Vec::new();
+        known_stuck: &mut Vec<Evaluation>,
+    ) -> Result<(Hosted, Decided), Undecided> {
         loop {
             self.load(id, slot).await?;
-            let Some(mut state) = slot.state.take() else { return Err(Error::Closing) };
+            let Some(mut state) = slot.state.take() else { return Err(Error::Closing.into()) };
             let input = self.inner.vault.guard(&state, input.clone());
             let (state, result) = if state.may_evaluate(&input, slot.bytes) {
                 let outcome = self.decide_aside(id, state, input, known_stuck.clone()).await;
@@ -43,18 +45,20 @@ impl Engine {
                 match outcome.inspect_err(|_| self.forget_places(id))? {
                     Outcome::Done(done) => done,
                     Outcome::Panicked(panic) => return Err(self.panicked(id, slot, &*panic)),
-                    // What the state held beyond the store is lost with it.
-                    Outcome::Stuck(_) if slot.is_ahead => return Err(alone(id)),
                     // Decided again from what is stored, with this evaluation as failed: so the
                     // task that asked for it fails, with the reason.
                     Outcome::Stuck(evaluation) => {
                         known_stuck.push(evaluation);
+                        // What the state held beyond the store is lost with it.
+                        if slot.is_ahead {
+                            return Err(Undecided::Together);
+                        }
                         continue;
                     }
                     Outcome::Interrupted => {
                         self.forget_places(id);
                         let reason = format!("the decision on workflow {id} was interrupted");
-                        return Err(Error::Unavailable(reason));
+                        return Err(Error::Unavailable(reason).into());
                     }
                 }
             } else {
@@ -69,7 +73,7 @@ impl Engine {
                 Ok(decided) => Ok((state, decided)),
                 Err(rejected) => {
                     slot.state = Some(state);
-                    Err(rejected.into())
+                    Err(Error::from(rejected).into())
                 }
             };
         }
@@ -114,8 +118,9 @@ impl Engine {
         id: &ExecutionId,
         shared: &'s Shared,
     ) -> MutexGuard<'s, Slot> {
+        let mut lock = std::pin::pin!(shared.lock());
         loop {
-            match tokio::time::timeout(OPERATOR_PATIENCE, shared.lock()).await {
+            match tokio::time::timeout(OPERATOR_PATIENCE, &mut lock).await {
                 Ok(slot) => return slot,
                 Err(_) => self.interrupt(id),
             }
@@ -158,8 +163,16 @@ impl Engine {
     }
 
     /// A decision panicked. Only what does so from a state that the store has is quarantined.
-    fn panicked(&self, id: &ExecutionId, slot: &Slot, panic: &(dyn std::any::Any + Send)) -> Error {
-        if slot.is_ahead { alone(id) } else { self.put_in_quarantine(id, panic) }
+    fn panicked(
+        &self,
+        id: &ExecutionId,
+        slot: &Slot,
+        panic: &(dyn std::any::Any + Send),
+    ) -> Undecided {
+        if slot.is_ahead {
+            return Undecided::Together;
+        }
+        Undecided::Failed(self.put_in_quarantine(id, panic))
     }
 
     fn put_in_quarantine(&self, id: &ExecutionId, panic: &(dyn std::any::Any + Send)) -> Error {
@@ -182,9 +195,24 @@ impl Engine {
     }
 }
 
-/// Why an input is decided again, from a state that the store has.
-fn alone(id: &ExecutionId) -> Error {
-    Error::Unavailable(format!("the inputs of workflow {id} could not be decided together"))
+/// Why an input was not decided.
+pub(crate) enum Undecided {
+    /// It failed. The state is gone, unless the input was rejected.
+    Failed(Error),
+    /// It cannot be decided on a state that the store does not have yet, which is gone.
+    Together,
+}
+
+impl From<Error> for Undecided {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl From<StoreError> for Undecided {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.into())
+    }
 }
 
 /// What decisions may know of the world, answered from this engine.

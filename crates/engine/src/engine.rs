@@ -147,6 +147,8 @@ pub(crate) struct Run {
 
 /// How long a shutdown waits for evaluations.
 const CLOSE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long for those that began meanwhile.
+const CLOSE_AGAIN: std::time::Duration = std::time::Duration::from_millis(250);
 
 impl Engine {
     /// Opens the engine over what the store holds, and sets everything going again that was.
@@ -610,10 +612,11 @@ impl Engine {
         self.drain_runs().await;
         self.inner.closed.store(true, Ordering::Release);
         self.inner.tasks.close();
-        if tokio::time::timeout(CLOSE_PATIENCE, self.inner.tasks.wait()).await.is_err() {
+        let mut patience = CLOSE_PATIENCE;
+        while tokio::time::timeout(patience, self.inner.tasks.wait()).await.is_err() {
             // They are decided again after the next start.
             self.inner.deciding.lock().values().for_each(|watch| watch.interrupt());
-            self.inner.tasks.wait().await;
+            patience = CLOSE_AGAIN;
         }
         self.write_all_claims().await;
         self.remove_forgotten().await;

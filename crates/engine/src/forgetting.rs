@@ -11,6 +11,7 @@ use kernel::graph::{GATE_PLACE, KEY_PLACE};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use crate::cache::Slot;
 use crate::engine::{Engine, Error};
 use crate::gates;
 use crate::hosted::Hosted;
@@ -37,6 +38,25 @@ impl Engine {
     pub async fn remove(&self, id: &ExecutionId) -> Result<bool, Error> {
         let shared = self.inner.cache.slot(id);
         let mut slot = self.lock_to_end(id, &shared).await;
+        let removed = self.remove_from_store(id, &mut slot).await;
+        // Also where the outcome is not known: it is read again.
+        slot.state = None;
+        if let Ok((_, tasks)) = &removed {
+            slot.unwritten = None;
+            self.forget_rows(id, tasks);
+            self.inner.waker.set(id, None);
+            self.release(id).await;
+        }
+        self.settle_slot(id, slot);
+        removed.map(|(found, _)| found)
+    }
+
+    /// Removes it, and answers whether it was there and which of its tasks were queued.
+    async fn remove_from_store(
+        &self,
+        id: &ExecutionId,
+        slot: &mut Slot,
+    ) -> Result<(bool, Vec<u32>), Error> {
         // What is quarantined unread stays so.
         let is_unread = self.inner.suspects.is_unread(id);
         // What has ended waits in no queue: its history need not be read to know that.
@@ -47,12 +67,15 @@ impl Engine {
             rows.into_iter().map(|row| row.sequence).collect()
         } else {
             if !ended {
-                self.load(id, &mut slot).await?;
+                self.load(id, slot).await?;
             }
             slot.state.as_ref().map_or_else(Vec::new, Hosted::queued)
         };
-        let found = self.inner.store.remove(id).await?;
-        for sequence in tasks.into_iter().chain([GATE_PLACE, KEY_PLACE]) {
+        Ok((self.inner.store.remove(id).await?, tasks))
+    }
+
+    fn forget_rows(&self, id: &ExecutionId, tasks: &[u32]) {
+        for sequence in tasks.iter().copied().chain([GATE_PLACE, KEY_PLACE]) {
             let key = (id.clone(), sequence);
             if gates::is_place(sequence) {
                 self.leave_place(&key);
@@ -61,11 +84,6 @@ impl Engine {
                 self.inner.crew.withdrawn(&key);
             }
         }
-        self.inner.waker.set(id, None);
-        self.release(id).await;
-        (slot.state, slot.unwritten) = (None, None);
-        self.settle_slot(id, slot);
-        Ok(found)
     }
 
     /// Removes an execution that nobody needs, before long.
@@ -104,9 +122,9 @@ impl Engine {
     }
 
     async fn remove_together(&self, ids: Vec<ExecutionId>) -> Result<(), Error> {
-        let left = self.inner.store.remove_ended(ids.clone()).await?;
+        let left = self.inner.store.remove_ended(ids.clone()).await;
         self.inner.cache.forget(&ids);
-        for left in left {
+        for left in left? {
             self.remove(&left).await?;
         }
         Ok(())

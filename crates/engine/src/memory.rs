@@ -325,7 +325,7 @@ impl State {
             let message = self.messages.iter().find(|(_, message)| message.key == *key);
             message.map(|(order, _)| *order).ok_or(StoreError::Received)
         };
-        let orders: Vec<_> = commit.received.iter().map(order_of).collect::<Result<_, _>>()?;
+        let orders: BTreeSet<_> = commit.received.iter().map(order_of).collect::<Result<_, _>>()?;
         for order in orders {
             self.messages.remove(&order);
         }

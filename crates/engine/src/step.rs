@@ -2,23 +2,26 @@
 //! was under way are committed together.
 //!
 //! An input goes into the inbox of its machine's slot. Whoever finds nobody serving that inbox starts a
-//! task which does, and which goes on to the end even if all callers go away. If anything but a
-//! rejection happens among inputs that were taken together, each of them is done alone, so that none
-//! fails for another's sake.
+//! task which does, and which goes on to the end even if all callers go away. If an input cannot be
+//! decided, or a commit is refused on account of one, what was decided with it is decided again without
+//! it, so that none fails for another's sake; if the store fails, all that were to be written are told.
 
 use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use kernel::graph::Input;
 use kernel::{ExecutionId, Rejected};
 use parking_lot::Mutex;
 use tokio::sync::{MutexGuard, oneshot};
+use tokio::time::Instant;
 
-use crate::before::Before;
+use crate::before::{Before, Figures};
 use crate::cache::{Shared, Slot};
 use crate::claims::{self, join_rows};
-use crate::deciding::OPERATOR_PATIENCE;
+use crate::deciding::{OPERATOR_PATIENCE, Undecided};
 use crate::engine::{Engine, Error};
+use crate::evaluation::Evaluation;
 use crate::hosted::{Decided, Hosted, Stimulus};
 use crate::monitors::Fired;
 use crate::store::{MessageKey, StoreError};
@@ -28,6 +31,9 @@ const TOGETHER_MAX: usize = 64;
 
 /// Bytes of facts beyond which a commit takes no further input.
 const TOGETHER_BYTES_MAX: usize = 256 << 10;
+
+/// How long inputs are decided for one commit: who came first waits for all of them.
+const TOGETHER_TIME_MAX: Duration = Duration::from_millis(10);
 
 /// Decisions made again after conflicts before giving up.
 const CONFLICTS_MAX: usize = 16;
@@ -39,14 +45,29 @@ pub(crate) struct Request {
     input: Stimulus,
     /// The message that brought it; it is deleted with the commit.
     received: Option<MessageKey>,
+    /// Evaluations that did not end when it was decided before.
+    known_stuck: Vec<Evaluation>,
     reply: Option<oneshot::Sender<Answer>>,
 }
 
 impl Request {
-    /// Whether it starts an execution at another's word, which nearly always comes once.
+    fn new(input: Stimulus, received: Option<MessageKey>) -> (Self, oneshot::Receiver<Answer>) {
+        let (reply, answer) = oneshot::channel();
+        (Self { input, received, known_stuck: Vec::new(), reply: Some(reply) }, answer)
+    }
+
+    /// Whether it starts an execution as a message asked; without a key that nearly always comes
+    /// once.
     fn begins(&self) -> bool {
-        self.received.is_some()
-            && matches!(&self.input, Stimulus::Execution(input) if matches!(**input, Input::Start(_)))
+        let Stimulus::Execution(input) = &self.input else { return false };
+        matches!(&**input, Input::Start(start)
+            if self.received.is_some() && start.idempotency_key.is_none())
+    }
+
+    /// Whether an operator's end of the execution has to wait for it.
+    fn goes_before_an_end(&self) -> bool {
+        let Stimulus::Execution(input) = &self.input else { return false };
+        matches!(**input, Input::Start(_)) || self.input.ends_execution()
     }
 
     fn answer(&mut self, answer: Answer) {
@@ -64,6 +85,8 @@ pub(crate) struct Inbox(Mutex<Waiting>);
 #[derive(Default)]
 struct Waiting {
     requests: VecDeque<Request>,
+    /// How many of them each of the next commits takes; after that, as many as there are.
+    portions: VecDeque<usize>,
     is_served: bool,
 }
 
@@ -71,59 +94,88 @@ impl Inbox {
     /// Adds an input; `true` if somebody has to be found who serves the inbox.
     fn push(&self, request: Request) -> bool {
         let mut waiting = self.0.lock();
-        // Who ends an execution does not wait behind what it still had to do.
-        if request.input.ends_execution() {
-            waiting.requests.push_front(request);
+        let at = if request.input.ends_execution() {
+            // Who ends an execution does not wait behind what it still had to do.
+            waiting.requests.iter().take_while(|other| other.goes_before_an_end()).count()
         } else {
-            waiting.requests.push_back(request);
-        }
+            waiting.requests.len()
+        };
+        waiting.requests.insert(at, request);
         !std::mem::replace(&mut waiting.is_served, true)
     }
 
-    /// The next inputs; `None` ends the service.
+    /// The inputs of the next commit; `None` ends the service.
     fn take(&self) -> Option<VecDeque<Request>> {
         let mut waiting = self.0.lock();
-        let count = waiting.requests.len().min(TOGETHER_MAX);
-        waiting.is_served = count > 0;
-        (count > 0).then(|| waiting.requests.drain(..count).collect())
+        let Some(first) = waiting.requests.front() else {
+            waiting.is_served = false;
+            waiting.portions.clear();
+            return None;
+        };
+        let count = if first.input.ends_execution() {
+            1
+        } else {
+            waiting.portions.pop_front().unwrap_or(TOGETHER_MAX)
+        };
+        let count = count.clamp(1, waiting.requests.len());
+        Some(waiting.requests.drain(..count).collect())
+    }
+
+    /// Takes back what was not committed, to be committed in these portions before anything else but
+    /// an end that came meanwhile.
+    fn put_back(&self, Left { requests, portions }: Left) {
+        let mut waiting = self.0.lock();
+        let ends = waiting.requests.iter().take_while(|it| it.input.ends_execution()).count();
+        let later = waiting.requests.split_off(ends);
+        waiting.requests.extend(requests);
+        waiting.requests.extend(later);
+        let later = std::mem::replace(&mut waiting.portions, portions);
+        waiting.portions.extend(later);
     }
 }
 
-/// Serves an inbox. Should that end in a panic, those who wait are let go and the next input finds
-/// somebody else.
-struct Service<'a>(&'a Inbox);
+/// Serves an inbox. Should it be dropped before that is done, by a panic or the end of the runtime,
+/// those who wait are let go and the next input finds somebody else.
+struct Service<'a> {
+    inbox: &'a Inbox,
+    is_done: bool,
+}
 
 impl Drop for Service<'_> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            *self.0.0.lock() = Waiting::default();
+        if !self.is_done {
+            *self.inbox.0.lock() = Waiting::default();
         }
     }
+}
+
+/// Inputs that were neither answered nor committed.
+#[derive(Default)]
+struct Left {
+    requests: VecDeque<Request>,
+    /// How many of them each of the next commits is to take.
+    portions: VecDeque<usize>,
 }
 
 /// Why inputs were not committed.
 enum Failure {
-    /// What failed would fail for each of them.
+    /// It fails for each of them.
     All(Error),
-    /// One of them may be the cause.
-    One(Error),
-}
-
-impl Failure {
-    fn into_error(self) -> Error {
-        match self {
-            Self::All(error) | Self::One(error) => error,
-        }
-    }
+    /// Some may be committed, in these portions.
+    Again(VecDeque<usize>),
 }
 
 /// What inputs that are committed together came to.
 #[derive(Default)]
 struct Gathered {
-    /// All that was decided; `None` while there is nothing to write.
+    /// All that was decided, but its events; `None` while there is nothing to write.
     decided: Option<Decided>,
+    /// The events of each decision, as a history row.
+    rows: Vec<String>,
+    bytes: usize,
     /// What the machine was before the first decision.
     before: Option<Before>,
+    figures: Figures,
     /// Messages that are received with it.
     received: Vec<MessageKey>,
     /// Who is answered after the commit, and how: what was decided rests on what is not durable yet.
@@ -131,31 +183,29 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn bytes(&self) -> usize {
-        let events = self.decided.as_ref().and_then(|decided| decided.events.as_ref());
-        events.map_or(0, String::len)
-    }
-
-    fn add(&mut self, before: Before, decided: Decided) {
-        self.before.get_or_insert(before);
-        match &mut self.decided {
-            Some(first) => first.append(decided),
-            none => *none = Some(decided),
+    fn add(&mut self, mut decided: Decided) {
+        if let Some(row) = decided.events.take() {
+            self.bytes += row.len();
+            self.rows.push(row);
         }
-    }
-}
-
-impl Decided {
-    /// Adds what was decided next.
-    fn append(&mut self, next: Self) {
-        self.events = match (self.events.take(), next.events) {
-            (Some(first), Some(second)) => Some(join_rows(&first, &second)),
-            (first, second) => first.or(second),
+        let Some(first) = &mut self.decided else {
+            self.decided = Some(decided);
+            return;
         };
-        self.plans.extend(next.plans);
-        self.text = next.text.or(self.text.take());
-        self.is_news |= next.is_news;
-        self.effects.extend(next.effects);
+        first.plans.extend(decided.plans);
+        first.text = decided.text.or(first.text.take());
+        first.is_news |= decided.is_news;
+        first.effects.extend(decided.effects);
+    }
+
+    fn take_decided(&mut self) -> Option<Decided> {
+        let mut decided = self.decided.take()?;
+        decided.events = match self.rows.len() {
+            0 => None,
+            1 => self.rows.pop(),
+            _ => Some(join_rows(&self.rows)),
+        };
+        Some(decided)
     }
 }
 
@@ -179,85 +229,88 @@ impl Engine {
             return Err(Error::Closing);
         }
         let ends = input.ends_execution();
-        let (reply, mut answer) = oneshot::channel();
+        let (request, mut answer) = Request::new(input, received);
         // In a block, for a slot that somebody holds is not let go of.
         {
             let shared = self.inner.cache.slot(id);
-            if shared.inbox.push(Request { input, received, reply: Some(reply) }) {
+            if shared.inbox.push(request) {
                 let (engine, id) = (self.clone(), id.clone());
                 self.inner.tasks.spawn(async move { engine.serve_inbox(&id, &shared).await });
             }
         }
         while ends {
             match tokio::time::timeout(OPERATOR_PATIENCE, &mut answer).await {
-                Ok(answer) => return answer.unwrap_or(Err(Error::Closing)),
+                Ok(answer) => return answer.unwrap_or_else(|_| Err(self.unanswered())),
                 Err(_) => self.interrupt(id),
             }
         }
-        answer.await.unwrap_or(Err(Error::Closing))
+        answer.await.unwrap_or_else(|_| Err(self.unanswered()))
+    }
+
+    /// Why nobody answers: that is the end, or a bug that harmed others than its cause.
+    fn unanswered(&self) -> Error {
+        if self.inner.closed.load(Ordering::Acquire) {
+            return Error::Closing;
+        }
+        Error::Unavailable("an internal error stopped the decision; try again".to_owned())
     }
 
     /// Lets one input be decided and committed within the caller's own task.
     pub(crate) async fn step_here(&self, id: &ExecutionId, input: Stimulus) -> Result<(), Error> {
         let shared = self.inner.cache.slot(id);
         let mut slot = shared.lock().await;
-        let (reply, answer) = oneshot::channel();
-        let alone = VecDeque::from([Request { input, received: None, reply: Some(reply) }]);
-        self.step_together(id, &shared, &mut slot, alone).await;
+        let (request, answer) = Request::new(input, None);
+        self.step_together(id, &shared, &mut slot, VecDeque::from([request])).await;
         self.settle_slot(id, slot);
-        answer.await.unwrap_or(Err(Error::Closing))
+        answer.await.unwrap_or_else(|_| Err(self.unanswered()))
     }
 
     async fn serve_inbox(&self, id: &ExecutionId, shared: &Shared) {
-        let _service = Service(&shared.inbox);
+        let mut service = Service { inbox: &shared.inbox, is_done: false };
         loop {
             // Taken anew for each commit: others who wait for the slot have their turn in between.
             let mut slot = shared.lock().await;
             let Some(requests) = shared.inbox.take() else {
+                service.is_done = true;
                 return self.settle_slot(id, slot);
             };
-            self.step_together(id, shared, &mut slot, requests).await;
+            let left = self.step_together(id, shared, &mut slot, requests).await;
+            shared.inbox.put_back(left);
         }
     }
 
     /// Weighs a slot after use, or lets go of it where there is no machine.
     pub(crate) fn settle_slot(&self, id: &ExecutionId, mut slot: MutexGuard<'_, Slot>) {
+        // What is unwritten is known to this slot alone, even where the state is to be read again.
+        let is_open = slot.state.as_ref().is_some_and(Hosted::is_open) || slot.unwritten.is_some();
         let exists = slot.state.as_ref().is_some_and(Hosted::exists);
-        let has_ended = !slot.state.as_ref().is_some_and(Hosted::is_open);
         if !exists {
             slot.state = None;
         }
         let bytes = slot.bytes;
         drop(slot);
-        if exists {
-            self.inner.cache.keep(id, bytes, has_ended);
+        if exists || is_open {
+            self.inner.cache.keep(id, bytes, !is_open);
         } else {
             self.inner.cache.release(id);
         }
     }
 
-    /// Decides and commits inputs, and answers each.
+    /// Decides inputs and commits them with one commit. What is left is to be tried again.
     async fn step_together(
         &self,
         id: &ExecutionId,
         shared: &Shared,
         slot: &mut Slot,
         mut requests: VecDeque<Request>,
-    ) {
-        let mut together = requests.len();
-        while !requests.is_empty() {
-            let rest = requests.split_off(together.clamp(1, requests.len()));
-            match self.step_until_committed(id, shared, slot, &mut requests).await {
-                Ok(()) => {}
-                Err(Failure::One(_)) if requests.len() > 1 => together = 1,
-                Err(failure) => {
-                    let error = failure.into_error();
-                    for mut request in requests.drain(..) {
-                        request.answer(Err(error.clone()));
-                    }
-                }
+    ) -> Left {
+        match self.step_until_committed(id, shared, slot, &mut requests).await {
+            Ok(()) => Left { requests, portions: VecDeque::new() },
+            Err(Failure::Again(portions)) => Left { requests, portions },
+            Err(Failure::All(error)) => {
+                requests.iter_mut().for_each(|request| request.answer(Err(error.clone())));
+                Left::default()
             }
-            requests.extend(rest);
         }
     }
 
@@ -291,7 +344,7 @@ impl Engine {
         if !requests.iter().all(|request| request.input.ends_execution())
             && let Some(reason) = self.quarantine_of(id)
         {
-            return Err(Failure::One(Error::Quarantined { id: id.clone(), reason }));
+            return Err(Failure::All(Error::Quarantined { id: id.clone(), reason }));
         }
         let suspicion = self.suspect(id, slot).await.map_err(|error| Failure::All(error.into()))?;
         let attempted = self.attempt_unsuspected(id, shared, slot, requests).await;
@@ -342,8 +395,12 @@ impl Engine {
         requests: &mut VecDeque<Request>,
         gathered: &mut Gathered,
     ) -> Result<(), Failure> {
-        while gathered.bytes() < TOGETHER_BYTES_MAX
-            && let Some(request) = requests.front()
+        let began = Instant::now();
+        let is_full = |gathered: &Gathered| {
+            gathered.bytes >= TOGETHER_BYTES_MAX || began.elapsed() >= TOGETHER_TIME_MAX
+        };
+        while !(slot.is_ahead && is_full(gathered))
+            && let Some(request) = requests.front_mut()
         {
             if request.begins() && !slot.is_known && slot.state.is_none() {
                 slot.presume_new(id);
@@ -353,21 +410,38 @@ impl Engine {
                 return Err(Failure::All(Error::Closing));
             };
             let before = Before::of(state);
-            let decided = match self.decide(id, &request.input, slot).await {
+            let decided = self.decide(id, &request.input, slot, &mut request.known_stuck).await;
+            let decided = match decided {
                 Ok((state, decided)) => {
+                    gathered.figures.add(&before, &state);
                     slot.state = Some(state);
-                    Ok(decided)
+                    Ok((before, decided))
                 }
                 // Only what is there can say no.
-                Err(Error::Rejected(_)) if slot.is_presumed_new && !slot.is_ahead => {
+                Err(Undecided::Failed(Error::Rejected(_)))
+                    if slot.is_presumed_new && !slot.is_ahead =>
+                {
                     (slot.state, slot.is_known) = (None, true);
                     continue;
                 }
-                Err(Error::Rejected(rejected)) => Err(rejected),
-                Err(error) => return Err(Failure::One(error)),
+                Err(Undecided::Failed(Error::Rejected(rejected))) => Err(rejected),
+                // Those before it can be committed, and it may fail alone.
+                Err(Undecided::Together) => {
+                    return Err(Failure::Again([gathered.answers.len(), 1].into()));
+                }
+                Err(Undecided::Failed(error)) => {
+                    request.answer(Err(error));
+                    requests.pop_front();
+                    // The state is gone, and what was decided on it. Who comes next finds out whether
+                    // it is quarantined.
+                    return match slot.is_ahead {
+                        true => Err(Failure::Again([gathered.answers.len()].into())),
+                        false => Ok(()),
+                    };
+                }
             };
             let Some(request) = requests.pop_front() else { break };
-            self.take_decision(id, shared, slot, gathered, request, decided.map(|it| (before, it)));
+            self.take_decision(id, shared, slot, gathered, request, decided);
         }
         Ok(())
     }
@@ -381,13 +455,14 @@ impl Engine {
         mut request: Request,
         decided: Result<(Before, Decided), Rejected>,
     ) {
+        let is_first = !slot.is_ahead && gathered.received.is_empty();
         let answer = match decided {
             Ok((_, decided)) if decided.is_nothing() => {
                 gathered.received.extend(request.received.clone());
                 Ok(())
             }
             Ok((_, decided))
-                if !slot.is_ahead
+                if is_first
                     && request.received.is_none()
                     && claims::may_wait(&request.input, &decided) =>
             {
@@ -398,7 +473,8 @@ impl Engine {
             }
             Ok((before, decided)) => {
                 gathered.received.extend(request.received.clone());
-                gathered.add(before, decided);
+                gathered.before.get_or_insert(before);
+                gathered.add(decided);
                 slot.is_ahead = true;
                 Ok(())
             }
@@ -418,7 +494,7 @@ impl Engine {
         gathered: &mut Gathered,
     ) -> Result<(), Failure> {
         let received = std::mem::take(&mut gathered.received);
-        let (Some(decided), Some(before)) = (gathered.decided.take(), gathered.before.take())
+        let (Some(decided), Some(before)) = (gathered.take_decided(), gathered.before.take())
         else {
             for key in &received {
                 let discarded = self.inner.store.discard(key).await;
@@ -429,7 +505,12 @@ impl Engine {
         let Some(state) = slot.state.take() else { return Err(Failure::All(Error::Closing)) };
         let fired = Fired::of(id, &decided.effects);
         self.persist(id, slot, state, decided, received).await.map_err(|error| match error {
-            Error::Store(StoreError::Received | StoreError::Corrupt(_)) => Failure::One(error),
+            // One of them is the cause.
+            Error::Store(StoreError::Received | StoreError::Corrupt(_))
+                if gathered.answers.len() > 1 =>
+            {
+                Failure::Again(vec![1; gathered.answers.len()].into())
+            }
             error => Failure::All(error),
         })?;
         if gathered.answers.iter().any(|(request, _)| request.input.ends_execution()) {
@@ -438,11 +519,9 @@ impl Engine {
         if let Some(fired) = fired {
             self.tell_of_schedule(id, fired);
         }
-        if let Some(state) = &slot.state {
-            self.count(state, &before);
-            if let Some(monitor) = state.monitor() {
-                self.follow_monitor(monitor, &before);
-            }
+        self.count(&gathered.figures);
+        if let Some(monitor) = slot.state.as_ref().and_then(Hosted::monitor) {
+            self.follow_monitor(monitor, &before);
         }
         Ok(())
     }

@@ -19,8 +19,8 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if the execution is not at `commit.expect`: nothing is written,
-    /// the caller loads and decides again. [`StoreError::Received`] if it is, but the message in
-    /// `commit.received` is no longer there: nothing is written, the caller drops the message.
+    /// the caller loads and decides again. [`StoreError::Received`] if it is, but one of the messages in
+    /// `commit.received` is no longer there: nothing is written, the caller drops that message.
     /// After [`StoreError::Unavailable`] the commit may or may not be there: load to find out.
     async fn commit(&self, commit: Commit) -> Result<(), StoreError>;
 

@@ -141,11 +141,12 @@ impl Engine {
         retention: &Retention,
         now: Timestamp,
     ) -> Result<Pruned, StoreError> {
-        let pruned = self.inner.store.prune(retention, now, PRUNE_BATCH).await?;
-        if pruned.executions > 0 {
+        let pruned = self.inner.store.prune(retention, now, PRUNE_BATCH).await;
+        // One that failed may have removed some before.
+        if pruned.as_ref().map_or(true, |pruned| pruned.executions > 0) {
             self.inner.cache.forget_ended();
         }
-        Ok(pruned)
+        pruned
     }
 
     async fn prune(&self, retention: &Retention) {

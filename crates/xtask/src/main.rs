@@ -13,6 +13,7 @@ mod test;
 mod tidy;
 #[cfg(any(feature = "bench", feature = "differential"))]
 mod wire;
+mod words;
 
 use std::process::ExitCode;
 

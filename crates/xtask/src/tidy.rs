@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use crate::words::Words;
 use crate::{root, say};
 
 /// Which crates of ours a crate may depend on: the direction of the house.
@@ -52,11 +53,17 @@ pub(crate) fn run() -> anyhow::Result<()> {
         }
     }
     let mut files = Vec::new();
-    rust_files(&root.join("crates"), &mut files)?;
+    files_below(&root.join("crates"), "rs", &mut files)?;
+    let words = Words::read(&root)?;
     for file in files {
         let text = read(&file)?;
         let shown = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
         check_file(&shown, &text, &mut findings);
+        words.check(&shown, &text, &mut findings);
+    }
+    for file in pages(&root)? {
+        let shown = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
+        words.check(&shown, &read(&file)?, &mut findings);
     }
     for finding in &findings {
         say(&format!("tidy: {finding}"));
@@ -91,13 +98,23 @@ fn check_file(shown: &str, text: &str, findings: &mut Vec<String>) {
     }
 }
 
-fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+/// What people read.
+fn pages(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut pages: Vec<PathBuf> =
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md"].map(|page| root.join(page)).into();
+    for folder in ["docs", "deploy", "examples"] {
+        files_below(&root.join(folder), "md", &mut pages)?;
+    }
+    Ok(pages)
+}
+
+fn files_below(folder: &Path, extension: &str, files: &mut Vec<PathBuf>) -> anyhow::Result<()> {
     let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
     for entry in entries {
         let path = entry?.path();
         if path.is_dir() {
-            rust_files(&path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files_below(&path, extension, files)?;
+        } else if path.extension().is_some_and(|it| it == extension) {
             files.push(path);
         }
     }

@@ -5,6 +5,8 @@
 //! column but perhaps `wake_at`; it then uses a statement that does not mention the others, for
 //! `SQLite` rewrites the entries of every index whose columns a statement sets.
 
+use std::collections::BTreeSet;
+
 use engine::store::{Commit, Head, MessageKey, Outgoing, QueueChange, QueueRow, StoreError};
 use kernel::{MachineKind, Timestamp};
 use rusqlite::types::ValueRef;
@@ -143,10 +145,11 @@ fn check(
 
 /// Deletes messages; none if one of them is gone.
 fn receive(connection: &Connection, messages: &[MessageKey]) -> Result<(), Stop> {
+    let messages: BTreeSet<_> = messages.iter().collect();
     if messages.len() > 1 {
         let mut is_there = connection
             .prepare_cached("SELECT 1 FROM message WHERE sender = ?1 AND sequence = ?2")?;
-        for key in messages {
+        for key in &messages {
             if !is_there.exists(params![Key::of(&key.sender), key.sequence as i64])? {
                 return Err(Stop::Refused(StoreError::Received));
             }
