@@ -377,6 +377,27 @@ async fn parents_and_children_name_each_other() {
     assert_eq!(task["outputData"]["subWorkflowId"], child["workflowId"]);
 }
 
+#[tokio::test]
+async fn a_child_that_could_not_be_started_is_not_named() {
+    let server = Server::new().await;
+    let sub = |reference: &str, optional: bool| {
+        json!({ "name": "sub", "taskReferenceName": reference, "type": "SUB_WORKFLOW",
+            "optional": optional, "subWorkflowParam": { "name": "${workflow.input.none}" },
+            "inputParameters": {} })
+    };
+    let parent = json!({ "name": "parent", "version": 1, "tasks": [
+        sub("passed", true), sub("failed", false)] });
+    server.register(json!([parent])).await;
+    let id = server.start("parent", &json!({ "none": "nothing_of_this_name" })).await;
+    server.until(&id, "FAILED").await;
+    let tasks = server.workflow(&id).await["tasks"].clone();
+    for (at, status) in ["COMPLETED_WITH_ERRORS", "FAILED"].into_iter().enumerate() {
+        assert_eq!(tasks[at]["status"], status);
+        assert!(tasks[at].get("subWorkflowId").is_none_or(Value::is_null), "{}", tasks[at]);
+        assert_eq!(tasks[at]["outputData"], json!({}));
+    }
+}
+
 /// A built-in task that runs until it is let go.
 struct Held {
     begun: Arc<Semaphore>,
