@@ -27,8 +27,7 @@ impl Player {
             }
             let tree = self.settle(id).await?;
             if step.operates() && tree.ended() {
-                let shown = Names::of(&tree).shown(&tree);
-                self.transcript.insert(format!("at end {looks}"), shown);
+                self.look(&tree, looks);
                 looks += 1;
             }
             let names = Names::of(&tree);
@@ -42,9 +41,17 @@ impl Player {
             }
         }
         let tree = self.settle(id).await?;
-        let shown = Names::of(&tree).shown(&tree);
-        self.transcript.insert(format!("at end {looks}"), shown);
+        self.look(&tree, looks);
         Ok(())
+    }
+
+    fn look(&mut self, tree: &Tree, looks: usize) {
+        let mut shown = Names::of(tree).shown(tree);
+        if !tree.ended() && tree.pending().is_empty() {
+            // Neither at its end nor waiting for anybody.
+            shown["stuck"] = json!(true);
+        }
+        self.transcript.insert(format!("at end {looks}"), shown);
     }
 
     /// What the server answers; nothing where the step is none of a client's, and status 0 where
@@ -73,8 +80,7 @@ impl Player {
             }
             "pause" | "resume" => self.client.call("PUT", &query(step.verb.clone()), None).await?,
             "terminate" => {
-                let reason = step.quoted.first().map_or("", String::as_str).replace(' ', "%20");
-                self.client.call("DELETE", &format!("{base}?reason={reason}"), None).await?
+                self.client.call("DELETE", &format!("{base}{}", reason(step)), None).await?
             }
             "retry" => {
                 let descend = step.words.iter().any(|word| word == "descend");
@@ -147,8 +153,7 @@ impl Player {
         let id = child.root["workflowId"].as_str().unwrap_or_default();
         let status = step.words.get(1).map_or("COMPLETED", String::as_str);
         if status == "TERMINATED" {
-            let reason = step.quoted.first().map_or("", String::as_str).replace(' ', "%20");
-            let path = format!("/api/workflow/{id}?reason={reason}");
+            let path = format!("/api/workflow/{id}{}", reason(step));
             return self.client.call("DELETE", &path, None).await;
         }
         let Some(task) = child.tasks().iter().rev().find(|task| !terminal(task)) else {
@@ -173,6 +178,12 @@ impl Tree {
             name == reference || name.starts_with(&inner)
         })
     }
+}
+
+/// Why an operator ends an execution, as a query.
+fn reason(step: &Move) -> String {
+    let reason = step.quoted.first().map(|reason| reason.replace(' ', "%20"));
+    reason.map_or(String::new(), |reason| format!("?reason={reason}"))
 }
 
 /// A worker's report on a task.
