@@ -20,8 +20,8 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::metadata::apart;
 use super::extract::{Body, Path, Query, RawBody, lenient};
+use super::metadata::apart;
 use crate::Api;
 use crate::problem::Problem;
 
@@ -108,7 +108,10 @@ async fn update_event_handler(
 }
 
 /// As [`read`], away from the threads that serve.
-async fn read_aside(engine: &Engine, body: axum::body::Bytes) -> Result<Vec<EventHandler>, Problem> {
+async fn read_aside(
+    engine: &Engine,
+    body: axum::body::Bytes,
+) -> Result<Vec<EventHandler>, Problem> {
     let engine = engine.clone();
     apart(move || read(&engine, &body)).await
 }

@@ -624,6 +624,35 @@ async fn a_sub_workflow_that_a_fork_makes_shows_its_version() {
 }
 
 #[tokio::test]
+async fn a_switch_that_a_fork_makes_shows_that_its_case_has_tasks() {
+    let server = Server::new().await;
+    let branch = |reference: &str, case: &str| {
+        json!({ "name": reference, "taskReferenceName": reference, "type": "SWITCH",
+            "evaluatorType": "value-param", "expression": "v", "inputParameters": { "v": case },
+            "decisionCases": { "x": [{ "name": "a", "taskReferenceName": format!("{reference}_a"),
+                "type": "SIMPLE" }], "y": [] } })
+    };
+    let parent = json!({ "name": "parent", "version": 1, "tasks": [
+        { "name": "f", "taskReferenceName": "f", "type": "FORK_JOIN_DYNAMIC",
+          "dynamicForkTasksParam": "tasks", "dynamicForkTasksInputParamName": "inputs",
+          "inputParameters": { "tasks": [branch("s", "x"), branch("t", "y")], "inputs": {} } },
+        { "name": "j", "taskReferenceName": "j", "type": "JOIN" },
+    ] });
+    server.register(json!([parent])).await;
+    let id = server.start("parent", &json!({})).await;
+    server.complete("a").await;
+    server.until(&id, "COMPLETED").await;
+    let tasks = server.workflow(&id).await["tasks"].clone();
+    let tasks = tasks.as_array().expect("a list");
+    let shown = |reference: &str| {
+        let found = tasks.iter().find(|task| task["referenceTaskName"] == reference);
+        found.expect("it is there")["inputData"].get("hasChildren").cloned()
+    };
+    assert_eq!(shown("s"), Some(json!("true")));
+    assert_eq!(shown("t"), None, "nothing is to run");
+}
+
+#[tokio::test]
 async fn every_task_shows_a_definition() {
     let server = Server::new().await;
     let wait = json!({ "name": "w", "version": 1, "tasks": [

@@ -103,7 +103,10 @@ fn list(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> anyhow::Result<()
         let path = entry?.path();
         if path.is_dir() && !path.is_symlink() {
             list(&path, files)?;
-        } else if path.extension().is_some_and(|kind| ["json", "md", "rs"].iter().any(|known| kind == *known)) {
+        } else if path
+            .extension()
+            .is_some_and(|kind| ["json", "md", "rs"].iter().any(|known| kind == *known))
+        {
             files.push(path);
         }
     }

@@ -60,7 +60,8 @@ fn case(name: &str, section: &str, number: usize, stand_in: &str) -> anyhow::Res
     }
     anyhow::ensure!(!definitions.is_empty() && !lines.is_empty(), "it has no steps");
     let steps: Vec<Move> = lines.iter().map(|line| Move::read(line)).collect();
-    let begin = steps.iter().position(|step| step.verb == "start").context("it is never started")?;
+    let begin =
+        steps.iter().position(|step| step.verb == "start").context("it is never started")?;
     for before in &steps[..begin] {
         let known = ["quiet", "loud", "polled"].contains(&before.verb.as_str());
         anyhow::ensure!(known, "begins with what no client can do: {}", before.line);
@@ -117,9 +118,8 @@ fn playable(step: &Move) -> Option<Move> {
             !step.words.iter().any(|word| word == "merge")
         }
         "claim" | "extend" | "quiet" | "loud" | "polled" | "show" | "pause" | "resume"
-        | "terminate" | "retry" | "rerun" | "skip" | "reset-callbacks" | "post" | "child-refused" => {
-            true
-        }
+        | "terminate" | "retry" | "rerun" | "skip" | "reset-callbacks" | "post"
+        | "child-refused" => true,
         "restart" => step.json.is_none(),
         "child-started" => !step.options.contains_key("instead"),
         "child-ended" => step.words.get(1).is_none_or(|status| status != "TIMED_OUT"),
@@ -165,11 +165,8 @@ fn with_children(value: &Value, children: &BTreeSet<String>, number: usize) -> V
             let task = fields.contains_key("taskReferenceName");
             let kept = |name: &str| task && (name == "taskReferenceName" || name == "name");
             let fields = fields.iter().map(|(name, item)| {
-                let item = if kept(name) {
-                    item.clone()
-                } else {
-                    with_children(item, children, number)
-                };
+                let item =
+                    if kept(name) { item.clone() } else { with_children(item, children, number) };
                 (name.clone(), item)
             });
             Value::Object(fields.collect())

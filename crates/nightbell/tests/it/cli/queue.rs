@@ -39,7 +39,11 @@ fn list_shows_who_waits_for_whom() {
 fn queues_of_the_server_itself_are_listed_while_tasks_wait_in_them() {
     let server = || {
         StandIn::start()
-            .says("GET /api/tasks/queue/all", 200, json!({ "a": 0, "HTTP": 0, "EVENT": 2, "JDBC": 0 }))
+            .says(
+                "GET /api/tasks/queue/all",
+                200,
+                json!({ "a": 0, "HTTP": 0, "EVENT": 2, "JDBC": 0 }),
+            )
             .says("GET /api/tasks/queue/polldata/all", 200, json!([]))
     };
     let outcome = server().run(&["queue", "list"]).exits(0);

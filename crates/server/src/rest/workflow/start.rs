@@ -15,8 +15,8 @@ use utoipa_axum::routes;
 
 use crate::Api;
 use crate::problem::Problem;
-use crate::rest::metadata::apart;
 use crate::rest::extract::{Body, Object, Path, Query, lenient, object};
+use crate::rest::metadata::apart;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -289,10 +289,7 @@ fn is_quick(engine: &Engine, request: &StartRequest) -> bool {
 }
 
 /// Everything that can be wrong with a start before the engine is asked.
-fn checked(
-    engine: &Engine,
-    request: &StartRequest,
-) -> Result<(Arc<Plan>, Json, u8), Problem> {
+fn checked(engine: &Engine, request: &StartRequest) -> Result<(Arc<Plan>, Json, u8), Problem> {
     let priority = request.priority.unwrap_or(0);
     let priority = u8::try_from(priority).ok().filter(|priority| *priority <= 99);
     let priority = priority

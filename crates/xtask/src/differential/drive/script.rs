@@ -170,7 +170,10 @@ impl Tree {
     /// The last attempt at a task of this name, in whatever iteration; `#N` is the N-th of all.
     fn named(&self, reference: &str) -> Option<&Value> {
         if let Some(number) = reference.strip_prefix('#') {
-            return self.tasks().iter().find(|task| task["seq"].to_string().trim_matches('"') == number);
+            return self
+                .tasks()
+                .iter()
+                .find(|task| task["seq"].to_string().trim_matches('"') == number);
         }
         let inner = format!("{reference}__");
         self.tasks().iter().rev().find(|task| {
