@@ -196,7 +196,8 @@ mod tests {
 
     #[tokio::test]
     async fn every_type_that_the_server_runs_is_known_as_its_own() {
-        let runners = tasks::runners(&tasks::Settings::default()).expect("the defaults are sound");
+        let runners = tasks::registry::runners(&tasks::registry::Settings::default())
+            .expect("the defaults are sound");
         for runner in runners {
             assert!(OWN.contains(&runner.task_type()), "{}", runner.task_type());
         }
