@@ -31,14 +31,17 @@ impl Catalogue {
     }
 
     /// What `make` made of all documents of a kind, by name, since the last change; it is called
-    /// only if there was one.
+    /// only if there was one, and away from the threads that serve: it may compile what users wrote.
     ///
     /// # Errors
     /// The store's.
+    ///
+    /// # Panics
+    /// As `make` does.
     pub async fn view<T: Send + Sync + 'static>(
         &self,
         kind: &'static str,
-        make: impl FnOnce(&[Document]) -> T,
+        make: impl FnOnce(&[Document]) -> T + Send + 'static,
     ) -> Result<Arc<T>, StoreError> {
         let changes = {
             let mut kinds = self.kinds.lock();
@@ -48,7 +51,13 @@ impl Catalogue {
             }
             kind.changes
         };
-        let view = Arc::new(make(&self.store.documents(kind).await?));
+        let documents = self.store.documents(kind).await?;
+        let view = match tokio::task::spawn_blocking(move || make(&documents)).await {
+            Ok(view) => Arc::new(view),
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The runtime is ending.
+            Err(_) => return Err(StoreError::Closed),
+        };
         let mut kinds = self.kinds.lock();
         let kind = kinds.entry(kind).or_default();
         // What changed while it was read may be missing in it: the next reader makes another.

@@ -268,6 +268,14 @@ impl Definitions {
         Some(plan)
     }
 
+    /// The same if it is at hand: `None` for what is not registered, `Some(None)` for what is and of
+    /// which the next start has to make the plan.
+    pub fn planned(&self, name: &str, version: Option<u32>) -> Option<Option<Arc<Plan>>> {
+        let definition = self.workflow(name, version)?;
+        let key = (Arc::from(definition.name.as_str()), version_of(&definition));
+        Some(self.plans.read().current.get(&key).cloned())
+    }
+
     /// Pins a definition as it stands now: task definitions and the versions of sub-workflows that
     /// the author left open.
     pub fn pin(&self, mut definition: WorkflowDef) -> Arc<Plan> {

@@ -30,11 +30,22 @@ const NESTED: [f64; 6] = [0.0, 0.0, 0.25, 1.0, 4.0, 16.0];
 const NESTED_MAX: f64 = 64.0;
 /// Executions of which it is known from where they stem; those known longest are forgotten.
 const KNOWN_MAX: usize = 50_000;
+/// Messages given to brokers of which it is known who sent them; those sent first are forgotten.
+const SENT_MAX: usize = 50_000;
 
 /// From where executions stem.
 #[derive(Default)]
 pub(crate) struct Lineages {
     inner: Mutex<Inner>,
+    sent: Mutex<Sent>,
+}
+
+/// Who sent which message, by the message's id. What comes from outside may bear any id, so an id
+/// alone says nothing of its sender.
+#[derive(Default)]
+struct Sent {
+    by: HashMap<Box<str>, ExecutionId>,
+    order: VecDeque<Box<str>>,
 }
 
 #[derive(Default)]
@@ -89,6 +100,23 @@ impl Lineages {
         let wait = stem.account.lock().take(price);
         inner.learn(child, stem);
         (wait, generation + depth)
+    }
+
+    /// Remembers who gives a message to a broker.
+    pub(crate) fn note_sent(&self, id: &str, by: &ExecutionId) {
+        let mut sent = self.sent.lock();
+        if sent.by.insert(id.into(), by.clone()).is_none() {
+            sent.order.push_back(id.into());
+        }
+        while sent.by.len() > SENT_MAX {
+            let Some(oldest) = sent.order.pop_front() else { return };
+            sent.by.remove(&oldest);
+        }
+    }
+
+    /// The execution here that has sent a message; none for one from elsewhere.
+    pub(crate) fn sender_of(&self, id: &str) -> Option<ExecutionId> {
+        self.sent.lock().by.get(id).cloned()
     }
 }
 
@@ -176,6 +204,17 @@ mod tests {
             }
         }
         assert!(at_once < 2000, "{at_once} at once");
+    }
+
+    #[test]
+    fn messages_are_known_by_their_senders_and_forgotten_in_order() {
+        let lineages = Lineages::default();
+        for number in 0..=SENT_MAX {
+            lineages.note_sent(&number.to_string(), &id(number));
+        }
+        assert_eq!(lineages.sender_of("0"), None, "it is the oldest");
+        assert_eq!(lineages.sender_of("1"), Some(id(1)));
+        assert_eq!(lineages.sender_of("execution-1-1"), None, "an id says nothing of itself");
     }
 
     #[test]

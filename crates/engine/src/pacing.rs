@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use kernel::durable::{DEFAULT_HUB, ORCHESTRATION};
 use kernel::graph::StartMessage;
-use kernel::{ExecutionId, MachineKind, Rejected, TaskId, Timestamp};
+use kernel::{ExecutionId, MachineKind, Rejected, Timestamp};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -158,22 +158,17 @@ impl Engine {
         .await
     }
 
-    /// The turn of a start by an event handler; `None` if it need not wait. `id` is the message's: one
-    /// that an execution has sent bears the id of its task.
-    pub(crate) async fn turn_of_event(
+    /// The turn of a start by an event handler; `None` if it need not wait. What an execution here
+    /// has sent draws on its account. What came from outside is a first: it may bear the id of
+    /// anybody's task.
+    pub(crate) fn turn_of_event(
         &self,
-        id: &str,
+        sender: Option<&ExecutionId>,
         child: &ExecutionId,
         workflow: &str,
-    ) -> Result<Option<Turn>, Error> {
-        let mut stemming = None;
-        for by in senders(id) {
-            if self.look(&by, |_| ()).await?.is_some() {
-                stemming = Some(self.inner.lineages.start(&by, child));
-                break;
-            }
-        }
-        Ok(self.turn(stemming, workflow))
+    ) -> Option<Turn> {
+        let stemming = sender.map(|by| self.inner.lineages.start(by, child));
+        self.turn(stemming, workflow)
     }
 
     /// The later one of the turns that a start has by its lineage and by its definition.
@@ -229,14 +224,6 @@ fn begun_as(to: &ExecutionId, name: &str) -> ExecutionId {
     ExecutionId::instance(hub, to.as_str())
 }
 
-/// The executions that may have sent a message of this id: EVENT tasks give it the id of the task,
-/// `onStateChange` adds what has changed, a number and the time.
-fn senders(id: &str) -> impl Iterator<Item = ExecutionId> {
-    let about_change = id.rsplitn(4, '-').nth(3);
-    let tasks = [Some(id), about_change].into_iter().flatten().filter_map(TaskId::parse);
-    tasks.map(|task| task.execution)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -263,15 +250,5 @@ mod tests {
         for _ in 0..100_000 {
             rates.admit("w").expect("it may");
         }
-    }
-
-    #[test]
-    fn a_message_tells_by_its_id_who_sent_it() {
-        let senders = |id: &str| -> Vec<_> {
-            senders(id).map(|id| id.to_string()).filter(|id| id == "a-b").collect()
-        };
-        assert_eq!(senders("a-b-7"), ["a-b"]);
-        assert_eq!(senders("a-b-7-onSuccess-0-1700000000000"), ["a-b"]);
-        assert_eq!(senders("hello"), [""; 0]);
     }
 }

@@ -37,7 +37,8 @@ impl Engine {
             .map_err(|error| StoreError::Corrupt(format!("event {:?}: {error}", outgoing.key)))?;
         let mut pause = PAUSE;
         for attempt in 1..=TRIES_MAX {
-            let Err(error) = self.publish_event(message_of(&event)).await else { break };
+            let published = self.publish_event_of(&outgoing.key.sender, message_of(&event)).await;
+            let Err(error) = published else { break };
             tracing::warn!(event = %event.id, sink = %event.sink, attempt, %error, "not published");
             let hopeless = matches!(error, PublishError::Broker(BrokerError::Invalid(_)));
             if attempt == TRIES_MAX || hopeless {

@@ -81,6 +81,8 @@ pub(super) struct Acting<'a> {
     pub(super) handler: &'a EventHandler,
     pub(super) index: usize,
     pub(super) message: &'a EventMessage,
+    /// The execution here that has sent it; none if it came from outside.
+    pub(super) sender: Option<&'a ExecutionId>,
     pub(super) view: View<'a>,
     pub(super) place: &'a Place,
 }
@@ -115,7 +117,7 @@ impl Acting<'_> {
     /// Has a start wait that stems from too many others, or whose definition is started too often.
     async fn wait_for_turn(&self, child: &ExecutionId, workflow: &str) -> Result<(), Failure> {
         let engine = self.engine;
-        let Some(turn) = engine.turn_of_event(&self.message.id, child, workflow).await? else {
+        let Some(turn) = engine.turn_of_event(self.sender, child, workflow) else {
             return Ok(());
         };
         let Ok(_waits) = engine.inner.events.delayed.try_acquire() else {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use kernel::definition::{ConditionForm, EventAction, EventHandler};
 use kernel::graph::TaskStatus;
-use kernel::{Form, Scripts};
+use kernel::{ExecutionId, Form, MachineKind, Scripts};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::OwnedSemaphorePermit;
@@ -48,6 +48,9 @@ struct Letter {
     /// What it does to the task that it names, if it came through a queue of updates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     update: Option<TaskStatus>,
+    /// The execution here that has sent it. What came from outside has none, whatever its id says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sender: Option<ExecutionId>,
 }
 
 impl Letter {
@@ -63,8 +66,29 @@ impl Engine {
     /// # Errors
     /// The broker's, or the store's.
     pub async fn publish_event(&self, message: EventMessage) -> Result<(), PublishError> {
+        self.publish_as(None, message).await
+    }
+
+    /// The same for an execution: what handlers start on account of the message stems from it.
+    ///
+    /// # Errors
+    /// The broker's, or the store's.
+    pub async fn publish_event_of(
+        &self,
+        sender: &ExecutionId,
+        message: EventMessage,
+    ) -> Result<(), PublishError> {
+        let starts = matches!(sender.machine(), MachineKind::Execution | MachineKind::Instance);
+        self.publish_as(starts.then_some(sender), message).await
+    }
+
+    async fn publish_as(
+        &self,
+        sender: Option<&ExecutionId>,
+        message: EventMessage,
+    ) -> Result<(), PublishError> {
         if &*message.event.kind == HERE {
-            self.receive_event(message).await?;
+            self.receive_from(sender.cloned(), message).await?;
             return Ok(());
         }
         let broker = self.inner.events.brokers.read().get(&*message.event.kind).cloned();
@@ -74,6 +98,9 @@ impl Engine {
                 format!("there is no broker for '{}'; there is {kinds}", message.event.kind);
             return Err(BrokerError::Invalid(message).into());
         };
+        if let Some(sender) = sender {
+            self.inner.lineages.note_sent(&message.id, sender);
+        }
         Ok(broker.publish(&message).await?)
     }
 
@@ -89,6 +116,15 @@ impl Engine {
     /// # Errors
     /// The store's: it was not taken.
     pub async fn receive_event(&self, message: EventMessage) -> Result<bool, StoreError> {
+        self.receive_from(None, message).await
+    }
+
+    /// The same for a message of which it is known that an execution here has sent it.
+    pub(super) async fn receive_from(
+        &self,
+        sender: Option<ExecutionId>,
+        message: EventMessage,
+    ) -> Result<bool, StoreError> {
         let update = self.inner.events.updates.read().get(&message.event).copied();
         let handlers = self.heeding(&message.event);
         if update.is_none() && handlers.is_empty() {
@@ -110,6 +146,7 @@ impl Engine {
             id: message.id,
             payload: message.payload,
             update,
+            sender,
         };
         let engine = self.clone();
         // To its end even if the caller goes away: what is written is also handled.
@@ -208,7 +245,8 @@ impl Engine {
         let payload = Payload::new(&message.payload);
         let mut handled = Vec::new();
         for handler in &handlers {
-            handled.push(self.handle_with(handler, message, &payload, place));
+            let told = Told { message, sender: letter.sender.as_ref(), payload: &payload };
+            handled.push(self.handle_with(handler, told, place));
         }
         join_all(handled).await.into_iter().collect::<Result<(), StoreError>>()?;
         self.inner.store.delete_document(KIND, &letter.key(), 0).await?;
@@ -230,8 +268,7 @@ impl Engine {
     async fn handle_with(
         &self,
         handler: &EventHandler,
-        message: &EventMessage,
-        payload: &Payload,
+        Told { message, sender, payload }: Told<'_>,
         place: &Place,
     ) -> Result<(), StoreError> {
         let before = self.recall(&handler.name, handler.actions.len(), message).await?;
@@ -261,7 +298,7 @@ impl Engine {
             let handling = before
                 .unwrap_or_else(|| Handling::new(&handler.name, index, message, name, self.now()));
             let view = payload.view(action.expand_inline_json);
-            let acting = Acting { engine: self, handler, index, message, view, place };
+            let acting = Acting { engine: self, handler, index, message, sender, view, place };
             self.carry_out(handling, Deed::Action(acting, action)).await?;
         }
         Ok(())
@@ -325,6 +362,14 @@ impl Engine {
             return self.remember(&handling.ended(Standing::Failed, exception(&reason))).await;
         }
     }
+}
+
+/// A message as handlers are told it.
+#[derive(Clone, Copy)]
+struct Told<'a> {
+    message: &'a EventMessage,
+    sender: Option<&'a ExecutionId>,
+    payload: &'a Payload,
 }
 
 /// One thing to do about a message.

@@ -133,9 +133,10 @@ impl Engine {
     /// Writes a message down and only then says so to its broker.
     async fn take(&self, delivery: Delivery, event: &EventName) -> Result<(), BrokerError> {
         let id = delivery.id.unwrap_or_else(|| Self::new_id().to_string());
+        let sender = self.inner.lineages.sender_of(&id);
         let message = EventMessage { event: event.clone(), id, payload: delivery.payload };
         loop {
-            match self.receive_event(message.clone()).await {
+            match self.receive_from(sender.clone(), message.clone()).await {
                 Ok(_) => return delivery.receipt.acknowledge().await,
                 Err(crate::store::StoreError::Closed) => {
                     delivery.receipt.give_back().await;

@@ -14,6 +14,7 @@ use super::event::{Event, Parent};
 use super::execution::{Execution, Task};
 use super::input::Message;
 use super::plan::Kind;
+use super::status::TaskStatus;
 use crate::id::ExecutionId;
 use crate::machine::{Decision, Rejected};
 
@@ -75,11 +76,19 @@ impl Task {
 
 impl Execution {
     /// The sub-workflow of a task; `None` while there is none, or nobody knows yet which one an
-    /// idempotency key will lead to.
+    /// idempotency key will lead to, and where it could not be started.
     pub fn child_of<'a>(&self, task: &'a Task) -> Option<&'a ExecutionId> {
         let params = self.node_of(task).task.sub_workflow_param.as_ref();
         let keyed = params.is_some_and(|params| params.idempotency_strategy.is_some());
-        let known = task.child_started || (task.begun && !keyed);
+        // A child says that it exists before it says anything else. One whose task was cancelled or
+        // timed out may still come to be, and is told to end then.
+        let refused = matches!(
+            task.status,
+            TaskStatus::Failed
+                | TaskStatus::FailedWithTerminalError
+                | TaskStatus::CompletedWithErrors
+        );
+        let known = task.child_started || (task.begun && !keyed && !refused);
         task.child.as_ref().filter(|_| task.kind == Kind::SubWorkflow && known)
     }
 

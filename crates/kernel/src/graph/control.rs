@@ -187,7 +187,10 @@ fn can_be_retried(state: &Execution) -> Result<(), Rejected> {
         )));
     }
     // A workflow that took too long may have no failed task: it just gets its time again.
-    if state.status != Status::TimedOut && !state.tasks().any(is_last_failure) {
+    let as_planned = state.tasks().any(has_ended_the_execution);
+    let asks_for_it =
+        |task: &Task| is_last_failure(task) && !(as_planned && is_stopped_container(task));
+    if state.status != Status::TimedOut && !state.tasks().any(asks_for_it) {
         return Err(Rejected::Conflict(format!(
             "workflow {} has no failed task to retry: restart it instead",
             state.id
@@ -237,6 +240,18 @@ pub(super) fn retry_for_parent(
 
 fn is_last_failure(task: &Task) -> bool {
     task.status.is_failure() && !task.retried
+}
+
+/// A TERMINATE completes with the execution, and what was open then was stopped as planned.
+fn has_ended_the_execution(task: &Task) -> bool {
+    task.kind == Kind::Terminate && task.status == TaskStatus::Completed
+}
+
+/// What only holds others and was stopped with the execution: it has nothing of its own to try
+/// again. (After an operator's terminate between two tasks of a loop it is where that goes on.)
+fn is_stopped_container(task: &Task) -> bool {
+    let container = matches!(task.kind, Kind::Join | Kind::ExclusiveJoin | Kind::DoWhile);
+    container && task.status == TaskStatus::Canceled
 }
 
 fn try_again(draft: &mut Draft<'_>, descend: bool) {

@@ -21,6 +21,10 @@ pub(crate) enum Verb {
         /// Only queues in which tasks wait
         #[arg(long)]
         waiting: bool,
+        /// List those of the server's own task types, too; without it they are listed while tasks
+        /// wait in them
+        #[arg(long)]
+        all: bool,
         /// Draw the list again every so many seconds
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
               value_parser = clap::value_parser!(u64).range(1..))]
@@ -57,8 +61,8 @@ impl Poll {
 /// Runs the command.
 pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
     match verb {
-        Verb::List { waiting, watch } => loop {
-            list(waiting, client, output).await?;
+        Verb::List { waiting, all, watch } => loop {
+            list(waiting, all, client, output).await?;
             let Some(seconds) = watch else { return Ok(()) };
             tokio::time::sleep(Duration::from_secs(seconds)).await;
             output.redraw()?;
@@ -67,7 +71,35 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
     }
 }
 
-async fn list(waiting: bool, client: &Client, output: &Output) -> anyhow::Result<()> {
+/// Task types that the server runs itself: nobody polls their queues.
+const OWN: [&str; 24] = [
+    "BUSINESS_RULE",
+    "CHECK_DNS",
+    "CHECK_EMAIL",
+    "CHECK_HTTP",
+    "CHECK_INFLUX",
+    "CHECK_JOB",
+    "CHECK_PROMETHEUS",
+    "CHECK_SQL",
+    "CHECK_TCP",
+    "EVENT",
+    "GET_SIGNED_JWT",
+    "GET_WORKFLOW",
+    "HTTP",
+    "HTTP_POLL",
+    "INCIDENT",
+    "JDBC",
+    "KAFKA_PUBLISH",
+    "NOTIFY",
+    "OPS_GENIE",
+    "QUERY_PROCESSOR",
+    "SENDGRID",
+    "TERMINATE_WORKFLOW",
+    "UPDATE_SECRET",
+    "UPDATE_TASK",
+];
+
+async fn list(waiting: bool, all: bool, client: &Client, output: &Output) -> anyhow::Result<()> {
     let sizes = client.get(&["tasks", "queue", "all"]).send().await?.value()?;
     let polls = client.get(&["tasks", "queue", "polldata", "all"]).send().await?.value()?;
     let sizes: BTreeMap<String, u64> = understand("sizes of queues", &sizes)?;
@@ -98,6 +130,9 @@ async fn list(waiting: bool, client: &Client, output: &Output) -> anyhow::Result
             .collect();
         return output.json(&listed);
     }
+    let before = queues.len();
+    queues.retain(|name, (size, _)| all || *size > 0 || !OWN.contains(&name.as_str()));
+    let hidden = before - queues.len();
     let now = Timestamp::now();
     let mut table = Table::new(&["QUEUE", "WAITING", "LAST POLL", "~BY"]);
     for (name, (size, poll)) in &queues {
@@ -112,6 +147,9 @@ async fn list(waiting: bool, client: &Client, output: &Output) -> anyhow::Result
         ]);
     }
     output.table(&table)?;
+    if hidden > 0 {
+        output.note(format_args!("{hidden} of the server itself are not shown; --all shows them"));
+    }
     if queues.is_empty() {
         output.note("no queues");
     }
@@ -150,4 +188,18 @@ async fn show(task_type: &str, client: &Client, output: &Output) -> anyhow::Resu
 /// A 204 instead of an empty list.
 fn or_empty(value: Value) -> Value {
     if value.is_null() { json!([]) } else { value }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_type_that_the_server_runs_is_known_as_its_own() {
+        let runners = tasks::registry::runners(&tasks::registry::Settings::default())
+            .expect("the defaults are sound");
+        for runner in runners {
+            assert!(OWN.contains(&runner.task_type()), "{}", runner.task_type());
+        }
+    }
 }

@@ -21,11 +21,10 @@ use crate::Api;
 use crate::rest::extract::{Answer, Path, RawBody, parse};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(entities)).routes(routes!(entities_named)).routes(routes!(
-        entity,
-        signal_entity,
-        delete_entity
-    ))
+    OpenApiRouter::new()
+        .routes(routes!(entities))
+        .routes(routes!(entities_named, signal_entity_without_key, delete_entity_without_key))
+        .routes(routes!(entity, signal_entity, delete_entity))
 }
 
 /// Stands in an address for an empty key.
@@ -89,6 +88,43 @@ async fn signal_entity(
     let operation = caller.text("op").unwrap_or_default().to_owned();
     let input = operand(&headers, &body)?;
     signal(&api.engine, &caller, &entity_id(&name, &key)?, &operation, input).await
+}
+
+/// Tells the entity with an empty key to do something; the body is with what.
+#[utoipa::path(
+    post, path = "/runtime/webhooks/durabletask/entities/{name}", tag = "durable",
+    request_body = serde_json::Value,
+    params(
+        ("name" = String, Path, description = "The name of the entity, in any case"),
+        ("op" = Option<String>, Query, description = "The operation"),
+    ),
+    responses(
+        (status = 202, description = "It is told"),
+        (status = 400, description = "The body is no JSON"),
+    )
+)]
+async fn signal_entity_without_key(
+    state: State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    body: RawBody,
+) -> Result<StatusCode, Refusal> {
+    signal_entity(state, caller, Path((name, EMPTY_KEY.to_owned())), headers, body).await
+}
+
+/// Tells the entity with an empty key to delete itself.
+#[utoipa::path(
+    delete, path = "/runtime/webhooks/durabletask/entities/{name}", tag = "durable",
+    params(("name" = String, Path, description = "The name of the entity, in any case")),
+    responses((status = 202, description = "It is told"))
+)]
+async fn delete_entity_without_key(
+    state: State<Api>,
+    caller: Caller,
+    Path(name): Path<String>,
+) -> Result<StatusCode, Refusal> {
+    delete_entity(state, caller, Path((name, EMPTY_KEY.to_owned()))).await
 }
 
 /// Tells an entity to delete itself.

@@ -25,7 +25,7 @@ use serde_json::json;
 use super::refusal::Refusal;
 use super::status::{HistoryEvent, RuntimeStatus, Standing, Wishes};
 use crate::problem::Problem;
-use crate::rest::workflow::{StartRequest, begin, begin_as, checked};
+use crate::rest::workflow::{StartRequest, begin, begin_as, checked_aside};
 
 /// The variable that is shown as `customStatus`.
 const CUSTOM_STATUS: &str = "customStatus";
@@ -42,7 +42,7 @@ pub(super) async fn start(
 ) -> Result<ExecutionId, Problem> {
     let Some(id) = id else { return begin(engine, request).await };
     // Everything is looked at before anything is removed.
-    checked(engine, &request)?;
+    let (request, _) = checked_aside(engine, request).await?;
     give_way(engine, &id).await?;
     match begin_as(engine, request, &id).await {
         // Somebody else was quicker.

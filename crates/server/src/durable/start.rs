@@ -18,7 +18,7 @@ use super::{Subject, code, graph, graph_id, show, wanted_id};
 use crate::Api;
 use crate::problem::Problem;
 use crate::rest::extract::{Answer, Path, RawBody, parse};
-use crate::rest::workflow::{StartRequest, checked};
+use crate::rest::workflow::{StartRequest, checked_aside};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(start_new)).routes(routes!(start_as))
@@ -87,7 +87,7 @@ pub(crate) async fn begin(
         .transpose()
         .map_err(|_| Problem::bad_request("The version of a workflow must be a whole number."))?;
     if let Some(id) = id {
-        checked(engine, &request)?;
+        request = checked_aside(engine, request).await?.0;
         code::give_way(engine, &ExecutionId::instance(hub, id)).await?;
     }
     let id = id.and_then(graph_id);

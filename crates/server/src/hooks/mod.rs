@@ -184,7 +184,7 @@ async fn all(engine: &Engine) -> Result<Arc<BTreeMap<String, Webhook>>, Problem>
         }
     };
     let view =
-        engine.catalogue().view(KIND, |documents| documents.iter().filter_map(read).collect());
+        engine.catalogue().view(KIND, move |documents| documents.iter().filter_map(read).collect());
     Ok(view.await?)
 }
 

@@ -21,6 +21,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path, Query, RawBody, lenient};
+use super::metadata::apart;
 use crate::Api;
 use crate::problem::Problem;
 
@@ -62,7 +63,7 @@ async fn create_event_handler(
     Extension(registering): Extension<Registering>,
     RawBody(body): RawBody,
 ) -> Result<(), Problem> {
-    let mut handlers = read(&api.engine, &body)?;
+    let mut handlers = read_aside(&api.engine, body).await?;
     let _registering = registering.0.lock().await;
     for (at, handler) in handlers.iter().enumerate() {
         let twice = handlers[..at].iter().any(|earlier| earlier.name == handler.name);
@@ -92,7 +93,7 @@ async fn update_event_handler(
     Extension(registering): Extension<Registering>,
     RawBody(body): RawBody,
 ) -> Result<(), Problem> {
-    let mut handlers = read(&api.engine, &body)?;
+    let mut handlers = read_aside(&api.engine, body).await?;
     let _registering = registering.0.lock().await;
     let now = api.engine.now().millis();
     for handler in &mut handlers {
@@ -104,6 +105,15 @@ async fn update_event_handler(
         }
     }
     Ok(api.engine.put_event_handlers(handlers).await?)
+}
+
+/// As [`read`], away from the threads that serve.
+async fn read_aside(
+    engine: &Engine,
+    body: axum::body::Bytes,
+) -> Result<Vec<EventHandler>, Problem> {
+    let engine = engine.clone();
+    apart(move || read(&engine, &body)).await
 }
 
 /// Reads handlers that can be registered.
@@ -279,7 +289,8 @@ async fn retag(
     let _registering = registering.0.lock().await;
     let mut handler = (*named(engine, name)?).clone();
     handler.tags = change(std::mem::take(&mut handler.tags));
-    let flaws = validate_event_handler(&handler, engine.scripts());
+    let (aside, tagged) = (engine.clone(), handler.clone());
+    let flaws = apart(move || Ok(validate_event_handler(&tagged, aside.scripts()))).await?;
     let flaws: Vec<Flaw> = flaws.into_iter().filter(|f| f.pointer.starts_with("/tags")).collect();
     if !flaws.is_empty() {
         return Err(Problem::invalid(flaws));

@@ -390,7 +390,7 @@ fn text(body: &Bytes) -> Result<&str, Problem> {
 }
 
 /// Does work that may take long (scripts are compiled) away from the threads that serve.
-pub(super) async fn apart<T: Send + 'static>(
+pub(crate) async fn apart<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {

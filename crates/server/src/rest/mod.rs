@@ -8,7 +8,7 @@ mod environment;
 mod event;
 mod execute;
 pub mod extract;
-mod metadata;
+pub(crate) mod metadata;
 mod monitor;
 pub mod query;
 mod queue;

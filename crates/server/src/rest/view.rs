@@ -265,19 +265,10 @@ impl<'a> Shown<'a> {
             return task.input.clone();
         };
         let mut members = vec![("case", Json::of(&case))];
-        if self.has_children(task, case) {
+        if self.state.has_chosen_tasks(task) {
             members.push(("hasChildren", Json::of(&"true")));
         }
         with_members(&task.input, &members)
-    }
-
-    fn has_children(&self, task: &Task, case: &str) -> bool {
-        let place = self.whole(task);
-        match place.decision_cases.get(case) {
-            Some(tasks) if !tasks.is_empty() => true,
-            Some(_) if task.kind == Kind::Switch => false,
-            _ => !place.default_case.is_empty(),
-        }
     }
 
     /// The author's words for a task's place, nested tasks included.

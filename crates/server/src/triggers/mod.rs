@@ -33,6 +33,7 @@ use self::table::Table;
 use crate::Api;
 use crate::problem::Problem;
 use crate::rest::extract::{Path, RawBody};
+use crate::rest::metadata::apart;
 
 /// The paths of triggers' definitions.
 pub(crate) fn routes() -> OpenApiRouter<Api> {
@@ -66,11 +67,12 @@ struct Place {
 
 /// The triggers as they are stored.
 async fn registered(engine: &Engine) -> Result<Arc<Registered>, Problem> {
-    let compile = |documents: &[Document]| {
+    let aside = engine.clone();
+    let compile = move |documents: &[Document]| {
         let mut registered = Registered { triggers: BTreeMap::new(), paths: Table::default() };
         for document in documents {
             let value = serde_json::from_str(&document.text).unwrap_or(Value::Null);
-            match definition::of_value(value, engine.scripts()) {
+            match definition::of_value(value, aside.scripts()) {
                 Ok(trigger) => {
                     let trigger = Arc::new(trigger);
                     let (method, place) = (trigger.method.clone(), &trigger.pattern);
@@ -176,7 +178,9 @@ async fn put_triggers(
 ) -> Result<AsJson<Vec<Value>>, Problem> {
     // Bounds on depth and numbers are the same for all documents.
     let value: Value = crate::rest::extract::parse(&body)?;
-    let triggers = read(&value.to_string(), api.engine.scripts()).map_err(Problem::invalid)?;
+    let engine = api.engine.clone();
+    let compile = move || read(&value.to_string(), engine.scripts()).map_err(Problem::invalid);
+    let triggers = apart(compile).await?;
     let documents = triggers.iter().map(|trigger| trigger.document.clone()).collect();
     put(&api.engine, triggers).await?;
     Ok(AsJson(documents))

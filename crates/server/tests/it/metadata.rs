@@ -11,6 +11,37 @@ async fn create(server: &Server, definition: &Value) {
 }
 
 #[tokio::test]
+async fn scripts_are_compiled_away_from_the_threads_that_serve() {
+    let server = Server::new().await;
+    let inline = |number: usize| {
+        json!({ "name": "s", "taskReferenceName": format!("s{number}"), "type": "INLINE",
+            "inputParameters": { "evaluatorType": "javascript", "expression": "aside" } })
+    };
+    let many: Vec<Value> = (0..3000).map(inline).collect();
+    let workflow = json!({ "name": "many", "version": 1, "schemaVersion": 2, "tasks": many,
+        "ownerEmail": "owner@example.com" });
+    let handler = json!({ "name": "h", "event": "conductor:x", "active": true,
+        "evaluatorType": "javascript", "condition": "aside",
+        "actions": [{ "action": "start_workflow", "start_workflow": { "name": "many" } }] });
+    let trigger = json!({ "name": "t", "method": "GET", "path": "/orders/{number}",
+        "show": { "name": "many", "correlationId": "${request.path.number}",
+            "queryExpression": "aside" } });
+    let doors = [
+        (Method::POST, "/api/metadata/workflow", workflow.clone()),
+        (Method::PUT, "/api/metadata/workflow", json!([workflow])),
+        (Method::POST, "/api/metadata/workflow/validate", workflow.clone()),
+        (Method::POST, "/api/workflow", json!({ "name": "adhoc", "workflowDef": workflow })),
+        (Method::POST, "/api/event", handler.clone()),
+        (Method::PUT, "/api/event", handler),
+        (Method::POST, "/api/triggers", trigger),
+    ];
+    for (method, path, body) in doors {
+        let answer = server.send(method, path, body.to_string()).await;
+        assert_eq!(answer.status, 200, "{path}: {}", &answer.text[..answer.text.len().min(300)]);
+    }
+}
+
+#[tokio::test]
 async fn a_created_workflow_is_shown_as_it_was_written_with_its_time() {
     let server = Server::new().await;
     let mut orders = line("orders", &["pack"]);

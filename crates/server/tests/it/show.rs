@@ -377,6 +377,27 @@ async fn parents_and_children_name_each_other() {
     assert_eq!(task["outputData"]["subWorkflowId"], child["workflowId"]);
 }
 
+#[tokio::test]
+async fn a_child_that_could_not_be_started_is_not_named() {
+    let server = Server::new().await;
+    let sub = |reference: &str, optional: bool| {
+        json!({ "name": "sub", "taskReferenceName": reference, "type": "SUB_WORKFLOW",
+            "optional": optional, "subWorkflowParam": { "name": "${workflow.input.none}" },
+            "inputParameters": {} })
+    };
+    let parent = json!({ "name": "parent", "version": 1, "tasks": [
+        sub("passed", true), sub("failed", false)] });
+    server.register(json!([parent])).await;
+    let id = server.start("parent", &json!({ "none": "nothing_of_this_name" })).await;
+    server.until(&id, "FAILED").await;
+    let tasks = server.workflow(&id).await["tasks"].clone();
+    for (at, status) in ["COMPLETED_WITH_ERRORS", "FAILED"].into_iter().enumerate() {
+        assert_eq!(tasks[at]["status"], status);
+        assert!(tasks[at].get("subWorkflowId").is_none_or(Value::is_null), "{}", tasks[at]);
+        assert_eq!(tasks[at]["outputData"], json!({}));
+    }
+}
+
 /// A built-in task that runs until it is let go.
 struct Held {
     begun: Arc<Semaphore>,
@@ -600,6 +621,35 @@ async fn a_sub_workflow_that_a_fork_makes_shows_its_version() {
     let shown = tasks.iter().find(|task| task["referenceTaskName"] == "s").expect("it is there");
     assert_eq!(shown["inputData"]["subWorkflowVersion"], 7);
     assert_eq!(shown["inputData"]["workflowInput"]["n"], 1);
+}
+
+#[tokio::test]
+async fn a_switch_that_a_fork_makes_shows_that_its_case_has_tasks() {
+    let server = Server::new().await;
+    let branch = |reference: &str, case: &str| {
+        json!({ "name": reference, "taskReferenceName": reference, "type": "SWITCH",
+            "evaluatorType": "value-param", "expression": "v", "inputParameters": { "v": case },
+            "decisionCases": { "x": [{ "name": "a", "taskReferenceName": format!("{reference}_a"),
+                "type": "SIMPLE" }], "y": [] } })
+    };
+    let parent = json!({ "name": "parent", "version": 1, "tasks": [
+        { "name": "f", "taskReferenceName": "f", "type": "FORK_JOIN_DYNAMIC",
+          "dynamicForkTasksParam": "tasks", "dynamicForkTasksInputParamName": "inputs",
+          "inputParameters": { "tasks": [branch("s", "x"), branch("t", "y")], "inputs": {} } },
+        { "name": "j", "taskReferenceName": "j", "type": "JOIN" },
+    ] });
+    server.register(json!([parent])).await;
+    let id = server.start("parent", &json!({})).await;
+    server.complete("a").await;
+    server.until(&id, "COMPLETED").await;
+    let tasks = server.workflow(&id).await["tasks"].clone();
+    let tasks = tasks.as_array().expect("a list");
+    let shown = |reference: &str| {
+        let found = tasks.iter().find(|task| task["referenceTaskName"] == reference);
+        found.expect("it is there")["inputData"].get("hasChildren").cloned()
+    };
+    assert_eq!(shown("s"), Some(json!("true")));
+    assert_eq!(shown("t"), None, "nothing is to run");
 }
 
 #[tokio::test]

@@ -103,7 +103,7 @@ async fn publish(engine: &Engine, task: &Handoff) -> Result<Outcome, engine::Err
     let payload = Json::of(&payload);
     let message =
         EventMessage { event, id: task.task_id.clone(), payload: payload.text().to_owned() };
-    let status = match engine.publish_event(message).await {
+    let status = match engine.publish_event_of(&id, message).await {
         Ok(()) if task.async_complete => OutcomeStatus::InProgress { again_after: None },
         Ok(()) => OutcomeStatus::Completed,
         Err(PublishError::Store(error)) => return Err(error.into()),

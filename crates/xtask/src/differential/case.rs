@@ -1,8 +1,8 @@
 //! A case: definitions, an input, how the worker answers, and what the operator does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::random::{Random, hash};
 
@@ -14,12 +14,18 @@ pub(super) struct Case {
     pub(super) tasks: Vec<Value>,
     /// Workflow definitions; the last one is started.
     pub(super) workflows: Vec<Value>,
+    /// Later versions of it, which an operator may ask for.
+    pub(super) later: Vec<Value>,
     /// What it is started with.
     pub(super) input: Value,
+    /// Members of the start request beside its name and input.
+    pub(super) start: Map<String, Value>,
     /// How the worker answers.
     pub(super) worker: Worker,
     /// What the operator does while it runs and after it has ended, in order.
     pub(super) actions: Vec<Action>,
+    /// What happens instead, step by step.
+    pub(super) script: Option<Vec<Move>>,
 }
 
 impl Case {
@@ -37,6 +43,9 @@ impl Case {
         }
         for action in &self.actions {
             found.insert(action.act.word().to_owned());
+        }
+        for step in self.script.iter().flatten().filter(|step| step.operates()) {
+            found.insert(step.verb.clone());
         }
         format!(" {} ", found.into_iter().collect::<Vec<_>>().join(" "))
     }
@@ -64,6 +73,75 @@ fn traits_of(value: &Value, within: Option<&str>, found: &mut BTreeSet<String>) 
             fields.values().for_each(|item| traits_of(item, inner.or(within), found));
         }
         _ => {}
+    }
+}
+
+/// One step of a scenario: `verb REFERENCE {JSON} "TEXT" option=VALUE`.
+#[derive(Clone)]
+pub(super) struct Move {
+    pub(super) line: String,
+    pub(super) verb: String,
+    pub(super) words: Vec<String>,
+    pub(super) quoted: Vec<String>,
+    pub(super) json: Option<Value>,
+    pub(super) options: BTreeMap<String, Value>,
+}
+
+impl Move {
+    pub(super) fn read(line: &str) -> Self {
+        let (verb, mut rest) = line.split_once(' ').unwrap_or((line, ""));
+        let mut step = Self {
+            line: line.to_owned(),
+            verb: verb.to_owned(),
+            words: Vec::new(),
+            quoted: Vec::new(),
+            json: None,
+            options: BTreeMap::new(),
+        };
+        rest = rest.trim_start();
+        while !rest.is_empty() {
+            let word = rest.split_whitespace().next().unwrap_or_default();
+            let named = word.split_once('=').map(|(name, _)| name);
+            let named = named.filter(|name| name.bytes().all(|byte| byte.is_ascii_lowercase()));
+            let value = named.map_or(rest, |name| &rest[name.len() + 1..]);
+            let mut stream = serde_json::Deserializer::from_str(value).into_iter::<Value>();
+            let (value, length) = match stream.next() {
+                Some(Ok(json)) => (Some(json), rest.len() - value.len() + stream.byte_offset()),
+                _ => (None, word.len()),
+            };
+            match (named, value) {
+                (Some(name), value) => {
+                    let text = || json!(word[name.len() + 1..]);
+                    step.options.insert(name.to_owned(), value.unwrap_or_else(text));
+                }
+                (None, Some(Value::String(text))) => step.quoted.push(text),
+                (None, Some(json)) => step.json = Some(json),
+                (None, None) => step.words.push(word.to_owned()),
+            }
+            rest = rest[length..].trim_start();
+        }
+        step
+    }
+
+    /// The task that it is about.
+    pub(super) fn first(&self) -> &str {
+        self.words.first().map_or("", String::as_str)
+    }
+
+    /// Seconds from the start until it goes on, if it is about time.
+    pub(super) fn seconds(&self) -> Option<f64> {
+        let text = (self.verb == "at").then(|| self.first())?;
+        let units = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+        units.into_iter().find_map(|(unit, factor)| {
+            let number: f64 = text.strip_suffix(unit)?.parse().ok()?;
+            Some(number * factor)
+        })
+    }
+
+    /// Whether it is an act of the operator.
+    pub(super) fn operates(&self) -> bool {
+        ["pause", "resume", "terminate", "retry", "restart", "rerun", "skip", "reset-callbacks"]
+            .contains(&self.verb.as_str())
     }
 }
 

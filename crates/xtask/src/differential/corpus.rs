@@ -16,7 +16,7 @@ pub(super) struct Found {
 }
 
 /// Task types that neither a worker nor this machine can answer: they call models, agents and clouds.
-const OUT_OF_REACH: [&str; 13] = [
+const OUT_OF_REACH: [&str; 24] = [
     "LLM_",
     "AGENT",
     "CALL_MCP_TOOL",
@@ -30,10 +30,23 @@ const OUT_OF_REACH: [&str; 13] = [
     "MCP",
     "A2A",
     "GET_DOCUMENT",
+    // Of Orkes, or of this server alone: there a type of this name waits for workers.
+    "GET_SIGNED_JWT",
+    "NOTIFY",
+    "OPS_GENIE",
+    "INCIDENT",
+    "UPDATE_SECRET",
+    "BUSINESS_RULE",
+    "SENDGRID",
+    "QUERY_PROCESSOR",
+    "ALERTING",
+    "WAIT_FOR_WEBHOOK",
+    "YIELD",
 ];
 
-/// Reads all definitions below the folder; calls by HTTP go to the stand-in.
-pub(super) fn read(folder: &Path, stand_in: &str) -> anyhow::Result<Found> {
+/// Reads all definitions below the folder; calls by HTTP go to the stand-in. The names of the cases
+/// count from `first` on.
+pub(super) fn read(folder: &Path, stand_in: &str, first: usize) -> anyhow::Result<Found> {
     let mut files = Vec::new();
     list(folder, &mut files)?;
     files.sort();
@@ -42,13 +55,17 @@ pub(super) fn read(folder: &Path, stand_in: &str) -> anyhow::Result<Found> {
         // Not every file is text; what cannot be read holds no definition.
         let Ok(text) = std::fs::read_to_string(file) else { continue };
         let name = file.strip_prefix(folder).unwrap_or(file).display().to_string();
-        let blocks: Vec<&str> = if file.extension().is_some_and(|kind| kind == "md") {
-            text.split("```json").skip(1).filter_map(|rest| rest.split("```").next()).collect()
+        let kind = file.extension().unwrap_or_default();
+        let blocks: Vec<String> = if kind == "md" {
+            let blocks = text.split("```json").skip(1);
+            blocks.filter_map(|rest| rest.split("```").next().map(str::to_owned)).collect()
+        } else if kind == "rs" {
+            literals(&text)
         } else {
-            vec![&text]
+            vec![text]
         };
         for block in blocks {
-            if let Ok(value) = serde_json::from_str(block) {
+            if let Ok(value) = serde_json::from_str(&block) {
                 gather(&value, &name, &mut definitions);
             }
         }
@@ -73,7 +90,7 @@ pub(super) fn read(folder: &Path, stand_in: &str) -> anyhow::Result<Found> {
         }
         family.reverse();
         for variant in 0..3 {
-            let number = found.cases.len();
+            let number = first + found.cases.len();
             found.cases.push(case(number, &format!("{file}:{name}"), &family, variant, stand_in));
         }
     }
@@ -86,11 +103,45 @@ fn list(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> anyhow::Result<()
         let path = entry?.path();
         if path.is_dir() && !path.is_symlink() {
             list(&path, files)?;
-        } else if path.extension().is_some_and(|kind| kind == "json" || kind == "md") {
+        } else if path
+            .extension()
+            .is_some_and(|kind| ["json", "md", "rs"].iter().any(|known| kind == *known))
+        {
             files.push(path);
         }
     }
     Ok(())
+}
+
+/// What stands in `json!(…)` in a source file, in the form of a document. One that holds an
+/// expression of the language is no document, and is passed over by whoever parses it.
+fn literals(source: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, start) in source.match_indices("json!(") {
+        let (mut depth, mut quoted, mut escaped) = (1_usize, false, false);
+        let mut document = String::new();
+        for letter in source[at + start.len()..].chars() {
+            match letter {
+                _ if escaped => escaped = false,
+                '\\' if quoted => escaped = true,
+                '"' => quoted = !quoted,
+                '(' if !quoted => depth += 1,
+                ')' if !quoted => depth -= 1,
+                ']' | '}' if !quoted => {
+                    // The last member may be followed by a comma there.
+                    let kept = document.trim_end().trim_end_matches(',').len();
+                    document.truncate(kept);
+                }
+                _ => {}
+            }
+            if depth == 0 {
+                break;
+            }
+            document.push(letter);
+        }
+        found.push(document);
+    }
+    found
 }
 
 /// Takes each workflow definition out of a document.
@@ -131,7 +182,7 @@ fn relatives(definition: &Value, known: &BTreeMap<String, Value>, family: &mut V
 }
 
 /// Calls the visitor with every task in a value, at any depth.
-fn visit(value: &Value, visitor: &mut impl FnMut(&Value)) {
+pub(super) fn visit(value: &Value, visitor: &mut impl FnMut(&Value)) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| visit(item, visitor)),
         Value::Object(fields) => {
@@ -196,14 +247,17 @@ fn case(number: usize, name: &str, family: &[Value], variant: usize, stand_in: &
         name: format!("{name} ({variant})"),
         tasks: tasks.iter().map(definition).collect(),
         workflows,
+        later: Vec::new(),
+        start: serde_json::Map::new(),
         input: json!({ "name": "someone", "count": 2, "list": [1, 2], "flag": true, "mod": 3, "oddEven": 1 }),
         worker,
         actions,
+        script: None,
     }
 }
 
 /// The same definition under names of its own, without the hosts of others.
-fn renamed(
+pub(super) fn renamed(
     value: &Value,
     number: usize,
     own: &BTreeSet<&str>,

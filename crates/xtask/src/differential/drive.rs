@@ -1,5 +1,7 @@
 //! Plays one case on one server: registers, starts, works, operates, and writes down what a client saw.
 
+mod script;
+
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -125,6 +127,11 @@ impl Player {
             let path = format!("/api/metadata/workflow/{name}/1");
             self.client.call("DELETE", &path, None).await?;
         }
+        for workflow in &case.later {
+            let name = workflow["name"].as_str().unwrap_or_default();
+            let path = format!("/api/metadata/workflow/{name}/{}", workflow["version"]);
+            self.client.call("DELETE", &path, None).await?;
+        }
         for task in &case.tasks {
             let (status, said) = self.client.post("/api/metadata/taskdefs", &json!([task])).await?;
             self.note("task definition", status, &said, &Names::default());
@@ -139,7 +146,10 @@ impl Player {
         if !registered {
             return Ok(());
         }
-        let start = json!({ "name": case.root(), "input": case.input, "correlationId": "c-1" });
+        let mut start = json!({ "name": case.root(), "input": case.input, "correlationId": "c-1" });
+        for (field, value) in &case.start {
+            start[field] = value.clone();
+        }
         let (status, said) = self.client.post("/api/workflow", &start).await?;
         if status >= 300 {
             self.note("start", status, &said, &Names::default());
@@ -147,7 +157,10 @@ impl Player {
         }
         self.transcript.insert("start".to_owned(), json!(status));
         let id = said.as_str().map_or_else(|| said.to_string(), str::to_owned);
-        self.go(case, &id).await?;
+        match &case.script {
+            Some(script) => self.perform(case, script, &id).await?,
+            None => self.go(case, &id).await?,
+        }
         // What still runs would keep the server's pollers busy. It may have ended already.
         let _ = self.client.call("DELETE", &format!("/api/workflow/{id}"), None).await;
         Ok(())

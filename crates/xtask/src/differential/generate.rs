@@ -48,9 +48,12 @@ pub(super) fn case(seed: u64) -> Case {
         name: format!("generated {seed}"),
         tasks: draft.tasks,
         workflows: draft.workflows,
+        later: Vec::new(),
         input,
+        start: serde_json::Map::new(),
         worker,
         actions,
+        script: None,
     }
 }
 

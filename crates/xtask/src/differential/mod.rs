@@ -14,6 +14,7 @@ mod oracle;
 mod outcome;
 mod random;
 mod report;
+mod scenarios;
 mod server;
 mod verdicts;
 
@@ -43,9 +44,10 @@ Usage: cargo xtask differential [OPTION]…
   --jar FILE              conductor-server-3.32.3-boot.jar, started on a free port (about 35 s)
   --java FILE             the Java 21 or newer that starts it (default: java)
   --nightbell FILE        the binary to compare (default: target/debug/nightbell)
-  --definitions DIR       run every definition found in the .json and .md files below DIR (more than
-                          once for several folders)
-  --generate COUNT        run COUNT generated definitions (default: 50 if no --definitions)
+  --definitions DIR       run every definition found in the .json and .md files below DIR, and in the
+                          json! literals of its .rs files (more than once for several folders)
+  --scenarios DIR         play the kernel's scenarios in the .md files of DIR
+  --generate COUNT        run COUNT generated definitions (default: 50 if nothing else is named)
   --seed NUMBER           the first seed of the generated ones (default: 1)
   --minutes NUMBER        stop after that time
   --only PATTERN          only the cases in whose name the pattern is found
@@ -64,6 +66,7 @@ struct Options {
     java: Option<PathBuf>,
     nightbell: Option<PathBuf>,
     definitions: Vec<PathBuf>,
+    scenarios: Option<PathBuf>,
     generate: Option<u64>,
     seed: Option<u64>,
     minutes: Option<u64>,
@@ -102,6 +105,7 @@ fn options(arguments: impl Iterator<Item = String>) -> anyhow::Result<Option<Opt
             "--java" => options.java = Some(value.into()),
             "--nightbell" => options.nightbell = Some(value.into()),
             "--definitions" => options.definitions.push(value.into()),
+            "--scenarios" => options.scenarios = Some(value.into()),
             "--out" => options.out = Some(value.into()),
             "--judge" => options.judge.push(value.into()),
             "--generate" => options.generate = Some(value.parse()?),
@@ -122,12 +126,18 @@ async fn compare_servers(options: Options) -> anyhow::Result<()> {
         return report::judge(&options.judge, &verdicts, &file);
     }
     let stand_in = server::stand_in().await?;
-    let mut cases = VecDeque::new();
-    let mut skipped = Vec::new();
-    for folder in &options.definitions {
-        let found = corpus::read(folder, &stand_in)?;
+    let (mut cases, mut skipped) = (VecDeque::new(), Vec::new());
+    let mut add = |found: corpus::Found| {
         cases.extend(found.cases);
         skipped.extend(found.skipped);
+        cases.len()
+    };
+    let mut first = 0;
+    for folder in &options.definitions {
+        first = add(corpus::read(folder, &stand_in, first)?);
+    }
+    if let Some(folder) = &options.scenarios {
+        add(scenarios::read(folder, &stand_in)?);
     }
     let generated = options.generate.unwrap_or(if cases.is_empty() { 50 } else { 0 });
     let seed = options.seed.unwrap_or(1);

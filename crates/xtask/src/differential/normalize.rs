@@ -155,14 +155,20 @@ impl Names {
 /// Milliseconds that are taken for an instant of these years.
 const EPOCH: std::ops::Range<f64> = 1.7e12..2.0e12;
 
-/// Replaces a text that is an instant as JavaScript writes it.
+/// Replaces a text that is an instant as JavaScript writes it, or with fewer digits of the second or
+/// more.
 fn without_times(text: &str) -> String {
-    const FORM: &str = "0000-00-00T00:00:00.000Z";
-    let like = text.len() == FORM.len()
-        && text.bytes().zip(FORM.bytes()).all(|(byte, form)| match form {
-            b'0' => byte.is_ascii_digit(),
-            form => byte == form,
-        });
+    const FORM: &str = "0000-00-00T00:00:00";
+    let begins = text.bytes().zip(FORM.bytes()).all(|(byte, form)| match form {
+        b'0' => byte.is_ascii_digit(),
+        form => byte == form,
+    });
+    let rest = text.as_bytes().get(FORM.len()..).and_then(|rest| rest.strip_suffix(b"Z"));
+    let fraction = |rest: &[u8]| match rest.split_first() {
+        None => true,
+        Some((dot, digits)) => *dot == b'.' && digits.iter().all(u8::is_ascii_digit),
+    };
+    let like = begins && rest.is_some_and(fraction);
     if like { "<time>".to_owned() } else { text.to_owned() }
 }
 

@@ -42,7 +42,7 @@ impl Server {
         // What a lost message leaves behind is found by polling: after so long instead of 30 s.
         command.arg("--conductor.app.systemTaskWorkerCallbackDuration=3s");
         say("starting Conductor");
-        Self::start(command, port, Duration::from_mins(4)).await
+        Self::start(command, port, Duration::from_mins(15)).await
     }
 
     /// A Nightbell of its own.
@@ -56,7 +56,7 @@ impl Server {
         let mut command = Command::new(binary);
         let listen = format!("127.0.0.1:{port}");
         command.args(["serve", "--log-level", "warn", "--listen", &listen]);
-        Self::start(command, port, Duration::from_mins(1)).await
+        Self::start(command, port, Duration::from_mins(5)).await
     }
 
     async fn start(mut command: Command, port: u16, patience: Duration) -> anyhow::Result<Self> {

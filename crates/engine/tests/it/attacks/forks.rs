@@ -1,10 +1,12 @@
 //! Workflows that are made to grow without bound, by themselves.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use engine::events::{EventMessage, EventName};
+use engine::events::{
+    Broker, BrokerError, Delivery, EventMessage, EventName, Receipt, Subscription,
+};
 use engine::memory::Memory;
 use engine::{
     Engine, Error, Handoff, Options, Outcome, OutcomeStatus, SystemClock, TaskRunner, WeakEngine,
@@ -18,8 +20,23 @@ use tokio_util::sync::CancellationToken;
 use crate::house::{ended, open, open_as, register, start, start_of};
 
 /// Announces something under the id of its task, as EVENT does.
-#[derive(Default)]
-struct Announce(OnceLock<WeakEngine>);
+struct Announce {
+    event: EventName,
+    engine: OnceLock<WeakEngine>,
+}
+
+impl Announce {
+    fn by(event: &str) -> Self {
+        Self { event: EventName::parse(event).expect("type:queue"), engine: OnceLock::new() }
+    }
+}
+
+/// A handler that starts the workflow `w`.
+fn starts_w(name: &str, event: &str) -> EventHandler {
+    let handler = json!({ "name": name, "event": event, "active": true,
+        "actions": [{ "action": "start_workflow", "start_workflow": { "name": "w" } }] });
+    serde_json::from_value(handler).expect("a handler")
+}
 
 #[async_trait]
 impl TaskRunner for Announce {
@@ -28,14 +45,15 @@ impl TaskRunner for Announce {
     }
 
     fn attach(&self, engine: WeakEngine) {
-        let _ = self.0.set(engine);
+        let _ = self.engine.set(engine);
     }
 
     async fn run(&self, task: Handoff, _: CancellationToken) -> Outcome {
-        let engine = self.0.get().and_then(WeakEngine::upgrade).expect("the engine lives");
-        let event = EventName::parse("conductor:again").expect("type:queue");
+        let engine = self.engine.get().and_then(WeakEngine::upgrade).expect("the engine lives");
+        let event = self.event.clone();
         let message = EventMessage { event, id: task.task_id.clone(), payload: "{}".to_owned() };
-        engine.publish_event(message).await.expect("it is taken");
+        let id = ExecutionId::new(task.execution_id.as_str());
+        engine.publish_event_of(&id, message).await.expect("it is taken");
         Outcome { status: OutcomeStatus::Completed, output: task.input, reason: None }
     }
 }
@@ -84,19 +102,121 @@ async fn slows_down(engine: &Engine, most: u64) {
 
 #[tokio::test]
 async fn workflows_that_start_each_other_by_events_slow_down() {
-    let runner: Arc<dyn TaskRunner> = Arc::new(Announce::default());
+    let runner: Arc<dyn TaskRunner> = Arc::new(Announce::by("conductor:again"));
     let (store, clock) = (Arc::new(Memory::default()), Arc::new(SystemClock));
     let engine = open_as(store, clock, vec![runner], Options::default()).await;
     let announce = json!({ "name": "a", "taskReferenceName": "a", "type": "ANNOUNCE" });
     register(&engine, definition("w", &[announce])).await;
-    let handlers = ["one", "two"].map(|name| {
-        let handler = json!({ "name": name, "event": "conductor:again", "active": true,
-            "actions": [{ "action": "start_workflow", "start_workflow": { "name": "w" } }] });
-        serde_json::from_value::<EventHandler>(handler).expect("a handler")
-    });
+    let handlers = ["one", "two"].map(|name| starts_w(name, "conductor:again"));
     engine.put_event_handlers(Vec::from(handlers)).await.expect("the store takes them");
     start(&engine, "w", json!({})).await;
     slows_down(&engine, 2000).await;
+    engine.close().await.expect("it closes");
+}
+
+/// A queue outside, where anybody may leave messages.
+#[derive(Default)]
+struct Outside {
+    messages: Mutex<Vec<EventMessage>>,
+    arrived: tokio::sync::Notify,
+}
+
+#[derive(Clone)]
+struct Queue(Arc<Outside>);
+
+struct Reader(Arc<Outside>);
+
+struct Done;
+
+#[async_trait]
+impl Broker for Queue {
+    fn kinds(&self) -> &'static [&'static str] {
+        &["outside"]
+    }
+
+    async fn publish(&self, message: &EventMessage) -> Result<(), BrokerError> {
+        self.0.messages.lock().expect("no panic").push(message.clone());
+        self.0.arrived.notify_one();
+        Ok(())
+    }
+
+    async fn subscribe(&self, _: &EventName) -> Result<Box<dyn Subscription>, BrokerError> {
+        Ok(Box::new(Reader(self.0.clone())))
+    }
+}
+
+#[async_trait]
+impl Subscription for Reader {
+    async fn next(&mut self) -> Result<Delivery, BrokerError> {
+        loop {
+            let message = self.0.messages.lock().expect("no panic").pop();
+            match message {
+                Some(EventMessage { id, payload, .. }) => {
+                    return Ok(Delivery { id: Some(id), payload, receipt: Box::new(Done) });
+                }
+                None => self.0.arrived.notified().await,
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Receipt for Done {
+    async fn acknowledge(self: Box<Self>) -> Result<(), BrokerError> {
+        Ok(())
+    }
+
+    async fn give_back(self: Box<Self>) {}
+}
+
+#[tokio::test]
+async fn workflows_that_start_each_other_by_a_broker_slow_down() {
+    let runner: Arc<dyn TaskRunner> = Arc::new(Announce::by("outside:again"));
+    let (store, clock) = (Arc::new(Memory::default()), Arc::new(SystemClock));
+    let engine = open_as(store, clock, vec![runner], Options::default()).await;
+    engine.attach_brokers(&[Arc::new(Queue(Arc::default()))]);
+    let announce = json!({ "name": "a", "taskReferenceName": "a", "type": "ANNOUNCE" });
+    register(&engine, definition("w", &[announce])).await;
+    let handlers = ["one", "two"].map(|name| starts_w(name, "outside:again"));
+    engine.put_event_handlers(Vec::from(handlers)).await.expect("the store takes them");
+    start(&engine, "w", json!({})).await;
+    slows_down(&engine, 2000).await;
+    engine.close().await.expect("it closes");
+}
+
+#[tokio::test]
+async fn a_stranger_does_not_slow_down_whom_the_id_of_a_message_names() {
+    let outside = Queue(Arc::default());
+    let (store, clock) = (Arc::new(Memory::default()), Arc::new(SystemClock));
+    let engine = open_as(store, clock, Vec::new(), Options::default()).await;
+    engine.attach_brokers(&[Arc::new(outside.clone())]);
+    register(&engine, definition("w", &[human("h")])).await;
+    let handlers = vec![starts_w("one", "outside:again"), starts_w("two", "conductor:again")];
+    engine.put_event_handlers(handlers).await.expect("the store takes them");
+    let mut named = start(&engine, "w", json!({})).await;
+    // Each bears the id of a task of what the one before has started. Were it believed, the
+    // twentieth and all after it would have to wait, and with them whatever the first starts.
+    for round in 0_u64..40 {
+        let (kind, handler) =
+            if round.is_multiple_of(2) { ("outside", "one") } else { ("conductor", "two") };
+        let event = EventName::parse(&format!("{kind}:again")).expect("type:queue");
+        let id = format!("{named}-1");
+        let child = ExecutionId::new(id.as_str()).derive(&format!("event/{handler}"), 0);
+        let message = EventMessage { event, id, payload: "{}".to_owned() };
+        if kind == "outside" {
+            outside.publish(&message).await.expect("it is taken");
+        } else {
+            engine.receive_event(message).await.expect("it is taken");
+        }
+        let begun = async {
+            while engine.read(&child, |_| ()).await.expect("the store answers").is_none() {
+                assert_eq!(engine.delayed_starts(), 0, "round {round} is put off");
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_mins(1), begun).await.expect("it begins");
+        named = child;
+    }
     engine.close().await.expect("it closes");
 }
 

@@ -89,6 +89,13 @@ pub(in super::super) fn chosen(state: &Execution, task: &Task) -> Option<BlockId
     block.filter(|block| !is_empty(block))
 }
 
+impl Execution {
+    /// Whether an ended SWITCH or DECISION chose a case, or its default, that has tasks.
+    pub fn has_chosen_tasks(&self, task: &Task) -> bool {
+        chosen(self, task).is_some()
+    }
+}
+
 /// The value that picked the case, from a task's output.
 pub(in super::super) fn case_of(output: &Json) -> Option<String> {
     let output = output.parse();

@@ -36,6 +36,27 @@ fn list_shows_who_waits_for_whom() {
 }
 
 #[test]
+fn queues_of_the_server_itself_are_listed_while_tasks_wait_in_them() {
+    let server = || {
+        StandIn::start()
+            .says(
+                "GET /api/tasks/queue/all",
+                200,
+                json!({ "a": 0, "HTTP": 0, "EVENT": 2, "JDBC": 0 }),
+            )
+            .says("GET /api/tasks/queue/polldata/all", 200, json!([]))
+    };
+    let outcome = server().run(&["queue", "list"]).exits(0);
+    assert_eq!(outcome.lines(), ["QUEUE WAITING LAST POLL BY", "EVENT 2 never", "a 0 never"]);
+    let told = "2 of the server itself are not shown; --all shows them";
+    assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
+    let outcome = server().run(&["queue", "list", "--all"]).exits(0);
+    assert_eq!(outcome.lines().len(), 5);
+    let outcome = server().run(&["queue", "list", "--json"]).exits(0);
+    assert_eq!(outcome.json().as_array().unwrap().len(), 4, "programs see all");
+}
+
+#[test]
 fn show_lists_every_worker_of_a_queue() {
     let server = server();
     let outcome = server.run(&["queue", "show", "a"]).exits(0);

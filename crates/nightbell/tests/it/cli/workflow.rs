@@ -30,6 +30,21 @@ fn list_shows_the_latest_version_of_each() {
 }
 
 #[test]
+fn what_the_server_makes_itself_is_listed_when_it_is_asked_for() {
+    let made = |name: &str| json!({ "name": name, "version": 1, "tasks": [{}] });
+    let all = json!([made("check:site"), made("nightbell_notify:lark"), made("mine")]);
+    let server = || StandIn::start().says("GET /api/metadata/workflow", 200, all.clone());
+    let outcome = server().run(&["workflow", "list"]).exits(0);
+    assert_eq!(outcome.lines(), ["NAME VERSION TASKS CHANGED DESCRIPTION", "mine 1 1"]);
+    let told = "2 of checks and deliveries are not shown; --all shows them";
+    assert!(outcome.stderr.contains(told), "{}", outcome.stderr);
+    let outcome = server().run(&["workflow", "list", "--all"]).exits(0);
+    assert_eq!(outcome.lines().len(), 4);
+    let help = server().run(&["workflow", "list", "--help"]).exits(0);
+    assert!(help.stdout.contains("--all"), "{}", help.stdout);
+}
+
+#[test]
 fn an_empty_list_says_what_to_do() {
     let server = StandIn::start().says("GET /api/metadata/workflow", 200, json!([]));
     let outcome = server.run(&["workflow", "list"]).exits(0);

@@ -15,7 +15,7 @@ pub(super) use control::{
 };
 pub(super) use read::show;
 pub(super) use start::external_storage;
-pub(crate) use start::{StartRequest, begin, begin_as, checked};
+pub(crate) use start::{StartRequest, begin, begin_as, checked_aside};
 
 use crate::Api;
 

@@ -16,6 +16,7 @@ use utoipa_axum::routes;
 use crate::Api;
 use crate::problem::Problem;
 use crate::rest::extract::{Body, Object, Path, Query, lenient, object};
+use crate::rest::metadata::apart;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -188,7 +189,7 @@ async fn start_workflow_version(
 
 /// Starts an execution; it is durable when its id is answered.
 pub(crate) async fn begin(engine: &Engine, request: StartRequest) -> Result<ExecutionId, Problem> {
-    let (plan, input, priority) = checked(engine, &request)?;
+    let (request, (plan, input, priority)) = checked_aside(engine, request).await?;
     let key = request.idempotency_key.filter(|key| !key.is_empty());
     let strategy = request.idempotency_strategy.filter(|_| key.is_some());
     let start = Start {
@@ -215,7 +216,8 @@ pub(crate) async fn begin_as(
     request: StartRequest,
     id: &ExecutionId,
 ) -> Result<(), Problem> {
-    let start = rehearsed(engine, request)?;
+    let (request, checked) = checked_aside(engine, request).await?;
+    let start = detached(request, checked)?;
     Ok(engine.begin_at(id, start).await?)
 }
 
@@ -237,7 +239,14 @@ fn check_input(engine: &Engine, plan: &Plan, given: &Json) -> Result<(), Problem
 
 /// A start that nothing keeps from being done again: one that is only rehearsed, or that has an id.
 pub(super) fn rehearsed(engine: &Engine, request: StartRequest) -> Result<Start, Problem> {
-    let (plan, input, priority) = checked(engine, &request)?;
+    let checked = checked(engine, &request)?;
+    detached(request, checked)
+}
+
+fn detached(
+    request: StartRequest,
+    (plan, input, priority): (Arc<Plan>, Json, u8),
+) -> Result<Start, Problem> {
     Ok(Start {
         plan,
         input,
@@ -252,11 +261,35 @@ pub(super) fn rehearsed(engine: &Engine, request: StartRequest) -> Result<Start,
     })
 }
 
-/// Everything that can be wrong with a start before the engine is asked.
-pub(crate) fn checked(
+/// As [`checked`]. Where scripts are compiled, an input is judged by a schema or a plan is made, the
+/// threads that serve have no part in it.
+///
+/// # Errors
+/// What is wrong with the start.
+pub(crate) async fn checked_aside(
     engine: &Engine,
-    request: &StartRequest,
-) -> Result<(Arc<Plan>, Json, u8), Problem> {
+    request: StartRequest,
+) -> Result<(StartRequest, (Arc<Plan>, Json, u8)), Problem> {
+    if is_quick(engine, &request) {
+        let checked = checked(engine, &request)?;
+        return Ok((request, checked));
+    }
+    let engine = engine.clone();
+    apart(move || checked(&engine, &request).map(|checked| (request, checked))).await
+}
+
+/// Whether a start takes a plan that is there already, and nothing is evaluated before it.
+fn is_quick(engine: &Engine, request: &StartRequest) -> bool {
+    let name = request.name.as_deref().unwrap_or_default();
+    let version = request.version.filter(|version| *version != 0).map(u32::try_from);
+    let Ok(version) = version.transpose() else { return true };
+    let planned = engine.definitions().planned(name, version);
+    request.workflow_def.is_none()
+        && planned.is_none_or(|plan| plan.is_some_and(|it| it.definition.input_schema.is_none()))
+}
+
+/// Everything that can be wrong with a start before the engine is asked.
+fn checked(engine: &Engine, request: &StartRequest) -> Result<(Arc<Plan>, Json, u8), Problem> {
     let priority = request.priority.unwrap_or(0);
     let priority = u8::try_from(priority).ok().filter(|priority| *priority <= 99);
     let priority = priority
