@@ -48,7 +48,7 @@ impl Engine {
         if let Some(check) = monitor.check.as_ref().filter(|it| Some(it.sequence) != before.check)
             && let Some(due) = before.due.filter(|due| *due <= check.started_at)
         {
-            self.inner.vitals.board.began(due, now);
+            self.inner.meters.checks.observe_since(due, now);
         }
     }
 

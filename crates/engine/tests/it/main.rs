@@ -10,4 +10,5 @@ mod flows;
 mod house;
 mod monitors;
 mod promised;
+mod spans;
 mod vitals;
