@@ -1,7 +1,7 @@
 //! Figures about monitors and schedules, kept as commits go by: what metrics and health show without
 //! asking the store.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -37,6 +37,8 @@ pub(crate) struct Board {
 #[derive(Debug, Default)]
 struct AllWatched {
     each: HashMap<ExecutionId, Watched>,
+    /// Those with deliveries that are not accepted yet.
+    owing: HashSet<ExecutionId>,
     /// Monitors by where they stand.
     standing: BTreeMap<&'static str, u64>,
     /// Open incidents by severity.
@@ -89,6 +91,11 @@ impl AllWatched {
             for (severity, count) in &watched.open {
                 *self.open.entry(severity).or_default() += count;
             }
+        }
+        if watched.as_ref().is_some_and(|it| !it.waits.is_empty()) {
+            self.owing.insert(id.clone());
+        } else {
+            self.owing.remove(id);
         }
         let before = match watched {
             Some(watched) => self.each.insert(id.clone(), watched),
@@ -203,7 +210,8 @@ impl Board {
     /// and since when.
     pub(crate) fn waits(&self, counts: impl Fn(&str) -> bool) -> Option<(Arc<str>, Timestamp)> {
         let monitors = self.monitors.lock();
-        let waits = monitors.each.values().flat_map(|it| &it.waits);
+        let owing = monitors.owing.iter().filter_map(|id| monitors.each.get(id));
+        let waits = owing.flat_map(|it| &it.waits);
         waits.filter(|(receiver, _)| counts(receiver)).min_by_key(|(_, since)| *since).cloned()
     }
 

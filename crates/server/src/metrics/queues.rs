@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use engine::{Engine, QueueState, Taker};
+use kernel::graph::WEBHOOK_QUEUE;
 
 use super::exposition::Page;
 
@@ -22,7 +23,8 @@ pub(super) fn write(page: &mut Page, engine: &Engine) {
     let help = "How long the task has been ready that has waited the longest, by queue";
     let mut oldest = page.gauge("nightbell_queue_oldest_age_seconds", help);
     let now = engine.now();
-    for state in &states {
+    // What waits for a payload from outside may do so for days.
+    for state in states.iter().filter(|state| !state.name.starts_with(WEBHOOK_QUEUE)) {
         let millis = state.oldest.map_or(0, |at| now.since(at).max(0));
         oldest.add(&[("queue", &state.name)], millis as f64 / 1000.0);
     }

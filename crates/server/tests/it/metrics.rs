@@ -21,9 +21,9 @@ fn documented() -> Families {
         .lines()
         .filter(|line| line.starts_with("| `nightbell_") || line.starts_with("| `process_"))
     {
-        let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
         let [name, kind, labels, unit, meaning] = cells[..] else { panic!("{line}") };
-        assert!(!unit.is_empty() && !meaning.trim_matches('|').trim().is_empty(), "{line}");
+        assert!(!unit.is_empty() && !meaning.is_empty(), "{line}");
         let labels = labels.split(',').map(|it| it.trim().trim_matches('`').to_owned());
         let labels = labels.filter(|label| !label.is_empty()).collect();
         let name = name.trim_matches('`').to_owned();
