@@ -104,7 +104,7 @@ impl Busy {
 /// What [`Busy`] leads to, and how often at least.
 const HAPPENED: [(&str, f64); 24] = [
     ("nightbell_monitors{state=\"down\"}", 1.0),
-    ("nightbell_incidents_open{severity=\"error\"}", 1.0),
+    ("nightbell_incidents_open{severity=\"critical\"}", 1.0),
     ("nightbell_check_lateness_seconds_count", 1.0),
     ("nightbell_timer_lateness_seconds_count", 1.0),
     ("nightbell_deliveries_total{receiver=\"desk\",outcome=\"sent\"}", 1.0),
