@@ -69,7 +69,7 @@ impl Busy {
         for _ in 0..2 {
             live.begin("orders", &json!({})).await;
         }
-        let packed = live.poll("pack?workerid=w&timeout=10000").await;
+        let packed = live.poll("pack?workerid=w&timeout=5000").await;
         live.report(&packed[0], json!({ "status": "COMPLETED" })).await;
         let nap = json!([{ "name": "nap", "taskReferenceName": "nap", "type": "WAIT",
             "inputParameters": { "duration": "1 seconds" } }]);
@@ -206,7 +206,8 @@ impl Prometheus {
     ) -> T {
         let begun = Instant::now();
         loop {
-            let answer = self.http.get(format!("{}{path}", self.url)).query(query).send().await;
+            let url = reqwest::Url::parse_with_params(&format!("{}{path}", self.url), query);
+            let answer = self.http.get(url.unwrap()).send().await;
             let answer: Value = answer.unwrap().json().await.unwrap_or_default();
             let bad = answer["errorType"] == "bad_data" || answer["errorType"] == "execution";
             assert!(!bad, "{query:?}: {answer}");
