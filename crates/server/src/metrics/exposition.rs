@@ -1,7 +1,8 @@
-//! Writes metrics as text: in the plain format of Prometheus (0.0.4), or as OpenMetrics (1.0.0) for
-//! whoever asks for that.
+//! Writes metrics as text: in the plain format of Prometheus (0.0.4), or as `OpenMetrics` (1.0.0)
+//! for whoever asks for that.
 
 use std::fmt::{Display, Write as _};
+use std::time::Duration;
 
 use axum::http::{HeaderMap, header};
 use engine::Observed;
@@ -19,9 +20,10 @@ impl Format {
     /// The format that a request asks for.
     pub(super) fn wanted(headers: &HeaderMap) -> Self {
         let accept = headers.get(header::ACCEPT).and_then(|it| it.to_str().ok());
-        match accept.is_some_and(|accept| accept.contains("application/openmetrics-text")) {
-            true => Self::OpenMetrics,
-            false => Self::Plain,
+        if accept.is_some_and(|accept| accept.contains("application/openmetrics-text")) {
+            Self::OpenMetrics
+        } else {
+            Self::Plain
         }
     }
 
@@ -121,7 +123,7 @@ impl Samples<'_> {
     /// What a histogram holds, with these labels.
     pub(super) fn observed(&mut self, labels: &[(&str, &str)], observed: &Observed) {
         let mut within = 0;
-        let bounds = observed.bounds.iter().map(|bound| bound.as_secs_f64());
+        let bounds = observed.bounds.iter().map(Duration::as_secs_f64);
         for (bound, count) in bounds.chain([f64::INFINITY]).zip(&observed.classes) {
             within += count;
             self.sample("_bucket", labels, Some(bound), within);
@@ -160,9 +162,10 @@ impl Samples<'_> {
             text.push(before);
             before = ',';
             // A whole number is written with its point, in both formats: it is part of a name.
-            let _ = match bound.is_finite() {
-                true => write!(text, "le=\"{bound:?}\""),
-                false => write!(text, "le=\"+Inf\""),
+            let _ = if bound.is_finite() {
+                write!(text, "le=\"{bound:?}\"")
+            } else {
+                write!(text, "le=\"+Inf\"")
             };
         }
         if before == ',' {
@@ -174,8 +177,6 @@ impl Samples<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn page(format: Format) -> String {

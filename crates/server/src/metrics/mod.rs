@@ -62,10 +62,12 @@ async fn metrics(
     ([(header::CONTENT_TYPE, format.content_type())], page.end()).into_response()
 }
 
+/// One of the numbers that the store tells.
+type Told = fn(&Statistics) -> u64;
+
 fn write_store(page: &mut Page, engine: &Engine, statistics: Option<&Statistics>) {
     let up = u8::from(statistics.is_some());
     page.gauge("nightbell_store_up", "1 if the store answers questions").only(up);
-    type Told = fn(&Statistics) -> u64;
     let sizes: [(&'static str, &str, Told); 6] = [
         ("nightbell_executions", "Executions of graphs stored", |it| it.executions),
         ("nightbell_executions_running", "Executions of graphs not ended", |it| it.running),

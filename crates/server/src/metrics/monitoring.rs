@@ -2,6 +2,7 @@
 //! come from memory.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use engine::{Engine, Figures, Health, RECEIVERS_MAX, Runs, Told};
 use kernel::Timestamp;
@@ -37,7 +38,7 @@ fn write_deliveries(
     page: &mut Page,
     engine: &Engine,
     figures: &Figures,
-    receivers: &[(std::sync::Arc<str>, bool)],
+    receivers: &[(Arc<str>, bool)],
 ) {
     // Those of which none was made are told too: an increase is seen from the first on.
     let mut counts: BTreeMap<(&str, &str), u64> = BTreeMap::new();
@@ -71,6 +72,9 @@ fn write_deliveries(
     }
 }
 
+/// One of the instants of a schedule.
+type Instant = fn(&Runs) -> Option<Timestamp>;
+
 fn write_schedules(page: &mut Page, figures: &Figures) {
     let outcomes = ["EXECUTED", "FAILED", "MISSED", "SKIPPED"];
     let mut counts: BTreeMap<&str, u64> = outcomes.map(|outcome| (outcome, 0)).into();
@@ -81,7 +85,6 @@ fn write_schedules(page: &mut Page, figures: &Figures) {
         firings.add(&[("outcome", &outcome.to_lowercase())], count);
     }
     let seconds = |at: Timestamp| at.millis() as f64 / 1000.0;
-    type Instant = fn(&Runs) -> Option<Timestamp>;
     let instants: [(&'static str, &str, Instant); 2] = [
         (
             "nightbell_schedule_last_run_timestamp_seconds",
