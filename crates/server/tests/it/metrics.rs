@@ -122,6 +122,7 @@ async fn both_formats_say_the_same() {
 }
 
 #[tokio::test]
+#[allow(clippy::float_cmp, reason = "these are counts, and a zero that is exact")]
 async fn queues_tell_what_waits_since_when_and_what_is_held() {
     let server = Server::new().await;
     server.register(line("orders", &["pack"])).await;
@@ -160,6 +161,7 @@ async fn queues_tell_what_waits_since_when_and_what_is_held() {
 }
 
 #[tokio::test]
+#[allow(clippy::float_cmp, reason = "these are counts")]
 async fn requests_are_timed_by_path_method_and_class_of_status() {
     let server = Server::new().await;
     server.register(line("orders", &["pack"])).await;
