@@ -53,7 +53,7 @@ impl Engine {
         counters.completed.fetch_add(figures.completed, Ordering::Relaxed);
         counters.failed.fetch_add(figures.failed, Ordering::Relaxed);
         let now = self.now();
-        figures.began.iter().for_each(|due| self.inner.vitals.board.began(*due, now));
+        figures.began.iter().for_each(|due| self.inner.meters.checks.observe_since(*due, now));
     }
 }
 

@@ -1,7 +1,7 @@
 //! Figures about monitors and schedules, kept as commits go by: what metrics and health show without
 //! asking the store.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,8 +19,6 @@ use crate::hosted::Hosted;
 pub const SCHEDULES_MAX: usize = 500;
 /// Receivers that are counted one by one; deliveries to further ones count as those to `other`.
 pub const RECEIVERS_MAX: usize = 200;
-/// Upper bounds of the classes of lateness, in seconds.
-pub const LATENESS_BOUNDS: [f64; 8] = [0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0];
 
 /// Notifications by receiver and outcome.
 type Deliveries = BTreeMap<(Arc<str>, Arc<str>), u64>;
@@ -28,12 +26,23 @@ type Deliveries = BTreeMap<(Arc<str>, Arc<str>), u64>;
 /// What is known.
 #[derive(Debug, Default)]
 pub(crate) struct Board {
-    monitors: Mutex<HashMap<ExecutionId, Watched>>,
+    monitors: Mutex<AllWatched>,
     schedules: Mutex<BTreeMap<Arc<str>, Runs>>,
     deliveries: Mutex<Deliveries>,
     firings: Mutex<BTreeMap<Arc<str>, u64>>,
     checks_missed: AtomicU64,
-    lateness: Mutex<Lateness>,
+}
+
+/// All monitors, and what they come to together: figures do not walk through them.
+#[derive(Debug, Default)]
+struct AllWatched {
+    each: HashMap<ExecutionId, Watched>,
+    /// Those with deliveries that are not accepted yet.
+    owing: HashSet<ExecutionId>,
+    /// Monitors by where they stand.
+    standing: BTreeMap<&'static str, u64>,
+    /// Open incidents by severity.
+    open: BTreeMap<&'static str, u64>,
 }
 
 /// What a monitor is to the board.
@@ -57,17 +66,6 @@ pub struct Runs {
     pub next: Option<Timestamp>,
 }
 
-/// How late checks began after they were due.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Lateness {
-    /// Checks, by the class of [`LATENESS_BOUNDS`]; those beyond the last are in `count` alone.
-    pub classes: [u64; LATENESS_BOUNDS.len()],
-    /// All checks.
-    pub count: u64,
-    /// Seconds of all together.
-    pub sum: f64,
-}
-
 /// Figures for metrics.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Figures {
@@ -77,14 +75,38 @@ pub struct Figures {
     pub incidents: BTreeMap<&'static str, u64>,
     /// Checks that were due and did not run, since start.
     pub checks_missed: u64,
-    /// How late checks began, since start.
-    pub lateness: Lateness,
     /// Deliveries by receiver and outcome, since start.
     pub deliveries: BTreeMap<(Arc<str>, Arc<str>), u64>,
     /// Firings of schedules by outcome, since start.
     pub firings: BTreeMap<Arc<str>, u64>,
     /// Schedules by name.
     pub schedules: BTreeMap<Arc<str>, Runs>,
+}
+
+impl AllWatched {
+    /// Puts a monitor in the place of what was known of it; `None` removes it.
+    fn set(&mut self, id: &ExecutionId, watched: Option<Watched>) {
+        if let Some(watched) = &watched {
+            *self.standing.entry(watched.standing).or_default() += 1;
+            for (severity, count) in &watched.open {
+                *self.open.entry(severity).or_default() += count;
+            }
+        }
+        if watched.as_ref().is_some_and(|it| !it.waits.is_empty()) {
+            self.owing.insert(id.clone());
+        } else {
+            self.owing.remove(id);
+        }
+        let before = match watched {
+            Some(watched) => self.each.insert(id.clone(), watched),
+            None => self.each.remove(id),
+        };
+        let Some(before) = before else { return };
+        *self.standing.entry(before.standing).or_default() -= 1;
+        for (severity, count) in before.open {
+            *self.open.entry(severity).or_default() -= count;
+        }
+    }
 }
 
 impl Board {
@@ -99,8 +121,7 @@ impl Board {
 
     fn note_monitor(&self, monitor: &Monitor) {
         if monitor.spec.is_none() || monitor.removed {
-            self.monitors.lock().remove(&monitor.id);
-            return;
+            return self.monitors.lock().set(&monitor.id, None);
         }
         let mut open = BTreeMap::new();
         for incident in monitor.incidents.values().filter(|it| it.state.is_open()) {
@@ -117,7 +138,7 @@ impl Board {
             next_at: monitor.next_at,
             waits,
         };
-        self.monitors.lock().insert(monitor.id.clone(), watched);
+        self.monitors.lock().set(&monitor.id, Some(watched));
     }
 
     fn note_schedule(&self, schedule: &Schedule) {
@@ -178,21 +199,10 @@ impl Board {
         }
     }
 
-    /// A check began that was due at an instant.
-    pub(crate) fn began(&self, due: Timestamp, now: Timestamp) {
-        let seconds = now.since(due).max(0) as f64 / 1000.0;
-        let mut lateness = self.lateness.lock();
-        if let Some(class) = LATENESS_BOUNDS.iter().position(|bound| seconds <= *bound) {
-            lateness.classes[class] += 1;
-        }
-        lateness.count += 1;
-        lateness.sum += seconds;
-    }
-
     /// The check that is overdue the longest: the monitor, and when it was due.
     pub(crate) fn overdue(&self, now: Timestamp) -> Option<(Arc<str>, Timestamp)> {
         let monitors = self.monitors.lock();
-        let due = monitors.values().filter_map(|it| Some((it.next_at?, &it.name)));
+        let due = monitors.each.values().filter_map(|it| Some((it.next_at?, &it.name)));
         due.min().filter(|(at, _)| *at < now).map(|(at, name)| (name.clone(), at))
     }
 
@@ -200,7 +210,8 @@ impl Board {
     /// and since when.
     pub(crate) fn waits(&self, counts: impl Fn(&str) -> bool) -> Option<(Arc<str>, Timestamp)> {
         let monitors = self.monitors.lock();
-        let waits = monitors.values().flat_map(|it| &it.waits);
+        let owing = monitors.owing.iter().filter_map(|id| monitors.each.get(id));
+        let waits = owing.flat_map(|it| &it.waits);
         waits.filter(|(receiver, _)| counts(receiver)).min_by_key(|(_, since)| *since).cloned()
     }
 
@@ -214,19 +225,13 @@ impl Board {
             severities.map(|severity| (severity.as_str(), 0)).into();
         {
             let watched = self.monitors.lock();
-            let each: Vec<&Watched> = watched.values().collect();
-            for monitor in each {
-                *monitors.entry(monitor.standing).or_default() += 1;
-                for (severity, count) in &monitor.open {
-                    *incidents.entry(severity).or_default() += count;
-                }
-            }
+            monitors.extend(&watched.standing);
+            incidents.extend(&watched.open);
         }
         Figures {
             monitors,
             incidents,
             checks_missed: self.checks_missed.load(Ordering::Relaxed),
-            lateness: self.lateness.lock().clone(),
             deliveries: self.deliveries.lock().clone(),
             firings: self.firings.lock().clone(),
             schedules: self.schedules.lock().clone(),

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::{Engine, Error, Run};
 use crate::places::{Account, Places};
-use crate::queues::TaskKey;
+use crate::queues::{Taker, TaskKey};
 use crate::runner::{Handoff, Outcome, OutcomeStatus, TaskRunner};
 
 /// A task that runs longer than this is recorded as begun: it can then be seen, and time out. A
@@ -57,7 +57,10 @@ impl Engine {
             added.as_mut().enable();
             let looks_max = self.inner.options.runs_max.max(1);
             while lookups.len() < looks_max {
-                let Some(key) = self.inner.queues.take(queue, 1, now).pop() else { break };
+                let Some(key) = self.inner.queues.take(queue, 1, now, Some(Taker::Server)).pop()
+                else {
+                    break;
+                };
                 let engine = self.clone();
                 lookups.push(async move { (engine.account_of(&key).await, key) });
             }

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument as _;
 
 use crate::brief::LONG_BYTES;
 use crate::cache::{Cache, Slot};
@@ -29,6 +30,7 @@ use crate::gates;
 use crate::health::Vitals;
 use crate::hosted::{Decided, Hosted};
 use crate::lineage::Lineages;
+use crate::meter::Meters;
 use crate::monitors::{Monitors, Receivers};
 use crate::outputs::Outputs;
 use crate::pacing::{Delayed, Rates};
@@ -126,6 +128,7 @@ pub(crate) struct Inner {
     pub(crate) tasks: TaskTracker,
     pub(crate) closed: AtomicBool,
     pub(crate) counters: Counters,
+    pub(crate) meters: Meters,
     pub(crate) vitals: Vitals,
 }
 
@@ -202,6 +205,7 @@ impl Engine {
             tasks: TaskTracker::new(),
             closed: AtomicBool::new(false),
             counters: Counters::default(),
+            meters: Meters::default(),
             vitals: Vitals::default(),
         });
         let engine = Self { inner };
@@ -403,11 +407,15 @@ impl Engine {
             brief,
         };
         // From here on the state in memory is ahead of the store: on any failure it is dropped.
-        if let Err(error) = self.inner.store.commit(commit).await {
+        let rows = 1 + commit.queue.len() + commit.send.len() + commit.records.len();
+        let span = tracing::debug_span!("commit", version, rows, bytes = size);
+        let begun = std::time::Instant::now();
+        if let Err(error) = self.inner.store.commit(commit).instrument(span).await {
             self.inner.vitals.write_failed(&error, self.now());
             self.forget_places(id);
             return Err(error.into());
         }
+        self.inner.meters.commits.observe(begun.elapsed());
         self.inner.vitals.wrote();
         self.inner.vitals.board.note(&state);
         self.inner.vitals.board.count(&work.records);

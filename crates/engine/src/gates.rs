@@ -96,7 +96,7 @@ impl Engine {
 
     async fn let_through(&self, gate: &str) {
         loop {
-            let keys = self.inner.queues.take(gate, BATCH_MAX, self.now());
+            let keys = self.inner.queues.take(gate, BATCH_MAX, self.now(), None);
             if keys.is_empty() {
                 return;
             }

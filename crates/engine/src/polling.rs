@@ -9,6 +9,7 @@ use kernel::{ExecutionId, Json, TaskId};
 use tokio::time::Instant;
 
 use crate::engine::{Engine, Error};
+use crate::queues::Taker;
 use crate::vault::Shelf;
 
 /// What a worker asks for.
@@ -47,7 +48,8 @@ impl Engine {
             let added = added.notified();
             tokio::pin!(added);
             added.as_mut().enable();
-            let taken = self.inner.queues.take(&request.queue, request.count, now);
+            let (queues, count) = (&self.inner.queues, request.count);
+            let taken = queues.take(&request.queue, count, now, Some(Taker::Worker));
             if !taken.is_empty() {
                 let (engine, worker) = (self.clone(), request.worker.clone());
                 // Goes on to its end even if the worker hangs up.

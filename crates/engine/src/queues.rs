@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::gates;
+use crate::meter::{Histogram, Observed};
 use crate::store::QueueRow;
 
 /// Names a task across executions.
@@ -26,6 +27,25 @@ type Rank = (Reverse<u8>, Timestamp, u64);
 #[derive(Default)]
 pub struct Queues {
     state: Mutex<State>,
+    /// How long tasks waited until they were handed out, by [`Taker`].
+    waits: Waits,
+}
+
+/// Who takes tasks from a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taker {
+    /// A worker in another process.
+    Worker,
+    /// The server, which runs built-in tasks itself.
+    Server,
+}
+
+struct Waits([Histogram; 2]);
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self([Histogram::of_waits(), Histogram::of_waits()])
+    }
 }
 
 #[derive(Default)]
@@ -33,6 +53,8 @@ struct State {
     queues: BTreeMap<Arc<str>, Queue>,
     rows: HashMap<TaskKey, Placed>,
     names: HashMap<Arc<str>, Usage>,
+    /// Tasks that are out, by queue; none is there with 0.
+    out: BTreeMap<Arc<str>, u64>,
     arrivals: u64,
     /// So many queues are looked through for what can be forgotten; see [`State::sweep`].
     sweep_at: usize,
@@ -90,6 +112,8 @@ pub struct QueueState {
     pub waiting: u64,
     /// Tasks that are held.
     pub held: u64,
+    /// Since when the one waits that became ready first, or will be; absent if none waits.
+    pub oldest: Option<Timestamp>,
 }
 
 /// Why a task is not handed out, as far as the queues know.
@@ -231,9 +255,25 @@ impl Queues {
     }
 
     /// Takes up to `count` tasks that may go now. They count as out until they are held, removed
-    /// or put back.
-    pub(crate) fn take(&self, queue: &str, count: usize, now: Timestamp) -> Vec<TaskKey> {
-        self.state.lock().take(queue, count, now)
+    /// or put back. How long they waited is measured if somebody is named who takes them.
+    pub(crate) fn take(
+        &self,
+        queue: &str,
+        count: usize,
+        now: Timestamp,
+        taker: Option<Taker>,
+    ) -> Vec<TaskKey> {
+        let waits = taker.map(|taker| self.waits_of(taker));
+        self.state.lock().take(queue, count, now, waits)
+    }
+
+    fn waits_of(&self, taker: Taker) -> &Histogram {
+        &self.waits.0[taker as usize]
+    }
+
+    /// How long tasks waited, from when they were ready until they were handed out.
+    pub fn waited(&self, taker: Taker) -> Observed {
+        self.waits_of(taker).observed()
     }
 
     /// Gives back a task that could not be handed out.
@@ -301,20 +341,19 @@ impl Queues {
     /// What every queue holds, by name.
     pub fn states(&self) -> Vec<QueueState> {
         let state = self.state.lock();
-        let mut counts: BTreeMap<&Arc<str>, (u64, u64)> = BTreeMap::new();
+        let empty =
+            |name: &Arc<str>| QueueState { name: name.clone(), waiting: 0, held: 0, oldest: None };
+        let mut states: BTreeMap<&Arc<str>, QueueState> = BTreeMap::new();
         for (name, queue) in &state.queues {
-            counts.insert(name, ((queue.waiting.len() + queue.delayed.len()) as u64, 0));
+            let waiting = (queue.waiting.len() + queue.delayed.len()) as u64;
+            let shown = QueueState { waiting, oldest: queue.oldest(), ..empty(name) };
+            states.insert(name, shown);
         }
-        for placed in state.rows.values().filter(|placed| placed.is_out()) {
-            counts.entry(&placed.row.queue).or_default().1 += 1;
+        for (name, out) in &state.out {
+            states.entry(name).or_insert_with(|| empty(name)).held = *out;
         }
-        let counts = counts.into_iter().filter(|(name, _)| !kernel::graph::is_gate(name));
-        let shown = |(name, (waiting, held)): (&Arc<str>, _)| QueueState {
-            name: name.clone(),
-            waiting,
-            held,
-        };
-        counts.map(shown).collect()
+        states.retain(|name, _| !kernel::graph::is_gate(name));
+        states.into_values().collect()
     }
 
     /// Whether something waits in a queue, ready or not.
@@ -355,6 +394,20 @@ impl Placed {
 impl Queue {
     fn waits(&self) -> bool {
         !self.waiting.is_empty() || !self.delayed.is_empty()
+    }
+
+    /// When the first became ready of those that wait, or will be: of each priority the first one is
+    /// looked at.
+    fn oldest(&self) -> Option<Timestamp> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let mut oldest = self.delayed.first().map(|(at, _, _)| *at);
+        let mut next = self.waiting.first_key_value();
+        while let Some(((priority, at, _), _)) = next {
+            oldest = Some(oldest.map_or(*at, |oldest| oldest.min(*at)));
+            let last: Rank = (*priority, Timestamp::MAX, u64::MAX);
+            next = self.waiting.range((Excluded(last), Unbounded)).next();
+        }
+        oldest
     }
 
     /// Whether only what polls of it told would be lost with it: it holds nothing, and nobody
@@ -404,7 +457,7 @@ impl State {
         let placed = Placed { row, arrival: self.arrivals, taken: false };
         let name = placed.row.name.clone();
         if placed.row.held {
-            self.names.entry(name).or_default().out += 1;
+            self.goes_out(name, placed.row.queue.clone());
             if gates::is_place(placed.row.sequence) {
                 let holders = self.places.entry(placed.row.name.clone()).or_default();
                 holders.insert(placed.arrival, placed.row.execution.clone());
@@ -443,10 +496,21 @@ impl State {
         }
         if placed.is_out() {
             self.free(&placed.row.name);
+            if let Some(out) = self.out.get_mut(&placed.row.queue) {
+                *out -= 1;
+                if *out == 0 {
+                    self.out.remove(&placed.row.queue);
+                }
+            }
         } else if let Some(queue) = self.queues.get_mut(&placed.row.queue) {
             queue.waiting.remove(&placed.rank());
             queue.delayed.remove(&(placed.row.ready_at, placed.arrival, key.clone()));
         }
+    }
+
+    fn goes_out(&mut self, name: Arc<str>, queue: Arc<str>) {
+        self.names.entry(name).or_default().out += 1;
+        *self.out.entry(queue).or_default() += 1;
     }
 
     fn free(&mut self, name: &Arc<str>) {
@@ -475,7 +539,7 @@ impl State {
                 queue.waiting.remove(&rank);
                 queue.delayed.remove(&delayed);
             }
-            self.names.entry(name).or_default().out += 1;
+            self.goes_out(name, queue);
         }
     }
 
@@ -490,7 +554,13 @@ impl State {
         }
     }
 
-    fn take(&mut self, name: &str, count: usize, now: Timestamp) -> Vec<TaskKey> {
+    fn take(
+        &mut self,
+        name: &str,
+        count: usize,
+        now: Timestamp,
+        waits: Option<&Histogram>,
+    ) -> Vec<TaskKey> {
         self.ripen(name, now);
         let mut taken = Vec::new();
         // Names at their limit are passed over, so that they do not block others in the queue.
@@ -516,6 +586,9 @@ impl State {
                 continue;
             }
             self.hand_out(&key, &row, rank, now);
+            if let Some(waits) = waits {
+                waits.observe_since(row.ready_at, now);
+            }
             taken.push(key);
         }
         taken
@@ -538,10 +611,9 @@ impl State {
         if let Some(placed) = self.rows.get_mut(key) {
             placed.taken = true;
         }
-        let usage = self.names.entry(row.name.clone()).or_default();
-        usage.out += 1;
+        self.goes_out(row.name.clone(), row.queue.clone());
         if row.rate_max > 0 {
-            usage.handed_out.push_back(now);
+            self.names.entry(row.name.clone()).or_default().handed_out.push_back(now);
         }
     }
 

@@ -15,6 +15,7 @@ use kernel::{ExecutionId, Rejected};
 use parking_lot::Mutex;
 use tokio::sync::{MutexGuard, oneshot};
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 use crate::before::{Before, Figures};
 use crate::cache::{Shared, Slot};
@@ -274,7 +275,10 @@ impl Engine {
                 service.is_done = true;
                 return self.settle_slot(id, slot);
             };
-            let left = self.step_together(id, shared, &mut slot, requests).await;
+            let span =
+                tracing::debug_span!("step", %id, kind = ?id.machine(), inputs = requests.len());
+            let step = self.step_together(id, shared, &mut slot, requests);
+            let left = step.instrument(span).await;
             shared.inbox.put_back(left);
         }
     }

@@ -10,6 +10,7 @@ use async_trait::async_trait;
 use kernel::{ExecutionId, Record, Timestamp};
 
 pub use crate::head::Head;
+use crate::meter::Histogram;
 use crate::search::{Page, RecordPage, RecordSearch, Search};
 
 /// A durable home of executions, definitions and logs.
@@ -122,6 +123,11 @@ pub trait Store: Send + Sync {
     /// The room on the disk that it writes to, without asking anything but the file system; `None`
     /// if it has none of its own.
     fn space(&self) -> Option<Space> {
+        None
+    }
+
+    /// How long its writes took since start; `None` if it does not measure that.
+    fn write_times(&self) -> Option<&WriteTimes> {
         None
     }
 
@@ -300,6 +306,21 @@ pub struct Space {
     pub free: u64,
     /// Bytes in all.
     pub size: u64,
+}
+
+/// How long writes of a store took.
+#[derive(Debug)]
+pub struct WriteTimes {
+    /// Transactions, from their first statement until they were durable.
+    pub transactions: Histogram,
+    /// Of these the end: what was changed is appended to the log, and the log is synced.
+    pub syncs: Histogram,
+}
+
+impl Default for WriteTimes {
+    fn default() -> Self {
+        Self { transactions: Histogram::of_writes(), syncs: Histogram::of_writes() }
+    }
 }
 
 /// Sizes and counters of a store.

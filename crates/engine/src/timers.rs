@@ -55,7 +55,9 @@ impl Engine {
     }
 
     fn wake_due(&self) {
-        for id in self.inner.waker.due(self.now()) {
+        let now = self.now();
+        for (at, id) in self.inner.waker.due(now) {
+            self.inner.meters.timers.observe_since(at, now);
             let engine = self.clone();
             self.inner.tasks.spawn(async move { engine.wake(id).await });
         }

@@ -34,8 +34,8 @@ impl Waker {
         }
     }
 
-    /// Takes everything due.
-    pub(crate) fn due(&self, now: Timestamp) -> Vec<ExecutionId> {
+    /// Takes everything due, and when it was.
+    pub(crate) fn due(&self, now: Timestamp) -> Vec<(Timestamp, ExecutionId)> {
         self.state.lock().wheel.take(now)
     }
 

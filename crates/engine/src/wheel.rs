@@ -102,7 +102,7 @@ impl Wheel {
     }
 
     /// Takes everything that is due, soonest first.
-    pub(crate) fn take(&mut self, now: Timestamp) -> Vec<ExecutionId> {
+    pub(crate) fn take(&mut self, now: Timestamp) -> Vec<(Timestamp, ExecutionId)> {
         let mut due = Vec::new();
         while let Some((at, slot)) = self.next_slot().filter(|(at, _)| *at <= now.millis()) {
             self.base = at;
@@ -113,7 +113,7 @@ impl Wheel {
                 let after = entry.after;
                 if slot < SLOTS {
                     self.of.remove(&entry.id);
-                    due.push(entry.id.clone());
+                    due.push((Timestamp::from_millis(entry.at), entry.id.clone()));
                     self.free.push(index);
                 } else {
                     self.link(index);
@@ -190,16 +190,11 @@ mod tests {
     struct Slow(BTreeMap<ExecutionId, i64>);
 
     impl Slow {
-        fn take(&mut self, now: i64) -> Vec<ExecutionId> {
-            let mut due: Vec<(i64, ExecutionId)> = self
-                .0
-                .iter()
-                .filter(|(_, at)| **at <= now)
-                .map(|(id, at)| (*at, id.clone()))
-                .collect();
-            due.sort();
+        fn take(&mut self, now: i64) -> Vec<(Timestamp, ExecutionId)> {
+            let due = self.0.iter().filter(|(_, at)| **at <= now);
+            let due = due.map(|(id, at)| (Timestamp::from_millis(*at), id.clone())).collect();
             self.0.retain(|_, at| *at > now);
-            due.into_iter().map(|(_, id)| id).collect()
+            due
         }
     }
 
@@ -266,24 +261,25 @@ mod tests {
         let mut wheel = Wheel::default();
         wheel.set(&first, at(2 * hour));
         wheel.set(&far, at(3 * hour));
-        assert_eq!(wheel.take(at(2 * hour)), std::slice::from_ref(&first));
+        assert_eq!(wheel.take(at(2 * hour)), [(at(2 * hour), first)]);
         wheel.turn_back(at(0));
         wheel.set(&soon, at(10));
         assert!(wheel.next().is_some_and(|next| next <= at(10)));
-        assert_eq!(wheel.take(at(10)), [soon]);
+        assert_eq!(wheel.take(at(10)), [(at(10), soon)]);
         assert!(wheel.take(at(2 * hour)).is_empty());
-        assert_eq!(wheel.take(at(3 * hour)), [far]);
+        assert_eq!(wheel.take(at(3 * hour)), [(at(3 * hour), far)]);
     }
 
     #[test]
     fn due_ones_come_in_their_order() {
         let mut wheel = Wheel::default();
         let now = 1_790_000_000_000;
-        let ids: Vec<_> = (0..1000).map(|n| ExecutionId::new(format!("x{n}"))).collect();
-        for (n, id) in ids.iter().enumerate().rev() {
-            wheel.set(id, Timestamp::from_millis(now + 37 * n as i64));
+        let at = |n: i64| Timestamp::from_millis(now + 37 * n);
+        let ids: Vec<_> = (0..1000).map(|n| (at(n), ExecutionId::new(format!("x{n}")))).collect();
+        for (at, id) in ids.iter().rev() {
+            wheel.set(id, *at);
         }
-        assert_eq!(wheel.take(Timestamp::from_millis(now + 37 * 500)), ids[..=500]);
+        assert_eq!(wheel.take(at(500)), ids[..=500]);
         assert_eq!(wheel.take(Timestamp::MAX), ids[501..]);
         assert_eq!(wheel.next(), None);
     }
@@ -294,7 +290,8 @@ mod tests {
         let (never, soon) = (ExecutionId::new("never"), ExecutionId::new("soon"));
         wheel.set(&never, Timestamp::MAX);
         wheel.set(&soon, Timestamp::from_millis(1_790_000_000_000));
-        assert_eq!(wheel.take(Timestamp::from_millis(1_790_000_000_001)), [soon]);
+        let at = Timestamp::from_millis;
+        assert_eq!(wheel.take(at(1_790_000_000_001)), [(at(1_790_000_000_000), soon)]);
         assert!(wheel.contains(&never));
     }
 }

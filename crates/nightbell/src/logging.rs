@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal as _};
 
+use tracing_subscriber::fmt::format::FmtSpan;
+
 use crate::config::{Config, LogFormat};
 
 /// Starts logging; once in the life of a process, a second call does nothing.
@@ -9,6 +11,8 @@ pub(crate) fn start(config: &Config) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(config.log_level.filter())
         .with_writer(io::stderr)
+        // Spans are of the level debug: steps, commits and deliveries, told with how long they took.
+        .with_span_events(FmtSpan::CLOSE)
         .with_ansi(io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none());
     let started = match config.log_format {
         LogFormat::Text => builder.try_init(),

@@ -11,7 +11,7 @@ mod front;
 mod grpc;
 mod guard;
 mod hooks;
-mod monitoring;
+mod metrics;
 mod openapi;
 mod ops;
 pub mod problem;
@@ -94,6 +94,7 @@ fn described() -> OpenApiRouter<Api> {
         .merge(triggers::routes())
         .merge(grpc::workers::routes())
         .merge(ops::routes())
+        .merge(metrics::routes())
         .merge(openapi::routes())
 }
 
@@ -103,7 +104,8 @@ fn described() -> OpenApiRouter<Api> {
 /// path does not know (405) and a handler that panics (500).
 pub fn router(api: Api) -> Router {
     let (router, description) = described().split_for_parts();
-    let traffic = Arc::new(ops::Traffic::over(&description));
+    let traffic = Arc::new(metrics::Traffic::over(&description));
+    metrics::began();
     let guard = Arc::new(guard::Guard::new(&api.settings));
     let again = fallback::Again::new(&api);
     let pages = Arc::new(openapi::Pages::of(description, api.settings.version));
@@ -115,6 +117,7 @@ pub fn router(api: Api) -> Router {
         .method_not_allowed_fallback(fallback::other_method)
         .layer(axum::Extension(pages))
         .layer(axum::Extension(traffic.clone()))
+        .layer(axum::Extension(Arc::<ops::LastSaid>::default()))
         .layer(axum::Extension(guard.clone()))
         .layer(axum::middleware::from_fn_with_state((traffic, guard), ops::watch_over))
         .with_state(api)

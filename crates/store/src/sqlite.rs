@@ -35,7 +35,7 @@ use async_trait::async_trait;
 use engine::search::{Page, RecordPage, RecordSearch, Search, words};
 use engine::store::{
     Commit, Document, Head, LogLine, MessageKey, Outgoing, Pruned, QueueRow, Retention, Space,
-    Statistics, Store, StoreError, Stored,
+    Statistics, Store, StoreError, Stored, WriteTimes,
 };
 use kernel::{ExecutionId, Record, Timestamp};
 use parking_lot::Mutex;
@@ -103,6 +103,7 @@ pub struct Sqlite {
     room: Arc<Semaphore>,
     readers: Arc<Readers>,
     writes: Arc<AtomicU64>,
+    times: Arc<WriteTimes>,
     commits: AtomicU64,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
@@ -119,6 +120,7 @@ impl Sqlite {
         let connection = schema::open_writer(&path, options)?;
         let readers = Arc::new(Readers::open(&path, options)?);
         let writes = Arc::new(AtomicU64::new(0));
+        let times = Arc::<WriteTimes>::default();
         let (door, errands) = channel();
         let chores = Chores::at_start(Checkpoints::start(&path)?, options.tidy_after);
         let writer = Writer {
@@ -127,6 +129,7 @@ impl Sqlite {
             path: path.clone(),
             lock,
             writes: writes.clone(),
+            times: times.clone(),
             gathered: Instant::now(),
             complained: None,
         };
@@ -137,7 +140,7 @@ impl Sqlite {
         let room = Arc::new(Semaphore::new(QUEUE_MAX));
         let commits = AtomicU64::new(0);
         let writer = Mutex::new(Some(writer));
-        Ok(Arc::new(Self { path, door, room, readers, writes, commits, writer }))
+        Ok(Arc::new(Self { path, door, room, readers, writes, times, commits, writer }))
     }
 
     /// The file.
@@ -432,6 +435,10 @@ impl Store for Sqlite {
         let disk = rustix::fs::statvfs(&self.path).ok()?;
         let bytes = |blocks: u64| blocks.saturating_mul(disk.f_frsize);
         Some(Space { free: bytes(disk.f_bavail), size: bytes(disk.f_blocks) })
+    }
+
+    fn write_times(&self) -> Option<&WriteTimes> {
+        Some(&self.times)
     }
 
     async fn close(&self) -> Result<(), StoreError> {

@@ -16,7 +16,7 @@ use super::hubs::{Hubs, Needs};
 use super::profile::{Profile, Room};
 use crate::engine::{Engine, Error};
 use crate::hosted::Hosted;
-use crate::queues::{Queues, TaskKey};
+use crate::queues::{Queues, Taker, TaskKey};
 use crate::store::QueueRow;
 
 /// How long a connected worker may keep a piece of work before another gets it.
@@ -628,7 +628,7 @@ impl Attendance {
             let Some(of) = WorkQueue::parse(queue) else { continue };
             let left = left.entry(*kind).or_insert(*room);
             if *left > 0 {
-                let keys = engine.inner.queues.take(queue, *left, now);
+                let keys = engine.inner.queues.take(queue, *left, now, Some(Taker::Worker));
                 *left -= keys.len();
                 taken.extend(keys.into_iter().map(|key| (*kind, of.clone(), key)));
             }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kernel::alert::{
     Input, NotificationEvent, OWN_MONITOR, Observation, RECEIVER_KEY, State, Status,
@@ -13,6 +14,7 @@ use serde_json::Value;
 
 use super::ApplyError;
 use crate::engine::{Engine, Error};
+use crate::meter::Told;
 use crate::search::{PAGE_MAX, RecordSearch};
 
 /// Characters of a reason that are told.
@@ -53,6 +55,33 @@ impl Engine {
         }
     }
 
+    /// An attempt to tell a receiver something took so long.
+    pub fn delivery_tried(&self, how: Told, took: Duration) {
+        self.inner.meters.deliveries[how as usize].observe(took);
+    }
+
+    /// How many receivers do not take what they are told.
+    pub fn broken_count(&self) -> usize {
+        self.inner.receivers.broken.lock().len()
+    }
+
+    /// Whether receivers are broken, of at most `most` of them: the broken ones first, then those
+    /// that are defined, by name.
+    pub fn receiver_states(&self, most: usize) -> Vec<(Arc<str>, bool)> {
+        let mut states: BTreeMap<Arc<str>, bool> = BTreeMap::new();
+        states.extend(
+            self.inner.receivers.broken.lock().keys().take(most).cloned().map(|it| (it, true)),
+        );
+        let sources = self.inner.monitors.sources.read();
+        for name in sources.values().flat_map(|file| file.receivers.keys()) {
+            if states.len() >= most {
+                break;
+            }
+            states.entry(name.clone()).or_insert(false);
+        }
+        states.into_iter().collect()
+    }
+
     /// A line of the ledger of deliveries is durable.
     pub(crate) fn delivery_recorded(&self, record: &Record) {
         let outcome = match (record.ledger, &*record.status) {
@@ -63,6 +92,9 @@ impl Engine {
         let body = record.body.parse();
         let Some(receiver) = body["receiver"].as_str() else { return };
         if outcome == "sent" {
+            let had_at = body["ended_at"].as_i64().map(Timestamp::from_millis);
+            let meter = &self.inner.meters.notifications;
+            meter.observe_since(record.at, had_at.unwrap_or_else(|| self.now()));
             if self.inner.receivers.broken.lock().remove(receiver).is_some() {
                 tracing::info!(receiver, "the receiver takes notifications again");
                 self.tell_of_receiver(receiver);

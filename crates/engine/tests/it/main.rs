@@ -10,5 +10,6 @@ mod flows;
 mod house;
 mod monitors;
 mod promised;
+mod spans;
 mod together;
 mod vitals;

@@ -22,6 +22,7 @@ mod limits;
 mod live;
 mod monitoring;
 mod monitors;
+mod observability;
 mod proxy;
 mod real_cli;
 mod reload;

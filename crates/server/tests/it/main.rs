@@ -17,6 +17,7 @@ mod grpc;
 mod heard;
 mod listener;
 mod metadata;
+mod metrics;
 mod monitors;
 mod operations;
 mod promised;

@@ -74,6 +74,27 @@ async fn metrics_tell_of_monitors_incidents_and_deliveries() {
     let health = server.get("/health").await.ok();
     // The machine may have stood still for a while, which is a warning: no more than that.
     assert_eq!((&health["healthy"], &health["problems"]), (&json!(true), &json!([])));
+
+    // What is kept as sums follows: well again, defined anew, and gone.
+    let shown = async || {
+        let text = server.get("/metrics").await.text;
+        let wanted = ["nightbell_monitors{state=\"", "nightbell_incidents_open{severity=\""];
+        let lines = text.lines().filter(|it| wanted.iter().any(|name| it.starts_with(name)));
+        let counted = lines.filter(|line| !line.ends_with(" 0"));
+        let short = |line: &str| line.split('"').skip(1).collect::<String>().replace('}', "");
+        counted.map(short).collect::<Vec<_>>()
+    };
+    assert_eq!(shown().await, ["down 1", "new 1", "critical 1"]);
+    server.get("/ping/k-1").await.ok_text();
+    assert_eq!(shown().await, ["new 1", "up 1"]);
+    save(&server).await;
+    assert_eq!(shown().await, ["new 1", "up 1"]);
+    server.send(Method::POST, "/ping/k-1/3", "disk full".to_owned()).await.ok_text();
+    assert_eq!(shown().await, ["down 1", "new 1", "critical 1"]);
+    server.delete("/api/monitors/backup").await.ok_text();
+    assert_eq!(shown().await, ["new 1"]);
+    server.delete("/api/monitors/web").await.ok_text();
+    assert_eq!(shown().await, Vec::<String>::new());
 }
 
 #[tokio::test]

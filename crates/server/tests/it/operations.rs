@@ -102,7 +102,6 @@ async fn metrics_count_requests_workflows_and_queues() {
         "nightbell_queue_waiting{queue=\"pack\"} 0",
         "nightbell_queue_held{queue=\"pack\"} 1",
         "nightbell_store_up 1",
-        "# EOF",
     ] {
         assert!(lines.contains(&expected), "{expected} in\n{text}");
     }

@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use engine::store::StoreError;
+use engine::store::{StoreError, WriteTimes};
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -113,6 +113,7 @@ pub(super) struct Writer {
     pub(super) lock: File,
     /// Transactions synced since start.
     pub(super) writes: Arc<AtomicU64>,
+    pub(super) times: Arc<WriteTimes>,
     /// When the last batch was complete.
     pub(super) gathered: Instant,
     /// When the log last told that a write failed.
@@ -251,12 +252,17 @@ impl Writer {
     }
 
     fn try_transact(&mut self, batch: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+        let begun = Instant::now();
         self.desk.connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         for job in batch {
             job.run(&mut self.desk)?;
         }
         self.desk.tally.write(&self.desk.connection)?;
+        let written = Instant::now();
         self.desk.connection.prepare_cached("COMMIT")?.execute([])?;
+        let synced = Instant::now();
+        self.times.syncs.observe(synced - written);
+        self.times.transactions.observe(synced - begun);
         Ok(())
     }
 

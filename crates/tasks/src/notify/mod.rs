@@ -49,10 +49,10 @@ mod webhook;
 mod wording;
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use engine::{Handoff, Hosted, Outcome, TaskRunner, WeakEngine};
+use engine::{Handoff, Hosted, Outcome, TaskRunner, Told, WeakEngine};
 use jiff::Timestamp;
 use kernel::alert::definition::{Rate, Remark};
 use kernel::alert::{NotificationEvent, since_then};
@@ -60,6 +60,8 @@ use kernel::{ExecutionId, Json};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use crate::claims::Shared;
 use crate::http::{self, Client, Code, Problem};
@@ -142,6 +144,11 @@ impl Notify {
     ) -> Result<Outcome, String> {
         let mut input: Input = serde_json::from_str(task.input.text())
             .map_err(|error| format!("The NOTIFY task's input cannot be used: {error}"))?;
+        let span = Span::current();
+        if !span.is_disabled() {
+            let incident = input.notification.get("incident").and_then(Value::as_str);
+            span.record("receiver", input.receiver.as_deref()).record("incident", incident);
+        }
         // What was said is what makes an attempt the same; what has changed is looked up each time.
         let said = bounds::hashed(&input.notification.to_string());
         if let Some(changes) = self.changes(&input.notification).await {
@@ -285,8 +292,22 @@ impl Notify {
         self.make(&making, None).await
     }
 
-    /// Makes a delivery now.
+    /// Makes a delivery now, and tells how long that took.
     async fn make(&self, making: &Making<'_>, line: Option<Arc<Line>>) -> Result<Tally, String> {
+        let begun = Instant::now();
+        let made = self.send(making, line).await;
+        let told = match made.as_ref().map_or(Ended::Refused, Tally::ended) {
+            Ended::Taken => Told::Accepted,
+            Ended::NotNow { .. } => Told::Failed,
+            Ended::Refused => Told::Refused,
+        };
+        if let Some(engine) = self.engine.get().and_then(WeakEngine::upgrade) {
+            engine.delivery_tried(told, begun.elapsed());
+        }
+        made
+    }
+
+    async fn send(&self, making: &Making<'_>, line: Option<Arc<Line>>) -> Result<Tally, String> {
         let Making { kind, order, attempt, cancelled, .. } = making;
         let claims = self.claims.get();
         let sharing = claims.as_deref().and_then(|claims| Sharing::of(claims, order));
@@ -364,7 +385,10 @@ impl TaskRunner for Notify {
     }
 
     async fn run(&self, task: Handoff, cancelled: CancellationToken) -> Outcome {
+        let (receiver, incident, attempt) = (Empty, Empty, task.attempt);
+        let span = tracing::debug_span!("delivery", receiver, incident, attempt, run = task.runs);
         Box::pin(self.deliver(&task, &cancelled))
+            .instrument(span)
             .await
             .unwrap_or_else(|problem| http::refused(&Problem::new(Code::InvalidInput, problem)))
     }

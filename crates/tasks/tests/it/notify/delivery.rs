@@ -495,3 +495,50 @@ async fn a_secret_that_is_not_set_is_named_and_nothing_is_sent() {
     assert!(reason.contains("unsigned"), "{reason}");
     assert_eq!(seen.lock().unwrap().len(), 0);
 }
+
+/// What was told of spans: their names, and what was recorded of them.
+#[derive(Clone, Default)]
+struct Spans(Arc<Mutex<Vec<String>>>);
+
+impl tracing::field::Visit for Spans {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.lock().unwrap().push(format!("{field}={value:?}"));
+    }
+}
+
+impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Spans {
+    fn on_new_span(
+        &self,
+        attributes: &tracing::span::Attributes<'_>,
+        _: &tracing::span::Id,
+        _: tracing_subscriber::layer::Context<'_, S>,
+    ) {
+        if attributes.metadata().target().starts_with("tasks") {
+            self.0.lock().unwrap().push(attributes.metadata().name().to_owned());
+            attributes.record(&mut self.clone());
+        }
+    }
+
+    fn on_record(
+        &self,
+        _: &tracing::span::Id,
+        values: &tracing::span::Record<'_>,
+        _: tracing_subscriber::layer::Context<'_, S>,
+    ) {
+        values.record(&mut self.clone());
+    }
+}
+
+#[tokio::test]
+async fn a_trace_tells_of_each_attempt_at_a_delivery() {
+    use tracing_subscriber::layer::SubscriberExt as _;
+    let spans = Spans::default();
+    let listener = tracing_subscriber::registry().with(spans.clone());
+    let _listens = tracing::subscriber::set_default(listener);
+    let (server, _) = service(vec![(200, "ok")]).await;
+    let notification = json!({"title": "card 4111", "incident": "f1-3"});
+    let outcome = tell("webhook", json!({"url": server.url("/s3cret")}), notification).await;
+    sent(&outcome);
+    let told = spans.0.lock().unwrap().clone();
+    assert_eq!(told, ["delivery", "attempt=0", "run=0", "receiver=\"noc\"", "incident=\"f1-3\""]);
+}

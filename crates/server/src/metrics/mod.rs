@@ -1,0 +1,159 @@
+//! What operators measure: `/metrics`, whose families `docs/metrics.md` describes one by one.
+//!
+//! All figures are kept in memory as things happen, or in the store's own tally: a page costs what it
+//! shows, not what is stored. Names of queues, schedules and receivers are the only labels that users
+//! make, and of each only so many are shown; nothing that an execution holds is.
+
+mod exposition;
+mod monitoring;
+mod process;
+mod queues;
+mod traffic;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use engine::Engine;
+use engine::store::Statistics;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::Api;
+use exposition::{Format, Page};
+
+pub(crate) use process::began;
+pub(crate) use traffic::Traffic;
+
+pub(crate) fn routes() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(metrics))
+}
+
+/// How long a page waits for the store.
+const STATISTICS_MAX: Duration = Duration::from_secs(2);
+
+/// Shows counters, sizes and durations in a text format of Prometheus.
+#[utoipa::path(
+    get, path = "/metrics", tag = "operations",
+    responses((status = 200, description = "The metrics", body = String, content_type = "text/plain"))
+)]
+async fn metrics(
+    State(api): State<Api>,
+    Extension(traffic): Extension<Arc<Traffic>>,
+    headers: HeaderMap,
+) -> Response {
+    let format = Format::wanted(&headers);
+    let engine = &api.engine;
+    let statistics = tokio::time::timeout(STATISTICS_MAX, engine.store().statistics()).await;
+    let statistics = statistics.ok().and_then(Result::ok);
+    let mut page = Page::new(format);
+    let version = [("version", api.settings.version)];
+    page.info("nightbell_build_info", "What runs", &version);
+    write_store(&mut page, engine, statistics.as_ref());
+    write_engine(&mut page, engine);
+    queues::write(&mut page, engine);
+    monitoring::write(&mut page, engine);
+    traffic.write(&mut page);
+    process::write(&mut page);
+    ([(header::CONTENT_TYPE, format.content_type())], page.end()).into_response()
+}
+
+/// One of the numbers that the store tells.
+type Told = fn(&Statistics) -> u64;
+
+fn write_store(page: &mut Page, engine: &Engine, statistics: Option<&Statistics>) {
+    let up = u8::from(statistics.is_some());
+    page.gauge("nightbell_store_up", "1 if the store answers questions").only(up);
+    let sizes: [(&'static str, &str, Told); 6] = [
+        ("nightbell_executions", "Executions of graphs stored", |it| it.executions),
+        ("nightbell_executions_running", "Executions of graphs not ended", |it| it.running),
+        ("nightbell_instances", "Instances of code stored", |it| it.instances),
+        ("nightbell_instances_running", "Instances of code not ended", |it| it.instances_running),
+        ("nightbell_entities", "Entities stored", |it| it.entities),
+        ("nightbell_store_bytes", "Size of the store's files", |it| it.bytes),
+    ];
+    for (name, help, told) in sizes {
+        let samples = page.gauge(name, help);
+        if let Some(statistics) = statistics {
+            samples.only(told(statistics));
+        }
+    }
+    let counts: [(&'static str, &str, Told); 2] = [
+        ("nightbell_store_commits_total", "Commits written", |it| it.commits),
+        ("nightbell_store_writes_total", "Transactions synced", |it| it.writes),
+    ];
+    for (name, help, told) in counts {
+        let samples = page.counter(name, help);
+        if let Some(statistics) = statistics {
+            samples.only(told(statistics));
+        }
+    }
+    let help = "Writes that failed because the store was unavailable";
+    page.counter("nightbell_store_write_failures_total", help).only(engine.write_failures());
+    let times = engine.store().write_times();
+    let help = "How long transactions took, from their first statement until they were durable";
+    let mut transactions = page.histogram("nightbell_store_transaction_duration_seconds", help);
+    if let Some(times) = times {
+        transactions.observed(&[], &times.transactions.observed());
+    }
+    let help = "How long the ends of transactions took: appending to the log, and fsync";
+    let mut syncs = page.histogram("nightbell_store_sync_duration_seconds", help);
+    if let Some(times) = times {
+        syncs.observed(&[], &times.syncs.observed());
+    }
+}
+
+fn write_engine(page: &mut Page, engine: &Engine) {
+    let counters = engine.counters();
+    let counted = [
+        (
+            "nightbell_workflows_started_total",
+            "Executions begun, of graphs and of code",
+            &counters.started,
+        ),
+        (
+            "nightbell_workflows_completed_total",
+            "Executions ended as completed, of graphs and of code",
+            &counters.completed,
+        ),
+        (
+            "nightbell_workflows_failed_total",
+            "Executions ended in any other way, of graphs and of code",
+            &counters.failed,
+        ),
+        ("nightbell_decisions_total", "Decisions committed", &counters.commits),
+        (
+            "nightbell_conflicts_total",
+            "Decisions made again because of a conflict",
+            &counters.conflicts,
+        ),
+        ("nightbell_tasks_polled_total", "Tasks handed to workers", &counters.polled),
+        ("nightbell_tasks_run_total", "Built-in tasks run", &counters.run),
+        ("nightbell_quarantines_total", "Executions quarantined", &counters.quarantined),
+    ];
+    for (name, help, count) in counted {
+        page.counter(name, help).only(count.load(Ordering::Relaxed));
+    }
+    page.gauge("nightbell_executions_cached", "Executions in memory").only(engine.cached());
+    let help = "Executions left alone after an internal error";
+    page.gauge("nightbell_executions_quarantined", help).only(engine.quarantined_count());
+    let evaluations = engine.evaluations();
+    let help = "Evaluations of scripts, programs and schemas by where they stand";
+    let mut standing = page.gauge("nightbell_evaluations", help);
+    standing.add(&[("state", "busy")], evaluations.busy);
+    standing.add(&[("state", "waiting")], evaluations.waiting);
+    standing.add(&[("state", "stuck")], evaluations.stuck);
+    let help = "Evaluations that were given up because they did not end";
+    page.counter("nightbell_evaluations_given_up_total", help).only(evaluations.given_up);
+    let meters = engine.meters();
+    let help = "How long commits took, from the decision until they were durable";
+    let commits = meters.commits.observed();
+    page.histogram("nightbell_commit_duration_seconds", help).observed(&[], &commits);
+    let help = "How long after its instant a timer was acted on";
+    let timers = meters.timers.observed();
+    page.histogram("nightbell_timer_lateness_seconds", help).observed(&[], &timers);
+}
