@@ -31,6 +31,7 @@ use crate::health::Vitals;
 use crate::hosted::{Decided, Hosted, Stimulus};
 use crate::lineage::Lineages;
 use crate::monitors::{Fired, Monitors, Receivers};
+use crate::mutants::{self, Mutant};
 use crate::outputs::Outputs;
 use crate::pacing::{Delayed, Rates};
 use crate::parts::{Counters, Options, Parts, Values};
@@ -519,20 +520,21 @@ impl Engine {
         };
         let commit = Commit {
             head: state.head(version),
-            expect: slot.version,
+            expect: slot.version + u64::from(slot.version > 2 && mutants::is(Mutant::VersionWrong)),
             plans: decided.plans,
             events,
             forget,
             queue,
             send: work.send.clone(),
-            received: received.cloned(),
+            received: received.filter(|_| !mutants::is(Mutant::ReceiptForgotten)).cloned(),
             records: work.records.clone(),
             patient: state.is_patient(),
             text: decided.text,
             brief,
         };
         // From here on the state in memory is ahead of the store: on any failure it is dropped.
-        if let Err(error) = self.inner.store.commit(commit).await {
+        if let Err(error) = mutants::believed(self.inner.store.commit(commit).await) {
+            slot.state = mutants::is(Mutant::StateKept).then_some(state);
             self.inner.vitals.write_failed(&error, self.now());
             self.forget_places(id);
             return Err(error.into());
@@ -566,7 +568,7 @@ impl Engine {
             match effect {
                 Effect::Dispatch(dispatch) => {
                     // Withdrawn again within the same decision.
-                    if state.is_queued(dispatch.sequence) {
+                    if state.is_queued(dispatch.sequence) && !mutants::is(Mutant::DispatchLost) {
                         work.queue.push(QueueChange::Put(QueueRow {
                             execution: id.clone(),
                             sequence: dispatch.sequence,
@@ -586,10 +588,12 @@ impl Engine {
                 }
                 Effect::Hold { sequence } => {
                     let key = (id.clone(), sequence);
-                    if let Some(row) = self.inner.queues.row(&key) {
+                    let row = self.inner.queues.row(&key);
+                    if let Some(row) = row.filter(|_| !mutants::is(Mutant::HoldUnwritten)) {
                         work.queue.push(QueueChange::Put(QueueRow { held: true, ..row }));
                     }
                 }
+                Effect::Send { .. } if mutants::is(Mutant::MessageLost) => {}
                 Effect::Send { to, mut message } => {
                     if let (Hosted::Schedule(_), Message::Start(start)) = (state, &mut *message) {
                         // A schedule's document is its author's, as a definition is.
@@ -633,6 +637,9 @@ impl Engine {
                         self.leave_place(&key);
                         continue;
                     }
+                    if mutants::is(Mutant::WithdrawalForgotten) {
+                        continue;
+                    }
                     self.inner.queues.remove(&key);
                     self.inner.crew.withdrawn(&key);
                     if let Some(run) = self.inner.running.lock().remove(&key) {
@@ -650,7 +657,7 @@ impl Engine {
         for execution in work.forget {
             self.forget(execution);
         }
-        self.inner.waker.set(id, state.wake_at());
+        self.inner.waker.set(id, state.wake_at().filter(|_| !mutants::is(Mutant::TimerUnset)));
         for outgoing in work.send {
             self.deliver(outgoing);
         }
@@ -695,7 +702,7 @@ impl Engine {
         let now = self.now();
         for mut row in self.inner.store.queued().await? {
             // Whatever ran in the former process runs no more.
-            if self.inner.runners.contains_key(&*row.queue) {
+            if self.inner.runners.contains_key(&*row.queue) || mutants::is(Mutant::HoldForgotten) {
                 row.held = false;
             }
             // These were ready when they were written. The clock may have been ahead then, and nobody
@@ -706,13 +713,15 @@ impl Engine {
             {
                 row.ready_at = row.ready_at.min(now);
             }
-            self.put_row(row, now);
+            if !mutants::is(Mutant::QueuesForgotten) {
+                self.put_row(row, now);
+            }
         }
         self.open_gates();
         self.refill_waker().await?;
         let mut seen = std::collections::BTreeSet::new();
         for outgoing in self.inner.store.undelivered(usize::MAX).await? {
-            if seen.insert(outgoing.key.clone()) {
+            if seen.insert(outgoing.key.clone()) && !mutants::is(Mutant::MailForgotten) {
                 self.deliver(outgoing);
             }
         }

@@ -26,6 +26,10 @@ mod hosted;
 mod lineage;
 pub mod memory;
 pub mod monitors;
+#[cfg(feature = "mutants")]
+pub mod mutants;
+#[cfg(not(feature = "mutants"))]
+mod mutants;
 mod outputs;
 mod pacing;
 mod parts;

@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use sim::hosting;
 use sim::mutant::{Kernel, Mutant, Real};
 use sim::orchestrating::mutant::Mutant as Lost;
 use sim::orchestrating::{self, Keeper};
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
     let numbers = (number("--seed", 0), number("--seeds", 1), number("--kill-at", 0));
     let (Ok(seed), Ok(seeds), Ok(kill_at)) = numbers else {
         println!(
-            "usage: sim [--ringing | --orchestrating] [--seed N] [--seeds M] [--kill-at POINT] [--mutant NAME] [--keep-going]"
+            "usage: sim [--hosting [--panics] | --ringing | --orchestrating] [--seed N] [--seeds M] [--kill-at POINT] [--mutant NAME] [--keep-going]"
         );
         return ExitCode::from(2);
     };
@@ -36,7 +37,13 @@ fn main() -> ExitCode {
         .and_then(|name| Lost::ALL.into_iter().find(|mutant| format!("{mutant:?}") == *name));
     let keeper: &dyn Keeper = lost.as_ref().map_or(&orchestrating::Real, |mutant| mutant);
     let orchestrates = arguments.iter().any(|argument| argument == "--orchestrating");
+    let hosts = arguments.iter().any(|argument| argument == "--hosting");
+    let panics = arguments.iter().any(|argument| argument == "--panics");
     let rings = arguments.iter().any(|argument| argument == "--ringing");
+    let host = |seed| {
+        let run = if panics { hosting::run_with_panics } else { hosting::run };
+        run(seed).map(|tally| format!("{tally:?}"))
+    };
     let run = |seed| match (rings, orchestrates, kill_at) {
         (true, _, 0) => ringing::run(seed, watcher).map(|tally| format!("{tally:?}")),
         (true, _, at) => {
@@ -51,7 +58,7 @@ fn main() -> ExitCode {
     let keep_going = arguments.iter().any(|argument| argument == "--keep-going");
     let mut failures = 0_u64;
     for seed in seed..seed.saturating_add(seeds) {
-        match run(seed) {
+        match if hosts { host(seed) } else { run(seed) } {
             Ok(tally) if seeds == 1 => println!("seed {seed}: {tally}"),
             Ok(_) => {}
             Err(failure) if keep_going => {
