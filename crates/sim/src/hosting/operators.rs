@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use engine::{Error, Hosted};
 use kernel::alert::definition::File;
+use kernel::alert::{Input as Watch, OWN_MONITOR};
 use kernel::durable::instance;
 use kernel::durable::instance::Start as InstanceStart;
 use kernel::graph::{self, Control, Execution, Kind, Start, Status, TaskStatus, Verdict};
@@ -286,6 +287,22 @@ impl Life {
         }
     }
 
+    /// Incidents of Nightbell's own monitor that nothing ends by itself: somebody has looked at them.
+    async fn resolve_own(&self) {
+        let id = ExecutionId::monitor(OWN_MONITOR);
+        let open: Vec<_> = {
+            let state = self.world.state.lock();
+            let monitor = state.auditor.machines.get(&id).and_then(|it| it.monitor());
+            let incidents = monitor.map(|it| it.incidents.values()).into_iter().flatten();
+            incidents.filter(|it| it.state.is_open()).map(|it| it.key.clone()).collect()
+        };
+        for incident in open {
+            let input = Watch::Resolve { incident, who: "ann".into(), why: None };
+            let done = self.engine.step(&id, input).await;
+            self.world.say(|| format!("{id} is seen to: {done:?}"));
+        }
+    }
+
     async fn end_schedule(&self) {
         let id = ExecutionId::schedule(SCHEDULE);
         let done = self.engine.step(&id, schedule::Input::Delete).await;
@@ -347,6 +364,9 @@ pub(super) async fn help(life: &Life) {
         (clients.helped, clients.schedule_is_over, clients.monitors_are_gone)
     };
     life.help_all(helped % 3 == 0).await;
+    if helped % 24 == 0 {
+        life.resolve_own().await;
+    }
     if !schedule_is_over && life.world.state.lock().clients.calm_for > TICKS_ON {
         life.end_schedule().await;
     }

@@ -89,8 +89,7 @@ impl TaskRunner for Calls {
 
     async fn run(&self, task: Handoff, cancelled: CancellationToken) -> Outcome {
         assert!(!task.reference.starts_with("panic"), "a bug in a runner");
-        let key = key_of(&task);
-        self.0.judge(|state, now| state.auditor.begins(&key, now));
+        self.0.judge(|state, _| state.auditor.begins(key_of(&task)));
         let (millis, choice, hangs, after) = {
             let mut state = self.0.state.lock();
             let fails = state.faults.work_fails;
@@ -123,8 +122,8 @@ impl TaskRunner for Calls {
     }
 }
 
-/// The execution and number of a task that is run.
-pub(super) fn key_of(task: &Handoff) -> (ExecutionId, u32) {
-    let id = TaskId::parse(&task.task_id).expect("the engine names tasks");
-    (id.execution, id.sequence)
+/// The execution and number of a task that is run; `None` if no execution has it, as of the alarm.
+pub(super) fn key_of(task: &Handoff) -> Option<(ExecutionId, u32)> {
+    let id = TaskId::parse(&task.task_id).filter(|it| *it.execution.as_str() == task.execution_id)?;
+    Some((id.execution, id.sequence))
 }
