@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
 use crate::documents::{Damaged, DamagedDocument};
+use crate::doubts::Doubts;
 use crate::durable::Crew;
 use crate::evaluation::{Evaluators, Watch};
 use crate::events::Events;
@@ -104,6 +105,8 @@ pub(crate) struct Inner {
     /// Holds by workers that are not in the store yet.
     pub(crate) unwritten: claims::Ledger,
     pub(crate) deliveries: Deliveries,
+    /// What follows from commits whose outcome is not known.
+    pub(crate) doubts: Doubts,
     pub(crate) outputs: Outputs,
     pub(crate) lanes: Lanes,
     pub(crate) monitors: Monitors,
@@ -182,6 +185,7 @@ impl Engine {
             waker: Waker::default(),
             unwritten: claims::Ledger::default(),
             deliveries: Deliveries::default(),
+            doubts: Doubts::default(),
             outputs: Outputs::default(),
             lanes: Lanes::default(),
             monitors,
@@ -537,6 +541,7 @@ impl Engine {
             slot.state = mutants::is(Mutant::StateKept).then_some(state);
             self.inner.vitals.write_failed(&error, self.now());
             self.forget_places(id);
+            self.doubt(id, &error, version, work);
             return Err(error.into());
         }
         self.inner.vitals.wrote();
@@ -693,6 +698,7 @@ impl Engine {
             state.fold(&unwritten.events, &self.inner.definitions).await?;
         }
         self.inner.vitals.board.note(&state);
+        self.clear_up(id, &state, slot.version);
         slot.state = Some(state);
         Ok(())
     }

@@ -14,6 +14,7 @@ mod definitions;
 mod delivery;
 mod dispatcher;
 mod documents;
+mod doubts;
 pub mod durable;
 mod engine;
 pub mod evaluation;

@@ -41,6 +41,8 @@ pub enum Mutant {
     QuarantineSpreads,
     /// The work of an attendance that ends stays out.
     LeaseForgotten,
+    /// What a commit owes is lost that was written although the store failed.
+    OutcomeIgnored,
 }
 
 #[cfg(feature = "mutants")]
@@ -55,7 +57,7 @@ mod active {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 17] = [
+        pub const ALL: [Self; 18] = [
             Self::DispatchLost,
             Self::MessageLost,
             Self::VersionWrong,
@@ -73,6 +75,7 @@ mod active {
             Self::WithdrawalForgotten,
             Self::QuarantineSpreads,
             Self::LeaseForgotten,
+            Self::OutcomeIgnored,
         ];
     }
 

@@ -367,6 +367,7 @@ impl Life {
                 continue;
             }
             self.world.say(|| format!("{id} is quarantined: {reason}"));
+            self.world.count("an execution was quarantined");
             let ends = reason.contains("ended abnormally");
             let wanted = self.world.panics && id.as_str().starts_with("panic-");
             if !ends && !wanted {
