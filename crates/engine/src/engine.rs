@@ -412,7 +412,9 @@ impl Engine {
         _shared: &Shared,
     ) {
         let bytes = slot.bytes;
-        let open = slot.state.as_ref().is_some_and(Hosted::is_open);
+        // What is unwritten is nowhere but here: a second slot would not know of it.
+        let unwritten = slot.unwritten.is_some() && !mutants::is(Mutant::UnwrittenReleased);
+        let open = unwritten || slot.state.as_ref().is_some_and(Hosted::is_open);
         drop(slot);
         if open {
             self.inner.cache.weigh(id, bytes);

@@ -43,6 +43,8 @@ pub enum Mutant {
     LeaseForgotten,
     /// What a commit owes is lost that was written although the store failed.
     OutcomeIgnored,
+    /// A slot goes from the cache although it holds what is written nowhere.
+    UnwrittenReleased,
 }
 
 #[cfg(feature = "mutants")]
@@ -57,7 +59,7 @@ mod active {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 18] = [
+        pub const ALL: [Self; 19] = [
             Self::DispatchLost,
             Self::MessageLost,
             Self::VersionWrong,
@@ -76,6 +78,7 @@ mod active {
             Self::QuarantineSpreads,
             Self::LeaseForgotten,
             Self::OutcomeIgnored,
+            Self::UnwrittenReleased,
         ];
     }
 

@@ -146,6 +146,9 @@ impl Life {
                     }
                 };
                 *marks = actions.iter().filter_map(mark_of).collect();
+                for (entity, mark) in &*marks {
+                    self.world.state.lock().coders.marks(entity, mark.clone(), false);
+                }
                 let token = token.clone();
                 let result =
                     TurnResult { token, actions, custom_status: None, processed: None, trace: None };
