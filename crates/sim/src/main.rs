@@ -42,7 +42,8 @@ fn main() -> ExitCode {
     let rings = arguments.iter().any(|argument| argument == "--ringing");
     let host = |seed| {
         let run = if panics { hosting::run_with_panics } else { hosting::run };
-        run(seed).map(|tally| format!("{tally:?}"))
+        broken_engine(value("--mutant").map(String::as_str), || run(seed))
+            .map(|tally| format!("{tally:?}"))
     };
     let run = |seed| match (rings, orchestrates, kill_at) {
         (true, _, 0) => ringing::run(seed, watcher).map(|tally| format!("{tally:?}")),
@@ -74,4 +75,17 @@ fn main() -> ExitCode {
     }
     println!("{seeds} seeds, {failures} failures");
     if failures > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Lets the engine make the mistake of this name, if there is one.
+#[cfg(feature = "mutants")]
+fn broken_engine<R>(name: Option<&str>, run: impl FnOnce() -> R) -> R {
+    use engine::mutants::{Mutant, with};
+    let named = |mutant: &Mutant| name.is_some_and(|name| format!("{mutant:?}") == name);
+    with(Mutant::ALL.into_iter().find(named), run)
+}
+
+#[cfg(not(feature = "mutants"))]
+fn broken_engine<R>(_: Option<&str>, run: impl FnOnce() -> R) -> R {
+    run()
 }

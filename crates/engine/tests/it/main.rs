@@ -9,5 +9,6 @@ mod events;
 mod flows;
 mod house;
 mod monitors;
+mod outcomes;
 mod promised;
 mod vitals;

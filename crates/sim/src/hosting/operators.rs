@@ -287,6 +287,22 @@ impl Life {
         }
     }
 
+    /// Executions that are left alone are ended by somebody: others wait for them.
+    async fn end_quarantined(&self) {
+        let ids: Vec<ExecutionId> = {
+            let state = self.world.state.lock();
+            let open = state.quarantined.iter().filter(|id| {
+                let machine = state.auditor.machines.get(*id);
+                machine.is_some_and(|it| it.execution().is_some() && !it.head.closed)
+            });
+            open.cloned().collect()
+        };
+        for id in ids {
+            let end = Control::Terminate { reason: None, failure_workflow: false };
+            self.control(&id, end).await;
+        }
+    }
+
     /// Incidents of Nightbell's own monitor that nothing ends by itself: somebody has looked at them.
     async fn resolve_own(&self) {
         let id = ExecutionId::monitor(OWN_MONITOR);
@@ -364,6 +380,7 @@ pub(super) async fn help(life: &Life) {
         (clients.helped, clients.schedule_is_over, clients.monitors_are_gone)
     };
     life.help_all(helped % 3 == 0).await;
+    life.end_quarantined().await;
     if helped % 24 == 0 {
         life.resolve_own().await;
     }

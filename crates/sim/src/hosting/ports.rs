@@ -78,6 +78,9 @@ impl Values for NoValues {
     }
 }
 
+/// Milliseconds for which a runner that hangs says nothing, unless it is cancelled.
+pub(super) const HANGS: u64 = 200_000;
+
 /// The one built-in task of users' workflows.
 pub(super) struct Calls(pub(super) Arc<World>);
 
@@ -104,11 +107,8 @@ impl TaskRunner for Calls {
             (random.between(0, 400), choice, hangs, random.between(1, 6) as u64)
         };
         self.0.count("a built-in task ran");
-        if hangs {
-            cancelled.cancelled().await;
-        } else {
-            tokio::time::sleep(Duration::from_millis(millis as u64)).await;
-        }
+        let millis = if hangs { HANGS } else { millis as u64 };
+        let _ = tokio::time::timeout(Duration::from_millis(millis), cancelled.cancelled()).await;
         let again = Some(Duration::from_secs(after));
         let (status, said) = match choice {
             0 => (OutcomeStatus::Completed, "COMPLETED"),

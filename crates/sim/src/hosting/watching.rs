@@ -13,7 +13,7 @@ use kernel::{Json, MachineKind};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::ports::key_of;
+use super::ports::{HANGS, key_of};
 use super::world::{State, World};
 use crate::auditor::Objection;
 use crate::random::Random;
@@ -204,10 +204,8 @@ impl TaskRunner for Looks {
             let hangs = !state.calm && state.random.chance(2);
             (state.random.between(0, 300), fails, hangs)
         };
-        if hangs {
-            cancelled.cancelled().await;
-        }
-        tokio::time::sleep(Duration::from_millis(millis as u64)).await;
+        let millis = if hangs { HANGS } else { millis as u64 };
+        let _ = tokio::time::timeout(Duration::from_millis(millis), cancelled.cancelled()).await;
         self.0.count("a check ran");
         let monitor = text(&task.input.parse()["monitor"]);
         let rows = self.0.state.lock().outside.look(&monitor);

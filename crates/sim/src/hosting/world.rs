@@ -254,6 +254,11 @@ impl World {
 
     /// Opens the engine, lets everybody outside at it, and waits for the end of this life.
     async fn conduct(self: Arc<Self>) {
+        let ends = START.plus_millis(self.state.lock().clients.chaos_millis);
+        if self.now() > ends && !self.state.lock().calm {
+            self.say(|| "calm".to_owned());
+            self.calm_down();
+        }
         let engine = match Engine::open(self.parts()).await {
             Ok(engine) => engine,
             Err(error) if self.state.lock().calm => {
