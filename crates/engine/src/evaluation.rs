@@ -169,7 +169,11 @@ pub(crate) struct Watched<'a> {
 impl<'a> Watched<'a> {
     /// Scripts for one decision, which goes on in another when they take long. On no thread of their
     /// own they never do: what a decision leaves over must not depend on the machine.
-    pub(crate) fn for_decision(scripts: &'a dyn Scripts, watch: &'a Watch, options: &Options) -> Self {
+    pub(crate) fn for_decision(
+        scripts: &'a dyn Scripts,
+        watch: &'a Watch,
+        options: &Options,
+    ) -> Self {
         let divided = u64::try_from(DECISION_MAX.as_micros()).unwrap_or(u64::MAX);
         let spent_max = if options.threads == 0 { u64::MAX } else { divided };
         Self { spent_max, ..Self::new(scripts, watch) }

@@ -32,7 +32,9 @@ async fn what_was_written_without_an_answer_is_handed_out() {
     let faults = {
         let lost = lost.clone();
         move |call: &Call<'_>| match call {
-            Call::Commit(commit) if !commit.queue.is_empty() && lost.swap(false, Ordering::SeqCst) => {
+            Call::Commit(commit)
+                if !commit.queue.is_empty() && lost.swap(false, Ordering::SeqCst) =>
+            {
                 Some(Fault::After(away()))
             }
             _ => None,
@@ -55,7 +57,8 @@ async fn a_hold_that_could_not_be_written_is_not_lost_beside_another() {
         let fails = fails.clone();
         move |call: &Call<'_>| match call {
             Call::Commit(commit) if fails.load(Ordering::SeqCst) => {
-                let held = |change: &QueueChange| matches!(change, QueueChange::Put(row) if row.held);
+                let held =
+                    |change: &QueueChange| matches!(change, QueueChange::Put(row) if row.held);
                 commit.queue.iter().any(held).then(|| Fault::Before(away()))
             }
             _ => None,

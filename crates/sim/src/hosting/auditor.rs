@@ -43,11 +43,7 @@ pub(super) struct Auditor {
     pub(super) commits: u64,
 }
 
-pub(super) fn objection(
-    id: &ExecutionId,
-    law: &'static str,
-    what: impl Into<String>,
-) -> Objection {
+pub(super) fn objection(id: &ExecutionId, law: &'static str, what: impl Into<String>) -> Objection {
     Objection::new(id.as_str(), law, what)
 }
 

@@ -1,6 +1,6 @@
 //! Workers of code: they attend, replay and answer; they go away, give back, answer twice or late.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,8 @@ use kernel::durable::instance::{TurnResult, Work};
 use kernel::durable::{
     Action, ActionKind, EntityMessage, Fact, FailureDetails, OperationResult, Status,
 };
+
+use tokio_util::sync::CancellationToken;
 
 use super::auditor::objection;
 use super::program::{self, ENTITIES};
@@ -28,8 +30,6 @@ const WORKERS: usize = 2;
 pub(super) struct Coders {
     /// Marks by entity; whether whoever left it was told that it is taken.
     marks: BTreeMap<(String, String), bool>,
-    /// Answers that were taken, by token.
-    taken: BTreeSet<String>,
 }
 
 impl Coders {
@@ -42,7 +42,8 @@ impl Coders {
 pub(super) fn leases() -> Leases {
     Leases {
         turn: Duration::from_secs(20),
-        activity: Some(Duration::from_secs(40)),
+        // As long as its worker is present.
+        activity: None,
         abandoned: Duration::from_secs(1),
         attempts_max: 0,
     }
@@ -71,13 +72,20 @@ impl Life {
             room: Room { orchestrations: 2, activities: 3, entities: 1 },
         };
         let worker = Arc::new(self.engine.attend(profile));
+        let leaves = CancellationToken::new();
         loop {
-            match worker.claim().await {
+            let claimed = tokio::select! {
+                biased;
+                () = leaves.cancelled() => return,
+                claimed = worker.claim() => claimed,
+            };
+            match claimed {
                 Ok(items) if items.is_empty() => return,
                 Ok(items) => {
                     for item in items {
                         let (life, worker) = (self.clone(), worker.clone());
-                        tokio::spawn(async move { life.carry_out(item, worker).await });
+                        let leaves = leaves.clone();
+                        tokio::spawn(async move { life.carry_out(item, worker, &leaves).await });
                     }
                 }
                 Err(error) => {
@@ -85,21 +93,24 @@ impl Life {
                     self.pause(1, 2_000).await;
                 }
             }
-            if self.chance(|faults| faults.worker_dies) {
-                self.world.say(|| format!("coder-{number} goes away"));
-                return;
-            }
         }
     }
 
-    /// Does one piece of work, with its worker present for as long as it lasts.
-    async fn carry_out(&self, item: WorkItem, worker: Arc<Attendance>) {
+    /// Does one piece of work, with its worker present for as long as it lasts, or has the worker go
+    /// away with it.
+    async fn carry_out(&self, item: WorkItem, worker: Arc<Attendance>, leaves: &CancellationToken) {
         let token = item.token().clone();
         self.world.say(|| format!("{token} is handed out"));
         self.world.count("work of code was handed out");
         self.pause(0, 1_500).await;
+        if self.chance(|faults| faults.worker_dies) {
+            self.world.say(|| format!("{token}: its worker goes away"));
+            return leaves.cancel();
+        }
         if self.chance(|faults| faults.report_lost) {
-            return self.pause(0, 60_000).await;
+            self.pause(0, 60_000).await;
+            let gave = self.engine.abandon(&token).await;
+            return self.world.say(|| format!("{token} is given back at last: {gave}"));
         }
         if self.chance(|faults| faults.worker_dies) {
             let gave = self.engine.abandon(&token).await;
@@ -114,7 +125,7 @@ impl Life {
         for _ in 0..times {
             let answer = self.answer(&item, fails, &mut marks).await;
             self.world.say(|| format!("{token} is answered: {answer:?}"));
-            self.answered(&token.to_string(), &answer, &marks);
+            self.answered(&answer, &marks);
         }
         drop(worker);
     }
@@ -150,8 +161,13 @@ impl Life {
                     self.world.state.lock().coders.marks(entity, mark.clone(), false);
                 }
                 let token = token.clone();
-                let result =
-                    TurnResult { token, actions, custom_status: None, processed: None, trace: None };
+                let result = TurnResult {
+                    token,
+                    actions,
+                    custom_status: None,
+                    processed: None,
+                    trace: None,
+                };
                 self.engine.complete_turn(result).await
             }
             WorkItem::Batch(batch) => {
@@ -161,20 +177,12 @@ impl Life {
         }
     }
 
-    fn answered(
-        &self,
-        token: &str,
-        answer: &Result<Answer, Error>,
-        marks: &[(String, String)],
-    ) {
+    fn answered(&self, answer: &Result<Answer, Error>, marks: &[(String, String)]) {
         let is_taken = matches!(answer, Ok(Answer::Taken));
-        let mut state = self.world.state.lock();
         for (entity, mark) in marks {
-            state.coders.marks(entity, mark.clone(), is_taken);
+            self.world.state.lock().coders.marks(entity, mark.clone(), is_taken);
         }
         if is_taken {
-            state.coders.taken.insert(token.to_owned());
-            drop(state);
             self.world.count("an answer of code was taken");
         }
     }

@@ -23,8 +23,6 @@ use std::collections::BTreeMap;
 
 use crate::world::Failure;
 
-pub use store::COMMITS_MAX;
-
 /// What a run has seen, to know that the seeds reach what they should, and to compare runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {

@@ -39,6 +39,8 @@ pub(super) struct Clients {
     pub(super) chaos_millis: i64,
     /// Executions: their definitions, and whether somebody was told that they have begun.
     roots: BTreeMap<ExecutionId, (&'static str, bool)>,
+    /// What becomes of a firing while the one before has not ended.
+    overlap: &'static str,
     pub(super) instances: BTreeMap<String, Root>,
     /// Everything is defined.
     prepared: bool,
@@ -71,7 +73,10 @@ impl Clients {
             let root = Root { steps, is_terminated: false, begun: false };
             instances.insert(format!("order-{number}"), root);
         }
+        let overlaps = ["allow_all", "skip", "buffer_one", "terminate_other"];
+        let overlap = random.pick(&overlaps).copied().unwrap_or("skip");
         Self {
+            overlap,
             steps_max,
             cache_bytes: if random.chance(40) { 1 } else { 12 << 20 },
             chaos_millis: random.between(30, 150) * 1000,
@@ -151,7 +156,7 @@ impl Life {
         definitions.put_workflows(workflows).await.map_err(|error| said(&error))?;
         let file = self.world.state.lock().outside.file();
         self.engine.apply_monitors("sim", file).await.map_err(|error| said(&error))?;
-        let overlap = if self.world.catalog.tasks.len() % 2 == 0 { "skip" } else { "allow_all" };
+        let overlap = self.world.state.lock().clients.overlap;
         let spec = json!({
             "name": SCHEDULE, "cronExpression": "*/15 * * * * *", "overlap": overlap,
             "startWorkflowRequest": { "name": TICK, "version": 1 },
@@ -248,9 +253,8 @@ impl Life {
                     if execution.is_started() && execution.status == Status::Paused {
                         paused.push(id.clone());
                     }
-                    let waits = waits_for_people(execution, |key| {
-                        state.auditor.rows.contains_key(key)
-                    });
+                    let waits =
+                        waits_for_people(execution, |key| state.auditor.rows.contains_key(key));
                     awaited.extend(waits);
                 }
                 if let Some(instance) = shadow.instance().filter(|it| it.is_open()) {
@@ -339,10 +343,7 @@ impl Life {
 }
 
 /// Tasks that only somebody outside can end.
-fn waits_for_people(
-    execution: &Execution,
-    has_row: impl Fn(&TaskKey) -> bool,
-) -> Vec<TaskKey> {
+fn waits_for_people(execution: &Execution, has_row: impl Fn(&TaskKey) -> bool) -> Vec<TaskKey> {
     if !execution.is_started() || execution.status != Status::Running {
         return Vec::new();
     }
@@ -357,12 +358,8 @@ fn waits_for_people(
 
 /// Definitions beside those of the catalog.
 fn others() -> Vec<Value> {
-    let task = |name: &str, kind: &str, input: Value| {
-        json!({ "name": name, "taskReferenceName": name, "type": kind, "inputParameters": input })
-    };
-    let workflow = |name: &str, tasks: Vec<Value>| {
-        json!({ "name": name, "version": 1, "tasks": tasks, "ownerEmail": "sim@example.org" })
-    };
+    let task = |name: &str, kind: &str, input: Value| json!({ "name": name, "taskReferenceName": name, "type": kind, "inputParameters": input });
+    let workflow = |name: &str, tasks: Vec<Value>| json!({ "name": name, "version": 1, "tasks": tasks, "ownerEmail": "sim@example.org" });
     let bug = task("bug", "INLINE", json!({ "expression": "panic" }));
     vec![
         workflow(TICK, vec![task("mark", "INLINE", json!({ "expression": "const:x" }))]),

@@ -124,6 +124,7 @@ impl TaskRunner for Calls {
 
 /// The execution and number of a task that is run; `None` if no execution has it, as of the alarm.
 pub(super) fn key_of(task: &Handoff) -> Option<(ExecutionId, u32)> {
-    let id = TaskId::parse(&task.task_id).filter(|it| *it.execution.as_str() == task.execution_id)?;
+    let id =
+        TaskId::parse(&task.task_id).filter(|it| *it.execution.as_str() == task.execution_id)?;
     Some((id.execution, id.sequence))
 }

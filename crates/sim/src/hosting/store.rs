@@ -17,7 +17,7 @@ use kernel::{ExecutionId, Record, Timestamp};
 use super::world::World;
 
 /// Commits of one seed; a world that makes more does not come to rest.
-pub const COMMITS_MAX: u64 = 40_000;
+pub(super) const COMMITS_MAX: u64 = 40_000;
 
 /// Milliseconds for which nothing works, at most.
 const OUTAGE_MAX: i64 = 15_000;

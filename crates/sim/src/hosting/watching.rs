@@ -31,13 +31,22 @@ pub(super) struct Outside {
     truth: BTreeMap<(&'static str, &'static str), &'static str>,
     /// Receivers that refuse for good.
     refusing: BTreeSet<&'static str>,
-    /// Alerts that ring, by receiver and dedup key: the delivery that began them, and whether its
-    /// outcome was said and heard.
-    ringing: BTreeMap<(String, String), (String, bool)>,
+    /// Alerts that ring, by receiver and dedup key.
+    ringing: BTreeMap<(String, String), Alert>,
     /// Deliveries that a commit owes.
     owed: BTreeSet<String>,
     /// Receivers of which something was refused for good: nobody has to tell them any more.
     given_up: BTreeSet<String>,
+}
+
+/// An alert at a receiver.
+#[derive(Debug)]
+struct Alert {
+    /// The incident that began it, and the delivery.
+    incident: String,
+    delivery: String,
+    /// The receiver has said that it took it.
+    is_known: bool,
 }
 
 impl Outside {
@@ -46,7 +55,11 @@ impl Outside {
         let (fails, recovers, missing) = (few(), few(), few());
         let depends = if random.chance(40) { ", depends_on: web" } else { "" };
         let route = *random
-            .pick(&["{ to: pager, remind: 5m }", "{ to: [pager, chat] }", "{ to: chat, wait: 20s }"])
+            .pick(&[
+                "{ to: pager, remind: 5m }",
+                "{ to: [pager, chat] }",
+                "{ to: chat, wait: 20s }",
+            ])
             .expect("there are routes");
         let text = format!(
             "receivers:\n  pager: {{ pagerduty: k }}\n  chat: {{ slack: \"https://s\" }}\n\
@@ -108,18 +121,24 @@ impl Outside {
             let what = format!("nobody owes {told}");
             return Err(Objection::new(receiver, "nothing is told before its commit", what));
         }
-        for key in dedup_keys(told) {
+        for (key, incident) in members(told) {
             let alert = (receiver.to_owned(), key);
             if event == "resolve" {
                 self.ringing.remove(&alert);
-            } else if event != "acknowledge" {
-                let before = self.ringing.get(&alert);
-                let again = before.is_some_and(|(other, known)| *known && *other != delivery);
-                if event == "trigger" && again {
-                    let what = format!("it rings by {before:?}, and again: {told}");
-                    return Err(Objection::new(receiver, "an incident is told once", what));
-                }
-                self.ringing.entry(alert).or_insert((delivery.clone(), false));
+                continue;
+            }
+            if event == "acknowledge" {
+                continue;
+            }
+            let before = self.ringing.get(&alert).filter(|it| it.incident == incident);
+            let again = before.is_some_and(|it| it.is_known && it.delivery != delivery);
+            if event == "trigger" && again {
+                let what = format!("it rings by {before:?}, and again: {told}");
+                return Err(Objection::new(receiver, "an incident is told once", what));
+            }
+            if before.is_none() {
+                let delivery = delivery.clone();
+                self.ringing.insert(alert, Alert { incident, delivery, is_known: false });
             }
         }
         Ok(())
@@ -130,11 +149,12 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
-/// The dedup keys of a notification: one for each incident that it tells of.
-fn dedup_keys(told: &Value) -> Vec<String> {
+/// Dedup key and incident of each incident that a notification tells of.
+fn members(told: &Value) -> Vec<(String, String)> {
+    let of = |it: &Value| (text(&it["dedup_key"]), text(&it["incident"]));
     match told["group"]["members"].as_array() {
-        Some(members) => members.iter().map(|it| text(&it["dedup_key"])).collect(),
-        None => vec![text(&told["dedup_key"])],
+        Some(members) => members.iter().map(of).collect(),
+        None => vec![of(told)],
     }
 }
 
@@ -178,9 +198,9 @@ pub(super) fn unsettled(state: &State) -> Option<String> {
 /// Nothing rings any more, but where somebody could not be told.
 pub(super) fn finish(state: &State) -> Result<(), Objection> {
     let outside = &state.outside;
-    for ((receiver, key), (delivery, _)) in &outside.ringing {
+    for ((receiver, key), alert) in &outside.ringing {
         if !outside.given_up.contains(receiver) {
-            let what = format!("{key} rings for ever, since {delivery}");
+            let what = format!("{key} rings for ever: {alert:?}");
             return Err(Objection::new(receiver, "whoever was told hears the end", what));
         }
     }
@@ -211,7 +231,8 @@ impl TaskRunner for Looks {
         let rows = self.0.state.lock().outside.look(&monitor);
         self.0.say(|| format!("{monitor} is looked at: fails {fails}, {rows:?}"));
         let status = if fails { OutcomeStatus::Failed } else { OutcomeStatus::Completed };
-        let output = if fails { Json::empty_object() } else { json!({ "observations": rows }).into() };
+        let output =
+            if fails { Json::empty_object() } else { json!({ "observations": rows }).into() };
         Outcome { status, output, reason: None }
     }
 }
@@ -245,7 +266,11 @@ impl TaskRunner for Tells {
         }
         if key_of(&task).is_none() {
             self.0.count("the alarm was heard");
-            return Outcome { status: OutcomeStatus::Completed, output: output.into(), reason: None };
+            return Outcome {
+                status: OutcomeStatus::Completed,
+                output: output.into(),
+                reason: None,
+            };
         }
         self.0.count(&format!("told {}", text(&told["event"])));
         self.0.judge(|state, _| state.outside.take(&receiver, told));
@@ -256,8 +281,8 @@ impl TaskRunner for Tells {
         }
         let mut state = self.0.state.lock();
         let delivery = text(&told["delivery"]);
-        for (began, known) in state.outside.ringing.values_mut() {
-            *known |= *began == delivery;
+        for alert in state.outside.ringing.values_mut() {
+            alert.is_known |= alert.delivery == delivery;
         }
         Outcome { status: OutcomeStatus::Completed, output: output.into(), reason: None }
     }

@@ -31,7 +31,7 @@ use crate::world::Failure;
 /// A Thursday.
 const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 /// Milliseconds after calm has begun within which everything must come to its end.
-const CALM_MILLIS: i64 = 2 * 3_600_000;
+const CALM_MILLIS: i64 = 3_600_000;
 /// Lives that end by the store's not letting the engine open, at most.
 const LIVES_MAX: u64 = 400;
 

@@ -10,7 +10,7 @@ const SEEDS: u64 = 60;
 /// Seeds in which a decision and a runner panic.
 const PANICS: u64 = 10;
 /// Seeds that a mutant may live through.
-const MUTANT_SEEDS: u64 = 60;
+const MUTANT_SEEDS: u64 = 200;
 
 #[test]
 fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_done_twice() {
