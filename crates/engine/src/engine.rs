@@ -710,7 +710,7 @@ impl Engine {
         let now = self.now();
         for mut row in self.inner.store.queued().await? {
             // Whatever ran in the former process runs no more.
-            if self.inner.runners.contains_key(&*row.queue) || mutants::is(Mutant::HoldForgotten) {
+            if self.inner.runners.contains_key(&*row.queue) {
                 row.held = false;
             }
             // These were ready when they were written. The clock may have been ahead then, and nobody

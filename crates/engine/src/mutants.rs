@@ -17,8 +17,6 @@ pub enum Mutant {
     ConflictBelieved,
     /// That a worker holds a task is not written.
     HoldUnwritten,
-    /// A task that a worker held before a start is handed out again.
-    HoldForgotten,
     /// A message that was received stays in the store.
     ReceiptForgotten,
     /// A message that was received is delivered once more, as if it were another.
@@ -59,13 +57,12 @@ mod active {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 19] = [
+        pub const ALL: [Self; 18] = [
             Self::DispatchLost,
             Self::MessageLost,
             Self::VersionWrong,
             Self::ConflictBelieved,
             Self::HoldUnwritten,
-            Self::HoldForgotten,
             Self::ReceiptForgotten,
             Self::DeliveredTwice,
             Self::MailForgotten,
