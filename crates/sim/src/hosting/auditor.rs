@@ -163,18 +163,16 @@ impl Auditor {
     }
 
     /// A message was dropped: its receiver refused it.
-    pub(super) fn discarded(&mut self, key: &MessageKey) -> Verdict {
+    pub(super) fn discarded(&mut self, key: &MessageKey) {
         self.outbox.remove(key);
-        Ok(())
     }
 
     /// The store has a machine no more.
-    pub(super) fn removed(&mut self, id: &ExecutionId) -> Verdict {
+    pub(super) fn removed(&mut self, id: &ExecutionId) {
         self.machines.remove(id);
         self.rows.retain(|key, _| key.0 != *id);
         self.outbox.retain(|_, to| to != id);
         self.gone.insert(id.clone());
-        Ok(())
     }
 
     /// A built-in task is about to be run.
@@ -231,9 +229,9 @@ impl Auditor {
         if let Some((key, to)) = self.outbox.iter().find(|(_, to)| !exempt.contains(to)) {
             return Some(format!("message {key:?} to {to}"));
         }
-        let (key, row) = match self.rows.iter().find(|(key, _)| !exempt.contains(&key.0)) {
-            Some(found) => found,
-            None => return self.open(exempt).map(|id| format!("{id} is open")),
+        let row = self.rows.iter().find(|(key, _)| !exempt.contains(&key.0));
+        let Some((key, row)) = row else {
+            return self.open(exempt).map(|id| format!("{id} is open"));
         };
         Some(format!("{row:?} of {key:?}"))
     }

@@ -110,7 +110,9 @@ where
     M::Event: DeserializeOwned,
 {
     let events: Vec<M::Event> = parse(row)?;
-    events.iter().for_each(|event| state.apply(event));
+    for event in &events {
+        state.apply(event);
+    }
     Ok(())
 }
 

@@ -184,7 +184,7 @@ impl Store for Faulty {
     async fn discard(&self, key: &MessageKey) -> Result<(), StoreError> {
         let after = self.before(Kind::Write, "discard").await?;
         self.memory.discard(key).await?;
-        self.world.judge(|state, _| state.auditor.discarded(key));
+        self.world.state.lock().auditor.discarded(key);
         self.after(after, "discard", ()).await
     }
 
@@ -215,7 +215,7 @@ impl Store for Faulty {
     async fn remove(&self, id: &ExecutionId) -> Result<bool, StoreError> {
         let after = self.before(Kind::Write, "remove").await?;
         let was = self.memory.remove(id).await?;
-        self.world.judge(|state, _| state.auditor.removed(id));
+        self.world.state.lock().auditor.removed(id);
         self.after(after, "remove", was).await
     }
 
@@ -223,7 +223,7 @@ impl Store for Faulty {
         let after = self.before(Kind::Write, "remove_ended").await?;
         let stay = self.memory.remove_ended(ids.clone()).await?;
         for id in ids.iter().filter(|id| !stay.contains(id)) {
-            self.world.judge(|state, _| state.auditor.removed(id));
+            self.world.state.lock().auditor.removed(id);
         }
         self.after(after, "remove_ended", stay).await
     }
