@@ -14,6 +14,7 @@ use crate::cache::{Shared, Slot};
 use crate::engine::{Engine, Error, Inner};
 use crate::evaluation::{self, Evaluation, Outcome, Watch, Watched};
 use crate::hosted::{Decided, Hosted, Stimulus};
+use crate::mutants::{self, Mutant};
 use crate::store::StoreError;
 use crate::vault::Shelf;
 
@@ -90,7 +91,10 @@ impl Engine {
         let watch = Watch::new(known_stuck);
         let (engine, seen) = (self.clone(), watch.clone());
         let decide = move || {
-            let scripts = Watched::for_decision(&*engine.inner.scripts, &seen);
+            let scripts = {
+                let options = &engine.inner.options.evaluation;
+                Watched::for_decision(&*engine.inner.scripts, &seen, options)
+            };
             let result = engine.decide_with(&mut state, input, &scripts);
             (state, result)
         };
@@ -186,6 +190,9 @@ impl Engine {
         self.inner.counters.quarantined.fetch_add(1, Ordering::Relaxed);
         self.inner.waker.set(id, None);
         self.forget_places(id);
+        if mutants::is(Mutant::QuarantineSpreads) {
+            self.stop();
+        }
         Error::Quarantined { id: id.clone(), reason }
     }
 

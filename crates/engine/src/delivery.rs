@@ -15,6 +15,7 @@ use parking_lot::Mutex;
 
 use crate::engine::{Engine, Error};
 use crate::hosted::{Hosted, Stimulus};
+use crate::mutants::{self, Mutant};
 use crate::publishing;
 use crate::store::{Outgoing, StoreError};
 
@@ -89,7 +90,13 @@ impl Engine {
             Message::Retry { sequence: Some(sequence), .. } => {
                 self.receive_retry(outgoing, message, sequence).await
             }
-            message => self.step_received(&outgoing.to, Stimulus::Message(message), key).await,
+            message => {
+                let message = Stimulus::Message(message);
+                if mutants::is(Mutant::DeliveredTwice) {
+                    self.step_received(&outgoing.to, message.clone(), None).await?;
+                }
+                self.step_received(&outgoing.to, message, key).await
+            }
         };
         match result {
             // The receiver has moved on: what was to be said does not matter any more.

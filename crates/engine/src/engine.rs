@@ -22,6 +22,7 @@ use crate::clock::Clock;
 use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
 use crate::documents::{Damaged, DamagedDocument};
+use crate::doubts::Doubts;
 use crate::durable::Crew;
 use crate::evaluation::{Evaluators, Watch};
 use crate::events::Events;
@@ -32,6 +33,7 @@ use crate::hosted::{Decided, Hosted};
 use crate::lineage::Lineages;
 use crate::meter::Meters;
 use crate::monitors::{Monitors, Receivers};
+use crate::mutants::{self, Mutant};
 use crate::outputs::Outputs;
 use crate::pacing::{Delayed, Rates};
 use crate::parts::{Counters, Options, Parts, Values};
@@ -104,6 +106,8 @@ pub(crate) struct Inner {
     /// Holds by workers that are not in the store yet.
     pub(crate) unwritten: claims::Ledger,
     pub(crate) deliveries: Deliveries,
+    /// What follows from commits whose outcome is not known.
+    pub(crate) doubts: Doubts,
     pub(crate) outputs: Outputs,
     pub(crate) lanes: Lanes,
     pub(crate) monitors: Monitors,
@@ -182,6 +186,7 @@ impl Engine {
             waker: Waker::default(),
             unwritten: claims::Ledger::default(),
             deliveries: Deliveries::default(),
+            doubts: Doubts::default(),
             outputs: Outputs::default(),
             lanes: Lanes::default(),
             monitors,
@@ -394,13 +399,13 @@ impl Engine {
         };
         let commit = Commit {
             head: state.head(version),
-            expect: slot.version,
+            expect: slot.version + u64::from(slot.version > 2 && mutants::is(Mutant::VersionWrong)),
             plans: decided.plans,
             events,
             forget,
             queue,
             send: work.send.clone(),
-            received,
+            received: if mutants::is(Mutant::ReceiptForgotten) { Vec::new() } else { received },
             records: work.records.clone(),
             patient: state.is_patient(),
             text: decided.text,
@@ -410,9 +415,12 @@ impl Engine {
         let rows = 1 + commit.queue.len() + commit.send.len() + commit.records.len();
         let span = tracing::debug_span!("commit", version, rows, bytes = size);
         let begun = std::time::Instant::now();
-        if let Err(error) = self.inner.store.commit(commit).instrument(span).await {
+        let written = self.inner.store.commit(commit).instrument(span).await;
+        if let Err(error) = mutants::believed(written) {
+            slot.state = mutants::is(Mutant::StateKept).then_some(state);
             self.inner.vitals.write_failed(&error, self.now());
             self.forget_places(id);
+            self.doubt(id, &error, version, work);
             return Err(error.into());
         }
         self.inner.meters.commits.observe(begun.elapsed());
@@ -446,7 +454,7 @@ impl Engine {
             match effect {
                 Effect::Dispatch(dispatch) => {
                     // Withdrawn again within the same decision.
-                    if state.is_queued(dispatch.sequence) {
+                    if state.is_queued(dispatch.sequence) && !mutants::is(Mutant::DispatchLost) {
                         work.queue.push(QueueChange::Put(QueueRow {
                             execution: id.clone(),
                             sequence: dispatch.sequence,
@@ -466,10 +474,12 @@ impl Engine {
                 }
                 Effect::Hold { sequence } => {
                     let key = (id.clone(), sequence);
-                    if let Some(row) = self.inner.queues.row(&key) {
+                    let row = self.inner.queues.row(&key);
+                    if let Some(row) = row.filter(|_| !mutants::is(Mutant::HoldUnwritten)) {
                         work.queue.push(QueueChange::Put(QueueRow { held: true, ..row }));
                     }
                 }
+                Effect::Send { .. } if mutants::is(Mutant::MessageLost) => {}
                 Effect::Send { to, mut message } => {
                     if let (Hosted::Schedule(_), Message::Start(start)) = (state, &mut *message) {
                         // A schedule's document is its author's, as a definition is.
@@ -513,6 +523,9 @@ impl Engine {
                         self.leave_place(&key);
                         continue;
                     }
+                    if mutants::is(Mutant::WithdrawalForgotten) {
+                        continue;
+                    }
                     self.inner.queues.remove(&key);
                     self.inner.crew.withdrawn(&key);
                     if let Some(run) = self.inner.running.lock().remove(&key) {
@@ -530,7 +543,7 @@ impl Engine {
         for execution in work.forget {
             self.forget(execution);
         }
-        self.inner.waker.set(id, state.wake_at());
+        self.inner.waker.set(id, state.wake_at().filter(|_| !mutants::is(Mutant::TimerUnset)));
         for outgoing in work.send {
             self.deliver(outgoing);
         }
@@ -565,6 +578,7 @@ impl Engine {
             state.fold(&unwritten.events, &self.inner.definitions).await?;
         }
         self.inner.vitals.board.note(&state);
+        self.clear_up(id, &state, slot.version);
         slot.state = Some(state);
         Ok(())
     }
@@ -585,13 +599,15 @@ impl Engine {
             {
                 row.ready_at = row.ready_at.min(now);
             }
-            self.put_row(row, now);
+            if !mutants::is(Mutant::QueuesForgotten) {
+                self.put_row(row, now);
+            }
         }
         self.open_gates();
         self.refill_waker().await?;
         let mut seen = std::collections::BTreeSet::new();
         for outgoing in self.inner.store.undelivered(usize::MAX).await? {
-            if seen.insert(outgoing.key.clone()) {
+            if seen.insert(outgoing.key.clone()) && !mutants::is(Mutant::MailForgotten) {
                 self.deliver(outgoing);
             }
         }

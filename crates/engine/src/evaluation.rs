@@ -23,7 +23,8 @@ pub struct Options {
     pub time: Duration,
     /// How long after that its thread is given up.
     pub grace: Duration,
-    /// Evaluations at once; further ones wait.
+    /// Evaluations at once; further ones wait. 0 = each is made where it is asked for, and nothing
+    /// bounds it but the interpreter: for simulations, in which one thread does everything.
     pub threads: usize,
     /// Threads given up that still run, beyond which nothing is evaluated.
     pub stuck_max: usize,
@@ -166,9 +167,15 @@ pub(crate) struct Watched<'a> {
 }
 
 impl<'a> Watched<'a> {
-    /// Scripts for one decision, which goes on in another when they take long.
-    pub(crate) fn for_decision(scripts: &'a dyn Scripts, watch: &'a Watch) -> Self {
-        let spent_max = u64::try_from(DECISION_MAX.as_micros()).unwrap_or(u64::MAX);
+    /// Scripts for one decision, which goes on in another when they take long. On no thread of their
+    /// own they never do: what a decision leaves over must not depend on the machine.
+    pub(crate) fn for_decision(
+        scripts: &'a dyn Scripts,
+        watch: &'a Watch,
+        options: &Options,
+    ) -> Self {
+        let divided = u64::try_from(DECISION_MAX.as_micros()).unwrap_or(u64::MAX);
+        let spent_max = if options.threads == 0 { u64::MAX } else { divided };
         Self { spent_max, ..Self::new(scripts, watch) }
     }
 
@@ -297,6 +304,10 @@ impl Evaluators {
         watch: &Arc<Watch>,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<Outcome<T>, Refused> {
+        if self.shared.options.threads == 0 {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+            return Ok(result.map_or_else(Outcome::Panicked, Outcome::Done));
+        }
         let (done, answer) = oneshot::channel();
         let (tell, verdict) = oneshot::channel();
         *watch.tell.lock() = Some(tell);

@@ -14,6 +14,7 @@ mod definitions;
 mod delivery;
 mod dispatcher;
 mod documents;
+mod doubts;
 pub mod durable;
 mod engine;
 pub mod evaluation;
@@ -27,6 +28,10 @@ mod lineage;
 pub mod memory;
 mod meter;
 pub mod monitors;
+#[cfg(feature = "mutants")]
+pub mod mutants;
+#[cfg(not(feature = "mutants"))]
+mod mutants;
 mod outputs;
 mod pacing;
 mod parts;

@@ -25,6 +25,7 @@ use crate::engine::{Engine, Error};
 use crate::evaluation::Evaluation;
 use crate::hosted::{Decided, Hosted, Stimulus};
 use crate::monitors::Fired;
+use crate::mutants::{self, Mutant};
 use crate::store::{MessageKey, StoreError};
 
 /// Inputs that are committed together at most.
@@ -286,7 +287,8 @@ impl Engine {
     /// Weighs a slot after use, or lets go of it where there is no machine.
     pub(crate) fn settle_slot(&self, id: &ExecutionId, mut slot: MutexGuard<'_, Slot>) {
         // What is unwritten is known to this slot alone, even where the state is to be read again.
-        let is_open = slot.state.as_ref().is_some_and(Hosted::is_open) || slot.unwritten.is_some();
+        let is_open = slot.state.as_ref().is_some_and(Hosted::is_open)
+            || (slot.unwritten.is_some() && !mutants::is(Mutant::UnwrittenReleased));
         let exists = slot.state.as_ref().is_some_and(Hosted::exists);
         if !exists {
             slot.state = None;
@@ -376,7 +378,10 @@ impl Engine {
         if let Err(failure) = result {
             // As far as is known, nothing of it is in the store.
             if std::mem::take(&mut slot.is_ahead) {
-                (slot.state, slot.is_known) = (None, true);
+                slot.is_known = true;
+                if !mutants::is(Mutant::StateKept) {
+                    slot.state = None;
+                }
                 self.forget_places(id);
             }
             let undone = gathered.answers.into_iter().map(|(request, _)| request);
@@ -406,7 +411,7 @@ impl Engine {
         while !(slot.is_ahead && is_full(gathered))
             && let Some(request) = requests.front_mut()
         {
-            if request.begins() && !slot.is_known && slot.state.is_none() {
+            if request.begins() && !slot.is_known && slot.state.is_none() && !self.is_doubted(id) {
                 slot.presume_new(id);
             }
             self.load(id, slot).await.map_err(|error| Failure::All(error.into()))?;

@@ -7,6 +7,7 @@ use kernel::{ExecutionId, Rejected, Timestamp};
 use crate::engine::{Engine, Error};
 use crate::health::Vitals;
 use crate::hosted::{Hosted, Stimulus};
+use crate::mutants::{self, Mutant};
 use crate::store::{Pruned, Retention, StoreError};
 
 /// How far ahead instants are kept in memory.
@@ -93,7 +94,9 @@ impl Engine {
         let horizon = self.now().plus_seconds(HORIZON_SECONDS);
         self.inner.waker.extend(horizon);
         let due = self.inner.store.due(horizon, REFILL_MAX).await?;
-        self.inner.waker.add_stored(due);
+        if !mutants::is(Mutant::TimersForgotten) {
+            self.inner.waker.add_stored(due);
+        }
         Ok(())
     }
 

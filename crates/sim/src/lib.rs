@@ -7,6 +7,7 @@
 
 pub mod auditor;
 pub mod fault;
+pub mod hosting;
 pub mod mutant;
 mod operator;
 pub mod orchestrating;

@@ -4,6 +4,7 @@
 
 use std::process::ExitCode;
 
+use sim::hosting;
 use sim::mutant::{Kernel, Mutant, Real};
 use sim::orchestrating::mutant::Mutant as Lost;
 use sim::orchestrating::{self, Keeper};
@@ -22,7 +23,7 @@ fn main() -> ExitCode {
     let numbers = (number("--seed", 0), number("--seeds", 1), number("--kill-at", 0));
     let (Ok(seed), Ok(seeds), Ok(kill_at)) = numbers else {
         println!(
-            "usage: sim [--ringing | --orchestrating] [--seed N] [--seeds M] [--kill-at POINT] [--mutant NAME] [--keep-going]"
+            "usage: sim [--hosting [--panics] | --ringing | --orchestrating] [--seed N] [--seeds M] [--kill-at POINT] [--mutant NAME] [--keep-going]"
         );
         return ExitCode::from(2);
     };
@@ -36,7 +37,14 @@ fn main() -> ExitCode {
         .and_then(|name| Lost::ALL.into_iter().find(|mutant| format!("{mutant:?}") == *name));
     let keeper: &dyn Keeper = lost.as_ref().map_or(&orchestrating::Real, |mutant| mutant);
     let orchestrates = arguments.iter().any(|argument| argument == "--orchestrating");
+    let hosts = arguments.iter().any(|argument| argument == "--hosting");
+    let panics = arguments.iter().any(|argument| argument == "--panics");
     let rings = arguments.iter().any(|argument| argument == "--ringing");
+    let host = |seed| {
+        let run = if panics { hosting::run_with_panics } else { hosting::run };
+        broken_engine(value("--mutant").map(String::as_str), || run(seed))
+            .map(|tally| format!("{tally:?}"))
+    };
     let run = |seed| match (rings, orchestrates, kill_at) {
         (true, _, 0) => ringing::run(seed, watcher).map(|tally| format!("{tally:?}")),
         (true, _, at) => {
@@ -51,7 +59,7 @@ fn main() -> ExitCode {
     let keep_going = arguments.iter().any(|argument| argument == "--keep-going");
     let mut failures = 0_u64;
     for seed in seed..seed.saturating_add(seeds) {
-        match run(seed) {
+        match if hosts { host(seed) } else { run(seed) } {
             Ok(tally) if seeds == 1 => println!("seed {seed}: {tally}"),
             Ok(_) => {}
             Err(failure) if keep_going => {
@@ -67,4 +75,17 @@ fn main() -> ExitCode {
     }
     println!("{seeds} seeds, {failures} failures");
     if failures > 0 { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Lets the engine make the mistake of this name, if there is one.
+#[cfg(feature = "mutants")]
+fn broken_engine<R>(name: Option<&str>, run: impl FnOnce() -> R) -> R {
+    use engine::mutants::{Mutant, with};
+    let named = |mutant: &Mutant| name.is_some_and(|name| format!("{mutant:?}") == name);
+    with(Mutant::ALL.into_iter().find(named), run)
+}
+
+#[cfg(not(feature = "mutants"))]
+fn broken_engine<R>(_: Option<&str>, run: impl FnOnce() -> R) -> R {
+    run()
 }

@@ -1,7 +1,7 @@
 //! People who pause, end and undo what runs, at the worst moments.
 
 use kernel::ExecutionId;
-use kernel::graph::{Amendment, Control, Input, Status};
+use kernel::graph::{Amendment, Control, Execution, Input, Status};
 use serde_json::json;
 
 use crate::auditor::Objection;
@@ -13,27 +13,23 @@ pub(crate) fn act(world: &mut World<'_>) -> Result<(), Objection> {
     let ids: Vec<ExecutionId> = world.store.executions.keys().cloned().collect();
     let Some(id) = world.random.pick(&ids).cloned() else { return Ok(()) };
     let mut random = world.random.split();
-    let Some(control) = choose(world, &id, &mut random)? else { return Ok(()) };
+    let Some(control) = choose(world.state(&id)?, &mut random) else { return Ok(()) };
     world.step(&id, &Input::Control(control), None)?;
     Ok(())
 }
 
-fn choose(
-    world: &mut World<'_>,
-    id: &ExecutionId,
-    random: &mut Random,
-) -> Result<Option<Control>, Objection> {
-    let state = world.state(id)?;
+/// What is done to an execution that stands so, if anything.
+pub(crate) fn choose(state: &Execution, random: &mut Random) -> Option<Control> {
     if !state.is_started() {
-        return Ok(None);
+        return None;
     }
     let closed = state.status.is_closed();
     let tasks: Vec<u32> = state.tasks().map(|task| task.sequence).collect();
-    Ok(Some(match random.below(if closed { 6 } else { 9 }) {
+    Some(match random.below(if closed { 6 } else { 9 }) {
         0 | 1 if closed => Control::Retry { descend: random.chance(50) },
         2 if closed => Control::Restart { plan: None, input: None, correlation_id: None },
         3 | 4 if closed => {
-            let Some(sequence) = random.pick(&tasks).copied() else { return Ok(None) };
+            let sequence = random.pick(&tasks).copied()?;
             let input = random.chance(20).then(|| kernel::Json::of(&json!({ "rerun": true })));
             let amendment = Amendment::default();
             Control::Rerun { sequence, input, amendment }
@@ -50,10 +46,10 @@ fn choose(
         _ => {
             let plan = state.plan().clone();
             let names = references(&plan.text);
-            let Some(reference) = random.pick(&names).cloned() else { return Ok(None) };
+            let reference = random.pick(&names).cloned()?;
             Control::Skip { reference: reference.into(), input: None, output: None }
         }
-    }))
+    })
 }
 
 /// Reference names of places that can be passed over: those that start nothing else.

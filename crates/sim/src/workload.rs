@@ -26,7 +26,7 @@ pub const FAILURE_WORKFLOW: &str = "mop_up";
 pub const BUILTIN: &str = "HTTP";
 
 /// Names of tasks that workers do.
-const WORK: [&str; 5] = ["work_0", "work_1", "work_2", "work_3", "work_4"];
+pub(crate) const WORK: [&str; 5] = ["work_0", "work_1", "work_2", "work_3", "work_4"];
 /// Names that control tasks bear now and then, so that policies apply to them too.
 const POLICED: [&str; 2] = ["policed_0", "policed_1"];
 

@@ -4,7 +4,7 @@
 //! failed attempt makes the pause before the next one longer, and after so many attempts the work
 //! fails. Attempts are remembered in memory alone: they begin anew when the server does.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ pub(crate) enum Next {
 /// All attempts that failed.
 #[derive(Default)]
 pub(crate) struct Attempts {
-    open: HashMap<TaskKey, Attempt>,
+    open: BTreeMap<TaskKey, Attempt>,
     given_up: VecDeque<Unfinished>,
 }
 

@@ -1,6 +1,6 @@
 //! The crew: workers of code that attend a task hub, what each can do, and what each has out.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::hubs::{Hubs, Needs};
 use super::profile::{Profile, Room};
 use crate::engine::{Engine, Error};
 use crate::hosted::Hosted;
+use crate::mutants::{self, Mutant};
 use crate::queues::{Queues, Taker, TaskKey};
 use crate::store::QueueRow;
 
@@ -126,7 +127,8 @@ struct State {
     workers: BTreeMap<u64, Present>,
     numbers: u64,
     hubs: Hubs,
-    out: HashMap<TaskKey, Out>,
+    /// By key, so that what a worker leaves behind goes to others in the same order each time.
+    out: BTreeMap<TaskKey, Out>,
     until: BTreeSet<(Timestamp, TaskKey)>,
     /// Attempts that failed at work that is still to be done.
     attempts: Attempts,
@@ -710,7 +712,8 @@ impl Drop for Attendance {
             mine.map(|(key, _)| key.clone()).collect()
         };
         let alive = tokio::runtime::Handle::try_current().is_ok();
-        if keys.is_empty() || !alive || self.engine.inner.tasks.is_closed() {
+        let stays = mutants::is(Mutant::LeaseForgotten);
+        if keys.is_empty() || stays || !alive || self.engine.inner.tasks.is_closed() {
             return;
         }
         let engine = self.engine.clone();

@@ -9,6 +9,7 @@ mod events;
 mod flows;
 mod house;
 mod monitors;
+mod outcomes;
 mod promised;
 mod spans;
 mod together;

@@ -29,6 +29,8 @@ impl Auditor {
                 return broken("time goes on", format!("{at} after {}", record.now));
             }
             record.now = at;
+            // A commit may hold two decisions: the second may have done what the first left over.
+            record.yielded = false;
             return Ok(());
         }
         if name == "started" {

@@ -14,7 +14,7 @@ mod record;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::rc::Rc;
+use std::sync::Arc;
 
 use kernel::Timestamp;
 use serde_json::Value;
@@ -87,7 +87,7 @@ pub struct RowSeen {
 /// What was seen so far.
 #[derive(Debug, Default)]
 pub struct Auditor {
-    plans: BTreeMap<String, Rc<Outline>>,
+    plans: BTreeMap<String, Arc<Outline>>,
     records: BTreeMap<String, Record>,
     post: Post,
 }
@@ -115,7 +115,7 @@ type Judged = Result<(), Objection>;
 impl Auditor {
     /// Makes a plan known.
     pub fn plan(&mut self, hash: &str, text: &str) {
-        self.plans.entry(hash.to_owned()).or_insert_with(|| Rc::new(Outline::read(text)));
+        self.plans.entry(hash.to_owned()).or_insert_with(|| Arc::new(Outline::read(text)));
     }
 
     /// An execution that is started from outside.

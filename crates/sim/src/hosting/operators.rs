@@ -1,0 +1,430 @@
+//! What is defined and started from outside, and what people do in the end for those who wait for
+//! them.
+
+use std::collections::BTreeMap;
+
+use engine::{Error, Hosted};
+use kernel::alert::definition::File;
+use kernel::alert::{Input as Watch, OWN_MONITOR};
+use kernel::durable::instance;
+use kernel::durable::instance::Start as InstanceStart;
+use kernel::graph::{self, Control, Execution, Kind, Start, Status, TaskStatus, Verdict};
+use kernel::schedule::{self, schedule_from_value};
+use kernel::{ExecutionId, Json, Rejected};
+use serde_json::{Value, json};
+
+use super::auditor::{TaskKey, objection};
+use super::coders::HUB;
+use super::program::{EVENT, EVENT_VALUE, ORCHESTRATOR, Step};
+use super::world::Life;
+use super::{program, watching};
+use crate::auditor::Objection;
+use crate::random::Random;
+use crate::trace::dump;
+use crate::workload::WORKFLOWS;
+
+/// The one schedule, and what it starts.
+const SCHEDULE: &str = "beat";
+const TICK: &str = "tick";
+/// A workflow with a bug in a decision, and one with a bug in a runner.
+const PANICS: [&str; 2] = ["panic_decision", "panic_runner"];
+/// Milliseconds after calm has begun for which the schedule goes on.
+const TICKS_ON: i64 = 60_000;
+
+/// What is started, and how far that has come.
+pub(super) struct Clients {
+    pub(super) steps_max: u32,
+    pub(super) cache_bytes: usize,
+    /// Milliseconds from the start in which everything goes wrong.
+    pub(super) chaos_millis: i64,
+    /// Executions: their definitions, and whether somebody was told that they have begun.
+    roots: BTreeMap<ExecutionId, (&'static str, bool)>,
+    /// What becomes of a firing while the one before has not ended.
+    overlap: &'static str,
+    pub(super) instances: BTreeMap<String, Root>,
+    /// Everything is defined.
+    prepared: bool,
+    schedule_is_over: bool,
+    monitors_are_gone: bool,
+    helped: u64,
+    calm_for: i64,
+    pub(super) signals: u64,
+}
+
+/// An orchestration.
+pub(super) struct Root {
+    pub(super) steps: Vec<Step>,
+    /// Somebody wanted it to end.
+    pub(super) is_terminated: bool,
+    begun: bool,
+}
+
+impl Clients {
+    pub(super) fn drawn(random: &mut Random) -> Self {
+        let steps_max = if random.chance(30) { random.between(1, 4) as u32 } else { 200 };
+        let mut roots = BTreeMap::new();
+        for number in 0..random.between(1, 3) {
+            let name = random.pick(&WORKFLOWS[..2]).copied().unwrap_or(WORKFLOWS[0]);
+            roots.insert(ExecutionId::new(format!("root-{number}")), (name, false));
+        }
+        let mut instances = BTreeMap::new();
+        for number in 0..random.between(1, 2) {
+            let steps = program::drawn(random, 2);
+            let root = Root { steps, is_terminated: false, begun: false };
+            instances.insert(format!("order-{number}"), root);
+        }
+        let overlaps = ["allow_all", "skip", "buffer_one", "terminate_other"];
+        let overlap = random.pick(&overlaps).copied().unwrap_or("skip");
+        Self {
+            overlap,
+            steps_max,
+            cache_bytes: if random.chance(40) { 1 } else { 12 << 20 },
+            chaos_millis: random.between(30, 150) * 1000,
+            roots,
+            instances,
+            prepared: false,
+            schedule_is_over: false,
+            monitors_are_gone: false,
+            helped: 0,
+            calm_for: 0,
+            signals: 0,
+        }
+    }
+
+    /// What is still to be said.
+    pub(super) fn unsettled(&self) -> Option<String> {
+        let (starts, ends) = (self.roots.values().all(|(_, begun)| *begun), self.schedule_is_over);
+        let all = starts && self.instances.values().all(|root| root.begun);
+        (!all || !ends || !self.monitors_are_gone).then(|| "a client has more to say".to_owned())
+    }
+}
+
+/// Defines everything, again and again until it is taken.
+pub(super) async fn prepare(life: &Life) {
+    loop {
+        if life.world.state.lock().clients.prepared {
+            return;
+        }
+        match life.define().await {
+            Ok(()) => life.world.state.lock().clients.prepared = true,
+            Err(error) => {
+                life.world.say(|| format!("not everything is defined: {error}"));
+                life.pause(100, 1_000).await;
+            }
+        }
+    }
+}
+
+/// Clients start what they want started.
+pub(super) fn begin(life: &Life) {
+    let (roots, instances): (Vec<ExecutionId>, Vec<String>) = {
+        let clients = &mut life.world.state.lock().clients;
+        if life.world.panics {
+            for (number, name) in PANICS.into_iter().enumerate() {
+                let id = ExecutionId::new(format!("panic-{number}"));
+                clients.roots.entry(id).or_insert((name, false));
+            }
+        }
+        let roots = clients.roots.iter().filter(|(_, (_, begun))| !begun);
+        let roots = roots.map(|(id, _)| id.clone()).collect();
+        let instances = clients.instances.iter().filter(|(_, root)| !root.begun);
+        (roots, instances.map(|(name, _)| name.clone()).collect())
+    };
+    for id in roots {
+        let life = life.clone();
+        tokio::spawn(async move { life.start(id).await });
+    }
+    for name in instances {
+        let life = life.clone();
+        tokio::spawn(async move { life.start_instance(name).await });
+    }
+}
+
+impl Life {
+    async fn define(&self) -> Result<(), String> {
+        let said = |error: &dyn std::fmt::Display| error.to_string();
+        let catalog = &self.world.catalog;
+        let definitions = self.engine.definitions();
+        let tasks = catalog.tasks.values().map(|task| (**task).clone()).collect();
+        definitions.put_tasks(tasks).await.map_err(|error| said(&error))?;
+        let mut workflows: Vec<_> =
+            catalog.workflows.values().map(|plan| plan.definition.clone()).collect();
+        for definition in others() {
+            let definition = serde_json::from_value(definition).map_err(|error| said(&error))?;
+            workflows.push(definition);
+        }
+        definitions.put_workflows(workflows).await.map_err(|error| said(&error))?;
+        let file = self.world.state.lock().outside.file();
+        self.engine.apply_monitors("sim", file).await.map_err(|error| said(&error))?;
+        let overlap = self.world.state.lock().clients.overlap;
+        let spec = json!({
+            "name": SCHEDULE, "cronExpression": "*/15 * * * * *", "overlap": overlap,
+            "startWorkflowRequest": { "name": TICK, "version": 1 },
+        });
+        let spec = schedule_from_value(&spec).map_err(|problems| format!("{problems:?}"))?;
+        let input = schedule::Input::Define(Box::new(spec));
+        let defined = self.engine.step(&ExecutionId::schedule(SCHEDULE), input).await;
+        defined.map_err(|error| said(&error))
+    }
+
+    async fn start(&self, id: ExecutionId) {
+        self.world.state.lock().auditor.root(&id);
+        loop {
+            self.pause(0, 4_000).await;
+            let name = self.world.state.lock().clients.roots[&id].0;
+            let Some(plan) = self.engine.definitions().plan(name, None) else { continue };
+            let start = Start {
+                plan,
+                input: Json::of(&json!({ "n": 1 })),
+                correlation_id: None,
+                priority: 0,
+                task_to_domain: None,
+                parent: None,
+                asked_by: None,
+                event: None,
+                created_by: None,
+                idempotency_key: None,
+            };
+            let begun = self.engine.begin_at(&id, start).await;
+            self.world.say(|| format!("start of {id}: {begun:?}"));
+            match begun {
+                Ok(()) | Err(Error::Rejected(Rejected::Stale(_)) | Error::Quarantined { .. }) => {
+                    if let Some(root) = self.world.state.lock().clients.roots.get_mut(&id) {
+                        root.1 = true;
+                    }
+                    return self.world.judge(|state, _| state.auditor.begun(&id));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    async fn start_instance(&self, name: String) {
+        let id = ExecutionId::instance(HUB, &name);
+        loop {
+            self.pause(0, 8_000).await;
+            let steps = {
+                let state = self.world.state.lock();
+                serde_json::to_string(&state.clients.instances[&name].steps)
+            };
+            let input = Some(steps.expect("steps serialize").into());
+            let execution_id = format!("{:032x}", name.len()).into();
+            let start = InstanceStart::new(ORCHESTRATOR, input, execution_id);
+            let begun = self.engine.start_instance(HUB, Some(&name), start).await;
+            self.world.say(|| format!("start of {id}: {begun:?}"));
+            if matches!(begun, Ok(_) | Err(Error::Rejected(_))) {
+                if let Some(root) = self.world.state.lock().clients.instances.get_mut(&name) {
+                    root.begun = true;
+                }
+                return self.world.judge(|state, _| state.auditor.begun(&id));
+            }
+        }
+    }
+
+    /// Says something to an execution; it may be too late.
+    pub(super) async fn control(&self, id: &ExecutionId, control: Control) {
+        let shown: String = format!("{control:?}").chars().take(60).collect();
+        let done = self.engine.step(id, graph::Input::Control(control)).await;
+        self.world.say(|| format!("{id} {shown}: {done:?}"));
+        if done.is_ok() {
+            self.world.count("an operator was heard");
+        }
+    }
+
+    pub(super) async fn tell_instance(&self, id: &ExecutionId, input: instance::Input) -> bool {
+        let shown: String = format!("{input:?}").chars().take(60).collect();
+        let done = self.engine.step(id, input).await;
+        self.world.say(|| format!("{id} {shown}: {done:?}"));
+        done.is_ok()
+    }
+
+    pub(super) async fn raise(&self, id: &ExecutionId) {
+        let input = Some(EVENT_VALUE.to_string().into());
+        self.tell_instance(id, instance::Input::Raise { name: EVENT.into(), input }).await;
+    }
+
+    /// Whoever waits for people gets what it waits for.
+    async fn help_all(&self, raises: bool) {
+        let (paused, awaited, instances) = {
+            let state = self.world.state.lock();
+            let (mut paused, mut awaited, mut instances) = (Vec::new(), Vec::new(), Vec::new());
+            for (id, shadow) in &state.auditor.machines {
+                if let Some(execution) = shadow.execution() {
+                    if execution.is_started() && execution.status == Status::Paused {
+                        paused.push(id.clone());
+                    }
+                    let waits =
+                        waits_for_people(execution, |key| state.auditor.rows.contains_key(key));
+                    awaited.extend(waits);
+                }
+                if let Some(instance) = shadow.instance().filter(|it| it.is_open()) {
+                    instances.push((id.clone(), instance.is_suspended()));
+                }
+            }
+            (paused, awaited, instances)
+        };
+        for id in paused {
+            self.control(&id, Control::Resume).await;
+        }
+        for key in awaited {
+            if self.engine.running_since(&key.0, key.1).is_none() {
+                let status = TaskStatus::Completed;
+                let report = graph::Report {
+                    sequence: key.1,
+                    verdict: Verdict::Done(status),
+                    output: Some(Json::of(&json!({ "said": status.as_str() }))),
+                    merge: false,
+                    reason: None,
+                    started_at: None,
+                    worker: None,
+                    metadata: None,
+                };
+                self.report(&key, &report).await;
+            }
+        }
+        for (id, suspended) in instances {
+            if suspended {
+                self.tell_instance(&id, instance::Input::Resume { reason: None }).await;
+            } else if raises {
+                self.raise(&id).await;
+            }
+        }
+    }
+
+    /// Executions that are left alone are ended by somebody: others wait for them.
+    async fn end_quarantined(&self) {
+        let ids: Vec<ExecutionId> = {
+            let state = self.world.state.lock();
+            let open = state.quarantined.iter().filter(|id| {
+                let machine = state.auditor.machines.get(*id);
+                machine.is_some_and(|it| it.execution().is_some() && !it.head.closed)
+            });
+            open.cloned().collect()
+        };
+        for id in ids {
+            let end = Control::Terminate { reason: None, failure_workflow: false };
+            self.control(&id, end).await;
+        }
+    }
+
+    /// Incidents of Nightbell's own monitor that nothing ends by itself: somebody has looked at them.
+    async fn resolve_own(&self) {
+        let id = ExecutionId::monitor(OWN_MONITOR);
+        let open: Vec<_> = {
+            let state = self.world.state.lock();
+            let monitor = state.auditor.machines.get(&id).and_then(|it| it.monitor());
+            let incidents = monitor.map(|it| it.incidents.values()).into_iter().flatten();
+            incidents.filter(|it| it.state.is_open()).map(|it| it.key.clone()).collect()
+        };
+        for incident in open {
+            let input = Watch::Resolve { incident, who: "ann".into(), why: None };
+            let done = self.engine.step(&id, input).await;
+            self.world.say(|| format!("{id} is seen to: {done:?}"));
+        }
+    }
+
+    async fn end_schedule(&self) {
+        let id = ExecutionId::schedule(SCHEDULE);
+        let done = self.engine.step(&id, schedule::Input::Delete).await;
+        self.world.say(|| format!("{id} is deleted: {done:?}"));
+        if matches!(done, Ok(()) | Err(Error::Rejected(_) | Error::Quarantined { .. })) {
+            self.world.state.lock().clients.schedule_is_over = true;
+        }
+    }
+
+    async fn end_monitors(&self) {
+        let applied = self.engine.apply_monitors("sim", File::default()).await;
+        self.world.say(|| format!("nothing is watched any more: {applied:?}"));
+        let quarantined = !self.world.state.lock().quarantined.is_empty();
+        if applied.is_ok() || quarantined {
+            self.world.state.lock().clients.monitors_are_gone = true;
+        }
+    }
+}
+
+/// Tasks that only somebody outside can end.
+fn waits_for_people(execution: &Execution, has_row: impl Fn(&TaskKey) -> bool) -> Vec<TaskKey> {
+    if !execution.is_started() || execution.status != Status::Running {
+        return Vec::new();
+    }
+    let key = |task: &graph::Task| (execution.id.clone(), task.sequence);
+    let waits = |task: &&graph::Task| match task.kind {
+        Kind::Human | Kind::Wait => task.begun && task.until.is_none(),
+        Kind::Dispatched => task.status == TaskStatus::InProgress && !has_row(&key(task)),
+        _ => false,
+    };
+    execution.open_tasks().filter(waits).map(key).collect()
+}
+
+/// Definitions beside those of the catalog.
+fn others() -> Vec<Value> {
+    let task = |name: &str, kind: &str, input: Value| json!({ "name": name, "taskReferenceName": name, "type": kind, "inputParameters": input });
+    let workflow = |name: &str, tasks: Vec<Value>| json!({ "name": name, "version": 1, "tasks": tasks, "ownerEmail": "sim@example.org" });
+    let bug = task("bug", "INLINE", json!({ "expression": "panic" }));
+    vec![
+        workflow(TICK, vec![task("mark", "INLINE", json!({ "expression": "const:x" }))]),
+        workflow(PANICS[0], vec![task("work_0", "SIMPLE", json!({})), bug]),
+        workflow(PANICS[1], vec![task("panic_http", "HTTP", json!({ "uri": "http://h/" }))]),
+    ]
+}
+
+/// It is calm: what waits for people gets what it waits for; then what has no end is ended.
+pub(super) async fn help(life: &Life) {
+    let (helped, schedule_is_over, monitors_are_gone) = {
+        let clients = &mut life.world.state.lock().clients;
+        clients.helped += 1;
+        clients.calm_for += 5_000;
+        (clients.helped, clients.schedule_is_over, clients.monitors_are_gone)
+    };
+    life.help_all(helped % 3 == 0).await;
+    life.end_quarantined().await;
+    if helped % 24 == 0 {
+        life.resolve_own().await;
+    }
+    if !schedule_is_over && life.world.state.lock().clients.calm_for > TICKS_ON {
+        life.end_schedule().await;
+    }
+    let settled = watching::unsettled(&life.world.state.lock()).is_none();
+    if schedule_is_over && settled && !monitors_are_gone {
+        life.end_monitors().await;
+    }
+}
+
+/// What the engine has in memory is what the store's histories fold to.
+pub(super) async fn compare(life: &Life) {
+    let ids: Vec<ExecutionId> = {
+        let state = life.world.state.lock();
+        let ids = state.auditor.machines.keys();
+        ids.filter(|id| !state.quarantined.contains(*id)).cloned().collect()
+    };
+    let now = life.world.now();
+    for id in ids {
+        let look = |hosted: &Hosted| match hosted {
+            Hosted::Execution(state) => dump(state, now),
+            other => format!("{other:?}"),
+        };
+        let live = match life.engine.look(&id, look).await {
+            Ok(live) => live.unwrap_or_default(),
+            Err(error) => format!("{error}"),
+        };
+        life.world.judge(|state, _| {
+            use super::shadow::State;
+            let stored = match state.auditor.machines.get(&id).map(|it| &it.state) {
+                Some(State::Execution(state)) => dump(state, now),
+                Some(other) => format!("{other:?}"),
+                None => return Ok(()),
+            };
+            if live == stored {
+                return Ok(());
+            }
+            let what = format!("memory has\n{live}\nhistory has\n{stored}");
+            Err(objection(&id, "fold(history) = state", what))
+        });
+    }
+    let left = life.engine.queues().states();
+    let left = left.iter().find(|queue| queue.waiting + queue.held > 0);
+    if let Some(queue) = left.filter(|_| life.world.state.lock().quarantined.is_empty()) {
+        let what = format!("{queue:?} is in memory, and no such task is open");
+        life.world.object(Objection::new(&queue.name, "queues are what is stored", what));
+    }
+}
