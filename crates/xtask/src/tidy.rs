@@ -15,7 +15,7 @@ const DIRECTION: [(&str, &[&str]); 9] = [
     ("tasks", &["kernel", "engine"]),
     ("proto", &[]),
     ("server", &["kernel", "engine", "proto"]),
-    ("sim", &["kernel"]),
+    ("sim", &["kernel", "engine"]),
     ("nightbell", &["kernel", "engine", "store", "tasks", "server"]),
     ("xtask", &["kernel", "engine", "store", "tasks", "proto"]),
 ];
