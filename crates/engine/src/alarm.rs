@@ -39,7 +39,7 @@ const KEY: &str = "server";
 const NEED_STORE: [&str; 2] = ["workflow", "inbox"];
 
 /// What a receiver was told last.
-struct Told {
+struct AlarmState {
     /// When it accepted the alarm; `None` if it has not.
     accepted: Option<Instant>,
     /// When it was tried last.
@@ -64,7 +64,7 @@ impl Engine {
 
     async fn watch_health(&self) {
         let (mut bad_since, mut well_since) = (None, None);
-        let mut told: BTreeMap<Arc<str>, Told> = BTreeMap::new();
+        let mut told: BTreeMap<Arc<str>, AlarmState> = BTreeMap::new();
         let mut nobody: Option<Instant> = None;
         loop {
             tokio::time::sleep(LOOK).await;
@@ -105,10 +105,10 @@ impl Engine {
             for receiver in receivers {
                 match told.get(&receiver) {
                     None => first.push(receiver),
-                    Some(Told { accepted: None, tried }) if tried.elapsed() >= RETRY => {
+                    Some(AlarmState { accepted: None, tried }) if tried.elapsed() >= RETRY => {
                         first.push(receiver);
                     }
-                    Some(Told { accepted: Some(at), tried })
+                    Some(AlarmState { accepted: Some(at), tried })
                         if at.elapsed() >= REMIND && tried.elapsed() >= RETRY =>
                     {
                         again.push(receiver);
@@ -121,7 +121,7 @@ impl Engine {
                     let now = Instant::now();
                     let before = told.get(&receiver).and_then(|told| told.accepted);
                     let accepted = if accepted { Some(now) } else { before };
-                    told.insert(receiver, Told { accepted, tried: now });
+                    told.insert(receiver, AlarmState { accepted, tried: now });
                 }
             }
         }

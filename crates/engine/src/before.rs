@@ -6,7 +6,7 @@ use kernel::Timestamp;
 use kernel::alert::Monitor;
 
 use crate::engine::Engine;
-use crate::hosted::Hosted;
+use crate::machine::AnyMachine;
 
 /// What a machine was before a decision.
 pub(crate) struct Before {
@@ -22,7 +22,7 @@ pub(crate) struct Before {
 }
 
 impl Before {
-    pub(crate) fn of(state: &Hosted) -> Self {
+    pub(crate) fn of(state: &AnyMachine) -> Self {
         Self {
             existed: state.exists(),
             was_open: state.is_open(),
@@ -69,9 +69,9 @@ pub(crate) struct Figures {
 
 impl Figures {
     /// Adds one decision.
-    pub(crate) fn add(&mut self, before: &Before, state: &Hosted) {
+    pub(crate) fn add(&mut self, before: &Before, state: &AnyMachine) {
         match state {
-            Hosted::Execution(_) | Hosted::Instance(_) => {
+            AnyMachine::Execution(_) | AnyMachine::Instance(_) => {
                 self.started += u64::from(!before.existed && state.exists());
                 match state.end().filter(|_| before.was_open || !before.existed) {
                     Some(true) => self.completed += 1,
@@ -79,13 +79,13 @@ impl Figures {
                     None => {}
                 }
             }
-            Hosted::Monitor(monitor) => {
+            AnyMachine::Monitor(monitor) => {
                 let check = monitor.check.as_ref();
                 if let Some(check) = check.filter(|it| Some(it.sequence) != before.check) {
                     self.began.extend(before.due.filter(|due| *due <= check.started_at));
                 }
             }
-            Hosted::Schedule(_) | Hosted::Entity(_) => {}
+            AnyMachine::Schedule(_) | AnyMachine::Entity(_) => {}
         }
     }
 }

@@ -12,7 +12,7 @@ use kernel::{ExecutionId, Record, Timestamp};
 use parking_lot::Mutex;
 
 use crate::head;
-use crate::hosted::Hosted;
+use crate::machine::AnyMachine;
 
 /// Schedules whose runs are shown one by one; further ones are left out, so that the number of time
 /// series stays bounded.
@@ -111,11 +111,11 @@ impl AllWatched {
 
 impl Board {
     /// Notes how a machine stands, after it was loaded or has changed.
-    pub(crate) fn note(&self, state: &Hosted) {
+    pub(crate) fn note(&self, state: &AnyMachine) {
         match state {
-            Hosted::Monitor(monitor) => self.note_monitor(monitor),
-            Hosted::Schedule(schedule) => self.note_schedule(schedule),
-            Hosted::Execution(_) | Hosted::Instance(_) | Hosted::Entity(_) => {}
+            AnyMachine::Monitor(monitor) => self.note_monitor(monitor),
+            AnyMachine::Schedule(schedule) => self.note_schedule(schedule),
+            AnyMachine::Execution(_) | AnyMachine::Instance(_) | AnyMachine::Entity(_) => {}
         }
     }
 

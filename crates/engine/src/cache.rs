@@ -11,14 +11,14 @@ use kernel::ExecutionId;
 use parking_lot::Mutex;
 
 use crate::claims::Unwritten;
-use crate::hosted::Hosted;
+use crate::machine::AnyMachine;
 use crate::step::Inbox;
 
 /// A machine in memory, or the place where it will be.
 #[derive(Default)]
 pub(crate) struct Slot {
     /// The state at `version`; `None` = to be loaded.
-    pub(crate) state: Option<Hosted>,
+    pub(crate) state: Option<AnyMachine>,
     /// Commits so far.
     pub(crate) version: u64,
     /// Roughly the bytes of the history behind the state.
@@ -40,7 +40,7 @@ pub(crate) struct Slot {
 impl Slot {
     /// Takes the machine for one that does not exist yet.
     pub(crate) fn presume_new(&mut self, id: &ExecutionId) {
-        self.state = Some(Hosted::new(id.clone()));
+        self.state = Some(AnyMachine::new(id.clone()));
         (self.version, self.bytes, self.snapshot_bytes) = (0, 0, 0);
         self.is_presumed_new = true;
     }

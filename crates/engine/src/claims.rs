@@ -18,7 +18,7 @@ use tokio::time::Instant;
 
 use crate::cache::{Shared, Slot};
 use crate::engine::{Engine, Error};
-use crate::hosted::{Decided, Hosted, Stimulus};
+use crate::machine::{AnyInput, AnyMachine, Decided};
 use crate::store::QueueChange;
 
 /// How long a hold may be known to this process alone.
@@ -94,8 +94,8 @@ impl Ledger {
 }
 
 /// Whether all that was decided is that a worker holds a task.
-pub(crate) fn may_wait(input: &Stimulus, decided: &Decided) -> bool {
-    let by_worker = matches!(input, Stimulus::Execution(input)
+pub(crate) fn may_wait(input: &AnyInput, decided: &Decided) -> bool {
+    let by_worker = matches!(input, AnyInput::Execution(input)
         if matches!(**input, Input::Claim { worker: Some(_), .. }));
     let holds_only = decided.effects.iter().all(|effect| matches!(effect, Effect::Hold { .. }));
     by_worker && holds_only && decided.plans.is_empty() && decided.text.is_none()
@@ -108,7 +108,7 @@ impl Engine {
         id: &ExecutionId,
         shared: &Shared,
         slot: &mut Slot,
-        state: Hosted,
+        state: AnyMachine,
         decided: Decided,
     ) {
         let work = self.work(id, &state, slot.version, decided.effects);
@@ -161,7 +161,7 @@ impl Engine {
             }
             let write = |(id, slot): (ExecutionId, Shared)| async move {
                 if let Err(error) = self.write_slot(&id, &slot).await {
-                    tracing::warn!(workflow = %id, %error, "that a worker holds a task is not written");
+                    tracing::warn!(workflow = %id, %error, "task claim lost at shutdown");
                 }
             };
             join_all(batch.into_iter().map(write)).await;
@@ -170,7 +170,7 @@ impl Engine {
 
     async fn write_now(&self, id: ExecutionId, shared: Shared) {
         if let Err(error) = self.write_slot(&id, &shared).await {
-            tracing::debug!(workflow = %id, %error, "that a worker holds a task waits for the store");
+            tracing::debug!(workflow = %id, %error, "task claim not persisted; retrying");
             self.inner.unwritten.add(AGAIN, id, shared);
         }
     }

@@ -134,7 +134,7 @@ fn commit(expect: u64, head: Head) -> Commit {
         received: Vec::new(),
         records: Vec::new(),
         forget: false,
-        patient: false,
+        deferrable: false,
         text: None,
         brief: None,
     }

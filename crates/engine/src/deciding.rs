@@ -13,7 +13,7 @@ use tokio::sync::MutexGuard;
 use crate::cache::{Shared, Slot};
 use crate::engine::{Engine, Error, Inner};
 use crate::evaluation::{self, Evaluation, Outcome, Watch, Watched};
-use crate::hosted::{Decided, Hosted, Stimulus};
+use crate::machine::{AnyInput, AnyMachine, Decided};
 use crate::mutants::{self, Mutant};
 use crate::store::StoreError;
 use crate::vault::Shelf;
@@ -32,10 +32,10 @@ impl Engine {
     pub(crate) async fn decide(
         &self,
         id: &ExecutionId,
-        input: &Stimulus,
+        input: &AnyInput,
         slot: &mut Slot,
         known_stuck: &mut Vec<Evaluation>,
-    ) -> Result<(Hosted, Decided), Undecided> {
+    ) -> Result<(AnyMachine, Decided), Undecided> {
         loop {
             self.load(id, slot).await?;
             let Some(mut state) = slot.state.take() else { return Err(Error::Closing.into()) };
@@ -84,10 +84,10 @@ impl Engine {
     async fn decide_aside(
         &self,
         id: &ExecutionId,
-        mut state: Hosted,
-        input: Stimulus,
+        mut state: AnyMachine,
+        input: AnyInput,
         known_stuck: Vec<Evaluation>,
-    ) -> Result<Outcome<(Hosted, Result<Decided, Rejected>)>, Error> {
+    ) -> Result<Outcome<(AnyMachine, Result<Decided, Rejected>)>, Error> {
         let watch = Watch::new(known_stuck);
         let (engine, seen) = (self.clone(), watch.clone());
         let decide = move || {
@@ -106,8 +106,8 @@ impl Engine {
 
     fn decide_with(
         &self,
-        state: &mut Hosted,
-        input: Stimulus,
+        state: &mut AnyMachine,
+        input: AnyInput,
         scripts: &dyn Scripts,
     ) -> Result<Decided, Rejected> {
         let world = Knowledge { inner: &self.inner };

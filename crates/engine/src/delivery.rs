@@ -14,7 +14,7 @@ use kernel::{ExecutionId, Json, MachineKind, Rejected};
 use parking_lot::Mutex;
 
 use crate::engine::{Engine, Error};
-use crate::hosted::{Hosted, Stimulus};
+use crate::machine::{AnyInput, AnyMachine};
 use crate::mutants::{self, Mutant};
 use crate::publishing;
 use crate::store::{Outgoing, StoreError};
@@ -91,7 +91,7 @@ impl Engine {
                 self.receive_retry(outgoing, message, sequence).await
             }
             message => {
-                let message = Stimulus::Message(message);
+                let message = AnyInput::Message(message);
                 if mutants::is(Mutant::DeliveredTwice) {
                     self.step_received(&outgoing.to, message.clone(), None).await?;
                 }
@@ -148,7 +148,7 @@ impl Engine {
         sequence: u32,
     ) -> Result<(), Error> {
         let key = Some(outgoing.key.clone());
-        let result = self.step_received(&outgoing.to, Stimulus::Message(message), key).await;
+        let result = self.step_received(&outgoing.to, AnyInput::Message(message), key).await;
         let reason = match &result {
             Err(Error::Rejected(Rejected::Unknown(_))) => {
                 format!("sub-workflow {} is no more: it cannot be tried again", outgoing.to)
@@ -175,7 +175,7 @@ impl Engine {
         };
         let (to, message) = asker.refusal(reason);
         let key = Some(outgoing.key.clone());
-        match self.step_received(&to, Stimulus::Message(message), key).await {
+        match self.step_received(&to, AnyInput::Message(message), key).await {
             Err(Error::Rejected(_)) => {
                 self.inner.store.discard(&outgoing.key).await?;
                 Ok(())
@@ -253,7 +253,7 @@ impl Engine {
     pub(crate) async fn line_of(&self, id: &ExecutionId) -> Result<Vec<ExecutionId>, Error> {
         let (mut line, mut id) = (vec![id.clone()], id.clone());
         while line.len() < self.limits().depth_max as usize {
-            match self.look(&id, Hosted::parent).await?.flatten() {
+            match self.look(&id, AnyMachine::parent).await?.flatten() {
                 Some(parent) => id = parent,
                 None => break,
             }

@@ -110,7 +110,7 @@ impl Engine {
                 None
             }
             Err(error) => {
-                tracing::warn!(workflow = %key.0, %error, "a task waits for the store");
+                tracing::warn!(workflow = %key.0, %error, "store unavailable; task delayed");
                 let (engine, key) = (self.clone(), key.clone());
                 self.inner.tasks.spawn(async move {
                     tokio::time::sleep(RETRY).await;
@@ -144,7 +144,7 @@ impl Engine {
             Ok(Some(handoff)) => handoff,
             Ok(None) | Err(Error::Quarantined { .. }) => return self.inner.queues.remove(key),
             Err(error) => {
-                tracing::debug!(workflow = %key.0, %error, "a task waits for the store");
+                tracing::debug!(workflow = %key.0, %error, "store unavailable; task delayed");
                 tokio::time::sleep(RETRY).await;
                 return self.inner.queues.put_back(key, self.now());
             }

@@ -11,7 +11,7 @@ use kernel::ExecutionId;
 use parking_lot::Mutex;
 
 use crate::engine::{Engine, Error, Work};
-use crate::hosted::Hosted;
+use crate::machine::AnyMachine;
 use crate::mutants::{self, Mutant};
 use crate::store::StoreError;
 
@@ -60,7 +60,7 @@ impl Engine {
     }
 
     /// A machine was read: what a commit owes that was written after all takes effect.
-    pub(crate) fn clear_up(&self, id: &ExecutionId, state: &Hosted, version: u64) {
+    pub(crate) fn clear_up(&self, id: &ExecutionId, state: &AnyMachine, version: u64) {
         let Some(doubt) = self.inner.doubts.0.lock().remove(id) else { return };
         if version < doubt.version {
             return;

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use kernel::graph::{Execution, Limits, Message, Status};
 use kernel::{
-    Effect, ExecutionId, Json, MachineKind, Record, Rejected, Reusable, Scripts, Timestamp,
+    CachedOutput, Effect, ExecutionId, Json, MachineKind, Record, Rejected, Scripts, Timestamp,
 };
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -23,14 +23,14 @@ use crate::definitions::Definitions;
 use crate::delivery::Deliveries;
 use crate::documents::{Damaged, DamagedDocument};
 use crate::doubts::Doubts;
-use crate::durable::Crew;
+use crate::durable::WorkerRegistry;
 use crate::evaluation::{Evaluators, Watch};
 use crate::events::Events;
 use crate::forgetting::Forgotten;
 use crate::gates;
 use crate::health::Vitals;
-use crate::hosted::{Decided, Hosted};
 use crate::lineage::Lineages;
+use crate::machine::{AnyMachine, Decided};
 use crate::meter::Meters;
 use crate::monitors::{Monitors, Receivers};
 use crate::mutants::{self, Mutant};
@@ -113,7 +113,7 @@ pub(crate) struct Inner {
     pub(crate) monitors: Monitors,
     pub(crate) receivers: Receivers,
     pub(crate) events: Events,
-    pub(crate) crew: Crew,
+    pub(crate) crew: WorkerRegistry,
     pub(crate) forgotten: Forgotten,
     pub(crate) evaluators: Evaluators,
     /// Decisions that wait for an evaluator, by execution.
@@ -192,7 +192,7 @@ impl Engine {
             monitors,
             receivers: Receivers::default(),
             events: Events::default(),
-            crew: Crew::default(),
+            crew: WorkerRegistry::default(),
             forgotten: Forgotten::default(),
             evaluators: Evaluators::new(parts.options.evaluation.clone()),
             deciding: Mutex::default(),
@@ -337,7 +337,7 @@ impl Engine {
     pub async fn look<R>(
         &self,
         id: &ExecutionId,
-        look: impl FnOnce(&Hosted) -> R,
+        look: impl FnOnce(&AnyMachine) -> R,
     ) -> Result<Option<R>, Error> {
         if self.inner.suspects.is_unread(id)
             && let Some(reason) = self.quarantine_of(id)
@@ -365,7 +365,7 @@ impl Engine {
         &self,
         id: &ExecutionId,
         slot: &mut Slot,
-        state: Hosted,
+        state: AnyMachine,
         decided: Decided,
         received: Vec<MessageKey>,
     ) -> Result<(), Error> {
@@ -394,7 +394,7 @@ impl Engine {
         let bytes = if forget { size } else { slot.bytes + size };
         let brief = match (bytes >= LONG_BYTES, slot.bytes >= LONG_BYTES) {
             (true, was_long) if decided.is_news || !was_long => state.brief(),
-            (false, true) if matches!(state, Hosted::Execution(_)) => Some(String::new()),
+            (false, true) if matches!(state, AnyMachine::Execution(_)) => Some(String::new()),
             _ => None,
         };
         let commit = Commit {
@@ -407,7 +407,7 @@ impl Engine {
             send: work.send.clone(),
             received: if mutants::is(Mutant::ReceiptForgotten) { Vec::new() } else { received },
             records: work.records.clone(),
-            patient: state.is_patient(),
+            deferrable: state.is_deferrable(),
             text: decided.text,
             brief,
         };
@@ -445,7 +445,7 @@ impl Engine {
     pub(crate) fn work(
         &self,
         id: &ExecutionId,
-        state: &Hosted,
+        state: &AnyMachine,
         version: u64,
         effects: Vec<Effect>,
     ) -> Work {
@@ -481,7 +481,8 @@ impl Engine {
                 }
                 Effect::Send { .. } if mutants::is(Mutant::MessageLost) => {}
                 Effect::Send { to, mut message } => {
-                    if let (Hosted::Schedule(_), Message::Start(start)) = (state, &mut *message) {
+                    if let (AnyMachine::Schedule(_), Message::Start(start)) = (state, &mut *message)
+                    {
                         // A schedule's document is its author's, as a definition is.
                         start.input = self.refer(id.as_str(), &start.input);
                     }
@@ -508,7 +509,7 @@ impl Engine {
     }
 
     /// What becomes visible once the commit is durable.
-    pub(crate) fn follow_up(&self, id: &ExecutionId, state: &Hosted, work: Work, version: u64) {
+    pub(crate) fn follow_up(&self, id: &ExecutionId, state: &AnyMachine, work: Work, version: u64) {
         let now = self.inner.clock.now();
         for change in work.queue {
             match change {
@@ -559,7 +560,7 @@ impl Engine {
         }
         (slot.version, slot.bytes, slot.snapshot_bytes) = (0, 0, 0);
         (slot.is_known, slot.is_presumed_new) = (true, false);
-        let mut state = Hosted::new(id.clone());
+        let mut state = AnyMachine::new(id.clone());
         if let Some(stored) = self.inner.store.load(id).await? {
             for row in &stored.history {
                 state.fold(row, &self.inner.definitions).await?;
@@ -658,6 +659,6 @@ pub(crate) struct Work {
     pub(crate) queue: Vec<QueueChange>,
     send: Vec<Outgoing>,
     records: Vec<Record>,
-    left: Vec<Reusable>,
+    left: Vec<CachedOutput>,
     forget: Vec<ExecutionId>,
 }

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use crate::cache::Slot;
 use crate::engine::{Engine, Error};
 use crate::gates;
-use crate::hosted::Hosted;
+use crate::machine::AnyMachine;
 use crate::store::StoreError;
 
 /// How long more are gathered after the first.
@@ -69,7 +69,7 @@ impl Engine {
             if !ended {
                 self.load(id, slot).await?;
             }
-            slot.state.as_ref().map_or_else(Vec::new, Hosted::queued)
+            slot.state.as_ref().map_or_else(Vec::new, AnyMachine::queued)
         };
         Ok((self.inner.store.remove(id).await?, tasks))
     }

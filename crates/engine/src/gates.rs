@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kernel::graph::{GATE_PLACE, Input, KEY_PLACE};
-use kernel::{Admission, ExecutionId, Timestamp};
+use kernel::{ExecutionId, PermitRequest, Timestamp};
 
 use crate::engine::{Engine, Error};
 use crate::queues::TaskKey;
@@ -26,7 +26,7 @@ pub(crate) fn is_place(sequence: u32) -> bool {
 }
 
 /// The row of a place.
-pub(crate) fn row(execution: &ExecutionId, admission: Admission) -> QueueRow {
+pub(crate) fn row(execution: &ExecutionId, admission: PermitRequest) -> QueueRow {
     QueueRow {
         execution: execution.clone(),
         sequence: admission.sequence,
@@ -44,7 +44,7 @@ pub(crate) fn row(execution: &ExecutionId, admission: Admission) -> QueueRow {
 /// The row of a place that is taken before its commit.
 pub(crate) fn held(key: TaskKey, gate: Arc<str>, limit: u32, now: Timestamp) -> QueueRow {
     let (execution, sequence) = key;
-    let admission = Admission { sequence, gate, limit, priority: 0, since: now, held: true };
+    let admission = PermitRequest { sequence, gate, limit, priority: 0, since: now, held: true };
     row(&execution, admission)
 }
 

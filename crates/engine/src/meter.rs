@@ -132,7 +132,7 @@ impl Histogram {
 
 /// How an attempt to tell a receiver something ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum AttemptOutcome {
     /// The receiver has it.
     Accepted,
     /// It did not take it now; it is sent again.
@@ -141,7 +141,7 @@ pub enum Told {
     Refused,
 }
 
-impl Told {
+impl AttemptOutcome {
     /// All there are.
     pub const ALL: [Self; 3] = [Self::Accepted, Self::Failed, Self::Refused];
 
@@ -166,8 +166,8 @@ pub struct Meters {
     pub checks: Histogram,
     /// From a notification's being owed until its receiver had it.
     pub notifications: Histogram,
-    /// Attempts to tell a receiver, by how they ended, as [`Told::ALL`].
-    pub deliveries: [Histogram; Told::ALL.len()],
+    /// Attempts to tell a receiver, by how they ended, as [`AttemptOutcome::ALL`].
+    pub deliveries: [Histogram; AttemptOutcome::ALL.len()],
 }
 
 impl Default for Meters {
@@ -177,7 +177,7 @@ impl Default for Meters {
             timers: Histogram::of_waits(),
             checks: Histogram::of_waits(),
             notifications: Histogram::of_waits(),
-            deliveries: Told::ALL.map(|_| Histogram::of_calls()),
+            deliveries: AttemptOutcome::ALL.map(|_| Histogram::of_calls()),
         }
     }
 }

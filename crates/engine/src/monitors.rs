@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 use crate::documents::Damaged;
 use crate::engine::{Engine, Error};
-use crate::hosted::Hosted;
+use crate::machine::AnyMachine;
 use crate::search::{Filter, PAGE_MAX, Search};
 use crate::store::{Document, Store, StoreError};
 pub(crate) use schedules::Fired;
@@ -358,7 +358,7 @@ impl Engine {
 
     async fn obeys(&self, id: &ExecutionId, spec: &Spec) -> Result<bool, Error> {
         let same = |monitor: &Monitor| !monitor.removed && monitor.spec.as_deref() == Some(spec);
-        Ok(self.look(id, |hosted| hosted.monitor().is_some_and(same)).await?.unwrap_or_default())
+        Ok(self.look(id, |machine| machine.monitor().is_some_and(same)).await?.unwrap_or_default())
     }
 
     /// The names of all monitors that were not removed.
@@ -425,7 +425,8 @@ impl Engine {
             let own = silences.iter().filter(|it| concerns(it, &monitor.name)).cloned();
             let own: Vec<Silence> = own.collect();
             let id = ExecutionId::monitor(&monitor.name);
-            let same = |hosted: &Hosted| hosted.monitor().is_some_and(|it| it.silences == own);
+            let same =
+                |machine: &AnyMachine| machine.monitor().is_some_and(|it| it.silences == own);
             if !self.look(&id, same).await?.unwrap_or_default() {
                 inputs.push((id, Input::Silences(own)));
             }
@@ -497,8 +498,8 @@ impl Engine {
 
     pub(crate) async fn tell_dependents_now(&self, id: &ExecutionId) -> Result<(), Error> {
         let _alone = self.inner.monitors.telling.lock().await;
-        let look = |hosted: &Hosted| {
-            let monitor = hosted.monitor()?;
+        let look = |machine: &AnyMachine| {
+            let monitor = machine.monitor()?;
             let dependents = monitor.spec.as_ref()?.dependents.clone();
             Some((monitor.is_down(), monitor.is_failing(), dependents))
         };
@@ -523,7 +524,7 @@ impl Engine {
         name: &str,
         look: impl FnOnce(&Monitor) -> R,
     ) -> Result<Option<R>, Error> {
-        let look = |hosted: &Hosted| hosted.monitor().filter(|it| !it.removed).map(look);
+        let look = |machine: &AnyMachine| machine.monitor().filter(|it| !it.removed).map(look);
         Ok(self.look(&ExecutionId::monitor(name), look).await?.flatten())
     }
 

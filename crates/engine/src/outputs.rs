@@ -7,7 +7,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use kernel::{Json, Reusable, Timestamp};
+use kernel::{CachedOutput, Json, Timestamp};
 use parking_lot::Mutex;
 
 /// Entries kept.
@@ -32,7 +32,7 @@ struct Inner {
 
 impl Outputs {
     /// Keeps an output; a newer one of the same work takes its place.
-    pub(crate) fn keep(&self, left: Reusable, now: Timestamp) {
+    pub(crate) fn keep(&self, left: CachedOutput, now: Timestamp) {
         let key = (left.name, left.key);
         let mut inner = self.inner.lock();
         inner.remove(&key);
@@ -74,10 +74,10 @@ fn size(key: &Key, output: &Json) -> usize {
 mod tests {
     use super::*;
 
-    fn left(key: &str, bytes: usize, until: i64) -> Reusable {
+    fn left(key: &str, bytes: usize, until: i64) -> CachedOutput {
         let output = Json::of(&"x".repeat(bytes));
         let until = Timestamp::from_millis(until);
-        Reusable { name: "t".into(), key: key.into(), output, until }
+        CachedOutput { name: "t".into(), key: key.into(), output, until }
     }
 
     #[test]

@@ -66,7 +66,7 @@ pub struct Options {
     pub retention: Retention,
     /// Seals secrets; absent = one that ends with the process. See [`prove`](crate::vault::prove).
     pub key: Option<Key>,
-    /// How long workers of code keep what they were handed.
+    /// How long Durable Task workers keep what they were handed.
     pub leases: Leases,
     /// How users' scripts, programs and schemas are held in bounds.
     pub evaluation: evaluation::Options,

@@ -33,7 +33,7 @@ impl Engine {
     /// The store's.
     pub async fn poll(&self, request: PollRequest) -> Result<Vec<TaskId>, Error> {
         if request.queue.starts_with(WEBHOOK_QUEUE) || request.queue.starts_with(DURABLE_QUEUE) {
-            // What stands there is found by what it waits for, or is for workers of code.
+            // What stands there is found by what it waits for, or is for Durable Task workers.
             return Ok(Vec::new());
         }
         let deadline = Instant::now() + request.wait;

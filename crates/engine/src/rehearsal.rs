@@ -132,7 +132,7 @@ impl Given {
 
 /// What happens to a task, in the order in which it does.
 #[derive(Clone, Debug)]
-enum Cue {
+enum NextInput {
     /// Somebody takes it.
     Take(Mock),
     /// It answers.
@@ -151,7 +151,7 @@ struct Stage<'a> {
     /// Which mocks the children of a task have, by the mocks and the name of the task.
     child_parts: BTreeMap<(usize, String), usize>,
     messages: VecDeque<(ExecutionId, Message)>,
-    due: BTreeMap<(Timestamp, u64), (ExecutionId, u32, Cue)>,
+    due: BTreeMap<(Timestamp, u64), (ExecutionId, u32, NextInput)>,
     numbers: u64,
     /// Tasks that a cue is due for.
     expected: BTreeSet<(ExecutionId, u32)>,
@@ -264,12 +264,12 @@ impl Stage<'_> {
                 continue;
             };
             let at = ready.max(self.now).plus_millis(mock.waits_for.max(0));
-            self.cue(at, id, sequence, Cue::Take(mock));
+            self.cue(at, id, sequence, NextInput::Take(mock));
         }
         lacking
     }
 
-    fn cue(&mut self, at: Timestamp, id: ExecutionId, sequence: u32, cue: Cue) {
+    fn cue(&mut self, at: Timestamp, id: ExecutionId, sequence: u32, cue: NextInput) {
         self.numbers += 1;
         self.expected.insert((id.clone(), sequence));
         self.due.insert((at, self.numbers), (id, sequence, cue));
@@ -282,16 +282,16 @@ impl Stage<'_> {
         exact.or_else(|| mocks.tasks.get_mut(author)?.pop_front())
     }
 
-    fn play(&mut self, id: &ExecutionId, sequence: u32, cue: Cue) {
+    fn play(&mut self, id: &ExecutionId, sequence: u32, cue: NextInput) {
         match cue {
-            Cue::Take(mock) => {
+            NextInput::Take(mock) => {
                 let worker = Some("rehearsal".into());
                 // What nobody polls is simply answered.
                 self.tell(id, Input::Claim { sequence, worker });
                 let at = self.now.plus_millis(mock.runs_for.max(0));
-                self.cue(at, id.clone(), sequence, Cue::Answer(mock));
+                self.cue(at, id.clone(), sequence, NextInput::Answer(mock));
             }
-            Cue::Answer(mock) => {
+            NextInput::Answer(mock) => {
                 self.expected.remove(&(id.clone(), sequence));
                 let failed = mock.status.is_some_and(TaskStatus::is_failure);
                 let report = Report {
@@ -323,7 +323,7 @@ impl Stage<'_> {
         let (reference, author) = (task.reference.clone(), state.node_of(task).reference.clone());
         if let Some(mock) = self.mock_of(&parent.execution, &reference, &author) {
             let at = self.now.plus_millis(mock.waits_for.max(0) + mock.runs_for.max(0));
-            return self.cue(at, parent.execution, parent.sequence, Cue::Answer(mock));
+            return self.cue(at, parent.execution, parent.sequence, NextInput::Answer(mock));
         }
         let plan = match self.engine.plan_of(&start) {
             Ok(plan) if self.depth(&parent.execution) < self.engine.limits().depth_max => plan,

@@ -17,7 +17,7 @@ pub trait TaskRunner: Send + Sync {
     /// The task type it serves, as definitions write it: `HTTP`.
     fn task_type(&self) -> &'static str;
 
-    /// Told once, before the first run, which engine it serves; for tasks that act on executions
+    /// Called once, before the first run, with the engine that it serves; for tasks that act on executions
     /// or documents.
     fn attach(&self, _engine: WeakEngine) {}
 

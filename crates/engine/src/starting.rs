@@ -18,7 +18,7 @@ use kernel::{ExecutionId, Rejected};
 use tokio::sync::Mutex;
 
 use crate::engine::{Engine, Error};
-use crate::hosted::Stimulus;
+use crate::machine::AnyInput;
 use crate::store::{MessageKey, Outgoing};
 
 /// Keys whose starts may be under way at once.
@@ -175,7 +175,7 @@ impl Engine {
             );
             return Err(Rejected::Conflict(message).into());
         }
-        let watch = Stimulus::Message(Message::Watch { asker, to_the_end });
+        let watch = AnyInput::Message(Message::Watch { asker, to_the_end });
         match self.step_received(&id, watch, received).await {
             Err(Error::Rejected(Rejected::Unknown(_))) => {
                 let message = format!("workflow {id} was removed while it was looked for");
@@ -200,7 +200,7 @@ impl Engine {
             return repeated(running, strategy);
         }
         let first = id_of_key(&name, key);
-        let input = Stimulus::from(Input::Start(Box::new(start)));
+        let input = AnyInput::from(Input::Start(Box::new(start)));
         match self.step_received(&first, input.clone(), received.clone()).await {
             Ok(()) => Ok(Begun::New(first)),
             // Somebody started this before, and it has ended.

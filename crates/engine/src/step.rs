@@ -23,7 +23,7 @@ use crate::claims::{self, join_rows};
 use crate::deciding::{OPERATOR_PATIENCE, Undecided};
 use crate::engine::{Engine, Error};
 use crate::evaluation::Evaluation;
-use crate::hosted::{Decided, Hosted, Stimulus};
+use crate::machine::{AnyInput, AnyMachine, Decided};
 use crate::monitors::Fired;
 use crate::mutants::{self, Mutant};
 use crate::store::{MessageKey, StoreError};
@@ -44,7 +44,7 @@ type Answer = Result<(), Error>;
 
 /// An input and who waits for what becomes of it.
 pub(crate) struct Request {
-    input: Stimulus,
+    input: AnyInput,
     /// The message that brought it; it is deleted with the commit.
     received: Option<MessageKey>,
     /// Evaluations that did not end when it was decided before.
@@ -53,7 +53,7 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    fn new(input: Stimulus, received: Option<MessageKey>) -> (Self, oneshot::Receiver<Answer>) {
+    fn new(input: AnyInput, received: Option<MessageKey>) -> (Self, oneshot::Receiver<Answer>) {
         let (reply, answer) = oneshot::channel();
         (Self { input, received, known_stuck: Vec::new(), reply: Some(reply) }, answer)
     }
@@ -61,14 +61,14 @@ impl Request {
     /// Whether it starts an execution as a message asked; without a key that nearly always comes
     /// once.
     fn begins(&self) -> bool {
-        let Stimulus::Execution(input) = &self.input else { return false };
+        let AnyInput::Execution(input) = &self.input else { return false };
         matches!(&**input, Input::Start(start)
             if self.received.is_some() && start.idempotency_key.is_none())
     }
 
     /// Whether an operator's end of the execution has to wait for it.
     fn goes_before_an_end(&self) -> bool {
-        let Stimulus::Execution(input) = &self.input else { return false };
+        let AnyInput::Execution(input) = &self.input else { return false };
         matches!(**input, Input::Start(_)) || self.input.ends_execution()
     }
 
@@ -217,14 +217,14 @@ impl Engine {
     ///
     /// # Errors
     /// [`Error::Rejected`] if the input does not fit; the store's.
-    pub async fn step(&self, id: &ExecutionId, input: impl Into<Stimulus>) -> Result<(), Error> {
+    pub async fn step(&self, id: &ExecutionId, input: impl Into<AnyInput>) -> Result<(), Error> {
         self.step_received(id, input.into(), None).await
     }
 
     pub(crate) async fn step_received(
         &self,
         id: &ExecutionId,
-        input: Stimulus,
+        input: AnyInput,
         received: Option<MessageKey>,
     ) -> Result<(), Error> {
         if self.inner.closed.load(Ordering::Acquire) {
@@ -258,7 +258,7 @@ impl Engine {
     }
 
     /// Lets one input be decided and committed within the caller's own task.
-    pub(crate) async fn step_here(&self, id: &ExecutionId, input: Stimulus) -> Result<(), Error> {
+    pub(crate) async fn step_here(&self, id: &ExecutionId, input: AnyInput) -> Result<(), Error> {
         let shared = self.inner.cache.slot(id);
         let mut slot = shared.lock().await;
         let (request, answer) = Request::new(input, None);
@@ -287,9 +287,9 @@ impl Engine {
     /// Weighs a slot after use, or lets go of it where there is no machine.
     pub(crate) fn settle_slot(&self, id: &ExecutionId, mut slot: MutexGuard<'_, Slot>) {
         // What is unwritten is known to this slot alone, even where the state is to be read again.
-        let is_open = slot.state.as_ref().is_some_and(Hosted::is_open)
+        let is_open = slot.state.as_ref().is_some_and(AnyMachine::is_open)
             || (slot.unwritten.is_some() && !mutants::is(Mutant::UnwrittenReleased));
-        let exists = slot.state.as_ref().is_some_and(Hosted::exists);
+        let exists = slot.state.as_ref().is_some_and(AnyMachine::exists);
         if !exists {
             slot.state = None;
         }
@@ -529,7 +529,7 @@ impl Engine {
             self.tell_of_schedule(id, fired);
         }
         self.count(&gathered.figures);
-        if let Some(monitor) = slot.state.as_ref().and_then(Hosted::monitor) {
+        if let Some(monitor) = slot.state.as_ref().and_then(AnyMachine::monitor) {
             self.follow_monitor(monitor, &before);
         }
         Ok(())

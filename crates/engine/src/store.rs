@@ -161,7 +161,7 @@ pub struct Commit {
     /// Lines for the ledgers; one with the same ledger and key is replaced.
     pub records: Vec<Record>,
     /// Nobody waits for it: some milliseconds may go by before it is durable, if that saves writes.
-    pub patient: bool,
+    pub deferrable: bool,
     /// Replaces the searchable free text, if it changed: everything that free text shall find
     /// but the id, which is always found. See [`words`](crate::search::words).
     pub text: Option<String>,

@@ -6,7 +6,7 @@ use kernel::{ExecutionId, Rejected, Timestamp};
 
 use crate::engine::{Engine, Error};
 use crate::health::Vitals;
-use crate::hosted::{Hosted, Stimulus};
+use crate::machine::{AnyInput, AnyMachine};
 use crate::mutants::{self, Mutant};
 use crate::store::{Pruned, Retention, StoreError};
 
@@ -65,10 +65,10 @@ impl Engine {
     }
 
     async fn wake(&self, id: ExecutionId) {
-        match self.step(&id, Stimulus::Wake).await {
+        match self.step(&id, AnyInput::Wake).await {
             Ok(()) => {
                 // Nothing may have been due: the instant still stands.
-                let at = self.look(&id, Hosted::wake_at).await;
+                let at = self.look(&id, AnyMachine::wake_at).await;
                 if let Ok(Some(at)) = at {
                     let floor = |at: Timestamp| {
                         if at <= self.now() { self.now().plus_millis(1) } else { at }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::clock::{ClockEvent, ClockWatch};
 use crate::engine::{Engine, Error};
 use crate::health::low_space;
-use crate::hosted::Stimulus;
+use crate::machine::AnyInput;
 use crate::monitors::OWN_MONITOR;
 use crate::search::{Counting, Filter, PAGE_MAX, RecordSearch, Search, TimeField};
 use crate::store::{Document, StoreError};
@@ -178,7 +178,7 @@ impl Engine {
             let engine = self.clone();
             under_way.spawn(async move {
                 // One that has ended meanwhile, or waits for nothing, refuses.
-                if let Err(error) = engine.step(&id, Stimulus::Wake).await
+                if let Err(error) = engine.step(&id, AnyInput::Wake).await
                     && !matches!(error, Error::Rejected(_))
                 {
                     tracing::warn!(%id, %error, "timers could not be set by the new clock yet");

@@ -17,7 +17,7 @@ mod time;
 pub use id::{ExecutionId, MachineKind, TaskId};
 pub use json::Json;
 pub use machine::{
-    Admission, Decision, Dispatch, Effect, Machine, Publication, Record, Rejected, Reusable,
+    CachedOutput, Decision, Dispatch, Effect, Machine, PermitRequest, Publication, Record, Rejected,
 };
 pub use script::{
     Form, SCRIPT_WALL_FACTOR, ScriptError, ScriptErrorKind, Scripts, VIOLATIONS_MAX, Violation,

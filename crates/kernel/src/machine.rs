@@ -72,13 +72,13 @@ pub enum Effect {
     /// id is the same each time.
     Publish(Publication),
     /// A result that other executions may use again; a loss costs work, nothing else.
-    Reuse(Reusable),
+    Reuse(CachedOutput),
     /// Nobody needs an execution any more that this machine started and that has ended; it may be
     /// forgotten, best effort.
     Forget(ExecutionId),
     /// The execution takes a place at a gate, or waits there for one. It leaves with a
     /// [`Effect::Withdraw`] of the same number.
-    Admit(Admission),
+    Admit(PermitRequest),
 }
 
 /// An event on its way out.
@@ -94,7 +94,7 @@ pub struct Publication {
 
 /// A task's output that may stand for later runs of the same work.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reusable {
+pub struct CachedOutput {
     /// The task definition's name.
     pub name: std::sync::Arc<str>,
     /// What makes two runs the same work.
@@ -107,7 +107,7 @@ pub struct Reusable {
 
 /// A place at a gate that lets only so many executions pass at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Admission {
+pub struct PermitRequest {
     /// Stands in the place of a task's sequence number; no task has it.
     pub sequence: u32,
     /// The gate.

@@ -36,18 +36,18 @@ pub use serve::serve;
 pub struct Api {
     /// The engine behind the API.
     pub engine: Engine,
-    /// Settings of the rim.
+    /// Settings of the protocols.
     pub settings: Arc<Settings>,
 }
 
-/// Settings of the rim.
+/// Settings of the protocols.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Largest request body in bytes; larger ones are answered with 413.
     pub body_max: usize,
     /// The version that `/api/version` tells.
     pub version: &'static str,
-    /// How often a worker of code is told that its stream lives; SDKs give up after two minutes of
+    /// How often a Durable Task worker is told that its stream lives; SDKs give up after two minutes of
     /// silence.
     pub ping_every: Duration,
     /// Connections served at once; when there are more, idle ones are closed.

@@ -270,7 +270,7 @@ pub(crate) async fn watch_over(
 #[derive(Debug, Default)]
 pub(crate) struct LastSaid(Mutex<Option<(Instant, Statistics)>>);
 
-/// How long a health answer waits for the store.
+/// How long a health check waits for an answer of the store.
 const STORE_PATIENCE: Duration = Duration::from_millis(50);
 /// For how long what the store said last stands for what it would say.
 const STORE_SILENCE_MAX: Duration = Duration::from_secs(10);

@@ -36,7 +36,7 @@ use crate::problem::Problem;
 const HEAD_MAX: Duration = Duration::from_secs(75);
 /// Silence on an HTTP/2 connection after which its peer is asked for a sign of life.
 const PING_AFTER: Duration = Duration::from_secs(30);
-/// How long it may take to give one; then the connection is dead, and what a worker of code has out
+/// How long it may take to give one; then the connection is dead, and what a Durable Task worker has out
 /// goes to others. Long enough for a worker whose only thread is busy with an activity, as one in
 /// JavaScript may be.
 const PONG_MAX: Duration = Duration::from_secs(90);

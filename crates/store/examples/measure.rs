@@ -120,7 +120,7 @@ fn commit(number: u32, expect: u64) -> Commit {
         received: Vec::new(),
         records: Vec::new(),
         forget: false,
-        patient: false,
+        deferrable: false,
         text: (expect == 0 || closed).then(|| format!("{} {{\"n\":{number}}}", head.name)),
         brief: None,
         head,

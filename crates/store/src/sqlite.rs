@@ -49,7 +49,7 @@ use key::Key;
 use names::{Numbers, Words};
 use read::Readers;
 use tally::Tally;
-use writer::{Desk, Errand, Work, Writer};
+use writer::{Work, WriteContext, Writer, WriterCommand};
 
 /// Pieces of work that may wait for the writer; further callers wait for a place.
 const QUEUE_MAX: usize = 8192;
@@ -99,7 +99,7 @@ pub enum Durability {
 /// A store in one `SQLite` file.
 pub struct Sqlite {
     path: PathBuf,
-    door: Sender<Errand>,
+    door: Sender<WriterCommand>,
     room: Arc<Semaphore>,
     readers: Arc<Readers>,
     writes: Arc<AtomicU64>,
@@ -121,11 +121,16 @@ impl Sqlite {
         let readers = Arc::new(Readers::open(&path, options)?);
         let writes = Arc::new(AtomicU64::new(0));
         let times = Arc::<WriteTimes>::default();
-        let (door, errands) = channel();
+        let (door, commands) = channel();
         let chores = Chores::at_start(Checkpoints::start(&path)?, options.tidy_after);
         let writer = Writer {
-            desk: Desk { connection, numbers: Numbers::default(), tally: Tally::default(), chores },
-            door: errands,
+            desk: WriteContext {
+                connection,
+                numbers: Numbers::default(),
+                tally: Tally::default(),
+                chores,
+            },
+            door: commands,
             path: path.clone(),
             lock,
             writes: writes.clone(),
@@ -153,22 +158,22 @@ impl Sqlite {
     async fn write<T: Send + 'static>(
         &self,
         bytes: usize,
-        act: impl FnMut(&mut Desk) -> Result<T, Stop> + Send + 'static,
+        act: impl FnMut(&mut WriteContext) -> Result<T, Stop> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.write_with(bytes, false, act).await
     }
 
-    /// The same; if `patient`, nobody waits for it.
+    /// The same; if `deferrable`, nobody waits for it.
     async fn write_with<T: Send + 'static>(
         &self,
         bytes: usize,
-        patient: bool,
-        act: impl FnMut(&mut Desk) -> Result<T, Stop> + Send + 'static,
+        deferrable: bool,
+        act: impl FnMut(&mut WriteContext) -> Result<T, Stop> + Send + 'static,
     ) -> Result<T, StoreError> {
         let place = self.room.clone().acquire_owned().await.map_err(|_| StoreError::Closed)?;
         let (reply, answer) = oneshot::channel();
-        let work = Work { act, bytes, patient, outcome: None, reply, _place: place };
-        self.door.send(Errand::Work(Box::new(work))).map_err(|_| StoreError::Closed)?;
+        let work = Work { act, bytes, deferrable, outcome: None, reply, _place: place };
+        self.door.send(WriterCommand::Work(Box::new(work))).map_err(|_| StoreError::Closed)?;
         answer.await.map_err(|_| StoreError::Closed)?
     }
 
@@ -234,7 +239,7 @@ impl Store for Sqlite {
         let length = |text: &Option<String>| text.as_ref().map_or(0, String::len);
         let bytes = commit.events.len() + length(&commit.text) + length(&commit.brief);
         let words = commit.text.as_deref().map(distinct_words);
-        self.write_with(bytes, commit.patient, move |desk| {
+        self.write_with(bytes, commit.deferrable, move |desk| {
             commit::write(desk, &commit, words.as_deref())
         })
         .await?;
@@ -338,7 +343,7 @@ impl Store for Sqlite {
     }
 
     async fn remove_ended(&self, ids: Vec<ExecutionId>) -> Result<Vec<ExecutionId>, StoreError> {
-        let act = move |desk: &mut Desk| Ok(prune::remove_ended(desk, &ids)?);
+        let act = move |desk: &mut WriteContext| Ok(prune::remove_ended(desk, &ids)?);
         self.write_with(0, true, act).await
     }
 
@@ -445,7 +450,7 @@ impl Store for Sqlite {
         // Readers first: the log can only be emptied when nobody reads from it.
         self.readers.close().await;
         let (reply, answer) = oneshot::channel();
-        if self.door.send(Errand::Close(reply)).is_err() {
+        if self.door.send(WriterCommand::Close(reply)).is_err() {
             return Ok(());
         }
         self.room.close();
@@ -458,7 +463,7 @@ impl Drop for Sqlite {
     fn drop(&mut self) {
         let (reply, _) = oneshot::channel();
         // Fails if it is closed already.
-        let _ = self.door.send(Errand::Close(reply));
+        let _ = self.door.send(WriterCommand::Close(reply));
         if let Some(writer) = self.writer.lock().take() {
             // A panic there has been reported by the panic itself.
             let _ = writer.join();

@@ -25,7 +25,7 @@ impl TaskRunner for UpdateSecret {
     }
 
     fn attach(&self, engine: WeakEngine) {
-        // Told once; a second engine would be a mistake of whoever wires, and changes nothing.
+        // Set once; a second engine would be a mistake of whoever wires, and changes nothing.
         let _ = self.engine.set(engine);
     }
 

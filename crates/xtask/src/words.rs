@@ -86,24 +86,24 @@ mod tests {
 | term | meaning | origin | not |
 |---|---|---|---|
 | machine | what holds state | ours | `Gadget` `thing`† |
-| signal | a message | Temporal | `word from outside` |
+| signal | a message | Temporal | `call from afar` |
 
 Text between tables.
 
 | write | not |
 |---|---|
-| consumes | `heeds` |
+| consumes | `obeys` |
 ";
 
     #[test]
     fn words_that_were_given_up_are_found_with_their_line() {
         let mut findings = Vec::new();
-        let text = "struct Gadget;\nGadgets, thing\n// a word from outside\nit heeds\n";
+        let text = "struct Gadget;\nGadgets, thing\n// a call from afar\nit obeys\n";
         Words::of(GLOSSARY).check("src/a.rs", text, &mut findings);
         let expected = [
             "src/a.rs:1: 'Gadget': write 'machine'",
-            "src/a.rs:3: 'word from outside': write 'signal'",
-            "src/a.rs:4: 'heeds': write 'consumes'",
+            "src/a.rs:3: 'call from afar': write 'signal'",
+            "src/a.rs:4: 'obeys': write 'consumes'",
         ];
         assert_eq!(findings, expected);
         Words::of(GLOSSARY).check("docs/decisions/0001-a.md", text, &mut findings);

@@ -269,7 +269,7 @@ fn commit(dice: &mut Dice) -> Commit {
         received,
         records: if dice.one_in(4) { records(dice) } else { Vec::new() },
         forget: dice.one_in(8),
-        patient: dice.one_in(8),
+        deferrable: dice.one_in(8),
         text: dice.maybe(text),
         brief: dice.maybe(|dice| dice.pick(&["", "one", "two"]).to_owned()),
     }

@@ -1,4 +1,4 @@
-//! What workers of code answer.
+//! What Durable Task workers answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use kernel::durable::{FailureDetails, WorkToken};
 
 use super::attempts::Setback;
 use crate::engine::{Engine, Error};
-use crate::hosted::Stimulus;
+use crate::machine::AnyInput;
 use crate::queues::TaskKey;
 use crate::store::StoreError;
 
@@ -98,7 +98,7 @@ impl Engine {
         out
     }
 
-    async fn answer(&self, token: &WorkToken, input: Stimulus) -> Result<Answer, Error> {
+    async fn answer(&self, token: &WorkToken, input: AnyInput) -> Result<Answer, Error> {
         let mut tries = 0;
         let result = loop {
             let result = self.step(token.machine(), input.clone()).await;

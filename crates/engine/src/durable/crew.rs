@@ -1,4 +1,4 @@
-//! The crew: workers of code that attend a task hub, what each can do, and what each has out.
+//! The crew: Durable Task workers that attend a task hub, what each can do, and what each has out.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::attempts::{Attempts, Failed, Next, Setback, Unfinished};
 use super::hubs::{Hubs, Needs};
 use super::profile::{Profile, Room};
 use crate::engine::{Engine, Error};
-use crate::hosted::Hosted;
+use crate::machine::AnyMachine;
 use crate::mutants::{self, Mutant};
 use crate::queues::{Queues, Taker, TaskKey};
 use crate::store::QueueRow;
@@ -116,7 +116,7 @@ pub enum Service {
 
 /// Everybody who attends.
 #[derive(Default)]
-pub struct Crew {
+pub struct WorkerRegistry {
     state: Mutex<State>,
     /// Something was handed out after nothing was.
     handed: Notify,
@@ -155,7 +155,7 @@ struct Out {
     until: Option<Timestamp>,
 }
 
-impl Crew {
+impl WorkerRegistry {
     /// A row was put into a queue of work.
     fn added(&self, queue: &Arc<str>, queues: &Queues) {
         let mut state = self.state.lock();
@@ -358,7 +358,7 @@ fn is_work(id: &ExecutionId) -> bool {
 
 /// A worker's presence: as long as it lives, the worker is handed work. When it is dropped, what
 /// the worker has out goes to others; its answers still count if they come first.
-pub struct Attendance {
+pub struct WorkerSession {
     engine: Engine,
     worker: u64,
     name: Arc<str>,
@@ -367,7 +367,7 @@ pub struct Attendance {
 
 impl Engine {
     /// A worker begins to attend.
-    pub fn attend(&self, profile: Profile) -> Attendance {
+    pub fn attend(&self, profile: Profile) -> WorkerSession {
         let mut state = self.inner.crew.state.lock();
         state.numbers += 1;
         let (worker, hub) = (state.numbers, profile.hub.clone());
@@ -386,7 +386,7 @@ impl Engine {
         for key in waiting.into_iter().filter(put_off) {
             self.offer_again(&key, Duration::ZERO);
         }
-        Attendance { engine: self.clone(), worker, name, hub }
+        WorkerSession { engine: self.clone(), worker, name, hub }
     }
 
     /// The workers that attend, of one hub or of all, by age.
@@ -415,7 +415,7 @@ impl Engine {
     }
 
     /// The worker that has a piece of work out under this very token, by the number of its
-    /// [`Attendance`].
+    /// [`WorkerSession`].
     pub fn holder(&self, token: &WorkToken) -> Option<u64> {
         self.inner.crew.holder(token)
     }
@@ -576,7 +576,7 @@ impl Engine {
     }
 }
 
-impl Attendance {
+impl WorkerSession {
     /// Waits until there is work that the worker can do and has room for, and takes it. What is
     /// answered is out until it is completed, abandoned, taken back by its lease, or this is
     /// dropped. Nothing is answered once the server stops.
@@ -639,7 +639,7 @@ impl Attendance {
         let mut open = Taken { engine, keys };
         let read = taken.into_iter().map(|(kind, queue, key)| async move {
             let operations = engine.inner.crew.state.lock().attempts.operations_max(&key);
-            let look = |hosted: &Hosted| work_of(hosted, key.1, operations, now);
+            let look = |machine: &AnyMachine| work_of(machine, key.1, operations, now);
             (kind, queue, key.clone(), engine.look(&key.0, look).await)
         });
         let mut items = Vec::new();
@@ -703,7 +703,7 @@ impl Drop for Taken<'_> {
     }
 }
 
-impl Drop for Attendance {
+impl Drop for WorkerSession {
     fn drop(&mut self) {
         let keys: Vec<TaskKey> = {
             let mut state = self.engine.inner.crew.state.lock();
@@ -725,10 +725,15 @@ impl Drop for Attendance {
     }
 }
 
-fn work_of(hosted: &Hosted, sequence: u32, operations: usize, now: Timestamp) -> Option<WorkItem> {
-    if let Some(instance) = hosted.instance() {
+fn work_of(
+    machine: &AnyMachine,
+    sequence: u32,
+    operations: usize,
+    now: Timestamp,
+) -> Option<WorkItem> {
+    if let Some(instance) = machine.instance() {
         return instance.work(sequence, now).map(WorkItem::Instance);
     }
-    let batch = hosted.entity().and_then(|entity| entity.work_of(operations))?;
+    let batch = machine.entity().and_then(|entity| entity.work_of(operations))?;
     Some(WorkItem::Batch(batch))
 }

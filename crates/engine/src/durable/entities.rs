@@ -60,7 +60,7 @@ impl Engine {
         look: impl FnOnce(&Entity) -> R,
     ) -> Result<Option<R>, Error> {
         let id = ExecutionId::entity(hub, entity_id);
-        Ok(self.look(&id, |hosted| hosted.entity().map(look)).await?.flatten())
+        Ok(self.look(&id, |machine| machine.entity().map(look)).await?.flatten())
     }
 
     /// The entities of a hub that match, by heads, in the order of their ids.
@@ -112,11 +112,11 @@ impl Engine {
             }
             start += page.rows.len() as u64;
             for head in page.rows {
-                let look = |hosted: &crate::hosted::Hosted| {
-                    Some(hosted.entity()?.lock.as_ref()?.holder.clone())
+                let look = |machine: &crate::machine::AnyMachine| {
+                    Some(machine.entity()?.lock.as_ref()?.holder.clone())
                 };
                 let Some(holder) = self.look(&head.id, look).await?.flatten() else { continue };
-                let lives = self.look(&holder, crate::hosted::Hosted::is_open).await?;
+                let lives = self.look(&holder, crate::machine::AnyMachine::is_open).await?;
                 if lives != Some(true) {
                     self.step(&head.id, Input::Release { holder }).await?;
                     count += 1;

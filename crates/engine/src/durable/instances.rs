@@ -10,7 +10,7 @@ use kernel::{ExecutionId, MachineKind, Rejected, Timestamp};
 use tokio::time::Instant;
 
 use crate::engine::{Engine, Error};
-use crate::hosted::Hosted;
+use crate::machine::AnyMachine;
 use crate::search::{Counting, Filter, Mark, PAGE_MAX, Page, Search, TextField, TimeField};
 use crate::store::Head;
 
@@ -140,7 +140,7 @@ impl Engine {
         id: &ExecutionId,
         look: impl FnOnce(&Instance) -> R,
     ) -> Result<Option<R>, Error> {
-        Ok(self.look(id, |hosted| hosted.instance().map(look)).await?.flatten())
+        Ok(self.look(id, |machine| machine.instance().map(look)).await?.flatten())
     }
 
     /// Looks at an instance after each of its commits until there is what is looked for. One that does
@@ -239,9 +239,9 @@ impl Engine {
             if !seen.insert(one.clone()) {
                 continue;
             }
-            let look = |hosted: &Hosted| {
-                let children = hosted.instance().map(Instance::children).unwrap_or_default();
-                (hosted.is_open(), children)
+            let look = |machine: &AnyMachine| {
+                let children = machine.instance().map(Instance::children).unwrap_or_default();
+                (machine.is_open(), children)
             };
             let Some((open, children)) = self.look(&one, look).await? else { continue };
             if open {

@@ -1,4 +1,4 @@
-//! Instances and entities in the engine: workers of code that attend, what they are handed, what
+//! Instances and entities in the engine: Durable Task workers that attend, what they are handed, what
 //! they answer, and what clients ask.
 //!
 //! A hand-out is a fact of memory alone: the row stays in the queues, taken, and the token says what
@@ -16,7 +16,7 @@ mod profile;
 
 pub use answers::Answer;
 pub use attempts::Unfinished;
-pub use crew::{Attendance, Crew, Leases, Service, WorkItem, Worker};
+pub use crew::{Leases, Service, WorkItem, Worker, WorkerRegistry, WorkerSession};
 pub use entities::EntityQuery;
 pub use instances::{InstanceQuery, Purge, Purged, check_hub};
 pub use profile::{NameFilter, Profile, Room, WorkFilters};

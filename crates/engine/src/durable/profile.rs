@@ -1,4 +1,4 @@
-//! What a worker of code says of itself: its hub, what it can do, and how much at once.
+//! What a Durable Task worker says of itself: its hub, what it can do, and how much at once.
 
 use std::sync::Arc;
 

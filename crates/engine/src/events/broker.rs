@@ -48,7 +48,7 @@ pub trait Broker: Send + Sync {
     /// The types under which events name it.
     fn kinds(&self) -> &'static [&'static str];
 
-    /// Told once, before it is used, which engine it serves; for brokers that leave it to their
+    /// Called once, before it is used, with the engine that it serves; for brokers that leave it to their
     /// readers to remember how far they have read.
     fn attach(&self, _engine: WeakEngine) {}
 

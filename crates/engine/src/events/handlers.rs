@@ -35,7 +35,7 @@ impl Engine {
         self.inner.events.handlers.read().get(name).cloned()
     }
 
-    /// Registers event handlers, each replacing the one of its name; all or none. What they heed
+    /// Registers event handlers, each replacing the one of its name; all or none. What they subscribe to
     /// is heeded when this returns.
     ///
     /// # Errors

@@ -41,7 +41,7 @@ pub enum PublishError {
 
 /// A message in the inbox.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Letter {
+struct StoredMessage {
     event: String,
     id: String,
     payload: String,
@@ -53,7 +53,7 @@ struct Letter {
     sender: Option<ExecutionId>,
 }
 
-impl Letter {
+impl StoredMessage {
     fn key(&self) -> String {
         format!("{}/{}", self.event, self.id)
     }
@@ -111,7 +111,7 @@ impl Engine {
     }
 
     /// Takes a message; it is durable and on its way to its handlers when this returns. One that
-    /// was taken before has no effect. `false` if nobody heeds its queue.
+    /// was taken before has no effect. `false` if no handler subscribes to its queue.
     ///
     /// # Errors
     /// The store's: it was not taken.
@@ -141,7 +141,7 @@ impl Engine {
             }
             return Ok(true);
         }
-        let letter = Letter {
+        let letter = StoredMessage {
             event: message.event.to_string(),
             id: message.id,
             payload: message.payload,
@@ -154,7 +154,7 @@ impl Engine {
         self.inner.tasks.spawn(taking).await.unwrap_or(Err(StoreError::Closed)).map(|()| true)
     }
 
-    async fn write_down(&self, letter: Letter) -> Result<(), StoreError> {
+    async fn write_down(&self, letter: StoredMessage) -> Result<(), StoreError> {
         let permit = self.inner.events.at_once.clone().acquire_owned().await;
         let permit = permit.map_err(|_| StoreError::Closed)?;
         let text = serde_json::to_string(&letter).expect("a message serializes to JSON");
@@ -179,7 +179,7 @@ impl Engine {
         Ok(())
     }
 
-    fn begin_handling(&self, letter: Letter, permit: Option<OwnedSemaphorePermit>) {
+    fn begin_handling(&self, letter: StoredMessage, permit: Option<OwnedSemaphorePermit>) {
         let key = letter.key();
         {
             let mut working = self.inner.events.working.lock();
@@ -212,7 +212,7 @@ impl Engine {
     }
 
     /// Handles a message, however long the store is away; `false` if the server stops before that.
-    async fn handle_until_done(&self, letter: &Letter, place: &Place) -> bool {
+    async fn handle_until_done(&self, letter: &StoredMessage, place: &Place) -> bool {
         let Some(event) = EventName::parse(&letter.event) else { return true };
         let message =
             EventMessage { event, id: letter.id.clone(), payload: letter.payload.clone() };
@@ -234,7 +234,7 @@ impl Engine {
 
     async fn handle(
         &self,
-        letter: &Letter,
+        letter: &StoredMessage,
         message: &EventMessage,
         place: &Place,
     ) -> Result<(), StoreError> {
@@ -245,7 +245,7 @@ impl Engine {
         let payload = Payload::new(&message.payload);
         let mut handled = Vec::new();
         for handler in &handlers {
-            let told = Told { message, sender: letter.sender.as_ref(), payload: &payload };
+            let told = Handled { message, sender: letter.sender.as_ref(), payload: &payload };
             handled.push(self.handle_with(handler, told, place));
         }
         join_all(handled).await.into_iter().collect::<Result<(), StoreError>>()?;
@@ -262,13 +262,13 @@ impl Engine {
         let action = if status == TaskStatus::Completed { "complete_task" } else { "fail_task" };
         let handling =
             before.unwrap_or_else(|| Handling::new(UPDATER, 0, message, Some(action), self.now()));
-        self.carry_out(handling, Deed::Update { payload: &message.payload, status }).await
+        self.carry_out(handling, HandlerAction::Update { payload: &message.payload, status }).await
     }
 
     async fn handle_with(
         &self,
         handler: &EventHandler,
-        Told { message, sender, payload }: Told<'_>,
+        Handled { message, sender, payload }: Handled<'_>,
         place: &Place,
     ) -> Result<(), StoreError> {
         let before = self.recall(&handler.name, handler.actions.len(), message).await?;
@@ -299,7 +299,7 @@ impl Engine {
                 .unwrap_or_else(|| Handling::new(&handler.name, index, message, name, self.now()));
             let view = payload.view(action.expand_inline_json);
             let acting = Acting { engine: self, handler, index, message, sender, view, place };
-            self.carry_out(handling, Deed::Action(acting, action)).await?;
+            self.carry_out(handling, HandlerAction::Action(acting, action)).await?;
         }
         Ok(())
     }
@@ -328,15 +328,19 @@ impl Engine {
     }
 
     /// Does one thing about a message until it is done or has failed, and remembers which.
-    async fn carry_out(&self, mut handling: Handling, deed: Deed<'_>) -> Result<(), StoreError> {
+    async fn carry_out(
+        &self,
+        mut handling: Handling,
+        deed: HandlerAction<'_>,
+    ) -> Result<(), StoreError> {
         if handling.standing != Standing::InProgress {
             return Ok(());
         }
         let mut retries = RETRIES.iter();
         loop {
             let done = match &deed {
-                Deed::Action(acting, action) => acting.act(action, &mut handling).await,
-                Deed::Update { payload, status } => {
+                HandlerAction::Action(acting, action) => acting.act(action, &mut handling).await,
+                HandlerAction::Update { payload, status } => {
                     self.update_by_message(payload, *status, &mut handling).await
                 }
             };
@@ -366,14 +370,14 @@ impl Engine {
 
 /// A message as handlers are told it.
 #[derive(Clone, Copy)]
-struct Told<'a> {
+struct Handled<'a> {
     message: &'a EventMessage,
     sender: Option<&'a ExecutionId>,
     payload: &'a Payload,
 }
 
 /// One thing to do about a message.
-enum Deed<'a> {
+enum HandlerAction<'a> {
     /// What a handler says.
     Action(Acting<'a>, &'a EventAction),
     /// What the message itself says.

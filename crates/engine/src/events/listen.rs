@@ -1,4 +1,4 @@
-//! Listening: the queues that active handlers heed are consumed, at once when that changes.
+//! Listening: the queues that active handlers subscribe to are consumed, at once when that changes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -143,7 +143,7 @@ impl Engine {
                     return Err(BrokerError::Unavailable("the server is stopping".to_owned()));
                 }
                 Err(error) => {
-                    tracing::warn!(%event, %error, "a message waits for the store");
+                    tracing::warn!(%event, %error, "store unavailable; message delayed");
                     tokio::time::sleep(STORE_RETRY).await;
                 }
             }

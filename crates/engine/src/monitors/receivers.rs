@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::ApplyError;
 use crate::engine::{Engine, Error};
-use crate::meter::Told;
+use crate::meter::AttemptOutcome;
 use crate::search::{PAGE_MAX, RecordSearch};
 
 /// Characters of a reason that are told.
@@ -56,7 +56,7 @@ impl Engine {
     }
 
     /// An attempt to tell a receiver something took so long.
-    pub fn delivery_tried(&self, how: Told, took: Duration) {
+    pub fn delivery_tried(&self, how: AttemptOutcome, took: Duration) {
         self.inner.meters.deliveries[how as usize].observe(took);
     }
 

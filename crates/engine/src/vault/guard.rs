@@ -18,7 +18,7 @@ use kernel::{Json, TaskId};
 use super::mask::Mask;
 use super::{Shelf, Vault};
 use crate::engine::{Engine, Error};
-use crate::hosted::{Hosted, Stimulus};
+use crate::machine::{AnyInput, AnyMachine};
 use crate::parts::Values;
 use crate::store::LogLine;
 
@@ -28,19 +28,19 @@ const SECRETS_MEMBER: &str = "_secrets";
 const PURPOSE: &str = "sealed";
 
 impl Vault {
-    /// The stimulus as it may be decided on and stored.
-    pub(crate) fn guard(&self, state: &Hosted, stimulus: Stimulus) -> Stimulus {
-        match (stimulus, state.execution()) {
-            (Stimulus::Execution(input), Some(state)) => self.guard_input(state, *input).into(),
-            (Stimulus::Schedule(schedule::Input::Define(mut spec)), _) => {
+    /// The input as it may be decided on and stored.
+    pub(crate) fn guard(&self, state: &AnyMachine, input: AnyInput) -> AnyInput {
+        match (input, state.execution()) {
+            (AnyInput::Execution(input), Some(state)) => self.guard_input(state, *input).into(),
+            (AnyInput::Schedule(schedule::Input::Define(mut spec)), _) => {
                 spec.start_workflow_request = self.seal(&spec.start_workflow_request);
-                Stimulus::Schedule(schedule::Input::Define(spec))
+                AnyInput::Schedule(schedule::Input::Define(spec))
             }
-            (Stimulus::Monitor(alert::Input::Define(mut spec)), _) => {
+            (AnyInput::Monitor(alert::Input::Define(mut spec)), _) => {
                 spec.monitor.settings = self.seal(&spec.monitor.settings);
-                Stimulus::Monitor(alert::Input::Define(spec))
+                AnyInput::Monitor(alert::Input::Define(spec))
             }
-            (stimulus, _) => stimulus,
+            (input, _) => input,
         }
     }
 

@@ -1,4 +1,4 @@
-//! Instances and entities in the whole engine, with workers of code in the test's hands.
+//! Instances and entities in the whole engine, with Durable Task workers in the test's hands.
 
 mod crew;
 mod flows;

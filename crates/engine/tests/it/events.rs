@@ -115,7 +115,7 @@ async fn a_false_condition_skips_and_another_handler_goes_on() {
     let statuses: Vec<&str> = lines.iter().map(|(status, _)| &**status).collect();
     assert_eq!(statuses, ["COMPLETED", "SKIPPED", "SKIPPED"]);
     let other = engine.receive_event(message("conductor:other", "m", &json!({}))).await;
-    assert!(!other.expect("the store answers"), "nobody heeds it");
+    assert!(!other.expect("the store answers"), "no handler subscribes to it");
     engine.close().await.expect("it closes");
 }
 

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use engine::memory::Memory;
 use engine::monitors::{ApplyError, OWN_MONITOR};
 use engine::search::RecordSearch;
-use engine::{Clock, Engine, Handoff, Hosted, Outcome, OutcomeStatus, Stimulus, TaskRunner};
+use engine::{AnyInput, AnyMachine, Clock, Engine, Handoff, Outcome, OutcomeStatus, TaskRunner};
 use kernel::alert::definition::{ChecklistOptions, File, Known, load_among};
 use kernel::alert::{
     CHECKS_KEPT, DELIVERIES_KEPT, Input, Observation, Ping, PingKind, State, Status,
@@ -128,7 +128,7 @@ impl Bench {
         self.engine.apply_monitors("file", file(yaml)).await.expect("it fits")
     }
 
-    async fn say(&self, monitor: &str, input: impl Into<Stimulus>) {
+    async fn say(&self, monitor: &str, input: impl Into<AnyInput>) {
         let id = ExecutionId::monitor(monitor);
         self.engine.step(&id, input).await.expect("the monitor takes it");
     }
@@ -136,7 +136,7 @@ impl Bench {
     /// Lets time pass, and the monitor look at the clock.
     async fn pass(&self, monitor: &str, minutes: i64) {
         self.world.clock.0.fetch_add(minutes * 60_000, Ordering::SeqCst);
-        self.say(monitor, Stimulus::Wake).await;
+        self.say(monitor, AnyInput::Wake).await;
     }
 
     async fn observe(&self, monitor: &str, status: Status) {
@@ -153,7 +153,7 @@ impl Bench {
     }
 
     async fn look<R>(&self, name: &str, look: impl FnOnce(&kernel::alert::Monitor) -> R) -> R {
-        let look = |hosted: &Hosted| hosted.monitor().map(look);
+        let look = |hosted: &AnyMachine| hosted.monitor().map(look);
         let found = self.engine.look(&ExecutionId::monitor(name), look).await;
         found.expect("the store answers").flatten().expect("there is one")
     }

@@ -11,7 +11,7 @@ use super::input::{Context, Input};
 use super::monitor::Monitor;
 use super::notification;
 use super::observe::Coverage;
-use super::{check, clock, heard, heartbeat, observe, parents, resend, settle};
+use super::{check, clock, heartbeat, observe, parents, provider_event, resend, settle};
 use crate::graph::Message;
 use crate::json::Json;
 use crate::machine::{Decision, Effect, Machine, Record, Rejected};
@@ -225,7 +225,7 @@ impl Machine for Monitor {
                     occurred: None,
                 });
             }
-            Input::Heard(heard) => heard::hear(&mut draft, heard)?,
+            Input::ProviderEvent(heard) => provider_event::hear(&mut draft, heard)?,
             Input::Test { receiver, who } => {
                 watched(&draft)?;
                 settle::test(&mut draft, &receiver, who.as_deref());

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::definition::{FALLBACK_AFTER, Route, Step};
-use super::incident::{Incident, NotificationEvent, State, Told};
+use super::incident::{Incident, NotificationEvent, ReceiverState, State};
 use super::monitor::{DeliveryStatus, Monitor};
 use super::{OWN_MONITOR, RECEIVER_KEY};
 use crate::time::Timestamp;
@@ -44,7 +44,7 @@ impl Monitor {
         &self,
         incident: &Incident,
         receiver: &str,
-        told: &Told,
+        told: &ReceiverState,
         route: &Route,
     ) -> Option<(&Arc<str>, Timestamp)> {
         let spec = self.spec.as_ref()?;
@@ -65,7 +65,7 @@ impl Monitor {
         &self,
         incident: &Incident,
         receiver: &str,
-        told: &Told,
+        told: &ReceiverState,
         remind: Option<i64>,
     ) -> Option<(NotificationEvent, Timestamp)> {
         let due = incident.due(told, remind)?;

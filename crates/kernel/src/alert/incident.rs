@@ -133,7 +133,7 @@ pub struct Acknowledged {
 
 /// What one receiver knows of an incident.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Told {
+pub struct ReceiverState {
     /// An alert is open there: a trigger arrived, and no resolve since.
     #[serde(default)]
     pub ringing: bool,
@@ -170,7 +170,7 @@ pub struct Told {
     pub reference: Option<Arc<str>>,
 }
 
-impl Told {
+impl ReceiverState {
     /// Whether it must hear that it is over, as an alert is or may be open there.
     pub const fn must_hear(&self) -> bool {
         self.ringing || self.perhaps
@@ -243,7 +243,7 @@ pub struct Incident {
     /// Steps of the route that were reached.
     pub steps: u32,
     /// What each receiver knows.
-    pub told: BTreeMap<Arc<str>, Told>,
+    pub told: BTreeMap<Arc<str>, ReceiverState>,
     /// What receivers said last of what was done there, by their own clocks; what is not later
     /// counts no more, not for later incidents of the key either.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -277,7 +277,11 @@ impl Incident {
     }
 
     /// What a receiver should be told next and from when on, as things stand.
-    pub fn due(&self, told: &Told, remind: Option<i64>) -> Option<(NotificationEvent, Timestamp)> {
+    pub fn due(
+        &self,
+        told: &ReceiverState,
+        remind: Option<i64>,
+    ) -> Option<(NotificationEvent, Timestamp)> {
         use NotificationEvent::{Acknowledge, Escalation, Reminder, Resolve, Trigger};
         if told.flight.is_some() {
             return None;

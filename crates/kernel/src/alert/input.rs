@@ -79,7 +79,7 @@ pub enum Input {
         why: Option<Arc<str>>,
     },
     /// A receiver tells what was done there about an incident.
-    Heard(Heard),
+    ProviderEvent(ProviderEvent),
     /// Somebody wants to know whether notifications arrive at a receiver.
     Test {
         /// The receiver.
@@ -116,13 +116,13 @@ pub enum Input {
 
 /// What a receiver tells of an incident. It need not be told itself that somebody takes care.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct ProviderEvent {
     /// The incident's key, fingerprint or id.
     pub incident: Arc<str>,
     /// The receiver.
     pub receiver: Arc<str>,
     /// What was done.
-    pub deed: Deed,
+    pub deed: ProviderAction,
     /// Who did it, if it was somebody.
     pub who: Option<Arc<str>>,
     /// What they said about it.
@@ -133,7 +133,7 @@ pub struct Heard {
 
 /// What was done about an incident at a receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum ProviderAction {
     /// Somebody takes care.
     Acknowledge,
     /// Nobody takes care any more.

@@ -22,7 +22,6 @@ pub mod definition;
 mod event;
 mod explain;
 mod fallback;
-mod heard;
 mod heartbeat;
 mod incident;
 mod input;
@@ -32,6 +31,7 @@ mod observation;
 mod observe;
 mod parents;
 mod preview;
+mod provider_event;
 mod resend;
 mod route;
 mod settle;
@@ -46,9 +46,9 @@ pub use event::{Event, Outcome, Window};
 pub use explain::{Explanation, explain, since_then};
 pub use heartbeat::Beat;
 pub use incident::{
-    Acknowledged, Entry, Evidence, Incident, NotificationEvent, State, Suppressed, Told,
+    Acknowledged, Entry, Evidence, Incident, NotificationEvent, ReceiverState, State, Suppressed,
 };
-pub use input::{Context, Deed, Heard, Input, Ping, PingKind};
+pub use input::{Context, Input, Ping, PingKind, ProviderAction, ProviderEvent};
 pub use monitor::{
     CHECKS_KEPT, Check, DELIVERIES_AGE, DELIVERIES_KEPT, Delivery, DeliveryStatus,
     FAILED_CHECKS_AGE, FAILED_CHECKS_KEPT, Monitor,
@@ -59,7 +59,7 @@ pub use observation::{
 };
 pub use parents::Asked;
 pub use preview::{Preview, PreviewedKey, next_checks, preview, preview_input};
-pub use route::{Subject, Supposed, Told as WhoIsTold, ToldStep, who_is_told};
+pub use route::{Selected as WhoIsTold, Subject, Supposed, ToldStep, who_is_told};
 pub use settle::silenced;
 pub use template::Template;
 

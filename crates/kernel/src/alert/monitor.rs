@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::definition::{Route, Severity, Silence, Spec};
 use super::event::{Delivered, Event, Moved, Notified, Outcome, Seen, Window};
 use super::heartbeat::Beat;
-use super::incident::{Evidence, Incident, NotificationEvent, State, Suppressed, Told};
+use super::incident::{Evidence, Incident, NotificationEvent, ReceiverState, State, Suppressed};
 use super::observation::Status;
 use super::parents::Asked;
 use super::route::{self, Subject};
@@ -461,14 +461,15 @@ impl Monitor {
                 incident.told_from.get_or_insert(now);
                 incident.steps = *steps;
                 for receiver in to {
-                    incident
-                        .told
-                        .entry(receiver.clone())
-                        .or_insert_with(|| Told { step: steps - 1, ..Told::default() });
+                    incident.told.entry(receiver.clone()).or_insert_with(|| ReceiverState {
+                        step: steps - 1,
+                        ..ReceiverState::default()
+                    });
                 }
             }
             Event::FellBack { to, from, .. } => {
-                let told = Told { instead_of: Some(from.clone()), ..Told::default() };
+                let told =
+                    ReceiverState { instead_of: Some(from.clone()), ..ReceiverState::default() };
                 incident.told.entry(to.clone()).or_insert(told);
                 incident.note(
                     now,

@@ -10,7 +10,7 @@ use super::check::{phase, trial_input};
 use super::definition::{File, Kind, MonitorDef, Spec};
 use super::observation::{self, Status, plain};
 use super::observe::severity_of;
-use super::route::{self, Subject, Told};
+use super::route::{self, Selected, Subject};
 use crate::json::Json;
 use crate::time::Timestamp;
 
@@ -41,7 +41,7 @@ pub struct PreviewedKey {
     /// When this becomes an incident, in words; absent if it is not bad.
     pub opens: Option<String>,
     /// Who is told then.
-    pub told: Option<Told>,
+    pub told: Option<Selected>,
 }
 
 /// What a check is given that is made only to see what it would say.

@@ -87,14 +87,14 @@ pub struct Supposed {
 
 /// Who would be told of an incident.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Told {
+pub struct Selected {
     /// The route that decides: `routes[1]`, or the monitor's own `to`; absent = none does.
     pub route: Option<String>,
     /// Why each route before it does not decide.
     pub passed_over: Vec<String>,
     /// Who is told, in order.
     pub steps: Vec<ToldStep>,
-    /// Told again every so many milliseconds.
+    /// Notified again every so many milliseconds.
     pub remind: Option<i64>,
     /// The group with which it is told.
     pub group: Option<String>,
@@ -129,7 +129,7 @@ pub struct ToldStep {
 ///
 /// # Errors
 /// There is no such monitor.
-pub fn who_is_told(file: &File, supposed: &Supposed) -> Result<Told, String> {
+pub fn who_is_told(file: &File, supposed: &Supposed) -> Result<Selected, String> {
     let names: BTreeSet<Arc<str>> = file.monitors.iter().map(|it| it.name.clone()).collect();
     let nobody = MonitorDef::new("", Kind::Heartbeat, Json::empty_object());
     let own = match &supposed.monitor {
@@ -166,14 +166,14 @@ pub fn who_is_told(file: &File, supposed: &Supposed) -> Result<Told, String> {
 }
 
 /// Who is told of an incident of a monitor.
-pub(super) fn told(file: &File, own: &MonitorDef, subject: Subject<'_>, at: Timestamp) -> Told {
+pub(super) fn told(file: &File, own: &MonitorDef, subject: Subject<'_>, at: Timestamp) -> Selected {
     let hides = |it: &&Silence| it.when.in_force_until(at).is_some() && subject.fits(&it.matchers);
     let silenced = file.silences.iter().filter(hides);
-    let mut told = Told {
+    let mut told = Selected {
         silenced_by: silenced.map(|silence| silence.id.clone()).collect(),
         labels: subject.labels.clone(),
         severity: subject.severity,
-        ..Told::default()
+        ..Selected::default()
     };
     let chosen = choose(own, &file.routes, subject);
     let before = match &chosen {

@@ -10,7 +10,7 @@ use super::check::plain_reason;
 use super::decide::Draft;
 use super::definition::{Route, Silence};
 use super::event::{Delivered, Event, Notified};
-use super::incident::{Incident, NotificationEvent, State, Suppressed, Told};
+use super::incident::{Incident, NotificationEvent, ReceiverState, State, Suppressed};
 use super::monitor::{Delivery, Monitor, REASON_MAX};
 use super::notification;
 use super::notify_workflow;
@@ -164,7 +164,8 @@ fn wants(monitor: &Monitor, incident: &Incident, route: &Route, now: Timestamp) 
     let step_due = step.is_some_and(|step| {
         incident.told_from.is_none_or(|from| from.plus_millis(step.after) <= now)
     });
-    let due = |(to, told): (&Arc<str>, &Told)| monitor.due(incident, to, told, route.remind);
+    let due =
+        |(to, told): (&Arc<str>, &ReceiverState)| monitor.due(incident, to, told, route.remind);
     step_due || incident.told.iter().filter_map(due).any(|(_, at)| at <= now)
 }
 

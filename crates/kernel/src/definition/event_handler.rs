@@ -1,4 +1,4 @@
-//! Event handlers as their authors write them: which messages they heed, and what they do then.
+//! Event handlers as their authors write them: which messages they subscribe to, and what they do then.
 
 use std::collections::BTreeSet;
 

@@ -1,7 +1,7 @@
 //! The history of an instance: the facts that a worker replays, as data of our own.
 //!
 //! Payloads are opaque texts, never parsed: what a worker wrote is what it reads again. The fields
-//! are those of the Durable Task protocol; the rim translates.
+//! are those of the Durable Task protocol; the server translates.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use crate::id::ExecutionId;
 /// One letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Letter {
+pub enum OrchestrationMessage {
     /// To an instance: begin.
     Start(Box<Start>),
     /// To an instance: this happened.

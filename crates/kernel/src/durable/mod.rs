@@ -1,4 +1,4 @@
-//! The code dialect: orchestrations that workers run as code, and entities; Durable Task's model.
+//! Orchestrations that workers run as code, and entities: Durable Task's model.
 //!
 //! ```text
 //!            first turn           suspend / resume
@@ -31,7 +31,7 @@ pub use history::{
     FailureDetails, HistoryEvent, INBOUND, LockRequest, LockWord, Outcome, ParentInstance, Tags,
     TraceContext, Unlock,
 };
-pub use letter::{Letter, Origin};
+pub use letter::{OrchestrationMessage, Origin};
 pub use queue::{DURABLE_QUEUE, WorkKind, WorkQueue};
 pub use status::Status;
 pub use token::{NotAToken, WorkToken};

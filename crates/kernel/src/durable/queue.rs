@@ -1,4 +1,4 @@
-//! Queues of work for workers of code: hub, kind, name and version, as one text.
+//! Queues of work for Durable Task workers: hub, kind, name and version, as one text.
 
 use std::fmt;
 use std::sync::Arc;

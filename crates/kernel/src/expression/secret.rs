@@ -33,7 +33,7 @@ pub trait Secrets {
     /// Whether `${workflow.secrets.NAME}` in data stands for the secret of this name, too.
     fn honours(&self, name: &str) -> bool;
 
-    /// Told of everything that is filled in: whole secrets, parts of them, opened values.
+    /// Learns everything that is filled in: whole secrets, parts of them, opened values.
     fn handed(&self, _value: &Json) {}
 }
 

@@ -362,7 +362,7 @@ impl<'a> Draft<'a> {
         self.create(scheduled)
     }
 
-    /// Retries at an operator's word: at once, however many attempts there were.
+    /// Retries on operator request: at once, however many attempts there were.
     pub(super) fn retry_now(&mut self, sequence: u32) {
         if let Some(next) = self.retry(sequence, 0) {
             self.continue_after(next);

@@ -18,7 +18,7 @@ use super::scope::View;
 use crate::definition::RateLimitPolicy;
 use crate::expression::Template;
 use crate::id::{ExecutionId, MachineKind};
-use crate::machine::{Admission, Decision, Effect, Rejected};
+use crate::machine::{Decision, Effect, PermitRequest, Rejected};
 
 /// The number of an execution's place at its gate.
 pub const GATE_PLACE: u32 = 0;
@@ -167,11 +167,11 @@ pub(super) fn admit(
 }
 
 /// Has the engine write down the places that the execution takes or waits for. One that runs again
-/// at an operator's word takes its place at once, even beyond the limit.
+/// on operator request takes its place at once, even beyond the limit.
 pub(super) fn take_places(draft: &mut Draft<'_>) {
     let state = &*draft.state;
     let (priority, since) = (state.priority, state.created_at);
-    let gate = state.gate.as_ref().zip(state.gate_name()).map(|(gate, name)| Admission {
+    let gate = state.gate.as_ref().zip(state.gate_name()).map(|(gate, name)| PermitRequest {
         sequence: GATE_PLACE,
         gate: name,
         limit: gate.limit,
@@ -179,7 +179,7 @@ pub(super) fn take_places(draft: &mut Draft<'_>) {
         since,
         held: gate.admitted,
     });
-    let key = state.idempotency_key.as_deref().map(|key| Admission {
+    let key = state.idempotency_key.as_deref().map(|key| PermitRequest {
         sequence: KEY_PLACE,
         gate: key_name(&state.plan().definition.name, key),
         limit: 1,

@@ -11,7 +11,7 @@ use super::event::Parent;
 use super::plan::Plan;
 use super::status::{Status, TaskStatus};
 use crate::definition::IdempotencyStrategy;
-use crate::durable::Letter;
+use crate::durable::OrchestrationMessage;
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::time::Timestamp;
@@ -196,7 +196,7 @@ pub enum Message {
         sequence: Option<u32>,
     },
     /// What instances and entities say to each other.
-    Durable(Box<Letter>),
+    Durable(Box<OrchestrationMessage>),
 }
 
 /// A start on its way.

@@ -210,7 +210,7 @@ pub enum Kind {
     SetVariable,
     /// Ends the execution.
     Terminate,
-    /// Waits for time or for a word from outside.
+    /// Waits for time or for a signal.
     Wait,
     /// Waits for a person.
     Human,

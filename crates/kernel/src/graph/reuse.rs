@@ -16,7 +16,7 @@ use super::plan::{Kind, Node};
 use crate::definition::CacheConfig;
 use crate::expression::{Scope, Template};
 use crate::json::Json;
-use crate::machine::Reusable;
+use crate::machine::CachedOutput;
 
 /// Stands in an output that was not worked for; what was used again does not live longer for it.
 const MARK: &str = "\"_cachedResponse\":true";
@@ -37,12 +37,12 @@ pub(super) fn left(
     task: &Task,
     output: Option<&Json>,
     context: &Context<'_>,
-) -> Option<Reusable> {
+) -> Option<CachedOutput> {
     let config = config(state.node_of(task))?;
     let output = output.unwrap_or(&task.output);
     let key = key(config, &task.input).filter(|_| output.text().contains(MARK).not())?;
     let until = context.now.plus_seconds(i64::from(config.ttl_in_second));
-    Some(Reusable { name: task.name.clone(), key, output: output.clone(), until })
+    Some(CachedOutput { name: task.name.clone(), key, output: output.clone(), until })
 }
 
 fn config(node: &Node) -> Option<&CacheConfig> {

@@ -219,7 +219,7 @@ async fn publish(
     }
     let answer = client.post(&["event", "publish"]).json(&message).send().await?.value()?;
     if answer["heeded"] == false {
-        output.note(format_args!("no active handler heeds {}", clean(event)));
+        output.note(format_args!("no active handler subscribes to {}", clean(event)));
     }
     if output.is_json() {
         return output.json(&answer);

@@ -40,7 +40,7 @@ pub(crate) enum Verb {
     Acknowledge {
         /// Who and why
         #[command(flatten)]
-        deed: Deed,
+        deed: IncidentAction,
         /// Stay acknowledged even if it gets worse
         #[arg(long)]
         until_clear: bool,
@@ -49,7 +49,7 @@ pub(crate) enum Verb {
     Snooze {
         /// Who and why
         #[command(flatten)]
-        deed: Deed,
+        deed: IncidentAction,
         /// For so long, such as 2h
         #[arg(long = "for", value_name = "SPAN")]
         length: String,
@@ -58,19 +58,19 @@ pub(crate) enum Verb {
     Resend {
         /// Who and why
         #[command(flatten)]
-        deed: Deed,
+        deed: IncidentAction,
     },
     /// Say that incidents are over
     Resolve {
         /// Who and why
         #[command(flatten)]
-        deed: Deed,
+        deed: IncidentAction,
     },
 }
 
 /// Who does something to which incidents, and why.
 #[derive(Debug, Args)]
-pub(crate) struct Deed {
+pub(crate) struct IncidentAction {
     /// Ids of incidents
     #[arg(required = true, value_name = "ID")]
     ids: Vec<String>,
@@ -120,7 +120,7 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
 
 async fn act(
     verb: &str,
-    deed: Deed,
+    deed: IncidentAction,
     more: &Value,
     client: &Client,
     output: &Output,

@@ -159,7 +159,7 @@ pub(crate) enum ClientCommand {
     /// Orchestrations: instances of code and of workflows, as Durable Functions sees them
     #[command(subcommand)]
     Orchestration(orchestration::Verb),
-    /// Workers of code: who is connected
+    /// Durable Task workers: who is connected
     #[command(subcommand)]
     Worker(worker::Verb),
     /// Monitors: what is watched

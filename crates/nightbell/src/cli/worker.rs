@@ -12,7 +12,7 @@ use super::table::Table;
 /// What to ask about workers.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// List the workers of code that are connected now
+    /// List the Durable Task workers that are connected now
     List {
         /// Only workers of this task hub
         #[arg(long = "hub", value_name = "NAME", env = "NIGHTBELL_TASK_HUB")]
@@ -122,7 +122,9 @@ async fn unfinished(hub: Option<String>, client: &Client, output: &Output) -> an
     }
     output.table(&table)?;
     if work.is_empty() {
-        output.note("all work that was handed out to workers of code was done, or is being done");
+        output.note(
+            "all work that was handed out to Durable Task workers was done, or is being done",
+        );
     }
     Ok(())
 }
@@ -153,7 +155,7 @@ async fn list(hub: Option<String>, client: &Client, output: &Output) -> anyhow::
     output.table(&table)?;
     if workers.is_empty() {
         output.note(
-            "no workers of code are connected; see `nightbell queue list` for those of tasks",
+            "no Durable Task workers are connected; see `nightbell queue list` for those of tasks",
         );
     }
     Ok(())

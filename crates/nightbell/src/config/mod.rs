@@ -286,18 +286,18 @@ settings! {
     /// How many built-in tasks (HTTP, jq, JavaScript, ...) may run at the same time.
     system_task_workers: NonZeroUsize = ["64"];
 
-    /// How long a worker of code may take for a turn of an orchestration before another gets it too.
+    /// How long a Durable Task worker may take for a turn of an orchestration before another gets it too.
     ///
     /// The first answer counts. A turn has no effects, so doing it twice harms nobody.
     turn_lease: Duration = ["5m"];
 
-    /// How long a connected worker of code may keep an activity before another gets it too.
+    /// How long a connected Durable Task worker may keep an activity before another gets it too.
     ///
     /// The same holds for operations of an entity. `off` for as long as it is connected; what a worker
     /// has out when its connection ends goes to others at once.
     activity_lease: Option<Duration> = ["off"];
 
-    /// After how many failed attempts work for workers of code has failed; 0 for never.
+    /// After how many failed attempts work for Durable Task workers has failed; 0 for never.
     ///
     /// An attempt fails when the worker goes away, fails, gives the work back, or answers what makes no
     /// sense. Pauses between attempts grow up to a minute. A lease that runs out counts as a tenth of an

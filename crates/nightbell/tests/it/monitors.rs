@@ -131,7 +131,7 @@ async fn a_server_that_stands_by_takes_over_and_pages_nobody_again() {
 
     ping(&first, "/ping/k-1/3").await;
     until(&first, "/api/deliveries?status=sent", |page| page["totalHits"] == 1).await;
-    assert!(!second.is_finished(), "it waits for the store");
+    assert!(!second.is_finished(), "the store is in use");
     first.kill();
     let second = second.await.unwrap();
     assert_eq!(second.get("/api/incidents").await["totalHits"], 1);

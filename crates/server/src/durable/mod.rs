@@ -1,6 +1,6 @@
 //! The HTTP management API of Durable Functions: starts instances, shows them and steers them.
 //!
-//! An instance is a run of code that workers replay ([`code`]), or of a registered definition
+//! An instance is an orchestration instance that workers replay ([`code`]), or of a registered definition
 //! ([`graph`]). The protocol ignores the case of its
 //! own words, and its clients write an address with or without a slash at the end: what our router
 //! does not find is looked for again as [`canonical`] writes it.
@@ -99,7 +99,7 @@ pub(crate) fn is_ours(path: &str) -> bool {
 /// What an id names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Subject {
-    /// A run of code.
+    /// An orchestration instance.
     Code(ExecutionId),
     /// An execution of a graph.
     Graph(ExecutionId),

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::durable::{Attendance, NameFilter, Profile, Room, WorkFilters};
+use engine::durable::{NameFilter, Profile, Room, WorkFilters, WorkerSession};
 use engine::{Engine, Error};
 use futures_util::Stream;
 use proto::{GetWorkItemsRequest, WorkItem, WorkItemFilters, WorkerCapability};
@@ -99,7 +99,7 @@ type Items = mpsc::Sender<Result<WorkItem, Status>>;
 /// goes to others, as the attendance ends.
 async fn feed(
     feeder: &Feeder,
-    attendance: &Attendance,
+    attendance: &WorkerSession,
     items: Items,
     mut pings: Interval,
     streams_history: bool,
@@ -134,7 +134,7 @@ async fn feed(
                 }
             }
             Err(error) => {
-                tracing::warn!(%error, "work waits for the store");
+                tracing::warn!(%error, "store unavailable; work items delayed");
                 tokio::time::sleep(RETRY).await;
             }
         }

@@ -1,4 +1,4 @@
-//! Who is connected: the workers of code that hold a stream of work items open.
+//! Who is connected: the Durable Task workers that hold a stream of work items open.
 #![allow(unused_qualifications, reason = "the macros that describe paths write types out in full")]
 
 use axum::Json;
@@ -25,7 +25,7 @@ struct Which {
     task_hub: Option<String>,
 }
 
-/// Lists the workers of code that are connected, by the age of their streams.
+/// Lists the Durable Task workers that are connected, by the age of their streams.
 #[utoipa::path(
     get, path = "/api/workers", tag = "workers", params(Which),
     responses((status = 200, description = "The workers", body = Vec<Connected>))

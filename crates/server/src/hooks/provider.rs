@@ -1,7 +1,7 @@
 //! `/hooks/{receiver}`: a provider that keeps alerts of its own tells what people did about them
 //! there, so that an acknowledgement on somebody's phone stops reminders and steps here.
 //!
-//! Only deeds of people count. A provider also tells of what integrations do, our own calls among
+//! Only actions of people count. A provider also tells of what integrations do, our own calls among
 //! them: heard late, the echo of an end would end what has begun since. What changes nothing (an
 //! incident that is none of ours, a repetition, any other event) is answered with 200 and why, or
 //! the provider would send it again and in the end switch the webhook off.
@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use engine::Engine;
 use engine::search::{PAGE_MAX, RecordSearch};
-use kernel::alert::{Deed, Heard, Input, State as IncidentState};
+use kernel::alert::{Input, ProviderAction, ProviderEvent, State as IncidentState};
 use kernel::{ExecutionId, Json, Record, Rejected, Timestamp};
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
@@ -60,7 +60,7 @@ enum Said {
 }
 
 struct Done {
-    deed: Deed,
+    deed: ProviderAction,
     /// The provider's key of the alert.
     key: String,
     who: Option<String>,
@@ -171,9 +171,9 @@ fn pagerduty(payload: &Value) -> Result<Said, Problem> {
     };
     let deed = match kind {
         "pagey.ping" => return Ok(Said::Nothing("pong".to_owned())),
-        "incident.acknowledged" => Deed::Acknowledge,
-        "incident.unacknowledged" => Deed::Unacknowledge,
-        "incident.resolved" => Deed::Resolve,
+        "incident.acknowledged" => ProviderAction::Acknowledge,
+        "incident.unacknowledged" => ProviderAction::Unacknowledge,
+        "incident.resolved" => ProviderAction::Resolve,
         other => {
             let other: String = other.chars().take(WORDS_MAX).collect();
             return Ok(Said::Nothing(format!("{other} changes nothing here")));
@@ -182,7 +182,7 @@ fn pagerduty(payload: &Value) -> Result<Said, Problem> {
     let (agent, data) = (&event["agent"], &event["data"]);
     let person = agent["type"].as_str() == Some("user_reference");
     // That nobody takes care any more is what a clock finds, too.
-    if !person && deed != Deed::Unacknowledge {
+    if !person && deed != ProviderAction::Unacknowledge {
         return Ok(Said::Nothing(format!("{kind} counts only if a person did it")));
     }
     let Some(key) = words(&data["incident_key"]) else {
@@ -193,8 +193,8 @@ fn pagerduty(payload: &Value) -> Result<Said, Problem> {
     let merged = data["resolve_reason"]["type"].as_str() == Some("merge_resolve_reason");
     let (deed, why) = match deed {
         // It goes on as another incident, whose key is not this one's.
-        Deed::Resolve if merged => {
-            (Deed::Acknowledge, Some("merged into another incident".to_owned()))
+        ProviderAction::Resolve if merged => {
+            (ProviderAction::Acknowledge, Some("merged into another incident".to_owned()))
         }
         deed => (deed, None),
     };
@@ -209,9 +209,9 @@ fn opsgenie(payload: &Value, now: Timestamp) -> Result<Said, Problem> {
         return Err(Problem::bad_request("there is no action"));
     };
     let deed = match action {
-        "Acknowledge" => Deed::Acknowledge,
-        "UnAcknowledge" => Deed::Unacknowledge,
-        "Close" => Deed::Resolve,
+        "Acknowledge" => ProviderAction::Acknowledge,
+        "UnAcknowledge" => ProviderAction::Unacknowledge,
+        "Close" => ProviderAction::Resolve,
         other => {
             let other: String = other.chars().take(WORDS_MAX).collect();
             return Ok(Said::Nothing(format!("{other} changes nothing here")));
@@ -219,7 +219,7 @@ fn opsgenie(payload: &Value, now: Timestamp) -> Result<Said, Problem> {
     };
     let source = payload["source"]["type"].as_str().unwrap_or_default().to_ascii_lowercase();
     let machine = ["api", "integration", "system"].contains(&source.as_str());
-    if machine && deed != Deed::Unacknowledge {
+    if machine && deed != ProviderAction::Unacknowledge {
         return Ok(Said::Nothing(format!("{action} counts only if a person did it")));
     }
     let Some(key) = words(&alert["alias"]) else {
@@ -246,7 +246,7 @@ async fn take(engine: &Engine, listener: &Listener, done: Done) -> Result<Value,
         return Ok(nothing("no incident is open under this key"));
     };
     let monitor = ExecutionId::monitor(&record.subject);
-    let heard = Heard {
+    let heard = ProviderEvent {
         incident: record.key.clone(),
         receiver: listener.name.as_str().into(),
         deed: done.deed,
@@ -254,7 +254,7 @@ async fn take(engine: &Engine, listener: &Listener, done: Done) -> Result<Value,
         why: done.why.map(Into::into),
         at: done.at,
     };
-    match engine.step(&monitor, Input::Heard(heard)).await {
+    match engine.step(&monitor, Input::ProviderEvent(heard)).await {
         Ok(()) => {}
         Err(engine::Error::Rejected(rejected @ (Rejected::Stale(_) | Rejected::Unknown(_)))) => {
             return Ok(nothing(&rejected.to_string()));
@@ -262,9 +262,9 @@ async fn take(engine: &Engine, listener: &Listener, done: Done) -> Result<Value,
         Err(error) => return Err(error.into()),
     }
     let state = match done.deed {
-        Deed::Acknowledge => IncidentState::Acknowledged,
-        Deed::Unacknowledge => IncidentState::Open,
-        Deed::Resolve => IncidentState::Resolved,
+        ProviderAction::Acknowledge => IncidentState::Acknowledged,
+        ProviderAction::Unacknowledge => IncidentState::Open,
+        ProviderAction::Resolve => IncidentState::Resolved,
     };
     tracing::info!(receiver = listener.name, incident = %record.key, state = state.as_str(),
         "heard from a provider");

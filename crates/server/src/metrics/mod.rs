@@ -33,7 +33,7 @@ pub(crate) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(metrics))
 }
 
-/// How long a page waits for the store.
+/// How long a page waits for an answer of the store.
 const STATISTICS_MAX: Duration = Duration::from_secs(2);
 
 /// Shows counters, sizes and durations in a text format of Prometheus.
@@ -63,12 +63,12 @@ async fn metrics(
 }
 
 /// One of the numbers that the store tells.
-type Told = fn(&Statistics) -> u64;
+type Read = fn(&Statistics) -> u64;
 
 fn write_store(page: &mut Page, engine: &Engine, statistics: Option<&Statistics>) {
     let up = u8::from(statistics.is_some());
     page.gauge("nightbell_store_up", "1 if the store answers questions").only(up);
-    let sizes: [(&'static str, &str, Told); 6] = [
+    let sizes: [(&'static str, &str, Read); 6] = [
         ("nightbell_executions", "Executions of graphs stored", |it| it.executions),
         ("nightbell_executions_running", "Executions of graphs not ended", |it| it.running),
         ("nightbell_instances", "Instances of code stored", |it| it.instances),
@@ -82,7 +82,7 @@ fn write_store(page: &mut Page, engine: &Engine, statistics: Option<&Statistics>
             samples.only(told(statistics));
         }
     }
-    let counts: [(&'static str, &str, Told); 2] = [
+    let counts: [(&'static str, &str, Read); 2] = [
         ("nightbell_store_commits_total", "Commits written", |it| it.commits),
         ("nightbell_store_writes_total", "Transactions synced", |it| it.writes),
     ];

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use engine::{Engine, Figures, Health, RECEIVERS_MAX, Runs, Told};
+use engine::{AttemptOutcome, Engine, Figures, Health, RECEIVERS_MAX, Runs};
 use kernel::Timestamp;
 
 use super::exposition::Page;
@@ -56,7 +56,7 @@ fn write_deliveries(
     let meters = engine.meters();
     let help = "How long attempts to tell a receiver took, by how they ended";
     let mut attempts = page.histogram("nightbell_delivery_duration_seconds", help);
-    for told in Told::ALL {
+    for told in AttemptOutcome::ALL {
         let observed = meters.deliveries[told as usize].observed();
         attempts.observed(&[("outcome", told.as_str())], &observed);
     }

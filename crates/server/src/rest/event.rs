@@ -53,7 +53,7 @@ struct Registering(Arc<Mutex<()>>);
 #[utoipa::path(
     post, path = "/api/event", tag = "event", request_body = serde_json::Value,
     responses(
-        (status = 200, description = "They are registered, and heed messages if they are active"),
+        (status = 200, description = "Registered; active handlers receive messages from now on"),
         (status = 400, description = "Everything that is wrong with them"),
         (status = 409, description = "There is one of this name"),
     )
@@ -319,7 +319,7 @@ async fn event_queues(State(api): State<Api>) -> Json<Value> {
     ),
     responses(
         (status = 200, description = "How it stands", body = serde_json::Value),
-        (status = 404, description = "No active handler heeds it"),
+        (status = 404, description = "No active handler subscribes to it"),
     )
 )]
 async fn event_queue(
@@ -619,7 +619,7 @@ fn shown(record: &Record) -> Value {
     post, path = "/api/event/handleIncomingEvent", tag = "event",
     request_body = serde_json::Value,
     responses(
-        (status = 200, description = "Its id, and whether anybody heeds it", body = serde_json::Value),
+        (status = 200, description = "Its id, and whether any active handler subscribes to it", body = serde_json::Value),
         (status = 400, description = "It names no event"),
     )
 )]

@@ -304,7 +304,7 @@ fn filter(condition: &Condition) -> Result<Vec<Filter>, Problem> {
         Field::Status => status(condition).map(|filter| vec![filter]),
         Field::Parent => parent(condition).map(|filter| vec![filter]),
         Field::Version => version(condition).map(|filter| vec![filter]),
-        // Told apart before: it is no column.
+        // Handled before: it is no column.
         Field::Classifier => Ok(Vec::new()),
     }
 }

@@ -1,10 +1,10 @@
-//! A worker of code in process, which does what a test says.
+//! A Durable Task worker in process, which does what a test says.
 
 use std::time::Duration;
 
 use axum::http::Method;
 use engine::Options;
-use engine::durable::{Attendance, Leases, NameFilter, Profile, Room, WorkFilters, WorkItem};
+use engine::durable::{Leases, NameFilter, Profile, Room, WorkFilters, WorkItem, WorkerSession};
 use kernel::durable::entity::Batch;
 use kernel::durable::instance::{TurnResult, Work};
 use kernel::durable::{
@@ -22,7 +22,7 @@ pub(crate) const BASE: &str = "/runtime/webhooks/durabletask";
 /// A worker that does what the test says.
 pub(crate) struct Worker {
     pub(crate) server: Server,
-    attendance: Attendance,
+    attendance: WorkerSession,
     /// Handed out and not yet done.
     held: Mutex<Vec<WorkItem>>,
 }

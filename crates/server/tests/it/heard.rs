@@ -173,7 +173,7 @@ async fn what_changes_nothing_is_answered_with_why() {
     }
     assert_eq!(state(&server).await, "open");
 
-    // Told twice, and in the wrong order.
+    // Sent twice, and in the wrong order.
     let first = acknowledged(5);
     assert_eq!(signed(&server, "oncall", &first).await.1["taken"], true);
     let back = event(&server, "incident.unacknowledged", key, 6);

@@ -199,7 +199,7 @@ impl Server {
         self
     }
 
-    /// As the settings of the rim are changed by this.
+    /// As the settings of the protocols are changed by this.
     pub(crate) fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
         change(&mut self.settings);
         self
@@ -361,7 +361,7 @@ pub(crate) fn line(name: &str, tasks: &[&str]) -> Value {
     json!({ "name": name, "version": 1, "tasks": tasks })
 }
 
-/// A definition that does nothing but wait for a word from outside.
+/// A definition that does nothing but wait for a signal.
 pub(crate) fn waiting(name: &str) -> Value {
     let wait = json!({ "name": "wait", "taskReferenceName": "wait", "type": "WAIT" });
     json!({ "name": name, "version": 1, "tasks": [wait] })

@@ -1,11 +1,11 @@
-//! Workers of code: they attend, replay and answer; they go away, give back, answer twice or late.
+//! Durable Task workers: they attend, replay and answer; they go away, give back, answer twice or late.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Error;
-use engine::durable::{Answer, Attendance, Leases, Profile, Room, WorkItem};
+use engine::durable::{Answer, Leases, Profile, Room, WorkItem, WorkerSession};
 use kernel::ExecutionId;
 use kernel::durable::entity::{Batch, BatchResult};
 use kernel::durable::instance::{TurnResult, Work};
@@ -98,7 +98,12 @@ impl Life {
 
     /// Does one piece of work, with its worker present for as long as it lasts, or has the worker go
     /// away with it.
-    async fn carry_out(&self, item: WorkItem, worker: Arc<Attendance>, leaves: &CancellationToken) {
+    async fn carry_out(
+        &self,
+        item: WorkItem,
+        worker: Arc<WorkerSession>,
+        leaves: &CancellationToken,
+    ) {
         let token = item.token().clone();
         self.world.say(|| format!("{token} is handed out"));
         self.world.count("work of code was handed out");

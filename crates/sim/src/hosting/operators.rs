@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::{Error, Hosted};
+use engine::{AnyMachine, Error};
 use kernel::alert::definition::File;
 use kernel::alert::{Input as Watch, OWN_MONITOR};
 use kernel::durable::instance;
@@ -399,8 +399,8 @@ pub(super) async fn compare(life: &Life) {
     };
     let now = life.world.now();
     for id in ids {
-        let look = |hosted: &Hosted| match hosted {
-            Hosted::Execution(state) => dump(state, now),
+        let look = |hosted: &AnyMachine| match hosted {
+            AnyMachine::Execution(state) => dump(state, now),
             other => format!("{other:?}"),
         };
         let live = match life.engine.look(&id, look).await {

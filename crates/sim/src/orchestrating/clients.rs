@@ -6,7 +6,7 @@ use kernel::durable::entity::{self, Signal};
 use kernel::durable::instance::{Input, Start};
 use kernel::durable::{FailureDetails, Status};
 
-use super::host::Stimulus;
+use super::host::AnyInput;
 use super::program::{ENTITIES, EVENTS, ORCHESTRATORS, ROOTS};
 use super::replay::{Replayed, replay};
 use super::world::World;
@@ -114,8 +114,8 @@ fn signal(world: &mut World<'_>) -> Step<()> {
     let id = ExecutionId::entity(HUB, entity);
     let mut times = if world.random.chance(30) { 2 } else { 1 };
     while times > 0 {
-        let stimulus: Stimulus = entity::Input::Signal(signal.clone()).into();
-        if world.step(&id, &stimulus, None)? != Outcome::Crashed {
+        let input: AnyInput = entity::Input::Signal(signal.clone()).into();
+        if world.step(&id, &input, None)? != Outcome::Crashed {
             times -= 1;
         }
     }

@@ -18,20 +18,20 @@ pub(super) enum State {
 
 /// What the world says to a machine.
 #[derive(Clone, Debug)]
-pub(super) enum Stimulus {
+pub(super) enum AnyInput {
     Wake,
     Message(Message),
     Instance(Box<instance::Input>),
     Entity(Box<entity::Input>),
 }
 
-impl From<instance::Input> for Stimulus {
+impl From<instance::Input> for AnyInput {
     fn from(input: instance::Input) -> Self {
         Self::Instance(Box::new(input))
     }
 }
 
-impl From<entity::Input> for Stimulus {
+impl From<entity::Input> for AnyInput {
     fn from(input: entity::Input) -> Self {
         Self::Entity(Box::new(input))
     }
@@ -50,7 +50,7 @@ impl State {
 
     pub(super) fn decide(
         &mut self,
-        stimulus: Stimulus,
+        input: AnyInput,
         now: Timestamp,
         keeper: &dyn Keeper,
     ) -> Result<Decided, Rejected> {
@@ -58,22 +58,22 @@ impl State {
         let limits = &Limits::default();
         match self {
             Self::Instance(state) => {
-                let input = match stimulus {
-                    Stimulus::Wake => instance::Input::Wake,
-                    Stimulus::Message(message) => instance::Input::Message(message),
-                    Stimulus::Instance(input) => *input,
-                    Stimulus::Entity(_) => return Err(strange()),
+                let input = match input {
+                    AnyInput::Wake => instance::Input::Wake,
+                    AnyInput::Message(message) => instance::Input::Message(message),
+                    AnyInput::Instance(input) => *input,
+                    AnyInput::Entity(_) => return Err(strange()),
                 };
                 let context = instance::Context { now, limits };
                 let decision = keeper.instance(state, input, &context)?;
                 Ok(Decided::of(&decision.events, decision.effects))
             }
             Self::Entity(state) => {
-                let input = match stimulus {
-                    Stimulus::Wake => entity::Input::Wake,
-                    Stimulus::Message(message) => entity::Input::Message(message),
-                    Stimulus::Entity(input) => *input,
-                    Stimulus::Instance(_) => return Err(strange()),
+                let input = match input {
+                    AnyInput::Wake => entity::Input::Wake,
+                    AnyInput::Message(message) => entity::Input::Message(message),
+                    AnyInput::Entity(input) => *input,
+                    AnyInput::Instance(_) => return Err(strange()),
                 };
                 let context = entity::Context { now, limits };
                 let decision = keeper.entity(state, input, &context)?;

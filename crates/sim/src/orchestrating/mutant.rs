@@ -3,7 +3,7 @@
 use kernel::durable::entity::{self, Entity};
 use kernel::durable::instance::{self, Instance, Start};
 use kernel::durable::{
-    ExecutionCompleted, Fact, HistoryEvent, Letter, Outcome, Status, TURN, WorkToken,
+    ExecutionCompleted, Fact, HistoryEvent, OrchestrationMessage, Outcome, Status, TURN, WorkToken,
 };
 use kernel::graph::Message;
 use kernel::{Decision, Effect, Machine, Rejected, Timestamp};
@@ -358,26 +358,30 @@ impl Mutant {
         }
     }
 
-    fn falsify_letter(self, letter: Letter) -> Letter {
+    fn falsify_letter(self, letter: OrchestrationMessage) -> OrchestrationMessage {
         match (self, letter) {
-            (Self::AnswerForAnotherLife, Letter::Happened { fact, .. }) => {
-                Letter::Happened { fact, execution_id: None }
+            (Self::AnswerForAnotherLife, OrchestrationMessage::Happened { fact, .. }) => {
+                OrchestrationMessage::Happened { fact, execution_id: None }
             }
-            (Self::ChildEndUnchecked, Letter::ChildEnded { parent, result, failure, .. }) => {
+            (
+                Self::ChildEndUnchecked,
+                OrchestrationMessage::ChildEnded { parent, result, failure, .. },
+            ) => {
                 let task = parent.task;
                 let fact = Box::new(match failure {
                     Some(failure) => Fact::SubOrchestrationFailed { task, failure },
                     None => Fact::SubOrchestrationCompleted { task, result },
                 });
-                Letter::Happened { fact, execution_id: None }
+                OrchestrationMessage::Happened { fact, execution_id: None }
             }
-            (Self::DetachedAnswers, Letter::Start(mut start)) => {
+            (Self::DetachedAnswers, OrchestrationMessage::Start(mut start)) => {
                 start.detached = false;
-                Letter::Start(start)
+                OrchestrationMessage::Start(start)
             }
-            (Self::RecursionHitsAnyone, Letter::Terminate { reason, recurse, .. }) => {
-                Letter::Terminate { reason, recurse, child_of: None }
-            }
+            (
+                Self::RecursionHitsAnyone,
+                OrchestrationMessage::Terminate { reason, recurse, .. },
+            ) => OrchestrationMessage::Terminate { reason, recurse, child_of: None },
             (_, letter) => letter,
         }
     }
@@ -461,13 +465,19 @@ impl Mutant {
             }
             Self::RewindDispatchLost if rewinds => effects.retain(|it| !dispatches(it, false)),
             Self::ParentNotTold => {
-                drop_letters(effects, |it| matches!(it, Letter::ChildEnded { .. }));
+                drop_letters(effects, |it| matches!(it, OrchestrationMessage::ChildEnded { .. }));
             }
             Self::RecursionForgotten => {
-                drop_letters(effects, |it| matches!(it, Letter::Terminate { recurse: true, .. }));
+                drop_letters(effects, |it| {
+                    matches!(it, OrchestrationMessage::Terminate { recurse: true, .. })
+                });
             }
-            Self::LocksKept => drop_letters(effects, |it| matches!(it, Letter::Release { .. })),
-            Self::RewindNotPassedOn => drop_letters(effects, |it| matches!(it, Letter::Rewind(_))),
+            Self::LocksKept => {
+                drop_letters(effects, |it| matches!(it, OrchestrationMessage::Release { .. }))
+            }
+            Self::RewindNotPassedOn => {
+                drop_letters(effects, |it| matches!(it, OrchestrationMessage::Rewind(_)))
+            }
             _ => {}
         }
     }
@@ -495,8 +505,10 @@ impl Mutant {
             }
             (Self::AnybodyUnlocks, Input::Message(Message::Durable(letter))) => {
                 let mut letter = *letter;
-                if let (Letter::Release { critical_section_id, holder, execution_id }, Some(lock)) =
-                    (&mut letter, &state.lock)
+                if let (
+                    OrchestrationMessage::Release { critical_section_id, holder, execution_id },
+                    Some(lock),
+                ) = (&mut letter, &state.lock)
                 {
                     *execution_id = None;
                     *critical_section_id = lock.request.critical_section_id.clone();
@@ -506,7 +518,9 @@ impl Mutant {
             }
             (Self::LockKeepsNobodyOut, Input::Message(Message::Durable(letter))) => {
                 let mut letter = *letter;
-                if let (Letter::Operate { from, .. }, Some(lock)) = (&mut letter, &state.lock) {
+                if let (OrchestrationMessage::Operate { from, .. }, Some(lock)) =
+                    (&mut letter, &state.lock)
+                {
                     from.sender = Some(lock.holder.clone());
                 }
                 Input::Message(Message::Durable(Box::new(letter)))
@@ -519,7 +533,8 @@ impl Mutant {
     fn falsify_entity(self, before: &Entity, decision: &mut Decision<entity::Event>) {
         use entity::{Event, Queued};
         let Decision { events, effects } = decision;
-        let answers = |letter: &Letter| matches!(letter, Letter::Happened { .. });
+        let answers =
+            |letter: &OrchestrationMessage| matches!(letter, OrchestrationMessage::Happened { .. });
         match self {
             Self::OperationLost if before.backlog() > 1 => {
                 let came =
@@ -556,7 +571,7 @@ impl Mutant {
             Self::LockGrantedEarly => effects.iter_mut().for_each(|effect| {
                 let Effect::Send { to, message } = effect else { return };
                 let Message::Durable(letter) = &mut **message else { return };
-                if let Letter::Lock { request, from } = &**letter
+                if let OrchestrationMessage::Lock { request, from } = &**letter
                     && let Some(holder) = from.sender.clone()
                 {
                     let critical_section_id = request.critical_section_id.clone();
@@ -564,26 +579,29 @@ impl Mutant {
                         Box::new(Fact::EntityLockGranted { critical_section_id, as_event: false });
                     let execution_id = from.execution_id.clone();
                     *to = holder;
-                    **letter = Letter::Happened { fact, execution_id };
+                    **letter = OrchestrationMessage::Happened { fact, execution_id };
                 }
             }),
             Self::ReleaseNotPassedOn => {
-                drop_letters(effects, |it| matches!(it, Letter::Release { .. }));
+                drop_letters(effects, |it| matches!(it, OrchestrationMessage::Release { .. }));
             }
             _ => {}
         }
     }
 }
 
-fn is_letter(effect: &Effect, wanted: impl Fn(&Letter) -> bool) -> bool {
+fn is_letter(effect: &Effect, wanted: impl Fn(&OrchestrationMessage) -> bool) -> bool {
     let Effect::Send { message, .. } = effect else { return false };
     matches!(&**message, Message::Durable(letter) if wanted(letter))
 }
 
-fn drop_letters(effects: &mut Vec<Effect>, wanted: impl Fn(&Letter) -> bool) {
+fn drop_letters(effects: &mut Vec<Effect>, wanted: impl Fn(&OrchestrationMessage) -> bool) {
     effects.retain(|effect| !is_letter(effect, &wanted));
 }
 
-fn letters(effects: &[Effect], wanted: impl Fn(&Letter) -> bool) -> impl Iterator<Item = &Effect> {
+fn letters(
+    effects: &[Effect],
+    wanted: impl Fn(&OrchestrationMessage) -> bool,
+) -> impl Iterator<Item = &Effect> {
     effects.iter().filter(move |effect| is_letter(effect, &wanted))
 }

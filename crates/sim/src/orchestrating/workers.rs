@@ -1,4 +1,4 @@
-//! Workers of code: they take what the queues have, replay, run and answer, and not always well.
+//! Durable Task workers: they take what the queues have, replay, run and answer, and not always well.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use kernel::durable::{
 };
 use kernel::{MachineKind, Timestamp};
 
-use super::host::{State, Stimulus};
+use super::host::{AnyInput, State};
 use super::program::ENTITIES;
 use super::replay::replay;
 use super::world::World;
@@ -77,9 +77,9 @@ impl World<'_> {
             return Ok(());
         }
         if self.random.chance(self.faults.nonsense) {
-            let stimulus = self.forged(&job);
+            let input = self.forged(&job);
             self.count("a forged token");
-            self.step(&job.key.0, &stimulus, None)?;
+            self.step(&job.key.0, &input, None)?;
             return Ok(());
         }
         let answer = match &job.given {
@@ -114,7 +114,7 @@ impl World<'_> {
         }
     }
 
-    fn answer(&mut self, job: &Job, work: &Work) -> Step<Stimulus> {
+    fn answer(&mut self, job: &Job, work: &Work) -> Step<AnyInput> {
         let unique = self.unique();
         match work {
             Work::Activity { token, .. } => {
@@ -199,7 +199,7 @@ impl World<'_> {
         vec![Action { id: -1, kind: ActionKind::Rewind { history } }]
     }
 
-    fn answer_batch(&mut self, batch: &Batch) -> Stimulus {
+    fn answer_batch(&mut self, batch: &Batch) -> AnyInput {
         let most = batch.operations.len();
         let partly = self.random.chance(self.faults.partly);
         let count = if partly { self.random.between(1, most as i64) as usize } else { most };
@@ -236,7 +236,7 @@ impl World<'_> {
     }
 
     /// The answer of one who was never asked.
-    fn forged(&mut self, job: &Job) -> Stimulus {
+    fn forged(&mut self, job: &Job) -> AnyInput {
         let how = self.random.below(4);
         let mut token = job.token().clone();
         match &mut token {

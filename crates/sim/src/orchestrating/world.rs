@@ -1,14 +1,14 @@
-//! The world of workers of code: one process that can die at any point, and what survives it.
+//! The world of Durable Task workers: one process that can die at any point, and what survives it.
 
 use std::collections::BTreeMap;
 
-use kernel::durable::Letter;
+use kernel::durable::OrchestrationMessage;
 use kernel::graph::Message;
 use kernel::{Effect, ExecutionId, MachineKind, Timestamp};
 
 use super::auditor::{Auditor, Seen, Shown};
 use super::faults::Faults;
-use super::host::{State, Stimulus};
+use super::host::{AnyInput, State};
 use super::mutant::{Keeper, Slip};
 use super::program::Catalog;
 use super::workers::Job;
@@ -152,7 +152,7 @@ impl<'k> World<'k> {
     fn wake(&mut self, due: &[ExecutionId]) -> Step<()> {
         let Some(id) = self.random.pick(due).cloned() else { return Ok(()) };
         self.memory.wake_at.remove(&id);
-        if self.step(&id, &Stimulus::Wake, None)? == Outcome::Crashed {
+        if self.step(&id, &AnyInput::Wake, None)? == Outcome::Crashed {
             return Ok(());
         }
         let keeper = self.keeper;
@@ -182,25 +182,25 @@ impl<'k> World<'k> {
     fn receive(&mut self, key: &MessageKey, outgoing: &Outgoing) -> Step<Outcome> {
         let message: Message = serde_json::from_str(&outgoing.body)
             .map_err(|error| Objection::new("", "messages parse", error.to_string()))?;
-        self.step(&outgoing.to, &Stimulus::Message(message), Some(key))
+        self.step(&outgoing.to, &AnyInput::Message(message), Some(key))
     }
 
     /// Load, decide, commit, act: with a death possible on both sides of the commit.
     pub(super) fn step(
         &mut self,
         id: &ExecutionId,
-        stimulus: &Stimulus,
+        input: &AnyInput,
         received: Option<&MessageKey>,
     ) -> Step<Outcome> {
         self.load(id)?;
-        if self.dies_behind_messages(id, stimulus)? || self.dies("before a commit") {
+        if self.dies_behind_messages(id, input)? || self.dies("before a commit") {
             return Ok(Outcome::Crashed);
         }
         let Some(mut state) = self.memory.states.remove(id) else { return Ok(Outcome::Crashed) };
-        let mut decided = state.decide(stimulus.clone(), self.now, self.keeper);
+        let mut decided = state.decide(input.clone(), self.now, self.keeper);
         if self.random.chance(self.faults.conflict) {
             let mut other = self.fold(id)?;
-            let again = other.decide(stimulus.clone(), self.now, self.keeper);
+            let again = other.decide(input.clone(), self.now, self.keeper);
             let shown = |decided: &Result<Decided, _>| match decided {
                 Ok(decided) => decided.shown(),
                 Err(rejected) => format!("{rejected:?}"),
@@ -214,20 +214,20 @@ impl<'k> World<'k> {
         let decided = match decided {
             Ok(decided) => decided,
             Err(rejected) => {
-                self.say(|| format!("{id} {} rejected: {rejected}", short(stimulus)));
+                self.say(|| format!("{id} {} rejected: {rejected}", short(input)));
                 self.compare(id, &state)?;
-                self.report(id, stimulus, received, false, &state)?;
+                self.report(id, input, received, false, &state)?;
                 self.memory.states.insert(id.clone(), state);
                 return Ok(Outcome::Rejected);
             }
         };
         if decided.is_empty {
-            self.say(|| format!("{id} {} changes nothing", short(stimulus)));
-            self.report(id, stimulus, received, true, &state)?;
+            self.say(|| format!("{id} {} changes nothing", short(input)));
+            self.report(id, input, received, true, &state)?;
             self.memory.states.insert(id.clone(), state);
             return Ok(Outcome::Idle);
         }
-        self.commit(id, state, stimulus, decided, received)?;
+        self.commit(id, state, input, decided, received)?;
         if self.dies("after a commit") {
             return Ok(Outcome::Crashed);
         }
@@ -238,14 +238,14 @@ impl<'k> World<'k> {
     }
 
     /// An engine that writes messages first, and dies before it writes anything else.
-    fn dies_behind_messages(&mut self, id: &ExecutionId, stimulus: &Stimulus) -> Step<bool> {
+    fn dies_behind_messages(&mut self, id: &ExecutionId, input: &AnyInput) -> Step<bool> {
         if self.keeper.slip() != Some(Slip::OutboxFirst) {
             return Ok(false);
         }
         let before = self.store.outbox.clone();
         let mut state = self.fold(id)?;
         let version = self.store.executions.get(id).map_or(1, |stored| stored.version + 1);
-        if let Ok(decided) = state.decide(stimulus.clone(), self.now, self.keeper) {
+        if let Ok(decided) = state.decide(input.clone(), self.now, self.keeper) {
             self.settle(id, version, decided.effects);
         }
         let died = self.dies("before a commit, but behind its messages");
@@ -259,11 +259,11 @@ impl<'k> World<'k> {
         &mut self,
         id: &ExecutionId,
         mut state: State,
-        stimulus: &Stimulus,
+        input: &AnyInput,
         decided: Decided,
         received: Option<&MessageKey>,
     ) -> Step<()> {
-        self.say(|| format!("{id} {} => {}", short(stimulus), decided.events));
+        self.say(|| format!("{id} {} => {}", short(input), decided.events));
         for name in names_of(&decided.events) {
             *self.counts.entry(name).or_default() += 1;
         }
@@ -290,7 +290,7 @@ impl<'k> World<'k> {
         let sent = self.settle(id, version, decided.effects);
         self.memory.wake(id, wake_at);
         self.compare(id, &state)?;
-        let seen = Seen { now: self.now, id, stimulus, received: body, taken: true, sent };
+        let seen = Seen { now: self.now, id, input, received: body, taken: true, sent };
         self.auditor.said(seen, &Shown::of(&state))?;
         self.memory.states.insert(id.clone(), state);
         Ok(())
@@ -300,13 +300,13 @@ impl<'k> World<'k> {
     fn report(
         &mut self,
         id: &ExecutionId,
-        stimulus: &Stimulus,
+        input: &AnyInput,
         received: Option<&MessageKey>,
         taken: bool,
         state: &State,
     ) -> Step<()> {
         let body = received.and_then(|key| self.store.outbox.get(key)).map(|it| it.body.clone());
-        let seen = Seen { now: self.now, id, stimulus, received: body, taken, sent: Vec::new() };
+        let seen = Seen { now: self.now, id, input, received: body, taken, sent: Vec::new() };
         self.auditor.said(seen, &Shown::of(state))
     }
 
@@ -316,7 +316,7 @@ impl<'k> World<'k> {
         id: &ExecutionId,
         version: u64,
         effects: Vec<Effect>,
-    ) -> Vec<(ExecutionId, Letter)> {
+    ) -> Vec<(ExecutionId, OrchestrationMessage)> {
         let mut sent = Vec::new();
         for effect in effects {
             match effect {
@@ -427,12 +427,12 @@ fn names_of(row: &str) -> impl Iterator<Item = String> {
     facts.into_iter().flat_map(|fact| fact.into_iter().map(|(name, _)| name))
 }
 
-fn short(stimulus: &Stimulus) -> String {
-    let text = match stimulus {
-        Stimulus::Wake => return "wake".to_owned(),
-        Stimulus::Message(message) => serde_json::to_string(message).unwrap_or_default(),
-        Stimulus::Instance(input) => format!("{input:?}"),
-        Stimulus::Entity(input) => format!("{input:?}"),
+fn short(input: &AnyInput) -> String {
+    let text = match input {
+        AnyInput::Wake => return "wake".to_owned(),
+        AnyInput::Message(message) => serde_json::to_string(message).unwrap_or_default(),
+        AnyInput::Instance(input) => format!("{input:?}"),
+        AnyInput::Entity(input) => format!("{input:?}"),
     };
     text.chars().take(600).collect()
 }

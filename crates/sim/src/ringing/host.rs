@@ -21,7 +21,7 @@ pub(super) enum State {
 
 /// What the world says to a machine.
 #[derive(Clone)]
-pub(super) enum Stimulus {
+pub(super) enum AnyInput {
     Wake,
     Message(Message),
     Monitor(alert::Input),
@@ -41,29 +41,29 @@ impl State {
 
     pub(super) fn decide(
         &mut self,
-        stimulus: Stimulus,
+        input: AnyInput,
         now: Timestamp,
         kernel: &dyn Watcher,
     ) -> Result<Decided, Rejected> {
         let strange = || Rejected::Unknown("no such machine".to_owned());
         match self {
             Self::Monitor(state) => {
-                let input = match stimulus {
-                    Stimulus::Wake => alert::Input::Wake,
-                    Stimulus::Message(message) => alert::Input::Message(message),
-                    Stimulus::Monitor(input) => input,
-                    Stimulus::Execution(_) => return Err(strange()),
+                let input = match input {
+                    AnyInput::Wake => alert::Input::Wake,
+                    AnyInput::Message(message) => alert::Input::Message(message),
+                    AnyInput::Monitor(input) => input,
+                    AnyInput::Execution(_) => return Err(strange()),
                 };
                 let decision =
                     kernel.decide(state, input, &alert::Context { now, asks_parents: false })?;
                 Ok(Decided::of(&decision.events, decision.effects))
             }
             Self::Execution(state) => {
-                let input = match stimulus {
-                    Stimulus::Wake => graph::Input::Wake,
-                    Stimulus::Message(message) => graph::Input::Message(message),
-                    Stimulus::Execution(input) => *input,
-                    Stimulus::Monitor(_) => return Err(strange()),
+                let input = match input {
+                    AnyInput::Wake => graph::Input::Wake,
+                    AnyInput::Message(message) => graph::Input::Message(message),
+                    AnyInput::Execution(input) => *input,
+                    AnyInput::Monitor(_) => return Err(strange()),
                 };
                 let limits = Limits::default();
                 let context =

@@ -255,12 +255,12 @@ impl Mutant {
             (Self::ParentIgnored, Input::Parent { monitor, .. }) => {
                 Input::Parent { monitor, down: false, failing: false }
             }
-            (Self::OldStoryBelieved, Input::Heard(mut heard)) => {
+            (Self::OldStoryBelieved, Input::ProviderEvent(mut heard)) => {
                 if let Some(incident) = state.incidents.get(&heard.incident) {
                     let last = incident.heard.values().max().copied().unwrap_or(heard.at);
                     heard.at = heard.at.max(incident.since).max(last.plus_millis(1));
                 }
-                Input::Heard(heard)
+                Input::ProviderEvent(heard)
             }
             (_, Input::Message(message)) => Input::Message(self.message(state, message)),
             (_, input) => input,

@@ -2,11 +2,11 @@
 //! twice; they make silences and take them back, and want checks.
 
 use kernel::ExecutionId;
-use kernel::alert::{Deed, Heard, Input};
+use kernel::alert::{Input, ProviderAction, ProviderEvent};
 use serde_json::json;
 
 use super::file::{KEYED, KEYS, MONITORS, RECEIVERS};
-use super::host::Stimulus;
+use super::host::AnyInput;
 use super::world::World;
 use crate::world::Step;
 
@@ -24,7 +24,7 @@ pub(super) fn act(world: &mut World<'_>) -> Step<()> {
         let (receiver, _) = *world.random.pick(&RECEIVERS).expect("there are receivers");
         let input =
             Input::Resend { incident: None, receiver: Some(receiver.into()), who: Some(who) };
-        world.step(&id, &Stimulus::Monitor(input), None)?;
+        world.step(&id, &AnyInput::Monitor(input), None)?;
         return Ok(());
     }
     let input = match (world.random.below(10), incident) {
@@ -35,22 +35,27 @@ pub(super) fn act(world: &mut World<'_>) -> Step<()> {
         (3, Some(incident)) => Input::Resolve { incident: incident.into(), who, why: None },
         (8, _) if world.random.chance(40) && !world.heard.is_empty() => {
             let (id, heard) = world.random.pick(&world.heard).cloned().expect("there is one");
-            world.step(&id, &Stimulus::Monitor(Input::Heard(heard)), None)?;
+            world.step(&id, &AnyInput::Monitor(Input::ProviderEvent(heard)), None)?;
             return Ok(());
         }
         (8 | 9, Some(incident)) => {
-            let deeds = [Deed::Acknowledge, Deed::Acknowledge, Deed::Unacknowledge, Deed::Resolve];
+            let actions = [
+                ProviderAction::Acknowledge,
+                ProviderAction::Acknowledge,
+                ProviderAction::Unacknowledge,
+                ProviderAction::Resolve,
+            ];
             let receiver = *world.random.pick(&KEYED).expect("there are receivers");
-            let heard = Heard {
+            let heard = ProviderEvent {
                 incident: incident.into(),
                 receiver: receiver.into(),
-                deed: *world.random.pick(&deeds).expect("there are deeds"),
+                deed: *world.random.pick(&actions).expect("there are actions"),
                 who: Some("bob".into()),
                 why: None,
                 at: world.now.plus_millis(-world.random.between(0, 8 * 60_000)),
             };
             world.heard.push((id.clone(), heard.clone()));
-            Input::Heard(heard)
+            Input::ProviderEvent(heard)
         }
         (4 | 5, _) => {
             let key = *world.random.pick(&KEYS).expect("there are keys");
@@ -75,6 +80,6 @@ pub(super) fn act(world: &mut World<'_>) -> Step<()> {
         }
         _ => Input::Check { who: Some(who) },
     };
-    world.step(&id, &Stimulus::Monitor(input), None)?;
+    world.step(&id, &AnyInput::Monitor(input), None)?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use kernel::alert::definition::Silence;
-use kernel::alert::{Heard, Monitor};
+use kernel::alert::{Monitor, ProviderEvent};
 use kernel::graph::{self, Message, Report, Start, StartMessage, TaskStatus, Verdict};
 use kernel::{Effect, ExecutionId, Json, MachineKind, Record, Timestamp};
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use super::Tally;
 use super::auditor::{Auditor, Cause, Commit};
 use super::faults::Faults;
 use super::file::{Catalog, MONITORS};
-use super::host::{State, Stimulus};
+use super::host::{AnyInput, State};
 use super::mutant::{Slip, Watcher};
 use super::outside::{Answer, Outside, text};
 use super::people;
@@ -42,7 +42,7 @@ pub(super) struct World<'k> {
     /// Silences, as documents.
     pub(super) silences: Vec<Silence>,
     /// What receivers have told of what was done there.
-    pub(super) heard: Vec<(ExecutionId, Heard)>,
+    pub(super) heard: Vec<(ExecutionId, ProviderEvent)>,
     kernel: &'k dyn Watcher,
     catalog: Catalog,
     memory: Memory<State>,
@@ -217,7 +217,7 @@ impl<'k> World<'k> {
     fn wake(&mut self, due: &[ExecutionId]) -> Step<()> {
         let Some(id) = self.random.pick(due).cloned() else { return Ok(()) };
         self.memory.wake_at.remove(&id);
-        if self.step(&id, &Stimulus::Wake, None)? == Outcome::Crashed {
+        if self.step(&id, &AnyInput::Wake, None)? == Outcome::Crashed {
             return Ok(());
         }
         let kernel = self.kernel;
@@ -253,14 +253,14 @@ impl<'k> World<'k> {
     fn receive(&mut self, key: &MessageKey, outgoing: &Outgoing) -> Step<Outcome> {
         let message: Message = serde_json::from_str(&outgoing.body)
             .map_err(|error| Objection::new("", "messages parse", error.to_string()))?;
-        let stimulus = match message {
+        let input = match message {
             Message::Start(start) => match self.start_of(*start) {
-                Some(start) => Stimulus::Execution(Box::new(graph::Input::Start(Box::new(start)))),
+                Some(start) => AnyInput::Execution(Box::new(graph::Input::Start(Box::new(start)))),
                 None => return Ok(Outcome::Idle),
             },
-            message => Stimulus::Message(message),
+            message => AnyInput::Message(message),
         };
-        self.step(&outgoing.to, &stimulus, Some(key))
+        self.step(&outgoing.to, &input, Some(key))
     }
 
     fn start_of(&self, message: StartMessage) -> Option<Start> {
@@ -329,7 +329,7 @@ impl<'k> World<'k> {
         self.jobs[at].answer = answer;
         if slow {
             let claim = graph::Input::Claim { sequence: key.1, worker: None };
-            self.step(&key.0, &Stimulus::Execution(Box::new(claim)), None)?;
+            self.step(&key.0, &AnyInput::Execution(Box::new(claim)), None)?;
         }
         Ok(())
     }
@@ -358,7 +358,7 @@ impl<'k> World<'k> {
             started_at: Some(self.now),
             metadata: None,
         };
-        let report = Stimulus::Execution(Box::new(graph::Input::Report(Box::new(report))));
+        let report = AnyInput::Execution(Box::new(graph::Input::Report(Box::new(report))));
         if self.step(&key.0, &report, None)? != Outcome::Crashed {
             self.jobs.retain(|job| job.key != key);
         }
@@ -369,19 +369,19 @@ impl<'k> World<'k> {
     pub(super) fn step(
         &mut self,
         id: &ExecutionId,
-        stimulus: &Stimulus,
+        input: &AnyInput,
         received: Option<&MessageKey>,
     ) -> Step<Outcome> {
         self.load(id)?;
-        if self.dies_with_outbox_first(id, stimulus)? || self.dies("before a commit") {
+        if self.dies_with_outbox_first(id, input)? || self.dies("before a commit") {
             return Ok(Outcome::Crashed);
         }
         let Some(mut state) = self.memory.states.remove(id) else { return Ok(Outcome::Crashed) };
         let was_down = state.monitor().map(Monitor::is_down);
-        let mut decided = state.decide(stimulus.clone(), self.now, self.kernel);
+        let mut decided = state.decide(input.clone(), self.now, self.kernel);
         if self.random.chance(self.faults.conflict) {
             let mut other = self.fold(id)?;
-            let again = other.decide(stimulus.clone(), self.now, self.kernel);
+            let again = other.decide(input.clone(), self.now, self.kernel);
             let shown = |decided: &Result<Decided, _>| match decided {
                 Ok(decided) => decided.shown(),
                 Err(rejected) => format!("{rejected:?}"),
@@ -392,7 +392,7 @@ impl<'k> World<'k> {
             }
             (state, decided) = (other, again);
         }
-        let cause = Cause::of(stimulus);
+        let cause = Cause::of(input);
         let decided = match decided {
             Ok(decided) => decided,
             Err(rejected) => {
@@ -420,14 +420,14 @@ impl<'k> World<'k> {
     }
 
     /// An engine that writes messages first, and dies before it writes anything else.
-    fn dies_with_outbox_first(&mut self, id: &ExecutionId, stimulus: &Stimulus) -> Step<bool> {
+    fn dies_with_outbox_first(&mut self, id: &ExecutionId, input: &AnyInput) -> Step<bool> {
         if self.kernel.slip() != Some(Slip::OutboxFirst) {
             return Ok(false);
         }
         let before = self.store.outbox.clone();
         let mut state = self.fold(id)?;
         let version = self.store.executions.get(id).map_or(1, |stored| stored.version + 1);
-        if let Ok(decided) = state.decide(stimulus.clone(), self.now, self.kernel) {
+        if let Ok(decided) = state.decide(input.clone(), self.now, self.kernel) {
             self.settle_effects(id, &state, version, decided.effects);
         }
         let died = self.dies("before a commit, but behind its messages");
@@ -656,7 +656,7 @@ impl<'k> World<'k> {
             }
         };
         for (id, input) in inputs {
-            if self.step(&id, &Stimulus::Monitor(input), None)? == Outcome::Crashed {
+            if self.step(&id, &AnyInput::Monitor(input), None)? == Outcome::Crashed {
                 return Ok(());
             }
         }

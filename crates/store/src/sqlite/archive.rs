@@ -27,14 +27,14 @@ const BYTES_MAX: i64 = 1024 * 1024;
 const SEPARATOR: &str = "\0";
 
 /// The writer's list of what to archive.
-pub(super) struct Archivist {
+pub(super) struct Archiver {
     ended: VecDeque<i64>,
     /// All history rows after this one are to be looked through.
     sweep: Option<i64>,
     compress: Compress,
 }
 
-impl Archivist {
+impl Archiver {
     /// One that looks through all histories first, for nobody knows which were left.
     pub(super) fn new() -> Self {
         let compress = Compress::new(Compression::fast(), false);

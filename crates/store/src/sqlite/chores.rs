@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use super::archive::Archivist;
+use super::archive::Archiver;
 use super::checkpoint::{Checkpoints, checkpoint};
 use super::prune::{shrink, shrink_piece};
-use super::writer::Desk;
+use super::writer::WriteContext;
 
 /// Texts indexed in one piece.
 const TEXTS_PER_PIECE: usize = 64;
@@ -33,7 +33,7 @@ pub(super) struct Chores {
     /// Texts that wait to be indexed; 0 only if there are none, else a guess.
     pub(super) texts: usize,
     /// Histories that wait to be archived.
-    pub(super) archivist: Archivist,
+    pub(super) archiver: Archiver,
     /// Room was freed that shall go back to the file system at once.
     pub(super) shrink: bool,
     checkpoints: Checkpoints,
@@ -48,8 +48,8 @@ pub(super) struct Chores {
 impl Chores {
     /// What a file may have left to do when it is opened.
     pub(super) fn at_start(checkpoints: Checkpoints, rest: Duration) -> Self {
-        let archivist = Archivist::new();
-        Self { texts: 1, archivist, shrink: false, checkpoints, rest, unchecked: 1, off: false }
+        let archiver = Archiver::new();
+        Self { texts: 1, archiver, shrink: false, checkpoints, rest, unchecked: 1, off: false }
     }
 
     /// How long nothing shall have come before the next chore; `None` if there is none to do.
@@ -64,7 +64,7 @@ impl Chores {
     }
 
     fn waiting(&self) -> usize {
-        self.texts.max(self.archivist.waiting())
+        self.texts.max(self.archiver.waiting())
     }
 
     fn much_waits(&self) -> bool {
@@ -78,7 +78,7 @@ impl Chores {
 }
 
 /// After a batch: only what must not pile up further.
-pub(super) fn under_load(desk: &mut Desk) -> rusqlite::Result<()> {
+pub(super) fn under_load(desk: &mut WriteContext) -> rusqlite::Result<()> {
     desk.chores.off = false;
     desk.chores.unchecked += 1;
     if std::mem::take(&mut desk.chores.shrink) {
@@ -94,17 +94,17 @@ pub(super) fn under_load(desk: &mut Desk) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// While patient work is gathered: a piece, if much waits.
-pub(super) fn while_gathering(desk: &mut Desk) -> rusqlite::Result<()> {
+/// While deferrable work is gathered: a piece, if much waits.
+pub(super) fn while_gathering(desk: &mut WriteContext) -> rusqlite::Result<()> {
     if desk.chores.much_waits() { idle(desk) } else { Ok(()) }
 }
 
 /// One piece of whatever there is to do.
-pub(super) fn idle(desk: &mut Desk) -> rusqlite::Result<()> {
+pub(super) fn idle(desk: &mut WriteContext) -> rusqlite::Result<()> {
     if desk.chores.texts > 0 {
         return index_piece(desk);
     }
-    if desk.chores.archivist.waiting() > 0 {
+    if desk.chores.archiver.waiting() > 0 {
         return archive_piece(desk);
     }
     let more = desk.chores.checkpoints.tend(&desk.connection)? || shrink_piece(&desk.connection)?;
@@ -113,7 +113,7 @@ pub(super) fn idle(desk: &mut Desk) -> rusqlite::Result<()> {
 }
 
 /// What must be done before the file is closed. Histories can wait.
-pub(super) fn finish(desk: &mut Desk) -> rusqlite::Result<()> {
+pub(super) fn finish(desk: &mut WriteContext) -> rusqlite::Result<()> {
     while desk.chores.texts > 0 {
         index_piece(desk)?;
     }
@@ -121,13 +121,13 @@ pub(super) fn finish(desk: &mut Desk) -> rusqlite::Result<()> {
     checkpoint(&desk.connection, "TRUNCATE")
 }
 
-fn archive_piece(desk: &mut Desk) -> rusqlite::Result<()> {
+fn archive_piece(desk: &mut WriteContext) -> rusqlite::Result<()> {
     let transaction = desk.connection.unchecked_transaction()?;
-    desk.chores.archivist.work(&transaction)?;
+    desk.chores.archiver.work(&transaction)?;
     transaction.commit()
 }
 
-fn index_piece(desk: &mut Desk) -> rusqlite::Result<()> {
+fn index_piece(desk: &mut WriteContext) -> rusqlite::Result<()> {
     let transaction = desk.connection.unchecked_transaction()?;
     let last = index(&transaction, 0, i64::MAX, TEXTS_PER_PIECE)?;
     transaction.commit()?;

@@ -16,7 +16,7 @@ use super::fault::Stop;
 use super::key::Key;
 use super::schema::{HISTORY_MAX, place};
 use super::tally::Class;
-use super::writer::Desk;
+use super::writer::WriteContext;
 
 /// What is compared to choose the cheapest statement.
 struct Present {
@@ -37,7 +37,11 @@ struct Interned {
 }
 
 /// Writes one commit. `words` replaces the searchable words, if they changed.
-pub(super) fn write(desk: &mut Desk, commit: &Commit, words: Option<&str>) -> Result<(), Stop> {
+pub(super) fn write(
+    desk: &mut WriteContext,
+    commit: &Commit,
+    words: Option<&str>,
+) -> Result<(), Stop> {
     let head = &commit.head;
     let interned = Interned {
         key: Key::of(&head.id),
@@ -95,7 +99,7 @@ pub(super) fn write(desk: &mut Desk, commit: &Commit, words: Option<&str>) -> Re
         put_brief(&desk.connection, id, brief)?;
     }
     if head.closed {
-        desk.chores.archivist.remember(id);
+        desk.chores.archiver.remember(id);
     }
     Ok(())
 }
@@ -326,7 +330,11 @@ pub(super) fn pinned_plans(list: Option<&str>) -> impl Iterator<Item = i64> + '_
     list.into_iter().flat_map(|list| list.split(',')).filter_map(|plan| plan.parse().ok())
 }
 
-fn change_queue(desk: &mut Desk, execution: i64, change: &QueueChange) -> rusqlite::Result<()> {
+fn change_queue(
+    desk: &mut WriteContext,
+    execution: i64,
+    change: &QueueChange,
+) -> rusqlite::Result<()> {
     match change {
         QueueChange::Put(row) => put_queue(desk, execution, row),
         QueueChange::Remove { sequence } => {
@@ -338,7 +346,7 @@ fn change_queue(desk: &mut Desk, execution: i64, change: &QueueChange) -> rusqli
     }
 }
 
-fn put_queue(desk: &mut Desk, execution: i64, row: &QueueRow) -> rusqlite::Result<()> {
+fn put_queue(desk: &mut WriteContext, execution: i64, row: &QueueRow) -> rusqlite::Result<()> {
     let queue = desk.numbers.of(&desk.connection, &row.queue)?;
     let name = desk.numbers.of(&desk.connection, &row.name)?;
     desk.connection

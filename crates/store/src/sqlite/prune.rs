@@ -14,7 +14,7 @@ use super::commit::pinned_plans;
 use super::key::Key;
 use super::schema::{HISTORY_MAX, PAGE_BYTES, place};
 use super::tally::{self, Class};
-use super::writer::Desk;
+use super::writer::WriteContext;
 
 /// Executions removed in one piece of the writer's work, at most.
 pub(super) const PIECE: usize = 64;
@@ -29,7 +29,7 @@ const FREE_PAGES_KEPT: u64 = 16 * 1024 * 1024 / PAGE_BYTES;
 const FREE_PAGES_PIECE: u64 = 128;
 
 /// Removes an execution and all that belongs to it; `false` if there is none.
-pub(super) fn remove(desk: &mut Desk, key: &Key) -> rusqlite::Result<bool> {
+pub(super) fn remove(desk: &mut WriteContext, key: &Key) -> rusqlite::Result<bool> {
     let found = desk
         .connection
         .prepare_cached("SELECT id FROM execution WHERE key = ?1")?
@@ -42,7 +42,10 @@ pub(super) fn remove(desk: &mut Desk, key: &Key) -> rusqlite::Result<bool> {
 
 /// Removes those of the given rows that are still finished, from the first, until the time of a
 /// piece is over. Gives how many rows it looked at and how many it removed.
-pub(super) fn remove_finished(desk: &mut Desk, rows: &[i64]) -> rusqlite::Result<(usize, u64)> {
+pub(super) fn remove_finished(
+    desk: &mut WriteContext,
+    rows: &[i64],
+) -> rusqlite::Result<(usize, u64)> {
     let begun = Instant::now();
     let (mut seen, mut removed) = (0, 0);
     for id in rows {
@@ -64,7 +67,7 @@ pub(super) fn remove_finished(desk: &mut Desk, rows: &[i64]) -> rusqlite::Result
 
 /// Removes what has ended and owes no message, and gives the others back.
 pub(super) fn remove_ended(
-    desk: &mut Desk,
+    desk: &mut WriteContext,
     ids: &[ExecutionId],
 ) -> rusqlite::Result<Vec<ExecutionId>> {
     let mut left = Vec::new();
@@ -86,7 +89,7 @@ pub(super) fn remove_ended(
     Ok(left)
 }
 
-fn remove_row(desk: &mut Desk, id: i64) -> rusqlite::Result<()> {
+fn remove_row(desk: &mut WriteContext, id: i64) -> rusqlite::Result<()> {
     let connection = &desk.connection;
     let (key, plans, class): (Key, Option<String>, Class) = connection
         .prepare_cached(

@@ -6,10 +6,10 @@ use rusqlite::types::{FromSqlError, Type, Value};
 use rusqlite::{Connection, Row, params, params_from_iter};
 
 use super::names::Words;
-use super::writer::Desk;
+use super::writer::WriteContext;
 
 /// Writes lines; one with the same ledger and key is replaced.
-pub(super) fn put(desk: &mut Desk, records: &[Record]) -> rusqlite::Result<()> {
+pub(super) fn put(desk: &mut WriteContext, records: &[Record]) -> rusqlite::Result<()> {
     for record in records {
         let ledger = desk.numbers.of(&desk.connection, record.ledger)?;
         let subject = desk.numbers.of(&desk.connection, &record.subject)?;

@@ -30,14 +30,14 @@ const BATCH_MAX: usize = 512;
 /// Bytes of payload in one transaction.
 const BATCH_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// Between two transactions of nothing but patient work.
+/// Between two transactions of nothing but deferrable work.
 const GATHER: Duration = Duration::from_millis(10);
 
 /// Pause between two lines of the log about writes that fail.
 const COMPLAIN: Duration = Duration::from_mins(1);
 
 /// What the writing thread works with.
-pub(super) struct Desk {
+pub(super) struct WriteContext {
     pub(super) connection: Connection,
     pub(super) numbers: Numbers,
     pub(super) tally: Tally,
@@ -45,7 +45,7 @@ pub(super) struct Desk {
 }
 
 /// What comes through the writer's door.
-pub(super) enum Errand {
+pub(super) enum WriterCommand {
     /// Work to be done in the next transaction.
     Work(Box<dyn Job>),
     /// Finish what came before, and close the file.
@@ -55,20 +55,20 @@ pub(super) enum Errand {
 /// A piece of work. It may be run again if the transaction failed.
 pub(super) trait Job: Send {
     /// Does it, within the open transaction.
-    fn run(&mut self, desk: &mut Desk) -> rusqlite::Result<()>;
+    fn run(&mut self, desk: &mut WriteContext) -> rusqlite::Result<()>;
     /// Tells the caller, after the transaction: what came of it, or why that was lost.
     fn answer(self: Box<Self>, transaction: Result<(), StoreError>);
     /// Bytes that it writes, roughly.
     fn bytes(&self) -> usize;
     /// Nobody waits for it.
-    fn patient(&self) -> bool;
+    fn deferrable(&self) -> bool;
 }
 
 /// A [`Job`] made of a closure.
 pub(super) struct Work<T, F> {
     pub(super) act: F,
     pub(super) bytes: usize,
-    pub(super) patient: bool,
+    pub(super) deferrable: bool,
     pub(super) outcome: Option<Result<T, StoreError>>,
     pub(super) reply: oneshot::Sender<Result<T, StoreError>>,
     /// A place in the queue, free again when this is dropped.
@@ -78,9 +78,9 @@ pub(super) struct Work<T, F> {
 impl<T, F> Job for Work<T, F>
 where
     T: Send,
-    F: FnMut(&mut Desk) -> Result<T, Stop> + Send,
+    F: FnMut(&mut WriteContext) -> Result<T, Stop> + Send,
 {
-    fn run(&mut self, desk: &mut Desk) -> rusqlite::Result<()> {
+    fn run(&mut self, desk: &mut WriteContext) -> rusqlite::Result<()> {
         self.outcome = Some(match (self.act)(desk) {
             Ok(done) => Ok(done),
             Err(Stop::Refused(error)) => Err(error),
@@ -99,15 +99,15 @@ where
         self.bytes
     }
 
-    fn patient(&self) -> bool {
-        self.patient
+    fn deferrable(&self) -> bool {
+        self.deferrable
     }
 }
 
 /// The thread's state.
 pub(super) struct Writer {
-    pub(super) desk: Desk,
-    pub(super) door: Receiver<Errand>,
+    pub(super) desk: WriteContext,
+    pub(super) door: Receiver<WriterCommand>,
     pub(super) path: PathBuf,
     /// Keeps other processes away for as long as the file is open.
     pub(super) lock: File,
@@ -126,12 +126,12 @@ impl Writer {
         let mut batch = Vec::new();
         loop {
             let close = match self.next() {
-                Some(Errand::Work(job)) => {
+                Some(WriterCommand::Work(job)) => {
                     let close = self.gather(job, &mut batch);
                     self.write(&mut batch);
                     close
                 }
-                Some(Errand::Close(reply)) => Some(reply),
+                Some(WriterCommand::Close(reply)) => Some(reply),
                 None => return,
             };
             if let Some(reply) = close {
@@ -147,18 +147,18 @@ impl Writer {
         }
     }
 
-    /// The next errand; chores are done while there is none. `None` if there never will be one.
-    fn next(&mut self) -> Option<Errand> {
+    /// The next command; chores are done while there is none. `None` if there never will be one.
+    fn next(&mut self) -> Option<WriterCommand> {
         while let Some(patience) = self.desk.chores.patience() {
             match self.door.recv_timeout(patience) {
-                Ok(errand) => return Some(errand),
+                Ok(command) => return Some(command),
                 Err(RecvTimeoutError::Disconnected) => return None,
                 Err(RecvTimeoutError::Timeout) => {}
             }
             while self.desk.chores.patience().is_some_and(|needed| needed <= patience) {
                 self.attempt(chores::idle);
-                if let Ok(errand) = self.door.try_recv() {
-                    return Some(errand);
+                if let Ok(command) = self.door.try_recv() {
+                    return Some(command);
                 }
             }
         }
@@ -166,7 +166,7 @@ impl Writer {
     }
 
     /// Does a chore. One that fails is put off, for nobody waits for it.
-    fn attempt(&mut self, chore: fn(&mut Desk) -> rusqlite::Result<()>) {
+    fn attempt(&mut self, chore: fn(&mut WriteContext) -> rusqlite::Result<()>) {
         if let Err(error) = chore(&mut self.desk) {
             self.roll_back();
             self.desk.chores.put_off();
@@ -182,10 +182,10 @@ impl Writer {
         batch: &mut Vec<Box<dyn Job>>,
     ) -> Option<oneshot::Sender<Result<(), StoreError>>> {
         let mut bytes = first.bytes();
-        let mut patient = first.patient();
+        let mut deferrable = first.deferrable();
         batch.push(first);
         while batch.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {
-            let wait = if patient { self.gathers_for() } else { Duration::ZERO };
+            let wait = if deferrable { self.gathers_for() } else { Duration::ZERO };
             let more = if wait.is_zero() {
                 self.door.try_recv().ok()
             } else {
@@ -193,12 +193,12 @@ impl Writer {
                 self.door.recv_timeout(self.gathers_for()).ok()
             };
             match more {
-                Some(Errand::Work(job)) => {
+                Some(WriterCommand::Work(job)) => {
                     bytes += job.bytes();
-                    patient &= job.patient();
+                    deferrable &= job.deferrable();
                     batch.push(job);
                 }
-                Some(Errand::Close(reply)) => return Some(reply),
+                Some(WriterCommand::Close(reply)) => return Some(reply),
                 None if wait.is_zero() => break,
                 None => {}
             }
@@ -207,7 +207,7 @@ impl Writer {
         None
     }
 
-    /// How long patient work may still wait.
+    /// How long deferrable work may still wait.
     fn gathers_for(&self) -> Duration {
         GATHER.saturating_sub(self.gathered.elapsed())
     }

@@ -51,7 +51,7 @@ pub(crate) fn commit(id: &str, expect: u64, events: String) -> Commit {
         received: Vec::new(),
         records: Vec::new(),
         forget: false,
-        patient: false,
+        deferrable: false,
         text: Some(format!("{id} version{expect}")),
         brief: None,
     }

@@ -91,8 +91,8 @@ impl Wish {
 pub(crate) enum Claim {
     /// It is ours to tell, and then to [settle](Claims::settle).
     Ours,
-    /// Told by another server, at that time.
-    Told { by: String, at: String },
+    /// Sent by another server, at that time.
+    AlreadySent { by: String, at: String },
     /// Another server is about to tell it and has so long for it.
     Busy(Duration),
 }

@@ -119,7 +119,7 @@ impl Redis {
         Ok(match word.as_str() {
             "ours" => Claim::Ours,
             "busy" => Claim::Busy(Duration::from_millis(left.max(1) as u64)),
-            _ => Claim::Told { by, at },
+            _ => Claim::AlreadySent { by, at },
         })
     }
 

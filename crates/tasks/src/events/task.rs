@@ -58,7 +58,7 @@ impl TaskRunner for EventTask {
         if let Some(engine) = weak.upgrade() {
             engine.attach_brokers(&self.brokers);
         }
-        // Told once; a second engine would be a mistake in the wiring.
+        // Set once; a second engine would be a mistake in the wiring.
         let _ = self.engine.set(weak);
     }
 

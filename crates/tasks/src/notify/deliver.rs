@@ -231,7 +231,7 @@ impl<'a> Delivery<'a> {
             if let Some(sharing) = &self.sharing {
                 match sharing.begin(&call.key, cancelled).await {
                     Shared::Ours => {}
-                    Shared::Told(by) => {
+                    Shared::AlreadySent(by) => {
                         // Nobody answered; this is what there is to show.
                         tally.response.clone_from(&by);
                         tally.note = Some(by);

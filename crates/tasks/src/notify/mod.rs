@@ -52,7 +52,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use engine::{Handoff, Hosted, Outcome, TaskRunner, Told, WeakEngine};
+use engine::{AnyMachine, AttemptOutcome, Handoff, Outcome, TaskRunner, WeakEngine};
 use jiff::Timestamp;
 use kernel::alert::definition::{Rate, Remark};
 use kernel::alert::{NotificationEvent, since_then};
@@ -200,7 +200,7 @@ impl Notify {
         let well = ExecutionId::new(text("/provenance/previous_ok/execution")?);
         let engine = self.engine.get().and_then(WeakEngine::upgrade)?;
         let returned = engine.read(&well, |it| it.output.clone()).await.ok().flatten();
-        let compare = |hosted: &Hosted| {
+        let compare = |hosted: &AnyMachine| {
             let monitor = hosted.monitor()?;
             Some(since_then(monitor, monitor.incident(incident)?, &returned?))
         };
@@ -244,7 +244,7 @@ impl Notify {
                     after,
                 ));
             }
-            Entry::Told(with) => {
+            Entry::Sent(with) => {
                 line.tried(&name);
                 let note = format!("told in one message together with {with} others");
                 let output = json!({ "reference": null, "requests": 0, "note": note });
@@ -297,9 +297,9 @@ impl Notify {
         let begun = Instant::now();
         let made = self.send(making, line).await;
         let told = match made.as_ref().map_or(Ended::Refused, Tally::ended) {
-            Ended::Taken => Told::Accepted,
-            Ended::NotNow { .. } => Told::Failed,
-            Ended::Refused => Told::Refused,
+            Ended::Taken => AttemptOutcome::Accepted,
+            Ended::NotNow { .. } => AttemptOutcome::Failed,
+            Ended::Refused => AttemptOutcome::Refused,
         };
         if let Some(engine) = self.engine.get().and_then(WeakEngine::upgrade) {
             engine.delivery_tried(told, begun.elapsed());

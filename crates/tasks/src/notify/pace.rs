@@ -112,7 +112,7 @@ pub(super) enum Entry {
     /// Later: after so long, behind so many others.
     Later { after: Duration, before: usize },
     /// It was told in a summary, with so many others.
-    Told(usize),
+    Sent(usize),
 }
 
 /// The turn of one delivery. It must be ended by [`Line::leave`]; dropped without, it is as if the
@@ -244,7 +244,7 @@ impl Line {
         let slot = {
             let mut state = self.state.lock();
             if let Some(with) = state.told.shift_remove(attempt) {
-                return Entry::Told(with);
+                return Entry::Sent(with);
             }
             state.forget_the_lost();
             match state.place(attempt, says) {
@@ -262,7 +262,7 @@ impl Line {
         let turn = if folds { Some(self.turn.clone().lock_owned().await) } else { None };
         let mut state = self.state.lock();
         if let Some(with) = state.told.shift_remove(attempt) {
-            return Entry::Told(with);
+            return Entry::Sent(with);
         }
         // Others may have found out meanwhile that the service is away.
         if let Err(after) = state.may_go() {
@@ -455,7 +455,7 @@ mod tests {
         match line.enter(attempt, "", 0).await {
             Entry::Go(permit) => Ok(permit),
             Entry::Later { after, .. } => Err(after),
-            Entry::Told(_) => panic!("{attempt} was told by another"),
+            Entry::Sent(_) => panic!("{attempt} was told by another"),
         }
     }
 

@@ -29,7 +29,7 @@ pub(super) enum Shared {
     /// This server.
     Ours,
     /// Another did; says who.
-    Told(String),
+    AlreadySent(String),
     /// Others are about to, for too long.
     Busy(String),
     /// Nobody knows, so this server does; says why.
@@ -71,8 +71,8 @@ impl<'a> Sharing<'a> {
         loop {
             match self.claims.claim(&alert, self.wish).await {
                 Ok(Claim::Ours) => return Shared::Ours,
-                Ok(Claim::Told { by, at }) => {
-                    return Shared::Told(format!("told by {by} at {at}: not told again"));
+                Ok(Claim::AlreadySent { by, at }) => {
+                    return Shared::AlreadySent(format!("told by {by} at {at}: not told again"));
                 }
                 Ok(Claim::Busy(_)) if begun.elapsed() >= PATIENCE => {
                     return Shared::Busy(

@@ -113,7 +113,7 @@ async fn start(engine: &Engine, definition: Value) -> ExecutionId {
     id
 }
 
-async fn heed(engine: &Engine, event: &str) {
+async fn subscribe(engine: &Engine, event: &str) {
     let handler = json!({
         "name": event, "event": event, "active": true,
         "actions": [{ "action": "start_workflow", "start_workflow": {
@@ -189,8 +189,8 @@ async fn ended(engine: &Engine, id: &ExecutionId) -> Value {
 #[tokio::test]
 async fn events_stay_in_the_house() {
     let engine = open(Settings::default()).await;
-    heed(&engine, "conductor:sender:e").await;
-    heed(&engine, "conductor:sender:other").await;
+    subscribe(&engine, "conductor:sender:e").await;
+    subscribe(&engine, "conductor:sender:other").await;
     for (sink, text) in [("conductor", "a"), ("conductor:other", "b")] {
         let id = send(&engine, sink, text).await;
         let output = ended(&engine, &id).await;
@@ -234,8 +234,8 @@ async fn nats_carries_events_and_mends_itself() {
     let Some(mut nats) = Service::nats() else { return };
     let url = format!("nats://127.0.0.1:{}", nats.port);
     let engine = open(Settings { nats_url: Some(url), ..Settings::default() }).await;
-    heed(&engine, "nats:orders.new").await;
-    heed(&engine, "jsm:orders.kept").await;
+    subscribe(&engine, "nats:orders.new").await;
+    subscribe(&engine, "jsm:orders.kept").await;
     // The server is not there yet: the queues say so, the task waits, and all else goes on.
     until(async || {
         let queues = engine.event_queues();
@@ -248,7 +248,7 @@ async fn nats_carries_events_and_mends_itself() {
         engine.read(&early, look).await.expect("memory answers").flatten()
     });
     assert!(told.await.contains("could not be published to jsm:orders.early"));
-    heed(&engine, "conductor:sender:e").await;
+    subscribe(&engine, "conductor:sender:e").await;
     send(&engine, "conductor", "house").await;
     arrived(&engine, "house").await;
     nats.start();
@@ -278,10 +278,10 @@ async fn amqp_carries_events_and_updates() {
     // Nobody listens yet: the broker keeps the message.
     let id = send(&engine, "amqp_queue:orders", "first").await;
     ended(&engine, &id).await;
-    heed(&engine, "amqp_queue:orders").await;
+    subscribe(&engine, "amqp_queue:orders").await;
     arrived(&engine, "first").await;
     let exchange = "amqp_exchange:news?exchangeType=topic&routingKey=a.b&bindQueueName=reader";
-    heed(&engine, exchange).await;
+    subscribe(&engine, exchange).await;
     listening(&engine).await;
     send(&engine, exchange, "second").await;
     arrived(&engine, "second").await;
@@ -312,7 +312,7 @@ async fn kafka_carries_events_and_is_read_on_where_it_was_left() {
     let settings = Settings { kafka_url: Some(servers.clone()), ..Settings::default() };
     let store = Arc::new(Memory::default());
     let engine = open_over(settings.clone(), store.clone()).await;
-    heed(&engine, "kafka:orders").await;
+    subscribe(&engine, "kafka:orders").await;
     // The broker is not there yet: the queue says so, and the task waits.
     until(async || {
         let queues = engine.event_queues();
@@ -404,7 +404,7 @@ async fn sqs_carries_events() {
     let scope = "/eu-test-1/sqs/aws4_request, SignedHeaders=content-type;host;x-amz-date;\
                  x-amz-security-token;x-amz-target, Signature=";
     assert!(authorization.contains(scope), "{authorization}");
-    heed(&engine, "sqs:orders").await;
+    subscribe(&engine, "sqs:orders").await;
     let input = arrived(&engine, "first").await;
     assert_eq!(input["conductor.event.messageId"], format!("{id}-1"), "it is known again");
     service.put("orders", "m-7", r#"{"text": "theirs"}"#);

@@ -97,13 +97,13 @@ pub(super) async fn python(samples: &mut Samples) -> anyhow::Result<()> {
 
 /// What the Python driver tells.
 #[derive(Deserialize)]
-struct Told {
+struct Notified {
     rate: f64,
     idle_p50: f64,
     idle_p99: f64,
 }
 
-impl Told {
+impl Notified {
     fn sample(&self, part: &str, samples: &mut Samples) {
         samples.take_of(part, "rate", self.rate);
         samples.take_of(part, "idle_p50", self.idle_p50);
@@ -111,7 +111,7 @@ impl Told {
     }
 }
 
-async fn drive(python: &Path, address: &str) -> anyhow::Result<Told> {
+async fn drive(python: &Path, address: &str) -> anyhow::Result<Notified> {
     let mut command = tokio::process::Command::new(python);
     command.arg(script()).arg("drive").arg(address);
     command.arg(PYTHON_COUNT.to_string()).arg(IDLE.to_string());

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use engine::durable::{
-    Answer, Attendance, Leases, NameFilter, Profile, Room, Service, WorkFilters, WorkItem,
+    Answer, Leases, NameFilter, Profile, Room, Service, WorkFilters, WorkItem, WorkerSession,
 };
 use engine::memory::Memory;
 use engine::{Clock, Engine, Error, Options, SystemClock};
@@ -82,7 +82,7 @@ impl Clock for Stopped {
 }
 
 /// A worker that has an activity out, and a turn of the same instance; answers the activity's token.
-async fn busy(engine: &Engine) -> (Attendance, WorkToken) {
+async fn busy(engine: &Engine) -> (WorkerSession, WorkToken) {
     let worker = engine.attend(profile("hub"));
     let id = start(engine, "one", "idle").await;
     let turn = token(&claim_one(&worker).await);

@@ -1,9 +1,9 @@
-//! A worker of code: it replays histories by plain functions, as an SDK would by its own means.
+//! A Durable Task worker: it replays histories by plain functions, as an SDK would by its own means.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::durable::{Answer, Attendance, Profile, Room, WorkItem};
+use engine::durable::{Answer, Profile, Room, WorkItem, WorkerSession};
 use engine::{Engine, Error};
 use kernel::ExecutionId;
 use kernel::durable::entity::BatchResult;
@@ -27,13 +27,13 @@ pub(crate) fn profile(hub: &str) -> Profile {
 }
 
 /// What comes next, in time.
-pub(crate) async fn claim(worker: &Attendance) -> Vec<WorkItem> {
+pub(crate) async fn claim(worker: &WorkerSession) -> Vec<WorkItem> {
     let claimed = tokio::time::timeout(PATIENCE, worker.claim()).await;
     claimed.expect("work comes in time").expect("the store answers")
 }
 
 /// The one thing that comes next.
-pub(crate) async fn claim_one(worker: &Attendance) -> WorkItem {
+pub(crate) async fn claim_one(worker: &WorkerSession) -> WorkItem {
     let mut items = claim(worker).await;
     assert_eq!(items.len(), 1, "{items:?}");
     items.remove(0)

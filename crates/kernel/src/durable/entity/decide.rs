@@ -10,7 +10,7 @@ use super::state::{Entity, Lock, Operation, Queued};
 use crate::durable::action::{EntityAction, OperationResult};
 use crate::durable::history::{Call, EntityOperation, Fact, LockRequest};
 use crate::durable::instance::{Start, life};
-use crate::durable::letter::{Letter, Origin};
+use crate::durable::letter::{OrchestrationMessage, Origin};
 use crate::durable::{FailureDetails, PORTION_MAX, TURN, WorkToken, weight};
 use crate::graph::Message;
 use crate::id::ExecutionId;
@@ -71,7 +71,7 @@ impl<'a> Draft<'a> {
         self.events.push(event);
     }
 
-    fn write(&mut self, to: ExecutionId, letter: Letter) {
+    fn write(&mut self, to: ExecutionId, letter: OrchestrationMessage) {
         let message = Box::new(Message::Durable(Box::new(letter)));
         self.effects.push(Effect::Send { to, message });
     }
@@ -134,10 +134,10 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    fn read(&mut self, letter: Letter) -> Result<(), Rejected> {
+    fn read(&mut self, letter: OrchestrationMessage) -> Result<(), Rejected> {
         let at = self.context.now;
         match letter {
-            Letter::Operate { operation, answer, from } => {
+            OrchestrationMessage::Operate { operation, answer, from } => {
                 let (to, request) = (from.clone(), operation.request_id.clone());
                 match self.operate(operation, answer, from) {
                     Err(Rejected::Invalid(reason) | Rejected::Full(reason)) if answer => {
@@ -147,7 +147,7 @@ impl<'a> Draft<'a> {
                     result => result,
                 }
             }
-            Letter::Lock { request, from } => {
+            OrchestrationMessage::Lock { request, from } => {
                 let Some(holder) = from.sender else {
                     return Err(Rejected::Invalid("a client cannot lock an entity".to_owned()));
                 };
@@ -156,11 +156,11 @@ impl<'a> Draft<'a> {
                 self.push(Event::Came { at, item: Queued::Lock(lock) });
                 Ok(())
             }
-            Letter::Unlock { critical_section_id, holder } => {
+            OrchestrationMessage::Unlock { critical_section_id, holder } => {
                 self.release(&critical_section_id, &holder, None);
                 Ok(())
             }
-            Letter::Release { critical_section_id, holder, execution_id } => {
+            OrchestrationMessage::Release { critical_section_id, holder, execution_id } => {
                 self.release(&critical_section_id, &holder, execution_id);
                 Ok(())
             }
@@ -188,7 +188,10 @@ impl<'a> Draft<'a> {
                 let to = ExecutionId::entity(self.state.id.hub(), next);
                 let (critical_section_id, holder) = (critical_section_id.clone(), holder.clone());
                 let execution_id = lock.execution_id;
-                self.write(to, Letter::Release { critical_section_id, holder, execution_id });
+                self.write(
+                    to,
+                    OrchestrationMessage::Release { critical_section_id, holder, execution_id },
+                );
             }
             return;
         }
@@ -323,7 +326,7 @@ impl<'a> Draft<'a> {
         if let Some(sender) = to.sender.clone() {
             let execution_id = to.execution_id.clone();
             let fact = Box::new(fact);
-            self.write(sender, Letter::Happened { fact, execution_id });
+            self.write(sender, OrchestrationMessage::Happened { fact, execution_id });
         }
     }
 
@@ -344,7 +347,7 @@ impl<'a> Draft<'a> {
                 });
                 let from = Origin { sender: Some(me.clone()), ..Origin::CLIENT };
                 let to = ExecutionId::entity(me.hub(), &entity);
-                self.write(to, Letter::Operate { operation, answer: false, from });
+                self.write(to, OrchestrationMessage::Operate { operation, answer: false, from });
             }
             EntityAction::Start { instance_id, call, scheduled_at } => {
                 let Call { name, version, input, tags, trace } = *call;
@@ -361,7 +364,7 @@ impl<'a> Draft<'a> {
                     replaces: Start::closed_statuses(),
                     ..Start::new(&name, input, life)
                 };
-                self.write(to, Letter::Start(Box::new(start)));
+                self.write(to, OrchestrationMessage::Start(Box::new(start)));
             }
         }
     }
@@ -388,7 +391,7 @@ impl<'a> Draft<'a> {
         if let Some((position, next)) = lock.request.next() {
             let to = ExecutionId::entity(self.state.id.hub(), next);
             let request = Box::new(LockRequest { position, ..lock.request.clone() });
-            return self.write(to, Letter::Lock { request, from });
+            return self.write(to, OrchestrationMessage::Lock { request, from });
         }
         let critical_section_id = lock.request.critical_section_id.clone();
         self.reply(&from, Fact::EntityLockGranted { critical_section_id, as_event });

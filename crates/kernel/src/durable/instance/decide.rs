@@ -8,7 +8,7 @@ use super::event::Event;
 use super::state::{Instance, is_entity_answer};
 use super::{control, turn};
 use crate::durable::history::{Fact, FailureDetails, ParentInstance};
-use crate::durable::letter::Letter;
+use crate::durable::letter::OrchestrationMessage;
 use crate::durable::{DELIVERABLE_MAX, Status, WorkToken};
 use crate::graph::{self, Message};
 use crate::id::ExecutionId;
@@ -270,10 +270,10 @@ fn waits_for(
     })
 }
 
-fn read(state: &mut Instance, letter: Letter, context: &Context<'_>) -> Decided {
+fn read(state: &mut Instance, letter: OrchestrationMessage, context: &Context<'_>) -> Decided {
     match letter {
-        Letter::Start(start) => begin_child(state, *start, context),
-        Letter::Happened { fact, execution_id } => {
+        OrchestrationMessage::Start(start) => begin_child(state, *start, context),
+        OrchestrationMessage::Happened { fact, execution_id } => {
             if let Fact::EntityLockGranted { critical_section_id, .. } = &*fact {
                 waits_for_lock(state, critical_section_id, execution_id.as_ref())?;
             }
@@ -291,10 +291,10 @@ fn read(state: &mut Instance, letter: Letter, context: &Context<'_>) -> Decided 
             }
             happened(state, *fact, context)
         }
-        Letter::ChildEnded { parent, instance_id, result, failure } => {
+        OrchestrationMessage::ChildEnded { parent, instance_id, result, failure } => {
             child_ended(state, &parent, &instance_id, result, failure, context)
         }
-        Letter::Terminate { reason, recurse, child_of } => {
+        OrchestrationMessage::Terminate { reason, recurse, child_of } => {
             let by_parent = child_of.is_some();
             if child_of.is_some_and(|parent| !state.is_child_of(&parent)) {
                 let message = "another instance bears the id of the child that is to end";
@@ -307,11 +307,13 @@ fn read(state: &mut Instance, letter: Letter, context: &Context<'_>) -> Decided 
             }
             control::terminate(state, reason, recurse, false, context)
         }
-        Letter::Rewind(rewound) => control::rewind_for_parent(state, *rewound, context),
-        Letter::Operate { .. }
-        | Letter::Lock { .. }
-        | Letter::Unlock { .. }
-        | Letter::Release { .. } => {
+        OrchestrationMessage::Rewind(rewound) => {
+            control::rewind_for_parent(state, *rewound, context)
+        }
+        OrchestrationMessage::Operate { .. }
+        | OrchestrationMessage::Lock { .. }
+        | OrchestrationMessage::Unlock { .. }
+        | OrchestrationMessage::Release { .. } => {
             Err(Rejected::Invalid("an orchestration instance is no entity".to_owned()))
         }
     }
@@ -343,7 +345,8 @@ pub(super) fn begin_child(state: &mut Instance, start: Start, context: &Context<
     if let Some(parent) = parent {
         let to = ExecutionId::instance(draft.state.hub(), &parent.instance_id);
         let failure = Some(Box::new(FailureDetails::new("SubOrchestrationNotStarted", refused)));
-        let letter = Letter::ChildEnded { parent, instance_id: id, result: None, failure };
+        let letter =
+            OrchestrationMessage::ChildEnded { parent, instance_id: id, result: None, failure };
         draft.write(to, letter);
     }
     Ok(draft.finish())

@@ -8,7 +8,7 @@ use super::state::{Instance, failed};
 use crate::durable::history::{
     ExecutionCompleted, Fact, FailureDetails, HistoryEvent, INBOUND, Outcome,
 };
-use crate::durable::letter::Letter;
+use crate::durable::letter::OrchestrationMessage;
 use crate::durable::queue::WorkQueue;
 use crate::durable::{Status, TURN};
 use crate::graph::{Asker, Message};
@@ -60,7 +60,7 @@ impl<'a> Draft<'a> {
         self.effects.push(Effect::Send { to, message: Box::new(message) });
     }
 
-    pub(super) fn write(&mut self, to: ExecutionId, letter: Letter) {
+    pub(super) fn write(&mut self, to: ExecutionId, letter: OrchestrationMessage) {
         self.send(to, Message::Durable(Box::new(letter)));
     }
 
@@ -131,7 +131,10 @@ impl<'a> Draft<'a> {
                 let critical_section_id = critical_section_id.clone();
                 let holder = holder.clone();
                 let execution_id = Some(self.state.execution_id());
-                self.write(to, Letter::Release { critical_section_id, holder, execution_id });
+                self.write(
+                    to,
+                    OrchestrationMessage::Release { critical_section_id, holder, execution_id },
+                );
             }
         }
     }
@@ -167,7 +170,11 @@ impl<'a> Draft<'a> {
         for (task, child) in self.state.own_children() {
             if child.machine() == crate::id::MachineKind::Instance {
                 let child_of = Some(self.state.as_parent(&start, task));
-                let letter = Letter::Terminate { reason: reason.cloned(), recurse: true, child_of };
+                let letter = OrchestrationMessage::Terminate {
+                    reason: reason.cloned(),
+                    recurse: true,
+                    child_of,
+                };
                 self.write(child, letter);
             } else if self.state.children.contains_key(&task) {
                 let reason = format!("orchestration {} was terminated", self.state.instance_id());
@@ -182,7 +189,7 @@ impl<'a> Draft<'a> {
         if let Some(parent) = start.parent.filter(|_| !start.detached) {
             let letter = self.word_of_the_end(parent);
             let hub = self.state.hub().to_owned();
-            let Letter::ChildEnded { parent, .. } = &letter else { return };
+            let OrchestrationMessage::ChildEnded { parent, .. } = &letter else { return };
             let to = ExecutionId::instance(&hub, &parent.instance_id);
             self.write(to, letter);
         }
@@ -199,7 +206,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn word_of_the_end(&self, parent: crate::durable::ParentInstance) -> Letter {
+    fn word_of_the_end(&self, parent: crate::durable::ParentInstance) -> OrchestrationMessage {
         let state = &*self.state;
         let outcome = match state.status {
             Status::Completed => Outcome::Completed,
@@ -214,7 +221,7 @@ impl<'a> Draft<'a> {
                 Box::new(FailureDetails::new("OrchestrationEnded", message))
             })
         });
-        Letter::ChildEnded {
+        OrchestrationMessage::ChildEnded {
             parent,
             instance_id: state.instance_id(),
             result: state.output.clone().filter(|_| failure.is_none()),

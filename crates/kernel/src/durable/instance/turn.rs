@@ -15,7 +15,7 @@ use crate::durable::history::{
     Call, ExecutionCompleted, ExecutionRewound, Fact, FailureDetails, HistoryEvent, INBOUND,
     LockRequest, Outcome,
 };
-use crate::durable::letter::{Letter, Origin};
+use crate::durable::letter::{OrchestrationMessage, Origin};
 use crate::durable::{DETACHED_TAG, MACHINE_ID_MAX, WORKFLOW, WorkToken, entity};
 use crate::graph::{Message, Parent, StartMessage};
 use crate::id::ExecutionId;
@@ -409,7 +409,8 @@ fn child_name(state: &Instance, id: i32, given: Arc<str>, call: &Call) -> Arc<st
 fn carry_out(draft: &mut Draft<'_>, event: Option<&HistoryEvent>, order: Order) {
     if let Order::Terminate { instance_id, reason, recurse } = order {
         let to = ExecutionId::instance(draft.state.hub(), &instance_id);
-        return draft.write(to, Letter::Terminate { reason, recurse, child_of: None });
+        return draft
+            .write(to, OrchestrationMessage::Terminate { reason, recurse, child_of: None });
     }
     let Some(event) = event else { return };
     match (&event.fact, order) {
@@ -425,7 +426,7 @@ fn carry_out(draft: &mut Draft<'_>, event: Option<&HistoryEvent>, order: Order) 
             let to = ExecutionId::instance(draft.state.hub(), instance_id);
             let fact = Fact::EventRaised { name: name.clone(), input: input.clone() };
             let fact = Box::new(fact);
-            draft.write(to, Letter::Happened { fact, execution_id: None });
+            draft.write(to, OrchestrationMessage::Happened { fact, execution_id: None });
         }
         (fact, Order::Entity) => tell_entity(draft, fact, false),
         (_, Order::EntityEvent(fact)) => tell_entity(draft, &fact, true),
@@ -468,7 +469,7 @@ fn start_child(draft: &mut Draft<'_>, task: i32, instance_id: &Arc<str>, call: &
         replaces: Start::closed_statuses(),
         ..Start::new(&call.name, call.input.clone(), execution_id(instance_id, &seed))
     };
-    draft.write(to, Letter::Start(Box::new(child)));
+    draft.write(to, OrchestrationMessage::Start(Box::new(child)));
 }
 
 /// Why a child cannot be called so, if it cannot: clients could never name it.
@@ -531,18 +532,21 @@ fn tell_entity(draft: &mut Draft<'_>, fact: &Fact, as_event: bool) {
             operation.parent_instance_id = parent;
             operation.parent_execution_id = execution_id;
             let answer = matches!(fact, Fact::EntityCalled(_));
-            (entity(asked.target.as_ref()), Letter::Operate { operation, answer, from })
+            (
+                entity(asked.target.as_ref()),
+                OrchestrationMessage::Operate { operation, answer, from },
+            )
         }
         Fact::EntityLockRequested(asked) => {
             let mut request = asked.clone();
             request.parent_instance_id = parent;
             let to = entity(asked.lock_set.get(asked.position));
-            (to, Letter::Lock { request, from })
+            (to, OrchestrationMessage::Lock { request, from })
         }
         Fact::EntityUnlockSent(asked) => {
             let critical_section_id = asked.critical_section_id.clone();
             let to = entity(asked.target.as_ref());
-            (to, Letter::Unlock { critical_section_id, holder: me.clone() })
+            (to, OrchestrationMessage::Unlock { critical_section_id, holder: me.clone() })
         }
         _ => return,
     };
@@ -676,6 +680,6 @@ fn rewind_children(draft: &mut Draft<'_>) {
             formerly: draft.state.formerly.clone(),
             tags,
         };
-        draft.write(to, Letter::Rewind(Box::new(rewound)));
+        draft.write(to, OrchestrationMessage::Rewind(Box::new(rewound)));
     }
 }

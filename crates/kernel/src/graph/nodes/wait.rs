@@ -17,7 +17,7 @@ pub(super) fn begin(draft: &mut Draft<'_>, sequence: u32) {
     }
 }
 
-/// When a WAIT ends by itself; `None` for one that waits for a word from outside.
+/// When a WAIT ends by itself; `None` for one that waits for a signal.
 fn until(input: &Json, now: Timestamp) -> Result<Option<Timestamp>, String> {
     let input = input.parse();
     let text = |key: &str| match input.get(key) {

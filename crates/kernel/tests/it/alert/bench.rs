@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 
 use kernel::alert::definition::{ChecklistOptions, Spec, load, parse_span};
-use kernel::alert::{Context, Deed, Event, Heard, Input, Monitor, Ping, PingKind, explain};
+use kernel::alert::{
+    Context, Event, Input, Monitor, Ping, PingKind, ProviderAction, ProviderEvent, explain,
+};
 use kernel::graph::{Message, Parent, StartMessage, Status};
 use kernel::{Effect, ExecutionId, Json, Machine, Rejected, Timestamp};
 use serde_json::{Value, json};
@@ -124,12 +126,12 @@ impl Bench {
                 why: None,
                 until_clear: verb == "keep",
             }),
-            "heard" => self.say(Input::Heard(Heard {
+            "heard" => self.say(Input::ProviderEvent(ProviderEvent {
                 receiver: word(0).into(),
                 deed: match word(1) {
-                    "ack" => Deed::Acknowledge,
-                    "unack" => Deed::Unacknowledge,
-                    _ => Deed::Resolve,
+                    "ack" => ProviderAction::Acknowledge,
+                    "unack" => ProviderAction::Unacknowledge,
+                    _ => ProviderAction::Resolve,
                 },
                 incident: word(2).into(),
                 at: at(3),

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::alert::definition::Spec;
-use kernel::alert::{Context, Deed, Event, Heard, Input, Monitor, NOTIFY_WORKFLOW, State};
+use kernel::alert::{
+    Context, Event, Input, Monitor, NOTIFY_WORKFLOW, ProviderAction, ProviderEvent, State,
+};
 use kernel::graph::{Message, Status};
 use kernel::{Effect, ExecutionId, Json, Machine, Timestamp};
 use proptest::prelude::*;
@@ -28,7 +30,7 @@ enum Act {
     Snooze(usize, u32),
     Resolve(usize),
     /// A receiver tells what was done there so many seconds ago.
-    Hear(usize, Deed, u32),
+    Hear(usize, ProviderAction, u32),
     /// A receiver tells once more what it has told before.
     HearAgain(usize),
     Silence(Option<usize>),
@@ -65,8 +67,12 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-fn deed() -> impl Strategy<Value = Deed> {
-    prop_oneof![Just(Deed::Acknowledge), Just(Deed::Unacknowledge), Just(Deed::Resolve)]
+fn deed() -> impl Strategy<Value = ProviderAction> {
+    prop_oneof![
+        Just(ProviderAction::Acknowledge),
+        Just(ProviderAction::Unacknowledge),
+        Just(ProviderAction::Resolve)
+    ]
 }
 
 fn specs() -> Vec<Spec> {
@@ -272,7 +278,7 @@ impl World {
                 self.give(Input::Resolve { incident, who, why: None });
             }
             Act::Hear(key, deed, ago) => {
-                let heard = Input::Heard(Heard {
+                let heard = Input::ProviderEvent(ProviderEvent {
                     incident: KEYS[*key].into(),
                     receiver: "one".into(),
                     deed: *deed,

@@ -14,7 +14,7 @@ use crate::cli::orchestration::{self, Hub};
 
 /// How a command for runs is done to code.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Deed {
+pub(super) enum RunAction {
     /// Posted to the path of this name.
     Post(&'static str),
     /// Begun anew under its own id.
@@ -23,7 +23,7 @@ pub(super) enum Deed {
     Purge,
 }
 
-impl Deed {
+impl RunAction {
     /// Does it.
     pub(super) async fn run(
         self,
@@ -50,7 +50,7 @@ pub(super) fn is_whole(id: &str) -> bool {
     orchestration::whole(id).is_some()
 }
 
-/// What a run of code is and waits for.
+/// What an orchestration instance is and waits for.
 pub(super) async fn fetch(id: &str, client: &Client) -> Result<(Workflow, Vec<Waiting>), Failure> {
     let value = orchestration::standing(id, client).await?;
     let text = |member: &str| value[member].as_str().unwrap_or_default();

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::code::{self, Deed};
+use super::code::{self, RunAction};
 use super::{Targets, fetch};
 use crate::cli::client::{Client, understand};
 use crate::cli::confirm;
@@ -34,7 +34,7 @@ pub(super) struct Action {
     /// Whether even one run is not touched without asking.
     destructive: bool,
     /// How it is done to a run that is code.
-    code: Deed,
+    code: RunAction,
 }
 
 pub(super) const PAUSE: Action = Action {
@@ -46,7 +46,7 @@ pub(super) const PAUSE: Action = Action {
     bulk: "pause",
     parameter: "",
     destructive: false,
-    code: Deed::Post("suspend"),
+    code: RunAction::Post("suspend"),
 };
 
 pub(super) const RESUME: Action = Action {
@@ -54,7 +54,7 @@ pub(super) const RESUME: Action = Action {
     past: "resumed",
     one: Some("resume"),
     bulk: "resume",
-    code: Deed::Post("resume"),
+    code: RunAction::Post("resume"),
     ..PAUSE
 };
 
@@ -67,7 +67,7 @@ pub(super) const TERMINATE: Action = Action {
     bulk: "terminate",
     parameter: "reason",
     destructive: false,
-    code: Deed::Post("terminate"),
+    code: RunAction::Post("terminate"),
 };
 
 pub(super) const RESTART: Action = Action {
@@ -79,7 +79,7 @@ pub(super) const RESTART: Action = Action {
     bulk: "restart",
     parameter: "useLatestDefinitions",
     destructive: false,
-    code: Deed::Restart,
+    code: RunAction::Restart,
 };
 
 pub(super) const RETRY: Action = Action {
@@ -88,7 +88,7 @@ pub(super) const RETRY: Action = Action {
     one: Some("retry"),
     bulk: "retry",
     parameter: "resumeSubworkflowTasks",
-    code: Deed::Post("rewind"),
+    code: RunAction::Post("rewind"),
     ..RESTART
 };
 
@@ -101,7 +101,7 @@ pub(super) const DELETE: Action = Action {
     bulk: "remove",
     parameter: "archiveWorkflow",
     destructive: true,
-    code: Deed::Purge,
+    code: RunAction::Purge,
 };
 
 /// What happened to each of several runs.

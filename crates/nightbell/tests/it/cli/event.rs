@@ -71,7 +71,10 @@ fn messages_are_published_and_their_fate_is_shown() {
     let publish = ["event", "publish", "conductor:a:b", "-p", "{\"n\":1}", "--id", "m1"];
     let outcome = server.run(&publish).exits(0);
     assert_eq!(outcome.lines(), ["m1"]);
-    assert!(outcome.stderr.contains("no active handler heeds conductor:a:b"), "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("no active handler subscribes to conductor:a:b"),
+        "{outcome:?}"
+    );
     let expected = json!({ "event": "conductor:a:b", "payload": { "n": 1 }, "id": "m1" });
     assert_eq!(server.body(0), expected);
 

@@ -96,7 +96,7 @@ async fn present(
 ) -> Result<Value, Problem> {
     let live = |monitor: &Monitor| Some(shown(monitor, monitor.incident(&record.key)?));
     let id = kernel::ExecutionId::monitor(&record.subject);
-    let look = |hosted: &engine::Hosted| hosted.monitor().and_then(live);
+    let look = |hosted: &engine::AnyMachine| hosted.monitor().and_then(live);
     Ok(match api.engine.look(&id, look).await?.flatten() {
         Some(live) => live,
         None => view::line(record),
@@ -152,7 +152,7 @@ async fn why(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Valu
     let record = find(&api, &id).await?;
     let id = record.key.to_string();
     let source = api.engine.source_of_monitor(&record.subject);
-    let told = |hosted: &engine::Hosted| {
+    let told = |hosted: &engine::AnyMachine| {
         let monitor = hosted.monitor()?;
         let mut told = view::camel(json!(explain(monitor, &id)?));
         told["monitor"] = monitor.name().into();
@@ -191,14 +191,14 @@ async fn differences(
     monitor: &kernel::ExecutionId,
     id: &str,
 ) -> Result<Vec<String>, Problem> {
-    let ok = |hosted: &engine::Hosted| {
+    let ok = |hosted: &engine::AnyMachine| {
         hosted.monitor()?.incident(id)?.previous_ok.as_ref()?.execution.clone()
     };
     let Some(ok) = api.engine.look(monitor, ok).await?.flatten() else { return Ok(Vec::new()) };
     let Some(returned) = api.engine.read(&ok, |it| it.output.clone()).await? else {
         return Ok(Vec::new());
     };
-    let compare = |hosted: &engine::Hosted| {
+    let compare = |hosted: &engine::AnyMachine| {
         let monitor = hosted.monitor()?;
         Some(since_then(monitor, monitor.incident(id)?, &returned))
     };
@@ -208,7 +208,7 @@ async fn differences(
 /// Who does something, and why.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
-struct Deed {
+struct ProviderAction {
     /// Who.
     who: Option<String>,
     /// Why.
@@ -222,7 +222,7 @@ struct Deed {
     length: Option<String>,
 }
 
-impl Deed {
+impl ProviderAction {
     fn who(&self) -> Arc<str> {
         self.who.as_deref().filter(|who| !who.trim().is_empty()).unwrap_or("api").into()
     }
@@ -262,7 +262,7 @@ async fn act(
 
 /// Acknowledges an incident: somebody takes care, and nobody is reminded or told further.
 #[utoipa::path(
-    post, path = "/api/incidents/{id}/acknowledge", tag = "incidents", request_body = Deed,
+    post, path = "/api/incidents/{id}/acknowledge", tag = "incidents", request_body = ProviderAction,
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
@@ -273,7 +273,7 @@ async fn act(
 async fn acknowledge(
     State(api): State<Api>,
     Path(id): Path<String>,
-    Body(deed): Body<Option<Deed>>,
+    Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
     let (who, why, until_clear) = (deed.who(), deed.why(), deed.until_clear);
@@ -282,7 +282,7 @@ async fn acknowledge(
 
 /// Snoozes an incident: quiet for a while.
 #[utoipa::path(
-    post, path = "/api/incidents/{id}/snooze", tag = "incidents", request_body = Deed,
+    post, path = "/api/incidents/{id}/snooze", tag = "incidents", request_body = ProviderAction,
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
@@ -294,7 +294,7 @@ async fn acknowledge(
 async fn snooze(
     State(api): State<Api>,
     Path(id): Path<String>,
-    Body(deed): Body<Option<Deed>>,
+    Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
     let (who, why, until) = (deed.who(), deed.why(), deed.end(api.engine.now())?);
@@ -303,7 +303,7 @@ async fn snooze(
 
 /// Resolves an incident by hand.
 #[utoipa::path(
-    post, path = "/api/incidents/{id}/resolve", tag = "incidents", request_body = Deed,
+    post, path = "/api/incidents/{id}/resolve", tag = "incidents", request_body = ProviderAction,
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
@@ -314,7 +314,7 @@ async fn snooze(
 async fn resolve(
     State(api): State<Api>,
     Path(id): Path<String>,
-    Body(deed): Body<Option<Deed>>,
+    Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
     let (who, why) = (deed.who(), deed.why());
@@ -325,7 +325,7 @@ async fn resolve(
 /// take it.
 #[utoipa::path(
     operation_id = "resend_incident", post, path = "/api/incidents/{id}/resend", tag = "incidents",
-    request_body = Deed,
+    request_body = ProviderAction,
     params(("id" = String, Path, description = "The id of the incident")),
     responses(
         (status = 200, description = "The incident", body = serde_json::Value),
@@ -336,7 +336,7 @@ async fn resolve(
 async fn resend(
     State(api): State<Api>,
     Path(id): Path<String>,
-    Body(deed): Body<Option<Deed>>,
+    Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
     let who = Some(deed.unwrap_or_default().who());
     act(&api, &id, |incident| Input::Resend { incident: Some(incident), receiver: None, who }).await

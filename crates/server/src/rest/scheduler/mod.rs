@@ -378,7 +378,7 @@ async fn read<R>(
     name: &str,
     look: impl FnOnce(&Schedule) -> R,
 ) -> Result<R, Problem> {
-    let look = |hosted: &engine::Hosted| {
+    let look = |hosted: &engine::AnyMachine| {
         hosted.schedule().filter(|schedule| schedule.is_defined()).map(look)
     };
     engine.look(&id_of(name)?, look).await?.flatten().ok_or_else(|| unknown(name))

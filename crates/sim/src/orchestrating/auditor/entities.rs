@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kernel::durable::entity::{Batch, BatchResult, Input};
-use kernel::durable::{EntityAction, EntityOperation, Fact, Letter, OperationResult};
+use kernel::durable::{EntityAction, EntityOperation, Fact, OperationResult, OrchestrationMessage};
 use kernel::graph::Message;
 use kernel::{ExecutionId, Timestamp};
 
 use super::super::clients::HUB;
-use super::super::host::Stimulus;
+use super::super::host::AnyInput;
 use super::owed::Owed;
 use super::{Auditor, HandOut, Objection, Shown, Text, objection, wish};
 
@@ -109,13 +109,13 @@ impl Auditor {
         &mut self,
         now: Timestamp,
         id: &ExecutionId,
-        stimulus: &Stimulus,
+        input: &AnyInput,
         taken: bool,
         shown: &Shown,
     ) -> Result<Vec<(ExecutionId, Owed)>, Objection> {
         let mut owed = Vec::new();
-        let must = match stimulus {
-            Stimulus::Entity(input) => match &**input {
+        let must = match input {
+            AnyInput::Entity(input) => match &**input {
                 Input::Signal(signal) => {
                     let notes = self.entities.entry(id.clone()).or_default();
                     let fresh = !notes.seen.contains(&signal.request_id);
@@ -142,14 +142,14 @@ impl Auditor {
                 Input::BatchCompleted(result) => self.batch_answered(id, result, &mut owed),
                 _ => taken,
             },
-            Stimulus::Message(Message::Durable(letter)) => {
+            AnyInput::Message(Message::Durable(letter)) => {
                 self.entities.entry(id.clone()).or_default();
                 self.letter_to_entity(now, id, letter, &mut owed)
             }
             _ => taken,
         };
         if must != taken {
-            let what = format!("taken: {taken}, and should be {must}: {stimulus:?}");
+            let what = format!("taken: {taken}, and should be {must}: {input:?}");
             return Err(objection(id, "who is heard", what));
         }
         self.locks_move(id, shown, &mut owed)?;
@@ -165,12 +165,12 @@ impl Auditor {
         &mut self,
         now: Timestamp,
         id: &ExecutionId,
-        letter: &Letter,
+        letter: &OrchestrationMessage,
         owed: &mut Vec<(ExecutionId, Owed)>,
     ) -> bool {
         let Some(notes) = self.entities.get_mut(id) else { return false };
         match letter {
-            Letter::Operate { operation, answer, from } => {
+            OrchestrationMessage::Operate { operation, answer, from } => {
                 if notes.seen.contains(&operation.request_id) {
                     return false;
                 }
@@ -182,15 +182,15 @@ impl Auditor {
                 };
                 notes.take(now, (**operation).clone(), of);
             }
-            Letter::Lock { request, from } => {
+            OrchestrationMessage::Lock { request, from } => {
                 let life = from.execution_id.as_deref().unwrap_or_default();
                 let wanted = wish(&request.critical_section_id, life);
                 notes.wanted.insert((wanted, request.position));
             }
-            Letter::Unlock { critical_section_id, holder } => {
+            OrchestrationMessage::Unlock { critical_section_id, holder } => {
                 self.given_back(id, critical_section_id, holder, None, owed);
             }
-            Letter::Release { critical_section_id, holder, execution_id } => {
+            OrchestrationMessage::Release { critical_section_id, holder, execution_id } => {
                 self.given_back(id, critical_section_id, holder, execution_id.as_ref(), owed);
             }
             _ => return false,

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use kernel::durable::instance::{Input, Start, TurnResult};
 use kernel::durable::{
     Action, ActionKind, Completion, DETACHED_TAG, EntityMessage, ExecutionRewound,
-    ExecutionStarted, Fact, FailureDetails, HistoryEvent, Letter, Outcome, ParentInstance, Status,
-    WorkToken,
+    ExecutionStarted, Fact, FailureDetails, HistoryEvent, OrchestrationMessage, Outcome,
+    ParentInstance, Status, WorkToken,
 };
 use kernel::graph::Message;
 use kernel::{ExecutionId, Timestamp};
 
 use super::super::clients::HUB;
-use super::super::host::Stimulus;
+use super::super::host::AnyInput;
 use super::life::{Asked, Life, suspends};
 use super::owed::Owed;
 use super::{Auditor, HandOut, Objection, Section, Shown, Text, objection, wish};
@@ -28,21 +28,21 @@ impl Auditor {
         &mut self,
         now: Timestamp,
         id: &ExecutionId,
-        stimulus: &Stimulus,
+        input: &AnyInput,
         taken: bool,
         shown: &Shown,
     ) -> Result<Letters, Objection> {
-        let must = match stimulus {
-            Stimulus::Wake => {
+        let must = match input {
+            AnyInput::Wake => {
                 self.woken(now, id);
                 Some(Vec::new())
             }
-            Stimulus::Instance(input) => self.input(now, id, input, shown),
-            Stimulus::Message(Message::Durable(letter)) => self.letter(now, id, letter, shown),
+            AnyInput::Instance(input) => self.input(now, id, input, shown),
+            AnyInput::Message(Message::Durable(letter)) => self.letter(now, id, letter, shown),
             _ => None,
         };
-        if must.is_some() != taken && !matches!(stimulus, Stimulus::Wake) {
-            let what = format!("taken: {taken}, and should be {}: {stimulus:?}", must.is_some());
+        if must.is_some() != taken && !matches!(input, AnyInput::Wake) {
+            let what = format!("taken: {taken}, and should be {}: {input:?}", must.is_some());
             return Err(objection(id, "who is heard", what));
         }
         self.judge(id, shown)?;
@@ -146,11 +146,11 @@ impl Auditor {
         &mut self,
         now: Timestamp,
         id: &ExecutionId,
-        letter: &Letter,
+        letter: &OrchestrationMessage,
         shown: &Shown,
     ) -> Taken {
         match letter {
-            Letter::Start(start) => {
+            OrchestrationMessage::Start(start) => {
                 let stands = self.lives.get(id).map(|life| life.status);
                 if stands.is_none_or(Status::is_closed) {
                     return Some(self.begin(now, id, (**start).clone()));
@@ -165,7 +165,7 @@ impl Auditor {
                     Owed::Ended { task: parent.task, child: id.local_name().into(), output: None },
                 )])
             }
-            Letter::Happened { fact, execution_id } => {
+            OrchestrationMessage::Happened { fact, execution_id } => {
                 let life = self.lives.get(id)?;
                 if execution_id.as_ref().is_some_and(|name| !life.is_called(name)) {
                     return None;
@@ -182,7 +182,7 @@ impl Auditor {
                 }
                 self.happens(id, (**fact).clone())
             }
-            Letter::ChildEnded { parent, instance_id, result, failure } => {
+            OrchestrationMessage::ChildEnded { parent, instance_id, result, failure } => {
                 let life = self.lives.get_mut(id).filter(|life| life.is_open())?;
                 let waits = matches!(life.asked.get(&parent.task), Some(Asked::Child { id, .. }) if id == instance_id);
                 if !waits || !life.is_called(&parent.execution_id) {
@@ -200,7 +200,7 @@ impl Auditor {
                     },
                 )
             }
-            Letter::Terminate { reason, recurse, child_of } => {
+            OrchestrationMessage::Terminate { reason, recurse, child_of } => {
                 if let Some(parent) = child_of {
                     let life = self.lives.get(id).filter(|life| life.is_child_of(parent))?;
                     if *recurse && !life.is_open() {
@@ -209,7 +209,9 @@ impl Auditor {
                 }
                 self.terminate(id, reason, *recurse, false)
             }
-            Letter::Rewind(rewound) => self.rewind_for_parent(now, id, rewound, shown),
+            OrchestrationMessage::Rewind(rewound) => {
+                self.rewind_for_parent(now, id, rewound, shown)
+            }
             _ => None,
         }
     }

@@ -15,11 +15,11 @@ use std::sync::Arc;
 
 use kernel::durable::entity::Batch;
 use kernel::durable::instance::Work;
-use kernel::durable::{Letter, Status};
+use kernel::durable::{OrchestrationMessage, Status};
 use kernel::graph::Message;
 use kernel::{ExecutionId, MachineKind, Timestamp};
 
-use super::host::{State, Stimulus};
+use super::host::{AnyInput, State};
 use crate::auditor::Objection;
 use entities::Notes;
 use life::Life;
@@ -32,13 +32,13 @@ type Verdict = Result<(), Objection>;
 pub(super) struct Seen<'a> {
     pub(super) now: Timestamp,
     pub(super) id: &'a ExecutionId,
-    pub(super) stimulus: &'a Stimulus,
+    pub(super) input: &'a AnyInput,
     /// The message's text, if it is one that was sent.
     pub(super) received: Option<String>,
     /// It was not refused.
     pub(super) taken: bool,
     /// What was sent with the commit.
-    pub(super) sent: Vec<(ExecutionId, Letter)>,
+    pub(super) sent: Vec<(ExecutionId, OrchestrationMessage)>,
 }
 
 /// What anybody can see of a machine.
@@ -101,7 +101,7 @@ pub(super) struct Auditor {
     lives: BTreeMap<ExecutionId, Life>,
     entities: BTreeMap<ExecutionId, Notes>,
     /// Messages on their way, by receiver, in order.
-    mail: BTreeMap<ExecutionId, VecDeque<Letter>>,
+    mail: BTreeMap<ExecutionId, VecDeque<OrchestrationMessage>>,
     /// By token.
     handed: BTreeMap<String, HandOut>,
     /// By [`wish`].
@@ -115,8 +115,8 @@ pub(super) struct Auditor {
 impl Auditor {
     /// Something was said to a machine.
     pub(super) fn said(&mut self, seen: Seen<'_>, shown: &Shown) -> Verdict {
-        let Seen { now, id, stimulus, received, taken, sent } = seen;
-        if let Stimulus::Message(Message::Durable(letter)) = stimulus {
+        let Seen { now, id, input, received, taken, sent } = seen;
+        if let AnyInput::Message(Message::Durable(letter)) = input {
             let next = self.mail.get_mut(id).and_then(VecDeque::pop_front);
             if received.is_none() || next.as_ref() != Some(&**letter) {
                 let what = format!("{letter:?} came, and {next:?} was to come");
@@ -124,8 +124,8 @@ impl Auditor {
             }
         }
         let owed = match id.machine() {
-            MachineKind::Entity => self.said_to_entity(now, id, stimulus, taken, shown)?,
-            _ => self.said_to_instance(now, id, stimulus, taken, shown)?,
+            MachineKind::Entity => self.said_to_entity(now, id, input, taken, shown)?,
+            _ => self.said_to_instance(now, id, input, taken, shown)?,
         };
         let letters: Vec<(ExecutionId, Owed)> =
             sent.iter().map(|(to, letter)| (to.clone(), Owed::read(letter))).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use kernel::ExecutionId;
-use kernel::durable::{Fact, Letter};
+use kernel::durable::{Fact, OrchestrationMessage};
 
 use super::{Text, Verdict, objection};
 
@@ -39,15 +39,15 @@ pub(super) enum Owed {
 
 impl Owed {
     /// What a letter that was sent comes to.
-    pub(super) fn read(letter: &Letter) -> Self {
+    pub(super) fn read(letter: &OrchestrationMessage) -> Self {
         match letter {
-            Letter::Start(start) => Self::Start {
+            OrchestrationMessage::Start(start) => Self::Start {
                 name: start.name.clone(),
                 input: start.input.clone(),
                 parent: start.parent.as_ref().map(|it| (it.instance_id.clone(), it.task)),
                 detached: start.detached,
             },
-            Letter::Happened { fact, .. } => match &**fact {
+            OrchestrationMessage::Happened { fact, .. } => match &**fact {
                 Fact::EventRaised { name, input } => {
                     Self::Raised { name: name.clone(), input: input.clone() }
                 }
@@ -62,26 +62,30 @@ impl Owed {
                 }
                 other => Self::Strange(format!("{other:?}")),
             },
-            Letter::ChildEnded { parent, instance_id, result, failure } => Self::Ended {
-                task: parent.task,
-                child: instance_id.clone(),
-                output: failure.is_none().then(|| result.clone()),
-            },
-            Letter::Terminate { recurse, .. } => Self::Terminate { recurse: *recurse },
-            Letter::Rewind(rewound) => {
+            OrchestrationMessage::ChildEnded { parent, instance_id, result, failure } => {
+                Self::Ended {
+                    task: parent.task,
+                    child: instance_id.clone(),
+                    output: failure.is_none().then(|| result.clone()),
+                }
+            }
+            OrchestrationMessage::Terminate { recurse, .. } => {
+                Self::Terminate { recurse: *recurse }
+            }
+            OrchestrationMessage::Rewind(rewound) => {
                 Self::Rewind { task: rewound.parent.as_ref().map_or(-1, |parent| parent.task) }
             }
-            Letter::Operate { operation, answer, .. } => {
+            OrchestrationMessage::Operate { operation, answer, .. } => {
                 Self::Operate { input: operation.input.clone(), answer: *answer }
             }
-            Letter::Lock { request, .. } => Self::Lock {
+            OrchestrationMessage::Lock { request, .. } => Self::Lock {
                 section: request.critical_section_id.clone(),
                 position: request.position,
             },
-            Letter::Unlock { critical_section_id, .. } => {
+            OrchestrationMessage::Unlock { critical_section_id, .. } => {
                 Self::Unlock { section: critical_section_id.clone() }
             }
-            Letter::Release { critical_section_id, .. } => {
+            OrchestrationMessage::Release { critical_section_id, .. } => {
                 Self::Release { section: critical_section_id.clone() }
             }
         }

@@ -17,7 +17,7 @@ use kernel::{ExecutionId, Record, Timestamp, alert};
 use serde_json::Value;
 
 use super::file::{HOST, Rules};
-use super::host::Stimulus;
+use super::host::AnyInput;
 use super::outside::{dedup_keys, text};
 use crate::auditor::{Objection, Sent};
 use watch::Watch;
@@ -41,10 +41,10 @@ pub(super) enum Cause {
     Snooze(String, i64),
     Resolve(String),
     /// A receiver tells that something was done there about a key, then.
-    Heard {
+    ProviderEvent {
         key: String,
         receiver: String,
-        deed: alert::Deed,
+        deed: alert::ProviderAction,
         at: i64,
     },
     Silences(Vec<Quiet>),
@@ -62,10 +62,10 @@ pub(super) struct Quiet {
 }
 
 impl Cause {
-    pub(super) fn of(stimulus: &Stimulus) -> Self {
-        match stimulus {
-            Stimulus::Wake => Self::Wake,
-            Stimulus::Message(Message::Ended { sequence, status, output, child, .. }) => {
+    pub(super) fn of(input: &AnyInput) -> Self {
+        match input {
+            AnyInput::Wake => Self::Wake,
+            AnyInput::Message(Message::Ended { sequence, status, output, child, .. }) => {
                 let output = output.parse();
                 let seen = output["observations"].as_array().map(|rows| {
                     rows.iter().map(|row| (text(&row["key"]), text(&row["status"]))).collect()
@@ -74,7 +74,7 @@ impl Cause {
                 let completed = *status == graph::Status::Completed;
                 Self::Ended { sequence: *sequence, child, completed, seen }
             }
-            Stimulus::Monitor(input) => match input {
+            AnyInput::Monitor(input) => match input {
                 alert::Input::Define(_) => Self::Define,
                 alert::Input::Check { .. } => Self::ByHand,
                 alert::Input::Acknowledge { incident, .. } => {
@@ -84,7 +84,7 @@ impl Cause {
                     Self::Snooze(incident.to_string(), until.millis())
                 }
                 alert::Input::Resolve { incident, .. } => Self::Resolve(incident.to_string()),
-                alert::Input::Heard(heard) => Self::Heard {
+                alert::Input::ProviderEvent(heard) => Self::ProviderEvent {
                     key: heard.incident.to_string(),
                     receiver: heard.receiver.to_string(),
                     deed: heard.deed,
@@ -99,7 +99,7 @@ impl Cause {
                 }
                 _ => Self::Other,
             },
-            Stimulus::Message(_) | Stimulus::Execution(_) => Self::Other,
+            AnyInput::Message(_) | AnyInput::Execution(_) => Self::Other,
         }
     }
 }

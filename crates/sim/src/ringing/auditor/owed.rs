@@ -1,7 +1,7 @@
 //! What is owed to receivers, and from when on.
 
 use super::super::file::RECEIVERS;
-use super::watch::{Told, Watch};
+use super::watch::{Notified, Watch};
 use super::{Verdict, broken};
 
 /// Owed from the beginning of time: at once.
@@ -31,7 +31,7 @@ impl Watch {
         if self.quiet_until(key, now).is_some() {
             return broken("quiet is kept", format!("{receiver} is told {event} of {key:?}"));
         }
-        let none = Told::default();
+        let none = Notified::default();
         let told = self.told.get(&(receiver.to_owned(), key.to_owned())).unwrap_or(&none);
         if let Some(flight) = told.flight {
             let what = format!("{receiver} is being told of {key:?} by {flight}");

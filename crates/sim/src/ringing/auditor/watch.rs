@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use kernel::Record;
-use kernel::alert::Deed;
+use kernel::alert::ProviderAction;
 use serde_json::Value;
 
 use super::super::file::{HOST, KEYED, RECEIVERS, Rules};
@@ -28,7 +28,7 @@ pub(super) struct Watch {
     pub(super) host_down: bool,
     pub(super) keys: BTreeMap<String, Key>,
     episodes: BTreeMap<String, u32>,
-    pub(super) told: BTreeMap<(String, String), Told>,
+    pub(super) told: BTreeMap<(String, String), Notified>,
     pub(super) deliveries: BTreeMap<u32, Delivery>,
     /// Dedup keys: one for each key, for good.
     pub(super) dedup_keys: BTreeMap<String, String>,
@@ -77,7 +77,7 @@ impl Key {
 
 /// What a receiver was told of a key.
 #[derive(Debug, Default)]
-pub(super) struct Told {
+pub(super) struct Notified {
     /// It was told that something is wrong, or that was tried.
     pub(super) tried: bool,
     pub(super) rings: bool,
@@ -92,7 +92,7 @@ pub(super) struct Told {
     pub(super) is_instead: bool,
 }
 
-impl Told {
+impl Notified {
     /// Whether the end is its concern.
     pub(super) fn must_hear(&self) -> bool {
         self.rings || self.may_ring
@@ -217,7 +217,7 @@ impl Watch {
                 }
                 vec![(key.clone(), "snoozed")]
             }
-            Cause::Heard { key, receiver, deed, at } => {
+            Cause::ProviderEvent { key, receiver, deed, at } => {
                 self.hears(key, receiver, *deed, *at).into_iter().collect()
             }
             Cause::Silences(silences) => {
@@ -245,7 +245,7 @@ impl Watch {
         &mut self,
         key: &str,
         receiver: &str,
-        deed: Deed,
+        deed: ProviderAction,
         at: i64,
     ) -> Option<(String, &'static str)> {
         let place = (receiver.to_owned(), key.to_owned());
@@ -254,16 +254,16 @@ impl Watch {
         let is_news = self.heard.get(&place).is_none_or(|last| *last < at);
         let cared_for = incident.state == "acknowledged";
         let state = match deed {
-            Deed::Acknowledge if !cared_for => "acknowledged",
-            Deed::Unacknowledge if cared_for => "open",
-            Deed::Resolve => "resolved",
-            Deed::Acknowledge | Deed::Unacknowledge => return None,
+            ProviderAction::Acknowledge if !cared_for => "acknowledged",
+            ProviderAction::Unacknowledge if cared_for => "open",
+            ProviderAction::Resolve => "resolved",
+            ProviderAction::Acknowledge | ProviderAction::Unacknowledge => return None,
         };
         if !is_news || at + 5 * 60_000 < incident.since {
             return None;
         }
         // The end it hears all the same: it may have been told anew since it said so.
-        told.knows_of_care |= deed == Deed::Acknowledge;
+        told.knows_of_care |= deed == ProviderAction::Acknowledge;
         self.heard.insert(place, at);
         Some((key.to_owned(), state))
     }
@@ -582,7 +582,9 @@ impl Watch {
             let Some(told) = self.told.get_mut(&place) else { continue };
             told.flight = None;
             match event.as_str() {
-                "resolve" => *told = Told { knows_of_care: told.knows_of_care, ..Told::default() },
+                "resolve" => {
+                    *told = Notified { knows_of_care: told.knows_of_care, ..Notified::default() }
+                }
                 "trigger" | "escalation" => {
                     told.rings |= sent;
                     told.may_ring |= !sent && keyed;
@@ -596,7 +598,7 @@ impl Watch {
                 && concerns
                 && open
             {
-                let instead = Told { is_instead: true, ..Told::default() };
+                let instead = Notified { is_instead: true, ..Notified::default() };
                 self.told.entry((fallback.to_owned(), key.clone())).or_insert(instead);
             }
         }
@@ -644,7 +646,7 @@ impl Watch {
         if !overdue && !self.told.contains_key(&place) {
             return broken("pages have a cause", format!("{to} instead of {from} for {key:?}"));
         }
-        let instead = Told { is_instead: true, ..Told::default() };
+        let instead = Notified { is_instead: true, ..Notified::default() };
         self.told.entry(place).or_insert(instead);
         Ok(())
     }

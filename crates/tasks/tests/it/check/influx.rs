@@ -80,11 +80,11 @@ async fn a_real_server_answers_influxql() {
     unknown(&ask(&url, json!({"influxql": query, "db": "net"}), json!({})).await, "refused");
 }
 
-type Heard = Arc<Mutex<Vec<(String, String, Value)>>>;
+type Requests = Arc<Mutex<Vec<(String, String, Value)>>>;
 
 /// Answers everything with one body and remembers what it was asked.
-async fn replay(body: &'static str) -> (server::Server, Heard) {
-    let heard = Heard::default();
+async fn replay(body: &'static str) -> (server::Server, Requests) {
+    let heard = Requests::default();
     let memory = Arc::clone(&heard);
     let take = move |uri: Uri, headers: HeaderMap, sent: Bytes| async move {
         let authorization = headers["authorization"].to_str().unwrap().to_owned();

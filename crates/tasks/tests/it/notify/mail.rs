@@ -14,10 +14,10 @@ use crate::http::server::{self, Server};
 /// What the stand-in answers; the first rule whose text is in the command counts.
 type Rules = Vec<(&'static str, &'static str)>;
 /// Every command, and the mail itself, in order.
-type Heard = Arc<Mutex<Vec<String>>>;
+type Lines = Arc<Mutex<Vec<String>>>;
 
-async fn mail_server(rules: Rules) -> (Server, Heard) {
-    let heard = Heard::default();
+async fn mail_server(rules: Rules) -> (Server, Lines) {
+    let heard = Lines::default();
     let memory = Arc::clone(&heard);
     let rules = Arc::new(rules);
     let server = server::raw(move |stream, _| {
@@ -28,7 +28,7 @@ async fn mail_server(rules: Rules) -> (Server, Heard) {
     (server, heard)
 }
 
-async fn serve(stream: TcpStream, rules: &Rules, heard: &Heard) -> std::io::Result<()> {
+async fn serve(stream: TcpStream, rules: &Rules, heard: &Lines) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();
     write.write_all(b"220 stand-in ESMTP\r\n").await?;
@@ -77,7 +77,7 @@ fn fire() -> Value {
         "dedup_key": "f1", "incident": "f1-3", "labels": {"host": "db"}})
 }
 
-fn rcpts(heard: &Heard) -> Vec<String> {
+fn rcpts(heard: &Lines) -> Vec<String> {
     let heard = heard.lock().unwrap();
     let to = |line: &String| Some(line.strip_prefix("RCPT TO:<")?.trim_end_matches('>').to_owned());
     heard.iter().filter_map(to).collect()
@@ -91,7 +91,7 @@ fn header<'a>(mail: &'a str, name: &str) -> &'a str {
     found.unwrap_or_else(|| panic!("no {name} in {mail}"))
 }
 
-fn mails(heard: &Heard) -> Vec<String> {
+fn mails(heard: &Lines) -> Vec<String> {
     heard.lock().unwrap().iter().filter(|line| line.contains("Message-ID")).cloned().collect()
 }
 

@@ -4,7 +4,7 @@
 use super::decide::{Draft, open};
 use super::event::Moved;
 use super::incident::State;
-use super::input::{Deed, Heard};
+use super::input::{ProviderAction, ProviderEvent};
 use crate::machine::Rejected;
 
 /// Milliseconds by which a provider's clock may be behind ours.
@@ -18,8 +18,8 @@ const SKEW_MAX: i64 = 5 * 60_000;
 ///
 /// # Errors
 /// [`Rejected::Unknown`] if there is no such incident, [`Rejected::Stale`] if it changes nothing.
-pub(super) fn hear(draft: &mut Draft<'_>, heard: Heard) -> Result<(), Rejected> {
-    let Heard { incident, receiver, deed, who, why, at } = heard;
+pub(super) fn hear(draft: &mut Draft<'_>, heard: ProviderEvent) -> Result<(), Rejected> {
+    let ProviderEvent { incident, receiver, deed, who, why, at } = heard;
     let (key, state) = open(draft, &incident)?;
     let stale = |why: String| Err(Rejected::Stale(why));
     let Some(known) = draft.state.incidents.get(&key) else { return Ok(()) };
@@ -34,18 +34,18 @@ pub(super) fn hear(draft: &mut Draft<'_>, heard: Heard) -> Result<(), Rejected> 
     }
     let kept = known.acknowledged.as_ref().is_some_and(|it| it.until_clear);
     let (to, done) = match deed {
-        Deed::Acknowledge if state == State::Acknowledged => {
+        ProviderAction::Acknowledge if state == State::Acknowledged => {
             return stale("the incident is acknowledged already".to_owned());
         }
-        Deed::Unacknowledge if state != State::Acknowledged => {
+        ProviderAction::Unacknowledge if state != State::Acknowledged => {
             return stale(format!("the incident is {}, not acknowledged", state.as_str()));
         }
-        Deed::Unacknowledge if kept => {
+        ProviderAction::Unacknowledge if kept => {
             return stale("the incident is acknowledged until it is clear".to_owned());
         }
-        Deed::Acknowledge => (State::Acknowledged, "acknowledged"),
-        Deed::Unacknowledge => (State::Open, "no longer acknowledged"),
-        Deed::Resolve => (State::Resolved, "resolved"),
+        ProviderAction::Acknowledge => (State::Acknowledged, "acknowledged"),
+        ProviderAction::Unacknowledge => (State::Open, "no longer acknowledged"),
+        ProviderAction::Resolve => (State::Resolved, "resolved"),
     };
     let why = why.map_or_else(String::new, |why| format!(": {why}"));
     draft.transition(Moved {

@@ -23,7 +23,7 @@ const EXPRESSIONS_MAX: usize = 1 << 30;
 
 /// One machine, in whatever state.
 #[derive(Debug)]
-pub enum Hosted {
+pub enum AnyMachine {
     /// A run of a definition.
     Execution(Box<Execution>),
     /// What starts executions by the clock.
@@ -38,7 +38,7 @@ pub enum Hosted {
 
 /// What the world says to a machine.
 #[derive(Clone, Debug)]
-pub enum Stimulus {
+pub enum AnyInput {
     /// Look at the clock.
     Wake,
     /// Another machine says something.
@@ -55,37 +55,37 @@ pub enum Stimulus {
     Entity(Box<entity::Input>),
 }
 
-impl From<Input> for Stimulus {
+impl From<Input> for AnyInput {
     fn from(input: Input) -> Self {
         Self::Execution(Box::new(input))
     }
 }
 
-impl From<schedule::Input> for Stimulus {
+impl From<schedule::Input> for AnyInput {
     fn from(input: schedule::Input) -> Self {
         Self::Schedule(input)
     }
 }
 
-impl From<alert::Input> for Stimulus {
+impl From<alert::Input> for AnyInput {
     fn from(input: alert::Input) -> Self {
         Self::Monitor(input)
     }
 }
 
-impl From<instance::Input> for Stimulus {
+impl From<instance::Input> for AnyInput {
     fn from(input: instance::Input) -> Self {
         Self::Instance(Box::new(input))
     }
 }
 
-impl From<entity::Input> for Stimulus {
+impl From<entity::Input> for AnyInput {
     fn from(input: entity::Input) -> Self {
         Self::Entity(Box::new(input))
     }
 }
 
-/// What came of a stimulus, ready to be committed.
+/// What came of an input, ready to be committed.
 pub(crate) struct Decided {
     /// The facts as one history row; `None` if nothing changed.
     pub(crate) events: Option<String>,
@@ -106,7 +106,7 @@ impl Decided {
     }
 }
 
-impl Hosted {
+impl AnyMachine {
     /// A machine that has not begun: its history is folded from here.
     pub(crate) fn new(id: ExecutionId) -> Self {
         match id.machine() {
@@ -246,7 +246,7 @@ impl Hosted {
 
     /// Nobody waits for its commits: monitors, their checks and their notifications, of which a
     /// large number moves all the time.
-    pub(crate) fn is_patient(&self) -> bool {
+    pub(crate) fn is_deferrable(&self) -> bool {
         let is_monitor = |id: &ExecutionId| id.machine() == MachineKind::Monitor;
         match self {
             Self::Monitor(_) => true,
@@ -273,13 +273,13 @@ impl Hosted {
 
     /// Whether a decision may take long: it evaluates something of users, or its expressions have
     /// much to read. `bytes` is about what the state holds.
-    pub(crate) fn may_evaluate(&self, stimulus: &Stimulus, bytes: usize) -> bool {
+    pub(crate) fn may_evaluate(&self, input: &AnyInput, bytes: usize) -> bool {
         let Self::Execution(state) = self else { return false };
         let takes_long = |plan: &Plan, bytes: usize| {
             plan.evaluates || plan.text.len().saturating_mul(bytes) > EXPRESSIONS_MAX
         };
-        let starts = match stimulus {
-            Stimulus::Execution(input) => match &**input {
+        let starts = match input {
+            AnyInput::Execution(input) => match &**input {
                 Input::Start(start) => Some(&**start),
                 // These lead to nothing else, unless something was put off.
                 Input::Claim { .. } | Input::Extend { .. } if !state.has_yielded() => return false,
@@ -297,15 +297,15 @@ impl Hosted {
     /// Decides, and folds what was decided.
     pub(crate) fn decide(
         &mut self,
-        stimulus: Stimulus,
+        input: AnyInput,
         context: &Context<'_>,
     ) -> Result<Decided, Rejected> {
         match self {
             Self::Execution(state) => {
-                let input = match stimulus {
-                    Stimulus::Wake => Input::Wake,
-                    Stimulus::Message(message) => Input::Message(message),
-                    Stimulus::Execution(input) => *input,
+                let input = match input {
+                    AnyInput::Wake => Input::Wake,
+                    AnyInput::Message(message) => Input::Message(message),
+                    AnyInput::Execution(input) => *input,
                     other => return Err(other.misdirected(&state.id)),
                 };
                 let decision = state.decide(input, context)?;
@@ -318,10 +318,10 @@ impl Hosted {
                 })
             }
             Self::Schedule(state) => {
-                let input = match stimulus {
-                    Stimulus::Wake => schedule::Input::Wake,
-                    Stimulus::Message(message) => schedule::Input::Message(message),
-                    Stimulus::Schedule(input) => input,
+                let input = match input {
+                    AnyInput::Wake => schedule::Input::Wake,
+                    AnyInput::Message(message) => schedule::Input::Message(message),
+                    AnyInput::Schedule(input) => input,
                     other => return Err(other.misdirected(&state.id)),
                 };
                 let limits = schedule::Limits::default();
@@ -338,10 +338,10 @@ impl Hosted {
                 })
             }
             Self::Monitor(state) => {
-                let input = match stimulus {
-                    Stimulus::Wake => alert::Input::Wake,
-                    Stimulus::Message(message) => alert::Input::Message(message),
-                    Stimulus::Monitor(input) => input,
+                let input = match input {
+                    AnyInput::Wake => alert::Input::Wake,
+                    AnyInput::Message(message) => alert::Input::Message(message),
+                    AnyInput::Monitor(input) => input,
                     other => return Err(other.misdirected(&state.id)),
                 };
                 let decision = state
@@ -356,10 +356,10 @@ impl Hosted {
                 })
             }
             Self::Instance(state) => {
-                let input = match stimulus {
-                    Stimulus::Wake => instance::Input::Wake,
-                    Stimulus::Message(message) => instance::Input::Message(message),
-                    Stimulus::Instance(input) => *input,
+                let input = match input {
+                    AnyInput::Wake => instance::Input::Wake,
+                    AnyInput::Message(message) => instance::Input::Message(message),
+                    AnyInput::Instance(input) => *input,
                     other => return Err(other.misdirected(&state.id)),
                 };
                 let context = instance::Context { now: context.now, limits: context.limits };
@@ -376,10 +376,10 @@ impl Hosted {
                 })
             }
             Self::Entity(state) => {
-                let input = match stimulus {
-                    Stimulus::Wake => entity::Input::Wake,
-                    Stimulus::Message(message) => entity::Input::Message(message),
-                    Stimulus::Entity(input) => *input,
+                let input = match input {
+                    AnyInput::Wake => entity::Input::Wake,
+                    AnyInput::Message(message) => entity::Input::Message(message),
+                    AnyInput::Entity(input) => *input,
                     other => return Err(other.misdirected(&state.id)),
                 };
                 let fresh = !state.has_begun();
@@ -474,7 +474,7 @@ impl Hosted {
     }
 }
 
-impl Stimulus {
+impl AnyInput {
     /// Whether it does nothing but end an execution.
     pub(crate) fn ends_execution(&self) -> bool {
         let Self::Execution(input) = self else { return false };
