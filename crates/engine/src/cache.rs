@@ -146,7 +146,9 @@ impl Cache {
     /// Machines were removed from the store, perhaps: who uses one reads it again.
     pub(crate) fn forget(&self, ids: &[ExecutionId]) {
         let mut inner = self.inner.lock();
-        ids.iter().for_each(|id| drop(inner.forget(id)));
+        for id in ids {
+            drop(inner.forget(id));
+        }
     }
 
     /// Some of those that have ended were removed from the store. What is in use may be one of them

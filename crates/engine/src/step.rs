@@ -240,13 +240,17 @@ impl Engine {
                 self.inner.tasks.spawn(async move { engine.serve_inbox(&id, &shared).await });
             }
         }
-        while ends {
-            match tokio::time::timeout(OPERATOR_PATIENCE, &mut answer).await {
-                Ok(answer) => return answer.unwrap_or_else(|_| Err(self.unanswered())),
-                Err(_) => self.interrupt(id),
+        let answer = if ends {
+            loop {
+                match tokio::time::timeout(OPERATOR_PATIENCE, &mut answer).await {
+                    Ok(answer) => break answer,
+                    Err(_) => self.interrupt(id),
+                }
             }
-        }
-        answer.await.unwrap_or_else(|_| Err(self.unanswered()))
+        } else {
+            answer.await
+        };
+        answer.unwrap_or_else(|_| Err(self.unanswered()))
     }
 
     /// Why nobody answers: that is the end, or a bug that harmed others than its cause.
@@ -314,7 +318,9 @@ impl Engine {
             Ok(()) => Left { requests, portions: VecDeque::new() },
             Err(Failure::Again(portions)) => Left { requests, portions },
             Err(Failure::All(error)) => {
-                requests.iter_mut().for_each(|request| request.answer(Err(error.clone())));
+                for request in &mut requests {
+                    request.answer(Err(error.clone()));
+                }
                 Left::default()
             }
         }
@@ -443,10 +449,10 @@ impl Engine {
                     requests.pop_front();
                     // The state is gone, and what was decided on it. Who comes next finds out whether
                     // it is quarantined.
-                    return match slot.is_ahead {
-                        true => Err(Failure::Again([gathered.answers.len()].into())),
-                        false => Ok(()),
-                    };
+                    if slot.is_ahead {
+                        return Err(Failure::Again([gathered.answers.len()].into()));
+                    }
+                    return Ok(());
                 }
             };
             let Some(request) = requests.pop_front() else { break };

@@ -473,10 +473,10 @@ impl Mutant {
                 });
             }
             Self::LocksKept => {
-                drop_letters(effects, |it| matches!(it, OrchestrationMessage::Release { .. }))
+                drop_letters(effects, |it| matches!(it, OrchestrationMessage::Release { .. }));
             }
             Self::RewindNotPassedOn => {
-                drop_letters(effects, |it| matches!(it, OrchestrationMessage::Rewind(_)))
+                drop_letters(effects, |it| matches!(it, OrchestrationMessage::Rewind(_)));
             }
             _ => {}
         }
