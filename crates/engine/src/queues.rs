@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::gates;
-use crate::meter::{Histogram, Observed};
+use crate::histogram::{Histogram, Observed};
 use crate::store::QueueRow;
 
 /// Names a task across executions.

@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use kernel::{ExecutionId, Record, Timestamp};
 
 pub use crate::head::Head;
-use crate::meter::Histogram;
+use crate::histogram::Histogram;
 use crate::search::{Page, RecordPage, RecordSearch, Search};
 
 /// A durable home of executions, definitions and logs.
