@@ -185,7 +185,10 @@ pub(super) fn unsettled(state: &State) -> Option<String> {
             continue;
         };
         for incident in monitor.incidents.values() {
-            let under_way = incident.told.values().any(|told| told.flight.is_some());
+            // What a monitor owes that was removed is still sent, when its route no longer waits.
+            let under_way = incident.told.values().any(|told| {
+                told.flight.is_some() || (monitor.removed && told.ringing && told.owed.is_some())
+            });
             if incident.state.is_open() || under_way {
                 return Some(format!("{id} has {} {:?}", incident.key, incident.state));
             }

@@ -31,7 +31,7 @@ fn list_shows_who_is_connected() {
     assert_eq!(outcome.json(), workers);
     assert_eq!(server.heard(), ["GET /api/workers", "GET /api/workers?taskHub=h"]);
     let none = StandIn::start().says("GET /api/workers", 200, json!([]));
-    assert!(none.run(&["worker", "list"]).exits(0).stderr.contains("no workers"));
+    assert!(none.run(&["worker", "list"]).exits(0).stderr.contains("no Durable Task workers"));
 }
 
 #[test]
