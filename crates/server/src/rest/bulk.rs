@@ -6,14 +6,13 @@ use axum::Json;
 use axum::extract::State;
 use engine::Engine;
 use kernel::Json as Payload;
-use kernel::graph::{Control, Execution, Input};
+use kernel::graph::{Control, Input};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::extract::{Answer, Body, Query, execution_id, lenient};
-use super::view::{self, Lens};
+use super::extract::{Body, LargeAnswer, Query, Share, execution_id, lenient, unknown_workflow};
 use super::workflow::{self, RemoveParams, RestartParams, Steering};
 use crate::Api;
 use crate::problem::Problem;
@@ -250,13 +249,17 @@ async fn show_many(
     State(api): State<Api>,
     Query(params): Query<ShowParams>,
     Body(ids): Body<Vec<String>>,
-) -> Result<Answer, Problem> {
-    let mut response = BulkResponse::new();
+) -> Result<LargeAnswer, Problem> {
+    let (mut response, mut share) = (BulkResponse::new(), Share::default());
     for id in checked(ids)? {
-        let lens = Lens::of(&api.engine);
-        let look = |state: &Execution| view::workflow(state, params.include_tasks, lens);
-        let result = workflow::show(&api.engine, &id, look).await;
+        let result = match execution_id(&id) {
+            // That there is no memory for more is said of the whole request.
+            Ok(found) => workflow::show_among(&api, &found, params.include_tasks, &mut share)
+                .await?
+                .ok_or_else(|| unknown_workflow(&id)),
+            Err(problem) => Err(problem),
+        };
         response.add(id, result);
     }
-    Ok(Answer(Payload::of(&response)))
+    Ok(LargeAnswer(Payload::of(&response), share))
 }

@@ -345,10 +345,11 @@ impl Default for LargeAnswers {
 }
 
 /// The memory that one large answer may take until it has been sent.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Share {
+    bytes: usize,
     /// Given back when the answer has been sent; small answers have none.
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Share {
@@ -357,21 +358,58 @@ impl Share {
     /// # Errors
     /// 503 if other large answers take all of it for too long.
     pub async fn of(answers: &LargeAnswers, bytes: usize) -> Result<Self, Problem> {
-        if bytes < LARGE_ANSWER_MIN {
-            return Ok(Self { _permit: None });
-        }
+        let mut share = Self::default();
         let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).min(answers.mebibytes);
-        let wait = answers.room.clone().acquire_many_owned(mebibytes);
-        if let Ok(share) = tokio::time::timeout(answers.wait, wait).await {
-            Ok(Self { _permit: share.ok() })
-        } else {
+        share.grow(answers, bytes, mebibytes).await?;
+        Ok(share)
+    }
+
+    /// Waits until there is memory for about so many bytes more, in an answer of several parts.
+    ///
+    /// # Errors
+    /// 413 if the whole answer would take more than all large answers may together; 503 if others
+    /// take too much of it for too long.
+    pub async fn add(&mut self, answers: &LargeAnswers, bytes: usize) -> Result<(), Problem> {
+        let bytes = self.bytes.saturating_add(bytes);
+        let mebibytes = u32::try_from(bytes >> 20).unwrap_or(u32::MAX);
+        if mebibytes > answers.mebibytes {
+            let most = answers.mebibytes;
+            let message = format!("the answer would have more than {most} MiB");
+            let problem = Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "answer-too-large", message);
+            return Err(problem.with_hint("Ask for fewer executions, or without tasks."));
+        }
+        self.grow(answers, bytes, mebibytes).await
+    }
+
+    async fn grow(
+        &mut self,
+        answers: &LargeAnswers,
+        bytes: usize,
+        mebibytes: u32,
+    ) -> Result<(), Problem> {
+        self.bytes = bytes;
+        let held = self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+        let more = mebibytes.saturating_sub(u32::try_from(held).unwrap_or(u32::MAX));
+        if bytes < LARGE_ANSWER_MIN || more == 0 {
+            return Ok(());
+        }
+        let wait = answers.room.clone().acquire_many_owned(more);
+        let Ok(permit) = tokio::time::timeout(answers.wait, wait).await else {
             let message =
                 format!("other large answers are being sent; this one has about {mebibytes} MiB");
             let problem =
                 Problem::new(StatusCode::SERVICE_UNAVAILABLE, "large-answers-busy", message);
-            Err(problem
-                .with_hint("Try again, or ask for less (includeTasks=false, a page of tasks)."))
+            return Err(problem
+                .with_hint("Try again, or ask for less (includeTasks=false, a page of tasks)."));
+        };
+        // Only a semaphore that was closed gives none, which this one never is.
+        if let Ok(permit) = permit {
+            match &mut self.permit {
+                Some(held) => held.merge(permit),
+                none => *none = Some(permit),
+            }
         }
+        Ok(())
     }
 }
 

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 
 use axum::extract::State;
+use engine::Brief;
 use engine::search::{PAGE_MAX, Search, like};
 use engine::store::Head;
-use engine::{Brief, Engine};
 use kernel::durable::instance::Instance;
 use kernel::graph::{Execution, Task};
 use kernel::{ExecutionId, Json, MachineKind, Timestamp};
@@ -18,9 +18,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::code;
-use super::extract::{Answer, Query, lenient};
+use super::extract::{LargeAnswer, Query, Share, lenient};
 use super::query::{self, Question, TaskFilter, WORKFLOW};
-use super::view::{self, Lens};
+use super::workflow::show_among;
 use crate::Api;
 use crate::problem::Problem;
 
@@ -86,9 +86,9 @@ struct Found {
 async fn search_workflows(
     State(api): State<Api>,
     Query(params): Query<SearchParams>,
-) -> Result<Answer, Problem> {
+) -> Result<LargeAnswer, Problem> {
     let search = query::search(&params.question())?;
-    answer(&api.engine, &search, false).await
+    answer(&api, &search, false).await
 }
 
 /// Searches executions and answers them whole, without tasks.
@@ -99,26 +99,32 @@ async fn search_workflows(
 async fn search_workflows_whole(
     State(api): State<Api>,
     Query(params): Query<SearchParams>,
-) -> Result<Answer, Problem> {
+) -> Result<LargeAnswer, Problem> {
     let search = query::search(&params.question())?;
-    answer(&api.engine, &search, true).await
+    answer(&api, &search, true).await
 }
 
-async fn answer(engine: &Engine, search: &Search, whole: bool) -> Result<Answer, Problem> {
-    let page = engine.store().search(search).await?;
-    let results = show(engine, &page.rows, whole).await?;
-    Ok(Answer(Json::of(&Found { total_hits: page.total, results })))
+async fn answer(api: &Api, search: &Search, whole: bool) -> Result<LargeAnswer, Problem> {
+    let page = api.engine.store().search(search).await?;
+    let mut share = Share::default();
+    let results = show(api, &page.rows, whole, &mut share).await?;
+    Ok(LargeAnswer(Json::of(&Found { total_hits: page.total, results }), share))
 }
 
 /// Shows executions, without those that were removed meanwhile. In a list one with a long history
 /// is shown from its brief.
-async fn show(engine: &Engine, heads: &[Head], whole: bool) -> Result<Vec<Json>, Problem> {
+async fn show(
+    api: &Api,
+    heads: &[Head],
+    whole: bool,
+    share: &mut Share,
+) -> Result<Vec<Json>, Problem> {
+    let engine = &api.engine;
     let mut briefs = Vec::new();
     if !whole {
         let ids: Vec<ExecutionId> = heads.iter().map(|head| head.id.clone()).collect();
         briefs = engine.store().briefs(&ids).await?;
     }
-    let lens = Lens::of(engine);
     let mut shown = Vec::with_capacity(heads.len());
     for (at, head) in heads.iter().enumerate() {
         let brief = briefs.get_mut(at).and_then(Option::take).and_then(|(head, text)| {
@@ -133,14 +139,11 @@ async fn show(engine: &Engine, heads: &[Head], whole: bool) -> Result<Vec<Json>,
                 };
                 engine.instance(&head.id, look).await?
             }
+            (None, _) if whole => show_among(api, &head.id, false, share).await?,
             (None, _) => {
                 let look = |state: &Execution| {
-                    if whole {
-                        view::workflow(state, false, lens)
-                    } else {
-                        let (head, brief) = Brief::with_head(state);
-                        summary(&head, &brief)
-                    }
+                    let (head, brief) = Brief::with_head(state);
+                    summary(&head, &brief)
                 };
                 engine.read(&head.id, look).await?
             }
@@ -157,8 +160,8 @@ async fn show(engine: &Engine, heads: &[Head], whole: bool) -> Result<Vec<Json>,
 async fn search_workflows_by_tasks(
     State(api): State<Api>,
     Query(params): Query<SearchParams>,
-) -> Result<Answer, Problem> {
-    by_tasks(&api.engine, &params, false).await
+) -> Result<LargeAnswer, Problem> {
+    by_tasks(&api, &params, false).await
 }
 
 /// Searches executions by their tasks and answers them whole, without tasks.
@@ -169,17 +172,18 @@ async fn search_workflows_by_tasks(
 async fn search_workflows_by_tasks_whole(
     State(api): State<Api>,
     Query(params): Query<SearchParams>,
-) -> Result<Answer, Problem> {
-    by_tasks(&api.engine, &params, true).await
+) -> Result<LargeAnswer, Problem> {
+    by_tasks(&api, &params, true).await
 }
 
 /// Looks through the tasks of every execution that matches; there is no index of tasks, so the
 /// executions to look through are bounded.
-async fn by_tasks(engine: &Engine, params: &SearchParams, whole: bool) -> Result<Answer, Problem> {
+async fn by_tasks(api: &Api, params: &SearchParams, whole: bool) -> Result<LargeAnswer, Problem> {
+    let engine = &api.engine;
     let question = params.question();
     let asked = query::search_by_tasks(&question)?;
     if asked.tasks.is_empty() {
-        return answer(engine, &asked.executions, whole).await;
+        return answer(api, &asked.executions, whole).await;
     }
     let all = Search { start: 0, size: PAGE_MAX, ..asked.executions };
     let candidates = engine.store().search(&all).await?;
@@ -200,8 +204,9 @@ async fn by_tasks(engine: &Engine, params: &SearchParams, whole: bool) -> Result
     }
     let start = usize::try_from(question.start).unwrap_or(usize::MAX).min(found.len());
     let end = start.saturating_add(question.size as usize).min(found.len());
-    let results = show(engine, &found[start..end], whole).await?;
-    Ok(Answer(Json::of(&Found { total_hits: found.len() as u64, results })))
+    let mut share = Share::default();
+    let results = show(api, &found[start..end], whole, &mut share).await?;
+    Ok(LargeAnswer(Json::of(&Found { total_hits: found.len() as u64, results }), share))
 }
 
 /// Whether a condition holds for a task.

@@ -21,9 +21,9 @@ use crate::Api;
 use crate::problem::Problem;
 use crate::rest::execute::{ReturnStrategy, settled, takes_signals};
 use crate::rest::extract::{
-    Answer, Body, Object, Path, Query, execution_id, lenient, object, unknown_workflow,
+    Answer, Body, LargeAnswer, Object, Path, Query, execution_id, lenient, object, unknown_workflow,
 };
-use crate::rest::view::{self, Lens};
+use crate::rest::view;
 use crate::rest::workflow;
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
@@ -337,17 +337,16 @@ async fn update_task_by_reference_and_show(
     Path((workflow, reference, status)): Path<(String, String, String)>,
     Query(params): Query<ByReferenceParams>,
     Object(output): Object,
-) -> Result<Answer, Problem> {
+) -> Result<LargeAnswer, Problem> {
     let outcome = Outcome::parse(&status)?;
     let task = pending(&api.engine, &workflow, &reference).await?.ok_or_else(|| {
         Problem::not_found(format!(
             "Found no running task {reference} of workflow {workflow} to update"
         ))
     })?;
+    let share = workflow::room_for(&api, &workflow, true).await?;
     report_on(&api.engine, &task, outcome, output, params.workerid).await?;
-    let lens = Lens::of(&api.engine);
-    let look = |state: &Execution| view::workflow(state, true, lens);
-    workflow::show(&api.engine, &workflow, look).await.map(Answer)
+    workflow::show_whole(&api, &workflow, true, share).await
 }
 
 /// Completes, or fails, the first WAIT, YIELD or HUMAN task that holds an execution up, there or in its

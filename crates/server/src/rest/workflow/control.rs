@@ -12,13 +12,12 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::read::show;
+use super::read::{room_for, show, show_whole};
 use crate::Api;
 use crate::problem::Problem;
 use crate::rest::extract::{
-    Answer, Body, Object, Path, Query, execution_id, lenient, object, unreadable,
+    Body, LargeAnswer, Object, Path, Query, execution_id, lenient, object, unreadable,
 };
-use crate::rest::view::{self, Lens};
 
 pub(super) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
@@ -466,11 +465,11 @@ async fn set_variables(
     State(api): State<Api>,
     Path(id): Path<String>,
     Object(set): Object,
-) -> Result<Answer, Problem> {
+) -> Result<LargeAnswer, Problem> {
     checked_variables(&api.engine, &id, &set).await?;
+    let share = room_for(&api, &id, true).await?;
     act(&api.engine, &id, Control::SetVariables { set }).await?;
-    let lens = Lens::of(&api.engine);
-    show(&api.engine, &id, |state| view::workflow(state, true, lens)).await.map(Answer)
+    show_whole(&api, &id, true, share).await
 }
 
 /// Refuses variables that would be too large together with those that are there.

@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 pub(super) use control::{
     RemoveParams, RestartParams, Steering, remove, restart, retry, terminate, terminate_and_remove,
 };
-pub(super) use read::show;
+pub(super) use read::{room_for, show, show_among, show_whole};
 pub(super) use start::external_storage;
 pub(crate) use start::{StartRequest, begin, begin_as, checked_aside};
 

@@ -70,13 +70,55 @@ async fn get_workflow(
     Path(id): Path<String>,
     Query(params): Query<GetParams>,
 ) -> Result<LargeAnswer, Problem> {
+    let share = room_for(&api, &id, params.include_tasks).await?;
+    show_whole(&api, &id, params.include_tasks, share).await
+}
+
+/// Waits until there is memory for showing an execution: before it is changed, where that is asked
+/// for too.
+///
+/// # Errors
+/// 404 if there is none; 503 if other large answers take too much memory for too long.
+pub(in crate::rest) async fn room_for(
+    api: &Api,
+    id: &str,
+    with_tasks: bool,
+) -> Result<Share, Problem> {
+    let bytes = |state: &Execution| view::payload_bytes(state, with_tasks);
+    let bytes = show(&api.engine, id, bytes).await?;
+    Share::of(&api.settings.large_answers, bytes).await
+}
+
+/// Shows an execution for which there is memory.
+///
+/// # Errors
+/// 404 if there is none.
+pub(in crate::rest) async fn show_whole(
+    api: &Api,
+    id: &str,
+    with_tasks: bool,
+    share: Share,
+) -> Result<LargeAnswer, Problem> {
     let lens = Lens::of(&api.engine);
-    let bytes = |state: &Execution| view::payload_bytes(state, params.include_tasks);
-    let bytes = show(&api.engine, &id, bytes).await?;
-    let share = Share::of(&api.settings.large_answers, bytes).await?;
-    let look = |state: &Execution| view::workflow(state, params.include_tasks, lens);
-    let json = show(&api.engine, &id, look).await?;
+    let json = show(&api.engine, id, |state| view::workflow(state, with_tasks, lens)).await?;
     Ok(LargeAnswer(json, share))
+}
+
+/// Shows one of several executions of an answer, once there is memory for it; `None` if it is gone.
+///
+/// # Errors
+/// As [`Share::add`].
+pub(in crate::rest) async fn show_among(
+    api: &Api,
+    id: &ExecutionId,
+    with_tasks: bool,
+    share: &mut Share,
+) -> Result<Option<Json>, Problem> {
+    let bytes = |state: &Execution| view::payload_bytes(state, with_tasks);
+    let Some(bytes) = api.engine.read(id, bytes).await? else { return Ok(None) };
+    share.add(&api.settings.large_answers, bytes).await?;
+    let lens = Lens::of(&api.engine);
+    Ok(api.engine.read(id, |state| view::workflow(state, with_tasks, lens)).await?)
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -140,7 +182,7 @@ async fn list_workflow_tasks(
     State(api): State<Api>,
     Path(id): Path<String>,
     RawQuery(pairs): RawQuery,
-) -> Result<Answer, Problem> {
+) -> Result<LargeAnswer, Problem> {
     let (mut start, mut count, mut statuses) = (0, 15, Vec::new());
     for (name, value) in &pairs {
         let number = || {
@@ -160,9 +202,17 @@ async fn list_workflow_tasks(
     }
     let lens = Lens::of(&api.engine);
     let keep = |status| statuses.is_empty() || statuses.contains(&status);
+    // Of a large execution a small page is no large answer.
+    let share = match count {
+        0..=TASKS_UNCOUNTED => Share::default(),
+        _ => room_for(&api, &id, true).await?,
+    };
     let look = |state: &Execution| view::tasks(state, lens, start, count, keep);
-    show(&api.engine, &id, look).await.map(Answer)
+    Ok(LargeAnswer(show(&api.engine, &id, look).await?, share))
 }
+
+/// Tasks in a page of which the size is not looked at.
+const TASKS_UNCOUNTED: usize = 15;
 
 fn task_status(word: &str) -> Result<TaskStatus, Problem> {
     TaskStatus::parse(&word.trim().to_ascii_uppercase()).ok_or_else(|| {
@@ -196,9 +246,10 @@ async fn list_correlated(
     State(api): State<Api>,
     Path((name, correlation_id)): Path<(String, String)>,
     Query(params): Query<CorrelatedParams>,
-) -> Result<Answer, Problem> {
-    let found = correlated_with(&api.engine, &name, &correlation_id, &params).await?;
-    Ok(Answer(Json::of(&found)))
+) -> Result<LargeAnswer, Problem> {
+    let mut share = Share::default();
+    let found = correlated_with(&api, &name, &correlation_id, &params, &mut share).await?;
+    Ok(LargeAnswer(Json::of(&found), share))
 }
 
 /// Lists the executions of a workflow that bear one of several correlation ids.
@@ -212,26 +263,27 @@ async fn list_correlated_many(
     Path(name): Path<String>,
     Query(params): Query<CorrelatedParams>,
     Body(labels): Body<Vec<String>>,
-) -> Result<Answer, Problem> {
+) -> Result<LargeAnswer, Problem> {
     if labels.len() > LABELS_MAX {
         return Err(Problem::bad_request(format!("more than {LABELS_MAX} correlation ids")));
     }
-    let mut found = BTreeMap::new();
+    let (mut found, mut share) = (BTreeMap::new(), Share::default());
     for label in labels {
-        let executions = correlated_with(&api.engine, &name, &label, &params).await?;
+        let executions = correlated_with(&api, &name, &label, &params, &mut share).await?;
         found.insert(label, executions);
     }
-    Ok(Answer(Json::of(&found)))
+    Ok(LargeAnswer(Json::of(&found), share))
 }
 
 /// Correlation ids in one request.
 pub(super) const LABELS_MAX: usize = 1000;
 
 pub(super) async fn correlated_with(
-    engine: &Engine,
+    api: &Api,
     name: &str,
     correlation_id: &str,
     params: &CorrelatedParams,
+    share: &mut Share,
 ) -> Result<Vec<Json>, Problem> {
     let mut filters = vec![
         Filter::In(TextField::Name, vec![name.to_owned()]),
@@ -241,7 +293,7 @@ pub(super) async fn correlated_with(
         filters.push(Filter::In(TextField::Status, vec![Status::Running.as_str().to_owned()]));
     }
     let search = Search { filters, size: PAGE_MAX, ..Search::default() };
-    let page = engine.store().search(&search).await?;
+    let page = api.engine.store().search(&search).await?;
     let mut found = Vec::new();
     for head in page.rows {
         // A `*` in a filter matches anything; here it is meant literally.
@@ -249,9 +301,7 @@ pub(super) async fn correlated_with(
         if !exact {
             continue;
         }
-        let lens = Lens::of(engine);
-        let look = |state: &Execution| view::workflow(state, params.include_tasks, lens);
-        found.extend(engine.read(&head.id, look).await?);
+        found.extend(show_among(api, &head.id, params.include_tasks, share).await?);
     }
     Ok(found)
 }

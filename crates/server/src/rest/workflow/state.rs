@@ -18,7 +18,7 @@ use super::read::{CorrelatedParams, LABELS_MAX, correlated_with, show};
 use crate::Api;
 use crate::problem::Problem;
 use crate::rest::execute::{ReturnStrategy, WAIT_MAX_SECONDS, references_of, settled};
-use crate::rest::extract::{Answer, Body, Path, Query, execution_id, object};
+use crate::rest::extract::{Answer, Body, LargeAnswer, Path, Query, Share, execution_id, object};
 use crate::rest::tasks::{TaskResult, pending, report_result};
 use crate::rest::view::{self, Lens};
 
@@ -160,7 +160,7 @@ async fn correlated_batch(
     State(api): State<Api>,
     Query(params): Query<CorrelatedParams>,
     Body(request): Body<Option<CorrelationRequest>>,
-) -> Result<Answer, Problem> {
+) -> Result<LargeAnswer, Problem> {
     let request = request.unwrap_or_default();
     if request.correlation_ids.is_empty() || request.workflow_names.is_empty() {
         let message = "'correlationIds' and 'workflowNames' must both name something";
@@ -171,13 +171,13 @@ async fn correlated_batch(
             "more than {LABELS_MAX} pairs of a correlation id and a workflow name"
         )));
     }
-    let mut found = BTreeMap::new();
+    let (mut found, mut share) = (BTreeMap::new(), Share::default());
     for label in request.correlation_ids {
         let mut executions = Vec::new();
         for name in &request.workflow_names {
-            executions.extend(correlated_with(&api.engine, name, &label, &params).await?);
+            executions.extend(correlated_with(&api, name, &label, &params, &mut share).await?);
         }
         found.insert(label, executions);
     }
-    Ok(Answer(Json::of(&found)))
+    Ok(LargeAnswer(Json::of(&found), share))
 }

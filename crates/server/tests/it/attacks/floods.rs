@@ -126,6 +126,53 @@ async fn large_answers_that_nobody_reads_share_a_bounded_memory() {
 }
 
 #[tokio::test]
+async fn answers_of_many_executions_share_the_memory_of_large_ones() {
+    let answers = LargeAnswers::new(12, Duration::from_millis(20));
+    let server = Server::new().await.with(|settings| settings.large_answers = answers);
+    server.register(line("w", &["pack", "ship"])).await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        let start = json!({ "name": "w", "correlationId": "many", "input": {} });
+        let id = server.post("/api/workflow", &start).await.ok_text();
+        let pack = server.take("pack").await;
+        let large = json!({ "text": "x".repeat(5 << 20) });
+        server.report(&pack, TaskStatus::Completed, &large).await;
+        ids.push(id);
+    }
+    // Two fit together, three never will.
+    let two = server.post("/api/workflow/bulk/search", &json!(ids[..2])).await.ok();
+    assert_eq!(two["bulkSuccessfulResults"].as_array().map(Vec::len), Some(2));
+    for (path, body) in [
+        ("/api/workflow/bulk/search", json!(ids)),
+        ("/api/workflow/w/correlated?includeTasks=true", json!(["many"])),
+        (
+            "/api/workflow/correlated/batch?includeTasks=true",
+            json!({ "correlationIds": ["many"], "workflowNames": ["w"] }),
+        ),
+    ] {
+        let refused = server.post(path, &body).await;
+        assert_eq!(refused.code(413), "answer-too-large", "{path}");
+    }
+    let path = "/api/workflow/w/correlated/many?includeTasks=true";
+    assert_eq!(server.get(path).await.code(413), "answer-too-large");
+    server.get("/api/workflow/w/correlated/many").await.ok();
+    // One alone, by every way that shows it whole, waits for those that are not read.
+    let whole = |path: String| Request::get(path).body(Body::empty()).expect("a request");
+    let first = whole(format!("/api/workflow/{}", ids[0]));
+    let second = whole(format!("/api/workflow/{}/tasks?count=100", ids[1]));
+    let router = server::router(server.api());
+    let unread = [
+        router.clone().oneshot(first).await.expect("it answers"),
+        router.oneshot(second).await.expect("it answers"),
+    ];
+    assert!(unread.iter().all(|answer| answer.status() == 200));
+    let set = server.post(&format!("/api/workflow/{}/variables", ids[2]), &json!({ "a": 1 })).await;
+    assert_eq!(set.code(503), "large-answers-busy");
+    drop(unread);
+    server.get(&format!("/api/workflow/{}", ids[2])).await.ok();
+}
+
+#[tokio::test]
 async fn a_search_with_too_many_patterns_is_the_clients_fault() {
     let server = Server::new().await;
     let list = |value: &str, count: usize| vec![value; count].join(",");
