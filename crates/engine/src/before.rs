@@ -35,19 +35,18 @@ impl Before {
 }
 
 impl Engine {
-    /// What others must hear of a monitor that has changed, and what the figures show.
-    pub(crate) fn follow_monitor(&self, monitor: &Monitor, before: &Before) {
-        if (monitor.is_down(), monitor.is_failing()) != before.was {
+    /// What others must hear of a monitor that has changed.
+    pub(crate) fn follow_monitor(&self, monitor: &Monitor, changes: &Changes) {
+        if changes.tells_dependents {
             self.tell_dependents(&monitor.id);
         }
-        // One question may follow another in one decision.
-        if before.asked != question(monitor) && !monitor.asks().is_empty() {
+        if changes.asks_parents && !monitor.asks().is_empty() {
             self.ask_parents(&monitor.id, monitor.asks().to_vec());
         }
     }
 
     /// Counts what was committed.
-    pub(crate) fn count(&self, figures: &Figures) {
+    pub(crate) fn count(&self, figures: &Changes) {
         let counters = &self.inner.counters;
         counters.started.fetch_add(figures.started, Ordering::Relaxed);
         counters.completed.fetch_add(figures.completed, Ordering::Relaxed);
@@ -57,9 +56,14 @@ impl Engine {
     }
 }
 
-/// What the decisions of one commit add to the figures.
+/// What the decisions of one commit changed, each compared with the state that it was made on: what one
+/// did and the next undid was a change.
 #[derive(Default)]
-pub(crate) struct Figures {
+pub(crate) struct Changes {
+    /// A monitor went down, came up, or began or ceased to fail.
+    tells_dependents: bool,
+    /// A monitor put a question after its parents.
+    asks_parents: bool,
     started: u64,
     completed: u64,
     failed: u64,
@@ -67,7 +71,7 @@ pub(crate) struct Figures {
     began: Vec<Timestamp>,
 }
 
-impl Figures {
+impl Changes {
     /// Adds one decision.
     pub(crate) fn add(&mut self, before: &Before, state: &AnyMachine) {
         match state {
@@ -80,6 +84,10 @@ impl Figures {
                 }
             }
             AnyMachine::Monitor(monitor) => {
+                self.tells_dependents |= (monitor.is_down(), monitor.is_failing()) != before.was;
+                // One question may follow another in one decision.
+                let asked = question(monitor);
+                self.asks_parents |= asked.is_some() && asked != before.asked;
                 let check = monitor.check.as_ref();
                 if let Some(check) = check.filter(|it| Some(it.sequence) != before.check) {
                     self.began.extend(before.due.filter(|due| *due <= check.started_at));

@@ -17,7 +17,7 @@ use tokio::sync::{MutexGuard, oneshot};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
-use crate::before::{Before, Figures};
+use crate::before::{Before, Changes};
 use crate::cache::{Shared, Slot};
 use crate::claims::{self, join_rows};
 use crate::deciding::{OPERATOR_PATIENCE, Undecided};
@@ -175,9 +175,7 @@ struct Gathered {
     /// The events of each decision, as a history row.
     rows: Vec<String>,
     bytes: usize,
-    /// What the machine was before the first decision.
-    before: Option<Before>,
-    figures: Figures,
+    changes: Changes,
     /// Messages that are received with it.
     received: Vec<MessageKey>,
     /// Who is answered after the commit, and how: what was decided rests on what is not durable yet.
@@ -428,9 +426,9 @@ impl Engine {
             let decided = self.decide(id, &request.input, slot, &mut request.known_stuck).await;
             let decided = match decided {
                 Ok((state, decided)) => {
-                    gathered.figures.add(&before, &state);
+                    gathered.changes.add(&before, &state);
                     slot.state = Some(state);
-                    Ok((before, decided))
+                    Ok(decided)
                 }
                 // Only what is there can say no.
                 Err(Undecided::Failed(Error::Rejected(_)))
@@ -468,15 +466,15 @@ impl Engine {
         slot: &mut Slot,
         gathered: &mut Gathered,
         mut request: Request,
-        decided: Result<(Before, Decided), Rejected>,
+        decided: Result<Decided, Rejected>,
     ) {
         let is_first = !slot.is_ahead && gathered.received.is_empty();
         let answer = match decided {
-            Ok((_, decided)) if decided.is_nothing() => {
+            Ok(decided) if decided.is_nothing() => {
                 gathered.received.extend(request.received.clone());
                 Ok(())
             }
-            Ok((_, decided))
+            Ok(decided)
                 if is_first
                     && request.received.is_none()
                     && claims::may_wait(&request.input, &decided) =>
@@ -486,9 +484,8 @@ impl Engine {
                 }
                 Ok(())
             }
-            Ok((before, decided)) => {
+            Ok(decided) => {
                 gathered.received.extend(request.received.clone());
-                gathered.before.get_or_insert(before);
                 gathered.add(decided);
                 slot.is_ahead = true;
                 Ok(())
@@ -509,8 +506,7 @@ impl Engine {
         gathered: &mut Gathered,
     ) -> Result<(), Failure> {
         let received = std::mem::take(&mut gathered.received);
-        let (Some(decided), Some(before)) = (gathered.take_decided(), gathered.before.take())
-        else {
+        let Some(decided) = gathered.take_decided() else {
             for key in &received {
                 let discarded = self.inner.store.discard(key).await;
                 discarded.map_err(|error| Failure::All(error.into()))?;
@@ -534,9 +530,9 @@ impl Engine {
         if let Some(fired) = fired {
             self.tell_of_schedule(id, fired);
         }
-        self.count(&gathered.figures);
+        self.count(&gathered.changes);
         if let Some(monitor) = slot.state.as_ref().and_then(AnyMachine::monitor) {
-            self.follow_monitor(monitor, &before);
+            self.follow_monitor(monitor, &gathered.changes);
         }
         Ok(())
     }
