@@ -253,22 +253,7 @@ impl Server {
         headers: &[(&str, &str)],
         body: String,
     ) -> Answer {
-        let mut request =
-            Request::builder().method(method).uri(path).header("content-type", "application/json");
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let request = request.body(Body::from(body)).expect("the path is a path");
-        let response =
-            server::router(self.api()).oneshot(request).await.expect("handlers do not fail");
-        let status = response.status();
-        let content_type = response.headers().get("content-type");
-        let content_type =
-            content_type.map_or_else(String::new, |t| t.to_str().unwrap_or("?").to_owned());
-        let headers = response.headers().clone();
-        let body = response.into_body().collect().await.expect("a body in memory").to_bytes();
-        let text = String::from_utf8(body.to_vec()).expect("answers are UTF-8");
-        Answer { status, content_type, headers, text }
+        send_through(server::router(self.api()), method, path, headers, body).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -365,4 +350,30 @@ pub(crate) fn line(name: &str, tasks: &[&str]) -> Value {
 pub(crate) fn waiting(name: &str) -> Value {
     let wait = json!({ "name": "wait", "taskReferenceName": "wait", "type": "WAIT" });
     json!({ "name": name, "version": 1, "tasks": [wait] })
+}
+
+/// Sends a request through a router. One that is cloned keeps what it knows from one request to the
+/// next, as a server does.
+pub(crate) async fn send_through(
+    router: axum::Router,
+    method: Method,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: String,
+) -> Answer {
+    let mut request =
+        Request::builder().method(method).uri(path).header("content-type", "application/json");
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    let request = request.body(Body::from(body)).expect("the path is a path");
+    let response = router.oneshot(request).await.expect("handlers do not fail");
+    let status = response.status();
+    let content_type = response.headers().get("content-type");
+    let content_type =
+        content_type.map_or_else(String::new, |t| t.to_str().unwrap_or("?").to_owned());
+    let headers = response.headers().clone();
+    let body = response.into_body().collect().await.expect("a body in memory").to_bytes();
+    let text = String::from_utf8(body.to_vec()).expect("answers are UTF-8");
+    Answer { status, content_type, headers, text }
 }
