@@ -1,7 +1,8 @@
 //! What the engine hosts: every durable state machine of the kernel behind one face.
 //!
 //! An id says which machine it names ([`ExecutionId::machine`]); the engine loads, decides, commits
-//! and wakes all alike. A further kind of machine is one variant here.
+//! and wakes all alike. A further kind of machine is a variant here, with an arm wherever kinds differ;
+//! the compiler names each.
 
 use std::sync::Arc;
 

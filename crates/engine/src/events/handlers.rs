@@ -35,8 +35,8 @@ impl Engine {
         self.inner.events.handlers.read().get(name).cloned()
     }
 
-    /// Registers event handlers, each replacing the one of its name; all or none. What they subscribe to
-    /// is heeded when this returns.
+    /// Registers event handlers, each replacing the one of its name; all or none. The queues
+    /// that they subscribe to are consumed when this returns.
     ///
     /// # Errors
     /// The store's.
