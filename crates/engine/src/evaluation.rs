@@ -32,14 +32,18 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Self {
             time: Duration::from_secs(4),
             grace: Duration::from_secs(1),
-            threads: (2 * cores).clamp(4, 32),
+            threads: (2 * cores()).clamp(4, 32),
             stuck_max: 4,
         }
     }
+}
+
+/// Cores that this process may use; 2 where the system does not say.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(2, usize::from)
 }
 
 /// How often the threads are looked at while they are busy.
@@ -247,6 +251,8 @@ pub(crate) struct Evaluators {
 
 struct Shared {
     options: Options,
+    /// Threads that start without delay. The system is asked once: the answer costs it several files.
+    threads_at_once: usize,
     state: Mutex<State>,
     /// There is work, or none any more.
     work: Condvar,
@@ -282,8 +288,9 @@ struct Thread {
 
 impl Evaluators {
     pub(crate) fn new(options: Options) -> Self {
+        let threads_at_once = cores().min(options.threads);
         let (state, work) = (Mutex::default(), Condvar::new());
-        Self { shared: Arc::new(Shared { options, state, work }) }
+        Self { shared: Arc::new(Shared { options, threads_at_once, state, work }) }
     }
 
     /// How things stand.
@@ -358,8 +365,7 @@ impl Shared {
             return Ok(());
         }
         // One thread for each core at once; more only for work that has waited.
-        let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        if state.threads.len() < cores.min(self.options.threads) {
+        if state.threads.len() < self.threads_at_once {
             self.start(&mut state);
         }
         Ok(())
