@@ -153,7 +153,11 @@ impl Question {
         patience: Duration,
     ) -> Result<Response, Trouble> {
         let (named, answer) = self.ask(client, patience).await?;
-        let response = answer.map_err(|problem| unknown(format!("{named} {}", problem.message)))?;
+        let response = answer.map_err(|problem| {
+            let why = format!("{named} {}", problem.message);
+            // What the configuration refuses, it refuses every time.
+            if problem.code.is_terminal() { wrong(why) } else { unknown(why) }
+        })?;
         if response.status.is_success() {
             return Ok(response);
         }

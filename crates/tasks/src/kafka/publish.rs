@@ -41,17 +41,18 @@ impl KafkaPublish {
         Self { dialer, clusters: Mutex::default() }
     }
 
-    /// Judges the brokers of an address. The client's library resolves them again, and what the
-    /// cluster says of its other brokers is believed.
-    async fn judge(&self, servers: &str) -> Result<(), String> {
-        for broker in &Address::parse(servers)?.brokers {
+    /// Judges the brokers of an address. The client's library resolves them again, so none of their
+    /// addresses may be refused, and none may be unknown now to be found later. What the cluster says
+    /// of its other brokers is believed.
+    async fn judge(&self, servers: &str) -> Result<(), Trouble> {
+        let brokers = Address::parse(servers).map_err(Trouble::Invalid)?.brokers;
+        for broker in &brokers {
             let Some((host, port)) = broker.rsplit_once(':') else { continue };
             let port = port.parse().unwrap_or_default();
-            if let Err(error) = self.dialer.addresses(host, port).await
-                && let Some(refusal) = refusal_of(&error)
-            {
-                return Err(refusal.to_string());
-            }
+            self.dialer.judge_all(host, port).await.map_err(|error| match refusal_of(&error) {
+                Some(refusal) => Trouble::Invalid(refusal.to_string()),
+                None => Trouble::Away(format!("the broker {host} cannot be looked up: {error}")),
+            })?;
         }
         Ok(())
     }
@@ -82,8 +83,12 @@ impl TaskRunner for KafkaPublish {
             Ok(order) => order,
             Err(Wrong(why)) => return failed_for_good(why),
         };
-        if let Err(why) = self.judge(&order.servers).await {
-            return failed_for_good(format!("`bootStrapServers`: {why}"));
+        match self.judge(&order.servers).await {
+            Ok(()) => {}
+            Err(Trouble::Invalid(why)) => {
+                return failed_for_good(format!("`bootStrapServers`: {why}"));
+            }
+            Err(Trouble::Away(why)) => return failed(format!("the record was not written: {why}")),
         }
         let cluster = match self.cluster(&order.servers) {
             Ok(cluster) => cluster,

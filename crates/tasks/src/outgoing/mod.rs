@@ -84,13 +84,30 @@ impl Dialer {
     /// The name is unknown, or the policy refuses every address of it: the error then holds a
     /// [`Refusal`].
     pub async fn addresses(&self, host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        let found = match host.parse::<IpAddr>() {
-            Ok(address) => vec![address],
-            Err(_) => self.resolver.resolve(host).await?,
-        };
+        let found = self.found(host).await?;
         Self::passed(host, &found, |address| self.policy.judge(SocketAddr::new(address, port)))
             .map(|passed| passed.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+    }
+
+    /// Judges all addresses of a host, for a client that looks the name up again by itself and may
+    /// connect to any of them.
+    ///
+    /// # Errors
+    /// The name is unknown, or the policy refuses one of its addresses: the error then holds a
+    /// [`Refusal`].
+    pub async fn judge_all(&self, host: &str, port: u16) -> io::Result<()> {
+        let found = self.found(host).await?;
+        let judged = found.iter().try_for_each(|ip| self.policy.judge(SocketAddr::new(*ip, port)));
+        judged.map_err(refusing)
+    }
+
+    /// Every address of a host.
+    async fn found(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        match host.parse::<IpAddr>() {
+            Ok(address) => Ok(vec![address]),
+            Err(_) => self.resolver.resolve(host).await,
+        }
     }
 
     /// Connects to the first address of a host that answers and may be connected to.
@@ -128,9 +145,7 @@ impl Dialer {
             }
         }
         match refusal {
-            Some(refusal) if passed.is_empty() => {
-                Err(io::Error::new(io::ErrorKind::PermissionDenied, refusal))
-            }
+            Some(refusal) if passed.is_empty() => Err(refusing(refusal)),
             _ if passed.is_empty() => {
                 Err(io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address")))
             }
@@ -160,6 +175,10 @@ impl reqwest::dns::Resolve for Names {
             Ok(Box::new(addresses) as Addrs)
         })
     }
+}
+
+fn refusing(refusal: Refusal) -> io::Error {
+    io::Error::new(io::ErrorKind::PermissionDenied, refusal)
 }
 
 /// The refusal in an error of [`Dialer::connect`], if it is one.

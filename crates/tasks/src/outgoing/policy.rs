@@ -65,7 +65,9 @@ impl Listeners {
         self.0.read().iter().any(|listener| {
             let here = listener.ip().to_canonical();
             let fits = port.is_none_or(|port| port == listener.port());
-            fits && (here == ip || (here.is_unspecified() && is_of_this_machine(ip)))
+            // The system takes a call to no address as one to itself.
+            let is_here = here == ip || (ip.is_unspecified() && here.is_loopback());
+            fits && (is_here || (here.is_unspecified() && is_of_this_machine(ip)))
         })
     }
 }
@@ -301,6 +303,13 @@ mod attacks {
             assert!(refused(&policy, address).is_some(), "{address}");
         }
         assert_eq!(refused(&policy, "192.0.2.1:9090"), None, "it is no address of this machine");
+        // Whoever allows everything else has not allowed the server itself; no address leads to it too.
+        let nets = ["0.0.0.0/0", "::/0"].map(|net| network(net).expect("a network"));
+        let lenient = Policy { allow: nets.into(), ..policy.clone() };
+        for address in ["127.0.0.1:8080", "0.0.0.0:8080", "[::]:8080", "[::ffff:0.0.0.0]:8080"] {
+            let why = refused(&lenient, address).expect("it leads to us");
+            assert!(why.contains("outgoing_own"), "{why}");
+        }
         let open = Policy { own: true, ..policy };
         assert_eq!(refused(&open, "127.0.0.1:8080"), None);
     }

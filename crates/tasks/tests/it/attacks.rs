@@ -1,7 +1,9 @@
 //! Scripts, programs and schemas that are made to take for ever: each must end soon after its limit.
+//! And tasks that are made to connect where nothing may connect to.
 
 mod javascript;
 mod jq;
+mod outgoing;
 mod schema;
 
 use std::sync::mpsc::{RecvTimeoutError, channel};
