@@ -21,7 +21,8 @@ use tokio::sync::oneshot;
 pub struct Options {
     /// Processor time that one evaluation may take; the interpreters are set to the same.
     pub time: Duration,
-    /// How long after that its thread is given up.
+    /// How long after that its thread is given up. With the pause between two looks at the threads this is
+    /// how late an evaluation ends at worst for whoever waits for it.
     pub grace: Duration,
     /// Evaluations at once; further ones wait. 0 = each is made where it is asked for, and nothing
     /// bounds it but the interpreter: for simulations, in which one thread does everything.
@@ -34,7 +35,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             time: Duration::from_secs(4),
-            grace: Duration::from_secs(1),
+            grace: Duration::from_millis(150),
             threads: (2 * cores()).clamp(4, 32),
             stuck_max: 4,
         }
@@ -47,7 +48,9 @@ fn cores() -> usize {
 }
 
 /// How often the threads are looked at while they are busy.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(25);
+/// How long an evaluation that nobody waits for any more may go on before its thread is given up.
+const UNWANTED_MAX: Duration = Duration::from_secs(1);
 /// How long work may wait before one more thread is started for it, once each core has one.
 const IMPATIENCE: Duration = Duration::from_millis(10);
 /// How long a thread waits for work before it ends.
@@ -484,7 +487,7 @@ impl Shared {
         let watch = thread.watch.clone()?;
         if watch.interrupted.load(Ordering::Acquire) {
             let since = *thread.interrupted.get_or_insert_with(Instant::now);
-            return (since.elapsed() >= grace).then_some(Verdict::Interrupted);
+            return (since.elapsed() >= UNWANTED_MAX).then_some(Verdict::Interrupted);
         }
         let (count, begun, used_before) = {
             let now = watch.now.lock();

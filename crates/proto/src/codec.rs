@@ -4,9 +4,16 @@
 use std::marker::PhantomData;
 
 use prost::Message;
+use prost::bytes::Buf as _;
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder};
 use tonic_prost::ProstEncoder;
+
+use crate::outline;
+
+/// Parts of one message that repeat, such as actions. SDKs send at most four megabytes in one message, which
+/// are fewer actions than that.
+const PARTS_MAX: usize = 200_000;
 
 /// Reads messages `U`, writes messages `T`.
 #[derive(Debug)]
@@ -49,6 +56,12 @@ impl<U: Message + Default> Decoder for StrictDecoder<U> {
         let unreadable = |error: prost::DecodeError| {
             Status::invalid_argument(format!("the message cannot be read: {error}"))
         };
+        let name = std::any::type_name::<U>().rsplit("::").next().unwrap_or_default();
+        // tonic hands on a message as one piece.
+        if outline::count_within(name, buf.chunk(), PARTS_MAX).is_none() {
+            let words = format!("the message has more than {PARTS_MAX} parts; send it in several");
+            return Err(Status::resource_exhausted(words));
+        }
         U::decode(buf).map(Some).map_err(unreadable)
     }
 }

@@ -6,6 +6,7 @@
 #![allow(clippy::all, clippy::pedantic, reason = "the code is generated")]
 
 mod codec;
+mod outline;
 
 tonic::include_proto!("_");
 

@@ -24,6 +24,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::CancellationToken;
 
+use crate::room::{self, NoRoom, Room, SMALL_MAX, Share};
+
 /// Requests being answered at once, over all connections; further ones are refused with 503. Long
 /// polls and waits for orchestrations count while they wait.
 const REQUESTS_MAX: usize = 20_000;
@@ -31,6 +33,11 @@ const REQUESTS_MAX: usize = 20_000;
 const REQUESTS_PER_ADDRESS: usize = REQUESTS_MAX / 2;
 /// Lowest rate of a request body, in bytes per second, once its first time is over.
 const BODY_RATE_MIN: u64 = 4 << 10;
+/// The same for a large body while bodies take more than half of their memory: what comes slowly must
+/// not hold it for long.
+const SCARCE_RATE_MIN: u64 = 256 << 10;
+/// How often it is looked at whether a large body comes fast enough.
+const LOOK: Duration = Duration::from_secs(1);
 /// How long a connection that makes room may take to leave before the next one is asked as well.
 const LEAVE_MAX: Duration = Duration::from_millis(20);
 /// Connections that are asked to make room for one.
@@ -40,6 +47,7 @@ const ASKED_MAX: usize = 4;
 pub(crate) struct Connections {
     room: Arc<Semaphore>,
     requests: Arc<Semaphore>,
+    bodies: Arc<Room>,
     open: Mutex<Open>,
     next: AtomicU64,
     begun: Instant,
@@ -59,6 +67,8 @@ pub(crate) struct Bounds {
     /// Longest silence within a request body, and the time of a whole one, to which each
     /// [`BODY_RATE_MIN`] bytes add a second.
     pub(crate) body_time: Duration,
+    /// Bytes of all request bodies together, of those that arrive and of those that are worked on.
+    pub(crate) bodies_max: usize,
 }
 
 #[derive(Default)]
@@ -110,6 +120,7 @@ impl Connections {
         Arc::new(Self {
             room: Arc::new(Semaphore::new(bounds.most.max(1))),
             requests: Arc::new(Semaphore::new(REQUESTS_MAX)),
+            bodies: Room::new(bounds.bodies_max),
             open: Mutex::default(),
             next: AtomicU64::new(0),
             begun: Instant::now(),
@@ -208,7 +219,8 @@ impl Connection {
     pub(crate) fn request(&self) -> Option<Request> {
         self.heard();
         let place = self.of.requests.clone().try_acquire_owned().ok()?;
-        let request = Request { peer: self.peer.clone(), is_whole: false, _place: place };
+        let body = Share::of(&self.of.bodies);
+        let request = Request { peer: self.peer.clone(), is_whole: false, body, _place: place };
         let Some((_, address)) = &self.peer.from else { return Some(request) };
         // Counted down again when it is dropped.
         let before = address.requests.fetch_add(1, Ordering::Relaxed);
@@ -232,6 +244,7 @@ impl Connection {
             request: handle.clone(),
             begun: now,
             received: 0,
+            silent_since: None,
             alarm: None,
         };
         (arriving, handle)
@@ -258,6 +271,8 @@ impl Drop for Connection {
 pub(crate) struct Request {
     peer: Arc<Peer>,
     is_whole: bool,
+    /// What its body takes in memory.
+    body: Share,
     _place: OwnedSemaphorePermit,
 }
 
@@ -285,6 +300,22 @@ impl RequestHandle {
             request.peer.answering.fetch_add(1, Ordering::Relaxed);
         }
     }
+
+    /// Nobody needs its body any more.
+    pub(crate) fn body_is_done(&self) {
+        self.0.lock().body.give_back();
+    }
+}
+
+tokio::task_local! {
+    /// The request that is being answered.
+    pub(crate) static ANSWERED: RequestHandle;
+}
+
+/// For whoever has taken what the body said, and begins to wait: its memory is for others now.
+pub(crate) fn body_is_done() {
+    // Without a connection there is none.
+    let _ = ANSWERED.try_with(RequestHandle::body_is_done);
 }
 
 /// A request body that must go on arriving.
@@ -295,16 +326,42 @@ pub(crate) struct Arriving<B> {
     request: RequestHandle,
     begun: Instant,
     received: u64,
+    /// Since when the peer is waited for.
+    silent_since: Option<Instant>,
     /// Set while the peer is waited for.
     alarm: Option<Pin<Box<Sleep>>>,
 }
 
 impl<B> Arriving<B> {
     /// When the peer has been slow for too long.
-    fn deadline(&self) -> Instant {
-        let rate = Duration::from_secs(self.received / BODY_RATE_MIN);
+    fn deadline(&self, silent_since: Instant) -> Instant {
+        let is_urgent = self.received > SMALL_MAX && self.of.bodies.is_scarce();
+        let rate = if is_urgent { SCARCE_RATE_MIN } else { BODY_RATE_MIN };
         let time = self.of.bounds.body_time;
-        (self.begun + time + rate).min(Instant::now() + time)
+        (self.begun + time + Duration::from_secs(self.received / rate)).min(silent_since + time)
+    }
+
+    /// Waits for the peer; ready when it has been slow for too long.
+    fn poll_slow(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let now = Instant::now();
+        let silent_since = *self.silent_since.get_or_insert(now);
+        let deadline = self.deadline(silent_since);
+        // Of a large body the deadline depends on what others send meanwhile.
+        let wake = if self.received > SMALL_MAX { deadline.min(now + LOOK) } else { deadline };
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(wake)));
+        while alarm.as_mut().poll(context).is_ready() {
+            if deadline <= Instant::now() {
+                return Poll::Ready(());
+            }
+            alarm.as_mut().reset(wake);
+        }
+        Poll::Pending
+    }
+
+    /// Counts what came.
+    fn take(&mut self, bytes: u64) -> Result<(), NoRoom> {
+        self.received += bytes;
+        self.request.0.lock().body.grow(bytes).map_err(|room::Full| NoRoom::new())
     }
 }
 
@@ -322,18 +379,15 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(context) else {
-            let (deadline, time) = (this.deadline(), this.of.bounds.body_time);
-            let alarm =
-                this.alarm.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-            return match alarm.as_mut().poll(context) {
-                Poll::Ready(()) => Poll::Ready(Some(Err(Box::new(TooSlow(time))))),
-                Poll::Pending => Poll::Pending,
-            };
+            let time = this.of.bounds.body_time;
+            return this.poll_slow(context).map(|()| Some(Err(TooSlow(time).into())));
         };
-        this.alarm = None;
+        (this.alarm, this.silent_since) = (None, None);
         this.peer.heard.store(this.of.clock(), Ordering::Relaxed);
-        if let Some(Ok(frame)) = &frame {
-            this.received += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if let Some(Ok(frame)) = &frame
+            && let Err(no_room) = this.take(frame.data_ref().map_or(0, |data| data.len() as u64))
+        {
+            return Poll::Ready(Some(Err(no_room.into())));
         }
         if frame.is_none() || this.body.is_end_stream() {
             this.request.whole();
@@ -354,19 +408,23 @@ where
 pub(crate) struct Leaving<B> {
     pub(crate) body: B,
     pub(crate) request: RequestHandle,
+    /// What the answer takes in memory, if that is counted.
+    pub(crate) share: Option<Arc<Share>>,
 }
 
-impl<B: Body + Unpin> Body for Leaving<B> {
-    type Data = B::Data;
+impl<B: Body<Data = Bytes> + Unpin> Body for Leaving<B> {
+    type Data = Bytes;
     type Error = B::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
         // What answers before the whole body came is not closed under its answer, either.
         self.request.whole();
-        Pin::new(&mut self.body).poll_frame(context)
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        let Some(share) = &self.share else { return frame };
+        frame.map_ok(|frame| frame.map_data(|data| room::keep(data, share)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -395,11 +453,11 @@ impl fmt::Display for TooSlow {
 
 impl Error for TooSlow {}
 
-/// Whether an error comes from a body that was too slow.
-pub(crate) fn is_too_slow(error: &(dyn Error + 'static)) -> bool {
+/// Whether an error of a body is of this kind, or comes from one.
+pub(crate) fn is_from<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.is::<TooSlow>() {
+        if error.is::<E>() {
             return true;
         }
         cause = error.source();
@@ -414,7 +472,8 @@ mod attacks {
     fn port(most: usize, per_address: usize) -> Arc<Connections> {
         let proxies = vec!["10.9.0.0/16".parse().expect("a network")];
         let body_time = Duration::from_secs(30);
-        Connections::new(Bounds { most, per_address, proxies, body_time })
+        let bodies_max = 1 << 20;
+        Connections::new(Bounds { most, per_address, proxies, body_time, bodies_max })
     }
 
     fn ip(text: &str) -> IpAddr {

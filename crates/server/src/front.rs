@@ -42,6 +42,8 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 const RESERVED: usize = 32;
 /// How long a connection beyond all others may take for its one request.
 const RESERVED_MAX: Duration = Duration::from_secs(2);
+/// Bytes of a request for health.
+const HEAD_BYTES_MAX: usize = 16 << 10;
 /// A connection that asks for something else, where it comes from, and its place among all.
 pub(crate) type Arrival = (std::net::TcpStream, Peer, Connection);
 
@@ -98,6 +100,7 @@ impl Front {
             per_address: RESERVED,
             proxies: everybody.to_vec(),
             body_time: RESERVED_MAX,
+            bodies_max: 0,
         });
         loop {
             match listener.accept().await {
@@ -170,7 +173,7 @@ impl Front {
         });
         let mut connection = http1::Builder::new();
         // What it asks for next is answered elsewhere.
-        connection.keep_alive(false).timer(TokioTimer::new());
+        connection.keep_alive(false).timer(TokioTimer::new()).max_buf_size(HEAD_BYTES_MAX);
         connection.header_read_timeout(self.silence_max);
         if let Err(error) = connection.serve_connection(TokioIo::new(stream), service).await {
             tracing::debug!(%error, "a connection broke");

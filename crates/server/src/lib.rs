@@ -16,6 +16,7 @@ mod openapi;
 mod ops;
 pub mod problem;
 pub mod rest;
+mod room;
 mod serve;
 pub mod triggers;
 
@@ -56,6 +57,10 @@ pub struct Settings {
     pub connections_per_address: usize,
     /// How long a request body may be silent before the request is given up.
     pub body_time: Duration,
+    /// Bytes that all request bodies may take together; at least three times `body_max`.
+    pub bodies_max: usize,
+    /// Bytes that all answers may take together until they are sent, but for `large_answers`.
+    pub answers_max: usize,
     /// The memory that large answers may take together.
     pub large_answers: rest::extract::LargeAnswers,
     /// Where people reach this server: links in answers begin with it, and its host is ours.
@@ -77,6 +82,8 @@ impl Default for Settings {
             connections_max: 10_000,
             connections_per_address: 2000,
             body_time: Duration::from_secs(30),
+            bodies_max: 384 << 20,
+            answers_max: 256 << 20,
             large_answers: rest::extract::LargeAnswers::default(),
             public_url: None,
             hosts: Vec::new(),

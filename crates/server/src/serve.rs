@@ -26,10 +26,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Api;
-use crate::connections::{Bounds, Connection, Connections, Leaving};
+use crate::connections::{ANSWERED, Bounds, Connection, Connections, Leaving};
 use crate::front::{Arrival, Front};
 use crate::guard::Peer;
 use crate::problem::Problem;
+use crate::room::{self, Room};
 
 /// Longest time for the head of a request, and longest idle time of an HTTP/1.1 connection. Longer
 /// than clients keep unused connections, so that none is closed under a request.
@@ -44,6 +45,11 @@ const PONG_MAX: Duration = Duration::from_secs(90);
 /// ends on one, some hundreds at most; what is more waits in the client. Servers of gRPC mostly allow
 /// a hundred.
 const STREAMS_MAX: u32 = 2000;
+/// Bytes that a connection by HTTP/1.1 may buffer, and so of the longest head. An address has up to
+/// 64 KiB.
+const BUFFER_MAX: usize = 128 << 10;
+/// Bytes that a connection by HTTP/2 may send before somebody takes them.
+const WINDOW: u32 = 256 << 10;
 /// How long a shutdown waits for answers that are under way. Polls are answered at once then, and
 /// whatever stops the process gives it ten seconds in all.
 const GRACE: Duration = Duration::from_secs(5);
@@ -65,7 +71,9 @@ pub async fn serve(
         per_address: api.settings.connections_per_address,
         proxies: api.settings.trusted_proxies.clone(),
         body_time: api.settings.body_time,
+        bodies_max: api.settings.bodies_max.max(api.settings.body_max.saturating_mul(3)),
     });
+    let answers = Room::new(api.settings.answers_max);
     let router = crate::router(api);
     let (ending, dropped) = (CancellationToken::new(), CancellationToken::new());
     let connections = TaskTracker::new();
@@ -95,11 +103,11 @@ pub async fn serve(
             }
         };
         let (ending, dropped) = (ending.clone(), dropped.clone());
-        let router = router.clone();
+        let (router, answers) = (router.clone(), answers.clone());
         connections.spawn(async move {
             let place = Arc::new(place);
             tokio::select! {
-                () = talk(stream, peer, router, ending, &place) => {}
+                () = talk(stream, peer, router, ending, &place, &answers) => {}
                 () = place.closed() => {}
                 () = dropped.cancelled() => {}
             }
@@ -124,32 +132,44 @@ async fn talk(
     router: Router,
     ending: CancellationToken,
     place: &Arc<Connection>,
+    answers: &Arc<Room>,
 ) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "small answers may be late");
     }
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(BUFFER_MAX);
     builder
         .http2()
         .timer(TokioTimer::new())
         .keep_alive_interval(PING_AFTER)
         .keep_alive_timeout(PONG_MAX)
-        .max_concurrent_streams(STREAMS_MAX);
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW);
     let begun = AtomicBool::new(false);
     let service = TowerToHyperService::new(router);
     let service = service_fn(|mut request: http::Request<Incoming>| {
         begun.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(peer);
-        let watched = place.request().map(|begun| {
+        let hands_out = hands_out(request.uri().path());
+        let is_refused = hands_out && answers.is_full();
+        let watched = place.request().filter(|_| !is_refused).map(|begun| {
             let (head, body) = request.into_parts();
             let (body, begun) = place.arriving(body, begun);
             (service.call(http::Request::from_parts(head, body)), begun)
         });
+        let answers = answers.clone();
         async move {
             let Some((answer, request)) = watched else { return Ok(overloaded()) };
-            let answer = answer.await?;
-            Ok::<_, Infallible>(answer.map(|body| Body::new(Leaving { body, request })))
+            let answer = ANSWERED.scope(request.clone(), answer).await?;
+            request.body_is_done();
+            match room::share_of(&answers, &answer, hands_out) {
+                Ok(share) => Ok::<_, Infallible>(
+                    answer.map(|body| Body::new(Leaving { body, request, share })),
+                ),
+                Err(room::Full) => Ok(answers_busy(&answer)),
+            }
         }
     });
     let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
@@ -178,6 +198,22 @@ async fn talk(
             }
         }
     }
+}
+
+/// Whether the answers to a path hand out tasks, which would be lost with an answer that is not sent.
+fn hands_out(path: &str) -> bool {
+    path.starts_with("/api/tasks/poll/") || path.starts_with("/api/tasks/update-v2")
+}
+
+/// 503 in place of an answer that does not fit into the memory for answers.
+fn answers_busy(answer: &axum::response::Response) -> axum::response::Response {
+    let message = "answers that are not read take all the memory there is for them; try again";
+    let kind = answer.headers().get(header::CONTENT_TYPE);
+    if kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc")) {
+        return tonic::Status::unavailable(message).into_http();
+    }
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "answers-busy", message);
+    ([(header::RETRY_AFTER, "1")], problem).into_response()
 }
 
 /// 503 for a request that comes while too many are being answered.

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use kernel::durable::WorkToken;
 use parking_lot::Mutex;
-use proto::OrchestratorResponse;
+use proto::{OrchestratorAction, OrchestratorResponse};
 use tonic::Status;
 
 /// Bytes of unfinished answers kept together.
@@ -17,6 +17,13 @@ const ANSWER_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes of unfinished answers of one worker.
 const WORKER_BYTES_MAX: usize = 128 << 20;
+
+/// What a message takes in memory, about: the smallest action is a hundred times as large there as it is
+/// on the wire.
+fn weight_of(chunk: &OrchestratorResponse) -> usize {
+    let actions = chunk.actions.len() * size_of::<OrchestratorAction>();
+    prost::Message::encoded_len(chunk) + actions
+}
 
 /// Answers that are not whole yet.
 #[derive(Debug, Default)]
@@ -74,7 +81,7 @@ impl Chunks {
                              to be done";
                 return Err(Status::failed_precondition(words));
             };
-            let bytes = prost::Message::encoded_len(&chunk);
+            let bytes = weight_of(&chunk);
             let partial = Partial { answer: chunk, worker, chunks: 1, bytes };
             return state.keep(token.clone(), partial);
         };
@@ -120,7 +127,7 @@ impl State {
         mut partial: Partial,
         chunk: OrchestratorResponse,
     ) -> Result<Option<OrchestratorResponse>, Status> {
-        partial.bytes += prost::Message::encoded_len(&chunk);
+        partial.bytes += weight_of(&chunk);
         partial.chunks += 1;
         let whole = &mut partial.answer;
         whole.actions.extend(chunk.actions);
@@ -162,7 +169,6 @@ impl State {
 #[cfg(test)]
 mod tests {
     use kernel::{ExecutionId, Timestamp};
-    use proto::OrchestratorAction;
     use tonic::Code;
 
     use super::*;
@@ -253,6 +259,14 @@ mod tests {
         assert_eq!(chunks.state.lock().answers.len(), 1, "the first is the second's by now");
         chunks.forget_worker(2);
         assert_eq!(chunks.state.lock().bytes, 0);
+    }
+
+    #[test]
+    fn small_actions_count_as_what_they_take_in_memory() {
+        let chunks = Chunks::default();
+        let many = vec![0; ANSWER_BYTES_MAX / size_of::<OrchestratorAction>()];
+        let refused = chunks.of_first(chunk(0, true, &many)).expect_err("too much");
+        assert_eq!(refused.code(), Code::ResourceExhausted);
     }
 
     #[test]

@@ -23,6 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Request, Response, Status, async_trait};
 
+use crate::room::Weight;
+
 use super::chunks::Chunks;
 use super::completions::CompletionContext;
 use super::convert::text;
@@ -63,6 +65,14 @@ fn ok<T>(answer: T) -> Answer<T> {
     Ok(Response::new(answer))
 }
 
+/// An answer that may be large: it is kept as it is until the connection has room for it.
+fn large<T: prost::Message>(answer: T) -> Answer<T> {
+    let weight = Weight(answer.encoded_len());
+    let mut answer = Response::new(answer);
+    answer.extensions_mut().insert(weight);
+    Ok(answer)
+}
+
 #[async_trait]
 impl TaskHubSidecarService for Sidecar {
     type GetWorkItemsStream = stream::WorkItems;
@@ -86,7 +96,7 @@ impl TaskHubSidecarService for Sidecar {
         request: Request<GetInstanceRequest>,
     ) -> Answer<GetInstanceResponse> {
         let (hub, request) = open(request);
-        ok(instances::get(&self.engine, &hub, &request).await?)
+        large(instances::get(&self.engine, &hub, &request).await?)
     }
 
     async fn rewind_instance(
@@ -114,7 +124,7 @@ impl TaskHubSidecarService for Sidecar {
     ) -> Answer<GetInstanceResponse> {
         let (hub, request) = open(request);
         let begun = |status| status != kernel::durable::Status::Pending;
-        ok(instances::wait(&self.engine, &hub, &request, begun).await?)
+        large(instances::wait(&self.engine, &hub, &request, begun).await?)
     }
 
     async fn wait_for_instance_completion(
@@ -123,7 +133,7 @@ impl TaskHubSidecarService for Sidecar {
     ) -> Answer<GetInstanceResponse> {
         let (hub, request) = open(request);
         let ended = kernel::durable::Status::is_closed;
-        ok(instances::wait(&self.engine, &hub, &request, ended).await?)
+        large(instances::wait(&self.engine, &hub, &request, ended).await?)
     }
 
     async fn raise_event(&self, request: Request<RaiseEventRequest>) -> Answer<RaiseEventResponse> {
@@ -163,7 +173,7 @@ impl TaskHubSidecarService for Sidecar {
         request: Request<QueryInstancesRequest>,
     ) -> Answer<QueryInstancesResponse> {
         let (hub, request) = open(request);
-        ok(listing::instances(&self.engine, &hub, request.query.unwrap_or_default()).await?)
+        large(listing::instances(&self.engine, &hub, request.query.unwrap_or_default()).await?)
     }
 
     async fn list_instance_ids(
@@ -171,7 +181,7 @@ impl TaskHubSidecarService for Sidecar {
         request: Request<ListInstanceIdsRequest>,
     ) -> Answer<ListInstanceIdsResponse> {
         let (hub, request) = open(request);
-        ok(listing::ids(&self.engine, &hub, request).await?)
+        large(listing::ids(&self.engine, &hub, request).await?)
     }
 
     async fn purge_instances(
@@ -258,7 +268,7 @@ impl TaskHubSidecarService for Sidecar {
 
     async fn get_entity(&self, request: Request<GetEntityRequest>) -> Answer<GetEntityResponse> {
         let (hub, request) = open(request);
-        ok(entities::get(&self.engine, &hub, &request).await?)
+        large(entities::get(&self.engine, &hub, &request).await?)
     }
 
     async fn query_entities(
@@ -266,7 +276,7 @@ impl TaskHubSidecarService for Sidecar {
         request: Request<QueryEntitiesRequest>,
     ) -> Answer<QueryEntitiesResponse> {
         let (hub, request) = open(request);
-        ok(listing::entities(&self.engine, &hub, request.query.unwrap_or_default()).await?)
+        large(listing::entities(&self.engine, &hub, request.query.unwrap_or_default()).await?)
     }
 
     async fn clean_entity_storage(

@@ -241,6 +241,7 @@ async fn until_settled(
     references: &[String],
     wait: Duration,
 ) -> Result<Standing, Problem> {
+    crate::connections::body_is_done();
     let mut deadline = tokio::time::Instant::now() + wait;
     loop {
         let mut watched = Vec::new();

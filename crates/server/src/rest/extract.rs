@@ -21,8 +21,9 @@ use serde_json::error::Category;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::Api;
-use crate::connections::is_too_slow;
+use crate::connections::{TooSlow, is_from};
 use crate::problem::Problem;
+use crate::room::{BODIES_BUSY, NoRoom, Weight};
 
 /// The body as bytes, bounded by [`Settings::body_max`](crate::Settings::body_max).
 #[derive(Debug)]
@@ -41,7 +42,11 @@ impl FromRequest<Api> for RawBody {
         match Limited::new(request.into_body(), max).collect().await {
             Ok(body) => Ok(Self(body.to_bytes())),
             Err(error) if error.is::<LengthLimitError>() => Err(too_large(max)),
-            Err(error) if is_too_slow(&*error) => {
+            Err(error) if is_from::<NoRoom>(&*error) => {
+                let status = StatusCode::SERVICE_UNAVAILABLE;
+                Err(Problem::new(status, "bodies-busy", BODIES_BUSY))
+            }
+            Err(error) if is_from::<TooSlow>(&*error) => {
                 let message = format!("the request body did not arrive: {error}");
                 Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body-too-slow", message))
             }
@@ -425,8 +430,13 @@ impl IntoResponse for LargeAnswer {
             Cow::Owned(masked) => Bytes::from(masked),
         };
         let json = HeaderValue::from_static("application/json");
+        let is_counted = share.permit.is_some();
         let body = Bytes::from_owner(Shared { body, _share: share });
-        ([(header::CONTENT_TYPE, json)], body).into_response()
+        let mut answer = ([(header::CONTENT_TYPE, json)], body).into_response();
+        if is_counted {
+            answer.extensions_mut().insert(Weight(0));
+        }
+        answer
     }
 }
 

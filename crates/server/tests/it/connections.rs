@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::Request;
+use futures_util::StreamExt as _;
+use hyper::client::conn::http2;
+use hyper_util::rt::TokioExecutor;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
-use crate::listener::Listening;
+use crate::listener::{Listening, text};
 use crate::support::{Server, line};
 
 async fn send(listening: &Listening, request: &str) -> TcpStream {
@@ -97,4 +103,52 @@ async fn attacks_connections_that_are_all_being_answered_do_not_hide_health() {
     let (_, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
     let body: serde_json::Value = serde_json::from_str(body).expect("whole JSON");
     assert_eq!(body["code"], "too-many-connections");
+}
+
+/// A request whose body has so many bytes and does not end.
+fn unfinished(bytes: usize) -> Request<Body> {
+    let begin = futures_util::stream::iter([Ok::<_, std::io::Error>("x".repeat(bytes))]);
+    let body = Body::from_stream(begin.chain(futures_util::stream::pending()));
+    Request::post("http://localhost/api/workflow").body(body).expect("a request")
+}
+
+fn start(input: &str) -> Request<Body> {
+    let body = serde_json::json!({ "text": input }).to_string();
+    Request::post("http://localhost/api/workflow/w").body(Body::from(body)).expect("a request")
+}
+
+#[tokio::test]
+async fn attacks_bodies_that_never_end_take_a_bounded_memory() {
+    let server = Server::new().await.with(|settings| {
+        // Three mebibytes in all, of which large bodies take two.
+        (settings.body_max, settings.bodies_max) = (1 << 20, 0);
+        settings.body_time = Duration::from_secs(600);
+    });
+    server.register(line("w", &["never"])).await;
+    let listening = Listening::over(&server).await;
+    let stream = listening.connect().await;
+    let (sender, connection) =
+        http2::handshake(TokioExecutor::new(), stream).await.expect("it speaks HTTP/2");
+    tokio::spawn(connection);
+    let mut bodies = JoinSet::new();
+    for _ in 0..6 {
+        let mut sender = sender.clone();
+        bodies.spawn(async move { sender.send_request(unfinished(1 << 20)).await });
+    }
+    for _ in 0..4 {
+        let refused = bodies.join_next().await.expect("there are more").expect("no panic");
+        let refused = refused.expect("an answer");
+        assert_eq!(refused.status(), 503);
+        assert!(text(refused).await.contains("bodies-busy"));
+    }
+    // What is small finds room all the same, and what is large when those have gone.
+    let mut sender = sender;
+    let small = sender.send_request(start("small")).await.expect("an answer");
+    assert_eq!(small.status(), 200);
+    bodies.shutdown().await;
+    let large = "x".repeat(800 << 10);
+    let taken = async {
+        while sender.send_request(start(&large)).await.expect("an answer").status() != 200 {}
+    };
+    tokio::time::timeout(Duration::from_mins(1), taken).await.expect("there is room again");
 }
