@@ -220,6 +220,7 @@ impl Engine {
         engine.quarantine_suspects();
         engine.recover().await?;
         engine.open_events().await?;
+        engine.resume_changes().await?;
         engine.run_waker();
         engine.run_watchdog();
         engine.run_alarm();
