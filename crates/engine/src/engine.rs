@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use kernel::graph::{Execution, Limits, Message, Status};
+use kernel::schedule;
 use kernel::{
     CachedOutput, Effect, ExecutionId, Json, MachineKind, Record, Rejected, Scripts, Timestamp,
 };
@@ -267,6 +268,11 @@ impl Engine {
     /// The bounds of executions.
     pub fn limits(&self) -> &Limits {
         &self.inner.options.limits
+    }
+
+    /// The bounds of schedules.
+    pub fn schedule_limits(&self) -> &schedule::Limits {
+        &self.inner.options.schedules
     }
 
     /// The present instant.

@@ -19,6 +19,8 @@ mod kind;
 mod monitors;
 mod references;
 mod rejected;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
