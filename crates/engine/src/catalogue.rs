@@ -99,15 +99,20 @@ impl Catalogue {
         kind: &'static str,
         change: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let kinds = self.kinds.clone();
+        let catalogue = self.clone();
         let changing = async move {
             let result = change.await;
-            let mut kinds = kinds.lock();
-            let kind = kinds.entry(kind).or_default();
-            kind.changes += 1;
-            kind.view = None;
+            catalogue.has_changed(kind);
             result
         };
         tokio::spawn(changing).await.map_err(|_| StoreError::Closed)?
+    }
+
+    /// Forgets the view of a kind, because its documents have changed or may have.
+    pub(crate) fn has_changed(&self, kind: &'static str) {
+        let mut kinds = self.kinds.lock();
+        let kind = kinds.entry(kind).or_default();
+        kind.changes += 1;
+        kind.view = None;
     }
 }

@@ -15,6 +15,7 @@ use crate::engine::{Engine, Error, Inner};
 use crate::evaluation::{self, Evaluation, Outcome, Watch, Watched};
 use crate::machine::{AnyInput, AnyMachine, Decided};
 use crate::mutants::{self, Mutant};
+use crate::parts::Options;
 use crate::store::StoreError;
 use crate::vault::Shelf;
 
@@ -111,9 +112,9 @@ impl Engine {
         scripts: &dyn Scripts,
     ) -> Result<Decided, Rejected> {
         let world = Knowledge { inner: &self.inner };
-        let limits = &self.inner.options.limits;
+        let Options { limits, schedules, .. } = &self.inner.options;
         let context = Context { now: self.inner.clock.now(), scripts, world: &world, limits };
-        state.decide(input, &context)
+        state.decide(input, &context, schedules)
     }
 
     /// Takes an execution's slot for an operator who ends it, and does not wait behind an evaluation.

@@ -19,7 +19,8 @@ pub struct Definitions {
     store: Arc<dyn Store>,
     damaged: Arc<Damaged>,
     registered: RwLock<Registered>,
-    plans: RwLock<Plans>,
+    /// The plans that executions pin, by their hash.
+    pinned: RwLock<HashMap<Arc<str>, Arc<Plan>>>,
     /// Makes the references to secrets in plans.
     key: Key,
     /// Changes when a workflow is forgotten.
@@ -31,13 +32,27 @@ struct Registered {
     workflows: BTreeMap<Arc<str>, BTreeMap<u32, Arc<WorkflowDef>>>,
     tasks: BTreeMap<Arc<str>, Arc<TaskDef>>,
     schemas: BTreeMap<Arc<str>, BTreeMap<u32, Arc<SchemaDef>>>,
+    /// The plans that new starts get, made of what is registered now.
+    plans: HashMap<(Arc<str>, u32), Arc<Plan>>,
+    /// How often it has changed since the start.
+    changes: u64,
 }
 
-/// Compiled plans: those that new starts get, and those that running executions pin.
-#[derive(Default)]
-struct Plans {
-    current: HashMap<(Arc<str>, u32), Arc<Plan>>,
-    by_hash: HashMap<Arc<str>, Arc<Plan>>,
+impl Registered {
+    fn put_workflow(&mut self, definition: WorkflowDef) {
+        let versions = self.workflows.entry(definition.name.as_str().into()).or_default();
+        versions.insert(version_of(&definition), Arc::new(definition));
+    }
+
+    fn put_task(&mut self, definition: TaskDef) {
+        self.tasks.insert(definition.name.as_str().into(), Arc::new(definition));
+    }
+
+    /// To be called with each change, before it can be seen: no plan is of two states.
+    fn has_changed(&mut self) {
+        self.changes += 1;
+        self.plans.clear();
+    }
 }
 
 /// Compiled plans kept beyond those in use; more are compiled again when needed.
@@ -69,8 +84,8 @@ impl Definitions {
             let versions = registered.schemas.entry(document.name.clone()).or_default();
             versions.insert(document.version, Arc::new(definition));
         }
-        let (registered, plans) = (RwLock::new(registered), RwLock::default());
-        Ok(Self { store, damaged, registered, plans, key, forgotten: watch::Sender::new(()) })
+        let (registered, pinned) = (RwLock::new(registered), RwLock::default());
+        Ok(Self { store, damaged, registered, pinned, key, forgotten: watch::Sender::new(()) })
     }
 
     /// A workflow definition; the latest version if none is named.
@@ -124,19 +139,8 @@ impl Definitions {
     /// # Errors
     /// The store's.
     pub async fn put_workflows(&self, definitions: Vec<WorkflowDef>) -> Result<(), StoreError> {
-        let documents = definitions.iter().map(|definition| {
-            document(WORKFLOW, &definition.name, version_of(definition), definition)
-        });
-        self.store.put_documents(documents.collect()).await?;
-        let mut registered = self.registered.write();
-        for definition in definitions {
-            let name = Arc::from(definition.name.as_str());
-            let versions = registered.workflows.entry(name).or_default();
-            self.damaged.mended(WORKFLOW, &definition.name, version_of(&definition));
-            versions.insert(version_of(&definition), Arc::new(definition));
-        }
-        drop(registered);
-        self.plans.write().current.clear();
+        self.store.put_documents(documents(&[], &definitions)).await?;
+        self.take(Vec::new(), definitions);
         Ok(())
     }
 
@@ -145,17 +149,23 @@ impl Definitions {
     /// # Errors
     /// The store's.
     pub async fn put_tasks(&self, definitions: Vec<TaskDef>) -> Result<(), StoreError> {
-        let documents =
-            definitions.iter().map(|definition| document(TASK, &definition.name, 0, definition));
-        self.store.put_documents(documents.collect()).await?;
-        let mut registered = self.registered.write();
-        for definition in definitions {
-            self.damaged.mended(TASK, &definition.name, 0);
-            registered.tasks.insert(definition.name.as_str().into(), Arc::new(definition));
-        }
-        drop(registered);
-        self.plans.write().current.clear();
+        self.store.put_documents(documents(&definitions, &[])).await?;
+        self.take(definitions, Vec::new());
         Ok(())
+    }
+
+    /// Lets all be seen at once that is in the store now.
+    pub(crate) fn take(&self, tasks: Vec<TaskDef>, workflows: Vec<WorkflowDef>) {
+        let mut registered = self.registered.write();
+        for definition in tasks {
+            self.damaged.mended(TASK, &definition.name, 0);
+            registered.put_task(definition);
+        }
+        for definition in workflows {
+            self.damaged.mended(WORKFLOW, &definition.name, version_of(&definition));
+            registered.put_workflow(definition);
+        }
+        registered.has_changed();
     }
 
     /// Forgets one version of a workflow; running executions keep theirs. `false` if there was
@@ -173,8 +183,8 @@ impl Definitions {
                 registered.workflows.remove(name);
             }
         }
+        registered.has_changed();
         drop(registered);
-        self.plans.write().current.clear();
         self.forgotten.send_replace(());
         Ok(found)
     }
@@ -191,8 +201,9 @@ impl Definitions {
     pub async fn delete_task(&self, name: &str) -> Result<bool, StoreError> {
         let found = self.store.delete_document(TASK, name, 0).await?;
         self.damaged.mended(TASK, name, 0);
-        self.registered.write().tasks.remove(name);
-        self.plans.write().current.clear();
+        let mut registered = self.registered.write();
+        registered.tasks.remove(name);
+        registered.has_changed();
         Ok(found)
     }
 
@@ -228,8 +239,8 @@ impl Definitions {
             let versions = registered.schemas.entry(schema.name.as_str().into()).or_default();
             versions.insert(number(&schema), Arc::new(schema));
         }
+        registered.has_changed();
         drop(registered);
-        self.plans.write().current.clear();
         Ok(())
     }
 
@@ -247,25 +258,32 @@ impl Definitions {
                 registered.schemas.remove(name);
             }
         }
+        registered.has_changed();
         drop(registered);
-        self.plans.write().current.clear();
         Ok(found)
     }
 
-    /// The plan that a start gets now; `None` if nothing of that name and version is registered.
+    /// The plan that a start gets now; `None` if nothing of that name and version is registered. All
+    /// that is pinned in it was registered at one instant.
     pub fn plan(&self, name: &str, version: Option<u32>) -> Option<Arc<Plan>> {
-        let definition = self.workflow(name, version)?;
-        let key = (Arc::from(definition.name.as_str()), version_of(&definition));
-        if let Some(plan) = self.plans.read().current.get(&key) {
-            return Some(plan.clone());
+        loop {
+            let changes = self.registered.read().changes;
+            let definition = self.workflow(name, version)?;
+            let key = (Arc::from(definition.name.as_str()), version_of(&definition));
+            if let Some(plan) = self.registered.read().plans.get(&key) {
+                return Some(plan.clone());
+            }
+            let plan = self.pin((*definition).clone());
+            let mut registered = self.registered.write();
+            // What changed while it was made may be in one half of it only.
+            if registered.changes == changes {
+                if registered.plans.len() >= PLANS_MAX {
+                    registered.plans.clear();
+                }
+                registered.plans.insert(key, plan.clone());
+                return Some(plan);
+            }
         }
-        let plan = self.pin((*definition).clone());
-        let mut plans = self.plans.write();
-        if plans.current.len() >= PLANS_MAX {
-            plans.current.clear();
-        }
-        plans.current.insert(key, plan.clone());
-        Some(plan)
     }
 
     /// The same if it is at hand: `None` for what is not registered, `Some(None)` for what is and of
@@ -273,7 +291,7 @@ impl Definitions {
     pub fn planned(&self, name: &str, version: Option<u32>) -> Option<Option<Arc<Plan>>> {
         let definition = self.workflow(name, version)?;
         let key = (Arc::from(definition.name.as_str()), version_of(&definition));
-        Some(self.plans.read().current.get(&key).cloned())
+        Some(self.registered.read().plans.get(&key).cloned())
     }
 
     /// Pins a definition as it stands now: task definitions and the versions of sub-workflows that
@@ -308,7 +326,7 @@ impl Definitions {
 
     /// A plan by its hash, from memory or from the store.
     pub(crate) async fn pinned(&self, hash: &str) -> Result<Arc<Plan>, StoreError> {
-        if let Some(plan) = self.plans.read().by_hash.get(hash) {
+        if let Some(plan) = self.pinned.read().get(hash) {
             return Ok(plan.clone());
         }
         let text = self
@@ -324,16 +342,25 @@ impl Definitions {
     }
 
     fn remember(&self, plan: Arc<Plan>) {
-        let mut plans = self.plans.write();
-        if plans.by_hash.len() >= PLANS_MAX {
-            plans.by_hash.retain(|_, plan| Arc::strong_count(plan) > 1);
+        let mut pinned = self.pinned.write();
+        if pinned.len() >= PLANS_MAX {
+            pinned.retain(|_, plan| Arc::strong_count(plan) > 1);
         }
-        plans.by_hash.insert(plan.hash.clone(), plan);
+        pinned.insert(plan.hash.clone(), plan);
     }
 }
 
 fn version_of(definition: &WorkflowDef) -> u32 {
     u32::try_from(definition.version).unwrap_or(1)
+}
+
+/// Definitions as they are stored.
+pub(crate) fn documents(tasks: &[TaskDef], workflows: &[WorkflowDef]) -> Vec<Document> {
+    let tasks = tasks.iter().map(|task| document(TASK, &task.name, 0, task));
+    let workflows = workflows.iter().map(|definition| {
+        document(WORKFLOW, &definition.name, version_of(definition), definition)
+    });
+    tasks.chain(workflows).collect()
 }
 
 fn document(kind: &str, name: &str, version: u32, value: &impl serde::Serialize) -> Document {

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use kernel::graph::{Execution, Limits, Message, Status};
+use kernel::schedule;
 use kernel::{
     CachedOutput, Effect, ExecutionId, Json, MachineKind, Record, Rejected, Scripts, Timestamp,
 };
@@ -220,6 +221,7 @@ impl Engine {
         engine.quarantine_suspects();
         engine.recover().await?;
         engine.open_events().await?;
+        engine.resume_changes().await?;
         engine.run_waker();
         engine.run_watchdog();
         engine.run_alarm();
@@ -266,6 +268,11 @@ impl Engine {
     /// The bounds of executions.
     pub fn limits(&self) -> &Limits {
         &self.inner.options.limits
+    }
+
+    /// The bounds of schedules.
+    pub fn schedule_limits(&self) -> &schedule::Limits {
+        &self.inner.options.schedules
     }
 
     /// The present instant.

@@ -300,6 +300,7 @@ impl AnyMachine {
         &mut self,
         input: AnyInput,
         context: &Context<'_>,
+        schedules: &schedule::Limits,
     ) -> Result<Decided, Rejected> {
         match self {
             Self::Execution(state) => {
@@ -325,8 +326,7 @@ impl AnyMachine {
                     AnyInput::Schedule(input) => input,
                     other => return Err(other.misdirected(&state.id)),
                 };
-                let limits = schedule::Limits::default();
-                let context = schedule::Context { now: context.now, limits: &limits };
+                let context = schedule::Context { now: context.now, limits: schedules };
                 let decision = state.decide(input, &context)?;
                 let defined =
                     |event: &schedule::Event| matches!(event, schedule::Event::Defined { .. });

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use kernel::graph::{Execution, Limits};
+use kernel::schedule;
 use kernel::{Json, Scripts};
 
 use crate::clock::Clock;
@@ -56,6 +57,8 @@ pub trait Values: Send + Sync {
 pub struct Options {
     /// Bounds of executions.
     pub limits: Limits,
+    /// Bounds of schedules.
+    pub schedules: schedule::Limits,
     /// Built-in tasks running at once, per task type; those of monitors have as many again.
     pub runs_max: usize,
     /// Starts of one definition in a minute; 0 = any number. What monitors start does not count.
@@ -85,6 +88,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
+            schedules: schedule::Limits::default(),
             runs_max: 64,
             starts_per_minute: 0,
             cache_bytes: 12 << 20,

@@ -5,15 +5,22 @@
 //! triggers (objects with `method` and `path`) or task definitions (a file named `taskdefs.json` or
 //! `*.taskdefs.json`), one or a list. Files named `input*.json` are examples of input and are passed
 //! over. A YAML file holds monitors, or is a checklist; a JSON file with sections of one holds
-//! monitors too. A file with a mistake changes nothing: what was registered before
+//! monitors too.
+//!
+//! What one reading finds is one change: judged together, stored in one transaction. A file with a
+//! mistake is left out of it, and with it what refers to what it defines: what was registered before
 //! stays, and the mistake is told with its place. That two files define the same is a mistake, too:
 //! which of them counts would hang on their names.
 
 mod below;
+mod change;
 mod clash;
 mod kind;
 mod monitors;
+mod references;
 mod rejected;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,13 +28,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Engine;
-use kernel::ExecutionId;
 use kernel::alert::definition::{ChecklistOptions, Known};
 use kernel::definition::{
     EventHandler, Problem, TaskDef, WorkflowDef, inspect_workflow, parse_event_handlers,
     parse_task_defs, parse_workflows, validate_event_handler, validate_task_def,
 };
-use kernel::schedule::{Input, ScheduleSpec, parse_schedules};
+use kernel::schedule::{ScheduleSpec, parse_schedules};
 use notify::{RecursiveMode, Watcher};
 use serde_json::Value;
 use server::triggers::{self, Trigger};
@@ -35,10 +41,11 @@ use tokio::sync::{Mutex, mpsc};
 
 use below::files_below;
 pub(crate) use monitors::all as monitors_below;
+use references::Definers;
 use rejected::{Mistakes, Of};
 
 /// What one file defines.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Defined {
     workflows: Vec<WorkflowDef>,
     tasks: Vec<TaskDef>,
@@ -48,6 +55,12 @@ struct Defined {
 }
 
 impl Defined {
+    fn count(&self) -> usize {
+        let Self { workflows, tasks, schedules, handlers, triggers } = self;
+        let documents = workflows.len() + tasks.len() + handlers.len() + triggers.len();
+        documents + schedules.len()
+    }
+
     /// Adds what monitors may speak of.
     fn add_to(&self, known: &mut Known) {
         let workflows = self.workflows.iter().map(|it| it.name.as_str().into());
@@ -70,6 +83,7 @@ pub(crate) async fn load(
     engine: &Engine,
     paths: &[PathBuf],
     checklist: &ChecklistOptions,
+    loaded: &Loaded,
 ) -> Result<(), Vec<String>> {
     let (below, mut mistakes) = below::all(paths);
     let (of_monitors, files): (Vec<_>, Vec<_>) =
@@ -80,20 +94,21 @@ pub(crate) async fn load(
     let beside = monitors::beside(engine, defined.iter().map(|(_, found)| found)).await;
     let read = monitors::read(engine, &of_monitors, checklist, &beside);
     mistakes.extend(read.without_former(engine));
+    let mut fitting = defined.clone();
+    let unfit = change::take_out_unfit(engine, &mut fitting).await;
+    mistakes.extend(unfit.map_err(in_words)?.into_values().flatten());
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
-    for (file, found) in defined {
-        if let Err(error) = put(engine, found).await {
-            mistakes.push(format!("{}: {error}", file.display()));
-        }
-    }
+    let differing = change::differing(engine, &fitting).await.map_err(in_words)?;
+    change::apply(engine, differing).await.map_err(in_words)?;
+    tell_of_missing_workflows(engine, &defined);
     // Monitors last: they check and tell by what the other files define.
     let refused = monitors::apply(engine, read, true).await;
-    mistakes.extend(refused);
-    if !mistakes.is_empty() {
-        return Err(mistakes);
+    if !refused.is_empty() {
+        return Err(refused);
     }
+    loaded.0.lock().await.remember(&defined);
     // What was refused before a restart is not any more.
     rejected::tell(engine, Of::Definitions, &Mistakes::new()).await;
     below.tell_passed_over();
@@ -160,24 +175,29 @@ fn read_all(files: &[PathBuf], engine: &Engine) -> (Vec<(PathBuf, Defined)>, Mis
             Err(found) => drop(mistakes.insert(file.clone(), found)),
         }
     }
-    // Schedules last: they start what the other files define.
-    defined.sort_by_key(|(_, found): &(PathBuf, Defined)| !found.schedules.is_empty());
     (defined, mistakes)
 }
 
-/// Registers what a file defines; says how much of it is new or different.
-async fn put(engine: &Engine, found: Defined) -> anyhow::Result<usize> {
-    Ok(put_tasks(engine, found.tasks).await?
-        + put_workflows(engine, found.workflows).await?
-        + put_handlers(engine, found.handlers).await?
-        + put_schedules(engine, found.schedules).await?
-        + put_triggers(engine, found.triggers).await?)
+/// What became of the files of definitions, whoever read them last; clones are the same. Held while
+/// files are applied, so that one reading after the other is.
+#[derive(Clone, Default)]
+pub(crate) struct Loaded(Arc<Mutex<Files>>);
+
+/// What became of files.
+#[derive(Default)]
+struct Files {
+    /// Those that are refused now.
+    refused: Mistakes,
+    /// What others refer to in those that are good, or were.
+    definers: Definers,
 }
 
-/// The files of definitions that are refused now, whoever read them last; clones are the same. Held
-/// while files are applied, so that one after the other does.
-#[derive(Clone, Default)]
-pub(crate) struct Refused(Arc<Mutex<Mistakes>>);
+impl Files {
+    fn remember(&mut self, defined: &[(PathBuf, Defined)]) {
+        let names = defined.iter().filter_map(|(file, it)| Some((file.canonicalize().ok()?, it.names())));
+        self.definers.extend(names);
+    }
+}
 
 /// Applies what changes below the paths, for as long as the answer lives.
 ///
@@ -186,7 +206,7 @@ pub(crate) struct Refused(Arc<Mutex<Mistakes>>);
 pub(crate) fn watch<C: Fn() -> ChecklistOptions + Send + 'static>(
     engine: Engine,
     paths: &[PathBuf],
-    refused: Refused,
+    loaded: Loaded,
     checklist: C,
 ) -> notify::Result<impl Send + use<C>> {
     let (sender, mut changed) = mpsc::unbounded_channel::<PathBuf>();
@@ -222,16 +242,14 @@ pub(crate) fn watch<C: Fn() -> ChecklistOptions + Send + 'static>(
                 tell_of_change(&engine, file);
             }
             let mut files = definitions_of(&engine, files, &roots);
-            let mut refused = refused.0.lock().await;
+            let mut loaded = loaded.0.lock().await;
             // What was refused may be good because another file has changed.
-            files.extend(
-                std::mem::take(&mut *refused)
-                    .into_keys()
-                    .filter(|file| file.exists() && !monitors::concerns(&engine, file)),
-            );
+            let refused = loaded.refused.keys();
+            let refused = refused.filter(|it| it.exists() && !monitors::concerns(&engine, it));
+            files.extend(refused.cloned());
             files.sort();
             files.dedup();
-            *refused = reload(&engine, files, &roots).await;
+            reload(&engine, files, &roots, &mut loaded).await;
             if of_monitors {
                 monitors::reload(&engine, &given, &checklist()).await;
             }
@@ -244,12 +262,12 @@ pub(crate) fn watch<C: Fn() -> ChecklistOptions + Send + 'static>(
 pub(crate) async fn reload_all(
     engine: &Engine,
     paths: &[PathBuf],
-    refused: &Refused,
+    loaded: &Loaded,
     checklist: &ChecklistOptions,
 ) {
     let roots: Vec<PathBuf> = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
-    let mut refused = refused.0.lock().await;
-    *refused = reload(engine, definitions_of(engine, roots.clone(), &roots), &roots).await;
+    let mut loaded = loaded.0.lock().await;
+    reload(engine, definitions_of(engine, roots.clone(), &roots), &roots, &mut loaded).await;
     monitors::reload(engine, paths, checklist).await;
 }
 
@@ -275,8 +293,8 @@ fn definitions_of(engine: &Engine, changed: Vec<PathBuf>, roots: &[PathBuf]) -> 
     files
 }
 
-/// Applies files that have changed or were refused; answers which are refused, and why.
-async fn reload(engine: &Engine, files: Vec<PathBuf>, roots: &[PathBuf]) -> Mistakes {
+/// Applies files that have changed or were refused, as one change, and tells which are refused.
+async fn reload(engine: &Engine, files: Vec<PathBuf>, roots: &[PathBuf], loaded: &mut Files) {
     let (mut defined, mut mistakes) = read_all(&files, engine);
     let below = roots.iter().flat_map(|root| files_below(root).unwrap_or_default());
     let others: Vec<PathBuf> = below
@@ -290,23 +308,53 @@ async fn reload(engine: &Engine, files: Vec<PathBuf>, roots: &[PathBuf]) -> Mist
         defined.retain(|(file, _)| *file != clash.file);
         mistakes.entry(clash.file.clone()).or_default().push(clash.to_string());
     }
-    for (file, found) in defined {
-        match put(engine, found).await {
-            Ok(0) => {}
-            Ok(count) => {
-                tracing::info!(file = %file.display(), count, "applied changed definitions");
-            }
-            Err(error) => {
-                let mistake = format!("{}: {error}", file.display());
-                mistakes.entry(file).or_default().push(mistake);
-            }
+    if let Err(error) = apply(engine, defined.clone(), &mut mistakes, &loaded.definers).await {
+        for (file, _) in &defined {
+            let mistake = format!("{}: {error:#}", file.display());
+            mistakes.entry(file.clone()).or_default().push(mistake);
         }
     }
+    defined.retain(|(file, _)| !mistakes.contains_key(file));
+    tell_of_missing_workflows(engine, &defined);
+    loaded.remember(&defined);
     for mistake in mistakes.values().flatten() {
         tracing::error!("not applied, what was registered stays: {mistake}");
     }
     rejected::tell(engine, Of::Definitions, &mistakes).await;
-    mistakes
+    loaded.refused = mistakes;
+}
+
+/// Applies what differs in files that are good by themselves; those that are not applied because of
+/// others come to the mistakes.
+///
+/// # Errors
+/// Nothing is applied.
+async fn apply(
+    engine: &Engine,
+    mut defined: Vec<(PathBuf, Defined)>,
+    mistakes: &mut Mistakes,
+    definers: &Definers,
+) -> anyhow::Result<()> {
+    mistakes.extend(change::take_out_unfit(engine, &mut defined).await?);
+    let mut differing = change::differing(engine, &defined).await?;
+    references::keep_back(engine, &mut differing, mistakes, definers);
+    change::apply(engine, differing.clone()).await?;
+    for (file, found) in differing {
+        tracing::info!(file = %file.display(), count = found.count(), "applied changed definitions");
+    }
+    Ok(())
+}
+
+/// Warns of schedules that start what does not exist now that files are applied.
+fn tell_of_missing_workflows(engine: &Engine, defined: &[(PathBuf, Defined)]) {
+    let schedules = defined.iter().flat_map(|(_, found)| &found.schedules);
+    for missing in schedules.filter_map(|it| engine.missing_workflow(it)) {
+        tracing::warn!("{missing}; each firing will fail until it does");
+    }
+}
+
+fn in_words(error: anyhow::Error) -> Vec<String> {
+    vec![format!("{error:#}")]
 }
 
 /// Says of a changed file that it is gone, or that it is none that is read.
@@ -423,98 +471,4 @@ fn read(path: &Path, tasks: &[TaskDef], engine: &Engine) -> Result<Defined, Vec<
     } else {
         Err(told(problems))
     }
-}
-
-/// Registers what differs from what is registered; says how many did.
-async fn put_tasks(engine: &Engine, mut tasks: Vec<TaskDef>) -> anyhow::Result<usize> {
-    let now = engine.now().millis();
-    tasks.retain_mut(|task| {
-        let Some(present) = engine.definitions().task(&task.name) else {
-            task.create_time = now;
-            return true;
-        };
-        (task.create_time, task.update_time) = (present.create_time, present.update_time);
-        let changed = *task != *present;
-        if changed {
-            task.update_time = now;
-        }
-        changed
-    });
-    let count = tasks.len();
-    if count > 0 {
-        engine.definitions().put_tasks(tasks).await?;
-    }
-    Ok(count)
-}
-
-async fn put_workflows(engine: &Engine, mut workflows: Vec<WorkflowDef>) -> anyhow::Result<usize> {
-    let now = engine.now().millis();
-    workflows.retain_mut(|workflow| {
-        let version = u32::try_from(workflow.version).ok();
-        let Some(present) = engine.definitions().workflow(&workflow.name, version) else {
-            workflow.create_time = now;
-            return true;
-        };
-        (workflow.create_time, workflow.update_time) = (present.create_time, present.update_time);
-        let changed = *workflow != *present;
-        if changed {
-            workflow.update_time = now;
-        }
-        changed
-    });
-    let count = workflows.len();
-    if count > 0 {
-        engine.definitions().put_workflows(workflows).await?;
-    }
-    Ok(count)
-}
-
-/// Defines schedules that are new or different; whether one is paused stays as it was unless its
-/// file says otherwise and has changed.
-async fn put_schedules(engine: &Engine, schedules: Vec<ScheduleSpec>) -> anyhow::Result<usize> {
-    let mut count = 0;
-    for schedule in schedules {
-        if let Some(missing) = engine.missing_workflow(&schedule) {
-            tracing::warn!("{missing}; each firing will fail until it does");
-        }
-        let id = ExecutionId::schedule(&schedule.name);
-        let present =
-            engine.look(&id, |hosted| hosted.schedule().and_then(|s| s.spec.clone())).await?;
-        if present.flatten().is_none_or(|present| *present != schedule) {
-            engine.step(&id, Input::Define(Box::new(schedule))).await?;
-            count += 1;
-        }
-    }
-    Ok(count)
-}
-
-async fn put_triggers(engine: &Engine, triggers: Vec<Trigger>) -> anyhow::Result<usize> {
-    if triggers.is_empty() {
-        return Ok(0);
-    }
-    triggers::put(engine, triggers).await.map_err(|problem| {
-        let flaws: Vec<String> = problem.flaws.iter().map(Problem::to_string).collect();
-        anyhow::anyhow!(if flaws.is_empty() { problem.message } else { flaws.join("; ") })
-    })
-}
-
-async fn put_handlers(engine: &Engine, mut handlers: Vec<EventHandler>) -> anyhow::Result<usize> {
-    let now = engine.now().millis();
-    handlers.retain_mut(|handler| {
-        let Some(present) = engine.event_handler(&handler.name) else {
-            handler.create_time = now;
-            return true;
-        };
-        (handler.create_time, handler.update_time) = (present.create_time, present.update_time);
-        let changed = *handler != *present;
-        if changed {
-            handler.update_time = now;
-        }
-        changed
-    });
-    let count = handlers.len();
-    if count > 0 {
-        engine.put_event_handlers(handlers).await?;
-    }
-    Ok(count)
 }

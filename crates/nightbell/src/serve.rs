@@ -42,9 +42,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     };
     let server = server?;
     let engine = server.engine.clone();
-    let (options, refused) = (robopager.clone(), load::Refused::default());
-    let (paths, told) = (config.load.clone(), refused.clone());
-    let prepared = stop.unless_told(prepare(&engine, &config, &robopager)).await;
+    let (options, loaded) = (robopager.clone(), load::Loaded::default());
+    let (paths, seen) = (config.load.clone(), loaded.clone());
+    let prepared = stop.unless_told(prepare(&engine, &config, &robopager, &loaded)).await;
     match prepared {
         Some(Ok(())) => {}
         Some(Err(error)) => {
@@ -57,9 +57,9 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
             return Ok(());
         }
     }
-    let watching = load::watch(engine.clone(), &paths, told, move || options.checklist())
+    let watching = load::watch(engine.clone(), &paths, seen, move || options.checklist())
         .context("the files of --load cannot be watched")?;
-    let reading = tokio::spawn(read_on_hangup(hangups, engine, config, robopager, refused));
+    let reading = tokio::spawn(read_on_hangup(hangups, engine, config, robopager, loaded));
     let result = server.serve(stop).await;
     reading.abort();
     drop(watching);
@@ -67,8 +67,14 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// Does what must be done before the first request is answered.
-async fn prepare(engine: &Engine, config: &Config, robopager: &Robopager) -> anyhow::Result<()> {
-    load::load(engine, &config.load, &robopager.checklist()).await.map_err(|mistakes| {
+async fn prepare(
+    engine: &Engine,
+    config: &Config,
+    robopager: &Robopager,
+    loaded: &load::Loaded,
+) -> anyhow::Result<()> {
+    let options = robopager.checklist();
+    load::load(engine, &config.load, &options, loaded).await.map_err(|mistakes| {
         anyhow::anyhow!(
             "the definitions of --load have mistakes, nothing is served:\n  {}",
             mistakes.join("\n  ")
@@ -84,12 +90,12 @@ async fn read_on_hangup(
     engine: Engine,
     config: Config,
     robopager: Arc<Robopager>,
-    refused: load::Refused,
+    loaded: load::Loaded,
 ) {
     while hangups.recv().await.is_some() {
         tracing::info!("SIGHUP: files are read again");
         robopager.reload(&engine, &config).await;
-        load::reload_all(&engine, &config.load, &refused, &robopager.checklist()).await;
+        load::reload_all(&engine, &config.load, &loaded, &robopager.checklist()).await;
     }
 }
 
@@ -225,6 +231,10 @@ pub(crate) fn options(config: &Config) -> engine::Options {
             iterations_max: config.loop_iterations_max.get(),
             executions_max: config.workflow_open_max.map_or(0, NonZeroU32::get),
             ..kernel::graph::Limits::default()
+        },
+        schedules: kernel::schedule::Limits {
+            backfill_max: config.backfill_max.get(),
+            ..kernel::schedule::Limits::default()
         },
         runs_max: config.system_task_workers.get(),
         starts_per_minute: config.workflow_starts_per_minute.map_or(0, NonZeroU32::get),

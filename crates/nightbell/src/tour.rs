@@ -87,7 +87,8 @@ async fn wind_up(engine: &Engine, folder: &Folder, clockwork: &Clockwork) -> any
     for (name, value) in &clockwork.secrets {
         engine.vault().put(Shelf::Secrets, name, value).await?;
     }
-    if let Err(mistakes) = load::load(engine, &[examples], &ChecklistOptions::default()).await {
+    let (options, loaded) = (ChecklistOptions::default(), load::Loaded::default());
+    if let Err(mistakes) = load::load(engine, &[examples], &options, &loaded).await {
         anyhow::bail!("the examples have mistakes:\n  {}", mistakes.join("\n  "));
     }
     trigger(engine, SCAN).await

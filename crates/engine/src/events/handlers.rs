@@ -41,13 +41,16 @@ impl Engine {
     /// # Errors
     /// The store's.
     pub async fn put_event_handlers(&self, handlers: Vec<EventHandler>) -> Result<(), StoreError> {
-        let documents = handlers.iter().map(|handler| Document {
-            kind: KIND.into(),
-            name: handler.name.as_str().into(),
-            version: 0,
-            text: serde_json::to_string(handler).expect("a handler serializes to JSON").into(),
-        });
-        self.inner.store.put_documents(documents.collect()).await?;
+        self.inner.store.put_documents(documents(&handlers)).await?;
+        self.take_event_handlers(handlers);
+        Ok(())
+    }
+
+    /// Obeys handlers that are in the store now.
+    pub(crate) fn take_event_handlers(&self, handlers: Vec<EventHandler>) {
+        if handlers.is_empty() {
+            return;
+        }
         let mut registered = self.inner.events.handlers.write();
         for handler in handlers {
             self.inner.damaged.mended(KIND, &handler.name, 0);
@@ -55,7 +58,6 @@ impl Engine {
         }
         drop(registered);
         self.follow_queues();
-        Ok(())
     }
 
     /// Forgets an event handler; `false` if there was none.
@@ -76,4 +78,15 @@ impl Engine {
         let handlers = self.inner.events.handlers.read();
         handlers.values().filter(|h| h.active && h.event == event).cloned().collect()
     }
+}
+
+/// Handlers as they are stored.
+pub(crate) fn documents(handlers: &[EventHandler]) -> Vec<Document> {
+    let stored = handlers.iter().map(|handler| Document {
+        kind: KIND.into(),
+        name: handler.name.as_str().into(),
+        version: 0,
+        text: serde_json::to_string(handler).expect("a handler serializes to JSON").into(),
+    });
+    stored.collect()
 }

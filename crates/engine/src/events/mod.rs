@@ -24,6 +24,7 @@ use tokio::sync::Semaphore;
 
 pub use broker::{Broker, BrokerError, Delivery, EventMessage, EventName, Receipt, Subscription};
 pub use handling::LEDGER;
+pub(crate) use handlers::documents;
 pub(crate) use inbox::HERE;
 pub use inbox::PublishError;
 pub use listen::QueueState;

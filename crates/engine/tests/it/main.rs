@@ -2,6 +2,7 @@
 
 mod adoption;
 mod attacks;
+mod changing;
 mod claims;
 mod documents;
 mod durable;

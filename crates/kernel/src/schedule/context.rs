@@ -62,7 +62,7 @@ pub struct Limits {
     pub missed_lines_max: usize,
     /// How far missed firings are counted.
     pub counted_max: usize,
-    /// Firings of one backfill.
+    /// Firings of one backfill (`backfill_max`).
     pub backfill_max: usize,
     /// Firings whose fate is not known yet, or that are followed to their end.
     pub open_max: usize,
@@ -77,7 +77,7 @@ impl Default for Limits {
             catch_up_max: 100,
             missed_lines_max: 20,
             counted_max: 10_000,
-            backfill_max: 1000,
+            backfill_max: 10_000,
             open_max: 1000,
             lateness_max: 60_000,
         }

@@ -140,7 +140,8 @@ fn backfill(
         }
         count if count > most => {
             let message = format!(
-                "the schedule names more than {most} instants from {from} to {to} (backfill_max)"
+                "the schedule names more than {most} instants from {from} to {to} (backfill_max); \
+                 fill the stretch in parts, or raise that setting"
             );
             return Err(Rejected::Invalid(message));
         }

@@ -14,6 +14,10 @@ use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::time::Timestamp;
 
+/// Runs of the past that may be begun, or followed to their end, at once: few enough to leave room
+/// under [`Limits::open_max`](super::Limits::open_max) for what comes due meanwhile.
+const BACKFILL_OPEN_MAX: usize = 500;
+
 /// A schedule.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
@@ -189,10 +193,10 @@ impl Schedule {
     pub(super) fn backfill_room(&self) -> usize {
         match &self.backfill {
             None => 0,
-            Some(Backfill { at_once: None, .. }) => usize::MAX,
-            Some(Backfill { at_once: Some(most), .. }) => {
+            Some(Backfill { at_once, .. }) => {
                 let open = self.open.values().filter(|firing| firing.cause == Cause::Backfill);
-                (*most as usize).saturating_sub(open.count())
+                let most = at_once.map_or(BACKFILL_OPEN_MAX, |most| most as usize);
+                most.min(BACKFILL_OPEN_MAX).saturating_sub(open.count())
             }
         }
     }

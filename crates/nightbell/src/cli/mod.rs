@@ -13,7 +13,7 @@ mod incident;
 mod input;
 mod moment;
 mod monitor;
-mod offline;
+pub(crate) mod offline;
 mod orchestration;
 mod output;
 mod queue;

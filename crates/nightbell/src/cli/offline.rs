@@ -15,13 +15,21 @@ use crate::values::FromEnvironment;
 /// # Errors
 /// The configuration is wrong.
 pub(super) async fn engine() -> anyhow::Result<Engine> {
+    engine_over(Memory::new()).await
+}
+
+/// The same over a store in memory.
+///
+/// # Errors
+/// The configuration is wrong.
+pub(crate) async fn engine_over(store: Memory) -> anyhow::Result<Engine> {
     let file = config::File::find(None)?;
     let (config, _) =
         Config::load_with_origins(&Flags::default(), config::process_env, file.as_ref())?;
     let mut settings = crate::serve::task_settings(&config);
     settings.check.sources = tasks::check::Sources::of(&config.sources.0);
     let parts = Parts {
-        store: Arc::new(Memory::new()),
+        store: Arc::new(store),
         clock: Arc::new(SystemClock),
         scripts: Engines::new(
             crate::serve::javascript_limits(&config),

@@ -188,7 +188,7 @@ settings! {
 
     /// Files and folders of definitions, schedules, monitors and checklists to load.
     ///
-    /// They are watched: a changed file is applied whole or not at all.
+    /// They are watched: what changes together is one change, and a file with a mistake is left out.
     load: Vec<PathBuf> = [];
 
     /// Robopager's `etl.cfg`: mailbox, batchy, time zone and Redis of the checklists among `load`.
@@ -328,6 +328,12 @@ settings! {
     /// What a caller starts beyond that is refused with 429; what workflows, schedules and events start
     /// is delayed. What monitors start does not count.
     workflow_starts_per_minute: Option<NonZeroU32> = ["off"];
+
+    /// How many instants one backfill of a schedule may run for.
+    ///
+    /// A day of a schedule that fires every minute has 1,440. A longer stretch is refused:
+    /// it can be filled in parts.
+    backfill_max: NonZeroUsize = ["10000"];
 
     /// Networks that tasks and monitors may reach although they are refused as a rule.
     ///

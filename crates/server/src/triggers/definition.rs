@@ -37,6 +37,17 @@ pub struct Trigger {
     pub(super) action: Action,
 }
 
+impl Trigger {
+    /// The name of the definition of which it starts runs, which may be an expression; `None` if it
+    /// starts none.
+    pub fn starts(&self) -> Option<&str> {
+        match &self.action {
+            Action::Start(start) => Some(&start.name),
+            Action::Show(_) => None,
+        }
+    }
+}
+
 /// What a trigger does.
 #[derive(Clone, Debug)]
 pub(super) enum Action {

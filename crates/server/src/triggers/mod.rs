@@ -11,13 +11,13 @@ mod pattern;
 mod scope;
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json as AsJson;
 use axum::extract::State;
-use engine::Engine;
 use engine::store::Document;
+use engine::{Change, Engine};
 use kernel::definition::Problem as Flaw;
 use serde::Deserialize;
 use serde_json::Value;
@@ -97,55 +97,107 @@ async fn registered(engine: &Engine) -> Result<Arc<Registered>, Problem> {
     Ok(engine.catalogue().view(KIND, compile).await?)
 }
 
-/// Defines triggers, or defines them anew; says how many are new or different.
+/// Makes a change of which triggers are a part.
 ///
 /// # Errors
-/// 400 with every conflict, if two triggers have the same method and paths; the store's. Nothing
+/// 400 with every conflict, if two triggers have the same method and paths; the engine's. Nothing
 /// is written then.
-pub async fn put(engine: &Engine, triggers: Vec<Trigger>) -> Result<usize, Problem> {
+pub async fn change(
+    engine: &Engine,
+    triggers: Vec<Trigger>,
+    mut change: Change,
+) -> Result<(), Problem> {
     let _writing = WRITING.lock().await;
+    // What is registered is compiled only if somebody asks.
+    if !triggers.is_empty() {
+        let present = registered(engine).await?;
+        if let Some(problem) = present.conflicts(&[&triggers]).pop().flatten() {
+            return Err(problem);
+        }
+        let new = triggers.iter().filter(|it| !present.holds(it));
+        change.documents.extend(new.map(|it| (KIND, it.name.clone(), it.document.to_string())));
+    }
+    Ok(engine.change(change).await?)
+}
+
+/// What keeps groups of triggers from being defined at once, each judged beside those before it;
+/// `None` for those that are good.
+///
+/// # Errors
+/// The store's.
+pub async fn judge(
+    engine: &Engine,
+    groups: &[&[Trigger]],
+) -> Result<Vec<Option<Problem>>, Problem> {
+    Ok(registered(engine).await?.conflicts(groups))
+}
+
+/// Those of the triggers that are new or different.
+///
+/// # Errors
+/// The store's.
+pub async fn differing(engine: &Engine, triggers: Vec<Trigger>) -> Result<Vec<Trigger>, Problem> {
+    if triggers.is_empty() {
+        return Ok(triggers);
+    }
     let present = registered(engine).await?;
-    let replaced = |name: &str| triggers.iter().any(|trigger| trigger.name == name);
-    let others: Vec<&Trigger> =
-        present.triggers.values().map(|it| &**it).filter(|it| !replaced(&it.name)).collect();
+    Ok(triggers.into_iter().filter(|it| !present.holds(it)).collect())
+}
+
+impl Registered {
+    /// Whether a trigger is registered just so.
+    fn holds(&self, trigger: &Trigger) -> bool {
+        let former = self.triggers.get(&trigger.name);
+        former.is_some_and(|former| former.document == trigger.document)
+    }
+
+    /// See [`judge`].
+    fn conflicts(&self, groups: &[&[Trigger]]) -> Vec<Option<Problem>> {
+        let replaced: BTreeSet<&str> =
+            groups.iter().flat_map(|group| group.iter().map(|it| it.name.as_str())).collect();
+        let others = self.triggers.values().map(|it| &**it);
+        let mut beside: Vec<&Trigger> =
+            others.filter(|it| !replaced.contains(it.name.as_str())).collect();
+        let mut judged = Vec::new();
+        for group in groups {
+            let problem = conflict(&beside, group);
+            if problem.is_none() {
+                beside.extend(group.iter());
+            }
+            judged.push(problem);
+        }
+        judged
+    }
+}
+
+/// What is wrong with triggers beside others.
+fn conflict(others: &[&Trigger], triggers: &[Trigger]) -> Option<Problem> {
     let mut flaws = Vec::new();
     for (index, trigger) in triggers.iter().enumerate() {
         let place = |member: &str| match triggers.len() {
             1 => format!("/{member}"),
             _ => format!("/{index}/{member}"),
         };
-        let earlier = &triggers[..index];
-        if earlier.iter().any(|other| other.name == trigger.name) {
+        let mut before = others.iter().copied().chain(&triggers[..index]);
+        if before.clone().any(|other| other.name == trigger.name) {
             let message = format!("there is another trigger '{}' before this one", trigger.name);
             flaws.push(Flaw::new(place("name"), "name-taken", message, "Give it another name."));
             continue;
         }
-        let mut all = others.iter().copied().chain(earlier);
         let same = |other: &&Trigger| {
             other.method == trigger.method && other.pattern.equals(&trigger.pattern)
         };
-        if let Some(other) = all.find(same) {
+        if let Some(other) = before.find(same) {
             let message = format!("the trigger '{}' has the same method and path", other.name);
             let hint = "Give one of them another path, or delete the other.";
             flaws.push(Flaw::new(place("path"), "path-taken", message, hint));
         }
     }
     if !flaws.is_empty() {
-        return Err(Problem::invalid(flaws));
+        return Some(Problem::invalid(flaws));
     }
-    if others.len() + triggers.len() > COUNT_MAX {
-        return Err(Problem::conflict(format!("there can be at most {COUNT_MAX} triggers")));
-    }
-    let mut changed = 0;
-    for trigger in triggers {
-        let former = present.triggers.get(&trigger.name);
-        if former.is_some_and(|former| former.document == trigger.document) {
-            continue;
-        }
-        engine.catalogue().put(KIND, &trigger.name, trigger.document.to_string()).await?;
-        changed += 1;
-    }
-    Ok(changed)
+    (others.len() + triggers.len() > COUNT_MAX)
+        .then(|| Problem::conflict(format!("there can be at most {COUNT_MAX} triggers")))
 }
 
 fn missing(name: &str) -> Problem {
@@ -182,7 +234,7 @@ async fn put_triggers(
     let compile = move || read(&value.to_string(), engine.scripts()).map_err(Problem::invalid);
     let triggers = apart(compile).await?;
     let documents = triggers.iter().map(|trigger| trigger.document.clone()).collect();
-    put(&api.engine, triggers).await?;
+    change(&api.engine, triggers, Change::default()).await?;
     Ok(AsJson(documents))
 }
 

@@ -206,7 +206,7 @@ fn a_trigger_fires_at_once() {
 #[test]
 fn a_backfill_runs_a_stretch_of_the_past() {
     let mut run = Run::new("2026-02-26T10:15:30Z", json!({ "overlap": "skip" }));
-    run.limits.firings_max = 2;
+    (run.limits.firings_max, run.limits.backfill_max) = (2, 1000);
     let stretch = |from: &str, to: &str| Input::Backfill {
         from: at(from),
         to: at(to),
@@ -225,11 +225,32 @@ fn a_backfill_runs_a_stretch_of_the_past() {
         ("2026-02-25T05:00:00Z", "2026-02-25T01:00:00Z", "cannot end before it begins"),
         ("2026-02-25T05:00:00Z", "2027-02-25T01:00:00Z", "in the future"),
         ("2026-02-25T05:00:01Z", "2026-02-25T05:00:02Z", "names no instant"),
-        ("2025-01-01T00:00:00Z", "2026-02-25T00:00:00Z", "more than 1000 instants"),
+        ("2025-01-01T00:00:00Z", "2026-02-25T00:00:00Z", "(backfill_max)"),
     ] {
         let refused = run.say(stretch(from, to)).unwrap_err();
         assert!(refused.to_string().contains(says), "{refused}");
     }
+}
+
+#[test]
+fn a_day_of_a_minutely_schedule_is_filled_without_skipping_any() {
+    let every_minute = json!({ "cronExpression": "0 * * * * *", "overlap": "skip" });
+    let mut run = Run::new("2026-02-26T10:15:30Z", every_minute);
+    let (from, to) = (at("2026-02-25T00:00:00Z"), at("2026-02-25T23:59:59Z"));
+    run.say(Input::Backfill { from, to, at_once: None, by: None }).unwrap();
+    run.advance("2026-02-26T10:15:31Z");
+    // Nobody has answered yet whether they have begun: the others wait for that.
+    assert!(run.starts.len() < run.limits.open_max, "{}", run.starts.len());
+    run.advance("2026-02-26T10:16:00Z");
+    assert!(run.ledger().last().unwrap().ends_with("10:16:00 POLLED"), "its own time comes first");
+    let mut answered = 0;
+    while answered < run.starts.len() {
+        answered += 1;
+        run.started(u32::try_from(answered).unwrap()).unwrap();
+        run.advance("2026-02-26T10:16:01Z");
+    }
+    assert_eq!(run.starts.len(), 24 * 60 + 1);
+    assert!(!run.ledger().iter().any(|line| line.contains("SKIPPED")));
 }
 
 #[test]

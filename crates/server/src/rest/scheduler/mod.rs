@@ -12,7 +12,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use engine::Engine;
 use kernel::definition::Problem as Flaw;
-use kernel::schedule::{Input, Limits, Schedule, ScheduleSpec, Tag, parse_schedules};
+use kernel::schedule::{Input, Schedule, ScheduleSpec, Tag, parse_schedules};
 use kernel::{ExecutionId, Rejected, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -242,7 +242,7 @@ async fn count_backfill(
     Query(params): Query<BackfillParams>,
 ) -> Result<Json<Value>, Problem> {
     let (from, to) = (instant("from", &params.from)?, instant("to", &params.to)?);
-    let most = Limits::default().backfill_max;
+    let most = api.engine.schedule_limits().backfill_max;
     let look = |it: &Schedule| it.instants(from, to, most.saturating_add(1));
     let mut instants = read(&api.engine, &name, look).await?;
     let more = instants.len() > most;

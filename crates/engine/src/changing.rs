@@ -1,0 +1,118 @@
+//! Several definitions as one change: stored in one transaction, and seen together.
+//!
+//! Schedules are machines, each with commits of its own. What they shall obey is therefore stored
+//! with the rest, and told to them at once after it; what a crash cut short is told at the next
+//! start, before any of them looks at the clock. So a schedule never starts what the change has not
+//! defined yet.
+
+use std::sync::Arc;
+
+use kernel::ExecutionId;
+use kernel::definition::{EventHandler, TaskDef, WorkflowDef};
+use kernel::schedule::{Input, ScheduleSpec};
+
+use crate::definitions;
+use crate::engine::{Engine, Error};
+use crate::events;
+use crate::store::{Document, StoreError};
+
+/// Documents that hold what a schedule is still to be told, under its name.
+const SCHEDULE: &str = "schedule_change";
+
+/// What changes together. Each replaces what is registered under its name (and version).
+#[derive(Clone, Debug, Default)]
+pub struct Change {
+    /// Task definitions.
+    pub tasks: Vec<TaskDef>,
+    /// Workflow definitions.
+    pub workflows: Vec<WorkflowDef>,
+    /// Event handlers.
+    pub handlers: Vec<EventHandler>,
+    /// Schedules.
+    pub schedules: Vec<ScheduleSpec>,
+    /// Documents of kinds that the [`Catalogue`](crate::Catalogue) keeps, as `(kind, name, text)`.
+    pub documents: Vec<(&'static str, String, String)>,
+}
+
+impl Change {
+    /// Whether nothing changes.
+    pub fn is_empty(&self) -> bool {
+        let Self { tasks, workflows, handlers, schedules, documents } = self;
+        tasks.is_empty()
+            && workflows.is_empty()
+            && handlers.is_empty()
+            && schedules.is_empty()
+            && documents.is_empty()
+    }
+
+    fn as_stored(&self) -> Vec<Document> {
+        let mut all = definitions::documents(&self.tasks, &self.workflows);
+        all.extend(events::documents(&self.handlers));
+        all.extend(self.documents.iter().map(|(kind, name, text)| document(kind, name, text)));
+        all.extend(self.schedules.iter().map(|spec| {
+            let text = serde_json::to_string(spec).expect("a schedule serializes to JSON");
+            document(SCHEDULE, &spec.name, &text)
+        }));
+        all
+    }
+}
+
+fn document(kind: &str, name: &str, text: &str) -> Document {
+    Document { kind: kind.into(), name: name.into(), version: 0, text: text.into() }
+}
+
+impl Engine {
+    /// Makes a change: all of it or nothing is stored, whoever asked may go away meanwhile. Starts
+    /// that begin afterwards see all of it.
+    ///
+    /// # Errors
+    /// The store's: nothing has changed then, or, after [`StoreError::Unavailable`], perhaps all has
+    /// and is seen after the next start. Of a schedule that could not be told: it is told at the
+    /// next start, all else has changed.
+    pub async fn change(&self, change: Change) -> Result<(), Error> {
+        if change.is_empty() {
+            return Ok(());
+        }
+        let engine = self.clone();
+        let changing = async move { engine.change_now(change).await };
+        tokio::spawn(changing).await.map_err(|_| Error::Closing)?
+    }
+
+    async fn change_now(&self, change: Change) -> Result<(), Error> {
+        let stored = self.inner.store.put_documents(change.as_stored()).await;
+        let Change { tasks, workflows, handlers, schedules, documents } = change;
+        for (kind, _, _) in &documents {
+            self.catalogue().has_changed(kind);
+        }
+        stored?;
+        // What others start comes before what starts it.
+        self.definitions().take(tasks, workflows);
+        self.take_event_handlers(handlers);
+        for spec in schedules {
+            self.tell_schedule(spec).await?;
+        }
+        Ok(())
+    }
+
+    /// Tells schedules what a crash kept from them. To be called before they look at the clock.
+    pub(crate) async fn resume_changes(&self) -> Result<(), StoreError> {
+        for document in self.inner.store.documents(SCHEDULE).await? {
+            let Some(spec) = self.inner.damaged.read::<ScheduleSpec>(&document) else { continue };
+            match self.tell_schedule(spec).await {
+                Err(Error::Store(error)) => return Err(error),
+                Err(error) => {
+                    tracing::error!(schedule = %document.name, %error, "it could not be changed");
+                }
+                Ok(()) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn tell_schedule(&self, spec: ScheduleSpec) -> Result<(), Error> {
+        let name: Arc<str> = spec.name.clone();
+        self.step(&ExecutionId::schedule(&name), Input::Define(Box::new(spec))).await?;
+        self.inner.store.delete_document(SCHEDULE, &name, 0).await?;
+        Ok(())
+    }
+}

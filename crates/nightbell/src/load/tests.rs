@@ -1,0 +1,192 @@
+//! One reading of the files is one change.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use engine::Engine;
+use engine::memory::{Call, Fault, Memory};
+use engine::store::StoreError;
+use kernel::ExecutionId;
+use kernel::alert::definition::ChecklistOptions;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use super::{Loaded, load, reload_all};
+use crate::cli::offline::engine_over;
+
+/// A folder of files that speak of each other, and an engine that has loaded it.
+struct House {
+    folder: tempfile::TempDir,
+    engine: Engine,
+    loaded: Loaded,
+    /// Writes of documents that the store still takes.
+    left: Arc<AtomicUsize>,
+    /// What parent and child said of themselves at each write.
+    seen: Arc<Mutex<Vec<[Option<String>; 2]>>>,
+}
+
+fn description(engine: &Engine, name: &str) -> Option<String> {
+    engine.definitions().workflow(name, None).and_then(|it| it.description.clone())
+}
+
+fn workflow(name: &str, mark: &str, task: Value) -> Value {
+    json!({ "name": name, "version": 1, "description": mark, "tasks": [task] })
+}
+
+fn child(mark: &str) -> Value {
+    let task = json!({ "name": "work", "taskReferenceName": "work", "type": "SIMPLE" });
+    workflow("child", mark, task)
+}
+
+fn running(name: &str, started: &str, mark: &str) -> Value {
+    let task = json!({ "name": "c", "taskReferenceName": "c", "type": "SUB_WORKFLOW",
+                       "subWorkflowParam": { "name": started } });
+    workflow(name, mark, task)
+}
+
+impl House {
+    async fn open() -> Self {
+        let (left, seen) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::<Mutex<Vec<_>>>::default());
+        let shown: Arc<OnceLock<Engine>> = Arc::default();
+        let (takes, sees, shows) = (left.clone(), seen.clone(), shown.clone());
+        let store = Memory::with_faults(move |call| {
+            if matches!(call, Call::Read(_)) {
+                return None;
+            }
+            let engine = shows.get()?;
+            sees.lock().push(["parent", "child"].map(|name| description(engine, name)));
+            let Call::Write("put_documents") = call else { return None };
+            let took = takes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1));
+            took.err().map(|_| Fault::Before(StoreError::Unavailable("the disk is full".into())))
+        });
+        let engine = engine_over(store).await.expect("it opens");
+        assert!(shown.set(engine.clone()).is_ok());
+        let folder = tempfile::tempdir().expect("a folder");
+        let house = Self { folder, engine, loaded: Loaded::default(), left, seen };
+        house.write_all("one");
+        let paths = [house.folder.path().to_owned()];
+        load(&house.engine, &paths, &ChecklistOptions::default(), &house.loaded)
+            .await
+            .expect("nothing is wrong");
+        house
+    }
+
+    fn write(&self, name: &str, value: &Value) {
+        std::fs::write(self.folder.path().join(name), value.to_string()).expect("a file");
+    }
+
+    fn write_all(&self, mark: &str) {
+        self.write("a.json", &running("parent", "child", mark));
+        self.write("b.json", &child(mark));
+        self.write("taskdefs.json", &json!([{ "name": "work", "description": mark }]));
+        let schedule = json!({ "name": "nightly", "cronExpression": "0 0 2 * * *",
+            "description": mark, "startWorkflowRequest": { "name": "parent" } });
+        self.write("s.json", &schedule);
+    }
+
+    async fn reload(&self) {
+        let paths = [self.folder.path().to_owned()];
+        reload_all(&self.engine, &paths, &self.loaded, &ChecklistOptions::default()).await;
+    }
+
+    /// What parent, child, task and schedule say of themselves.
+    async fn marks(&self) -> [Option<String>; 4] {
+        let task = self.engine.definitions().task("work").and_then(|it| it.description.clone());
+        let id = ExecutionId::schedule("nightly");
+        let spec = self.engine.look(&id, |it| it.schedule().and_then(|it| it.spec.clone())).await;
+        let spec = spec.expect("the store answers").flatten();
+        let schedule = spec.and_then(|it| it.description.as_deref().map(str::to_owned));
+        let [parent, child] = ["parent", "child"].map(|name| description(&self.engine, name));
+        [parent, child, task, schedule]
+    }
+
+    /// The names of the files that are refused, and why.
+    async fn refused(&self) -> Vec<(String, String)> {
+        let name = |file: &Path| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let loaded = self.loaded.0.lock().await;
+        loaded.refused.iter().map(|(file, told)| (name(file), told.join("; "))).collect()
+    }
+}
+
+fn all(mark: &str) -> [Option<String>; 4] {
+    std::array::from_fn(|_| Some(mark.to_owned()))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_that_depend_on_each_other_change_together_or_not_at_all() {
+    let house = House::open().await;
+    assert_eq!(house.marks().await, all("one"));
+    house.seen.lock().clear();
+    house.write_all("two");
+    house.left.store(1, Ordering::SeqCst);
+    house.reload().await;
+    assert_eq!(house.marks().await, all("two"), "one write is enough");
+    assert_eq!(house.refused().await, []);
+
+    house.write_all("three");
+    house.left.store(0, Ordering::SeqCst);
+    house.reload().await;
+    assert_eq!(house.marks().await, all("two"), "without a write nothing has changed");
+    let refused = house.refused().await;
+    assert_eq!(refused.len(), 4, "{refused:?}");
+    assert!(refused.iter().all(|(_, told)| told.contains("the store is unavailable")), "{refused:?}");
+    house.left.store(usize::MAX, Ordering::SeqCst);
+    house.reload().await;
+    assert_eq!((house.marks().await, house.refused().await), (all("three"), vec![]));
+    let seen = std::mem::take(&mut *house.seen.lock());
+    assert!(seen.len() > 3 && seen.iter().all(|[parent, child]| parent == child), "{seen:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_stores_nothing_of_files_that_do_not_fit() {
+    let house = House::open().await;
+    house.write_all("two");
+    let trigger = |name: &str| {
+        json!({ "name": name, "method": "POST", "path": "/orders", "start": { "name": "parent" } })
+    };
+    house.write("t.json", &trigger("t"));
+    house.write("u.json", &trigger("u"));
+    let paths = [house.folder.path().to_owned()];
+    let mistakes = load(&house.engine, &paths, &ChecklistOptions::default(), &house.loaded).await;
+    let mistakes = mistakes.expect_err("two triggers have one path");
+    assert!(mistakes.iter().any(|it| it.contains("u.json") && it.contains("same method and path")));
+    assert_eq!(house.marks().await, all("one"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_refers_to_a_refused_one_waits_for_it_and_others_do_not() {
+    let house = House::open().await;
+    for broken in ["{", r#"{"name":"child","version":1,"tasks":[{"name":"x","type":"SWITCH"}]}"#] {
+        house.write_all("two");
+        house.write("c.json", &workflow("other", broken, json!({ "name": "n",
+            "taskReferenceName": "n", "type": "NOOP" })));
+        std::fs::write(house.folder.path().join("b.json"), broken).expect("a file");
+        house.reload().await;
+        let [one, two] = ["one", "two"].map(|it| Some(it.to_owned()));
+        // The schedule starts the parent, which runs the child.
+        assert_eq!(house.marks().await, [one.clone(), one.clone(), two, one]);
+        assert_eq!(description(&house.engine, "other").as_deref(), Some(broken));
+        let refused = house.refused().await;
+        let names: Vec<&str> = refused.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["a.json", "b.json", "s.json"], "{refused:?}");
+        let told = &refused[0].1;
+        assert!(told.contains("refers to the workflow 'child', which ") && told.contains("b.json"));
+
+        house.write("b.json", &child("two"));
+        house.reload().await;
+        assert_eq!((house.marks().await, house.refused().await), (all("two"), vec![]));
+        house.write_all("one");
+        house.reload().await;
+    }
+    // What is nowhere may be in a file that cannot be read.
+    house.write("d.json", &running("third", "new", "one"));
+    std::fs::write(house.folder.path().join("e.json"), "{").expect("a file");
+    house.reload().await;
+    let refused = house.refused().await;
+    assert!(refused[0].0 == "d.json" && refused[0].1.contains("may define"), "{refused:?}");
+    std::fs::remove_file(house.folder.path().join("e.json")).expect("it is there");
+    house.reload().await;
+    assert_eq!(house.refused().await, []);
+    assert_eq!(description(&house.engine, "third").as_deref(), Some("one"));
+}
