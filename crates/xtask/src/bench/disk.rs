@@ -25,6 +25,8 @@ const APPENDS: usize = 500;
 const STILL: Duration = Duration::from_millis(900);
 /// How long a store may take to tidy up.
 const TIDY_MAX: Duration = Duration::from_secs(90);
+/// How much longer for each workflow of many.
+const TIDY_EACH: Duration = Duration::from_micros(300);
 
 /// Appends and syncs, one by one.
 pub(super) fn probe(samples: &mut Samples) -> anyhow::Result<()> {
@@ -134,12 +136,22 @@ pub(super) async fn settled(file: &Path, patience: Duration) -> anyhow::Result<(
 
 /// Waits until an open store has indexed and compressed what has ended.
 pub(super) async fn tidied(file: &Path) -> anyhow::Result<()> {
+    tidied_within(file, TIDY_MAX).await
+}
+
+/// The same with patience for so many workflows.
+pub(super) async fn tidied_all(file: &Path, workflows: usize) -> anyhow::Result<()> {
+    tidied_within(file, TIDY_MAX + TIDY_EACH * u32::try_from(workflows)?).await
+}
+
+async fn tidied_within(file: &Path, patience: Duration) -> anyhow::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(file, flags)?;
     connection.busy_timeout(Duration::from_secs(5))?;
     let count = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let (begun, mut since, mut before) = (Instant::now(), Instant::now(), [0; 3]);
     loop {
+        let looked = Instant::now();
         let left = [
             count("SELECT count(*) FROM history")?,
             count("SELECT count(*) FROM pending")?,
@@ -150,7 +162,8 @@ pub(super) async fn tidied(file: &Path) -> anyhow::Result<()> {
         } else if since.elapsed() > STILL {
             return Ok(());
         }
-        anyhow::ensure!(begun.elapsed() < TIDY_MAX, "the store does not finish tidying up");
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        anyhow::ensure!(begun.elapsed() < patience, "the store does not finish tidying up");
+        // To look costs time, too, while there is much.
+        tokio::time::sleep(Duration::from_millis(50).max(looked.elapsed() * 8)).await;
     }
 }

@@ -1,6 +1,6 @@
 //! What a measurement needs: a runtime, an engine in a fresh folder, the process's own costs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -60,15 +60,28 @@ impl engine::Values for NoValues {
     }
 }
 
-/// A folder that goes away after use.
-pub(super) struct Folder(pub(super) PathBuf);
+/// A folder that goes away after use, unless it is to be kept.
+pub(super) struct Folder(pub(super) PathBuf, bool);
 
 impl Folder {
     pub(super) fn make() -> anyhow::Result<Self> {
         let at = jiff::Timestamp::now().as_nanosecond();
         let path = std::env::temp_dir().join(format!("nightbell-bench-{at}"));
         std::fs::create_dir_all(&path)?;
-        Ok(Self(path))
+        Ok(Self(path, false))
+    }
+
+    /// One that stays.
+    pub(super) fn keep(path: &Path) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(path)?;
+        Ok(Self(path.canonicalize()?, true))
+    }
+
+    /// One with a copy of the store in another, which no process has open.
+    pub(super) fn copy(of: &Self) -> anyhow::Result<Self> {
+        let copy = Self::make()?;
+        std::fs::copy(of.store(), copy.store())?;
+        Ok(copy)
     }
 
     /// The file of the store in it.
@@ -79,7 +92,9 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        if !self.1 {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
     }
 }
 

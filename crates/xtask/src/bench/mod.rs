@@ -16,10 +16,9 @@ mod payload;
 mod remote;
 mod report;
 mod server;
+mod starts;
 mod stored;
 mod timers;
-
-use anyhow::Context as _;
 
 use crate::say;
 
@@ -34,13 +33,14 @@ const PARTS: [&str; 8] =
     ["disk", "engine", "remote", "orchestration", "stored", "timers", "growth", "monitors"];
 
 /// Runs the parts that are named behind the command, or all, and writes the report. `stored:1000000`
-/// stores so many workflows instead of the usual number.
+/// stores so many workflows instead of the usual number; `stored:1000000:FOLDER` keeps the filled
+/// store there, and takes it from there the next time.
 pub(crate) fn run() -> anyhow::Result<()> {
     let mut named: Vec<String> = std::env::args().skip(2).collect();
-    let mut count = stored::COUNT;
+    let mut wish = stored::Wish::default();
     for name in &mut named {
         if let Some((part @ "stored", asked)) = name.split_once(':') {
-            count = asked.parse().context("behind 'stored:' stands a number of workflows")?;
+            wish = stored::Wish::parse(asked)?;
             *name = part.to_owned();
         }
     }
@@ -54,7 +54,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut samples = Samples::default();
     samples.take("binary", server::binary_mib());
     let filled = if parts.contains(&"stored") {
-        told("filling", runtime.block_on(stored::fill(count, &mut samples)))
+        told("filling", runtime.block_on(stored::fill(&wish, &mut samples)))
     } else {
         None
     };
