@@ -5,6 +5,7 @@ mod cron;
 mod definition;
 mod durable;
 mod expression;
+mod golden;
 mod laws;
 mod scenario;
 mod schedule;
