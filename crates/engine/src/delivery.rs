@@ -57,7 +57,7 @@ impl Engine {
             match self.receive(&outgoing).await {
                 Ok(()) | Err(Error::Store(StoreError::Received)) => {}
                 Err(Error::Closing | Error::Store(StoreError::Closed)) => return,
-                Err(error @ (Error::Unavailable(_) | Error::Store(StoreError::Unavailable(_)))) => {
+                Err(error) if error.is_transient() => {
                     tracing::debug!(to = %outgoing.to, %error, "a message has to wait");
                     tokio::select! {
                         biased;

@@ -38,7 +38,7 @@ pub(super) struct Auditor {
     /// Tasks that ended, and with what.
     ended: BTreeMap<TaskKey, TaskStatus>,
     /// Machines that the store has no more.
-    gone: BTreeSet<ExecutionId>,
+    pub(super) gone: BTreeSet<ExecutionId>,
     /// Commits.
     pub(super) commits: u64,
 }
@@ -173,6 +173,24 @@ impl Auditor {
         self.rows.retain(|key, _| key.0 != *id);
         self.outbox.retain(|_, to| to != id);
         self.gone.insert(id.clone());
+    }
+
+    /// Somebody was told that there is no such machine any more.
+    pub(super) fn is_gone(&self, id: &ExecutionId) -> Verdict {
+        if !self.machines.contains_key(id) {
+            return Ok(());
+        }
+        Err(objection(id, "what is answered is durable", "it was removed, and is stored"))
+    }
+
+    /// What the retention may remove has ended, and owes nothing.
+    pub(super) fn pruned(&mut self, id: &ExecutionId) -> Verdict {
+        let is_open = self.machines.get(id).is_some_and(|it| !it.head.closed);
+        if is_open || self.rows.keys().any(|key| key.0 == *id) {
+            return Err(objection(id, "only what has ended is pruned", "it has not"));
+        }
+        self.removed(id);
+        Ok(())
     }
 
     /// A built-in task is about to be run.

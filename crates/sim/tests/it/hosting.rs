@@ -49,6 +49,9 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_done_twice() {
         "work of code was handed out",
         "an answer of code was taken",
         "a signal was taken",
+        "a key was asked for",
+        "an execution was removed",
+        "an execution was pruned",
     ] {
         assert!(counts.get(name).is_some_and(|count| *count > 20), "{name} is rare: {counts:?}");
     }
