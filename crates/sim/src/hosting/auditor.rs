@@ -31,6 +31,10 @@ pub(super) struct Auditor {
     plans: Plans,
     pub(super) machines: BTreeMap<ExecutionId, Shadow>,
     pub(super) rows: BTreeMap<TaskKey, QueueRow>,
+    /// How often what stands in the queues of a task was written.
+    pub(super) row_writes: BTreeMap<TaskKey, u64>,
+    /// The commit with which nobody held a task any more, the last of them.
+    freed: BTreeMap<TaskKey, u64>,
     /// Messages on their way: to whom.
     outbox: BTreeMap<MessageKey, ExecutionId>,
     /// Executions that schedules asked for, and how often each began.
@@ -103,6 +107,10 @@ impl Auditor {
     fn note_rows(&mut self, id: &ExecutionId, commit: &Commit) {
         for change in &commit.queue {
             let key = (id.clone(), change.sequence());
+            *self.row_writes.entry(key.clone()).or_default() += 1;
+            if !matches!(change, QueueChange::Put(row) if row.held) {
+                self.freed.insert(key.clone(), self.commits);
+            }
             match change {
                 QueueChange::Put(row) => drop(self.rows.insert(key, row.clone())),
                 QueueChange::Remove { .. } => drop(self.rows.remove(&key)),
@@ -206,9 +214,10 @@ impl Auditor {
         }
     }
 
-    /// Whether a worker holds a task, for all that the store knows.
-    pub(super) fn is_held(&self, key: &TaskKey) -> bool {
-        self.rows.get(key).is_some_and(|row| row.held)
+    /// Whether a worker has held a task ever since that commit, for all that the store knows.
+    pub(super) fn is_held_since(&self, key: &TaskKey, commit: u64) -> bool {
+        let was_freed = self.freed.get(key).is_some_and(|freed| *freed > commit);
+        !was_freed && self.rows.get(key).is_some_and(|row| row.held)
     }
 
     /// Somebody was told that the end of a task is taken note of.

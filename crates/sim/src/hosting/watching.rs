@@ -183,6 +183,9 @@ pub(super) fn committed(state: &mut State, commit: &Commit) {
 
 /// Monitors of which something is still to come.
 pub(super) fn unsettled(state: &State) -> Option<String> {
+    if let Some(misled) = misled(state) {
+        return Some(misled);
+    }
     for (id, shadow) in &state.auditor.machines {
         let Some(monitor) = shadow.monitor().filter(|_| !state.quarantined.contains(id)) else {
             continue;
@@ -196,12 +199,21 @@ pub(super) fn unsettled(state: &State) -> Option<String> {
                 return Some(format!("{id} has {} {:?}", incident.key, incident.state));
             }
         }
-        let misled = monitor.spec.as_ref().filter(|_| !monitor.removed).and_then(|spec| {
-            let mut parents = spec.monitor.depends_on.iter();
-            parents.find(|parent| !knows(state, monitor, parent))
-        });
-        if let Some(parent) = misled {
-            return Some(format!("{id} does not know how {parent} is, on which it depends"));
+    }
+    None
+}
+
+/// A monitor that does not know how one is on which it depends.
+pub(super) fn misled(state: &State) -> Option<String> {
+    let machines = state.auditor.machines.iter();
+    let monitors = machines.filter(|(id, _)| !state.quarantined.contains(*id));
+    for (id, monitor) in monitors.filter_map(|(id, it)| Some((id, it.monitor()?))) {
+        let Some(spec) = monitor.spec.as_ref().filter(|_| !monitor.removed) else { continue };
+        for parent in &spec.monitor.depends_on {
+            if !knows(state, monitor, parent) {
+                let knows = (&monitor.parents_down, &monitor.parents_failing);
+                return Some(format!("{id} does not know how {parent} is: {knows:?}"));
+            }
         }
     }
     None

@@ -287,7 +287,6 @@ impl World {
         state.faults = Faults::none();
         state.down_until = Timestamp::default();
         state.rival_until = Timestamp::default();
-        state.outside.calm_down();
     }
 }
 
@@ -346,6 +345,8 @@ impl Life {
     async fn settle(&self, deadline: Timestamp) {
         // What was held up by faults gets the time to be done.
         tokio::time::sleep(Duration::from_secs(30)).await;
+        self.look_at_dependents().await;
+        self.world.state.lock().outside.calm_down();
         loop {
             self.note_quarantine();
             operators::help(self).await;
@@ -359,6 +360,22 @@ impl Life {
             }
         }
         self.look_back().await;
+    }
+
+    /// Nothing goes wrong any more, and all is still as it was outside: what depends on something must
+    /// know by now how that is.
+    async fn look_at_dependents(&self) {
+        self.note_quarantine();
+        let misled = || watching::misled(&self.world.state.lock());
+        let mut seen = misled();
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            // What has changed just now is heard in a moment.
+            seen = seen.filter(|before| misled().as_ref() == Some(before));
+        }
+        if let Some(what) = seen {
+            self.world.object(Objection::new("", "dependents hear of changes", what));
+        }
     }
 
     fn unsettled(&self) -> Option<String> {
