@@ -65,6 +65,11 @@ impl Engine {
                         () = tokio::time::sleep(RETRY) => continue,
                     }
                 }
+                // It goes on after the next start, perhaps by a release without the bug: then this is
+                // delivered, too.
+                Err(error @ Error::Quarantined { .. }) => {
+                    tracing::warn!(to = %outgoing.to, %error, "a message is kept");
+                }
                 Err(error) => {
                     tracing::warn!(to = %outgoing.to, %error, "a message was not accepted");
                     if let Err(error) = self.inner.store.discard(&outgoing.key).await {

@@ -10,8 +10,8 @@ use engine::store::{Commit, Document, QueueChange, Store, StoreError};
 use engine::{AnyMachine, Engine, Error};
 use kernel::alert::definition::{ChecklistOptions, load};
 use kernel::alert::{Input as Watch, Monitor, Observation, Status as Seen};
-use kernel::graph::{Control, Input, Status};
-use kernel::{ExecutionId, schedule};
+use kernel::graph::{Control, Input, Report, Status, TaskStatus, Verdict};
+use kernel::{ExecutionId, TaskId, schedule};
 use serde_json::{Value, json};
 
 use crate::house::{ended, open, poll, register, start, start_of};
@@ -216,6 +216,25 @@ async fn what_depends_on_another_hears_of_it_when_the_store_is_there_again() {
     }
 }
 
+fn done(task: &TaskId) -> Report {
+    Report {
+        sequence: task.sequence,
+        verdict: Verdict::Done(TaskStatus::Completed),
+        output: None,
+        merge: false,
+        reason: None,
+        worker: Some("w".into()),
+        started_at: None,
+        metadata: None,
+    }
+}
+
+/// A script that is no JSON makes the tests' evaluator panic.
+fn bug() -> Value {
+    json!({ "name": "i", "taskReferenceName": "i", "type": "INLINE",
+        "inputParameters": { "evaluatorType": "javascript", "expression": "no JSON" } })
+}
+
 async fn is_released(engine: &Engine, id: &ExecutionId) {
     assert!(engine.quarantine_of(id).is_some());
     let end = Control::Terminate { reason: None, failure_workflow: false };
@@ -232,24 +251,11 @@ async fn an_end_that_was_written_without_an_answer_lifts_the_quarantine() {
     let ends = |commit: &Commit| commit.head.status == "TERMINATED";
     let troubled = Troubled::new(Fault::After(away()), ends);
     let engine = open(troubled.store.clone()).await;
-    // A script that is no JSON makes the tests' evaluator panic.
-    let inline = json!({ "name": "i", "taskReferenceName": "i", "type": "INLINE",
-        "inputParameters": { "evaluatorType": "javascript", "expression": "no JSON" } });
     let greet = json!({ "name": "greet", "taskReferenceName": "greet", "type": "SIMPLE" });
-    register(&engine, json!({ "name": "bug", "tasks": [greet, inline] })).await;
+    register(&engine, json!({ "name": "bug", "tasks": [greet, bug()] })).await;
     let id = start(&engine, "bug", json!({})).await;
     let task = poll(&engine, "greet").await;
-    let report = kernel::graph::Report {
-        sequence: task.sequence,
-        verdict: kernel::graph::Verdict::Done(kernel::graph::TaskStatus::Completed),
-        output: None,
-        merge: false,
-        reason: None,
-        worker: Some("w".into()),
-        started_at: None,
-        metadata: None,
-    };
-    let reported = engine.report(&id, report).await;
+    let reported = engine.report(&id, done(&task)).await;
     assert!(matches!(reported, Err(Error::Quarantined { .. })), "{reported:?}");
     troubled.begin(1);
     is_released(&engine, &id).await;
@@ -277,4 +283,38 @@ async fn what_was_quarantined_unread_is_read_to_know_whether_it_has_ended() {
     assert!(engine.read(&id, |_| ()).await.is_err(), "it is not looked at");
     troubled.begin(1);
     is_released(&engine, &id).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_said_to_a_quarantined_workflow_waits_for_the_next_start() {
+    let store = Arc::new(Memory::new());
+    let engine = open(store.clone()).await;
+    let simple = |name: &str| json!({ "name": name, "taskReferenceName": name, "type": "SIMPLE" });
+    register(&engine, json!({ "name": "child", "tasks": [simple("slow")] })).await;
+    let child = json!({ "name": "c", "taskReferenceName": "c", "type": "SUB_WORKFLOW",
+        "subWorkflowParam": { "name": "child" } });
+    let fork = json!({ "name": "f", "taskReferenceName": "f", "type": "FORK_JOIN",
+        "forkTasks": [[child], [simple("greet"), bug()]] });
+    let join =
+        json!({ "name": "j", "taskReferenceName": "j", "type": "JOIN", "joinOn": ["c", "i"] });
+    register(&engine, json!({ "name": "parent", "tasks": [fork, join] })).await;
+    let id = start(&engine, "parent", json!({})).await;
+    let (slow, greet) = (poll(&engine, "slow").await, poll(&engine, "greet").await);
+    let reported = engine.report(&id, done(&greet)).await;
+    assert!(matches!(reported, Err(Error::Quarantined { .. })), "{reported:?}");
+    engine.report(&slow.execution, done(&slow)).await.expect("the child is sound");
+    assert_eq!(ended(&engine, &slow.execution).await.0, Status::Completed);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let kept = store.undelivered(10).await.expect("it answers");
+    assert!(kept.iter().any(|message| message.to == id), "{kept:?}");
+    engine.stop();
+    drop(engine);
+    // The next one has not met the bug yet.
+    let engine = open(store.clone()).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let look = |it: &kernel::graph::Execution| {
+        it.tasks().any(|task| &*task.reference == "c" && task.status == TaskStatus::Completed)
+    };
+    assert_eq!(engine.read(&id, look).await.expect("it answers"), Some(true));
+    assert_eq!(store.undelivered(10).await.expect("it answers"), []);
 }
