@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use kernel::Timestamp;
 use kernel::alert::Monitor;
+use kernel::{ExecutionId, Timestamp};
 
 use crate::engine::Engine;
-use crate::machine::AnyMachine;
+use crate::machine::{AnyInput, AnyMachine, Decided};
+use crate::monitors::Fired;
 
 /// What a machine was before a decision.
 pub(crate) struct Before {
@@ -35,18 +36,31 @@ impl Before {
 }
 
 impl Engine {
-    /// What others must hear of a monitor that has changed.
-    pub(crate) fn follow_monitor(&self, monitor: &Monitor, changes: &Changes) {
-        if changes.tells_dependents {
-            self.tell_dependents(&monitor.id);
+    /// Does what follows from a commit that is durable, beyond what the commit itself owes.
+    pub(crate) async fn follow_changes(
+        &self,
+        id: &ExecutionId,
+        state: &AnyMachine,
+        changes: Changes,
+    ) {
+        if changes.releases {
+            self.release(id).await;
         }
-        if changes.asks_parents && !monitor.asks().is_empty() {
-            self.ask_parents(&monitor.id, monitor.asks().to_vec());
+        self.count(&changes);
+        if let Some(fired) = changes.fired {
+            self.tell_of_schedule(id, fired);
+        }
+        if changes.tells_dependents {
+            self.tell_dependents(id);
+        }
+        let asks = state.monitor().map(Monitor::asks).filter(|_| changes.asks_parents);
+        if let Some(asks) = asks.filter(|asks| !asks.is_empty()) {
+            self.ask_parents(id, asks.to_vec());
         }
     }
 
     /// Counts what was committed.
-    pub(crate) fn count(&self, figures: &Changes) {
+    fn count(&self, figures: &Changes) {
         let counters = &self.inner.counters;
         counters.started.fetch_add(figures.started, Ordering::Relaxed);
         counters.completed.fetch_add(figures.completed, Ordering::Relaxed);
@@ -64,6 +78,10 @@ pub(crate) struct Changes {
     tells_dependents: bool,
     /// A monitor put a question after its parents.
     asks_parents: bool,
+    /// An operator ended an execution: it is not quarantined any more.
+    releases: bool,
+    /// What became of a schedule's firings.
+    fired: Option<Fired>,
     started: u64,
     completed: u64,
     failed: u64,
@@ -72,8 +90,15 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    /// Adds one decision.
-    pub(crate) fn add(&mut self, before: &Before, state: &AnyMachine) {
+    /// Adds one decision on this input.
+    pub(crate) fn add(
+        &mut self,
+        before: &Before,
+        input: &AnyInput,
+        state: &AnyMachine,
+        decided: &Decided,
+    ) {
+        self.releases |= input.ends_execution();
         match state {
             AnyMachine::Execution(_) | AnyMachine::Instance(_) => {
                 self.started += u64::from(!before.existed && state.exists());
@@ -93,7 +118,10 @@ impl Changes {
                     self.began.extend(before.due.filter(|due| *due <= check.started_at));
                 }
             }
-            AnyMachine::Schedule(_) | AnyMachine::Entity(_) => {}
+            AnyMachine::Schedule(_) => {
+                self.fired = Fired::of(&decided.effects).or(self.fired.take());
+            }
+            AnyMachine::Entity(_) => {}
         }
     }
 }

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::before::Changes;
 use crate::cache::{Shared, Slot};
 use crate::engine::{Engine, Error};
 use crate::machine::{AnyInput, AnyMachine, Decided};
@@ -196,7 +197,7 @@ impl Engine {
             is_news: false,
             effects: Vec::new(),
         };
-        self.persist(id, slot, state, nothing, Vec::new()).await
+        self.persist(id, slot, state, nothing, Vec::new(), Changes::default()).await
     }
 }
 

@@ -57,13 +57,18 @@ impl Engine {
             match self.receive(&outgoing).await {
                 Ok(()) | Err(Error::Store(StoreError::Received)) => {}
                 Err(Error::Closing | Error::Store(StoreError::Closed)) => return,
-                Err(error @ (Error::Unavailable(_) | Error::Store(StoreError::Unavailable(_)))) => {
+                Err(error) if error.is_transient() => {
                     tracing::debug!(to = %outgoing.to, %error, "a message has to wait");
                     tokio::select! {
                         biased;
                         () = self.inner.stop.cancelled() => return,
                         () = tokio::time::sleep(RETRY) => continue,
                     }
+                }
+                // It goes on after the next start, perhaps by a release without the bug: then this is
+                // delivered, too.
+                Err(error @ Error::Quarantined { .. }) => {
+                    tracing::warn!(to = %outgoing.to, %error, "a message is kept");
                 }
                 Err(error) => {
                     tracing::warn!(to = %outgoing.to, %error, "a message was not accepted");

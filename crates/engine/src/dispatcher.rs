@@ -248,10 +248,7 @@ impl Engine {
             match self.step(&key.0, Input::Report(Box::new(report.clone()))).await {
                 Ok(()) | Err(Error::Closing) => return,
                 Err(Error::Rejected(Rejected::Stale(_) | Rejected::Unknown(_))) => return,
-                Err(
-                    error @ (Error::Unavailable(_)
-                    | Error::Store(crate::store::StoreError::Unavailable(_))),
-                ) => {
+                Err(error) if error.is_transient() => {
                     tracing::debug!(workflow = %key.0, %error, "a result has to wait");
                     tokio::time::sleep(RETRY).await;
                 }

@@ -10,7 +10,8 @@ use std::time::Duration;
 use kernel::ExecutionId;
 use parking_lot::Mutex;
 
-use crate::engine::{Engine, Error, Work};
+use crate::before::Changes;
+use crate::engine::{Engine, Work};
 use crate::machine::AnyMachine;
 use crate::mutants::{self, Mutant};
 use crate::store::StoreError;
@@ -27,25 +28,32 @@ struct Doubt {
     /// The version that the commit would have made.
     version: u64,
     work: Work,
+    changes: Changes,
 }
 
 impl Engine {
     /// A commit failed: if it may have been written, somebody finds out.
-    pub(crate) fn doubt(&self, id: &ExecutionId, error: &StoreError, version: u64, work: Work) {
+    pub(crate) fn doubt(
+        &self,
+        id: &ExecutionId,
+        error: &StoreError,
+        version: u64,
+        (work, changes): (Work, Changes),
+    ) {
         if !matches!(error, StoreError::Unavailable(_)) || mutants::is(Mutant::OutcomeIgnored) {
             return;
         }
-        self.inner.doubts.0.lock().insert(id.clone(), Doubt { version, work });
+        self.inner.doubts.0.lock().insert(id.clone(), Doubt { version, work, changes });
         let (engine, id) = (self.clone(), id.clone());
         self.inner.tasks.spawn(async move {
-            loop {
-                tokio::select! {
-                    biased;
-                    () = engine.inner.stop.cancelled() => return,
-                    () = tokio::time::sleep(AGAIN) => {}
-                }
-                match engine.look(&id, |_| ()).await {
-                    Err(error @ (Error::Store(StoreError::Unavailable(_)) | Error::Unavailable(_))) => {
+            while engine.pauses(AGAIN).await {
+                // Also what is quarantined unread: it was read to be decided on.
+                let shared = engine.inner.cache.slot(&id);
+                let mut slot = shared.lock().await;
+                let read = engine.load(&id, &mut slot).await;
+                engine.settle_slot(&id, slot);
+                match read {
+                    Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict)) => {
                         tracing::debug!(%id, %error, "whether a commit was written is not known yet");
                     }
                     _ => return,
@@ -59,19 +67,12 @@ impl Engine {
         self.inner.doubts.0.lock().contains_key(id)
     }
 
-    /// A machine was read: what a commit owes that was written after all takes effect.
-    pub(crate) fn clear_up(&self, id: &ExecutionId, state: &AnyMachine, version: u64) {
-        let Some(doubt) = self.inner.doubts.0.lock().remove(id) else { return };
-        if version < doubt.version {
-            return;
-        }
+    /// A machine was read: what follows from a commit takes effect that was written after all.
+    pub(crate) async fn clear_up(&self, id: &ExecutionId, state: &AnyMachine, version: u64) {
+        let doubt = self.inner.doubts.0.lock().remove(id);
+        let Some(doubt) = doubt.filter(|doubt| version >= doubt.version) else { return };
         tracing::info!(%id, version, "a commit was written although the store failed");
         self.follow_up(id, state, doubt.work, version);
-        if let Some(monitor) = state.monitor() {
-            self.tell_dependents(id);
-            if !monitor.asks().is_empty() {
-                self.ask_parents(id, monitor.asks().to_vec());
-            }
-        }
+        self.follow_changes(id, state, doubt.changes).await;
     }
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use crate::before::Changes;
 use crate::brief::LONG_BYTES;
 use crate::cache::{Cache, Slot};
 use crate::catalogue::Catalogue;
@@ -70,6 +71,20 @@ pub enum Error {
     /// The engine is shutting down.
     #[error("the server is shutting down")]
     Closing,
+}
+
+impl Error {
+    /// Whether the same may go well later without anybody doing anything: the store was away, others
+    /// were first again and again, or there was no room for an evaluation. What is owed is tried
+    /// again then, and never dropped.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Unavailable(_) => true,
+            Self::Store(StoreError::Conflict) => !mutants::is(Mutant::ConflictFinal),
+            Self::Store(error) => matches!(error, StoreError::Unavailable(_)),
+            Self::Rejected(_) | Self::Quarantined { .. } | Self::Closing => false,
+        }
+    }
 }
 
 /// A running engine; cheap to clone.
@@ -375,6 +390,7 @@ impl Engine {
         state: AnyMachine,
         decided: Decided,
         received: Vec<MessageKey>,
+        changes: Changes,
     ) -> Result<(), Error> {
         let version = slot.version + 1;
         let mut events = decided.events.unwrap_or_else(|| "[]".to_owned());
@@ -427,7 +443,7 @@ impl Engine {
             slot.state = mutants::is(Mutant::StateKept).then_some(state);
             self.inner.vitals.write_failed(&error, self.now());
             self.forget_places(id);
-            self.doubt(id, &error, version, work);
+            self.doubt(id, &error, version, (work, changes));
             return Err(error.into());
         }
         self.inner.meters.commits.observe(begun.elapsed());
@@ -444,6 +460,7 @@ impl Engine {
         }
         self.inner.counters.commits.fetch_add(1, Ordering::Relaxed);
         self.follow_up(id, &state, work, version);
+        self.follow_changes(id, &state, changes).await;
         slot.state = Some(state);
         Ok(())
     }
@@ -586,7 +603,7 @@ impl Engine {
             state.fold(&unwritten.events, &self.inner.definitions).await?;
         }
         self.inner.vitals.board.note(&state);
-        self.clear_up(id, &state, slot.version);
+        self.clear_up(id, &state, slot.version).await;
         slot.state = Some(state);
         Ok(())
     }

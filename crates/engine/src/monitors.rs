@@ -12,6 +12,7 @@ mod schedules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use kernel::alert::definition::{File, Kind, Known, MonitorDef, Receiver, Silence, Spec};
 use kernel::alert::{Input, Monitor, NOTIFY_WORKFLOW};
@@ -24,6 +25,7 @@ use tokio::task::JoinSet;
 use crate::documents::Damaged;
 use crate::engine::{Engine, Error};
 use crate::machine::AnyMachine;
+use crate::mutants::{self, Mutant};
 use crate::search::{Filter, PAGE_MAX, Search};
 use crate::store::{Document, Store, StoreError};
 pub(crate) use schedules::Fired;
@@ -44,6 +46,8 @@ const CHECK: &str = "check:";
 const SECRETS: &str = "${workflow.secrets.";
 /// Monitors that hear something at the same time.
 const AT_ONCE: usize = 64;
+/// Pause before monitors are told again what they must hear, when the store is away.
+pub(crate) const TELL_AGAIN: Duration = Duration::from_millis(500);
 
 /// What is defined.
 pub(crate) struct Monitors {
@@ -53,8 +57,9 @@ pub(crate) struct Monitors {
     applying: Mutex<()>,
     /// Held while a monitor is made because somebody speaks of it, or a receiver is tested.
     making: Mutex<()>,
-    /// Held while a monitor's dependents hear of it, so that the last to tell knows the latest.
-    telling: Mutex<()>,
+    /// Held while a monitor's dependents hear of it, so that the last to tell knows the latest:
+    /// alone by who tells all of them, shared by those who each answer one that asked.
+    pub(crate) telling: tokio::sync::RwLock<()>,
     /// What became of the last firing of schedules of which nobody was told yet.
     fired: parking_lot::Mutex<BTreeMap<Arc<str>, Fired>>,
     /// Held while Nightbell's own monitor hears of a schedule.
@@ -81,6 +86,13 @@ pub enum ApplyError {
     Engine(#[from] Error),
 }
 
+impl ApplyError {
+    /// As [`Error::is_transient`].
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Engine(error) if error.is_transient())
+    }
+}
+
 impl From<StoreError> for ApplyError {
     fn from(error: StoreError) -> Self {
         Self::Engine(error.into())
@@ -103,7 +115,7 @@ impl Monitors {
             silences: RwLock::new(silences),
             applying: Mutex::default(),
             making: Mutex::default(),
-            telling: Mutex::default(),
+            telling: tokio::sync::RwLock::default(),
             fired: parking_lot::Mutex::default(),
             telling_of_schedules: Mutex::default(),
         })
@@ -485,19 +497,32 @@ impl Engine {
         }
     }
 
-    /// Tells the monitors that depend on one whether it is down, in the background.
+    /// Tells the monitors that depend on one whether it is down, in the background. They hear of
+    /// changes only, and keep quiet for as long as it is down for all they know: so until they have
+    /// heard of it.
     pub(crate) fn tell_dependents(&self, id: &ExecutionId) {
         let (engine, id) = (self.clone(), id.clone());
         self.inner.tasks.spawn(async move {
-            match engine.tell_dependents_now(&id).await {
-                Ok(()) | Err(Error::Closing) => {}
-                Err(error) => tracing::warn!(monitor = %id, %error, "dependents were not told"),
+            loop {
+                match engine.tell_dependents_now(&id).await {
+                    Ok(()) | Err(Error::Closing) => return,
+                    Err(error) if error.is_transient() => {
+                        tracing::debug!(monitor = %id, %error, "dependents hear of it later");
+                        let is_over = mutants::is(Mutant::DependentsToldOnce);
+                        if is_over || !engine.pauses(TELL_AGAIN).await {
+                            return;
+                        }
+                    }
+                    Err(error) => {
+                        return tracing::warn!(monitor = %id, %error, "dependents were not told");
+                    }
+                }
             }
         });
     }
 
     pub(crate) async fn tell_dependents_now(&self, id: &ExecutionId) -> Result<(), Error> {
-        let _alone = self.inner.monitors.telling.lock().await;
+        let _alone = self.inner.monitors.telling.write().await;
         let look = |machine: &AnyMachine| {
             let monitor = machine.monitor()?;
             let dependents = monitor.spec.as_ref()?.dependents.clone();

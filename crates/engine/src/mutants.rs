@@ -43,6 +43,12 @@ pub enum Mutant {
     OutcomeIgnored,
     /// A slot goes from the cache although it holds what is written nowhere.
     UnwrittenReleased,
+    /// What is owed is dropped after so many conflicts in a row.
+    ConflictFinal,
+    /// What depends on a monitor is told once how it is, whether it hears it or not.
+    DependentsToldOnce,
+    /// A key does not say which execution bears it.
+    KeyForgotten,
 }
 
 #[cfg(feature = "mutants")]
@@ -57,7 +63,7 @@ mod active {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 18] = [
+        pub const ALL: [Self; 21] = [
             Self::DispatchLost,
             Self::MessageLost,
             Self::VersionWrong,
@@ -76,6 +82,9 @@ mod active {
             Self::LeaseForgotten,
             Self::OutcomeIgnored,
             Self::UnwrittenReleased,
+            Self::ConflictFinal,
+            Self::DependentsToldOnce,
+            Self::KeyForgotten,
         ];
     }
 

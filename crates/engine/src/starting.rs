@@ -19,6 +19,7 @@ use tokio::sync::Mutex;
 
 use crate::engine::{Engine, Error};
 use crate::machine::AnyInput;
+use crate::mutants::{self, Mutant};
 use crate::store::{MessageKey, Outgoing};
 
 /// Keys whose starts may be under way at once.
@@ -199,7 +200,8 @@ impl Engine {
         if let Some(running) = self.inner.queues.holders(&key_name(&name, key), 1).pop() {
             return repeated(running, strategy);
         }
-        let first = id_of_key(&name, key);
+        let first =
+            if mutants::is(Mutant::KeyForgotten) { other.clone() } else { id_of_key(&name, key) };
         let input = AnyInput::from(Input::Start(Box::new(start)));
         match self.step_received(&first, input.clone(), received.clone()).await {
             Ok(()) => Ok(Begun::New(first)),

@@ -24,7 +24,6 @@ use crate::deciding::{OPERATOR_PATIENCE, Undecided};
 use crate::engine::{Engine, Error};
 use crate::evaluation::Evaluation;
 use crate::machine::{AnyInput, AnyMachine, Decided};
-use crate::monitors::Fired;
 use crate::mutants::{self, Mutant};
 use crate::store::{MessageKey, StoreError};
 
@@ -426,7 +425,7 @@ impl Engine {
             let decided = self.decide(id, &request.input, slot, &mut request.known_stuck).await;
             let decided = match decided {
                 Ok((state, decided)) => {
-                    gathered.changes.add(&before, &state);
+                    gathered.changes.add(&before, &request.input, &state, &decided);
                     slot.state = Some(state);
                     Ok(decided)
                 }
@@ -514,8 +513,9 @@ impl Engine {
             return Ok(());
         };
         let Some(state) = slot.state.take() else { return Err(Failure::All(Error::Closing)) };
-        let fired = Fired::of(id, &decided.effects);
-        self.persist(id, slot, state, decided, received).await.map_err(|error| match error {
+        let changes = std::mem::take(&mut gathered.changes);
+        let persisted = self.persist(id, slot, state, decided, received, changes).await;
+        persisted.map_err(|error| match error {
             // One of them is the cause.
             Error::Store(StoreError::Received | StoreError::Corrupt(_))
                 if gathered.answers.len() > 1 =>
@@ -523,17 +523,6 @@ impl Engine {
                 Failure::Again(vec![1; gathered.answers.len()].into())
             }
             error => Failure::All(error),
-        })?;
-        if gathered.answers.iter().any(|(request, _)| request.input.ends_execution()) {
-            self.release(id).await;
-        }
-        if let Some(fired) = fired {
-            self.tell_of_schedule(id, fired);
-        }
-        self.count(&gathered.changes);
-        if let Some(monitor) = slot.state.as_ref().and_then(AnyMachine::monitor) {
-            self.follow_monitor(monitor, &gathered.changes);
-        }
-        Ok(())
+        })
     }
 }

@@ -68,12 +68,18 @@ impl Engine {
         match self.step(&id, AnyInput::Wake).await {
             Ok(()) => {
                 // Nothing may have been due: the instant still stands.
-                let at = self.look(&id, AnyMachine::wake_at).await;
-                if let Ok(Some(at)) = at {
-                    let floor = |at: Timestamp| {
-                        if at <= self.now() { self.now().plus_millis(1) } else { at }
-                    };
-                    self.inner.waker.set(&id, at.map(floor));
+                match self.look(&id, AnyMachine::wake_at).await {
+                    Ok(Some(at)) => {
+                        let floor = |at: Timestamp| {
+                            if at <= self.now() { self.now().plus_millis(1) } else { at }
+                        };
+                        self.inner.waker.set(&id, at.map(floor));
+                    }
+                    Ok(None) => {}
+                    Err(error) if error.is_transient() => {
+                        self.inner.waker.set(&id, Some(self.now().plus_millis(AGAIN_MILLIS)));
+                    }
+                    Err(_) => {}
                 }
             }
             Err(

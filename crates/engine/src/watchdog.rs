@@ -14,7 +14,7 @@ use crate::clock::{ClockEvent, ClockWatch};
 use crate::engine::{Engine, Error};
 use crate::health::low_space;
 use crate::machine::AnyInput;
-use crate::monitors::OWN_MONITOR;
+use crate::monitors::{OWN_MONITOR, TELL_AGAIN};
 use crate::search::{Counting, Filter, PAGE_MAX, RecordSearch, Search, TimeField};
 use crate::store::{Document, StoreError};
 
@@ -41,7 +41,7 @@ impl Engine {
         self.inner.tasks.spawn(async move {
             let clock = engine.inner.clock.clone();
             let mut watch = ClockWatch::new(&*clock, UNNOTICED);
-            while engine.ticks(LOOK).await {
+            while engine.pauses(LOOK).await {
                 if let Some(event) = watch.look(&*clock) {
                     engine.clock_changed(event);
                 }
@@ -52,7 +52,7 @@ impl Engine {
         let engine = self.clone();
         self.inner.tasks.spawn(async move {
             let mut tried = Instant::now();
-            while engine.ticks(LOOK_AT_STORE).await {
+            while engine.pauses(LOOK_AT_STORE).await {
                 let idle = engine.inner.vitals.unsynced_for().min(tried.elapsed());
                 if engine.inner.vitals.is_failing() || idle >= PROBE_AFTER {
                     tried = Instant::now();
@@ -63,7 +63,7 @@ impl Engine {
         let engine = self.clone();
         self.inner.tasks.spawn(async move {
             let mut scarce = None;
-            while engine.ticks(LOOK_AT_STORE).await {
+            while engine.pauses(LOOK_AT_STORE).await {
                 engine.inner.vitals.set_space(engine.inner.store.space());
                 if !engine.inner.vitals.is_failing() {
                     engine.watch_space(&mut scarce).await;
@@ -72,8 +72,8 @@ impl Engine {
         });
     }
 
-    /// Waits until the next look; `false` once the engine stops.
-    async fn ticks(&self, pause: Duration) -> bool {
+    /// Waits for so long; `false` once the engine stops.
+    pub(crate) async fn pauses(&self, pause: Duration) -> bool {
         tokio::select! {
             biased;
             () = self.inner.stop.cancelled() => false,
@@ -264,59 +264,91 @@ impl Engine {
         });
     }
 
-    /// Lets a monitor be checked once from now on, and tells the one that asked how it is.
+    /// Lets a monitor be checked once from now on, and tells the one that asked how it is. Tried until
+    /// whoever asked waits no longer: without an answer, a page would go out that nobody needs.
     async fn check_parent(&self, parent: &str, child: &ExecutionId) {
+        let mut first = None;
+        loop {
+            let answered = match self.check_once_from(parent, child, &mut first).await {
+                Ok(()) => self.answer_dependent(parent, child).await,
+                Err(error) => Err(error),
+            };
+            match answered {
+                Err(error) if error.is_transient() => {
+                    tracing::debug!(monitor = %child, parent, %error, "its parent is checked later");
+                    if !self.pauses(TELL_AGAIN).await {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(monitor = %child, parent, %error, "its parent is not checked first");
+                    return;
+                }
+                Ok(()) => return,
+            }
+        }
+    }
+
+    /// Waits until a monitor has been checked that began no earlier than `first`, the number of the
+    /// next check when this was asked for.
+    async fn check_once_from(
+        &self,
+        parent: &str,
+        child: &ExecutionId,
+        first: &mut Option<u32>,
+    ) -> Result<(), Error> {
         let id = ExecutionId::monitor(parent);
         let mut commits = self.watch(&id);
-        let mut first = None;
         loop {
             let look = |monitor: &kernel::alert::Monitor| {
                 let ended =
                     [monitor.answered.back().copied(), monitor.failed.back().map(|it| it.0)];
                 (monitor.next_sequence, monitor.check.is_some(), ended.into_iter().flatten().max())
             };
-            let (next, running, ended) = match self.monitor(parent, look).await {
-                Ok(Some(seen)) => seen,
-                Ok(None) => return,
-                Err(error) => {
-                    tracing::warn!(monitor = %child, parent, %error, "its parent is not checked first");
-                    return;
-                }
+            let Some((next, running, ended)) = self.monitor(parent, look).await? else {
+                return Ok(());
             };
             // One that began before the question may have seen how it was then.
             let first = *first.get_or_insert(next);
             if ended.is_some_and(|ended| ended >= first) {
-                break;
+                return Ok(());
             }
-            if !running {
-                let who = Some(format!("{} depends on it", child.name()).into());
-                let begun = self.step(&id, kernel::alert::Input::Check { who }).await;
-                // Unless another question came first, it waits to be called, was removed, or cannot
-                // be checked now.
-                if begun.is_err() && !self.is_checking(parent).await {
-                    break;
+            if running {
+                if commits.changed().await.is_err() {
+                    return Err(Error::Closing);
                 }
                 continue;
             }
-            if commits.changed().await.is_err() {
-                return;
+            let who = Some(format!("{} depends on it", child.name()).into());
+            match self.step(&id, kernel::alert::Input::Check { who }).await {
+                Err(Error::Rejected(_)) if !self.is_checking(parent).await? => {
+                    // Another question came first, it waits to be called, was removed, or cannot be
+                    // checked now.
+                    return Ok(());
+                }
+                Ok(()) | Err(Error::Rejected(_)) => {}
+                Err(error) => return Err(error),
             }
-        }
-        // Others that depend on it hear only of changes, and of those from the monitor itself: many
-        // may ask at the same time.
-        let stands = |monitor: &kernel::alert::Monitor| (monitor.is_down(), monitor.is_failing());
-        let Ok(Some((down, failing))) = self.monitor(parent, stands).await else { return };
-        let answer = kernel::alert::Input::Parent { monitor: parent.into(), down, failing };
-        if let Err(error) = self.step(child, answer).await
-            && !matches!(error, Error::Rejected(_))
-        {
-            tracing::warn!(monitor = %child, parent, %error, "it does not hear how its parent is");
         }
     }
 
-    async fn is_checking(&self, monitor: &str) -> bool {
-        let checking = self.monitor(monitor, |monitor| monitor.check.is_some()).await;
-        matches!(checking, Ok(Some(true)))
+    /// Tells a monitor how another is on which it depends. Others that depend on it hear only of
+    /// changes, and of those from the monitor itself: many may ask at the same time.
+    async fn answer_dependent(&self, parent: &str, child: &ExecutionId) -> Result<(), Error> {
+        // Whoever tells all dependents may have looked at it before, and must not have the last word.
+        let _in_turn = self.inner.monitors.telling.read().await;
+        let stands = |monitor: &kernel::alert::Monitor| (monitor.is_down(), monitor.is_failing());
+        let Some((down, failing)) = self.monitor(parent, stands).await? else { return Ok(()) };
+        let answer = kernel::alert::Input::Parent { monitor: parent.into(), down, failing };
+        match self.step(child, answer).await {
+            Err(Error::Rejected(_)) => Ok(()),
+            result => result,
+        }
+    }
+
+    async fn is_checking(&self, monitor: &str) -> Result<bool, Error> {
+        let checking = self.monitor(monitor, |monitor| monitor.check.is_some()).await?;
+        Ok(checking == Some(true))
     }
 }
 
@@ -324,3 +356,108 @@ impl Engine {
 const WAKE_AGAIN: i64 = 1000;
 /// How long parents may take; a little less than a page waits for them.
 const PARENTS_MAX: Duration = Duration::from_secs(29);
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use kernel::alert::definition::{ChecklistOptions, load};
+    use kernel::alert::{Input, Monitor};
+    use kernel::{Form, ScriptError, Scripts};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::memory::Memory;
+    use crate::{Handoff, Options, Outcome, OutcomeStatus, Parts, SystemClock, TaskRunner, Values};
+
+    struct Nothing;
+
+    impl Scripts for Nothing {
+        fn javascript(&self, _: &str, _: Form, _: &Json) -> Result<Json, ScriptError> {
+            Ok(Json::empty_object())
+        }
+        fn jq(&self, _: &str, _: &Json) -> Result<Vec<Json>, ScriptError> {
+            Ok(Vec::new())
+        }
+        fn check_javascript(&self, _: &str, _: Form) -> Result<(), ScriptError> {
+            Ok(())
+        }
+        fn check_jq(&self, _: &str) -> Result<(), ScriptError> {
+            Ok(())
+        }
+    }
+
+    impl Values for Nothing {
+        fn secret(&self, _: &str) -> Option<String> {
+            None
+        }
+        fn environment(&self, _: &str) -> Option<String> {
+            None
+        }
+    }
+
+    /// Checks that find everything bad.
+    struct Bad;
+
+    #[async_trait]
+    impl TaskRunner for Bad {
+        fn task_type(&self) -> &'static str {
+            "CHECK_HTTP"
+        }
+        async fn run(&self, _: Handoff, _: CancellationToken) -> Outcome {
+            let output = json!({ "observations": [{ "status": "fail" }] });
+            Outcome { status: OutcomeStatus::Completed, output: output.into(), reason: None }
+        }
+    }
+
+    async fn engine(text: &str) -> Engine {
+        let parts = Parts {
+            store: Arc::new(Memory::new()),
+            clock: Arc::new(SystemClock),
+            scripts: Arc::new(Nothing),
+            runners: vec![Arc::new(Bad)],
+            values: Arc::new(Nothing),
+            describe: |_| Json::empty_object(),
+            // The clock would go on while other threads decide.
+            options: Options {
+                evaluation: crate::evaluation::Options { threads: 0, ..Default::default() },
+                ..Options::default()
+            },
+        };
+        let engine = Engine::open(parts).await.expect("the store opens");
+        let loaded = load(text, &ChecklistOptions::default());
+        let file = loaded.file.unwrap_or_else(|| panic!("{:?}", loaded.problems));
+        engine.apply_monitors("file", file).await.expect("it fits");
+        engine
+    }
+
+    async fn api<R>(engine: &Engine, look: impl FnOnce(&Monitor) -> R) -> R {
+        engine.monitor("api", look).await.expect("the store answers").expect("it is defined")
+    }
+
+    /// Who tells all dependents looks at a monitor, and is then slow to say what it saw.
+    #[tokio::test(start_paused = true)]
+    async fn what_was_seen_before_a_parents_check_is_not_said_after_its_answer() {
+        let engine = engine(
+            "receivers: { noc: { slack: 'http://n' } }\nmonitors:\n  \
+             web: { http: 'http://w', every: 24h }\n  \
+             api: { http: 'http://a', every: 24h, depends_on: web }",
+        )
+        .await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let slow = engine.inner.monitors.telling.write().await;
+        let id = ExecutionId::monitor("api");
+        engine.step(&id, Input::Check { who: None }).await.expect("it is checked");
+        // All that can happen meanwhile does.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let down = engine.monitor("web", Monitor::is_down).await.expect("the store answers");
+        assert_eq!(down, Some(true), "it was checked because of the question");
+        assert!(api(&engine, |it| it.is_down() && !it.asks().is_empty()).await);
+        let stale = Input::Parent { monitor: "web".into(), down: false, failing: false };
+        engine.step(&id, stale).await.expect("it is heard");
+        drop(slow);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(api(&engine, |it| it.asks().is_empty()).await, "the question is answered");
+        assert_eq!(api(&engine, |it| it.deliveries.len()).await, 0, "nobody is paged");
+        assert!(api(&engine, |it| it.incidents[""].suppressed.is_some()).await);
+    }
+}

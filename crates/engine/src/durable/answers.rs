@@ -12,7 +12,6 @@ use super::attempts::Setback;
 use crate::engine::{Engine, Error};
 use crate::machine::AnyInput;
 use crate::queues::TaskKey;
-use crate::store::StoreError;
 
 /// What became of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,15 +102,15 @@ impl Engine {
         let result = loop {
             let result = self.step(token.machine(), input.clone()).await;
             tries += 1;
-            match result {
-                Err(Error::Store(StoreError::Unavailable(_))) if tries < TRIES => {
+            match &result {
+                Err(error) if error.is_transient() && tries < TRIES => {
                     tokio::select! {
                         biased;
                         () = self.inner.stop.cancelled() => break result,
                         () = tokio::time::sleep(RETRY) => {}
                     }
                 }
-                result => break result,
+                _ => break result,
             }
         };
         match result {

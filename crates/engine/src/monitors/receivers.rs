@@ -12,7 +12,7 @@ use kernel::{ExecutionId, Record, Rejected, Timestamp};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::ApplyError;
+use super::{ApplyError, TELL_AGAIN};
 use crate::engine::{Engine, Error};
 use crate::meter::AttemptOutcome;
 use crate::search::{PAGE_MAX, RecordSearch};
@@ -142,10 +142,15 @@ impl Engine {
     fn tell_of_receiver(&self, receiver: &str) {
         let (engine, receiver) = (self.clone(), Arc::<str>::from(receiver));
         self.inner.tasks.spawn(async move {
-            match engine.tell_of_receiver_now(&receiver).await {
-                Ok(()) | Err(ApplyError::Engine(Error::Closing)) => {}
-                Err(error) => {
-                    tracing::error!(%receiver, %error, "no incident could be opened about a receiver");
+            loop {
+                match engine.tell_of_receiver_now(&receiver).await {
+                    Ok(()) | Err(ApplyError::Engine(Error::Closing)) => return,
+                    Err(error) if error.is_transient() && engine.pauses(TELL_AGAIN).await => {}
+                    Err(error) => {
+                        return tracing::error!(
+                            %receiver, %error, "no incident could be opened about a receiver"
+                        );
+                    }
                 }
             }
         });

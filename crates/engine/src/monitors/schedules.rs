@@ -1,13 +1,15 @@
 //! Schedules that could not start what they should: an incident of Nightbell's own monitor, until
 //! the next firing starts something.
 
+use std::sync::Arc;
+
 use kernel::alert::definition::nearest_hint;
 use kernel::alert::{Monitor, Observation, Status};
 use kernel::schedule::ScheduleSpec;
-use kernel::{Effect, ExecutionId, MachineKind};
+use kernel::{Effect, ExecutionId};
 
-use super::OWN_MONITOR;
-use crate::engine::Engine;
+use super::{ApplyError, OWN_MONITOR, TELL_AGAIN};
+use crate::engine::{Engine, Error};
 
 /// What a decision of a schedule says of its firings.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,11 +21,8 @@ pub(crate) enum Fired {
 }
 
 impl Fired {
-    /// What the effects of a decision say, the last word if there are several.
-    pub(crate) fn of(id: &ExecutionId, effects: &[Effect]) -> Option<Self> {
-        if id.machine() != MachineKind::Schedule {
-            return None;
-        }
+    /// What the effects of a schedule's decision say, the last word if there are several.
+    pub(crate) fn of(effects: &[Effect]) -> Option<Self> {
         effects.iter().rev().find_map(|effect| match effect {
             Effect::Record(record) if &*record.status == "EXECUTED" => Some(Self::Started),
             Effect::Record(record) if &*record.status == "FAILED" => {
@@ -62,36 +61,51 @@ impl Engine {
 
     /// Tells Nightbell's own monitor what became of a firing, in the background.
     pub(crate) fn tell_of_schedule(&self, id: &ExecutionId, fired: Fired) {
-        let name = id.name().to_owned();
-        let key: std::sync::Arc<str> = format!("schedule:{name}").into();
+        let name: Arc<str> = id.name().into();
         // Nothing is open where there is no such monitor yet.
         if fired == Fired::Started && self.source_of_monitor(OWN_MONITOR).is_none() {
             return;
         }
         // What is told late must not be told over what came after it.
-        self.inner.monitors.fired.lock().insert(name.clone().into(), fired);
+        self.inner.monitors.fired.lock().insert(name.clone(), fired);
         let engine = self.clone();
         self.inner.tasks.spawn(async move {
-            let _alone = engine.inner.monitors.telling_of_schedules.lock().await;
-            let latest = engine.inner.monitors.fired.lock().remove(&*name);
-            let Some(fired) = latest else { return };
-            let open = |it: &Monitor| it.incident(&key).is_some_and(|it| it.state.is_open());
-            let observation = match &fired {
-                Fired::Refused(reason) => Observation::of(
-                    Status::Fail,
-                    format!("the schedule {name} could not start its workflow: {reason}"),
-                ),
-                Fired::Started => match engine.monitor(OWN_MONITOR, open).await {
-                    Ok(Some(true)) => {
-                        Observation::of(Status::Ok, format!("the schedule {name} starts again"))
+            loop {
+                let alone = engine.inner.monitors.telling_of_schedules.lock().await;
+                let latest = engine.inner.monitors.fired.lock().remove(&*name);
+                let Some(fired) = latest else { return };
+                match engine.tell_of_firing(&name, &fired).await {
+                    Ok(()) | Err(ApplyError::Engine(Error::Closing)) => return,
+                    Err(error) if error.is_transient() => {
+                        // Unless something newer is to be told by now.
+                        engine.inner.monitors.fired.lock().entry(name.clone()).or_insert(fired);
                     }
-                    _ => return,
-                },
-            };
-            let told = engine.observe_own(Observation { key: key.clone(), ..observation }).await;
-            if let Err(error) = told {
-                tracing::warn!(%error, schedule = name, "an incident could not be told");
+                    Err(error) => {
+                        let schedule = &*name;
+                        return tracing::warn!(%error, schedule, "an incident could not be told");
+                    }
+                }
+                drop(alone);
+                if !engine.pauses(TELL_AGAIN).await {
+                    return;
+                }
             }
         });
+    }
+
+    async fn tell_of_firing(&self, name: &str, fired: &Fired) -> Result<(), ApplyError> {
+        let key: Arc<str> = format!("schedule:{name}").into();
+        let open = |it: &Monitor| it.incident(&key).is_some_and(|it| it.state.is_open());
+        let observation = match fired {
+            Fired::Refused(reason) => Observation::of(
+                Status::Fail,
+                format!("the schedule {name} could not start its workflow: {reason}"),
+            ),
+            Fired::Started if self.monitor(OWN_MONITOR, open).await? == Some(true) => {
+                Observation::of(Status::Ok, format!("the schedule {name} starts again"))
+            }
+            Fired::Started => return Ok(()),
+        };
+        self.observe_own(Observation { key: key.clone(), ..observation }).await
     }
 }

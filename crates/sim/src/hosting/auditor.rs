@@ -31,6 +31,10 @@ pub(super) struct Auditor {
     plans: Plans,
     pub(super) machines: BTreeMap<ExecutionId, Shadow>,
     pub(super) rows: BTreeMap<TaskKey, QueueRow>,
+    /// How often what stands in the queues of a task was written.
+    pub(super) row_writes: BTreeMap<TaskKey, u64>,
+    /// The commit with which nobody held a task any more, the last of them.
+    freed: BTreeMap<TaskKey, u64>,
     /// Messages on their way: to whom.
     outbox: BTreeMap<MessageKey, ExecutionId>,
     /// Executions that schedules asked for, and how often each began.
@@ -38,7 +42,7 @@ pub(super) struct Auditor {
     /// Tasks that ended, and with what.
     ended: BTreeMap<TaskKey, TaskStatus>,
     /// Machines that the store has no more.
-    gone: BTreeSet<ExecutionId>,
+    pub(super) gone: BTreeSet<ExecutionId>,
     /// Commits.
     pub(super) commits: u64,
 }
@@ -103,6 +107,10 @@ impl Auditor {
     fn note_rows(&mut self, id: &ExecutionId, commit: &Commit) {
         for change in &commit.queue {
             let key = (id.clone(), change.sequence());
+            *self.row_writes.entry(key.clone()).or_default() += 1;
+            if !matches!(change, QueueChange::Put(row) if row.held) {
+                self.freed.insert(key.clone(), self.commits);
+            }
             match change {
                 QueueChange::Put(row) => drop(self.rows.insert(key, row.clone())),
                 QueueChange::Remove { .. } => drop(self.rows.remove(&key)),
@@ -175,6 +183,24 @@ impl Auditor {
         self.gone.insert(id.clone());
     }
 
+    /// Somebody was told that there is no such machine any more.
+    pub(super) fn is_gone(&self, id: &ExecutionId) -> Verdict {
+        if !self.machines.contains_key(id) {
+            return Ok(());
+        }
+        Err(objection(id, "what is answered is durable", "it was removed, and is stored"))
+    }
+
+    /// What the retention may remove has ended, and owes nothing.
+    pub(super) fn pruned(&mut self, id: &ExecutionId) -> Verdict {
+        let is_open = self.machines.get(id).is_some_and(|it| !it.head.closed);
+        if is_open || self.rows.keys().any(|key| key.0 == *id) {
+            return Err(objection(id, "only what has ended is pruned", "it has not"));
+        }
+        self.removed(id);
+        Ok(())
+    }
+
     /// A built-in task is about to be run.
     pub(super) fn begins(&self, key: Option<TaskKey>) -> Verdict {
         let Some(key) = key else { return Ok(()) };
@@ -188,9 +214,10 @@ impl Auditor {
         }
     }
 
-    /// Whether a worker holds a task, for all that the store knows.
-    pub(super) fn is_held(&self, key: &TaskKey) -> bool {
-        self.rows.get(key).is_some_and(|row| row.held)
+    /// Whether a worker has held a task ever since that commit, for all that the store knows.
+    pub(super) fn is_held_since(&self, key: &TaskKey, commit: u64) -> bool {
+        let was_freed = self.freed.get(key).is_some_and(|freed| *freed > commit);
+        !was_freed && self.rows.get(key).is_some_and(|row| row.held)
     }
 
     /// Somebody was told that the end of a task is taken note of.

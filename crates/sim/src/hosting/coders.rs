@@ -16,7 +16,7 @@ use kernel::durable::{
 use tokio_util::sync::CancellationToken;
 
 use super::auditor::objection;
-use super::program::{self, ENTITIES};
+use super::program::{self, ENTITIES, WORDS};
 use super::world::{Life, State};
 use crate::auditor::Objection;
 
@@ -193,9 +193,12 @@ impl Life {
     }
 }
 
-/// What a signal leaves: where, and which mark.
+/// What an operation leaves: where, and which mark.
 fn mark_of(action: &Action) -> Option<(String, String)> {
-    let ActionKind::SendEntityMessage(EntityMessage::Signaled(operation)) = &action.kind else {
+    let ActionKind::SendEntityMessage(
+        EntityMessage::Signaled(operation) | EntityMessage::Called(operation),
+    ) = &action.kind
+    else {
         return None;
     };
     Some((operation.target.as_deref()?.to_owned(), operation.input.as_deref()?.to_owned()))
@@ -220,7 +223,7 @@ fn batched(batch: &Batch, fails: bool) -> BatchResult {
 pub(super) fn finish(state: &State) -> Result<(), Objection> {
     for (name, root) in &state.clients.instances {
         let id = ExecutionId::instance(HUB, name);
-        if root.is_terminated {
+        if root.is_terminated || state.auditor.gone.contains(&id) {
             continue;
         }
         let Some(instance) = state.auditor.machines.get(&id).and_then(|it| it.instance()) else {
@@ -245,6 +248,7 @@ pub(super) fn finish(state: &State) -> Result<(), Objection> {
         }
     }
     for entity in ENTITIES {
+        undisturbed(entity, held(entity))?;
         let marks = state.coders.marks.keys().filter(|(of, _)| of == entity);
         let known: usize = marks
             .filter(|(_, mark)| held(entity).contains(mark.as_str()))
@@ -253,6 +257,22 @@ pub(super) fn finish(state: &State) -> Result<(), Objection> {
         if known != held(entity).len() {
             let what = format!("nobody has said all of {}", held(entity));
             return Err(Objection::new(entity, "a signal counts once", what));
+        }
+    }
+    Ok(())
+}
+
+/// Between the first and the last word of a section nobody else had a word.
+fn undisturbed(entity: &str, held: &str) -> Result<(), Objection> {
+    let [first, last] = WORDS;
+    for (at, _) in held.match_indices(last) {
+        let before = &held[..at];
+        let section = &before[before.rfind('<').map_or(0, |at| at + 1)..];
+        let begin = format!("<{section}{first}");
+        let is_next = before.strip_suffix(&format!("<{section}"));
+        if !is_next.is_some_and(|before| before.ends_with(&begin)) {
+            let what = format!("somebody was heard within the section {section}: {held}");
+            return Err(Objection::new(entity, "who has the lock is undisturbed", what));
         }
     }
     Ok(())

@@ -7,6 +7,8 @@ use crate::random::Random;
 pub(super) struct Faults {
     /// A commit is refused as if another had been first.
     pub(super) conflict: u32,
+    /// From some commit on all are refused like that for a while.
+    pub(super) rival: u32,
     /// A call fails, and nothing is done.
     pub(super) fails: u32,
     /// A write is done, and its answer is an error.
@@ -55,6 +57,8 @@ impl Faults {
             report_late: some(30),
             work_fails: some(30),
             mute: some(20),
+            // Last, so that seeds keep what they had before.
+            rival: some(4),
         }
     }
 }

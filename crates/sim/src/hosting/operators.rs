@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use engine::{AnyMachine, Error};
 use kernel::alert::definition::File;
 use kernel::alert::{Input as Watch, OWN_MONITOR};
+use kernel::definition::IdempotencyStrategy;
 use kernel::durable::instance;
 use kernel::durable::instance::Start as InstanceStart;
 use kernel::graph::{self, Control, Execution, Kind, Start, Status, TaskStatus, Verdict};
@@ -15,8 +16,9 @@ use serde_json::{Value, json};
 
 use super::auditor::{TaskKey, objection};
 use super::coders::HUB;
-use super::program::{EVENT, EVENT_VALUE, ORCHESTRATOR, Step};
-use super::world::Life;
+use super::program::{EVENT, EVENT_VALUE, ORCHESTRATOR, Program, Step};
+use super::shadow::Shadow;
+use super::world::{Life, State};
 use super::{program, watching};
 use crate::auditor::Objection;
 use crate::random::Random;
@@ -25,7 +27,11 @@ use crate::workload::WORKFLOWS;
 
 /// The one schedule, and what it starts.
 const SCHEDULE: &str = "beat";
-const TICK: &str = "tick";
+pub(super) const TICK: &str = "tick";
+/// What clients start under keys: each key once, however many ask.
+const ONCE: &str = "once";
+/// Clients that ask for a key, each until it is told twice which execution it is.
+const ASKERS: usize = 2;
 /// A workflow with a bug in a decision, and one with a bug in a runner.
 const PANICS: [&str; 2] = ["panic_decision", "panic_runner"];
 /// Milliseconds after calm has begun for which the schedule goes on.
@@ -35,6 +41,8 @@ const TICKS_ON: i64 = 60_000;
 pub(super) struct Clients {
     pub(super) steps_max: u32,
     pub(super) cache_bytes: usize,
+    /// Seconds after its end for which something is kept; 0 = for ever.
+    pub(super) kept_for: u64,
     /// Milliseconds from the start in which everything goes wrong.
     pub(super) chaos_millis: i64,
     /// Executions: their definitions, and whether somebody was told that they have begun.
@@ -42,6 +50,7 @@ pub(super) struct Clients {
     /// What becomes of a firing while the one before has not ended.
     overlap: &'static str,
     pub(super) instances: BTreeMap<String, Root>,
+    keys: BTreeMap<String, Keyed>,
     /// Everything is defined.
     prepared: bool,
     schedule_is_over: bool,
@@ -59,6 +68,13 @@ pub(super) struct Root {
     begun: bool,
 }
 
+/// A key, and what those who ask for it have been told.
+#[derive(Default)]
+struct Keyed {
+    execution: Option<ExecutionId>,
+    told: usize,
+}
+
 impl Clients {
     pub(super) fn drawn(random: &mut Random) -> Self {
         let steps_max = if random.chance(30) { random.between(1, 4) as u32 } else { 200 };
@@ -73,15 +89,19 @@ impl Clients {
             let root = Root { steps, is_terminated: false, begun: false };
             instances.insert(format!("order-{number}"), root);
         }
+        let keys = (0..random.between(1, 3)).map(|it| (format!("key-{it}"), Keyed::default()));
+        let keys = keys.collect();
         let overlaps = ["allow_all", "skip", "buffer_one", "terminate_other"];
         let overlap = random.pick(&overlaps).copied().unwrap_or("skip");
         Self {
             overlap,
             steps_max,
             cache_bytes: if random.chance(40) { 1 } else { 12 << 20 },
+            kept_for: if random.chance(20) { random.between(20, 200) as u64 } else { 0 },
             chaos_millis: random.between(30, 150) * 1000,
             roots,
             instances,
+            keys,
             prepared: false,
             schedule_is_over: false,
             monitors_are_gone: false,
@@ -94,7 +114,8 @@ impl Clients {
     /// What is still to be said.
     pub(super) fn unsettled(&self) -> Option<String> {
         let (starts, ends) = (self.roots.values().all(|(_, begun)| *begun), self.schedule_is_over);
-        let all = starts && self.instances.values().all(|root| root.begun);
+        let keyed = self.keys.values().all(|it| it.told >= ASKERS);
+        let all = starts && keyed && self.instances.values().all(|root| root.begun);
         (!all || !ends || !self.monitors_are_gone).then(|| "a client has more to say".to_owned())
     }
 }
@@ -134,6 +155,11 @@ pub(super) fn begin(life: &Life) {
         let life = life.clone();
         tokio::spawn(async move { life.start(id).await });
     }
+    let keys: Vec<String> = life.world.state.lock().clients.keys.keys().cloned().collect();
+    for key in keys.into_iter().flat_map(|key| vec![key; ASKERS]) {
+        let life = life.clone();
+        tokio::spawn(async move { life.start_once(&key).await });
+    }
     for name in instances {
         let life = life.clone();
         tokio::spawn(async move { life.start_instance(name).await });
@@ -172,19 +198,7 @@ impl Life {
         loop {
             self.pause(0, 4_000).await;
             let name = self.world.state.lock().clients.roots[&id].0;
-            let Some(plan) = self.engine.definitions().plan(name, None) else { continue };
-            let start = Start {
-                plan,
-                input: Json::of(&json!({ "n": 1 })),
-                correlation_id: None,
-                priority: 0,
-                task_to_domain: None,
-                parent: None,
-                asked_by: None,
-                event: None,
-                created_by: None,
-                idempotency_key: None,
-            };
+            let Some(start) = self.start_of(name, None) else { continue };
             let begun = self.engine.begin_at(&id, start).await;
             self.world.say(|| format!("start of {id}: {begun:?}"));
             match begun {
@@ -199,15 +213,57 @@ impl Life {
         }
     }
 
+    fn start_of(&self, name: &str, key: Option<&str>) -> Option<Start> {
+        Some(Start {
+            plan: self.engine.definitions().plan(name, None)?,
+            input: Json::of(&json!({ "n": 1 })),
+            correlation_id: None,
+            priority: 0,
+            task_to_domain: None,
+            parent: None,
+            asked_by: None,
+            event: None,
+            created_by: None,
+            idempotency_key: key.map(Into::into),
+        })
+    }
+
+    /// A client starts something under a key, until it knows what bears the key.
+    async fn start_once(&self, key: &str) {
+        loop {
+            self.pause(0, 6_000).await;
+            if self.world.state.lock().clients.keys[key].told >= ASKERS {
+                return;
+            }
+            let Some(start) = self.start_of(ONCE, Some(key)) else { continue };
+            let begun = self.engine.begin(start, Some(IdempotencyStrategy::ReturnExisting)).await;
+            self.world.say(|| format!("start of {key}: {begun:?}"));
+            let Ok(begun) = begun else { continue };
+            self.world.count("a key was asked for");
+            self.world.judge(|state, _| {
+                let id = begun.id();
+                state.auditor.begun(id)?;
+                let Some(keyed) = state.clients.keys.get_mut(key) else { return Ok(()) };
+                keyed.told += 1;
+                let known = keyed.execution.get_or_insert_with(|| id.clone());
+                if known == id {
+                    return Ok(());
+                }
+                let what = format!("{key} is {known}, and then this");
+                Err(objection(id, "a key starts once", what))
+            });
+        }
+    }
+
     async fn start_instance(&self, name: String) {
         let id = ExecutionId::instance(HUB, &name);
         loop {
             self.pause(0, 8_000).await;
             let steps = {
                 let state = self.world.state.lock();
-                serde_json::to_string(&state.clients.instances[&name].steps)
+                Program::first(&state.clients.instances[&name].steps)
             };
-            let input = Some(steps.expect("steps serialize").into());
+            let input = Some(steps.into());
             let execution_id = format!("{:032x}", name.len()).into();
             let start = InstanceStart::new(ORCHESTRATOR, input, execution_id);
             let begun = self.engine.start_instance(HUB, Some(&name), start).await;
@@ -362,10 +418,23 @@ fn others() -> Vec<Value> {
     let workflow = |name: &str, tasks: Vec<Value>| json!({ "name": name, "version": 1, "tasks": tasks, "ownerEmail": "sim@example.org" });
     let bug = task("bug", "INLINE", json!({ "expression": "panic" }));
     vec![
+        workflow(ONCE, vec![task("mark", "INLINE", json!({ "expression": "const:x" }))]),
         workflow(TICK, vec![task("mark", "INLINE", json!({ "expression": "const:x" }))]),
         workflow(PANICS[0], vec![task("work_0", "SIMPLE", json!({})), bug]),
         workflow(PANICS[1], vec![task("panic_http", "HTTP", json!({ "uri": "http://h/" }))]),
     ]
+}
+
+/// However many asked for a key, it began once.
+pub(super) fn finish(state: &State) -> Result<(), Objection> {
+    let bears = |it: &&Shadow| &*it.head.name == ONCE;
+    let begun = state.auditor.machines.values().filter(bears).count();
+    // What is not kept is known by what was told.
+    if begun == state.clients.keys.len() || state.clients.kept_for > 0 {
+        return Ok(());
+    }
+    let what = format!("{begun} began for {} keys", state.clients.keys.len());
+    Err(Objection::new(ONCE, "a key starts once", what))
 }
 
 /// It is calm: what waits for people gets what it waits for; then what has no end is ended.
@@ -408,9 +477,9 @@ pub(super) async fn compare(life: &Life) {
             Err(error) => format!("{error}"),
         };
         life.world.judge(|state, _| {
-            use super::shadow::State;
+            use super::shadow::State as Folded;
             let stored = match state.auditor.machines.get(&id).map(|it| &it.state) {
-                Some(State::Execution(state)) => dump(state, now),
+                Some(Folded::Execution(state)) => dump(state, now),
                 Some(other) => format!("{other:?}"),
                 None => return Ok(()),
             };

@@ -11,6 +11,7 @@ use kernel::{ExecutionId, MachineKind};
 use serde_json::json;
 
 use super::coders::HUB;
+use super::operators::TICK;
 use super::program::ENTITIES;
 use super::watching::MONITORS;
 use super::world::Life;
@@ -40,7 +41,7 @@ impl Life {
     }
 
     async fn act(&self) {
-        match self.below(10) {
+        match self.below(11) {
             0..4 => self.operate().await,
             4 | 5 => {
                 let change = {
@@ -54,6 +55,7 @@ impl Life {
             }
             6 => self.silence().await,
             7 => self.tell_schedule().await,
+            10 => self.remove().await,
             _ => self.tell_monitor().await,
         }
     }
@@ -73,6 +75,24 @@ impl Life {
         };
         if let Some((id, control)) = chosen.filter(|_| !self.is_calm()) {
             self.control(&id, control).await;
+        }
+    }
+
+    /// Somebody clears away what a schedule has started and what has ended.
+    async fn remove(&self) {
+        let chosen = {
+            let state = &mut *self.world.state.lock();
+            let runs = state.auditor.machines.iter();
+            let runs = runs.filter(|(_, it)| &*it.head.name == TICK && it.head.closed);
+            let runs: Vec<&ExecutionId> = runs.map(|(id, _)| id).collect();
+            state.random.pick(&runs).map(|id| (*id).clone())
+        };
+        let Some(id) = chosen else { return };
+        let done = self.engine.remove(&id).await;
+        self.world.say(|| format!("{id} is cleared away: {done:?}"));
+        if matches!(done, Ok(true)) {
+            self.world.count("an execution was removed");
+            self.world.judge(|state, _| state.auditor.is_gone(&id));
         }
     }
 

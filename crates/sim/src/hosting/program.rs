@@ -1,9 +1,11 @@
 //! What the orchestrators do: a list of steps, whose value anybody can work out beforehand.
 
+use std::sync::Arc;
+
 use kernel::Timestamp;
 use kernel::durable::{
     Action, ActionKind, Call, Completion, EntityMessage, EntityOperation, Fact, HistoryEvent,
-    Outcome, Tags,
+    LockRequest, Outcome, Tags, Unlock,
 };
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +35,32 @@ pub(super) enum Step {
     Child(Vec<Step>),
     /// An operation of an entity, for which nobody waits.
     Signal(String),
+    /// Entities locked, each told twice, and unlocked.
+    Section(Vec<String>),
+    /// What follows is done by a life of its own.
+    Again,
+}
+
+/// What an orchestrator is given.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Program {
+    /// What is to be done.
+    pub(super) steps: Vec<Step>,
+    /// What former lives came to.
+    pub(super) total: i64,
+    /// How many there were.
+    pub(super) life: u32,
+}
+
+impl Program {
+    /// A program from its beginning, as an input.
+    pub(super) fn first(steps: &[Step]) -> String {
+        Self { steps: steps.to_vec(), total: 0, life: 0 }.text()
+    }
+
+    fn text(&self) -> String {
+        serde_json::to_string(self).expect("programs serialize")
+    }
 }
 
 /// What an activity makes of its input.
@@ -46,7 +74,7 @@ pub(super) fn value(steps: &[Step]) -> i64 {
         Step::Fan { from, count } => (*from..from + count).map(work).sum(),
         Step::Event => EVENT_VALUE,
         Step::Child(steps) => value(steps),
-        Step::Timer(_) | Step::Signal(_) => 0,
+        Step::Timer(_) | Step::Signal(_) | Step::Section(_) | Step::Again => 0,
     };
     steps.iter().map(of).sum()
 }
@@ -54,11 +82,17 @@ pub(super) fn value(steps: &[Step]) -> i64 {
 /// A program of a seed.
 pub(super) fn drawn(random: &mut Random, depth: u32) -> Vec<Step> {
     let length = random.between(1, 4);
-    let one = |_| match random.weighted(&[6, 3, 3, if depth > 0 { 4 } else { 0 }, 4]) {
+    let one = |_| match random.weighted(&[6, 3, 3, if depth > 0 { 4 } else { 0 }, 4, 3, 2]) {
         0 => Step::Fan { from: random.between(1, 50), count: random.between(1, 4) },
         1 => Step::Timer(random.between(0, 20_000)),
         2 => Step::Event,
         3 => Step::Child(drawn(random, depth - 1)),
+        5 => {
+            let first = usize::from(random.chance(50));
+            let last = if random.chance(50) { ENTITIES.len() } else { first + 1 };
+            Step::Section(ENTITIES[first..last].iter().map(|it| (*it).to_owned()).collect())
+        }
+        6 => Step::Again,
         _ => {
             let entity = random.pick(&ENTITIES).copied().unwrap_or(ENTITIES[0]);
             Step::Signal(entity.to_owned())
@@ -67,10 +101,8 @@ pub(super) fn drawn(random: &mut Random, depth: u32) -> Vec<Step> {
     (0..length).map(one).collect()
 }
 
-/// The name under which an instance's signal is found in an entity's state.
-pub(super) fn mark(instance: &str, id: i32) -> String {
-    format!("<{instance}/{id}>")
-}
+/// The first and the last word of a section in an entity's state.
+pub(super) const WORDS: [&str; 2] = [":in>", ":out>"];
 
 /// What an orchestrator wants, given its history.
 pub(super) fn turn(instance: &str, history: &[HistoryEvent]) -> Result<Vec<Action>, String> {
@@ -79,28 +111,29 @@ pub(super) fn turn(instance: &str, history: &[HistoryEvent]) -> Result<Vec<Actio
         _ => None,
     });
     let input = input.ok_or("a history does not begin with a start")?;
-    let steps: Vec<Step> = serde_json::from_str(&input).map_err(|error| error.to_string())?;
-    let mut run = Run { instance, history, actions: Vec::new(), next: 1, events: 0, total: 0 };
-    for step in &steps {
+    let program: Program = serde_json::from_str(&input).map_err(|error| error.to_string())?;
+    let Program { steps, total, life } = program;
+    let mut run = Run { instance, life, history, actions: Vec::new(), next: 1, events: 0, total };
+    for (at, step) in steps.iter().enumerate() {
+        if matches!(step, Step::Again) {
+            let steps = steps[at + 1..].to_vec();
+            let next = Program { steps, total: run.total, life: life + 1 }.text();
+            run.complete(Outcome::ContinuedAsNew, next);
+            return Ok(run.actions);
+        }
         if !run.step(step)? {
             return Ok(run.actions);
         }
     }
-    let id = run.next;
-    let completion = Completion {
-        outcome: Outcome::Completed,
-        result: Some(run.total.to_string().into()),
-        failure: None,
-        new_version: None,
-        carryover: Vec::new(),
-        tags: Tags::new(),
-    };
-    run.actions.push(Action { id, kind: ActionKind::Complete(Box::new(completion)) });
+    let total = run.total.to_string();
+    run.complete(Outcome::Completed, total);
     Ok(run.actions)
 }
 
 struct Run<'a> {
     instance: &'a str,
+    /// Lives before this one.
+    life: u32,
     history: &'a [HistoryEvent],
     actions: Vec<Action>,
     next: i32,
@@ -116,6 +149,88 @@ enum Answer {
 }
 
 impl Run<'_> {
+    /// Ends this life, with what it leaves to the next one.
+    fn complete(&mut self, outcome: Outcome, result: String) {
+        let raised = |event: &&HistoryEvent| matches!(event.fact, Fact::EventRaised { .. });
+        let unheard = self.history.iter().filter(raised).skip(self.events);
+        let carryover = match outcome {
+            Outcome::ContinuedAsNew => unheard.cloned().collect(),
+            _ => Vec::new(),
+        };
+        let completion = Completion {
+            outcome,
+            result: Some(result.into()),
+            failure: None,
+            new_version: None,
+            carryover,
+            tags: Tags::new(),
+        };
+        let kind = ActionKind::Complete(Box::new(completion));
+        self.actions.push(Action { id: self.next, kind });
+    }
+
+    /// A name that no other request bears, of this instance or another, and that each replay gives.
+    fn name(&self) -> String {
+        format!("{}/{}/{}", self.instance, self.life, self.next)
+    }
+
+    /// Entities are locked, hear a first and a last word, and are unlocked.
+    fn section(&mut self, entities: &[String]) -> Result<bool, String> {
+        let name: Arc<str> = self.name().into();
+        let lock = || LockRequest {
+            critical_section_id: name.clone(),
+            lock_set: entities.iter().map(|it| it.as_str().into()).collect(),
+            position: 0,
+            parent_instance_id: None,
+        };
+        self.ask(|_, _| {
+            ActionKind::SendEntityMessage(EntityMessage::LockRequested(Box::new(lock())))
+        })?;
+        let is_granted = |event: &HistoryEvent| matches!(&event.fact, Fact::EntityLockGranted { critical_section_id, .. } if *critical_section_id == name);
+        if !self.history.iter().any(is_granted) {
+            return Ok(false);
+        }
+        for word in WORDS {
+            let mut all = true;
+            for entity in entities {
+                let request = format!("{name}{word}{entity}");
+                let mark = format!("<{name}{word}");
+                let call = operation(&request, mark, entity);
+                self.ask(|_, _| ActionKind::SendEntityMessage(EntityMessage::Called(call)))?;
+                all &= self.is_done(&request)?;
+            }
+            if !all {
+                return Ok(false);
+            }
+        }
+        for entity in entities {
+            let unlock = Unlock {
+                critical_section_id: name.clone(),
+                parent_instance_id: None,
+                target: Some(entity.as_str().into()),
+            };
+            let unlock = EntityMessage::UnlockSent(Box::new(unlock));
+            self.ask(|_, _| ActionKind::SendEntityMessage(unlock))?;
+        }
+        Ok(true)
+    }
+
+    /// Whether an entity has answered.
+    fn is_done(&self, request: &str) -> Result<bool, String> {
+        for event in self.history {
+            match &event.fact {
+                Fact::EntityOperationCompleted { request_id, .. } if **request_id == *request => {
+                    return Ok(true);
+                }
+                Fact::EntityOperationFailed { request_id, .. } if **request_id == *request => {
+                    return Err(format!("{request} failed"));
+                }
+                _ => {}
+            }
+        }
+        Ok(false)
+    }
+
     /// Asks for something, unless it was asked for before; what became of it.
     fn ask(&mut self, kind: impl FnOnce(i32, Timestamp) -> ActionKind) -> Result<Answer, String> {
         let id = self.next;
@@ -173,22 +288,13 @@ impl Run<'_> {
             }
             Step::Child(steps) => self.child(steps),
             Step::Signal(entity) => {
-                let instance = self.instance;
-                let signal = |id, _| {
-                    let operation = EntityOperation {
-                        request_id: format!("{instance}/{id}").into(),
-                        operation: "add".into(),
-                        scheduled_at: None,
-                        input: Some(mark(instance, id).into()),
-                        parent_instance_id: None,
-                        parent_execution_id: None,
-                        target: Some(entity.as_str().into()),
-                    };
-                    ActionKind::SendEntityMessage(EntityMessage::Signaled(Box::new(operation)))
-                };
-                self.ask(signal)?;
+                let name = self.name();
+                let signal = operation(&name, format!("<{name}>"), entity);
+                self.ask(|_, _| ActionKind::SendEntityMessage(EntityMessage::Signaled(signal)))?;
                 Ok(true)
             }
+            Step::Section(entities) => self.section(entities),
+            Step::Again => Err("a life goes on after its end".to_owned()),
         }
     }
 
@@ -216,7 +322,7 @@ impl Run<'_> {
     }
 
     fn child(&mut self, steps: &[Step]) -> Result<bool, String> {
-        let input = serde_json::to_string(steps).map_err(|error| error.to_string())?;
+        let input = Program::first(steps);
         let call = |_, _| ActionKind::CreateSubOrchestration {
             instance_id: "".into(),
             call: Box::new(Call::new(ORCHESTRATOR, Some(input.into()))),
@@ -230,4 +336,16 @@ impl Run<'_> {
             }
         }
     }
+}
+
+fn operation(request: &str, mark: String, entity: &str) -> Box<EntityOperation> {
+    Box::new(EntityOperation {
+        request_id: request.into(),
+        operation: "add".into(),
+        scheduled_at: None,
+        input: Some(mark.into()),
+        parent_instance_id: None,
+        parent_execution_id: None,
+        target: Some(entity.into()),
+    })
 }

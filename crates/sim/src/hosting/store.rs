@@ -22,6 +22,9 @@ pub(super) const COMMITS_MAX: u64 = 40_000;
 /// Milliseconds for which nothing works, at most.
 const OUTAGE_MAX: i64 = 15_000;
 
+/// Milliseconds for which others are first at every commit, at most.
+const RIVAL_MAX: i64 = 3_000;
+
 /// A store of this life's process.
 pub(super) struct Faulty {
     pub(super) memory: Arc<Memory>,
@@ -84,7 +87,7 @@ impl Faulty {
         let now = self.world.now();
         let mut state = self.world.state.lock();
         let (calm, faults) = (state.calm, state.faults);
-        let down_until = state.down_until;
+        let (down_until, rival_until) = (state.down_until, state.rival_until);
         let random = &mut state.random;
         let mut thousandth = |of: u32| of > 0 && random.below(1000) < of as usize;
         let away = || StoreError::Unavailable("the disk is full".to_owned());
@@ -95,7 +98,9 @@ impl Faulty {
             dies: thousandth(faults.death),
             after: After { millis: 0, fate: Fate::Well },
         };
-        if kind == Kind::Commit && thousandth(faults.conflict) {
+        let rival = kind == Kind::Commit && thousandth(faults.rival);
+        let conflicts = kind == Kind::Commit && thousandth(faults.conflict);
+        if conflicts || rival || (kind == Kind::Commit && now < rival_until) {
             drawn.refusal = Some(StoreError::Conflict);
         }
         if kind != Kind::Read && thousandth(faults.unknown) {
@@ -111,8 +116,12 @@ impl Faulty {
             drawn.millis = random.between(0, longest) as u64;
             drawn.after.millis = random.between(0, longest) as u64;
         }
+        if rival {
+            let millis = state.random.between(1, RIVAL_MAX);
+            state.rival_until = now.plus_millis(millis);
+        }
         if outage {
-            let millis = random.between(1, OUTAGE_MAX);
+            let millis = state.random.between(1, OUTAGE_MAX);
             state.down_until = now.plus_millis(millis);
             drawn.refusal = Some(away());
         }
@@ -234,7 +243,18 @@ impl Store for Faulty {
         now: Timestamp,
         limit: usize,
     ) -> Result<Pruned, StoreError> {
-        through!(self, Write, "prune", self.memory.prune(retention, now, limit))
+        let after = self.before(Kind::Write, "prune").await?;
+        let pruned = self.memory.prune(retention, now, limit).await?;
+        let known: Vec<ExecutionId> =
+            self.world.state.lock().auditor.machines.keys().cloned().collect();
+        for id in known {
+            if self.memory.head(&id).await?.is_none() {
+                self.world.say(|| format!("{id} is pruned"));
+                self.world.count("an execution was pruned");
+                self.world.judge(|state, _| state.auditor.pruned(&id));
+            }
+        }
+        self.after(after, "prune", pruned).await
     }
 
     async fn put_document(&self, document: Document) -> Result<(), StoreError> {

@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use engine::store::Commit;
 use engine::{Handoff, Outcome, OutcomeStatus, TaskRunner};
+use kernel::alert::Monitor;
 use kernel::alert::definition::{ChecklistOptions, File, load};
-use kernel::{Json, MachineKind};
+use kernel::{ExecutionId, Json, MachineKind};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +20,8 @@ use crate::auditor::Objection;
 use crate::random::Random;
 
 /// Monitors and their keys.
-pub(super) const MONITORS: [(&str, &[&str]); 2] = [("web", &[""]), ("net", &["a", "b"])];
+pub(super) const MONITORS: [(&str, &[&str]); 3] =
+    [("web", &[""]), ("net", &["a", "b"]), ("app", &[""])];
 /// Those who are told.
 pub(super) const RECEIVERS: [&str; 2] = ["pager", "chat"];
 
@@ -66,7 +68,8 @@ impl Outside {
              routes:\n  - {route}\nmonitors:\n  \
              web: {{ http: \"http://web\", every: 20s, fail_after: {fails} }}\n  \
              net: {{ http: \"http://net\", every: 30s, recover_after: {recovers}, \
-             missing: {missing}{depends} }}\n"
+             missing: {missing}{depends} }}\n  \
+             app: {{ http: \"http://app\", every: 25s, depends_on: net }}\n"
         );
         let keys = MONITORS.iter().flat_map(|(name, keys)| keys.iter().map(|key| (*name, *key)));
         Self {
@@ -180,6 +183,9 @@ pub(super) fn committed(state: &mut State, commit: &Commit) {
 
 /// Monitors of which something is still to come.
 pub(super) fn unsettled(state: &State) -> Option<String> {
+    if let Some(misled) = misled(state) {
+        return Some(misled);
+    }
     for (id, shadow) in &state.auditor.machines {
         let Some(monitor) = shadow.monitor().filter(|_| !state.quarantined.contains(id)) else {
             continue;
@@ -195,6 +201,31 @@ pub(super) fn unsettled(state: &State) -> Option<String> {
         }
     }
     None
+}
+
+/// A monitor that does not know how one is on which it depends.
+pub(super) fn misled(state: &State) -> Option<String> {
+    let machines = state.auditor.machines.iter();
+    let monitors = machines.filter(|(id, _)| !state.quarantined.contains(*id));
+    for (id, monitor) in monitors.filter_map(|(id, it)| Some((id, it.monitor()?))) {
+        let Some(spec) = monitor.spec.as_ref().filter(|_| !monitor.removed) else { continue };
+        for parent in &spec.monitor.depends_on {
+            if !knows(state, monitor, parent) {
+                let knows = (&monitor.parents_down, &monitor.parents_failing);
+                return Some(format!("{id} does not know how {parent} is: {knows:?}"));
+            }
+        }
+    }
+    None
+}
+
+/// Whether a monitor knows how one is on which it depends.
+fn knows(state: &State, monitor: &Monitor, parent: &Arc<str>) -> bool {
+    let shadow = state.auditor.machines.get(&ExecutionId::monitor(parent));
+    let Some(parent_is) = shadow.and_then(|it| it.monitor()) else { return true };
+    let (down, failing) = (parent_is.is_down(), parent_is.is_failing());
+    let known = (monitor.parents_down.contains(parent), monitor.parents_failing.contains(parent));
+    known == (down, failing && !down)
 }
 
 /// Nothing rings any more, but where somebody could not be told.

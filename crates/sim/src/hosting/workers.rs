@@ -17,6 +17,9 @@ use crate::workload::WORK;
 /// Reports of one task that are tried again, at most.
 const TRIES: u32 = 30;
 
+/// After this long it is known what became of a task that was handed out.
+const HOLD_WITHIN: Duration = Duration::from_secs(120);
+
 /// What workers have in hand, by number.
 #[derive(Default)]
 pub(super) struct Jobs {
@@ -72,23 +75,26 @@ impl Life {
         }
     }
 
-    fn held(&self) -> Vec<TaskKey> {
+    /// The tasks that are held, and the number of the latest commit.
+    fn held(&self) -> (Vec<TaskKey>, u64) {
         let state = self.world.state.lock();
         let rows = state.auditor.rows.iter().filter(|(_, row)| row.held);
-        rows.map(|(key, _)| key.clone()).collect()
+        (rows.map(|(key, _)| key.clone()).collect(), state.auditor.commits)
     }
 
-    fn handed(&self, task: TaskId, worker: &Arc<str>, held_before: &[TaskKey]) {
+    fn handed(&self, task: TaskId, worker: &Arc<str>, (held, by): &(Vec<TaskKey>, u64)) {
         let key = (task.execution, task.sequence);
         self.world.say(|| format!("{worker} is handed {key:?}"));
         self.world.count("a task was handed out");
         self.world.judge(|state, _| {
-            if held_before.contains(&key) && state.auditor.is_held(&key) {
+            // A poll waits: meanwhile somebody may have given the task back.
+            if held.contains(&key) && state.auditor.is_held_since(&key, *by) {
                 let what = format!("task {} goes to {worker} while it is held", key.1);
                 return Err(objection(&key.0, "what is held is not handed out", what));
             }
             Ok(())
         });
+        self.expect_hold(key.clone());
         let number = {
             let jobs = &mut self.world.state.lock().jobs;
             jobs.numbers += 1;
@@ -98,6 +104,29 @@ impl Life {
         };
         let life = self.clone();
         tokio::spawn(async move { life.work(number).await });
+    }
+
+    /// That a task is held is written before long, or what came of it. Else nobody would see that its
+    /// worker has died.
+    fn expect_hold(&self, key: TaskKey) {
+        let writes = |life: &Self| {
+            let state = life.world.state.lock();
+            state.auditor.row_writes.get(&key).copied()
+        };
+        let before = writes(self);
+        let life = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(HOLD_WITHIN).await;
+            life.world.judge(|state, _| {
+                let exempt = state.quarantined.contains(&key.0);
+                let row = state.auditor.rows.get(&key).filter(|row| !row.held && !exempt);
+                if row.is_some() && state.auditor.row_writes.get(&key).copied() == before {
+                    let what = format!("that task {} was handed out is written nowhere", key.1);
+                    return Err(objection(&key.0, "holds are written", what));
+                }
+                Ok(())
+            });
+        });
     }
 
     /// Does a task to its end.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::memory::Memory;
-use engine::store::Commit;
+use engine::store::{Commit, Retention};
 use engine::vault::Key;
 use engine::{Engine, Options, Parts, TaskRunner};
 use kernel::graph::Limits;
@@ -51,6 +51,8 @@ pub(super) struct State {
     pub(super) calm: bool,
     /// Until then no call of the store goes through.
     pub(super) down_until: Timestamp,
+    /// Until then every commit conflicts.
+    pub(super) rival_until: Timestamp,
     pub(super) auditor: Auditor,
     pub(super) outside: Outside,
     pub(super) jobs: Jobs,
@@ -106,6 +108,7 @@ impl World {
             faults,
             calm: false,
             down_until: Timestamp::default(),
+            rival_until: Timestamp::default(),
             auditor: Auditor::default(),
             outside,
             jobs: Jobs::default(),
@@ -229,9 +232,9 @@ impl World {
             Arc::new(Looks(self.clone())),
             Arc::new(Tells(self.clone())),
         ];
-        let (steps_max, cache_bytes) = {
+        let (steps_max, cache_bytes, age_max_seconds) = {
             let clients = &self.state.lock().clients;
-            (clients.steps_max, clients.cache_bytes)
+            (clients.steps_max, clients.cache_bytes, clients.kept_for)
         };
         let options = Options {
             limits: Limits { steps_max, ..Limits::default() },
@@ -239,6 +242,7 @@ impl World {
             leases: coders::leases(),
             evaluation: engine::evaluation::Options { threads: 0, ..Default::default() },
             cache_bytes,
+            retention: Retention { count_max: 0, age_max_seconds, disk_max_bytes: 0 },
             ..Options::default()
         };
         Parts {
@@ -282,7 +286,7 @@ impl World {
         state.calm = true;
         state.faults = Faults::none();
         state.down_until = Timestamp::default();
-        state.outside.calm_down();
+        state.rival_until = Timestamp::default();
     }
 }
 
@@ -341,6 +345,8 @@ impl Life {
     async fn settle(&self, deadline: Timestamp) {
         // What was held up by faults gets the time to be done.
         tokio::time::sleep(Duration::from_secs(30)).await;
+        self.look_at_dependents().await;
+        self.world.state.lock().outside.calm_down();
         loop {
             self.note_quarantine();
             operators::help(self).await;
@@ -354,6 +360,22 @@ impl Life {
             }
         }
         self.look_back().await;
+    }
+
+    /// Nothing goes wrong any more, and all is still as it was outside: what depends on something must
+    /// know by now how that is.
+    async fn look_at_dependents(&self) {
+        self.note_quarantine();
+        let misled = || watching::misled(&self.world.state.lock());
+        let mut seen = misled();
+        for _ in 0..2 {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            // What has changed just now is heard in a moment.
+            seen = seen.filter(|before| misled().as_ref() == Some(before));
+        }
+        if let Some(what) = seen {
+            self.world.object(Objection::new("", "dependents hear of changes", what));
+        }
     }
 
     fn unsettled(&self) -> Option<String> {
@@ -389,6 +411,7 @@ impl Life {
             state.auditor.finish(&state.quarantined)?;
             if all {
                 coders::finish(state)?;
+                operators::finish(state)?;
                 watching::finish(state)?;
             }
             Ok(())
