@@ -26,6 +26,8 @@ pub(crate) struct Server {
     pub(crate) engine: Engine,
     pub(crate) api: Api,
     listener: TcpListener,
+    /// How this process calls others, under the one policy that knows where it listens itself.
+    calls: tasks::http::Settings,
 }
 
 /// Serves until the process is told to stop.
@@ -41,10 +43,10 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         return Ok(());
     };
     let server = server?;
-    let engine = server.engine.clone();
+    let (engine, calls) = (server.engine.clone(), server.calls.clone());
     let (options, refused) = (robopager.clone(), load::Refused::default());
     let (paths, told) = (config.load.clone(), refused.clone());
-    let prepared = stop.unless_told(prepare(&engine, &config, &robopager)).await;
+    let prepared = stop.unless_told(prepare(&engine, &config, &robopager, calls)).await;
     match prepared {
         Some(Ok(())) => {}
         Some(Err(error)) => {
@@ -67,14 +69,19 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// Does what must be done before the first request is answered.
-async fn prepare(engine: &Engine, config: &Config, robopager: &Robopager) -> anyhow::Result<()> {
+async fn prepare(
+    engine: &Engine,
+    config: &Config,
+    robopager: &Robopager,
+    calls: tasks::http::Settings,
+) -> anyhow::Result<()> {
     load::load(engine, &config.load, &robopager.checklist()).await.map_err(|mistakes| {
         anyhow::anyhow!(
             "the definitions of --load have mistakes, nothing is served:\n  {}",
             mistakes.join("\n  ")
         )
     })?;
-    deadman::call(engine.clone(), config, task_settings(config).http)?;
+    deadman::call(engine.clone(), config, calls)?;
     robopager.start(engine).await
 }
 
@@ -112,6 +119,7 @@ impl Server {
             .with_context(|| format!("cannot listen on {}", config.listen))?;
         // Definitions do not call the server that runs them, unless the configuration lets them.
         settings.http.outgoing.policy().listeners.add(listener.local_addr()?);
+        let calls = settings.http.clone();
         tell_of_proxies();
         let store = open_store(config)?;
         let key = secret_key::find(config, &*store).await?;
@@ -140,7 +148,7 @@ impl Server {
             ..Settings::default()
         };
         let api = Api { engine: engine.clone(), settings: Arc::new(settings) };
-        Ok(Self { engine, api, listener })
+        Ok(Self { engine, api, listener, calls })
     }
 
     /// Where it listens.
