@@ -41,3 +41,25 @@ fn connections_for(files: Option<u64>) -> u64 {
     let reserved = RESERVED_FILES.min(files / 2);
     (files - reserved).clamp(1, CONNECTIONS_MAX)
 }
+
+#[cfg(test)]
+mod attacks {
+    use super::*;
+
+    #[test]
+    fn connections_leave_files_for_the_store_and_for_calls() {
+        for (files, connections) in [
+            (None, CONNECTIONS_MAX),
+            (Some(1 << 20), CONNECTIONS_MAX),
+            (Some(CONNECTIONS_MAX + RESERVED_FILES), CONNECTIONS_MAX),
+            (Some(CONNECTIONS_MAX), CONNECTIONS_MAX - RESERVED_FILES),
+            (Some(1024), 768),
+            // Of very few, half.
+            (Some(300), 150),
+            (Some(2), 1),
+            (Some(0), 1),
+        ] {
+            assert_eq!(connections_for(files), connections, "of {files:?} open files");
+        }
+    }
+}

@@ -89,10 +89,11 @@ async fn make(file: &Path, store: &dyn Store) -> anyhow::Result<Key> {
              put the file back, or name it with secret_key_file"
         );
     }
-    let bytes = Key::random();
-    write(file, &Key::write(bytes)).with_context(|| format!("cannot make the key file {shown}"))?;
+    let bytes = Zeroizing::new(Key::random());
+    let written = Zeroizing::new(Key::write(*bytes));
+    write(file, &written).with_context(|| format!("cannot make the key file {shown}"))?;
     tracing::info!("made the key that seals secrets: {shown}; keep a copy apart from the store");
-    Ok(Key::new(bytes))
+    Ok(Key::new(*bytes))
 }
 
 /// Writes the file whole or not at all.

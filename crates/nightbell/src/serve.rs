@@ -26,6 +26,8 @@ pub(crate) struct Server {
     pub(crate) engine: Engine,
     pub(crate) api: Api,
     listener: TcpListener,
+    /// How this process calls others, under the one policy that knows where it listens itself.
+    calls: tasks::http::Settings,
 }
 
 /// Serves until the process is told to stop.
@@ -41,10 +43,11 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
         return Ok(());
     };
     let server = server?;
-    let engine = server.engine.clone();
+    let (engine, calls) = (server.engine.clone(), server.calls.clone());
     let (options, loaded) = (robopager.clone(), load::Loaded::default());
     let (paths, seen) = (config.load.clone(), loaded.clone());
-    let prepared = stop.unless_told(prepare(&engine, &config, &robopager, &loaded)).await;
+    let prepared =
+        stop.unless_told(prepare(&engine, &config, &robopager, &loaded, calls)).await;
     match prepared {
         Some(Ok(())) => {}
         Some(Err(error)) => {
@@ -72,6 +75,7 @@ async fn prepare(
     config: &Config,
     robopager: &Robopager,
     loaded: &load::Loaded,
+    calls: tasks::http::Settings,
 ) -> anyhow::Result<()> {
     let options = robopager.checklist();
     load::load(engine, &config.load, &options, loaded).await.map_err(|mistakes| {
@@ -80,7 +84,7 @@ async fn prepare(
             mistakes.join("\n  ")
         )
     })?;
-    deadman::call(engine.clone(), config, task_settings(config).http)?;
+    deadman::call(engine.clone(), config, calls)?;
     robopager.start(engine).await
 }
 
@@ -118,6 +122,7 @@ impl Server {
             .with_context(|| format!("cannot listen on {}", config.listen))?;
         // Definitions do not call the server that runs them, unless the configuration lets them.
         settings.http.outgoing.policy().listeners.add(listener.local_addr()?);
+        let calls = settings.http.clone();
         tell_of_proxies();
         let store = open_store(config)?;
         let key = secret_key::find(config, &*store).await?;
@@ -146,7 +151,7 @@ impl Server {
             ..Settings::default()
         };
         let api = Api { engine: engine.clone(), settings: Arc::new(settings) };
-        Ok(Self { engine, api, listener })
+        Ok(Self { engine, api, listener, calls })
     }
 
     /// Where it listens.

@@ -537,6 +537,58 @@ mod attacks {
         assert_eq!(port.enter(ip("::ffff:127.0.0.1")).await.err(), Some(Full::All));
     }
 
+    /// A body that goes on for ever, in steps.
+    struct Dripping {
+        step: usize,
+        every: tokio::time::Interval,
+    }
+
+    impl Body for Dripping {
+        type Data = Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            let frame = Frame::data(Bytes::from(vec![b' '; self.step]));
+            self.every.poll_tick(context).map(|_| Some(Ok(frame)))
+        }
+    }
+
+    /// Reads a body that comes in steps of so many bytes a second, for so long at most; answers when it
+    /// was given up.
+    async fn given_up(step: usize, most: Duration) -> Option<Duration> {
+        let port = port(100, 50);
+        let connection = port.enter(ip("192.0.2.1")).await.expect("a place");
+        let request = connection.request().expect("there is room");
+        let every = tokio::time::interval(Duration::from_secs(1));
+        let (mut body, _handle) = connection.arriving(Dripping { step, every }, request);
+        let begun = Instant::now();
+        let arriving = async {
+            while let Some(frame) = http_body_util::BodyExt::frame(&mut body).await {
+                if let Err(error) = frame {
+                    assert!(is_too_slow(&*error), "{error}");
+                    return begun.elapsed();
+                }
+            }
+            unreachable!("it goes on for ever")
+        };
+        tokio::time::timeout(most, arriving).await.ok()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_is_given_up_though_it_is_never_silent() {
+        let given_up = async |step| given_up(step, Duration::from_hours(1)).await;
+        let (one, half) = (given_up(1).await, given_up(BODY_RATE_MIN as usize / 2).await);
+        let seconds = |given_up: Option<Duration>| given_up.expect("it is too slow").as_secs();
+        assert_eq!(seconds(one), 30, "its first time is all it has");
+        // Each second of time earns half a second of it.
+        assert!((59..=62).contains(&seconds(half)), "{half:?}");
+        // At the lowest rate it may go on; an hour of it is as good as for ever.
+        assert_eq!(given_up(BODY_RATE_MIN as usize).await, None);
+    }
+
     #[tokio::test]
     async fn the_requests_of_one_address_leave_room_for_others() {
         let port = port(100, 50);

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 pub use mask::LENGTH_MIN as MASKED_LENGTH_MIN;
+use seal::wiped;
 pub use seal::{BadKey, Key};
 
 use crate::parts::Values;
@@ -153,6 +154,15 @@ struct Entry {
     tags: Vec<Tag>,
 }
 
+// Values are overwritten where they are forgotten, and whoever adds to this has to say so here.
+const _: fn(&Kept, &Entry) = |kept, entry| {
+    let Kept { entries: _, gone } = kept;
+    gone.values().for_each(wiped);
+    let Entry { value, former, tags: _ } = entry;
+    wiped(value);
+    wiped(former);
+};
+
 /// An entry as the store keeps it.
 #[derive(Serialize, Deserialize)]
 struct Written {
@@ -195,7 +205,7 @@ impl Vault {
     }
 
     /// A key for another purpose, derived from the store's.
-    pub fn derive_key(&self, purpose: &str) -> [u8; Key::LENGTH] {
+    pub fn derive_key(&self, purpose: &str) -> Zeroizing<[u8; Key::LENGTH]> {
         self.key.derive(purpose)
     }
 

@@ -12,10 +12,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit, XChaCha20Poly1305, XNonce};
-use hmac::{Hmac, Mac};
+use hmac::{EagerHash, Hmac, Mac};
 use kernel::expression::REFERENCE_MAC;
 use sha2::{Digest, Sha256};
-use zeroize::Zeroizing;
+use zeroize::{ZeroizeOnDrop, Zeroizing};
 
 const ID: usize = 4;
 const NONCE: usize = 24;
@@ -30,6 +30,20 @@ pub struct Key {
     /// Makes the MACs of references to secrets.
     references: Hmac<Sha256>,
 }
+
+/// Accepts what overwrites itself when it is dropped; anything else does not compile.
+pub(super) const fn wiped<T: ZeroizeOnDrop>(_: &T) {}
+
+/// As [`wiped`] for a MAC, which is nothing but the states of its hash: these hold the key.
+const fn wiped_mac<D: EagerHash + ZeroizeOnDrop>(_: &Hmac<D>) {}
+
+// Whatever a key is made of is overwritten with it, and whoever adds to it has to say so here.
+const _: fn(&Key) = |key| {
+    let Key { id: _, cipher, root, references } = key;
+    wiped(cipher);
+    wiped(root);
+    wiped_mac(references);
+};
 
 impl Key {
     /// Bytes of a key.
@@ -51,7 +65,7 @@ impl Key {
                 .into(),
         );
         // A key of its own, so that no MAC says anything about what is sealed.
-        let derived = Zeroizing::new(derived(&root, "secret references"));
+        let derived = derived(&root, "secret references");
         let references = Hmac::new_from_slice(&*derived).expect("a MAC takes keys of any length");
         Self { id, cipher: XChaCha20Poly1305::new(&(*bytes).into()), root, references }
     }
@@ -99,7 +113,7 @@ impl Key {
     }
 
     /// A key for another purpose. It tells nothing of this one, nor of those for other purposes.
-    pub fn derive(&self, purpose: &str) -> [u8; Self::LENGTH] {
+    pub fn derive(&self, purpose: &str) -> Zeroizing<[u8; Self::LENGTH]> {
         derived(&self.root, purpose)
     }
 
@@ -171,8 +185,8 @@ fn random<const N: usize>() -> [u8; N] {
 }
 
 /// A key that says nothing of the root, nor of keys for other purposes.
-fn derived(root: &[u8; Key::LENGTH], purpose: &str) -> [u8; Key::LENGTH] {
-    Sha256::new().chain_update(root).chain_update(purpose).finalize().into()
+fn derived(root: &[u8; Key::LENGTH], purpose: &str) -> Zeroizing<[u8; Key::LENGTH]> {
+    Zeroizing::new(Sha256::new().chain_update(root).chain_update(purpose).finalize().into())
 }
 
 #[cfg(test)]

@@ -16,6 +16,8 @@ pub(crate) struct Live {
     command: &'static str,
     arguments: Vec<String>,
     variables: Vec<(String, String)>,
+    /// Open files: those it is allowed at first, and those it may ask for.
+    files: Option<(u64, u64)>,
     pub(crate) http: reqwest::Client,
 }
 
@@ -62,7 +64,19 @@ impl Live {
         let variables = variables.iter().map(|(name, it)| ((*name).to_owned(), (*it).to_owned()));
         let variables = variables.collect();
         let port = free_port();
-        let mut live = Self { folder, port, child: None, command, arguments, variables, http };
+        let child = None;
+        let files = None;
+        let mut live = Self { folder, port, child, command, arguments, variables, files, http };
+        live.launch().await;
+        live
+    }
+
+    /// A server whose open files are limited: softly at first, and however often it asks.
+    pub(crate) async fn start_limited(soft: u64, hard: u64) -> Self {
+        let mut live = Self::start(&[]).await;
+        live.stop().await;
+        std::fs::remove_file(live.log()).expect("there is a log");
+        live.files = Some((soft, hard));
         live.launch().await;
         live
     }
@@ -74,7 +88,16 @@ impl Live {
             .append(true)
             .open(self.log())
             .expect("a log file");
-        let mut command = Command::new(binary());
+        let mut command = match self.files {
+            None => Command::new(binary()),
+            Some((soft, hard)) => {
+                let script =
+                    format!("ulimit -Sn {soft} && ulimit -Hn {hard} && exec \"$0\" \"$@\"");
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(script).arg(binary());
+                shell
+            }
+        };
         if self.command != TOUR {
             // The tour has a store of its own.
             command.env("NIGHTBELL_STORE", format!("sqlite:{}", self.store().display()));
@@ -122,6 +145,11 @@ impl Live {
             format!("{} {} {waits}", name.trim(), state.unwrap_or('?'))
         });
         told.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Adds to what the server is told when it is launched the next time.
+    pub(crate) fn tell(&mut self, arguments: &[&str]) {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
     }
 
     /// Kills the server as a power cut would.

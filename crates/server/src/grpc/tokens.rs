@@ -21,7 +21,7 @@ pub(super) struct Tokens {
 impl Tokens {
     pub(super) fn new(engine: &Engine) -> Self {
         let key = engine.vault().derive_key(PURPOSE);
-        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &key) }
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, &*key) }
     }
 
     /// A token for a worker.

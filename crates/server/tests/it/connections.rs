@@ -7,7 +7,7 @@ use axum::http::Request;
 use futures_util::StreamExt as _;
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioExecutor;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
@@ -39,6 +39,34 @@ async fn attacks_a_body_that_stops_arriving_is_given_up() {
     let answer = rest(send(&listening, HALF).await).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.contains("body-too-slow"), "{answer}");
+}
+
+/// It is never silent for longer than it may, so that only its rate tells it from an honest one.
+#[tokio::test]
+async fn attacks_a_body_that_drips_is_given_up() {
+    let body_time = Duration::from_millis(400);
+    let server = Server::new().await.with(|settings| settings.body_time = body_time);
+    let listening = Listening::over(&server).await;
+    let head = "POST /api/workflow HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100000\r\n\r\n{";
+    let (answer, mut body) = send(&listening, head).await.into_split();
+    let dripping = tokio::spawn(async move {
+        // Ends when the server closes, or, if it never does, when it has waited 25 times too long.
+        for _ in 0..200 {
+            if body.write_all(b" ").await.is_err() {
+                return true;
+            }
+            tokio::time::sleep(body_time / 8).await;
+        }
+        false
+    });
+    let mut lines = tokio::io::BufReader::new(answer);
+    let mut first = String::new();
+    tokio::select! {
+        _ = lines.read_line(&mut first) => {}
+        closed = dripping => assert!(closed.expect("no panic"), "it may drip for as long as it likes"),
+    }
+    // What was sent after the answer may have reset the connection before it was read.
+    assert!(first.is_empty() || first.starts_with("HTTP/1.1 408 "), "{first}");
 }
 
 #[tokio::test]

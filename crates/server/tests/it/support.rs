@@ -361,8 +361,10 @@ pub(crate) async fn send_through(
     headers: &[(&str, &str)],
     body: String,
 ) -> Answer {
-    let mut request =
-        Request::builder().method(method).uri(path).header("content-type", "application/json");
+    let mut request = Request::builder().method(method).uri(path);
+    if headers.iter().all(|(name, _)| *name != "content-type") {
+        request = request.header("content-type", "application/json");
+    }
     for (name, value) in headers {
         request = request.header(*name, *value);
     }

@@ -4,18 +4,37 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use parking_lot::RwLock;
 
 /// Where clouds answer programs on a machine, with its credentials among other things; beside the
 /// link-local addresses.
-const METADATA: [IpAddr; 5] = [
-    IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V6(Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254)),
-    IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
-    IpAddr::V4(Ipv4Addr::new(168, 63, 129, 16)),
-    IpAddr::V4(Ipv4Addr::new(192, 0, 0, 192)),
+const METADATA: [IpNet; 9] = [
+    // Amazon: metadata, and beside it the credentials of pods.
+    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32),
+    // Google.
+    v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128),
+    // Oracle.
+    v6([0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe], 128),
+    v4([192, 0, 0, 192]),
+    // Alibaba.
+    v6([0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200], 128),
+    v4([100, 100, 100, 200]),
+    // Azure.
+    v4([168, 63, 129, 16]),
+    // Scaleway.
+    v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42], 128),
+    // Akamai.
+    v6([0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1], 128),
 ];
+
+const fn v4([a, b, c, d]: [u8; 4]) -> IpNet {
+    IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), 32))
+}
+
+const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], bits: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), bits))
+}
 
 /// Bits of an IPv6 address before an IPv4 one that is mapped into it.
 const MAPPED_BITS: u8 = 96;
@@ -132,7 +151,7 @@ fn rule_of(ip: IpAddr) -> Option<Rule> {
         IpAddr::V4(ip) => (ip.is_link_local(), ip.octets()[0] == 0 || ip.is_broadcast()),
         IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.is_unspecified()),
     };
-    if METADATA.contains(&ip) {
+    if METADATA.iter().any(|net| net.contains(&ip)) {
         Some(Rule::Metadata)
     } else if link_local {
         Some(Rule::LinkLocal)
@@ -243,6 +262,12 @@ mod attacks {
             "[2002:a9fe:a9fe::1]:80",
             "[::a9fe:a9fe]:80",
             "[fd00:ec2::254]:80",
+            "[fd00:ec2::23]:80",
+            "[fd20:ce::254]:80",
+            "[fd00:c1::a9fe:a9fe]:80",
+            "[fd00:100::100:200]:80",
+            "[fd00:42::42]:80",
+            "[fd00:a9fe:a9fe::1]:80",
             "[fe80::1]:80",
             "100.100.100.200:80",
             "168.63.129.16:80",

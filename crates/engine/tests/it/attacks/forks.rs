@@ -72,6 +72,12 @@ fn human(reference: &str) -> Value {
     json!({ "name": reference, "taskReferenceName": reference, "type": "HUMAN" })
 }
 
+/// Fails its workflow.
+fn failing(reference: &str) -> Value {
+    json!({ "name": reference, "taskReferenceName": reference, "type": "TERMINATE",
+        "inputParameters": { "terminationStatus": "FAILED", "terminationReason": "as asked" } })
+}
+
 fn definition(name: &str, tasks: &[Value]) -> Value {
     json!({ "name": name, "version": 1, "schemaVersion": 2, "tasks": tasks })
 }
@@ -111,6 +117,23 @@ async fn workflows_that_start_each_other_by_events_slow_down() {
     engine.put_event_handlers(Vec::from(handlers)).await.expect("the store takes them");
     start(&engine, "w", json!({})).await;
     slows_down(&engine, 2000).await;
+    engine.close().await.expect("it closes");
+}
+
+#[tokio::test]
+async fn failure_workflows_of_each_other_slow_down() {
+    let engine = open(Arc::new(Memory::default())).await;
+    let fails = |name: &str, failure: &str| {
+        let mut definition = definition(name, &[failing("t")]);
+        definition["failureWorkflow"] = failure.into();
+        definition
+    };
+    register(&engine, fails("w", "v")).await;
+    register(&engine, fails("v", "w")).await;
+    // They end by themselves after as many as may be nested.
+    let most = u64::from(Limits::default().depth_max);
+    start(&engine, "w", json!({})).await;
+    slows_down(&engine, most).await;
     engine.close().await.expect("it closes");
 }
 

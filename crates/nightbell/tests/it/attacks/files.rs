@@ -92,12 +92,26 @@ async fn credentials_of_systemd_are_read_though_their_mode_names_a_group() {
     }
 }
 
+/// The soft and the hard limit of a running process, as the system shows them.
+fn limits(pid: u32, name: &str) -> [String; 2] {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("it runs");
+    let line = limits.lines().find_map(|line| line.strip_prefix(name));
+    let mut words = line.unwrap_or_default().split_whitespace().map(str::to_owned);
+    let mut next = || words.next().unwrap_or_else(|| panic!("no {name} in {limits}"));
+    [next(), next()]
+}
+
 #[tokio::test]
 async fn a_crash_leaves_no_memory_on_the_disk() {
     let live = Live::start(&[]).await;
-    let limits = std::fs::read_to_string(format!("/proc/{}/limits", live.pid()));
-    let limits = limits.expect("it runs");
-    let line = limits.lines().find(|line| line.starts_with("Max core file size"));
-    let soft = line.and_then(|line| line["Max core file size".len()..].split_whitespace().next());
-    assert_eq!(soft, Some("0"), "{limits}");
+    assert_eq!(limits(live.pid(), "Max core file size")[0], "0");
+}
+
+/// Connections are bounded by open files, of which a shell allows few until it is asked for more.
+#[tokio::test]
+async fn as_many_files_may_be_open_as_the_system_allows() {
+    let live = Live::start_limited(256, 700).await;
+    assert_eq!(limits(live.pid(), "Max open files"), ["700", "700"]);
+    let log = live.log_text();
+    assert!(log.contains("few open files") && log.contains("connections=444"), "{log}");
 }

@@ -151,6 +151,14 @@ async fn a_webhook_a_trigger_and_an_event_name_no_secret() {
     assert_eq!(answer.status, 200, "{}", answer.text);
     stays_text(&server, "a webhook").await;
 
+    // As a form, whose fields are taken apart by the server.
+    let braces = NAMED.replace('{', "%7B").replace('}', "%7D");
+    let form = format!("b=1&a={}", braces.replace(' ', "+"));
+    let headers = [("source", "portal"), ("content-type", "application/x-www-form-urlencoded")];
+    let answer = server.send_with(Method::POST, &path, &headers, form).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    stays_text(&server, "a form").await;
+
     let trigger = json!({ "name": "t", "method": "POST", "path": "/jobs/{what}",
         "start": { "name": "input",
             "input": { "a": "${request.path.what}" } } });

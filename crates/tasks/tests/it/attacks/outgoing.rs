@@ -225,6 +225,9 @@ async fn no_type_of_task_is_forgotten_here() {
     told.push(KAFKA.kind);
     for runner in under(Policy::default()) {
         let kind = runner.task_type();
-        assert!(told.contains(&kind), "{kind}: where does it connect to? Add how, or that it does not");
+        assert!(
+            told.contains(&kind),
+            "{kind}: where does it connect to? Add how, or that it does not"
+        );
     }
 }
