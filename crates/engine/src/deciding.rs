@@ -180,15 +180,27 @@ impl Engine {
         Undecided::Failed(self.put_in_quarantine(id, panic))
     }
 
+    /// Folding a history panicked. Nothing reads it again; it can be removed.
+    pub(crate) fn cannot_be_read(
+        &self,
+        id: &ExecutionId,
+        panic: &(dyn std::any::Any + Send),
+    ) -> Error {
+        self.inner.suspects.leave_unread(id);
+        self.put_in_quarantine(id, panic)
+    }
+
     fn put_in_quarantine(&self, id: &ExecutionId, panic: &(dyn std::any::Any + Send)) -> Error {
         let reason = panic
             .downcast_ref::<&str>()
             .map(|text| (*text).to_owned())
             .or_else(|| panic.downcast_ref::<String>().cloned())
             .unwrap_or_else(|| "no message".to_owned());
-        tracing::error!(workflow = %id, %reason, "internal error: the execution is quarantined");
-        self.inner.quarantine.lock().insert(id.clone(), reason.clone());
-        self.inner.counters.quarantined.fetch_add(1, Ordering::Relaxed);
+        let known = self.inner.quarantine.lock().insert(id.clone(), reason.clone());
+        if known.is_none() {
+            tracing::error!(workflow = %id, %reason, "internal error: the execution is quarantined");
+            self.inner.counters.quarantined.fetch_add(1, Ordering::Relaxed);
+        }
         self.inner.waker.set(id, None);
         self.forget_places(id);
         if mutants::is(Mutant::QuarantineSpreads) {

@@ -1,9 +1,11 @@
 //! The engine: load, decide, commit, act. Everything else in this crate serves this file.
 
 use std::collections::{BTreeMap, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use futures_util::FutureExt as _;
 use kernel::graph::{Execution, Limits, Message, Status};
 use kernel::schedule;
 use kernel::{
@@ -371,7 +373,7 @@ impl Engine {
         let loaded = self.load(id, &mut slot).await;
         let answer = loaded.map(|()| slot.state.as_ref().filter(|s| s.exists()).map(look));
         self.settle_slot(id, slot);
-        Ok(answer?)
+        answer
     }
 
     /// A whole execution with its tasks, as a failure workflow is given it; `None` if there is none.
@@ -577,11 +579,18 @@ impl Engine {
         }
     }
 
-    /// Fills a slot from the store.
-    pub(crate) async fn load(&self, id: &ExecutionId, slot: &mut Slot) -> Result<(), StoreError> {
+    /// Fills a slot from the store. What cannot be folded is quarantined.
+    pub(crate) async fn load(&self, id: &ExecutionId, slot: &mut Slot) -> Result<(), Error> {
         if slot.state.is_some() {
             return Ok(());
         }
+        match AssertUnwindSafe(self.load_stored(id, slot)).catch_unwind().await {
+            Ok(loaded) => Ok(loaded?),
+            Err(panic) => Err(self.cannot_be_read(id, &*panic)),
+        }
+    }
+
+    async fn load_stored(&self, id: &ExecutionId, slot: &mut Slot) -> Result<(), StoreError> {
         (slot.version, slot.bytes, slot.snapshot_bytes) = (0, 0, 0);
         (slot.is_known, slot.is_presumed_new) = (true, false);
         let mut state = AnyMachine::new(id.clone());

@@ -57,18 +57,21 @@ impl Engine {
         id: &ExecutionId,
         slot: &mut Slot,
     ) -> Result<(bool, Vec<u32>), Error> {
-        // What is quarantined unread stays so.
-        let is_unread = self.inner.suspects.is_unread(id);
         // What has ended waits in no queue: its history need not be read to know that.
         let ended =
             slot.state.is_none() && self.inner.store.head(id).await?.is_none_or(|head| head.closed);
+        // What is quarantined unread stays so.
+        let mut is_unread = self.inner.suspects.is_unread(id);
+        if !is_unread && !ended {
+            match self.load(id, slot).await {
+                Err(Error::Quarantined { .. }) => is_unread = true,
+                loaded => loaded?,
+            }
+        }
         let tasks: Vec<u32> = if is_unread {
             let rows = self.inner.queues.rows(|row| row.execution == *id);
             rows.into_iter().map(|row| row.sequence).collect()
         } else {
-            if !ended {
-                self.load(id, slot).await?;
-            }
             slot.state.as_ref().map_or_else(Vec::new, AnyMachine::queued)
         };
         Ok((self.inner.store.remove(id).await?, tasks))

@@ -417,7 +417,7 @@ impl Engine {
             if request.begins() && !slot.is_known && slot.state.is_none() && !self.is_doubted(id) {
                 slot.presume_new(id);
             }
-            self.load(id, slot).await.map_err(|error| Failure::All(error.into()))?;
+            self.load(id, slot).await.map_err(Failure::All)?;
             let Some(state) = slot.state.as_ref() else {
                 return Err(Failure::All(Error::Closing));
             };

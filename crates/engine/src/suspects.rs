@@ -35,7 +35,7 @@ pub(crate) struct Suspects {
     is_cautious: bool,
     /// Abnormal ends by execution.
     ends: Mutex<BTreeMap<ExecutionId, u32>>,
-    /// Quarantined without having been looked at.
+    /// Quarantined without having been looked at, or as their histories cannot be folded.
     unread: Mutex<BTreeSet<ExecutionId>>,
     /// Whoever decides on a suspect.
     alone: Arc<tokio::sync::Mutex<()>>,
@@ -51,6 +51,11 @@ struct Note {
 }
 
 impl Suspects {
+    /// What is quarantined is not looked at from now on.
+    pub(crate) fn leave_unread(&self, id: &ExecutionId) {
+        self.unread.lock().insert(id.clone());
+    }
+
     /// Reads what the last end left, and notes that the server runs.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! DECIDES: the pure, deterministic core. No clock, no I/O, no randomness.
 
 pub mod alert;
+mod contradiction;
 pub mod cron;
 pub mod definition;
 pub mod durable;

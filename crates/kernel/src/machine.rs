@@ -28,6 +28,10 @@ pub trait Machine: Sized {
     ) -> Result<Decision<Self::Event>, Rejected>;
 
     /// Folds one fact.
+    ///
+    /// # Panics
+    /// If the fact contradicts the state: the history is damaged, or the code that decided it is
+    /// wrong. The state is to be thrown away, and the machine to be set aside.
     fn apply(&mut self, event: &Self::Event);
 
     /// The next instant at which time alone may change something.

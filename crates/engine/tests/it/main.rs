@@ -12,6 +12,7 @@ mod house;
 mod monitors;
 mod outcomes;
 mod promised;
+mod quarantine;
 mod spans;
 mod together;
 mod vitals;

@@ -192,6 +192,44 @@ pub enum Event {
     RunOver,
 }
 
+impl Event {
+    /// The key of the incident that was there before and that the fact is about.
+    pub(super) fn incident(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Absent { key, .. }
+            | Self::Stepped { key, .. }
+            | Self::Rerouted { key }
+            | Self::FellBack { key, .. }
+            | Self::Owed { key, .. }
+            | Self::Suppressed { key, .. }
+            | Self::Released { key } => Some(key),
+            Self::Seen(seen) => Some(&seen.key),
+            Self::Moved(moved) => Some(&moved.key),
+            Self::At(_)
+            | Self::Snapshot(_)
+            | Self::Defined(_)
+            | Self::Removed
+            | Self::Planned(_)
+            | Self::Checking { .. }
+            | Self::Checked { .. }
+            | Self::Missed
+            | Self::Began { .. }
+            | Self::Dropped { .. }
+            | Self::Notified(_)
+            | Self::Delivered(_)
+            | Self::Resent { .. }
+            | Self::Parent { .. }
+            | Self::ParentsAsked { .. }
+            | Self::ParentsAnswered
+            | Self::ClockSetBack { .. }
+            | Self::Silences(_)
+            | Self::Pinged(_)
+            | Self::Expected { .. }
+            | Self::RunOver => None,
+        }
+    }
+}
+
 /// The span that a check covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Window {

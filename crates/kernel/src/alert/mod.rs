@@ -17,6 +17,7 @@
 mod check;
 mod clock;
 mod condition;
+mod consistency;
 mod decide;
 pub mod definition;
 mod event;

@@ -13,6 +13,7 @@ use super::observation::Status;
 use super::parents::Asked;
 use super::route::{self, Subject};
 use super::{fingerprint, is_own};
+use crate::contradiction::CHECKED;
 use crate::id::ExecutionId;
 use crate::json::Json;
 use crate::time::Timestamp;
@@ -377,7 +378,11 @@ impl Monitor {
     }
 
     /// Folds one fact.
+    ///
+    /// # Panics
+    /// If the fact contradicts the state, see `check`; the state is to be thrown away.
     pub fn apply(&mut self, event: &Event) {
+        self.check(event);
         let now = self.updated_at;
         match event {
             Event::At(at) => self.updated_at = *at,
@@ -454,7 +459,7 @@ impl Monitor {
             }
             return;
         }
-        let Some(incident) = self.incidents.get_mut(key) else { return };
+        let incident = self.incidents.get_mut(key).expect(CHECKED);
         match event {
             Event::Absent { no_data, .. } => incident.miss(*no_data, now),
             Event::Stepped { steps, to, .. } => {
@@ -499,7 +504,7 @@ impl Monitor {
     fn moved(&mut self, moved: &Moved) {
         let again = moved.state == State::Pending;
         let previous_ok = again.then(|| self.last_ok_of(&moved.key));
-        let Some(incident) = self.incidents.get_mut(&moved.key) else { return };
+        let incident = self.incidents.get_mut(&moved.key).expect(CHECKED);
         incident.go(moved, self.updated_at);
         if let Some(previous_ok) = previous_ok {
             incident.previous_ok = previous_ok;
@@ -507,7 +512,7 @@ impl Monitor {
     }
 
     fn checked(&mut self, sequence: u32, outcome: &Outcome) {
-        let Some(check) = self.check.take_if(|check| check.sequence == sequence) else { return };
+        let check = self.check.take_if(|check| check.sequence == sequence).expect(CHECKED);
         self.check_count += 1;
         self.failed.drain(..self.outdated(self.updated_at));
         match outcome {
@@ -614,7 +619,7 @@ impl Monitor {
 
     fn seen(&mut self, seen: &Seen) {
         let evidence = self.evidence(seen.check);
-        let Some(incident) = self.incidents.get_mut(&seen.key) else { return };
+        let incident = self.incidents.get_mut(&seen.key).expect(CHECKED);
         if incident.bad == 0 && incident.good == 0 && seen.status.is_bad() {
             incident.first_evidence = evidence.clone();
         }
@@ -651,7 +656,7 @@ impl Monitor {
 
     fn delivered(&mut self, delivered: &Delivered) {
         let now = self.updated_at;
-        let Some(delivery) = self.deliveries.get_mut(&delivered.sequence) else { return };
+        let delivery = self.deliveries.get_mut(&delivered.sequence).expect(CHECKED);
         delivery.status = if delivered.sent { DeliveryStatus::Sent } else { DeliveryStatus::Dead };
         delivery.ended_at = Some(now);
         delivery.reason.clone_from(&delivered.reason);
@@ -668,7 +673,7 @@ impl Monitor {
     /// What was given up is to be told anew: its receiver counts as not told.
     fn resent(&mut self, sequence: u32) {
         let now = self.updated_at;
-        let Some(delivery) = self.deliveries.get_mut(&sequence) else { return };
+        let delivery = self.deliveries.get_mut(&sequence).expect(CHECKED);
         delivery.status = DeliveryStatus::Resent;
         let (event, receiver) = (delivery.event, delivery.receiver.clone());
         for (key, number) in &delivery.incidents {

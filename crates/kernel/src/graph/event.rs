@@ -193,6 +193,41 @@ pub enum Event {
 }
 
 impl Event {
+    /// The task that was there before and that the fact is about.
+    pub(super) fn task(&self) -> Option<u32> {
+        match self {
+            Self::Forked { sequence, .. }
+            | Self::Begun { sequence, .. }
+            | Self::Claimed { sequence, .. }
+            | Self::Iterated { sequence, .. }
+            | Self::Alerted { sequence }
+            | Self::Reopened { sequence, .. }
+            | Self::Rewound { sequence, .. }
+            | Self::ChildStarted { sequence, .. } => Some(*sequence),
+            Self::Progressed(progressed) => Some(progressed.sequence),
+            Self::Closed(closed) => Some(closed.sequence),
+            Self::At(_)
+            | Self::ClockSetBack { .. }
+            | Self::Snapshot(_)
+            | Self::Started(_)
+            | Self::Scheduled(_)
+            | Self::Variables { .. }
+            | Self::Paused
+            | Self::Resumed
+            | Self::Yielded
+            | Self::Revived
+            | Self::Asked { .. }
+            | Self::Amended { .. }
+            | Self::Upgraded { .. }
+            | Self::Watched { .. }
+            | Self::Posted { .. }
+            | Self::Collected { .. }
+            | Self::Gated { .. }
+            | Self::Admitted
+            | Self::Ended(_) => None,
+        }
+    }
+
     /// The plan that the fact names.
     pub fn plan(&self) -> Option<&PlanRef> {
         match self {

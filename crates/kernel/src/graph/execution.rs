@@ -17,6 +17,7 @@ use super::plan::{Block, BlockId, Kind, Node, NodeId, Plan, Shape};
 use super::snapshot::Snapshot;
 use super::status::{Status, TaskStatus};
 use super::timing;
+use crate::contradiction::CHECKED;
 use crate::definition::{TaskDef, WorkflowTask};
 use crate::id::{ExecutionId, TaskId};
 use crate::json::Json;
@@ -401,7 +402,11 @@ impl Execution {
     }
 
     /// Folds one fact.
+    ///
+    /// # Panics
+    /// If the fact contradicts the state, see `check`; the state is to be thrown away.
     pub fn apply(&mut self, event: &Event) {
+        self.check(event);
         match event {
             Event::At(at) => {
                 self.updated_at = *at;
@@ -489,7 +494,7 @@ impl Execution {
             Event::Watched { watcher } => self.note_watcher(watcher),
             Event::Posted { message } => self.inbox.push_back(message.clone()),
             Event::Collected { count } => {
-                drop(self.inbox.drain(..self.inbox.len().min(*count as usize)));
+                drop(self.inbox.drain(..*count as usize));
             }
             Event::Ended(ended) => self.end(ended),
         }
@@ -623,7 +628,7 @@ impl Execution {
     }
 
     fn fork(&mut self, sequence: u32, tasks: &[WorkflowTask], inputs: &[Json]) {
-        let Some(fork) = self.tasks.get(&sequence) else { return };
+        let fork = self.tasks.get(&sequence).expect(CHECKED);
         let (node, depth) = (fork.node, fork.path.len());
         let mut branches = Vec::with_capacity(tasks.len());
         for (task, input) in tasks.iter().zip(inputs) {

@@ -10,6 +10,7 @@
 
 mod adoption;
 mod announce;
+mod check;
 mod clock;
 mod context;
 mod control;

@@ -3,6 +3,7 @@
 use super::execution::{Execution, Task};
 use super::plan::{BlockId, Kind, NodeId, Owner};
 use super::status::TaskStatus;
+use crate::contradiction::CHECKED;
 use crate::json::Json;
 
 impl Execution {
@@ -10,7 +11,7 @@ impl Execution {
     /// state; if a `fresh` one is to take its place, forgets it, too. Other branches stay as they
     /// are.
     pub(super) fn rewind(&mut self, sequence: u32, input: Option<&Json>, fresh: bool) {
-        let Some(from) = self.tasks.get(&sequence).cloned() else { return };
+        let from = self.tasks.get(&sequence).cloned().expect(CHECKED);
         let doomed: Vec<u32> = self
             .tasks
             .values()
@@ -125,7 +126,7 @@ impl Execution {
     }
 
     pub(super) fn forget_iterations(&mut self, sequence: u32, through: u32) {
-        let Some(task) = self.tasks.get(&sequence) else { return };
+        let task = self.tasks.get(&sequence).expect(CHECKED);
         if through < task.kept_from {
             return;
         }

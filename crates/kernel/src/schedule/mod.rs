@@ -9,6 +9,7 @@
 //! Several lines that name the same instant fire once. While a schedule is paused nothing fires and
 //! nothing is made up for later: at the resume one line tells how many were missed.
 
+mod check;
 mod context;
 mod decide;
 mod due;

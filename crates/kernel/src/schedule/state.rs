@@ -209,7 +209,11 @@ impl Schedule {
     }
 
     /// Folds one fact.
+    ///
+    /// # Panics
+    /// If the fact contradicts the state, see `check`; the state is to be thrown away.
     pub fn apply(&mut self, event: &Event) {
+        self.check(event);
         match event {
             Event::At(now) => self.now = *now,
             Event::Snapshot(state) => self.clone_from(state),

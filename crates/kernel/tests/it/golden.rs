@@ -52,20 +52,29 @@ fn read(path: &Path) -> Value {
     serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
+/// A golden history by the folder of its machine and its name.
+pub(crate) fn read_golden(machine: &str, name: &str) -> Value {
+    read(&folder(machine).join(format!("{name}.history.json")))
+}
+
 /// Pinned plans, by the names under which a golden history knows them.
-type Plans = BTreeMap<String, Arc<Plan>>;
+pub(crate) type Plans = BTreeMap<String, Arc<Plan>>;
 
 /// A machine whose history is stored.
-trait Stored: Machine<Event: Serialize + DeserializeOwned> {
+pub(crate) trait Stored: Machine<Event: Serialize + DeserializeOwned> {
     /// The folder of its golden histories.
     const FOLDER: &'static str;
 
+    /// One that has not begun.
     fn blank(id: ExecutionId) -> Self;
 
+    /// All of it as a snapshot.
     fn as_one_event(&self) -> Self::Event;
 
+    /// Binds the plan that a fact names.
     fn bind(_: &mut Self::Event, _: &Plans) {}
 
+    /// Folds a history.
     fn open(id: &str, commits: &[Value], plans: &Plans) -> Result<Self, serde_json::Error> {
         let mut state = Self::blank(ExecutionId::new(id));
         for commit in commits {
@@ -114,7 +123,7 @@ stored!(Execution "execution"
     }
 );
 
-fn plans_of(golden: &Value) -> Plans {
+pub(crate) fn plans_of(golden: &Value) -> Plans {
     let plans = golden["plans"].as_object().into_iter().flatten();
     let named = plans.map(|(name, text)| {
         let mut plan = Plan::from_text(text.to_string().into()).expect("a golden plan is read");

@@ -1,6 +1,7 @@
 //! The kernel through its public behaviour.
 
 mod alert;
+mod contradictions;
 mod cron;
 mod definition;
 mod durable;

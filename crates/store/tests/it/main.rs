@@ -3,4 +3,5 @@
 mod conformance;
 mod crash;
 mod given;
+mod golden;
 mod sqlite;

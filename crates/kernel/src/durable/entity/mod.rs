@@ -4,6 +4,7 @@
 //! A lock is granted when its request is at the head and nothing is ready. While an entity is
 //! locked, only its holder's operations become ready.
 
+mod check;
 mod context;
 mod decide;
 mod event;

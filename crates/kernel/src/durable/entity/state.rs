@@ -198,7 +198,11 @@ impl Entity {
     }
 
     /// Folds one fact.
+    ///
+    /// # Panics
+    /// If the fact contradicts the state, see `check`; the state is to be thrown away.
     pub fn apply(&mut self, event: &Event) {
+        self.check(event);
         match event {
             Event::Came { at, item } => self.came(*at, item),
             Event::Due { at, number } => {
@@ -211,8 +215,7 @@ impl Entity {
                 self.updated_at = batched.at;
                 self.state.clone_from(&batched.state);
                 self.batch += 1;
-                let done = batched.done.min(self.ready.len());
-                self.ready.drain(..done);
+                self.ready.drain(..batched.done);
             }
             Event::Locked { at, lock } => {
                 self.updated_at = *at;

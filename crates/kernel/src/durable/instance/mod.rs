@@ -1,5 +1,6 @@
 //! Instances: runs of orchestrators that workers replay.
 
+mod check;
 mod context;
 mod control;
 mod decide;

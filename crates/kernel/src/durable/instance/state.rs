@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::context::Start;
 use super::event::{Continued, Event, Turned};
+use crate::contradiction::CHECKED;
 use crate::durable::DETACHED_TAG;
 use crate::durable::action::TurnTrace;
 use crate::durable::history::{
@@ -146,7 +147,11 @@ impl Instance {
     }
 
     /// Folds one fact.
+    ///
+    /// # Panics
+    /// If the fact contradicts the state, see `check`; the state is to be thrown away.
     pub fn apply(&mut self, event: &Event) {
+        self.check(event);
         match event {
             Event::Started { at, start } => self.begin(*at, start),
             Event::Due { at } => {
@@ -238,7 +243,7 @@ impl Instance {
         if self.status == Status::Pending {
             self.status = Status::Running;
         }
-        let processed = turned.processed.min(self.inbox.len());
+        let processed = turned.processed;
         for event in self.inbox.drain(..processed) {
             match event.fact {
                 Fact::ExecutionSuspended { .. } => self.status = Status::Suspended,
@@ -291,6 +296,7 @@ impl Instance {
     }
 
     fn note_unlock(&mut self, unlock: &Unlock) {
+        // What users' code gives back it may never have had.
         let Some(held) = self.locks.get_mut(&unlock.critical_section_id) else { return };
         if let Some(target) = &unlock.target {
             held.remove(target);
@@ -317,7 +323,7 @@ impl Instance {
     }
 
     fn continued(&mut self, continued: &Continued) {
-        let Some(mut start) = self.start.take() else { return };
+        let mut start = self.start.take().expect(CHECKED);
         start.execution_id = continued.execution_id.clone();
         start.input.clone_from(&continued.input);
         start.scheduled_at = None;
