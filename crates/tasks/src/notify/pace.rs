@@ -512,7 +512,7 @@ mod tests {
         let line = Lines::default().of("noc", Pace::NONE);
         let ended = Ended::NotNow { after: Some(wait), limited: false, reason: String::new() };
         let permit = goes(&line, "one").await.expect("it is its turn");
-        drop(line.leave(permit, "one", &ended));
+        line.leave(permit, "one", &ended);
         let mut told = Vec::new();
         for jitter in [0, 5, 10] {
             let Entry::Later { after, .. } = line.enter("x", "", jitter).await else {

@@ -366,7 +366,8 @@ mod tests {
             now_ms: NOW_MS,
             home,
         });
-        let lines: Vec<String> = std::iter::once(wording.title.clone()).chain(wording.body()).collect();
+        let lines: Vec<String> =
+            std::iter::once(wording.title.clone()).chain(wording.body()).collect();
         lines.join("\n")
     }
 
