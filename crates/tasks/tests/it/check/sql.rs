@@ -32,9 +32,9 @@ async fn rows_are_observations() {
 }
 
 /// Whoever writes a monitor hears of a slip before the first check.
-#[test]
-fn a_server_that_nobody_knows_is_told_when_the_check_is_read() {
-    let mut known = Settings { http: settings(), ..Settings::default() };
+#[tokio::test]
+async fn a_server_that_nobody_knows_is_told_when_the_check_is_read() {
+    let known = Settings { http: settings(), ..Settings::default() };
     let known_url = json!({ "url": "sqlite:/a.db" }).as_object().unwrap().clone();
     known.check.sources.put("orders", known_url);
     let runners = runners(&known).unwrap();
