@@ -357,9 +357,9 @@ fn version_of(definition: &WorkflowDef) -> u32 {
 /// Definitions as they are stored.
 pub(crate) fn documents(tasks: &[TaskDef], workflows: &[WorkflowDef]) -> Vec<Document> {
     let tasks = tasks.iter().map(|task| document(TASK, &task.name, 0, task));
-    let workflows = workflows.iter().map(|definition| {
-        document(WORKFLOW, &definition.name, version_of(definition), definition)
-    });
+    let workflows = workflows
+        .iter()
+        .map(|definition| document(WORKFLOW, &definition.name, version_of(definition), definition));
     tasks.chain(workflows).collect()
 }
 

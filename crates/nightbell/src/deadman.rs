@@ -97,7 +97,59 @@ fn failure_address(url: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::failure_address;
+    use std::net::Ipv4Addr;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use engine::memory::{Call, Fault, Memory};
+    use engine::store::StoreError;
+
+    use super::{call, failure_address};
+    use crate::cli::offline::engine_over;
+    use crate::config::{Config, Flags};
+    use crate::serve::task_settings;
+
+    /// Whoever counts on our calls must not hear that all is well when nothing can be written.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn while_the_disk_is_full_the_address_for_failures_is_called_in_its_place() {
+        let (sender, mut calls) = tokio::sync::mpsc::unbounded_channel();
+        let answer = move |uri: axum::http::Uri, body: String| async move {
+            sender.send((uri.path().to_owned(), body)).expect("the test listens");
+        };
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let outside = format!("http://{}", listener.local_addr().unwrap());
+        let router = axum::Router::new().fallback(answer);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+
+        let full = Arc::new(AtomicBool::new(false));
+        let is_full = full.clone();
+        let store = Memory::with_faults(move |call| {
+            let fails = !matches!(call, Call::Read(_)) && is_full.load(Ordering::SeqCst);
+            fails.then(|| Fault::Before(StoreError::Unavailable("no room left".to_owned())))
+        });
+        let engine = engine_over(store).await.unwrap();
+        let variable = |name: &str| match name {
+            "NIGHTBELL_DEADMAN_URL" => Some(format!("{outside}/well")),
+            "NIGHTBELL_DEADMAN_FAIL_URL" => Some(format!("{outside}/bad")),
+            _ => None,
+        };
+        let config = Config::load(&Flags::default(), variable, None).unwrap();
+        full.store(true, Ordering::SeqCst);
+        let healthy = async {
+            while engine.health().is_healthy() {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        };
+        let minute = std::time::Duration::from_mins(1);
+        tokio::time::timeout(minute, healthy).await.expect("it shows in time");
+        call(engine.clone(), &config, task_settings(&config).http).unwrap();
+        let (path, body) =
+            tokio::time::timeout(minute, calls.recv()).await.expect("it calls in time").unwrap();
+        assert_eq!(path, "/bad");
+        assert!(body.contains("no room left"), "{body}");
+        // One call follows another: had the other address been called, that would have come first.
+        assert!(calls.try_recv().is_err());
+    }
 
     #[test]
     fn services_with_an_address_for_failures_are_known() {

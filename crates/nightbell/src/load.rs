@@ -194,7 +194,8 @@ struct Files {
 
 impl Files {
     fn remember(&mut self, defined: &[(PathBuf, Defined)]) {
-        let names = defined.iter().filter_map(|(file, it)| Some((file.canonicalize().ok()?, it.names())));
+        let names =
+            defined.iter().filter_map(|(file, it)| Some((file.canonicalize().ok()?, it.names())));
         self.definers.extend(names);
     }
 }

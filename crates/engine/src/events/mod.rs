@@ -23,8 +23,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::Semaphore;
 
 pub use broker::{Broker, BrokerError, Delivery, EventMessage, EventName, Receipt, Subscription};
-pub use handling::LEDGER;
 pub(crate) use handlers::documents;
+pub use handling::LEDGER;
 pub(crate) use inbox::HERE;
 pub use inbox::PublishError;
 pub use listen::QueueState;

@@ -91,8 +91,8 @@ async fn what_a_crash_keeps_from_a_schedule_it_hears_at_the_next_start() {
     let failing = fails.clone();
     let store = Arc::new(Memory::with_faults(move |call| {
         let Call::Commit(commit) = call else { return None };
-        let cut = failing.load(Ordering::SeqCst)
-            && commit.head.id == ExecutionId::schedule("nightly");
+        let cut =
+            failing.load(Ordering::SeqCst) && commit.head.id == ExecutionId::schedule("nightly");
         cut.then_some(Fault::Before(StoreError::Unavailable("the process ends here".into())))
     }));
     let engine = open(store.clone()).await;

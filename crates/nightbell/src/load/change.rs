@@ -108,7 +108,9 @@ async fn differing_triggers(
     engine: &Engine,
     triggers: Vec<Trigger>,
 ) -> anyhow::Result<Vec<Trigger>> {
-    triggers::differing(engine, triggers).await.map_err(|problem| anyhow::anyhow!(in_words(&problem)))
+    triggers::differing(engine, triggers)
+        .await
+        .map_err(|problem| anyhow::anyhow!(in_words(&problem)))
 }
 
 /// Takes out the files whose triggers do not fit those of the others or those that are registered;

@@ -150,11 +150,11 @@ pub(super) fn keep_back(
     definers: &Definers,
 ) {
     loop {
-        let known: BTreeSet<Name> =
-            differing.iter().flat_map(|(_, found)| found.names()).collect();
+        let known: BTreeSet<Name> = differing.iter().flat_map(|(_, found)| found.names()).collect();
         let is_there = |name: &Name| known.contains(name) || name.is_registered(engine);
         let names = RefusedNames::of(refused, definers);
-        let waits = |(_, found): &(PathBuf, Defined)| names.keep_back(&found.references(), is_there);
+        let waits =
+            |(_, found): &(PathBuf, Defined)| names.keep_back(&found.references(), is_there);
         let waiting: Mistakes = (differing.iter())
             .filter_map(|it| {
                 let told = format!("{}: {}", it.0.display(), waits(it)?);

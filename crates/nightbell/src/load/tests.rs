@@ -47,7 +47,8 @@ fn running(name: &str, started: &str, mark: &str) -> Value {
 
 impl House {
     async fn open() -> Self {
-        let (left, seen) = (Arc::new(AtomicUsize::new(usize::MAX)), Arc::<Mutex<Vec<_>>>::default());
+        let (left, seen) =
+            (Arc::new(AtomicUsize::new(usize::MAX)), Arc::<Mutex<Vec<_>>>::default());
         let shown: Arc<OnceLock<Engine>> = Arc::default();
         let (takes, sees, shows) = (left.clone(), seen.clone(), shown.clone());
         let store = Memory::with_faults(move |call| {
@@ -103,7 +104,8 @@ impl House {
 
     /// The names of the files that are refused, and why.
     async fn refused(&self) -> Vec<(String, String)> {
-        let name = |file: &Path| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name =
+            |file: &Path| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let loaded = self.loaded.0.lock().await;
         loaded.refused.iter().map(|(file, told)| (name(file), told.join("; "))).collect()
     }
@@ -130,7 +132,10 @@ async fn files_that_depend_on_each_other_change_together_or_not_at_all() {
     assert_eq!(house.marks().await, all("two"), "without a write nothing has changed");
     let refused = house.refused().await;
     assert_eq!(refused.len(), 4, "{refused:?}");
-    assert!(refused.iter().all(|(_, told)| told.contains("the store is unavailable")), "{refused:?}");
+    assert!(
+        refused.iter().all(|(_, told)| told.contains("the store is unavailable")),
+        "{refused:?}"
+    );
     house.left.store(usize::MAX, Ordering::SeqCst);
     house.reload().await;
     assert_eq!((house.marks().await, house.refused().await), (all("three"), vec![]));
@@ -142,9 +147,7 @@ async fn files_that_depend_on_each_other_change_together_or_not_at_all() {
 async fn a_start_stores_nothing_of_files_that_do_not_fit() {
     let house = House::open().await;
     house.write_all("two");
-    let trigger = |name: &str| {
-        json!({ "name": name, "method": "POST", "path": "/orders", "start": { "name": "parent" } })
-    };
+    let trigger = |name: &str| json!({ "name": name, "method": "POST", "path": "/orders", "start": { "name": "parent" } });
     house.write("t.json", &trigger("t"));
     house.write("u.json", &trigger("u"));
     let paths = [house.folder.path().to_owned()];
@@ -159,8 +162,15 @@ async fn a_file_that_refers_to_a_refused_one_waits_for_it_and_others_do_not() {
     let house = House::open().await;
     for broken in ["{", r#"{"name":"child","version":1,"tasks":[{"name":"x","type":"SWITCH"}]}"#] {
         house.write_all("two");
-        house.write("c.json", &workflow("other", broken, json!({ "name": "n",
-            "taskReferenceName": "n", "type": "NOOP" })));
+        house.write(
+            "c.json",
+            &workflow(
+                "other",
+                broken,
+                json!({ "name": "n",
+            "taskReferenceName": "n", "type": "NOOP" }),
+            ),
+        );
         std::fs::write(house.folder.path().join("b.json"), broken).expect("a file");
         house.reload().await;
         let [one, two] = ["one", "two"].map(|it| Some(it.to_owned()));

@@ -128,6 +128,12 @@ impl Live {
         }
     }
 
+    /// As [`Live::launch`], with other arguments from now on.
+    pub(crate) async fn launch_with(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        self.launch().await;
+    }
+
     async fn probe(&self) -> reqwest::Result<()> {
         let asked = self.http.get(self.url("/health")).timeout(PROBE_MAX);
         asked.send().await.map(drop)

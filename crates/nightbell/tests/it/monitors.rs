@@ -215,6 +215,33 @@ fn a_start_with_a_receiver_that_can_never_be_told_is_refused() {
     assert!(started.stderr.contains(told), "{started:?}");
 }
 
+/// A disk that fills up is told while it can still be: the server goes on, and somebody hears of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn less_room_than_disk_free_min_is_told_before_the_disk_is_full() {
+    let (sender, mut calls) = tokio::sync::mpsc::unbounded_channel();
+    let answer = move |body: String| async move { sender.send(body).unwrap() };
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let url = format!("http://{}/page", listener.local_addr().unwrap());
+    let router = axum::Router::new().fallback(answer);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let folder = tempfile::tempdir().unwrap();
+    let file = format!(
+        "receivers: {{ desk: {{ webhook: {{ url: \"{url}\" }} }} }}\nroutes: [{{ to: desk }}]\n\
+         monitors: {{}}\n"
+    );
+    write(folder.path(), "watch.yaml", &file);
+    let load = folder.path().to_str().unwrap();
+    let live = Live::start(&["--load", load, "--disk-free-min", "900000GiB"]).await;
+    let page = tokio::time::timeout(PATIENCE, calls.recv()).await.expect("it is told in time");
+    let page = page.unwrap();
+    assert!(page.contains("less than disk_free_min (921600000 MiB)"), "{page}");
+    let health = live.get("/health").await;
+    assert_eq!((&health["healthy"], &health["status"]), (&json!(true), &json!("degraded")));
+    assert!(health["warnings"].to_string().contains("disk_free_min"), "{health}");
+    let incidents = live.get("/api/incidents?monitor=nightbell&state=open").await;
+    assert_eq!(incidents["results"][0]["severity"], "warning", "{incidents}");
+}
+
 /// Whoever waits outside for our calls hears from us at once, and again after a restart.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_dead_mans_switch_is_called() {

@@ -52,7 +52,7 @@ async fn a_backfill_is_bounded_by_a_setting() {
     let counted = live.get(&format!("/api/scheduler/schedules/{longer}")).await;
     assert_eq!((&counted["count"], &counted["more"]), (&json!(24), &json!(true)));
     let url = live.url(&format!("/api/scheduler/schedules/{longer}"));
-    let refused = reqwest::Client::new().post(url).send().await.unwrap();
+    let refused = live.http.post(url).send().await.unwrap();
     assert_eq!(refused.status(), 400);
     let text = refused.text().await.unwrap();
     assert!(text.contains("more than 24 instants") && text.contains("backfill_max"), "{text}");

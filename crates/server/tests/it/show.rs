@@ -232,6 +232,41 @@ async fn failed_tasks_are_named_once_the_workflow_has_ended() {
 }
 
 #[tokio::test]
+async fn what_timed_out_has_not_failed() {
+    let server = Server::new().await;
+    let hasty = |retry_count| TaskDef {
+        retry_count,
+        retry_delay_seconds: 0,
+        timeout_seconds: 1,
+        response_timeout_seconds: 1,
+        ..TaskDef::named("pack")
+    };
+    server.register_task(hasty(1)).await;
+    server
+        .register(json!({ "name": "orders", "version": 1, "tasks": [
+            { "name": "pack", "taskReferenceName": "pack_ref" }] }))
+        .await;
+    let id = server.start("orders", &json!({})).await;
+    let task = server.take("pack").await;
+    server.report(&task, TaskStatus::Failed, &json!({})).await;
+    // Nobody hears of the second attempt again.
+    server.take("pack").await;
+    server.until(&id, "TIMED_OUT").await;
+    let workflow = server.workflow(&id).await;
+    assert_eq!(workflow["tasks"][1]["status"], "TIMED_OUT", "{workflow}");
+    assert_eq!(workflow["failedReferenceTaskNames"], json!(["pack_ref"]), "the first attempt");
+
+    server.register_task(hasty(0)).await;
+    let id = server.start("orders", &json!({})).await;
+    server.take("pack").await;
+    server.until(&id, "TIMED_OUT").await;
+    let workflow = server.workflow(&id).await;
+    assert_eq!(workflow["tasks"][0]["status"], "TIMED_OUT", "{workflow}");
+    let failed = (&workflow["failedReferenceTaskNames"], &workflow["failedTaskNames"]);
+    assert_eq!(failed, (&json!([]), &json!([])));
+}
+
+#[tokio::test]
 async fn a_switch_shows_its_case_and_its_whole_place() {
     let server = Server::new().await;
     let switch = |name: &str, cases: Value| {

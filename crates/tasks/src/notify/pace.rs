@@ -489,6 +489,42 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_service_that_is_away_for_long_is_asked_again_every_minute() {
+        let line = Lines::default().of("noc", Pace::NONE);
+        let ended = Ended::NotNow { after: None, limited: false, reason: String::new() };
+        let mut pauses = Vec::new();
+        for _ in 0..40 {
+            let permit = goes(&line, "one").await.expect("one asks whether it is back");
+            pauses.push(line.leave(permit, "one", &ended).1.as_secs());
+            end_pause(&line);
+        }
+        assert_eq!(pauses[..5], [5, 10, 20, 40, 60]);
+        assert!(pauses[5..].iter().all(|pause| *pause == 60), "{pauses:?}");
+    }
+
+    #[tokio::test]
+    async fn those_who_wait_together_come_back_apart() {
+        let wait = Duration::from_secs(100);
+        let waits: Vec<u64> = (0..22).map(|jitter| spread(wait, jitter).as_secs()).collect();
+        assert_eq!(waits[..11], [100, 101, 102, 103, 104, 105, 106, 107, 108, 109, 110]);
+        assert_eq!(waits[..11], waits[11..]);
+        // It is what those are told who wait for a service that is away.
+        let line = Lines::default().of("noc", Pace::NONE);
+        let ended = Ended::NotNow { after: Some(wait), limited: false, reason: String::new() };
+        let permit = goes(&line, "one").await.expect("it is its turn");
+        line.leave(permit, "one", &ended);
+        let mut told = Vec::new();
+        for jitter in [0, 5, 10] {
+            let Entry::Later { after, .. } = line.enter("x", "", jitter).await else {
+                panic!("nobody can be told now");
+            };
+            told.push(after);
+        }
+        let second = Duration::from_secs(1);
+        assert!(told[0] + second < told[1] && told[1] + second < told[2], "{told:?}");
+    }
+
+    #[tokio::test]
     async fn a_service_that_refuses_for_speed_time_after_time_is_taken_for_broken() {
         let line = Lines::default().of("noc", Pace::NONE);
         let ended = Ended::NotNow { after: None, limited: true, reason: String::new() };

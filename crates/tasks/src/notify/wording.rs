@@ -132,11 +132,17 @@ fn texts(notification: &Notification) -> Vec<String> {
     let texts = [notification.text("text"), notification.text("description")];
     let mut lines: Vec<String> = Vec::new();
     for text in texts.into_iter().flatten() {
-        if text.trim() != notification.title && !lines.contains(&text) {
+        if !says(&notification.title, text.trim()) && !lines.contains(&text) {
             lines.extend(text.trim().lines().map(str::to_owned));
         }
     }
     lines
+}
+
+/// Whether a title is a text, or ends with it after who is concerned: `shop down: 503`.
+fn says(title: &str, text: &str) -> bool {
+    let before = title.strip_suffix(text);
+    before.is_some_and(|before| before.is_empty() || before.ends_with(": "))
 }
 
 fn heading(order: &Order<'_>, group: &Group) -> Option<String> {
@@ -322,4 +328,95 @@ pub(super) fn value_of(
         "link" => json!(order.link(notification).unwrap_or_default()),
         _ => notification.named(name)?.clone(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Map, Value, json};
+
+    use super::Wording;
+    use crate::notify::kind::{Home, Order};
+    use crate::notify::notification::Notification;
+    use crate::notify::settings::Settings;
+
+    /// 2026-11-22T07:50:00Z.
+    const NOW_MS: i64 = 1_795_333_800_000;
+
+    fn down() -> Value {
+        json!({
+            "event": "trigger", "dedup_key": "f", "incident": "f1-3", "monitor": "shop",
+            "severity": "critical", "title": "shop down: 503, expected < 400",
+            "text": "503, expected < 400", "since": "2026-11-22T07:49:09Z",
+            "value": 812, "unit": "ms", "zone": "Europe/Oslo",
+            "runbook": "https://wiki/runbooks/shop",
+            "attrs": { "failed": "status < 400", "body": "503 upstream\n  gone" },
+            "changed": ["code 200 → 503", "definition unchanged"],
+            "provenance": { "previous_ok": { "at": "2026-11-22T07:48:59Z" } },
+        })
+    }
+
+    fn worded(notification: &Value, home: &Home) -> String {
+        let (notification, none) = (Notification::read(notification).unwrap(), Map::new());
+        let wording = Wording::of(&Order {
+            kind: "ntfy",
+            settings: Settings::new(&none),
+            receiver: "noc",
+            notification: &notification,
+            id: "d",
+            now_ms: NOW_MS,
+            home,
+        });
+        let lines: Vec<String> =
+            std::iter::once(wording.title.clone()).chain(wording.body()).collect();
+        lines.join("\n")
+    }
+
+    fn home(zone: Option<&str>) -> Home {
+        Home { public_url: "https://bell.example".to_owned(), zone: zone.map(str::to_owned) }
+    }
+
+    #[test]
+    fn at_three_in_the_morning_one_reads_what_and_since_when_and_what_to_do() {
+        let wanted = "CRITICAL shop down: 503, expected < 400\n\
+            Since: 07:49:09 UTC (08:49 Oslo); last good 10 s earlier\n\
+            Value: 812 ms\n\
+            Failed part: status < 400\n\
+            Body: \"503 upstream gone\"\n\
+            Changed: code 200 → 503; definition unchanged\n\
+            Do: https://wiki/runbooks/shop\n\
+            Look/ack: https://bell.example/console/incidents/f1-3";
+        assert_eq!(worded(&down(), &home(None)), wanted);
+    }
+
+    #[test]
+    fn the_zone_is_the_monitors_or_that_of_the_machine_and_the_day_is_told_if_it_is_another() {
+        let mut about = down();
+        about["zone"] = Value::Null;
+        let told = worded(&about, &home(Some("Asia/Kolkata")));
+        assert!(told.contains("Since: 07:49:09 UTC (13:19 Kolkata); last"), "{told}");
+        about["zone"] = "UTC".into();
+        let told = worded(&about, &home(None));
+        assert!(told.contains("Since: 07:49:09 UTC; last good"), "{told}");
+        about["since"] = "2026-11-20T23:00:00Z".into();
+        about["provenance"]["previous_ok"]["at"] = "2026-11-20T21:59:00Z".into();
+        let told = worded(&about, &home(None));
+        let wanted = "Since: 2026-11-20 23:00:00 UTC; last good 1 h 1 min earlier";
+        assert!(told.contains(wanted), "{told}");
+    }
+
+    #[test]
+    fn when_it_is_over_only_how_long_it_lasted_is_told() {
+        let mut about = down();
+        about["event"] = "resolve".into();
+        about["title"] = "shop recovered: 200".into();
+        about["text"] = "200".into();
+        about["resolved_at"] = "2026-11-22T08:49:19Z".into();
+        let wanted = "RESOLVED shop recovered: 200\n\
+            Since: 07:49:09 UTC (08:49 Oslo)\n\
+            Lasted: 1 h 0 min\n\
+            Value: 812 ms\n\
+            Do: https://wiki/runbooks/shop\n\
+            Look/ack: https://bell.example/console/incidents/f1-3";
+        assert_eq!(worded(&about, &home(None)), wanted);
+    }
 }

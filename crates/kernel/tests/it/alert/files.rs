@@ -140,6 +140,19 @@ fn a_check_is_a_definition() {
     assert!(parsed.is_ok(), "{parsed:?}");
 }
 
+/// Attempts are repeated for as long as a delivery is worth something: a day.
+#[test]
+fn a_delivery_is_tried_for_a_day() {
+    let file = file("receivers: { noc: { slack: 'https://s' } }\nmonitors: {}\n");
+    let definition = file.receivers["noc"].definition("noc");
+    let policy = &definition["tasks"][0]["taskDefinition"];
+    let number = |name: &str| policy[name].as_u64().expect(name);
+    assert_eq!(number("totalTimeoutSeconds"), 24 * 3600);
+    // However long each of them takes, there are attempts for all of it.
+    assert!(number("retryCount") * number("timeoutSeconds") >= 24 * 3600, "{policy}");
+    assert!(number("maxRetryDelaySeconds") <= 60 && number("backoffJitterMs") > 0, "{policy}");
+}
+
 #[test]
 fn every_problem_is_told_with_its_place() {
     let cases: [(&str, &[&str]); 16] = [

@@ -122,6 +122,32 @@ async fn the_start_is_told_and_a_changed_checklist_is_taken_whole_or_not_at_all(
     }
 }
 
+/// The checklist that is named is the one that is watched: what an earlier start has loaded from
+/// another is gone, though its file is still there.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_checklist_over_the_same_store_takes_the_place_of_the_first() {
+    let pages = PagerDuty::start().await;
+    let (batchy, address) = Batchy::start().await;
+    for name in ["one", "two"] {
+        batchy.ended(name, 90, "success");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    write(folder.path(), "checklist.yaml", &latency("one"));
+    write(folder.path(), "other.yaml", &latency("two"));
+    write(folder.path(), "etl.cfg", &EtlCfg { batchy: address, ..EtlCfg::default() }.text());
+    let mut live = service(folder.path(), &pages, "").await;
+    pages.hears("trigger", &key("one"), 1).await;
+
+    live.kill();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    live.launch_with(&["-y", &at("other.yaml"), "-cf", "core", "-p", &at("etl.cfg")]).await;
+    pages.hears("resolve", &key("one"), 1).await;
+    pages.hears("trigger", &key("two"), 1).await;
+    let monitors = live.get("/api/monitors").await.to_string();
+    assert!(monitors.contains("\"two\"") && !monitors.contains("\"one\""), "{monitors}");
+    assert_eq!(pages.count("trigger", &key("one")), 1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_etl_cfg_is_taken_whole_or_not_at_all_on_sighup() {
     let pages = PagerDuty::start().await;

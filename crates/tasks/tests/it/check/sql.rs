@@ -1,9 +1,12 @@
 //! Rows of a database; the databases themselves are tested with the tasks that speak to them.
 
-use serde_json::json;
+use kernel::alert::definition::{Level, Remark};
+use serde_json::{Value, json};
+use tasks::registry::{Settings, runners};
 
 use super::service::folder;
 use super::{all, run, unknown, wrong};
+use crate::http::settings;
 
 #[tokio::test]
 async fn rows_are_observations() {
@@ -26,4 +29,28 @@ async fn rows_are_observations() {
     assert!(!seen.reason.unwrap().contains("s3cret"));
     let named = json!({"server": "nowhere", "query": "SELECT 1"});
     wrong(&run("CHECK_SQL", named, json!({})).await, "no SQL connection is called 'nowhere'");
+}
+
+/// Whoever writes a monitor hears of a slip before the first check.
+#[tokio::test]
+async fn a_server_that_nobody_knows_is_told_when_the_check_is_read() {
+    let known = Settings { http: settings(), ..Settings::default() };
+    let known_url = json!({ "url": "sqlite:/a.db" }).as_object().unwrap().clone();
+    known.check.sources.put("orders", known_url);
+    let runners = runners(&known).unwrap();
+    let runner = runners.iter().find(|runner| runner.task_type() == "CHECK_SQL").unwrap();
+    let told = |check: Value| -> Vec<Remark> {
+        runner.judge(&json!({ "settings": check, "monitor": "m" }))
+    };
+    let remarks = told(json!({ "server": "ordres", "query": "SELECT 1" }));
+    let [remark] = remarks.as_slice() else { panic!("{remarks:?}") };
+    assert_eq!((remark.level, remark.setting.as_deref()), (Level::Warning, Some("server")));
+    assert!(remark.message.contains("no SQL server is called \"ordres\""), "{remark:?}");
+    for good in [
+        json!({ "server": "orders", "query": "SELECT 1" }),
+        json!({ "server": "postgres://db/orders", "query": "SELECT 1" }),
+        json!({ "server": "${workflow.secrets.DB}", "query": "SELECT 1" }),
+    ] {
+        assert_eq!(told(good.clone()), [], "{good}");
+    }
 }

@@ -253,8 +253,10 @@ async fn names_of_headers_are_sent_in_the_usual_spelling() {
     })
     .await;
     let input = json!({ "uri": server.url("/"), "method": "GET",
-        "headers": { "X-Request-Token": "a" } });
+        "headers": { "X-Request-Token": "a", "x-other-name": "b", "SOAPaction": "c" } });
     drop(run(input).await);
     let head = heads.recv().await.unwrap();
-    assert!(head.contains("X-Request-Token: a") && head.contains("\r\nHost: "), "{head}");
+    for line in ["X-Request-Token: a", "X-Other-Name: b", "Soapaction: c", "Host: "] {
+        assert!(head.contains(&format!("\r\n{line}")), "{line:?} is not in {head}");
+    }
 }
