@@ -66,25 +66,22 @@ pub(super) fn write(
     let pinned = present.as_ref().and_then(|present| present.plans.as_deref());
     let plans = pin(&desk.connection, commit, pinned)?;
     let listed = (interned.name, head.created_at.millis());
-    let id = match present {
-        Some(present) => {
-            let before = (present.class.name, present.created_at);
-            update(&desk.connection, &present, head, version, &interned)?;
-            if plans != present.plans {
-                desk.connection
-                    .prepare_cached("UPDATE execution SET plans = ?2 WHERE id = ?1")?
-                    .execute(params![present.id, plans])?;
-            }
-            if before != listed {
-                desk.chores.named.moved(&desk.connection, present.id, before, listed)?;
-            }
-            present.id
+    let id = if let Some(present) = present {
+        let before = (present.class.name, present.created_at);
+        update(&desk.connection, &present, head, version, &interned)?;
+        if plans != present.plans {
+            desk.connection
+                .prepare_cached("UPDATE execution SET plans = ?2 WHERE id = ?1")?
+                .execute(params![present.id, plans])?;
         }
-        None => {
-            let id = insert(&desk.connection, head, &interned, plans.as_deref())?;
-            desk.chores.named.added(&desk.connection, id, listed.0, listed.1)?;
-            id
+        if before != listed {
+            desk.chores.named.moved(&desk.connection, present.id, before, listed)?;
         }
+        present.id
+    } else {
+        let id = insert(&desk.connection, head, &interned, plans.as_deref())?;
+        desk.chores.named.added(&desk.connection, id, listed.0, listed.1)?;
+        id
     };
     if commit.forget {
         forget(&desk.connection, id, commit.expect)?;

@@ -615,9 +615,10 @@ pub(super) fn page(
             return Ok((total, Vec::new()));
         }
         let sources = sources(window)?;
-        let ids = match sources.as_slice() {
-            [one] => one.page(connection, asked, search.start, size, Some(total))?,
-            _ => merge(connection, search.start, asked, sources, window, window)?.1,
+        let ids = if let [one] = sources.as_slice() {
+            one.page(connection, asked, search.start, size, Some(total))?
+        } else {
+            merge(connection, search.start, asked, sources, window, window)?.1
         };
         return Ok((total, ids));
     }
@@ -625,19 +626,16 @@ pub(super) fn page(
     // One row behind the page tells whether there is anything to count.
     let through = window.saturating_add(1);
     let all = sources(through)?;
-    let (passed, ids) = match all.as_slice() {
-        [one] => {
-            let mut ids = one.page(connection, asked, search.start, size + 1, None)?;
-            let found = ids.len() as u64;
-            ids.truncate(size as usize);
-            // Behind the last row it is not known how many there are.
-            let passed = if found > 0 { Some(search.start + found) } else { None };
-            (passed.or((search.start == 0).then_some(0)), ids)
-        }
-        _ => {
-            let (passed, ids) = merge(connection, search.start, asked, all, window, through)?;
-            (Some(passed), ids)
-        }
+    let (passed, ids) = if let [one] = all.as_slice() {
+        let mut ids = one.page(connection, asked, search.start, size + 1, None)?;
+        let found = ids.len() as u64;
+        ids.truncate(size as usize);
+        // Behind the last row it is not known how many there are.
+        let passed = if found > 0 { Some(search.start + found) } else { None };
+        (passed.or((search.start == 0).then_some(0)), ids)
+    } else {
+        let (passed, ids) = merge(connection, search.start, asked, all, window, through)?;
+        (Some(passed), ids)
     };
     if let Some(passed) = passed
         && (passed <= window || passed >= most)
