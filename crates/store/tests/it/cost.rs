@@ -41,11 +41,11 @@ fn head(number: u32, head: Head) -> Head {
 }
 
 /// Stores executions that have ended.
-async fn fill(stores: &[Arc<dyn Store>], numbers: std::ops::Range<u32>) {
+async fn fill(stores: &[&dyn Store], numbers: std::ops::Range<u32>) {
     for store in stores {
         let lanes = 64;
         let fill = (0..lanes).map(|lane| {
-            let (store, numbers) = (store.clone(), numbers.clone());
+            let numbers = numbers.clone();
             async move {
                 for number in numbers.filter(|number| number % lanes == lane) {
                     let last = last_commit(&format!("{number}"), 0, "[]".to_owned());
@@ -127,10 +127,10 @@ async fn steps(store: &Sqlite) -> Vec<(String, u64)> {
 async fn questions_take_as_much_however_much_is_stored() {
     let folder = tempdir().expect("there is room for a folder");
     let store = open(&folder, AT_ONCE);
-    fill(&[store.clone()], 0..1_500).await;
+    fill(&[&*store], 0..1_500).await;
     listed(&store).await;
     let few = steps(&store).await;
-    fill(&[store.clone()], 1_500..6_000).await;
+    fill(&[&*store], 1_500..6_000).await;
     listed(&store).await;
     let many = steps(&store).await;
     for ((question, few), (_, many)) in few.iter().zip(&many) {
@@ -145,7 +145,7 @@ async fn a_search_that_would_look_at_too_much_is_refused() {
     let path = folder.path().join("nightbell.db");
     let options = Options { search_steps_max: 10_000, readers: 1, ..Options::default() };
     let store = Sqlite::open(path, &options).expect("it opens");
-    fill(&[store.clone()], 0..3_000).await;
+    fill(&[&*store], 0..3_000).await;
     let broad = page(0, vec![one_of(TextField::Reason, &["*disk*"])]);
     assert_eq!(store.search(&broad).await, Err(StoreError::TooBroad));
     let narrow = vec![Filter::After(TimeField::Created, at(2_900)), broad.filters[0].clone()];
@@ -167,10 +167,11 @@ async fn pages(store: &dyn Store, search: &Search) -> Vec<(u64, Vec<String>)> {
 
 #[tokio::test]
 async fn pages_by_name_are_right_listed_or_not() {
+    use TextField::{Name, Status};
     let folder = tempdir().expect("there is room for a folder");
     let store = open(&folder, AT_ONCE);
     let memory: Arc<dyn Store> = Arc::new(Memory::new());
-    fill(&[store.clone(), memory.clone()], 0..3_000).await;
+    fill(&[&*store, &*memory], 0..3_000).await;
     listed(&store).await;
     store.close().await.expect("it closes");
     // From here on nothing more is listed, but what was listed changes.
@@ -188,8 +189,7 @@ async fn pages_by_name_are_right_listed_or_not() {
         let keep = Retention { count_max: 2_900, age_max_seconds: 0, disk_max_bytes: 0 };
         store.prune(&keep, at(0), 500).await.expect("the oldest go");
     }
-    fill(&both, 3_000..3_040).await;
-    use TextField::{Name, Status};
+    fill(&[&*store, &*memory], 3_000..3_040).await;
     let newest = Sort { by: SortField::Time(TimeField::Created), descending: true };
     let by_id = |descending| Sort { by: SortField::Text(TextField::Id), descending };
     for filters in [
@@ -227,7 +227,7 @@ async fn old_executions_are_removed_a_few_at_a_time() {
     const PIECE: u64 = 64;
     let folder = tempdir().expect("there is room for a folder");
     let store = open(&folder, NEVER);
-    fill(&[store.clone()], 0..1_000).await;
+    fill(&[&*store], 0..1_000).await;
     let writes = async || store.statistics().await.expect("they are counted").writes;
     let before = writes().await;
     let keep = Retention { count_max: 100, age_max_seconds: 0, disk_max_bytes: 0 };
