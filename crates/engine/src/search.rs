@@ -42,7 +42,7 @@ pub const COUNTED_MAX: u64 = 10_000;
 
 /// Names of the definitions of runs that Nightbell makes for itself: checks of monitors and
 /// deliveries of notifications.
-const OWN_RUNS: [&str; 2] = ["check:*", "nightbell_notify:*"];
+pub const OWN_RUNS: [&str; 2] = ["check:*", "nightbell_notify:*"];
 
 impl Search {
     /// Leaves out the runs that Nightbell makes for itself, unless the search asks for some by name,

@@ -58,7 +58,8 @@ pub trait Store: Send + Sync {
     async fn trim_records(&self, each_max: u64) -> Result<u64, StoreError>;
 
     /// Head rows that match, sorted and paged. Sees everything committed before the call; with
-    /// free text it first waits until the text index has caught up to the call.
+    /// free text it first waits until the text index has caught up to the call. It may be refused as
+    /// [`StoreError::TooBroad`] if no index leads to what is asked and much is stored.
     async fn search(&self, search: &Search) -> Result<Page, StoreError>;
 
     /// One head row.
@@ -359,6 +360,9 @@ pub enum StoreError {
     /// What is stored does not make sense: stop touching this execution.
     #[error("the store holds damaged data: {0}")]
     Corrupt(String),
+    /// A search would have to look through more than the store allows: ask for less.
+    #[error("the search would have to look through too many rows")]
+    TooBroad,
     /// The store has been closed.
     #[error("the store is closed")]
     Closed,

@@ -102,6 +102,14 @@ impl From<StoreError> for Problem {
                 let status = StatusCode::INTERNAL_SERVER_ERROR;
                 return Self::new(status, "store-corrupt", message);
             }
+            StoreError::TooBroad => {
+                let problem =
+                    Self::new(StatusCode::BAD_REQUEST, "search-too-broad", error.to_string());
+                return problem.with_hint(
+                    "Narrow the search by workflowType, status, correlationId or startTime, which \
+                     have indexes.",
+                );
+            }
             StoreError::Closed => (StatusCode::SERVICE_UNAVAILABLE, "store-unavailable"),
         };
         Self::new(status, code, error.to_string())

@@ -12,6 +12,7 @@ mod commit;
 mod documents;
 mod fault;
 mod key;
+mod named;
 mod names;
 mod plan;
 mod prune;
@@ -71,6 +72,9 @@ pub struct Options {
     /// How long nothing has been written before the store tidies up: indexes texts, compresses
     /// the histories of ended executions, gives room back.
     pub tidy_after: Duration,
+    /// Steps of `SQLite`'s machine after which a search is refused. A row that is passed over takes
+    /// about ten, a row that is looked at some thirty.
+    pub search_steps_max: u64,
 }
 
 impl Default for Options {
@@ -82,6 +86,7 @@ impl Default for Options {
             readers: 2,
             size_max_bytes: None,
             tidy_after: Duration::from_millis(200),
+            search_steps_max: 100_000_000,
         }
     }
 }
@@ -105,6 +110,7 @@ pub struct Sqlite {
     writes: Arc<AtomicU64>,
     times: Arc<WriteTimes>,
     commits: AtomicU64,
+    search_steps_max: u64,
     writer: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -122,7 +128,9 @@ impl Sqlite {
         let writes = Arc::new(AtomicU64::new(0));
         let times = Arc::<WriteTimes>::default();
         let (door, commands) = channel();
-        let chores = Chores::at_start(Checkpoints::start(&path)?, options.tidy_after);
+        let named =
+            named::Progress::read(&connection).map_err(|error| fault::explain(&error, &path))?;
+        let chores = Chores::at_start(Checkpoints::start(&path)?, named, options.tidy_after);
         let writer = Writer {
             desk: WriteContext {
                 connection,
@@ -145,12 +153,21 @@ impl Sqlite {
         let room = Arc::new(Semaphore::new(QUEUE_MAX));
         let commits = AtomicU64::new(0);
         let writer = Mutex::new(Some(writer));
-        Ok(Arc::new(Self { path, door, room, readers, writes, times, commits, writer }))
+        let search_steps_max = options.search_steps_max;
+        let this =
+            Self { path, door, room, readers, writes, times, commits, search_steps_max, writer };
+        Ok(Arc::new(this))
     }
 
     /// The file.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How much all reads so far took, in steps of `SQLite`'s machine, to a hundred each. It tells
+    /// whether a question costs by what is stored, which no clock can.
+    pub fn read_steps(&self) -> u64 {
+        self.readers.steps()
     }
 
     /// Has the writer do something in its next transaction; durable when it returns. `act` may
@@ -182,7 +199,7 @@ impl Sqlite {
         &self,
         act: impl FnOnce(&Connection, &Words) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
-        Readers::read(&self.readers, act).await
+        Readers::read(&self.readers, u64::MAX, act).await
     }
 
     /// Waits until all texts are indexed that were committed before the call.
@@ -321,7 +338,10 @@ impl Store for Sqlite {
             self.index_texts().await?;
         }
         let search = search.clone();
-        self.read(move |connection, words| search::search(connection, words, &search)).await
+        let find = move |connection: &Connection, words: &Words| {
+            search::search(connection, words, &search)
+        };
+        Readers::read(&self.readers, self.search_steps_max, find).await
     }
 
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError> {

@@ -50,9 +50,10 @@ impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Unavailable(_) | StoreError::Closed => Self::Store(error),
-            StoreError::Conflict | StoreError::Received | StoreError::Corrupt(_) => {
-                Self::Later(error.to_string())
-            }
+            StoreError::Conflict
+            | StoreError::Received
+            | StoreError::Corrupt(_)
+            | StoreError::TooBroad => Self::Later(error.to_string()),
         }
     }
 }

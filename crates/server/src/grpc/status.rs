@@ -19,6 +19,7 @@ pub(super) fn of(error: Error) -> Status {
             tracing::error!(%error, "a call could not be answered");
             Status::internal("the store holds damaged data; the server's log says more")
         }
+        Error::Store(StoreError::TooBroad) => Status::resource_exhausted(error.to_string()),
         Error::Store(StoreError::Conflict | StoreError::Closed)
         | Error::Unavailable(_)
         | Error::Closing => Status::unavailable(error.to_string()),

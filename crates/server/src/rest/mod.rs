@@ -3,6 +3,7 @@
 
 mod admin;
 mod bulk;
+mod candidates;
 mod code;
 mod environment;
 mod event;

@@ -149,6 +149,15 @@ fn page(question: &Question<'_>, filters: Vec<Filter>) -> Result<Search, Problem
             "size {size} is larger than the largest page of {PAGE_MAX}"
         )));
     }
+    if question.start > START_MAX {
+        let start = question.start;
+        return Err(Problem::bad_request(format!(
+            "start {start} is further behind the first row than the {START_MAX} that are passed over"
+        ))
+        .with_hint(
+            "Go on from the startTime of the last row: query=startTime <= that, or narrow the search.",
+        ));
+    }
     let free_text = question.free_text.map(str::trim).filter(|text| !matches!(*text, "" | "*"));
     if free_text.is_some_and(|text| words(text).nth(WORDS_MAX).is_some()) {
         return Err(bad_query(format!("more than {WORDS_MAX} words of free text in one search")));
@@ -164,6 +173,9 @@ fn page(question: &Question<'_>, filters: Vec<Filter>) -> Result<Search, Problem
         counting: Counting::Far,
     })
 }
+
+/// Rows that a page may lie behind the first. Those before it are passed over one by one.
+const START_MAX: u64 = 1_000_000;
 
 /// A search by tasks: what is asked of the executions, and of the tasks in them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use axum::extract::State;
 use engine::Brief;
-use engine::search::{PAGE_MAX, Search, like};
+use engine::search::{Search, like};
 use engine::store::Head;
 use kernel::durable::instance::Instance;
 use kernel::graph::{Execution, Task};
@@ -17,6 +17,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::candidates::Candidates;
 use super::code;
 use super::extract::{LargeAnswer, Query, Share, lenient};
 use super::query::{self, Question, TaskFilter, WORKFLOW};
@@ -35,7 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct SearchParams {
-    /// Rows to skip; default 0.
+    /// Rows to skip; default 0, at most 1000000.
     start: Option<u64>,
     /// Rows to answer; default 100, at most 5000.
     size: Option<u64>,
@@ -176,37 +177,33 @@ async fn search_workflows_by_tasks_whole(
     by_tasks(&api, &params, true).await
 }
 
-/// Looks through the tasks of every execution that matches; there is no index of tasks, so the
-/// executions to look through are bounded.
+/// Looks through the tasks of the executions that match until the page is full. The total then says
+/// that there is more.
 async fn by_tasks(api: &Api, params: &SearchParams, whole: bool) -> Result<LargeAnswer, Problem> {
-    let engine = &api.engine;
     let question = params.question();
     let asked = query::search_by_tasks(&question)?;
     if asked.tasks.is_empty() {
         return answer(api, &asked.executions, whole).await;
     }
-    let all = Search { start: 0, size: PAGE_MAX, ..asked.executions };
-    let candidates = engine.store().search(&all).await?;
-    if candidates.total > PAGE_MAX {
-        return Err(Problem::bad_request(format!(
-            "more than {PAGE_MAX} executions would have to be looked through"
-        ))
-        .with_hint("Narrow the search, for example by workflowType or startTime."));
-    }
-    let mut found = Vec::new();
-    for head in candidates.rows {
+    let (start, end) = (question.start, question.start.saturating_add(question.size));
+    let mut candidates = Candidates::of(&api.engine, asked.executions);
+    let (mut total, mut page) = (0, Vec::new());
+    while total <= end
+        && let Some(head) = candidates.next().await?
+    {
         let matches = |state: &Execution| {
             state.tasks().any(|task| asked.tasks.iter().all(|filter| holds(filter, state, task)))
         };
-        if engine.read(&head.id, matches).await? == Some(true) {
-            found.push(head);
+        if api.engine.read(&head.id, matches).await? == Some(true) {
+            if (start..end).contains(&total) {
+                page.push(head);
+            }
+            total += 1;
         }
     }
-    let start = usize::try_from(question.start).unwrap_or(usize::MAX).min(found.len());
-    let end = start.saturating_add(question.size as usize).min(found.len());
     let mut share = Share::default();
-    let results = show(api, &found[start..end], whole, &mut share).await?;
-    Ok(LargeAnswer(Json::of(&Found { total_hits: found.len() as u64, results }), share))
+    let results = show(api, &page, whole, &mut share).await?;
+    Ok(LargeAnswer(Json::of(&Found { total_hits: total, results }), share))
 }
 
 /// Whether a condition holds for a task.

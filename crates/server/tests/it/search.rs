@@ -211,3 +211,63 @@ async fn executions_are_found_by_their_tasks() {
     let all = server.get("/api/workflow/search-by-tasks").await.ok();
     assert_eq!(all["totalHits"], 3);
 }
+
+#[tokio::test]
+async fn a_page_of_tasks_goes_no_further_than_it_must() {
+    let server = Server::new().await;
+    server.register(json!([line("two", &["a", "b"])])).await;
+    for _ in 0..40 {
+        server.start("two", &json!({})).await;
+    }
+    for path in ["/api/tasks/search", "/api/tasks/search-v2", "/api/workflow/search-by-tasks"] {
+        let page = async |start: usize, size: usize| {
+            let query = format!("{path}?query=taskType%3Da&start={start}&size={size}");
+            server.get(&query).await.ok()
+        };
+        let rows = |page: &Value| page["results"].as_array().expect("a list").len();
+        let first = page(0, 3).await;
+        assert_eq!((rows(&first), &first["totalHits"]), (3, &json!(4)), "{path}: it goes on");
+        // Whoever pages until all are seen sees all.
+        let (mut seen, mut total) = (Vec::new(), 1);
+        while seen.len() < total {
+            let page = page(seen.len(), 7).await;
+            total = page["totalHits"].as_u64().expect("a number") as usize;
+            let ids = page["results"].as_array().expect("a list").iter();
+            seen.extend(
+                ids.map(|row| row.get("workflowId").or(row.get("workflowInstanceId")).cloned()),
+            );
+        }
+        assert_eq!((seen.len(), total), (40, 40), "{path}");
+        let distinct: std::collections::HashSet<String> =
+            seen.iter().map(|id| format!("{id:?}")).collect();
+        assert_eq!(distinct.len(), 40, "{path}");
+        assert_eq!(rows(&page(39, 5).await), 1, "{path}");
+        assert_eq!(page(40, 5).await["totalHits"], 40, "{path}: beyond the last");
+    }
+}
+
+#[tokio::test]
+async fn a_page_too_far_behind_is_refused_with_a_way_on() {
+    let server = Server::new().await;
+    for path in ["/api/workflow/search", "/api/tasks/search"] {
+        server.get(&format!("{path}?start=1000000")).await.ok();
+        let refused = server.get(&format!("{path}?start=1000001")).await;
+        refused.failed(400);
+        assert!(refused.json().to_string().contains("startTime"), "it names another way");
+    }
+}
+
+#[tokio::test]
+async fn a_summary_of_a_task_shows_the_beginning_of_a_large_payload() {
+    let server = Server::new().await;
+    server
+        .register(json!({ "name": "large", "version": 1, "tasks": [{
+            "name": "w", "taskReferenceName": "w", "type": "WAIT",
+            "inputParameters": { "text": "${workflow.input.text}" },
+        }]}))
+        .await;
+    server.start("large", &json!({ "text": "ö".repeat(100_000) })).await;
+    let found = server.get("/api/tasks/search").await.ok();
+    let input = found["results"][0]["input"].as_str().expect("a text").len();
+    assert!((65_530..=65_536).contains(&input), "{input} bytes");
+}

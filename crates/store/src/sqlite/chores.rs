@@ -1,5 +1,5 @@
-//! What the writer does when nobody waits: index texts, archive histories, give room back, and
-//! bring the log back into the file.
+//! What the writer does when nobody waits: index texts, list executions by name, archive histories,
+//! give room back, and bring the log back into the file.
 //!
 //! Each call does one bounded piece, a millisecond or two, so whoever comes meanwhile waits no
 //! longer than that. Under load only those chores are done that must not pile up further.
@@ -10,6 +10,7 @@ use rusqlite::{Connection, params};
 
 use super::archive::Archiver;
 use super::checkpoint::{Checkpoints, checkpoint};
+use super::named::Progress;
 use super::prune::{shrink, shrink_piece};
 use super::writer::WriteContext;
 
@@ -32,6 +33,8 @@ const LOOK_EVERY: u32 = 16;
 pub(super) struct Chores {
     /// Texts that wait to be indexed; 0 only if there are none, else a guess.
     pub(super) texts: usize,
+    /// Executions that wait to be listed by name.
+    pub(super) named: Progress,
     /// Histories that wait to be archived.
     pub(super) archiver: Archiver,
     /// Room was freed that shall go back to the file system at once.
@@ -47,9 +50,17 @@ pub(super) struct Chores {
 
 impl Chores {
     /// What a file may have left to do when it is opened.
-    pub(super) fn at_start(checkpoints: Checkpoints, rest: Duration) -> Self {
-        let archiver = Archiver::new();
-        Self { texts: 1, archiver, shrink: false, checkpoints, rest, unchecked: 1, off: false }
+    pub(super) fn at_start(checkpoints: Checkpoints, named: Progress, rest: Duration) -> Self {
+        Self {
+            texts: 1,
+            named,
+            archiver: Archiver::new(),
+            shrink: false,
+            checkpoints,
+            rest,
+            unchecked: 1,
+            off: false,
+        }
     }
 
     /// How long nothing shall have come before the next chore; `None` if there is none to do.
@@ -64,7 +75,7 @@ impl Chores {
     }
 
     fn waiting(&self) -> usize {
-        self.texts.max(self.archiver.waiting())
+        self.texts.max(self.archiver.waiting()).max(self.named.waiting())
     }
 
     fn much_waits(&self) -> bool {
@@ -88,6 +99,9 @@ pub(super) fn under_load(desk: &mut WriteContext) -> rusqlite::Result<()> {
     if desk.chores.texts > TEXTS_MAX {
         index_piece(desk)?;
     }
+    if desk.chores.named.is_far_behind() {
+        desk.chores.named.work(&desk.connection)?;
+    }
     if desk.chores.unchecked.is_multiple_of(LOOK_EVERY) {
         desk.chores.checkpoints.tend(&desk.connection)?;
     }
@@ -103,6 +117,9 @@ pub(super) fn while_gathering(desk: &mut WriteContext) -> rusqlite::Result<()> {
 pub(super) fn idle(desk: &mut WriteContext) -> rusqlite::Result<()> {
     if desk.chores.texts > 0 {
         return index_piece(desk);
+    }
+    if desk.chores.named.waiting() > 0 {
+        return desk.chores.named.work(&desk.connection);
     }
     if desk.chores.archiver.waiting() > 0 {
         return archive_piece(desk);

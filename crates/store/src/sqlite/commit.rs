@@ -25,6 +25,7 @@ struct Present {
     /// The columns that have an index are as before, all but `wake_at`.
     same: bool,
     same_wake: bool,
+    created_at: i64,
     class: Class,
 }
 
@@ -64,17 +65,23 @@ pub(super) fn write(
     }
     let pinned = present.as_ref().and_then(|present| present.plans.as_deref());
     let plans = pin(&desk.connection, commit, pinned)?;
-    let id = match present {
-        Some(present) => {
-            update(&desk.connection, &present, head, version, &interned)?;
-            if plans != present.plans {
-                desk.connection
-                    .prepare_cached("UPDATE execution SET plans = ?2 WHERE id = ?1")?
-                    .execute(params![present.id, plans])?;
-            }
-            present.id
+    let listed = (interned.name, head.created_at.millis());
+    let id = if let Some(present) = present {
+        let before = (present.class.name, present.created_at);
+        update(&desk.connection, &present, head, version, &interned)?;
+        if plans != present.plans {
+            desk.connection
+                .prepare_cached("UPDATE execution SET plans = ?2 WHERE id = ?1")?
+                .execute(params![present.id, plans])?;
         }
-        None => insert(&desk.connection, head, &interned, plans.as_deref())?,
+        if before != listed {
+            desk.chores.named.moved(&desk.connection, present.id, before, listed)?;
+        }
+        present.id
+    } else {
+        let id = insert(&desk.connection, head, &interned, plans.as_deref())?;
+        desk.chores.named.added(&desk.connection, id, listed.0, listed.1)?;
+        id
     };
     if commit.forget {
         forget(&desk.connection, id, commit.expect)?;
@@ -127,8 +134,9 @@ fn check(
                 finished: closed && row.get_ref(6)? != ValueRef::Null,
                 child: row.get_ref(8)? != ValueRef::Null,
             };
+            let created_at: i64 = row.get(5)?;
             let same = class == Class::of(head, interned.name, interned.status)
-                && row.get::<_, i64>(5)? == head.created_at.millis()
+                && created_at == head.created_at.millis()
                 && row.get::<_, Option<i64>>(6)? == millis(head.ended_at)
                 && row.get_ref(7)? == text(head.correlation_id.as_deref())
                 && match &interned.parent {
@@ -136,7 +144,8 @@ fn check(
                     None => row.get_ref(8)? == ValueRef::Null,
                 };
             let same_wake = row.get::<_, Option<i64>>(9)? == millis(head.wake_at);
-            let present = Present { id: row.get(0)?, plans: row.get(10)?, same, same_wake, class };
+            let (id, plans) = (row.get(0)?, row.get(10)?);
+            let present = Present { id, plans, same, same_wake, created_at, class };
             Ok((row.get::<_, i64>(1)? as u64, present))
         })
         .optional()?;

@@ -27,6 +27,8 @@ pub(super) fn explain(error: &rusqlite::Error, path: &Path) -> StoreError {
         Some(ErrorCode::DiskFull) => {
             StoreError::Unavailable(format!("no room left to write {file}"))
         }
+        // Only reads have a bound.
+        Some(ErrorCode::OperationInterrupted) => StoreError::TooBroad,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
             StoreError::Corrupt(format!("{file}: {error}"))
         }

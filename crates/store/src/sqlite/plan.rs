@@ -2,10 +2,10 @@
 //!
 //! What is counted (see `tally`) says beforehand how many rows each index would pass over in vain:
 //! all rows by age leave out what has another name or status, those of one status leave out other
-//! names. The way whose worst case is the least is taken, and several statuses are merged, so a page
-//! costs by what it shows and hardly by what is stored. Statements name their index, for `SQLite`
-//! does not know the counts. An index by name would write a page more for every name in a
-//! transaction.
+//! names, those of one name other statuses. The way whose worst case is the least is taken, and
+//! several statuses or names are merged, so a page costs by what it shows and hardly by what is
+//! stored. Statements name their index, for `SQLite` does not know the counts. Rows of a name are in
+//! a table that is written later, and the newest are looked through (see `named`).
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -13,9 +13,10 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use engine::search::{Filter, Mark, Search, Sort, SortField, TextField, TimeField};
 use kernel::MachineKind;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
-use rusqlite::{Connection, ToSql, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, ToSql, params_from_iter};
 
 use super::commit::machine;
+use super::named::{self, Listed};
 use super::search::{Bound, Condition, of_kind};
 
 /// What is asked of rows in the order of creation.
@@ -133,6 +134,23 @@ struct Group {
     fit: u64,
 }
 
+impl Group {
+    /// Whether all fit that is counted.
+    const fn is_whole(self) -> bool {
+        self.fit == self.all
+    }
+
+    /// Rows that are read in the worst case, those that do not fit all before those that do.
+    fn worst(self, window: u64) -> u64 {
+        let read = if self.is_whole() {
+            self.fit.min(window.max(CHUNK))
+        } else {
+            (self.all - self.fit).saturating_add(window).min(self.all)
+        };
+        read + STATEMENT
+    }
+}
+
 /// Rows by name and status, and how many fit.
 type Groups = BTreeMap<(i64, i64), Group>;
 
@@ -179,16 +197,34 @@ pub(super) fn counted(
 
 /// Rows of one index in the order of the list, a few at a time.
 struct Source {
-    sql: String,
-    count: String,
+    /// The table, and what its rows must fit.
+    from: String,
+    /// The columns of the instant and of the number of a row.
+    at: &'static str,
+    id: &'static str,
+    /// The column that orders rows as their ids do.
+    text: &'static str,
     values: Vec<Value>,
     bound: Vec<Bound>,
-    from: i64,
-    to: i64,
+    /// Created within these instants, both included.
+    since: i64,
+    until: i64,
     /// What was read and not taken yet.
     read: VecDeque<Row>,
     last: Option<Row>,
     over: bool,
+}
+
+/// Where rows are read from.
+enum Way {
+    /// The index of all rows of the kind, by age.
+    Age,
+    /// The index of rows of a status, by age.
+    Status(i64),
+    /// The table of rows of a name, by age.
+    Name(i64),
+    /// Rows of some names that are not in that table yet, those after this one.
+    New(i64, Vec<i64>),
 }
 
 /// What orders a row, and which it is.
@@ -215,55 +251,83 @@ impl ToSql for Either<'_> {
     }
 }
 
+fn number<'a>(number: u64) -> Either<'a> {
+    Either::Own(Value::Integer(i64::try_from(number).unwrap_or(i64::MAX)))
+}
+
 /// Rows that are read of each source at a time, at least.
 const CHUNK: u64 = 16;
 
 /// A statement's beginning and end, as rows that are passed over.
 const STATEMENT: u64 = 8;
 
+/// Names of which rows are merged at most.
+const NAMES_MAX: usize = 64;
+
+/// To look a row up costs as much as to read so many on in an index.
+const LOOKED_UP: u64 = 4;
+
 /// The sources that together hold the rows of a kind that fit.
-fn sources(asked: &Asked<'_>, kind: MachineKind, groups: &Groups, window: u64) -> Vec<Source> {
-    let fit: u64 = groups.values().map(|group| group.fit).sum();
-    if fit == 0 || asked.from > asked.to {
-        return Vec::new();
+fn sources(
+    connection: &Connection,
+    asked: &Asked<'_>,
+    kind: MachineKind,
+    groups: &Groups,
+    window: u64,
+) -> rusqlite::Result<Vec<Source>> {
+    let sum =
+        |sum: Group, group: &Group| Group { all: sum.all + group.all, fit: sum.fit + group.fit };
+    let all = groups.values().fold(Group::default(), sum);
+    if all.fit == 0 || asked.from > asked.to {
+        return Ok(Vec::new());
     }
-    let all: u64 = groups.values().map(|group| group.all).sum();
-    let window = window.min(all);
-    let make =
-        |index, fixed: &str, values, whole| Source::new(asked, kind, index, fixed, values, whole);
-    let listed = if kind == MachineKind::Execution { "listed" } else { "machine" };
-    let by_age = || vec![make(listed, "", Vec::new(), fit == all)];
-    if fit == all || !matches!(kind, MachineKind::Execution | MachineKind::Instance) {
-        return by_age();
+    let window = window.min(all.all);
+    let by_age = || vec![Source::new(asked, kind, Way::Age, all.is_whole())];
+    if all.is_whole() || !matches!(kind, MachineKind::Execution | MachineKind::Instance) {
+        return Ok(by_age());
     }
-    let wanted: BTreeSet<i64> =
-        groups.iter().filter(|(_, group)| group.fit > 0).map(|((_, status), _)| *status).collect();
-    let of_status = |wanted: i64| {
-        let of = groups.iter().filter(move |((_, status), _)| *status == wanted);
-        of.fold(Group::default(), |sum, (_, group)| Group {
-            all: sum.all + group.all,
-            fit: sum.fit + group.fit,
-        })
+    let wanted = groups.iter().filter(|(_, group)| group.fit > 0).map(|(key, _)| *key);
+    let (names, statuses): (BTreeSet<i64>, BTreeSet<i64>) = wanted.unzip();
+    let of_name = |wanted: &i64| {
+        let of = groups.iter().filter(|((name, _), _)| name == wanted);
+        of.map(|(_, group)| group).fold(Group::default(), sum)
     };
-    // Rows that are read in the worst case, those that do not fit all before those that do.
-    let each = |group: Group| {
-        if group.fit == group.all {
-            group.fit.min(window.max(CHUNK))
-        } else {
-            (group.all - group.fit).saturating_add(window).min(group.all)
+    let of_status = |wanted: &i64| {
+        let of = groups.iter().filter(|((_, status), _)| status == wanted);
+        of.map(|(_, group)| group).fold(Group::default(), sum)
+    };
+    let age = (all.all - all.fit).saturating_add(window).min(all.all) + STATEMENT;
+    let by_status: u64 = statuses.iter().map(|status| of_status(status).worst(window)).sum();
+    let by_name = if kind == MachineKind::Execution && names.len() <= NAMES_MAX {
+        let looked_up = |group: Group| if group.is_whole() { 1 } else { LOOKED_UP };
+        let each = names.iter().map(of_name);
+        Some(each.map(|group| group.worst(window).saturating_mul(looked_up(group))).sum::<u64>())
+    } else {
+        None
+    };
+    if let Some(by_name) = by_name
+        && by_name < age.min(by_status)
+    {
+        let names: Vec<i64> = names.iter().copied().collect();
+        if let Some(Listed { through, behind }) = named::listed(connection, &names)?
+            && by_name + behind.saturating_mul(LOOKED_UP) < age.min(by_status)
+        {
+            let one =
+                |name: &i64| Source::new(asked, kind, Way::Name(*name), of_name(name).is_whole());
+            let mut sources: Vec<Source> = names.iter().map(one).collect();
+            if behind > 0 {
+                sources.push(Source::new(asked, kind, Way::New(through, names), all.is_whole()));
+            }
+            return Ok(sources);
         }
-    };
-    let age = (all - fit).saturating_add(window).min(all) + STATEMENT;
-    let status: u64 = wanted.iter().map(|status| each(of_status(*status)) + STATEMENT).sum();
-    if status <= age {
-        let one = |status: &i64| {
-            let group = of_status(*status);
-            let values = vec![Value::Integer(*status)];
-            make("status", " AND e.status = ?", values, group.fit == group.all)
-        };
-        return wanted.iter().map(one).collect();
     }
-    by_age()
+    if by_status <= age {
+        let one = |status: &i64| {
+            Source::new(asked, kind, Way::Status(*status), of_status(status).is_whole())
+        };
+        return Ok(statuses.iter().map(one).collect());
+    }
+    Ok(by_age())
 }
 
 /// Rows that are read of each of so many sources at a time.
@@ -272,15 +336,8 @@ fn chunk(window: u64, sources: usize) -> u64 {
 }
 
 impl Source {
-    /// The rows of an index; `whole` if all that is counted among them fits.
-    fn new(
-        asked: &Asked<'_>,
-        kind: MachineKind,
-        index: &str,
-        fixed: &str,
-        values: Vec<Value>,
-        whole: bool,
-    ) -> Self {
+    /// The rows of a way; `whole` if all that is counted among them fits.
+    fn new(asked: &Asked<'_>, kind: MachineKind, way: Way, whole: bool) -> Self {
         let mut condition = Condition::of(super::search::id_column(kind));
         for filter in asked.filters {
             match filter {
@@ -293,38 +350,55 @@ impl Source {
             }
         }
         let Condition { sql, values: bound, .. } = condition;
-        let (way, sign) = if asked.descending { (" DESC", "<") } else { ("", ">") };
-        let (tie, more, order) = match asked.tie {
-            Tie::Added => ("e.id < ?".to_owned(), "", "e.id DESC".to_owned()),
-            Tie::Id => {
-                let id = super::search::id_column(kind);
-                (format!("{id} {sign} ?"), ", spell(e.key)", format!("{id}{way}"))
+        let of = of_kind(kind);
+        let (mut at, mut id) = ("e.created_at", "e.id");
+        let mut values = Vec::new();
+        let table = match way {
+            Way::Age => {
+                let index = if kind == MachineKind::Execution { "listed" } else { "machine" };
+                format!("execution e INDEXED BY execution_{index} WHERE {of}")
+            }
+            Way::Status(status) => {
+                values.push(Value::Integer(status));
+                format!("execution e INDEXED BY execution_status WHERE {of} AND e.status = ?")
+            }
+            Way::Name(name) => {
+                (at, id) = ("b.created_at", "b.execution");
+                values.push(Value::Integer(name));
+                // The table alone says enough where nothing else is asked.
+                let alone = sql.is_empty() && asked.tie == Tie::Added;
+                let row = " CROSS JOIN execution e ON e.id = b.execution";
+                format!("named b{} WHERE b.name = ?", if alone { "" } else { row })
+            }
+            Way::New(after, names) => {
+                values.push(Value::Integer(after));
+                let places = vec!["?"; names.len()].join(", ");
+                values.extend(names.into_iter().map(Value::Integer));
+                format!(
+                    "execution e NOT INDEXED WHERE e.id > ? AND +e.machine = {} \
+                     AND e.name IN ({places})",
+                    machine(kind)
+                )
             }
         };
-        let of = of_kind(kind);
-        let from = format!(
-            "FROM execution e INDEXED BY execution_{index} WHERE {of}{fixed} \
-             AND e.created_at >= ? AND e.created_at <= ?{sql}"
-        );
         Self {
-            sql: format!(
-                "SELECT e.created_at, e.id{more} {from} AND (+e.created_at <> ? OR {tie}) \
-                 ORDER BY e.created_at{way}, {order} LIMIT ?"
-            ),
-            count: format!("SELECT count(*) FROM (SELECT 1 {from} LIMIT ?)"),
+            from: format!("FROM {table} AND {at} >= ? AND {at} <= ?{sql}"),
+            at,
+            id,
+            text: super::search::id_column(kind),
             values,
             bound,
-            from: asked.from,
-            to: asked.to,
+            since: asked.from,
+            until: asked.to,
             read: VecDeque::new(),
             last: None,
             over: false,
         }
     }
 
-    /// What both statements bind first.
-    fn values(&self, from: i64, to: i64) -> Vec<Either<'_>> {
-        let own = self.values.iter().cloned().chain([Value::Integer(from), Value::Integer(to)]);
+    /// What all statements bind first.
+    fn values(&self, since: i64, until: i64) -> Vec<Either<'_>> {
+        let own = self.values.iter().cloned().chain([Value::Integer(since), Value::Integer(until)]);
         own.map(Either::Own).chain(self.bound.iter().map(Either::Filter)).collect()
     }
 
@@ -347,24 +421,36 @@ impl Source {
         asked: &Asked<'_>,
         chunk: u64,
     ) -> rusqlite::Result<()> {
-        let (mut from, mut to) = (self.from, self.to);
+        let (mut since, mut until) = (self.since, self.until);
         // At the beginning an instant at which nothing was created.
         let (at, tie) = match &self.last {
             None => (i64::MAX, Value::Integer(i64::MAX)),
             Some(Row { created_at, id, text }) => {
                 if asked.descending {
-                    to = *created_at;
+                    until = *created_at;
                 } else {
-                    from = *created_at;
+                    since = *created_at;
                 }
                 let tie = text.clone().map_or(Value::Integer(*id), Value::Text);
                 (*created_at, tie)
             }
         };
-        let mut values = self.values(from, to);
+        let mut values = self.values(since, until);
         values.extend([Value::Integer(at), tie].map(Either::Own));
-        values.push(Either::Own(Value::Integer(i64::try_from(chunk).unwrap_or(i64::MAX))));
-        let mut page = connection.prepare_cached(&self.sql)?;
+        values.push(number(chunk));
+        let (more, tie) = match asked.tie {
+            Tie::Added => ("", format!("{} < ?", self.id)),
+            Tie::Id => {
+                let sign = if asked.descending { "<" } else { ">" };
+                (", spell(e.key)", format!("{} {sign} ?", self.text))
+            }
+        };
+        let Self { from, at, id, .. } = &*self;
+        let sql = format!(
+            "SELECT {at}, {id}{more} {from} AND (+{at} <> ? OR {tie}) {} LIMIT ?",
+            self.order(asked)
+        );
+        let mut page = connection.prepare_cached(&sql)?;
         let rows = page.query_map(params_from_iter(values), |row| {
             let text = if asked.tie == Tie::Id { row.get(2)? } else { None };
             Ok(Row { created_at: row.get(0)?, id: row.get(1)?, text })
@@ -376,11 +462,94 @@ impl Source {
         Ok(())
     }
 
+    fn order(&self, asked: &Asked<'_>) -> String {
+        let way = if asked.descending { " DESC" } else { "" };
+        match asked.tie {
+            Tie::Added => format!("ORDER BY {}{way}, {} DESC", self.at, self.id),
+            Tie::Id => format!("ORDER BY {}{way}, {}{way}", self.at, self.text),
+        }
+    }
+
+    /// Numbers of the rows of a page, where no other source has any of it: `SQLite` passes over those
+    /// before it. `of` says how many rows there are, if that is known.
+    fn page(
+        &self,
+        connection: &Connection,
+        asked: &Asked<'_>,
+        start: u64,
+        size: u64,
+        of: Option<u64>,
+    ) -> rusqlite::Result<Vec<i64>> {
+        let size = of.map_or(size, |of| size.min(of.saturating_sub(start)));
+        // A page in the second half is nearer to the end.
+        let behind = of
+            .map(|of| of.saturating_sub(start + size))
+            .filter(|behind| *behind < start && asked.descending && asked.tie == Tie::Added);
+        let down = asked.descending && behind.is_none();
+        let Some((since, until, skip)) = self.skip(connection, down, behind.unwrap_or(start))?
+        else {
+            return Ok(Vec::new());
+        };
+        let Self { from, at, id, .. } = self;
+        let order = match behind {
+            Some(_) => format!("ORDER BY {at}, {id}"),
+            None => self.order(asked),
+        };
+        let mut values = self.values(since, until);
+        values.extend([number(size), number(skip)]);
+        let sql = format!("SELECT {id} {from} {order} LIMIT ? OFFSET ?");
+        let mut page = connection.prepare_cached(&sql)?;
+        let rows = page.query_map(params_from_iter(values), |row| row.get(0))?;
+        let mut ids = rows.collect::<rusqlite::Result<Vec<i64>>>()?;
+        if behind.is_some() {
+            ids.reverse();
+        }
+        Ok(ids)
+    }
+
+    /// Passes over rows by their instants alone, for rows of one instant are to be sorted. Gives the
+    /// instants that are left, both included, and how many rows are still to be passed over; `None`
+    /// if there are no others.
+    fn skip(
+        &self,
+        connection: &Connection,
+        down: bool,
+        skip: u64,
+    ) -> rusqlite::Result<Option<(i64, i64, u64)>> {
+        /// Rows that are sorted rather than passed over twice.
+        const FEW: u64 = 64;
+        let (since, until) = (self.since, self.until);
+        if skip <= FEW {
+            return Ok(Some((since, until, skip)));
+        }
+        let Self { from, at, .. } = self;
+        let way = if down { " DESC" } else { "" };
+        let mut values = self.values(since, until);
+        values.push(number(skip));
+        let instant: Option<i64> = connection
+            .prepare_cached(&format!("SELECT {at} {from} ORDER BY {at}{way} LIMIT 1 OFFSET ?"))?
+            .query_row(params_from_iter(values), |row| row.get(0))
+            .optional()?;
+        let Some(instant) = instant else { return Ok(None) };
+        let (before, left) = if down {
+            ((instant.saturating_add(1), until), (since, instant))
+        } else {
+            ((since, instant.saturating_sub(1)), (instant, until))
+        };
+        let passed = connection
+            .prepare_cached(&format!("SELECT count(*) {from}"))?
+            .query_row(params_from_iter(self.values(before.0, before.1)), |row| {
+                row.get::<_, i64>(0)
+            })?;
+        Ok(Some((left.0, left.1, skip.saturating_sub(passed as u64))))
+    }
+
     /// Counts its rows, at most `most`.
     fn count(&self, connection: &Connection, most: u64) -> rusqlite::Result<u64> {
-        let mut values = self.values(self.from, self.to);
-        values.push(Either::Own(Value::Integer(i64::try_from(most).unwrap_or(i64::MAX))));
-        let mut count = connection.prepare_cached(&self.count)?;
+        let mut values = self.values(self.since, self.until);
+        values.push(number(most));
+        let sql = format!("SELECT count(*) FROM (SELECT 1 {} LIMIT ?)", self.from);
+        let mut count = connection.prepare_cached(&sql)?;
         count.query_row(params_from_iter(values), |row| row.get::<_, i64>(0)).map(|n| n as u64)
     }
 }
@@ -430,8 +599,12 @@ pub(super) fn page(
     for kind in search.machines() {
         kinds.push((kind, groups(connection, asked.filters, kind)?));
     }
-    let sources = |window| -> Vec<Source> {
-        kinds.iter().flat_map(|(kind, groups)| sources(asked, *kind, groups, window)).collect()
+    let sources = |window| -> rusqlite::Result<Vec<Source>> {
+        let mut all = Vec::new();
+        for (kind, groups) in &kinds {
+            all.append(&mut sources(connection, asked, *kind, groups, window)?);
+        }
+        Ok(all)
     };
     let size = search.size.min(engine::search::PAGE_MAX);
     let window = search.start.saturating_add(size);
@@ -441,18 +614,36 @@ pub(super) fn page(
         if search.start >= total || size == 0 {
             return Ok((total, Vec::new()));
         }
-        let (_, ids) = merge(connection, search.start, asked, sources(window), window, window)?;
+        let sources = sources(window)?;
+        let ids = if let [one] = sources.as_slice() {
+            one.page(connection, asked, search.start, size, Some(total))?
+        } else {
+            merge(connection, search.start, asked, sources, window, window)?.1
+        };
         return Ok((total, ids));
     }
     let most = search.total_max();
     // One row behind the page tells whether there is anything to count.
     let through = window.saturating_add(1);
-    let (passed, ids) = merge(connection, search.start, asked, sources(through), window, through)?;
-    if passed <= window || passed >= most {
+    let all = sources(through)?;
+    let (passed, ids) = if let [one] = all.as_slice() {
+        let mut ids = one.page(connection, asked, search.start, size + 1, None)?;
+        let found = ids.len() as u64;
+        ids.truncate(size as usize);
+        // Behind the last row it is not known how many there are.
+        let passed = if found > 0 { Some(search.start + found) } else { None };
+        (passed.or((search.start == 0).then_some(0)), ids)
+    } else {
+        let (passed, ids) = merge(connection, search.start, asked, all, window, through)?;
+        (Some(passed), ids)
+    };
+    if let Some(passed) = passed
+        && (passed <= window || passed >= most)
+    {
         return Ok((passed.min(most), ids));
     }
     let mut total = 0;
-    for source in sources(most) {
+    for source in sources(most)? {
         total += source.count(connection, most - total)?;
         if total >= most {
             break;

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::checkpoint::checkpoint;
 use super::commit::pinned_plans;
 use super::key::Key;
+use super::named;
 use super::schema::{HISTORY_MAX, PAGE_BYTES, place};
 use super::tally::{self, Class};
 use super::writer::WriteContext;
@@ -91,10 +92,10 @@ pub(super) fn remove_ended(
 
 fn remove_row(desk: &mut WriteContext, id: i64) -> rusqlite::Result<()> {
     let connection = &desk.connection;
-    let (key, plans, class): (Key, Option<String>, Class) = connection
+    let (key, plans, class, created_at): (Key, Option<String>, Class, i64) = connection
         .prepare_cached(
             "DELETE FROM execution WHERE id = ?1 RETURNING key, plans, machine, name, status, \
-             closed, closed = 1 AND ended_at IS NOT NULL, parent IS NOT NULL",
+             closed, closed = 1 AND ended_at IS NOT NULL, parent IS NOT NULL, created_at",
         )?
         .query_row([id], |row| {
             let class = Class {
@@ -105,9 +106,10 @@ fn remove_row(desk: &mut WriteContext, id: i64) -> rusqlite::Result<()> {
                 finished: row.get(6)?,
                 child: row.get(7)?,
             };
-            Ok((row.get(0)?, row.get(1)?, class))
+            Ok((row.get(0)?, row.get(1)?, class, row.get(8)?))
         })?;
     desk.tally.take(class);
+    named::remove(connection, id, class.name, created_at)?;
     connection
         .prepare_cached("DELETE FROM history WHERE place BETWEEN ?1 AND ?2")?
         .execute(params![place(id, 0), place(id, HISTORY_MAX)])?;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use engine::store::{Head, MessageKey, Outgoing, StoreError, Stored};
 use kernel::{ExecutionId, Timestamp};
@@ -17,10 +18,44 @@ use super::names::Words;
 use super::rows;
 use super::schema::open_reader;
 
+/// Steps of `SQLite`'s machine between two looks at how many there were.
+const STEPS: u64 = 100;
+
+/// Counts what a connection does, and stops it where that is too much.
+#[derive(Default)]
+pub(super) struct Effort {
+    /// Steps since the connection was lent, in hundreds.
+    steps: AtomicU64,
+    /// At most so many.
+    most: AtomicU64,
+}
+
+impl Effort {
+    /// Has a connection count.
+    pub(super) fn watch(connection: &mut Connection) -> rusqlite::Result<Arc<Self>> {
+        let effort = Arc::new(Self::default());
+        let seen = effort.clone();
+        let look = move || {
+            let steps = seen.steps.fetch_add(1, Ordering::Relaxed);
+            steps >= seen.most.load(Ordering::Relaxed)
+        };
+        connection.progress_handler(STEPS as i32, Some(look))?;
+        Ok(effort)
+    }
+}
+
+/// A connection, and what it is counted by.
+pub(super) struct Reader {
+    pub(super) connection: Connection,
+    pub(super) effort: Arc<Effort>,
+}
+
 /// A few connections, lent to whoever reads.
 pub(super) struct Readers {
     path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    idle: Mutex<Vec<Reader>>,
+    /// Steps of all reads so far.
+    steps: AtomicU64,
     /// As many permits as there are connections in `idle`.
     free: Semaphore,
     count: u32,
@@ -35,15 +70,22 @@ impl Readers {
             path: path.to_owned(),
             idle: Mutex::new(open().map_err(|error| explain(&error, path))?),
             free: Semaphore::new(count),
+            steps: AtomicU64::new(0),
             count: count as u32,
             words: Words::default(),
         })
     }
 
+    /// Steps of `SQLite`'s machine that all reads took so far, to a hundred each.
+    pub(super) fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
     /// Does `act` on a thread that may block, in one transaction, so that all its statements see
-    /// the same state.
+    /// the same state. It fails after `steps_max` steps.
     pub(super) async fn read<T: Send + 'static>(
         this: &Arc<Self>,
+        steps_max: u64,
         act: impl FnOnce(&Connection, &Words) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StoreError> {
         // The permit travels with the connection: a caller that is cancelled must not set it free
@@ -52,7 +94,7 @@ impl Readers {
         permit.forget();
         let readers = this.clone();
         let work = move || {
-            let connection = Lent::new(&readers);
+            let connection = Lent::new(&readers, steps_max);
             let read = || {
                 connection.prepare_cached("BEGIN")?.execute([])?;
                 let outcome = act(&connection, &readers.words);
@@ -77,13 +119,18 @@ impl Readers {
 
 /// A connection on loan, given back when dropped, also by a panic.
 struct Lent<'a> {
-    connection: Option<Connection>,
+    reader: Option<Reader>,
     readers: &'a Readers,
 }
 
 impl<'a> Lent<'a> {
-    fn new(readers: &'a Readers) -> Self {
-        Self { connection: readers.idle.lock().pop(), readers }
+    fn new(readers: &'a Readers, steps_max: u64) -> Self {
+        let reader = readers.idle.lock().pop();
+        if let Some(Reader { effort, .. }) = &reader {
+            effort.steps.store(0, Ordering::Relaxed);
+            effort.most.store(steps_max / STEPS, Ordering::Relaxed);
+        }
+        Self { reader, readers }
     }
 }
 
@@ -91,18 +138,23 @@ impl std::ops::Deref for Lent<'_> {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
-        self.connection.as_ref().expect("a permit is held for each connection that is out")
+        let reader = self.reader.as_ref();
+        &reader.expect("a permit is held for each connection that is out").connection
     }
 }
 
 impl Drop for Lent<'_> {
     fn drop(&mut self) {
-        if let Some(connection) = self.connection.take() {
-            if !connection.is_autocommit() {
+        if let Some(reader) = self.reader.take() {
+            let steps = reader.effort.steps.load(Ordering::Relaxed).saturating_mul(STEPS);
+            self.readers.steps.fetch_add(steps, Ordering::Relaxed);
+            // The end of the transaction is not to be stopped.
+            reader.effort.most.store(u64::MAX, Ordering::Relaxed);
+            if !reader.connection.is_autocommit() {
                 // After a failure in between. Nothing was written, so nothing can be lost.
-                let _ = connection.execute_batch("ROLLBACK");
+                let _ = reader.connection.execute_batch("ROLLBACK");
             }
-            self.readers.idle.lock().push(connection);
+            self.readers.idle.lock().push(reader);
             self.readers.free.add_permits(1);
         }
     }

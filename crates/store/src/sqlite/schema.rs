@@ -10,10 +10,11 @@ use engine::store::StoreError;
 use rusqlite::{Connection, OpenFlags};
 
 use super::fault::explain;
+use super::read::{Effort, Reader};
 use super::{Durability, Options};
 
 /// The version of the tables below. A file of a later version is refused.
-const VERSION: i64 = 5;
+const VERSION: i64 = 6;
 
 /// Marks a file as ours: `NBLL`.
 const APPLICATION: i64 = 0x4e42_4c4c;
@@ -51,6 +52,8 @@ pub(super) const fn execution_at(place: i64) -> i64 {
 /// - `execution_listed` has the order that lists have, and the name that they leave out runs by;
 ///   `execution_status` has it within each status (see `plan`).
 /// - `tally` counts rows by what searches count by, and is written with every transaction.
+/// - `named` has executions by name in the order of lists, through row `named_through`: it is written
+///   later (see `named`).
 /// - `brief` holds what lists show of executions whose histories are long.
 /// - `execution_machine` does so for what is no execution of a graph, and holds the keys, in which
 ///   the hubs of instances and entities stand.
@@ -112,6 +115,15 @@ CREATE TABLE tally (
     count INTEGER NOT NULL,
     PRIMARY KEY (machine, name, status, closed, finished, child)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE named (
+    name INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    execution INTEGER NOT NULL,
+    PRIMARY KEY (name, created_at, execution)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE named_through (execution INTEGER NOT NULL) STRICT;
+INSERT INTO named_through VALUES (0);
 
 CREATE TABLE brief (execution INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
 
@@ -262,6 +274,19 @@ FROM execution GROUP BY machine, name, status, closed, finished, child;
 CREATE TABLE brief (execution INTEGER PRIMARY KEY, text TEXT NOT NULL) STRICT;
 ";
 
+/// What makes tables of version 6 of those of version 5: executions are listed by name. The rows come
+/// when the file is idle.
+const FROM_5: &str = "
+CREATE TABLE named (
+    name INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    execution INTEGER NOT NULL,
+    PRIMARY KEY (name, created_at, execution)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE named_through (execution INTEGER NOT NULL) STRICT;
+INSERT INTO named_through VALUES (0);
+";
+
 /// Opens the writing connection and brings the file to the current version.
 ///
 /// # Errors
@@ -322,12 +347,13 @@ fn create(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Opens a connection that only reads. The file has its tables already.
-pub(super) fn open_reader(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
+pub(super) fn open_reader(path: &Path, options: &Options) -> rusqlite::Result<Reader> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let mut connection = Connection::open_with_flags(path, flags)?;
     configure(&connection, options.read_cache_bytes)?;
     super::search::add_functions(&connection)?;
-    Ok(connection)
+    let effort = Effort::watch(&mut connection)?;
+    Ok(Reader { connection, effort })
 }
 
 /// Opens a connection that brings the log back into the file, and does nothing else.
@@ -378,7 +404,7 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
         0 => Err(StoreError::Corrupt(format!("{file} is a database without tables of ours"))),
         VERSION => Ok(()),
         1..VERSION => {
-            let steps = [FROM_1, FROM_2, FROM_3, FROM_4];
+            let steps = [FROM_1, FROM_2, FROM_3, FROM_4, FROM_5];
             let due = steps.iter().skip(usize::try_from(version - 1).unwrap_or_default());
             let steps: String = due.copied().collect();
             let change =

@@ -398,6 +398,6 @@ impl Condition {
 }
 
 /// A pattern of ours, in which only `*` means something, as `GLOB` wants it.
-fn glob(pattern: &str) -> String {
+pub(super) fn glob(pattern: &str) -> String {
     pattern.replace('[', "[[]").replace('?', "[?]")
 }

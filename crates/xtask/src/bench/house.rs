@@ -81,6 +81,11 @@ impl Folder {
     pub(super) fn copy(of: &Self) -> anyhow::Result<Self> {
         let copy = Self::make()?;
         std::fs::copy(of.store(), copy.store())?;
+        // A server that had the store has sealed it with a key.
+        let key = |folder: &Self| folder.0.join("bench.db.key");
+        if key(of).exists() {
+            std::fs::copy(key(of), key(&copy))?;
+        }
         Ok(copy)
     }
 

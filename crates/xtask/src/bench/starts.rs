@@ -10,6 +10,7 @@ use super::figures::Samples;
 use super::house::{self, Folder};
 use super::server::Server;
 use super::stored::{self, Filled, KEEP_ALL};
+use crate::say;
 use crate::wire::Wire;
 
 /// Connections, each with one execution at a time.
@@ -18,8 +19,9 @@ const LANES: usize = 32;
 const WARM: Duration = Duration::from_secs(1);
 /// How long they are timed.
 const TIMED: Duration = Duration::from_secs(6);
-/// Workflows too many in the store from which is removed: enough for the whole time.
-const SURPLUS: usize = 500_000;
+/// Workflows too many in the store from which is removed: enough for the whole time. In a smaller
+/// store than twice that it is not measured.
+const SURPLUS: usize = 200_000;
 /// How long the server may take until it begins to remove.
 const PATIENCE: Duration = Duration::from_secs(50);
 
@@ -36,7 +38,11 @@ pub(super) async fn compare(filled: &Filled, samples: &mut Samples) -> anyhow::R
     samples.take("starts_filled.share", rate / bar * 100.0);
     server.stop()?;
 
-    let kept = filled.facts.count - SURPLUS.min(filled.facts.count / 2);
+    if filled.facts.count < 2 * SURPLUS {
+        say(&format!("removal is measured with {} workflows and more", 2 * SURPLUS));
+        return Ok(());
+    }
+    let kept = filled.facts.count - SURPLUS;
     let server = Server::start_with(&copy, &["--retention-count", &kept.to_string()]).await?;
     let before = begins_to_remove(&server).await?;
     let begun = Instant::now();

@@ -1,12 +1,14 @@
 //! Searching tasks.
 //!
 //! There is no index of tasks: conditions on executions (`workflowType`, `startTime`, …, free text
-//! and order) are answered by the store, and what they leave is looked through. A search that
-//! would look through too many executions is refused with the advice to narrow it.
+//! and order) are answered by the store, and what they leave is looked through until the page is
+//! full. A search that finds too little in too many executions is refused with the advice to narrow
+//! it.
+
+use std::collections::HashSet;
 
 use axum::extract::State;
-use engine::Engine;
-use engine::search::{PAGE_MAX, Search};
+use engine::PAYLOAD_MAX;
 use kernel::graph::{Execution, Task};
 use kernel::{ExecutionId, Json};
 use serde::{Deserialize, Serialize};
@@ -16,7 +18,8 @@ use utoipa_axum::routes;
 
 use crate::Api;
 use crate::problem::Problem;
-use crate::rest::extract::{Answer, Query};
+use crate::rest::candidates::Candidates;
+use crate::rest::extract::{LargeAnswer, Query, Share};
 use crate::rest::query::{self, Question};
 use crate::rest::summary::{holds, instant};
 use crate::rest::view::{self, Lens};
@@ -28,7 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<Api> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct SearchParams {
-    /// Tasks to skip; default 0.
+    /// Tasks to skip; default 0, at most 1000000.
     start: Option<u64>,
     /// Tasks to answer; default 100, at most 5000.
     size: Option<u64>,
@@ -50,31 +53,31 @@ const SIZE: u64 = 100;
 #[utoipa::path(
     get, path = "/api/tasks/search", tag = "tasks", params(SearchParams),
     responses(
-        (status = 200, description = "The page and the number of all", body = serde_json::Value),
-        (status = 400, description = "Too many executions would have to be looked through"),
+        (status = 200, description = "The page, and how many there are as far as they were counted", body = serde_json::Value),
+        (status = 400, description = "The page is not full after the 5000 executions that are looked through"),
     )
 )]
 async fn search_tasks(
     State(api): State<Api>,
     Query(params): Query<SearchParams>,
-) -> Result<Answer, Problem> {
-    find(&api.engine, &params, summary).await.map(Answer)
+) -> Result<LargeAnswer, Problem> {
+    find(&api, &params, |bytes| bytes.min(PAYLOAD_MAX), summary).await
 }
 
 /// Searches tasks and answers them whole.
 #[utoipa::path(
     get, path = "/api/tasks/search-v2", tag = "tasks", params(SearchParams),
     responses(
-        (status = 200, description = "The page and the number of all", body = serde_json::Value),
-        (status = 400, description = "Too many executions would have to be looked through"),
+        (status = 200, description = "The page, and how many there are as far as they were counted", body = serde_json::Value),
+        (status = 400, description = "The page is not full after the 5000 executions that are looked through"),
     )
 )]
 async fn search_tasks_whole(
     State(api): State<Api>,
     Query(params): Query<SearchParams>,
-) -> Result<Answer, Problem> {
+) -> Result<LargeAnswer, Problem> {
     let lens = Lens::of(&api.engine);
-    find(&api.engine, &params, |state, task| view::task(state, task, lens)).await.map(Answer)
+    find(&api, &params, |bytes| bytes, |state, task| view::task(state, task, lens)).await
 }
 
 #[derive(Serialize)]
@@ -84,11 +87,13 @@ struct Found {
     results: Vec<Json>,
 }
 
+/// Finds the page. `bytes` says how much of a payload of so many bytes is shown.
 async fn find(
-    engine: &Engine,
+    api: &Api,
     params: &SearchParams,
+    bytes: impl Fn(usize) -> usize,
     show: impl Fn(&Execution, &Task) -> Json,
-) -> Result<Json, Problem> {
+) -> Result<LargeAnswer, Problem> {
     let question = Question {
         query: params.query.as_deref(),
         free_text: params.free_text.as_deref(),
@@ -98,28 +103,37 @@ async fn find(
         ..Question::default()
     };
     let asked = query::search_by_tasks(&question)?;
-    let all = Search { start: 0, size: PAGE_MAX, ..asked.executions };
-    let candidates = engine.store().search(&all).await?;
-    if candidates.total > PAGE_MAX {
-        let message = format!("more than {PAGE_MAX} executions would have to be looked through");
-        return Err(Problem::bad_request(message)
-            .with_hint("Narrow the search, for example by workflowType or startTime."));
-    }
     let page = question.start..question.start.saturating_add(question.size);
+    let mut candidates = Candidates::of(&api.engine, asked.executions);
     let mut found = Found { total_hits: 0, results: Vec::new() };
-    for head in candidates.rows {
+    let mut share = Share::default();
+    // Of those behind the page it is only told that there are some.
+    while found.total_hits <= page.end
+        && let Some(head) = candidates.next().await?
+    {
+        let (mut on_page, mut size) = (HashSet::new(), 0_usize);
         let look = |state: &Execution| {
             let matches = |task: &&Task| asked.tasks.iter().all(|f| holds(f, state, task));
             for task in state.tasks().filter(matches) {
                 if page.contains(&found.total_hits) {
-                    found.results.push(show(state, task));
+                    on_page.insert(task.sequence);
+                    size += bytes(task.input.len()) + bytes(task.output.len());
                 }
                 found.total_hits += 1;
             }
         };
-        engine.read(&head.id, look).await?;
+        api.engine.read(&head.id, look).await?;
+        if on_page.is_empty() {
+            continue;
+        }
+        share.add(&api.settings.large_answers, size).await?;
+        let look = |state: &Execution| {
+            let tasks = state.tasks().filter(|task| on_page.contains(&task.sequence));
+            found.results.extend(tasks.map(|task| show(state, task)));
+        };
+        api.engine.read(&head.id, look).await?;
     }
-    Ok(Json::of(&found))
+    Ok(LargeAnswer(Json::of(&found), share))
 }
 
 /// The protocol's `TaskSummary`: times and payloads are texts.
@@ -150,6 +164,11 @@ struct Summary<'a> {
     domain: Option<&'a str>,
 }
 
+/// What a summary shows of a payload.
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(PAYLOAD_MAX)]
+}
+
 fn summary(state: &Execution, task: &Task) -> Json {
     let started = task.started_at.unwrap_or_default();
     let (input, output) = (state.shown(&task.input), state.shown(&state.output_of(task)));
@@ -168,8 +187,8 @@ fn summary(state: &Execution, task: &Task) -> Json {
         task_def_name: &task.name,
         task_type: &task.task_type,
         task_reference_name: &task.reference,
-        input: input.text(),
-        output: output.text(),
+        input: beginning(input.text()),
+        output: beginning(output.text()),
         task_id: state.task_id(task.sequence).to_string(),
         workflow_priority: state.priority,
         domain: task.domain.as_deref(),
