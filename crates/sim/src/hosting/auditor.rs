@@ -33,6 +33,8 @@ pub(super) struct Auditor {
     pub(super) rows: BTreeMap<TaskKey, QueueRow>,
     /// How often what stands in the queues of a task was written.
     pub(super) row_writes: BTreeMap<TaskKey, u64>,
+    /// How often executions began on account of a message, by its id.
+    pub(super) answers: BTreeMap<String, u32>,
     /// The commit with which nobody held a task any more, the last of them.
     freed: BTreeMap<TaskKey, u64>,
     /// Messages on their way: to whom.
@@ -99,6 +101,9 @@ impl Auditor {
                 self.judge_facts(id, shadow, commit)?;
             } else if !was_open && commit.expect == 0 {
                 *self.fired.entry(id.clone()).or_default() += 1;
+                if let Some(message) = &commit.head.correlation_id {
+                    *self.answers.entry(message.to_string()).or_default() += 1;
+                }
             }
         }
         Ok(())

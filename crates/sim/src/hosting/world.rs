@@ -380,7 +380,9 @@ impl Life {
 
     fn unsettled(&self) -> Option<String> {
         let state = self.world.state.lock();
-        if let Some(what) = watching::unsettled(&state).or_else(|| state.clients.unsettled()) {
+        if let Some(what) =
+            watching::unsettled(&state).or_else(|| state.clients.unsettled(&state.auditor))
+        {
             return Some(what);
         }
         state.auditor.unsettled(&state.quarantined)

@@ -50,6 +50,7 @@ fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_done_twice() {
         "an answer of code was taken",
         "a signal was taken",
         "a key was asked for",
+        "a message was taken",
         "an execution was removed",
         "an execution was pruned",
     ] {
