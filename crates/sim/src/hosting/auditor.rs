@@ -270,8 +270,14 @@ impl Auditor {
 
     /// A run that has not ended.
     fn open(&self, exempt: &BTreeSet<ExecutionId>) -> Option<&ExecutionId> {
-        let runs = self.machines.iter().filter(|(id, _)| {
-            matches!(id.machine(), MachineKind::Execution | MachineKind::Instance)
+        // Orchestrations wait for ever for one that is left alone, and for the lock of such an entity.
+        let is_code =
+            |id: &ExecutionId| matches!(id.machine(), MachineKind::Instance | MachineKind::Entity);
+        let code_waits = exempt.iter().any(is_code);
+        let runs = self.machines.iter().filter(|(id, _)| match id.machine() {
+            MachineKind::Execution => true,
+            MachineKind::Instance => !code_waits,
+            _ => false,
         });
         let mut open = runs.filter(|(id, it)| !it.head.closed && !exempt.contains(*id));
         open.next().map(|(id, _)| id)

@@ -187,7 +187,7 @@ async fn ended_histories_shrink_and_read_the_same() {
 
 async fn shrinks_and_reads_the_same(id: &str) {
     let folder = folder();
-    let options = Options { tidy_after: std::time::Duration::ZERO, ..Options::default() };
+    let options = Options { tidy_after: Duration::ZERO, ..Options::default() };
     let store = open(&folder, &options).expect("it opens");
     let events = |expect: u64| match expect {
         4 => "not JSON: \0".to_owned(),
