@@ -13,6 +13,7 @@ use kernel::graph::{Plan, TaskStatus};
 use kernel::{ExecutionId, MachineKind, Timestamp};
 use serde_json::Value;
 
+use super::operators::ANSWER;
 use super::shadow::{Plans, Shadow};
 use crate::auditor::{Auditor as Judge, Commit as Facts, Objection, RowSeen, Sent};
 use crate::workload::{FAILURE_WORKFLOW, WORKFLOWS};
@@ -101,7 +102,8 @@ impl Auditor {
                 self.judge_facts(id, shadow, commit)?;
             } else if !was_open && commit.expect == 0 {
                 *self.fired.entry(id.clone()).or_default() += 1;
-                if let Some(message) = &commit.head.correlation_id {
+                let message = commit.head.correlation_id.as_ref();
+                if let Some(message) = message.filter(|_| &*commit.head.name == ANSWER) {
                     *self.answers.entry(message.to_string()).or_default() += 1;
                 }
             }

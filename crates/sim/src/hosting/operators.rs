@@ -34,7 +34,7 @@ const ONCE: &str = "once";
 /// Clients that ask for a key, each until it is told twice which execution it is.
 const ASKERS: usize = 2;
 /// What is started on account of a message, and where messages come from.
-const ANSWER: &str = "answer";
+pub(super) const ANSWER: &str = "answer";
 const QUEUE: &str = "conductor:letters";
 /// A workflow with a bug in a decision, and one with a bug in a runner.
 const PANICS: [&str; 2] = ["panic_decision", "panic_runner"];
