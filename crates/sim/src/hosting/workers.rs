@@ -18,7 +18,7 @@ use crate::workload::WORK;
 const TRIES: u32 = 30;
 
 /// After this long it is known what became of a task that was handed out.
-const HOLD_WITHIN: Duration = Duration::from_secs(120);
+const HOLD_WITHIN: Duration = Duration::from_mins(2);
 
 /// What workers have in hand, by number.
 #[derive(Default)]
