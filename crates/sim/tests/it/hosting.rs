@@ -89,7 +89,9 @@ fn every_broken_engine_is_caught() {
         })
     };
     let mut missed = Vec::new();
-    for mutant in Mutant::ALL {
+    // These take more seeds than a test has time for: `engine/tests/it/outcomes.rs` catches them.
+    let rare = [Mutant::UnwrittenReleased, Mutant::ConflictFinal, Mutant::DependentsToldOnce];
+    for mutant in Mutant::ALL.into_iter().filter(|it| !rare.contains(it)) {
         match caught(mutant) {
             Some((seed, law)) => println!("{mutant:?}: seed {seed}, {law}"),
             None => missed.push(mutant),
