@@ -49,6 +49,8 @@ pub enum Mutant {
     DependentsToldOnce,
     /// A key does not say which execution bears it.
     KeyForgotten,
+    /// Messages of brokers that were being handled are not read from the store at a start.
+    EventsForgotten,
 }
 
 #[cfg(feature = "mutants")]
@@ -63,7 +65,7 @@ mod active {
 
     impl Mutant {
         /// All of them.
-        pub const ALL: [Self; 21] = [
+        pub const ALL: [Self; 22] = [
             Self::DispatchLost,
             Self::MessageLost,
             Self::VersionWrong,
@@ -85,6 +87,7 @@ mod active {
             Self::ConflictFinal,
             Self::DependentsToldOnce,
             Self::KeyForgotten,
+            Self::EventsForgotten,
         ];
     }
 

@@ -49,11 +49,12 @@ impl From<Error> for Failure {
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Unavailable(_) | StoreError::Closed => Self::Store(error),
-            StoreError::Conflict
-            | StoreError::Received
-            | StoreError::Corrupt(_)
-            | StoreError::TooBroad => Self::Later(error.to_string()),
+            StoreError::Unavailable(_) | StoreError::Closed | StoreError::Conflict => {
+                Self::Store(error)
+            }
+            StoreError::Received | StoreError::Corrupt(_) | StoreError::TooBroad => {
+                Self::Later(error.to_string())
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ use super::handling::{Handling, Standing};
 use super::payload::Payload;
 use super::update::UPDATER;
 use crate::engine::Engine;
+use crate::mutants::{self, Mutant};
 use crate::store::{Document, StoreError};
 
 /// Kind of the documents that messages are kept as.
@@ -172,7 +173,9 @@ impl Engine {
     /// Goes on with what was in the inbox when the process ended.
     pub(super) async fn recover_inbox(&self) -> Result<(), StoreError> {
         for document in self.inner.store.documents(KIND).await? {
-            if let Some(letter) = self.inner.damaged.read(&document) {
+            if let Some(letter) = self.inner.damaged.read(&document)
+                && !mutants::is(Mutant::EventsForgotten)
+            {
                 self.begin_handling(letter, None);
             }
         }

@@ -316,5 +316,6 @@ async fn what_is_said_to_a_quarantined_workflow_waits_for_the_next_start() {
         it.tasks().any(|task| &*task.reference == "c" && task.status == TaskStatus::Completed)
     };
     assert_eq!(engine.read(&id, look).await.expect("it answers"), Some(true));
-    assert_eq!(store.undelivered(10).await.expect("it answers"), []);
+    let kept = store.undelivered(10).await.expect("it answers");
+    assert!(kept.is_empty(), "{kept:?}");
 }

@@ -13,6 +13,7 @@ use kernel::graph::{Plan, TaskStatus};
 use kernel::{ExecutionId, MachineKind, Timestamp};
 use serde_json::Value;
 
+use super::operators::ANSWER;
 use super::shadow::{Plans, Shadow};
 use crate::auditor::{Auditor as Judge, Commit as Facts, Objection, RowSeen, Sent};
 use crate::workload::{FAILURE_WORKFLOW, WORKFLOWS};
@@ -33,6 +34,8 @@ pub(super) struct Auditor {
     pub(super) rows: BTreeMap<TaskKey, QueueRow>,
     /// How often what stands in the queues of a task was written.
     pub(super) row_writes: BTreeMap<TaskKey, u64>,
+    /// How often executions began on account of a message, by its id.
+    pub(super) answers: BTreeMap<String, u32>,
     /// The commit with which nobody held a task any more, the last of them.
     freed: BTreeMap<TaskKey, u64>,
     /// Messages on their way: to whom.
@@ -99,6 +102,10 @@ impl Auditor {
                 self.judge_facts(id, shadow, commit)?;
             } else if !was_open && commit.expect == 0 {
                 *self.fired.entry(id.clone()).or_default() += 1;
+                let message = commit.head.correlation_id.as_ref();
+                if let Some(message) = message.filter(|_| &*commit.head.name == ANSWER) {
+                    *self.answers.entry(message.to_string()).or_default() += 1;
+                }
             }
         }
         Ok(())
@@ -265,8 +272,14 @@ impl Auditor {
 
     /// A run that has not ended.
     fn open(&self, exempt: &BTreeSet<ExecutionId>) -> Option<&ExecutionId> {
-        let runs = self.machines.iter().filter(|(id, _)| {
-            matches!(id.machine(), MachineKind::Execution | MachineKind::Instance)
+        // Orchestrations wait for ever for one that is left alone, and for the lock of such an entity.
+        let is_code =
+            |id: &ExecutionId| matches!(id.machine(), MachineKind::Instance | MachineKind::Entity);
+        let code_waits = exempt.iter().any(is_code);
+        let runs = self.machines.iter().filter(|(id, _)| match id.machine() {
+            MachineKind::Execution => true,
+            MachineKind::Instance => !code_waits,
+            _ => false,
         });
         let mut open = runs.filter(|(id, it)| !it.head.closed && !exempt.contains(*id));
         open.next().map(|(id, _)| id)

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use engine::events::{EventMessage, EventName};
 use engine::{AnyMachine, Error};
 use kernel::alert::definition::File;
 use kernel::alert::{Input as Watch, OWN_MONITOR};
@@ -14,7 +15,7 @@ use kernel::schedule::{self, schedule_from_value};
 use kernel::{ExecutionId, Json, Rejected};
 use serde_json::{Value, json};
 
-use super::auditor::{TaskKey, objection};
+use super::auditor::{Auditor, TaskKey, objection};
 use super::coders::HUB;
 use super::program::{EVENT, EVENT_VALUE, ORCHESTRATOR, Program, Step};
 use super::shadow::Shadow;
@@ -32,6 +33,9 @@ pub(super) const TICK: &str = "tick";
 const ONCE: &str = "once";
 /// Clients that ask for a key, each until it is told twice which execution it is.
 const ASKERS: usize = 2;
+/// What is started on account of a message, and where messages come from.
+pub(super) const ANSWER: &str = "answer";
+const QUEUE: &str = "conductor:letters";
 /// A workflow with a bug in a decision, and one with a bug in a runner.
 const PANICS: [&str; 2] = ["panic_decision", "panic_runner"];
 /// Milliseconds after calm has begun for which the schedule goes on.
@@ -51,6 +55,8 @@ pub(super) struct Clients {
     overlap: &'static str,
     pub(super) instances: BTreeMap<String, Root>,
     keys: BTreeMap<String, Keyed>,
+    /// Messages to handlers, and whether whoever sent one was told that it is taken.
+    messages: BTreeMap<String, bool>,
     /// Everything is defined.
     prepared: bool,
     schedule_is_over: bool,
@@ -91,6 +97,8 @@ impl Clients {
         }
         let keys = (0..random.between(1, 3)).map(|it| (format!("key-{it}"), Keyed::default()));
         let keys = keys.collect();
+        let messages = (0..random.between(1, 5)).map(|it| (format!("message-{it}"), false));
+        let messages = messages.collect();
         let overlaps = ["allow_all", "skip", "buffer_one", "terminate_other"];
         let overlap = random.pick(&overlaps).copied().unwrap_or("skip");
         Self {
@@ -102,6 +110,7 @@ impl Clients {
             roots,
             instances,
             keys,
+            messages,
             prepared: false,
             schedule_is_over: false,
             monitors_are_gone: false,
@@ -112,7 +121,11 @@ impl Clients {
     }
 
     /// What is still to be said.
-    pub(super) fn unsettled(&self) -> Option<String> {
+    pub(super) fn unsettled(&self, auditor: &Auditor) -> Option<String> {
+        let waits = |(id, taken): &(&String, &bool)| !**taken || !auditor.answers.contains_key(*id);
+        if let Some((id, _)) = self.messages.iter().find(waits) {
+            return Some(format!("{id} is not answered"));
+        }
         let (starts, ends) = (self.roots.values().all(|(_, begun)| *begun), self.schedule_is_over);
         let keyed = self.keys.values().all(|it| it.told >= ASKERS);
         let all = starts && keyed && self.instances.values().all(|root| root.begun);
@@ -155,6 +168,15 @@ pub(super) fn begin(life: &Life) {
         let life = life.clone();
         tokio::spawn(async move { life.start(id).await });
     }
+    let messages: Vec<String> = {
+        let clients = &life.world.state.lock().clients;
+        let waiting = clients.messages.iter().filter(|(_, taken)| !**taken);
+        waiting.map(|(id, _)| id.clone()).collect()
+    };
+    for message in messages {
+        let life = life.clone();
+        tokio::spawn(async move { life.send(message).await });
+    }
     let keys: Vec<String> = life.world.state.lock().clients.keys.keys().cloned().collect();
     for key in keys.into_iter().flat_map(|key| vec![key; ASKERS]) {
         let life = life.clone();
@@ -182,6 +204,14 @@ impl Life {
         definitions.put_workflows(workflows).await.map_err(|error| said(&error))?;
         let file = self.world.state.lock().outside.file();
         self.engine.apply_monitors("sim", file).await.map_err(|error| said(&error))?;
+        let handler = json!({
+            "name": "answers", "event": QUEUE, "active": true,
+            "actions": [{ "action": "start_workflow", "start_workflow": {
+                "name": ANSWER, "version": 1, "correlationId": "${id}",
+            } }],
+        });
+        let handler = serde_json::from_value(handler).map_err(|error| said(&error))?;
+        self.engine.put_event_handlers(vec![handler]).await.map_err(|error| said(&error))?;
         let overlap = self.world.state.lock().clients.overlap;
         let spec = json!({
             "name": SCHEDULE, "cronExpression": "*/15 * * * * *", "overlap": overlap,
@@ -252,6 +282,26 @@ impl Life {
                 let what = format!("{key} is {known}, and then this");
                 Err(objection(id, "a key starts once", what))
             });
+        }
+    }
+
+    /// Somebody sends a message until it is taken, and now and then once more.
+    async fn send(&self, id: String) {
+        loop {
+            self.pause(0, 20_000).await;
+            let event = EventName::parse(QUEUE).expect("a queue has a kind");
+            let payload = json!({ "id": id }).to_string();
+            let message = EventMessage { event, id: id.clone(), payload };
+            let taken = self.engine.receive_event(message).await;
+            self.world.say(|| format!("{id} is sent: {taken:?}"));
+            if matches!(taken, Ok(true)) {
+                self.world.count("a message was taken");
+                let state = &mut *self.world.state.lock();
+                state.clients.messages.insert(id.clone(), true);
+                if !state.random.chance(30) {
+                    return;
+                }
+            }
         }
     }
 
@@ -419,6 +469,7 @@ fn others() -> Vec<Value> {
     let bug = task("bug", "INLINE", json!({ "expression": "panic" }));
     vec![
         workflow(ONCE, vec![task("mark", "INLINE", json!({ "expression": "const:x" }))]),
+        workflow(ANSWER, vec![task("mark", "INLINE", json!({ "expression": "const:x" }))]),
         workflow(TICK, vec![task("mark", "INLINE", json!({ "expression": "const:x" }))]),
         workflow(PANICS[0], vec![task("work_0", "SIMPLE", json!({})), bug]),
         workflow(PANICS[1], vec![task("panic_http", "HTTP", json!({ "uri": "http://h/" }))]),
@@ -427,6 +478,11 @@ fn others() -> Vec<Value> {
 
 /// However many asked for a key, it began once.
 pub(super) fn finish(state: &State) -> Result<(), Objection> {
+    let twice = state.auditor.answers.iter().find(|(_, times)| **times != 1);
+    if let Some((message, times)) = twice {
+        let what = format!("{times} began on account of {message}");
+        return Err(Objection::new(ANSWER, "a message is answered once", what));
+    }
     let bears = |it: &&Shadow| &*it.head.name == ONCE;
     let begun = state.auditor.machines.values().filter(bears).count();
     // What is not kept is known by what was told.

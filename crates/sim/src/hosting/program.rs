@@ -195,7 +195,7 @@ impl Run<'_> {
             for entity in entities {
                 let request = format!("{name}{word}{entity}");
                 let mark = format!("<{name}{word}");
-                let call = operation(&request, mark, entity);
+                let call = Box::new(operation(&request, mark, entity));
                 self.ask(|_, _| ActionKind::SendEntityMessage(EntityMessage::Called(call)))?;
                 all &= self.is_done(&request)?;
             }
@@ -289,7 +289,7 @@ impl Run<'_> {
             Step::Child(steps) => self.child(steps),
             Step::Signal(entity) => {
                 let name = self.name();
-                let signal = operation(&name, format!("<{name}>"), entity);
+                let signal = Box::new(operation(&name, format!("<{name}>"), entity));
                 self.ask(|_, _| ActionKind::SendEntityMessage(EntityMessage::Signaled(signal)))?;
                 Ok(true)
             }
@@ -338,8 +338,8 @@ impl Run<'_> {
     }
 }
 
-fn operation(request: &str, mark: String, entity: &str) -> Box<EntityOperation> {
-    Box::new(EntityOperation {
+fn operation(request: &str, mark: String, entity: &str) -> EntityOperation {
+    EntityOperation {
         request_id: request.into(),
         operation: "add".into(),
         scheduled_at: None,
@@ -347,5 +347,5 @@ fn operation(request: &str, mark: String, entity: &str) -> Box<EntityOperation> 
         parent_instance_id: None,
         parent_execution_id: None,
         target: Some(entity.into()),
-    })
+    }
 }

@@ -93,7 +93,7 @@ async fn a_full_disk_refuses_and_recovers() {
     let folder = folder();
     // Nothing is tidied: a history that was compressed in a pause would leave no room for another
     // when it is removed.
-    let tidy_after = Duration::from_secs(3600);
+    let tidy_after = Duration::from_hours(1);
     let options =
         Options { size_max_bytes: Some(2 * 1024 * 1024), tidy_after, ..Options::default() };
     let store = open(&folder, &options).expect("it opens");
@@ -187,7 +187,7 @@ async fn ended_histories_shrink_and_read_the_same() {
 
 async fn shrinks_and_reads_the_same(id: &str) {
     let folder = folder();
-    let options = Options { tidy_after: std::time::Duration::ZERO, ..Options::default() };
+    let options = Options { tidy_after: Duration::ZERO, ..Options::default() };
     let store = open(&folder, &options).expect("it opens");
     let events = |expect: u64| match expect {
         4 => "not JSON: \0".to_owned(),
