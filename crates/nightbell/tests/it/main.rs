@@ -5,6 +5,7 @@
 mod alerting;
 mod attacks;
 mod bad_input;
+mod canaries;
 mod cli;
 mod clock;
 mod crash;

@@ -19,7 +19,7 @@ use crate::live::Live;
 use crate::stand_in::Nightbell;
 
 /// Named by `${workflow.secrets.ROUTING}`; has signs that encodings escape.
-const ROUTING: &str = "Rk-7f/3b+9 q\"Zw&x";
+pub(crate) const ROUTING: &str = "Rk-7f/3b+9 q\"Zw&x";
 /// What the stand-in gives out as a refreshed token.
 const FRESH: &str = "tok-Fresh-8c1Ae77";
 /// What the stand-in issues, and an output filter keeps.
@@ -33,12 +33,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A service that says what it was told, in every way, and gives out tokens.
 #[derive(Clone, Default)]
-struct Echo {
+pub(crate) struct Echo {
     heard: Arc<Mutex<Vec<String>>>,
 }
 
 impl Echo {
-    async fn start(&self) -> String {
+    pub(crate) async fn start(&self) -> String {
         let echo = self.clone();
         let answer = move |request: Request| {
             let echo = echo.clone();
@@ -77,7 +77,7 @@ impl Echo {
         .into_response()
     }
 
-    fn heard(&self) -> String {
+    pub(crate) fn heard(&self) -> String {
         self.heard.lock().unwrap().join("\n")
     }
 }
@@ -116,7 +116,7 @@ fn forbidden(value: &str) -> Vec<String> {
     forms.into_iter().map(|form| form.to_lowercase()).collect()
 }
 
-fn must_not_hold(what: &str, bytes: &[u8], values: &[&str]) {
+pub(crate) fn must_not_hold(what: &str, bytes: &[u8], values: &[&str]) {
     let text = String::from_utf8_lossy(bytes).to_lowercase();
     for value in values {
         for form in forbidden(value) {
@@ -129,7 +129,7 @@ fn must_not_hold(what: &str, bytes: &[u8], values: &[&str]) {
     }
 }
 
-async fn put_secret(live: &Live, name: &str, value: &str) {
+pub(crate) async fn put_secret(live: &Live, name: &str, value: &str) {
     let body = Value::from(value).to_string();
     let (status, answer) = live.ask(Method::PUT, &format!("/api/secrets/{name}"), body).await;
     assert_eq!(status, 200, "{answer}");
@@ -193,7 +193,7 @@ fn tasks(url: &str) -> Value {
 async fn no_secret_is_found_where_it_must_not_be() {
     let echo = Echo::default();
     let url = echo.start().await;
-    let mut live = Live::start(&["--log-level", "debug"]).await;
+    let mut live = Live::start(&["--log-level", "trace"]).await;
     put_secret(&live, "ROUTING", ROUTING).await;
     put_secret(&live, "RUNTIME", RUNTIME).await;
     let definition = json!({ "name": "handed", "runtimeMetadata": ["RUNTIME", "ROUTING"],

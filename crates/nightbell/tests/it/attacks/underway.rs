@@ -10,11 +10,25 @@ use tokio::net::{TcpListener, TcpStream};
 use super::watch::Watch;
 use crate::live::Live;
 
-fn task(kind: &str, input: &Value) -> Value {
+/// MiB that evaluations take: on each of the threads there may be, and on four that were given up, the
+/// memory of a script, and the input and the output of a task.
+pub(super) fn evaluations() -> u64 {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from) as u64;
+    ((2 * cores).clamp(4, 32) + 4) * (64 + 2 * 10)
+}
+
+/// MiB of starts of 4 MiB: as they came, parsed, and rendered.
+const STARTS: u64 = 4 * 3 * 10;
+/// MiB of machines that are made faster than they end.
+const GROWTH: u64 = 128;
+/// MiB of answers above 4 MiB.
+const LARGE_ANSWERS: u64 = 512;
+
+pub(super) fn task(kind: &str, input: &Value) -> Value {
     json!({ "name": "t", "taskReferenceName": "t", "type": kind, "inputParameters": input })
 }
 
-async fn connect(live: &Live, request: &str) -> TcpStream {
+pub(super) async fn connect(live: &Live, request: &str) -> TcpStream {
     let address = (Ipv4Addr::LOCALHOST, live.port());
     let mut stream = TcpStream::connect(address).await.expect("a connection");
     stream.write_all(request.as_bytes()).await.expect("it is taken");
@@ -22,7 +36,7 @@ async fn connect(live: &Live, request: &str) -> TcpStream {
 }
 
 /// Waits until something has begun that a workflow or its log shows.
-async fn until(live: &Live, path: &str, is_so: impl Fn(&Value) -> bool) {
+pub(super) async fn until(live: &Live, path: &str, is_so: impl Fn(&Value) -> bool) {
     let wait = async {
         while !is_so(&live.get(path).await) {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -34,7 +48,7 @@ async fn until(live: &Live, path: &str, is_so: impl Fn(&Value) -> bool) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scripts_and_programs_that_do_not_end() {
-    let watch = Watch::prepare("scripts and programs that do not end").await;
+    let watch = Watch::prepare("scripts and programs that do not end", evaluations()).await;
     let mut live = Live::start(&["--script-time", "60s"]).await;
     let script = "[].sort.call({length: 4000000})";
     let text =
@@ -59,8 +73,63 @@ async fn scripts_and_programs_that_do_not_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn regular_expressions_that_do_not_end() {
+    let watch = Watch::prepare("regular expressions that do not end", evaluations()).await;
+    let mut live = Live::start(&["--script-time", "60s"]).await;
+    let script = "/^(a|a)*$/.test('a'.repeat(60) + 'b')";
+    let inline = json!({ "evaluatorType": "javascript", "expression": script });
+    let program = "[range(1e6) | (\"a\" * 20000) | test(\"^(?:(a?){40}|b)*x?$\")] | length";
+    let wait = json!({ "name": "w", "taskReferenceName": "w", "type": "WAIT",
+        "inputParameters": { "duration": "1 seconds" } });
+    live.define("script", json!([wait, task("INLINE", &inline)])).await;
+    let jq = task("JSON_JQ_TRANSFORM", &json!({ "queryExpression": program }));
+    live.define("jq", json!([wait, jq])).await;
+    watch.begin(&live);
+    for name in ["script", "jq", "script", "jq"] {
+        live.begin(name, &json!({})).await;
+    }
+    until(&live, "/health", |health| health["evaluations"]["busy"].as_u64() >= Some(2)).await;
+    watch.ends(&mut live).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn schemas_that_unfold() {
+    let watch = Watch::prepare("schemas that unfold", evaluations()).await;
+    let mut live = Live::start(&[]).await;
+    let noop = json!({ "name": "n", "taskReferenceName": "n", "type": "NOOP" });
+    live.define_checked("checked", &unfolding(12), json!([noop])).await;
+    // Just within the bound, and so as much work as there can be.
+    let input = json!({ "list": vec![json!({}); 100] });
+    watch.begin(&live);
+    let address = live.url("/api/workflow/checked");
+    let starts = (0..4).map(|_| {
+        let (http, address, input) = (live.http.clone(), address.clone(), input.clone());
+        tokio::spawn(async move { while http.post(&address).json(&input).send().await.is_ok() {} })
+    });
+    let starts: Vec<_> = starts.collect();
+    until(&live, "/health", |health| health["evaluations"]["busy"].as_u64() > Some(0)).await;
+    watch.ends(&mut live).await;
+    for start in starts {
+        start.abort();
+    }
+}
+
+/// A schema whose parts each refer twice to the next one, over every element of a list.
+pub(super) fn unfolding(depth: usize) -> Value {
+    let part = |next: usize| {
+        let reference = json!({ "$ref": format!("#/$defs/p{next}") });
+        json!({ "allOf": [reference.clone(), reference] })
+    };
+    let mut parts: serde_json::Map<String, Value> =
+        (0..depth).map(|number| (format!("p{number}"), part(number + 1))).collect();
+    parts.insert(format!("p{depth}"), json!({ "type": "object" }));
+    let items = json!({ "items": { "$ref": "#/$defs/p0" } });
+    json!({ "$defs": parts, "properties": { "list": items } })
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn templates_that_grow() {
-    let watch = Watch::prepare("templates that grow").await;
+    let watch = Watch::prepare("templates that grow", STARTS).await;
     let mut live = Live::start(&[]).await;
     let members = (0..500).map(|at| (format!("m{at}"), json!("y${workflow.input.b}")));
     let grown = Value::Object(members.collect());
@@ -75,7 +144,7 @@ async fn templates_that_grow() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn workflows_that_start_themselves() {
-    let watch = Watch::prepare("workflows that start themselves").await;
+    let watch = Watch::prepare("workflows that start themselves", GROWTH).await;
     let mut live = Live::start(&[]).await;
     let again = |reference: &str| {
         json!({ "name": "again", "taskReferenceName": reference, "type": "START_WORKFLOW",
@@ -100,7 +169,7 @@ async fn workflows_that_start_themselves() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn loops_without_end() {
-    let watch = Watch::prepare("loops without end").await;
+    let watch = Watch::prepare("loops without end", GROWTH).await;
     let mut live = Live::start(&[]).await;
     let noop = json!({ "name": "n", "taskReferenceName": "n", "type": "NOOP" });
     let forever = json!({ "name": "l", "taskReferenceName": "l", "type": "DO_WHILE",
@@ -115,7 +184,7 @@ async fn loops_without_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn eleven_hundred_connections_with_half_a_request() {
-    let watch = Watch::prepare("1,100 connections with half a request").await;
+    let watch = Watch::prepare("1,100 connections with half a request", 1100 / 8).await;
     let mut live = Live::start(&[]).await;
     watch.begin(&live);
     let half = "POST /api/workflow HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{";
@@ -131,7 +200,7 @@ async fn eleven_hundred_connections_with_half_a_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn thousands_of_waits_on_few_connections() {
-    let watch = Watch::prepare("4,000 long polls on two connections").await;
+    let watch = Watch::prepare("4,000 long polls on two connections", 0).await;
     let mut live = Live::start(&[]).await;
     watch.begin(&live);
     let mut waits = Vec::new();
@@ -157,7 +226,7 @@ async fn thousands_of_waits_on_few_connections() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn large_answers_that_nobody_reads() {
-    let watch = Watch::prepare("large answers that nobody reads").await;
+    let watch = Watch::prepare("large answers that nobody reads", LARGE_ANSWERS).await;
     let mut live = Live::start(&[]).await;
     let simple = |at: usize| {
         let name = format!("s{at}");
@@ -182,7 +251,7 @@ async fn large_answers_that_nobody_reads() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn peers_that_never_answer() {
-    let watch = Watch::prepare("peers that never answer").await;
+    let watch = Watch::prepare("peers that never answer", 0).await;
     let mut live = Live::start(&[]).await;
     let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.expect("a port");
     let address = silent.local_addr().expect("an address");
