@@ -21,8 +21,8 @@ use tokio::sync::oneshot;
 pub struct Options {
     /// Processor time that one evaluation may take; the interpreters are set to the same.
     pub time: Duration,
-    /// How long after that its thread is given up. With the pause between two looks at the threads this is
-    /// how late an evaluation ends at worst for whoever waits for it.
+    /// Processor time after that until its thread is given up. With the pause between two looks at the
+    /// threads this is how late an evaluation ends at worst for whoever waits for it.
     pub grace: Duration,
     /// Evaluations at once; further ones wait. 0 = each is made where it is asked for, and nothing
     /// bounds it but the interpreter: for simulations, in which one thread does everything.
@@ -49,8 +49,6 @@ fn cores() -> usize {
 
 /// How often the threads are looked at while they are busy.
 const LOOK: Duration = Duration::from_millis(25);
-/// How long an evaluation that nobody waits for any more may go on before its thread is given up.
-const UNWANTED_MAX: Duration = Duration::from_secs(1);
 /// How long work may wait before one more thread is started for it, once each core has one.
 const IMPATIENCE: Duration = Duration::from_millis(10);
 /// How long a thread waits for work before it ends.
@@ -487,7 +485,9 @@ impl Shared {
         let watch = thread.watch.clone()?;
         if watch.interrupted.load(Ordering::Acquire) {
             let since = *thread.interrupted.get_or_insert_with(Instant::now);
-            return (since.elapsed() >= UNWANTED_MAX).then_some(Verdict::Interrupted);
+            // Nobody waits for it, so that it may take the time to end by itself.
+            let grace = grace * SCRIPT_WALL_FACTOR;
+            return (since.elapsed() >= grace).then_some(Verdict::Interrupted);
         }
         let (count, begun, used_before) = {
             let now = watch.now.lock();
@@ -503,7 +503,8 @@ impl Shared {
             (Some(used), Some(before)) => used.saturating_sub(before) >= time + grace,
             _ => false,
         };
-        if !is_over && elapsed < time * SCRIPT_WALL_FACTOR + grace {
+        // A thread that gets no processor cannot notice that its time is over.
+        if !is_over && elapsed < (time + grace) * SCRIPT_WALL_FACTOR {
             return None;
         }
         let now = watch.now.lock();

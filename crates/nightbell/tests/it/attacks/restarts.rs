@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::underway::{task, unfolding, until};
+use super::underway::{evaluations, task, unfolding, until};
 use super::watch::Watch;
 use crate::live::Live;
 
@@ -63,7 +63,7 @@ fn attacks() -> Vec<Attack> {
 async fn attacks_that_wait_in_the_store_silence_nobody() {
     let busy = |health: &Value| health["evaluations"]["busy"].as_u64() > Some(0);
     for attack in attacks() {
-        let watch = Watch::prepare(attack.name, 512).await;
+        let watch = Watch::prepare(attack.name, evaluations()).await;
         let mut live = Live::start(&["--script-time", "60s"]).await;
         let wait = json!({ "name": "w", "taskReferenceName": "w", "type": "WAIT",
             "inputParameters": { "duration": "1 seconds" } });

@@ -12,7 +12,11 @@ use crate::live::Live;
 
 /// MiB that evaluations take: on each of the threads there may be, and on four that were given up, the
 /// memory of a script, and the input and the output of a task.
-const EVALUATIONS: u64 = (4 + 4) * (64 + 2 * 10);
+pub(super) fn evaluations() -> u64 {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from) as u64;
+    ((2 * cores).clamp(4, 32) + 4) * (64 + 2 * 10)
+}
+
 /// MiB of starts of 4 MiB: as they came, parsed, and rendered.
 const STARTS: u64 = 4 * 3 * 10;
 /// MiB of machines that are made faster than they end.
@@ -44,7 +48,7 @@ pub(super) async fn until(live: &Live, path: &str, is_so: impl Fn(&Value) -> boo
 
 #[tokio::test(flavor = "multi_thread")]
 async fn scripts_and_programs_that_do_not_end() {
-    let watch = Watch::prepare("scripts and programs that do not end", EVALUATIONS).await;
+    let watch = Watch::prepare("scripts and programs that do not end", evaluations()).await;
     let mut live = Live::start(&["--script-time", "60s"]).await;
     let script = "[].sort.call({length: 4000000})";
     let text =
@@ -70,7 +74,7 @@ async fn scripts_and_programs_that_do_not_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn regular_expressions_that_do_not_end() {
-    let watch = Watch::prepare("regular expressions that do not end", EVALUATIONS).await;
+    let watch = Watch::prepare("regular expressions that do not end", evaluations()).await;
     let mut live = Live::start(&["--script-time", "60s"]).await;
     let script = "/^(a|a)*$/.test('a'.repeat(60) + 'b')";
     let inline = json!({ "evaluatorType": "javascript", "expression": script });
@@ -90,7 +94,7 @@ async fn regular_expressions_that_do_not_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn schemas_that_unfold() {
-    let watch = Watch::prepare("schemas that unfold", EVALUATIONS).await;
+    let watch = Watch::prepare("schemas that unfold", evaluations()).await;
     let mut live = Live::start(&[]).await;
     let noop = json!({ "name": "n", "taskReferenceName": "n", "type": "NOOP" });
     live.define_checked("checked", &unfolding(12), json!([noop])).await;

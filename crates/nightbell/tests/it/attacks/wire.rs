@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::live::Live;
 
 /// Kinds of frames.
-pub(super) const DATA: u8 = 0;
+const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;
 pub(super) const RESET: u8 = 3;
 pub(super) const SETTINGS: u8 = 4;
@@ -32,8 +32,7 @@ pub(super) struct Http2 {
 /// A frame that came.
 pub(super) struct Frame {
     pub(super) kind: u8,
-    pub(super) stream: u32,
-    pub(super) payload: Vec<u8>,
+    payload: Vec<u8>,
 }
 
 impl Http2 {
@@ -79,10 +78,10 @@ impl Http2 {
     pub(super) async fn frame(&mut self) -> io::Result<Frame> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head).await?;
-        let [a, b, c, kind, _, s, t, u, v] = head;
+        let [a, b, c, kind, ..] = head;
         let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
         self.stream.read_exact(&mut payload).await?;
-        Ok(Frame { kind, stream: u32::from_be_bytes([s, t, u, v]), payload })
+        Ok(Frame { kind, payload })
     }
 }
 
@@ -122,7 +121,7 @@ fn head(method: &str, path: &str, kind: &str) -> Vec<u8> {
 }
 
 /// A message as gRPC frames it.
-pub(super) fn framed(message: &[u8]) -> Vec<u8> {
+fn framed(message: &[u8]) -> Vec<u8> {
     let mut framed = vec![0];
     framed.extend(u32::try_from(message.len()).expect("it is not that large").to_be_bytes());
     framed.extend(message);
