@@ -53,7 +53,7 @@ impl Engine {
                 let read = engine.load(&id, &mut slot).await;
                 engine.settle_slot(&id, slot);
                 match read {
-                    Err(error @ (StoreError::Unavailable(_) | StoreError::Conflict)) => {
+                    Err(error) if error.is_transient() => {
                         tracing::debug!(%id, %error, "whether a commit was written is not known yet");
                     }
                     _ => return,

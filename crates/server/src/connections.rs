@@ -568,7 +568,7 @@ mod attacks {
         let arriving = async {
             while let Some(frame) = http_body_util::BodyExt::frame(&mut body).await {
                 if let Err(error) = frame {
-                    assert!(is_too_slow(&*error), "{error}");
+                    assert!(is_from::<TooSlow>(&*error), "{error}");
                     return begun.elapsed();
                 }
             }

@@ -75,11 +75,11 @@ async fn fill(store: &Sqlite) {
     for (index, (_, id)) in MACHINES.into_iter().enumerate() {
         let events = |number: usize| format!("[{{\"at\":{number}}},\"of {id}\"]");
         let begun = Commit { plans: vec![plan.clone()], ..commit(id, 0, events(0)) };
-        let (wake_at, priority) = (Some(at(60 + index as i64)), index as u8);
-        let head = Head { wake_at, priority, ..begun.head };
-        store.commit(Commit { head, ..begun }).await.expect("it is written");
+        store.commit(begun).await.expect("it is written");
         let next = commit(id, 1, events(1));
-        store.commit(Commit { head: full_head(next.head), ..next }).await.expect("it is written");
+        let (wake_at, priority) = (Some(at(60 + index as i64)), index as u8);
+        let head = Head { wake_at, priority, ..full_head(next.head) };
+        store.commit(Commit { head, ..next }).await.expect("it is written");
     }
     let [(_, first), (_, named), ..] = MACHINES;
     let message = |sequence| Outgoing {
