@@ -96,12 +96,12 @@ pub(crate) async fn load(
     mistakes.extend(read.without_former(engine));
     let mut fitting = defined.clone();
     let unfit = change::take_out_unfit(engine, &mut fitting).await;
-    mistakes.extend(unfit.map_err(in_words)?.into_values().flatten());
+    mistakes.extend(unfit.map_err(|it| in_words(&it))?.into_values().flatten());
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
-    let differing = change::differing(engine, &fitting).await.map_err(in_words)?;
-    change::apply(engine, differing).await.map_err(in_words)?;
+    let differing = change::differing(engine, &fitting).await.map_err(|it| in_words(&it))?;
+    change::apply(engine, differing).await.map_err(|it| in_words(&it))?;
     tell_of_missing_workflows(engine, &defined);
     // Monitors last: they check and tell by what the other files define.
     let refused = monitors::apply(engine, read, true).await;
@@ -354,7 +354,7 @@ fn tell_of_missing_workflows(engine: &Engine, defined: &[(PathBuf, Defined)]) {
     }
 }
 
-fn in_words(error: anyhow::Error) -> Vec<String> {
+fn in_words(error: &anyhow::Error) -> Vec<String> {
     vec![format!("{error:#}")]
 }
 

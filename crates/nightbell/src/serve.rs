@@ -46,8 +46,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let (engine, calls) = (server.engine.clone(), server.calls.clone());
     let (options, loaded) = (robopager.clone(), load::Loaded::default());
     let (paths, seen) = (config.load.clone(), loaded.clone());
-    let prepared =
-        stop.unless_told(prepare(&engine, &config, &robopager, &loaded, calls)).await;
+    let prepared = stop.unless_told(prepare(&engine, &config, &robopager, &loaded, calls)).await;
     match prepared {
         Some(Ok(())) => {}
         Some(Err(error)) => {

@@ -30,19 +30,19 @@ fn description(engine: &Engine, name: &str) -> Option<String> {
     engine.definitions().workflow(name, None).and_then(|it| it.description.clone())
 }
 
-fn workflow(name: &str, mark: &str, task: Value) -> Value {
+fn workflow(name: &str, mark: &str, task: &Value) -> Value {
     json!({ "name": name, "version": 1, "description": mark, "tasks": [task] })
 }
 
 fn child(mark: &str) -> Value {
     let task = json!({ "name": "work", "taskReferenceName": "work", "type": "SIMPLE" });
-    workflow("child", mark, task)
+    workflow("child", mark, &task)
 }
 
 fn running(name: &str, started: &str, mark: &str) -> Value {
     let task = json!({ "name": "c", "taskReferenceName": "c", "type": "SUB_WORKFLOW",
                        "subWorkflowParam": { "name": started } });
-    workflow(name, mark, task)
+    workflow(name, mark, &task)
 }
 
 impl House {
@@ -162,15 +162,8 @@ async fn a_file_that_refers_to_a_refused_one_waits_for_it_and_others_do_not() {
     let house = House::open().await;
     for broken in ["{", r#"{"name":"child","version":1,"tasks":[{"name":"x","type":"SWITCH"}]}"#] {
         house.write_all("two");
-        house.write(
-            "c.json",
-            &workflow(
-                "other",
-                broken,
-                json!({ "name": "n",
-            "taskReferenceName": "n", "type": "NOOP" }),
-            ),
-        );
+        let task = json!({ "name": "n", "taskReferenceName": "n", "type": "NOOP" });
+        house.write("c.json", &workflow("other", broken, &task));
         std::fs::write(house.folder.path().join("b.json"), broken).expect("a file");
         house.reload().await;
         let [one, two] = ["one", "two"].map(|it| Some(it.to_owned()));

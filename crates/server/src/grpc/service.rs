@@ -66,6 +66,7 @@ fn ok<T>(answer: T) -> Answer<T> {
 }
 
 /// An answer that may be large: it is kept as it is until the connection has room for it.
+#[expect(clippy::unnecessary_wraps, reason = "every method answers so")]
 fn large<T: prost::Message>(answer: T) -> Answer<T> {
     let weight = Weight(answer.encoded_len());
     let mut answer = Response::new(answer);

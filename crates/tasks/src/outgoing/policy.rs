@@ -11,29 +11,29 @@ use parking_lot::RwLock;
 /// link-local addresses.
 const METADATA: [IpNet; 9] = [
     // Amazon: metadata, and beside it the credentials of pods.
-    v6([0xfd00, 0xec2, 0, 0, 0, 0, 0, 0], 32),
+    v6(0xfd00_0ec2_0000_0000_0000_0000_0000_0000, 32),
     // Google.
-    v6([0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254], 128),
+    v6(0xfd20_00ce_0000_0000_0000_0000_0000_0254, 128),
     // Oracle.
-    v6([0xfd00, 0xc1, 0, 0, 0, 0, 0xa9fe, 0xa9fe], 128),
+    v6(0xfd00_00c1_0000_0000_0000_0000_a9fe_a9fe, 128),
     v4([192, 0, 0, 192]),
     // Alibaba.
-    v6([0xfd00, 0x100, 0, 0, 0, 0, 0x100, 0x200], 128),
+    v6(0xfd00_0100_0000_0000_0000_0000_0100_0200, 128),
     v4([100, 100, 100, 200]),
     // Azure.
     v4([168, 63, 129, 16]),
     // Scaleway.
-    v6([0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42], 128),
+    v6(0xfd00_0042_0000_0000_0000_0000_0000_0042, 128),
     // Akamai.
-    v6([0xfd00, 0xa9fe, 0xa9fe, 0, 0, 0, 0, 1], 128),
+    v6(0xfd00_a9fe_a9fe_0000_0000_0000_0000_0001, 128),
 ];
 
 const fn v4([a, b, c, d]: [u8; 4]) -> IpNet {
     IpNet::V4(Ipv4Net::new_assert(Ipv4Addr::new(a, b, c, d), 32))
 }
 
-const fn v6([a, b, c, d, e, f, g, h]: [u16; 8], bits: u8) -> IpNet {
-    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::new(a, b, c, d, e, f, g, h), bits))
+const fn v6(address: u128, bits: u8) -> IpNet {
+    IpNet::V6(Ipv6Net::new_assert(Ipv6Addr::from_bits(address), bits))
 }
 
 /// Bits of an IPv6 address before an IPv4 one that is mapped into it.

@@ -105,7 +105,6 @@ fn what_is_installed_can_be_read_by_root_alone_where_it_may_hold_passwords() {
 
 /// systemd ignores what it does not know, so that a misspelt line protects nothing.
 #[test]
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn systemd_understands_the_unit() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("nightbell.service");

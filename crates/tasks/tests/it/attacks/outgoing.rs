@@ -68,7 +68,7 @@ const MAILBOX: Way = Way {
             "user": "u", "password": "p", "subjects": "s" } })
     },
 };
-/// Of what these have in common with CHECK_HTTP one would be enough, if nobody ever changed it.
+/// Of what these have in common with `CHECK_HTTP` one would be enough, if nobody ever changed it.
 const OTHERS: [Way; 4] = [
     Way {
         kind: "NOTIFY",
@@ -106,11 +106,11 @@ fn under(policy: Policy) -> Vec<Arc<dyn TaskRunner>> {
     known.http.outgoing = Dialer::new(policy);
     known.check.http.clone_from(&known.http);
     known.sql.urls_in_inputs = true;
-    runners(&known).unwrap()
+    runners(&known).expect("they are well")
 }
 
 async fn run(runners: &[Arc<dyn TaskRunner>], way: &Way, host: &str, port: u16) -> Outcome {
-    let runner = runners.iter().find(|runner| runner.task_type() == way.kind).unwrap();
+    let runner = runners.iter().find(|runner| runner.task_type() == way.kind).expect("it is known");
     runner.run(handoff(&(way.input)(host, port)), CancellationToken::new()).await
 }
 
@@ -125,9 +125,9 @@ fn refused(way: &Way, host: &str, outcome: &Outcome, setting: &str) {
 /// Checks that a way leads neither to metadata nor to this server's own listener, in no spelling; and
 /// that it leads there once the configuration allows it, so that the refusals are no accident.
 async fn leads_nowhere_that_is_refused(way: &Way) {
-    let own = TcpListener::bind("127.0.0.1:0").unwrap();
-    own.set_nonblocking(true).unwrap();
-    let port = own.local_addr().unwrap().port();
+    let own = TcpListener::bind("127.0.0.1:0").expect("a port");
+    own.set_nonblocking(true).expect("a socket");
+    let port = own.local_addr().expect("a port").port();
     let policy = Policy::default();
     policy.listeners.add(SocketAddr::from(([127, 0, 0, 1], port)));
     let guarded = under(policy.clone());
@@ -139,9 +139,9 @@ async fn leads_nowhere_that_is_refused(way: &Way) {
     }
     assert!(own.accept().is_err(), "{}: somebody has connected", way.kind);
     let open = under(Policy { own: true, ..policy });
-    let own = tokio::net::TcpListener::from_std(own).unwrap();
+    let own = tokio::net::TcpListener::from_std(own).expect("a socket");
     tokio::select! {
-        caller = own.accept() => drop(caller.unwrap()),
+        caller = own.accept() => drop(caller.expect("a caller")),
         outcome = run(&open, way, "127.0.0.1", port) => panic!("{}: {outcome:?}", way.kind),
     }
 }
