@@ -472,7 +472,7 @@ mod attacks {
     fn port(most: usize, per_address: usize) -> Arc<Connections> {
         let proxies = vec!["10.9.0.0/16".parse().expect("a network")];
         let body_time = Duration::from_secs(30);
-        let bodies_max = 1 << 20;
+        let bodies_max = 1 << 30;
         Connections::new(Bounds { most, per_address, proxies, body_time, bodies_max })
     }
 

@@ -144,13 +144,14 @@ fn networks_and_the_rights_of_tasks_are_read() {
 
 #[test]
 fn sources_are_urls_or_tables() {
-    let text = "[sources]\nmetrics = \"http://h:8086\"\n\
+    let text = "[sources]\nmetrics = \"http://h:8086\"\n[sources.local]\nurl = \"sqlite:x.db\"\n\
                 [sources.reports]\nurl = \"imaps://h\"\nuser = \"jane\"\npassword = \"s3cret\"\ntls = true";
     let (config, effective) =
         Config::load_with_origins(&Flags::default(), |_| None, Some(&file(text))).unwrap();
     let reports = &config.sources.0["reports"];
     assert_eq!((&reports["user"], &reports["tls"]), (&"jane".into(), &true.into()));
     assert_eq!(config.sources.0["metrics"]["url"], "http://h:8086");
+    assert_eq!(config.sources.0["local"]["url"], "sqlite:x.db");
     let shown = effective.iter().find(|it| it.key == "sources").unwrap();
     assert!(!shown.value.contains("s3cret") && shown.value.contains("metrics="), "{shown:?}");
     let env = [("NIGHTBELL_SOURCES", "a=http://a, b=http://b")];

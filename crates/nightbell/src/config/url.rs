@@ -85,7 +85,9 @@ impl Value for Sources {
             };
             let settings = match serde_json::from_str(told) {
                 Ok(Json::Object(settings)) => settings,
-                _ if told.contains("://") => Map::from_iter([("url".to_owned(), told.into())]),
+                _ if told.contains("://") || told.starts_with("sqlite:") => {
+                    Map::from_iter([("url".to_owned(), told.into())])
+                }
                 _ => return Err(format!("{name}: its url must be absolute, such as http://HOST")),
             };
             access_of(&settings).map_err(|why| format!("{name}: {why}"))?;

@@ -94,7 +94,8 @@ async fn tasks_are_searched_with_conditions_on_them_and_on_their_workflow() {
     assert_eq!(found["totalHits"], 3);
     assert_eq!(found["results"].as_array().map(Vec::len), Some(2));
     assert_eq!(found["results"][0]["workflowTask"]["name"], "pack");
-    assert_eq!(find("search", "").await.ok()["totalHits"], 5);
+    // Of five they are counted until the page is full and one more is found.
+    assert_eq!(find("search", "").await.ok()["totalHits"], 3);
     find("search", "colour = red").await.failed(400);
     server.get("/api/tasks/externalstoragelocation").await.failed(400);
     server.get("/api/tasks/external-storage-location").await.failed(400);

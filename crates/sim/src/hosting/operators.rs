@@ -1,7 +1,7 @@
 //! What is defined and started from outside, and what people do in the end for those who wait for
 //! them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use engine::events::{EventMessage, EventName};
 use engine::{AnyMachine, Error};
@@ -121,8 +121,15 @@ impl Clients {
     }
 
     /// What is still to be said.
-    pub(super) fn unsettled(&self, auditor: &Auditor) -> Option<String> {
-        let waits = |(id, taken): &(&String, &bool)| !**taken || !auditor.answers.contains_key(*id);
+    pub(super) fn unsettled(
+        &self,
+        auditor: &Auditor,
+        quarantined: &BTreeSet<ExecutionId>,
+    ) -> Option<String> {
+        // A start that is left alone before it was written keeps its message waiting.
+        let unwritten = quarantined.iter().any(|id| !auditor.machines.contains_key(id));
+        let answered = |id: &String| auditor.answers.contains_key(id) || unwritten;
+        let waits = |(id, taken): &(&String, &bool)| !**taken || !answered(id);
         if let Some((id, _)) = self.messages.iter().find(waits) {
             return Some(format!("{id} is not answered"));
         }

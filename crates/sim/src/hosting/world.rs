@@ -380,9 +380,8 @@ impl Life {
 
     fn unsettled(&self) -> Option<String> {
         let state = self.world.state.lock();
-        if let Some(what) =
-            watching::unsettled(&state).or_else(|| state.clients.unsettled(&state.auditor))
-        {
+        let clients = || state.clients.unsettled(&state.auditor, &state.quarantined);
+        if let Some(what) = watching::unsettled(&state).or_else(clients) {
             return Some(what);
         }
         state.auditor.unsettled(&state.quarantined)

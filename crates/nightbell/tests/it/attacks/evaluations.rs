@@ -38,11 +38,12 @@ fn endless() -> Vec<(&'static str, Value)> {
 async fn any_evaluation_ends_soon_after_its_limit() {
     let _alone = alone().await;
     let live = Live::start(&["--script-time", "1s"]).await;
-    for (what, task) in endless() {
-        live.define("w", json!([task])).await;
+    for (number, (what, task)) in endless().into_iter().enumerate() {
+        let name = format!("endless-{number}");
+        live.define(&name, json!([task])).await;
         let begun = Instant::now();
         // The start is answered when the first decision is made.
-        let id = live.begin("w", &json!({})).await;
+        let id = live.begin(&name, &json!({})).await;
         let run = live.ended(&id, LATE_ALIVE).await;
         let late = begun.elapsed().saturating_sub(LIMIT);
         assert_eq!(run["status"], "FAILED", "{what}: {run}");
