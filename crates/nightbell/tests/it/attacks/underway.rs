@@ -21,8 +21,8 @@ pub(super) fn evaluations() -> u64 {
 const STARTS: u64 = 4 * 3 * 10;
 /// MiB of machines that are made faster than they end.
 const GROWTH: u64 = 128;
-/// MiB of answers above 4 MiB.
-const LARGE_ANSWERS: u64 = 512;
+/// MiB of answers above 4 MiB: 512, and half as much again while they are made.
+const LARGE_ANSWERS: u64 = 768;
 
 pub(super) fn task(kind: &str, input: &Value) -> Value {
     json!({ "name": "t", "taskReferenceName": "t", "type": kind, "inputParameters": input })
