@@ -50,6 +50,14 @@ pub(super) struct Reader {
     pub(super) effort: Arc<Effort>,
 }
 
+impl Reader {
+    fn open(path: &Path, options: &Options) -> rusqlite::Result<Self> {
+        let mut connection = open_reader(path, options)?;
+        let effort = Effort::watch(&mut connection)?;
+        Ok(Self { connection, effort })
+    }
+}
+
 /// A few connections, lent to whoever reads.
 pub(super) struct Readers {
     path: PathBuf,
@@ -65,7 +73,7 @@ pub(super) struct Readers {
 impl Readers {
     pub(super) fn open(path: &Path, options: &Options) -> Result<Self, StoreError> {
         let count = options.readers.max(1);
-        let open = || (0..count).map(|_| open_reader(path, options)).collect::<Result<_, _>>();
+        let open = || (0..count).map(|_| Reader::open(path, options)).collect::<Result<_, _>>();
         Ok(Self {
             path: path.to_owned(),
             idle: Mutex::new(open().map_err(|error| explain(&error, path))?),

@@ -10,7 +10,6 @@ use engine::store::StoreError;
 use rusqlite::{Connection, OpenFlags};
 
 use super::fault::explain;
-use super::read::{Effort, Reader};
 use super::{Durability, Options};
 
 /// The version of the tables below. A file of a later version is refused.
@@ -347,13 +346,12 @@ fn create(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Opens a connection that only reads. The file has its tables already.
-pub(super) fn open_reader(path: &Path, options: &Options) -> rusqlite::Result<Reader> {
+pub(super) fn open_reader(path: &Path, options: &Options) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)?;
+    let connection = Connection::open_with_flags(path, flags)?;
     configure(&connection, options.read_cache_bytes)?;
     super::search::add_functions(&connection)?;
-    let effort = Effort::watch(&mut connection)?;
-    Ok(Reader { connection, effort })
+    Ok(connection)
 }
 
 /// Opens a connection that brings the log back into the file, and does nothing else.
