@@ -15,31 +15,31 @@
 mod below;
 mod change;
 mod clash;
+mod examine;
+mod finding;
 mod kind;
 mod monitors;
+mod reading;
 mod references;
 mod rejected;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Engine;
 use kernel::alert::definition::{ChecklistOptions, Known};
-use kernel::definition::{
-    EventHandler, Problem, TaskDef, WorkflowDef, inspect_workflow, parse_event_handlers,
-    parse_task_defs, parse_workflows, validate_event_handler, validate_task_def,
-};
-use kernel::schedule::{ScheduleSpec, parse_schedules};
+use kernel::definition::{EventHandler, TaskDef, WorkflowDef};
+use kernel::schedule::ScheduleSpec;
 use notify::{RecursiveMode, Watcher};
-use serde_json::Value;
-use server::triggers::{self, Trigger};
+use server::triggers::Trigger;
 use tokio::sync::{Mutex, mpsc};
 
 use below::files_below;
+pub(crate) use examine::{examine, secrets_named};
+pub(crate) use finding::{Finding, Level};
 pub(crate) use monitors::all as monitors_below;
 use references::Definers;
 use rejected::{Mistakes, Of};
@@ -85,7 +85,8 @@ pub(crate) async fn load(
     checklist: &ChecklistOptions,
     loaded: &Loaded,
 ) -> Result<(), Vec<String>> {
-    let (below, mut mistakes) = below::all(paths);
+    let (below, unreadable) = below::all(paths);
+    let mut mistakes: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
     let (of_monitors, files): (Vec<_>, Vec<_>) =
         below.files.iter().cloned().partition(|file| monitors::concerns(engine, file));
     let (defined, found) = read_all(&files, engine);
@@ -115,40 +116,6 @@ pub(crate) async fn load(
     Ok(())
 }
 
-/// Looks at every file below the paths as a start would, and changes nothing: what is wrong, and what
-/// is hardly meant. What the files do not say themselves, such as which secrets there are, is not
-/// looked at.
-pub(crate) fn examine(
-    engine: &Engine,
-    paths: &[PathBuf],
-    checklist: &ChecklistOptions,
-) -> (Vec<String>, Vec<String>) {
-    let (below, mut wrong) = below::all(paths);
-    let mut warnings = Vec::new();
-    let (of_monitors, files) = by_kind(below.files);
-    let (defined, found) = read_all(&files, engine);
-    wrong.extend(found.into_values().flatten());
-    wrong.extend(clash::all(&[], &defined).into_iter().map(|clash| clash.to_string()));
-    let mut beside = Known::default();
-    if defined.iter().any(|(_, found)| !found.workflows.is_empty()) {
-        let names: BTreeSet<&str> = defined
-            .iter()
-            .flat_map(|(_, found)| found.workflows.iter().map(|it| it.name.as_str()))
-            .collect();
-        for (file, found) in &defined {
-            found.add_to(&mut beside);
-            let starts = found.schedules.iter().filter(|it| !names.contains(&*it.workflow_name()));
-            let missing = starts.filter_map(|it| engine.missing_workflow(it));
-            warnings.extend(missing.map(|told| format!("{}: warning: {told}", file.display())));
-        }
-    }
-    let read = monitors::read(engine, &of_monitors, checklist, &beside);
-    let (bad, told) = read.verdict();
-    wrong.extend(bad);
-    warnings.extend(told);
-    (wrong, warnings)
-}
-
 /// The files below the paths: those of monitors, and those of all else. What cannot be read is left
 /// out: [`examine`] tells of it.
 pub(crate) fn files_by_kind(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<PathBuf>) {
@@ -159,23 +126,14 @@ fn by_kind(files: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<PathBuf>) {
     files.into_iter().partition(|file| monitors::is_monitors(file))
 }
 
-/// Reads files in the order in which they are to be applied: task definitions first, because
-/// workflows are judged by them and pin them. A file with a mistake is left out.
+/// Reads files as [`reading::all`] does; what is wrong is put in words, what is hardly meant logged.
 fn read_all(files: &[PathBuf], engine: &Engine) -> (Vec<(PathBuf, Defined)>, Mistakes) {
-    let (mut defined, mut mistakes) = (Vec::new(), Mistakes::new());
-    let mut tasks = Vec::new();
-    let (of_tasks, of_workflows): (Vec<_>, Vec<_>) =
-        files.iter().partition(|file| holds_task_defs(file));
-    for file in of_tasks.into_iter().chain(of_workflows) {
-        match read(file, &tasks, engine) {
-            Ok(found) => {
-                tasks.extend(found.tasks.iter().cloned());
-                defined.push((file.clone(), found));
-            }
-            Err(found) => drop(mistakes.insert(file.clone(), found)),
-        }
+    let reading::Found { defined, refused, doubtful } = reading::all(files, engine);
+    for doubt in doubtful {
+        tracing::warn!("{doubt}");
     }
-    (defined, mistakes)
+    let in_words = |findings: Vec<Finding>| findings.iter().map(ToString::to_string).collect();
+    (defined, refused.into_iter().map(|(file, found)| (file, in_words(found))).collect())
 }
 
 /// What became of the files of definitions, whoever read them last; clones are the same. Held while
@@ -391,85 +349,4 @@ pub(crate) fn json_below(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
 pub(crate) fn holds_task_defs(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     name == "taskdefs.json" || name.ends_with(".taskdefs.json")
-}
-
-/// Whether a document, or the first of a list, is what `tells` says. What is no JSON at all is told
-/// elsewhere.
-fn holds(text: &str, tells: impl Fn(&Value) -> bool) -> bool {
-    let Ok(document) = serde_json::from_str::<Value>(text) else { return false };
-    tells(document.get(0).unwrap_or(&document))
-}
-
-fn is_schedule(document: &Value) -> bool {
-    ["startWorkflowRequest", "cronExpression", "cronSchedules"]
-        .iter()
-        .any(|member| document.get(member).is_some())
-}
-
-fn is_trigger(document: &Value) -> bool {
-    document.get("method").is_some() || document.get("path").is_some()
-}
-
-fn is_event_handler(document: &Value) -> bool {
-    document.get("event").is_some() && document.get("actions").is_some()
-}
-
-/// Reads one file; `tasks` are those about to be registered with it.
-fn read(path: &Path, tasks: &[TaskDef], engine: &Engine) -> Result<Defined, Vec<String>> {
-    let at = |message: String| vec![format!("{}: {message}", path.display())];
-    let size = std::fs::metadata(path).map_err(|error| at(error.to_string()))?.len();
-    if size > FILE_MAX {
-        return Err(at(format!("the file has {size} bytes, more than {FILE_MAX}")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| at(error.to_string()))?;
-    let told = |problems: Vec<Problem>| {
-        problems.into_iter().flat_map(|problem| at(problem.to_string())).collect::<Vec<_>>()
-    };
-    if holds_task_defs(path) {
-        let tasks = parse_task_defs(&text).map_err(told)?;
-        let problems: Vec<Problem> = tasks.iter().flat_map(validate_task_def).collect();
-        if !problems.is_empty() {
-            return Err(told(problems));
-        }
-        return Ok(Defined { tasks, ..Defined::default() });
-    }
-    if holds(&text, is_schedule) {
-        let schedules = parse_schedules(&text).map_err(told)?;
-        return Ok(Defined { schedules, ..Defined::default() });
-    }
-    if holds(&text, is_event_handler) {
-        let handlers = parse_event_handlers(&text).map_err(told)?;
-        let check = |handler| validate_event_handler(handler, engine.scripts());
-        let problems: Vec<Problem> = handlers.iter().flat_map(check).collect();
-        if !problems.is_empty() {
-            return Err(told(problems));
-        }
-        return Ok(Defined { handlers, ..Defined::default() });
-    }
-    if holds(&text, is_trigger) {
-        let triggers = triggers::read(&text, engine.scripts()).map_err(told)?;
-        return Ok(Defined { triggers, ..Defined::default() });
-    }
-    let workflows = parse_workflows(&text).map_err(told)?;
-    let has_template = |name: &str, key: &str| {
-        let registered = || engine.definitions().task(name);
-        let beside = tasks.iter().rfind(|task| task.name == name);
-        beside.map_or_else(
-            || registered().is_some_and(|task| task.input_template.contains_key(key)),
-            |task| task.input_template.contains_key(key),
-        )
-    };
-    let mut problems = Vec::new();
-    for workflow in &workflows {
-        let findings = inspect_workflow(workflow, engine.scripts(), &has_template);
-        problems.extend(findings.problems);
-        for warning in findings.warnings {
-            tracing::warn!("{}: {warning}", path.display());
-        }
-    }
-    if problems.is_empty() {
-        Ok(Defined { workflows, ..Defined::default() })
-    } else {
-        Err(told(problems))
-    }
 }

@@ -8,6 +8,7 @@ mod durable;
 mod expression;
 mod golden;
 mod laws;
+mod places;
 mod scenario;
 mod schedule;
 mod secrets;

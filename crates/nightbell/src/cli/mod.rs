@@ -4,6 +4,7 @@
 //! the API cannot; what only judges files needs no server. Data goes to standard output and messages to standard error, so that output can
 //! be piped; the exit code says what happened (see [`Exit`]).
 
+mod check;
 mod client;
 mod config;
 mod document;
@@ -129,6 +130,20 @@ Environment:
 /// Everything that does not serve.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
+    /// Find mistakes in the files of a folder before anything runs; needs no server
+    ///
+    /// Reads all files as --load would, and judges them together: workflows, task definitions,
+    /// schedules, event handlers, triggers and monitors. Finds what cannot run, and what runs but is
+    /// surely not meant: misspelt inputs, outputs, columns and cases, workflows that do not exist,
+    /// routes that nothing reaches. Each finding has file, line, reason, hint and code.
+    #[command(after_help = "\
+Examples:
+  nightbell check definitions/
+  nightbell check definitions/ --strict              notes fail, too
+  nightbell check . -o sarif > nightbell.sarif       for code reviews
+
+Exits with 1 if there are errors or warnings. Notes are worth a look, but perhaps meant.")]
+    Check(check::Arguments),
     /// Definitions of workflows: what can run
     #[command(subcommand)]
     Workflow(workflow::Verb),
@@ -193,13 +208,17 @@ pub(crate) enum ClientCommand {
 pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()> {
     let format = if global.json { Format::Json } else { global.output };
     let output = Output::new(format);
+    if format == Format::Sarif && !matches!(command, ClientCommand::Check(_)) {
+        let hint = "only `nightbell check` writes SARIF; use -o json";
+        return Err(Failure::usage("-o sarif is not for this command").with_hint(hint).into());
+    }
     match command {
         ClientCommand::Config(arguments) => return config::run(&arguments, &output),
         ClientCommand::Version => {
             let version = env!("CARGO_PKG_VERSION");
             return match format {
                 Format::Table => output.line(format_args!("nightbell {version}")),
-                Format::Json => output.json(&json!({ "version": version })),
+                Format::Json | Format::Sarif => output.json(&json!({ "version": version })),
             };
         }
         _ => {}
@@ -208,6 +227,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
+            ClientCommand::Check(arguments) => check::run(&arguments, &client, &output).await,
             ClientCommand::Workflow(verb) => workflow::run(verb, &client, &output).await,
             ClientCommand::Run(verb) => run::run(verb, &client, &output).await,
             ClientCommand::Task(verb) => task::run(verb, &client, &output).await,

@@ -16,6 +16,8 @@ pub(super) enum Format {
     Table,
     /// JSON for programs
     Json,
+    /// SARIF 2.1.0 for code reviews; `check` alone writes it
+    Sarif,
 }
 
 /// The two streams and what they can show.
