@@ -77,11 +77,13 @@ fn slips_are_found_by_file_line_and_word() {
     let expected = [
         ("flow.json:5", "undeclared-input", "custmer"),
         ("flow.json:8", "misspelt-property", "lenght"),
+        ("flow.json:9", "answer-without-case", "few"),
         ("flow.json:13", "case-never-taken", "Many"),
         ("flow.json:14", "unknown-workflow", "rnig"),
         ("jobs.yaml: warning", "file-not-read", "sections"),
         ("monitors.yaml:6", "route-never-reached", "routes[1]"),
         ("monitors.yaml:6", "matches-nothing", "data"),
+        ("monitors.yaml:9", "doubtful-setting", "sql_urls_in_inputs"),
         ("monitors.yaml:11", "unknown-column", "hst"),
         ("monitors.yaml:13", "unknown-column", "los"),
         ("monitors.yaml:15", "unknown-schedule", "nigthly"),
