@@ -116,6 +116,22 @@ pub(crate) async fn load(
     Ok(())
 }
 
+/// The schedules that the files below the paths define.
+///
+/// # Errors
+/// What is wrong with files.
+pub(crate) fn schedules_below(
+    engine: &Engine,
+    paths: &[PathBuf],
+) -> Result<Vec<ScheduleSpec>, Vec<Finding>> {
+    let (below, mut wrong) = below::all(paths);
+    let (_, files) = by_kind(below.files);
+    let found = reading::all(&files, engine);
+    wrong.extend(found.refused.into_values().flatten());
+    let schedules = found.defined.into_iter().flat_map(|(_, found)| found.schedules);
+    if wrong.is_empty() { Ok(schedules.collect()) } else { Err(wrong) }
+}
+
 /// The files below the paths: those of monitors, and those of all else. What cannot be read is left
 /// out: [`examine`] tells of it.
 pub(crate) fn files_by_kind(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<PathBuf>) {

@@ -208,9 +208,16 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
 pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()> {
     let format = if global.json { Format::Json } else { global.output };
     let output = Output::new(format);
-    if format == Format::Sarif && !matches!(command, ClientCommand::Check(_)) {
-        let hint = "only `nightbell check` writes SARIF; use -o json";
-        return Err(Failure::usage("-o sarif is not for this command").with_hint(hint).into());
+    let fits = match format {
+        Format::Table | Format::Json => true,
+        Format::Sarif => matches!(command, ClientCommand::Check(_)),
+        Format::Ics => {
+            matches!(command, ClientCommand::Schedule(schedule::Verb::Calendar(_)))
+        }
+    };
+    if !fits {
+        let hint = "`check` writes SARIF, `schedule calendar` iCalendar; use -o json";
+        return Err(Failure::usage("this command has no such format").with_hint(hint).into());
     }
     match command {
         ClientCommand::Config(arguments) => return config::run(&arguments, &output),
@@ -218,7 +225,9 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             let version = env!("CARGO_PKG_VERSION");
             return match format {
                 Format::Table => output.line(format_args!("nightbell {version}")),
-                Format::Json | Format::Sarif => output.json(&json!({ "version": version })),
+                Format::Json | Format::Sarif | Format::Ics => {
+                    output.json(&json!({ "version": version }))
+                }
             };
         }
         _ => {}
