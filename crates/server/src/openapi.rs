@@ -13,13 +13,14 @@ use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, RefOr};
-use utoipa_axum::router::OpenApiRouter;
+use kernel::access::Need;
 use utoipa_axum::routes;
 
 use crate::Api;
+use crate::access::Routes;
 
-pub(crate) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(document)).routes(routes!(docs))
+pub(crate) fn routes() -> Routes {
+    Routes::new().on(Need::Public, routes!(document)).on(Need::Public, routes!(docs))
 }
 
 /// The pages, each written when it is first asked for: a start does not wait for them.

@@ -14,23 +14,24 @@ use engine::store::Statistics;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use utoipa_axum::router::OpenApiRouter;
+use kernel::access::Need;
 use utoipa_axum::routes;
 
 use crate::Api;
+use crate::access::Routes;
 use crate::guard::Guard;
 use crate::metrics::Traffic;
 use crate::problem::Problem;
 
-pub(crate) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(health))
-        .routes(routes!(api_health))
-        .routes(routes!(version))
-        .routes(routes!(token))
-        .routes(routes!(api_token))
-        .routes(routes!(user_info))
-        .routes(routes!(api_user_info))
+pub(crate) fn routes() -> Routes {
+    Routes::new()
+        .on(Need::Public, routes!(health))
+        .on(Need::Public, routes!(api_health))
+        .on(Need::Public, routes!(version))
+        .on(Need::Public, routes!(token))
+        .on(Need::Public, routes!(api_token))
+        .on(Need::Anyone, routes!(user_info))
+        .on(Need::Anyone, routes!(api_user_info))
 }
 
 /// Quarantined executions named in a health answer.

@@ -23,7 +23,6 @@ use engine::Engine;
 use kernel::durable::MACHINE_ID_MAX;
 use kernel::graph::Execution;
 use kernel::{ExecutionId, Json, MachineKind, Timestamp};
-use utoipa_axum::router::OpenApiRouter;
 
 pub(crate) use caller::Caller;
 pub(crate) use code::{payload, told};
@@ -35,6 +34,7 @@ pub(crate) use why::why;
 use self::refusal::Refusal;
 use self::status::Wishes;
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
 /// Where the API begins.
@@ -50,8 +50,8 @@ const ACTS: [&str; 6] = ["raiseEvent", "terminate", "suspend", "resume", "rewind
 pub(crate) const ORCHESTRATION: &str = "orchestration";
 
 /// The paths of this API.
-pub(crate) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
+pub(crate) fn routes() -> Routes {
+    Routes::new()
         .merge(start::routes())
         .merge(list::routes())
         .merge(control::routes())

@@ -21,21 +21,22 @@ use engine::store::Document;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
-use utoipa_axum::router::OpenApiRouter;
+use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use self::verify::Verifier;
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::extract::{Body, Path};
 use crate::rest::tags::{self, Change, Resource, Tag, Tagging};
 
 /// The paths of webhooks: their definitions, and where payloads come in.
-pub(crate) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(webhooks, create_webhook))
-        .routes(routes!(webhook, update_webhook, delete_webhook))
-        .routes(routes!(webhook_tags, put_webhook_tags, delete_webhook_tags))
+pub(crate) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(webhooks)).on(Permission::Edit, routes!(create_webhook))
+        .on(Permission::Read, routes!(webhook)).on(Permission::Edit, routes!(update_webhook, delete_webhook))
+        .on(Permission::Read, routes!(webhook_tags)).on(Permission::Edit, routes!(put_webhook_tags, delete_webhook_tags))
         .merge(receive::routes())
         .merge(provider::routes())
         .layer(Extension(Writing::default()))

@@ -12,19 +12,20 @@ use kernel::{ExecutionId, Json};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
+use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::extract::{Answer, Body, Object, Path, Query, RawQuery, object, unreadable};
 use super::view::{self, Lens};
 use super::workflow::{StartRequest, begin, show};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(execute_workflow))
-        .routes(routes!(execute_for_output, execute_for_output_by_get))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Run, routes!(execute_workflow))
+        .on(Permission::Run, routes!(execute_for_output, execute_for_output_by_get))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -26,14 +26,14 @@ pub(crate) mod why;
 pub(crate) mod workflow;
 
 use axum::Extension;
-use utoipa_axum::router::OpenApiRouter;
 
 use crate::Api;
+use crate::access::Routes;
 
 /// All paths of the API, described.
-pub fn router() -> OpenApiRouter<Api> {
+pub fn router() -> Routes {
     let registering = metadata::Registering::default();
-    OpenApiRouter::new()
+    Routes::new()
         .merge(workflow::routes())
         .merge(execute::routes())
         .merge(summary::routes())

@@ -11,24 +11,25 @@ use kernel::{Record, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
+use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::super::extract::{Body, Path, Query};
 use super::super::query::instant;
 use super::{page_size, say, view};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(list))
-        .routes(routes!(show))
-        .routes(routes!(why))
-        .routes(routes!(acknowledge))
-        .routes(routes!(snooze))
-        .routes(routes!(resolve))
-        .routes(routes!(resend))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(list))
+        .on(Permission::Read, routes!(show))
+        .on(Permission::Read, routes!(why))
+        .on(Permission::Respond, routes!(acknowledge))
+        .on(Permission::Respond, routes!(snooze))
+        .on(Permission::Respond, routes!(resolve))
+        .on(Permission::Respond, routes!(resend))
 }
 
 /// States in which an incident is not over.

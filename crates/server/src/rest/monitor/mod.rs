@@ -26,21 +26,22 @@ use kernel::{ExecutionId, MachineKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
+use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::extract::{Path, Query, RawBody};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(list, add, replace))
-        .routes(routes!(show, put_one, delete))
-        .routes(routes!(check))
-        .routes(routes!(checks))
-        .routes(routes!(history))
-        .routes(routes!(receiver::deliveries))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(list)).on(Permission::Edit, routes!(add, replace))
+        .on(Permission::Read, routes!(show)).on(Permission::Edit, routes!(put_one, delete))
+        .on(Permission::Run, routes!(check))
+        .on(Permission::Read, routes!(checks))
+        .on(Permission::Read, routes!(history))
+        .on(Permission::Read, routes!(receiver::deliveries))
         .merge(incident::routes())
         .merge(silence::routes())
         .merge(receiver::routes())

@@ -10,16 +10,17 @@ use kernel::graph::{Execution, Status};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
+use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::super::extract::{Path, Query};
 use super::{ByParams, page_size, view};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(test)).routes(routes!(resend))
+pub(super) fn routes() -> Routes {
+    Routes::new().on(Permission::Read, routes!(list)).on(Permission::Edit, routes!(test)).on(Permission::Respond, routes!(resend))
 }
 
 /// How long a test waits for its end before it answers that it goes on.

@@ -8,19 +8,20 @@ use kernel::alert::{Monitor, silenced};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
+use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::super::extract::{Body, Path, Query};
 use super::{read_alone, view};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(list, add))
-        .routes(routes!(preview))
-        .routes(routes!(show, put, delete))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(list)).on(Permission::Respond, routes!(add))
+        .on(Permission::Read, routes!(preview))
+        .on(Permission::Read, routes!(show)).on(Permission::Respond, routes!(put, delete))
 }
 
 /// Lists silences: those that people made, and those of files.

@@ -9,17 +9,18 @@ use kernel::{Json, Scripts};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
+use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::start::{StartRequest, rehearsed};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::extract::{Answer, Body, Query, lenient, object, unreadable};
 use crate::rest::view::{self, Lens};
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(test_workflow)).routes(routes!(test_workflow_and_answer))
+pub(super) fn routes() -> Routes {
+    Routes::new().on(Permission::Run, routes!(test_workflow)).on(Permission::Run, routes!(test_workflow_and_answer))
 }
 
 /// What a test says beside the start: a part of the protocol's `WorkflowTestRequest`.

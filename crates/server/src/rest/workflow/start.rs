@@ -10,19 +10,20 @@ use kernel::{ExecutionId, Json};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
+use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::extract::{Body, Object, Path, Query, lenient, object};
 use crate::rest::metadata::apart;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(start_workflow))
-        .routes(routes!(start_workflow_by_name))
-        .routes(routes!(start_workflow_version))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Run, routes!(start_workflow))
+        .on(Permission::Run, routes!(start_workflow_by_name))
+        .on(Permission::Run, routes!(start_workflow_version))
 }
 
 /// What to start, as clients write it.
