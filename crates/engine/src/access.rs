@@ -141,10 +141,7 @@ pub struct Access {
 
 impl Access {
     /// Reads every key; one that is damaged counts no more.
-    pub(crate) async fn open(
-        store: Arc<dyn Store>,
-        damaged: &Damaged,
-    ) -> Result<Self, StoreError> {
+    pub(crate) async fn open(store: Arc<dyn Store>, damaged: &Damaged) -> Result<Self, StoreError> {
         let documents = store.documents(KIND).await?;
         let records = documents.iter().filter_map(|it| damaged.read::<KeyRecord>(it));
         let keys: HashMap<_, _> =
@@ -184,7 +181,9 @@ impl Access {
         let entries = self.keys.read();
         let mut keys: Vec<_> =
             entries.values().map(|entry| (entry.record.clone(), used(entry))).collect();
-        keys.sort_by(|(one, _), (other, _)| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
+        keys.sort_by(|(one, _), (other, _)| {
+            (one.created_at, &one.id).cmp(&(other.created_at, &other.id))
+        });
         keys
     }
 

@@ -88,7 +88,8 @@ impl KeyHash {
 
 impl PartialEq for KeyHash {
     fn eq(&self, other: &Self) -> bool {
-        let differing = self.0.iter().zip(&other.0).fold(0, |all, (one, other)| all | (one ^ other));
+        let differing =
+            self.0.iter().zip(&other.0).fold(0, |all, (one, other)| all | (one ^ other));
         std::hint::black_box(differing) == 0
     }
 }
@@ -114,7 +115,8 @@ impl<'de> Deserialize<'de> for KeyHash {
                 Some(())
             })
         });
-        read.flatten().ok_or_else(|| serde::de::Error::custom("the hash of a key has 64 digits"))?;
+        read.flatten()
+            .ok_or_else(|| serde::de::Error::custom("the hash of a key has 64 digits"))?;
         Ok(Self(hash))
     }
 }

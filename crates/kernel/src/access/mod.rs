@@ -42,7 +42,8 @@ pub struct Principal {
 impl Principal {
     /// A principal with these roles.
     pub fn new(id: Arc<str>, name: Arc<str>, roles: Vec<Role>) -> Self {
-        let permissions = roles.iter().fold(Permissions::NONE, |all, role| all | role.permissions());
+        let permissions =
+            roles.iter().fold(Permissions::NONE, |all, role| all | role.permissions());
         Self { id, name, roles, permissions }
     }
 
@@ -71,7 +72,11 @@ pub fn decide(mode: Mode, need: Need, who: Option<&Principal>) -> Result<(), Ref
         (Need::Public | Need::Proof, _) => Ok(()),
         (Need::Anyone, Some(_)) => Ok(()),
         (Need::OneOf(permissions), Some(who)) => {
-            if who.permissions.meets(permissions) { Ok(()) } else { Err(Refusal::Forbidden) }
+            if who.permissions.meets(permissions) {
+                Ok(())
+            } else {
+                Err(Refusal::Forbidden)
+            }
         }
         (Need::Anyone | Need::OneOf(_), None) => match mode {
             Mode::Open | Mode::Offered => Ok(()),

@@ -11,6 +11,7 @@ mod event;
 mod failure;
 mod incident;
 mod input;
+mod key;
 mod moment;
 mod monitor;
 pub(crate) mod offline;
@@ -56,6 +57,7 @@ First steps:
 Environment:
   NIGHTBELL_URL          the server, http://127.0.0.1:8080 by default
   CONDUCTOR_SERVER_URL   used if NIGHTBELL_URL is not set
+  NIGHTBELL_KEY          the key to use, if the server asks for one (`auth = \"on\"`)
   NO_COLOR               no colours, whatever the value
 
 Exit codes:
@@ -100,7 +102,7 @@ pub(crate) enum Command {
     #[command(after_help = "\
 Examples:
   nightbell serve
-  nightbell serve --listen 0.0.0.0:8080 --store sqlite:/var/lib/nightbell/nightbell.db
+  nightbell serve --auth on --listen 0.0.0.0:8080 --store sqlite:/var/lib/nightbell/nightbell.db
   nightbell serve --load definitions/ --load nightly.json")]
     Serve(Flags),
     /// Run the two-minute tour: a server with examples, in a store that is thrown away
@@ -180,6 +182,9 @@ pub(crate) enum ClientCommand {
     /// Secrets that workflows use: written, never shown
     #[command(subcommand)]
     Secret(secret::Verb),
+    /// Keys: who may use the server, and for what
+    #[command(subcommand)]
+    Key(key::Verb),
     /// Print the settings of the server as a commented file
     Config(config::Arguments),
     /// Print the version
@@ -225,6 +230,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Receiver(verb) => receiver::run(verb, &client, &output).await,
             ClientCommand::Route(verb) => route::run(verb, &client, &output).await,
             ClientCommand::Secret(verb) => secret::run(verb, &client, &output).await,
+            ClientCommand::Key(verb) => key::run(verb, &client, &output).await,
             ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
         }
     })

@@ -34,7 +34,10 @@ impl Anonymous {
             return;
         }
         let client = if clients.len() < CLIENTS_MAX {
-            tracing::info!(client, "a client calls without credentials; `auth = \"on\"` would refuse it");
+            tracing::info!(
+                client,
+                "a client calls without credentials; `auth = \"on\"` would refuse it"
+            );
             client
         } else {
             OTHERS.to_owned()

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use engine::{Engine, Proved};
@@ -30,7 +30,7 @@ use anonymous::Anonymous;
 use throttle::Throttle;
 use token::{Tokens, Verdict};
 
-pub(crate) use routes::{Requirements, Routes};
+pub(crate) use routes::{PERMISSION, Requirements, Routes};
 pub(crate) use token::LIFETIME_SECONDS;
 
 /// Who makes a request; in its extensions.
@@ -57,6 +57,14 @@ impl Actor {
         }
     }
 
+    /// As [`Self::or_told`] where nobody need be told.
+    pub(crate) fn if_told(&self, told: Option<String>) -> Option<Arc<str>> {
+        match self.principal() {
+            Some(_) => Some(self.shown().into()),
+            None => told.map(Into::into),
+        }
+    }
+
     /// Whether it may do something more than its path needs. Without access control anybody may.
     pub(crate) fn may(&self, api: &Api, permission: Permission) -> bool {
         decide(api.settings.auth, permission.into(), self.principal()).is_ok()
@@ -66,7 +74,12 @@ impl Actor {
     ///
     /// # Errors
     /// It may not.
-    pub(crate) fn must(&self, api: &Api, permission: Permission, what: &str) -> Result<(), Problem> {
+    pub(crate) fn must(
+        &self,
+        api: &Api,
+        permission: Permission,
+        what: &str,
+    ) -> Result<(), Problem> {
         if self.may(api, permission) {
             return Ok(());
         }
@@ -78,12 +91,12 @@ impl<S: Sync> FromRequestParts<S> for Actor {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        Ok(parts.extensions.get::<Self>().cloned().unwrap_or_default())
+        Ok(Self::of(&parts.extensions))
     }
 }
 
-/// What stands before every path.
-pub(crate) struct Door {
+/// Decides on every request.
+pub(crate) struct Authorizer {
     mode: Mode,
     engine: Engine,
     tokens: Tokens,
@@ -92,7 +105,7 @@ pub(crate) struct Door {
     anonymous: Anonymous,
 }
 
-impl Door {
+impl Authorizer {
     pub(crate) fn new(api: &Api, requirements: Requirements) -> Self {
         Self {
             mode: api.settings.auth,
@@ -129,7 +142,9 @@ impl Door {
             Proved::Expired => Err(expired("the key has expired")),
             Proved::Unknown => {
                 self.throttle.failed(peer).await;
-                Err(invalid("the key id and the secret do not belong together, or the key was revoked"))
+                Err(invalid(
+                    "the key id and the secret do not belong together, or the key was revoked",
+                ))
             }
         }
     }
@@ -146,7 +161,8 @@ impl Door {
     /// The bootstrap key ends when an administrator has come in by another one.
     fn note_administrator(&self, principal: &Arc<Principal>, key: &str) {
         let access = self.engine.access();
-        if !principal.may(Permission::Admin) || !access.has_bootstrap() || access.is_bootstrap(key) {
+        if !principal.may(Permission::Admin) || !access.has_bootstrap() || access.is_bootstrap(key)
+        {
             return;
         }
         let (engine, principal) = (self.engine.clone(), principal.clone());
@@ -163,7 +179,11 @@ impl Door {
     }
 
     /// Who the credentials of a request prove its sender to be; `None` without any.
-    fn who(&self, headers: &HeaderMap, query: Option<&str>) -> Option<Result<Arc<Principal>, Problem>> {
+    fn who(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+    ) -> Option<Result<Arc<Principal>, Problem>> {
         let given = credential::of(headers, query)?;
         if let Some(key) = KeyText::parse(&given) {
             return Some(match self.holder(&key) {
@@ -180,7 +200,9 @@ impl Door {
                 Proved::Unknown => Err(invalid("the key of the token was revoked")),
             },
             Verdict::Expired => Err(expired("the token has expired")),
-            Verdict::Invalid => Err(invalid("the credentials are no key and no token of this server")),
+            Verdict::Invalid => {
+                Err(invalid("the credentials are no key and no token of this server"))
+            }
         })
     }
 
@@ -220,6 +242,12 @@ impl Door {
         };
         match decide(self.mode, need, who.as_deref()) {
             Ok(()) => {
+                if who.is_some() && path.is_none() {
+                    // Triggers hand headers on to workflows, which have no business with a key.
+                    for name in &credential::HEADERS {
+                        request.headers_mut().remove(name);
+                    }
+                }
                 if who.is_none() && self.mode == Mode::Offered && !is_public {
                     self.anonymous.count(request);
                 }
@@ -227,7 +255,8 @@ impl Door {
             }
             Err(Refusal::Unauthenticated) => {
                 let hint = if guard::is_grpc(request.headers()) { GRPC_HINT } else { HINT };
-                let problem = Problem::new(StatusCode::UNAUTHORIZED, INVALID, "this needs a key or a token");
+                let problem =
+                    Problem::new(StatusCode::UNAUTHORIZED, INVALID, "this needs a key or a token");
                 Err(in_the_words_of(request.headers(), problem.with_hint(hint)))
             }
             Err(Refusal::Forbidden) => {
@@ -246,7 +275,7 @@ impl Door {
 
 /// Lets requests of one router pass, or answers them.
 pub(crate) async fn admit(
-    State(door): State<Arc<Door>>,
+    State(authorizer): State<Arc<Authorizer>>,
     path: Option<MatchedPath>,
     mut request: Request,
     next: Next,
@@ -256,11 +285,12 @@ pub(crate) async fn admit(
     if path.is_none() && crate::durable::canonical(request.uri()).is_some() {
         return next.run(request).await;
     }
-    match door.admit(path, &mut request).await {
+    match authorizer.admit(path, &mut request).await {
         Ok(actor) => {
-            let held = actor.0.as_ref().filter(|_| is_held_open(&request)).map(|principal| {
-                held::Lease::new(door.engine.clone(), principal.id.clone())
-            });
+            let held =
+                actor.0.as_ref().filter(|_| is_held_open(&request)).map(|principal| {
+                    held::Lease::new(authorizer.engine.clone(), principal.id.clone())
+                });
             request.extensions_mut().insert(actor);
             let response = next.run(request).await;
             match held {
@@ -287,21 +317,29 @@ const HINT: &str = "Send a key as 'Authorization: Bearer KEY' or 'X-Authorizatio
 const GRPC_HINT: &str = "Send a key in the metadata of each call, as 'authorization: Bearer KEY'; see \
     docs/security.md for the lines that do so in each SDK.";
 
+fn unauthenticated(hint: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, INVALID, "this needs a key or a token").with_hint(hint)
+}
+
 fn invalid(message: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, INVALID, message)
         .with_hint("Check the key, or ask an administrator for another one.")
 }
 
 fn expired(message: &str) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, EXPIRED, message)
-        .with_hint("Ask for another token with POST /api/token; for another key, ask an administrator.")
+    Problem::new(StatusCode::UNAUTHORIZED, EXPIRED, message).with_hint(
+        "Ask for another token with POST /api/token; for another key, ask an administrator.",
+    )
 }
 
 fn forbidden(who: Option<&Principal>, need: Need, what: &str) -> Problem {
     let name = who.map_or("anonymous", |who| &*who.name);
-    let roles: Vec<&str> = who.into_iter().flat_map(|who| &who.roles).map(|it| it.as_str()).collect();
-    let message =
-        format!("'{name}' ({}) may not do this: {what} needs the permission {need}", roles.join(", "));
+    let roles: Vec<&str> =
+        who.into_iter().flat_map(|who| &who.roles).map(|it| it.as_str()).collect();
+    let message = format!(
+        "'{name}' ({}) may not do this: {what} needs the permission {need}",
+        roles.join(", ")
+    );
     let grants = kernel::access::Role::ALL.into_iter().filter(|role| match need {
         Need::OneOf(permissions) => role.permissions().meets(permissions),
         _ => true,

@@ -18,13 +18,13 @@ use crate::Api;
 ///
 /// A new endpoint is registered with `Routes::new().on(Permission::Read, routes!(handler))`. Handlers
 /// of one path that need different permissions are registered one after the other.
-pub struct Routes {
+pub(crate) struct Routes {
     router: OpenApiRouter<Api>,
     needs: ByPath,
 }
 
 /// In descriptions: what an operation needs.
-const PERMISSION: &str = "x-permission";
+pub(crate) const PERMISSION: &str = "x-permission";
 
 impl Routes {
     /// None yet.

@@ -5,9 +5,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use engine::Engine;
 use kernel::Json;
+use kernel::access::Permission;
 use kernel::durable::instance::{Input, Instance};
 use kernel::graph::Control;
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::caller::Caller;

@@ -6,10 +6,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use engine::Engine;
 use engine::durable::EntityQuery;
+use kernel::access::Permission;
 use kernel::durable::entity::{Entity, Signal};
 use kernel::{ExecutionId, Json, Timestamp};
 use serde::Serialize;
-use kernel::access::Permission;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -24,8 +24,10 @@ use crate::rest::extract::{Answer, Path, RawBody, parse};
 pub(super) fn routes() -> Routes {
     Routes::new()
         .on(Permission::Read, routes!(entities))
-        .on(Permission::Read, routes!(entities_named)).on(Permission::Run, routes!(signal_entity_without_key, delete_entity_without_key))
-        .on(Permission::Read, routes!(entity)).on(Permission::Run, routes!(signal_entity, delete_entity))
+        .on(Permission::Read, routes!(entities_named))
+        .on(Permission::Run, routes!(signal_entity_without_key, delete_entity_without_key))
+        .on(Permission::Read, routes!(entity))
+        .on(Permission::Run, routes!(signal_entity, delete_entity))
 }
 
 /// Stands in an address for an empty key.

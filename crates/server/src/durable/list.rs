@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use engine::durable::{InstanceQuery, Purge};
 use engine::search::{Counting, Filter, Mark, Search, TimeField};
+use kernel::access::Permission;
 use kernel::{ExecutionId, Json, Timestamp};
 use percent_encoding::percent_decode;
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::caller::{Caller, FAILURE_IS_500, encoded};

@@ -33,12 +33,11 @@ pub(crate) use why::why;
 
 use self::refusal::Refusal;
 use self::status::Wishes;
-use crate::Api;
 use crate::access::Routes;
 use crate::problem::Problem;
 
 /// Where the API begins.
-const BASE: &str = "/runtime/webhooks/durabletask";
+pub(crate) const BASE: &str = "/runtime/webhooks/durabletask";
 /// Where it begins, too: as the host offers it to its own workers, and as its first version did.
 const ALIASES: [&str; 3] = [BASE, "/durabletask", "/admin/extensions/DurableTaskExtension"];
 /// The protocol's words that paths begin with.

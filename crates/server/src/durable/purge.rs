@@ -5,9 +5,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use engine::search::{Filter, Search};
 use kernel::ExecutionId;
+use kernel::access::Permission;
 use serde::Serialize;
 use utoipa::ToSchema;
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::caller::Caller;
@@ -20,7 +20,9 @@ use crate::access::Routes;
 use crate::rest::extract::Path;
 
 pub(super) fn routes() -> Routes {
-    Routes::new().on(Permission::Edit, routes!(purge_instance)).on(Permission::Edit, routes!(purge_instances))
+    Routes::new()
+        .on(Permission::Edit, routes!(purge_instance))
+        .on(Permission::Edit, routes!(purge_instances))
 }
 
 /// Instances looked for at once.

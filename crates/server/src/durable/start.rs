@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
+use kernel::access::Permission;
 use kernel::durable::{ID_MAX, ORCHESTRATION, WORKFLOW};
 use kernel::{ExecutionId, Json};
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::caller::{Caller, FAILURE_IS_500};

@@ -4,9 +4,9 @@
 use axum::Json;
 use axum::extract::State;
 use engine::durable::{NameFilter, Room, Unfinished, Worker};
+use kernel::access::Permission;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use crate::Api;

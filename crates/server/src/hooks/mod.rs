@@ -18,10 +18,10 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use engine::Engine;
 use engine::store::Document;
+use kernel::access::Permission;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use self::verify::Verifier;
@@ -34,9 +34,12 @@ use crate::rest::tags::{self, Change, Resource, Tag, Tagging};
 /// The paths of webhooks: their definitions, and where payloads come in.
 pub(crate) fn routes() -> Routes {
     Routes::new()
-        .on(Permission::Read, routes!(webhooks)).on(Permission::Edit, routes!(create_webhook))
-        .on(Permission::Read, routes!(webhook)).on(Permission::Edit, routes!(update_webhook, delete_webhook))
-        .on(Permission::Read, routes!(webhook_tags)).on(Permission::Edit, routes!(put_webhook_tags, delete_webhook_tags))
+        .on(Permission::Read, routes!(webhooks))
+        .on(Permission::Edit, routes!(create_webhook))
+        .on(Permission::Read, routes!(webhook))
+        .on(Permission::Edit, routes!(update_webhook, delete_webhook))
+        .on(Permission::Read, routes!(webhook_tags))
+        .on(Permission::Edit, routes!(put_webhook_tags, delete_webhook_tags))
         .merge(receive::routes())
         .merge(provider::routes())
         .layer(Extension(Writing::default()))

@@ -11,10 +11,10 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use engine::Engine;
 use engine::search::{PAGE_MAX, RecordSearch};
+use kernel::access::Need;
 use kernel::alert::{Input, ProviderAction, ProviderEvent, State as IncidentState};
 use kernel::{ExecutionId, Json, Record, Rejected, Timestamp};
 use serde_json::{Value, json};
-use kernel::access::Need;
 use utoipa_axum::routes;
 
 use super::receive::doubted;

@@ -8,13 +8,13 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, http};
 use engine::Engine;
 use engine::store::Document;
+use kernel::access::Need;
 use kernel::expression::{Scope, evaluate};
 use kernel::graph::{Report, TaskStatus, Verdict};
 use kernel::{Json, TaskId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
-use kernel::access::Need;
 use utoipa_axum::routes;
 
 use super::replay::{self, Arrival, UnderWay};

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use engine::{Engine, Error};
+use kernel::access::Permission;
 use kernel::graph::Input;
 use kernel::{ExecutionId, Rejected};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::extract::{Answer, Path, Query, execution_id};

@@ -6,10 +6,10 @@ use axum::Json;
 use axum::extract::State;
 use engine::Engine;
 use kernel::Json as Payload;
+use kernel::access::Permission;
 use kernel::graph::{Control, Input};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::extract::{Body, LargeAnswer, Query, Share, execution_id, lenient, unknown_workflow};

@@ -4,9 +4,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use engine::vault::Shelf;
+use kernel::access::Permission;
 use serde::Serialize;
 use utoipa::ToSchema;
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path, RawBody};
@@ -20,8 +20,10 @@ const SHELF: Shelf = Shelf::Environment;
 pub(super) fn routes() -> Routes {
     Routes::new()
         .on(Permission::Read, routes!(variables))
-        .on(Permission::Read, routes!(variable)).on(Permission::Edit, routes!(put_variable, delete_variable))
-        .on(Permission::Read, routes!(variable_tags)).on(Permission::Edit, routes!(put_variable_tags, delete_variable_tags))
+        .on(Permission::Read, routes!(variable))
+        .on(Permission::Edit, routes!(put_variable, delete_variable))
+        .on(Permission::Read, routes!(variable_tags))
+        .on(Permission::Edit, routes!(put_variable_tags, delete_variable_tags))
 }
 
 /// A named value: the protocol's `EnvironmentVariable`.

@@ -10,6 +10,7 @@ use engine::Engine;
 use engine::events::{BrokerError, EventMessage, EventName, LEDGER, PublishError, QueueState};
 use engine::search::RecordSearch;
 use kernel::Record;
+use kernel::access::Permission;
 use kernel::definition::{
     EventHandler, Problem as Flaw, Tag, parse_event_handlers, validate_event_handler,
 };
@@ -17,7 +18,6 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use utoipa::IntoParams;
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path, Query, RawBody, lenient};
@@ -28,13 +28,17 @@ use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .on(Permission::Read, routes!(event_handlers)).on(Permission::Edit, routes!(create_event_handler, update_event_handler))
-        .on(Permission::Read, routes!(event_handlers_of)).on(Permission::Edit, routes!(delete_event_handler))
+        .on(Permission::Read, routes!(event_handlers))
+        .on(Permission::Edit, routes!(create_event_handler, update_event_handler))
+        .on(Permission::Read, routes!(event_handlers_of))
+        .on(Permission::Edit, routes!(delete_event_handler))
         .on(Permission::Read, routes!(event_handler))
         .on(Permission::Read, routes!(empty_event_handler))
-        .on(Permission::Read, routes!(event_tags)).on(Permission::Edit, routes!(put_event_tags, delete_event_tags))
+        .on(Permission::Read, routes!(event_tags))
+        .on(Permission::Edit, routes!(put_event_tags, delete_event_tags))
         .on(Permission::Read, routes!(event_queues))
-        .on(Permission::Read, routes!(event_queue)).on(Permission::Edit, routes!(put_event_queue, delete_event_queue))
+        .on(Permission::Read, routes!(event_queue))
+        .on(Permission::Edit, routes!(put_event_queue, delete_event_queue))
         .on(Permission::Edit, routes!(test_connectivity))
         .on(Permission::Run, routes!(publish_event))
         .on(Permission::Read, routes!(event_statistics))

@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use engine::Engine;
+use kernel::access::Permission;
 use kernel::definition::{
     Findings, Problem as Flaw, TaskDef, WorkflowDef, inspect_workflow, parse_task_defs,
     parse_workflow, parse_workflows, validate_task_def,
@@ -19,7 +20,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use utoipa::{IntoParams, ToSchema};
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::extract::{Path, Query, RawBody, lenient};
@@ -30,7 +30,8 @@ use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .on(Permission::Read, routes!(workflows)).on(Permission::Edit, routes!(create_workflow, update_workflows))
+        .on(Permission::Read, routes!(workflows))
+        .on(Permission::Edit, routes!(create_workflow, update_workflows))
         .on(Permission::Edit, routes!(validate_workflow))
         .on(Permission::Read, routes!(workflow_names))
         .on(Permission::Read, routes!(workflow_names_and_versions))
@@ -38,8 +39,10 @@ pub(super) fn routes() -> Routes {
         .on(Permission::Read, routes!(workflow))
         .on(Permission::Read, routes!(workflow_versions))
         .on(Permission::Edit, routes!(delete_workflow))
-        .on(Permission::Read, routes!(task_defs)).on(Permission::Edit, routes!(create_task_defs, update_task_def))
-        .on(Permission::Read, routes!(task_def)).on(Permission::Edit, routes!(delete_task_def))
+        .on(Permission::Read, routes!(task_defs))
+        .on(Permission::Edit, routes!(create_task_defs, update_task_def))
+        .on(Permission::Read, routes!(task_def))
+        .on(Permission::Edit, routes!(delete_task_def))
         .merge(rate_limit::routes())
 }
 

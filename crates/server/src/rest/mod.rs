@@ -1,6 +1,7 @@
 //! The Conductor REST API, one file per group of paths.
 #![allow(unused_qualifications, reason = "the macros that describe paths write types out in full")]
 
+mod access;
 mod admin;
 mod bulk;
 mod candidates;
@@ -27,11 +28,10 @@ pub(crate) mod workflow;
 
 use axum::Extension;
 
-use crate::Api;
 use crate::access::Routes;
 
-/// All paths of the API, described.
-pub fn router() -> Routes {
+/// All paths of the API, described, each with the permission that it needs.
+pub(crate) fn router() -> Routes {
     let registering = metadata::Registering::default();
     Routes::new()
         .merge(workflow::routes())
@@ -47,6 +47,7 @@ pub fn router() -> Routes {
         .merge(scheduler::routes())
         .merge(event::routes())
         .merge(admin::routes())
+        .merge(access::routes())
         .merge(secret::routes())
         .merge(environment::routes())
         .merge(monitor::routes())

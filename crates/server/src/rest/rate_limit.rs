@@ -6,9 +6,9 @@
 use axum::extract::State;
 use axum::{Extension, Json};
 use engine::Engine;
+use kernel::access::Permission;
 use kernel::definition::{RateLimitConfig, WorkflowDef};
 use serde_json::{Value, json};
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path};
@@ -18,7 +18,10 @@ use crate::access::Routes;
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
-    Routes::new().on(Permission::Read, routes!(workflow_rate_limit)).on(Permission::Edit, routes!(put_workflow_rate_limit, post_workflow_rate_limit, delete_workflow_rate_limit))
+    Routes::new().on(Permission::Read, routes!(workflow_rate_limit)).on(
+        Permission::Edit,
+        routes!(put_workflow_rate_limit, post_workflow_rate_limit, delete_workflow_rate_limit),
+    )
 }
 
 /// Shows the limit of a workflow.

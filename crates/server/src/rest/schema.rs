@@ -2,11 +2,11 @@
 
 use axum::Json;
 use axum::extract::State;
+use kernel::access::Permission;
 use kernel::definition::SchemaDef;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::IntoParams;
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path, Query, lenient};
@@ -16,9 +16,12 @@ use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .on(Permission::Read, routes!(schemas)).on(Permission::Edit, routes!(save_schemas))
-        .on(Permission::Read, routes!(latest_schema)).on(Permission::Edit, routes!(delete_schemas))
-        .on(Permission::Read, routes!(schema)).on(Permission::Edit, routes!(delete_schema))
+        .on(Permission::Read, routes!(schemas))
+        .on(Permission::Edit, routes!(save_schemas))
+        .on(Permission::Read, routes!(latest_schema))
+        .on(Permission::Edit, routes!(delete_schemas))
+        .on(Permission::Read, routes!(schema))
+        .on(Permission::Edit, routes!(delete_schema))
 }
 
 /// Schemas in one request.

@@ -7,9 +7,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use engine::vault::{Listed, Shelf, Tag};
+use kernel::access::Permission;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path, RawBody, text_of};
@@ -26,9 +26,11 @@ pub(super) fn routes() -> Routes {
         .on(Permission::NameSecrets, routes!(clear_shared_cache))
         .on(Permission::NameSecrets, routes!(secrets_with_tags))
         .on(Permission::NameSecrets, routes!(secrets_with_tags_slashed))
-        .on(Permission::NameSecrets, routes!(secret)).on(Permission::WriteSecrets, routes!(put_secret, delete_secret))
+        .on(Permission::NameSecrets, routes!(secret))
+        .on(Permission::WriteSecrets, routes!(put_secret, delete_secret))
         .on(Permission::NameSecrets, routes!(secret_exists))
-        .on(Permission::NameSecrets, routes!(secret_tags)).on(Permission::WriteSecrets, routes!(put_secret_tags, delete_secret_tags))
+        .on(Permission::NameSecrets, routes!(secret_tags))
+        .on(Permission::WriteSecrets, routes!(put_secret_tags, delete_secret_tags))
 }
 
 /// A label: the protocol's `Tag`.

@@ -9,12 +9,12 @@ use axum::extract::State;
 use engine::Brief;
 use engine::search::{Search, like};
 use engine::store::Head;
+use kernel::access::Permission;
 use kernel::durable::instance::Instance;
 use kernel::graph::{Execution, Task};
 use kernel::{ExecutionId, Json, MachineKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::candidates::Candidates;

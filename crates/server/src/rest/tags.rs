@@ -7,11 +7,11 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use engine::Engine;
 use engine::store::Document;
+use kernel::access::Permission;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use utoipa::{IntoParams, ToSchema};
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path, Query};
@@ -23,9 +23,12 @@ use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .on(Permission::Read, routes!(workflow_tags)).on(Permission::Edit, routes!(add_workflow_tags, put_workflow_tags, delete_workflow_tags))
-        .on(Permission::Read, routes!(old_workflow_tags)).on(Permission::Edit, routes!(add_old_workflow_tag, delete_old_workflow_tag))
-        .on(Permission::Read, routes!(task_tags)).on(Permission::Edit, routes!(add_task_tags, put_task_tags, delete_task_tags))
+        .on(Permission::Read, routes!(workflow_tags))
+        .on(Permission::Edit, routes!(add_workflow_tags, put_workflow_tags, delete_workflow_tags))
+        .on(Permission::Read, routes!(old_workflow_tags))
+        .on(Permission::Edit, routes!(add_old_workflow_tag, delete_old_workflow_tag))
+        .on(Permission::Read, routes!(task_tags))
+        .on(Permission::Edit, routes!(add_task_tags, put_task_tags, delete_task_tags))
         .on(Permission::Read, routes!(all_tags))
         .on(Permission::Read, routes!(grouped_tags))
         .on(Permission::Read, routes!(tagged_resources))

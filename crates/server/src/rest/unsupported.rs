@@ -5,7 +5,6 @@ use axum::http::StatusCode;
 use kernel::access::Permission;
 use utoipa_axum::routes;
 
-use crate::Api;
 use crate::access::Routes;
 use crate::problem::Problem;
 

@@ -2,10 +2,10 @@
 
 use axum::extract::State;
 use engine::{Blocked, Engine};
+use kernel::access::Permission;
 use kernel::graph::{Execution, Waiting};
 use kernel::{ExecutionId, Json, Timestamp};
 use serde::Serialize;
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::extract::{Answer, Path};

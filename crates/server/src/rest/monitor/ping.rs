@@ -4,10 +4,10 @@
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
+use kernel::access::Need;
 use kernel::alert::{Input, Ping, PingKind, TEXT_MAX};
 use serde::Deserialize;
 use utoipa::IntoParams;
-use kernel::access::Need;
 use utoipa_axum::routes;
 
 use super::super::extract::{Path, Query, RawBody};

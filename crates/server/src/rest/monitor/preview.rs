@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use kernel::access::Permission;
 use kernel::alert::definition::{File, Severity};
 use kernel::alert::{Supposed, next_checks, who_is_told};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::super::extract::{Body, Path, RawBody};

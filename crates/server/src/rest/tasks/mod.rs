@@ -8,9 +8,9 @@ mod update;
 
 use axum::extract::State;
 use engine::Engine;
+use kernel::access::Permission;
 use kernel::graph::{Execution, Task};
 use kernel::{ExecutionId, TaskId};
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 pub(super) use queues::{queued, show_queued};

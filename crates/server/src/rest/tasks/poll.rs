@@ -10,12 +10,12 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::{Engine, PollRequest};
+use kernel::access::Permission;
 use kernel::graph::{Execution, Task, TaskStatus};
 use kernel::{Json, TaskId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::IntoParams;
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use crate::Api;

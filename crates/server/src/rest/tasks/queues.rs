@@ -8,10 +8,10 @@ use axum::extract::State;
 use engine::Engine;
 use engine::store::QueueRow;
 use kernel::Timestamp;
+use kernel::access::Permission;
 use kernel::graph::{Report, Verdict};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::poll::queue_of;

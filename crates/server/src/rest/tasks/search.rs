@@ -9,11 +9,11 @@ use std::collections::HashSet;
 
 use axum::extract::State;
 use engine::PAYLOAD_MAX;
+use kernel::access::Permission;
 use kernel::graph::{Execution, Task};
 use kernel::{ExecutionId, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use crate::Api;
@@ -26,7 +26,9 @@ use crate::rest::summary::{holds, instant};
 use crate::rest::view::{self, Lens};
 
 pub(super) fn routes() -> Routes {
-    Routes::new().on(Permission::Read, routes!(search_tasks)).on(Permission::Read, routes!(search_tasks_whole))
+    Routes::new()
+        .on(Permission::Read, routes!(search_tasks))
+        .on(Permission::Read, routes!(search_tasks_whole))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -8,11 +8,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::store::LogLine;
 use engine::{Engine, PollRequest};
+use kernel::access::Permission;
 use kernel::graph::{Execution, Input, Kind, Report, TaskStatus, Verdict};
 use kernel::{ExecutionId, Json, Rejected, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::poll::{one, take};

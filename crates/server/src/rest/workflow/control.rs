@@ -5,11 +5,11 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use engine::{Engine, Error};
+use kernel::access::Permission;
 use kernel::graph::{Amendment, Control, Execution, Input, Status};
 use kernel::{ExecutionId, Json, Rejected, TaskId};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::read::{room_for, show, show_whole};

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use kernel::Json;
+use kernel::access::Permission;
 use kernel::graph::Control;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::control::{act, payload};
@@ -19,7 +19,9 @@ use crate::problem::Problem;
 use crate::rest::extract::{Body, Object, Path, Query, lenient, object};
 
 pub(super) fn routes() -> Routes {
-    Routes::new().on(Permission::Run, routes!(jump_to_task)).on(Permission::Run, routes!(upgrade_workflow))
+    Routes::new()
+        .on(Permission::Run, routes!(jump_to_task))
+        .on(Permission::Run, routes!(upgrade_workflow))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -2,8 +2,8 @@
 
 use axum::extract::State;
 use engine::Engine;
-use kernel::graph::{Input, Post};
 use kernel::access::Permission;
+use kernel::graph::{Input, Post};
 use utoipa_axum::routes;
 
 use crate::Api;

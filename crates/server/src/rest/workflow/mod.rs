@@ -8,7 +8,6 @@ mod rehearse;
 mod start;
 mod state;
 
-
 pub(super) use control::{
     RemoveParams, RestartParams, Steering, remove, restart, retry, terminate, terminate_and_remove,
 };
@@ -16,7 +15,6 @@ pub(super) use read::{room_for, show, show_among, show_whole};
 pub(super) use start::external_storage;
 pub(crate) use start::{StartRequest, begin, begin_as, checked_aside};
 
-use crate::Api;
 use crate::access::Routes;
 
 /// The paths of this folder.

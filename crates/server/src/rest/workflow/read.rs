@@ -6,11 +6,11 @@ use axum::extract::State;
 use engine::Engine;
 use engine::search::{Counting, Filter, PAGE_MAX, Search, TextField, TimeField};
 use engine::store::Head;
+use kernel::access::Permission;
 use kernel::graph::{Execution, Status, TaskStatus};
 use kernel::{ExecutionId, Json, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::start::external_storage;

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 
 use axum::extract::State;
 use engine::{Engine, Mock, Mocks, REHEARSAL_STEPS_MAX, UnknownMock};
+use kernel::access::Permission;
 use kernel::graph::{Execution, TaskStatus};
 use kernel::{Json, Scripts};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::IntoParams;
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::start::{StartRequest, rehearsed};
@@ -20,7 +20,9 @@ use crate::rest::extract::{Answer, Body, Query, lenient, object, unreadable};
 use crate::rest::view::{self, Lens};
 
 pub(super) fn routes() -> Routes {
-    Routes::new().on(Permission::Run, routes!(test_workflow)).on(Permission::Run, routes!(test_workflow_and_answer))
+    Routes::new()
+        .on(Permission::Run, routes!(test_workflow))
+        .on(Permission::Run, routes!(test_workflow_and_answer))
 }
 
 /// What a test says beside the start: a part of the protocol's `WorkflowTestRequest`.

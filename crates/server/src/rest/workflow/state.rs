@@ -7,10 +7,10 @@ use axum::Json as AsJson;
 use axum::extract::State;
 use engine::Engine;
 use kernel::Json;
+use kernel::access::Permission;
 use kernel::graph::{Control, Execution};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::control::{act, checked_variables};
