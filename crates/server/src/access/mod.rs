@@ -70,20 +70,26 @@ impl Actor {
         decide(api.settings.auth, permission.into(), self.principal()).is_ok()
     }
 
-    /// 403 if it may not do something that its path does not always need; `what` is that, in words.
+    /// Checks that it may do something that its path does not always need; `what` is that, in words.
     ///
     /// # Errors
-    /// It may not.
+    /// 401 without credentials, 403 if they do not suffice.
     pub(crate) fn must(
         &self,
         api: &Api,
         permission: Permission,
         what: &str,
     ) -> Result<(), Problem> {
-        if self.may(api, permission) {
-            return Ok(());
+        match decide(api.settings.auth, permission.into(), self.principal()) {
+            Ok(()) => Ok(()),
+            Err(Refusal::Unauthenticated) => Err(unauthenticated(HINT)),
+            Err(Refusal::Forbidden) => Err(forbidden(self.principal(), permission.into(), what)),
         }
-        Err(forbidden(self.principal(), permission.into(), what))
+    }
+
+    /// Who makes the request of these extensions.
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        extensions.get::<Self>().cloned().unwrap_or_default()
     }
 }
 
@@ -255,9 +261,7 @@ impl Authorizer {
             }
             Err(Refusal::Unauthenticated) => {
                 let hint = if guard::is_grpc(request.headers()) { GRPC_HINT } else { HINT };
-                let problem =
-                    Problem::new(StatusCode::UNAUTHORIZED, INVALID, "this needs a key or a token");
-                Err(in_the_words_of(request.headers(), problem.with_hint(hint)))
+                Err(in_the_words_of(request.headers(), unauthenticated(hint)))
             }
             Err(Refusal::Forbidden) => {
                 let what = format!("{} {}", request.method(), path.unwrap_or_default());
