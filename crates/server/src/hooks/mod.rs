@@ -31,12 +31,13 @@ use crate::problem::Problem;
 use crate::rest::extract::{Body, Path};
 use crate::rest::tags::{self, Change, Resource, Tag, Tagging};
 
-/// The paths of webhooks: their definitions, and where payloads come in.
+/// The paths of webhooks: their definitions, and where payloads come in. A definition may hold headers
+/// that prove a sender, so that only those see it who may write it.
 pub(crate) fn routes() -> Routes {
     Routes::new()
-        .on(Permission::Read, routes!(webhooks))
+        .on(Permission::Edit, routes!(webhooks))
         .on(Permission::Edit, routes!(create_webhook))
-        .on(Permission::Read, routes!(webhook))
+        .on(Permission::Edit, routes!(webhook))
         .on(Permission::Edit, routes!(update_webhook, delete_webhook))
         .on(Permission::Read, routes!(webhook_tags))
         .on(Permission::Edit, routes!(put_webhook_tags, delete_webhook_tags))

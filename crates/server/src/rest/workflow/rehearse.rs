@@ -21,8 +21,8 @@ use crate::rest::view::{self, Lens};
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .on(Permission::Run, routes!(test_workflow))
-        .on(Permission::Run, routes!(test_workflow_and_answer))
+        .on(Permission::Edit, routes!(test_workflow))
+        .on(Permission::Edit, routes!(test_workflow_and_answer))
 }
 
 /// What a test says beside the start: a part of the protocol's `WorkflowTestRequest`.
