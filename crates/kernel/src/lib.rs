@@ -1,5 +1,6 @@
 //! DECIDES: the pure, deterministic core. No clock, no I/O, no randomness.
 
+pub mod access;
 pub mod alert;
 mod contradiction;
 pub mod cron;

@@ -1,5 +1,6 @@
 //! The kernel through its public behaviour.
 
+mod access;
 mod alert;
 mod contradictions;
 mod cron;

@@ -12,6 +12,7 @@ mod event;
 mod failure;
 mod incident;
 mod input;
+mod key;
 mod moment;
 mod monitor;
 pub(crate) mod offline;
@@ -57,6 +58,7 @@ First steps:
 Environment:
   NIGHTBELL_URL          the server, http://127.0.0.1:8080 by default
   CONDUCTOR_SERVER_URL   used if NIGHTBELL_URL is not set
+  NIGHTBELL_KEY          the key to use, if the server asks for one (`auth = \"on\"`)
   NO_COLOR               no colours, whatever the value
 
 Exit codes:
@@ -101,7 +103,7 @@ pub(crate) enum Command {
     #[command(after_help = "\
 Examples:
   nightbell serve
-  nightbell serve --listen 0.0.0.0:8080 --store sqlite:/var/lib/nightbell/nightbell.db
+  nightbell serve --auth on --listen 0.0.0.0:8080 --store sqlite:/var/lib/nightbell/nightbell.db
   nightbell serve --load definitions/ --load nightly.json")]
     Serve(Flags),
     /// Run the two-minute tour: a server with examples, in a store that is thrown away
@@ -195,6 +197,9 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
     /// Secrets that workflows use: written, never shown
     #[command(subcommand)]
     Secret(secret::Verb),
+    /// Keys: who may use the server, and for what
+    #[command(subcommand)]
+    Key(key::Verb),
     /// Print the settings of the server as a commented file
     Config(config::Arguments),
     /// Print the version
@@ -254,6 +259,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Receiver(verb) => receiver::run(verb, &client, &output).await,
             ClientCommand::Route(verb) => route::run(verb, &client, &output).await,
             ClientCommand::Secret(verb) => secret::run(verb, &client, &output).await,
+            ClientCommand::Key(verb) => key::run(verb, &client, &output).await,
             ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
         }
     })
