@@ -149,6 +149,64 @@ pub(crate) fn examine(
     (wrong, warnings)
 }
 
+/// What files define, and nothing of it applied.
+#[derive(Clone, Default)]
+pub(crate) struct Definitions {
+    /// Task definitions.
+    pub(crate) tasks: Vec<TaskDef>,
+    /// Workflows.
+    pub(crate) workflows: Vec<WorkflowDef>,
+    /// Schedules.
+    pub(crate) schedules: Vec<ScheduleSpec>,
+    /// Everything in files of monitors.
+    pub(crate) monitors: kernel::alert::definition::File,
+    /// The file of each workflow, and of what monitors files hold.
+    pub(crate) origins: std::collections::BTreeMap<String, PathBuf>,
+}
+
+/// What all files below the paths define, if it is as a start would take it.
+///
+/// # Errors
+/// Everything that is wrong.
+pub(crate) fn definitions(
+    engine: &Engine,
+    paths: &[PathBuf],
+    checklist: &ChecklistOptions,
+) -> Result<Definitions, Vec<String>> {
+    let (wrong, _) = examine(engine, paths, checklist);
+    if !wrong.is_empty() {
+        return Err(wrong);
+    }
+    let (of_monitors, files) = files_by_kind(paths);
+    let (defined, _) = read_all(&files, engine);
+    let mut beside = Known::default();
+    let mut all = Definitions::default();
+    for (file, found) in defined {
+        found.add_to(&mut beside);
+        let names = found.workflows.iter().map(|it| (it.name.clone(), file.clone()));
+        all.origins.extend(names);
+        all.tasks.extend(found.tasks);
+        all.workflows.extend(found.workflows);
+        all.schedules.extend(found.schedules);
+    }
+    let sources = monitors::read(engine, &of_monitors, checklist, &beside).into_files();
+    all.monitors = engine::monitors::together(&sources)?;
+    Ok(all)
+}
+
+/// The files of tests below the paths, in order; one that is named is one whatever its name.
+///
+/// # Errors
+/// A path that cannot be read.
+pub(crate) fn tests_below(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    let mut all = BTreeSet::new();
+    for path in paths {
+        let found = below::tests(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        all.extend(found);
+    }
+    Ok(all.into_iter().collect())
+}
+
 /// The files below the paths: those of monitors, and those of all else. What cannot be read is left
 /// out: [`examine`] tells of it.
 pub(crate) fn files_by_kind(paths: &[PathBuf]) -> (Vec<PathBuf>, Vec<PathBuf>) {
@@ -375,6 +433,7 @@ fn is_definition(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "json")
         && !name.starts_with("input")
         && !name.starts_with('.')
+        && !kind::is_tests(path)
 }
 
 /// The JSON files of definitions in a folder and below.

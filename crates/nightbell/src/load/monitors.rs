@@ -34,6 +34,11 @@ impl Read {
         new.flat_map(|(_, mistakes)| mistakes.clone()).collect()
     }
 
+    /// What good files define, by source.
+    pub(super) fn into_files(self) -> BTreeMap<Arc<str>, File> {
+        self.good
+    }
+
     /// Everything that is wrong, and everything that is hardly meant.
     pub(super) fn verdict(self) -> (Vec<String>, Vec<String>) {
         (self.bad.into_values().flatten().collect(), self.warnings)
