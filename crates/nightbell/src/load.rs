@@ -40,6 +40,7 @@ use server::triggers::{self, Trigger};
 use tokio::sync::{Mutex, mpsc};
 
 use below::files_below;
+pub(crate) use kind::is_tests;
 pub(crate) use monitors::all as monitors_below;
 use references::Definers;
 use rejected::{Mistakes, Of};
@@ -433,7 +434,7 @@ fn is_definition(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "json")
         && !name.starts_with("input")
         && !name.starts_with('.')
-        && !kind::is_tests(path)
+        && !is_tests(path)
 }
 
 /// The JSON files of definitions in a folder and below.

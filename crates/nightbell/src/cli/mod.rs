@@ -27,6 +27,7 @@ mod secret;
 mod silence;
 mod table;
 mod task;
+mod test;
 mod trigger;
 mod webhook;
 mod worker;
@@ -180,6 +181,17 @@ pub(crate) enum ClientCommand {
     /// Secrets that workflows use: written, never shown
     #[command(subcommand)]
     Secret(secret::Verb),
+    /// Run the tests that lie beside definitions, in virtual time
+    ///
+    /// Test files are named *.test.yaml, *.test.yml or *.test.json. They test workflows, monitors,
+    /// schedules and routes by the engine that ships, without a server and without the network.
+    /// Exits with 0 if all passed, 5 if a test failed, 1 if files are wrong.
+    #[command(after_help = "\
+Examples:
+  nightbell test                          all tests in this folder and below
+  nightbell test definitions --filter night
+  nightbell test --trace --junit report.xml")]
+    Test(test::Arguments),
     /// Print the settings of the server as a commented file
     Config(config::Arguments),
     /// Print the version
@@ -195,6 +207,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
     let output = Output::new(format);
     match command {
         ClientCommand::Config(arguments) => return config::run(&arguments, &output),
+        ClientCommand::Test(arguments) => return test::run(&arguments, &output),
         ClientCommand::Version => {
             let version = env!("CARGO_PKG_VERSION");
             return match format {
@@ -225,7 +238,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Receiver(verb) => receiver::run(verb, &client, &output).await,
             ClientCommand::Route(verb) => route::run(verb, &client, &output).await,
             ClientCommand::Secret(verb) => secret::run(verb, &client, &output).await,
-            ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
+            ClientCommand::Test(_) | ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
         }
     })
 }
