@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// Only tests with this in their name
     #[arg(long, value_name = "TEXT")]
     filter: Option<String>,
+    /// Write the messages of tests with `messages: snapshot` in the place of comparing them
+    #[arg(long)]
+    accept: bool,
     /// Print what happened in each test, with virtual times
     #[arg(long)]
     trace: bool,
@@ -38,14 +41,16 @@ pub(crate) struct Arguments {
 pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let engine = runtime.block_on(offline::engine())?;
-    let scripts: Arc<dyn Scripts> = Engines::new(
-        tasks::javascript::Limits::default(),
-        tasks::jq::Limits::default(),
-    );
+    let scripts: Arc<dyn Scripts> =
+        Engines::new(tasks::javascript::Limits::default(), tasks::jq::Limits::default());
     let built_in = offline::task_types()?;
     let here = vec![PathBuf::from(".")];
     let paths = if arguments.paths.is_empty() { &here } else { &arguments.paths };
-    let options = Options { filter: arguments.filter.clone(), ..Options::default() };
+    let options = Options {
+        filter: arguments.filter.clone(),
+        accept: arguments.accept,
+        ..Options::default()
+    };
     let reports = testing::run(&engine, &scripts, &built_in, paths, &options);
     let reports = reports.map_err(Failure::error)?;
     if let Some(file) = &arguments.junit {
@@ -74,7 +79,8 @@ fn verdict(reports: &[FileReport], arguments: &Arguments) -> anyhow::Result<()> 
     let failed: usize = reports.iter().map(FileReport::failed).sum();
     let wrong = reports.iter().filter(|report| !report.wrong.is_empty()).count();
     if wrong > 0 {
-        let message = format!("{wrong} of {} test files are wrong, or what they test", reports.len());
+        let message =
+            format!("{wrong} of {} test files are wrong, or what they test", reports.len());
         return Err(Failure::error(message).into());
     }
     if count == 0 {

@@ -102,9 +102,7 @@ fn is_hidden(path: &Path) -> bool {
 /// Whether a file looks like definitions and is none that is read.
 fn is_passed_over(path: &Path) -> bool {
     let extension = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
-    let looks = ["yaml", "yml", "json"].contains(&extension)
-        && !is_hidden(path)
-        && !is_tests(path);
+    let looks = ["yaml", "yml", "json"].contains(&extension) && !is_hidden(path) && !is_tests(path);
     looks && !is_definition(path) && !is_found_monitors(path)
 }
 

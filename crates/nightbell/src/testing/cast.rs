@@ -205,7 +205,10 @@ fn waiting_for_signals(state: &Execution) -> Vec<(u32, Asked, bool)> {
     }
     let waits = state.open_tasks().filter(|task| {
         task.begun
-            && matches!(task.kind, Kind::Human | Kind::Yield | Kind::Webhook | Kind::Wait | Kind::Pull)
+            && matches!(
+                task.kind,
+                Kind::Human | Kind::Yield | Kind::Webhook | Kind::Wait | Kind::Pull
+            )
     });
     waits
         .map(|task| {

@@ -107,9 +107,16 @@ pub(crate) struct Act {
 /// What is done.
 #[derive(Clone, Debug)]
 pub(crate) enum Deed {
-    Acknowledge { key: String, by: String },
+    Acknowledge {
+        key: String,
+        by: String,
+    },
     /// A receiver answers with a status for so many milliseconds.
-    Answers { receiver: String, status: u16, span: i64 },
+    Answers {
+        receiver: String,
+        status: u16,
+        span: i64,
+    },
 }
 
 #[derive(Debug, Default)]
@@ -394,7 +401,8 @@ fn fed(node: &Node, problems: &mut Problems) -> Option<Fed> {
             rows.map(Fed::Rows)
         }
         _ => {
-            let told = "what a check sees is a list of rows, one row, `_` (nothing) or `!` (unknown)";
+            let told =
+                "what a check sees is a list of rows, one row, `_` (nothing) or `!` (unknown)";
             problems.add(node.place, told);
             None
         }

@@ -6,10 +6,15 @@ mod compare;
 mod file;
 mod junit;
 mod moments;
+mod monitor;
 mod notation;
 mod reader;
 pub(crate) mod report;
+mod route;
+mod schedule;
+mod snapshot;
 mod stage;
+pub(crate) mod watching;
 mod workflow;
 
 use std::collections::BTreeMap;
@@ -25,6 +30,8 @@ use kernel::graph::Execution;
 use crate::load;
 use file::{Subject, Test, TestFile};
 use report::{FileReport, TestReport};
+use snapshot::Snapshot;
+use watching::Watched;
 
 pub(crate) use junit::write as write_junit;
 
@@ -57,6 +64,10 @@ struct Told {
     trace: Vec<String>,
     /// All runs of workflows, as they ended.
     executions: Vec<Execution>,
+    /// The monitor that was watched, and what came of it.
+    watched: Option<(String, Watched)>,
+    /// The route that decided.
+    route: Option<String>,
 }
 
 /// Runs all test files below the paths.
@@ -215,13 +226,14 @@ fn run_file(prepared: Prepared, options: &Options) -> FileReport {
         Err(wrong) => return FileReport { name, wrong, tests: Vec::new() },
     };
     let mut reports = Vec::new();
+    let mut snapshot = Snapshot::of(&tests.path, options.accept);
     for test in &tests.tests {
         let is_wanted = |text: &String| test.name.contains(text.as_str());
         if !options.filter.as_ref().is_none_or(is_wanted) {
             continue;
         }
         let begun = Instant::now();
-        let told = run_test(&tests, &folder, test);
+        let told = run_test(&tests, &folder, test, &mut snapshot);
         reports.push(TestReport {
             name: test.name.clone(),
             line: test.place.line,
@@ -230,15 +242,19 @@ fn run_file(prepared: Prepared, options: &Options) -> FileReport {
             micros: begun.elapsed().as_micros().try_into().unwrap_or(u64::MAX),
         });
     }
-    FileReport { name, wrong: Vec::new(), tests: reports }
+    let names: Vec<&str> = tests.tests.iter().map(|test| &*test.name).collect();
+    let wrong = snapshot.save(&names).err().into_iter().collect();
+    FileReport { name, wrong, tests: reports }
 }
 
-fn run_test(tests: &TestFile, folder: &Folder, test: &Test) -> Told {
+fn run_test(tests: &TestFile, folder: &Folder, test: &Test, snapshot: &mut Snapshot) -> Told {
     // Two runs of one test are the same, wherever its folder lies.
     let file = tests.path.file_name().unwrap_or_default().to_string_lossy();
     let id = format!("{file}/{}", test.name);
     match &test.of {
         Subject::Workflow(it) => workflow::run(folder, &id, test.start, it),
-        _ => Told::default(),
+        Subject::Monitor(it) => monitor::run(folder, &test.name, test.start, it, snapshot),
+        Subject::Schedule(it) => schedule::run(folder, it),
+        Subject::Route(it) => route::run(folder, it),
     }
 }

@@ -54,7 +54,8 @@ pub(super) fn span(millis: i64) -> String {
     let sign = if millis < 0 { "-" } else { "" };
     let mut left = millis.unsigned_abs();
     let mut text = String::new();
-    for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)]
+    for (unit, size) in
+        [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)]
     {
         let count = left / size;
         if count > 0 {

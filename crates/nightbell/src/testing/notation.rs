@@ -81,9 +81,10 @@ fn samples(text: &str) -> Result<Vec<Sample>, String> {
         let wrong = || format!("{token:?} is no sample; write 1, 1x3, 0+5x3, _, _x2 or !");
         let (what, times) = match token.split_once('x') {
             None => (token, None),
-            Some((what, times)) => {
-                (what, Some(times.parse::<usize>().ok().filter(|it| *it < SAMPLES_MAX).ok_or_else(wrong)?))
-            }
+            Some((what, times)) => (
+                what,
+                Some(times.parse::<usize>().ok().filter(|it| *it < SAMPLES_MAX).ok_or_else(wrong)?),
+            ),
         };
         match what {
             "_" => samples.extend(std::iter::repeat_n(Sample::Absent, times.unwrap_or(1))),
@@ -132,8 +133,17 @@ mod tests {
         assert_eq!(series.labels["name"], "R&M, 2");
         let hundred = Value(100.0);
         let expected = [
-            Value(0.0), hundred, hundred, hundred, hundred,
-            Value(1.0), Value(3.0), Value(5.0), Absent, Absent, Unknown,
+            Value(0.0),
+            hundred,
+            hundred,
+            hundred,
+            hundred,
+            Value(1.0),
+            Value(3.0),
+            Value(5.0),
+            Absent,
+            Absent,
+            Unknown,
         ];
         assert_eq!(series.samples, expected);
         assert_eq!(series.at(1000), Unknown);

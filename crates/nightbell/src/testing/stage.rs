@@ -113,7 +113,8 @@ impl Values for MadeUp {
     fn secret(&self, name: &str) -> Option<String> {
         let upper = name.to_ascii_uppercase();
         let words: BTreeSet<&str> = upper.split(['_', '-', '.']).collect();
-        let is_address = ["URL", "URI", "HOOK", "WEBHOOK", "ADDRESS"].iter().any(|it| words.contains(it));
+        let is_address =
+            ["URL", "URI", "HOOK", "WEBHOOK", "ADDRESS"].iter().any(|it| words.contains(it));
         Some(if is_address {
             format!("https://{}.test/", name.to_ascii_lowercase().replace(['_', '.'], "-"))
         } else {

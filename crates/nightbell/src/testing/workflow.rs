@@ -109,7 +109,8 @@ impl Run<'_> {
 
     /// Lets everybody do their part until the run has ended, or cannot go on.
     async fn follow(&mut self) -> Played {
-        let mut cast = Cast::new(&self.engine, self.script, self.folder.built_in.iter().copied().collect());
+        let mut cast =
+            Cast::new(&self.engine, self.script, self.folder.built_in.iter().copied().collect());
         let (mut seen, mut count) = (BTreeSet::new(), 0);
         let (mut unanswered, mut given_up) = (None, None);
         let limit = tokio::time::Instant::now() + TIME_MAX;
@@ -306,15 +307,25 @@ fn trace(played: &Played, start: Timestamp) -> Vec<String> {
                 (Some(end), _) => {
                     let why = task.reason.as_deref().map(|it| format!(" ({it})"));
                     let output = state.output_of(task);
-                    let told = format!("{}{} {}", task.status.as_str(), why.unwrap_or_default(), output.text());
+                    let told = format!(
+                        "{}{} {}",
+                        task.status.as_str(),
+                        why.unwrap_or_default(),
+                        output.text()
+                    );
                     (end, told)
                 }
-                (None, begun) => (begun.unwrap_or(task.scheduled_at), task.status.as_str().to_owned()),
+                (None, begun) => {
+                    (begun.unwrap_or(task.scheduled_at), task.status.as_str().to_owned())
+                }
             };
             lines.push((at, format!("{whose}{reference} {what}")));
         }
         if let Some(end) = state.ended_at {
-            lines.push((end, format!("{whose}{name} {} {}", state.status.as_str(), state.output.text())));
+            lines.push((
+                end,
+                format!("{whose}{name} {} {}", state.status.as_str(), state.output.text()),
+            ));
         }
     }
     lines.sort_by_key(|(at, _)| *at);

@@ -30,11 +30,7 @@ pub fn observe(
     look(task_type, input, rows).map(|seen| Json::of(&seen.output())).map_err(told)
 }
 
-fn look(
-    task_type: &str,
-    input: &Json,
-    rows: Vec<Map<String, Value>>,
-) -> Result<Seen, Trouble> {
+fn look(task_type: &str, input: &Json, rows: Vec<Map<String, Value>>) -> Result<Seen, Trouble> {
     if !asks_for_rows(task_type, input) || rows.iter().any(says_status) {
         return Ok(Seen { observations: rows.into_iter().map(of_itself).collect(), memory: None });
     }

@@ -186,7 +186,12 @@ impl<'a> Delivery<'a> {
     /// What somebody answers who stands for the network; `None` if nobody does.
     pub(super) async fn stand_in(&self, call: &Call, taken: Answer) -> Option<Answer> {
         let order = self.order;
-        let sent = Sent { receiver: order.receiver, kind: order.kind, call, about: &order.notification.raw };
+        let sent = Sent {
+            receiver: order.receiver,
+            kind: order.kind,
+            call,
+            about: &order.notification.raw,
+        };
         Some(self.outlet?.answer(sent, taken).await)
     }
 
