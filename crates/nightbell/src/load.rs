@@ -161,7 +161,7 @@ pub(crate) struct Definitions {
     pub(crate) schedules: Vec<ScheduleSpec>,
     /// Everything in files of monitors.
     pub(crate) monitors: kernel::alert::definition::File,
-    /// The file of each workflow, and of what monitors files hold.
+    /// The file of each workflow by its name, of each `monitor NAME` and of each `routes[N]`.
     pub(crate) origins: std::collections::BTreeMap<String, PathBuf>,
 }
 
@@ -191,6 +191,17 @@ pub(crate) fn definitions(
         all.schedules.extend(found.schedules);
     }
     let sources = monitors::read(engine, &of_monitors, checklist, &beside).into_files();
+    let mut routes = 0;
+    for (source, found) in &sources {
+        let file = PathBuf::from(monitors::file_of(source));
+        for monitor in &found.monitors {
+            all.origins.insert(format!("monitor {}", monitor.name), file.clone());
+        }
+        for _ in &found.routes {
+            all.origins.insert(format!("routes[{routes}]"), file.clone());
+            routes += 1;
+        }
+    }
     all.monitors = engine::monitors::together(&sources)?;
     Ok(all)
 }

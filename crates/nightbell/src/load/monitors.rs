@@ -63,6 +63,11 @@ pub(super) fn concerns(engine: &Engine, path: &Path) -> bool {
     is_monitors(path) || engine.monitors_of(&source_of(path)).is_some()
 }
 
+/// The path of a source that is a file.
+pub(super) fn file_of(source: &str) -> &str {
+    source.strip_prefix(SOURCE).unwrap_or(source)
+}
+
 fn source_of(file: &Path) -> Arc<str> {
     let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     format!("{SOURCE}{}", file.display()).into()

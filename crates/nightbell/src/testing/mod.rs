@@ -3,6 +3,7 @@
 
 mod cast;
 mod compare;
+pub(crate) mod coverage;
 mod file;
 mod junit;
 mod moments;
@@ -18,8 +19,9 @@ pub(crate) mod watching;
 mod workflow;
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use engine::Engine;
@@ -28,6 +30,7 @@ use kernel::alert::definition::{ChecklistOptions, nearest_hint};
 use kernel::graph::Execution;
 
 use crate::load;
+use coverage::Coverage;
 use file::{Subject, Test, TestFile};
 use report::{FileReport, TestReport};
 use snapshot::Snapshot;
@@ -66,8 +69,8 @@ struct Told {
     executions: Vec<Execution>,
     /// The monitor that was watched, and what came of it.
     watched: Option<(String, Watched)>,
-    /// The route that decided.
-    route: Option<String>,
+    /// The route that decided, and how many steps it has.
+    route: Option<(String, usize)>,
 }
 
 /// Runs all test files below the paths.
@@ -80,14 +83,21 @@ pub(crate) fn run(
     built_in: &[&'static str],
     paths: &[PathBuf],
     options: &Options,
-) -> Result<Vec<FileReport>, String> {
+) -> Result<(Vec<FileReport>, Coverage), String> {
     let files = load::tests_below(paths)?;
     let mut prepared = Vec::new();
     let mut known: BTreeMap<Vec<PathBuf>, Result<Arc<Folder>, Vec<String>>> = BTreeMap::new();
     for path in files {
         prepared.push(prepare(engine, scripts, built_in, &path, &mut known));
     }
-    Ok(perform(prepared, options))
+    let coverage: Mutex<Coverage> = Mutex::default();
+    known.values().flatten().for_each(|folder| locked(&coverage).expect(&folder.definitions));
+    let reports = perform(prepared, options, &coverage);
+    Ok((reports, coverage.into_inner().unwrap_or_else(PoisonError::into_inner)))
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A file that is ready to be run, or what is wrong with it.
@@ -195,7 +205,11 @@ fn missing_subjects(tests: &TestFile, folder: &Folder) -> Vec<String> {
 }
 
 /// Runs prepared files, some at the same time; their order stays.
-fn perform(prepared: Vec<Prepared>, options: &Options) -> Vec<FileReport> {
+fn perform(
+    prepared: Vec<Prepared>,
+    options: &Options,
+    coverage: &Mutex<Coverage>,
+) -> Vec<FileReport> {
     let count = prepared.len();
     let jobs = Mutex::new(prepared.into_iter().enumerate());
     let done: Mutex<BTreeMap<usize, FileReport>> = Mutex::default();
@@ -203,10 +217,10 @@ fn perform(prepared: Vec<Prepared>, options: &Options) -> Vec<FileReport> {
         for _ in 0..options.jobs.clamp(1, count.max(1)) {
             let work = || {
                 loop {
-                    let next = jobs.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let next = locked(&jobs).next();
                     let Some((number, file)) = next else { return };
-                    let report = run_file(file, options);
-                    done.lock().unwrap_or_else(PoisonError::into_inner).insert(number, report);
+                    let report = run_file(file, options, coverage);
+                    locked(&done).insert(number, report);
                 }
             };
             let thread = std::thread::Builder::new().stack_size(STACK);
@@ -219,7 +233,7 @@ fn perform(prepared: Vec<Prepared>, options: &Options) -> Vec<FileReport> {
     done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
 
-fn run_file(prepared: Prepared, options: &Options) -> FileReport {
+fn run_file(prepared: Prepared, options: &Options, coverage: &Mutex<Coverage>) -> FileReport {
     let name = prepared.path.display().to_string();
     let (tests, folder) = match prepared.ready {
         Ok(ready) => ready,
@@ -233,7 +247,13 @@ fn run_file(prepared: Prepared, options: &Options) -> FileReport {
             continue;
         }
         let begun = Instant::now();
-        let told = run_test(&tests, &folder, test, &mut snapshot);
+        let told = AssertUnwindSafe(|| run_test(&tests, &folder, test, &mut snapshot));
+        // A bug of ours ends one test and not the others.
+        let told = std::panic::catch_unwind(told).unwrap_or_else(|_| Told {
+            problems: vec!["an internal error of nightbell ended the test".to_owned()],
+            ..Told::default()
+        });
+        note(&mut locked(coverage), &folder, &told);
         reports.push(TestReport {
             name: test.name.clone(),
             line: test.place.line,
@@ -245,6 +265,17 @@ fn run_file(prepared: Prepared, options: &Options) -> FileReport {
     let names: Vec<&str> = tests.tests.iter().map(|test| &*test.name).collect();
     let wrong = snapshot.save(&names).err().into_iter().collect();
     FileReport { name, wrong, tests: reports }
+}
+
+/// Takes note of what a test has seen.
+fn note(coverage: &mut Coverage, folder: &Folder, told: &Told) {
+    coverage.saw_runs(&told.executions);
+    if let Some((monitor, watched)) = &told.watched {
+        coverage.saw_monitor(&folder.definitions.monitors, monitor, watched);
+    }
+    if let Some((route, steps)) = &told.route {
+        coverage.saw_route(route, *steps);
+    }
 }
 
 fn run_test(tests: &TestFile, folder: &Folder, test: &Test, snapshot: &mut Snapshot) -> Told {

@@ -40,7 +40,7 @@ pub(super) fn run(folder: &Folder, test: &RouteTest) -> Told {
     let by = selected.route.clone().unwrap_or_else(|| "no route".to_owned());
     told.trace = actual.iter().map(|it| format!("{by}: {}", line(it))).collect();
     told.trace.extend(selected.nobody.iter().map(|why| format!("{by}: nobody ({why})")));
-    told.route = selected.route.clone();
+    told.route = selected.route.clone().map(|route| (route, selected.steps.len()));
     let pair =
         |it: &ExpectedTold| (it.to.clone().unwrap_or_default(), it.after.unwrap_or_default());
     let mut expected: Vec<(String, i64)> = test.told.iter().map(pair).collect();

@@ -329,5 +329,5 @@ fn trace(played: &Played, start: Timestamp) -> Vec<String> {
         }
     }
     lines.sort_by_key(|(at, _)| *at);
-    lines.into_iter().map(|(at, line)| format!("{:>10}  {line}", relative(at, start))).collect()
+    lines.into_iter().map(|(at, line)| format!("{:>14}  {line}", relative(at, start))).collect()
 }

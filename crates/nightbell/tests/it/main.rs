@@ -36,3 +36,4 @@ mod secret;
 mod service;
 mod shutdown;
 mod stand_in;
+mod testing;
