@@ -1,7 +1,5 @@
 //! `nightbell run show --as-test`: a test file out of a run, with its answers as mocks.
 
-use std::fmt::Write as _;
-
 use serde_json::{Map, Value};
 
 /// Types whose tasks nobody outside answers.
@@ -33,7 +31,10 @@ pub(super) fn text(run: &Value) -> String {
     let started = millis(run, "createTime").or_else(|| millis(run, "startTime"));
     let start = started.and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
     let mut text = String::new();
-    let mut line = |written: String| drop(writeln!(text, "{written}"));
+    let mut line = |written: String| {
+        text.push_str(&written);
+        text.push('\n');
+    };
     if let Some(start) = start {
         line(format!("start: {}", start.strftime("%Y-%m-%dT%H:%M:%SZ")));
     }
