@@ -66,6 +66,7 @@ impl Engine {
             }
             let has_room = lookups.len() < looks_max;
             let idle = self.inner.queues.next(queue, now).filter(|_| has_room);
+            let again = if self.inner.options.upkeep { LOOK_AGAIN } else { NEVER_AGAIN };
             tokio::select! {
                 biased;
                 () = self.inner.stop.cancelled() => return,
@@ -75,7 +76,7 @@ impl Engine {
                     places.wait(account, row.map_or(0, |row| row.priority), key);
                 },
                 () = added, if has_room => {}
-                () = tokio::time::sleep(idle.unwrap_or(LOOK_AGAIN)) => {}
+                () = tokio::time::sleep(idle.unwrap_or(again)) => {}
             }
         }
     }
@@ -289,5 +290,7 @@ impl Drop for HeldPlace {
 
 /// The name under which the engine itself polls.
 const ENGINE: &str = "engine";
+/// As good as never: a hundred years.
+const NEVER_AGAIN: Duration = Duration::from_hours(876_000);
 /// A queue is looked at again after this long even if nobody said that something came.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);

@@ -244,14 +244,16 @@ impl Engine {
         engine.open_events().await?;
         engine.resume_changes().await?;
         engine.run_waker();
-        engine.run_watchdog();
-        engine.run_alarm();
         engine.run_claims_writer();
         engine.run_dispatcher();
-        engine.run_pruner();
-        engine.run_trimmer();
         engine.run_forgetter();
-        engine.run_leases();
+        if engine.inner.options.upkeep {
+            engine.run_watchdog();
+            engine.run_alarm();
+            engine.run_pruner();
+            engine.run_trimmer();
+            engine.run_leases();
+        }
         engine.resume_monitors();
         Ok(engine)
     }

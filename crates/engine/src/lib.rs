@@ -45,6 +45,7 @@ mod queues;
 mod rehearsal;
 mod runner;
 pub mod search;
+pub mod stage;
 mod starting;
 mod step;
 pub mod store;

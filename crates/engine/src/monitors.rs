@@ -131,7 +131,7 @@ fn document(kind: &str, name: &Arc<str>, value: &impl serde::Serialize) -> Docum
 ///
 /// # Errors
 /// Everything that keeps them from being one.
-fn together(sources: &BTreeMap<Arc<str>, File>) -> Result<File, Vec<String>> {
+pub fn together(sources: &BTreeMap<Arc<str>, File>) -> Result<File, Vec<String>> {
     match joined(sources) {
         (all, unfit) if unfit.is_empty() => Ok(all),
         (_, unfit) => Err(unfit),

@@ -82,6 +82,10 @@ pub struct Options {
     pub alarm_after: Duration,
     /// Free bytes on the disk of the store below which that is told.
     pub disk_free_min: u64,
+    /// Whether it looks after itself: watchdog, alarm, retention, leases, and queues that are looked at
+    /// again without a reason. Not on a stage, where nothing is lost and time is cheap only while
+    /// nobody wakes up.
+    pub upkeep: bool,
 }
 
 impl Default for Options {
@@ -100,6 +104,7 @@ impl Default for Options {
             alarm: Vec::new(),
             alarm_after: Duration::from_secs(30),
             disk_free_min: 256 << 20,
+            upkeep: true,
         }
     }
 }

@@ -25,6 +25,7 @@ mod rejected;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,6 +41,7 @@ use tokio::sync::{Mutex, mpsc};
 use below::files_below;
 pub(crate) use examine::{examine, secrets_named};
 pub(crate) use finding::{Finding, Level};
+pub(crate) use kind::is_tests;
 pub(crate) use monitors::all as monitors_below;
 use references::Definers;
 use rejected::{Mistakes, Of};
@@ -116,20 +118,76 @@ pub(crate) async fn load(
     Ok(())
 }
 
-/// The schedules that the files below the paths define.
+/// What files define, and nothing of it applied.
+#[derive(Clone, Default)]
+pub(crate) struct Definitions {
+    /// Task definitions.
+    pub(crate) tasks: Vec<TaskDef>,
+    /// Workflows.
+    pub(crate) workflows: Vec<WorkflowDef>,
+    /// Schedules.
+    pub(crate) schedules: Vec<ScheduleSpec>,
+    /// Everything in files of monitors.
+    pub(crate) monitors: kernel::alert::definition::File,
+    /// What runs, but is hardly meant.
+    pub(crate) doubts: Vec<Finding>,
+    /// The file of each workflow by its name, of each `monitor NAME` and of each `routes[N]`.
+    pub(crate) origins: std::collections::BTreeMap<String, PathBuf>,
+}
+
+/// What all files below the paths define, if it is as a start would take it.
 ///
 /// # Errors
-/// What is wrong with files.
-pub(crate) fn schedules_below(
+/// Everything that is wrong.
+pub(crate) fn definitions(
     engine: &Engine,
     paths: &[PathBuf],
-) -> Result<Vec<ScheduleSpec>, Vec<Finding>> {
-    let (below, mut wrong) = below::all(paths);
-    let (_, files) = by_kind(below.files);
-    let found = reading::all(&files, engine);
-    wrong.extend(found.refused.into_values().flatten());
-    let schedules = found.defined.into_iter().flat_map(|(_, found)| found.schedules);
-    if wrong.is_empty() { Ok(schedules.collect()) } else { Err(wrong) }
+    checklist: &ChecklistOptions,
+) -> Result<Definitions, Vec<String>> {
+    let (wrong, doubts): (Vec<_>, Vec<_>) =
+        examine(engine, paths, checklist).into_iter().partition(|it| it.level == Level::Error);
+    if !wrong.is_empty() {
+        return Err(wrong.iter().map(ToString::to_string).collect());
+    }
+    let (of_monitors, files) = files_by_kind(paths);
+    let (defined, _) = read_all(&files, engine);
+    let mut beside = Known::default();
+    let mut all = Definitions { doubts, ..Definitions::default() };
+    for (file, found) in defined {
+        found.add_to(&mut beside);
+        let names = found.workflows.iter().map(|it| (it.name.clone(), file.clone()));
+        all.origins.extend(names);
+        all.tasks.extend(found.tasks);
+        all.workflows.extend(found.workflows);
+        all.schedules.extend(found.schedules);
+    }
+    let sources = monitors::read(engine, &of_monitors, checklist, &beside).into_files();
+    let mut routes = 0;
+    for (source, found) in &sources {
+        let file = monitors::file_of(source);
+        for monitor in &found.monitors {
+            all.origins.insert(format!("monitor {}", monitor.name), file.clone());
+        }
+        for _ in &found.routes {
+            all.origins.insert(format!("routes[{routes}]"), file.clone());
+            routes += 1;
+        }
+    }
+    all.monitors = engine::monitors::together(&sources)?;
+    Ok(all)
+}
+
+/// The files of tests below the paths, in order; one that is named is one whatever its name.
+///
+/// # Errors
+/// A path that cannot be read.
+pub(crate) fn tests_below(paths: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    let mut all = BTreeSet::new();
+    for path in paths {
+        let found = below::tests(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        all.extend(found);
+    }
+    Ok(all.into_iter().collect())
 }
 
 /// The files below the paths: those of monitors, and those of all else. What cannot be read is left
@@ -349,6 +407,7 @@ fn is_definition(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "json")
         && !name.starts_with("input")
         && !name.starts_with('.')
+        && !is_tests(path)
 }
 
 /// The JSON files of definitions in a folder and below.

@@ -3,6 +3,7 @@
 pub mod business_rule;
 pub mod check;
 pub mod claims;
+pub mod clock;
 pub mod events;
 pub mod http;
 pub mod http_poll;

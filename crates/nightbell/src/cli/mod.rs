@@ -29,6 +29,7 @@ mod secret;
 mod silence;
 mod table;
 mod task;
+mod test;
 mod trigger;
 mod webhook;
 mod worker;
@@ -200,6 +201,17 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
     /// Keys: who may use the server, and for what
     #[command(subcommand)]
     Key(key::Verb),
+    /// Run the tests that lie beside definitions, in virtual time
+    ///
+    /// Test files are named *.test.yaml, *.test.yml or *.test.json. They test workflows, monitors,
+    /// schedules and routes by the engine that ships, without a server and without the network.
+    /// Exits with 0 if all passed, 5 if a test failed, 1 if files are wrong.
+    #[command(after_help = "\
+Examples:
+  nightbell test                          all tests in this folder and below
+  nightbell test definitions --filter night
+  nightbell test --trace --junit report.xml")]
+    Test(test::Arguments),
     /// Print the settings of the server as a commented file
     Config(config::Arguments),
     /// Print the version
@@ -226,6 +238,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
     }
     match command {
         ClientCommand::Config(arguments) => return config::run(&arguments, &output),
+        ClientCommand::Test(arguments) => return test::run(&arguments, &output),
         ClientCommand::Version => {
             let version = env!("CARGO_PKG_VERSION");
             return match format {
@@ -260,7 +273,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Route(verb) => route::run(verb, &client, &output).await,
             ClientCommand::Secret(verb) => secret::run(verb, &client, &output).await,
             ClientCommand::Key(verb) => key::run(verb, &client, &output).await,
-            ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
+            ClientCommand::Test(_) | ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
         }
     })
 }

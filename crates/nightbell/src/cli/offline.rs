@@ -42,3 +42,12 @@ pub(crate) async fn engine_over(store: Memory) -> anyhow::Result<Engine> {
     };
     Engine::open(parts).await.context("files cannot be judged")
 }
+
+/// The types of tasks that the server runs by itself.
+///
+/// # Errors
+/// A type cannot be set up.
+pub(super) fn task_types() -> anyhow::Result<Vec<&'static str>> {
+    let runners = tasks::registry::runners(&tasks::registry::Settings::default())?;
+    Ok(runners.iter().map(|runner| runner.task_type()).collect())
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, Level};
 use super::is_definition;
-use super::kind::{SECTIONS, is_found_monitors, is_yaml};
+use super::kind::{SECTIONS, is_found_monitors, is_tests, is_yaml};
 
 /// Files and folders that one `--load` path may lead to; more is taken for a mistake.
 const ENTRIES_MAX: usize = 100_000;
@@ -17,6 +17,8 @@ pub(super) struct Found {
     pub(super) files: Vec<PathBuf>,
     /// Files that look like some and are none that are read.
     passed_over: Vec<PathBuf>,
+    /// Files of tests, which nobody loads.
+    tests: Vec<PathBuf>,
 }
 
 impl Found {
@@ -67,12 +69,18 @@ pub(super) fn files_below(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     below(path).map(|found| found.files)
 }
 
+/// The files of tests in a folder and those below it; a file that is named is one.
+pub(super) fn tests(path: &Path) -> std::io::Result<Vec<PathBuf>> {
+    below(path).map(|found| found.tests)
+}
+
 /// What lies in a folder and those below it. A link to a folder is followed once, so links that lead
 /// in circles end; hidden folders (`.git`) are passed over.
 fn below(path: &Path) -> std::io::Result<Found> {
     let mut found = Found::default();
     if path.is_file() {
-        found.files.push(path.to_owned());
+        let kind = if is_tests(path) { &mut found.tests } else { &mut found.files };
+        kind.push(path.to_owned());
         return Ok(found);
     }
     let mut entries = 0;
@@ -90,6 +98,8 @@ fn below(path: &Path) -> std::io::Result<Found> {
                 if !is_hidden(&path) && seen.insert(path.canonicalize()?) {
                     folders.push(path);
                 }
+            } else if is_tests(&path) {
+                found.tests.push(path);
             } else if is_definition(&path) || is_found_monitors(&path) {
                 found.files.push(path);
             } else if is_passed_over(&path) {
@@ -99,6 +109,7 @@ fn below(path: &Path) -> std::io::Result<Found> {
     }
     found.files.sort();
     found.passed_over.sort();
+    found.tests.sort();
     Ok(found)
 }
 
@@ -109,7 +120,7 @@ fn is_hidden(path: &Path) -> bool {
 /// Whether a file looks like definitions and is none that is read.
 fn is_passed_over(path: &Path) -> bool {
     let extension = path.extension().and_then(|it| it.to_str()).unwrap_or_default();
-    let looks = ["yaml", "yml", "json"].contains(&extension) && !is_hidden(path);
+    let looks = ["yaml", "yml", "json"].contains(&extension) && !is_hidden(path) && !is_tests(path);
     looks && !is_definition(path) && !is_found_monitors(path)
 }
 

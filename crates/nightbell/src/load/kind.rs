@@ -25,10 +25,19 @@ pub(super) fn is_found_monitors(path: &Path) -> bool {
     text.lines().any(|line| begins(line) || of_checklist(line))
 }
 
+/// Whether a file's name is one of tests, which lie beside what they test.
+pub(crate) fn is_tests(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let endings = [".test.yaml", ".test.yml", ".test.json"];
+    !name.starts_with('.') && endings.iter().any(|ending| name.ends_with(ending))
+}
+
 /// Whether a file's name is one of YAML, and not hidden.
 pub(super) fn is_yaml(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    path.extension().is_some_and(|it| it == "yaml" || it == "yml") && !name.starts_with('.')
+    path.extension().is_some_and(|it| it == "yaml" || it == "yml")
+        && !name.starts_with('.')
+        && !is_tests(path)
 }
 
 /// Whether a JSON text is a file of monitors: an object with one of its sections, and no workflow.

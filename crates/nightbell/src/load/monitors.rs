@@ -38,6 +38,11 @@ impl Read {
         new.flat_map(|(_, mistakes)| mistakes).map(ToString::to_string).collect()
     }
 
+    /// What good files define, by source.
+    pub(super) fn into_files(self) -> BTreeMap<Arc<str>, File> {
+        self.good
+    }
+
     /// Everything that is wrong, and everything that is hardly meant.
     pub(super) fn into_findings(self) -> impl Iterator<Item = Finding> {
         self.bad.into_values().flatten().chain(self.warnings)
@@ -61,13 +66,13 @@ pub(super) fn is_monitors(path: &Path) -> bool {
 pub(super) fn concerns(engine: &Engine, path: &Path) -> bool {
     is_monitors(path) || engine.monitors_of(&source_of(path)).is_some()
 }
-
 fn source_of(file: &Path) -> Arc<str> {
     let file = file.canonicalize().unwrap_or_else(|_| file.to_owned());
     format!("{SOURCE}{}", file.display()).into()
 }
 
-fn file_of(source: &str) -> PathBuf {
+/// The file that a source is named after.
+pub(super) fn file_of(source: &str) -> PathBuf {
     PathBuf::from(source.strip_prefix(SOURCE).unwrap_or(source))
 }
 

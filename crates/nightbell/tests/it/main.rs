@@ -37,3 +37,4 @@ mod secret;
 mod service;
 mod shutdown;
 mod stand_in;
+mod testing;

@@ -1,47 +1,17 @@
-//! What the engine asks of the world: the time, scripts, values; and the runners of built-in tasks.
+//! What the engine asks of the world: scripts, values; and the runners of built-in tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use engine::{Clock, Handoff, Outcome, OutcomeStatus, TaskRunner, Values};
-use kernel::{ExecutionId, Form, Json, ScriptError, Scripts, TaskId, Timestamp};
-use parking_lot::Mutex;
+use engine::{Handoff, Outcome, OutcomeStatus, TaskRunner, Values};
+use kernel::{ExecutionId, Form, Json, ScriptError, Scripts, TaskId};
 use serde_json::json;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::world::World;
 use crate::scripts::SmallScripts;
 use crate::workload::BUILTIN;
-
-/// The wall clock: it follows tokio's while a process lives, and goes on while none does.
-pub(super) struct SimClock(Mutex<(Timestamp, Option<Instant>)>);
-
-impl SimClock {
-    pub(super) fn new(start: Timestamp) -> Self {
-        Self(Mutex::new((start, None)))
-    }
-
-    /// A process begins.
-    pub(super) fn begin(&self) {
-        self.0.lock().1 = Some(Instant::now());
-    }
-
-    /// It has ended; the next one begins after so many milliseconds.
-    pub(super) fn end(&self, pause: i64) {
-        let now = self.now();
-        *self.0.lock() = (now.plus_millis(pause), None);
-    }
-}
-
-impl Clock for SimClock {
-    fn now(&self) -> Timestamp {
-        let (base, begun) = *self.0.lock();
-        let elapsed = begun.map_or(0, |begun| begun.elapsed().as_millis());
-        base.plus_millis(i64::try_from(elapsed).unwrap_or(i64::MAX))
-    }
-}
 
 /// The small language, with one more word: `panic` is a bug.
 pub(super) struct SimScripts;

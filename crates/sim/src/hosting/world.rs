@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::memory::Memory;
+use engine::stage::{VirtualClock, in_virtual_time};
 use engine::store::{Commit, Retention};
 use engine::vault::Key;
 use engine::{Engine, Options, Parts, TaskRunner};
@@ -18,7 +19,7 @@ use super::auditor::Auditor;
 use super::coders::Coders;
 use super::faults::Faults;
 use super::operators::Clients;
-use super::ports::{Calls, NoValues, SimClock, SimScripts};
+use super::ports::{Calls, NoValues, SimScripts};
 use super::store::{COMMITS_MAX, Faulty};
 use super::watching::{Looks, Outside, Tells};
 use super::workers::Jobs;
@@ -38,7 +39,7 @@ const LIVES_MAX: u64 = 400;
 /// Everything but the process.
 pub(super) struct World {
     pub(super) memory: Arc<Memory>,
-    pub(super) clock: SimClock,
+    pub(super) clock: VirtualClock,
     pub(super) catalog: Catalog,
     pub(super) panics: bool,
     pub(super) state: Mutex<State>,
@@ -125,7 +126,7 @@ impl World {
         };
         Self {
             memory: Arc::new(Memory::new()),
-            clock: SimClock::new(START),
+            clock: VirtualClock::new(START),
             catalog,
             panics,
             state: Mutex::new(state),
@@ -208,12 +209,7 @@ impl World {
             }
         }
         self.memory.open_again();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
-            .start_paused(true)
-            .build()
-            .expect("a runtime without I/O needs nothing of the system");
-        runtime.block_on(async {
+        in_virtual_time(async {
             self.clock.begin();
             tokio::select! {
                 biased;
@@ -223,7 +219,6 @@ impl World {
             let pause = self.state.lock().random.between(1, 20_000);
             self.clock.end(pause);
         });
-        drop(runtime);
     }
 
     fn parts(self: &Arc<Self>) -> Parts {

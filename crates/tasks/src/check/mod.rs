@@ -27,6 +27,7 @@ mod rest;
 mod rows;
 mod seen;
 mod sql;
+mod staged;
 mod tcp;
 mod time;
 mod tls;
@@ -49,6 +50,8 @@ use crate::input::{completed, failed, failed_for_good};
 use crate::sql::Databases;
 use order::Order;
 use seen::Seen;
+
+pub use staged::observe;
 
 /// What the checks may be told from outside.
 #[derive(Clone, Debug, Default)]

@@ -43,7 +43,7 @@ impl Order {
         let settings = Members::within(with_source(settings, known)?, "the settings")?;
         let end =
             input.get("window").and_then(|window| window.get("to_ms")).and_then(Value::as_i64);
-        let now = end.map_or_else(|| jiff::Timestamp::now().into(), Timestamp::from_millis);
+        let now = end.map_or_else(crate::clock::now, Timestamp::from_millis);
         let patience = span(&settings, "timeout")?.unwrap_or(PATIENCE);
         Ok(Self {
             per: input.texts("per")?,

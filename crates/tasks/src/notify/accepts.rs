@@ -49,6 +49,27 @@ pub(super) enum Is {
 }
 
 impl Accepts {
+    /// An answer that counts as taken.
+    pub(super) fn example(&self) -> Answer {
+        let body = match self.proofs.first() {
+            Some(Proof::Text(text)) => (*text).to_owned(),
+            Some(Proof::Json { member, is, names }) => {
+                let mut members: Vec<(&str, Value)> =
+                    names.iter().map(|name| (*name, Value::from("1"))).collect();
+                let value = match is {
+                    Is::Text(text) => (*text).into(),
+                    Is::Number(number) => (*number).into(),
+                    Is::True => true.into(),
+                    Is::Present => "1".into(),
+                };
+                members.push((*member, value));
+                nested(&members).to_string()
+            }
+            _ => String::new(),
+        };
+        Answer { status: 200, retry_after: None, body }
+    }
+
     /// What a 2xx answer means: taken if it is proved so, and otherwise nobody knows.
     pub(super) fn judge(&self, answer: &Answer) -> Verdict {
         match self.proofs.iter().find_map(|proof| proof.of(answer)) {
@@ -58,6 +79,19 @@ impl Accepts {
             },
         }
     }
+}
+
+/// An object with these members, each at its pointer.
+fn nested(members: &[(&str, Value)]) -> Value {
+    let mut root = Value::Object(serde_json::Map::new());
+    for (pointer, value) in members {
+        let mut place = &mut root;
+        for name in pointer.trim_start_matches('/').split('/') {
+            place = &mut place[name];
+        }
+        *place = value.clone();
+    }
+    root
 }
 
 impl Proof {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bounds;
 use super::kind::{Call, Judge, Order};
+use super::outlet::{Outlet, Sent};
 use super::pace::{Ended, Line};
 use super::sharing::{Shared, Sharing};
 use super::verdict::{Answer, Verdict};
@@ -55,6 +56,8 @@ pub(super) struct Delivery<'a> {
     sharing: Option<Sharing<'a>>,
     /// The line of its receiver, if it stands in one.
     line: Option<Arc<Line>>,
+    /// Who answers in the place of the network, if anybody does.
+    outlet: Option<&'a dyn Outlet>,
 }
 
 /// Something that must be sent again.
@@ -167,12 +170,29 @@ impl Tally {
 
 impl<'a> Delivery<'a> {
     pub(super) fn new(order: &'a Order<'a>, settled: &'a Settled, attempt: String) -> Self {
-        Self { order, settled, attempt, sharing: None, line: None }
+        Self { order, settled, attempt, sharing: None, line: None, outlet: None }
     }
 
     /// The same, one of those who wait in a receiver's line.
     pub(super) fn in_line(self, line: Option<Arc<Line>>) -> Self {
         Self { line, ..self }
+    }
+
+    /// The same, whose requests somebody answers in the place of the network.
+    pub(super) fn answered_by(self, outlet: Option<&'a dyn Outlet>) -> Self {
+        Self { outlet, ..self }
+    }
+
+    /// What somebody answers who stands for the network; `None` if nobody does.
+    pub(super) async fn stand_in(&self, call: &Call, taken: Answer) -> Option<Answer> {
+        let order = self.order;
+        let sent = Sent {
+            receiver: order.receiver,
+            kind: order.kind,
+            call,
+            about: &order.notification.raw,
+        };
+        Some(self.outlet?.answer(sent, taken).await)
     }
 
     /// The same, told by one only of several servers.
@@ -289,6 +309,11 @@ impl<'a> Delivery<'a> {
             }
         };
         let host = request.url.host_str().unwrap_or_default().to_owned();
+        let taken = (judge.accepts)(self.order.settings).example();
+        if let Some(answer) = self.stand_in(call, taken).await {
+            let verdict = judge.of(self.order.settings, &answer);
+            return (answer, placed(verdict, &host));
+        }
         let answer = tokio::select! {
             biased;
             () = cancelled.cancelled() => Err(Problem::new(Code::Cancelled, "was cancelled")),

@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::bounds;
 use super::deliver::{CALL_MAX, Delivery, Tally};
-use super::kind::Order;
+use super::kind::{Call, Order};
 use super::settings::{Settings, is_open};
 use super::verdict::{Answer, Verdict};
 use super::wording::{Wording, rendered};
@@ -230,6 +230,19 @@ pub(super) async fn send(
     if open.is_empty() {
         return Ok(tally);
     }
+    if let Some(answer) = stand_in(delivery, &server, &message, &id).await {
+        let verdict = if answer.is_success() {
+            Verdict::ok(Some(id.clone()))
+        } else {
+            Verdict::retry(answer.retry_after, format!("{}: {}", server.host, answer.words()))
+        };
+        for mailbox in open {
+            let key = mailbox.email.to_string();
+            delivery.settle(&key, &verdict, false);
+            tally.add(&key, &answer, &verdict, false);
+        }
+        return Ok(tally);
+    }
     let mut taken = Vec::new();
     let exchange = Box::pin(transact(&server, dialer, &message, &open, &mut taken));
     let ended = tokio::select! {
@@ -260,6 +273,25 @@ pub(super) async fn send(
         }
     }
     Ok(tally)
+}
+
+/// What somebody says who stands for the mail server.
+async fn stand_in(
+    delivery: &Delivery<'_>,
+    server: &Server,
+    message: &Message,
+    id: &str,
+) -> Option<Answer> {
+    let call = Call {
+        key: id.to_owned(),
+        method: "MAIL",
+        url: format!("smtp://{}:{}", server.host, server.port),
+        headers: Vec::new(),
+        body: String::from_utf8_lossy(&message.formatted()).replace("\r\n", "\n"),
+        optional: false,
+    };
+    let taken = Answer { status: 250, body: "ok".to_owned(), retry_after: None };
+    delivery.stand_in(&call, taken).await
 }
 
 fn unknown(reason: String) -> Verdict {

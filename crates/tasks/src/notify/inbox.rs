@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::bounds;
 use super::deliver::Tally;
-use super::kind::Order;
+use super::kind::{Call, Order};
 use super::notification::Notification;
 use super::verdict::{Answer, Verdict};
 use super::wording::Wording;
@@ -33,6 +33,14 @@ pub(super) async fn put(order: &Order<'_>, engine: Option<&Engine>) -> Tally {
     };
     tally.add(&key, &Answer::default(), &verdict, false);
     tally
+}
+
+/// What is put there, as a request would say it: for tests.
+pub(super) fn call(order: &Order<'_>) -> Call {
+    let record = record(order, Timestamp::from_millis(order.now_ms));
+    let mut call = Call::post(record.key.to_string(), "inbox:".to_owned(), &record.body.parse());
+    call.method = "PUT";
+    call
 }
 
 fn record(order: &Order<'_>, now: Timestamp) -> Record {

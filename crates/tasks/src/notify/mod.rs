@@ -35,6 +35,7 @@ mod mattermost;
 mod notification;
 mod ntfy;
 mod opsgenie;
+mod outlet;
 mod pace;
 mod pagerduty;
 mod settings;
@@ -53,7 +54,6 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use engine::{AnyMachine, AttemptOutcome, Handoff, Outcome, TaskRunner, WeakEngine};
-use jiff::Timestamp;
 use kernel::alert::definition::{Rate, Remark};
 use kernel::alert::{NotificationEvent, since_then};
 use kernel::{ExecutionId, Json};
@@ -73,6 +73,7 @@ use settings::Settings;
 use sharing::Sharing;
 
 pub use kind::Call;
+pub use outlet::{Outlet, Sent};
 pub use verdict::{Answer, Verdict};
 
 /// Changes of each kind that a message tells.
@@ -86,6 +87,7 @@ pub struct Notify {
     claims: Shared,
     lines: Lines,
     home: Home,
+    outlet: Option<Arc<dyn Outlet>>,
 }
 
 /// The input as it is written.
@@ -124,7 +126,15 @@ impl Notify {
             claims: Shared::default(),
             lines: Lines::default(),
             home: Home::here(""),
+            outlet: None,
         }
+    }
+
+    /// The same for tests: somebody answers its requests in the place of the network, and nothing of
+    /// it depends on the machine.
+    #[must_use]
+    pub fn answered_by(self, outlet: Arc<dyn Outlet>) -> Self {
+        Self { outlet: Some(outlet), home: Home::default(), ..self }
     }
 
     /// The same, whose messages lead people to this address of the server.
@@ -163,7 +173,7 @@ impl Notify {
             receiver: input.receiver.as_deref().unwrap_or_default(),
             notification: &notification,
             id: &id,
-            now_ms: Timestamp::now().as_millisecond(),
+            now_ms: crate::clock::now().millis(),
             home: &self.home,
         };
         let kind = kind::find(&input.kind)?;
@@ -313,6 +323,7 @@ impl Notify {
         let sharing = claims.as_deref().and_then(|claims| Sharing::of(claims, order));
         let delivery =
             Delivery::new(order, &self.settled, attempt.clone()).shared(sharing).in_line(line);
+        let delivery = delivery.answered_by(self.outlet.as_deref());
         let tally = match &kind.way {
             Way::Calls { build, judge } => {
                 let calls = build(order)?;
@@ -320,6 +331,9 @@ impl Notify {
             }
             Way::Mail => email::send(&delivery, order, self.client.dialer(), cancelled).await?,
             Way::Inbox => {
+                if self.outlet.is_some() {
+                    delivery.stand_in(&inbox::call(order), Answer::default()).await;
+                }
                 let engine = self.engine.get().and_then(WeakEngine::upgrade);
                 inbox::put(order, engine.as_ref()).await
             }

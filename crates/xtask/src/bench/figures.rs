@@ -56,7 +56,7 @@ const fn at_most(
 }
 
 /// All figures, in groups, in the order of the report.
-pub(super) const GROUPS: [(&str, &[Figure]); 11] = [
+pub(super) const GROUPS: [(&str, &[Figure]); 12] = [
     (
         "The disk",
         &[
@@ -296,6 +296,20 @@ pub(super) const GROUPS: [(&str, &[Figure]); 11] = [
             plain("monitors.p50", "lateness of a check's request, p50", "ms"),
             plain("monitors.p99", "… p99", "ms"),
             plain("monitors.max", "… greatest", "ms"),
+        ],
+    ),
+    (
+        "Tests: `nightbell test` on one thread, less what the command needs for itself",
+        &[
+            at_least(
+                "test.workflows",
+                "tests of a workflow of 4 tasks, 2 of them scripts",
+                "/s",
+                2_000.0,
+                8_000.0,
+            ),
+            at_least("test.checks", "checks of a staged monitor", "/s", 50_000.0, 200_000.0),
+            plain("test.least", "one test, with the start of the command", "ms"),
         ],
     ),
     (

@@ -18,6 +18,7 @@ mod report;
 mod server;
 mod starts;
 mod stored;
+mod testing;
 mod timers;
 
 use crate::say;
@@ -29,8 +30,8 @@ use inprocess::Steps;
 const ROUNDS: usize = 3;
 
 /// The parts, in the order in which a round goes through them.
-const PARTS: [&str; 8] =
-    ["disk", "engine", "remote", "orchestration", "stored", "timers", "growth", "monitors"];
+const PARTS: [&str; 9] =
+    ["disk", "engine", "remote", "orchestration", "stored", "timers", "growth", "monitors", "test"];
 
 /// Runs the parts that are named behind the command, or all, and writes the report. `stored:1000000`
 /// stores so many workflows instead of the usual number; `stored:1000000:FOLDER` keeps the filled
@@ -93,6 +94,7 @@ async fn measure(
         },
         "timers" => timers::waits(samples).await,
         "monitors" => monitors::watch(samples).await,
+        "test" => testing::measure(samples),
         _ => growth::loops(samples).await,
     }
 }

@@ -97,7 +97,7 @@ impl Drop for Server {
 }
 
 /// The release binary beside this one.
-fn binary() -> PathBuf {
+pub(super) fn binary() -> PathBuf {
     let here = std::env::current_exe().unwrap_or_default();
     here.with_file_name("nightbell")
 }

@@ -174,6 +174,10 @@ pub struct Schedule {
     /// Only within these hours; none = always.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub active: Vec<Active>,
+    /// Milliseconds since 1970 of one of its looks, in the place of the phase that its monitor's name
+    /// gives. No file says it: a test does, to know when checks begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<i64>,
 }
 
 impl Schedule {
@@ -200,7 +204,7 @@ impl Schedule {
             return self.daily_after(start, after, zone);
         }
         let every = self.every.filter(|every| *every > 0)?;
-        let phase = phase.rem_euclid(every);
+        let phase = self.phase.unwrap_or(phase).rem_euclid(every);
         let count = (after.millis() - phase).div_euclid(every) + 1;
         Some(Timestamp::from_millis(phase + count * every))
     }

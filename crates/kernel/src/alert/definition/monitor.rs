@@ -89,6 +89,7 @@ fn schedule(object: &mut Object<'_>, report: &mut Report) -> Schedule {
         until: object.read("until", report, reader::clock),
         tz: object.read("tz", report, reader::zone).unwrap_or_default(),
         active: active.unwrap_or_default(),
+        phase: None,
     }
 }
 

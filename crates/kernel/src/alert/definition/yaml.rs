@@ -20,31 +20,41 @@ const DEPTH_MAX: usize = 64;
 
 /// A part of a document.
 #[derive(Clone, Debug)]
-pub(super) struct Node {
-    pub(super) place: Place,
-    pub(super) content: Content,
+pub struct Node {
+    /// Where it begins.
+    pub place: Place,
+    /// What it is.
+    pub content: Content,
 }
 
 /// What a part of a document is.
 #[derive(Clone, Debug)]
-pub(super) enum Content {
+pub enum Content {
     /// A scalar without quotes.
     Plain(String),
     /// A text that can be nothing else.
     Quoted(String),
+    /// A list.
     List(Vec<Node>),
+    /// A map, in the order in which it is written.
     Map(Vec<(Node, Node)>),
 }
 
 /// What makes a text no document.
 #[derive(Clone, Debug)]
-pub(super) struct Broken {
-    pub(super) place: Place,
-    pub(super) message: String,
+pub struct Broken {
+    /// Where.
+    pub place: Place,
+    /// Why.
+    pub message: String,
 }
 
-/// Reads one document; an empty one is an empty map. Repeated keys come with it, at their place.
-pub(super) fn parse(text: &str) -> Result<Node, Broken> {
+/// Reads one document of YAML, or of JSON, which is YAML too; an empty one is an empty map. Repeated
+/// keys come with it, at their place. At most 8 MiB, 500,000 parts and 64 levels.
+///
+/// # Errors
+/// What makes it none, with the place.
+pub fn parse(text: &str) -> Result<Node, Broken> {
     let first = Place { line: 1, column: 1 };
     let broken = |message: &str| Broken { place: first, message: message.to_owned() };
     if text.len() > BYTES_MAX {
@@ -179,7 +189,7 @@ impl Node {
     }
 
     /// A scalar's text; a null has none.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub fn text(&self) -> Option<&str> {
         match &self.content {
             Content::Plain(text) => Some(text.as_str()).filter(|_| !self.is_null()),
             Content::Quoted(text) => Some(text),
@@ -187,12 +197,13 @@ impl Node {
         }
     }
 
-    pub(super) fn is_null(&self) -> bool {
+    /// Whether nothing is written there.
+    pub fn is_null(&self) -> bool {
         matches!(&self.content, Content::Plain(text) if matches!(text.as_str(), "" | "~" | "null" | "Null" | "NULL"))
     }
 
     /// What it is, in words.
-    pub(super) fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match &self.content {
             _ if self.is_null() => "nothing",
             Content::Plain(_) | Content::Quoted(_) => "a text",
@@ -202,7 +213,7 @@ impl Node {
     }
 
     /// As JSON, plain scalars read by the rules of YAML 1.2.
-    pub(super) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         match &self.content {
             _ if self.is_null() => Value::Null,
             Content::Plain(text) => plain(text),

@@ -1,5 +1,6 @@
 //! `nightbell run`: runs of workflows, and of orchestrations, which are code.
 
+mod as_test;
 mod code;
 mod control;
 mod list;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Workflow, fetch, why};
+use super::{Workflow, as_test, fetch, why};
 use crate::cli::client::Client;
 use crate::cli::moment;
 use crate::cli::output::{Output, clean, clean_lines, cut};
@@ -21,6 +21,9 @@ pub(crate) struct Arguments {
     /// Also print every input and output in full
     #[arg(long)]
     full: bool,
+    /// Print a test of its workflow in which every task answers as it did: for `nightbell test`
+    #[arg(long, conflicts_with_all = ["tasks", "full"])]
+    as_test: bool,
 }
 
 impl Arguments {
@@ -36,8 +39,11 @@ pub(super) async fn run(
     client: &Client,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let with_tasks = arguments.tasks || arguments.full || output.is_json();
+    let with_tasks = arguments.tasks || arguments.full || arguments.as_test || output.is_json();
     let (mut value, workflow) = fetch(&arguments.id, with_tasks, client).await?;
+    if arguments.as_test {
+        return output.line(as_test::text(&value).trim_end_matches('\n'));
+    }
     if output.is_json() {
         moment::readable(&mut value);
         return output.json(&value);

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
+use kernel::alert::definition::ChecklistOptions;
 use kernel::cron::{Cron, DstRule, Mark, Zone};
 use kernel::schedule::{ScheduleSpec, schedule_from_value};
 use serde_json::{Value, json};
@@ -16,6 +17,7 @@ use super::super::offline;
 use super::super::output::{Format, Output};
 use super::super::table::Table;
 use super::test::{instant, zone};
+use crate::load;
 
 /// Firings that are computed of one line of a schedule; what fires more often is cut off there.
 const FIRINGS_MAX: usize = 50_000;
@@ -86,12 +88,10 @@ impl Source {
             of_server(client).await?
         } else {
             let engine = offline::engine().await?;
-            let found = crate::load::schedules_below(&engine, &self.file);
+            let found = load::definitions(&engine, &self.file, &ChecklistOptions::default());
             engine.close().await?;
-            found.map_err(|findings| {
-                let told = findings.iter().map(ToString::to_string);
-                Failure::error("the files have mistakes").with_details(told)
-            })?
+            let failed = |told| Failure::error("the files have mistakes").with_details(told);
+            found.map_err(failed)?.schedules
         };
         schedules.retain(|schedule| schedule.paused != Some(true));
         schedules.sort_by(|one, other| one.name.cmp(&other.name));

@@ -12,12 +12,20 @@ use crate::jq::value::{ValR, Value, fail};
 
 pub(super) fn all() -> [Fun<Data>; 5] {
     [
-        plain!("now", |_| Ok(Value::Float(Timestamp::now().as_microsecond() as f64 / 1e6))),
+        plain!("now", |_| Ok(Value::Float(now()))),
         plain!("gmtime", |x: Value| gmtime(&x)),
         plain!("mktime", |x: Value| mktime(&x)),
         with_one!("strftime", |x: Value, format: Value| strftime(&x, &format)),
         with_one!("strptime", |x: Value, format: Value| strptime(&x, &format)),
     ]
+}
+
+/// The present instant in seconds; to the microsecond by the machine's clock.
+fn now() -> f64 {
+    match crate::clock::stood_in() {
+        Some(now) => now.millis() as f64 / 1e3,
+        None => Timestamp::now().as_microsecond() as f64 / 1e6,
+    }
 }
 
 fn instant(seconds: f64) -> ValR<Timestamp> {

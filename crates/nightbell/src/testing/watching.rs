@@ -1,0 +1,449 @@
+//! A monitor on the stage: fed with what its checks see, in virtual time, it tells its incidents and
+//! the very requests by which receivers are told.
+//!
+//! The checks, the conditions, the incidents, the routes and the wording are those that ship; only
+//! the source is a [`Feed`], and the network is somebody who takes notes and answers. Tests of
+//! monitors stand on it, and so may whoever wants to know what a monitor would have done.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use engine::search::{PAGE_MAX, RecordSearch};
+use engine::{Change, Engine, Handoff, Outcome, OutcomeStatus, TaskRunner};
+use kernel::alert::Input;
+use kernel::alert::definition::{File, Kind, MonitorDef, task_type};
+use kernel::definition::{TaskDef, WorkflowDef, workflow_from_value};
+use kernel::{ExecutionId, Json, Record, Scripts, Timestamp};
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use tasks::notify::{Answer, Notify, Outlet, Sent};
+use tokio_util::sync::CancellationToken;
+
+use super::cast::pause;
+use super::stage::Stage;
+
+/// What a check sees.
+#[derive(Clone, Debug)]
+pub(crate) enum Sight {
+    /// Rows, as its source would answer them; what judges itself (a web page, a port) says `status`.
+    Rows(Vec<Map<String, Value>>),
+    /// The output of the check as it is: observations, and what the next check is to know.
+    #[allow(dead_code, reason = "for those who kept outputs; tests write rows")]
+    Output(Json),
+    /// Nobody can tell, and why.
+    Unknown(String),
+}
+
+/// Says what checks see.
+pub(crate) trait Feed: Send {
+    /// What the check of this number sees, from 0, which begins at this instant.
+    fn look(&mut self, number: u32, at: Timestamp) -> Sight;
+}
+
+/// Something that somebody does while a monitor is watched.
+#[derive(Clone, Debug)]
+pub(crate) enum Deed {
+    /// Somebody takes care of the incident of a key.
+    Acknowledge {
+        /// The key, fingerprint or id.
+        key: String,
+        /// Who.
+        by: String,
+    },
+    /// A receiver answers with this status of HTTP until that instant.
+    Answers {
+        /// Its name.
+        receiver: String,
+        /// The status.
+        status: u16,
+        /// Until then.
+        until: Timestamp,
+    },
+}
+
+/// A monitor that is to be watched.
+pub(crate) struct Watching<'a> {
+    /// Everything that files of monitors define: of the monitors only this one and those that it
+    /// depends on are staged, and the latter are well.
+    pub(crate) file: &'a File,
+    /// The monitor.
+    pub(crate) monitor: &'a str,
+    /// When the first check may begin.
+    pub(crate) start: Timestamp,
+    /// When it is over.
+    pub(crate) until: Timestamp,
+    /// Checks begin when they would by the monitor's name, rather than at the start.
+    pub(crate) real_phase: bool,
+    /// What checks see.
+    pub(crate) feed: Box<dyn Feed>,
+    /// What people and receivers do, in order.
+    pub(crate) acts: Vec<(Timestamp, Deed)>,
+    /// What runs conditions that need it.
+    pub(crate) scripts: &'a Arc<dyn Scripts>,
+}
+
+/// An incident that opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Incident {
+    /// Its key.
+    pub(crate) key: String,
+    /// When it opened.
+    pub(crate) opens: Timestamp,
+    /// When it was over, if it was.
+    pub(crate) resolves: Option<Timestamp>,
+    /// Everything else, as its ledger has it.
+    pub(crate) line: Value,
+}
+
+/// A request by which a receiver was told, or was to be.
+#[derive(Clone, Debug)]
+pub(crate) struct Telling {
+    /// When it was sent.
+    pub(crate) at: Timestamp,
+    /// The receiver.
+    pub(crate) to: String,
+    /// `trigger`, `resolve`, `reminder`, …
+    pub(crate) event: String,
+    /// The keys of the incidents that it tells of.
+    pub(crate) keys: Vec<String>,
+    /// The status of its answer: 2xx = it was taken.
+    pub(crate) status: u16,
+    /// `POST`, `MAIL`, …
+    pub(crate) method: String,
+    /// Where to.
+    pub(crate) url: String,
+    /// Headers besides those of every request.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The body.
+    pub(crate) body: String,
+}
+
+impl Telling {
+    /// Whether the receiver took it.
+    pub(crate) fn is_taken(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// A check that was made.
+#[derive(Clone, Debug)]
+pub(crate) struct Checked {
+    /// When it began.
+    pub(crate) at: Timestamp,
+    /// What it came to.
+    pub(crate) seen: Result<Json, String>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Watched {
+    /// Checks, in order.
+    pub(crate) checks: Vec<Checked>,
+    /// Incidents that opened, in the order in which they did.
+    pub(crate) incidents: Vec<Incident>,
+    /// Requests to receivers, in order.
+    pub(crate) told: Vec<Telling>,
+}
+
+/// Task type of what stands for a workflow that checks.
+const LOOKS: &str = "STAGED_LOOK";
+/// Task type of what stands for a workflow that is told.
+const HEARS: &str = "STAGED_RECEIVER";
+/// Milliseconds after the end in which what happened at it still shows.
+const AFTERGLOW: i64 = 999;
+
+/// Watches a monitor from its start to its end. Blocks the thread.
+///
+/// # Errors
+/// The files do not fit together, or there is no such monitor.
+pub(crate) fn watch(watching: Watching<'_>) -> Result<Watched, String> {
+    let file = staged(&watching)?;
+    let Watching { monitor, start, until, feed, acts, scripts, .. } = watching;
+    // Checks that are due at the start are planned before it.
+    let (stage, _noted) = Stage::new(start.plus_millis(-1), scripts);
+    let world = Arc::new(World {
+        monitor: monitor.to_owned(),
+        state: Mutex::new(State {
+            feed,
+            checks: Vec::new(),
+            told: Vec::new(),
+            answers: BTreeMap::new(),
+        }),
+        clock: stage.clock.clone(),
+    });
+    let mut runners: Vec<Arc<dyn TaskRunner>> = Vec::new();
+    let types: BTreeSet<&'static str> = file.monitors.iter().map(|it| task_type(it.kind)).collect();
+    for task_type in types.into_iter().filter(|it| *it != "SUB_WORKFLOW").chain([LOOKS]) {
+        runners.push(Arc::new(Looks { task_type, world: world.clone() }));
+    }
+    runners.push(Arc::new(Hears(world.clone())));
+    let client = tasks::http::Http::new(tasks::http::Settings::default());
+    let client = client.map_err(|error| error.to_string())?.client().clone();
+    runners.push(Arc::new(Notify::new(client).answered_by(world.clone())));
+    let incidents = stage.perform(runners, async |engine| {
+        conduct(&engine, &world, file, monitor, acts, until).await
+    })??;
+    let state = &mut *world.state.lock();
+    let (checks, told) = (std::mem::take(&mut state.checks), std::mem::take(&mut state.told));
+    Ok(Watched { checks, incidents, told })
+}
+
+/// The file of the stage: the monitor and what it depends on, each with its phase.
+fn staged(watching: &Watching<'_>) -> Result<File, String> {
+    let mut wanted = BTreeSet::from([Arc::<str>::from(watching.monitor)]);
+    loop {
+        let all = watching.file.monitors.iter().filter(|it| wanted.contains(&it.name));
+        let needed: Vec<Arc<str>> =
+            all.flat_map(|it| it.depends_on.iter().chain(&it.witness).cloned()).collect();
+        let before = wanted.len();
+        wanted.extend(needed);
+        if wanted.len() == before {
+            break;
+        }
+    }
+    let mut file = watching.file.clone();
+    file.monitors.retain(|it| wanted.contains(&it.name));
+    if !file.monitors.iter().any(|it| *it.name == *watching.monitor) {
+        return Err(format!("there is no monitor {:?}", watching.monitor));
+    }
+    if !watching.real_phase {
+        for monitor in &mut file.monitors {
+            monitor.schedule.phase = Some(watching.start.millis());
+        }
+    }
+    Ok(file)
+}
+
+async fn conduct(
+    engine: &Engine,
+    world: &Arc<World>,
+    file: File,
+    monitor: &str,
+    acts: Vec<(Timestamp, Deed)>,
+    until: Timestamp,
+) -> Result<Vec<Incident>, String> {
+    let workflows = stand_ins(&file)?;
+    let change = Change { tasks: Vec::<TaskDef>::new(), workflows, ..Change::default() };
+    engine.change(change).await.map_err(|error| error.to_string())?;
+    engine.apply_monitors("test", file).await.map_err(|error| error.to_string())?;
+    let id = ExecutionId::monitor(monitor);
+    for (at, deed) in acts {
+        pause(at.min(until).since(engine.now())).await;
+        match deed {
+            Deed::Answers { receiver, status, until } => {
+                world.state.lock().answers.insert(receiver, (status, until));
+            }
+            Deed::Acknowledge { key, by } => {
+                let (incident, who) = (key.as_str().into(), by.into());
+                let input = Input::Acknowledge { incident, who, why: None, until_clear: false };
+                let done = engine.step(&id, input).await;
+                done.map_err(|error| format!("{key} was not acknowledged: {error}"))?;
+            }
+        }
+    }
+    pause(until.since(engine.now()).saturating_add(AFTERGLOW)).await;
+    let mut incidents: Vec<Incident> = Vec::new();
+    loop {
+        let search = RecordSearch {
+            subjects: vec![monitor.to_owned()],
+            start: incidents.len() as u64,
+            size: PAGE_MAX,
+            descending: false,
+            ..RecordSearch::newest("incident")
+        };
+        let page = engine.store().records(&search).await.map_err(|error| error.to_string())?;
+        let last = page.rows.len() < PAGE_MAX as usize;
+        incidents.extend(page.rows.iter().filter_map(incident));
+        if last {
+            break;
+        }
+    }
+    incidents.sort_by(|one, other| (one.opens, &one.key).cmp(&(other.opens, &other.key)));
+    Ok(incidents)
+}
+
+fn incident(record: &Record) -> Option<Incident> {
+    let line = record.body.parse();
+    let instant = |name: &str| line[name].as_i64().map(Timestamp::from_millis);
+    let key = line["key"].as_str().unwrap_or_default().to_owned();
+    Some(Incident { key, opens: instant("opened_at")?, resolves: instant("resolved_at"), line })
+}
+
+/// Definitions in the place of the workflows that monitors of this file check by, and tell.
+fn stand_ins(file: &File) -> Result<Vec<WorkflowDef>, String> {
+    let of = |settings: &Json, task: Value| {
+        let settings = settings.parse();
+        let definition = json!({
+            "name": settings["name"], "version": settings["version"].as_u64().unwrap_or(1),
+            "ownerEmail": "test", "tasks": [task],
+        });
+        workflow_from_value(&definition).map_err(|problems| format!("{problems:?}"))
+    };
+    let mut all: Vec<WorkflowDef> = Vec::new();
+    let checks = file.monitors.iter().filter(|it| it.kind == Kind::Workflow);
+    for MonitorDef { settings, name, .. } in checks {
+        let input = json!({ "monitor": name });
+        let task = json!({
+            "name": LOOKS, "taskReferenceName": "check", "type": LOOKS, "inputParameters": input,
+        });
+        all.push(of(settings, task)?);
+    }
+    for receiver in file.receivers.values().filter(|it| &*it.kind == "workflow") {
+        let input = json!({
+            "receiver": "${workflow.input.receiver}", "settings": "${workflow.input.settings}",
+            "notification": "${workflow.input.notification}", "workflow": "${workflow.workflowType}",
+        });
+        let task = json!({
+            "name": HEARS, "taskReferenceName": "told", "type": HEARS, "inputParameters": input,
+        });
+        all.push(of(&receiver.settings, task)?);
+    }
+    let mut names = BTreeSet::new();
+    all.retain(|it| names.insert((it.name.clone(), it.version.to_string())));
+    Ok(all)
+}
+
+/// What the engine meets in the place of the world.
+struct World {
+    monitor: String,
+    clock: Arc<engine::stage::VirtualClock>,
+    state: Mutex<State>,
+}
+
+struct State {
+    feed: Box<dyn Feed>,
+    checks: Vec<Checked>,
+    told: Vec<Telling>,
+    /// Receivers that do not answer as they should, and until when.
+    answers: BTreeMap<String, (u16, Timestamp)>,
+}
+
+impl World {
+    fn now(&self) -> Timestamp {
+        engine::Clock::now(&*self.clock)
+    }
+
+    /// What a receiver answers now.
+    fn answer_of(&self, receiver: &str, taken: Answer) -> Answer {
+        let state = self.state.lock();
+        match state.answers.get(receiver) {
+            Some((status, until)) if *until > self.now() => {
+                Answer { status: *status, retry_after: None, body: String::new() }
+            }
+            _ => taken,
+        }
+    }
+
+    fn note(&self, mut telling: Telling, about: &Map<String, Value>) {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        telling.event = about.get("event").map(text).unwrap_or_default();
+        let members = about.get("group").and_then(|group| group["members"].as_array());
+        telling.keys = match members {
+            Some(members) => members.iter().map(|member| text(&member["key"])).collect(),
+            None => about.get("key").map(text).into_iter().collect(),
+        };
+        self.state.lock().told.push(telling);
+    }
+}
+
+/// Makes checks of one kind.
+struct Looks {
+    task_type: &'static str,
+    world: Arc<World>,
+}
+
+#[async_trait]
+impl TaskRunner for Looks {
+    fn task_type(&self) -> &'static str {
+        self.task_type
+    }
+
+    async fn run(&self, task: Handoff, _: CancellationToken) -> Outcome {
+        let input = task.input.parse();
+        let at = self.world.now();
+        if input["monitor"] != *self.world.monitor {
+            // What the monitor depends on is well.
+            let output = json!({ "observations": [{ "key": "", "status": "ok" }] });
+            return done(Json::of(&output));
+        }
+        let mut state = self.world.state.lock();
+        let number = u32::try_from(state.checks.len()).unwrap_or(u32::MAX);
+        let seen = match state.feed.look(number, at) {
+            Sight::Output(output) => Ok(output),
+            Sight::Unknown(why) => Err(why),
+            Sight::Rows(rows) => tasks::check::observe(self.task_type, &task.input, rows),
+        };
+        state.checks.push(Checked { at, seen: seen.clone() });
+        match seen {
+            Ok(output) => done(output),
+            Err(why) => Outcome {
+                status: OutcomeStatus::FailedTerminally,
+                output: Json::empty_object(),
+                reason: Some(why),
+            },
+        }
+    }
+}
+
+fn done(output: Json) -> Outcome {
+    Outcome { status: OutcomeStatus::Completed, output, reason: None }
+}
+
+/// Is told in the place of a workflow.
+struct Hears(Arc<World>);
+
+#[async_trait]
+impl TaskRunner for Hears {
+    fn task_type(&self) -> &'static str {
+        HEARS
+    }
+
+    async fn run(&self, task: Handoff, _: CancellationToken) -> Outcome {
+        let input = task.input.parse();
+        let receiver = input["receiver"].as_str().unwrap_or_default().to_owned();
+        let taken = Answer { status: 200, retry_after: None, body: String::new() };
+        let answer = self.0.answer_of(&receiver, taken);
+        let about = input["notification"].as_object().cloned().unwrap_or_default();
+        let telling = Telling {
+            at: self.0.now(),
+            to: receiver,
+            event: String::new(),
+            keys: Vec::new(),
+            status: answer.status,
+            method: "START".to_owned(),
+            url: format!("workflow:{}", input["workflow"].as_str().unwrap_or_default()),
+            headers: Vec::new(),
+            body: json!({ "notification": about, "settings": input["settings"] }).to_string(),
+        };
+        self.0.note(telling, &about);
+        let status = if (200..300).contains(&answer.status) {
+            OutcomeStatus::Completed
+        } else {
+            OutcomeStatus::Failed
+        };
+        Outcome { status, output: Json::empty_object(), reason: None }
+    }
+}
+
+#[async_trait]
+impl Outlet for World {
+    async fn answer(&self, sent: Sent<'_>, taken: Answer) -> Answer {
+        let answer = self.answer_of(sent.receiver, taken);
+        // What is put into the inbox has no status.
+        let status = if answer.status == 0 { 200 } else { answer.status };
+        let telling = Telling {
+            at: self.now(),
+            to: sent.receiver.to_owned(),
+            event: String::new(),
+            keys: Vec::new(),
+            status,
+            method: sent.call.method.to_owned(),
+            url: sent.call.url.clone(),
+            headers: sent.call.headers.clone(),
+            body: sent.call.body.clone(),
+        };
+        self.note(telling, sent.about);
+        answer
+    }
+}

@@ -1,0 +1,283 @@
+//! `nightbell test`: the examples' own tests pass, and a mistake in an example does not.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// Where the examples lie.
+fn examples() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
+}
+
+/// Runs `nightbell test` in a folder of its own, apart from what this machine is configured as.
+fn run(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_nightbell"));
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("NIGHTBELL_")) {
+        command.env_remove(name);
+    }
+    command.arg("test").args(arguments).current_dir(folder).output().unwrap()
+}
+
+/// What it printed, when it ended as it should.
+#[track_caller]
+fn exits(output: &Output, code: i32) -> String {
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(code), "{out}{err}");
+    format!("{out}{err}")
+}
+
+/// A folder with these files.
+fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        std::fs::write(folder.path().join(name), text).unwrap();
+    }
+    folder
+}
+
+const FLOW: &str = r#"{ "name": "orders", "version": 1, "schemaVersion": 2, "ownerEmail": "a@b.c",
+  "tasks": [
+    { "name": "fetch", "taskReferenceName": "fetch", "type": "HTTP", "inputParameters": {
+        "http_request": { "uri": "http://shop/orders?c=${workflow.input.customer}", "method": "GET" } } },
+    { "name": "count", "taskReferenceName": "count", "type": "INLINE", "inputParameters": {
+        "evaluatorType": "javascript", "orders": "${fetch.output.response.body.orders}",
+        "expression": "({ n: $.orders.length, at: Date.now(), chance: Math.random() })" } },
+    { "name": "many", "taskReferenceName": "many", "type": "SWITCH", "evaluatorType": "javascript",
+      "inputParameters": { "n": "${count.output.result.n}" }, "expression": "$.n > 2 ? 'many' : 'few'",
+      "decisionCases": { "many": [
+        { "name": "ring", "taskReferenceName": "ring", "type": "SIMPLE", "taskDefinition": {
+            "name": "ring", "retryCount": 1, "retryDelaySeconds": 60, "timeoutSeconds": 0,
+            "responseTimeoutSeconds": 600 } },
+        { "name": "approve", "taskReferenceName": "approve", "type": "HUMAN" } ] },
+      "defaultCase": [] }
+  ],
+  "outputParameters": { "who": "${ring.output.who}", "at": "${count.output.result.at}" } }"#;
+
+const TESTS: &str = r#"
+start: 2027-03-27T00:00+01:00
+tests:
+- name: a failed ring is tried again
+  workflow: orders
+  input: { customer: acme }
+  mocks:
+    fetch: { output: { response: { body: { orders: [1, 2, 3] } } }, takes: 200ms }
+    ring: [ { fail: refused }, { output: { who: noc }, takes: 3s } ]
+    approve: { signal: { ok: true }, after: 2d }
+  expect:
+    status: COMPLETED
+    path: [fetch, count, many, ring, ring, approve]
+    exactly: { who: noc, at: 1806102000200 }
+    inputs: { fetch: { http_request: { uri: "http://shop/orders?c=acme" } } }
+    took: "< 3d"
+"#;
+
+/// [`TESTS`] with one part replaced.
+fn tests_with(part: &str, by: &str) -> String {
+    assert!(TESTS.contains(part), "{part}");
+    TESTS.replace(part, by)
+}
+
+#[test]
+fn the_examples_pass_their_tests() {
+    let told = exits(&run(&examples(), &["."]), 0);
+    assert!(told.lines().filter(|line| line.starts_with("ok ")).count() >= 35, "{told}");
+}
+
+#[test]
+fn two_runs_tell_the_same_and_write_a_report() {
+    let folder = folder(&[("orders.json", FLOW), ("orders.test.yaml", TESTS)]);
+    let one = exits(&run(folder.path(), &["--trace", "--junit", "report.xml"]), 0);
+    assert_eq!(one, exits(&run(folder.path(), &["--trace", "--jobs", "2"]), 0));
+    assert!(one.contains("+1m3s200ms  ring COMPLETED"), "{one}");
+    let report = std::fs::read_to_string(folder.path().join("report.xml")).unwrap();
+    assert!(report.contains(r#"tests="1""#) && report.contains("tried again"), "{report}");
+    let none = exits(&run(folder.path(), &["--filter", "nothing"]), 1);
+    assert!(none.contains("no test has \"nothing\""), "{none}");
+}
+
+#[test]
+fn what_is_not_as_expected_is_told() {
+    let cases = [
+        ("who: noc, at", "who: ann, at", "output.who: expected \"ann\", got \"noc\""),
+        ("ring, ring, approve]", "ring, approve]", "path: expected"),
+        ("< 3d", "< 1d", "took: expected < 1d, got 2d1m3s200ms"),
+        ("c=acme", "c=other", "inputs.fetch.http_request.uri: expected"),
+        ("status: COMPLETED", "status: FAILED", "status: expected FAILED, got COMPLETED"),
+        (
+            "exactly: { who: noc, at: 1806102000200 }",
+            "exactly: { who: noc }",
+            "output.at: not expected",
+        ),
+        ("    approve: { signal", "    aprove: { signal", "no mock answers approve (HUMAN)"),
+        (
+            "[ { fail: refused }, ",
+            "[ { fail: refused }, { fail: again }, ",
+            "1 of 3 answers were not used",
+        ),
+    ];
+    for (part, by, expected) in cases {
+        let folder = folder(&[("o.json", FLOW), ("o.test.yaml", &tests_with(part, by))]);
+        let told = exits(&run(folder.path(), &[]), 5);
+        assert!(told.contains(expected), "{by}: {told}");
+    }
+}
+
+#[test]
+fn a_task_without_an_answer_tells_what_to_write() {
+    let text =
+        tests_with("    ring: [ { fail: refused }, { output: { who: noc }, takes: 3s } ]\n", "");
+    let folder = folder(&[("o.json", FLOW), ("o.test.yaml", &text)]);
+    let told = exits(&run(folder.path(), &[]), 5);
+    assert!(told.contains("no mock answers ring (ring), which was asked"), "{told}");
+    assert!(told.contains("ring: { output: {} }"), "{told}");
+}
+
+#[test]
+fn wrong_files_are_told_with_their_place() {
+    let typo = tests_with("  input:", "  inptu:");
+    let told = exits(&run(folder(&[("o.json", FLOW), ("o.test.yaml", &typo)]).path(), &[]), 1);
+    assert!(told.contains("o.test.yaml:6:3") && told.contains("\"inptu\""), "{told}");
+    let other = tests_with("workflow: orders", "workflow: ordres");
+    let told = exits(&run(folder(&[("o.json", FLOW), ("o.test.yaml", &other)]).path(), &[]), 1);
+    assert!(told.contains("o.test.yaml:4: there is no workflow \"ordres\""), "{told}");
+    let broken = FLOW.replace("\"HTTP\"", "\"SWITCH\"");
+    let told = exits(&run(folder(&[("o.json", &broken), ("o.test.yaml", TESTS)]).path(), &[]), 1);
+    assert!(told.contains("o.json"), "{told}");
+}
+
+#[test]
+fn coverage_tells_what_no_test_has_seen() {
+    let folder = folder(&[("orders.json", FLOW), ("orders.test.yaml", TESTS)]);
+    let told = exits(&run(folder.path(), &["--coverage"]), 0);
+    assert!(told.contains("orders/many: not no match"), "{told}");
+    exits(&run(folder.path(), &["--coverage=all.json", "--fail-under", "10"]), 0);
+    let told = exits(&run(folder.path(), &["--coverage=all.info", "--fail-under", "99"]), 5);
+    assert!(told.contains("less than 99 %"), "{told}");
+    let json = std::fs::read_to_string(folder.path().join("all.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    assert!(json["percent"].as_f64().is_some_and(|it| it > 50.0 && it < 100.0), "{json}");
+    let lcov = std::fs::read_to_string(folder.path().join("all.info")).unwrap();
+    assert!(lcov.contains("SF:") && lcov.contains("DA:3,1"), "{lcov}");
+}
+
+#[test]
+fn snapshots_are_kept_and_compared() {
+    let monitors = "receivers:\n  noc: { slack: \"https://slack.test/x\" }\nroutes:\n  - { to: noc }\n\
+        monitors:\n  web: { http: \"http://web\", every: 1m, fail_after: 2 }\n";
+    let tests = "tests:\n- name: the web is down\n  monitor: web\n  series: { up: \"1 0 0 1\" }\n  \
+        until: +5m\n  expect:\n    incidents: [ { key: \"\", opens: +2m, resolves: +3m } ]\n    \
+        told: [ { to: noc, event: trigger, at: +2m } ]\n    messages: snapshot\n";
+    let folder = folder(&[("monitors.yaml", monitors), ("m.test.yaml", tests)]);
+    let told = exits(&run(folder.path(), &[]), 5);
+    assert!(told.contains("no snapshot") && told.contains("--accept"), "{told}");
+    exits(&run(folder.path(), &["--accept"]), 0);
+    exits(&run(folder.path(), &[]), 0);
+    let other = monitors.replace("slack.test/x", "slack.test/y");
+    std::fs::write(folder.path().join("monitors.yaml"), other).unwrap();
+    let told = exits(&run(folder.path(), &[]), 5);
+    assert!(told.contains("- POST https://slack.test/x"), "{told}");
+    assert!(told.contains("+ POST https://slack.test/y"), "{told}");
+}
+
+/// A definition, a part of it and what a slip of the hand makes of that: each is caught by a test.
+const MUTANTS: &[(&str, &str, &str)] = &[
+    ("etl-github-orbit/workflow.json", "$.hours * 3600000", "$.hours * 360000"),
+    ("etl-github-orbit/workflow.json", "per_page=100&page=", "per_page=100&pag="),
+    ("etl-github-orbit/workflow.json", "vnd.github.v3.star+json", "vnd.github.v3+json"),
+    (
+        "etl-github-orbit/workflow.json",
+        "select(.starred_at >= $cutoff)",
+        "select(.starred_at > $cutoff)",
+    ),
+    ("etl-github-orbit/workflow.json", "sort_by(.starred_at)", "sort_by(.login)"),
+    (
+        "etl-github-orbit/workflow.json",
+        "Math.floor($.offset / 100) + $.iteration",
+        "Math.floor($.offset / 100) + $.iteration - 1",
+    ),
+    ("etl-github-orbit/workflow.json", "$.count > 0 ? 'some'", "$.count > 1 ? 'some'"),
+    ("etl-github-orbit/workflow.json", "$.list[$.iterator - 1]", "$.list[$.iterator]"),
+    ("etl-github-orbit/workflow.json", "github-star/${workflow.input.gh_account}/", "github-star/"),
+    (
+        "etl-github-orbit/workflow.json",
+        "\"pages\": \"${stargazer_pages.output.iteration}\"",
+        "\"pages\": \"${stargazer_pages.output.iterations}\"",
+    ),
+    ("etl-github-orbit/taskdefs.json", "\"retryCount\": 5", "\"retryCount\": 1"),
+    ("etl-github-orbit/schedules.json", "Europe/London", "Europe/Oslo"),
+    ("etl-github-orbit/schedules.json", "\"catchUp\": \"latest\"", "\"catchUp\": \"all\""),
+    ("etl-github-orbit/schedules.json", "\"overlap\": \"skip\"", "\"overlap\": \"allow_all\""),
+    ("etl-github-orbit/repositories.json", "$common + .]", ". + $common]"),
+    (
+        "etl-github-orbit/repositories.json",
+        "\"COMPLETED_WITH_ERRORS\": [",
+        "\"COMPLETED_WITH_ERROR\": [",
+    ),
+    ("etl-github-orbit/repositories.json", "select(length > 1)", "select(length > 2)"),
+    (
+        "monitoring-pattern/monitoring_job.json",
+        "\"polling_interval_seconds\": 5",
+        "\"polling_interval_seconds\": 50",
+    ),
+    ("monitoring-pattern/monitoring_job.json", "!= 'Completed'", "!= 'completed'"),
+    ("monitoring-pattern/monitoring_job.json", "Number($.timeout)", "Number($.tiemout)"),
+    ("endpoint-scan-pagerduty/endpoint_scan.json", "record.at >= $.from", "record.at > $.from"),
+    (
+        "endpoint-scan-pagerduty/endpoint_scan.json",
+        "$.ask['iteration'] < 2",
+        "$.ask['iteration'] < 1",
+    ),
+    (
+        "endpoint-scan-pagerduty/endpoint_scan.json",
+        "\"severity\": \"error\"",
+        "\"severity\": \"info\"",
+    ),
+    ("endpoint-scan-pagerduty/pagerduty_event.json", "/v2/enqueue", "/v1/enqueue"),
+    ("endpoint-scan-pagerduty/pagerduty_event.json", "$.status == 400", "$.status == 500"),
+    ("endpoint-scan-pagerduty/failed_workflows.json", "2 * $.minutes", "$.minutes"),
+    ("endpoint-scan-pagerduty/failed_workflows.json", "\"FAILED\", \"TIMED_OUT\"", "\"FAILED\""),
+    ("endpoint-scan-pagerduty/refresh_endpoint_token.json", "client_credentials", "password"),
+    ("endpoint-scan-pagerduty/schedules.json", "30 */20 * * * ?", "30 */30 * * * ?"),
+    ("influx-lark/monitors.yaml", "fail_when: loss >= 100", "fail_when: los >= 100"),
+    ("influx-lark/monitors.yaml", "fail_when: loss >= 100", "fail_when: loss >= 99"),
+    ("influx-lark/monitors.yaml", "per: [host, name]", "per: [hst, name]"),
+    ("influx-lark/monitors.yaml", "group_by: [region]", "group_by: [host]"),
+    ("influx-lark/monitors.yaml", "wait: 30s", "wait: 30m"),
+    ("influx-lark/monitors.yaml", "missing: 12", "missing: 20"),
+    ("influx-lark/monitors.yaml", "key: \"#*\"", "key: \"*#\""),
+    ("influx-lark/monitors.yaml", "empty: unknown", "empty: ok"),
+    ("robopager/cfg/checklist.yaml", "check_time: 03:15", "check_time: 13:15"),
+];
+
+#[test]
+fn a_slip_in_an_example_is_caught_by_its_tests() {
+    let root = tempfile::tempdir().unwrap();
+    let mut alive = Vec::new();
+    for (number, (file, part, by)) in MUTANTS.iter().enumerate() {
+        let name = file.split('/').next().unwrap();
+        let copy = root.path().join(number.to_string());
+        copy_all(&examples().join(name), &copy);
+        let path = copy.join(file.split_once('/').unwrap().1);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(part), "{file} has no {part}");
+        std::fs::write(&path, text.replacen(part, by, 1)).unwrap();
+        let output = run(&copy, &["."]);
+        if !matches!(output.status.code(), Some(1 | 5)) {
+            alive.push(format!("{file}: {by} ({:?})", output.status.code()));
+        }
+    }
+    assert!(alive.is_empty(), "{alive:#?}");
+}
+
+fn copy_all(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let path = entry.unwrap().path();
+        let target = to.join(path.file_name().unwrap());
+        if path.is_dir() {
+            copy_all(&path, &target);
+        } else {
+            std::fs::copy(&path, &target).unwrap();
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! What a check says of rows that are given, in the place of those that its source would answer: for
+//! tests. Everything after the source is what runs otherwise.
+
+use kernel::Json;
+use kernel::alert::Status;
+use serde_json::{Map, Value, json};
+
+use super::empty::Empty;
+use super::order::Order;
+use super::rows::Shape;
+use super::seen::Seen;
+use super::{Settings, Trouble};
+
+/// The output of a check's task whose source answered these rows. A row that says its own `status`
+/// is an observation as it is; the rest is made into observations as the settings say.
+///
+/// `task_type` is that of the check, `input` what its task was given.
+///
+/// # Errors
+/// Why nobody can tell from them how things are.
+pub fn observe(
+    task_type: &str,
+    input: &Json,
+    rows: Vec<Map<String, Value>>,
+) -> Result<Json, String> {
+    let told = |trouble: Trouble| match trouble {
+        Trouble::Unknown(why) => why,
+        Trouble::Wrong(why) => format!("{task_type}: {why}"),
+    };
+    look(task_type, input, rows).map(|seen| Json::of(&seen.output())).map_err(told)
+}
+
+fn look(task_type: &str, input: &Json, rows: Vec<Map<String, Value>>) -> Result<Seen, Trouble> {
+    if !asks_for_rows(task_type, input) || rows.iter().any(says_status) {
+        return Ok(Seen { observations: rows.into_iter().map(of_itself).collect(), memory: None });
+    }
+    let order = Order::read(input, &Settings::default())?;
+    let empty = match (Empty::read(&order)?, task_type) {
+        (None, "CHECK_PROMETHEUS") => Some(Empty::Unknown),
+        (empty, _) => empty,
+    };
+    match empty {
+        Some(empty) if rows.is_empty() => empty.seen("rows"),
+        _ => Shape::of(&order)?.observe(rows),
+    }
+}
+
+/// Whether a row says itself how things are, in one of the words for that.
+fn says_status(row: &Map<String, Value>) -> bool {
+    let status = row.get("status").and_then(Value::as_str);
+    status.is_some_and(|it| Status::parse(it).is_some())
+}
+
+/// Whether a kind of check is a question whose answer is rows.
+fn asks_for_rows(task_type: &str, input: &Json) -> bool {
+    let input = input.parse();
+    let has = |name: &str| input["settings"].get(name).is_some();
+    match task_type {
+        "CHECK_INFLUX" | "CHECK_PROMETHEUS" | "CHECK_SQL" => true,
+        "CHECK_HTTP" => has("rows") || has("jq"),
+        _ => false,
+    }
+}
+
+/// An observation that says itself how things are: what is no part of one is its row.
+fn of_itself(mut row: Map<String, Value>) -> Value {
+    let mut observation = json!({ "key": row.remove("key").unwrap_or_else(|| "".into()) });
+    for name in ["status", "value", "text"] {
+        if let Some(value) = row.remove(name) {
+            observation[name] = value;
+        }
+    }
+    if let Some(Value::Object(attrs)) = row.remove("attrs") {
+        row.extend(attrs);
+    }
+    observation["attrs"] = Value::Object(row);
+    observation
+}
