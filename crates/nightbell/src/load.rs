@@ -29,46 +29,16 @@ use std::time::Duration;
 
 use engine::Engine;
 use kernel::alert::definition::{ChecklistOptions, Known};
-use kernel::definition::{
-    EventHandler, Problem, TaskDef, WorkflowDef, inspect_workflow, parse_event_handlers,
-    parse_task_defs, parse_workflows, validate_event_handler, validate_task_def,
-};
-use kernel::schedule::{ScheduleSpec, parse_schedules};
+use kernel::definition::TaskDef;
 use notify::{RecursiveMode, Watcher};
-use serde_json::Value;
-use server::triggers::{self, Trigger};
+use server::projects::{self, Defined};
 use tokio::sync::{Mutex, mpsc};
 
 use below::files_below;
 pub(crate) use monitors::all as monitors_below;
-use references::Definers;
+use references::{Definers, Refers as _};
 use rejected::{Mistakes, Of};
-
-/// What one file defines.
-#[derive(Clone, Default)]
-struct Defined {
-    workflows: Vec<WorkflowDef>,
-    tasks: Vec<TaskDef>,
-    schedules: Vec<ScheduleSpec>,
-    handlers: Vec<EventHandler>,
-    triggers: Vec<Trigger>,
-}
-
-impl Defined {
-    fn count(&self) -> usize {
-        let Self { workflows, tasks, schedules, handlers, triggers } = self;
-        let documents = workflows.len() + tasks.len() + handlers.len() + triggers.len();
-        documents + schedules.len()
-    }
-
-    /// Adds what monitors may speak of.
-    fn add_to(&self, known: &mut Known) {
-        let workflows = self.workflows.iter().map(|it| it.name.as_str().into());
-        known.workflows.get_or_insert_default().extend(workflows);
-        let schedules = self.schedules.iter().map(|it| it.name.clone());
-        known.schedules.get_or_insert_default().extend(schedules);
-    }
-}
+pub(crate) use server::projects::holds_task_defs;
 
 /// Largest file that is read, in bytes.
 const FILE_MAX: u64 = 16 << 20;
@@ -387,31 +357,30 @@ pub(crate) fn json_below(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Whether a file holds task definitions, by its name.
-pub(crate) fn holds_task_defs(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    name == "taskdefs.json" || name.ends_with(".taskdefs.json")
-}
-
-/// Whether a document, or the first of a list, is what `tells` says. What is no JSON at all is told
-/// elsewhere.
-fn holds(text: &str, tells: impl Fn(&Value) -> bool) -> bool {
-    let Ok(document) = serde_json::from_str::<Value>(text) else { return false };
-    tells(document.get(0).unwrap_or(&document))
-}
-
-fn is_schedule(document: &Value) -> bool {
-    ["startWorkflowRequest", "cronExpression", "cronSchedules"]
-        .iter()
-        .any(|member| document.get(member).is_some())
-}
-
-fn is_trigger(document: &Value) -> bool {
-    document.get("method").is_some() || document.get("path").is_some()
-}
-
-fn is_event_handler(document: &Value) -> bool {
-    document.get("event").is_some() && document.get("actions").is_some()
+/// The files of a project, named by their paths below its folder.
+///
+/// # Errors
+/// What cannot be read.
+pub(crate) fn project_files(folder: &Path) -> Result<Vec<projects::ProjectFile>, Vec<String>> {
+    let (below, mut wrong) = below::all(&[folder.to_owned()]);
+    let mut files = Vec::new();
+    for file in below.files {
+        let size = std::fs::metadata(&file).map_or(0, |it| it.len());
+        let text = if size > FILE_MAX {
+            Err(format!("the file has {size} bytes, more than {FILE_MAX}"))
+        } else {
+            std::fs::read_to_string(&file).map_err(|error| error.to_string())
+        };
+        match text {
+            Ok(text) => files.push(projects::ProjectFile {
+                path: file.strip_prefix(folder).unwrap_or(&file).to_string_lossy().into_owned(),
+                monitors: monitors::is_monitors(&file),
+                text,
+            }),
+            Err(told) => wrong.push(format!("{}: {told}", file.display())),
+        }
+    }
+    if wrong.is_empty() { Ok(files) } else { Err(wrong) }
 }
 
 /// Reads one file; `tasks` are those about to be registered with it.
@@ -422,54 +391,5 @@ fn read(path: &Path, tasks: &[TaskDef], engine: &Engine) -> Result<Defined, Vec<
         return Err(at(format!("the file has {size} bytes, more than {FILE_MAX}")));
     }
     let text = std::fs::read_to_string(path).map_err(|error| at(error.to_string()))?;
-    let told = |problems: Vec<Problem>| {
-        problems.into_iter().flat_map(|problem| at(problem.to_string())).collect::<Vec<_>>()
-    };
-    if holds_task_defs(path) {
-        let tasks = parse_task_defs(&text).map_err(told)?;
-        let problems: Vec<Problem> = tasks.iter().flat_map(validate_task_def).collect();
-        if !problems.is_empty() {
-            return Err(told(problems));
-        }
-        return Ok(Defined { tasks, ..Defined::default() });
-    }
-    if holds(&text, is_schedule) {
-        let schedules = parse_schedules(&text).map_err(told)?;
-        return Ok(Defined { schedules, ..Defined::default() });
-    }
-    if holds(&text, is_event_handler) {
-        let handlers = parse_event_handlers(&text).map_err(told)?;
-        let check = |handler| validate_event_handler(handler, engine.scripts());
-        let problems: Vec<Problem> = handlers.iter().flat_map(check).collect();
-        if !problems.is_empty() {
-            return Err(told(problems));
-        }
-        return Ok(Defined { handlers, ..Defined::default() });
-    }
-    if holds(&text, is_trigger) {
-        let triggers = triggers::read(&text, engine.scripts()).map_err(told)?;
-        return Ok(Defined { triggers, ..Defined::default() });
-    }
-    let workflows = parse_workflows(&text).map_err(told)?;
-    let has_template = |name: &str, key: &str| {
-        let registered = || engine.definitions().task(name);
-        let beside = tasks.iter().rfind(|task| task.name == name);
-        beside.map_or_else(
-            || registered().is_some_and(|task| task.input_template.contains_key(key)),
-            |task| task.input_template.contains_key(key),
-        )
-    };
-    let mut problems = Vec::new();
-    for workflow in &workflows {
-        let findings = inspect_workflow(workflow, engine.scripts(), &has_template);
-        problems.extend(findings.problems);
-        for warning in findings.warnings {
-            tracing::warn!("{}: {warning}", path.display());
-        }
-    }
-    if problems.is_empty() {
-        Ok(Defined { workflows, ..Defined::default() })
-    } else {
-        Err(told(problems))
-    }
+    projects::read(path, &text, tasks, engine)
 }

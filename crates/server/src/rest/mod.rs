@@ -50,5 +50,6 @@ pub fn router() -> OpenApiRouter<Api> {
         .merge(secret::routes())
         .merge(environment::routes())
         .merge(monitor::routes())
+        .merge(crate::projects::routes())
         .merge(unsupported::routes())
 }
