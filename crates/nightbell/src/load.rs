@@ -78,7 +78,12 @@ pub(crate) async fn load(
     if !refused.is_empty() {
         return Err(refused);
     }
-    loaded.0.lock().await.remember(&defined);
+    let mut files = loaded.0.lock().await;
+    files.remember(&defined);
+    if files.prunes {
+        prune(engine, paths, &defined).await;
+    }
+    drop(files);
     // What was refused before a restart is not any more.
     rejected::tell(engine, Of::Definitions, &Mistakes::new()).await;
     below.tell_passed_over();
@@ -160,6 +165,35 @@ struct Files {
     refused: Mistakes,
     /// What others refer to in those that are good, or were.
     definers: Definers,
+    /// What files do not define any more is removed.
+    prunes: bool,
+}
+
+impl Loaded {
+    /// Files whose definitions are removed with them, if `prunes`.
+    pub(crate) fn pruning(prunes: bool) -> Self {
+        Self(Arc::new(Mutex::new(Files { prunes, ..Files::default() })))
+    }
+}
+
+/// Removes what the files of `--load` defined and do not define any more.
+async fn prune(engine: &Engine, roots: &[PathBuf], defined: &[(PathBuf, Defined)]) {
+    if let Some(missing) = roots.iter().find(|root| !root.exists()) {
+        // It may be a disk that is not there yet.
+        tracing::warn!(path = %missing.display(), "it is not there: nothing is removed");
+        return;
+    }
+    match projects::prune_loaded(engine, defined.iter().map(|(_, found)| found)).await {
+        Ok(removed) => {
+            for object in removed {
+                tracing::info!(%object, "removed: no file of --load defines it any more");
+            }
+        }
+        Err(problem) => {
+            let reason = problem.message;
+            tracing::error!(%reason, "what no file defines any more could not be removed");
+        }
+    }
 }
 
 impl Files {
@@ -274,7 +308,7 @@ async fn reload(engine: &Engine, files: Vec<PathBuf>, roots: &[PathBuf], loaded:
         .filter(|file| !files.contains(file))
         .collect();
     // What is wrong with these was told when they came.
-    let (others, _) = read_all(&others, engine);
+    let (others, others_mistakes) = read_all(&others, engine);
     for clash in clash::all(&others, &defined) {
         defined.retain(|(file, _)| *file != clash.file);
         mistakes.entry(clash.file.clone()).or_default().push(clash.to_string());
@@ -292,6 +326,11 @@ async fn reload(engine: &Engine, files: Vec<PathBuf>, roots: &[PathBuf], loaded:
         tracing::error!("not applied, what was registered stays: {mistake}");
     }
     rejected::tell(engine, Of::Definitions, &mistakes).await;
+    // A file with a mistake may define what seems to be gone.
+    if loaded.prunes && mistakes.is_empty() && others_mistakes.is_empty() {
+        defined.extend(others);
+        prune(engine, roots, &defined).await;
+    }
     loaded.refused = mistakes;
 }
 

@@ -12,6 +12,7 @@ mod defined;
 mod object;
 mod owners;
 mod plan;
+mod prune;
 mod wanted;
 
 use axum::Json;
@@ -29,6 +30,7 @@ pub use apply::Applied;
 pub use compare::differing;
 pub use defined::{Defined, holds_task_defs, read};
 pub use plan::{Action, Drift, Plan, PlannedChange};
+pub use prune::prune_loaded;
 
 pub(crate) fn routes() -> OpenApiRouter<Api> {
     OpenApiRouter::new()

@@ -111,6 +111,45 @@ async fn what_is_there_just_so_is_adopted() {
 }
 
 #[tokio::test]
+async fn what_a_crash_cut_short_is_in_the_next_plan() {
+    let server = Server::new().await;
+    let files = [file("w.json", &line("w", &["a"])), file("v.json", &line("v", &["a"]))];
+    apply(&server, "p", &files).await;
+    // As after a crash between the commit of the definitions and that of what they became.
+    let store = server.engine.store();
+    let mut claimed = store.documents("owner").await.expect("memory answers").swap_remove(0);
+    let mut owner: Value = serde_json::from_str(&claimed.text).expect("an owner");
+    owner["applied"] = json!("");
+    claimed.text = owner.to_string().into();
+    store.put_document(claimed).await.expect("memory takes it");
+    // And between the removal of an object and that of its owner.
+    server.engine.definitions().delete_workflow("w", 1).await.expect("it is there");
+    let fewer = [file("v.json", &line("v", &["a"]))];
+    let expected = [("workflow v", "adopt"), ("workflow w", "remove")];
+    let expected = expected.map(|(object, action)| (object.to_owned(), action.to_owned()));
+    assert_eq!(actions(&plan(&server, "p", &fewer).await), BTreeMap::from(expected));
+    apply(&server, "p", &fewer).await;
+    assert_eq!(plan(&server, "p", &fewer).await["changes"], json!([]));
+    assert_eq!(server.get("/api/projects/drift").await.ok(), json!([]));
+}
+
+#[tokio::test]
+async fn a_monitor_that_others_depend_on_is_not_removed() {
+    let server = Server::new().await;
+    let needed = json!({ "monitors": { "net": { "heartbeat": { "every": "1h", "key": "n" } } } });
+    let needs = json!({ "monitors": { "shop":
+        { "heartbeat": { "every": "1h", "key": "s" }, "depends_on": ["net"] } } });
+    apply(&server, "one", &[monitors("net.yaml", &needed)]).await;
+    apply(&server, "two", &[monitors("shop.yaml", &needs)]).await;
+    let refusals = plan(&server, "one", &[]).await["refusals"].to_string();
+    assert!(refusals.contains("there is no monitor net"), "{refusals}");
+    let request = json!({ "files": [], "yes": true });
+    let message = server.post("/api/projects/one/apply", &request).await.failed(409);
+    assert!(message.contains("there is no monitor net"), "{message}");
+    server.get("/api/monitors/net").await.ok();
+}
+
+#[tokio::test]
 async fn a_saved_plan_is_refused_when_the_server_has_moved() {
     let server = Server::new().await;
     let files = [file("w.json", &line("w", &["a"]))];
