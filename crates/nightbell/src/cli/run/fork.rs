@@ -25,7 +25,7 @@ Examples:
   nightbell run fork ID --at ship__2      # before the second iteration
   nightbell run fork ID --at 'ship#2'     # before the second attempt
   nightbell run fork ID --at ship -f orders.json --yes")]
-pub(super) struct Arguments {
+pub(crate) struct Arguments {
     /// Id of the run
     id: String,
     /// Task before which the fork begins: a reference name, REF__2 for its second iteration, REF#2
