@@ -212,11 +212,7 @@ impl Execution {
     }
 
     /// Makes the edits of a fork.
-    pub(super) fn edit(
-        &mut self,
-        edits: &[Edit],
-        before: Option<Arc<str>>,
-    ) -> Result<(), Rejected> {
+    pub(super) fn edit(&mut self, edits: &[Edit], before: Option<&str>) -> Result<(), Rejected> {
         for edit in edits {
             let (target, path) = edit.target()?;
             let set = |json: &Json| put(json, path, &edit.value, &edit.path);
@@ -224,7 +220,7 @@ impl Execution {
                 Target::Input => self.input = set(&self.input)?,
                 Target::Variables => self.variables = set(&self.variables)?,
                 Target::Task(reference) => self.edit_output(reference, set)?,
-                Target::TaskBefore => match &before {
+                Target::TaskBefore => match before {
                     Some(reference) => self.edit_output(reference, set)?,
                     None => {
                         return Err(Rejected::Invalid(format!(

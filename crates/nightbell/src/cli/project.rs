@@ -1,5 +1,6 @@
 //! `nightbell plan` and `nightbell apply`: a folder of definitions against the server.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -169,7 +170,7 @@ pub(super) async fn apply(
     let mut told = format!("created {created}, updated {updated}, removed {removed}");
     for (name, word) in [("adopted", "took over"), ("upgraded", "upgraded executions")] {
         if count(name) > 0 {
-            told += &format!(", {word} {}", count(name));
+            let _ = write!(told, ", {word} {}", count(name));
         }
     }
     output.note(told);

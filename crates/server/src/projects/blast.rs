@@ -1,6 +1,7 @@
 //! Whom a change touches: running executions, next firings, and who is told of incidents.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use engine::Engine;
 use engine::search::{Counting, Filter, PAGE_MAX, Search, TextField};
@@ -102,10 +103,10 @@ async fn executions(engine: &Engine, definition: &WorkflowDef) -> Result<Vec<Str
     let unfit_count: usize = unfit.values().sum();
     if unfit_count > 0 {
         let reasons: Vec<&str> = unfit.keys().map(String::as_str).take(TOLD_MAX).collect();
-        told += &format!(", {unfit_count} not ({})", reasons.join("; "));
+        let _ = write!(told, ", {unfit_count} not ({})", reasons.join("; "));
     }
     if total > LOOKED_AT_MAX {
-        told += &format!(", {} were not looked at", total - LOOKED_AT_MAX);
+        let _ = write!(told, ", {} were not looked at", total - LOOKED_AT_MAX);
     }
     Ok(vec![told])
 }

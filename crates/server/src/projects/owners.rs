@@ -39,9 +39,10 @@ pub(super) async fn all(engine: &Engine) -> Result<BTreeMap<Object, Owner>, Prob
     for document in engine.store().documents(KIND).await? {
         let (object, owner) =
             (Object::of_key(&document.name), serde_json::from_str::<Owner>(&document.text));
-        match (object, owner) {
-            (Some(object), Ok(owner)) => drop(owners.insert(object, owner)),
-            _ => tracing::error!(name = %document.name, "who owns this cannot be read"),
+        if let (Some(object), Ok(owner)) = (object, owner) {
+            owners.insert(object, owner);
+        } else {
+            tracing::error!(name = %document.name, "who owns this cannot be read");
         }
     }
     Ok(owners)

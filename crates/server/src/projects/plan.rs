@@ -1,6 +1,7 @@
 //! The difference between the files of a project and the server.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use engine::Engine;
 use serde::Serialize;
@@ -131,7 +132,7 @@ pub(super) async fn difference(
         let owner = owners.get(object);
         let (key, here) = (object.key(), present.as_deref().unwrap_or("-"));
         let whose = owner.map(|it| format!("{} {} {}", it.project, it.applied, it.text));
-        seen += &format!("{key} {here} {}\n", whose.unwrap_or_default());
+        let _ = writeln!(seen, "{key} {here} {}", whose.unwrap_or_default());
         if !objects.contains(object) {
             changes.insert(object.clone(), Action::Remove);
             continue;

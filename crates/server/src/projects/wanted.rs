@@ -131,17 +131,14 @@ fn judge(
         known.secrets.get_or_insert_default().extend(there);
         wanted.missing_secrets.extend(missing.iter().map(ToString::to_string));
         let loaded = load_judged(&text, &ChecklistOptions::default(), &known, engine);
-        match loaded.file {
-            Some(file) => {
-                let source = format!("{prefix}{path}");
-                if wanted.monitors.insert(source.into(), (file, hash(&text))).is_some() {
-                    wrong.push(format!("{path}: is there twice"));
-                }
+        if let Some(file) = loaded.file {
+            let source = format!("{prefix}{path}");
+            if wanted.monitors.insert(source.into(), (file, hash(&text))).is_some() {
+                wrong.push(format!("{path}: is there twice"));
             }
-            None => {
-                let told = loaded.problems.iter().filter(|it| it.level == Level::Error);
-                wrong.extend(told.map(|it| format!("{path}:{it}")));
-            }
+        } else {
+            let told = loaded.problems.iter().filter(|it| it.level == Level::Error);
+            wrong.extend(told.map(|it| format!("{path}:{it}")));
         }
     }
     if wrong.is_empty() {

@@ -73,7 +73,7 @@ fn prepare(id: &ExecutionId, branch: &Branch, context: &Context<'_>) -> Result<P
     begun.correlation_id = correlation_id.clone().or(begun.correlation_id);
     begun.created_by = created_by.clone().or(begun.created_by);
     let before = task_before(&begun, &place);
-    begun.edit(edits, before)?;
+    begun.edit(edits, before.as_deref())?;
     check_sizes(&begun, context)?;
     if let Some(plan) = plan {
         check_plan(&begun, &place, plan)?;

@@ -122,7 +122,7 @@ async fn fork_workflow(
         let done_again = api.engine.check_fork(fork, |state| done_again(state, &at)).await?;
         (None, false, done_again)
     } else {
-        // Told before it begins: the original may go on meanwhile.
+        // Looked at first: the original may go on meanwhile.
         let done_again = show(&api.engine, &id, |state| done_again(state, &at)).await?;
         let begun = api.engine.fork(fork).await?;
         (Some(begun.id().clone()), matches!(begun, Begun::Existing(_)), done_again)
