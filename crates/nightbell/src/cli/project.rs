@@ -72,7 +72,8 @@ pub(crate) struct Apply {
 /// A project as it is sent, and kept in a saved plan.
 #[derive(Debug, Deserialize, Serialize)]
 struct Project {
-    project: String,
+    #[serde(rename = "project")]
+    name: String,
     files: Vec<ProjectFile>,
     /// What the plan was made against; a folder has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -160,7 +161,7 @@ pub(super) async fn apply(
         "files": project.files, "base": project.base, "adopt": arguments.adopt,
         "yes": arguments.yes || asks, "upgradeRunning": arguments.upgrade_running,
     });
-    let call = client.post(&["projects", &project.project, "apply"]).json(&request);
+    let call = client.post(&["projects", &project.name, "apply"]).json(&request);
     let value = call.send().await?.value()?;
     if output.is_json() {
         return output.json(&value);
@@ -201,7 +202,7 @@ async fn drift(client: &Client, output: &Output) -> anyhow::Result<()> {
 }
 
 async fn ask(project: &Project, client: &Client) -> Result<(Value, Planned), Failure> {
-    let call = client.post(&["projects", &project.project, "plan"]);
+    let call = client.post(&["projects", &project.name, "plan"]);
     let value = call.json(&json!({ "files": project.files })).send().await?.value()?;
     let planned = understand("plan", &value)?;
     Ok((value, planned))
@@ -218,7 +219,7 @@ fn read(folder: &Path, name: Option<String>) -> Result<Project, Failure> {
     })?;
     let files = load::project_files(&canonical)
         .map_err(|wrong| Failure::error("the files cannot be read").with_details(wrong))?;
-    Ok(Project { project, files, base: None })
+    Ok(Project { name: project, files, base: None })
 }
 
 /// A plan that was saved.

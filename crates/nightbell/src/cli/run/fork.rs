@@ -28,8 +28,8 @@ Examples:
 pub(crate) struct Arguments {
     /// Id of the run
     id: String,
-    /// Task before which the fork begins: a reference name, REF__2 for its second iteration, REF#2
-    /// for its second attempt
+    /// Task before which the fork begins: its reference name, with the number of a later iteration
+    /// or attempt as in the examples
     #[arg(long, value_name = "REF")]
     at: String,
     /// A value that is different: REF.output.NAME, workflow.input.NAME, workflow.variables.NAME, or
