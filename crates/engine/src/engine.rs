@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use crate::access::Access;
 use crate::before::Changes;
 use crate::brief::LONG_BYTES;
 use crate::cache::{Cache, Slot};
@@ -108,6 +109,7 @@ impl WeakEngine {
 }
 
 pub(crate) struct Inner {
+    pub(crate) access: Access,
     /// Documents that could not be read at the start.
     pub(crate) damaged: Arc<Damaged>,
     pub(crate) store: Arc<dyn Store>,
@@ -187,10 +189,12 @@ impl Engine {
         let definitions =
             Definitions::open(parts.store.clone(), damaged.clone(), key.clone()).await?;
         let vault = Vault::open(parts.store.clone(), parts.values, key).await?;
+        let access = Access::open(parts.store.clone(), &damaged).await?;
         let monitors = Monitors::open(&*parts.store, &damaged).await?;
         let suspects = Suspects::open(&*parts.store).await?;
         let runners = parts.runners.iter().map(|runner| (runner.task_type(), runner.clone()));
         let inner = Arc::new(Inner {
+            access,
             damaged,
             runners: runners.collect(),
             catalogue: Catalogue::new(parts.store.clone()),
@@ -250,6 +254,11 @@ impl Engine {
         engine.run_leases();
         engine.resume_monitors();
         Ok(engine)
+    }
+
+    /// The keys of access control.
+    pub fn access(&self) -> &Access {
+        &self.inner.access
     }
 
     /// What is registered.

@@ -1,5 +1,6 @@
 //! ACTS: loads, decides, commits and dispatches; owns timers, queues and leases.
 
+mod access;
 mod alarm;
 mod before;
 mod board;
@@ -55,6 +56,7 @@ mod waker;
 mod watchdog;
 mod wheel;
 
+pub use access::{Access, AccessError, KeyRecord, NewKey, Proved};
 pub use board::{Figures, RECEIVERS_MAX, Runs, SCHEDULES_MAX};
 pub use brief::{Brief, LONG_BYTES, PAYLOAD_MAX};
 pub use catalogue::Catalogue;

@@ -1,5 +1,6 @@
 //! DECIDES: the pure, deterministic core. No clock, no I/O, no randomness.
 
+pub mod access;
 pub mod alert;
 mod contradiction;
 pub mod cron;
@@ -10,6 +11,7 @@ pub mod graph;
 mod id;
 mod json;
 mod machine;
+mod place;
 pub mod rewrite;
 pub mod schedule;
 mod script;
@@ -20,6 +22,7 @@ pub use json::Json;
 pub use machine::{
     CachedOutput, Decision, Dispatch, Effect, Machine, PermitRequest, Publication, Record, Rejected,
 };
+pub use place::Place;
 pub use script::{
     Form, SCRIPT_WALL_FACTOR, ScriptError, ScriptErrorKind, Scripts, VIOLATIONS_MAX, Violation,
 };

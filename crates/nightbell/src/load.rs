@@ -15,26 +15,29 @@
 mod below;
 mod change;
 mod clash;
+mod examine;
+mod finding;
 mod kind;
 mod monitors;
+mod reading;
 mod references;
 mod rejected;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use engine::Engine;
 use kernel::alert::definition::{ChecklistOptions, Known};
-use kernel::definition::TaskDef;
 use notify::{RecursiveMode, Watcher};
 use server::projects::{self, Defined};
 use tokio::sync::{Mutex, mpsc};
 
 use below::files_below;
+pub(crate) use examine::{examine, secrets_named};
+pub(crate) use finding::{Finding, Level};
 pub(crate) use monitors::all as monitors_below;
 use references::{Definers, Refers as _};
 use rejected::{Mistakes, Of};
@@ -55,7 +58,8 @@ pub(crate) async fn load(
     checklist: &ChecklistOptions,
     loaded: &Loaded,
 ) -> Result<(), Vec<String>> {
-    let (below, mut mistakes) = below::all(paths);
+    let (below, unreadable) = below::all(paths);
+    let mut mistakes: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
     let (of_monitors, files): (Vec<_>, Vec<_>) =
         below.files.iter().cloned().partition(|file| monitors::concerns(engine, file));
     let (defined, found) = read_all(&files, engine);
@@ -90,38 +94,20 @@ pub(crate) async fn load(
     Ok(())
 }
 
-/// Looks at every file below the paths as a start would, and changes nothing: what is wrong, and what
-/// is hardly meant. What the files do not say themselves, such as which secrets there are, is not
-/// looked at.
-pub(crate) fn examine(
+/// The schedules that the files below the paths define.
+///
+/// # Errors
+/// What is wrong with files.
+pub(crate) fn schedules_below(
     engine: &Engine,
     paths: &[PathBuf],
-    checklist: &ChecklistOptions,
-) -> (Vec<String>, Vec<String>) {
+) -> Result<Vec<ScheduleSpec>, Vec<Finding>> {
     let (below, mut wrong) = below::all(paths);
-    let mut warnings = Vec::new();
-    let (of_monitors, files) = by_kind(below.files);
-    let (defined, found) = read_all(&files, engine);
-    wrong.extend(found.into_values().flatten());
-    wrong.extend(clash::all(&[], &defined).into_iter().map(|clash| clash.to_string()));
-    let mut beside = Known::default();
-    if defined.iter().any(|(_, found)| !found.workflows.is_empty()) {
-        let names: BTreeSet<&str> = defined
-            .iter()
-            .flat_map(|(_, found)| found.workflows.iter().map(|it| it.name.as_str()))
-            .collect();
-        for (file, found) in &defined {
-            found.add_to(&mut beside);
-            let starts = found.schedules.iter().filter(|it| !names.contains(&*it.workflow_name()));
-            let missing = starts.filter_map(|it| engine.missing_workflow(it));
-            warnings.extend(missing.map(|told| format!("{}: warning: {told}", file.display())));
-        }
-    }
-    let read = monitors::read(engine, &of_monitors, checklist, &beside);
-    let (bad, told) = read.verdict();
-    wrong.extend(bad);
-    warnings.extend(told);
-    (wrong, warnings)
+    let (_, files) = by_kind(below.files);
+    let found = reading::all(&files, engine);
+    wrong.extend(found.refused.into_values().flatten());
+    let schedules = found.defined.into_iter().flat_map(|(_, found)| found.schedules);
+    if wrong.is_empty() { Ok(schedules.collect()) } else { Err(wrong) }
 }
 
 /// The files below the paths: those of monitors, and those of all else. What cannot be read is left
@@ -134,23 +120,14 @@ fn by_kind(files: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<PathBuf>) {
     files.into_iter().partition(|file| monitors::is_monitors(file))
 }
 
-/// Reads files in the order in which they are to be applied: task definitions first, because
-/// workflows are judged by them and pin them. A file with a mistake is left out.
+/// Reads files as [`reading::all`] does; what is wrong is put in words, what is hardly meant logged.
 fn read_all(files: &[PathBuf], engine: &Engine) -> (Vec<(PathBuf, Defined)>, Mistakes) {
-    let (mut defined, mut mistakes) = (Vec::new(), Mistakes::new());
-    let mut tasks = Vec::new();
-    let (of_tasks, of_workflows): (Vec<_>, Vec<_>) =
-        files.iter().partition(|file| holds_task_defs(file));
-    for file in of_tasks.into_iter().chain(of_workflows) {
-        match read(file, &tasks, engine) {
-            Ok(found) => {
-                tasks.extend(found.tasks.iter().cloned());
-                defined.push((file.clone(), found));
-            }
-            Err(found) => drop(mistakes.insert(file.clone(), found)),
-        }
+    let reading::Found { defined, refused, doubtful } = reading::all(files, engine);
+    for doubt in doubtful {
+        tracing::warn!("{doubt}");
     }
-    (defined, mistakes)
+    let in_words = |findings: Vec<Finding>| findings.iter().map(ToString::to_string).collect();
+    (defined, refused.into_iter().map(|(file, found)| (file, in_words(found))).collect())
 }
 
 /// What became of the files of definitions, whoever read them last; clones are the same. Held while
@@ -420,15 +397,4 @@ pub(crate) fn project_files(folder: &Path) -> Result<Vec<projects::ProjectFile>,
         }
     }
     if wrong.is_empty() { Ok(files) } else { Err(wrong) }
-}
-
-/// Reads one file; `tasks` are those about to be registered with it.
-fn read(path: &Path, tasks: &[TaskDef], engine: &Engine) -> Result<Defined, Vec<String>> {
-    let at = |message: String| vec![format!("{}: {message}", path.display())];
-    let size = std::fs::metadata(path).map_err(|error| at(error.to_string()))?.len();
-    if size > FILE_MAX {
-        return Err(at(format!("the file has {size} bytes, more than {FILE_MAX}")));
-    }
-    let text = std::fs::read_to_string(path).map_err(|error| at(error.to_string()))?;
-    projects::read(path, &text, tasks, engine)
 }

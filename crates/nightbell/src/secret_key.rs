@@ -96,8 +96,8 @@ async fn make(file: &Path, store: &dyn Store) -> anyhow::Result<Key> {
     Ok(Key::new(*bytes))
 }
 
-/// Writes the file whole or not at all.
-fn write(file: &Path, text: &str) -> io::Result<()> {
+/// Writes a file for its owner alone, whole or not at all.
+pub(crate) fn write(file: &Path, text: &str) -> io::Result<()> {
     let mut new = file.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);

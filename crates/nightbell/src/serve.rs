@@ -9,17 +9,19 @@ use anyhow::Context;
 use engine::durable::Leases;
 use engine::store::{Retention, Store};
 use engine::{Engine, Parts, SystemClock};
+use kernel::access::Mode;
 use server::{Api, Settings};
 use store::Sqlite;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::config::{Config, StoreUrl, access_of, process_env};
+use crate::cli::Failure;
+use crate::config::{Auth, Config, StoreUrl, access_of, process_env};
 use crate::robopager::Robopager;
 use crate::scripts::Engines;
 use crate::secret_key;
 use crate::values::FromEnvironment;
-use crate::{deadman, exposed, limits, load};
+use crate::{bootstrap, deadman, exposed, limits, load};
 
 /// A server that is open but not yet told when to stop.
 pub(crate) struct Server {
@@ -110,6 +112,7 @@ impl Server {
 
     /// The same, with what checklists need.
     async fn open_with(config: &Config, robopager: &Robopager) -> anyhow::Result<Self> {
+        let auth = auth(config)?;
         let mut settings = task_settings(config);
         robopager.configure(&mut settings);
         if config.standby {
@@ -136,6 +139,9 @@ impl Server {
         })
         .await
         .context("the store cannot be read")?;
+        if auth != Mode::Open {
+            bootstrap::begin(&engine, config).await?;
+        }
         if let Some(queue) = &config.task_update_queue {
             engine.listen_for_updates(&queue.0);
         }
@@ -145,8 +151,9 @@ impl Server {
             connections_per_address: config.connections_per_address.get(),
             public_url: config.public_url.as_ref().map(|url| url.0.clone()),
             hosts: config.hosts.clone(),
-            beyond_loopback: !config.listen.ip().to_canonical().is_loopback(),
+            beyond_loopback: is_beyond_loopback(config),
             trusted_proxies: config.trusted_proxies.0.clone(),
+            auth,
             ..Settings::default()
         };
         let api = Api { engine: engine.clone(), settings: Arc::new(settings) };
@@ -163,6 +170,12 @@ impl Server {
         let address = self.address();
         tracing::info!("listening on http://{address}");
         let settings = &self.api.settings;
+        if settings.beyond_loopback && settings.auth == Mode::Open {
+            tracing::warn!(
+                "access control is open, as configured: everybody who can reach {address} may do \
+                 everything"
+            );
+        }
         if settings.beyond_loopback && settings.hosts.is_empty() && settings.public_url.is_none() {
             tracing::info!(
                 "requests are answered that name this server by an IP address or by a name of a \
@@ -180,6 +193,33 @@ impl Server {
         self.engine.close().await.context("the store cannot be closed")?;
         tracing::info!("stopped");
         served.context("the port failed")
+    }
+}
+
+fn is_beyond_loopback(config: &Config) -> bool {
+    !config.listen.ip().to_canonical().is_loopback()
+}
+
+/// Whether credentials are asked for. Nothing is served beyond this machine without access control
+/// unless that is written out.
+fn auth(config: &Config) -> anyhow::Result<Mode> {
+    match config.auth {
+        Auth::Said(mode) => Ok(mode),
+        Auth::Auto if !is_beyond_loopback(config) => Ok(Mode::Open),
+        Auth::Auto => {
+            let message = format!(
+                "the server would listen on {}, where other machines can reach it, and nothing says \
+                 whether they may use it without a key",
+                config.listen
+            );
+            Err(Failure::usage(message)
+                .with_details([
+                    "auth = \"on\"    asks every client for a key (NIGHTBELL_AUTH=on, --auth on)".to_owned(),
+                    "auth = \"open\"  lets everybody do everything (NIGHTBELL_AUTH=open, --auth open)".to_owned(),
+                ])
+                .with_hint("write one of them; docs/security.md tells how to move over")
+                .into())
+        }
     }
 }
 

@@ -1,11 +1,14 @@
 //! What none of our paths answers: other spellings of them, the paths of triggers, and nothing.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{Method, Uri};
 use axum::response::{IntoResponse, Response};
 use tower::ServiceExt;
 
+use crate::access::{self, Authorizer};
 use crate::durable;
 use crate::ops::{no_such_method, no_such_path};
 use crate::{Api, triggers};
@@ -15,10 +18,11 @@ use crate::{Api, triggers};
 pub(crate) struct Again(Router);
 
 impl Again {
-    pub(crate) fn new(api: &Api) -> Self {
-        let (router, _) = durable::routes().split_for_parts();
+    pub(crate) fn new(api: &Api, authorizer: &Arc<Authorizer>) -> Self {
+        let (router, _, _) = durable::routes().split();
         let router = router.fallback(no_such_path).method_not_allowed_fallback(no_such_path);
-        Self(router.with_state(api.clone()))
+        let admit = axum::middleware::from_fn_with_state(authorizer.clone(), access::admit);
+        Self(router.layer(admit).with_state(api.clone()))
     }
 }
 

@@ -4,6 +4,7 @@
 //! Protocol names live here and nowhere deeper: handlers turn requests into the engine's inputs,
 //! and `view` turns its state into the protocol's JSON.
 
+mod access;
 mod connections;
 mod durable;
 mod fallback;
@@ -24,11 +25,12 @@ pub mod triggers;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::{Authorizer, Routes};
 use axum::Router;
 use axum::extract::State;
 use engine::Engine;
 use ipnet::IpNet;
-use utoipa_axum::router::OpenApiRouter;
+use kernel::access::Mode;
 
 pub use guard::HostPattern;
 pub use serve::serve;
@@ -72,6 +74,8 @@ pub struct Settings {
     pub beyond_loopback: bool,
     /// Reverse proxies whose `X-Forwarded-Host`, `-Proto` and `-Prefix` are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Whether credentials are asked for.
+    pub auth: Mode,
 }
 
 impl Default for Settings {
@@ -90,12 +94,13 @@ impl Default for Settings {
             hosts: Vec::new(),
             beyond_loopback: false,
             trusted_proxies: Vec::new(),
+            auth: Mode::Open,
         }
     }
 }
 
-/// Every path of ours, described.
-fn described() -> OpenApiRouter<Api> {
+/// Every path of ours, described, with what it needs.
+fn described() -> Routes {
     rest::router()
         .merge(hooks::routes())
         .merge(durable::routes())
@@ -108,14 +113,16 @@ fn described() -> OpenApiRouter<Api> {
 
 /// Everything that is answered on the one port.
 ///
-/// Every request passes the guard first, whichever protocol it speaks. What no path answers is a 404 in the shape of all other failures, and so is a method that a
+/// Every request passes the guard first, whichever protocol it speaks, and then the authorizer, which
+/// learns who asks. What no path answers is a 404 in the shape of all other failures, and so is a method that a
 /// path does not know (405) and a handler that panics (500).
 pub fn router(api: Api) -> Router {
-    let (router, description) = described().split_for_parts();
+    let (router, description, requirements) = described().split();
+    let authorizer = Arc::new(Authorizer::new(&api, requirements));
     let traffic = Arc::new(metrics::Traffic::over(&description));
     metrics::began();
     let guard = Arc::new(guard::Guard::new(&api.settings));
-    let again = fallback::Again::new(&api);
+    let again = fallback::Again::new(&api, &authorizer);
     let pages = Arc::new(openapi::Pages::of(description, api.settings.version));
     router
         .merge(grpc::routes(&api))
@@ -127,6 +134,8 @@ pub fn router(api: Api) -> Router {
         .layer(axum::Extension(traffic.clone()))
         .layer(axum::Extension(Arc::<ops::LastSaid>::default()))
         .layer(axum::Extension(guard.clone()))
+        .layer(axum::Extension(authorizer.clone()))
+        .layer(axum::middleware::from_fn_with_state(authorizer, access::admit))
         .layer(axum::middleware::from_fn_with_state((traffic, guard), ops::watch_over))
         .with_state(api)
 }

@@ -11,15 +11,15 @@ use axum::Extension;
 use axum::body::Bytes;
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
+use kernel::access::Need;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, RefOr};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::Api;
+use crate::access::{PERMISSION, Routes};
 
-pub(crate) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(document)).routes(routes!(docs))
+pub(crate) fn routes() -> Routes {
+    Routes::new().on(Need::Public, routes!(document)).on(Need::Public, routes!(docs))
 }
 
 /// The pages, each written when it is first asked for: a start does not wait for them.
@@ -115,6 +115,10 @@ fn entry(method: &str, path: &str, operation: &Operation) -> String {
         escape(path),
         escape(summary)
     );
+    let permission = operation.extensions.as_ref().and_then(|it| it.get(PERMISSION)?.as_str());
+    if let Some(permission) = permission {
+        let _ = write!(entry, "<tr><td>needs<td>{}", escape(permission));
+    }
     for parameter in operation.parameters.iter().flatten() {
         let RefOr::T(parameter) = parameter else { continue };
         let about = parameter.description.as_deref().unwrap_or_default();

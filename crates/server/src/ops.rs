@@ -12,25 +12,22 @@ use axum::{Extension, Json};
 use engine::Engine;
 use engine::store::Statistics;
 use futures_util::FutureExt;
+use kernel::access::{Need, Permission};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Api;
+use crate::access::{Actor, Routes};
 use crate::guard::Guard;
 use crate::metrics::Traffic;
 use crate::problem::Problem;
 
-pub(crate) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(health))
-        .routes(routes!(api_health))
-        .routes(routes!(version))
-        .routes(routes!(token))
-        .routes(routes!(api_token))
-        .routes(routes!(user_info))
-        .routes(routes!(api_user_info))
+pub(crate) fn routes() -> Routes {
+    Routes::new()
+        .on(Need::Public, routes!(health))
+        .on(Need::Public, routes!(api_health))
+        .on(Need::Public, routes!(version))
 }
 
 /// Quarantined executions named in a health answer.
@@ -48,7 +45,11 @@ const ATTEMPTS_NOTED: u32 = 3;
         (status = 503, description = "It cannot, and why", body = serde_json::Value),
     )
 )]
-async fn health(State(api): State<Api>, Extension(last): Extension<Arc<LastSaid>>) -> Response {
+async fn health(
+    State(api): State<Api>,
+    Extension(last): Extension<Arc<LastSaid>>,
+    actor: Actor,
+) -> Response {
     let quarantined = api.engine.quarantined();
     let named: Vec<Value> = quarantined
         .iter()
@@ -87,6 +88,11 @@ async fn health(State(api): State<Api>, Extension(last): Extension<Arc<LastSaid>
         (true, false) => (StatusCode::OK, "degraded"),
         (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
     };
+    if !actor.may(&api, Permission::Read) {
+        // Whoever may see nothing learns whether it works, and no more.
+        let body = json!({ "healthy": health.is_healthy(), "status": word });
+        return (status, Json(body)).into_response();
+    }
     let broken = api.engine.broken_receivers();
     let receivers: Vec<Value> = broken
         .iter()
@@ -160,8 +166,8 @@ fn store_health(statistics: &Statistics) -> Value {
         (status = 503, description = "It cannot, and why", body = serde_json::Value),
     )
 )]
-async fn api_health(state: State<Api>, last: Extension<Arc<LastSaid>>) -> Response {
-    health(state, last).await
+async fn api_health(state: State<Api>, last: Extension<Arc<LastSaid>>, actor: Actor) -> Response {
+    health(state, last, actor).await
 }
 
 /// Tells the version.
@@ -171,55 +177,6 @@ async fn api_health(state: State<Api>, last: Extension<Arc<LastSaid>>) -> Respon
 )]
 async fn version(State(api): State<Api>) -> &'static str {
     api.settings.version
-}
-
-/// Refuses with the answer that clients take for "no authentication needed".
-#[utoipa::path(
-    post, path = "/token", tag = "operations",
-    responses((status = 404, description = "Authentication is off"))
-)]
-async fn token() -> Problem {
-    authentication_is_off()
-}
-
-/// Refuses in the same way.
-#[utoipa::path(
-    post, path = "/api/token", tag = "operations",
-    responses((status = 404, description = "Authentication is off"))
-)]
-async fn api_token() -> Problem {
-    authentication_is_off()
-}
-
-/// Tells who asks: nobody in particular, as authentication is off.
-#[utoipa::path(
-    get, path = "/token/userInfo", tag = "operations",
-    responses((status = 200, description = "Nobody in particular", body = serde_json::Value))
-)]
-async fn user_info() -> Json<Value> {
-    Json(json!({
-        "id": "anonymous",
-        "name": "anonymous",
-        "roles": [],
-        "groups": [],
-        "grantedAccess": [],
-        "applicationUser": false,
-        "authenticationEnabled": false,
-    }))
-}
-
-/// Tells the same.
-#[utoipa::path(
-    get, path = "/api/token/userInfo", tag = "operations",
-    responses((status = 200, description = "Nobody in particular", body = serde_json::Value))
-)]
-async fn api_user_info() -> Json<Value> {
-    user_info().await
-}
-
-fn authentication_is_off() -> Problem {
-    Problem::not_found("authentication is off: there are no tokens")
-        .with_hint("Send requests without one.")
 }
 
 /// 404 for what no path answers.

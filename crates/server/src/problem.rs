@@ -7,11 +7,14 @@ use axum::Json;
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
+use engine::AccessError;
 use engine::store::StoreError;
 use engine::vault::VaultError;
 use kernel::Rejected;
 use kernel::definition::Problem as Flaw;
 use serde_json::json;
+
+use crate::access::EXPIRED;
 
 /// A failure on its way to the client.
 #[derive(Debug)]
@@ -116,6 +119,22 @@ impl From<StoreError> for Problem {
     }
 }
 
+impl From<AccessError> for Problem {
+    fn from(error: AccessError) -> Self {
+        let message = error.to_string();
+        match error {
+            AccessError::Store(error) => error.into(),
+            AccessError::Missing(_) => {
+                Self::not_found(message).with_hint("See `nightbell key list`.")
+            }
+            AccessError::Full => Self::conflict(message),
+            AccessError::Name | AccessError::Roles | AccessError::Expired => {
+                Self::bad_request(message)
+            }
+        }
+    }
+}
+
 impl From<VaultError> for Problem {
     fn from(error: VaultError) -> Self {
         let message = error.to_string();
@@ -147,6 +166,9 @@ impl IntoResponse for Problem {
         if let Some(hint) = self.hint {
             body["hint"] = hint.into();
         }
+        if let Some(error) = refusal(self.status, self.code) {
+            body["error"] = error.into();
+        }
         if self.flaws.is_empty() {
             body["instance"] = instance().into();
         } else {
@@ -172,6 +194,16 @@ impl IntoResponse for Problem {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+}
+
+/// The word by which SDKs tell a token to renew from a permission that is missing.
+fn refusal(status: StatusCode, code: &str) -> Option<&'static str> {
+    match status {
+        StatusCode::UNAUTHORIZED if code == EXPIRED => Some("EXPIRED_TOKEN"),
+        StatusCode::UNAUTHORIZED => Some("INVALID_TOKEN"),
+        StatusCode::FORBIDDEN => Some("FORBIDDEN"),
+        _ => None,
     }
 }
 

@@ -53,6 +53,13 @@ pub enum Operator {
     Contains,
 }
 
+impl Operator {
+    /// Whether it asks which of two is larger.
+    const fn is_order(self) -> bool {
+        matches!(self, Self::Less | Self::AtMost | Self::More | Self::AtLeast)
+    }
+}
+
 /// A value in a condition.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operand {
@@ -117,6 +124,24 @@ impl Condition {
         let mut names = BTreeSet::new();
         self.gather(&mut names);
         names
+    }
+
+    /// The texts that it compares with by size.
+    pub fn ordered_texts(&self) -> Vec<&str> {
+        match self {
+            Self::All(parts) | Self::Any(parts) => {
+                parts.iter().flat_map(Self::ordered_texts).collect()
+            }
+            Self::Not(part) => part.ordered_texts(),
+            Self::Compare(left, operator, right) if operator.is_order() => {
+                let texts = [left, right].into_iter().filter_map(|operand| match operand {
+                    Operand::Literal(Value::String(text)) => Some(text.as_str()),
+                    Operand::Literal(_) | Operand::Path(_) => None,
+                });
+                texts.collect()
+            }
+            Self::Compare(..) | Self::Truthy(_) | Self::Null(_) | Self::Exists(_) => Vec::new(),
+        }
     }
 
     /// What a row has where the condition looks, in words: `loss 60`.

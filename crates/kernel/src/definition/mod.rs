@@ -9,6 +9,7 @@ mod calls;
 mod choice;
 mod coerce;
 mod event_handler;
+mod lint;
 mod ordered;
 mod parse;
 mod problem;
@@ -26,6 +27,7 @@ pub use event_handler::{
     StartWorkflowAction, Tag, TaskAction, TerminateWorkflowAction, UpdateVariablesAction,
     event_parts, parse_event_handler, parse_event_handlers, validate_event_handler,
 };
+pub use lint::{Beside, Lint, lint_workflow};
 pub use ordered::OrderedMap;
 pub use parse::{parse_task_defs, parse_workflow, parse_workflows, workflow_from_value};
 pub(crate) use problem::nearest;

@@ -24,6 +24,8 @@ pub struct Problem {
     pub hint: String,
     /// The offending value, when it says something.
     pub invalid_value: Option<Value>,
+    /// The offending word, where only a part of the value is at fault.
+    pub word: Option<String>,
     /// A stable name for this kind of problem, in kebab-case.
     pub code: &'static str,
 }
@@ -43,6 +45,7 @@ impl Problem {
             message: message.into(),
             hint: hint.into(),
             invalid_value: None,
+            word: None,
             code,
         }
     }
@@ -51,6 +54,13 @@ impl Problem {
     #[must_use]
     pub fn with_value(mut self, value: impl Into<Value>) -> Self {
         self.invalid_value = Some(value.into());
+        self
+    }
+
+    /// The same problem with the word at fault, which stands in the value as it is written.
+    #[must_use]
+    pub fn at_word(mut self, word: impl Into<String>) -> Self {
+        self.word = Some(word.into());
         self
     }
 

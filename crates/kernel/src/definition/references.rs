@@ -86,7 +86,8 @@ pub(super) fn check_text(
     for inner in expressions(text) {
         let Some(problem) = judge(inner, lenient, references, problems.is_full()) else { continue };
         let (code, message, hint) = problem;
-        problems.push(Problem::new(pointer, code, message, hint).with_value(text));
+        let problem = Problem::new(pointer, code, message, hint).with_value(text);
+        problems.push(problem.at_word(root(inner).unwrap_or(inner)));
     }
 }
 
@@ -144,7 +145,7 @@ fn is_environment_name(name: &str) -> bool {
 }
 
 /// What stands between `${` and its `}`, innermost first; escaped (`$${`) and open ones are text.
-fn expressions(text: &str) -> Vec<&str> {
+pub(super) fn expressions(text: &str) -> Vec<&str> {
     let bytes = text.as_bytes();
     let mut found = Vec::new();
     let mut open: Vec<(usize, bool)> = Vec::new();

@@ -52,6 +52,7 @@ pub use nodes::webhook::{Awaited, WEBHOOK_QUEUE, webhook_queue};
 pub use plan::{Kind, Node, NodeId, Plan};
 pub use schema::Registry;
 pub use scope::iteration_of;
+pub(crate) use scope::{TASK_FIELDS, WORKFLOW_FIELDS};
 pub use snapshot::{Origin, Snapshot};
 pub use status::{Status, TaskStatus};
 pub use waiting::{LimitedBy, Waiting};

@@ -87,7 +87,8 @@ fn optional(text: Option<&Arc<str>>) -> Json {
     Json::of(&text)
 }
 
-const WORKFLOW_FIELDS: [&str; 12] = [
+/// The fields of a workflow that are shown with it.
+pub(crate) const WORKFLOW_FIELDS: [&str; 12] = [
     "input",
     "output",
     "variables",
@@ -102,7 +103,8 @@ const WORKFLOW_FIELDS: [&str; 12] = [
     "parentWorkflowTaskId",
 ];
 
-const TASK_FIELDS: [&str; 18] = [
+/// The fields of a task.
+pub(crate) const TASK_FIELDS: [&str; 18] = [
     "input",
     "output",
     "status",

@@ -2,6 +2,7 @@
 
 mod calls;
 mod laws;
+mod lint;
 mod parsing;
 mod rules;
 mod validation;

@@ -1,5 +1,6 @@
 //! The kernel through its public behaviour.
 
+mod access;
 mod alert;
 mod contradictions;
 mod cron;
@@ -8,6 +9,7 @@ mod durable;
 mod expression;
 mod golden;
 mod laws;
+mod places;
 mod scenario;
 mod schedule;
 mod secrets;

@@ -46,12 +46,7 @@ impl Client {
         if is_local(&base) {
             builder = builder.no_proxy();
         }
-        let token = variable("CONDUCTOR_AUTH_TOKEN")
-            .map(|token| {
-                HeaderValue::try_from(token)
-                    .map_err(|_| Failure::usage("CONDUCTOR_AUTH_TOKEN is not a token"))
-            })
-            .transpose()?;
+        let token = credential()?;
         Ok(Self { http: builder.build()?, base, token })
     }
 
@@ -225,7 +220,14 @@ impl Answer {
         let cause = refusal.cause.filter(|cause| !cause.is_empty() && *cause != refusal.message);
         failure.details.extend(cause);
         if status == StatusCode::UNAUTHORIZED || status == StatusCode::FORBIDDEN {
-            failure = failure.with_hint("set CONDUCTOR_AUTH_TOKEN to a token of this server");
+            // Hints of the server name headers, which the command line sends by itself.
+            failure = failure.with_hint(match status {
+                StatusCode::UNAUTHORIZED => {
+                    "set NIGHTBELL_KEY to a key of this server (CONDUCTOR_AUTH_TOKEN to a token); \
+                     an administrator makes one with `nightbell key create NAME --role ROLE`"
+                }
+                _ => "use a key with a role that allows it; `nightbell key list` shows the roles of each",
+            });
         }
         failure
     }
@@ -270,6 +272,20 @@ fn unreachable(base: &Url, error: &reqwest::Error) -> Failure {
 
 fn variable(name: &str) -> Option<String> {
     crate::config::process_env(name).filter(|value| !value.is_empty())
+}
+
+/// What proves who we are: a key, or a token; the key counts if both are set.
+fn credential() -> Result<Option<HeaderValue>, Failure> {
+    for name in ["NIGHTBELL_KEY", "CONDUCTOR_AUTH_TOKEN"] {
+        let Some(text) = variable(name) else { continue };
+        let value = HeaderValue::try_from(text.trim());
+        // Whatever was written by mistake may be secret, so it is not repeated.
+        let mut value =
+            value.map_err(|_| Failure::usage(format!("{name} is neither a key nor a token")))?;
+        value.set_sensitive(true);
+        return Ok(Some(value));
+    }
+    Ok(None)
 }
 
 fn address(flag: Option<&str>) -> String {

@@ -4,6 +4,7 @@
 //! the API cannot; what only judges files needs no server. Data goes to standard output and messages to standard error, so that output can
 //! be piped; the exit code says what happened (see [`Exit`]).
 
+mod check;
 mod client;
 mod config;
 mod document;
@@ -11,6 +12,7 @@ mod event;
 mod failure;
 mod incident;
 mod input;
+mod key;
 mod moment;
 mod monitor;
 pub(crate) mod offline;
@@ -57,6 +59,7 @@ First steps:
 Environment:
   NIGHTBELL_URL          the server, http://127.0.0.1:8080 by default
   CONDUCTOR_SERVER_URL   used if NIGHTBELL_URL is not set
+  NIGHTBELL_KEY          the key to use, if the server asks for one (`auth = \"on\"`)
   NO_COLOR               no colours, whatever the value
 
 Exit codes:
@@ -102,7 +105,7 @@ pub(crate) enum Command {
     #[command(after_help = "\
 Examples:
   nightbell serve
-  nightbell serve --listen 0.0.0.0:8080 --store sqlite:/var/lib/nightbell/nightbell.db
+  nightbell serve --auth on --listen 0.0.0.0:8080 --store sqlite:/var/lib/nightbell/nightbell.db
   nightbell serve --load definitions/ --load nightly.json")]
     Serve(Flags),
     /// Run the two-minute tour: a server with examples, in a store that is thrown away
@@ -131,6 +134,20 @@ Environment:
 /// Everything that does not serve.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
+    /// Find mistakes in the files of a folder before anything runs; needs no server
+    ///
+    /// Reads all files as --load would, and judges them together: workflows, task definitions,
+    /// schedules, event handlers, triggers and monitors. Finds what cannot run, and what runs but is
+    /// surely not meant: misspelt inputs, outputs, columns and cases, workflows that do not exist,
+    /// routes that nothing reaches. Each finding has file, line, reason, hint and code.
+    #[command(after_help = "\
+Examples:
+  nightbell check definitions/
+  nightbell check definitions/ --strict              notes fail, too
+  nightbell check . -o sarif > nightbell.sarif       for code reviews
+
+Exits with 1 if there are errors or warnings. Notes are worth a look, but perhaps meant.")]
+    Check(check::Arguments),
     /// Definitions of workflows: what can run
     #[command(subcommand)]
     Workflow(workflow::Verb),
@@ -186,6 +203,9 @@ pub(crate) enum ClientCommand {
     Plan(project::Plan),
     /// Make the server what a folder of definitions, or a saved plan, says
     Apply(project::Apply),
+    /// Keys: who may use the server, and for what
+    #[command(subcommand)]
+    Key(key::Verb),
     /// Print the settings of the server as a commented file
     Config(config::Arguments),
     /// Print the version
@@ -199,13 +219,26 @@ pub(crate) enum ClientCommand {
 pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()> {
     let format = if global.json { Format::Json } else { global.output };
     let output = Output::new(format);
+    let fits = match format {
+        Format::Table | Format::Json => true,
+        Format::Sarif => matches!(command, ClientCommand::Check(_)),
+        Format::Ics => {
+            matches!(command, ClientCommand::Schedule(schedule::Verb::Calendar(_)))
+        }
+    };
+    if !fits {
+        let hint = "`check` writes SARIF, `schedule calendar` iCalendar; use -o json";
+        return Err(Failure::usage("this command has no such format").with_hint(hint).into());
+    }
     match command {
         ClientCommand::Config(arguments) => return config::run(&arguments, &output),
         ClientCommand::Version => {
             let version = env!("CARGO_PKG_VERSION");
             return match format {
                 Format::Table => output.line(format_args!("nightbell {version}")),
-                Format::Json => output.json(&json!({ "version": version })),
+                Format::Json | Format::Sarif | Format::Ics => {
+                    output.json(&json!({ "version": version }))
+                }
             };
         }
         _ => {}
@@ -214,6 +247,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {
+            ClientCommand::Check(arguments) => check::run(&arguments, &client, &output).await,
             ClientCommand::Workflow(verb) => workflow::run(verb, &client, &output).await,
             ClientCommand::Run(verb) => run::run(verb, &client, &output).await,
             ClientCommand::Task(verb) => task::run(verb, &client, &output).await,
@@ -233,6 +267,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Secret(verb) => secret::run(verb, &client, &output).await,
             ClientCommand::Plan(arguments) => project::plan(arguments, &client, &output).await,
             ClientCommand::Apply(arguments) => project::apply(arguments, &client, &output).await,
+            ClientCommand::Key(verb) => key::run(verb, &client, &output).await,
             ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
         }
     })

@@ -307,8 +307,14 @@ async fn judge(arguments: &Validate, client: &Client, output: &Output) -> anyhow
 async fn judged_here(files: &[PathBuf], given: Option<&str>) -> anyhow::Result<Verdict> {
     let engine = offline::engine().await?;
     let options = ChecklistOptions::default();
-    let (wrong, warnings) = crate::load::examine(&engine, files, &options);
-    let mut verdict = Verdict { wrong, warnings };
+    let mut verdict = Verdict::default();
+    for finding in crate::load::examine(&engine, files, &options) {
+        match finding.level {
+            crate::load::Level::Error => verdict.wrong.push(finding.to_string()),
+            crate::load::Level::Warning => verdict.warnings.push(finding.to_string()),
+            crate::load::Level::Note => {}
+        }
+    }
     if let Some(given) = given {
         let loaded = load_judged(given, &options, &Known::default(), &engine);
         for problem in loaded.problems {

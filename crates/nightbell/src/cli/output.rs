@@ -16,6 +16,10 @@ pub(super) enum Format {
     Table,
     /// JSON for programs
     Json,
+    /// SARIF 2.1.0 for code reviews; `check` alone writes it
+    Sarif,
+    /// iCalendar; `schedule calendar` alone writes it
+    Ics,
 }
 
 /// The two streams and what they can show.

@@ -23,7 +23,7 @@ impl Tone {
     /// The tone of a status of a workflow or a task.
     pub(super) fn of_status(status: &str) -> Option<Self> {
         Some(match status {
-            "COMPLETED" | "UP" | "LISTENING" => Self::Good,
+            "COMPLETED" | "UP" | "LISTENING" | "VALID" => Self::Good,
             "RUNNING" | "IN_PROGRESS" => Self::Busy,
             "SCHEDULED"
             | "PAUSED"
@@ -35,7 +35,9 @@ impl Tone {
             "FAILED" | "TIMED_OUT" | "FAILED_WITH_TERMINAL_ERROR" | "DOWN" | "SILENT" | "open" => {
                 Self::Bad
             }
-            "TERMINATED" | "CANCELED" | "SKIPPED" | "resolved" => Self::Faint,
+            "TERMINATED" | "CANCELED" | "SKIPPED" | "resolved" | "REVOKED" | "EXPIRED" => {
+                Self::Faint
+            }
             _ => return None,
         })
     }

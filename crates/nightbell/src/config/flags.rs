@@ -72,7 +72,7 @@ impl Args for Flags {
 }
 
 /// The settings that make sense for a server that throws everything away when it ends.
-const DEV_KEYS: [&str; 5] = ["listen", "hosts", "load", "log_level", "log_format"];
+const DEV_KEYS: [&str; 6] = ["listen", "auth", "hosts", "load", "log_level", "log_format"];
 
 /// The options of `dev`.
 #[derive(Clone, Debug)]

@@ -36,7 +36,7 @@ use server::HostPattern;
 pub(crate) use template::default_file;
 pub(crate) use url::access_of;
 use url::{Databases, ImapUrl, Sources};
-pub(crate) use value::{Bytes, HttpUrl, LogFilter, LogFormat, SecretKey, StoreUrl};
+pub(crate) use value::{Auth, Bytes, HttpUrl, LogFilter, LogFormat, SecretKey, StoreUrl};
 use value::{Names, Value};
 
 /// One entry of the list: a setting as its users see it.
@@ -164,6 +164,18 @@ settings! {
     ///
     /// The default answers this machine only. `0.0.0.0:8080` answers every network it is in.
     listen: SocketAddr = ["127.0.0.1:8080"];
+
+    /// Access control: `on`, `offered` (credentials count if they are sent) or `open` (nobody is asked).
+    ///
+    /// `auto` is `open` while only this machine can connect. A server that listens beyond it does not
+    /// start with `auto`: whoever wants it open must say so. See docs/security.md.
+    auth: Auth = ["auto"];
+
+    /// File for the key that makes the first administrator, written with access control's first start.
+    ///
+    /// It counts until an administrator has come in by another key. `off` prints it once, or, without
+    /// a terminal, writes a file beside the store, named like it with `.bootstrap-key` added.
+    bootstrap_key_file: Option<PathBuf> = ["off"];
 
     /// Where everything is kept: `sqlite:FILE`, or `postgres://USER@HOST/DATABASE`.
     ///

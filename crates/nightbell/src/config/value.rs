@@ -6,6 +6,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use kernel::access::Mode;
 use tracing_subscriber::EnvFilter;
 
 /// What someone wrote.
@@ -304,6 +305,39 @@ impl Value for LogFormat {
         match self {
             Self::Text => "text".to_owned(),
             Self::Json => "json".to_owned(),
+        }
+    }
+}
+
+/// Whether credentials are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Auth {
+    /// Not said: open on this machine, and refused beyond it.
+    Auto,
+    /// Said.
+    Said(Mode),
+}
+
+impl Value for Auth {
+    const NAME: &'static str = "MODE";
+    const HINT: &'static str = "write on, offered or open";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        match given.one()? {
+            "auto" => Ok(Self::Auto),
+            "open" => Ok(Self::Said(Mode::Open)),
+            "offered" => Ok(Self::Said(Mode::Offered)),
+            "on" => Ok(Self::Said(Mode::On)),
+            text => Err(format!("there is no mode `{text}`")),
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Auto => "auto".to_owned(),
+            Self::Said(Mode::Open) => "open".to_owned(),
+            Self::Said(Mode::Offered) => "offered".to_owned(),
+            Self::Said(Mode::On) => "on".to_owned(),
         }
     }
 }

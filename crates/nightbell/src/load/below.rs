@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::finding::{Finding, Level};
 use super::is_definition;
-use super::kind::{SECTIONS, is_found_monitors};
+use super::kind::{SECTIONS, is_found_monitors, is_yaml};
 
 /// Files and folders that one `--load` path may lead to; more is taken for a mistake.
 const ENTRIES_MAX: usize = 100_000;
@@ -23,11 +24,25 @@ impl Found {
     pub(super) fn tell_passed_over(&self) {
         self.passed_over.iter().for_each(|file| tell_passed_over(file));
     }
+
+    /// YAML that was passed over, as findings: its author may take it for monitors.
+    pub(super) fn not_read(&self) -> impl Iterator<Item = Finding> + '_ {
+        self.passed_over.iter().filter(|file| is_yaml(file)).map(|file| {
+            let message = format!(
+                "the file is not read: a YAML file holds monitors, and has one of the sections {}",
+                SECTIONS.join(", ")
+            );
+            Finding {
+                hint: "Correct the section, write workflows as JSON, or keep it elsewhere.".into(),
+                ..Finding::of_file(file, Level::Warning, "file-not-read", message)
+            }
+        })
+    }
 }
 
 /// What several paths lead to, each file once: it may be named by itself and lie in a folder that is.
 /// With it, what cannot be read.
-pub(super) fn all(paths: &[PathBuf]) -> (Found, Vec<String>) {
+pub(super) fn all(paths: &[PathBuf]) -> (Found, Vec<Finding>) {
     let (mut all, mut mistakes, mut seen) = (Found::default(), Vec::new(), BTreeSet::new());
     for path in paths {
         match below(path) {
@@ -38,7 +53,10 @@ pub(super) fn all(paths: &[PathBuf]) -> (Found, Vec<String>) {
                 all.files.extend(found.files.into_iter().filter(new));
                 all.passed_over.extend(found.passed_over);
             }
-            Err(error) => mistakes.push(format!("{}: {error}", path.display())),
+            Err(error) => {
+                let told = error.to_string();
+                mistakes.push(Finding::of_file(path, Level::Error, "unreadable-file", told));
+            }
         }
     }
     (all, mistakes)

@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use super::Defined;
+use super::finding::{Finding, Level};
 
 /// A file that defines what is defined elsewhere.
 #[derive(Debug, PartialEq, Eq)]
@@ -17,14 +18,21 @@ pub(super) struct Clash {
     elsewhere: PathBuf,
 }
 
+impl Clash {
+    /// The same as a finding.
+    pub(super) fn finding(&self) -> Finding {
+        let Self { file, what, elsewhere } = self;
+        let message = match file == elsewhere {
+            true => format!("defines {what} twice"),
+            false => format!("defines {what}, as {} does", elsewhere.display()),
+        };
+        Finding::of_file(file, Level::Error, "defined-twice", message)
+    }
+}
+
 impl fmt::Display for Clash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, what, elsewhere } = self;
-        if file == elsewhere {
-            write!(f, "{}: defines {what} twice", file.display())
-        } else {
-            write!(f, "{}: defines {what}, as {} does", file.display(), elsewhere.display())
-        }
+        self.finding().fmt(f)
     }
 }
 

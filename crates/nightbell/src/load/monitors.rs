@@ -9,11 +9,15 @@ use std::sync::Arc;
 
 use engine::Engine;
 use engine::monitors::ApplyError;
-use kernel::alert::definition::{ChecklistOptions, File, Known, Level, load_judged, secrets_in};
+use kernel::alert::definition::{
+    ChecklistOptions, File, Known, Level as Found, load_judged, secrets_in,
+};
 
+use super::below;
+use super::finding::{Finding, Level};
 use super::kind::{is_monitors_json, is_yaml};
+use super::reading::text_of;
 use super::rejected::{self, Of};
-use super::{FILE_MAX, below};
 
 /// Sources that are files are named so, with the path behind it.
 const SOURCE: &str = Of::Monitors.prefix();
@@ -22,21 +26,21 @@ const SOURCE: &str = Of::Monitors.prefix();
 pub(super) struct Read {
     good: BTreeMap<Arc<str>, File>,
     /// Sources with what is wrong with them.
-    bad: BTreeMap<Arc<str>, Vec<String>>,
+    bad: BTreeMap<Arc<str>, Vec<Finding>>,
     /// What is hardly meant in files that are new or changed.
-    warnings: Vec<String>,
+    warnings: Vec<Finding>,
 }
 
 impl Read {
     /// What is wrong with files of which nothing is in force from before.
     pub(super) fn without_former(&self, engine: &Engine) -> Vec<String> {
         let new = self.bad.iter().filter(|(source, _)| engine.monitors_of(source).is_none());
-        new.flat_map(|(_, mistakes)| mistakes.clone()).collect()
+        new.flat_map(|(_, mistakes)| mistakes).map(ToString::to_string).collect()
     }
 
     /// Everything that is wrong, and everything that is hardly meant.
-    pub(super) fn verdict(self) -> (Vec<String>, Vec<String>) {
-        (self.bad.into_values().flatten().collect(), self.warnings)
+    pub(super) fn into_findings(self) -> impl Iterator<Item = Finding> {
+        self.bad.into_values().flatten().chain(self.warnings)
     }
 
     /// Logs what is hardly meant.
@@ -63,6 +67,10 @@ fn source_of(file: &Path) -> Arc<str> {
     format!("{SOURCE}{}", file.display()).into()
 }
 
+fn file_of(source: &str) -> PathBuf {
+    PathBuf::from(source.strip_prefix(SOURCE).unwrap_or(source))
+}
+
 /// Reads files; each may speak of what the others and other sources define, and of what there is
 /// beside them.
 pub(super) fn read(
@@ -78,9 +86,7 @@ pub(super) fn read(
             Ok(text) => {
                 texts.insert(source_of(file), (file, text));
             }
-            Err(mistake) => {
-                read.bad.insert(source_of(file), vec![format!("{}: {mistake}", file.display())]);
-            }
+            Err(mistake) => drop(read.bad.insert(source_of(file), vec![mistake])),
         }
     }
     let mut known = beside.clone();
@@ -97,31 +103,24 @@ pub(super) fn read(
             secrets.extend(secrets_in(&text).into_iter().filter(exists));
         }
         let loaded = load_judged(&text, checklist, &known, engine);
-        let told = |level| -> Vec<String> {
+        let told = |level| -> Vec<Finding> {
             let found = loaded.problems.iter().filter(|problem| problem.level == level);
-            found.map(|problem| format!("{}:{problem}", file.display())).collect()
+            found.map(|problem| Finding::of_monitors(file, problem)).collect()
         };
         match loaded.file.clone() {
             Some(found) => {
                 if engine.monitors_of(&source).as_ref() != Some(&found) {
-                    read.warnings.extend(told(Level::Warning));
+                    read.warnings.extend(told(Found::Warning));
                 }
                 read.good.insert(source, found);
             }
             None => {
-                read.bad.insert(source, told(Level::Error));
+                read.warnings.extend(told(Found::Warning));
+                read.bad.insert(source, told(Found::Error));
             }
         }
     }
     read
-}
-
-fn text_of(file: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(file).map_err(|error| error.to_string())?.len();
-    if size > FILE_MAX {
-        return Err(format!("the file has {size} bytes, more than {FILE_MAX}"));
-    }
-    std::fs::read_to_string(file).map_err(|error| error.to_string())
 }
 
 /// Applies what was read, and drops what files defined that are gone. Answers what was not applied
@@ -152,7 +151,11 @@ pub(super) async fn apply(engine: &Engine, mut read: Read, start: bool) -> Vec<S
             // Together they do not fit: those that do alone are applied.
             for (source, file) in good {
                 if let Err(error) = engine.apply_monitors(&source, file).await {
-                    bad.insert(source, vec![error.to_string()]);
+                    let file = file_of(&source);
+                    let told = error.to_string();
+                    let finding =
+                        Finding::of_file(&file, Level::Error, "monitors-do-not-fit", told);
+                    bad.insert(source, vec![finding]);
                 }
             }
         }
@@ -161,15 +164,15 @@ pub(super) async fn apply(engine: &Engine, mut read: Read, start: bool) -> Vec<S
     let mut fatal = Vec::new();
     for (source, mistakes) in &bad {
         if start && engine.monitors_of(source).is_none() {
-            fatal.extend(mistakes.iter().cloned());
+            fatal.extend(mistakes.iter().map(ToString::to_string));
         }
         for mistake in mistakes {
             tracing::error!("not applied, what was said before stays in force: {mistake}");
         }
     }
     if fatal.is_empty() {
-        let file = |source: &str| PathBuf::from(source.strip_prefix(SOURCE).unwrap_or(source));
-        let refused = bad.iter().map(|(source, mistakes)| (file(source), mistakes.clone()));
+        let in_words = |it: &Vec<Finding>| it.iter().map(ToString::to_string).collect();
+        let refused = bad.iter().map(|(source, mistakes)| (file_of(source), in_words(mistakes)));
         rejected::tell(engine, Of::Monitors, &refused.collect()).await;
     }
     fatal

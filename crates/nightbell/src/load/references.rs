@@ -100,7 +100,7 @@ fn add_of_task(task: &WorkflowTask, names: &mut BTreeSet<Name>) {
 }
 
 /// The names in a file that is refused; `None` if it is no JSON.
-fn names_written_in(file: &Path) -> Option<BTreeSet<Name>> {
+pub(super) fn names_written_in(file: &Path) -> Option<BTreeSet<Name>> {
     let text = std::fs::read_to_string(file).ok()?;
     let document: Value = serde_json::from_str(&text).ok()?;
     let all = document.as_array().map_or(std::slice::from_ref(&document), Vec::as_slice);

@@ -2,6 +2,7 @@
 
 mod basics;
 mod both;
+mod check;
 mod config;
 mod control;
 mod event;

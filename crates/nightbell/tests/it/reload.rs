@@ -73,8 +73,11 @@ async fn what_changes_is_applied_and_what_is_broken_is_not() {
     until_described(&live, "b", "mended").await;
     // Another file that says the same of itself is not applied, whichever comes first.
     write(folder.path(), "copy.json", &flow("b", "copied").to_string());
-    until_logged(&live, &["ERROR", "copy.json: defines version 1 of the workflow 'b'", "b.json"])
-        .await;
+    until_logged(
+        &live,
+        &["ERROR", "copy.json: error: defines version 1 of the workflow 'b'", "b.json"],
+    )
+    .await;
     until_described(&live, "b", "mended").await;
     std::fs::remove_file(folder.path().join("copy.json")).unwrap();
     let below = folder.path().join("below");
@@ -183,9 +186,9 @@ async fn what_two_files_define_is_refused_with_both_places() {
     });
     let outcome = outcome.await.unwrap().exits(1);
     for words in [
-        ["c.json: defines version 1 of the workflow 'flow', as ", "a.json does"],
-        ["b.taskdefs.json: defines the task 'fetch', as ", "a.taskdefs.json does"],
-        ["d.json: defines version 1 of the workflow 'd'", " twice"],
+        ["c.json: error: defines version 1 of the workflow 'flow', as ", "a.json does"],
+        ["b.taskdefs.json: error: defines the task 'fetch', as ", "a.taskdefs.json does"],
+        ["d.json: error: defines version 1 of the workflow 'd'", " twice"],
     ] {
         let told = outcome.stderr.lines().any(|line| words.iter().all(|word| line.contains(word)));
         assert!(told, "{words:?} is not in {outcome:?}");

@@ -5,9 +5,9 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use engine::Engine;
 use kernel::Json;
+use kernel::access::Permission;
 use kernel::durable::instance::{Input, Instance};
 use kernel::graph::Control;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::caller::Caller;
@@ -16,17 +16,18 @@ use super::start::answer;
 use super::status::{RuntimeStatus, Wishes};
 use super::{Subject, code, find, graph, show};
 use crate::Api;
+use crate::access::Routes;
 use crate::rest::extract::{Path, RawBody, parse};
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(raise_event))
-        .routes(routes!(terminate_instance))
-        .routes(routes!(suspend_instance))
-        .routes(routes!(resume_instance))
-        .routes(routes!(rewind_instance))
-        .routes(routes!(restart_instance))
-        .routes(routes!(make_primary))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Run, routes!(raise_event))
+        .on(Permission::Run, routes!(terminate_instance))
+        .on(Permission::Run, routes!(suspend_instance))
+        .on(Permission::Run, routes!(resume_instance))
+        .on(Permission::Run, routes!(rewind_instance))
+        .on(Permission::Run, routes!(restart_instance))
+        .on(Permission::Run, routes!(make_primary))
 }
 
 /// Tells an instance of an event; the body is what there is to say.

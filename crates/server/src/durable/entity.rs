@@ -6,10 +6,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use engine::Engine;
 use engine::durable::EntityQuery;
+use kernel::access::Permission;
 use kernel::durable::entity::{Entity, Signal};
 use kernel::{ExecutionId, Json, Timestamp};
 use serde::Serialize;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
@@ -18,13 +18,16 @@ use super::code::payload;
 use super::list::{not_a_token, page_size, paged, token};
 use super::refusal::Refusal;
 use crate::Api;
+use crate::access::Routes;
 use crate::rest::extract::{Answer, Path, RawBody, parse};
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(entities))
-        .routes(routes!(entities_named, signal_entity_without_key, delete_entity_without_key))
-        .routes(routes!(entity, signal_entity, delete_entity))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(entities))
+        .on(Permission::Read, routes!(entities_named))
+        .on(Permission::Run, routes!(signal_entity_without_key, delete_entity_without_key))
+        .on(Permission::Read, routes!(entity))
+        .on(Permission::Run, routes!(signal_entity, delete_entity))
 }
 
 /// Stands in an address for an empty key.

@@ -7,9 +7,9 @@ use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use engine::durable::{InstanceQuery, Purge};
 use engine::search::{Counting, Filter, Mark, Search, TimeField};
+use kernel::access::Permission;
 use kernel::{ExecutionId, Json, Timestamp};
 use percent_encoding::percent_decode;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::caller::{Caller, FAILURE_IS_500, encoded};
@@ -17,10 +17,11 @@ use super::refusal::Refusal;
 use super::status::{RuntimeStatus, Standing, Wishes};
 use super::{Subject, code, find, graph, show, why};
 use crate::Api;
+use crate::access::Routes;
 use crate::rest::extract::{Answer, Path};
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(instance)).routes(routes!(instances))
+pub(super) fn routes() -> Routes {
+    Routes::new().on(Permission::Read, routes!(instance)).on(Permission::Read, routes!(instances))
 }
 
 /// Seconds after which the status of what runs may be asked for again.

@@ -23,7 +23,6 @@ use engine::Engine;
 use kernel::durable::MACHINE_ID_MAX;
 use kernel::graph::Execution;
 use kernel::{ExecutionId, Json, MachineKind, Timestamp};
-use utoipa_axum::router::OpenApiRouter;
 
 pub(crate) use caller::Caller;
 pub(crate) use code::{payload, told};
@@ -34,11 +33,11 @@ pub(crate) use why::why;
 
 use self::refusal::Refusal;
 use self::status::Wishes;
-use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
 /// Where the API begins.
-const BASE: &str = "/runtime/webhooks/durabletask";
+pub(crate) const BASE: &str = "/runtime/webhooks/durabletask";
 /// Where it begins, too: as the host offers it to its own workers, and as its first version did.
 const ALIASES: [&str; 3] = [BASE, "/durabletask", "/admin/extensions/DurableTaskExtension"];
 /// The protocol's words that paths begin with.
@@ -50,8 +49,8 @@ const ACTS: [&str; 6] = ["raiseEvent", "terminate", "suspend", "resume", "rewind
 pub(crate) const ORCHESTRATION: &str = "orchestration";
 
 /// The paths of this API.
-pub(crate) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
+pub(crate) fn routes() -> Routes {
+    Routes::new()
         .merge(start::routes())
         .merge(list::routes())
         .merge(control::routes())

@@ -5,9 +5,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use engine::search::{Filter, Search};
 use kernel::ExecutionId;
+use kernel::access::Permission;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::caller::Caller;
@@ -16,10 +16,13 @@ use super::refusal::Refusal;
 use super::status::Wishes;
 use super::{Subject, find, show};
 use crate::Api;
+use crate::access::Routes;
 use crate::rest::extract::Path;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(purge_instance)).routes(routes!(purge_instances))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Edit, routes!(purge_instance))
+        .on(Permission::Edit, routes!(purge_instances))
 }
 
 /// Instances looked for at once.

@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
+use kernel::access::Permission;
 use kernel::durable::{ID_MAX, ORCHESTRATION, WORKFLOW};
 use kernel::{ExecutionId, Json};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::caller::{Caller, FAILURE_IS_500};
@@ -16,12 +16,13 @@ use super::refusal::Refusal;
 use super::status::{RuntimeStatus, Wishes};
 use super::{Subject, code, graph, graph_id, show, wanted_id};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::extract::{Answer, Path, RawBody, parse};
 use crate::rest::workflow::{StartRequest, checked_aside};
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(start_new)).routes(routes!(start_as))
+pub(super) fn routes() -> Routes {
+    Routes::new().on(Permission::Run, routes!(start_new)).on(Permission::Run, routes!(start_as))
 }
 
 /// Longest wait for an end, in seconds.

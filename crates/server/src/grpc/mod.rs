@@ -22,13 +22,14 @@ mod tokens;
 pub(crate) mod workers;
 
 use axum::Router;
+use kernel::access::{Need, Permission};
 use proto::task_hub_sidecar_service_server::TaskHubSidecarServiceServer;
 
 use crate::Api;
 use service::Sidecar;
 
 /// The path of all methods.
-const METHODS: &str = "/TaskHubSidecarService/{method}";
+pub(crate) const METHODS: &str = "/TaskHubSidecarService/{method}";
 
 /// How many times the largest request of the other protocols a message may be: a turn's answer
 /// carries many payloads, and each is weighed by itself later.
@@ -40,4 +41,41 @@ pub(crate) fn routes(api: &Api) -> Router<Api> {
     let sidecar = Sidecar::new(api.engine.clone(), api.settings.ping_every);
     let server = TaskHubSidecarServiceServer::new(sidecar).max_decoding_message_size(bytes_max);
     Router::new().route_service(METHODS, server)
+}
+
+/// What a call of a method needs, by the path of the call; `None` for what is no method of the service,
+/// which nobody may call.
+pub(crate) fn need(path: &str) -> Option<Need> {
+    let (_, method) = path.rsplit_once('/')?;
+    Some(match method {
+        "Hello" => Need::Anyone,
+        "GetInstance"
+        | "WaitForInstanceStart"
+        | "WaitForInstanceCompletion"
+        | "QueryInstances"
+        | "ListInstanceIds"
+        | "GetEntity"
+        | "QueryEntities" => Permission::Read.into(),
+        // Workers read long histories by it.
+        "StreamInstanceHistory" => Permission::Read | Permission::Work,
+        "StartInstance"
+        | "RewindInstance"
+        | "RestartInstance"
+        | "RaiseEvent"
+        | "TerminateInstance"
+        | "SuspendInstance"
+        | "ResumeInstance"
+        | "SignalEntity"
+        | "SkipGracefulOrchestrationTerminations" => Permission::Run.into(),
+        "GetWorkItems"
+        | "CompleteActivityTask"
+        | "CompleteOrchestratorTask"
+        | "CompleteEntityTask"
+        | "AbandonTaskActivityWorkItem"
+        | "AbandonTaskOrchestratorWorkItem"
+        | "AbandonTaskEntityWorkItem" => Permission::Work.into(),
+        "PurgeInstances" | "CleanEntityStorage" => Permission::Edit.into(),
+        "CreateTaskHub" | "DeleteTaskHub" => Permission::Admin.into(),
+        _ => return None,
+    })
 }

@@ -4,16 +4,17 @@
 use axum::Json;
 use axum::extract::State;
 use engine::durable::{NameFilter, Room, Unfinished, Worker};
+use kernel::access::Permission;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Api;
+use crate::access::Routes;
 use crate::rest::extract::Query;
 
-pub(crate) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(unfinished))
+pub(crate) fn routes() -> Routes {
+    Routes::new().on(Permission::Read, routes!(list)).on(Permission::Read, routes!(unfinished))
 }
 
 /// Which workers.

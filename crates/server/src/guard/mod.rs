@@ -293,7 +293,7 @@ fn in_the_words_of(headers: &HeaderMap, refused: Problem) -> Response {
     tonic::Status::permission_denied(format!("{}. {hint}", refused.message)).into_http()
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
+pub(crate) fn is_grpc(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     kind.is_some_and(|kind| kind.starts_with(b"application/grpc"))
 }

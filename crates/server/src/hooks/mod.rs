@@ -18,24 +18,29 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use engine::Engine;
 use engine::store::Document;
+use kernel::access::Permission;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::verify::Verifier;
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::extract::{Body, Path};
 use crate::rest::tags::{self, Change, Resource, Tag, Tagging};
 
-/// The paths of webhooks: their definitions, and where payloads come in.
-pub(crate) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(webhooks, create_webhook))
-        .routes(routes!(webhook, update_webhook, delete_webhook))
-        .routes(routes!(webhook_tags, put_webhook_tags, delete_webhook_tags))
+/// The paths of webhooks: their definitions, and where payloads come in. A definition may hold headers
+/// that prove a sender, so that only those see it who may write it.
+pub(crate) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Edit, routes!(webhooks))
+        .on(Permission::Edit, routes!(create_webhook))
+        .on(Permission::Edit, routes!(webhook))
+        .on(Permission::Edit, routes!(update_webhook, delete_webhook))
+        .on(Permission::Read, routes!(webhook_tags))
+        .on(Permission::Edit, routes!(put_webhook_tags, delete_webhook_tags))
         .merge(receive::routes())
         .merge(provider::routes())
         .layer(Extension(Writing::default()))

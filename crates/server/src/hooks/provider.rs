@@ -11,20 +11,21 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use engine::Engine;
 use engine::search::{PAGE_MAX, RecordSearch};
+use kernel::access::Need;
 use kernel::alert::{Input, ProviderAction, ProviderEvent, State as IncidentState};
 use kernel::{ExecutionId, Json, Record, Rejected, Timestamp};
 use serde_json::{Value, json};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::receive::doubted;
 use super::verify::{self, Doubt, Request};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::extract::{Path, RawBody, parse};
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(hear))
+pub(super) fn routes() -> Routes {
+    Routes::new().on(Need::Proof, routes!(hear))
 }
 
 /// The setting of a receiver that holds the secret, or several while one takes the place of another.

@@ -8,27 +8,28 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, http};
 use engine::Engine;
 use engine::store::Document;
+use kernel::access::Need;
 use kernel::expression::{Scope, evaluate};
 use kernel::graph::{Report, TaskStatus, Verdict};
 use kernel::{Json, TaskId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::replay::{self, Arrival, UnderWay};
 use super::verify::{Demand, Doubt, Request, Verifier, answer_to, is_token, verify};
 use super::{Webhook, Writing, find, save, secret};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::extract::{Path, RawBody, RawQuery, parse};
 use crate::rest::workflow::{StartRequest, begin};
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(receive, challenge))
-        .routes(routes!(api_receive, api_challenge))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Need::Proof, routes!(receive, challenge))
+        .on(Need::Proof, routes!(api_receive, api_challenge))
 }
 
 /// Deliveries remembered per webhook.

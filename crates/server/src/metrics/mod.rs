@@ -20,17 +20,18 @@ use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use engine::store::Statistics;
-use utoipa_axum::router::OpenApiRouter;
+use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use crate::Api;
+use crate::access::Routes;
 use exposition::{Format, Page};
 
 pub(crate) use process::began;
 pub(crate) use traffic::Traffic;
 
-pub(crate) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(metrics))
+pub(crate) fn routes() -> Routes {
+    Routes::new().on(Permission::Metrics, routes!(metrics))
 }
 
 /// How long a page waits for an answer of the store.

@@ -51,6 +51,38 @@ pub fn holds_task_defs(path: &Path) -> bool {
     name == "taskdefs.json" || name.ends_with(".taskdefs.json")
 }
 
+/// What a file of definitions holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Task definitions.
+    Tasks,
+    /// Schedules.
+    Schedules,
+    /// Event handlers.
+    Handlers,
+    /// HTTP triggers.
+    Triggers,
+    /// Workflows, and whatever is none of the others.
+    Workflows,
+}
+
+impl FileKind {
+    /// Tells the kind from the name, and the members of the first document.
+    pub fn of(path: &Path, text: &str) -> Self {
+        if holds_task_defs(path) {
+            Self::Tasks
+        } else if holds(text, is_schedule) {
+            Self::Schedules
+        } else if holds(text, is_event_handler) {
+            Self::Handlers
+        } else if holds(text, is_trigger) {
+            Self::Triggers
+        } else {
+            Self::Workflows
+        }
+    }
+}
+
 /// Whether a document, or the first of a list, is what `tells` says. What is no JSON at all is told
 /// elsewhere.
 fn holds(text: &str, tells: impl Fn(&Value) -> bool) -> bool {
@@ -76,7 +108,7 @@ fn is_event_handler(document: &Value) -> bool {
 ///
 /// # Errors
 /// Everything that is wrong, with the file's name.
-pub fn read(
+pub(super) fn read(
     path: &Path,
     text: &str,
     tasks: &[TaskDef],
@@ -86,7 +118,8 @@ pub fn read(
     let told = |problems: Vec<Problem>| {
         problems.into_iter().flat_map(|problem| at(problem.to_string())).collect::<Vec<_>>()
     };
-    if holds_task_defs(path) {
+    let kind = FileKind::of(path, text);
+    if kind == FileKind::Tasks {
         let tasks = parse_task_defs(text).map_err(told)?;
         let problems: Vec<Problem> = tasks.iter().flat_map(validate_task_def).collect();
         if !problems.is_empty() {
@@ -94,11 +127,11 @@ pub fn read(
         }
         return Ok(Defined { tasks, ..Defined::default() });
     }
-    if holds(text, is_schedule) {
+    if kind == FileKind::Schedules {
         let schedules = parse_schedules(text).map_err(told)?;
         return Ok(Defined { schedules, ..Defined::default() });
     }
-    if holds(text, is_event_handler) {
+    if kind == FileKind::Handlers {
         let handlers = parse_event_handlers(text).map_err(told)?;
         let check = |handler| validate_event_handler(handler, engine.scripts());
         let problems: Vec<Problem> = handlers.iter().flat_map(check).collect();
@@ -107,7 +140,7 @@ pub fn read(
         }
         return Ok(Defined { handlers, ..Defined::default() });
     }
-    if holds(text, is_trigger) {
+    if kind == FileKind::Triggers {
         let triggers = triggers::read(text, engine.scripts()).map_err(told)?;
         return Ok(Defined { triggers, ..Defined::default() });
     }

@@ -17,26 +17,28 @@ mod wanted;
 
 use axum::Json;
 use axum::extract::State;
+use kernel::access::Permission;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::extract::{Body, Path};
 
 pub use apply::Applied;
 pub use compare::differing;
-pub use defined::{Defined, holds_task_defs, read};
+pub use defined::{Defined, FileKind, holds_task_defs};
 pub use plan::{Action, Drift, Plan, PlannedChange};
 pub use prune::prune_loaded;
 
-pub(crate) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(plan_project))
-        .routes(routes!(apply_project))
-        .routes(routes!(show_drift))
+pub(crate) fn routes() -> Routes {
+    // A plan judges what users wrote, and says which secrets are not there.
+    Routes::new()
+        .on(Permission::Edit, routes!(plan_project))
+        .on(Permission::Edit, routes!(apply_project))
+        .on(Permission::Read, routes!(show_drift))
 }
 
 /// A file of a project.

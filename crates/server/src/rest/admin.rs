@@ -5,27 +5,28 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use engine::{Engine, Error};
+use kernel::access::Permission;
 use kernel::graph::Input;
 use kernel::{ExecutionId, Rejected};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Answer, Path, Query, execution_id};
 use super::tasks::{queued, show_queued};
 use super::workflow;
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(configuration))
-        .routes(routes!(pending_tasks))
-        .routes(routes!(sweep_workflow))
-        .routes(routes!(verify_and_repair_workflow))
-        .routes(routes!(event_queues))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(configuration))
+        .on(Permission::Read, routes!(pending_tasks))
+        .on(Permission::Run, routes!(sweep_workflow))
+        .on(Permission::Run, routes!(verify_and_repair_workflow))
+        .on(Permission::Read, routes!(event_queues))
 }
 
 /// Shows the version and the limits that the server runs with.

@@ -6,28 +6,29 @@ use axum::Json;
 use axum::extract::State;
 use engine::Engine;
 use kernel::Json as Payload;
+use kernel::access::Permission;
 use kernel::graph::{Control, Input};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Body, LargeAnswer, Query, Share, execution_id, lenient, unknown_workflow};
 use super::workflow::{self, RemoveParams, RestartParams, Steering};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(pause_many))
-        .routes(routes!(resume_many))
-        .routes(routes!(restart_many))
-        .routes(routes!(retry_many))
-        .routes(routes!(terminate_many))
-        .routes(routes!(remove_many))
-        .routes(routes!(delete_many))
-        .routes(routes!(terminate_remove_many))
-        .routes(routes!(show_many))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Run, routes!(pause_many))
+        .on(Permission::Run, routes!(resume_many))
+        .on(Permission::Run, routes!(restart_many))
+        .on(Permission::Run, routes!(retry_many))
+        .on(Permission::Run, routes!(terminate_many))
+        .on(Permission::Edit, routes!(remove_many))
+        .on(Permission::Edit, routes!(delete_many))
+        .on(Permission::Edit, routes!(terminate_remove_many))
+        .on(Permission::Read, routes!(show_many))
 }
 
 /// Executions in one request.

@@ -4,23 +4,26 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use engine::vault::Shelf;
+use kernel::access::Permission;
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path, RawBody};
 use super::secret::{Label, delete_tags, put_tags, tags, value_of};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
 const SHELF: Shelf = Shelf::Environment;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(variables))
-        .routes(routes!(variable, put_variable, delete_variable))
-        .routes(routes!(variable_tags, put_variable_tags, delete_variable_tags))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(variables))
+        .on(Permission::Read, routes!(variable))
+        .on(Permission::Edit, routes!(put_variable, delete_variable))
+        .on(Permission::Read, routes!(variable_tags))
+        .on(Permission::Edit, routes!(put_variable_tags, delete_variable_tags))
 }
 
 /// A named value: the protocol's `EnvironmentVariable`.

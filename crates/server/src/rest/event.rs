@@ -10,6 +10,7 @@ use engine::Engine;
 use engine::events::{BrokerError, EventMessage, EventName, LEDGER, PublishError, QueueState};
 use engine::search::RecordSearch;
 use kernel::Record;
+use kernel::access::Permission;
 use kernel::definition::{
     EventHandler, Problem as Flaw, Tag, parse_event_handlers, validate_event_handler,
 };
@@ -17,30 +18,34 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path, Query, RawBody, lenient};
 use super::metadata::apart;
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(event_handlers, create_event_handler, update_event_handler))
-        .routes(routes!(event_handlers_of, delete_event_handler))
-        .routes(routes!(event_handler))
-        .routes(routes!(empty_event_handler))
-        .routes(routes!(event_tags, put_event_tags, delete_event_tags))
-        .routes(routes!(event_queues))
-        .routes(routes!(event_queue, put_event_queue, delete_event_queue))
-        .routes(routes!(test_connectivity))
-        .routes(routes!(publish_event))
-        .routes(routes!(event_statistics))
-        .routes(routes!(event_messages))
-        .routes(routes!(event_executions))
-        .routes(routes!(event_executions_of))
-        .routes(routes!(handle_incoming_event))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(event_handlers))
+        .on(Permission::Edit, routes!(create_event_handler, update_event_handler))
+        .on(Permission::Read, routes!(event_handlers_of))
+        .on(Permission::Edit, routes!(delete_event_handler))
+        .on(Permission::Read, routes!(event_handler))
+        .on(Permission::Read, routes!(empty_event_handler))
+        .on(Permission::Read, routes!(event_tags))
+        .on(Permission::Edit, routes!(put_event_tags, delete_event_tags))
+        .on(Permission::Read, routes!(event_queues))
+        .on(Permission::Read, routes!(event_queue))
+        .on(Permission::Edit, routes!(put_event_queue, delete_event_queue))
+        .on(Permission::Edit, routes!(test_connectivity))
+        .on(Permission::Run, routes!(publish_event))
+        .on(Permission::Read, routes!(event_statistics))
+        .on(Permission::Read, routes!(event_messages))
+        .on(Permission::Read, routes!(event_executions))
+        .on(Permission::Read, routes!(event_executions_of))
+        .on(Permission::Run, routes!(handle_incoming_event))
         .layer(Extension(Registering::default()))
 }
 

@@ -7,24 +7,25 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use engine::{Engine, Seen};
 use futures_util::future::select_all;
+use kernel::access::Permission;
 use kernel::graph::{Execution, Kind, Status, Task};
 use kernel::{ExecutionId, Json};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Answer, Body, Object, Path, Query, RawQuery, object, unreadable};
 use super::view::{self, Lens};
 use super::workflow::{StartRequest, begin, show};
 use crate::Api;
+use crate::access::{Actor, Routes};
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(execute_workflow))
-        .routes(routes!(execute_for_output, execute_for_output_by_get))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Run, routes!(execute_workflow))
+        .on(Permission::Run, routes!(execute_for_output, execute_for_output_by_get))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -68,11 +69,12 @@ pub(super) enum ReturnStrategy {
 )]
 async fn execute_workflow(
     State(api): State<Api>,
+    actor: Actor,
     Path((name, version)): Path<(String, i64)>,
     Query(params): Query<ExecuteParams>,
     Body(body): Body<Json>,
 ) -> Result<Answer, Problem> {
-    let mut request = request_of(body, &name)?;
+    let mut request = request_of(body, &name)?.by(&api, &actor)?;
     request.name = Some(name);
     request.version = Some(version);
     let id = begin(&api.engine, request).await?;
@@ -138,12 +140,13 @@ struct VersionParams {
 )]
 async fn execute_for_output(
     State(api): State<Api>,
+    actor: Actor,
     Path(name): Path<String>,
     Query(params): Query<VersionParams>,
     headers: HeaderMap,
     Object(input): Object,
 ) -> Result<Response, Problem> {
-    run_for_output(&api.engine, name, params.version, &headers, input).await
+    run_for_output(&api, &actor, name, params.version, &headers, input).await
 }
 
 /// Does the same; all query parameters but `version` are the input, as texts.
@@ -154,6 +157,7 @@ async fn execute_for_output(
 )]
 async fn execute_for_output_by_get(
     State(api): State<Api>,
+    actor: Actor,
     Path(name): Path<String>,
     Query(params): Query<VersionParams>,
     RawQuery(pairs): RawQuery,
@@ -161,11 +165,12 @@ async fn execute_for_output_by_get(
 ) -> Result<Response, Problem> {
     let input: std::collections::BTreeMap<String, String> =
         pairs.into_iter().filter(|(name, _)| name != "version").collect();
-    run_for_output(&api.engine, name, params.version, &headers, Json::of(&input)).await
+    run_for_output(&api, &actor, name, params.version, &headers, Json::of(&input)).await
 }
 
 async fn run_for_output(
-    engine: &Engine,
+    api: &Api,
+    actor: &Actor,
     name: String,
     version: Option<i64>,
     headers: &HeaderMap,
@@ -173,7 +178,8 @@ async fn run_for_output(
 ) -> Result<Response, Problem> {
     let wishes = Wishes::read(headers)?;
     let (key, strategy) = wishes.idempotency;
-    let mut request = StartRequest::with_input(input).with_idempotency(key, strategy.as_deref())?;
+    let request = StartRequest::with_input(input).with_idempotency(key, strategy.as_deref())?;
+    let (mut request, engine) = (request.by(api, actor)?, &api.engine);
     request.name = Some(name);
     request.version = version;
     let id = begin(engine, request).await?;

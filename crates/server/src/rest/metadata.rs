@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use engine::Engine;
+use kernel::access::Permission;
 use kernel::definition::{
     Findings, Problem as Flaw, TaskDef, WorkflowDef, inspect_workflow, parse_task_defs,
     parse_workflow, parse_workflows, validate_task_def,
@@ -19,26 +20,29 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use tokio::sync::Mutex;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Path, Query, RawBody, lenient};
 use super::rate_limit;
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(workflows, create_workflow, update_workflows))
-        .routes(routes!(validate_workflow))
-        .routes(routes!(workflow_names))
-        .routes(routes!(workflow_names_and_versions))
-        .routes(routes!(latest_workflows))
-        .routes(routes!(workflow))
-        .routes(routes!(workflow_versions))
-        .routes(routes!(delete_workflow))
-        .routes(routes!(task_defs, create_task_defs, update_task_def))
-        .routes(routes!(task_def, delete_task_def))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(workflows))
+        .on(Permission::Edit, routes!(create_workflow, update_workflows))
+        .on(Permission::Edit, routes!(validate_workflow))
+        .on(Permission::Read, routes!(workflow_names))
+        .on(Permission::Read, routes!(workflow_names_and_versions))
+        .on(Permission::Read, routes!(latest_workflows))
+        .on(Permission::Read, routes!(workflow))
+        .on(Permission::Read, routes!(workflow_versions))
+        .on(Permission::Edit, routes!(delete_workflow))
+        .on(Permission::Read, routes!(task_defs))
+        .on(Permission::Edit, routes!(create_task_defs, update_task_def))
+        .on(Permission::Read, routes!(task_def))
+        .on(Permission::Edit, routes!(delete_task_def))
         .merge(rate_limit::routes())
 }
 

@@ -1,6 +1,7 @@
 //! The Conductor REST API, one file per group of paths.
 #![allow(unused_qualifications, reason = "the macros that describe paths write types out in full")]
 
+mod access;
 mod admin;
 mod bulk;
 mod candidates;
@@ -26,14 +27,13 @@ pub(crate) mod why;
 pub(crate) mod workflow;
 
 use axum::Extension;
-use utoipa_axum::router::OpenApiRouter;
 
-use crate::Api;
+use crate::access::Routes;
 
-/// All paths of the API, described.
-pub fn router() -> OpenApiRouter<Api> {
+/// All paths of the API, described, each with the permission that it needs.
+pub(crate) fn router() -> Routes {
     let registering = metadata::Registering::default();
-    OpenApiRouter::new()
+    Routes::new()
         .merge(workflow::routes())
         .merge(execute::routes())
         .merge(summary::routes())
@@ -47,6 +47,7 @@ pub fn router() -> OpenApiRouter<Api> {
         .merge(scheduler::routes())
         .merge(event::routes())
         .merge(admin::routes())
+        .merge(access::routes())
         .merge(secret::routes())
         .merge(environment::routes())
         .merge(monitor::routes())

@@ -8,22 +8,23 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use kernel::TaskId;
-use utoipa_axum::router::OpenApiRouter;
+use kernel::access::Permission;
 use utoipa_axum::routes;
 
 use super::extract::{Object, Path, execution_id};
 use super::tasks::{Outcome, pending, report_on};
 use super::workflow;
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(update_queue_sizes))
-        .routes(routes!(update_queues))
-        .routes(routes!(update_queues_slashed))
-        .routes(routes!(queue_update))
-        .routes(routes!(queue_update_by_task_id))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(update_queue_sizes))
+        .on(Permission::Read, routes!(update_queues))
+        .on(Permission::Read, routes!(update_queues_slashed))
+        .on(Permission::Run, routes!(queue_update))
+        .on(Permission::Run, routes!(queue_update_by_task_id))
 }
 
 /// The statuses that there is a queue for.

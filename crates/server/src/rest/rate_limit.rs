@@ -6,23 +6,22 @@
 use axum::extract::State;
 use axum::{Extension, Json};
 use engine::Engine;
+use kernel::access::Permission;
 use kernel::definition::{RateLimitConfig, WorkflowDef};
 use serde_json::{Value, json};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path};
 use super::metadata::{Registering, apart, check_workflows, store};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(
-        workflow_rate_limit,
-        put_workflow_rate_limit,
-        post_workflow_rate_limit,
-        delete_workflow_rate_limit
-    ))
+pub(super) fn routes() -> Routes {
+    Routes::new().on(Permission::Read, routes!(workflow_rate_limit)).on(
+        Permission::Edit,
+        routes!(put_workflow_rate_limit, post_workflow_rate_limit, delete_workflow_rate_limit),
+    )
 }
 
 /// Shows the limit of a workflow.

@@ -2,22 +2,26 @@
 
 use axum::Json;
 use axum::extract::State;
+use kernel::access::Permission;
 use kernel::definition::SchemaDef;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path, Query, lenient};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(schemas, save_schemas))
-        .routes(routes!(latest_schema, delete_schemas))
-        .routes(routes!(schema, delete_schema))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(schemas))
+        .on(Permission::Edit, routes!(save_schemas))
+        .on(Permission::Read, routes!(latest_schema))
+        .on(Permission::Edit, routes!(delete_schemas))
+        .on(Permission::Read, routes!(schema))
+        .on(Permission::Edit, routes!(delete_schema))
 }
 
 /// Schemas in one request.

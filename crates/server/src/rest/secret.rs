@@ -7,27 +7,30 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use engine::vault::{Listed, Shelf, Tag};
+use kernel::access::Permission;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path, RawBody, text_of};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
 const SHELF: Shelf = Shelf::Secrets;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(secret_names, list_secret_names))
-        .routes(routes!(clear_local_cache))
-        .routes(routes!(clear_shared_cache))
-        .routes(routes!(secrets_with_tags))
-        .routes(routes!(secrets_with_tags_slashed))
-        .routes(routes!(secret, put_secret, delete_secret))
-        .routes(routes!(secret_exists))
-        .routes(routes!(secret_tags, put_secret_tags, delete_secret_tags))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::NameSecrets, routes!(secret_names, list_secret_names))
+        .on(Permission::NameSecrets, routes!(clear_local_cache))
+        .on(Permission::NameSecrets, routes!(clear_shared_cache))
+        .on(Permission::NameSecrets, routes!(secrets_with_tags))
+        .on(Permission::NameSecrets, routes!(secrets_with_tags_slashed))
+        .on(Permission::NameSecrets, routes!(secret))
+        .on(Permission::WriteSecrets, routes!(put_secret, delete_secret))
+        .on(Permission::NameSecrets, routes!(secret_exists))
+        .on(Permission::NameSecrets, routes!(secret_tags))
+        .on(Permission::WriteSecrets, routes!(put_secret_tags, delete_secret_tags))
 }
 
 /// A label: the protocol's `Tag`.

@@ -9,12 +9,12 @@ use axum::extract::State;
 use engine::Brief;
 use engine::search::{Search, like};
 use engine::store::Head;
+use kernel::access::Permission;
 use kernel::durable::instance::Instance;
 use kernel::graph::{Execution, Task};
 use kernel::{ExecutionId, Json, MachineKind, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::candidates::Candidates;
@@ -23,14 +23,15 @@ use super::extract::{LargeAnswer, Query, Share, lenient};
 use super::query::{self, Question, TaskFilter, WORKFLOW};
 use super::workflow::show_among;
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(search_workflows))
-        .routes(routes!(search_workflows_whole))
-        .routes(routes!(search_workflows_by_tasks))
-        .routes(routes!(search_workflows_by_tasks_whole))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(search_workflows))
+        .on(Permission::Read, routes!(search_workflows_whole))
+        .on(Permission::Read, routes!(search_workflows_by_tasks))
+        .on(Permission::Read, routes!(search_workflows_by_tasks_whole))
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]

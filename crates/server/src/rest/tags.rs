@@ -7,27 +7,31 @@ use axum::extract::State;
 use axum::{Extension, Json};
 use engine::Engine;
 use engine::store::Document;
+use kernel::access::Permission;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path, Query};
 use super::metadata::Registering;
 use super::rate_limit;
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(workflow_tags, add_workflow_tags, put_workflow_tags, delete_workflow_tags))
-        .routes(routes!(old_workflow_tags, add_old_workflow_tag, delete_old_workflow_tag))
-        .routes(routes!(task_tags, add_task_tags, put_task_tags, delete_task_tags))
-        .routes(routes!(all_tags))
-        .routes(routes!(grouped_tags))
-        .routes(routes!(tagged_resources))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(workflow_tags))
+        .on(Permission::Edit, routes!(add_workflow_tags, put_workflow_tags, delete_workflow_tags))
+        .on(Permission::Read, routes!(old_workflow_tags))
+        .on(Permission::Edit, routes!(add_old_workflow_tag, delete_old_workflow_tag))
+        .on(Permission::Read, routes!(task_tags))
+        .on(Permission::Edit, routes!(add_task_tags, put_task_tags, delete_task_tags))
+        .on(Permission::Read, routes!(all_tags))
+        .on(Permission::Read, routes!(grouped_tags))
+        .on(Permission::Read, routes!(tagged_resources))
         .layer(Extension(Tagging::default()))
 }
 

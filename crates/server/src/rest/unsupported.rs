@@ -2,17 +2,17 @@
 //! to do instead.
 
 use axum::http::StatusCode;
-use utoipa_axum::router::OpenApiRouter;
+use kernel::access::Permission;
 use utoipa_axum::routes;
 
-use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(import_bpmn))
-        .routes(routes!(upload_definitions))
-        .routes(routes!(test_scheduler_timeout))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Edit, routes!(import_bpmn))
+        .on(Permission::Edit, routes!(upload_definitions))
+        .on(Permission::Read, routes!(test_scheduler_timeout))
 }
 
 fn refused(message: &str, hint: &str) -> Problem {

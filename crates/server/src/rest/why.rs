@@ -2,21 +2,22 @@
 
 use axum::extract::State;
 use engine::{Blocked, Engine};
+use kernel::access::Permission;
 use kernel::graph::{Execution, Waiting};
 use kernel::{ExecutionId, Json, Timestamp};
 use serde::Serialize;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Answer, Path};
 use super::view::BranchedFrom;
 use super::workflow::{Fork, forks, show};
 use crate::Api;
+use crate::access::Routes;
 use crate::durable;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(explain_workflow))
+pub(super) fn routes() -> Routes {
+    Routes::new().on(Permission::Read, routes!(explain_workflow))
 }
 
 /// Says what an execution, or an instance of code, waits for, in sentences.

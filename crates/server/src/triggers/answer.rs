@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use engine::search::{Filter, Search, Sort, SortField, TextField, TimeField};
+use kernel::access::Permission;
 use kernel::durable::ORCHESTRATION;
 use kernel::expression::Template;
 use kernel::graph::Execution;
@@ -19,6 +20,7 @@ use super::scope::{self, Given};
 use super::table::Found;
 use super::{Trigger, registered};
 use crate::Api;
+use crate::access::Actor;
 use crate::durable::{self, Caller, Wanted};
 use crate::problem::Problem;
 use crate::rest::extract::{Answer, RawBody, RawQuery, object, parse};
@@ -33,12 +35,28 @@ pub(crate) async fn answer(api: &Api, request: Request) -> Result<Response, Requ
         Err(problem) => return Ok(problem.into_response()),
     };
     let answered = match registered.paths.find(request.method(), request.uri().path()) {
-        Found::Value(Some(trigger), path) => act(api, trigger, path, request).await,
+        Found::Value(Some(trigger), path) => match admit(api, trigger, &request) {
+            Ok(()) => act(api, trigger, path, request).await,
+            Err(refused) => Err(refused),
+        },
         Found::Value(None, _) => Err(unusable("the trigger cannot be used: see the server's log")),
         Found::Methods(allowed) => Ok(not_allowed(&request, &allowed)),
         Found::Nothing => return Err(request),
     };
     Ok(answered.unwrap_or_else(Problem::into_response))
+}
+
+/// Refuses whoever may not call a trigger. With access control it takes a key, unless it says that
+/// anybody may.
+fn admit(api: &Api, trigger: &Trigger, request: &Request) -> Result<(), Problem> {
+    if trigger.is_public {
+        return Ok(());
+    }
+    let actor = Actor::of(request.extensions());
+    match &trigger.action {
+        Action::Start(_) => actor.must(api, Permission::Run, "this trigger, which starts a run,"),
+        Action::Show(_) => actor.must(api, Permission::Read, "this trigger, which shows a run,"),
+    }
 }
 
 fn unusable(message: impl Into<String>) -> Problem {

@@ -17,7 +17,7 @@ const TIMEOUT_MAX: i64 = 3600;
 const METHODS: [Method; 5] =
     [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
-const MEMBERS: [&str; 6] = ["name", "description", "method", "path", "start", "show"];
+const MEMBERS: [&str; 7] = ["name", "description", "method", "path", "auth", "start", "show"];
 const OF_START: [&str; 7] =
     ["name", "version", "instanceId", "correlationId", "defaults", "input", "timeoutSeconds"];
 const OF_SHOW: [&str; 5] = ["name", "instanceId", "correlationId", "body", "queryExpression"];
@@ -35,6 +35,8 @@ pub struct Trigger {
     pub(super) method: Method,
     pub(super) pattern: Pattern,
     pub(super) action: Action,
+    /// Whether anybody may call it, also where all else needs a key (`"auth": "none"`).
+    pub(super) is_public: bool,
 }
 
 impl Trigger {
@@ -139,7 +141,8 @@ pub(super) fn of_value(document: Value, scripts: &dyn Scripts) -> Result<Trigger
     reader.flaws.truncate(PROBLEMS_MAX);
     match read {
         Some((name, method, pattern, action)) if reader.flaws.is_empty() => {
-            Ok(Trigger { name, document, method, pattern, action })
+            let is_public = members.get("auth").is_some_and(|auth| auth == "none");
+            Ok(Trigger { name, document, method, pattern, action, is_public })
         }
         _ => Err(reader.flaws),
     }
@@ -169,6 +172,11 @@ impl Reader<'_> {
         self.known("", members, &MEMBERS);
         let name = self.name("/name", members.get("name"), "the trigger");
         self.text("/description", members.get("description"));
+        if members.get("auth").is_some_and(|auth| *auth != "key" && *auth != "none") {
+            let message = "'auth' is neither \"key\" nor \"none\"";
+            let hint = "Leave it out, or write \"none\" if anybody may call the trigger.";
+            self.flaw::<()>("/auth", "auth-unknown", message, hint);
+        }
         let method = self.method(members.get("method"));
         let pattern = self.pattern(members.get("path"));
         let parameters: Vec<&str> = pattern.iter().flat_map(Pattern::parameters).collect();

@@ -18,11 +18,11 @@ use axum::Json as AsJson;
 use axum::extract::State;
 use engine::store::Document;
 use engine::{Change, Engine};
+use kernel::access::Permission;
 use kernel::definition::Problem as Flaw;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Mutex;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(crate) use answer::answer;
@@ -31,15 +31,18 @@ pub use definition::{Trigger, read};
 use self::pattern::Pattern;
 use self::table::Table;
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::extract::{Path, RawBody};
 use crate::rest::metadata::apart;
 
 /// The paths of triggers' definitions.
-pub(crate) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(triggers, put_triggers))
-        .routes(routes!(get_trigger, delete_trigger))
+pub(crate) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(triggers))
+        .on(Permission::Edit, routes!(put_triggers))
+        .on(Permission::Read, routes!(get_trigger))
+        .on(Permission::Edit, routes!(delete_trigger))
 }
 
 /// The kind of the documents that hold triggers.

@@ -134,7 +134,7 @@ impl Segment {
 fn own_namespaces() -> &'static BTreeSet<String> {
     static OWN: OnceLock<BTreeSet<String>> = OnceLock::new();
     OWN.get_or_init(|| {
-        let (_, description) = crate::described().split_for_parts();
+        let (_, description, _) = crate::described().split();
         let namespace = |path: &String| {
             let depth = if path.starts_with("/api/") { 3 } else { 2 };
             path.split('/').take(depth).collect::<Vec<_>>().join("/").to_ascii_lowercase()

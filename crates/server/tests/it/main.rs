@@ -1,5 +1,6 @@
 //! The REST API, called in process over the real engine and the reference store.
 
+mod access;
 mod admin;
 mod attacks;
 mod both;

@@ -260,7 +260,11 @@ impl Auditor {
 
     /// What is still to happen, aside from `exempt`; `None` if nothing.
     pub(super) fn unsettled(&self, exempt: &BTreeSet<ExecutionId>) -> Option<String> {
-        if let Some((key, to)) = self.outbox.iter().find(|(_, to)| !exempt.contains(to)) {
+        // A start that cannot be is kept until whoever asked for it can be told.
+        let waits = |(key, to): &(&MessageKey, &ExecutionId)| {
+            !exempt.contains(*to) && !exempt.contains(&key.sender)
+        };
+        if let Some((key, to)) = self.outbox.iter().find(waits) {
             return Some(format!("message {key:?} to {to}"));
         }
         let row = self.rows.iter().find(|(key, _)| !exempt.contains(&key.0));

@@ -112,7 +112,7 @@ pub(super) fn read(root: &Node, options: &ChecklistOptions, report: &mut Report)
         let service = object.read("pd_service", report, reader::text);
         if service.is_none() {
             let message = "without pd_service nobody is paged";
-            report.warn(key.place, &object.path, message);
+            report.warn("never-tells", key.place, &object.path, message);
         }
         object.finish_leniently(report);
         if !options.only.is_empty() && !options.only.iter().any(|only| **only == *kind) {

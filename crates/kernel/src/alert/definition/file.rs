@@ -11,10 +11,11 @@ use super::judge::{self, Judge, Lenient};
 use super::kinds::RECEIVERS;
 use super::known::{Known, nearest_hint};
 use super::reader::{self, Object, Problem, Report, parsed};
-use super::yaml::{self, Content, Node, Place};
+use super::yaml::{self, Content, Node};
 use super::{File, Matcher, Receiver, Route, Silence, Step, lint, monitor};
 use crate::expression::parse_until;
 use crate::json::Json;
+use crate::place::Place;
 use crate::time::Timestamp;
 
 /// What came of reading a file.
@@ -96,8 +97,12 @@ pub fn load_judged(
         among.sources.entry(name.clone()).or_insert_with(|| source.clone());
     }
     judge::judge(&among, &root, by, &mut report);
-    if !checklist && !report.has_failed() {
-        lint::lint(&file, &root, known, &mut report);
+    if !checklist {
+        // What is refused may be what others would refer to.
+        if !report.has_failed() {
+            lint::lint(&file, &root, known, &mut report);
+        }
+        lint::monitors(&file, &root, &mut report);
     }
     let (problems, failed) = report.finish();
     Loaded { file: Some(file).filter(|_| !failed), problems, checklist }

@@ -4,8 +4,9 @@
 use serde_json::Value;
 
 use super::reader::{Level, Report};
-use super::yaml::{Content, Node, Place};
+use super::yaml::{Content, Node};
 use super::{File, Kind, MonitorDef};
+use crate::place::Place;
 
 /// Knows what can be wrong with settings.
 pub trait Judge {
@@ -72,8 +73,8 @@ fn tell(root: &Node, path: &[&str], remarks: Vec<Remark>, report: &mut Report) {
         let path: Vec<&str> = path.iter().copied().chain(setting.as_deref()).collect();
         let place = place(root, &path, level);
         match level {
-            Level::Error => report.error(place, &path.join("."), message),
-            Level::Warning => report.warn(place, &path.join("."), message),
+            Level::Error => report.refuse("invalid-setting", place, &path.join("."), message),
+            Level::Warning => report.warn("doubtful-setting", place, &path.join("."), message),
         }
     }
 }

@@ -14,6 +14,7 @@ use super::known::{Known, Labels, nearest_hint, unknown_matchers};
 use super::reader::{Level, Report};
 use super::yaml::{Content, Node};
 use super::{File, Kind, Matcher, MonitorDef};
+use crate::alert::condition::Condition;
 use crate::alert::template::Template;
 
 /// Adds what can hardly be meant.
@@ -23,11 +24,18 @@ pub(super) fn lint(file: &File, root: &Node, known: &Known, report: &mut Report)
     receivers(file, known, &mut lint);
     matchers(file, known, &mut lint);
     absent(file, known, &mut lint);
-    for monitor in &file.monitors {
-        placeholders(monitor, &mut lint);
-    }
     if let Some(known) = &known.secrets {
         secrets(root, known, lint.report);
+    }
+}
+
+/// Adds what a monitor by itself can hardly mean, whatever else the file says.
+pub(super) fn monitors(file: &File, root: &Node, report: &mut Report) {
+    let mut lint = Lint { root, report };
+    for monitor in &file.monitors {
+        placeholders(monitor, &mut lint);
+        columns_of_queries(monitor, &mut lint);
+        numbers_in_texts(monitor, &mut lint);
     }
 }
 
@@ -40,19 +48,19 @@ struct Lint<'a> {
 }
 
 impl Lint<'_> {
-    fn refuse(&mut self, path: &[&str], message: impl Into<String>) {
+    fn refuse(&mut self, code: &'static str, path: &[&str], message: impl Into<String>) {
         let at = place(self.root, path, Level::Error);
-        self.report.error(at, &path.join("."), message);
+        self.report.refuse(code, at, &path.join("."), message);
     }
 
-    fn warn(&mut self, path: &[&str], message: impl Into<String>) {
+    fn warn(&mut self, code: &'static str, path: &[&str], message: impl Into<String>) {
         let at = place(self.root, path, Level::Warning);
         let shown = path.iter().fold(String::new(), |shown, part| match part.parse::<usize>() {
             Ok(index) => format!("{shown}[{index}]"),
             Err(_) if shown.is_empty() => (*part).to_owned(),
             Err(_) => format!("{shown}.{part}"),
         });
-        self.report.warn(at, &shown, message);
+        self.report.warn(code, at, &shown, message);
     }
 }
 
@@ -69,7 +77,7 @@ fn routes(file: &File, lint: &mut Lint<'_>) {
                 "nothing reaches this route: routes[{taker}] takes {what}, and the first that \
                  matches decides"
             );
-            lint.warn(&["routes", &at.to_string()], message);
+            lint.warn("route-never-reached", &["routes", &at.to_string()], message);
         }
     }
 }
@@ -79,7 +87,8 @@ fn receivers(file: &File, known: &Known, lint: &mut Lint<'_>) {
     let told = file.told();
     for name in file.receivers.keys() {
         if !told.contains(name) && !known.told.contains(name) {
-            lint.warn(&["receivers", name], "no route and no monitor tells this receiver");
+            let message = "no route and no monitor tells this receiver";
+            lint.warn("receiver-never-told", &["receivers", name], message);
         }
     }
 }
@@ -107,7 +116,8 @@ fn matchers(file: &File, known: &Known, lint: &mut Lint<'_>) {
     let all: Vec<_> = routes.chain(silences).collect();
     for (section, at, matchers) in all {
         for (label, message, _) in unknown_matchers(matchers, &monitors, &labels) {
-            lint.warn(&[section, &at.to_string(), "match", &label], message);
+            let path = [section, &at.to_string(), "match", &label];
+            lint.warn("matches-nothing", &path, message);
         }
     }
 }
@@ -128,7 +138,8 @@ fn absent(file: &File, known: &Known, lint: &mut Lint<'_>) {
         let (Some(name), Some(known)) = (name, known) else { return };
         if !name.contains("${") && !known.contains(&*name) {
             let hint = nearest_hint(&name, known.iter().map(|it| &**it));
-            lint.warn(&path, format!("there is no {what} {name:?}{hint}"));
+            let code = if what == "schedule" { "unknown-schedule" } else { "unknown-workflow" };
+            lint.warn(code, &path, format!("there is no {what} {name:?}{hint}"));
         }
     };
     for monitor in &file.monitors {
@@ -205,9 +216,85 @@ fn placeholders(monitor: &MonitorDef, lint: &mut Lint<'_>) {
                 format!("{{{{ {name} }}}} is unknown: there are {}{hint}", known.join(", "));
             // What calls a job, and rows of queries, may have more than is known here.
             if columns.is_some() && monitor.kind != Kind::Heartbeat {
-                lint.refuse(&path, message);
+                lint.refuse("unknown-placeholder", &path, message);
             } else {
-                lint.warn(&path, message);
+                lint.warn("unknown-placeholder", &path, message);
+            }
+        }
+    }
+}
+
+/// Columns that databases have without being asked for them.
+const OF_DATABASES: [&str; 12] = [
+    "value",
+    "time",
+    "name",
+    "text",
+    "_value",
+    "_time",
+    "_field",
+    "_measurement",
+    "_start",
+    "_stop",
+    "result",
+    "table",
+];
+
+/// Names of columns that the query does not mention, but for a slip. Only the rows of a check can
+/// tell which columns there are; that a query speaks of `loss` and a condition of `los` can be seen
+/// before.
+fn columns_of_queries(monitor: &MonitorDef, lint: &mut Lint<'_>) {
+    let settings = monitor.settings.parse();
+    let query = ["sql", "query", "flux", "influxql"]
+        .iter()
+        .find_map(|name| settings.get(*name).and_then(Value::as_str));
+    let Some(query) =
+        query.filter(|_| matches!(monitor.kind, Kind::Influx | Kind::Sql | Kind::Prometheus))
+    else {
+        return;
+    };
+    let words: BTreeSet<&str> = query
+        .split(|c: char| !(c.is_alphanumeric() || "_-".contains(c)))
+        .filter(|word| word.len() > 1)
+        .collect();
+    let conditions = [("fail_when", &monitor.fail_when), ("warn_when", &monitor.warn_when)];
+    let mut used: Vec<(&str, String)> = Vec::new();
+    for (setting, text) in conditions {
+        let Some(condition) = text.as_ref().and_then(|it| Condition::parse(it).ok()) else {
+            continue;
+        };
+        used.extend(condition.columns().into_iter().map(|it| (setting, it.to_owned())));
+    }
+    used.extend(monitor.per.iter().map(|name| ("per", name.to_string())));
+    for (setting, name) in used {
+        if words.contains(&*name) || OF_DATABASES.contains(&&*name) {
+            continue;
+        }
+        let hint = nearest_hint(&name, words.iter().copied());
+        if !hint.is_empty() {
+            let message = format!("the query does not mention the column {name:?}{hint}");
+            lint.warn("unknown-column", &["monitors", &monitor.name, setting], message);
+        }
+    }
+}
+
+/// Conditions that compare by size with a text that begins with a number, as in `loss > '15%'`:
+/// nobody can tell whether they hold.
+fn numbers_in_texts(monitor: &MonitorDef, lint: &mut Lint<'_>) {
+    let conditions = [("fail_when", &monitor.fail_when), ("warn_when", &monitor.warn_when)];
+    for (setting, text) in conditions {
+        let Some(condition) = text.as_ref().and_then(|it| Condition::parse(it).ok()) else {
+            continue;
+        };
+        for literal in condition.ordered_texts() {
+            let number = literal.trim_end_matches(|c: char| !c.is_ascii_digit());
+            if number.len() < literal.len() && number.parse::<f64>().is_ok() {
+                let message = format!(
+                    "compares with the text {literal:?}, which is no number: nobody can tell \
+                     whether it holds; write {number}"
+                );
+                let path = ["monitors", &*monitor.name, setting];
+                lint.warn("text-for-number", &path, message);
             }
         }
     }
@@ -218,13 +305,13 @@ fn secrets(node: &Node, known: &BTreeSet<Arc<str>>, report: &mut Report) {
     for (name, at) in mentioned(node) {
         if !known.contains(&*name) {
             let hint = nearest_hint(&name, known.iter().map(|it| &**it));
-            report.warn(at, "", format!("there is no secret {name:?}{hint}"));
+            report.warn("unknown-secret", at, "", format!("there is no secret {name:?}{hint}"));
         }
     }
 }
 
 /// The secrets that a document speaks of, as `${secret:NAME}`.
-pub(super) fn mentioned(node: &Node) -> Vec<(String, super::yaml::Place)> {
+pub(super) fn mentioned(node: &Node) -> Vec<(String, crate::place::Place)> {
     match &node.content {
         Content::List(items) => items.iter().flat_map(mentioned).collect(),
         Content::Map(members) => members.iter().flat_map(|(_, value)| mentioned(value)).collect(),

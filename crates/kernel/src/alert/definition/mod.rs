@@ -34,7 +34,6 @@ pub use judge::{Judge, Remark};
 pub use known::{Known, Labels, nearest_hint, unknown_matchers};
 pub use reader::{Level, Problem};
 pub use source::{rebinding, rebound};
-pub use yaml::Place;
 
 /// Whether two things are the same as their default, so that they need not be written.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {

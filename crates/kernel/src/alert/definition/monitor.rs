@@ -184,7 +184,7 @@ fn told(monitor: &mut MonitorDef, object: &mut Object<'_>, report: &mut Report) 
             "nobody is ever told: what is found here is {} at worst",
             severest.unwrap_or_default().as_str()
         );
-        report.warn(node.place, &object.path_of("rings_from"), message);
+        report.warn("never-tells", node.place, &object.path_of("rings_from"), message);
     }
 }
 

@@ -8,9 +8,10 @@ use jiff::tz::TimeZone;
 use serde::Serialize;
 
 use super::calendar::Clock;
-use super::yaml::{Content, Node, Place};
+use super::yaml::{Content, Node};
 use super::{Severity, parse_span};
 use crate::definition::nearest;
+use crate::place::Place;
 
 /// Keys that are listed for an author who wrote another one.
 const KEYS_LISTED: usize = 16;
@@ -32,6 +33,8 @@ pub enum Level {
 pub struct Problem {
     /// How bad it is.
     pub level: Level,
+    /// A stable name for this kind of problem, in kebab-case.
+    pub code: &'static str,
     /// The line, from 1.
     pub line: usize,
     /// The column, from 1.
@@ -44,7 +47,7 @@ pub struct Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { level, line, column, path, message } = self;
+        let Self { level, line, column, path, message, .. } = self;
         let level = if *level == Level::Error { "error" } else { "warning" };
         let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
         write!(f, "{line}:{column}: {level}: {path}{message}")
@@ -61,21 +64,39 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn error(&mut self, place: Place, path: &str, message: impl Into<String>) {
+        self.refuse("invalid-monitors", place, path, message);
+    }
+
+    /// An error of a kind that has a code of its own.
+    pub(super) fn refuse(
+        &mut self,
+        code: &'static str,
+        place: Place,
+        path: &str,
+        message: impl Into<String>,
+    ) {
         self.failed = true;
-        self.add(Level::Error, place, path, message.into());
+        self.add(Level::Error, code, place, path, message.into());
     }
 
-    pub(super) fn warn(&mut self, place: Place, path: &str, message: impl Into<String>) {
-        self.add(Level::Warning, place, path, message.into());
+    pub(super) fn warn(
+        &mut self,
+        code: &'static str,
+        place: Place,
+        path: &str,
+        message: impl Into<String>,
+    ) {
+        self.add(Level::Warning, code, place, path, message.into());
     }
 
-    fn add(&mut self, level: Level, place: Place, path: &str, message: String) {
+    fn add(&mut self, level: Level, code: &'static str, place: Place, path: &str, message: String) {
         if self.problems.len() >= PROBLEMS_MAX {
             self.unlisted += 1;
             return;
         }
         let Place { line, column } = place;
-        self.problems.push(Problem { level, line, column, path: path.to_owned(), message });
+        let path = path.to_owned();
+        self.problems.push(Problem { level, code, line, column, path, message });
     }
 
     /// Whether there is an error.
@@ -88,11 +109,9 @@ impl Report {
         self.problems.sort_by_key(|problem| (problem.line, problem.column));
         if self.unlisted > 0 {
             let message = format!("{} more problems are not listed", self.unlisted);
-            self.add(Level::Warning, Place::default(), "", message.clone());
-            if self.problems.len() == PROBLEMS_MAX {
-                let (line, column, path) = (0, 0, String::new());
-                self.problems.push(Problem { level: Level::Warning, line, column, path, message });
-            }
+            let (line, column, path) = (0, 0, String::new());
+            let (level, code) = (Level::Warning, "too-many-problems");
+            self.problems.push(Problem { level, code, line, column, path, message });
         }
         (self.problems, self.failed)
     }
@@ -162,7 +181,8 @@ impl<'a> Object<'a> {
     /// Warns of every key that nobody asked for: other readers of the format ignore them.
     pub(super) fn finish_leniently(self, report: &mut Report) {
         for (place, message) in self.unknown() {
-            report.warn(place, &self.path, format!("{message}; it is ignored"));
+            let message = format!("{message}; it is ignored");
+            report.warn("unknown-key", place, &self.path, message);
         }
     }
 
@@ -282,7 +302,7 @@ pub(super) fn clock(node: &Node, path: &str, report: &mut Report) -> Option<Cloc
         let minutes = if number > Clock::DAY_END.minutes() { number / 60 } else { number };
         if let Some(clock) = Clock::from_minutes(minutes).filter(|_| number >= 0) {
             let message = format!("the number {number} is read as {clock}; write \"{clock}\"");
-            report.warn(node.place, path, message);
+            report.warn("ambiguous-time", node.place, path, message);
             return Some(clock);
         }
     }
@@ -293,7 +313,7 @@ pub(super) fn clock(node: &Node, path: &str, report: &mut Report) -> Option<Cloc
     };
     if plain && !text.starts_with('0') {
         let message = format!("other readers of YAML take {text} for a number; write \"{clock}\"");
-        report.warn(node.place, path, message);
+        report.warn("ambiguous-time", node.place, path, message);
     }
     Some(clock)
 }

@@ -9,21 +9,14 @@ use std::collections::BTreeMap;
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 use serde_json::Value;
 
+use crate::place::Place;
+
 /// Bytes of a document.
 const BYTES_MAX: usize = 8 << 20;
 /// Nodes of a document, those that aliases repeat included.
 const NODES_MAX: usize = 500_000;
 /// How deep a document goes.
 const DEPTH_MAX: usize = 64;
-
-/// A place in a document, both from 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// The line.
-    pub line: usize,
-    /// The column, in characters.
-    pub column: usize,
-}
 
 /// A part of a document.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
 //! `nightbell schedule`: what starts runs by the clock.
 
+mod calendar;
 mod test;
 
 use clap::Subcommand;
@@ -67,6 +68,10 @@ A file holds one schedule or a list of them:
     },
     /// Print every firing of a stretch of time, and what changes of the clock do to it
     Test(test::Arguments),
+    /// Print the firings of all schedules of a stretch of time, as a table or as iCalendar (-o ics)
+    Calendar(calendar::Calendar),
+    /// Tell which schedules fire while runs of others are under way
+    Collisions(calendar::Collisions),
     /// List what a schedule has started, and what not and why
     History {
         /// Name of the schedule
@@ -147,6 +152,8 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
             done(&names, output)
         }
         Verb::Next { name, limit } => next(&name, limit, client, output).await,
+        Verb::Calendar(arguments) => calendar::calendar(&arguments, client, output).await,
+        Verb::Collisions(arguments) => calendar::collisions(&arguments, client, output).await,
         Verb::Test(arguments) => test::run(&arguments, client, output).await,
         Verb::History { name, state, limit } => {
             history(&name, state.as_deref(), limit, client, output).await

@@ -163,12 +163,12 @@ async fn document(arguments: &Arguments, client: &Client) -> anyhow::Result<(Str
     Ok((format!("schedule {name}"), super::get(name, client).await?))
 }
 
-fn zone(name: &str) -> Result<Zone, Failure> {
+pub(super) fn zone(name: &str) -> Result<Zone, Failure> {
     Zone::named(name).map_err(|error| Failure::usage(error.to_string()).with_hint(ZoneError::HINT))
 }
 
 /// A time as people write it: with an offset, or as the clock of a zone shows it.
-fn instant(option: &str, text: &str, zone: &Zone) -> Result<kernel::Timestamp, Failure> {
+pub(super) fn instant(option: &str, text: &str, zone: &Zone) -> Result<kernel::Timestamp, Failure> {
     let text = text.trim();
     let exact = text.parse::<Timestamp>().ok().map(kernel::Timestamp::from);
     let local = || {

@@ -3,7 +3,9 @@
 
 use std::path::Path;
 
-use kernel::definition::{Problem, TaskDef, inspect_workflow, parse_task_defs, parse_workflow};
+use kernel::definition::{
+    Beside, Problem, TaskDef, inspect_workflow, lint_workflow, parse_task_defs, parse_workflow,
+};
 use serde_json::Value;
 
 use super::label;
@@ -123,7 +125,11 @@ fn judged_here(value: &Value, tasks: &[TaskDef], engine: &engine::Engine) -> Ver
         let task = tasks.iter().rfind(|task| task.name == name);
         task.is_some_and(|task| task.input_template.contains_key(key))
     };
-    let findings = inspect_workflow(&definition, engine.scripts(), &has_template);
+    let mut findings = inspect_workflow(&definition, engine.scripts(), &has_template);
+    let tasks = tasks.iter().map(|task| (task.name.as_str(), task)).collect();
+    // Which workflows there are beside this one is for `nightbell check` to find.
+    let lint = lint_workflow(&definition, &Beside { workflows: None, tasks });
+    findings.warnings.extend(lint.warnings);
     Verdict { problems: told(findings.problems), warnings: told(findings.warnings) }
 }
 

@@ -111,12 +111,19 @@ fn ids_stay_within_their_segment_of_the_path() {
 fn the_token_is_sent() {
     let server = StandIn::start().refuses("GET /api/metadata/taskdefs", 401, "who are you?");
     let outcome = server.run(&["task", "list"]).exits(1);
-    assert!(outcome.stderr.contains("hint: set CONDUCTOR_AUTH_TOKEN"), "{outcome:?}");
+    assert!(outcome.stderr.contains("hint: set NIGHTBELL_KEY"), "{outcome:?}");
     assert_eq!(server.token(), None);
     let url = server.url();
     let with_token = Nightbell::new(&["task", "list", "--url", &url]);
     with_token.env("CONDUCTOR_AUTH_TOKEN", "t0ken").run().exits(1);
     assert_eq!(server.token().as_deref(), Some("t0ken"));
+    let with_both = Nightbell::new(&["task", "list", "--url", &url]);
+    with_both.env("CONDUCTOR_AUTH_TOKEN", "t0ken").env("NIGHTBELL_KEY", "nb_k\n").run().exits(1);
+    assert_eq!(server.token().as_deref(), Some("nb_k"), "the key wins");
+    let malformed =
+        Nightbell::new(&["task", "list", "--url", &url]).env("NIGHTBELL_KEY", "a\u{7f}b");
+    let outcome = malformed.run().exits(2);
+    assert!(!outcome.stderr.contains("a\u{7f}b"), "no credential is repeated: {outcome:?}");
 }
 
 #[test]

@@ -204,3 +204,93 @@ fn test_takes_a_stored_schedule_or_a_file() {
         .exits(1);
     assert!(outcome.stderr.contains("/startWorkflowRequest"), "{outcome:?}");
 }
+
+/// Three schedules: daily at 02:00, daily at 02:03, and one that fires every minute.
+fn three() -> String {
+    let schedule = |name: &str, cron: &str, workflow: &str| {
+        json!({ "name": name, "cronExpression": cron, "zoneId": "Europe/Oslo",
+            "startWorkflowRequest": { "name": workflow } })
+    };
+    json!([
+        schedule("load", "0 0 2 * * *", "load"),
+        schedule("report, nightly", "0 3 2 * * *", "report"),
+        schedule("ping", "0 * * * * *", "ping"),
+    ])
+    .to_string()
+}
+
+#[test]
+fn a_calendar_shows_the_firings_of_files() {
+    let calendar = |more: &[&str]| {
+        let arguments = ["schedule", "calendar", "-f", ".", "--from", "2027-03-27", "--to"];
+        let arguments =
+            [&arguments[..], &["2027-03-28T12:00", "--tz", "Europe/Oslo"], more].concat();
+        Nightbell::new(&arguments).file("schedules.json", &three()).run().exits(0)
+    };
+    let outcome = calendar(&[]);
+    // The clock goes from 02:00 to 03:00 on the second day.
+    assert_eq!(
+        outcome.lines(),
+        [
+            "TIME SCHEDULE WORKFLOW NOTE",
+            "2027-03-27T02:00:00+01:00 load load",
+            "2027-03-27T02:03:00+01:00 report, nightly report",
+            "2027-03-28T03:00:00+02:00 load load gap: 02:00:00 does not exist, runs at the first \
+             instant after",
+            "2027-03-28T03:00:00+02:00 report, nightly report gap: 02:03:00 does not exist, runs at \
+             the first instant after",
+        ]
+    );
+    assert!(outcome.stderr.contains("ping fires 2101 times"), "{}", outcome.stderr);
+    assert_eq!(calendar(&["--json"]).json().as_array().map_or(0, Vec::len), 4);
+    assert!(calendar(&["--all"]).lines().len() > 2_000);
+    let ics = calendar(&["-o", "ics"]).stdout;
+    assert!(ics.starts_with("BEGIN:VCALENDAR\r\nVERSION:2.0\r\n"), "{ics}");
+    assert!(
+        ics.contains("DTSTART:20270327T010300Z\r\nSUMMARY:report\\, nightly starts report\r\n")
+    );
+    assert_eq!(ics.matches("BEGIN:VEVENT").count(), 4);
+    assert!(ics.lines().all(|line| line.len() <= 75), "{ics}");
+    Nightbell::new(&["schedule", "list", "-o", "ics"]).run().exits(2);
+}
+
+#[test]
+fn collisions_are_counted_within_a_distance() {
+    let collisions = |more: &[&str]| {
+        let arguments =
+            [&["schedule", "collisions", "-f", ".", "--days", "10", "--json"][..], more];
+        Nightbell::new(&arguments.concat()).file("schedules.json", &three()).run().exits(0)
+    };
+    let between = |outcome: &Value| -> Vec<(String, u64)> {
+        let pairs = outcome.as_array().expect("a list").iter().map(|pair| {
+            let names = format!("{} {}", pair["schedules"][0], pair["schedules"][1]);
+            (names.replace('"', ""), pair["count"].as_u64().unwrap_or_default())
+        });
+        pairs.collect()
+    };
+    let near = between(&collisions(&["--within", "5m"]).json());
+    let daily = near.iter().find(|(names, _)| names == "load report, nightly").expect("they meet");
+    assert!((9..=11).contains(&daily.1), "{near:?}");
+    let nearer = between(&collisions(&["--within", "1m"]).json());
+    assert!(nearer.iter().all(|(names, _)| names != "load report, nightly"), "{nearer:?}");
+    assert_eq!(collisions(&["--same-workflow"]).json(), json!([]));
+}
+
+#[test]
+fn a_run_collides_until_its_usual_duration_is_over() {
+    let schedules: Value = serde_json::from_str(&three()).expect("it is JSON");
+    let runs = json!({ "results": [{ "executionTime": 240_000 }, { "executionTime": 230_000 },
+        { "executionTime": 900_000 }] });
+    let server = StandIn::start().says("GET /api/scheduler/schedules", 200, schedules).says(
+        "GET /api/workflow/search",
+        200,
+        runs,
+    );
+    let arguments = ["schedule", "collisions", "--within", "1m", "--days", "3", "--json"];
+    let pairs = server.run(&arguments).exits(0).json();
+    let pair = pairs.as_array().expect("a list").iter();
+    let pair =
+        pair.filter(|it| it["schedules"][0] == "load").find(|it| it["schedules"][1] != "ping");
+    let pair = pair.expect("the load is under way when the report begins");
+    assert_eq!(pair["usualMillis"], json!([240_000, 240_000]));
+}

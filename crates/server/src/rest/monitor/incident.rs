@@ -5,30 +5,31 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use engine::search::RecordSearch;
+use kernel::access::Permission;
 use kernel::alert::definition::parse_span;
 use kernel::alert::{Input, Monitor, explain, since_then};
 use kernel::{Record, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::extract::{Body, Path, Query};
 use super::super::query::instant;
 use super::{page_size, say, view};
 use crate::Api;
+use crate::access::{Actor, Routes};
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(list))
-        .routes(routes!(show))
-        .routes(routes!(why))
-        .routes(routes!(acknowledge))
-        .routes(routes!(snooze))
-        .routes(routes!(resolve))
-        .routes(routes!(resend))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(list))
+        .on(Permission::Read, routes!(show))
+        .on(Permission::Read, routes!(why))
+        .on(Permission::Respond, routes!(acknowledge))
+        .on(Permission::Respond, routes!(snooze))
+        .on(Permission::Respond, routes!(resolve))
+        .on(Permission::Respond, routes!(resend))
 }
 
 /// States in which an incident is not over.
@@ -223,8 +224,9 @@ struct ProviderAction {
 }
 
 impl ProviderAction {
-    fn who(&self) -> Arc<str> {
-        self.who.as_deref().filter(|who| !who.trim().is_empty()).unwrap_or("api").into()
+    /// Who acts: with access control the one who asks, whatever is said here.
+    fn who(&self, actor: &Actor) -> Arc<str> {
+        actor.or_told(self.who.as_deref())
     }
 
     fn why(&self) -> Option<Arc<str>> {
@@ -272,11 +274,12 @@ async fn act(
 )]
 async fn acknowledge(
     State(api): State<Api>,
+    actor: Actor,
     Path(id): Path<String>,
     Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
-    let (who, why, until_clear) = (deed.who(), deed.why(), deed.until_clear);
+    let (who, why, until_clear) = (deed.who(&actor), deed.why(), deed.until_clear);
     act(&api, &id, |incident| Input::Acknowledge { incident, who, why, until_clear }).await
 }
 
@@ -293,11 +296,12 @@ async fn acknowledge(
 )]
 async fn snooze(
     State(api): State<Api>,
+    actor: Actor,
     Path(id): Path<String>,
     Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
-    let (who, why, until) = (deed.who(), deed.why(), deed.end(api.engine.now())?);
+    let (who, why, until) = (deed.who(&actor), deed.why(), deed.end(api.engine.now())?);
     act(&api, &id, |incident| Input::Snooze { incident, until, who, why }).await
 }
 
@@ -313,11 +317,12 @@ async fn snooze(
 )]
 async fn resolve(
     State(api): State<Api>,
+    actor: Actor,
     Path(id): Path<String>,
     Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
     let deed = deed.unwrap_or_default();
-    let (who, why) = (deed.who(), deed.why());
+    let (who, why) = (deed.who(&actor), deed.why());
     act(&api, &id, |incident| Input::Resolve { incident, who, why }).await
 }
 
@@ -335,9 +340,10 @@ async fn resolve(
 )]
 async fn resend(
     State(api): State<Api>,
+    actor: Actor,
     Path(id): Path<String>,
     Body(deed): Body<Option<ProviderAction>>,
 ) -> Result<Json<Value>, Problem> {
-    let who = Some(deed.unwrap_or_default().who());
+    let who = Some(deed.unwrap_or_default().who(&actor));
     act(&api, &id, |incident| Input::Resend { incident: Some(incident), receiver: None, who }).await
 }

@@ -17,6 +17,7 @@ use engine::monitors::{Applied, ApplyError};
 use engine::search::{
     Counting, Filter, PAGE_MAX, RecordSearch, Search, Sort, SortField, TextField, TimeField,
 };
+use kernel::access::Permission;
 use kernel::alert::definition::{
     ChecklistOptions, File, Known, Level, Loaded, Problem as Found, load_among, load_judged,
 };
@@ -26,21 +27,23 @@ use kernel::{ExecutionId, MachineKind};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Path, Query, RawBody};
 use crate::Api;
+use crate::access::{Actor, Routes};
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(list, add, replace))
-        .routes(routes!(show, put_one, delete))
-        .routes(routes!(check))
-        .routes(routes!(checks))
-        .routes(routes!(history))
-        .routes(routes!(receiver::deliveries))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(list))
+        .on(Permission::Edit, routes!(add, replace))
+        .on(Permission::Read, routes!(show))
+        .on(Permission::Edit, routes!(put_one, delete))
+        .on(Permission::Run, routes!(check))
+        .on(Permission::Read, routes!(checks))
+        .on(Permission::Read, routes!(history))
+        .on(Permission::Read, routes!(receiver::deliveries))
         .merge(incident::routes())
         .merge(silence::routes())
         .merge(receiver::routes())
@@ -338,11 +341,12 @@ struct ByParams {
 )]
 async fn check(
     State(api): State<Api>,
+    actor: Actor,
     Path(name): Path<String>,
     Query(params): Query<ByParams>,
 ) -> Result<Json<Value>, Problem> {
     read(&api, &name, |_| ()).await?;
-    say(&api, &name, Input::Check { who: params.by.map(Into::into) }).await?;
+    say(&api, &name, Input::Check { who: actor.if_told(params.by) }).await?;
     let running = |it: &Monitor| {
         let sequence = it.check.as_ref().map(|check| check.sequence);
         // It may have ended already.

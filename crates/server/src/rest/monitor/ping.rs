@@ -4,21 +4,22 @@
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
+use kernel::access::Need;
 use kernel::alert::{Input, Ping, PingKind, TEXT_MAX};
 use serde::Deserialize;
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::extract::{Path, Query, RawBody};
 use super::say;
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(success, success_by_post))
-        .routes(routes!(signal, signal_by_post))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Need::Proof, routes!(success, success_by_post))
+        .on(Need::Proof, routes!(signal, signal_by_post))
 }
 
 /// Bytes of a body that are taken; only the beginning is kept.

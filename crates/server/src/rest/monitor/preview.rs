@@ -6,20 +6,21 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use kernel::access::Permission;
 use kernel::alert::definition::{File, Severity};
 use kernel::alert::{Supposed, next_checks, who_is_told};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::extract::{Body, Path, RawBody};
 use super::{read_file, taken, text_of, unknown, view, with};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(preview)).routes(routes!(test_route))
+pub(super) fn routes() -> Routes {
+    Routes::new().on(Permission::Edit, routes!(preview)).on(Permission::Read, routes!(test_route))
 }
 
 /// Times that are told of a monitor's schedule.

@@ -5,21 +5,25 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use engine::search::RecordSearch;
+use kernel::access::Permission;
 use kernel::alert::definition::FALLBACK_AFTER;
 use kernel::graph::{Execution, Status};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::extract::{Path, Query};
 use super::{ByParams, page_size, view};
 use crate::Api;
+use crate::access::{Actor, Routes};
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(test)).routes(routes!(resend))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(list))
+        .on(Permission::Edit, routes!(test))
+        .on(Permission::Respond, routes!(resend))
 }
 
 /// How long a test waits for its end before it answers that it goes on.
@@ -64,6 +68,7 @@ async fn list(State(api): State<Api>) -> Json<Value> {
 )]
 async fn test(
     State(api): State<Api>,
+    actor: Actor,
     Path(name): Path<String>,
     Query(params): Query<ByParams>,
 ) -> Result<Json<Value>, Problem> {
@@ -71,7 +76,8 @@ async fn test(
     if !api.engine.monitors_file().receivers.contains_key(&*name) {
         return Err(missing());
     }
-    let id = api.engine.test_receiver(&name, params.by.as_deref()).await?.ok_or_else(missing)?;
+    let by = actor.if_told(params.by);
+    let id = api.engine.test_receiver(&name, by.as_deref()).await?.ok_or_else(missing)?;
     let mut changes = api.engine.watch(&id);
     let deadline = tokio::time::Instant::now() + WAIT;
     loop {
@@ -118,13 +124,15 @@ async fn test(
 )]
 async fn resend(
     State(api): State<Api>,
+    actor: Actor,
     Path(name): Path<String>,
     Query(params): Query<ByParams>,
 ) -> Result<Json<Value>, Problem> {
     if !api.engine.monitors_file().receivers.contains_key(&*name) {
         return Err(Problem::not_found(format!("there is no receiver {name}")));
     }
-    let monitors = api.engine.resend_to(&name, params.by.as_deref()).await?;
+    let by = actor.if_told(params.by);
+    let monitors = api.engine.resend_to(&name, by.as_deref()).await?;
     Ok(Json(json!({ "receiver": name, "monitors": monitors })))
 }
 

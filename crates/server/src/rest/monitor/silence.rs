@@ -3,24 +3,27 @@
 use axum::Json;
 use axum::extract::State;
 use engine::Engine;
+use kernel::access::Permission;
 use kernel::alert::definition::{Labels, Silence, unknown_matchers};
 use kernel::alert::{Monitor, silenced};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::extract::{Body, Path, Query};
 use super::{read_alone, view};
 use crate::Api;
+use crate::access::{Actor, Routes};
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(list, add))
-        .routes(routes!(preview))
-        .routes(routes!(show, put, delete))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(list))
+        .on(Permission::Respond, routes!(add))
+        .on(Permission::Read, routes!(preview))
+        .on(Permission::Read, routes!(show))
+        .on(Permission::Respond, routes!(put, delete))
 }
 
 /// Lists silences: those that people made, and those of files.
@@ -88,10 +91,11 @@ struct KeepParams {
 )]
 async fn add(
     State(api): State<Api>,
+    actor: Actor,
     Query(params): Query<KeepParams>,
     Body(body): Body<Value>,
 ) -> Result<Json<Value>, Problem> {
-    keep(&api, silence(&api, None, body)?, params.force).await
+    keep(&api, &actor, silence(&api, None, body)?, params.force).await
 }
 
 /// Makes a silence of this name, or replaces it.
@@ -105,14 +109,23 @@ async fn add(
 )]
 async fn put(
     State(api): State<Api>,
+    actor: Actor,
     Path(id): Path<String>,
     Query(params): Query<KeepParams>,
     Body(body): Body<Value>,
 ) -> Result<Json<Value>, Problem> {
-    keep(&api, silence(&api, Some(&id), body)?, params.force).await
+    keep(&api, &actor, silence(&api, Some(&id), body)?, params.force).await
 }
 
-async fn keep(api: &Api, silence: Silence, force: bool) -> Result<Json<Value>, Problem> {
+async fn keep(
+    api: &Api,
+    actor: &Actor,
+    mut silence: Silence,
+    force: bool,
+) -> Result<Json<Value>, Problem> {
+    if actor.principal().is_some() {
+        silence.by = Some(actor.shown().into());
+    }
     let file = api.engine.monitors_file();
     let monitors = file.monitors.iter().map(|it| it.name.clone()).collect();
     let unknown = unknown_matchers(&silence.matchers, &monitors, &Labels::of(&file.monitors));

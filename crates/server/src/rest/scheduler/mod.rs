@@ -11,39 +11,44 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use engine::Engine;
+use kernel::access::Permission;
 use kernel::definition::Problem as Flaw;
 use kernel::schedule::{Input, Schedule, ScheduleSpec, Tag, parse_schedules};
 use kernel::{ExecutionId, Rejected, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path, Query, RawBody};
 use super::query::instant;
 use crate::Api;
+use crate::access::{Actor, Routes};
 use crate::problem::Problem;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(many::list, save))
-        .routes(routes!(many::search))
-        .routes(routes!(many::tagged))
-        .routes(routes!(show, delete))
-        .routes(routes!(pause, pause_by_get))
-        .routes(routes!(resume, resume_by_get))
-        .routes(routes!(trigger))
-        .routes(routes!(backfill, count_backfill))
-        .routes(routes!(next::of_schedule))
-        .routes(routes!(tags, set_tags, remove_tags))
-        .routes(routes!(many::bulk_pause))
-        .routes(routes!(many::bulk_resume))
-        .routes(routes!(next::few))
-        .routes(routes!(firings::search))
-        .routes(routes!(many::requeue))
-        .routes(routes!(many::pause_all))
-        .routes(routes!(many::resume_all))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(many::list))
+        .on(Permission::Edit, routes!(save))
+        .on(Permission::Read, routes!(many::search))
+        .on(Permission::Read, routes!(many::tagged))
+        .on(Permission::Read, routes!(show))
+        .on(Permission::Edit, routes!(delete))
+        .on(Permission::Run, routes!(pause, pause_by_get))
+        .on(Permission::Run, routes!(resume, resume_by_get))
+        .on(Permission::Run, routes!(trigger))
+        .on(Permission::Run, routes!(backfill))
+        .on(Permission::Read, routes!(count_backfill))
+        .on(Permission::Read, routes!(next::of_schedule))
+        .on(Permission::Read, routes!(tags))
+        .on(Permission::Edit, routes!(set_tags, remove_tags))
+        .on(Permission::Run, routes!(many::bulk_pause))
+        .on(Permission::Run, routes!(many::bulk_resume))
+        .on(Permission::Read, routes!(next::few))
+        .on(Permission::Read, routes!(firings::search))
+        .on(Permission::Run, routes!(many::requeue))
+        .on(Permission::Run, routes!(many::pause_all))
+        .on(Permission::Run, routes!(many::resume_all))
 }
 
 /// Creates a schedule or replaces the one of its name; a list is taken whole or refused whole.
@@ -190,10 +195,11 @@ struct TriggerParams {
 )]
 async fn trigger(
     State(api): State<Api>,
+    actor: Actor,
     Path(name): Path<String>,
     Query(params): Query<TriggerParams>,
 ) -> Result<Json<Value>, Problem> {
-    say(&api.engine, &name, Input::Trigger { by: params.by.map(Into::into) }).await?;
+    say(&api.engine, &name, Input::Trigger { by: actor.if_told(params.by) }).await?;
     read(&api.engine, &name, |state| {
         let number = state.last_number;
         let mut asked = json!({
@@ -267,11 +273,12 @@ async fn count_backfill(
 )]
 async fn backfill(
     State(api): State<Api>,
+    actor: Actor,
     Path(name): Path<String>,
     Query(params): Query<BackfillParams>,
 ) -> Result<(), Problem> {
     let (from, to) = (instant("from", &params.from)?, instant("to", &params.to)?);
-    let by = params.by.map(Into::into);
+    let by = actor.if_told(params.by);
     say(&api.engine, &name, Input::Backfill { from, to, at_once: params.at_once, by }).await
 }
 

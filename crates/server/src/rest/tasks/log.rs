@@ -6,20 +6,23 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use engine::store::LogLine;
+use kernel::access::Permission;
 use kernel::expression::mask_secrets;
 use kernel::{TaskId, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{show, task_id};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::extract::{Path, RawBody, text_of};
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(task_log, add_to_task_log))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(task_log))
+        .on(Permission::Work, routes!(add_to_task_log))
 }
 
 /// A line: the protocol's `TaskExecLog`.

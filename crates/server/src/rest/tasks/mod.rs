@@ -8,9 +8,9 @@ mod update;
 
 use axum::extract::State;
 use engine::Engine;
+use kernel::access::Permission;
 use kernel::graph::{Execution, Task};
 use kernel::{ExecutionId, TaskId};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(super) use queues::{queued, show_queued};
@@ -20,19 +20,20 @@ use super::extract::{Answer, Path};
 use super::view::{self, Lens};
 use super::workflow::external_storage;
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 
 /// The paths of this folder.
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .merge(poll::routes())
         .merge(update::routes())
         .merge(log::routes())
         .merge(queues::routes())
         .merge(search::routes())
-        .routes(routes!(task_storage_location))
-        .routes(routes!(task_storage_location_dashed))
-        .routes(routes!(get_task))
+        .on(Permission::Read | Permission::Work, routes!(task_storage_location))
+        .on(Permission::Read | Permission::Work, routes!(task_storage_location_dashed))
+        .on(Permission::Read, routes!(get_task))
 }
 
 /// Shows a task.

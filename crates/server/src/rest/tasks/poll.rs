@@ -10,21 +10,22 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::{Engine, PollRequest};
+use kernel::access::Permission;
 use kernel::graph::{Execution, Task, TaskStatus};
 use kernel::{Json, TaskId};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::extract::{Answer, Path, Query};
 use crate::rest::view::{self, Lens};
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(poll_one)).routes(routes!(poll_batch))
+pub(super) fn routes() -> Routes {
+    Routes::new().on(Permission::Work, routes!(poll_one)).on(Permission::Work, routes!(poll_batch))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -8,27 +8,28 @@ use axum::extract::State;
 use engine::Engine;
 use engine::store::QueueRow;
 use kernel::Timestamp;
+use kernel::access::Permission;
 use kernel::graph::{Report, Verdict};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::poll::queue_of;
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::extract::{Path, Query, RawQuery};
 use crate::rest::view::{self, Lens};
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(task_queue_sizes))
-        .routes(routes!(task_queue_size))
-        .routes(routes!(task_queues))
-        .routes(routes!(task_queues_verbose))
-        .routes(routes!(polls_of_queue))
-        .routes(routes!(polls_of_all_queues))
-        .routes(routes!(requeue_tasks))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(task_queue_sizes))
+        .on(Permission::Read, routes!(task_queue_size))
+        .on(Permission::Read, routes!(task_queues))
+        .on(Permission::Read, routes!(task_queues_verbose))
+        .on(Permission::Read, routes!(polls_of_queue))
+        .on(Permission::Read, routes!(polls_of_all_queues))
+        .on(Permission::Run, routes!(requeue_tasks))
 }
 
 /// Tasks that wait, by queue.

@@ -9,14 +9,15 @@ use std::collections::HashSet;
 
 use axum::extract::State;
 use engine::PAYLOAD_MAX;
+use kernel::access::Permission;
 use kernel::graph::{Execution, Task};
 use kernel::{ExecutionId, Json};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::candidates::Candidates;
 use crate::rest::extract::{LargeAnswer, Query, Share};
@@ -24,8 +25,10 @@ use crate::rest::query::{self, Question};
 use crate::rest::summary::{holds, instant};
 use crate::rest::view::{self, Lens};
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(search_tasks)).routes(routes!(search_tasks_whole))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(search_tasks))
+        .on(Permission::Read, routes!(search_tasks_whole))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -8,16 +8,17 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::store::LogLine;
 use engine::{Engine, PollRequest};
+use kernel::access::Permission;
 use kernel::graph::{Execution, Input, Kind, Report, TaskStatus, Verdict};
 use kernel::{ExecutionId, Json, Rejected, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::poll::{one, take};
 use super::{log, task_id};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::execute::{ReturnStrategy, settled, takes_signals};
 use crate::rest::extract::{
@@ -26,14 +27,14 @@ use crate::rest::extract::{
 use crate::rest::view;
 use crate::rest::workflow;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(update_task))
-        .routes(routes!(update_task_and_poll))
-        .routes(routes!(update_task_by_reference))
-        .routes(routes!(update_task_by_reference_and_show))
-        .routes(routes!(signal))
-        .routes(routes!(signal_and_wait))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Work | Permission::Run, routes!(update_task))
+        .on(Permission::Work, routes!(update_task_and_poll))
+        .on(Permission::Run, routes!(update_task_by_reference))
+        .on(Permission::Run, routes!(update_task_by_reference_and_show))
+        .on(Permission::Run, routes!(signal))
+        .on(Permission::Run, routes!(signal_and_wait))
 }
 
 /// What a worker reports: the protocol's `TaskResult`.

@@ -5,34 +5,35 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use engine::{Engine, Error};
+use kernel::access::Permission;
 use kernel::graph::{Amendment, Control, Execution, Input, Status};
 use kernel::{ExecutionId, Json, Rejected, TaskId};
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::read::{room_for, show, show_whole};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::extract::{
     Body, LargeAnswer, Object, Path, Query, execution_id, lenient, object, unreadable,
 };
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(decide_workflow))
-        .routes(routes!(pause_workflow))
-        .routes(routes!(resume_workflow))
-        .routes(routes!(skip_task))
-        .routes(routes!(rerun_workflow))
-        .routes(routes!(restart_workflow))
-        .routes(routes!(retry_workflow))
-        .routes(routes!(reset_callbacks))
-        .routes(routes!(terminate_workflow))
-        .routes(routes!(remove_workflow))
-        .routes(routes!(terminate_and_remove_workflow))
-        .routes(routes!(set_variables))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Run, routes!(decide_workflow))
+        .on(Permission::Run, routes!(pause_workflow))
+        .on(Permission::Run, routes!(resume_workflow))
+        .on(Permission::Run, routes!(skip_task))
+        .on(Permission::Run, routes!(rerun_workflow))
+        .on(Permission::Run, routes!(restart_workflow))
+        .on(Permission::Run, routes!(retry_workflow))
+        .on(Permission::Run, routes!(reset_callbacks))
+        .on(Permission::Run, routes!(terminate_workflow))
+        .on(Permission::Edit, routes!(remove_workflow))
+        .on(Permission::Edit, routes!(terminate_and_remove_workflow))
+        .on(Permission::Run, routes!(set_variables))
 }
 
 pub(super) async fn act(engine: &Engine, id: &str, control: Control) -> Result<(), Problem> {

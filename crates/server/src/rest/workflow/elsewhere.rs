@@ -5,20 +5,23 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use kernel::Json;
+use kernel::access::Permission;
 use kernel::graph::Control;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::control::{act, payload};
 use super::read::show;
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::extract::{Body, Object, Path, Query, lenient, object};
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(jump_to_task)).routes(routes!(upgrade_workflow))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Run, routes!(jump_to_task))
+        .on(Permission::Run, routes!(upgrade_workflow))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

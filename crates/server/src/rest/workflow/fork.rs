@@ -7,24 +7,27 @@ use axum::Json as Reply;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use engine::{Begun, Engine};
+use kernel::access::Permission;
 use kernel::graph::{BranchPoint, Edit, Execution, Plan};
 use kernel::{ExecutionId, Json, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::read::show;
 use super::start::inline_plan;
 use crate::Api;
+use crate::access::{Actor, Routes};
 use crate::problem::Problem;
 use crate::rest::extract::{Body, Path, execution_id, lenient};
 use crate::rest::metadata::apart;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(fork_workflow)).routes(routes!(list_forks))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Run, routes!(fork_workflow))
+        .on(Permission::Read, routes!(list_forks))
 }
 
 /// A fork that is asked for.
@@ -100,9 +103,16 @@ struct DoneAgain {
 async fn fork_workflow(
     State(api): State<Api>,
     Path(id): Path<String>,
+    actor: Actor,
     headers: HeaderMap,
-    Body(request): Body<ForkRequest>,
+    Body(mut request): Body<ForkRequest>,
 ) -> Result<Reply<ForkResponse>, Problem> {
+    if request.workflow_def.as_ref().is_some_and(|raw| raw.get() != "null") {
+        actor.must(&api, Permission::Edit, "a fork with a definition in `workflowDef`")?;
+    }
+    if actor.principal().is_some() {
+        request.created_by = Some(actor.shown());
+    }
     let from = execution_id(&id)?;
     let at: BranchPoint = request.at.parse().map_err(Problem::bad_request)?;
     let plan = plan_of(&api.engine, &id, &request).await?;

@@ -2,16 +2,17 @@
 
 use axum::extract::State;
 use engine::Engine;
+use kernel::access::Permission;
 use kernel::graph::{Input, Post};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::extract::{Object, Path, execution_id};
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(post_message))
+pub(super) fn routes() -> Routes {
+    Routes::new().on(Permission::Run, routes!(post_message))
 }
 
 /// Leaves a message in the inbox of a running execution and answers the message's id.

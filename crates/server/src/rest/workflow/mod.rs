@@ -9,8 +9,6 @@ mod rehearse;
 mod start;
 mod state;
 
-use utoipa_axum::router::OpenApiRouter;
-
 pub(super) use control::{
     RemoveParams, RestartParams, Steering, remove, restart, retry, terminate, terminate_and_remove,
 };
@@ -19,11 +17,11 @@ pub(super) use read::{room_for, show, show_among, show_whole};
 pub(super) use start::external_storage;
 pub(crate) use start::{StartRequest, begin, begin_as, checked_aside};
 
-use crate::Api;
+use crate::access::Routes;
 
 /// The paths of this folder.
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
+pub(super) fn routes() -> Routes {
+    Routes::new()
         .merge(start::routes())
         .merge(read::routes())
         .merge(control::routes())

@@ -6,15 +6,16 @@ use axum::extract::State;
 use engine::Engine;
 use engine::search::{Counting, Filter, PAGE_MAX, Search, TextField, TimeField};
 use engine::store::Head;
+use kernel::access::Permission;
 use kernel::graph::{Execution, Status, TaskStatus};
 use kernel::{ExecutionId, Json, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::start::external_storage;
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::extract::{
     Answer, Body, LargeAnswer, Path, Query, RawQuery, Share, execution_id, lenient,
@@ -22,16 +23,16 @@ use crate::rest::extract::{
 };
 use crate::rest::view::{self, Lens};
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(get_workflow))
-        .routes(routes!(get_workflow_status))
-        .routes(routes!(list_workflow_tasks))
-        .routes(routes!(list_correlated))
-        .routes(routes!(list_correlated_many))
-        .routes(routes!(list_running))
-        .routes(routes!(external_storage_location))
-        .routes(routes!(external_storage_location_dashed))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Read, routes!(get_workflow))
+        .on(Permission::Read, routes!(get_workflow_status))
+        .on(Permission::Read, routes!(list_workflow_tasks))
+        .on(Permission::Read, routes!(list_correlated))
+        .on(Permission::Read, routes!(list_correlated_many))
+        .on(Permission::Read, routes!(list_running))
+        .on(Permission::Read, routes!(external_storage_location))
+        .on(Permission::Read, routes!(external_storage_location_dashed))
 }
 
 /// Looks at an execution.

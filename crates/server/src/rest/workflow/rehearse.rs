@@ -4,22 +4,25 @@ use std::collections::{BTreeMap, VecDeque};
 
 use axum::extract::State;
 use engine::{Engine, Mock, Mocks, REHEARSAL_STEPS_MAX, UnknownMock};
+use kernel::access::Permission;
 use kernel::graph::{Execution, TaskStatus};
 use kernel::{Json, Scripts};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use utoipa::IntoParams;
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::start::{StartRequest, rehearsed};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::extract::{Answer, Body, Query, lenient, object, unreadable};
 use crate::rest::view::{self, Lens};
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new().routes(routes!(test_workflow)).routes(routes!(test_workflow_and_answer))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Edit, routes!(test_workflow))
+        .on(Permission::Edit, routes!(test_workflow_and_answer))
 }
 
 /// What a test says beside the start: a part of the protocol's `WorkflowTestRequest`.

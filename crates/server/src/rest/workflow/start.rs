@@ -4,25 +4,26 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, StatusCode};
 use engine::Engine;
+use kernel::access::Permission;
 use kernel::definition::{IdempotencyStrategy, Problem as Flaw, inspect_workflow, parse_workflow};
 use kernel::graph::{Plan, Start};
 use kernel::{ExecutionId, Json};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::Api;
+use crate::access::{Actor, Routes};
 use crate::problem::Problem;
 use crate::rest::extract::{Body, Object, Path, Query, lenient, object};
 use crate::rest::metadata::apart;
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(start_workflow))
-        .routes(routes!(start_workflow_by_name))
-        .routes(routes!(start_workflow_version))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Run, routes!(start_workflow))
+        .on(Permission::Run, routes!(start_workflow_by_name))
+        .on(Permission::Run, routes!(start_workflow_version))
 }
 
 /// What to start, as clients write it.
@@ -62,6 +63,21 @@ impl StartRequest {
     /// A start of the latest version with this input.
     pub(crate) fn with_input(input: Json) -> Self {
         Self { input: Some(input), ..Self::default() }
+    }
+
+    /// The same start as this caller may ask for it: with access control it is said to be by them,
+    /// and only editors may bring a definition along, since a definition may name secrets.
+    ///
+    /// # Errors
+    /// 403 for a definition of somebody else.
+    pub(crate) fn by(mut self, api: &Api, actor: &Actor) -> Result<Self, Problem> {
+        if self.workflow_def.as_ref().is_some_and(|raw| raw.get() != "null") {
+            actor.must(api, Permission::Edit, "a start with a definition in `workflowDef`")?;
+        }
+        if actor.principal().is_some() {
+            self.created_by = Some(actor.shown());
+        }
+        Ok(self)
     }
 
     /// Takes the idempotency key and strategy from the headers where the body names none.
@@ -131,10 +147,11 @@ struct StartVersionParams {
 )]
 async fn start_workflow(
     state: axum::extract::State<Api>,
+    actor: Actor,
     headers: HeaderMap,
     Body(request): Body<Option<StartRequest>>,
 ) -> Result<String, Problem> {
-    let request = request.unwrap_or_default().with_headers(&headers)?;
+    let request = request.unwrap_or_default().with_headers(&headers)?.by(&state, &actor)?;
     let id = begin(&state.engine, request).await?;
     Ok(id.to_string())
 }
@@ -147,6 +164,7 @@ async fn start_workflow(
 )]
 async fn start_workflow_by_name(
     state: axum::extract::State<Api>,
+    actor: Actor,
     Path(name): Path<String>,
     Query(params): Query<StartParams>,
     headers: HeaderMap,
@@ -159,7 +177,7 @@ async fn start_workflow_by_name(
         priority: params.priority,
         ..StartRequest::with_input(input)
     };
-    let request = request.with_headers(&headers)?;
+    let request = request.with_headers(&headers)?.by(&state, &actor)?;
     let id = begin(&state.engine, request).await?;
     Ok(id.to_string())
 }
@@ -177,6 +195,7 @@ async fn start_workflow_by_name(
 )]
 async fn start_workflow_version(
     state: axum::extract::State<Api>,
+    actor: Actor,
     Path((name, version)): Path<(String, i64)>,
     Query(params): Query<StartVersionParams>,
     headers: HeaderMap,
@@ -184,7 +203,7 @@ async fn start_workflow_version(
 ) -> Result<String, Problem> {
     let StartVersionParams { correlation_id, priority } = params;
     let params = Query(StartParams { version: Some(version), correlation_id, priority });
-    start_workflow_by_name(state, Path(name), params, headers, input).await
+    start_workflow_by_name(state, actor, Path(name), params, headers, input).await
 }
 
 /// Starts an execution; it is durable when its id is answered.

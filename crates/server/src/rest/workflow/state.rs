@@ -7,26 +7,27 @@ use axum::Json as AsJson;
 use axum::extract::State;
 use engine::Engine;
 use kernel::Json;
+use kernel::access::Permission;
 use kernel::graph::{Control, Execution};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::control::{act, checked_variables};
 use super::read::{CorrelatedParams, LABELS_MAX, correlated_with, show};
 use crate::Api;
+use crate::access::Routes;
 use crate::problem::Problem;
 use crate::rest::execute::{ReturnStrategy, WAIT_MAX_SECONDS, references_of, settled};
 use crate::rest::extract::{Answer, Body, LargeAnswer, Path, Query, Share, execution_id, object};
 use crate::rest::tasks::{TaskResult, pending, report_result};
 use crate::rest::view::{self, Lens};
 
-pub(super) fn routes() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(update_state))
-        .routes(routes!(workflow_size))
-        .routes(routes!(correlated_batch))
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Run, routes!(update_state))
+        .on(Permission::Read, routes!(workflow_size))
+        .on(Permission::Read, routes!(correlated_batch))
 }
 
 /// A change of a running execution: the protocol's `WorkflowStateUpdate`.

@@ -1,0 +1,118 @@
+//! Access: the decision, the roles, and the text of keys.
+
+use std::collections::BTreeSet;
+
+use kernel::access::{
+    KeyText, Mode, Need, Permission, Permissions, Principal, Refusal, Role, decide,
+};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
+
+fn principal(roles: &[Role]) -> Principal {
+    Principal::new("key:1".into(), "somebody".into(), roles.to_vec())
+}
+
+fn need() -> impl Strategy<Value = Need> {
+    let sets = vec(select(&Permission::ALL[..]), 1..4);
+    prop_oneof![
+        Just(Need::Public),
+        Just(Need::Proof),
+        Just(Need::Anyone),
+        sets.prop_map(|set| Need::OneOf(Permissions::of(&set))),
+    ]
+}
+
+proptest! {
+    /// Deny unless granted: a permission comes from a role, and from nowhere else.
+    #[test]
+    fn what_no_role_grants_is_refused(roles in vec(select(&Role::ALL[..]), 0..4), permission in select(&Permission::ALL[..])) {
+        let granted = roles.iter().any(|role| role.permissions().has(permission));
+        for mode in [Mode::Open, Mode::Offered, Mode::On] {
+            let decided = decide(mode, permission.into(), Some(&principal(&roles)));
+            prop_assert_eq!(decided, if granted { Ok(()) } else { Err(Refusal::Forbidden) });
+        }
+    }
+
+    /// A further role never takes anything away.
+    #[test]
+    fn roles_only_add(roles in vec(select(&Role::ALL[..]), 0..4), more in select(&Role::ALL[..]), need in need()) {
+        let before = decide(Mode::On, need, Some(&principal(&roles)));
+        let with = [roles.as_slice(), &[more]].concat();
+        if before.is_ok() {
+            prop_assert_eq!(decide(Mode::On, need, Some(&principal(&with))), Ok(()));
+        }
+    }
+
+    /// Without credentials only what is public is served, once access control is on; before that,
+    /// everything.
+    #[test]
+    fn nobody_gets_only_what_is_public(need in need()) {
+        let public = matches!(need, Need::Public | Need::Proof);
+        prop_assert_eq!(decide(Mode::On, need, None), if public { Ok(()) } else { Err(Refusal::Unauthenticated) });
+        prop_assert_eq!(decide(Mode::Open, need, None), Ok(()));
+        prop_assert_eq!(decide(Mode::Offered, need, None), Ok(()));
+    }
+
+    /// A key reads back as itself, and no other text of its length does.
+    #[test]
+    fn a_key_is_read_as_it_was_written(id in any::<[u8; 6]>(), secret in any::<[u8; 32]>(), at in 0_usize..89, digit in select(&b"0123456789abcdefABCDEF_x"[..])) {
+        let text = KeyText::write(id, secret);
+        prop_assert_eq!(text.len(), 89);
+        let key = KeyText::parse(&text).expect("it was just made");
+        let mut hex = String::new();
+        for byte in id {
+            hex.push_str(&format!("{byte:02x}"));
+        }
+        prop_assert_eq!(key.id(), hex);
+        let shown = format!("{key:?}");
+        prop_assert!(!shown.contains(&text[16..80]));
+
+        let mut other = text.clone().into_bytes();
+        other[at] = digit;
+        let other = String::from_utf8(other).expect("ASCII");
+        prop_assert_eq!(KeyText::parse(&other).is_some(), other == text);
+    }
+
+    #[test]
+    fn any_text_is_read_without_panic(text in ".{0,120}") {
+        prop_assert!(KeyText::parse(&text).is_none());
+    }
+
+    #[test]
+    fn keys_of_other_secrets_have_other_hashes(one in any::<[u8; 32]>(), other in any::<[u8; 32]>()) {
+        let (one_text, other_text) = (KeyText::write([0; 6], one), KeyText::write([0; 6], other));
+        let hash = |text: &str| KeyText::parse(text).expect("a key").hash();
+        prop_assert_eq!(hash(&one_text) == hash(&other_text), one == other);
+    }
+}
+
+#[test]
+fn roles_are_what_the_documentation_says() {
+    let table: Vec<String> = Role::ALL
+        .into_iter()
+        .map(|role| {
+            let may = Permission::ALL.into_iter().filter(|it| role.permissions().has(*it));
+            let may: Vec<&str> = may.map(Permission::as_str).collect();
+            format!("{role}: {}", may.join(" "))
+        })
+        .collect();
+    let expected = [
+        "viewer: read",
+        "responder: read respond",
+        "runner: read run",
+        "editor: read run edit name-secrets",
+        "secrets: name-secrets write-secrets",
+        "worker: work",
+        "metrics: metrics",
+        "auditor: read audit",
+        "admin: read respond run edit name-secrets write-secrets work metrics audit admin",
+    ];
+    assert_eq!(table, expected);
+    let names: BTreeSet<&str> = Role::ALL.into_iter().map(Role::as_str).collect();
+    assert_eq!(names.len(), Role::ALL.len());
+    for role in Role::ALL {
+        assert_eq!(role.as_str().parse::<Role>(), Ok(role));
+    }
+    assert!("root".parse::<Role>().unwrap_err().to_string().contains("viewer, responder"));
+}

@@ -1,0 +1,207 @@
+//! Looks at files as a start of the server would, and further: what is wrong, what runs and is
+//! surely not meant, what is worth a look. Changes nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use engine::Engine;
+use kernel::alert::definition::{ChecklistOptions, Known, nearest_hint};
+use kernel::cron::{Cron, Mark, Zone};
+use kernel::definition::{Beside, Problem, lint_workflow};
+use kernel::schedule::ScheduleSpec;
+use kernel::{Json, Place};
+use serde_json::json;
+
+use super::finding::{Finding, Level};
+use super::reading::{self, Source, text_of};
+use super::references::{Name, names_written_in};
+use super::{Defined, below, clash, monitors};
+
+/// The mailbox that Robopager takes from its `etl.cfg`, which is none of these files.
+const MAILBOX: &str = "robopager";
+/// How far ahead schedules are tried against changes of the clock: a year has all of them.
+const AHEAD_MILLIS: i64 = 366 * 24 * 3_600_000;
+/// Firings that are looked at; what fires more often than that notices no change of the clock.
+const FIRINGS_MAX: usize = 2_000;
+
+/// Everything that is found in the files below the paths, by file and place.
+///
+/// Workflows and schedules that others speak of are looked for in the files alone, if there are any
+/// workflows among them: which there are on a server nobody here knows. The same holds for secrets.
+pub(crate) fn examine(
+    engine: &Engine,
+    paths: &[PathBuf],
+    checklist: &ChecklistOptions,
+) -> Vec<Finding> {
+    let (below, unreadable) = below::all(paths);
+    let mut findings: Vec<Finding> = unreadable;
+    findings.extend(below.not_read());
+    let (of_monitors, files) = super::by_kind(below.files);
+    let reading::Found { defined, refused, doubtful } = reading::all(&files, engine);
+    let unfinished = written_in(refused.keys());
+    findings.extend(refused.into_values().flatten());
+    findings.extend(doubtful);
+    findings.extend(clash::all(&[], &defined).iter().map(clash::Clash::finding));
+    let mut known = Known::default();
+    if defined.iter().any(|(_, found)| !found.workflows.is_empty()) {
+        defined.iter().for_each(|(_, found)| found.add_to(&mut known));
+    }
+    match &unfinished {
+        Some(names) => {
+            let names = names.iter().map(|name| Arc::from(name.as_str()));
+            known.workflows.iter_mut().for_each(|known| known.extend(names.clone()));
+        }
+        // What stands in a file that cannot be read may be what others speak of.
+        None => known.workflows = None,
+    }
+    for (file, found) in &defined {
+        of_workflows(file, found, &defined, known.workflows.as_ref(), &mut findings);
+        of_schedules(file, found, known.workflows.as_ref(), engine, &mut findings);
+    }
+    known.sources.entry(MAILBOX.into()).or_insert_with(|| Json::of(&json!({ "url": "etl.cfg" })));
+    findings.extend(monitors::read(engine, &of_monitors, checklist, &known).into_findings());
+    findings.sort();
+    findings.dedup();
+    findings
+}
+
+/// The workflows that files which are refused would define; `None` if one of them does not say.
+fn written_in<'a>(refused: impl Iterator<Item = &'a PathBuf>) -> Option<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    for file in refused {
+        names.extend(names_written_in(file)?.into_iter().filter_map(|name| match name {
+            Name::Workflow(name) => Some(name),
+            Name::Task(_) => None,
+        }));
+    }
+    Some(names)
+}
+
+/// What runs in workflows, but is surely not meant.
+fn of_workflows(
+    file: &Path,
+    found: &Defined,
+    all: &[(PathBuf, Defined)],
+    names: Option<&BTreeSet<Arc<str>>>,
+    findings: &mut Vec<Finding>,
+) {
+    if found.workflows.is_empty() {
+        return;
+    }
+    let named = names.into_iter().flatten().map(|name| (&**name, Vec::new()));
+    let mut workflows: BTreeMap<&str, Vec<_>> = named.collect();
+    for workflow in all.iter().flat_map(|(_, found)| &found.workflows) {
+        workflows.entry(&workflow.name).or_default().push(workflow);
+    }
+    let tasks = all.iter().flat_map(|(_, found)| &found.tasks);
+    let tasks = tasks.map(|task| (task.name.as_str(), task)).collect();
+    let beside = Beside { workflows: names.map(|_| workflows), tasks };
+    let mut text = None;
+    for (index, workflow) in found.workflows.iter().enumerate() {
+        let lint = lint_workflow(workflow, &beside);
+        let warnings = lint.warnings.iter().map(|problem| (Level::Warning, problem));
+        let notes = lint.notes.iter().map(|problem| (Level::Note, problem));
+        for (level, problem) in warnings.chain(notes) {
+            // Read again only for what is found, which is seldom.
+            let text = text.get_or_insert_with(|| text_of(file).unwrap_or_default());
+            findings.push(Source { file, text }.finding(index, level, problem));
+        }
+    }
+}
+
+/// Schedules that start what does not exist, or that a change of the clock leaves out or repeats.
+fn of_schedules(
+    file: &Path,
+    found: &Defined,
+    workflows: Option<&BTreeSet<Arc<str>>>,
+    engine: &Engine,
+    findings: &mut Vec<Finding>,
+) {
+    if found.schedules.is_empty() {
+        return;
+    }
+    let text = text_of(file).unwrap_or_default();
+    let source = Source { file, text: &text };
+    for (index, schedule) in found.schedules.iter().enumerate() {
+        if let Some(names) = workflows
+            && let Some(problem) = missing_workflow(schedule, names)
+        {
+            findings.push(source.finding(index, Level::Warning, &problem));
+        }
+        for problem in clock_changes(schedule, engine) {
+            findings.push(source.finding(index, Level::Note, &problem));
+        }
+    }
+}
+
+fn missing_workflow(schedule: &ScheduleSpec, names: &BTreeSet<Arc<str>>) -> Option<Problem> {
+    let request = schedule.start_workflow_request.parse();
+    let name = schedule.workflow_name();
+    let is_inline = request.get("workflowDef").is_some_and(|it| !it.is_null());
+    if is_inline || name.is_empty() || name.starts_with("orchestration:") || names.contains(&*name)
+    {
+        return None;
+    }
+    let near = nearest_hint(&name, names.iter().map(|it| &**it));
+    let message =
+        format!("the schedule {} starts {name:?}, which does not exist{near}", schedule.name);
+    let hint = "Each firing would fail: add the workflow to the folder, or correct the name.";
+    let pointer = "/startWorkflowRequest/name";
+    Some(Problem::new(pointer, "unknown-workflow", message, hint).at_word(&*name))
+}
+
+/// The secrets that files below the paths name, each with the finding that it is missing.
+pub(crate) fn secrets_named(paths: &[PathBuf]) -> Vec<(String, Finding)> {
+    const MARKS: [&str; 2] = ["${workflow.secrets.", "${secret:"];
+    let mut named = Vec::new();
+    for file in below::all(paths).0.files {
+        let Ok(text) = text_of(&file) else { continue };
+        for mark in MARKS {
+            for (at, _) in text.match_indices(mark) {
+                let start = at + mark.len();
+                let is_name = |c: char| c.is_alphanumeric() || "_-".contains(c);
+                let end = text[start..].find(|c| !is_name(c)).map_or(text.len(), |it| start + it);
+                let name = &text[start..end];
+                let place = Place::of_byte(&text, start);
+                let message = format!("the server has no secret {name}");
+                let hint = format!("Write it with `nightbell secret put {name}`.");
+                let finding = Finding::of_file(&file, Level::Warning, "unknown-secret", message);
+                let finding = Finding { line: place.line, column: place.column, hint, ..finding };
+                named.push((name.to_owned(), finding));
+            }
+        }
+    }
+    named
+}
+
+/// The next firing of each line that a change of the clock leaves out, moves or repeats.
+fn clock_changes(schedule: &ScheduleSpec, engine: &Engine) -> Vec<Problem> {
+    let now = engine.now();
+    let mut found = Vec::new();
+    for (index, line) in schedule.lines().iter().enumerate() {
+        let (Ok(cron), Ok(zone)) = (Cron::parse(&line.cron_expression), Zone::named(&line.zone_id))
+        else {
+            continue;
+        };
+        let until = now.plus_millis(AHEAD_MILLIS);
+        let firings = cron.preview(now, until, &zone, schedule.dst, FIRINGS_MAX);
+        let Some(firing) = firings.iter().find(|firing| firing.mark != Mark::Regular) else {
+            continue;
+        };
+        let message = format!(
+            "a change of the clock touches {} at {} in {}: {}",
+            schedule.name,
+            firing.local,
+            line.zone_id,
+            firing.mark.describe()
+        );
+        let hint = "nightbell schedule test -f FILE shows each firing; the setting dst decides.";
+        let pointer = match schedule.cron_schedules.is_empty() {
+            true => "/cronExpression".to_owned(),
+            false => format!("/cronSchedules/{index}"),
+        };
+        found.push(Problem::new(pointer, "clock-change", message, hint));
+    }
+    found
+}

@@ -1,0 +1,234 @@
+//! Access control of the real binary: how the first administrator comes in, what keys are worth, and
+//! that SDKs work with one.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::live::{Live, binary};
+use crate::sdks::{PYTHON, prepared};
+
+/// A server with access control, whose bootstrap key goes to a file in a folder of its own.
+struct Guarded {
+    live: Live,
+    folder: tempfile::TempDir,
+}
+
+impl Guarded {
+    async fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("bootstrap");
+        let file = file.to_str().expect("a name of text");
+        let variables = [("NIGHTBELL_AUTH", "on"), ("NIGHTBELL_BOOTSTRAP_KEY_FILE", file)];
+        let live = Live::start_as("serve", &[], &variables).await;
+        Self { live, folder }
+    }
+
+    fn bootstrap(&self) -> String {
+        let text = std::fs::read_to_string(self.folder.path().join("bootstrap"));
+        text.expect("the bootstrap key").trim().to_owned()
+    }
+
+    /// Runs the command line with a key, or none.
+    async fn run(&self, key: Option<&str>, arguments: &[&str]) -> Output {
+        let mut command = Command::new(binary());
+        command.args(arguments).env("NIGHTBELL_URL", self.live.url(""));
+        command.env_remove("NIGHTBELL_KEY").env_remove("CONDUCTOR_AUTH_TOKEN");
+        command.envs(key.map(|key| ("NIGHTBELL_KEY", key)));
+        let ran = tokio::task::spawn_blocking(move || command.output());
+        ran.await.expect("the thread ends").expect("the binary runs")
+    }
+
+    /// Makes a key by the command line: its id and its text.
+    async fn key(&self, by: &str, name: &str, roles: &[&str]) -> (String, String) {
+        let roles = roles.iter().flat_map(|role| ["--role", role]);
+        let arguments: Vec<&str> =
+            ["key", "create", name].into_iter().chain(roles).chain(["-o", "json"]).collect();
+        let output = self.run(Some(by), &arguments).await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let made: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let text = |name: &str| made[name].as_str().expect("a text").to_owned();
+        (text("keyId"), text("keySecret"))
+    }
+
+    /// Asks with a credential in a header; answers the status and the body.
+    async fn ask(&self, header: &str, value: &str, path: &str) -> (u16, Value) {
+        let asked = self.live.http.get(self.live.url(path)).header(header, value);
+        let answer = asked.send().await.expect("it answers");
+        let status = answer.status().as_u16();
+        (status, answer.json().await.unwrap_or_default())
+    }
+}
+
+const DEFINITIONS: &str = "/api/metadata/workflow";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_the_first_start_to_a_revoked_key() {
+    let mut server = Guarded::start().await;
+    // What is public answers, everything else asks.
+    assert_eq!(server.live.get("/health").await["healthy"], true);
+    let (status, refused) = server.live.ask(Method::GET, DEFINITIONS, "").await;
+    assert_eq!((status, &refused["error"]), (401, &json!("INVALID_TOKEN")));
+    let (status, _) =
+        server.live.ask(Method::POST, "/api/token", r#"{"keyId":"a","keySecret":"b"}"#).await;
+    assert_eq!(status, 401, "404 would switch authentication off in SDKs");
+
+    let file = server.folder.path().join("bootstrap");
+    assert_eq!(mode(&file), 0o600);
+    let bootstrap = server.bootstrap();
+    assert!(!server.live.log_text().contains(&bootstrap), "no key is logged");
+    // It outlives a restart, as nobody has used another yet.
+    server.live.stop().await;
+    server.live.launch().await;
+    assert_eq!(server.bootstrap(), bootstrap);
+    let (status, _) =
+        server.ask("authorization", &format!("Bearer {bootstrap}"), DEFINITIONS).await;
+    assert_eq!(status, 200);
+
+    let (admin_id, admin) = server.key(&bootstrap, "ann", &["admin"]).await;
+    let (viewer_id, viewer) = server.key(&admin, "board", &["viewer"]).await;
+    // An administrator has come in, so the first key ends.
+    let ended = async {
+        while server.ask("x-authorization", &bootstrap, DEFINITIONS).await.0 != 401 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), ended).await.expect("the bootstrap key ends");
+
+    let given = json!({ "keyId": viewer_id, "keySecret": viewer });
+    let token = server.live.post("/api/token", &given).await["token"].clone();
+    let token = token.as_str().expect("a token");
+    for (header, value) in [("x-authorization", token), ("x-authorization", &viewer)] {
+        assert_eq!(server.ask(header, value, DEFINITIONS).await.0, 200);
+    }
+    let basic = server.live.http.get(server.live.url(DEFINITIONS)).basic_auth("any", Some(&viewer));
+    assert_eq!(basic.send().await.expect("it answers").status(), 200);
+    let (status, refused) = server.ask("x-authorization", &viewer, "/metrics").await;
+    assert_eq!((status, &refused["error"]), (403, &json!("FORBIDDEN")));
+
+    // The command line says what is missing, and what to do.
+    let output = server.run(None, &["workflow", "list"]).await;
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && complaint.contains("NIGHTBELL_KEY"), "{complaint}");
+    let output = server.run(Some(&viewer), &["key", "create", "more", "--role", "admin"]).await;
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && complaint.contains("permission admin"), "{complaint}");
+    let output = server.run(Some(&admin), &["key", "revoke", &viewer_id]).await;
+    assert_eq!(output.status.code(), Some(2), "nobody is there to be asked");
+    let output = server.run(Some(&admin), &["key", "revoke", &viewer_id, "--yes"]).await;
+    assert!(output.status.success());
+    for value in [token, viewer.as_str()] {
+        let (status, refused) = server.ask("x-authorization", value, DEFINITIONS).await;
+        assert_eq!((status, &refused["error"]), (401, &json!("INVALID_TOKEN")));
+    }
+    let output = server.run(Some(&admin), &["key", "revoke", "000000000000", "--yes"]).await;
+    assert_eq!(output.status.code(), Some(3));
+
+    let listed = server.run(Some(&admin), &["key", "list", "--all", "-o", "json"]).await;
+    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+    let keys: Vec<Value> = serde_json::from_str(&text).expect("JSON");
+    let statuses: Vec<_> =
+        keys.iter().map(|key| (key["name"].as_str(), key["status"].as_str())).collect();
+    let expected = [("bootstrap", "REVOKED"), ("ann", "VALID"), ("board", "REVOKED")];
+    assert_eq!(statuses, expected.map(|(name, status)| (Some(name), Some(status))));
+    for key in [&bootstrap, &admin, &viewer] {
+        assert!(!text.contains(&key[16..80]), "no secret is shown again");
+    }
+    let table = server.run(Some(&admin), &["key", "list"]).await;
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert!(table.contains(&admin_id) && !table.contains(&viewer_id), "{table}");
+
+    // The store has no key either, in no file of it.
+    server.live.stop().await;
+    for entry in std::fs::read_dir(server.live.store().parent().unwrap()).unwrap().flatten() {
+        let bytes = std::fs::read(entry.path()).unwrap_or_default();
+        for key in [&bootstrap, &admin, &viewer] {
+            let secret = &key.as_bytes()[16..80];
+            assert!(!bytes.windows(secret.len()).any(|it| it == secret), "{:?}", entry.path());
+        }
+    }
+    // Nor does the next start make another administrator.
+    server.live.launch().await;
+    assert_eq!(server.bootstrap(), bootstrap);
+    assert_eq!(server.ask("x-authorization", &admin, DEFINITIONS).await.0, 200);
+}
+
+fn mode(file: &Path) -> u32 {
+    std::fs::metadata(file).expect("a file").permissions().mode() & 0o777
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_keys_are_answered_late_and_right_ones_at_once() {
+    let server = Guarded::start().await;
+    let bootstrap = server.bootstrap();
+    let wrong = bootstrap.replace("nb_", "nb_f");
+    for _ in 0..12 {
+        assert_eq!(server.ask("x-authorization", &wrong, DEFINITIONS).await.0, 401);
+    }
+    // While a wrong one waits for its answer, the right one has its own already.
+    let (mut late, mut prompt) = (Vec::new(), 0);
+    for _ in 0..20 {
+        let (asked, wrong) = (server.live.http.get(server.live.url(DEFINITIONS)), wrong.clone());
+        late.push(tokio::spawn(async move {
+            asked.header("x-authorization", wrong).send().await.expect("it answers").status()
+        }));
+    }
+    for _ in 0..5 {
+        assert_eq!(server.ask("x-authorization", &bootstrap, DEFINITIONS).await.0, 200);
+        prompt += usize::from(late.iter().any(|late| !late.is_finished()));
+    }
+    assert!(prompt > 0, "no wrong key was answered late");
+    for late in late {
+        assert_eq!(late.await.expect("it ends"), 401);
+    }
+    assert!(server.live.log_text().contains("many wrong keys"), "{}", server.live.log_text());
+}
+
+#[test]
+fn nothing_is_served_beyond_this_machine_without_a_word_about_access() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let start = || {
+        let mut command = Command::new(binary());
+        command.args(["serve", "--listen", "0.0.0.0:0"]).current_dir(folder.path());
+        command.env_remove("NIGHTBELL_AUTH").env_remove("NIGHTBELL_LISTEN");
+        command
+    };
+    let output = start().output().expect("the binary runs");
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{complaint}");
+    for words in ["0.0.0.0:0", "auth = \"on\"", "auth = \"open\"", "NIGHTBELL_AUTH=on"] {
+        assert!(complaint.contains(words), "{words}: {complaint}");
+    }
+    assert!(!folder.path().join("nightbell.db").exists(), "nothing was made");
+    let output = start().args(["--auth", "maybe"]).output().expect("the binary runs");
+    assert_eq!(output.status.code(), Some(2));
+}
+
+/// The whole drive of each SDK, with a key of the roles that it needs.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_sdks_work_with_a_key() {
+    let Some(python) = prepared(PYTHON) else { return };
+    let server = Guarded::start().await;
+    let (_, admin) = server.key(&server.bootstrap(), "ann", &["admin"]).await;
+    let roles = ["editor", "worker", "secrets"];
+    let (id, key) = server.key(&admin, "python", &roles).await;
+    for script in ["python/sdk.py", "python/durable_key.py"] {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(script);
+        let mut command = Command::new(&python);
+        command.arg(&script).env("PYTHONDONTWRITEBYTECODE", "1");
+        command.env("CONDUCTOR_SERVER_URL", server.live.url("/api"));
+        command.env("CONDUCTOR_AUTH_KEY", &id).env("CONDUCTOR_AUTH_SECRET", &key);
+        command.env("ENDPOINT", format!("127.0.0.1:{}", server.live.port()));
+        let ran = tokio::task::spawn_blocking(move || command.output());
+        let output = ran.await.expect("the thread ends").expect("the interpreter runs");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let complained = String::from_utf8_lossy(&output.stderr);
+        let log = server.live.log_text();
+        assert!(output.status.success(), "{}\n{said}\n{complained}\n{log}", script.display());
+        assert!(said.contains("all checks passed"), "{said}\n{complained}");
+    }
+}

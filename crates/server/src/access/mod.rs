@@ -1,0 +1,377 @@
+//! Access control: the one layer that turns a request into a [`Principal`] and lets it pass or not.
+//!
+//! What a path needs is said where it is registered ([`Routes::on`]), and what a method of gRPC needs
+//! in [`crate::grpc::need`]; nothing else can be called. Everything is decided from memory, in
+//! [`kernel::access::decide`].
+
+mod anonymous;
+mod credential;
+mod held;
+mod routes;
+mod throttle;
+mod token;
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::http::request::Parts;
+use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use engine::{Engine, Proved};
+use kernel::access::{KeyText, Mode, Need, Permission, Principal, Refusal, decide};
+
+use crate::guard::{self, Peer};
+use crate::problem::Problem;
+use crate::{Api, grpc};
+use anonymous::Anonymous;
+use throttle::Throttle;
+use token::{Tokens, Verdict};
+
+pub(crate) use routes::{PERMISSION, Requirements, Routes};
+pub(crate) use token::LIFETIME_SECONDS;
+
+/// Who makes a request; in its extensions.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Actor(Option<Arc<Principal>>);
+
+impl Actor {
+    /// The principal, if it proved to be one.
+    pub(crate) fn principal(&self) -> Option<&Principal> {
+        self.0.as_deref()
+    }
+
+    /// How it is written into records: its name and its id.
+    pub(crate) fn shown(&self) -> String {
+        self.principal()
+            .map_or_else(|| "anonymous".to_owned(), |it| format!("{} ({})", it.name, it.id))
+    }
+
+    /// Who did something: the principal, whatever the request says; without one, what it says.
+    pub(crate) fn or_told(&self, told: Option<&str>) -> Arc<str> {
+        match self.principal() {
+            Some(_) => self.shown().into(),
+            None => told.filter(|who| !who.trim().is_empty()).unwrap_or("api").into(),
+        }
+    }
+
+    /// As [`Self::or_told`] where nobody need be told.
+    pub(crate) fn if_told(&self, told: Option<String>) -> Option<Arc<str>> {
+        match self.principal() {
+            Some(_) => Some(self.shown().into()),
+            None => told.map(Into::into),
+        }
+    }
+
+    /// Whether it may do something more than its path needs. Without access control anybody may.
+    pub(crate) fn may(&self, api: &Api, permission: Permission) -> bool {
+        decide(api.settings.auth, permission.into(), self.principal()).is_ok()
+    }
+
+    /// Checks that it may do something that its path does not always need; `what` is that, in words.
+    ///
+    /// # Errors
+    /// 401 without credentials, 403 if they do not suffice.
+    pub(crate) fn must(
+        &self,
+        api: &Api,
+        permission: Permission,
+        what: &str,
+    ) -> Result<(), Problem> {
+        match decide(api.settings.auth, permission.into(), self.principal()) {
+            Ok(()) => Ok(()),
+            Err(Refusal::Unauthenticated) => Err(unauthenticated(HINT)),
+            Err(Refusal::Forbidden) => Err(forbidden(self.principal(), permission.into(), what)),
+        }
+    }
+
+    /// Who makes the request of these extensions.
+    pub(crate) fn of(extensions: &Extensions) -> Self {
+        extensions.get::<Self>().cloned().unwrap_or_default()
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Actor {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self::of(&parts.extensions))
+    }
+}
+
+/// Decides on every request.
+pub(crate) struct Authorizer {
+    mode: Mode,
+    engine: Engine,
+    tokens: Tokens,
+    requirements: Requirements,
+    throttle: Throttle,
+    anonymous: Anonymous,
+}
+
+impl Authorizer {
+    pub(crate) fn new(api: &Api, requirements: Requirements) -> Self {
+        Self {
+            mode: api.settings.auth,
+            engine: api.engine.clone(),
+            tokens: Tokens::new(&api.engine),
+            requirements,
+            throttle: Throttle::new(&api.settings.trusted_proxies),
+            anonymous: Anonymous::default(),
+        }
+    }
+
+    /// Whether credentials count.
+    pub(crate) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// A token for whoever holds a key, and who that is.
+    ///
+    /// # Errors
+    /// 401 if the key does not count, or is not the one of this id. Further attempts from the same
+    /// address are answered late then.
+    pub(crate) async fn token(
+        &self,
+        id: &str,
+        secret: &str,
+        peer: Option<Peer>,
+    ) -> Result<(String, Arc<Principal>), Problem> {
+        let key = KeyText::parse(secret.trim()).filter(|key| key.id() == id.trim());
+        let proved = key.map_or(Proved::Unknown, |key| self.holder(&key));
+        match proved {
+            Proved::Known(principal) => {
+                Ok((self.tokens.sign(&principal.id, self.engine.now()), principal))
+            }
+            Proved::Expired => Err(expired("the key has expired")),
+            Proved::Unknown => {
+                self.throttle.failed(peer).await;
+                Err(invalid(
+                    "the key id and the secret do not belong together, or the key was revoked",
+                ))
+            }
+        }
+    }
+
+    fn holder(&self, key: &KeyText<'_>) -> Proved {
+        let now = self.engine.now();
+        let proved = self.engine.access().holder(key, now);
+        if let Proved::Known(principal) = &proved {
+            self.note_administrator(principal, key.id());
+        }
+        proved
+    }
+
+    /// The bootstrap key ends when an administrator has come in by another one.
+    fn note_administrator(&self, principal: &Arc<Principal>, key: &str) {
+        let access = self.engine.access();
+        if !principal.may(Permission::Admin) || !access.has_bootstrap() || access.is_bootstrap(key)
+        {
+            return;
+        }
+        let (engine, principal) = (self.engine.clone(), principal.clone());
+        tokio::spawn(async move {
+            match engine.access().end_bootstrap(&principal.id, engine.now()).await {
+                Ok(()) => tracing::info!(
+                    administrator = %principal.name,
+                    "an administrator has come in: the bootstrap key counts no more, and its file may \
+                     be deleted"
+                ),
+                Err(error) => tracing::error!(%error, "the bootstrap key could not be ended"),
+            }
+        });
+    }
+
+    /// Who the credentials of a request prove its sender to be; `None` without any.
+    fn who(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+    ) -> Option<Result<Arc<Principal>, Problem>> {
+        let given = credential::of(headers, query)?;
+        if let Some(key) = KeyText::parse(&given) {
+            return Some(match self.holder(&key) {
+                Proved::Known(principal) => Ok(principal),
+                Proved::Expired => Err(expired("the key has expired")),
+                Proved::Unknown => Err(invalid("there is no such key, or it was revoked")),
+            });
+        }
+        let now = self.engine.now();
+        Some(match self.tokens.verify(&given, now) {
+            Verdict::Of(id) => match self.engine.access().principal(&id, now) {
+                Proved::Known(principal) => Ok(principal),
+                Proved::Expired => Err(expired("the key of the token has expired")),
+                Proved::Unknown => Err(invalid("the key of the token was revoked")),
+            },
+            Verdict::Expired => Err(expired("the token has expired")),
+            Verdict::Invalid => {
+                Err(invalid("the credentials are no key and no token of this server"))
+            }
+        })
+    }
+
+    /// Lets a request pass, with who makes it, or tells why not. `path` is the path of ours that
+    /// answers it.
+    ///
+    /// # Errors
+    /// The answer to give.
+    async fn admit(&self, path: Option<&str>, request: &mut Request) -> Result<Actor, Response> {
+        let need = match path {
+            Some(path) if path == grpc::METHODS => grpc::need(request.uri().path()),
+            Some(path) => self.requirements.of(path, request.method()),
+            // Triggers ask for themselves, and what is nobody's is public knowledge.
+            None => Some(Need::Proof),
+        };
+        // What nobody has said a word about is for nobody.
+        let need = need.unwrap_or(Need::OneOf(kernel::access::Permissions::NONE));
+        if self.mode == Mode::Open {
+            return Ok(Actor::default());
+        }
+        if need == Need::Proof && path.is_some() {
+            return Ok(Actor::default());
+        }
+        let is_durable = path.is_some_and(|path| path.starts_with(crate::durable::BASE));
+        let query = request.uri().query().filter(|_| is_durable);
+        let who = self.who(request.headers(), query);
+        let is_public = matches!(need, Need::Public | Need::Proof);
+        let who = match who {
+            Some(Ok(who)) => Some(who),
+            // What anybody may see, those may see, too, who have mistaken their key.
+            Some(Err(_)) if is_public => None,
+            Some(Err(problem)) => {
+                self.throttle.failed(request.extensions().get::<Peer>().copied()).await;
+                return Err(in_the_words_of(request.headers(), problem));
+            }
+            None => None,
+        };
+        match decide(self.mode, need, who.as_deref()) {
+            Ok(()) => {
+                if who.is_some() && path.is_none() {
+                    // Triggers hand headers on to workflows, which have no business with a key.
+                    for name in &credential::HEADERS {
+                        request.headers_mut().remove(name);
+                    }
+                }
+                if who.is_none() && self.mode == Mode::Offered && !is_public {
+                    self.anonymous.count(request);
+                }
+                Ok(Actor(who))
+            }
+            Err(Refusal::Unauthenticated) => {
+                let hint = if guard::is_grpc(request.headers()) { GRPC_HINT } else { HINT };
+                Err(in_the_words_of(request.headers(), unauthenticated(hint)))
+            }
+            Err(Refusal::Forbidden) => {
+                let what = format!("{} {}", request.method(), path.unwrap_or_default());
+                let problem = forbidden(who.as_deref(), need, &what);
+                Err(in_the_words_of(request.headers(), problem))
+            }
+        }
+    }
+
+    /// Who has called without credentials, while they are only offered.
+    pub(crate) fn anonymous(&self) -> Vec<(String, u64)> {
+        self.anonymous.list()
+    }
+}
+
+/// Lets requests of one router pass, or answers them.
+pub(crate) async fn admit(
+    State(authorizer): State<Arc<Authorizer>>,
+    path: Option<MatchedPath>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let path = path.as_ref().map(MatchedPath::as_str);
+    // Another spelling of a path of ours is asked about again under the right one.
+    if path.is_none() && crate::durable::canonical(request.uri()).is_some() {
+        return next.run(request).await;
+    }
+    match authorizer.admit(path, &mut request).await {
+        Ok(actor) => {
+            let held =
+                actor.0.as_ref().filter(|_| is_held_open(&request)).map(|principal| {
+                    held::Lease::new(authorizer.engine.clone(), principal.id.clone())
+                });
+            request.extensions_mut().insert(actor);
+            let response = next.run(request).await;
+            match held {
+                Some(lease) => response.map(|body| held::until_revoked(body, lease)),
+                None => response,
+            }
+        }
+        Err(refusal) => refusal,
+    }
+}
+
+/// Whether the answer goes on for as long as the caller likes, so that it must end with its key.
+fn is_held_open(request: &Request) -> bool {
+    guard::is_grpc(request.headers()) && request.uri().path().ends_with("/GetWorkItems")
+}
+
+/// The codes of refusals, which clients know in capitals.
+pub(crate) const INVALID: &str = "invalid-token";
+pub(crate) const EXPIRED: &str = "expired-token";
+
+const HINT: &str = "Send a key as 'Authorization: Bearer KEY' or 'X-Authorization: KEY', or as the \
+    password of Basic; SDKs take its id and secret. The command line takes it from NIGHTBELL_KEY. An \
+    administrator makes one with `nightbell key create`.";
+const GRPC_HINT: &str = "Send a key in the metadata of each call, as 'authorization: Bearer KEY'; see \
+    docs/security.md for the lines that do so in each SDK.";
+
+fn unauthenticated(hint: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, INVALID, "this needs a key or a token").with_hint(hint)
+}
+
+fn invalid(message: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, INVALID, message)
+        .with_hint("Check the key, or ask an administrator for another one.")
+}
+
+fn expired(message: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, EXPIRED, message).with_hint(
+        "Ask for another token with POST /api/token; for another key, ask an administrator.",
+    )
+}
+
+fn forbidden(who: Option<&Principal>, need: Need, what: &str) -> Problem {
+    let name = who.map_or("anonymous", |who| &*who.name);
+    let roles: Vec<&str> =
+        who.into_iter().flat_map(|who| &who.roles).map(|it| it.as_str()).collect();
+    let message = format!(
+        "'{name}' ({}) may not do this: {what} needs the permission {need}",
+        roles.join(", ")
+    );
+    let grants = kernel::access::Role::ALL.into_iter().filter(|role| match need {
+        Need::OneOf(permissions) => role.permissions().meets(permissions),
+        _ => true,
+    });
+    let grants: Vec<&str> = grants.map(kernel::access::Role::as_str).collect();
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", message)
+        .with_hint(format!("Use a key with one of the roles {}.", grants.join(", ")))
+}
+
+/// A refusal as the client understands it: gRPC has statuses of its own.
+fn in_the_words_of(headers: &HeaderMap, refused: Problem) -> Response {
+    const ASKED_FOR: HeaderValue = HeaderValue::from_static("Bearer realm=\"nightbell\"");
+    if guard::is_grpc(headers) {
+        let hint = refused.hint.unwrap_or_default();
+        let message = format!("{}. {hint}", refused.message);
+        return match refused.status {
+            StatusCode::UNAUTHORIZED => tonic::Status::unauthenticated(message),
+            _ => tonic::Status::permission_denied(message),
+        }
+        .into_http();
+    }
+    let is_unknown = refused.status == StatusCode::UNAUTHORIZED;
+    let mut response = refused.into_response();
+    if is_unknown {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, ASKED_FOR);
+    }
+    response
+}
+
+/// Methods by path, as a table is asked.
+type ByPath = HashMap<String, Vec<(Method, Need)>>;

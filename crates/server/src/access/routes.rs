@@ -1,0 +1,103 @@
+//! How paths are registered: each with what it needs, and no other way.
+
+use std::collections::HashMap;
+
+use axum::Extension;
+use axum::Router;
+use axum::http::Method;
+use kernel::access::Need;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::path::{Operation, PathItem};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
+
+use super::ByPath;
+use crate::Api;
+
+/// Paths of the API with what each operation needs.
+///
+/// A new endpoint is registered with `Routes::new().on(Permission::Read, routes!(handler))`. Handlers
+/// of one path that need different permissions are registered one after the other.
+pub(crate) struct Routes {
+    router: OpenApiRouter<Api>,
+    needs: ByPath,
+}
+
+/// In descriptions: what an operation needs.
+pub(crate) const PERMISSION: &str = "x-permission";
+
+impl Routes {
+    /// None yet.
+    pub(crate) fn new() -> Self {
+        Self { router: OpenApiRouter::new(), needs: HashMap::new() }
+    }
+
+    /// Registers handlers of one path, all of which need the same.
+    #[must_use]
+    pub(crate) fn on(mut self, need: impl Into<Need>, routes: UtoipaMethodRouter<Api>) -> Self {
+        let need = need.into();
+        let (schemas, mut paths, router) = routes;
+        for (path, item) in &mut paths.paths {
+            for (method, operation) in operations(item) {
+                let extensions = operation.extensions.get_or_insert_with(Extensions::default);
+                extensions.insert(PERMISSION.to_owned(), need.to_string().into());
+                self.needs.entry(path.clone()).or_default().push((method, need));
+            }
+        }
+        self.router = self.router.routes((schemas, paths, router));
+        self
+    }
+
+    /// Adds the paths of others.
+    #[must_use]
+    pub(crate) fn merge(mut self, other: Self) -> Self {
+        for (path, needs) in other.needs {
+            self.needs.entry(path).or_default().extend(needs);
+        }
+        self.router = self.router.merge(other.router);
+        self
+    }
+
+    /// Lets all handlers share something.
+    #[must_use]
+    pub(crate) fn layer<T: Clone + Send + Sync + 'static>(mut self, shared: Extension<T>) -> Self {
+        self.router = self.router.layer(shared);
+        self
+    }
+
+    /// The router, the description and the requirements.
+    pub(crate) fn split(self) -> (Router<Api>, OpenApi, Requirements) {
+        let (router, description) = self.router.split_for_parts();
+        (router, description, Requirements(self.needs))
+    }
+}
+
+fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operation)> {
+    let PathItem { get, put, post, delete, options, head, patch, trace, .. } = item;
+    let all = [
+        (Method::GET, get),
+        (Method::PUT, put),
+        (Method::POST, post),
+        (Method::DELETE, delete),
+        (Method::OPTIONS, options),
+        (Method::HEAD, head),
+        (Method::PATCH, patch),
+        (Method::TRACE, trace),
+    ];
+    all.into_iter().filter_map(|(method, operation)| Some((method, operation.as_mut()?)))
+}
+
+/// What each path and method needs.
+#[derive(Debug)]
+pub(crate) struct Requirements(ByPath);
+
+impl Requirements {
+    /// What a request needs; `None` if nothing is known about its path. A method that the path does
+    /// not have gets its 405 whoever asks.
+    pub(super) fn of(&self, path: &str, method: &Method) -> Option<Need> {
+        let needs = self.0.get(path)?;
+        let find = |wanted: &Method| needs.iter().find(|(method, _)| method == wanted);
+        let found = find(method).or_else(|| find(&Method::GET).filter(|_| method == Method::HEAD));
+        Some(found.map_or(Need::Public, |(_, need)| *need))
+    }
+}

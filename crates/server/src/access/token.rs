@@ -1,0 +1,156 @@
+//! Tokens: compact JWS (HS256) that live an hour and name the key with which they were asked for.
+//!
+//! The header of a token must be the one that we write, to the letter: no token chooses how it is
+//! checked. A token is worth no more than its key at the time of the request.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use engine::Engine;
+use kernel::Timestamp;
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+
+/// What the key is derived for.
+const PURPOSE: &str = "access tokens";
+/// How long a token lives. SDKs renew theirs after 45 minutes.
+pub(crate) const LIFETIME_SECONDS: i64 = 3600;
+/// How far the clock may have been set back since a token was made.
+const SKEW_SECONDS: i64 = 300;
+const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Claims {
+    iss: String,
+    /// The principal: `key:ID`.
+    sub: String,
+    iat: i64,
+    exp: i64,
+}
+
+const ISSUER: &str = "nightbell";
+
+/// What a token says.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It stands for the key of this id.
+    Of(String),
+    /// It did, and its hour is over.
+    Expired,
+    /// We did not make it.
+    Invalid,
+}
+
+/// Makes tokens, and tells its own from others.
+pub(super) struct Tokens {
+    key: hmac::Key,
+    header: String,
+}
+
+impl Tokens {
+    pub(super) fn new(engine: &Engine) -> Self {
+        Self::with_key(&*engine.vault().derive_key(PURPOSE))
+    }
+
+    fn with_key(key: &[u8]) -> Self {
+        let header = format!("{}.", URL_SAFE_NO_PAD.encode(HEADER));
+        Self { key: hmac::Key::new(hmac::HMAC_SHA256, key), header }
+    }
+
+    /// A token for a principal.
+    pub(super) fn sign(&self, principal: &str, now: Timestamp) -> String {
+        let now = now.millis() / 1000;
+        let claims = Claims {
+            iss: ISSUER.to_owned(),
+            sub: principal.to_owned(),
+            iat: now,
+            exp: now + LIFETIME_SECONDS,
+        };
+        let claims = serde_json::to_vec(&claims).expect("claims serialize to JSON");
+        let mut token = format!("{}{}", self.header, URL_SAFE_NO_PAD.encode(claims));
+        let proof = hmac::sign(&self.key, token.as_bytes());
+        token.push('.');
+        URL_SAFE_NO_PAD.encode_string(proof, &mut token);
+        token
+    }
+
+    /// Reads a token.
+    pub(super) fn verify(&self, token: &str, now: Timestamp) -> Verdict {
+        self.claims(token).map_or(Verdict::Invalid, |claims| {
+            let now = now.millis() / 1000;
+            let Some(id) = claims.sub.strip_prefix("key:").filter(|_| claims.iss == ISSUER) else {
+                return Verdict::Invalid;
+            };
+            // One from the future was made before the clock was set back.
+            if now >= claims.exp || claims.iat > now + SKEW_SECONDS {
+                return Verdict::Expired;
+            }
+            Verdict::Of(id.to_owned())
+        })
+    }
+
+    fn claims(&self, token: &str) -> Option<Claims> {
+        let (signed, proof) = token.rsplit_once('.')?;
+        let claims = signed.strip_prefix(&self.header)?;
+        let proof = URL_SAFE_NO_PAD.decode(proof).ok()?;
+        // In constant time.
+        hmac::verify(&self.key, signed.as_bytes(), &proof).ok()?;
+        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use kernel::Timestamp;
+
+    use super::{LIFETIME_SECONDS, Tokens, Verdict};
+
+    const NOW: i64 = 1_800_000_000;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1000)
+    }
+
+    #[test]
+    fn a_token_lives_an_hour() {
+        let tokens = Tokens::with_key(&[7; 32]);
+        let token = tokens.sign("key:abc", at(NOW));
+        assert_eq!(tokens.verify(&token, at(NOW)), Verdict::Of("abc".to_owned()));
+        let last = at(NOW + LIFETIME_SECONDS - 1);
+        assert_eq!(tokens.verify(&token, last), Verdict::Of("abc".to_owned()));
+        assert_eq!(tokens.verify(&token, at(NOW + LIFETIME_SECONDS)), Verdict::Expired);
+        assert_eq!(tokens.verify(&token, at(NOW - 301)), Verdict::Expired, "from the future");
+    }
+
+    #[test]
+    fn a_forged_token_is_none() {
+        let (tokens, others) = (Tokens::with_key(&[7; 32]), Tokens::with_key(&[8; 32]));
+        assert_eq!(tokens.verify(&others.sign("key:abc", at(NOW)), at(NOW)), Verdict::Invalid);
+        let token = tokens.sign("key:abc", at(NOW));
+        let parts: Vec<&str> = token.split('.').collect();
+        let claims = String::from_utf8(URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
+        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let other = encode(&claims.replace("abc", "abd"));
+        let none = encode(r#"{"alg":"none","typ":"JWT"}"#);
+        let hs512 = encode(r#"{"alg":"HS512","typ":"JWT"}"#);
+        let spaced = encode(r#"{"alg": "HS256","typ":"JWT"}"#);
+        for forged in [
+            format!("{}.{other}.{}", parts[0], parts[2]),
+            format!("{none}.{}.", parts[1]),
+            format!("{none}.{}.{}", parts[1], parts[2]),
+            format!("{hs512}.{}.{}", parts[1], parts[2]),
+            format!("{spaced}.{}.{}", parts[1], parts[2]),
+            format!("{}.{}.", parts[0], parts[1]),
+            format!("{}.{}", parts[0], parts[1]),
+            format!("{token}="),
+            format!("{token}."),
+            String::new(),
+            "..".to_owned(),
+        ] {
+            assert_eq!(tokens.verify(&forged, at(NOW)), Verdict::Invalid, "{forged}");
+        }
+        // Whoever is no key proves nothing.
+        assert_eq!(tokens.verify(&tokens.sign("abc", at(NOW)), at(NOW)), Verdict::Invalid);
+    }
+}

@@ -1,0 +1,248 @@
+//! Access control for its users: tokens for keys, who one is, and the keys themselves.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::http::{Extensions, StatusCode};
+use axum::{Extension, Json};
+use engine::KeyRecord;
+use kernel::Timestamp;
+use kernel::access::{Mode, Need, Permission, Role};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa::ToSchema;
+use utoipa_axum::routes;
+
+use super::extract::{Body, Path};
+use crate::Api;
+use crate::access::{Actor, Authorizer, LIFETIME_SECONDS, Routes};
+use crate::guard::Peer;
+use crate::problem::Problem;
+
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Need::Public, routes!(token))
+        .on(Need::Public, routes!(api_token))
+        .on(Need::Anyone, routes!(user_info))
+        .on(Need::Anyone, routes!(api_user_info))
+        .on(Permission::Admin, routes!(keys, create_key))
+        .on(Permission::Admin, routes!(revoke_key))
+        .on(Permission::Admin, routes!(anonymous_clients))
+}
+
+/// A key, as SDKs have it.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+struct Credentials {
+    /// The id of the key.
+    key_id: String,
+    /// The key itself.
+    key_secret: String,
+}
+
+/// Where a request comes from, if it came over a connection.
+struct From(Option<Peer>);
+
+impl<S: Sync> axum::extract::FromRequestParts<S> for From {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(
+        parts: &mut axum::http::request::Parts,
+        _: &S,
+    ) -> Result<Self, Self::Rejection> {
+        let extensions: &Extensions = &parts.extensions;
+        Ok(Self(extensions.get::<Peer>().copied()))
+    }
+}
+
+/// Gives a token for a key. Clients take 404 for "no authentication needed", so that is the answer
+/// while access control is off.
+#[utoipa::path(
+    post, path = "/token", tag = "access", request_body = Credentials,
+    responses(
+        (status = 200, description = "The token", body = serde_json::Value),
+        (status = 401, description = "The key does not count"),
+        (status = 404, description = "Access control is off"),
+    )
+)]
+async fn token(
+    Extension(authorizer): Extension<Arc<Authorizer>>,
+    From(peer): From,
+    Body(given): Body<Option<Credentials>>,
+) -> Result<Json<Value>, Problem> {
+    if authorizer.mode() == Mode::Open {
+        return Err(Problem::not_found("access control is off: there are no tokens")
+            .with_hint("Send requests without one."));
+    }
+    let given = given.unwrap_or_default();
+    if given.key_id.is_empty() || given.key_secret.is_empty() {
+        return Err(Problem::bad_request("a token is given for a 'keyId' and a 'keySecret'"));
+    }
+    let (token, _) = authorizer.token(&given.key_id, &given.key_secret, peer).await?;
+    Ok(Json(json!({ "token": token, "expiresIn": LIFETIME_SECONDS })))
+}
+
+/// Gives a token for a key, as above.
+#[utoipa::path(
+    post, path = "/api/token", tag = "access", request_body = Credentials,
+    responses(
+        (status = 200, description = "The token", body = serde_json::Value),
+        (status = 401, description = "The key does not count"),
+        (status = 404, description = "Access control is off"),
+    )
+)]
+async fn api_token(
+    authorizer: Extension<Arc<Authorizer>>,
+    from: From,
+    given: Body<Option<Credentials>>,
+) -> Result<Json<Value>, Problem> {
+    token(authorizer, from, given).await
+}
+
+/// Tells who asks.
+#[utoipa::path(
+    get, path = "/token/userInfo", tag = "access",
+    responses((status = 200, description = "Who asks", body = serde_json::Value))
+)]
+async fn user_info(Extension(authorizer): Extension<Arc<Authorizer>>, actor: Actor) -> Json<Value> {
+    let who = actor.principal();
+    let roles: Vec<Value> = who
+        .into_iter()
+        .flat_map(|who| &who.roles)
+        .map(|role| json!({ "name": role.as_str() }))
+        .collect();
+    Json(json!({
+        "id": who.map_or("anonymous", |who| &who.id),
+        "name": who.map_or("anonymous", |who| &who.name),
+        "roles": roles,
+        "groups": [],
+        "grantedAccess": [],
+        "applicationUser": who.is_some(),
+        "authenticationEnabled": authorizer.mode() != Mode::Open,
+    }))
+}
+
+/// Tells the same.
+#[utoipa::path(
+    get, path = "/api/token/userInfo", tag = "access",
+    responses((status = 200, description = "Who asks", body = serde_json::Value))
+)]
+async fn api_user_info(authorizer: Extension<Arc<Authorizer>>, actor: Actor) -> Json<Value> {
+    user_info(authorizer, actor).await
+}
+
+/// What key to make.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct KeyRequest {
+    /// What people call it.
+    name: String,
+    /// What it may do: `viewer`, `responder`, `runner`, `editor`, `secrets`, `worker`, `metrics`,
+    /// `auditor`, `admin`.
+    roles: Vec<String>,
+    /// When it ends by itself, in milliseconds since 1970.
+    #[serde(default)]
+    expires_at: Option<i64>,
+    /// Refused: see the handler.
+    #[serde(default)]
+    #[schema(value_type = Option<serde_json::Value>)]
+    selector: Option<Value>,
+}
+
+/// Lists all keys, revoked ones too, without their secrets.
+#[utoipa::path(
+    operation_id = "list_keys", get, path = "/api/access/keys", tag = "access",
+    responses((status = 200, description = "The keys", body = Vec<serde_json::Value>))
+)]
+async fn keys(State(api): State<Api>) -> Json<Vec<Value>> {
+    let now = api.engine.now();
+    let keys = api.engine.access().keys();
+    Json(keys.into_iter().map(|(key, used)| shown(&key, used, now)).collect())
+}
+
+/// Makes a key. Its secret is in the answer, and nowhere else.
+#[utoipa::path(
+    post, path = "/api/access/keys", tag = "access", request_body = KeyRequest,
+    responses(
+        (status = 200, description = "The key with its secret", body = serde_json::Value),
+        (status = 400, description = "What is wrong with it"),
+    )
+)]
+async fn create_key(
+    State(api): State<Api>,
+    actor: Actor,
+    Body(wanted): Body<KeyRequest>,
+) -> Result<Json<Value>, Problem> {
+    if wanted.selector.is_some() {
+        // What is not enforced is not accepted.
+        let message = "roles cannot be narrowed by a selector yet";
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "selector-not-enforced", message)
+            .with_hint("Leave 'selector' out; the key then may use its roles on everything."));
+    }
+    let roles: Result<Vec<Role>, _> = wanted.roles.iter().map(|role| role.parse()).collect();
+    let roles = roles.map_err(|error| Problem::bad_request(format!("{error}")))?;
+    let now = api.engine.now();
+    let expires_at = wanted.expires_at.map(Timestamp::from_millis);
+    let by = actor.shown();
+    let made = api.engine.access().create_key(&wanted.name, roles, expires_at, &by, now).await?;
+    let (key, roles) = (&made.record.id, made.record.roles.iter().map(|it| it.as_str()));
+    let roles = roles.collect::<Vec<_>>().join(", ");
+    tracing::info!(%key, name = %made.record.name, roles, by, "a key was made");
+    let mut answer = shown(&made.record, None, now);
+    answer["keySecret"] = made.text.as_str().into();
+    Ok(Json(answer))
+}
+
+/// Revokes a key: what is sent with it, or with a token that was given for it, is refused from now on.
+#[utoipa::path(
+    delete, path = "/api/access/keys/{id}", tag = "access",
+    params(("id" = String, Path, description = "The id of the key")),
+    responses(
+        (status = 200, description = "The key", body = serde_json::Value),
+        (status = 404, description = "There is none of this id"),
+    )
+)]
+async fn revoke_key(
+    State(api): State<Api>,
+    actor: Actor,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
+    let now = api.engine.now();
+    let by = actor.shown();
+    let revoked = api.engine.access().revoke_key(&id, &by, now).await?;
+    tracing::info!(key = %revoked.id, name = %revoked.name, by, "a key was revoked");
+    Ok(Json(shown(&revoked, None, now)))
+}
+
+/// Lists who has called without credentials since the start, while they are only offered.
+#[utoipa::path(
+    get, path = "/api/access/anonymous", tag = "access",
+    responses((status = 200, description = "Clients and their calls", body = Vec<serde_json::Value>))
+)]
+async fn anonymous_clients(Extension(authorizer): Extension<Arc<Authorizer>>) -> Json<Vec<Value>> {
+    let clients = authorizer.anonymous().into_iter();
+    Json(clients.map(|(client, calls)| json!({ "client": client, "calls": calls })).collect())
+}
+
+/// A key as it may be shown.
+fn shown(key: &KeyRecord, used: Option<Timestamp>, now: Timestamp) -> Value {
+    let status = match (key.revoked_at, key.is_valid(now)) {
+        (Some(_), _) => "REVOKED",
+        (None, true) => "VALID",
+        (None, false) => "EXPIRED",
+    };
+    let millis = |at: Option<Timestamp>| at.map(Timestamp::millis);
+    json!({
+        "keyId": key.id,
+        "name": key.name,
+        "roles": key.roles,
+        "status": status,
+        "createdAt": key.created_at.millis(),
+        "createdBy": key.created_by,
+        "expiresAt": millis(key.expires_at),
+        "revokedAt": millis(key.revoked_at),
+        "revokedBy": key.revoked_by,
+        "usedAt": millis(used),
+        "bootstrap": key.bootstrap,
+    })
+}
