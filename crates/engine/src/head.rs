@@ -257,7 +257,9 @@ pub(crate) fn schedule_text(state: &Schedule) -> String {
 
 /// The searchable text, when something of it has changed: at the begin and at the end.
 pub(crate) fn text(state: &Execution, events: &[Event]) -> Option<String> {
-    let changed = events.iter().any(|e| matches!(e, Event::Started(_) | Event::Ended(_)));
+    let changed = events
+        .iter()
+        .any(|e| matches!(e, Event::Started(_) | Event::Branched(_) | Event::Ended(_)));
     changed.then(|| {
         let (input, output) = (state.shown(&state.input), state.shown(&state.output));
         let parts = [

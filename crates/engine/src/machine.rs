@@ -281,7 +281,12 @@ impl AnyMachine {
         };
         let starts = match input {
             AnyInput::Execution(input) => match &**input {
-                Input::Start(start) => Some(&**start),
+                Input::Start(start) => Some((&start.plan, start.input.len())),
+                Input::Branch(branch) => {
+                    let plan = branch.plan.as_ref().unwrap_or_else(|| branch.original.plan());
+                    let tasks = branch.original.tasks().map(|task| task.output.len());
+                    Some((plan, branch.original.input.len() + tasks.sum::<usize>()))
+                }
                 // These lead to nothing else, unless something was put off.
                 Input::Claim { .. } | Input::Extend { .. } if !state.has_yielded() => return false,
                 Input::Control(Control::Terminate { .. }) => return false,
@@ -290,7 +295,7 @@ impl AnyMachine {
             _ => None,
         };
         match starts {
-            Some(start) => takes_long(&start.plan, start.input.len()),
+            Some((plan, bytes)) => takes_long(plan, bytes),
             None => state.is_started() && takes_long(state.plan(), bytes),
         }
     }

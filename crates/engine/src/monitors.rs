@@ -309,6 +309,21 @@ impl Engine {
         Ok(self.reconcile(&file, definitions).await?)
     }
 
+    /// Everything as it would be defined after [`Engine::apply_sources`], as one file.
+    ///
+    /// # Errors
+    /// Everything that keeps the sources from being one.
+    pub fn monitors_after(
+        &self,
+        changed: &BTreeMap<Arc<str>, File>,
+        gone: impl Fn(&str) -> bool,
+    ) -> Result<File, Vec<String>> {
+        let mut sources = self.inner.monitors.sources.read().clone();
+        sources.retain(|source, _| !gone(source));
+        sources.extend(changed.iter().map(|(source, file)| (source.clone(), file.clone())));
+        together(&sources)
+    }
+
     /// Makes the machines what is defined.
     async fn reconcile(
         &self,

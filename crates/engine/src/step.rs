@@ -68,7 +68,7 @@ impl Request {
     /// Whether an operator's end of the execution has to wait for it.
     fn goes_before_an_end(&self) -> bool {
         let AnyInput::Execution(input) = &self.input else { return false };
-        matches!(**input, Input::Start(_)) || self.input.ends_execution()
+        matches!(**input, Input::Start(_) | Input::Branch(_)) || self.input.ends_execution()
     }
 
     fn answer(&mut self, answer: Answer) {

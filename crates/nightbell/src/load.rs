@@ -32,10 +32,10 @@ use std::time::Duration;
 
 use engine::Engine;
 use kernel::alert::definition::{ChecklistOptions, Known};
-use kernel::definition::{EventHandler, TaskDef, WorkflowDef};
+use kernel::definition::{TaskDef, WorkflowDef};
 use kernel::schedule::ScheduleSpec;
 use notify::{RecursiveMode, Watcher};
-use server::triggers::Trigger;
+use server::projects::{self, Defined};
 use tokio::sync::{Mutex, mpsc};
 
 use below::files_below;
@@ -43,34 +43,9 @@ pub(crate) use examine::{examine, secrets_named};
 pub(crate) use finding::{Finding, Level};
 pub(crate) use kind::is_tests;
 pub(crate) use monitors::all as monitors_below;
-use references::Definers;
+use references::{Definers, Refers as _};
 use rejected::{Mistakes, Of};
-
-/// What one file defines.
-#[derive(Clone, Default)]
-struct Defined {
-    workflows: Vec<WorkflowDef>,
-    tasks: Vec<TaskDef>,
-    schedules: Vec<ScheduleSpec>,
-    handlers: Vec<EventHandler>,
-    triggers: Vec<Trigger>,
-}
-
-impl Defined {
-    fn count(&self) -> usize {
-        let Self { workflows, tasks, schedules, handlers, triggers } = self;
-        let documents = workflows.len() + tasks.len() + handlers.len() + triggers.len();
-        documents + schedules.len()
-    }
-
-    /// Adds what monitors may speak of.
-    fn add_to(&self, known: &mut Known) {
-        let workflows = self.workflows.iter().map(|it| it.name.as_str().into());
-        known.workflows.get_or_insert_default().extend(workflows);
-        let schedules = self.schedules.iter().map(|it| it.name.clone());
-        known.schedules.get_or_insert_default().extend(schedules);
-    }
-}
+pub(crate) use server::projects::holds_task_defs;
 
 /// Largest file that is read, in bytes.
 const FILE_MAX: u64 = 16 << 20;
@@ -111,7 +86,12 @@ pub(crate) async fn load(
     if !refused.is_empty() {
         return Err(refused);
     }
-    loaded.0.lock().await.remember(&defined);
+    let mut files = loaded.0.lock().await;
+    files.remember(&defined);
+    if files.prunes {
+        prune(engine, paths, &defined).await;
+    }
+    drop(files);
     // What was refused before a restart is not any more.
     rejected::tell(engine, Of::Definitions, &Mistakes::new()).await;
     below.tell_passed_over();
@@ -222,6 +202,35 @@ struct Files {
     refused: Mistakes,
     /// What others refer to in those that are good, or were.
     definers: Definers,
+    /// What files do not define any more is removed.
+    prunes: bool,
+}
+
+impl Loaded {
+    /// Files whose definitions are removed with them, if `prunes`.
+    pub(crate) fn pruning(prunes: bool) -> Self {
+        Self(Arc::new(Mutex::new(Files { prunes, ..Files::default() })))
+    }
+}
+
+/// Removes what the files of `--load` defined and do not define any more.
+async fn prune(engine: &Engine, roots: &[PathBuf], defined: &[(PathBuf, Defined)]) {
+    if let Some(missing) = roots.iter().find(|root| !root.exists()) {
+        // It may be a disk that is not there yet.
+        tracing::warn!(path = %missing.display(), "it is not there: nothing is removed");
+        return;
+    }
+    match projects::prune_loaded(engine, defined.iter().map(|(_, found)| found)).await {
+        Ok(removed) => {
+            for object in removed {
+                tracing::info!(%object, "removed: no file of --load defines it any more");
+            }
+        }
+        Err(problem) => {
+            let reason = problem.message;
+            tracing::error!(%reason, "what no file defines any more could not be removed");
+        }
+    }
 }
 
 impl Files {
@@ -336,7 +345,7 @@ async fn reload(engine: &Engine, files: Vec<PathBuf>, roots: &[PathBuf], loaded:
         .filter(|file| !files.contains(file))
         .collect();
     // What is wrong with these was told when they came.
-    let (others, _) = read_all(&others, engine);
+    let (others, others_mistakes) = read_all(&others, engine);
     for clash in clash::all(&others, &defined) {
         defined.retain(|(file, _)| *file != clash.file);
         mistakes.entry(clash.file.clone()).or_default().push(clash.to_string());
@@ -354,6 +363,11 @@ async fn reload(engine: &Engine, files: Vec<PathBuf>, roots: &[PathBuf], loaded:
         tracing::error!("not applied, what was registered stays: {mistake}");
     }
     rejected::tell(engine, Of::Definitions, &mistakes).await;
+    // A file with a mistake may define what seems to be gone.
+    if loaded.prunes && mistakes.is_empty() && others_mistakes.is_empty() {
+        defined.extend(others);
+        prune(engine, roots, &defined).await;
+    }
     loaded.refused = mistakes;
 }
 
@@ -420,8 +434,23 @@ pub(crate) fn json_below(folder: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Whether a file holds task definitions, by its name.
-pub(crate) fn holds_task_defs(path: &Path) -> bool {
-    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-    name == "taskdefs.json" || name.ends_with(".taskdefs.json")
+/// The files of a project, named by their paths below its folder.
+///
+/// # Errors
+/// What cannot be read.
+pub(crate) fn project_files(folder: &Path) -> Result<Vec<projects::ProjectFile>, Vec<String>> {
+    let (below, unreadable) = below::all(&[folder.to_owned()]);
+    let mut wrong: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
+    let mut files = Vec::new();
+    for file in below.files {
+        match reading::text_of(&file) {
+            Ok(text) => files.push(projects::ProjectFile {
+                path: file.strip_prefix(folder).unwrap_or(&file).to_string_lossy().into_owned(),
+                monitors: monitors::is_monitors(&file),
+                text,
+            }),
+            Err(finding) => wrong.push(finding.to_string()),
+        }
+    }
+    if wrong.is_empty() { Ok(files) } else { Err(wrong) }
 }

@@ -46,7 +46,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     };
     let server = server?;
     let (engine, calls) = (server.engine.clone(), server.calls.clone());
-    let (options, loaded) = (robopager.clone(), load::Loaded::default());
+    let (options, loaded) = (robopager.clone(), load::Loaded::pruning(config.load_prune));
     let (paths, seen) = (config.load.clone(), loaded.clone());
     let prepared = stop.unless_told(prepare(&engine, &config, &robopager, &loaded, calls)).await;
     match prepared {

@@ -16,6 +16,7 @@ mod metrics;
 mod openapi;
 mod ops;
 pub mod problem;
+pub mod projects;
 pub mod rest;
 mod room;
 mod serve;

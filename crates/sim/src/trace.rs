@@ -54,6 +54,7 @@ pub(crate) fn shown(decided: &Result<Decision<Event>, Rejected>) -> String {
 pub(crate) fn short(input: &Input) -> String {
     match input {
         Input::Start(_) => "start".to_owned(),
+        Input::Branch(branch) => format!("branch off {} at {}", branch.original.id, branch.at),
         Input::Wake => "wake".to_owned(),
         Input::Claim { sequence, .. } => format!("claim {sequence}"),
         Input::Report(report) => format!("report {} {:?}", report.sequence, report.verdict),

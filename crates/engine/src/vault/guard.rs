@@ -10,7 +10,7 @@ use std::cell::{Cell, RefCell};
 
 use kernel::alert;
 use kernel::expression::{SEALED_PREFIX, Secrets, mentions_secret, next_sealed, resolve_secrets};
-use kernel::graph::{Amendment, Control, Execution, Input, Post};
+use kernel::graph::{Amendment, Control, Edit, Execution, Input, Post};
 use kernel::rewrite::{Leaf, Rewrite, mentions};
 use kernel::schedule;
 use kernel::{Json, TaskId};
@@ -62,6 +62,14 @@ impl Vault {
             Input::Start(mut start) => {
                 start.input = self.seal(&start.input);
                 Input::Start(start)
+            }
+            Input::Branch(mut branch) => {
+                let sealed = |edit: Edit| {
+                    let nested = self.seal(&edit.nested());
+                    edit.with_nested(&nested)
+                };
+                branch.edits = branch.edits.into_iter().map(sealed).collect();
+                Input::Branch(branch)
             }
             Input::Report(mut report) => {
                 let mut values = self.handed(state, report.sequence);

@@ -12,8 +12,13 @@ impl Execution {
     /// retried attempt may be forgotten (`keepLastN`), an end may follow an end (a failed execution
     /// that is terminated).
     pub(super) fn check(&self, event: &Event) {
-        let begins = matches!(event, Event::At(_) | Event::Started(_) | Event::Snapshot(_));
+        let begins = matches!(
+            event,
+            Event::At(_) | Event::Started(_) | Event::Snapshot(_) | Event::Branched(_)
+        );
         consistent!(begins || self.is_started(), self.id, event, "it has not begun");
+        let twice = matches!(event, Event::Branched(_)) && self.is_started();
+        consistent!(!twice, self.id, event, "it has begun before");
         if let Some(sequence) = event.task() {
             let known = self.tasks.contains_key(&sequence);
             consistent!(known, self.id, event, "there is no task {sequence}");

@@ -3,6 +3,7 @@
 //! Everything that changes the past ends in a walk from the root, which finds what is missing and
 //! schedules it: no operation needs to know what every task type would have done next.
 
+mod branch;
 mod jump;
 mod upgrade;
 
@@ -18,6 +19,8 @@ use super::status::{Status, TaskStatus};
 use super::{gate, schema};
 use crate::json::Json;
 use crate::machine::{Decision, Rejected};
+
+pub(super) use branch::branch;
 
 type Decided = Result<Decision<Event>, Rejected>;
 

@@ -24,6 +24,7 @@ impl Machine for Execution {
     fn decide(&mut self, input: Input, context: &Context<'_>) -> Result<Decision<Event>, Rejected> {
         match input {
             Input::Start(start) => begin(self, *start, context),
+            Input::Branch(branch) => control::branch(self, *branch, context),
             _ if !self.is_started() => {
                 Err(Rejected::Unknown(format!("No such workflow found by id: {}", self.id)))
             }

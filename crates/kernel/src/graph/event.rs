@@ -30,6 +30,9 @@ pub enum Event {
     Snapshot(Box<Snapshot>),
     /// The execution began.
     Started(Box<Started>),
+    /// The execution began as a fork: with this state, which is that of another one before one of its
+    /// tasks. `branched_from` in it says whose.
+    Branched(Box<Snapshot>),
     /// An attempt at a node was created.
     Scheduled(Box<Scheduled>),
     /// A dynamic fork's branches are known. Follows the [`Event::Scheduled`] of the fork.
@@ -209,6 +212,7 @@ impl Event {
             Self::At(_)
             | Self::ClockSetBack { .. }
             | Self::Snapshot(_)
+            | Self::Branched(_)
             | Self::Started(_)
             | Self::Scheduled(_)
             | Self::Variables { .. }
@@ -233,7 +237,7 @@ impl Event {
         match self {
             Self::Started(started) => Some(&started.plan),
             Self::Upgraded { plan } => Some(plan),
-            Self::Snapshot(snapshot) => Some(&snapshot.plan),
+            Self::Snapshot(whole) | Self::Branched(whole) => Some(&whole.plan),
             _ => None,
         }
     }
@@ -243,7 +247,7 @@ impl Event {
         match self {
             Self::Started(started) => Some(&mut started.plan),
             Self::Upgraded { plan } => Some(plan),
-            Self::Snapshot(snapshot) => Some(&mut snapshot.plan),
+            Self::Snapshot(whole) | Self::Branched(whole) => Some(&mut whole.plan),
             _ => None,
         }
     }

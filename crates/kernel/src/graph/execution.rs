@@ -4,6 +4,7 @@
 //! index over them, kept in step by [`Execution::apply`], so that one step costs what it touches.
 
 mod upgrade;
+mod whole;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use super::event::{Closed, Ended, Event, Parent, Progressed, Scheduled, Started}
 use super::gate::Gate;
 use super::object::merged;
 use super::plan::{Block, BlockId, Kind, Node, NodeId, Plan, Shape};
-use super::snapshot::Snapshot;
+use super::snapshot::Origin;
 use super::status::{Status, TaskStatus};
 use super::timing;
 use crate::contradiction::CHECKED;
@@ -56,6 +57,9 @@ pub struct Execution {
     /// Who asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<Arc<str>>,
+    /// The execution that it began as a fork of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub branched_from: Option<Origin>,
     /// The caller's key against starting twice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<Arc<str>>,
@@ -238,6 +242,7 @@ impl Execution {
             watchers: Vec::new(),
             event: None,
             created_by: None,
+            branched_from: None,
             idempotency_key: None,
             created_at: Timestamp::default(),
             updated_at: Timestamp::default(),
@@ -413,7 +418,7 @@ impl Execution {
                 self.yielded = false;
             }
             Event::ClockSetBack { by } => self.clock_set_back(*by),
-            Event::Snapshot(snapshot) => self.restore(snapshot),
+            Event::Snapshot(whole) | Event::Branched(whole) => self.restore(whole),
             Event::Started(started) => self.start(started),
             Event::Scheduled(scheduled) => self.schedule(scheduled),
             Event::Forked { sequence, tasks, inputs } => self.fork(*sequence, tasks, inputs),
@@ -498,30 +503,6 @@ impl Execution {
             }
             Event::Ended(ended) => self.end(ended),
         }
-    }
-
-    /// Becomes what a snapshot holds; indexes are made anew.
-    fn restore(&mut self, snapshot: &Snapshot) {
-        *self = snapshot.state.clone();
-        self.plan = Some(snapshot.plan.plan.clone().expect("plans are bound before folding"));
-        self.reindex_references();
-        let sequences: Vec<u32> = self.tasks.keys().copied().collect();
-        for sequence in sequences {
-            let items = self.tasks.get(&sequence).and_then(|t| self.items_of(t.node, &t.input));
-            if let Some(task) = self.tasks.get_mut(&sequence) {
-                task.items = items;
-            }
-            self.index(sequence);
-        }
-    }
-
-    /// All of it as one fact, which stands for every fact before it.
-    ///
-    /// # Panics
-    /// If it has not begun.
-    pub fn snapshot(&self) -> Event {
-        let plan = self.plan().clone().into();
-        Event::Snapshot(Box::new(Snapshot { plan, state: self.clone() }))
     }
 
     fn start(&mut self, started: &Started) {

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::adoption::{Asker, Instead};
+use super::branching::Branch;
 use super::event::Parent;
 use super::plan::Plan;
 use super::status::{Status, TaskStatus};
@@ -21,6 +22,8 @@ use crate::time::Timestamp;
 pub enum Input {
     /// Begin.
     Start(Box<Start>),
+    /// Begin with the state of another execution.
+    Branch(Box<Branch>),
     /// Look at the clock.
     Wake,
     /// A worker or runner takes a task from the queue.

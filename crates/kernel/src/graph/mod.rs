@@ -10,6 +10,7 @@
 
 mod adoption;
 mod announce;
+mod branching;
 mod check;
 mod clock;
 mod context;
@@ -39,6 +40,7 @@ mod timing;
 mod waiting;
 
 pub use adoption::{Asker, Instead};
+pub use branching::{Branch, BranchPoint, Edit, FORKS};
 pub use context::{Context, Limits, World};
 pub use event::{Closed, Ended, Event, Parent, PlanRef, Progressed, Scheduled, Started};
 pub use execution::{Execution, Task};
@@ -51,6 +53,6 @@ pub use plan::{Kind, Node, NodeId, Plan};
 pub use schema::Registry;
 pub use scope::iteration_of;
 pub(crate) use scope::{TASK_FIELDS, WORKFLOW_FIELDS};
-pub use snapshot::Snapshot;
+pub use snapshot::{Origin, Snapshot};
 pub use status::{Status, TaskStatus};
 pub use waiting::{LimitedBy, Waiting};

@@ -1,9 +1,12 @@
 //! Executions as one fact: how the parts are written that JSON has no form for.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::event::PlanRef;
 use super::execution::Execution;
+use crate::id::ExecutionId;
 
 /// An execution at one instant, with the plan that it obeys.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -14,6 +17,20 @@ pub struct Snapshot {
     /// The state. Its indexes are made when it is folded.
     #[serde(rename = "x")]
     pub state: Execution,
+}
+
+/// Where the state of an execution comes from that began as a fork.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// The execution that it branched off from, which goes on untouched.
+    #[serde(rename = "f")]
+    pub from: ExecutionId,
+    /// How many commits of that execution it knows of.
+    #[serde(rename = "v")]
+    pub version: u64,
+    /// The task before which it branched off: the reference name, `#2` after it for a later attempt.
+    #[serde(rename = "r")]
+    pub at: Arc<str>,
 }
 
 /// Tasks as a list: each knows its number.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use kernel::definition::{TaskDef, parse_workflow};
 use kernel::graph::{
-    Amendment, Context, Control, Event, Execution, Input, Limits, Message, Plan, Report, Start,
-    Status, TaskStatus, Verdict, World,
+    Amendment, Branch, BranchPoint, Context, Control, Event, Execution, Input, Kind, Limits,
+    Message, Plan, Report, Start, Status, TaskStatus, Verdict, World,
 };
 use kernel::{
     Decision, ExecutionId, Form, Json, Machine, Rejected, ScriptError, Scripts, Timestamp,
@@ -366,6 +366,105 @@ proptest! {
                 prop_assert_eq!(before, dump(&run.state));
             }
         }
+    }
+}
+
+/// Goes on with the open tasks, one at a time and in the order that the numbers pick, with answers
+/// that follow from the tasks' names alone. `steps` bounds how many.
+fn answer(run: &mut Run, order: &[u8], steps: usize) {
+    for step in 0..steps {
+        if run.state.status.is_closed() {
+            return;
+        }
+        let pick = usize::from(order[step % order.len()]);
+        let open: Vec<(u32, Kind)> = run
+            .state
+            .open_tasks()
+            .filter(|task| matches!(task.kind, Kind::Dispatched | Kind::SubWorkflow))
+            .map(|task| (task.sequence, task.kind))
+            .collect();
+        let Some((sequence, kind)) = open.get(pick % open.len().max(1)).copied() else {
+            let due = run.state.wake_at().expect("something is waited for");
+            run.now = run.now.max(due);
+            run.say(Input::Wake).expect("a wake is taken");
+            continue;
+        };
+        let task = run.state.task(sequence).expect("it is open");
+        let output = Json::of(&json!({ "of": &*task.reference }));
+        let input = if kind == Kind::SubWorkflow {
+            let (child, asked) = (task.child.clone(), task.asked);
+            let (status, reason) = (Status::Completed, None);
+            Input::Message(Message::Ended { sequence, status, output, reason, child, asked })
+        } else {
+            let Input::Report(mut report) = report(sequence, Verdict::Done(TaskStatus::Completed))
+            else {
+                unreachable!("a report is one");
+            };
+            report.output = Some(output);
+            Input::Report(report)
+        };
+        run.say(input).expect("an answer is taken");
+    }
+}
+
+/// How an execution ended and what each place gave, without what differs by id.
+fn outcome(state: &Execution) -> Value {
+    let tasks: BTreeMap<&str, Value> = state
+        .tasks()
+        .filter(|task| !task.retried)
+        .map(|task| {
+            let mut output = state.output_of(task).parse();
+            if let Some(members) = output.as_object_mut() {
+                members.remove("subWorkflowId");
+                for inner in members.values_mut().filter_map(Value::as_object_mut) {
+                    inner.remove("subWorkflowId");
+                }
+            }
+            (&*task.reference, json!([task.status, output]))
+        })
+        .collect();
+    json!([state.status, state.output, state.variables, tasks])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 120, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_fork_without_edits_ends_as_the_original(
+        order in prop::collection::vec(any::<u8>(), 1..40),
+        again in prop::collection::vec(any::<u8>(), 1..40),
+        (steps, place) in (1_usize..40, any::<u8>()),
+        steps_max in prop_oneof![Just(200_u32), 1_u32..5],
+    ) {
+        let mut run = Run::new(steps_max);
+        answer(&mut run, &order, steps);
+        let reached: Vec<_> = run.state.tasks().map(|task| task.reference.clone()).collect();
+        let reference = reached[usize::from(place) % reached.len()].clone();
+        let before = dump(&run.state);
+        let branch = Branch {
+            original: Box::new(run.state.clone()),
+            version: run.history.len() as u64,
+            at: BranchPoint { reference, attempt: 1 },
+            edits: Vec::new(),
+            plan: None,
+            correlation_id: None,
+            created_by: None,
+        };
+        let mut fork = Run::new(steps_max);
+        (fork.state, fork.now) = (Execution::new(ExecutionId::new("fork")), run.now);
+        fork.history.clear();
+        fork.say(Input::Branch(Box::new(branch.clone()))).expect("a fork begins");
+        prop_assert_eq!(dump(&fork.state), dump(&fork.fold()), "a fork folds from its history");
+        prop_assert!(matches!(
+            fork.say(Input::Branch(Box::new(branch))),
+            Err(Rejected::Stale(_))
+        ));
+        prop_assert_eq!(before, dump(&run.state), "the original is as it was");
+        answer(&mut run, &order, 1000);
+        answer(&mut fork, &again, 1000);
+        prop_assert_eq!(run.state.status, Status::Completed);
+        prop_assert_eq!(outcome(&fork.state), outcome(&run.state));
+        prop_assert_eq!(dump(&fork.state), dump(&fork.fold()));
     }
 }
 

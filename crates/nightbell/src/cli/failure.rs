@@ -22,6 +22,8 @@ pub(crate) enum Exit {
     WorkflowFailed = 5,
     /// The server does not answer.
     Unreachable = 6,
+    /// A plan has changes, which is no error.
+    Changes = 7,
 }
 
 impl From<Exit> for ExitCode {

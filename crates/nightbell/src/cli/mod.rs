@@ -18,6 +18,7 @@ mod monitor;
 pub(crate) mod offline;
 mod orchestration;
 mod output;
+mod project;
 mod queue;
 mod receiver;
 mod route;
@@ -63,7 +64,8 @@ Environment:
   NO_COLOR               no colours, whatever the value
 
 Exit codes:
-  0 ok   1 error   2 usage   3 not found   4 conflict   5 workflow failed   6 server unreachable";
+  0 ok   1 error   2 usage   3 not found   4 conflict   5 workflow failed   6 server unreachable
+  7 `plan` has changes";
 
 const URL_HELP: &str = "\
 Address of the server [env: NIGHTBELL_URL, CONDUCTOR_SERVER_URL] [default: http://127.0.0.1:8080]";
@@ -198,6 +200,10 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
     /// Secrets that workflows use: written, never shown
     #[command(subcommand)]
     Secret(secret::Verb),
+    /// Say what a folder of definitions would change on the server, and whom that touches
+    Plan(project::Plan),
+    /// Make the server what a folder of definitions, or a saved plan, says
+    Apply(project::Apply),
     /// Keys: who may use the server, and for what
     #[command(subcommand)]
     Key(key::Verb),
@@ -272,6 +278,8 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Receiver(verb) => receiver::run(verb, &client, &output).await,
             ClientCommand::Route(verb) => route::run(verb, &client, &output).await,
             ClientCommand::Secret(verb) => secret::run(verb, &client, &output).await,
+            ClientCommand::Plan(arguments) => project::plan(arguments, &client, &output).await,
+            ClientCommand::Apply(arguments) => project::apply(arguments, &client, &output).await,
             ClientCommand::Key(verb) => key::run(verb, &client, &output).await,
             ClientCommand::Test(_) | ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
         }
@@ -291,6 +299,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let mut exit = Exit::Error;
     if let Some(failure) = error.downcast_ref::<Failure>() {
         exit = failure.exit;
+        if exit == Exit::Changes {
+            text = format!("{error:#}\n");
+        }
         for detail in &failure.details {
             let _ = writeln!(text, "  {}", output::clean(detail));
         }

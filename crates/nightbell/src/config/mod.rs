@@ -203,6 +203,11 @@ settings! {
     /// They are watched: what changes together is one change, and a file with a mistake is left out.
     load: Vec<PathBuf> = [];
 
+    /// Remove what the files of `load` defined and do not define any more.
+    ///
+    /// Only what these files brought is removed, and nothing while one of them has a mistake.
+    load_prune: bool = ["off"];
+
     /// Robopager's `etl.cfg`: mailbox, batchy, time zone and Redis of the checklists among `load`.
     ///
     /// `off` for none. `nightbell robopager` names one itself.

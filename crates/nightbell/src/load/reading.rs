@@ -9,7 +9,7 @@ use kernel::definition::{
     parse_workflows, validate_event_handler, validate_task_def,
 };
 use kernel::schedule::parse_schedules;
-use serde_json::Value;
+use server::projects::FileKind;
 use server::triggers;
 
 use super::finding::{Finding, Level};
@@ -107,20 +107,26 @@ fn one(
     let source = Source { file, text: &text };
     let refused = |problems| source.refused(problems);
     let mut defined = Defined::default();
-    if holds_task_defs(file) {
-        let found = parse_task_defs(&text).map_err(refused)?;
-        defined.tasks = source.judged(found, validate_task_def)?;
-    } else if holds(&text, is_schedule) {
-        defined.schedules = parse_schedules(&text).map_err(refused)?;
-    } else if holds(&text, is_event_handler) {
-        let found = parse_event_handlers(&text).map_err(refused)?;
-        let judge = |handler: &_| validate_event_handler(handler, engine.scripts());
-        defined.handlers = source.judged(found, judge)?;
-    } else if holds(&text, is_trigger) {
-        defined.triggers = triggers::read(&text, engine.scripts()).map_err(refused)?;
-    } else {
-        let found = parse_workflows(&text).map_err(refused)?;
-        defined.workflows = workflows(&source, found, tasks, engine, doubtful)?;
+    match FileKind::of(file, &text) {
+        FileKind::Tasks => {
+            let found = parse_task_defs(&text).map_err(refused)?;
+            defined.tasks = source.judged(found, validate_task_def)?;
+        }
+        FileKind::Schedules => {
+            defined.schedules = parse_schedules(&text).map_err(refused)?;
+        }
+        FileKind::Handlers => {
+            let found = parse_event_handlers(&text).map_err(refused)?;
+            let judge = |handler: &_| validate_event_handler(handler, engine.scripts());
+            defined.handlers = source.judged(found, judge)?;
+        }
+        FileKind::Triggers => {
+            defined.triggers = triggers::read(&text, engine.scripts()).map_err(refused)?;
+        }
+        FileKind::Workflows => {
+            let found = parse_workflows(&text).map_err(refused)?;
+            defined.workflows = workflows(&source, found, tasks, engine, doubtful)?;
+        }
     }
     Ok(defined)
 }
@@ -147,25 +153,4 @@ fn workflows(
         doubtful.extend(found.warnings.iter().map(|it| source.finding(index, Level::Warning, it)));
     }
     if problems.is_empty() { Ok(workflows) } else { Err(problems) }
-}
-
-/// Whether a document, or the first of a list, is what `tells` says. What is no JSON at all is told
-/// elsewhere.
-fn holds(text: &str, tells: impl Fn(&Value) -> bool) -> bool {
-    let Ok(document) = serde_json::from_str::<Value>(text) else { return false };
-    tells(document.get(0).unwrap_or(&document))
-}
-
-fn is_schedule(document: &Value) -> bool {
-    ["startWorkflowRequest", "cronExpression", "cronSchedules"]
-        .iter()
-        .any(|member| document.get(member).is_some())
-}
-
-fn is_trigger(document: &Value) -> bool {
-    document.get("method").is_some() || document.get("path").is_some()
-}
-
-fn is_event_handler(document: &Value) -> bool {
-    document.get("event").is_some() && document.get("actions").is_some()
 }

@@ -43,15 +43,21 @@ impl Name {
 /// What files defined when they were last good.
 pub(super) type Definers = BTreeMap<PathBuf, BTreeSet<Name>>;
 
-impl Defined {
+/// What definitions have to do with others.
+pub(super) trait Refers {
     /// What it defines that others refer to.
-    pub(super) fn names(&self) -> BTreeSet<Name> {
+    fn names(&self) -> BTreeSet<Name>;
+    /// What it refers to and does not define itself.
+    fn references(&self) -> BTreeSet<Name>;
+}
+
+impl Refers for Defined {
+    fn names(&self) -> BTreeSet<Name> {
         let workflows = self.workflows.iter().map(|it| Name::Workflow(it.name.clone()));
         let tasks = self.tasks.iter().map(|it| Name::Task(it.name.clone()));
         workflows.chain(tasks).collect()
     }
 
-    /// What it refers to and does not define itself.
     fn references(&self) -> BTreeSet<Name> {
         let mut names = BTreeSet::new();
         self.workflows.iter().for_each(|it| add_references(it, &mut names));

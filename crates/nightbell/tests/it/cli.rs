@@ -7,6 +7,7 @@ mod config;
 mod control;
 mod event;
 mod orchestration;
+mod project;
 mod queue;
 mod run;
 mod schedule;

@@ -87,6 +87,34 @@ async fn what_changes_is_applied_and_what_is_broken_is_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_removed_file_defined_goes_with_it_if_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        write(folder.path(), &format!("{name}.json"), &flow(name, "").to_string());
+    }
+    let path = folder.path().to_str().unwrap();
+    let mut live = Live::start(&["--load", path, "--load-prune", "on"]).await;
+    live.define("by-hand", flow("x", "")["tasks"].clone()).await;
+    let remove = |name: &str| std::fs::remove_file(folder.path().join(name)).unwrap();
+    // Nothing goes while a file has a mistake.
+    write(folder.path(), "a.json", "{");
+    until_logged(&live, &["ERROR", "a.json"]).await;
+    remove("b.json");
+    until_logged(&live, &["WARN", "b.json", "the file is gone"]).await;
+    until_described(&live, "b", "").await;
+    write(folder.path(), "a.json", &flow("a", "mended").to_string());
+    until_logged(&live, &["removed", "workflow b v1"]).await;
+    // Also what goes while nobody looks.
+    live.stop().await;
+    remove("c.json");
+    live.launch().await;
+    let all = live.get("/api/metadata/workflow").await;
+    let names = all.as_array().unwrap().iter().map(|flow| flow["name"].as_str().unwrap());
+    let names: Vec<&str> = names.filter(|name| !name.contains(':')).collect();
+    assert_eq!(names, ["a", "by-hand"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn workflows_are_judged_by_the_task_definitions_beside_them() {
     let folder = tempfile::tempdir().unwrap();
     let call = json!({ "name": "z_call", "version": 1, "schemaVersion": 2,

@@ -51,5 +51,6 @@ pub(crate) fn router() -> Routes {
         .merge(secret::routes())
         .merge(environment::routes())
         .merge(monitor::routes())
+        .merge(crate::projects::routes())
         .merge(unsupported::routes())
 }

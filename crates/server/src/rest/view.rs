@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use engine::Engine;
 use kernel::definition::{TaskDef, WorkflowTask};
-use kernel::graph::{Execution, Kind, Status, Task, TaskStatus, iteration_of};
+use kernel::graph::{Execution, Kind, Origin, Status, Task, TaskStatus, iteration_of};
 use kernel::{ExecutionId, Json, TaskId, Timestamp};
 use serde::{Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -350,6 +350,7 @@ impl<'a> Shown<'a> {
             failed_task_names: state.failed_names(),
             history: [],
             idempotency_key: state.idempotency_key.as_deref(),
+            branched_from: state.branched_from.as_ref().map(BranchedFrom::of),
             rate_limited: state.is_held_back(),
             rate_limit_key: state.gate.as_ref().map(|gate| &*gate.key),
             start_time: state.created_at,
@@ -468,12 +469,31 @@ struct WorkflowView<'a> {
     history: [(); 0],
     #[serde(skip_serializing_if = "Option::is_none")]
     idempotency_key: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    branched_from: Option<BranchedFrom<'a>>,
     rate_limited: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit_key: Option<&'a str>,
     start_time: Timestamp,
     workflow_name: &'a str,
     workflow_version: i32,
+}
+
+/// The execution that one began as a fork of.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct BranchedFrom<'a> {
+    workflow_id: &'a ExecutionId,
+    /// Commits of it that were known.
+    version: u64,
+    /// Before which task.
+    at: &'a str,
+}
+
+impl<'a> BranchedFrom<'a> {
+    pub(super) fn of(origin: &'a Origin) -> Self {
+        Self { workflow_id: &origin.from, version: origin.version, at: &origin.at }
+    }
 }
 
 /// Every task, each made only when it is written.

@@ -9,7 +9,8 @@ use serde::Serialize;
 use utoipa_axum::routes;
 
 use super::extract::{Answer, Path};
-use super::workflow::show;
+use super::view::BranchedFrom;
+use super::workflow::{Fork, forks, show};
 use crate::Api;
 use crate::access::Routes;
 use crate::durable;
@@ -44,6 +45,12 @@ pub(crate) struct Why {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    /// The execution that it began as a fork of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    branched_from: Option<Json>,
+    /// What was forked from it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    forks: Vec<Fork>,
     pub(crate) waiting: Vec<Waiting>,
 }
 
@@ -55,7 +62,14 @@ pub(crate) async fn why(engine: &Engine, id: &str) -> Result<Why, Problem> {
     if let Some(reason) = engine.quarantine_of(&ExecutionId::new(id)) {
         let workflow_id = ExecutionId::new(id);
         let reason = Some(format!("quarantined: {reason}"));
-        return Ok(Why { workflow_id, status: "QUARANTINED", reason, waiting: Vec::new() });
+        return Ok(Why {
+            workflow_id,
+            status: "QUARANTINED",
+            reason,
+            branched_from: None,
+            forks: Vec::new(),
+            waiting: Vec::new(),
+        });
     }
     let now = engine.now();
     let look = |state: &Execution| {
@@ -65,11 +79,14 @@ pub(crate) async fn why(engine: &Engine, id: &str) -> Result<Why, Problem> {
             workflow_id: state.id.clone(),
             status: state.status.as_str(),
             reason: state.reason.as_deref().map(str::to_owned),
+            branched_from: state.branched_from.as_ref().map(|it| Json::of(&BranchedFrom::of(it))),
+            forks: Vec::new(),
             waiting: state.waiting(now),
         };
         (why, about, state.gate_name())
     };
     let (mut why, about, gate) = show(engine, id, look).await?;
+    why.forks = forks(engine, &why.workflow_id).await?;
     if let Some(gate) = gate {
         for limited in why.waiting.iter_mut().filter_map(|waiting| waiting.limited_by.as_mut()) {
             limited.holders = engine.queues().holders(&gate, HOLDERS_MAX);

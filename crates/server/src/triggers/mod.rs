@@ -147,6 +147,24 @@ pub async fn differing(engine: &Engine, triggers: Vec<Trigger>) -> Result<Vec<Tr
     Ok(triggers.into_iter().filter(|it| !present.holds(it)).collect())
 }
 
+/// The document of a trigger; `None` if there is none that can be used.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn document_of(engine: &Engine, name: &str) -> Result<Option<Value>, Problem> {
+    let present = registered(engine).await?;
+    Ok(present.triggers.get(name).map(|trigger| trigger.document.clone()))
+}
+
+/// Removes a trigger; `false` if there was none.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn remove(engine: &Engine, name: &str) -> Result<bool, Problem> {
+    let _writing = WRITING.lock().await;
+    Ok(engine.catalogue().delete(KIND, name).await?)
+}
+
 impl Registered {
     /// Whether a trigger is registered just so.
     fn holds(&self, trigger: &Trigger) -> bool {

@@ -126,6 +126,10 @@ pub(super) fn pass_until(
             _ => Vec::new(),
         };
         for block in entered {
+            if is_under_way(draft.state, block, path) {
+                // It goes on by itself, and what stands in it is yet to be done.
+                continue;
+            }
             let nodes = &draft.state.block(block).nodes;
             let length = nodes.len();
             let first = nodes.first().copied();
@@ -134,6 +138,19 @@ pub(super) fn pass_until(
             }
         }
     }
+}
+
+/// Whether something in a block is open, or is to be tried again.
+fn is_under_way(state: &Execution, block: BlockId, path: &[u32]) -> bool {
+    let counts = |task: &Task| {
+        let node = state.node_of(task);
+        let failed = task.status.is_failure() && !task.retried && !node.task.permissive;
+        let in_block = std::iter::once(task.node).chain(state.owners(task.node));
+        (failed || !task.status.is_closed())
+            && task.path.starts_with(path)
+            && in_block.into_iter().any(|node| state.node(node).block == block)
+    };
+    state.tasks().any(counts)
 }
 
 /// Writes a task into the record that never runs, so that the flow passes its place.

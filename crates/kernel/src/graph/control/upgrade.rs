@@ -49,15 +49,26 @@ pub(super) fn upgrade(
         )));
     }
     let mut draft = Draft::new(state, context);
+    obey(&mut draft, plan, input, outputs);
+    draft.walk_all();
+    Ok(draft.settle())
+}
+
+/// Puts a plan that fits under the state; what is new in it before where the flow has come is
+/// skipped.
+pub(super) fn obey(
+    draft: &mut Draft<'_>,
+    plan: Arc<Plan>,
+    input: Option<Json>,
+    outputs: &BTreeMap<Arc<str>, Json>,
+) {
     draft.push(Event::Upgraded { plan: plan.into() });
     if input.is_some() {
         draft.push(Event::Amended { input, correlation_id: None });
     }
     for (block, (path, index)) in fronts(draft.state) {
-        pass_until(&mut draft, block, index, &path, outputs);
+        pass_until(draft, block, index, &path, outputs);
     }
-    draft.walk_all();
-    Ok(draft.settle())
 }
 
 /// How far the flow has come in each block: the place of the last task, in the latest iteration.

@@ -7,8 +7,11 @@ use super::{Execution, Task};
 use crate::graph::plan::{NodeId, Plan, Shape};
 
 impl Execution {
-    /// Whether another plan fits what has happened so far; else the task that it does not fit.
-    pub(in crate::graph) fn check_upgrade(&self, plan: &Plan) -> Result<(), String> {
+    /// Whether another plan fits what has happened so far.
+    ///
+    /// # Errors
+    /// The task that it does not fit, in words.
+    pub fn check_upgrade(&self, plan: &Plan) -> Result<(), String> {
         let version = plan.definition.version;
         for task in self.tasks() {
             let reference = &self.node_of(task).reference;

@@ -132,6 +132,17 @@ impl Run {
         decided
     }
 
+    /// Goes on with an execution that has not begun; gives the one that was.
+    pub(super) fn leave(&mut self, id: &str) -> (Execution, Vec<String>) {
+        let state = std::mem::replace(&mut self.state, Execution::new(ExecutionId::new(id)));
+        (state, std::mem::take(&mut self.history))
+    }
+
+    /// Comes back to an execution that was left.
+    pub(super) fn come_back(&mut self, (state, history): (Execution, Vec<String>)) {
+        (self.state, self.history) = (state, history);
+    }
+
     /// Panics unless the history gives the present state.
     pub(super) fn check_fold(&self) {
         assert_eq!(dump(&self.fold()), dump(&self.state), "the history gives the state");

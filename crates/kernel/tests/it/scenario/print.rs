@@ -137,6 +137,13 @@ pub(super) fn event(state: &Execution, event: &Event) -> Option<String> {
         Event::Ended(ended) => end(ended),
         Event::ClockSetBack { by } => format!("the clock was set back by {}s", by / 1000),
         Event::Snapshot(_) => "snapshot".to_owned(),
+        Event::Branched(whole) => {
+            let origin = whole.state.branched_from.as_ref().expect("a fork is of something");
+            let kept: Vec<String> =
+                whole.state.tasks().map(|task| task.reference.to_string()).collect();
+            let (from, version, at) = (&origin.from, origin.version, &origin.at);
+            format!("branched from {from} (version {version}) at {at}, with [{}]", kept.join(", "))
+        }
     })
 }
 

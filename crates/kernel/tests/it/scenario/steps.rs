@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use kernel::graph::{
-    Amendment, Asker, Control, Event, GATE_PLACE, Input, Instead, Message, Parent, Plan, Post,
-    Report, Start, Status, TaskStatus, Verdict,
+    Amendment, Asker, Branch, BranchPoint, Control, Edit, Event, GATE_PLACE, Input, Instead,
+    Message, Parent, Plan, Post, Report, Start, Status, TaskStatus, Verdict,
 };
 use kernel::{ExecutionId, Json, Rejected, Timestamp};
 use serde_json::Value;
@@ -30,7 +30,7 @@ const WAKES_MAX: usize = 10_000;
 /// restart [latest] [{INPUT}]  rerun REF [{INPUT}] [input={} correlation=X]   skip REF {OUT}
 /// go-to REF [{INPUT}]         upgrade [{REF: {OUT}}] [input={}]
 /// set {VARIABLES}             reset-callbacks                        show REF
-/// post ID {PAYLOAD}
+/// branch REF[#ATTEMPT] [upgrade] [{PATH: VALUE}] (goes on with the fork)      post ID {PAYLOAD}
 /// gates full / gates free     admit                                  kept NAME/KEY {OUT}
 /// child-started REF           child-refused REF "why"                child-revived REF
 /// child-ended REF STATUS {OUT} "why" [of=N asked=N]    parent-terminates "why"      parent-retries
@@ -164,6 +164,7 @@ impl<'a> Teller<'a> {
             }
             "gates" => self.run.world.full = words.has("full"),
             "show" => self.show(&words),
+            "branch" => self.branch(&words),
             "at" => self.advance(instant(words.first())),
             "jump" => {
                 self.run.now = instant(words.first());
@@ -246,6 +247,33 @@ impl<'a> Teller<'a> {
                 };
                 self.line(&format!("rejected as {class}: {rejected}"));
             }
+        }
+    }
+
+    /// Goes on with a fork of the execution, if that is accepted.
+    fn branch(&mut self, words: &Words) {
+        let given = words.json.as_ref().map(Json::parse).unwrap_or_default();
+        let edits = given.as_object().cloned().unwrap_or_default();
+        let edit = |(path, value): (String, Value)| Edit { path: path.into(), value: value.into() };
+        let at: BranchPoint = words.first().parse().expect("a place");
+        let plan = words.has("upgrade").then(|| self.plan(1));
+        let again = self.run.state.done_again_by_fork(&at).unwrap_or_default();
+        let again: Vec<String> = again.iter().map(|task| task.reference.to_string()).collect();
+        let left = self.run.leave("fork");
+        let branch = Branch {
+            original: Box::new(left.0.clone()),
+            version: 7,
+            at,
+            edits: edits.into_iter().map(edit).collect(),
+            plan,
+            correlation_id: None,
+            created_by: None,
+        };
+        self.decide(Input::Branch(Box::new(branch)));
+        if self.run.state.is_started() {
+            self.line(&format!("again: {}", again.join(", ")));
+        } else {
+            self.run.come_back(left);
         }
     }
 

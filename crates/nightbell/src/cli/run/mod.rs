@@ -3,6 +3,7 @@
 mod as_test;
 mod code;
 mod control;
+mod fork;
 mod list;
 mod show;
 mod start;
@@ -74,6 +75,8 @@ pub(crate) enum Verb {
     },
     /// Run an ended run again from one of its tasks
     Rerun(control::Rerun),
+    /// Start a new run with the state that another one had before one of its tasks
+    Fork(fork::Arguments),
     /// Remove runs and everything about them
     Delete(Targets),
     /// Let a run go on without a task that has not begun
@@ -143,6 +146,16 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
                 done => done,
             }
         }
+        Verb::Fork(arguments) => {
+            let id = arguments.id().to_owned();
+            match fork::run(arguments, client, output).await {
+                Err(error) => {
+                    let instead = format!("`nightbell run restart {id}` begins it anew");
+                    Err(code::refused(&id, error, &instead, client).await)
+                }
+                done => done,
+            }
+        }
         Verb::SkipTask { id, reference } => {
             match control::skip_task(&id, &reference, client, output).await {
                 Err(error) => {
@@ -191,6 +204,7 @@ struct Workflow {
     correlation_id: Option<String>,
     priority: i64,
     parent_workflow_id: Option<String>,
+    branched_from: Option<fork::BranchedFrom>,
     start_time: Moment,
     end_time: Moment,
     tasks: Vec<Task>,
@@ -230,6 +244,7 @@ impl Default for Workflow {
             correlation_id: None,
             priority: 0,
             parent_workflow_id: None,
+            branched_from: None,
             start_time: Moment(None),
             end_time: Moment(None),
             tasks: Vec::new(),

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Workflow, as_test, fetch, why};
+use super::{Workflow, as_test, fetch, fork, why};
 use crate::cli::client::Client;
 use crate::cli::moment;
 use crate::cli::output::{Output, clean, clean_lines, cut};
@@ -50,6 +50,9 @@ pub(super) async fn run(
     }
     let now = Timestamp::now();
     header(&workflow, now, output)?;
+    for fork in fork::of(&arguments.id, client).await? {
+        field("Fork", &fork.line(now), output)?;
+    }
     if !workflow.is_over() && !workflow.id.is_empty() {
         for task in why::waiting(&value, &workflow, client).await? {
             let text = format!("{}: {}", clean(&task.reference), clean(&task.reason));
@@ -94,6 +97,9 @@ fn header(workflow: &Workflow, now: Timestamp, output: &Output) -> anyhow::Resul
     field("Took", &workflow.start_time.until(workflow.end_time, now), output)?;
     field("Correlation", &text(&workflow.correlation_id), output)?;
     field("Parent", &text(&workflow.parent_workflow_id), output)?;
+    if let Some(origin) = &workflow.branched_from {
+        field("Forked from", &origin.line(), output)?;
+    }
     if workflow.priority != 0 {
         field("Priority", &workflow.priority.to_string(), output)?;
     }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::fork::{BranchedFrom, Fork};
 use super::{Workflow, fetch};
 use crate::cli::client::{Client, understand};
 use crate::cli::failure::{Exit, Failure};
@@ -41,6 +42,10 @@ struct Why {
     status: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    branched_from: Option<BranchedFrom>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    forks: Vec<Fork>,
     waiting: Vec<Waiting>,
 }
 
@@ -64,6 +69,12 @@ pub(super) async fn run(id: &str, client: &Client, output: &Output) -> anyhow::R
         Some(reason) => output.line(format_args!("{status}: {}", clean(reason)))?,
     }
     let now = Timestamp::now();
+    if let Some(origin) = &why.branched_from {
+        output.line(format_args!("forked from {}", origin.line()))?;
+    }
+    for fork in &why.forks {
+        output.line(format_args!("has the fork {}", fork.line(now)))?;
+    }
     for task in &why.waiting {
         let name = clean(&task.reference);
         let kind = clean(&task.task_type);
@@ -111,6 +122,8 @@ fn guess(value: &Value, workflow: Workflow) -> Why {
         workflow_id: workflow.id,
         status: workflow.status,
         reason: workflow.reason_for_incompletion,
+        branched_from: workflow.branched_from,
+        forks: Vec::new(),
         waiting,
     }
 }

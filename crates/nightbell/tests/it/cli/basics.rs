@@ -99,10 +99,12 @@ fn an_answer_of_another_shape_is_told() {
 fn ids_stay_within_their_segment_of_the_path() {
     let server = StandIn::start().says("GET /api/workflow/a%2Fb%3Fc%20d", 200, json!({}));
     server.run(&["run", "show", "a/b?c d"]).exits(0);
+    let heard = server.heard();
     for id in ["..", ".", ""] {
         server.run(&["run", "delete", "--yes", id]).exits(2);
     }
-    assert_eq!(server.heard().len(), 1);
+    assert_eq!(heard.last().map(String::as_str), Some("GET /api/workflow/a%2Fb%3Fc%20d/forks"));
+    assert_eq!(server.heard(), heard, "nothing more was asked");
 }
 
 #[test]

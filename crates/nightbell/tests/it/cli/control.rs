@@ -142,3 +142,62 @@ fn rerun_asks_before_what_has_completed_is_replaced() {
     assert_eq!(server.heard(), ["GET /api/workflow/1?includeTasks=true"]);
     server.run(&["run", "rerun", "1", "--from", "t-2", "--yes"]).exits(0);
 }
+
+fn fork(answer: &Value) -> StandIn {
+    StandIn::start().says("POST /api/workflow/1/fork", 200, answer.clone())
+}
+
+#[test]
+fn a_fork_asks_before_tasks_act_again() {
+    let answer = json!({ "workflowId": "2", "existing": false, "doneAgain": [
+        { "referenceTaskName": "ring", "taskType": "HTTP", "status": "COMPLETED" } ] });
+    let server = fork(&answer);
+    let arguments = ["run", "fork", "1", "--at", "ring"];
+    let refused = server.run(&arguments).exits(2);
+    assert!(refused.stderr.contains("task ring (HTTP, COMPLETED)"), "{refused:?}");
+    assert!(refused.stderr.contains("add --yes"), "{refused:?}");
+    assert_eq!(server.body(0), json!({ "at": "ring", "dryRun": true }));
+    assert_eq!(server.heard().len(), 1, "nothing but the trial");
+    let done = server.run(&[&arguments[..], &["--yes"]].concat()).exits(0);
+    assert_eq!(done.stdout, "2\n");
+    let key = server.body(2)["idempotencyKey"].clone();
+    assert!(key.as_str().is_some_and(|key| !key.is_empty()), "a repetition is no second fork");
+    assert_eq!(server.body(2), json!({ "at": "ring", "idempotencyKey": key }));
+}
+
+#[test]
+fn a_dry_fork_only_lists() {
+    let answer = json!({ "doneAgain": [
+        { "referenceTaskName": "ring", "taskType": "HTTP", "status": "COMPLETED" } ] });
+    let server = fork(&answer);
+    let listed = server.run(&["run", "fork", "1", "--at", "ring", "--dry-run"]).exits(0);
+    assert_eq!(listed.stdout, "task ring (HTTP, COMPLETED)\n");
+    assert_eq!(server.heard().len(), 1);
+}
+
+#[test]
+fn a_fork_takes_values_and_a_key() {
+    let server = fork(&json!({ "workflowId": "2", "existing": true, "doneAgain": [] }));
+    let arguments = [
+        "run",
+        "fork",
+        "1",
+        "--at",
+        "b#2",
+        "--set",
+        "a.output.n=3",
+        "--set",
+        "workflow.input.s=x=y",
+        "--version",
+        "2",
+        "--idempotency-key",
+        "k",
+    ];
+    let done = server.run(&arguments).exits(0);
+    let set = json!({ "a.output.n": 3, "workflow.input.s": "x=y" });
+    let expected = json!({ "at": "b#2", "set": set, "version": 2, "idempotencyKey": "k" });
+    assert_eq!(server.body(1), expected);
+    assert!(done.stderr.contains("there before"), "{done:?}");
+    let refused = server.run(&["run", "fork", "1", "--at", "b", "--set", "n"]).exits(2);
+    assert!(refused.stderr.contains("has no value"), "{refused:?}");
+}

@@ -184,7 +184,8 @@ fn show_is_a_page_about_one_run() {
         assert!(lines.contains(&line.to_owned()), "{line}: {lines:#?}");
     }
     assert!(lines.iter().any(|line| line.starts_with("Started 20") && line.ends_with("s ago)")));
-    assert_eq!(server.heard(), ["GET /api/workflow/id-1?includeTasks=false"]);
+    let heard = ["GET /api/workflow/id-1?includeTasks=false", "GET /api/workflow/id-1/forks"];
+    assert_eq!(server.heard(), heard);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod control;
 mod elsewhere;
+mod fork;
 mod messages;
 mod read;
 mod rehearse;
@@ -11,6 +12,7 @@ mod state;
 pub(super) use control::{
     RemoveParams, RestartParams, Steering, remove, restart, retry, terminate, terminate_and_remove,
 };
+pub(super) use fork::{Fork, forks};
 pub(super) use read::{room_for, show, show_among, show_whole};
 pub(super) use start::external_storage;
 pub(crate) use start::{StartRequest, begin, begin_as, checked_aside};
@@ -25,6 +27,7 @@ pub(super) fn routes() -> Routes {
         .merge(control::routes())
         .merge(state::routes())
         .merge(elsewhere::routes())
+        .merge(fork::routes())
         .merge(rehearse::routes())
         .merge(messages::routes())
 }

@@ -358,7 +358,11 @@ fn plan_of(engine: &Engine, request: &StartRequest) -> Result<Arc<Plan>, Problem
 }
 
 /// The plan of a definition that came with the request.
-fn inline_plan(engine: &Engine, name: &str, definition: &RawValue) -> Result<Arc<Plan>, Problem> {
+pub(super) fn inline_plan(
+    engine: &Engine,
+    name: &str,
+    definition: &RawValue,
+) -> Result<Arc<Plan>, Problem> {
     let within = |flaws: Vec<Flaw>| {
         Problem::invalid(flaws.into_iter().map(|flaw| flaw.under("/workflowDef")).collect())
     };

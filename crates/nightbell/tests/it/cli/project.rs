@@ -1,0 +1,94 @@
+//! Plan and apply: what is sent, what is shown, and the exit codes.
+
+use serde_json::{Value, json};
+
+use crate::stand_in::{Nightbell, Outcome, StandIn};
+
+const FLOW: &str = r#"{ "name": "w", "tasks": [] }"#;
+
+fn planned(refusals: &Value) -> Value {
+    json!({
+        "project": "defs", "base": "b1", "refusals": refusals,
+        "changes": [
+            { "action": "update", "kind": "workflow", "name": "w", "version": 1,
+              "notes": ["2 running keep the old plan; 2 could be upgraded"] },
+            { "action": "remove", "kind": "schedule", "name": "nightly" },
+        ],
+        "notes": ["secret PD_KEY is not on the server"],
+    })
+}
+
+fn run(server: &StandIn, arguments: &[&str]) -> Outcome {
+    Nightbell::new(arguments)
+        .env("NIGHTBELL_URL", &server.url())
+        .file("defs/w.json", FLOW)
+        .file("defs/below/m.yaml", "monitors: {}\n")
+        .file("defs/input.json", "{}")
+        .file("plan.json", r#"{ "project": "shop", "base": "b0", "files": [] }"#)
+        .file("other.json", r#"{ "project": "shop", "files": [] }"#)
+        .run()
+}
+
+#[test]
+fn a_plan_with_changes_is_exit_code_7_and_none_is_0() {
+    let request = "POST /api/projects/defs/plan";
+    let server = StandIn::start().says(request, 200, planned(&json!([])));
+    let outcome = run(&server, &["plan", "defs"]).exits(7);
+    let expected = [
+        "~ workflow w v1",
+        "2 running keep the old plan; 2 could be upgraded",
+        "- schedule nightly",
+        "! secret PD_KEY is not on the server",
+    ];
+    assert_eq!(outcome.lines(), expected);
+    assert_eq!(outcome.stderr, "2 changes to apply\n");
+    let files = json!([
+        { "path": "below/m.yaml", "text": "monitors: {}\n", "monitors": true },
+        { "path": "w.json", "text": FLOW, "monitors": false },
+    ]);
+    assert_eq!(server.body(0), json!({ "files": files }));
+    let nothing = json!({ "project": "defs", "base": "b1", "changes": [] });
+    let server = StandIn::start().says(request, 200, nothing);
+    assert_eq!(run(&server, &["plan", "defs"]).exits(0).stdout, "");
+    let server = StandIn::start().refuses(request, 400, "Validation failed");
+    run(&server, &["plan", "defs"]).exits(1);
+}
+
+#[test]
+fn a_saved_plan_is_applied_with_what_it_was_made_against() {
+    let server = StandIn::start()
+        .says("POST /api/projects/shop/plan", 200, planned(&json!([])))
+        .refuses("POST /api/projects/shop/apply", 409, "changed since the plan was made");
+    run(&server, &["apply", "plan.json"]).exits(4);
+    assert_eq!(server.body(1)["base"], "b0");
+    let outcome = run(&server, &["apply", "other.json"]).exits(1);
+    assert!(outcome.stderr.contains("what it was made against"), "{outcome:?}");
+}
+
+#[test]
+fn apply_asks_before_much_is_removed() {
+    let refusals = json!(["it removes 1 of 2 objects; --yes lets it"]);
+    let server = StandIn::start()
+        .says("POST /api/projects/shop/plan", 200, planned(&refusals))
+        .says("POST /api/projects/shop/apply", 200, json!({ "updated": 1, "removed": 1 }));
+    let arguments = ["apply", "defs", "--project", "shop"];
+    let refused = run(&server, &arguments).exits(2);
+    assert!(refused.stderr.contains("schedule nightly"), "{refused:?}");
+    assert_eq!(server.heard().len(), 1, "only the plan");
+    let done = run(&server, &[&arguments[..], &["--yes", "--adopt"]].concat()).exits(0);
+    assert_eq!(done.stderr, "created 0, updated 1, removed 1\n");
+    let body = server.body(2);
+    assert_eq!((&body["yes"], &body["adopt"]), (&json!(true), &json!(true)));
+    assert_eq!(body["base"], json!(null));
+}
+
+#[test]
+fn drift_is_listed() {
+    let drift = json!([{ "project": "shop", "kind": "workflow", "name": "w", "version": 2,
+        "removed": false }]);
+    let server = StandIn::start().says("GET /api/projects/drift", 200, drift);
+    let outcome = run(&server, &["plan", "--drift"]).exits(7);
+    assert_eq!(outcome.lines()[1], "shop workflow w v2 changed");
+    let server = StandIn::start().says("GET /api/projects/drift", 200, json!([]));
+    run(&server, &["plan", "--drift"]).exits(0);
+}

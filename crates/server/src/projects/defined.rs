@@ -1,0 +1,169 @@
+//! What a file of definitions holds, told from its name and its members, and judged.
+
+use std::path::Path;
+
+use engine::Engine;
+use kernel::alert::definition::Known;
+use kernel::definition::{
+    EventHandler, Problem, TaskDef, WorkflowDef, inspect_workflow, parse_event_handlers,
+    parse_task_defs, parse_workflows, validate_event_handler, validate_task_def,
+};
+use kernel::schedule::{ScheduleSpec, parse_schedules};
+use serde_json::Value;
+
+use crate::triggers::{self, Trigger};
+
+/// What one file defines.
+#[derive(Clone, Debug, Default)]
+pub struct Defined {
+    /// Workflows.
+    pub workflows: Vec<WorkflowDef>,
+    /// Task definitions.
+    pub tasks: Vec<TaskDef>,
+    /// Schedules.
+    pub schedules: Vec<ScheduleSpec>,
+    /// Event handlers.
+    pub handlers: Vec<EventHandler>,
+    /// HTTP triggers.
+    pub triggers: Vec<Trigger>,
+}
+
+impl Defined {
+    /// How many definitions there are.
+    pub fn count(&self) -> usize {
+        let Self { workflows, tasks, schedules, handlers, triggers } = self;
+        let documents = workflows.len() + tasks.len() + handlers.len() + triggers.len();
+        documents + schedules.len()
+    }
+
+    /// Adds what monitors may speak of.
+    pub fn add_to(&self, known: &mut Known) {
+        let workflows = self.workflows.iter().map(|it| it.name.as_str().into());
+        known.workflows.get_or_insert_default().extend(workflows);
+        let schedules = self.schedules.iter().map(|it| it.name.clone());
+        known.schedules.get_or_insert_default().extend(schedules);
+    }
+}
+
+/// Whether a file holds task definitions, by its name.
+pub fn holds_task_defs(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name == "taskdefs.json" || name.ends_with(".taskdefs.json")
+}
+
+/// What a file of definitions holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// Task definitions.
+    Tasks,
+    /// Schedules.
+    Schedules,
+    /// Event handlers.
+    Handlers,
+    /// HTTP triggers.
+    Triggers,
+    /// Workflows, and whatever is none of the others.
+    Workflows,
+}
+
+impl FileKind {
+    /// Tells the kind from the name, and the members of the first document.
+    pub fn of(path: &Path, text: &str) -> Self {
+        if holds_task_defs(path) {
+            Self::Tasks
+        } else if holds(text, is_schedule) {
+            Self::Schedules
+        } else if holds(text, is_event_handler) {
+            Self::Handlers
+        } else if holds(text, is_trigger) {
+            Self::Triggers
+        } else {
+            Self::Workflows
+        }
+    }
+}
+
+/// Whether a document, or the first of a list, is what `tells` says. What is no JSON at all is told
+/// elsewhere.
+fn holds(text: &str, tells: impl Fn(&Value) -> bool) -> bool {
+    let Ok(document) = serde_json::from_str::<Value>(text) else { return false };
+    tells(document.get(0).unwrap_or(&document))
+}
+
+fn is_schedule(document: &Value) -> bool {
+    ["startWorkflowRequest", "cronExpression", "cronSchedules"]
+        .iter()
+        .any(|member| document.get(member).is_some())
+}
+
+fn is_trigger(document: &Value) -> bool {
+    document.get("method").is_some() || document.get("path").is_some()
+}
+
+fn is_event_handler(document: &Value) -> bool {
+    document.get("event").is_some() && document.get("actions").is_some()
+}
+
+/// Reads the text of one file; `tasks` are those about to be registered with it.
+///
+/// # Errors
+/// Everything that is wrong, with the file's name.
+pub(super) fn read(
+    path: &Path,
+    text: &str,
+    tasks: &[TaskDef],
+    engine: &Engine,
+) -> Result<Defined, Vec<String>> {
+    let at = |message: String| vec![format!("{}: {message}", path.display())];
+    let told = |problems: Vec<Problem>| {
+        problems.into_iter().flat_map(|problem| at(problem.to_string())).collect::<Vec<_>>()
+    };
+    let kind = FileKind::of(path, text);
+    if kind == FileKind::Tasks {
+        let tasks = parse_task_defs(text).map_err(told)?;
+        let problems: Vec<Problem> = tasks.iter().flat_map(validate_task_def).collect();
+        if !problems.is_empty() {
+            return Err(told(problems));
+        }
+        return Ok(Defined { tasks, ..Defined::default() });
+    }
+    if kind == FileKind::Schedules {
+        let schedules = parse_schedules(text).map_err(told)?;
+        return Ok(Defined { schedules, ..Defined::default() });
+    }
+    if kind == FileKind::Handlers {
+        let handlers = parse_event_handlers(text).map_err(told)?;
+        let check = |handler| validate_event_handler(handler, engine.scripts());
+        let problems: Vec<Problem> = handlers.iter().flat_map(check).collect();
+        if !problems.is_empty() {
+            return Err(told(problems));
+        }
+        return Ok(Defined { handlers, ..Defined::default() });
+    }
+    if kind == FileKind::Triggers {
+        let triggers = triggers::read(text, engine.scripts()).map_err(told)?;
+        return Ok(Defined { triggers, ..Defined::default() });
+    }
+    let workflows = parse_workflows(text).map_err(told)?;
+    let has_template = |name: &str, key: &str| {
+        let registered = || engine.definitions().task(name);
+        let beside = tasks.iter().rfind(|task| task.name == name);
+        beside.map_or_else(
+            || registered().is_some_and(|task| task.input_template.contains_key(key)),
+            |task| task.input_template.contains_key(key),
+        )
+    };
+    let mut problems = Vec::new();
+    for workflow in &workflows {
+        let findings = inspect_workflow(workflow, engine.scripts(), &has_template);
+        problems.extend(findings.problems);
+        for warning in findings.warnings {
+            tracing::warn!("{}: {warning}", path.display());
+        }
+    }
+    if problems.is_empty() {
+        Ok(Defined { workflows, ..Defined::default() })
+    } else {
+        Err(told(problems))
+    }
+}

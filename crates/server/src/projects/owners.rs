@@ -1,0 +1,58 @@
+//! Who owns what: a document for each object that a project has applied.
+
+use std::collections::BTreeMap;
+
+use engine::Engine;
+use serde::{Deserialize, Serialize};
+
+use super::object::Object;
+use crate::problem::Problem;
+
+/// The kind of these documents.
+pub(super) const KIND: &str = "owner";
+
+/// Who owns an object, and what it was when it was applied.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Owner {
+    /// The project.
+    pub(super) project: String,
+    /// What the object was on the server right after.
+    pub(super) applied: String,
+    /// Of a file of monitors: what its text was.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub(super) text: String,
+}
+
+impl Owner {
+    /// It as a document of a change.
+    pub(super) fn document(&self, object: &Object) -> (&'static str, String, String) {
+        (KIND, object.key(), serde_json::to_string(self).unwrap_or_default())
+    }
+}
+
+/// All owned objects.
+///
+/// # Errors
+/// The store's.
+pub(super) async fn all(engine: &Engine) -> Result<BTreeMap<Object, Owner>, Problem> {
+    let mut owners = BTreeMap::new();
+    for document in engine.store().documents(KIND).await? {
+        let (object, owner) =
+            (Object::of_key(&document.name), serde_json::from_str::<Owner>(&document.text));
+        if let (Some(object), Ok(owner)) = (object, owner) {
+            owners.insert(object, owner);
+        } else {
+            tracing::error!(name = %document.name, "who owns this cannot be read");
+        }
+    }
+    Ok(owners)
+}
+
+/// Forgets who owns an object.
+///
+/// # Errors
+/// The store's.
+pub(super) async fn forget(engine: &Engine, object: &Object) -> Result<(), Problem> {
+    engine.store().delete_document(KIND, &object.key(), 0).await?;
+    Ok(())
+}

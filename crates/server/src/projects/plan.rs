@@ -1,0 +1,220 @@
+//! The difference between the files of a project and the server.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+
+use engine::Engine;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::blast;
+use super::object::{Kind, Object, hash};
+use super::owners::{self, Owner};
+use super::wanted::Wanted;
+use crate::problem::Problem;
+
+/// What would change.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Plan {
+    /// The project.
+    pub project: String,
+    /// What it was made against: changes when the server does, as far as the plan is concerned.
+    pub base: String,
+    /// What changes, in the order in which it is applied, removals last.
+    pub changes: Vec<PlannedChange>,
+    /// What keeps it from being applied as it is.
+    pub refusals: Vec<String>,
+    /// What is touched beside the objects: who is told of incidents, secrets that are not there.
+    pub notes: Vec<String>,
+}
+
+/// What becomes of one object.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedChange {
+    /// What is done.
+    pub action: Action,
+    /// `workflow`, `task`, `handler`, `schedule`, `trigger` or `monitors`, which is a file of them.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// The version of a workflow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// Another project owns it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// Whom it touches.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What is done with an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Action {
+    /// It is new.
+    Create,
+    /// It is different.
+    Update,
+    /// It is there just so, and belongs to the project from now on.
+    Adopt,
+    /// The project owns it and does not define it any more.
+    Remove,
+}
+
+/// An object that is not as a project applied it.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Drift {
+    /// The project that owns it.
+    pub project: String,
+    /// What it is.
+    pub kind: &'static str,
+    /// Its name.
+    pub name: String,
+    /// The version of a workflow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<u32>,
+    /// It is gone; else it was changed.
+    pub removed: bool,
+}
+
+/// A plan as those who apply it need it.
+pub(super) struct Difference {
+    pub(super) changes: BTreeMap<Object, Action>,
+    pub(super) owners: BTreeMap<Object, Owner>,
+    pub(super) base: String,
+    /// Objects that the project owns now.
+    pub(super) owned: usize,
+}
+
+impl Difference {
+    /// What another project owns of that which is changed.
+    pub(super) fn foreign<'a>(&'a self, project: &str) -> Vec<(&'a Object, &'a str)> {
+        let changed = self.changes.keys().filter_map(|object| {
+            let owner = self.owners.get(object).filter(|it| it.project != project)?;
+            Some((object, &*owner.project))
+        });
+        changed.collect()
+    }
+
+    pub(super) fn removed(&self) -> impl Iterator<Item = &Object> {
+        self.changes.iter().filter(|(_, action)| **action == Action::Remove).map(|(it, _)| it)
+    }
+
+    /// Whether more than a fifth of what the project owns would be removed.
+    pub(super) fn removes_much(&self) -> bool {
+        self.removed().count() * 5 > self.owned
+    }
+}
+
+/// Compares.
+///
+/// # Errors
+/// The store's.
+pub(super) async fn difference(
+    engine: &Engine,
+    project: &str,
+    wanted: &Wanted,
+) -> Result<Difference, Problem> {
+    let owners = owners::all(engine).await?;
+    let own: BTreeMap<&Object, &Owner> =
+        owners.iter().filter(|(_, owner)| owner.project == project).collect();
+    let differing = Wanted { defined: wanted.differing(engine).await?, ..Wanted::default() };
+    let differing = differing.objects();
+    let objects = wanted.objects();
+    let concerned: BTreeSet<&Object> = objects.iter().chain(own.keys().copied()).collect();
+    let (mut changes, mut seen) = (BTreeMap::new(), String::new());
+    for object in concerned {
+        let present = object.present(engine).await?;
+        let owner = owners.get(object);
+        let (key, here) = (object.key(), present.as_deref().unwrap_or("-"));
+        let whose = owner.map(|it| format!("{} {} {}", it.project, it.applied, it.text));
+        let _ = writeln!(seen, "{key} {here} {}", whose.unwrap_or_default());
+        if !objects.contains(object) {
+            changes.insert(object.clone(), Action::Remove);
+            continue;
+        }
+        let differs =
+            match wanted.monitors.get(&object.name).filter(|_| object.kind == Kind::Monitors) {
+                // Sealing changes what is stored each time, so the texts are compared.
+                Some((_, text)) => {
+                    owner.is_none_or(|it| it.text != *text || Some(&it.applied) != present.as_ref())
+                }
+                None => differing.contains(object),
+            };
+        let action = match (present, owner) {
+            (None, _) => Action::Create,
+            (Some(_), _) if differs => Action::Update,
+            // One without a hash was not finished.
+            (Some(_), Some(owner)) if owner.project == project && !owner.applied.is_empty() => {
+                continue;
+            }
+            (Some(_), _) => Action::Adopt,
+        };
+        changes.insert(object.clone(), action);
+    }
+    let owned = own.len();
+    Ok(Difference { changes, base: hash(&seen), owned, owners })
+}
+
+/// The plan of a project.
+///
+/// # Errors
+/// The store's.
+pub(super) async fn of(engine: &Engine, project: &str, wanted: &Wanted) -> Result<Plan, Problem> {
+    let difference = difference(engine, project, wanted).await?;
+    let mut refusals = Vec::new();
+    for (object, owner) in difference.foreign(project) {
+        refusals.push(format!("project {owner} owns {object}; --adopt takes it over"));
+    }
+    if difference.removes_much() {
+        let (removed, owned) = (difference.removed().count(), difference.owned);
+        refusals.push(format!("it removes {removed} of {owned} objects; --yes lets it"));
+    }
+    let mut notes = Vec::new();
+    let secrets = wanted.missing_secrets.iter();
+    notes.extend(secrets.map(|name| format!("secret {name} is not on the server")));
+    match blast::monitors(engine, project, wanted, &difference).await? {
+        Ok(told) => notes.extend(told),
+        Err(unfit) => refusals.extend(unfit),
+    }
+    let mut changes = Vec::new();
+    let (removals, others): (Vec<_>, Vec<_>) =
+        difference.changes.iter().partition(|(_, action)| **action == Action::Remove);
+    for (object, action) in others.into_iter().chain(removals) {
+        let owner = difference.owners.get(object).filter(|it| it.project != project);
+        changes.push(PlannedChange {
+            action: *action,
+            kind: object.kind.as_str(),
+            name: object.name.to_string(),
+            version: (object.kind == Kind::Workflow).then_some(object.version),
+            owner: owner.map(|it| it.project.clone()),
+            notes: blast::of(engine, object, *action, wanted).await?,
+        });
+    }
+    Ok(Plan { project: project.to_owned(), base: difference.base, changes, refusals, notes })
+}
+
+/// What is not as projects applied it.
+///
+/// # Errors
+/// The store's.
+pub(super) async fn drift(engine: &Engine) -> Result<Vec<Drift>, Problem> {
+    let mut drifted = Vec::new();
+    for (object, owner) in owners::all(engine).await? {
+        let present = object.present(engine).await?;
+        if present.as_ref() != Some(&owner.applied) {
+            drifted.push(Drift {
+                project: owner.project,
+                kind: object.kind.as_str(),
+                name: object.name.to_string(),
+                version: (object.kind == Kind::Workflow).then_some(object.version),
+                removed: present.is_none(),
+            });
+        }
+    }
+    Ok(drifted)
+}
