@@ -10,6 +10,7 @@ mod script;
 mod scripts;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 
 use serde_json::Value;
 
@@ -172,7 +173,7 @@ fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let more = names.len().saturating_sub(LISTED);
     let mut text = names.into_iter().take(LISTED).collect::<Vec<_>>().join(", ");
     if more > 0 {
-        text.push_str(&format!(" and {more} more"));
+        let _ = write!(text, " and {more} more");
     }
     text
 }

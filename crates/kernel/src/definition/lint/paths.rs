@@ -32,7 +32,7 @@ pub(super) fn check(
         for path in paths_of(text) {
             let problem = match path.as_slice() {
                 ["workflow", "input", name, ..] => undeclared(name, inputs.as_ref()),
-                ["workflow", "variables", name, ..] => never_set(name, &variables),
+                ["workflow", "variables", name, ..] => never_set(name, variables.as_ref()),
                 ["workflow", field, ..] => unknown_field("workflow", field, true),
                 [root, field, rest @ ..] => tasks
                     .iter()
@@ -104,8 +104,8 @@ fn variables<'a>(
     (!names.is_empty()).then_some(names)
 }
 
-fn never_set(name: &str, variables: &Option<BTreeSet<&str>>) -> Option<Wrong> {
-    let variables = variables.as_ref().filter(|variables| !variables.contains(name))?;
+fn never_set(name: &str, variables: Option<&BTreeSet<&str>>) -> Option<Wrong> {
+    let variables = variables.filter(|variables| !variables.contains(name))?;
     // Handlers of events and the API set variables, too: only what looks like a slip is told.
     let near = nearest(name, variables.iter().copied())?;
     let message = format!("no task of this workflow sets the variable {name}");
