@@ -38,7 +38,7 @@ pub(super) struct Test {
 /// What a test is of.
 #[derive(Debug)]
 pub(super) enum Subject {
-    Workflow(WorkflowTest),
+    Workflow(Box<WorkflowTest>),
     Monitor(Box<MonitorTest>),
     Schedule(ScheduleTest),
     Route(RouteTest),
@@ -258,7 +258,7 @@ fn test(node: &Node, start: Timestamp, problems: &mut Problems) -> Option<Test> 
         problems.add(node.place, "a test needs `expect`: without it, it tests nothing");
     }
     let of = match kind {
-        "workflow" => Subject::Workflow(workflow(&members, problems)?),
+        "workflow" => Subject::Workflow(Box::new(workflow(&members, problems)?)),
         "monitor" => Subject::Monitor(Box::new(monitor(&members, problems)?)),
         "schedule" => Subject::Schedule(schedule(&members, problems)?),
         _ => Subject::Route(route(&members, start, problems)?),

@@ -74,6 +74,9 @@ fn acts(acts: &[Act], start: Timestamp) -> Vec<(Timestamp, watching::Deed)> {
     acts
 }
 
+/// Labels, and the row that begins with them.
+type Labelled<'a> = (&'a Map<String, Value>, Map<String, Value>);
+
 /// What a test gives.
 struct Given {
     series: Vec<Series>,
@@ -91,7 +94,7 @@ impl Feed for Given {
                 Fed::Unknown => Sight::Unknown("the test says that nobody can tell".to_owned()),
             };
         }
-        let mut rows: Vec<(&Map<String, Value>, Map<String, Value>)> = Vec::new();
+        let mut rows: Vec<Labelled<'_>> = Vec::new();
         for series in &self.series {
             let value = match series.at(number) {
                 Sample::Unknown => {
