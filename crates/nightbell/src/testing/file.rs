@@ -101,12 +101,12 @@ pub(super) enum Fed {
 #[derive(Clone, Debug)]
 pub(crate) struct Act {
     pub(super) at: When,
-    pub(crate) what: Deed,
+    pub(crate) what: Action,
 }
 
 /// What is done.
 #[derive(Clone, Debug)]
-pub(crate) enum Deed {
+pub(crate) enum Action {
     Acknowledge {
         key: String,
         by: String,
@@ -421,7 +421,7 @@ fn act(node: &Node, problems: &mut Problems) -> Option<Act> {
     let what = match (key, receiver) {
         (Some(key), None) => {
             let by = members.text("by", problems).unwrap_or_else(|| "test".to_owned());
-            Deed::Acknowledge { key, by }
+            Action::Acknowledge { key, by }
         }
         (None, Some(receiver)) => {
             let status = members.read("answers", problems, |text| {
@@ -433,7 +433,7 @@ fn act(node: &Node, problems: &mut Problems) -> Option<Act> {
                 problems.add(node.place, "a receiver's act needs `answers` and `for`");
                 return None;
             };
-            Deed::Answers { receiver, status, span }
+            Action::Answers { receiver, status, span }
         }
         _ => {
             problems.add(node.place, "an act says `acknowledge` or `receiver`, one of them");

@@ -18,7 +18,7 @@ use super::compare::{part, whole};
 use super::file::{Mocks, WorkflowTest};
 use super::moments::{relative, span};
 use super::stage::{Noted, Stage};
-use super::{Folder, Told};
+use super::{Folder, TestResult};
 
 /// Virtual time after which a run is taken for one that never ends.
 const TIME_MAX: Duration = Duration::from_hours(24 * 400);
@@ -40,8 +40,8 @@ pub(super) struct Played {
 }
 
 /// Runs a test.
-pub(super) fn run(folder: &Folder, id: &str, start: Timestamp, test: &WorkflowTest) -> Told {
-    let mut told = Told::default();
+pub(super) fn run(folder: &Folder, id: &str, start: Timestamp, test: &WorkflowTest) -> TestResult {
+    let mut told = TestResult::default();
     let played = match play(folder, id, start, test) {
         Ok(played) => played,
         Err(why) => {
