@@ -35,7 +35,7 @@ pub(crate) struct Arguments {
     /// Run again whenever a file changes, until the command is stopped
     #[arg(long, conflicts_with_all = ["junit", "fail_under"])]
     watch: bool,
-    /// Tell what of the definitions no test has seen; into FILE: JSON (.json), LCOV (.info, .lcov) or text
+    /// Tell what of the definitions no test has seen; into FILE: JSON (`.json`), `LCOV` (`.info`, `.lcov`) or text
     #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true)]
     #[allow(clippy::option_option, reason = "asked for or not, and then with a file or without")]
     coverage: Option<Option<PathBuf>>,
@@ -45,7 +45,7 @@ pub(crate) struct Arguments {
     /// Files that are run at the same time [default: as many as there are processors]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
-    /// Write what came of it as JUnit XML
+    /// Write what came of it as `JUnit` XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
 }

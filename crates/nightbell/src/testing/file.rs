@@ -39,7 +39,7 @@ pub(super) struct Test {
 /// What a test is of.
 #[derive(Debug)]
 pub(super) enum Subject {
-    Workflow(WorkflowTest),
+    Workflow(Box<WorkflowTest>),
     Monitor(Box<MonitorTest>),
     Schedule(ScheduleTest),
     Route(RouteTest),
@@ -102,12 +102,12 @@ pub(super) enum Fed {
 #[derive(Clone, Debug)]
 pub(crate) struct Act {
     pub(super) at: When,
-    pub(crate) what: Deed,
+    pub(crate) what: Action,
 }
 
 /// What is done.
 #[derive(Clone, Debug)]
-pub(crate) enum Deed {
+pub(crate) enum Action {
     Acknowledge {
         key: String,
         by: String,
@@ -259,7 +259,7 @@ fn test(node: &Node, start: Timestamp, problems: &mut Problems) -> Option<Test> 
         problems.add(node.place, "a test needs `expect`: without it, it tests nothing");
     }
     let of = match kind {
-        "workflow" => Subject::Workflow(workflow(&members, problems)?),
+        "workflow" => Subject::Workflow(Box::new(workflow(&members, problems)?)),
         "monitor" => Subject::Monitor(Box::new(monitor(&members, problems)?)),
         "schedule" => Subject::Schedule(schedule(&members, problems)?),
         _ => Subject::Route(route(&members, start, problems)?),
@@ -422,7 +422,7 @@ fn act(node: &Node, problems: &mut Problems) -> Option<Act> {
     let what = match (key, receiver) {
         (Some(key), None) => {
             let by = members.text("by", problems).unwrap_or_else(|| "test".to_owned());
-            Deed::Acknowledge { key, by }
+            Action::Acknowledge { key, by }
         }
         (None, Some(receiver)) => {
             let status = members.read("answers", problems, |text| {
@@ -434,7 +434,7 @@ fn act(node: &Node, problems: &mut Problems) -> Option<Act> {
                 problems.add(node.place, "a receiver's act needs `answers` and `for`");
                 return None;
             };
-            Deed::Answers { receiver, status, span }
+            Action::Answers { receiver, status, span }
         }
         _ => {
             problems.add(node.place, "an act says `acknowledge` or `receiver`, one of them");

@@ -1,4 +1,4 @@
-//! What came of tests, as JUnit XML for those who show it.
+//! What came of tests, as `JUnit` XML for those who show it.
 
 use std::path::Path;
 use std::time::Duration;

@@ -72,7 +72,7 @@ struct Folder {
 
 /// What came of one test.
 #[derive(Default)]
-struct Told {
+struct TestResult {
     problems: Vec<String>,
     trace: Vec<String>,
     /// All runs of workflows, as they ended.
@@ -262,9 +262,9 @@ fn run_file(prepared: Prepared, options: &Options, coverage: &Mutex<Coverage>) -
         let begun = Instant::now();
         let told = AssertUnwindSafe(|| run_test(&tests, &folder, test, &mut snapshot));
         // A bug of ours ends one test and not the others.
-        let told = std::panic::catch_unwind(told).unwrap_or_else(|_| Told {
+        let told = std::panic::catch_unwind(told).unwrap_or_else(|_| TestResult {
             problems: vec!["an internal error of nightbell ended the test".to_owned()],
-            ..Told::default()
+            ..TestResult::default()
         });
         note(&mut locked(coverage), &folder, &told);
         reports.push(TestReport {
@@ -281,7 +281,7 @@ fn run_file(prepared: Prepared, options: &Options, coverage: &Mutex<Coverage>) -
 }
 
 /// Takes note of what a test has seen.
-fn note(coverage: &mut Coverage, folder: &Folder, told: &Told) {
+fn note(coverage: &mut Coverage, folder: &Folder, told: &TestResult) {
     coverage.saw_runs(&told.executions);
     if let Some((monitor, watched)) = &told.watched {
         coverage.saw_monitor(&folder.definitions.monitors, monitor, watched);
@@ -291,7 +291,7 @@ fn note(coverage: &mut Coverage, folder: &Folder, told: &Told) {
     }
 }
 
-fn run_test(tests: &TestFile, folder: &Folder, test: &Test, snapshot: &mut Snapshot) -> Told {
+fn run_test(tests: &TestFile, folder: &Folder, test: &Test, snapshot: &mut Snapshot) -> TestResult {
     // Two runs of one test are the same, wherever its folder lies.
     let file = tests.path.file_name().unwrap_or_default().to_string_lossy();
     let id = format!("{file}/{}", test.name);

@@ -1,5 +1,7 @@
 //! Instants and spans of tests: `+5m30s` from the start, `2027-03-27T00:00+01:00`, `2027-03-27`.
 
+use std::fmt::Write as _;
+
 use jiff::civil;
 use kernel::Timestamp;
 use kernel::alert::definition::parse_span;
@@ -59,7 +61,7 @@ pub(super) fn span(millis: i64) -> String {
     {
         let count = left / size;
         if count > 0 {
-            text.push_str(&format!("{count}{unit}"));
+            let _ = write!(text, "{count}{unit}");
             left %= size;
         }
     }

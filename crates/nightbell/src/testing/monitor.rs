@@ -5,12 +5,12 @@ use std::fmt::Write as _;
 use kernel::Timestamp;
 use serde_json::{Map, Value};
 
-use super::file::{Act, Deed, ExpectedIncident, ExpectedTold, Fed, MonitorTest};
+use super::file::{Act, Action, ExpectedIncident, ExpectedTold, Fed, MonitorTest};
 use super::moments::{When, relative, same, span};
 use super::notation::{Sample, Series, json};
 use super::snapshot::Snapshot;
 use super::watching::{self, Feed, Incident, Sight, Telling, Watched, Watching};
-use super::{Folder, Told};
+use super::{Folder, TestResult};
 
 /// Milliseconds between two checks of a monitor whose schedule has none.
 const INTERVAL: i64 = 60_000;
@@ -22,8 +22,8 @@ pub(super) fn run(
     start: Timestamp,
     test: &MonitorTest,
     snapshot: &mut Snapshot,
-) -> Told {
-    let mut told = Told::default();
+) -> TestResult {
+    let mut told = TestResult::default();
     let file = &folder.definitions.monitors;
     let monitor = file.monitors.iter().find(|it| *it.name == *test.monitor);
     let interval = monitor.and_then(|it| it.schedule.every).unwrap_or(INTERVAL);
@@ -56,15 +56,15 @@ pub(super) fn run(
     told
 }
 
-fn acts(acts: &[Act], start: Timestamp) -> Vec<(Timestamp, watching::Deed)> {
+fn acts(acts: &[Act], start: Timestamp) -> Vec<(Timestamp, watching::Action)> {
     let mut acts: Vec<_> = acts
         .iter()
         .map(|act| {
             let at = act.at.from(start);
             let deed = match act.what.clone() {
-                Deed::Acknowledge { key, by } => watching::Deed::Acknowledge { key, by },
-                Deed::Answers { receiver, status, span } => {
-                    watching::Deed::Answers { receiver, status, until: at.plus_millis(span) }
+                Action::Acknowledge { key, by } => watching::Action::Acknowledge { key, by },
+                Action::Answers { receiver, status, span } => {
+                    watching::Action::Answers { receiver, status, until: at.plus_millis(span) }
                 }
             };
             (at, deed)
@@ -73,6 +73,9 @@ fn acts(acts: &[Act], start: Timestamp) -> Vec<(Timestamp, watching::Deed)> {
     acts.sort_by_key(|(at, _)| *at);
     acts
 }
+
+/// Labels, and the row that begins with them.
+type Labelled<'a> = (&'a Map<String, Value>, Map<String, Value>);
 
 /// What a test gives.
 struct Given {
@@ -91,7 +94,7 @@ impl Feed for Given {
                 Fed::Unknown => Sight::Unknown("the test says that nobody can tell".to_owned()),
             };
         }
-        let mut rows: Vec<(&Map<String, Value>, Map<String, Value>)> = Vec::new();
+        let mut rows: Vec<Labelled<'_>> = Vec::new();
         for series in &self.series {
             let value = match series.at(number) {
                 Sample::Unknown => {

@@ -55,16 +55,13 @@ fn labels(text: &str) -> Result<Map<String, Value>, String> {
         let (name, after) =
             rest.split_once('=').ok_or_else(|| format!("{rest:?} is not LABEL=VALUE"))?;
         let after = after.trim_start();
-        let (value, left) = match after.strip_prefix('"') {
-            Some(quoted) => {
-                let (value, left) =
-                    quoted.split_once('"').ok_or_else(|| format!("{after:?} lacks a quote"))?;
-                (value.to_owned(), left.trim_start())
-            }
-            None => {
-                let end = after.find(',').unwrap_or(after.len());
-                (after[..end].trim().to_owned(), &after[end..])
-            }
+        let (value, left) = if let Some(quoted) = after.strip_prefix('"') {
+            let (value, left) =
+                quoted.split_once('"').ok_or_else(|| format!("{after:?} lacks a quote"))?;
+            (value.to_owned(), left.trim_start())
+        } else {
+            let end = after.find(',').unwrap_or(after.len());
+            (after[..end].trim().to_owned(), &after[end..])
         };
         labels.insert(name.trim().to_owned(), value.into());
         rest = left.strip_prefix(',').unwrap_or(left).trim_start();

@@ -105,12 +105,11 @@ impl<'a> Members<'a> {
     pub(super) fn texts(&self, name: &str, problems: &mut Problems) -> Option<Vec<String>> {
         let mut texts = Vec::new();
         for node in self.items(name)? {
-            match node.text() {
-                Some(text) => texts.push(text.to_owned()),
-                None => {
-                    let told = format!("`{name}` is a list of texts, not {}", node.kind());
-                    problems.add(node.place, told);
-                }
+            if let Some(text) = node.text() {
+                texts.push(text.to_owned());
+            } else {
+                let told = format!("`{name}` is a list of texts, not {}", node.kind());
+                problems.add(node.place, told);
             }
         }
         Some(texts)

@@ -6,11 +6,11 @@ use kernel::alert::{Supposed, who_is_told};
 
 use super::file::{ExpectedTold, RouteTest};
 use super::moments::span;
-use super::{Folder, Told};
+use super::{Folder, TestResult};
 
 /// Runs a test.
-pub(super) fn run(folder: &Folder, test: &RouteTest) -> Told {
-    let mut told = Told::default();
+pub(super) fn run(folder: &Folder, test: &RouteTest) -> TestResult {
+    let mut told = TestResult::default();
     let labels =
         test.labels.iter().map(|(name, value)| (name.as_str().into(), value.as_str().into()));
     let supposed = Supposed {

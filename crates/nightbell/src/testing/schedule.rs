@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 use super::cast::pause;
 use super::file::ScheduleTest;
 use super::stage::Stage;
-use super::{Folder, Told};
+use super::{Folder, TestResult};
 
 /// Runs a test.
-pub(super) fn run(folder: &Folder, test: &ScheduleTest) -> Told {
-    let mut told = Told::default();
+pub(super) fn run(folder: &Folder, test: &ScheduleTest) -> TestResult {
+    let mut told = TestResult::default();
     let firings = match play(folder, test) {
         Ok(firings) => firings,
         Err(why) => {

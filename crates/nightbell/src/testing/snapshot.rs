@@ -2,6 +2,7 @@
 //! read and keep with the tests.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// How the part of a test begins.
@@ -68,12 +69,14 @@ impl Snapshot {
                 _ => Ok(()),
             };
         }
-        let text: String =
-            all.iter().map(|(name, text)| format!("{HEAD}{name}\n{text}\n\n")).collect();
+        let mut whole = String::new();
+        for (name, text) in &all {
+            let _ = write!(whole, "{HEAD}{name}\n{text}\n\n");
+        }
         if let Some(folder) = self.path.parent() {
             std::fs::create_dir_all(folder).map_err(wrong)?;
         }
-        std::fs::write(&self.path, text).map_err(wrong)
+        std::fs::write(&self.path, whole).map_err(wrong)
     }
 }
 
@@ -89,7 +92,9 @@ fn parts(text: &str) -> BTreeMap<String, String> {
             part.push('\n');
         }
     }
-    parts.values_mut().for_each(|part| *part = part.trim_end().to_owned());
+    for part in parts.values_mut() {
+        *part = part.trim_end().to_owned();
+    }
     parts
 }
 

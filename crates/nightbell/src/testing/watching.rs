@@ -43,7 +43,7 @@ pub(crate) trait Feed: Send {
 
 /// Something that somebody does while a monitor is watched.
 #[derive(Clone, Debug)]
-pub(crate) enum Deed {
+pub(crate) enum Action {
     /// Somebody takes care of the incident of a key.
     Acknowledge {
         /// The key, fingerprint or id.
@@ -78,7 +78,7 @@ pub(crate) struct Watching<'a> {
     /// What checks see.
     pub(crate) feed: Box<dyn Feed>,
     /// What people and receivers do, in order.
-    pub(crate) acts: Vec<(Timestamp, Deed)>,
+    pub(crate) acts: Vec<(Timestamp, Action)>,
     /// What runs conditions that need it.
     pub(crate) scripts: &'a Arc<dyn Scripts>,
 }
@@ -220,7 +220,7 @@ async fn conduct(
     world: &Arc<World>,
     file: File,
     monitor: &str,
-    acts: Vec<(Timestamp, Deed)>,
+    acts: Vec<(Timestamp, Action)>,
     until: Timestamp,
 ) -> Result<Vec<Incident>, String> {
     let workflows = stand_ins(&file)?;
@@ -231,10 +231,10 @@ async fn conduct(
     for (at, deed) in acts {
         pause(at.min(until).since(engine.now())).await;
         match deed {
-            Deed::Answers { receiver, status, until } => {
+            Action::Answers { receiver, status, until } => {
                 world.state.lock().answers.insert(receiver, (status, until));
             }
-            Deed::Acknowledge { key, by } => {
+            Action::Acknowledge { key, by } => {
                 let (incident, who) = (key.as_str().into(), by.into());
                 let input = Input::Acknowledge { incident, who, why: None, until_clear: false };
                 let done = engine.step(&id, input).await;

@@ -18,12 +18,14 @@ use super::compare::{part, whole};
 use super::file::{Mocks, WorkflowTest};
 use super::moments::{relative, span};
 use super::stage::{Noted, Stage};
-use super::{Folder, Told};
+use super::{Folder, TestResult};
 
 /// Virtual time after which a run is taken for one that never ends.
 const TIME_MAX: Duration = Duration::from_hours(24 * 400);
 /// Things that happen in one test, at most.
 const NOTED_MAX: usize = 200_000;
+/// Tasks of one run, at most: a loop that waits for nothing takes no virtual time.
+const TASKS_MAX: usize = 5_000;
 /// Characters of an input that are told of a task that nobody answers.
 const ASKED_MAX: usize = 2_000;
 
@@ -38,8 +40,8 @@ pub(super) struct Played {
 }
 
 /// Runs a test.
-pub(super) fn run(folder: &Folder, id: &str, start: Timestamp, test: &WorkflowTest) -> Told {
-    let mut told = Told::default();
+pub(super) fn run(folder: &Folder, id: &str, start: Timestamp, test: &WorkflowTest) -> TestResult {
+    let mut told = TestResult::default();
     let played = match play(folder, id, start, test) {
         Ok(played) => played,
         Err(why) => {
@@ -135,7 +137,14 @@ impl Run<'_> {
                 Noted::Changed(id) => {
                     seen.insert(id.clone());
                     cast.look_at(&id).await;
-                    if id == self.root && self.has_ended().await {
+                    let (ended, tasks) = self.standing(&id).await;
+                    if tasks > TASKS_MAX {
+                        given_up = Some(format!(
+                            "{tasks} tasks ran, more than {TASKS_MAX}: does a loop never end?"
+                        ));
+                        break;
+                    }
+                    if id == self.root && ended {
                         break;
                     }
                 }
@@ -151,9 +160,10 @@ impl Run<'_> {
         Played { root, executions, unanswered, unused, given_up }
     }
 
-    async fn has_ended(&self) -> bool {
-        let ended = self.engine.read(&self.root, |state| state.status.is_closed()).await;
-        ended.ok().flatten().unwrap_or_default()
+    /// Whether a run has ended, and how many tasks it has.
+    async fn standing(&self, id: &ExecutionId) -> (bool, usize) {
+        let look = |state: &Execution| (state.status.is_closed(), state.task_count());
+        self.engine.read(id, look).await.ok().flatten().unwrap_or_default()
     }
 
     /// Whether an execution is the one that is tested, or one that it waits for.
@@ -173,7 +183,9 @@ impl Run<'_> {
 /// The definitions, in which what would start other runs and has a mock is a task that is answered.
 fn answered(workflows: &[WorkflowDef], mocks: &Mocks) -> Vec<WorkflowDef> {
     let mut workflows = workflows.to_vec();
-    workflows.iter_mut().for_each(|it| answer_starts(&mut it.tasks, mocks));
+    for workflow in &mut workflows {
+        answer_starts(&mut workflow.tasks, mocks);
+    }
     workflows
 }
 
@@ -183,8 +195,9 @@ fn answer_starts(tasks: &mut [WorkflowTask], mocks: &Mocks) {
         if starts && mocks.keys().any(|name| bare(name) == task.task_reference_name) {
             "SIMPLE".clone_into(&mut task.task_type);
         }
-        task.decision_cases.values_mut().for_each(|it| answer_starts(it, mocks));
-        task.fork_tasks.iter_mut().for_each(|it| answer_starts(it, mocks));
+        for nested in task.decision_cases.values_mut().chain(&mut task.fork_tasks) {
+            answer_starts(nested, mocks);
+        }
         answer_starts(&mut task.default_case, mocks);
         answer_starts(&mut task.loop_over, mocks);
     }

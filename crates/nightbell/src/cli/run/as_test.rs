@@ -60,7 +60,9 @@ pub(super) fn text(run: &Value) -> String {
             [answer] => line(format!("    {}: {answer}", Value::from(name))),
             answers => {
                 line(format!("    {}:", Value::from(name)));
-                answers.iter().for_each(|answer| line(format!("    - {answer}")));
+                for answer in answers {
+                    line(format!("    - {answer}"));
+                }
             }
         }
     }
@@ -133,7 +135,8 @@ fn plain(one: &Value, other: &Value) -> String {
 /// A time in milliseconds, as the server writes it; 0 is none.
 fn millis(value: &Value, name: &str) -> Option<i64> {
     let value = &value[name];
-    let parsed = || value.as_str()?.parse::<jiff::Timestamp>().ok().map(|at| at.as_millisecond());
+    let parsed =
+        || value.as_str()?.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond);
     value.as_i64().or_else(parsed).filter(|at| *at > 0)
 }
 
