@@ -4,6 +4,7 @@
 //! the API cannot; what only judges files needs no server. Data goes to standard output and messages to standard error, so that output can
 //! be piped; the exit code says what happened (see [`Exit`]).
 
+mod audit;
 mod client;
 mod config;
 mod document;
@@ -185,6 +186,9 @@ pub(crate) enum ClientCommand {
     /// Keys: who may use the server, and for what
     #[command(subcommand)]
     Key(key::Verb),
+    /// The audit ledger: who changed what, who was refused, and who came in
+    #[command(subcommand)]
+    Audit(audit::Verb),
     /// Print the settings of the server as a commented file
     Config(config::Arguments),
     /// Print the version
@@ -230,6 +234,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Receiver(verb) => receiver::run(verb, &client, &output).await,
             ClientCommand::Route(verb) => route::run(verb, &client, &output).await,
             ClientCommand::Secret(verb) => secret::run(verb, &client, &output).await,
+            ClientCommand::Audit(verb) => audit::run(verb, &client, &output).await,
             ClientCommand::Key(verb) => key::run(verb, &client, &output).await,
             ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
         }
