@@ -515,7 +515,7 @@ async fn changes_refusals_and_logins_are_in_the_ledger() {
     let (editor, auditor) =
         (key(&server, &[Role::Editor]).await, key(&server, &[Role::Auditor]).await);
     let path = "/api/environment/REGION2";
-    ask(&server, Method::PUT, path, &editor, &json!("north")).await.ok();
+    ask(&server, Method::PUT, path, &editor, &json!("north")).await.ok_text();
     until_lines(&server, &auditor, 2).await;
     let refused = ask(&server, Method::PUT, path, &auditor, &json!("south")).await;
     refused.failed(403);
@@ -550,13 +550,14 @@ async fn changes_refusals_and_logins_are_in_the_ledger() {
     assert!(!json!(lines).to_string().contains("north"), "no payload is written");
     // Who may change things may not read it, and the other way round.
     ask(&server, Method::GET, "/api/audit", &editor, &json!(null)).await.failed(403);
+    until_lines(&server, &auditor, 7).await;
     // It goes on after a restart, in one chain.
     let server = server.restarted().await.with(|settings| settings.auth = Mode::On);
-    ask(&server, Method::PUT, path, &editor, &json!("east")).await.ok();
-    let lines = until_lines(&server, &auditor, 8).await;
-    assert_eq!((&lines[6]["number"], &lines[7]["of"]), (&json!(7), &json!(7)));
+    ask(&server, Method::PUT, path, &editor, &json!("east")).await.ok_text();
+    let lines = until_lines(&server, &auditor, 9).await;
+    assert_eq!((&lines[7]["number"], &lines[8]["of"]), (&json!(8), &json!(8)));
     let newest = ask(&server, Method::GET, "/api/audit?size=1", &auditor, &json!(null)).await.ok();
-    assert_eq!(newest[0]["number"], 8);
+    assert_eq!(newest[0]["number"], 9);
 }
 
 #[tokio::test]
@@ -579,7 +580,7 @@ async fn the_same_refusal_is_counted_and_changes_share_a_write() {
     let path = |number: usize| format!("/api/environment/E{number}");
     let puts = (0..20).map(|number| {
         let (server, editor) = (&server, &editor);
-        async move { ask(server, Method::PUT, &path(number), editor, &json!("x")).await.ok() }
+        async move { ask(server, Method::PUT, &path(number), editor, &json!("x")).await.ok_text() }
     });
     futures_util::future::join_all(puts).await;
     let lines = until_lines(&server, &auditor, 41).await;
