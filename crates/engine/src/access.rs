@@ -2,7 +2,7 @@
 //!
 //! A key is a document of the kind `access_key`. A revoked one stays, so that what it did can still
 //! be told. All of them are in memory:
-//! no request waits for the store to learn who asks.
+//! a request is decided without a read of the store.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::access::Access;
+use crate::audit::{Audit, AuditEntry};
 use crate::before::Changes;
 use crate::brief::LONG_BYTES;
 use crate::cache::{Cache, Slot};
@@ -110,6 +111,7 @@ impl WeakEngine {
 
 pub(crate) struct Inner {
     pub(crate) access: Access,
+    pub(crate) audit: Audit,
     /// Documents that could not be read at the start.
     pub(crate) damaged: Arc<Damaged>,
     pub(crate) store: Arc<dyn Store>,
@@ -195,6 +197,7 @@ impl Engine {
         let runners = parts.runners.iter().map(|runner| (runner.task_type(), runner.clone()));
         let inner = Arc::new(Inner {
             access,
+            audit: Audit::open(parts.store.clone()).await?,
             damaged,
             runners: runners.collect(),
             catalogue: Catalogue::new(parts.store.clone()),
@@ -261,6 +264,22 @@ impl Engine {
     /// The keys of access control.
     pub fn access(&self) -> &Access {
         &self.inner.access
+    }
+
+    /// The audit ledger.
+    pub fn audit(&self) -> &Audit {
+        &self.inner.audit
+    }
+
+    /// Writes a line of the audit ledger, whoever asked may go away meanwhile; it is durable when its
+    /// number is answered.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn write_audit(&self, entry: AuditEntry) -> Result<u64, StoreError> {
+        let engine = self.clone();
+        let writing = async move { engine.inner.audit.write(entry, engine.now()).await };
+        tokio::spawn(writing).await.map_err(|_| StoreError::Closed)?
     }
 
     /// What is registered.

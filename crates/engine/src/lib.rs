@@ -2,6 +2,7 @@
 
 mod access;
 mod alarm;
+mod audit;
 mod before;
 mod board;
 mod brief;
@@ -58,6 +59,7 @@ mod watchdog;
 mod wheel;
 
 pub use access::{Access, AccessError, KeyRecord, NewKey, Proved};
+pub use audit::{Audit, AuditEntry, AuditLine};
 pub use board::{Figures, RECEIVERS_MAX, Runs, SCHEDULES_MAX};
 pub use brief::{Brief, LONG_BYTES, PAYLOAD_MAX};
 pub use catalogue::Catalogue;

@@ -18,8 +18,8 @@ use crate::search::{
     TimeField, like, words,
 };
 use crate::store::{
-    Commit, Document, Head, LOG_LINES_MAX, LogLine, MessageKey, Outgoing, Pruned, QueueChange,
-    QueueRow, Retention, Statistics, Store, StoreError, Stored,
+    AUDIT, AUDIT_FACTOR, Commit, Document, Head, LOG_LINES_MAX, LogLine, MessageKey, Outgoing,
+    Pruned, QueueChange, QueueRow, Retention, Statistics, Store, StoreError, Stored,
 };
 
 /// The reference store.
@@ -429,7 +429,8 @@ impl State {
             let record = &self.records[place];
             let count = kept.entry((record.ledger, record.subject.clone())).or_default();
             *count += 1;
-            if *count > each_max {
+            let factor = if record.ledger == AUDIT { AUDIT_FACTOR } else { 1 };
+            if *count > each_max.saturating_mul(factor) {
                 doomed.insert(place);
             }
         }

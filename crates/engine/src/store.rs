@@ -54,7 +54,8 @@ pub trait Store: Send + Sync {
     /// Lines of one ledger that match, in the order of their instants, paged.
     async fn records(&self, search: &RecordSearch) -> Result<RecordPage, StoreError>;
 
-    /// Drops the oldest lines of each subject beyond `each_max` per ledger; gives how many.
+    /// Drops the oldest lines of each subject beyond `each_max` per ledger, of the audit ledger beyond
+    /// [`AUDIT_FACTOR`] times as many; gives how many.
     async fn trim_records(&self, each_max: u64) -> Result<u64, StoreError>;
 
     /// Head rows that match, sorted and paged. Sees everything committed before the call; with
@@ -246,6 +247,11 @@ pub struct MessageKey {
     /// Its number among all that this sender sent.
     pub sequence: u64,
 }
+
+/// The audit ledger, whose lines are all about one subject: itself.
+pub const AUDIT: &str = "audit";
+/// How many times as many lines of it are kept as of other ledgers for each subject.
+pub const AUDIT_FACTOR: u64 = 50;
 
 /// A definition or another document that is kept whole.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,6 +14,8 @@ use engine::Engine;
 use crate::config::{Config, StoreUrl};
 use crate::{exposed, secret_key};
 
+/// What to do with it.
+const NEXT: &str = "NIGHTBELL_KEY=KEY nightbell key create NAME --role admin";
 /// Bytes of a file that are looked at.
 const LENGTH_MAX: u64 = 4096;
 
@@ -36,24 +38,20 @@ pub(crate) async fn begin(engine: &Engine, config: &Config) -> anyhow::Result<()
         }
         return Ok(());
     };
-    const NEXT: &str = "NIGHTBELL_KEY=KEY nightbell key create NAME --role admin";
-    match file {
-        Some(file) => {
-            let shown = file.display();
-            secret_key::write(&file, &made.text)
-                .with_context(|| format!("cannot write the bootstrap key to {shown}"))?;
-            tracing::warn!(
-                "there is no administrator yet: make one with the bootstrap key in {shown}, by `{NEXT}`"
-            );
-        }
-        None => {
-            let text = made.text.as_str();
-            writeln!(
-                io::stderr(),
-                "\nThere is no administrator yet. Make one with the bootstrap key, which is shown this \
-                 once:\n\n  {text}\n\nby: {NEXT}\n"
-            )?;
-        }
+    if let Some(file) = file {
+        let shown = file.display();
+        secret_key::write(&file, &made.text)
+            .with_context(|| format!("cannot write the bootstrap key to {shown}"))?;
+        tracing::warn!(
+            "there is no administrator yet: make one with the bootstrap key in {shown}, by `{NEXT}`"
+        );
+    } else {
+        let text = made.text.as_str();
+        writeln!(
+            io::stderr(),
+            "\nThere is no administrator yet. Make one with the bootstrap key, which is shown this \
+             once:\n\n  {text}\n\nby: {NEXT}\n"
+        )?;
     }
     Ok(())
 }

@@ -11,7 +11,10 @@ use super::{
     undelivered, uuid,
 };
 use crate::search::{Filter, RecordSearch, Search, TextField};
-use crate::store::{Commit, Document, Head, LOG_LINES_MAX, LogLine, Retention, Store, StoreError};
+use crate::store::{
+    AUDIT, AUDIT_FACTOR, Commit, Document, Head, LOG_LINES_MAX, LogLine, Retention, Store,
+    StoreError,
+};
 
 fn document(kind: &str, name: &str, version: u32, text: &str) -> Document {
     Document { kind: kind.into(), name: name.into(), version, text: text.into() }
@@ -99,6 +102,20 @@ pub(super) async fn ledgers_keep_the_newest_lines(store: &dyn Store) {
 
     assert_eq!(store.trim_records(1).await, Ok(1), "one subject has one too many");
     assert_eq!(listed(newest()).await.1, "b c", "the oldest line of x is gone");
+
+    let audit = |number: i64| Record {
+        ledger: AUDIT,
+        key: format!("{number:03}").into(),
+        subject: AUDIT.into(),
+        at: at(number),
+        status: "begun".into(),
+        body: kernel::Json::empty_object(),
+    };
+    let most = i64::try_from(AUDIT_FACTOR).expect("a small number");
+    store.put_records((0..most + 2).map(audit).collect()).await.expect("lines can be added");
+    assert_eq!(store.trim_records(1).await, Ok(2), "of this ledger more are kept");
+    let oldest = RecordSearch { descending: false, size: 1, ..RecordSearch::newest(AUDIT) };
+    assert_eq!(listed(oldest).await, (AUDIT_FACTOR, "002".to_owned()));
 }
 
 pub(super) async fn logs_keep_the_newest_lines(store: &dyn Store) {

@@ -121,7 +121,7 @@ impl<'de> Deserialize<'de> for KeyHash {
     }
 }
 
-fn hex(text: &mut String, bytes: &[u8]) {
+pub(super) fn hex(text: &mut String, bytes: &[u8]) {
     for byte in bytes {
         for digit in [byte >> 4, byte & 15] {
             text.push(char::from_digit(u32::from(digit), 16).expect("four bits are a digit"));

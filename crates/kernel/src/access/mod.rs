@@ -3,6 +3,7 @@
 //! Everything here is a function of its arguments. The server turns a request into a [`Principal`]
 //! and asks [`decide`]; keys are made of random bytes that the shell brings.
 
+mod chain;
 mod key;
 mod permission;
 mod role;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use chain::{ChainCheck, FIRST, chained};
 pub use key::{KeyHash, KeyText};
 pub use permission::{Need, Permission, Permissions};
 pub use role::{Role, UnknownRole};

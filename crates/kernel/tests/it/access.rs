@@ -1,9 +1,11 @@
 //! Access: the decision, the roles, and the text of keys.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use kernel::access::{
-    KeyText, Mode, Need, Permission, Permissions, Principal, Refusal, Role, decide,
+    ChainCheck, FIRST, KeyText, Mode, Need, Permission, Permissions, Principal, Refusal, Role,
+    chained, decide,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -62,7 +64,7 @@ proptest! {
         let key = KeyText::parse(&text).expect("it was just made");
         let mut hex = String::new();
         for byte in id {
-            hex.push_str(&format!("{byte:02x}"));
+            let _ = write!(hex, "{byte:02x}");
         }
         prop_assert_eq!(key.id(), hex);
         let shown = format!("{key:?}");
@@ -115,4 +117,44 @@ fn roles_are_what_the_documentation_says() {
         assert_eq!(role.as_str().parse::<Role>(), Ok(role));
     }
     assert!("root".parse::<Role>().unwrap_err().to_string().contains("viewer, responder"));
+}
+
+/// A chain of these lines, as the ledger keeps it: number, hash before, line, hash.
+fn chain(lines: &[String]) -> Vec<(u64, String, String, String)> {
+    let mut before = FIRST.to_owned();
+    let numbered = lines.iter().zip(1..).map(|(line, number)| {
+        let hash = chained(&before, line);
+        (number, std::mem::replace(&mut before, hash.clone()), line.clone(), hash)
+    });
+    numbered.collect()
+}
+
+fn checked(lines: &[(u64, String, String, String)]) -> Result<(), String> {
+    let mut check = ChainCheck::default();
+    lines
+        .iter()
+        .try_for_each(|(number, before, line, hash)| check.take(*number, before, line, hash))
+}
+
+proptest! {
+    /// A change of any line, one that is missing, and two that changed places are noticed.
+    #[test]
+    fn a_chain_shows_what_was_done_to_it(lines in vec("[a-z]{1,8}", 2..12), at in any::<prop::sample::Index>(), with in "[A-Z]{1,4}") {
+        let good = chain(&lines);
+        prop_assert_eq!(checked(&good), Ok(()));
+        let at = at.index(good.len());
+        let mut changed = good.clone();
+        changed[at].2 = with.clone();
+        prop_assert!(checked(&changed).is_err());
+        // Whoever also makes its hash anew breaks the link of the next one.
+        changed[at].3 = chained(&changed[at].1, &with);
+        prop_assert_eq!(checked(&changed).is_err(), at + 1 < good.len());
+        let mut missing = good.clone();
+        missing.remove(at);
+        // The oldest lines go with time, and the newest are missing to an earlier export only.
+        prop_assert_eq!(checked(&missing).is_err(), at > 0 && at + 1 < good.len());
+        let mut swapped = good.clone();
+        swapped.swap(0, good.len() - 1);
+        prop_assert!(checked(&swapped).is_err());
+    }
 }

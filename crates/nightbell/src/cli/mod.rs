@@ -4,6 +4,7 @@
 //! the API cannot; what only judges files needs no server. Data goes to standard output and messages to standard error, so that output can
 //! be piped; the exit code says what happened (see [`Exit`]).
 
+mod audit;
 mod check;
 mod client;
 mod config;
@@ -218,6 +219,9 @@ Examples:
   nightbell test definitions --filter night
   nightbell test --trace --junit report.xml")]
     Test(test::Arguments),
+    /// The audit ledger: who changed what, who was refused, and who came in
+    #[command(subcommand)]
+    Audit(audit::Verb),
     /// Print the settings of the server as a commented file
     Config(config::Arguments),
     /// Print the version
@@ -280,6 +284,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Secret(verb) => secret::run(verb, &client, &output).await,
             ClientCommand::Plan(arguments) => project::plan(arguments, &client, &output).await,
             ClientCommand::Apply(arguments) => project::apply(arguments, &client, &output).await,
+            ClientCommand::Audit(verb) => audit::run(verb, &client, &output).await,
             ClientCommand::Key(verb) => key::run(verb, &client, &output).await,
             ClientCommand::Test(_) | ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
         }

@@ -142,6 +142,24 @@ async fn from_the_first_start_to_a_revoked_key() {
     let table = String::from_utf8_lossy(&table.stdout).into_owned();
     assert!(table.contains(&admin_id) && !table.contains(&viewer_id), "{table}");
 
+    // The ledger tells of all that, in one chain.
+    let audit = server.run(Some(&admin), &["audit", "export", "--verify"]).await;
+    let (lines, note) =
+        (String::from_utf8_lossy(&audit.stdout), String::from_utf8_lossy(&audit.stderr));
+    assert!(audit.status.success() && note.contains("unbroken"), "{note}");
+    for words in [
+        "POST /api/access/keys",
+        "DELETE /api/access/keys/{id}",
+        r#"\"outcome\":\"refused\""#,
+        r#"\"act\":\"login\""#,
+        &format!("key:{admin_id}"),
+    ] {
+        assert!(lines.contains(words), "{words}: {lines}");
+    }
+    for key in [&bootstrap, &admin, &viewer] {
+        assert!(!lines.contains(&key[16..80]), "no secret is in the ledger");
+    }
+
     // The store has no key either, in no file of it.
     server.live.stop().await;
     for entry in std::fs::read_dir(server.live.store().parent().unwrap()).unwrap().flatten() {

@@ -1,5 +1,6 @@
 //! The command line against a scripted server: each command's requests, output and exit code.
 
+mod audit;
 mod basics;
 mod both;
 mod check;

@@ -5,28 +5,29 @@
 //! [`kernel::access::decide`].
 
 mod anonymous;
+mod audit;
 mod credential;
 mod held;
 mod routes;
 mod throttle;
 mod token;
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
-use axum::http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use engine::{Engine, Proved};
+use engine::{AuditEntry, Engine, Proved};
 use kernel::access::{KeyText, Mode, Need, Permission, Principal, Refusal, decide};
 
 use crate::guard::{self, Peer};
 use crate::problem::Problem;
 use crate::{Api, grpc};
 use anonymous::Anonymous;
+use audit::{Begun, Counted};
 use throttle::Throttle;
 use token::{Tokens, Verdict};
 
@@ -109,6 +110,7 @@ pub(crate) struct Authorizer {
     requirements: Requirements,
     throttle: Throttle,
     anonymous: Anonymous,
+    counted: Counted,
 }
 
 impl Authorizer {
@@ -120,6 +122,7 @@ impl Authorizer {
             requirements,
             throttle: Throttle::new(&api.settings.trusted_proxies),
             anonymous: Anonymous::default(),
+            counted: Counted::default(),
         }
     }
 
@@ -143,16 +146,42 @@ impl Authorizer {
         let proved = key.map_or(Proved::Unknown, |key| self.holder(&key));
         match proved {
             Proved::Known(principal) => {
+                self.note_login(&principal.id, &principal.name, peer, "ok");
                 Ok((self.tokens.sign(&principal.id, self.engine.now()), principal))
             }
-            Proved::Expired => Err(expired("the key has expired")),
+            Proved::Expired => {
+                self.note_login("anonymous", "anonymous", peer, "refused");
+                Err(expired("the key has expired"))
+            }
             Proved::Unknown => {
+                self.note_login("anonymous", "anonymous", peer, "refused");
                 self.throttle.failed(peer).await;
                 Err(invalid(
                     "the key id and the secret do not belong together, or the key was revoked",
                 ))
             }
         }
+    }
+
+    fn note_login(&self, who: &str, name: &str, peer: Option<Peer>, outcome: &str) {
+        let entry = AuditEntry {
+            who: who.to_owned(),
+            name: name.to_owned(),
+            address: audit::address(peer),
+            act: "login".to_owned(),
+            outcome: outcome.to_owned(),
+            ..AuditEntry::default()
+        };
+        self.counted.note(&self.engine, entry);
+    }
+
+    fn note_refusal(&self, path: Option<&str>, request: &Request, who: &Actor, status: StatusCode) {
+        let entry = AuditEntry {
+            outcome: "refused".to_owned(),
+            status: Some(status.as_u16()),
+            ..audit::entry(path, request, who)
+        };
+        self.counted.note(&self.engine, entry);
     }
 
     fn holder(&self, key: &KeyText<'_>) -> Proved {
@@ -217,7 +246,11 @@ impl Authorizer {
     ///
     /// # Errors
     /// The answer to give.
-    async fn admit(&self, path: Option<&str>, request: &mut Request) -> Result<Actor, Response> {
+    async fn admit(
+        &self,
+        path: Option<&str>,
+        request: &mut Request,
+    ) -> Result<(Actor, Option<Begun>), Response> {
         let need = match path {
             Some(path) if path == grpc::METHODS => grpc::need(request.uri().path()),
             Some(path) => self.requirements.of(path, request.method()),
@@ -227,10 +260,10 @@ impl Authorizer {
         // What nobody has said a word about is for nobody.
         let need = need.unwrap_or(Need::OneOf(kernel::access::Permissions::NONE));
         if self.mode == Mode::Open {
-            return Ok(Actor::default());
+            return Ok((Actor::default(), None));
         }
         if need == Need::Proof && path.is_some() {
-            return Ok(Actor::default());
+            return Ok((Actor::default(), None));
         }
         let is_durable = path.is_some_and(|path| path.starts_with(crate::durable::BASE));
         let query = request.uri().query().filter(|_| is_durable);
@@ -241,6 +274,7 @@ impl Authorizer {
             // What anybody may see, those may see, too, who have mistaken their key.
             Some(Err(_)) if is_public => None,
             Some(Err(problem)) => {
+                self.note_refusal(path, request, &Actor::default(), problem.status);
                 self.throttle.failed(request.extensions().get::<Peer>().copied()).await;
                 return Err(in_the_words_of(request.headers(), problem));
             }
@@ -257,15 +291,25 @@ impl Authorizer {
                 if who.is_none() && self.mode == Mode::Offered && !is_public {
                     self.anonymous.count(request);
                 }
-                Ok(Actor(who))
+                let actor = Actor(who);
+                if !audit::is_written(need, request.method()) {
+                    return Ok((actor, None));
+                }
+                let entry = audit::entry(path, request, &actor);
+                match audit::begin(&self.engine, entry).await {
+                    Ok(begun) => Ok((actor, Some(begun))),
+                    Err(problem) => Err(in_the_words_of(request.headers(), problem)),
+                }
             }
             Err(Refusal::Unauthenticated) => {
                 let hint = if guard::is_grpc(request.headers()) { GRPC_HINT } else { HINT };
+                self.note_refusal(path, request, &Actor(who), StatusCode::UNAUTHORIZED);
                 Err(in_the_words_of(request.headers(), unauthenticated(hint)))
             }
             Err(Refusal::Forbidden) => {
                 let what = format!("{} {}", request.method(), path.unwrap_or_default());
                 let problem = forbidden(who.as_deref(), need, &what);
+                self.note_refusal(path, request, &Actor(who), StatusCode::FORBIDDEN);
                 Err(in_the_words_of(request.headers(), problem))
             }
         }
@@ -290,13 +334,16 @@ pub(crate) async fn admit(
         return next.run(request).await;
     }
     match authorizer.admit(path, &mut request).await {
-        Ok(actor) => {
+        Ok((actor, begun)) => {
             let held =
                 actor.0.as_ref().filter(|_| is_held_open(&request)).map(|principal| {
                     held::Lease::new(authorizer.engine.clone(), principal.id.clone())
                 });
             request.extensions_mut().insert(actor);
             let response = next.run(request).await;
+            if let Some(begun) = begun {
+                begun.end(&response);
+            }
             match held {
                 Some(lease) => response.map(|body| held::until_revoked(body, lease)),
                 None => response,
@@ -361,6 +408,7 @@ fn in_the_words_of(headers: &HeaderMap, refused: Problem) -> Response {
         let message = format!("{}. {hint}", refused.message);
         return match refused.status {
             StatusCode::UNAUTHORIZED => tonic::Status::unauthenticated(message),
+            StatusCode::SERVICE_UNAVAILABLE => tonic::Status::unavailable(message),
             _ => tonic::Status::permission_denied(message),
         }
         .into_http();
@@ -372,6 +420,3 @@ fn in_the_words_of(headers: &HeaderMap, refused: Problem) -> Response {
     }
     response
 }
-
-/// Methods by path, as a table is asked.
-type ByPath = HashMap<String, Vec<(Method, Need)>>;

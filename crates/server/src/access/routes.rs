@@ -1,6 +1,6 @@
 //! How paths are registered: each with what it needs, and no other way.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use axum::Extension;
 use axum::Router;
@@ -11,7 +11,6 @@ use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-use super::ByPath;
 use crate::Api;
 
 /// Paths of the API with what each operation needs.
@@ -20,8 +19,11 @@ use crate::Api;
 /// of one path that need different permissions are registered one after the other.
 pub(crate) struct Routes {
     router: OpenApiRouter<Api>,
-    needs: ByPath,
+    needs: BTreeMap<String, Needs>,
 }
+
+/// What each method of a path needs.
+type Needs = Vec<(Method, Need)>;
 
 /// In descriptions: what an operation needs.
 pub(crate) const PERMISSION: &str = "x-permission";
@@ -29,7 +31,7 @@ pub(crate) const PERMISSION: &str = "x-permission";
 impl Routes {
     /// None yet.
     pub(crate) fn new() -> Self {
-        Self { router: OpenApiRouter::new(), needs: HashMap::new() }
+        Self { router: OpenApiRouter::new(), needs: BTreeMap::new() }
     }
 
     /// Registers handlers of one path, all of which need the same.
@@ -68,7 +70,7 @@ impl Routes {
     /// The router, the description and the requirements.
     pub(crate) fn split(self) -> (Router<Api>, OpenApi, Requirements) {
         let (router, description) = self.router.split_for_parts();
-        (router, description, Requirements(self.needs))
+        (router, description, Requirements(self.needs.into_iter().collect()))
     }
 }
 
@@ -89,7 +91,7 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = (Method, &mut Operati
 
 /// What each path and method needs.
 #[derive(Debug)]
-pub(crate) struct Requirements(ByPath);
+pub(crate) struct Requirements(HashMap<String, Needs>);
 
 impl Requirements {
     /// What a request needs; `None` if nothing is known about its path. A method that the path does

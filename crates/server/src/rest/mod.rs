@@ -3,6 +3,7 @@
 
 mod access;
 mod admin;
+mod audit;
 mod bulk;
 mod candidates;
 mod code;
@@ -48,6 +49,7 @@ pub(crate) fn router() -> Routes {
         .merge(event::routes())
         .merge(admin::routes())
         .merge(access::routes())
+        .merge(audit::routes())
         .merge(secret::routes())
         .merge(environment::routes())
         .merge(monitor::routes())

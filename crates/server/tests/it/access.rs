@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use axum::http::{Method, Request};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use kernel::access::{Mode, Role};
+use kernel::access::{ChainCheck, Mode, Role};
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Server, line, send_through, waiting};
@@ -480,4 +480,109 @@ async fn triggers_take_a_key_unless_they_say_otherwise() {
     assert_eq!(server.post("/open", &json!({})).await.status, 202);
     // What an open trigger is sent is its own.
     assert_eq!(ask(&server, Method::POST, "/open", "theirs", &json!({})).await.status, 202);
+}
+
+/// What the lines of the ledger say, oldest first.
+async fn ledger(server: &Server, key: &str) -> Vec<Value> {
+    let lines = ask(server, Method::GET, "/api/audit?after=0", key, &json!(null)).await.ok();
+    let mut check = ChainCheck::default();
+    let lines = lines.as_array().expect("a list").iter().map(|line| {
+        let text = |name: &str| line[name].as_str().expect("a text").to_owned();
+        let (said, number) = (text("line"), line["number"].as_u64().expect("a number"));
+        check.take(number, &text("before"), &said, &text("hash")).expect("the chain holds");
+        serde_json::from_str(&said).expect("a line is JSON")
+    });
+    lines.collect()
+}
+
+/// Waits until the ledger has so many lines: those about how something ended come later.
+async fn until_lines(server: &Server, key: &str, count: usize) -> Vec<Value> {
+    let there = async {
+        loop {
+            let lines = ledger(server, key).await;
+            if lines.len() >= count {
+                return lines;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), there).await.expect("the lines come")
+}
+
+#[tokio::test]
+async fn changes_refusals_and_logins_are_in_the_ledger() {
+    let server = guarded().await;
+    let (editor, auditor) =
+        (key(&server, &[Role::Editor]).await, key(&server, &[Role::Auditor]).await);
+    let path = "/api/environment/REGION2";
+    ask(&server, Method::PUT, path, &editor, &json!("north")).await.ok_text();
+    until_lines(&server, &auditor, 2).await;
+    let refused = ask(&server, Method::PUT, path, &auditor, &json!("south")).await;
+    refused.failed(403);
+    until_lines(&server, &auditor, 3).await;
+    ask(&server, Method::DELETE, "/api/triggers/none", &editor, &json!(null)).await.failed(404);
+    until_lines(&server, &auditor, 5).await;
+    let given = json!({ "keyId": &editor[3..15], "keySecret": editor });
+    server.post("/api/token", &given).await.ok();
+    // Reads and starts leave no line.
+    ask(&server, Method::GET, path, &editor, &json!(null)).await;
+    ask(&server, Method::POST, "/api/workflow/none", &editor, &json!({})).await.failed(404);
+    let lines = until_lines(&server, &auditor, 6).await;
+    let shown: Vec<String> = lines
+        .iter()
+        .map(|line| {
+            let text = |name: &str| line[name].as_str().unwrap_or_default();
+            let (act, of) = (text("act"), line["of"].to_string());
+            format!("{act} {} {} {of}", text("outcome"), line["status"])
+        })
+        .collect();
+    let expected = [
+        "PUT /api/environment/{key} begun null null",
+        "outcome ok 200 1",
+        "PUT /api/environment/{key} refused 403 null",
+        "DELETE /api/triggers/{name} begun null null",
+        "outcome failed 404 4",
+        "login ok null null",
+    ];
+    assert_eq!(shown, expected);
+    assert_eq!(lines[0]["who"], format!("key:{}", &editor[3..15]));
+    assert_eq!((&lines[0]["object"], &lines[2]["object"]), (&json!(path), &json!("")));
+    assert!(!json!(lines).to_string().contains("north"), "no payload is written");
+    // Who may change things may not read it, and the other way round.
+    ask(&server, Method::GET, "/api/audit", &editor, &json!(null)).await.failed(403);
+    until_lines(&server, &auditor, 7).await;
+    // It goes on after a restart, in one chain.
+    let server = server.restarted().await.with(|settings| settings.auth = Mode::On);
+    ask(&server, Method::PUT, path, &editor, &json!("east")).await.ok_text();
+    let lines = until_lines(&server, &auditor, 9).await;
+    assert_eq!((&lines[7]["number"], &lines[8]["of"]), (&json!(8), &json!(8)));
+    let newest = ask(&server, Method::GET, "/api/audit?size=1", &auditor, &json!(null)).await.ok();
+    assert_eq!(newest[0]["number"], 9);
+}
+
+#[tokio::test]
+async fn the_same_refusal_is_counted_and_changes_share_a_write() {
+    let server = guarded().await;
+    let (viewer, auditor) =
+        (key(&server, &[Role::Viewer]).await, key(&server, &[Role::Auditor]).await);
+    let editor = key(&server, &[Role::Editor]).await;
+    let router = server::router(server.api());
+    let headers = bearer(&viewer);
+    let headers: Vec<(&str, &str)> =
+        headers.iter().map(|(name, it)| (*name, it.as_str())).collect();
+    for number in 0..50 {
+        let path = format!("/api/environment/N{number}");
+        let answer =
+            send_through(router.clone(), Method::PUT, &path, &headers, "\"x\"".to_owned()).await;
+        answer.failed(403);
+    }
+    until_lines(&server, &auditor, 1).await;
+    let path = |number: usize| format!("/api/environment/E{number}");
+    let puts = (0..20).map(|number| {
+        let (server, editor) = (&server, &editor);
+        async move { ask(server, Method::PUT, &path(number), editor, &json!("x")).await.ok_text() }
+    });
+    futures_util::future::join_all(puts).await;
+    let lines = until_lines(&server, &auditor, 41).await;
+    assert_eq!(lines.len(), 41, "one refusal, and two lines for each change");
 }

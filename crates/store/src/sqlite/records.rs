@@ -1,6 +1,7 @@
 //! Lines of ledgers: written with commits or alone, searched, and trimmed to the newest.
 
 use engine::search::{RecordPage, RecordSearch};
+use engine::store::{AUDIT, AUDIT_FACTOR};
 use kernel::{Json, Record, Timestamp};
 use rusqlite::types::{FromSqlError, Type, Value};
 use rusqlite::{Connection, Row, params, params_from_iter};
@@ -108,24 +109,28 @@ const TRIM_PIECE: i64 = 2000;
 /// Drops some of the lines that a subject has beyond `each_max`, oldest first; 0 = none is left
 /// to drop.
 pub(super) fn trim_piece(connection: &Connection, each_max: u64) -> rusqlite::Result<u64> {
-    let most = i64::try_from(each_max).unwrap_or(i64::MAX);
+    let signed = |most: u64| i64::try_from(most).unwrap_or(i64::MAX);
+    let (most, audited) = (signed(each_max), signed(each_max.saturating_mul(AUDIT_FACTOR)));
     let crowded: Option<(i64, i64, i64)> = connection
         .prepare_cached(
-            "SELECT ledger, subject, count(*) FROM record GROUP BY ledger, subject \
-             HAVING count(*) > ?1 LIMIT 1",
+            "SELECT ledger, subject, count(*), \
+             CASE ledger WHEN (SELECT id FROM name WHERE text = ?2) THEN ?3 ELSE ?1 END AS most \
+             FROM record GROUP BY ledger, subject HAVING count(*) > most LIMIT 1",
         )?
-        .query_row([most], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .query_row(params![most, AUDIT, audited], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)? - row.get::<_, i64>(3)?))
+        })
         .map(Some)
         .or_else(|error| match error {
             rusqlite::Error::QueryReturnedNoRows => Ok(None),
             error => Err(error),
         })?;
-    let Some((ledger, subject, count)) = crowded else { return Ok(0) };
+    let Some((ledger, subject, excess)) = crowded else { return Ok(0) };
     let removed = connection
         .prepare_cached(
             "DELETE FROM record WHERE id IN (SELECT id FROM record \
              WHERE ledger = ?1 AND subject = ?2 ORDER BY at, id LIMIT ?3)",
         )?
-        .execute(params![ledger, subject, (count - most).min(TRIM_PIECE)])?;
+        .execute(params![ledger, subject, excess.min(TRIM_PIECE)])?;
     Ok(removed as u64)
 }

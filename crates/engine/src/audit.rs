@@ -1,0 +1,186 @@
+//! The audit ledger: who changed what, who was refused, and who came in.
+//!
+//! A line about a change is durable before the change begins, and what became of it is a line of its
+//! own: a change without a line cannot be, and a line without an outcome tells of a crash. Lines are
+//! chained by their hashes ([`kernel::access::ChainCheck`]).
+
+use std::sync::Arc;
+
+use kernel::access::{FIRST, chained};
+use kernel::{Json, Record, Timestamp};
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use crate::search::RecordSearch;
+use crate::store::{AUDIT, Store, StoreError};
+
+/// Lines of one page.
+const PAGE_MAX: u64 = 500;
+
+/// What a line says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AuditEntry {
+    /// Who: the id of the principal, or `anonymous`.
+    pub who: String,
+    /// What people call them.
+    pub name: String,
+    /// From which address; empty if there was no connection.
+    pub address: String,
+    /// What: a method and a path of the API or a method of gRPC, `login`, or `outcome`.
+    pub act: String,
+    /// On what: the path as it was asked for.
+    pub object: String,
+    /// How it ended: `begun`, `refused`, `ok`, `failed`.
+    pub outcome: String,
+    /// The status of the response, of an outcome or a refusal.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// Of an outcome: the number of the line that tells what was begun.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<u64>,
+    /// How many of the same the line tells of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u64>,
+}
+
+/// A line as it is kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuditLine {
+    /// Its number, from 1.
+    pub number: u64,
+    /// The hash of the line before.
+    pub before: String,
+    /// What it says, JSON: this text is what is hashed.
+    pub line: String,
+    /// The hash of the two.
+    pub hash: String,
+}
+
+/// What is hashed.
+#[derive(Serialize)]
+struct Content<'a> {
+    number: u64,
+    at: i64,
+    #[serde(flatten)]
+    entry: &'a AuditEntry,
+}
+
+/// The last line.
+#[derive(Clone, Debug)]
+struct Head {
+    number: u64,
+    hash: String,
+    at: Timestamp,
+}
+
+type Waiting = (AuditEntry, oneshot::Sender<Result<u64, StoreError>>);
+
+/// The ledger.
+pub struct Audit {
+    store: Arc<dyn Store>,
+    /// Held while lines are written.
+    head: tokio::sync::Mutex<Head>,
+    /// Lines that wait for those before them.
+    waiting: Mutex<Vec<Waiting>>,
+}
+
+impl Audit {
+    /// Reads the last line.
+    pub(crate) async fn open(store: Arc<dyn Store>) -> Result<Self, StoreError> {
+        let search = RecordSearch { size: 1, ..RecordSearch::newest(AUDIT) };
+        let last = store.records(&search).await?.rows.into_iter().next();
+        let head = match last {
+            None => Head { number: 0, hash: FIRST.to_owned(), at: Timestamp::from_millis(0) },
+            Some(record) => {
+                let line = read(&record)?;
+                Head { number: line.number, hash: line.hash, at: record.at }
+            }
+        };
+        Ok(Self { store, head: tokio::sync::Mutex::new(head), waiting: Mutex::default() })
+    }
+
+    /// Writes a line; it is durable when its number is answered. Lines that come meanwhile are
+    /// written together.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn write(&self, entry: AuditEntry, now: Timestamp) -> Result<u64, StoreError> {
+        let (done, mut written) = oneshot::channel();
+        self.waiting.lock().push((entry, done));
+        let mut head = self.head.lock().await;
+        // Somebody before us may have written it with theirs.
+        if let Ok(result) = written.try_recv() {
+            return result;
+        }
+        let waiting = std::mem::take(&mut *self.waiting.lock());
+        let (mut next, mut records, mut answers) = (head.clone(), Vec::new(), Vec::new());
+        for (entry, done) in waiting {
+            // Not before the last one: lines are read in the order of time.
+            next.at = next.at.max(now);
+            next.number += 1;
+            let content = Content { number: next.number, at: next.at.millis(), entry: &entry };
+            let line = serde_json::to_string(&content).expect("a line serializes to JSON");
+            let hash = chained(&next.hash, &line);
+            let before = std::mem::replace(&mut next.hash, hash.clone());
+            let line = AuditLine { number: next.number, before, line, hash };
+            records.push(Record {
+                ledger: AUDIT,
+                key: key(next.number).into(),
+                subject: AUDIT.into(),
+                at: next.at,
+                status: entry.outcome.as_str().into(),
+                body: Json::of(&line),
+            });
+            answers.push((next.number, done));
+        }
+        let result = self.store.put_records(records).await;
+        if result.is_ok() {
+            *head = next;
+        }
+        for (number, done) in answers {
+            // Who has gone away meanwhile needs no answer.
+            let _ = done.send(result.clone().map(|()| number));
+        }
+        drop(head);
+        written.try_recv().unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// The newest lines, newest first.
+    ///
+    /// # Errors
+    /// The store's; a damaged line.
+    pub async fn newest(&self, size: u64) -> Result<Vec<AuditLine>, StoreError> {
+        let search = RecordSearch { size: size.min(PAGE_MAX), ..RecordSearch::newest(AUDIT) };
+        self.store.records(&search).await?.rows.iter().map(read).collect()
+    }
+
+    /// Lines in their order, those after this number; none after the last.
+    ///
+    /// # Errors
+    /// The store's; a damaged line.
+    pub async fn after(&self, number: u64) -> Result<Vec<AuditLine>, StoreError> {
+        let oldest = RecordSearch { descending: false, size: 1, ..RecordSearch::newest(AUDIT) };
+        let oldest = match number {
+            0 => self.store.records(&oldest).await?.rows.first().map(read).transpose()?,
+            _ => None,
+        };
+        let first = oldest.map_or(number + 1, |line| line.number);
+        let keys = (first..first.saturating_add(PAGE_MAX)).map(key).collect();
+        let search =
+            RecordSearch { keys, descending: false, size: PAGE_MAX, ..RecordSearch::newest(AUDIT) };
+        self.store.records(&search).await?.rows.iter().map(read).collect()
+    }
+}
+
+fn key(number: u64) -> String {
+    format!("{number:012}")
+}
+
+fn read(record: &Record) -> Result<AuditLine, StoreError> {
+    serde_json::from_str(record.body.text()).map_err(|error| {
+        StoreError::Corrupt(format!("line {} of the audit ledger: {error}", record.key))
+    })
+}

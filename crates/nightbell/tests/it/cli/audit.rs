@@ -1,0 +1,60 @@
+//! `nightbell audit`: the ledger as a table, as lines, and checked.
+
+use kernel::access::{FIRST, chained};
+use serde_json::{Value, json};
+
+use crate::stand_in::StandIn;
+
+/// Lines of a ledger, chained.
+fn lines() -> Vec<Value> {
+    let said = [
+        json!({ "number": 1, "at": 1000, "who": "key:1", "name": "ann", "address": "192.0.2.1",
+            "act": "PUT /api/environment/{key}", "object": "/api/environment/A", "outcome": "begun" }),
+        json!({ "number": 2, "at": 1000, "who": "key:1", "name": "ann", "address": "192.0.2.1",
+            "act": "outcome", "object": "PUT /api/environment/{key}", "outcome": "ok",
+            "status": 200, "of": 1 }),
+        json!({ "number": 3, "at": 2000, "who": "anonymous", "name": "anonymous", "address": "",
+            "act": "login", "object": "", "outcome": "refused", "count": 7 }),
+    ];
+    let mut before = FIRST.to_owned();
+    let chain = said.iter().map(|said| {
+        let line = said.to_string();
+        let hash = chained(&before, &line);
+        let before = std::mem::replace(&mut before, hash.clone());
+        json!({ "number": said["number"], "before": before, "line": line, "hash": hash })
+    });
+    chain.collect()
+}
+
+#[test]
+fn the_newest_lines_are_a_table() {
+    let server = StandIn::start().says("GET /api/audit", 200, lines().into());
+    let outcome = server.run(&["audit", "list"]).exits(0);
+    for words in
+        ["ann", "PUT /api/environment/{key}", "outcome of 1", "ok (200)", "refused, 7 more"]
+    {
+        assert!(outcome.stdout.contains(words), "{words}: {}", outcome.stdout);
+    }
+}
+
+#[test]
+fn an_export_checks_the_chain() {
+    let good = lines();
+    let server = |lines: &[Value]| {
+        let server = StandIn::start().says("GET /api/audit", 200, lines.to_vec().into());
+        server.says("GET /api/audit", 200, json!([]))
+    };
+    let outcome = server(&good).run(&["audit", "export", "--verify"]).exits(0);
+    assert_eq!(outcome.stdout.lines().count(), 3);
+    let last = good[2]["hash"].as_str().unwrap();
+    assert!(outcome.stderr.contains("3 lines, unbroken") && outcome.stderr.contains(last));
+    let mut changed = good.clone();
+    changed[1]["line"] = changed[1]["line"].as_str().unwrap().replace("ok", "no").into();
+    let mut missing = good.clone();
+    missing.remove(1);
+    for (broken, why) in [(changed, "line 2 was changed"), (missing, "after line 1 comes line 3")] {
+        let outcome = server(&broken).run(&["audit", "export", "--verify"]).exits(1);
+        assert!(outcome.stderr.contains(why), "{outcome:?}");
+        server(&broken).run(&["audit", "export"]).exits(0);
+    }
+}

@@ -1,0 +1,159 @@
+//! What of requests goes into the audit ledger: every change of what people define, allow, hide or
+//! answer for, before it is made and as it ended; who was refused; who came in.
+//!
+//! Starts, signals and reports are not written here: runs say themselves who began them, and there may be
+//! thousands a second.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use engine::{AuditEntry, Engine};
+use kernel::access::{Need, Permission, Permissions};
+use parking_lot::Mutex;
+
+use super::Actor;
+use crate::guard::Peer;
+use crate::problem::Problem;
+
+/// What is written down before it is done.
+const WRITTEN: Permissions = Permissions::of(&[
+    Permission::Edit,
+    Permission::Respond,
+    Permission::WriteSecrets,
+    Permission::Admin,
+]);
+/// Characters of a path that are kept.
+const PATH_MAX: usize = 200;
+/// The same refusal or login within this time is counted in one line.
+const TOGETHER: Duration = Duration::from_mins(1);
+/// Different ones that are counted at once. Further ones count as one, so that a flood of refusals
+/// does not drive what was changed out of the ledger.
+const KINDS_MAX: usize = 20;
+
+/// A request as the ledger knows it.
+pub(super) fn entry(path: Option<&str>, request: &Request, actor: &Actor) -> AuditEntry {
+    let act = match path {
+        Some(path) if path != crate::grpc::METHODS => format!("{} {path}", request.method()),
+        Some(_) => request.uri().path().chars().take(PATH_MAX).collect(),
+        None => request.method().to_string(),
+    };
+    AuditEntry {
+        who: actor.principal().map_or("anonymous", |who| &*who.id).to_owned(),
+        name: actor.principal().map_or("anonymous", |who| &*who.name).to_owned(),
+        address: address(request.extensions().get().copied()),
+        act,
+        object: request.uri().path().chars().take(PATH_MAX).collect(),
+        ..AuditEntry::default()
+    }
+}
+
+/// Where a request comes from; empty if it came over no connection.
+pub(super) fn address(peer: Option<Peer>) -> String {
+    peer.map_or_else(String::new, |it| it.0.ip().to_canonical().to_string())
+}
+
+/// Whether a request is one to write down.
+pub(super) fn is_written(need: Need, method: &Method) -> bool {
+    let changes = !matches!(*method, Method::GET | Method::HEAD);
+    changes && matches!(need, Need::OneOf(permissions) if permissions.meets(WRITTEN))
+}
+
+/// Writes down what begins. What cannot be written down does not happen.
+///
+/// # Errors
+/// 503 if the ledger cannot be written.
+pub(super) async fn begin(engine: &Engine, mut entry: AuditEntry) -> Result<Begun, Problem> {
+    "begun".clone_into(&mut entry.outcome);
+    match engine.write_audit(entry.clone()).await {
+        Ok(number) => Ok(Begun { engine: engine.clone(), entry, number }),
+        Err(error) => {
+            tracing::error!(%error, "the audit ledger cannot be written: changes are refused");
+            let message = "the audit ledger cannot be written, so nothing was changed";
+            let status = StatusCode::SERVICE_UNAVAILABLE;
+            Err(Problem::new(status, "audit-unavailable", message)
+                .with_hint("Try again later; the server's log says why."))
+        }
+    }
+}
+
+/// Something that was written down and is being done.
+pub(super) struct Begun {
+    engine: Engine,
+    entry: AuditEntry,
+    number: u64,
+}
+
+impl Begun {
+    /// Writes down how it ended, which nobody has to wait for.
+    pub(super) fn end(self, response: &Response) {
+        let Self { engine, mut entry, number } = self;
+        let status = response.status();
+        // A call that was refused says so in its headers, as there is nothing else to send.
+        let grpc = response.headers().get("grpc-status");
+        let is_ok = status.is_success() && grpc.is_none_or(|status| status == "0");
+        entry.object = std::mem::replace(&mut entry.act, "outcome".to_owned());
+        if is_ok { "ok" } else { "failed" }.clone_into(&mut entry.outcome);
+        entry.status = Some(status.as_u16());
+        entry.of = Some(number);
+        write_later(engine, entry);
+    }
+}
+
+fn write_later(engine: Engine, entry: AuditEntry) {
+    tokio::spawn(async move {
+        if let Err(error) = engine.write_audit(entry).await {
+            tracing::warn!(%error, "a line of the audit ledger was lost");
+        }
+    });
+}
+
+/// Refusals and logins: the first of a kind is written at once, those that follow are counted.
+#[derive(Clone, Default)]
+pub(super) struct Counted(Arc<Mutex<BTreeMap<Kind, u64>>>);
+
+/// Who, from where, what, and how it ended.
+type Kind = (String, String, String, String);
+
+fn kind(entry: &AuditEntry) -> Kind {
+    let AuditEntry { who, address, act, outcome, .. } = entry;
+    (who.clone(), address.clone(), act.clone(), outcome.clone())
+}
+
+impl Counted {
+    /// Notes one.
+    pub(super) fn note(&self, engine: &Engine, mut entry: AuditEntry) {
+        // Paths differ without end; what was asked of the server does not.
+        entry.object.clear();
+        let kind = {
+            let mut counted = self.0.lock();
+            let mut kind = kind(&entry);
+            if counted.len() >= KINDS_MAX && !counted.contains_key(&kind) {
+                "(others)".clone_into(&mut entry.who);
+                entry.name.clone_from(&entry.who);
+                entry.address.clear();
+                entry.act.clear();
+                kind = self::kind(&entry);
+            }
+            if let Some(more) = counted.get_mut(&kind) {
+                *more += 1;
+                return;
+            }
+            counted.insert(kind.clone(), 0);
+            kind
+        };
+        let (counted, engine) = (self.clone(), engine.clone());
+        write_later(engine.clone(), entry.clone());
+        tokio::spawn(async move {
+            tokio::time::sleep(TOGETHER).await;
+            let more = counted.0.lock().remove(&kind).unwrap_or(0);
+            if more > 0 {
+                entry.count = Some(more);
+                write_later(engine, entry);
+            }
+        });
+    }
+}
