@@ -71,7 +71,9 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<()> 
     let once = || {
         let run = testing::run(&engine, &scripts, &built_in, paths, &options);
         let testing::Outcome { reports, coverage, doubts } = run.map_err(Failure::error)?;
-        doubts.iter().for_each(|doubt| output.note(clean(&doubt.to_string())));
+        for doubt in doubts {
+            output.note(clean(&doubt.to_string()));
+        }
         tell(&reports, &coverage, arguments, output)?;
         verdict(&reports, &coverage, arguments)
     };

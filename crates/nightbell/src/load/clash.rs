@@ -22,9 +22,10 @@ impl Clash {
     /// The same as a finding.
     pub(super) fn finding(&self) -> Finding {
         let Self { file, what, elsewhere } = self;
-        let message = match file == elsewhere {
-            true => format!("defines {what} twice"),
-            false => format!("defines {what}, as {} does", elsewhere.display()),
+        let message = if file == elsewhere {
+            format!("defines {what} twice")
+        } else {
+            format!("defines {what}, as {} does", elsewhere.display())
         };
         Finding::of_file(file, Level::Error, "defined-twice", message)
     }

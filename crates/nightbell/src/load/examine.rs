@@ -45,7 +45,9 @@ pub(crate) fn examine(
     findings.extend(clash::all(&[], &defined).iter().map(clash::Clash::finding));
     let mut known = Known::default();
     if defined.iter().any(|(_, found)| !found.workflows.is_empty()) {
-        defined.iter().for_each(|(_, found)| found.add_to(&mut known));
+        for (_, found) in &defined {
+            found.add_to(&mut known);
+        }
     }
     match &unfinished {
         Some(names) => {
@@ -197,9 +199,10 @@ fn clock_changes(schedule: &ScheduleSpec, engine: &Engine) -> Vec<Problem> {
             firing.mark.describe()
         );
         let hint = "nightbell schedule test -f FILE shows each firing; the setting dst decides.";
-        let pointer = match schedule.cron_schedules.is_empty() {
-            true => "/cronExpression".to_owned(),
-            false => format!("/cronSchedules/{index}"),
+        let pointer = if schedule.cron_schedules.is_empty() {
+            "/cronExpression".to_owned()
+        } else {
+            format!("/cronSchedules/{index}")
         };
         found.push(Problem::new(pointer, "clock-change", message, hint));
     }

@@ -91,7 +91,7 @@ pub(super) fn read(
             Ok(text) => {
                 texts.insert(source_of(file), (file, text));
             }
-            Err(mistake) => drop(read.bad.insert(source_of(file), vec![mistake])),
+            Err(mistake) => drop(read.bad.insert(source_of(file), vec![*mistake])),
         }
     }
     let mut known = beside.clone();
@@ -112,17 +112,14 @@ pub(super) fn read(
             let found = loaded.problems.iter().filter(|problem| problem.level == level);
             found.map(|problem| Finding::of_monitors(file, problem)).collect()
         };
-        match loaded.file.clone() {
-            Some(found) => {
-                if engine.monitors_of(&source).as_ref() != Some(&found) {
-                    read.warnings.extend(told(Found::Warning));
-                }
-                read.good.insert(source, found);
-            }
-            None => {
+        if let Some(found) = loaded.file.clone() {
+            if engine.monitors_of(&source).as_ref() != Some(&found) {
                 read.warnings.extend(told(Found::Warning));
-                read.bad.insert(source, told(Found::Error));
             }
+            read.good.insert(source, found);
+        } else {
+            read.warnings.extend(told(Found::Warning));
+            read.bad.insert(source, told(Found::Error));
         }
     }
     read

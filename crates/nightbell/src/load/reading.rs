@@ -49,9 +49,9 @@ pub(super) fn all(files: &[PathBuf], engine: &Engine) -> Found {
 ///
 /// # Errors
 /// It cannot be read, or is larger than any that is meant.
-pub(super) fn text_of(file: &Path) -> Result<String, Finding> {
+pub(super) fn text_of(file: &Path) -> Result<String, Box<Finding>> {
     let unreadable =
-        |message: String| Finding::of_file(file, Level::Error, "unreadable-file", message);
+        |message: String| Box::new(Finding::of_file(file, Level::Error, "unreadable-file", message));
     let size = std::fs::metadata(file).map_err(|error| unreadable(error.to_string()))?.len();
     if size > FILE_MAX {
         return Err(unreadable(format!("the file has {size} bytes, more than {FILE_MAX}")));
@@ -75,7 +75,7 @@ impl Source<'_> {
     }
 
     /// Problems whose pointers begin at the file's root.
-    fn refused(&self, problems: Vec<Problem>) -> Vec<Finding> {
+    fn refused(&self, problems: &[Problem]) -> Vec<Finding> {
         let finding =
             |problem| Finding::of_problem(self.file, self.text, "", Level::Error, problem);
         problems.iter().map(finding).collect()
@@ -103,9 +103,9 @@ fn one(
     engine: &Engine,
     doubtful: &mut Vec<Finding>,
 ) -> Result<Defined, Vec<Finding>> {
-    let text = text_of(file).map_err(|finding| vec![finding])?;
+    let text = text_of(file).map_err(|finding| vec![*finding])?;
     let source = Source { file, text: &text };
-    let refused = |problems| source.refused(problems);
+    let refused = |problems: Vec<Problem>| source.refused(&problems);
     let mut defined = Defined::default();
     match FileKind::of(file, &text) {
         FileKind::Tasks => {

@@ -2,6 +2,7 @@
 //! time, computed here by the code that fires.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::PathBuf;
 
 use clap::Args;
@@ -296,10 +297,9 @@ pub(super) async fn collisions(
     let mut usual: BTreeMap<String, Option<i64>> = BTreeMap::new();
     if arguments.source.file.is_empty() {
         for schedule in &schedules {
-            let name = schedule.workflow_name();
-            if !usual.contains_key(&name) {
-                let duration = usual_duration(&name, client).await?;
-                usual.insert(name, duration);
+            if let Entry::Vacant(entry) = usual.entry(schedule.workflow_name()) {
+                let duration = usual_duration(entry.key(), client).await?;
+                entry.insert(duration);
             }
         }
     }
