@@ -1,8 +1,7 @@
 //! Keys of access control: kept in the store as hashes, and in memory as requests need them.
 //!
 //! A key is a document of the kind `access_key`. A revoked one stays, so that what it did can still
-//! be told. All of them are in memory:
-//! a request is decided without a read of the store.
+//! be told. All of them are in memory: a request is decided without a read of the store.
 
 use std::collections::HashMap;
 use std::sync::Arc;

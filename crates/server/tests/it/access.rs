@@ -586,3 +586,29 @@ async fn the_same_refusal_is_counted_and_changes_share_a_write() {
     let lines = until_lines(&server, &auditor, 41).await;
     assert_eq!(lines.len(), 41, "one refusal, and two lines for each change");
 }
+
+#[tokio::test]
+async fn the_stream_of_a_worker_ends_with_its_key() {
+    let server = guarded().await;
+    let (worker, admin) = (key(&server, &[Role::Worker]).await, key(&server, &[Role::Admin]).await);
+    let request = Request::post("/TaskHubSidecarService/GetWorkItems")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .header("authorization", format!("Bearer {worker}"))
+        .body(axum::body::Body::from(&[0_u8; 5][..]))
+        .expect("a request");
+    let router = server::router(server.api());
+    let response = tower::ServiceExt::oneshot(router, request).await.expect("an answer");
+    assert!(!response.headers().contains_key("grpc-status"), "the stream is open");
+    let collected = tokio::spawn(http_body_util::BodyExt::collect(response.into_body()));
+    // Another key makes no difference to it.
+    let path = |key: &str| format!("/api/access/keys/{}", &key[3..15]);
+    let other = key(&server, &[Role::Worker]).await;
+    ask(&server, Method::DELETE, &path(&other), &admin, &json!(null)).await.ok();
+    assert!(!collected.is_finished());
+    ask(&server, Method::DELETE, &path(&worker), &admin, &json!(null)).await.ok();
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(30), collected).await;
+    let ended = ended.expect("it ends").expect("no panic").expect("a body");
+    let trailers = ended.trailers().expect("a status");
+    assert_eq!(trailers["grpc-status"], "16", "unauthenticated: {trailers:?}");
+}
