@@ -50,8 +50,9 @@ pub(super) fn all(files: &[PathBuf], engine: &Engine) -> Found {
 /// # Errors
 /// It cannot be read, or is larger than any that is meant.
 pub(super) fn text_of(file: &Path) -> Result<String, Box<Finding>> {
-    let unreadable =
-        |message: String| Box::new(Finding::of_file(file, Level::Error, "unreadable-file", message));
+    let unreadable = |message: String| {
+        Box::new(Finding::of_file(file, Level::Error, "unreadable-file", message))
+    };
     let size = std::fs::metadata(file).map_err(|error| unreadable(error.to_string()))?.len();
     if size > FILE_MAX {
         return Err(unreadable(format!("the file has {size} bytes, more than {FILE_MAX}")));
