@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use server::projects::ProjectFile;
 
+use super::check;
 use super::client::{Client, understand};
 use super::confirm;
 use super::failure::{Exit, Failure};
@@ -122,6 +123,12 @@ pub(super) async fn plan(arguments: Plan, client: &Client, output: &Output) -> a
         output.json(&value)?;
     } else {
         show(&planned, output)?;
+    }
+    // What the server would take, but its author can hardly mean.
+    for finding in check::findings(std::slice::from_ref(&folder)).await? {
+        if finding.level == load::Level::Warning {
+            output.note(clean(&finding.to_string()));
+        }
     }
     if let Some(file) = arguments.out {
         project.base = Some(planned.base.clone());

@@ -55,6 +55,22 @@ fn a_plan_with_changes_is_exit_code_7_and_none_is_0() {
 }
 
 #[test]
+fn a_plan_tells_what_is_hardly_meant() {
+    let slip = json!({
+        "name": "w", "outputParameters": { "x": "${workflow.stauts}" },
+        "tasks": [{ "name": "t", "taskReferenceName": "t", "type": "SIMPLE" }],
+    });
+    let nothing = json!({ "project": "defs", "base": "b1", "changes": [] });
+    let server = StandIn::start().says("POST /api/projects/defs/plan", 200, nothing);
+    let outcome = Nightbell::new(&["plan", "defs"])
+        .env("NIGHTBELL_URL", &server.url())
+        .file("defs/w.json", &slip.to_string())
+        .run()
+        .exits(0);
+    assert!(outcome.stderr.contains("stauts") && outcome.stderr.contains("[unknown-field]"));
+}
+
+#[test]
 fn a_saved_plan_is_applied_with_what_it_was_made_against() {
     let server = StandIn::start()
         .says("POST /api/projects/shop/plan", 200, planned(&json!([])))
