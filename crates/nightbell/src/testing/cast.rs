@@ -14,7 +14,17 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio_util::sync::CancellationToken;
 
 use super::file::{Answer, Mocks};
-use super::stage::Noted;
+
+/// What happened on the stage.
+#[derive(Debug)]
+pub(super) enum Noted {
+    /// An execution has changed, or is about to.
+    Changed(ExecutionId),
+    /// A task waits in this queue for a worker.
+    Queued(Arc<str>),
+    /// A task was asked for that nobody answers.
+    Unanswered(Asked),
+}
 
 /// A task that nobody answers.
 #[derive(Clone, Debug)]

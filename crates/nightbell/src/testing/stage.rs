@@ -9,19 +9,10 @@ use engine::stage::{VirtualClock, in_virtual_time};
 use engine::store::{QueueChange, Retention};
 use engine::vault::Key;
 use engine::{Engine, Options, Parts, TaskRunner, Values};
-use kernel::{ExecutionId, MachineKind, Scripts, Timestamp};
+use kernel::{MachineKind, Scripts, Timestamp};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-/// What happened on the stage.
-#[derive(Debug)]
-pub(super) enum Noted {
-    /// An execution has changed, or is about to.
-    Changed(ExecutionId),
-    /// A task waits in this queue for a worker.
-    Queued(Arc<str>),
-    /// A task was asked for that nobody answers.
-    Unanswered(super::cast::Asked),
-}
+use super::cast::Noted;
 
 /// Lines of a ledger that are kept on a stage: all.
 const RECORDS_MAX: u64 = u64::MAX;

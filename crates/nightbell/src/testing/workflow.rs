@@ -13,11 +13,11 @@ use kernel::{ExecutionId, Json, Timestamp};
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 
-use super::cast::{Asked, Cast, Mocked, Script, bare};
+use super::cast::{Asked, Cast, Mocked, Noted, Script, bare};
 use super::compare::{part, whole};
 use super::file::{Mocks, WorkflowTest};
 use super::moments::{relative, span};
-use super::stage::{Noted, Stage};
+use super::stage::Stage;
 use super::{Folder, TestResult};
 
 /// Virtual time after which a run is taken for one that never ends.

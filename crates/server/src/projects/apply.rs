@@ -7,9 +7,10 @@ use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
 use super::blast;
+use super::difference::{Action, Difference};
 use super::object::Kind;
 use super::owners::{self, Owner};
-use super::plan::{Action, Difference, difference};
+use super::plan::difference;
 use super::wanted::{Wanted, source_prefix};
 use crate::problem::Problem;
 use crate::triggers;

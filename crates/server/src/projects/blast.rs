@@ -12,8 +12,8 @@ use kernel::graph::Execution;
 use kernel::schedule::{Schedule, ScheduleSpec};
 use kernel::{ExecutionId, Timestamp};
 
+use super::difference::{Action, Difference};
 use super::object::{Kind, Object};
-use super::plan::{Action, Difference};
 use super::wanted::{Wanted, source_prefix};
 use crate::problem::Problem;
 

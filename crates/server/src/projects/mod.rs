@@ -9,6 +9,7 @@ mod apply;
 mod blast;
 mod compare;
 mod defined;
+mod difference;
 mod object;
 mod owners;
 mod plan;
@@ -30,7 +31,8 @@ use crate::rest::extract::{Body, Path};
 pub use apply::Applied;
 pub use compare::differing;
 pub use defined::{Defined, FileKind, holds_task_defs};
-pub use plan::{Action, Drift, Plan, PlannedChange};
+pub use difference::Action;
+pub use plan::{Drift, Plan, PlannedChange};
 pub use prune::prune_loaded;
 
 pub(crate) fn routes() -> Routes {

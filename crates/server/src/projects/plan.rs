@@ -8,6 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::blast;
+use super::difference::{Action, Difference};
 use super::object::{Kind, Object, hash};
 use super::owners::{self, Owner};
 use super::wanted::Wanted;
@@ -50,20 +51,6 @@ pub struct PlannedChange {
     pub notes: Vec<String>,
 }
 
-/// What is done with an object.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Action {
-    /// It is new.
-    Create,
-    /// It is different.
-    Update,
-    /// It is there just so, and belongs to the project from now on.
-    Adopt,
-    /// The project owns it and does not define it any more.
-    Remove,
-}
-
 /// An object that is not as a project applied it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -79,35 +66,6 @@ pub struct Drift {
     pub version: Option<u32>,
     /// It is gone; else it was changed.
     pub removed: bool,
-}
-
-/// A plan as those who apply it need it.
-pub(super) struct Difference {
-    pub(super) changes: BTreeMap<Object, Action>,
-    pub(super) owners: BTreeMap<Object, Owner>,
-    pub(super) base: String,
-    /// Objects that the project owns now.
-    pub(super) owned: usize,
-}
-
-impl Difference {
-    /// What another project owns of that which is changed.
-    pub(super) fn foreign<'a>(&'a self, project: &str) -> Vec<(&'a Object, &'a str)> {
-        let changed = self.changes.keys().filter_map(|object| {
-            let owner = self.owners.get(object).filter(|it| it.project != project)?;
-            Some((object, &*owner.project))
-        });
-        changed.collect()
-    }
-
-    pub(super) fn removed(&self) -> impl Iterator<Item = &Object> {
-        self.changes.iter().filter(|(_, action)| **action == Action::Remove).map(|(it, _)| it)
-    }
-
-    /// Whether more than a fifth of what the project owns would be removed.
-    pub(super) fn removes_much(&self) -> bool {
-        self.removed().count() * 5 > self.owned
-    }
 }
 
 /// Compares.
