@@ -39,12 +39,15 @@ fn next<'a>(rest: &'a str, first: char, before: Option<&Token<'a>>) -> (Option<T
         '\n' => (Some(Token::LineEnd), 1),
         first if first.is_whitespace() => (None, first.len_utf8()),
         '/' if rest.starts_with("//") => (None, rest.find('\n').unwrap_or(rest.len())),
-        '/' if rest.starts_with("/*") => (None, rest.find("*/").map_or(rest.len(), |at| at + 2)),
+        '/' if rest.starts_with("/*") => {
+            (None, rest[2..].find("*/").map_or(rest.len(), |at| at + 4))
+        }
         '/' if begins_pattern(before) => (Some(Token::Other), closed(rest, '/')),
         '\'' | '"' => {
             let length = closed(rest, first);
-            let inner = &rest[1..length.max(2).min(rest.len()) - 1];
-            (Some(Token::Text(inner)), length)
+            // A text without an end goes on to the end of the script.
+            let inner = &rest[1..length];
+            (Some(Token::Text(inner.strip_suffix(first).unwrap_or(inner))), length)
         }
         '`' => (Some(Token::Other), closed(rest, '`')),
         first if first.is_ascii_digit() => {

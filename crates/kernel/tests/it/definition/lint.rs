@@ -228,3 +228,17 @@ fn a_variable_that_nothing_sets_is_told_if_it_looks_like_a_slip() {
     assert!(alone(&flow("count")).warnings.is_empty());
     assert!(alone(&flow("set_from_outside")).warnings.is_empty());
 }
+
+#[test]
+fn attacks_scripts_that_break_off_are_read_to_their_end() {
+    for source in ["'", "\"", "`", "/", "/*", "/*/", "'é", "'\\", "$.", "$.é", "1.", "x => '日"]
+    {
+        for kind in ["INLINE", "SWITCH"] {
+            let task = json!({ "name": "s", "taskReferenceName": "s", "type": kind,
+                "evaluatorType": "javascript", "expression": source,
+                "inputParameters": { "expression": source, "n": 1 },
+                "decisionCases": { "a": [inline("a", &json!({}))] } });
+            alone(&json!({ "name": "f", "tasks": [task] }));
+        }
+    }
+}
