@@ -211,6 +211,18 @@ impl Attempts {
         Some(Unfinished { refused_by_all, ..attempt.shown.clone() })
     }
 
+    /// Where such work stands, and the workers that gave it back.
+    pub(crate) fn refused(&self, key: &TaskKey) -> Option<(&WorkQueue, &BTreeSet<u64>)> {
+        self.open.get(key).map(|attempt| (&attempt.shown.queue, &attempt.refused_by))
+    }
+
+    /// It is offered at once after all, to a worker that has not given it back.
+    pub(crate) fn offered_at_once(&mut self, key: &TaskKey, now: Timestamp) {
+        if let Some(attempt) = self.open.get_mut(key) {
+            attempt.shown.next_at = Some(now);
+        }
+    }
+
     /// The keys of all such work.
     pub(crate) fn keys(&self) -> impl Iterator<Item = &TaskKey> {
         self.open.iter().filter(|(_, attempt)| attempt.shown.attempts > 0).map(|(key, _)| key)

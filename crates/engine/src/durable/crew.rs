@@ -33,7 +33,7 @@ pub struct Leases {
     /// An activity, or a batch of operations of an entity; absent = as long as the worker is
     /// connected.
     pub activity: Option<Duration>,
-    /// How long what was given back stays away from workers, so that another may take it; twice as
+    /// How long what was given back stays away from workers if no other one can take it now; twice as
     /// long after each further attempt that fails, up to a minute.
     pub abandoned: Duration,
     /// Work fails after so many attempts at which its worker went away, failed, or answered what
@@ -252,7 +252,11 @@ impl WorkerRegistry {
         };
         let (worker, queue) = ((out.worker, name), out.queue.clone());
         let failed = Failed { key, queue, worker, operations, setback, now };
-        let next = state.attempts.failed(failed, leases.abandoned, leases.attempts_max);
+        let mut next = state.attempts.failed(failed, leases.abandoned, leases.attempts_max);
+        if matches!(next, Next::Offer(_)) && state.somebody_else(key, out.worker) {
+            state.attempts.offered_at_once(key, now);
+            next = Next::Offer(Duration::ZERO);
+        }
         Some((out.token, next))
     }
 
@@ -304,6 +308,20 @@ impl State {
         })
     }
 
+    /// Whether this worker gave a piece of work back and another one, which did not, can take it now.
+    /// Workers of two versions share a hub while a release goes out: chance must not hand the same
+    /// work to the wrong one again and again, with a longer pause after each time.
+    fn somebody_else(&self, key: &TaskKey, worker: u64) -> bool {
+        let Some((queue, refused_by)) = self.attempts.refused(key) else { return false };
+        refused_by.contains(&worker)
+            && self.workers.iter().any(|(number, other)| {
+                !refused_by.contains(number)
+                    && other.profile.hub == queue.hub
+                    && other.profile.takes(queue)
+                    && other.room(queue.kind) > 0
+            })
+    }
+
     fn let_go(&mut self, key: &TaskKey) -> Option<Out> {
         let out = self.out.remove(key)?;
         if let Some(until) = out.until {
@@ -349,6 +367,8 @@ impl Present {
 const CLAIM_MAX: usize = 64;
 /// A worker looks again after this long even if nobody said that something came.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// A worker that left work to others looks at it again after this long, should they not come for it.
+const LEFT_TO_OTHERS: Duration = Duration::from_millis(100);
 /// How often leases are looked at.
 const LEASES: Duration = Duration::from_millis(500);
 
@@ -590,22 +610,27 @@ impl WorkerSession {
             let Some((added, freed)) = crew.wakeups(self.worker, &engine.inner.queues) else {
                 return Ok(Vec::new());
             };
-            let (added, freed) = (added.notified(), freed.notified());
-            tokio::pin!(added, freed);
-            added.as_mut().enable();
+            let (news, freed) = (added.notified(), freed.notified());
+            tokio::pin!(news, freed);
+            news.as_mut().enable();
             let wanted = crew.wanted(self.worker);
-            let items = self.take(&wanted).await?;
-            if !items.is_empty() {
-                return Ok(items);
+            let taken = self.take(&wanted).await?;
+            if !taken.items.is_empty() {
+                return Ok(taken.items);
             }
             let now = engine.now();
             let queues =
                 wanted.iter().filter_map(|(_, queue, _)| engine.inner.queues.next(queue, now));
-            let idle = queues.min().unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
+            let mut idle = queues.min().unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
+            if taken.left_to_others {
+                // What it has just left there is no news for itself.
+                news.set(added.notified());
+                idle = idle.max(LEFT_TO_OTHERS);
+            }
             tokio::select! {
                 biased;
                 () = engine.inner.stop.cancelled() => return Ok(Vec::new()),
-                () = added => {}
+                () = news => {}
                 () = freed => {}
                 () = tokio::time::sleep(idle) => {}
             }
@@ -622,7 +647,7 @@ impl WorkerSession {
         &self.hub
     }
 
-    async fn take(&self, wanted: &[(WorkKind, Arc<str>, usize)]) -> Result<Vec<WorkItem>, Error> {
+    async fn take(&self, wanted: &[(WorkKind, Arc<str>, usize)]) -> Result<Look, Error> {
         let (engine, now) = (&self.engine, self.engine.now());
         let mut left: BTreeMap<WorkKind, usize> = BTreeMap::new();
         let mut taken = Vec::new();
@@ -635,6 +660,16 @@ impl WorkerSession {
                 taken.extend(keys.into_iter().map(|key| (*kind, of.clone(), key)));
             }
         }
+        let for_others: Vec<TaskKey> = {
+            let state = engine.inner.crew.state.lock();
+            let keys = taken.iter().map(|(.., key)| key);
+            keys.filter(|key| state.somebody_else(key, self.worker)).cloned().collect()
+        };
+        taken.retain(|(.., key)| !for_others.contains(key));
+        for key in &for_others {
+            engine.offer_again(key, Duration::ZERO);
+        }
+        let left_to_others = !for_others.is_empty();
         let keys = taken.iter().map(|(.., key)| key.clone()).collect();
         let mut open = Taken { engine, keys };
         let read = taken.into_iter().map(|(kind, queue, key)| async move {
@@ -668,7 +703,7 @@ impl WorkerSession {
         engine.inner.counters.polled.fetch_add(count, std::sync::atomic::Ordering::Relaxed);
         match failure {
             Some(error) if items.is_empty() => Err(error),
-            _ => Ok(items),
+            _ => Ok(Look { items, left_to_others }),
         }
     }
 
@@ -686,6 +721,14 @@ impl WorkerSession {
         let out = Out { worker, name, kind, queue, token, since, until };
         self.engine.inner.crew.hand_out(worker, key, out)
     }
+}
+
+/// What a worker found in the queues.
+struct Look {
+    /// What it was handed.
+    items: Vec<WorkItem>,
+    /// There was work that it gave back before, and that another worker can take now.
+    left_to_others: bool,
 }
 
 /// Work taken from the queues and not noted as out yet: if the claim is given up meanwhile, because

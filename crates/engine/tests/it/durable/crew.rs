@@ -245,6 +245,33 @@ async fn a_new_worker_is_offered_at_once_what_others_gave_back() {
 }
 
 #[tokio::test]
+async fn what_one_worker_gives_back_goes_to_another_at_once() {
+    let pause = Duration::from_hours(1);
+    let engine = open(Leases { abandoned: pause, ..Leases::default() }).await;
+    let (mut old, new) = (engine.attend(profile("hub")), engine.attend(profile("hub")));
+    // By chance alone the old one would get one of these again within some rounds.
+    for name in 0..20 {
+        start(&engine, &format!("one-{name}"), "idle").await;
+        let given = token(&claim_one(&old).await);
+        let waits = tokio::spawn(async move {
+            let again = claim_one(&old).await;
+            (old, again)
+        });
+        tokio::task::yield_now().await;
+        assert!(engine.abandon(&given).await);
+        let got = token(&claim_one(&new).await);
+        assert_eq!(got.machine(), given.machine());
+        engine.complete_turn(answer(&got, vec![completed(1, "x")])).await.unwrap();
+        start(&engine, &format!("two-{name}"), "idle").await;
+        let (back, other) = waits.await.unwrap();
+        let other = token(&other);
+        assert_ne!(other.machine(), given.machine());
+        engine.complete_turn(answer(&other, vec![completed(1, "x")])).await.unwrap();
+        old = back;
+    }
+}
+
+#[tokio::test]
 async fn what_is_abandoned_comes_again() {
     let engine = open(Leases { abandoned: SOON, ..Leases::default() }).await;
     let worker = engine.attend(profile("hub"));
