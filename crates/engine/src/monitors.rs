@@ -385,7 +385,24 @@ impl Engine {
 
     async fn obeys(&self, id: &ExecutionId, spec: &Spec) -> Result<bool, Error> {
         let same = |monitor: &Monitor| !monitor.removed && monitor.spec.as_deref() == Some(spec);
-        Ok(self.look(id, |machine| machine.monitor().is_some_and(same)).await?.unwrap_or_default())
+        self.stands(id, |machine| machine.monitor().is_some_and(same)).await
+    }
+
+    /// Whether a monitor is as wanted. One that is quarantined counts as if it were: it can be told
+    /// nothing, and must not keep anything from the others.
+    async fn stands(
+        &self,
+        id: &ExecutionId,
+        wanted: impl FnOnce(&AnyMachine) -> bool,
+    ) -> Result<bool, Error> {
+        match self.look(id, wanted).await {
+            Ok(found) => Ok(found.unwrap_or_default()),
+            Err(error @ Error::Quarantined { .. }) => {
+                tracing::warn!(%error, "the monitor stays as it is");
+                Ok(true)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The names of all monitors that were not removed.
@@ -454,7 +471,7 @@ impl Engine {
             let id = ExecutionId::monitor(&monitor.name);
             let same =
                 |machine: &AnyMachine| machine.monitor().is_some_and(|it| it.silences == own);
-            if !self.look(&id, same).await?.unwrap_or_default() {
+            if !self.stands(&id, same).await? {
                 inputs.push((id, Input::Silences(own)));
             }
         }
@@ -543,9 +560,12 @@ impl Engine {
             let dependents = monitor.spec.as_ref()?.dependents.clone();
             Some((monitor.is_down(), monitor.is_failing(), dependents))
         };
-        let Some((down, failing, dependents)) = self.look(id, look).await?.flatten() else {
-            return Ok(());
+        let found = match self.look(id, look).await {
+            // Nobody knows how it is: those that depend on it go on with what they heard last.
+            Err(Error::Quarantined { .. }) => None,
+            found => found?.flatten(),
         };
+        let Some((down, failing, dependents)) = found else { return Ok(()) };
         let input = |name: Arc<str>| {
             (
                 ExecutionId::monitor(&name),

@@ -545,13 +545,17 @@ async fn a_receiver_that_refuses_is_an_incident_that_others_are_told_of() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_monitor_that_only_cannot_be_checked_is_unknown_not_down() {
     let bench = Bench::new().await;
-    bench.apply(WEB).await;
+    let labels = "every: 24h, labels: { team: 'web of {{ monitor }}', region: '{{ tls_until }}' }";
+    bench.apply(&WEB.replace("every: 24h", labels)).await;
     *bench.world.seen.lock() = json!(null);
     for _ in 0..3 {
         bench.check("web").await;
     }
     bench.until("web", |it| it.incidents.contains_key("#check")).await;
     assert_eq!(bench.look("web", engine::monitors::standing).await, "UNKNOWN");
+    let labels = bench.look("web", |it| it.incidents["#check"].labels.clone()).await;
+    let labels: Vec<(&str, &str)> = labels.iter().map(|(name, it)| (&**name, &**it)).collect();
+    assert_eq!(labels, [("team", "web of web")], "there is no row");
     *bench.world.seen.lock() = json!([{ "status": "fail" }]);
     bench.check("web").await;
     assert_eq!(bench.look("web", engine::monitors::standing).await, "DOWN");

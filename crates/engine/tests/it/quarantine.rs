@@ -6,6 +6,8 @@ use std::time::Duration;
 use engine::memory::Memory;
 use engine::store::{Commit, Head, Store as _};
 use engine::{Engine, Error, PollRequest};
+use kernel::alert::Monitor;
+use kernel::alert::definition::{ChecklistOptions, Known, load_among};
 use kernel::graph::{Control, Input, Status};
 use kernel::{ExecutionId, Timestamp};
 use serde_json::{Value, json};
@@ -104,4 +106,35 @@ async fn what_cannot_be_read_can_be_removed_unread() {
     assert!(engine.remove(&broken).await.expect("the store answers"));
     assert!(engine.quarantined().is_empty());
     assert_eq!(all_of(&engine, "queued").await, 0);
+}
+
+#[tokio::test]
+async fn a_quarantined_monitor_does_not_keep_changes_from_the_others() {
+    let file = |every: &str| {
+        let yaml = format!(
+            "monitors:\n  broken: {{ tcp: 'h:1', every: {every} }}\n  \
+             sound: {{ tcp: 'h:2', every: {every}, depends_on: [broken] }}\n"
+        );
+        let loaded = load_among(&yaml, &ChecklistOptions::default(), &Known::default());
+        loaded.file.unwrap_or_else(|| panic!("{:?}", loaded.problems))
+    };
+    let store = Arc::new(Memory::new());
+    let first = open(store.clone()).await;
+    first.apply_monitors("file", file("1h")).await.expect("it fits");
+    drop(first);
+    let broken = ExecutionId::monitor("broken");
+    damage(&store, &broken, json!([{ "at": 1 }, { "absent": { "k": "x" } }])).await;
+
+    let engine = open(store).await;
+    engine.apply_monitors("file", file("2h")).await.expect("the sound one is told");
+    let every = |monitor: &Monitor| monitor.spec.as_ref().map(|it| it.monitor.schedule.clone());
+    let sound = engine.monitor("sound", every).await.expect("the store answers");
+    let wanted = file("2h").monitors.iter().map(|it| it.schedule.clone()).next_back();
+    assert_eq!(sound.flatten(), wanted);
+    assert!(engine.monitor("broken", every).await.is_err());
+
+    // Whoever removes it can define it again.
+    assert!(engine.remove(&broken).await.expect("the store answers"));
+    engine.apply_monitors("file", file("2h")).await.expect("it fits");
+    assert_eq!(engine.monitor("broken", every).await.expect("it is sound").flatten(), wanted);
 }

@@ -219,6 +219,9 @@ fn seen(
 
 /// The labels of an incident that begins.
 fn labels(draft: &Draft<'_>, observation: &Observation) -> BTreeMap<Arc<str>, Arc<str>> {
+    if is_own(&observation.key) {
+        return route::labels_without_row(&draft.spec().monitor, &observation.key);
+    }
     // A column that is there and null is known to be empty.
     let column =
         |name: &str| observation.attrs.get(name).map(|value| plain(value).unwrap_or_default());
