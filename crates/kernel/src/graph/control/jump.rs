@@ -121,6 +121,13 @@ pub(super) fn pass_until(
         };
         let entered = match task.kind {
             _ if task.status == TaskStatus::Skipped || !task.status.is_closed() => Vec::new(),
+            // While it is paused, what ended was not followed by what comes next: its branches may be
+            // anywhere.
+            Kind::Fork | Kind::DynamicFork
+                if draft.state.status == Status::Paused && is_waited_for(draft.state, node, path) =>
+            {
+                Vec::new()
+            }
             Kind::Fork | Kind::DynamicFork => nodes::fork::branches_of(draft.state, task.sequence),
             Kind::Switch | Kind::Decision => draft.state.node(node).blocks.clone(),
             _ => Vec::new(),
@@ -138,6 +145,14 @@ pub(super) fn pass_until(
             }
         }
     }
+}
+
+/// Whether the task behind a fork still waits for its branches.
+fn is_waited_for(state: &Execution, fork: NodeId, path: &[u32]) -> bool {
+    let fork = state.node(fork);
+    let next = state.block(fork.block).nodes.get(fork.index + 1);
+    let next = next.and_then(|next| state.attempt_at(*next, path));
+    next.is_none_or(|next| matches!(next.kind, Kind::Join) && !next.status.is_closed())
 }
 
 /// Whether something in a block is open, or is to be tried again.
