@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::definition::{Kind, MonitorDef, Route, Severity};
+use super::definition::{MonitorDef, Route, Severity};
 use super::explain;
 use super::incident::{Evidence, Incident, NotificationEvent, State};
 use super::monitor::{Delivery, Monitor};
@@ -207,25 +207,13 @@ fn default_title(monitor: &Monitor, incident: &Incident) -> String {
     if incident.state == State::Resolved {
         return format!("{subject} recovered{what}");
     }
-    let server = monitor.spec.as_ref().is_some_and(|spec| is_server(&spec.monitor));
+    let server = monitor.spec.as_ref().is_some_and(|spec| spec.monitor.watches_server());
     let how = match (incident.status, server) {
         (Status::Warn, _) => "degraded",
         (_, true) => "down",
         (_, false) => "failing",
     };
     format!("{subject} {how}{what}")
-}
-
-/// Whether what a monitor watches is a server, which is up or down.
-fn is_server(monitor: &MonitorDef) -> bool {
-    match monitor.kind {
-        Kind::Tcp | Kind::Dns => true,
-        Kind::Http => {
-            let settings = monitor.settings.parse();
-            settings.get("rows").is_none() && settings.get("jq").is_none()
-        }
-        _ => false,
-    }
 }
 
 /// A key as people read it: without the escapes that keep its parts apart.
@@ -244,7 +232,7 @@ fn shown_key(key: &str) -> String {
 /// What a value is counted in, if that is known.
 fn unit(monitor: &Monitor) -> Option<&str> {
     let own = &monitor.spec.as_ref()?.monitor;
-    own.unit.as_deref().or_else(|| is_server(own).then_some("ms"))
+    own.unit.as_deref().or_else(|| own.watches_server().then_some("ms"))
 }
 
 /// What is known of an incident in words; that it is not reported any more is no news of how it is.

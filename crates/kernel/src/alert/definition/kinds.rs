@@ -37,6 +37,12 @@ pub(super) enum Shape {
 pub(super) struct KindRule {
     pub(super) name: &'static str,
     pub(super) kind: Kind,
+    /// The task type that makes its checks.
+    pub(super) task_type: &'static str,
+    /// Whether it watches a server, which is up or down.
+    pub(super) is_server: bool,
+    /// What its observations have beside [`EVERY`], if that is always the same.
+    pub(super) columns: Option<&'static [&'static str]>,
     /// The setting meant if only a text is given.
     pub(super) short: &'static str,
     /// Of each line, one setting must be there.
@@ -50,11 +56,14 @@ use Shape::{
     Any, Clock as ClockShape, Condition as ConditionShape, Flag, Int, Map, Share, Span, Text, Texts,
 };
 
-/// Every kind of monitor.
-pub(super) const KINDS: [KindRule; 10] = [
+/// Every kind of monitor, in the order of [`Kind`].
+pub(super) static KINDS: [KindRule; 10] = [
     KindRule {
         name: "email",
         kind: Kind::Email,
+        task_type: "CHECK_EMAIL",
+        is_server: false,
+        columns: Some(&["missing", "expected", "since", "mails"]),
         short: "account",
         required: &[&["account", "url"], &["subjects", "from"]],
         settings: &[
@@ -79,6 +88,9 @@ pub(super) const KINDS: [KindRule; 10] = [
     KindRule {
         name: "job",
         kind: Kind::Job,
+        task_type: "CHECK_JOB",
+        is_server: false,
+        columns: Some(&["job", "job_status", "age_minutes", "started", "ended"]),
         short: "schedule",
         required: &[&["batchy", "url", "schedule"]],
         settings: &[
@@ -108,6 +120,9 @@ pub(super) const KINDS: [KindRule; 10] = [
     KindRule {
         name: "influx",
         kind: Kind::Influx,
+        task_type: "CHECK_INFLUX",
+        is_server: false,
+        columns: None,
         short: "server",
         required: &[&["server", "url"], &["flux", "influxql", "sql"]],
         settings: &[
@@ -135,6 +150,9 @@ pub(super) const KINDS: [KindRule; 10] = [
     KindRule {
         name: "prometheus",
         kind: Kind::Prometheus,
+        task_type: "CHECK_PROMETHEUS",
+        is_server: false,
+        columns: None,
         short: "query",
         required: &[&["query"], &["url", "server"]],
         settings: &[
@@ -154,6 +172,9 @@ pub(super) const KINDS: [KindRule; 10] = [
     KindRule {
         name: "http",
         kind: Kind::Http,
+        task_type: "CHECK_HTTP",
+        is_server: true,
+        columns: Some(&["code", "ms", "error", "tls_days_left", "tls_until"]),
         short: "url",
         required: &[&["url"]],
         settings: &[
@@ -181,6 +202,9 @@ pub(super) const KINDS: [KindRule; 10] = [
     KindRule {
         name: "sql",
         kind: Kind::Sql,
+        task_type: "CHECK_SQL",
+        is_server: false,
+        columns: None,
         short: "query",
         required: &[&["url", "server"], &["query"]],
         settings: &[
@@ -201,6 +225,9 @@ pub(super) const KINDS: [KindRule; 10] = [
     KindRule {
         name: "tcp",
         kind: Kind::Tcp,
+        task_type: "CHECK_TCP",
+        is_server: true,
+        columns: Some(&["ms", "tls_days_left", "tls_until"]),
         short: "address",
         required: &[&["address", "host"]],
         settings: &[
@@ -218,6 +245,9 @@ pub(super) const KINDS: [KindRule; 10] = [
     KindRule {
         name: "dns",
         kind: Kind::Dns,
+        task_type: "CHECK_DNS",
+        is_server: true,
+        columns: Some(&["ms", "answers"]),
         short: "name",
         required: &[&["name"]],
         settings: &[
@@ -232,6 +262,9 @@ pub(super) const KINDS: [KindRule; 10] = [
     KindRule {
         name: "heartbeat",
         kind: Kind::Heartbeat,
+        task_type: "CHECK_HEARTBEAT",
+        is_server: false,
+        columns: None,
         short: "every",
         required: &[&["cron", "every", "period", "at"]],
         settings: &[
@@ -250,6 +283,9 @@ pub(super) const KINDS: [KindRule; 10] = [
     KindRule {
         name: "workflow",
         kind: Kind::Workflow,
+        task_type: "SUB_WORKFLOW",
+        is_server: false,
+        columns: None,
         short: "name",
         required: &[&["name"]],
         settings: &[("name", Text), ("version", Int), ("input", Map)],
@@ -283,22 +319,33 @@ const ANSWER: [&str; 6] = ["status", "ms", "body", "text", "size", "headers"];
 /// What every observation has.
 const EVERY: [&str; 5] = ["key", "status", "text", "value", "rows"];
 
+const _: () = {
+    let mut index = 0;
+    while index < KINDS.len() {
+        assert!(KINDS[index].kind as usize == index, "the table is not in the order of the kinds");
+        index += 1;
+    }
+};
+
+/// What the table says of a kind.
+pub(super) const fn rule(kind: Kind) -> &'static KindRule {
+    &KINDS[kind as usize]
+}
+
+/// Whether an HTTP check reads rows out of the answer, rather than judging the answer.
+fn reads_rows(kind: Kind, settings: &Value) -> bool {
+    kind == Kind::Http && (settings.get("rows").is_some() || settings.get("jq").is_some())
+}
+
 /// The names that conditions may use, if the observations of a kind have always the same.
 pub(super) fn columns(kind: Kind, settings: &Value) -> Option<Vec<&'static str>> {
-    let own: &[&str] = match kind {
-        Kind::Http if settings.get("rows").is_some() || settings.get("jq").is_some() => {
-            return None;
-        }
-        Kind::Http => &["code", "ms", "error", "tls_days_left", "tls_until"],
-        Kind::Tcp => &["ms", "tls_days_left", "tls_until"],
-        Kind::Dns => &["ms", "answers"],
-        Kind::Email => &["missing", "expected", "since", "mails"],
-        Kind::Job => &["job", "job_status", "age_minutes", "started", "ended"],
-        Kind::Influx | Kind::Prometheus | Kind::Sql | Kind::Heartbeat | Kind::Workflow => {
-            return None;
-        }
-    };
+    let own = rule(kind).columns.filter(|_| !reads_rows(kind, settings))?;
     Some(EVERY.iter().chain(own).copied().collect())
+}
+
+/// Whether what a monitor of these settings watches is a server.
+pub(super) fn watches_server(kind: Kind, settings: &Value) -> bool {
+    rule(kind).is_server && !reads_rows(kind, settings)
 }
 
 /// Reads a condition that may use these names, or any.

@@ -227,18 +227,7 @@ pub enum Kind {
 impl Kind {
     /// Its word.
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Email => "email",
-            Self::Job => "job",
-            Self::Influx => "influx",
-            Self::Prometheus => "prometheus",
-            Self::Http => "http",
-            Self::Sql => "sql",
-            Self::Tcp => "tcp",
-            Self::Dns => "dns",
-            Self::Heartbeat => "heartbeat",
-            Self::Workflow => "workflow",
-        }
+        kinds::rule(self).name
     }
 }
 
@@ -336,6 +325,11 @@ pub struct MonitorDef {
 }
 
 impl MonitorDef {
+    /// Whether what it watches is a server, which is up or down.
+    pub(super) fn watches_server(&self) -> bool {
+        kinds::watches_server(self.kind, &self.settings.parse())
+    }
+
     /// A monitor with everything at its default.
     pub fn new(name: impl Into<Arc<str>>, kind: Kind, settings: Json) -> Self {
         Self {
@@ -569,19 +563,13 @@ impl Spec {
 pub const SOURCE_SETTINGS: [&str; 2] = ["account", "server"];
 
 /// The task type that makes the checks of a kind.
-pub fn task_type(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Email => "CHECK_EMAIL",
-        Kind::Job => "CHECK_JOB",
-        Kind::Influx => "CHECK_INFLUX",
-        Kind::Prometheus => "CHECK_PROMETHEUS",
-        Kind::Http => "CHECK_HTTP",
-        Kind::Sql => "CHECK_SQL",
-        Kind::Tcp => "CHECK_TCP",
-        Kind::Dns => "CHECK_DNS",
-        Kind::Heartbeat => "CHECK_HEARTBEAT",
-        Kind::Workflow => "SUB_WORKFLOW",
-    }
+pub const fn task_type(kind: Kind) -> &'static str {
+    kinds::rule(kind).task_type
+}
+
+/// The task types of all checks that the server makes by itself.
+pub fn check_types() -> impl Iterator<Item = &'static str> {
+    kinds::KINDS.iter().map(|rule| rule.task_type).filter(|it| it.starts_with("CHECK_"))
 }
 
 /// The definition of a check: one task with the monitor's settings, in which `${window.…}` and
