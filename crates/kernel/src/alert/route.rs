@@ -245,10 +245,7 @@ pub(super) fn labels(
 
 /// The labels of an incident that comes from no row, such as that of a check that cannot be made:
 /// those that need a column are absent, so that routes see the empty text.
-pub(super) fn labels_without_row(
-    monitor: &MonitorDef,
-    key: &str,
-) -> BTreeMap<Arc<str>, Arc<str>> {
+pub(super) fn labels_without_row(monitor: &MonitorDef, key: &str) -> BTreeMap<Arc<str>, Arc<str>> {
     let is_known = |template: &str| {
         let parsed = Template::parse(template);
         parsed.is_ok_and(|it| it.names().all(|name| matches!(name, "monitor" | "key")))

@@ -18,6 +18,7 @@ mod dns;
 mod email;
 mod empty;
 mod expect;
+mod grpc;
 mod http;
 mod influx;
 mod job;
@@ -236,6 +237,7 @@ pub(crate) fn runners(
         runner(sql::Sql, &means),
         runner(tcp::Tcp, &means),
         runner(dns::Dns, &means),
+        runner(grpc::Grpc, &means),
     ]
 }
 

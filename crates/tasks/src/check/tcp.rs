@@ -56,7 +56,11 @@ impl Source for Tcp {
     }
 }
 
-fn address(order: &Order) -> Result<(String, u16), Trouble> {
+/// Host and port: `address`, or `host` and `port`.
+///
+/// # Errors
+/// One of them is missing or is none.
+pub(super) fn address(order: &Order) -> Result<(String, u16), Trouble> {
     let whole = match order.settings.text("address")? {
         Some(address) => address.strip_prefix("tcp://").map(str::to_owned).unwrap_or(address),
         None => order.settings.required("host")?,

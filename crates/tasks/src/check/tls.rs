@@ -38,10 +38,25 @@ pub(super) async fn secure(
     host: &str,
     order: &Order,
 ) -> Result<TlsStream<TcpStream>, Trouble> {
+    secure_for(stream, host, order, &[]).await
+}
+
+/// As [`secure`], for a protocol that both sides agree on (ALPN); empty = none is asked for.
+///
+/// # Errors
+/// As [`secure`].
+pub(super) async fn secure_for(
+    stream: TcpStream,
+    host: &str,
+    order: &Order,
+    protocols: &[&[u8]],
+) -> Result<TlsStream<TcpStream>, Trouble> {
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
     let name = ServerName::try_from(bare)
         .map_err(|_| wrong(format!("{host:?} is no name that a certificate can bear")))?;
-    let connector = TlsConnector::from(Arc::new(config(order.authority()?.as_deref())?));
+    let mut config = config(order.authority()?.as_deref())?;
+    config.alpn_protocols = protocols.iter().map(|it| it.to_vec()).collect();
+    let connector = TlsConnector::from(Arc::new(config));
     connector
         .connect(name, stream)
         .await

@@ -57,7 +57,7 @@ use Shape::{
 };
 
 /// Every kind of monitor, in the order of [`Kind`].
-pub(super) static KINDS: [KindRule; 10] = [
+pub(super) static KINDS: [KindRule; 11] = [
     KindRule {
         name: "email",
         kind: Kind::Email,
@@ -255,6 +255,27 @@ pub(super) static KINDS: [KindRule; 10] = [
             ("type", Text),
             ("server", Text),
             ("expect", Texts),
+            ("timeout", Span),
+        ],
+        beside: &[],
+    },
+    KindRule {
+        name: "grpc",
+        kind: Kind::Grpc,
+        task_type: "CHECK_GRPC",
+        is_server: true,
+        columns: Some(&["ms", "serving", "tls_days_left", "tls_until"]),
+        short: "address",
+        required: &[&["address", "host"]],
+        settings: &[
+            ("address", Text),
+            ("host", Text),
+            ("port", Int),
+            ("service", Text),
+            ("headers", Map),
+            ("bearer", Text),
+            ("tls", Any),
+            ("tls_expiry", Span),
             ("timeout", Span),
         ],
         beside: &[],

@@ -218,6 +218,8 @@ pub enum Kind {
     Tcp,
     /// A look-up of a name.
     Dns,
+    /// A question to the health service of a gRPC server.
+    Grpc,
     /// Somebody who must call in.
     Heartbeat,
     /// Any definition that returns observations.

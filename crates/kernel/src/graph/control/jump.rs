@@ -124,7 +124,8 @@ pub(super) fn pass_until(
             // While it is paused, what ended was not followed by what comes next: its branches may be
             // anywhere.
             Kind::Fork | Kind::DynamicFork
-                if draft.state.status == Status::Paused && is_waited_for(draft.state, node, path) =>
+                if draft.state.status == Status::Paused
+                    && is_waited_for(draft.state, node, path) =>
             {
                 Vec::new()
             }

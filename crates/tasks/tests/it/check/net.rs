@@ -89,3 +89,101 @@ async fn names_are_looked_up() {
     unknown(&run("CHECK_DNS", check, json!({})).await, "the look-up of db.test");
     wrong(&run("CHECK_DNS", json!({"name": "a", "type": "Q"}), json!({})).await, "no type");
 }
+
+/// A gRPC server with the health service, and what tells it how it is.
+async fn grpc_server() -> (tonic_health::server::HealthReporter, String) {
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let router = axum::Router::new().fallback_service(health);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (reporter, address)
+}
+
+#[tokio::test]
+async fn a_grpc_server_says_how_it_is() {
+    use tonic_health::ServingStatus::{NotServing, Serving};
+    let (reporter, address) = grpc_server().await;
+    let whole = json!({ "address": address });
+    let seen = run("CHECK_GRPC", whole.clone(), json!({})).await;
+    assert_eq!(only(&seen, "ok")["attrs"]["serving"], "SERVING");
+
+    let one = json!({ "address": address, "service": "shop.Orders", "headers": { "X-Team": "a" } });
+    let seen = run("CHECK_GRPC", one.clone(), json!({})).await;
+    assert_eq!(only(&seen, "fail")["text"], "it does not know this service");
+    reporter.set_service_status("shop.Orders", NotServing).await;
+    let seen = run("CHECK_GRPC", one.clone(), json!({})).await;
+    assert_eq!(only(&seen, "fail")["text"], "shop.Orders says NOT_SERVING");
+    reporter.set_service_status("shop.Orders", Serving).await;
+    let seen = run("CHECK_GRPC", one, json!({})).await;
+    assert_eq!(only(&seen, "ok")["text"], "shop.Orders is serving");
+
+    let odd = json!({ "address": address, "headers": { "no name": "x" } });
+    wrong(&run("CHECK_GRPC", odd, json!({})).await, "is no name of a header");
+    let odd = json!({ "address": address, "bearer": "a\nb" });
+    wrong(&run("CHECK_GRPC", odd, json!({})).await, "`bearer` holds what no header may hold");
+}
+
+#[tokio::test]
+async fn a_grpc_server_is_asked_over_tls() {
+    // As servers in Go do, it takes nobody who does not offer HTTP/2.
+    let mut config = crate::http::tls::config();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let (_reporter, health) = tonic_health::server::health_reporter();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(stream) = acceptor.accept(stream).await else { continue };
+            assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+            let service = hyper_util::service::TowerToHyperService::new(health.clone());
+            let io = hyper_util::rt::TokioIo::new(stream);
+            let executor = hyper_util::rt::TokioExecutor::new();
+            let serve = hyper::server::conn::http2::Builder::new(executor);
+            tokio::spawn(serve.serve_connection(io, service));
+        }
+    });
+    let authority = crate::http::tls::AUTHORITY;
+    let check = json!({ "address": address, "tls": { "ca": authority }, "tls_expiry": "1d" });
+    let seen = run("CHECK_GRPC", check, json!({})).await;
+    assert!(only(&seen, "ok")["attrs"]["tls_days_left"].is_number());
+    let seen = run("CHECK_GRPC", json!({ "address": address, "tls": true }), json!({})).await;
+    let text = only(&seen, "fail")["text"].as_str().unwrap().to_owned();
+    assert!(text.contains("no safe connection"), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_no_grpc_server_fails_its_check() {
+    let check = json!({ "host": "127.0.0.1", "port": free_port() });
+    let seen = run("CHECK_GRPC", check, json!({})).await;
+    let text = only(&seen, "fail")["text"].as_str().unwrap().to_owned();
+    assert!(text.contains("refused"), "{text}");
+
+    // HTTP/2 without the service, no HTTP/2, and nothing at all.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new()).await });
+    let seen = run("CHECK_GRPC", json!({ "address": address }), json!({})).await;
+    let text = only(&seen, "fail")["text"].as_str().unwrap().to_owned();
+    assert!(text.contains("has no health service"), "{text}");
+
+    let server = server::raw(|mut stream, _| async move {
+        stream.write_all(b"220 mail ready\r\n").await.ok();
+        server::closed(&mut stream).await;
+    })
+    .await;
+    let address = server.url("").replace("http://", "");
+    let seen = run("CHECK_GRPC", json!({ "address": address }), json!({})).await;
+    only(&seen, "fail");
+
+    let server = server::raw(|mut stream, _| async move {
+        server::closed(&mut stream).await;
+    })
+    .await;
+    let address = server.url("").replace("http://", "");
+    let silent = json!({ "address": address, "timeout": "200ms" });
+    let seen = run("CHECK_GRPC", silent, json!({})).await;
+    let text = only(&seen, "fail")["text"].as_str().unwrap().to_owned();
+    assert!(text.contains("took longer than 0.2 s"), "{text}");
+}

@@ -18,6 +18,15 @@ use super::{completed, get, retriable, run_on, server, settings};
 
 pub(crate) const AUTHORITY: &str = include_str!("tls/ca.pem");
 
+/// How a server of these tests speaks TLS.
+pub(crate) fn config() -> ServerConfig {
+    install_tls_provider();
+    let certificate = CertificateDer::from_pem_slice(include_bytes!("tls/server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/server.key")).unwrap();
+    let builder = ServerConfig::builder().with_no_client_auth();
+    builder.with_single_cert(vec![certificate], key).unwrap()
+}
+
 /// Answers every connection over TLS with an empty object, from a thread of its own.
 pub(crate) fn secure() -> SocketAddr {
     secure_answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
@@ -25,14 +34,7 @@ pub(crate) fn secure() -> SocketAddr {
 
 /// Answers every connection over TLS with these bytes, from a thread of its own.
 pub(crate) fn secure_answering(answer: &'static [u8]) -> SocketAddr {
-    install_tls_provider();
-    let certificate = CertificateDer::from_pem_slice(include_bytes!("tls/server.pem")).unwrap();
-    let key = PrivateKeyDer::from_pem_slice(include_bytes!("tls/server.key")).unwrap();
-    let config = ServerConfig::builder()
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate], key)
-        .unwrap();
-    let config = Arc::new(config);
+    let config = Arc::new(config());
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
