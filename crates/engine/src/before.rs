@@ -12,6 +12,8 @@ use crate::monitors::Fired;
 /// What a machine was before a decision.
 pub(crate) struct Before {
     existed: bool,
+    /// Whether a monitor was watched no more.
+    was_removed: bool,
     was_open: bool,
     /// Whether a monitor was down, and whether it was failing.
     was: (bool, bool),
@@ -26,6 +28,7 @@ impl Before {
     pub(crate) fn of(state: &AnyMachine) -> Self {
         Self {
             existed: state.exists(),
+            was_removed: state.monitor().is_some_and(|it| it.removed),
             was_open: state.is_open(),
             was: state.monitor().map(|it| (it.is_down(), it.is_failing())).unwrap_or_default(),
             asked: state.monitor().and_then(question),
@@ -43,6 +46,9 @@ impl Engine {
         state: &AnyMachine,
         changes: Changes,
     ) {
+        if changes.removes {
+            self.drop_samples(id);
+        }
         if changes.releases {
             self.release(id).await;
         }
@@ -78,6 +84,8 @@ pub(crate) struct Changes {
     tells_dependents: bool,
     /// A monitor put a question after its parents.
     asks_parents: bool,
+    /// A monitor is watched no more.
+    removes: bool,
     /// An operator ended an execution: it is not quarantined any more.
     releases: bool,
     /// What became of a schedule's firings.
@@ -110,6 +118,7 @@ impl Changes {
             }
             AnyMachine::Monitor(monitor) => {
                 self.tells_dependents |= (monitor.is_down(), monitor.is_failing()) != before.was;
+                self.removes |= monitor.removed && !before.was_removed;
                 // One question may follow another in one decision.
                 let asked = question(monitor);
                 self.asks_parents |= asked.is_some() && asked != before.asked;

@@ -34,6 +34,7 @@ pub async fn exercise(fresh: impl AsyncFn() -> Arc<dyn Store>) {
     commits::the_due_come_soonest_first(&*fresh().await).await;
     keeping::documents_are_kept_whole(&*fresh().await).await;
     keeping::ledgers_keep_the_newest_lines(&*fresh().await).await;
+    keeping::samples_are_kept_within_bounds(&*fresh().await).await;
     commits::what_is_forgotten_is_not_loaded(&*fresh().await).await;
     commits::machines_are_listed_apart(&*fresh().await).await;
     commits::machines_are_listed_together(&*fresh().await).await;

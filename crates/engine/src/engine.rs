@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use futures_util::FutureExt as _;
+use kernel::alert::Sample;
 use kernel::graph::{Execution, Limits, Message, Status};
 use kernel::schedule;
 use kernel::{
@@ -46,6 +47,7 @@ use crate::parts::{Counters, Options, Parts, Values};
 use crate::publishing;
 use crate::queues::{Queues, TaskKey};
 use crate::runner::TaskRunner;
+use crate::samples::Samples;
 use crate::starting::Lanes;
 use crate::store::{Commit, MessageKey, Outgoing, QueueChange, QueueRow, Store, StoreError};
 use crate::suspects::Suspects;
@@ -133,6 +135,7 @@ pub(crate) struct Inner {
     pub(crate) outputs: Outputs,
     pub(crate) lanes: Lanes,
     pub(crate) monitors: Monitors,
+    pub(crate) samples: Samples,
     pub(crate) receivers: Receivers,
     pub(crate) events: Events,
     pub(crate) crew: WorkerRegistry,
@@ -215,6 +218,7 @@ impl Engine {
             outputs: Outputs::default(),
             lanes: Lanes::default(),
             monitors,
+            samples: Samples::default(),
             receivers: Receivers::default(),
             events: Events::default(),
             crew: WorkerRegistry::default(),
@@ -250,11 +254,13 @@ impl Engine {
         engine.run_claims_writer();
         engine.run_dispatcher();
         engine.run_forgetter();
+        engine.run_sampler();
         if engine.inner.options.upkeep {
             engine.run_watchdog();
             engine.run_alarm();
             engine.run_pruner();
             engine.run_trimmer();
+            engine.run_sample_sweeper();
             engine.run_leases();
         }
         engine.resume_monitors();
@@ -556,6 +562,7 @@ impl Engine {
                 }
                 Effect::Reuse(left) => work.left.push(left),
                 Effect::Forget(execution) => work.forget.push(execution),
+                Effect::Sample(sample) => work.samples.push(*sample),
                 Effect::Admit(admission) => {
                     work.queue.push(QueueChange::Put(gates::row(id, admission)));
                 }
@@ -600,6 +607,7 @@ impl Engine {
         for execution in work.forget {
             self.forget(execution);
         }
+        self.keep_samples(id, work.samples);
         self.inner.waker.set(id, state.wake_at().filter(|_| !mutants::is(Mutant::TimerUnset)));
         for outgoing in work.send {
             self.deliver(outgoing);
@@ -708,6 +716,9 @@ impl Engine {
         }
         self.write_all_claims().await;
         self.remove_forgotten().await;
+        if let Err(error) = self.write_samples(true).await {
+            tracing::warn!(%error, "the last samples of checks are lost");
+        }
         self.ends_well().await;
         self.inner.store.close().await
     }
@@ -724,4 +735,5 @@ pub(crate) struct Work {
     records: Vec<Record>,
     left: Vec<CachedOutput>,
     forget: Vec<ExecutionId>,
+    samples: Vec<Sample>,
 }

@@ -19,7 +19,7 @@ use crate::search::{
 };
 use crate::store::{
     AUDIT, AUDIT_FACTOR, Commit, Document, Head, LOG_LINES_MAX, LogLine, MessageKey, Outgoing,
-    Pruned, QueueChange, QueueRow, Retention, Statistics, Store, StoreError, Stored,
+    Pruned, QueueChange, QueueRow, Retention, SampleBlock, Statistics, Store, StoreError, Stored,
 };
 
 /// The reference store.
@@ -61,6 +61,7 @@ struct State {
     documents: BTreeMap<(Arc<str>, Arc<str>, u32), Arc<str>>,
     /// In the order in which they were first written.
     records: Vec<Record>,
+    samples: BTreeMap<(Arc<str>, Timestamp), SampleBlock>,
     /// Counts what was added, to tell what came first.
     added: u64,
     commits: u64,
@@ -190,6 +191,67 @@ impl Store for Memory {
 
     async fn trim_records(&self, each_max: u64) -> Result<u64, StoreError> {
         self.write("trim_records", |state| state.trim_records(each_max))
+    }
+
+    async fn put_samples(&self, blocks: Vec<SampleBlock>) -> Result<(), StoreError> {
+        self.write("put_samples", |state| {
+            for block in blocks {
+                state.samples.insert((block.subject.clone(), block.first_at), block);
+            }
+        })
+    }
+
+    async fn sample_blocks(
+        &self,
+        monitor: &str,
+        (from, to): (Timestamp, Timestamp),
+        after: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<SampleBlock>, StoreError> {
+        self.read("sample_blocks", |state| {
+            let wanted = |block: &&SampleBlock| {
+                *block.subject == *monitor
+                    && block.last_at >= from
+                    && block.first_at < to
+                    && after.is_none_or(|after| block.first_at > after)
+            };
+            state.samples.values().filter(wanted).take(limit).cloned().collect()
+        })
+    }
+
+    async fn newest_samples(&self, monitor: &str) -> Result<Option<SampleBlock>, StoreError> {
+        self.read("newest_samples", |state| {
+            let of = state.samples.values().rev().find(|block| *block.subject == *monitor);
+            of.cloned()
+        })
+    }
+
+    async fn sampled_monitors(&self) -> Result<Vec<Arc<str>>, StoreError> {
+        self.read("sampled_monitors", |state| {
+            let names: BTreeSet<Arc<str>> =
+                state.samples.keys().map(|(name, _)| name.clone()).collect();
+            names.into_iter().collect()
+        })
+    }
+
+    async fn trim_samples(
+        &self,
+        before: Option<Timestamp>,
+        bytes_max: Option<u64>,
+        limit: u64,
+    ) -> Result<u64, StoreError> {
+        self.write("trim_samples", |state| state.trim_samples(before, bytes_max, limit))
+    }
+
+    async fn forget_samples(&self, monitor: &str, limit: u64) -> Result<u64, StoreError> {
+        self.write("forget_samples", |state| {
+            let of = state.samples.keys().filter(|(name, _)| **name == *monitor);
+            let gone: Vec<_> = of.take(limit as usize).cloned().collect();
+            for key in &gone {
+                state.samples.remove(key);
+            }
+            gone.len() as u64
+        })
     }
 
     async fn search(&self, search: &Search) -> Result<Page, StoreError> {
@@ -417,6 +479,28 @@ impl State {
         let start = usize::try_from(search.start).unwrap_or(usize::MAX);
         let page = rows.into_iter().skip(start).take(search.size.min(PAGE_MAX) as usize);
         RecordPage { total, rows: page.collect() }
+    }
+
+    fn trim_samples(
+        &mut self,
+        before: Option<Timestamp>,
+        bytes_max: Option<u64>,
+        limit: u64,
+    ) -> u64 {
+        let mut removed = 0;
+        while removed < limit {
+            let bytes: u64 = self.samples.values().map(|block| block.data.len() as u64).sum();
+            let oldest = self.samples.iter().min_by_key(|((_, at), _)| *at);
+            let Some((key, _)) = oldest else { break };
+            let is_old = before.is_some_and(|before| key.1 < before);
+            if !is_old && bytes_max.is_none_or(|most| bytes <= most) {
+                break;
+            }
+            let key = key.clone();
+            self.samples.remove(&key);
+            removed += 1;
+        }
+        removed
     }
 
     fn trim_records(&mut self, each_max: u64) -> u64 {

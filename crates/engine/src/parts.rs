@@ -12,6 +12,7 @@ use crate::clock::Clock;
 use crate::durable::Leases;
 use crate::evaluation;
 use crate::runner::TaskRunner;
+use crate::samples::SampleOptions;
 use crate::store::{Retention, Store};
 use crate::vault::Key;
 
@@ -75,6 +76,8 @@ pub struct Options {
     pub evaluation: evaluation::Options,
     /// Lines that each ledger keeps per schedule, monitor, …; the oldest go.
     pub records_max: u64,
+    /// What is kept of what checks of monitors answered; `None` = nothing.
+    pub samples: Option<SampleOptions>,
     /// Receivers that are told directly when the server cannot do its work; none = those that the
     /// routes would tell of a critical incident of Nightbell's own monitor.
     pub alarm: Vec<Arc<str>>,
@@ -101,6 +104,7 @@ impl Default for Options {
             leases: Leases::default(),
             evaluation: evaluation::Options::default(),
             records_max: 10_000,
+            samples: None,
             alarm: Vec::new(),
             alarm_after: Duration::from_secs(30),
             disk_free_min: 256 << 20,

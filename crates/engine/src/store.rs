@@ -58,6 +58,38 @@ pub trait Store: Send + Sync {
     /// [`AUDIT_FACTOR`] times as many; gives how many.
     async fn trim_records(&self, each_max: u64) -> Result<u64, StoreError>;
 
+    /// Writes blocks of samples; one of the same monitor that begins at the same instant is
+    /// replaced. Nobody waits for it.
+    async fn put_samples(&self, blocks: Vec<SampleBlock>) -> Result<(), StoreError>;
+
+    /// Blocks of a monitor that have checks in `[from, to)` or around it and begin after `after`, in
+    /// their order, at most `limit`.
+    async fn sample_blocks(
+        &self,
+        monitor: &str,
+        between: (Timestamp, Timestamp),
+        after: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<SampleBlock>, StoreError>;
+
+    /// The block of a monitor that begins last.
+    async fn newest_samples(&self, monitor: &str) -> Result<Option<SampleBlock>, StoreError>;
+
+    /// The monitors of which there are samples, by name.
+    async fn sampled_monitors(&self) -> Result<Vec<Arc<str>>, StoreError>;
+
+    /// Removes blocks that begin before `before` and, while all blocks together have more than
+    /// `bytes_max` bytes, those that begin first; at most `limit`. Gives how many.
+    async fn trim_samples(
+        &self,
+        before: Option<Timestamp>,
+        bytes_max: Option<u64>,
+        limit: u64,
+    ) -> Result<u64, StoreError>;
+
+    /// Removes blocks of a monitor, at most `limit`; gives how many.
+    async fn forget_samples(&self, monitor: &str, limit: u64) -> Result<u64, StoreError>;
+
     /// Head rows that match, sorted and paged. Sees everything committed before the call; with
     /// free text it first waits until the text index has caught up to the call. It may be refused as
     /// [`StoreError::TooBroad`] if no index leads to what is asked and much is stored.
@@ -252,6 +284,23 @@ pub struct MessageKey {
 pub const AUDIT: &str = "audit";
 /// How many times as many lines of it are kept as of other ledgers for each subject.
 pub const AUDIT_FACTOR: u64 = 50;
+
+/// Samples of consecutive checks of one monitor; what is in it is the engine's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SampleBlock {
+    /// The monitor's name.
+    pub subject: Arc<str>,
+    /// When its first check started: with the monitor, this names the block.
+    pub first_at: Timestamp,
+    /// When its last check started.
+    pub last_at: Timestamp,
+    /// The number of its last check.
+    pub last: u64,
+    /// How many checks it has.
+    pub checks: u32,
+    /// The checks, compressed.
+    pub data: Vec<u8>,
+}
 
 /// A definition or another document that is kept whole.
 #[derive(Clone, Debug, PartialEq, Eq)]

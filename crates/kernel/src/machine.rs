@@ -80,6 +80,8 @@ pub enum Effect {
     /// Nobody needs an execution any more that this machine started and that has ended; it may be
     /// forgotten, best effort.
     Forget(ExecutionId),
+    /// What a check of a monitor answered, to be kept; a loss leaves a gap, nothing else.
+    Sample(Box<crate::alert::Sample>),
     /// The execution takes a place at a gate, or waits there for one. It leaves with a
     /// [`Effect::Withdraw`] of the same number.
     Admit(PermitRequest),

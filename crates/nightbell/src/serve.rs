@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use engine::durable::Leases;
 use engine::store::{Retention, Store};
-use engine::{Engine, Parts, SystemClock};
+use engine::{Engine, Parts, SampleOptions, SystemClock};
 use kernel::access::Mode;
 use server::{Api, Settings};
 use store::Sqlite;
@@ -299,6 +299,10 @@ pub(crate) fn options(config: &Config) -> engine::Options {
         },
         alarm: config.alarm.0.iter().map(|name| name.as_str().into()).collect(),
         disk_free_min: config.disk_free_min.0,
+        samples: config.check_history.map(|age| SampleOptions {
+            age_max: Some(age),
+            bytes_max: Some(config.check_history_bytes.0),
+        }),
         ..engine::Options::default()
     }
 }

@@ -479,6 +479,7 @@ impl<'k> World<'k> {
                 | Effect::Publish(_)
                 | Effect::Reuse(_)
                 | Effect::Forget(_)
+                | Effect::Sample(_)
                 | Effect::Admit(_) => {}
             }
         }

@@ -19,6 +19,7 @@ mod prune;
 mod read;
 mod records;
 mod rows;
+mod samples;
 mod schema;
 mod search;
 mod tally;
@@ -35,8 +36,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use engine::search::{Page, RecordPage, RecordSearch, Search, words};
 use engine::store::{
-    Commit, Document, Head, LogLine, MessageKey, Outgoing, Pruned, QueueRow, Retention, Space,
-    Statistics, Store, StoreError, Stored, WriteTimes,
+    Commit, Document, Head, LogLine, MessageKey, Outgoing, Pruned, QueueRow, Retention,
+    SampleBlock, Space, Statistics, Store, StoreError, Stored, WriteTimes,
 };
 use kernel::{ExecutionId, Record, Timestamp};
 use parking_lot::Mutex;
@@ -331,6 +332,54 @@ impl Store for Sqlite {
                 return Ok(trimmed);
             }
         }
+    }
+
+    async fn put_samples(&self, blocks: Vec<SampleBlock>) -> Result<(), StoreError> {
+        let bytes = blocks.iter().map(|block| block.data.len()).sum();
+        let act = move |desk: &mut WriteContext| Ok(samples::put(desk, &blocks)?);
+        self.write_with(bytes, true, act).await
+    }
+
+    async fn sample_blocks(
+        &self,
+        monitor: &str,
+        between: (Timestamp, Timestamp),
+        after: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<SampleBlock>, StoreError> {
+        let monitor = monitor.to_owned();
+        self.read(move |connection, words| {
+            samples::between(connection, words, &monitor, between, after, limit)
+        })
+        .await
+    }
+
+    async fn newest_samples(&self, monitor: &str) -> Result<Option<SampleBlock>, StoreError> {
+        let monitor = monitor.to_owned();
+        self.read(move |connection, words| samples::newest(connection, words, &monitor)).await
+    }
+
+    async fn sampled_monitors(&self) -> Result<Vec<Arc<str>>, StoreError> {
+        self.read(|connection, _| samples::monitors(connection)).await
+    }
+
+    async fn trim_samples(
+        &self,
+        before: Option<Timestamp>,
+        bytes_max: Option<u64>,
+        limit: u64,
+    ) -> Result<u64, StoreError> {
+        let act = move |desk: &mut WriteContext| {
+            Ok(samples::trim(&desk.connection, before, bytes_max, limit)?)
+        };
+        self.write_with(0, true, act).await
+    }
+
+    async fn forget_samples(&self, monitor: &str, limit: u64) -> Result<u64, StoreError> {
+        let monitor = monitor.to_owned();
+        let act =
+            move |desk: &mut WriteContext| Ok(samples::forget(&desk.connection, &monitor, limit)?);
+        self.write_with(0, true, act).await
     }
 
     async fn search(&self, search: &Search) -> Result<Page, StoreError> {

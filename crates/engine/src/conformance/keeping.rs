@@ -12,8 +12,8 @@ use super::{
 };
 use crate::search::{Filter, RecordSearch, Search, TextField};
 use crate::store::{
-    AUDIT, AUDIT_FACTOR, Commit, Document, Head, LOG_LINES_MAX, LogLine, Retention, Store,
-    StoreError,
+    AUDIT, AUDIT_FACTOR, Commit, Document, Head, LOG_LINES_MAX, LogLine, Retention, SampleBlock,
+    Store, StoreError,
 };
 
 fn document(kind: &str, name: &str, version: u32, text: &str) -> Document {
@@ -116,6 +116,50 @@ pub(super) async fn ledgers_keep_the_newest_lines(store: &dyn Store) {
     assert_eq!(store.trim_records(1).await, Ok(2), "of this ledger more are kept");
     let oldest = RecordSearch { descending: false, size: 1, ..RecordSearch::newest(AUDIT) };
     assert_eq!(listed(oldest).await, (AUDIT_FACTOR, "002".to_owned()));
+}
+
+pub(super) async fn samples_are_kept_within_bounds(store: &dyn Store) {
+    let block = |monitor: &str, first: i64, last: i64, bytes: usize| SampleBlock {
+        subject: monitor.into(),
+        first_at: at(first),
+        last_at: at(last),
+        last: last as u64,
+        checks: 1,
+        data: vec![7; bytes],
+    };
+    let all = (at(0), at(1000));
+    let found = async |monitor: &str, between, after, limit| {
+        let blocks = store.sample_blocks(monitor, between, after, limit).await;
+        let blocks = blocks.expect("samples can be read");
+        let ends: Vec<String> = blocks.iter().map(|it| it.last.to_string()).collect();
+        ends.join(" ")
+    };
+    assert_eq!(store.newest_samples("x").await, Ok(None));
+    assert_eq!(store.sampled_monitors().await, Ok(Vec::new()));
+    let blocks = vec![block("x", 10, 15, 100), block("x", 20, 29, 100), block("y", 5, 50, 100)];
+    store.put_samples(blocks).await.expect("samples can be put");
+    let grown = vec![block("x", 20, 35, 150), block("x", 40, 40, 10)];
+    store.put_samples(grown).await.expect("a block can be replaced");
+    assert_eq!(found("x", all, None, 9).await, "15 35 40");
+    assert_eq!(found("x", all, Some(at(10)), 1).await, "35", "a page goes on after another");
+    assert_eq!(found("x", (at(15), at(20)), None, 9).await, "15", "the end is not among them");
+    assert_eq!(found("x", (at(30), at(41)), None, 9).await, "35 40", "also what began before");
+    assert_eq!(found("z", all, None, 9).await, "");
+    assert_eq!(store.newest_samples("x").await, Ok(Some(block("x", 40, 40, 10))));
+    assert_eq!(store.sampled_monitors().await, Ok(vec!["x".into(), "y".into()]));
+
+    assert_eq!(store.trim_samples(None, Some(360), 9).await, Ok(0), "so many bytes there are");
+    assert_eq!(store.trim_samples(Some(at(5)), None, 9).await, Ok(0), "none is that old");
+    assert_eq!(store.trim_samples(None, Some(359), 9).await, Ok(1), "the oldest goes");
+    assert_eq!(store.sampled_monitors().await, Ok(vec!["x".into()]));
+    assert_eq!(store.trim_samples(Some(at(40)), None, 1).await, Ok(1), "not more than asked for");
+    assert_eq!(found("x", all, None, 9).await, "35 40");
+    assert_eq!(store.trim_samples(Some(at(40)), Some(1000), 9).await, Ok(1));
+    assert_eq!(store.forget_samples("y", 9).await, Ok(0));
+    store.put_samples(vec![block("y", 60, 60, 1)]).await.expect("samples can be put");
+    assert_eq!(store.forget_samples("x", 9).await, Ok(1));
+    assert_eq!(store.sampled_monitors().await, Ok(vec!["y".into()]));
+    assert_eq!(store.trim_samples(None, Some(0), 9).await, Ok(1), "bytes are counted as they go");
 }
 
 pub(super) async fn logs_keep_the_newest_lines(store: &dyn Store) {

@@ -10,10 +10,14 @@ use async_trait::async_trait;
 use engine::memory::Memory;
 use engine::monitors::{ApplyError, OWN_MONITOR};
 use engine::search::RecordSearch;
-use engine::{AnyInput, AnyMachine, Clock, Engine, Handoff, Outcome, OutcomeStatus, TaskRunner};
+use engine::store::Store as _;
+use engine::{
+    AnyInput, AnyMachine, Clock, Engine, Handoff, Options, Outcome, OutcomeStatus, SampleOptions,
+    TaskRunner,
+};
 use kernel::alert::definition::{ChecklistOptions, File, Known, load_among};
 use kernel::alert::{
-    CHECKS_KEPT, DELIVERIES_KEPT, Input, Observation, Ping, PingKind, State, Status,
+    CHECKS_KEPT, DELIVERIES_KEPT, Input, Observation, Ping, PingKind, Sampled, State, Status,
 };
 use kernel::{ExecutionId, Json, Timestamp};
 use parking_lot::Mutex;
@@ -21,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::house::open_with;
+use crate::house::open_as;
 
 /// A clock that stands where it is put.
 struct Stopped(AtomicI64);
@@ -115,7 +119,8 @@ impl Bench {
     async fn engine(world: &Arc<World>, store: &Arc<Memory>) -> Engine {
         let runners: Vec<Arc<dyn TaskRunner>> =
             vec![Arc::new(Looks(world.clone())), Arc::new(Listens(world.clone()))];
-        open_with(store.clone(), world.clock.clone(), runners).await
+        let options = Options { samples: Some(SampleOptions::default()), ..Options::default() };
+        open_as(store.clone(), world.clock.clone(), runners, options).await
     }
 
     /// Starts anew over the same store.
@@ -559,4 +564,97 @@ async fn a_monitor_that_only_cannot_be_checked_is_unknown_not_down() {
     *bench.world.seen.lock() = json!([{ "status": "fail" }]);
     bench.check("web").await;
     assert_eq!(bench.look("web", engine::monitors::standing).await, "DOWN");
+}
+
+impl Bench {
+    /// What is kept of a monitor: numbers and outputs, those of a page after another.
+    async fn samples(&self, monitor: &str) -> Vec<(u64, String)> {
+        let (mut kept, mut from, mut after) = (Vec::new(), Timestamp::default(), 0);
+        loop {
+            let page = self.engine.samples(monitor, (from, Timestamp::MAX), after, (2, 1 << 20));
+            let page = page.await.expect("samples can be read");
+            for sample in page.samples {
+                (from, after) = (sample.started_at, sample.number);
+                let told = match sample.outcome {
+                    Sampled::Output(output) => output.text().to_owned(),
+                    other => format!("{other:?}"),
+                };
+                kept.push((sample.number, told));
+            }
+            if !page.more {
+                return kept;
+            }
+        }
+    }
+
+    async fn sampled(&self) -> Vec<Arc<str>> {
+        self.store.sampled_monitors().await.expect("the store answers")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_checks_answer_is_kept_without_a_write_each_and_over_a_crash() {
+    let mut bench = Bench::new().await;
+    bench.apply(WEB).await;
+    let expected = |count: u64| -> Vec<(u64, String)> {
+        let answer = |number| {
+            format!("{{\"observations\":[{{\"status\":\"ok\",\"attrs\":{{\"ms\":{number}}}}}]}}")
+        };
+        (1..=count).map(|number| (number, answer(number))).collect()
+    };
+    let check = async |bench: &Bench, number: u64| {
+        *bench.world.seen.lock() = json!([{ "status": "ok", "attrs": { "ms": number } }]);
+        bench.world.clock.0.fetch_add(1000, Ordering::SeqCst);
+        bench.check("web").await;
+    };
+    for number in 1..=3 {
+        check(&bench, number).await;
+    }
+    assert_eq!(bench.sampled().await, Vec::<Arc<str>>::new(), "no check costs a write of its own");
+    assert_eq!(bench.samples("web").await, expected(3), "who asks is told all of it");
+    for number in 4..=6 {
+        check(&bench, number).await;
+    }
+    bench.restart().await;
+    check(&bench, 7).await;
+    assert_eq!(bench.samples("web").await, expected(7), "what was lost is made up for");
+    for number in 8..=23 {
+        check(&bench, number).await;
+    }
+    // So many are written without being asked for.
+    let written = async {
+        let last = async || bench.store.newest_samples("web").await.expect("the store answers");
+        while last().await.is_none_or(|block| block.last < 23) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), written).await.expect("they are written");
+    let all = bench.store.sample_blocks("web", (Timestamp::default(), Timestamp::MAX), None, 9);
+    assert_eq!(all.await.expect("the store answers").len(), 1, "they go into one block");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_monitor_keeps_what_it_says_and_nothing_when_it_is_removed() {
+    let bench = Bench::new().await;
+    let yaml = "monitors:\n  \
+        some: { http: { url: \"http://web/\", rows: \"$\" }, every: 24h, keep: host, per: name,\n    \
+        fail_when: \"loss > 5\" }\n  \
+        none: { http: \"http://web/\", every: 24h, history: off }\n";
+    bench.apply(yaml).await;
+    let row = json!({ "host": "a", "name": "b", "loss": 1, "secret": "c" });
+    *bench.world.seen.lock() = json!([{ "key": "b", "status": "ok", "attrs": row }]);
+    bench.check("some").await;
+    bench.check("none").await;
+    let told = "{\"observations\":[{\"key\":\"b\",\"status\":\"ok\",\
+                \"attrs\":{\"host\":\"a\",\"name\":\"b\",\"loss\":1}}]}";
+    assert_eq!(bench.samples("some").await, [(1, told.to_owned())], "also what it judges by");
+    assert_eq!(bench.samples("none").await, []);
+    assert_eq!(bench.sampled().await, ["some".into()]);
+    bench.apply(WEB).await;
+    let gone = async {
+        while !bench.sampled().await.is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), gone).await.expect("they are removed");
 }

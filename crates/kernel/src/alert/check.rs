@@ -10,6 +10,7 @@ use super::definition::{Kind, MonitorDef, Spec, WindowRule, at_home};
 use super::event::{Event, Outcome, Window};
 use super::observation::{self, Reading, Status};
 use super::observe::{self, Coverage};
+use super::sample::Sample;
 use crate::expression::{Scope, Template};
 use crate::graph::{Message, Parent, StartMessage};
 use crate::json::Json;
@@ -252,6 +253,7 @@ fn close(draft: &mut Draft<'_>, sequence: u32, outcome: Outcome) {
 /// A check ended: with its output, or without one.
 pub(super) fn ended(draft: &mut Draft<'_>, sequence: u32, result: Result<&Json, &str>) {
     let spec = draft.spec();
+    sample(draft, &spec, result);
     let reading =
         result.map_err(str::to_owned).and_then(|output| observation::read(output, &spec.monitor));
     match reading {
@@ -273,6 +275,16 @@ pub(super) fn ended(draft: &mut Draft<'_>, sequence: u32, result: Result<&Json, 
             close(draft, sequence, unknown(plain_reason(&reason)));
             observe::could_not_tell(draft, sequence);
         }
+    }
+}
+
+/// Hands over what a check answered, to be kept as it is.
+fn sample(draft: &mut Draft<'_>, spec: &Spec, result: Result<&Json, &str>) {
+    let Some(check) = &draft.state.check else { return };
+    let place = (draft.state.check_count + 1, check);
+    let sample = Sample::of(&spec.monitor, &spec.version, place, result, draft.now);
+    if let Some(sample) = sample {
+        draft.effect(Effect::Sample(Box::new(sample)));
     }
 }
 

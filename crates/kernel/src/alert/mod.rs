@@ -35,6 +35,7 @@ mod preview;
 mod provider_event;
 mod resend;
 mod route;
+mod sample;
 mod settle;
 mod span;
 mod template;
@@ -61,6 +62,7 @@ pub use observation::{
 pub use parents::Asked;
 pub use preview::{Preview, PreviewedKey, next_checks, preview, preview_input};
 pub use route::{Selected as WhoIsTold, Subject, Supposed, ToldStep, who_is_told};
+pub use sample::{SAMPLE_MAX, Sample, Sampled};
 pub use settle::silenced;
 pub use template::Template;
 

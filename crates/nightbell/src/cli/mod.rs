@@ -241,9 +241,10 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
         Format::Ics => {
             matches!(command, ClientCommand::Schedule(schedule::Verb::Calendar(_)))
         }
+        Format::Csv => matches!(command, ClientCommand::Monitor(monitor::Verb::Samples(_))),
     };
     if !fits {
-        let hint = "`check` writes SARIF, `schedule calendar` iCalendar; use -o json";
+        let hint = "`check` writes SARIF, `schedule calendar` iCalendar, `monitor samples` CSV; use -o json";
         return Err(Failure::usage("this command has no such format").with_hint(hint).into());
     }
     match command {
@@ -253,7 +254,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             let version = env!("CARGO_PKG_VERSION");
             return match format {
                 Format::Table => output.line(format_args!("nightbell {version}")),
-                Format::Json | Format::Sarif | Format::Ics => {
+                Format::Json | Format::Sarif | Format::Ics | Format::Csv => {
                     output.json(&json!({ "version": version }))
                 }
             };

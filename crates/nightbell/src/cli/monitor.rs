@@ -1,5 +1,7 @@
 //! `nightbell monitor`: what is watched, and how it stands.
 
+mod samples;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
@@ -81,6 +83,12 @@ Examples:
         #[arg(short, long)]
         file: Option<String>,
     },
+    /// Show what a monitor's checks answered before it was judged, as far as it is kept
+    #[command(after_help = "\
+Examples:
+  nightbell monitor samples buildings --from 2h
+  nightbell monitor samples buildings --from 2026-11-01 --to 2026-11-02 -o csv")]
+    Samples(samples::Samples),
     /// Remove monitors; what is open of them is resolved
     Delete {
         /// Names of monitors
@@ -157,6 +165,7 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         Verb::Preview { name, file } => {
             preview(name.as_deref(), file.as_deref(), client, output).await
         }
+        Verb::Samples(arguments) => samples::run(&arguments, client, output).await,
         Verb::Delete { names, yes } => {
             let labels: Vec<_> = names.iter().map(|name| format!("monitor {name}")).collect();
             confirm("delete", &labels, yes)?;

@@ -20,6 +20,8 @@ pub(super) enum Format {
     Sarif,
     /// iCalendar; `schedule calendar` alone writes it
     Ics,
+    /// Comma-separated values; `monitor samples` alone writes them
+    Csv,
 }
 
 /// The two streams and what they can show.

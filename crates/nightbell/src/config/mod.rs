@@ -427,6 +427,14 @@ settings! {
     /// How long to keep finished runs. `off` keeps them for ever.
     retention_age: Option<Duration> = ["30d"];
 
+    /// How long to keep what checks of monitors answered, for `nightbell monitor backtest`.
+    ///
+    /// `off` keeps nothing. A monitor may keep less: `keep: [host, loss]`, `history: off`.
+    check_history: Option<Duration> = ["30d"];
+
+    /// How much disk that may take, of all monitors together; the oldest goes first.
+    check_history_bytes: Bytes = ["512MiB"];
+
     /// How much disk the store may take before the oldest finished runs are dropped.
     ///
     /// `off` lets it grow until the disk is full.

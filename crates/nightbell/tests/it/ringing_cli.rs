@@ -152,6 +152,17 @@ async fn an_incident_is_explained_and_handled() {
     let open = ringing.until("/api/incidents", |page| page["totalHits"] == 1).await;
     let id = open["results"][0]["id"].as_str().unwrap();
     ringing.until("/api/deliveries?status=sent", |page| page["totalHits"] == 1).await;
+    let samples = ringing.run("monitor samples web --from 1h -o json").exits(0).json();
+    let codes = (0..2).map(|at| &samples[at]["output"]["observations"][0]["attrs"]["code"]);
+    assert_eq!(codes.collect::<Vec<_>>(), [200, 503], "{samples:#}");
+    let page = ringing.live.get("/api/monitors/web/samples?size=1").await;
+    let cursor = page["cursor"].as_str().expect("there is another page");
+    let next = ringing.live.get(&format!("/api/monitors/web/samples?size=1&cursor={cursor}")).await;
+    assert_eq!((&next["samples"][0], &next["cursor"]), (&samples[1], &Value::Null));
+    let lines = ringing.run("monitor samples web -o csv").exits(0).lines();
+    assert!(lines.len() == 3 && lines[2].contains(",fail,"), "{lines:?}");
+    ringing.run("monitor samples nothing").exits(3);
+    ringing.run("monitor samples web --from soon").exits(2);
     let lines = ringing.run("incident list").exits(0).lines();
     assert!(lines[1].starts_with(id) && lines[1].contains(" web open critical "), "{lines:?}");
 

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use engine::memory::Memory;
 use engine::search::{Page, RecordPage, RecordSearch, Search};
 use engine::store::{
-    Commit, Document, Head, LogLine, MessageKey, Outgoing, Pruned, QueueRow, Retention, Statistics,
-    Store, StoreError, Stored,
+    Commit, Document, Head, LogLine, MessageKey, Outgoing, Pruned, QueueRow, Retention,
+    SampleBlock, Statistics, Store, StoreError, Stored,
 };
 use kernel::{ExecutionId, Record, Timestamp};
 
@@ -207,6 +207,43 @@ impl Store for Faulty {
 
     async fn trim_records(&self, each_max: u64) -> Result<u64, StoreError> {
         through!(self, Write, "trim_records", self.memory.trim_records(each_max))
+    }
+
+    async fn put_samples(&self, blocks: Vec<SampleBlock>) -> Result<(), StoreError> {
+        through!(self, Write, "put_samples", self.memory.put_samples(blocks))
+    }
+
+    async fn sample_blocks(
+        &self,
+        monitor: &str,
+        between: (Timestamp, Timestamp),
+        after: Option<Timestamp>,
+        limit: usize,
+    ) -> Result<Vec<SampleBlock>, StoreError> {
+        let blocks = self.memory.sample_blocks(monitor, between, after, limit);
+        through!(self, Read, "sample_blocks", blocks)
+    }
+
+    async fn newest_samples(&self, monitor: &str) -> Result<Option<SampleBlock>, StoreError> {
+        through!(self, Read, "newest_samples", self.memory.newest_samples(monitor))
+    }
+
+    async fn sampled_monitors(&self) -> Result<Vec<Arc<str>>, StoreError> {
+        through!(self, Read, "sampled_monitors", self.memory.sampled_monitors())
+    }
+
+    async fn trim_samples(
+        &self,
+        before: Option<Timestamp>,
+        bytes_max: Option<u64>,
+        limit: u64,
+    ) -> Result<u64, StoreError> {
+        let trimmed = self.memory.trim_samples(before, bytes_max, limit);
+        through!(self, Write, "trim_samples", trimmed)
+    }
+
+    async fn forget_samples(&self, monitor: &str, limit: u64) -> Result<u64, StoreError> {
+        through!(self, Write, "forget_samples", self.memory.forget_samples(monitor, limit))
     }
 
     async fn search(&self, search: &Search) -> Result<Page, StoreError> {

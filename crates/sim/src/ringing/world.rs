@@ -555,7 +555,7 @@ impl<'k> World<'k> {
                 Effect::Forget(execution) => {
                     self.chores.push_back(Chore::Forget(execution));
                 }
-                Effect::Publish(_) | Effect::Reuse(_) | Effect::Admit(_) => {}
+                Effect::Publish(_) | Effect::Reuse(_) | Effect::Sample(_) | Effect::Admit(_) => {}
             }
         }
         (sent, records)

@@ -13,7 +13,7 @@ use super::fault::explain;
 use super::{Durability, Options};
 
 /// The version of the tables below. A file of a later version is refused.
-const VERSION: i64 = 6;
+const VERSION: i64 = 7;
 
 /// Marks a file as ours: `NBLL`.
 const APPLICATION: i64 = 0x4e42_4c4c;
@@ -61,6 +61,7 @@ pub(super) const fn execution_at(place: i64) -> i64 {
 /// - `execution.machine` tells executions (0) from schedules and monitors, which lists leave out.
 /// - `execution.forgotten` counts the commits whose history rows were dropped.
 /// - `record` holds lines of ledgers.
+/// - `sample` holds what checks of monitors answered, in blocks; `sample_total` counts their bytes.
 /// - `history.place` is of which execution and version a row is; see [`place`].
 /// - `archive` holds histories of ended executions, each as one compressed row.
 /// - `execution.plans` lists the plans that it pins, `plan_use` counts them, so that a plan goes
@@ -187,6 +188,20 @@ CREATE UNIQUE INDEX record_key ON record (ledger, key);
 CREATE INDEX record_subject ON record (ledger, subject, at);
 CREATE INDEX record_at ON record (ledger, at);
 
+CREATE TABLE sample (
+    id INTEGER PRIMARY KEY,
+    subject INTEGER NOT NULL,
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    checks INTEGER NOT NULL,
+    block BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX sample_subject ON sample (subject, first_at);
+CREATE INDEX sample_age ON sample (first_at);
+CREATE TABLE sample_total (bytes INTEGER NOT NULL) STRICT;
+INSERT INTO sample_total VALUES (0);
+
 CREATE TABLE log (
     id INTEGER PRIMARY KEY,
     execution INTEGER NOT NULL,
@@ -284,6 +299,23 @@ CREATE TABLE named (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE named_through (execution INTEGER NOT NULL) STRICT;
 INSERT INTO named_through VALUES (0);
+";
+
+/// What makes tables of version 7 of those of version 6: what checks answered is kept.
+const FROM_6: &str = "
+CREATE TABLE sample (
+    id INTEGER PRIMARY KEY,
+    subject INTEGER NOT NULL,
+    first_at INTEGER NOT NULL,
+    last_at INTEGER NOT NULL,
+    last INTEGER NOT NULL,
+    checks INTEGER NOT NULL,
+    block BLOB NOT NULL
+) STRICT;
+CREATE UNIQUE INDEX sample_subject ON sample (subject, first_at);
+CREATE INDEX sample_age ON sample (first_at);
+CREATE TABLE sample_total (bytes INTEGER NOT NULL) STRICT;
+INSERT INTO sample_total VALUES (0);
 ";
 
 /// Opens the writing connection and brings the file to the current version.
@@ -402,7 +434,7 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
         0 => Err(StoreError::Corrupt(format!("{file} is a database without tables of ours"))),
         VERSION => Ok(()),
         1..VERSION => {
-            let steps = [FROM_1, FROM_2, FROM_3, FROM_4, FROM_5];
+            let steps = [FROM_1, FROM_2, FROM_3, FROM_4, FROM_5, FROM_6];
             let due = steps.iter().skip(usize::try_from(version - 1).unwrap_or_default());
             let steps: String = due.copied().collect();
             let change =

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use engine::search::{RecordSearch, Search};
 use engine::store::{
-    Commit, Document, Head, LogLine, MessageKey, Outgoing, QueueChange, QueueRow, Store as _,
+    Commit, Document, Head, LogLine, MessageKey, Outgoing, QueueChange, QueueRow, SampleBlock,
+    Store as _,
 };
 use kernel::durable::TURN;
 use kernel::graph::{GATE_PLACE, KEY_PLACE, gate_name, key_name, webhook_queue};
@@ -120,6 +121,15 @@ async fn fill(store: &Sqlite) {
     let first = ExecutionId::new(first);
     store.append_log(&first, 3, lines.into()).await.expect("it is written");
     store.put_records(vec![record("firing", "f2", "MISSED")]).await.expect("it is written");
+    let block = SampleBlock {
+        subject: "shop".into(),
+        first_at: at(1),
+        last_at: at(90),
+        last: 12,
+        checks: 3,
+        data: vec![1, 2, 3],
+    };
+    store.put_samples(vec![block]).await.expect("it is written");
 }
 
 fn full_head(head: Head) -> Head {
@@ -193,7 +203,9 @@ async fn contents(store: &Sqlite) -> Value {
         documents.extend(found.iter().map(|it| json!([it.kind, it.name, it.version, it.text])));
     }
     let log = store.log(&first, 3).await.expect("logs can be read");
-    json!({
+    let samples = store.sample_blocks("shop", (at(0), at(100)), None, 10).await;
+    let samples = samples.expect("samples can be read");
+    let mut contents = json!({
         "machines": machines,
         "briefs": briefs.iter().flatten().map(|(_, brief)| brief).collect::<Vec<_>>(),
         "due": due,
@@ -204,7 +216,15 @@ async fn contents(store: &Sqlite) -> Value {
         "documents": documents,
         "log": log.iter().map(|line| json!([line.at, line.text])).collect::<Vec<_>>(),
         "plan": store.plan("5ad0").await.expect("plans can be read"),
-    })
+    });
+    // Tables before version 7 had none.
+    if !samples.is_empty() {
+        let shown = |it: &SampleBlock| {
+            json!([it.subject, it.first_at, it.last_at, it.last, it.checks, it.data])
+        };
+        contents["samples"] = samples.iter().map(shown).collect();
+    }
+    contents
 }
 
 /// The version of a file's tables.

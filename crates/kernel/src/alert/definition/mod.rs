@@ -321,6 +321,12 @@ pub struct MonitorDef {
     /// Milliseconds after which a check that still runs is given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<i64>,
+    /// Columns of rows that are kept of what its checks answer; none = all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keep: Vec<Arc<str>>,
+    /// Nothing is kept of what its checks answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub history_off: bool,
     /// What it was made from, for `explain`: line of the file, checklist fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Arc<str>>,
@@ -364,6 +370,8 @@ impl MonitorDef {
             runbook: None,
             unit: None,
             timeout: None,
+            keep: Vec::new(),
+            history_off: false,
             origin: None,
         }
     }

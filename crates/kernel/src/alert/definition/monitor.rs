@@ -166,6 +166,24 @@ fn rest(monitor: &mut MonitorDef, object: &mut Object<'_>, report: &mut Report) 
     monitor.runbook = object.read("runbook", report, template);
     monitor.unit = object.read("unit", report, reader::text);
     monitor.timeout = object.read("timeout", report, reader::span);
+    kept(monitor, object, report);
+}
+
+/// What is kept of what its checks answer.
+fn kept(monitor: &mut MonitorDef, object: &mut Object<'_>, report: &mut Report) {
+    monitor.keep = object.read("keep", report, reader::texts).unwrap_or_default();
+    let off = object.read("history", report, |node, path, report| {
+        parsed(node, path, report, |text| match text {
+            "off" | "false" => Ok(true),
+            "on" | "true" => Ok(false),
+            _ => Err(format!("{text:?} is neither on nor off")),
+        })
+    });
+    monitor.history_off = off.unwrap_or_default();
+    if let Some(node) = object.peek("keep").filter(|_| monitor.history_off) {
+        let message = "keep is without effect: history is off";
+        report.warn("keeps-nothing", node.place, &object.path_of("keep"), message);
+    }
 }
 
 /// From which severity on anybody is told, and after which while.

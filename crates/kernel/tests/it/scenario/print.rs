@@ -192,6 +192,7 @@ pub(super) fn effect(state: &Execution, effect: &Effect) -> String {
             format!("> publish {} to {}: {}", event.id, event.sink, cut(event.payload.text()))
         }
         Effect::Forget(execution) => format!("> forget {execution}"),
+        Effect::Sample(sample) => format!("> sample {}", sample.number),
         Effect::Reuse(left) => {
             let (name, key, until) = (&left.name, &left.key, at(left.until));
             format!("> keep the output of {name} for '{key}' until {until}")

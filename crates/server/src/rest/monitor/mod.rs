@@ -5,6 +5,7 @@ mod incident;
 mod ping;
 mod preview;
 mod receiver;
+mod samples;
 mod silence;
 mod view;
 
@@ -49,6 +50,7 @@ pub(super) fn routes() -> Routes {
         .merge(receiver::routes())
         .merge(ping::routes())
         .merge(preview::routes())
+        .merge(samples::routes())
 }
 
 /// The source of what clients define, unless they name another.
