@@ -152,7 +152,9 @@ pub enum AccessError {
     #[error("a key needs a role")]
     Roles,
     /// It would have too many grants.
-    #[error("a key has at most {GRANTS_MAX} grants on selectors; grant on a pattern such as 'hub=team-*'")]
+    #[error(
+        "a key has at most {GRANTS_MAX} grants on selectors; grant on a pattern such as 'hub=team-*'"
+    )]
     Grants,
     /// It does not have what is to be taken from it.
     #[error("the key {id} does not have this: {missing}")]

@@ -195,16 +195,12 @@ impl FromStr for Selector {
             }
         }
         match (kind, hub, task, domain, name, tag) {
-            (None, Some(hub), None, None, None, None) => {
-                Ok(Self::Hub(Pattern::read("hub", hub)?))
-            }
+            (None, Some(hub), None, None, None, None) => Ok(Self::Hub(Pattern::read("hub", hub)?)),
             (None, None, Some(task), domain, None, None) => {
                 let domain = match domain {
                     None => None,
                     Some("") => Some(DomainPattern::Without),
-                    Some(domain) => {
-                        Some(DomainPattern::Named(Pattern::read("domain", domain)?))
-                    }
+                    Some(domain) => Some(DomainPattern::Named(Pattern::read("domain", domain)?)),
                 };
                 Ok(Self::Task { name: Pattern::read("task", task)?, domain })
             }
@@ -227,7 +223,8 @@ impl FromStr for Selector {
 }
 
 fn read_tag(text: &str) -> Result<Tag, BadSelector> {
-    let wrong = || BadSelector(format!("a tag is written 'tag=KEY=VALUE', not 'tag={}'", short(text)));
+    let wrong =
+        || BadSelector(format!("a tag is written 'tag=KEY=VALUE', not 'tag={}'", short(text)));
     let (key, value) = text.split_once('=').ok_or_else(wrong)?;
     let is_plain = |it: &str| {
         !it.is_empty() && it.len() <= PATTERN_MAX && !it.chars().any(|c| c.is_control() || c == '*')

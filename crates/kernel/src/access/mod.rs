@@ -55,12 +55,7 @@ impl Principal {
     }
 
     /// A principal with roles on everything, and with others on some things.
-    pub fn with_grants(
-        id: Arc<str>,
-        name: Arc<str>,
-        roles: Vec<Role>,
-        grants: Vec<Grant>,
-    ) -> Self {
+    pub fn with_grants(id: Arc<str>, name: Arc<str>, roles: Vec<Role>, grants: Vec<Grant>) -> Self {
         let permissions =
             roles.iter().fold(Permissions::NONE, |all, role| all | role.permissions());
         let index = Index::new(&grants);

@@ -195,16 +195,34 @@ fn a_selector_is_written_as_it_is_read() {
 #[test]
 fn a_selector_that_is_not_enforced_is_refused() {
     for text in [
-        "", "sales", "hub=", "hub=a,hub=b", "hub=a,task=b", "hub=a,name=b", "name=etl-*", "kind=workflow",
-        "kind=monitor,name=a", "kind=workflow,hub=a", "kind=workflow,tag=team", "kind=workflow,tag=a=*",
-        "namespace=a", "secret=a", "domain=eu", "task=a\u{7}", "hub=a*b*c*d*e*f",
+        "",
+        "sales",
+        "hub=",
+        "hub=a,hub=b",
+        "hub=a,task=b",
+        "hub=a,name=b",
+        "name=etl-*",
+        "kind=workflow",
+        "kind=monitor,name=a",
+        "kind=workflow,hub=a",
+        "kind=workflow,tag=team",
+        "kind=workflow,tag=a=*",
+        "namespace=a",
+        "secret=a",
+        "domain=eu",
+        "task=a\u{7}",
+        "hub=a*b*c*d*e*f",
     ] {
         assert!(text.parse::<Selector>().is_err(), "{text}");
     }
     assert!("hub=x".repeat(50).parse::<Selector>().is_err());
     for (role, on) in [
-        (Role::Admin, "hub=a"), (Role::Metrics, "hub=a"), (Role::Responder, "hub=a"),
-        (Role::Viewer, "task=a"), (Role::Editor, "kind=workflow,name=a"), (Role::Worker, "kind=workflow,name=a"),
+        (Role::Admin, "hub=a"),
+        (Role::Metrics, "hub=a"),
+        (Role::Responder, "hub=a"),
+        (Role::Viewer, "task=a"),
+        (Role::Editor, "kind=workflow,name=a"),
+        (Role::Worker, "kind=workflow,name=a"),
     ] {
         assert!(Grant::new(role, selector(on)).is_err(), "{role} on {on}");
     }
@@ -230,7 +248,9 @@ fn grants_hold_on_what_they_name_and_on_nothing_else() {
     assert!(task("bill", None) && !task("bill", Some("eu")));
     let workflow = |name, team: &str| who.covers_workflow(READ, name, |tag| *tag.value == *team);
     assert!(workflow("etl-1", "") && workflow("anything", "data") && !workflow("etl", "web"));
-    assert!(workflow("x-a-y-b", "web") && !workflow("x-a-y-b", "other") && !workflow("x-a-b", "web"));
+    assert!(
+        workflow("x-a-y-b", "web") && !workflow("x-a-y-b", "other") && !workflow("x-a-b", "web")
+    );
     assert!(!who.covers_workflow(WORK, "etl-1", |_| true));
 }
 
@@ -239,7 +259,10 @@ fn a_narrowed_role_reaches_only_what_looks_at_each_thing() {
     let who = narrowed(&[(Role::Runner, "hub=sales")]);
     let decided = |need| decide(Mode::On, need, Some(&who));
     assert_eq!(decided(Permission::Read.within(&[Resource::Hub])), Ok(Reach::Some));
-    assert_eq!(decided(Permission::Run.within(&[Resource::Hub, Resource::Workflow])), Ok(Reach::Some));
+    assert_eq!(
+        decided(Permission::Run.within(&[Resource::Hub, Resource::Workflow])),
+        Ok(Reach::Some)
+    );
     assert_eq!(decided(Permission::Read.into()), Err(Refusal::Forbidden));
     assert_eq!(decided(Permission::Read.within(&[Resource::Workflow])), Err(Refusal::Forbidden));
     assert_eq!(decided(Permission::Work.within(&[Resource::Hub])), Err(Refusal::Forbidden));
@@ -266,6 +289,8 @@ fn fits(pattern: &[u8], name: &[u8]) -> bool {
     match pattern.split_first() {
         None => name.is_empty(),
         Some((b'*', rest)) => (0..=name.len()).any(|at| fits(rest, &name[at..])),
-        Some((first, rest)) => name.split_first().is_some_and(|(it, name)| it == first && fits(rest, name)),
+        Some((first, rest)) => {
+            name.split_first().is_some_and(|(it, name)| it == first && fits(rest, name))
+        }
     }
 }
