@@ -148,7 +148,6 @@ async fn get_workflow_status(
     Path(id): Path<String>,
     Query(params): Query<StatusParams>,
 ) -> Result<Answer, Problem> {
-    scope.must_cover_run(&api.engine, &id).await?;
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct Standing<'a> {
@@ -161,6 +160,7 @@ async fn get_workflow_status(
         variables: Option<Json>,
         status: Status,
     }
+    scope.must_cover_run(&api.engine, &id).await?;
     let look = |state: &Execution| {
         Json::of(&Standing {
             workflow_id: &state.id,
