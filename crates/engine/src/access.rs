@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use kernel::Timestamp;
-use kernel::access::{KeyHash, KeyText, Permission, Principal, Role};
+use kernel::access::{Grant, KeyHash, KeyText, Permission, Principal, Role};
 use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
@@ -20,6 +20,8 @@ use crate::store::{Document, Store, StoreError};
 const KIND: &str = "access_key";
 /// Keys at most, revoked ones included.
 const COUNT_MAX: usize = 10_000;
+/// Narrowed grants of one key at most.
+const GRANTS_MAX: usize = 1000;
 /// Bytes of the longest name.
 const NAME_MAX: usize = 100;
 /// Its name, for those who list keys.
@@ -33,8 +35,11 @@ pub struct KeyRecord {
     pub id: Arc<str>,
     /// What people call it.
     pub name: Arc<str>,
-    /// What it may do.
+    /// The roles that it has on everything.
     pub roles: Vec<Role>,
+    /// The roles that it has on some things.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub grants: Vec<Grant>,
     /// Recognizes it.
     hash: KeyHash,
     /// When it was made, and by whom.
@@ -62,6 +67,35 @@ impl KeyRecord {
     }
 }
 
+/// Roles on everything, and roles on some things.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// On everything.
+    pub roles: Vec<Role>,
+    /// On some things.
+    pub grants: Vec<Grant>,
+}
+
+impl Rights {
+    fn sorted(mut self) -> Self {
+        self.roles.sort_unstable();
+        self.roles.dedup();
+        self.grants.sort_unstable();
+        self.grants.dedup();
+        self
+    }
+
+    fn is_empty(&self) -> bool {
+        self.roles.is_empty() && self.grants.is_empty()
+    }
+}
+
+impl From<Vec<Role>> for Rights {
+    fn from(roles: Vec<Role>) -> Self {
+        Self { roles, grants: Vec::new() }
+    }
+}
+
 /// A key in memory.
 #[derive(Debug)]
 struct Entry {
@@ -74,7 +108,12 @@ struct Entry {
 impl Entry {
     fn new(record: KeyRecord) -> Self {
         let id = format!("key:{}", record.id).into();
-        let principal = Principal::new(id, record.name.clone(), record.roles.clone());
+        let principal = Principal::with_grants(
+            id,
+            record.name.clone(),
+            record.roles.clone(),
+            record.grants.clone(),
+        );
         Self { record, principal: Arc::new(principal), used_at: AtomicI64::new(0) }
     }
 
@@ -112,6 +151,19 @@ pub enum AccessError {
     /// It would be allowed nothing.
     #[error("a key needs a role")]
     Roles,
+    /// It would have too many grants.
+    #[error(
+        "a key has at most {GRANTS_MAX} grants on selectors; grant on a pattern such as 'hub=team-*'"
+    )]
+    Grants,
+    /// It does not have what is to be taken from it.
+    #[error("the key {id} does not have this: {missing}")]
+    NotGranted {
+        /// Which key.
+        id: String,
+        /// What it does not have.
+        missing: String,
+    },
     /// It would have ended already.
     #[error("a key cannot have expired when it is made")]
     Expired,
@@ -198,16 +250,20 @@ impl Access {
     pub async fn create_key(
         &self,
         name: &str,
-        roles: Vec<Role>,
+        rights: impl Into<Rights>,
         expires_at: Option<Timestamp>,
         by: &str,
         now: Timestamp,
     ) -> Result<NewKey, AccessError> {
+        let rights = rights.into().sorted();
         if name.trim().is_empty() || name.len() > NAME_MAX || name.chars().any(char::is_control) {
             return Err(AccessError::Name);
         }
-        if roles.is_empty() {
+        if rights.is_empty() {
             return Err(AccessError::Roles);
+        }
+        if rights.grants.len() > GRANTS_MAX {
+            return Err(AccessError::Grants);
         }
         if expires_at.is_some_and(|end| end <= now) {
             return Err(AccessError::Expired);
@@ -216,20 +272,18 @@ impl Access {
         if self.keys.read().len() >= COUNT_MAX {
             return Err(AccessError::Full);
         }
-        self.make(name, roles, expires_at, by, now, false).await
+        self.make(name, rights, expires_at, by, now, false).await
     }
 
     async fn make(
         &self,
         name: &str,
-        mut roles: Vec<Role>,
+        rights: Rights,
         expires_at: Option<Timestamp>,
         by: &str,
         now: Timestamp,
         bootstrap: bool,
     ) -> Result<NewKey, AccessError> {
-        roles.sort_unstable();
-        roles.dedup();
         let text = loop {
             let text = Zeroizing::new(KeyText::write(random(), random()));
             let id = KeyText::parse(&text).expect("it was just written").id().to_owned();
@@ -241,7 +295,8 @@ impl Access {
         let record = KeyRecord {
             id: key.id().into(),
             name: name.into(),
-            roles,
+            roles: rights.roles,
+            grants: rights.grants,
             hash: key.hash(),
             created_at: now,
             created_by: by.into(),
@@ -277,6 +332,61 @@ impl Access {
         Ok(record)
     }
 
+    /// Grants a key more; what it has already is no error.
+    ///
+    /// # Errors
+    /// There is no such key, it was revoked, or it would have too many grants; the store's.
+    pub async fn grant(&self, id: &str, more: Rights) -> Result<KeyRecord, AccessError> {
+        self.change_rights(id, |mut rights| {
+            rights.roles.extend(more.roles);
+            rights.grants.extend(more.grants);
+            Ok(rights.sorted())
+        })
+        .await
+    }
+
+    /// Takes rights from a key; the next request with it is decided without them. All of them, or
+    /// nothing.
+    ///
+    /// # Errors
+    /// There is no such key, it was revoked, or it does not have one of them; the store's.
+    pub async fn withdraw(&self, id: &str, less: Rights) -> Result<KeyRecord, AccessError> {
+        self.change_rights(id, |mut rights| {
+            let missing = |missing: String| Err(AccessError::NotGranted { id: id.into(), missing });
+            if let Some(role) = less.roles.iter().find(|it| !rights.roles.contains(it)) {
+                return missing(format!("{role} on everything"));
+            }
+            if let Some(grant) = less.grants.iter().find(|it| !rights.grants.contains(it)) {
+                return missing(grant.to_string());
+            }
+            rights.roles.retain(|it| !less.roles.contains(it));
+            rights.grants.retain(|it| !less.grants.contains(it));
+            Ok(rights)
+        })
+        .await
+    }
+
+    async fn change_rights(
+        &self,
+        id: &str,
+        change: impl FnOnce(Rights) -> Result<Rights, AccessError>,
+    ) -> Result<KeyRecord, AccessError> {
+        let _writing = self.writing.lock().await;
+        let missing = || AccessError::Missing(id.chars().take(NAME_MAX).collect());
+        let mut record = self.entry(id).ok_or_else(missing)?.record.clone();
+        if record.revoked_at.is_some() {
+            return Err(missing());
+        }
+        let former = Rights { roles: record.roles.clone(), grants: record.grants.clone() };
+        let rights = change(former)?;
+        if rights.grants.len() > GRANTS_MAX {
+            return Err(AccessError::Grants);
+        }
+        (record.roles, record.grants) = (rights.roles, rights.grants);
+        self.save(record.clone()).await?;
+        Ok(record)
+    }
+
     /// The key that makes the first administrator; `None` while there is an administrator.
     ///
     /// `found` is what lies where the administrator will look for it; if that is no key that counts,
@@ -307,7 +417,7 @@ impl Access {
             record.revoked_by = Some("server".into());
             self.save(record).await?;
         }
-        self.make(BOOTSTRAP, vec![Role::Admin], None, "server", now, true).await.map(Some)
+        self.make(BOOTSTRAP, vec![Role::Admin].into(), None, "server", now, true).await.map(Some)
     }
 
     /// Whether a key to make the first administrator with still counts.

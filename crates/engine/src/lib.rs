@@ -59,7 +59,7 @@ mod waker;
 mod watchdog;
 mod wheel;
 
-pub use access::{Access, AccessError, KeyRecord, NewKey, Proved};
+pub use access::{Access, AccessError, KeyRecord, NewKey, Proved, Rights};
 pub use audit::{Audit, AuditEntry, AuditLine};
 pub use board::{Figures, RECEIVERS_MAX, Runs, SCHEDULES_MAX};
 pub use brief::{Brief, LONG_BYTES, PAYLOAD_MAX};

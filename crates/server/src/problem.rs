@@ -127,7 +127,10 @@ impl From<AccessError> for Problem {
             AccessError::Missing(_) => {
                 Self::not_found(message).with_hint("See `nightbell key list`.")
             }
-            AccessError::Full => Self::conflict(message),
+            AccessError::NotGranted { .. } => {
+                Self::not_found(message).with_hint("See `nightbell grant list`.")
+            }
+            AccessError::Full | AccessError::Grants => Self::conflict(message),
             AccessError::Name | AccessError::Roles | AccessError::Expired => {
                 Self::bad_request(message)
             }

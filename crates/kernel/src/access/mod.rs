@@ -4,17 +4,21 @@
 //! and asks [`decide`]; keys are made of random bytes that the shell brings.
 
 mod chain;
+mod grant;
+mod index;
 mod key;
 mod permission;
 mod role;
 
 use std::sync::Arc;
 
+use index::Index;
 use serde::{Deserialize, Serialize};
 
 pub use chain::{ChainCheck, FIRST, chained};
+pub use grant::{BadSelector, DomainPattern, Grant, Pattern, Resource, Selector, Tag};
 pub use key::{KeyHash, KeyText};
-pub use permission::{Need, Permission, Permissions};
+pub use permission::{Need, Permission, Permissions, Resources};
 pub use role::{Role, UnknownRole};
 
 /// Whether credentials are asked for.
@@ -36,22 +40,68 @@ pub struct Principal {
     pub id: Arc<str>,
     /// What people call it.
     pub name: Arc<str>,
-    /// Its roles.
+    /// The roles that it has on everything.
     pub roles: Vec<Role>,
+    /// The roles that it has on some things.
+    pub grants: Vec<Grant>,
     permissions: Permissions,
+    index: Index,
 }
 
 impl Principal {
-    /// A principal with these roles.
+    /// A principal with these roles on everything.
     pub fn new(id: Arc<str>, name: Arc<str>, roles: Vec<Role>) -> Self {
-        let permissions =
-            roles.iter().fold(Permissions::NONE, |all, role| all | role.permissions());
-        Self { id, name, roles, permissions }
+        Self::with_grants(id, name, roles, Vec::new())
     }
 
-    /// Whether one of its roles has the permission.
+    /// A principal with roles on everything, and with others on some things.
+    pub fn with_grants(id: Arc<str>, name: Arc<str>, roles: Vec<Role>, grants: Vec<Grant>) -> Self {
+        let permissions =
+            roles.iter().fold(Permissions::NONE, |all, role| all | role.permissions());
+        let index = Index::new(&grants);
+        Self { id, name, roles, grants, permissions, index }
+    }
+
+    /// Whether one of its roles has the permission, on everything.
     pub fn may(&self, permission: Permission) -> bool {
         self.permissions.has(permission)
+    }
+
+    /// Whether it has one of the permissions on everything.
+    pub fn may_all(&self, needed: Permissions) -> bool {
+        self.permissions.meets(needed)
+    }
+
+    /// Whether it has one of the permissions on a task hub.
+    pub fn covers_hub(&self, needed: Permissions, hub: &str) -> bool {
+        self.may_all(needed) || self.index.covers_hub(needed, hub)
+    }
+
+    /// Whether it has one of the permissions on tasks of a type, in a domain.
+    pub fn covers_task(&self, needed: Permissions, task_type: &str, domain: Option<&str>) -> bool {
+        self.may_all(needed) || self.index.covers_task(needed, task_type, domain)
+    }
+
+    /// Whether it has one of the permissions on a workflow definition and its runs.
+    pub fn covers_workflow(
+        &self,
+        needed: Permissions,
+        name: &str,
+        has_tag: impl Fn(&Tag) -> bool,
+    ) -> bool {
+        self.may_all(needed) || self.index.covers_workflow(needed, name, has_tag)
+    }
+
+    /// On which things of a kind it has one of the permissions; not those that it has on everything.
+    pub fn selectors(
+        &self,
+        needed: Permissions,
+        resource: Resource,
+    ) -> impl Iterator<Item = &Selector> {
+        let of_kind = move |grant: &&Grant| {
+            grant.on.resource() == resource && grant.permissions().meets(needed)
+        };
+        self.grants.iter().filter(of_kind).map(|grant| &grant.on)
     }
 }
 
@@ -65,23 +115,36 @@ pub enum Refusal {
     Forbidden,
 }
 
+/// How far a request that passes may reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Everything.
+    All,
+    /// Only what grants cover: whoever answers must look at each thing.
+    Some,
+}
+
 /// Decides on a request: what it needs, and who asks (`None` without credentials).
 ///
 /// # Errors
 /// Why it is refused.
-pub fn decide(mode: Mode, need: Need, who: Option<&Principal>) -> Result<(), Refusal> {
+pub fn decide(mode: Mode, need: Need, who: Option<&Principal>) -> Result<Reach, Refusal> {
     match (need, who) {
-        (Need::Public | Need::Proof, _) => Ok(()),
-        (Need::Anyone, Some(_)) => Ok(()),
-        (Need::OneOf(permissions), Some(who)) => {
-            if who.permissions.meets(permissions) {
-                Ok(())
+        (Need::Public | Need::Proof, _) | (Need::Anyone, Some(_)) => Ok(Reach::All),
+        (Need::OneOf(needed), Some(who)) if who.may_all(needed) => Ok(Reach::All),
+        (Need::OneOf(_), Some(_)) => Err(Refusal::Forbidden),
+        (Need::Within(needed, resources), Some(who)) => {
+            let on_some = |it: &Resource| resources.has(*it) && who.index.has_any(*it, needed);
+            if who.may_all(needed) {
+                Ok(Reach::All)
+            } else if Resource::ALL.iter().any(on_some) {
+                Ok(Reach::Some)
             } else {
                 Err(Refusal::Forbidden)
             }
         }
-        (Need::Anyone | Need::OneOf(_), None) => match mode {
-            Mode::Open | Mode::Offered => Ok(()),
+        (Need::Anyone | Need::OneOf(_) | Need::Within(..), None) => match mode {
+            Mode::Open | Mode::Offered => Ok(Reach::All),
             Mode::On => Err(Refusal::Unauthenticated),
         },
     }

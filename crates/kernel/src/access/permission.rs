@@ -3,6 +3,8 @@
 use std::fmt;
 use std::ops::BitOr;
 
+use super::grant::Resource;
+
 /// Something that can be allowed. Each path of the API and each method of gRPC names the one it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Permission {
@@ -113,8 +115,49 @@ pub enum Need {
     Proof,
     /// To be somebody.
     Anyone,
-    /// One of these permissions.
+    /// One of these permissions, on everything.
     OneOf(Permissions),
+    /// One of these permissions, on everything or on the things that the request is about, which are
+    /// of these kinds. Whoever answers it looks at each of them.
+    Within(Permissions, Resources),
+}
+
+/// Kinds of things.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resources(u8);
+
+impl Resources {
+    /// Whether a kind is among them.
+    pub fn has(self, resource: Resource) -> bool {
+        self.0 & (1 << resource as u8) != 0
+    }
+}
+
+impl Need {
+    /// The same, if it is given on things of these kinds.
+    #[must_use]
+    pub fn within(self, resources: &[Resource]) -> Self {
+        let bits = resources.iter().fold(0, |bits, it| bits | 1 << *it as u8);
+        match self {
+            Self::OneOf(permissions) => Self::Within(permissions, Resources(bits)),
+            other => other,
+        }
+    }
+
+    /// The permissions of which it takes one; none if it does not ask for any.
+    pub fn permissions(self) -> Permissions {
+        match self {
+            Self::OneOf(permissions) | Self::Within(permissions, _) => permissions,
+            Self::Public | Self::Proof | Self::Anyone => Permissions::NONE,
+        }
+    }
+}
+
+impl Permission {
+    /// The need of it on things of these kinds.
+    pub fn within(self, resources: &[Resource]) -> Need {
+        Need::from(self).within(resources)
+    }
 }
 
 impl From<Permission> for Need {
@@ -131,20 +174,24 @@ impl BitOr for Permission {
     }
 }
 
-/// `public`, `proof`, `anyone`, or the permissions, as in `work or run`.
+/// `public`, `proof`, `anyone`, or the permissions, as in `work or run`; with the kinds of things on which
+/// they suffice, as in `read (hub, workflow)`.
 impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Public => f.write_str("public"),
             Self::Proof => f.write_str("proof"),
             Self::Anyone => f.write_str("anyone"),
-            Self::OneOf(permissions) => {
+            Self::OneOf(permissions) | Self::Within(permissions, _) => {
                 let all = Permission::ALL.into_iter().filter(|it| permissions.has(*it));
                 for (at, permission) in all.enumerate() {
                     let before = if at == 0 { "" } else { " or " };
                     write!(f, "{before}{}", permission.as_str())?;
                 }
-                Ok(())
+                let Self::Within(_, resources) = self else { return Ok(()) };
+                let kinds = Resource::ALL.into_iter().filter(|it| resources.has(*it));
+                let kinds: Vec<&str> = kinds.map(Resource::as_str).collect();
+                write!(f, " ({})", kinds.join(", "))
             }
         }
     }

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use kernel::access::{
-    ChainCheck, FIRST, KeyText, Mode, Need, Permission, Permissions, Principal, Refusal, Role,
-    chained, decide,
+    ChainCheck, FIRST, Grant, KeyText, Mode, Need, Permission, Permissions, Principal, Reach,
+    Refusal, Resource, Role, Selector, chained, decide,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{select, subsequence};
 
 fn principal(roles: &[Role]) -> Principal {
     Principal::new("key:1".into(), "somebody".into(), roles.to_vec())
@@ -21,7 +21,10 @@ fn need() -> impl Strategy<Value = Need> {
         Just(Need::Public),
         Just(Need::Proof),
         Just(Need::Anyone),
-        sets.prop_map(|set| Need::OneOf(Permissions::of(&set))),
+        (sets, subsequence(Resource::ALL.to_vec(), 0..3)).prop_map(|(set, kinds)| {
+            let need = Need::OneOf(Permissions::of(&set));
+            if kinds.is_empty() { need } else { need.within(&kinds) }
+        }),
     ]
 }
 
@@ -32,7 +35,7 @@ proptest! {
         let granted = roles.iter().any(|role| role.permissions().has(permission));
         for mode in [Mode::Open, Mode::Offered, Mode::On] {
             let decided = decide(mode, permission.into(), Some(&principal(&roles)));
-            prop_assert_eq!(decided, if granted { Ok(()) } else { Err(Refusal::Forbidden) });
+            prop_assert_eq!(decided, if granted { Ok(Reach::All) } else { Err(Refusal::Forbidden) });
         }
     }
 
@@ -42,7 +45,7 @@ proptest! {
         let before = decide(Mode::On, need, Some(&principal(&roles)));
         let with = [roles.as_slice(), &[more]].concat();
         if before.is_ok() {
-            prop_assert_eq!(decide(Mode::On, need, Some(&principal(&with))), Ok(()));
+            prop_assert_eq!(decide(Mode::On, need, Some(&principal(&with))), before);
         }
     }
 
@@ -51,9 +54,9 @@ proptest! {
     #[test]
     fn nobody_gets_only_what_is_public(need in need()) {
         let public = matches!(need, Need::Public | Need::Proof);
-        prop_assert_eq!(decide(Mode::On, need, None), if public { Ok(()) } else { Err(Refusal::Unauthenticated) });
-        prop_assert_eq!(decide(Mode::Open, need, None), Ok(()));
-        prop_assert_eq!(decide(Mode::Offered, need, None), Ok(()));
+        prop_assert_eq!(decide(Mode::On, need, None), if public { Ok(Reach::All) } else { Err(Refusal::Unauthenticated) });
+        prop_assert_eq!(decide(Mode::Open, need, None), Ok(Reach::All));
+        prop_assert_eq!(decide(Mode::Offered, need, None), Ok(Reach::All));
     }
 
     /// A key reads back as itself, and no other text of its length does.
@@ -156,5 +159,138 @@ proptest! {
         let mut swapped = good.clone();
         swapped.swap(0, good.len() - 1);
         prop_assert!(checked(&swapped).is_err());
+    }
+}
+
+fn selector(text: &str) -> Selector {
+    text.parse().unwrap_or_else(|error| panic!("{text}: {error}"))
+}
+
+fn narrowed(grants: &[(Role, &str)]) -> Principal {
+    let grants = grants.iter().map(|(role, on)| Grant::new(*role, selector(on)).expect("a grant"));
+    Principal::with_grants("key:1".into(), "somebody".into(), Vec::new(), grants.collect())
+}
+
+const READ: Permissions = Permissions::of(&[Permission::Read]);
+const WORK: Permissions = Permissions::of(&[Permission::Work]);
+
+#[test]
+fn a_selector_is_written_as_it_is_read() {
+    for text in [
+        "hub=sales",
+        "hub=*",
+        "task=load*",
+        "task=load*,domain=eu-*",
+        "task=load,domain=",
+        "kind=workflow,name=etl-*",
+        "kind=workflow,tag=team=data",
+        "kind=workflow,name=a*b*,tag=team=a=b",
+    ] {
+        assert_eq!(selector(text).to_string(), text);
+    }
+    assert_eq!(selector(" hub = sales ").to_string(), "hub=sales");
+}
+
+/// What nothing enforces cannot be written.
+#[test]
+fn a_selector_that_is_not_enforced_is_refused() {
+    for text in [
+        "",
+        "sales",
+        "hub=",
+        "hub=a,hub=b",
+        "hub=a,task=b",
+        "hub=a,name=b",
+        "name=etl-*",
+        "kind=workflow",
+        "kind=monitor,name=a",
+        "kind=workflow,hub=a",
+        "kind=workflow,tag=team",
+        "kind=workflow,tag=a=*",
+        "namespace=a",
+        "secret=a",
+        "domain=eu",
+        "task=a\u{7}",
+        "hub=a*b*c*d*e*f",
+    ] {
+        assert!(text.parse::<Selector>().is_err(), "{text}");
+    }
+    assert!("hub=x".repeat(50).parse::<Selector>().is_err());
+    for (role, on) in [
+        (Role::Admin, "hub=a"),
+        (Role::Metrics, "hub=a"),
+        (Role::Responder, "hub=a"),
+        (Role::Viewer, "task=a"),
+        (Role::Editor, "kind=workflow,name=a"),
+        (Role::Worker, "kind=workflow,name=a"),
+    ] {
+        assert!(Grant::new(role, selector(on)).is_err(), "{role} on {on}");
+    }
+}
+
+#[test]
+fn grants_hold_on_what_they_name_and_on_nothing_else() {
+    let who = narrowed(&[
+        (Role::Worker, "hub=sales"),
+        (Role::Worker, "task=load*"),
+        (Role::Worker, "task=page,domain=eu"),
+        (Role::Worker, "task=bill,domain="),
+        (Role::Viewer, "kind=workflow,name=etl-*"),
+        (Role::Viewer, "kind=workflow,tag=team=data"),
+        (Role::Viewer, "kind=workflow,name=*-a-*-b,tag=team=web"),
+    ]);
+    let hub = |hub| who.covers_hub(WORK, hub);
+    assert_eq!([hub("sales"), hub("sales2"), hub("Sales"), hub("")], [true, false, false, false]);
+    assert!(!who.covers_hub(READ, "sales"), "a worker sees nothing of a hub");
+    let task = |name, domain| who.covers_task(WORK, name, domain);
+    assert!(task("load", None) && task("load_x", Some("us")) && !task("loa", None));
+    assert!(task("page", Some("eu")) && !task("page", Some("us")) && !task("page", None));
+    assert!(task("bill", None) && !task("bill", Some("eu")));
+    let workflow = |name, team: &str| who.covers_workflow(READ, name, |tag| *tag.value == *team);
+    assert!(workflow("etl-1", "") && workflow("anything", "data") && !workflow("etl", "web"));
+    assert!(
+        workflow("x-a-y-b", "web") && !workflow("x-a-y-b", "other") && !workflow("x-a-b", "web")
+    );
+    assert!(!who.covers_workflow(WORK, "etl-1", |_| true));
+}
+
+#[test]
+fn a_narrowed_role_reaches_only_what_looks_at_each_thing() {
+    let who = narrowed(&[(Role::Runner, "hub=sales")]);
+    let decided = |need| decide(Mode::On, need, Some(&who));
+    assert_eq!(decided(Permission::Read.within(&[Resource::Hub])), Ok(Reach::Some));
+    assert_eq!(
+        decided(Permission::Run.within(&[Resource::Hub, Resource::Workflow])),
+        Ok(Reach::Some)
+    );
+    assert_eq!(decided(Permission::Read.into()), Err(Refusal::Forbidden));
+    assert_eq!(decided(Permission::Read.within(&[Resource::Workflow])), Err(Refusal::Forbidden));
+    assert_eq!(decided(Permission::Work.within(&[Resource::Hub])), Err(Refusal::Forbidden));
+}
+
+proptest! {
+    /// The index finds what looking at every grant finds.
+    #[test]
+    fn the_index_finds_what_a_walk_finds(
+        patterns in vec("[ab*]{1,4}", 0..12),
+        name in "[ab]{0,6}",
+    ) {
+        let patterns: Vec<&String> = patterns.iter().filter(|it| format!("hub={it}").parse::<Selector>().is_ok()).collect();
+        let grants = patterns.iter().map(|it| (Role::Viewer, format!("hub={it}")));
+        let grants: Vec<(Role, String)> = grants.collect();
+        let who = narrowed(&grants.iter().map(|(role, on)| (*role, on.as_str())).collect::<Vec<_>>());
+        let walked = patterns.iter().any(|pattern| fits(pattern.as_bytes(), name.as_bytes()));
+        prop_assert_eq!(who.covers_hub(READ, &name), walked);
+    }
+}
+
+/// Whether a name fits a pattern, said in the plainest way.
+fn fits(pattern: &[u8], name: &[u8]) -> bool {
+    match pattern.split_first() {
+        None => name.is_empty(),
+        Some((b'*', rest)) => (0..=name.len()).any(|at| fits(rest, &name[at..])),
+        Some((first, rest)) => {
+            name.split_first().is_some_and(|(it, name)| it == first && fits(rest, name))
+        }
     }
 }

@@ -34,6 +34,15 @@ Examples:
   nightbell key create etl-workers --role worker
   nightbell key create ann --role responder --role runner
   nightbell key create deploy --role editor --expires 90d -o json
+  nightbell key create sales --role worker --on hub=sales --on 'task=load*'
+
+Selectors of --on narrow the roles; without one, they hold on everything:
+  hub=NAME                   a task hub
+  task=TYPE[,domain=NAME]    what workers poll for
+  kind=workflow,name=NAME    workflows of this name, and their runs
+  kind=workflow,tag=KEY=VALUE
+A * in a name stands for any characters. `nightbell role list` says which roles can be narrowed to
+what, `nightbell grant` changes it later.
 
 Use it as NIGHTBELL_KEY, as `Authorization: Bearer KEY`, or in SDKs as id and secret.")]
     Create(Create),
@@ -56,6 +65,9 @@ pub(crate) struct Create {
     /// What it may do; repeat it for several
     #[arg(long = "role", value_name = "ROLE", required = true)]
     roles: Vec<String>,
+    /// On what: a selector such as hub=sales; repeat it for several. On everything without it
+    #[arg(long = "on", value_name = "SELECTOR")]
+    on: Vec<String>,
     /// When it ends by itself: after a time such as 90d
     #[arg(long, value_name = "DURATION")]
     expires: Option<String>,
@@ -80,11 +92,28 @@ struct Shown {
     key_secret: String,
     name: String,
     roles: Vec<String>,
+    grants: Vec<Granted>,
     status: String,
     created_at: Moment,
     created_by: String,
     expires_at: Moment,
     used_at: Moment,
+}
+
+/// A role that holds on some things.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Granted {
+    role: String,
+    on: String,
+}
+
+impl Shown {
+    /// What it holds, in words.
+    fn rights(&self) -> String {
+        let narrowed = self.grants.iter().map(|it| format!("{} on {}", it.role, it.on));
+        self.roles.iter().cloned().chain(narrowed).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// Runs the command.
@@ -97,7 +126,7 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
 }
 
 async fn create(wanted: &Create, client: &Client, output: &Output) -> anyhow::Result<()> {
-    let mut body = json!({ "name": wanted.name, "roles": wanted.roles });
+    let mut body = json!({ "name": wanted.name, "roles": wanted.roles, "on": wanted.on });
     if let Some(expires) = &wanted.expires {
         let length = span(expires)?;
         let end = Timestamp::now().checked_add(length);
@@ -109,12 +138,7 @@ async fn create(wanted: &Create, client: &Client, output: &Output) -> anyhow::Re
         return output.json(&answer);
     }
     let key: Shown = understand("key", &answer)?;
-    output.note(format_args!(
-        "made the key {} for {} ({})",
-        key.key_id,
-        key.name,
-        key.roles.join(", ")
-    ));
+    output.note(format_args!("made the key {} for {} ({})", key.key_id, key.name, key.rights()));
     output.note("it is shown this once; whoever has it may use it");
     output.line(&key.key_secret)
 }
@@ -153,7 +177,7 @@ async fn list(all: bool, client: &Client, output: &Output) -> anyhow::Result<()>
         table.row([
             (&key.key_id).into(),
             (&key.name).into(),
-            key.roles.join(", ").into(),
+            key.rights().into(),
             Cell::status(&key.status),
             key.used_at.relative(now).into(),
             key.expires_at.relative(now).into(),

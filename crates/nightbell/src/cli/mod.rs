@@ -11,6 +11,7 @@ mod config;
 mod document;
 mod event;
 mod failure;
+mod grant;
 mod incident;
 mod input;
 mod key;
@@ -22,6 +23,7 @@ mod output;
 mod project;
 mod queue;
 mod receiver;
+mod role;
 mod route;
 mod run;
 mod schedule;
@@ -208,6 +210,12 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
     /// Keys: who may use the server, and for what
     #[command(subcommand)]
     Key(key::Verb),
+    /// Grants: what keys may do, and on what
+    #[command(subcommand)]
+    Grant(grant::Verb),
+    /// Roles: what they allow
+    #[command(subcommand)]
+    Role(role::Verb),
     /// Run the tests that lie beside definitions, in virtual time
     ///
     /// Test files are named *.test.yaml, *.test.yml or *.test.json. They test workflows, monitors,
@@ -287,6 +295,8 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Apply(arguments) => project::apply(arguments, &client, &output).await,
             ClientCommand::Audit(verb) => audit::run(verb, &client, &output).await,
             ClientCommand::Key(verb) => key::run(verb, &client, &output).await,
+            ClientCommand::Grant(verb) => grant::run(verb, &client, &output).await,
+            ClientCommand::Role(verb) => role::run(verb, &client, &output).await,
             ClientCommand::Test(_) | ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
         }
     })

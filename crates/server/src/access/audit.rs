@@ -59,7 +59,7 @@ pub(super) fn address(peer: Option<Peer>) -> String {
 /// Whether a request is one to write down.
 pub(super) fn is_written(need: Need, method: &Method) -> bool {
     let changes = !matches!(*method, Method::GET | Method::HEAD);
-    changes && matches!(need, Need::OneOf(permissions) if permissions.meets(WRITTEN))
+    changes && need.permissions().meets(WRITTEN)
 }
 
 /// Writes down what begins. What cannot be written down does not happen.

@@ -7,26 +7,30 @@ use std::task::{Context, Poll};
 use axum::body::{Body, Bytes, HttpBody};
 use engine::{Engine, Proved};
 use hyper::body::{Frame, SizeHint};
+use kernel::access::{Permission, Permissions};
 
 /// Until when a stream may go on.
 pub(super) struct Lease {
     engine: Engine,
     principal: Arc<str>,
+    /// The task hub that it attends.
+    hub: Arc<str>,
 }
 
 impl Lease {
-    pub(super) fn new(engine: Engine, principal: Arc<str>) -> Self {
-        Self { engine, principal }
+    pub(super) fn new(engine: Engine, principal: Arc<str>, hub: Arc<str>) -> Self {
+        Self { engine, principal, hub }
     }
 
-    /// Resolves when the key was revoked, or has expired.
+    /// Resolves when the key was revoked, has expired, or may not attend the hub any more.
     async fn ended(self) {
         let mut revoked = self.engine.access().revoked();
         let id = self.principal.strip_prefix("key:").unwrap_or(&self.principal);
         loop {
             let now = self.engine.now();
-            if !matches!(self.engine.access().principal(id, now), Proved::Known(_)) {
-                return;
+            match self.engine.access().principal(id, now) {
+                Proved::Known(who) if who.covers_hub(WORK, &self.hub) => {}
+                _ => return,
             }
             let changed = tokio::time::timeout(LOOK_AFTER, revoked.changed()).await;
             if matches!(changed, Ok(Err(_))) {
@@ -36,6 +40,8 @@ impl Lease {
     }
 }
 
+/// What a worker needs on its hub.
+const WORK: Permissions = Permissions::of(&[Permission::Work]);
 /// How often to look whether a key has expired.
 const LOOK_AFTER: std::time::Duration = std::time::Duration::from_mins(1);
 
@@ -58,7 +64,9 @@ impl HttpBody for Held {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if self.ended.as_mut().poll(context).is_ready() {
-            let status = tonic::Status::unauthenticated("the key was revoked or has expired");
+            let status = tonic::Status::unauthenticated(
+                "the key was revoked or has expired, or the hub is no longer granted to it",
+            );
             let mut trailers = http::HeaderMap::new();
             // A status always fits into headers.
             if status.add_header(&mut trailers).is_ok() && !self.body.is_end_stream() {

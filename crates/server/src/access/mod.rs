@@ -9,6 +9,7 @@ mod audit;
 mod credential;
 mod held;
 mod routes;
+mod scope;
 mod throttle;
 mod token;
 
@@ -21,7 +22,9 @@ use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use engine::{AuditEntry, Engine, Proved};
-use kernel::access::{KeyText, Mode, Need, Permission, Principal, Refusal, decide};
+use kernel::access::{
+    KeyText, Mode, Need, Permission, Permissions, Principal, Reach, Refusal, decide,
+};
 
 use crate::guard::{self, Peer};
 use crate::problem::Problem;
@@ -32,6 +35,7 @@ use throttle::Throttle;
 use token::{Tokens, Verdict};
 
 pub(crate) use routes::{PERMISSION, Requirements, Routes};
+pub(crate) use scope::Scope;
 pub(crate) use token::LIFETIME_SECONDS;
 
 /// Who makes a request; in its extensions.
@@ -82,7 +86,7 @@ impl Actor {
         what: &str,
     ) -> Result<(), Problem> {
         match decide(api.settings.auth, permission.into(), self.principal()) {
-            Ok(()) => Ok(()),
+            Ok(_) => Ok(()),
             Err(Refusal::Unauthenticated) => Err(unauthenticated(HINT)),
             Err(Refusal::Forbidden) => Err(forbidden(self.principal(), permission.into(), what)),
         }
@@ -246,11 +250,7 @@ impl Authorizer {
     ///
     /// # Errors
     /// The answer to give.
-    async fn admit(
-        &self,
-        path: Option<&str>,
-        request: &mut Request,
-    ) -> Result<(Actor, Option<Begun>), Response> {
+    async fn admit(&self, path: Option<&str>, request: &mut Request) -> Result<Admitted, Response> {
         let need = match path {
             Some(path) if path == grpc::METHODS => grpc::need(request.uri().path()),
             Some(path) => self.requirements.of(path, request.method()),
@@ -258,12 +258,12 @@ impl Authorizer {
             None => Some(Need::Proof),
         };
         // What nobody has said a word about is for nobody.
-        let need = need.unwrap_or(Need::OneOf(kernel::access::Permissions::NONE));
+        let need = need.unwrap_or(Need::OneOf(Permissions::NONE));
         if self.mode == Mode::Open {
-            return Ok((Actor::default(), None));
+            return Ok(Admitted::default());
         }
         if need == Need::Proof && path.is_some() {
-            return Ok((Actor::default(), None));
+            return Ok(Admitted::default());
         }
         let is_durable = path.is_some_and(|path| path.starts_with(crate::durable::BASE));
         let query = request.uri().query().filter(|_| is_durable);
@@ -281,7 +281,17 @@ impl Authorizer {
             None => None,
         };
         match decide(self.mode, need, who.as_deref()) {
-            Ok(()) => {
+            Ok(reach) => {
+                let scope = match (&who, reach) {
+                    (Some(who), Reach::Some) => Scope::narrowed(who.clone(), need.permissions()),
+                    _ => Scope::default(),
+                };
+                if path == Some(grpc::METHODS)
+                    && let Err(problem) = grpc::check_hub(request.headers(), &scope)
+                {
+                    self.note_refusal(path, request, &Actor(who), problem.status);
+                    return Err(in_the_words_of(request.headers(), problem));
+                }
                 if who.is_some() && path.is_none() {
                     // Triggers hand headers on to workflows, which have no business with a key.
                     for name in &credential::HEADERS {
@@ -293,11 +303,11 @@ impl Authorizer {
                 }
                 let actor = Actor(who);
                 if !audit::is_written(need, request.method()) {
-                    return Ok((actor, None));
+                    return Ok(Admitted { actor, scope, begun: None });
                 }
                 let entry = audit::entry(path, request, &actor);
                 match audit::begin(&self.engine, entry).await {
-                    Ok(begun) => Ok((actor, Some(begun))),
+                    Ok(begun) => Ok(Admitted { actor, scope, begun: Some(begun) }),
                     Err(problem) => Err(in_the_words_of(request.headers(), problem)),
                 }
             }
@@ -321,6 +331,14 @@ impl Authorizer {
     }
 }
 
+/// A request that passes.
+#[derive(Default)]
+struct Admitted {
+    actor: Actor,
+    scope: Scope,
+    begun: Option<Begun>,
+}
+
 /// Lets requests of one router pass, or answers them.
 pub(crate) async fn admit(
     State(authorizer): State<Arc<Authorizer>>,
@@ -334,12 +352,13 @@ pub(crate) async fn admit(
         return next.run(request).await;
     }
     match authorizer.admit(path, &mut request).await {
-        Ok((actor, begun)) => {
-            let held =
-                actor.0.as_ref().filter(|_| is_held_open(&request)).map(|principal| {
-                    held::Lease::new(authorizer.engine.clone(), principal.id.clone())
-                });
+        Ok(Admitted { actor, scope, begun }) => {
+            let held = actor.0.as_ref().filter(|_| is_held_open(&request)).map(|principal| {
+                let hub = grpc::hub_of(request.headers());
+                held::Lease::new(authorizer.engine.clone(), principal.id.clone(), hub)
+            });
             request.extensions_mut().insert(actor);
+            request.extensions_mut().insert(scope);
             let response = next.run(request).await;
             if let Some(begun) = begun {
                 begun.end(&response);
@@ -385,20 +404,29 @@ fn expired(message: &str) -> Problem {
 
 fn forbidden(who: Option<&Principal>, need: Need, what: &str) -> Problem {
     let name = who.map_or("anonymous", |who| &*who.name);
-    let roles: Vec<&str> =
-        who.into_iter().flat_map(|who| &who.roles).map(|it| it.as_str()).collect();
+    let roles = who.into_iter().flat_map(|who| &who.roles).map(ToString::to_string);
+    let grants = who.into_iter().flat_map(|who| &who.grants);
+    let granted = grants.take(GRANTS_SHOWN).map(ToString::to_string);
+    let has: Vec<String> = roles.chain(granted).collect();
+    let whole = match need {
+        Need::OneOf(_) if who.is_some_and(|who| !who.grants.is_empty()) => " on everything",
+        _ => "",
+    };
     let message = format!(
-        "'{name}' ({}) may not do this: {what} needs the permission {need}",
-        roles.join(", ")
+        "'{name}' ({}) may not do this: {what} needs the permission {need}{whole}",
+        has.join(", ")
     );
-    let grants = kernel::access::Role::ALL.into_iter().filter(|role| match need {
-        Need::OneOf(permissions) => role.permissions().meets(permissions),
-        _ => true,
-    });
+    let needed = need.permissions();
+    let grants = kernel::access::Role::ALL
+        .into_iter()
+        .filter(|role| needed == Permissions::NONE || role.permissions().meets(needed));
     let grants: Vec<&str> = grants.map(kernel::access::Role::as_str).collect();
     Problem::new(StatusCode::FORBIDDEN, "forbidden", message)
         .with_hint(format!("Use a key with one of the roles {}.", grants.join(", ")))
 }
+
+/// Narrowed roles that a refusal names.
+const GRANTS_SHOWN: usize = 5;
 
 /// A refusal as the client understands it: gRPC has statuses of its own.
 fn in_the_words_of(headers: &HeaderMap, refused: Problem) -> Response {

@@ -16,6 +16,7 @@ use serde::Serialize;
 use super::BASE;
 use super::refusal::Refusal;
 use crate::Api;
+use crate::access::Scope;
 use crate::guard::Guard;
 use crate::rest::extract::RawQuery;
 
@@ -43,6 +44,8 @@ pub(crate) struct Caller {
     hub: String,
     /// All its query parameters that have a value.
     parameters: Vec<(String, String)>,
+    /// What it may reach.
+    scope: Scope,
 }
 
 impl FromRequestParts<Api> for Caller {
@@ -65,7 +68,8 @@ impl Caller {
         let address = guard.map_or_else(String::new, |guard| {
             guard.address(&parts.headers, &parts.uri, &parts.extensions)
         });
-        Self { address, hub, parameters }
+        let scope = parts.extensions.get::<Scope>().cloned().unwrap_or_default();
+        Self { address, hub, parameters, scope }
     }
 
     /// A parameter by its name, whose case does not matter.
@@ -98,13 +102,19 @@ impl Caller {
         Self { hub, ..self.clone() }
     }
 
+    /// What it may reach of executions, which belong to no hub.
+    pub(super) fn scope(&self) -> &Scope {
+        &self.scope
+    }
+
     /// The task hub.
     ///
     /// # Errors
-    /// 400 for what cannot be the name of one.
+    /// 400 for what cannot be the name of one, 403 if it is out of reach.
     pub(super) fn own_hub(&self) -> Result<&str, Refusal> {
         let fits = |c: char| c.is_alphanumeric() || "-_.".contains(c);
         if self.hub.chars().all(fits) {
+            self.scope.must_cover_hub(&self.hub)?;
             return Ok(&self.hub);
         }
         Err(Refusal::bad_request("A task hub's name has letters, digits, '-', '_' and '.' only."))

@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use engine::Engine;
 use kernel::Json;
-use kernel::access::Permission;
+use kernel::access::{Permission, Resource};
 use kernel::durable::instance::{Input, Instance};
 use kernel::graph::Control;
 use utoipa_axum::routes;
@@ -20,13 +20,14 @@ use crate::access::Routes;
 use crate::rest::extract::{Path, RawBody, parse};
 
 pub(super) fn routes() -> Routes {
+    let run = || Permission::Run.within(&[Resource::Hub]);
     Routes::new()
-        .on(Permission::Run, routes!(raise_event))
-        .on(Permission::Run, routes!(terminate_instance))
-        .on(Permission::Run, routes!(suspend_instance))
-        .on(Permission::Run, routes!(resume_instance))
-        .on(Permission::Run, routes!(rewind_instance))
-        .on(Permission::Run, routes!(restart_instance))
+        .on(run(), routes!(raise_event))
+        .on(run(), routes!(terminate_instance))
+        .on(run(), routes!(suspend_instance))
+        .on(run(), routes!(resume_instance))
+        .on(run(), routes!(rewind_instance))
+        .on(run(), routes!(restart_instance))
         .on(Permission::Run, routes!(make_primary))
 }
 

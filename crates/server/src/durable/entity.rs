@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::Response;
 use engine::Engine;
 use engine::durable::EntityQuery;
-use kernel::access::Permission;
+use kernel::access::{Permission, Resource};
 use kernel::durable::entity::{Entity, Signal};
 use kernel::{ExecutionId, Json, Timestamp};
 use serde::Serialize;
@@ -22,12 +22,14 @@ use crate::access::Routes;
 use crate::rest::extract::{Answer, Path, RawBody, parse};
 
 pub(super) fn routes() -> Routes {
+    let (read, run) = (Permission::Read, Permission::Run);
+    let within = |permission: Permission| permission.within(&[Resource::Hub]);
     Routes::new()
-        .on(Permission::Read, routes!(entities))
-        .on(Permission::Read, routes!(entities_named))
-        .on(Permission::Run, routes!(signal_entity_without_key, delete_entity_without_key))
-        .on(Permission::Read, routes!(entity))
-        .on(Permission::Run, routes!(signal_entity, delete_entity))
+        .on(within(read), routes!(entities))
+        .on(within(read), routes!(entities_named))
+        .on(within(run), routes!(signal_entity_without_key, delete_entity_without_key))
+        .on(within(read), routes!(entity))
+        .on(within(run), routes!(signal_entity, delete_entity))
 }
 
 /// Stands in an address for an empty key.

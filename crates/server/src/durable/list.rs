@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use engine::durable::{InstanceQuery, Purge};
 use engine::search::{Counting, Filter, Mark, Search, TimeField};
-use kernel::access::Permission;
+use kernel::access::{Permission, Resource};
 use kernel::{ExecutionId, Json, Timestamp};
 use percent_encoding::percent_decode;
 use utoipa_axum::routes;
@@ -21,7 +21,8 @@ use crate::access::Routes;
 use crate::rest::extract::{Answer, Path};
 
 pub(super) fn routes() -> Routes {
-    Routes::new().on(Permission::Read, routes!(instance)).on(Permission::Read, routes!(instances))
+    let read = || Permission::Read.within(&[Resource::Hub]);
+    Routes::new().on(read(), routes!(instance)).on(read(), routes!(instances))
 }
 
 /// Seconds after which the status of what runs may be asked for again.
@@ -116,7 +117,7 @@ async fn instances(
         Some(token) => Place::parse(hub, &token).ok_or_else(not_a_token)?,
     };
     let wanted = Filters::of(&caller);
-    let (subjects, next) = page(&api.engine, hub, &wanted, place, page_size(&caller)).await?;
+    let (subjects, next) = page(&api.engine, &caller, &wanted, place, page_size(&caller)).await?;
     let mut shown: Vec<Standing> = Vec::with_capacity(subjects.len());
     for subject in subjects {
         match show(&api.engine, &subject, wishes).await {
@@ -158,7 +159,7 @@ pub(super) fn page_size(caller: &Caller) -> u64 {
 /// One page of what fits, those of code first; and where it goes on, if it does.
 async fn page(
     engine: &Engine,
-    hub: &str,
+    caller: &Caller,
     wanted: &Filters,
     place: Place,
     size: u64,
@@ -170,7 +171,7 @@ async fn page(
         Place::Code(mark) => {
             if let Some(mut query) = wanted.of_code() {
                 (query.after, query.size) = (mark, size);
-                let page = engine.instances(hub, &query).await?;
+                let page = engine.instances(caller.own_hub()?, &query).await?;
                 let last = page.rows.last().map(|last| query.mark_of(last));
                 let more = (page.rows.len() as u64) < page.total;
                 subjects.extend(page.rows.into_iter().map(|head| Subject::Code(head.id)));
@@ -183,7 +184,7 @@ async fn page(
     let room = size.saturating_sub(subjects.len() as u64);
     let mut filters = wanted.of_graphs();
     filters.extend(after.clone().map(Filter::Past));
-    let search = Search {
+    let mut search = Search {
         filters,
         sort: Mark::order(Some(TimeField::Created), true),
         // Also with a full page: whether there are more to come.
@@ -191,6 +192,7 @@ async fn page(
         counting: Counting::Next,
         ..Search::default()
     };
+    caller.scope().narrow(engine, &mut search).await?;
     let page = engine.store().search(&search).await?;
     let rows = page.rows.into_iter().take(usize::try_from(room).unwrap_or(usize::MAX));
     let before = subjects.len();

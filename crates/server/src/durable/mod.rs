@@ -122,7 +122,11 @@ async fn find(engine: &Engine, caller: &Caller, id: &str) -> Result<Subject, Ref
     let missing = || Refusal::no_instance(id);
     let execution = graph_id(id).ok_or_else(missing)?;
     let found = engine.look(&execution, |hosted| hosted.execution().is_some()).await?;
-    if found == Some(true) { Ok(Subject::Graph(execution)) } else { Err(missing()) }
+    if found == Some(true) && caller.scope().covers_run(engine, &execution).await? {
+        Ok(Subject::Graph(execution))
+    } else {
+        Err(missing())
+    }
 }
 
 /// Shows an instance.
@@ -144,7 +148,8 @@ pub(crate) async fn instance(
     hub: Option<&str>,
     id: &str,
 ) -> Result<Option<Standing>, Problem> {
-    let own = caller.own_hub().map_err(|it| Problem::bad_request(it.message().to_owned()))?;
+    let refused = |it: Refusal| Problem::new(it.status(), "bad-request", it.message());
+    let own = caller.own_hub().map_err(refused)?;
     let id = ExecutionId::instance(hub.unwrap_or(own), id);
     if id.as_str().len() > MACHINE_ID_MAX {
         return Ok(None);

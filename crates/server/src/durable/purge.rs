@@ -5,7 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use engine::search::{Filter, Search};
 use kernel::ExecutionId;
-use kernel::access::Permission;
+use kernel::access::{Permission, Resource};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
@@ -20,9 +20,8 @@ use crate::access::Routes;
 use crate::rest::extract::Path;
 
 pub(super) fn routes() -> Routes {
-    Routes::new()
-        .on(Permission::Edit, routes!(purge_instance))
-        .on(Permission::Edit, routes!(purge_instances))
+    let edit = || Permission::Edit.within(&[Resource::Hub]);
+    Routes::new().on(edit(), routes!(purge_instance)).on(edit(), routes!(purge_instances))
 }
 
 /// Instances looked for at once.
@@ -98,6 +97,7 @@ async fn purge_instances(
     State(api): State<Api>,
     caller: Caller,
 ) -> Result<AsJson<Purged>, Refusal> {
+    caller.own_hub()?;
     let wanted = Filters::of_purge(&caller)?;
     let mut purged = Purged { instances_deleted: 0 };
     if let Some(purge) = wanted.purge_of_code() {
@@ -107,7 +107,8 @@ async fn purge_instances(
     let mut filters = wanted.of_graphs();
     filters.push(Filter::Closed(true));
     loop {
-        let search = Search { filters: filters.clone(), size: BATCH, ..Search::default() };
+        let mut search = Search { filters: filters.clone(), size: BATCH, ..Search::default() };
+        caller.scope().narrow(&api.engine, &mut search).await?;
         let rows = api.engine.store().search(&search).await?.rows;
         let before = purged.instances_deleted;
         for head in &rows {

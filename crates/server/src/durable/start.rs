@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
-use kernel::access::Permission;
+use kernel::access::{Permission, Resource};
 use kernel::durable::{ID_MAX, ORCHESTRATION, WORKFLOW};
 use kernel::{ExecutionId, Json};
 use utoipa_axum::routes;
@@ -22,7 +22,8 @@ use crate::rest::extract::{Answer, Path, RawBody, parse};
 use crate::rest::workflow::{StartRequest, checked_aside};
 
 pub(super) fn routes() -> Routes {
-    Routes::new().on(Permission::Run, routes!(start_new)).on(Permission::Run, routes!(start_as))
+    let run = || Permission::Run.within(&[Resource::Hub]);
+    Routes::new().on(run(), routes!(start_new)).on(run(), routes!(start_as))
 }
 
 /// Longest wait for an end, in seconds.
@@ -70,7 +71,9 @@ pub(crate) async fn begin(
     let unknown =
         || graph.len() == wanted.name.len() && engine.definitions().plan(graph, None).is_none();
     if named || (wanted.or_code && unknown()) {
-        if let Some(id) = id.and_then(graph_id) {
+        // Whoever may not see executions can take none of them away either: ids of the two dialects
+        // are apart.
+        if let Some(id) = id.filter(|_| caller.scope().is_all()).and_then(graph_id) {
             // Everything is looked at before anything is removed.
             if id.as_str().len() > ID_MAX {
                 let message = format!("The instance ID is longer than {ID_MAX} bytes.");
@@ -79,6 +82,13 @@ pub(crate) async fn begin(
             graph::give_way(engine, &id).await?;
         }
         return code::start(engine, hub, code, version, id, &wanted.input).await;
+    }
+    caller.scope().must_cover_workflow(engine, graph).await?;
+    if id.is_some() && !caller.scope().is_all() {
+        let message = "a start of a workflow under an id of one's choice needs the permission run \
+                       on everything";
+        return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", message)
+            .with_hint("Leave the id out."));
     }
     let mut request = StartRequest::with_input(graph::meant(wanted.input));
     request.name = Some(graph.to_owned());

@@ -3,10 +3,13 @@
 use engine::Engine;
 use engine::durable::Answer;
 use kernel::ExecutionId;
-use kernel::durable::WorkToken;
+use kernel::access::{Permission, Permissions};
 use kernel::durable::instance::TurnResult;
+use kernel::durable::{Action, ActionKind, Fact, HistoryEvent, WORKFLOW, WorkToken};
 use proto::{ActivityResponse, EntityBatchResult, OrchestratorResponse};
-use tonic::Status;
+use tonic::{Code, Status};
+
+use crate::access::Scope;
 
 use super::chunks::Chunks;
 use super::convert::{action, entity, failure, text};
@@ -21,6 +24,8 @@ pub(super) struct CompletionContext<'a> {
     pub(super) chunks: &'a Chunks,
     /// The task hub for which the caller speaks.
     pub(super) hub: &'a str,
+    /// What else it may reach.
+    pub(super) scope: &'a Scope,
 }
 
 /// Takes the answer to a turn, or one of its chunks.
@@ -43,6 +48,9 @@ pub(super) async fn turn(
         Ok(actions) => actions,
         Err(status) => return Err(context.rejected(&token, status).await),
     };
+    if let Err(status) = context.check_reach(&actions).await {
+        return Err(context.rejected(&token, status).await);
+    }
     let result = TurnResult {
         token,
         actions,
@@ -93,6 +101,14 @@ pub(super) async fn abandon(context: CompletionContext<'_>, token: &str) -> Resu
     Ok(())
 }
 
+/// The workflow that a line of a history tells the start of.
+fn workflow_of(event: &HistoryEvent) -> Option<&str> {
+    match &event.fact {
+        Fact::SubOrchestrationCreated { call, .. } => call.name.strip_prefix(WORKFLOW),
+        _ => None,
+    }
+}
+
 fn told(answer: Answer) -> Result<(), Status> {
     match answer {
         Answer::Taken => Ok(()),
@@ -121,9 +137,38 @@ impl CompletionContext<'_> {
         })
     }
 
-    /// An answer makes no sense: the work goes to another, and not for ever.
+    /// Checks that an orchestrator starts no workflow that its worker may not start: hubs keep tenants
+    /// apart, and workflows are outside of them.
+    async fn check_reach(self, actions: &[Action]) -> Result<(), Status> {
+        if self.scope.is_all() {
+            return Ok(());
+        }
+        let scope = self.scope.needing(Permissions::of(&[Permission::Run]));
+        for action in actions {
+            let started = match &action.kind {
+                ActionKind::CreateSubOrchestration { call, .. } => call.name.strip_prefix(WORKFLOW),
+                // Such a history could name executions that this instance never started.
+                ActionKind::Rewind { history } => history.iter().find_map(workflow_of),
+                _ => None,
+            };
+            let Some(name) = started else { continue };
+            let covered = scope.covers_workflow(self.engine, name).await;
+            let covered = covered.map_err(|it| Status::unavailable(it.message))?;
+            if !covered || matches!(action.kind, ActionKind::Rewind { .. }) {
+                let words = format!("the worker's key may not start the workflow '{name}'");
+                return Err(Status::permission_denied(words));
+            }
+        }
+        Ok(())
+    }
+
+    /// An answer cannot be taken: the work goes to another, and not for ever.
     async fn rejected(self, token: &WorkToken, status: Status) -> Status {
-        let reason = format!("the worker's answer makes no sense: {}", status.message());
+        let what = match status.code() {
+            Code::PermissionDenied => "is not allowed",
+            _ => "makes no sense",
+        };
+        let reason = format!("the worker's answer {what}: {}", status.message());
         self.engine.reject(token, reason).await;
         status
     }

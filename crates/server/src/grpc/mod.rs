@@ -22,10 +22,15 @@ mod tokens;
 pub(crate) mod workers;
 
 use axum::Router;
-use kernel::access::{Need, Permission};
+use std::sync::Arc;
+
+use axum::http::HeaderMap;
+use kernel::access::{Need, Permission, Resource};
 use proto::task_hub_sidecar_service_server::TaskHubSidecarServiceServer;
 
 use crate::Api;
+use crate::access::Scope;
+use crate::problem::Problem;
 use service::Sidecar;
 
 /// The path of all methods.
@@ -49,6 +54,27 @@ pub(crate) fn need(path: &str) -> Option<Need> {
     let (_, method) = path.rsplit_once('/')?;
     Some(match method {
         "Hello" => Need::Anyone,
+        "CreateTaskHub" | "DeleteTaskHub" => Permission::Admin.into(),
+        _ => in_hub(method)?.within(&[Resource::Hub]),
+    })
+}
+
+/// The task hub that the metadata of a call names.
+pub(crate) fn hub_of(headers: &HeaderMap) -> Arc<str> {
+    caller::hub(&tonic::metadata::MetadataMap::from_headers(headers.clone()))
+}
+
+/// Checks that the hub of a call is within reach: every method is about things of one hub only.
+///
+/// # Errors
+/// 403 if it is not.
+pub(crate) fn check_hub(headers: &HeaderMap, scope: &Scope) -> Result<(), Problem> {
+    if scope.is_all() { Ok(()) } else { scope.must_cover_hub(&hub_of(headers)) }
+}
+
+/// What a method needs on its hub.
+fn in_hub(method: &str) -> Option<Need> {
+    Some(match method {
         "GetInstance"
         | "WaitForInstanceStart"
         | "WaitForInstanceCompletion"
@@ -75,7 +101,6 @@ pub(crate) fn need(path: &str) -> Option<Need> {
         | "AbandonTaskOrchestratorWorkItem"
         | "AbandonTaskEntityWorkItem" => Permission::Work.into(),
         "PurgeInstances" | "CleanEntityStorage" => Permission::Edit.into(),
-        "CreateTaskHub" | "DeleteTaskHub" => Permission::Admin.into(),
         _ => return None,
     })
 }

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tonic::{Request, Response, Status, async_trait};
 
+use crate::access::Scope;
 use crate::room::Weight;
 
 use super::chunks::Chunks;
@@ -48,8 +49,9 @@ impl Sidecar {
     }
 
     /// What a worker of this hub answers is read with.
-    fn context<'a>(&'a self, hub: &'a str) -> CompletionContext<'a> {
-        CompletionContext { engine: &self.engine, tokens: &self.tokens, chunks: &self.chunks, hub }
+    fn context<'a>(&'a self, hub: &'a str, scope: &'a Scope) -> CompletionContext<'a> {
+        let Self { engine, tokens, chunks, .. } = self;
+        CompletionContext { engine, tokens, chunks, hub, scope }
     }
 }
 
@@ -58,6 +60,11 @@ type Answer<T> = Result<Response<T>, Status>;
 /// The hub of a call, and what it says.
 fn open<T>(request: Request<T>) -> (Arc<str>, T) {
     (caller::hub(request.metadata()), request.into_inner())
+}
+
+/// What the caller may reach.
+fn scope<T>(request: &Request<T>) -> Scope {
+    request.extensions().get::<Scope>().cloned().unwrap_or_default()
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "every method answers so")]
@@ -206,8 +213,9 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<ActivityResponse>,
     ) -> Answer<CompleteTaskResponse> {
+        let scope = scope(&request);
         let (hub, answer) = open(request);
-        completions::activity(self.context(&hub), answer).await?;
+        completions::activity(self.context(&hub, &scope), answer).await?;
         ok(CompleteTaskResponse {})
     }
 
@@ -215,8 +223,9 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<OrchestratorResponse>,
     ) -> Answer<CompleteTaskResponse> {
+        let scope = scope(&request);
         let (hub, answer) = open(request);
-        completions::turn(self.context(&hub), answer).await?;
+        completions::turn(self.context(&hub, &scope), answer).await?;
         ok(CompleteTaskResponse {})
     }
 
@@ -224,8 +233,9 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<EntityBatchResult>,
     ) -> Answer<CompleteTaskResponse> {
+        let scope = scope(&request);
         let (hub, answer) = open(request);
-        completions::batch(self.context(&hub), answer).await?;
+        completions::batch(self.context(&hub, &scope), answer).await?;
         ok(CompleteTaskResponse {})
     }
 
@@ -292,8 +302,9 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<AbandonActivityTaskRequest>,
     ) -> Answer<AbandonActivityTaskResponse> {
+        let scope = scope(&request);
         let (hub, request) = open(request);
-        completions::abandon(self.context(&hub), &request.completion_token).await?;
+        completions::abandon(self.context(&hub, &scope), &request.completion_token).await?;
         ok(AbandonActivityTaskResponse {})
     }
 
@@ -301,8 +312,9 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<AbandonOrchestrationTaskRequest>,
     ) -> Answer<AbandonOrchestrationTaskResponse> {
+        let scope = scope(&request);
         let (hub, request) = open(request);
-        completions::abandon(self.context(&hub), &request.completion_token).await?;
+        completions::abandon(self.context(&hub, &scope), &request.completion_token).await?;
         ok(AbandonOrchestrationTaskResponse {})
     }
 
@@ -310,8 +322,9 @@ impl TaskHubSidecarService for Sidecar {
         &self,
         request: Request<AbandonEntityTaskRequest>,
     ) -> Answer<AbandonEntityTaskResponse> {
+        let scope = scope(&request);
         let (hub, request) = open(request);
-        completions::abandon(self.context(&hub), &request.completion_token).await?;
+        completions::abandon(self.context(&hub, &scope), &request.completion_token).await?;
         ok(AbandonEntityTaskResponse {})
     }
 

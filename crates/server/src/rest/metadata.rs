@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
 use engine::Engine;
-use kernel::access::Permission;
+use kernel::access::{Permission, Resource};
 use kernel::definition::{
     Findings, Problem as Flaw, TaskDef, WorkflowDef, inspect_workflow, parse_task_defs,
     parse_workflow, parse_workflows, validate_task_def,
@@ -25,7 +25,7 @@ use utoipa_axum::routes;
 use super::extract::{Path, Query, RawBody, lenient};
 use super::rate_limit;
 use crate::Api;
-use crate::access::Routes;
+use crate::access::{Routes, Scope};
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
@@ -36,7 +36,7 @@ pub(super) fn routes() -> Routes {
         .on(Permission::Read, routes!(workflow_names))
         .on(Permission::Read, routes!(workflow_names_and_versions))
         .on(Permission::Read, routes!(latest_workflows))
-        .on(Permission::Read, routes!(workflow))
+        .on(Permission::Read.within(&[Resource::Workflow]), routes!(workflow))
         .on(Permission::Read, routes!(workflow_versions))
         .on(Permission::Edit, routes!(delete_workflow))
         .on(Permission::Read, routes!(task_defs))
@@ -260,15 +260,20 @@ struct VersionParams {
 )]
 async fn workflow(
     State(api): State<Api>,
+    scope: Scope,
     Path(name): Path<String>,
     Query(params): Query<VersionParams>,
 ) -> Result<Json<Arc<WorkflowDef>>, Problem> {
+    if !scope.covers_workflow(&api.engine, &name).await? {
+        return Err(no_version(&name, params.version));
+    }
     let found = api.engine.definitions().workflow(&name, params.version);
-    found.map(Json).ok_or_else(|| {
-        let version = params.version.map_or_else(|| "null".to_owned(), |v| v.to_string());
-        let message = format!("No such workflow found by name: {name}, version: {version}");
-        Problem::not_found(message)
-    })
+    found.map(Json).ok_or_else(|| no_version(&name, params.version))
+}
+
+fn no_version(name: &str, version: Option<u32>) -> Problem {
+    let version = version.map_or_else(|| "null".to_owned(), |version| version.to_string());
+    Problem::not_found(format!("No such workflow found by name: {name}, version: {version}"))
 }
 
 /// Lists the versions of a workflow, oldest first, without the definitions.

@@ -9,7 +9,7 @@ use axum::extract::State;
 use engine::Brief;
 use engine::search::{Search, like};
 use engine::store::Head;
-use kernel::access::Permission;
+use kernel::access::{Permission, Resource};
 use kernel::durable::instance::Instance;
 use kernel::graph::{Execution, Task};
 use kernel::{ExecutionId, Json, MachineKind, Timestamp};
@@ -23,15 +23,16 @@ use super::extract::{LargeAnswer, Query, Share, lenient};
 use super::query::{self, Question, TaskFilter, WORKFLOW};
 use super::workflow::show_among;
 use crate::Api;
-use crate::access::Routes;
+use crate::access::{Routes, Scope};
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
+    let read = || Permission::Read.within(&[Resource::Workflow]);
     Routes::new()
-        .on(Permission::Read, routes!(search_workflows))
-        .on(Permission::Read, routes!(search_workflows_whole))
-        .on(Permission::Read, routes!(search_workflows_by_tasks))
-        .on(Permission::Read, routes!(search_workflows_by_tasks_whole))
+        .on(read(), routes!(search_workflows))
+        .on(read(), routes!(search_workflows_whole))
+        .on(read(), routes!(search_workflows_by_tasks))
+        .on(read(), routes!(search_workflows_by_tasks_whole))
 }
 
 #[derive(Debug, Default, Deserialize, IntoParams)]
@@ -87,9 +88,11 @@ struct Found {
 )]
 async fn search_workflows(
     State(api): State<Api>,
+    scope: Scope,
     Query(params): Query<SearchParams>,
 ) -> Result<LargeAnswer, Problem> {
-    let search = query::search(&params.question())?;
+    let mut search = query::search(&params.question())?;
+    scope.narrow(&api.engine, &mut search).await?;
     answer(&api, &search, false).await
 }
 
@@ -100,9 +103,11 @@ async fn search_workflows(
 )]
 async fn search_workflows_whole(
     State(api): State<Api>,
+    scope: Scope,
     Query(params): Query<SearchParams>,
 ) -> Result<LargeAnswer, Problem> {
-    let search = query::search(&params.question())?;
+    let mut search = query::search(&params.question())?;
+    scope.narrow(&api.engine, &mut search).await?;
     answer(&api, &search, true).await
 }
 
@@ -161,9 +166,10 @@ async fn show(
 )]
 async fn search_workflows_by_tasks(
     State(api): State<Api>,
+    scope: Scope,
     Query(params): Query<SearchParams>,
 ) -> Result<LargeAnswer, Problem> {
-    by_tasks(&api, &params, false).await
+    by_tasks(&api, &scope, &params, false).await
 }
 
 /// Searches executions by their tasks and answers them whole, without tasks.
@@ -173,16 +179,23 @@ async fn search_workflows_by_tasks(
 )]
 async fn search_workflows_by_tasks_whole(
     State(api): State<Api>,
+    scope: Scope,
     Query(params): Query<SearchParams>,
 ) -> Result<LargeAnswer, Problem> {
-    by_tasks(&api, &params, true).await
+    by_tasks(&api, &scope, &params, true).await
 }
 
 /// Looks through the tasks of the executions that match until the page is full. The total then says
 /// that there is more.
-async fn by_tasks(api: &Api, params: &SearchParams, whole: bool) -> Result<LargeAnswer, Problem> {
+async fn by_tasks(
+    api: &Api,
+    scope: &Scope,
+    params: &SearchParams,
+    whole: bool,
+) -> Result<LargeAnswer, Problem> {
     let question = params.question();
-    let asked = query::search_by_tasks(&question)?;
+    let mut asked = query::search_by_tasks(&question)?;
+    scope.narrow(&api.engine, &mut asked.executions).await?;
     if asked.tasks.is_empty() {
         return answer(api, &asked.executions, whole).await;
     }

@@ -137,6 +137,22 @@ async fn load(engine: &Engine) -> Result<BTreeMap<(Resource, String), Vec<Tag>>,
     Ok(found)
 }
 
+impl Tag {
+    /// Whether it is this one.
+    pub(crate) fn is(&self, key: &str, value: &str) -> bool {
+        self.key == key && self.value == value
+    }
+}
+
+/// The tags of every resource of a type, by its name.
+pub(crate) async fn of_all(
+    engine: &Engine,
+    resource: Resource,
+) -> Result<BTreeMap<String, Vec<Tag>>, Problem> {
+    let all = load(engine).await?.into_iter();
+    Ok(all.filter(|((of, _), _)| *of == resource).map(|((_, name), tags)| (name, tags)).collect())
+}
+
 /// The tags of one resource.
 pub(crate) async fn of(
     engine: &Engine,

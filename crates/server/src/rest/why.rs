@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use engine::{Blocked, Engine};
-use kernel::access::Permission;
+use kernel::access::{Permission, Resource};
 use kernel::graph::{Execution, Waiting};
 use kernel::{ExecutionId, Json, Timestamp};
 use serde::Serialize;
@@ -12,12 +12,12 @@ use super::extract::{Answer, Path};
 use super::view::BranchedFrom;
 use super::workflow::{Fork, forks, show};
 use crate::Api;
-use crate::access::Routes;
+use crate::access::{Routes, Scope};
 use crate::durable;
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
-    Routes::new().on(Permission::Read, routes!(explain_workflow))
+    Routes::new().on(Permission::Read.within(&[Resource::Workflow]), routes!(explain_workflow))
 }
 
 /// Says what an execution, or an instance of code, waits for, in sentences.
@@ -28,8 +28,10 @@ pub(super) fn routes() -> Routes {
 )]
 async fn explain_workflow(
     State(api): State<Api>,
+    scope: Scope,
     Path(id): Path<String>,
 ) -> Result<Answer, Problem> {
+    scope.must_cover_run(&api.engine, &id).await?;
     match why(&api.engine, &id).await {
         Ok(why) => Ok(Answer(Json::of(&why))),
         // Instances of code are asked for in the same way.

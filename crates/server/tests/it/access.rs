@@ -324,7 +324,7 @@ async fn nobody_gets_more_than_their_role() {
     // What is not enforced is not accepted, and what is misspelt is no role.
     for (wanted, code) in [
         (
-            json!({ "name": "n", "roles": ["viewer"], "selector": { "name": "etl-*" } }),
+            json!({ "name": "n", "roles": ["viewer"], "on": ["name=etl-*"] }),
             "selector-not-enforced",
         ),
         (json!({ "name": "n", "roles": ["root"] }), "bad-request"),

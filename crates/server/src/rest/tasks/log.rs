@@ -6,23 +6,23 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use engine::store::LogLine;
-use kernel::access::Permission;
+use kernel::access::{Permission, Resource};
 use kernel::expression::mask_secrets;
 use kernel::{TaskId, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::routes;
 
-use super::{show, task_id};
+use super::{show, task_id, unknown};
 use crate::Api;
-use crate::access::Routes;
+use crate::access::{Routes, Scope};
 use crate::problem::Problem;
 use crate::rest::extract::{Path, RawBody, text_of};
 
 pub(super) fn routes() -> Routes {
     Routes::new()
         .on(Permission::Read, routes!(task_log))
-        .on(Permission::Work, routes!(add_to_task_log))
+        .on(Permission::Work.within(&[Resource::Task]), routes!(add_to_task_log))
 }
 
 /// A line: the protocol's `TaskExecLog`.
@@ -73,13 +73,18 @@ async fn task_log(State(api): State<Api>, Path(id): Path<String>) -> Result<Resp
 )]
 async fn add_to_task_log(
     State(api): State<Api>,
+    scope: Scope,
     Path(id): Path<String>,
     headers: HeaderMap,
     RawBody(body): RawBody,
 ) -> Result<(), Problem> {
     show(&api.engine, &id, |_, _| ()).await?;
+    let task = task_id(&id)?;
+    if !scope.covers_task(&api.engine, &task.execution, task.sequence).await? {
+        return Err(unknown(&id));
+    }
     let text = text_of(&headers, String::from_utf8_lossy(&body)).into_owned();
-    append(&api.engine, &task_id(&id)?, vec![LogLine { at: api.engine.now(), text }]).await
+    append(&api.engine, &task, vec![LogLine { at: api.engine.now(), text }]).await
 }
 
 /// Longest line kept, in bytes; what follows is cut off.

@@ -10,7 +10,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::{Engine, PollRequest};
-use kernel::access::Permission;
+use kernel::access::{Permission, Resource};
 use kernel::graph::{Execution, Task, TaskStatus};
 use kernel::{Json, TaskId};
 use serde::Deserialize;
@@ -19,13 +19,14 @@ use utoipa::IntoParams;
 use utoipa_axum::routes;
 
 use crate::Api;
-use crate::access::Routes;
+use crate::access::{Routes, Scope};
 use crate::problem::Problem;
 use crate::rest::extract::{Answer, Path, Query};
 use crate::rest::view::{self, Lens};
 
 pub(super) fn routes() -> Routes {
-    Routes::new().on(Permission::Work, routes!(poll_one)).on(Permission::Work, routes!(poll_batch))
+    let work = || Permission::Work.within(&[Resource::Task]);
+    Routes::new().on(work(), routes!(poll_one)).on(work(), routes!(poll_batch))
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -70,9 +71,11 @@ const COUNT_MAX: usize = 1000;
 )]
 async fn poll_one(
     State(api): State<Api>,
+    scope: Scope,
     Path(name): Path<String>,
     Query(params): Query<PollParams>,
 ) -> Result<Response, Problem> {
+    scope.must_cover_polls(&name, params.domain.as_deref())?;
     let request = PollRequest {
         queue: asked_queue(&name, params.domain.as_deref())?,
         worker: params.workerid,
@@ -93,9 +96,11 @@ async fn poll_one(
 )]
 async fn poll_batch(
     State(api): State<Api>,
+    scope: Scope,
     Path(name): Path<String>,
     Query(params): Query<BatchParams>,
 ) -> Result<Answer, Problem> {
+    scope.must_cover_polls(&name, params.domain.as_deref())?;
     let count = params.count.unwrap_or(1).min(COUNT_MAX);
     let wait = wait(params.timeout)?;
     let request = PollRequest {

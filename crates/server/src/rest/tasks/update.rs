@@ -8,7 +8,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use engine::store::LogLine;
 use engine::{Engine, PollRequest};
-use kernel::access::Permission;
+use kernel::access::{Permission, Resource};
 use kernel::graph::{Execution, Input, Kind, Report, TaskStatus, Verdict};
 use kernel::{ExecutionId, Json, Rejected, TaskId, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -16,9 +16,9 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::poll::{one, take};
-use super::{log, task_id};
+use super::{log, task_id, unknown};
 use crate::Api;
-use crate::access::Routes;
+use crate::access::{Routes, Scope};
 use crate::problem::Problem;
 use crate::rest::execute::{ReturnStrategy, settled, takes_signals};
 use crate::rest::extract::{
@@ -29,8 +29,11 @@ use crate::rest::workflow;
 
 pub(super) fn routes() -> Routes {
     Routes::new()
-        .on(Permission::Work | Permission::Run, routes!(update_task))
-        .on(Permission::Work, routes!(update_task_and_poll))
+        .on(
+            (Permission::Work | Permission::Run).within(&[Resource::Task, Resource::Workflow]),
+            routes!(update_task),
+        )
+        .on(Permission::Work.within(&[Resource::Task]), routes!(update_task_and_poll))
         .on(Permission::Run, routes!(update_task_by_reference))
         .on(Permission::Run, routes!(update_task_by_reference_and_show))
         .on(Permission::Run, routes!(signal))
@@ -129,9 +132,11 @@ impl Outcome {
 )]
 async fn update_task(
     State(api): State<Api>,
+    scope: Scope,
     Body(result): Body<Option<TaskResult>>,
 ) -> Result<String, Problem> {
     let result = Checked::new(result.unwrap_or_default())?;
+    result.must_be_within(&api.engine, &scope).await?;
     let id = result.task.to_string();
     result.apply(&api.engine).await?;
     Ok(id)
@@ -148,9 +153,11 @@ async fn update_task(
 )]
 async fn update_task_and_poll(
     State(api): State<Api>,
+    scope: Scope,
     Body(result): Body<Option<TaskResult>>,
 ) -> Result<Response, Problem> {
     let result = Checked::new(result.unwrap_or_default())?;
+    result.must_be_within(&api.engine, &scope).await?;
     let queue = api.engine.queue_of(&result.task);
     let worker = result.worker.clone();
     let ended = matches!(result.act, Act::Report(Outcome::Ended(_)));
@@ -242,6 +249,22 @@ impl Checked {
             metadata: result.execution_metadata.filter(|notes| !notes.is_empty_object()),
             lines: result.logs.unwrap_or_default(),
         })
+    }
+
+    /// Checks that the reporter may report on the task.
+    ///
+    /// # Errors
+    /// 404 if it may not, as if there were none; so it is, too, if it names an execution of which it may
+    /// not know whether there is one.
+    async fn must_be_within(&self, engine: &Engine, scope: &Scope) -> Result<(), Problem> {
+        let (execution, sequence) = (&self.task.execution, self.task.sequence);
+        if !scope.covers_task(engine, execution, sequence).await? {
+            return Err(unknown(&self.task.to_string()));
+        }
+        match &self.elsewhere {
+            Some(named) if !scope.is_all() => Err(unknown_workflow(named.as_str())),
+            _ => Ok(()),
+        }
     }
 
     async fn apply(self, engine: &Engine) -> Result<(), Problem> {

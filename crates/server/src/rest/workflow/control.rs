@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use engine::{Engine, Error};
-use kernel::access::Permission;
+use kernel::access::{Permission, Resource};
 use kernel::graph::{Amendment, Control, Execution, Input, Status};
 use kernel::{ExecutionId, Json, Rejected, TaskId};
 use serde::Deserialize;
@@ -14,23 +14,24 @@ use utoipa_axum::routes;
 
 use super::read::{room_for, show, show_whole};
 use crate::Api;
-use crate::access::Routes;
+use crate::access::{Routes, Scope};
 use crate::problem::Problem;
 use crate::rest::extract::{
     Body, LargeAnswer, Object, Path, Query, execution_id, lenient, object, unreadable,
 };
 
 pub(super) fn routes() -> Routes {
+    let run = || Permission::Run.within(&[Resource::Workflow]);
     Routes::new()
         .on(Permission::Run, routes!(decide_workflow))
-        .on(Permission::Run, routes!(pause_workflow))
-        .on(Permission::Run, routes!(resume_workflow))
+        .on(run(), routes!(pause_workflow))
+        .on(run(), routes!(resume_workflow))
         .on(Permission::Run, routes!(skip_task))
         .on(Permission::Run, routes!(rerun_workflow))
-        .on(Permission::Run, routes!(restart_workflow))
-        .on(Permission::Run, routes!(retry_workflow))
-        .on(Permission::Run, routes!(reset_callbacks))
-        .on(Permission::Run, routes!(terminate_workflow))
+        .on(run(), routes!(restart_workflow))
+        .on(run(), routes!(retry_workflow))
+        .on(run(), routes!(reset_callbacks))
+        .on(run(), routes!(terminate_workflow))
         .on(Permission::Edit, routes!(remove_workflow))
         .on(Permission::Edit, routes!(terminate_and_remove_workflow))
         .on(Permission::Run, routes!(set_variables))
@@ -59,7 +60,12 @@ async fn decide_workflow(State(api): State<Api>, Path(id): Path<String>) -> Resu
     params(("id" = String, Path, description = "The id of the execution")),
     responses((status = 200, description = "Done"))
 )]
-async fn pause_workflow(State(api): State<Api>, Path(id): Path<String>) -> Result<(), Problem> {
+async fn pause_workflow(
+    State(api): State<Api>,
+    scope: Scope,
+    Path(id): Path<String>,
+) -> Result<(), Problem> {
+    scope.must_cover_run(&api.engine, &id).await?;
     act(&api.engine, &id, Control::Pause).await
 }
 
@@ -69,7 +75,12 @@ async fn pause_workflow(State(api): State<Api>, Path(id): Path<String>) -> Resul
     params(("id" = String, Path, description = "The id of the execution")),
     responses((status = 200, description = "Done"))
 )]
-async fn resume_workflow(State(api): State<Api>, Path(id): Path<String>) -> Result<(), Problem> {
+async fn resume_workflow(
+    State(api): State<Api>,
+    scope: Scope,
+    Path(id): Path<String>,
+) -> Result<(), Problem> {
+    scope.must_cover_run(&api.engine, &id).await?;
     act(&api.engine, &id, Control::Resume).await
 }
 
@@ -238,9 +249,11 @@ pub(in crate::rest) struct RestartParams {
 )]
 async fn restart_workflow(
     State(api): State<Api>,
+    scope: Scope,
     Path(id): Path<String>,
     Query(params): Query<RestartParams>,
 ) -> Result<StatusCode, Problem> {
+    scope.must_cover_run(&api.engine, &id).await?;
     restart(&api.engine, &id, params.use_latest_definitions).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -279,9 +292,11 @@ struct RetryParams {
 )]
 async fn retry_workflow(
     State(api): State<Api>,
+    scope: Scope,
     Path(id): Path<String>,
     Query(params): Query<RetryParams>,
 ) -> Result<StatusCode, Problem> {
+    scope.must_cover_run(&api.engine, &id).await?;
     retry(&api.engine, &id, params.resume_subworkflow_tasks).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -313,8 +328,10 @@ pub(in crate::rest) async fn retry(
 )]
 async fn reset_callbacks(
     State(api): State<Api>,
+    scope: Scope,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
+    scope.must_cover_run(&api.engine, &id).await?;
     act(&api.engine, &id, Control::ResetCallbacks).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -337,9 +354,11 @@ pub(in crate::rest) struct Steering {
 )]
 async fn terminate_workflow(
     State(api): State<Api>,
+    scope: Scope,
     Path(id): Path<String>,
     Query(params): Query<Steering>,
 ) -> Result<(), Problem> {
+    scope.must_cover_run(&api.engine, &id).await?;
     terminate(&api.engine, &id, &params).await
 }
 

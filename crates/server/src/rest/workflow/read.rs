@@ -6,7 +6,7 @@ use axum::extract::State;
 use engine::Engine;
 use engine::search::{Counting, Filter, PAGE_MAX, Search, TextField, TimeField};
 use engine::store::Head;
-use kernel::access::Permission;
+use kernel::access::{Permission, Resource};
 use kernel::graph::{Execution, Status, TaskStatus};
 use kernel::{ExecutionId, Json, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use super::start::external_storage;
 use crate::Api;
-use crate::access::Routes;
+use crate::access::{Routes, Scope};
 use crate::problem::Problem;
 use crate::rest::extract::{
     Answer, Body, LargeAnswer, Path, Query, RawQuery, Share, execution_id, lenient,
@@ -24,13 +24,14 @@ use crate::rest::extract::{
 use crate::rest::view::{self, Lens};
 
 pub(super) fn routes() -> Routes {
+    let read = || Permission::Read.within(&[Resource::Workflow]);
     Routes::new()
-        .on(Permission::Read, routes!(get_workflow))
-        .on(Permission::Read, routes!(get_workflow_status))
-        .on(Permission::Read, routes!(list_workflow_tasks))
-        .on(Permission::Read, routes!(list_correlated))
-        .on(Permission::Read, routes!(list_correlated_many))
-        .on(Permission::Read, routes!(list_running))
+        .on(read(), routes!(get_workflow))
+        .on(read(), routes!(get_workflow_status))
+        .on(read(), routes!(list_workflow_tasks))
+        .on(read(), routes!(list_correlated))
+        .on(read(), routes!(list_correlated_many))
+        .on(read(), routes!(list_running))
         .on(Permission::Read, routes!(external_storage_location))
         .on(Permission::Read, routes!(external_storage_location_dashed))
 }
@@ -68,9 +69,11 @@ fn yes() -> bool {
 )]
 async fn get_workflow(
     State(api): State<Api>,
+    scope: Scope,
     Path(id): Path<String>,
     Query(params): Query<GetParams>,
 ) -> Result<LargeAnswer, Problem> {
+    scope.must_cover_run(&api.engine, &id).await?;
     let share = room_for(&api, &id, params.include_tasks).await?;
     show_whole(&api, &id, params.include_tasks, share).await
 }
@@ -141,6 +144,7 @@ struct StatusParams {
 )]
 async fn get_workflow_status(
     State(api): State<Api>,
+    scope: Scope,
     Path(id): Path<String>,
     Query(params): Query<StatusParams>,
 ) -> Result<Answer, Problem> {
@@ -156,6 +160,7 @@ async fn get_workflow_status(
         variables: Option<Json>,
         status: Status,
     }
+    scope.must_cover_run(&api.engine, &id).await?;
     let look = |state: &Execution| {
         Json::of(&Standing {
             workflow_id: &state.id,
@@ -181,9 +186,11 @@ async fn get_workflow_status(
 )]
 async fn list_workflow_tasks(
     State(api): State<Api>,
+    scope: Scope,
     Path(id): Path<String>,
     RawQuery(pairs): RawQuery,
 ) -> Result<LargeAnswer, Problem> {
+    scope.must_cover_run(&api.engine, &id).await?;
     let (mut start, mut count, mut statuses) = (0, 15, Vec::new());
     for (name, value) in &pairs {
         let number = || {
@@ -245,9 +252,11 @@ pub(super) struct CorrelatedParams {
 )]
 async fn list_correlated(
     State(api): State<Api>,
+    scope: Scope,
     Path((name, correlation_id)): Path<(String, String)>,
     Query(params): Query<CorrelatedParams>,
 ) -> Result<LargeAnswer, Problem> {
+    scope.must_cover_workflow(&api.engine, &name).await?;
     let mut share = Share::default();
     let found = correlated_with(&api, &name, &correlation_id, &params, &mut share).await?;
     Ok(LargeAnswer(Json::of(&found), share))
@@ -261,10 +270,12 @@ async fn list_correlated(
 )]
 async fn list_correlated_many(
     State(api): State<Api>,
+    scope: Scope,
     Path(name): Path<String>,
     Query(params): Query<CorrelatedParams>,
     Body(labels): Body<Vec<String>>,
 ) -> Result<LargeAnswer, Problem> {
+    scope.must_cover_workflow(&api.engine, &name).await?;
     if labels.len() > LABELS_MAX {
         return Err(Problem::bad_request(format!("more than {LABELS_MAX} correlation ids")));
     }
@@ -325,9 +336,11 @@ struct RunningParams {
 )]
 async fn list_running(
     State(api): State<Api>,
+    scope: Scope,
     Path(name): Path<String>,
     Query(params): Query<RunningParams>,
 ) -> Result<axum::Json<Vec<ExecutionId>>, Problem> {
+    scope.must_cover_workflow(&api.engine, &name).await?;
     let version = params.version.filter(|version| *version > 0).unwrap_or(1);
     let mut filters =
         vec![Filter::In(TextField::Name, vec![name.clone()]), Filter::Version(vec![version])];

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, StatusCode};
 use engine::Engine;
-use kernel::access::Permission;
+use kernel::access::{Permission, Resource};
 use kernel::definition::{IdempotencyStrategy, Problem as Flaw, inspect_workflow, parse_workflow};
 use kernel::graph::{Plan, Start};
 use kernel::{ExecutionId, Json};
@@ -14,16 +14,17 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use crate::Api;
-use crate::access::{Actor, Routes};
+use crate::access::{Actor, Routes, Scope};
 use crate::problem::Problem;
 use crate::rest::extract::{Body, Object, Path, Query, lenient, object};
 use crate::rest::metadata::apart;
 
 pub(super) fn routes() -> Routes {
+    let run = || Permission::Run.within(&[Resource::Workflow]);
     Routes::new()
-        .on(Permission::Run, routes!(start_workflow))
-        .on(Permission::Run, routes!(start_workflow_by_name))
-        .on(Permission::Run, routes!(start_workflow_version))
+        .on(run(), routes!(start_workflow))
+        .on(run(), routes!(start_workflow_by_name))
+        .on(run(), routes!(start_workflow_version))
 }
 
 /// What to start, as clients write it.
@@ -148,10 +149,13 @@ struct StartVersionParams {
 async fn start_workflow(
     state: axum::extract::State<Api>,
     actor: Actor,
+    scope: Scope,
     headers: HeaderMap,
     Body(request): Body<Option<StartRequest>>,
 ) -> Result<String, Problem> {
     let request = request.unwrap_or_default().with_headers(&headers)?.by(&state, &actor)?;
+    let name = request.name.as_deref().unwrap_or_default();
+    scope.must_cover_workflow(&state.engine, name).await?;
     let id = begin(&state.engine, request).await?;
     Ok(id.to_string())
 }
@@ -165,11 +169,13 @@ async fn start_workflow(
 async fn start_workflow_by_name(
     state: axum::extract::State<Api>,
     actor: Actor,
+    scope: Scope,
     Path(name): Path<String>,
     Query(params): Query<StartParams>,
     headers: HeaderMap,
     Object(input): Object,
 ) -> Result<String, Problem> {
+    scope.must_cover_workflow(&state.engine, &name).await?;
     let request = StartRequest {
         name: Some(name),
         version: params.version,
@@ -196,6 +202,7 @@ async fn start_workflow_by_name(
 async fn start_workflow_version(
     state: axum::extract::State<Api>,
     actor: Actor,
+    scope: Scope,
     Path((name, version)): Path<(String, i64)>,
     Query(params): Query<StartVersionParams>,
     headers: HeaderMap,
@@ -203,7 +210,7 @@ async fn start_workflow_version(
 ) -> Result<String, Problem> {
     let StartVersionParams { correlation_id, priority } = params;
     let params = Query(StartParams { version: Some(version), correlation_id, priority });
-    start_workflow_by_name(state, actor, Path(name), params, headers, input).await
+    start_workflow_by_name(state, actor, scope, Path(name), params, headers, input).await
 }
 
 /// Starts an execution; it is durable when its id is answered.

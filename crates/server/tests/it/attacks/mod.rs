@@ -4,5 +4,6 @@ mod browsers;
 mod floods;
 mod links;
 mod secrets;
+mod tenants;
 mod tokens;
 mod webhooks;

@@ -1,0 +1,117 @@
+//! The grants of a principal, compiled once: a decision looks a name up, however many grants there are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::grant::{DomainPattern, Grant, Pattern, Resource, Selector, Tag};
+use super::permission::Permissions;
+
+/// What one grant allows on the names that it is found by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    permissions: Permissions,
+    domain: Option<DomainPattern>,
+    tag: Option<Tag>,
+}
+
+/// Entries by the names on which they hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Names {
+    exact: BTreeMap<Arc<str>, Vec<Entry>>,
+    /// By what names begin with.
+    prefixes: BTreeMap<Arc<str>, Vec<Entry>>,
+    /// The lengths of these.
+    lengths: BTreeSet<usize>,
+    /// With a star elsewhere.
+    others: Vec<(Pattern, Entry)>,
+}
+
+impl Names {
+    fn add(&mut self, pattern: Option<&Pattern>, entry: Entry) {
+        let Some(pattern) = pattern else {
+            self.lengths.insert(0);
+            return self.prefixes.entry("".into()).or_default().push(entry);
+        };
+        if pattern.is_exact() {
+            self.exact.entry(pattern.as_str().into()).or_default().push(entry);
+        } else if let Some(prefix) = pattern.prefix() {
+            self.lengths.insert(prefix.len());
+            self.prefixes.entry(prefix.into()).or_default().push(entry);
+        } else {
+            self.others.push((pattern.clone(), entry));
+        }
+    }
+
+    fn any(&self, name: &str, fits: impl Fn(&Entry) -> bool) -> bool {
+        let exact = || self.exact.get(name).is_some_and(|them| them.iter().any(&fits));
+        let by_prefix = || {
+            let begins = self.lengths.iter().map_while(|length| name.get(..*length));
+            begins.filter_map(|begin| self.prefixes.get(begin)).flatten().any(&fits)
+        };
+        let others = || self.others.iter().any(|(it, entry)| fits(entry) && it.fits(name));
+        exact() || by_prefix() || others()
+    }
+}
+
+/// Grants by what they are on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Index {
+    hubs: Names,
+    tasks: Names,
+    workflows: Names,
+    /// What is allowed on some thing of each kind.
+    any: [Permissions; Resource::ALL.len()],
+}
+
+impl Index {
+    pub(super) fn new(grants: &[Grant]) -> Self {
+        let mut index = Self::default();
+        for grant in grants {
+            let permissions = grant.permissions();
+            let any = &mut index.any[grant.on.resource() as usize];
+            *any = *any | permissions;
+            let mut entry = Entry { permissions, domain: None, tag: None };
+            match &grant.on {
+                Selector::Hub(name) => index.hubs.add(Some(name), entry),
+                Selector::Task { name, domain } => {
+                    entry.domain.clone_from(domain);
+                    index.tasks.add(Some(name), entry);
+                }
+                Selector::Workflow { name, tag } => {
+                    entry.tag.clone_from(tag);
+                    index.workflows.add(name.as_ref(), entry);
+                }
+            }
+        }
+        index
+    }
+
+    /// Whether one of the permissions is given on some thing of this kind.
+    pub(super) fn has_any(&self, resource: Resource, needed: Permissions) -> bool {
+        self.any[resource as usize].meets(needed)
+    }
+
+    pub(super) fn covers_hub(&self, needed: Permissions, hub: &str) -> bool {
+        self.hubs.any(hub, |entry| entry.permissions.meets(needed))
+    }
+
+    pub(super) fn covers_task(
+        &self,
+        needed: Permissions,
+        task_type: &str,
+        domain: Option<&str>,
+    ) -> bool {
+        let in_domain = |entry: &Entry| entry.domain.as_ref().is_none_or(|it| it.fits(domain));
+        self.tasks.any(task_type, |entry| entry.permissions.meets(needed) && in_domain(entry))
+    }
+
+    pub(super) fn covers_workflow(
+        &self,
+        needed: Permissions,
+        name: &str,
+        has_tag: impl Fn(&Tag) -> bool,
+    ) -> bool {
+        let is_tagged = |entry: &Entry| entry.tag.as_ref().is_none_or(&has_tag);
+        self.workflows.any(name, |entry| entry.permissions.meets(needed) && is_tagged(entry))
+    }
+}
