@@ -365,8 +365,11 @@ impl Engine {
         let store = &self.inner.store;
         for name in store.sampled_monitors().await? {
             // One that a crash kept from losing its samples loses them now.
-            if self.monitor(&name, |_| ()).await?.is_none() {
-                self.forget_samples(&name).await?;
+            match self.monitor(&name, |_| ()).await {
+                // It is there, and must not keep anything from the others.
+                Ok(Some(())) | Err(Error::Quarantined { .. }) => {}
+                Ok(None) => self.forget_samples(&name).await?,
+                Err(error) => return Err(error),
             }
         }
         let age = options.age_max.map(|age| i64::try_from(age.as_millis()).unwrap_or(i64::MAX));
