@@ -20,6 +20,7 @@ mod empty;
 mod expect;
 mod grpc;
 mod http;
+mod icmp;
 mod influx;
 mod job;
 mod order;
@@ -238,6 +239,7 @@ pub(crate) fn runners(
         runner(tcp::Tcp, &means),
         runner(dns::Dns, &means),
         runner(grpc::Grpc, &means),
+        runner(icmp::Icmp, &means),
     ]
 }
 

@@ -57,7 +57,7 @@ use Shape::{
 };
 
 /// Every kind of monitor, in the order of [`Kind`].
-pub(super) static KINDS: [KindRule; 11] = [
+pub(super) static KINDS: [KindRule; 12] = [
     KindRule {
         name: "email",
         kind: Kind::Email,
@@ -278,6 +278,17 @@ pub(super) static KINDS: [KindRule; 11] = [
             ("tls_expiry", Span),
             ("timeout", Span),
         ],
+        beside: &[],
+    },
+    KindRule {
+        name: "icmp",
+        kind: Kind::Icmp,
+        task_type: "CHECK_ICMP",
+        is_server: true,
+        columns: Some(&["ms", "loss", "sent", "received"]),
+        short: "host",
+        required: &[&["host"]],
+        settings: &[("host", Text), ("count", Int), ("interval", Span), ("timeout", Span)],
         beside: &[],
     },
     KindRule {

@@ -220,6 +220,8 @@ pub enum Kind {
     Dns,
     /// A question to the health service of a gRPC server.
     Grpc,
+    /// Echo requests to a host.
+    Icmp,
     /// Somebody who must call in.
     Heartbeat,
     /// Any definition that returns observations.

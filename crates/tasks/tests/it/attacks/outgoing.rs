@@ -20,8 +20,16 @@ struct Way {
 }
 
 /// Types that have tests of their own, beside what else is tested of them.
-const ELSEWHERE: [&str; 7] =
-    ["HTTP", "BUSINESS_RULE", "JDBC", "CHECK_TCP", "CHECK_DNS", "CHECK_GRPC", "CHECK_HTTP"];
+const ELSEWHERE: [&str; 8] = [
+    "HTTP",
+    "BUSINESS_RULE",
+    "JDBC",
+    "CHECK_TCP",
+    "CHECK_DNS",
+    "CHECK_GRPC",
+    "CHECK_HTTP",
+    "CHECK_ICMP",
+];
 /// Types that connect to nobody, or where the configuration says, not their input.
 const NOWHERE: [&str; 11] = [
     "CHECK_JOB",

@@ -89,6 +89,7 @@ async fn checks_do_not_reach_what_the_policy_refuses() {
     for (kind, check) in [
         ("CHECK_TCP", json!({ "address": "169.254.169.254:80" })),
         ("CHECK_GRPC", json!({ "address": "169.254.169.254:80" })),
+        ("CHECK_ICMP", json!({ "host": "169.254.169.254" })),
         ("CHECK_TCP", json!({ "host": "[::ffff:169.254.169.254]", "port": 80 })),
         ("CHECK_TCP", json!({ "host": "2852039166", "port": 80, "tls": true })),
         ("CHECK_DNS", json!({ "name": "example.com", "server": "169.254.169.253" })),

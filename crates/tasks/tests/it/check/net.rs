@@ -187,3 +187,27 @@ async fn what_is_no_grpc_server_fails_its_check() {
     let text = only(&seen, "fail")["text"].as_str().unwrap().to_owned();
     assert!(text.contains("took longer than 0.2 s"), "{text}");
 }
+
+#[tokio::test]
+async fn a_host_answers_echo_requests_or_the_check_says_what_is_missing() {
+    let check = json!({ "host": "127.0.0.1", "count": 2, "interval": "10ms" });
+    let seen = run("CHECK_ICMP", check, json!({})).await;
+    if may_send_echo_requests() {
+        let seen = only(&seen, "ok");
+        assert_eq!((&seen["attrs"]["loss"], &seen["attrs"]["received"]), (&json!(0), &json!(2)));
+        assert!(seen["value"].is_number(), "{seen}");
+    } else {
+        wrong(&seen, "net.ipv4.ping_group_range");
+    }
+    let seen = run("CHECK_ICMP", json!({ "host": "no-such-host.invalid" }), json!({})).await;
+    assert_eq!(only(&seen, "fail")["attrs"]["loss"], 100);
+    let seen = run("CHECK_ICMP", json!({ "host": "127.0.0.1", "count": 0 }), json!({})).await;
+    wrong(&seen, "`count` must be 1 to 20");
+}
+
+/// Whether this system lets this process send them.
+fn may_send_echo_requests() -> bool {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let icmp = |kind| Socket::new(Domain::IPV4, kind, Some(Protocol::ICMPV4));
+    icmp(Type::DGRAM).or_else(|_| icmp(Type::RAW)).is_ok()
+}
