@@ -48,6 +48,8 @@ pub struct Page {
     pub(crate) command: Option<String>,
     /// What the page is about, so that it is looked at again when that changes: topics of commits.
     pub(crate) topics: &'static str,
+    /// The one machine that it is about, if it is about one.
+    pub(crate) about: Option<String>,
     /// Whether it is for anybody: without navigation, script and sign of who looks.
     pub(crate) is_public: bool,
     /// Whether it shows payloads.
@@ -66,6 +68,7 @@ impl Page {
             json: None,
             command: None,
             topics: "",
+            about: None,
             is_public: false,
             is_private: false,
         }
@@ -90,6 +93,13 @@ impl Page {
     #[must_use]
     pub(crate) fn on(mut self, topics: &'static str) -> Self {
         self.topics = topics;
+        self
+    }
+
+    /// Says which one machine it is about.
+    #[must_use]
+    pub(crate) fn about(mut self, machine: impl Into<String>) -> Self {
+        self.about = Some(machine.into());
         self
     }
 
@@ -126,7 +136,7 @@ pub(crate) fn document(cx: &Context<'_>, page: &Page) -> Markup {
             @if page.is_public {
                 body.public { main #main { h1 { (page.title) } (page.body) } }
             } @else {
-                body data-topics=(page.topics) {
+                body data-topics=(page.topics) data-about=[page.about.as_deref()] {
                     a.skip href="#main" { "Skip to the content" }
                     (top(cx, page))
                     (main(cx, page))

@@ -5,7 +5,7 @@
   const live = document.getElementById("live");
   const lost = document.getElementById("lost");
   const say = (text) => { if (lost) { lost.textContent = text; lost.hidden = !text; } };
-  const PAUSE = 250, POLL = 10000;
+  const PAUSE = 1000, POLL = 10000;
   let stream = null, due = 0, shown = Date.now(), polling = 0, last = "";
 
   // A page in which somebody is typing, or has ticked something, is left alone.
@@ -30,7 +30,9 @@
   const close = () => { if (stream) { stream.close(); stream = null; } };
   const open = () => {
     if (stream || !topics.length || document.hidden || !window.EventSource) return;
-    stream = new EventSource("/console/feed?topics=" + topics.join(",") + (last ? "&after=" + last : ""));
+    const about = document.body.dataset.about;
+    stream = new EventSource("/console/feed?topics=" + topics.join(",") +
+      (about ? "&id=" + encodeURIComponent(about) : "") + (last ? "&after=" + last : ""));
     stream.onopen = () => { say(""); poll(false); };
     stream.addEventListener("commit", (event) => { last = event.lastEventId; refresh(); });
     stream.addEventListener("reload", (event) => { last = event.lastEventId; refresh(); });

@@ -41,7 +41,12 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
     };
     let page = Page::new(Place::Incidents, title, body).below("Incidents", "/console/incidents");
     let command = format!("nightbell incident explain {id}");
-    Ok(page.same_as(format!("{path}/explain"), command).on("incident").with_payloads())
+    let machine = kernel::ExecutionId::monitor(text(&it, "monitor")).as_str().to_owned();
+    Ok(page
+        .same_as(format!("{path}/explain"), command)
+        .on("incident")
+        .about(machine)
+        .with_payloads())
 }
 
 /// The first screen: state, since when, the sentence.

@@ -49,7 +49,10 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
         }
     };
     let page = Page::new(Place::Monitors, name, body).below("Monitors", "/console/monitors");
-    Ok(page.same_as(path, format!("nightbell monitor show {name}")).on("monitor incident"))
+    Ok(page
+        .same_as(path, format!("nightbell monitor show {name}"))
+        .on("monitor incident")
+        .about(kernel::ExecutionId::monitor(name).as_str()))
 }
 
 fn facts(cx: &Context<'_>, it: &Value) -> Vec<(&'static str, Markup)> {

@@ -363,7 +363,9 @@ pub(crate) async fn admit(
 
 /// Whether the answer goes on for as long as the caller likes, so that it must end with its key.
 fn is_held_open(request: &Request) -> bool {
-    guard::is_grpc(request.headers()) && request.uri().path().ends_with("/GetWorkItems")
+    let path = request.uri().path();
+    path == crate::console::FEED
+        || guard::is_grpc(request.headers()) && path.ends_with("/GetWorkItems")
 }
 
 /// The codes of refusals, which clients know in capitals.

@@ -418,3 +418,55 @@ async fn with_access_control_a_page_shows_and_does_what_its_reader_may() {
     let audit = by(&viewer, Method::GET, "/console/system/audit", "").await;
     assert_eq!(audit.status, StatusCode::FORBIDDEN);
 }
+
+/// The next piece of a stream of events.
+async fn piece(body: &mut Body) -> Option<String> {
+    let frame = tokio::time::timeout(std::time::Duration::from_secs(60), body.frame()).await;
+    let frame = frame.expect("something comes within a minute")?.expect("the stream is whole");
+    Some(String::from_utf8(frame.into_data().expect("data").to_vec()).expect("UTF-8"))
+}
+
+/// Opens the feed; the first piece is read.
+async fn listen(browser: &Browser, query: &str, last: Option<&str>) -> (Body, String) {
+    let request = Request::get(format!("/console/feed?{query}"));
+    let request = last.into_iter().fold(request, |it, last| it.header("last-event-id", last));
+    let response = browser.router.clone().oneshot(request.body(Body::empty()).expect("a request"));
+    let response = response.await.expect("handlers do not fail");
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut body = response.into_body();
+    let first = piece(&mut body).await.expect("a stream begins at once");
+    (body, first)
+}
+
+#[tokio::test]
+async fn the_feed_tells_what_was_committed_and_goes_on_where_it_broke_off() {
+    let browser = Browser::at(Server::new().await);
+    let server = &browser.server;
+    server
+        .register(json!([{ "name": "waits", "version": 1, "tasks": [
+            { "name": "load", "taskReferenceName": "load", "type": "SIMPLE" } ] }]))
+        .await;
+    let (mut runs, first) = listen(&browser, "topics=run", None).await;
+    assert!(first.starts_with("retry: ") && !first.contains("event:"), "{first}");
+    let run = server.start("waits", &json!({})).await;
+    let told = piece(&mut runs).await.expect("it goes on");
+    assert!(told.starts_with("event: commit\nid: "), "{told}");
+    assert!(told.contains(&format!("\"topic\":\"run\",\"id\":\"{run}\"")), "{told}");
+    let seen = told.lines().nth(1).and_then(|line| line.strip_prefix("id: ")).expect("an id");
+    drop(runs);
+    // What happened while the page was hidden is told when it comes back; of others nothing.
+    server.start("waits", &json!({})).await;
+    server.complete("load").await;
+    server.until(&run, "COMPLETED").await;
+    let (_, missed) = listen(&browser, &format!("topics=run&id={run}"), Some(seen)).await;
+    assert_eq!(missed.matches("\"topic\"").count(), 1, "{missed}");
+    assert!(missed.contains(&run), "{missed}");
+    let (_, none) = listen(&browser, "topics=monitor", Some(seen)).await;
+    assert!(!none.contains("event:"), "{none}");
+    // Numbers of another process mean nothing: everything is to be looked at.
+    let (mut last, reload) = listen(&browser, "topics=run", Some("1-1")).await;
+    assert!(reload.contains("event: reload"), "{reload}");
+    server.engine.stop();
+    while piece(&mut last).await.is_some() {}
+}

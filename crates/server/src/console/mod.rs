@@ -5,6 +5,8 @@
 //! in this process, with the requirements of these and their lines in the audit ledger. So nobody may do
 //! more in the console than by a request.
 
+mod feed;
+
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
@@ -24,6 +26,7 @@ use crate::access::{self, Actor, Asked, Authorizer, Routes};
 use crate::guard::{Guard, Peer};
 use crate::problem::Problem;
 use crate::{Api, described};
+pub(crate) use feed::FEED;
 
 /// When the console is served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +60,7 @@ pub(crate) fn routes() -> Routes {
         .on(Need::Public, routes!(login))
         .on(Need::Public, routes!(asset))
         .on(Need::Public, routes!(status))
+        .merge(feed::routes())
 }
 
 /// The console, and whom its pages ask.
@@ -88,14 +92,14 @@ impl Service {
 
     async fn answer(&self, api: &Api, visit: Visit, asked: &Visiting) -> Response {
         if let Some(refused) = not_served(api, asked) {
-            return self.refused(&visit, &asked.headers, refused);
+            return self.refused(&visit, &asked.headers, &refused);
         }
         let inside = Inside { router: self.inside.clone(), asked: asked.clone() };
         let reply = self.console.answer(&visit, &inside).await;
         reply.into_response(&asked.headers).map(Body::from)
     }
 
-    fn refused(&self, visit: &Visit, headers: &HeaderMap, problem: Problem) -> Response {
+    fn refused(&self, visit: &Visit, headers: &HeaderMap, problem: &Problem) -> Response {
         let body = serde_json::json!({ "message": problem.message, "hint": problem.hint });
         let reply = self.console.refused(visit, problem.status, &body);
         reply.into_response(headers).map(Body::from)
@@ -269,7 +273,7 @@ async fn form(
     let visit = visit(&request, &String::from_utf8_lossy(&bytes), asked.visitor(&api));
     if !is_form {
         let message = "Pages of the console send forms; this is none";
-        return service.refused(&visit, &asked.headers, Problem::bad_request(message));
+        return service.refused(&visit, &asked.headers, &Problem::bad_request(message));
     }
     service.answer(&api, visit, &asked).await
 }
@@ -342,7 +346,7 @@ pub(crate) async fn explain(
         return response;
     }
     if let Some(refused) = not_served(&api, &asked) {
-        return service.refused(&visit, &asked.headers, refused);
+        return service.refused(&visit, &asked.headers, &refused);
     }
     let status = response.status();
     let bytes: Bytes = match response.into_body().collect().await {
