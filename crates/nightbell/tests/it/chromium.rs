@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 const BROWSER: &str = "/usr/bin/chromium";
 const DRIVER: &str = "/usr/bin/chromedriver";
 /// How long the driver may take to answer, and a page to come.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A browser without a window; it ends with the value.
 pub(crate) struct Chromium {

@@ -421,7 +421,7 @@ async fn with_access_control_a_page_shows_and_does_what_its_reader_may() {
 
 /// The next piece of a stream of events.
 async fn piece(body: &mut Body) -> Option<String> {
-    let frame = tokio::time::timeout(std::time::Duration::from_secs(60), body.frame()).await;
+    let frame = tokio::time::timeout(std::time::Duration::from_mins(1), body.frame()).await;
     let frame = frame.expect("something comes within a minute")?.expect("the stream is whole");
     Some(String::from_utf8(frame.into_data().expect("data").to_vec()).expect("UTF-8"))
 }
