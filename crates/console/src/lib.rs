@@ -249,8 +249,13 @@ impl Context<'_> {
         }
     }
 
+    /// Whether whoever looks may see something that not everybody may.
+    pub(crate) fn sees(&self, permission: kernel::access::Permission) -> bool {
+        self.visit.visitor.may.contains(&permission)
+    }
+
     /// Whether whoever looks may do something, so that there is a button for it.
     pub(crate) fn may(&self, permission: kernel::access::Permission) -> bool {
-        !self.settings.read_only && self.visit.visitor.may.contains(&permission)
+        !self.settings.read_only && self.sees(permission)
     }
 }

@@ -2,6 +2,7 @@
 //! to the page that answers it.
 
 use kernel::Timestamp;
+use kernel::access::Permission;
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -83,7 +84,7 @@ async fn ringing(cx: &Context<'_>) -> Result<Section, crate::Failure> {
         html! {
             (incidents::line(cx, it))
             @if text(it, "state") == "open" {
-                " " (piece::act(cx, kernel::access::Permission::Respond, "acknowledge", text(it, "id"), "Acknowledge"))
+                " " (piece::act(cx, Permission::Respond, "acknowledge", text(it, "id"), "Acknowledge"))
             }
         }
     });
@@ -154,6 +155,10 @@ async fn not_told(cx: &Context<'_>) -> Result<Section, crate::Failure> {
 
 /// The newest lines of the audit ledger, for whoever may read it.
 async fn changed(cx: &Context<'_>) -> Markup {
+    // Asked all the same, each look at this page would be a refusal in the ledger.
+    if !cx.sees(Permission::Audit) {
+        return html! { span.faint { "only those who may read the audit ledger are told" } };
+    }
     let lines = match cx.get("/api/audit?size=30").await {
         Ok(lines) => lines,
         Err(failure) => {

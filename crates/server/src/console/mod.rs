@@ -147,6 +147,11 @@ fn not_served(api: &Api, asked: &Visiting) -> Option<Problem> {
             Some(Problem::not_found("The console is switched off here").with_hint(hint))
         }
         Serving::Auto if api.settings.auth == Mode::On || asked.is_local() => None,
+        Serving::Auto if asked.actor.principal().is_some() => None,
+        Serving::Auto if api.settings.auth == Mode::Offered => {
+            let message = "Whoever comes from another machine has to sign in";
+            Some(Problem::new(StatusCode::UNAUTHORIZED, access::INVALID, message))
+        }
         Serving::Auto => {
             let message = "Without access control the console is for the server's own machine";
             Some(Problem::new(StatusCode::FORBIDDEN, "console-local", message).with_hint(hint))

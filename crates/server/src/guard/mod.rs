@@ -206,7 +206,9 @@ impl Guard {
         let is_page = path == Some("/docs");
         let is_console = crate::console::is_page(path);
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
-        headers.insert(header::REFERRER_POLICY, NO_REFERRER);
+        // Without a referrer browsers call the origin of a page's own forms `null`.
+        let referrer = if is_console { SAME_ORIGIN } else { NO_REFERRER };
+        headers.insert(header::REFERRER_POLICY, referrer);
         let policy = match (is_page, is_console) {
             (true, _) => PAGE,
             (_, true) => CONSOLE,

@@ -162,6 +162,8 @@ async fn seeded() -> (Browser, Vec<String>) {
 fn is_whole(path: &str, page: &Answer) {
     let html = &page.text;
     assert_eq!(page.headers["content-security-policy"], POLICY, "{path}");
+    // With none, browsers would say `Origin: null` with our own forms, which the guard refuses.
+    assert_eq!(page.headers["referrer-policy"], "same-origin", "{path}");
     assert!(page.content_type.starts_with("text/html"), "{path}: {}", page.content_type);
     assert_eq!(html.matches("<h1").count(), 1, "{path}");
     assert_eq!(html.matches("<main").count(), 1, "{path}");
@@ -357,6 +359,11 @@ async fn the_setting_says_to_whom_the_console_is_served() {
     assert!(far.text.contains("own machine"), "{}", far.text);
     assert_eq!(ask(ConsoleServing::On, &proxied).await.status, StatusCode::OK);
     assert_eq!(ask(ConsoleServing::Off, &[]).await.status, StatusCode::NOT_FOUND);
+    let server = Server::new().await.with(|settings| settings.auth = Mode::Offered);
+    let sign_in = server.send_with(Method::GET, "/console/", &proxied, String::new()).await;
+    assert_eq!(sign_in.status, StatusCode::UNAUTHORIZED);
+    assert!(sign_in.text.contains("action=\"/console/login\""), "{}", sign_in.text);
+    assert_eq!(server.get("/console/").await.status, StatusCode::OK, "this machine need not");
     let server = Server::new().await.with(|settings| settings.console = ConsoleServing::ReadOnly);
     let browser = Browser::at(server);
     let page = browser.get("/console/definitions/workflow/etl/start").await;
