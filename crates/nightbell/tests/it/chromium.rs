@@ -1,4 +1,4 @@
-//! Chromium as a test steers it: through its driver, by the few commands of WebDriver that are needed.
+//! Chromium as a test steers it: through its driver, by the few commands of `WebDriver` that are needed.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -18,7 +18,7 @@ pub(crate) struct Chromium {
     driver: Child,
     base: String,
     http: reqwest::Client,
-    _profile: tempfile::TempDir,
+    profile: tempfile::TempDir,
 }
 
 impl Drop for Chromium {
@@ -55,7 +55,7 @@ impl Chromium {
             .expect("the driver starts");
         let profile = tempfile::tempdir().expect("a folder");
         let address = format!("http://127.0.0.1:{port}");
-        let mut chromium = Self { driver, base: address.clone(), http, _profile: profile };
+        let mut chromium = Self { driver, base: address.clone(), http, profile: profile };
         chromium.until_ready().await;
         let arguments = [
             "--headless=new",
@@ -66,7 +66,7 @@ impl Chromium {
             "--disable-background-networking",
             "--disable-component-update",
             "--no-first-run",
-            &format!("--user-data-dir={}", chromium._profile.path().display()),
+            &format!("--user-data-dir={}", chromium.profile.path().display()),
         ];
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "goog:chromeOptions": { "binary": BROWSER, "args": arguments },
