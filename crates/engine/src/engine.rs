@@ -33,6 +33,7 @@ use crate::doubts::Doubts;
 use crate::durable::WorkerRegistry;
 use crate::evaluation::{Evaluators, Watch};
 use crate::events::Events;
+use crate::feed::Feed;
 use crate::forgetting::Forgotten;
 use crate::gates;
 use crate::health::Vitals;
@@ -149,6 +150,7 @@ pub(crate) struct Inner {
     pub(crate) delayed: Delayed,
     pub(crate) cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
+    feed: Feed,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
     pub(crate) quarantine: Mutex<BTreeMap<ExecutionId, String>>,
     pub(crate) stop: CancellationToken,
@@ -197,6 +199,7 @@ impl Engine {
         let access = Access::open(parts.store.clone(), &damaged).await?;
         let monitors = Monitors::open(&*parts.store, &damaged).await?;
         let suspects = Suspects::open(&*parts.store).await?;
+        let now = parts.clock.now();
         let runners = parts.runners.iter().map(|runner| (runner.task_type(), runner.clone()));
         let inner = Arc::new(Inner {
             access,
@@ -232,6 +235,7 @@ impl Engine {
             cache: Cache::new(parts.options.cache_bytes),
             options: parts.options,
             watchers: Mutex::default(),
+            feed: Feed::new(now),
             running: Mutex::default(),
             quarantine: Mutex::default(),
             stop: CancellationToken::new(),
@@ -367,6 +371,11 @@ impl Engine {
     /// for a while.
     pub fn running_since(&self, id: &ExecutionId, sequence: u32) -> Option<Timestamp> {
         self.inner.running.lock().get(&(id.clone(), sequence)).map(|run| run.started_at)
+    }
+
+    /// The newest commits of all machines.
+    pub fn feed(&self) -> &Feed {
+        &self.inner.feed
     }
 
     /// Tells of every commit of an execution from now on.
@@ -615,6 +624,7 @@ impl Engine {
         if let Some(watcher) = self.inner.watchers.lock().get(id) {
             watcher.send_replace(Seen { version, status: state.status() });
         }
+        self.inner.feed.note(id, version);
     }
 
     /// Fills a slot from the store. What cannot be folded is quarantined.

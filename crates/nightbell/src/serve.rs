@@ -154,6 +154,7 @@ impl Server {
             beyond_loopback: is_beyond_loopback(config),
             trusted_proxies: config.trusted_proxies.0.clone(),
             auth,
+            console: config.console,
             ..Settings::default()
         };
         let api = Api { engine: engine.clone(), settings: Arc::new(settings) };

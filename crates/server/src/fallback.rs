@@ -35,6 +35,9 @@ pub(crate) async fn other_path(api: Api, again: Again, mut request: Request) -> 
             Err(never) => match never {},
         };
     }
+    if let Some(console) = crate::console::from_the_root(&api, &request) {
+        return console;
+    }
     match triggers::answer(&api, request).await {
         Ok(response) => response,
         Err(request) => {

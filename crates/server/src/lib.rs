@@ -6,6 +6,7 @@
 
 mod access;
 mod connections;
+mod console;
 mod durable;
 mod fallback;
 mod front;
@@ -32,6 +33,7 @@ use engine::Engine;
 use ipnet::IpNet;
 use kernel::access::Mode;
 
+pub use console::Serving as ConsoleServing;
 pub use guard::HostPattern;
 pub use serve::serve;
 
@@ -76,6 +78,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// Whether credentials are asked for.
     pub auth: Mode,
+    /// To whom the console is served.
+    pub console: ConsoleServing,
 }
 
 impl Default for Settings {
@@ -95,6 +99,7 @@ impl Default for Settings {
             beyond_loopback: false,
             trusted_proxies: Vec::new(),
             auth: Mode::Open,
+            console: ConsoleServing::Auto,
         }
     }
 }
@@ -109,6 +114,7 @@ fn described() -> Routes {
         .merge(ops::routes())
         .merge(metrics::routes())
         .merge(openapi::routes())
+        .merge(console::routes())
 }
 
 /// Everything that is answered on the one port.
@@ -123,6 +129,7 @@ pub fn router(api: Api) -> Router {
     metrics::began();
     let guard = Arc::new(guard::Guard::new(&api.settings));
     let again = fallback::Again::new(&api, &authorizer);
+    let service = console::Service::new(&api, &authorizer, &guard);
     let pages = Arc::new(openapi::Pages::of(description, api.settings.version));
     router
         .merge(grpc::routes(&api))
@@ -131,11 +138,13 @@ pub fn router(api: Api) -> Router {
         })
         .method_not_allowed_fallback(fallback::other_method)
         .layer(axum::Extension(pages))
+        .layer(axum::Extension(service.clone()))
         .layer(axum::Extension(traffic.clone()))
         .layer(axum::Extension(Arc::<ops::LastSaid>::default()))
         .layer(axum::Extension(guard.clone()))
         .layer(axum::Extension(authorizer.clone()))
         .layer(axum::middleware::from_fn_with_state(authorizer, access::admit))
+        .layer(axum::middleware::from_fn_with_state((api.clone(), service), console::explain))
         .layer(axum::middleware::from_fn_with_state((traffic, guard), ops::watch_over))
         .with_state(api)
 }

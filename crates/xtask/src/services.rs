@@ -7,7 +7,7 @@ use crate::say;
 
 /// A server: Debian's package of it, and a place where its program is then found. `*` stands for
 /// one folder of any name.
-const SERVICES: [(&str, &str); 9] = [
+const SERVICES: [(&str, &str); 11] = [
     ("postgresql", "/usr/lib/postgresql/*/bin/postgres"),
     ("mariadb-server", "/usr/sbin/mariadbd"),
     ("nats-server", "/usr/sbin/nats-server"),
@@ -17,6 +17,8 @@ const SERVICES: [(&str, &str); 9] = [
     ("prometheus", "/usr/bin/prometheus"),
     ("redis-server", "/usr/bin/redis-server"),
     ("faketime", "/usr/bin/faketime"),
+    ("chromium", "/usr/bin/chromium"),
+    ("chromium-driver", "/usr/bin/chromedriver"),
 ];
 
 /// Installs what is missing if this user may; notes in `skipped` what is still not there.

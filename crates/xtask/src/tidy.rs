@@ -8,13 +8,14 @@ use crate::words::Words;
 use crate::{root, say};
 
 /// Which crates of ours a crate may depend on: the direction of the house.
-const DIRECTION: [(&str, &[&str]); 9] = [
+const DIRECTION: [(&str, &[&str]); 10] = [
     ("kernel", &[]),
     ("engine", &["kernel"]),
     ("store", &["kernel", "engine"]),
     ("tasks", &["kernel", "engine"]),
     ("proto", &[]),
-    ("server", &["kernel", "engine", "proto"]),
+    ("console", &["kernel", "engine"]),
+    ("server", &["kernel", "engine", "proto", "console"]),
     ("sim", &["kernel", "engine"]),
     ("nightbell", &["kernel", "engine", "store", "tasks", "server"]),
     ("xtask", &["kernel", "engine", "store", "tasks", "proto"]),

@@ -32,7 +32,7 @@ pub(crate) use flags::{DevFlags, Flags};
 use layers::{Layers, Resolved};
 use network::Networks;
 pub(crate) use problem::{ConfigError, Origin, Problem};
-use server::HostPattern;
+use server::{ConsoleServing, HostPattern};
 pub(crate) use template::default_file;
 pub(crate) use url::access_of;
 use url::{Databases, ImapUrl, Sources};
@@ -170,6 +170,12 @@ settings! {
     /// `auto` is `open` while only this machine can connect. A server that listens beyond it does not
     /// start with `auto`: whoever wants it open must say so. See docs/security.md.
     auth: Auth = ["auto"];
+
+    /// To whom the web console under `/console` is served: `auto`, `on`, `read-only` or `off`.
+    ///
+    /// `auto` serves it to whoever has signed in, or, without access control, to this machine alone.
+    /// `on` serves it to all who reach the server, `read-only` without anything that can be done.
+    console: ConsoleServing = ["auto"];
 
     /// File for the key that makes the first administrator, written with access control's first start.
     ///

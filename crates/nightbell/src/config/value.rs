@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kernel::access::Mode;
+use server::ConsoleServing;
 use tracing_subscriber::EnvFilter;
 
 /// What someone wrote.
@@ -339,6 +340,31 @@ impl Value for Auth {
             Self::Said(Mode::Offered) => "offered".to_owned(),
             Self::Said(Mode::On) => "on".to_owned(),
         }
+    }
+}
+
+impl Value for ConsoleServing {
+    const NAME: &'static str = "MODE";
+    const HINT: &'static str = "write auto, on, read-only or off";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        match given.one()? {
+            "auto" => Ok(Self::Auto),
+            "on" => Ok(Self::On),
+            "read-only" => Ok(Self::ReadOnly),
+            "off" => Ok(Self::Off),
+            text => Err(format!("there is no mode `{text}`")),
+        }
+    }
+
+    fn shown(&self) -> String {
+        let word = match self {
+            Self::Auto => "auto",
+            Self::On => "on",
+            Self::ReadOnly => "read-only",
+            Self::Off => "off",
+        };
+        word.to_owned()
     }
 }
 

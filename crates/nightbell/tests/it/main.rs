@@ -7,8 +7,10 @@ mod alerting;
 mod attacks;
 mod bad_input;
 mod canaries;
+mod chromium;
 mod cli;
 mod clock;
+mod console;
 mod crash;
 mod crash_ringing;
 #[path = "../../src/dev/mod.rs"]

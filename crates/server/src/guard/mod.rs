@@ -198,14 +198,23 @@ impl Guard {
             "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; \
              frame-ancestors 'none'",
         );
+        const CONSOLE: HeaderValue = HeaderValue::from_static(console::POLICY);
         let headers = response.headers_mut();
         if is_grpc(headers) {
             return;
         }
         let is_page = path == Some("/docs");
+        let is_console = crate::console::is_page(path);
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
-        headers.insert(header::REFERRER_POLICY, NO_REFERRER);
-        headers.insert(header::CONTENT_SECURITY_POLICY, if is_page { PAGE } else { DATA });
+        // Without a referrer browsers call the origin of a page's own forms `null`.
+        let referrer = if is_console { SAME_ORIGIN } else { NO_REFERRER };
+        headers.insert(header::REFERRER_POLICY, referrer);
+        let policy = match (is_page, is_console) {
+            (true, _) => PAGE,
+            (_, true) => CONSOLE,
+            _ => DATA,
+        };
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
         headers.insert(HeaderName::from_static("cross-origin-resource-policy"), SAME_ORIGIN);
         if !is_page {
             headers.entry(header::CACHE_CONTROL).or_insert(NO_STORE);
@@ -227,7 +236,9 @@ fn is_page_opened(path: Option<&str>, request: &Request) -> bool {
     let says = |name: &HeaderName, value: &str| {
         request.headers().get(name).is_some_and(|given| given == value)
     };
-    let is_page = path.is_some_and(|path| PAGES.contains(&path)) || request.uri().path() == "/";
+    let is_page = path.is_some_and(|path| PAGES.contains(&path))
+        || crate::console::is_page(path)
+        || request.uri().path() == "/";
     let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     reads && is_page && says(&MODE, "navigate") && says(&DESTINATION, "document")
 }

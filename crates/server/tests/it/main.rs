@@ -7,6 +7,7 @@ mod both;
 mod bulk;
 mod code_worker;
 mod connections;
+mod console;
 mod control;
 mod durable;
 mod durable_code;

@@ -1,0 +1,112 @@
+// What pages do beyond links and forms: they are looked at again when something commits, and have keys.
+"use strict";
+(() => {
+  const topics = (document.body.dataset.topics || "").split(" ").filter(Boolean);
+  const live = document.getElementById("live");
+  const lost = document.getElementById("lost");
+  const say = (text) => { if (lost) { lost.textContent = text; lost.hidden = !text; } };
+  const PAUSE = 1000, POLL = 10000;
+  let stream = null, due = 0, shown = Date.now(), polling = 0, last = "";
+
+  // A page in which somebody is typing, or has ticked something, is left alone.
+  const busy = () => {
+    const at = document.activeElement;
+    if (at && at.closest("#live") && /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName)) return true;
+    return !!(live && live.querySelector("input[type=checkbox]:checked"));
+  };
+  const refresh = () => {
+    if (due || !live || document.hidden) return;
+    const wait = Math.max(0, shown + PAUSE - Date.now());
+    due = setTimeout(() => {
+      due = 0;
+      shown = Date.now();
+      if (!busy() && window.htmx) window.htmx.trigger(live, "refresh");
+    }, wait);
+  };
+  const poll = (on) => {
+    clearInterval(polling);
+    polling = on ? setInterval(refresh, POLL) : 0;
+  };
+  const close = () => { if (stream) { stream.close(); stream = null; } };
+  const open = () => {
+    if (stream || !topics.length || document.hidden || !window.EventSource) return;
+    const about = document.body.dataset.about;
+    stream = new EventSource("/console/feed?topics=" + topics.join(",") +
+      (about ? "&id=" + encodeURIComponent(about) : "") + (last ? "&after=" + last : ""));
+    stream.onopen = () => { say(""); poll(false); };
+    stream.addEventListener("commit", (event) => { last = event.lastEventId; refresh(); });
+    stream.addEventListener("reload", (event) => { last = event.lastEventId; refresh(); });
+    stream.onerror = () => {
+      const age = Math.round((Date.now() - shown) / 1000);
+      say("The connection to the server is lost; what you see is " + age + " s old. Trying again.");
+      poll(true);
+      if (stream && stream.readyState === 2) { close(); setTimeout(open, POLL); }
+    };
+  };
+  // A browser holds few connections to one server: a page that nobody sees needs none.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) close(); else { open(); refresh(); }
+  });
+  window.addEventListener("pagehide", close);
+  window.addEventListener("pageshow", open);
+  open();
+
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest("[data-copy]");
+    if (link && navigator.clipboard) {
+      event.preventDefault();
+      navigator.clipboard.writeText(link.href).then(() => { link.textContent = "Copied"; });
+    }
+    const all = event.target.closest("[data-all]");
+    if (all) {
+      all.closest("form").querySelectorAll("input[name=id]").forEach((box) => { box.checked = all.checked; });
+    }
+  });
+
+  // Keys; none of them while somebody types.
+  const KEYS = "nightbell-keys";
+  const store = (name) => { try { return localStorage.getItem(name); } catch { return null; } };
+  let before = "", at = -1;
+  const rows = () => Array.from(document.querySelectorAll("#live tbody tr, #live .now li"));
+  const move = (by) => {
+    const all = rows();
+    if (!all.length) return;
+    at = Math.min(all.length - 1, Math.max(0, at + by));
+    const link = all[at].querySelector("a");
+    if (link) link.focus();
+  };
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || store(KEYS) === "off") return;
+    if (/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) || event.target.isContentEditable) return;
+    const key = event.key, went = before === "g";
+    before = key;
+    if (went) {
+      const link = document.querySelector('[data-go="' + (/^[a-z]$/.test(key) ? key : "") + '"]');
+      before = "";
+      if (link) link.click();
+      return;
+    }
+    if (key === "/") { event.preventDefault(); document.getElementById("find").focus(); }
+    else if (key === "?") location.href = "/console/help";
+    else if (key === "z") location.href = "/console/zone";
+    else if (key === "j") move(1);
+    else if (key === "k") move(-1);
+    else if (key === "x") {
+      const box = rows()[at] && rows()[at].querySelector("input[type=checkbox]");
+      if (box) box.click();
+    } else if (key === "a" || key === "s") {
+      const button = document.querySelector('[data-key="' + key + '"] button');
+      if (button) button.focus();
+    }
+  });
+  const field = document.querySelector("[data-keys]");
+  if (field) {
+    field.checked = store(KEYS) !== "off";
+    field.addEventListener("change", () => {
+      try { localStorage.setItem(KEYS, field.checked ? "on" : "off"); } catch { /* private window */ }
+    });
+  }
+  // The zone of this browser, offered on the page that chooses one.
+  const zone = document.querySelector("[data-zone]");
+  if (zone && !zone.value) zone.value = Intl.DateTimeFormat().resolvedOptions().timeZone || "";
+})();

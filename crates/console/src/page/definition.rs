@@ -1,0 +1,217 @@
+//! A definition: its picture, its versions, what differs between them, and who uses it.
+
+use engine::search::{Counting, Filter, Search, TextField};
+use kernel::access::Permission;
+use kernel::definition::parse_workflows;
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::definitions::{KINDS, unknown};
+use super::{Page, Shown, difference};
+use crate::shell::Place;
+use crate::value::{at, cut, said, text};
+use crate::visit::{encoded, href};
+use crate::{Context, Failure, graph, piece};
+
+/// Where the API has one document of a kind.
+fn address(kind: &str, name: &str, version: Option<&str>) -> Result<String, Failure> {
+    let name = encoded(name);
+    Ok(match (kind, version) {
+        ("workflow", Some(version)) => {
+            format!("/api/metadata/workflow/{name}?version={}", encoded(version))
+        }
+        ("workflow", None) => format!("/api/metadata/workflow/{name}"),
+        ("task", _) => format!("/api/metadata/taskdefs/{name}"),
+        ("event", _) => format!("/api/event/handler/{name}"),
+        ("webhook", _) => format!("/api/metadata/webhook/{name}"),
+        ("trigger", _) => format!("/api/triggers/{name}"),
+        ("schema", Some(version)) => format!("/api/schema/{name}/{}", encoded(version)),
+        ("schema", None) => format!("/api/schema/{name}"),
+        _ => return Err(unknown(kind)),
+    })
+}
+
+async fn read(
+    cx: &Context<'_>,
+    kind: &str,
+    name: &str,
+    version: Option<&str>,
+) -> Result<Value, Failure> {
+    if let Some(version) = version
+        && version.parse::<u32>().is_err()
+    {
+        return Err(Failure::missing(format!(
+            "'{}' is no version: it is a number",
+            cut(version, 40)
+        )));
+    }
+    cx.get(&address(kind, name, version)?).await
+}
+
+pub(super) async fn show(cx: &Context<'_>, kind: &str, name: &str, version: Option<&str>) -> Shown {
+    let it = read(cx, kind, name, version).await?;
+    let path = address(kind, name, version)?;
+    let is_workflow = kind == "workflow";
+    let body = html! {
+        @if let Some(text) = said(&it, "description") { p { (cut(text, 500)) } }
+        (facts(cx, &it))
+        @if is_workflow {
+            div.acts {
+                @if cx.may(Permission::Run) {
+                    a.button href={ (href(&["definitions", "workflow", name])) @if let Some(version) = version { "/" (version) } "/start" } { "Start…" }
+                }
+                a.button href={ "/console/runs?q=" (encoded(&format!("name:{name}"))) } { "Runs" }
+            }
+            (used(cx, name).await?)
+            (versions(cx, name, it["version"].as_u64()).await?)
+            (picture(&it))
+        }
+        (piece::part("Definition", piece::payload(&it, &path)))
+    };
+    let title = match it["version"].as_u64().filter(|_| is_workflow || kind == "schema") {
+        Some(version) => format!("{name} · v{version}"),
+        None => name.to_owned(),
+    };
+    let found =
+        KINDS.iter().find(|(word, ..)| *word == kind).map_or("Definitions", |(_, title, ..)| title);
+    let page =
+        Page::new(Place::Definitions, title, body).below(found, href(&["definitions", kind]));
+    let command =
+        if is_workflow { format!("nightbell workflow get {name}") } else { String::new() };
+    Ok(page.same_as(path, command).on("definition"))
+}
+
+fn facts(cx: &Context<'_>, it: &Value) -> Markup {
+    piece::facts(&[
+        (
+            "Owner",
+            html! { (said(it, "ownerEmail").or_else(|| said(it, "ownerApp")).unwrap_or("–")) },
+        ),
+        (
+            "Created",
+            html! { (cx.clock.maybe(at(it, "createTime"))) @if let Some(by) = said(it, "createdBy") { " by " (by) } },
+        ),
+        (
+            "Changed",
+            html! { (cx.clock.maybe(at(it, "updateTime"))) @if let Some(by) = said(it, "updatedBy") { " by " (by) } },
+        ),
+        (
+            "Timeout",
+            html! { @match it["timeoutSeconds"].as_i64().filter(|it| *it > 0) { Some(seconds) => { (crate::clock::length(seconds * 1000)) } None => { "none" } } },
+        ),
+    ])
+}
+
+/// Who uses a workflow: its runs by status, and the schedules that start it.
+async fn used(cx: &Context<'_>, name: &str) -> Result<Markup, Failure> {
+    let count = async |status: Option<&str>| -> Result<u64, Failure> {
+        let mut filters = vec![Filter::In(TextField::Name, vec![name.to_owned()])];
+        filters.extend(status.map(|it| Filter::In(TextField::Status, vec![it.to_owned()])));
+        let search = Search { filters, size: 1, counting: Counting::Far, ..Search::default() };
+        Ok(cx.engine.store().search(&search).await?.total)
+    };
+    let mut counts = Vec::new();
+    for status in ["RUNNING", "FAILED", "COMPLETED"] {
+        counts.push((status, count(Some(status)).await?));
+    }
+    let path = format!("/api/scheduler/schedules?workflowName={}", encoded(name));
+    let schedules = cx.get(&path).await?;
+    let schedules: Vec<String> =
+        schedules.as_array().into_iter().flatten().map(|it| text(it, "name").to_owned()).collect();
+    Ok(html! {
+        p {
+            "Runs: "
+            @for (status, count) in &counts {
+                a href={ "/console/runs?q=" (encoded(&format!("name:{name} status:{status}"))) } { (piece::status(status)) " " (piece::counted(*count, true)) } " "
+            }
+            @if !schedules.is_empty() {
+                "· started by "
+                @for name in schedules.iter().take(10) { (piece::link(&["schedules", name], name)) " " }
+                @if schedules.len() > 10 { "and " (schedules.len() - 10) " more schedules" }
+            }
+        }
+    })
+}
+
+/// The versions that are registered, each with what changed in it.
+async fn versions(cx: &Context<'_>, name: &str, shown: Option<u64>) -> Result<Markup, Failure> {
+    let all = cx.get(&format!("/api/metadata/workflow/{}/versions", encoded(name))).await?;
+    let mut numbers: Vec<u64> = all
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|it| it.as_u64().or_else(|| it["version"].as_u64()))
+        .collect();
+    numbers.sort_unstable();
+    let pairs: Vec<(Option<u64>, u64)> = numbers
+        .iter()
+        .enumerate()
+        .map(|(at, number)| (at.checked_sub(1).map(|before| numbers[before]), *number))
+        .collect();
+    Ok(html! {
+        @if pairs.len() > 1 {
+            p {
+                "Versions: "
+                @for (before, number) in pairs.iter().rev().take(20) {
+                    a href=(href(&["definitions", "workflow", name, &number.to_string()])) aria-current=[(Some(*number) == shown).then_some("true")] { (number) }
+                    @if let Some(before) = before {
+                        " (" a href=(href(&["definitions", "workflow", name, &format!("{before}..{number}")])) { "changes from " (before) } ")"
+                    }
+                    " "
+                }
+                @if pairs.len() > 20 { "and " (pairs.len() - 20) " older" }
+            }
+        }
+    })
+}
+
+fn picture(it: &Value) -> Markup {
+    match parse_workflows(&it.to_string()).ok().and_then(|all| all.into_iter().next()) {
+        Some(definition) => {
+            let block = graph::of_definition(&definition);
+            let (standing, nowhere) = (graph::Standing::default(), |_: &str| None);
+            html! {
+                (graph::svg(&block, &standing, None, &nowhere))
+                details { summary { "The same as a table" } (graph::twin(&block, &standing, &nowhere)) }
+            }
+        }
+        None => crate::shell::cannot_tell("the definition has a shape that cannot be drawn"),
+    }
+}
+
+/// What differs between two versions.
+pub(super) async fn diff(
+    cx: &Context<'_>,
+    kind: &str,
+    name: &str,
+    before: &str,
+    after: &str,
+) -> Shown {
+    let old = read(cx, kind, name, Some(before)).await?;
+    let new = read(cx, kind, name, Some(after)).await?;
+    let pretty = |it: &Value| {
+        let mut it = it.clone();
+        if let Some(members) = it.as_object_mut() {
+            // They always differ, and mean nothing.
+            members.retain(|name, _| {
+                !matches!(name.as_str(), "version" | "createTime" | "updateTime")
+            });
+        }
+        serde_json::to_string_pretty(&it).unwrap_or_default()
+    };
+    let (old, new) = (pretty(&old), pretty(&new));
+    let body = html! {
+        @match difference::between(&old, &new) {
+            Some(lines) => { (difference::shown(&lines)) }
+            None => { (crate::shell::cannot_tell("the definitions are too long to compare here")) }
+        }
+        p {
+            (piece::link(&["definitions", kind, name, before], &format!("Version {before}"))) " · "
+            (piece::link(&["definitions", kind, name, after], &format!("Version {after}")))
+        }
+    };
+    let title = format!("{name}: {before} to {after}");
+    let page = Page::new(Place::Definitions, title, body)
+        .below("Definition", href(&["definitions", kind, name]));
+    Ok(page.same_as(address(kind, name, Some(after))?, ""))
+}

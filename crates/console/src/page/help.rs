@@ -1,0 +1,57 @@
+//! Help: the keys, and the zone of times.
+
+use maud::html;
+
+use super::Page;
+use crate::Context;
+use crate::piece;
+use crate::shell::Place;
+
+/// What keys do.
+const KEYS: [(&str, &str); 9] = [
+    ("/", "find runs"),
+    ("?", "this page"),
+    (
+        "g then n i m r s d y",
+        "go to Now, Incidents, Monitors, Runs, Schedules, Definitions, System",
+    ),
+    ("j, k", "next row, row before"),
+    ("Enter", "open the row"),
+    ("x", "select the row"),
+    ("a", "to Acknowledge, on an incident"),
+    ("s", "to Snooze, on an incident"),
+    ("z", "the time zone"),
+];
+
+/// The keys, and how to switch them off.
+pub(crate) fn show(_: &Context<'_>) -> Page {
+    let body = html! {
+        (piece::part("Keys", html! {
+            dl { @for (key, does) in KEYS { div { dt { kbd { (key) } } dd { (does) } } } }
+            p { label { input type="checkbox" data-keys=""; " Keys are on in this browser" } }
+        }))
+        (piece::part("Reading pages", html! {
+            p { "Every page works without a script. With one it is looked at again whenever what it shows changes." }
+            p { "Every address can be shared: filters, views and positions are in it." }
+            p { "The same in other forms: " strong { "As JSON" } " and " strong { "As command" } " at the end of each page; the API is described at " a href="/docs" { "/docs" } "." }
+        }))
+    };
+    Page::new(Place::Nowhere, "Help", body)
+}
+
+/// The zone of times.
+pub(crate) fn zone(cx: &Context<'_>) -> Page {
+    let chosen = cx.visit.zone.as_deref().unwrap_or_default();
+    let body = html! {
+        p { "Times are shown in " strong { (cx.clock.zone_name()) } ". It is " (cx.clock.when(cx.clock.now)) "." }
+        form method="post" action="/console/zone" {
+            label.field {
+                span { "Time zone, such as Europe/Oslo; empty for UTC" }
+                input name="zone" value=(chosen) data-zone="" autocomplete="off";
+            }
+            button.main { "Show times in this zone" }
+        }
+        p.faint { "It is kept in a cookie of this browser." }
+    };
+    Page::new(Place::Nowhere, "Time zone", body)
+}

@@ -1,0 +1,181 @@
+//! Incidents: what is wrong, since when, who takes care.
+
+use kernel::access::Permission;
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::{Page, Shown};
+use crate::Context;
+use crate::piece;
+use crate::shell::Place;
+use crate::value::{at, count, cut, list, said, text};
+use crate::visit::{encoded, href};
+
+/// Incidents on a page.
+const SIZE: u64 = 50;
+
+/// The states that can be chosen, with what they are called.
+const STATES: [(&str, &str); 6] = [
+    ("", "not over"),
+    ("open", "open"),
+    ("acknowledged", "acknowledged"),
+    ("snoozed", "snoozed"),
+    ("resolved", "resolved"),
+    ("all", "all"),
+];
+
+pub(super) async fn show(cx: &Context<'_>) -> Shown {
+    let asked = &cx.visit.query;
+    let state = asked.get("state").unwrap_or_default();
+    let monitor = asked.get("monitor").unwrap_or_default();
+    let words = asked.get("q").unwrap_or_default();
+    let start: u64 = asked.get("start").and_then(|it| it.parse().ok()).unwrap_or(0);
+    let query =
+        format!("state={}&monitor={}&start={start}&size={SIZE}", encoded(state), encoded(monitor));
+    let path = format!("/api/incidents?{query}");
+    let found = cx.get(&path).await?;
+    let total = count(&found, "totalHits");
+    let lower = words.to_lowercase();
+    let has_words = |it: &&Value| lower.split_whitespace().all(|word| matches(it, word));
+    let rows: Vec<&Value> = list(&found, "results").iter().filter(has_words).collect();
+    let next = (start + SIZE < total).then(|| {
+        let next = (start + SIZE).to_string();
+        format!("/console/incidents{}", asked.with(&[("start", &next)]))
+    });
+    let body = html! {
+        (facets(cx, state))
+        form.acts method="get" {
+            (piece::field("q", "Words in this page", words, "severity, monitor, text"))
+            (piece::field("monitor", "Monitor", monitor, "name, or several apart by commas"))
+            input type="hidden" name="state" value=(state);
+            button { "Show" }
+        }
+        p.faint { (piece::counted(total, true)) " in all · " a href="/console/silences" { "Silences" } " · " a href="/console/deliveries" { "Deliveries" } " · " a href="/console/receivers" { "Receivers" } }
+        @if rows.is_empty() {
+            @if words.is_empty() && monitor.is_empty() && state.is_empty() {
+                (piece::note("good", html! { "Nothing is wrong." }))
+            } @else {
+                (piece::nothing_matches("no incident has these words and this state", "/console/incidents?state=all"))
+            }
+        } @else {
+            (table(cx, &rows))
+        }
+        (piece::more(next.as_deref()))
+    };
+    let page = Page::new(Place::Incidents, "Incidents", body);
+    Ok(page.same_as(path, "nightbell incident list").on("incident"))
+}
+
+/// Whether a word is among what is shown of an incident.
+fn matches(incident: &Value, word: &str) -> bool {
+    ["monitor", "key", "text", "severity", "status", "state"]
+        .iter()
+        .any(|name| text(incident, name).to_lowercase().contains(word))
+        || incident["labels"].to_string().to_lowercase().contains(word)
+}
+
+fn facets(cx: &Context<'_>, chosen: &str) -> Markup {
+    html! {
+        ul.facets aria-label="State" {
+            @for (state, shown) in STATES {
+                li {
+                    a href={ "/console/incidents" (cx.visit.query.with(&[("state", state), ("start", "")])) }
+                        aria-current=[(state == chosen).then_some("true")] { (shown) }
+                }
+            }
+        }
+    }
+}
+
+/// The table, with boxes to acknowledge many at once.
+fn table(cx: &Context<'_>, rows: &[&Value]) -> Markup {
+    let may = cx.may(Permission::Respond);
+    let mut heads = vec!["State", "Severity", "What", "Since", "Acknowledged"];
+    if may {
+        heads.insert(0, "Select");
+    }
+    let lines: Vec<Markup> = rows.iter().map(|it| row(cx, it, may)).collect();
+    let shown = piece::table("Incidents", &heads, &lines);
+    html! {
+        @if may {
+            form method="post" action="/console/confirm" {
+                input type="hidden" name="back" value="/console/incidents";
+                (shown)
+                div.acts {
+                    label { input type="checkbox" data-all=""; " Select all" }
+                    button.main formaction="/console/act" name="act" value="acknowledge" { "Acknowledge selected" }
+                    button name="act" value="resolve" { "Resolve selected…" }
+                }
+            }
+        } @else { (shown) }
+    }
+}
+
+fn row(cx: &Context<'_>, it: &Value, may: bool) -> Markup {
+    let id = text(it, "id");
+    let since = at(it, "openedAt").or_else(|| at(it, "since")).or_else(|| at(it, "at"));
+    html! {
+        tr {
+            @if may {
+                td { input type="checkbox" name="id" value=(id) aria-label={ "Select " (name(it)) }; }
+            }
+            td { (piece::status(state(it))) }
+            td { (severity(it)) }
+            td {
+                a href=(href(&["incidents", id])) { (name(it)) }
+                @if let Some(text) = said(it, "text") { br; (cut(text, 160)) }
+                @if let Some(why) = said(it, "suppressed") { br; span.faint { "nobody is told: " (cut(why, 100)) } }
+            }
+            td.t { (cx.clock.maybe(since)) @if let Some(since) = since { br; span.faint { (cx.clock.ago(since)) } } }
+            td { (acknowledged(cx, it)) }
+        }
+    }
+}
+
+/// How bad it is, as people say it.
+pub(super) fn severity(it: &Value) -> Markup {
+    let word = said(it, "severity").or_else(|| said(it, "worst")).unwrap_or("–");
+    let class = match word {
+        "critical" | "error" => "bad",
+        "warning" => "warn",
+        _ => "none",
+    };
+    html! { span class={ "status " (class) } { (word) } }
+}
+
+/// Where it stands; the ledger calls that its status.
+pub(super) fn state(it: &Value) -> &str {
+    said(it, "state").or_else(|| said(it, "status")).unwrap_or("unknown")
+}
+
+/// The monitor, and the key if it has several.
+pub(super) fn name(it: &Value) -> String {
+    match said(it, "key") {
+        Some(key) if !key.starts_with('$') => format!("{} · {key}", text(it, "monitor")),
+        _ => text(it, "monitor").to_owned(),
+    }
+}
+
+fn acknowledged(cx: &Context<'_>, it: &Value) -> Markup {
+    let Some(since) = at(it, "acknowledgedAt") else {
+        return html! { span.faint { "nobody" } };
+    };
+    let by = said(it, "acknowledgedBy").unwrap_or("somebody");
+    html! { (by) br; span.faint { (cx.clock.ago(since)) } }
+}
+
+/// A line of an incident elsewhere: sign, name, severity, age, who takes care.
+pub(super) fn line(cx: &Context<'_>, it: &Value) -> Markup {
+    let since = at(it, "openedAt").or_else(|| at(it, "since"));
+    html! {
+        (piece::status(state(it))) " "
+        a href=(href(&["incidents", text(it, "id")])) { (name(it)) } " "
+        (severity(it))
+        @if let Some(since) = since { " " (cx.clock.age(since)) }
+        @if let Some(when) = at(it, "acknowledgedAt") {
+            " · acknowledged by " (said(it, "acknowledgedBy").unwrap_or("somebody")) " " (cx.clock.ago(when))
+        } @else if state(it) == "open" {
+            " · nobody has acknowledged"
+        }
+    }
+}

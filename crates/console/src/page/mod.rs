@@ -1,0 +1,120 @@
+//! The pages, by address.
+
+pub(crate) mod login;
+
+mod audit;
+mod batches;
+mod compare;
+mod data;
+mod definition;
+mod definitions;
+mod deliveries;
+mod difference;
+mod entities;
+mod health;
+mod help;
+mod history;
+mod incident;
+mod incidents;
+pub(crate) mod monitor;
+mod monitors;
+mod now;
+mod run;
+mod runs;
+mod schedule;
+mod schedules;
+mod silences;
+mod start;
+mod status;
+mod system;
+mod task;
+mod timeline;
+
+use http::StatusCode;
+use maud::html;
+
+use crate::shell::{Page, Place};
+use crate::{Context, Failure, confirm, piece};
+
+/// What a page function answers.
+pub(crate) type Shown = Result<Page, Failure>;
+
+/// The page at an address.
+///
+/// # Errors
+/// There is none, or what it shows cannot be read.
+pub(crate) async fn show(cx: &Context<'_>) -> Shown {
+    let segments: Vec<&str> = cx.visit.segments.iter().map(String::as_str).collect();
+    if cx.visit.address.starts_with("/status/") {
+        return match segments[..] {
+            ["status", name] => status::show(cx, name).await,
+            _ => Err(missing(cx)),
+        };
+    }
+    match segments[..] {
+        [] => now::show(cx).await,
+        ["incidents"] => incidents::show(cx).await,
+        ["incidents", id] => incident::show(cx, id).await,
+        ["monitors"] => monitors::show(cx).await,
+        ["monitors", name] => monitor::show(cx, name).await,
+        ["monitors", name, "edit"] => monitor::edit(cx, name).await,
+        ["monitors", name, "try"] => monitor::try_out(cx, name, None).await,
+        ["silences"] => silences::show(cx).await,
+        ["deliveries"] => deliveries::show(cx).await,
+        ["receivers"] => deliveries::receivers(cx).await,
+        ["receivers", name] => deliveries::receiver(cx, name).await,
+        ["runs"] => runs::show(cx).await,
+        ["runs", id] => run::show(cx, id).await,
+        ["runs", id, "with", other] => compare::show(cx, id, other).await,
+        ["batches"] => batches::show(cx, None),
+        ["batches", id] => batches::show(cx, Some(id)),
+        ["entities"] => entities::list(cx).await,
+        ["entities", hub, name, key] => entities::show(cx, hub, name, key).await,
+        ["schedules"] => schedules::show(cx).await,
+        ["schedules", name] => schedule::show(cx, name).await,
+        ["definitions"] => definitions::show(cx, "workflow").await,
+        ["definitions", kind] => definitions::show(cx, kind).await,
+        ["definitions", kind, name] => definition::show(cx, kind, name, None).await,
+        ["definitions", "workflow", name, "start"] => start::show(cx, name, None).await,
+        ["definitions", "workflow", name, version, "start"] => {
+            start::show(cx, name, Some(version)).await
+        }
+        ["definitions", kind, name, versions] => match versions.split_once("..") {
+            Some((before, after)) => definition::diff(cx, kind, name, before, after).await,
+            None => definition::show(cx, kind, name, Some(versions)).await,
+        },
+        ["system"] => system::show(cx, "health").await,
+        ["system", part] => system::show(cx, part).await,
+        ["confirm"] => confirm::show(cx, &cx.visit.query).await,
+        ["login"] => Ok(login::page(cx)),
+        ["help"] => Ok(help::show(cx)),
+        ["zone"] => Ok(help::zone(cx)),
+        _ => Err(missing(cx)),
+    }
+}
+
+fn missing(cx: &Context<'_>) -> Failure {
+    Failure::missing(format!("There is no page at {}", cx.visit.path()))
+        .with_hint("The navigation above leads to every place of the console.")
+}
+
+/// The page of a failure: what, where, and what to do next.
+pub(crate) fn failure(failure: &Failure) -> Page {
+    let title = match failure.status {
+        StatusCode::NOT_FOUND => "Not found",
+        StatusCode::FORBIDDEN => "Not allowed",
+        StatusCode::CONFLICT => "It has changed meanwhile",
+        StatusCode::BAD_REQUEST => "That cannot be done",
+        StatusCode::SERVICE_UNAVAILABLE => "Not available now",
+        _ => "That went wrong",
+    };
+    let body = html! {
+        (piece::note("bad", html! { (failure.message) }))
+        @if !failure.flaws.is_empty() {
+            ul { @for flaw in failure.flaws.iter().take(50) { li { (flaw) } } }
+        }
+        @if let Some(hint) = &failure.hint { p { (hint) } }
+        p { a href="/console/" { "Now" } }
+    };
+    Page { status: failure.status, ..Page::new(Place::Nowhere, title, body) }
+}

@@ -1,0 +1,234 @@
+//! A monitor: since when, and is the rule right? Its editor, and a check that tells nobody.
+
+use http::Method;
+use kernel::Timestamp;
+use kernel::access::Permission;
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::{Page, Shown, incidents};
+use crate::clock::length;
+use crate::shell::Place;
+use crate::value::{at, count, cut, list, plain, said, text};
+use crate::visit::{encoded, href};
+use crate::{Context, Failure, piece};
+
+/// Half hours of a strip of a day.
+const CELLS: i64 = 48;
+
+pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
+    let path = format!("/api/monitors/{}", encoded(name));
+    let it = cx.get(&path).await?;
+    let history = cx.get(&format!("{path}/history?size=100")).await?;
+    let checks = cx.get(&format!("{path}/checks?size=20")).await?;
+    let waits: Vec<String> = list(&it, "waitsFor").iter().map(plain).collect();
+    let open = list(&it, "openIncidents");
+    let body = html! {
+        (piece::note(if text(&it, "status") == "DOWN" { "bad" } else { "" }, html! {
+            (piece::status(text(&it, "status")))
+            @if let Some(last) = at(&it, "lastAnswerAt") { " · last answer " (cx.clock.ago(last)) }
+            @if let Some(why) = said(&it, "reason") { br; (cut(why, 500)) }
+            @for wait in &waits { br; "Waits for " (wait) }
+        }))
+        div.acts {
+            @if text(&it, "kind") != "heartbeat" { (piece::act(cx, Permission::Run, "check", name, "Check now")) }
+            @if cx.may(Permission::Respond) { a.button href={ "/console/silences?match=" (encoded(&format!("monitor={name}"))) } { "Silence…" } }
+            a.button href=(href(&["monitors", name, "try"])) { "Try" }
+            a.button href=(href(&["monitors", name, "edit"])) { "Definition" }
+        }
+        @if !open.is_empty() {
+            (piece::part("Open incidents", html! { ul { @for it in open { li { (incidents::line(cx, it)) } } } }))
+        }
+        (piece::part("The last 24 hours", strip(cx, list(&history, "incidents"), list(&history, "missed"))))
+        (piece::facts(&facts(cx, &it)))
+        (piece::part("Checks", checks_table(cx, list(&checks, "results"))))
+        (piece::part("Incidents", past(cx, list(&history, "incidents"))))
+        (piece::part("Deliveries", super::deliveries::lines(cx, list(&history, "deliveries"), 20)))
+        @if !list(&history, "missed").is_empty() {
+            (piece::part("Checks that did not run", missed(cx, list(&history, "missed"))))
+        }
+    };
+    let page = Page::new(Place::Monitors, name, body).below("Monitors", "/console/monitors");
+    Ok(page
+        .same_as(path, format!("nightbell monitor show {name}"))
+        .on("monitor incident")
+        .about(kernel::ExecutionId::monitor(name).as_str()))
+}
+
+fn facts(cx: &Context<'_>, it: &Value) -> Vec<(&'static str, Markup)> {
+    let beat = &it["heartbeat"];
+    let mut facts = vec![
+        ("Kind", html! { (text(it, "kind")) }),
+        ("Next check", cx.clock.maybe(at(it, "nextCheckAt"))),
+        ("Checks so far", html! { (count(it, "checkCount")) }),
+        ("Missed", html! { (count(it, "missedCount")) }),
+        ("Errors in a row", html! { (count(it, "errors")) }),
+        (
+            "Defined in",
+            html! { (said(it, "origin").or_else(|| said(it, "source")).unwrap_or("–")) },
+        ),
+        ("Changed", cx.clock.maybe(at(it, "updatedAt"))),
+    ];
+    if beat.is_object() {
+        facts.push(("Call expected", cx.clock.maybe(at(beat, "expectedAt"))));
+        facts.push(("Late from", cx.clock.maybe(at(beat, "lateAt"))));
+        facts.push(("Last call", cx.clock.maybe(at(beat, "lastPingAt"))));
+        facts.push(("Last success", cx.clock.maybe(at(beat, "lastSuccessAt"))));
+    }
+    facts
+}
+
+/// When it was wrong in the last day: a cell is half an hour, its worst result.
+fn strip(cx: &Context<'_>, incidents: &[Value], missed: &[Value]) -> Markup {
+    let now = cx.clock.now;
+    let cell = 1_800_000;
+    let from = now.plus_millis(-cell * CELLS);
+    let mut cells = [0_u16; CELLS as usize];
+    let mut mark = |begin: Timestamp, end: Timestamp, what: u16| {
+        let first = (begin.since(from) / cell).clamp(0, CELLS - 1);
+        let last = (end.since(from) / cell).clamp(0, CELLS - 1);
+        if end < from || begin > now {
+            return;
+        }
+        for place in &mut cells[first as usize..=last as usize] {
+            *place = (*place).max(what);
+        }
+    };
+    for line in missed {
+        if let Some(at) = at(line, "at") {
+            mark(at, at, 1);
+        }
+    }
+    for incident in incidents {
+        let begin = at(incident, "openedAt")
+            .or_else(|| at(incident, "since"))
+            .or_else(|| at(incident, "at"));
+        if let Some(begin) = begin {
+            mark(begin, at(incident, "resolvedAt").unwrap_or(now), 2);
+        }
+    }
+    let path = |what: u16| {
+        let marked = cells.iter().enumerate().filter(|(_, cell)| **cell == what);
+        marked.map(|(at, _)| format!("M{} 2h9v16h-9z", at * 10)).collect::<Vec<_>>().concat()
+    };
+    let wrong = cells.iter().filter(|cell| **cell == 2).count();
+    html! {
+        svg.strip viewBox="0 0 480 20" preserveAspectRatio="none" role="img"
+            aria-label={ "Incidents in " (wrong) " of 48 half hours" } {
+            path.ok d=(path(0)) {}
+            path.odd d=(path(1)) {}
+            path.no d=(path(2)) {}
+        }
+        p.faint { "From " (cx.clock.when(from)) ". Half hours with an incident are red, with missed checks amber; results of single checks are kept for the newest only." }
+    }
+}
+
+fn checks_table(cx: &Context<'_>, checks: &[Value]) -> Markup {
+    let rows: Vec<Markup> = checks
+        .iter()
+        .map(|it| {
+            let (began, ended) = (at(it, "startTime"), at(it, "endTime"));
+            let took = began.map(|began| ended.unwrap_or(cx.clock.now).since(began).max(0));
+            html! {
+                tr {
+                    td { (piece::status(text(it, "status"))) }
+                    td.t { (cx.clock.maybe(began)) }
+                    td.n { (took.map_or_else(|| "–".to_owned(), length)) }
+                    td { (piece::run(text(it, "workflowId"))) @if let Some(why) = said(it, "reason") { " " (cut(why, 160)) } }
+                }
+            }
+        })
+        .collect();
+    html! {
+        @if rows.is_empty() { p.faint { "No run of a check is kept." } }
+        @else { (piece::table("Checks", &["Status", "Began", "Took", "Run"], &rows)) }
+    }
+}
+
+fn past(cx: &Context<'_>, lines: &[Value]) -> Markup {
+    html! {
+        @if lines.is_empty() { p.faint { "None that is recorded." } }
+        ul.time {
+            @for it in lines.iter().take(20) {
+                li {
+                    (cx.clock.maybe(at(it, "openedAt").or_else(|| at(it, "at"))))
+                    (piece::status(incidents::state(it))) " "
+                    a href=(href(&["incidents", text(it, "id")])) { (incidents::name(it)) }
+                    @if let Some(text) = said(it, "text") { " · " (cut(text, 160)) }
+                }
+            }
+        }
+    }
+}
+
+fn missed(cx: &Context<'_>, lines: &[Value]) -> Markup {
+    html! {
+        ul.time {
+            @for it in lines.iter().take(20) {
+                li { (cx.clock.maybe(at(it, "at"))) (text(it, "status")) @if let Some(why) = said(it, "reason") { " · " (cut(why, 160)) } }
+            }
+        }
+    }
+}
+
+/// The definition, and how it is changed.
+pub(super) async fn edit(cx: &Context<'_>, name: &str) -> Shown {
+    let path = format!("/api/monitors/{}", encoded(name));
+    let it = cx.get(&path).await?;
+    let source = said(&it, "source").unwrap_or("–");
+    let body = html! {
+        @if source.starts_with("file:") {
+            (piece::note("", html! { "A file defines this monitor: " code { (said(&it, "origin").unwrap_or(source)) } ". Change it there; the server reads it again by itself." }))
+        } @else {
+            (piece::note("", html! { "It was defined through the API, as part of " code { (source) } ". Change it with " code { "nightbell monitor apply FILE" } " or " code { "PUT /api/monitors/" (name) } "." }))
+        }
+        (piece::part("Definition in force", piece::payload(&it["definition"], &path)))
+        (piece::facts(&[
+            ("Version", html! { (plain(&it["version"])) }),
+            ("Changed", cx.clock.maybe(at(&it, "updatedAt"))),
+        ]))
+    };
+    let page = Page::new(Place::Monitors, format!("{name}: definition"), body);
+    let page = page.below("Monitor", href(&["monitors", name]));
+    Ok(page.same_as(path, format!("nightbell monitor show {name}")))
+}
+
+/// What a check would find now, told to nobody; `given` is a changed definition, as files write it.
+/// The check itself is made, so it is asked for by a form.
+pub(crate) async fn try_out(cx: &Context<'_>, name: &str, given: Option<&str>) -> Shown {
+    let path = format!("/api/monitors/{}", encoded(name));
+    let it = cx.get(&path).await?;
+    let answer = match given {
+        Some(text) if cx.may(Permission::Edit) => {
+            let body = Value::from(text);
+            Some(cx.api.ask(Method::POST, &format!("{path}/preview"), Some(&body)).await)
+        }
+        Some(_) => return Err(Failure::forbidden("Trying a monitor needs the permission edit")),
+        None => None,
+    };
+    let body = html! {
+        p { "Checks once, as the monitor would, and tells nobody. A changed definition can be tried before it is applied." }
+        @if cx.may(Permission::Edit) {
+            form method="post" action=(href(&["monitors", name, "try"])) {
+                label.field { span { "A changed monitors file; empty tries what is in force" } textarea name="file" { (given.unwrap_or_default()) } }
+                button.main { "Try" }
+            }
+        } @else { (piece::note("", html! { "Trying needs the permission " code { "edit" } "." })) }
+        @if let Some(answer) = &answer {
+            @if answer.status.is_success() { (piece::part("What would come of it", piece::payload(&answer.body, &path))) }
+            @else { (refusal(&Failure::of(answer.status, &answer.body))) }
+        }
+        (piece::part("The definition in force", piece::payload(&it["definition"], &path)))
+    };
+    let page = Page::new(Place::Monitors, format!("{name}: try"), body);
+    let page = page.below("Monitor", href(&["monitors", name]));
+    Ok(page.same_as(path, format!("nightbell monitor preview {name}")).with_payloads())
+}
+
+/// Why something that was typed is refused, beside what was typed.
+fn refusal(failure: &Failure) -> Markup {
+    html! {
+        (piece::note("bad", html! { (failure.message) @if let Some(hint) = &failure.hint { br; (hint) } }))
+        ul { @for flaw in failure.flaws.iter().take(50) { li { (flaw) } } }
+    }
+}

@@ -1,0 +1,92 @@
+//! Monitors: what is watched, how it stands, when it is looked at next.
+
+use kernel::access::Permission;
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::{Page, Shown};
+use crate::Context;
+use crate::piece;
+use crate::shell::Place;
+use crate::value::{at, count, cut, list, said, text};
+use crate::visit::{encoded, href};
+
+/// Monitors on a page.
+const SIZE: u64 = 50;
+const STATUSES: [&str; 5] = ["DOWN", "UNKNOWN", "PENDING", "NEW", "UP"];
+
+pub(super) async fn show(cx: &Context<'_>) -> Shown {
+    let asked = &cx.visit.query;
+    let (status, name) =
+        (asked.get("status").unwrap_or_default(), asked.get("q").unwrap_or_default());
+    let start: u64 = asked.get("start").and_then(|it| it.parse().ok()).unwrap_or(0);
+    let pattern = match name {
+        "" => String::new(),
+        name if name.contains('*') => name.to_owned(),
+        name => format!("*{name}*"),
+    };
+    let filters = [("status", status), ("name", &pattern)];
+    let filters = filters.iter().filter(|(_, value)| !value.is_empty());
+    let filters: Vec<String> =
+        filters.map(|(name, value)| format!("&{name}={}", encoded(value))).collect();
+    let path = format!("/api/monitors?start={start}&size={SIZE}{}", filters.concat());
+    let found = cx.get(&path).await?;
+    let total = count(&found, "totalHits");
+    let mut facets = Vec::new();
+    for status in STATUSES {
+        let of = cx.get(&format!("/api/monitors?size=1&status={status}")).await?;
+        facets.push((status, count(&of, "totalHits")));
+    }
+    let rows: Vec<Markup> = list(&found, "results").iter().map(|it| row(cx, it)).collect();
+    let next = (start + SIZE < total).then(|| {
+        format!("/console/monitors{}", asked.with(&[("start", &(start + SIZE).to_string())]))
+    });
+    let body = html! {
+        ul.facets aria-label="Status" {
+            li { a href={ "/console/monitors" (asked.with(&[("status", ""), ("start", "")])) } aria-current=[status.is_empty().then_some("true")] { "any status" } }
+            @for (word, count) in &facets {
+                li { a href={ "/console/monitors" (asked.with(&[("status", word), ("start", "")])) } aria-current=[(word == &status).then_some("true")] { (piece::status(word)) " " (count) } }
+            }
+        }
+        form.acts method="get" {
+            (piece::field("q", "Name", name, "shop or shop-*"))
+            input type="hidden" name="status" value=(status);
+            button { "Show" }
+        }
+        @if rows.is_empty() {
+            @if name.is_empty() && status.is_empty() {
+                (piece::nothing_yet("no monitor is defined", "nightbell monitor apply FILE"))
+            } @else { (piece::nothing_matches("no monitor has this name and status", "/console/monitors")) }
+        } @else {
+            p.faint { (piece::counted(total, true)) " monitors" }
+            (piece::table("Monitors", &["Status", "Monitor", "Kind", "Last answer", "Next check", "Incidents", ""], &rows))
+        }
+        (piece::more(next.as_deref()))
+    };
+    let page = Page::new(Place::Monitors, "Monitors", body);
+    Ok(page.same_as(path, "nightbell monitor list").on("monitor incident"))
+}
+
+fn row(cx: &Context<'_>, it: &Value) -> Markup {
+    let name = text(it, "name");
+    let open = list(it, "openIncidents");
+    let next = at(it, "nextCheckAt");
+    let is_heartbeat = text(it, "kind") == "heartbeat";
+    html! {
+        tr {
+            td { (piece::status(text(it, "status"))) }
+            td { a href=(href(&["monitors", name])) { (name) }
+                @if let Some(why) = said(it, "reason") { br; span.faint { (cut(why, 120)) } } }
+            td { (text(it, "kind")) }
+            td.t { @if let Some(last) = at(it, "lastAnswerAt") { (cx.clock.ago(last)) } @else { span.faint { "none yet" } } }
+            td.t { @if let Some(next) = next { (cx.clock.ago(next)) } @else { span.faint { "waits for a call" } } }
+            td {
+                @for incident in open.iter().take(3) {
+                    a href=(href(&["incidents", text(incident, "id")])) { (said(incident, "severity").unwrap_or("incident")) } " "
+                }
+                @if open.len() > 3 { "and " (open.len() - 3) " more" }
+            }
+            td { @if !is_heartbeat { (piece::act(cx, Permission::Run, "check", name, "Check now")) } }
+        }
+    }
+}

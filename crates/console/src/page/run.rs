@@ -1,0 +1,326 @@
+//! A run: why it stands where it stands, before any picture of it; then its views.
+
+use engine::AnyMachine;
+use kernel::access::Permission;
+use kernel::graph::{Execution, Status, Task, TaskStatus};
+use kernel::{ExecutionId, MachineKind, Timestamp};
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::{Page, Shown, data, history, task, timeline};
+use crate::clock::length;
+use crate::shell::Place;
+use crate::value::{at, cut, list, said, text};
+use crate::visit::{encoded, href};
+use crate::{Context, Failure, graph, piece};
+
+/// The views of a run, each with its own address.
+const VIEWS: [(&str, &str); 6] = [
+    ("graph", "Graph"),
+    ("timeline", "Timeline"),
+    ("tasks", "Tasks"),
+    ("history", "History"),
+    ("data", "Data"),
+    ("logs", "Logs"),
+];
+
+/// What the head of the page shows: it needs no payload.
+#[derive(Clone, Debug)]
+pub(super) struct Brief {
+    pub(super) name: String,
+    version: Option<i32>,
+    pub(super) status: String,
+    reason: Option<String>,
+    created_at: Timestamp,
+    ended_at: Option<Timestamp>,
+    parent: Option<ExecutionId>,
+    correlation: Option<String>,
+    tasks: usize,
+    created_by: Option<String>,
+    /// Whether it runs as code in workers.
+    is_code: bool,
+}
+
+/// Reads what the head shows; an execution or an instance of code.
+pub(super) async fn brief(cx: &Context<'_>, id: &str) -> Result<Brief, Failure> {
+    let missing = || {
+        Failure::missing(format!("There is no run {}", cut(id, 100)))
+            .with_hint("It may have been removed: finished runs are kept for a while only.")
+    };
+    if id.is_empty() || id.len() > ExecutionId::LENGTH_MAX {
+        return Err(missing());
+    }
+    let id = ExecutionId::new(id);
+    if let Some(reason) = cx.engine.quarantine_of(&id) {
+        return Ok(Brief {
+            name: "Quarantined".to_owned(),
+            version: None,
+            status: "QUARANTINED".to_owned(),
+            reason: Some(reason),
+            created_at: cx.clock.now,
+            ended_at: None,
+            parent: None,
+            correlation: None,
+            tasks: 0,
+            created_by: None,
+            is_code: false,
+        });
+    }
+    let look = |machine: &AnyMachine| {
+        let execution = machine.execution().filter(|it| it.is_started()).map(of_execution);
+        let instance = machine.instance().filter(|it| it.has_begun()).map(|it| Brief {
+            name: it.name().to_string(),
+            version: None,
+            status: it.status.as_str().to_owned(),
+            reason: it.failure.as_ref().map(|failure| failure.message.to_string()),
+            created_at: it.created_at,
+            ended_at: it.ended_at,
+            parent: it.parent(),
+            correlation: None,
+            tasks: 0,
+            created_by: None,
+            is_code: true,
+        });
+        execution.or(instance)
+    };
+    cx.engine.look(&id, look).await?.flatten().ok_or_else(missing)
+}
+
+fn of_execution(state: &Execution) -> Brief {
+    let definition = &state.plan().definition;
+    Brief {
+        name: definition.name.clone(),
+        version: Some(definition.version),
+        status: state.status.as_str().to_owned(),
+        reason: state.reason.as_deref().map(str::to_owned),
+        created_at: state.created_at,
+        ended_at: state.ended_at,
+        parent: state.parent.as_ref().map(|parent| parent.execution.clone()),
+        correlation: state.correlation_id.as_deref().map(str::to_owned),
+        tasks: state.task_count(),
+        created_by: state.created_by.as_deref().map(str::to_owned),
+        is_code: false,
+    }
+}
+
+pub(super) async fn show(cx: &Context<'_>, id: &str) -> Shown {
+    let brief = brief(cx, id).await?;
+    let first = if brief.is_code { "history" } else { "graph" };
+    let view = cx.visit.query.get("view").unwrap_or(first);
+    let is_quarantined = brief.status == "QUARANTINED";
+    let shown = match view {
+        _ if is_quarantined => crate::shell::cannot_tell(
+            "the run is left alone after an internal error, until the server starts again",
+        ),
+        "timeline" if !brief.is_code => timeline::view(cx, id).await?,
+        "tasks" if !brief.is_code => task::list(cx, id).await?,
+        "history" | "timeline" | "tasks" | "graph" if brief.is_code => {
+            history::of_code(cx, id).await?
+        }
+        "history" => history::view(cx, id).await?,
+        "data" => data::view(cx, id, brief.is_code).await?,
+        "logs" => task::logs(cx, id).await?,
+        _ => picture(cx, id).await?,
+    };
+    let chosen = cx.visit.query.get("task");
+    let panel = match chosen {
+        Some(task) if !brief.is_code => Some(task::panel(cx, id, task).await?),
+        _ => None,
+    };
+    let body = html! {
+        (why(cx, id, &brief).await?)
+        (acts(cx, id, &brief))
+        (facts(cx, &brief))
+        (tabs(id, &brief, view))
+        @if let Some(panel) = panel {
+            div.two { div { (shown) } div.panel { (panel) } }
+        } @else { (shown) }
+    };
+    let version = brief.version.map(|version| format!(" · v{version}")).unwrap_or_default();
+    let title = format!("{}{version}", brief.name);
+    let page = Page::new(Place::Runs, title, body).below("Runs", "/console/runs");
+    let json = format!("/api/workflow/{}", encoded(id));
+    Ok(page.same_as(json, format!("nightbell run why {id}")).on("run").about(id).with_payloads())
+}
+
+/// Why it stands where it stands, in sentences.
+async fn why(cx: &Context<'_>, id: &str, brief: &Brief) -> Result<Markup, Failure> {
+    let is_open = matches!(brief.status.as_str(), "RUNNING" | "PAUSED" | "PENDING" | "SUSPENDED");
+    let lasted = length(brief.ended_at.unwrap_or(cx.clock.now).since(brief.created_at).max(0));
+    if !is_open {
+        let class = match piece::look(&brief.status).0 {
+            "bad" => "bad",
+            "good" => "good",
+            _ => "warn",
+        };
+        return Ok(piece::note(
+            class,
+            html! {
+                (piece::status(&brief.status)) " after " (lasted)
+                @if let Some(reason) = &brief.reason { br; (cut(reason, 1000)) }
+            },
+        ));
+    }
+    let why = match cx.get(&format!("/api/workflow/{}/why", encoded(id))).await {
+        Ok(why) => why,
+        Err(failure) => return Ok(crate::shell::cannot_tell(&failure.message)),
+    };
+    let waiting = list(&why, "waiting");
+    Ok(piece::note(
+        "why",
+        html! {
+            (piece::status(&brief.status)) " for " (lasted)
+            @if let Some(reason) = &brief.reason { br; (cut(reason, 1000)) }
+            @if waiting.is_empty() { br; "It waits for nothing: its next step is being decided." }
+            @for it in waiting.iter().take(WAITING_MAX) { br; (waits_for(cx, it)) }
+            @if waiting.len() > WAITING_MAX { br; (waiting.len() - WAITING_MAX) " more tasks wait." }
+        },
+    ))
+}
+
+/// Waiting tasks that are explained at the top.
+const WAITING_MAX: usize = 5;
+
+fn waits_for(cx: &Context<'_>, it: &Value) -> Markup {
+    let reference = said(it, "reference").or_else(|| said(it, "name"));
+    let is_queue =
+        matches!(text(it, "code"), "no-worker" | "queued" | "rate-limit" | "concurrency-limit");
+    let task = text(it, "taskType");
+    html! {
+        @if let Some(reference) = reference { code { (reference) } ": " }
+        (text(it, "reason"))
+        @if let Some(since) = at(it, "since") { " · since " (cx.clock.when(since)) " (" (cx.clock.age(since)) ")" }
+        @if let Some(until) = at(it, "until") { " · until " (cx.clock.when(until)) }
+        @if is_queue && !task.is_empty() { " · " a href={ "/console/system/queues?q=" (encoded(task)) } { "queue" } }
+        @for holder in list(&it["limitedBy"], "holders").iter().take(5) {
+            " · held by " (piece::run(holder.as_str().unwrap_or_default()))
+        }
+    }
+}
+
+fn acts(cx: &Context<'_>, id: &str, brief: &Brief) -> Markup {
+    let need = Permission::Run;
+    let status = brief.status.as_str();
+    let has_failed = matches!(status, "FAILED" | "TIMED_OUT" | "TERMINATED");
+    html! {
+        @if cx.may(need) && status != "QUARANTINED" && !brief.is_code {
+            div.acts {
+                @if status == "RUNNING" { (piece::act(cx, need, "pause", id, "Pause")) }
+                @if status == "PAUSED" { (piece::act(cx, need, "resume", id, "Resume")) }
+                @if has_failed { (piece::act(cx, need, "retry", id, "Retry")) }
+                @if brief.ended_at.is_some() { (piece::preview(cx, need, "restart", id, "Restart")) }
+                @if brief.ended_at.is_none() || status == "FAILED" || status == "TIMED_OUT" {
+                    (piece::preview(cx, need, "terminate", id, "Terminate"))
+                }
+            }
+        } @else if brief.is_code {
+            p.faint { "This run is code in workers: " code { "nightbell" } " and its SDKs steer it." }
+        }
+    }
+}
+
+fn facts(cx: &Context<'_>, brief: &Brief) -> Markup {
+    let mut facts = vec![
+        ("Definition", piece::link(&["definitions", "workflow", &brief.name], &brief.name)),
+        ("Started", cx.clock.when(brief.created_at)),
+        ("Ended", cx.clock.maybe(brief.ended_at)),
+    ];
+    if !brief.is_code {
+        facts.push(("Tasks", html! { (brief.tasks) }));
+    }
+    if let Some(parent) = &brief.parent {
+        facts.push(("Started by run", piece::run(parent.as_str())));
+    }
+    if let Some(label) = &brief.correlation {
+        let query = format!("correlation:{label}");
+        facts.push((
+            "Correlation",
+            html! { a href={ "/console/runs?q=" (encoded(&query)) } { (label) } },
+        ));
+    }
+    if let Some(by) = &brief.created_by {
+        facts.push(("Created by", html! { (by) }));
+    }
+    piece::facts(&facts)
+}
+
+fn tabs(id: &str, brief: &Brief, view: &str) -> Markup {
+    let of_code = ["history", "data"];
+    let views = VIEWS.iter().filter(|(name, _)| !brief.is_code || of_code.contains(name));
+    let page = href(&["runs", id]);
+    html! {
+        ul.tabs aria-label="Views" {
+            @for (name, shown) in views {
+                li { a href={ (page) "?view=" (name) } aria-current=[(*name == view).then_some("page")] { (shown) } }
+            }
+            li { a href={ (page) "/with/last-good" } { "Compare with last good" } }
+        }
+    }
+}
+
+/// The picture of the definition with what became of each node, and its twin as a table.
+async fn picture(cx: &Context<'_>, id: &str) -> Result<Markup, Failure> {
+    let chosen = cx.visit.query.get("task").and_then(|it| it.parse::<u32>().ok());
+    let look = |state: &Execution| {
+        let nodes = graph::Standing::of(state);
+        let here = chosen.and_then(|sequence| state.task(sequence));
+        let here = here.map(|task| state.node_of(task).reference.to_string());
+        (graph::of_definition(&state.plan().definition), nodes, here, grafted(state))
+    };
+    let Some((blocks, nodes, here, grafted)) = cx.engine.read(&ExecutionId::new(id), look).await?
+    else {
+        return Err(Failure::missing("The run was removed meanwhile"));
+    };
+    let page = href(&["runs", id]);
+    let to = |reference: &str| {
+        let sequence = nodes.get(reference)?.latest;
+        Some(format!("{page}?view=graph&task={sequence}"))
+    };
+    Ok(html! {
+        (graph::svg(&blocks, &nodes, here.as_deref(), &to))
+        @if grafted > 0 {
+            p.faint { (grafted) " tasks of dynamic forks are not in the picture: " a href={ (page) "?view=tasks" } { "Tasks" } " has them." }
+        }
+        details { summary { "The same as a table" } (graph::twin(&blocks, &nodes, &to)) }
+    })
+}
+
+/// Tasks at places that the definition does not have.
+fn grafted(state: &Execution) -> usize {
+    let plan = state.plan();
+    state.tasks().filter(|task| plan.node_named(&state.node_of(task).reference).is_none()).count()
+}
+
+/// Whether a task ended badly.
+pub(super) fn is_bad(task: &Task) -> bool {
+    task.status.is_closed()
+        && !matches!(
+            task.status,
+            TaskStatus::Completed
+                | TaskStatus::Skipped
+                | TaskStatus::Canceled
+                | TaskStatus::CompletedWithErrors
+        )
+}
+
+/// The run of the same workflow that last went well, apart from this one.
+pub(super) async fn last_good(
+    cx: &Context<'_>,
+    id: &str,
+    name: &str,
+) -> Result<Option<String>, Failure> {
+    use engine::search::{Counting, Filter, Search, Sort, SortField, TextField, TimeField};
+    let search = Search {
+        machine: MachineKind::Execution,
+        filters: vec![
+            Filter::In(TextField::Name, vec![name.to_owned()]),
+            Filter::In(TextField::Status, vec![Status::Completed.as_str().to_owned()]),
+        ],
+        sort: vec![Sort { by: SortField::Time(TimeField::Created), descending: true }],
+        size: 2,
+        counting: Counting::Next,
+        ..Search::default()
+    };
+    let rows = cx.engine.store().search(&search).await?.rows;
+    Ok(rows.into_iter().map(|head| head.id.as_str().to_owned()).find(|other| other != id))
+}

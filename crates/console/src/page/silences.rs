@@ -1,0 +1,115 @@
+//! Silences: what is hidden, until when, by whom and why; and a form for one more, with what it would
+//! hide.
+
+use http::Method;
+use kernel::access::Permission;
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::{Page, Shown, incidents};
+use crate::act::silence_of;
+use crate::shell::Place;
+use crate::value::{at, cut, plain, said, text};
+use crate::{Context, Failure, piece};
+
+pub(super) async fn show(cx: &Context<'_>) -> Shown {
+    let all = cx.get("/api/silences").await?;
+    let all: Vec<&Value> = all.as_array().into_iter().flatten().collect();
+    let (over, kept): (Vec<&Value>, Vec<&Value>) =
+        all.into_iter().partition(|it| it["over"] == true);
+    let heads = ["Now", "Hides", "When", "By", "Why", ""];
+    let table = |silences: &[&Value]| {
+        let rows: Vec<Markup> = silences.iter().map(|it| row(cx, it)).collect();
+        piece::table("Silences", &heads, &rows)
+    };
+    let body = html! {
+        @if cx.may(Permission::Respond) { (new(cx).await?) }
+        @if kept.is_empty() { (piece::note("empty", html! { "Nothing is silenced." })) } @else { (table(&kept)) }
+        @if !over.is_empty() { details { summary { (over.len()) " are over" } (table(&over)) } }
+    };
+    let page =
+        Page::new(Place::Incidents, "Silences", body).below("Incidents", "/console/incidents");
+    Ok(page.same_as("/api/silences", "nightbell silence list").on("incident monitor"))
+}
+
+fn row(cx: &Context<'_>, it: &Value) -> Markup {
+    let until = &it["inForceUntil"];
+    let id = text(it, "id");
+    let when = match said(it, "hours") {
+        Some(hours) => html! { (hours) " " (text(it, "tz")) },
+        None => {
+            html! { (cx.clock.maybe(at(it, "from"))) " to " (cx.clock.maybe(at(it, "to"))) }
+        }
+    };
+    html! {
+        tr {
+            td {
+                @if until.is_null() { span.faint { "not in force" } }
+                @else { strong { "hides" }
+                    @if let Some(until) = at(it, "inForceUntil") { br; span.faint { "for " (cx.clock.age(cx.clock.now.plus_millis(cx.clock.now.since(until)))) } } }
+            }
+            td { code { (matchers(&it["match"])) } }
+            td { (when) }
+            td { (said(it, "by").unwrap_or("–")) }
+            td { (cut(said(it, "comment").unwrap_or("–"), 200)) br; span.faint { (cut(id, 40)) } }
+            td {
+                @if let Some(source) = said(it, "source") { span.faint { "in " (source) } }
+                @else if it["over"] != true { (piece::preview(cx, Permission::Respond, "end-silence", id, "End")) }
+            }
+        }
+    }
+}
+
+fn matchers(matchers: &Value) -> String {
+    let pairs = matchers.as_object().into_iter().flatten();
+    let shown = pairs.map(|(label, value)| match value.get("not") {
+        Some(not) => format!("{label}≠{}", plain(not)),
+        None => format!("{label}={}", plain(value)),
+    });
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+/// The form; once it is filled in, what it would hide, and the button that makes it.
+async fn new(cx: &Context<'_>) -> Result<Markup, Failure> {
+    let asked = &cx.visit.query;
+    let value = |name: &'static str| asked.get(name).unwrap_or_default();
+    let hidden = match asked.get("for") {
+        Some(_) => Some(preview(cx).await),
+        None => None,
+    };
+    Ok(html! {
+        details open[asked.get("match").is_some()] {
+            summary { "New silence" }
+            form method="get" {
+                (piece::field("match", "What it hides: label=value, several apart by commas", value("match"), "monitor=shop, team=data"))
+                (piece::field("for", "For how long", asked.get("for").unwrap_or("2h"), "2h"))
+                (piece::field("why", "Why", value("why"), "deploying"))
+                button { "What would it hide?" }
+            }
+            @match &hidden {
+                None => {}
+                Some(Err(failure)) => { (piece::note("bad", html! { (failure.message) @if let Some(hint) = &failure.hint { br; (hint) } })) }
+                Some(Ok(open)) => {
+                    (piece::note("warn", html! { "It would hide " (open.len()) " open incidents, and what opens later." }))
+                    ul { @for it in open.iter().take(20) { li { (incidents::line(cx, it)) } } }
+                    form method="post" action="/console/act" {
+                        input type="hidden" name="act" value="silence";
+                        input type="hidden" name="id" value="new";
+                        input type="hidden" name="match" value=(value("match"));
+                        input type="hidden" name="for" value=(value("for"));
+                        input type="hidden" name="why" value=(value("why"));
+                        input type="hidden" name="back" value="/console/silences";
+                        button.main { "Silence" }
+                    }
+                }
+            }
+        }
+    })
+}
+
+async fn preview(cx: &Context<'_>) -> Result<Vec<Value>, Failure> {
+    let body = silence_of(&cx.visit.query)?;
+    // A question that needs a body: it makes nothing.
+    let open = cx.change(Method::POST, "/api/silences/preview", Some(&body)).await?;
+    Ok(open.as_array().cloned().unwrap_or_default())
+}

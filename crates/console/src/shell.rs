@@ -1,0 +1,246 @@
+//! The frame of every page: head, navigation, the one heading, and what can be done with any page.
+
+use http::StatusCode;
+use maud::{DOCTYPE, Markup, html};
+
+use crate::Context;
+use crate::asset::ASSETS;
+use crate::piece;
+
+/// The places of the console, in the order of the navigation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Now,
+    Incidents,
+    Monitors,
+    Runs,
+    Schedules,
+    Definitions,
+    System,
+    /// None of them.
+    Nowhere,
+}
+
+/// Each with its name, its address and the key after `g` that leads there.
+const PLACES: [(Place, &str, &str, &str); 7] = [
+    (Place::Now, "Now", "/console/", "n"),
+    (Place::Incidents, "Incidents", "/console/incidents", "i"),
+    (Place::Monitors, "Monitors", "/console/monitors", "m"),
+    (Place::Runs, "Runs", "/console/runs", "r"),
+    (Place::Schedules, "Schedules", "/console/schedules", "s"),
+    (Place::Definitions, "Definitions", "/console/definitions", "d"),
+    (Place::System, "System", "/console/system/health", "y"),
+];
+
+/// One page, without its frame.
+#[derive(Debug)]
+pub struct Page {
+    pub(crate) status: StatusCode,
+    pub(crate) place: Place,
+    /// The heading, and the title of the document.
+    pub(crate) title: String,
+    /// The way back: where the page hangs.
+    pub(crate) above: Option<(&'static str, String)>,
+    pub(crate) body: Markup,
+    /// The address of the same in the API.
+    pub(crate) json: Option<String>,
+    /// The command that shows the same.
+    pub(crate) command: Option<String>,
+    /// What the page is about, so that it is looked at again when that changes: topics of commits.
+    pub(crate) topics: &'static str,
+    /// The one machine that it is about, if it is about one.
+    pub(crate) about: Option<String>,
+    /// Whether it is for anybody: without navigation, script and sign of who looks.
+    pub(crate) is_public: bool,
+    /// Whether it shows payloads.
+    pub(crate) is_private: bool,
+}
+
+impl Page {
+    /// A page of a place.
+    pub(crate) fn new(place: Place, title: impl Into<String>, body: Markup) -> Self {
+        Self {
+            status: StatusCode::OK,
+            place,
+            title: title.into(),
+            above: None,
+            body,
+            json: None,
+            command: None,
+            topics: "",
+            about: None,
+            is_public: false,
+            is_private: false,
+        }
+    }
+
+    /// Says below what it hangs.
+    #[must_use]
+    pub(crate) fn below(mut self, name: &'static str, href: impl Into<String>) -> Self {
+        self.above = Some((name, href.into()));
+        self
+    }
+
+    /// Says where the API and the command line have the same.
+    #[must_use]
+    pub(crate) fn same_as(mut self, json: impl Into<String>, command: impl Into<String>) -> Self {
+        self.json = Some(json.into());
+        self.command = Some(command.into()).filter(|command: &String| !command.is_empty());
+        self
+    }
+
+    /// Says which commits change it.
+    #[must_use]
+    pub(crate) fn on(mut self, topics: &'static str) -> Self {
+        self.topics = topics;
+        self
+    }
+
+    /// Says which one machine it is about.
+    #[must_use]
+    pub(crate) fn about(mut self, machine: impl Into<String>) -> Self {
+        self.about = Some(machine.into());
+        self
+    }
+
+    /// Says that it shows payloads.
+    #[must_use]
+    pub(crate) fn with_payloads(mut self) -> Self {
+        self.is_private = true;
+        self
+    }
+}
+
+/// The whole document.
+pub(crate) fn document(cx: &Context<'_>, page: &Page) -> Markup {
+    let title =
+        if page.is_public { page.title.clone() } else { format!("{} · Nightbell", page.title) };
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="robots" content="noindex";
+                title { (title) }
+                link rel="stylesheet" href=(ASSETS.style.path);
+                link rel="icon" type="image/svg+xml" href=(ASSETS.icon.path);
+                @if !page.is_public {
+                    // Nothing that is written into a page is ever evaluated.
+                    meta name="htmx-config" content=(HTMX);
+                    script src=(ASSETS.htmx.path) defer {}
+                    script src=(ASSETS.script.path) defer {}
+                }
+            }
+            @if page.is_public {
+                body.public { main #main { h1 { (page.title) } (page.body) } }
+            } @else {
+                body data-topics=(page.topics) data-about=[page.about.as_deref()] {
+                    a.skip href="#main" { "Skip to the content" }
+                    (top(cx, page))
+                    (main(cx, page))
+                    (foot(cx, page))
+                    (bar(page))
+                }
+            }
+        }
+    }
+}
+
+/// How the vendored script is set up: requests to this origin only, no style of its own, no history.
+const HTMX: &str = r#"{"mode":"same-origin","includeIndicatorCSS":false,"history":false}"#;
+
+fn top(cx: &Context<'_>, page: &Page) -> Markup {
+    let find = cx.visit.query.get("q").filter(|_| page.place == Place::Runs).unwrap_or_default();
+    html! {
+        header.top {
+            a.brand href="/console/" { "Nightbell" }
+            nav.places aria-label="Places" {
+                @for (place, name, href, key) in PLACES {
+                    a href=(href) data-go=(key) aria-current=[here(page, place)] { (name) }
+                }
+            }
+            form.find action="/console/runs" role="search" {
+                label.unseen for="find" { "Find runs" }
+                input #find name="q" type="search" value=(find) placeholder="Find runs" autocomplete="off";
+                button { "Find" }
+            }
+        }
+    }
+}
+
+fn here(page: &Page, place: Place) -> Option<&'static str> {
+    (page.place == place).then_some("page")
+}
+
+fn main(cx: &Context<'_>, page: &Page) -> Markup {
+    html! {
+        main #main tabindex="-1" {
+            @if let Some((name, href)) = &page.above {
+                p.above { a href=(href) { "‹ " (name) } }
+            }
+            h1 { (page.title) }
+            p #lost role="status" hidden {}
+            @if let Some(said) = cx.visit.query.get("said").and_then(crate::act::said) {
+                p.said role="status" { (said) }
+            }
+            div #live hx-get=(cx.visit.address) hx-trigger="refresh" hx-select="#live" hx-swap="outerMorph" {
+                (page.body)
+            }
+        }
+    }
+}
+
+fn foot(cx: &Context<'_>, page: &Page) -> Markup {
+    let zone = cx.clock.zone_name();
+    html! {
+        footer {
+            ul.same {
+                @if let Some(json) = &page.json { li { a href=(json) { "As JSON" } } }
+                @if let Some(command) = &page.command {
+                    li { details { summary { "As command" } code { (command) } } }
+                }
+                li { a href=(cx.visit.address) data-copy="" { "Copy link" } }
+                li { a href="/console/help" { "Help" } }
+            }
+            p {
+                "Times in " (zone) " · " a href="/console/zone" { "change" }
+                @if let Some(name) = &cx.visit.visitor.name { " · " (name) }
+                @if cx.settings.has_accounts && cx.visit.visitor.name.is_some() {
+                    " · " a href="/console/login" { "sign in as somebody else" }
+                }
+                @if cx.settings.read_only { " · read-only" }
+                " · Nightbell " (cx.settings.version)
+            }
+        }
+    }
+}
+
+/// The navigation under a thumb, on narrow screens.
+fn bar(page: &Page) -> Markup {
+    let (near, far) = PLACES.split_at(3);
+    let is_far = far.iter().any(|(place, ..)| *place == page.place);
+    html! {
+        nav.bar aria-label="Places, below" {
+            @for (place, name, href, _) in near {
+                a href=(href) aria-current=[here(page, *place)] { (name) }
+            }
+            details {
+                summary class=[is_far.then_some("here")] { "More" }
+                ul {
+                    @for (place, name, href, _) in far {
+                        li { a href=(href) aria-current=[here(page, *place)] { (name) } }
+                    }
+                    li { a href="/console/silences" { "Silences" } }
+                    li { a href="/console/deliveries" { "Deliveries" } }
+                }
+            }
+        }
+    }
+}
+
+/// The sentence of a page whose part cannot be shown.
+pub(crate) fn cannot_tell(why: &str) -> Markup {
+    piece::note("cannot", html! { "Cannot tell: " (why) })
+}

@@ -1,0 +1,213 @@
+//! `/console/feed`: tells open pages what was committed, so that they look again at what has changed.
+//!
+//! One stream of server-sent events per visible page. It says what (topic, id, version) and never how;
+//! who comes back after too long is told to look at everything. Streams have places of their own, so that
+//! open pages never take the connections of workers.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::{Body, Bytes};
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use console::Pairs;
+use engine::{Committed, Engine};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
+use kernel::access::Permission;
+use kernel::{ExecutionId, MachineKind};
+use serde_json::json;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use utoipa_axum::routes;
+
+use crate::Api;
+use crate::access::Routes;
+use crate::problem::Problem;
+
+/// Where the stream is.
+pub(crate) const FEED: &str = "/console/feed";
+/// Streams at once.
+const STREAMS_MAX: usize = 2000;
+/// Between signs of life: proxies close what is silent for longer.
+const HEARTBEAT: Duration = Duration::from_secs(20);
+/// Commits within this time are told together, so that no page is told more than four times a second.
+const TOGETHER: Duration = Duration::from_millis(250);
+/// Machines named in one message; when more have changed, the page is told to look at everything.
+const NAMED_MAX: usize = 100;
+
+pub(crate) fn routes() -> Routes {
+    let places = Places(Arc::new(Semaphore::new(STREAMS_MAX)));
+    Routes::new().on(Permission::Read, routes!(feed)).layer(Extension(places))
+}
+
+/// Places for streams.
+#[derive(Clone)]
+struct Places(Arc<Semaphore>);
+
+/// Which commits a page is about.
+#[derive(Clone, Debug, Default)]
+struct Wanted {
+    topics: Vec<String>,
+    /// Only those of this machine.
+    id: Option<ExecutionId>,
+}
+
+impl Wanted {
+    fn of(pairs: &Pairs) -> Self {
+        let topics = pairs.get("topics").unwrap_or_default().split(',');
+        let topics = topics.filter(|topic| !topic.is_empty()).map(str::to_owned).collect();
+        Self { topics, id: pairs.get("id").map(ExecutionId::new) }
+    }
+
+    fn includes(&self, committed: &Committed) -> bool {
+        let topics = topics(committed.id.machine());
+        self.id.as_ref().is_none_or(|id| *id == committed.id)
+            && (self.topics.is_empty()
+                || topics.iter().any(|it| self.topics.iter().any(|topic| topic == it)))
+    }
+}
+
+/// What a page calls the machines of a kind. Incidents are part of their monitor.
+fn topics(kind: MachineKind) -> &'static [&'static str] {
+    match kind {
+        MachineKind::Execution | MachineKind::Instance => &["run"],
+        MachineKind::Schedule => &["schedule", "firing"],
+        MachineKind::Monitor => &["monitor", "incident"],
+        MachineKind::Entity => &["entity"],
+    }
+}
+
+/// Tells what is committed from now on, or since the event that `Last-Event-ID` names. `topics` are
+/// `run`, `monitor`, `incident`, `schedule`, `firing` and `entity`, apart by commas; `id` names one
+/// machine. The event `reload` says that something may have been missed.
+#[utoipa::path(
+    get, path = "/console/feed", tag = "console",
+    params(
+        ("topics" = Option<String>, Query, description = "What to tell of; everything by default"),
+        ("id" = Option<String>, Query, description = "Only this run, monitor or schedule"),
+    ),
+    responses(
+        (status = 200, description = "The events", content_type = "text/event-stream", body = String),
+        (status = 503, description = "Too many pages are open"),
+    )
+)]
+async fn feed(
+    State(api): State<Api>,
+    Extension(Places(places)): Extension<Places>,
+    request: Request,
+) -> Response {
+    let Ok(place) = places.try_acquire_owned() else {
+        let message = "too many pages of the console are open";
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, "feed-full", message)
+            .with_hint("Pages are whole without it: they look again every ten seconds.")
+            .into_response();
+    };
+    let pairs = Pairs::parse(request.uri().query().unwrap_or_default());
+    let newest = api.engine.feed().watch();
+    let epoch = api.engine.feed().since().millis();
+    let told = last_told(request.headers(), &pairs);
+    let stream = Stream {
+        wanted: Wanted::of(&pairs),
+        told: match told {
+            Some((of, number)) if of == epoch => number,
+            // Of an earlier process: what happened meanwhile is not known.
+            Some(_) => u64::MAX,
+            None => *newest.borrow(),
+        },
+        engine: api.engine,
+        newest,
+        epoch,
+        has_begun: false,
+        _place: place,
+    };
+    let frames = futures_util::stream::unfold(stream, |mut stream| async move {
+        let text = stream.next().await?;
+        Some((Ok::<_, Infallible>(Frame::data(Bytes::from(text))), stream))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+        (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (headers, Body::new(StreamBody::new(frames))).into_response()
+}
+
+/// The process and the number of the last event that a browser has seen: it says so itself when it
+/// connects again, and in the address when a page that was hidden does.
+fn last_told(headers: &HeaderMap, pairs: &Pairs) -> Option<(i64, u64)> {
+    let header = headers.get("last-event-id").and_then(|it| it.to_str().ok());
+    let (epoch, number) = header.or_else(|| pairs.get("after"))?.split_once('-')?;
+    Some((epoch.parse().ok()?, number.parse().ok()?))
+}
+
+/// One page that listens.
+struct Stream {
+    engine: Engine,
+    wanted: Wanted,
+    newest: watch::Receiver<u64>,
+    /// When the process began: numbers of another one mean nothing.
+    epoch: i64,
+    /// The last commit that was looked at.
+    told: u64,
+    has_begun: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Stream {
+    /// The next piece of the stream; `None` at shutdown.
+    async fn next(&mut self) -> Option<String> {
+        if !self.has_begun {
+            self.has_begun = true;
+            let newest = *self.newest.borrow_and_update();
+            let missed = self.news(newest).unwrap_or_default();
+            // A browser waits so long before it connects again.
+            return Some(format!("retry: 3000\n\n{missed}"));
+        }
+        let mut quiet = std::pin::pin!(tokio::time::sleep(HEARTBEAT));
+        loop {
+            tokio::select! {
+                biased;
+                () = self.engine.stopped() => return None,
+                () = &mut quiet => return Some(": still here\n\n".to_owned()),
+                changed = self.newest.changed() => changed.ok()?,
+            }
+            tokio::select! {
+                () = self.engine.stopped() => return None,
+                () = tokio::time::sleep(TOGETHER) => {}
+            }
+            let newest = *self.newest.borrow_and_update();
+            if let Some(news) = self.news(newest) {
+                return Some(news);
+            }
+        }
+    }
+
+    /// The event about what was committed since the last look; `None` if this page is not about it.
+    fn news(&mut self, newest: u64) -> Option<String> {
+        let committed = self.engine.feed().after(self.told);
+        self.told = committed.as_ref().and_then(|all| all.last()).map_or(newest, |it| it.number);
+        let id = format!("{}-{}", self.epoch, self.told);
+        let Some(committed) = committed else {
+            return Some(format!("event: reload\nid: {id}\ndata: {{}}\n\n"));
+        };
+        let mut changed: BTreeMap<ExecutionId, u64> = BTreeMap::new();
+        for it in committed.into_iter().filter(|it| self.wanted.includes(it)) {
+            changed.insert(it.id, it.version);
+        }
+        if changed.is_empty() {
+            return None;
+        }
+        if changed.len() > NAMED_MAX {
+            return Some(format!("event: reload\nid: {id}\ndata: {{}}\n\n"));
+        }
+        let told = changed.iter().map(|(machine, version)| {
+            json!({ "topic": topics(machine.machine())[0], "id": machine, "version": version })
+        });
+        let data = serde_json::Value::from(told.collect::<Vec<_>>());
+        Some(format!("event: commit\nid: {id}\ndata: {data}\n\n"))
+    }
+}

@@ -1,0 +1,479 @@
+//! The web console, page by page: every address answers with a whole page, text is never markup, a GET
+//! never acts, and what cannot be taken back needs a preview.
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Method, Request, StatusCode};
+use console::{ASSETS, POLICY};
+use http_body_util::BodyExt;
+use kernel::access::{Mode, Role};
+use serde_json::json;
+use server::ConsoleServing;
+use tower::ServiceExt;
+
+use crate::support::{Answer, Server, send_through};
+
+/// A browser without a picture, at one server.
+struct Browser {
+    server: Server,
+    router: Router,
+}
+
+impl Browser {
+    fn at(server: Server) -> Self {
+        let router = server::router(server.api());
+        Self { server, router }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Answer {
+        send_through(self.router.clone(), method, path, headers, body.to_owned()).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[], "").await
+    }
+
+    /// Sends a form.
+    async fn act(&self, form: &str) -> Answer {
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        self.send(Method::POST, "/console/act", &headers, form).await
+    }
+
+    /// Bytes of a page as they are sent to a browser.
+    async fn packed(&self, path: &str) -> Vec<u8> {
+        let request = Request::get(path).header("accept-encoding", "gzip").body(Body::empty());
+        let response = self.router.clone().oneshot(request.expect("a request")).await;
+        let body = response.expect("handlers do not fail").into_body();
+        body.collect().await.expect("a body in memory").to_bytes().to_vec()
+    }
+}
+
+/// What nobody may see as markup.
+const NASTY: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>";
+
+/// A server with something on every page, and the addresses of all of them.
+async fn seeded() -> (Browser, Vec<String>) {
+    let server = Server::new().await;
+    let file = json!({
+        "receivers": { "noc": { "inbox": null } },
+        "routes": [ { "to": "noc" } ],
+        "monitors": {
+            "backup": { "heartbeat": { "every": "1h", "key": "k-1" }, "labels": { "team": NASTY } },
+            "web": { "http": "http://127.0.0.1:1/health", "every": "24h" }
+        }
+    });
+    server.post("/api/monitors", &file).await.ok();
+    server.send(Method::POST, "/ping/k-1/3", NASTY.to_owned()).await.ok_text();
+    let incident = server.get("/api/incidents").await.ok()["results"][0]["id"].clone();
+    let incident = incident.as_str().expect("an incident has an id").replace('/', "%2F");
+    for version in [1, 2] {
+        server
+            .register(json!([{ "name": "etl", "version": version, "description": NASTY, "tasks": [
+                { "name": "fetch", "taskReferenceName": "fetch", "type": "SIMPLE" },
+                { "name": "f", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": [
+                    [{ "name": "a", "taskReferenceName": "left<b>", "type": "SIMPLE" }],
+                    [{ "name": "b", "taskReferenceName": "right", "type": "SIMPLE" }] ] },
+                { "name": "j", "taskReferenceName": "join", "type": "JOIN", "joinOn": ["left<b>", "right"] },
+            ] }]))
+            .await;
+    }
+    let good = server.start("etl", &json!({})).await;
+    for queue in ["fetch", "a", "b"] {
+        server.complete(queue).await;
+    }
+    server.until(&good, "COMPLETED").await;
+    let run = server.start("etl", &json!({ "text": NASTY })).await;
+    server
+        .register(json!([{ "name": "waits", "version": 1, "tasks": [
+            { "name": "load", "taskReferenceName": "load", "type": "SIMPLE" } ] }]))
+        .await;
+    server.start("waits", &json!({})).await;
+    let schedule = json!({ "name": "nightly", "cronExpression": "0 0 2 * * *",
+        "startWorkflowRequest": { "name": "etl", "version": 1 } });
+    server.post("/api/scheduler/schedules", &schedule).await.ok();
+    let silence =
+        json!({ "name": "s", "match": { "monitor": "web" }, "for": "2h", "comment": NASTY });
+    server.post("/api/silences", &silence).await.ok();
+    let mut pages: Vec<String> = [
+        "",
+        "incidents",
+        "incidents?state=all",
+        "monitors",
+        "monitors?status=DOWN",
+        "monitors/backup",
+        "monitors/backup/edit",
+        "monitors/web/try",
+        "silences",
+        "silences?match=monitor%3Dbackup&for=1h",
+        "deliveries",
+        "receivers",
+        "receivers/noc",
+        "runs",
+        "runs?q=status%3ARUNNING+name%3Aetl",
+        "runs?q=nothing-has-this-word",
+        "batches",
+        "entities",
+        "schedules",
+        "schedules?day=2026-03-29",
+        "schedules/nightly",
+        "schedules/nightly?cron=0+0+3+*+*+*&zone=Europe/Oslo",
+        "definitions",
+        "definitions/workflow",
+        "definitions/task",
+        "definitions/event",
+        "definitions/webhook",
+        "definitions/trigger",
+        "definitions/schema",
+        "definitions/workflow/etl",
+        "definitions/workflow/etl/1",
+        "definitions/workflow/etl/1..2",
+        "definitions/workflow/etl/start",
+        "definitions/workflow/etl/1/start",
+        "system",
+        "system/health",
+        "system/queues",
+        "system/workers",
+        "system/events",
+        "system/secrets",
+        "system/audit",
+        "login",
+        "help",
+        "zone",
+    ]
+    .map(|page| format!("/console/{page}"))
+    .into();
+    pages.push(format!("/console/incidents/{incident}"));
+    for view in ["graph", "timeline", "tasks", "history", "data", "logs"] {
+        pages.push(format!("/console/runs/{run}?view={view}&task=1"));
+    }
+    pages.push(format!("/console/runs/{run}/with/{good}"));
+    pages.push(format!("/console/runs/{run}/with/last-good"));
+    pages.push(format!("/console/confirm?act=terminate&id={run}"));
+    (Browser::at(server), pages)
+}
+
+/// What is true of every page, whatever it shows.
+fn is_whole(path: &str, page: &Answer) {
+    let html = &page.text;
+    assert_eq!(page.headers["content-security-policy"], POLICY, "{path}");
+    // With none, browsers would say `Origin: null` with our own forms, which the guard refuses.
+    assert_eq!(page.headers["referrer-policy"], "same-origin", "{path}");
+    assert!(page.content_type.starts_with("text/html"), "{path}: {}", page.content_type);
+    assert_eq!(html.matches("<h1").count(), 1, "{path}");
+    assert_eq!(html.matches("<main").count(), 1, "{path}");
+    for markup in
+        ["<script>", "<img", "onerror=a", "style=", "<style", "javascript:", " onclick", "hx-on"]
+    {
+        // What people wrote has its quotes and angles escaped, so that these are ours alone.
+        let shown = html.replace("onerror=alert(2)", "");
+        assert!(!shown.contains(markup), "{path}: {markup}");
+    }
+    for foreign in ["src=\"http", "href=\"//", "src=\"//", "action=\"http"] {
+        assert!(!html.contains(foreign), "{path}: {foreign}");
+    }
+    assert_eq!(html.matches("<form").count(), html.matches("</form>").count(), "{path}");
+    let mut depth = 0_i32;
+    for part in html.split('<') {
+        if part.starts_with("form") {
+            depth += 1;
+        } else if part.starts_with("/form") {
+            depth -= 1;
+        }
+        assert!(depth <= 1, "{path}: a form within a form");
+    }
+    for input in html.split("<input").skip(1) {
+        let tag = input.split('>').next().unwrap_or_default();
+        let named = tag.contains("type=\"hidden\"")
+            || tag.contains("aria-label")
+            || tag.contains("id=\"find\"");
+        let before = html.split(&format!("<input{tag}")).next().unwrap_or_default();
+        let labelled = before.rfind("<label").is_some_and(|at| !before[at..].contains("</label>"));
+        assert!(named || labelled, "{path}: a field without a label: {tag}");
+    }
+}
+
+#[tokio::test]
+async fn every_address_answers_with_a_whole_page_that_is_small() {
+    let (browser, pages) = seeded().await;
+    for path in &pages {
+        let page = browser.get(path).await;
+        assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.text);
+        is_whole(path, &page);
+        let packed = browser.packed(path).await;
+        assert!(packed.len() <= 15 * 1024, "{path}: {} bytes", packed.len());
+        assert!(packed.starts_with(&[0x1f, 0x8b]), "{path} is compressed");
+    }
+    for missing in [
+        "/console/nothing",
+        "/console/runs/none",
+        "/console/incidents/none",
+        "/console/monitors/none",
+        "/console/receivers/none",
+        "/console/schedules/none",
+        "/console/definitions/none",
+        "/console/definitions/workflow/none",
+        "/console/system/none",
+        "/console/batches/none",
+        "/console/entities/h/n/k",
+        "/status/shop",
+        "/console/runs/x/with/y",
+    ] {
+        let page = browser.get(missing).await;
+        assert_eq!(page.status, StatusCode::NOT_FOUND, "{missing}: {}", page.text);
+        is_whole(missing, &page);
+    }
+    // Both kinds of mistake in a search are answered beside a heading.
+    for wrong in ["/console/runs?q=colour%3Ared", "/console/runs?after=x"] {
+        let page = browser.get(wrong).await;
+        assert_eq!(page.status, StatusCode::BAD_REQUEST, "{wrong}");
+        is_whole(wrong, &page);
+    }
+    // Links of a page lead to pages.
+    let now = browser.get("/console/").await.text;
+    assert!(now.contains("no worker has polled <code>load</code>"), "{now}");
+    for href in now.split("href=\"/console").skip(1) {
+        let href = href.split('"').next().unwrap_or_default().replace("&amp;", "&");
+        let answer = browser.get(&format!("/console{href}")).await;
+        assert!(
+            answer.status.is_success() || answer.status.is_redirection(),
+            "{href}: {}",
+            answer.status
+        );
+    }
+}
+
+#[tokio::test]
+async fn assets_are_kept_for_ever_and_the_root_leads_browsers_to_the_console() {
+    let browser = Browser::at(Server::new().await);
+    let page = browser.get("/console/").await;
+    let assets: Vec<&str> = page.text.split('"').filter(|it| it.starts_with(ASSETS)).collect();
+    assert_eq!(assets.len(), 4, "{assets:?}");
+    for path in assets {
+        let asset = browser.get(path).await;
+        assert_eq!(asset.status, StatusCode::OK, "{path}");
+        assert!(asset.headers["cache-control"].to_str().is_ok_and(|it| it.contains("immutable")));
+    }
+    browser.get("/console/assets/console.css").await.failed(404);
+    let html = [("accept", "text/html,*/*;q=0.8")];
+    let root = browser.send(Method::GET, "/", &html, "").await;
+    assert_eq!(
+        (root.status, &root.headers["location"]),
+        (StatusCode::SEE_OTHER, &"/console/".parse().unwrap())
+    );
+    browser.get("/").await.failed(404);
+    // Whoever has the page gets it once.
+    let tag = page.headers["etag"].to_str().expect("a tag").to_owned();
+    let help = browser.get("/console/help").await;
+    let again = [("if-none-match", help.headers["etag"].to_str().expect("a tag"))];
+    let again = browser.send(Method::GET, "/console/help", &again, "").await;
+    assert_eq!(again.status, StatusCode::NOT_MODIFIED, "{tag}");
+}
+
+/// The value of a hidden field.
+fn hidden<'a>(page: &'a str, name: &str) -> &'a str {
+    let field = page.split(&format!("name=\"{name}\" value=\"")).nth(1);
+    field.and_then(|it| it.split('"').next()).unwrap_or_else(|| panic!("no {name} in {page}"))
+}
+
+#[tokio::test]
+async fn forms_act_and_what_cannot_be_taken_back_needs_its_preview() {
+    let (browser, _) = seeded().await;
+    let server = &browser.server;
+    let incident = server.get("/api/incidents").await.ok()["results"][0].clone();
+    let id = incident["id"].as_str().expect("an id").replace('/', "%2F");
+    // Acknowledged twice: the second thumb is no mistake.
+    for _ in 0..2 {
+        let done =
+            browser.act(&format!("act=acknowledge&id={id}&back=/console/incidents/{id}")).await;
+        assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+        let to = done.headers["location"].to_str().expect("an address");
+        assert_eq!(to, format!("/console/incidents/{id}?said=acknowledge"));
+        assert!(browser.get(to).await.text.contains("Acknowledged: nobody is reminded"));
+    }
+    let run = server.start("etl", &json!({})).await;
+    let other = server.start("etl", &json!({})).await;
+    let status = async |id: &str| server.workflow(id).await["status"].clone();
+    // Without a preview, or with the preview of something else, nothing happens.
+    let refused = browser.act(&format!("act=terminate&id={run}")).await;
+    assert!(refused.text.contains("previewed"), "{}", refused.text);
+    let preview = browser.get(&format!("/console/confirm?act=terminate&id={other}")).await;
+    let token = hidden(&preview.text, "token");
+    let refused = browser.act(&format!("act=terminate&id={run}&token={token}")).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST);
+    assert_eq!(status(&run).await, "RUNNING");
+    let preview = browser.get(&format!("/console/confirm?act=terminate&id={run}")).await;
+    assert!(preview.text.contains("Terminates 1 run."), "{}", preview.text);
+    assert_eq!(status(&run).await, "RUNNING", "a preview does nothing");
+    let token = hidden(&preview.text, "token");
+    let done = browser.act(&format!("act=terminate&id={run}&token={token}&why=broken")).await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    assert_eq!(status(&run).await, "TERMINATED");
+    assert_eq!(status(&other).await, "RUNNING");
+    // A GET never acts, wherever it leads.
+    browser.get(&format!("/console/act?act=pause&id={other}")).await;
+    assert_eq!(status(&other).await, "RUNNING");
+    browser.act(&format!("act=pause&id={other}&back=//evil.example")).await;
+    assert_eq!(status(&other).await, "PAUSED");
+    let led = browser.act(&format!("act=resume&id={other}&back=//evil.example")).await;
+    assert_eq!(led.headers["location"], "/console/?said=resume");
+    // The form that starts a workflow leads to its run.
+    let started = browser.act("act=start&id=etl&input=%7B%22a%22%3A1%7D").await;
+    let to = started.headers["location"].to_str().expect("an address").to_owned();
+    assert!(browser.get(&to).await.text.contains("etl"), "{to}");
+    // Another site cannot send the form.
+    let foreign = [
+        ("content-type", "application/x-www-form-urlencoded"),
+        ("origin", "http://evil.example"),
+        ("sec-fetch-site", "cross-site"),
+    ];
+    let form = format!("act=pause&id={other}");
+    let refused = browser.send(Method::POST, "/console/act", &foreign, &form).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    assert_eq!(status(&other).await, "RUNNING");
+    // From a link in a chat the page opens all the same.
+    let link = [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-mode", "navigate"),
+        ("sec-fetch-dest", "document"),
+    ];
+    let page = browser.send(Method::GET, &format!("/console/incidents/{id}"), &link, "").await;
+    assert_eq!(page.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn the_setting_says_to_whom_the_console_is_served() {
+    let proxied = [("x-forwarded-for", "203.0.113.7")];
+    let ask = async |mode: ConsoleServing, headers: &[(&str, &str)]| {
+        let server = Server::new().await.with(|settings| settings.console = mode);
+        server.send_with(Method::GET, "/console/", headers, String::new()).await
+    };
+    assert_eq!(ask(ConsoleServing::Auto, &[]).await.status, StatusCode::OK);
+    let far = ask(ConsoleServing::Auto, &proxied).await;
+    assert_eq!(far.status, StatusCode::FORBIDDEN);
+    assert!(far.text.contains("own machine"), "{}", far.text);
+    assert_eq!(ask(ConsoleServing::On, &proxied).await.status, StatusCode::OK);
+    assert_eq!(ask(ConsoleServing::Off, &[]).await.status, StatusCode::NOT_FOUND);
+    let server = Server::new().await.with(|settings| settings.auth = Mode::Offered);
+    let sign_in = server.send_with(Method::GET, "/console/", &proxied, String::new()).await;
+    assert_eq!(sign_in.status, StatusCode::UNAUTHORIZED);
+    assert!(sign_in.text.contains("action=\"/console/login\""), "{}", sign_in.text);
+    assert_eq!(server.get("/console/").await.status, StatusCode::OK, "this machine need not");
+    let server = Server::new().await.with(|settings| settings.console = ConsoleServing::ReadOnly);
+    let browser = Browser::at(server);
+    let page = browser.get("/console/definitions/workflow/etl/start").await;
+    assert_eq!(page.status, StatusCode::FORBIDDEN, "{}", page.text);
+    assert_eq!(browser.act("act=pause&id=x").await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn with_access_control_a_page_shows_and_does_what_its_reader_may() {
+    let server = Server::new().await;
+    let new_key = async |role: Role| {
+        let access = server.engine.access();
+        let made = access.create_key(role.as_str(), vec![role], None, "test", server.engine.now());
+        made.await.expect("memory takes all").text.to_string()
+    };
+    let (viewer, responder) = (new_key(Role::Viewer).await, new_key(Role::Responder).await);
+    let file =
+        json!({ "monitors": { "backup": { "heartbeat": { "every": "1h", "key": "k-1" } } } });
+    server.post("/api/monitors", &file).await.ok();
+    server.send(Method::POST, "/ping/k-1/3", "full".to_owned()).await.ok_text();
+    let incident = server.get("/api/incidents").await.ok()["results"][0]["id"].clone();
+    let id = incident.as_str().expect("an id").replace('/', "%2F");
+    let browser = Browser::at(server.with(|settings| settings.auth = Mode::On));
+    let path = format!("/console/incidents/{id}");
+    let login = browser.get(&path).await;
+    assert_eq!(login.status, StatusCode::UNAUTHORIZED);
+    is_whole(&path, &login);
+    assert!(
+        login.text.contains("action=\"/console/login\"") && login.text.contains("name=\"key\"")
+    );
+    assert!(login.text.contains(&format!("name=\"next\" value=\"{path}\"")), "{}", login.text);
+    assert!(!login.text.contains("backup:"), "nothing of what runs is told");
+    assert_eq!(browser.get("/console/login").await.status, StatusCode::OK);
+    let by = async |key: &str, method: Method, path: &str, body: &str| {
+        let bearer = format!("Bearer {key}");
+        let headers =
+            [("authorization", &*bearer), ("content-type", "application/x-www-form-urlencoded")];
+        browser.send(method, path, &headers, body).await
+    };
+    let seen = by(&viewer, Method::GET, &path, "").await;
+    assert_eq!(seen.status, StatusCode::OK);
+    assert!(!seen.text.contains("value=\"acknowledge\""), "a viewer has no such button");
+    let form = format!("act=acknowledge&id={id}");
+    let refused = by(&viewer, Method::POST, "/console/act", &form).await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN, "{}", refused.text);
+    is_whole("/console/act", &refused);
+    let seen = by(&responder, Method::GET, &path, "").await;
+    assert!(seen.text.contains("value=\"acknowledge\""));
+    let done = by(&responder, Method::POST, "/console/act", &form).await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    let seen = by(&viewer, Method::GET, &path, "").await;
+    assert!(seen.text.contains("Acknowledged by responder (key:"), "{}", seen.text);
+    // The ledger names the path of the API that was asked, and who asked.
+    let lines = browser.server.engine.audit().newest(20).await.expect("memory answers");
+    let line = lines.iter().find(|it| {
+        it.line.contains("/api/incidents/{id}/acknowledge") && it.line.contains("responder")
+    });
+    assert!(line.is_some(), "{lines:?}");
+    let audit = by(&viewer, Method::GET, "/console/system/audit", "").await;
+    assert_eq!(audit.status, StatusCode::FORBIDDEN);
+}
+
+/// The next piece of a stream of events.
+async fn piece(body: &mut Body) -> Option<String> {
+    let frame = tokio::time::timeout(std::time::Duration::from_mins(1), body.frame()).await;
+    let frame = frame.expect("something comes within a minute")?.expect("the stream is whole");
+    Some(String::from_utf8(frame.into_data().expect("data").to_vec()).expect("UTF-8"))
+}
+
+/// Opens the feed; the first piece is read.
+async fn listen(browser: &Browser, query: &str, last: Option<&str>) -> (Body, String) {
+    let request = Request::get(format!("/console/feed?{query}"));
+    let request = last.into_iter().fold(request, |it, last| it.header("last-event-id", last));
+    let response = browser.router.clone().oneshot(request.body(Body::empty()).expect("a request"));
+    let response = response.await.expect("handlers do not fail");
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut body = response.into_body();
+    let first = piece(&mut body).await.expect("a stream begins at once");
+    (body, first)
+}
+
+#[tokio::test]
+async fn the_feed_tells_what_was_committed_and_goes_on_where_it_broke_off() {
+    let browser = Browser::at(Server::new().await);
+    let server = &browser.server;
+    server
+        .register(json!([{ "name": "waits", "version": 1, "tasks": [
+            { "name": "load", "taskReferenceName": "load", "type": "SIMPLE" } ] }]))
+        .await;
+    let (mut runs, first) = listen(&browser, "topics=run", None).await;
+    assert!(first.starts_with("retry: ") && !first.contains("event:"), "{first}");
+    let run = server.start("waits", &json!({})).await;
+    let told = piece(&mut runs).await.expect("it goes on");
+    assert!(told.starts_with("event: commit\nid: "), "{told}");
+    assert!(told.contains(&format!("\"topic\":\"run\",\"id\":\"{run}\"")), "{told}");
+    let seen = told.lines().nth(1).and_then(|line| line.strip_prefix("id: ")).expect("an id");
+    drop(runs);
+    // What happened while the page was hidden is told when it comes back; of others nothing.
+    server.start("waits", &json!({})).await;
+    server.complete("load").await;
+    server.until(&run, "COMPLETED").await;
+    let (_, missed) = listen(&browser, &format!("topics=run&id={run}"), Some(seen)).await;
+    assert_eq!(missed.matches("\"topic\"").count(), 1, "{missed}");
+    assert!(missed.contains(&run), "{missed}");
+    let (_, none) = listen(&browser, "topics=monitor", Some(seen)).await;
+    assert!(!none.contains("event:"), "{none}");
+    // Numbers of another process mean nothing: everything is to be looked at.
+    let (mut last, reload) = listen(&browser, "topics=run", Some("1-1")).await;
+    assert!(reload.contains("event: reload"), "{reload}");
+    server.engine.stop();
+    while piece(&mut last).await.is_some() {}
+}
