@@ -50,7 +50,7 @@ impl Source for Grpc {
             Ok((ask(stream, origin, request).await?, Some(end)))
         };
         let what = format!("the check of {host}:{port}");
-        let (answer, end) = match order.within(&what, talk).await {
+        let (answer, end) = match order.within(&what, Box::pin(talk)).await {
             Ok(found) => found,
             // The server is what is watched: that it does not answer is what was to be found out.
             Err(Trouble::Unknown(text)) => {
