@@ -17,6 +17,8 @@ const BESIDE: i64 = 24;
 const AROUND: i64 = 14;
 /// Around the picture.
 const MARGIN: i64 = 10;
+/// Where a way without places leads: nothing tells whether it was taken.
+const NOWHERE: &str = "";
 /// A way on which nothing happens is so wide.
 const EMPTY_W: i64 = 60;
 /// Boxes of a picture; more are folded.
@@ -131,8 +133,10 @@ impl<'a> Picture<'a> {
                 let mut left = middle - i64::midpoint(total, gaps);
                 for (label, column) in ways {
                     let (w, height) = (column.w, column.h);
-                    let to: Vec<&str> =
-                        column.parts.first().map_or_else(Vec::new, |(part, ..)| first_of(part));
+                    let to: Vec<&str> = column
+                        .parts
+                        .first()
+                        .map_or_else(|| vec![NOWHERE], |(part, ..)| first_of(part));
                     let center = left + w / 2;
                     let end = top + height;
                     let turn = from + 10;

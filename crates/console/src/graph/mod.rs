@@ -182,7 +182,7 @@ fn drawn(it: &layout::Drawn<'_>, standing: &Standing, here: Option<&str>) -> Mar
     };
     html! {
         g {
-            title { (it.name) " · " (it.kind) " " (count.shown()) }
+            @if it.name.chars().count() > NAME_MAX { title { (it.name) } }
             rect class={ "box " (class.as_str()) (if is_here { " here" } else { "" }) } x=(it.x) y=(it.y) width=(it.w) height=(it.h) rx="6" {}
             text x=(it.x + it.w / 2) y=(it.y + 17) text-anchor="middle" { (sign) (cut(&it.name, NAME_MAX)) }
             text.mini x=(it.x + it.w / 2) y=(it.y + 32) text-anchor="middle" { (cut(&below, NAME_MAX + 6)) }
@@ -270,8 +270,15 @@ mod tests {
     #[test]
     fn a_long_definition_is_folded() {
         let tasks: Vec<_> = (0..2000).map(|at| simple(&format!("t{at}"))).collect();
-        let drawn = svg(&block(&json!(tasks)), &Standing::default(), None, &|_| None).into_string();
-        assert!(drawn.matches("<rect").count() <= 400);
+        let drawn = svg(&block(&json!(tasks)), &Standing::default(), None, &|it| {
+            Some(format!("/console/runs/x?task={it}"))
+        })
+        .into_string();
+        assert_eq!(drawn.matches("<rect").count(), 400);
         assert!(drawn.contains("1601 more"), "{}", drawn.len());
+        // A page of it stays within what a phone can load and hold.
+        let (elements, packed) =
+            (drawn.matches("</").count(), crate::reply::packed(drawn.as_bytes()).len());
+        assert!(elements < 2800 && packed < 13 * 1024, "{elements} elements, {packed} bytes");
     }
 }

@@ -64,7 +64,7 @@ pub(super) async fn show(cx: &Context<'_>, kind: &str, name: &str, version: Opti
             }
             (used(cx, name).await?)
             (versions(cx, name, it["version"].as_u64()).await?)
-            (picture(&it))
+            (picture(cx, &it))
         }
         (piece::part("Definition", piece::payload(&it, &path)))
     };
@@ -165,14 +165,17 @@ async fn versions(cx: &Context<'_>, name: &str, shown: Option<u64>) -> Result<Ma
     })
 }
 
-fn picture(it: &Value) -> Markup {
+fn picture(cx: &Context<'_>, it: &Value) -> Markup {
     match parse_workflows(&it.to_string()).ok().and_then(|all| all.into_iter().next()) {
         Some(definition) => {
             let block = graph::of_definition(&definition);
             let (standing, nowhere) = (graph::Standing::default(), |_: &str| None);
+            if cx.visit.query.get("view") == Some("table") {
+                return graph::twin(&block, &standing, &nowhere);
+            }
             html! {
                 (graph::svg(&block, &standing, None, &nowhere))
-                details { summary { "The same as a table" } (graph::twin(&block, &standing, &nowhere)) }
+                p { a href="?view=table" { "The same as a table" } }
             }
         }
         None => crate::shell::cannot_tell("the definition has a shape that cannot be drawn"),

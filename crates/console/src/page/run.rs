@@ -276,12 +276,15 @@ async fn picture(cx: &Context<'_>, id: &str) -> Result<Markup, Failure> {
         let sequence = nodes.get(reference)?.latest;
         Some(format!("{page}?view=graph&task={sequence}"))
     };
+    if cx.visit.query.get("view") == Some("table") {
+        return Ok(graph::twin(&blocks, &nodes, &to));
+    }
     Ok(html! {
         (graph::svg(&blocks, &nodes, here.as_deref(), &to))
         @if grafted > 0 {
             p.faint { (grafted) " tasks of dynamic forks are not in the picture: " a href={ (page) "?view=tasks" } { "Tasks" } " has them." }
         }
-        details { summary { "The same as a table" } (graph::twin(&blocks, &nodes, &to)) }
+        p { a href={ (page) "?view=table" } { "The same as a table" } }
     })
 }
 

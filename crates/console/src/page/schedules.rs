@@ -106,10 +106,7 @@ fn row(
     let x = |at: Timestamp| at.since(from).clamp(0, span) * WIDTH / span;
     let path = |states: &[&str]| {
         let of = past.iter().filter(|it| states.contains(&text(it, "state")));
-        of.filter_map(|it| at(it, "scheduledTime"))
-            .map(|at| format!("M{} 4h3v16h-3z", x(at)))
-            .collect::<Vec<_>>()
-            .concat()
+        bars(of.filter_map(|it| at(it, "scheduledTime")).map(x).collect())
     };
     let hour = |hour: i64| hour * 3_600_000 * WIDTH / span;
     let now = cx.clock.now;
@@ -127,7 +124,7 @@ fn row(
                     path.ok d=(path(&["EXECUTED", "POLLED"])) {}
                     path.no d=(path(&["FAILED", "MISSED"])) {}
                     path.odd d=(path(&["SKIPPED"])) {}
-                    @for at in planned.iter().take(100) { rect.queued x=(x(*at)) y="6" width="3" height="12" {} }
+                    path.queued d=(bars(planned.iter().map(|at| x(*at)).collect())) {}
                     @if (from..to).contains(&now) { path.run d={ "M" (x(now)) " 0v24h1v-24z" } {} }
                 }
                 span.faint { (past.len()) " past, " (planned.len()) @if planned.len() as u64 >= PLANNED { "+" } " planned" }
@@ -135,6 +132,26 @@ fn row(
             td.t { (cx.clock.maybe(at(it, "nextRunTime").filter(|_| it["paused"] != true))) }
         }
     }
+}
+
+/// Instants that are nearer to each other are drawn as one bar: so many parts of a day are enough.
+const APART: i64 = 6;
+
+/// Bars at these places, as one path.
+fn bars(mut places: Vec<i64>) -> String {
+    places.sort_unstable();
+    let mut bars: Vec<(i64, i64)> = Vec::new();
+    for place in places {
+        match bars.last_mut() {
+            Some((_, end)) if place - *end <= APART => *end = place,
+            _ => bars.push((place, place)),
+        }
+    }
+    let drawn = bars.iter().map(|(from, to)| {
+        let wide = to - from + 3;
+        format!("M{from} 4h{wide}v16h-{wide}z")
+    });
+    drawn.collect::<Vec<_>>().concat()
 }
 
 /// What did not happen, with its reason: the calendar's other half.
@@ -167,5 +184,18 @@ pub(super) fn firing(cx: &Context<'_>, it: &Value) -> Markup {
         @if let Some(run) = said(it, "workflowId") { " " (piece::run(run)) }
         @if many > 1 { " ×" (many) }
         @if let Some(why) = said(it, "reason") { " · " (cut(why, 200)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_of_minutes_is_one_bar() {
+        let minutes = (0..1440).map(|minute| minute / 2).collect();
+        assert_eq!(bars(minutes), "M0 4h722v16h-722z");
+        assert_eq!(bars(vec![30, 0]), "M0 4h3v16h-3zM30 4h3v16h-3z");
+        assert_eq!(bars(Vec::new()), "");
     }
 }

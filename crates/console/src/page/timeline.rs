@@ -60,13 +60,14 @@ pub(super) async fn view(cx: &Context<'_>, id: &str) -> Result<Markup, Failure> 
     let x = |at: Timestamp| {
         (i128::from(at.since(from).clamp(0, span)) * i128::from(WIDTH) / i128::from(span)) as i64
     };
+    let most = (BARS_IN_ALL / rows.len().min(ROWS_MAX)).clamp(1, BARS_MAX);
     let lines: Vec<Markup> = rows
         .iter()
         .take(ROWS_MAX)
         .map(|(name, bars)| html! {
             tr {
                 th scope="row" { (name) @if bars.len() > 1 { " " span.faint { "×" (bars.len()) } } }
-                td { (strip(bars, to, &x)) }
+                td { (strip(bars, most, to, &x)) }
                 td.n { (length(bars.iter().map(|bar| took(bar, to)).max().unwrap_or(0))) }
             }
         })
@@ -82,13 +83,14 @@ fn took(bar: &Bar, now: Timestamp) -> i64 {
     bar.ended.unwrap_or(now).since(bar.started.unwrap_or(bar.queued)).max(0)
 }
 
-/// Bars that are drawn in one row; further ones would lie on each other.
+/// Bars of a row, and of all rows together; further ones would lie on each other.
 const BARS_MAX: usize = 60;
+const BARS_IN_ALL: usize = 600;
 
-fn strip(bars: &[Bar], now: Timestamp, x: &impl Fn(Timestamp) -> i64) -> Markup {
+fn strip(bars: &[Bar], most: usize, now: Timestamp, x: &impl Fn(Timestamp) -> i64) -> Markup {
     let failed = bars.iter().filter(|bar| bar.is_bad);
     // What failed is never left out.
-    let shown = failed.chain(bars.iter().filter(|bar| !bar.is_bad)).take(BARS_MAX);
+    let shown = failed.chain(bars.iter().filter(|bar| !bar.is_bad)).take(most);
     html! {
         svg.strip viewBox={ "0 0 " (WIDTH) " " (ROW) } preserveAspectRatio="none" role="img" aria-label={ (bars.len()) " bars" } {
             @for bar in shown {

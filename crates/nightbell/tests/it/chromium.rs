@@ -55,7 +55,7 @@ impl Chromium {
             .expect("the driver starts");
         let profile = tempfile::tempdir().expect("a folder");
         let address = format!("http://127.0.0.1:{port}");
-        let mut chromium = Self { driver, base: address.clone(), http, profile: profile };
+        let mut chromium = Self { driver, base: address.clone(), http, profile };
         chromium.until_ready().await;
         let arguments = [
             "--headless=new",

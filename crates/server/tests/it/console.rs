@@ -149,7 +149,7 @@ async fn seeded() -> (Browser, Vec<String>) {
     .map(|page| format!("/console/{page}"))
     .into();
     pages.push(format!("/console/incidents/{incident}"));
-    for view in ["graph", "timeline", "tasks", "history", "data", "logs"] {
+    for view in ["graph", "table", "timeline", "tasks", "history", "data", "logs"] {
         pages.push(format!("/console/runs/{run}?view={view}&task=1"));
     }
     pages.push(format!("/console/runs/{run}/with/{good}"));
