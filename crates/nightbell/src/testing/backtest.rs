@@ -337,6 +337,6 @@ mod tests {
             let bad = found.filter(|it| it.line["worst"] != "warning").count();
             assert_eq!(bad, 0, "seed {seed}: rows are judged anew");
         }
-        assert!(opened >= 4 * SEEDS as usize, "{opened} incidents say little");
+        assert!(opened >= 3 * SEEDS as usize, "{opened} incidents say little");
     }
 }
