@@ -1,5 +1,6 @@
 //! `nightbell monitor`: what is watched, and how it stands.
 
+mod backtest;
 mod samples;
 
 use std::path::PathBuf;
@@ -89,6 +90,16 @@ Examples:
   nightbell monitor samples buildings --from 2h
   nightbell monitor samples buildings --from 2026-11-01 --to 2026-11-02 -o csv")]
     Samples(samples::Samples),
+    /// Try a definition on what checks have answered: which incidents, who would have been told, when
+    ///
+    /// It runs here, on the engine that ships, in virtual time; the server gives samples and ledgers,
+    /// and nobody is told.
+    #[command(after_help = "\
+Examples:
+  nightbell monitor backtest buildings                      as it is defined now
+  nightbell monitor backtest -f monitors.yaml --since 30d   as this file defines it
+  nightbell monitor backtest -f monitors.yaml buildings --compare")]
+    Backtest(backtest::Backtest),
     /// Remove monitors; what is open of them is resolved
     Delete {
         /// Names of monitors
@@ -165,6 +176,7 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         Verb::Preview { name, file } => {
             preview(name.as_deref(), file.as_deref(), client, output).await
         }
+        Verb::Backtest(arguments) => backtest::run(&arguments, client, output).await,
         Verb::Samples(arguments) => samples::run(&arguments, client, output).await,
         Verb::Delete { names, yes } => {
             let labels: Vec<_> = names.iter().map(|name| format!("monitor {name}")).collect();

@@ -1,6 +1,7 @@
 //! Tests of workflows, monitors, schedules and routes that lie beside them: read, run in virtual time
 //! on the engine that ships, and judged. `nightbell test` is the command.
 
+pub(crate) mod backtest;
 mod cast;
 mod compare;
 pub(crate) mod coverage;

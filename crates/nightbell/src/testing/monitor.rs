@@ -1,5 +1,6 @@
 //! Tests of monitors: what checks see, what people do, and which incidents and notifications follow.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use kernel::Timestamp;
@@ -36,6 +37,8 @@ pub(super) fn run(
         start,
         until: test.until.unwrap_or(default).from(start),
         real_phase: test.real_phase,
+        others: BTreeMap::new(),
+        records: false,
         feed: Box::new(Given { series: test.series.clone(), feed: test.feed.clone(), judges }),
         acts: acts(&test.acts, start),
         scripts: &folder.scripts,

@@ -8,7 +8,7 @@ use engine::memory::{Call, Memory};
 use engine::stage::{VirtualClock, in_virtual_time};
 use engine::store::{QueueChange, Retention};
 use engine::vault::Key;
-use engine::{Engine, Options, Parts, TaskRunner, Values};
+use engine::{Engine, Options, Parts, SampleOptions, TaskRunner, Values};
 use kernel::{MachineKind, Scripts, Timestamp};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -23,6 +23,8 @@ pub(super) struct Stage {
     pub(super) clock: Arc<VirtualClock>,
     scripts: Arc<dyn Scripts>,
     pub(super) says: UnboundedSender<Noted>,
+    /// What checks answer is kept.
+    pub(super) records: bool,
 }
 
 impl Stage {
@@ -50,7 +52,13 @@ impl Stage {
             None
         });
         let clock = Arc::new(VirtualClock::new(start));
-        let stage = Self { memory: Arc::new(memory), clock, scripts: scripts.clone(), says };
+        let stage = Self {
+            memory: Arc::new(memory),
+            clock,
+            scripts: scripts.clone(),
+            says,
+            records: false,
+        };
         (stage, heard)
     }
 
@@ -81,6 +89,7 @@ impl Stage {
             evaluation: engine::evaluation::Options { threads: 0, ..Default::default() },
             retention: Retention { count_max: 0, age_max_seconds: 0, disk_max_bytes: 0 },
             records_max: RECORDS_MAX,
+            samples: self.records.then(SampleOptions::default),
             upkeep: false,
             ..Options::default()
         };

@@ -7,14 +7,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use engine::search::{PAGE_MAX, RecordSearch};
 use engine::{Change, Engine, Handoff, Outcome, OutcomeStatus, TaskRunner};
-use kernel::alert::Input;
 use kernel::alert::definition::{File, Kind, MonitorDef, task_type};
+use kernel::alert::{Input, Sample};
 use kernel::definition::{TaskDef, WorkflowDef, workflow_from_value};
-use kernel::{ExecutionId, Json, Record, Scripts, Timestamp};
+use kernel::{ExecutionId, Json, Record, Rejected, Scripts, Timestamp};
 use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tasks::notify::{Answer, Notify, Outlet, Sent};
@@ -28,9 +29,10 @@ use super::stage::Stage;
 pub(crate) enum Sight {
     /// Rows, as its source would answer them; what judges itself (a web page, a port) says `status`.
     Rows(Vec<Map<String, Value>>),
-    /// The output of the check as it is: observations, and what the next check is to know.
-    #[allow(dead_code, reason = "for those who kept outputs; tests write rows")]
+    /// What a check of the monitor has answered before; its rows are judged as the monitor is now.
     Output(Json),
+    /// Something else, and the check ends at that instant.
+    Later(Timestamp, Box<Sight>),
     /// Nobody can tell, and why.
     Unknown(String),
 }
@@ -40,6 +42,9 @@ pub(crate) trait Feed: Send {
     /// What the check of this number sees, from 0, which begins at this instant.
     fn look(&mut self, number: u32, at: Timestamp) -> Sight;
 }
+
+/// What kept samples are replayed from: how many checks of the monitor were made of them.
+pub(crate) type Place = Arc<AtomicUsize>;
 
 /// Something that somebody does while a monitor is watched.
 #[derive(Clone, Debug)]
@@ -60,6 +65,17 @@ pub(crate) enum Action {
         /// Until then.
         until: Timestamp,
     },
+    /// Somebody does something to the monitor; if that does not fit, nothing happens.
+    Deed(Box<Input>),
+    /// A monitor is checked, as it once was, unless so many checks have been made already.
+    Check {
+        /// Its name.
+        monitor: String,
+        /// The number of the sample.
+        number: usize,
+        /// How many have been made.
+        place: Place,
+    },
 }
 
 /// A monitor that is to be watched.
@@ -77,6 +93,10 @@ pub(crate) struct Watching<'a> {
     pub(crate) real_phase: bool,
     /// What checks see.
     pub(crate) feed: Box<dyn Feed>,
+    /// What checks of monitors that it depends on see; one without a feed is well.
+    pub(crate) others: BTreeMap<String, Box<dyn Feed>>,
+    /// What checks answer is kept, as a server does.
+    pub(crate) records: bool,
     /// What people and receivers do, in order.
     pub(crate) acts: Vec<(Timestamp, Action)>,
     /// What runs conditions that need it.
@@ -103,6 +123,8 @@ pub(crate) struct Telling {
     pub(crate) at: Timestamp,
     /// The receiver.
     pub(crate) to: String,
+    /// The monitor that tells.
+    pub(crate) monitor: String,
     /// `trigger`, `resolve`, `reminder`, …
     pub(crate) event: String,
     /// The keys of the incidents that it tells of.
@@ -144,6 +166,9 @@ pub(crate) struct Watched {
     pub(crate) incidents: Vec<Incident>,
     /// Requests to receivers, in order.
     pub(crate) told: Vec<Telling>,
+    /// What was kept, by monitor.
+    #[allow(dead_code, reason = "the property of backtests records and tries")]
+    pub(crate) samples: BTreeMap<String, Vec<Sample>>,
 }
 
 /// Task type of what stands for a workflow that checks.
@@ -159,13 +184,17 @@ const AFTERGLOW: i64 = 999;
 /// The files do not fit together, or there is no such monitor.
 pub(crate) fn watch(watching: Watching<'_>) -> Result<Watched, String> {
     let file = staged(&watching)?;
-    let Watching { monitor, start, until, feed, acts, scripts, .. } = watching;
-    // Checks that are due at the start are planned before it.
-    let (stage, _noted) = Stage::new(start.plus_millis(-1), scripts);
+    let Watching { monitor, start, until, feed, others, records, acts, scripts, .. } = watching;
+    // Checks that are due at the start are planned before it. Nobody listens to what is noted.
+    let (mut stage, _) = Stage::new(start.plus_millis(-1), scripts);
+    stage.records = records;
+    let mut feeds = others;
+    feeds.insert(monitor.to_owned(), feed);
     let world = Arc::new(World {
         monitor: monitor.to_owned(),
         state: Mutex::new(State {
-            feed,
+            feeds,
+            looked: BTreeMap::new(),
             checks: Vec::new(),
             told: Vec::new(),
             answers: BTreeMap::new(),
@@ -181,12 +210,36 @@ pub(crate) fn watch(watching: Watching<'_>) -> Result<Watched, String> {
     let client = tasks::http::Http::new(tasks::http::Settings::default());
     let client = client.map_err(|error| error.to_string())?.client().clone();
     runners.push(Arc::new(Notify::new(client).answered_by(world.clone())));
-    let incidents = stage.perform(runners, async |engine| {
-        conduct(&engine, &world, file, monitor, acts, until).await
+    let (incidents, samples) = stage.perform(runners, async |engine| {
+        let names: Vec<Arc<str>> = file.monitors.iter().map(|it| it.name.clone()).collect();
+        let incidents = conduct(&engine, &world, file, monitor, acts, until).await?;
+        let mut samples = BTreeMap::new();
+        for name in names.iter().filter(|_| records) {
+            samples.insert(name.to_string(), kept(&engine, name).await?);
+        }
+        Ok::<_, String>((incidents, samples))
     })??;
     let state = &mut *world.state.lock();
     let (checks, told) = (std::mem::take(&mut state.checks), std::mem::take(&mut state.told));
-    Ok(Watched { checks, incidents, told })
+    Ok(Watched { checks, incidents, told, samples })
+}
+
+/// Everything that was kept of a monitor.
+async fn kept(engine: &Engine, monitor: &str) -> Result<Vec<Sample>, String> {
+    let span = (Timestamp::default(), Timestamp::MAX);
+    let page = engine.samples(monitor, span, 0, (usize::MAX, usize::MAX)).await;
+    page.map(|page| page.samples).map_err(|error| error.to_string())
+}
+
+/// Checks a monitor. One that has not ended yet at this instant is about to.
+async fn check(engine: &Engine, monitor: &str) {
+    const TRIES: u32 = 5;
+    for _ in 0..TRIES {
+        match engine.step(&ExecutionId::monitor(monitor), Input::Check { who: None }).await {
+            Err(engine::Error::Rejected(Rejected::Conflict(_))) => pause(1).await,
+            _ => return,
+        }
+    }
 }
 
 /// The file of the stage: the monitor and what it depends on, each with its phase.
@@ -233,6 +286,15 @@ async fn conduct(
         match deed {
             Action::Answers { receiver, status, until } => {
                 world.state.lock().answers.insert(receiver, (status, until));
+            }
+            Action::Deed(input) => {
+                // What does not fit was done to an incident that there is not.
+                drop(engine.step(&id, *input).await);
+            }
+            Action::Check { monitor, number, place } => {
+                if place.load(Ordering::Relaxed) <= number {
+                    check(engine, &monitor).await;
+                }
             }
             Action::Acknowledge { key, by } => {
                 let (incident, who) = (key.as_str().into(), by.into());
@@ -312,7 +374,9 @@ struct World {
 }
 
 struct State {
-    feed: Box<dyn Feed>,
+    feeds: BTreeMap<String, Box<dyn Feed>>,
+    /// How many checks of each were made.
+    looked: BTreeMap<String, u32>,
     checks: Vec<Checked>,
     told: Vec<Telling>,
     /// Receivers that do not answer as they should, and until when.
@@ -322,6 +386,15 @@ struct State {
 impl World {
     fn now(&self) -> Timestamp {
         engine::Clock::now(&*self.clock)
+    }
+
+    /// What a check of a monitor sees; `None` = nobody says, so it is well.
+    fn look(&self, monitor: &str, at: Timestamp) -> Option<Sight> {
+        let state = &mut *self.state.lock();
+        let feed = state.feeds.get_mut(monitor)?;
+        let looked = state.looked.entry(monitor.to_owned()).or_default();
+        *looked += 1;
+        Some(feed.look(*looked - 1, at))
     }
 
     /// What a receiver answers now.
@@ -337,6 +410,7 @@ impl World {
 
     fn note(&self, mut telling: Telling, about: &Map<String, Value>) {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        telling.monitor = about.get("monitor").map(text).unwrap_or_default();
         telling.event = about.get("event").map(text).unwrap_or_default();
         let members = about.get("group").and_then(|group| group["members"].as_array());
         telling.keys = match members {
@@ -362,19 +436,27 @@ impl TaskRunner for Looks {
     async fn run(&self, task: Handoff, _: CancellationToken) -> Outcome {
         let input = task.input.parse();
         let at = self.world.now();
-        if input["monitor"] != *self.world.monitor {
+        let monitor = input["monitor"].as_str().unwrap_or_default();
+        let Some(mut sight) = self.world.look(monitor, at) else {
             // What the monitor depends on is well.
             let output = json!({ "observations": [{ "key": "", "status": "ok" }] });
             return done(Json::of(&output));
-        }
-        let mut state = self.world.state.lock();
-        let number = u32::try_from(state.checks.len()).unwrap_or(u32::MAX);
-        let seen = match state.feed.look(number, at) {
-            Sight::Output(output) => Ok(output),
-            Sight::Unknown(why) => Err(why),
-            Sight::Rows(rows) => tasks::check::observe(self.task_type, &task.input, rows),
         };
-        state.checks.push(Checked { at, seen: seen.clone() });
+        while let Sight::Later(until, after) = sight {
+            pause(until.since(self.world.now())).await;
+            sight = *after;
+        }
+        let seen = match sight {
+            Sight::Output(output) => {
+                tasks::check::observe_again(self.task_type, &task.input, &output)
+            }
+            Sight::Rows(rows) => tasks::check::observe(self.task_type, &task.input, rows),
+            Sight::Unknown(why) => Err(why),
+            Sight::Later(..) => Err("the check never ends".to_owned()),
+        };
+        if monitor == self.world.monitor {
+            self.world.state.lock().checks.push(Checked { at, seen: seen.clone() });
+        }
         match seen {
             Ok(output) => done(output),
             Err(why) => Outcome {
@@ -408,6 +490,7 @@ impl TaskRunner for Hears {
         let telling = Telling {
             at: self.0.now(),
             to: receiver,
+            monitor: String::new(),
             event: String::new(),
             keys: Vec::new(),
             status: answer.status,
@@ -435,6 +518,7 @@ impl Outlet for World {
         let telling = Telling {
             at: self.now(),
             to: sent.receiver.to_owned(),
+            monitor: String::new(),
             event: String::new(),
             keys: Vec::new(),
             status,

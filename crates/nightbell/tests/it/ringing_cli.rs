@@ -162,6 +162,22 @@ async fn an_incident_is_explained_and_handled() {
     let lines = ringing.run("monitor samples web -o csv").exits(0).lines();
     assert!(lines.len() == 3 && lines[2].contains(",fail,"), "{lines:?}");
     ringing.run("monitor samples nothing").exits(3);
+
+    // The same definition finds what was found; one that waits for a second failure does not.
+    let found = ringing.run("monitor backtest web --since 1h -o json").exits(0).json();
+    assert_eq!((&found[0]["then"]["pages"], &found[0]["now"]["pages"]), (&json!(1), &json!(1)));
+    assert_eq!((&found[0]["gone"], &found[0]["new"]), (&json!([]), &json!([])), "{found:#}");
+    let real = &ringing.live.get("/api/incidents").await["results"][0];
+    assert_eq!(found[0]["incidents"][0]["opensAt"], real["openedAt"], "to the millisecond");
+    let patient = ringing.file().replace("labels: {", "fail_after: 2, labels: {");
+    let trial = ["monitor", "backtest", "web", "-f", "watch.yaml", "--since", "1h", "--compare"];
+    let lines = ringing.command(&trial).file("watch.yaml", &patient).run().exits(0).lines();
+    assert!(lines[0].starts_with("web, ") && lines[0].ends_with("2 checks"), "{lines:?}");
+    assert!(lines[2].starts_with("then 1 1 ") && lines[3].starts_with("now 0 0 "), "{lines:?}");
+    assert!(lines[4].starts_with("gone: 1, new: 0 "), "{lines:?}");
+    assert!(lines[6].starts_with("gone - "), "{lines:?}");
+    ringing.run("monitor backtest backup").exits(1);
+    ringing.run("monitor backtest nothing").exits(3);
     ringing.run("monitor samples web --from soon").exits(2);
     let lines = ringing.run("incident list").exits(0).lines();
     assert!(lines[1].starts_with(id) && lines[1].contains(" web open critical "), "{lines:?}");

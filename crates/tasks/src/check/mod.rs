@@ -53,7 +53,7 @@ use crate::sql::Databases;
 use order::Order;
 use seen::Seen;
 
-pub use staged::observe;
+pub use staged::{observe, observe_again};
 
 /// What the checks may be told from outside.
 #[derive(Clone, Debug, Default)]

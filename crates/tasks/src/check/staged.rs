@@ -23,17 +23,46 @@ pub fn observe(
     input: &Json,
     rows: Vec<Map<String, Value>>,
 ) -> Result<Json, String> {
-    let told = |trouble: Trouble| match trouble {
+    look(task_type, input, rows)
+        .map(|seen| Json::of(&seen.output()))
+        .map_err(|trouble| told(task_type, trouble))
+}
+
+/// What a check says now of what one of the same monitor answered before: its rows are made into
+/// observations anew, as the settings say now. What is no row stays as it was.
+///
+/// # Errors
+/// As [`observe`].
+pub fn observe_again(task_type: &str, input: &Json, output: &Json) -> Result<Json, String> {
+    let answered = output.parse();
+    let observations = answered["observations"].as_array();
+    let Some(observations) = observations.filter(|_| asks_for_rows(task_type, input)) else {
+        return Ok(output.clone());
+    };
+    // What stands for no rows at all has none of its own.
+    let rows = observations.iter().filter_map(|it| it["attrs"].as_object());
+    let rows: Vec<_> = rows.filter(|row| !row.is_empty()).cloned().collect();
+    judged(task_type, input, rows)
+        .map(|seen| Json::of(&seen.output()))
+        .map_err(|trouble| told(task_type, trouble))
+}
+
+fn told(task_type: &str, trouble: Trouble) -> String {
+    match trouble {
         Trouble::Unknown(why) => why,
         Trouble::Wrong(why) => format!("{task_type}: {why}"),
-    };
-    look(task_type, input, rows).map(|seen| Json::of(&seen.output())).map_err(told)
+    }
 }
 
 fn look(task_type: &str, input: &Json, rows: Vec<Map<String, Value>>) -> Result<Seen, Trouble> {
     if !asks_for_rows(task_type, input) || rows.iter().any(says_status) {
         return Ok(Seen { observations: rows.into_iter().map(of_itself).collect(), memory: None });
     }
+    judged(task_type, input, rows)
+}
+
+/// Rows as the source would answer them, made into observations.
+fn judged(task_type: &str, input: &Json, rows: Vec<Map<String, Value>>) -> Result<Seen, Trouble> {
     let order = Order::read(input, &Settings::default())?;
     let empty = match (Empty::read(&order)?, task_type) {
         (None, "CHECK_PROMETHEUS") => Some(Empty::Unknown),

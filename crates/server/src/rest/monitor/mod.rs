@@ -1,6 +1,7 @@
 //! `/api/monitors` and what belongs to them: incidents, silences, receivers, deliveries, and the
 //! calls of those whom a heartbeat monitor waits for.
 
+mod backtest;
 mod incident;
 mod ping;
 mod preview;
@@ -51,6 +52,7 @@ pub(super) fn routes() -> Routes {
         .merge(ping::routes())
         .merge(preview::routes())
         .merge(samples::routes())
+        .merge(backtest::routes())
 }
 
 /// The source of what clients define, unless they name another.

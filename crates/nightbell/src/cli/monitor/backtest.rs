@@ -1,0 +1,399 @@
+//! `nightbell monitor backtest`: what a definition would have made of what checks have answered.
+
+mod figures;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp as Instant;
+use kernel::alert::definition::{
+    ChecklistOptions, File, Kind, Known, Level, MonitorDef, load_judged,
+};
+use kernel::alert::{Input, Sample, Sampled, Window};
+use kernel::cron::Zone;
+use kernel::{Json, Scripts, Timestamp};
+use serde_json::Value;
+
+use super::samples;
+use crate::cli::client::Client;
+use crate::cli::failure::{Exit, Failure};
+use crate::cli::output::{Output, clean};
+use crate::cli::{input, offline};
+use crate::scripts::Engines;
+use crate::testing::backtest::{self, Trial, Trialled};
+use figures::Report;
+
+/// Bytes of stack for the thread that runs it, as tests have.
+const STACK: usize = 16 << 20;
+/// Settings that say what rows mean, not what is asked for.
+const SHAPES: [&str; 4] = ["per", "value", "text", "empty"];
+
+/// What to try.
+#[derive(Debug, Args)]
+pub(crate) struct Backtest {
+    /// Names of monitors; all of the files, or all that the server knows, by default
+    names: Vec<String>,
+    /// Files that define them anew, - for standard input; without, as the server has them
+    #[arg(short, long, num_args = 1)]
+    file: Vec<String>,
+    /// What happened since then: a time, or how long ago
+    #[arg(long, value_name = "TIME", default_value = "30d")]
+    since: String,
+    /// Whether people do what they did then, to incidents of the same keys
+    #[arg(long, value_enum, default_value_t = People::Recorded)]
+    people: People,
+    /// Show each incident, who is told of it, and what is gone or new
+    #[arg(long)]
+    compare: bool,
+    /// Zone in which night is from 22:00 to 06:00; that of the monitor or of this machine by default
+    #[arg(long, value_name = "ZONE")]
+    tz: Option<String>,
+}
+
+/// What people do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum People {
+    /// What they did
+    Recorded,
+    /// Nothing
+    None,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// A definition is wrong, nothing is kept of any of the monitors, or the server's.
+pub(super) async fn run(
+    arguments: &Backtest,
+    client: &Client,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let now = Instant::now();
+    let since = Timestamp::from_millis(samples::time("--since", &arguments.since, now)?);
+    let given = read(&arguments.file)?;
+    let names = names(arguments, given.as_deref(), client).await?;
+    let mut reports = Vec::new();
+    for name in &names {
+        match one(name, arguments, given.as_deref(), since, client).await? {
+            Ok(report) => {
+                if !output.is_json() {
+                    report.show(arguments.compare, output)?;
+                }
+                reports.push(report);
+            }
+            Err(why) => output.note(format_args!("{}: {}", clean(name), clean(&why))),
+        }
+    }
+    if output.is_json() {
+        output.json(&reports.iter().map(Report::json).collect::<Vec<_>>())?;
+    }
+    if reports.is_empty() {
+        let hint = "`nightbell monitor samples NAME` shows what is kept";
+        return Err(Failure::new(Exit::Error, "nothing could be tried").with_hint(hint).into());
+    }
+    Ok(())
+}
+
+/// The texts of the files.
+fn read(files: &[String]) -> anyhow::Result<Option<Vec<(String, String)>>> {
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let texts = files.iter().map(|file| Ok((file.clone(), input::read(file)?)));
+    texts.collect::<anyhow::Result<Vec<_>>>().map(Some)
+}
+
+async fn names(
+    arguments: &Backtest,
+    given: Option<&[(String, String)]>,
+    client: &Client,
+) -> anyhow::Result<Vec<String>> {
+    if !arguments.names.is_empty() {
+        return Ok(arguments.names.clone());
+    }
+    if let Some(texts) = given {
+        let known = texts.iter().flat_map(|(_, text)| Known::of(text).monitors);
+        return Ok(known.map(|name| name.to_string()).collect());
+    }
+    let page = client.get(&["monitors"]).query("size", 5000).send().await?.value()?;
+    let all = page["results"].as_array().into_iter().flatten();
+    let all = all.filter_map(|it| it["name"].as_str());
+    Ok(all.filter(|name| *name != engine::monitors::OWN_MONITOR).map(str::to_owned).collect())
+}
+
+/// Tries one monitor; or says why there is nothing to try.
+async fn one(
+    name: &str,
+    arguments: &Backtest,
+    given: Option<&[(String, String)]>,
+    since: Timestamp,
+    client: &Client,
+) -> anyhow::Result<Result<Report, String>> {
+    let record = match record(name, since, client).await {
+        Err(failure) if failure.exit == Exit::NotFound && given.is_some() => {
+            return Ok(Err("the server does not know it, so nothing is kept of it".to_owned()));
+        }
+        record => record?,
+    };
+    let mut file: File = serde_json::from_value(record["file"].clone())?;
+    let stored = find(&file, name).cloned();
+    if let Some(texts) = given {
+        file = overlaid(file, texts).await?;
+    }
+    complete(&mut file, name, since, client).await?;
+    let Some(monitor) = find(&file, name).cloned() else {
+        return Ok(Err("the files do not define it".to_owned()));
+    };
+    if monitor.kind == Kind::Heartbeat {
+        return Ok(Err("it waits to be called: there are no answers of checks to try".to_owned()));
+    }
+    let warm_up = backtest::warm_up(&monitor);
+    let mut notes = stored.map(|stored| asked_otherwise(&stored, &monitor)).unwrap_or_default();
+    let mut kept = BTreeMap::new();
+    for needed in backtest::needed(&file, name) {
+        let from = since.plus_millis(-warm_up).millis();
+        let of = samples::all(&needed, from, None, client).await?;
+        let of: Vec<Sample> = of.iter().filter_map(sample).collect();
+        if of.is_empty() && needed != name {
+            notes.push(format!("{needed}, on which it depends, has no samples: it counts as well"));
+        }
+        kept.insert(needed, of);
+    }
+    let own = kept.get(name).map(Vec::as_slice).unwrap_or_default();
+    let Some(first) = own.first() else {
+        return Ok(Err("nothing is kept of that time".to_owned()));
+    };
+    // What began before the first sample is not known.
+    let begin =
+        since.max(first.started_at.plus_millis(warm_up.min(since.since(first.started_at).max(0))));
+    let until = record["to"].as_i64().map_or(Timestamp::default(), Timestamp::from_millis);
+    if monitor.schedule.every.is_some_and(|every| every < interval_of(own)) {
+        notes.push(
+            "it checks more often than it did then: the checks are those that were made".to_owned(),
+        );
+    }
+    let deeds = match arguments.people {
+        People::Recorded => deeds(name, &record, until),
+        People::None => Vec::new(),
+    };
+    let now = tried(file, name, &kept, deeds, (begin, until))?;
+    let zone = zone_of(arguments.tz.as_deref(), &monitor)?;
+    Ok(Ok(Report::new(&monitor, (begin, until), zone, own, &record, &now, notes)))
+}
+
+/// What the server has of a monitor besides samples.
+async fn record(name: &str, since: Timestamp, client: &Client) -> Result<Value, Failure> {
+    let call = client.get(&["monitors", name, "backtest"]).query("from", since.millis());
+    call.send().await?.value()
+}
+
+fn find<'a>(file: &'a File, name: &str) -> Option<&'a MonitorDef> {
+    file.monitors.iter().find(|it| *it.name == *name)
+}
+
+/// What files define, over what is defined: as the server would take them.
+async fn overlaid(mut file: File, texts: &[(String, String)]) -> anyhow::Result<File> {
+    let judge = offline::engine().await?;
+    for (origin, text) in texts {
+        let mut known = Known::default();
+        known.extend_by(file.clone());
+        let loaded = load_judged(text, &ChecklistOptions::default(), &known, &judge);
+        let Some(more) = loaded.file else {
+            let wrong = loaded.problems.iter().filter(|it| it.level == Level::Error);
+            let wrong: Vec<String> = wrong.map(|it| format!("{origin}:{it}")).collect();
+            return Err(Failure::new(Exit::Error, "not valid").with_details(wrong).into());
+        };
+        file.receivers.extend(more.receivers);
+        if !more.routes.is_empty() {
+            file.routes = more.routes;
+        }
+        file.monitors.retain(|old| more.monitors.iter().all(|new| new.name != old.name));
+        file.monitors.extend(more.monitors);
+        file.silences.retain(|old| more.silences.iter().all(|new| new.id != old.id));
+        file.silences.extend(more.silences);
+    }
+    judge.close().await?;
+    Ok(file)
+}
+
+/// Adds what monitors depend on that the file does not have: it is defined elsewhere.
+async fn complete(
+    file: &mut File,
+    name: &str,
+    since: Timestamp,
+    client: &Client,
+) -> anyhow::Result<()> {
+    loop {
+        let needed = backtest::needed(file, name);
+        let Some(missing) = needed.iter().find(|it| find(file, it).is_none()) else {
+            return Ok(());
+        };
+        if missing == name {
+            return Ok(());
+        }
+        let record = record(missing, since, client).await?;
+        let other: File = serde_json::from_value(record["file"].clone())?;
+        let new = other.monitors.into_iter().filter(|it| find(file, &it.name).is_none());
+        let new: Vec<MonitorDef> = new.collect();
+        anyhow::ensure!(!new.is_empty(), "there is no monitor {missing}");
+        file.monitors.extend(new);
+    }
+}
+
+/// What the definition asks for otherwise than the one by which the samples were made.
+fn asked_otherwise(stored: &MonitorDef, monitor: &MonitorDef) -> Vec<String> {
+    if stored.kind != monitor.kind {
+        return vec![format!(
+            "the samples are of checks of another kind, {}: judged is what those answered",
+            stored.kind.as_str()
+        )];
+    }
+    let (before, after) = (stored.settings.parse(), monitor.settings.parse());
+    let (Some(before), Some(after)) = (before.as_object(), after.as_object()) else {
+        return Vec::new();
+    };
+    let names = before.keys().chain(after.keys().filter(|name| !before.contains_key(*name)));
+    let changed = names.filter(|name| {
+        let hidden = before.get(*name).is_some_and(|it| it.to_string().contains("***"));
+        !hidden && !SHAPES.contains(&name.as_str()) && before.get(*name) != after.get(*name)
+    });
+    let changed: Vec<&str> = changed.map(String::as_str).collect();
+    if changed.is_empty() {
+        return Vec::new();
+    }
+    let changed = changed.join(", ");
+    vec![format!(
+        "{changed}: the checks were made without this change, and their answers stay as they were; \
+         conditions, per and everything after are judged anew"
+    )]
+}
+
+/// How far checks lay apart, mostly.
+fn interval_of(samples: &[Sample]) -> i64 {
+    let mut apart: Vec<i64> =
+        samples.windows(2).map(|pair| pair[1].started_at.since(pair[0].started_at)).collect();
+    apart.sort_unstable();
+    // Starts are a little late, each by another while.
+    apart.get(apart.len() / 2).map_or(0, |middle| middle * 9 / 10)
+}
+
+/// A sample as the server tells it.
+fn sample(told: &Value) -> Option<Sample> {
+    let instant = |name: &str| told[name].as_i64().map(Timestamp::from_millis);
+    let outcome = match (&told["unknown"], &told["tooLong"]) {
+        (Value::String(why), _) => Sampled::Unknown(why.as_str().into()),
+        (_, Value::Number(bytes)) => Sampled::TooLong(bytes.as_u64()?),
+        _ => Sampled::Output(Json::of(told.get("output")?)),
+    };
+    Some(Sample {
+        number: told["number"].as_u64()?,
+        sequence: u32::try_from(told["check"].as_u64()?).ok()?,
+        started_at: instant("startedAt")?,
+        ended_at: instant("endedAt")?,
+        window: Window { from: instant("from")?, to: instant("to")? },
+        version: told["definition"].as_str()?.into(),
+        outcome,
+    })
+}
+
+/// What people did to incidents, as inputs of the monitor, in order.
+fn deeds(name: &str, record: &Value, until: Timestamp) -> Vec<(Timestamp, Input)> {
+    let mut deeds = Vec::new();
+    for incident in record["incidents"].as_array().into_iter().flatten() {
+        let key = incident["key"].as_str().unwrap_or_default();
+        // The incident without a key is called by the monitor's name.
+        let incident_name: Arc<str> = if key.is_empty() { name } else { key }.into();
+        let until_clear = incident["acknowledged"]["untilClear"] == true;
+        let history = incident["history"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let at = |entry: &Value| entry["at"].as_i64().map(Timestamp::from_millis);
+        for (place, entry) in history.iter().enumerate() {
+            let Some((who, when)) = entry["who"].as_str().zip(at(entry)) else { continue };
+            let (incident, who) = (incident_name.clone(), Arc::<str>::from(who));
+            let why = entry["why"].as_str().map(Arc::from);
+            let input = match entry["what"].as_str() {
+                Some("acknowledged") => Input::Acknowledge { incident, who, why, until_clear },
+                Some("snoozed") => {
+                    // It lasted until something else happened.
+                    let until = history.get(place + 1).and_then(at).unwrap_or(until);
+                    Input::Snooze { incident, until, who, why }
+                }
+                Some("resolved") => Input::Resolve { incident, who, why },
+                _ => continue,
+            };
+            deeds.push((when, input));
+        }
+    }
+    deeds.sort_by_key(|(at, _)| *at);
+    deeds
+}
+
+/// Tries it on a thread of its own: virtual time has its own runtime.
+fn tried(
+    file: File,
+    name: &str,
+    samples: &BTreeMap<String, Vec<Sample>>,
+    deeds: Vec<(Timestamp, Input)>,
+    (since, until): (Timestamp, Timestamp),
+) -> anyhow::Result<Trialled> {
+    let scripts: Arc<dyn Scripts> =
+        Engines::new(tasks::javascript::Limits::default(), tasks::jq::Limits::default());
+    let (name, samples) = (name.to_owned(), samples.clone());
+    let work = move || {
+        let (file, samples, scripts) = (&file, &samples, &scripts);
+        backtest::run(Trial { file, monitor: &name, samples, deeds, since, until, scripts })
+    };
+    let thread = std::thread::Builder::new().stack_size(STACK).spawn(work)?;
+    let done = thread.join().map_err(|_| anyhow::anyhow!("the backtest broke off"))?;
+    done.map_err(|why| anyhow::anyhow!("{why}"))
+}
+
+/// The zone in which it is night.
+fn zone_of(asked: Option<&str>, monitor: &MonitorDef) -> Result<(String, Zone), Failure> {
+    let own = Some(&*monitor.schedule.tz).filter(|tz| !tz.is_empty());
+    let system = jiff::tz::TimeZone::system();
+    let name = asked.or(own).or(system.iana_name()).unwrap_or("UTC");
+    match Zone::named(name) {
+        Ok(zone) => Ok((name.to_owned(), zone)),
+        Err(_) if asked.is_none() => Ok(("UTC".to_owned(), Zone::utc())),
+        Err(error) => Err(Failure::usage(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn people_do_what_the_ledger_says_that_they_did() {
+        let entry = |at: i64, what: &str, who: Option<&str>| json!({ "at": at, "what": what, "who": who, "why": "because" });
+        let record = json!({ "incidents": [
+            { "key": "a", "history": [entry(1, "open", None), entry(5, "snoozed", Some("ann")),
+                entry(9, "open", None), entry(12, "resolved", None)] },
+            { "key": "", "acknowledged": { "untilClear": true },
+                "history": [entry(3, "acknowledged", Some("bo"))] },
+        ] });
+        let found = deeds("shop", &record, Timestamp::from_millis(50));
+        let told: Vec<String> =
+            found.iter().map(|(at, deed)| format!("{} {deed:?}", at.millis())).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[0].contains("Acknowledge { incident: \"shop\", who: \"bo\""), "{told:?}");
+        assert!(told[0].contains("until_clear: true"), "{told:?}");
+        assert!(
+            matches!(&found[1].1, Input::Snooze { until, .. } if until.millis() == 9),
+            "{told:?}"
+        );
+    }
+
+    #[test]
+    fn what_is_asked_otherwise_is_told_and_what_means_otherwise_is_not() {
+        let of = |settings: Value| MonitorDef::new("m", Kind::Prometheus, Json::of(&settings));
+        let stored = of(json!({ "url": "***", "query": "up", "per": "host" }));
+        let same = of(json!({ "url": "http://p", "query": "up", "per": "job", "empty": "ok" }));
+        assert_eq!(asked_otherwise(&stored, &same), Vec::<String>::new());
+        let other = of(json!({ "url": "http://p", "query": "up == 0" }));
+        assert!(asked_otherwise(&stored, &other)[0].starts_with("query: "));
+    }
+}

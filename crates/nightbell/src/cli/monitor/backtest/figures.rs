@@ -1,0 +1,321 @@
+//! What a backtest found, beside what happened then: incidents, pages, pages at night, and how long
+//! until somebody was told.
+
+use kernel::Timestamp;
+use kernel::alert::Sample;
+use kernel::alert::definition::MonitorDef;
+use kernel::cron::Zone;
+use serde_json::{Value, json};
+
+use crate::cli::moment::span;
+use crate::cli::output::{Output, clean};
+use crate::cli::table::Table;
+use crate::testing::backtest::Trialled;
+
+/// Hours from which and until which it is night.
+const NIGHT: (i8, i8) = (22, 6);
+/// Incidents of a list.
+const LISTED_MAX: usize = 50;
+
+/// An incident, then or now.
+#[derive(Clone, Debug)]
+struct Episode {
+    id: Option<String>,
+    key: String,
+    since: Timestamp,
+    opens: Timestamp,
+    resolves: Option<Timestamp>,
+    told: Vec<Page>,
+}
+
+/// Somebody was told.
+#[derive(Clone, Debug)]
+struct Page {
+    at: Timestamp,
+    to: String,
+    event: String,
+}
+
+/// Everything that happened.
+#[derive(Debug, Default)]
+struct Course {
+    episodes: Vec<Episode>,
+    /// Messages that ring, each once however many incidents it tells of.
+    pages: Vec<Page>,
+}
+
+/// Whether a message rings, rather than to tell that something is over or known.
+fn rings(event: &str) -> bool {
+    matches!(event, "trigger" | "escalation")
+}
+
+impl Course {
+    /// What the ledgers say.
+    fn then(record: &Value, (from, to): (Timestamp, Timestamp)) -> Self {
+        let lines = |name: &str| record[name].as_array().cloned().unwrap_or_default();
+        let instant = |line: &Value, name: &str| line[name].as_i64().map(Timestamp::from_millis);
+        let within = |at: &Timestamp| *at >= from && *at < to;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let deliveries: Vec<(Value, Page)> = lines("deliveries")
+            .into_iter()
+            .filter(|line| line["status"] == "sent")
+            .filter_map(|line| {
+                let at = instant(&line, "at").filter(within)?;
+                let page = Page { at, to: text(&line["receiver"]), event: text(&line["event"]) };
+                Some((line, page))
+            })
+            .collect();
+        let told = |id: &Value| -> Vec<Page> {
+            let about = deliveries.iter().filter(|(line, _)| {
+                line["incidents"].as_array().is_some_and(|ids| ids.contains(id))
+            });
+            about.map(|(_, page)| page.clone()).collect()
+        };
+        let episodes = lines("incidents").into_iter().filter_map(|line| {
+            let opens = instant(&line, "openedAt").filter(within)?;
+            Some(Episode {
+                id: line["id"].as_str().map(str::to_owned),
+                key: text(&line["key"]),
+                since: instant(&line, "since").unwrap_or(opens),
+                opens,
+                resolves: instant(&line, "resolvedAt"),
+                told: told(&line["id"]),
+            })
+        });
+        let episodes = episodes.filter(|it| is_own(&it.key)).collect();
+        let pages = deliveries.iter().map(|(_, page)| page).filter(|page| rings(&page.event));
+        Self { episodes, pages: pages.cloned().collect() }
+    }
+
+    /// What the backtest did.
+    fn now(trialled: &Trialled) -> Self {
+        let page = |told: &crate::testing::watching::Telling| Page {
+            at: told.at,
+            to: told.to.clone(),
+            event: told.event.clone(),
+        };
+        let taken: Vec<_> = trialled.told.iter().filter(|it| it.is_taken()).collect();
+        let episodes = trialled.incidents.iter().map(|incident| {
+            let end = incident.resolves.unwrap_or(Timestamp::MAX);
+            // What tells that it is over comes a little later.
+            let about = taken.iter().filter(|told| {
+                let resolve = told.event == "resolve";
+                let until = if resolve { end.plus_millis(60_000) } else { end };
+                told.keys.contains(&incident.key) && told.at >= incident.opens && told.at <= until
+            });
+            Episode {
+                id: None,
+                key: incident.key.clone(),
+                since: incident.line["since"]
+                    .as_i64()
+                    .map_or(incident.opens, Timestamp::from_millis),
+                opens: incident.opens,
+                resolves: incident.resolves,
+                told: about.map(|told| page(told)).collect(),
+            }
+        });
+        let episodes = episodes.filter(|it| is_own(&it.key)).collect();
+        let pages = taken.iter().map(|told| page(told)).filter(|page| rings(&page.event));
+        Self { episodes, pages: pages.collect() }
+    }
+
+    fn at_night(&self, zone: &Zone) -> usize {
+        let night = |page: &&Page| {
+            let hour = zone.local(page.at).hour();
+            hour >= NIGHT.0 || hour < NIGHT.1
+        };
+        self.pages.iter().filter(night).count()
+    }
+
+    /// How long after something was bad first somebody was told, in the middle of all incidents.
+    fn first_told(&self) -> Option<i64> {
+        let first = |it: &Episode| it.told.iter().map(|page| page.at.since(it.since)).min();
+        let mut all: Vec<i64> = self.episodes.iter().filter_map(first).collect();
+        all.sort_unstable();
+        all.get(all.len().checked_sub(1)? / 2).copied()
+    }
+
+    fn json(&self, zone: &Zone) -> Value {
+        json!({
+            "incidents": self.episodes.len(),
+            "pages": self.pages.len(),
+            "pagesAtNight": self.at_night(zone),
+            "firstToldAfterMillis": self.first_told(),
+        })
+    }
+
+    /// Those that have no counterpart: no incident of the same key at the same time.
+    fn without(&self, other: &Self) -> Vec<&Episode> {
+        let end = |it: &Episode| it.resolves.unwrap_or(Timestamp::MAX);
+        let same = |one: &Episode, other: &Episode| {
+            one.key == other.key && one.opens <= end(other) && other.opens <= end(one)
+        };
+        let alone = self.episodes.iter();
+        alone.filter(|one| !other.episodes.iter().any(|other| same(one, other))).collect()
+    }
+}
+
+/// Whether an incident is about what is watched, or about checks that could not be made. That checks
+/// never ran is no matter of the definition.
+fn is_own(key: &str) -> bool {
+    key != kernel::alert::MISSED_KEY
+}
+
+impl Episode {
+    fn json(&self) -> Value {
+        let told = self
+            .told
+            .iter()
+            .map(|page| json!({ "to": page.to, "event": page.event, "at": page.at.millis() }));
+        json!({
+            "id": self.id,
+            "key": self.key,
+            "since": self.since.millis(),
+            "opensAt": self.opens.millis(),
+            "resolvesAt": self.resolves.map(Timestamp::millis),
+            "told": told.collect::<Vec<_>>(),
+        })
+    }
+
+    fn row(&self, mark: &str) -> [String; 5] {
+        let key = if self.key.is_empty() { "-".to_owned() } else { clean(&self.key) };
+        let lasted = self.resolves.map(|end| span(end.since(self.opens)));
+        let told = self.told.iter().filter(|page| rings(&page.event));
+        let told = told.map(|page| format!("{} +{}", page.to, span(page.at.since(self.since))));
+        let told = told.collect::<Vec<_>>().join(", ");
+        let told = if told.is_empty() { "nobody".to_owned() } else { told };
+        let opens = self.opens.to_string();
+        [mark.to_owned(), key, opens, lasted.unwrap_or_else(|| "open".to_owned()), told]
+    }
+}
+
+/// What a backtest found.
+pub(super) struct Report {
+    monitor: String,
+    span: (Timestamp, Timestamp),
+    zone: (String, Zone),
+    checks: u64,
+    unknown: usize,
+    missed: u64,
+    gaps: u64,
+    then: Course,
+    now: Course,
+    notes: Vec<String>,
+}
+
+impl Report {
+    /// Compares what happened with what would have.
+    pub(super) fn new(
+        monitor: &MonitorDef,
+        span: (Timestamp, Timestamp),
+        zone: (String, Zone),
+        samples: &[Sample],
+        record: &Value,
+        now: &Trialled,
+        notes: Vec<String>,
+    ) -> Self {
+        let (from, to) = span;
+        let within: Vec<&Sample> =
+            samples.iter().filter(|it| it.started_at >= from && it.started_at < to).collect();
+        let lost = |pair: &[&Sample]| pair[1].number.saturating_sub(pair[0].number + 1);
+        let missed = record["missed"].as_array().into_iter().flatten().filter(|line| {
+            line["status"] == "MISSED" && line["at"].as_i64().is_some_and(|at| at >= from.millis())
+        });
+        let is_unknown = |it: &&&Sample| !matches!(it.outcome, kernel::alert::Sampled::Output(_));
+        Self {
+            monitor: monitor.name.to_string(),
+            span,
+            zone,
+            checks: now.checks,
+            unknown: within.iter().filter(is_unknown).count(),
+            missed: missed.map(|line| line["count"].as_u64().unwrap_or(1)).sum(),
+            gaps: within.windows(2).map(lost).sum(),
+            then: Course::then(record, span),
+            now: Course::now(now),
+            notes,
+        }
+    }
+
+    /// The report for programs.
+    pub(super) fn json(&self) -> Value {
+        let (from, to) = self.span;
+        let listed = |all: Vec<&Episode>| all.into_iter().map(Episode::json).collect::<Vec<_>>();
+        json!({
+            "monitor": self.monitor,
+            "since": from.millis(),
+            "until": to.millis(),
+            "zone": self.zone.0,
+            "checks": self.checks,
+            "unknown": self.unknown,
+            "neverRan": self.missed,
+            "notKept": self.gaps,
+            "then": self.then.json(&self.zone.1),
+            "now": self.now.json(&self.zone.1),
+            "gone": listed(self.then.without(&self.now)),
+            "new": listed(self.now.without(&self.then)),
+            "incidents": listed(self.now.episodes.iter().collect()),
+            "notes": self.notes,
+        })
+    }
+
+    /// The report for people.
+    ///
+    /// # Errors
+    /// Standard output is closed.
+    pub(super) fn show(&self, compare: bool, output: &Output) -> anyhow::Result<()> {
+        let (from, to) = self.span;
+        let mut head =
+            format!("{}, {}, {} checks", clean(&self.monitor), span(to.since(from)), self.checks);
+        for (count, what) in [
+            (self.unknown as u64, "could not tell"),
+            (self.missed, "never ran: they stay missed"),
+            (self.gaps, "are not kept: a gap"),
+        ] {
+            if count > 0 {
+                head = format!("{head}; {count} {what}");
+            }
+        }
+        output.line(head)?;
+        let mut table =
+            Table::new(&["", "INCIDENTS", "PAGES", "AT NIGHT", "FIRST TOLD AFTER (MEDIAN)"]);
+        for (title, course) in [("then", &self.then), ("now", &self.now)] {
+            table.row([
+                title.into(),
+                course.episodes.len().to_string().into(),
+                course.pages.len().to_string().into(),
+                course.at_night(&self.zone.1).to_string().into(),
+                course.first_told().map_or_else(|| "-".to_owned(), span).into(),
+            ]);
+        }
+        output.table(&table)?;
+        let (gone, new) = (self.then.without(&self.now), self.now.without(&self.then));
+        output.line(format_args!(
+            "gone: {}, new: {} (night is 22:00 to 06:00 in {})",
+            gone.len(),
+            new.len(),
+            self.zone.0
+        ))?;
+        if compare {
+            let is =
+                |of: &[&Episode], it: &Episode| of.iter().any(|other| std::ptr::eq(*other, it));
+            let kept = self.now.episodes.iter();
+            let now = kept.map(|it| it.row(if is(&new, it) { "new" } else { "" }));
+            let mut rows: Vec<[String; 5]> =
+                gone.iter().map(|it| it.row("gone")).chain(now).collect();
+            rows.sort_by(|one, other| one[2].cmp(&other[2]));
+            let mut table = Table::new(&["", "KEY", "OPENS", "LASTS", "~TOLD"]);
+            let more = rows.len().saturating_sub(LISTED_MAX);
+            for row in rows.into_iter().take(LISTED_MAX) {
+                table.row(row.map(Into::into));
+            }
+            output.table(&table)?;
+            if more > 0 {
+                output.note(format_args!("and {more} more: -o json has all"));
+            }
+        }
+        for note in &self.notes {
+            output.note(format_args!("note: {}", clean(note)));
+        }
+        Ok(())
+    }
+}

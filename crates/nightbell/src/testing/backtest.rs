@@ -1,0 +1,342 @@
+//! A backtest: what a monitor would have made of what its checks have answered, by the engine that
+//! ships, in virtual time (decision 0044).
+//!
+//! Checks are made when they were made, and end when they ended; what never ran does not run. The
+//! definition judges what they answered, and receivers take whatever they are told at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use kernel::alert::definition::{File, MonitorDef, Receiver, Schedule};
+use kernel::alert::{Input, Sample, Sampled};
+use kernel::{Json, Scripts, Timestamp};
+use serde_json::json;
+
+use super::watching::{Action, Feed, Incident, Place, Sight, Telling, Watching, watch};
+
+/// How long before a check that was made another one may take its sample: somebody asks what a
+/// monitor depends on a little earlier or later than it was asked then.
+const NEAR: i64 = 2000;
+/// Milliseconds after which a check is given up on the stage: never before it ended.
+const PATIENCE: i64 = 30 * 24 * 3_600_000;
+
+/// What is tried on which past.
+pub(crate) struct Trial<'a> {
+    /// Everything that is defined, at least the monitor and what it depends on.
+    pub(crate) file: &'a File,
+    /// The monitor.
+    pub(crate) monitor: &'a str,
+    /// What checks answered, by monitor, oldest first, from [`warm_up`] before `since` on.
+    pub(crate) samples: &'a BTreeMap<String, Vec<Sample>>,
+    /// What people did, in order.
+    pub(crate) deeds: Vec<(Timestamp, Input)>,
+    /// What happened from then on counts.
+    pub(crate) since: Timestamp,
+    /// When it is over.
+    pub(crate) until: Timestamp,
+    /// What runs conditions that need it.
+    pub(crate) scripts: &'a Arc<dyn Scripts>,
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Trialled {
+    /// Incidents that opened.
+    pub(crate) incidents: Vec<Incident>,
+    /// What receivers were told.
+    pub(crate) told: Vec<Telling>,
+    /// Checks that count.
+    pub(crate) checks: u64,
+}
+
+/// Milliseconds before a stretch of time in which things began that matter in it.
+pub(crate) fn warm_up(monitor: &MonitorDef) -> i64 {
+    let flap = monitor.flap.map_or(0, |flap| flap.within.max(flap.settle));
+    monitor.hold.max(flap).max(monitor.quiet_for).saturating_mul(2)
+}
+
+/// The monitors of which a backtest of one needs samples: itself, and all that it depends on.
+pub(crate) fn needed(file: &File, monitor: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::from([monitor.to_owned()]);
+    loop {
+        let known = file.monitors.iter().filter(|it| names.contains(&*it.name));
+        let needs = known.flat_map(|it| it.depends_on.iter().chain(&it.witness));
+        let more: Vec<String> = needs.map(ToString::to_string).collect();
+        let before = names.len();
+        names.extend(more);
+        if names.len() == before {
+            return names;
+        }
+    }
+}
+
+/// Tries it. Blocks the thread.
+///
+/// # Errors
+/// The definitions do not fit together, or there is no such monitor.
+pub(crate) fn run(trial: Trial<'_>) -> Result<Trialled, String> {
+    let Trial { file, monitor, samples, deeds, since, until, scripts } = trial;
+    let file = staged(file);
+    let mut acts: Vec<(Timestamp, Action)> =
+        deeds.into_iter().map(|(at, deed)| (at, Action::Deed(Box::new(deed)))).collect();
+    let mut others: BTreeMap<String, Box<dyn Feed>> = BTreeMap::new();
+    let mut own: Option<Box<dyn Feed>> = None;
+    let mut start = since;
+    for name in needed(&file, monitor) {
+        let Some(of) = samples.get(&name).filter(|of| !of.is_empty()) else { continue };
+        let place = Place::default();
+        start = of.first().map_or(start, |first| first.started_at.min(start));
+        // Whoever is asked first takes the sample; the check that was made comes after it.
+        let after = i64::from(name != monitor);
+        acts.extend(of.iter().enumerate().map(|(number, sample)| {
+            let (monitor, place) = (name.clone(), place.clone());
+            let at = sample.started_at.plus_millis(after);
+            (at, Action::Check { monitor, number, place })
+        }));
+        let feed = Box::new(Replayed { samples: of.clone(), place });
+        if name == monitor {
+            own = Some(feed);
+        } else {
+            others.insert(name, feed);
+        }
+    }
+    acts.sort_by_key(|(at, _)| *at);
+    let Some(feed) = own else { return Ok(Trialled::default()) };
+    let watched = watch(Watching {
+        file: &file,
+        monitor,
+        start,
+        until,
+        real_phase: true,
+        feed,
+        others,
+        records: false,
+        acts,
+        scripts,
+    })?;
+    Ok(Trialled {
+        checks: watched.checks.iter().filter(|it| it.at >= since).count() as u64,
+        incidents: watched.incidents.into_iter().filter(|it| it.opens >= since).collect(),
+        told: watched
+            .told
+            .into_iter()
+            .filter(|it| it.at >= since && it.monitor == monitor)
+            .collect(),
+    })
+}
+
+/// The file as it is staged: checks are made when they were made, and receivers are boxes that take
+/// everything.
+fn staged(file: &File) -> File {
+    let mut file = file.clone();
+    file.sources.clear();
+    for monitor in &mut file.monitors {
+        let tz = monitor.schedule.tz.clone();
+        monitor.schedule = Schedule { tz, ..Schedule::default() };
+        monitor.timeout = Some(PATIENCE);
+        // What never ran does not run.
+        monitor.on_missed = None;
+    }
+    for (name, receiver) in &mut file.receivers {
+        let Receiver { fallback, fallback_after, rate, .. } = receiver.clone();
+        let settings = Json::of(&json!({ "name": name }));
+        *receiver = Receiver { fallback, fallback_after, rate, ..Receiver::new("inbox", settings) };
+    }
+    file
+}
+
+/// What checks have answered, once more.
+struct Replayed {
+    samples: Vec<Sample>,
+    place: Place,
+}
+
+impl Feed for Replayed {
+    fn look(&mut self, _: u32, at: Timestamp) -> Sight {
+        let place = self.place.load(Ordering::Relaxed);
+        let next = self.samples.get(place).filter(|it| it.started_at <= at.plus_millis(NEAR));
+        if let Some(sample) = next {
+            self.place.store(place + 1, Ordering::Relaxed);
+            return Sight::Later(sample.ended_at, Box::new(sight(sample)));
+        }
+        // Somebody asks who did not ask then: it is as it was last.
+        match place.checked_sub(1).and_then(|before| self.samples.get(before)) {
+            Some(before) => sight(before),
+            None => Sight::Unknown("nothing is kept of that time".to_owned()),
+        }
+    }
+}
+
+fn sight(sample: &Sample) -> Sight {
+    match &sample.outcome {
+        Sampled::Output(output) => Sight::Output(output.clone()),
+        Sampled::Unknown(why) => Sight::Unknown(why.to_string()),
+        Sampled::TooLong(bytes) => {
+            Sight::Unknown(format!("{bytes} bytes were too long to be kept"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kernel::alert::definition::{ChecklistOptions, Known, load_among};
+    use serde_json::{Map, Value};
+
+    use super::*;
+    use crate::scripts::Engines;
+
+    /// Definitions that are tried.
+    const SEEDS: u64 = 6;
+
+    /// Numbers that follow from a seed.
+    struct Dice(u64);
+
+    impl Dice {
+        fn throw(&mut self, sides: u64) -> u64 {
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % sides
+        }
+
+        fn pick<'a>(&mut self, choices: &[&'a str]) -> &'a str {
+            choices[self.throw(choices.len() as u64) as usize]
+        }
+    }
+
+    /// Rows of a few hosts whose loss goes up and down, each check with a length of its own.
+    struct Wild {
+        dice: Dice,
+        loss: [u64; 3],
+    }
+
+    impl Feed for Wild {
+        fn look(&mut self, _: u32, at: Timestamp) -> Sight {
+            for loss in &mut self.loss {
+                if self.dice.throw(6) == 0 {
+                    *loss = self.dice.throw(3) * 50;
+                }
+            }
+            let sight = if self.dice.throw(15) == 0 {
+                Sight::Unknown("refused".to_owned())
+            } else {
+                let row = |(host, loss): (usize, &u64)| {
+                    Map::from_iter([
+                        ("host".to_owned(), Value::from(format!("h{host}"))),
+                        ("loss".to_owned(), Value::from(*loss)),
+                    ])
+                };
+                let count = if self.dice.throw(8) == 0 { 2 } else { 3 };
+                Sight::Rows(self.loss.iter().enumerate().take(count).map(row).collect())
+            };
+            let took = self.dice.throw(3) as i64 * 411;
+            Sight::Later(at.plus_millis(took), Box::new(sight))
+        }
+    }
+
+    fn definition(dice: &mut Dice) -> String {
+        let lines = [
+            dice.pick(&["", "fail_after: 2", "fail_after: 3"]),
+            dice.pick(&["", "for: 3m", "for: 90s"]),
+            dice.pick(&["", "recover_after: 2"]),
+            dice.pick(&["", "missing: 2"]),
+            dice.pick(&["", "resolve: { quiet_for: 4m }"]),
+            dice.pick(&["", "flap: { changes: 3, within: 20m, settle: 5m }"]),
+            dice.pick(&["", "depends_on: [line]"]),
+            dice.pick(&["", "witness: [line]"]),
+            dice.pick(&["", "warn_when: \"loss > 0\""]),
+            dice.pick(&["", "on_error: { after: 2 }"]),
+        ];
+        let lines: Vec<&str> = lines.into_iter().filter(|it| !it.is_empty()).collect();
+        let lines = lines.join("\n    ");
+        let steps =
+            dice.pick(&["to: a", "steps: [ { to: a }, { to: b, after: 5m, unless: acked } ]"]);
+        format!(
+            "receivers:\n  a: {{ slack: {{ url: \"https://a.test/\" }} }}\n  \
+             b: {{ pagerduty: {{ key: k }} }}\nroutes:\n  - {{ {steps}, remind: 7m }}\nmonitors:\n  \
+             loss:\n    prometheus: {{ url: \"http://p.test/\", query: loss }}\n    per: host\n    \
+             every: 1m\n    fail_when: \"loss >= 100\"\n    {lines}\n  \
+             line:\n    prometheus: {{ url: \"http://p.test/\", query: up }}\n    every: 50s\n    \
+             fail_when: \"loss >= 100\"\n"
+        )
+    }
+
+    fn read(text: &str) -> File {
+        let loaded = load_among(text, &ChecklistOptions::default(), &Known::default());
+        loaded.file.unwrap_or_else(|| panic!("{text}\n{:?}", loaded.problems))
+    }
+
+    fn lines(incidents: &[Incident]) -> Vec<String> {
+        let line = |it: &Incident| format!("{} {} {:?}", it.key, it.opens, it.resolves);
+        incidents.iter().map(line).collect()
+    }
+
+    /// Who was told what, and when.
+    fn told(told: &[Telling]) -> Vec<(String, Timestamp)> {
+        let own = told.iter().filter(|it| it.monitor == "loss");
+        own.map(|it| (format!("{} {} {:?}", it.to, it.event, it.keys), it.at)).collect()
+    }
+
+    /// The same messages; what waits for another monitor may come a millisecond later.
+    fn is_same(one: &[(String, Timestamp)], other: &[(String, Timestamp)]) -> bool {
+        let near = |(one, other): (&(String, Timestamp), &(String, Timestamp))| {
+            one.0 == other.0 && one.1.since(other.1).abs() <= 1
+        };
+        one.len() == other.len() && one.iter().zip(other).all(near)
+    }
+
+    #[test]
+    fn the_same_definition_makes_the_same_of_the_same_past() {
+        let scripts: Arc<dyn Scripts> =
+            Engines::new(tasks::javascript::Limits::default(), tasks::jq::Limits::default());
+        let start = Timestamp::from_millis(1_767_225_600_000);
+        let until = start.plus_millis(50 * 60_000);
+        let mut opened = 0;
+        for seed in 0..SEEDS {
+            let mut dice = Dice(seed);
+            for _ in 0..5 {
+                dice.throw(2);
+            }
+            let text = definition(&mut dice);
+            let file = read(&text);
+            let wild =
+                |seed| -> Box<dyn Feed> { Box::new(Wild { dice: Dice(seed), loss: [0, 0, 0] }) };
+            let then = watch(Watching {
+                file: &file,
+                monitor: "loss",
+                start,
+                until,
+                real_phase: true,
+                feed: wild(seed + 1000),
+                others: BTreeMap::from([("line".to_owned(), wild(seed + 2000))]),
+                records: true,
+                acts: Vec::new(),
+                scripts: &scripts,
+            })
+            .expect("it runs");
+            let trial = |file: &File| {
+                let (deeds, samples) = (Vec::new(), &then.samples);
+                let (monitor, since, scripts) = ("loss", start, &scripts);
+                run(Trial { file, monitor, samples, deeds, since, until, scripts })
+                    .expect("it runs")
+            };
+            let now = trial(&file);
+            assert_eq!(lines(&now.incidents), lines(&then.incidents), "seed {seed}\n{text}");
+            let (one, other) = (told(&now.told), told(&then.told));
+            assert!(is_same(&one, &other), "seed {seed}\n{text}\n{one:?}\n{other:?}");
+            assert!(now.checks.abs_diff(then.checks.len() as u64) <= 1, "seed {seed}");
+            opened += then.incidents.len();
+            if seed > 1 {
+                continue;
+            }
+            // One who never fails finds nothing, whatever was found then.
+            let blind = read(&text.replacen("loss >= 100", "loss >= 101", 1));
+            let found = trial(&blind).incidents.into_iter().filter(|it| !it.key.starts_with('#'));
+            let bad = found.filter(|it| it.line["worst"] != "warning").count();
+            assert_eq!(bad, 0, "seed {seed}: rows are judged anew");
+        }
+        assert!(opened >= 3 * SEEDS as usize, "{opened} incidents say little");
+    }
+}
