@@ -15,6 +15,8 @@ use crate::{Context, Failure, piece};
 
 /// Half hours of a strip of a day.
 const CELLS: i64 = 48;
+/// A half hour before the monitor was there.
+const NOT_WATCHED: u16 = 9;
 
 pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
     let path = format!("/api/monitors/{}", encoded(name));
@@ -39,7 +41,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
         @if !open.is_empty() {
             (piece::part("Open incidents", html! { ul { @for it in open { li { (incidents::line(cx, it)) } } } }))
         }
-        (piece::part("The last 24 hours", strip(cx, list(&history, "incidents"), list(&history, "missed"))))
+        (piece::part("The last 24 hours", strip(cx, at(&it, "createdAt"), list(&history, "incidents"), list(&history, "missed"))))
         (piece::facts(&facts(cx, &it)))
         (piece::part("Checks", checks_table(cx, list(&checks, "results"))))
         (piece::part("Incidents", past(cx, list(&history, "incidents"))))
@@ -79,7 +81,12 @@ fn facts(cx: &Context<'_>, it: &Value) -> Vec<(&'static str, Markup)> {
 }
 
 /// When it was wrong in the last day: a cell is half an hour, its worst result.
-fn strip(cx: &Context<'_>, incidents: &[Value], missed: &[Value]) -> Markup {
+fn strip(
+    cx: &Context<'_>,
+    created: Option<Timestamp>,
+    incidents: &[Value],
+    missed: &[Value],
+) -> Markup {
     let now = cx.clock.now;
     let cell = 1_800_000;
     let from = now.plus_millis(-cell * CELLS);
@@ -107,6 +114,11 @@ fn strip(cx: &Context<'_>, incidents: &[Value], missed: &[Value]) -> Markup {
             mark(begin, at(incident, "resolvedAt").unwrap_or(now), 2);
         }
     }
+    // Of what was before it, nothing is known.
+    if let Some(before) = created.map(|at| at.since(from) / cell).filter(|before| *before > 0) {
+        let before = before.min(CELLS) as usize;
+        cells[..before].iter_mut().filter(|it| **it == 0).for_each(|it| *it = NOT_WATCHED);
+    }
     let path = |what: u16| {
         let marked = cells.iter().enumerate().filter(|(_, cell)| **cell == what);
         marked.map(|(at, _)| format!("M{} 2h9v16h-9z", at * 10)).collect::<Vec<_>>().concat()
@@ -115,11 +127,12 @@ fn strip(cx: &Context<'_>, incidents: &[Value], missed: &[Value]) -> Markup {
     html! {
         svg.strip viewBox="0 0 480 20" preserveAspectRatio="none" role="img"
             aria-label={ "Incidents in " (wrong) " of 48 half hours" } {
+            path.idle d=(path(NOT_WATCHED)) {}
             path.ok d=(path(0)) {}
             path.odd d=(path(1)) {}
             path.no d=(path(2)) {}
         }
-        p.faint { "From " (cx.clock.when(from)) ". Half hours with an incident are red, with missed checks amber; results of single checks are kept for the newest only." }
+        p.faint { "From " (cx.clock.when(from)) ". Half hours with an incident are red, with missed checks amber, without either green; pale ones were before the monitor was defined; results of single checks are kept for the newest only." }
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
                 (piece::nothing_yet("no monitor is defined", "nightbell monitor apply FILE"))
             } @else { (piece::nothing_matches("no monitor has this name and status", "/console/monitors")) }
         } @else {
-            p.faint { (piece::counted(total, true)) " monitors" }
+            p.faint { (piece::counted(total, true)) " in all" }
             (piece::table("Monitors", &["Status", "Monitor", "Kind", "Last answer", "Next check", "Incidents", ""], &rows))
         }
         (piece::more(next.as_deref()))

@@ -48,7 +48,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
         }
         @if rows.is_empty() { (piece::nothing_yet("no schedule is defined", "nightbell schedule create -f FILE")) }
         @else {
-            p.faint { (piece::counted(total, true)) " schedules. Green: started; red: failed or missed; amber: skipped; outlined: planned." }
+            p.faint { (piece::counted(total, true)) " in all. Green: started; red: failed or missed; amber: skipped; outlined: planned." }
             (piece::table("Schedules by day", &["Schedule", "The day", "Next"], &rows))
         }
         (piece::more(next.as_deref()))

@@ -1,6 +1,7 @@
 //! Chromium as a test steers it: through its driver, by the few commands of `WebDriver` that are needed.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -12,6 +13,8 @@ const BROWSER: &str = "/usr/bin/chromium";
 const DRIVER: &str = "/usr/bin/chromedriver";
 /// How long the driver may take to answer, and a page to come.
 const PATIENCE: Duration = Duration::from_mins(1);
+/// How long a browser may take to end.
+const END_MAX: Duration = Duration::from_secs(10);
 
 /// A browser without a window; it ends with the value.
 pub(crate) struct Chromium {
@@ -23,7 +26,17 @@ pub(crate) struct Chromium {
 
 impl Drop for Chromium {
     fn drop(&mut self) {
-        // The driver ends its browser with itself.
+        // A driver that is killed leaves its browser behind: the session is ended first.
+        if let Some((host, path)) = self.base["http://".len()..].split_once('/')
+            && let Ok(mut driver) = TcpStream::connect(host)
+        {
+            let _ = driver.set_read_timeout(Some(END_MAX));
+            let request = format!(
+                "DELETE /{path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+            );
+            let _ = driver.write_all(request.as_bytes());
+            let _ = driver.read(&mut [0; 256]);
+        }
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }

@@ -7,7 +7,7 @@
 
 mod feed;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
@@ -67,8 +67,9 @@ pub(crate) fn routes() -> Routes {
 #[derive(Clone)]
 pub(crate) struct Service {
     console: Arc<Console>,
-    /// The API without the guard, which the visit has passed.
-    inside: Router,
+    authorizer: Arc<Authorizer>,
+    guard: Arc<Guard>,
+    inside: Arc<OnceLock<Router>>,
 }
 
 impl Service {
@@ -79,22 +80,31 @@ impl Service {
             has_accounts: api.settings.auth != Mode::Open,
         };
         let console = Arc::new(Console::new(api.engine.clone(), settings));
-        let (inside, _, _) = described().split();
-        let admit = axum::middleware::from_fn_with_state(authorizer.clone(), access::admit);
-        let inside = inside
-            .layer(Extension(guard.clone()))
-            .layer(Extension(authorizer.clone()))
-            .layer(Extension(Arc::<crate::ops::LastSaid>::default()))
-            .layer(admit)
-            .with_state(api.clone());
-        Self { console, inside }
+        let (authorizer, guard) = (authorizer.clone(), guard.clone());
+        Self { console, authorizer, guard, inside: Arc::default() }
+    }
+
+    /// The API without the guard, which a visit has passed; made for the first page.
+    fn inside(&self, api: &Api) -> Router {
+        let made = self.inside.get_or_init(|| {
+            let (inside, _, _) = described().split();
+            let admit =
+                axum::middleware::from_fn_with_state(self.authorizer.clone(), access::admit);
+            inside
+                .layer(Extension(self.guard.clone()))
+                .layer(Extension(self.authorizer.clone()))
+                .layer(Extension(Arc::<crate::ops::LastSaid>::default()))
+                .layer(admit)
+                .with_state(api.clone())
+        });
+        made.clone()
     }
 
     async fn answer(&self, api: &Api, visit: Visit, asked: &Visiting) -> Response {
         if let Some(refused) = not_served(api, asked) {
             return self.refused(&visit, &asked.headers, &refused);
         }
-        let inside = Inside { router: self.inside.clone(), asked: asked.clone() };
+        let inside = Inside { router: self.inside(api), asked: asked.clone() };
         let reply = self.console.answer(&visit, &inside).await;
         reply.into_response(&asked.headers).map(Body::from)
     }
