@@ -109,6 +109,7 @@ fn described() -> Routes {
         .merge(ops::routes())
         .merge(metrics::routes())
         .merge(openapi::routes())
+        .merge(access::session::routes())
 }
 
 /// Everything that is answered on the one port.
