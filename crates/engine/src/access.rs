@@ -219,6 +219,11 @@ impl Access {
         self.entry(id).map_or(Proved::Unknown, |entry| proved(&entry, now))
     }
 
+    /// What the key of this id may do while it counts, be it revoked or not; for people who look.
+    pub fn inspect(&self, id: &str) -> Option<Arc<Principal>> {
+        self.entry(id).map(|entry| entry.principal.clone())
+    }
+
     fn entry(&self, id: &str) -> Option<Arc<Entry>> {
         self.keys.read().get(id).cloned()
     }

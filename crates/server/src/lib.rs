@@ -115,6 +115,7 @@ fn described() -> Routes {
         .merge(metrics::routes())
         .merge(openapi::routes())
         .merge(console::routes())
+        .merge(access::session::routes())
 }
 
 /// Everything that is answered on the one port.

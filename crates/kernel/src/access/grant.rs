@@ -138,6 +138,14 @@ pub enum DomainPattern {
 }
 
 impl DomainPattern {
+    /// The pattern; `None` for tasks without a domain.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Without => None,
+            Self::Named(pattern) => Some(pattern.as_str()),
+        }
+    }
+
     /// Whether a task of this domain is meant.
     pub fn fits(&self, domain: Option<&str>) -> bool {
         match (self, domain) {

@@ -4,6 +4,7 @@
 //! and asks [`decide`]; keys are made of random bytes that the shell brings.
 
 mod chain;
+mod explain;
 mod grant;
 mod index;
 mod key;
@@ -16,6 +17,7 @@ use index::Index;
 use serde::{Deserialize, Serialize};
 
 pub use chain::{ChainCheck, FIRST, chained};
+pub use explain::{Granting, Thing};
 pub use grant::{BadSelector, DomainPattern, Grant, Pattern, Resource, Selector, Tag};
 pub use key::{KeyHash, KeyText};
 pub use permission::{Need, Permission, Permissions, Resources};

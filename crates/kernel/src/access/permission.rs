@@ -45,6 +45,11 @@ impl Permission {
         Self::Admin,
     ];
 
+    /// The one of this name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|it| it.as_str() == text)
+    }
+
     /// Its name in descriptions and messages.
     pub fn as_str(self) -> &'static str {
         match self {

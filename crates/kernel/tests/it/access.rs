@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use kernel::access::{
-    ChainCheck, FIRST, Grant, KeyText, Mode, Need, Permission, Permissions, Principal, Reach,
-    Refusal, Resource, Role, Selector, chained, decide,
+    ChainCheck, FIRST, Grant, Granting, KeyText, Mode, Need, Permission, Permissions, Principal,
+    Reach, Refusal, Resource, Role, Selector, Tag, Thing, chained, decide,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -281,6 +281,34 @@ proptest! {
         let who = narrowed(&grants.iter().map(|(role, on)| (*role, on.as_str())).collect::<Vec<_>>());
         let walked = patterns.iter().any(|pattern| fits(pattern.as_bytes(), name.as_bytes()));
         prop_assert_eq!(who.covers_hub(READ, &name), walked);
+    }
+}
+
+proptest! {
+    /// What an explanation names is what decides.
+    #[test]
+    fn an_explanation_says_what_the_index_says(
+        hubs in vec("[ab*]{1,3}", 0..6),
+        name in "[ab]{0,4}",
+        domain in proptest::option::of("[ab]{1,2}"),
+    ) {
+        let hubs: Vec<&String> = hubs.iter().filter(|it| format!("hub={it}").parse::<Selector>().is_ok()).collect();
+        let on = |hub: &str| [format!("hub={hub}"), format!("task={hub},domain=a*"), format!("kind=workflow,name={hub},tag=t=v")];
+        let on: Vec<String> = hubs.iter().flat_map(|hub| on(hub)).collect();
+        let role = |on: &str| if on.starts_with("kind") { Role::Viewer } else { Role::Worker };
+        let who = narrowed(&on.iter().map(|on| (role(on), on.as_str())).collect::<Vec<_>>());
+        let says = |permission, thing: Thing| who.granting(permission, &thing).is_some();
+        prop_assert_eq!(says(Permission::Work, Thing::Hub(name.clone())), who.covers_hub(WORK, &name));
+        let task = Thing::Task { name: name.clone(), domain: domain.clone() };
+        prop_assert_eq!(says(Permission::Work, task), who.covers_task(WORK, &name, domain.as_deref()));
+        let tag = Tag { key: "t".into(), value: "v".into() };
+        for tags in [vec![], vec![tag]] {
+            let covered = who.covers_workflow(READ, &name, |tag| tags.contains(tag));
+            prop_assert_eq!(says(Permission::Read, Thing::Workflow { name: name.clone(), tags }), covered);
+        }
+        prop_assert!(!says(Permission::Work, Thing::Everything));
+        let admin = principal(&[Role::Admin]);
+        prop_assert_eq!(admin.granting(Permission::Work, &Thing::Everything), Some(Granting::Role(Role::Admin)));
     }
 }
 

@@ -5,6 +5,7 @@
 //! be piped; the exit code says what happened (see [`Exit`]).
 
 mod audit;
+mod auth;
 mod check;
 mod client;
 mod config;
@@ -213,6 +214,9 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
     /// Grants: what keys may do, and on what
     #[command(subcommand)]
     Grant(grant::Verb),
+    /// Why somebody may do something, and what is weak about who may do what
+    #[command(subcommand)]
+    Auth(auth::Verb),
     /// Roles: what they allow
     #[command(subcommand)]
     Role(role::Verb),
@@ -296,6 +300,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Audit(verb) => audit::run(verb, &client, &output).await,
             ClientCommand::Key(verb) => key::run(verb, &client, &output).await,
             ClientCommand::Grant(verb) => grant::run(verb, &client, &output).await,
+            ClientCommand::Auth(verb) => auth::run(verb, &client, &output).await,
             ClientCommand::Role(verb) => role::run(verb, &client, &output).await,
             ClientCommand::Test(_) | ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
         }

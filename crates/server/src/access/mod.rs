@@ -10,6 +10,7 @@ mod credential;
 mod held;
 mod routes;
 mod scope;
+pub(crate) mod session;
 mod throttle;
 mod token;
 
@@ -31,6 +32,7 @@ use crate::problem::Problem;
 use crate::{Api, grpc};
 use anonymous::Anonymous;
 use audit::{Begun, Counted};
+use session::Sessions;
 use throttle::Throttle;
 use token::{Tokens, Verdict};
 
@@ -116,6 +118,7 @@ pub(crate) struct Authorizer {
     mode: Mode,
     engine: Engine,
     tokens: Tokens,
+    sessions: Sessions,
     requirements: Requirements,
     throttle: Throttle,
     anonymous: Anonymous,
@@ -128,6 +131,7 @@ impl Authorizer {
             mode: api.settings.auth,
             engine: api.engine.clone(),
             tokens: Tokens::new(&api.engine),
+            sessions: Sessions::default(),
             requirements,
             throttle: Throttle::new(&api.settings.trusted_proxies),
             anonymous: Anonymous::default(),
@@ -152,11 +156,28 @@ impl Authorizer {
         peer: Option<Peer>,
     ) -> Result<(String, Arc<Principal>), Problem> {
         let key = KeyText::parse(secret.trim()).filter(|key| key.id() == id.trim());
+        let principal = self.came_in(key, peer).await?;
+        Ok((self.tokens.sign(&principal.id, self.engine.now()), principal))
+    }
+
+    /// Who holds this key, for a session.
+    ///
+    /// # Errors
+    /// As [`Self::token`].
+    async fn proved(&self, key: &str, peer: Option<Peer>) -> Result<Arc<Principal>, Problem> {
+        self.came_in(KeyText::parse(key), peer).await
+    }
+
+    async fn came_in(
+        &self,
+        key: Option<KeyText<'_>>,
+        peer: Option<Peer>,
+    ) -> Result<Arc<Principal>, Problem> {
         let proved = key.map_or(Proved::Unknown, |key| self.holder(&key));
         match proved {
             Proved::Known(principal) => {
                 self.note_login(&principal.id, &principal.name, peer, "ok");
-                Ok((self.tokens.sign(&principal.id, self.engine.now()), principal))
+                Ok(principal)
             }
             Proved::Expired => {
                 self.note_login("anonymous", "anonymous", peer, "refused");
@@ -250,6 +271,20 @@ impl Authorizer {
         })
     }
 
+    /// Who the session of a request belongs to; `None` without one, or if its key counts no more.
+    fn signed_in(&self, request: &Request) -> Option<Result<Arc<Principal>, Problem>> {
+        let (method, headers) = (request.method(), request.headers());
+        let id = match session::principal_of(&self.sessions, method, headers) {
+            Ok(id) => id?,
+            Err(problem) => return Some(Err(problem)),
+        };
+        let id = id.strip_prefix("key:").unwrap_or(&id);
+        match self.engine.access().principal(id, self.engine.now()) {
+            Proved::Known(principal) => Some(Ok(principal)),
+            Proved::Expired | Proved::Unknown => None,
+        }
+    }
+
     /// Lets a request pass, with who makes it, or tells why not. `path` is the path of ours that
     /// answers it.
     ///
@@ -274,7 +309,10 @@ impl Authorizer {
         let query = request.uri().query().filter(|_| is_durable);
         let who = match request.extensions().get::<Asked>() {
             Some(asked) => asked.0.0.clone().map(Ok),
-            None => self.who(request.headers(), query),
+            None => match self.who(request.headers(), query) {
+                None if session::is_for(path) => self.signed_in(request),
+                who => who,
+            },
         };
         let is_public = matches!(need, Need::Public | Need::Proof);
         let who = match who {
@@ -283,7 +321,9 @@ impl Authorizer {
             Some(Err(_)) if is_public => None,
             Some(Err(problem)) => {
                 self.note_refusal(path, request, &Actor::default(), problem.status);
-                self.throttle.failed(request.extensions().get::<Peer>().copied()).await;
+                if problem.status == StatusCode::UNAUTHORIZED {
+                    self.throttle.failed(request.extensions().get::<Peer>().copied()).await;
+                }
                 return Err(in_the_words_of(request.headers(), problem));
             }
             None => None,

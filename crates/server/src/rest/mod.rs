@@ -2,6 +2,7 @@
 #![allow(unused_qualifications, reason = "the macros that describe paths write types out in full")]
 
 mod access;
+mod access_check;
 mod admin;
 mod audit;
 mod bulk;
@@ -49,6 +50,7 @@ pub(crate) fn router() -> Routes {
         .merge(event::routes())
         .merge(admin::routes())
         .merge(access::routes())
+        .merge(access_check::routes())
         .merge(audit::routes())
         .merge(secret::routes())
         .merge(environment::routes())

@@ -138,6 +138,11 @@ async fn load(engine: &Engine) -> Result<BTreeMap<(Resource, String), Vec<Tag>>,
 }
 
 impl Tag {
+    /// Its key and its value.
+    pub(crate) fn parts(&self) -> (&str, &str) {
+        (&self.key, &self.value)
+    }
+
     /// Whether it is this one.
     pub(crate) fn is(&self, key: &str, value: &str) -> bool {
         self.key == key && self.value == value

@@ -156,6 +156,16 @@ pub(crate) async fn document_of(engine: &Engine, name: &str) -> Result<Option<Va
     Ok(present.triggers.get(name).map(|trigger| trigger.document.clone()))
 }
 
+/// The names of the triggers that anybody may call.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn public(engine: &Engine) -> Result<Vec<String>, Problem> {
+    let present = registered(engine).await?;
+    let public = present.triggers.values().filter(|trigger| trigger.is_public);
+    Ok(public.map(|trigger| trigger.name.clone()).collect())
+}
+
 /// Removes a trigger; `false` if there was none.
 ///
 /// # Errors

@@ -4,6 +4,7 @@ mod browsers;
 mod floods;
 mod links;
 mod secrets;
+mod sessions;
 mod tenants;
 mod tokens;
 mod webhooks;

@@ -1,0 +1,417 @@
+//! Sessions of browsers: whoever has proved a key once is known by a cookie, below `/console` alone.
+//!
+//! Sessions are in memory, by the hash of what the cookie holds. A session names its key and nothing
+//! else, as a token does: what the key may do, and whether it counts at all, is looked up at each
+//! request. What changes something must show that a page of ours sent it: browsers say so in `Origin` or
+//! `Sec-Fetch-Site`, which the guard has compared by then; programs send the session's `X-CSRF`.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Extension;
+use axum::Json;
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use kernel::access::{Mode, Need, Permission, Permissions};
+use parking_lot::Mutex;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use ring::digest::{SHA256, digest};
+use ring::rand::{SecureRandom as _, SystemRandom};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use utoipa_axum::routes;
+
+use super::{Actor, Authorizer, Routes};
+use crate::guard::{Guard, Peer};
+use crate::problem::Problem;
+use crate::rest::extract::RawBody;
+
+/// Where sessions count, and where the cookie is sent to.
+const BASE: &str = "/console";
+const COOKIE: &str = "nightbell_session";
+const CSRF: HeaderName = HeaderName::from_static("x-csrf");
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+/// A session that nobody uses for so long is over.
+const IDLE: Duration = Duration::from_hours(12);
+/// And after so long in any case.
+const LIFETIME: Duration = Duration::from_hours(7 * 24);
+/// Sessions kept; beyond that the one that was used longest ago ends.
+const SESSIONS_MAX: usize = 10_000;
+/// Sessions of one principal, likewise.
+const OF_ONE_MAX: usize = 50;
+/// Bytes of what is sent to sign in.
+const FORM_MAX: usize = 16 << 10;
+/// Bytes of the page to see afterwards.
+const NEXT_MAX: usize = 2000;
+
+type Hash = [u8; 32];
+
+/// One session.
+#[derive(Clone, Debug)]
+struct Session {
+    /// Whose: `key:ID`.
+    principal: Arc<str>,
+    csrf: Arc<str>,
+    opened: Instant,
+    used: Instant,
+}
+
+/// A session that was just opened: what its browser is given.
+#[derive(Debug)]
+pub(super) struct Opened {
+    cookie: String,
+    csrf: Arc<str>,
+}
+
+/// All sessions.
+#[derive(Debug, Default)]
+pub(super) struct Sessions(Mutex<HashMap<Hash, Session>>);
+
+impl Sessions {
+    fn open(&self, principal: Arc<str>, now: Instant) -> Opened {
+        let (cookie, csrf) = (random(), Arc::from(random()));
+        let mut sessions = self.0.lock();
+        sessions.retain(|_, it| it.lives(now));
+        let of_one = sessions.values().filter(|it| it.principal == principal).count();
+        if of_one >= OF_ONE_MAX {
+            end_oldest(&mut sessions, |it| it.principal == principal);
+        } else if sessions.len() >= SESSIONS_MAX {
+            end_oldest(&mut sessions, |_| true);
+        }
+        let session = Session { principal, csrf, opened: now, used: now };
+        let csrf = session.csrf.clone();
+        sessions.insert(hash(&cookie), session);
+        Opened { cookie, csrf }
+    }
+
+    fn find(&self, cookie: &str, now: Instant) -> Option<Session> {
+        let mut sessions = self.0.lock();
+        let session = sessions.get_mut(&hash(cookie)).filter(|it| it.lives(now))?;
+        session.used = now;
+        Some(session.clone())
+    }
+
+    fn close(&self, cookie: &str) {
+        self.0.lock().remove(&hash(cookie));
+    }
+}
+
+impl Session {
+    fn lives(&self, now: Instant) -> bool {
+        now.duration_since(self.used) < IDLE && now.duration_since(self.opened) < LIFETIME
+    }
+}
+
+fn end_oldest(sessions: &mut HashMap<Hash, Session>, among: impl Fn(&Session) -> bool) {
+    let those = sessions.iter().filter(|(_, it)| among(it));
+    if let Some(oldest) = those.min_by_key(|(_, it)| it.used).map(|(hash, _)| *hash) {
+        sessions.remove(&oldest);
+    }
+}
+
+fn hash(text: &str) -> Hash {
+    digest(&SHA256, text.as_bytes()).as_ref().try_into().expect("a hash has 32 bytes")
+}
+
+/// 256 random bits in hexadecimal digits.
+fn random() -> String {
+    let mut bytes = [0; 32];
+    SystemRandom::new().fill(&mut bytes).expect("the operating system gives random bytes");
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        // A text takes whatever is written.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// What the cookie of a request holds.
+fn cookie_of(headers: &HeaderMap) -> Option<&str> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|it| it.to_str().ok());
+    let mut pairs =
+        lines.flat_map(|line| line.split(';')).filter_map(|it| it.trim().split_once('='));
+    let (_, value) = pairs.find(|(name, _)| *name == COOKIE)?;
+    (value.len() == 64).then_some(value)
+}
+
+/// Whether sessions count for a path of ours.
+pub(super) fn is_for(path: Option<&str>) -> bool {
+    let below = path.and_then(|path| path.strip_prefix(BASE));
+    below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+/// Whose session a request belongs to; `None` without one that lives.
+///
+/// # Errors
+/// 403 if the request would change something and does not show that a page of ours sent it.
+pub(super) fn principal_of(
+    sessions: &Sessions,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Option<Arc<str>>, Problem> {
+    let session = cookie_of(headers).and_then(|cookie| sessions.find(cookie, Instant::now()));
+    let Some(session) = session else { return Ok(None) };
+    if matches!(*method, Method::GET | Method::HEAD) || is_from_our_page(headers, &session) {
+        return Ok(Some(session.principal));
+    }
+    let message = "a session changes something only for pages of this server";
+    Err(Problem::new(StatusCode::FORBIDDEN, "csrf", message).with_hint(
+        "Send the header X-CSRF with what GET /console/session tells, or use a key in place of the \
+         cookie.",
+    ))
+}
+
+/// The guard has refused foreign origins already, so that one that is there is ours.
+fn is_from_our_page(headers: &HeaderMap, session: &Session) -> bool {
+    let token = headers.get(CSRF).and_then(|token| token.to_str().ok());
+    headers.contains_key(header::ORIGIN)
+        || headers.get(FETCH_SITE).is_some_and(|site| site == "same-origin")
+        // Hashes, so that the time tells nothing of what differs.
+        || token.is_some_and(|token| hash(token) == hash(&session.csrf))
+}
+
+/// The paths of sessions.
+pub(crate) fn routes() -> Routes {
+    Routes::new()
+        .on(Need::Public, routes!(sign_in))
+        .on(Need::Anyone, routes!(sign_out))
+        .on(Need::Anyone, routes!(session))
+}
+
+/// How a request came: what its answer must know.
+struct Way {
+    /// Over TLS, as far as the browser sees.
+    is_secure: bool,
+    is_form: bool,
+    peer: Option<Peer>,
+}
+
+impl<S: Sync> FromRequestParts<S> for Way {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        let guard = parts.extensions.get::<Arc<Guard>>();
+        let address =
+            guard.map(|guard| guard.address(&parts.headers, &parts.uri, &parts.extensions));
+        let kind = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        Ok(Self {
+            is_secure: address.is_some_and(|address| address.starts_with("https://")),
+            is_form: !kind.is_some_and(|kind| kind.starts_with(b"application/json")),
+            peer: parts.extensions.get().copied(),
+        })
+    }
+}
+
+/// What is sent to sign in.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Given {
+    key: String,
+    next: String,
+}
+
+impl Given {
+    fn read(body: &[u8], is_form: bool) -> Result<Self, Problem> {
+        if body.len() > FORM_MAX {
+            return Err(Problem::bad_request("what is sent to sign in is too large"));
+        }
+        if !is_form {
+            return serde_json::from_slice(body).map_err(|_| {
+                Problem::bad_request("send {\"key\": \"…\"}, or a form with a 'key'")
+            });
+        }
+        let mut given = Self::default();
+        for pair in String::from_utf8_lossy(body).split('&') {
+            let Some((name, value)) = pair.split_once('=') else { continue };
+            let value = value.replace('+', " ");
+            let value = percent_decode_str(&value).decode_utf8_lossy().into_owned();
+            match name {
+                "key" => given.key = value,
+                "next" => given.next = value,
+                _ => {}
+            }
+        }
+        Ok(given)
+    }
+
+    /// The page to see afterwards: one of ours, whatever was asked for.
+    fn next(&self) -> &str {
+        let is_plain = self.next.len() <= NEXT_MAX
+            && self.next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+        let path = self.next.split(['?', '#']).next();
+        if is_plain && is_for(path) && !self.next.contains("..") { &self.next } else { "/console/" }
+    }
+}
+
+/// Opens a session for a key: the cookie is in the answer. A form with `key` and `next` is led on to that
+/// page, or back with `failed`; JSON is answered with the session.
+#[utoipa::path(
+    post, path = "/console/login", tag = "console", request_body = serde_json::Value,
+    responses(
+        (status = 303, description = "Of a form: where to go on"),
+        (status = 200, description = "Of JSON: the session's `csrf`", body = serde_json::Value),
+        (status = 401, description = "Of JSON: the key does not count"),
+        (status = 404, description = "Access control is off"),
+    )
+)]
+async fn sign_in(
+    Extension(authorizer): Extension<Arc<Authorizer>>,
+    way: Way,
+    headers: HeaderMap,
+    RawBody(body): RawBody,
+) -> Result<Response, Problem> {
+    if authorizer.mode() == Mode::Open {
+        return Err(Problem::not_found("access control is off: there is nobody to sign in as")
+            .with_hint("Open /console/ as it is."));
+    }
+    let given = Given::read(&body, way.is_form)?;
+    let who = match authorizer.proved(given.key.trim(), way.peer).await {
+        Ok(who) => who,
+        Err(problem) if !way.is_form => return Err(problem),
+        Err(_) => {
+            let next = utf8_percent_encode(given.next(), NON_ALPHANUMERIC);
+            return Ok(led_to(&format!("{BASE}/login?failed=1&next={next}")));
+        }
+    };
+    // One that was there before, be it one that somebody else had put there, is not taken up.
+    if let Some(former) = cookie_of(&headers) {
+        authorizer.sessions.close(former);
+    }
+    let opened = authorizer.sessions.open(who.id.clone(), Instant::now());
+    let mut response = if way.is_form {
+        led_to(given.next())
+    } else {
+        Json(json!({ "id": who.id, "name": who.name, "csrf": opened.csrf })).into_response()
+    };
+    let cookie = cookie(&opened.cookie, way.is_secure, "");
+    response.headers_mut().insert(header::SET_COOKIE, cookie);
+    Ok(response)
+}
+
+/// Ends the session.
+#[utoipa::path(
+    post, path = "/console/logout", tag = "console",
+    responses((status = 303, description = "It has ended"))
+)]
+async fn sign_out(
+    Extension(authorizer): Extension<Arc<Authorizer>>,
+    way: Way,
+    headers: HeaderMap,
+) -> Response {
+    if let Some(cookie) = cookie_of(&headers) {
+        authorizer.sessions.close(cookie);
+    }
+    let mut response = led_to(&format!("{BASE}/login"));
+    let cookie = cookie("", way.is_secure, "; Max-Age=0");
+    response.headers_mut().insert(header::SET_COOKIE, cookie);
+    response
+}
+
+/// Tells whose session it is, and what it may do.
+#[utoipa::path(
+    get, path = "/console/session", tag = "console",
+    responses((status = 200, description = "Who asks, and the token for X-CSRF", body = serde_json::Value))
+)]
+async fn session(
+    Extension(authorizer): Extension<Arc<Authorizer>>,
+    actor: Actor,
+    headers: HeaderMap,
+) -> Json<Value> {
+    let session = cookie_of(&headers).and_then(|it| authorizer.sessions.find(it, Instant::now()));
+    let who = actor.principal();
+    let may = |it: &Permission| match who {
+        Some(who) => who.may_all(Permissions::of(&[*it])),
+        None => true,
+    };
+    let may: Vec<&str> = Permission::ALL.into_iter().filter(may).map(Permission::as_str).collect();
+    Json(json!({
+        "id": who.map(|who| &who.id),
+        "name": who.map(|who| &who.name),
+        "permissions": may,
+        "csrf": session.map(|session| session.csrf),
+    }))
+}
+
+fn led_to(page: &str) -> Response {
+    let page = HeaderValue::from_str(page).unwrap_or(HeaderValue::from_static("/console/"));
+    (StatusCode::SEE_OTHER, [(header::LOCATION, page)]).into_response()
+}
+
+fn cookie(value: &str, is_secure: bool, more: &str) -> HeaderValue {
+    let secure = if is_secure { "; Secure" } else { "" };
+    let text = format!("{COOKIE}={value}; Path={BASE}; HttpOnly; SameSite=Lax{secure}{more}");
+    HeaderValue::from_str(&text).expect("hexadecimal digits fit into a header")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{Given, IDLE, LIFETIME, OF_ONE_MAX, Sessions, is_for};
+
+    #[test]
+    fn a_session_ends_when_idle_and_at_last_in_any_case() {
+        let (sessions, begin) = (Sessions::default(), Instant::now());
+        let used = sessions.open("key:1".into(), begin).cookie;
+        let idle = sessions.open("key:1".into(), begin).cookie;
+        let step = IDLE / 2;
+        let mut now = begin;
+        while now + step < begin + LIFETIME {
+            now += step;
+            assert!(sessions.find(&used, now).is_some());
+        }
+        assert!(sessions.find(&idle, begin + IDLE).is_none());
+        assert!(sessions.find(&used, begin + LIFETIME).is_none());
+        assert!(sessions.find(&used.replace(['0', '1'], "2"), begin).is_none());
+    }
+
+    #[test]
+    fn many_sessions_of_one_end_those_of_no_other() {
+        let (sessions, begin) = (Sessions::default(), Instant::now());
+        let other = sessions.open("key:2".into(), begin).cookie;
+        let first = sessions.open("key:1".into(), begin).cookie;
+        for number in 1..=OF_ONE_MAX as u64 {
+            sessions.open("key:1".into(), begin + Duration::from_secs(number));
+        }
+        let now = begin + Duration::from_mins(2);
+        assert!(sessions.find(&other, now).is_some());
+        assert!(sessions.find(&first, now).is_none(), "the one used longest ago");
+        assert_eq!(sessions.0.lock().len(), OF_ONE_MAX + 1);
+    }
+
+    #[test]
+    fn afterwards_a_page_of_ours_is_seen() {
+        let next =
+            |next: &str| Given { key: String::new(), next: next.to_owned() }.next().to_owned();
+        for ours in ["/console", "/console/", "/console/runs?status=FAILED#top"] {
+            assert_eq!(next(ours), ours);
+        }
+        for other in [
+            "",
+            "//evil.example",
+            "https://evil.example",
+            "/consoles",
+            "/api",
+            "/console/../api",
+            "/console\\evil",
+            "/console/\r\nSet-Cookie: a=b",
+            "/console/ ",
+            "/console/é",
+        ] {
+            assert_eq!(next(other), "/console/", "{other}");
+        }
+        assert!(is_for(Some("/console/{*page}")) && !is_for(Some("/consoles")) && !is_for(None));
+    }
+
+    #[test]
+    fn a_form_is_read_as_browsers_write_it() {
+        let given = Given::read(b"next=%2Fconsole%2Fruns&key=nb_a+b&x&y=", true).expect("a form");
+        assert_eq!((given.key.as_str(), given.next()), ("nb_a b", "/console/runs"));
+        assert!(Given::read(b"oops", false).is_err());
+        assert!(Given::read(&vec![b'a'; 20_000], true).is_err());
+    }
+}

@@ -1,0 +1,346 @@
+//! Access control explained: which grant decides, and what is weak about how it is set up.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::{Extension, Json};
+use engine::KeyRecord;
+use kernel::Timestamp;
+use kernel::access::{Granting, Mode, Permission, Role, Selector, Tag, Thing};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::routes;
+
+use super::extract::Query;
+use super::tags;
+use crate::Api;
+use crate::access::{Authorizer, Routes};
+use crate::problem::Problem;
+use crate::triggers;
+
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Permission::Admin, routes!(explain_access))
+        .on(Permission::Admin, routes!(check_access))
+}
+
+/// Who, and what about.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+struct Asked {
+    /// The id of a key.
+    key: String,
+    /// The name of a permission, such as `read`.
+    permission: String,
+    /// A selector without `*` that names one thing, such as `hub=sales`; everything if absent.
+    on: Option<String>,
+}
+
+/// Tells whether a key may do something, and which role or grant decides.
+#[utoipa::path(
+    get, path = "/api/access/explain", tag = "access", params(Asked),
+    responses(
+        (status = 200, description = "Whether, and why", body = serde_json::Value),
+        (status = 400, description = "There is no such permission, or the selector names no one thing"),
+        (status = 404, description = "There is no such key"),
+    )
+)]
+async fn explain_access(
+    State(api): State<Api>,
+    Query(asked): Query<Asked>,
+) -> Result<Json<Value>, Problem> {
+    let permission = Permission::parse(&asked.permission).ok_or_else(|| {
+        let known = Permission::ALL.map(Permission::as_str).join(", ");
+        Problem::bad_request(format!("there is no permission '{}'", asked.permission))
+            .with_hint(format!("The permissions are {known}."))
+    })?;
+    let thing = match asked.on.as_deref() {
+        None => Thing::Everything,
+        Some(on) => thing(&api, on).await?,
+    };
+    let (access, now) = (api.engine.access(), api.engine.now());
+    let key = access.keys().into_iter().map(|(key, _)| key).find(|key| *key.id == *asked.key);
+    let key = key.ok_or_else(|| {
+        Problem::not_found(format!("there is no key with the id {}", asked.key))
+            .with_hint("See `nightbell key list --all`.")
+    })?;
+    let principal = access.inspect(&asked.key);
+    let granting = principal.as_deref().and_then(|who| who.granting(permission, &thing));
+    let by = granting.map(|granting| match granting {
+        Granting::Role(role) => format!("{role} on everything"),
+        Granting::Grant(grant) => grant.to_string(),
+    });
+    let (allowed, reason) = match (api.settings.auth, key.revoked_at, key.is_valid(now), &by) {
+        (Mode::Open, ..) => (true, "auth is open: nobody is asked for a key".to_owned()),
+        (_, Some(_), ..) => (false, "the key was revoked".to_owned()),
+        (_, None, false, _) => (false, "the key has expired".to_owned()),
+        (.., Some(by)) => (true, format!("the key is {by}")),
+        (.., None) => {
+            let with = Role::ALL.into_iter().filter(|role| {
+                role.permissions().has(permission)
+                    && of_kind(&thing).is_none_or(|kind| kind.roles().contains(role))
+            });
+            let with: Vec<&str> = with.map(Role::as_str).collect();
+            let on = asked.on.as_deref().unwrap_or("everything");
+            let reason = format!("no grant of the key gives {} on {on}", permission.as_str());
+            (false, format!("{reason}; these roles would: {}", with.join(", ")))
+        }
+    };
+    Ok(Json(json!({
+        "keyId": key.id, "name": key.name, "permission": permission.as_str(), "on": asked.on,
+        "allowed": allowed, "grant": by, "reason": reason,
+    })))
+}
+
+fn of_kind(thing: &Thing) -> Option<kernel::access::Resource> {
+    use kernel::access::Resource;
+    Some(match thing {
+        Thing::Everything => return None,
+        Thing::Hub(_) => Resource::Hub,
+        Thing::Task { .. } => Resource::Task,
+        Thing::Workflow { .. } => Resource::Workflow,
+    })
+}
+
+/// The one thing that a selector names.
+async fn thing(api: &Api, on: &str) -> Result<Thing, Problem> {
+    let selector: Selector = on
+        .parse()
+        .map_err(|error: kernel::access::BadSelector| Problem::bad_request(error.to_string()))?;
+    if on.contains('*') {
+        return Err(Problem::bad_request(format!("'{on}' names more than one thing"))
+            .with_hint("Write the name of one hub, task type or workflow, without '*'."));
+    }
+    Ok(match selector {
+        Selector::Hub(hub) => Thing::Hub(hub.as_str().to_owned()),
+        Selector::Task { name, domain } => {
+            let domain = domain.and_then(|it| it.name().map(str::to_owned));
+            Thing::Task { name: name.as_str().to_owned(), domain }
+        }
+        Selector::Workflow { name: Some(name), tag: None } => {
+            let name = name.as_str().to_owned();
+            let found = tags::of(&api.engine, tags::Resource::WorkflowDef, &name).await?;
+            let tags = found.iter().map(|it| {
+                let (key, value) = it.parts();
+                Tag { key: key.into(), value: value.into() }
+            });
+            let tags = tags.collect();
+            Thing::Workflow { name, tags }
+        }
+        Selector::Workflow { .. } => {
+            return Err(Problem::bad_request(format!("'{on}' names no one workflow"))
+                .with_hint("Write 'kind=workflow,name=NAME'; its tags are looked up."));
+        }
+    })
+}
+
+/// Something that is weak about how access control is set up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Weakness {
+    /// `warning`, or `note` for what may be meant.
+    level: &'static str,
+    /// Names the kind for good.
+    code: &'static str,
+    /// Which key, trigger or setting.
+    subject: String,
+    /// What is weak about it.
+    message: String,
+    /// What to do.
+    hint: &'static str,
+}
+
+/// What is looked at.
+#[derive(Debug, Default)]
+struct Facts {
+    mode: Mode,
+    beyond_loopback: bool,
+    /// Whether people reach the server over TLS, as far as it is told.
+    has_tls: bool,
+    /// Clients that have called without a key.
+    anonymous: usize,
+    keys: Vec<(KeyRecord, Option<Timestamp>)>,
+    /// Names of triggers that anybody may call.
+    public_triggers: Vec<String>,
+    now: Timestamp,
+}
+
+/// A key that is older and was not used since the server started is one to look at.
+const UNUSED_AFTER_MILLIS: i64 = 90 * 24 * 60 * 60 * 1000;
+
+fn weaknesses(facts: &Facts) -> Vec<Weakness> {
+    let mut found = Vec::new();
+    let mut add = |level, code, subject: String, message: String, hint| {
+        found.push(Weakness { level, code, subject, message, hint });
+    };
+    let setting = |name: &str| format!("setting {name}");
+    match facts.mode {
+        Mode::Open if facts.beyond_loopback => add(
+            "warning",
+            "open-beyond-loopback",
+            setting("auth"),
+            "everybody who can connect may do everything".to_owned(),
+            "Set `auth = \"offered\"`, give every client a key, and then set it to \"on\".",
+        ),
+        Mode::Offered => add(
+            "warning",
+            "keys-only-offered",
+            setting("auth"),
+            format!("clients without a key may do everything; {} have called", facts.anonymous),
+            "Set `auth = \"on\"` when `GET /api/access/anonymous` lists nobody any more.",
+        ),
+        Mode::Open | Mode::On => {}
+    }
+    if facts.beyond_loopback && !facts.has_tls {
+        add(
+            "warning",
+            "no-tls",
+            setting("public_url"),
+            "keys travel in clear, unless a proxy before the server has TLS".to_owned(),
+            "Put a reverse proxy with TLS before the server and set `public_url` to its https address.",
+        );
+    }
+    for (key, used) in facts.keys.iter().filter(|(key, _)| key.is_valid(facts.now)) {
+        let subject = || format!("key {} ({})", key.id, key.name);
+        let is_admin = key.roles.contains(&Role::Admin);
+        if key.bootstrap {
+            add(
+                "warning",
+                "bootstrap-key",
+                subject(),
+                "the key for the first administrator still counts".to_owned(),
+                "Make an administrator's key with it and use that; the bootstrap key ends then.",
+            );
+        } else if is_admin && key.expires_at.is_none() {
+            add(
+                "note",
+                "admin-without-end",
+                subject(),
+                "an administrator's key never expires".to_owned(),
+                "Make keys of administrators with --expires, and replace them in time.",
+            );
+        }
+        let age = facts.now.millis().saturating_sub(key.created_at.millis());
+        if used.is_none() && age > UNUSED_AFTER_MILLIS {
+            let days = age / (24 * 60 * 60 * 1000);
+            add(
+                "warning",
+                "key-unused",
+                subject(),
+                format!("it was made {days} days ago and was not used since the server started"),
+                "Revoke it with `nightbell key revoke KEYID` if nobody needs it.",
+            );
+        }
+        if key.roles.contains(&Role::Worker) {
+            add(
+                "note",
+                "worker-on-everything",
+                subject(),
+                "it takes tasks of every type and attends every hub, with the secrets in them"
+                    .to_owned(),
+                "Narrow it: `nightbell grant add KEYID --role worker --on task=TYPE`, then `grant remove`.",
+            );
+        }
+        if key.roles.is_empty() && key.grants.is_empty() {
+            add(
+                "note",
+                "key-without-grants",
+                subject(),
+                "it may do nothing".to_owned(),
+                "Revoke it, or grant it something.",
+            );
+        }
+    }
+    for name in &facts.public_triggers {
+        add(
+            "warning",
+            "public-trigger",
+            format!("trigger {name}"),
+            "anybody who knows its path may call it".to_owned(),
+            "Leave `\"auth\": \"none\"` out, so that it takes a key, or use a webhook with a signature.",
+        );
+    }
+    found
+}
+
+/// Lists what is weak about how access control is set up.
+#[utoipa::path(
+    get, path = "/api/access/check", tag = "access",
+    responses((status = 200, description = "What is weak; nothing if the list is empty", body = Vec<Weakness>))
+)]
+async fn check_access(
+    State(api): State<Api>,
+    Extension(authorizer): Extension<Arc<Authorizer>>,
+) -> Result<Json<Vec<Weakness>>, Problem> {
+    let settings = &api.settings;
+    let facts = Facts {
+        mode: settings.auth,
+        beyond_loopback: settings.beyond_loopback,
+        has_tls: settings.public_url.as_ref().is_some_and(|url| url.starts_with("https://")),
+        anonymous: authorizer.anonymous().len(),
+        keys: api.engine.access().keys(),
+        public_triggers: triggers::public(&api.engine).await?,
+        now: api.engine.now(),
+    };
+    Ok(Json(weaknesses(&facts)))
+}
+
+#[cfg(test)]
+mod tests {
+    use kernel::Timestamp;
+    use kernel::access::Mode;
+    use serde_json::{Value, json};
+
+    use super::{Facts, UNUSED_AFTER_MILLIS, weaknesses};
+
+    fn codes(facts: &Facts) -> Vec<&'static str> {
+        weaknesses(facts).into_iter().map(|it| it.code).collect()
+    }
+
+    fn key(more: &Value) -> engine::KeyRecord {
+        let mut key = json!({
+            "id": "4f1d0c8a2b6e", "name": "n", "roles": ["viewer"], "hash": "0".repeat(64),
+            "createdAt": 0, "createdBy": "test",
+        });
+        let members = more.as_object().expect("an object").clone();
+        key.as_object_mut().expect("an object").extend(members);
+        serde_json::from_value(key).expect("a key")
+    }
+
+    #[test]
+    fn settings_that_open_the_server_are_told() {
+        let with = |mode, beyond_loopback, has_tls| {
+            codes(&Facts { mode, beyond_loopback, has_tls, ..Facts::default() })
+        };
+        assert_eq!(with(Mode::Open, false, false), [""; 0]);
+        assert_eq!(with(Mode::Open, true, true), ["open-beyond-loopback"]);
+        assert_eq!(with(Mode::Offered, true, false), ["keys-only-offered", "no-tls"]);
+        assert_eq!(with(Mode::On, true, true), [""; 0]);
+        let public_triggers = vec!["t".to_owned()];
+        assert_eq!(codes(&Facts { public_triggers, ..Facts::default() }), ["public-trigger"]);
+    }
+
+    #[test]
+    fn keys_to_look_at_are_told() {
+        let old = Timestamp::from_millis(UNUSED_AFTER_MILLIS + 1);
+        let of = |more: &Value, used, now| {
+            codes(&Facts { keys: vec![(key(more), used)], now, ..Facts::default() })
+        };
+        let young = Timestamp::from_millis(1);
+        assert_eq!(of(&json!({}), None, young), [""; 0]);
+        assert_eq!(of(&json!({}), None, old), ["key-unused"]);
+        assert_eq!(of(&json!({}), Some(young), old), [""; 0]);
+        assert_eq!(of(&json!({ "revokedAt": 1 }), None, old), [""; 0]);
+        assert_eq!(of(&json!({ "roles": ["admin"] }), None, young), ["admin-without-end"]);
+        assert_eq!(of(&json!({ "roles": ["admin"], "expiresAt": 9 }), None, young), [""; 0]);
+        assert_eq!(
+            of(&json!({ "roles": ["admin"], "bootstrap": true }), None, young),
+            ["bootstrap-key"]
+        );
+        assert_eq!(of(&json!({ "roles": ["worker"] }), None, young), ["worker-on-everything"]);
+        assert_eq!(of(&json!({ "roles": [] }), None, young), ["key-without-grants"]);
+        let narrowed = json!({ "roles": [], "grants": [{ "role": "worker", "on": "hub=a" }] });
+        assert_eq!(of(&narrowed, None, young), [""; 0]);
+    }
+}
