@@ -75,7 +75,7 @@ async fn judge(
     );
     let body = json!({
         "incident": found.key, "key": line["key"], "who": actor.or_told(judged.who.as_deref()),
-        "why": judged.why.map(short), "judged_at": api.engine.now().millis(),
+        "why": judged.why.as_deref().map(short), "judged_at": api.engine.now().millis(),
     });
     let place = (found.key.clone(), found.subject.clone(), found.at);
     put(&api, place, status, &body).await
@@ -118,17 +118,17 @@ async fn missed(
     if to <= from {
         return Err(Problem::bad_request("'to' is not after 'from'"));
     }
-    let key = short(missed.key);
+    let key = short(&missed.key);
     let body = json!({
         "key": key, "from": from.millis(), "to": to.millis(),
-        "who": actor.or_told(missed.who.as_deref()), "why": missed.why.map(short),
+        "who": actor.or_told(missed.who.as_deref()), "why": missed.why.as_deref().map(short),
         "judged_at": api.engine.now().millis(),
     });
     let id = format!("{name}/missed/{}/{key}", from.millis()).into();
     put(&api, (id, name.as_str().into(), from), "missed", &body).await
 }
 
-fn short(text: String) -> String {
+fn short(text: &str) -> String {
     text.chars().take(TEXT_MAX).collect()
 }
 
