@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, understand};
 use super::moment::Moment;
+use super::monitor::time;
 use super::output::{Output, clean};
 use super::table::{Cell, Table};
 
@@ -59,6 +60,37 @@ pub(crate) enum Verb {
         /// Who and why
         #[command(flatten)]
         deed: IncidentAction,
+    },
+    /// Say of an incident, afterwards, that it was real or noise: backtests count by it
+    Judge {
+        /// Who and why
+        #[command(flatten)]
+        deed: IncidentAction,
+        /// It was right to tell of it
+        #[arg(long, required_unless_present = "noise", conflicts_with = "noise")]
+        real: bool,
+        /// Nobody needed to know
+        #[arg(long)]
+        noise: bool,
+    },
+    /// Say that something was wrong of which no incident told: backtests count by it
+    Missed {
+        /// Name of the monitor
+        monitor: String,
+        /// The key that was bad; "" for the monitor itself
+        key: String,
+        /// Since when: a time, or how long ago
+        #[arg(long, value_name = "TIME")]
+        from: String,
+        /// Until when
+        #[arg(long, value_name = "TIME")]
+        to: String,
+        /// Who; you by default
+        #[arg(long, env = "USER")]
+        who: Option<String>,
+        /// Why, for people
+        #[arg(long)]
+        why: Option<String>,
     },
     /// Say that incidents are over
     Resolve {
@@ -114,6 +146,32 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
             act("snooze", deed, &json!({ "for": length }), client, output).await
         }
         Verb::Resend { deed } => act("resend", deed, &json!({}), client, output).await,
+        Verb::Judge { deed, real, .. } => {
+            let verdict = if real { "real" } else { "noise" };
+            for id in &deed.ids {
+                let body = json!({ "verdict": verdict, "who": deed.who, "why": deed.why });
+                let call = client.post(&["incidents", id, "judge"]).json(&body);
+                let judged = call.send().await?.value()?;
+                output.note(format_args!("incident {id} is judged {verdict}"));
+                if output.is_json() {
+                    output.json(&judged)?;
+                }
+            }
+            Ok(())
+        }
+        Verb::Missed { monitor, key, from, to, who, why } => {
+            let now = Timestamp::now();
+            let at = |option, text: &str| time(option, text, now).map(|millis| millis.to_string());
+            let (from, to) = (at("--from", &from)?, at("--to", &to)?);
+            let body = json!({ "key": key, "from": from, "to": to, "who": who, "why": why });
+            let call = client.post(&["monitors", &monitor, "missed"]).json(&body);
+            let judged = call.send().await?.value()?;
+            output.note(format_args!("{monitor}: an incident was missed"));
+            if output.is_json() {
+                output.json(&judged)?;
+            }
+            Ok(())
+        }
         Verb::Resolve { deed } => act("resolve", deed, &json!({}), client, output).await,
     }
 }
@@ -187,6 +245,10 @@ fn explain(why: &Value, output: &Output) -> anyhow::Result<()> {
     output.line(format_args!("step       {}", text(&cause["step"])))?;
     output.line(format_args!("definition {}", text(&cause["version"])))?;
     output.line(format_args!("row        {}", text(&why["row"])))?;
+    if let Some(verdict) = why["judged"]["verdict"].as_str() {
+        let by = text(&why["judged"]["who"]);
+        output.line(format_args!("judged     {} by {by}", clean(verdict)))?;
+    }
     for (title, member) in [("changed", "changed"), ("waits for", "waitsFor")] {
         for line in why[member].as_array().into_iter().flatten() {
             output.line(format_args!("{title:<10} {}", text(line)))?;

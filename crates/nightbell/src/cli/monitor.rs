@@ -18,6 +18,7 @@ use super::moment::Moment;
 use super::output::{Output, clean};
 use super::table::{Cell, Table};
 use super::{confirm, input, offline, route};
+pub(super) use samples::time;
 
 /// Standard input, in the place of a file.
 const STDIN: &str = "-";

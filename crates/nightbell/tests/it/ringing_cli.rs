@@ -177,6 +177,21 @@ async fn an_incident_is_explained_and_handled() {
     assert!(lines[4].starts_with("gone: 1, new: 0 "), "{lines:?}");
     assert!(lines[6].starts_with("gone - "), "{lines:?}");
     ringing.run("monitor backtest backup").exits(1);
+    // What people say of it counts.
+    ringing.run(&format!("incident judge {id}")).exits(2);
+    ringing.run(&format!("incident judge {id} --real --noise")).exits(2);
+    ringing.run("incident judge nothing --real").exits(3);
+    ringing.run(&format!("incident judge {id} --real --why outage")).exits(0);
+    ringing.run("incident missed web gone --from 20m --to 30m").exits(1);
+    ringing.run("incident missed web gone --from 30m --to 20m").exits(0);
+    let lines = ringing.command(&trial).file("watch.yaml", &patient).run().exits(0).lines();
+    let judged = "judged: precision 1 → -, recall 0.5 → 0; real and untold: 1 → 2; unjudged: 0 → 0";
+    assert_eq!(lines[5], judged, "{lines:?}");
+    let shown = ringing.run(&format!("incident show {id}")).exits(0).json();
+    assert_eq!(
+        (&shown["judged"]["verdict"], &shown["judged"]["who"]),
+        (&json!("real"), &json!("ann"))
+    );
     ringing.run("monitor backtest nothing").exits(3);
     ringing.run("monitor samples web --from soon").exits(2);
     let lines = ringing.run("incident list").exits(0).lines();

@@ -34,7 +34,7 @@ pub(crate) struct Samples {
 ///
 /// # Errors
 /// It is none of these.
-pub(super) fn time(option: &str, text: &str, now: Timestamp) -> Result<i64, Failure> {
+pub(in crate::cli) fn time(option: &str, text: &str, now: Timestamp) -> Result<i64, Failure> {
     let text = text.trim();
     let exact = text.parse::<Timestamp>().ok();
     let local = || {

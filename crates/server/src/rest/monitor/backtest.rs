@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::super::extract::{Path, Query};
 use super::super::query::instant;
-use super::{read, view};
+use super::{judgement, read, view};
 use crate::Api;
 use crate::access::Routes;
 use crate::problem::Problem;
@@ -43,7 +43,7 @@ struct BacktestParams {
     operation_id = "monitor_backtest", get, path = "/api/monitors/{name}/backtest", tag = "monitors",
     params(("name" = String, Path, description = "The name of the monitor"), BacktestParams),
     responses(
-        (status = 200, description = "`file`, `incidents`, `deliveries` and `missed`",
+        (status = 200, description = "`file`, `incidents`, `deliveries`, `missed` and `judgements`",
             body = serde_json::Value),
         (status = 400, description = "A time cannot be read, or the stretch is too long"),
         (status = 404, description = "There is no such monitor"),
@@ -65,6 +65,7 @@ async fn backtest(
     let mut file = api.engine.monitors_file();
     file.silences.extend(api.engine.silences());
     let mut told = json!({ "file": bare(file, &name), "from": from.millis(), "to": to.millis() });
+    told["judgements"] = ledger_of(&api, judgement::LEDGER, &name, (from, to)).await?.into();
     for (ledger, title) in
         [("incident", "incidents"), ("delivery", "deliveries"), ("check", "missed")]
     {

@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::super::extract::{Body, Path, Query};
 use super::super::query::instant;
-use super::{page_size, say, view};
+use super::{judgement, page_size, say, view};
 use crate::Api;
 use crate::access::{Actor, Routes};
 use crate::problem::Problem;
@@ -109,7 +109,7 @@ async fn present(
 ///
 /// # Errors
 /// 404 if there is none.
-async fn find(api: &Api, name: &str) -> Result<Record, Problem> {
+pub(super) async fn find(api: &Api, name: &str) -> Result<Record, Problem> {
     let search = RecordSearch { keys: vec![name.to_owned()], ..RecordSearch::newest("incident") };
     let mut found = api.engine.store().records(&search).await?.rows;
     let is_dedup_key = name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
@@ -136,7 +136,9 @@ async fn find(api: &Api, name: &str) -> Result<Record, Problem> {
 )]
 async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
     let record = find(&api, &id).await?;
-    present(&api, &record, view::whole_incident).await.map(Json)
+    let mut shown = present(&api, &record, view::whole_incident).await?;
+    shown["judged"] = judgement::of(&api, &record.key).await?;
+    Ok(Json(shown))
 }
 
 /// Explains an incident: the check, step, row, rule and definition behind it, what changed since it
@@ -182,6 +184,7 @@ async fn why(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Valu
             || line["incident"] == json!(id)
     });
     told["deliveries"] = about.collect();
+    told["judged"] = judgement::of(&api, &id).await?;
     Ok(Json(told))
 }
 

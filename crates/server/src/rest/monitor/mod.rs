@@ -3,6 +3,7 @@
 
 mod backtest;
 mod incident;
+mod judgement;
 mod ping;
 mod preview;
 mod receiver;
@@ -53,6 +54,7 @@ pub(super) fn routes() -> Routes {
         .merge(preview::routes())
         .merge(samples::routes())
         .merge(backtest::routes())
+        .merge(judgement::routes())
 }
 
 /// The source of what clients define, unless they name another.

@@ -200,7 +200,104 @@ pub(super) struct Report {
     gaps: u64,
     then: Course,
     now: Course,
+    judged: Judged,
     notes: Vec<String>,
+}
+
+/// What people have judged: stretches of time of a key.
+struct Judged {
+    real: Vec<Stretch>,
+    missed: Vec<Stretch>,
+    noise: Vec<Stretch>,
+}
+
+type Stretch = (String, Timestamp, Timestamp);
+
+/// How good incidents are, by those that people have judged.
+struct Quality {
+    real: usize,
+    noise: usize,
+    unjudged: usize,
+    /// Real ones of which nobody was told.
+    untold: usize,
+}
+
+impl Judged {
+    fn of(record: &Value, then: &Course) -> Self {
+        let lines: Vec<&Value> = record["judgements"].as_array().into_iter().flatten().collect();
+        let of = |verdict: &str| -> Vec<Stretch> {
+            let judged = lines.iter().filter(|line| line["status"] == verdict);
+            judged
+                .filter_map(|line| {
+                    if let Some((from, to)) = line["from"].as_i64().zip(line["to"].as_i64()) {
+                        let key = line["key"].as_str()?.to_owned();
+                        return Some((
+                            key,
+                            Timestamp::from_millis(from),
+                            Timestamp::from_millis(to),
+                        ));
+                    }
+                    let same = |it: &&Episode| it.id.as_deref() == line["incident"].as_str();
+                    let episode = then.episodes.iter().find(same)?;
+                    let end = episode.resolves.unwrap_or(Timestamp::MAX);
+                    Some((episode.key.clone(), episode.opens, end))
+                })
+                .collect()
+        };
+        Self { real: of("real"), missed: of("missed"), noise: of("noise") }
+    }
+
+    fn any(&self) -> bool {
+        !(self.real.is_empty() && self.missed.is_empty() && self.noise.is_empty())
+    }
+
+    fn quality(&self, course: &Course) -> Quality {
+        let meets = |(key, from, to): &Stretch, it: &Episode| {
+            let end = it.resolves.unwrap_or(Timestamp::MAX);
+            *key == it.key && it.opens <= *to && *from <= end
+        };
+        let bad = || self.real.iter().chain(&self.missed);
+        let mut quality = Quality { real: 0, noise: 0, unjudged: 0, untold: 0 };
+        for it in &course.episodes {
+            if bad().any(|stretch| meets(stretch, it)) {
+                quality.real += 1;
+            } else if self.noise.iter().any(|stretch| meets(stretch, it)) {
+                quality.noise += 1;
+            } else {
+                quality.unjudged += 1;
+            }
+        }
+        let untold = bad().filter(|it| !course.episodes.iter().any(|other| meets(it, other)));
+        quality.untold = untold.count();
+        quality
+    }
+
+    fn json(&self, course: &Course) -> Value {
+        let quality = self.quality(course);
+        json!({
+            "real": quality.real, "noise": quality.noise, "unjudged": quality.unjudged,
+            "realUntold": quality.untold, "precision": quality.precision(),
+            "recall": self.recall(&quality),
+        })
+    }
+
+    /// How many of what was real were told.
+    fn recall(&self, quality: &Quality) -> Option<f64> {
+        let all = self.real.len() + self.missed.len();
+        (all > 0).then(|| rounded((all - quality.untold) as f64 / all as f64))
+    }
+}
+
+impl Quality {
+    /// How many of those that were told and judged were real.
+    fn precision(&self) -> Option<f64> {
+        let all = self.real + self.noise;
+        (all > 0).then(|| rounded(self.real as f64 / all as f64))
+    }
+}
+
+fn rounded(share: f64) -> f64 {
+    (share * 100.0).round() / 100.0
 }
 
 impl Report {
@@ -222,7 +319,9 @@ impl Report {
             line["status"] == "MISSED" && line["at"].as_i64().is_some_and(|at| at >= from.millis())
         });
         let is_unknown = |it: &&&Sample| !matches!(it.outcome, kernel::alert::Sampled::Output(_));
+        let then = Course::then(record, span);
         Self {
+            judged: Judged::of(record, &then),
             monitor: monitor.name.to_string(),
             span,
             zone,
@@ -230,7 +329,7 @@ impl Report {
             unknown: within.iter().filter(is_unknown).count(),
             missed: missed.map(|line| line["count"].as_u64().unwrap_or(1)).sum(),
             gaps: within.windows(2).map(lost).sum(),
-            then: Course::then(record, span),
+            then,
             now: Course::now(now),
             notes,
         }
@@ -254,8 +353,25 @@ impl Report {
             "gone": listed(self.then.without(&self.now)),
             "new": listed(self.now.without(&self.then)),
             "incidents": listed(self.now.episodes.iter().collect()),
+            "judged": { "then": self.judged.json(&self.then), "now": self.judged.json(&self.now) },
             "notes": self.notes,
         })
+    }
+
+    fn show_judged(&self, output: &Output) -> anyhow::Result<()> {
+        let share = |share: Option<f64>| share.map_or_else(|| "-".to_owned(), |it| it.to_string());
+        let (then, now) = (self.judged.quality(&self.then), self.judged.quality(&self.now));
+        output.line(format_args!(
+            "judged: precision {} → {}, recall {} → {}; real and untold: {} → {}; unjudged: {} → {}",
+            share(then.precision()),
+            share(now.precision()),
+            share(self.judged.recall(&then)),
+            share(self.judged.recall(&now)),
+            then.untold,
+            now.untold,
+            then.unjudged,
+            now.unjudged
+        ))
     }
 
     /// The report for people.
@@ -295,6 +411,9 @@ impl Report {
             new.len(),
             self.zone.0
         ))?;
+        if self.judged.any() {
+            self.show_judged(output)?;
+        }
         if compare {
             let is =
                 |of: &[&Episode], it: &Episode| of.iter().any(|other| std::ptr::eq(*other, it));
