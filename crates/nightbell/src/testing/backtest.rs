@@ -30,7 +30,7 @@ pub(crate) struct Trial<'a> {
     /// What checks answered, by monitor, oldest first, from [`warm_up`] before `since` on.
     pub(crate) samples: &'a BTreeMap<String, Vec<Sample>>,
     /// What people did, in order.
-    pub(crate) deeds: Vec<(Timestamp, Input)>,
+    pub(crate) operator_actions: Vec<(Timestamp, Input)>,
     /// What happened from then on counts.
     pub(crate) since: Timestamp,
     /// When it is over.
@@ -76,10 +76,12 @@ pub(crate) fn needed(file: &File, monitor: &str) -> BTreeSet<String> {
 /// # Errors
 /// The definitions do not fit together, or there is no such monitor.
 pub(crate) fn run(trial: Trial<'_>) -> Result<Trialled, String> {
-    let Trial { file, monitor, samples, deeds, since, until, scripts } = trial;
+    let Trial { file, monitor, samples, operator_actions, since, until, scripts } = trial;
     let file = staged(file);
-    let mut acts: Vec<(Timestamp, Action)> =
-        deeds.into_iter().map(|(at, deed)| (at, Action::Deed(Box::new(deed)))).collect();
+    let mut acts: Vec<(Timestamp, Action)> = operator_actions
+        .into_iter()
+        .map(|(at, action)| (at, Action::Operator(Box::new(action))))
+        .collect();
     let mut others: BTreeMap<String, Box<dyn Feed>> = BTreeMap::new();
     let mut own: Option<Box<dyn Feed>> = None;
     let mut start = since;
@@ -317,9 +319,9 @@ mod tests {
             })
             .expect("it runs");
             let trial = |file: &File| {
-                let (deeds, samples) = (Vec::new(), &then.samples);
+                let (operator_actions, samples) = (Vec::new(), &then.samples);
                 let (monitor, since, scripts) = ("loss", start, &scripts);
-                run(Trial { file, monitor, samples, deeds, since, until, scripts })
+                run(Trial { file, monitor, samples, operator_actions, since, until, scripts })
                     .expect("it runs")
             };
             let now = trial(&file);

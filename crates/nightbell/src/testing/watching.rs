@@ -66,7 +66,7 @@ pub(crate) enum Action {
         until: Timestamp,
     },
     /// Somebody does something to the monitor; if that does not fit, nothing happens.
-    Deed(Box<Input>),
+    Operator(Box<Input>),
     /// A monitor is checked, as it once was, unless so many checks have been made already.
     Check {
         /// Its name.
@@ -281,13 +281,13 @@ async fn conduct(
     engine.change(change).await.map_err(|error| error.to_string())?;
     engine.apply_monitors("test", file).await.map_err(|error| error.to_string())?;
     let id = ExecutionId::monitor(monitor);
-    for (at, deed) in acts {
+    for (at, action) in acts {
         pause(at.min(until).since(engine.now())).await;
-        match deed {
+        match action {
             Action::Answers { receiver, status, until } => {
                 world.state.lock().answers.insert(receiver, (status, until));
             }
-            Action::Deed(input) => {
+            Action::Operator(input) => {
                 // What does not fit was done to an incident that there is not.
                 drop(engine.step(&id, *input).await);
             }

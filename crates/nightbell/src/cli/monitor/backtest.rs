@@ -173,11 +173,11 @@ async fn one(
             "it checks more often than it did then: the checks are those that were made".to_owned(),
         );
     }
-    let deeds = match arguments.people {
-        People::Recorded => deeds(name, &record, until),
+    let operator_actions = match arguments.people {
+        People::Recorded => operator_actions(name, &record, until),
         People::None => Vec::new(),
     };
-    let now = tried(file, name, &kept, deeds, (begin, until))?;
+    let now = tried(file, name, &kept, operator_actions, (begin, until))?;
     let zone = zone_of(arguments.tz.as_deref(), &monitor)?;
     Ok(Ok(Report::new(&monitor, (begin, until), zone, own, &record, &now, notes)))
 }
@@ -298,8 +298,8 @@ fn sample(told: &Value) -> Option<Sample> {
 }
 
 /// What people did to incidents, as inputs of the monitor, in order.
-fn deeds(name: &str, record: &Value, until: Timestamp) -> Vec<(Timestamp, Input)> {
-    let mut deeds = Vec::new();
+fn operator_actions(name: &str, record: &Value, until: Timestamp) -> Vec<(Timestamp, Input)> {
+    let mut operator_actions = Vec::new();
     for incident in record["incidents"].as_array().into_iter().flatten() {
         let key = incident["key"].as_str().unwrap_or_default();
         // The incident without a key is called by the monitor's name.
@@ -321,11 +321,11 @@ fn deeds(name: &str, record: &Value, until: Timestamp) -> Vec<(Timestamp, Input)
                 Some("resolved") => Input::Resolve { incident, who, why },
                 _ => continue,
             };
-            deeds.push((when, input));
+            operator_actions.push((when, input));
         }
     }
-    deeds.sort_by_key(|(at, _)| *at);
-    deeds
+    operator_actions.sort_by_key(|(at, _)| *at);
+    operator_actions
 }
 
 /// Tries it on a thread of its own: virtual time has its own runtime.
@@ -333,7 +333,7 @@ fn tried(
     file: File,
     name: &str,
     samples: &BTreeMap<String, Vec<Sample>>,
-    deeds: Vec<(Timestamp, Input)>,
+    operator_actions: Vec<(Timestamp, Input)>,
     (since, until): (Timestamp, Timestamp),
 ) -> anyhow::Result<Trialled> {
     let scripts: Arc<dyn Scripts> =
@@ -341,7 +341,15 @@ fn tried(
     let (name, samples) = (name.to_owned(), samples.clone());
     let work = move || {
         let (file, samples, scripts) = (&file, &samples, &scripts);
-        backtest::run(Trial { file, monitor: &name, samples, deeds, since, until, scripts })
+        backtest::run(Trial {
+            file,
+            monitor: &name,
+            samples,
+            operator_actions,
+            since,
+            until,
+            scripts,
+        })
     };
     let thread = std::thread::Builder::new().stack_size(STACK).spawn(work)?;
     let done = thread.join().map_err(|_| anyhow::anyhow!("the backtest broke off"))?;
@@ -375,9 +383,9 @@ mod tests {
             { "key": "", "acknowledged": { "untilClear": true },
                 "history": [entry(3, "acknowledged", Some("bo"))] },
         ] });
-        let found = deeds("shop", &record, Timestamp::from_millis(50));
+        let found = operator_actions("shop", &record, Timestamp::from_millis(50));
         let told: Vec<String> =
-            found.iter().map(|(at, deed)| format!("{} {deed:?}", at.millis())).collect();
+            found.iter().map(|(at, action)| format!("{} {action:?}", at.millis())).collect();
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[0].contains("Acknowledge { incident: \"shop\", who: \"bo\""), "{told:?}");
         assert!(told[0].contains("until_clear: true"), "{told:?}");
