@@ -25,7 +25,7 @@ impl Asset {
         let hash = crate::seal::hex(&Sha256::digest(bytes)[..6]);
         let (stem, ending) = name.rsplit_once('.').unwrap_or((name, ""));
         let path = format!("{PREFIX}{stem}.{hash}.{ending}");
-        Self { path, kind, bytes, packed: crate::reply::packed(bytes) }
+        Self { path, kind, bytes, packed: crate::gzip::packed(bytes) }
     }
 }
 

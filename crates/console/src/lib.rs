@@ -10,6 +10,7 @@ mod asset;
 mod clock;
 mod confirm;
 mod graph;
+mod gzip;
 mod page;
 mod piece;
 mod question;

@@ -1,15 +1,12 @@
 //! What a browser gets: a page, the address of another one, or an asset.
 
-use std::io::Write as _;
-
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, StatusCode};
 use sha2::{Digest as _, Sha256};
 
 use crate::Context;
 use crate::asset::Asset;
+use crate::gzip::packed;
 use crate::shell::{self, Page};
 
 /// What a browser gets.
@@ -114,13 +111,6 @@ fn packed_for(
     let mut response = Response::new(packed());
     response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
     response
-}
-
-/// Compressed with gzip.
-pub(crate) fn packed(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::new(6));
-    encoder.write_all(bytes).expect("writing to memory cannot fail");
-    encoder.finish().expect("writing to memory cannot fail")
 }
 
 #[cfg(test)]

@@ -278,7 +278,7 @@ mod tests {
         assert!(drawn.contains("1601 more"), "{}", drawn.len());
         // A page of it stays within what a phone can load and hold.
         let (elements, packed) =
-            (drawn.matches("</").count(), crate::reply::packed(drawn.as_bytes()).len());
+            (drawn.matches("</").count(), crate::gzip::packed(drawn.as_bytes()).len());
         assert!(elements < 2800 && packed < 13 * 1024, "{elements} elements, {packed} bytes");
     }
 }

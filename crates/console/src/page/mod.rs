@@ -10,6 +10,7 @@ mod definition;
 mod definitions;
 mod deliveries;
 mod difference;
+mod ended;
 mod entities;
 mod health;
 mod help;

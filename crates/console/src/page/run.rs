@@ -2,7 +2,7 @@
 
 use engine::AnyMachine;
 use kernel::access::Permission;
-use kernel::graph::{Execution, Status, Task, TaskStatus};
+use kernel::graph::{Execution, Status};
 use kernel::{ExecutionId, MachineKind, Timestamp};
 use maud::{Markup, html};
 use serde_json::Value;
@@ -292,18 +292,6 @@ async fn picture(cx: &Context<'_>, id: &str) -> Result<Markup, Failure> {
 fn grafted(state: &Execution) -> usize {
     let plan = state.plan();
     state.tasks().filter(|task| plan.node_named(&state.node_of(task).reference).is_none()).count()
-}
-
-/// Whether a task ended badly.
-pub(super) fn is_bad(task: &Task) -> bool {
-    task.status.is_closed()
-        && !matches!(
-            task.status,
-            TaskStatus::Completed
-                | TaskStatus::Skipped
-                | TaskStatus::Canceled
-                | TaskStatus::CompletedWithErrors
-        )
 }
 
 /// The run of the same workflow that last went well, apart from this one.

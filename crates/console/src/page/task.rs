@@ -6,7 +6,7 @@ use kernel::graph::Execution;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::run::is_bad;
+use super::ended::is_bad;
 use crate::clock::length;
 use crate::value::{at, count, cut, said, text};
 use crate::visit::{encoded, href};

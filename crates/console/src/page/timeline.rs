@@ -6,7 +6,7 @@ use kernel::graph::Execution;
 use kernel::{ExecutionId, Timestamp};
 use maud::{Markup, html};
 
-use super::run::is_bad;
+use super::ended::is_bad;
 use crate::clock::length;
 use crate::{Context, Failure, piece};
 

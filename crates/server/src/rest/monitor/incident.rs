@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::super::extract::{Body, Path, Query};
 use super::super::query::instant;
-use super::{judgement, page_size, say, view};
+use super::{incident_of, judgement, page_size, say, view};
 use crate::Api;
 use crate::access::{Actor, Routes};
 use crate::problem::Problem;
@@ -104,27 +104,6 @@ async fn present(
     })
 }
 
-/// The ledger's line of an incident: of its id, or the latest of the key under which providers know
-/// it, which is what stands in a page.
-///
-/// # Errors
-/// 404 if there is none.
-pub(super) async fn find(api: &Api, name: &str) -> Result<Record, Problem> {
-    let search = RecordSearch { keys: vec![name.to_owned()], ..RecordSearch::newest("incident") };
-    let mut found = api.engine.store().records(&search).await?.rows;
-    let is_dedup_key = name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if found.is_empty() && is_dedup_key {
-        let key_begins = Some(format!("{name}-"));
-        let search = RecordSearch { key_begins, size: 1, ..RecordSearch::newest("incident") };
-        found = api.engine.store().records(&search).await?.rows;
-    }
-    found.into_iter().next().ok_or_else(|| {
-        let shown: String = name.chars().take(100).collect();
-        Problem::not_found(format!("there is no incident {shown}"))
-            .with_hint("Name it by its id or its dedup key: see `nightbell incident list`.")
-    })
-}
-
 /// Shows an incident.
 #[utoipa::path(
     operation_id = "show_incident", get, path = "/api/incidents/{id}", tag = "incidents",
@@ -135,7 +114,7 @@ pub(super) async fn find(api: &Api, name: &str) -> Result<Record, Problem> {
     )
 )]
 async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    let record = find(&api, &id).await?;
+    let record = incident_of(&api, &id).await?;
     let mut shown = present(&api, &record, view::whole_incident).await?;
     shown["judged"] = judgement::of(&api, &record.key).await?;
     Ok(Json(shown))
@@ -152,7 +131,7 @@ async fn show(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Val
     )
 )]
 async fn why(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
-    let record = find(&api, &id).await?;
+    let record = incident_of(&api, &id).await?;
     let id = record.key.to_string();
     let source = api.engine.source_of_monitor(&record.subject);
     let told = |hosted: &engine::AnyMachine| {
@@ -259,9 +238,9 @@ async fn act(
     id: &str,
     input: impl FnOnce(Arc<str>) -> Input,
 ) -> Result<Json<Value>, Problem> {
-    let record = find(api, id).await?;
+    let record = incident_of(api, id).await?;
     say(api, &record.subject, input(record.key.clone())).await?;
-    let record = find(api, &record.key).await?;
+    let record = incident_of(api, &record.key).await?;
     present(api, &record, view::incident).await.map(Json)
 }
 

@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 
 use super::super::extract::{Body, Path};
 use super::super::query::instant;
-use super::{incident, read, view};
+use super::{incident_of, read, view};
 use crate::Api;
 use crate::access::{Actor, Routes};
 use crate::problem::Problem;
@@ -65,7 +65,7 @@ async fn judge(
     Path(id): Path<String>,
     Body(judged): Body<Judged>,
 ) -> Result<Json<Value>, Problem> {
-    let found = incident::find(&api, &id).await?;
+    let found = incident_of(&api, &id).await?;
     let (status, line) = (
         match judged.verdict {
             Judgement::Real => "real",

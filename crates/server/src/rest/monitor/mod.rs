@@ -26,7 +26,7 @@ use kernel::alert::definition::{
 };
 use kernel::alert::{Input, Monitor};
 use kernel::definition::Problem as Flaw;
-use kernel::{ExecutionId, MachineKind};
+use kernel::{ExecutionId, MachineKind, Record};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
@@ -69,6 +69,27 @@ impl From<ApplyError> for Problem {
             ApplyError::Engine(error) => error.into(),
         }
     }
+}
+
+/// The ledger's line of an incident: of its id, or the latest of the key under which providers know
+/// it, which is what stands in a page.
+///
+/// # Errors
+/// 404 if there is none.
+async fn incident_of(api: &Api, name: &str) -> Result<Record, Problem> {
+    let search = RecordSearch { keys: vec![name.to_owned()], ..RecordSearch::newest("incident") };
+    let mut found = api.engine.store().records(&search).await?.rows;
+    let is_dedup_key = name.len() == 32 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if found.is_empty() && is_dedup_key {
+        let key_begins = Some(format!("{name}-"));
+        let search = RecordSearch { key_begins, size: 1, ..RecordSearch::newest("incident") };
+        found = api.engine.store().records(&search).await?.rows;
+    }
+    found.into_iter().next().ok_or_else(|| {
+        let shown: String = name.chars().take(100).collect();
+        Problem::not_found(format!("there is no incident {shown}"))
+            .with_hint("Name it by its id or its dedup key: see `nightbell incident list`.")
+    })
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
