@@ -31,6 +31,8 @@ use crate::guard::{Guard, Peer};
 use crate::problem::Problem;
 use crate::rest::extract::RawBody;
 
+/// Where a program asks whose session it has.
+pub(crate) const SESSION: &str = "/console/session";
 /// Where sessions count, and where the cookie is sent to.
 const BASE: &str = "/console";
 const COOKIE: &str = "nightbell_session";

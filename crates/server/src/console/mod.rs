@@ -348,7 +348,7 @@ pub(crate) async fn explain(
 ) -> Response {
     let path = request.uri().path();
     let is_ours = path == "/console" || path.starts_with("/console/");
-    if !is_ours || path.starts_with(console::ASSETS) {
+    if !is_ours || path.starts_with(console::ASSETS) || is_of_a_program(&request) {
         return next.run(request).await;
     }
     let asked = Visiting::of(&request);
@@ -371,6 +371,14 @@ pub(crate) async fn explain(
     let body = serde_json::from_slice(&bytes).unwrap_or_default();
     let reply = service.console.refused(&visit, status, &body);
     reply.into_response(&asked.headers).map(Body::from)
+}
+
+/// Whether a program asks, which reads JSON: about its session, or by sending JSON to sign in.
+fn is_of_a_program(request: &Request) -> bool {
+    let kind = request.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    let sends_json = kind.is_some_and(|kind| kind.starts_with(b"application/json"));
+    let path = request.uri().path();
+    path == access::session::SESSION || (sends_json && path == "/console/login")
 }
 
 /// Leads browsers that ask for the root to the console; `None` for everything else.
