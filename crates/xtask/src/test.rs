@@ -31,9 +31,6 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     // The tests drive the real binary: it is built once, with what the tests build.
     let mut tests = cargo();
     tests.args(["test", "--workspace"]).args(arguments).envs(sdks);
-    // They wait for clocks and other processes about half of the time.
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    tests.env("RUST_TEST_THREADS", (cores + cores.div_ceil(2)).to_string());
     step("tests", &mut tests)?;
     for what in &skipped {
         say(&format!("skipped: {what}"));
