@@ -9,6 +9,7 @@ mod act;
 mod asset;
 mod clock;
 mod confirm;
+mod form;
 mod graph;
 mod gzip;
 mod page;
@@ -96,7 +97,7 @@ impl Console {
             clock: clock::Clock::new(now, visit.zone.as_deref()),
         };
         let answered = if visit.method == Method::POST {
-            act::post(&cx).await
+            form::post(&cx).await
         } else {
             page::show(&cx).await.map(|page| Reply::page(&cx, &page))
         };

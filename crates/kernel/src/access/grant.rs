@@ -11,46 +11,13 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::permission::Permissions;
+use super::resource::Resource;
 use super::role::Role;
 
 /// Bytes of the longest pattern.
 const PATTERN_MAX: usize = 200;
 /// Stars of one pattern.
 const STARS_MAX: usize = 4;
-
-/// A kind of thing on which roles can be narrowed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Resource {
-    /// Task hubs, with the instances and entities in them.
-    Hub,
-    /// Types of tasks that workers poll for.
-    Task,
-    /// Workflow definitions, with their runs.
-    Workflow,
-}
-
-impl Resource {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Hub, Self::Task, Self::Workflow];
-
-    /// Its name in descriptions and messages.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Hub => "hub",
-            Self::Task => "task",
-            Self::Workflow => "workflow",
-        }
-    }
-
-    /// The roles that can be narrowed to things of this kind.
-    pub fn roles(self) -> &'static [Role] {
-        match self {
-            Self::Hub => &[Role::Viewer, Role::Runner, Role::Editor, Role::Worker],
-            Self::Task => &[Role::Worker],
-            Self::Workflow => &[Role::Viewer, Role::Runner],
-        }
-    }
-}
 
 /// A name, or names: `*` stands for any run of characters.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::grant::{DomainPattern, Grant, Pattern, Resource, Selector, Tag};
+use super::grant::{DomainPattern, Grant, Pattern, Selector, Tag};
 use super::permission::Permissions;
+use super::resource::Resource;
 
 /// What one grant allows on the names that it is found by.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,6 +9,7 @@ mod grant;
 mod index;
 mod key;
 mod permission;
+mod resource;
 mod role;
 
 use std::sync::Arc;
@@ -18,9 +19,10 @@ use serde::{Deserialize, Serialize};
 
 pub use chain::{ChainCheck, FIRST, chained};
 pub use explain::{Granting, Thing};
-pub use grant::{BadSelector, DomainPattern, Grant, Pattern, Resource, Selector, Tag};
+pub use grant::{BadSelector, DomainPattern, Grant, Pattern, Selector, Tag};
 pub use key::{KeyHash, KeyText};
 pub use permission::{Need, Permission, Permissions, Resources};
+pub use resource::Resource;
 pub use role::{Role, UnknownRole};
 
 /// Whether credentials are asked for.

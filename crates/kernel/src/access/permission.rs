@@ -3,7 +3,7 @@
 use std::fmt;
 use std::ops::BitOr;
 
-use super::grant::Resource;
+use super::resource::Resource;
 
 /// Something that can be allowed. Each path of the API and each method of gRPC names the one it needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use super::permission::{Permission, Permissions};
+use super::resource::Resource;
 
 /// A bundle of permissions. A principal may have several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -97,5 +98,16 @@ impl FromStr for Role {
     fn from_str(text: &str) -> Result<Self, UnknownRole> {
         let found = Self::ALL.into_iter().find(|role| role.as_str() == text);
         found.ok_or_else(|| UnknownRole(text.chars().take(40).collect()))
+    }
+}
+
+impl Resource {
+    /// The roles that can be narrowed to things of this kind.
+    pub fn roles(self) -> &'static [Role] {
+        match self {
+            Self::Hub => &[Role::Viewer, Role::Runner, Role::Editor, Role::Worker],
+            Self::Task => &[Role::Worker],
+            Self::Workflow => &[Role::Viewer, Role::Runner],
+        }
     }
 }

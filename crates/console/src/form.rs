@@ -1,0 +1,211 @@
+//! What forms do: each act is one request to the API, as whoever sent the form.
+//!
+//! What can be undone is done at once. What cannot ([`Act::harms`]) needs the token of a preview, see
+//! [`crate::confirm`].
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::act::{Act, IDS_MAX, is_ours, named, silence_of};
+use crate::visit::{Pairs, ZONE, encoded};
+use crate::{Context, Failure, Reply, confirm};
+
+/// Answers a form.
+///
+/// # Errors
+/// It is not understood, not allowed, or the API refuses what it asks for.
+pub(crate) async fn post(cx: &Context<'_>) -> Result<Reply, Failure> {
+    let segments: Vec<&str> = cx.visit.segments.iter().map(String::as_str).collect();
+    match segments[..] {
+        // A preview of many ids: too long for an address. It changes nothing.
+        ["confirm"] => Ok(Reply::page(cx, &confirm::show(cx, &cx.visit.form).await?)),
+        ["zone"] => zone(cx),
+        ["monitors", name, "try"] => {
+            let file = cx.visit.form.get("file").unwrap_or_default();
+            let page = crate::page::monitor::try_out(cx, name, Some(file)).await?;
+            Ok(Reply::page(cx, &page))
+        }
+        ["act"] => perform(cx).await,
+        _ => Err(Failure::missing(format!("There is no form at {}", cx.visit.path()))),
+    }
+}
+
+fn zone(cx: &Context<'_>) -> Result<Reply, Failure> {
+    let zone = cx.visit.form.get("zone").unwrap_or_default();
+    if !zone.is_empty() && jiff::tz::TimeZone::get(zone).is_err() {
+        let shown = crate::value::cut(zone, 60);
+        return Err(Failure::wrong(format!("There is no time zone '{shown}'"))
+            .with_hint("Write an IANA name, such as Europe/Oslo or UTC."));
+    }
+    let age = if zone.is_empty() { 0 } else { 31_536_000 };
+    let zone = encoded(zone);
+    let cookie = format!("{ZONE}={zone}; Path=/console; Max-Age={age}; HttpOnly; SameSite=Lax");
+    Ok(Reply::Moved { to: "/console/zone?said=zone".to_owned(), cookie: Some(cookie) })
+}
+
+async fn perform(cx: &Context<'_>) -> Result<Reply, Failure> {
+    let form = &cx.visit.form;
+    let act = form.get("act").and_then(named).filter(|act| !act.label.is_empty());
+    let act = act.ok_or_else(|| Failure::wrong("The form names nothing that can be done"))?;
+    if cx.settings.read_only {
+        return Err(Failure::forbidden("This console is read-only")
+            .with_hint("The setting `console` says so; the API and the command line can act."));
+    }
+    let back = form.get("back").filter(|back| is_ours(back)).unwrap_or("/console/");
+    if form.get("cancel").is_some() {
+        return Ok(Reply::Moved { to: with_said(back, "cancelled"), cookie: None });
+    }
+    let ids: Vec<&str> = form.all("id").filter(|id| !id.is_empty()).collect();
+    if ids.is_empty() || ids.len() > IDS_MAX {
+        let message = format!("Choose between one and {IDS_MAX} {}", act.things.1);
+        return Err(Failure::wrong(message));
+    }
+    if act.harms.is_some() {
+        confirm::check(cx, act, &ids)?;
+    }
+    let (mut done, mut failed) = (0, Vec::new());
+    let mut then = None;
+    for id in &ids {
+        match one(cx, act, id, form).await {
+            Ok(to) => {
+                then = to.or(then);
+                done += 1;
+            }
+            Err(failure) if ids.len() == 1 => return Err(failure),
+            Err(failure) => failed.push(format!("{id}: {}", failure.message)),
+        }
+    }
+    if failed.is_empty() {
+        let to = then.unwrap_or_else(|| with_said(back, act.name));
+        return Ok(Reply::Moved { to, cookie: None });
+    }
+    let (all, things) = (ids.len(), act.things.1);
+    let mut failure = Failure::wrong(format!("{}: {done} of {all} {things} done", act.label));
+    failure.flaws = failed;
+    Err(failure)
+}
+
+fn with_said(back: &str, act: &str) -> String {
+    let mark = if back.contains('?') { '&' } else { '?' };
+    format!("{back}{mark}said={act}")
+}
+
+/// Does it to one; answers the page to go to if it is not the one the form came from.
+async fn one(
+    cx: &Context<'_>,
+    act: &Act,
+    id: &str,
+    form: &Pairs,
+) -> Result<Option<String>, Failure> {
+    let name = encoded(id);
+    let why = form.get("why");
+    let send = |method, path: String, body: Option<Value>| async move {
+        cx.change(method, &path, body.as_ref()).await
+    };
+    let incident = |what: &str| format!("/api/incidents/{name}/{what}");
+    let workflow = |what: &str| format!("/api/workflow/{name}/{what}");
+    let schedule = |what: &str| format!("/api/scheduler/schedules/{name}/{what}");
+    let mut body = json!({ "who": "console" });
+    if let Some(why) = why {
+        body["why"] = why.into();
+    }
+    let reason = why.map_or_else(String::new, |why| format!("?reason={}", encoded(why)));
+    match act.name {
+        "acknowledge" => {
+            match send(Method::POST, incident("acknowledge"), Some(body)).await {
+                // Two thumbs at once: it is taken care of, whoever was first.
+                Err(failure) if failure.status == http::StatusCode::CONFLICT => {
+                    let shown = cx.get(&format!("/api/incidents/{name}")).await?;
+                    if crate::value::text(&shown, "state") != "acknowledged" {
+                        return Err(failure);
+                    }
+                }
+                result => _ = result?,
+            }
+        }
+        "snooze" => {
+            body["for"] = form.get("for").unwrap_or("1h").into();
+            send(Method::POST, incident("snooze"), Some(body)).await?;
+        }
+        "resolve" | "resend" => _ = send(Method::POST, incident(act.name), Some(body)).await?,
+        "silence" => return silence(cx, form).await.map(Some),
+        "end-silence" => _ = send(Method::DELETE, format!("/api/silences/{name}"), None).await?,
+        "check" => _ = send(Method::POST, format!("/api/monitors/{name}/check"), None).await?,
+        "test-receiver" => {
+            send(Method::POST, format!("/api/receivers/{name}/test"), None).await?;
+        }
+        "resend-receiver" => {
+            send(Method::POST, format!("/api/receivers/{name}/resend"), None).await?;
+        }
+        "pause" | "resume" => _ = send(Method::PUT, workflow(act.name), None).await?,
+        "retry" | "restart" => _ = send(Method::POST, workflow(act.name), None).await?,
+        "terminate" => {
+            send(Method::DELETE, format!("/api/workflow/{name}{reason}"), None).await?;
+        }
+        "rerun" => {
+            let task = form.get("task").unwrap_or_default();
+            let mut body = json!({ "reRunFromTaskId": task });
+            if let Some(input) = form.get("input") {
+                body["taskInput"] = object(input)?;
+            }
+            send(Method::POST, workflow("rerun"), Some(body)).await?;
+        }
+        "complete-task" | "fail-task" => task(cx, id, act.name == "complete-task", form).await?,
+        "requeue" => {
+            send(Method::POST, format!("/api/tasks/queue/requeue/{name}"), None).await?;
+        }
+        "pause-schedule" => {
+            send(Method::PUT, format!("{}{reason}", schedule("pause")), None).await?;
+        }
+        "resume-schedule" => _ = send(Method::PUT, schedule("resume"), None).await?,
+        "trigger" => _ = send(Method::POST, schedule("trigger"), None).await?,
+        "start" => return start(cx, &name, form).await.map(Some),
+        _ => return Err(Failure::wrong("The form names nothing that can be done")),
+    }
+    Ok(None)
+}
+
+/// A JSON object that somebody has typed.
+fn object(text: &str) -> Result<Value, Failure> {
+    let value: Value = serde_json::from_str(text)
+        .map_err(|error| Failure::wrong(format!("The input is no JSON: {error}")))?;
+    if value.is_object() { Ok(value) } else { Err(Failure::wrong("The input is no JSON object")) }
+}
+
+/// Reports on a task in the place of a worker.
+async fn task(cx: &Context<'_>, id: &str, completes: bool, form: &Pairs) -> Result<(), Failure> {
+    let shown = cx.get(&format!("/api/tasks/{}", encoded(id))).await?;
+    let mut body = json!({
+        "workflowInstanceId": shown["workflowInstanceId"],
+        "taskId": shown["taskId"],
+        "status": if completes { "COMPLETED" } else { "FAILED" },
+        "workerId": "console",
+    });
+    if let Some(why) = form.get("why") {
+        body["reasonForIncompletion"] = why.into();
+    }
+    if let Some(output) = form.get("input") {
+        body["outputData"] = object(output)?;
+    }
+    cx.change(Method::POST, "/api/tasks", Some(&body)).await.map(drop)
+}
+
+/// Makes a silence of what the form says; leads to the silences.
+async fn silence(cx: &Context<'_>, form: &Pairs) -> Result<String, Failure> {
+    let body = silence_of(form)?;
+    cx.change(Method::POST, "/api/silences", Some(&body)).await?;
+    Ok("/console/silences?said=silence".to_owned())
+}
+
+/// Starts a workflow with what was typed; leads to its run.
+async fn start(cx: &Context<'_>, name: &str, form: &Pairs) -> Result<String, Failure> {
+    let input = object(form.get("input").unwrap_or("{}"))?;
+    let mut query = Vec::new();
+    for (field, parameter) in [("version", "version"), ("correlation", "correlationId")] {
+        query.extend(form.get(field).map(|value| format!("{parameter}={}", encoded(value))));
+    }
+    let path = format!("/api/workflow/{name}?{}", query.join("&"));
+    let started = cx.change(Method::POST, &path, Some(&input)).await?;
+    let id = started.as_str().unwrap_or_default();
+    Ok(format!("{}?said=start", crate::visit::href(&["runs", id])))
+}
