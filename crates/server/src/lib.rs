@@ -7,6 +7,7 @@
 mod access;
 mod connections;
 mod console;
+mod door;
 mod durable;
 mod fallback;
 mod front;
@@ -26,9 +27,10 @@ pub mod triggers;
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::{Authorizer, Routes};
+use access::Routes;
 use axum::Router;
 use axum::extract::State;
+pub(crate) use door::Shared;
 use engine::Engine;
 use ipnet::IpNet;
 use kernel::access::Mode;
@@ -120,32 +122,21 @@ fn described() -> Routes {
 
 /// Everything that is answered on the one port.
 ///
-/// Every request passes the guard first, whichever protocol it speaks, and then the authorizer, which
-/// learns who asks. What no path answers is a 404 in the shape of all other failures, and so is a method that a
-/// path does not know (405) and a handler that panics (500).
+/// Every request passes the [door](mod@door) first, whichever protocol it speaks. What no path answers is a
+/// 404 in the shape of all other failures, and so is a method that a path does not know (405) and a
+/// handler that panics (500).
 pub fn router(api: Api) -> Router {
     let (router, description, requirements) = described().split();
-    let authorizer = Arc::new(Authorizer::new(&api, requirements));
-    let traffic = Arc::new(metrics::Traffic::over(&description));
     metrics::began();
-    let guard = Arc::new(guard::Guard::new(&api.settings));
-    let again = fallback::Again::new(&api, &authorizer);
-    let service = console::Service::new(&api, &authorizer, &guard);
-    let pages = Arc::new(openapi::Pages::of(description, api.settings.version));
+    let shared = Shared::new(api, requirements, description);
+    let again = fallback::Again::new(&shared);
+    let door = axum::middleware::from_fn_with_state(shared.clone(), door::pass);
     router
-        .merge(grpc::routes(&api))
-        .fallback(move |State(api): State<Api>, request| {
-            fallback::other_path(api, again.clone(), request)
+        .merge(grpc::routes(&shared.api))
+        .fallback(move |State(shared): State<Shared>, request| {
+            fallback::other_path(shared, again.clone(), request)
         })
         .method_not_allowed_fallback(fallback::other_method)
-        .layer(axum::Extension(pages))
-        .layer(axum::Extension(service.clone()))
-        .layer(axum::Extension(traffic.clone()))
-        .layer(axum::Extension(Arc::<ops::LastSaid>::default()))
-        .layer(axum::Extension(guard.clone()))
-        .layer(axum::Extension(authorizer.clone()))
-        .layer(axum::middleware::from_fn_with_state(authorizer, access::admit))
-        .layer(axum::middleware::from_fn_with_state((api.clone(), service), console::explain))
-        .layer(axum::middleware::from_fn_with_state((traffic, guard), ops::watch_over))
-        .with_state(api)
+        .layer(door)
+        .with_state(shared)
 }

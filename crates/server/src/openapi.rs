@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::{Arc, OnceLock};
 
-use axum::Extension;
 use axum::body::Bytes;
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{Html, IntoResponse, Response};
 use kernel::access::Need;
@@ -56,7 +56,7 @@ impl Pages {
     get, path = "/openapi.json", tag = "operations",
     responses((status = 200, description = "The document", body = serde_json::Value))
 )]
-async fn document(Extension(pages): Extension<Arc<Pages>>) -> Response {
+async fn document(State(pages): State<Arc<Pages>>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], pages.document()).into_response()
 }
 
@@ -65,7 +65,7 @@ async fn document(Extension(pages): Extension<Arc<Pages>>) -> Response {
     get, path = "/docs", tag = "operations",
     responses((status = 200, description = "The page", body = String, content_type = "text/html"))
 )]
-async fn docs(Extension(pages): Extension<Arc<Pages>>) -> Html<Bytes> {
+async fn docs(State(pages): State<Arc<Pages>>) -> Html<Bytes> {
     Html(pages.docs())
 }
 

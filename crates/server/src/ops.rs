@@ -1,17 +1,14 @@
 //! What operators look at (health, version), and what every answer passes through.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::extract::{MatchedPath, Request, State};
+use axum::Json;
+use axum::extract::State;
 use axum::http::{Method, StatusCode, Uri};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use engine::Engine;
 use engine::store::Statistics;
-use futures_util::FutureExt;
 use kernel::access::{Need, Permission};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -19,8 +16,6 @@ use utoipa_axum::routes;
 
 use crate::Api;
 use crate::access::{Actor, Routes};
-use crate::guard::Guard;
-use crate::metrics::Traffic;
 use crate::problem::Problem;
 
 pub(crate) fn routes() -> Routes {
@@ -47,7 +42,7 @@ const ATTEMPTS_NOTED: u32 = 3;
 )]
 async fn health(
     State(api): State<Api>,
-    Extension(last): Extension<Arc<LastSaid>>,
+    State(last): State<Arc<LastSaid>>,
     actor: Actor,
 ) -> Response {
     let quarantined = api.engine.quarantined();
@@ -166,7 +161,7 @@ fn store_health(statistics: &Statistics) -> Value {
         (status = 503, description = "It cannot, and why", body = serde_json::Value),
     )
 )]
-async fn api_health(state: State<Api>, last: Extension<Arc<LastSaid>>, actor: Actor) -> Response {
+async fn api_health(state: State<Api>, last: State<Arc<LastSaid>>, actor: Actor) -> Response {
     health(state, last, actor).await
 }
 
@@ -196,32 +191,6 @@ pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Problem {
 
 /// Characters of a path repeated in an answer.
 const SHOWN_MAX: usize = 200;
-
-/// Lets a request pass the guard, counts and times its answer, and turns a panic of its handler into one.
-pub(crate) async fn watch_over(
-    State((traffic, guard)): State<(Arc<Traffic>, Arc<Guard>)>,
-    path: Option<MatchedPath>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let (method, begun) = (request.method().clone(), Instant::now());
-    let template = path.as_ref().map(MatchedPath::as_str);
-    let answer = match guard.refusal(template, &request) {
-        Some(refusal) => Ok(refusal),
-        None => AssertUnwindSafe(next.run(request)).catch_unwind().await,
-    };
-    let mut response = answer.unwrap_or_else(|panic| {
-        let reason = panic.downcast_ref::<&str>().copied().map(str::to_owned);
-        let reason = reason.or_else(|| panic.downcast_ref::<String>().cloned());
-        let path = template.unwrap_or("(no path)");
-        tracing::error!(%method, path, ?reason, "internal error: a request handler panicked");
-        let message = "internal error; the server's log says more";
-        Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).into_response()
-    });
-    Guard::harden(template, &mut response);
-    traffic.count(template, &method, response.status(), begun.elapsed());
-    response
-}
 
 /// What the store said of itself last, and when.
 #[derive(Debug, Default)]

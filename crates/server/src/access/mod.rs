@@ -285,11 +285,6 @@ impl Authorizer {
         }
     }
 
-    /// Lets a request pass, with who makes it, or tells why not. `path` is the path of ours that
-    /// answers it.
-    ///
-    /// # Errors
-    /// The answer to give.
     async fn admit(&self, path: Option<&str>, request: &mut Request) -> Result<Admitted, Response> {
         let need = match path {
             Some(path) if path == grpc::METHODS => grpc::need(request.uri().path()),
@@ -373,6 +368,30 @@ impl Authorizer {
         }
     }
 
+    /// Lets a request pass, and tells its handler who makes it and what that may reach. `path` is the
+    /// path of ours that answers it.
+    ///
+    /// # Errors
+    /// The answer to give.
+    pub(crate) async fn enter(
+        &self,
+        path: Option<&str>,
+        request: &mut Request,
+    ) -> Result<Entered, Response> {
+        // Another spelling of a path of ours is asked about again under the right one.
+        if path.is_none() && crate::durable::canonical(request.uri()).is_some() {
+            return Ok(Entered::default());
+        }
+        let Admitted { actor, scope, begun } = self.admit(path, request).await?;
+        let held = actor.0.as_ref().filter(|_| is_held_open(request)).map(|principal| {
+            let hub = grpc::hub_of(request.headers());
+            held::Lease::new(self.engine.clone(), principal.id.clone(), hub)
+        });
+        request.extensions_mut().insert(actor);
+        request.extensions_mut().insert(scope);
+        Ok(Entered { begun, held })
+    }
+
     /// Who has called without credentials, while they are only offered.
     pub(crate) fn anonymous(&self) -> Vec<(String, u64)> {
         self.anonymous.list()
@@ -387,6 +406,33 @@ struct Admitted {
     begun: Option<Begun>,
 }
 
+/// What is still to be done about the answer to a request that has passed.
+#[derive(Default)]
+pub(crate) struct Entered {
+    begun: Option<Begun>,
+    held: Option<held::Lease>,
+}
+
+impl Entered {
+    /// Without access control: whoever asks may do everything.
+    pub(crate) fn by_anybody(request: &mut Request) -> Self {
+        request.extensions_mut().insert(Actor::default());
+        request.extensions_mut().insert(Scope::default());
+        Self::default()
+    }
+
+    /// The answer, written down; one that goes on ends with the key of its caller.
+    pub(crate) fn leave(self, response: Response) -> Response {
+        if let Some(begun) = self.begun {
+            begun.end(&response);
+        }
+        match self.held {
+            Some(lease) => response.map(|body| held::until_revoked(body, lease)),
+            None => response,
+        }
+    }
+}
+
 /// Lets requests of one router pass, or answers them.
 pub(crate) async fn admit(
     State(authorizer): State<Arc<Authorizer>>,
@@ -395,27 +441,8 @@ pub(crate) async fn admit(
     next: Next,
 ) -> Response {
     let path = path.as_ref().map(MatchedPath::as_str);
-    // Another spelling of a path of ours is asked about again under the right one.
-    if path.is_none() && crate::durable::canonical(request.uri()).is_some() {
-        return next.run(request).await;
-    }
-    match authorizer.admit(path, &mut request).await {
-        Ok(Admitted { actor, scope, begun }) => {
-            let held = actor.0.as_ref().filter(|_| is_held_open(&request)).map(|principal| {
-                let hub = grpc::hub_of(request.headers());
-                held::Lease::new(authorizer.engine.clone(), principal.id.clone(), hub)
-            });
-            request.extensions_mut().insert(actor);
-            request.extensions_mut().insert(scope);
-            let response = next.run(request).await;
-            if let Some(begun) = begun {
-                begun.end(&response);
-            }
-            match held {
-                Some(lease) => response.map(|body| held::until_revoked(body, lease)),
-                None => response,
-            }
-        }
+    match authorizer.enter(path, &mut request).await {
+        Ok(entered) => entered.leave(next.run(request).await),
         Err(refusal) => refusal,
     }
 }

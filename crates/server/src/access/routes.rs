@@ -11,14 +11,14 @@ use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 
-use crate::Api;
+use crate::Shared;
 
 /// Paths of the API with what each operation needs.
 ///
 /// A new endpoint is registered with `Routes::new().on(Permission::Read, routes!(handler))`. Handlers
 /// of one path that need different permissions are registered one after the other.
 pub(crate) struct Routes {
-    router: OpenApiRouter<Api>,
+    router: OpenApiRouter<Shared>,
     needs: BTreeMap<String, Needs>,
 }
 
@@ -36,7 +36,7 @@ impl Routes {
 
     /// Registers handlers of one path, all of which need the same.
     #[must_use]
-    pub(crate) fn on(mut self, need: impl Into<Need>, routes: UtoipaMethodRouter<Api>) -> Self {
+    pub(crate) fn on(mut self, need: impl Into<Need>, routes: UtoipaMethodRouter<Shared>) -> Self {
         let need = need.into();
         let (schemas, mut paths, router) = routes;
         for (path, item) in &mut paths.paths {
@@ -68,7 +68,7 @@ impl Routes {
     }
 
     /// The router, the description and the requirements.
-    pub(crate) fn split(self) -> (Router<Api>, OpenApi, Requirements) {
+    pub(crate) fn split(self) -> (Router<Shared>, OpenApi, Requirements) {
         let (router, description) = self.router.split_for_parts();
         (router, description, Requirements(self.needs.into_iter().collect()))
     }

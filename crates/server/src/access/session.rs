@@ -11,9 +11,8 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::Extension;
 use axum::Json;
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -27,7 +26,8 @@ use serde_json::{Value, json};
 use utoipa_axum::routes;
 
 use super::{Actor, Authorizer, Routes};
-use crate::guard::{Guard, Peer};
+use crate::Shared;
+use crate::guard::Peer;
 use crate::problem::Problem;
 use crate::rest::extract::RawBody;
 
@@ -192,16 +192,14 @@ struct Way {
     peer: Option<Peer>,
 }
 
-impl<S: Sync> FromRequestParts<S> for Way {
+impl FromRequestParts<Shared> for Way {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
-        let guard = parts.extensions.get::<Arc<Guard>>();
-        let address =
-            guard.map(|guard| guard.address(&parts.headers, &parts.uri, &parts.extensions));
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Infallible> {
+        let address = shared.guard.address(&parts.headers, &parts.uri, &parts.extensions);
         let kind = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         Ok(Self {
-            is_secure: address.is_some_and(|address| address.starts_with("https://")),
+            is_secure: address.starts_with("https://"),
             is_form: !kind.is_some_and(|kind| kind.starts_with(b"application/json")),
             peer: parts.extensions.get().copied(),
         })
@@ -261,7 +259,7 @@ impl Given {
     )
 )]
 async fn sign_in(
-    Extension(authorizer): Extension<Arc<Authorizer>>,
+    State(authorizer): State<Arc<Authorizer>>,
     way: Way,
     headers: HeaderMap,
     RawBody(body): RawBody,
@@ -300,7 +298,7 @@ async fn sign_in(
     responses((status = 303, description = "It has ended"))
 )]
 async fn sign_out(
-    Extension(authorizer): Extension<Arc<Authorizer>>,
+    State(authorizer): State<Arc<Authorizer>>,
     way: Way,
     headers: HeaderMap,
 ) -> Response {
@@ -319,7 +317,7 @@ async fn sign_out(
     responses((status = 200, description = "Who asks, and the token for X-CSRF", body = serde_json::Value))
 )]
 async fn session(
-    Extension(authorizer): Extension<Arc<Authorizer>>,
+    State(authorizer): State<Arc<Authorizer>>,
     actor: Actor,
     headers: HeaderMap,
 ) -> Json<Value> {

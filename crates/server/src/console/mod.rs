@@ -7,14 +7,13 @@
 
 mod feed;
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
+use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Router};
 use console::{Answer, Ask, Console, Visit, Visitor};
 use http_body_util::BodyExt as _;
 use kernel::access::{Mode, Need, Permission};
@@ -22,10 +21,10 @@ use serde_json::Value;
 use tower::ServiceExt as _;
 use utoipa_axum::routes;
 
-use crate::access::{self, Actor, Asked, Authorizer, Routes};
-use crate::guard::{Guard, Peer};
+use crate::access::{self, Actor, Asked, Routes};
+use crate::guard::Peer;
 use crate::problem::Problem;
-use crate::{Api, described};
+use crate::{Api, Shared, described};
 pub(crate) use feed::FEED;
 
 /// When the console is served.
@@ -64,47 +63,37 @@ pub(crate) fn routes() -> Routes {
 }
 
 /// The console, and whom its pages ask.
-#[derive(Clone)]
 pub(crate) struct Service {
-    console: Arc<Console>,
-    authorizer: Arc<Authorizer>,
-    guard: Arc<Guard>,
-    inside: Arc<OnceLock<Router>>,
+    console: Console,
+    inside: OnceLock<Router>,
 }
 
 impl Service {
-    pub(crate) fn new(api: &Api, authorizer: &Arc<Authorizer>, guard: &Arc<Guard>) -> Self {
+    pub(crate) fn new(api: &Api) -> Self {
         let settings = console::Settings {
             read_only: api.settings.console == Serving::ReadOnly,
             version: api.settings.version,
             has_accounts: api.settings.auth != Mode::Open,
         };
-        let console = Arc::new(Console::new(api.engine.clone(), settings));
-        let (authorizer, guard) = (authorizer.clone(), guard.clone());
-        Self { console, authorizer, guard, inside: Arc::default() }
+        Self { console: Console::new(api.engine.clone(), settings), inside: OnceLock::new() }
     }
 
     /// The API without the guard, which a visit has passed; made for the first page.
-    fn inside(&self, api: &Api) -> Router {
+    fn inside(&self, shared: &Shared) -> Router {
         let made = self.inside.get_or_init(|| {
             let (inside, _, _) = described().split();
-            let admit =
-                axum::middleware::from_fn_with_state(self.authorizer.clone(), access::admit);
-            inside
-                .layer(Extension(self.guard.clone()))
-                .layer(Extension(self.authorizer.clone()))
-                .layer(Extension(Arc::<crate::ops::LastSaid>::default()))
-                .layer(admit)
-                .with_state(api.clone())
+            let authorizer = shared.authorizer.clone();
+            let admit = axum::middleware::from_fn_with_state(authorizer, access::admit);
+            inside.layer(admit).with_state(shared.behind_the_console())
         });
         made.clone()
     }
 
-    async fn answer(&self, api: &Api, visit: Visit, asked: &Visiting) -> Response {
-        if let Some(refused) = not_served(api, asked) {
+    async fn answer(&self, shared: &Shared, visit: Visit, asked: &Visiting) -> Response {
+        if let Some(refused) = not_served(&shared.api, asked) {
             return self.refused(&visit, &asked.headers, &refused);
         }
-        let inside = Inside { router: self.inside(api), asked: asked.clone() };
+        let inside = Inside { router: self.inside(shared), asked: asked.clone() };
         let reply = self.console.answer(&visit, &inside).await;
         reply.into_response(&asked.headers).map(Body::from)
     }
@@ -231,12 +220,8 @@ fn moved() -> Response {
     get, path = "/console/", tag = "console",
     responses((status = 200, description = "The page", content_type = "text/html", body = String))
 )]
-async fn home_with_slash(
-    State(api): State<Api>,
-    Extension(service): Extension<Service>,
-    request: Request,
-) -> Response {
-    shown(&api, &service, request).await
+async fn home_with_slash(State(shared): State<Shared>, request: Request) -> Response {
+    shown(&shared, request).await
 }
 
 /// A page of the console.
@@ -245,18 +230,14 @@ async fn home_with_slash(
     params(("page" = String, Path, description = "Its place, such as runs or incidents/ID")),
     responses((status = 200, description = "The page", content_type = "text/html", body = String))
 )]
-async fn page(
-    State(api): State<Api>,
-    Extension(service): Extension<Service>,
-    request: Request,
-) -> Response {
-    shown(&api, &service, request).await
+async fn page(State(shared): State<Shared>, request: Request) -> Response {
+    shown(&shared, request).await
 }
 
-async fn shown(api: &Api, service: &Service, request: Request) -> Response {
+async fn shown(shared: &Shared, request: Request) -> Response {
     let asked = Visiting::of(&request);
-    let visit = visit(&request, "", asked.visitor(api));
-    service.answer(api, visit, &asked).await
+    let visit = visit(&request, "", asked.visitor(&shared.api));
+    shared.console.answer(shared, visit, &asked).await
 }
 
 fn visit(request: &Request, body: &str, visitor: Visitor) -> Visit {
@@ -273,11 +254,7 @@ fn visit(request: &Request, body: &str, visitor: Visitor) -> Visit {
     request_body(content = String, content_type = "application/x-www-form-urlencoded"),
     responses((status = 303, description = "It was done; the page to look at now"))
 )]
-async fn form(
-    State(api): State<Api>,
-    Extension(service): Extension<Service>,
-    request: Request,
-) -> Response {
+async fn form(State(shared): State<Shared>, request: Request) -> Response {
     let asked = Visiting::of(&request);
     let (parts, body) = request.into_parts();
     let kind = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
@@ -285,12 +262,12 @@ async fn form(
     let read = http_body_util::Limited::new(body, FORM_MAX).collect().await;
     let bytes = read.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let request = Request::from_parts(parts, Body::empty());
-    let visit = visit(&request, &String::from_utf8_lossy(&bytes), asked.visitor(&api));
+    let visit = visit(&request, &String::from_utf8_lossy(&bytes), asked.visitor(&shared.api));
     if !is_form {
         let message = "Pages of the console send forms; this is none";
-        return service.refused(&visit, &asked.headers, &Problem::bad_request(message));
+        return shared.console.refused(&visit, &asked.headers, &Problem::bad_request(message));
     }
-    service.answer(&api, visit, &asked).await
+    shared.console.answer(&shared, visit, &asked).await
 }
 
 /// The form that asks who it is.
@@ -298,12 +275,8 @@ async fn form(
     get, path = "/console/login", tag = "console",
     responses((status = 200, description = "The page", content_type = "text/html", body = String))
 )]
-async fn login(
-    State(api): State<Api>,
-    Extension(service): Extension<Service>,
-    request: Request,
-) -> Response {
-    shown(&api, &service, request).await
+async fn login(State(shared): State<Shared>, request: Request) -> Response {
+    shown(&shared, request).await
 }
 
 /// What pages load; its name changes with its content.
@@ -331,46 +304,52 @@ async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
         (status = 404, description = "Nothing is published under this name"),
     )
 )]
-async fn status(
-    State(api): State<Api>,
-    Extension(service): Extension<Service>,
-    request: Request,
-) -> Response {
-    shown(&api, &service, request).await
+async fn status(State(shared): State<Shared>, request: Request) -> Response {
+    shown(&shared, request).await
 }
 
-/// Makes pages of what was refused before it came to one: who may not see the console is told so in
-/// its own words, or asked to sign in.
-pub(crate) async fn explain(
-    State((api, service)): State<(Api, Service)>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let path = request.uri().path();
-    let is_ours = path == "/console" || path.starts_with("/console/");
-    if !is_ours || path.starts_with(console::ASSETS) || is_of_a_program(&request) {
-        return next.run(request).await;
+/// A visit whose refusal is told in a page: who may not see the console is told so in its own words, or
+/// asked to sign in.
+pub(crate) struct Explained {
+    asked: Visiting,
+    visit: Visit,
+    not_served: Option<Problem>,
+}
+
+impl Explained {
+    /// `None` for a request that asks for no page.
+    pub(crate) fn of(api: &Api, request: &Request) -> Option<Self> {
+        let path = request.uri().path();
+        let is_ours = path == "/console" || path.starts_with("/console/");
+        if !is_ours || path.starts_with(console::ASSETS) || is_of_a_program(request) {
+            return None;
+        }
+        let asked = Visiting::of(request);
+        let not_served = not_served(api, &asked);
+        Some(Self { visit: visit(request, "", Visitor::default()), asked, not_served })
     }
-    let asked = Visiting::of(&request);
-    let visit = visit(&request, "", Visitor::default());
-    let response = next.run(request).await;
-    let kind = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
-    let is_problem = !response.status().is_success()
-        && kind.is_some_and(|kind| kind.starts_with(b"application/json"));
-    if !is_problem {
-        return response;
+
+    /// What is answered in the place of `response`.
+    pub(crate) async fn page(self, service: &Service, response: Response) -> Response {
+        let Self { asked, visit, not_served } = self;
+        let kind = response.headers().get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let is_problem = !response.status().is_success()
+            && kind.is_some_and(|kind| kind.starts_with(b"application/json"));
+        if !is_problem {
+            return response;
+        }
+        if let Some(refused) = not_served {
+            return service.refused(&visit, &asked.headers, &refused);
+        }
+        let status = response.status();
+        let bytes: Bytes = match response.into_body().collect().await {
+            Ok(read) => read.to_bytes(),
+            Err(_) => Bytes::new(),
+        };
+        let body = serde_json::from_slice(&bytes).unwrap_or_default();
+        let reply = service.console.refused(&visit, status, &body);
+        reply.into_response(&asked.headers).map(Body::from)
     }
-    if let Some(refused) = not_served(&api, &asked) {
-        return service.refused(&visit, &asked.headers, &refused);
-    }
-    let status = response.status();
-    let bytes: Bytes = match response.into_body().collect().await {
-        Ok(read) => read.to_bytes(),
-        Err(_) => Bytes::new(),
-    };
-    let body = serde_json::from_slice(&bytes).unwrap_or_default();
-    let reply = service.console.refused(&visit, status, &body);
-    reply.into_response(&asked.headers).map(Body::from)
 }
 
 /// Whether a program asks, which reads JSON: about its session, or by sending JSON to sign in.

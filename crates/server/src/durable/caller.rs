@@ -2,7 +2,6 @@
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::header::{LOCATION, RETRY_AFTER};
@@ -15,7 +14,7 @@ use serde::Serialize;
 
 use super::BASE;
 use super::refusal::Refusal;
-use crate::Api;
+use crate::Shared;
 use crate::access::Scope;
 use crate::guard::Guard;
 use crate::rest::extract::RawQuery;
@@ -48,26 +47,23 @@ pub(crate) struct Caller {
     scope: Scope,
 }
 
-impl FromRequestParts<Api> for Caller {
+impl FromRequestParts<Shared> for Caller {
     type Rejection = Infallible;
 
-    async fn from_request_parts(parts: &mut Parts, api: &Api) -> Result<Self, Infallible> {
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Infallible> {
         // Parameters that cannot be read are none: the protocol ignores what it does not understand.
-        let query = RawQuery::from_request_parts(parts, api).await;
+        let query = RawQuery::from_request_parts(parts, shared).await;
         let parameters = query.map(|RawQuery(pairs)| pairs).unwrap_or_default();
-        Ok(Self::new(parts, parameters))
+        Ok(Self::new(&shared.guard, parts, parameters))
     }
 }
 
 impl Caller {
     /// A caller by the head of its request, which has passed the guard.
-    pub(crate) fn new(parts: &Parts, parameters: Vec<(String, String)>) -> Self {
+    pub(crate) fn new(guard: &Guard, parts: &Parts, parameters: Vec<(String, String)>) -> Self {
         let named = value(&parameters, "taskHub").filter(|hub| !hub.is_empty());
         let hub = named.unwrap_or(HUB).to_owned();
-        let guard = parts.extensions.get::<Arc<Guard>>();
-        let address = guard.map_or_else(String::new, |guard| {
-            guard.address(&parts.headers, &parts.uri, &parts.extensions)
-        });
+        let address = guard.address(&parts.headers, &parts.uri, &parts.extensions);
         let scope = parts.extensions.get::<Scope>().cloned().unwrap_or_default();
         Self { address, hub, parameters, scope }
     }

@@ -28,9 +28,9 @@ use axum::http::HeaderMap;
 use kernel::access::{Need, Permission, Resource};
 use proto::task_hub_sidecar_service_server::TaskHubSidecarServiceServer;
 
-use crate::Api;
 use crate::access::Scope;
 use crate::problem::Problem;
+use crate::{Api, Shared};
 use service::Sidecar;
 
 /// The path of all methods.
@@ -41,7 +41,7 @@ pub(crate) const METHODS: &str = "/TaskHubSidecarService/{method}";
 const MESSAGE_FACTOR: usize = 4;
 
 /// The routes of the service, for the router of everything else.
-pub(crate) fn routes(api: &Api) -> Router<Api> {
+pub(crate) fn routes(api: &Api) -> Router<Shared> {
     let bytes_max = api.settings.body_max.saturating_mul(MESSAGE_FACTOR);
     let sidecar = Sidecar::new(api.engine.clone(), api.settings.ping_every);
     let server = TaskHubSidecarServiceServer::new(sidecar).max_decoding_message_size(bytes_max);

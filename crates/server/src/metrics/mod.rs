@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
@@ -44,7 +43,7 @@ const STATISTICS_MAX: Duration = Duration::from_secs(2);
 )]
 async fn metrics(
     State(api): State<Api>,
-    Extension(traffic): Extension<Arc<Traffic>>,
+    State(traffic): State<Arc<Traffic>>,
     headers: HeaderMap,
 ) -> Response {
     let format = Format::wanted(&headers);

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
 use axum::http::{Extensions, StatusCode};
-use axum::{Extension, Json};
 use engine::{KeyRecord, Rights};
 use kernel::Timestamp;
 use kernel::access::{Grant, Mode, Need, Permission, Resource, Role, Selector};
@@ -68,7 +68,7 @@ impl<S: Sync> axum::extract::FromRequestParts<S> for From {
     )
 )]
 async fn token(
-    Extension(authorizer): Extension<Arc<Authorizer>>,
+    State(authorizer): State<Arc<Authorizer>>,
     From(peer): From,
     Body(given): Body<Option<Credentials>>,
 ) -> Result<Json<Value>, Problem> {
@@ -94,7 +94,7 @@ async fn token(
     )
 )]
 async fn api_token(
-    authorizer: Extension<Arc<Authorizer>>,
+    authorizer: State<Arc<Authorizer>>,
     from: From,
     given: Body<Option<Credentials>>,
 ) -> Result<Json<Value>, Problem> {
@@ -106,7 +106,7 @@ async fn api_token(
     get, path = "/token/userInfo", tag = "access",
     responses((status = 200, description = "Who asks", body = serde_json::Value))
 )]
-async fn user_info(Extension(authorizer): Extension<Arc<Authorizer>>, actor: Actor) -> Json<Value> {
+async fn user_info(State(authorizer): State<Arc<Authorizer>>, actor: Actor) -> Json<Value> {
     let who = actor.principal();
     let roles: Vec<Value> = who
         .into_iter()
@@ -134,7 +134,7 @@ async fn user_info(Extension(authorizer): Extension<Arc<Authorizer>>, actor: Act
     get, path = "/api/token/userInfo", tag = "access",
     responses((status = 200, description = "Who asks", body = serde_json::Value))
 )]
-async fn api_user_info(authorizer: Extension<Arc<Authorizer>>, actor: Actor) -> Json<Value> {
+async fn api_user_info(authorizer: State<Arc<Authorizer>>, actor: Actor) -> Json<Value> {
     user_info(authorizer, actor).await
 }
 
@@ -382,7 +382,7 @@ async fn roles() -> Json<Vec<Value>> {
     get, path = "/api/access/anonymous", tag = "access",
     responses((status = 200, description = "Clients and their calls", body = Vec<serde_json::Value>))
 )]
-async fn anonymous_clients(Extension(authorizer): Extension<Arc<Authorizer>>) -> Json<Vec<Value>> {
+async fn anonymous_clients(State(authorizer): State<Arc<Authorizer>>) -> Json<Vec<Value>> {
     let clients = authorizer.anonymous().into_iter();
     Json(clients.map(|(client, calls)| json!({ "client": client, "calls": calls })).collect())
 }

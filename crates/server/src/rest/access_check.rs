@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use axum::Json;
 use axum::extract::State;
-use axum::{Extension, Json};
 use engine::KeyRecord;
 use kernel::Timestamp;
 use kernel::access::{Granting, Mode, Permission, Role, Selector, Tag, Thing};
@@ -271,7 +271,7 @@ fn weaknesses(facts: &Facts) -> Vec<Weakness> {
 )]
 async fn check_access(
     State(api): State<Api>,
-    Extension(authorizer): Extension<Arc<Authorizer>>,
+    State(authorizer): State<Arc<Authorizer>>,
 ) -> Result<Json<Vec<Weakness>>, Problem> {
     let settings = &api.settings;
     let facts = Facts {

@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::Api;
+use crate::Shared;
 use crate::connections::{TooSlow, is_from};
 use crate::problem::Problem;
 use crate::room::{BODIES_BUSY, NoRoom, Weight};
@@ -29,11 +29,11 @@ use crate::room::{BODIES_BUSY, NoRoom, Weight};
 #[derive(Debug)]
 pub struct RawBody(pub Bytes);
 
-impl FromRequest<Api> for RawBody {
+impl FromRequest<Shared> for RawBody {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
-        let max = api.settings.body_max;
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
+        let max = shared.api.settings.body_max;
         let declared = request.headers().get(header::CONTENT_LENGTH);
         let declared = declared.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
         if declared.is_some_and(|length| length > max) {
@@ -75,11 +75,11 @@ pub(super) fn text_of<'a>(headers: &HeaderMap, body: Cow<'a, str>) -> Cow<'a, st
 #[derive(Debug)]
 pub struct Body<T>(pub T);
 
-impl<T: DeserializeOwned> FromRequest<Api> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<Shared> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
-        let RawBody(bytes) = RawBody::from_request(request, api).await?;
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
+        let RawBody(bytes) = RawBody::from_request(request, shared).await?;
         parse(&bytes).map(Self)
     }
 }
@@ -182,11 +182,11 @@ pub fn unreadable(error: &serde_json::Error) -> Problem {
 #[derive(Clone, Debug)]
 pub struct Object(pub Json);
 
-impl FromRequest<Api> for Object {
+impl FromRequest<Shared> for Object {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
-        let Body(json) = Body::<Json>::from_request(request, api).await?;
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
+        let Body(json) = Body::<Json>::from_request(request, shared).await?;
         object(json, "the request body").map(Self)
     }
 }
@@ -431,7 +431,7 @@ impl IntoResponse for LargeAnswer {
         };
         let json = HeaderValue::from_static("application/json");
         let is_counted = share.permit.is_some();
-        let body = Bytes::from_owner(Shared { body, _share: share });
+        let body = Bytes::from_owner(Weighed { body, _share: share });
         let mut answer = ([(header::CONTENT_TYPE, json)], body).into_response();
         if is_counted {
             answer.extensions_mut().insert(Weight(0));
@@ -441,12 +441,12 @@ impl IntoResponse for LargeAnswer {
 }
 
 /// A body with the share of memory that it takes.
-struct Shared {
+struct Weighed {
     body: Bytes,
     _share: Share,
 }
 
-impl AsRef<[u8]> for Shared {
+impl AsRef<[u8]> for Weighed {
     fn as_ref(&self) -> &[u8] {
         &self.body
     }

@@ -19,24 +19,25 @@ use super::definition::{Action, By, ShowAction, StartAction};
 use super::scope::{self, Given};
 use super::table::Found;
 use super::{Trigger, registered};
-use crate::Api;
 use crate::access::Actor;
 use crate::durable::{self, Caller, Wanted};
 use crate::problem::Problem;
 use crate::rest::extract::{Answer, RawBody, RawQuery, object, parse};
+use crate::{Api, Shared};
 
 /// The runs of one label that are looked through for the latest.
 const LABELLED_MAX: u64 = 100;
 
 /// Answers a request if a trigger has its path; gives it back otherwise.
-pub(crate) async fn answer(api: &Api, request: Request) -> Result<Response, Request> {
+pub(crate) async fn answer(shared: &Shared, request: Request) -> Result<Response, Request> {
+    let api = &shared.api;
     let registered = match registered(&api.engine).await {
         Ok(registered) => registered,
         Err(problem) => return Ok(problem.into_response()),
     };
     let answered = match registered.paths.find(request.method(), request.uri().path()) {
         Found::Value(Some(trigger), path) => match admit(api, trigger, &request) {
-            Ok(()) => act(api, trigger, path, request).await,
+            Ok(()) => act(shared, trigger, path, request).await,
             Err(refused) => Err(refused),
         },
         Found::Value(None, _) => Err(unusable("the trigger cannot be used: see the server's log")),
@@ -76,14 +77,15 @@ fn not_allowed(request: &Request, allowed: &[Method]) -> Response {
 }
 
 async fn act(
-    api: &Api,
+    shared: &Shared,
     trigger: &Trigger,
     path: BTreeMap<String, String>,
     request: Request,
 ) -> Result<Response, Problem> {
+    let engine = &shared.api.engine;
     let (mut parts, body) = request.into_parts();
-    let RawQuery(pairs) = RawQuery::from_request_parts(&mut parts, api).await?;
-    let caller = Caller::new(&parts, pairs.clone());
+    let RawQuery(pairs) = RawQuery::from_request_parts(&mut parts, shared).await?;
+    let caller = Caller::new(&shared.guard, &parts, pairs.clone());
     let mut query = BTreeMap::new();
     for (name, value) in pairs {
         query.entry(name).or_insert(value);
@@ -94,7 +96,7 @@ async fn act(
         headers.entry(name.as_str().to_owned()).or_insert(value);
     }
     let method = parts.method.to_string();
-    let RawBody(bytes) = RawBody::from_request(Request::from_parts(parts, body), api).await?;
+    let RawBody(bytes) = RawBody::from_request(Request::from_parts(parts, body), shared).await?;
     let given = Given {
         body: parse(&bytes)?,
         path,
@@ -102,11 +104,11 @@ async fn act(
         headers,
         method,
         id: uuid::Uuid::new_v4().to_string(),
-        time: api.engine.now(),
+        time: engine.now(),
     };
     match &trigger.action {
-        Action::Start(action) => start(&api.engine, &caller, action, &given).await,
-        Action::Show(action) => show(&api.engine, &caller, action, &given).await,
+        Action::Start(action) => start(engine, &caller, action, &given).await,
+        Action::Show(action) => show(engine, &caller, action, &given).await,
     }
 }
 
