@@ -100,13 +100,18 @@ impl Service {
         made.clone()
     }
 
+    /// A public status page, which anybody may see whose server it is, whoever may see the console.
+    async fn publish(&self, api: &Api, visit: Visit, asked: &Visiting) -> Response {
+        let inside = Inside { router: self.inside(api), asked: asked.clone() };
+        let reply = self.console.answer(&visit, &inside).await;
+        reply.into_response(&asked.headers).map(Body::from)
+    }
+
     async fn answer(&self, api: &Api, visit: Visit, asked: &Visiting) -> Response {
         if let Some(refused) = not_served(api, asked) {
             return self.refused(&visit, &asked.headers, &refused);
         }
-        let inside = Inside { router: self.inside(api), asked: asked.clone() };
-        let reply = self.console.answer(&visit, &inside).await;
-        reply.into_response(&asked.headers).map(Body::from)
+        self.publish(api, visit, asked).await
     }
 
     fn refused(&self, visit: &Visit, headers: &HeaderMap, problem: &Problem) -> Response {
@@ -336,7 +341,10 @@ async fn status(
     Extension(service): Extension<Service>,
     request: Request,
 ) -> Response {
-    shown(&api, &service, request).await
+    let asked = Visiting::of(&request);
+    // Nobody's name is on it: caches keep it for everybody.
+    let visit = visit(&request, "", Visitor::default());
+    service.publish(&api, visit, &asked).await
 }
 
 /// Makes pages of what was refused before it came to one: who may not see the console is told so in
