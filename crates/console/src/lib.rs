@@ -18,6 +18,7 @@ mod question;
 mod reply;
 mod seal;
 mod shell;
+mod strip;
 mod value;
 mod visit;
 
@@ -66,6 +67,7 @@ pub struct Console {
     engine: Engine,
     settings: Settings,
     seal: seal::Seal,
+    made: page::Made,
 }
 
 /// Everything that a page is made of: who looks at what, and whom it asks.
@@ -73,6 +75,7 @@ pub(crate) struct Context<'a> {
     pub(crate) engine: &'a Engine,
     pub(crate) settings: &'a Settings,
     pub(crate) seal: &'a seal::Seal,
+    pub(crate) made: &'a page::Made,
     pub(crate) visit: &'a Visit,
     pub(crate) api: &'a dyn Ask,
     pub(crate) clock: clock::Clock,
@@ -82,7 +85,7 @@ impl Console {
     /// The console over an engine.
     pub fn new(engine: Engine, settings: Settings) -> Self {
         let seal = seal::Seal::new(&*engine.vault().derive_key("acts of the console"));
-        Self { engine, settings, seal }
+        Self { engine, settings, seal, made: page::Made::default() }
     }
 
     /// Answers a visit. A GET never changes anything.
@@ -92,6 +95,7 @@ impl Console {
             engine: &self.engine,
             settings: &self.settings,
             seal: &self.seal,
+            made: &self.made,
             visit,
             api,
             clock: clock::Clock::new(now, visit.zone.as_deref()),
@@ -111,6 +115,7 @@ impl Console {
             engine: &self.engine,
             settings: &self.settings,
             seal: &self.seal,
+            made: &self.made,
             visit,
             api: &Nobody,
             clock: clock::Clock::new(self.engine.now(), visit.zone.as_deref()),

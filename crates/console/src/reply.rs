@@ -20,6 +20,8 @@ pub enum Reply {
         html: String,
         /// Whether it shows payloads: then no browser may keep it.
         is_private: bool,
+        /// Whether it is for anybody: then caches between may keep it for a while.
+        is_public: bool,
     },
     /// Another page is to be looked at now: after an act, so that reloading does not repeat it.
     Moved {
@@ -33,7 +35,8 @@ pub enum Reply {
 impl Reply {
     pub(crate) fn page(cx: &Context<'_>, page: &Page) -> Self {
         let html = shell::document(cx, page).into_string();
-        Self::Page { status: page.status, html, is_private: page.is_private }
+        let Page { status, is_private, is_public, .. } = *page;
+        Self::Page { status, html, is_private, is_public }
     }
 
     /// The reply to whoever sent these headers: compressed if they allow it, and empty if they
@@ -51,7 +54,16 @@ impl Reply {
                 }
                 response
             }
-            Self::Page { status, html, is_private } => page(status, &html, is_private, asked),
+            Self::Page { status, html, is_private, is_public } => {
+                let mut response = page(status, &html, is_private, asked);
+                if is_public && status == StatusCode::OK {
+                    let keep = HeaderValue::from_static("public, max-age=30");
+                    response.headers_mut().insert(header::CACHE_CONTROL, keep);
+                    let vary = HeaderValue::from_static("Accept-Encoding");
+                    response.headers_mut().insert(header::VARY, vary);
+                }
+                response
+            }
         }
     }
 }
@@ -124,7 +136,12 @@ mod tests {
     #[test]
     fn a_page_is_compressed_for_who_takes_it_and_sent_once() {
         let html = "<p>".repeat(1000);
-        let page = || Reply::Page { status: StatusCode::OK, html: html.clone(), is_private: false };
+        let page = || Reply::Page {
+            status: StatusCode::OK,
+            html: html.clone(),
+            is_private: false,
+            is_public: false,
+        };
         let plain = page().into_response(&asked(&[(header::ACCEPT_ENCODING, "gzip;q=0, br")]));
         assert_eq!(plain.body().len(), html.len());
         let packed = page().into_response(&asked(&[(header::ACCEPT_ENCODING, "br, gzip")]));

@@ -137,6 +137,8 @@ pub(crate) struct Inner {
     pub(crate) lanes: Lanes,
     pub(crate) monitors: Monitors,
     pub(crate) samples: Samples,
+    /// Held while posts of status pages change.
+    pub(crate) posting: tokio::sync::Mutex<()>,
     pub(crate) receivers: Receivers,
     pub(crate) events: Events,
     pub(crate) crew: WorkerRegistry,
@@ -222,6 +224,7 @@ impl Engine {
             lanes: Lanes::default(),
             monitors,
             samples: Samples::default(),
+            posting: tokio::sync::Mutex::default(),
             receivers: Receivers::default(),
             events: Events::default(),
             crew: WorkerRegistry::default(),

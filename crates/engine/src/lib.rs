@@ -46,11 +46,13 @@ mod polling;
 mod publishing;
 mod queues;
 mod rehearsal;
+mod rollups;
 mod runner;
 mod samples;
 pub mod search;
 pub mod stage;
 mod starting;
+mod status_pages;
 mod step;
 pub mod store;
 mod suspects;
@@ -83,3 +85,6 @@ pub use rehearsal::{Mock, Mocks, REHEARSAL_STEPS_MAX, Rehearsed, UnknownMock};
 pub use runner::{Handoff, Outcome, OutcomeStatus, TaskRunner};
 pub use samples::{SampleOptions, SamplePage};
 pub use starting::Begun;
+pub use status_pages::{
+    ComponentState, ComponentStatus, STATUS_DAYS, StatusPages, status_pages_change,
+};

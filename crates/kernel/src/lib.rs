@@ -15,6 +15,7 @@ mod place;
 pub mod rewrite;
 pub mod schedule;
 mod script;
+pub mod status_page;
 mod time;
 
 pub use id::{ExecutionId, MachineKind, TaskId};

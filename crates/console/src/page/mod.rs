@@ -33,6 +33,7 @@ mod timeline;
 
 use http::StatusCode;
 use maud::html;
+pub(crate) use status::Made;
 
 use crate::shell::{Page, Place};
 use crate::{Context, Failure, confirm, piece};
@@ -48,7 +49,9 @@ pub(crate) async fn show(cx: &Context<'_>) -> Shown {
     let segments: Vec<&str> = cx.visit.segments.iter().map(String::as_str).collect();
     if cx.visit.address.starts_with("/status/") {
         return match segments[..] {
-            ["status", name] => status::show(cx, name).await,
+            ["status", name] => {
+                Ok(status::show(cx, name).await.unwrap_or_else(|it| status::away(&it)))
+            }
             _ => Err(missing(cx)),
         };
     }

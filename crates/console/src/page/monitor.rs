@@ -1,7 +1,6 @@
 //! A monitor: since when, and is the rule right? Its editor, and a check that tells nobody.
 
 use http::Method;
-use kernel::Timestamp;
 use kernel::access::Permission;
 use maud::{Markup, html};
 use serde_json::Value;
@@ -9,14 +8,10 @@ use serde_json::Value;
 use super::{Page, Shown, incidents};
 use crate::clock::length;
 use crate::shell::Place;
+use crate::strip::{self, Looks, RANGES, Range};
 use crate::value::{at, count, cut, list, plain, said, text};
 use crate::visit::{encoded, href};
 use crate::{Context, Failure, piece};
-
-/// Half hours of a strip of a day.
-const CELLS: i64 = 48;
-/// A half hour before the monitor was there.
-const NOT_WATCHED: u16 = 9;
 
 pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
     let path = format!("/api/monitors/{}", encoded(name));
@@ -25,6 +20,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
     let checks = cx.get(&format!("{path}/checks?size=20")).await?;
     let waits: Vec<String> = list(&it, "waitsFor").iter().map(plain).collect();
     let open = list(&it, "openIncidents");
+    let over_time = over_time(cx, name, &path).await?;
     let body = html! {
         (piece::note(if text(&it, "status") == "DOWN" { "bad" } else { "" }, html! {
             (piece::status(text(&it, "status")))
@@ -41,7 +37,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
         @if !open.is_empty() {
             (piece::part("Open incidents", html! { ul { @for it in open { li { (incidents::line(cx, it)) } } } }))
         }
-        (piece::part("The last 24 hours", strip(cx, at(&it, "createdAt"), list(&history, "incidents"), list(&history, "missed"))))
+        (over_time)
         (piece::facts(&facts(cx, &it)))
         (piece::part("Checks", checks_table(cx, list(&checks, "results"))))
         (piece::part("Incidents", past(cx, list(&history, "incidents"))))
@@ -80,60 +76,50 @@ fn facts(cx: &Context<'_>, it: &Value) -> Vec<(&'static str, Markup)> {
     facts
 }
 
-/// When it was wrong in the last day: a cell is half an hour, its worst result.
-fn strip(
-    cx: &Context<'_>,
-    created: Option<Timestamp>,
-    incidents: &[Value],
-    missed: &[Value],
-) -> Markup {
+/// How it went: the strip and the response times of one stretch of time, the figures of all.
+async fn over_time(cx: &Context<'_>, name: &str, path: &str) -> Result<Markup, Failure> {
+    let chosen = Range::of(cx.visit.query.get("range"));
     let now = cx.clock.now;
-    let cell = 1_800_000;
-    let from = now.plus_millis(-cell * CELLS);
-    let mut cells = [0_u16; CELLS as usize];
-    let mut mark = |begin: Timestamp, end: Timestamp, what: u16| {
-        let first = (begin.since(from) / cell).clamp(0, CELLS - 1);
-        let last = (end.since(from) / cell).clamp(0, CELLS - 1);
-        if end < from || begin > now {
-            return;
-        }
-        for place in &mut cells[first as usize..=last as usize] {
-            *place = (*place).max(what);
-        }
-    };
-    for line in missed {
-        if let Some(at) = at(line, "at") {
-            mark(at, at, 1);
-        }
+    let mut answers = Vec::new();
+    for range in RANGES {
+        answers.push((range, cx.get(&format!("{path}/rollups?{}", range.query(now))).await?));
     }
-    for incident in incidents {
-        let begin = at(incident, "openedAt")
-            .or_else(|| at(incident, "since"))
-            .or_else(|| at(incident, "at"));
-        if let Some(begin) = begin {
-            mark(begin, at(incident, "resolvedAt").unwrap_or(now), 2);
-        }
-    }
-    // Of what was before it, nothing is known.
-    if let Some(before) = created.map(|at| at.since(from) / cell).filter(|before| *before > 0) {
-        let before = before.min(CELLS) as usize;
-        cells[..before].iter_mut().filter(|it| **it == 0).for_each(|it| *it = NOT_WATCHED);
-    }
-    let path = |what: u16| {
-        let marked = cells.iter().enumerate().filter(|(_, cell)| **cell == what);
-        marked.map(|(at, _)| format!("M{} 2h9v16h-9z", at * 10)).collect::<Vec<_>>().concat()
-    };
-    let wrong = cells.iter().filter(|cell| **cell == 2).count();
-    html! {
-        svg.strip viewBox="0 0 480 20" preserveAspectRatio="none" role="img"
-            aria-label={ "Incidents in " (wrong) " of 48 half hours" } {
-            path.idle d=(path(NOT_WATCHED)) {}
-            path.ok d=(path(0)) {}
-            path.odd d=(path(1)) {}
-            path.no d=(path(2)) {}
-        }
-        p.faint { "From " (cx.clock.when(from)) ". Half hours with an incident are red, with missed checks amber, without either green; pale ones were before the monitor was defined; results of single checks are kept for the newest only." }
-    }
+    let shown = answers.iter().find(|(range, _)| *range == chosen).map(|(_, it)| it);
+    let cells = shown.map(|it| strip::cells(chosen, now, it)).unwrap_or_default();
+    let looks: Vec<Looks> = cells.iter().map(|it| it.map(Looks::of).unwrap_or_default()).collect();
+    let rows: Vec<Markup> = answers
+        .iter()
+        .map(|(range, answer)| {
+            let to = format!("{}{}", href(&["monitors", name]), cx.visit.query.with(&[("range", range.word)]));
+            html! { tr {
+                td.t { a href=(to) aria-current=[(*range == chosen).then_some("true")] { (range.name) } }
+                (strip::figures(&answer["total"]))
+            } }
+        })
+        .collect();
+    let heads = [
+        "Last",
+        "Well",
+        "Checks",
+        "Failed",
+        "Warned",
+        "Cannot tell",
+        "Missed",
+        "Incidents",
+        "p50",
+        "p95",
+        "Most",
+    ];
+    Ok(piece::part(
+        &format!("The last {}", chosen.name),
+        html! {
+            (strip::strip(&looks, &strip::told(&looks, chosen.each)))
+            div.tall { (strip::lines(&cells, &["p50", "p95"], "Response time: median dashed, 95th percentile solid")) }
+            (super::monitors::legend())
+            (piece::table("How checks ended, and response times", &heads, &rows))
+            details { summary { "As a table" } (strip::table(&cx.clock, "The stretches of time of the strip", &cells)) }
+        },
+    ))
 }
 
 fn checks_table(cx: &Context<'_>, checks: &[Value]) -> Markup {

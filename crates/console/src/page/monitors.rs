@@ -8,6 +8,7 @@ use super::{Page, Shown};
 use crate::Context;
 use crate::piece;
 use crate::shell::Place;
+use crate::strip::{self, Looks, RANGES, Range};
 use crate::value::{at, count, cut, list, said, text};
 use crate::visit::{encoded, href};
 
@@ -37,7 +38,18 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
         let of = cx.get(&format!("/api/monitors?size=1&status={status}")).await?;
         facets.push((status, count(&of, "totalHits")));
     }
-    let rows: Vec<Markup> = list(&found, "results").iter().map(|it| row(cx, it)).collect();
+    let range = Range::of(asked.get("range"));
+    let mut rows = Vec::new();
+    for it in list(&found, "results") {
+        let path = format!(
+            "/api/monitors/{}/rollups?{}",
+            encoded(text(it, "name")),
+            range.query(cx.clock.now)
+        );
+        // One whose figures cannot be read is in the list all the same.
+        let counted = cx.get(&path).await.unwrap_or_default();
+        rows.push(row(cx, it, range, &counted));
+    }
     let next = (start + SIZE < total).then(|| {
         format!("/console/monitors{}", asked.with(&[("start", &(start + SIZE).to_string())]))
     });
@@ -48,9 +60,15 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
                 li { a href={ "/console/monitors" (asked.with(&[("status", word), ("start", "")])) } aria-current=[(word == &status).then_some("true")] { (piece::status(word)) " " (count) } }
             }
         }
+        ul.facets aria-label="Time" {
+            @for it in RANGES {
+                li { a href={ "/console/monitors" (asked.with(&[("range", it.word)])) } aria-current=[(it == range).then_some("true")] { (it.name) } }
+            }
+        }
         form.acts method="get" {
             (piece::field("q", "Name", name, "shop or shop-*"))
             input type="hidden" name="status" value=(status);
+            input type="hidden" name="range" value=(range.word);
             button { "Show" }
         }
         @if rows.is_empty() {
@@ -59,7 +77,8 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
             } @else { (piece::nothing_matches("no monitor has this name and status", "/console/monitors")) }
         } @else {
             p.faint { (piece::counted(total, true)) " in all" }
-            (piece::table("Monitors", &["Status", "Monitor", "Kind", "Last answer", "Next check", "Incidents", ""], &rows))
+            (piece::table("Monitors", &["Status", "Monitor", &format!("Last {}", range.name), "Well", "p95", "Last answer", "Next check", "Incidents", ""], &rows))
+            (legend())
         }
         (piece::more(next.as_deref()))
     };
@@ -67,7 +86,17 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
     Ok(page.same_as(path, "nightbell monitor list").on("monitor incident"))
 }
 
-fn row(cx: &Context<'_>, it: &Value) -> Markup {
+/// What the bars of a strip mean.
+pub(super) fn legend() -> Markup {
+    html! {
+        p.faint { "Bars: the worst of their time; the tallest failed, lower ones warned, were well, could not tell, or were missed; the lowest were not checked. Well is the share of checks that did not fail among those that could tell." }
+    }
+}
+
+fn row(cx: &Context<'_>, it: &Value, range: Range, counted: &Value) -> Markup {
+    let cells = strip::cells(range, cx.clock.now, counted);
+    let looks: Vec<Looks> = cells.iter().map(|it| it.map(Looks::of).unwrap_or_default()).collect();
+    let total = &counted["total"];
     let name = text(it, "name");
     let open = list(it, "openIncidents");
     let next = at(it, "nextCheckAt");
@@ -75,9 +104,11 @@ fn row(cx: &Context<'_>, it: &Value) -> Markup {
     html! {
         tr {
             td { (piece::status(text(it, "status"))) }
-            td { a href=(href(&["monitors", name])) { (name) }
+            td { a href=(href(&["monitors", name])) { (name) } " " span.faint { (text(it, "kind")) }
                 @if let Some(why) = said(it, "reason") { br; span.faint { (cut(why, 120)) } } }
-            td { (text(it, "kind")) }
+            td { (strip::strip(&looks, &strip::told(&looks, range.each))) }
+            td.n { (strip::percent(total)) }
+            td.n { (strip::took(total, "p95")) (strip::lines(&cells, &["p95"], "Response time, 95th percentile")) }
             td.t { @if let Some(last) = at(it, "lastAnswerAt") { (cx.clock.ago(last)) } @else { span.faint { "none yet" } } }
             td.t { @if let Some(next) = next { (cx.clock.ago(next)) } @else { span.faint { "waits for a call" } } }
             td {

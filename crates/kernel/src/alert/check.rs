@@ -10,6 +10,7 @@ use super::definition::{Kind, MonitorDef, Spec, WindowRule, at_home};
 use super::event::{Event, Outcome, Window};
 use super::observation::{self, Reading, Status};
 use super::observe::{self, Coverage};
+use super::rollup::{Counted, Counter, Step, measured};
 use super::sample::Sample;
 use crate::expression::{Scope, Template};
 use crate::graph::{Message, Parent, StartMessage};
@@ -79,6 +80,7 @@ pub(super) fn look_at_clock(draft: &mut Draft<'_>) {
             (false, false) => "nobody looked at the clock in time",
         };
         missed(draft, planned, latest, skipped, reason);
+        count_missed(draft, planned, skipped);
     }
     plan(draft, draft.now);
     if !running && !closed {
@@ -102,6 +104,33 @@ fn pass(draft: &Draft<'_>, planned: Timestamp) -> (Timestamp, u32) {
 /// Whether a check may run now: a late one must not tell of hours that are nobody's concern.
 fn is_active(draft: &Draft<'_>) -> bool {
     draft.spec().monitor.schedule.is_active(draft.now)
+}
+
+/// Counts checks that did not run where they were due: by five minutes, or by hours or days if they are
+/// of so long a time that there would be too many facts.
+fn count_missed(draft: &mut Draft<'_>, from: Timestamp, count: u32) {
+    const FINE_MAX: i64 = 2 * 3_600_000;
+    const HOURS_MAX: i64 = 48 * 3_600_000;
+    let away = draft.now.since(from);
+    let step = match () {
+        () if away <= FINE_MAX => Step::FiveMinutes,
+        () if away <= HOURS_MAX => Step::Hour,
+        () => Step::Day,
+    };
+    let (spec, phase) = (draft.spec(), phase(draft.state.name()));
+    let mut cells: Vec<(Timestamp, u32)> = Vec::new();
+    let mut due = Some(from);
+    for _ in 0..count {
+        let Some(at) = due else { break };
+        match cells.last_mut() {
+            Some((first, number)) if step.floor(*first) == step.floor(at) => *number += 1,
+            _ => cells.push((at, 1)),
+        }
+        due = spec.monitor.schedule.next_after(at, phase);
+    }
+    for (at, number) in cells {
+        draft.push(Event::Counted(Counted::missed(number, at)));
+    }
 }
 
 fn missed(draft: &mut Draft<'_>, from: Timestamp, to: Timestamp, count: u32, reason: &str) {
@@ -254,11 +283,13 @@ fn close(draft: &mut Draft<'_>, sequence: u32, outcome: Outcome) {
 pub(super) fn ended(draft: &mut Draft<'_>, sequence: u32, result: Result<&Json, &str>) {
     let spec = draft.spec();
     sample(draft, &spec, result);
+    let by_clock = draft.state.check.as_ref().map_or(0, |it| draft.now.since(it.started_at));
     let reading =
         result.map_err(str::to_owned).and_then(|output| observation::read(output, &spec.monitor));
     match reading {
         Ok(Reading { observations, doubt: Some(doubt), .. }) => {
             close(draft, sequence, unknown(&doubt));
+            draft.count(Counter::Unknown, None);
             observe::could_not_tell(draft, sequence);
             // Those that can be judged count all the same.
             if observations.iter().any(|it| it.status != Status::Unknown) {
@@ -267,12 +298,15 @@ pub(super) fn ended(draft: &mut Draft<'_>, sequence: u32, result: Result<&Json, 
         }
         Ok(Reading { observations, memory, step, empty, .. }) => {
             close(draft, sequence, Outcome::Answered { memory, step });
+            let worst = observe::worst(draft, &observations);
+            draft.count(worst.into(), Some(measured(&observations, by_clock)));
             observe::answered(draft);
             let coverage = if empty { Coverage::Nothing } else { Coverage::All };
             observe::observe(draft, observations, coverage, Some(sequence), None);
         }
         Err(reason) => {
             close(draft, sequence, unknown(plain_reason(&reason)));
+            draft.count(Counter::Unknown, None);
             observe::could_not_tell(draft, sequence);
         }
     }

@@ -11,6 +11,7 @@ use super::input::{Context, Input};
 use super::monitor::Monitor;
 use super::notification;
 use super::observe::Coverage;
+use super::rollup::{Counted, Counter, ROLLUP_LEDGER};
 use super::{check, clock, heartbeat, observe, parents, provider_event, resend, settle};
 use crate::graph::Message;
 use crate::json::Json;
@@ -47,8 +48,25 @@ impl<'a> Draft<'a> {
     /// Decides a fact.
     pub(super) fn push(&mut self, event: Event) {
         self.begin();
+        if let Event::Counted(counted) = &event {
+            self.write_rollups(counted.at.unwrap_or(self.now));
+        }
         self.state.apply(&event);
         self.events.push(event);
+    }
+
+    /// Counts a check that ended now, a call that came or did not, or an incident that opened.
+    pub(super) fn count(&mut self, what: Counter, ms: Option<i64>) {
+        // What could not tell took as long as it was waited for: that is no response time.
+        let ms = ms.filter(|_| what != Counter::Unknown);
+        self.push(Event::Counted(Counted::one(what, ms)));
+    }
+
+    /// Writes the rollups that are over at an instant, before something is counted in the next ones.
+    fn write_rollups(&mut self, at: Timestamp) {
+        for line in self.state.rollups.over_at(self.state.name(), at) {
+            self.record(ROLLUP_LEDGER, line.key, line.at, line.step.as_str(), &line.body);
+        }
     }
 
     /// Begins the facts of this decision with its instant, and with what a clock that was set back
@@ -108,7 +126,11 @@ impl<'a> Draft<'a> {
     /// Changes the state of an incident.
     pub(super) fn transition(&mut self, moved: Moved) {
         self.moved.insert(moved.key.clone());
+        let opens = self.state.opens(&moved);
         self.push(Event::Moved(Box::new(moved)));
+        if opens {
+            self.count(Counter::Incident, None);
+        }
     }
 
     /// Changes the state of an incident, by the monitor itself.
@@ -329,6 +351,8 @@ fn define(draft: &mut Draft<'_>, spec: Spec) -> Result<(), Rejected> {
 fn remove(draft: &mut Draft<'_>, who: Option<&Arc<str>>) -> Result<(), Rejected> {
     watched(draft)?;
     draft.push(Event::Removed);
+    // Retention may forget a monitor that is removed, with what it counts.
+    draft.write_rollups(Timestamp::MAX);
     check::abandon(draft, "the monitor was removed");
     let keys: Vec<(Arc<str>, State)> =
         draft.state.incidents.values().map(|it| (it.key.clone(), it.state)).collect();

@@ -11,6 +11,7 @@ use super::definition::{Severity, Silence, Spec};
 use super::incident::{NotificationEvent, State};
 use super::monitor::Monitor;
 use super::observation::Status;
+use super::rollup::Counted;
 use crate::json::Json;
 use crate::time::Timestamp;
 
@@ -48,6 +49,8 @@ pub enum Event {
     },
     /// A check that was due did not run.
     Missed,
+    /// Checks that ended, or did not run, are counted.
+    Counted(Counted),
     /// A key was bad for the first time: an incident may come of it.
     Began {
         /// The key.
@@ -213,6 +216,7 @@ impl Event {
             | Self::Checking { .. }
             | Self::Checked { .. }
             | Self::Missed
+            | Self::Counted(_)
             | Self::Began { .. }
             | Self::Dropped { .. }
             | Self::Notified(_)

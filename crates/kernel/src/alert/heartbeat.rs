@@ -11,6 +11,7 @@ use super::event::{Event, Pinged};
 use super::input::{Ping, PingKind};
 use super::observation::{Observation, Status, TEXT_MAX};
 use super::observe::{self, Coverage};
+use super::rollup::Counter;
 use super::text::cut;
 use crate::machine::Rejected;
 use crate::time::Timestamp;
@@ -171,6 +172,7 @@ pub(super) fn ping(draft: &mut Draft<'_>, ping: Ping) -> Result<(), Rejected> {
         },
         (_, None) => return Ok(()),
     };
+    draft.count(observation.status.into(), took);
     observe::observe(draft, vec![observation], Coverage::Some, None, None);
     Ok(())
 }
@@ -201,6 +203,7 @@ pub(super) fn look_at_clock(draft: &mut Draft<'_>) {
         && draft.now.since(since) >= max
     {
         draft.push(Event::RunOver);
+        draft.count(Counter::Fail, None);
         let text = format!("the job that began at {since} has not ended within {} s", max / 1000);
         observe::observe(
             draft,
@@ -218,6 +221,7 @@ pub(super) fn look_at_clock(draft: &mut Draft<'_>) {
     let last = last.map_or_else(|| "never".to_owned(), |at| at.to_string());
     let reason = format!("no call: it was due at {at}, the last one was at {last}");
     draft.push(Event::Missed);
+    draft.count(Counter::Fail, None);
     let key = format!("{}/{}", draft.state.name(), at.millis());
     let body = json!({ "from": at.millis(), "to": at.millis(), "count": 1, "reason": reason });
     draft.record("check", key, at, "MISSED", &body);

@@ -34,6 +34,7 @@ mod parents;
 mod preview;
 mod provider_event;
 mod resend;
+mod rollup;
 mod route;
 mod sample;
 mod settle;
@@ -61,6 +62,7 @@ pub use observation::{
 };
 pub use parents::Asked;
 pub use preview::{Preview, PreviewedKey, next_checks, preview, preview_input};
+pub use rollup::{Cell, Counted, Counter, ROLLUP_LEDGER, Rollups, Step, Times, cells_of_line};
 pub use route::{Selected as WhoIsTold, Subject, Supposed, ToldStep, who_is_told};
 pub use sample::{SAMPLE_MAX, Sample, Sampled};
 pub use settle::silenced;

@@ -11,6 +11,7 @@ use super::heartbeat::Beat;
 use super::incident::{Evidence, Incident, NotificationEvent, ReceiverState, State, Suppressed};
 use super::observation::Status;
 use super::parents::Asked;
+use super::rollup::Rollups;
 use super::route::{self, Subject};
 use super::{fingerprint, is_own};
 use crate::contradiction::CHECKED;
@@ -102,6 +103,9 @@ pub struct Monitor {
     pub next_sequence: u32,
     /// The number of the next incident.
     pub next_number: u32,
+    /// How checks ended in the stretches of time that are not over.
+    #[serde(default, skip_serializing_if = "Rollups::is_empty")]
+    pub rollups: Rollups,
 }
 
 /// A check that runs.
@@ -237,6 +241,7 @@ impl Monitor {
             definitions: VecDeque::new(),
             next_sequence: 1,
             next_number: 1,
+            rollups: Rollups::default(),
         }
     }
 
@@ -404,6 +409,7 @@ impl Monitor {
             }
             Event::Checked { sequence, outcome } => self.checked(*sequence, outcome),
             Event::Missed => self.missed_count += 1,
+            Event::Counted(counted) => self.rollups.count(counted, counted.at.unwrap_or(now)),
             Event::Began { key, labels } => self.begin(key, labels),
             Event::Seen(seen) => self.seen(seen),
             Event::Parent { monitor, down, failing } => {
@@ -499,6 +505,12 @@ impl Monitor {
             }
             _ => {}
         }
+    }
+
+    /// Whether an incident opens by this, rather than anew.
+    pub(super) fn opens(&self, moved: &Moved) -> bool {
+        let before = self.incidents.get(&moved.key).map(|incident| incident.state);
+        before == Some(State::Pending) && moved.state == State::Open
     }
 
     fn moved(&mut self, moved: &Moved) {

@@ -100,6 +100,12 @@ fn not_reported(
 /// What became of a key that checks do not mention.
 const NOT_REPORTED: &str = "not reported any more";
 
+/// The worst of what a check saw, in the light of witnesses.
+pub(super) fn worst(draft: &Draft<'_>, observations: &[Observation]) -> Status {
+    let worst = observations.iter().map(|it| it.status).max().unwrap_or(Status::Ok);
+    if worst.is_bad() && blind(draft) { Status::Unknown } else { worst }
+}
+
 /// Whether our own network fails, so that nothing bad can be believed.
 fn blind(draft: &Draft<'_>) -> bool {
     let spec = draft.spec();

@@ -13,6 +13,7 @@ mod files;
 mod kept;
 mod laws;
 mod lint;
+mod rollups;
 mod routes;
 
 use std::path::Path;

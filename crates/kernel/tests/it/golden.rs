@@ -15,6 +15,7 @@ use kernel::durable::entity::Entity;
 use kernel::durable::instance::Instance;
 use kernel::graph::{Event, Execution, Message, Plan};
 use kernel::schedule::Schedule;
+use kernel::status_page::{StatusPage, StatusPost};
 use kernel::{ExecutionId, Machine};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -245,6 +246,8 @@ fn documents_open() {
     items_open::<EventHandler>("document/event_handler");
     items_open::<File>("document/monitors");
     items_open::<Silence>("document/silence");
+    items_open::<StatusPage>("document/status_page");
+    items_open::<StatusPost>("document/status_post");
 }
 
 fn cover_histories<M: Stored>(coverage: &Coverage) {
@@ -285,6 +288,8 @@ fn every_variant_and_field_that_is_stored_has_a_golden() {
     cover_items::<EventHandler>(&coverage, "document/event_handler");
     cover_items::<File>(&coverage, "document/monitors");
     cover_items::<Silence>(&coverage, "document/silence");
+    cover_items::<StatusPage>(&coverage, "document/status_page");
+    cover_items::<StatusPost>(&coverage, "document/status_post");
     let missing = coverage.missing();
     assert!(missing.is_empty(), "{}\n{ADVICE}", missing.join("\n"));
 }

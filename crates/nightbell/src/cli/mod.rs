@@ -32,6 +32,7 @@ mod schema;
 mod screen;
 mod secret;
 mod silence;
+mod status_page;
 mod table;
 mod task;
 mod test;
@@ -174,6 +175,9 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
     /// Triggers: methods and paths that start runs, or tell of them
     #[command(subcommand)]
     Trigger(trigger::Verb),
+    /// Public status pages: what anybody may know of monitors, and what is posted there
+    #[command(subcommand)]
+    StatusPage(status_page::Verb),
     /// Webhooks: places where other systems leave payloads that start runs and end waits
     #[command(subcommand)]
     Webhook(webhook::Verb),
@@ -285,6 +289,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Schedule(verb) => schedule::run(verb, &client, &output).await,
             ClientCommand::Event(verb) => event::run(verb, &client, &output).await,
             ClientCommand::Trigger(verb) => trigger::run(verb, &client, &output).await,
+            ClientCommand::StatusPage(verb) => status_page::run(verb, &client, &output).await,
             ClientCommand::Webhook(verb) => webhook::run(verb, &client, &output).await,
             ClientCommand::Schema(verb) => schema::run(verb, &client, &output).await,
             ClientCommand::Orchestration(verb) => orchestration::run(verb, &client, &output).await,

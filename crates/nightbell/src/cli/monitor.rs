@@ -2,6 +2,7 @@
 
 mod backtest;
 mod samples;
+mod uptime;
 
 use std::path::PathBuf;
 
@@ -91,6 +92,15 @@ Examples:
   nightbell monitor samples buildings --from 2h
   nightbell monitor samples buildings --from 2026-11-01 --to 2026-11-02 -o csv")]
     Samples(samples::Samples),
+    /// Show how a monitor's checks ended and how long they took
+    ///
+    /// UPTIME is the share of checks that did not fail among those that told how things are.
+    #[command(after_help = "\
+Examples:
+  nightbell monitor uptime shop                             the last 24 hours, 30 and 90 days
+  nightbell monitor uptime shop --from 12h --step 30m
+  nightbell monitor uptime shop --from 2026-01-01 -o json")]
+    Uptime(uptime::Uptime),
     /// Try a definition on what checks have answered: which incidents, who would have been told, when
     ///
     /// It runs here, on the engine that ships, in virtual time; the server gives samples and ledgers,
@@ -179,6 +189,7 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         }
         Verb::Backtest(arguments) => backtest::run(&arguments, client, output).await,
         Verb::Samples(arguments) => samples::run(&arguments, client, output).await,
+        Verb::Uptime(arguments) => uptime::run(&arguments, client, output).await,
         Verb::Delete { names, yes } => {
             let labels: Vec<_> = names.iter().map(|name| format!("monitor {name}")).collect();
             confirm("delete", &labels, yes)?;

@@ -70,6 +70,7 @@ pub(super) async fn apply(
         change.handlers.extend(found.handlers);
         change.schedules.extend(found.schedules);
         triggers.extend(found.triggers);
+        change = engine::status_pages_change(&found.status_pages, change);
     }
     let changed = triggers::change(engine, triggers, change).await;
     changed.map_err(|problem| anyhow::anyhow!(in_words(&problem)))

@@ -65,12 +65,13 @@ pub(super) fn all(others: &[(PathBuf, Defined)], these: &[(PathBuf, Defined)]) -
 
 /// Everything that a file defines, in words that tell one from another.
 fn names(defined: &Defined) -> impl Iterator<Item = String> + '_ {
-    let Defined { workflows, tasks, schedules, handlers, triggers } = defined;
+    let Defined { workflows, tasks, schedules, handlers, triggers, status_pages } = defined;
     let workflows =
         workflows.iter().map(|it| format!("version {} of the workflow '{}'", it.version, it.name));
     let tasks = tasks.iter().map(|it| format!("the task '{}'", it.name));
     let schedules = schedules.iter().map(|it| format!("the schedule '{}'", it.name));
     let handlers = handlers.iter().map(|it| format!("the event handler '{}'", it.name));
     let triggers = triggers.iter().map(|it| format!("the trigger '{}'", it.name));
-    workflows.chain(tasks).chain(schedules).chain(handlers).chain(triggers)
+    let status_pages = status_pages.iter().map(|it| format!("the status page '{}'", it.name));
+    workflows.chain(tasks).chain(schedules).chain(handlers).chain(triggers).chain(status_pages)
 }

@@ -9,6 +9,7 @@ use kernel::definition::{
     parse_workflows, validate_event_handler, validate_task_def,
 };
 use kernel::schedule::parse_schedules;
+use kernel::status_page::parse_status_pages;
 use server::projects::FileKind;
 use server::triggers;
 
@@ -123,6 +124,9 @@ fn one(
         }
         FileKind::Triggers => {
             defined.triggers = triggers::read(&text, engine.scripts()).map_err(refused)?;
+        }
+        FileKind::StatusPages => {
+            defined.status_pages = parse_status_pages(&text).map_err(refused)?;
         }
         FileKind::Workflows => {
             let found = parse_workflows(&text).map_err(refused)?;

@@ -13,6 +13,7 @@ mod queue;
 mod run;
 mod schedule;
 mod schema;
+mod status_page;
 mod task;
 mod trigger;
 mod watch;

@@ -162,6 +162,14 @@ async fn an_incident_is_explained_and_handled() {
     let lines = ringing.run("monitor samples web -o csv").exits(0).lines();
     assert!(lines.len() == 3 && lines[2].contains(",fail,"), "{lines:?}");
     ringing.run("monitor samples nothing").exits(3);
+    let spans = ringing.run("monitor uptime web -o json").exits(0).json();
+    let total = &spans[0]["total"];
+    let counts = ["checks", "ok", "fail", "incidents"].map(|name| total[name].as_u64().unwrap());
+    assert_eq!((counts, &total["uptime"]), ([2, 1, 1, 1], &json!(50.0)), "{spans:#}");
+    let lines = ringing.run("monitor uptime web --from 1h --step 30m").exits(0).lines();
+    assert!(lines.last().unwrap().starts_with("all 50 % 2 1 0 0 0 1 "), "{lines:?}");
+    ringing.run("monitor uptime nothing").exits(3);
+    ringing.run("monitor uptime web --from 1h --step 7m").exits(2);
 
     // The same definition finds what was found; one that waits for a second failure does not.
     let found = ringing.run("monitor backtest web --since 1h -o json").exits(0).json();

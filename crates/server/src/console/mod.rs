@@ -89,13 +89,18 @@ impl Service {
         made.clone()
     }
 
+    /// A public status page, which anybody may see whose server it is, whoever may see the console.
+    async fn publish(&self, shared: &Shared, visit: Visit, asked: &Visiting) -> Response {
+        let inside = Inside { router: self.inside(shared), asked: asked.clone() };
+        let reply = self.console.answer(&visit, &inside).await;
+        reply.into_response(&asked.headers).map(Body::from)
+    }
+
     async fn answer(&self, shared: &Shared, visit: Visit, asked: &Visiting) -> Response {
         if let Some(refused) = not_served(&shared.api, asked) {
             return self.refused(&visit, &asked.headers, &refused);
         }
-        let inside = Inside { router: self.inside(shared), asked: asked.clone() };
-        let reply = self.console.answer(&visit, &inside).await;
-        reply.into_response(&asked.headers).map(Body::from)
+        self.publish(shared, visit, asked).await
     }
 
     fn refused(&self, visit: &Visit, headers: &HeaderMap, problem: &Problem) -> Response {
@@ -305,7 +310,10 @@ async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
     )
 )]
 async fn status(State(shared): State<Shared>, request: Request) -> Response {
-    shown(&shared, request).await
+    let asked = Visiting::of(&request);
+    // Nobody's name is on it: caches keep it for everybody.
+    let visit = visit(&request, "", Visitor::default());
+    shared.console.publish(&shared, visit, &asked).await
 }
 
 /// A visit whose refusal is told in a page: who may not see the console is told so in its own words, or

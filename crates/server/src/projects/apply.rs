@@ -137,6 +137,7 @@ async fn define(
         schedules: differing.schedules,
         documents: claims.map(|(object, _)| claim.document(object)).collect(),
     };
+    let change = engine::status_pages_change(&differing.status_pages, change);
     triggers::change(engine, differing.triggers, change).await?;
     Ok(changed)
 }

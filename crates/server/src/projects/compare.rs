@@ -6,6 +6,7 @@ use engine::Engine;
 use kernel::ExecutionId;
 use kernel::definition::{EventHandler, TaskDef, WorkflowDef};
 use kernel::schedule::ScheduleSpec;
+use kernel::status_page::StatusPage;
 
 use super::Defined;
 use crate::problem::Problem;
@@ -62,7 +63,7 @@ fn dated<T: Dated + PartialEq>(
 /// # Errors
 /// The store's.
 pub async fn differing(engine: &Engine, found: Defined) -> Result<Defined, Problem> {
-    let Defined { workflows, tasks, schedules, handlers, triggers } = found;
+    let Defined { workflows, tasks, schedules, handlers, triggers, status_pages } = found;
     let (now, registered) = (engine.now().millis(), engine.definitions());
     let version = |it: &WorkflowDef| u32::try_from(it.version).ok();
     Ok(Defined {
@@ -71,7 +72,19 @@ pub async fn differing(engine: &Engine, found: Defined) -> Result<Defined, Probl
         handlers: dated(handlers, now, |it| engine.event_handler(&it.name)),
         schedules: differing_schedules(engine, schedules).await?,
         triggers: triggers::differing(engine, triggers).await?,
+        status_pages: differing_pages(engine, status_pages).await?,
     })
+}
+
+async fn differing_pages(
+    engine: &Engine,
+    mut pages: Vec<StatusPage>,
+) -> Result<Vec<StatusPage>, Problem> {
+    if !pages.is_empty() {
+        let present = engine.status_pages().await?;
+        pages.retain(|page| present.get(&page.name).is_none_or(|it| **it != *page));
+    }
+    Ok(pages)
 }
 
 /// Whether a schedule is paused stays as it was unless its file says otherwise and has changed.

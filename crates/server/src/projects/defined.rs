@@ -9,6 +9,7 @@ use kernel::definition::{
     parse_task_defs, parse_workflows, validate_event_handler, validate_task_def,
 };
 use kernel::schedule::{ScheduleSpec, parse_schedules};
+use kernel::status_page::{StatusPage, is_status_page, parse_status_pages};
 use serde_json::Value;
 
 use crate::triggers::{self, Trigger};
@@ -26,14 +27,16 @@ pub struct Defined {
     pub handlers: Vec<EventHandler>,
     /// HTTP triggers.
     pub triggers: Vec<Trigger>,
+    /// Public status pages.
+    pub status_pages: Vec<StatusPage>,
 }
 
 impl Defined {
     /// How many definitions there are.
     pub fn count(&self) -> usize {
-        let Self { workflows, tasks, schedules, handlers, triggers } = self;
+        let Self { workflows, tasks, schedules, handlers, triggers, status_pages } = self;
         let documents = workflows.len() + tasks.len() + handlers.len() + triggers.len();
-        documents + schedules.len()
+        documents + schedules.len() + status_pages.len()
     }
 
     /// Adds what monitors may speak of.
@@ -62,6 +65,8 @@ pub enum FileKind {
     Handlers,
     /// HTTP triggers.
     Triggers,
+    /// Public status pages.
+    StatusPages,
     /// Workflows, and whatever is none of the others.
     Workflows,
 }
@@ -77,6 +82,8 @@ impl FileKind {
             Self::Handlers
         } else if holds(text, is_trigger) {
             Self::Triggers
+        } else if holds(text, is_status_page) {
+            Self::StatusPages
         } else {
             Self::Workflows
         }
@@ -143,6 +150,10 @@ pub(super) fn read(
     if kind == FileKind::Triggers {
         let triggers = triggers::read(text, engine.scripts()).map_err(told)?;
         return Ok(Defined { triggers, ..Defined::default() });
+    }
+    if kind == FileKind::StatusPages {
+        let status_pages = parse_status_pages(text).map_err(told)?;
+        return Ok(Defined { status_pages, ..Defined::default() });
     }
     let workflows = parse_workflows(text).map_err(told)?;
     let has_template = |name: &str, key: &str| {

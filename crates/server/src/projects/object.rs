@@ -19,13 +19,21 @@ pub(super) enum Kind {
     Handler,
     Schedule,
     Trigger,
+    StatusPage,
     /// A file of monitors: a source.
     Monitors,
 }
 
 impl Kind {
-    const ALL: [Self; 6] =
-        [Self::Task, Self::Workflow, Self::Handler, Self::Schedule, Self::Trigger, Self::Monitors];
+    const ALL: [Self; 7] = [
+        Self::Task,
+        Self::Workflow,
+        Self::Handler,
+        Self::Schedule,
+        Self::Trigger,
+        Self::StatusPage,
+        Self::Monitors,
+    ];
 
     pub(super) fn as_str(self) -> &'static str {
         match self {
@@ -34,6 +42,7 @@ impl Kind {
             Self::Handler => "handler",
             Self::Schedule => "schedule",
             Self::Trigger => "trigger",
+            Self::StatusPage => "status_page",
             Self::Monitors => "monitors",
         }
     }
@@ -83,6 +92,7 @@ impl Object {
                 spec.await?.flatten().map(|it| value_of(&*it))
             }
             Kind::Trigger => triggers::document_of(engine, name).await?,
+            Kind::StatusPage => engine.status_pages().await?.get(name).map(|it| value_of(&**it)),
             Kind::Monitors => engine.monitors_of(name).map(|it| value_of(&it)),
         };
         Ok(value.map(|mut value| {
@@ -111,6 +121,7 @@ impl Object {
                 }
             }
             Kind::Trigger => triggers::remove(engine, name).await?,
+            Kind::StatusPage => engine.delete_status_page(name).await?,
             Kind::Monitors => false,
         })
     }

@@ -36,7 +36,8 @@ pub struct Plan {
 pub struct PlannedChange {
     /// What is done.
     pub action: Action,
-    /// `workflow`, `task`, `handler`, `schedule`, `trigger` or `monitors`, which is a file of them.
+    /// `workflow`, `task`, `handler`, `schedule`, `trigger`, `status_page` or `monitors`, which is a
+    /// file of them.
     pub kind: &'static str,
     /// Its name.
     pub name: String,

@@ -29,7 +29,7 @@ impl Wanted {
     /// The objects.
     pub(super) fn objects(&self) -> BTreeSet<Object> {
         let Self { defined, monitors, .. } = self;
-        let Defined { workflows, tasks, schedules, handlers, triggers } = defined;
+        let Defined { workflows, tasks, schedules, handlers, triggers, status_pages } = defined;
         let named = |kind, name: &str| Object::new(kind, name, 0);
         let version = |version: i32| u32::try_from(version).unwrap_or(1);
         let workflows =
@@ -38,12 +38,14 @@ impl Wanted {
         let schedules = schedules.iter().map(|it| named(Kind::Schedule, &it.name));
         let handlers = handlers.iter().map(|it| named(Kind::Handler, &it.name));
         let triggers = triggers.iter().map(|it| named(Kind::Trigger, &it.name));
+        let status_pages = status_pages.iter().map(|it| named(Kind::StatusPage, &it.name));
         let monitors = monitors.keys().map(|it| named(Kind::Monitors, it));
         workflows
             .chain(tasks)
             .chain(schedules)
             .chain(handlers)
             .chain(triggers)
+            .chain(status_pages)
             .chain(monitors)
             .collect()
     }
@@ -149,12 +151,13 @@ fn judge(
 }
 
 fn add(all: &mut Defined, found: Defined) {
-    let Defined { workflows, tasks, schedules, handlers, triggers } = found;
+    let Defined { workflows, tasks, schedules, handlers, triggers, status_pages } = found;
     all.workflows.extend(workflows);
     all.tasks.extend(tasks);
     all.schedules.extend(schedules);
     all.handlers.extend(handlers);
     all.triggers.extend(triggers);
+    all.status_pages.extend(status_pages);
 }
 
 /// Secrets that a text names and the server does not have.

@@ -20,6 +20,7 @@ mod rate_limit;
 mod scheduler;
 mod schema;
 mod secret;
+mod status_page;
 mod summary;
 pub(crate) mod tags;
 mod tasks;
@@ -44,6 +45,7 @@ pub(crate) fn router() -> Routes {
         .merge(metadata::routes().layer(Extension(registering.clone())))
         .merge(tags::routes().layer(Extension(registering)))
         .merge(schema::routes())
+        .merge(status_page::routes())
         .merge(tasks::routes())
         .merge(queue::routes())
         .merge(scheduler::routes())

@@ -426,6 +426,93 @@ async fn with_access_control_a_page_shows_and_does_what_its_reader_may() {
     assert_eq!(audit.status, StatusCode::FORBIDDEN);
 }
 
+#[tokio::test]
+async fn a_status_page_is_for_anybody_and_names_nothing_of_what_runs() {
+    let server = Server::new().await;
+    let file = json!({ "monitors": {
+        "inner-backup": { "heartbeat": { "every": "1h", "key": "k-1" } },
+        "inner-idle": { "heartbeat": { "every": "1h", "key": "k-2" } } } });
+    server.post("/api/monitors", &file).await.ok();
+    server.send(Method::POST, "/ping/k-1", "secret-words".to_owned()).await.ok_text();
+    let component = |label: &str, monitor: &str| json!({ "label": label, "monitor": monitor });
+    let mut page = json!({ "name": "shop", "title": NASTY, "public": true, "zone": "Europe/Oslo", "groups": [
+        { "title": "Nightly", "components": [component("Backup", "inner-backup"), component(NASTY, "gone")] } ] });
+    server.post("/api/status-pages", &page).await.ok();
+    let path = "/status/shop";
+    let server = server.with(|settings| {
+        (settings.auth, settings.console) = (Mode::On, ConsoleServing::Off);
+    });
+    let browser = Browser::at(server);
+    let engine = browser.server.engine.clone();
+    let shown = browser.get(path).await;
+    assert_eq!(shown.status, StatusCode::OK, "{}", shown.text);
+    is_whole(path, &shown);
+    assert_eq!(shown.headers["cache-control"], "public, max-age=30");
+    assert_eq!(shown.headers["vary"], "Accept-Encoding");
+    assert!(!shown.text.contains("<script"), "{}", shown.text);
+    for inner in ["inner-", "k-1", "secret-words", "gone", "Nightbell", "/console/\""] {
+        assert!(!shown.text.contains(inner), "{inner}: {}", shown.text);
+    }
+    assert!(shown.text.contains("90 days: 89 not checked"), "{}", shown.text);
+    assert!(shown.text.contains("100 % in 90 days"), "{}", shown.text);
+    assert!(shown.text.contains("nobody can tell"), "a monitor that is not there: {}", shown.text);
+
+    // What is posted and changed is there at once, although a page is kept for a while.
+    let post =
+        engine.post_on_status_page("shop", NASTY, Some("Ida")).await.expect("memory takes it");
+    let shown = browser.get(path).await;
+    is_whole(path, &shown);
+    assert!(shown.text.contains("&lt;img") && !shown.text.contains("Ida"), "{}", shown.text);
+    assert!(engine.delete_status_post("shop", post.id).await.expect("memory answers"));
+    assert!(!browser.get(path).await.text.contains("Posts"));
+    // One that is not public is not told from one that is not there.
+    page["public"] = false.into();
+    let pages = kernel::status_page::parse_status_pages(&page.to_string()).expect("a page");
+    let change = engine::status_pages_change(&pages, engine::Change::default());
+    engine.change(change).await.expect("memory takes it");
+    let hidden = browser.get(path).await;
+    assert_eq!(hidden.status, StatusCode::NOT_FOUND);
+    assert_eq!(hidden.text, browser.get("/status/none").await.text.replace("none", "shop"));
+    assert_eq!(browser.get("/status/shop/x").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn status_pages_are_kept_as_documents_and_posts_by_people() {
+    let server = Server::new().await;
+    let page = json!({ "name": "shop", "title": "Shop", "public": false, "groups": [
+        { "title": "Web", "components": [{ "label": "Orders", "monitor": "web" }] } ] });
+    let path = "/api/status-pages/shop";
+    assert_eq!(server.post("/api/status-pages", &page).await.ok(), json!([page]));
+    assert_eq!(server.get(path).await.ok(), page);
+    assert_eq!(server.get("/api/status-pages").await.ok(), json!([page]));
+    let mut unsaid = page.clone();
+    unsaid.as_object_mut().expect("an object").remove("public");
+    let refused = server.post("/api/status-pages", &unsaid).await;
+    assert_eq!(refused.json()["validationErrors"][0]["pointer"], "/public", "{}", refused.text);
+    for text in [" ".to_owned(), "a".repeat(4001)] {
+        server.post(&format!("{path}/posts"), &json!({ "text": text })).await.failed(400);
+    }
+    for at in 1..=51 {
+        let post = json!({ "text": format!("No. {at}"), "by": "Ida" });
+        assert_eq!(server.post(&format!("{path}/posts"), &post).await.ok()["id"], at);
+    }
+    let posts = server.get(&format!("{path}/posts")).await.ok();
+    assert_eq!(
+        (posts[0]["text"].as_str(), posts.as_array().map(Vec::len)),
+        (Some("No. 51"), Some(50))
+    );
+    server.send(Method::DELETE, &format!("{path}/posts/51"), String::new()).await.ok_text();
+    server.send(Method::DELETE, &format!("{path}/posts/51"), String::new()).await.failed(404);
+    server.send(Method::DELETE, path, String::new()).await.ok_text();
+    for gone in [path.to_owned(), format!("{path}/posts")] {
+        server.get(&gone).await.failed(404);
+    }
+    server.post(&format!("{path}/posts"), &json!({ "text": "a" })).await.failed(404);
+    // What was posted does not come back with another page of the name.
+    server.post("/api/status-pages", &page).await.ok();
+    assert_eq!(server.get(&format!("{path}/posts")).await.ok(), json!([]));
+}
+
 /// The next piece of a stream of events.
 async fn piece(body: &mut Body) -> Option<String> {
     let frame = tokio::time::timeout(std::time::Duration::from_mins(1), body.frame()).await;

@@ -217,3 +217,31 @@ async fn receivers_show_no_secrets() {
     assert_eq!(receivers[1]["fallback"], "a");
     server.post("/api/receivers/c/test", &Value::Null).await.failed(404);
 }
+
+#[tokio::test]
+async fn rollups_tell_how_checks_ended_by_stretches_of_time() {
+    let server = Server::new().await;
+    let file = json!({ "monitors": { "job": { "heartbeat": { "every": "1h", "key": "k-9" } } } });
+    server.post("/api/monitors", &file).await.ok();
+    for call in ["", "/3", "", "/log"] {
+        server.send(Method::POST, &format!("/ping/k-9{call}"), String::new()).await.ok_text();
+    }
+    for step in ["", "?step=30m", "?step=1h", "?step=12h", "?step=1d"] {
+        let told = server.get(&format!("/api/monitors/job/rollups{step}")).await.ok();
+        let total = &told["total"];
+        let counts =
+            ["checks", "ok", "fail", "unknown", "missed", "incidents"].map(|it| total[it].as_u64());
+        assert_eq!(counts, [3, 2, 1, 0, 0, 1].map(Some), "{step}: {told}");
+        assert_eq!(total["uptime"], 66.666, "rounded down");
+        let cells = told["cells"].as_array().expect("cells");
+        assert_eq!(cells.iter().filter_map(|it| it["checks"].as_u64()).sum::<u64>(), 3, "{told}");
+    }
+    let before =
+        server.get("/api/monitors/job/rollups?step=1h&to=2020-01-01T00:00:00Z&from=0").await;
+    before.failed(400);
+    let before = "/api/monitors/job/rollups?from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z";
+    let before = server.get(before).await.ok();
+    assert_eq!((&before["cells"], &before["total"]["uptime"]), (&json!([]), &json!(null)));
+    server.get("/api/monitors/job/rollups?step=7m").await.failed(400);
+    server.get("/api/monitors/none/rollups").await.failed(404);
+}

@@ -370,3 +370,22 @@ async fn plan_equals_effect_for_random_folders() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_status_page_is_planned_applied_and_removed_with_its_project() {
+    let server = Server::new().await;
+    let page = |title: &str| {
+        json!({ "name": "shop", "title": title, "public": true, "groups": [
+            { "title": "Web", "components": [{ "label": "Orders", "monitor": "web" }] } ] })
+    };
+    let files = [file("status.json", &page("Shop"))];
+    let planned = plan(&server, "p", &files).await;
+    assert_eq!(actions(&planned), [("status_page shop".to_owned(), "create".to_owned())].into());
+    apply(&server, "p", &files).await;
+    assert_eq!(server.get("/api/status-pages/shop").await.ok(), page("Shop"));
+    assert_eq!(actions(&plan(&server, "p", &files).await), BTreeMap::new(), "all is so already");
+    let planned = plan(&server, "p", &[file("status.json", &page("Our shop"))]).await;
+    assert_eq!(actions(&planned)["status_page shop"], "update");
+    apply(&server, "p", &[file("w.json", &line("w0", &["a"]))]).await;
+    server.get("/api/status-pages/shop").await.failed(404);
+}

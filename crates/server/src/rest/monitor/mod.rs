@@ -7,6 +7,7 @@ mod judgement;
 mod ping;
 mod preview;
 mod receiver;
+mod rollups;
 mod samples;
 mod silence;
 mod view;
@@ -53,6 +54,7 @@ pub(super) fn routes() -> Routes {
         .merge(ping::routes())
         .merge(preview::routes())
         .merge(samples::routes())
+        .merge(rollups::routes())
         .merge(backtest::routes())
         .merge(judgement::routes())
 }
