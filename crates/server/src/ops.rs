@@ -77,6 +77,9 @@ async fn health(
         );
         warn("evaluations", reason);
     }
+    for reason in api.settings.tls.iter().flat_map(|tls| tls.warnings()) {
+        warn("tls", format!("TLS: {reason}"));
+    }
     for damaged in api.engine.damaged_documents().into_iter().take(QUARANTINED_MAX) {
         let engine::DamagedDocument { kind, name, version, reason } = damaged;
         let reason =
@@ -116,6 +119,7 @@ async fn health(
         "healthResults": receivers,
         "suppressedHealthResults": [],
         "version": api.settings.version,
+        "tls": api.settings.tls.as_ref().map(|tls| json!({ "endsAt": tls.ends_at() * 1000 })),
         "store": store,
         "cached": api.engine.cached(),
         "unfinishedWork": unfinished(&api.engine),
@@ -206,6 +210,7 @@ pub(crate) async fn watch_over(
 ) -> Response {
     let (method, begun) = (request.method().clone(), Instant::now());
     let template = path.as_ref().map(MatchedPath::as_str);
+    let is_https_only = guard.is_https_only(&request);
     let answer = match guard.refusal(template, &request) {
         Some(refusal) => Ok(refusal),
         None => AssertUnwindSafe(next.run(request)).catch_unwind().await,
@@ -218,7 +223,7 @@ pub(crate) async fn watch_over(
         let message = "internal error; the server's log says more";
         Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).into_response()
     });
-    Guard::harden(template, &mut response);
+    Guard::harden(template, is_https_only, &mut response);
     traffic.count(template, &method, response.status(), begun.elapsed());
     response
 }
