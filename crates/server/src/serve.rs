@@ -134,25 +134,23 @@ async fn take_over(
     place: &Arc<Connection>,
     answers: &Arc<Room>,
 ) {
-    let taken = match stream {
+    let refused = |error: io::Error| {
+        tracing::warn!(%error, "a connection could not be taken over");
+    };
+    match stream {
         Stream::Plain(stream) => match TcpStream::from_std(stream) {
             Ok(stream) => {
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "small answers may be late");
                 }
-                Ok(talk(stream, peer, None, router, ending, place, answers).await)
+                talk(stream, peer, None, router, ending, place, answers).await;
             }
-            Err(error) => Err(error),
+            Err(error) => refused(error),
         },
         Stream::Secure(stream) => match stream.attach() {
-            Ok(stream) => {
-                Ok(talk(stream, peer, Some(OverTls), router, ending, place, answers).await)
-            }
-            Err(error) => Err(error),
+            Ok(stream) => talk(stream, peer, Some(OverTls), router, ending, place, answers).await,
+            Err(error) => refused(error),
         },
-    };
-    if let Err(error) = taken {
-        tracing::warn!(%error, "a connection could not be taken over");
     }
 }
 
