@@ -10,7 +10,7 @@ use engine::durable::Leases;
 use engine::store::{Retention, Store};
 use engine::{Engine, Parts, SampleOptions, SystemClock};
 use kernel::access::Mode;
-use server::{Api, Settings};
+use server::{Api, Settings, Tls, TlsFiles};
 use store::Sqlite;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -46,6 +46,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     };
     let server = server?;
     let (engine, calls) = (server.engine.clone(), server.calls.clone());
+    let tls = server.api.settings.tls.clone();
     let (options, loaded) = (robopager.clone(), load::Loaded::pruning(config.load_prune));
     let (paths, seen) = (config.load.clone(), loaded.clone());
     let prepared = stop.unless_told(prepare(&engine, &config, &robopager, &loaded, calls)).await;
@@ -63,7 +64,7 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     }
     let watching = load::watch(engine.clone(), &paths, seen, move || options.checklist())
         .context("the files of --load cannot be watched")?;
-    let reading = tokio::spawn(read_on_hangup(hangups, engine, config, robopager, loaded));
+    let reading = tokio::spawn(read_on_hangup(hangups, engine, config, robopager, loaded, tls));
     let result = server.serve(stop).await;
     reading.abort();
     drop(watching);
@@ -89,16 +90,20 @@ async fn prepare(
     robopager.start(engine).await
 }
 
-/// Reads `etl.cfg` and the files of `--load` again whenever the process is sent SIGHUP.
+/// Reads the certificate, `etl.cfg` and the files of `--load` again whenever the process is sent SIGHUP.
 async fn read_on_hangup(
     mut hangups: Signal,
     engine: Engine,
     config: Config,
     robopager: Arc<Robopager>,
     loaded: load::Loaded,
+    tls: Option<Arc<Tls>>,
 ) {
     while hangups.recv().await.is_some() {
         tracing::info!("SIGHUP: files are read again");
+        if let Some(tls) = &tls {
+            tls.look();
+        }
         robopager.reload(&engine, &config).await;
         load::reload_all(&engine, &config.load, &loaded, &robopager.checklist()).await;
     }
@@ -112,7 +117,7 @@ impl Server {
 
     /// The same, with what checklists need.
     async fn open_with(config: &Config, robopager: &Robopager) -> anyhow::Result<Self> {
-        let auth = auth(config)?;
+        let (auth, tls) = (auth(config)?, tls(config)?);
         let mut settings = task_settings(config);
         robopager.configure(&mut settings);
         if config.standby {
@@ -153,6 +158,7 @@ impl Server {
             hosts: config.hosts.clone(),
             beyond_loopback: is_beyond_loopback(config),
             trusted_proxies: config.trusted_proxies.0.clone(),
+            tls,
             auth,
             console: config.console,
             ..Settings::default()
@@ -169,8 +175,9 @@ impl Server {
     /// Serves until the process is told to stop, then finishes what it holds.
     pub(crate) async fn serve(self, mut stop: Stop) -> anyhow::Result<()> {
         let address = self.address();
-        tracing::info!("listening on http://{address}");
         let settings = &self.api.settings;
+        let scheme = if settings.tls.is_some() { "https" } else { "http" };
+        tracing::info!("listening on {scheme}://{address}");
         if settings.beyond_loopback && settings.auth == Mode::Open {
             tracing::warn!(
                 "access control is open, as configured: everybody who can reach {address} may do \
@@ -222,6 +229,27 @@ fn auth(config: &Config) -> anyhow::Result<Mode> {
                 .into())
         }
     }
+}
+
+/// The certificate, if the port speaks TLS.
+fn tls(config: &Config) -> anyhow::Result<Option<Arc<Tls>>> {
+    let (cert, key) = match (&config.tls_cert, &config.tls_key) {
+        (Some(cert), Some(key)) => (cert.clone(), key.clone()),
+        (None, None) if config.tls_client_ca.is_none() => return Ok(None),
+        (Some(_), None) => return Err(incomplete_tls("tls_cert is set, and tls_key is not")),
+        (None, Some(_)) => return Err(incomplete_tls("tls_key is set, and tls_cert is not")),
+        (None, None) => {
+            return Err(incomplete_tls("tls_client_ca is set, and tls_cert and tls_key are not"));
+        }
+    };
+    exposed::tell_of_file(&key, "the private key of the server");
+    let files = TlsFiles { cert, key, client_ca: config.tls_client_ca.clone() };
+    Ok(Some(Tls::open(files).context("TLS cannot be used, so nothing is served")?))
+}
+
+fn incomplete_tls(message: &str) -> anyhow::Error {
+    let failure = Failure::usage(message.to_owned());
+    failure.with_hint("TLS needs both: the certificate (tls_cert) and its key (tls_key)").into()
 }
 
 /// How often one that stands by looks whether the store is free.

@@ -124,6 +124,7 @@ pub(crate) async fn pass(
 ) -> Response {
     let (method, begun) = (request.method().clone(), Instant::now());
     let template = path.as_ref().map(MatchedPath::as_str);
+    let is_https_only = shared.guard.is_https_only(&request);
     let mut response = if let Some(refusal) = shared.guard.refusal(template, &request) {
         refusal
     } else {
@@ -137,7 +138,7 @@ pub(crate) async fn pass(
             Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).into_response()
         })
     };
-    Guard::harden(template, &mut response);
+    Guard::harden(template, is_https_only, &mut response);
     shared.traffic.count(template, &method, response.status(), begun.elapsed());
     response
 }

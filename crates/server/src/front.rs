@@ -3,7 +3,8 @@
 //! Whoever watches the server must hear from it also when everything that serves is busy, or a
 //! restart comes on top of the load. All other connections are handed on as they are: of each just
 //! the first bytes are looked at, and none is taken. When every connection is being answered, further
-//! ones are refused with 503, and only health is still answered.
+//! ones are refused with 503, and only health is still answered. With TLS the handshakes are made here,
+//! too, since nobody can tell before what a connection asks for.
 
 use std::io;
 use std::sync::Arc;
@@ -18,13 +19,15 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::connections::{Bounds, Connection, Connections, Full};
-use crate::guard::Peer;
+use crate::guard::{OverTls, Peer};
 use crate::problem::Problem;
+use crate::tls::{Detached, Secure, Tls};
 
 /// How requests begin that are answered here, up to the end of the path.
 const ASKING: [&[u8]; 4] =
@@ -44,8 +47,19 @@ const RESERVED: usize = 32;
 const RESERVED_MAX: Duration = Duration::from_secs(2);
 /// Bytes of a request for health.
 const HEAD_BYTES_MAX: usize = 16 << 10;
+/// The first byte of every handshake of TLS.
+const HANDSHAKE: u8 = 0x16;
+
 /// A connection that asks for something else, where it comes from, and its place among all.
-pub(crate) type Arrival = (std::net::TcpStream, Peer, Connection);
+pub(crate) type Arrival = (Stream, Peer, Connection);
+
+/// A connection on its way from the door.
+pub(crate) enum Stream {
+    /// As it came.
+    Plain(std::net::TcpStream),
+    /// Over TLS.
+    Secure(Detached),
+}
 
 /// What the door needs.
 pub(crate) struct Front {
@@ -61,6 +75,17 @@ pub(crate) struct Front {
     pub(crate) stop: CancellationToken,
     /// How long a connection may say nothing.
     pub(crate) silence_max: Duration,
+    /// Every connection is over TLS.
+    pub(crate) tls: Option<Arc<Tls>>,
+    /// How long a handshake of TLS may take.
+    pub(crate) handshake_time: Duration,
+}
+
+/// What a connection begins with, where all must be over TLS.
+enum Greeting {
+    Secure(Box<Secure>),
+    /// HTTP without TLS, or something else.
+    Plain(TcpStream),
 }
 
 impl Front {
@@ -125,49 +150,116 @@ impl Front {
     }
 
     async fn sort(self: Arc<Self>, stream: TcpStream, peer: Peer, place: Connection) {
-        let asks = tokio::select! {
-            asks = tokio::time::timeout(self.silence_max, asks_for_health(&stream)) => asks,
+        let sorted = async {
+            match &self.tls {
+                None => self.sort_plain(stream, peer).await,
+                Some(tls) => self.sort_secure(tls, stream, peer).await,
+            }
+        };
+        let stream = tokio::select! {
+            sorted = sorted => sorted,
             // Others need its place more.
             () = place.closed() => return,
         };
-        match asks {
-            Ok(Ok(true)) => tokio::select! {
-                () = self.answer(stream, peer, Full::All) => {}
-                () = place.closed() => {}
-            },
-            Ok(Ok(false)) => {
-                let taken = tokio::select! {
-                    taken = self.others.reserve() => taken,
-                    () = place.closed() => return,
-                };
-                // None takes it once the server stops.
-                if let (Ok(taken), Ok(stream)) = (taken, stream.into_std()) {
-                    taken.send((stream, peer, place));
+        let stream = match stream {
+            Ok(Some(stream)) => stream,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(%error, "a connection broke");
+                return;
+            }
+        };
+        let taken = tokio::select! {
+            taken = self.others.reserve() => taken,
+            () = place.closed() => return,
+        };
+        // None takes it once the server stops.
+        if let Ok(taken) = taken {
+            taken.send((stream, peer, place));
+        }
+    }
+
+    /// Answers a connection that asks for health; any other comes back.
+    async fn sort_plain(&self, stream: TcpStream, peer: Peer) -> io::Result<Option<Stream>> {
+        let asks = within(self.silence_max, asks_for_health(&stream)).await?;
+        if !asks {
+            return stream.into_std().map(|stream| Some(Stream::Plain(stream)));
+        }
+        self.answer(stream, peer, is_our_path).await;
+        Ok(None)
+    }
+
+    /// The same over TLS; what comes without it is refused.
+    async fn sort_secure(
+        &self,
+        tls: &Tls,
+        stream: TcpStream,
+        peer: Peer,
+    ) -> io::Result<Option<Stream>> {
+        let mut stream = match within(self.handshake_time, greet(tls, stream)).await? {
+            Greeting::Secure(stream) => *stream,
+            Greeting::Plain(stream) => {
+                self.answer(stream, peer, |_| Some(needs_tls())).await;
+                return Ok(None);
+            }
+        };
+        // Health by HTTP/2 is answered with all the rest.
+        if !stream.is_http_2() {
+            let ahead = stream.read_ahead(LOOKED_AT, is_asking);
+            match within(self.silence_max, ahead).await? {
+                None => return Ok(None),
+                Some(false) => {}
+                Some(true) => {
+                    self.answer(stream, peer, is_our_path).await;
+                    return Ok(None);
                 }
             }
-            Ok(Err(error)) => tracing::debug!(%error, "a connection broke"),
-            Err(_) => tracing::debug!("a connection that said nothing is closed"),
         }
+        stream.detach().map(|stream| Some(Stream::Secure(stream)))
     }
 
     /// Answers on a connection for which there is no place.
     async fn refuse(self: Arc<Self>, stream: TcpStream, peer: Peer, place: Connection, full: Full) {
+        let refusal = |path: &str| (!is_health(path)).then(|| too_many(full));
+        let answered = async {
+            let Some(tls) = &self.tls else { return self.answer(stream, peer, refusal).await };
+            match greet(tls, stream).await {
+                Ok(Greeting::Secure(stream)) => self.answer(*stream, peer, refusal).await,
+                Ok(Greeting::Plain(stream)) => {
+                    self.answer(stream, peer, |_| Some(needs_tls())).await;
+                }
+                Err(error) => tracing::debug!(%error, "a connection broke"),
+            }
+        };
         tokio::select! {
-            _ = tokio::time::timeout(RESERVED_MAX, self.answer(stream, peer, full)) => {}
+            _ = tokio::time::timeout(RESERVED_MAX, answered) => {}
             () = place.closed() => {}
         }
     }
 
-    /// Answers one request if it asks for health, and refuses any other.
-    async fn answer(&self, stream: TcpStream, peer: Peer, full: Full) {
+    /// Answers one request, unless its path has a refusal.
+    async fn answer<S>(
+        &self,
+        stream: S,
+        peer: Peer,
+        refusal: impl Fn(&str) -> Option<Problem> + Send,
+    ) where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let service = TowerToHyperService::new(self.router.clone());
         let service = service_fn(|mut request: http::Request<Incoming>| {
             request.extensions_mut().insert(peer);
-            let health = is_health(request.uri().path()).then(|| service.call(request));
+            if self.tls.is_some() {
+                request.extensions_mut().insert(OverTls);
+            }
+            let answered = match refusal(request.uri().path()) {
+                Some(refused) => Err(refused.into_response()),
+                None => Ok(service.call(request)),
+            };
             async move {
-                match health {
-                    Some(health) => health.await,
-                    None => Ok(too_many(full).into_response()),
+                match answered {
+                    Ok(answered) => answered.await,
+                    Err(refused) => Ok(refused),
                 }
             }
         });
@@ -179,6 +271,36 @@ impl Front {
             tracing::debug!(%error, "a connection broke");
         }
     }
+}
+
+/// Nothing is refused where the first bytes have told what is asked for.
+fn is_our_path(path: &str) -> Option<Problem> {
+    (!is_health(path)).then(|| too_many(Full::All))
+}
+
+/// What comes in time.
+async fn within<T>(time: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    tokio::time::timeout(time, work).await.unwrap_or_else(|_| {
+        let message = "a connection that said nothing is closed";
+        Err(io::Error::new(io::ErrorKind::TimedOut, message))
+    })
+}
+
+/// Makes the handshake with who speaks TLS.
+async fn greet(tls: &Tls, stream: TcpStream) -> io::Result<Greeting> {
+    let mut first = [0];
+    let length = stream.peek(&mut first).await?;
+    if length > 0 && first[0] != HANDSHAKE {
+        return Ok(Greeting::Plain(stream));
+    }
+    let secure = Secure::accept(tls.config(), stream).await?;
+    Ok(Greeting::Secure(Box::new(secure)))
+}
+
+fn needs_tls() -> Problem {
+    let message = "this port speaks TLS, and the request came without it";
+    Problem::new(StatusCode::BAD_REQUEST, "tls-required", message)
+        .with_hint("Write https:// in place of http:// in the address of the server.")
 }
 
 fn is_health(path: &str) -> bool {

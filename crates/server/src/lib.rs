@@ -22,6 +22,7 @@ pub mod projects;
 pub mod rest;
 mod room;
 mod serve;
+mod tls;
 pub mod triggers;
 
 use std::sync::Arc;
@@ -38,6 +39,7 @@ use kernel::access::Mode;
 pub use console::Serving as ConsoleServing;
 pub use guard::HostPattern;
 pub use serve::serve;
+pub use tls::{Tls, TlsError, TlsFiles};
 
 /// What every handler shares.
 #[derive(Clone)]
@@ -78,6 +80,10 @@ pub struct Settings {
     pub beyond_loopback: bool,
     /// Reverse proxies whose `X-Forwarded-Host`, `-Proto` and `-Prefix` are believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// The certificate, if the listener speaks TLS.
+    pub tls: Option<Arc<Tls>>,
+    /// How long a handshake of TLS may take.
+    pub handshake_time: Duration,
     /// Whether credentials are asked for.
     pub auth: Mode,
     /// To whom the console is served.
@@ -100,6 +106,8 @@ impl Default for Settings {
             hosts: Vec::new(),
             beyond_loopback: false,
             trusted_proxies: Vec::new(),
+            tls: None,
+            handshake_time: Duration::from_secs(10),
             auth: Mode::Open,
             console: ConsoleServing::Auto,
         }

@@ -72,6 +72,9 @@ async fn health(
         );
         warn("evaluations", reason);
     }
+    for reason in api.settings.tls.iter().flat_map(|tls| tls.warnings()) {
+        warn("tls", format!("TLS: {reason}"));
+    }
     for damaged in api.engine.damaged_documents().into_iter().take(QUARANTINED_MAX) {
         let engine::DamagedDocument { kind, name, version, reason } = damaged;
         let reason =
@@ -111,6 +114,7 @@ async fn health(
         "healthResults": receivers,
         "suppressedHealthResults": [],
         "version": api.settings.version,
+        "tls": api.settings.tls.as_ref().map(|tls| json!({ "endsAt": tls.ends_at() * 1000 })),
         "store": store,
         "cached": api.engine.cached(),
         "unfinishedWork": unfinished(&api.engine),

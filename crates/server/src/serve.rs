@@ -1,4 +1,4 @@
-//! The listener: HTTP/1.1 and HTTP/2 without TLS (h2c) on one port.
+//! The listener: HTTP/1.1 and HTTP/2 on one port, over TLS or without it (h2c).
 //!
 //! Every connection is a task of its own, so that whatever goes wrong in one stays there. Their
 //! number, the time they may take to send a request, and the time that a shutdown waits for them are
@@ -20,6 +20,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -27,8 +28,8 @@ use tokio_util::task::TaskTracker;
 
 use crate::Api;
 use crate::connections::{ANSWERED, Bounds, Connection, Connections, Leaving};
-use crate::front::{Arrival, Front};
-use crate::guard::Peer;
+use crate::front::{Arrival, Front, Stream};
+use crate::guard::{OverTls, Peer};
 use crate::problem::Problem;
 use crate::room::{self, Room};
 
@@ -74,6 +75,7 @@ pub async fn serve(
         bodies_max: api.settings.bodies_max.max(api.settings.body_max.saturating_mul(3)),
     });
     let answers = Room::new(api.settings.answers_max);
+    let (tls, handshake_time) = (api.settings.tls.clone(), api.settings.handshake_time);
     let router = crate::router(api);
     let (ending, dropped) = (CancellationToken::new(), CancellationToken::new());
     let connections = TaskTracker::new();
@@ -86,8 +88,11 @@ pub async fn serve(
         others,
         stop: stop.clone(),
         silence_max: HEAD_MAX,
+        tls: tls.clone(),
+        handshake_time,
     };
     front.start()?;
+    let looking = tls.map(|tls| tokio::spawn(tls.keep_looking()));
     let mut shutdown = pin!(shutdown);
     loop {
         let (stream, peer, place): Arrival = tokio::select! {
@@ -95,23 +100,19 @@ pub async fn serve(
             () = &mut shutdown => break,
             Some(arrival) = arriving.recv() => arrival,
         };
-        let stream = match TcpStream::from_std(stream) {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "a connection could not be taken over");
-                continue;
-            }
-        };
         let (ending, dropped) = (ending.clone(), dropped.clone());
         let (router, answers) = (router.clone(), answers.clone());
         connections.spawn(async move {
             let place = Arc::new(place);
             tokio::select! {
-                () = talk(stream, peer, router, ending, &place, &answers) => {}
+                () = take_over(stream, peer, router, ending, &place, &answers) => {}
                 () = place.closed() => {}
                 () = dropped.cancelled() => {}
             }
         });
+    }
+    if let Some(looking) = looking {
+        looking.abort();
     }
     stop.cancel();
     ending.cancel();
@@ -124,19 +125,48 @@ pub async fn serve(
     Ok(())
 }
 
-/// Answers requests on one connection until it is closed, or until `ending` and the request that
-/// is under way then.
-async fn talk(
-    stream: TcpStream,
+/// Answers on a connection that the door has handed on.
+async fn take_over(
+    stream: Stream,
     peer: Peer,
     router: Router,
     ending: CancellationToken,
     place: &Arc<Connection>,
     answers: &Arc<Room>,
 ) {
-    if let Err(error) = stream.set_nodelay(true) {
-        tracing::debug!(%error, "small answers may be late");
+    let refused = |error: io::Error| {
+        tracing::warn!(%error, "a connection could not be taken over");
+    };
+    match stream {
+        Stream::Plain(stream) => match TcpStream::from_std(stream) {
+            Ok(stream) => {
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "small answers may be late");
+                }
+                talk(stream, peer, None, router, ending, place, answers).await;
+            }
+            Err(error) => refused(error),
+        },
+        Stream::Secure(stream) => match stream.attach() {
+            Ok(stream) => talk(stream, peer, Some(OverTls), router, ending, place, answers).await,
+            Err(error) => refused(error),
+        },
     }
+}
+
+/// Answers requests on one connection until it is closed, or until `ending` and the request that
+/// is under way then.
+async fn talk<S>(
+    stream: S,
+    peer: Peer,
+    tls: Option<OverTls>,
+    router: Router,
+    ending: CancellationToken,
+    place: &Arc<Connection>,
+    answers: &Arc<Room>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(BUFFER_MAX);
     builder
@@ -152,6 +182,9 @@ async fn talk(
     let service = service_fn(|mut request: http::Request<Incoming>| {
         begun.store(true, Ordering::Relaxed);
         request.extensions_mut().insert(peer);
+        if let Some(tls) = tls {
+            request.extensions_mut().insert(tls);
+        }
         let hands_out = hands_out(request.uri().path());
         let is_refused = hands_out && answers.is_full();
         let watched = place.request().filter(|_| !is_refused).map(|begun| {

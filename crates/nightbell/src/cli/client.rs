@@ -39,9 +39,13 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .read_timeout(ANSWER_TIMEOUT);
-        if base.scheme() == "http" {
+        let authorities = authorities()?;
+        if base.scheme() == "http" || authorities.is_some() {
             // Loading the certificates of the system takes longer than most commands.
-            builder = builder.tls_certs_only([]);
+            builder = builder.tls_certs_only(authorities.unwrap_or_default());
+        }
+        if let Some(identity) = identity()? {
+            builder = builder.identity(identity);
         }
         if is_local(&base) {
             builder = builder.no_proxy();
@@ -265,9 +269,30 @@ fn unreachable(base: &Url, error: &reqwest::Error) -> Failure {
     while let Some(source) = root.source() {
         root = source;
     }
+    // What the library says of certificates names neither the setting nor the remedy.
+    if let Some(failure) = distrusted(base, &root.to_string()) {
+        return failure;
+    }
     let why = if error.is_timeout() { "it does not answer".to_owned() } else { root.to_string() };
     Failure::new(Exit::Unreachable, format!("cannot reach the server at {base}: {why}"))
         .with_hint("start one with `nightbell serve`, or set NIGHTBELL_URL to where it is")
+}
+
+fn distrusted(base: &Url, root: &str) -> Option<Failure> {
+    let hint = match root {
+        _ if root.contains("UnknownIssuer") || root.contains("not trusted") => {
+            "set NIGHTBELL_CA_FILE to the certificate (PEM) of the authority that signed the server's"
+        }
+        _ if root.contains("CertificateRequired") => {
+            "set NIGHTBELL_CLIENT_CERT to a file with your certificate and its key (PEM)"
+        }
+        _ if root.contains("InvalidContentType") || root.contains("corrupt message") => {
+            "the server may not speak TLS there: write http:// in its address"
+        }
+        _ => return None,
+    };
+    let message = format!("cannot reach the server at {base}: {root}");
+    Some(Failure::new(Exit::Unreachable, message).with_hint(hint))
 }
 
 fn variable(name: &str) -> Option<String> {
@@ -286,6 +311,45 @@ fn credential() -> Result<Option<HeaderValue>, Failure> {
         return Ok(Some(value));
     }
     Ok(None)
+}
+
+/// The file with the authorities that sign the server's certificate.
+const CA_FILE: &str = "NIGHTBELL_CA_FILE";
+/// The file with the certificate to show, and its key.
+const CLIENT_CERT: &str = "NIGHTBELL_CLIENT_CERT";
+
+/// Whom to trust in place of the system's authorities, if that is said.
+fn authorities() -> Result<Option<Vec<reqwest::Certificate>>, Failure> {
+    let Some((file, text)) = file_of(CA_FILE)? else { return Ok(None) };
+    let wrong = |why: String| {
+        Failure::usage(format!("{CA_FILE}: {file} {why}"))
+            .with_hint("write the certificate of the authority in PEM")
+    };
+    let found = reqwest::Certificate::from_pem_bundle(&text);
+    match found.map_err(|error| wrong(format!("is no PEM: {error}")))? {
+        found if found.is_empty() => Err(wrong("holds no certificate".to_owned())),
+        found => Ok(Some(found)),
+    }
+}
+
+/// The certificate to show to a server that asks for one.
+fn identity() -> Result<Option<reqwest::Identity>, Failure> {
+    let Some((file, text)) = file_of(CLIENT_CERT)? else { return Ok(None) };
+    let text = zeroize::Zeroizing::new(text);
+    let identity = reqwest::Identity::from_pem(&text).map_err(|error| {
+        Failure::usage(format!("{CLIENT_CERT}: {file} cannot be used: {error}"))
+            .with_hint("write the certificate and its private key in PEM into one file")
+    })?;
+    Ok(Some(identity))
+}
+
+/// The file that a variable names, and what it holds.
+fn file_of(name: &str) -> Result<Option<(String, Vec<u8>)>, Failure> {
+    let Some(file) = variable(name) else { return Ok(None) };
+    match std::fs::read(&file) {
+        Ok(text) => Ok(Some((file, text))),
+        Err(error) => Err(Failure::usage(format!("{name}: cannot read {file}: {error}"))),
+    }
 }
 
 fn address(flag: Option<&str>) -> String {

@@ -66,6 +66,8 @@ Environment:
   NIGHTBELL_URL          the server, http://127.0.0.1:8080 by default
   CONDUCTOR_SERVER_URL   used if NIGHTBELL_URL is not set
   NIGHTBELL_KEY          the key to use, if the server asks for one (`auth = \"on\"`)
+  NIGHTBELL_CA_FILE      authorities (PEM) to trust for https, in place of the system's
+  NIGHTBELL_CLIENT_CERT  certificate and key (PEM) to show, if the server asks for one
   NO_COLOR               no colours, whatever the value
 
 Exit codes:

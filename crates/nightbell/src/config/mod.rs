@@ -165,6 +165,23 @@ settings! {
     /// The default answers this machine only. `0.0.0.0:8080` answers every network it is in.
     listen: SocketAddr = ["127.0.0.1:8080"];
 
+    /// File with the certificate of this server in PEM, followed by those of its authorities.
+    ///
+    /// With it and `tls_key` the port speaks TLS alone. Both are read again when they change: a
+    /// change that cannot be used leaves the former certificate in force. `off` for no TLS.
+    tls_cert: Option<PathBuf> = ["off"];
+
+    /// File with the private key of `tls_cert` in PEM, without a password.
+    ///
+    /// Only the server's user should be able to read it (mode 600).
+    tls_key: Option<PathBuf> = ["off"];
+
+    /// File with certificates of authorities in PEM: clients need a certificate that one of them signed.
+    ///
+    /// It is asked for beside a key, never in place of one: connections without such a certificate are
+    /// refused, those of health checks as well. `off` lets everybody connect.
+    tls_client_ca: Option<PathBuf> = ["off"];
+
     /// Access control: `on`, `offered` (credentials count if they are sent) or `open` (nobody is asked).
     ///
     /// `auto` is `open` while only this machine can connect. A server that listens beyond it does not

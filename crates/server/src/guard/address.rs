@@ -13,6 +13,10 @@ use super::{Guard, host::Host};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peer(pub(crate) SocketAddr);
 
+/// In the extensions of a request that came over TLS to this very process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OverTls;
+
 /// Which addresses belong to reverse proxies of ours.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Proxies(pub(super) Vec<IpNet>);
@@ -43,6 +47,7 @@ impl Guard {
         };
         let asked = text(HOST.as_str()).filter(|host| host.parse::<Authority>().is_ok());
         let asked = asked.or_else(|| uri.authority().map(Authority::as_str));
+        let own_scheme = if extensions.get::<OverTls>().is_some() { "https" } else { "http" };
         if self.proxies.include(extensions) {
             // A caller may send such a header itself, and not every proxy removes it.
             let ours = |host: &&str| Host::parse(host).is_some_and(|host| self.hosts.allow(&host));
@@ -52,12 +57,12 @@ impl Guard {
             if host.is_some() || (scheme.is_some() && self.public_url.is_none()) {
                 let prefix = prefix.unwrap_or_default().trim_end_matches('/');
                 let host = host.or(asked).unwrap_or("localhost");
-                return format!("{}://{host}{prefix}", scheme.unwrap_or("http"));
+                return format!("{}://{host}{prefix}", scheme.unwrap_or(own_scheme));
             }
         }
         match &self.public_url {
             Some(url) => url.clone(),
-            None => format!("http://{}", asked.unwrap_or("localhost")),
+            None => format!("{own_scheme}://{}", asked.unwrap_or("localhost")),
         }
     }
 }

@@ -17,8 +17,8 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 
-pub(crate) use address::Peer;
 use address::Proxies;
+pub(crate) use address::{OverTls, Peer};
 use host::{Host, Hosts};
 
 pub use host::HostPattern;
@@ -186,8 +186,20 @@ impl Guard {
                 .is_some_and(|public| public.0 == origin.0 && same(origin.1, public.1, origin.0))
     }
 
-    /// Tells browsers what not to do with an answer.
-    pub(crate) fn harden(path: Option<&str>, response: &mut Response) {
+    /// Whether browsers are to know this server by https alone from now on. That holds for every port
+    /// of its name, so it takes `public_url` to say that this is meant.
+    pub(crate) fn is_https_only(&self, request: &Request) -> bool {
+        let is_meant = self.public_url.as_deref().is_some_and(|url| url.starts_with("https://"));
+        let asked = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+        let asked = asked.or_else(|| request.uri().authority().map(Authority::as_str));
+        let over_tls = request.extensions().get::<OverTls>().is_some();
+        is_meant && over_tls && asked.and_then(Host::parse) == self.hosts.public
+    }
+
+    /// Tells browsers what not to do with an answer, and whether to ask by https alone.
+    pub(crate) fn harden(path: Option<&str>, is_https_only: bool, response: &mut Response) {
+        /// 180 days.
+        const HTTPS_ONLY: HeaderValue = HeaderValue::from_static("max-age=15552000");
         const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
         const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
         const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -206,6 +218,9 @@ impl Guard {
         let is_page = path == Some("/docs");
         let is_console = crate::console::is_page(path);
         headers.insert(header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF);
+        if is_https_only {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, HTTPS_ONLY);
+        }
         // Without a referrer browsers call the origin of a page's own forms `null`.
         let referrer = if is_console { SAME_ORIGIN } else { NO_REFERRER };
         headers.insert(header::REFERRER_POLICY, referrer);

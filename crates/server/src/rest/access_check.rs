@@ -196,9 +196,10 @@ fn weaknesses(facts: &Facts) -> Vec<Weakness> {
         add(
             "warning",
             "no-tls",
-            setting("public_url"),
+            setting("tls_cert"),
             "keys travel in clear, unless a proxy before the server has TLS".to_owned(),
-            "Put a reverse proxy with TLS before the server and set `public_url` to its https address.",
+            "Set `tls_cert` and `tls_key`, or put a reverse proxy with TLS before the server and set \
+             `public_url` to its https address.",
         );
     }
     for (key, used) in facts.keys.iter().filter(|(key, _)| key.is_valid(facts.now)) {
@@ -277,7 +278,8 @@ async fn check_access(
     let facts = Facts {
         mode: settings.auth,
         beyond_loopback: settings.beyond_loopback,
-        has_tls: settings.public_url.as_ref().is_some_and(|url| url.starts_with("https://")),
+        has_tls: settings.tls.is_some()
+            || settings.public_url.as_ref().is_some_and(|url| url.starts_with("https://")),
         anonymous: authorizer.anonymous().len(),
         keys: api.engine.access().keys(),
         public_triggers: triggers::public(&api.engine).await?,

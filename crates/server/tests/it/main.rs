@@ -40,6 +40,7 @@ mod state;
 mod support;
 mod tags;
 mod task_queues;
+mod tls;
 mod triggers;
 mod webhooks;
 mod why;

@@ -1,0 +1,351 @@
+//! TLS of the listener: a certificate and its key, read again when their files change.
+//!
+//! The start fails for files that cannot be used. A later change that cannot be used leaves what was
+//! read before in force: the log says so once, and `/health` until it is mended. Everybody who connects
+//! after a change meets the new certificate; connections that are open stay.
+
+mod connection;
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::RwLock;
+use ring::digest::{SHA256, digest};
+use rustls::crypto::ring as provider;
+use rustls::pki_types::pem::{Error as PemError, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer as _;
+use zeroize::Zeroizing;
+
+pub(crate) use connection::{Detached, Secure};
+
+/// Bytes of the largest file that is read.
+const FILE_MAX: u64 = 1 << 20;
+/// How often the files are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// For so long before its end a certificate is warned of.
+const END_NEAR_SECONDS: i64 = 14 * 24 * 60 * 60;
+/// Protocols over TLS, the one that we like best first.
+const PROTOCOLS: [&[u8]; 2] = [connection::HTTP_2, b"http/1.1"];
+
+/// Where the certificate is, and what proves that it is ours.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// The certificate in PEM, and those between it and its authority.
+    pub cert: PathBuf,
+    /// Its private key in PEM, not encrypted.
+    pub key: PathBuf,
+    /// Certificates of authorities in PEM: only clients that one of these has signed can connect.
+    pub client_ca: Option<PathBuf>,
+}
+
+/// Why files cannot be used for TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("{setting}: cannot read {}: {error}", file.display())]
+    Unreadable {
+        /// The setting that names it.
+        setting: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// A file is no PEM, or lacks what it must hold.
+    #[error("{setting}: {} {why}", file.display())]
+    Malformed {
+        /// The setting that names it.
+        setting: &'static str,
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The key is another certificate's.
+    #[error(
+        "tls_key: the key in {} does not belong to the first certificate in {}; write the server's \
+         own certificate first, and those of its authorities after it",
+        key.display(), cert.display()
+    )]
+    Mismatch {
+        /// The file of the certificate.
+        cert: PathBuf,
+        /// The file of the key.
+        key: PathBuf,
+    },
+    /// The certificate does not count now.
+    #[error("tls_cert: the certificate in {} {why}; put a valid one there", file.display())]
+    NotValid {
+        /// The file.
+        file: PathBuf,
+        /// Since when, or from when on.
+        why: String,
+    },
+}
+
+/// What is in force.
+struct InForce {
+    config: Arc<ServerConfig>,
+    /// Seconds since 1970 when the certificate ends.
+    ends_at: i64,
+    /// Of the files that it was read from.
+    seen: Option<[u8; 32]>,
+    /// Why the files as they are now are not in force.
+    broken: Option<String>,
+}
+
+/// TLS of the listener.
+pub struct Tls {
+    files: TlsFiles,
+    in_force: RwLock<InForce>,
+}
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tls").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl Tls {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// They cannot be used, or the certificate has ended or not yet begun.
+    pub fn open(files: TlsFiles) -> Result<Arc<Self>, TlsError> {
+        let contents = Contents::read(&files)?;
+        let (config, ends_at) = contents.config(&files, now())?;
+        let in_force = InForce { config, ends_at, seen: Some(contents.digest()), broken: None };
+        Ok(Arc::new(Self { files, in_force: RwLock::new(in_force) }))
+    }
+
+    /// Looks whether the files have changed, and takes what they hold now, if it can be used. Answers
+    /// whether there is something new.
+    pub fn look(&self) -> bool {
+        let read = Contents::read(&self.files);
+        let seen = read.as_ref().ok().map(Contents::digest);
+        {
+            let in_force = self.in_force.read();
+            // What cannot be used now may be later, without a change: once its time has begun.
+            if in_force.broken.is_none() && seen.is_some() && in_force.seen == seen {
+                return false;
+            }
+        }
+        let loaded = read.and_then(|contents| contents.config(&self.files, now()));
+        let mut in_force = self.in_force.write();
+        match loaded {
+            Ok((config, ends_at)) => {
+                *in_force = InForce { config, ends_at, seen, broken: None };
+                let file = self.files.cert.display();
+                tracing::info!("TLS: the certificate in {file} is in force from now on");
+                true
+            }
+            Err(error) => {
+                let reason = error.to_string();
+                if in_force.broken.as_ref() != Some(&reason) {
+                    tracing::error!("TLS: the former certificate stays in force: {reason}");
+                }
+                in_force.broken = Some(reason);
+                false
+            }
+        }
+    }
+
+    /// Looks every few seconds, for as long as this is polled.
+    pub(crate) async fn keep_looking(self: Arc<Self>) {
+        let mut warned_of = 0;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let tls = self.clone();
+            if tokio::task::spawn_blocking(move || tls.look()).await.is_err() {
+                tracing::error!("TLS: looking at the certificate panicked");
+            }
+            let ends_at = self.in_force.read().ends_at;
+            if ends_at <= now() && warned_of != ends_at {
+                warned_of = ends_at;
+                tracing::error!("TLS: the certificate has ended: clients refuse to connect");
+            }
+        }
+    }
+
+    /// With what the next connection is made.
+    pub(crate) fn config(&self) -> Arc<ServerConfig> {
+        self.in_force.read().config.clone()
+    }
+
+    /// When the certificate ends, in seconds since 1970.
+    pub(crate) fn ends_at(&self) -> i64 {
+        self.in_force.read().ends_at
+    }
+
+    /// What somebody should look at, in words.
+    pub(crate) fn warnings(&self) -> Vec<String> {
+        let in_force = self.in_force.read();
+        let broken = in_force.broken.as_ref();
+        let broken = broken.map(|why| format!("the former certificate stays in force: {why}"));
+        broken.into_iter().chain(end_warning(in_force.ends_at, now())).collect()
+    }
+}
+
+fn end_warning(ends_at: i64, now: i64) -> Option<String> {
+    match ends_at - now {
+        left if left <= 0 => {
+            Some("the certificate has ended: clients refuse to connect".to_owned())
+        }
+        left if left < END_NEAR_SECONDS => {
+            Some(format!("the certificate ends in {} days", left / (24 * 60 * 60)))
+        }
+        _ => None,
+    }
+}
+
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(now.as_secs()).unwrap_or(i64::MAX)
+}
+
+/// The files as they are.
+struct Contents {
+    cert: Vec<u8>,
+    key: Zeroizing<Vec<u8>>,
+    client_ca: Option<Vec<u8>>,
+}
+
+impl Contents {
+    fn read(files: &TlsFiles) -> Result<Self, TlsError> {
+        Ok(Self {
+            cert: read("tls_cert", &files.cert)?,
+            key: Zeroizing::new(read("tls_key", &files.key)?),
+            client_ca: files.client_ca.as_ref().map(|it| read("tls_client_ca", it)).transpose()?,
+        })
+    }
+
+    fn digest(&self) -> [u8; 32] {
+        let parts = [&self.cert, &*self.key, self.client_ca.as_deref().unwrap_or_default()];
+        let hashes: Vec<u8> =
+            parts.iter().flat_map(|part| digest(&SHA256, part).as_ref().to_vec()).collect();
+        digest(&SHA256, &hashes).as_ref().try_into().expect("a hash has 32 bytes")
+    }
+
+    /// What they mean, and when the certificate ends.
+    fn config(&self, files: &TlsFiles, now: i64) -> Result<(Arc<ServerConfig>, i64), TlsError> {
+        let chain = certificates("tls_cert", &files.cert, &self.cert)?;
+        let ends_at = check_time(&files.cert, &chain[0], now)?;
+        let key = key(&files.key, &self.key)?;
+        let crypto = Arc::new(provider::default_provider());
+        let builder = ServerConfig::builder_with_provider(crypto.clone())
+            .with_safe_default_protocol_versions()
+            .expect("the provider has cipher suites for both versions");
+        let builder = match (&files.client_ca, &self.client_ca) {
+            (Some(file), Some(text)) => {
+                let wrong = |why: String| malformed("tls_client_ca", file, why);
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates("tls_client_ca", file, text)? {
+                    let added = roots.add(certificate);
+                    added.map_err(|error| wrong(format!("has a bad certificate: {error}")))?;
+                }
+                let verifier =
+                    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), crypto).build();
+                let verifier =
+                    verifier.map_err(|error| wrong(format!("cannot be used: {error}")))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+            _ => builder.with_no_client_auth(),
+        };
+        let config = builder.with_single_cert(chain, key);
+        let mut config = config.map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                TlsError::Mismatch { cert: files.cert.clone(), key: files.key.clone() }
+            }
+            error => malformed("tls_cert", &files.cert, format!("cannot be used: {error}")),
+        })?;
+        config.alpn_protocols = PROTOCOLS.iter().map(|it| it.to_vec()).collect();
+        // Each reading has tickets of its own: whom a new file shuts out, no old ticket lets in.
+        if let Ok(ticketer) = provider::Ticketer::new() {
+            config.ticketer = ticketer;
+        }
+        Ok((Arc::new(config), ends_at))
+    }
+}
+
+fn malformed(setting: &'static str, file: &Path, why: String) -> TlsError {
+    TlsError::Malformed { setting, file: file.to_owned(), why }
+}
+
+fn read(setting: &'static str, file: &Path) -> Result<Vec<u8>, TlsError> {
+    let unreadable = |error| TlsError::Unreadable { setting, file: file.to_owned(), error };
+    let opened = File::open(file).map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    opened.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_MAX {
+        return Err(malformed(setting, file, format!("has more than {FILE_MAX} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// The certificates of a file; at least one.
+fn certificates(
+    setting: &'static str,
+    file: &Path,
+    text: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
+    let found = found.map_err(|error| malformed(setting, file, format!("is no PEM: {error}")))?;
+    if found.is_empty() {
+        let why = "holds no certificate in PEM ('-----BEGIN CERTIFICATE-----')".to_owned();
+        return Err(malformed(setting, file, why));
+    }
+    Ok(found)
+}
+
+fn key(file: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+    let is_encrypted = text.windows(9).any(|it| it == b"ENCRYPTED");
+    PrivateKeyDer::from_pem_slice(text).map_err(|error| {
+        let why = match error {
+            _ if is_encrypted => {
+                "holds an encrypted key; write it without a password, in a file of mode 600"
+                    .to_owned()
+            }
+            PemError::NoItemsFound => {
+                "holds no private key in PEM ('-----BEGIN PRIVATE KEY-----')".to_owned()
+            }
+            error => format!("is no PEM: {error}"),
+        };
+        malformed("tls_key", file, why)
+    })
+}
+
+/// When a certificate ends, if it counts now.
+fn check_time(file: &Path, certificate: &[u8], now: i64) -> Result<i64, TlsError> {
+    let (_, read) = X509Certificate::from_der(certificate)
+        .map_err(|error| malformed("tls_cert", file, format!("has a bad certificate: {error}")))?;
+    let validity = read.validity();
+    let (begin, end) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+    let not_valid = |why: String| Err(TlsError::NotValid { file: file.to_owned(), why });
+    if end <= now {
+        return not_valid(format!("has expired on {}", validity.not_after));
+    }
+    if begin > now {
+        return not_valid(format!("is not valid before {}", validity.not_before));
+    }
+    Ok(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{END_NEAR_SECONDS, end_warning};
+
+    #[test]
+    fn the_end_of_a_certificate_is_told_two_weeks_before() {
+        assert_eq!(end_warning(END_NEAR_SECONDS, 0), None);
+        let near = end_warning(END_NEAR_SECONDS - 1, 0).expect("it is near");
+        assert!(near.contains("13 days"), "{near}");
+        assert!(end_warning(5, 5).expect("it is over").contains("has ended"));
+    }
+}
