@@ -28,7 +28,7 @@ const RUNS: (&str, &str) = ("run", "runs");
 const INCIDENTS: (&str, &str) = ("incident", "incidents");
 
 /// Every act.
-const ACTS: [Act; 24] = [
+const ACTS: [Act; 25] = [
     act(
         "acknowledge",
         "Acknowledge",
@@ -138,6 +138,7 @@ const ACTS: [Act; 24] = [
     ),
     act("start", "Start", Permission::Run, ("workflow", "workflows"), "Started."),
     act("zone", "", Permission::Read, ("", ""), "Times are shown in this zone."),
+    act("saved", "", Permission::Edit, ("", ""), "Saved: the next check is made by it."),
     act("cancelled", "", Permission::Read, ("", ""), "Nothing was changed."),
 ];
 

@@ -25,6 +25,10 @@ pub(crate) async fn post(cx: &Context<'_>) -> Result<Reply, Failure> {
             let page = crate::page::monitor::try_out(cx, name, Some(file)).await?;
             Ok(Reply::page(cx, &page))
         }
+        ["monitors", name, "edit"] => Ok(match crate::page::monitor::edited(cx, name).await? {
+            Ok(to) => Reply::Moved { to, cookie: None },
+            Err(page) => Reply::page(cx, &page),
+        }),
         ["act"] => perform(cx).await,
         _ => Err(Failure::missing(format!("There is no form at {}", cx.visit.path()))),
     }

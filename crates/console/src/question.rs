@@ -2,6 +2,8 @@
 //!
 //! `status:RUNNING,FAILED name:nightly* version:7 id:… parent:… correlation:… own:yes hello`
 
+use std::collections::BTreeSet;
+
 use engine::search::{Filter, Mark, Search, TextField, TimeField};
 use kernel::{ExecutionId, MachineKind, Timestamp};
 
@@ -16,6 +18,9 @@ pub(crate) struct Question {
     pub(crate) filters: Vec<Filter>,
     pub(crate) statuses: Vec<String>,
     words: Vec<String>,
+    /// Queues and reasons that keep runs; see [`Question::resolve`].
+    pub(crate) queues: Vec<String>,
+    pub(crate) reasons: Vec<String>,
     /// With the runs that Nightbell makes for itself.
     own: bool,
 }
@@ -37,6 +42,14 @@ impl Question {
             let field = match name {
                 "status" => {
                     question.statuses.extend(values().map(|it| it.to_ascii_uppercase()));
+                    continue;
+                }
+                "queue" => {
+                    question.queues.extend(values());
+                    continue;
+                }
+                "why" => {
+                    question.reasons.extend(values());
                     continue;
                 }
                 "name" => TextField::Name,
@@ -61,7 +74,7 @@ impl Question {
                 }
                 _ => {
                     return Err(Failure::wrong(format!("There is no filter '{name}:'")).with_hint(
-                        "There are status:, name:, version:, id:, parent:, correlation: and own:yes; \
+                        "There are status:, name:, version:, id:, parent:, correlation:, why:, queue: and own:yes; \
                          other words are searched in names, inputs, outputs and reasons.",
                     ));
                 }
@@ -69,6 +82,21 @@ impl Question {
             question.filters.push(Filter::In(field, values().collect()));
         }
         Ok(question)
+    }
+
+    /// Turns queues and reasons into the runs that are stuck there now, as far as these are named.
+    pub(crate) fn resolve(&mut self, stuck: &[engine::StuckGroup]) {
+        if self.queues.is_empty() && self.reasons.is_empty() {
+            return;
+        }
+        let fits = |asked: &[String], is: &str| asked.is_empty() || asked.iter().any(|it| it == is);
+        let groups = stuck.iter().filter(|group| {
+            fits(&self.queues, &group.queue) && fits(&self.reasons, group.blocked.code())
+        });
+        let runs: BTreeSet<&str> =
+            groups.flat_map(|group| group.runs.iter().map(ExecutionId::as_str)).collect();
+        let runs = runs.into_iter().map(str::to_owned).collect();
+        self.filters.push(Filter::In(TextField::Id, runs));
     }
 
     /// The search for all that matches; `statuses` may stand for those that were typed.

@@ -20,6 +20,7 @@ use crate::search::{
 use crate::store::{
     AUDIT, AUDIT_FACTOR, Commit, Document, Head, LOG_LINES_MAX, LogLine, MessageKey, Outgoing,
     Pruned, QueueChange, QueueRow, Retention, SampleBlock, Statistics, Store, StoreError, Stored,
+    Tallied,
 };
 
 /// The reference store.
@@ -256,6 +257,23 @@ impl Store for Memory {
 
     async fn search(&self, search: &Search) -> Result<Page, StoreError> {
         self.read("search", |state| state.search(search))
+    }
+
+    async fn tally(&self, search: &Search) -> Result<Option<Vec<Tallied>>, StoreError> {
+        if !search.is_counted() {
+            return Ok(None);
+        }
+        self.read("tally", |state| {
+            let fits = |head: &&Head| {
+                search.machines().any(|machine| head.id.machine() == machine)
+                    && search.filters.iter().all(|filter| holds(filter, head))
+            };
+            let mut counts: BTreeMap<(Arc<str>, Arc<str>), u64> = BTreeMap::new();
+            for head in state.executions.values().map(|entry| &entry.head).filter(fits) {
+                *counts.entry((head.name.clone(), head.status.into())).or_default() += 1;
+            }
+            Some(counts.into_iter().map(|((name, status), count)| (name, status, count)).collect())
+        })
     }
 
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError> {

@@ -4,6 +4,8 @@
 //! counted from the rows themselves, so a limit cannot drift from what it limits, and a slot that
 //! becomes free wakes whoever waits for it.
 
+mod stuck;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use tokio::sync::Notify;
 use crate::gates;
 use crate::histogram::{Histogram, Observed};
 use crate::store::QueueRow;
+pub use stuck::{STUCK_RUNS_MAX, StuckGroup};
 
 /// Names a task across executions.
 pub(crate) type TaskKey = (ExecutionId, u32);

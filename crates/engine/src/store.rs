@@ -95,6 +95,12 @@ pub trait Store: Send + Sync {
     /// [`StoreError::TooBroad`] if no index leads to what is asked and much is stored.
     async fn search(&self, search: &Search) -> Result<Page, StoreError>;
 
+    /// How many head rows match, by name and status, in no order; `None` if what is asked is nothing
+    /// that the store keeps count of, as where [`Search::is_counted`] does not hold.
+    async fn tally(&self, _: &Search) -> Result<Option<Vec<Tallied>>, StoreError> {
+        Ok(None)
+    }
+
     /// One head row.
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError>;
 
@@ -169,6 +175,9 @@ pub trait Store: Send + Sync {
     /// [`StoreError::Closed`].
     async fn close(&self) -> Result<(), StoreError>;
 }
+
+/// The name and the status that rows have in common, and how many they are.
+pub type Tallied = (Arc<str>, Arc<str>, u64);
 
 /// Log lines kept per task.
 pub const LOG_LINES_MAX: usize = 1000;

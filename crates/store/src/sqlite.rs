@@ -37,7 +37,7 @@ use async_trait::async_trait;
 use engine::search::{Page, RecordPage, RecordSearch, Search, words};
 use engine::store::{
     Commit, Document, Head, LogLine, MessageKey, Outgoing, Pruned, QueueRow, Retention,
-    SampleBlock, Space, Statistics, Store, StoreError, Stored, WriteTimes,
+    SampleBlock, Space, Statistics, Store, StoreError, Stored, Tallied, WriteTimes,
 };
 use kernel::{ExecutionId, Record, Timestamp};
 use parking_lot::Mutex;
@@ -391,6 +391,15 @@ impl Store for Sqlite {
             search::search(connection, words, &search)
         };
         Readers::read(&self.readers, self.search_steps_max, find).await
+    }
+
+    async fn tally(&self, search: &Search) -> Result<Option<Vec<Tallied>>, StoreError> {
+        if !search.is_counted() {
+            return Ok(None);
+        }
+        let search = search.clone();
+        self.read(move |connection, words| plan::tallied(connection, words, &search).map(Some))
+            .await
     }
 
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError> {

@@ -20,6 +20,7 @@ mod incidents;
 pub(crate) mod monitor;
 mod monitors;
 mod now;
+mod past;
 mod run;
 mod runs;
 mod schedule;
@@ -68,7 +69,10 @@ pub(crate) async fn show(cx: &Context<'_>) -> Shown {
         ["receivers"] => deliveries::receivers(cx).await,
         ["receivers", name] => deliveries::receiver(cx, name).await,
         ["runs"] => runs::show(cx).await,
-        ["runs", id] => run::show(cx, id).await,
+        ["runs", id] => match cx.visit.query.get("at") {
+            Some(at) => past::show(cx, id, at).await,
+            None => run::show(cx, id).await,
+        },
         ["runs", id, "with", other] => compare::show(cx, id, other).await,
         ["batches"] => batches::show(cx, None),
         ["batches", id] => batches::show(cx, Some(id)),

@@ -1,6 +1,7 @@
 //! Now: what rings, is late, is stuck, is not told, has changed, and what comes next. Each line leads
 //! to the page that answers it.
 
+use engine::Blocked;
 use kernel::Timestamp;
 use kernel::access::Permission;
 use maud::{Markup, html};
@@ -18,19 +19,11 @@ use crate::visit::{encoded, href};
 const LINES: usize = 6;
 /// How far back missed firings are told, in milliseconds.
 const DAY: i64 = 86_400_000;
-/// A queue that waits longer without a poll is stuck, in milliseconds.
-const STUCK_AFTER: i64 = 60_000;
 
 /// What there is to tell, and how much of it.
 struct Section {
     count: u64,
     lines: Vec<Markup>,
-}
-
-impl Section {
-    fn none() -> Self {
-        Self { count: 0, lines: Vec::new() }
-    }
 }
 
 pub(super) async fn show(cx: &Context<'_>) -> Shown {
@@ -108,33 +101,26 @@ async fn late(cx: &Context<'_>) -> Result<Section, crate::Failure> {
     Ok(Section { count: count(&found, "totalHits"), lines: lines.collect() })
 }
 
-/// Queues in which tasks wait and that nobody polls, longest list first.
+/// What runs are stuck at: queues that nobody polls and limits that are reached, the most tasks first.
 fn stuck(cx: &Context<'_>) -> Section {
-    let queues = cx.engine.queues();
-    let now = cx.clock.now;
-    let mut waiting: Vec<(u64, Markup)> = Vec::new();
-    for queue in queues.states().into_iter().filter(|queue| queue.waiting > 0) {
-        let last = queues.polls(Some(&queue.name)).into_iter().map(|poll| poll.at).max();
-        if last.is_some_and(|last| now.since(last) < STUCK_AFTER) {
-            continue;
-        }
-        let line = html! {
-            @if let Some(last) = last {
-                "no worker has polled " code { (queue.name) } " since " (cx.clock.when(last))
-            } @else {
-                "no worker has polled " code { (queue.name) } " since the server started"
+    let groups = cx.engine.queues().stuck(cx.clock.now);
+    let lines = groups.iter().take(LINES).map(|group| {
+        let runs = format!("/console/runs?q={}", encoded(&super::runs::stuck_words(group)));
+        let count = piece::counted(group.runs.len() as u64, !group.has_more);
+        html! {
+            @match &group.blocked {
+                Blocked::NeverPolled => { "no worker has polled " code { (group.queue) } " since the server started" }
+                Blocked::NotPolledSince(last) => { "no worker has polled " code { (group.queue) } " since " (cx.clock.when(*last)) }
+                Blocked::Concurrency { limit } => { "the limit of " (limit) " at once is reached at " code { (group.queue) } }
+                Blocked::Rate { limit, window_seconds, .. } => { "the rate limit of " (limit) " per " (window_seconds) " s is reached at " code { (group.queue) } }
+                Blocked::Behind { .. } => { code { (group.queue) } }
             }
-            " · " (queue.waiting) " tasks wait · "
-            a href={ "/console/system/queues?q=" (encoded(&queue.name)) } { "queue" }
-        };
-        waiting.push((queue.waiting, line));
-    }
-    if waiting.is_empty() {
-        return Section::none();
-    }
-    waiting.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
-    let count = waiting.len() as u64;
-    Section { count, lines: waiting.into_iter().take(LINES).map(|(_, line)| line).collect() }
+            " · " a href=(runs) { (count) @if count == "1" { " run" } @else { " runs" } }
+            @if let Some(oldest) = group.oldest { " · oldest " (cx.clock.ago(oldest)) }
+            " · " a href={ "/console/system/queues?q=" (encoded(&group.queue)) } { "queue" }
+        }
+    });
+    Section { count: groups.len() as u64, lines: lines.collect() }
 }
 
 async fn not_told(cx: &Context<'_>) -> Result<Section, crate::Failure> {

@@ -7,7 +7,7 @@ use kernel::{ExecutionId, MachineKind, Timestamp};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{Page, Shown, data, history, task, timeline};
+use super::{Page, Shown, data, history, past, task, timeline};
 use crate::clock::length;
 use crate::shell::Place;
 use crate::value::{at, cut, list, said, text};
@@ -117,7 +117,7 @@ pub(super) async fn show(cx: &Context<'_>, id: &str) -> Shown {
         "history" | "timeline" | "tasks" | "graph" if brief.is_code => {
             history::of_code(cx, id).await?
         }
-        "history" => history::view(cx, id).await?,
+        "history" => past::commits(cx, id).await?,
         "data" => data::view(cx, id, brief.is_code).await?,
         "logs" => task::logs(cx, id).await?,
         _ => picture(cx, id).await?,

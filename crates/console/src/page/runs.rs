@@ -1,6 +1,11 @@
 //! Runs: a list of heads with cursors, with what can be chosen and how many there are of it.
 
-use engine::search::{COUNTED_MAX, Counting};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use engine::StuckGroup;
+use engine::search::{COUNTED_MAX, Counting, Filter, Search, TextField};
 use engine::store::Head;
 use kernel::MachineKind;
 use kernel::access::Permission;
@@ -16,6 +21,8 @@ use crate::{Context, Failure, piece};
 
 /// Statuses that can be chosen.
 const STATUSES: [&str; 6] = ["RUNNING", "PAUSED", "FAILED", "TIMED_OUT", "TERMINATED", "COMPLETED"];
+/// Names and reasons that can be chosen.
+const FACETS_MAX: usize = 8;
 /// Open runs of a page whose reason is read.
 const REASONS_MAX: usize = 50;
 /// Searches that are kept as links.
@@ -29,7 +36,9 @@ const SAVED: [(&str, &str); 4] = [
 pub(super) async fn show(cx: &Context<'_>) -> Shown {
     let asked = &cx.visit.query;
     let typed = asked.get("q").unwrap_or_default();
-    let question = Question::read(typed)?;
+    let mut question = Question::read(typed)?;
+    let stuck = cx.engine.queues().stuck(cx.clock.now);
+    question.resolve(&stuck);
     let store = cx.engine.store();
     let mut rows = store.search(&question.page(asked.get("after"))?).await?.rows;
     let has_more = rows.len() as u64 > ROWS;
@@ -47,7 +56,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
                 @for (name, query) in SAVED { a href={ "/console/runs?q=" (encoded(query)) } { (name) } " " }
             }
         }
-        (facets(cx, &question, typed).await?)
+        (facets(cx, &question, typed, &stuck).await?)
         @if rows.is_empty() {
             @if typed.is_empty() {
                 (piece::nothing_yet("no workflow has been started", "nightbell run start NAME"))
@@ -67,38 +76,104 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
     Ok(page.same_as(json, "nightbell run list").on("run"))
 }
 
-/// How many runs there are of each status, and of each kind of name found on this page.
-async fn facets(cx: &Context<'_>, question: &Question, typed: &str) -> Result<Markup, Failure> {
+/// How many runs there are of each status, of each name and at each thing that keeps them, over what is
+/// searched for.
+async fn facets(
+    cx: &Context<'_>,
+    question: &Question,
+    typed: &str,
+    stuck: &[StuckGroup],
+) -> Result<Markup, Failure> {
     let store = cx.engine.store();
-    let others: Vec<&str> =
-        typed.split_whitespace().filter(|word| !word.starts_with("status:")).collect();
-    let with = |status: &str| {
-        let mut words = others.clone();
-        let filter = format!("status:{status}");
-        words.push(&filter);
+    // The typed words without some filters, and with others instead.
+    let with = |without: &[&str], instead: &str| {
+        let is_kept = |word: &&str| !without.iter().any(|name| word.starts_with(name));
+        let words = typed.split_whitespace().filter(is_kept).chain(instead.split_whitespace());
+        let words: Vec<&str> = words.collect();
         format!("/console/runs?q={}", encoded(&words.join(" ")))
     };
-    let mut counts = Vec::new();
-    for status in STATUSES {
-        let mut search = question.search(&[status.to_owned()]);
-        (search.size, search.counting) = (1, Counting::Far);
-        let total = store.search(&search).await?.total;
-        let is_exact = search.is_counted() || total < COUNTED_MAX;
-        counts.push((status, piece::counted(total, is_exact)));
+    let any = question.search(&[]);
+    let (mut statuses, mut names) = (Vec::new(), BTreeMap::<Arc<str>, u64>::new());
+    if let Some(tallied) = store.tally(&Search { counting: Counting::Far, ..any.clone() }).await? {
+        let of =
+            |status: &str| tallied.iter().filter(|(_, it, _)| **it == *status).map(|it| it.2).sum();
+        statuses.extend(STATUSES.map(|status| (status, piece::counted(of(status), true))));
+        let chosen = |status: &str| {
+            question.statuses.is_empty() || question.statuses.iter().any(|it| it == status)
+        };
+        for (name, _, count) in tallied.iter().filter(|(_, status, _)| chosen(status)) {
+            *names.entry(name.clone()).or_default() += count;
+        }
+    } else {
+        for status in STATUSES {
+            let (total, is_exact) = counted(cx, question.search(&[status.to_owned()])).await?;
+            statuses.push((status, piece::counted(total, is_exact)));
+        }
     }
+    let mut names: Vec<(Arc<str>, u64)> = names.into_iter().collect();
+    names.sort_by_key(|(_, count)| Reverse(*count));
+    let more_names = names.len().saturating_sub(FACETS_MAX);
+    let reasons = kept_by(cx, question, stuck).await?;
     Ok(html! {
         ul.facets aria-label="Status" {
-            li { a href={ "/console/runs?q=" (encoded(&others.join(" "))) }
-                aria-current=[question.statuses.is_empty().then_some("true")] { "any status" } }
-            @for (status, count) in &counts {
+            li { a href=(with(&["status:"], "")) aria-current=[question.statuses.is_empty().then_some("true")] { "any status" } }
+            @for (status, count) in &statuses {
                 li {
-                    a href=(with(status)) aria-current=[question.statuses.iter().any(|it| it == status).then_some("true")] {
+                    a href=(with(&["status:"], &format!("status:{status}"))) aria-current=[question.statuses.iter().any(|it| it == status).then_some("true")] {
                         (piece::status(status)) " " (count)
                     }
                 }
             }
         }
+        @if names.len() > 1 {
+            ul.facets aria-label="Name" {
+                @for (name, count) in names.iter().take(FACETS_MAX) {
+                    li { a href=(with(&["name:"], &format!("name:{name}"))) { (cut(name, 60)) } " " (piece::counted(*count, true)) }
+                }
+                @if more_names > 0 { li.faint { "and " (more_names) " more names" } }
+            }
+        }
+        @if !reasons.is_empty() {
+            ul.facets aria-label="Reason" {
+                @for (group, count) in &reasons {
+                    li { a href=(with(&["why:", "queue:"], &stuck_words(group))) { (group.blocked.code()) " " (cut(&group.queue, 60)) } " " (count) }
+                }
+            }
+        }
     })
+}
+
+/// How many runs a search finds, and whether these are all.
+async fn counted(cx: &Context<'_>, mut search: Search) -> Result<(u64, bool), Failure> {
+    (search.size, search.counting) = (1, Counting::Far);
+    let total = cx.engine.store().search(&search).await?.total;
+    Ok((total, search.is_counted() || total < COUNTED_MAX))
+}
+
+/// The groups at which runs that are searched for are stuck, and how many of them are.
+async fn kept_by<'a>(
+    cx: &Context<'_>,
+    question: &Question,
+    stuck: &'a [StuckGroup],
+) -> Result<Vec<(&'a StuckGroup, String)>, Failure> {
+    let mut reasons = Vec::new();
+    for group in stuck.iter().take(FACETS_MAX) {
+        let mut search = question.search(&question.statuses);
+        let runs = group.runs.iter().map(|id| id.as_str().to_owned()).collect();
+        search.filters.push(Filter::In(TextField::Id, runs));
+        let (total, _) = counted(cx, search).await?;
+        if total > 0 {
+            reasons.push((group, piece::counted(total, !group.has_more)));
+        }
+    }
+    Ok(reasons)
+}
+
+/// The words that find the runs of a group.
+pub(super) fn stuck_words(group: &StuckGroup) -> String {
+    let is_word = !group.queue.contains(|it: char| it.is_whitespace() || it == ',');
+    let queue = if is_word { format!(" queue:{}", group.queue) } else { String::new() };
+    format!("why:{}{queue}", group.blocked.code())
 }
 
 /// Why each open run of the page waits, by the place of its row.

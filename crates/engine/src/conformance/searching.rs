@@ -1,5 +1,7 @@
 //! Search: filters, stars, order, pages, free text.
 
+use std::sync::Arc;
+
 use kernel::{ExecutionId, MachineKind};
 
 use super::differential::Dice;
@@ -45,6 +47,34 @@ async fn five(store: &dyn Store) {
     for head in heads {
         create(store, head).await;
     }
+}
+
+/// What a store keeps count of by name and status is what a search finds.
+pub(super) async fn what_is_tallied_is_what_is_found(store: &dyn Store) {
+    five(store).await;
+    let closed = Filter::Closed(false);
+    let reports = Filter::In(TextField::Name, vec!["report".to_owned()]);
+    for filters in [vec![], vec![closed.clone()], vec![reports], vec![closed, Filter::TopLevel]] {
+        let search = Search { filters, size: 100, ..Search::default() };
+        let Some(mut tallied) = store.tally(&search).await.expect("the store answers") else {
+            return;
+        };
+        let mut found: Vec<(Arc<str>, Arc<str>, u64)> = Vec::new();
+        for head in store.search(&search).await.expect("search works").rows {
+            let same = found
+                .iter_mut()
+                .find(|(name, status, _)| *name == head.name && **status == *head.status);
+            match same {
+                Some((_, _, count)) => *count += 1,
+                None => found.push((head.name.clone(), head.status.into(), 1)),
+            }
+        }
+        tallied.sort();
+        found.sort();
+        assert_eq!(tallied, found, "{:?}", search.filters);
+    }
+    let by_text = Search { free_text: Some("report".to_owned()), ..Search::default() };
+    assert_eq!(store.tally(&by_text).await.expect("the store answers"), None);
 }
 
 /// Ids found, in order; `five` stands for the one with a UUID.

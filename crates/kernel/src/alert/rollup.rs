@@ -476,9 +476,9 @@ mod tests {
         let (mut even, mut odd, mut all) = (Times::default(), Times::default(), Times::default());
         for ms in 1..=1000 {
             if ms % 2 == 0 {
-                even.add(ms)
+                even.add(ms);
             } else {
-                odd.add(ms)
+                odd.add(ms);
             }
             all.add(ms);
         }

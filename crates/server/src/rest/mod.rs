@@ -12,6 +12,7 @@ mod environment;
 mod event;
 mod execute;
 pub mod extract;
+mod facets;
 pub(crate) mod metadata;
 mod monitor;
 pub mod query;
@@ -41,6 +42,7 @@ pub(crate) fn router() -> Routes {
         .merge(execute::routes())
         .merge(summary::routes())
         .merge(why::routes())
+        .merge(facets::routes())
         .merge(bulk::routes())
         .merge(metadata::routes().layer(Extension(registering.clone())))
         .merge(tags::routes().layer(Extension(registering)))

@@ -121,13 +121,14 @@ fn explain(engine: &Engine, id: &ExecutionId, waiting: &mut Waiting, queue: &str
     let Some(blocked) = engine.queues().blocked(&(id.clone(), waiting.sequence), now) else {
         return;
     };
-    (waiting.code, waiting.reason) = sentence(&blocked, queue);
+    (waiting.code, waiting.reason) = blocked_words(&blocked, queue);
     if let Blocked::Rate { until, .. } = blocked {
         waiting.until = Some(until);
     }
 }
 
-fn sentence(blocked: &Blocked, queue: &str) -> (&'static str, String) {
+/// What keeps a task from being handed out: a word, and a sentence.
+pub(crate) fn blocked_words(blocked: &Blocked, queue: &str) -> (&'static str, String) {
     match blocked {
         Blocked::NeverPolled => {
             let reason = format!("no worker has polled '{queue}' since the server started");

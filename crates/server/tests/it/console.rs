@@ -427,6 +427,41 @@ async fn with_access_control_a_page_shows_and_does_what_its_reader_may() {
 }
 
 #[tokio::test]
+async fn a_monitor_is_edited_in_a_form_that_says_what_is_wrong_where() {
+    let (browser, _) = seeded().await;
+    let send = async |name: &str, text: &str, does: &str| {
+        let encoded = text
+            .replace('%', "%25")
+            .replace('&', "%26")
+            .replace('+', "%2B")
+            .replace('\n', "%0D%0A");
+        let headers = [("content-type", "application/x-www-form-urlencoded")];
+        let form = format!("definition={encoded}&does={does}");
+        browser.send(Method::POST, &format!("/console/monitors/{name}/edit"), &headers, &form).await
+    };
+    let every = async || {
+        browser.server.get("/api/monitors/web").await.ok()["definition"]["schedule"]["every"]
+            .clone()
+    };
+    let wrong = send("web", "http: http://127.0.0.1:1/\nevery: soon", "save").await;
+    assert_eq!(wrong.status, StatusCode::BAD_REQUEST);
+    is_whole("/console/monitors/web/edit", &wrong);
+    assert!(
+        wrong.text.contains("line 2, column") && wrong.text.contains("every: soon</textarea>"),
+        "{}",
+        wrong.text
+    );
+    let good = "http: http://127.0.0.1:1/\nevery: 12h";
+    let checked = send("web", good, "check").await;
+    assert!(checked.text.contains("Nothing is wrong with it"), "{}", checked.text);
+    assert_eq!(every().await, 86_400_000, "nothing is saved yet");
+    let saved = send("web", good, "save").await;
+    assert_eq!(saved.status, StatusCode::SEE_OTHER, "{}", saved.text);
+    assert_eq!(saved.headers["location"], "/console/monitors/web?said=saved");
+    assert_eq!(every().await, 43_200_000);
+}
+
+#[tokio::test]
 async fn a_status_page_is_for_anybody_and_names_nothing_of_what_runs() {
     let server = Server::new().await;
     let file = json!({ "monitors": {

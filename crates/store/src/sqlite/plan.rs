@@ -11,12 +11,14 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 
 use engine::search::{Filter, Mark, Search, Sort, SortField, TextField, TimeField};
+use engine::store::Tallied;
 use kernel::MachineKind;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, ToSql, params_from_iter};
 
 use super::commit::machine;
 use super::named::{self, Listed};
+use super::names::Words;
 use super::search::{Bound, Condition, of_kind};
 
 /// What is asked of rows in the order of creation.
@@ -193,6 +195,27 @@ pub(super) fn counted(
     kind: MachineKind,
 ) -> rusqlite::Result<u64> {
     Ok(groups(connection, filters, kind)?.values().map(|group| group.fit).sum())
+}
+
+/// How many rows fit filters by which all rows are counted, by name and status.
+pub(super) fn tallied(
+    connection: &Connection,
+    words: &Words,
+    search: &Search,
+) -> rusqlite::Result<Vec<Tallied>> {
+    let mut tallied = Vec::new();
+    for kind in search.machines() {
+        for ((name, status), group) in groups(connection, &search.filters, kind)? {
+            if group.fit > 0 {
+                tallied.push((
+                    words.of(connection, name)?,
+                    words.of(connection, status)?,
+                    group.fit,
+                ));
+            }
+        }
+    }
+    Ok(tallied)
 }
 
 /// Rows of one index in the order of the list, a few at a time.

@@ -5,8 +5,10 @@ mod code;
 mod control;
 mod fork;
 mod list;
+mod past;
 mod show;
 mod start;
+mod stuck;
 mod watch;
 mod why;
 
@@ -36,6 +38,26 @@ pub(crate) enum Verb {
     Why {
         /// Id of the run
         id: String,
+    },
+    /// List what runs are stuck at: queues that nobody polls and limits, with how many runs and since when
+    Stuck,
+    /// List the commits of a run: when each was made, and what it did
+    History {
+        /// Id of the run
+        id: String,
+        /// The number of the first commit; the first that is kept by default
+        #[arg(long, value_name = "COMMIT")]
+        from: Option<u64>,
+        /// Commits to list
+        #[arg(long, default_value_t = 100)]
+        size: u32,
+    },
+    /// Print a run as JSON as it stood after one of its commits, with what it waited for then
+    At {
+        /// Id of the run
+        id: String,
+        /// The number of the commit; `run history` lists them
+        commit: u64,
     },
     /// Print what the tasks of a run logged
     Logs {
@@ -126,6 +148,12 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         },
         Verb::Watch(arguments) => watch::run(&arguments, client, output).await,
         Verb::Why { id } => why::run(&id, client, output).await,
+        Verb::History { id, from, size } => past::history(&id, from, size, client, output).await,
+        Verb::At { id, commit } => {
+            let path = ["workflow", &id, "at", &commit.to_string()];
+            output.json(&client.get(&path).send().await?.value()?)
+        }
+        Verb::Stuck => stuck::run(client, output).await,
         Verb::Logs { id, task } => match show::logs(&id, task.as_deref(), client, output).await {
             Err(error) => {
                 let instead = format!("see `nightbell orchestration show {id} --history`");

@@ -281,10 +281,18 @@ fn with(mut before: File, file: File) -> File {
     before
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(rename_all = "camelCase")]
+struct PutParams {
+    /// Only tell what is wrong with it.
+    #[serde(default)]
+    dry_run: bool,
+}
+
 /// Defines one monitor (YAML or JSON): what stands under its name in a file.
 #[utoipa::path(
     put, path = "/api/monitors/{name}", tag = "monitors", request_body = String,
-    params(("name" = String, Path, description = "The name of the monitor")),
+    params(("name" = String, Path, description = "The name of the monitor"), PutParams),
     responses(
         (status = 200, description = "What came of it", body = serde_json::Value),
         (status = 400, description = "Everything that is wrong with it; nothing is changed"),
@@ -294,6 +302,7 @@ fn with(mut before: File, file: File) -> File {
 async fn put_one(
     State(api): State<Api>,
     Path(name): Path<String>,
+    Query(params): Query<PutParams>,
     RawBody(body): RawBody,
 ) -> Result<Json<Value>, Problem> {
     let lines = text_of(&body)?.lines().map(|line| format!("    {line}\n"));
@@ -309,6 +318,9 @@ async fn put_one(
     for problem in &mut loaded.problems {
         problem.line = problem.line.saturating_sub(2).max(1);
         problem.column = problem.column.saturating_sub(4).max(1);
+    }
+    if params.dry_run {
+        return Ok(Json(verdict(&loaded)));
     }
     let (file, warnings) = taken(loaded)?;
     let applied = api.engine.apply_monitors(&source, with(before, file)).await?;

@@ -4,6 +4,7 @@ mod control;
 mod elsewhere;
 mod fork;
 mod messages;
+mod past;
 mod read;
 mod rehearse;
 mod start;
@@ -30,4 +31,5 @@ pub(super) fn routes() -> Routes {
         .merge(fork::routes())
         .merge(rehearse::routes())
         .merge(messages::routes())
+        .merge(past::routes())
 }
