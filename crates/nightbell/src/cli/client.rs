@@ -280,8 +280,12 @@ fn unreachable(base: &Url, error: &reqwest::Error) -> Failure {
 
 fn distrusted(base: &Url, root: &str) -> Option<Failure> {
     let hint = match root {
-        _ if root.contains("UnknownIssuer") || root.contains("not trusted") => {
+        // An authority that was made anew under its old name signs in another way.
+        _ if root.contains("UnknownIssuer") || root.contains("BadSignature") => {
             "set NIGHTBELL_CA_FILE to the certificate (PEM) of the authority that signed the server's"
+        }
+        _ if root.contains("invalid peer certificate") => {
+            "check the address in NIGHTBELL_URL; whoever runs the server replaces its certificate"
         }
         _ if root.contains("CertificateRequired") => {
             "set NIGHTBELL_CLIENT_CERT to a file with your certificate and its key (PEM)"
