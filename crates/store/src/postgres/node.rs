@@ -204,7 +204,7 @@ pub(super) async fn join(
 fn taken(options: &PostgresOptions, holder: &Holder) -> StoreError {
     StoreError::Unavailable(format!(
         "{options} is in use by another server: {}. A store has one server for now; stop that one, \
-         or wait for it with --standby",
+         or wait for it with --standby on",
         holder.name
     ))
 }
