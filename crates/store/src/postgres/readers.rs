@@ -22,7 +22,7 @@ use crate::text::lasting;
 /// How long a read waits for a database that restarts.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long an answer may take.
-const ANSWER_MAX: Duration = Duration::from_secs(60);
+const ANSWER_MAX: Duration = Duration::from_mins(1);
 
 /// What is to be read.
 #[derive(Clone, Copy)]
