@@ -193,6 +193,17 @@ impl Vitals {
 }
 
 impl Engine {
+    /// Whether requests should come to this server now, from memory at once.
+    ///
+    /// # Errors
+    /// Why they should not: it is shutting down, or the store may not be its own any more.
+    pub fn ready(&self) -> Result<(), String> {
+        if self.inner.stopped_at.get().is_some() {
+            return Err("the server is shutting down".to_owned());
+        }
+        self.inner.store.ready()
+    }
+
     /// How the server is.
     pub fn health(&self) -> Health {
         let (vitals, now) = (&self.inner.vitals, self.now());

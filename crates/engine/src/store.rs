@@ -171,6 +171,15 @@ pub trait Store: Send + Sync {
         None
     }
 
+    /// Whether this process may write now, as far as is known without asking; if not, the reason.
+    ///
+    /// # Errors
+    /// Why it may not: another process owns the store, or nothing has confirmed lately that this
+    /// one does.
+    fn ready(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// Writes what is pending, checkpoints and closes. Further calls answer
     /// [`StoreError::Closed`].
     async fn close(&self) -> Result<(), StoreError>;

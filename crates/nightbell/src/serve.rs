@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -11,7 +11,7 @@ use engine::store::{Retention, Store};
 use engine::{Engine, Parts, SampleOptions, SystemClock};
 use kernel::access::Mode;
 use server::{Api, Settings, Tls, TlsFiles};
-use store::Sqlite;
+use store::{Postgres, PostgresOptions, Sqlite};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -28,6 +28,8 @@ pub(crate) struct Server {
     pub(crate) engine: Engine,
     pub(crate) api: Api,
     listener: TcpListener,
+    /// The store, if it is one that another server may take over.
+    shared: Option<Arc<Postgres>>,
     /// How this process calls others, under the one policy that knows where it listens itself.
     calls: tasks::http::Settings,
 }
@@ -121,7 +123,7 @@ impl Server {
         let mut settings = task_settings(config);
         robopager.configure(&mut settings);
         if config.standby {
-            stand_by(config).await;
+            stand_by(config).await?;
         }
         // The port first: a second server must not touch the store.
         let listener = TcpListener::bind(config.listen)
@@ -131,7 +133,7 @@ impl Server {
         settings.http.outgoing.policy().listeners.add(listener.local_addr()?);
         let calls = settings.http.clone();
         tell_of_proxies();
-        let store = open_store(config)?;
+        let (store, shared) = open_store(config).await?;
         let key = secret_key::find(config, &*store).await?;
         let engine = Engine::open(Parts {
             store,
@@ -164,7 +166,7 @@ impl Server {
             ..Settings::default()
         };
         let api = Api { engine: engine.clone(), settings: Arc::new(settings) };
-        Ok(Self { engine, api, listener, calls })
+        Ok(Self { engine, api, listener, shared, calls })
     }
 
     /// Where it listens.
@@ -191,16 +193,34 @@ impl Server {
             );
         }
         let engine = self.engine.clone();
+        let lost = Arc::new(OnceLock::new());
+        let (shared, seen) = (self.shared, lost.clone());
         let stop = async move {
-            stop.told().await;
-            tracing::info!("finishing what is being done");
+            tokio::select! {
+                () = stop.told() => tracing::info!("finishing what is being done"),
+                why = lost_store(shared) => {
+                    let _ = seen.set(why);
+                }
+            }
             // Long polls and synchronous executions are answered now, or they would hold us up.
             engine.stop();
         };
         let served = server::serve(self.listener, self.api, stop).await;
+        if let Some(why) = lost.get() {
+            // Whatever is still being done cannot be written any more, and is begun again elsewhere.
+            anyhow::bail!("{why}");
+        }
         self.engine.close().await.context("the store cannot be closed")?;
         tracing::info!("stopped");
         served.context("the port failed")
+    }
+}
+
+/// Returns once the store is not this server's any more, with the reason.
+async fn lost_store(shared: Option<Arc<Postgres>>) -> String {
+    match shared {
+        Some(store) => store.lost().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -257,20 +277,34 @@ const STANDBY_LOOK: Duration = Duration::from_millis(500);
 
 /// Returns once no other process has the store. Of several that stand by one gets it; the others
 /// end with an error, to be started again by whatever started them.
-async fn stand_by(config: &Config) {
-    let StoreUrl::Sqlite(path) = &config.store else { return };
-    if store::is_taken(path) {
-        tracing::info!("standing by: {} is in use by another server", path.display());
-    }
-    while store::is_taken(path) {
+async fn stand_by(config: &Config) -> anyhow::Result<()> {
+    let mut told = false;
+    while is_taken(&config.store).await? {
+        if !told {
+            tracing::info!("standing by: {} is in use by another server", config.store);
+            told = true;
+        }
         tokio::time::sleep(STANDBY_LOOK).await;
     }
+    Ok(())
+}
+
+async fn is_taken(store: &StoreUrl) -> anyhow::Result<bool> {
+    match store {
+        StoreUrl::Sqlite(path) => Ok(store::is_taken(path)),
+        StoreUrl::Postgres(url) => Ok(Postgres::is_taken(&postgres_options(url)?).await),
+    }
+}
+
+fn postgres_options(url: &str) -> anyhow::Result<PostgresOptions> {
+    PostgresOptions::parse(url).map_err(anyhow::Error::msg)
 }
 
 /// Bytes of a request around its payload.
 const BODY_SLACK: usize = 64 << 10;
 
-fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+/// Opens the store; a shared one also as what tells when it is lost.
+async fn open_store(config: &Config) -> anyhow::Result<(Arc<dyn Store>, Option<Arc<Postgres>>)> {
     match &config.store {
         StoreUrl::Sqlite(path) => {
             make_folder(path)?;
@@ -281,10 +315,13 @@ fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
             };
             let store = Sqlite::open(path, &options)?;
             exposed::tell_of_file(path, "payloads of workflows");
-            Ok(store)
+            Ok((store, None))
         }
-        StoreUrl::Postgres(_) => {
-            anyhow::bail!("this build keeps its data in SQLite only: use --store sqlite:FILE")
+        StoreUrl::Postgres(url) => {
+            let options = postgres_options(url)?;
+            let store = Postgres::open(&options).await.context("the store cannot be opened")?;
+            tracing::info!("the store is {options}");
+            Ok((store.clone(), Some(store)))
         }
     }
 }

@@ -22,6 +22,7 @@ pub(crate) fn routes() -> Routes {
     Routes::new()
         .on(Need::Public, routes!(health))
         .on(Need::Public, routes!(api_health))
+        .on(Need::Public, routes!(ready))
         .on(Need::Public, routes!(version))
 }
 
@@ -167,6 +168,27 @@ fn store_health(statistics: &Statistics) -> Value {
 )]
 async fn api_health(state: State<Api>, last: State<Arc<LastSaid>>, actor: Actor) -> Response {
     health(state, last, actor).await
+}
+
+/// Tells whether requests should be sent here, for load balancers.
+///
+/// It should not be while the server shuts down, nor while a shared store has not confirmed lately
+/// that this server owns it. It says nothing about what the server does; that is `/health`.
+#[utoipa::path(
+    get, path = "/health/ready", tag = "operations",
+    responses(
+        (status = 200, description = "They should", body = serde_json::Value),
+        (status = 503, description = "They should not, and why", body = serde_json::Value),
+    )
+)]
+async fn ready(State(api): State<Api>) -> Response {
+    match api.engine.ready() {
+        Ok(()) => Json(json!({ "ready": true })).into_response(),
+        Err(reason) => {
+            let body = Json(json!({ "ready": false, "reason": reason }));
+            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+        }
+    }
 }
 
 /// Tells the version.

@@ -34,7 +34,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use engine::search::{Page, RecordPage, RecordSearch, Search, words};
+use engine::search::{Page, RecordPage, RecordSearch, Search};
 use engine::store::{
     Commit, Document, Head, LogLine, MessageKey, Outgoing, Pruned, QueueRow, Retention,
     SampleBlock, Space, Statistics, Store, StoreError, Stored, Tallied, WriteTimes,
@@ -44,6 +44,7 @@ use parking_lot::Mutex;
 use rusqlite::{Connection, params};
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::text::distinct_words;
 use checkpoint::Checkpoints;
 use chores::Chores;
 use fault::Stop;
@@ -547,14 +548,6 @@ impl Drop for Sqlite {
             let _ = writer.join();
         }
     }
-}
-
-/// The distinct words of a text, in the form that the index takes: apart by spaces.
-fn distinct_words(text: &str) -> String {
-    let mut distinct: Vec<_> = words(text).collect();
-    distinct.sort_unstable();
-    distinct.dedup();
-    distinct.join(" ")
 }
 
 /// The file that stands beside `path` with `suffix` at its name's end.

@@ -33,6 +33,7 @@ mod screen;
 mod secret;
 mod silence;
 mod status_page;
+mod store;
 mod table;
 mod task;
 mod test;
@@ -240,6 +241,9 @@ Examples:
     /// The audit ledger: who changed what, who was refused, and who came in
     #[command(subcommand)]
     Audit(audit::Verb),
+    /// The store: the place where everything is kept
+    #[command(subcommand)]
+    Store(store::Verb),
     /// Print the settings of the server as a commented file
     Config(config::Arguments),
     /// Print the version
@@ -268,6 +272,10 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
     match command {
         ClientCommand::Config(arguments) => return config::run(&arguments, &output),
         ClientCommand::Test(arguments) => return test::run(&arguments, &output),
+        ClientCommand::Store(verb) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            return runtime.block_on(store::run(verb, &output));
+        }
         ClientCommand::Version => {
             let version = env!("CARGO_PKG_VERSION");
             return match format {
@@ -309,7 +317,10 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Grant(verb) => grant::run(verb, &client, &output).await,
             ClientCommand::Auth(verb) => auth::run(verb, &client, &output).await,
             ClientCommand::Role(verb) => role::run(verb, &client, &output).await,
-            ClientCommand::Test(_) | ClientCommand::Config(_) | ClientCommand::Version => Ok(()),
+            ClientCommand::Test(_)
+            | ClientCommand::Store(_)
+            | ClientCommand::Config(_)
+            | ClientCommand::Version => Ok(()),
         }
     })
 }

@@ -177,7 +177,7 @@ fn lists_come_from_every_source() {
 fn a_password_is_never_shown() {
     let env = |name: &str| {
         (name == "NIGHTBELL_STORE")
-            .then(|| "postgres://me:hunter2@db/x?sslpassword=hunter2".to_owned())
+            .then(|| "postgres://me:hunter2@db/x?password=hunter2".to_owned())
     };
     let (config, effective) = Config::load_with_origins(&Flags::default(), env, None).unwrap();
     let shown = format!("{config:?} {effective:?} {}", config.store);

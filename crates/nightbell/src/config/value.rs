@@ -108,12 +108,9 @@ impl fmt::Debug for StoreUrl {
     }
 }
 
-impl Value for StoreUrl {
-    const NAME: &'static str = "URL";
-    const HINT: &'static str = "write sqlite:FILE or postgres://USER@HOST/DATABASE";
-
-    fn read(given: &Given) -> Result<Self, String> {
-        let text = given.one()?;
+impl StoreUrl {
+    /// Reads it; the error says nothing that may be a password.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             return match path {
@@ -122,16 +119,22 @@ impl Value for StoreUrl {
             };
         }
         if text.starts_with("postgres://") || text.starts_with("postgresql://") {
-            return match reqwest::Url::parse(text) {
-                Ok(_) => Ok(Self::Postgres(text.to_owned())),
-                // The text may hold a password, so it is not repeated.
-                Err(error) => Err(format!("the PostgreSQL URL is not valid: {error}")),
-            };
+            // The text may hold a password, so it is not repeated.
+            return store::PostgresOptions::parse(text).map(|_| Self::Postgres(text.to_owned()));
         }
         match text.split_once(':') {
             Some((scheme, _)) => Err(format!("there is no store of the kind `{scheme}`")),
             None => Err(format!("`{text}` does not say which kind of store")),
         }
+    }
+}
+
+impl Value for StoreUrl {
+    const NAME: &'static str = "URL";
+    const HINT: &'static str = "write sqlite:FILE or postgres://USER@HOST/DATABASE";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        Self::parse(given.one()?)
     }
 
     fn shown(&self) -> String {

@@ -13,6 +13,9 @@ mod clock;
 mod console;
 mod crash;
 mod crash_ringing;
+#[path = "../../../store/tests/it/database.rs"]
+#[allow(dead_code, reason = "the tests of the store use what this one does not")]
+mod database;
 #[path = "../../src/dev/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tour uses what the test does not")]
 mod dev;
@@ -27,6 +30,7 @@ mod live;
 mod monitoring;
 mod monitors;
 mod observability;
+mod postgres;
 mod proxy;
 mod real_cli;
 mod reload;

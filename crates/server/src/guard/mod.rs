@@ -37,10 +37,11 @@ const PING_SIGNAL: &str = "/ping/{key}/{signal}";
 
 /// Pages that may be opened by a link on another site: they show nothing of what runs here, or what
 /// any monitoring system reads, and have no effects.
-const PAGES: [&str; 7] = [
+const PAGES: [&str; 8] = [
     "/docs",
     "/openapi.json",
     "/health",
+    "/health/ready",
     "/api/health",
     "/metrics",
     "/api/version",

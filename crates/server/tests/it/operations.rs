@@ -29,6 +29,16 @@ async fn health_tells_what_the_store_holds() {
 }
 
 #[tokio::test]
+async fn readiness_ends_with_the_shutdown() {
+    let server = Server::new().await;
+    assert_eq!(server.get("/health/ready").await.ok(), json!({ "ready": true }));
+    server.engine.stop();
+    let ready = server.get("/health/ready").await;
+    assert_eq!(ready.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(ready.json()["reason"], "the server is shutting down");
+}
+
+#[tokio::test]
 async fn the_version_is_plain_text() {
     let answer = Server::new().await.get("/api/version").await;
     assert!(answer.content_type.starts_with("text/plain"), "{answer:?}");

@@ -3,10 +3,10 @@
 //! A row holds a small number in their place. A word is never removed, so what was looked up once
 //! stays true; only words of a transaction that was rolled back must be forgotten.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
 use rusqlite::{Connection, OptionalExtension};
 
 /// Words remembered in memory before all are forgotten and looked up again.
@@ -65,18 +65,4 @@ impl Words {
         words.insert(number, word.clone());
         Ok(word)
     }
-}
-
-/// A status word for as long as the process lives.
-///
-/// The protocol's status words are few and constant, so keeping each for ever is bounded.
-pub(super) fn lasting(word: &str) -> &'static str {
-    static KEPT: Mutex<BTreeSet<&'static str>> = Mutex::new(BTreeSet::new());
-    let mut kept = KEPT.lock();
-    if let Some(word) = kept.get(word) {
-        return word;
-    }
-    let lasting: &'static str = Box::leak(word.into());
-    kept.insert(lasting);
-    lasting
 }

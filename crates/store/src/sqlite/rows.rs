@@ -5,7 +5,8 @@ use kernel::Timestamp;
 use rusqlite::{Connection, Row};
 
 use super::key::Key;
-use super::names::{Words, lasting};
+use super::names::Words;
+use crate::text::lasting;
 
 /// The columns of a head row, in the order that [`head`] reads.
 pub(super) const HEAD: &str = "e.key, e.version, e.name, e.definition_version, e.status, e.closed, \

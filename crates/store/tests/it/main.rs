@@ -3,6 +3,8 @@
 mod conformance;
 mod cost;
 mod crash;
+mod database;
 mod given;
 mod golden;
+mod postgres;
 mod sqlite;

@@ -1,0 +1,387 @@
+//! Who owns the store: a row of `node` with a lease, and the rows of `fence` that its batches lock.
+//!
+//! Clocks decide when somebody takes over, never whether that is safe: whoever was declared dead has
+//! no row in `fence`, and nothing of what it still sends is written. One process at a time, for now:
+//! it owns every partition.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use engine::store::StoreError;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_postgres::Row;
+use tokio_postgres::types::Type;
+
+use super::fault::{Kind, explain};
+use super::options::PostgresOptions;
+use super::schema::Identity;
+use super::session::{Begin, Session, Statement, bind};
+
+/// The format of histories that this release writes and reads.
+const FORMAT: i32 = 1;
+/// Between two looks at who owns the store.
+const LOOK: Duration = Duration::from_millis(150);
+/// An expired owner must have been silent for so long before our eyes: after an outage of the
+/// database everybody's lease is over, and the owner beats again at once.
+const SILENT: Duration = Duration::from_millis(1_200);
+/// How long what an evicted owner has under way may hold up the eviction.
+const STALLED: Duration = Duration::from_millis(250);
+/// Connections that write.
+pub(super) const LANES: i16 = 2;
+
+/// The lane of commits.
+pub(super) const COMMITS: i16 = 0;
+/// The lane of everything else.
+pub(super) const CHORES: i16 = 1;
+
+/// What this process is in the database.
+pub(super) struct Node {
+    pub(super) incarnation: i64,
+    pub(super) identity: Identity,
+    lease: Duration,
+    /// Until when the lease is known to last, in milliseconds since `began`, by our own clock and
+    /// counted from before the beat was sent.
+    good_until: AtomicU64,
+    began: Instant,
+    lost: watch::Sender<Option<String>>,
+}
+
+impl Node {
+    fn new(incarnation: i64, identity: Identity, lease: Duration, sent: Instant) -> Arc<Self> {
+        let node = Self {
+            incarnation,
+            identity,
+            lease,
+            good_until: AtomicU64::new(0),
+            began: sent,
+            lost: watch::Sender::new(None),
+        };
+        node.beaten(sent);
+        Arc::new(node)
+    }
+
+    fn beaten(&self, sent: Instant) {
+        let until = sent.duration_since(self.began) + self.lease * 3 / 4;
+        self.good_until.fetch_max(until.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Why this process may not serve now, if so.
+    pub(super) fn doubt(&self) -> Option<String> {
+        if let Some(why) = self.lost.borrow().clone() {
+            return Some(why);
+        }
+        let now = self.began.elapsed().as_millis() as u64;
+        let late = now.checked_sub(self.good_until.load(Ordering::Relaxed)).filter(|it| *it > 0)?;
+        Some(format!(
+            "the database has not confirmed for {} ms that this process owns the store",
+            u128::from(late) + (self.lease * 3 / 4).as_millis()
+        ))
+    }
+
+    /// Notes that the store belongs to somebody else, or may be another one.
+    pub(super) fn lose(&self, why: &str) {
+        self.lost.send_if_modified(|lost| {
+            let is_first = lost.is_none();
+            if is_first {
+                tracing::error!("the store is lost to this process: {why}");
+                *lost = Some(why.to_owned());
+            }
+            is_first
+        });
+    }
+
+    /// Fails once the store is lost.
+    pub(super) fn still_owns(&self) -> Result<(), StoreError> {
+        match &*self.lost.borrow() {
+            Some(why) => Err(StoreError::Unavailable(why.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns once the store is lost, with the reason.
+    pub(super) async fn lost(&self) -> String {
+        let mut lost = self.lost.subscribe();
+        match lost.wait_for(Option::is_some).await {
+            Ok(why) => why.clone().unwrap_or_default(),
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// The statement that every write begins with: it fails if this process was evicted, and holds
+    /// an eviction up until the write is done.
+    pub(super) fn fence(&self, schema: &str, lane: i16) -> Statement<'static> {
+        Statement::new(
+            format!(
+                "SELECT 1 / count(*) FROM (SELECT 1 FROM {schema}.fence \
+                 WHERE node = $1 AND lane = $2 FOR NO KEY UPDATE) f"
+            ),
+            vec![bind(self.incarnation, Type::INT8), bind(lane, Type::INT2)],
+        )
+    }
+}
+
+/// What the log and the error say about whoever was evicted.
+pub(super) const EVICTED: &str = "another server has taken the store over; this one writes nothing \
+                                  more and must be started anew";
+
+/// Somebody who owns the store.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Holder {
+    pub(super) incarnation: i64,
+    pub(super) name: String,
+    /// Milliseconds until its lease is over; negative afterwards.
+    pub(super) left: i64,
+    /// Its lease as the database wrote it: another one each beat.
+    alive_until: String,
+}
+
+/// Whoever owns the store now, alive or not.
+pub(super) async fn holders(session: &Session, schema: &str) -> Result<Vec<Holder>, StoreError> {
+    let asked = Statement::new(
+        format!(
+            "SELECT incarnation, name, (extract(epoch FROM alive_until - clock_timestamp()) \
+             * 1000)::bigint, alive_until::text FROM {schema}.node ORDER BY incarnation"
+        ),
+        Vec::new(),
+    );
+    let rows = session.query(&asked).await.map_err(|error| explain(&error))?;
+    let holder = |row: &Row| Holder {
+        incarnation: row.get(0),
+        name: row.get(1),
+        left: row.get(2),
+        alive_until: row.get(3),
+    };
+    Ok(rows.iter().map(holder).collect())
+}
+
+/// Makes this process the owner of the store. Waits for the lease of one that was killed to be over;
+/// one that goes on beating keeps it.
+///
+/// # Errors
+/// [`StoreError::Unavailable`] if another process has it.
+pub(super) async fn join(
+    session: &Session,
+    options: &PostgresOptions,
+    identity: &Identity,
+) -> Result<Arc<Node>, StoreError> {
+    let schema = options.quoted_schema();
+    let began = Instant::now();
+    let mut first: Option<Holder> = None;
+    loop {
+        let holders = holders(session, &schema).await?;
+        let Some(holder) = holders.into_iter().next() else {
+            let sent = Instant::now();
+            if let Some(incarnation) = enter(session, options).await? {
+                return Ok(Node::new(incarnation, identity.clone(), options.lease, sent));
+            }
+            // Somebody else was faster.
+            continue;
+        };
+        let seen = first.get_or_insert_with(|| {
+            if holder.left > 0 {
+                tracing::info!(
+                    "{options} was last used by {}: waiting whether it is still there",
+                    holder.name
+                );
+            }
+            Holder { name: holder.name.clone(), alive_until: holder.alive_until.clone(), ..holder }
+        });
+        if seen.incarnation != holder.incarnation || seen.alive_until != holder.alive_until {
+            return Err(taken(options, &holder));
+        }
+        if holder.left < 0 && began.elapsed() >= SILENT {
+            evict(session, &schema, &holder).await?;
+            first = None;
+            continue;
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn taken(options: &PostgresOptions, holder: &Holder) -> StoreError {
+    StoreError::Unavailable(format!(
+        "{options} is in use by another server: {}. A store has one server for now; stop that one, \
+         or wait for it with --standby on",
+        holder.name
+    ))
+}
+
+/// Inserts our rows, if nobody else's are there.
+async fn enter(session: &Session, options: &PostgresOptions) -> Result<Option<i64>, StoreError> {
+    let schema = options.quoted_schema();
+    let statements = [
+        // One at a time.
+        Statement::new(format!("SELECT 1 FROM {schema}.cluster FOR UPDATE"), Vec::new()),
+        Statement::new(
+            format!(
+                "INSERT INTO {schema}.node (name, release, format_max, alive_until, ready) \
+                 SELECT $1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond', true \
+                 WHERE NOT EXISTS (SELECT 1 FROM {schema}.node) RETURNING incarnation"
+            ),
+            vec![
+                bind(options.name.clone(), Type::TEXT),
+                bind(env!("CARGO_PKG_VERSION"), Type::TEXT),
+                bind(FORMAT, Type::INT4),
+                bind(options.lease.as_millis() as f64, Type::FLOAT8),
+            ],
+        ),
+        Statement::new(
+            format!(
+                "INSERT INTO {schema}.fence (node, lane) SELECT n.incarnation, l \
+                 FROM {schema}.node n, generate_series(0, {}) l ON CONFLICT DO NOTHING",
+                LANES - 1
+            ),
+            Vec::new(),
+        ),
+        Statement::new(
+            format!(
+                "UPDATE {schema}.partition p SET owner = n.incarnation, epoch = p.epoch + 1 \
+                 FROM {schema}.node n WHERE NOT EXISTS \
+                 (SELECT 1 FROM {schema}.node o WHERE o.incarnation = p.owner)"
+            ),
+            Vec::new(),
+        ),
+    ];
+    let rows = session.transact(Begin::Chore, &statements).await;
+    let rows = rows.map_err(|failure| explain(&failure.error))?;
+    Ok(rows[1].first().map(|row| row.get(0)))
+}
+
+/// Removes an owner whose lease is over, with its rows in `fence`: what it has under way is waited
+/// for, and ended if it stalls.
+async fn evict(session: &Session, schema: &str, holder: &Holder) -> Result<(), StoreError> {
+    let incarnation = || bind(holder.incarnation, Type::INT8);
+    let gone = |table: &str| {
+        let sql = format!(
+            "DELETE FROM {schema}.{table} WHERE node IN (SELECT $1::bigint WHERE NOT EXISTS \
+             (SELECT 1 FROM {schema}.node WHERE incarnation = $1))"
+        );
+        Statement::new(sql, vec![incarnation()])
+    };
+    let statements = [
+        Statement::new(
+            format!("SELECT set_config('lock_timeout', '{}', true)", STALLED.as_millis()),
+            Vec::new(),
+        ),
+        Statement::new(
+            format!(
+                "DELETE FROM {schema}.node WHERE incarnation = $1 AND alive_until < clock_timestamp()"
+            ),
+            vec![incarnation()],
+        ),
+        gone("fence"),
+        Statement::new(
+            format!(
+                "UPDATE {schema}.partition SET owner = NULL WHERE owner = $1 AND NOT EXISTS \
+                 (SELECT 1 FROM {schema}.node WHERE incarnation = $1)"
+            ),
+            vec![incarnation()],
+        ),
+    ];
+    match session.transact(Begin::Chore, &statements).await {
+        Ok(_) => {
+            tracing::info!("took the store over from {}, whose lease is over", holder.name);
+            Ok(())
+        }
+        // What holds the rows is a transaction of the dead that stalls.
+        Err(failure) if failure.kind() == Kind::Again => end_stalled(session, schema, holder).await,
+        Err(failure) => Err(explain(&failure.error)),
+    }
+}
+
+/// Ends the connections that hold the rows of an owner in `fence`.
+async fn end_stalled(session: &Session, schema: &str, holder: &Holder) -> Result<(), StoreError> {
+    // Their transactions hold a lock on the table, and each other's do, too: those of the dead are
+    // all there are while nobody else has joined.
+    let end = Statement::new(
+        format!(
+            "SELECT pg_terminate_backend(l.pid) FROM pg_locks l \
+             WHERE l.relation = '{schema}.fence'::regclass AND l.mode = 'RowShareLock' \
+             AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) \
+             AND l.pid <> pg_backend_pid() AND l.granted"
+        ),
+        Vec::new(),
+    );
+    let ended = session.query(&end).await.map_err(|error| explain(&error))?;
+    tracing::warn!(
+        "ended {} stalled connections of {}, whose lease is over",
+        ended.len(),
+        holder.name
+    );
+    Ok(())
+}
+
+/// Gives the store back.
+pub(super) async fn leave(session: &Session, schema: &str, node: &Node) {
+    let mine = || vec![bind(node.incarnation, Type::INT8)];
+    let statements = [
+        Statement::new(format!("DELETE FROM {schema}.node WHERE incarnation = $1"), mine()),
+        Statement::new(format!("DELETE FROM {schema}.fence WHERE node = $1"), mine()),
+        Statement::new(
+            format!("UPDATE {schema}.partition SET owner = NULL WHERE owner = $1"),
+            mine(),
+        ),
+    ];
+    if let Err(failure) = session.transact(Begin::Chore, &statements).await {
+        // The lease runs out by itself.
+        let error = super::fault::text(&failure.error);
+        tracing::warn!(error, "the store could not be given back; the next server waits for it");
+    }
+}
+
+/// Keeps the lease until the store is lost or closed.
+pub(super) async fn beat(
+    node: Arc<Node>,
+    options: PostgresOptions,
+    session: Arc<Mutex<Option<Session>>>,
+) {
+    let schema = options.quoted_schema();
+    let sql = format!(
+        "UPDATE {schema}.node SET alive_until = clock_timestamp() + $2 * interval '1 millisecond' \
+         WHERE incarnation = $1 RETURNING 1"
+    );
+    let pause = options.lease / 4;
+    loop {
+        let sent = Instant::now();
+        let held = session.lock().take();
+        let connected = match held {
+            Some(held) if !held.is_closed() => Ok(held),
+            _ => Session::open(&options).await,
+        };
+        let outcome = match connected {
+            Ok(held) => {
+                let beat = [Statement::new(
+                    sql.as_str(),
+                    vec![
+                        bind(node.incarnation, Type::INT8),
+                        bind(options.lease.as_millis() as f64, Type::FLOAT8),
+                    ],
+                )];
+                let limit = Duration::from_secs(3);
+                match tokio::time::timeout(limit, held.transact(Begin::Beat, &beat)).await {
+                    Ok(Ok(rows)) => {
+                        session.lock().replace(held);
+                        Ok(!rows[0].is_empty())
+                    }
+                    Ok(Err(failure)) => Err(explain(&failure.error)),
+                    Err(_) => Err(StoreError::Unavailable("no answer in time".to_owned())),
+                }
+            }
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(true) => {
+                node.beaten(sent);
+                tokio::time::sleep_until(sent + pause).await;
+            }
+            Ok(false) => return node.lose(EVICTED),
+            Err(error) => {
+                tracing::debug!(%error, "the store did not confirm the lease");
+                tokio::time::sleep((pause / 4).min(Duration::from_millis(250))).await;
+            }
+        }
+    }
+}

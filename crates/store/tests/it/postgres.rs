@@ -1,0 +1,270 @@
+//! What is peculiar to a store in PostgreSQL: one owner, broken connections, crashes, other layouts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use engine::conformance::{differ, exercise, survive};
+use engine::memory::Memory;
+use engine::store::{Store, StoreError};
+use futures_util::future::join_all;
+use kernel::ExecutionId;
+use store::{Postgres, PostgresOptions};
+use tokio_postgres::{Client, NoTls};
+
+use crate::database::{Database, shared};
+use crate::given::commit;
+
+const TABLES: &str = "execution, history, brief, word, plan, pin, queue, message, document, record, \
+                      log, sample";
+
+async fn open(options: &PostgresOptions) -> Arc<Postgres> {
+    Postgres::open(options).await.expect("it opens")
+}
+
+async fn refused(options: &PostgresOptions) -> String {
+    Postgres::open(options).await.map(|_| ()).expect_err("it is refused").to_string()
+}
+
+/// A connection beside the store's.
+async fn client(database: &Database) -> Client {
+    let (client, connection) =
+        tokio_postgres::connect(&database.url(), NoTls).await.expect("the server answers");
+    tokio::spawn(connection);
+    client
+}
+
+/// Removes all that is in the tables.
+async fn empty(database: &Database, schema: &str) {
+    let tables: Vec<_> = TABLES.split(", ").map(|table| format!("{schema}.{table}")).collect();
+    let sql = format!("TRUNCATE {} RESTART IDENTITY", tables.join(", "));
+    client(database).await.batch_execute(&sql).await.expect("they can be emptied");
+}
+
+#[tokio::test]
+async fn postgres_conforms() {
+    let Some(database) = shared().await else { return };
+    let (schema, options) = database.fresh();
+    // One schema for all: it takes longer to make the tables than to use them.
+    let last = tokio::sync::Mutex::new(None::<Arc<Postgres>>);
+    exercise(async || {
+        let mut last = last.lock().await;
+        if let Some(store) = last.take() {
+            store.close().await.expect("it closes");
+            empty(database, &schema).await;
+        }
+        last.insert(open(&options).await).clone() as Arc<dyn Store>
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn postgres_survives_being_reopened() {
+    let Some(database) = shared().await else { return };
+    let (_, options) = database.fresh();
+    let kills = AtomicBool::new(false);
+    survive(open(&options).await, async |store| {
+        // Closed the first time; the second time it just ends, as a process that is killed.
+        if !kills.swap(true, Ordering::Relaxed) {
+            store.close().await.expect("it closes");
+        }
+        drop(store);
+        open(&options).await as Arc<dyn Store>
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn postgres_answers_as_memory_does() {
+    let Some(database) = shared().await else { return };
+    let (schema, options) = database.fresh();
+    for seed in 0..3 {
+        let store = open(&options).await;
+        differ(seed, 200, &*store, &Memory::new()).await;
+        store.close().await.expect("it closes");
+        empty(database, &schema).await;
+    }
+}
+
+#[tokio::test]
+async fn a_second_server_is_refused_while_the_first_lives() {
+    let Some(database) = shared().await else { return };
+    let (schema, options) = database.fresh();
+    let store = open(&options).await;
+    assert!(Postgres::is_taken(&options).await);
+    assert_eq!(store.ready(), Ok(()));
+    let told = refused(&options).await;
+    let expected =
+        format!("schema {schema} of database postgres at 127.0.0.1 is in use by another");
+    assert!(told.contains(&expected), "{told}");
+    assert!(told.contains(&format!("process {}", std::process::id())), "{told}");
+    store.close().await.expect("it closes");
+    assert!(!Postgres::is_taken(&options).await, "it was given back at once");
+    open(&options).await.close().await.expect("it closes");
+}
+
+#[tokio::test]
+async fn who_was_evicted_writes_nothing_more() {
+    let Some(database) = shared().await else { return };
+    let (schema, options) = database.fresh();
+    let store = open(&options).await;
+    store.commit(commit("one", 0, "[]".to_owned())).await.expect("it owns the store");
+    // What another server does when the lease is over.
+    let evict = format!("BEGIN; DELETE FROM {schema}.node; DELETE FROM {schema}.fence; COMMIT");
+    client(database).await.batch_execute(&evict).await.expect("it can be evicted");
+    let late = store.commit(commit("one", 1, "[]".to_owned())).await;
+    assert!(
+        matches!(&late, Err(StoreError::Unavailable(why)) if why.contains("taken the store over"))
+    );
+    let late = store.put_documents(Vec::new()).await;
+    assert!(matches!(late, Err(StoreError::Unavailable(_))), "{late:?}");
+    assert!(store.lost().await.contains("taken the store over"));
+    assert!(store.ready().is_err());
+    let second = open(&options).await;
+    let stored = second.load(&ExecutionId::new("one")).await.expect("it loads");
+    assert_eq!(stored.map(|it| it.version), Some(1), "nothing came after the eviction");
+    // Closing the first takes nothing from the second.
+    store.close().await.expect("it closes");
+    second.commit(commit("one", 1, "[]".to_owned())).await.expect("it owns the store");
+}
+
+#[tokio::test]
+async fn a_stalled_transaction_of_the_dead_is_ended() {
+    let Some(database) = shared().await else { return };
+    let (schema, options) = database.fresh();
+    let store = open(&options).await;
+    let stalled = client(database).await;
+    let lock = format!("BEGIN; SELECT 1 FROM {schema}.fence FOR NO KEY UPDATE");
+    stalled.batch_execute(&lock).await.expect("it locks");
+    drop(store);
+    open(&options).await.close().await.expect("it took the store over");
+    assert!(stalled.batch_execute("SELECT 1").await.is_err(), "it was ended");
+}
+
+#[tokio::test]
+async fn databases_that_will_not_do_are_refused() {
+    let Some(database) = shared().await else { return };
+    let (schema, options) = database.fresh();
+    open(&options).await.close().await.expect("it closes");
+    let client = client(database).await;
+    client.batch_execute(&format!("UPDATE {schema}.cluster SET tables = 1000")).await.expect("SQL");
+    let told = refused(&options).await;
+    assert!(told.contains("later release (tables of version 1000"), "{told}");
+
+    let (schema, options) = database.fresh();
+    let foreign = format!("CREATE SCHEMA {schema}; CREATE TABLE {schema}.execution (day date)");
+    client.batch_execute(&foreign).await.expect("SQL");
+    let told = refused(&options).await;
+    assert!(told.contains("tables of another program"), "{told}");
+    let left = format!("SELECT count(*) FROM pg_tables WHERE schemaname = '{schema}'");
+    let left = client.query_one(&left, &[]).await.expect("SQL").get::<_, i64>(0);
+    assert_eq!(left, 1, "nothing half made is left");
+
+    let lax = format!("{}?options=-c%20synchronous_commit%3Doff", database.url());
+    let told = refused(&PostgresOptions::parse(&lax).expect("the URL is right")).await;
+    assert!(told.contains("synchronous_commit is off"), "{told}");
+
+    let away = PostgresOptions::parse("postgres://nobody@127.0.0.1:1/none").expect("a URL");
+    let told = refused(&away).await;
+    assert!(told.contains("unavailable: PostgreSQL"), "{told}");
+}
+
+#[tokio::test]
+async fn several_that_make_the_tables_at_once_make_them_once() {
+    let Some(database) = shared().await else { return };
+    let (_, options) = database.fresh();
+    for outcome in join_all((0..4).map(|_| Postgres::init(&options))).await {
+        assert_eq!(outcome, Ok(()));
+    }
+    open(&options).await.close().await.expect("it closes");
+}
+
+/// Commits to executions until told to stop; gives how many commits of each were acknowledged, and
+/// how many were refused because the store was away.
+async fn work(store: &Postgres, lane: u32, stop: &AtomicBool) -> (u64, u32) {
+    let id = format!("lane {lane}");
+    let (mut version, mut refused) = (0, 0);
+    while !stop.load(Ordering::Relaxed) {
+        match store.commit(commit(&id, version, format!("[\"{id}\",{version}]"))).await {
+            Ok(()) => version += 1,
+            Err(StoreError::Unavailable(_)) => {
+                refused += 1;
+                // It may be there or not: that is to be looked up.
+                if let Ok(stored) = store.load(&ExecutionId::new(&*id)).await {
+                    version = stored.map_or(0, |it| it.version);
+                }
+            }
+            Err(error) => panic!("{id} at {version}: {error}"),
+        }
+    }
+    (version, refused)
+}
+
+/// Checks that the store holds what was acknowledged, each commit once, in order.
+async fn holds(store: &Postgres, lanes: &[(u64, u32)]) {
+    for (lane, (version, _)) in lanes.iter().enumerate() {
+        let id = format!("lane {lane}");
+        let stored =
+            store.load(&ExecutionId::new(&*id)).await.expect("it loads").expect("it is there");
+        assert_eq!(stored.version, *version, "{id}");
+        let expected: Vec<_> = (0..*version).map(|n| format!("[\"{id}\",{n}]")).collect();
+        assert_eq!(stored.history, expected, "{id}");
+    }
+}
+
+/// Waits until so many commits more are there.
+async fn progress(store: &Postgres, commits: u64) {
+    let done = async || store.write_times().expect("it measures").transactions.observed().count();
+    let from = done().await;
+    while done().await < from + commits {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn terminated_connections_lose_nothing_and_nobody_notices() {
+    let Some(database) = shared().await else { return };
+    let (schema, options) = database.fresh();
+    let store = open(&options).await;
+    let stop = AtomicBool::new(false);
+    let harm = async {
+        let client = client(database).await;
+        for _ in 0..5 {
+            progress(&store, 20).await;
+            // Those that have a lock on a table of this test.
+            let end = format!(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE relation = \
+                 '{schema}.fence'::regclass AND pid <> pg_backend_pid()"
+            );
+            while client.query(&end, &[]).await.expect("SQL").is_empty() {}
+        }
+        progress(&store, 20).await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (lanes, ()) = tokio::join!(join_all((0..6).map(|lane| work(&store, lane, &stop))), harm);
+    assert!(
+        lanes.iter().all(|(_, refused)| *refused == 0),
+        "every outcome is found out: {lanes:?}"
+    );
+    holds(&store, &lanes).await;
+    store.close().await.expect("it closes");
+}
+
+#[tokio::test]
+async fn a_killed_database_loses_nothing_acknowledged() {
+    let Some(database) = Database::start().await else { return };
+    let (_, options) = database.fresh();
+    let store = open(&options).await;
+    let stop = AtomicBool::new(false);
+    let harm = async {
+        for _ in 0..3 {
+            progress(&store, 30).await;
+            database.crash().await;
+        }
+        progress(&store, 30).await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    let (lanes, ()) = tokio::join!(join_all((0..6).map(|lane| work(&store, lane, &stop))), harm);
+    holds(&store, &lanes).await;
+    store.close().await.expect("it closes");
+}
