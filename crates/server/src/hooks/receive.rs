@@ -338,8 +338,18 @@ async fn begin_allowed(
     name: &str,
 ) -> Result<kernel::ExecutionId, Problem> {
     let author = request.acts_as.clone();
-    engine.must_allow(author.as_deref(), Permission::Run, ActsOn::Workflow(name)).await?;
-    begin(engine, request).await
+    match engine.must_allow(author.as_deref(), Permission::Run, ActsOn::Workflow(name)).await {
+        // Who that is, is nothing for other systems.
+        Err(engine::Error::Rejected(why)) => {
+            tracing::warn!(workflow = name, %why, "a webhook may not start a workflow");
+            let message = "the webhook's author may not start it; the server's log says more";
+            Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", message))
+        }
+        allowed => {
+            allowed?;
+            begin(engine, request).await
+        }
+    }
 }
 
 /// The tasks that wait for a payload, among those of the workflows that the webhook serves.

@@ -159,7 +159,11 @@ async fn must_be_allowed(
     };
     let author = caller.acts_as();
     match engine.must_allow(author.as_deref(), Permission::Run, on).await {
-        Err(engine::Error::Rejected(why)) => Err(unusable(format!("the trigger's author: {why}"))),
+        // Who that is, is nothing for callers.
+        Err(engine::Error::Rejected(why)) => {
+            tracing::warn!(workflow = action.name, %why, "a trigger may not start a workflow");
+            Err(unusable("the trigger's author may not start this; the server's log says more"))
+        }
         allowed => Ok(allowed?),
     }
 }
