@@ -53,7 +53,8 @@ impl Change {
 
     /// What acts by itself, of all that changes.
     fn written(&self) -> Vec<(Authored, Arc<str>)> {
-        let handlers = self.handlers.iter().map(|it| (Authored::EventHandler, it.name.as_str().into()));
+        let handlers =
+            self.handlers.iter().map(|it| (Authored::EventHandler, it.name.as_str().into()));
         let schedules = self.schedules.iter().map(|it| (Authored::Schedule, it.name.clone()));
         handlers.chain(schedules).chain(self.authored.iter().cloned()).collect()
     }

@@ -19,8 +19,8 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::access::Access;
-use crate::authors::Authors;
 use crate::audit::{Audit, AuditEntry};
+use crate::authors::Authors;
 use crate::before::Changes;
 use crate::brief::LONG_BYTES;
 use crate::cache::{Cache, Slot};

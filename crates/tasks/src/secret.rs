@@ -8,8 +8,8 @@ use std::sync::OnceLock;
 use async_trait::async_trait;
 use engine::vault::{Shelf, VaultError};
 use engine::{Handoff, Outcome, OutcomeStatus, Requirement, TaskRunner, WeakEngine};
-use kernel::access::Permission;
 use kernel::Json;
+use kernel::access::Permission;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 

@@ -46,11 +46,6 @@ pub(crate) struct Caller {
     parameters: Vec<(String, String)>,
     /// What it may reach.
     scope: Scope,
-    /// The name of the task hub, whether or not it can be one.
-    pub(crate) fn hub_name(&self) -> &str {
-        &self.hub
-    }
-
     /// As whom the workflows act that it starts; `None` is the server.
     acts_as: Option<Arc<str>>,
 }
@@ -108,6 +103,11 @@ impl Caller {
         let rest = name.strip_prefix(ORCHESTRATION).and_then(|rest| rest.split_once('/'));
         let hub = rest.map_or(self.hub.as_str(), |(hub, _)| hub).to_owned();
         Self { hub, ..self.clone() }
+    }
+
+    /// The name of the task hub, whether or not it can be one.
+    pub(crate) fn hub_name(&self) -> &str {
+        &self.hub
     }
 
     /// As whom the workflows act that it starts.

@@ -17,8 +17,8 @@ use axum::http::{HeaderMap, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 
-pub(crate) use address::{OverTls, Peer};
 use address::Proxies;
+pub(crate) use address::{OverTls, Peer};
 use host::{Host, Hosts};
 
 pub use host::HostPattern;

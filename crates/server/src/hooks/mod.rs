@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use engine::{Author, Authored, Change as Changes, Engine};
 use engine::store::Document;
+use engine::{Author, Authored, Change as Changes, Engine};
 use kernel::access::Permission;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};

@@ -195,7 +195,9 @@ impl Tls {
 
 fn end_warning(ends_at: i64, now: i64) -> Option<String> {
     match ends_at - now {
-        left if left <= 0 => Some("the certificate has ended: clients refuse to connect".to_owned()),
+        left if left <= 0 => {
+            Some("the certificate has ended: clients refuse to connect".to_owned())
+        }
         left if left < END_NEAR_SECONDS => {
             Some(format!("the certificate ends in {} days", left / (24 * 60 * 60)))
         }

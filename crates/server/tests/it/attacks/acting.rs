@@ -103,9 +103,12 @@ async fn guarded() -> Server {
             flow("mine-deep", &sub("mine-start")),
             flow(
                 "mine-def",
-                &task("SUB_WORKFLOW", &json!({
-                    "subWorkflowParam": { "name": "x", "workflowDefinition": inline },
-                })),
+                &task(
+                    "SUB_WORKFLOW",
+                    &json!({
+                        "subWorkflowParam": { "name": "x", "workflowDefinition": inline },
+                    })
+                ),
             ),
             flow("mine-good", &sub("mine-wait")),
         ]))
@@ -144,7 +147,8 @@ async fn a2_a_definition_sent_along_does_no_more_than_its_sender() {
     let sent = json!({ "name": "mine-own", "workflowDef": flow("mine-own", &detached("victim")) });
     post(&server, "/api/workflow", &key, &sent).await.failed(403);
     // Nor do the fields by which somebody else could be named.
-    let more = json!({ "name": "mine-start", "actsAs": "key:0", "acts_as": null, "createdBy": "a" });
+    let more =
+        json!({ "name": "mine-start", "actsAs": "key:0", "acts_as": null, "createdBy": "a" });
     let id = post(&server, "/api/workflow", &key, &more).await.ok_text();
     assert!(failure(&server, &id).await.contains("FORBIDDEN"));
     assert_eq!(runs_of(&server, "victim").await, 0);
