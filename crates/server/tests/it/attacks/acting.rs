@@ -135,9 +135,25 @@ async fn a1_a_run_starts_nothing_that_its_starter_may_not_start() {
         assert!(why.contains("FORBIDDEN") && why.contains("mallory"), "{name}: {why}");
     }
     assert_eq!(runs_of(&server, "victim").await, 0);
-    // What it may start goes on, in the same ways.
-    let id = start(&server, &key, "mine-any", &json!({ "name": "mine-wait" })).await;
-    assert_eq!(runs_of(&server, "mine-wait").await, 1, "{id}");
+    // What it may start goes on, in the same ways, as the same.
+    start(&server, &key, "mine-any", &json!({ "name": "mine-wait" })).await;
+    let admin = self::key(&server, &["admin"]).await;
+    let acts_as = async || {
+        let path = "/api/workflow/search-v2?query=workflowType%3Dmine-wait";
+        let found = ask(&server, Method::GET, path, &admin, &json!(null)).await.ok();
+        found["results"][0]["actsAs"].as_str().map(str::to_owned)
+    };
+    let begun = async {
+        loop {
+            match acts_as().await {
+                Some(found) => return found,
+                None => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let patience = std::time::Duration::from_secs(30);
+    let found = tokio::time::timeout(patience, begun).await.expect("the sub-workflow begins");
+    assert_eq!(found, format!("key:{}", key.id));
 }
 
 #[tokio::test]
