@@ -252,12 +252,14 @@ impl Front {
             if self.tls.is_some() {
                 request.extensions_mut().insert(OverTls);
             }
-            let refused = refusal(request.uri().path());
-            let answered = refused.is_none().then(|| service.call(request));
+            let answered = match refusal(request.uri().path()) {
+                Some(refused) => Err(refused.into_response()),
+                None => Ok(service.call(request)),
+            };
             async move {
-                match (answered, refused) {
-                    (Some(answered), _) => answered.await,
-                    (None, refused) => Ok(refused.into_response()),
+                match answered {
+                    Ok(answered) => answered.await,
+                    Err(refused) => Ok(refused),
                 }
             }
         });

@@ -40,3 +40,4 @@ mod service;
 mod shutdown;
 mod stand_in;
 mod testing;
+mod tls;
