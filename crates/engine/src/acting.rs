@@ -176,5 +176,5 @@ fn key_of(principal: &str) -> &str {
 }
 
 fn forbidden(who: &str) -> Error {
-    Rejected::Forbidden(format!("{FORBIDDEN}: this run acts as {who}")).into()
+    Rejected::Forbidden(format!("{FORBIDDEN}: it acts as {who}")).into()
 }

@@ -14,6 +14,8 @@ use crate::documents::Damaged;
 use crate::store::{Document, Store, StoreError};
 
 const KIND: &str = "author";
+/// The id of no key.
+const NOBODY: &str = "nobody";
 
 /// A kind of document that acts by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -45,8 +47,11 @@ impl Authored {
 /// Who makes a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Author {
-    /// The server itself, or somebody who was not asked who they are.
+    /// Nobody has said. With access control what is written does nothing then: to forget the author
+    /// lends nobody any rights.
     #[default]
+    Unsaid,
+    /// The server itself, or somebody who was not asked who they are.
     Server,
     /// This principal, by its id.
     Principal(Arc<str>),
@@ -102,6 +107,7 @@ impl Authors {
     pub(crate) fn documents(&self, written: &[(Authored, Arc<str>)], by: &Author) -> Vec<Document> {
         let principal = match by {
             Author::Server => None,
+            Author::Unsaid => Some(NOBODY.into()),
             Author::Principal(id) => Some(id.clone()),
             Author::Unchanged => return Vec::new(),
         };
@@ -123,6 +129,7 @@ impl Authors {
         for place in written {
             match by {
                 Author::Server => _ = authors.remove(&place),
+                Author::Unsaid => _ = authors.insert(place, NOBODY.into()),
                 Author::Principal(id) => _ = authors.insert(place, id.clone()),
                 Author::Unchanged => {}
             }

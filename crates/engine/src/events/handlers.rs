@@ -36,8 +36,8 @@ impl Engine {
         self.inner.events.handlers.read().get(name).cloned()
     }
 
-    /// Registers event handlers that act as the server itself, each replacing the one of its name; all or none. The queues
-    /// that they subscribe to are consumed when this returns.
+    /// Registers event handlers that act as the server itself, each replacing the one of its name;
+    /// all or none. The queues that they subscribe to are consumed when this returns.
     ///
     /// # Errors
     /// The store's.
