@@ -11,6 +11,7 @@ use kernel::ExecutionId;
 use kernel::definition::{EventHandler, TaskDef, WorkflowDef};
 use kernel::schedule::{Input, ScheduleSpec};
 
+use crate::authors::{Author, Authored};
 use crate::definitions;
 use crate::engine::{Engine, Error};
 use crate::events;
@@ -32,17 +33,30 @@ pub struct Change {
     pub schedules: Vec<ScheduleSpec>,
     /// Documents of kinds that the [`Catalogue`](crate::Catalogue) keeps, as `(kind, name, text)`.
     pub documents: Vec<(&'static str, String, String)>,
+    /// What of the documents acts by itself; handlers and schedules need not be named.
+    pub authored: Vec<(Authored, Arc<str>)>,
+    /// Who makes the change: what it writes acts as them.
+    pub author: Author,
 }
 
 impl Change {
     /// Whether nothing changes.
     pub fn is_empty(&self) -> bool {
-        let Self { tasks, workflows, handlers, schedules, documents } = self;
+        let Self { tasks, workflows, handlers, schedules, documents, authored, .. } = self;
         tasks.is_empty()
+            && authored.is_empty()
             && workflows.is_empty()
             && handlers.is_empty()
             && schedules.is_empty()
             && documents.is_empty()
+    }
+
+    /// What acts by itself, of all that changes.
+    fn written(&self) -> Vec<(Authored, Arc<str>)> {
+        let handlers =
+            self.handlers.iter().map(|it| (Authored::EventHandler, it.name.as_str().into()));
+        let schedules = self.schedules.iter().map(|it| (Authored::Schedule, it.name.clone()));
+        handlers.chain(schedules).chain(self.authored.iter().cloned()).collect()
     }
 
     fn as_stored(&self) -> Vec<Document> {
@@ -79,12 +93,22 @@ impl Engine {
     }
 
     async fn change_now(&self, change: Change) -> Result<(), Error> {
-        let stored = self.inner.store.put_documents(change.as_stored()).await;
-        let Change { tasks, workflows, handlers, schedules, documents } = change;
+        let authors = &self.inner.authors;
+        let by = match change.author.clone() {
+            // Nobody is asked who they are.
+            Author::Unsaid if !self.inner.options.checks_principals => Author::Server,
+            by => by,
+        };
+        let written = change.written();
+        let mut all = change.as_stored();
+        all.extend(authors.documents(&written, &by));
+        let stored = self.inner.store.put_documents(all).await;
+        let Change { tasks, workflows, handlers, schedules, documents, .. } = change;
         for (kind, _, _) in &documents {
             self.catalogue().has_changed(kind);
         }
         stored?;
+        authors.take(written, &by);
         // What others start comes before what starts it.
         self.definitions().take(tasks, workflows);
         self.take_event_handlers(handlers);

@@ -13,6 +13,7 @@ use kernel::graph::{Asker, Execution, Message, Parent, Plan, Start, StartMessage
 use kernel::{ExecutionId, Json, MachineKind, Rejected};
 use parking_lot::Mutex;
 
+use crate::authors::Authored;
 use crate::engine::{Engine, Error};
 use crate::machine::{AnyInput, AnyMachine};
 use crate::mutants::{self, Mutant};
@@ -114,8 +115,21 @@ impl Engine {
         }
     }
 
-    async fn receive_start(&self, outgoing: &Outgoing, message: StartMessage) -> Result<(), Error> {
+    async fn receive_start(
+        &self,
+        outgoing: &Outgoing,
+        mut message: StartMessage,
+    ) -> Result<(), Error> {
+        if outgoing.key.sender.machine() == MachineKind::Schedule {
+            let name = outgoing.key.sender.local_name();
+            message.acts_as = self.author_of(Authored::Schedule, name);
+        }
         self.slow_down(outgoing, &message).await?;
+        if let Some(reason) = self.refusal_of(&message).await? {
+            let by = message.asked_by.clone().or_else(|| message.parent.clone());
+            let asker = by.map(|by| Asker { by, child: outgoing.to.clone() });
+            return self.refuse_for_good(outgoing, asker, &reason).await;
+        }
         if let Some(name) = message.name.strip_prefix(ORCHESTRATION) {
             let name = name.to_owned();
             return self.receive_orchestration(outgoing, message, &name).await;
@@ -178,7 +192,26 @@ impl Engine {
             self.inner.store.discard(&outgoing.key).await?;
             return Ok(());
         };
-        let (to, message) = asker.refusal(reason);
+        self.say_refused(outgoing, asker.refusal(reason)).await
+    }
+
+    /// The same where another attempt would be refused, too.
+    async fn refuse_for_good(
+        &self,
+        outgoing: &Outgoing,
+        asker: Option<Asker>,
+        reason: &str,
+    ) -> Result<(), Error> {
+        let Some(asker) = asker else { return self.refuse(outgoing, None, reason).await };
+        tracing::warn!(to = %outgoing.to, reason, "a workflow may not be started");
+        self.say_refused(outgoing, asker.refusal_for_good(reason)).await
+    }
+
+    async fn say_refused(
+        &self,
+        outgoing: &Outgoing,
+        (to, message): (ExecutionId, Message),
+    ) -> Result<(), Error> {
         let key = Some(outgoing.key.clone());
         match self.step_received(&to, AnyInput::Message(message), key).await {
             Err(Error::Rejected(_)) => {
@@ -226,6 +259,7 @@ impl Engine {
             asked_by,
             event: message.event,
             created_by: message.created_by,
+            acts_as: message.acts_as,
             idempotency_key: message.idempotency.map(|promise| promise.key),
         }))
     }

@@ -7,15 +7,17 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt as _};
+use kernel::access::Permission;
 use kernel::graph::{Execution, Input, Report, TaskStatus, Verdict};
 use kernel::{Json, MachineKind, Rejected};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::acting::ActsOn;
 use crate::engine::{Engine, Error, Run};
 use crate::places::{Account, Places};
 use crate::queues::{Taker, TaskKey};
-use crate::runner::{Handoff, Outcome, OutcomeStatus, TaskRunner};
+use crate::runner::{Handoff, Outcome, OutcomeStatus, Requirement, TaskRunner};
 
 /// A task that runs longer than this is recorded as begun: it can then be seen, and time out. A
 /// shorter one costs one commit less.
@@ -150,11 +152,29 @@ impl Engine {
                 return self.inner.queues.put_back(key, self.now());
             }
         };
+        let refusal = match self.refusal_of_task(key, runner.requires()).await {
+            Ok(refusal) => refusal,
+            Err(error) => {
+                tracing::debug!(workflow = %key.0, %error, "store unavailable; task delayed");
+                tokio::time::sleep(RETRY).await;
+                return self.inner.queues.put_back(key, self.now());
+            }
+        };
         let run = Run { cancel: CancellationToken::new(), started_at: self.now() };
         self.inner.running.lock().insert(key.clone(), run.clone());
         self.inner.counters.run.fetch_add(1, Ordering::Relaxed);
         let task_type = runner.task_type();
-        let work = AssertUnwindSafe(runner.run(handoff, run.cancel.clone())).catch_unwind();
+        let work = async {
+            match refusal {
+                Some(reason) => Outcome {
+                    status: OutcomeStatus::FailedTerminally,
+                    output: Json::empty_object(),
+                    reason: Some(format!("{task_type}: {reason}")),
+                },
+                None => runner.run(handoff, run.cancel.clone()).await,
+            }
+        };
+        let work = AssertUnwindSafe(work).catch_unwind();
         tokio::pin!(work);
         let quick = tokio::time::timeout(RECORD_AFTER, &mut work).await.ok();
         let outcome = if quick.is_some() {
@@ -183,6 +203,24 @@ impl Engine {
         self.report_run(key, outcome, &run).await;
         // Only now: a shutdown waits for what is in here.
         self.inner.running.lock().remove(key);
+    }
+
+    /// Why a task is not run, if the principal that its run acts as may not do what it does.
+    async fn refusal_of_task(
+        &self,
+        key: &TaskKey,
+        requirement: Requirement,
+    ) -> Result<Option<String>, Error> {
+        let (permission, on) = match requirement {
+            Requirement::Nothing | Requirement::EachThing => return Ok(None),
+            Requirement::OwnRun => (Permission::Run, ActsOn::Itself),
+            Requirement::Everything(permission) => (permission, ActsOn::Everything),
+        };
+        match self.must_be_allowed(&key.0, permission, on).await {
+            Ok(()) => Ok(None),
+            Err(Error::Rejected(Rejected::Forbidden(why))) => Ok(Some(why)),
+            Err(error) => Err(error),
+        }
     }
 
     /// What a runner is given; `None` if the task is not to be run any more.

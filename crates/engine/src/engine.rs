@@ -20,6 +20,7 @@ use tracing::Instrument as _;
 
 use crate::access::Access;
 use crate::audit::{Audit, AuditEntry};
+use crate::authors::Authors;
 use crate::before::Changes;
 use crate::brief::LONG_BYTES;
 use crate::cache::{Cache, Slot};
@@ -114,6 +115,8 @@ impl WeakEngine {
 
 pub(crate) struct Inner {
     pub(crate) access: Access,
+    /// Who wrote what acts by itself.
+    pub(crate) authors: Authors,
     pub(crate) audit: Audit,
     /// Documents that could not be read at the start.
     pub(crate) damaged: Arc<Damaged>,
@@ -199,12 +202,14 @@ impl Engine {
             Definitions::open(parts.store.clone(), damaged.clone(), key.clone()).await?;
         let vault = Vault::open(parts.store.clone(), parts.values, key).await?;
         let access = Access::open(parts.store.clone(), &damaged).await?;
+        let authors = Authors::open(&*parts.store, &damaged).await?;
         let monitors = Monitors::open(&*parts.store, &damaged).await?;
         let suspects = Suspects::open(&*parts.store).await?;
         let now = parts.clock.now();
         let runners = parts.runners.iter().map(|runner| (runner.task_type(), runner.clone()));
         let inner = Arc::new(Inner {
             access,
+            authors,
             audit: Audit::open(parts.store.clone()).await?,
             damaged,
             runners: runners.collect(),

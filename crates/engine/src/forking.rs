@@ -25,6 +25,8 @@ pub struct Fork {
     pub correlation_id: Option<Arc<str>>,
     /// Who asks.
     pub created_by: Option<Arc<str>>,
+    /// Names the principal with whose grants its tasks act.
+    pub acts_as: Option<Arc<str>>,
     /// A second fork of the same execution with the same key is not one.
     pub idempotency_key: Option<Arc<str>>,
 }
@@ -91,10 +93,10 @@ impl Engine {
     }
 
     async fn branch_of(&self, fork: Fork) -> Result<Branch, Error> {
-        let Fork { from, at, edits, plan, correlation_id, created_by, .. } = fork;
+        let Fork { from, at, edits, plan, correlation_id, created_by, acts_as, .. } = fork;
         let (original, version) = self.copy_of(&from).await?;
         let original = Box::new(original);
-        Ok(Branch { original, version, at, edits, plan, correlation_id, created_by })
+        Ok(Branch { original, version, at, edits, plan, correlation_id, created_by, acts_as })
     }
 
     /// An execution as it is, and how many commits it has had.

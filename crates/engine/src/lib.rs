@@ -1,8 +1,10 @@
 //! ACTS: loads, decides, commits and dispatches; owns timers, queues and leases.
 
 mod access;
+mod acting;
 mod alarm;
 mod audit;
+mod authors;
 mod before;
 mod board;
 mod brief;
@@ -64,7 +66,9 @@ mod watchdog;
 mod wheel;
 
 pub use access::{Access, AccessError, KeyRecord, NewKey, Proved, Rights};
+pub use acting::{ActsOn, FORBIDDEN};
 pub use audit::{Audit, AuditEntry, AuditLine};
+pub use authors::{Author, Authored};
 pub use board::{Figures, RECEIVERS_MAX, Runs, SCHEDULES_MAX};
 pub use brief::{Brief, LONG_BYTES, PAYLOAD_MAX};
 pub use catalogue::Catalogue;
@@ -84,7 +88,7 @@ pub use past::{Past, PastCommit, PastFact};
 pub use polling::PollRequest;
 pub use queues::{Blocked, Poll, QueueState, Queues, STUCK_RUNS_MAX, StuckGroup, Taker};
 pub use rehearsal::{Mock, Mocks, REHEARSAL_STEPS_MAX, Rehearsed, UnknownMock};
-pub use runner::{Handoff, Outcome, OutcomeStatus, TaskRunner};
+pub use runner::{Handoff, Outcome, OutcomeStatus, Requirement, TaskRunner};
 pub use samples::{SampleOptions, SamplePage};
 pub use starting::Begun;
 pub use status_pages::{

@@ -89,6 +89,9 @@ pub struct Options {
     /// again without a reason. Not on a stage, where nothing is lost and time is cheap only while
     /// nobody wakes up.
     pub upkeep: bool,
+    /// Whether what tasks do to the server is checked against the grants of the principal that their
+    /// run acts as; with access control.
+    pub checks_principals: bool,
 }
 
 impl Default for Options {
@@ -109,6 +112,7 @@ impl Default for Options {
             alarm_after: Duration::from_secs(30),
             disk_free_min: 256 << 20,
             upkeep: true,
+            checks_principals: false,
         }
     }
 }

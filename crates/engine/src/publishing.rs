@@ -6,8 +6,10 @@
 
 use std::time::Duration;
 
+use kernel::access::Permission;
 use kernel::{ExecutionId, Publication};
 
+use crate::acting::ActsOn;
 use crate::engine::{Engine, Error};
 use crate::events::{BrokerError, EventMessage, EventName, HERE, PublishError};
 use crate::store::{MessageKey, Outgoing, StoreError};
@@ -35,9 +37,18 @@ impl Engine {
     pub(crate) async fn publish_committed(&self, outgoing: &Outgoing) -> Result<(), Error> {
         let event: Publication = serde_json::from_str(&outgoing.body)
             .map_err(|error| StoreError::Corrupt(format!("event {:?}: {error}", outgoing.key)))?;
+        let sender = &outgoing.key.sender;
+        match self.must_be_allowed(sender, Permission::Run, ActsOn::Everything).await {
+            Err(Error::Rejected(why)) => {
+                tracing::warn!(event = %event.id, sink = %event.sink, %why, "not published");
+                self.inner.store.discard(&outgoing.key).await?;
+                return Ok(());
+            }
+            allowed => allowed?,
+        }
         let mut pause = PAUSE;
         for attempt in 1..=TRIES_MAX {
-            let published = self.publish_event_of(&outgoing.key.sender, message_of(&event)).await;
+            let published = self.publish_event_of(sender, message_of(&event)).await;
             let Err(error) = published else { break };
             tracing::warn!(event = %event.id, sink = %event.sink, attempt, %error, "not published");
             let hopeless = matches!(error, PublishError::Broker(BrokerError::Invalid(_)));

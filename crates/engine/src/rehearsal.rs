@@ -347,6 +347,7 @@ impl Stage<'_> {
             asked_by: Some(asker),
             event: start.event,
             created_by: start.created_by,
+            acts_as: start.acts_as,
             idempotency_key: None,
         };
         self.tell(to, Input::Start(Box::new(begin)));

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kernel::Json;
+use kernel::access::Permission;
 use kernel::alert::definition::Remark;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,11 @@ pub trait TaskRunner: Send + Sync {
         true
     }
 
+    /// What the principal that the run acts as must be allowed before a task is run.
+    fn requires(&self) -> Requirement {
+        Requirement::Nothing
+    }
+
     /// What there is to say, long before a task runs, about an input that a file of monitors will
     /// lead to. Secrets in it are still references.
     fn judge(&self, _input: &Value) -> Vec<Remark> {
@@ -39,6 +45,19 @@ pub trait TaskRunner: Send + Sync {
     /// work and its commit), so a runner passes the id on wherever the other side can dedupe.
     /// `cancelled` fires when the task was cancelled or timed out; the answer is then ignored.
     async fn run(&self, task: Handoff, cancelled: CancellationToken) -> Outcome;
+}
+
+/// What the principal of a run must be allowed before a built-in task is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requirement {
+    /// Nothing: the task does not act on the server.
+    Nothing,
+    /// To run the workflow that the task belongs to.
+    OwnRun,
+    /// This, on everything.
+    Everything(Permission),
+    /// The task asks by itself, for each thing that it acts on.
+    EachThing,
 }
 
 /// What a runner is given: one attempt at one task.

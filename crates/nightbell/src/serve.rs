@@ -142,7 +142,11 @@ impl Server {
             runners: tasks::registry::runners(&settings)?,
             values: Arc::new(FromEnvironment),
             describe: server::rest::view::describe,
-            options: engine::Options { key: Some(key), ..options(config) },
+            options: engine::Options {
+                key: Some(key),
+                checks_principals: auth != Mode::Open,
+                ..options(config)
+            },
         })
         .await
         .context("the store cannot be read")?;

@@ -68,6 +68,7 @@ async fn begin(engine: &Engine, stand_ins: &StandIns) -> anyhow::Result<Executio
         asked_by: None,
         event: None,
         created_by: Some("nightbell dev".into()),
+        acts_as: None,
         idempotency_key: None,
     };
     engine.step(&id, Input::Start(Box::new(start))).await?;

@@ -162,6 +162,7 @@ impl<'k> World<'k> {
             asked_by: None,
             event: None,
             created_by: None,
+            acts_as: None,
             idempotency_key: None,
         };
         while self.step(&id, &Input::Start(Box::new(start.clone())), None)? == Outcome::Crashed {}
@@ -301,6 +302,7 @@ impl<'k> World<'k> {
             asked_by: message.asked_by.map(|by| Asker { by, child: to.clone() }),
             event: message.event,
             created_by: message.created_by,
+            acts_as: message.acts_as,
             idempotency_key: None,
         })
     }

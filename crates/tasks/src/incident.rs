@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
 use engine::monitors::{ApplyError, OWN_MONITOR};
-use engine::{Engine, Handoff, Outcome, TaskRunner, WeakEngine};
+use engine::{Engine, Handoff, Outcome, Requirement, TaskRunner, WeakEngine};
 use kernel::alert::{Monitor, read_reported};
 use kernel::{Json, Rejected};
 use serde_json::{Map, Value, json};
@@ -35,6 +35,10 @@ impl TaskRunner for Incident {
     fn attach(&self, engine: WeakEngine) {
         // There is one engine; a second one would have runners of its own.
         drop(self.engine.set(engine));
+    }
+
+    fn requires(&self) -> Requirement {
+        Requirement::OwnRun
     }
 
     async fn run(&self, task: Handoff, _cancelled: CancellationToken) -> Outcome {

@@ -7,8 +7,9 @@ use std::sync::OnceLock;
 
 use async_trait::async_trait;
 use engine::vault::{Shelf, VaultError};
-use engine::{Handoff, Outcome, OutcomeStatus, TaskRunner, WeakEngine};
+use engine::{Handoff, Outcome, OutcomeStatus, Requirement, TaskRunner, WeakEngine};
 use kernel::Json;
+use kernel::access::Permission;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,10 @@ impl TaskRunner for UpdateSecret {
     fn attach(&self, engine: WeakEngine) {
         // Set once; a second engine would be a mistake of whoever wires, and changes nothing.
         let _ = self.engine.set(engine);
+    }
+
+    fn requires(&self) -> Requirement {
+        Requirement::Everything(Permission::WriteSecrets)
     }
 
     async fn run(&self, task: Handoff, _cancelled: CancellationToken) -> Outcome {

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use kernel::access::Permission;
 use kernel::definition::{
     EventAction, EventActionType, EventHandler, OrderedMap, StartWorkflowAction, TaskAction,
     TerminateWorkflowAction, UpdateVariablesAction,
@@ -20,6 +21,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::broker::EventMessage;
 use super::handling::Handling;
 use super::payload::View;
+use crate::acting::ActsOn;
+use crate::authors::Authored;
 use crate::engine::{Engine, Error};
 use crate::store::StoreError;
 
@@ -116,6 +119,17 @@ impl Acting<'_> {
         }
     }
 
+    /// As whom the handler acts; `None` is the server.
+    fn author(&self) -> Option<Arc<str>> {
+        self.engine.author_of(Authored::EventHandler, &self.handler.name)
+    }
+
+    /// Checks that whoever wrote the handler may run workflows there, now.
+    async fn must_be_allowed(&self, on: ActsOn<'_>) -> Result<(), Failure> {
+        let author = self.author();
+        Ok(self.engine.must_allow(author.as_deref(), Permission::Run, on).await?)
+    }
+
     /// Has a start wait that stems from too many others, or whose definition is started too often.
     async fn wait_for_turn(&self, child: &ExecutionId, workflow: &str) -> Result<(), Failure> {
         let engine = self.engine;
@@ -135,6 +149,7 @@ impl Acting<'_> {
     async fn start(&self, action: &StartWorkflowAction) -> Done {
         let id = ExecutionId::new(self.message.id.as_str())
             .derive(&format!("event/{}", self.handler.name), self.index as u32);
+        self.must_be_allowed(ActsOn::Workflow(&action.name)).await?;
         self.wait_for_turn(&id, &action.name).await?;
         let version = action.version.and_then(|version| u32::try_from(version).ok());
         let Some(plan) = self.engine.definitions().plan(&action.name, version) else {
@@ -164,6 +179,7 @@ impl Acting<'_> {
             asked_by: None,
             event: Some(self.message.event.to_string().into()),
             created_by: None,
+            acts_as: self.author(),
             idempotency_key: key.as_deref().map(Into::into),
         };
         let begun = match self.engine.begin_as(id, start, action.idempotency_strategy).await {
@@ -222,6 +238,7 @@ impl Acting<'_> {
         let reason = self.text(action.reason_for_incompletion.as_deref());
         let task = self.task(workflow.as_deref(), reference.as_deref(), named.as_deref(), handling);
         let task = task.await?;
+        self.must_be_allowed(ActsOn::Run(&task.execution)).await?;
         let mut output = Map::new();
         let told = [
             ("workflowId", &workflow),
@@ -270,6 +287,7 @@ impl Acting<'_> {
 
     async fn terminate(&self, action: &TerminateWorkflowAction) -> Done {
         let id = self.workflow(&action.workflow_id)?;
+        self.must_be_allowed(ActsOn::Run(&id)).await?;
         let reason = self.text(action.termination_reason.as_deref());
         let reason = reason
             .unwrap_or_else(|| format!("terminated by the event handler {}", self.handler.name));
@@ -291,6 +309,7 @@ impl Acting<'_> {
 
     async fn set_variables(&self, action: &UpdateVariablesAction, handling: &mut Handling) -> Done {
         let id = self.workflow(&action.workflow_id)?;
+        self.must_be_allowed(ActsOn::Run(&id)).await?;
         // What is added to a list is worked out once: repeated, it would be added twice.
         let set = if let Some(set) = handling.target() {
             set.clone()

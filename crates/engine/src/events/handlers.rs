@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kernel::definition::EventHandler;
 
 use super::broker::EventName;
+use crate::authors::{Author, Authored};
 use crate::engine::Engine;
 use crate::store::{Document, StoreError};
 
@@ -35,13 +36,19 @@ impl Engine {
         self.inner.events.handlers.read().get(name).cloned()
     }
 
-    /// Registers event handlers, each replacing the one of its name; all or none. The queues
-    /// that they subscribe to are consumed when this returns.
+    /// Registers event handlers that act as the server itself, each replacing the one of its name;
+    /// all or none. The queues that they subscribe to are consumed when this returns.
     ///
     /// # Errors
     /// The store's.
     pub async fn put_event_handlers(&self, handlers: Vec<EventHandler>) -> Result<(), StoreError> {
-        self.inner.store.put_documents(documents(&handlers)).await?;
+        let authors = &self.inner.authors;
+        let of = |it: &EventHandler| (Authored::EventHandler, Arc::from(it.name.as_str()));
+        let written: Vec<_> = handlers.iter().map(of).collect();
+        let mut all = documents(&handlers);
+        all.extend(authors.documents(&written, &Author::Server));
+        self.inner.store.put_documents(all).await?;
+        authors.take(written, &Author::Server);
         self.take_event_handlers(handlers);
         Ok(())
     }

@@ -95,6 +95,7 @@ impl Engine {
             asked_by: None,
             event: None,
             created_by: None,
+            acts_as: None,
             idempotency: None,
             failure_of: None,
         };
@@ -112,6 +113,7 @@ impl Engine {
             asked_by: None,
             event: None,
             created_by: Some("preview".into()),
+            acts_as: None,
             idempotency_key: None,
         };
         let id = self.begin(start, None).await?.id().clone();

@@ -46,6 +46,7 @@ async fn by_hand(engine: &Engine, strategy: IdempotencyStrategy) -> ExecutionId 
         asked_by: None,
         event: None,
         created_by: None,
+        acts_as: None,
         idempotency_key: Some("k".into()),
     };
     let begun = engine.begin(start, Some(strategy)).await.expect("it begins");

@@ -29,7 +29,7 @@ fn change(mark: &str) -> Change {
         workflows: vec![workflow(parent), workflow(child)],
         handlers: vec![serde_json::from_value::<EventHandler>(handler).expect("a handler")],
         schedules: vec![schedule(mark)],
-        documents: Vec::new(),
+        ..Change::default()
     }
 }
 

@@ -118,6 +118,7 @@ pub(crate) fn start_of(plan: Arc<Plan>, input: Value) -> Start {
         asked_by: None,
         event: None,
         created_by: None,
+        acts_as: None,
         idempotency_key: None,
     }
 }

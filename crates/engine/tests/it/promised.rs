@@ -29,6 +29,7 @@ fn start_of(engine: &Engine, name: &str, key: Option<&str>) -> Start {
         asked_by: None,
         event: None,
         created_by: None,
+        acts_as: None,
         idempotency_key: key.map(Arc::from),
     }
 }

@@ -188,6 +188,7 @@ fn start(draft: &mut Draft<'_>, planned: Timestamp, who: Option<&str>) {
         asked_by: None,
         event: None,
         created_by: who.map(Arc::from),
+        acts_as: None,
         idempotency: None,
         failure_of: None,
     };

@@ -341,6 +341,7 @@ pub(super) fn hand_over(draft: &mut Draft<'_>, mut notified: Notified, payload: 
         asked_by: None,
         event: None,
         created_by: None,
+        acts_as: None,
         idempotency: None,
         failure_of: None,
     };

@@ -61,8 +61,17 @@ impl Asker {
 
     /// What the asker is told if nothing is begun for it.
     pub fn refusal(self, reason: &str) -> (ExecutionId, Message) {
+        self.refused(reason, false)
+    }
+
+    /// The same where another attempt would be refused, too.
+    pub fn refusal_for_good(self, reason: &str) -> (ExecutionId, Message) {
+        self.refused(reason, true)
+    }
+
+    fn refused(self, reason: &str, for_good: bool) -> (ExecutionId, Message) {
         let (sequence, child) = (self.by.sequence, Some(self.child));
-        (self.by.execution, Message::Refused { sequence, reason: reason.into(), child })
+        (self.by.execution, Message::Refused { sequence, reason: reason.into(), child, for_good })
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Branch {
     pub correlation_id: Option<Arc<str>>,
     /// Who asked for it.
     pub created_by: Option<Arc<str>>,
+    /// Names the principal with whose grants its tasks act.
+    pub acts_as: Option<Arc<str>>,
 }
 
 /// The place right before a task.

@@ -163,6 +163,7 @@ fn restart(
         parent: parent.clone(),
         event: state.event.clone(),
         created_by: state.created_by.clone(),
+        acts_as: state.acts_as.clone(),
         idempotency_key: state.idempotency_key.clone(),
         restart: true,
         references: state.references(),

@@ -91,6 +91,7 @@ fn begin(
         parent: start.parent,
         event: start.event,
         created_by: start.created_by,
+        acts_as: start.acts_as,
         idempotency_key: start.idempotency_key,
         restart: false,
         references: true,
@@ -309,7 +310,9 @@ fn receive(
     open_task(state, sequence)?;
     let mut draft = Draft::new(state, context);
     match message {
-        Message::Refused { reason, .. } => sub_workflow::refused(&mut draft, sequence, reason),
+        Message::Refused { reason, for_good, .. } => {
+            sub_workflow::refused(&mut draft, sequence, reason, for_good);
+        }
         Message::Ended { status, output, reason, .. } => {
             sub_workflow::ended(&mut draft, sequence, status, &output, reason.as_deref());
         }

@@ -280,6 +280,10 @@ pub struct Started {
     /// Who asked for it.
     #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<Arc<str>>,
+    /// Names the principal with whose grants its tasks act; absent = the server itself, as in all
+    /// executions that an earlier release began.
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    pub acts_as: Option<Arc<str>>,
     /// The caller's key against starting twice.
     #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<Arc<str>>,

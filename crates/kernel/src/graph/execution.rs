@@ -57,6 +57,9 @@ pub struct Execution {
     /// Who asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<Arc<str>>,
+    /// Names the principal with whose grants its tasks act; absent = the server itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts_as: Option<Arc<str>>,
     /// The execution that it began as a fork of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub branched_from: Option<Origin>,
@@ -242,6 +245,7 @@ impl Execution {
             watchers: Vec::new(),
             event: None,
             created_by: None,
+            acts_as: None,
             branched_from: None,
             idempotency_key: None,
             created_at: Timestamp::default(),
@@ -518,6 +522,7 @@ impl Execution {
             parent,
             event: started.event.clone(),
             created_by: started.created_by.clone(),
+            acts_as: started.acts_as.clone(),
             idempotency_key: started.idempotency_key.clone(),
             references: started.references,
             created_at: self.updated_at,

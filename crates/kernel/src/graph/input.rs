@@ -78,6 +78,8 @@ pub struct Start {
     pub event: Option<Arc<str>>,
     /// Who asked for it.
     pub created_by: Option<Arc<str>>,
+    /// Names the principal with whose grants its tasks act; absent = the server itself.
+    pub acts_as: Option<Arc<str>>,
     /// The caller's key against starting twice.
     pub idempotency_key: Option<Arc<str>>,
 }
@@ -152,6 +154,9 @@ pub enum Message {
         /// Which child: the task may wait for a newer one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         child: Option<ExecutionId>,
+        /// Another attempt would be refused as well.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        for_good: bool,
     },
     /// To an execution that was found in place of one asked for: tell the asker that you exist.
     Watch {
@@ -239,6 +244,9 @@ pub struct StartMessage {
     /// Who asked for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created_by: Option<Arc<str>>,
+    /// Names the principal with whose grants its tasks act; absent = the server itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acts_as: Option<Arc<str>>,
     /// The failed execution that this one is the failure workflow of; the engine adds it whole to
     /// the input.
     #[serde(default, skip_serializing_if = "Option::is_none")]

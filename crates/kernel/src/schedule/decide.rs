@@ -557,6 +557,8 @@ fn start_message(state: &Schedule, firing: &Firing) -> Result<StartMessage, Stri
         asked_by: Some(asker),
         event: None,
         created_by: request.created_by,
+        // Its author, whom the engine knows.
+        acts_as: None,
         idempotency: request.idempotency_key.filter(|key| !key.is_empty()).map(|key| {
             // A key without a strategy is but a label, as in every start.
             Idempotency { key, strategy: request.idempotency_strategy }

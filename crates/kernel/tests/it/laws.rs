@@ -123,6 +123,7 @@ impl Run {
             asked_by: None,
             event: None,
             created_by: None,
+            acts_as: None,
             idempotency_key: None,
         };
         run.say(Input::Start(Box::new(start))).expect("a start is accepted");
@@ -449,6 +450,7 @@ proptest! {
             plan: None,
             correlation_id: None,
             created_by: None,
+            acts_as: None,
         };
         let mut fork = Run::new(steps_max);
         (fork.state, fork.now) = (Execution::new(ExecutionId::new("fork")), run.now);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use engine::{Change, Engine};
+use engine::{Author, Change, Engine};
 use kernel::definition::Problem;
 use server::projects::{self, Defined};
 use server::triggers::{self, Trigger};
@@ -63,7 +63,8 @@ pub(super) async fn apply(
     engine: &Engine,
     differing: Vec<(PathBuf, Defined)>,
 ) -> anyhow::Result<()> {
-    let (mut change, mut triggers) = (Change::default(), Vec::new());
+    let mut change = Change { author: Author::Server, ..Change::default() };
+    let mut triggers = Vec::new();
     for (_, found) in differing {
         change.tasks.extend(found.tasks);
         change.workflows.extend(found.workflows);

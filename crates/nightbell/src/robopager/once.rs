@@ -209,6 +209,7 @@ impl Run {
                 asked_by: None,
                 event: None,
                 created_by: Some("nightbell robopager".into()),
+                acts_as: None,
                 idempotency_key: None,
             };
             let mut changes = self.engine.watch(&id);

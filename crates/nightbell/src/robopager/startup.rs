@@ -44,6 +44,7 @@ pub(super) async fn announce(
         asked_by: None,
         event: None,
         created_by: Some("nightbell robopager".into()),
+        acts_as: None,
         idempotency_key: None,
     };
     engine.begin(start, None).await?;

@@ -103,6 +103,7 @@ impl Run<'_> {
             asked_by: None,
             event: None,
             created_by: None,
+            acts_as: None,
             idempotency_key: None,
         };
         self.engine.begin_at(&self.root, start).await.map_err(said)?;

@@ -50,6 +50,11 @@ impl Actor {
         self.0.as_deref()
     }
 
+    /// As whom what it starts and writes acts: its id; `None` without access control.
+    pub(crate) fn acts_as(&self) -> Option<Arc<str>> {
+        self.principal().map(|it| it.id.clone())
+    }
+
     /// How it is written into records: its name and its id.
     pub(crate) fn shown(&self) -> String {
         self.principal()

@@ -15,7 +15,7 @@ use serde::Serialize;
 use super::BASE;
 use super::refusal::Refusal;
 use crate::Shared;
-use crate::access::Scope;
+use crate::access::{Actor, Scope};
 use crate::guard::Guard;
 use crate::rest::extract::RawQuery;
 
@@ -45,6 +45,8 @@ pub(crate) struct Caller {
     parameters: Vec<(String, String)>,
     /// What it may reach.
     scope: Scope,
+    /// As whom the workflows act that it starts; `None` is the server.
+    acts_as: Option<Arc<str>>,
 }
 
 impl FromRequestParts<Shared> for Caller {
@@ -65,7 +67,8 @@ impl Caller {
         let hub = named.unwrap_or(HUB).to_owned();
         let address = guard.address(&parts.headers, &parts.uri, &parts.extensions);
         let scope = parts.extensions.get::<Scope>().cloned().unwrap_or_default();
-        Self { address, hub, parameters, scope }
+        let acts_as = Actor::of(&parts.extensions).acts_as();
+        Self { address, hub, parameters, scope, acts_as }
     }
 
     /// A parameter by its name, whose case does not matter.
@@ -96,6 +99,22 @@ impl Caller {
         let rest = name.strip_prefix(ORCHESTRATION).and_then(|rest| rest.split_once('/'));
         let hub = rest.map_or(self.hub.as_str(), |(hub, _)| hub).to_owned();
         Self { hub, ..self.clone() }
+    }
+
+    /// The name of the task hub, whether or not it can be one.
+    pub(crate) fn hub_name(&self) -> &str {
+        &self.hub
+    }
+
+    /// As whom the workflows act that it starts.
+    pub(crate) fn acts_as(&self) -> Option<Arc<str>> {
+        self.acts_as.clone()
+    }
+
+    /// The same caller, for whom somebody else has written down what is to be started.
+    #[must_use]
+    pub(crate) fn acting_as(self, acts_as: Option<Arc<str>>) -> Self {
+        Self { acts_as, ..self }
     }
 
     /// What it may reach of executions, which belong to no hub.

@@ -243,9 +243,10 @@ async fn restart_instance(
     }
     let begun = match subject {
         Subject::Code(id) => engine.restart_instance(&id, anew).await?.local_name().to_owned(),
-        Subject::Graph(id) if anew => {
-            graph::start_again(engine, &id).await?.ok_or_else(unknown)?.to_string()
-        }
+        Subject::Graph(id) if anew => graph::start_again(engine, &id, caller.acts_as())
+            .await?
+            .ok_or_else(unknown)?
+            .to_string(),
         Subject::Graph(id) => {
             let control = Control::Restart { plan: None, input: None, correlation_id: None };
             graph::act(engine, &id, control).await?;

@@ -288,6 +288,7 @@ pub(super) async fn act(
 pub(super) async fn start_again(
     engine: &Engine,
     id: &ExecutionId,
+    acts_as: Option<Arc<str>>,
 ) -> Result<Option<ExecutionId>, Refusal> {
     let look = |state: &Execution| Start {
         plan: state.plan().clone(),
@@ -299,6 +300,7 @@ pub(super) async fn start_again(
         asked_by: None,
         event: None,
         created_by: state.created_by.clone(),
+        acts_as,
         idempotency_key: None,
     };
     let Some(start) = engine.read(id, look).await? else { return Ok(None) };

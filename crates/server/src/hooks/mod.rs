@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::{Extension, Json};
-use engine::Engine;
 use engine::store::Document;
+use engine::{Author, Authored, Change as Changes, Engine};
 use kernel::access::Permission;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -26,7 +26,7 @@ use utoipa_axum::routes;
 
 use self::verify::Verifier;
 use crate::Api;
-use crate::access::Routes;
+use crate::access::{Actor, Routes};
 use crate::problem::Problem;
 use crate::rest::extract::{Body, Path};
 use crate::rest::tags::{self, Change, Resource, Tag, Tagging};
@@ -201,9 +201,16 @@ async fn find(engine: &Engine, id: &str) -> Result<Webhook, Problem> {
     })
 }
 
-async fn save(engine: &Engine, hook: &Webhook) -> Result<(), Problem> {
+/// Writes a webhook, which acts as its author.
+async fn save(engine: &Engine, hook: &Webhook, author: Author) -> Result<(), Problem> {
     let text = serde_json::to_string(hook).expect("a webhook serializes to JSON");
-    Ok(engine.catalogue().put(KIND, &hook.id, text).await?)
+    let change = Changes {
+        documents: vec![(KIND, hook.id.clone(), text)],
+        authored: vec![(Authored::Webhook, hook.id.as_str().into())],
+        author,
+        ..Changes::default()
+    };
+    Ok(engine.change(change).await?)
 }
 
 fn read(body: Value) -> Result<Webhook, Problem> {
@@ -237,6 +244,7 @@ async fn webhooks(State(api): State<Api>) -> Result<Json<Vec<Webhook>>, Problem>
 )]
 async fn create_webhook(
     State(api): State<Api>,
+    actor: Actor,
     Extension(writing): Extension<Writing>,
     Body(body): Body<Value>,
 ) -> Result<Json<Webhook>, Problem> {
@@ -247,7 +255,7 @@ async fn create_webhook(
     }
     hook.id = uuid::Uuid::new_v4().to_string();
     hook.url_verified = false;
-    save(&api.engine, &hook).await?;
+    save(&api.engine, &hook, actor.acts_as().into()).await?;
     Ok(Json(hook.shown()))
 }
 
@@ -280,6 +288,7 @@ async fn webhook(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<
 )]
 async fn update_webhook(
     State(api): State<Api>,
+    actor: Actor,
     Extension(writing): Extension<Writing>,
     Path(id): Path<String>,
     Body(body): Body<Value>,
@@ -291,7 +300,7 @@ async fn update_webhook(
     // Whoever is to be verified in another way has not been.
     let same = hook.verifier == former.verifier && hook.secret_value == former.secret_value;
     hook.url_verified = former.url_verified && same && hook.headers == former.headers;
-    save(&api.engine, &hook).await?;
+    save(&api.engine, &hook, actor.acts_as().into()).await?;
     Ok(Json(hook.shown()))
 }
 

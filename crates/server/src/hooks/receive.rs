@@ -6,9 +6,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, http};
-use engine::Engine;
 use engine::store::Document;
-use kernel::access::Need;
+use engine::{ActsOn, Author, Authored, Engine};
+use kernel::access::{Need, Permission};
 use kernel::expression::{Scope, evaluate};
 use kernel::graph::{Report, TaskStatus, Verdict};
 use kernel::{Json, TaskId};
@@ -101,7 +101,7 @@ async fn receive(
         // As it stands now: it may have been changed since it was read.
         hook = find(&api.engine, &id).await?;
         hook.url_verified = true;
-        save(&api.engine, &hook).await?;
+        save(&api.engine, &hook, Author::Unchanged).await?;
     }
     if hook.verifier == Verifier::SlackBased
         && payload.get("type").and_then(Value::as_str) == Some("url_verification")
@@ -305,10 +305,11 @@ async fn deliver(
         let mut request = StartRequest::with_input(input.clone());
         request.name = Some(name.clone());
         request.version = version;
+        request.acts_as = engine.author_of(Authored::Webhook, &hook.id);
         let (key, strategy) = idempotency;
         let key = key.map(|key| rendered(key, &input)).filter(|key| !key.is_empty());
         let begun = match request.with_idempotency(key, strategy) {
-            Ok(request) => begin(engine, request).await,
+            Ok(request) => begin_allowed(engine, request, name).await,
             Err(problem) => Err(problem),
         };
         match begun {
@@ -328,6 +329,27 @@ async fn deliver(
     }
     delivery.matched = !delivery.workflow_ids.is_empty();
     Ok(delivery)
+}
+
+/// Starts a workflow, if whoever wrote the webhook may do so now.
+async fn begin_allowed(
+    engine: &Engine,
+    request: StartRequest,
+    name: &str,
+) -> Result<kernel::ExecutionId, Problem> {
+    let author = request.acts_as.clone();
+    match engine.must_allow(author.as_deref(), Permission::Run, ActsOn::Workflow(name)).await {
+        // Who that is, is nothing for other systems.
+        Err(engine::Error::Rejected(why)) => {
+            tracing::warn!(workflow = name, %why, "a webhook may not start a workflow");
+            let message = "the webhook's author may not start it; the server's log says more";
+            Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", message))
+        }
+        allowed => {
+            allowed?;
+            begin(engine, request).await
+        }
+    }
 }
 
 /// The tasks that wait for a payload, among those of the workflows that the webhook serves.

@@ -1,6 +1,6 @@
 //! Making the server what a project says.
 
-use engine::{Change, Engine};
+use engine::{Author, Change, Engine};
 use kernel::graph::{Control, Input};
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -24,6 +24,8 @@ pub(super) struct Wishes {
     pub(super) yes: bool,
     pub(super) upgrade_running: bool,
     pub(super) base: Option<String>,
+    /// As whom what is defined acts.
+    pub(super) author: Author,
 }
 
 /// What was applied.
@@ -66,7 +68,7 @@ pub(super) async fn apply(
         })?;
     }
     let applied = count(&difference);
-    let changed_workflows = define(engine, project, &wanted, &difference).await?;
+    let changed_workflows = define(engine, project, &wanted, &difference, wishes.author).await?;
     if touches_monitors {
         engine.apply_sources(sources.clone(), gone).await?;
     }
@@ -119,6 +121,7 @@ async fn define(
     project: &str,
     wanted: &Wanted,
     difference: &Difference,
+    author: Author,
 ) -> Result<Vec<(String, u32)>, Problem> {
     let differing = wanted.differing(engine).await?;
     let changed = differing.workflows.iter().map(|it| (it.name.clone(), version(it.version)));
@@ -136,6 +139,8 @@ async fn define(
         handlers: differing.handlers,
         schedules: differing.schedules,
         documents: claims.map(|(object, _)| claim.document(object)).collect(),
+        author,
+        ..Change::default()
     };
     let change = engine::status_pages_change(&differing.status_pages, change);
     triggers::change(engine, differing.triggers, change).await?;

@@ -24,7 +24,7 @@ use utoipa::ToSchema;
 use utoipa_axum::routes;
 
 use crate::Api;
-use crate::access::Routes;
+use crate::access::{Actor, Routes};
 use crate::problem::Problem;
 use crate::rest::extract::{Body, Path};
 
@@ -105,6 +105,7 @@ async fn plan_project(
 )]
 async fn apply_project(
     State(api): State<Api>,
+    actor: Actor,
     Path(name): Path<String>,
     Body(request): Body<ProjectRequest>,
 ) -> Result<Json<Applied>, Problem> {
@@ -115,6 +116,7 @@ async fn apply_project(
         yes: request.yes,
         upgrade_running: request.upgrade_running,
         base: request.base,
+        author: actor.acts_as().into(),
     };
     let (engine, name) = (api.engine.clone(), name.to_owned());
     // On its own: whoever asked may go away meanwhile.

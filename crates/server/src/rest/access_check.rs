@@ -163,6 +163,8 @@ struct Facts {
     keys: Vec<(KeyRecord, Option<Timestamp>)>,
     /// Names of triggers that anybody may call.
     public_triggers: Vec<String>,
+    /// What acts as somebody whose key counts no more, and as whom.
+    without_author: Vec<(String, String)>,
     now: Timestamp,
 }
 
@@ -253,6 +255,15 @@ fn weaknesses(facts: &Facts) -> Vec<Weakness> {
             );
         }
     }
+    for (document, author) in &facts.without_author {
+        add(
+            "warning",
+            "author-without-key",
+            document.clone(),
+            format!("it acts as {author}, whose key counts no more: it does nothing"),
+            "Have somebody write it again who may do what it does; it acts as them from then on.",
+        );
+    }
     for name in &facts.public_triggers {
         add(
             "warning",
@@ -283,9 +294,20 @@ async fn check_access(
         anonymous: authorizer.anonymous().len(),
         keys: api.engine.access().keys(),
         public_triggers: triggers::public(&api.engine).await?,
+        without_author: without_author(&api),
         now: api.engine.now(),
     };
     Ok(Json(weaknesses(&facts)))
+}
+
+fn without_author(api: &Api) -> Vec<(String, String)> {
+    if api.settings.auth == Mode::Open {
+        return Vec::new();
+    }
+    let shown = |(kind, name, by): (engine::Authored, Arc<str>, Arc<str>)| {
+        (format!("{} {name}", kind.as_str()), by.to_string())
+    };
+    api.engine.without_author().into_iter().map(shown).collect()
 }
 
 #[cfg(test)]
@@ -321,6 +343,8 @@ mod tests {
         assert_eq!(with(Mode::On, true, true), [""; 0]);
         let public_triggers = vec!["t".to_owned()];
         assert_eq!(codes(&Facts { public_triggers, ..Facts::default() }), ["public-trigger"]);
+        let without_author = vec![("schedule s".to_owned(), "key:a".to_owned())];
+        assert_eq!(codes(&Facts { without_author, ..Facts::default() }), ["author-without-key"]);
     }
 
     #[test]

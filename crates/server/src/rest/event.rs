@@ -6,9 +6,9 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use engine::Engine;
 use engine::events::{BrokerError, EventMessage, EventName, LEDGER, PublishError, QueueState};
 use engine::search::RecordSearch;
+use engine::{Author, Change, Engine};
 use kernel::Record;
 use kernel::access::Permission;
 use kernel::definition::{
@@ -23,7 +23,7 @@ use utoipa_axum::routes;
 use super::extract::{Body, Path, Query, RawBody, lenient};
 use super::metadata::apart;
 use crate::Api;
-use crate::access::Routes;
+use crate::access::{Actor, Routes};
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
@@ -65,6 +65,7 @@ struct Registering(Arc<Mutex<()>>);
 )]
 async fn create_event_handler(
     State(api): State<Api>,
+    actor: Actor,
     Extension(registering): Extension<Registering>,
     RawBody(body): RawBody,
 ) -> Result<(), Problem> {
@@ -81,7 +82,7 @@ async fn create_event_handler(
     for handler in &mut handlers {
         handler.create_time = now;
     }
-    Ok(api.engine.put_event_handlers(handlers).await?)
+    put(&api.engine, handlers, actor.acts_as().into()).await
 }
 
 /// Replaces an event handler.
@@ -95,6 +96,7 @@ async fn create_event_handler(
 )]
 async fn update_event_handler(
     State(api): State<Api>,
+    actor: Actor,
     Extension(registering): Extension<Registering>,
     RawBody(body): RawBody,
 ) -> Result<(), Problem> {
@@ -109,7 +111,12 @@ async fn update_event_handler(
             handler.tags.clone_from(&earlier.tags);
         }
     }
-    Ok(api.engine.put_event_handlers(handlers).await?)
+    put(&api.engine, handlers, actor.acts_as().into()).await
+}
+
+/// Registers handlers, which act as their author.
+async fn put(engine: &Engine, handlers: Vec<EventHandler>, author: Author) -> Result<(), Problem> {
+    Ok(engine.change(Change { handlers, author, ..Change::default() }).await?)
 }
 
 /// As [`read`], away from the threads that serve.
@@ -301,7 +308,8 @@ async fn retag(
         return Err(Problem::invalid(flaws));
     }
     handler.update_time = engine.now().millis();
-    Ok(engine.put_event_handlers(vec![handler]).await?)
+    // What it does stays as it is.
+    put(engine, vec![handler], Author::Unchanged).await
 }
 
 /// Lists the queues that are listened to, and why one is silent. Connections are configured with

@@ -328,6 +328,7 @@ impl<'a> Shown<'a> {
             create_time: state.created_at,
             update_time: state.updated_at,
             created_by: state.created_by.as_deref(),
+            acts_as: state.acts_as.as_deref(),
             status: state.status,
             end_time: state.ended_at.unwrap_or_default(),
             workflow_id: &state.id,
@@ -442,6 +443,9 @@ struct WorkflowView<'a> {
     update_time: Timestamp,
     #[serde(skip_serializing_if = "Option::is_none")]
     created_by: Option<&'a str>,
+    /// A member of ours.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acts_as: Option<&'a str>,
     status: Status,
     end_time: Timestamp,
     workflow_id: &'a ExecutionId,

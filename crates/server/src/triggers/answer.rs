@@ -6,10 +6,10 @@ use std::time::Duration;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use engine::Engine;
 use engine::search::{Filter, Search, Sort, SortField, TextField, TimeField};
+use engine::{ActsOn, Authored, Engine};
 use kernel::access::Permission;
-use kernel::durable::ORCHESTRATION;
+use kernel::durable::{ORCHESTRATION, WORKFLOW};
 use kernel::expression::Template;
 use kernel::graph::Execution;
 use kernel::{ExecutionId, Json, Scripts};
@@ -107,7 +107,10 @@ async fn act(
         time: engine.now(),
     };
     match &trigger.action {
-        Action::Start(action) => start(engine, &caller, action, &given).await,
+        Action::Start(action) => {
+            let author = engine.author_of(Authored::Trigger, &trigger.name);
+            start(engine, &caller.acting_as(author), action, &given).await
+        }
         Action::Show(action) => show(engine, &caller, action, &given).await,
     }
 }
@@ -119,6 +122,7 @@ async fn start(
     given: &Given,
 ) -> Result<Response, Problem> {
     let caller = &caller.meaning(&action.name);
+    must_be_allowed(engine, caller, action).await?;
     let input = input(action, given)?;
     let scope = scope::Request { given, input: Some(&input) };
     let wanted = Wanted {
@@ -142,6 +146,27 @@ async fn start(
             let wait = Duration::from_secs(seconds);
             Ok(durable::answer_within(engine, caller, &id, wait).await)
         }
+    }
+}
+
+/// Checks that whoever wrote the trigger may start what it starts, now.
+async fn must_be_allowed(
+    engine: &Engine,
+    caller: &Caller,
+    action: &StartAction,
+) -> Result<(), Problem> {
+    let on = match action.name.strip_prefix(ORCHESTRATION) {
+        Some(_) => ActsOn::Hub(caller.hub_name()),
+        None => ActsOn::Workflow(action.name.strip_prefix(WORKFLOW).unwrap_or(&action.name)),
+    };
+    let author = caller.acts_as();
+    match engine.must_allow(author.as_deref(), Permission::Run, on).await {
+        // Who that is, is nothing for callers.
+        Err(engine::Error::Rejected(why)) => {
+            tracing::warn!(workflow = action.name, %why, "a trigger may not start a workflow");
+            Err(unusable("the trigger's author may not start this; the server's log says more"))
+        }
+        allowed => Ok(allowed?),
     }
 }
 

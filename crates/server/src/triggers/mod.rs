@@ -17,7 +17,7 @@ use std::sync::Arc;
 use axum::Json as AsJson;
 use axum::extract::State;
 use engine::store::Document;
-use engine::{Change, Engine};
+use engine::{Authored, Change, Engine};
 use kernel::access::Permission;
 use kernel::definition::Problem as Flaw;
 use serde::Deserialize;
@@ -31,7 +31,7 @@ pub use definition::{Trigger, read};
 use self::pattern::Pattern;
 use self::table::Table;
 use crate::Api;
-use crate::access::Routes;
+use crate::access::{Actor, Routes};
 use crate::problem::Problem;
 use crate::rest::extract::{Path, RawBody};
 use crate::rest::metadata::apart;
@@ -111,6 +111,8 @@ pub async fn change(
     mut change: Change,
 ) -> Result<(), Problem> {
     let _writing = WRITING.lock().await;
+    let written = triggers.iter().map(|it| (Authored::Trigger, Arc::from(it.name.as_str())));
+    change.authored.extend(written);
     // What is registered is compiled only if somebody asks.
     if !triggers.is_empty() {
         let present = registered(engine).await?;
@@ -257,6 +259,7 @@ async fn triggers(State(api): State<Api>) -> Result<AsJson<Vec<Value>>, Problem>
 )]
 async fn put_triggers(
     State(api): State<Api>,
+    actor: Actor,
     RawBody(body): RawBody,
 ) -> Result<AsJson<Vec<Value>>, Problem> {
     // Bounds on depth and numbers are the same for all documents.
@@ -265,7 +268,8 @@ async fn put_triggers(
     let compile = move || read(&value.to_string(), engine.scripts()).map_err(Problem::invalid);
     let triggers = apart(compile).await?;
     let documents = triggers.iter().map(|trigger| trigger.document.clone()).collect();
-    change(&api.engine, triggers, Change::default()).await?;
+    let by = Change { author: actor.acts_as().into(), ..Change::default() };
+    change(&api.engine, triggers, by).await?;
     Ok(AsJson(documents))
 }
 

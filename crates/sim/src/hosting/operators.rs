@@ -269,6 +269,7 @@ impl Life {
             asked_by: None,
             event: None,
             created_by: None,
+            acts_as: None,
             idempotency_key: key.map(Into::into),
         })
     }

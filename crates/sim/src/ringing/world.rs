@@ -275,6 +275,7 @@ impl<'k> World<'k> {
             asked_by: None,
             event: None,
             created_by: message.created_by,
+            acts_as: message.acts_as,
             idempotency_key: None,
         })
     }

@@ -88,7 +88,7 @@ pub(super) struct Lane {
     pub(super) line: Line,
     pub(super) orders: mpsc::Receiver<Order>,
     /// Commits of an execution that another one of the batch is of.
-    pub(super) later: VecDeque<Box<Job>>,
+    pub(super) later: VecDeque<Job>,
     pub(super) writes: Arc<AtomicU64>,
     pub(super) times: Arc<WriteTimes>,
     /// When the last batch was complete.
@@ -102,7 +102,7 @@ impl Lane {
             let first = match self.later.pop_front() {
                 Some(job) => job,
                 None => match self.orders.recv().await {
-                    Some(Order::Commit(job)) => job,
+                    Some(Order::Commit(job)) => *job,
                     Some(Order::Close(done)) => {
                         // Whoever closes may have gone meanwhile.
                         let _ = done.send(());
@@ -126,11 +126,7 @@ impl Lane {
 
     /// Takes all that has come, up to the bounds of a batch and one commit of each execution; if
     /// nobody waits for any of it, also what comes until it is time. Gives back the wish to close.
-    async fn gather(
-        &mut self,
-        first: Box<Job>,
-        batch: &mut Vec<Box<Job>>,
-    ) -> Option<oneshot::Sender<()>> {
+    async fn gather(&mut self, first: Job, batch: &mut Vec<Job>) -> Option<oneshot::Sender<()>> {
         let mut ids = BTreeSet::from([first.id().clone()]);
         let mut bytes = first.bytes();
         let mut deferrable = first.prepared.commit.deferrable;
@@ -141,7 +137,7 @@ impl Lane {
             let job = match waiting.pop_front() {
                 Some(job) => job,
                 None => match self.next(deferrable).await {
-                    Some(Order::Commit(job)) => job,
+                    Some(Order::Commit(job)) => *job,
                     Some(Order::Close(done)) => {
                         close = Some(done);
                         break;
@@ -179,7 +175,7 @@ impl Lane {
     }
 
     /// Writes a batch and answers everybody in it.
-    async fn write(&mut self, batch: Vec<Box<Job>>) {
+    async fn write(&mut self, batch: Vec<Job>) {
         let mut left = vec![batch];
         while let Some(batch) = left.pop() {
             match self.settle(&batch).await {
@@ -212,7 +208,7 @@ impl Lane {
     }
 
     /// Writes a batch, again where that may help, until it is known what came of it.
-    async fn settle(&mut self, batch: &[Box<Job>]) -> Result<(), Outcome> {
+    async fn settle(&mut self, batch: &[Job]) -> Result<(), Outcome> {
         let began = Instant::now();
         let mut tries = 0;
         loop {
@@ -239,7 +235,7 @@ impl Lane {
     }
 
     /// Sends a batch once.
-    async fn attempt(&mut self, batch: &[Box<Job>]) -> Outcome {
+    async fn attempt(&mut self, batch: &[Job]) -> Outcome {
         let session = match self.line.session().await {
             Ok(session) => session,
             Err(error) => return Outcome::Failed(error),
@@ -290,7 +286,7 @@ impl Lane {
     }
 
     /// Finds out whether a batch is there whose end was not heard of.
-    async fn resolve(&mut self, batch: &[Box<Job>], began: Instant) -> Result<bool, Outcome> {
+    async fn resolve(&mut self, batch: &[Job], began: Instant) -> Result<bool, Outcome> {
         loop {
             let session = match self.line.session().await {
                 Ok(session) => session,
@@ -330,7 +326,7 @@ async fn look(
     session: &Session,
     schema: &str,
     fence: Statement<'_>,
-    batch: &[Box<Job>],
+    batch: &[Job],
 ) -> Result<bool, Failure> {
     let keys = column(batch, |job| key(job.id()));
     let versions = column(batch, |job| job.prepared.commit.expect as i64 + 1);

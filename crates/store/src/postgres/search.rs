@@ -200,7 +200,7 @@ impl Condition<'_> {
             }
             Filter::TopLevel => self.sql.push_str("e.parent IS NULL"),
             Filter::Closed(closed) => {
-                self.sql.push_str(if *closed { "e.closed" } else { "NOT e.closed" })
+                self.sql.push_str(if *closed { "e.closed" } else { "NOT e.closed" });
             }
             Filter::IdBegins(prefix) => self.key_prefix("e.key", prefix),
             Filter::Past(mark) => self.past(mark),
@@ -248,12 +248,11 @@ impl Condition<'_> {
         self.push(&format!("({column} = ANY(?)"), Given::Keys(exact));
         for pattern in patterns {
             self.sql.push_str(" OR ");
-            match pattern.split_once('*') {
-                Some((prefix, "")) => self.key_prefix(column, prefix),
-                _ => {
-                    let test = format!("{} LIKE ?", spelled(column));
-                    self.push(&test, Given::Key(like(pattern).into_bytes()));
-                }
+            if let Some((prefix, "")) = pattern.split_once('*') {
+                self.key_prefix(column, prefix);
+            } else {
+                let test = format!("{} LIKE ?", spelled(column));
+                self.push(&test, Given::Key(like(pattern).into_bytes()));
             }
         }
         self.sql.push(')');

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use engine::events::{Broker, BrokerError, EventMessage, EventName, PublishError};
-use engine::{Engine, Handoff, Outcome, OutcomeStatus, TaskRunner, WeakEngine};
+use engine::{Engine, Handoff, Outcome, OutcomeStatus, Requirement, TaskRunner, WeakEngine};
+use kernel::access::Permission;
 use kernel::graph::Execution;
 use kernel::{ExecutionId, Json, TaskId, Timestamp};
 use serde_json::{Map, Value};
@@ -60,6 +61,10 @@ impl TaskRunner for EventTask {
         }
         // Set once; a second engine would be a mistake in the wiring.
         let _ = self.engine.set(weak);
+    }
+
+    fn requires(&self) -> Requirement {
+        Requirement::Everything(Permission::Run)
     }
 
     async fn run(&self, task: Handoff, _: CancellationToken) -> Outcome {

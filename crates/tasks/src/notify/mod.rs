@@ -53,7 +53,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use engine::{AnyMachine, AttemptOutcome, Handoff, Outcome, TaskRunner, WeakEngine};
+use engine::{AnyMachine, AttemptOutcome, Handoff, Outcome, Requirement, TaskRunner, WeakEngine};
 use kernel::alert::definition::{Rate, Remark};
 use kernel::alert::{NotificationEvent, since_then};
 use kernel::{ExecutionId, Json};
@@ -391,6 +391,10 @@ impl TaskRunner for Notify {
     fn attach(&self, engine: WeakEngine) {
         // There is one engine; a second one would have runners of its own.
         drop(self.engine.set(engine));
+    }
+
+    fn requires(&self) -> Requirement {
+        Requirement::OwnRun
     }
 
     fn judge(&self, input: &Value) -> Vec<Remark> {

@@ -1,7 +1,7 @@
 //! `JDBC`: a statement on a database as a task, in the form that Conductor gave it.
 
 use async_trait::async_trait;
-use engine::{Handoff, Outcome, TaskRunner};
+use engine::{Handoff, Outcome, Requirement, TaskRunner};
 use kernel::Json;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
@@ -47,6 +47,10 @@ impl Jdbc {
 impl TaskRunner for Jdbc {
     fn task_type(&self) -> &'static str {
         TYPE
+    }
+
+    fn requires(&self) -> Requirement {
+        Requirement::OwnRun
     }
 
     async fn run(&self, task: Handoff, cancelled: CancellationToken) -> Outcome {

@@ -1,9 +1,10 @@
 //! `GET_WORKFLOW`: another execution as the task's output, in the form in which the API shows it.
 
 use async_trait::async_trait;
-use engine::{Handoff, Outcome, TaskRunner, WeakEngine};
+use engine::{ActsOn, Handoff, Outcome, Requirement, TaskRunner, WeakEngine};
 use indexmap::IndexMap;
 use kernel::Json;
+use kernel::access::Permission;
 use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
@@ -30,6 +31,10 @@ impl TaskRunner for GetWorkflow {
         self.0.attach(engine);
     }
 
+    fn requires(&self) -> Requirement {
+        Requirement::EachThing
+    }
+
     async fn run(&self, task: Handoff, _cancelled: CancellationToken) -> Outcome {
         self.get(&task).await.map_or_else(|trouble| trouble.outcome(TYPE), completed)
     }
@@ -40,7 +45,9 @@ impl GetWorkflow {
         let input = Members::of(&task.input)?;
         let id = execution_id(&input.required("id")?)?;
         let include_tasks = input.flag("includeTasks", false)?;
-        let shown = self.0.engine()?.describe(&id).await?.ok_or_else(|| unknown(&id))?;
+        let (engine, own) = (self.0.engine()?, execution_id(&task.execution_id)?);
+        engine.must_be_allowed(&own, Permission::Read, ActsOn::Run(&id)).await?;
+        let shown = engine.describe(&id).await?.ok_or_else(|| unknown(&id))?;
         Ok(if include_tasks { shown } else { without_tasks(shown) })
     }
 }

@@ -13,7 +13,8 @@ use std::fmt::Write as _;
 
 use async_trait::async_trait;
 use engine::search::{Filter, Search, TextField, TimeField};
-use engine::{Engine, Handoff, Outcome, TaskRunner, WeakEngine};
+use engine::{Engine, Handoff, Outcome, Requirement, TaskRunner, WeakEngine};
+use kernel::access::Permission;
 use kernel::graph::Status;
 use kernel::{Json, Timestamp};
 use serde::Serialize;
@@ -88,6 +89,10 @@ impl TaskRunner for QueryProcessor {
 
     fn attach(&self, engine: WeakEngine) {
         self.served.attach(engine);
+    }
+
+    fn requires(&self) -> Requirement {
+        Requirement::Everything(Permission::Read)
     }
 
     async fn run(&self, task: Handoff, cancelled: CancellationToken) -> Outcome {

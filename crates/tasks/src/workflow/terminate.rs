@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use engine::{Engine, Error, Handoff, Outcome, TaskRunner, WeakEngine};
+use engine::{ActsOn, Engine, Error, Handoff, Outcome, Requirement, TaskRunner, WeakEngine};
+use kernel::access::Permission;
 use kernel::graph::{Control, Input};
 use kernel::{ExecutionId, Json, Rejected};
 use serde_json::json;
@@ -39,6 +40,10 @@ impl TaskRunner for TerminateWorkflow {
         self.0.attach(engine);
     }
 
+    fn requires(&self) -> Requirement {
+        Requirement::EachThing
+    }
+
     async fn run(&self, task: Handoff, _cancelled: CancellationToken) -> Outcome {
         self.terminate(&task).await.unwrap_or_else(|trouble| trouble.outcome(TYPE))
     }
@@ -65,9 +70,10 @@ impl TerminateWorkflow {
         ids.sort_by_key(|id| *id == task.execution_id);
         let engine = self.0.engine()?;
         let end = Control::Terminate { reason: Some(Arc::from(reason)), failure_workflow };
+        let own = execution_id(&task.execution_id)?;
         let (mut terminated, mut refused) = (Vec::new(), BTreeMap::new());
         for text in ids {
-            match end_one(&engine, &execution_id(&text)?, &end).await {
+            match end_one(&engine, &own, &execution_id(&text)?, &end).await {
                 Ok(()) => terminated.push(text),
                 Err(Trouble::Lasting(reason)) => _ = refused.insert(text, reason),
                 Err(passing @ Trouble::Passing(_)) => return Err(passing),
@@ -83,7 +89,14 @@ impl TerminateWorkflow {
     }
 }
 
-async fn end_one(engine: &Engine, id: &ExecutionId, end: &Control) -> Result<(), Trouble> {
+/// Ends one, if the principal of the workflow that asks may.
+async fn end_one(
+    engine: &Engine,
+    by: &ExecutionId,
+    id: &ExecutionId,
+    end: &Control,
+) -> Result<(), Trouble> {
+    engine.must_be_allowed(by, Permission::Run, ActsOn::Run(id)).await?;
     match engine.step(id, Input::Control(end.clone())).await {
         Ok(()) | Err(Error::Rejected(Rejected::Stale(_))) => Ok(()),
         Err(error) => Err(error.into()),

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use engine::{Engine, Handoff, Outcome, TaskRunner, WeakEngine};
+use engine::{ActsOn, Engine, Handoff, Outcome, Requirement, TaskRunner, WeakEngine};
+use kernel::access::Permission;
 use kernel::graph::{Execution, Input, Report, Task, TaskStatus, Verdict};
-use kernel::{Json, TaskId};
+use kernel::{ExecutionId, Json, TaskId};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +36,10 @@ impl TaskRunner for UpdateTask {
         self.0.attach(engine);
     }
 
+    fn requires(&self) -> Requirement {
+        Requirement::EachThing
+    }
+
     async fn run(&self, task: Handoff, _cancelled: CancellationToken) -> Outcome {
         self.update(&task).await.map_or_else(|trouble| trouble.outcome(TYPE), completed)
     }
@@ -50,6 +55,9 @@ impl UpdateTask {
             Some(_) => return Err(wrong("taskOutput", "an object").into()),
         };
         let engine = self.0.engine()?;
+        let target = target(&input)?;
+        let own = execution_id(&task.execution_id)?;
+        engine.must_be_allowed(&own, Permission::Run, ActsOn::Run(&target)).await?;
         let found = find(&engine, &input, &task.task_id).await?;
         let id = found.id.to_string();
         let mut answer = json!({ "updatedTaskId": id });
@@ -105,6 +113,17 @@ impl Found {
     fn is_done(&self, by: &str) -> bool {
         self.closed && self.worker.as_deref() == Some(by)
     }
+}
+
+/// The workflow whose task is meant.
+fn target(input: &Members) -> Result<ExecutionId, Trouble> {
+    if let Some(text) = input.text("taskId")? {
+        let missing = || Trouble::Lasting(format!("there is no task with the id {text}"));
+        return TaskId::parse(&text).map(|id| id.execution).ok_or_else(missing);
+    }
+    let needed = "`taskId` is missing, or `workflowId` and `taskRefName`";
+    let workflow = input.text("workflowId")?;
+    execution_id(&workflow.ok_or_else(|| Trouble::Lasting(needed.to_owned()))?)
 }
 
 async fn find(engine: &Engine, input: &Members, own: &str) -> Result<Found, Trouble> {

@@ -107,6 +107,7 @@ async fn start(engine: &Engine, definition: Value) -> ExecutionId {
         asked_by: None,
         event: None,
         created_by: None,
+        acts_as: None,
         idempotency_key: None,
     };
     engine.step(&id, Input::Start(Box::new(start))).await.expect("it starts");

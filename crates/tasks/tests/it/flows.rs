@@ -39,6 +39,11 @@ impl Values for NoValues {
 
 /// An engine over an empty store.
 pub(crate) async fn open(runners: Vec<Arc<dyn TaskRunner>>) -> Engine {
+    open_with(runners, Options::default()).await
+}
+
+/// The same with other options.
+pub(crate) async fn open_with(runners: Vec<Arc<dyn TaskRunner>>, options: Options) -> Engine {
     let describe = |state: &Execution| {
         let tasks: Vec<&str> = state.tasks().map(|task| &*task.reference).collect();
         let status = state.status.as_str();
@@ -51,7 +56,7 @@ pub(crate) async fn open(runners: Vec<Arc<dyn TaskRunner>>) -> Engine {
         runners,
         values: Arc::new(NoValues),
         describe,
-        options: Options::default(),
+        options,
     };
     Engine::open(parts).await.expect("the store is empty")
 }
@@ -71,6 +76,16 @@ pub(crate) async fn register(engine: &Engine, name: &str, tasks: Value) {
 
 /// Starts a workflow.
 pub(crate) async fn start(engine: &Engine, name: &str, input: Value) -> ExecutionId {
+    start_as(engine, name, input, None).await
+}
+
+/// Starts a workflow that acts as a principal.
+pub(crate) async fn start_as(
+    engine: &Engine,
+    name: &str,
+    input: Value,
+    acts_as: Option<&str>,
+) -> ExecutionId {
     let id = Engine::new_id();
     let start = Start {
         plan: engine.definitions().plan(name, None).expect("it is registered"),
@@ -82,6 +97,7 @@ pub(crate) async fn start(engine: &Engine, name: &str, input: Value) -> Executio
         asked_by: None,
         event: None,
         created_by: None,
+        acts_as: acts_as.map(Into::into),
         idempotency_key: None,
     };
     engine.step(&id, Input::Start(Box::new(start))).await.expect("it starts");

@@ -73,6 +73,7 @@ pub(crate) async fn start(engine: &Engine, task: Value, policy: Value) -> Execut
         asked_by: None,
         event: None,
         created_by: None,
+        acts_as: None,
         idempotency_key: None,
     };
     engine.step(&id, Input::Start(Box::new(start))).await.expect("it starts");

@@ -134,6 +134,7 @@ pub(super) fn start(engine: &Engine, name: &str, input: &Value) -> Box<Start> {
         asked_by: None,
         event: None,
         created_by: None,
+        acts_as: None,
         idempotency_key: None,
     })
 }

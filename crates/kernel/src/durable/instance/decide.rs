@@ -228,7 +228,7 @@ fn hear(state: &mut Instance, message: Message, context: &Context<'_>) -> Decide
             }
             Ok(draft.finish())
         }
-        Message::Refused { sequence, reason, child } => {
+        Message::Refused { sequence, reason, child, .. } => {
             let (task, _) = waits_for(state, sequence, child.as_ref())?;
             let failure = Box::new(FailureDetails::new("SubOrchestrationNotStarted", reason));
             happened(state, Fact::SubOrchestrationFailed { task, failure }, context)

@@ -513,6 +513,7 @@ fn start_workflow(definition: &str, call: &Call, by: Parent, detached: bool) -> 
         idempotency: None,
         event: None,
         created_by: None,
+        acts_as: None,
         failure_of: None,
     }
 }

@@ -64,7 +64,7 @@ struct Prepared {
 }
 
 fn prepare(id: &ExecutionId, branch: &Branch, context: &Context<'_>) -> Result<Prepared, Rejected> {
-    let Branch { original, version, at, edits, plan, correlation_id, created_by } = branch;
+    let Branch { original, version, at, edits, plan, correlation_id, created_by, acts_as } = branch;
     let first = original.branch_task(at)?;
     let place = Place::of(original, first);
     let (from, at) = (original.id.clone(), at.to_string().into());
@@ -72,6 +72,8 @@ fn prepare(id: &ExecutionId, branch: &Branch, context: &Context<'_>) -> Result<P
     let mut begun = original.branched(id, first, origin.clone(), context.now);
     begun.correlation_id = correlation_id.clone().or(begun.correlation_id);
     begun.created_by = created_by.clone().or(begun.created_by);
+    // Whoever forks may change what the fork does, so it acts as nobody else.
+    begun.acts_as.clone_from(acts_as);
     let before = task_before(&begun, &place);
     begun.edit(edits, before.as_deref())?;
     check_sizes(&begun, context)?;
@@ -165,6 +167,7 @@ fn started(begun: &Execution, plan: Option<&Arc<super::Plan>>) -> Started {
         parent: None,
         event: begun.event.clone(),
         created_by: begun.created_by.clone(),
+        acts_as: begun.acts_as.clone(),
         idempotency_key: None,
         restart: false,
         references: begun.references(),

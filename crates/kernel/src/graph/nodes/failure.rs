@@ -71,6 +71,7 @@ pub(in super::super) fn message(
         asked_by: None,
         event: None,
         created_by: None,
+        acts_as: state.acts_as.clone(),
         idempotency: None,
         failure_of: Some(state.id.clone()),
     }

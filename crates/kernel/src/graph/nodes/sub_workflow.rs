@@ -157,6 +157,7 @@ fn start_message(state: &Execution, task: &Task) -> Result<StartMessage, String>
         idempotency,
         event: None,
         created_by: None,
+        acts_as: state.acts_as.clone(),
         failure_of: None,
     })
 }
@@ -255,6 +256,7 @@ pub(in super::super) fn begin_detached(draft: &mut Draft<'_>, sequence: u32) {
         idempotency,
         event: None,
         created_by: None,
+        acts_as: state.acts_as.clone(),
         failure_of: None,
     };
     let child = task.child.clone();
@@ -317,8 +319,14 @@ fn names_no_version(input: &Json) -> bool {
 }
 
 /// A child that was asked for cannot be.
-pub(in super::super) fn refused(draft: &mut Draft<'_>, sequence: u32, reason: Arc<str>) {
-    draft.close(sequence, End::failed(reason));
+pub(in super::super) fn refused(
+    draft: &mut Draft<'_>,
+    sequence: u32,
+    reason: Arc<str>,
+    for_good: bool,
+) {
+    let end = if for_good { End::failed_terminally(reason) } else { End::failed(reason) };
+    draft.close(sequence, end);
     draft.continue_after(sequence);
 }
 

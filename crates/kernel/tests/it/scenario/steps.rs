@@ -268,6 +268,7 @@ impl<'a> Teller<'a> {
             plan,
             correlation_id: None,
             created_by: None,
+            acts_as: None,
         };
         self.decide(Input::Branch(Box::new(branch)));
         if self.run.state.is_started() {
@@ -385,6 +386,7 @@ impl<'a> Teller<'a> {
                 sequence: sequence.clone()?,
                 reason: why(),
                 child: self.child(sequence?, words),
+                for_good: false,
             },
             "found" => Message::Watch { asker: asker(words), to_the_end: !words.has("detached") },
             "child-revived" => Message::Revived {
@@ -450,6 +452,7 @@ impl<'a> Teller<'a> {
             parent,
             event: None,
             created_by: None,
+            acts_as: None,
             idempotency_key: words.text("once"),
         }
     }

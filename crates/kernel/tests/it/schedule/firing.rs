@@ -36,7 +36,8 @@ fn a_firing_starts_a_workflow_with_its_marks() {
     assert!(matches!(run.started(1), Err(Rejected::Stale(_))), "told twice");
     run.advance("2026-02-26T12:00:00Z");
     let reason: Arc<str> = "No such workflow".into();
-    run.say(Input::Message(Message::Refused { sequence: 2, reason, child: None })).unwrap();
+    run.say(Input::Message(Message::Refused { sequence: 2, reason, child: None, for_good: false }))
+        .unwrap();
     assert_eq!(run.ledger()[1], "2 26 12:00:00 FAILED No such workflow");
     assert!(run.state.open.is_empty());
     assert_eq!(run.state.wake_at(), Some(at("2026-02-26T13:00:00Z")), "and it goes on");

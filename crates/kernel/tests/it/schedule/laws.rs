@@ -63,7 +63,8 @@ fn perform(run: &mut Run, act: &Act) {
         Act::Started(number) => run.started(*number),
         Act::Refused(number) => {
             let reason = "no".into();
-            let refused = Message::Refused { sequence: *number, reason, child: None };
+            let refused =
+                Message::Refused { sequence: *number, reason, child: None, for_good: false };
             run.say(Input::Message(refused))
         }
         Act::Ended(number) => run.ended(*number),

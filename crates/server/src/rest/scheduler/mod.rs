@@ -10,7 +10,7 @@ mod view;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use engine::Engine;
+use engine::{Author, Change, Engine};
 use kernel::access::Permission;
 use kernel::definition::Problem as Flaw;
 use kernel::schedule::{Input, Schedule, ScheduleSpec, Tag, parse_schedules};
@@ -59,7 +59,11 @@ pub(super) fn routes() -> Routes {
         (status = 400, description = "Everything that is wrong with it; nothing is stored"),
     )
 )]
-async fn save(State(api): State<Api>, RawBody(body): RawBody) -> Result<Json<Value>, Problem> {
+async fn save(
+    State(api): State<Api>,
+    actor: Actor,
+    RawBody(body): RawBody,
+) -> Result<Json<Value>, Problem> {
     let text = std::str::from_utf8(&body).map_err(|error| {
         let at = error.valid_up_to();
         Problem::bad_request(format!("the request body is not UTF-8 after byte {at}"))
@@ -84,7 +88,7 @@ async fn save(State(api): State<Api>, RawBody(body): RawBody) -> Result<Json<Val
     let mut saved = Vec::new();
     for spec in specs {
         let name = spec.name.to_string();
-        define(&api.engine, spec).await?;
+        define(&api.engine, spec, actor.acts_as().into()).await?;
         saved.push(read(&api.engine, &name, view::schedule).await?);
     }
     let is_list = text.trim_start().starts_with('[');
@@ -333,7 +337,8 @@ async fn retag(
     let Some(mut spec) = spec else { return Err(unknown(name)) };
     change(&mut spec);
     spec.paused = None;
-    define(engine, *spec).await
+    // What it starts, and when, stays as it is.
+    define(engine, *spec, Author::Unchanged).await
 }
 
 /// That a new schedule would start what does not exist. One that exists may be changed all the same.
@@ -350,9 +355,10 @@ async fn starts_nothing(engine: &Engine, spec: &ScheduleSpec) -> Result<Option<F
     }
 }
 
-async fn define(engine: &Engine, spec: ScheduleSpec) -> Result<(), Problem> {
-    let name = spec.name.to_string();
-    say(engine, &name, Input::Define(Box::new(spec))).await
+/// Writes a schedule, which acts as its author.
+async fn define(engine: &Engine, spec: ScheduleSpec, author: Author) -> Result<(), Problem> {
+    id_of(&spec.name)?;
+    Ok(engine.change(Change { schedules: vec![spec], author, ..Change::default() }).await?)
 }
 
 /// The id of a schedule of this name.

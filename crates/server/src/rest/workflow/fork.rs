@@ -126,6 +126,7 @@ async fn fork_workflow(
         plan,
         correlation_id: given(request.correlation_id),
         created_by: given(request.created_by),
+        acts_as: actor.acts_as(),
         idempotency_key: given(key),
     };
     let (workflow_id, existing, done_again) = if request.dry_run {

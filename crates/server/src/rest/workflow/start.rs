@@ -53,6 +53,9 @@ pub(crate) struct StartRequest {
     priority: Option<i64>,
     /// Who asks.
     created_by: Option<String>,
+    /// Whose grants the run acts with; never what a client says.
+    #[serde(skip)]
+    pub(crate) acts_as: Option<Arc<str>>,
     /// With a strategy: a second start with the same key and name is not one.
     idempotency_key: Option<String>,
     /// `FAIL`, `RETURN_EXISTING` or `FAIL_ON_RUNNING`.
@@ -77,6 +80,7 @@ impl StartRequest {
         }
         if actor.principal().is_some() {
             self.created_by = Some(actor.shown());
+            self.acts_as = actor.acts_as();
         }
         Ok(self)
     }
@@ -228,6 +232,7 @@ pub(crate) async fn begin(engine: &Engine, request: StartRequest) -> Result<Exec
         asked_by: None,
         event: None,
         created_by: request.created_by.filter(|name| !name.is_empty()).map(Arc::from),
+        acts_as: request.acts_as,
         idempotency_key: key.map(Arc::from),
     };
     Ok(engine.begin(start, strategy).await?.id().clone())
@@ -283,6 +288,7 @@ fn detached(
         asked_by: None,
         event: None,
         created_by: request.created_by.filter(|name| !name.is_empty()).map(Arc::from),
+        acts_as: request.acts_as,
         idempotency_key: None,
     })
 }

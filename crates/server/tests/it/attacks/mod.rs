@@ -1,5 +1,6 @@
 //! Attacks, as those who have no access would try them: each test fails if its attack works.
 
+mod acting;
 mod browsers;
 mod floods;
 mod links;
