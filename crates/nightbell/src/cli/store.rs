@@ -14,6 +14,9 @@ use super::output::Output;
 use crate::config::StoreUrl;
 use crate::secret_key;
 
+const STORE_HELP: &str =
+    "The store: sqlite:FILE or postgres://USER@HOST/DATABASE [env: NIGHTBELL_STORE]";
+
 /// What is done with a store.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -26,8 +29,7 @@ Examples:
   nightbell store init 'postgres://admin@db.example.org/nightbell' --key-file /etc/nightbell/key
   NIGHTBELL_STORE=postgres://… nightbell store init")]
     Init {
-        /// The store: sqlite:FILE or postgres://USER@HOST/DATABASE [env: NIGHTBELL_STORE]
-        #[arg(value_name = "URL")]
+        #[arg(value_name = "URL", help = STORE_HELP)]
         store: Option<String>,
         /// Make a key that seals secrets in this file, unless it is there
         #[arg(long, value_name = "FILE")]

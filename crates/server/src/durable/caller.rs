@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
 use axum::http::header::{LOCATION, RETRY_AFTER};
