@@ -134,63 +134,73 @@ impl Engine {
         self.catalogue().put(POSTS, page, text).await
     }
 
-    /// How a component stands, and how it was for [`STATUS_DAYS`] days.
+    /// How components stand, and how they were for [`STATUS_DAYS`] days, in their order.
     ///
     /// # Errors
     /// The store's.
-    pub async fn component_state(&self, component: &Component) -> Result<ComponentState, Error> {
-        let name = &*component.monitor;
-        let status = |it: &Monitor| status_of(it, component.key.as_deref());
-        let status = self.monitor(name, status).await?.unwrap_or(ComponentStatus::Unknown);
+    pub async fn component_states<'a>(
+        &self,
+        components: impl IntoIterator<Item = &'a Component>,
+    ) -> Result<Vec<ComponentState>, Error> {
         let from = Step::Day.floor(self.now()).plus_millis(-(STATUS_DAYS - 1) * Step::Day.millis());
-        let span = (from, Timestamp::MAX);
-        let mut days = self.rollups(name, Step::Day, span).await?.unwrap_or_default();
-        if let Some(key) = &component.key {
-            let bad = self.bad_days(name, key, from).await?;
-            for (at, cell) in &mut days {
-                let is_bad = u32::from(bad.contains(at));
-                let known = u32::from(cell.checks() > 0);
-                *cell = Cell { fail: is_bad, ok: known - known.min(is_bad), ..Cell::default() };
+        // The incidents of a monitor are read once, whichever of its keys are components.
+        let mut bad: BTreeMap<&str, BadDays> = BTreeMap::new();
+        let mut states = Vec::new();
+        for component in components {
+            let name = &*component.monitor;
+            let status = |it: &Monitor| status_of(it, component.key.as_deref());
+            let status = self.monitor(name, status).await?.unwrap_or(ComponentStatus::Unknown);
+            let span = (from, Timestamp::MAX);
+            let mut days = self.rollups(name, Step::Day, span).await?.unwrap_or_default();
+            if let Some(key) = component.key.as_deref() {
+                if !bad.contains_key(name) {
+                    bad.insert(name, self.bad_days(name, from).await?);
+                }
+                for cell in days.values_mut() {
+                    *cell = Cell { ok: u32::from(cell.checks() > 0), ..Cell::default() };
+                }
+                // Also days of which nothing else is known.
+                for day in bad[name].get(key).into_iter().flatten() {
+                    days.insert(*day, Cell { fail: 1, ..Cell::default() });
+                }
             }
+            states.push(ComponentState { status, days });
         }
-        Ok(ComponentState { status, days })
+        Ok(states)
     }
 
-    /// The days on which an incident of a key was open, by their beginnings.
-    async fn bad_days(
-        &self,
-        monitor: &str,
-        key: &str,
-        from: Timestamp,
-    ) -> Result<BTreeSet<Timestamp>, Error> {
+    /// The days on which incidents of a monitor were open, of the newest [`PAGE_MAX`].
+    async fn bad_days(&self, monitor: &str, from: Timestamp) -> Result<BadDays, Error> {
         let search = RecordSearch {
             subjects: vec![monitor.to_owned()],
             after: Some(from.plus_millis(-STATUS_DAYS * Step::Day.millis())),
             size: PAGE_MAX,
             ..RecordSearch::newest("incident")
         };
-        let mut days = BTreeSet::new();
+        let mut bad = BadDays::new();
         let now = self.now();
         for line in self.inner.store.records(&search).await?.rows {
-            let Some(end) = end_of(&line.body, key, now) else { continue };
+            let Some((key, end)) = open_until(&line.body, now) else { continue };
+            let days = bad.entry(key).or_default();
             let mut day = Step::Day.floor(line.at.max(from));
             while day <= end {
                 days.insert(day);
                 day = day.plus_millis(Step::Day.millis());
             }
         }
-        Ok(days)
+        Ok(bad)
     }
 }
 
-/// When an incident of this key was over, or now; `None` if it is of another one.
-fn end_of(body: &Json, key: &str, now: Timestamp) -> Option<Timestamp> {
+/// The days on which an incident was open, by its key; each day by its beginning.
+type BadDays = BTreeMap<String, BTreeSet<Timestamp>>;
+
+/// The key of an incident, and when it was over, or now.
+fn open_until(body: &Json, now: Timestamp) -> Option<(String, Timestamp)> {
     let body = body.parse();
-    if body.get("key")?.as_str()? != key {
-        return None;
-    }
+    let key = body.get("key")?.as_str()?.to_owned();
     let resolved = body.get("resolved_at").and_then(serde_json::Value::as_i64);
-    Some(resolved.map_or(now, Timestamp::from_millis))
+    Some((key, resolved.map_or(now, Timestamp::from_millis)))
 }
 
 /// How a monitor stands, or one of its keys.

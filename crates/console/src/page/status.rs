@@ -52,11 +52,17 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
     let body = if let Some(copy) = fresh {
         copy.body.clone()
     } else {
-        let body = body(cx.engine, page, &posts, now).await?;
-        made.retain(|name, _| pages.contains_key(name));
-        let copy = Copy { at: now, of: page.clone(), posts, body: body.clone() };
-        made.insert(page.name.clone(), copy);
-        body
+        match (body(cx.engine, page, &posts, now).await, made.get(&page.name)) {
+            (Ok(body), _) => {
+                made.retain(|name, _| pages.contains_key(name));
+                let copy = Copy { at: now, of: page.clone(), posts, body: body.clone() };
+                made.insert(page.name.clone(), copy);
+                body
+            }
+            // It says of when it is, which is more than nothing.
+            (Err(_), Some(copy)) if Arc::ptr_eq(&copy.of, page) => copy.body.clone(),
+            (Err(error), _) => return Err(error.into()),
+        }
     };
     let mut shown = Page::new(Place::Nowhere, &*page.title, body);
     shown.is_public = true;
@@ -86,15 +92,17 @@ async fn body(
     now: Timestamp,
 ) -> Result<Markup, engine::Error> {
     let clock = Clock::new(now, page.zone.as_deref());
-    let (mut groups, mut worst) = (Vec::new(), ComponentStatus::Operational);
+    let components = page.groups.iter().flat_map(|group| &group.components);
+    let states = engine.component_states(components).await?;
+    let worst = states.iter().map(|it| it.status).max().unwrap_or(ComponentStatus::Operational);
+    let mut states = states.iter();
+    let mut groups = Vec::new();
     for Group { title, components } in &page.groups {
-        let mut lines = Vec::new();
-        for component in components {
-            let state = engine.component_state(component).await?;
-            worst = worst.max(state.status);
-            lines.push(line(&component.label, &state, component.key.is_none(), now));
-        }
-        groups.push(html! { section { h2 { (title) } @for line in &lines { (line) } } });
+        let lines = components
+            .iter()
+            .zip(&mut states)
+            .map(|(component, state)| line(&component.label, state, component.key.is_none(), now));
+        groups.push(html! { section { h2 { (title) } @for line in lines { (line) } } });
     }
     let (class, sentence) = match worst {
         ComponentStatus::Operational => ("said", "All is well."),
