@@ -280,3 +280,35 @@ fn logs_of_a_run_are_those_of_its_tasks() {
         }])
     );
 }
+
+#[test]
+fn what_is_stuck_is_a_table_of_reasons() {
+    let group = json!({ "reason": "no-worker", "queue": "load", "tasks": 1400, "runs": 1000,
+        "exact": false, "oldest": 1_700_000_000_000_i64, "sentence": "no worker has polled 'load'" });
+    let server = StandIn::start().says("GET /api/workflow/stuck", 200, json!([group]));
+    let lines = server.run(&["run", "stuck"]).exits(0).lines();
+    assert!(lines[1].starts_with("no-worker load 1000+ 1400 "), "{lines:?}");
+    assert_eq!(server.run(&["run", "stuck", "-o", "json"]).exits(0).json(), json!([group]));
+    let none = StandIn::start().says("GET /api/workflow/stuck", 200, json!([]));
+    assert!(none.run(&["run", "stuck"]).exits(0).stderr.contains("no run waits"));
+}
+
+#[test]
+fn the_past_of_a_run_is_listed_and_shown() {
+    let history = json!({ "workflowId": "r", "first": 7, "last": 8, "commits": [
+        { "version": 7, "at": 1_700_000_000_000_i64, "facts": [{ "kind": "snapshot", "task": null }] },
+        { "version": 8, "at": 1_700_000_000_000_i64,
+          "facts": [{ "kind": "closed", "task": 3 }, { "kind": "ended", "task": null }] } ] });
+    let server = StandIn::start().says("GET /api/workflow/r/history", 200, history).says(
+        "GET /api/workflow/r/at/7",
+        200,
+        json!({ "version": 7 }),
+    );
+    let listed = server.run(&["run", "history", "r", "--from", "7", "--size", "2"]).exits(0);
+    let lines = listed.lines();
+    assert!(lines[2].starts_with("8 ") && lines[2].ends_with(" closed 3, ended"), "{lines:?}");
+    assert!(listed.stderr.contains("commits before 7"), "{listed:?}");
+    assert!(server.heard()[0].contains("from=7"), "{:?}", server.heard());
+    assert_eq!(server.run(&["run", "at", "r", "7"]).exits(0).json(), json!({ "version": 7 }));
+    server.run(&["run", "at", "r", "9"]).exits(3);
+}
