@@ -43,7 +43,7 @@ use batch::Prepared;
 use fault::{Kind, explain};
 use lane::{Job, Lane, Order};
 use line::Line;
-use node::{CHORES, EVICTED, Node};
+use node::{CHORES, COMMITS, EVICTED, Node};
 use prune::Which;
 use readers::Readers;
 use session::{Begin, Session, Statement};
@@ -99,9 +99,7 @@ impl Postgres {
     /// [`StoreError::Corrupt`] if the database will not do, or is one of a later release.
     pub async fn open(options: &PostgresOptions) -> Result<Arc<Self>, StoreError> {
         let session = Session::open(options).await?;
-        let identity = schema::look(&session).await?;
-        schema::migrate(&session, options).await?;
-        let node = node::join(&session, options, &identity).await?;
+        let (node, beating, beat) = own(session, options).await?;
         let schema = options.quoted_schema();
         let (orders, waiting) = mpsc::channel(QUEUE_MAX);
         let writes = Arc::new(AtomicU64::new(0));
@@ -116,9 +114,7 @@ impl Postgres {
             times: times.clone(),
             gathered: tokio::time::Instant::now(),
         };
-        let beating = Arc::new(Mutex::new(Some(session)));
-        let beat = node::beat(node.clone(), options.clone(), beating.clone());
-        let tasks = [tokio::spawn(lane.run()).abort_handle(), tokio::spawn(beat).abort_handle()];
+        let tasks = [tokio::spawn(lane.run()).abort_handle(), beat];
         Ok(Arc::new(Self {
             chores: tokio::sync::Mutex::new(Line::new(options.clone(), node.clone())),
             readers: Arc::new(Readers::new(options.clone())),
@@ -137,14 +133,23 @@ impl Postgres {
         }))
     }
 
-    /// Makes the tables if there are none, or brings them to this release's version.
+    /// Makes the tables if there are none, or brings them to this release's version, for which no
+    /// server may be using them.
     ///
     /// # Errors
-    /// As [`Postgres::open`].
+    /// As [`Postgres::open`]; that a server has the store is one only if its tables are of an earlier
+    /// release.
     pub async fn init(options: &PostgresOptions) -> Result<(), StoreError> {
         let session = Session::open(options).await?;
         schema::look(&session).await?;
-        schema::migrate(&session, options).await
+        if !schema::is_older(&session, options).await? {
+            return schema::migrate(&session, options).await;
+        }
+        let (node, _, beat) = own(session, options).await?;
+        beat.abort();
+        let session = Session::open(options).await?;
+        node::leave(&session, &options.quoted_schema(), &node).await;
+        Ok(())
     }
 
     /// Whether another server has the store now. What cannot be told is no.
@@ -215,6 +220,41 @@ impl Postgres {
         }
     }
 
+    /// Waits for the end of what was given up while the database was away: what is read is to be what
+    /// stays.
+    async fn settle(&self) -> Result<(), StoreError> {
+        if self.node.unsettled().is_none() {
+            return Ok(());
+        }
+        self.is_open()?;
+        let fence = [self.node.fence(&self.schema, COMMITS)];
+        let mut line = self.chores.lock().await;
+        // Another may have done it while this one waited.
+        let Some(mark) = self.node.unsettled() else { return Ok(()) };
+        let session = line.session().await?;
+        let sent = session.transact(Begin::Write, &fence);
+        match tokio::time::timeout(CHORE_MAX, sent).await {
+            Ok(Ok(_)) => {
+                self.node.settle(mark);
+                Ok(())
+            }
+            Ok(Err(failure)) => {
+                match failure.kind() {
+                    Kind::Unmet => self.node.lose(EVICTED),
+                    Kind::Again => {
+                        node::end_own(session, &self.schema, &self.node, COMMITS).await;
+                    }
+                    _ => line.drop_session(),
+                }
+                Err(StoreError::Unavailable(fault::text(&failure.error)))
+            }
+            Err(_) => {
+                line.drop_session();
+                Err(StoreError::Unavailable("PostgreSQL: no answer in time".to_owned()))
+            }
+        }
+    }
+
     /// Removes those of the keys that may go; gives the keys of those that went, and of those that
     /// stay.
     async fn remove_keys(
@@ -281,6 +321,33 @@ impl Postgres {
     }
 }
 
+type Owned = (Arc<Node>, Arc<Mutex<Option<Session>>>, AbortHandle);
+
+/// Becomes the owner of the store, which has the tables of this release then, and keeps the lease.
+/// Tables of an earlier release change only once nobody else uses them.
+async fn own(session: Session, options: &PostgresOptions) -> Result<Owned, StoreError> {
+    let identity = schema::look(&session).await?;
+    let is_older = schema::is_older(&session, options).await?;
+    if !is_older {
+        schema::migrate(&session, options).await?;
+    }
+    let node = node::join(&session, options, &identity).await?;
+    let beating = Arc::<Mutex<Option<Session>>>::default();
+    let beat = node::beat(node.clone(), options.clone(), beating.clone());
+    if !is_older {
+        beating.lock().replace(session);
+        return Ok((node, beating, tokio::spawn(beat).abort_handle()));
+    }
+    // That may take longer than the lease lasts.
+    let beat = tokio::spawn(beat).abort_handle();
+    if let Err(error) = schema::migrate(&session, options).await {
+        beat.abort();
+        node::leave(&session, &options.quoted_schema(), &node).await;
+        return Err(error);
+    }
+    Ok((node, beating, beat))
+}
+
 #[async_trait]
 impl Store for Postgres {
     async fn commit(&self, commit: Commit) -> Result<(), StoreError> {
@@ -297,6 +364,7 @@ impl Store for Postgres {
     }
 
     async fn load(&self, id: &ExecutionId) -> Result<Option<Stored>, StoreError> {
+        self.settle().await?;
         self.readers.load(id).await
     }
 
@@ -505,6 +573,7 @@ impl Store for Postgres {
         if self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
+        self.node.begin_closing();
         let (reply, done) = oneshot::channel();
         if self.orders.send(Order::Close(reply)).await.is_ok() {
             // Fails if the lane is gone, and then nothing is to be waited for.

@@ -40,7 +40,8 @@ Examples:
 /// Runs the command.
 ///
 /// # Errors
-/// The store cannot be reached, is of a later release, or is in use.
+/// The store cannot be reached, is of a later release, or must be changed while a server uses it; one
+/// in a file also if a server has it open.
 pub(super) async fn run(verb: Verb, output: &Output) -> anyhow::Result<()> {
     match verb {
         Verb::Init { store, key_file } => init(store, key_file.as_deref(), output).await,

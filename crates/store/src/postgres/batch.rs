@@ -81,7 +81,7 @@ impl<'a> Batch<'a> {
         self.statements.push(statement);
     }
 
-    /// What the failure of a statement means. The begin is statement 0 to the transaction.
+    /// What the failure of a statement means. The fence is statement 0.
     pub(super) fn check(&self, at: usize) -> Check {
         self.checks.get(at).copied().unwrap_or(Check::None)
     }

@@ -3,8 +3,8 @@
 //! While a batch is on its way the next one gathers, so batches grow with the load by themselves. A
 //! batch that a commit does not fit into is halved until that one stands alone. A connection that
 //! breaks in the middle leaves a batch in doubt: the next one locks the lane's row of `fence`, which
-//! waits until the old transaction has ended, and then looks which versions are there. All of a
-//! batch is there or nothing, so callers get an answer and not a guess.
+//! waits until the old transaction has ended (it is ended if it stalls), and then looks which
+//! versions are there. All of a batch is there or nothing, so callers get an answer and not a guess.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use super::batch::{Batch, Check, Prepared, column, plain};
 use super::fault::{self, Kind};
 use super::key::key;
 use super::line::{Line, PATIENCE};
-use super::node::{COMMITS, EVICTED, Node};
+use super::node::{COMMITS, EVICTED, Node, end_own};
 use super::session::{Begin, Failure, Session, Statement, bind};
 
 /// Commits in one transaction.
@@ -222,7 +222,7 @@ impl Lane {
                     tokio::time::sleep(Duration::from_millis(2 << tries)).await;
                 }
                 Outcome::Doubt => {
-                    if self.resolve(batch, began).await? {
+                    if self.resolve(batch).await? {
                         return Ok(());
                     }
                     if began.elapsed() > PATIENCE * 2 {
@@ -247,12 +247,13 @@ impl Lane {
         let sent = session.transact(Begin::Write, &statements.statements);
         match tokio::time::timeout(ANSWER_MAX, sent).await {
             Ok(Ok(_)) => {
+                self.node.all_settled();
                 self.writes.fetch_add(1, Ordering::Relaxed);
                 let took = begun.elapsed();
                 self.times.transactions.observe(took);
                 Outcome::Done
             }
-            Ok(Err(failure)) => self.judge(&statements, &failure),
+            Ok(Err(failure)) => self.judge(&statements, batch.len(), &failure),
             Err(_) => {
                 self.line.drop_session();
                 Outcome::Doubt
@@ -260,7 +261,7 @@ impl Lane {
         }
     }
 
-    fn judge(&mut self, batch: &Batch<'_>, failure: &Failure) -> Outcome {
+    fn judge(&mut self, batch: &Batch<'_>, batch_len: usize, failure: &Failure) -> Outcome {
         let error = fault::explain(&failure.error);
         match failure.kind() {
             Kind::Broken => {
@@ -278,23 +279,36 @@ impl Lane {
                 Check::Received => Outcome::Unfit(StoreError::Received),
                 Check::None => Outcome::Unfit(error),
             },
-            Kind::Misfit | Kind::Stopped | Kind::Refused => {
-                tracing::warn!(%error, "a batch of commits failed");
+            Kind::Misfit => {
+                tracing::warn!(%error, "a commit does not fit");
                 Outcome::Unfit(error)
+            }
+            // A full disk or a time-out: to try the halves would only add to it.
+            Kind::Stopped | Kind::Refused => {
+                tracing::warn!(%error, commits = batch_len, "a batch of commits failed");
+                Outcome::Failed(error)
             }
         }
     }
 
-    /// Finds out whether a batch is there whose end was not heard of.
-    async fn resolve(&mut self, batch: &[Job], began: Instant) -> Result<bool, Outcome> {
+    /// Finds out whether a batch is there whose end was not heard of. While its transaction lives, as
+    /// when a synchronous standby is away, nothing is known: this goes on until it has ended. Only if
+    /// the database cannot be reached is the doubt handed on, and then it is noted.
+    async fn resolve(&mut self, batch: &[Job]) -> Result<bool, Outcome> {
+        let began = Instant::now();
         loop {
             let session = match self.line.session().await {
                 Ok(session) => session,
-                Err(error) => return Err(Outcome::Failed(error)),
+                Err(error) => {
+                    self.node.unsettle();
+                    return Err(Outcome::Failed(error));
+                }
             };
             let fence = self.node.fence(&self.schema, COMMITS);
-            match look(session, &self.schema, fence, batch).await {
-                Ok(there) => {
+            let looked = look(session, &self.schema, fence, batch);
+            let why = match tokio::time::timeout(ANSWER_MAX, looked).await {
+                Ok(Ok(there)) => {
+                    self.node.all_settled();
                     tracing::info!(
                         commits = batch.len(),
                         there,
@@ -302,26 +316,35 @@ impl Lane {
                     );
                     return Ok(there);
                 }
-                Err(failure) if failure.kind() == Kind::Unmet => {
+                Ok(Err(failure)) if failure.kind() == Kind::Unmet => {
                     self.node.lose(EVICTED);
                     return Err(Outcome::Failed(StoreError::Unavailable(EVICTED.to_owned())));
                 }
-                Err(failure) => {
-                    self.line.drop_session();
-                    if began.elapsed() > PATIENCE * 2 {
-                        return Err(Outcome::Failed(StoreError::Unavailable(fault::text(
-                            &failure.error,
-                        ))));
+                Ok(Err(failure)) => {
+                    if failure.kind() == Kind::Again {
+                        end_own(session, &self.schema, &self.node, COMMITS).await;
+                    } else {
+                        self.line.drop_session();
                     }
-                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    fault::text(&failure.error)
                 }
+                Err(_) => {
+                    self.line.drop_session();
+                    "PostgreSQL: no answer in time".to_owned()
+                }
+            };
+            tracing::debug!(why, "it is not known yet what came of a batch of commits");
+            // Whoever comes after a server that closes reads everything anew.
+            if self.node.is_closing() && began.elapsed() > PATIENCE * 2 {
+                return Err(Outcome::Failed(StoreError::Unavailable(why)));
             }
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 }
 
 /// Whether the batch is there: its commits are there together or not at all, and nobody else moves
-/// their versions.
+/// their versions. One is enough, since retention may have removed others meanwhile.
 async fn look(
     session: &Session,
     schema: &str,
@@ -333,14 +356,13 @@ async fn look(
     let events: Vec<_> = batch.iter().map(|job| plain(&job.prepared.commit.events)).collect();
     // The version alone may be a rival's.
     let sql = format!(
-        "SELECT count(*) = $4 FROM unnest($1, $2, $3) u (key, version, events) \
+        "SELECT count(*) > 0 FROM unnest($1, $2, $3) u (key, version, events) \
          JOIN {schema}.history h ON h.key = u.key AND h.version = u.version AND h.events = u.events"
     );
     let values = vec![
         bind(keys, Type::BYTEA_ARRAY),
         bind(versions, Type::INT8_ARRAY),
         bind(events, Type::TEXT_ARRAY),
-        bind(batch.len() as i64, Type::INT8),
     ];
     let rows = session.transact(Begin::Write, &[fence, Statement::new(sql, values)]).await?;
     Ok(rows.get(1).and_then(|rows| rows.first()).is_some_and(|row| row.get(0)))

@@ -5,7 +5,7 @@
 //! it owns every partition.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use engine::store::StoreError;
@@ -47,6 +47,11 @@ pub(super) struct Node {
     good_until: AtomicU64,
     began: Instant,
     lost: watch::Sender<Option<String>>,
+    /// How many batches were given up whose transaction may still end either way.
+    unsettled: AtomicU64,
+    /// How many of them are known to have ended.
+    settled: AtomicU64,
+    closing: AtomicBool,
 }
 
 impl Node {
@@ -58,6 +63,9 @@ impl Node {
             good_until: AtomicU64::new(0),
             began: sent,
             lost: watch::Sender::new(None),
+            unsettled: AtomicU64::new(0),
+            settled: AtomicU64::new(0),
+            closing: AtomicBool::new(false),
         };
         node.beaten(sent);
         Arc::new(node)
@@ -108,6 +116,37 @@ impl Node {
             Ok(why) => why.clone().unwrap_or_default(),
             Err(_) => std::future::pending().await,
         }
+    }
+
+    /// Notes that a batch was given up whose transaction may still end either way: until the lane's
+    /// row of `fence` has been locked again, what is read may be overtaken by it.
+    pub(super) fn unsettle(&self) {
+        self.unsettled.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The mark to hand to [`Node::settle`] once the lane's row was locked, if that is due.
+    pub(super) fn unsettled(&self) -> Option<u64> {
+        let mark = self.unsettled.load(Ordering::Acquire);
+        (self.settled.load(Ordering::Acquire) < mark).then_some(mark)
+    }
+
+    /// Notes that the lane's row was locked after the mark was taken.
+    pub(super) fn settle(&self, mark: u64) {
+        self.settled.fetch_max(mark, Ordering::AcqRel);
+    }
+
+    /// Notes that the lane has locked its row. Only the lane may say so, for it alone gives up.
+    pub(super) fn all_settled(&self) {
+        self.settle(self.unsettled.load(Ordering::Acquire));
+    }
+
+    /// Notes that this process gives the store back: nothing waits any longer than it must.
+    pub(super) fn begin_closing(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     /// The statement that every write begins with: it fails if this process was evicted, and holds
@@ -312,6 +351,32 @@ async fn end_stalled(session: &Session, schema: &str, holder: &Holder) -> Result
         holder.name
     );
     Ok(())
+}
+
+/// Ends the connection whose transaction holds our row of a lane, if there is one: it is an earlier
+/// one of ours that stalls.
+pub(super) async fn end_own(session: &Session, schema: &str, node: &Node, lane: i16) {
+    // Whoever locks a row writes its transaction's number there, and it stays when that has ended.
+    let end = Statement::new(
+        format!(
+            "SELECT pg_terminate_backend(l.pid) FROM {schema}.fence f \
+             JOIN pg_locks l ON l.locktype = 'transactionid' AND l.transactionid = f.xmax \
+             AND l.mode = 'ExclusiveLock' AND l.granted AND l.pid <> pg_backend_pid() \
+             WHERE f.node = $1 AND f.lane = $2"
+        ),
+        vec![bind(node.incarnation, Type::INT8), bind(lane, Type::INT2)],
+    );
+    let sent = tokio::time::timeout(Duration::from_secs(3), session.query(&end)).await;
+    match sent {
+        // The next attempt finds the connection as it is.
+        Err(_) => {}
+        Ok(Ok(ended)) if ended.is_empty() => {}
+        Ok(Ok(_)) => tracing::warn!("ended a stalled transaction of this server"),
+        Ok(Err(error)) => {
+            let error = super::fault::text(&error);
+            tracing::warn!(error, "a stalled transaction of this server could not be ended");
+        }
+    }
 }
 
 /// Gives the store back.

@@ -69,6 +69,11 @@ impl PostgresOptions {
             config.application_name("nightbell");
         }
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        if own.authorities.is_some() && !own.verify {
+            return Err("sslrootcert: the file is used only where the server's certificate is \
+                        checked: add sslmode=verify-full, or leave sslrootcert out"
+                .into());
+        }
         if own.verify {
             config.ssl_mode(SslMode::Require);
         }
@@ -190,6 +195,8 @@ mod tests {
             ("postgres://u:hunter2@h/d?schema=a\";DROP", "schema:"),
             ("postgres://u:hunter2@h/d?lease=99", "lease: write"),
             ("postgres://u:hunter2@h/d?readers=0", "readers: write"),
+            ("postgres://u:hunter2@h/d?sslrootcert=/ca.pem", "add sslmode=verify-full"),
+            ("postgres://u:hunter2@h/d?sslmode=require&sslrootcert=/ca.pem", "sslrootcert: the"),
             ("postgres://u:hunter2@h", "names no database"),
             ("postgres://u:hunter2@h:port/d", "cannot be read"),
             ("postgres://u:hunter2@h/d?hunter2=1", "cannot be read"),

@@ -250,6 +250,14 @@ pub(super) async fn migrate(
     Ok(())
 }
 
+/// Whether there are tables that an earlier release made, so that a server of it may use them.
+pub(super) async fn is_older(
+    session: &Session,
+    options: &PostgresOptions,
+) -> Result<bool, StoreError> {
+    Ok(version_of(session, options).await?.is_some_and(|version| version < VERSION))
+}
+
 /// The version of the tables; `None` if there are none.
 async fn version_of(
     session: &Session,

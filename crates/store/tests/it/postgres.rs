@@ -141,6 +141,79 @@ async fn a_stalled_transaction_of_the_dead_is_ended() {
     assert!(stalled.batch_execute("SELECT 1").await.is_err(), "it was ended");
 }
 
+/// Has a function called for each transaction that writes history, at its end if `deferred`; it counts
+/// its calls in the sequence `calls`.
+async fn intercept(client: &Client, schema: &str, deferred: bool, body: &str) {
+    let when = if deferred {
+        "CREATE CONSTRAINT TRIGGER harm AFTER INSERT ON {s}.history DEFERRABLE INITIALLY DEFERRED \
+         FOR EACH ROW"
+    } else {
+        "CREATE TRIGGER harm BEFORE INSERT ON {s}.history FOR EACH STATEMENT"
+    };
+    let sql = format!(
+        "CREATE SEQUENCE {{s}}.calls; CREATE FUNCTION {{s}}.harm() RETURNS trigger LANGUAGE plpgsql \
+         AS $$ BEGIN PERFORM nextval('{{s}}.calls'); {body} RETURN NULL; END $$; \
+         {when} EXECUTE FUNCTION {{s}}.harm()"
+    );
+    client.batch_execute(&sql.replace("{s}", schema)).await.expect("SQL");
+}
+
+#[tokio::test]
+async fn nothing_is_answered_while_a_stalled_commit_may_still_land() {
+    let Some(database) = shared().await else { return };
+    let (schema, options) = database.fresh();
+    let store = open(&options).await;
+    let client = client(database).await;
+    // Neither the time of a statement nor that of a lock bounds what happens at the end.
+    intercept(&client, &schema, true, "PERFORM pg_sleep(90);").await;
+    let outcome = store.commit(commit("one", 0, "[]".to_owned())).await;
+    let alive = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    let alive = client.query_one(alive, &[]).await.expect("SQL").get::<_, i64>(0);
+    assert_eq!(alive, 0, "it was answered {outcome:?} before the transaction had ended");
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+    let stored = store.load(&ExecutionId::new("one")).await.expect("it loads");
+    assert!(stored.is_none(), "what was answered is so");
+    store.ready().expect("the store is still its own");
+    client.batch_execute(&format!("DROP TRIGGER harm ON {schema}.history")).await.expect("SQL");
+    store.commit(commit("one", 0, "[]".to_owned())).await.expect("it goes on");
+    store.close().await.expect("it closes");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_not_taken_for_a_misfit() {
+    let Some(database) = shared().await else { return };
+    let (schema, options) = database.fresh();
+    let store = open(&options).await;
+    let client = client(database).await;
+    let full = "RAISE EXCEPTION 'no space left' USING ERRCODE = '53100';";
+    intercept(&client, &schema, false, full).await;
+    let commits = (0..16).map(|n| store.commit(commit(&format!("n {n}"), 0, "[]".to_owned())));
+    for outcome in join_all(commits).await {
+        let told = outcome.expect_err("it fails").to_string();
+        assert!(told.contains("make room on the database's disk"), "{told}");
+    }
+    let calls = format!("SELECT last_value FROM {schema}.calls");
+    let calls = client.query_one(&calls, &[]).await.expect("SQL").get::<_, i64>(0);
+    assert!(calls <= 16, "each batch is tried once: {calls}");
+    store.close().await.expect("it closes");
+}
+
+#[tokio::test]
+async fn tables_that_a_server_uses_are_not_changed() {
+    let Some(database) = shared().await else { return };
+    let (schema, options) = database.fresh();
+    let store = open(&options).await;
+    let client = client(database).await;
+    let older = format!("UPDATE {schema}.cluster SET tables = 0");
+    client.batch_execute(&older).await.expect("SQL");
+    let told = Postgres::init(&options).await.expect_err("it is in use").to_string();
+    assert!(told.contains("in use by another server"), "{told}");
+    let told = refused(&options).await;
+    assert!(told.contains("in use by another server"), "{told}");
+    store.ready().expect("the store is still its own");
+    store.close().await.expect("it closes");
+}
+
 #[tokio::test]
 async fn databases_that_will_not_do_are_refused() {
     let Some(database) = shared().await else { return };
