@@ -348,7 +348,8 @@ async fn a6_nobody_gives_other_data_to_the_run_of_somebody_who_may_do_more() {
     assert!(!run.to_string().contains("mallory's"), "{run}");
 
     // As it was begun it may begin again; and whoever may do as much may give it anything.
-    post(&server, &of_run(&over, "restart"), &runner, &json!(null)).await.ok_text();
+    let again = post(&server, &of_run(&over, "restart"), &runner, &json!(null)).await;
+    assert_eq!(again.status, 204, "{}", again.text);
     let other = key(&server, &["runner", "secrets"]).await;
     post(&server, &of_run(&live, "variables"), &other, &evil).await.ok();
     for id in [ended(&runner).await, ended(&key(&server, &["editor"]).await).await] {
