@@ -7,16 +7,19 @@
 
 use std::sync::Arc;
 
-use kernel::access::{Permission, Permissions, Principal, Tag};
+use kernel::access::{Grant, Permission, Permissions, Principal, Selector, Tag};
 use kernel::durable::{DEFAULT_HUB, ORCHESTRATION};
-use kernel::graph::StartMessage;
+use kernel::graph::{Control, Input, StartMessage};
 use kernel::{ExecutionId, Rejected};
 use serde::Deserialize;
 
 use crate::access::Proved;
-use crate::authors::Authored;
+use crate::authors::{Author, Authored};
 use crate::engine::{Engine, Error};
 
+/// Every permission that is asked of a principal, on whatever: what somebody else must have in order to
+/// decide what a run of this principal does.
+const OF_TASKS: [Permission; 3] = [Permission::Read, Permission::Run, Permission::WriteSecrets];
 /// What begins the reason of every refusal.
 pub const FORBIDDEN: &str = "FORBIDDEN";
 /// Documents that hold the tags of definitions, and what the names of those of workflows begin with.
@@ -77,11 +80,8 @@ impl Engine {
         let Some(id) = principal.filter(|_| self.inner.options.checks_principals) else {
             return Ok(());
         };
-        let who = match self.access().principal(key_of(id), self.now()) {
-            Proved::Known(who) => who,
-            Proved::Expired => return Err(forbidden(&format!("{id}, whose key has expired"))),
-            Proved::Unknown => return Err(forbidden(&format!("{id}, whose key was revoked"))),
-        };
+        debug_assert!(OF_TASKS.contains(&permission), "{permission:?} is not asked of principals");
+        let who = self.proved(id)?;
         if self.covers(&who, Permissions::of(&[permission]), on).await? {
             return Ok(());
         }
@@ -93,6 +93,71 @@ impl Engine {
         };
         let word = permission.as_str();
         Err(forbidden(&format!("'{}' ({id}), which needs the permission {word} on {on}", who.name)))
+    }
+
+    fn proved(&self, id: &str) -> Result<Arc<Principal>, Error> {
+        match self.access().principal(key_of(id), self.now()) {
+            Proved::Known(who) => Ok(who),
+            Proved::Expired => Err(forbidden(&format!("{id}, whose key has expired"))),
+            Proved::Unknown => Err(forbidden(&format!("{id}, whose key was revoked"))),
+        }
+    }
+
+    /// Lets somebody steer an execution.
+    ///
+    /// The execution keeps its principal. So what gives it other data, or has it do something else than
+    /// what it was begun for, is only for those who may do themselves whatever the principal may do.
+    ///
+    /// # Errors
+    /// [`Rejected::Forbidden`] if they may not; as [`Self::step`].
+    pub async fn steer(
+        &self,
+        execution: &ExecutionId,
+        control: Control,
+        by: &Author,
+    ) -> Result<(), Error> {
+        if self.inner.options.checks_principals && diverts(&control) {
+            self.must_stand_in(execution, by).await?;
+        }
+        self.step(execution, Input::Control(control)).await
+    }
+
+    /// Checks that somebody may do themselves whatever the principal of an execution may do.
+    async fn must_stand_in(&self, execution: &ExecutionId, by: &Author) -> Result<(), Error> {
+        let by = match by {
+            Author::Server => return Ok(()),
+            Author::Principal(id) => id,
+            Author::Unsaid | Author::Unchanged => {
+                return Err(Rejected::Forbidden(format!(
+                    "{FORBIDDEN}: nobody says who changes this run"
+                ))
+                .into());
+            }
+        };
+        let Some(acts_as) = self.read(execution, |state| state.acts_as.clone()).await? else {
+            return Ok(());
+        };
+        if acts_as.as_ref() == Some(by) {
+            return Ok(());
+        }
+        let who = self.proved(by)?;
+        let lacks = match &acts_as {
+            None => OF_TASKS.into_iter().find(|it| !who.may(*it)),
+            // Also of a key that has expired: it may be given a later end. One that was revoked may
+            // do nothing, and for good.
+            Some(id) => match self.access().inspect(key_of(id)) {
+                Some(other) => OF_TASKS.into_iter().find(|it| !stands_in(&who, &other, *it)),
+                None => None,
+            },
+        };
+        let Some(lacks) = lacks else { return Ok(()) };
+        let acts_as = acts_as.as_deref().unwrap_or("the server itself");
+        Err(Rejected::Forbidden(format!(
+            "{FORBIDDEN}: the run acts as {acts_as}, who has the permission {} where you do not: you can neither \
+             give it other data nor have it do something else; fork it, or start another one",
+            lacks.as_str()
+        ))
+        .into())
     }
 
     async fn covers(
@@ -168,6 +233,36 @@ impl Engine {
             Err(error) => Err(error),
         }
     }
+}
+
+/// Whether an act gives a run other data than it was begun with, or has it do something else.
+fn diverts(control: &Control) -> bool {
+    match control {
+        Control::Pause
+        | Control::Resume
+        | Control::Terminate { .. }
+        | Control::Retry { .. }
+        | Control::ResetCallbacks => false,
+        Control::Restart { plan, input, correlation_id } => {
+            plan.is_some() || input.is_some() || correlation_id.is_some()
+        }
+        Control::Rerun { input, amendment, .. } => input.is_some() || !amendment.is_empty(),
+        Control::Amend(amendment) => !amendment.is_empty(),
+        Control::Jump { .. }
+        | Control::Upgrade { .. }
+        | Control::Skip { .. }
+        | Control::SetVariables { .. } => true,
+    }
+}
+
+/// Whether somebody has a permission wherever another principal has it.
+fn stands_in(who: &Principal, other: &Principal, permission: Permission) -> bool {
+    if who.may(permission) {
+        return true;
+    }
+    let gives = |grant: &&Grant| grant.permissions().has(permission);
+    let has = |on: &Selector| who.grants.iter().filter(gives).any(|own| own.on == *on);
+    !other.may(permission) && other.grants.iter().filter(gives).all(|grant| has(&grant.on))
 }
 
 /// The id of the key that a principal is.

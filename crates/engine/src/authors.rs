@@ -11,11 +11,15 @@ use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
 use crate::documents::Damaged;
+use crate::engine::Engine;
 use crate::store::{Document, Store, StoreError};
 
 const KIND: &str = "author";
 /// The id of no key.
 const NOBODY: &str = "nobody";
+
+/// Nor of this one: what was deleted acts as it, where some of what it did is still on its way.
+const DELETED: &str = "deleted";
 
 /// A kind of document that acts by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,10 +101,14 @@ impl Authors {
         self.0.read().get(&(kind, name.into())).cloned()
     }
 
-    /// Everything with an author.
+    /// Everything with an author; not what was deleted.
     pub(crate) fn all(&self) -> Vec<(Authored, Arc<str>, Arc<str>)> {
         let authors = self.0.read();
-        authors.iter().map(|((kind, name), by)| (*kind, name.clone(), by.clone())).collect()
+        authors
+            .iter()
+            .filter(|(_, by)| &***by != DELETED)
+            .map(|((kind, name), by)| (*kind, name.clone(), by.clone()))
+            .collect()
     }
 
     /// What is to be stored when these are written by somebody.
@@ -111,16 +119,28 @@ impl Authors {
             Author::Principal(id) => Some(id.clone()),
             Author::Unchanged => return Vec::new(),
         };
-        let differs = |(kind, name): &&(Authored, Arc<str>)| self.of(*kind, name) != principal;
-        let document = |(kind, name): &(Authored, Arc<str>)| Document {
-            kind: KIND.into(),
-            name: format!("{}/{name}", kind.as_str()).into(),
-            version: 0,
-            text: serde_json::to_string(&Stored { principal: principal.clone() })
-                .expect("a text serializes to JSON")
-                .into(),
+        // Where nobody counts as the author, something else may be stored.
+        let differs = |(kind, name): &&(Authored, Arc<str>)| {
+            *by == Author::Unsaid || self.of(*kind, name) != principal
         };
+        let document =
+            |(kind, name): &(Authored, Arc<str>)| document(*kind, name, principal.clone());
         written.iter().filter(differs).map(document).collect()
+    }
+
+    /// This was deleted. Whatever it still does, it does as nobody. Answers whether it had an author.
+    fn delete(&self, kind: Authored, name: &str) -> bool {
+        let mut authors = self.0.write();
+        let Some(author) = authors.get_mut(&(kind, name.into())) else { return false };
+        *author = DELETED.into();
+        true
+    }
+
+    /// These were written by somebody, and it may be stored or not.
+    pub(crate) fn doubt(&self, written: Vec<(Authored, Arc<str>)>, by: &Author) {
+        if *by != Author::Unchanged {
+            self.take(written, &Author::Unsaid);
+        }
     }
 
     /// These were written by somebody, and it is stored.
@@ -135,4 +155,32 @@ impl Authors {
             }
         }
     }
+}
+
+impl Engine {
+    /// Forgets who wrote something that was deleted.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn forget_author(&self, kind: Authored, name: &str) -> Result<(), StoreError> {
+        let store = &self.inner.store;
+        if !self.inner.authors.delete(kind, name) {
+            return Ok(());
+        }
+        // Starts of a deleted schedule may be on their way, also beyond the end of this process. They
+        // must not become the server's own.
+        if kind == Authored::Schedule {
+            return store.put_document(document(kind, name, Some(DELETED.into()))).await;
+        }
+        store.delete_document(KIND, &key(kind, name), 0).await.map(drop)
+    }
+}
+
+fn key(kind: Authored, name: &str) -> String {
+    format!("{}/{name}", kind.as_str())
+}
+
+fn document(kind: Authored, name: &str, principal: Option<Arc<str>>) -> Document {
+    let text = serde_json::to_string(&Stored { principal }).expect("a text serializes to JSON");
+    Document { kind: KIND.into(), name: key(kind, name).into(), version: 0, text: text.into() }
 }

@@ -5,6 +5,7 @@
 //! start, before any of them looks at the clock. So a schedule never starts what the change has not
 //! defined yet.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kernel::ExecutionId;
@@ -56,7 +57,9 @@ impl Change {
         let handlers =
             self.handlers.iter().map(|it| (Authored::EventHandler, it.name.as_str().into()));
         let schedules = self.schedules.iter().map(|it| (Authored::Schedule, it.name.clone()));
-        handlers.chain(schedules).chain(self.authored.iter().cloned()).collect()
+        let all = handlers.chain(schedules).chain(self.authored.iter().cloned());
+        // Each once.
+        all.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     fn as_stored(&self) -> Vec<Document> {
@@ -102,10 +105,16 @@ impl Engine {
         let written = change.written();
         let mut all = change.as_stored();
         all.extend(authors.documents(&written, &by));
-        let stored = self.inner.store.put_documents(all).await;
+        let stored =
+            if all.is_empty() { Ok(()) } else { self.inner.store.put_documents(all).await };
         let Change { tasks, workflows, handlers, schedules, documents, .. } = change;
         for (kind, _, _) in &documents {
             self.catalogue().has_changed(kind);
+        }
+        if matches!(stored, Err(StoreError::Unavailable(_))) {
+            // Perhaps it is stored and is seen: with nobody's rights until it is written again or the
+            // authors are read again, rather than with those of whoever wrote it before.
+            authors.doubt(written.clone(), &by);
         }
         stored?;
         authors.take(written, &by);

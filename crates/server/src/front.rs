@@ -19,6 +19,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -196,7 +197,7 @@ impl Front {
         stream: TcpStream,
         peer: Peer,
     ) -> io::Result<Option<Stream>> {
-        let mut stream = match within(self.handshake_time, greet(tls, stream)).await? {
+        let mut stream = match within(self.handshake_time, greet(tls.config(), stream)).await? {
             Greeting::Secure(stream) => *stream,
             Greeting::Plain(stream) => {
                 self.answer(stream, peer, |_| Some(needs_tls())).await;
@@ -223,7 +224,8 @@ impl Front {
         let refusal = |path: &str| (!is_health(path)).then(|| too_many(full));
         let answered = async {
             let Some(tls) = &self.tls else { return self.answer(stream, peer, refusal).await };
-            match greet(tls, stream).await {
+            // Whoever asks by HTTP/2 is answered by HTTP/1.1, as there is one answer.
+            match greet(tls.config_of_refusals(), stream).await {
                 Ok(Greeting::Secure(stream)) => self.answer(*stream, peer, refusal).await,
                 Ok(Greeting::Plain(stream)) => {
                     self.answer(stream, peer, |_| Some(needs_tls())).await;
@@ -287,13 +289,13 @@ async fn within<T>(time: Duration, work: impl Future<Output = io::Result<T>>) ->
 }
 
 /// Makes the handshake with who speaks TLS.
-async fn greet(tls: &Tls, stream: TcpStream) -> io::Result<Greeting> {
+async fn greet(config: Arc<ServerConfig>, stream: TcpStream) -> io::Result<Greeting> {
     let mut first = [0];
     let length = stream.peek(&mut first).await?;
     if length > 0 && first[0] != HANDSHAKE {
         return Ok(Greeting::Plain(stream));
     }
-    let secure = Secure::accept(tls.config(), stream).await?;
+    let secure = Secure::accept(config, stream).await?;
     Ok(Greeting::Secure(Box::new(secure)))
 }
 

@@ -324,7 +324,7 @@ impl Acting<'_> {
             Value::Object(set)
         };
         let control = Control::SetVariables { set: Json::of(&set) };
-        self.engine.step(&id, Input::Control(control)).await?;
+        self.engine.steer(&id, control, &self.author().into()).await?;
         Ok(object(json!({ "workflowId": id, "variables": set })))
     }
 

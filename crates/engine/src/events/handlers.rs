@@ -76,6 +76,7 @@ impl Engine {
         self.inner.damaged.mended(KIND, name, 0);
         self.inner.events.handlers.write().remove(name);
         self.follow_queues();
+        self.forget_author(Authored::EventHandler, name).await?;
         Ok(found)
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use engine::memory::{Call, Fault, Memory};
 use engine::store::{Store, StoreError};
-use engine::{Change, Engine};
+use engine::{Author, Authored, Change, Engine};
 use kernel::ExecutionId;
 use kernel::definition::{EventHandler, TaskDef, WorkflowDef};
 use kernel::schedule::{ScheduleSpec, parse_schedules};
@@ -105,5 +105,30 @@ async fn what_a_crash_keeps_from_a_schedule_it_hears_at_the_next_start() {
     store.open_again();
     let engine = open(store).await;
     assert_eq!(marks(&engine).await, vec![Some("two".to_owned()); 5]);
+    engine.close().await.expect("it closes");
+}
+
+#[tokio::test]
+async fn what_is_perhaps_written_acts_as_nobody_until_that_is_known() {
+    let fails = Arc::new(AtomicBool::new(false));
+    let failing = fails.clone();
+    let store = Arc::new(Memory::with_faults(move |call| {
+        let Call::Write("put_documents") = call else { return None };
+        let error = StoreError::Unavailable("the connection broke".into());
+        failing.load(Ordering::SeqCst).then_some(Fault::After(error))
+    }));
+    let engine = open(store.clone()).await;
+    let by = |id: &str, mark| Change { author: Author::Principal(id.into()), ..change(mark) };
+    let author = |engine: &Engine| engine.author_of(Authored::EventHandler, "on");
+    engine.change(by("key:a", "one")).await.expect("the store takes it");
+    assert_eq!(author(&engine).as_deref(), Some("key:a"));
+    fails.store(true, Ordering::SeqCst);
+    engine.change(by("key:b", "two")).await.expect_err("it is in doubt");
+    assert_eq!(author(&engine).as_deref(), Some("nobody"));
+    fails.store(false, Ordering::SeqCst);
+    engine.close().await.expect("it closes");
+    store.open_again();
+    let engine = open(store).await;
+    assert_eq!(author(&engine).as_deref(), Some("key:b"));
     engine.close().await.expect("it closes");
 }

@@ -330,7 +330,7 @@ fn authorities() -> Result<Option<Vec<reqwest::Certificate>>, Failure> {
             .with_hint("write the certificate of the authority in PEM")
     };
     let found = reqwest::Certificate::from_pem_bundle(&text);
-    match found.map_err(|error| wrong(format!("is no PEM: {error}")))? {
+    match found.map_err(|error| wrong(format!("is not PEM: {error}")))? {
         found if found.is_empty() => Err(wrong("holds no certificate".to_owned())),
         found => Ok(Some(found)),
     }

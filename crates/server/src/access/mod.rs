@@ -22,7 +22,7 @@ use axum::http::request::Parts;
 use axum::http::{Extensions, HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use engine::{AuditEntry, Engine, Proved};
+use engine::{ActsOn, AuditEntry, Authored, Engine, Proved};
 use kernel::access::{
     KeyText, Mode, Need, Permission, Permissions, Principal, Reach, Refusal, decide,
 };
@@ -102,6 +102,27 @@ impl Actor {
     /// Who makes the request of these extensions.
     pub(crate) fn of(extensions: &Extensions) -> Self {
         extensions.get::<Self>().cloned().unwrap_or_default()
+    }
+}
+
+/// Whether whoever wrote a document that acts by itself may do something now. If not, the log says why.
+///
+/// # Errors
+/// The store's.
+pub(crate) async fn author_may(
+    engine: &Engine,
+    kind: Authored,
+    name: &str,
+    permission: Permission,
+    on: ActsOn<'_>,
+) -> Result<bool, Problem> {
+    let author = engine.author_of(kind, name);
+    match engine.must_allow(author.as_deref(), permission, on).await {
+        Err(engine::Error::Rejected(why)) => {
+            tracing::warn!(kind = kind.as_str(), name, %why, "its author may not do this");
+            Ok(false)
+        }
+        allowed => allowed.map(|()| true).map_err(Problem::from),
     }
 }
 

@@ -27,7 +27,7 @@ use utoipa_axum::routes;
 
 use super::{Actor, Authorizer, Routes};
 use crate::Shared;
-use crate::guard::Peer;
+use crate::guard::{OverTls, Peer};
 use crate::problem::Problem;
 use crate::rest::extract::RawBody;
 
@@ -199,7 +199,9 @@ impl FromRequestParts<Shared> for Way {
         let address = shared.guard.address(&parts.headers, &parts.uri, &parts.extensions);
         let kind = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
         Ok(Self {
-            is_secure: address.starts_with("https://"),
+            // Whatever `public_url` says: what came over TLS can go back over TLS.
+            is_secure: parts.extensions.get::<OverTls>().is_some()
+                || address.starts_with("https://"),
             is_form: !kind.is_some_and(|kind| kind.starts_with(b"application/json")),
             peer: parts.extensions.get().copied(),
         })

@@ -11,7 +11,7 @@ mod replay;
 mod secret;
 mod verify;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::State;
@@ -114,6 +114,13 @@ impl Webhook {
             .collect();
         let text = |key: &str| self.workflows_to_start.get(key).and_then(Value::as_str);
         (workflows, (text(KEY), text(STRATEGY)))
+    }
+
+    /// Every workflow that it starts, or whose tasks may wait for it.
+    fn workflows(&self) -> BTreeSet<&str> {
+        let started = self.starts().0.into_iter().map(|(name, _)| name.as_str());
+        let waiting = self.receiver_workflow_names_to_versions.keys();
+        started.chain(waiting.map(String::as_str)).collect()
     }
 
     /// As it may be shown.
@@ -322,6 +329,7 @@ async fn delete_webhook(
     let _writing = writing.0.lock().await;
     find(&api.engine, &id).await?;
     api.engine.catalogue().delete(KIND, &id).await?;
+    api.engine.forget_author(Authored::Webhook, &id).await?;
     receive::forget(&api.engine, &id).await?;
     let place = (Resource::Webhook, id.as_str());
     tags::change(&api.engine, &tagging, place, Change::Replace, Vec::new()).await

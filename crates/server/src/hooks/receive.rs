@@ -1,5 +1,7 @@
 //! Payloads that come: who sent them is verified, then they start workflows and end waits.
 
+use std::collections::BTreeSet;
+
 use axum::Json as AsJson;
 use axum::body::Bytes;
 use axum::extract::State;
@@ -21,7 +23,7 @@ use super::replay::{self, Arrival, UnderWay};
 use super::verify::{Demand, Doubt, Request, Verifier, answer_to, is_token, verify};
 use super::{Webhook, Writing, find, save, secret};
 use crate::Api;
-use crate::access::Routes;
+use crate::access::{Routes, author_may};
 use crate::problem::Problem;
 use crate::rest::extract::{Path, RawBody, RawQuery, parse};
 use crate::rest::workflow::{StartRequest, begin};
@@ -277,7 +279,17 @@ async fn deliver(
         time_stamp: now,
     };
     let input = Json::of(&payload);
-    for (task, workflow) in waiting_for(engine, hook, &payload) {
+    let mut refused = BTreeSet::new();
+    for workflow in hook.workflows() {
+        if !may_run(engine, hook, workflow).await? {
+            refused.insert(workflow);
+            // Who that is, is nothing for other systems.
+            let why = "the webhook's author may not run it; the server's log says more";
+            delivery.problems.push(format!("{workflow}: {why}"));
+        }
+    }
+    let waiting = waiting_for(engine, hook, &payload);
+    for (task, workflow) in waiting.into_iter().filter(|(_, it)| !refused.contains(*it)) {
         let report = Report {
             sequence: task.sequence,
             verdict: Verdict::Done(TaskStatus::Completed),
@@ -302,6 +314,9 @@ async fn deliver(
     }
     let (starts, idempotency) = hook.starts();
     for (name, version) in starts {
+        if refused.contains(name.as_str()) {
+            continue;
+        }
         let mut request = StartRequest::with_input(input.clone());
         request.name = Some(name.clone());
         request.version = version;
@@ -309,7 +324,7 @@ async fn deliver(
         let (key, strategy) = idempotency;
         let key = key.map(|key| rendered(key, &input)).filter(|key| !key.is_empty());
         let begun = match request.with_idempotency(key, strategy) {
-            Ok(request) => begin_allowed(engine, request, name).await,
+            Ok(request) => begin(engine, request).await,
             Err(problem) => Err(problem),
         };
         match begun {
@@ -331,25 +346,10 @@ async fn deliver(
     Ok(delivery)
 }
 
-/// Starts a workflow, if whoever wrote the webhook may do so now.
-async fn begin_allowed(
-    engine: &Engine,
-    request: StartRequest,
-    name: &str,
-) -> Result<kernel::ExecutionId, Problem> {
-    let author = request.acts_as.clone();
-    match engine.must_allow(author.as_deref(), Permission::Run, ActsOn::Workflow(name)).await {
-        // Who that is, is nothing for other systems.
-        Err(engine::Error::Rejected(why)) => {
-            tracing::warn!(workflow = name, %why, "a webhook may not start a workflow");
-            let message = "the webhook's author may not start it; the server's log says more";
-            Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", message))
-        }
-        allowed => {
-            allowed?;
-            begin(engine, request).await
-        }
-    }
+/// Whether whoever wrote the webhook may start a workflow, or go on with its runs, now.
+async fn may_run(engine: &Engine, hook: &Webhook, workflow: &str) -> Result<bool, Problem> {
+    let on = ActsOn::Workflow(workflow);
+    author_may(engine, Authored::Webhook, &hook.id, Permission::Run, on).await
 }
 
 /// The tasks that wait for a payload, among those of the workflows that the webhook serves.

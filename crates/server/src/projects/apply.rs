@@ -1,7 +1,7 @@
 //! Making the server what a project says.
 
 use engine::{Author, Change, Engine};
-use kernel::graph::{Control, Input};
+use kernel::graph::Control;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
@@ -68,7 +68,8 @@ pub(super) async fn apply(
         })?;
     }
     let applied = count(&difference);
-    let changed_workflows = define(engine, project, &wanted, &difference, wishes.author).await?;
+    let author = wishes.author.clone();
+    let changed_workflows = define(engine, project, &wanted, &difference, author).await?;
     if touches_monitors {
         engine.apply_sources(sources.clone(), gone).await?;
     }
@@ -77,8 +78,11 @@ pub(super) async fn apply(
         object.remove(engine).await?;
         owners::forget(engine, object).await?;
     }
-    let upgraded =
-        if wishes.upgrade_running { upgrade(engine, &changed_workflows).await? } else { 0 };
+    let upgraded = if wishes.upgrade_running {
+        upgrade(engine, &changed_workflows, &wishes.author).await?
+    } else {
+        0
+    };
     Ok(Applied { upgraded, ..applied })
 }
 
@@ -139,6 +143,8 @@ async fn define(
         handlers: differing.handlers,
         schedules: differing.schedules,
         documents: claims.map(|(object, _)| claim.document(object)).collect(),
+        // What is the same acts as whoever applies it, too: so what a revoked key wrote goes on.
+        authored: wanted.authored(),
         author,
         ..Change::default()
     };
@@ -175,7 +181,11 @@ async fn own(
 }
 
 /// Lets running executions obey the new definitions where these fit. Answers how many do.
-async fn upgrade(engine: &Engine, changed: &[(String, u32)]) -> Result<usize, Problem> {
+async fn upgrade(
+    engine: &Engine,
+    changed: &[(String, u32)],
+    by: &Author,
+) -> Result<usize, Problem> {
     let mut upgraded = 0;
     for (name, version) in changed {
         let Some(plan) = engine.definitions().plan(name, Some(*version)) else { continue };
@@ -185,9 +195,9 @@ async fn upgrade(engine: &Engine, changed: &[(String, u32)]) -> Result<usize, Pr
                 input: None,
                 outputs: std::collections::BTreeMap::new(),
             };
-            match engine.step(&id, Input::Control(control)).await {
+            match engine.steer(&id, control, by).await {
                 Ok(()) => upgraded += 1,
-                // It does not fit, or has ended meanwhile.
+                // It does not fit, has ended meanwhile, or acts as somebody who may do more.
                 Err(engine::Error::Rejected(_)) => {}
                 Err(error) => return Err(error.into()),
             }

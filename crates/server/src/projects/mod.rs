@@ -83,12 +83,13 @@ struct ProjectRequest {
 )]
 async fn plan_project(
     State(api): State<Api>,
+    actor: Actor,
     Path(name): Path<String>,
     Body(request): Body<ProjectRequest>,
 ) -> Result<Json<Plan>, Problem> {
     let name = project_name(&name)?;
     let wanted = wanted::read(&api.engine, name, request.files).await?;
-    Ok(Json(plan::of(&api.engine, name, &wanted).await?))
+    Ok(Json(plan::of(&api.engine, name, &wanted, &actor).await?))
 }
 
 /// Makes the server what the files of a project say: what is new or different is applied, what the

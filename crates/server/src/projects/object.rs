@@ -113,12 +113,14 @@ impl Object {
             Kind::Handler => engine.delete_event_handler(name).await?,
             Kind::Schedule => {
                 let id = ExecutionId::schedule(name);
-                match engine.step(&id, kernel::schedule::Input::Delete).await {
+                let found = match engine.step(&id, kernel::schedule::Input::Delete).await {
                     Err(engine::Error::Rejected(
                         kernel::Rejected::Unknown(_) | kernel::Rejected::Stale(_),
                     )) => false,
                     result => result.map(|()| true)?,
-                }
+                };
+                engine.forget_author(engine::Authored::Schedule, name).await?;
+                found
             }
             Kind::Trigger => triggers::remove(engine, name).await?,
             Kind::StatusPage => engine.delete_status_page(name).await?,

@@ -12,6 +12,7 @@ use super::difference::{Action, Difference};
 use super::object::{Kind, Object, hash};
 use super::owners::{self, Owner};
 use super::wanted::Wanted;
+use crate::access::Actor;
 use crate::problem::Problem;
 
 /// What would change.
@@ -123,7 +124,12 @@ pub(super) async fn difference(
 ///
 /// # Errors
 /// The store's.
-pub(super) async fn of(engine: &Engine, project: &str, wanted: &Wanted) -> Result<Plan, Problem> {
+pub(super) async fn of(
+    engine: &Engine,
+    project: &str,
+    wanted: &Wanted,
+    actor: &Actor,
+) -> Result<Plan, Problem> {
     let difference = difference(engine, project, wanted).await?;
     let mut refusals = Vec::new();
     for (object, owner) in difference.foreign(project) {
@@ -136,6 +142,7 @@ pub(super) async fn of(engine: &Engine, project: &str, wanted: &Wanted) -> Resul
     let mut notes = Vec::new();
     let secrets = wanted.missing_secrets.iter();
     notes.extend(secrets.map(|name| format!("secret {name} is not on the server")));
+    notes.extend(lent(engine, wanted, &difference, actor));
     match blast::monitors(engine, project, wanted, &difference).await? {
         Ok(told) => notes.extend(told),
         Err(unfit) => refusals.extend(unfit),
@@ -155,6 +162,31 @@ pub(super) async fn of(engine: &Engine, project: &str, wanted: &Wanted) -> Resul
         });
     }
     Ok(Plan { project: project.to_owned(), base: difference.base, changes, refusals, notes })
+}
+
+/// What acts as somebody else than whoever asks, and would act as them, though it stays as it is.
+fn lent(
+    engine: &Engine,
+    wanted: &Wanted,
+    difference: &Difference,
+    actor: &Actor,
+) -> Option<String> {
+    let own = Some(actor.acts_as()?);
+    let changed: BTreeSet<&str> = difference
+        .changes
+        .iter()
+        .filter(|(_, action)| matches!(action, Action::Create | Action::Update))
+        .map(|(object, _)| &*object.name)
+        .collect();
+    let others: Vec<String> = wanted
+        .authored()
+        .into_iter()
+        .filter(|(kind, name)| !changed.contains(&**name) && engine.author_of(*kind, name) != own)
+        .map(|(kind, name)| format!("{} {name}", kind.as_str()))
+        .collect();
+    let (first, rest) = others.split_first()?;
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    Some(format!("{first}{more}: written by somebody else, will act as you"))
 }
 
 /// What is not as projects applied it.

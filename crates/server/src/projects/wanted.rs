@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use engine::Engine;
+use engine::{Authored, Engine};
 use kernel::alert::definition::{ChecklistOptions, File, Known, Level, load_judged, secrets_in};
 use kernel::definition::{Problem as Flaw, TaskDef};
 
@@ -48,6 +48,15 @@ impl Wanted {
             .chain(status_pages)
             .chain(monitors)
             .collect()
+    }
+
+    /// What acts by itself.
+    pub(super) fn authored(&self) -> Vec<(Authored, Arc<str>)> {
+        let Defined { schedules, handlers, triggers, .. } = &self.defined;
+        let schedules = schedules.iter().map(|it| (Authored::Schedule, it.name.clone()));
+        let handlers = handlers.iter().map(|it| (Authored::EventHandler, it.name.as_str().into()));
+        let triggers = triggers.iter().map(|it| (Authored::Trigger, it.name.as_str().into()));
+        schedules.chain(handlers).chain(triggers).collect()
     }
 
     /// The files of monitors alone.

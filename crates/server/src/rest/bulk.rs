@@ -7,7 +7,7 @@ use axum::extract::State;
 use engine::Engine;
 use kernel::Json as Payload;
 use kernel::access::Permission;
-use kernel::graph::{Control, Input};
+use kernel::graph::Control;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use super::extract::{Body, LargeAnswer, Query, Share, execution_id, lenient, unknown_workflow};
 use super::workflow::{self, RemoveParams, RestartParams, Steering};
 use crate::Api;
-use crate::access::Routes;
+use crate::access::{Actor, Routes};
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
@@ -77,13 +77,13 @@ enum Operation {
 }
 
 impl Operation {
-    async fn act(&self, engine: &Engine, id: &str) -> Result<(), Problem> {
+    async fn act(&self, engine: &Engine, actor: &Actor, id: &str) -> Result<(), Problem> {
         match self {
             Self::Control(control) => {
-                let input = Input::Control(control.clone());
-                Ok(engine.step(&execution_id(id)?, input).await?)
+                let by = actor.acts_as().into();
+                Ok(engine.steer(&execution_id(id)?, control.clone(), &by).await?)
             }
-            Self::Restart { use_latest } => workflow::restart(engine, id, *use_latest).await,
+            Self::Restart { use_latest } => workflow::restart(engine, actor, id, *use_latest).await,
             Self::Retry => workflow::retry(engine, id, false).await,
             Self::Terminate(params) => workflow::terminate(engine, id, params).await,
             Self::Remove { only_ended } => workflow::remove(engine, id, *only_ended).await,
@@ -97,12 +97,13 @@ impl Operation {
 /// Does something to each, one after the other.
 async fn each(
     api: &Api,
+    actor: &Actor,
     ids: Vec<String>,
     operation: Operation,
 ) -> Result<Json<BulkResponse>, Problem> {
     let mut response = BulkResponse::new();
     for id in checked(ids)? {
-        let result = operation.act(&api.engine, &id).await.map(|()| Payload::of(&id));
+        let result = operation.act(&api.engine, actor, &id).await.map(|()| Payload::of(&id));
         response.add(id, result);
     }
     Ok(Json(response))
@@ -129,9 +130,10 @@ fn checked(ids: Vec<String>) -> Result<Vec<String>, Problem> {
 )]
 async fn pause_many(
     State(api): State<Api>,
+    actor: Actor,
     Body(ids): Body<Vec<String>>,
 ) -> Result<Json<BulkResponse>, Problem> {
-    each(&api, ids, Operation::Control(Control::Pause)).await
+    each(&api, &actor, ids, Operation::Control(Control::Pause)).await
 }
 
 /// Lets several paused executions go on.
@@ -141,9 +143,10 @@ async fn pause_many(
 )]
 async fn resume_many(
     State(api): State<Api>,
+    actor: Actor,
     Body(ids): Body<Vec<String>>,
 ) -> Result<Json<BulkResponse>, Problem> {
-    each(&api, ids, Operation::Control(Control::Resume)).await
+    each(&api, &actor, ids, Operation::Control(Control::Resume)).await
 }
 
 /// Begins several ended executions anew.
@@ -154,11 +157,12 @@ async fn resume_many(
 )]
 async fn restart_many(
     State(api): State<Api>,
+    actor: Actor,
     Query(params): Query<RestartParams>,
     Body(ids): Body<Vec<String>>,
 ) -> Result<Json<BulkResponse>, Problem> {
     let use_latest = params.use_latest_definitions;
-    each(&api, ids, Operation::Restart { use_latest }).await
+    each(&api, &actor, ids, Operation::Restart { use_latest }).await
 }
 
 /// Tries the failed tasks of several ended executions again.
@@ -168,9 +172,10 @@ async fn restart_many(
 )]
 async fn retry_many(
     State(api): State<Api>,
+    actor: Actor,
     Body(ids): Body<Vec<String>>,
 ) -> Result<Json<BulkResponse>, Problem> {
-    each(&api, ids, Operation::Retry).await
+    each(&api, &actor, ids, Operation::Retry).await
 }
 
 /// Ends several executions.
@@ -181,10 +186,11 @@ async fn retry_many(
 )]
 async fn terminate_many(
     State(api): State<Api>,
+    actor: Actor,
     Query(params): Query<Steering>,
     Body(ids): Body<Vec<String>>,
 ) -> Result<Json<BulkResponse>, Problem> {
-    each(&api, ids, Operation::Terminate(params)).await
+    each(&api, &actor, ids, Operation::Terminate(params)).await
 }
 
 /// Removes several executions.
@@ -195,11 +201,12 @@ async fn terminate_many(
 )]
 async fn remove_many(
     State(api): State<Api>,
+    actor: Actor,
     Query(params): Query<RemoveParams>,
     Body(ids): Body<Vec<String>>,
 ) -> Result<Json<BulkResponse>, Problem> {
     let only_ended = params.archive_workflow;
-    each(&api, ids, Operation::Remove { only_ended }).await
+    each(&api, &actor, ids, Operation::Remove { only_ended }).await
 }
 
 /// Removes several executions for good, whatever their state.
@@ -209,9 +216,10 @@ async fn remove_many(
 )]
 async fn delete_many(
     State(api): State<Api>,
+    actor: Actor,
     Body(ids): Body<Vec<String>>,
 ) -> Result<Json<BulkResponse>, Problem> {
-    each(&api, ids, Operation::Remove { only_ended: false }).await
+    each(&api, &actor, ids, Operation::Remove { only_ended: false }).await
 }
 
 /// Ends several executions and removes them.
@@ -222,10 +230,11 @@ async fn delete_many(
 )]
 async fn terminate_remove_many(
     State(api): State<Api>,
+    actor: Actor,
     Query(params): Query<Steering>,
     Body(ids): Body<Vec<String>>,
 ) -> Result<Json<BulkResponse>, Problem> {
-    each(&api, ids, Operation::TerminateRemove(params)).await
+    each(&api, &actor, ids, Operation::TerminateRemove(params)).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -32,7 +32,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// For so long before its end a certificate is warned of.
 const END_NEAR_SECONDS: i64 = 14 * 24 * 60 * 60;
 /// Protocols over TLS, the one that we like best first.
-const PROTOCOLS: [&[u8]; 2] = [connection::HTTP_2, b"http/1.1"];
+const PROTOCOLS: [&[u8]; 2] = [connection::HTTP_2, HTTP_1];
+const HTTP_1: &[u8] = b"http/1.1";
 
 /// Where the certificate is, and what proves that it is ours.
 #[derive(Clone, Debug)]
@@ -58,7 +59,7 @@ pub enum TlsError {
         /// Why.
         error: io::Error,
     },
-    /// A file is no PEM, or lacks what it must hold.
+    /// A file is not PEM, or lacks what it must hold.
     #[error("{setting}: {} {why}", file.display())]
     Malformed {
         /// The setting that names it.
@@ -93,12 +94,22 @@ pub enum TlsError {
 /// What is in force.
 struct InForce {
     config: Arc<ServerConfig>,
+    /// The same for connections that are answered once and closed, by HTTP/1.1.
+    refusals: Arc<ServerConfig>,
     /// Seconds since 1970 when the certificate ends.
     ends_at: i64,
     /// Of the files that it was read from.
     seen: Option<[u8; 32]>,
     /// Why the files as they are now are not in force.
     broken: Option<String>,
+}
+
+impl InForce {
+    fn new(config: Arc<ServerConfig>, ends_at: i64, seen: Option<[u8; 32]>) -> Self {
+        let mut refusals = ServerConfig::clone(&config);
+        refusals.alpn_protocols = vec![HTTP_1.to_vec()];
+        Self { config, refusals: Arc::new(refusals), ends_at, seen, broken: None }
+    }
 }
 
 /// TLS of the listener.
@@ -117,11 +128,11 @@ impl Tls {
     /// Reads the files.
     ///
     /// # Errors
-    /// They cannot be used, or the certificate has ended or not yet begun.
+    /// They cannot be used, or the certificate has expired or not yet begun.
     pub fn open(files: TlsFiles) -> Result<Arc<Self>, TlsError> {
         let contents = Contents::read(&files)?;
         let (config, ends_at) = contents.config(&files, now())?;
-        let in_force = InForce { config, ends_at, seen: Some(contents.digest()), broken: None };
+        let in_force = InForce::new(config, ends_at, Some(contents.digest()));
         Ok(Arc::new(Self { files, in_force: RwLock::new(in_force) }))
     }
 
@@ -141,7 +152,7 @@ impl Tls {
         let mut in_force = self.in_force.write();
         match loaded {
             Ok((config, ends_at)) => {
-                *in_force = InForce { config, ends_at, seen, broken: None };
+                *in_force = InForce::new(config, ends_at, seen);
                 let file = self.files.cert.display();
                 tracing::info!("TLS: the certificate in {file} is in force from now on");
                 true
@@ -169,7 +180,7 @@ impl Tls {
             let ends_at = self.in_force.read().ends_at;
             if ends_at <= now() && warned_of != ends_at {
                 warned_of = ends_at;
-                tracing::error!("TLS: the certificate has ended: clients refuse to connect");
+                tracing::error!("TLS: the certificate has expired: clients refuse to connect");
             }
         }
     }
@@ -177,6 +188,11 @@ impl Tls {
     /// With what the next connection is made.
     pub(crate) fn config(&self) -> Arc<ServerConfig> {
         self.in_force.read().config.clone()
+    }
+
+    /// With what a connection is made that is only refused: it agrees on HTTP/1.1 alone.
+    pub(crate) fn config_of_refusals(&self) -> Arc<ServerConfig> {
+        self.in_force.read().refusals.clone()
     }
 
     /// When the certificate ends, in seconds since 1970.
@@ -196,11 +212,13 @@ impl Tls {
 fn end_warning(ends_at: i64, now: i64) -> Option<String> {
     match ends_at - now {
         left if left <= 0 => {
-            Some("the certificate has ended: clients refuse to connect".to_owned())
+            Some("the certificate has expired: clients refuse to connect".to_owned())
         }
-        left if left < END_NEAR_SECONDS => {
-            Some(format!("the certificate ends in {} days", left / (24 * 60 * 60)))
-        }
+        left if left < END_NEAR_SECONDS => Some(match left / (24 * 60 * 60) {
+            0 => "the certificate expires in less than a day".to_owned(),
+            1 => "the certificate expires in 1 day".to_owned(),
+            days => format!("the certificate expires in {days} days"),
+        }),
         _ => None,
     }
 }
@@ -296,7 +314,7 @@ fn certificates(
     text: &[u8],
 ) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text).collect();
-    let found = found.map_err(|error| malformed(setting, file, format!("is no PEM: {error}")))?;
+    let found = found.map_err(|error| malformed(setting, file, format!("is not PEM: {error}")))?;
     if found.is_empty() {
         let why = "holds no certificate in PEM ('-----BEGIN CERTIFICATE-----')".to_owned();
         return Err(malformed(setting, file, why));
@@ -315,7 +333,7 @@ fn key(file: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
             PemError::NoItemsFound => {
                 "holds no private key in PEM ('-----BEGIN PRIVATE KEY-----')".to_owned()
             }
-            error => format!("is no PEM: {error}"),
+            error => format!("is not PEM: {error}"),
         };
         malformed("tls_key", file, why)
     })
@@ -346,6 +364,11 @@ mod tests {
         assert_eq!(end_warning(END_NEAR_SECONDS, 0), None);
         let near = end_warning(END_NEAR_SECONDS - 1, 0).expect("it is near");
         assert!(near.contains("13 days"), "{near}");
-        assert!(end_warning(5, 5).expect("it is over").contains("has ended"));
+        let told = |left| end_warning(left, 0).expect("it is near");
+        let day = 24 * 60 * 60;
+        assert!(told(2 * day).ends_with("in 2 days"), "{}", told(2 * day));
+        assert!(told(2 * day - 1).ends_with("in 1 day"), "{}", told(2 * day - 1));
+        assert!(told(day - 1).ends_with("in less than a day"), "{}", told(day - 1));
+        assert!(end_warning(5, 5).expect("it is over").contains("has expired"));
     }
 }

@@ -19,7 +19,7 @@ use super::definition::{Action, By, ShowAction, StartAction};
 use super::scope::{self, Given};
 use super::table::Found;
 use super::{Trigger, registered};
-use crate::access::Actor;
+use crate::access::{Actor, author_may};
 use crate::durable::{self, Caller, Wanted};
 use crate::problem::Problem;
 use crate::rest::extract::{Answer, RawBody, RawQuery, object, parse};
@@ -109,20 +109,35 @@ async fn act(
     match &trigger.action {
         Action::Start(action) => {
             let author = engine.author_of(Authored::Trigger, &trigger.name);
-            start(engine, &caller.acting_as(author), action, &given).await
+            start(engine, &trigger.name, &caller.acting_as(author), action, &given).await
         }
-        Action::Show(action) => show(engine, &caller, action, &given).await,
+        Action::Show(action) => {
+            let on = match action.name.strip_prefix(ORCHESTRATION) {
+                Some(name) => {
+                    let hub = name.split_once('/').map(|(hub, _)| hub);
+                    ActsOn::Hub(hub.unwrap_or_else(|| caller.hub_name()))
+                }
+                None => ActsOn::Workflow(&action.name),
+            };
+            allowed(engine, &trigger.name, Permission::Read, on).await?;
+            show(engine, &caller, action, &given).await
+        }
     }
 }
 
 async fn start(
     engine: &Engine,
+    trigger: &str,
     caller: &Caller,
     action: &StartAction,
     given: &Given,
 ) -> Result<Response, Problem> {
     let caller = &caller.meaning(&action.name);
-    must_be_allowed(engine, caller, action).await?;
+    let on = match action.name.strip_prefix(ORCHESTRATION) {
+        Some(_) => ActsOn::Hub(caller.hub_name()),
+        None => ActsOn::Workflow(action.name.strip_prefix(WORKFLOW).unwrap_or(&action.name)),
+    };
+    allowed(engine, trigger, Permission::Run, on).await?;
     let input = input(action, given)?;
     let scope = scope::Request { given, input: Some(&input) };
     let wanted = Wanted {
@@ -149,25 +164,18 @@ async fn start(
     }
 }
 
-/// Checks that whoever wrote the trigger may start what it starts, now.
-async fn must_be_allowed(
+/// Checks that whoever wrote the trigger may do what it does, now.
+async fn allowed(
     engine: &Engine,
-    caller: &Caller,
-    action: &StartAction,
+    trigger: &str,
+    permission: Permission,
+    on: ActsOn<'_>,
 ) -> Result<(), Problem> {
-    let on = match action.name.strip_prefix(ORCHESTRATION) {
-        Some(_) => ActsOn::Hub(caller.hub_name()),
-        None => ActsOn::Workflow(action.name.strip_prefix(WORKFLOW).unwrap_or(&action.name)),
-    };
-    let author = caller.acts_as();
-    match engine.must_allow(author.as_deref(), Permission::Run, on).await {
-        // Who that is, is nothing for callers.
-        Err(engine::Error::Rejected(why)) => {
-            tracing::warn!(workflow = action.name, %why, "a trigger may not start a workflow");
-            Err(unusable("the trigger's author may not start this; the server's log says more"))
-        }
-        allowed => Ok(allowed?),
+    if author_may(engine, Authored::Trigger, trigger, permission, on).await? {
+        return Ok(());
     }
+    // Who that is, is nothing for callers.
+    Err(unusable("the trigger's author may not do this; the server's log says more"))
 }
 
 /// The input that a request stands for.

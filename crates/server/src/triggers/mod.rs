@@ -174,7 +174,9 @@ pub(crate) async fn public(engine: &Engine) -> Result<Vec<String>, Problem> {
 /// The store's.
 pub(crate) async fn remove(engine: &Engine, name: &str) -> Result<bool, Problem> {
     let _writing = WRITING.lock().await;
-    Ok(engine.catalogue().delete(KIND, name).await?)
+    let found = engine.catalogue().delete(KIND, name).await?;
+    engine.forget_author(Authored::Trigger, name).await?;
+    Ok(found)
 }
 
 impl Registered {
@@ -301,6 +303,5 @@ async fn get_trigger(
     )
 )]
 async fn delete_trigger(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
-    let _writing = WRITING.lock().await;
-    if api.engine.catalogue().delete(KIND, &name).await? { Ok(()) } else { Err(missing(&name)) }
+    if remove(&api.engine, &name).await? { Ok(()) } else { Err(missing(&name)) }
 }

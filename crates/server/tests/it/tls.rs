@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::Version;
+use kernel::access::{Mode, Role};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use reqwest::{Certificate, Client, Identity, StatusCode};
 use serde_json::{Value, json};
@@ -299,6 +300,51 @@ async fn handshakes_count_as_connections_and_make_room() {
     let version = client(&authority, None).get(url(&listening, "/api/version")).send().await;
     assert_eq!(version.expect("an answer").status(), StatusCode::OK);
     assert_eq!(read_to_end(&mut second).await, "");
+    listening.end().await;
+}
+
+#[tokio::test]
+async fn who_speaks_http_2_hears_that_there_is_no_place_too() {
+    let authority = Authority::new();
+    let (cert, key) = authority.sign();
+    let files = Files::of(&cert, &key);
+    let server = Server::new().await.with(|settings| {
+        settings.tls = Some(files.tls());
+        settings.connections_max = 1;
+    });
+    server.register(line("w", &["never"])).await;
+    let listening = Listening::over(&server).await;
+    let execute = client(&authority, None)
+        .post(url(&listening, "/api/workflow/execute/w/1?waitForSeconds=60"))
+        .json(&json!({}));
+    let busy = tokio::spawn(execute.send());
+    server.until_queued("never", 1).await;
+    let refused = client(&authority, None).get(url(&listening, "/api/version")).send().await;
+    assert_eq!(refused.expect("an answer").status(), StatusCode::SERVICE_UNAVAILABLE);
+    busy.abort();
+    let _ = busy.await;
+    listening.end().await;
+}
+
+#[tokio::test]
+async fn a_session_over_tls_has_a_cookie_for_tls_whatever_the_public_address_is() {
+    let authority = Authority::new();
+    let (cert, key) = authority.sign();
+    let files = Files::of(&cert, &key);
+    let server = Server::new().await.with(|settings| {
+        settings.tls = Some(files.tls());
+        settings.auth = Mode::On;
+        settings.public_url = Some("http://localhost".to_owned());
+    });
+    let (access, now) = (server.engine.access(), server.engine.now());
+    let made = access.create_key("ann", vec![Role::Viewer], None, "test", now).await;
+    let key = made.expect("memory takes all").text.to_string();
+    let listening = Listening::over(&server).await;
+    let login = client(&authority, None).post(url(&listening, "/console/login"));
+    let answer = login.json(&json!({ "key": key })).send().await.expect("an answer");
+    let cookie = answer.headers().get("set-cookie").expect("a cookie").to_str().expect("text");
+    assert!(cookie.contains("; Secure"), "{cookie}");
+    drop(answer);
     listening.end().await;
 }
 

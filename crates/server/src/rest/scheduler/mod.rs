@@ -10,7 +10,7 @@ mod view;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use engine::{Author, Change, Engine};
+use engine::{Author, Authored, Change, Engine};
 use kernel::access::Permission;
 use kernel::definition::Problem as Flaw;
 use kernel::schedule::{Input, Schedule, ScheduleSpec, Tag, parse_schedules};
@@ -116,9 +116,10 @@ async fn show(State(api): State<Api>, Path(name): Path<String>) -> Result<Json<V
 )]
 async fn delete(State(api): State<Api>, Path(name): Path<String>) -> Result<(), Problem> {
     match say(&api.engine, &name, Input::Delete).await {
-        Err(problem) if problem.status == StatusCode::NOT_FOUND => Ok(()),
-        result => result,
+        Err(problem) if problem.status == StatusCode::NOT_FOUND => {}
+        result => result?,
     }
+    Ok(api.engine.forget_author(Authored::Schedule, &name).await?)
 }
 
 #[derive(Debug, Deserialize, IntoParams)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use engine::{Engine, Error};
+use engine::{Author, Engine, Error, FORBIDDEN};
 use kernel::access::{Permission, Resource};
 use kernel::graph::{Amendment, Control, Execution, Input, Status};
 use kernel::{ExecutionId, Json, Rejected, TaskId};
@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::read::{room_for, show, show_whole};
 use crate::Api;
-use crate::access::{Routes, Scope};
+use crate::access::{Actor, Routes, Scope};
 use crate::problem::Problem;
 use crate::rest::extract::{
     Body, LargeAnswer, Object, Path, Query, execution_id, lenient, object, unreadable,
@@ -37,8 +37,34 @@ pub(super) fn routes() -> Routes {
         .on(Permission::Run, routes!(set_variables))
 }
 
-pub(super) async fn act(engine: &Engine, id: &str, control: Control) -> Result<(), Problem> {
-    Ok(engine.step(&execution_id(id)?, Input::Control(control)).await?)
+/// Does what neither gives an execution other data nor has it do something else.
+async fn act(engine: &Engine, id: &str, control: Control) -> Result<(), Problem> {
+    Ok(engine.steer(&execution_id(id)?, control, &Author::Unsaid).await?)
+}
+
+/// Does it for somebody, who must be allowed what the execution is allowed.
+pub(super) async fn act_for(
+    engine: &Engine,
+    actor: &Actor,
+    id: &str,
+    control: Control,
+) -> Result<(), Problem> {
+    steer(engine, actor, &execution_id(id)?, control).await
+}
+
+async fn steer(
+    engine: &Engine,
+    actor: &Actor,
+    id: &ExecutionId,
+    control: Control,
+) -> Result<(), Problem> {
+    engine.steer(id, control, &actor.acts_as().into()).await.map_err(|error| match error {
+        // All else that is refused so is something that is not there.
+        Error::Rejected(Rejected::Forbidden(why)) if why.starts_with(FORBIDDEN) => {
+            Problem::new(StatusCode::FORBIDDEN, "forbidden", why)
+        }
+        error => error.into(),
+    })
 }
 
 /// Looks at the clock and goes on with an execution.
@@ -117,6 +143,7 @@ struct SkipParams {
 )]
 async fn skip_task(
     State(api): State<Api>,
+    actor: Actor,
     Path((id, reference)): Path<(String, String)>,
     Query(params): Query<SkipParams>,
     Body(request): Body<Option<SkipRequest>>,
@@ -136,7 +163,7 @@ async fn skip_task(
         input: payload(request.task_input, params.task_input, "'taskInput'")?,
         output: payload(request.task_output, params.task_output, "'taskOutput'")?,
     };
-    act(&api.engine, &id, skip).await
+    act_for(&api.engine, &actor, &id, skip).await
 }
 
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -162,6 +189,7 @@ struct RerunRequest {
 )]
 async fn rerun_workflow(
     State(api): State<Api>,
+    actor: Actor,
     Path(id): Path<String>,
     Body(request): Body<Option<RerunRequest>>,
 ) -> Result<String, Problem> {
@@ -171,7 +199,8 @@ async fn rerun_workflow(
     let Some(task) = request.re_run_from_task_id.filter(|task| !task.is_empty()) else {
         let input = input.map(|input| object(input, "'workflowInput'")).transpose()?;
         let correlation_id = label.map(Arc::from);
-        act(&api.engine, &id, Control::Restart { plan: None, input, correlation_id }).await?;
+        let restart = Control::Restart { plan: None, input, correlation_id };
+        act_for(&api.engine, &actor, &id, restart).await?;
         return Ok(id);
     };
     let amendment = Amendment {
@@ -187,11 +216,12 @@ async fn rerun_workflow(
     let found = task_below(&api.engine, &id, &task).await?;
     let (sequence, below) = (found.sequence, found.execution.as_str() != id);
     if below && !amendment.is_empty() {
-        act(&api.engine, &id, Control::Amend(amendment.clone())).await?;
+        let amend = Control::Amend(amendment.clone());
+        act_for(&api.engine, &actor, &id, amend).await?;
     }
     let amendment = if below { Amendment::default() } else { amendment };
     let rerun = Control::Rerun { sequence, input, amendment };
-    api.engine.step(&found.execution, Input::Control(rerun)).await?;
+    steer(&api.engine, &actor, &found.execution, rerun).await?;
     Ok(id)
 }
 
@@ -250,17 +280,19 @@ pub(in crate::rest) struct RestartParams {
 async fn restart_workflow(
     State(api): State<Api>,
     scope: Scope,
+    actor: Actor,
     Path(id): Path<String>,
     Query(params): Query<RestartParams>,
 ) -> Result<StatusCode, Problem> {
     scope.must_cover_run(&api.engine, &id).await?;
-    restart(&api.engine, &id, params.use_latest_definitions).await?;
+    restart(&api.engine, &actor, &id, params.use_latest_definitions).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Begins an ended execution anew.
 pub(in crate::rest) async fn restart(
     engine: &Engine,
+    actor: &Actor,
     id: &str,
     use_latest: bool,
 ) -> Result<(), Problem> {
@@ -273,7 +305,8 @@ pub(in crate::rest) async fn restart(
             Problem::not_found(format!("Unable to find latest definition for {id}"))
         })?);
     }
-    act(engine, id, Control::Restart { plan, input: None, correlation_id: None }).await
+    let restart = Control::Restart { plan, input: None, correlation_id: None };
+    act_for(engine, actor, id, restart).await
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
@@ -483,12 +516,13 @@ pub(in crate::rest) async fn terminate_and_remove(
 )]
 async fn set_variables(
     State(api): State<Api>,
+    actor: Actor,
     Path(id): Path<String>,
     Object(set): Object,
 ) -> Result<LargeAnswer, Problem> {
     checked_variables(&api.engine, &id, &set).await?;
     let share = room_for(&api, &id, true).await?;
-    act(&api.engine, &id, Control::SetVariables { set }).await?;
+    act_for(&api.engine, &actor, &id, Control::SetVariables { set }).await?;
     show_whole(&api, &id, true, share).await
 }
 

@@ -11,10 +11,10 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::control::{act, payload};
+use super::control::{act_for, payload};
 use super::read::show;
 use crate::Api;
-use crate::access::Routes;
+use crate::access::{Actor, Routes};
 use crate::problem::Problem;
 use crate::rest::extract::{Body, Object, Path, Query, lenient, object};
 
@@ -50,13 +50,14 @@ struct JumpParams {
 )]
 async fn jump_to_task(
     State(api): State<Api>,
+    actor: Actor,
     Path((id, reference)): Path<(String, String)>,
     Query(params): Query<JumpParams>,
     Object(input): Object,
 ) -> Result<(), Problem> {
     let reference = params.task_reference_name.unwrap_or(reference).into();
     let input = (!input.is_empty_object()).then_some(input);
-    act(&api.engine, &id, Control::Jump { reference, input }).await
+    act_for(&api.engine, &actor, &id, Control::Jump { reference, input }).await
 }
 
 /// Another version of a running execution's definition.
@@ -89,6 +90,7 @@ struct UpgradeRequest {
 )]
 async fn upgrade_workflow(
     State(api): State<Api>,
+    actor: Actor,
     Path(id): Path<String>,
     Body(request): Body<Option<UpgradeRequest>>,
 ) -> Result<(), Problem> {
@@ -116,5 +118,5 @@ async fn upgrade_workflow(
     for (reference, output) in &outputs {
         payload(&api.engine, output.clone(), &format!("the output of '{reference}'"))?;
     }
-    act(&api.engine, &id, Control::Upgrade { plan, input, outputs }).await
+    act_for(&api.engine, &actor, &id, Control::Upgrade { plan, input, outputs }).await
 }

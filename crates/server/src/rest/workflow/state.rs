@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
-use super::control::{act, checked_variables};
+use super::control::{act_for, checked_variables};
 use super::read::{CorrelatedParams, LABELS_MAX, correlated_with, show};
 use crate::Api;
-use crate::access::Routes;
+use crate::access::{Actor, Routes};
 use crate::problem::Problem;
 use crate::rest::execute::{ReturnStrategy, WAIT_MAX_SECONDS, references_of, settled};
 use crate::rest::extract::{Answer, Body, LargeAnswer, Path, Query, Share, execution_id, object};
@@ -69,6 +69,7 @@ struct UpdateParams {
 )]
 async fn update_state(
     State(api): State<Api>,
+    actor: Actor,
     Path(id): Path<String>,
     Query(params): Query<UpdateParams>,
     Body(update): Body<Option<StateUpdate>>,
@@ -97,7 +98,7 @@ async fn update_state(
         (None, None) => None,
     };
     if let Some(set) = set {
-        act(engine, &id, Control::SetVariables { set }).await?;
+        act_for(engine, &actor, &id, Control::SetVariables { set }).await?;
     }
     if let Some(report) = report {
         report_result(engine, report).await?;

@@ -302,3 +302,137 @@ async fn a5_without_access_control_runs_act_as_the_server() {
     let acts_as = server.engine.read(&id, |state| state.acts_as.clone()).await;
     assert_eq!(acts_as.expect("memory answers"), Some(None));
 }
+
+#[tokio::test]
+async fn a6_nobody_gives_other_data_to_the_run_of_somebody_who_may_do_more() {
+    let server = guarded().await;
+    let (admin, runner) = (key(&server, &["admin"]).await, key(&server, &["runner"]).await);
+    let begun =
+        async |key: &Key| start(&server, key, "victim", &json!({ "by": "its starter" })).await;
+    let ended = async |key: &Key| {
+        let id = begun(key).await;
+        ask(&server, Method::DELETE, &format!("/api/workflow/{id}"), key, &json!(null)).await;
+        server.until(&id, "TERMINATED").await;
+        id
+    };
+    let of_run = |id: &str, more: &str| format!("/api/workflow/{id}/{more}");
+    let task = async |id: &str| {
+        let path = format!("/api/workflow/{id}");
+        let run = ask(&server, Method::GET, &path, &admin, &json!(null)).await.ok();
+        run["tasks"][0]["taskId"].as_str().expect("a task").to_owned()
+    };
+    let (live, over) = (begun(&admin).await, ended(&admin).await);
+    let first = task(&over).await;
+    let evil = json!({ "value": "mallory's" });
+    for (path, body) in [
+        (of_run(&over, "rerun"), json!({ "reRunFromTaskId": first, "taskInput": evil })),
+        (of_run(&over, "rerun"), json!({ "reRunFromTaskId": first, "workflowInput": evil })),
+        (of_run(&over, "rerun"), json!({ "workflowInput": evil })),
+        (of_run(&over, "rerun"), json!({ "correlationId": "mallory's" })),
+        (of_run(&over, "restart?useLatestDefinitions=true"), json!(null)),
+        (of_run(&live, "variables"), evil.clone()),
+        (of_run(&live, "state"), json!({ "variables": evil })),
+        (of_run(&live, "jump/wait"), evil.clone()),
+        (of_run(&live, "upgrade"), json!({ "workflowInput": evil })),
+    ] {
+        let why = post(&server, &path, &runner, &body).await.failed(403);
+        assert!(why.contains("write-secrets"), "{path}: {why}");
+    }
+    let skip = of_run(&live, "skiptask/wait");
+    ask(&server, Method::PUT, &skip, &runner, &json!({ "taskOutput": evil })).await.failed(403);
+    let latest = "/api/workflow/bulk/restart?useLatestDefinitions=true";
+    let told = post(&server, latest, &runner, &json!([over])).await.ok();
+    assert!(told["bulkErrorResults"][&over].is_string(), "{told}");
+    let path = format!("/api/workflow/{live}");
+    let run = ask(&server, Method::GET, &path, &admin, &json!(null)).await.ok();
+    assert!(!run.to_string().contains("mallory's"), "{run}");
+
+    // As it was begun it may begin again; and whoever may do as much may give it anything.
+    let again = post(&server, &of_run(&over, "restart"), &runner, &json!(null)).await;
+    assert_eq!(again.status, 204, "{}", again.text);
+    let other = key(&server, &["runner", "secrets"]).await;
+    post(&server, &of_run(&live, "variables"), &other, &evil).await.ok();
+    for id in [ended(&runner).await, ended(&key(&server, &["editor"]).await).await] {
+        let given = json!({ "reRunFromTaskId": task(&id).await, "taskInput": evil });
+        post(&server, &of_run(&id, "rerun"), &runner, &given).await.ok_text();
+    }
+    // Narrowed grants are compared, too.
+    let of_narrow = key(&server, &[NARROW]).await;
+    let id = start(&server, &of_narrow, "mine-wait", &json!({})).await;
+    post(&server, &of_run(&id, "variables"), &runner, &evil).await.ok();
+}
+
+#[tokio::test]
+async fn a7_a_project_that_is_applied_again_acts_as_whoever_applies_it() {
+    let server = guarded().await;
+    let (old, new) = (key(&server, &["editor"]).await, key(&server, &["editor"]).await);
+    let [trigger, handler, schedule] = documents().try_into().expect("three documents");
+    let handler = (handler.0, handler.1, handler.2[0].clone());
+    let file = |(_, path, document): (Method, &str, Value)| {
+        let path = format!("{}.json", path.replace('/', "-"));
+        json!({ "path": path, "text": document.to_string() })
+    };
+    let files = [file(trigger), file(handler), file(schedule)];
+    let request = json!({ "files": files, "yes": true });
+    let applied = post(&server, "/api/projects/p/apply", &old, &request).await.ok();
+    assert_eq!(applied["created"], 3, "{applied}");
+    let plan = async |key: &Key| post(&server, "/api/projects/p/plan", key, &request).await.ok();
+    assert_eq!(plan(&old).await["notes"], json!([]));
+    revoke(&server, &old).await;
+    assert_eq!(server.engine.without_author().len(), 3);
+    let planned = plan(&new).await;
+    assert_eq!(planned["changes"], json!([]), "what it says is the same");
+    let note = planned["notes"][0].as_str().expect("a note");
+    assert!(note.contains("and 2 more") && note.contains("will act as you"), "{note}");
+    post(&server, "/api/projects/p/apply", &new, &request).await.ok();
+    assert_eq!(server.engine.without_author(), []);
+    let called = send_through(server::router(server.api()), Method::POST, "/go", &[], "{}".into());
+    assert_eq!(called.await.status, 202);
+    // What is deleted warns nobody, and does nothing either.
+    revoke(&server, &new).await;
+    assert_eq!(server.engine.without_author().len(), 3);
+    let admin = key(&server, &["admin"]).await;
+    for path in ["/api/triggers/t", "/api/event/h", "/api/scheduler/schedules/s"] {
+        let gone = ask(&server, Method::DELETE, path, &admin, &json!(null)).await;
+        assert!(gone.status.is_success(), "{path}: {}", gone.text);
+    }
+    assert_eq!(server.engine.without_author(), []);
+    assert_ne!(server.engine.author_of(engine::Authored::Schedule, "s"), None, "not the server");
+}
+
+#[tokio::test]
+async fn a8_triggers_that_show_and_webhooks_that_are_waited_for_ask_their_author() {
+    let server = guarded().await;
+    let router = server::router(server.api());
+    let (author, admin) = (key(&server, &["editor"]).await, key(&server, &["admin"]).await);
+    let matches = json!({ "matches": { "$['go']": "on" } });
+    let mut wait = task("WAIT_FOR_WEBHOOK", &json!({ "inputParameters": matches }));
+    wait["taskReferenceName"] = json!("w");
+    server.register(flow("hooked", &wait)).await;
+    let show = json!({ "name": "shown", "method": "GET", "path": "/shown/{id}", "auth": "none",
+                       "show": { "name": "victim", "instanceId": "${request.path.id}" } });
+    let shown = post(&server, "/api/triggers", &author, &show).await;
+    assert!(shown.status.is_success(), "{}", shown.text);
+    let hook = json!({
+        "name": "w", "verifier": "HEADER_BASED", "headers": { "x-proof": "1" },
+        "receiverWorkflowNamesToVersions": { "hooked": 1 },
+    });
+    let hook = post(&server, "/api/metadata/webhook", &author, &hook).await.ok();
+    let hook = format!("/webhook/{}", hook["id"].as_str().expect("an id"));
+    let victim = start(&server, &admin, "victim", &json!({})).await;
+    let hooked = start(&server, &admin, "hooked", &json!({})).await;
+    let look = format!("/shown/{victim}");
+    let look = async || send_through(router.clone(), Method::GET, &look, &[], String::new()).await;
+    let send = async || {
+        let body = json!({ "go": "on" }).to_string();
+        send_through(router.clone(), Method::POST, &hook, &[("x-proof", "1")], body).await.ok()
+    };
+    let seen = look().await;
+    assert_eq!(seen.status, 200, "{}", seen.text);
+    revoke(&server, &author).await;
+    assert_eq!(look().await.status, 503);
+    let told = send().await;
+    assert_eq!(told["matched"], false, "{told}");
+    assert!(told["problems"][0].as_str().expect("why").contains("author may not"), "{told}");
+    server.until(&hooked, "RUNNING").await;
+}
