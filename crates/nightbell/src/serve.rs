@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use engine::durable::Leases;
-use engine::store::{Retention, Store};
+use engine::store::{Retention, Store, StoreError};
 use engine::{Engine, Parts, SampleOptions, SystemClock};
 use kernel::access::Mode;
 use server::{Api, Settings, Tls, TlsFiles};
@@ -122,18 +122,26 @@ impl Server {
         let (auth, tls) = (auth(config)?, tls(config)?);
         let mut settings = task_settings(config);
         robopager.configure(&mut settings);
-        if config.standby {
-            stand_by(config).await?;
-        }
+        let taken_over = if config.standby { stand_by(config).await? } else { None };
         // The port first: a second server must not touch the store.
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .with_context(|| format!("cannot listen on {}", config.listen))?;
+        let listener = match TcpListener::bind(config.listen).await {
+            Ok(listener) => listener,
+            Err(error) => {
+                if let Some((store, _)) = taken_over {
+                    // Without that the next one waits for the lease, and no more.
+                    let _ = store.close().await;
+                }
+                return Err(error).with_context(|| format!("cannot listen on {}", config.listen));
+            }
+        };
         // Definitions do not call the server that runs them, unless the configuration lets them.
         settings.http.outgoing.policy().listeners.add(listener.local_addr()?);
         let calls = settings.http.clone();
         tell_of_proxies();
-        let (store, shared) = open_store(config).await?;
+        let (store, shared) = match taken_over {
+            Some(opened) => opened,
+            None => open_store(config).await?,
+        };
         let key = secret_key::find(config, &*store).await?;
         let engine = Engine::open(Parts {
             store,
@@ -279,24 +287,59 @@ fn incomplete_tls(message: &str) -> anyhow::Error {
 /// How often one that stands by looks whether the store is free.
 const STANDBY_LOOK: Duration = Duration::from_millis(500);
 
-/// Returns once no other process has the store. Of several that stand by one gets it; the others
-/// end with an error, to be started again by whatever started them.
-async fn stand_by(config: &Config) -> anyhow::Result<()> {
+/// The longest pause of one that stands by while the database is away.
+const STANDBY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+/// Returns once no other process has the store, or, where that is shared, once this one has it.
+async fn stand_by(config: &Config) -> anyhow::Result<Option<Opened>> {
+    match &config.store {
+        StoreUrl::Sqlite(path) => {
+            stand_by_file(config, path).await;
+            Ok(None)
+        }
+        StoreUrl::Postgres(url) => take_over(&postgres_options(url)?).await.map(Some),
+    }
+}
+
+/// Of several that stand by for a file one gets it; the others end with an error, to be started
+/// again by whatever started them.
+async fn stand_by_file(config: &Config, path: &Path) {
     let mut told = false;
-    while is_taken(&config.store).await? {
+    while store::is_taken(path) {
         if !told {
             tracing::info!("standing by: {} is in use by another server", config.store);
             told = true;
         }
         tokio::time::sleep(STANDBY_LOOK).await;
     }
-    Ok(())
 }
 
-async fn is_taken(store: &StoreUrl) -> anyhow::Result<bool> {
-    match store {
-        StoreUrl::Sqlite(path) => Ok(store::is_taken(path)),
-        StoreUrl::Postgres(url) => Ok(Postgres::is_taken(&postgres_options(url)?).await),
+/// Opens a shared store as soon as it can be had, however often its database is away or another
+/// server is faster.
+async fn take_over(options: &PostgresOptions) -> anyhow::Result<Opened> {
+    let mut told = None;
+    let mut pause = STANDBY_LOOK;
+    loop {
+        // Opening waits for a lease to be over, and complains about one that is not: ask first.
+        let error = if Postgres::is_taken(options).await {
+            pause = STANDBY_LOOK;
+            format!("{options} is in use by another server")
+        } else {
+            match Postgres::open(options).await {
+                Ok(store) => {
+                    tracing::info!("the store is {options}");
+                    return Ok((store.clone(), Some(store)));
+                }
+                Err(StoreError::Unavailable(why)) => why,
+                Err(error) => return Err(error).context("the store cannot be opened"),
+            }
+        };
+        if told.as_ref() != Some(&error) {
+            tracing::info!("standing by: {error}");
+            told = Some(error);
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(STANDBY_PAUSE_MAX);
     }
 }
 
@@ -307,8 +350,11 @@ fn postgres_options(url: &str) -> anyhow::Result<PostgresOptions> {
 /// Bytes of a request around its payload.
 const BODY_SLACK: usize = 64 << 10;
 
-/// Opens the store; a shared one also as what tells when it is lost.
-async fn open_store(config: &Config) -> anyhow::Result<(Arc<dyn Store>, Option<Arc<Postgres>>)> {
+/// A store; a shared one also as what tells when it is lost.
+type Opened = (Arc<dyn Store>, Option<Arc<Postgres>>);
+
+/// Opens the store.
+async fn open_store(config: &Config) -> anyhow::Result<Opened> {
     match &config.store {
         StoreUrl::Sqlite(path) => {
             make_folder(path)?;
