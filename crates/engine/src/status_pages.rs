@@ -138,9 +138,9 @@ impl Engine {
     ///
     /// # Errors
     /// The store's.
-    pub async fn component_states<'a>(
+    pub async fn component_states(
         &self,
-        components: impl IntoIterator<Item = &'a Component>,
+        components: &[&Component],
     ) -> Result<Vec<ComponentState>, Error> {
         let from = Step::Day.floor(self.now()).plus_millis(-(STATUS_DAYS - 1) * Step::Day.millis());
         // The incidents of a monitor are read once, whichever of its keys are components.

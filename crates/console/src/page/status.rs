@@ -92,8 +92,8 @@ async fn body(
     now: Timestamp,
 ) -> Result<Markup, engine::Error> {
     let clock = Clock::new(now, page.zone.as_deref());
-    let components = page.groups.iter().flat_map(|group| &group.components);
-    let states = engine.component_states(components).await?;
+    let components: Vec<_> = page.groups.iter().flat_map(|group| &group.components).collect();
+    let states = engine.component_states(&components).await?;
     let worst = states.iter().map(|it| it.status).max().unwrap_or(ComponentStatus::Operational);
     let mut states = states.iter();
     let mut groups = Vec::new();

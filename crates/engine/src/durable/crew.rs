@@ -650,22 +650,27 @@ impl WorkerSession {
     async fn take(&self, wanted: &[(WorkKind, Arc<str>, usize)]) -> Result<Look, Error> {
         let (engine, now) = (&self.engine, self.engine.now());
         let mut left: BTreeMap<WorkKind, usize> = BTreeMap::new();
-        let mut taken = Vec::new();
+        let (mut taken, mut for_others) = (Vec::new(), Vec::new());
         for (kind, queue, room) in wanted {
             let Some(of) = WorkQueue::parse(queue) else { continue };
             let left = left.entry(*kind).or_insert(*room);
-            if *left > 0 {
+            while *left > 0 {
                 let keys = engine.inner.queues.take(queue, *left, now, Some(Taker::Worker));
-                *left -= keys.len();
-                taken.extend(keys.into_iter().map(|key| (*kind, of.clone(), key)));
+                if keys.is_empty() {
+                    break;
+                }
+                let state = engine.inner.crew.state.lock();
+                for key in keys {
+                    // What is for others does not stand in the way of what is behind it.
+                    if state.somebody_else(&key, self.worker) {
+                        for_others.push(key);
+                    } else {
+                        *left -= 1;
+                        taken.push((*kind, of.clone(), key));
+                    }
+                }
             }
         }
-        let for_others: Vec<TaskKey> = {
-            let state = engine.inner.crew.state.lock();
-            let keys = taken.iter().map(|(.., key)| key);
-            keys.filter(|key| state.somebody_else(key, self.worker)).cloned().collect()
-        };
-        taken.retain(|(.., key)| !for_others.contains(key));
         for key in &for_others {
             engine.offer_again(key, Duration::ZERO);
         }

@@ -146,7 +146,6 @@ async fn define(
         // What is the same acts as whoever applies it, too: so what a revoked key wrote goes on.
         authored: wanted.authored(),
         author,
-        ..Change::default()
     };
     let change = engine::status_pages_change(&differing.status_pages, change);
     triggers::change(engine, differing.triggers, change).await?;
