@@ -621,16 +621,16 @@ impl WorkerSession {
             let now = engine.now();
             let queues =
                 wanted.iter().filter_map(|(_, queue, _)| engine.inner.queues.next(queue, now));
-            let mut idle = queues.min().unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN);
-            if taken.left_to_others {
-                // What it has just left there is no news for itself.
-                news.set(added.notified());
-                idle = idle.max(LEFT_TO_OTHERS);
-            }
+            let idle = if taken.left_to_others {
+                // What it has just left there is no news for itself, though it is told of it.
+                LEFT_TO_OTHERS
+            } else {
+                queues.min().unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)
+            };
             tokio::select! {
                 biased;
                 () = engine.inner.stop.cancelled() => return Ok(Vec::new()),
-                () = news => {}
+                () = news, if !taken.left_to_others => {}
                 () = freed => {}
                 () = tokio::time::sleep(idle) => {}
             }
