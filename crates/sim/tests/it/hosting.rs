@@ -10,7 +10,7 @@ const SEEDS: u64 = 50;
 /// Seeds in which a decision and a runner panic.
 const PANICS: u64 = 16;
 /// Seeds that a mutant may live through.
-const MUTANT_SEEDS: u64 = 60;
+const MUTANT_SEEDS: u64 = 120;
 
 #[test]
 fn whatever_goes_wrong_nothing_is_lost_and_nothing_is_done_twice() {
