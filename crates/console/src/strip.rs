@@ -218,23 +218,24 @@ pub(crate) fn table(clock: &Clock, caption: &str, cells: &[Option<&Value>]) -> M
             html! { tr { td.t { (clock.when(Timestamp::from_millis(at))) } (figures(cell)) } }
         })
         .collect();
-    piece::table(
-        caption,
-        &[
-            "From",
-            "Well",
-            "Checks",
-            "Failed",
-            "Warned",
-            "Cannot tell",
-            "Missed",
-            "Incidents",
-            "p50",
-            "p95",
-            "Most",
-        ],
-        &rows,
-    )
+    piece::table(caption, &heads("From"), &rows)
+}
+
+/// The heads of a table of [`figures`], the first as given.
+pub(crate) fn heads(first: &str) -> [&str; 11] {
+    [
+        first,
+        "Well",
+        "Checks",
+        "Failed",
+        "Warned",
+        "Cannot tell",
+        "Missed",
+        "Incidents",
+        "p50",
+        "p95",
+        "Most",
+    ]
 }
 
 /// The figures of a cell, as the columns of a table.

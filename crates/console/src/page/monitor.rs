@@ -97,19 +97,7 @@ async fn over_time(cx: &Context<'_>, name: &str, path: &str) -> Result<Markup, F
             } }
         })
         .collect();
-    let heads = [
-        "Last",
-        "Well",
-        "Checks",
-        "Failed",
-        "Warned",
-        "Cannot tell",
-        "Missed",
-        "Incidents",
-        "p50",
-        "p95",
-        "Most",
-    ];
+    let heads = strip::heads("Last");
     Ok(piece::part(
         &format!("The last {}", chosen.name),
         html! {

@@ -34,6 +34,8 @@ const GATHER: Duration = Duration::from_millis(10);
 const AGAIN_MAX: u32 = 8;
 /// How long an answer may take: longer than the database lets a statement take.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
+/// How often the log says that a batch in doubt holds up all others.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
 
 /// A commit on its way.
 pub(super) struct Job {
@@ -296,6 +298,7 @@ impl Lane {
     /// the database cannot be reached is the doubt handed on, and then it is noted.
     async fn resolve(&mut self, batch: &[Job]) -> Result<bool, Outcome> {
         let began = Instant::now();
+        let mut told = None;
         loop {
             let session = match self.line.session().await {
                 Ok(session) => session,
@@ -333,7 +336,16 @@ impl Lane {
                     "PostgreSQL: no answer in time".to_owned()
                 }
             };
-            tracing::debug!(why, "it is not known yet what came of a batch of commits");
+            if told.is_none_or(|told: Instant| told.elapsed() > TOLD_EVERY) {
+                told = Some(Instant::now());
+                tracing::warn!(
+                    why,
+                    commits = batch.len(),
+                    waits_seconds = began.elapsed().as_secs(),
+                    "nothing is committed until it is known what came of a batch of commits; if \
+                     PostgreSQL waits for a synchronous standby, see that it comes back"
+                );
+            }
             // Whoever comes after a server that closes reads everything anew.
             if self.node.is_closing() && began.elapsed() > PATIENCE * 2 {
                 return Err(Outcome::Failed(StoreError::Unavailable(why)));
