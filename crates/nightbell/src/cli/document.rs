@@ -6,7 +6,7 @@ use super::client::Client;
 use super::confirm;
 use super::failure::{Exit, Failure};
 use super::input::{self, Document};
-use super::output::Output;
+use super::output::{Output, clean};
 
 /// Where documents come from.
 #[derive(Debug, clap::Args)]
@@ -41,6 +41,46 @@ impl Files {
     /// A file cannot be read, or holds something else.
     pub(super) fn read(&self) -> Result<Vec<Document>, Failure> {
         input::documents(&self.file)
+    }
+
+    /// Saves them all, or none; `what` is what one of them is called, `path` where the API keeps them.
+    ///
+    /// # Errors
+    /// `exists` says whether they are there already, and one is not as it says; the server's.
+    pub(super) async fn save(
+        &self,
+        what: &str,
+        path: &str,
+        exists: bool,
+        client: &Client,
+        output: &Output,
+    ) -> anyhow::Result<()> {
+        let documents = self.read()?;
+        let noun = what.replace(' ', "-");
+        for Document { origin, value } in &documents {
+            let name = name_of(value);
+            if !name.is_empty() {
+                let found = match client.get(&[path, name]).send().await {
+                    Ok(answer) => answer.value(),
+                    Err(failure) => Err(failure),
+                };
+                judge(found, exists, &noun, origin, &format!("{what} {name}"))?;
+            }
+        }
+        // All at once, so that either all are saved or none.
+        let body = match documents.as_slice() {
+            [Document { value, .. }] => value.clone(),
+            many => Value::Array(many.iter().map(|document| document.value.clone()).collect()),
+        };
+        let answer = client.post(&[path]).json(&body).send().await;
+        let answer = answer.map_err(|failure| match documents.as_slice() {
+            [Document { origin, .. }] => at(origin, failure),
+            _ => failure,
+        })?;
+        for Document { value, .. } in &documents {
+            output.note(format_args!("saved {what} {}", clean(name_of(value))));
+        }
+        if output.is_json() { output.json(&answer.value()?) } else { Ok(()) }
     }
 }
 

@@ -6,9 +6,9 @@ use kernel::status_page::{StatusPage, StatusPost};
 use serde_json::{Value, json};
 
 use super::client::{Client, understand};
-use super::document::{Files, Removal, at, judge, name_of};
+use super::document::{Files, Removal};
 use super::failure::Failure;
-use super::input::{self, Document};
+use super::input;
 use super::moment::Moment;
 use super::output::{Output, clean};
 use super::table::Table;
@@ -74,8 +74,8 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
     match verb {
         Verb::List => list(client, output).await,
         Verb::Get { name } => output.json(&get(&name, client).await?),
-        Verb::Create(files) => save(&files.read()?, false, client, output).await,
-        Verb::Update(files) => save(&files.read()?, true, client, output).await,
+        Verb::Create(files) => files.save("status page", PATH, false, client, output).await,
+        Verb::Update(files) => files.save("status page", PATH, true, client, output).await,
         Verb::Delete(removal) => removal.run("status page", &[PATH], client, output).await,
         Verb::Posts { name } => posts(&name, client, output).await,
         Verb::Post { name, text, by } => {
@@ -136,33 +136,4 @@ async fn posts(name: &str, client: &Client, output: &Output) -> anyhow::Result<(
         ]);
     }
     output.table(&table)
-}
-
-async fn save(
-    documents: &[Document],
-    exists: bool,
-    client: &Client,
-    output: &Output,
-) -> anyhow::Result<()> {
-    for Document { origin, value } in documents {
-        let name = name_of(value);
-        if !name.is_empty() {
-            let what = format!("status page {name}");
-            judge(get(name, client).await, exists, "status-page", origin, &what)?;
-        }
-    }
-    // All at once, so that either all are saved or none.
-    let body = match documents {
-        [Document { value, .. }] => value.clone(),
-        many => Value::Array(many.iter().map(|document| document.value.clone()).collect()),
-    };
-    let answer = client.post(&[PATH]).json(&body).send().await;
-    let answer = answer.map_err(|failure| match documents {
-        [Document { origin, .. }] => at(origin, failure),
-        _ => failure,
-    })?;
-    for Document { value, .. } in documents {
-        output.note(format_args!("saved status page {}", clean(name_of(value))));
-    }
-    if output.is_json() { output.json(&answer.value()?) } else { Ok(()) }
 }

@@ -5,10 +5,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::client::{Client, understand};
-use super::document::{Files, Removal, at, judge, name_of};
+use super::document::{Files, Removal};
 use super::failure::Failure;
-use super::input::Document;
-use super::output::{Output, clean};
+use super::output::Output;
 use super::table::Table;
 
 /// What to do with triggers.
@@ -42,8 +41,8 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
     match verb {
         Verb::List => list(client, output).await,
         Verb::Get { name } => output.json(&get(&name, client).await?),
-        Verb::Create(files) => save(&files.read()?, false, client, output).await,
-        Verb::Update(files) => save(&files.read()?, true, client, output).await,
+        Verb::Create(files) => files.save("trigger", "triggers", false, client, output).await,
+        Verb::Update(files) => files.save("trigger", "triggers", true, client, output).await,
         Verb::Delete(removal) => removal.run("trigger", &["triggers"], client, output).await,
     }
 }
@@ -97,34 +96,4 @@ async fn list(client: &Client, output: &Output) -> anyhow::Result<()> {
         output.note("no triggers; create one with `nightbell trigger create -f FILE`");
     }
     Ok(())
-}
-
-async fn save(
-    documents: &[Document],
-    exists: bool,
-    client: &Client,
-    output: &Output,
-) -> anyhow::Result<()> {
-    for Document { origin, value } in documents {
-        let name = name_of(value);
-        if !name.is_empty() {
-            let what = format!("trigger {name}");
-            judge(get(name, client).await, exists, "trigger", origin, &what)?;
-        }
-    }
-    // All at once, so that either all are saved or none.
-    let body = match documents {
-        [Document { value, .. }] => value.clone(),
-        many => Value::Array(many.iter().map(|document| document.value.clone()).collect()),
-    };
-    let answer =
-        client.post(&["triggers"]).json(&body).send().await.map_err(|failure| match documents {
-            [Document { origin, .. }] => at(origin, failure),
-            _ => failure,
-        })?;
-    for Document { value, .. } in documents {
-        let name = name_of(value);
-        output.note(format_args!("saved trigger {}", clean(name)));
-    }
-    if output.is_json() { output.json(&answer.value()?) } else { Ok(()) }
 }
