@@ -23,7 +23,6 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::routes;
 
 use super::extract::{Path, Query, RawBody, lenient};
-use super::rate_limit;
 use crate::Api;
 use crate::access::{Routes, Scope};
 use crate::problem::Problem;
@@ -43,7 +42,6 @@ pub(super) fn routes() -> Routes {
         .on(Permission::Edit, routes!(create_task_defs, update_task_def))
         .on(Permission::Read, routes!(task_def))
         .on(Permission::Edit, routes!(delete_task_def))
-        .merge(rate_limit::routes())
 }
 
 /// Held from looking whether a definition exists until it is written, so that of two that create

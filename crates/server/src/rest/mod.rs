@@ -44,7 +44,7 @@ pub(crate) fn router() -> Routes {
         .merge(why::routes())
         .merge(facets::routes())
         .merge(bulk::routes())
-        .merge(metadata::routes().layer(Extension(registering.clone())))
+        .merge(metadata::routes().merge(rate_limit::routes()).layer(Extension(registering.clone())))
         .merge(tags::routes().layer(Extension(registering)))
         .merge(schema::routes())
         .merge(status_page::routes())

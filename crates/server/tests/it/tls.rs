@@ -53,6 +53,11 @@ impl Authority {
 struct Files(tempfile::TempDir);
 
 impl Files {
+    fn signed_by(authority: &Authority) -> Self {
+        let (cert, key) = authority.sign();
+        Self::of(&cert, &key)
+    }
+
     fn of(cert: &str, key: &str) -> Self {
         let files = Self(tempfile::tempdir().expect("a folder"));
         files.write("cert.pem", cert);
@@ -106,8 +111,7 @@ async fn read_to_end(stream: &mut TcpStream) -> String {
 #[tokio::test]
 async fn both_versions_of_http_and_grpc_are_answered_over_tls() {
     let authority = Authority::new();
-    let (cert, key) = authority.sign();
-    let files = Files::of(&cert, &key);
+    let files = Files::signed_by(&authority);
     let server = Server::new().await.with(|settings| {
         settings.tls = Some(files.tls());
         settings.public_url = Some("https://localhost".to_owned());
@@ -155,8 +159,7 @@ async fn both_versions_of_http_and_grpc_are_answered_over_tls() {
 #[tokio::test]
 async fn links_lead_back_over_tls() {
     let authority = Authority::new();
-    let (cert, key) = authority.sign();
-    let files = Files::of(&cert, &key);
+    let files = Files::signed_by(&authority);
     let server = Server::new().await.with(|settings| settings.tls = Some(files.tls()));
     let listening = Listening::over(&server).await;
     let client = client(&authority, None);
@@ -265,8 +268,7 @@ async fn who_lacks_a_client_certificate_cannot_connect() {
 #[tokio::test]
 async fn a_client_that_is_silent_in_its_handshake_is_closed() {
     let authority = Authority::new();
-    let (cert, key) = authority.sign();
-    let files = Files::of(&cert, &key);
+    let files = Files::signed_by(&authority);
     let server = Server::new().await.with(|settings| {
         settings.tls = Some(files.tls());
         settings.handshake_time = Duration::from_millis(50);
@@ -283,8 +285,7 @@ async fn a_client_that_is_silent_in_its_handshake_is_closed() {
 #[tokio::test]
 async fn handshakes_count_as_connections_and_make_room() {
     let authority = Authority::new();
-    let (cert, key) = authority.sign();
-    let files = Files::of(&cert, &key);
+    let files = Files::signed_by(&authority);
     let server = Server::new().await.with(|settings| {
         settings.tls = Some(files.tls());
         settings.connections_max = 1;
@@ -306,8 +307,7 @@ async fn handshakes_count_as_connections_and_make_room() {
 #[tokio::test]
 async fn who_speaks_http_2_hears_that_there_is_no_place_too() {
     let authority = Authority::new();
-    let (cert, key) = authority.sign();
-    let files = Files::of(&cert, &key);
+    let files = Files::signed_by(&authority);
     let server = Server::new().await.with(|settings| {
         settings.tls = Some(files.tls());
         settings.connections_max = 1;
@@ -351,8 +351,7 @@ async fn a_session_over_tls_has_a_cookie_for_tls_whatever_the_public_address_is(
 #[tokio::test]
 async fn what_comes_without_tls_is_told_so_and_no_more() {
     let authority = Authority::new();
-    let (cert, key) = authority.sign();
-    let files = Files::of(&cert, &key);
+    let files = Files::signed_by(&authority);
     let server = Server::new().await.with(|settings| settings.tls = Some(files.tls()));
     let listening = Listening::over(&server).await;
     for path in ["/api/version", "/health"] {
