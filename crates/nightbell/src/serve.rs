@@ -1,5 +1,6 @@
 //! Runs the server: opens what the configuration names, serves until told to stop, closes in order.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -12,7 +13,7 @@ use engine::{Engine, Parts, SampleOptions, SystemClock};
 use kernel::access::Mode;
 use server::{Api, Settings, Tls, TlsFiles};
 use store::{Postgres, PostgresOptions, Sqlite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::Failure;
@@ -111,6 +112,19 @@ async fn read_on_hangup(
     }
 }
 
+/// Connections that may wait to be accepted; the system allows at most `net.core.somaxconn`. Who finds
+/// them used up is not refused but tries again after a second, so one peer that opens a thousand at
+/// once, the usual bound, would delay everybody.
+const BACKLOG: u32 = 4_096;
+
+/// Opens the port, also while connections of the server before are still ending.
+fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 impl Server {
     /// Opens the port and the store, and sets everything going again that was.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
@@ -124,7 +138,7 @@ impl Server {
         robopager.configure(&mut settings);
         let taken_over = if config.standby { stand_by(config).await? } else { None };
         // The port first: a second server must not touch the store.
-        let listener = match TcpListener::bind(config.listen).await {
+        let listener = match listen(config.listen) {
             Ok(listener) => listener,
             Err(error) => {
                 if let Some((store, _)) = taken_over {
@@ -182,7 +196,7 @@ impl Server {
     }
 
     /// Where it listens.
-    pub(crate) fn address(&self) -> std::net::SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         self.listener.local_addr().expect("a bound listener has an address")
     }
 

@@ -76,7 +76,9 @@ pub(crate) fn build_and_attack(arguments: &[String]) -> anyhow::Result<()> {
     let figures = root().join("target/attacks.txt");
     std::fs::write(&figures, "").context("the figures cannot be kept")?;
     let mut tests = cargo();
-    tests.args(["test", "--workspace", "--no-fail-fast", "--", "attacks"]).args(arguments);
+    // One by one: what is measured is the attack, not the test beside it.
+    tests.args(["test", "--workspace", "--no-fail-fast", "--", "attacks", "--test-threads=1"]);
+    tests.args(arguments);
     tests.envs(sdks).env("NIGHTBELL_TEST_BINARY", release());
     tests.env("NIGHTBELL_ATTACK_FIGURES", &figures);
     let passed = step("attacks", &mut tests);

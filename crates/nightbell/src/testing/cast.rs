@@ -77,7 +77,7 @@ impl Script {
 }
 
 /// A reference name without the numbers of iterations.
-pub(super) fn bare(reference: &str) -> &str {
+pub(crate) fn bare(reference: &str) -> &str {
     let mut name = reference;
     while let Some((before, number)) = name.rsplit_once("__") {
         if number.is_empty() || !number.bytes().all(|it| it.is_ascii_digit()) {

@@ -56,7 +56,7 @@ fn extra(path: &str, expected: &Value, actual: &Value, told: &mut Vec<String>) {
 }
 
 /// Whether two scalars are the same; `1` and `1.0` are.
-fn same(one: &Value, other: &Value) -> bool {
+pub(super) fn same(one: &Value, other: &Value) -> bool {
     match (one.as_f64(), other.as_f64()) {
         (Some(one), Some(other)) => one.total_cmp(&other).is_eq(),
         _ => one == other,

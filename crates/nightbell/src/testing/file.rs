@@ -179,26 +179,44 @@ pub(super) struct RouteTest {
 /// # Errors
 /// Everything that is wrong with it, each with its place.
 pub(super) fn read(path: &Path) -> Result<TestFile, Vec<String>> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| vec![format!("{}: {error}", path.display())])?;
-    parse(path, &text)
+    read_with(path, |root, problems| whole(path, root, problems))
 }
 
-pub(super) fn parse(path: &Path, text: &str) -> Result<TestFile, Vec<String>> {
+fn read_with<T>(
+    path: &Path,
+    understand: impl FnOnce(&Node, &mut Problems) -> Option<T>,
+) -> Result<T, Vec<String>> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| vec![format!("{}: {error}", path.display())])?;
+    parse_with(path, &text, understand)
+}
+
+fn parse_with<T>(
+    path: &Path,
+    text: &str,
+    understand: impl FnOnce(&Node, &mut Problems) -> Option<T>,
+) -> Result<T, Vec<String>> {
     let mut problems = Problems::of(path);
     let problems = &mut problems;
-    let root = match parse_yaml(text) {
-        Ok(root) => root,
+    let understood = match parse_yaml(text) {
+        Ok(root) => understand(&root, problems),
         Err(broken) => {
             problems.add(broken.place, broken.message);
-            return Err(std::mem::take(&mut problems.list));
+            None
         }
     };
-    let file = whole(path, &root, problems);
-    match file {
-        Some(file) if problems.list.is_empty() => Ok(file),
+    match understood {
+        Some(understood) if problems.list.is_empty() => Ok(understood),
         _ => Err(std::mem::take(&mut problems.list)),
     }
+}
+
+/// Reads a file of answers alone: what `mocks` of a test holds.
+///
+/// # Errors
+/// Everything that is wrong with it, each with its place.
+pub(super) fn read_mocks(path: &Path) -> Result<Mocks, Vec<String>> {
+    read_with(path, |root, problems| Some(mocks(root, problems)))
 }
 
 fn whole(path: &Path, root: &Node, problems: &mut Problems) -> Option<TestFile> {
@@ -565,11 +583,16 @@ fn routed(node: &Node, problems: &mut Problems) -> Option<ExpectedTold> {
 mod tests {
     use std::path::Path;
 
-    use super::{Subject, parse};
+    use super::{Subject, TestFile, parse_with, whole};
+
+    fn parse(path: &str, text: &str) -> Result<TestFile, Vec<String>> {
+        let path = Path::new(path);
+        parse_with(path, text, |root, problems| whole(path, root, problems))
+    }
 
     /// The problems of a file.
     fn problems(text: &str) -> Vec<String> {
-        parse(Path::new("a.test.yaml"), text).expect_err("it is wrong")
+        parse("a.test.yaml", text).expect_err("it is wrong")
     }
 
     #[test]
@@ -599,7 +622,7 @@ mod tests {
     #[test]
     fn a_file_may_be_json() {
         let text = r#"{"tests": [{"name": "a", "workflow": "w", "expect": {"took": "< 3d"}}]}"#;
-        let file = parse(Path::new("a.test.json"), text).expect("a file");
+        let file = parse("a.test.json", text).expect("a file");
         assert!(matches!(&file.tests[0].of, Subject::Workflow(it) if it.expect.took.is_some()));
     }
 }

@@ -11,6 +11,8 @@ mod moments;
 mod monitor;
 mod notation;
 mod reader;
+mod recorded;
+pub(crate) mod replay;
 pub(crate) mod report;
 mod route;
 mod schedule;
@@ -37,7 +39,9 @@ use report::{FileReport, TestReport};
 use snapshot::Snapshot;
 use watching::Watched;
 
+pub(crate) use cast::bare;
 pub(crate) use junit::write as write_junit;
+pub(crate) use recorded::{End, Recorded, answers, begun};
 
 /// Bytes of stack for a thread that runs tests: scripts and deep definitions need it.
 const STACK: usize = 16 << 20;

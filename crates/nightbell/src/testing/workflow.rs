@@ -32,11 +32,19 @@ const ASKED_MAX: usize = 2_000;
 /// How a run went.
 pub(super) struct Played {
     root: ExecutionId,
-    pub(super) executions: BTreeMap<ExecutionId, Execution>,
-    unanswered: Option<Asked>,
+    executions: BTreeMap<ExecutionId, Execution>,
+    /// The task that nobody answers, at which it stopped.
+    pub(super) unanswered: Option<Asked>,
     unused: Vec<(String, usize)>,
     /// Why it was given up.
-    given_up: Option<String>,
+    pub(super) given_up: Option<String>,
+}
+
+impl Played {
+    /// The run itself; none if it did not begin.
+    pub(super) fn run(&self) -> Option<&Execution> {
+        self.executions.get(&self.root)
+    }
 }
 
 /// Runs a test.
@@ -55,7 +63,11 @@ pub(super) fn run(folder: &Folder, id: &str, start: Timestamp, test: &WorkflowTe
     told
 }
 
-fn play(
+/// Lets a run go on the stage until it ends, or cannot go on.
+///
+/// # Errors
+/// It does not begin.
+pub(super) fn play(
     folder: &Folder,
     id: &str,
     start: Timestamp,
@@ -205,7 +217,7 @@ fn answer_starts(tasks: &mut [WorkflowTask], mocks: &Mocks) {
 }
 
 fn judge(played: &Played, test: &WorkflowTest, problems: &mut Vec<String>) {
-    let Some(root) = played.executions.get(&played.root) else {
+    let Some(root) = played.run() else {
         return problems.push("it did not begin".to_owned());
     };
     if let Some(asked) = &played.unanswered {

@@ -34,6 +34,7 @@ mod postgres;
 mod proxy;
 mod real_cli;
 mod reload;
+mod replay;
 mod ringing_cli;
 mod robopager;
 mod schedules;

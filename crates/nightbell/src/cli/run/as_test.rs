@@ -2,34 +2,14 @@
 
 use serde_json::{Map, Value};
 
-/// Types whose tasks nobody outside answers.
-const OWN: [&str; 15] = [
-    "INLINE",
-    "LAMBDA",
-    "JSON_JQ_TRANSFORM",
-    "SWITCH",
-    "DECISION",
-    "FORK",
-    "FORK_JOIN",
-    "FORK_JOIN_DYNAMIC",
-    "JOIN",
-    "EXCLUSIVE_JOIN",
-    "DO_WHILE",
-    "SET_VARIABLE",
-    "TERMINATE",
-    "NOOP",
-    "DYNAMIC",
-];
-/// Types whose tasks end by a signal.
-const SIGNALLED: [&str; 4] = ["HUMAN", "WAIT", "WAIT_FOR_WEBHOOK", "YIELD"];
+use crate::testing::{End, Recorded, answers, bare, begun};
 
 /// The test file of a run with its tasks.
-pub(super) fn text(run: &Value) -> String {
+pub(in crate::cli) fn text(run: &Value) -> String {
     let name = plain(&run["workflowName"], &run["workflowType"]);
     let id = plain(&run["workflowId"], &Value::Null);
     let status = plain(&run["status"], &Value::Null);
-    let started = millis(run, "createTime").or_else(|| millis(run, "startTime"));
-    let start = started.and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
+    let start = begun(run).and_then(|at| jiff::Timestamp::from_millisecond(at).ok());
     let mut text = String::new();
     let mut line = |written: String| {
         text.push_str(&written);
@@ -44,9 +24,9 @@ pub(super) fn text(run: &Value) -> String {
     line(format!("  input: {}", run["input"]));
     let tasks: Vec<&Value> = run["tasks"].as_array().into_iter().flatten().collect();
     let mut mocks: Vec<(String, Vec<String>)> = Vec::new();
-    for task in &tasks {
-        let Some(answer) = answer(task) else { continue };
-        let reference = bare(task);
+    for recorded in answers(run) {
+        let reference = bare(&recorded.reference).to_owned();
+        let Some(answer) = mock(recorded).map(|it| it.to_string()) else { continue };
         match mocks.iter_mut().find(|(name, _)| *name == reference) {
             Some((_, answers)) => answers.push(answer),
             None => mocks.push((reference, vec![answer])),
@@ -76,52 +56,19 @@ pub(super) fn text(run: &Value) -> String {
     text
 }
 
-/// The answer of a task as a mock; `None` if nobody outside gave it, or it has none yet.
-fn answer(task: &Value) -> Option<String> {
-    let (kind, status) = (text_of(&task["taskType"]), text_of(&task["status"]));
-    if OWN.contains(&&*kind) || kind.is_empty() {
-        return None;
-    }
-    let signalled = SIGNALLED.contains(&&*kind);
-    if kind == "WAIT"
-        && (task["inputData"].get("duration").is_some() || task["inputData"].get("until").is_some())
-    {
-        return None;
-    }
-    let took =
-        millis(task, "endTime").zip(millis(task, "startTime")).map(|(end, start)| end - start);
-    let took = took.filter(|took| *took > 0);
+/// An answer as a mock; `None` if there was none.
+fn mock(recorded: Recorded) -> Option<Value> {
     let mut mock = Map::new();
-    let output = task["outputData"].clone();
-    let output = if output.is_object() { output } else { Value::Object(Map::new()) };
-    let reason = text_of(&task["reasonForIncompletion"]);
-    match &*status {
-        "COMPLETED" | "COMPLETED_WITH_ERRORS" | "SKIPPED" => {
-            mock.insert(if signalled { "signal" } else { "output" }.to_owned(), output);
-        }
-        "FAILED" => drop(mock.insert("fail".to_owned(), reason.into())),
-        "FAILED_WITH_TERMINAL_ERROR" => {
-            mock.insert("fail".to_owned(), format!("terminal: {reason}").into());
-        }
-        _ => return None,
+    let (answer, span) = if recorded.signalled { ("signal", "after") } else { ("output", "takes") };
+    match recorded.end {
+        End::Output(output) => drop(mock.insert(answer.to_owned(), output.into())),
+        End::Failed(why) => drop(mock.insert("fail".to_owned(), why.into())),
+        End::Never => return None,
     }
-    if let Some(took) = took {
-        mock.insert(
-            if signalled { "after" } else { "takes" }.to_owned(),
-            format!("{took}ms").into(),
-        );
+    if recorded.took > 0 {
+        mock.insert(span.to_owned(), format!("{}ms", recorded.took).into());
     }
-    Some(Value::Object(mock).to_string())
-}
-
-/// The reference name of a task without the number of its iteration.
-fn bare(task: &Value) -> String {
-    let name = text_of(&task["referenceTaskName"]);
-    let number = |it: &str| !it.is_empty() && it.bytes().all(|it| it.is_ascii_digit());
-    match name.rsplit_once("__").filter(|(_, it)| number(it)) {
-        Some((name, _)) => name.to_owned(),
-        None => name,
-    }
+    Some(mock.into())
 }
 
 fn text_of(value: &Value) -> String {
@@ -130,14 +77,6 @@ fn text_of(value: &Value) -> String {
 
 fn plain(one: &Value, other: &Value) -> String {
     one.as_str().or(other.as_str()).unwrap_or_default().to_owned()
-}
-
-/// A time in milliseconds, as the server writes it; 0 is none.
-fn millis(value: &Value, name: &str) -> Option<i64> {
-    let value = &value[name];
-    let parsed =
-        || value.as_str()?.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond);
-    value.as_i64().or_else(parsed).filter(|at| *at > 0)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! `nightbell run`: runs of workflows, and of orchestrations, which are code.
 
-mod as_test;
+pub(super) mod as_test;
 mod code;
 mod control;
 mod fork;
@@ -126,7 +126,7 @@ pub(crate) struct Targets {
 /// The statuses of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "SCREAMING_SNAKE_CASE")]
-pub(super) enum Status {
+pub(crate) enum Status {
     Running,
     Paused,
     Completed,

@@ -1,5 +1,6 @@
 //! `nightbell workflow`: definitions of workflows.
 
+mod replay;
 mod test;
 mod validate;
 
@@ -82,6 +83,19 @@ Examples:
   nightbell workflow test orders -i '{\"customer\": \"acme\"}' --mocks @mocks.json
   nightbell workflow test -f orders.json --mocks @mocks.json")]
     Test(test::Arguments),
+    /// Try a changed definition on runs that have ended
+    ///
+    /// What workers, services and people answered then is answered again; scripts and the flow are
+    /// computed anew, on this machine and in virtual time. Nothing is changed on the server, and nobody
+    /// is called. Exits with 5 if a run differs. Runs that their own definition does not reproduce,
+    /// because somebody changed them on the way, are counted apart.
+    #[command(after_help = "\
+Examples:
+  nightbell workflow replay -f orders.json
+  nightbell workflow replay orders -f definitions/ --last 1000 --status COMPLETED
+  nightbell workflow replay -f orders.json --mock answers.yaml
+  nightbell workflow replay -f orders.json --save regressions/")]
+    Replay(replay::Arguments),
 }
 
 /// What a table shows of a definition.
@@ -120,6 +134,7 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         Verb::Delete(versions) => delete(&versions, client, output).await,
         Verb::Validate(arguments) => validate::run(&arguments, client, output).await,
         Verb::Test(arguments) => test::run(&arguments, client, output).await,
+        Verb::Replay(arguments) => replay::run(&arguments, client, output).await,
     }
 }
 

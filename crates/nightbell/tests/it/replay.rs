@@ -1,0 +1,149 @@
+//! `workflow replay` against a real server: runs that workers and people answered, tried with changed
+//! definitions.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::live::Live;
+use crate::stand_in::{Nightbell, Outcome};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// An order: how many pieces are there, and who ships many or few of them.
+fn orders(change: impl FnOnce(&mut Value)) -> Value {
+    let simple = |name: &str, input: Value| json!({ "name": name, "taskReferenceName": name, "type": "SIMPLE", "inputParameters": input });
+    let mut tasks = json!([
+        simple("count", json!({ "item": "${workflow.input.item}" })),
+        {
+            "name": "size", "taskReferenceName": "size", "type": "SWITCH",
+            "evaluatorType": "javascript", "expression": "$.n > 10 ? 'many' : 'few'",
+            "inputParameters": { "n": "${count.output.n}" },
+            "decisionCases": {
+                "many": [{ "name": "approve", "taskReferenceName": "approve", "type": "HUMAN" }],
+                "few": [simple("ship", json!({ "n": "${count.output.n}" }))],
+            },
+        },
+    ]);
+    change(&mut tasks);
+    json!({
+        "name": "orders", "version": 1, "schemaVersion": 2, "tasks": tasks,
+        "outputParameters": { "n": "${count.output.n}" },
+    })
+}
+
+struct Shop(Live);
+
+impl Shop {
+    /// A server with three runs that went as they should: two with few, one with many.
+    async fn open() -> Self {
+        let live = Live::start(&[]).await;
+        let tasks: Vec<Value> = ["count", "ship"]
+            .map(|name| json!({ "name": name, "retryCount": 1, "retryDelaySeconds": 5, "ownerEmail": "a@example.org" }))
+            .into();
+        live.post("/api/metadata/taskdefs", &json!(tasks)).await;
+        live.post("/api/metadata/workflow", &orders(|_| {})).await;
+        let shop = Self(live);
+        for n in [3, 5, 12] {
+            let id = shop.0.begin("orders", &json!({ "item": format!("i{n}") })).await;
+            shop.answer("count", json!({ "n": n })).await;
+            if n > 10 {
+                let path = format!("/api/tasks/{id}/approve/COMPLETED");
+                shop.0.post(&path, &json!({ "ok": true })).await;
+            } else {
+                shop.answer("ship", json!({ "parcel": n })).await;
+            }
+            assert_eq!(shop.0.ended(&id, PATIENCE).await["status"], "COMPLETED");
+        }
+        shop
+    }
+
+    async fn answer(&self, task_type: &str, output: Value) {
+        let tasks = self.0.poll(&format!("{task_type}?count=1&timeout=5000")).await;
+        self.0.report(&tasks[0], json!({ "status": "COMPLETED", "outputData": output })).await;
+    }
+
+    fn replay(&self, definition: &Value, more: &[&str]) -> Outcome {
+        let arguments = [&["workflow", "replay", "-f", "new.json"][..], more].concat();
+        Nightbell::new(&arguments)
+            .env("NIGHTBELL_URL", &self.0.url(""))
+            .file("new.json", &definition.to_string())
+            .file("answers.yaml", "enrich:\n- output: { colour: red }\n")
+            .run()
+    }
+
+    /// How many runs came to what, as JSON tells it.
+    fn groups(&self, definition: &Value, more: &[&str], code: i32) -> Vec<(u64, Value)> {
+        let told =
+            self.replay(definition, &[&["-o", "json"][..], more].concat()).exits(code).json();
+        let groups = told["groups"].as_array().unwrap().iter().map(|group| {
+            let mut group = group.clone();
+            let runs = group["runs"].take();
+            group.as_object_mut().unwrap().remove("runs");
+            (runs.as_array().unwrap().len() as u64, group)
+        });
+        groups.collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_definition_is_tried_on_what_happened() {
+    let shop = Shop::open().await;
+    let same = (3, json!({ "class": "same" }));
+    assert_eq!(shop.groups(&orders(|_| {}), &[], 0), std::slice::from_ref(&same));
+
+    let other_bound = orders(|tasks| tasks[1]["expression"] = "$.n > 4 ? 'many' : 'few'".into());
+    let expected = [
+        (2, json!({ "class": "same" })),
+        (1, json!({ "class": "otherPath", "at": "size", "was": "\"few\"", "now": "\"many\"" })),
+    ];
+    assert_eq!(shop.groups(&other_bound, &[], 5), expected);
+    let outcome = shop.replay(&other_bound, &[]).exits(5);
+    assert!(outcome.stdout.contains("other path at size: was \"few\", is \"many\""), "{outcome:?}");
+    assert!(outcome.stderr.contains("1 of 3 runs differ"), "{outcome:?}");
+
+    let asks_more = orders(|tasks| tasks[0]["inputParameters"]["unit"] = "kg".into());
+    let difference = json!({ "class": "askedOtherwise", "at": "count", "difference": "input.unit was null, is \"kg\"" });
+    assert_eq!(shop.groups(&asks_more, &[], 5), [(3, difference)]);
+
+    let enriched = orders(|tasks| {
+        let task = json!({ "name": "enrich", "taskReferenceName": "enrich", "type": "SIMPLE" });
+        tasks.as_array_mut().unwrap().insert(1, task);
+    });
+    let unanswered = json!({ "class": "unanswered", "at": "enrich", "taskType": "enrich" });
+    assert_eq!(shop.groups(&enriched, &[], 5), [(3, unanswered)]);
+    let path = json!({ "class": "otherPath", "at": "count", "was": "size", "now": "enrich" });
+    assert_eq!(shop.groups(&enriched, &["--mock", "answers.yaml"], 5), [(3, path)]);
+
+    let mut other_output = orders(|_| {});
+    other_output["outputParameters"]["n"] = 1.into();
+    let told = shop.groups(&other_output, &["--last", "1"], 5);
+    let difference = json!({ "class": "otherOutput", "difference": "output.n was 12, is 1" });
+    assert_eq!(told, [(1, difference)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_that_somebody_changed_on_the_way_are_counted_apart() {
+    let shop = Shop::open().await;
+    let id = shop.0.begin("orders", &json!({ "item": "late" })).await;
+    let path = format!("/api/workflow/{id}?reason=enough");
+    shop.0.ask(reqwest::Method::DELETE, &path, "").await;
+    let terminated = json!({ "class": "notReproduced", "why": "somebody terminated it" });
+    let expected = [(3, json!({ "class": "same" })), (1, terminated)];
+    assert_eq!(shop.groups(&orders(|_| {}), &[], 0), expected);
+    assert_eq!(shop.groups(&orders(|_| {}), &["--status", "completed"], 0).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_tried_is_refused() {
+    let shop = Shop::open().await;
+    let outcome =
+        shop.replay(&json!({ "name": "orders", "tasks": [{ "type": "SIMPLE" }] }), &[]).exits(1);
+    assert!(outcome.stderr.contains("the definitions are not valid"), "{outcome:?}");
+    let outcome = shop.replay(&orders(|_| {}), &["others"]).exits(1);
+    assert!(outcome.stderr.contains("the files do not define others"), "{outcome:?}");
+    let outcome = shop.replay(&orders(|_| {}), &["--mock", "new.json"]).exits(1);
+    assert!(outcome.stderr.contains("the answers are not valid"), "{outcome:?}");
+    let outcome = shop.replay(&orders(|_| {}), &["--status", "timed_out"]).exits(1);
+    assert!(outcome.stderr.contains("no run of orders has ended"), "{outcome:?}");
+}
