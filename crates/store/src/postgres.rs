@@ -7,6 +7,7 @@
 //! sessions, so that a pool may stand between.
 
 mod batch;
+pub(crate) mod copying;
 mod fault;
 mod keeping;
 mod key;
@@ -46,6 +47,7 @@ use line::Line;
 use node::{CHORES, COMMITS, EVICTED, Node};
 use prune::Which;
 use readers::Readers;
+use schema::Identity;
 use session::{Begin, Session, Statement};
 
 pub use key::{PARTITIONS, partition};
@@ -331,21 +333,30 @@ async fn own(session: Session, options: &PostgresOptions) -> Result<Owned, Store
     if !is_older {
         schema::migrate(&session, options).await?;
     }
-    let node = node::join(&session, options, &identity).await?;
-    let beating = Arc::<Mutex<Option<Session>>>::default();
-    let beat = node::beat(node.clone(), options.clone(), beating.clone());
     if !is_older {
-        beating.lock().replace(session);
-        return Ok((node, beating, tokio::spawn(beat).abort_handle()));
+        return join(session, options, &identity).await;
     }
     // That may take longer than the lease lasts.
-    let beat = tokio::spawn(beat).abort_handle();
+    let (node, beating, beat) = join(Session::open(options).await?, options, &identity).await?;
     if let Err(error) = schema::migrate(&session, options).await {
         beat.abort();
         node::leave(&session, &options.quoted_schema(), &node).await;
         return Err(error);
     }
     Ok((node, beating, beat))
+}
+
+/// Becomes the owner of the store, whatever its tables, and keeps the lease.
+async fn join(
+    session: Session,
+    options: &PostgresOptions,
+    identity: &Identity,
+) -> Result<Owned, StoreError> {
+    let node = node::join(&session, options, identity).await?;
+    let beating = Arc::<Mutex<Option<Session>>>::default();
+    let beat = node::beat(node.clone(), options.clone(), beating.clone());
+    beating.lock().replace(session);
+    Ok((node, beating, tokio::spawn(beat).abort_handle()))
 }
 
 #[async_trait]

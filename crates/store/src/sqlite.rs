@@ -9,6 +9,7 @@ mod archive;
 mod checkpoint;
 mod chores;
 mod commit;
+pub(crate) mod copying;
 mod documents;
 mod fault;
 mod key;

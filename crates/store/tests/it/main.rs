@@ -1,6 +1,7 @@
 //! What the stores promise, on real files.
 
 mod conformance;
+mod copying;
 mod cost;
 mod crash;
 mod database;

@@ -27,7 +27,7 @@ async fn refused(options: &PostgresOptions) -> String {
 }
 
 /// A connection beside the store's.
-async fn client(database: &Database) -> Client {
+pub(crate) async fn client(database: &Database) -> Client {
     let (client, connection) =
         tokio_postgres::connect(&database.url(), NoTls).await.expect("the server answers");
     tokio::spawn(connection);
