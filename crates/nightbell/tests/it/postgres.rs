@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use crate::database::shared;
 use crate::live::Live;
+use crate::pool::Pool;
+use crate::relay::Relay;
 use crate::stand_in::Nightbell;
 
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -170,4 +172,68 @@ async fn a_server_goes_on_with_what_was_copied() {
     assert!(live.stop().await.success());
     let told = told.lock().expect("no test panics there");
     assert_eq!(told.len(), 1, "nobody is notified twice: {told:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_that_stands_by_takes_over_whatever_happens_to_the_database_meanwhile() {
+    let Some(database) = shared().await else { return };
+    let url = |port: u16| {
+        format!(
+            "postgres://tester@127.0.0.1:{port}/postgres?sslmode=disable&lease=1&schema=standby"
+        )
+    };
+    let direct = url(database.port());
+    let mut first = Live::start_as("serve", &["--store", &direct], &[KEY]).await;
+    first
+        .define("wait", json!([{ "name": "t", "taskReferenceName": "t", "type": "SIMPLE" }]))
+        .await;
+    let id = first.begin("wait", &json!({})).await;
+
+    let relay = Relay::start(database.port()).await;
+    let way = url(relay.port());
+    let standby = tokio::spawn(async move {
+        Live::start_as("serve", &["--store", &way, "--standby", "on"], &[KEY]).await
+    });
+    // It looks, is told that the store is in use, and looks again.
+    relay.is_asked(3).await;
+    // Now the database is away for it, and the first ends meanwhile.
+    relay.cut();
+    relay.is_asked(2).await;
+    assert!(!standby.is_finished(), "it waits");
+    first.kill();
+    relay.mend();
+    let mut standby = standby.await.expect("it took over");
+    assert_eq!(standby.get("/health/ready").await, json!({ "ready": true }));
+    assert_eq!(standby.poll("t?count=1&timeout=5000").await[0]["workflowInstanceId"], *id);
+    let log = standby.log_text();
+    assert!(log.contains("standing by: ") && log.contains("is in use by another server"), "{log}");
+    assert!(standby.stop().await.success());
+
+    let other = ("NIGHTBELL_SECRET_KEY", "BBECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+    let wrong = Nightbell::new(&["serve", "--store", &direct, "--listen", "127.0.0.1:0"]);
+    let wrong = wrong.env(other.0, other.1).run().exits(1);
+    let told = "cannot be used with this store; nothing was changed";
+    assert!(wrong.stderr.contains(told), "{wrong:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_works_through_a_pool() {
+    let Some(database) = shared().await else { return };
+    let Some(pool) = Pool::start(database).await else { return };
+    let url = format!("{}&lease=2&schema=through_a_pool", pool.url());
+    let mut live = Live::start_as("serve", &["--store", &url], &[KEY]).await;
+    live.define("one", json!([{ "name": "t", "taskReferenceName": "t", "type": "SIMPLE" }])).await;
+    let ids = [live.begin("one", &json!({})).await, live.begin("one", &json!({})).await];
+    let second = Nightbell::new(&["serve", "--store", &url, "--listen", "127.0.0.1:0"]);
+    let refused = second.env(KEY.0, KEY.1).run().exits(1);
+    assert!(refused.stderr.contains("is in use by another server"), "{refused:?}");
+    live.kill();
+    live.launch().await;
+    for task in live.poll("t?count=2&timeout=5000").await {
+        live.report(&task, json!({ "status": "COMPLETED", "outputData": {} })).await;
+    }
+    for id in ids {
+        assert_eq!(live.ended(&id, PATIENCE).await["status"], "COMPLETED");
+    }
+    assert!(live.stop().await.success());
 }

@@ -7,5 +7,7 @@ mod crash;
 mod database;
 mod given;
 mod golden;
+mod pool;
 mod postgres;
+mod relay;
 mod sqlite;
