@@ -186,11 +186,14 @@ pub trait Store: Send + Sync {
     async fn close(&self) -> Result<(), StoreError>;
 }
 
+/// The name and the status that rows have in common, and how many they are.
+pub type Tallied = (Arc<str>, Arc<str>, u64);
+
 /// How many head rows there are of each name and status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tally {
-    /// The name and the status that rows have in common, and how many they are.
-    pub counts: Vec<(Arc<str>, Arc<str>, u64)>,
+    /// One for each name and status, in no order.
+    pub counts: Vec<Tallied>,
     /// These are all that match; otherwise the newest of them, and there are more.
     pub is_exact: bool,
 }

@@ -323,7 +323,7 @@ mod tests {
     async fn rows_travel_in_bounded_batches() {
         let (into, mut batches) = mpsc::channel(8);
         let mut gather = Gather::new(into);
-        for _ in 0..ROWS_MAX + 1 {
+        for _ in 0..=ROWS_MAX {
             assert!(gather.push(vec![Cell::Int(1)]).await);
         }
         for _ in 0..2 {

@@ -31,7 +31,8 @@ const PIECE: usize = 256;
 /// A schema that is copied from or to.
 pub(crate) struct Schema {
     options: PostgresOptions,
-    schema: String,
+    /// As SQL names it.
+    name: String,
     node: Arc<Node>,
     beating: Arc<Mutex<Option<Session>>>,
     beat: AbortHandle,
@@ -61,7 +62,7 @@ impl Schema {
         let this = Self {
             session: tokio::sync::Mutex::new(session),
             options: options.clone(),
-            schema: options.quoted_schema(),
+            name: options.quoted_schema(),
             node,
             beating,
             beat,
@@ -75,7 +76,7 @@ impl Schema {
     /// Removes what an unfinished copy wrote. The mark stays.
     async fn empty(&self) -> Result<(), StoreError> {
         let tables: Vec<_> =
-            Table::ALL.iter().map(|it| format!("{}.{}", self.schema, it.name())).collect();
+            Table::ALL.iter().map(|it| format!("{}.{}", self.name, it.name())).collect();
         let sql = format!("TRUNCATE {} RESTART IDENTITY", tables.join(", "));
         self.transact(vec![Statement::new(sql, Vec::new())]).await
     }
@@ -83,7 +84,7 @@ impl Schema {
     /// Writes in one transaction, as long as this process owns the store.
     async fn transact(&self, statements: Vec<Statement<'_>>) -> Result<(), StoreError> {
         self.node.still_owns()?;
-        let mut all = vec![self.node.fence(&self.schema, COMMITS)];
+        let mut all = vec![self.node.fence(&self.name, COMMITS)];
         all.extend(statements);
         let session = self.session.lock().await;
         match session.transact(Begin::Copy, &all).await {
@@ -127,7 +128,7 @@ impl Schema {
     }
 
     fn sql(&self, sql: &str) -> String {
-        sql.replace("{s}", &self.schema)
+        sql.replace("{s}", &self.name)
     }
 }
 
@@ -226,9 +227,9 @@ impl Side for Schema {
     }
 
     async fn write(&self, table: Table, rows: Vec<Row>) -> Result<(), StoreError> {
-        let mut statements = vec![insert(&self.schema, table, &rows)?];
+        let mut statements = vec![insert(&self.name, table, &rows)?];
         if table == Table::History {
-            statements.push(sizes(&self.schema, &rows)?);
+            statements.push(sizes(&self.name, &rows)?);
         }
         self.transact(statements).await
     }
@@ -238,12 +239,12 @@ impl Side for Schema {
     }
 
     async fn mark(&self) -> Result<(), StoreError> {
-        self.transact(vec![schema::mark(&self.schema)]).await
+        self.transact(vec![schema::mark(&self.name)]).await
     }
 
     async fn derive(&self) -> Result<(), StoreError> {
         let tables: Vec<_> =
-            Table::ALL.iter().map(|it| format!("{}.{}", self.schema, it.name())).collect();
+            Table::ALL.iter().map(|it| format!("{}.{}", self.name, it.name())).collect();
         // So that the first questions are not planned for empty tables.
         let session = self.session.lock().await;
         execute(&session, &format!("ANALYZE {}", tables.join(", "))).await
@@ -254,7 +255,7 @@ impl Side for Schema {
     }
 
     async fn unmark(&self) -> Result<(), StoreError> {
-        self.transact(vec![schema::unmark(&self.schema)]).await
+        self.transact(vec![schema::unmark(&self.name)]).await
     }
 
     async fn close(&self) -> Result<(), StoreError> {
@@ -263,7 +264,7 @@ impl Side for Schema {
         if self.node.still_owns().is_ok() {
             // The one that was used may hang, or be in the middle of something.
             let session = Session::open(&self.options).await?;
-            node::leave(&session, &self.schema, &self.node).await;
+            node::leave(&session, &self.name, &self.node).await;
         }
         Ok(())
     }

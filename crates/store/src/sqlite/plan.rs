@@ -9,9 +9,9 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
-use std::sync::Arc;
 
 use engine::search::{Filter, Mark, Search, Sort, SortField, TextField, TimeField};
+use engine::store::Tallied;
 use kernel::MachineKind;
 use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, ToSql, params_from_iter};
@@ -202,7 +202,7 @@ pub(super) fn tallied(
     connection: &Connection,
     words: &Words,
     search: &Search,
-) -> rusqlite::Result<Vec<(Arc<str>, Arc<str>, u64)>> {
+) -> rusqlite::Result<Vec<Tallied>> {
     let mut tallied = Vec::new();
     for kind in search.machines() {
         for ((name, status), group) in groups(connection, &search.filters, kind)? {
