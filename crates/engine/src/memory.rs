@@ -20,7 +20,7 @@ use crate::search::{
 use crate::store::{
     AUDIT, AUDIT_FACTOR, Commit, Document, Head, LOG_LINES_MAX, LogLine, MessageKey, Outgoing,
     Pruned, QueueChange, QueueRow, Retention, SampleBlock, Statistics, Store, StoreError, Stored,
-    Tallied,
+    Tally,
 };
 
 /// The reference store.
@@ -259,7 +259,7 @@ impl Store for Memory {
         self.read("search", |state| state.search(search))
     }
 
-    async fn tally(&self, search: &Search) -> Result<Option<Vec<Tallied>>, StoreError> {
+    async fn tally(&self, search: &Search) -> Result<Option<Tally>, StoreError> {
         if !search.is_counted() {
             return Ok(None);
         }
@@ -272,7 +272,8 @@ impl Store for Memory {
             for head in state.executions.values().map(|entry| &entry.head).filter(fits) {
                 *counts.entry((head.name.clone(), head.status.into())).or_default() += 1;
             }
-            Some(counts.into_iter().map(|((name, status), count)| (name, status, count)).collect())
+            let counts = counts.into_iter().map(|((name, status), count)| (name, status, count));
+            Some(Tally { counts: counts.collect(), is_exact: true })
         })
     }
 

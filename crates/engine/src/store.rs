@@ -95,9 +95,10 @@ pub trait Store: Send + Sync {
     /// [`StoreError::TooBroad`] if no index leads to what is asked and much is stored.
     async fn search(&self, search: &Search) -> Result<Page, StoreError>;
 
-    /// How many head rows match, by name and status, in no order; `None` if what is asked is nothing
-    /// that the store keeps count of, as where [`Search::is_counted`] does not hold.
-    async fn tally(&self, _: &Search) -> Result<Option<Vec<Tallied>>, StoreError> {
+    /// How many head rows match, by name and status, in no order; `None` where
+    /// [`Search::is_counted`] does not hold. A store that keeps no count of them counts the newest, as
+    /// many as it can look through at once. It may be refused as [`StoreError::TooBroad`].
+    async fn tally(&self, _: &Search) -> Result<Option<Tally>, StoreError> {
         Ok(None)
     }
 
@@ -187,6 +188,15 @@ pub trait Store: Send + Sync {
 
 /// The name and the status that rows have in common, and how many they are.
 pub type Tallied = (Arc<str>, Arc<str>, u64);
+
+/// How many head rows there are of each name and status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// One for each name and status, in no order.
+    pub counts: Vec<Tallied>,
+    /// These are all that match; otherwise the newest of them, and there are more.
+    pub is_exact: bool,
+}
 
 /// Log lines kept per task.
 pub const LOG_LINES_MAX: usize = 1000;

@@ -7,6 +7,7 @@
 //! sessions, so that a pool may stand between.
 
 mod batch;
+pub(crate) mod copying;
 mod fault;
 mod keeping;
 mod key;
@@ -30,7 +31,7 @@ use async_trait::async_trait;
 use engine::search::{Page, RecordPage, RecordSearch, Search};
 use engine::store::{
     Commit, Document, Head, LogLine, MessageKey, Outgoing, Pruned, QueueRow, Retention,
-    SampleBlock, Statistics, Store, StoreError, Stored, WriteTimes,
+    SampleBlock, Statistics, Store, StoreError, Stored, Tally, WriteTimes,
 };
 use kernel::{ExecutionId, Record, Timestamp};
 use parking_lot::Mutex;
@@ -46,6 +47,7 @@ use line::Line;
 use node::{CHORES, COMMITS, EVICTED, Node};
 use prune::Which;
 use readers::Readers;
+use schema::Identity;
 use session::{Begin, Session, Statement};
 
 pub use key::{PARTITIONS, partition};
@@ -55,6 +57,8 @@ pub use options::PostgresOptions;
 const QUEUE_MAX: usize = 8192;
 /// How long a search may look for its rows, and as long again to count them.
 const SEARCH_MAX: Duration = Duration::from_secs(5);
+/// Executions of a kind that are told apart by name and status, the newest.
+const TALLIED_MAX: u64 = 100_000;
 /// How long an answer to a chore may take.
 const CHORE_MAX: Duration = Duration::from_secs(45);
 /// How often a chore is tried that others are in the way of.
@@ -331,21 +335,30 @@ async fn own(session: Session, options: &PostgresOptions) -> Result<Owned, Store
     if !is_older {
         schema::migrate(&session, options).await?;
     }
-    let node = node::join(&session, options, &identity).await?;
-    let beating = Arc::<Mutex<Option<Session>>>::default();
-    let beat = node::beat(node.clone(), options.clone(), beating.clone());
     if !is_older {
-        beating.lock().replace(session);
-        return Ok((node, beating, tokio::spawn(beat).abort_handle()));
+        return join(session, options, &identity).await;
     }
     // That may take longer than the lease lasts.
-    let beat = tokio::spawn(beat).abort_handle();
+    let (node, beating, beat) = join(Session::open(options).await?, options, &identity).await?;
     if let Err(error) = schema::migrate(&session, options).await {
         beat.abort();
         node::leave(&session, &options.quoted_schema(), &node).await;
         return Err(error);
     }
     Ok((node, beating, beat))
+}
+
+/// Becomes the owner of the store, whatever its tables, and keeps the lease.
+async fn join(
+    session: Session,
+    options: &PostgresOptions,
+    identity: &Identity,
+) -> Result<Owned, StoreError> {
+    let node = node::join(&session, options, identity).await?;
+    let beating = Arc::<Mutex<Option<Session>>>::default();
+    let beat = node::beat(node.clone(), options.clone(), beating.clone());
+    beating.lock().replace(session);
+    Ok((node, beating, tokio::spawn(beat).abort_handle()))
 }
 
 #[async_trait]
@@ -459,6 +472,15 @@ impl Store for Postgres {
         let rows = rows.iter().map(readers::head).collect::<Result<Vec<_>, _>>()?;
         let counted = count.first().map_or(0, |row| row.get::<_, i64>(0)) as u64;
         Ok(Page { total: asked.total_of(rows.len() as u64).unwrap_or(counted), rows })
+    }
+
+    async fn tally(&self, search: &Search) -> Result<Option<Tally>, StoreError> {
+        if !search.is_counted() {
+            return Ok(None);
+        }
+        let asked = search::Asked::of(&self.schema, search);
+        let answers = self.readers.search(SEARCH_MAX, &[asked.tally(TALLIED_MAX)]).await?;
+        Ok(Some(search::tally(answers.first().map_or(&[][..], Vec::as_slice), TALLIED_MAX)))
     }
 
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError> {

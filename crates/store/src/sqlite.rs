@@ -9,6 +9,7 @@ mod archive;
 mod checkpoint;
 mod chores;
 mod commit;
+pub(crate) mod copying;
 mod documents;
 mod fault;
 mod key;
@@ -36,8 +37,8 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use engine::search::{Page, RecordPage, RecordSearch, Search};
 use engine::store::{
-    Commit, Document, Head, LogLine, MessageKey, Outgoing, Pruned, QueueRow, Retention,
-    SampleBlock, Space, Statistics, Store, StoreError, Stored, Tallied, WriteTimes,
+    self, Commit, Document, Head, LogLine, MessageKey, Outgoing, Pruned, QueueRow, Retention,
+    SampleBlock, Space, Statistics, Store, StoreError, Stored, WriteTimes,
 };
 use kernel::{ExecutionId, Record, Timestamp};
 use parking_lot::Mutex;
@@ -394,13 +395,13 @@ impl Store for Sqlite {
         Readers::read(&self.readers, self.search_steps_max, find).await
     }
 
-    async fn tally(&self, search: &Search) -> Result<Option<Vec<Tallied>>, StoreError> {
+    async fn tally(&self, search: &Search) -> Result<Option<store::Tally>, StoreError> {
         if !search.is_counted() {
             return Ok(None);
         }
         let search = search.clone();
-        self.read(move |connection, words| plan::tallied(connection, words, &search).map(Some))
-            .await
+        let counts = self.read(move |connection, words| plan::tallied(connection, words, &search));
+        Ok(Some(store::Tally { counts: counts.await?, is_exact: true }))
     }
 
     async fn head(&self, id: &ExecutionId) -> Result<Option<Head>, StoreError> {

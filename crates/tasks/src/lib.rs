@@ -24,6 +24,5 @@ pub mod schema;
 pub mod secret;
 pub mod sendgrid;
 pub mod sql;
-mod tls;
 mod unfolding;
 pub mod workflow;

@@ -7,8 +7,9 @@ use crate::say;
 
 /// A server: Debian's package of it, and a place where its program is then found. `*` stands for
 /// one folder of any name.
-const SERVICES: [(&str, &str); 11] = [
+const SERVICES: [(&str, &str); 12] = [
     ("postgresql", "/usr/lib/postgresql/*/bin/postgres"),
+    ("pgbouncer", "/usr/sbin/pgbouncer"),
     ("mariadb-server", "/usr/sbin/mariadbd"),
     ("nats-server", "/usr/sbin/nats-server"),
     ("rabbitmq-server", "/usr/lib/rabbitmq/bin/rabbitmq-server"),

@@ -8,11 +8,12 @@ use crate::words::Words;
 use crate::{root, say};
 
 /// Which crates of ours a crate may depend on: the direction of the house.
-const DIRECTION: [(&str, &[&str]); 10] = [
+const DIRECTION: [(&str, &[&str]); 11] = [
     ("kernel", &[]),
     ("engine", &["kernel"]),
-    ("store", &["kernel", "engine"]),
-    ("tasks", &["kernel", "engine"]),
+    ("tls", &[]),
+    ("store", &["kernel", "engine", "tls"]),
+    ("tasks", &["kernel", "engine", "tls"]),
     ("proto", &[]),
     ("console", &["kernel", "engine"]),
     ("server", &["kernel", "engine", "proto", "console"]),

@@ -94,10 +94,13 @@ async fn facets(
     };
     let any = question.search(&[]);
     let (mut statuses, mut names) = (Vec::new(), BTreeMap::<Arc<str>, u64>::new());
+    let mut all_named = true;
     if let Some(tallied) = store.tally(&Search { counting: Counting::Far, ..any.clone() }).await? {
+        all_named = tallied.is_exact;
+        let tallied = tallied.counts;
         let of =
             |status: &str| tallied.iter().filter(|(_, it, _)| **it == *status).map(|it| it.2).sum();
-        statuses.extend(STATUSES.map(|status| (status, piece::counted(of(status), true))));
+        statuses.extend(STATUSES.map(|status| (status, piece::counted(of(status), all_named))));
         let chosen = |status: &str| {
             question.statuses.is_empty() || question.statuses.iter().any(|it| it == status)
         };
@@ -128,7 +131,7 @@ async fn facets(
         @if names.len() > 1 {
             ul.facets aria-label="Name" {
                 @for (name, count) in names.iter().take(FACETS_MAX) {
-                    li { a href=(with(&["name:"], &format!("name:{name}"))) { (cut(name, 60)) } " " (piece::counted(*count, true)) }
+                    li { a href=(with(&["name:"], &format!("name:{name}"))) { (cut(name, 60)) } " " (piece::counted(*count, all_named)) }
                 }
                 @if more_names > 0 { li.faint { "and " (more_names) " more names" } }
             }

@@ -1,5 +1,7 @@
 //! `nightbell store`: the place where everything is kept, without a server.
 
+mod copy;
+
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -35,6 +37,19 @@ Examples:
         #[arg(long, value_name = "FILE")]
         key_file: Option<PathBuf>,
     },
+    /// Copy a store whole into a new or empty one, from SQLite to PostgreSQL or back, or to the same
+    ///
+    /// Stop the server first: a store in use is refused, as is a target that holds something. All of
+    /// it is copied: runs with their histories, schedules, monitors, incidents, definitions, queues,
+    /// samples, logs, the audit log and secrets as they are sealed. Then the target is read back and
+    /// compared. Until that is done no server opens the target; a copy that was broken off is begun
+    /// anew with --again. The source stays as it is.
+    #[command(after_help = "\
+Examples:
+  nightbell store copy --from sqlite:nightbell.db --to postgres://nightbell@db.example.org/nightbell
+  nightbell store copy --from sqlite:nightbell.db --to sqlite:/mnt/new/nightbell.db --dry-run
+  NIGHTBELL_STORE_TO=postgres://… nightbell store copy --from sqlite:nightbell.db --again -o json")]
+    Copy(copy::Copy),
 }
 
 /// Runs the command.
@@ -45,6 +60,7 @@ Examples:
 pub(super) async fn run(verb: Verb, output: &Output) -> anyhow::Result<()> {
     match verb {
         Verb::Init { store, key_file } => init(store, key_file.as_deref(), output).await,
+        Verb::Copy(asked) => copy::run(asked, output).await,
     }
 }
 
@@ -53,7 +69,7 @@ async fn init(
     key_file: Option<&Path>,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let store = named(store)?;
+    let store = named(store, "NIGHTBELL_STORE", "the URL")?;
     match &store {
         StoreUrl::Sqlite(path) => {
             let opened = ::store::Sqlite::open(path, &::store::Options::default())?;
@@ -82,12 +98,14 @@ async fn init(
     Ok(())
 }
 
-/// The store that was named, or that the environment names.
-fn named(given: Option<String>) -> anyhow::Result<StoreUrl> {
-    let given = given.or_else(|| std::env::var("NIGHTBELL_STORE").ok());
+/// The store that was named, or that a variable of the environment names.
+fn named(given: Option<String>, variable: &str, what: &str) -> anyhow::Result<StoreUrl> {
+    let given = given.or_else(|| std::env::var(variable).ok());
     let Some(text) = given else {
-        return Err(Failure::usage("no store is named")
-            .with_hint("write sqlite:FILE or postgres://USER@HOST/DATABASE, or set NIGHTBELL_STORE")
+        return Err(Failure::usage(format!("no store is named: {what} is missing"))
+            .with_hint(format!(
+                "write sqlite:FILE or postgres://USER@HOST/DATABASE, or set {variable}"
+            ))
             .into());
     };
     StoreUrl::parse(&text).map_err(|wrong| Failure::usage(wrong).into())

@@ -67,15 +67,17 @@ async fn workflow_facets(
     match tallied {
         Some(tallied) => {
             let (mut by_status, mut by_name) = (BTreeMap::new(), BTreeMap::new());
-            for (name, status, count) in tallied {
+            let is_exact = tallied.is_exact;
+            for (name, status, count) in tallied.counts {
                 *by_status.entry(status).or_insert(0) += count;
                 *by_name.entry(name).or_insert(0) += count;
             }
-            status.extend(by_status.into_iter().map(|(value, count)| facet(&value, count, true)));
+            let by_status = by_status.into_iter();
+            status.extend(by_status.map(|(value, count)| facet(&value, count, is_exact)));
             let mut names: Vec<_> = by_name.into_iter().collect();
             names.sort_by(|(one, most), (other, more)| more.cmp(most).then_with(|| one.cmp(other)));
             let names = names.into_iter().take(VALUES_MAX);
-            name.extend(names.map(|(value, count)| facet(&value, count, true)));
+            name.extend(names.map(|(value, count)| facet(&value, count, is_exact)));
         }
         None => {
             for value in Status::ALL.map(Status::as_str) {

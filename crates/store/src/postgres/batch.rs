@@ -16,8 +16,8 @@ use super::session::{Bound, Statement, bind};
 /// `wake_by` may stay so much earlier than `wake_at`: then no index changes.
 const EARLY_MAX: i64 = 60_000;
 /// What a head and a row of history take beside their texts, about, in bytes.
-const HEAD_BYTES: i64 = 600;
-const HISTORY_BYTES: i64 = 80;
+pub(super) const HEAD_BYTES: i64 = 600;
+pub(super) const HISTORY_BYTES: i64 = 80;
 /// Pinning plans and removing plans that nobody pins exclude one another, by a lock on this number
 /// and the schema.
 pub(super) const PLANS: i32 = 0x6e62_706c;

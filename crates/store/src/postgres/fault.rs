@@ -62,7 +62,11 @@ pub(super) fn text(error: &tokio_postgres::Error) -> String {
                 "; look at user and password in the store's URL"
             }
             SqlState::INSUFFICIENT_PRIVILEGE => {
-                "; the role must own the schema's tables, or make them with `nightbell store init`"
+                "; the role must own the schema's tables: let it make them (GRANT CREATE ON DATABASE), \
+                 or make them as it with `nightbell store init`"
+            }
+            SqlState::INVALID_CATALOG_NAME => {
+                "; make it with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
             }
             _ => "",
         };
@@ -78,6 +82,9 @@ pub(super) fn text(error: &tokio_postgres::Error) -> String {
             text.push_str(&next);
         }
         cause = error.source();
+    }
+    if text.ends_with("does not allow writes") {
+        text.push_str("; it is a standby, or read-only: name the server that takes writes");
     }
     text
 }

@@ -11,12 +11,17 @@ use super::fault::explain;
 use super::key::PARTITIONS;
 use super::options::PostgresOptions;
 use super::session::{Session, Statement, bind};
+use crate::row::State;
 
 /// The version of the tables after all steps.
 pub(super) const VERSION: i32 = STEPS.len() as i32;
 
 /// What each version adds to the one before. `{s}` is the schema.
 const STEPS: [&str; 1] = [FIRST];
+
+/// Added to the version of the tables while they are the target of a copy that has not finished. To
+/// every release they are tables of a later one.
+const UNFINISHED: i32 = 1_000_000;
 
 /// The lowest version of the server, as it numbers itself.
 const SERVER_MIN: i32 = 130_000;
@@ -217,11 +222,46 @@ fn of_schema(options: &PostgresOptions, sql: &str) -> String {
     sql.replace("{s}", &options.quoted_schema()).replace("{last}", &(PARTITIONS - 1).to_string())
 }
 
+/// Looks what is in the place of a store, and changes nothing.
+pub(super) async fn state(
+    session: &Session,
+    options: &PostgresOptions,
+) -> Result<State, StoreError> {
+    const COPIED: i32 = UNFINISHED + VERSION;
+    Ok(match version_of(session, options).await? {
+        None => State::None,
+        Some(VERSION) => State::Whole,
+        Some(COPIED) => State::Unfinished,
+        Some(version) if version < VERSION => State::Older,
+        Some(_) => State::Other,
+    })
+}
+
+/// Says that a store is the target of a copy that has not finished.
+pub(super) fn unfinished(options: &PostgresOptions) -> StoreError {
+    StoreError::Unavailable(format!(
+        "{options} is the target of a copy that did not finish: repeat it with `nightbell store copy \
+         --again`, or drop the schema"
+    ))
+}
+
+/// Marks the tables as the target of a copy.
+pub(super) fn mark(schema: &str) -> Statement<'static> {
+    let version = UNFINISHED + VERSION;
+    Statement::new(format!("UPDATE {schema}.cluster SET tables = {version}"), Vec::new())
+}
+
+/// Takes the mark away.
+pub(super) fn unmark(schema: &str) -> Statement<'static> {
+    let sql = format!("UPDATE {schema}.cluster SET tables = {VERSION}, revision = revision + 1");
+    Statement::new(sql, Vec::new())
+}
+
 /// Makes the tables, or brings them to the current version.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] if they are of a later release, or the schema is another program's;
-/// [`StoreError::Unavailable`] if the role may not.
+/// [`StoreError::Unavailable`] if they are the target of a copy that has not finished, or the role
+/// may not change them; [`StoreError::Corrupt`] if they are of a later release, or the schema is another program's.
 pub(super) async fn migrate(
     session: &Session,
     options: &PostgresOptions,
@@ -229,6 +269,9 @@ pub(super) async fn migrate(
     let mut version = version_of(session, options).await?;
     // The first step, and the row that the others lock, are made by one of several at a time.
     while version != Some(VERSION) {
+        if version == Some(UNFINISHED + VERSION) {
+            return Err(unfinished(options));
+        }
         if let Some(later) = version.filter(|it| *it > VERSION) {
             return Err(StoreError::Corrupt(format!(
                 "{options} was written by a later release (tables of version {later}, this one \

@@ -2,17 +2,20 @@
 //!
 //! Values are always bound, never written into the statement.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use engine::search::{
     Filter, Mark, PAGE_MAX, Search, Sort, SortField, TextField, TimeField, words,
 };
+use engine::store::Tally;
 use kernel::MachineKind;
+use tokio_postgres::Row;
 use tokio_postgres::types::Type;
 
 use super::batch::{machine, plain};
 use super::key::{key_of, ranges, spelled};
-use super::readers::HEAD;
+use super::readers::{HEAD, text};
 use super::session::{Bound, Statement, bind};
 
 /// A search as statements.
@@ -88,6 +91,23 @@ impl Asked {
         Statement::new(sql, self.bound())
     }
 
+    /// How many of the newest `most` of each kind match, by kind, name and status; one more where there
+    /// are more.
+    pub(super) fn tally(&self, most: u64) -> Statement<'static> {
+        let limit = most.saturating_add(1);
+        let each = self.kinds.iter().map(|kind| {
+            format!(
+                "(SELECT e.machine, e.name, e.status {} ORDER BY e.created_at DESC LIMIT {limit})",
+                self.from(*kind)
+            )
+        });
+        let all = each.collect::<Vec<_>>().join(" UNION ALL ");
+        let sql = format!(
+            "SELECT machine, name, status, count(*) FROM ({all}) e GROUP BY machine, name, status"
+        );
+        Statement::new(sql, self.bound())
+    }
+
     /// How many match, if a page of so many rows tells it.
     pub(super) fn total_of(&self, shown: u64) -> Option<u64> {
         let is_last = shown < self.size && (shown > 0 || self.start == 0);
@@ -102,6 +122,18 @@ impl Asked {
     fn bound(&self) -> Vec<Bound<'static>> {
         self.given.iter().map(Given::bind).collect()
     }
+}
+
+/// Reads the answer to [`Asked::tally`].
+pub(super) fn tally(rows: &[Row], most: u64) -> Tally {
+    let (mut counts, mut of_kinds) = (BTreeMap::new(), BTreeMap::<i16, u64>::new());
+    for row in rows {
+        let count = row.get::<_, i64>(3) as u64;
+        *counts.entry((text(row, 1), text(row, 2))).or_insert(0) += count;
+        *of_kinds.entry(row.get(0)).or_default() += count;
+    }
+    let counts = counts.into_iter().map(|((name, status), count)| (name, status, count));
+    Tally { counts: counts.collect(), is_exact: of_kinds.values().all(|count| *count <= most) }
 }
 
 fn order(sort: &[Sort]) -> String {

@@ -11,7 +11,7 @@ use engine::store::StoreError;
 use futures_util::future::join_all;
 use tokio::task::AbortHandle;
 use tokio_postgres::types::{ToSql, Type};
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, Row, RowStream};
 
 use super::fault::{self, Kind, explain};
 use super::options::PostgresOptions;
@@ -59,6 +59,8 @@ pub(super) enum Begin {
     Chore,
     /// To write what need not survive a crash of the database.
     Beat,
+    /// To write many rows by keys, nobody waiting for it.
+    Copy,
     /// To read at leisure, all statements from one state; it is stopped after a time.
     Search(Duration),
 }
@@ -73,6 +75,7 @@ impl Begin {
         let limit = match self {
             Self::Search(most) => most.as_millis(),
             Self::Chore => 30_000,
+            Self::Copy => 600_000,
             Self::Write => 10_000,
             Self::Beat => 2_000,
         };
@@ -81,7 +84,7 @@ impl Begin {
              SET LOCAL idle_in_transaction_session_timeout = 5000"
         );
         match self {
-            Self::Write => sql.push_str(
+            Self::Write | Self::Copy => sql.push_str(
                 "; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; \
                  SET LOCAL enable_mergejoin = off; SET LOCAL jit = off",
             ),
@@ -136,6 +139,16 @@ impl Session {
         let values: Vec<(&(dyn ToSql + Sync), Type)> =
             statement.values.iter().map(|(value, of)| (&**value as _, of.clone())).collect();
         self.client.query_typed(&statement.sql, &values).await
+    }
+
+    /// One statement whose rows come as they are taken.
+    pub(super) async fn stream(
+        &self,
+        statement: &Statement<'_>,
+    ) -> Result<RowStream, tokio_postgres::Error> {
+        let values: Vec<(&(dyn ToSql + Sync), Type)> =
+            statement.values.iter().map(|(value, of)| (&**value as _, of.clone())).collect();
+        self.client.query_typed_raw(&statement.sql, values).await
     }
 
     /// Several commands without values, in a transaction of their own.

@@ -11,12 +11,16 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::fault::explain;
 use super::{Durability, Options};
+use crate::row::State;
 
 /// The version of the tables below. A file of a later version is refused.
 const VERSION: i64 = 7;
 
 /// Marks a file as ours: `NBLL`.
 const APPLICATION: i64 = 0x4e42_4c4c;
+
+/// Marks a file as the target of a copy that has not finished: `NBLC`. No release opens it.
+const UNFINISHED: i64 = 0x4e42_4c43;
 
 /// Bytes per page. Measured at 250 bytes and at 1 KiB per commit: 16 KiB pages write a fifth fewer
 /// commits a second, wait 1.5 times as long for one alone and take 25 MiB more memory; 4 KiB pages
@@ -318,6 +322,61 @@ CREATE TABLE sample_total (bytes INTEGER NOT NULL) STRICT;
 INSERT INTO sample_total VALUES (0);
 ";
 
+/// Makes anew what the writer otherwise keeps with each row: counters, and lists that chores fill.
+pub(super) const DERIVED: &str = "
+DELETE FROM tally;
+INSERT INTO tally (machine, name, status, closed, finished, child, count)
+SELECT machine, name, status, closed, closed = 1 AND ended_at IS NOT NULL AS finished,
+    parent IS NOT NULL AS child, count(*)
+FROM execution GROUP BY machine, name, status, closed, finished, child;
+DELETE FROM named;
+UPDATE named_through SET execution = 0;
+UPDATE sample_total SET bytes = (SELECT ifnull(sum(length(block)), 0) FROM sample);
+";
+
+/// Looks what is in the place of a file, and changes nothing.
+pub(super) fn state(path: &Path) -> Result<State, StoreError> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(State::None),
+        Err(error) => return Err(super::fault::io("cannot look at", path, &error)),
+        Ok(file) if file.len() == 0 => return Ok(State::None),
+        Ok(_) => {}
+    }
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let numbers = || {
+        let connection = Connection::open_with_flags(path, flags)?;
+        let number =
+            |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
+        Ok((number("application_id")?, number("user_version")?))
+    };
+    let (application, version) = numbers().map_err(|error| explain(&error, path))?;
+    Ok(match (application, version) {
+        (UNFINISHED, _) => State::Unfinished,
+        (APPLICATION, VERSION) => State::Whole,
+        (APPLICATION, 1..VERSION) => State::Older,
+        _ => State::Other,
+    })
+}
+
+/// Says that a file is the target of a copy that has not finished.
+pub(super) fn unfinished(path: &Path) -> StoreError {
+    StoreError::Unavailable(format!(
+        "{} is the target of a copy that did not finish: repeat it with `nightbell store copy \
+         --again`, or remove the file",
+        path.display()
+    ))
+}
+
+/// Marks the file as the target of a copy, within the open transaction.
+pub(super) fn mark(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "application_id", UNFINISHED)
+}
+
+/// Takes the mark away, within the open transaction.
+pub(super) fn unmark(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "application_id", APPLICATION)
+}
+
 /// Opens the writing connection and brings the file to the current version.
 ///
 /// # Errors
@@ -427,6 +486,9 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
         || Ok((number("schema_version")?, number("application_id")?, number("user_version")?));
     let (schema, application, version) = read().map_err(|error| explain(&error, path))?;
     let file = path.display();
+    if application == UNFINISHED {
+        return Err(unfinished(path));
+    }
     if schema != 0 && application != APPLICATION {
         return Err(StoreError::Corrupt(format!("{file} is a database of another program")));
     }

@@ -38,7 +38,9 @@ pub(crate) async fn shared() -> Option<&'static Database> {
 impl Database {
     /// A server for one test alone.
     pub(crate) async fn start() -> Option<Self> {
-        let Some(programs) = newest("/usr/lib/postgresql") else { return missing() };
+        let Some(programs) = newest("/usr/lib/postgresql") else {
+            return missing("PostgreSQL", "postgresql");
+        };
         let folder = tempfile::Builder::new().prefix("nightbell").tempdir().expect("a folder");
         let folder = folder.keep();
         let mut made = as_server(&programs.join("initdb"));
@@ -77,6 +79,11 @@ impl Database {
         }
         let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
         panic!("the server does not answer:\n{log}");
+    }
+
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
     }
 
     /// The URL of the database.
@@ -125,13 +132,13 @@ fn as_server(program: &Path) -> Command {
     command
 }
 
-fn finished(command: &mut Command) {
+pub(crate) fn finished(command: &mut Command) {
     let output = command.output().expect("the program is there");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {errors}");
 }
 
-fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     let output = Command::new("id").arg("-u").output().expect("every system has id");
     output.stdout.trim_ascii() == b"0"
 }
@@ -145,8 +152,8 @@ fn newest(folder: &str) -> Option<PathBuf> {
 }
 
 /// Says what is missing; where the services must be there, that is a failure.
-fn missing<T>() -> Option<T> {
-    let text = "PostgreSQL is not installed (Debian's package postgresql)";
+pub(crate) fn missing<T>(name: &str, package: &str) -> Option<T> {
+    let text = format!("{name} is not installed (Debian's package {package})");
     assert!(std::env::var_os("NIGHTBELL_TEST_SERVICES").is_none_or(|v| v != "1"), "{text}");
     #[allow(clippy::print_stderr, reason = "a skipped test must say so")]
     {

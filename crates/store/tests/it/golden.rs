@@ -8,7 +8,7 @@ use std::time::Duration;
 use engine::search::{RecordSearch, Search};
 use engine::store::{
     Commit, Document, Head, LogLine, MessageKey, Outgoing, QueueChange, QueueRow, SampleBlock,
-    Store as _,
+    Store,
 };
 use kernel::durable::TURN;
 use kernel::graph::{GATE_PLACE, KEY_PLACE, gate_name, key_name, webhook_queue};
@@ -59,7 +59,7 @@ fn row(execution: &str, sequence: u32, queue: Arc<str>, held: bool) -> QueueChan
     })
 }
 
-fn record(ledger: &'static str, key: &str, status: &str) -> Record {
+pub(crate) fn record(ledger: &'static str, key: &str, status: &str) -> Record {
     Record {
         ledger,
         key: key.into(),
@@ -169,7 +169,7 @@ fn shown_row(row: &QueueRow) -> Value {
 }
 
 /// Everything that a store answers.
-async fn contents(store: &Sqlite) -> Value {
+pub(crate) async fn contents(store: &dyn Store) -> Value {
     let mut machines = Vec::new();
     for (machine, id) in MACHINES {
         let id = ExecutionId::new(id);
@@ -257,7 +257,7 @@ async fn make(target: &Path) {
     store.close().await.expect("it closes");
     let store = Sqlite::open(&path, &Options::default()).expect("it opens");
     store.commit(last_commit("ended", 3, "[\"over again\"]".into())).await.expect("it is written");
-    let contents = serde_json::to_string_pretty(&contents(&store).await).expect("it serializes");
+    let contents = serde_json::to_string_pretty(&contents(&*store).await).expect("it serializes");
     store.close().await.expect("it closes");
     drop(store);
     let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -285,27 +285,53 @@ async fn the_tables_of_this_version_have_a_golden_file() {
     assert!(golden.exists(), "{} is not there\n{ADVICE}", golden.display());
 }
 
-#[tokio::test]
-async fn golden_files_of_all_versions_open() {
-    let entries = std::fs::read_dir(folder()).expect("there are golden files");
-    let paths = entries.map(|entry| entry.expect("an entry").path());
-    let golden: Vec<PathBuf> =
-        paths.filter(|path| path.extension().is_some_and(|it| it == "gz")).collect();
-    assert!(!golden.is_empty(), "there are golden files");
-    for golden in golden {
-        let name = golden.display();
+/// A golden file, and what it holds.
+pub(crate) struct Golden {
+    pub(crate) name: String,
+    packed: Vec<u8>,
+    pub(crate) contents: Value,
+}
+
+impl Golden {
+    /// Puts the file into a folder.
+    pub(crate) fn unpack(&self, folder: &tempfile::TempDir) -> PathBuf {
         let mut bytes = Vec::new();
-        let packed = std::fs::read(&golden).expect("it is there");
-        flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut bytes).expect("it is whole");
-        let folder = tempfile::tempdir().expect("there is room for a folder");
+        flate2::read::GzDecoder::new(&self.packed[..])
+            .read_to_end(&mut bytes)
+            .expect("it is whole");
         let path = folder.path().join("nightbell.db");
         std::fs::write(&path, bytes).expect("there is room");
+        path
+    }
+}
 
+/// The golden files of all versions.
+pub(crate) fn all() -> Vec<Golden> {
+    let entries = std::fs::read_dir(folder()).expect("there are golden files");
+    let paths = entries.map(|entry| entry.expect("an entry").path());
+    let paths = paths.filter(|path| path.extension().is_some_and(|it| it == "gz"));
+    let golden = paths.map(|path| {
+        let described = std::fs::read_to_string(described(&path)).expect("it is described");
+        Golden {
+            name: path.display().to_string(),
+            packed: std::fs::read(&path).expect("it is there"),
+            contents: serde_json::from_str(&described).expect("it is JSON"),
+        }
+    });
+    let golden: Vec<_> = golden.collect();
+    assert!(!golden.is_empty(), "there are golden files");
+    golden
+}
+
+#[tokio::test]
+async fn golden_files_of_all_versions_open() {
+    for golden in all() {
+        let name = &golden.name;
+        let folder = tempfile::tempdir().expect("there is room for a folder");
+        let path = golden.unpack(&folder);
         let store = Sqlite::open(&path, &Options::default())
             .unwrap_or_else(|error| panic!("{name} cannot be opened any more: {error}"));
-        let described = std::fs::read_to_string(described(&golden)).expect("it is described");
-        let expected: Value = serde_json::from_str(&described).expect("it is JSON");
-        assert_eq!(contents(&store).await, expected, "{name} is read differently");
+        assert_eq!(contents(&*store).await, golden.contents, "{name} is read differently");
 
         // It goes on: with what was compressed, and with what was received but once.
         store.commit(commit("ended", 4, "[\"again\"]".into())).await.expect("it goes on");

@@ -9,11 +9,13 @@ use engine::memory::Memory;
 use engine::store::{Store, StoreError};
 use futures_util::future::join_all;
 use kernel::ExecutionId;
-use store::{Postgres, PostgresOptions};
+use store::{CopyOptions, Location, Postgres, PostgresOptions, copy};
 use tokio_postgres::{Client, NoTls};
 
 use crate::database::{Database, shared};
 use crate::given::commit;
+use crate::pool::Pool;
+use crate::relay::Relay;
 
 const TABLES: &str = "execution, history, brief, word, plan, pin, queue, message, document, record, \
                       log, sample";
@@ -27,7 +29,7 @@ async fn refused(options: &PostgresOptions) -> String {
 }
 
 /// A connection beside the store's.
-async fn client(database: &Database) -> Client {
+pub(crate) async fn client(database: &Database) -> Client {
     let (client, connection) =
         tokio_postgres::connect(&database.url(), NoTls).await.expect("the server answers");
     tokio::spawn(connection);
@@ -84,6 +86,35 @@ async fn postgres_answers_as_memory_does() {
         store.close().await.expect("it closes");
         empty(database, &schema).await;
     }
+}
+
+#[tokio::test]
+async fn a_pool_may_give_each_transaction_another_connection() {
+    let Some(database) = shared().await else { return };
+    let Some(pool) = Pool::start(database).await else { return };
+    let url = format!("{}&lease=1&schema=pooled", pool.url());
+    let options = PostgresOptions::parse(&url).expect("the URL is right");
+    let (store, memory) = (open(&options).await, Memory::new());
+    differ(7, 150, &*store, &memory).await;
+    assert!(refused(&options).await.contains("is in use by another server"));
+    let store = reopened(store, &options).await;
+    differ(8, 50, &*store, &memory).await;
+    // A connection of the pool that breaks in the middle is found out about as any other.
+    let client = client(database).await;
+    let once = "IF (SELECT last_value FROM pooled.calls) = 1 \
+                THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;";
+    intercept(&client, "pooled", false, once).await;
+    store.commit(commit("harmed", 0, "[]".to_owned())).await.expect("it is found out");
+    store.close().await.expect("it closes");
+    let folder = tempfile::tempdir().expect("there is room for a folder");
+    let (from, to) = (Location::Postgres(Box::new(options)), folder.path().join("a.db"));
+    let copied = copy(&from, &Location::Sqlite(to), CopyOptions::default(), &|_| {}).await;
+    copied.expect("it can be copied through the pool");
+}
+
+async fn reopened(store: Arc<Postgres>, options: &PostgresOptions) -> Arc<Postgres> {
+    store.close().await.expect("it closes");
+    open(options).await
 }
 
 #[tokio::test]
@@ -177,6 +208,82 @@ async fn nothing_is_answered_while_a_stalled_commit_may_still_land() {
     client.batch_execute(&format!("DROP TRIGGER harm ON {schema}.history")).await.expect("SQL");
     store.commit(commit("one", 0, "[]".to_owned())).await.expect("it goes on");
     store.close().await.expect("it closes");
+}
+
+#[tokio::test]
+async fn a_doubt_that_an_unreachable_database_leaves_is_cleared_up_before_anything_is_read() {
+    let Some(database) = shared().await else { return };
+    let (schema, direct) = database.fresh();
+    Postgres::init(&direct).await.expect("it has tables");
+    let relay = Relay::start(database.port()).await;
+    let url = direct_url(relay.port(), &schema);
+    let store = open(&PostgresOptions::parse(&url).expect("the URL is right")).await;
+    let client = client(database).await;
+    intercept(&client, &schema, true, "PERFORM pg_sleep(2);").await;
+    let cut = async {
+        let ends = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' \
+                    AND query NOT LIKE '%pg_sleep%'";
+        while client.query(ends, &[]).await.expect("SQL").is_empty() {}
+        relay.cut();
+    };
+    let one = ExecutionId::new("one");
+    let (outcome, ()) = tokio::join!(store.commit(commit("one", 0, "[]".to_owned())), cut);
+    assert!(matches!(outcome, Err(StoreError::Unavailable(_))), "{outcome:?}");
+    let read = store.load(&one).await;
+    assert!(matches!(read, Err(StoreError::Unavailable(_))), "nothing is read: {read:?}");
+    client.batch_execute(&format!("DROP TRIGGER harm ON {schema}.history")).await.expect("SQL");
+    relay.mend();
+    let stored = loop {
+        match store.load(&one).await {
+            Ok(stored) => break stored,
+            Err(StoreError::Unavailable(_)) => relay.is_asked(1).await,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    let version = stored.expect("it was committed though nobody was told").version;
+    assert_eq!(version, 1);
+    store.commit(commit("one", version, "[]".to_owned())).await.expect("it goes on");
+    store.close().await.expect("it closes");
+}
+
+/// The URL of a schema through another port.
+fn direct_url(port: u16, schema: &str) -> String {
+    format!("postgres://tester@127.0.0.1:{port}/postgres?sslmode=disable&lease=30&schema={schema}")
+}
+
+#[tokio::test]
+async fn what_a_role_or_a_server_does_not_allow_is_told_with_advice() {
+    let Some(database) = shared().await else { return };
+    let (schema, options) = database.fresh();
+    open(&options).await.close().await.expect("it closes");
+    let client = client(database).await;
+    let roles = format!(
+        "CREATE ROLE stranger_{schema} LOGIN; CREATE ROLE guest_{schema} LOGIN; \
+         GRANT USAGE ON SCHEMA {schema} TO guest_{schema}; CREATE ROLE lame_{schema} LOGIN; \
+         ALTER ROLE lame_{schema} SET default_transaction_read_only = on"
+    );
+    client.batch_execute(&roles).await.expect("SQL");
+    let as_role = |role: &str, at: &str| {
+        let url = direct_url(database.port(), at).replace("tester", &format!("{role}_{schema}"));
+        PostgresOptions::parse(&url).expect("the URL is right")
+    };
+    let told = refused(&as_role("stranger", "not_there")).await;
+    assert!(told.contains("permission denied for database"), "{told}");
+    assert!(told.contains("nightbell store init"), "{told}");
+    let told = refused(&as_role("guest", &schema)).await;
+    assert!(told.contains("permission denied for table"), "{told}");
+    assert!(told.contains("must own the schema's tables"), "{told}");
+    let told = refused(&as_role("lame", &schema)).await;
+    assert!(told.contains("does not allow writes"), "{told}");
+    assert!(told.contains("a standby, or read-only"), "{told}");
+    let absent = options_of(&database.url().replace("/postgres", "/absent"));
+    let told = refused(&absent).await;
+    assert!(told.contains("database \"absent\" does not exist"), "{told}");
+    assert!(told.contains("CREATE DATABASE"), "{told}");
+}
+
+fn options_of(url: &str) -> PostgresOptions {
+    PostgresOptions::parse(url).expect("the URL is right")
 }
 
 #[tokio::test]

@@ -69,7 +69,7 @@ fn config(authority: Option<&str>) -> Result<ClientConfig, Trouble> {
         let broken = |error| wrong(format!("`tls.ca` holds no certificates in PEM: {error}"));
         roots.push(certificate.map_err(broken)?);
     }
-    crate::tls::config(roots).map_err(|error| unknown(format!("TLS cannot be set up: {error}")))
+    ::tls::trusting(roots).map_err(|error| unknown(format!("TLS cannot be set up: {error}")))
 }
 
 /// When the certificate of a connection ends.

@@ -239,7 +239,7 @@ impl Cluster {
         let builder = ClientBuilder::new(self.address.brokers.clone());
         let mut builder = builder.client_id("nightbell").backoff_config(backoff);
         if self.address.tls {
-            let config = crate::tls::config(Vec::new());
+            let config = tls::trusting(Vec::new());
             let config = config.map_err(|e| Trouble::Away(format!("TLS cannot be set up: {e}")))?;
             builder = builder.tls_config(Arc::new(config));
         }

@@ -19,7 +19,6 @@ mod postgres;
 mod rows;
 mod sqlite;
 mod task;
-mod tls;
 pub mod value;
 
 use std::collections::BTreeMap;

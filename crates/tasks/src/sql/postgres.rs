@@ -17,7 +17,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::placeholder::numbered;
 use super::rows::Rows;
-use super::{CONNECT_MAX, Error, Limits, POOL_MAX, Row, is_lasting, mismatch, names_a_socket, tls};
+use super::{CONNECT_MAX, Error, Limits, POOL_MAX, Row, is_lasting, mismatch, names_a_socket};
 
 #[derive(Clone)]
 pub(super) struct Postgres {
@@ -34,7 +34,9 @@ impl Postgres {
     pub(super) fn open(url: &str, addresses: &[IpAddr]) -> Result<Self, Error> {
         let (mut config, verify) = config_of(url)?;
         pin(&mut config, addresses);
-        let tls = tls::connector(verify)?;
+        let config_of_tls = if verify { tls::trusting(Vec::new()) } else { tls::believing() };
+        let wrong = |error| Error::Failed(format!("TLS cannot be set up: {error}"));
+        let tls = MakeRustlsConnect::new(config_of_tls.map_err(wrong)?);
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(config, tls.clone(), manager);
         let pool = Pool::builder(manager)

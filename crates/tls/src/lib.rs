@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL, with the meanings that its URLs give to `sslmode`.
+//! TRUSTS: whom TLS clients that speak no HTTP believe.
 
 use std::sync::Arc;
 
@@ -6,26 +6,38 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, SignatureScheme};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use rustls_platform_verifier::Verifier;
 
-use super::Error;
-
-/// What connects by TLS. `verify`: only to a server whose certificate the system trusts and that
-/// bears its name; otherwise whoever answers is believed, as `sslmode=require` has it.
-pub(super) fn connector(verify: bool) -> Result<MakeRustlsConnect, Error> {
-    let wrong = |error: rustls::Error| Error::Failed(format!("TLS cannot be set up: {error}"));
-    if verify {
-        let config = crate::tls::config(Vec::new()).map_err(wrong)?;
-        return Ok(MakeRustlsConnect::new(config));
-    }
+/// Trusts what the system trusts, and these authorities besides: the certificate must bear the name of
+/// the server.
+///
+/// # Errors
+/// The system's authorities cannot be read, or one of the given ones is malformed.
+pub fn trusting(authorities: Vec<CertificateDer<'static>>) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .map_err(wrong)?
+    let verifier = Verifier::new_with_extra_roots(authorities, Arc::clone(&provider))?;
+    with(provider, Arc::new(verifier))
+}
+
+/// Believes every certificate, but checks that the server holds its key: the connection is encrypted,
+/// whoever is at its other end. It is what `sslmode=require` of `PostgreSQL` means.
+///
+/// # Errors
+/// TLS cannot be set up.
+pub fn believing() -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    with(Arc::clone(&provider), Arc::new(Anybody(provider)))
+}
+
+fn with(
+    provider: Arc<CryptoProvider>,
+    verifier: Arc<dyn ServerCertVerifier>,
+) -> Result<ClientConfig, rustls::Error> {
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-        .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth())
 }
 
 /// Believes every certificate, but checks that the server holds its key.
