@@ -1,4 +1,4 @@
-//! What the binary is made of, for others to look through: a bill of materials in CycloneDX (JSON).
+//! What the binary is made of, for others to look through: a bill of materials in `CycloneDX` (JSON).
 //!
 //! It is made of `Cargo.lock` and cargo's metadata alone, so that the same sources give the same text: no
 //! time and no random number are in it.

@@ -111,12 +111,12 @@ impl Pool {
         hash: Option<PasswordHash>,
         password: Zeroizing<String>,
     ) -> Result<bool, Busy> {
-        self.run(move || match hash {
-            Some(hash) => hash.fits(&password),
-            None => {
-                PasswordHash::of(&password, [0; SALT]);
-                false
+        self.run(move || {
+            if let Some(hash) = hash {
+                return hash.fits(&password);
             }
+            PasswordHash::of(&password, [0; SALT]);
+            false
         })
         .await
     }

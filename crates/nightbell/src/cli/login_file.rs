@@ -47,9 +47,10 @@ pub(super) struct Login {
     pub(super) renewal: String,
 }
 
+/// Without what is secret.
 impl std::fmt::Debug for Login {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Login").field("url", &self.url).field("user", &self.user).finish()
+        write!(f, "Login of {} at {}", self.user, self.url)
     }
 }
 

@@ -230,10 +230,10 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
     /// Groups: users who are granted things together
     #[command(subcommand)]
     Group(group::Verb),
-    /// Sign in as a user; commands use it where NIGHTBELL_KEY is not set
+    /// Sign in as a user; commands use it where `NIGHTBELL_KEY` is not set
     ///
     /// Asks for the password, or reads it as a line of standard input. A token is kept for this server
-    /// alone, in a file below ~/.config/nightbell/logins that only you may read (NIGHTBELL_LOGIN_DIR says
+    /// alone, in a file below ~/.config/nightbell/logins that only you may read (`NIGHTBELL_LOGIN_DIR` says
     /// another folder), and renewed by the commands. It ends after 12 hours without use, after 7 days, with
     /// `nightbell logout`, and when the server stops.
     #[command(after_help = "\

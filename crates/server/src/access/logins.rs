@@ -242,22 +242,22 @@ mod tests {
         Logins, WAIT_MAX,
     };
 
-    fn at(text: &str) -> Option<IpAddr> {
-        Some(text.parse().expect("an address"))
+    fn at(text: &str) -> IpAddr {
+        text.parse().expect("an address")
     }
 
-    fn begin(logins: &Logins, name: &str, from: Option<IpAddr>, now: Instant) -> Option<Attempt> {
-        logins.begin_at(name, from, now).ok()
+    fn begin(logins: &Logins, name: &str, from: IpAddr, now: Instant) -> Option<Attempt> {
+        logins.begin_at(name, Some(from), now).ok()
     }
 
-    fn fail(logins: &Logins, name: &str, from: Option<IpAddr>, now: Instant) -> bool {
+    fn fail(logins: &Logins, name: &str, from: IpAddr, now: Instant) -> bool {
         begin(logins, name, from, now).map(Attempt::failed).is_some()
     }
 
     #[test]
     fn attempts_wait_longer_and_longer_by_name_from_wherever_they_come() {
         let (logins, begin) = (Logins::new(&[]), Instant::now());
-        let from = |number: u32| Some(IpAddr::from(number.to_be_bytes()));
+        let from = |number: u32| IpAddr::from(number.to_be_bytes());
         for number in 0..FREE_BY_NAME {
             assert!(fail(&logins, "Ann", from(number), begin));
         }
@@ -294,7 +294,7 @@ mod tests {
         let (logins, now) = (Logins::new(&[]), Instant::now());
         begin(&logins, "ann", at("192.0.2.1"), now).expect("it begins").succeeded_at(now);
         for number in 0..20_u32 {
-            fail(&logins, "ann", Some(IpAddr::from((0x0a00_0000 + number).to_be_bytes())), now);
+            fail(&logins, "ann", IpAddr::from((0x0a00_0000 + number).to_be_bytes()), now);
         }
         assert!(!fail(&logins, "ann", at("192.0.2.9"), now));
         assert!(begin(&logins, "ann", at("192.0.2.1"), now).is_some());
@@ -313,9 +313,7 @@ mod tests {
         drop(running);
         assert!(begin(&logins, "ann", at("192.0.2.1"), now).is_some());
         let all: Vec<_> = (0..2 * FREE_BY_NAME)
-            .filter_map(|number| {
-                begin(&logins, "carl", Some(IpAddr::from(number.to_be_bytes())), now)
-            })
+            .filter_map(|number| begin(&logins, "carl", IpAddr::from(number.to_be_bytes()), now))
             .collect();
         assert_eq!(all.len(), FREE_BY_NAME as usize);
         // What was not looked at counts for nothing.
