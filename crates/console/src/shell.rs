@@ -213,6 +213,12 @@ fn foot(cx: &Context<'_>, page: &Page) -> Markup {
                 @if cx.settings.read_only { " · read-only" }
                 " · Nightbell " (cx.settings.version)
             }
+            @if cx.settings.has_accounts && cx.visit.visitor.name.is_some() {
+                form.act method="post" action="/console/logout" {
+                    button { "Sign out" }
+                    button name="everywhere" value="1" { "Sign out everywhere" }
+                }
+            }
         }
     }
 }

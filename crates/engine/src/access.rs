@@ -1,126 +1,43 @@
-//! Keys of access control: kept in the store as hashes, and in memory as requests need them.
+//! Keys, users and groups of access control: in the store as documents, and in memory as requests need
+//! them.
 //!
-//! A key is a document of the kind `access_key`. A revoked one stays, so that what it did can still
-//! be told. All of them are in memory: a request is decided without a read of the store.
+//! A key is a document of the kind `access_key`, without its secret. A revoked one stays, so that what it
+//! did can still be told. Users and groups are of the kinds `access_user` and `access_group`. All of them
+//! are in memory: a request is decided without a read of the store.
 
-use std::collections::HashMap;
+mod password;
+mod people;
+mod record;
+mod state;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kernel::Timestamp;
-use kernel::access::{Grant, KeyHash, KeyText, Permission, Principal, Role};
+use kernel::access::{Grant, KeyText, Principal, Role};
 use parking_lot::RwLock;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
 use crate::documents::Damaged;
 use crate::store::{Document, Store, StoreError};
+use state::{Key, State};
 
-const KIND: &str = "access_key";
+pub use people::NewUser;
+pub use record::{GroupRecord, KeyRecord, Rights, UserRecord};
+
+const KEYS: &str = "access_key";
+const USERS: &str = "access_user";
+const GROUPS: &str = "access_group";
 /// Keys at most, revoked ones included.
 const COUNT_MAX: usize = 10_000;
-/// Narrowed grants of one key at most.
+/// Narrowed grants of one key, user or group at most.
 const GRANTS_MAX: usize = 1000;
-/// Bytes of the longest name.
+/// Bytes of the longest name of a key.
 const NAME_MAX: usize = 100;
 /// Its name, for those who list keys.
 const BOOTSTRAP: &str = "bootstrap";
-
-/// A key as it is kept: everything but its secret.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct KeyRecord {
-    /// Names it; no secret.
-    pub id: Arc<str>,
-    /// What people call it.
-    pub name: Arc<str>,
-    /// The roles that it has on everything.
-    pub roles: Vec<Role>,
-    /// The roles that it has on some things.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub grants: Vec<Grant>,
-    /// Recognizes it.
-    hash: KeyHash,
-    /// When it was made, and by whom.
-    pub created_at: Timestamp,
-    /// Who made it.
-    pub created_by: Arc<str>,
-    /// When it ends by itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<Timestamp>,
-    /// When it was revoked.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revoked_at: Option<Timestamp>,
-    /// Who revoked it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub revoked_by: Option<Arc<str>>,
-    /// It makes the first administrator, and ends with that.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub bootstrap: bool,
-}
-
-impl KeyRecord {
-    /// Whether it counts at this time.
-    pub fn is_valid(&self, now: Timestamp) -> bool {
-        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
-    }
-}
-
-/// Roles on everything, and roles on some things.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rights {
-    /// On everything.
-    pub roles: Vec<Role>,
-    /// On some things.
-    pub grants: Vec<Grant>,
-}
-
-impl Rights {
-    fn sorted(mut self) -> Self {
-        self.roles.sort_unstable();
-        self.roles.dedup();
-        self.grants.sort_unstable();
-        self.grants.dedup();
-        self
-    }
-
-    fn is_empty(&self) -> bool {
-        self.roles.is_empty() && self.grants.is_empty()
-    }
-}
-
-impl From<Vec<Role>> for Rights {
-    fn from(roles: Vec<Role>) -> Self {
-        Self { roles, grants: Vec::new() }
-    }
-}
-
-/// A key in memory.
-#[derive(Debug)]
-struct Entry {
-    record: KeyRecord,
-    principal: Arc<Principal>,
-    /// When it was used last, in milliseconds since 1970; 0 if not since the start.
-    used_at: AtomicI64,
-}
-
-impl Entry {
-    fn new(record: KeyRecord) -> Self {
-        let id = format!("key:{}", record.id).into();
-        let principal = Principal::with_grants(
-            id,
-            record.name.clone(),
-            record.roles.clone(),
-            record.grants.clone(),
-        );
-        Self { record, principal: Arc::new(principal), used_at: AtomicI64::new(0) }
-    }
-
-    fn is_bootstrap(&self) -> bool {
-        self.record.bootstrap && self.record.revoked_at.is_none()
-    }
-}
 
 /// Who a credential proves its sender to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,25 +59,41 @@ pub struct NewKey {
     pub text: Zeroizing<String>,
 }
 
-/// Why a key was not made or revoked.
+/// Why something about access control was not changed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum AccessError {
-    /// The name breaks the rule.
+    /// The name of a key breaks the rule.
     #[error("a key has a name of 1 to {NAME_MAX} bytes without control characters")]
     Name,
+    /// The name of a user or a group breaks the rule.
+    #[error(
+        "'{0}' is no name of a {1}: 1 to 100 letters, digits and . _ @ + -, beginning with a letter or a \
+         digit, and not 12 hexadecimal digits"
+    )]
+    PersonName(String, &'static str),
+    /// Somebody has the name.
+    #[error("there is a {1} '{0}' already")]
+    Taken(String, &'static str),
+    /// The password breaks the rule.
+    #[error("a password has {min} characters to {max} bytes, and is not the name", min = password::LENGTH_MIN, max = password::LENGTH_MAX)]
+    Password,
     /// It would be allowed nothing.
     #[error("a key needs a role")]
     Roles,
+    /// A key of a user has nothing of its own.
+    #[error("a key of a user has what the user has, and takes no roles of its own")]
+    OfUser,
     /// It would have too many grants.
     #[error(
-        "a key has at most {GRANTS_MAX} grants on selectors; grant on a pattern such as 'hub=team-*'"
+        "a key, a user or a group has at most {GRANTS_MAX} grants on selectors; grant on a pattern such as \
+         'hub=team-*'"
     )]
     Grants,
     /// It does not have what is to be taken from it.
-    #[error("the key {id} does not have this: {missing}")]
+    #[error("{who} does not have this: {missing}")]
     NotGranted {
-        /// Which key.
-        id: String,
+        /// Which key, user or group.
+        who: String,
         /// What it does not have.
         missing: String,
     },
@@ -168,79 +101,225 @@ pub enum AccessError {
     #[error("a key cannot have expired when it is made")]
     Expired,
     /// There is no room.
-    #[error("there are {COUNT_MAX} keys already, revoked ones included")]
-    Full,
-    /// There is no such key.
-    #[error("there is no key with the id {0}")]
-    Missing(String),
+    #[error("there are {0} already; no more are kept")]
+    Full(&'static str),
+    /// There is no such key, user or group.
+    #[error("there is no {0}")]
+    Missing(Grantee),
+    /// A user is no member of a group.
+    #[error("the user '{0}' is not in the group '{1}'")]
+    NotMember(String, String),
+    /// Nobody could change access control any more.
+    #[error("nobody would be an administrator any more")]
+    LastAdministrator,
+    /// Too many passwords are being checked.
+    #[error("too many sign in at this moment")]
+    Busy,
     /// The store's.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// The keys.
+impl From<password::Busy> for AccessError {
+    fn from(_: password::Busy) -> Self {
+        Self::Busy
+    }
+}
+
+/// Whom something is granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Grantee {
+    /// The key of this id.
+    Key(String),
+    /// The user of this name or id.
+    User(String),
+    /// The group of this name or id.
+    Group(String),
+}
+
+impl From<&str> for Grantee {
+    /// `user:NAME`, `group:NAME`, or the id of a key, as in `key:ID` or alone.
+    fn from(text: &str) -> Self {
+        match text.split_once(':') {
+            Some(("user", name)) => Self::User(name.to_ascii_lowercase()),
+            Some(("group", name)) => Self::Group(name.to_ascii_lowercase()),
+            Some(("key", id)) => Self::Key(id.to_owned()),
+            _ => Self::Key(text.to_owned()),
+        }
+    }
+}
+
+impl std::fmt::Display for Grantee {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let short = |text: &str| text.chars().take(NAME_MAX).collect::<String>();
+        match self {
+            Self::Key(id) => write!(f, "key with the id {}", short(id)),
+            Self::User(name) => write!(f, "user '{}'", short(name)),
+            Self::Group(name) => write!(f, "group '{}'", short(name)),
+        }
+    }
+}
+
+/// Who holds what: a key, a user or a group.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// `key:ID`, `user:ID` or `group:ID`.
+    pub id: Arc<str>,
+    /// What people call it.
+    pub name: Arc<str>,
+    /// What it was granted.
+    pub rights: Rights,
+}
+
+impl Holder {
+    fn new(kind: &str, id: &str, name: &Arc<str>, roles: &[Role], grants: &[Grant]) -> Self {
+        Self {
+            id: format!("{kind}:{id}").into(),
+            name: name.clone(),
+            rights: Rights { roles: roles.to_vec(), grants: grants.to_vec() },
+        }
+    }
+
+    fn of_key(key: &KeyRecord) -> Self {
+        Self::new("key", &key.id, &key.name, &key.roles, &key.grants)
+    }
+
+    fn of_user(user: &UserRecord) -> Self {
+        Self::new("user", &user.id, &user.name, &user.roles, &user.grants)
+    }
+
+    fn of_group(group: &GroupRecord) -> Self {
+        Self::new("group", &group.id, &group.name, &group.roles, &group.grants)
+    }
+}
+
+/// One record that is written.
+enum Record {
+    Key(KeyRecord),
+    User(UserRecord),
+    Group(GroupRecord),
+}
+
+impl Record {
+    fn document(&self) -> Document {
+        fn written(kind: &str, id: &Arc<str>, record: &impl Serialize) -> Document {
+            let text = serde_json::to_string(record).expect("a record serializes to JSON");
+            Document { kind: kind.into(), name: id.clone(), version: 0, text: text.into() }
+        }
+        match self {
+            Self::Key(key) => written(KEYS, &key.id, key),
+            Self::User(user) => written(USERS, &user.id, user),
+            Self::Group(group) => written(GROUPS, &group.id, group),
+        }
+    }
+
+    fn put(self, state: &mut State) {
+        match self {
+            Self::Key(key) => state.put_key(key),
+            Self::User(user) => state.put_user(user),
+            Self::Group(group) => state.put_group(group),
+        }
+    }
+}
+
+/// Keys, users and groups.
 pub struct Access {
     store: Arc<dyn Store>,
-    keys: RwLock<HashMap<Arc<str>, Arc<Entry>>>,
-    /// Whether one of them makes the first administrator and was not revoked.
+    state: RwLock<State>,
+    /// Whether one of the keys makes the first administrator and was not revoked.
     has_bootstrap: AtomicBool,
-    /// Held from looking at the keys until one is written.
+    /// Held from looking at the records until one is written.
     writing: tokio::sync::Mutex<()>,
-    /// Changes whenever a key may have lost something.
+    /// Changes whenever somebody may have lost something.
     revoked: watch::Sender<()>,
+    passwords: password::Pool,
 }
 
 impl Access {
-    /// Reads every key; one that is damaged counts no more.
+    /// Reads everything; what is damaged counts no more.
     pub(crate) async fn open(store: Arc<dyn Store>, damaged: &Damaged) -> Result<Self, StoreError> {
-        let documents = store.documents(KIND).await?;
-        let records = documents.iter().filter_map(|it| damaged.read::<KeyRecord>(it));
-        let keys: HashMap<_, _> =
-            records.map(|it| (it.id.clone(), Arc::new(Entry::new(it)))).collect();
+        let mut state = State::default();
+        for group in store.documents(GROUPS).await?.iter().filter_map(|it| damaged.read(it)) {
+            state.put_group(group);
+        }
+        for user in store.documents(USERS).await?.iter().filter_map(|it| damaged.read(it)) {
+            state.put_user(user);
+        }
+        for key in store.documents(KEYS).await?.iter().filter_map(|it| damaged.read(it)) {
+            state.put_key(key);
+        }
         Ok(Self {
             store,
-            has_bootstrap: AtomicBool::new(keys.values().any(|it| it.is_bootstrap())),
-            keys: RwLock::new(keys),
+            has_bootstrap: AtomicBool::new(state.keys.values().any(|it| it.is_bootstrap())),
+            state: RwLock::new(state),
             writing: tokio::sync::Mutex::default(),
             revoked: watch::Sender::new(()),
+            passwords: password::Pool::default(),
         })
     }
 
     /// Who holds this key. Takes the same time for any secret.
     pub fn holder(&self, key: &KeyText<'_>, now: Timestamp) -> Proved {
-        match self.entry(key.id()) {
-            Some(entry) if entry.record.hash == key.hash() => proved(&entry, now),
+        let state = self.state.read();
+        match state.keys.get(key.id()) {
+            Some(found) if found.record.hash == key.hash() => proved(&state, found, now),
             _ => Proved::Unknown,
         }
     }
 
-    /// Who the key of this id stands for, for whoever has proved it before.
+    /// Who a principal is by its id (`key:ID`, `user:ID`), for whoever has proved it before.
     pub fn principal(&self, id: &str, now: Timestamp) -> Proved {
-        self.entry(id).map_or(Proved::Unknown, |entry| proved(&entry, now))
+        let state = self.state.read();
+        if let Some(key) = id.strip_prefix("key:") {
+            return state.keys.get(key).map_or(Proved::Unknown, |key| proved(&state, key, now));
+        }
+        let user = id.strip_prefix("user:").and_then(|id| state.users.get(id));
+        match user.filter(|it| it.record.is_enabled()) {
+            Some(user) => {
+                user.used.set(now);
+                Proved::Known(user.principal.clone())
+            }
+            None => Proved::Unknown,
+        }
     }
 
-    /// What the key of this id may do while it counts, be it revoked or not; for people who look.
+    /// As [`Self::principal`], for whoever has proved it when the principal had this generation.
+    pub fn standing(&self, id: &str, generation: u64, now: Timestamp) -> Proved {
+        match self.principal(id, now) {
+            Proved::Known(who) if who.generation != generation => Proved::Unknown,
+            proved => proved,
+        }
+    }
+
+    /// What the principal of this id may do while it counts, whether or not it does; for people who look.
     pub fn inspect(&self, id: &str) -> Option<Arc<Principal>> {
-        self.entry(id).map(|entry| entry.principal.clone())
+        let state = self.state.read();
+        match id.split_once(':')? {
+            ("key", id) => state.keys.get(id).map(|it| it.principal.clone()),
+            ("user", id) => state.users.get(id).map(|it| it.principal.clone()),
+            _ => None,
+        }
     }
 
-    fn entry(&self, id: &str) -> Option<Arc<Entry>> {
-        self.keys.read().get(id).cloned()
+    fn key(&self, id: &str) -> Result<Arc<Key>, AccessError> {
+        let found = self.state.read().keys.get(id).cloned();
+        found.ok_or_else(|| AccessError::Missing(Grantee::Key(id.into())))
     }
 
     /// Every key, oldest first, with when it was used last since the start.
     pub fn keys(&self) -> Vec<(KeyRecord, Option<Timestamp>)> {
-        let used = |entry: &Entry| match entry.used_at.load(Ordering::Relaxed) {
-            0 => None,
-            millis => Some(Timestamp::from_millis(millis)),
-        };
-        let entries = self.keys.read();
+        let state = self.state.read();
         let mut keys: Vec<_> =
-            entries.values().map(|entry| (entry.record.clone(), used(entry))).collect();
+            state.keys.values().map(|key| (key.record.clone(), key.used.get())).collect();
         keys.sort_by(|(one, _), (other, _)| {
             (one.created_at, &one.id).cmp(&(other.created_at, &other.id))
         });
         keys
+    }
+
+    /// Whether the user of a key counts; that of a key without one always does.
+    pub fn user_counts(&self, key: &KeyRecord) -> bool {
+        self.state.read().user_counts(key)
     }
 
     /// Changes whenever somebody may have lost a permission: what they hold open must end.
@@ -261,38 +340,50 @@ impl Access {
         now: Timestamp,
     ) -> Result<NewKey, AccessError> {
         let rights = rights.into().sorted();
-        if name.trim().is_empty() || name.len() > NAME_MAX || name.chars().any(char::is_control) {
-            return Err(AccessError::Name);
-        }
         if rights.is_empty() {
             return Err(AccessError::Roles);
         }
-        if rights.grants.len() > GRANTS_MAX {
-            return Err(AccessError::Grants);
-        }
-        if expires_at.is_some_and(|end| end <= now) {
-            return Err(AccessError::Expired);
-        }
+        check_key(name, &rights, expires_at, now)?;
         let _writing = self.writing.lock().await;
-        if self.keys.read().len() >= COUNT_MAX {
-            return Err(AccessError::Full);
-        }
-        self.make(name, rights, expires_at, by, now, false).await
+        self.make(name, rights, None, expires_at, by, now, false).await
     }
 
+    /// Makes a key of a user: it has what the user has at each moment, and counts while the user does.
+    ///
+    /// # Errors
+    /// There is no such user; as [`Self::create_key`].
+    pub async fn create_key_of(
+        &self,
+        user: &str,
+        name: &str,
+        expires_at: Option<Timestamp>,
+        by: &str,
+        now: Timestamp,
+    ) -> Result<NewKey, AccessError> {
+        check_key(name, &Rights::default(), expires_at, now)?;
+        let _writing = self.writing.lock().await;
+        let user = self.user_of(user)?.record.id.clone();
+        self.make(name, Rights::default(), Some(user), expires_at, by, now, false).await
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the record")]
     async fn make(
         &self,
         name: &str,
         rights: Rights,
+        user: Option<Arc<str>>,
         expires_at: Option<Timestamp>,
         by: &str,
         now: Timestamp,
         bootstrap: bool,
     ) -> Result<NewKey, AccessError> {
+        if self.state.read().keys.len() >= COUNT_MAX && !bootstrap {
+            return Err(AccessError::Full("10,000 keys, revoked ones included,"));
+        }
         let text = loop {
             let text = Zeroizing::new(KeyText::write(random(), random()));
             let id = KeyText::parse(&text).expect("it was just written").id().to_owned();
-            if !self.keys.read().contains_key(&*id) {
+            if !self.state.read().keys.contains_key(&*id) {
                 break text;
             }
         };
@@ -302,6 +393,7 @@ impl Access {
             name: name.into(),
             roles: rights.roles,
             grants: rights.grants,
+            user,
             hash: key.hash(),
             created_at: now,
             created_by: by.into(),
@@ -310,7 +402,7 @@ impl Access {
             revoked_by: None,
             bootstrap,
         };
-        self.save(record.clone()).await?;
+        self.write(Record::Key(record.clone()), now).await?;
         Ok(NewKey { record, text })
     }
 
@@ -318,7 +410,7 @@ impl Access {
     /// One that is revoked already stays as it is.
     ///
     /// # Errors
-    /// There is no such key; the store's.
+    /// There is no such key, or it is the last administrator's; the store's.
     pub async fn revoke_key(
         &self,
         id: &str,
@@ -326,23 +418,50 @@ impl Access {
         now: Timestamp,
     ) -> Result<KeyRecord, AccessError> {
         let _writing = self.writing.lock().await;
-        let missing = || AccessError::Missing(id.chars().take(NAME_MAX).collect());
-        let mut record = self.entry(id).ok_or_else(missing)?.record.clone();
+        let mut record = self.key(id)?.record.clone();
         if record.revoked_at.is_some() {
             return Ok(record);
         }
         record.revoked_at = Some(now);
         record.revoked_by = Some(by.into());
-        self.save(record.clone()).await?;
+        self.write(Record::Key(record.clone()), now).await?;
         Ok(record)
     }
 
-    /// Grants a key more; what it has already is no error.
+    /// Who holds what: every key that counts, every user and every group.
+    pub fn holders(&self, now: Timestamp) -> Vec<Holder> {
+        let keys = self.keys().into_iter().map(|(key, _)| key);
+        let keys = keys.filter(|key| key.is_valid(now)).map(|key| Holder::of_key(&key));
+        let state = self.state.read();
+        let users = state.users.values().map(|it| Holder::of_user(&it.record));
+        let groups = state.groups.values().map(|it| Holder::of_group(&it.record));
+        keys.chain(users).chain(groups).collect()
+    }
+
+    /// What one holds; also of a key that counts no more.
     ///
     /// # Errors
-    /// There is no such key, it was revoked, or it would have too many grants; the store's.
-    pub async fn grant(&self, id: &str, more: Rights) -> Result<KeyRecord, AccessError> {
-        self.change_rights(id, |mut rights| {
+    /// There is no such one.
+    pub fn holder_of(&self, whom: &Grantee) -> Result<Holder, AccessError> {
+        Ok(match whom {
+            Grantee::Key(id) => Holder::of_key(&self.key(id)?.record),
+            Grantee::User(name) => Holder::of_user(&self.user_of(name)?.record),
+            Grantee::Group(name) => Holder::of_group(&self.group_of(name)?.record),
+        })
+    }
+
+    /// Grants a key, a user or a group more; what it has already is no error.
+    ///
+    /// # Errors
+    /// There is no such one, the key was revoked or is a user's, or it would have too many grants; the
+    /// store's.
+    pub async fn grant(
+        &self,
+        whom: impl Into<Grantee>,
+        more: Rights,
+        now: Timestamp,
+    ) -> Result<Holder, AccessError> {
+        self.change_rights(&whom.into(), now, |mut rights| {
             rights.roles.extend(more.roles);
             rights.grants.extend(more.grants);
             Ok(rights.sorted())
@@ -350,14 +469,23 @@ impl Access {
         .await
     }
 
-    /// Takes rights from a key; the next request with it is decided without them. All of them, or
-    /// nothing.
+    /// Takes rights from a key, a user or a group; the next request is decided without them. All of them,
+    /// or nothing.
     ///
     /// # Errors
-    /// There is no such key, it was revoked, or it does not have one of them; the store's.
-    pub async fn withdraw(&self, id: &str, less: Rights) -> Result<KeyRecord, AccessError> {
-        self.change_rights(id, |mut rights| {
-            let missing = |missing: String| Err(AccessError::NotGranted { id: id.into(), missing });
+    /// There is no such one, the key was revoked, it does not have one of them, or nobody would be an
+    /// administrator any more; the store's.
+    pub async fn withdraw(
+        &self,
+        whom: impl Into<Grantee>,
+        less: Rights,
+        now: Timestamp,
+    ) -> Result<Holder, AccessError> {
+        let whom = whom.into();
+        self.change_rights(&whom, now, |mut rights| {
+            let missing = |missing: String| {
+                Err(AccessError::NotGranted { who: format!("the {whom}"), missing })
+            };
             if let Some(role) = less.roles.iter().find(|it| !rights.roles.contains(it)) {
                 return missing(format!("{role} on everything"));
             }
@@ -373,23 +501,43 @@ impl Access {
 
     async fn change_rights(
         &self,
-        id: &str,
+        whom: &Grantee,
+        now: Timestamp,
         change: impl FnOnce(Rights) -> Result<Rights, AccessError>,
-    ) -> Result<KeyRecord, AccessError> {
+    ) -> Result<Holder, AccessError> {
         let _writing = self.writing.lock().await;
-        let missing = || AccessError::Missing(id.chars().take(NAME_MAX).collect());
-        let mut record = self.entry(id).ok_or_else(missing)?.record.clone();
-        if record.revoked_at.is_some() {
-            return Err(missing());
-        }
-        let former = Rights { roles: record.roles.clone(), grants: record.grants.clone() };
-        let rights = change(former)?;
-        if rights.grants.len() > GRANTS_MAX {
-            return Err(AccessError::Grants);
-        }
-        (record.roles, record.grants) = (rights.roles, rights.grants);
-        self.save(record.clone()).await?;
-        Ok(record)
+        let changed = |roles: &[Role], grants: &[Grant]| {
+            let rights = change(Rights { roles: roles.to_vec(), grants: grants.to_vec() })?;
+            if rights.grants.len() > GRANTS_MAX {
+                return Err(AccessError::Grants);
+            }
+            Ok((rights.roles, rights.grants))
+        };
+        let record = match whom {
+            Grantee::Key(id) => {
+                let mut key = self.key(id)?.record.clone();
+                if key.revoked_at.is_some() {
+                    return Err(AccessError::Missing(whom.clone()));
+                }
+                if key.user.is_some() {
+                    return Err(AccessError::OfUser);
+                }
+                (key.roles, key.grants) = changed(&key.roles, &key.grants)?;
+                Record::Key(key)
+            }
+            Grantee::User(name) => {
+                let mut user = self.user_of(name)?.record.clone();
+                (user.roles, user.grants) = changed(&user.roles, &user.grants)?;
+                Record::User(user)
+            }
+            Grantee::Group(name) => {
+                let mut group = self.group_of(name)?.record.clone();
+                (group.roles, group.grants) = changed(&group.roles, &group.grants)?;
+                Record::Group(group)
+            }
+        };
+        self.write(record, now).await?;
+        self.holder_of(whom)
     }
 
     /// The key that makes the first administrator; `None` while there is an administrator.
@@ -405,24 +553,29 @@ impl Access {
         now: Timestamp,
     ) -> Result<Option<NewKey>, AccessError> {
         let _writing = self.writing.lock().await;
-        let valid: Vec<KeyRecord> = {
-            let keys = self.keys.read();
-            let admins = keys.values().filter(|it| it.principal.may(Permission::Admin));
-            admins.filter(|it| it.record.is_valid(now)).map(|it| it.record.clone()).collect()
-        };
-        if valid.iter().any(|it| !it.bootstrap) {
+        if self.state.read().has_administrator(now, false) {
             return Ok(None);
         }
         let found = found.and_then(KeyText::parse);
-        if found.is_some_and(|found| matches!(self.holder(&found, now), Proved::Known(_))) {
+        let is_known = |found| matches!(self.holder(&found, now), Proved::Known(_));
+        if found.is_some_and(is_known) {
             return Ok(None);
         }
-        for mut record in valid {
+        let former: Vec<Arc<Key>> = {
+            let state = self.state.read();
+            let open =
+                state.keys.values().filter(|it| it.is_bootstrap() && it.record.is_valid(now));
+            open.cloned().collect()
+        };
+        let rights = Rights::from(vec![Role::Admin]);
+        let made = self.make(BOOTSTRAP, rights, None, None, "server", now, true).await?;
+        for key in former {
+            let mut record = key.record.clone();
             record.revoked_at = Some(now);
             record.revoked_by = Some("server".into());
-            self.save(record).await?;
+            self.write(Record::Key(record), now).await?;
         }
-        self.make(BOOTSTRAP, vec![Role::Admin].into(), None, "server", now, true).await.map(Some)
+        Ok(Some(made))
     }
 
     /// Whether a key to make the first administrator with still counts.
@@ -432,7 +585,7 @@ impl Access {
 
     /// Whether the key of this id is such a one.
     pub fn is_bootstrap(&self, id: &str) -> bool {
-        self.entry(id).is_some_and(|entry| entry.is_bootstrap())
+        self.state.read().keys.get(id).is_some_and(|key| key.is_bootstrap())
     }
 
     /// Ends it, because there is an administrator now.
@@ -441,8 +594,9 @@ impl Access {
     /// The store's.
     pub async fn end_bootstrap(&self, by: &str, now: Timestamp) -> Result<(), AccessError> {
         let ids: Vec<Arc<str>> = {
-            let keys = self.keys.read();
-            let open = keys.values().filter(|it| it.record.bootstrap && it.record.is_valid(now));
+            let state = self.state.read();
+            let open =
+                state.keys.values().filter(|it| it.is_bootstrap() && it.record.is_valid(now));
             open.map(|it| it.record.id.clone()).collect()
         };
         for id in ids {
@@ -451,37 +605,61 @@ impl Access {
         Ok(())
     }
 
-    /// Writes a key to the store, and then lets it count.
-    async fn save(&self, record: KeyRecord) -> Result<(), AccessError> {
-        let text = serde_json::to_string(&record).expect("a key serializes to JSON");
-        let document =
-            Document { kind: KIND.into(), name: record.id.clone(), version: 0, text: text.into() };
+    /// Writes a record to the store, and then lets it count.
+    async fn write(&self, record: Record, now: Timestamp) -> Result<(), AccessError> {
+        let document = record.document();
+        let next = self.next(now, |state| record.put(state))?;
         self.store.put_document(document).await?;
-        self.take(record);
+        self.take(next);
         Ok(())
     }
 
-    fn take(&self, record: KeyRecord) {
-        let entry = Arc::new(Entry::new(record));
-        let mut keys = self.keys.write();
-        if let Some(former) = keys.insert(entry.record.id.clone(), entry.clone()) {
-            entry.used_at.store(former.used_at.load(Ordering::Relaxed), Ordering::Relaxed);
-            self.revoked.send_replace(());
+    /// What will be after a change, if somebody can still be an administrator then.
+    fn next(&self, now: Timestamp, change: impl FnOnce(&mut State)) -> Result<State, AccessError> {
+        let state = self.state.read();
+        let mut next = state.clone();
+        change(&mut next);
+        if state.has_administrator(now, true) && !next.has_administrator(now, true) {
+            return Err(AccessError::LastAdministrator);
         }
-        let has_bootstrap = keys.values().any(|it| it.is_bootstrap());
+        Ok(next)
+    }
+
+    fn take(&self, next: State) {
+        let has_bootstrap = next.keys.values().any(|it| it.is_bootstrap());
+        *self.state.write() = next;
         self.has_bootstrap.store(has_bootstrap, Ordering::Relaxed);
+        self.revoked.send_replace(());
     }
 }
 
-fn proved(entry: &Entry, now: Timestamp) -> Proved {
-    if entry.record.revoked_at.is_some() {
+fn check_key(
+    name: &str,
+    rights: &Rights,
+    expires_at: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<(), AccessError> {
+    if name.trim().is_empty() || name.len() > NAME_MAX || name.chars().any(char::is_control) {
+        return Err(AccessError::Name);
+    }
+    if rights.grants.len() > GRANTS_MAX {
+        return Err(AccessError::Grants);
+    }
+    if expires_at.is_some_and(|end| end <= now) {
+        return Err(AccessError::Expired);
+    }
+    Ok(())
+}
+
+fn proved(state: &State, key: &Key, now: Timestamp) -> Proved {
+    if key.record.revoked_at.is_some() || !state.user_counts(&key.record) {
         return Proved::Unknown;
     }
-    if !entry.record.is_valid(now) {
+    if !key.record.is_valid(now) {
         return Proved::Expired;
     }
-    entry.used_at.store(now.millis(), Ordering::Relaxed);
-    Proved::Known(entry.principal.clone())
+    key.used.set(now);
+    Proved::Known(key.principal.clone())
 }
 
 fn random<const N: usize>() -> [u8; N] {

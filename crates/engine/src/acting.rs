@@ -96,9 +96,12 @@ impl Engine {
     }
 
     fn proved(&self, id: &str) -> Result<Arc<Principal>, Error> {
-        match self.access().principal(key_of(id), self.now()) {
+        match self.access().principal(id, self.now()) {
             Proved::Known(who) => Ok(who),
             Proved::Expired => Err(forbidden(&format!("{id}, whose key has expired"))),
+            Proved::Unknown if id.starts_with("user:") => {
+                Err(forbidden(&format!("{id}, a user who was disabled or deleted")))
+            }
             Proved::Unknown => Err(forbidden(&format!("{id}, whose key was revoked"))),
         }
     }
@@ -144,8 +147,8 @@ impl Engine {
         let lacks = match &acts_as {
             None => OF_TASKS.into_iter().find(|it| !who.may(*it)),
             // Also of a key that has expired: it may be given a later end. One that was revoked may
-            // do nothing, and for good.
-            Some(id) => match self.access().inspect(key_of(id)) {
+            // do nothing, and for good; nor may a user who was deleted.
+            Some(id) => match self.access().inspect(id) {
                 Some(other) => OF_TASKS.into_iter().find(|it| !stands_in(&who, &other, *it)),
                 None => None,
             },
@@ -215,7 +218,7 @@ impl Engine {
     pub fn without_author(&self) -> Vec<(Authored, Arc<str>, Arc<str>)> {
         let now = self.now();
         let is_gone = |(_, _, by): &(Authored, Arc<str>, Arc<str>)| {
-            !matches!(self.access().principal(key_of(by), now), Proved::Known(_))
+            !matches!(self.access().principal(by, now), Proved::Known(_))
         };
         self.inner.authors.all().into_iter().filter(is_gone).collect()
     }
@@ -261,13 +264,8 @@ fn stands_in(who: &Principal, other: &Principal, permission: Permission) -> bool
         return true;
     }
     let gives = |grant: &&Grant| grant.permissions().has(permission);
-    let has = |on: &Selector| who.grants.iter().filter(gives).any(|own| own.on == *on);
-    !other.may(permission) && other.grants.iter().filter(gives).all(|grant| has(&grant.on))
-}
-
-/// The id of the key that a principal is.
-fn key_of(principal: &str) -> &str {
-    principal.strip_prefix("key:").unwrap_or(principal)
+    let has = |on: &Selector| who.grants().filter(gives).any(|own| own.on == *on);
+    !other.may(permission) && other.grants().filter(gives).all(|grant| has(&grant.on))
 }
 
 fn forbidden(who: &str) -> Error {

@@ -65,7 +65,10 @@ mod waker;
 mod watchdog;
 mod wheel;
 
-pub use access::{Access, AccessError, KeyRecord, NewKey, Proved, Rights};
+pub use access::{
+    Access, AccessError, Grantee, GroupRecord, Holder, KeyRecord, NewKey, NewUser, Proved, Rights,
+    UserRecord,
+};
 pub use acting::{ActsOn, FORBIDDEN};
 pub use audit::{Audit, AuditEntry, AuditLine};
 pub use authors::{Author, Authored};

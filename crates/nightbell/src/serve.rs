@@ -11,7 +11,7 @@ use engine::durable::Leases;
 use engine::store::{Retention, Store, StoreError};
 use engine::{Engine, Parts, SampleOptions, SystemClock};
 use kernel::access::Mode;
-use server::{Api, Settings, Tls, TlsFiles};
+use server::{Api, LocalSocket, Settings, Tls, TlsFiles};
 use store::{Postgres, PostgresOptions, Sqlite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -148,6 +148,16 @@ impl Server {
                 return Err(error).with_context(|| format!("cannot listen on {}", config.listen));
             }
         };
+        let socket = match config.socket.as_deref().map(LocalSocket::bind).transpose() {
+            Ok(socket) => socket.map(Arc::new),
+            Err(error) => {
+                if let Some((store, _)) = taken_over {
+                    let _ = store.close().await;
+                }
+                let path = config.socket.as_deref().unwrap_or(Path::new("")).display();
+                return Err(error).with_context(|| format!("socket: cannot listen on {path}"));
+            }
+        };
         // Definitions do not call the server that runs them, unless the configuration lets them.
         settings.http.outgoing.policy().listeners.add(listener.local_addr()?);
         let calls = settings.http.clone();
@@ -187,6 +197,7 @@ impl Server {
             beyond_loopback: is_beyond_loopback(config),
             trusted_proxies: config.trusted_proxies.0.clone(),
             tls,
+            socket,
             auth,
             console: config.console,
             ..Settings::default()
@@ -206,6 +217,9 @@ impl Server {
         let settings = &self.api.settings;
         let scheme = if settings.tls.is_some() { "https" } else { "http" };
         tracing::info!("listening on {scheme}://{address}");
+        if let Some(socket) = &settings.socket {
+            tracing::info!("the local administrator's socket is {}", socket.path().display());
+        }
         if settings.beyond_loopback && settings.auth == Mode::Open {
             tracing::warn!(
                 "access control is open, as configured: everybody who can reach {address} may do \

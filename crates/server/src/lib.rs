@@ -14,6 +14,7 @@ mod front;
 mod grpc;
 mod guard;
 mod hooks;
+mod local;
 mod metrics;
 mod openapi;
 mod ops;
@@ -38,6 +39,7 @@ use kernel::access::Mode;
 
 pub use console::Serving as ConsoleServing;
 pub use guard::HostPattern;
+pub use local::LocalSocket;
 pub use serve::serve;
 pub use tls::{Tls, TlsError, TlsFiles};
 
@@ -82,6 +84,8 @@ pub struct Settings {
     pub trusted_proxies: Vec<IpNet>,
     /// The certificate, if the listener speaks TLS.
     pub tls: Option<Arc<Tls>>,
+    /// The socket of the local administrator.
+    pub socket: Option<Arc<LocalSocket>>,
     /// How long a handshake of TLS may take.
     pub handshake_time: Duration,
     /// Whether credentials are asked for.
@@ -107,6 +111,7 @@ impl Default for Settings {
             beyond_loopback: false,
             trusted_proxies: Vec::new(),
             tls: None,
+            socket: None,
             handshake_time: Duration::from_secs(10),
             auth: Mode::Open,
             console: ConsoleServing::Auto,
@@ -126,6 +131,7 @@ fn described() -> Routes {
         .merge(openapi::routes())
         .merge(console::routes())
         .merge(access::session::routes())
+        .merge(access::login::routes())
 }
 
 /// Everything that is answered on the one port.

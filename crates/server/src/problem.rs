@@ -7,9 +7,9 @@ use axum::Json;
 use axum::http::header::CONNECTION;
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use engine::AccessError;
 use engine::store::StoreError;
 use engine::vault::VaultError;
+use engine::{AccessError, Grantee};
 use kernel::Rejected;
 use kernel::definition::Problem as Flaw;
 use serde_json::json;
@@ -124,16 +124,36 @@ impl From<AccessError> for Problem {
         let message = error.to_string();
         match error {
             AccessError::Store(error) => error.into(),
-            AccessError::Missing(_) => {
+            AccessError::Missing(Grantee::Key(_)) => {
                 Self::not_found(message).with_hint("See `nightbell key list`.")
+            }
+            AccessError::Missing(Grantee::User(_)) => {
+                Self::not_found(message).with_hint("See `nightbell user list`.")
+            }
+            AccessError::Missing(Grantee::Group(_)) => {
+                Self::not_found(message).with_hint("See `nightbell group list`.")
             }
             AccessError::NotGranted { .. } => {
                 Self::not_found(message).with_hint("See `nightbell grant list`.")
             }
-            AccessError::Full | AccessError::Grants => Self::conflict(message),
-            AccessError::Name | AccessError::Roles | AccessError::Expired => {
-                Self::bad_request(message)
+            AccessError::NotMember(..) => {
+                Self::not_found(message).with_hint("See `nightbell group show NAME`.")
             }
+            AccessError::LastAdministrator => {
+                Self::new(StatusCode::CONFLICT, "last-administrator", message)
+                    .with_hint("Make somebody else an administrator first.")
+            }
+            AccessError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "logins-busy", message)
+                .with_hint("Try again in a few seconds; keys and sessions are not affected."),
+            AccessError::Full(_) | AccessError::Grants | AccessError::Taken(..) => {
+                Self::conflict(message)
+            }
+            AccessError::Name
+            | AccessError::PersonName(..)
+            | AccessError::Password
+            | AccessError::OfUser
+            | AccessError::Roles
+            | AccessError::Expired => Self::bad_request(message),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 use std::convert::Infallible;
 use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,21 +16,23 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
+use futures_util::FutureExt as _;
 use hyper::body::Incoming;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::Api;
 use crate::connections::{ANSWERED, Bounds, Connection, Connections, Leaving};
-use crate::front::{Arrival, Front, Stream};
+use crate::front::{Front, Stream};
 use crate::guard::{OverTls, Peer};
+use crate::local::{Local, LocalSocket};
 use crate::problem::Problem;
 use crate::room::{self, Room};
 
@@ -76,6 +79,7 @@ pub async fn serve(
     });
     let answers = Room::new(api.settings.answers_max);
     let (tls, handshake_time) = (api.settings.tls.clone(), api.settings.handshake_time);
+    let socket = api.settings.socket.clone();
     let router = crate::router(api);
     let (ending, dropped) = (CancellationToken::new(), CancellationToken::new());
     let connections = TaskTracker::new();
@@ -84,7 +88,7 @@ pub async fn serve(
     let front = Front {
         listener: listener.into_std()?,
         router: router.clone(),
-        places,
+        places: places.clone(),
         others,
         stop: stop.clone(),
         silence_max: HEAD_MAX,
@@ -95,17 +99,37 @@ pub async fn serve(
     let looking = tls.map(|tls| tokio::spawn(tls.keep_looking()));
     let mut shutdown = pin!(shutdown);
     loop {
-        let (stream, peer, place): Arrival = tokio::select! {
+        let arrival = tokio::select! {
             biased;
             () = &mut shutdown => break,
-            Some(arrival) = arriving.recv() => arrival,
+            Some((stream, peer, place)) = arriving.recv() => Came::Port(stream, peer, place),
+            (stream, local) = by_socket(socket.as_deref()) => Came::Socket(stream, local),
         };
         let (ending, dropped) = (ending.clone(), dropped.clone());
         let (router, answers) = (router.clone(), answers.clone());
+        let places = places.clone();
         connections.spawn(async move {
-            let place = Arc::new(place);
+            let (place, talk) = match arrival {
+                Came::Port(stream, peer, place) => {
+                    let place = Arc::new(place);
+                    let talk = take_over(stream, peer, router, ending, place.clone(), answers);
+                    (place, talk.left_future())
+                }
+                Came::Socket(stream, local) => {
+                    // It takes a place of those of this machine.
+                    let Ok(place) = places.enter(IpAddr::from(Ipv4Addr::LOCALHOST)).await else {
+                        tracing::warn!(
+                            "a connection to the socket was closed: all are being answered"
+                        );
+                        return;
+                    };
+                    let (place, origin) = (Arc::new(place), Origin::Socket(local));
+                    let talk = talk(stream, origin, router, ending, place.clone(), answers);
+                    (place, talk.right_future())
+                }
+            };
             tokio::select! {
-                () = take_over(stream, peer, router, ending, &place, &answers) => {}
+                () = talk => {}
                 () = place.closed() => {}
                 () = dropped.cancelled() => {}
             }
@@ -125,14 +149,50 @@ pub async fn serve(
     Ok(())
 }
 
+/// How a connection came.
+enum Came {
+    Port(Stream, Peer, Connection),
+    Socket(UnixStream, Local),
+}
+
+/// The next connection by the socket; none ever comes without one.
+async fn by_socket(socket: Option<&LocalSocket>) -> (UnixStream, Local) {
+    match socket {
+        Some(socket) => socket.accept().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Who is at the other end of a connection, as its requests are told.
+#[derive(Clone, Copy)]
+enum Origin {
+    Port(Peer, Option<OverTls>),
+    Socket(Local),
+}
+
+impl Origin {
+    fn tell(self, request: &mut http::Request<Incoming>) {
+        let extensions = request.extensions_mut();
+        match self {
+            Self::Port(peer, tls) => {
+                extensions.insert(peer);
+                if let Some(tls) = tls {
+                    extensions.insert(tls);
+                }
+            }
+            Self::Socket(local) => _ = extensions.insert(local),
+        }
+    }
+}
+
 /// Answers on a connection that the door has handed on.
 async fn take_over(
     stream: Stream,
     peer: Peer,
     router: Router,
     ending: CancellationToken,
-    place: &Arc<Connection>,
-    answers: &Arc<Room>,
+    place: Arc<Connection>,
+    answers: Arc<Room>,
 ) {
     let refused = |error: io::Error| {
         tracing::warn!(%error, "a connection could not be taken over");
@@ -143,12 +203,16 @@ async fn take_over(
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "small answers may be late");
                 }
-                talk(stream, peer, None, router, ending, place, answers).await;
+                let origin = Origin::Port(peer, None);
+                talk(stream, origin, router, ending, place, answers).await;
             }
             Err(error) => refused(error),
         },
         Stream::Secure(stream) => match stream.attach() {
-            Ok(stream) => talk(stream, peer, Some(OverTls), router, ending, place, answers).await,
+            Ok(stream) => {
+                let origin = Origin::Port(peer, Some(OverTls));
+                talk(stream, origin, router, ending, place, answers).await;
+            }
             Err(error) => refused(error),
         },
     }
@@ -158,12 +222,11 @@ async fn take_over(
 /// is under way then.
 async fn talk<S>(
     stream: S,
-    peer: Peer,
-    tls: Option<OverTls>,
+    origin: Origin,
     router: Router,
     ending: CancellationToken,
-    place: &Arc<Connection>,
-    answers: &Arc<Room>,
+    place: Arc<Connection>,
+    answers: Arc<Room>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -181,10 +244,7 @@ async fn talk<S>(
     let service = TowerToHyperService::new(router);
     let service = service_fn(|mut request: http::Request<Incoming>| {
         begun.store(true, Ordering::Relaxed);
-        request.extensions_mut().insert(peer);
-        if let Some(tls) = tls {
-            request.extensions_mut().insert(tls);
-        }
+        origin.tell(&mut request);
         let hands_out = hands_out(request.uri().path());
         let is_refused = hands_out && answers.is_full();
         let watched = place.request().filter(|_| !is_refused).map(|begun| {

@@ -1,4 +1,4 @@
-//! The project's own chores: test, attack, release, bench, differential, tidy.
+//! The project's own chores: test, attack, release, bench, differential, tidy, supply, sbom.
 //!
 //! `cargo xtask test` is the one test command: it prepares what the tests need, runs every check,
 //! and says plainly what it could not run.
@@ -7,8 +7,11 @@
 mod bench;
 #[cfg(feature = "differential")]
 mod differential;
+mod packages;
+mod sbom;
 mod sdks;
 mod services;
+mod supply;
 mod test;
 mod tidy;
 #[cfg(any(feature = "bench", feature = "differential"))]
@@ -27,6 +30,8 @@ Commands:
   attack [FILTER] run every attack of the tests against a release binary, with the contract's bounds
   release         build the binary without the names of this machine's folders in it
   tidy            check what the compiler cannot: structure, sizes, words
+  supply          check the licences, sources and versions of dependencies against deny.toml
+  sbom [FILE]     write what the binary is made of, as CycloneDX (JSON)
   bench           measure, and write docs/performance.md
   differential    run the same workflows on a real Conductor server and compare (--help)
 ";
@@ -38,6 +43,8 @@ fn main() -> ExitCode {
         Some("attack") => test::build_and_attack(&arguments[1..]),
         Some("release") => test::build_release(),
         Some("tidy") => tidy::run(),
+        Some("supply") => supply::run(),
+        Some("sbom") => sbom::run(&arguments[1..]),
         Some("bench") => test::build_and_bench(),
         Some("differential") => test::build_and_compare(&arguments[1..]),
         #[cfg(feature = "differential")]

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 
-use crate::{root, say, sdks, services, tidy};
+use crate::{root, say, sdks, services, supply, tidy};
 
 /// Runs every check; with a filter only the tests whose names hold it.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
@@ -17,6 +17,8 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         step("format", cargo().args(["fmt", "--all", "--check"]))?;
         say("── tidy");
         tidy::run()?;
+        say("── supply");
+        supply::run()?;
     }
     // The tests drive the real binary: it is built once, with what the tests build.
     let mut tests = cargo();

@@ -21,7 +21,9 @@ fn when(clock: &Clock, line: &Value) -> Markup {
 /// A change in few words; `None` for other lines.
 pub(super) fn change(cx: &Context<'_>, it: &Value) -> Option<Markup> {
     let line = line(it);
-    let act = said(&line, "act").filter(|act| !matches!(*act, "login" | "outcome"))?;
+    let act = said(&line, "act").filter(|act| {
+        !matches!(*act, "login" | "logout" | "logout everywhere" | "password" | "outcome")
+    })?;
     (text(&line, "outcome") != "refused").then(|| {
         html! {
             (when(&cx.clock, &line)) " " (act) " "

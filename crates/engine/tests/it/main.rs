@@ -11,6 +11,7 @@ mod flows;
 mod house;
 mod monitors;
 mod outcomes;
+mod people;
 mod promised;
 mod quarantine;
 mod spans;

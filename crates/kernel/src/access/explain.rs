@@ -1,9 +1,11 @@
 //! Which role or grant of somebody decides: for people who ask, not for requests.
 
-use super::Principal;
+use std::fmt;
+
 use super::grant::{Grant, Selector, Tag};
 use super::permission::{Permission, Permissions};
 use super::role::Role;
+use super::{Held, Principal};
 
 /// Something that a permission may be asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,24 +32,58 @@ pub enum Thing {
 
 /// What allows something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Granting<'a> {
+pub enum Means<'a> {
     /// A role on everything.
     Role(Role),
     /// A role on some things.
     Grant(&'a Grant),
 }
 
-impl Principal {
-    /// What gives a permission on a thing: the first role on everything, else the first grant;
-    /// `None` if nothing does.
-    pub fn granting(&self, permission: Permission, thing: &Thing) -> Option<Granting<'_>> {
+/// What allows something, and by which group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Granting<'a> {
+    /// What it is.
+    pub means: Means<'a>,
+    /// The name of the group that has it; `None` if the principal has it itself.
+    pub group: Option<&'a str>,
+}
+
+impl Held {
+    fn granting(&self, permission: Permission, thing: &Thing) -> Option<Means<'_>> {
         let needed = Permissions::of(&[permission]);
         let role = self.roles.iter().find(|role| role.permissions().meets(needed));
-        role.map(|role| Granting::Role(*role)).or_else(|| {
+        role.map(|role| Means::Role(*role)).or_else(|| {
             let mut grants = self.grants.iter();
             let grant = grants.find(|it| it.permissions().meets(needed) && fits(&it.on, thing));
-            grant.map(Granting::Grant)
+            grant.map(Means::Grant)
         })
+    }
+}
+
+impl Principal {
+    /// Everything that gives a permission on a thing: what the principal has itself, then what each of
+    /// its groups has; of each the first role on everything, else the first grant.
+    pub fn granting(&self, permission: Permission, thing: &Thing) -> Vec<Granting<'_>> {
+        let own = self.own.granting(permission, thing);
+        let own = own.map(|means| Granting { means, group: None });
+        let by_groups = self.groups.iter().filter_map(|group| {
+            let means = group.held.granting(permission, thing)?;
+            Some(Granting { means, group: Some(&group.name) })
+        });
+        own.into_iter().chain(by_groups).collect()
+    }
+}
+
+impl fmt::Display for Granting<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.means {
+            Means::Role(role) => write!(f, "{role} on everything")?,
+            Means::Grant(grant) => write!(f, "{grant}")?,
+        }
+        match self.group {
+            Some(group) => write!(f, ", by the group '{group}'"),
+            None => Ok(()),
+        }
     }
 }
 

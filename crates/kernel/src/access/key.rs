@@ -18,6 +18,11 @@ const CHECK: usize = 8;
 const HASHED: usize = PREFIX.len() + ID + 1 + SECRET;
 const LENGTH: usize = HASHED + 1 + CHECK;
 
+/// Whether a text has the form of an id.
+pub(super) fn is_id(text: &str) -> bool {
+    text.len() == ID && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// The text of a key, as its holder has it.
 #[derive(Clone, Copy)]
 pub struct KeyText<'a> {

@@ -8,6 +8,7 @@ mod explain;
 mod grant;
 mod index;
 mod key;
+mod name;
 mod permission;
 mod resource;
 mod role;
@@ -18,9 +19,10 @@ use index::Index;
 use serde::{Deserialize, Serialize};
 
 pub use chain::{ChainCheck, FIRST, chained};
-pub use explain::{Granting, Thing};
+pub use explain::{Granting, Means, Thing};
 pub use grant::{BadSelector, DomainPattern, Grant, Pattern, Selector, Tag};
 pub use key::{KeyHash, KeyText};
+pub use name::check_name;
 pub use permission::{Need, Permission, Permissions, Resources};
 pub use resource::Resource;
 pub use role::{Role, UnknownRole};
@@ -37,19 +39,53 @@ pub enum Mode {
     On,
 }
 
-/// Somebody who has proved who they are, and what they may do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Principal {
-    /// Names the principal for good: `key:4f1d0c8a2b6e`.
-    pub id: Arc<str>,
-    /// What people call it.
-    pub name: Arc<str>,
-    /// The roles that it has on everything.
+/// Roles on everything and grants on some things, compiled for decisions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// The roles that hold on everything.
     pub roles: Vec<Role>,
-    /// The roles that it has on some things.
+    /// The roles that hold on some things.
     pub grants: Vec<Grant>,
     permissions: Permissions,
     index: Index,
+}
+
+impl Held {
+    /// Compiles them.
+    pub fn new(roles: Vec<Role>, grants: Vec<Grant>) -> Self {
+        let permissions =
+            roles.iter().fold(Permissions::NONE, |all, role| all | role.permissions());
+        let index = Index::new(&grants);
+        Self { roles, grants, permissions, index }
+    }
+
+    /// Whether one of the roles has the permission, on everything.
+    pub fn may(&self, permission: Permission) -> bool {
+        self.permissions.has(permission)
+    }
+}
+
+/// A group of users, as far as decisions need it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// What people call it.
+    pub name: Arc<str>,
+    /// What each of its members has.
+    pub held: Held,
+}
+
+/// Somebody who has proved who they are, and what they may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Principal {
+    /// Names the principal for good: `key:4f1d0c8a2b6e`, `user:0b6e4f1d0c8a`.
+    pub id: Arc<str>,
+    /// What people call it.
+    pub name: Arc<str>,
+    /// Differs from the one before when everything that was opened for the principal has ended, as with
+    /// a new password.
+    pub generation: u64,
+    own: Arc<Held>,
+    groups: Vec<Arc<Group>>,
 }
 
 impl Principal {
@@ -60,30 +96,58 @@ impl Principal {
 
     /// A principal with roles on everything, and with others on some things.
     pub fn with_grants(id: Arc<str>, name: Arc<str>, roles: Vec<Role>, grants: Vec<Grant>) -> Self {
-        let permissions =
-            roles.iter().fold(Permissions::NONE, |all, role| all | role.permissions());
-        let index = Index::new(&grants);
-        Self { id, name, roles, grants, permissions, index }
+        Self::in_groups(id, name, 0, Arc::new(Held::new(roles, grants)), Vec::new())
+    }
+
+    /// A principal that has what it was granted itself, and what its groups were.
+    pub fn in_groups(
+        id: Arc<str>,
+        name: Arc<str>,
+        generation: u64,
+        own: Arc<Held>,
+        groups: Vec<Arc<Group>>,
+    ) -> Self {
+        Self { id, name, generation, own, groups }
+    }
+
+    fn all_held(&self) -> impl Iterator<Item = &Held> {
+        std::iter::once(&*self.own).chain(self.groups.iter().map(|group| &group.held))
+    }
+
+    /// Its groups.
+    pub fn groups(&self) -> &[Arc<Group>] {
+        &self.groups
+    }
+
+    /// The roles that it has on everything, its groups' among them; one may come several times.
+    pub fn roles(&self) -> impl Iterator<Item = Role> {
+        self.all_held().flat_map(|held| held.roles.iter().copied())
+    }
+
+    /// The roles that it has on some things, its groups' among them.
+    pub fn grants(&self) -> impl Iterator<Item = &Grant> {
+        self.all_held().flat_map(|held| &held.grants)
     }
 
     /// Whether one of its roles has the permission, on everything.
     pub fn may(&self, permission: Permission) -> bool {
-        self.permissions.has(permission)
+        self.all_held().any(|held| held.may(permission))
     }
 
     /// Whether it has one of the permissions on everything.
     pub fn may_all(&self, needed: Permissions) -> bool {
-        self.permissions.meets(needed)
+        self.all_held().any(|held| held.permissions.meets(needed))
     }
 
     /// Whether it has one of the permissions on a task hub.
     pub fn covers_hub(&self, needed: Permissions, hub: &str) -> bool {
-        self.may_all(needed) || self.index.covers_hub(needed, hub)
+        self.may_all(needed) || self.all_held().any(|held| held.index.covers_hub(needed, hub))
     }
 
     /// Whether it has one of the permissions on tasks of a type, in a domain.
     pub fn covers_task(&self, needed: Permissions, task_type: &str, domain: Option<&str>) -> bool {
-        self.may_all(needed) || self.index.covers_task(needed, task_type, domain)
+        self.may_all(needed)
+            || self.all_held().any(|held| held.index.covers_task(needed, task_type, domain))
     }
 
     /// Whether it has one of the permissions on a workflow definition and its runs.
@@ -93,7 +157,12 @@ impl Principal {
         name: &str,
         has_tag: impl Fn(&Tag) -> bool,
     ) -> bool {
-        self.may_all(needed) || self.index.covers_workflow(needed, name, has_tag)
+        self.may_all(needed)
+            || self.all_held().any(|held| held.index.covers_workflow(needed, name, &has_tag))
+    }
+
+    fn has_any(&self, resource: Resource, needed: Permissions) -> bool {
+        self.all_held().any(|held| held.index.has_any(resource, needed))
     }
 
     /// On which things of a kind it has one of the permissions; not those that it has on everything.
@@ -105,7 +174,7 @@ impl Principal {
         let of_kind = move |grant: &&Grant| {
             grant.on.resource() == resource && grant.permissions().meets(needed)
         };
-        self.grants.iter().filter(of_kind).map(|grant| &grant.on)
+        self.grants().filter(of_kind).map(|grant| &grant.on)
     }
 }
 
@@ -138,7 +207,7 @@ pub fn decide(mode: Mode, need: Need, who: Option<&Principal>) -> Result<Reach, 
         (Need::OneOf(needed), Some(who)) if who.may_all(needed) => Ok(Reach::All),
         (Need::OneOf(_), Some(_)) => Err(Refusal::Forbidden),
         (Need::Within(needed, resources), Some(who)) => {
-            let on_some = |it: &Resource| resources.has(*it) && who.index.has_any(*it, needed);
+            let on_some = |it: &Resource| resources.has(*it) && who.has_any(*it, needed);
             if who.may_all(needed) {
                 Ok(Reach::All)
             } else if Resource::ALL.iter().any(on_some) {

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 use kernel::access::{
-    ChainCheck, FIRST, Grant, Granting, KeyText, Mode, Need, Permission, Permissions, Principal,
-    Reach, Refusal, Resource, Role, Selector, Tag, Thing, chained, decide,
+    ChainCheck, FIRST, Grant, Granting, Group, Held, KeyText, Means, Mode, Need, Permission,
+    Permissions, Principal, Reach, Refusal, Resource, Role, Selector, Tag, Thing, chained, decide,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -297,7 +298,7 @@ proptest! {
         let on: Vec<String> = hubs.iter().flat_map(|hub| on(hub)).collect();
         let role = |on: &str| if on.starts_with("kind") { Role::Viewer } else { Role::Worker };
         let who = narrowed(&on.iter().map(|on| (role(on), on.as_str())).collect::<Vec<_>>());
-        let says = |permission, thing: Thing| who.granting(permission, &thing).is_some();
+        let says = |permission, thing: Thing| !who.granting(permission, &thing).is_empty();
         prop_assert_eq!(says(Permission::Work, Thing::Hub(name.clone())), who.covers_hub(WORK, &name));
         let task = Thing::Task { name: name.clone(), domain: domain.clone() };
         prop_assert_eq!(says(Permission::Work, task), who.covers_task(WORK, &name, domain.as_deref()));
@@ -308,8 +309,49 @@ proptest! {
         }
         prop_assert!(!says(Permission::Work, Thing::Everything));
         let admin = principal(&[Role::Admin]);
-        prop_assert_eq!(admin.granting(Permission::Work, &Thing::Everything), Some(Granting::Role(Role::Admin)));
+        let found = Granting { means: Means::Role(Role::Admin), group: None };
+        prop_assert_eq!(admin.granting(Permission::Work, &Thing::Everything), vec![found]);
     }
+}
+
+/// Whoever is in a group has what it has, on everything and on some things, and it is told by which group.
+#[test]
+fn a_member_has_what_its_groups_have() {
+    let group = |name: &str, roles: &[Role], grants: &[(Role, &str)]| {
+        let grants =
+            grants.iter().map(|(role, on)| Grant::new(*role, selector(on)).expect("a grant"));
+        Arc::new(Group { name: name.into(), held: Held::new(roles.to_vec(), grants.collect()) })
+    };
+    let groups = vec![
+        group("on-call", &[Role::Responder], &[]),
+        group(
+            "sales",
+            &[],
+            &[(Role::Worker, "hub=sales"), (Role::Viewer, "kind=workflow,name=etl-*")],
+        ),
+    ];
+    let own = Arc::new(Held::new(vec![Role::Metrics], Vec::new()));
+    let who = Principal::in_groups("user:1".into(), "ann".into(), 0, own.clone(), groups);
+    assert!(who.may(Permission::Metrics) && who.may(Permission::Respond));
+    assert!(!who.may(Permission::Run) && !who.may_all(WORK));
+    assert!(who.covers_hub(WORK, "sales") && !who.covers_hub(WORK, "hr"));
+    assert!(who.covers_workflow(READ, "etl-orders", |_| false));
+    assert_eq!(who.selectors(WORK, Resource::Hub).count(), 1);
+    let need = Permission::Work.within(&[Resource::Hub]);
+    assert_eq!(decide(Mode::On, need, Some(&who)), Ok(Reach::Some));
+    let says = |permission, thing| {
+        let found = who.granting(permission, &thing).into_iter().map(|it| it.to_string());
+        found.collect::<Vec<_>>().join("; ")
+    };
+    assert_eq!(says(Permission::Metrics, Thing::Everything), "metrics on everything");
+    let responds = says(Permission::Respond, Thing::Everything);
+    assert_eq!(responds, "responder on everything, by the group 'on-call'");
+    let attends = says(Permission::Work, Thing::Hub("sales".into()));
+    assert_eq!(attends, "worker on hub=sales, by the group 'sales'");
+    // Without the groups nothing of that is left.
+    let alone = Principal::in_groups("user:1".into(), "ann".into(), 0, own, Vec::new());
+    assert!(!alone.may(Permission::Respond) && !alone.covers_hub(WORK, "sales"));
+    assert_eq!(decide(Mode::On, need, Some(&alone)), Err(Refusal::Forbidden));
 }
 
 /// Whether a name fits a pattern, said in the plainest way.

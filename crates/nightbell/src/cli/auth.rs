@@ -5,25 +5,27 @@ use serde::Deserialize;
 
 use super::client::{Client, understand};
 use super::failure::Failure;
+use super::grant::holder;
 use super::output::Output;
 use super::table::{Cell, Table};
 
 /// What to ask about access control.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Say whether a key may do something, and which grant decides
+    /// Say whether a key or a user may do something, and which grant decides, by which group
     ///
-    /// Exits with 0 if it may, and with 1 if it may not.
+    /// Exits with 0 if so, and with 1 if not.
     #[command(after_help = "\
 Permissions: read, respond, run, edit, name-secrets, write-secrets, work, metrics, audit, admin
 
 Examples:
   nightbell auth explain 4f1d0c8a2b6e metrics
+  nightbell auth explain user:ann respond
   nightbell auth explain 4f1d0c8a2b6e work hub=sales
   nightbell auth explain 4f1d0c8a2b6e work task=load,domain=eu
   nightbell auth explain 4f1d0c8a2b6e run kind=workflow,name=etl-orders")]
     Explain(Explanation),
-    /// List what is weak: settings, keys and triggers that allow more than they must
+    /// List what is weak: settings, keys, users and triggers that allow more than they must
     ///
     /// Exits with 1 if there is a warning; notes are for you to judge.
     Check,
@@ -32,9 +34,9 @@ Examples:
 /// Who, and what about.
 #[derive(Debug, Args)]
 pub(crate) struct Explanation {
-    /// The id of a key
-    #[arg(value_name = "KEYID")]
-    key: String,
+    /// The id of a key, or user:NAME
+    #[arg(value_name = "WHO")]
+    who: String,
     /// The permission
     #[arg(value_name = "PERMISSION")]
     permission: String,
@@ -69,8 +71,15 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
 }
 
 async fn explain(asked: Explanation, client: &Client, output: &Output) -> anyhow::Result<()> {
-    let Explanation { key, permission, on } = asked;
-    let call = client.get(&["access", "explain"]).query("key", key);
+    let Explanation { who, permission, on } = asked;
+    let (kind, who) = match holder(&who) {
+        ("group", name) => {
+            let hint = format!("`nightbell grant list --group {name}` lists what its members have");
+            return Err(Failure::usage("ask about a key or a user").with_hint(hint).into());
+        }
+        found => found,
+    };
+    let call = client.get(&["access", "explain"]).query(kind, who);
     let call = call.query("permission", permission).query_if("on", on);
     let answer = call.send().await?.value()?;
     let explained: Explained = understand("explanation", &answer)?;

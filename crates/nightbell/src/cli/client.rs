@@ -1,15 +1,17 @@
 //! Speaks to the server: builds requests, and turns refusals into failures that say what to do.
 
 use std::fmt::Display;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::failure::{Exit, Failure, Violation};
+use super::login_file::{Given, Login};
 use super::output::clean;
 
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
@@ -23,7 +25,19 @@ pub(super) struct Client {
     http: reqwest::Client,
     /// Ends with `/api`.
     base: Url,
-    token: Option<HeaderValue>,
+    /// The Unix socket to connect to, in place of the host of `base`.
+    socket: Option<PathBuf>,
+    credential: Credential,
+}
+
+/// What proves who we are.
+#[derive(Debug)]
+enum Credential {
+    None,
+    /// A key or a token of the environment.
+    Given(HeaderValue),
+    /// What `nightbell login` has kept; renewed when its token ends.
+    Kept(tokio::sync::Mutex<Login>),
 }
 
 impl Client {
@@ -32,7 +46,9 @@ impl Client {
     /// # Errors
     /// The address is not a URL, or the TLS set-up of this machine is broken.
     pub(super) fn new(flag: Option<&str>) -> anyhow::Result<Self> {
-        let base = api_base(&address(flag))?;
+        let address = address(flag);
+        let socket = socket_of(&address)?;
+        let base = api_base(if socket.is_some() { SOCKET_URL } else { &address })?;
         tasks::http::install_tls_provider();
         let mut builder = reqwest::Client::builder()
             .user_agent(concat!("nightbell/", env!("CARGO_PKG_VERSION")))
@@ -50,8 +66,51 @@ impl Client {
         if is_local(&base) {
             builder = builder.no_proxy();
         }
-        let token = credential()?;
-        Ok(Self { http: builder.build()?, base, token })
+        // At the socket nobody signs in: what was kept is for a port.
+        let login = if socket.is_some() { None } else { Login::load(&base)? };
+        let credential = credential(login)?;
+        if let Some(socket) = &socket {
+            builder = builder.unix_socket(socket.as_path());
+        }
+        Ok(Self { http: builder.build()?, base, socket, credential })
+    }
+
+    /// Whether it speaks through a Unix socket, where nobody signs in.
+    pub(super) fn is_at_socket(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    /// The address of the server, with `/api` at its end.
+    pub(super) fn base(&self) -> &Url {
+        &self.base
+    }
+
+    /// What to prove with who we are; a token that ends is renewed first.
+    async fn proof(&self) -> Result<Option<HeaderValue>, Failure> {
+        let login = match &self.credential {
+            Credential::None => return Ok(None),
+            Credential::Given(value) => return Ok(Some(value.clone())),
+            Credential::Kept(login) => login,
+        };
+        let mut login = login.lock().await;
+        if login.needs_renewal() {
+            let body = json!({ "renewal": login.renewal });
+            let call = self.post(&["access", "renew"]).without_credential().json(&body);
+            // Sends nothing that would have to be renewed.
+            let answer = Box::pin(call.send()).await.map_err(|failure| match failure.exit {
+                Exit::Error => Failure::error(format!("the login of {} has ended", login.user))
+                    .with_hint("sign in again with `nightbell login`"),
+                _ => failure,
+            })?;
+            let given: Given = understand("token", &answer.value()?)?;
+            login.token = given.token;
+            login.expires_at = jiff::Timestamp::now().as_second() + given.expires_in;
+            login.save(&self.base)?;
+        }
+        let mut value = HeaderValue::try_from(&login.token)
+            .map_err(|_| Failure::error("the login that was kept is damaged"))?;
+        value.set_sensitive(true);
+        Ok(Some(value))
     }
 
     /// A call that reads.
@@ -94,7 +153,7 @@ impl Client {
             segments.extend(path);
         }
         let bad = bad.map(|segment| Failure::usage(format!("`{segment}` is not a name or an id")));
-        Call { client: self, method, url, body: None, bad }
+        Call { client: self, method, url, body: None, bad, is_proved: true }
     }
 }
 
@@ -106,9 +165,17 @@ pub(super) struct Call<'a> {
     url: Url,
     body: Option<String>,
     bad: Option<Failure>,
+    is_proved: bool,
 }
 
 impl Call<'_> {
+    /// Does not say who we are: for what proves itself.
+    #[must_use]
+    pub(super) fn without_credential(mut self) -> Self {
+        self.is_proved = false;
+        self
+    }
+
     /// Adds a query parameter.
     #[must_use]
     pub(super) fn query(mut self, name: &str, value: impl Display) -> Self {
@@ -148,14 +215,16 @@ impl Call<'_> {
             return Err(bad);
         }
         let what = format!("{} {}", self.method, self.url.path());
+        let proof = if self.is_proved { self.client.proof().await? } else { None };
         let mut request = self.client.http.request(self.method, self.url);
-        if let Some(token) = &self.client.token {
+        if let Some(token) = proof {
             request = request.header("x-authorization", token);
         }
         if let Some(body) = self.body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }
-        let unreachable = |error| unreachable(&self.client.base, &error);
+        let client = self.client;
+        let unreachable = |error| unreachable(&client.base, client.socket.as_deref(), &error);
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let body = response.bytes().await.map_err(unreachable)?;
@@ -227,10 +296,12 @@ impl Answer {
             // Hints of the server name headers, which the command line sends by itself.
             failure = failure.with_hint(match status {
                 StatusCode::UNAUTHORIZED => {
-                    "set NIGHTBELL_KEY to a key of this server (CONDUCTOR_AUTH_TOKEN to a token); \
-                     an administrator makes one with `nightbell key create NAME --role ROLE`"
+                    "sign in with `nightbell login`, or set NIGHTBELL_KEY to a key of this server \
+                     (CONDUCTOR_AUTH_TOKEN to a token); an administrator makes one with \
+                     `nightbell key create NAME --role ROLE`"
                 }
-                _ => "use a key with a role that allows it; `nightbell key list` shows the roles of each",
+                _ => "use a key, or sign in as a user, with a role that allows it; `nightbell grant list` \
+                      shows who has which",
             });
         }
         failure
@@ -264,7 +335,7 @@ struct Refusal {
     validation_errors: Vec<Violation>,
 }
 
-fn unreachable(base: &Url, error: &reqwest::Error) -> Failure {
+fn unreachable(base: &Url, socket: Option<&Path>, error: &reqwest::Error) -> Failure {
     let mut root: &dyn std::error::Error = error;
     while let Some(source) = root.source() {
         root = source;
@@ -272,6 +343,12 @@ fn unreachable(base: &Url, error: &reqwest::Error) -> Failure {
     // What the library says of certificates names neither the setting nor the remedy.
     if let Some(failure) = distrusted(base, &root.to_string()) {
         return failure;
+    }
+    if let Some(socket) = socket {
+        let message = format!("cannot reach the server at the socket {}: {root}", socket.display());
+        return Failure::new(Exit::Unreachable, message).with_hint(
+            "it takes the server's own user or root, and a server with `socket` set to this path",
+        );
     }
     let why = if error.is_timeout() { "it does not answer".to_owned() } else { root.to_string() };
     Failure::new(Exit::Unreachable, format!("cannot reach the server at {base}: {why}"))
@@ -303,8 +380,8 @@ fn variable(name: &str) -> Option<String> {
     crate::config::process_env(name).filter(|value| !value.is_empty())
 }
 
-/// What proves who we are: a key, or a token; the key counts if both are set.
-fn credential() -> Result<Option<HeaderValue>, Failure> {
+/// What proves who we are: a key, or a token, or a login; the first of these counts.
+fn credential(login: Option<Login>) -> Result<Credential, Failure> {
     for name in ["NIGHTBELL_KEY", "CONDUCTOR_AUTH_TOKEN"] {
         let Some(text) = variable(name) else { continue };
         let value = HeaderValue::try_from(text.trim());
@@ -312,9 +389,9 @@ fn credential() -> Result<Option<HeaderValue>, Failure> {
         let mut value =
             value.map_err(|_| Failure::usage(format!("{name} is neither a key nor a token")))?;
         value.set_sensitive(true);
-        return Ok(Some(value));
+        return Ok(Credential::Given(value));
     }
-    Ok(None)
+    Ok(login.map_or(Credential::None, |it| Credential::Kept(tokio::sync::Mutex::new(it))))
 }
 
 /// The file with the authorities that sign the server's certificate.
@@ -356,6 +433,21 @@ fn file_of(name: &str) -> Result<Option<(String, Vec<u8>)>, Failure> {
     }
 }
 
+/// What is asked for at a socket; a name of this machine.
+const SOCKET_URL: &str = "http://localhost";
+
+/// The path of `unix:PATH`; `None` for another address.
+fn socket_of(address: &str) -> Result<Option<PathBuf>, Failure> {
+    let Some(path) = address.strip_prefix("unix:") else { return Ok(None) };
+    // As in unix:///run/…, too.
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if !path.starts_with('/') {
+        return Err(Failure::usage(format!("`{address}` does not name a socket"))
+            .with_hint("write unix: and a whole path, as in unix:/run/nightbell/nightbell.sock"));
+    }
+    Ok(Some(PathBuf::from(path)))
+}
+
 fn address(flag: Option<&str>) -> String {
     flag.map(str::to_owned)
         .or_else(|| variable("NIGHTBELL_URL"))
@@ -367,7 +459,7 @@ fn address(flag: Option<&str>) -> String {
 fn api_base(text: &str) -> Result<Url, Failure> {
     let wrong = |why: String| {
         Failure::usage(format!("`{text}` is not the address of a server: {why}"))
-            .with_hint("write it like http://127.0.0.1:8080")
+            .with_hint("write it like http://127.0.0.1:8080, or unix:/PATH for a socket")
     };
     let mut url = Url::parse(text).map_err(|error| wrong(error.to_string()))?;
     if !matches!(url.scheme(), "http" | "https") {

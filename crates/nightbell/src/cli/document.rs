@@ -101,8 +101,16 @@ impl Removal {
     /// # Errors
     /// The answer is no, or there is nobody to ask.
     pub(super) fn confirmed(&self, what: &str) -> anyhow::Result<&[String]> {
+        self.confirmed_to("delete", what)
+    }
+
+    /// The same for another action.
+    ///
+    /// # Errors
+    /// The answer is no, or there is nobody to ask.
+    pub(super) fn confirmed_to(&self, action: &str, what: &str) -> anyhow::Result<&[String]> {
         let labels: Vec<_> = self.names.iter().map(|name| format!("{what} {name}")).collect();
-        confirm("delete", &labels, self.yes)?;
+        confirm(action, &labels, self.yes)?;
         Ok(&self.names)
     }
 

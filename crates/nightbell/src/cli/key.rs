@@ -35,6 +35,7 @@ Examples:
   nightbell key create ann --role responder --role runner
   nightbell key create deploy --role editor --expires 90d -o json
   nightbell key create sales --role worker --on hub=sales --on 'task=load*'
+  nightbell key create laptop --user ann --expires 30d
 
 Selectors of --on narrow the roles; without one, they hold on everything:
   hub=NAME                   a task hub
@@ -63,11 +64,14 @@ pub(crate) struct Create {
     #[arg(value_name = "NAME")]
     name: String,
     /// What it may do; repeat it for several
-    #[arg(long = "role", value_name = "ROLE", required = true)]
+    #[arg(long = "role", value_name = "ROLE", required_unless_present = "user")]
     roles: Vec<String>,
     /// On what: a selector such as hub=sales; repeat it for several. On everything without it
     #[arg(long = "on", value_name = "SELECTOR")]
     on: Vec<String>,
+    /// For a user: the key has what the user has at each moment, and counts while the user does
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["roles", "on"])]
+    user: Option<String>,
     /// When it ends by itself: after a time such as 90d
     #[arg(long, value_name = "DURATION")]
     expires: Option<String>,
@@ -93,6 +97,7 @@ struct Shown {
     name: String,
     roles: Vec<String>,
     grants: Vec<Granted>,
+    user: Option<String>,
     status: String,
     created_at: Moment,
     created_by: String,
@@ -111,6 +116,9 @@ struct Granted {
 impl Shown {
     /// What it holds, in words.
     fn rights(&self) -> String {
+        if let Some(user) = &self.user {
+            return format!("as {user}");
+        }
         let narrowed = self.grants.iter().map(|it| format!("{} on {}", it.role, it.on));
         self.roles.iter().cloned().chain(narrowed).collect::<Vec<_>>().join(", ")
     }
@@ -127,6 +135,9 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
 
 async fn create(wanted: &Create, client: &Client, output: &Output) -> anyhow::Result<()> {
     let mut body = json!({ "name": wanted.name, "roles": wanted.roles, "on": wanted.on });
+    if let Some(user) = &wanted.user {
+        body["user"] = user.as_str().into();
+    }
     if let Some(expires) = &wanted.expires {
         let length = span(expires)?;
         let end = Timestamp::now().checked_add(length);

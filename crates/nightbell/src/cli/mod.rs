@@ -13,15 +13,19 @@ mod document;
 mod event;
 mod failure;
 mod grant;
+mod group;
 mod incident;
 mod input;
 mod key;
+mod login;
+mod login_file;
 mod moment;
 mod monitor;
 pub(crate) mod offline;
 mod orchestration;
 mod output;
 mod project;
+mod prompt;
 mod queue;
 mod receiver;
 mod role;
@@ -38,6 +42,7 @@ mod table;
 mod task;
 mod test;
 mod trigger;
+mod user;
 mod webhook;
 mod worker;
 mod workflow;
@@ -64,9 +69,10 @@ First steps:
   nightbell run why ID                            why it does not go on
 
 Environment:
-  NIGHTBELL_URL          the server, http://127.0.0.1:8080 by default
+  NIGHTBELL_URL          the server, http://127.0.0.1:8080 by default; unix:/PATH for its socket
   CONDUCTOR_SERVER_URL   used if NIGHTBELL_URL is not set
-  NIGHTBELL_KEY          the key to use, if the server asks for one (`auth = \"on\"`)
+  NIGHTBELL_KEY          the key to use, if the server asks for one (`auth = \"on\"`); without it,
+                         what `nightbell login` has kept for this server
   NIGHTBELL_CA_FILE      authorities (PEM) to trust for https, in place of the system's
   NIGHTBELL_CLIENT_CERT  certificate and key (PEM) to show, if the server asks for one
   NO_COLOR               no colours, whatever the value
@@ -218,7 +224,26 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
     /// Keys: who may use the server, and for what
     #[command(subcommand)]
     Key(key::Verb),
-    /// Grants: what keys may do, and on what
+    /// Users: people who sign in with a name and a password
+    #[command(subcommand)]
+    User(user::Verb),
+    /// Groups: users who are granted things together
+    #[command(subcommand)]
+    Group(group::Verb),
+    /// Sign in as a user; commands use it where `NIGHTBELL_KEY` is not set
+    ///
+    /// Asks for the password, or reads it as a line of standard input. A token is kept for this server
+    /// alone, in a file below ~/.config/nightbell/logins that only you may read (`NIGHTBELL_LOGIN_DIR` says
+    /// another folder), and renewed by the commands. It ends after 12 hours without use, after 7 days, with
+    /// `nightbell logout`, and when the server stops.
+    #[command(after_help = "\
+Examples:
+  nightbell login --user ann
+  pass show nightbell | nightbell login --user ann --url https://bell.example.com")]
+    Login(login::In),
+    /// Sign out: end the session of `nightbell login`
+    Logout(login::Out),
+    /// Grants: what keys, users and groups may do, and on what
     #[command(subcommand)]
     Grant(grant::Verb),
     /// Why somebody may do something, and what is weak about who may do what
@@ -314,6 +339,10 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Apply(arguments) => project::apply(arguments, &client, &output).await,
             ClientCommand::Audit(verb) => audit::run(verb, &client, &output).await,
             ClientCommand::Key(verb) => key::run(verb, &client, &output).await,
+            ClientCommand::User(verb) => user::run(verb, &client, &output).await,
+            ClientCommand::Group(verb) => group::run(verb, &client, &output).await,
+            ClientCommand::Login(arguments) => login::login(arguments, &client, &output).await,
+            ClientCommand::Logout(arguments) => login::logout(arguments, &client, &output).await,
             ClientCommand::Grant(verb) => grant::run(verb, &client, &output).await,
             ClientCommand::Auth(verb) => auth::run(verb, &client, &output).await,
             ClientCommand::Role(verb) => role::run(verb, &client, &output).await,

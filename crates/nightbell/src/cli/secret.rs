@@ -3,10 +3,9 @@
 //! A value is never an argument, which everybody on the machine could see: it comes from standard
 //! input, from a file, or is asked for without being echoed.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, IsTerminal as _, Read as _};
 
 use clap::{Args, Subcommand};
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -14,6 +13,7 @@ use super::client::{Client, understand};
 use super::document::Removal;
 use super::failure::{Exit, Failure};
 use super::output::Output;
+use super::prompt;
 use super::table::Table;
 
 /// What to do with secrets.
@@ -130,7 +130,9 @@ fn value_of(put: &Put) -> anyhow::Result<String> {
             text = std::fs::read_to_string(file)
                 .map_err(|error| Failure::error(format!("cannot read {file}: {error}")))?;
         }
-        None if io::stdin().is_terminal() => text = asked(&put.name)?,
+        None if io::stdin().is_terminal() => {
+            text.push_str(&prompt::silent(&format!("Value of {}", put.name))?);
+        }
         None => {
             return Err(Failure::usage("there is nobody to ask for the value")
                 .with_hint("write `-f -` to read it from standard input, or `-f FILE`")
@@ -144,22 +146,4 @@ fn value_of(put: &Put) -> anyhow::Result<String> {
         return Err(Failure::usage("the value is empty").into());
     }
     Ok(value.to_owned())
-}
-
-/// Asks for a value at the terminal, which does not show what is typed.
-fn asked(name: &str) -> anyhow::Result<String> {
-    let stdin = io::stdin();
-    let mut stderr = io::stderr();
-    write!(stderr, "Value of {name} (not shown): ")?;
-    stderr.flush()?;
-    let before = tcgetattr(&stdin)?;
-    let mut silent = before.clone();
-    silent.local_modes.remove(LocalModes::ECHO);
-    tcsetattr(&stdin, OptionalActions::Flush, &silent)?;
-    let mut line = String::new();
-    let read = stdin.lock().read_line(&mut line);
-    tcsetattr(&stdin, OptionalActions::Flush, &before)?;
-    writeln!(stderr)?;
-    read?;
-    Ok(line)
 }

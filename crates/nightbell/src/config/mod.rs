@@ -182,6 +182,12 @@ settings! {
     /// refused, those of health checks as well. `off` lets everybody connect.
     tls_client_ca: Option<PathBuf> = ["off"];
 
+    /// Unix socket of the local administrator: there the server's own user and root need no key.
+    ///
+    /// The file has mode 600, and who connects is asked of the system. The command line uses it with
+    /// `NIGHTBELL_URL=unix:/PATH`. `off` for none.
+    socket: Option<PathBuf> = ["off"];
+
     /// Access control: `on`, `offered` (credentials count if they are sent) or `open` (nobody is asked).
     ///
     /// `auto` is `open` while only this machine can connect. A server that listens beyond it does not

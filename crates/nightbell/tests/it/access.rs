@@ -1,9 +1,10 @@
 //! Access control of the real binary: how the first administrator comes in, what keys are worth, and
 //! that SDKs work with one.
 
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -177,6 +178,114 @@ async fn from_the_first_start_to_a_revoked_key() {
 
 fn mode(file: &Path) -> u32 {
     std::fs::metadata(file).expect("a file").permissions().mode() & 0o777
+}
+
+/// Runs the command line with these variables and lines on standard input; answers the exit code and what
+/// it says.
+async fn says(
+    variables: &[(&str, &str)],
+    input: &str,
+    arguments: &[&str],
+) -> (Option<i32>, String) {
+    let mut command = Command::new(binary());
+    command.args(arguments).env_remove("NIGHTBELL_KEY").env_remove("CONDUCTOR_AUTH_TOKEN");
+    command.envs(variables.iter().copied());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let input = input.to_owned();
+    let ran = tokio::task::spawn_blocking(move || {
+        let mut running = command.spawn()?;
+        let mut stdin = running.stdin.take().expect("a pipe");
+        // A command that reads nothing may have ended already.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        running.wait_with_output()
+    });
+    let output = ran.await.expect("the thread ends").expect("the binary runs");
+    let text = [output.stdout, output.stderr].map(|it| String::from_utf8_lossy(&it).into_owned());
+    (output.status.code(), text.concat())
+}
+
+/// A lost administrator's key is no disaster: the server's user makes users at the socket, and these sign
+/// in at the port.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_socket_needs_no_key_and_users_sign_in_at_the_command_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = |it: &str| folder.path().join(it).to_str().expect("a name of text").to_owned();
+    let (socket, bootstrap, logins) = (name("s"), name("bootstrap"), name("logins"));
+    let variables = [
+        ("NIGHTBELL_AUTH", "on"),
+        ("NIGHTBELL_SOCKET", &*socket),
+        ("NIGHTBELL_BOOTSTRAP_KEY_FILE", &bootstrap),
+    ];
+    let mut live = Live::start_as("serve", &[], &variables).await;
+    assert_eq!(mode(Path::new(&socket)), 0o600);
+    let (at_socket, at_port) = (format!("unix:{socket}"), live.url(""));
+    let local = [("NIGHTBELL_URL", &*at_socket), ("NIGHTBELL_LOGIN_DIR", &logins)];
+    let ann = [("NIGHTBELL_URL", &*at_port), ("NIGHTBELL_LOGIN_DIR", &logins)];
+    let fine = async |variables: &[(&str, &str)], input: &str, arguments: &[&str]| {
+        let (code, said) = says(variables, input, arguments).await;
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+        said
+    };
+    fine(&local, "", &["group", "create", "on-call", "--role", "responder"]).await;
+    let create = ["user", "create", "ann", "--group", "on-call"];
+    let (code, said) = says(&local, "", &create).await;
+    assert_eq!(code, Some(2), "{said}");
+    fine(&local, "correct horse battery\n", &create).await;
+    let (code, said) = says(&local, "", &["login", "--user", "ann"]).await;
+    assert_eq!(code, Some(2), "{said}");
+
+    let (code, said) = says(&ann, "", &["workflow", "list"]).await;
+    assert!(code == Some(1) && said.contains("nightbell login"), "{said}");
+    let (code, said) = says(&ann, "wrong horse battery\n", &["login", "--user", "ann"]).await;
+    assert!(code == Some(1) && said.contains("do not belong together"), "{said}");
+    fine(&ann, "correct horse battery\n", &["login", "--user", "ann"]).await;
+    let kept: Vec<_> = std::fs::read_dir(&logins).expect("a folder").flatten().collect();
+    let file = kept.first().expect("a file").path();
+    assert_eq!((kept.len(), mode(&file), mode(Path::new(&logins))), (1, 0o600, 0o700));
+    fine(&ann, "", &["workflow", "list"]).await;
+    let (code, said) = says(&ann, "", &["user", "list"]).await;
+    assert!(code == Some(1) && said.contains("permission admin"), "{said}");
+    // A token that is about to end is renewed.
+    let former = std::fs::read_to_string(&file).expect("it is there");
+    let mut login: Value = serde_json::from_str(&former).expect("JSON");
+    login["expiresAt"] = 0.into();
+    std::fs::write(&file, login.to_string()).expect("it can be written");
+    fine(&ann, "", &["workflow", "list"]).await;
+    let renewed: Value = serde_json::from_slice(&std::fs::read(&file).expect("it")).expect("JSON");
+    assert!(renewed["expiresAt"].as_i64() > Some(0) && mode(&file) == 0o600, "{renewed}");
+    // What others could read is not used.
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644)).expect("it is ours");
+    let (code, said) = says(&ann, "", &["workflow", "list"]).await;
+    assert!(code == Some(1) && said.contains("chmod 600"), "{said}");
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).expect("it is ours");
+
+    let said = fine(&local, "", &["auth", "explain", "user:ann", "respond"]).await;
+    assert!(said.contains("by the group 'on-call'"), "{said}");
+    fine(&local, "", &["group", "remove", "on-call", "ann"]).await;
+    let (code, said) = says(&local, "", &["auth", "explain", "user:ann", "respond"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    let (code, said) = says(&ann, "", &["workflow", "list"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    fine(&local, "", &["grant", "add", "user:ann", "--role", "viewer"]).await;
+    fine(&ann, "", &["workflow", "list"]).await;
+    let passwords = "correct horse battery\nanother horse battery\n";
+    fine(&ann, passwords, &["user", "passwd"]).await;
+    let (code, said) = says(&ann, "", &["workflow", "list"]).await;
+    assert_eq!(code, Some(1), "{said}");
+    fine(&ann, "another horse battery\n", &["login", "--user", "ANN"]).await;
+    fine(&ann, "", &["logout", "--everywhere"]).await;
+    assert!(!file.exists());
+    fine(&local, "", &["user", "delete", "ann", "--yes"]).await;
+    let listed = fine(&local, "", &["audit", "export"]).await;
+    for words in
+        ["POST /api/access/users user ann", r#"\"address\":\"socket\""#, "logout everywhere"]
+    {
+        assert!(listed.contains(words), "{words}: {listed}");
+    }
+    assert!(!listed.contains("horse battery") && !live.log_text().contains("horse battery"));
+    live.stop().await;
+    assert!(!Path::new(&socket).exists(), "the socket goes with the server");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use super::Actor;
 use crate::guard::Peer;
+use crate::local::Local;
 use crate::problem::Problem;
 
 /// What is written down before it is done.
@@ -44,7 +45,10 @@ pub(super) fn entry(path: Option<&str>, request: &Request, actor: &Actor) -> Aud
     AuditEntry {
         who: actor.principal().map_or("anonymous", |who| &*who.id).to_owned(),
         name: actor.principal().map_or("anonymous", |who| &*who.name).to_owned(),
-        address: address(request.extensions().get().copied()),
+        address: match request.extensions().get::<Local>() {
+            Some(_) => "socket".to_owned(),
+            None => address(request.extensions().get().copied()),
+        },
         act,
         object: request.uri().path().chars().take(PATH_MAX).collect(),
         ..AuditEntry::default()
@@ -80,6 +84,10 @@ pub(super) async fn begin(engine: &Engine, mut entry: AuditEntry) -> Result<Begu
     }
 }
 
+/// In an answer: what was made or changed, if the path does not say it. The ledger names it.
+#[derive(Clone, Debug)]
+pub(crate) struct About(pub(crate) Arc<str>);
+
 /// Something that was written down and is being done.
 pub(super) struct Begun {
     engine: Engine,
@@ -96,6 +104,10 @@ impl Begun {
         let grpc = response.headers().get("grpc-status");
         let is_ok = status.is_success() && grpc.is_none_or(|status| status == "0");
         entry.object = std::mem::replace(&mut entry.act, "outcome".to_owned());
+        if let Some(About(what)) = response.extensions().get() {
+            entry.object.push(' ');
+            entry.object.extend(what.chars().take(PATH_MAX));
+        }
         if is_ok { "ok" } else { "failed" }.clone_into(&mut entry.outcome);
         entry.status = Some(status.as_u16());
         entry.of = Some(number);

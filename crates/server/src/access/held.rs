@@ -7,35 +7,44 @@ use std::task::{Context, Poll};
 use axum::body::{Body, Bytes, HttpBody};
 use engine::{Engine, Proved};
 use hyper::body::{Frame, SizeHint};
-use kernel::access::{Permission, Permissions};
+use kernel::access::{Permission, Permissions, Principal};
 
 /// Until when a stream may go on.
 pub(super) struct Lease {
     engine: Engine,
     principal: Arc<str>,
-    /// The task hub that it attends.
-    hub: Arc<str>,
+    generation: u64,
+    /// The task hub that it attends; `None` for one that shows what happens.
+    hub: Option<Arc<str>>,
 }
 
 impl Lease {
-    pub(super) fn new(engine: Engine, principal: Arc<str>, hub: Arc<str>) -> Self {
-        Self { engine, principal, hub }
+    pub(super) fn new(engine: Engine, principal: &Principal, hub: Option<Arc<str>>) -> Self {
+        let Principal { id, generation, .. } = principal;
+        Self { engine, principal: id.clone(), generation: *generation, hub }
     }
 
-    /// Resolves when the key was revoked, has expired, or may not attend the hub any more.
+    /// Resolves when the key was revoked or has expired, the user was disabled, or what the stream needs
+    /// was taken away.
     async fn ended(self) {
         let mut revoked = self.engine.access().revoked();
-        let id = self.principal.strip_prefix("key:").unwrap_or(&self.principal);
         loop {
             let now = self.engine.now();
-            match self.engine.access().principal(id, now) {
-                Proved::Known(who) if who.covers_hub(WORK, &self.hub) => {}
+            match self.engine.access().standing(&self.principal, self.generation, now) {
+                Proved::Known(who) if self.is_allowed(&who) => {}
                 _ => return,
             }
             let changed = tokio::time::timeout(LOOK_AFTER, revoked.changed()).await;
             if matches!(changed, Ok(Err(_))) {
                 return;
             }
+        }
+    }
+
+    fn is_allowed(&self, who: &Principal) -> bool {
+        match &self.hub {
+            Some(hub) => who.covers_hub(WORK, hub),
+            None => who.may(Permission::Read),
         }
     }
 }

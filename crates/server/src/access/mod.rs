@@ -8,6 +8,8 @@ mod anonymous;
 mod audit;
 mod credential;
 mod held;
+pub(crate) mod login;
+mod logins;
 mod routes;
 mod scope;
 pub(crate) mod session;
@@ -24,18 +26,22 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use engine::{ActsOn, AuditEntry, Authored, Engine, Proved};
 use kernel::access::{
-    KeyText, Mode, Need, Permission, Permissions, Principal, Reach, Refusal, decide,
+    KeyText, Mode, Need, Permission, Permissions, Principal, Reach, Refusal, Role, decide,
 };
 
 use crate::guard::{self, Peer};
+use crate::local::Local;
 use crate::problem::Problem;
 use crate::{Api, grpc};
 use anonymous::Anonymous;
 use audit::{Begun, Counted};
+use logins::Logins;
 use session::Sessions;
 use throttle::Throttle;
-use token::{Tokens, Verdict};
+use token::{Subject, Tokens, Verdict};
+use zeroize::Zeroizing;
 
+pub(crate) use audit::About;
 pub(crate) use routes::{PERMISSION, Requirements, Routes};
 pub(crate) use scope::Scope;
 pub(crate) use token::LIFETIME_SECONDS;
@@ -50,9 +56,10 @@ impl Actor {
         self.0.as_deref()
     }
 
-    /// As whom what it starts and writes acts: its id; `None` without access control.
+    /// As whom what it starts and writes acts: its id; `None` for the server itself, which is what
+    /// everybody acts as without access control, and the administrator at the socket with it.
     pub(crate) fn acts_as(&self) -> Option<Arc<str>> {
-        self.principal().map(|it| it.id.clone())
+        self.principal().filter(|it| !is_local(it)).map(|it| it.id.clone())
     }
 
     /// How it is written into records: its name and its id.
@@ -105,6 +112,19 @@ impl Actor {
     }
 }
 
+/// What the id of the administrator at the socket begins with; the user id follows.
+const LOCAL: &str = "local:";
+
+fn local_administrator(Local(uid): Local) -> Arc<Principal> {
+    let name = if uid == 0 { "root".into() } else { format!("uid {uid}").into() };
+    Arc::new(Principal::new(format!("{LOCAL}{uid}").into(), name, vec![Role::Admin]))
+}
+
+/// Whether somebody is known by the socket, and so by no key, session or password.
+fn is_local(who: &Principal) -> bool {
+    who.id.starts_with(LOCAL)
+}
+
 /// Whether whoever wrote a document that acts by itself may do something now. If not, the log says why.
 ///
 /// # Errors
@@ -134,6 +154,17 @@ impl<S: Sync> FromRequestParts<S> for Actor {
     }
 }
 
+/// Where a request comes from, if it came over a connection.
+pub(crate) struct From(pub(crate) Option<Peer>);
+
+impl<S: Sync> FromRequestParts<S> for From {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Infallible> {
+        Ok(Self(parts.extensions.get().copied()))
+    }
+}
+
 /// Put into a request that this process makes of itself for somebody who was admitted already: nothing
 /// from outside can be in the extensions.
 #[derive(Clone, Debug)]
@@ -147,6 +178,7 @@ pub(crate) struct Authorizer {
     sessions: Sessions,
     requirements: Requirements,
     throttle: Throttle,
+    logins: Logins,
     anonymous: Anonymous,
     counted: Counted,
 }
@@ -160,6 +192,7 @@ impl Authorizer {
             sessions: Sessions::default(),
             requirements,
             throttle: Throttle::new(&api.settings.trusted_proxies),
+            logins: Logins::new(&api.settings.trusted_proxies),
             anonymous: Anonymous::default(),
             counted: Counted::default(),
         }
@@ -183,7 +216,53 @@ impl Authorizer {
     ) -> Result<(String, Arc<Principal>), Problem> {
         let key = KeyText::parse(secret.trim()).filter(|key| key.id() == id.trim());
         let principal = self.came_in(key, peer).await?;
-        Ok((self.tokens.sign(&principal.id, self.engine.now()), principal))
+        Ok((self.tokens.sign(&Subject::of(&principal), self.engine.now()), principal))
+    }
+
+    /// A token for a session: it counts while the session does.
+    fn session_token(&self, principal: &Principal, session: &str) -> String {
+        let subject = Subject { session: Some(session.to_owned()), ..Subject::of(principal) };
+        self.tokens.sign(&subject, self.engine.now())
+    }
+
+    /// Who signs in with a name and a password.
+    ///
+    /// # Errors
+    /// 401 if they do not belong together, 429 after too many failures, 503 while too many sign in.
+    async fn known_by_password(
+        &self,
+        name: &str,
+        password: Zeroizing<String>,
+        peer: Option<Peer>,
+    ) -> Result<Arc<Principal>, Problem> {
+        let attempt = match self.logins.begin(name, peer) {
+            Ok(attempt) => attempt,
+            Err(problem) => {
+                self.note_login("anonymous", "anonymous", peer, "refused");
+                return Err(problem);
+            }
+        };
+        match self.engine.access().login(name, password, self.engine.now()).await {
+            Ok(Some(principal)) => {
+                attempt.succeeded();
+                self.note_administrator(&principal, "");
+                self.note_login(&principal.id, &principal.name, peer, "ok");
+                Ok(principal)
+            }
+            Ok(None) => {
+                attempt.failed();
+                self.note_login("anonymous", "anonymous", peer, "refused");
+                let message =
+                    "the name and the password do not belong together, or the user is disabled";
+                Err(Problem::new(StatusCode::UNAUTHORIZED, INVALID, message).with_hint(
+                    "Check them, or ask an administrator for `nightbell user passwd NAME`.",
+                ))
+            }
+            Err(error) => {
+                attempt.not_made();
+                Err(error.into())
+            }
+        }
     }
 
     /// Who holds this key, for a session.
@@ -220,11 +299,20 @@ impl Authorizer {
     }
 
     fn note_login(&self, who: &str, name: &str, peer: Option<Peer>, outcome: &str) {
+        self.note("login", who, name, peer, outcome);
+    }
+
+    fn note_logout(&self, who: &Principal, everywhere: bool, peer: Option<Peer>) {
+        let act = if everywhere { "logout everywhere" } else { "logout" };
+        self.note(act, &who.id, &who.name, peer, "ok");
+    }
+
+    fn note(&self, act: &str, who: &str, name: &str, peer: Option<Peer>, outcome: &str) {
         let entry = AuditEntry {
             who: who.to_owned(),
             name: name.to_owned(),
             address: audit::address(peer),
-            act: "login".to_owned(),
+            act: act.to_owned(),
             outcome: outcome.to_owned(),
             ..AuditEntry::default()
         };
@@ -285,11 +373,18 @@ impl Authorizer {
         }
         let now = self.engine.now();
         Some(match self.tokens.verify(&given, now) {
-            Verdict::Of(id) => match self.engine.access().principal(&id, now) {
-                Proved::Known(principal) => Ok(principal),
-                Proved::Expired => Err(expired("the key of the token has expired")),
-                Proved::Unknown => Err(invalid("the key of the token was revoked")),
-            },
+            Verdict::Of(subject) => {
+                if subject.session.as_ref().is_some_and(|it| !self.sessions.is_open(it)) {
+                    return Some(Err(expired("the session of the token has ended")));
+                }
+                match self.engine.access().standing(&subject.id, subject.generation, now) {
+                    Proved::Known(principal) => Ok(principal),
+                    Proved::Expired => Err(expired("the key of the token has expired")),
+                    Proved::Unknown => {
+                        Err(invalid("the key of the token was revoked, or its user is disabled"))
+                    }
+                }
+            }
             Verdict::Expired => Err(expired("the token has expired")),
             Verdict::Invalid => {
                 Err(invalid("the credentials are no key and no token of this server"))
@@ -300,12 +395,11 @@ impl Authorizer {
     /// Who the session of a request belongs to; `None` without one, or if its key counts no more.
     fn signed_in(&self, request: &Request) -> Option<Result<Arc<Principal>, Problem>> {
         let (method, headers) = (request.method(), request.headers());
-        let id = match session::principal_of(&self.sessions, method, headers) {
-            Ok(id) => id?,
+        let (id, generation) = match session::principal_of(&self.sessions, method, headers) {
+            Ok(found) => found?,
             Err(problem) => return Some(Err(problem)),
         };
-        let id = id.strip_prefix("key:").unwrap_or(&id);
-        match self.engine.access().principal(id, self.engine.now()) {
+        match self.engine.access().standing(&id, generation, self.engine.now()) {
             Proved::Known(principal) => Some(Ok(principal)),
             Proved::Expired | Proved::Unknown => None,
         }
@@ -333,7 +427,8 @@ impl Authorizer {
             None => match self.who(request.headers(), query) {
                 None if session::is_for(path) => self.signed_in(request),
                 who => who,
-            },
+            }
+            .or_else(|| request.extensions().get().copied().map(local_administrator).map(Ok)),
         };
         let is_public = matches!(need, Need::Public | Need::Proof);
         let who = match who {
@@ -409,9 +504,11 @@ impl Authorizer {
             return Ok(Entered::default());
         }
         let Admitted { actor, scope, begun } = self.admit(path, request).await?;
-        let held = actor.0.as_ref().filter(|_| is_held_open(request)).map(|principal| {
-            let hub = grpc::hub_of(request.headers());
-            held::Lease::new(self.engine.clone(), principal.id.clone(), hub)
+        let leased = |it: &&Arc<Principal>| !is_local(it) && is_held_open(request);
+        let held = actor.0.as_ref().filter(leased).map(|principal| {
+            // Of the two that are held open one attends a hub, the other shows everything.
+            let hub = guard::is_grpc(request.headers()).then(|| grpc::hub_of(request.headers()));
+            held::Lease::new(self.engine.clone(), principal, hub)
         });
         request.extensions_mut().insert(actor);
         request.extensions_mut().insert(scope);
@@ -507,12 +604,17 @@ fn expired(message: &str) -> Problem {
 
 fn forbidden(who: Option<&Principal>, need: Need, what: &str) -> Problem {
     let name = who.map_or("anonymous", |who| &*who.name);
-    let roles = who.into_iter().flat_map(|who| &who.roles).map(ToString::to_string);
-    let grants = who.into_iter().flat_map(|who| &who.grants);
+    let roles = who.into_iter().flat_map(Principal::roles).map(|role| role.to_string());
+    let grants = who.into_iter().flat_map(Principal::grants);
     let granted = grants.take(GRANTS_SHOWN).map(ToString::to_string);
-    let has: Vec<String> = roles.chain(granted).collect();
+    let mut has: Vec<String> = Vec::new();
+    for it in roles.chain(granted) {
+        if !has.contains(&it) {
+            has.push(it);
+        }
+    }
     let whole = match need {
-        Need::OneOf(_) if who.is_some_and(|who| !who.grants.is_empty()) => " on everything",
+        Need::OneOf(_) if who.is_some_and(|who| who.grants().next().is_some()) => " on everything",
         _ => "",
     };
     let message = format!(
@@ -520,12 +622,14 @@ fn forbidden(who: Option<&Principal>, need: Need, what: &str) -> Problem {
         has.join(", ")
     );
     let needed = need.permissions();
-    let grants = kernel::access::Role::ALL
+    let grants = Role::ALL
         .into_iter()
         .filter(|role| needed == Permissions::NONE || role.permissions().meets(needed));
-    let grants: Vec<&str> = grants.map(kernel::access::Role::as_str).collect();
-    Problem::new(StatusCode::FORBIDDEN, "forbidden", message)
-        .with_hint(format!("Use a key with one of the roles {}.", grants.join(", ")))
+    let grants: Vec<&str> = grants.map(Role::as_str).collect();
+    Problem::new(StatusCode::FORBIDDEN, "forbidden", message).with_hint(format!(
+        "Use a key, or sign in as a user, with one of the roles {}.",
+        grants.join(", ")
+    ))
 }
 
 /// Narrowed roles that a refusal names.

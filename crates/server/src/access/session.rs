@@ -1,7 +1,8 @@
-//! Sessions of browsers: whoever has proved a key once is known by a cookie, below `/console` alone.
+//! Sessions: whoever has proved a key or a password once is known by a cookie, below `/console` alone, or
+//! renews tokens for the command line.
 //!
-//! Sessions are in memory, by the hash of what the cookie holds. A session names its key and nothing
-//! else, as a token does: what the key may do, and whether it counts at all, is looked up at each
+//! Sessions are in memory, by the hash of what the cookie holds. A session names its key or its user and
+//! nothing else, as a token does: what they may do, and whether they count at all, is looked up at each
 //! request. What changes something must show that a page of ours sent it: browsers say so in `Origin` or
 //! `Sec-Fetch-Site`, which the guard has compared by then; programs send the session's `X-CSRF`.
 
@@ -16,7 +17,7 @@ use axum::extract::{FromRequestParts, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use kernel::access::{Mode, Need, Permission, Permissions};
+use kernel::access::{Mode, Need, Permission, Permissions, Principal};
 use parking_lot::Mutex;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use ring::digest::{SHA256, digest};
@@ -24,6 +25,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa_axum::routes;
+use zeroize::Zeroizing;
 
 use super::{Actor, Authorizer, Routes};
 use crate::Shared;
@@ -53,11 +55,23 @@ const NEXT_MAX: usize = 2000;
 
 type Hash = [u8; 32];
 
+/// For what a session is, and for nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Use {
+    /// Its secret is the cookie of a browser.
+    Browser,
+    /// Its secret renews tokens.
+    Tokens,
+}
+
 /// One session.
 #[derive(Clone, Debug)]
-struct Session {
-    /// Whose: `key:ID`.
-    principal: Arc<str>,
+pub(super) struct Session {
+    /// Whose: `key:ID`, `user:ID`.
+    pub(super) principal: Arc<str>,
+    /// The principal's generation at the beginning.
+    pub(super) generation: u64,
+    usable: Use,
     csrf: Arc<str>,
     opened: Instant,
     used: Instant,
@@ -66,8 +80,21 @@ struct Session {
 /// A session that was just opened: what its browser is given.
 #[derive(Debug)]
 pub(super) struct Opened {
-    cookie: String,
+    /// The secret that only its holder has.
+    pub(super) secret: String,
     csrf: Arc<str>,
+}
+
+impl Opened {
+    /// Names the session; no secret.
+    pub(super) fn id(&self) -> String {
+        id_of(&self.secret)
+    }
+}
+
+/// What names the session of a secret.
+pub(super) fn id_of(secret: &str) -> String {
+    in_digits(&hash(secret))
 }
 
 /// All sessions.
@@ -75,8 +102,9 @@ pub(super) struct Opened {
 pub(super) struct Sessions(Mutex<HashMap<Hash, Session>>);
 
 impl Sessions {
-    fn open(&self, principal: Arc<str>, now: Instant) -> Opened {
-        let (cookie, csrf) = (random(), Arc::from(random()));
+    pub(super) fn open(&self, who: &Principal, usable: Use, now: Instant) -> Opened {
+        let (secret, csrf) = (random(), Arc::from(random()));
+        let principal = who.id.clone();
         let mut sessions = self.0.lock();
         sessions.retain(|_, it| it.lives(now));
         let of_one = sessions.values().filter(|it| it.principal == principal).count();
@@ -85,21 +113,36 @@ impl Sessions {
         } else if sessions.len() >= SESSIONS_MAX {
             end_oldest(&mut sessions, |_| true);
         }
-        let session = Session { principal, csrf, opened: now, used: now };
+        let generation = who.generation;
+        let session = Session { principal, generation, usable, csrf, opened: now, used: now };
         let csrf = session.csrf.clone();
-        sessions.insert(hash(&cookie), session);
-        Opened { cookie, csrf }
+        sessions.insert(hash(&secret), session);
+        Opened { secret, csrf }
     }
 
-    fn find(&self, cookie: &str, now: Instant) -> Option<Session> {
+    pub(super) fn find(&self, secret: &str, usable: Use, now: Instant) -> Option<Session> {
+        self.used(&hash(secret), now).filter(|it| it.usable == usable)
+    }
+
+    fn used(&self, hash: &Hash, now: Instant) -> Option<Session> {
         let mut sessions = self.0.lock();
-        let session = sessions.get_mut(&hash(cookie)).filter(|it| it.lives(now))?;
+        let session = sessions.get_mut(hash).filter(|it| it.lives(now))?;
         session.used = now;
         Some(session.clone())
     }
 
-    fn close(&self, cookie: &str) {
-        self.0.lock().remove(&hash(cookie));
+    /// Whether the session of this id lives; it is used by that.
+    pub(super) fn is_open(&self, id: &str) -> bool {
+        from_digits(id).is_some_and(|hash| self.used(&hash, Instant::now()).is_some())
+    }
+
+    pub(super) fn close(&self, secret: &str) {
+        self.0.lock().remove(&hash(secret));
+    }
+
+    /// Ends all sessions of somebody.
+    pub(super) fn close_all(&self, principal: &str) {
+        self.0.lock().retain(|_, it| *it.principal != *principal);
     }
 }
 
@@ -124,11 +167,26 @@ fn hash(text: &str) -> Hash {
 fn random() -> String {
     let mut bytes = [0; 32];
     SystemRandom::new().fill(&mut bytes).expect("the operating system gives random bytes");
+    in_digits(&bytes)
+}
+
+fn in_digits(bytes: &[u8]) -> String {
     bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         // A text takes whatever is written.
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+fn from_digits(text: &str) -> Option<Hash> {
+    if text.len() != 64 || !text.is_ascii() {
+        return None;
+    }
+    let mut hash = Hash::default();
+    for (byte, at) in hash.iter_mut().zip((0..).step_by(2)) {
+        *byte = u8::from_str_radix(&text[at..at + 2], 16).ok()?;
+    }
+    Some(hash)
 }
 
 /// What the cookie of a request holds.
@@ -146,7 +204,11 @@ pub(super) fn is_for(path: Option<&str>) -> bool {
     below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// Whose session a request belongs to; `None` without one that lives.
+fn session_of(sessions: &Sessions, headers: &HeaderMap) -> Option<Session> {
+    cookie_of(headers).and_then(|cookie| sessions.find(cookie, Use::Browser, Instant::now()))
+}
+
+/// Whose session a request belongs to, and the generation of its principal; `None` without one that lives.
 ///
 /// # Errors
 /// 403 if the request would change something and does not show that a page of ours sent it.
@@ -154,11 +216,10 @@ pub(super) fn principal_of(
     sessions: &Sessions,
     method: &Method,
     headers: &HeaderMap,
-) -> Result<Option<Arc<str>>, Problem> {
-    let session = cookie_of(headers).and_then(|cookie| sessions.find(cookie, Instant::now()));
-    let Some(session) = session else { return Ok(None) };
+) -> Result<Option<(Arc<str>, u64)>, Problem> {
+    let Some(session) = session_of(sessions, headers) else { return Ok(None) };
     if matches!(*method, Method::GET | Method::HEAD) || is_from_our_page(headers, &session) {
-        return Ok(Some(session.principal));
+        return Ok(Some((session.principal, session.generation)));
     }
     let message = "a session changes something only for pages of this server";
     Err(Problem::new(StatusCode::FORBIDDEN, "csrf", message).with_hint(
@@ -209,11 +270,15 @@ impl FromRequestParts<Shared> for Way {
 }
 
 /// What is sent to sign in.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(default)]
 struct Given {
     key: String,
+    name: String,
+    password: Zeroizing<String>,
     next: String,
+    /// To sign out: of all sessions.
+    everywhere: bool,
 }
 
 impl Given {
@@ -223,7 +288,9 @@ impl Given {
         }
         if !is_form {
             return serde_json::from_slice(body).map_err(|_| {
-                Problem::bad_request("send {\"key\": \"…\"}, or a form with a 'key'")
+                Problem::bad_request(
+                    "send {\"key\": \"…\"} or {\"name\": \"…\", \"password\": \"…\"}, or a form with these",
+                )
             });
         }
         let mut given = Self::default();
@@ -233,6 +300,9 @@ impl Given {
             let value = percent_decode_str(&value).decode_utf8_lossy().into_owned();
             match name {
                 "key" => given.key = value,
+                "name" => given.name = value,
+                "password" => given.password = Zeroizing::new(value),
+                "everywhere" => given.everywhere = !value.is_empty(),
                 "next" => given.next = value,
                 _ => {}
             }
@@ -249,15 +319,16 @@ impl Given {
     }
 }
 
-/// Opens a session for a key: the cookie is in the answer. A form with `key` and `next` is led on to that
-/// page, or back with `failed`; JSON is answered with the session.
+/// Opens a session for a key, or for a name and a password: the cookie is in the answer. A form with these
+/// and `next` is led on to that page, or back with `failed`; JSON is answered with the session.
 #[utoipa::path(
     post, path = "/console/login", tag = "console", request_body = serde_json::Value,
     responses(
         (status = 303, description = "Of a form: where to go on"),
         (status = 200, description = "Of JSON: the session's `csrf`", body = serde_json::Value),
-        (status = 401, description = "Of JSON: the key does not count"),
+        (status = 401, description = "Of JSON: the key does not count, or name and password do not belong together"),
         (status = 404, description = "Access control is off"),
+        (status = 429, description = "Of JSON: too many passwords were wrong"),
     )
 )]
 async fn sign_in(
@@ -270,42 +341,65 @@ async fn sign_in(
         return Err(Problem::not_found("access control is off: there is nobody to sign in as")
             .with_hint("Open /console/ as it is."));
     }
-    let given = Given::read(&body, way.is_form)?;
-    let who = match authorizer.proved(given.key.trim(), way.peer).await {
+    let mut given = Given::read(&body, way.is_form)?;
+    let is_by_password = given.key.is_empty() && !given.name.is_empty();
+    let proved = if is_by_password {
+        let password = std::mem::take(&mut given.password);
+        authorizer.known_by_password(&given.name, password, way.peer).await
+    } else {
+        authorizer.proved(given.key.trim(), way.peer).await
+    };
+    let who = match proved {
         Ok(who) => who,
         Err(problem) if !way.is_form => return Err(problem),
-        Err(_) => {
+        Err(problem) => {
+            // What to say about it the page knows; nothing of what was sent is in its address.
+            let failed = match problem.status {
+                StatusCode::UNAUTHORIZED if is_by_password => "password",
+                StatusCode::UNAUTHORIZED => "1",
+                _ => "later",
+            };
             let next = utf8_percent_encode(given.next(), NON_ALPHANUMERIC);
-            return Ok(led_to(&format!("{BASE}/login?failed=1&next={next}")));
+            return Ok(led_to(&format!("{BASE}/login?failed={failed}&next={next}")));
         }
     };
     // One that was there before, be it one that somebody else had put there, is not taken up.
     if let Some(former) = cookie_of(&headers) {
         authorizer.sessions.close(former);
     }
-    let opened = authorizer.sessions.open(who.id.clone(), Instant::now());
+    let opened = authorizer.sessions.open(&who, Use::Browser, Instant::now());
     let mut response = if way.is_form {
         led_to(given.next())
     } else {
         Json(json!({ "id": who.id, "name": who.name, "csrf": opened.csrf })).into_response()
     };
-    let cookie = cookie(&opened.cookie, way.is_secure, "");
+    let cookie = cookie(&opened.secret, way.is_secure, "");
     response.headers_mut().insert(header::SET_COOKIE, cookie);
     Ok(response)
 }
 
-/// Ends the session.
+/// Ends the session; a form or JSON with `everywhere` ends all sessions of whoever asks, those of the
+/// command line too.
 #[utoipa::path(
-    post, path = "/console/logout", tag = "console",
+    post, path = "/console/logout", tag = "console", request_body = serde_json::Value,
     responses((status = 303, description = "It has ended"))
 )]
 async fn sign_out(
     State(authorizer): State<Arc<Authorizer>>,
     way: Way,
+    actor: Actor,
     headers: HeaderMap,
+    RawBody(body): RawBody,
 ) -> Response {
     if let Some(cookie) = cookie_of(&headers) {
         authorizer.sessions.close(cookie);
+    }
+    let is_everywhere = Given::read(&body, way.is_form).is_ok_and(|given| given.everywhere);
+    if let Some(who) = actor.principal() {
+        if is_everywhere {
+            authorizer.sessions.close_all(&who.id);
+        }
+        authorizer.note_logout(who, is_everywhere, way.peer);
     }
     let mut response = led_to(&format!("{BASE}/login"));
     let cookie = cookie("", way.is_secure, "; Max-Age=0");
@@ -323,7 +417,7 @@ async fn session(
     actor: Actor,
     headers: HeaderMap,
 ) -> Json<Value> {
-    let session = cookie_of(&headers).and_then(|it| authorizer.sessions.find(it, Instant::now()));
+    let session = session_of(&authorizer.sessions, &headers);
     let who = actor.principal();
     let may = |it: &Permission| match who {
         Some(who) => who.may_all(Permissions::of(&[*it])),
@@ -353,42 +447,67 @@ fn cookie(value: &str, is_secure: bool, more: &str) -> HeaderValue {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Given, IDLE, LIFETIME, OF_ONE_MAX, Sessions, is_for};
+    use kernel::access::Principal;
+
+    use super::{Given, IDLE, LIFETIME, OF_ONE_MAX, Sessions, Use, is_for};
+
+    fn open(sessions: &Sessions, id: &str, now: Instant) -> String {
+        let who = Principal::new(id.into(), "n".into(), Vec::new());
+        sessions.open(&who, Use::Browser, now).secret
+    }
 
     #[test]
     fn a_session_ends_when_idle_and_at_last_in_any_case() {
         let (sessions, begin) = (Sessions::default(), Instant::now());
-        let used = sessions.open("key:1".into(), begin).cookie;
-        let idle = sessions.open("key:1".into(), begin).cookie;
+        let used = open(&sessions, "key:1", begin);
+        let idle = open(&sessions, "key:1", begin);
         let step = IDLE / 2;
         let mut now = begin;
         while now + step < begin + LIFETIME {
             now += step;
-            assert!(sessions.find(&used, now).is_some());
+            assert!(sessions.find(&used, Use::Browser, now).is_some());
         }
-        assert!(sessions.find(&idle, begin + IDLE).is_none());
-        assert!(sessions.find(&used, begin + LIFETIME).is_none());
-        assert!(sessions.find(&used.replace(['0', '1'], "2"), begin).is_none());
+        assert!(sessions.find(&idle, Use::Browser, begin + IDLE).is_none());
+        assert!(sessions.find(&used, Use::Browser, begin + LIFETIME).is_none());
+        assert!(sessions.find(&used.replace(['0', '1'], "2"), Use::Browser, begin).is_none());
     }
 
     #[test]
     fn many_sessions_of_one_end_those_of_no_other() {
         let (sessions, begin) = (Sessions::default(), Instant::now());
-        let other = sessions.open("key:2".into(), begin).cookie;
-        let first = sessions.open("key:1".into(), begin).cookie;
+        let other = open(&sessions, "key:2", begin);
+        let first = open(&sessions, "key:1", begin);
         for number in 1..=OF_ONE_MAX as u64 {
-            sessions.open("key:1".into(), begin + Duration::from_secs(number));
+            open(&sessions, "key:1", begin + Duration::from_secs(number));
         }
         let now = begin + Duration::from_mins(2);
-        assert!(sessions.find(&other, now).is_some());
-        assert!(sessions.find(&first, now).is_none(), "the one used longest ago");
+        assert!(sessions.find(&other, Use::Browser, now).is_some());
+        assert!(sessions.find(&first, Use::Browser, now).is_none(), "the one used longest ago");
         assert_eq!(sessions.0.lock().len(), OF_ONE_MAX + 1);
+    }
+
+    #[test]
+    fn a_session_is_for_one_use_and_ends_with_all_others_of_its_principal() {
+        let (sessions, now) = (Sessions::default(), Instant::now());
+        let browser = open(&sessions, "user:1", now);
+        let other = open(&sessions, "user:2", now);
+        let who = Principal::new("user:1".into(), "n".into(), Vec::new());
+        let opened = sessions.open(&who, Use::Tokens, now);
+        assert!(sessions.find(&browser, Use::Tokens, now).is_none());
+        assert!(sessions.find(&opened.secret, Use::Browser, now).is_none());
+        assert!(sessions.find(&opened.secret, Use::Tokens, now).is_some());
+        assert!(sessions.is_open(&opened.id()) && !sessions.is_open(&opened.secret));
+        assert!(!sessions.is_open("é") && !sessions.is_open(&"g".repeat(64)));
+        sessions.close_all("user:1");
+        assert!(!sessions.is_open(&opened.id()));
+        assert!(sessions.find(&browser, Use::Browser, now).is_none());
+        assert!(sessions.find(&other, Use::Browser, now).is_some());
     }
 
     #[test]
     fn afterwards_a_page_of_ours_is_seen() {
         let next =
-            |next: &str| Given { key: String::new(), next: next.to_owned() }.next().to_owned();
+            |next: &str| Given { next: next.to_owned(), ..Given::default() }.next().to_owned();
         for ours in ["/console", "/console/", "/console/runs?status=FAILED#top"] {
             assert_eq!(next(ours), ours);
         }
@@ -413,6 +532,9 @@ mod tests {
     fn a_form_is_read_as_browsers_write_it() {
         let given = Given::read(b"next=%2Fconsole%2Fruns&key=nb_a+b&x&y=", true).expect("a form");
         assert_eq!((given.key.as_str(), given.next()), ("nb_a b", "/console/runs"));
+        let given = Given::read(b"name=ann&password=a%26b&everywhere=1", true).expect("a form");
+        assert_eq!((given.name.as_str(), given.password.as_str()), ("ann", "a&b"));
+        assert!(given.everywhere);
         assert!(Given::read(b"oops", false).is_err());
         assert!(Given::read(&vec![b'a'; 20_000], true).is_err());
     }

@@ -1,12 +1,13 @@
-//! Tokens: compact JWS (HS256) that live an hour and name the key with which they were asked for.
+//! Tokens: compact JWS (HS256) that live an hour and name the key or the user that asked for them.
 //!
 //! The header of a token must be the one that we write, to the letter: no token chooses how it is
-//! checked. A token is worth no more than its key at the time of the request.
+//! checked. A token is worth no more than its key, or its user, at the time of the request.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use engine::Engine;
 use kernel::Timestamp;
+use kernel::access::Principal;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 
@@ -21,19 +22,47 @@ const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
 #[derive(Debug, Serialize, Deserialize)]
 struct Claims {
     iss: String,
-    /// The principal: `key:ID`.
+    /// The principal: `key:ID`, `user:ID`.
     sub: String,
+    /// Of the principal, as it was.
+    #[serde(default, rename = "gen", skip_serializing_if = "is_zero")]
+    generation: u64,
+    /// The session that it is for.
+    #[serde(default, rename = "sid", skip_serializing_if = "Option::is_none")]
+    session: Option<String>,
     iat: i64,
     exp: i64,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 const ISSUER: &str = "nightbell";
+
+/// For whom a token stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Subject {
+    /// The principal's id.
+    pub(super) id: String,
+    /// The principal's generation when the token was made.
+    pub(super) generation: u64,
+    /// The session without which it counts for nothing.
+    pub(super) session: Option<String>,
+}
+
+impl Subject {
+    pub(super) fn of(principal: &Principal) -> Self {
+        Self { id: principal.id.to_string(), generation: principal.generation, session: None }
+    }
+}
 
 /// What a token says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It stands for the key of this id.
-    Of(String),
+    /// It stands for somebody.
+    Of(Subject),
     /// It did, and its hour is over.
     Expired,
     /// We did not make it.
@@ -57,11 +86,13 @@ impl Tokens {
     }
 
     /// A token for a principal.
-    pub(super) fn sign(&self, principal: &str, now: Timestamp) -> String {
+    pub(super) fn sign(&self, subject: &Subject, now: Timestamp) -> String {
         let now = now.millis() / 1000;
         let claims = Claims {
             iss: ISSUER.to_owned(),
-            sub: principal.to_owned(),
+            sub: subject.id.clone(),
+            generation: subject.generation,
+            session: subject.session.clone(),
             iat: now,
             exp: now + LIFETIME_SECONDS,
         };
@@ -77,14 +108,16 @@ impl Tokens {
     pub(super) fn verify(&self, token: &str, now: Timestamp) -> Verdict {
         self.claims(token).map_or(Verdict::Invalid, |claims| {
             let now = now.millis() / 1000;
-            let Some(id) = claims.sub.strip_prefix("key:").filter(|_| claims.iss == ISSUER) else {
+            let is_known = claims.sub.starts_with("key:") || claims.sub.starts_with("user:");
+            if !is_known || claims.iss != ISSUER {
                 return Verdict::Invalid;
-            };
+            }
             // One from the future was made before the clock was set back.
             if now >= claims.exp || claims.iat > now + SKEW_SECONDS {
                 return Verdict::Expired;
             }
-            Verdict::Of(id.to_owned())
+            let Claims { sub: id, generation, session, .. } = claims;
+            Verdict::Of(Subject { id, generation, session })
         })
     }
 
@@ -104,9 +137,13 @@ mod tests {
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use kernel::Timestamp;
 
-    use super::{LIFETIME_SECONDS, Tokens, Verdict};
+    use super::{LIFETIME_SECONDS, Subject, Tokens, Verdict};
 
     const NOW: i64 = 1_800_000_000;
+
+    fn of(id: &str) -> Subject {
+        Subject { id: id.to_owned(), generation: 0, session: None }
+    }
 
     fn at(seconds: i64) -> Timestamp {
         Timestamp::from_millis(seconds * 1000)
@@ -115,19 +152,28 @@ mod tests {
     #[test]
     fn a_token_lives_an_hour() {
         let tokens = Tokens::with_key(&[7; 32]);
-        let token = tokens.sign("key:abc", at(NOW));
-        assert_eq!(tokens.verify(&token, at(NOW)), Verdict::Of("abc".to_owned()));
+        let token = tokens.sign(&of("key:abc"), at(NOW));
+        assert_eq!(tokens.verify(&token, at(NOW)), Verdict::Of(of("key:abc")));
         let last = at(NOW + LIFETIME_SECONDS - 1);
-        assert_eq!(tokens.verify(&token, last), Verdict::Of("abc".to_owned()));
+        assert_eq!(tokens.verify(&token, last), Verdict::Of(of("key:abc")));
         assert_eq!(tokens.verify(&token, at(NOW + LIFETIME_SECONDS)), Verdict::Expired);
         assert_eq!(tokens.verify(&token, at(NOW - 301)), Verdict::Expired, "from the future");
     }
 
     #[test]
+    fn a_token_says_whose_it_is_and_of_which_session() {
+        let tokens = Tokens::with_key(&[7; 32]);
+        let subject =
+            Subject { id: "user:abc".to_owned(), generation: 3, session: Some("s".to_owned()) };
+        let token = tokens.sign(&subject, at(NOW));
+        assert_eq!(tokens.verify(&token, at(NOW)), Verdict::Of(subject));
+    }
+
+    #[test]
     fn a_forged_token_is_none() {
         let (tokens, others) = (Tokens::with_key(&[7; 32]), Tokens::with_key(&[8; 32]));
-        assert_eq!(tokens.verify(&others.sign("key:abc", at(NOW)), at(NOW)), Verdict::Invalid);
-        let token = tokens.sign("key:abc", at(NOW));
+        assert_eq!(tokens.verify(&others.sign(&of("key:abc"), at(NOW)), at(NOW)), Verdict::Invalid);
+        let token = tokens.sign(&of("key:abc"), at(NOW));
         let parts: Vec<&str> = token.split('.').collect();
         let claims = String::from_utf8(URL_SAFE_NO_PAD.decode(parts[1]).unwrap()).unwrap();
         let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
@@ -151,6 +197,6 @@ mod tests {
             assert_eq!(tokens.verify(&forged, at(NOW)), Verdict::Invalid, "{forged}");
         }
         // Whoever is no key proves nothing.
-        assert_eq!(tokens.verify(&tokens.sign("abc", at(NOW)), at(NOW)), Verdict::Invalid);
+        assert_eq!(tokens.verify(&tokens.sign(&of("abc"), at(NOW)), at(NOW)), Verdict::Invalid);
     }
 }

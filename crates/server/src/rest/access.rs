@@ -1,13 +1,14 @@
 //! Access control for its users: tokens for keys, who one is, and the keys themselves.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::{Extensions, StatusCode};
-use engine::{KeyRecord, Rights};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use engine::{Grantee, Holder, KeyRecord, Rights};
 use kernel::Timestamp;
-use kernel::access::{Grant, Mode, Need, Permission, Resource, Role, Selector};
+use kernel::access::{Grant, Mode, Need, Permission, Principal, Resource, Role, Selector};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -15,8 +16,7 @@ use utoipa_axum::routes;
 
 use super::extract::{Body, Path, Query, RawQuery};
 use crate::Api;
-use crate::access::{Actor, Authorizer, LIFETIME_SECONDS, Routes};
-use crate::guard::Peer;
+use crate::access::{About, Actor, Authorizer, From, LIFETIME_SECONDS, Routes};
 use crate::problem::Problem;
 
 pub(super) fn routes() -> Routes {
@@ -40,21 +40,6 @@ struct Credentials {
     key_id: String,
     /// The key itself.
     key_secret: String,
-}
-
-/// Where a request comes from, if it came over a connection.
-struct From(Option<Peer>);
-
-impl<S: Sync> axum::extract::FromRequestParts<S> for From {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(
-        parts: &mut axum::http::request::Parts,
-        _: &S,
-    ) -> Result<Self, Self::Rejection> {
-        let extensions: &Extensions = &parts.extensions;
-        Ok(Self(extensions.get::<Peer>().copied()))
-    }
 }
 
 /// Gives a token for a key. Clients take 404 for "no authentication needed", so that is the answer
@@ -108,23 +93,21 @@ async fn api_token(
 )]
 async fn user_info(State(authorizer): State<Arc<Authorizer>>, actor: Actor) -> Json<Value> {
     let who = actor.principal();
-    let roles: Vec<Value> = who
-        .into_iter()
-        .flat_map(|who| &who.roles)
-        .map(|role| json!({ "name": role.as_str() }))
-        .collect();
-    let granted: Vec<Value> = who
-        .into_iter()
-        .flat_map(|who| &who.grants)
-        .map(|grant| json!({ "role": grant.role, "on": grant.on }))
-        .collect();
+    let roles: BTreeSet<Role> = who.into_iter().flat_map(Principal::roles).collect();
+    let roles: Vec<Value> =
+        roles.into_iter().map(|role| json!({ "name": role.as_str() })).collect();
+    let granted: BTreeSet<&Grant> = who.into_iter().flat_map(Principal::grants).collect();
+    let granted: Vec<Value> =
+        granted.into_iter().map(|it| json!({ "role": it.role, "on": it.on })).collect();
+    let groups = who.into_iter().flat_map(Principal::groups);
+    let groups: Vec<Value> = groups.map(|group| json!({ "id": group.name })).collect();
     Json(json!({
         "id": who.map_or("anonymous", |who| &who.id),
         "name": who.map_or("anonymous", |who| &who.name),
         "roles": roles,
-        "groups": [],
+        "groups": groups,
         "grantedAccess": granted,
-        "applicationUser": who.is_some(),
+        "applicationUser": who.is_some_and(|who| who.id.starts_with("key:")),
         "authenticationEnabled": authorizer.mode() != Mode::Open,
     }))
 }
@@ -146,10 +129,14 @@ struct KeyRequest {
     name: String,
     /// What it may do: `viewer`, `responder`, `runner`, `editor`, `secrets`, `worker`, `metrics`,
     /// `auditor`, `admin`.
+    #[serde(default)]
     roles: Vec<String>,
     /// On what, each a selector such as `hub=sales`; on everything if there is none.
     #[serde(default)]
     on: Vec<String>,
+    /// The user whose key it is, by name: it has what the user has at each moment, and takes no roles.
+    #[serde(default)]
+    user: Option<String>,
     /// When it ends by itself, in milliseconds since 1970.
     #[serde(default)]
     expires_at: Option<i64>,
@@ -159,7 +146,7 @@ struct KeyRequest {
 ///
 /// # Errors
 /// 400 for what is no role or no selector, and for a role that cannot be narrowed so.
-fn rights(roles: &[String], on: &[String]) -> Result<Rights, Problem> {
+pub(super) fn rights(roles: &[String], on: &[String]) -> Result<Rights, Problem> {
     let roles: Result<Vec<Role>, _> = roles.iter().map(|role| role.trim().parse()).collect();
     let roles = roles.map_err(|error| Problem::bad_request(format!("{error}")))?;
     if on.is_empty() {
@@ -203,7 +190,7 @@ fn rights(roles: &[String], on: &[String]) -> Result<Rights, Problem> {
 async fn keys(State(api): State<Api>) -> Json<Vec<Value>> {
     let now = api.engine.now();
     let keys = api.engine.access().keys();
-    Json(keys.into_iter().map(|(key, used)| shown(&key, used, now)).collect())
+    Json(keys.into_iter().map(|(key, used)| shown(&api, &key, used, now)).collect())
 }
 
 /// Makes a key. Its secret is in the answer, and nowhere else.
@@ -218,17 +205,24 @@ async fn create_key(
     State(api): State<Api>,
     actor: Actor,
     Body(wanted): Body<KeyRequest>,
-) -> Result<Json<Value>, Problem> {
+) -> Result<(Extension<About>, Json<Value>), Problem> {
     let rights = rights(&wanted.roles, &wanted.on)?;
     let now = api.engine.now();
     let expires_at = wanted.expires_at.map(Timestamp::from_millis);
-    let by = actor.shown();
-    let made = api.engine.access().create_key(&wanted.name, rights, expires_at, &by, now).await?;
-    let (key, rights) = (&made.record.id, held(&made.record));
-    tracing::info!(%key, name = %made.record.name, rights, by, "a key was made");
-    let mut answer = shown(&made.record, None, now);
+    let (access, by) = (api.engine.access(), actor.shown());
+    let made = match &wanted.user {
+        Some(_) if !rights.is_empty() => return Err(engine::AccessError::OfUser.into()),
+        Some(user) => access.create_key_of(user, &wanted.name, expires_at, &by, now).await?,
+        None => access.create_key(&wanted.name, rights, expires_at, &by, now).await?,
+    };
+    let (key, user) = (&made.record.id, wanted.user.as_deref().unwrap_or_default());
+    let rights = held(&access.holder_of(&Grantee::Key(key.to_string()))?);
+    tracing::info!(%key, name = %made.record.name, rights, user, by, "a key was made");
+    let mut answer = shown(&api, &made.record, None, now);
     answer["keySecret"] = made.text.as_str().into();
-    Ok(Json(answer))
+    let has = if user.is_empty() { rights } else { format!("as {user}") };
+    let about = About(format!("key:{key} {}: {has}", made.record.name).into());
+    Ok((Extension(about), Json(answer)))
 }
 
 /// Revokes a key: what is sent with it, or with a token that was given for it, is refused from now on.
@@ -249,52 +243,101 @@ async fn revoke_key(
     let by = actor.shown();
     let revoked = api.engine.access().revoke_key(&id, &by, now).await?;
     tracing::info!(key = %revoked.id, name = %revoked.name, by, "a key was revoked");
-    Ok(Json(shown(&revoked, None, now)))
+    Ok(Json(shown(&api, &revoked, None, now)))
 }
 
-/// What a key holds, in words.
-fn held(key: &KeyRecord) -> String {
-    let roles = key.roles.iter().map(ToString::to_string);
-    let held: Vec<String> = roles.chain(key.grants.iter().map(ToString::to_string)).collect();
-    held.join(", ")
+/// What somebody holds, in words.
+fn held(holder: &Holder) -> String {
+    let Rights { roles, grants } = &holder.rights;
+    let roles = roles.iter().map(ToString::to_string);
+    roles.chain(grants.iter().map(ToString::to_string)).collect::<Vec<_>>().join(", ")
 }
 
-/// Whose grants to list.
-#[derive(Debug, Deserialize, IntoParams)]
+/// For the ledger: who holds what after a change.
+fn now_has(holder: &Holder) -> About {
+    About(format!("{} {}: {}", holder.id, holder.name, held(holder)).into())
+}
+
+/// Whose grants.
+#[derive(Debug, Default, Deserialize, IntoParams, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct GrantParams {
-    /// Only of the key of this id.
+struct Whose {
+    /// The id of a key.
+    #[serde(default)]
     key: Option<String>,
+    /// The name of a user.
+    #[serde(default)]
+    user: Option<String>,
+    /// The name of a group.
+    #[serde(default)]
+    group: Option<String>,
 }
 
-/// Lists what each key that counts holds: a role, and on what; on everything without `on`.
+impl Whose {
+    /// The one that is named; `None` without any.
+    fn grantee(self) -> Result<Option<Grantee>, Problem> {
+        match (self.key, self.user, self.group) {
+            (None, None, None) => Ok(None),
+            (Some(key), None, None) => Ok(Some(Grantee::Key(key))),
+            (None, Some(user), None) => Ok(Some(Grantee::User(user))),
+            (None, None, Some(group)) => Ok(Some(Grantee::Group(group))),
+            _ => Err(Problem::bad_request("name one 'key', one 'user' or one 'group'")),
+        }
+    }
+
+    fn one(self) -> Result<Grantee, Problem> {
+        self.grantee()?.ok_or_else(|| Problem::bad_request("name a 'key', a 'user' or a 'group'"))
+    }
+}
+
+/// Lists what each key that counts, each user and each group holds: a role, and on what; on everything
+/// without `on`.
 #[utoipa::path(
     operation_id = "list_grants", get, path = "/api/access/grants", tag = "access",
-    params(GrantParams),
+    params(Whose),
     responses((status = 200, description = "The grants", body = Vec<serde_json::Value>))
 )]
-async fn grants(State(api): State<Api>, Query(params): Query<GrantParams>) -> Json<Vec<Value>> {
-    let now = api.engine.now();
-    let keys = api.engine.access().keys().into_iter().map(|(key, _)| key);
-    let wanted = |key: &KeyRecord| match &params.key {
-        Some(id) => *key.id == **id,
-        None => key.is_valid(now),
+async fn grants(
+    State(api): State<Api>,
+    Query(whose): Query<Whose>,
+) -> Result<Json<Vec<Value>>, Problem> {
+    let access = api.engine.access();
+    let holders = match whose.grantee()? {
+        // A key that is not there holds nothing, as before there were users.
+        Some(key @ Grantee::Key(_)) => access.holder_of(&key).into_iter().collect(),
+        Some(whom) => vec![access.holder_of(&whom)?],
+        None => access.holders(api.engine.now()),
     };
-    Json(keys.filter(wanted).flat_map(|key| listed(&key)).collect())
+    Ok(Json(holders.iter().flat_map(listed).collect()))
 }
 
-fn listed(key: &KeyRecord) -> Vec<Value> {
-    let line = |role: Role, on: Option<&Selector>| json!({ "keyId": key.id, "name": key.name, "role": role, "on": on });
-    let whole = key.roles.iter().map(|role| line(*role, None));
-    whole.chain(key.grants.iter().map(|it| line(it.role, Some(&it.on)))).collect()
+fn listed(holder: &Holder) -> Vec<Value> {
+    let line = |role: Role, on: Option<&Selector>| {
+        let mut line = json!({ "name": holder.name, "role": role, "on": on });
+        match holder.id.split_once(':') {
+            Some(("key", id)) => line["keyId"] = id.into(),
+            Some((kind, _)) => line[kind] = (&*holder.name).into(),
+            None => {}
+        }
+        line
+    };
+    let whole = holder.rights.roles.iter().map(|role| line(*role, None));
+    whole.chain(holder.rights.grants.iter().map(|it| line(it.role, Some(&it.on)))).collect()
 }
 
 /// What to grant.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct GrantRequest {
-    /// The id of the key.
-    key: String,
+    /// The id of the key; or
+    #[serde(default)]
+    key: Option<String>,
+    /// the name of the user; or
+    #[serde(default)]
+    user: Option<String>,
+    /// the name of the group.
+    #[serde(default)]
+    group: Option<String>,
     /// Roles.
     roles: Vec<String>,
     /// On what, each a selector such as `hub=sales`; on everything if there is none.
@@ -302,61 +345,67 @@ struct GrantRequest {
     on: Vec<String>,
 }
 
-/// Grants a key more; it counts at the next request.
+/// Grants a key, a user or a group more; it counts at the next request.
 #[utoipa::path(
     post, path = "/api/access/grants", tag = "access", request_body = GrantRequest,
     responses(
-        (status = 200, description = "What the key holds now", body = Vec<serde_json::Value>),
+        (status = 200, description = "What it holds now", body = Vec<serde_json::Value>),
         (status = 400, description = "What is wrong with it"),
-        (status = 404, description = "There is no such key"),
+        (status = 404, description = "There is no such key, user or group"),
     )
 )]
 async fn add_grants(
     State(api): State<Api>,
     actor: Actor,
     Body(wanted): Body<GrantRequest>,
-) -> Result<Json<Vec<Value>>, Problem> {
-    let more = rights(&wanted.roles, &wanted.on)?;
-    let key = api.engine.access().grant(&wanted.key, more).await?;
-    let (rights, by) = (held(&key), actor.shown());
-    tracing::info!(key = %key.id, name = %key.name, rights, by, "a key was granted more");
-    Ok(Json(listed(&key)))
+) -> Result<(Extension<About>, Json<Vec<Value>>), Problem> {
+    let GrantRequest { key, user, group, roles, on } = wanted;
+    let more = rights(&roles, &on)?;
+    let whom = Whose { key, user, group }.one()?;
+    let holder = api.engine.access().grant(whom, more, api.engine.now()).await?;
+    let (rights, by) = (held(&holder), actor.shown());
+    tracing::info!(holder = %holder.id, name = %holder.name, rights, by, "more was granted");
+    Ok((Extension(now_has(&holder)), Json(listed(&holder))))
 }
 
-/// Takes grants from a key; they are gone at the next request.
+/// Takes grants from a key, a user or a group; they are gone at the next request.
 #[utoipa::path(
     delete, path = "/api/access/grants", tag = "access",
     params(
-        ("key" = String, Query, description = "The id of the key"),
+        Whose,
         ("role" = Vec<String>, Query, description = "Roles"),
         ("on" = Option<Vec<String>>, Query, description = "On what, as they were granted"),
     ),
     responses(
-        (status = 200, description = "What the key holds now", body = Vec<serde_json::Value>),
-        (status = 404, description = "There is no such key, or it does not hold this"),
+        (status = 200, description = "What it holds now", body = Vec<serde_json::Value>),
+        (status = 404, description = "There is no such key, user or group, or it does not hold this"),
+        (status = 409, description = "Nobody would be an administrator any more"),
     )
 )]
 async fn remove_grants(
     State(api): State<Api>,
     actor: Actor,
     RawQuery(pairs): RawQuery,
-) -> Result<Json<Vec<Value>>, Problem> {
+) -> Result<(Extension<About>, Json<Vec<Value>>), Problem> {
     let all = |name: &str| -> Vec<String> {
         let named = pairs.iter().filter(|(given, _)| given == name);
         named.map(|(_, value)| value.clone()).collect()
     };
-    let (keys, roles) = (all("key"), all("role"));
-    let [key] = keys.as_slice() else {
-        return Err(Problem::bad_request("name one 'key'"));
+    let one = |name: &str| match all(name).as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(one.clone())),
+        _ => Err(Problem::bad_request(format!("name one '{name}'"))),
     };
+    let whom = Whose { key: one("key")?, user: one("user")?, group: one("group")? }.one()?;
+    let roles = all("role");
     if roles.is_empty() {
         return Err(Problem::bad_request("name the 'role' to take away"));
     }
     let less = rights(&roles, &all("on"))?;
-    let key = api.engine.access().withdraw(key, less).await?;
-    let (rights, by) = (held(&key), actor.shown());
-    tracing::info!(key = %key.id, name = %key.name, rights, by, "grants were taken from a key");
-    Ok(Json(listed(&key)))
+    let holder = api.engine.access().withdraw(whom, less, api.engine.now()).await?;
+    let (rights, by) = (held(&holder), actor.shown());
+    tracing::info!(holder = %holder.id, name = %holder.name, rights, by, "grants were taken away");
+    Ok((Extension(now_has(&holder)), Json(listed(&holder))))
 }
 
 /// Lists the roles: what they allow, and to what they can be narrowed.
@@ -388,18 +437,22 @@ async fn anonymous_clients(State(authorizer): State<Arc<Authorizer>>) -> Json<Ve
 }
 
 /// A key as it may be shown.
-fn shown(key: &KeyRecord, used: Option<Timestamp>, now: Timestamp) -> Value {
-    let status = match (key.revoked_at, key.is_valid(now)) {
-        (Some(_), _) => "REVOKED",
-        (None, true) => "VALID",
-        (None, false) => "EXPIRED",
+fn shown(api: &Api, key: &KeyRecord, used: Option<Timestamp>, now: Timestamp) -> Value {
+    let user = key.user.as_ref().map(|id| api.engine.access().user(id));
+    let status = match (key.revoked_at, &user, key.is_valid(now)) {
+        (Some(_), ..) | (None, Some(Err(_)), _) => "REVOKED",
+        (None, Some(Ok((user, _))), true) if !user.is_enabled() => "DISABLED",
+        (None, _, true) => "VALID",
+        (None, _, false) => "EXPIRED",
     };
+    let user = user.and_then(Result::ok).map(|(user, _)| user.name);
     let millis = |at: Option<Timestamp>| at.map(Timestamp::millis);
     json!({
         "keyId": key.id,
         "name": key.name,
         "roles": key.roles,
         "grants": key.grants,
+        "user": user,
         "status": status,
         "createdAt": key.created_at.millis(),
         "createdBy": key.created_by,

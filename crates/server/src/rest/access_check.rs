@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use engine::KeyRecord;
+use engine::{KeyRecord, UserRecord};
 use kernel::Timestamp;
-use kernel::access::{Granting, Mode, Permission, Role, Selector, Tag, Thing};
+use kernel::access::{Mode, Permission, Role, Selector, Tag, Thing};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -29,21 +29,65 @@ pub(super) fn routes() -> Routes {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(rename_all = "camelCase")]
 struct Asked {
-    /// The id of a key.
-    key: String,
+    /// The id of a key; or
+    #[serde(default)]
+    key: Option<String>,
+    /// the name of a user.
+    #[serde(default)]
+    user: Option<String>,
     /// The name of a permission, such as `read`.
     permission: String,
     /// A selector without `*` that names one thing, such as `hub=sales`; everything if absent.
     on: Option<String>,
 }
 
-/// Tells whether a key may do something, and which role or grant decides.
+/// Somebody who is asked about.
+struct Somebody {
+    /// `key:ID` or `user:ID`.
+    id: String,
+    name: Arc<str>,
+    /// In a sentence: `the key`, `the user`.
+    word: &'static str,
+    /// Why they may do nothing whatever they were granted.
+    out: Option<&'static str>,
+}
+
+fn somebody(api: &Api, asked: &Asked) -> Result<Somebody, Problem> {
+    let access = api.engine.access();
+    match (&asked.key, &asked.user) {
+        (Some(id), None) => {
+            let key = access.keys().into_iter().map(|(key, _)| key).find(|key| *key.id == **id);
+            let key = key.ok_or_else(|| {
+                Problem::not_found(format!("there is no key with the id {id}"))
+                    .with_hint("See `nightbell key list --all`.")
+            })?;
+            let out = if key.revoked_at.is_some() {
+                Some("the key was revoked")
+            } else if !key.is_valid(api.engine.now()) {
+                Some("the key has expired")
+            } else if !access.user_counts(&key) {
+                Some("the user of the key is disabled or deleted")
+            } else {
+                None
+            };
+            Ok(Somebody { id: format!("key:{}", key.id), name: key.name, word: "the key", out })
+        }
+        (None, Some(name)) => {
+            let (user, _) = access.user(name)?;
+            let out = (!user.is_enabled()).then_some("the user is disabled");
+            Ok(Somebody { id: format!("user:{}", user.id), name: user.name, word: "the user", out })
+        }
+        _ => Err(Problem::bad_request("name one 'key' or one 'user'")),
+    }
+}
+
+/// Tells whether a key or a user may do something, and which roles or grants decide, by which group.
 #[utoipa::path(
     get, path = "/api/access/explain", tag = "access", params(Asked),
     responses(
         (status = 200, description = "Whether, and why", body = serde_json::Value),
         (status = 400, description = "There is no such permission, or the selector names no one thing"),
-        (status = 404, description = "There is no such key"),
+        (status = 404, description = "There is no such key or user"),
     )
 )]
 async fn explain_access(
@@ -59,38 +103,39 @@ async fn explain_access(
         None => Thing::Everything,
         Some(on) => thing(&api, on).await?,
     };
-    let (access, now) = (api.engine.access(), api.engine.now());
-    let key = access.keys().into_iter().map(|(key, _)| key).find(|key| *key.id == *asked.key);
-    let key = key.ok_or_else(|| {
-        Problem::not_found(format!("there is no key with the id {}", asked.key))
-            .with_hint("See `nightbell key list --all`.")
-    })?;
-    let principal = access.inspect(&asked.key);
-    let granting = principal.as_deref().and_then(|who| who.granting(permission, &thing));
-    let by = granting.map(|granting| match granting {
-        Granting::Role(role) => format!("{role} on everything"),
-        Granting::Grant(grant) => grant.to_string(),
-    });
-    let (allowed, reason) = match (api.settings.auth, key.revoked_at, key.is_valid(now), &by) {
-        (Mode::Open, ..) => (true, "auth is open: nobody is asked for a key".to_owned()),
-        (_, Some(_), ..) => (false, "the key was revoked".to_owned()),
-        (_, None, false, _) => (false, "the key has expired".to_owned()),
-        (.., Some(by)) => (true, format!("the key is {by}")),
-        (.., None) => {
+    let who = somebody(&api, &asked)?;
+    let principal = api.engine.access().inspect(&who.id);
+    let granting = principal.as_deref().map(|it| it.granting(permission, &thing));
+    let granting = granting.unwrap_or_default();
+    let by: Vec<String> = granting.iter().map(ToString::to_string).collect();
+    let groups: Vec<Option<&str>> = granting.iter().map(|it| it.group).collect();
+    let (allowed, reason) = match (api.settings.auth, who.out) {
+        (Mode::Open, _) => (true, "auth is open: nobody is asked for a key".to_owned()),
+        (_, Some(out)) => (false, out.to_owned()),
+        (_, None) if !by.is_empty() => (true, format!("{} is {}", who.word, by.join("; and "))),
+        (_, None) => {
             let with = Role::ALL.into_iter().filter(|role| {
                 role.permissions().has(permission)
                     && of_kind(&thing).is_none_or(|kind| kind.roles().contains(role))
             });
             let with: Vec<&str> = with.map(Role::as_str).collect();
             let on = asked.on.as_deref().unwrap_or("everything");
-            let reason = format!("no grant of the key gives {} on {on}", permission.as_str());
+            let whose = match principal.as_deref().map(|it| it.groups().len()) {
+                Some(1..) => format!("{} and of its groups", who.word),
+                _ => who.word.to_owned(),
+            };
+            let reason = format!("no grant of {whose} gives {} on {on}", permission.as_str());
             (false, format!("{reason}; these roles would: {}", with.join(", ")))
         }
     };
-    Ok(Json(json!({
-        "keyId": key.id, "name": key.name, "permission": permission.as_str(), "on": asked.on,
-        "allowed": allowed, "grant": by, "reason": reason,
-    })))
+    let mut answer = json!({
+        "id": who.id, "name": who.name, "permission": permission.as_str(), "on": asked.on,
+        "allowed": allowed, "grant": by.first(), "grants": by, "groups": groups, "reason": reason,
+    });
+    if let Some(key) = asked.key {
+        answer["keyId"] = key.into();
+    }
+    Ok(Json(answer))
 }
 
 fn of_kind(thing: &Thing) -> Option<kernel::access::Resource> {
@@ -161,6 +206,9 @@ struct Facts {
     /// Clients that have called without a key.
     anonymous: usize,
     keys: Vec<(KeyRecord, Option<Timestamp>)>,
+    users: Vec<(UserRecord, Option<Timestamp>)>,
+    /// Users who may do nothing, by name.
+    idle: Vec<Arc<str>>,
     /// Names of triggers that anybody may call.
     public_triggers: Vec<String>,
     /// What acts as somebody whose key counts no more, and as whom.
@@ -245,7 +293,7 @@ fn weaknesses(facts: &Facts) -> Vec<Weakness> {
                 "Narrow it: `nightbell grant add KEYID --role worker --on task=TYPE`, then `grant remove`.",
             );
         }
-        if key.roles.is_empty() && key.grants.is_empty() {
+        if key.user.is_none() && key.roles.is_empty() && key.grants.is_empty() {
             add(
                 "note",
                 "key-without-grants",
@@ -255,12 +303,39 @@ fn weaknesses(facts: &Facts) -> Vec<Weakness> {
             );
         }
     }
+    for (user, seen) in facts.users.iter().filter(|(user, _)| user.is_enabled()) {
+        let subject = || format!("user {}", user.name);
+        let since = user.password_at.unwrap_or(user.created_at);
+        let age = facts.now.millis().saturating_sub(since.millis());
+        if seen.is_none() && age > UNUSED_AFTER_MILLIS {
+            let days = age / (24 * 60 * 60 * 1000);
+            add(
+                "warning",
+                "user-unused",
+                subject(),
+                format!(
+                    "the password is {days} days old, and nobody was seen as this user since the \
+                     server started"
+                ),
+                "Disable the user with `nightbell user disable NAME` if nobody needs it.",
+            );
+        }
+        if facts.idle.contains(&user.name) {
+            add(
+                "note",
+                "user-without-grants",
+                subject(),
+                "the user may do nothing".to_owned(),
+                "Grant the user something, or add the user to a group.",
+            );
+        }
+    }
     for (document, author) in &facts.without_author {
         add(
             "warning",
             "author-without-key",
             document.clone(),
-            format!("it acts as {author}, whose key counts no more: it does nothing"),
+            format!("it acts as {author}, who counts no more: it does nothing"),
             "Have somebody write it again who may do what it does; it acts as them from then on.",
         );
     }
@@ -286,13 +361,25 @@ async fn check_access(
     State(authorizer): State<Arc<Authorizer>>,
 ) -> Result<Json<Vec<Weakness>>, Problem> {
     let settings = &api.settings;
+    let access = api.engine.access();
+    let users = access.users();
+    let may_nothing = |user: &UserRecord| {
+        let who = access.inspect(&format!("user:{}", user.id));
+        who.is_none_or(|who| who.roles().next().is_none() && who.grants().next().is_none())
+    };
     let facts = Facts {
         mode: settings.auth,
         beyond_loopback: settings.beyond_loopback,
         has_tls: settings.tls.is_some()
             || settings.public_url.as_ref().is_some_and(|url| url.starts_with("https://")),
         anonymous: authorizer.anonymous().len(),
-        keys: api.engine.access().keys(),
+        keys: access.keys().into_iter().filter(|(key, _)| access.user_counts(key)).collect(),
+        idle: users
+            .iter()
+            .filter(|(user, _)| may_nothing(user))
+            .map(|(it, _)| it.name.clone())
+            .collect(),
+        users,
         public_triggers: triggers::public(&api.engine).await?,
         without_author: without_author(&api),
         now: api.engine.now(),
@@ -345,6 +432,29 @@ mod tests {
         assert_eq!(codes(&Facts { public_triggers, ..Facts::default() }), ["public-trigger"]);
         let without_author = vec![("schedule s".to_owned(), "key:a".to_owned())];
         assert_eq!(codes(&Facts { without_author, ..Facts::default() }), ["author-without-key"]);
+    }
+
+    #[test]
+    fn users_to_look_at_are_told() {
+        let user = |more: &Value| -> engine::UserRecord {
+            let mut user = json!({ "id": "0b6e4f1d0c8a", "name": "ann", "roles": [], "createdAt": 0,
+                "createdBy": "test" });
+            let members = more.as_object().expect("an object").clone();
+            user.as_object_mut().expect("an object").extend(members);
+            serde_json::from_value(user).expect("a user")
+        };
+        let of = |more: &Value, seen, millis| {
+            let now = Timestamp::from_millis(millis);
+            codes(&Facts { users: vec![(user(more), seen)], now, ..Facts::default() })
+        };
+        let (young, old) = (1, UNUSED_AFTER_MILLIS + 1);
+        assert_eq!(of(&json!({}), None, young), [""; 0]);
+        assert_eq!(of(&json!({}), None, old), ["user-unused"]);
+        assert_eq!(of(&json!({ "passwordAt": old }), None, old), [""; 0]);
+        assert_eq!(of(&json!({}), Some(Timestamp::from_millis(1)), old), [""; 0]);
+        assert_eq!(of(&json!({ "disabledAt": 1 }), None, old), [""; 0]);
+        let (users, idle) = (vec![(user(&json!({})), None)], vec!["ann".into()]);
+        assert_eq!(codes(&Facts { users, idle, ..Facts::default() }), ["user-without-grants"]);
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod extract;
 mod facets;
 pub(crate) mod metadata;
 mod monitor;
+mod people;
 pub mod query;
 mod queue;
 mod rate_limit;
@@ -55,6 +56,7 @@ pub(crate) fn router() -> Routes {
         .merge(admin::routes())
         .merge(access::routes())
         .merge(access_check::routes())
+        .merge(people::routes())
         .merge(audit::routes())
         .merge(secret::routes())
         .merge(environment::routes())

@@ -23,6 +23,7 @@ mod metadata;
 mod metrics;
 mod monitors;
 mod operations;
+mod people;
 mod projects;
 mod promised;
 mod query;

@@ -297,7 +297,8 @@ async fn a_stream_of_work_ends_when_its_hub_is_taken_away() {
     let less =
         Grant::new("worker".parse().expect("a role"), "hub=mine".parse().expect("a selector"));
     let less = Rights { roles: Vec::new(), grants: vec![less.expect("a grant")] };
-    server.engine.access().withdraw(&key[3..15], less).await.expect("it is taken away");
+    let now = server.engine.now();
+    server.engine.access().withdraw(&key[3..15], less, now).await.expect("it is taken away");
     let ended =
         tokio::time::timeout(PATIENCE, async { while let Ok(Some(_)) = mine.message().await {} });
     ended.await.expect("the stream ends");

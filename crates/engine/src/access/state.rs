@@ -1,0 +1,188 @@
+//! Keys, users and groups in memory, compiled: a request is decided without a read of the store.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use kernel::Timestamp;
+use kernel::access::{Group as Compiled, Held, Permission, Principal};
+
+use super::record::{GroupRecord, KeyRecord, UserRecord};
+
+/// When something was used last, in milliseconds since 1970; 0 if not since the start.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Used(Arc<AtomicI64>);
+
+impl Used {
+    pub(super) fn set(&self, now: Timestamp) {
+        self.0.store(now.millis(), Ordering::Relaxed);
+    }
+
+    pub(super) fn get(&self) -> Option<Timestamp> {
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            millis => Some(Timestamp::from_millis(millis)),
+        }
+    }
+}
+
+/// A key in memory.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) record: KeyRecord,
+    pub(super) principal: Arc<Principal>,
+    pub(super) used: Used,
+}
+
+impl Key {
+    pub(super) fn is_bootstrap(&self) -> bool {
+        self.record.bootstrap && self.record.revoked_at.is_none()
+    }
+}
+
+/// A user in memory.
+#[derive(Debug)]
+pub(super) struct User {
+    pub(super) record: UserRecord,
+    pub(super) principal: Arc<Principal>,
+    pub(super) used: Used,
+    own: Arc<Held>,
+}
+
+/// A group in memory.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) record: GroupRecord,
+    compiled: Arc<Compiled>,
+}
+
+/// Everything, by ids. Copying it copies references.
+#[derive(Clone, Debug, Default)]
+pub(super) struct State {
+    pub(super) keys: HashMap<Arc<str>, Arc<Key>>,
+    pub(super) users: BTreeMap<Arc<str>, Arc<User>>,
+    pub(super) groups: BTreeMap<Arc<str>, Arc<Group>>,
+    /// Ids of users, by names.
+    names: HashMap<Arc<str>, Arc<str>>,
+}
+
+impl State {
+    /// The user of a name, or else of an id.
+    pub(super) fn user(&self, who: &str) -> Option<&Arc<User>> {
+        self.users.get(self.names.get(who).map_or(who, |id| id))
+    }
+
+    /// The group of a name, or else of an id.
+    pub(super) fn group(&self, which: &str) -> Option<&Arc<Group>> {
+        let named = self.groups.values().find(|it| *it.record.name == *which);
+        named.or_else(|| self.groups.get(which))
+    }
+
+    /// The members of a group.
+    pub(super) fn members<'a>(&'a self, group: &'a str) -> impl Iterator<Item = &'a Arc<User>> {
+        self.users.values().filter(move |it| it.record.groups.iter().any(|id| **id == *group))
+    }
+
+    pub(super) fn put_key(&mut self, record: KeyRecord) {
+        let used = self.keys.get(&record.id).map(|former| former.used.clone()).unwrap_or_default();
+        let principal = self.principal_of(&record);
+        self.keys.insert(record.id.clone(), Arc::new(Key { record, principal, used }));
+    }
+
+    pub(super) fn put_user(&mut self, record: UserRecord) {
+        let id = record.id.clone();
+        let used = self.users.get(&id).map(|former| former.used.clone()).unwrap_or_default();
+        let own = Arc::new(Held::new(record.roles.clone(), record.grants.clone()));
+        self.names.insert(record.name.clone(), id.clone());
+        let principal = self.compile(&record, own.clone());
+        self.users.insert(id.clone(), Arc::new(User { record, principal, used, own }));
+        self.renew_keys_of(&BTreeSet::from([id]));
+    }
+
+    pub(super) fn remove_user(&mut self, id: &str) {
+        if let Some(user) = self.users.remove(id) {
+            self.names.remove(&user.record.name);
+            self.renew_keys_of(&BTreeSet::from([user.record.id.clone()]));
+        }
+    }
+
+    pub(super) fn put_group(&mut self, record: GroupRecord) {
+        let held = Held::new(record.roles.clone(), record.grants.clone());
+        let compiled = Arc::new(Compiled { name: record.name.clone(), held });
+        let id = record.id.clone();
+        self.groups.insert(id.clone(), Arc::new(Group { record, compiled }));
+        self.renew_members_of(&id);
+    }
+
+    pub(super) fn remove_group(&mut self, id: &str) {
+        self.groups.remove(id);
+        self.renew_members_of(id);
+    }
+
+    fn renew_members_of(&mut self, group: &str) {
+        let members: Vec<Arc<User>> = self.members(group).cloned().collect();
+        let ids: BTreeSet<Arc<str>> = members.iter().map(|it| it.record.id.clone()).collect();
+        for member in members {
+            let principal = self.compile(&member.record, member.own.clone());
+            let (record, used, own) =
+                (member.record.clone(), member.used.clone(), member.own.clone());
+            self.users.insert(record.id.clone(), Arc::new(User { record, principal, used, own }));
+        }
+        self.renew_keys_of(&ids);
+    }
+
+    fn renew_keys_of(&mut self, users: &BTreeSet<Arc<str>>) {
+        let is_theirs =
+            |key: &&Arc<Key>| key.record.user.as_ref().is_some_and(|it| users.contains(it));
+        let theirs: Vec<KeyRecord> =
+            self.keys.values().filter(is_theirs).map(|key| key.record.clone()).collect();
+        for record in theirs {
+            self.put_key(record);
+        }
+    }
+
+    fn compile(&self, user: &UserRecord, own: Arc<Held>) -> Arc<Principal> {
+        let id = format!("user:{}", user.id).into();
+        let groups = user.groups.iter().filter_map(|id| self.groups.get(id));
+        let groups = groups.map(|group| group.compiled.clone()).collect();
+        let name = user.name.clone();
+        Arc::new(Principal::in_groups(id, name, user.generation, own, groups))
+    }
+
+    /// Who a key is. One of a user has what the user has, and says by its name whose it is.
+    fn principal_of(&self, key: &KeyRecord) -> Arc<Principal> {
+        let id = format!("key:{}", key.id).into();
+        let Some(user) = &key.user else {
+            let (roles, grants) = (key.roles.clone(), key.grants.clone());
+            return Arc::new(Principal::with_grants(id, key.name.clone(), roles, grants));
+        };
+        let Some(user) = self.users.get(user) else {
+            return Arc::new(Principal::new(id, key.name.clone(), Vec::new()));
+        };
+        let name = format!("{}/{}", user.record.name, key.name).into();
+        let (generation, groups) = (user.record.generation, user.principal.groups().to_vec());
+        Arc::new(Principal::in_groups(id, name, generation, user.own.clone(), groups))
+    }
+
+    /// Whether the user of a key counts; that of a key without one always does.
+    pub(super) fn user_counts(&self, key: &KeyRecord) -> bool {
+        let user = key.user.as_ref();
+        user.is_none_or(|id| self.users.get(id).is_some_and(|user| user.record.is_enabled()))
+    }
+
+    /// Whether somebody can come in who may do everything; by a bootstrap key only if that is asked for.
+    pub(super) fn has_administrator(&self, now: Timestamp, by_bootstrap: bool) -> bool {
+        let by_key = |key: &Arc<Key>| {
+            key.principal.may(Permission::Admin)
+                && key.record.is_valid(now)
+                && (by_bootstrap || !key.record.bootstrap)
+                && self.user_counts(&key.record)
+        };
+        let by_password = |user: &Arc<User>| {
+            user.principal.may(Permission::Admin)
+                && user.record.is_enabled()
+                && user.record.has_password()
+        };
+        self.keys.values().any(by_key) || self.users.values().any(by_password)
+    }
+}

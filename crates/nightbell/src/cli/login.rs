@@ -1,0 +1,88 @@
+//! `nightbell login` and `nightbell logout`: a user's session at the command line.
+
+use std::io::{self, IsTerminal as _};
+
+use clap::Args;
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::client::{Client, understand};
+use super::failure::Failure;
+use super::login_file::{Given, Login};
+use super::output::Output;
+use super::prompt;
+
+/// Who signs in.
+#[derive(Debug, Args)]
+pub(crate) struct In {
+    /// The name; asked for without it
+    #[arg(long, value_name = "NAME")]
+    user: Option<String>,
+}
+
+/// Which sessions end.
+#[derive(Debug, Args)]
+pub(crate) struct Out {
+    /// All sessions of the user, those of browsers too
+    #[arg(long)]
+    everywhere: bool,
+}
+
+/// Signs in.
+pub(super) async fn login(arguments: In, client: &Client, output: &Output) -> anyhow::Result<()> {
+    if client.is_at_socket() {
+        return Err(Failure::usage("at the socket you are the administrator already")
+            .with_hint("sign in at the server's port: --url http://…")
+            .into());
+    }
+    let user = match arguments.user {
+        Some(user) => user,
+        None if io::stdin().is_terminal() => prompt::open("Name")?,
+        None => {
+            return Err(Failure::usage("there is nobody to ask for the name")
+                .with_hint("write --user NAME; the password is a line of standard input")
+                .into());
+        }
+    };
+    let password = prompt::password(&format!("Password of {user}"))?;
+    let body = json!({ "user": user, "password": *password });
+    let call = client.post(&["access", "login"]).without_credential().json(&body);
+    let answer = call.send().await?.value()?;
+    let given: Given = understand("login", &answer)?;
+    let login = Login {
+        url: client.base().as_str().to_owned(),
+        user: given.name,
+        token: given.token,
+        expires_at: Timestamp::now().as_second() + given.expires_in,
+        renewal: given.renewal,
+    };
+    let path = login.save(client.base())?;
+    output.note(format_args!(
+        "signed in as {} at {}; commands use it where NIGHTBELL_KEY is not set ({})",
+        login.user,
+        client.base(),
+        path.display()
+    ));
+    if output.is_json() {
+        return output.json(&json!({ "user": login.user, "url": login.url, "file": path }));
+    }
+    Ok(())
+}
+
+/// Signs out.
+pub(super) async fn logout(arguments: Out, client: &Client, output: &Output) -> anyhow::Result<()> {
+    let kept = if client.is_at_socket() { None } else { Login::load(client.base())? };
+    let Some(login) = kept else {
+        output.note(format_args!("nobody has signed in at {}", client.base()));
+        return Ok(());
+    };
+    let body = json!({ "renewal": login.renewal, "everywhere": arguments.everywhere });
+    let call = client.post(&["access", "logout"]).without_credential().json(&body);
+    let ended = call.send().await;
+    // The file goes in any case: whoever signs out here wants nothing left here.
+    Login::forget(client.base())?;
+    ended?;
+    let whose = if arguments.everywhere { "all sessions of" } else { "the session of" };
+    output.note(format_args!("ended {whose} {} at {}", login.user, client.base()));
+    Ok(())
+}
