@@ -99,7 +99,7 @@ async fn a_changed_definition_is_tried_on_what_happened() {
     ];
     assert_eq!(shop.groups(&other_bound, &[], 5), expected);
     let outcome = shop.replay(&other_bound, &[]).exits(5);
-    assert!(outcome.stdout.contains("other path at size: was \"few\", is \"many\""), "{outcome:?}");
+    assert!(outcome.stdout.contains("at size: was \"few\", is \"many\""), "{outcome:?}");
     assert!(outcome.stderr.contains("1 of 3 runs differ"), "{outcome:?}");
 
     let asks_more = orders(|tasks| tasks[0]["inputParameters"]["unit"] = "kg".into());
