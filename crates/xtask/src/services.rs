@@ -7,7 +7,7 @@ use crate::say;
 
 /// A server: Debian's package of it, and a place where its program is then found. `*` stands for
 /// one folder of any name.
-const SERVICES: [(&str, &str); 11] = [
+const SERVICES: [(&str, &str); 12] = [
     ("postgresql", "/usr/lib/postgresql/*/bin/postgres"),
     ("mariadb-server", "/usr/sbin/mariadbd"),
     ("nats-server", "/usr/sbin/nats-server"),
@@ -15,6 +15,7 @@ const SERVICES: [(&str, &str); 11] = [
     ("dovecot-imapd", "/usr/sbin/dovecot"),
     ("influxdb", "/usr/bin/influxd"),
     ("prometheus", "/usr/bin/prometheus"),
+    ("prometheus-alertmanager", "/usr/bin/amtool"),
     ("redis-server", "/usr/bin/redis-server"),
     ("faketime", "/usr/bin/faketime"),
     ("chromium", "/usr/bin/chromium"),

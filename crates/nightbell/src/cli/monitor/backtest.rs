@@ -145,7 +145,7 @@ async fn one(
     let Some(monitor) = find(&file, name).cloned() else {
         return Ok(Err("the files do not define it".to_owned()));
     };
-    if monitor.kind == Kind::Heartbeat {
+    if !monitor.kind.checks() {
         return Ok(Err("it waits to be called: there are no answers of checks to try".to_owned()));
     }
     let warm_up = backtest::warm_up(&monitor);
