@@ -80,9 +80,9 @@ impl Engine {
             .collect();
         let id = ExecutionId::monitor(&inbound.monitor);
         self.step(&id, Input::Alerts(alerts)).await?;
-        let refused = |monitor: &Monitor| match monitor.is_full() {
-            true => keys.iter().filter(|key| !monitor.incidents.contains_key(*key)).count(),
-            false => 0,
+        let refused = |monitor: &Monitor| {
+            let is_missing = |key: &&Arc<str>| !monitor.incidents.contains_key(*key);
+            keys.iter().filter(is_missing).count() * usize::from(monitor.is_full())
         };
         let refused = self.monitor(&inbound.monitor, refused).await?.unwrap_or_default();
         Ok(Received { refused })

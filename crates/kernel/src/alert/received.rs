@@ -151,14 +151,14 @@ impl Receiving {
         (!values.is_empty()).then(|| cut(&values.join(","), SENDER_MAX).into())
     }
 
-    fn observation(&self, alert: Alert, monitor: &MonitorDef, now: Timestamp) -> Observation {
+    fn observation(&self, alert: &Alert, monitor: &MonitorDef, now: Timestamp) -> Observation {
         let until = match alert.lease {
             Lease::Usual => now.plus_millis(self.resolve_timeout),
             Lease::Until(until) => until,
             Lease::Open => Timestamp::MAX,
             Lease::Over => now,
         };
-        let (key, labels) = (self.key_of(&alert), self.labels_of(&alert));
+        let (key, labels) = (self.key_of(alert), self.labels_of(alert));
         let said = labels.get("severity").and_then(|said| severity_named(said));
         let name = labels.get(NAME).map_or("", |name| &**name);
         let text = ["summary", "message", "description", "title"]
@@ -276,6 +276,9 @@ impl Incident {
     }
 }
 
+/// Until when incidents last that are said again, by which sender, and whether they are over to it.
+type Prolongation = (Timestamp, Option<Arc<str>>, bool);
+
 /// Alerts came.
 pub(super) fn receive(draft: &mut Draft<'_>, alerts: Vec<Alert>) -> Result<(), Rejected> {
     let spec = draft.spec();
@@ -284,11 +287,11 @@ pub(super) fn receive(draft: &mut Draft<'_>, alerts: Vec<Alert>) -> Result<(), R
         return Err(Rejected::Conflict(format!("{name} does not receive alerts")));
     }
     let (now, receiving) = (draft.now, Receiving::of(&spec.monitor));
-    let mut prolonged: BTreeMap<(Timestamp, Option<Arc<str>>, bool), Vec<u32>> = BTreeMap::new();
+    let mut prolonged: BTreeMap<Prolongation, Vec<u32>> = BTreeMap::new();
     let mut left_out = 0_usize;
     for alert in alerts {
         let by = receiving.sender_of(&alert);
-        let seen = receiving.observation(alert, &spec.monitor, now);
+        let seen = receiving.observation(&alert, &spec.monitor, now);
         let known = draft.state.incidents.get(&seen.key);
         let fires = known.filter(|incident| incident.state != State::Resolved);
         match (fires, seen.until) {

@@ -110,6 +110,9 @@ fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
+/// The first instant of the year 2, in seconds since 1970: what is earlier says that nobody knows.
+const ZERO_MAX: i64 = -62_104_060_800;
+
 /// An instant as RFC 3339 has it; absent if it is the zero of Go's programs.
 ///
 /// # Errors
@@ -125,7 +128,5 @@ fn instant(value: &Value, name: &str) -> Result<Option<Timestamp>, String> {
         let shown: String = text.chars().take(SHOWN_MAX).collect();
         format!("{name} is no time as RFC 3339 writes it: {shown:?}")
     })?;
-    /// The first instant of the year 2: what is earlier says that nobody knows.
-    const ZERO_MAX: i64 = -62_104_060_800;
     Ok((at.as_second() > ZERO_MAX).then(|| at.into()))
 }

@@ -11,6 +11,8 @@ use serde_json::{Map, Value, json};
 /// The annotation under which the link of an alert's sender is kept.
 pub(super) const LINK: &str = "generatorURL";
 
+type Labels = BTreeMap<Arc<str>, Arc<str>>;
+
 /// An alert that is shown.
 pub(super) struct Shown {
     pub(super) value: Value,
@@ -20,7 +22,7 @@ pub(super) struct Shown {
     pub(super) is_inhibited: bool,
     pub(super) receivers: Vec<Arc<str>>,
     /// The labels of its group.
-    group: BTreeMap<Arc<str>, Arc<str>>,
+    group: Labels,
 }
 
 /// Whether an incident is an alert that fires.
@@ -72,7 +74,7 @@ fn receivers(route: &Route) -> Vec<Arc<str>> {
 }
 
 /// The labels with which an alert is told; all of them if it is told alone.
-fn group(route: &Route, incident: &Incident) -> BTreeMap<Arc<str>, Arc<str>> {
+fn group(route: &Route, incident: &Incident) -> Labels {
     let Some(names) = &route.group_by else { return incident.labels.clone() };
     let named =
         names.iter().filter_map(|name| Some((name.clone(), incident.labels.get(name)?.clone())));
@@ -81,8 +83,7 @@ fn group(route: &Route, incident: &Incident) -> BTreeMap<Arc<str>, Arc<str>> {
 
 /// The groups of alerts, one for each receiver and the labels with which it is told.
 pub(super) fn groups(alerts: Vec<Shown>) -> Vec<Value> {
-    let mut groups: BTreeMap<(Arc<str>, BTreeMap<Arc<str>, Arc<str>>), Vec<Value>> =
-        BTreeMap::new();
+    let mut groups: BTreeMap<(Arc<str>, Labels), Vec<Value>> = BTreeMap::new();
     for alert in alerts {
         for receiver in alert.receivers {
             let place = (receiver, alert.group.clone());
