@@ -288,7 +288,7 @@ async fn callers_of_pagerduty_need_not_change() {
     let event = json!({ "service_key": "s", "event_type": "trigger", "description": "FAILURE" });
     let taken = post(&server, &path, &event).await.ok();
     let key = taken["incident_key"].as_str().expect("a key of ours").to_owned();
-    assert_eq!(open(&server, "prom").await, [key.clone()]);
+    assert_eq!(open(&server, "prom").await, std::slice::from_ref(&key));
     let over = json!({ "service_key": "s", "event_type": "resolve", "incident_key": key });
     post(&server, &path, &over).await.ok();
     assert!(open(&server, "prom").await.is_empty());

@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp as Instant;
-use kernel::alert::definition::{
-    ChecklistOptions, File, Kind, Known, Level, MonitorDef, load_judged,
-};
+use kernel::alert::definition::{ChecklistOptions, File, Known, Level, MonitorDef, load_judged};
 use kernel::alert::{Input, Sample, Sampled, Window};
 use kernel::cron::Zone;
 use kernel::{Json, Scripts, Timestamp};
@@ -370,6 +368,7 @@ fn zone_of(asked: Option<&str>, monitor: &MonitorDef) -> Result<(String, Zone), 
 
 #[cfg(test)]
 mod tests {
+    use kernel::alert::definition::Kind;
     use serde_json::json;
 
     use super::*;
