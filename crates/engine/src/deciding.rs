@@ -114,7 +114,7 @@ impl Engine {
         let world = Knowledge { inner: &self.inner };
         let Options { limits, schedules, .. } = &self.inner.options;
         let context = Context { now: self.inner.clock.now(), scripts, world: &world, limits };
-        state.decide(input, &context, schedules)
+        state.decide(input, &context, schedules, self.inner.opened_at)
     }
 
     /// Takes an execution's slot for an operator who ends it, and does not wait behind an evaluation.

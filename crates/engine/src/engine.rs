@@ -156,6 +156,8 @@ pub(crate) struct Inner {
     pub(crate) cache: Cache,
     watchers: Mutex<HashMap<ExecutionId, watch::Sender<Seen>>>,
     feed: Feed,
+    /// When it was opened, by its clock.
+    pub(crate) opened_at: Timestamp,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
     pub(crate) quarantine: Mutex<BTreeMap<ExecutionId, String>>,
     pub(crate) stop: CancellationToken,
@@ -244,6 +246,7 @@ impl Engine {
             options: parts.options,
             watchers: Mutex::default(),
             feed: Feed::new(now),
+            opened_at: now,
             running: Mutex::default(),
             quarantine: Mutex::default(),
             stop: CancellationToken::new(),
@@ -368,6 +371,11 @@ impl Engine {
     pub fn quarantined(&self) -> Vec<(ExecutionId, String)> {
         let quarantine = self.inner.quarantine.lock();
         quarantine.iter().map(|(id, reason)| (id.clone(), reason.clone())).collect()
+    }
+
+    /// When it was opened, by its clock.
+    pub fn opened_at(&self) -> Timestamp {
+        self.inner.opened_at
     }
 
     /// A new random id for a root execution; later ones sort after earlier ones.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use kernel::alert::definition::Kind;
 use kernel::alert::{DeliveryStatus, Monitor, State};
 use kernel::durable::entity::Entity;
 use kernel::durable::instance::Instance;
@@ -129,11 +130,18 @@ pub(crate) fn monitor_status(state: &Monitor) -> &'static str {
     } else if state.errors > 0 || any(State::is_open) {
         // Of what is watched nothing is known to be wrong, but it cannot be checked.
         "UNKNOWN"
-    } else if state.last_answer.is_none() && state.beat.last_ping_at.is_none() {
+    } else if is_new(state) {
         "NEW"
     } else {
         "UP"
     }
+}
+
+/// Whether nothing is known of what it watches.
+fn is_new(state: &Monitor) -> bool {
+    let receives = state.spec.as_ref().is_some_and(|spec| spec.monitor.kind == Kind::Alerts);
+    let has_received = receives && state.next_number > 1;
+    state.last_answer.is_none() && state.beat.last_ping_at.is_none() && !has_received
 }
 
 /// The head row of a monitor.

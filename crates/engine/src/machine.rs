@@ -306,6 +306,7 @@ impl AnyMachine {
         input: AnyInput,
         context: &Context<'_>,
         schedules: &schedule::Limits,
+        opened_at: Timestamp,
     ) -> Result<Decided, Rejected> {
         match self {
             Self::Execution(state) => {
@@ -350,8 +351,12 @@ impl AnyMachine {
                     AnyInput::Monitor(input) => input,
                     other => return Err(other.misdirected(&state.id)),
                 };
-                let decision = state
-                    .decide(input, &alert::Context { now: context.now, asks_parents: true })?;
+                let context = alert::Context {
+                    now: context.now,
+                    asks_parents: true,
+                    listening_since: Some(opened_at),
+                };
+                let decision = state.decide(input, &context)?;
                 let defined = |event: &alert::Event| matches!(event, alert::Event::Defined(_));
                 Ok(Decided {
                     plans: Vec::new(),

@@ -6,6 +6,7 @@
 //! are documents; whatever a crash cut short is made up for at the next start.
 
 mod context;
+mod inbound;
 mod own;
 mod receivers;
 mod schedules;
@@ -30,6 +31,7 @@ use crate::search::{Filter, PAGE_MAX, Search};
 use crate::store::{Document, Store, StoreError};
 pub(crate) use schedules::Fired;
 
+pub use inbound::{Inbound, Received};
 pub use kernel::alert::OWN_MONITOR;
 pub use receivers::Broken;
 pub(crate) use receivers::Receivers;

@@ -14,6 +14,7 @@ mod front;
 mod grpc;
 mod guard;
 mod hooks;
+mod inbound;
 mod local;
 mod metrics;
 mod openapi;
@@ -123,6 +124,7 @@ impl Default for Settings {
 fn described() -> Routes {
     rest::router()
         .merge(hooks::routes())
+        .merge(inbound::routes())
         .merge(durable::routes())
         .merge(triggers::routes())
         .merge(grpc::workers::routes())

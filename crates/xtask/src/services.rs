@@ -16,6 +16,7 @@ const SERVICES: [(&str, &str); 12] = [
     ("dovecot-imapd", "/usr/sbin/dovecot"),
     ("influxdb", "/usr/bin/influxd"),
     ("prometheus", "/usr/bin/prometheus"),
+    ("prometheus-alertmanager", "/usr/bin/amtool"),
     ("redis-server", "/usr/bin/redis-server"),
     ("faketime", "/usr/bin/faketime"),
     ("chromium", "/usr/bin/chromium"),

@@ -29,7 +29,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
             @for wait in &waits { br; "Waits for " (wait) }
         }))
         div.acts {
-            @if text(&it, "kind") != "heartbeat" { (piece::act(cx, Permission::Run, "check", name, "Check now")) }
+            @if !matches!(text(&it, "kind"), "heartbeat" | "alerts") { (piece::act(cx, Permission::Run, "check", name, "Check now")) }
             @if cx.may(Permission::Respond) { a.button href={ "/console/silences?match=" (encoded(&format!("monitor={name}"))) } { "Silence…" } }
             a.button href=(href(&["monitors", name, "try"])) { "Try" }
             a.button href=(href(&["monitors", name, "edit"])) { "Definition" }
@@ -240,7 +240,7 @@ async fn editor(cx: &Context<'_>, name: &str, edited: &Edited) -> Shown {
                 label.field { span { "Definition, YAML or JSON" } textarea name="definition" rows="12" spellcheck="false" placeholder="http: https://shop.example/health\nevery: 30s\nfail_after: 3" { (edited.text) } }
                 div.acts {
                     button name="does" value="check" { "Check" }
-                    @if text(&it, "kind") != "heartbeat" { button name="does" value="try" { "Try once, tell nobody" } }
+                    @if !matches!(text(&it, "kind"), "heartbeat" | "alerts") { button name="does" value="try" { "Try once, tell nobody" } }
                     button.main name="does" value="save" { "Save" }
                 }
             }

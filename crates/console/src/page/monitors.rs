@@ -100,7 +100,7 @@ fn row(cx: &Context<'_>, it: &Value, range: Range, counted: &Value) -> Markup {
     let name = text(it, "name");
     let open = list(it, "openIncidents");
     let next = at(it, "nextCheckAt");
-    let is_heartbeat = text(it, "kind") == "heartbeat";
+    let waits = matches!(text(it, "kind"), "heartbeat" | "alerts");
     html! {
         tr {
             td { (piece::status(text(it, "status"))) }
@@ -117,7 +117,7 @@ fn row(cx: &Context<'_>, it: &Value, range: Range, counted: &Value) -> Markup {
                 }
                 @if open.len() > 3 { "and " (open.len() - 3) " more" }
             }
-            td { @if !is_heartbeat { (piece::act(cx, Permission::Run, "check", name, "Check now")) } }
+            td { @if !waits { (piece::act(cx, Permission::Run, "check", name, "Check now")) } }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::alert::definition::{File, Kind, Known, Spec, secrets_in};
+use kernel::alert::definition::{File, Known, Spec, secrets_in};
 use kernel::alert::{Preview, preview, preview_input};
 use kernel::graph::{Control, Execution, Input, Start, StartMessage};
 use kernel::{ExecutionId, Json, MachineKind, Rejected};
@@ -67,7 +67,7 @@ impl Engine {
         let Some(spec) = spec else {
             return Err(Rejected::Unknown(format!("there is no monitor {name}")).into());
         };
-        if spec.monitor.kind == Kind::Heartbeat {
+        if !spec.monitor.kind.checks() {
             let reason = format!("{name} waits to be called; it checks nothing");
             return Err(Rejected::Conflict(reason).into());
         }

@@ -95,6 +95,16 @@ impl Engine {
         Ok(self.monitor(OWN_MONITOR, latest).await?.flatten())
     }
 
+    /// What is wrong with the program that makes alerts of other payloads.
+    fn judged_map(&self, settings: &Value) -> Vec<Remark> {
+        let Some(program) = settings.get("map").and_then(Value::as_str) else { return Vec::new() };
+        let wrong = self.scripts().check_jq(program).err();
+        wrong
+            .map(|error| Remark::error(Some("map"), format!("the jq program: {error}")))
+            .into_iter()
+            .collect()
+    }
+
     fn judged(&self, task_type: &str, input: &Value) -> Vec<Remark> {
         self.inner.runners.get(task_type).map(|runner| runner.judge(input)).unwrap_or_default()
     }
@@ -107,6 +117,9 @@ impl Judge for Engine {
     }
 
     fn monitor(&self, kind: Kind, settings: &Value) -> Vec<Remark> {
+        if kind == Kind::Alerts {
+            return self.judged_map(settings);
+        }
         self.judged(task_type(kind), &json!({ "settings": settings }))
     }
 }

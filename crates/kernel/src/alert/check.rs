@@ -26,7 +26,7 @@ const MISSED_MAX: u32 = 10_000;
 /// Plans the first check after an instant.
 pub(super) fn plan(draft: &mut Draft<'_>, after: Timestamp) {
     let spec = draft.spec();
-    let next = if spec.monitor.kind == Kind::Heartbeat {
+    let next = if !spec.monitor.kind.checks() {
         None
     } else {
         spec.monitor.schedule.next_after(after, phase(draft.state.name()))
@@ -48,7 +48,7 @@ pub(super) fn by_hand(draft: &mut Draft<'_>, who: Option<&str>) -> Result<(), Re
     if draft.state.removed {
         return Err(Rejected::Stale(format!("the monitor {name} was removed")));
     }
-    if draft.spec().monitor.kind == Kind::Heartbeat {
+    if !draft.spec().monitor.kind.checks() {
         return Err(Rejected::Conflict(format!("{name} waits to be called; it checks nothing")));
     }
     if draft.state.check.is_some() {

@@ -12,7 +12,7 @@ use super::monitor::Monitor;
 use super::notification;
 use super::observe::Coverage;
 use super::rollup::{Counted, Counter, ROLLUP_LEDGER};
-use super::{check, clock, heartbeat, observe, parents, provider_event, resend, settle};
+use super::{check, clock, heartbeat, observe, parents, provider_event, received, resend, settle};
 use crate::graph::Message;
 use crate::json::Json;
 use crate::machine::{Decision, Effect, Machine, Record, Rejected};
@@ -27,6 +27,8 @@ pub(super) struct Draft<'a> {
     pub(super) now: Timestamp,
     /// Whether somebody checks parents that are asked for.
     pub(super) answers: bool,
+    /// Since when the server has listened.
+    pub(super) listening_since: Option<Timestamp>,
     events: Vec<Event>,
     effects: Vec<Effect>,
     /// Incidents whose line in the ledger is to be written anew.
@@ -39,6 +41,7 @@ impl<'a> Draft<'a> {
             state,
             now: context.now,
             answers: context.asks_parents,
+            listening_since: context.listening_since,
             events: Vec::new(),
             effects: Vec::new(),
             moved: BTreeSet::new(),
@@ -154,6 +157,7 @@ impl<'a> Draft<'a> {
     /// Works out what is owed and hands over.
     fn settle(mut self) -> Decision<Event> {
         settle::settle(&mut self);
+        self.state.plan_incidents();
         let moved = std::mem::take(&mut self.moved);
         for key in moved {
             let past = || self.state.past.iter().rev().find(|incident| incident.key == key);
@@ -195,6 +199,10 @@ impl Machine for Monitor {
                     (true, true) => Coverage::Nothing,
                 };
                 observe::observe(&mut draft, observations, coverage, None, who.as_deref());
+            }
+            Input::Alerts(alerts) => {
+                watched(&draft)?;
+                received::receive(&mut draft, alerts)?;
             }
             Input::Acknowledge { incident, who, why, until_clear } => {
                 let (key, state) = open(&draft, &incident)?;
@@ -383,6 +391,7 @@ fn wake(draft: &mut Draft<'_>) {
     if !draft.state.removed {
         check::look_at_clock(draft);
         heartbeat::look_at_clock(draft);
+        received::look_at_clock(draft);
     }
     let now = draft.now;
     let over = |until: Option<Timestamp>| until.is_some_and(|until| until <= now);

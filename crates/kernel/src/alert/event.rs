@@ -193,6 +193,21 @@ pub enum Event {
     },
     /// A run that had begun is waited for no longer.
     RunOver,
+    /// Alerts were sent again: what they say holds until another instant.
+    Prolonged {
+        /// Until then.
+        #[serde(rename = "u")]
+        until: Timestamp,
+        /// The numbers of their incidents.
+        #[serde(rename = "n")]
+        numbers: Vec<u32>,
+        /// Which of several senders says it.
+        #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+        by: Option<Arc<str>>,
+        /// To it they are over; what the others say holds until then.
+        #[serde(rename = "e", default, skip_serializing_if = "std::ops::Not::not")]
+        ended: bool,
+    },
 }
 
 impl Event {
@@ -229,7 +244,8 @@ impl Event {
             | Self::Silences(_)
             | Self::Pinged(_)
             | Self::Expected { .. }
-            | Self::RunOver => None,
+            | Self::RunOver
+            | Self::Prolonged { .. } => None,
         }
     }
 }
@@ -290,6 +306,12 @@ pub struct Seen {
     /// The check that saw it.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub check: Option<u32>,
+    /// Until when that holds, if it was received.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Which of several senders says it.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Arc<str>>,
 }
 
 /// See [`Event::Moved`].

@@ -238,6 +238,13 @@ pub struct Incident {
     pub acknowledged: Option<Acknowledged>,
     /// Quiet until then.
     pub snoozed_until: Option<Timestamp>,
+    /// Of an alert that was received: it is over then unless it is sent again; [`Timestamp::MAX`] =
+    /// it fires until it is said to be over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    /// Where several senders tell of it: until when each says that it fires.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub senders: BTreeMap<Arc<str>, Timestamp>,
     /// Since when steps count: the first instant at which people were to be told.
     pub told_from: Option<Timestamp>,
     /// Steps of the route that were reached.
@@ -332,6 +339,9 @@ impl Incident {
     pub(super) fn see(&mut self, seen: &Seen, evidence: Evidence) {
         let now = evidence.at;
         self.no_data_since = None;
+        if let Some(until) = seen.until {
+            self.say_until(until, seen.by.as_ref());
+        }
         if let Some(value) = &seen.value {
             self.value = Some(value.clone()).filter(|value| !value.is_null());
         }
@@ -495,7 +505,8 @@ impl Incident {
     fn begin_again(&mut self, now: Timestamp) {
         self.episode += 1;
         (self.bad, self.good, self.absent) = (0, 0, 0);
-        self.no_data_since = None;
+        (self.no_data_since, self.until) = (None, None);
+        self.senders.clear();
         (self.since, self.last_bad_at) = (now, now);
         (self.opened_at, self.resolved_at, self.acknowledged) = (None, None, None);
         self.told_from = None;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::definition::{Silence, Spec};
 use super::observation::Observation;
+use super::received::Alert;
 use crate::graph::Message;
 use crate::time::Timestamp;
 
@@ -17,6 +18,9 @@ pub struct Context {
     ///
     /// [`Monitor::asks`]: super::Monitor::asks
     pub asks_parents: bool,
+    /// When the server began to listen: what could not be said before is not held against anybody
+    /// for a while. Absent = it has always listened.
+    pub listening_since: Option<Timestamp>,
 }
 
 /// One input.
@@ -47,6 +51,8 @@ pub enum Input {
         /// Who says so.
         who: Option<Arc<str>>,
     },
+    /// Alerts that another system sends.
+    Alerts(Vec<Alert>),
     /// Somebody takes care of an incident.
     Acknowledge {
         /// Its key, fingerprint or id.

@@ -14,6 +14,8 @@
 //! with what it was told, and owes the difference. Silences, slow receivers and reopened incidents
 //! need no rules of their own.
 
+mod agenda;
+mod alertmanager;
 mod check;
 mod clock;
 mod condition;
@@ -33,6 +35,7 @@ mod observe;
 mod parents;
 mod preview;
 mod provider_event;
+mod received;
 mod resend;
 mod rollup;
 mod route;
@@ -44,6 +47,7 @@ mod text;
 
 use sha2::{Digest, Sha256};
 
+pub use alertmanager::{Compiled, LabelMatcher};
 pub use condition::{Condition, Operand, Operator};
 pub use event::{Event, Outcome, Window};
 pub use explain::{Explanation, explain, since_then};
@@ -62,8 +66,12 @@ pub use observation::{
 };
 pub use parents::Asked;
 pub use preview::{Preview, PreviewedKey, next_checks, preview, preview_input};
+pub use received::{
+    AFTER_START, ALERTS_MAX, Alert, LABEL_BYTES_MAX, LABELS_MAX, Lease, RESOLVE_TIMEOUT, Receiving,
+    severity_named,
+};
 pub use rollup::{Cell, Counted, Counter, ROLLUP_LEDGER, Rollups, Step, Times, cells_of_line};
-pub use route::{Selected as WhoIsTold, Subject, Supposed, ToldStep, who_is_told};
+pub use route::{OWN_LABEL, Selected as WhoIsTold, Subject, Supposed, ToldStep, who_is_told};
 pub use sample::{SAMPLE_MAX, Sample, Sampled};
 pub use settle::silenced;
 pub use template::Template;
@@ -84,6 +92,9 @@ pub const CHECK_KEY: &str = "#check";
 /// The key of the incident about checks that did not run.
 pub const MISSED_KEY: &str = "#missed";
 
+/// The key of the incident about alerts that are not taken, because too many fire already.
+pub const LIMIT_KEY: &str = "#limit";
+
 /// The monitor of what Nightbell itself cannot do: files that it refused, receivers that do not take
 /// what they are told.
 pub const OWN_MONITOR: &str = "nightbell";
@@ -92,9 +103,9 @@ pub const OWN_MONITOR: &str = "nightbell";
 /// told to others than that receiver.
 pub const RECEIVER_KEY: &str = "receiver:";
 
-/// Whether a key is that of an incident about the checks themselves.
+/// Whether a key is that of an incident about the checks themselves, or about what is not received.
 pub(crate) fn is_own(key: &str) -> bool {
-    key == CHECK_KEY || key == MISSED_KEY
+    key == CHECK_KEY || key == MISSED_KEY || key == LIMIT_KEY
 }
 
 /// Names (monitor, key) for good: the key under which providers know the incident. 32 hexadecimal

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::agenda::Agenda;
 use super::definition::{Route, Severity, Silence, Spec};
 use super::event::{Delivered, Event, Moved, Notified, Outcome, Seen, Window};
 use super::heartbeat::Beat;
@@ -106,6 +107,9 @@ pub struct Monitor {
     /// How checks ended in the stretches of time that are not over.
     #[serde(default, skip_serializing_if = "Rollups::is_empty")]
     pub rollups: Rollups,
+    /// Which incidents are to be looked at, where there may be many.
+    #[serde(skip)]
+    pub(super) agenda: Agenda,
 }
 
 /// A check that runs.
@@ -242,6 +246,7 @@ impl Monitor {
             next_sequence: 1,
             next_number: 1,
             rollups: Rollups::default(),
+            agenda: Agenda::default(),
         }
     }
 
@@ -351,15 +356,18 @@ impl Monitor {
         let give_up = self.check.as_ref().map(|it| it.started_at.plus_millis(self.patience()));
         let planned = self.next_at.filter(|_| !self.removed);
         let beat = if self.removed { None } else { self.beat.wake_at(self.spec.as_deref()) };
-        let incidents = self.incidents.values().filter_map(|it| self.incident_wake_at(it));
+        let incidents = self.incidents_wake_at();
         let asked = self.asked.and_then(|asked| asked.until);
         [give_up, planned, beat, asked].into_iter().flatten().chain(incidents).min()
     }
 
-    fn incident_wake_at(&self, incident: &Incident) -> Option<Timestamp> {
+    pub(super) fn incident_wake_at(&self, incident: &Incident) -> Option<Timestamp> {
         let snoozed = incident.snoozed_until;
+        let lease = incident.until.filter(|until| {
+            *until < Timestamp::MAX && incident.state != State::Resolved && !self.removed
+        });
         if let Some(suppressed) = &incident.suppressed {
-            return [suppressed.until, snoozed].into_iter().flatten().min();
+            return [suppressed.until, snoozed, lease].into_iter().flatten().min();
         }
         let route = self.route_of(incident).unwrap_or_default();
         let step =
@@ -379,7 +387,7 @@ impl Monitor {
                 _ => at,
             })
         });
-        [snoozed, step].into_iter().flatten().chain(told).chain(overdue).min()
+        [snoozed, lease, step].into_iter().flatten().chain(told).chain(overdue).min()
     }
 
     /// Folds one fact.
@@ -388,6 +396,7 @@ impl Monitor {
     /// If the fact contradicts the state, see `check`; the state is to be thrown away.
     pub fn apply(&mut self, event: &Event) {
         self.check(event);
+        self.concern(event);
         let now = self.updated_at;
         match event {
             Event::At(at) => self.updated_at = *at,
@@ -437,6 +446,9 @@ impl Monitor {
             Event::Pinged(pinged) => self.beat.ping(pinged, now),
             Event::Expected { at, deadline } => self.beat.expected = Some((*at, *deadline)),
             Event::RunOver => self.beat.running = None,
+            Event::Prolonged { until, numbers, by, ended } => {
+                self.prolong(*until, numbers, by.as_ref(), *ended);
+            }
             Event::Notified(notified) => self.notified(notified),
             Event::Delivered(delivered) => self.delivered(delivered),
             Event::Resent { sequence } => self.resent(*sequence),
@@ -595,6 +607,8 @@ impl Monitor {
             flips: before.map(|before| before.flips.clone()).unwrap_or_default(),
             acknowledged: None,
             snoozed_until: None,
+            until: None,
+            senders: BTreeMap::new(),
             told_from: None,
             steps: 0,
             told: BTreeMap::new(),

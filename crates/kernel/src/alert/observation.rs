@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::condition::Condition;
-use super::definition::{Kind, MonitorDef};
+use super::definition::{Kind, MonitorDef, Severity};
 use super::fingerprint;
 use super::text::cut;
 use crate::json::Json;
+use crate::time::Timestamp;
 
 /// Observations of one check; what is beyond is counted and makes the check unknown.
 pub const OBSERVATIONS_MAX: usize = 1000;
@@ -82,12 +83,30 @@ pub struct Observation {
     /// Everything else: the row.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub attrs: Map<String, Value>,
+    /// How bad that is; absent = what the monitor says of its status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub severity: Option<Severity>,
+    /// Labels of its own, beside those that the monitor gives.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// Until when that holds, if it has an end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 impl Observation {
     /// An observation of the monitor itself.
     pub fn of(status: Status, text: impl Into<Arc<str>>) -> Self {
-        Self { key: "".into(), status, value: None, text: Some(text.into()), attrs: Map::new() }
+        Self {
+            key: "".into(),
+            status,
+            value: None,
+            text: Some(text.into()),
+            attrs: Map::new(),
+            severity: None,
+            labels: BTreeMap::new(),
+            until: None,
+        }
     }
 }
 
@@ -271,6 +290,9 @@ fn observation(
         value: value.filter(|value| value.to_string().len() <= TEXT_MAX),
         text: text.map(Arc::from),
         attrs: bounded(attrs),
+        severity: None,
+        labels: BTreeMap::new(),
+        until: None,
     };
     Ok((observation, doubt))
 }
@@ -285,7 +307,7 @@ pub(super) fn plain(value: &Value) -> Option<String> {
     }
 }
 
-fn bounded_key(key: &str) -> Arc<str> {
+pub(super) fn bounded_key(key: &str) -> Arc<str> {
     // What begins so is ours: incidents about the checks themselves.
     let key = if key.starts_with('#') { format!("\\{key}") } else { key.to_owned() };
     if key.chars().nth(KEY_MAX).is_none() {
@@ -296,7 +318,7 @@ fn bounded_key(key: &str) -> Arc<str> {
     format!("{head}~{tail}").into()
 }
 
-fn bounded(attrs: Map<String, Value>) -> Map<String, Value> {
+pub(super) fn bounded(attrs: Map<String, Value>) -> Map<String, Value> {
     let mut left = ATTRS_MAX;
     let mut fits = |name: &str, value: &Value| {
         let size = name.len() + value.to_string().len();

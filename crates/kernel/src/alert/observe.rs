@@ -10,8 +10,9 @@ use super::definition::{MonitorDef, Severity};
 use super::event::{Event, Seen};
 use super::incident::{Incident, State};
 use super::observation::{Observation, Status, plain};
+use super::received::ALERTS_MAX;
 use super::route;
-use super::{CHECK_KEY, MISSED_KEY, is_own};
+use super::{CHECK_KEY, LIMIT_KEY, MISSED_KEY, is_own};
 use crate::time::Timestamp;
 
 /// Incidents of one monitor; while there are so many, no further key gets one.
@@ -159,6 +160,31 @@ pub(super) fn could_not_tell(draft: &mut Draft<'_>, sequence: u32) {
     judge(draft, observation, Some(rule.severity), Some(sequence), None);
 }
 
+/// An alert that somebody else has judged already.
+pub(super) fn hear(draft: &mut Draft<'_>, mut seen: Observation, by: Option<Arc<str>>) {
+    if seen.status.is_bad() && blind(draft) {
+        seen.status = Status::Unknown;
+    }
+    let severity = seen.severity.filter(|_| seen.status.is_bad());
+    judge_of(draft, seen, severity, None, None, by);
+}
+
+/// An alert was not sent again in time.
+pub(super) fn expire(draft: &mut Draft<'_>, key: &Arc<str>, why: String) {
+    let Some(incident) = draft.state.incidents.get(key) else { return };
+    if incident.state == State::Pending {
+        return come_to_nothing(draft, key, &why);
+    }
+    draft.transition_to(key, State::Resolved, why);
+}
+
+/// Whether alerts are refused because too many fire.
+pub(super) fn say_full(draft: &mut Draft<'_>, status: Status, text: String) {
+    let severity = draft.spec().monitor.severity;
+    let seen = Observation { key: LIMIT_KEY.into(), ..Observation::of(status, text) };
+    judge(draft, seen, Some(severity).filter(|_| status.is_bad()), None, None);
+}
+
 /// One key was observed.
 fn judge(
     draft: &mut Draft<'_>,
@@ -167,9 +193,22 @@ fn judge(
     check: Option<u32>,
     who: Option<&str>,
 ) {
+    judge_of(draft, observation, severity, check, who, None);
+}
+
+/// One key was observed, by one of several senders.
+fn judge_of(
+    draft: &mut Draft<'_>,
+    observation: Observation,
+    severity: Option<Severity>,
+    check: Option<u32>,
+    who: Option<&str>,
+    by: Option<Arc<str>>,
+) {
     let (key, status) = (observation.key.clone(), observation.status);
     let known = draft.state.incidents.get(&key);
-    if known.is_none() && (!status.is_bad() || draft.state.incidents.len() >= INCIDENTS_MAX) {
+    let most = if draft.state.is_indexed() { ALERTS_MAX + 1 } else { INCIDENTS_MAX };
+    if known.is_none() && (!status.is_bad() || draft.state.incidents.len() >= most) {
         return;
     }
     if known.is_some_and(|incident| incident.state == State::Resolved) {
@@ -186,7 +225,7 @@ fn judge(
         draft.push(Event::Began { key: key.clone(), labels });
     }
     let Some(before) = draft.state.incidents.get(&key) else { return };
-    let seen = seen(before, observation, severity, check);
+    let seen = Seen { by, ..seen(before, observation, severity, check) };
     let (worst, route) = (before.worst, draft.state.route_of(before));
     draft.push(Event::Seen(Box::new(seen)));
     let after = draft.state.incidents.get(&key);
@@ -220,6 +259,8 @@ fn seen(
         text: Some(text).filter(|_| !same_text),
         attrs: Some(observation.attrs).filter(|_| !same_attrs),
         check,
+        until: observation.until,
+        by: None,
     }
 }
 
@@ -229,9 +270,13 @@ fn labels(draft: &Draft<'_>, observation: &Observation) -> BTreeMap<Arc<str>, Ar
         return route::labels_without_row(&draft.spec().monitor, &observation.key);
     }
     // A column that is there and null is known to be empty.
-    let column =
-        |name: &str| observation.attrs.get(name).map(|value| plain(value).unwrap_or_default());
-    route::labels(&draft.spec().monitor, &observation.key, column)
+    let column = |name: &str| match observation.attrs.get(name) {
+        Some(value) => Some(plain(value).unwrap_or_default()),
+        None => observation.labels.get(name).map(ToString::to_string),
+    };
+    let mut labels = observation.labels.clone();
+    labels.extend(route::labels(&draft.spec().monitor, &observation.key, column));
+    labels
 }
 
 fn worsen(draft: &mut Draft<'_>, key: &Arc<str>, worst: Severity, who: Option<&str>) {
@@ -260,7 +305,7 @@ fn worsen(draft: &mut Draft<'_>, key: &Arc<str>, worst: Severity, who: Option<&s
 /// Whether it has been bad for long enough to be an incident.
 fn enough(monitor: &MonitorDef, incident: &Incident, now: Timestamp) -> bool {
     match &*incident.key {
-        CHECK_KEY => true,
+        CHECK_KEY | LIMIT_KEY => true,
         MISSED_KEY => {
             let at_once = incident.attrs.get("count").and_then(serde_json::Value::as_u64);
             let after = monitor.on_missed.map_or(1, |rule| rule.after);
@@ -296,7 +341,9 @@ fn recover(draft: &mut Draft<'_>, key: &Arc<str>, who: Option<&str>) {
         return;
     }
     let why = match (own, well) {
+        (true, _) if **key == *LIMIT_KEY => "there is room for alerts again".to_owned(),
         (true, _) => "checks answer again".to_owned(),
+        (_, true) if draft.state.is_indexed() => "its sender says that it is over".to_owned(),
         (_, true) => format!("well{}", who.map(|who| format!(", says {who}")).unwrap_or_default()),
         _ => match incident.no_data_since {
             Some(since) => format!("{NOT_REPORTED} since {since}"),

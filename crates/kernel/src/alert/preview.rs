@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::check::{phase, trial_input};
-use super::definition::{File, Kind, MonitorDef, Spec};
+use super::definition::{File, MonitorDef, Spec};
 use super::observation::{self, Status, plain};
 use super::observe::severity_of;
 use super::route::{self, Selected, Subject};
@@ -89,7 +89,7 @@ fn opens(monitor: &MonitorDef) -> String {
 
 /// The next times at which a monitor looks.
 pub fn next_checks(monitor: &MonitorDef, after: Timestamp, count: usize) -> Vec<Timestamp> {
-    if monitor.kind == Kind::Heartbeat {
+    if !monitor.kind.checks() {
         return Vec::new();
     }
     let phase = phase(&monitor.name);

@@ -14,6 +14,10 @@ use super::template::Template;
 use crate::json::Json;
 use crate::time::Timestamp;
 
+/// Before the name of a label that is also the name of something that every incident has:
+/// `labels.severity` is what the sender of an alert calls so.
+pub const OWN_LABEL: &str = "labels.";
+
 /// What routes and silences look at.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject<'a> {
@@ -34,7 +38,12 @@ impl<'a> Subject<'a> {
             "monitor" => self.monitor,
             "key" => self.key,
             "severity" => self.severity.as_str(),
-            _ => self.labels.get(label).map_or("", |value| value),
+            _ => {
+                // An alert that was received may have a label of such a name itself.
+                let own = label.strip_prefix(OWN_LABEL).unwrap_or(label);
+                let named = self.labels.get(own).or_else(|| self.labels.get(label));
+                named.map_or("", |value| value)
+            }
         }
     }
 

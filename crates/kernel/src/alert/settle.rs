@@ -64,7 +64,7 @@ fn quiet(monitor: &Monitor, incident: &Incident, now: Timestamp) -> Option<Suppr
 
 /// Works out what is owed now.
 pub(super) fn settle(draft: &mut Draft<'_>) {
-    let keys: Vec<Arc<str>> = draft.state.incidents.keys().cloned().collect();
+    let keys = draft.state.concerned(draft.now);
     let mut ready = Ready::new();
     for key in &keys {
         attend(draft, key, &mut ready);

@@ -13,6 +13,7 @@ mod files;
 mod kept;
 mod laws;
 mod lint;
+mod received;
 mod rollups;
 mod routes;
 

@@ -113,6 +113,12 @@ impl Client {
         Ok(Some(value))
     }
 
+    /// Where the server is, without a slash at the end.
+    pub(super) fn origin(&self) -> String {
+        let base = self.base.as_str();
+        base.strip_suffix("/api").unwrap_or(base).trim_end_matches('/').to_owned()
+    }
+
     /// A call that reads.
     pub(super) fn get<'a>(&'a self, path: &[&str]) -> Call<'a> {
         self.call(Method::GET, path)

@@ -14,6 +14,7 @@ mod event;
 mod failure;
 mod grant;
 mod group;
+mod inbound;
 mod incident;
 mod input;
 mod key;
@@ -202,6 +203,9 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
     /// Monitors: what is watched
     #[command(subcommand)]
     Monitor(monitor::Verb),
+    /// Inbounds: monitors that receive the alerts of other systems, and their keys
+    #[command(subcommand)]
+    Inbound(inbound::Verb),
     /// Incidents: what is wrong, and what people do about it
     #[command(subcommand)]
     Incident(incident::Verb),
@@ -330,6 +334,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Orchestration(verb) => orchestration::run(verb, &client, &output).await,
             ClientCommand::Worker(verb) => worker::run(verb, &client, &output).await,
             ClientCommand::Monitor(verb) => monitor::run(verb, &client, &output).await,
+            ClientCommand::Inbound(verb) => inbound::run(verb, &client, &output).await,
             ClientCommand::Incident(verb) => incident::run(verb, &client, &output).await,
             ClientCommand::Silence(verb) => silence::run(verb, &client, &output).await,
             ClientCommand::Receiver(verb) => receiver::run(verb, &client, &output).await,

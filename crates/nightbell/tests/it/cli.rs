@@ -7,6 +7,7 @@ mod check;
 mod config;
 mod control;
 mod event;
+mod inbound;
 mod orchestration;
 mod project;
 mod queue;

@@ -24,6 +24,7 @@ mod durabletask_crash;
 mod etl;
 mod example;
 mod functions_client;
+mod inbound;
 mod influx_lark;
 mod limits;
 mod live;

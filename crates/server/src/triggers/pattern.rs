@@ -6,11 +6,12 @@ use std::sync::OnceLock;
 /// Longest path, in bytes.
 const LENGTH_MAX: usize = 500;
 /// Namespaces that are ours, whether or not this build answers anything there.
-const RESERVED: [&str; 8] = [
+const RESERVED: [&str; 9] = [
     "/admin",
     "/console",
     "/durabletask",
     "/hooks",
+    "/inbound",
     "/ping",
     "/runtime",
     "/TaskHubSidecarService",

@@ -18,6 +18,7 @@ mod execute;
 mod fork;
 mod grpc;
 mod heard;
+mod inbound;
 mod listener;
 mod metadata;
 mod metrics;

@@ -54,8 +54,11 @@ impl State {
                     AnyInput::Monitor(input) => input,
                     AnyInput::Execution(_) => return Err(strange()),
                 };
-                let decision =
-                    kernel.decide(state, input, &alert::Context { now, asks_parents: false })?;
+                let decision = kernel.decide(
+                    state,
+                    input,
+                    &alert::Context { now, asks_parents: false, listening_since: None },
+                )?;
                 Ok(Decided::of(&decision.events, decision.effects))
             }
             Self::Execution(state) => {

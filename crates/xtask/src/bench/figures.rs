@@ -299,6 +299,18 @@ pub(super) const GROUPS: [(&str, &[Figure]); 12] = [
         ],
     ),
     (
+        "Alerts: 10,000 that fire and are sent again each minute, 64 in a request",
+        &[
+            at_most("alerts.cpu_share", "server's processor, of one core", "%", 10.0, 3.0),
+            plain("alerts.first", "all of them for the first time", "ms"),
+            plain("alerts.first_cpu", "server's processor for each of them", "µs"),
+            plain("alerts.p50", "a request that sends them again, p50", "ms"),
+            plain("alerts.p99", "… p99", "ms"),
+            plain("alerts.written", "written to the disk", "GiB/h"),
+            plain("alerts.mib", "resident memory", "MiB"),
+        ],
+    ),
+    (
         "Tests: `nightbell test` on one thread, less what the command needs for itself",
         &[
             at_least(

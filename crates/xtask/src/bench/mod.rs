@@ -4,6 +4,7 @@
 //! one round of everything rather than all rounds of one thing. A part that fails is told and left
 //! out; the rest is still worth having.
 
+mod alerts;
 mod disk;
 mod figures;
 mod growth;
@@ -30,8 +31,18 @@ use inprocess::Steps;
 const ROUNDS: usize = 3;
 
 /// The parts, in the order in which a round goes through them.
-const PARTS: [&str; 9] =
-    ["disk", "engine", "remote", "orchestration", "stored", "timers", "growth", "monitors", "test"];
+const PARTS: [&str; 10] = [
+    "disk",
+    "engine",
+    "remote",
+    "orchestration",
+    "stored",
+    "timers",
+    "growth",
+    "monitors",
+    "alerts",
+    "test",
+];
 
 /// Runs the parts that are named behind the command, or all, and writes the report. `stored:1000000`
 /// stores so many workflows instead of the usual number; `stored:1000000:FOLDER` keeps the filled
@@ -94,6 +105,7 @@ async fn measure(
         },
         "timers" => timers::waits(samples).await,
         "monitors" => monitors::watch(samples).await,
+        "alerts" => alerts::fire(samples).await,
         "test" => testing::measure(samples),
         _ => growth::loops(samples).await,
     }

@@ -57,7 +57,7 @@ use Shape::{
 };
 
 /// Every kind of monitor, in the order of [`Kind`].
-pub(super) static KINDS: [KindRule; 12] = [
+pub(super) static KINDS: [KindRule; 13] = [
     KindRule {
         name: "email",
         kind: Kind::Email,
@@ -321,6 +321,24 @@ pub(super) static KINDS: [KindRule; 12] = [
         short: "name",
         required: &[&["name"]],
         settings: &[("name", Text), ("version", Int), ("input", Map)],
+        beside: &[],
+    },
+    KindRule {
+        name: "alerts",
+        kind: Kind::Alerts,
+        task_type: "RECEIVE_ALERTS",
+        is_server: false,
+        columns: None,
+        short: "key",
+        required: &[&["key"]],
+        settings: &[
+            ("key", Texts),
+            ("allow", Texts),
+            ("ignore", Texts),
+            ("resolve_timeout", Span),
+            ("limit", Int),
+            ("map", Text),
+        ],
         beside: &[],
     },
 ];

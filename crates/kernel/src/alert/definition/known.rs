@@ -4,7 +4,7 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{File, Matcher, MonitorDef, Severity};
+use super::{File, Kind, Matcher, MonitorDef, Severity};
 use crate::definition::nearest;
 use crate::json::Json;
 
@@ -71,28 +71,36 @@ impl File {
 /// The labels that incidents of monitors have, with the values that these may have; a value that
 /// comes from a row may be any.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Labels(BTreeMap<Arc<str>, Option<BTreeSet<Arc<str>>>>);
+pub struct Labels {
+    named: BTreeMap<Arc<str>, Option<BTreeSet<Arc<str>>>>,
+    /// Some monitor receives alerts, which have whatever labels their senders give them.
+    any: bool,
+}
 
 impl Labels {
     /// Those of monitors.
     pub fn of<'a>(monitors: impl IntoIterator<Item = &'a MonitorDef>) -> Self {
         let mut all = Self::default();
-        for (name, value) in monitors.into_iter().flat_map(|monitor| &monitor.labels) {
-            let values = (!value.contains("{{")).then(|| BTreeSet::from([value.clone()]));
-            all.add(name.clone(), values);
+        for monitor in monitors {
+            all.any |= monitor.kind == Kind::Alerts;
+            for (name, value) in &monitor.labels {
+                let values = (!value.contains("{{")).then(|| BTreeSet::from([value.clone()]));
+                all.add(name.clone(), values);
+            }
         }
         all
     }
 
     /// Adds others.
     pub fn extend(&mut self, other: Self) {
-        for (name, values) in other.0 {
+        self.any |= other.any;
+        for (name, values) in other.named {
             self.add(name, values);
         }
     }
 
     fn add(&mut self, name: Arc<str>, values: Option<BTreeSet<Arc<str>>>) {
-        match self.0.entry(name) {
+        match self.named.entry(name) {
             Entry::Vacant(entry) => _ = entry.insert(values),
             Entry::Occupied(mut entry) => match (entry.get_mut(), values) {
                 (Some(known), Some(values)) => known.extend(values),
@@ -118,11 +126,12 @@ pub fn unknown_matchers(
             "key" => continue,
             "monitor" => Some(monitors.clone()),
             "severity" => Some(severities()),
+            _ if labels.any => continue,
             _ => {
-                if let Some(values) = labels.0.get(label) {
+                if let Some(values) = labels.named.get(label) {
                     values.clone()
                 } else {
-                    let names = || every.into_iter().chain(labels.0.keys().map(|it| &**it));
+                    let names = || every.into_iter().chain(labels.named.keys().map(|it| &**it));
                     let listed = names().collect::<Vec<_>>().join(", ");
                     let hint = nearest_hint(label, names());
                     let message =

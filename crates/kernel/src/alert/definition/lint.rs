@@ -182,6 +182,8 @@ fn placeholders(monitor: &MonitorDef, lint: &mut Lint<'_>) {
     let settings = monitor.settings.parse();
     let columns = match monitor.kind {
         Kind::Heartbeat => Some(Vec::new()),
+        // Alerts have whatever labels and annotations their senders give them.
+        Kind::Alerts => return,
         kind => kinds::columns(kind, &settings),
     };
     let per = monitor.per.iter().map(|it| &**it);

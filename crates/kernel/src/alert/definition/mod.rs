@@ -226,12 +226,19 @@ pub enum Kind {
     Heartbeat,
     /// Any definition that returns observations.
     Workflow,
+    /// Another system that sends alerts.
+    Alerts,
 }
 
 impl Kind {
     /// Its word.
     pub const fn as_str(self) -> &'static str {
         kinds::rule(self).name
+    }
+
+    /// Whether it looks by itself; otherwise it waits for what others say.
+    pub const fn checks(self) -> bool {
+        !matches!(self, Self::Heartbeat | Self::Alerts)
     }
 }
 
@@ -595,6 +602,9 @@ fn check_target(monitor: &MonitorDef) -> CheckTarget {
         return CheckTarget { name: name.into(), version, definition: None };
     }
     let name = format!("check:{}", monitor.name);
+    if monitor.kind == Kind::Alerts {
+        return CheckTarget { name: name.into(), version: None, definition: None };
+    }
     let definition = serde_json::json!({
         "name": name, "version": 1, "ownerEmail": "nightbell",
         "description": format!("One check of the monitor {}", monitor.name),

@@ -9,6 +9,7 @@ use super::reader::text_map;
 use super::reader::{self, Object, Report, parsed};
 use super::yaml::{Content, Node};
 use super::{Flap, Kind, MonitorDef, OnError, WindowRule, parse_span};
+use crate::alert::received::{ALERTS_MAX, texts};
 use crate::alert::template::Template;
 use crate::json::Json;
 
@@ -37,6 +38,9 @@ pub(super) fn read(
     monitor.schedule = schedule;
     if rule.kind == Kind::Heartbeat {
         beat_schedule(&mut monitor.schedule, &settings);
+    }
+    if rule.kind == Kind::Alerts {
+        received(&settings, settings_node, &object, report);
     }
     check_schedule(&monitor, key, &object, report);
     rest(&mut monitor, &mut object, report);
@@ -113,7 +117,7 @@ fn check_schedule(monitor: &MonitorDef, key: &Node, object: &Object<'_>, report:
         report.error(place, &object.path, message);
     };
     let written = ["every", "cron", "at"].iter().any(|name| object.peek(name).is_some());
-    if !written && monitor.kind != Kind::Heartbeat {
+    if !written && monitor.kind.checks() {
         error("", "when? write every: 5m, at: \"03:15\" or cron");
     }
     if cron.is_some() && (every.is_some() || at.is_some()) {
@@ -126,6 +130,70 @@ fn check_schedule(monitor: &MonitorDef, key: &Node, object: &Object<'_>, report:
         error("every", "every is at least 1s");
     }
 }
+
+/// Settings that judge what a check sees, or say when it looks: alerts come judged.
+const OF_CHECKS: [&str; 20] = [
+    "every",
+    "cron",
+    "at",
+    "until",
+    "active",
+    "window",
+    "per",
+    "fail_when",
+    "warn_when",
+    "fail_after",
+    "for",
+    "recover_after",
+    "missing",
+    "resolve",
+    "flap",
+    "on_error",
+    "on_missed",
+    "timeout",
+    "keep",
+    "history",
+];
+/// Characters of a key that is written out: it is all that a sender has to show.
+const KEY_MIN: usize = 20;
+
+/// What only a monitor that receives alerts must heed.
+fn received(
+    settings: &serde_json::Map<String, serde_json::Value>,
+    node: &Node,
+    object: &Object<'_>,
+    report: &mut Report,
+) {
+    for name in OF_CHECKS {
+        if let Some(node) = object.peek(name) {
+            let message = format!("{name} has no effect: alerts come judged by who sends them");
+            report.error(node.place, &object.path_of(name), message);
+        }
+    }
+    let path = object.path_of("alerts");
+    let settings = serde_json::Value::Object(settings.clone());
+    for key in texts(&settings, "key").filter(|key| !key.contains("${")) {
+        if key.len() < KEY_MIN || key.contains('/') || key.contains(char::is_whitespace) {
+            let message = format!(
+                "a key has {KEY_MIN} characters at least, and neither slashes nor spaces; better \
+                 write ${{secret:NAME}}"
+            );
+            report.error(node.place, &path, message);
+        }
+    }
+    for allowed in texts(&settings, "allow").filter(|it| !ALLOWED.contains(&&**it)) {
+        let message = format!("allow knows {}, not {allowed:?}", ALLOWED.join(" and "));
+        report.error(node.place, &path, message);
+    }
+    let limit = settings.get("limit").and_then(serde_json::Value::as_i64);
+    let most = i64::try_from(ALERTS_MAX).unwrap_or(i64::MAX);
+    if limit.is_some_and(|limit| !(1..=most).contains(&limit)) {
+        report.error(node.place, &path, format!("limit is 1 to {ALERTS_MAX}"));
+    }
+}
+
+/// What the key of a monitor may be allowed beyond sending alerts.
+const ALLOWED: [&str; 2] = ["read", "silence"];
 
 /// Everything that all kinds have in common.
 fn rest(monitor: &mut MonitorDef, object: &mut Object<'_>, report: &mut Report) {

@@ -258,10 +258,10 @@ impl Bench {
     }
 
     fn give(&mut self, input: Input) {
-        let decision = match self
-            .monitor
-            .decide(input, &Context { now: self.now, asks_parents: self.asks_parents })
-        {
+        let decision = match self.monitor.decide(
+            input,
+            &Context { now: self.now, asks_parents: self.asks_parents, listening_since: None },
+        ) {
             Ok(decision) => decision,
             Err(rejected) => {
                 assert_eq!(state(&self.monitor), state(&self.folded), "a refusal changes nothing");

@@ -166,7 +166,7 @@ fn every_problem_is_told_with_its_place() {
         (
             "monitors:\n  web: { every: 1m }\n",
             &[
-                "2:3: error: monitors.web: a monitor needs one of email, job, influx, prometheus, http, sql, tcp, dns, grpc, icmp, heartbeat, workflow",
+                "2:3: error: monitors.web: a monitor needs one of email, job, influx, prometheus, http, sql, tcp, dns, grpc, icmp, heartbeat, workflow, alerts",
             ],
         ),
         (
@@ -342,7 +342,7 @@ monitors:
 "#;
     let spec = file(text).specs().remove(0);
     let mut monitor = Monitor::new(ExecutionId::monitor("rounds"));
-    let context = Context { now: START, asks_parents: false };
+    let context = Context { now: START, asks_parents: false, listening_since: None };
     monitor.decide(Input::Define(Box::new(spec)), &context).expect("it is taken");
     let decision = monitor.decide(Input::Check { who: None }, &context).expect("it checks");
     let start = decision.effects.into_iter().find_map(|effect| match effect {

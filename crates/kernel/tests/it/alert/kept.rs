@@ -30,7 +30,9 @@ impl Checks {
     }
 
     fn give(&mut self, input: Input) {
-        let decision = self.monitor.decide(input, &Context { now: self.now, asks_parents: false });
+        let decision = self
+            .monitor
+            .decide(input, &Context { now: self.now, asks_parents: false, listening_since: None });
         for effect in decision.expect("it is taken").effects {
             if let Effect::Forget(execution) = effect {
                 self.forgotten.push(execution);

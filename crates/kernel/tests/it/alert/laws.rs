@@ -154,8 +154,9 @@ impl World {
 
     fn give_once(&mut self, input: Input) -> Vec<Event> {
         let before = state(&self.monitor);
-        let Ok(decision) =
-            self.monitor.decide(input, &Context { now: self.now, asks_parents: false })
+        let Ok(decision) = self
+            .monitor
+            .decide(input, &Context { now: self.now, asks_parents: false, listening_since: None })
         else {
             assert_eq!(before, state(&self.monitor), "a refusal changes nothing");
             return Vec::new();

@@ -34,7 +34,7 @@ impl Watch {
     }
 
     fn give(&mut self, input: Input) {
-        let context = Context { now: self.now, asks_parents: false };
+        let context = Context { now: self.now, asks_parents: false, listening_since: None };
         let decision = self.monitor.decide(input, &context).expect("it is taken");
         self.history.extend(decision.events);
         for effect in decision.effects {

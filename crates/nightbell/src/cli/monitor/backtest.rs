@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
 use jiff::Timestamp as Instant;
-use kernel::alert::definition::{
-    ChecklistOptions, File, Kind, Known, Level, MonitorDef, load_judged,
-};
+use kernel::alert::definition::{ChecklistOptions, File, Known, Level, MonitorDef, load_judged};
 use kernel::alert::{Input, Sample, Sampled, Window};
 use kernel::cron::Zone;
 use kernel::{Json, Scripts, Timestamp};
@@ -145,7 +143,7 @@ async fn one(
     let Some(monitor) = find(&file, name).cloned() else {
         return Ok(Err("the files do not define it".to_owned()));
     };
-    if monitor.kind == Kind::Heartbeat {
+    if !monitor.kind.checks() {
         return Ok(Err("it waits to be called: there are no answers of checks to try".to_owned()));
     }
     let warm_up = backtest::warm_up(&monitor);
@@ -370,6 +368,7 @@ fn zone_of(asked: Option<&str>, monitor: &MonitorDef) -> Result<(String, Zone), 
 
 #[cfg(test)]
 mod tests {
+    use kernel::alert::definition::Kind;
     use serde_json::json;
 
     use super::*;

@@ -259,6 +259,7 @@ pub(super) fn masked(value: Value) -> Value {
                     {
                         "***".into()
                     }
+                    Value::Array(several) if secret => several.iter().map(unless_open).collect(),
                     _ => masked(value),
                 };
                 (name, shown)
@@ -266,6 +267,14 @@ pub(super) fn masked(value: Value) -> Value {
             Value::Object(shown.collect())
         }
         other => other,
+    }
+}
+
+/// One of several secrets: shown only if it is a reference.
+fn unless_open(value: &Value) -> Value {
+    match value {
+        Value::String(text) if !text.contains("${") => "***".into(),
+        other => masked(other.clone()),
     }
 }
 

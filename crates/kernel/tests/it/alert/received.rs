@@ -1,0 +1,518 @@
+//! Alerts that are received: leases, what is written of them, limits; and that looking at some
+//! incidents alone comes to the same as looking at all of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use kernel::alert::definition::{Recurring, Severity, Silence};
+use kernel::alert::{
+    AFTER_START, Alert, Context, Event, Input, LIMIT_KEY, Lease, Monitor, State, severity_named,
+};
+use kernel::graph::{Message, Status};
+use kernel::{Effect, ExecutionId, Json, Machine, Rejected, Timestamp};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::bench::{START, spec_of, state};
+
+const MINUTE: i64 = 60_000;
+/// What Prometheus says of an alert: four times the minute after which it says it again.
+const LEASE: i64 = 4 * MINUTE;
+
+/// A monitor, what it sent and has not heard of, and what receivers were told.
+struct Desk {
+    monitor: Monitor,
+    now: Timestamp,
+    since: Option<Timestamp>,
+    under_way: Vec<(u32, ExecutionId)>,
+    told: Vec<(String, String)>,
+}
+
+const ROUTES: &str =
+    "receivers: { noc: { slack: \"https://s\" } }\nroutes: [{ to: noc, remind: 4h }]\n";
+
+impl Desk {
+    fn new(settings: &str) -> Self {
+        Self::with(ROUTES, settings)
+    }
+
+    fn with(routes: &str, settings: &str) -> Self {
+        let spec = spec_of(&format!("{routes}monitors: {{ prom: {settings} }}"));
+        let monitor = Monitor::new(ExecutionId::monitor("prom"));
+        let (under_way, told) = (Vec::new(), Vec::new());
+        let mut desk = Self { monitor, now: START, since: None, under_way, told };
+        desk.give(Input::Define(Box::new(spec)));
+        desk
+    }
+
+    fn try_give(&mut self, input: Input) -> Result<Vec<Event>, Rejected> {
+        let context = Context { now: self.now, asks_parents: false, listening_since: self.since };
+        let decision = self.monitor.decide(input, &context)?;
+        for effect in decision.effects {
+            let Effect::Send { to, message } = effect else { continue };
+            let Message::Start(start) = *message else { continue };
+            let sequence = start.parent.as_ref().expect("somebody waits").sequence;
+            let told = &start.input.parse()["notification"];
+            let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+            match told["group"]["members"].as_array() {
+                Some(members) => {
+                    let keys = members.iter().map(|it| text(&it["key"])).collect::<Vec<_>>();
+                    self.told.push((text(&told["event"]), keys.join(" ")));
+                }
+                None => self.told.push((text(&told["event"]), text(&told["key"]))),
+            }
+            self.under_way.push((sequence, to));
+        }
+        Ok(decision.events)
+    }
+
+    fn give(&mut self, input: Input) -> Vec<Event> {
+        self.try_give(input).expect("it is taken")
+    }
+
+    /// Lets all deliveries that are under way arrive.
+    fn deliver(&mut self) {
+        while let Some((sequence, child)) = self.under_way.pop() {
+            self.give(arrived(sequence, child, true));
+        }
+    }
+
+    /// Goes on by so many milliseconds, by way of every wake-up.
+    fn pass(&mut self, millis: i64) {
+        let end = self.now.plus_millis(millis);
+        while let Some(at) = self.monitor.wake_at().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.give(Input::Wake);
+            self.deliver();
+            assert!(self.monitor.wake_at().is_none_or(|at| at > self.now), "no busy loop");
+        }
+        self.now = end;
+    }
+
+    fn send(&mut self, alerts: Vec<Alert>) -> Vec<Event> {
+        let events = self.give(Input::Alerts(alerts));
+        self.deliver();
+        events
+    }
+
+    fn fires(&mut self, labels: &[(&str, &str)]) -> Vec<Event> {
+        let until = Lease::Until(self.now.plus_millis(LEASE));
+        self.send(vec![alert(labels, until)])
+    }
+
+    fn told(&mut self) -> Vec<String> {
+        self.told.drain(..).map(|(event, key)| format!("{event} {key}")).collect()
+    }
+
+    fn open(&self) -> Vec<&str> {
+        let open = self.monitor.incidents.values().filter(|it| it.state.is_open());
+        open.map(|it| &*it.key).collect()
+    }
+}
+
+fn arrived(sequence: u32, child: ExecutionId, sent: bool) -> Input {
+    let status = if sent { Status::Completed } else { Status::Failed };
+    let (output, reason) = (Json::from(json!({})), None);
+    Input::Message(Message::Ended {
+        sequence,
+        status,
+        output,
+        reason,
+        child: Some(child),
+        asked: 0,
+    })
+}
+
+fn alert(labels: &[(&str, &str)], lease: Lease) -> Alert {
+    let labels = labels.iter().map(|(name, value)| (Arc::from(*name), Arc::from(*value)));
+    Alert { labels: labels.collect(), lease, ..Alert::default() }
+}
+
+const KEYED: &str = "{ alerts: { key: 0123456789abcdef0123 } }";
+const DOWN: [(&str, &str); 3] = [("alertname", "Down"), ("job", "node"), ("severity", "page")];
+
+#[test]
+fn an_alert_pages_once_however_often_it_is_sent_and_ends_when_its_sender_says_so() {
+    let mut desk = Desk::new(KEYED);
+    for _ in 0..30 {
+        desk.fires(&DOWN);
+        desk.pass(MINUTE);
+    }
+    assert_eq!(desk.told(), [r#"trigger Down{job="node",severity="page"}"#]);
+    let incident = desk.monitor.incidents.values().next().expect("there is one");
+    assert_eq!(incident.severity, Severity::Critical, "what others call a page is critical");
+    assert_eq!(incident.labels.len(), 3);
+    for _ in 0..15 {
+        // Prometheus says for a quarter of an hour that it is over.
+        desk.send(vec![alert(&DOWN, Lease::Until(desk.now))]);
+        desk.pass(MINUTE);
+    }
+    assert_eq!(desk.told(), [r#"resolve Down{job="node",severity="page"}"#]);
+    assert_eq!(desk.monitor.past.len(), 1);
+    assert_eq!(desk.monitor.wake_at(), None);
+}
+
+#[test]
+fn what_is_not_sent_again_is_over_when_its_lease_ends() {
+    let mut desk = Desk::new(KEYED);
+    desk.fires(&DOWN);
+    desk.pass(LEASE - 1);
+    assert_eq!(desk.open().len(), 1);
+    desk.pass(1);
+    assert!(desk.open().is_empty());
+    assert_eq!(desk.told().len(), 2);
+    let over = desk.monitor.past.back().expect("it is over");
+    let why = over.history.iter().find(|it| &*it.what == "resolved").and_then(|it| it.why.clone());
+    assert_eq!(why.as_deref(), Some("not sent again by 2026-01-01T00:04:00Z"));
+}
+
+#[test]
+fn an_alert_without_an_end_fires_for_as_long_as_the_monitor_says() {
+    for (settings, millis) in [
+        (KEYED, 5 * MINUTE),
+        ("{ alerts: { key: 0123456789abcdef0123, resolve_timeout: 7m } }", 7 * MINUTE),
+    ] {
+        let mut desk = Desk::new(settings);
+        desk.send(vec![alert(&DOWN, Lease::Usual)]);
+        assert_eq!(desk.monitor.wake_at(), Some(START.plus_millis(millis)));
+    }
+    let mut desk = Desk::new(KEYED);
+    desk.send(vec![alert(&DOWN, Lease::Open)]);
+    desk.pass(3 * 60 * MINUTE);
+    assert_eq!(desk.open().len(), 1, "it fires until it is said to be over");
+    desk.send(vec![alert(&DOWN, Lease::Over)]);
+    assert_eq!(desk.told().len(), 2);
+}
+
+#[test]
+fn what_only_prolongs_is_written_at_half_a_lease() {
+    let mut desk = Desk::new(KEYED);
+    desk.fires(&DOWN);
+    let mut written = Vec::new();
+    for minute in 1..=8 {
+        desk.pass(MINUTE);
+        let mut said = alert(&DOWN, Lease::Until(desk.now.plus_millis(LEASE)));
+        said.annotations.insert("summary".into(), format!("since {minute} min").into());
+        if !desk.send(vec![said]).is_empty() {
+            written.push(minute);
+        }
+    }
+    // Each says another text: it is written with the lease.
+    assert_eq!(written, [3, 6], "a lease of which more than half is left is not written");
+    let incident = desk.monitor.incidents.values().next().expect("it fires");
+    assert_eq!(incident.text.as_deref(), Some("since 6 min"));
+    assert_eq!(desk.told().len(), 1);
+
+    // The same text: one short fact for all of them.
+    let mut desk = Desk::new(KEYED);
+    let alerts = |desk: &Desk| -> Vec<Alert> {
+        let until = Lease::Until(desk.now.plus_millis(LEASE));
+        let named = |at: usize| alert(&[("alertname", &format!("A{at}"))], until);
+        (0..50).map(named).collect()
+    };
+    let sent = alerts(&desk);
+    desk.send(sent);
+    desk.pass(3 * MINUTE);
+    let sent = alerts(&desk);
+    let events = desk.send(sent);
+    assert!(
+        matches!(&events[..], [Event::At(_), Event::Prolonged { numbers, .. }]
+        if numbers.len() == 50),
+        "{events:?}"
+    );
+    desk.pass(LEASE - 1);
+    assert_eq!(desk.open().len(), 50);
+    desk.pass(1);
+    assert_eq!(desk.open().len(), 0);
+}
+
+#[test]
+fn two_replicas_page_once_and_the_first_to_see_the_end_does_not_end_it() {
+    let mut desk = Desk::new("{ alerts: { key: 0123456789abcdef0123, ignore: [replica] } }");
+    let of = |replica: &'static str| [("alertname", "Down"), ("replica", replica)];
+    for _ in 0..5 {
+        desk.fires(&of("a"));
+        desk.pass(MINUTE / 3);
+        desk.fires(&of("b"));
+        desk.pass(2 * MINUTE / 3);
+    }
+    assert_eq!(desk.told(), ["trigger Down"]);
+    // One sees the end before the other, and says so again and again.
+    for _ in 0..3 {
+        desk.send(vec![alert(&of("a"), Lease::Over)]);
+        desk.pass(MINUTE / 3);
+        desk.fires(&of("b"));
+        desk.pass(2 * MINUTE / 3);
+    }
+    assert!(desk.told().is_empty());
+    assert_eq!(desk.open(), ["Down"]);
+    for replica in ["b", "a", "b"] {
+        desk.send(vec![alert(&of(replica), Lease::Over)]);
+    }
+    assert_eq!(desk.told(), ["resolve Down"], "it ended once");
+    // What the other has not said for long does not count.
+    desk.fires(&of("a"));
+    desk.pass(LEASE - MINUTE);
+    desk.fires(&of("b"));
+    desk.pass(MINUTE);
+    desk.send(vec![alert(&of("b"), Lease::Over)]);
+    assert_eq!(desk.told().len(), 2);
+}
+
+#[test]
+fn after_a_restart_every_alert_is_kept_for_a_while() {
+    let mut desk = Desk::new(KEYED);
+    desk.fires(&DOWN);
+    // The server was away for an hour: nobody could send anything.
+    desk.now = desk.now.plus_millis(60 * MINUTE);
+    desk.since = Some(desk.now);
+    desk.give(Input::Wake);
+    assert_eq!(desk.open().len(), 1);
+    assert_eq!(desk.monitor.wake_at(), Some(desk.now.plus_millis(AFTER_START)));
+    desk.pass(AFTER_START - 1);
+    assert_eq!(desk.told().len(), 1, "it pages nobody again");
+    desk.fires(&DOWN);
+    desk.pass(LEASE - 1);
+    assert_eq!((desk.told().len(), desk.open().len()), (0, 1));
+    desk.pass(1);
+    assert_eq!(desk.told().len(), 1, "it is over at last");
+}
+
+#[test]
+fn too_many_alerts_are_an_incident_and_those_that_fire_are_heard_still() {
+    let mut desk = Desk::new("{ alerts: { key: 0123456789abcdef0123, limit: 10 } }");
+    let named = |desk: &Desk, at: usize, lease: i64| {
+        let until = Lease::Until(desk.now.plus_millis(lease));
+        alert(&[("alertname", &format!("A{at}"))], until)
+    };
+    let sent = (0..12).map(|at| named(&desk, at, LEASE)).collect();
+    desk.send(sent);
+    assert!(desk.monitor.is_full());
+    assert_eq!(desk.open().len(), 11, "ten, and that there are too many");
+    let full = &desk.monitor.incidents[LIMIT_KEY];
+    assert!(full.text.as_deref().is_some_and(|it| it.contains("2 were refused")), "{full:?}");
+    desk.told();
+    // Those that fire are prolonged, though others are refused beside them.
+    desk.pass(3 * MINUTE);
+    let sent = (0..12).map(|at| named(&desk, at, LEASE)).collect();
+    desk.send(sent);
+    desk.pass(2 * MINUTE);
+    assert_eq!((desk.open().len(), desk.told().len()), (11, 0));
+    // One less is not yet room.
+    desk.send(vec![named(&desk, 0, 0)]);
+    assert!(desk.monitor.is_full());
+    desk.send(vec![named(&desk, 1, 0)]);
+    assert!(!desk.monitor.is_full());
+    assert_eq!(desk.told().len(), 3, "two are over, and so is that there are too many");
+    assert!(!desk.monitor.is_down() || desk.open().len() == 8);
+}
+
+#[test]
+fn labels_and_texts_of_an_alert_are_those_that_routes_and_templates_see() {
+    let settings =
+        "{ alerts: { key: 0123456789abcdef0123 }, labels: { team: \"{{ namespace }}-ops\" } }";
+    let routes = "receivers: { noc: { slack: \"https://s\" }, db: { slack: \"https://d\" } }\n\
+        routes: [{ match: { team: shop-ops, labels.severity: p3, severity: warning }, to: db }, { to: noc }]\n";
+    let mut desk = Desk::with(routes, settings);
+    let mut said = alert(
+        &[("alertname", "Slow"), ("namespace", "shop"), ("severity", "p3"), ("empty", "")],
+        Lease::Open,
+    );
+    said.annotations.insert("description".into(), "9 s".into());
+    desk.send(vec![said]);
+    let incident = desk.monitor.incidents.values().next().expect("it fires");
+    assert_eq!(&*incident.key, r#"Slow{namespace="shop",severity="p3"}"#);
+    assert_eq!(incident.labels.get("team").map(|it| &**it), Some("shop-ops"));
+    assert_eq!((incident.severity, incident.text.as_deref()), (Severity::Warning, Some("9 s")));
+    assert_eq!(incident.told.keys().map(|it| &**it).collect::<Vec<_>>(), ["db"]);
+}
+
+#[test]
+fn alerts_that_are_too_large_are_refused_and_other_monitors_take_none() {
+    assert!(Alert::default().check().is_err());
+    assert!(alert(&[("a", &"x".repeat(9000))], Lease::Open).check().is_err());
+    assert!(alert(&[("a\n", "x")], Lease::Open).check().is_err());
+    assert!(alert(&DOWN, Lease::Open).check().is_ok());
+    for (text, severity) in
+        [("Page", Severity::Critical), ("minor", Severity::Warning), ("p2", Severity::Error)]
+    {
+        assert_eq!(severity_named(text), Some(severity));
+    }
+    let mut desk = Desk::new("{ heartbeat: { every: 1h } }");
+    let refused = desk.try_give(Input::Alerts(vec![alert(&DOWN, Lease::Open)]));
+    assert!(matches!(refused, Err(Rejected::Conflict(_))), "{refused:?}");
+}
+
+#[test]
+fn settings_that_judge_are_refused_for_alerts() {
+    let load = |monitor: &str| {
+        let text = format!("monitors: {{ prom: {monitor} }}");
+        let loaded = kernel::alert::definition::load(&text, &Default::default());
+        loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    };
+    let key = "key: \"${secret:PROM}\"";
+    assert_eq!(load(&format!("{{ alerts: {{ {key}, allow: [read, silence] }} }}")), "");
+    assert_eq!(load("{ alerts: \"${secret:PROM}\" }"), "");
+    for (monitor, reason) in [
+        ("{ alerts: {} }".to_owned(), "alerts needs key"),
+        ("{ alerts: short }".to_owned(), "20 characters"),
+        ("{ alerts: 0123456789/0123456789 }".to_owned(), "slashes"),
+        (format!("{{ alerts: {{ {key}, allow: all }} }}"), "allow knows read and silence"),
+        (format!("{{ alerts: {{ {key}, limit: 20001 }} }}"), "limit is 1 to 20000"),
+        (format!("{{ alerts: {{ {key} }}, every: 1m }}"), "every has no effect"),
+        (format!("{{ alerts: {{ {key} }}, fail_after: 2 }}"), "fail_after has no effect"),
+    ] {
+        let said = load(&monitor);
+        assert!(said.contains(reason), "{monitor}: {said}");
+    }
+}
+
+/// What happens; numbers choose among what is there.
+#[derive(Clone, Debug)]
+enum Act {
+    Send(Vec<(u8, u8)>),
+    Pass(u32),
+    Wake,
+    Deliver(usize, bool),
+    Acknowledge(u8),
+    Snooze(u8, u32),
+    Resolve(u8),
+    Silence(Option<u8>, u32),
+    Restart,
+}
+
+fn act() -> impl Strategy<Value = Act> {
+    prop_oneof![
+        8 => prop::collection::vec((0..6_u8, 0..6_u8), 1..5).prop_map(Act::Send),
+        4 => (1..400_u32).prop_map(Act::Pass),
+        8 => Just(Act::Wake),
+        8 => (0..9_usize, prop::bool::weighted(0.8)).prop_map(|(at, sent)| Act::Deliver(at, sent)),
+        1 => (0..6_u8).prop_map(Act::Acknowledge),
+        1 => (0..6_u8, 1..900_u32).prop_map(|(key, length)| Act::Snooze(key, length)),
+        1 => (0..6_u8).prop_map(Act::Resolve),
+        1 => (prop::option::of(0..6_u8), 1..900_u32).prop_map(|(key, length)| Act::Silence(key, length)),
+        1 => Just(Act::Restart),
+    ]
+}
+
+impl Desk {
+    /// The same monitor as it is read from its history: it knows nothing but what is stored.
+    fn read_again(&self) -> Monitor {
+        let stored = serde_json::to_string(&self.monitor.snapshot()).expect("it serializes");
+        let mut read = Monitor::new(self.monitor.id.clone());
+        read.apply(&serde_json::from_str(&stored).expect("what was stored can be read"));
+        read
+    }
+
+    fn compare(&mut self, input: Input) {
+        let mut read = self.read_again();
+        assert_eq!(read.wake_at(), self.monitor.wake_at(), "what is due next is known");
+        let context = Context { now: self.now, asks_parents: false, listening_since: self.since };
+        let of_all = read.decide(input.clone(), &context).map(|it| json!(it.events));
+        let of_some = self.try_give(input).map(|events| json!(events));
+        match (of_some, of_all) {
+            (Ok(some), Ok(all)) => assert_eq!(some, all, "some incidents or all of them"),
+            (some, all) => assert_eq!(some.is_err(), all.is_err()),
+        }
+        assert_eq!(state(&self.monitor), state(&read), "the state is the same");
+    }
+
+    fn act(&mut self, act: Act) {
+        let name = |key: u8| format!("K{key}");
+        match act {
+            Act::Send(alerts) => {
+                let lease = |kind: u8, now: Timestamp| match kind {
+                    0 => Lease::Over,
+                    1 => Lease::Usual,
+                    2 => Lease::Open,
+                    _ => Lease::Until(now.plus_millis(LEASE)),
+                };
+                let alerts = alerts.into_iter().map(|(key, kind)| {
+                    let group = if key % 2 == 0 { "even" } else { "odd" };
+                    alert(&[("alertname", &name(key)), ("g", group)], lease(kind, self.now))
+                });
+                self.compare(Input::Alerts(alerts.collect()));
+            }
+            Act::Pass(seconds) => self.now = self.now.plus_seconds(i64::from(seconds)),
+            Act::Wake => {
+                if let Some(at) = self.monitor.wake_at() {
+                    self.now = self.now.max(at);
+                    self.compare(Input::Wake);
+                    assert!(self.monitor.wake_at().is_none_or(|at| at > self.now), "no busy loop");
+                }
+            }
+            Act::Deliver(at, sent) => {
+                if !self.under_way.is_empty() {
+                    let (sequence, child) = self.under_way.remove(at % self.under_way.len());
+                    self.compare(arrived(sequence, child, sent));
+                }
+            }
+            Act::Acknowledge(key) => {
+                let (incident, who) = (self.key(key), "ann".into());
+                self.compare(Input::Acknowledge { incident, who, why: None, until_clear: false });
+            }
+            Act::Snooze(key, seconds) => {
+                let until = self.now.plus_seconds(i64::from(seconds));
+                let (incident, who) = (self.key(key), "ann".into());
+                self.compare(Input::Snooze { incident, until, who, why: None });
+            }
+            Act::Resolve(key) => {
+                let (incident, who) = (self.key(key), "ann".into());
+                self.compare(Input::Resolve { incident, who, why: None });
+            }
+            Act::Silence(key, seconds) => {
+                let to = Some(self.now.plus_seconds(i64::from(seconds)));
+                let silence = key.map(|key| Silence {
+                    id: "s".into(),
+                    matchers: vec![kernel::alert::definition::Matcher {
+                        label: "alertname".into(),
+                        values: vec![name(key).into()],
+                        negated: key > 3,
+                    }],
+                    when: Recurring::Once { from: self.now, to },
+                    by: None,
+                    comment: None,
+                });
+                self.compare(Input::Silences(silence.into_iter().collect()));
+            }
+            Act::Restart => {
+                self.monitor = self.read_again();
+                self.since = Some(self.now);
+            }
+        }
+    }
+
+    fn key(&self, key: u8) -> Arc<str> {
+        let group = if key % 2 == 0 { "even" } else { "odd" };
+        format!("K{key}{{g=\"{group}\"}}").into()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, ..ProptestConfig::default() })]
+
+    #[test]
+    fn some_incidents_or_all_of_them(grouped: bool, acts in prop::collection::vec(act(), 1..60)) {
+        let routes = if grouped {
+            "receivers: { noc: { slack: \"https://s\" }, pd: { pagerduty: k } }\n\
+             routes: [{ steps: [{ to: noc }, { to: pd, after: 3m }], group_by: [g], wait: 30s, remind: 10m }]\n"
+        } else {
+            ROUTES
+        };
+        let mut desk = Desk::with(routes, KEYED);
+        acts.into_iter().for_each(|act| desk.act(act));
+        // What fires by a lease comes to its end by itself.
+        let open: BTreeMap<_, _> =
+            desk.monitor.incidents.values().map(|it| (it.key.clone(), it.until)).collect();
+        desk.since = None;
+        desk.under_way.clear();
+        let ends: BTreeSet<_> = open.values().flatten().filter(|it| **it < Timestamp::MAX).collect();
+        if let Some(last) = ends.last() {
+            desk.now = desk.now.max(**last);
+            desk.compare(Input::Wake);
+            let leased = |key: &Arc<str>| open[key].is_some_and(|it| it < Timestamp::MAX);
+            let fires = desk.monitor.incidents.values().filter(|it| leased(&it.key));
+            prop_assert!(fires.into_iter().all(|it| it.state == State::Resolved));
+        }
+    }
+}

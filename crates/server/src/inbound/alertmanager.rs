@@ -1,0 +1,326 @@
+//! Alertmanager's API v2, as Prometheus, `amtool`, karma and Grafana speak it.
+
+use axum::Json as AsJson;
+use axum::extract::State;
+use axum::http::StatusCode;
+use engine::Engine;
+use engine::monitors::Inbound;
+use kernel::access::Need;
+use kernel::alert::{Alert, LabelMatcher, Lease, Monitor};
+use serde_json::{Value, json};
+use utoipa_axum::routes;
+
+use super::{Refused, instant, opened, receive, shown, texts};
+use crate::Api;
+use crate::access::Routes;
+use crate::problem::Problem;
+use crate::rest::extract::{Body, Path, RawQuery};
+
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Need::Proof, routes!(alerts, add_alerts))
+        .on(Need::Proof, routes!(groups))
+        .on(Need::Proof, routes!(status))
+        .on(Need::Proof, routes!(receivers))
+}
+
+/// The version of Alertmanager whose API this is; programs ask for it.
+const VERSION: &str = "0.27.0";
+
+/// Takes alerts as Prometheus sends them: new ones, the same again, and those that are over.
+#[utoipa::path(
+    operation_id = "inbound_add_alerts", post, path = "/inbound/{key}/api/v2/alerts", tag = "inbound",
+    request_body = serde_json::Value,
+    params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
+    responses(
+        (status = 200, description = "All were taken"),
+        (status = 400, description = "What is wrong with some; all others were taken"),
+        (status = 404, description = "No monitor has this key"),
+        (status = 413, description = "Too many in one request"),
+        (status = 429, description = "Some were not taken, because too many fire"),
+    )
+)]
+async fn add_alerts(
+    State(api): State<Api>,
+    Path(key): Path<String>,
+    Body(body): Body<Value>,
+) -> Result<StatusCode, Refused> {
+    let inbound = opened(&api, &key)?;
+    let Value::Array(sent) = body else {
+        return Err(Problem::bad_request("the body is no list of alerts").into());
+    };
+    let (mut alerts, mut wrong) = (Vec::new(), Vec::new());
+    for (at, alert) in sent.iter().enumerate() {
+        match read(alert) {
+            Ok(alert) => alerts.push(alert),
+            Err(why) => wrong.push(format!("alert {at}: {why}")),
+        }
+    }
+    receive(&api, &inbound, alerts).await?;
+    if wrong.is_empty() {
+        return Ok(StatusCode::OK);
+    }
+    let count = wrong.len();
+    wrong.truncate(10);
+    let message = format!("{count} alerts were not taken: {}", wrong.join("; "));
+    Err(Problem::new(StatusCode::BAD_REQUEST, "alerts-invalid", message)
+        .with_hint("All others were taken")
+        .into())
+}
+
+/// An alert as Prometheus sends it.
+fn read(alert: &Value) -> Result<Alert, String> {
+    if !alert.is_object() {
+        return Err("it is no object".to_owned());
+    }
+    let (starts, ends) =
+        (instant(&alert["startsAt"], "startsAt")?, instant(&alert["endsAt"], "endsAt")?);
+    if starts.zip(ends).is_some_and(|(starts, ends)| ends < starts) {
+        return Err("endsAt is before startsAt".to_owned());
+    }
+    let mut annotations = texts(&alert["annotations"]);
+    if let Some(url) = alert["generatorURL"].as_str().filter(|url| !url.is_empty()) {
+        annotations.insert(shown::LINK.into(), url.into());
+    }
+    let alert = Alert {
+        labels: texts(&alert["labels"]),
+        annotations,
+        lease: ends.map_or(Lease::Usual, Lease::Until),
+        ..Alert::default()
+    };
+    alert.check()?;
+    Ok(alert)
+}
+
+/// Checks that who has the key may see what fires.
+///
+/// # Errors
+/// 403 if not.
+pub(super) fn readable(inbound: &Inbound) -> Result<(), Problem> {
+    if inbound.may_read {
+        return Ok(());
+    }
+    let message = "this key only lets alerts in";
+    Err(Problem::new(StatusCode::FORBIDDEN, "inbound-read-off", message).with_hint(format!(
+        "To let who has it see alerts and silences, write allow: [read] in the monitor {}; allow: \
+         [read, silence] for silencing, too.",
+        inbound.monitor
+    )))
+}
+
+/// Which alerts are asked for.
+#[derive(Debug)]
+struct Wanted {
+    matchers: Vec<LabelMatcher>,
+    active: bool,
+    silenced: bool,
+    inhibited: bool,
+    receiver: Option<LabelMatcher>,
+}
+
+impl Wanted {
+    fn of(query: &[(String, String)]) -> Result<Self, Problem> {
+        let flag = |name: &str| {
+            let given = query.iter().find(|(key, _)| key == name);
+            given.is_none_or(|(_, value)| value != "false" && value != "0")
+        };
+        let receiver = query.iter().find(|(key, _)| key == "receiver");
+        Ok(Self {
+            matchers: matchers(query)?,
+            active: flag("active"),
+            silenced: flag("silenced"),
+            inhibited: flag("inhibited"),
+            receiver: receiver.map(|(_, value)| LabelMatcher {
+                name: "receiver".to_owned(),
+                value: value.clone(),
+                is_regex: true,
+                is_equal: true,
+            }),
+        })
+    }
+}
+
+/// The matchers of a query, `filter=name="value"` each.
+///
+/// # Errors
+/// What is wrong with one.
+pub(super) fn matchers(query: &[(String, String)]) -> Result<Vec<LabelMatcher>, Problem> {
+    /// Matchers in one question.
+    const FILTERS_MAX: usize = 50;
+    let filters = query.iter().filter(|(name, _)| name == "filter");
+    let matchers: Result<Vec<_>, String> =
+        filters.map(|(_, text)| LabelMatcher::parse(text)).take(FILTERS_MAX + 1).collect();
+    let matchers = matchers.map_err(Problem::bad_request)?;
+    if matchers.len() > FILTERS_MAX {
+        return Err(Problem::bad_request(format!("more than {FILTERS_MAX} filters")));
+    }
+    for matcher in &matchers {
+        matcher.compile().map_err(Problem::bad_request)?;
+    }
+    Ok(matchers)
+}
+
+/// Those alerts of a monitor that are wanted.
+fn select(monitor: &Monitor, wanted: &Wanted, engine: &Engine) -> Vec<shown::Shown> {
+    let now = engine.now();
+    let compiled = wanted.matchers.iter().filter_map(|it| it.compile().ok()).collect::<Vec<_>>();
+    let receiver = wanted.receiver.as_ref().and_then(|it| it.compile().ok());
+    let all = monitor.incidents.values().filter(|it| shown::is_alert(it));
+    let fitting = all.filter(|incident| compiled.iter().all(|it| it.fits(&incident.labels)));
+    let shown = fitting.map(|incident| shown::alert(monitor, incident, now));
+    let is_wanted = |alert: &shown::Shown| {
+        let named = |name: &std::sync::Arc<str>| {
+            let labels = [("receiver".into(), name.clone())].into();
+            receiver.as_ref().is_none_or(|it| it.fits(&labels))
+        };
+        (wanted.active || !alert.is_active)
+            && (wanted.silenced || !alert.is_silenced)
+            && (wanted.inhibited || !alert.is_inhibited)
+            && (receiver.is_none() || alert.receivers.iter().any(named))
+    };
+    shown.filter(is_wanted).collect()
+}
+
+/// Lists the alerts that fire.
+#[utoipa::path(
+    operation_id = "inbound_alerts", get, path = "/inbound/{key}/api/v2/alerts", tag = "inbound",
+    params(
+        ("key" = String, Path, description = "The key of a monitor of the kind alerts"),
+        ("filter" = Option<Vec<String>>, Query, description = "Matchers such as job=\"node\""),
+        ("active" = Option<bool>, Query, description = "With those that are told"),
+        ("silenced" = Option<bool>, Query, description = "With those that are silenced"),
+        ("inhibited" = Option<bool>, Query, description = "With those that wait for a parent"),
+        ("receiver" = Option<String>, Query, description = "A regular expression for receivers"),
+    ),
+    responses(
+        (status = 200, description = "The alerts", body = Vec<serde_json::Value>),
+        (status = 400, description = "A filter is none"),
+        (status = 403, description = "The key only lets alerts in"),
+        (status = 404, description = "No monitor has this key"),
+    )
+)]
+async fn alerts(
+    State(api): State<Api>,
+    Path(key): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<AsJson<Vec<Value>>, Refused> {
+    let inbound = opened(&api, &key)?;
+    readable(&inbound)?;
+    let wanted = Wanted::of(&query)?;
+    let look = |monitor: &Monitor| select(monitor, &wanted, &api.engine);
+    let found = api.engine.monitor(&inbound.monitor, look).await?.unwrap_or_default();
+    Ok(AsJson(found.into_iter().map(|alert| alert.value).collect()))
+}
+
+/// Lists the alerts that fire as receivers are told of them: in groups.
+#[utoipa::path(
+    operation_id = "inbound_groups", get, path = "/inbound/{key}/api/v2/alerts/groups", tag = "inbound",
+    params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
+    responses(
+        (status = 200, description = "The groups", body = Vec<serde_json::Value>),
+        (status = 403, description = "The key only lets alerts in"),
+        (status = 404, description = "No monitor has this key"),
+    )
+)]
+async fn groups(
+    State(api): State<Api>,
+    Path(key): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<AsJson<Vec<Value>>, Refused> {
+    let inbound = opened(&api, &key)?;
+    readable(&inbound)?;
+    let wanted = Wanted::of(&query)?;
+    let look = |monitor: &Monitor| shown::groups(select(monitor, &wanted, &api.engine));
+    Ok(AsJson(api.engine.monitor(&inbound.monitor, look).await?.unwrap_or_default()))
+}
+
+/// Says which API this is.
+#[utoipa::path(
+    operation_id = "inbound_status", get, path = "/inbound/{key}/api/v2/status", tag = "inbound",
+    params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
+    responses(
+        (status = 200, description = "The version", body = serde_json::Value),
+        (status = 403, description = "The key only lets alerts in"),
+        (status = 404, description = "No monitor has this key"),
+    )
+)]
+async fn status(State(api): State<Api>, Path(key): Path<String>) -> Result<AsJson<Value>, Refused> {
+    let inbound = opened(&api, &key)?;
+    readable(&inbound)?;
+    let own = api.settings.version;
+    Ok(AsJson(json!({
+        "cluster": { "status": "disabled", "peers": [] },
+        "versionInfo": {
+            "version": VERSION, "revision": format!("nightbell-{own}"), "branch": "", "buildUser": "",
+            "buildDate": "", "goVersion": "",
+        },
+        "config": { "original": format!("# Nightbell {own}; routes are in its monitors files\n") },
+        "uptime": api.engine.opened_at().to_string(),
+    })))
+}
+
+/// Lists the receivers that alerts may be told.
+#[utoipa::path(
+    operation_id = "inbound_receivers", get, path = "/inbound/{key}/api/v2/receivers", tag = "inbound",
+    params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
+    responses(
+        (status = 200, description = "Their names", body = Vec<serde_json::Value>),
+        (status = 403, description = "The key only lets alerts in"),
+        (status = 404, description = "No monitor has this key"),
+    )
+)]
+async fn receivers(
+    State(api): State<Api>,
+    Path(key): Path<String>,
+) -> Result<AsJson<Vec<Value>>, Refused> {
+    let inbound = opened(&api, &key)?;
+    readable(&inbound)?;
+    let file = api.engine.monitors_file();
+    let names = file.receivers.keys().map(|name| json!({ "name": name }));
+    Ok(AsJson(names.collect()))
+}
+
+#[cfg(test)]
+mod tests {
+    use kernel::Timestamp;
+    use kernel::alert::Lease;
+    use serde_json::json;
+
+    use super::read;
+
+    #[test]
+    fn alerts_are_read_as_prometheus_and_others_send_them() {
+        let alert = read(&json!({
+            "labels": { "alertname": "Down", "replicas": 2 },
+            "annotations": { "summary": "it is down", "nothing": null },
+            "startsAt": "2026-01-01T00:00:00.123Z", "endsAt": "2026-01-01T00:04:00+00:00",
+            "generatorURL": "http://prometheus/graph"
+        }))
+        .expect("an alert");
+        assert_eq!(alert.lease, Lease::Until(Timestamp::from_millis(1_767_225_840_000)));
+        assert_eq!(alert.labels.get("replicas").map(|it| &**it), Some("2"));
+        assert_eq!(alert.annotations.len(), 2, "{:?}", alert.annotations);
+        // Go's zero is no end.
+        let alert = read(&json!({ "labels": { "a": "b" }, "endsAt": "0001-01-01T00:00:00Z" }));
+        assert_eq!(alert.expect("an alert").lease, Lease::Usual);
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_alert_is_said() {
+        for (alert, reason) in [
+            (json!(3), "no object"),
+            (json!({}), "at least one label"),
+            (json!({ "labels": { "": "x" } }), "name of a label"),
+            (json!({ "labels": { "a": "x".repeat(9000) } }), "more than 8192"),
+            (json!({ "labels": { "a": "b" }, "endsAt": "soon" }), "no time"),
+            (
+                json!({ "labels": { "a": "b" }, "startsAt": "2026-01-02T00:00:00Z",
+                    "endsAt": "2026-01-01T00:00:00Z" }),
+                "before startsAt",
+            ),
+        ] {
+            let why = read(&alert).expect_err(reason);
+            assert!(why.contains(reason), "{why}");
+        }
+    }
+}

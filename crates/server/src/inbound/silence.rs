@@ -1,0 +1,287 @@
+//! Silences through Alertmanager's API.
+//!
+//! What is made with a monitor's key holds for that monitor alone, whatever its matchers say, and only
+//! that can be expired with it.
+
+use axum::Json as AsJson;
+use axum::extract::State;
+use axum::http::StatusCode;
+use engine::Engine;
+use engine::monitors::Inbound;
+use kernel::Timestamp;
+use kernel::access::Need;
+use kernel::alert::LabelMatcher;
+use kernel::alert::definition::{Matcher, Recurring, Silence};
+use serde_json::{Value, json};
+use utoipa_axum::routes;
+
+use super::alertmanager::{matchers, readable};
+use super::{Refused, SHOWN_MAX, instant, opened};
+use crate::Api;
+use crate::access::Routes;
+use crate::problem::Problem;
+use crate::rest::extract::{Body, Path, RawQuery};
+
+pub(super) fn routes() -> Routes {
+    Routes::new()
+        .on(Need::Proof, routes!(silences, put_silence))
+        .on(Need::Proof, routes!(silence, expire_silence))
+}
+
+/// Matchers in one silence.
+const MATCHERS_MAX: usize = 50;
+/// Bytes of a comment, and of an id.
+const COMMENT_MAX: usize = 1000;
+const ID_MAX: usize = 100;
+
+/// Checks that who has the key may silence.
+fn writable(inbound: &Inbound) -> Result<(), Problem> {
+    if inbound.may_silence {
+        return Ok(());
+    }
+    let message = "this key does not let anybody silence alerts";
+    Err(Problem::new(StatusCode::FORBIDDEN, "inbound-silence-off", message).with_hint(format!(
+        "To let who has it silence what the monitor {} receives, write allow: [read, silence] there; \
+         or use `nightbell silence`.",
+        inbound.monitor
+    )))
+}
+
+/// The matcher that keeps a silence to one monitor.
+fn of_monitor(inbound: &Inbound) -> Matcher {
+    let values = vec![inbound.monitor.clone()];
+    Matcher { label: "monitor".into(), values, negated: false }
+}
+
+/// Whether a silence was made for this monitor alone.
+fn is_own(silence: &Silence, inbound: &Inbound) -> bool {
+    silence.matchers.contains(&of_monitor(inbound))
+}
+
+/// The silences that may concern a monitor, those of files among them.
+fn all(engine: &Engine, inbound: &Inbound) -> Vec<Silence> {
+    let of_files = engine.monitors_file().silences;
+    let concerns = |it: &Silence| {
+        let of_monitor = it.matchers.iter().filter(|it| *it.label == *"monitor");
+        of_monitor.into_iter().all(|it| it.matches(&inbound.monitor))
+    };
+    engine.silences().into_iter().chain(of_files).filter(concerns).collect()
+}
+
+/// A silence as Alertmanager shows it; `None` if it comes again and again and is not in force.
+fn shown(silence: &Silence, inbound: &Inbound, now: Timestamp) -> Option<Value> {
+    let in_force = silence.when.in_force_until(now);
+    let (starts, ends, state) = match &silence.when {
+        Recurring::Once { from, to } => {
+            let to = to.unwrap_or(Timestamp::MAX);
+            let state = if in_force.is_some() {
+                "active"
+            } else if to <= now {
+                "expired"
+            } else {
+                "pending"
+            };
+            (*from, to, state)
+        }
+        Recurring::Weekly { .. } => (now, in_force?, "active"),
+    };
+    let own = of_monitor(inbound);
+    let matchers = silence.matchers.iter().filter(|it| **it != own).map(LabelMatcher::of);
+    let matchers: Vec<Value> = matchers
+        .map(|it| {
+            json!({ "name": it.name, "value": it.value, "isRegex": it.is_regex,
+                "isEqual": it.is_equal })
+        })
+        .collect();
+    Some(json!({
+        "id": silence.id,
+        "status": { "state": state },
+        "matchers": matchers,
+        "startsAt": starts.to_string(),
+        "endsAt": ends.to_string(),
+        "updatedAt": starts.to_string(),
+        "createdBy": silence.by.as_deref().unwrap_or_default(),
+        "comment": silence.comment.as_deref().unwrap_or_default(),
+    }))
+}
+
+/// Lists the silences that concern the monitor.
+#[utoipa::path(
+    operation_id = "inbound_silences", get, path = "/inbound/{key}/api/v2/silences", tag = "inbound",
+    params(
+        ("key" = String, Path, description = "The key of a monitor of the kind alerts"),
+        ("filter" = Option<Vec<String>>, Query,
+            description = "Only those whose matchers are about these values"),
+    ),
+    responses(
+        (status = 200, description = "The silences", body = Vec<serde_json::Value>),
+        (status = 400, description = "A filter is none"),
+        (status = 403, description = "The key only lets alerts in"),
+        (status = 404, description = "No monitor has this key"),
+    )
+)]
+async fn silences(
+    State(api): State<Api>,
+    Path(key): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<AsJson<Vec<Value>>, Refused> {
+    let inbound = opened(&api, &key)?;
+    readable(&inbound)?;
+    let filters = matchers(&query)?;
+    let now = api.engine.now();
+    let fits = |silence: &Silence| {
+        filters.iter().filter_map(|filter| filter.compile().ok()).all(|filter| {
+            let own = silence.matchers.iter().map(LabelMatcher::of);
+            let labels = own.map(|it| (it.name.into(), it.value.into())).collect();
+            filter.fits(&labels)
+        })
+    };
+    let all = all(&api.engine, &inbound);
+    let shown = all.iter().filter(|it| fits(it)).filter_map(|it| shown(it, &inbound, now));
+    Ok(AsJson(shown.collect()))
+}
+
+/// Makes a silence, or changes the one of its id.
+#[utoipa::path(
+    operation_id = "inbound_put_silence", post, path = "/inbound/{key}/api/v2/silences", tag = "inbound",
+    request_body = serde_json::Value,
+    params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
+    responses(
+        (status = 200, description = "Its id", body = serde_json::Value),
+        (status = 400, description = "What is wrong with it, or cannot be said here"),
+        (status = 403, description = "The key does not let anybody silence"),
+        (status = 404, description = "No monitor has this key, or there is no silence of this id"),
+    )
+)]
+async fn put_silence(
+    State(api): State<Api>,
+    Path(key): Path<String>,
+    Body(body): Body<Value>,
+) -> Result<AsJson<Value>, Refused> {
+    let inbound = opened(&api, &key)?;
+    writable(&inbound)?;
+    let now = api.engine.now();
+    let mut silence = read(&body, &inbound, now).map_err(|why| {
+        Problem::new(StatusCode::BAD_REQUEST, "silence-invalid", why)
+            .with_hint("`nightbell silence add` makes silences of other kinds")
+    })?;
+    match body["id"].as_str().filter(|id| !id.is_empty()) {
+        None => silence.id = Engine::new_id().as_str().into(),
+        Some(id) => {
+            let known = api.engine.silences().into_iter().find(|it| *it.id == *id);
+            let known = known.filter(|it| is_own(it, &inbound)).ok_or_else(|| unknown(id))?;
+            silence.id = known.id;
+        }
+    }
+    let id = silence.id.clone();
+    tracing::info!(monitor = %inbound.monitor, silence = %id, by = silence.by.as_deref(),
+        "a silence was made with the key of a monitor");
+    api.engine.put_silence(silence).await?;
+    Ok(AsJson(json!({ "silenceID": id })))
+}
+
+fn unknown(id: &str) -> Problem {
+    let shown: String = id.chars().take(ID_MAX).collect();
+    Problem::not_found(format!("there is no silence {shown} that was made with this key"))
+}
+
+fn read(body: &Value, inbound: &Inbound, now: Timestamp) -> Result<Silence, String> {
+    let matchers = body["matchers"].as_array().map_or(&[][..], Vec::as_slice);
+    if matchers.is_empty() || matchers.len() > MATCHERS_MAX {
+        return Err(format!("a silence has 1 to {MATCHERS_MAX} matchers"));
+    }
+    let mut translated = vec![of_monitor(inbound)];
+    for matcher in matchers {
+        translated.push(matcher_of(matcher)?.translated()?);
+    }
+    if translated[1..].iter().all(|it| it.matches("")) {
+        return Err("at least one matcher must not fit the empty text".to_owned());
+    }
+    let starts = instant(&body["startsAt"], "startsAt")?.unwrap_or(now).max(now);
+    let ends = instant(&body["endsAt"], "endsAt")?.ok_or("a silence needs endsAt")?;
+    if ends <= starts {
+        return Err("endsAt must be later than startsAt and than now".to_owned());
+    }
+    let text = |name: &str, max: usize| {
+        let text: String = body[name].as_str()?.trim().chars().take(max).collect();
+        Some(text).filter(|text| !text.is_empty())
+    };
+    let by = text("createdBy", SHOWN_MAX).unwrap_or_else(|| "somebody".to_owned());
+    Ok(Silence {
+        id: "".into(),
+        matchers: translated,
+        when: Recurring::Once { from: starts, to: Some(ends) },
+        by: Some(format!("{by} (key of {})", inbound.monitor).into()),
+        comment: text("comment", COMMENT_MAX).map(Into::into),
+    })
+}
+
+fn matcher_of(matcher: &Value) -> Result<LabelMatcher, String> {
+    let text = |name: &str| {
+        matcher[name].as_str().ok_or_else(|| format!("a matcher needs the text {name}"))
+    };
+    let flag = |name: &str, absent: bool| matcher[name].as_bool().unwrap_or(absent);
+    let name = text("name")?;
+    if name.is_empty() {
+        return Err("a matcher needs a name".to_owned());
+    }
+    Ok(LabelMatcher {
+        name: name.to_owned(),
+        value: text("value")?.to_owned(),
+        is_regex: flag("isRegex", false),
+        is_equal: flag("isEqual", true),
+    })
+}
+
+/// Shows a silence.
+#[utoipa::path(
+    operation_id = "inbound_silence", get, path = "/inbound/{key}/api/v2/silence/{id}", tag = "inbound",
+    params(
+        ("key" = String, Path, description = "The key of a monitor of the kind alerts"),
+        ("id" = String, Path, description = "The id of the silence"),
+    ),
+    responses(
+        (status = 200, description = "The silence", body = serde_json::Value),
+        (status = 403, description = "The key only lets alerts in"),
+        (status = 404, description = "There is none of this id, or no monitor has this key"),
+    )
+)]
+async fn silence(
+    State(api): State<Api>,
+    Path((key, id)): Path<(String, String)>,
+) -> Result<AsJson<Value>, Refused> {
+    let inbound = opened(&api, &key)?;
+    readable(&inbound)?;
+    let all = all(&api.engine, &inbound);
+    let found = all.iter().find(|it| *it.id == *id);
+    let shown = found.and_then(|it| shown(it, &inbound, api.engine.now()));
+    Ok(AsJson(shown.ok_or_else(|| unknown(&id))?))
+}
+
+/// Ends a silence.
+#[utoipa::path(
+    operation_id = "inbound_expire_silence", delete, path = "/inbound/{key}/api/v2/silence/{id}",
+    tag = "inbound",
+    params(
+        ("key" = String, Path, description = "The key of a monitor of the kind alerts"),
+        ("id" = String, Path, description = "The id of the silence"),
+    ),
+    responses(
+        (status = 200, description = "It is over"),
+        (status = 403, description = "The key does not let anybody silence"),
+        (status = 404, description = "No silence of this id was made with this key"),
+    )
+)]
+async fn expire_silence(
+    State(api): State<Api>,
+    Path((key, id)): Path<(String, String)>,
+) -> Result<StatusCode, Refused> {
+    let inbound = opened(&api, &key)?;
+    writable(&inbound)?;
+    let known = api.engine.silences().into_iter().find(|it| *it.id == *id);
+    known.filter(|it| is_own(it, &inbound)).ok_or_else(|| unknown(&id))?;
+    tracing::info!(monitor = %inbound.monitor, silence = id,
+        "a silence was ended with the key of a monitor");
+    api.engine.delete_silence(&id).await?;
+    Ok(StatusCode::OK)
+}
