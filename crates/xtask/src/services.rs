@@ -7,7 +7,7 @@ use crate::say;
 
 /// A server: Debian's package of it, and a place where its program is then found. `*` stands for
 /// one folder of any name.
-const SERVICES: [(&str, &str); 12] = [
+const SERVICES: [(&str, &str); 13] = [
     ("postgresql", "/usr/lib/postgresql/*/bin/postgres"),
     ("pgbouncer", "/usr/sbin/pgbouncer"),
     ("mariadb-server", "/usr/sbin/mariadbd"),
