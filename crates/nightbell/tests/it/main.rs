@@ -16,10 +16,6 @@ mod crash_ringing;
 #[path = "../../../store/tests/it/database.rs"]
 #[allow(dead_code, reason = "the tests of the store use what this one does not")]
 mod database;
-#[path = "../../../store/tests/it/pool.rs"]
-mod pool;
-#[path = "../../../store/tests/it/relay.rs"]
-mod relay;
 #[path = "../../src/dev/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tour uses what the test does not")]
 mod dev;
@@ -34,9 +30,13 @@ mod live;
 mod monitoring;
 mod monitors;
 mod observability;
+#[path = "../../../store/tests/it/pool.rs"]
+mod pool;
 mod postgres;
 mod proxy;
 mod real_cli;
+#[path = "../../../store/tests/it/relay.rs"]
+mod relay;
 mod reload;
 mod ringing_cli;
 mod robopager;
