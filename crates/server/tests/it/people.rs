@@ -1,10 +1,15 @@
 //! Users and groups over HTTP: created, granted, signed in, disabled, and written down.
 
+use std::time::Duration;
+
 use axum::Router;
-use axum::http::Method;
+use axum::body::Body;
+use axum::http::{Method, Request};
 use engine::NewUser;
+use http_body_util::BodyExt as _;
 use kernel::access::{Mode, Role};
 use serde_json::{Value, json};
+use tower::ServiceExt as _;
 use zeroize::Zeroizing;
 
 use crate::support::{Answer, Server, send_through};
@@ -255,4 +260,29 @@ async fn a_browser_signs_in_with_a_password_and_out_everywhere() {
     assert_eq!(answer.status, 303, "{}", answer.text);
     seen(&cookie).await.failed(401);
     it.get(DEFINITIONS, &token).await.failed(401);
+}
+
+/// What is held open ends with whoever opened it, and lasts as long as they may read.
+#[tokio::test]
+async fn the_feed_of_a_viewer_lasts_until_the_user_is_disabled() {
+    let it = Guarded::new().await;
+    it.user("ann", &[Role::Viewer]).await;
+    let token = text(&it.login("ann", PASSWORD).await.ok(), "token");
+    let request = Request::get("/console/feed").header("x-authorization", token);
+    let request = request.body(Body::empty()).expect("a request");
+    let response = it.router.clone().oneshot(request).await.expect("handlers do not fail");
+    assert_eq!(response.status(), 200);
+    let mut body = response.into_body();
+    let first = body.frame().await.expect("it begins at once").expect("it is whole");
+    assert!(first.is_data(), "{first:?}");
+    let path = "/api/access/users/ann/disable";
+    it.ask(Method::POST, path, &it.admin, &Value::Null).await.ok();
+    let ended = async {
+        while let Some(frame) = body.frame().await {
+            if !frame.expect("it is whole").is_data() {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), ended).await.expect("it ends");
 }
