@@ -255,7 +255,7 @@ receivers:
       - url: {base}/webhook
         send_resolved: true
 
-Grafana, as a contact point of the kind Webhook:
+Grafana, as a notifier of the kind Webhook:
   {base}/webhook
 
 Clients of PagerDuty, in the place of https://events.pagerduty.com:

@@ -18,11 +18,11 @@ const PATIENCE: Duration = Duration::from_mins(2);
 const KEY: &str = "k-prom-0123456789abcdef";
 
 /// What the receiver was told: event and key.
-type Told = Arc<Mutex<Vec<(String, String)>>>;
+type Deliveries = Arc<Mutex<Vec<(String, String)>>>;
 
 /// A receiver that takes everything.
-async fn receiver() -> (String, Told) {
-    let told = Told::default();
+async fn receiver() -> (String, Deliveries) {
+    let told = Deliveries::default();
     let taken = told.clone();
     let take = move |Json(body): Json<Value>| async move {
         let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();

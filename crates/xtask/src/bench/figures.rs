@@ -56,7 +56,7 @@ const fn at_most(
 }
 
 /// All figures, in groups, in the order of the report.
-pub(super) const GROUPS: [(&str, &[Figure]); 12] = [
+pub(super) const GROUPS: [(&str, &[Figure]); 13] = [
     (
         "The disk",
         &[

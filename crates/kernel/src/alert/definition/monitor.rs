@@ -157,7 +157,7 @@ const OF_CHECKS: [&str; 20] = [
 /// Characters of a key that is written out: it is all that a sender has to show.
 const KEY_MIN: usize = 20;
 
-/// What only a monitor that receives alerts must heed.
+/// What only a monitor that receives alerts must observe.
 fn received(
     settings: &serde_json::Map<String, serde_json::Value>,
     node: &Node,

@@ -20,7 +20,7 @@ const MINUTE: i64 = 60_000;
 const LEASE: i64 = 4 * MINUTE;
 
 /// A monitor, what it sent and has not heard of, and what receivers were told.
-struct Desk {
+struct Harness {
     monitor: Monitor,
     now: Timestamp,
     since: Option<Timestamp>,
@@ -31,7 +31,7 @@ struct Desk {
 const ROUTES: &str =
     "receivers: { noc: { slack: \"https://s\" } }\nroutes: [{ to: noc, remind: 4h }]\n";
 
-impl Desk {
+impl Harness {
     fn new(settings: &str) -> Self {
         Self::with(ROUTES, settings)
     }
@@ -40,9 +40,9 @@ impl Desk {
         let spec = spec_of(&format!("{routes}monitors: {{ prom: {settings} }}"));
         let monitor = Monitor::new(ExecutionId::monitor("prom"));
         let (under_way, told) = (Vec::new(), Vec::new());
-        let mut desk = Self { monitor, now: START, since: None, under_way, told };
-        desk.give(Input::Define(Box::new(spec)));
-        desk
+        let mut harness = Self { monitor, now: START, since: None, under_way, told };
+        harness.give(Input::Define(Box::new(spec)));
+        harness
     }
 
     fn try_give(&mut self, input: Input) -> Result<Vec<Event>, Rejected> {
@@ -133,35 +133,35 @@ const DOWN: [(&str, &str); 3] = [("alertname", "Down"), ("job", "node"), ("sever
 
 #[test]
 fn an_alert_pages_once_however_often_it_is_sent_and_ends_when_its_sender_says_so() {
-    let mut desk = Desk::new(KEYED);
+    let mut harness = Harness::new(KEYED);
     for _ in 0..30 {
-        desk.fires(&DOWN);
-        desk.pass(MINUTE);
+        harness.fires(&DOWN);
+        harness.pass(MINUTE);
     }
-    assert_eq!(desk.told(), [r#"trigger Down{job="node",severity="page"}"#]);
-    let incident = desk.monitor.incidents.values().next().expect("there is one");
+    assert_eq!(harness.told(), [r#"trigger Down{job="node",severity="page"}"#]);
+    let incident = harness.monitor.incidents.values().next().expect("there is one");
     assert_eq!(incident.severity, Severity::Critical, "what others call a page is critical");
     assert_eq!(incident.labels.len(), 3);
     for _ in 0..15 {
         // Prometheus says for a quarter of an hour that it is over.
-        desk.send(vec![alert(&DOWN, Lease::Until(desk.now))]);
-        desk.pass(MINUTE);
+        harness.send(vec![alert(&DOWN, Lease::Until(harness.now))]);
+        harness.pass(MINUTE);
     }
-    assert_eq!(desk.told(), [r#"resolve Down{job="node",severity="page"}"#]);
-    assert_eq!(desk.monitor.past.len(), 1);
-    assert_eq!(desk.monitor.wake_at(), None);
+    assert_eq!(harness.told(), [r#"resolve Down{job="node",severity="page"}"#]);
+    assert_eq!(harness.monitor.past.len(), 1);
+    assert_eq!(harness.monitor.wake_at(), None);
 }
 
 #[test]
 fn what_is_not_sent_again_is_over_when_its_lease_ends() {
-    let mut desk = Desk::new(KEYED);
-    desk.fires(&DOWN);
-    desk.pass(LEASE - 1);
-    assert_eq!(desk.open().len(), 1);
-    desk.pass(1);
-    assert!(desk.open().is_empty());
-    assert_eq!(desk.told().len(), 2);
-    let over = desk.monitor.past.back().expect("it is over");
+    let mut harness = Harness::new(KEYED);
+    harness.fires(&DOWN);
+    harness.pass(LEASE - 1);
+    assert_eq!(harness.open().len(), 1);
+    harness.pass(1);
+    assert!(harness.open().is_empty());
+    assert_eq!(harness.told().len(), 2);
+    let over = harness.monitor.past.back().expect("it is over");
     let why = over.history.iter().find(|it| &*it.what == "resolved").and_then(|it| it.why.clone());
     assert_eq!(why.as_deref(), Some("not sent again by 2026-01-01T00:04:00Z"));
 }
@@ -172,139 +172,139 @@ fn an_alert_without_an_end_fires_for_as_long_as_the_monitor_says() {
         (KEYED, 5 * MINUTE),
         ("{ alerts: { key: 0123456789abcdef0123, resolve_timeout: 7m } }", 7 * MINUTE),
     ] {
-        let mut desk = Desk::new(settings);
-        desk.send(vec![alert(&DOWN, Lease::Usual)]);
-        assert_eq!(desk.monitor.wake_at(), Some(START.plus_millis(millis)));
+        let mut harness = Harness::new(settings);
+        harness.send(vec![alert(&DOWN, Lease::Usual)]);
+        assert_eq!(harness.monitor.wake_at(), Some(START.plus_millis(millis)));
     }
-    let mut desk = Desk::new(KEYED);
-    desk.send(vec![alert(&DOWN, Lease::Open)]);
-    desk.pass(3 * 60 * MINUTE);
-    assert_eq!(desk.open().len(), 1, "it fires until it is said to be over");
-    desk.send(vec![alert(&DOWN, Lease::Over)]);
-    assert_eq!(desk.told().len(), 2);
+    let mut harness = Harness::new(KEYED);
+    harness.send(vec![alert(&DOWN, Lease::Open)]);
+    harness.pass(3 * 60 * MINUTE);
+    assert_eq!(harness.open().len(), 1, "it fires until it is said to be over");
+    harness.send(vec![alert(&DOWN, Lease::Over)]);
+    assert_eq!(harness.told().len(), 2);
 }
 
 #[test]
 fn what_only_prolongs_is_written_at_half_a_lease() {
-    let mut desk = Desk::new(KEYED);
-    desk.fires(&DOWN);
+    let mut harness = Harness::new(KEYED);
+    harness.fires(&DOWN);
     let mut written = Vec::new();
     for minute in 1..=8 {
-        desk.pass(MINUTE);
-        let mut said = alert(&DOWN, Lease::Until(desk.now.plus_millis(LEASE)));
+        harness.pass(MINUTE);
+        let mut said = alert(&DOWN, Lease::Until(harness.now.plus_millis(LEASE)));
         said.annotations.insert("summary".into(), format!("since {minute} min").into());
-        if !desk.send(vec![said]).is_empty() {
+        if !harness.send(vec![said]).is_empty() {
             written.push(minute);
         }
     }
     // Each says another text: it is written with the lease.
     assert_eq!(written, [3, 6], "a lease of which more than half is left is not written");
-    let incident = desk.monitor.incidents.values().next().expect("it fires");
+    let incident = harness.monitor.incidents.values().next().expect("it fires");
     assert_eq!(incident.text.as_deref(), Some("since 6 min"));
-    assert_eq!(desk.told().len(), 1);
+    assert_eq!(harness.told().len(), 1);
 
     // The same text: one short fact for all of them.
-    let mut desk = Desk::new(KEYED);
-    let alerts = |desk: &Desk| -> Vec<Alert> {
-        let until = Lease::Until(desk.now.plus_millis(LEASE));
+    let mut harness = Harness::new(KEYED);
+    let alerts = |harness: &Harness| -> Vec<Alert> {
+        let until = Lease::Until(harness.now.plus_millis(LEASE));
         let named = |at: usize| alert(&[("alertname", &format!("A{at}"))], until);
         (0..50).map(named).collect()
     };
-    let sent = alerts(&desk);
-    desk.send(sent);
-    desk.pass(3 * MINUTE);
-    let sent = alerts(&desk);
-    let events = desk.send(sent);
+    let sent = alerts(&harness);
+    harness.send(sent);
+    harness.pass(3 * MINUTE);
+    let sent = alerts(&harness);
+    let events = harness.send(sent);
     assert!(
         matches!(&events[..], [Event::At(_), Event::Prolonged { numbers, .. }]
         if numbers.len() == 50),
         "{events:?}"
     );
-    desk.pass(LEASE - 1);
-    assert_eq!(desk.open().len(), 50);
-    desk.pass(1);
-    assert_eq!(desk.open().len(), 0);
+    harness.pass(LEASE - 1);
+    assert_eq!(harness.open().len(), 50);
+    harness.pass(1);
+    assert_eq!(harness.open().len(), 0);
 }
 
 #[test]
 fn two_replicas_page_once_and_the_first_to_see_the_end_does_not_end_it() {
-    let mut desk = Desk::new("{ alerts: { key: 0123456789abcdef0123, ignore: [replica] } }");
+    let mut harness = Harness::new("{ alerts: { key: 0123456789abcdef0123, ignore: [replica] } }");
     let of = |replica: &'static str| [("alertname", "Down"), ("replica", replica)];
     for _ in 0..5 {
-        desk.fires(&of("a"));
-        desk.pass(MINUTE / 3);
-        desk.fires(&of("b"));
-        desk.pass(2 * MINUTE / 3);
+        harness.fires(&of("a"));
+        harness.pass(MINUTE / 3);
+        harness.fires(&of("b"));
+        harness.pass(2 * MINUTE / 3);
     }
-    assert_eq!(desk.told(), ["trigger Down"]);
+    assert_eq!(harness.told(), ["trigger Down"]);
     // One sees the end before the other, and says so again and again.
     for _ in 0..3 {
-        desk.send(vec![alert(&of("a"), Lease::Over)]);
-        desk.pass(MINUTE / 3);
-        desk.fires(&of("b"));
-        desk.pass(2 * MINUTE / 3);
+        harness.send(vec![alert(&of("a"), Lease::Over)]);
+        harness.pass(MINUTE / 3);
+        harness.fires(&of("b"));
+        harness.pass(2 * MINUTE / 3);
     }
-    assert!(desk.told().is_empty());
-    assert_eq!(desk.open(), ["Down"]);
+    assert!(harness.told().is_empty());
+    assert_eq!(harness.open(), ["Down"]);
     for replica in ["b", "a", "b"] {
-        desk.send(vec![alert(&of(replica), Lease::Over)]);
+        harness.send(vec![alert(&of(replica), Lease::Over)]);
     }
-    assert_eq!(desk.told(), ["resolve Down"], "it ended once");
+    assert_eq!(harness.told(), ["resolve Down"], "it ended once");
     // What the other has not said for long does not count.
-    desk.fires(&of("a"));
-    desk.pass(LEASE - MINUTE);
-    desk.fires(&of("b"));
-    desk.pass(MINUTE);
-    desk.send(vec![alert(&of("b"), Lease::Over)]);
-    assert_eq!(desk.told().len(), 2);
+    harness.fires(&of("a"));
+    harness.pass(LEASE - MINUTE);
+    harness.fires(&of("b"));
+    harness.pass(MINUTE);
+    harness.send(vec![alert(&of("b"), Lease::Over)]);
+    assert_eq!(harness.told().len(), 2);
 }
 
 #[test]
 fn after_a_restart_every_alert_is_kept_for_a_while() {
-    let mut desk = Desk::new(KEYED);
-    desk.fires(&DOWN);
+    let mut harness = Harness::new(KEYED);
+    harness.fires(&DOWN);
     // The server was away for an hour: nobody could send anything.
-    desk.now = desk.now.plus_millis(60 * MINUTE);
-    desk.since = Some(desk.now);
-    desk.give(Input::Wake);
-    assert_eq!(desk.open().len(), 1);
-    assert_eq!(desk.monitor.wake_at(), Some(desk.now.plus_millis(AFTER_START)));
-    desk.pass(AFTER_START - 1);
-    assert_eq!(desk.told().len(), 1, "it pages nobody again");
-    desk.fires(&DOWN);
-    desk.pass(LEASE - 1);
-    assert_eq!((desk.told().len(), desk.open().len()), (0, 1));
-    desk.pass(1);
-    assert_eq!(desk.told().len(), 1, "it is over at last");
+    harness.now = harness.now.plus_millis(60 * MINUTE);
+    harness.since = Some(harness.now);
+    harness.give(Input::Wake);
+    assert_eq!(harness.open().len(), 1);
+    assert_eq!(harness.monitor.wake_at(), Some(harness.now.plus_millis(AFTER_START)));
+    harness.pass(AFTER_START - 1);
+    assert_eq!(harness.told().len(), 1, "it pages nobody again");
+    harness.fires(&DOWN);
+    harness.pass(LEASE - 1);
+    assert_eq!((harness.told().len(), harness.open().len()), (0, 1));
+    harness.pass(1);
+    assert_eq!(harness.told().len(), 1, "it is over at last");
 }
 
 #[test]
 fn too_many_alerts_are_an_incident_and_those_that_fire_are_heard_still() {
-    let mut desk = Desk::new("{ alerts: { key: 0123456789abcdef0123, limit: 10 } }");
-    let named = |desk: &Desk, at: usize, lease: i64| {
-        let until = Lease::Until(desk.now.plus_millis(lease));
+    let mut harness = Harness::new("{ alerts: { key: 0123456789abcdef0123, limit: 10 } }");
+    let named = |harness: &Harness, at: usize, lease: i64| {
+        let until = Lease::Until(harness.now.plus_millis(lease));
         alert(&[("alertname", &format!("A{at}"))], until)
     };
-    let sent = (0..12).map(|at| named(&desk, at, LEASE)).collect();
-    desk.send(sent);
-    assert!(desk.monitor.is_full());
-    assert_eq!(desk.open().len(), 11, "ten, and that there are too many");
-    let full = &desk.monitor.incidents[LIMIT_KEY];
+    let sent = (0..12).map(|at| named(&harness, at, LEASE)).collect();
+    harness.send(sent);
+    assert!(harness.monitor.is_full());
+    assert_eq!(harness.open().len(), 11, "ten, and that there are too many");
+    let full = &harness.monitor.incidents[LIMIT_KEY];
     assert!(full.text.as_deref().is_some_and(|it| it.contains("2 were refused")), "{full:?}");
-    desk.told();
+    harness.told();
     // Those that fire are prolonged, though others are refused beside them.
-    desk.pass(3 * MINUTE);
-    let sent = (0..12).map(|at| named(&desk, at, LEASE)).collect();
-    desk.send(sent);
-    desk.pass(2 * MINUTE);
-    assert_eq!((desk.open().len(), desk.told().len()), (11, 0));
+    harness.pass(3 * MINUTE);
+    let sent = (0..12).map(|at| named(&harness, at, LEASE)).collect();
+    harness.send(sent);
+    harness.pass(2 * MINUTE);
+    assert_eq!((harness.open().len(), harness.told().len()), (11, 0));
     // One less is not yet room.
-    desk.send(vec![named(&desk, 0, 0)]);
-    assert!(desk.monitor.is_full());
-    desk.send(vec![named(&desk, 1, 0)]);
-    assert!(!desk.monitor.is_full());
-    assert_eq!(desk.told().len(), 3, "two are over, and so is that there are too many");
-    assert!(!desk.monitor.is_down() || desk.open().len() == 8);
+    harness.send(vec![named(&harness, 0, 0)]);
+    assert!(harness.monitor.is_full());
+    harness.send(vec![named(&harness, 1, 0)]);
+    assert!(!harness.monitor.is_full());
+    assert_eq!(harness.told().len(), 3, "two are over, and so is that there are too many");
+    assert!(!harness.monitor.is_down() || harness.open().len() == 8);
 }
 
 #[test]
@@ -313,14 +313,14 @@ fn labels_and_texts_of_an_alert_are_those_that_routes_and_templates_see() {
         "{ alerts: { key: 0123456789abcdef0123 }, labels: { team: \"{{ namespace }}-ops\" } }";
     let routes = "receivers: { noc: { slack: \"https://s\" }, db: { slack: \"https://d\" } }\n\
         routes: [{ match: { team: shop-ops, labels.severity: p3, severity: warning }, to: db }, { to: noc }]\n";
-    let mut desk = Desk::with(routes, settings);
+    let mut harness = Harness::with(routes, settings);
     let mut said = alert(
         &[("alertname", "Slow"), ("namespace", "shop"), ("severity", "p3"), ("empty", "")],
         Lease::Open,
     );
     said.annotations.insert("description".into(), "9 s".into());
-    desk.send(vec![said]);
-    let incident = desk.monitor.incidents.values().next().expect("it fires");
+    harness.send(vec![said]);
+    let incident = harness.monitor.incidents.values().next().expect("it fires");
     assert_eq!(&*incident.key, r#"Slow{namespace="shop",severity="p3"}"#);
     assert_eq!(incident.labels.get("team").map(|it| &**it), Some("shop-ops"));
     assert_eq!((incident.severity, incident.text.as_deref()), (Severity::Warning, Some("9 s")));
@@ -338,8 +338,8 @@ fn alerts_that_are_too_large_are_refused_and_other_monitors_take_none() {
     {
         assert_eq!(severity_named(text), Some(severity));
     }
-    let mut desk = Desk::new("{ heartbeat: { every: 1h } }");
-    let refused = desk.try_give(Input::Alerts(vec![alert(&DOWN, Lease::Open)]));
+    let mut harness = Harness::new("{ heartbeat: { every: 1h } }");
+    let refused = harness.try_give(Input::Alerts(vec![alert(&DOWN, Lease::Open)]));
     assert!(matches!(refused, Err(Rejected::Conflict(_))), "{refused:?}");
 }
 
@@ -395,7 +395,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-impl Desk {
+impl Harness {
     /// The same monitor as it is read from its history: it knows nothing but what is stored.
     fn read_again(&self) -> Monitor {
         let stored = serde_json::to_string(&self.monitor.snapshot()).expect("it serializes");
@@ -499,19 +499,19 @@ proptest! {
         } else {
             ROUTES
         };
-        let mut desk = Desk::with(routes, KEYED);
-        acts.into_iter().for_each(|act| desk.act(act));
+        let mut harness = Harness::with(routes, KEYED);
+        acts.into_iter().for_each(|act| harness.act(act));
         // What fires by a lease comes to its end by itself.
         let open: BTreeMap<_, _> =
-            desk.monitor.incidents.values().map(|it| (it.key.clone(), it.until)).collect();
-        desk.since = None;
-        desk.under_way.clear();
+            harness.monitor.incidents.values().map(|it| (it.key.clone(), it.until)).collect();
+        harness.since = None;
+        harness.under_way.clear();
         let ends: BTreeSet<_> = open.values().flatten().filter(|it| **it < Timestamp::MAX).collect();
         if let Some(last) = ends.last() {
-            desk.now = desk.now.max(**last);
-            desk.compare(Input::Wake);
+            harness.now = harness.now.max(**last);
+            harness.compare(Input::Wake);
             let leased = |key: &Arc<str>| open[key].is_some_and(|it| it < Timestamp::MAX);
-            let fires = desk.monitor.incidents.values().filter(|it| leased(&it.key));
+            let fires = harness.monitor.incidents.values().filter(|it| leased(&it.key));
             prop_assert!(fires.into_iter().all(|it| it.state == State::Resolved));
         }
     }

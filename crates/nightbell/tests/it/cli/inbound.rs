@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::stand_in::StandIn;
 
-fn monitor(key: Value) -> Value {
+fn monitor(key: &Value) -> Value {
     json!({ "name": "prom", "kind": "alerts", "status": "UP", "source": "api", "openIncidents": [],
         "definition": { "settings": { "key": key } } })
 }
@@ -30,16 +30,16 @@ fn create_makes_a_monitor_and_prints_its_key_once() {
     assert!(url.starts_with("http://127.0.0.1:") && url.ends_with("/v2/enqueue"), "{url}");
     assert_ne!(made["key"], key, "each has a key of its own");
 
-    let server = StandIn::start().says("GET /api/monitors/prom", 200, monitor(json!("x")));
+    let server = StandIn::start().says("GET /api/monitors/prom", 200, monitor(&json!("x")));
     server.run(&["inbound", "create", "prom"]).exits(4);
 }
 
 #[test]
 fn list_and_show_name_no_key() {
-    let page = json!({ "results": [monitor(json!("***")), { "name": "shop", "kind": "http" }] });
+    let page = json!({ "results": [monitor(&json!("***")), { "name": "shop", "kind": "http" }] });
     let server = StandIn::start()
         .says("GET /api/monitors", 200, page)
-        .says("GET /api/monitors/prom", 200, monitor(json!("${secret:P}")))
+        .says("GET /api/monitors/prom", 200, monitor(&json!("${secret:P}")))
         .says("GET /api/monitors/shop", 200, json!({ "name": "shop", "kind": "http" }));
     let listed = server.run(&["inbound", "list"]).exits(0);
     assert_eq!(listed.lines(), ["NAME STATUS FIRING DEFINED IN", "prom UP 0 api"]);
@@ -51,7 +51,7 @@ fn list_and_show_name_no_key() {
 #[test]
 fn rotate_and_revoke_change_the_secret_of_the_key() {
     let server = StandIn::start()
-        .says("GET /api/monitors/prom", 200, monitor(json!(["${secret:NEW}", "${secret:OLD}"])))
+        .says("GET /api/monitors/prom", 200, monitor(&json!(["${secret:NEW}", "${secret:OLD}"])))
         .says("PUT /api/secrets/NEW", 200, json!(null))
         .says("DELETE /api/secrets/NEW", 200, json!(null))
         .says("DELETE /api/secrets/OLD", 200, json!(null));
@@ -59,7 +59,7 @@ fn rotate_and_revoke_change_the_secret_of_the_key() {
     assert!(rotated.stdout.starts_with("nbi_"), "{}", rotated.stdout);
     server.run(&["inbound", "revoke", "prom", "--yes"]).exits(0);
 
-    let server = StandIn::start().says("GET /api/monitors/prom", 200, monitor(json!("***")));
+    let server = StandIn::start().says("GET /api/monitors/prom", 200, monitor(&json!("***")));
     for verb in ["rotate", "revoke"] {
         let refused = server.run(&["inbound", verb, "prom", "--yes"]).exits(4);
         assert!(refused.stderr.contains("${secret:NAME}"), "{}", refused.stderr);
