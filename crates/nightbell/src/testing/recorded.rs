@@ -42,8 +42,8 @@ pub(crate) struct Recorded {
 pub(crate) enum End {
     /// With an output.
     Output(Map<String, Value>),
-    /// It failed, and why; `terminal: …` for good.
-    Failed(String),
+    /// It failed, with an output, and why; `terminal: …` for good.
+    Failed(String, Map<String, Value>),
     /// It was not answered: it timed out, or was given up.
     Never,
 }
@@ -68,12 +68,12 @@ fn answer(task: &Value) -> Option<Recorded> {
         return None;
     }
     let reason = text_of(&task["reasonForIncompletion"]);
+    let output = || task["outputData"].as_object().cloned().unwrap_or_default();
     let end = match text_of(&task["status"]) {
-        "COMPLETED" | "COMPLETED_WITH_ERRORS" | "SKIPPED" => {
-            End::Output(task["outputData"].as_object().cloned().unwrap_or_default())
-        }
-        "FAILED" => End::Failed(reason.to_owned()),
-        "FAILED_WITH_TERMINAL_ERROR" => End::Failed(format!("terminal: {reason}")),
+        "COMPLETED" | "SKIPPED" => End::Output(output()),
+        // An optional task that failed, which the engine makes of it again.
+        "FAILED" | "COMPLETED_WITH_ERRORS" => End::Failed(reason.to_owned(), output()),
+        "FAILED_WITH_TERMINAL_ERROR" => End::Failed(format!("terminal: {reason}"), output()),
         "TIMED_OUT" | "CANCELED" => End::Never,
         _ => return None,
     };

@@ -31,7 +31,7 @@ const TOLD_MAX: usize = 200;
 
 /// A run that has ended, as the server shows it.
 pub(crate) struct Run {
-    pub(crate) id: String,
+    id: String,
     started: Timestamp,
     status: String,
     /// Reference names and statuses of its tasks.
@@ -130,7 +130,7 @@ fn answers(run: &Value) -> Mocks {
     for it in recorded::answers(run) {
         let (output, fail, never) = match it.end {
             End::Output(output) => (output, None, 0),
-            End::Failed(why) => (serde_json::Map::new(), Some(why), 0),
+            End::Failed(why, output) => (output, Some(why), 0),
             End::Never => (serde_json::Map::new(), None, NEVER),
         };
         let answer = Answer { output, takes: it.took, fail, after: never };
@@ -140,14 +140,19 @@ fn answers(run: &Value) -> Mocks {
 }
 
 /// Replays runs, as many at a time as there are processors; the order stays.
-pub(crate) fn replay(trial: &Trial, runs: &[Run]) -> Vec<Verdict> {
+///
+/// What is no run, but why it cannot be read, is not reproduced.
+pub(crate) fn replay(trial: &Trial, runs: &[Result<Run, String>]) -> Vec<Verdict> {
     let (next, done) = (AtomicUsize::new(0), Mutex::new(BTreeMap::new()));
     let work = || {
         loop {
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(run) = runs.get(number) else { return };
             // A bug of ours ends one replay and not the others.
-            let verdict = std::panic::catch_unwind(AssertUnwindSafe(|| judge(trial, run)));
+            let verdict = std::panic::catch_unwind(AssertUnwindSafe(|| match run {
+                Ok(run) => judge(trial, run),
+                Err(why) => Verdict::NotReproduced { why: why.clone() },
+            }));
             let verdict = verdict.unwrap_or_else(|_| Verdict::NotReproduced {
                 why: "an internal error of nightbell ended the replay".to_owned(),
             });

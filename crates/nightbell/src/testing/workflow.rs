@@ -207,6 +207,12 @@ fn answer_starts(tasks: &mut [WorkflowTask], mocks: &Mocks) {
         let starts = matches!(&*task.task_type, "SUB_WORKFLOW" | "START_WORKFLOW");
         if starts && mocks.keys().any(|name| bare(name) == task.task_reference_name) {
             "SIMPLE".clone_into(&mut task.task_type);
+            // What would be started belongs to what is asked.
+            if let Some(started) = task.sub_workflow_param.take()
+                && let Ok(started) = serde_json::to_value(started)
+            {
+                task.input_parameters.insert("subWorkflowParam".to_owned(), started);
+            }
         }
         for nested in task.decision_cases.values_mut().chain(&mut task.fork_tasks) {
             answer_starts(nested, mocks);

@@ -132,6 +132,8 @@ async fn runs_that_somebody_changed_on_the_way_are_counted_apart() {
     let expected = [(3, json!({ "class": "same" })), (1, terminated)];
     assert_eq!(shop.groups(&orders(|_| {}), &[], 0), expected);
     assert_eq!(shop.groups(&orders(|_| {}), &["--status", "completed"], 0).len(), 1);
+    let outcome = shop.replay(&orders(|_| {}), &["--status", "terminated"]).exits(1);
+    assert!(outcome.stderr.contains("none of 1 runs could be tried"), "{outcome:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,4 +148,37 @@ async fn what_cannot_be_tried_is_refused() {
     assert!(outcome.stderr.contains("the answers are not valid"), "{outcome:?}");
     let outcome = shop.replay(&orders(|_| {}), &["--status", "timed_out"]).exits(1);
     assert!(outcome.stderr.contains("no run of orders has ended"), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sub_workflows_and_failed_attempts_answer_what_they_answered() {
+    let live = Live::start(&[]).await;
+    let task = json!({ "name": "count", "retryCount": 1, "retryDelaySeconds": 0, "ownerEmail": "a@example.org" });
+    live.post("/api/metadata/taskdefs", &json!([task])).await;
+    let inline = json!({ "name": "i", "taskReferenceName": "i", "type": "INLINE",
+        "inputParameters": { "evaluatorType": "javascript", "expression": "7" } });
+    live.define("child", json!([inline])).await;
+    let parent = |child: &str| {
+        json!({ "name": "parent", "version": 1, "schemaVersion": 2, "tasks": [
+            { "name": "count", "taskReferenceName": "count", "type": "SIMPLE", "optional": true },
+            { "name": "c", "taskReferenceName": "c", "type": "SUB_WORKFLOW",
+              "subWorkflowParam": { "name": child, "version": 1 } },
+        ] })
+    };
+    live.post("/api/metadata/workflow", &parent("child")).await;
+    let id = live.begin("parent", &json!({})).await;
+    for _ in 0..2 {
+        let tasks = live.poll("count?count=1&timeout=5000").await;
+        let failed = json!({ "status": "FAILED", "reasonForIncompletion": "no scale", "outputData": { "n": 0 } });
+        live.report(&tasks[0], failed).await;
+    }
+    let run = live.ended(&id, PATIENCE).await;
+    assert_eq!(run["tasks"][1]["status"], "COMPLETED_WITH_ERRORS", "{run}");
+    let shop = Shop(live);
+    assert_eq!(shop.groups(&parent("child"), &[], 0), [(1, json!({ "class": "same" }))]);
+    let difference = "input.subWorkflowParam.name was \"child\", is \"other\"";
+    let expected = json!({ "class": "askedOtherwise", "at": "c", "difference": difference });
+    assert_eq!(shop.groups(&parent("other"), &[], 5), [(1, expected)]);
+    let outcome = shop.replay(&parent("child"), &["--status", "failed"]).exits(1);
+    assert!(outcome.stderr.contains("no run of parent has ended"), "{outcome:?}");
 }

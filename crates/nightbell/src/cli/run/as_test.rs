@@ -62,7 +62,12 @@ fn mock(recorded: Recorded) -> Option<Value> {
     let (answer, span) = if recorded.signalled { ("signal", "after") } else { ("output", "takes") };
     match recorded.end {
         End::Output(output) => drop(mock.insert(answer.to_owned(), output.into())),
-        End::Failed(why) => drop(mock.insert("fail".to_owned(), why.into())),
+        End::Failed(why, output) => {
+            mock.insert("fail".to_owned(), why.into());
+            if !output.is_empty() {
+                mock.insert("output".to_owned(), output.into());
+            }
+        }
         End::Never => return None,
     }
     if recorded.took > 0 {

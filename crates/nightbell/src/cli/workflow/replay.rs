@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -23,6 +24,8 @@ use crate::testing::replay::{self, Answers, Run, Trial, Verdict};
 
 /// Runs that are asked for at a time.
 const PAGE: u32 = 500;
+/// Runs that are held in memory at a time.
+const AT_A_TIME: usize = 50;
 /// Runs that are read from the server at the same time.
 const READS: usize = 4;
 /// Ids that are told of a group of runs; JSON has them all.
@@ -64,7 +67,7 @@ struct Group<'a> {
 /// Runs the command.
 ///
 /// # Errors
-/// A definition is wrong (1), or a run differs (5).
+/// A definition is wrong, or no run could be tried (1); a run differs (5).
 pub(super) async fn run(
     arguments: &Arguments,
     client: &Client,
@@ -79,44 +82,53 @@ pub(super) async fn run(
     let tasks = client.get(&["metadata", "taskdefs"]).send().await?.value()?;
     let tasks: Vec<TaskDef> = understand("task definitions", &tasks)?;
     let ids = ids(&name, arguments, client).await?;
-    let read = ids.iter().map(async |id| {
-        let call = client.get(&["workflow", id]).query("includeTasks", true);
-        call.send().await?.value()
-    });
-    let values: Vec<Value> = stream::iter(read).buffered(READS).try_collect().await?;
-    let (mut runs, mut unread) = (Vec::new(), Vec::new());
-    for value in &values {
-        match Run::of(value) {
-            Ok(run) => runs.push(run),
-            Err(why) => {
-                let id = value["workflowId"].as_str().unwrap_or_default().to_owned();
-                unread.push((id, Verdict::NotReproduced { why }));
-            }
-        }
-    }
-    if values.is_empty() {
+    if ids.is_empty() {
         let message = format!("no run of {} has ended, or none so", clean(&name));
         return Err(Failure::error(message).into());
     }
-    let trial = Trial {
-        definitions,
-        tasks,
-        mocks,
-        scripts: Engines::new(tasks::javascript::Limits::default(), tasks::jq::Limits::default()),
-        built_in: offline::task_types()?.into(),
-    };
-    let (verdicts, runs) = tokio::task::spawn_blocking(move || {
-        let verdicts = replay::replay(&trial, &runs);
-        (verdicts, runs)
-    })
-    .await?;
-    let ids = runs.into_iter().map(|run| run.id);
-    let mut all: Vec<(String, Verdict)> = ids.zip(verdicts).collect();
-    all.extend(unread);
-    if let Some(folder) = &arguments.save {
-        save(folder, &name, &values, &all)?;
+    let scripts = Engines::new(tasks::javascript::Limits::default(), tasks::jq::Limits::default());
+    let built_in = offline::task_types()?.into();
+    let trial = Arc::new(Trial { definitions, tasks, mocks, scripts, built_in });
+    let mut all = Vec::new();
+    for ids in ids.chunks(AT_A_TIME) {
+        let runs = read(ids, client).await?;
+        let verdicts = judged(&trial, &runs).await?;
+        if let Some(folder) = &arguments.save {
+            save(folder, &name, &runs, &verdicts)?;
+        }
+        all.extend(runs.into_iter().map(|(id, _)| id).zip(verdicts));
     }
     tell(&name, &all, output)
+}
+
+/// Reads runs with their tasks; one that is no longer there is none.
+async fn read(ids: &[String], client: &Client) -> anyhow::Result<Vec<(String, Option<Value>)>> {
+    let read = ids.iter().map(async |id| {
+        let call = client.get(&["workflow", id]).query("includeTasks", true);
+        let read = async { call.send().await?.value() }.await;
+        match read {
+            Ok(run) => Ok((id.clone(), Some(run))),
+            Err(failure) if failure.exit == Exit::NotFound => Ok((id.clone(), None)),
+            Err(failure) => Err(failure),
+        }
+    });
+    Ok(stream::iter(read).buffered(READS).try_collect().await?)
+}
+
+/// Replays runs on threads of their own, in their order.
+async fn judged(
+    trial: &Arc<Trial>,
+    runs: &[(String, Option<Value>)],
+) -> anyhow::Result<Vec<Verdict>> {
+    let understood: Vec<Result<Run, String>> = runs
+        .iter()
+        .map(|(_, run)| {
+            run.as_ref().map_or_else(|| Err("it has been removed meanwhile".to_owned()), Run::of)
+        })
+        .collect();
+    let trial = trial.clone();
+    let judged = tokio::task::spawn_blocking(move || replay::replay(&trial, &understood));
+    Ok(judged.await?)
 }
 
 /// What the files define.
@@ -185,19 +197,20 @@ async fn ids(name: &str, arguments: &Arguments, client: &Client) -> anyhow::Resu
 fn save(
     folder: &Path,
     name: &str,
-    values: &[Value],
-    all: &[(String, Verdict)],
+    runs: &[(String, Option<Value>)],
+    verdicts: &[Verdict],
 ) -> anyhow::Result<()> {
     let failed = |path: &Path, error: &std::io::Error| {
         Failure::error(format!("{}: {error}", path.display()))
     };
     std::fs::create_dir_all(folder).map_err(|error| failed(folder, &error))?;
     let plain = |it: char| if it.is_ascii_alphanumeric() || "-_.".contains(it) { it } else { '_' };
-    for (id, _) in all.iter().filter(|(_, verdict)| differs(verdict)) {
-        let Some(value) = values.iter().find(|it| it["workflowId"] == **id) else { continue };
+    let different = runs.iter().zip(verdicts).filter(|(_, verdict)| differs(verdict));
+    for ((id, run), _) in different {
+        let Some(run) = run else { continue };
         let file: String = format!("{name}-{id}.test.yaml").chars().map(plain).collect();
         let path = folder.join(file);
-        std::fs::write(&path, as_test::text(value)).map_err(|error| failed(&path, &error))?;
+        std::fs::write(&path, as_test::text(run)).map_err(|error| failed(&path, &error))?;
     }
     Ok(())
 }
@@ -232,6 +245,9 @@ fn tell(name: &str, all: &[(String, Verdict)], output: &Output) -> anyhow::Resul
             ]);
         }
         output.table(&table)?;
+    }
+    if groups.iter().all(|it| matches!(it.verdict, Verdict::NotReproduced { .. })) {
+        return Err(Failure::error(format!("none of {} runs could be tried", all.len())).into());
     }
     if different == 0 {
         return Ok(());
