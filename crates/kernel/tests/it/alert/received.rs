@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kernel::alert::definition::{Recurring, Severity, Silence};
+use kernel::alert::definition::{
+    ChecklistOptions, Matcher, Recurring, Severity, Silence, load as load_file,
+};
 use kernel::alert::{
     AFTER_START, Alert, Context, Event, Input, LIMIT_KEY, Lease, Monitor, State, severity_named,
 };
@@ -347,7 +349,7 @@ fn alerts_that_are_too_large_are_refused_and_other_monitors_take_none() {
 fn settings_that_judge_are_refused_for_alerts() {
     let load = |monitor: &str| {
         let text = format!("monitors: {{ prom: {monitor} }}");
-        let loaded = kernel::alert::definition::load(&text, &Default::default());
+        let loaded = load_file(&text, &ChecklistOptions::default());
         loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };
     let key = "key: \"${secret:PROM}\"";
@@ -428,7 +430,7 @@ impl Harness {
                     _ => Lease::Until(now.plus_millis(LEASE)),
                 };
                 let alerts = alerts.into_iter().map(|(key, kind)| {
-                    let group = if key % 2 == 0 { "even" } else { "odd" };
+                    let group = if key.is_multiple_of(2) { "even" } else { "odd" };
                     alert(&[("alertname", &name(key)), ("g", group)], lease(kind, self.now))
                 });
                 self.compare(Input::Alerts(alerts.collect()));
@@ -448,23 +450,23 @@ impl Harness {
                 }
             }
             Act::Acknowledge(key) => {
-                let (incident, who) = (self.key(key), "ann".into());
+                let (incident, who) = (Self::key(key), "ann".into());
                 self.compare(Input::Acknowledge { incident, who, why: None, until_clear: false });
             }
             Act::Snooze(key, seconds) => {
                 let until = self.now.plus_seconds(i64::from(seconds));
-                let (incident, who) = (self.key(key), "ann".into());
+                let (incident, who) = (Self::key(key), "ann".into());
                 self.compare(Input::Snooze { incident, until, who, why: None });
             }
             Act::Resolve(key) => {
-                let (incident, who) = (self.key(key), "ann".into());
+                let (incident, who) = (Self::key(key), "ann".into());
                 self.compare(Input::Resolve { incident, who, why: None });
             }
             Act::Silence(key, seconds) => {
                 let to = Some(self.now.plus_seconds(i64::from(seconds)));
                 let silence = key.map(|key| Silence {
                     id: "s".into(),
-                    matchers: vec![kernel::alert::definition::Matcher {
+                    matchers: vec![Matcher {
                         label: "alertname".into(),
                         values: vec![name(key).into()],
                         negated: key > 3,
@@ -482,8 +484,8 @@ impl Harness {
         }
     }
 
-    fn key(&self, key: u8) -> Arc<str> {
-        let group = if key % 2 == 0 { "even" } else { "odd" };
+    fn key(key: u8) -> Arc<str> {
+        let group = if key.is_multiple_of(2) { "even" } else { "odd" };
         format!("K{key}{{g=\"{group}\"}}").into()
     }
 }
@@ -500,7 +502,9 @@ proptest! {
             ROUTES
         };
         let mut harness = Harness::with(routes, KEYED);
-        acts.into_iter().for_each(|act| harness.act(act));
+        for act in acts {
+            harness.act(act);
+        }
         // What fires by a lease comes to its end by itself.
         let open: BTreeMap<_, _> =
             harness.monitor.incidents.values().map(|it| (it.key.clone(), it.until)).collect();
