@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use kernel::alert::definition::{Recurring, Severity, Silence};
+use kernel::alert::definition::{
+    ChecklistOptions, Matcher, Recurring, Severity, Silence, load as load_file,
+};
 use kernel::alert::{
     AFTER_START, Alert, Context, Event, Input, LIMIT_KEY, Lease, Monitor, State, severity_named,
 };
@@ -347,10 +349,7 @@ fn alerts_that_are_too_large_are_refused_and_other_monitors_take_none() {
 fn settings_that_judge_are_refused_for_alerts() {
     let load = |monitor: &str| {
         let text = format!("monitors: {{ prom: {monitor} }}");
-        let loaded = kernel::alert::definition::load(
-            &text,
-            &kernel::alert::definition::ChecklistOptions::default(),
-        );
+        let loaded = load_file(&text, &ChecklistOptions::default());
         loaded.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
     };
     let key = "key: \"${secret:PROM}\"";
@@ -467,7 +466,7 @@ impl Harness {
                 let to = Some(self.now.plus_seconds(i64::from(seconds)));
                 let silence = key.map(|key| Silence {
                     id: "s".into(),
-                    matchers: vec![kernel::alert::definition::Matcher {
+                    matchers: vec![Matcher {
                         label: "alertname".into(),
                         values: vec![name(key).into()],
                         negated: key > 3,
