@@ -9,13 +9,13 @@ mod password;
 mod people;
 mod record;
 mod state;
+mod writing;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use kernel::Timestamp;
 use kernel::access::{Grant, KeyText, Principal, Role};
-use parking_lot::RwLock;
 use serde::Serialize;
 use tokio::sync::watch;
 use zeroize::Zeroizing;
@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use crate::documents::Damaged;
 use crate::store::{Document, Store, StoreError};
 use state::{Key, State};
+use writing::{Change, Core, Writing};
 
 pub use people::NewUser;
 pub use record::{GroupRecord, KeyRecord, Rights, UserRecord};
@@ -77,6 +78,9 @@ pub enum AccessError {
     /// The password breaks the rule.
     #[error("a password has {min} characters to {max} bytes, and is not the name", min = password::LENGTH_MIN, max = password::LENGTH_MAX)]
     Password,
+    /// Whoever changes their own password has lost the right to meanwhile.
+    #[error("the user was disabled or given another password meanwhile")]
+    Superseded,
     /// It would be allowed nothing.
     #[error("a key needs a role")]
     Roles,
@@ -194,6 +198,7 @@ impl Holder {
 }
 
 /// One record that is written.
+#[derive(Clone)]
 enum Record {
     Key(KeyRecord),
     User(UserRecord),
@@ -224,14 +229,7 @@ impl Record {
 
 /// Keys, users and groups.
 pub struct Access {
-    store: Arc<dyn Store>,
-    state: RwLock<State>,
-    /// Whether one of the keys makes the first administrator and was not revoked.
-    has_bootstrap: AtomicBool,
-    /// Held from looking at the records until one is written.
-    writing: tokio::sync::Mutex<()>,
-    /// Changes whenever somebody may have lost something.
-    revoked: watch::Sender<()>,
+    core: Arc<Core>,
     passwords: password::Pool,
 }
 
@@ -248,19 +246,12 @@ impl Access {
         for key in store.documents(KEYS).await?.iter().filter_map(|it| damaged.read(it)) {
             state.put_key(key);
         }
-        Ok(Self {
-            store,
-            has_bootstrap: AtomicBool::new(state.keys.values().any(|it| it.is_bootstrap())),
-            state: RwLock::new(state),
-            writing: tokio::sync::Mutex::default(),
-            revoked: watch::Sender::new(()),
-            passwords: password::Pool::default(),
-        })
+        Ok(Self { core: Core::new(store, state), passwords: password::Pool::default() })
     }
 
     /// Who holds this key. Takes the same time for any secret.
     pub fn holder(&self, key: &KeyText<'_>, now: Timestamp) -> Proved {
-        let state = self.state.read();
+        let state = self.core.state.read();
         match state.keys.get(key.id()) {
             Some(found) if found.record.hash == key.hash() => proved(&state, found, now),
             _ => Proved::Unknown,
@@ -269,7 +260,7 @@ impl Access {
 
     /// Who a principal is by its id (`key:ID`, `user:ID`), for whoever has proved it before.
     pub fn principal(&self, id: &str, now: Timestamp) -> Proved {
-        let state = self.state.read();
+        let state = self.core.state.read();
         if let Some(key) = id.strip_prefix("key:") {
             return state.keys.get(key).map_or(Proved::Unknown, |key| proved(&state, key, now));
         }
@@ -293,7 +284,7 @@ impl Access {
 
     /// What the principal of this id may do while it counts, whether or not it does; for people who look.
     pub fn inspect(&self, id: &str) -> Option<Arc<Principal>> {
-        let state = self.state.read();
+        let state = self.core.state.read();
         match id.split_once(':')? {
             ("key", id) => state.keys.get(id).map(|it| it.principal.clone()),
             ("user", id) => state.users.get(id).map(|it| it.principal.clone()),
@@ -302,13 +293,13 @@ impl Access {
     }
 
     fn key(&self, id: &str) -> Result<Arc<Key>, AccessError> {
-        let found = self.state.read().keys.get(id).cloned();
+        let found = self.core.state.read().keys.get(id).cloned();
         found.ok_or_else(|| AccessError::Missing(Grantee::Key(id.into())))
     }
 
     /// Every key, oldest first, with when it was used last since the start.
     pub fn keys(&self) -> Vec<(KeyRecord, Option<Timestamp>)> {
-        let state = self.state.read();
+        let state = self.core.state.read();
         let mut keys: Vec<_> =
             state.keys.values().map(|key| (key.record.clone(), key.used.get())).collect();
         keys.sort_by(|(one, _), (other, _)| {
@@ -319,12 +310,12 @@ impl Access {
 
     /// Whether the user of a key counts; that of a key without one always does.
     pub fn user_counts(&self, key: &KeyRecord) -> bool {
-        self.state.read().user_counts(key)
+        self.core.state.read().user_counts(key)
     }
 
     /// Changes whenever somebody may have lost a permission: what they hold open must end.
     pub fn revoked(&self) -> watch::Receiver<()> {
-        self.revoked.subscribe()
+        self.core.revoked.subscribe()
     }
 
     /// Makes a key.
@@ -344,8 +335,8 @@ impl Access {
             return Err(AccessError::Roles);
         }
         check_key(name, &rights, expires_at, now)?;
-        let _writing = self.writing.lock().await;
-        self.make(name, rights, None, expires_at, by, now, false).await
+        let writing = self.core.begin().await?;
+        self.make(name, rights, None, expires_at, by, now, false, &writing).await
     }
 
     /// Makes a key of a user: it has what the user has at each moment, and counts while the user does.
@@ -361,9 +352,9 @@ impl Access {
         now: Timestamp,
     ) -> Result<NewKey, AccessError> {
         check_key(name, &Rights::default(), expires_at, now)?;
-        let _writing = self.writing.lock().await;
+        let writing = self.core.begin().await?;
         let user = self.user_of(user)?.record.id.clone();
-        self.make(name, Rights::default(), Some(user), expires_at, by, now, false).await
+        self.make(name, Rights::default(), Some(user), expires_at, by, now, false, &writing).await
     }
 
     #[expect(clippy::too_many_arguments, reason = "each is a part of the record")]
@@ -376,14 +367,15 @@ impl Access {
         by: &str,
         now: Timestamp,
         bootstrap: bool,
+        writing: &Writing,
     ) -> Result<NewKey, AccessError> {
-        if self.state.read().keys.len() >= COUNT_MAX && !bootstrap {
+        if self.core.state.read().keys.len() >= COUNT_MAX && !bootstrap {
             return Err(AccessError::Full("10,000 keys, revoked ones included,"));
         }
         let text = loop {
             let text = Zeroizing::new(KeyText::write(random(), random()));
             let id = KeyText::parse(&text).expect("it was just written").id().to_owned();
-            if !self.state.read().keys.contains_key(&*id) {
+            if !self.core.state.read().keys.contains_key(&*id) {
                 break text;
             }
         };
@@ -402,7 +394,7 @@ impl Access {
             revoked_by: None,
             bootstrap,
         };
-        self.write(Record::Key(record.clone()), now).await?;
+        self.write(Record::Key(record.clone()), now, writing).await?;
         Ok(NewKey { record, text })
     }
 
@@ -417,14 +409,14 @@ impl Access {
         by: &str,
         now: Timestamp,
     ) -> Result<KeyRecord, AccessError> {
-        let _writing = self.writing.lock().await;
+        let writing = self.core.begin().await?;
         let mut record = self.key(id)?.record.clone();
         if record.revoked_at.is_some() {
             return Ok(record);
         }
         record.revoked_at = Some(now);
         record.revoked_by = Some(by.into());
-        self.write(Record::Key(record.clone()), now).await?;
+        self.write(Record::Key(record.clone()), now, &writing).await?;
         Ok(record)
     }
 
@@ -432,7 +424,7 @@ impl Access {
     pub fn holders(&self, now: Timestamp) -> Vec<Holder> {
         let keys = self.keys().into_iter().map(|(key, _)| key);
         let keys = keys.filter(|key| key.is_valid(now)).map(|key| Holder::of_key(&key));
-        let state = self.state.read();
+        let state = self.core.state.read();
         let users = state.users.values().map(|it| Holder::of_user(&it.record));
         let groups = state.groups.values().map(|it| Holder::of_group(&it.record));
         keys.chain(users).chain(groups).collect()
@@ -505,7 +497,7 @@ impl Access {
         now: Timestamp,
         change: impl FnOnce(Rights) -> Result<Rights, AccessError>,
     ) -> Result<Holder, AccessError> {
-        let _writing = self.writing.lock().await;
+        let writing = self.core.begin().await?;
         let changed = |roles: &[Role], grants: &[Grant]| {
             let rights = change(Rights { roles: roles.to_vec(), grants: grants.to_vec() })?;
             if rights.grants.len() > GRANTS_MAX {
@@ -536,7 +528,7 @@ impl Access {
                 Record::Group(group)
             }
         };
-        self.write(record, now).await?;
+        self.write(record, now, &writing).await?;
         self.holder_of(whom)
     }
 
@@ -552,8 +544,8 @@ impl Access {
         found: Option<&str>,
         now: Timestamp,
     ) -> Result<Option<NewKey>, AccessError> {
-        let _writing = self.writing.lock().await;
-        if self.state.read().has_administrator(now, false) {
+        let writing = self.core.begin().await?;
+        if self.core.state.read().has_administrator(now, false) {
             return Ok(None);
         }
         let found = found.and_then(KeyText::parse);
@@ -562,30 +554,30 @@ impl Access {
             return Ok(None);
         }
         let former: Vec<Arc<Key>> = {
-            let state = self.state.read();
+            let state = self.core.state.read();
             let open =
                 state.keys.values().filter(|it| it.is_bootstrap() && it.record.is_valid(now));
             open.cloned().collect()
         };
         let rights = Rights::from(vec![Role::Admin]);
-        let made = self.make(BOOTSTRAP, rights, None, None, "server", now, true).await?;
+        let made = self.make(BOOTSTRAP, rights, None, None, "server", now, true, &writing).await?;
         for key in former {
             let mut record = key.record.clone();
             record.revoked_at = Some(now);
             record.revoked_by = Some("server".into());
-            self.write(Record::Key(record), now).await?;
+            self.write(Record::Key(record), now, &writing).await?;
         }
         Ok(Some(made))
     }
 
     /// Whether a key to make the first administrator with still counts.
     pub fn has_bootstrap(&self) -> bool {
-        self.has_bootstrap.load(Ordering::Relaxed)
+        self.core.has_bootstrap.load(Ordering::Relaxed)
     }
 
     /// Whether the key of this id is such a one.
     pub fn is_bootstrap(&self, id: &str) -> bool {
-        self.state.read().keys.get(id).is_some_and(|key| key.is_bootstrap())
+        self.core.state.read().keys.get(id).is_some_and(|key| key.is_bootstrap())
     }
 
     /// Ends it, because there is an administrator now.
@@ -594,7 +586,7 @@ impl Access {
     /// The store's.
     pub async fn end_bootstrap(&self, by: &str, now: Timestamp) -> Result<(), AccessError> {
         let ids: Vec<Arc<str>> = {
-            let state = self.state.read();
+            let state = self.core.state.read();
             let open =
                 state.keys.values().filter(|it| it.is_bootstrap() && it.record.is_valid(now));
             open.map(|it| it.record.id.clone()).collect()
@@ -606,30 +598,13 @@ impl Access {
     }
 
     /// Writes a record to the store, and then lets it count.
-    async fn write(&self, record: Record, now: Timestamp) -> Result<(), AccessError> {
-        let document = record.document();
-        let next = self.next(now, |state| record.put(state))?;
-        self.store.put_document(document).await?;
-        self.take(next);
-        Ok(())
-    }
-
-    /// What will be after a change, if somebody can still be an administrator then.
-    fn next(&self, now: Timestamp, change: impl FnOnce(&mut State)) -> Result<State, AccessError> {
-        let state = self.state.read();
-        let mut next = state.clone();
-        change(&mut next);
-        if state.has_administrator(now, true) && !next.has_administrator(now, true) {
-            return Err(AccessError::LastAdministrator);
-        }
-        Ok(next)
-    }
-
-    fn take(&self, next: State) {
-        let has_bootstrap = next.keys.values().any(|it| it.is_bootstrap());
-        *self.state.write() = next;
-        self.has_bootstrap.store(has_bootstrap, Ordering::Relaxed);
-        self.revoked.send_replace(());
+    async fn write(
+        &self,
+        record: Record,
+        now: Timestamp,
+        writing: &Writing,
+    ) -> Result<(), AccessError> {
+        self.core.write(Change::Put(record), now, writing).await
     }
 }
 

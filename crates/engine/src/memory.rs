@@ -28,6 +28,8 @@ use crate::store::{
 pub struct Memory {
     state: Mutex<State>,
     faults: Option<Mutex<Faults>>,
+    /// Whether others have a turn before the answer to a change of documents.
+    is_late: bool,
 }
 
 /// Decides for each call whether it goes wrong.
@@ -89,7 +91,19 @@ impl Memory {
 
     /// An empty store in which `faults`, asked once per call, decides what goes wrong.
     pub fn with_faults(faults: impl FnMut(&Call<'_>) -> Option<Fault> + Send + 'static) -> Self {
-        Self { state: Mutex::default(), faults: Some(Mutex::new(Box::new(faults))) }
+        Self { faults: Some(Mutex::new(Box::new(faults))), ..Self::default() }
+    }
+
+    /// An empty store that has changed a document some time before it answers, as durable ones have.
+    pub fn with_late_answers() -> Self {
+        Self { is_late: true, ..Self::default() }
+    }
+
+    async fn late<T>(&self, answer: T) -> T {
+        if self.is_late {
+            tokio::task::yield_now().await;
+        }
+        answer
     }
 
     /// Undoes [`Store::close`], as a new process does that opens the same file.
@@ -313,11 +327,12 @@ impl Store for Memory {
     }
 
     async fn put_documents(&self, documents: Vec<Document>) -> Result<(), StoreError> {
-        self.write("put_documents", |state| {
+        let written = self.write("put_documents", |state| {
             for Document { kind, name, version, text } in documents {
                 state.documents.insert((kind, name, version), text);
             }
-        })
+        });
+        self.late(written).await
     }
 
     async fn delete_document(
@@ -327,7 +342,8 @@ impl Store for Memory {
         version: u32,
     ) -> Result<bool, StoreError> {
         let key = (kind.into(), name.into(), version);
-        self.write("delete_document", |state| state.documents.remove(&key).is_some())
+        let removed = self.write("delete_document", |state| state.documents.remove(&key).is_some());
+        self.late(removed).await
     }
 
     async fn documents(&self, kind: &str) -> Result<Vec<Document>, StoreError> {

@@ -143,6 +143,8 @@ impl From<AccessError> for Problem {
                 Self::new(StatusCode::CONFLICT, "last-administrator", message)
                     .with_hint("Make somebody else an administrator first.")
             }
+            AccessError::Superseded => Self::new(StatusCode::CONFLICT, "superseded", message)
+                .with_hint("Sign in again, and change the password then."),
             AccessError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "logins-busy", message)
                 .with_hint("Try again in a few seconds; keys and sessions are not affected."),
             AccessError::Full(_) | AccessError::Grants | AccessError::Taken(..) => {

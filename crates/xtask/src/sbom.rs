@@ -81,8 +81,12 @@ fn bill(packages: &Packages, lock: &Lock) -> anyhow::Result<Value> {
     }))
 }
 
-/// Names a package everywhere (a package URL).
+/// Names a package everywhere: by its package URL, or, as ours are in no registry where somebody else may
+/// have their names, by its name alone.
 fn reference(package: &Package) -> String {
+    if package.source.is_none() {
+        return format!("{}@{}", package.name, package.version);
+    }
     format!("pkg:cargo/{}@{}", package.name, package.version.replace('+', "%2B"))
 }
 
@@ -93,8 +97,10 @@ fn component(package: &Package, checksum: Option<&str>, kind: &str) -> Value {
         "bom-ref": reference,
         "name": package.name,
         "version": package.version,
-        "purl": reference,
     });
+    if package.source.is_some() {
+        component["purl"] = reference.into();
+    }
     if let Some(description) = &package.description {
         component["description"] = description.trim().into();
     }
@@ -140,7 +146,9 @@ mod tests {
         let lock = "[[package]]\nname = \"a\"\nversion = \"1.0.0+b\"\nchecksum = \"00ff\"\n";
         let lock: Lock = toml::from_str(lock).expect("a lock");
         let bill = bill(&packages, &lock).expect("a bill");
-        assert_eq!(bill["metadata"]["component"]["purl"], "pkg:cargo/nightbell@0.1.0");
+        let ours = &bill["metadata"]["component"];
+        assert_eq!(ours["bom-ref"], "nightbell@0.1.0");
+        assert!(ours.get("purl").is_none(), "it is in no registry");
         let components = bill["components"].as_array().expect("a list");
         assert_eq!(components.len(), 1, "{bill}");
         assert_eq!(components[0]["purl"], "pkg:cargo/a@1.0.0%2Bb");
@@ -149,7 +157,7 @@ mod tests {
         let needs = &bill["dependencies"][1];
         assert_eq!(
             *needs,
-            json!({ "ref": "pkg:cargo/nightbell@0.1.0", "dependsOn": ["pkg:cargo/a@1.0.0%2Bb"] })
+            json!({ "ref": "nightbell@0.1.0", "dependsOn": ["pkg:cargo/a@1.0.0%2Bb"] })
         );
     }
 }

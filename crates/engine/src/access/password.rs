@@ -141,7 +141,9 @@ impl Pool {
 mod tests {
     use zeroize::Zeroizing;
 
-    use super::{AT_ONCE, PasswordHash, Pool, SALT, WAITING_MAX};
+    use super::{
+        AT_ONCE, LANES_MAX, MEMORY_MAX, PASSES_MAX, PasswordHash, Pool, SALT, WAITING_MAX,
+    };
 
     #[test]
     fn a_hash_is_of_one_password_and_says_how_it_was_made() {
@@ -156,15 +158,15 @@ mod tests {
     #[test]
     fn a_hash_that_asks_for_too_much_is_of_no_password() {
         let good = PasswordHash::of("password", [7; SALT]);
-        for (from, to) in [
-            ("m=19456", "m=4194304"),
-            ("t=2", "t=1000000"),
-            ("p=1", "p=64"),
-            ("argon2id", "argon2i"),
-            ("v=19", "v=16"),
-        ] {
-            let other = PasswordHash(good.0.replace(from, to).into());
-            assert!(!other.fits("password"), "{to}");
+        let with = |from: &str, to: String| PasswordHash(good.0.replace(from, &to).into()).parts();
+        for (from, name, max) in
+            [("m=19456", "m", MEMORY_MAX), ("t=2", "t", PASSES_MAX), ("p=1", "p", LANES_MAX)]
+        {
+            assert!(with(from, format!("{name}={max}")).is_some(), "{name}={max}");
+            assert!(with(from, format!("{name}={}", max + 1)).is_none(), "{name}={max} + 1");
+        }
+        for (from, to) in [("argon2id", "argon2i"), ("v=19", "v=16")] {
+            assert!(with(from, to.to_owned()).is_none(), "{to}");
         }
         for text in ["", "$argon2id$v=19$", "$argon2id$v=19$m=19456,t=2,p=1$$", "password"] {
             assert!(!PasswordHash(text.into()).fits("password"), "{text}");

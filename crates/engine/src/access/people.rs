@@ -6,9 +6,10 @@ use kernel::Timestamp;
 use kernel::access::{Principal, check_name};
 use zeroize::Zeroizing;
 
-use super::password::{LENGTH_MAX, LENGTH_MIN};
+use super::password::{LENGTH_MAX, LENGTH_MIN, PasswordHash};
 use super::record::{GroupRecord, Rights, UserRecord};
 use super::state::{Group, User};
+use super::writing::Change;
 use super::{Access, AccessError, GRANTS_MAX, GROUPS, Grantee, Record, USERS, random};
 
 /// Users at most, and groups.
@@ -33,7 +34,7 @@ pub struct NewUser {
 impl Access {
     /// Every user by name, with when each was seen last since the start.
     pub fn users(&self) -> Vec<(UserRecord, Option<Timestamp>)> {
-        let state = self.state.read();
+        let state = self.core.state.read();
         let mut users: Vec<_> =
             state.users.values().map(|it| (it.record.clone(), it.used.get())).collect();
         users.sort_by(|(one, _), (other, _)| one.name.cmp(&other.name));
@@ -42,7 +43,7 @@ impl Access {
 
     /// Every group by name.
     pub fn groups(&self) -> Vec<GroupRecord> {
-        let state = self.state.read();
+        let state = self.core.state.read();
         let mut groups: Vec<_> = state.groups.values().map(|it| it.record.clone()).collect();
         groups.sort_by(|one, other| one.name.cmp(&other.name));
         groups
@@ -50,7 +51,7 @@ impl Access {
 
     /// The names of the members of a group, by its id.
     pub fn members(&self, group: &str) -> Vec<Arc<str>> {
-        let state = self.state.read();
+        let state = self.core.state.read();
         let mut names: Vec<Arc<str>> =
             state.members(group).map(|it| it.record.name.clone()).collect();
         names.sort_unstable();
@@ -59,7 +60,7 @@ impl Access {
 
     /// The names of the groups that a user is in.
     pub fn groups_of(&self, user: &UserRecord) -> Vec<Arc<str>> {
-        let state = self.state.read();
+        let state = self.core.state.read();
         let groups = user.groups.iter().filter_map(|id| state.groups.get(id));
         let mut names: Vec<Arc<str>> = groups.map(|it| it.record.name.clone()).collect();
         names.sort_unstable();
@@ -67,12 +68,12 @@ impl Access {
     }
 
     pub(super) fn user_of(&self, who: &str) -> Result<Arc<User>, AccessError> {
-        let found = self.state.read().user(&who.to_ascii_lowercase()).cloned();
+        let found = self.core.state.read().user(&who.to_ascii_lowercase()).cloned();
         found.ok_or_else(|| AccessError::Missing(Grantee::User(who.into())))
     }
 
     pub(super) fn group_of(&self, which: &str) -> Result<Arc<Group>, AccessError> {
-        let found = self.state.read().group(&which.to_ascii_lowercase()).cloned();
+        let found = self.core.state.read().group(&which.to_ascii_lowercase()).cloned();
         found.ok_or_else(|| AccessError::Missing(Grantee::Group(which.into())))
     }
 
@@ -115,9 +116,9 @@ impl Access {
                 Some(self.passwords.hash(password).await?)
             }
         };
-        let _writing = self.writing.lock().await;
+        let writing = self.core.begin().await?;
         let (id, groups) = {
-            let state = self.state.read();
+            let state = self.core.state.read();
             if state.user(&name).is_some() {
                 return Err(AccessError::Taken(name, "user"));
             }
@@ -152,7 +153,7 @@ impl Access {
             disabled_at: None,
             disabled_by: None,
         };
-        self.write(Record::User(user.clone()), now).await?;
+        self.write(Record::User(user.clone()), now, &writing).await?;
         Ok(user)
     }
 
@@ -166,10 +167,10 @@ impl Access {
         now: Timestamp,
         change: impl FnOnce(&mut UserRecord) -> Result<(), AccessError>,
     ) -> Result<UserRecord, AccessError> {
-        let _writing = self.writing.lock().await;
+        let writing = self.core.begin().await?;
         let mut user = self.user_of(who)?.record.clone();
         change(&mut user)?;
-        self.write(Record::User(user.clone()), now).await?;
+        self.write(Record::User(user.clone()), now, &writing).await?;
         Ok(user)
     }
 
@@ -183,12 +184,36 @@ impl Access {
         password: Zeroizing<String>,
         now: Timestamp,
     ) -> Result<UserRecord, AccessError> {
-        check_password(&password, &self.user_of(who)?.record.name)?;
+        // By the id: a name may be somebody else's by the time the hash is made.
+        let user = self.user_of(who)?.record.clone();
+        check_password(&password, &user.name)?;
         let hash = self.passwords.hash(password).await?;
-        self.change_user(who, now, |user| {
-            user.password = Some(hash);
-            user.password_at = Some(now);
-            user.generation += 1;
+        self.change_user(&user.id, now, |user| {
+            put_password(user, hash, now);
+            Ok(())
+        })
+        .await
+    }
+
+    /// As [`Self::set_password`], for a user who has proved the former one when the user had this
+    /// generation.
+    ///
+    /// # Errors
+    /// The user was disabled or given another password meanwhile; as [`Self::set_password`].
+    pub async fn replace_password(
+        &self,
+        id: &str,
+        generation: u64,
+        password: Zeroizing<String>,
+        now: Timestamp,
+    ) -> Result<UserRecord, AccessError> {
+        check_password(&password, &self.user_of(id)?.record.name)?;
+        let hash = self.passwords.hash(password).await?;
+        self.change_user(id, now, |user| {
+            if !user.is_enabled() || user.generation != generation {
+                return Err(AccessError::Superseded);
+            }
+            put_password(user, hash, now);
             Ok(())
         })
         .await
@@ -233,11 +258,10 @@ impl Access {
     /// # Errors
     /// There is no such user, or it is the last administrator; the store's.
     pub async fn delete_user(&self, who: &str, now: Timestamp) -> Result<UserRecord, AccessError> {
-        let _writing = self.writing.lock().await;
+        let writing = self.core.begin().await?;
         let user = self.user_of(who)?.record.clone();
-        let next = self.next(now, |state| state.remove_user(&user.id))?;
-        self.store.delete_document(USERS, &user.id, 0).await?;
-        self.take(next);
+        let change = Change::Remove(USERS, user.id.clone());
+        self.core.write(change, now, &writing).await?;
         Ok(user)
     }
 
@@ -257,9 +281,9 @@ impl Access {
         if rights.grants.len() > GRANTS_MAX {
             return Err(AccessError::Grants);
         }
-        let _writing = self.writing.lock().await;
+        let writing = self.core.begin().await?;
         let id = {
-            let state = self.state.read();
+            let state = self.core.state.read();
             if state.group(&name).is_some() {
                 return Err(AccessError::Taken(name, "group"));
             }
@@ -276,7 +300,7 @@ impl Access {
             created_at: now,
             created_by: by.into(),
         };
-        self.write(Record::Group(group.clone()), now).await?;
+        self.write(Record::Group(group.clone()), now, &writing).await?;
         Ok(group)
     }
 
@@ -289,11 +313,10 @@ impl Access {
         which: &str,
         now: Timestamp,
     ) -> Result<GroupRecord, AccessError> {
-        let _writing = self.writing.lock().await;
+        let writing = self.core.begin().await?;
         let group = self.group_of(which)?.record.clone();
-        let next = self.next(now, |state| state.remove_group(&group.id))?;
-        self.store.delete_document(GROUPS, &group.id, 0).await?;
-        self.take(next);
+        let change = Change::Remove(GROUPS, group.id.clone());
+        self.core.write(change, now, &writing).await?;
         Ok(group)
     }
 
@@ -310,7 +333,7 @@ impl Access {
         let id = self.group_id(group)?;
         self.change_user(user, now, |user| {
             // Of groups that are gone nothing need be kept.
-            let state = self.state.read();
+            let state = self.core.state.read();
             user.groups.retain(|it| state.groups.contains_key(it) && *it != id);
             user.groups.push(id);
             if user.groups.len() > GROUPS_OF_ONE_MAX {
@@ -358,13 +381,13 @@ impl Access {
         if password.len() > LENGTH_MAX {
             return Ok(None);
         }
-        let found = check_name(name).and_then(|name| self.state.read().user(&name).cloned());
+        let found = check_name(name).and_then(|name| self.core.state.read().user(&name).cloned());
         let found = found.filter(|it| it.record.is_enabled());
         let hash = found.as_ref().and_then(|it| it.record.password.clone());
         let fits = self.passwords.fits(hash, password).await?;
         let Some(found) = found.filter(|_| fits) else { return Ok(None) };
         // Disabled or given another password meanwhile, it is somebody else's.
-        let state = self.state.read();
+        let state = self.core.state.read();
         let user = state
             .users
             .get(&found.record.id)
@@ -374,6 +397,12 @@ impl Access {
             user.principal.clone()
         }))
     }
+}
+
+fn put_password(user: &mut UserRecord, hash: PasswordHash, now: Timestamp) {
+    user.password = Some(hash);
+    user.password_at = Some(now);
+    user.generation += 1;
 }
 
 fn name_of(text: &str, kind: &'static str) -> Result<String, AccessError> {

@@ -67,13 +67,15 @@ pub(super) struct State {
 }
 
 impl State {
-    /// The user of a name, or else of an id.
+    /// The user of a name, or else of an id, as it is kept or as it is shown (`user:ID`).
     pub(super) fn user(&self, who: &str) -> Option<&Arc<User>> {
+        let who = who.strip_prefix("user:").unwrap_or(who);
         self.users.get(self.names.get(who).map_or(who, |id| id))
     }
 
-    /// The group of a name, or else of an id.
+    /// The group of a name, or else of an id, as it is kept or as it is shown (`group:ID`).
     pub(super) fn group(&self, which: &str) -> Option<&Arc<Group>> {
+        let which = which.strip_prefix("group:").unwrap_or(which);
         let named = self.groups.values().find(|it| *it.record.name == *which);
         named.or_else(|| self.groups.get(which))
     }
@@ -87,6 +89,10 @@ impl State {
         let used = self.keys.get(&record.id).map(|former| former.used.clone()).unwrap_or_default();
         let principal = self.principal_of(&record);
         self.keys.insert(record.id.clone(), Arc::new(Key { record, principal, used }));
+    }
+
+    pub(super) fn remove_key(&mut self, id: &str) {
+        self.keys.remove(id);
     }
 
     pub(super) fn put_user(&mut self, record: UserRecord) {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use engine::memory::Memory;
+use engine::memory::{Call, Fault, Memory};
+use engine::store::StoreError;
 use engine::{Access, AccessError, Engine, NewUser, Proved, Rights};
 use kernel::Timestamp;
 use kernel::access::{Permission, Principal, Role};
@@ -181,4 +182,87 @@ async fn what_breaks_a_rule_is_refused() {
     let granted = access.grant(&*key.record.id, vec![Role::Admin].into(), now()).await;
     assert!(matches!(granted, Err(AccessError::OfUser)), "{granted:?}");
     assert!(matches!(access.user("nobody"), Err(AccessError::Missing(_))));
+}
+
+/// Whoever waits for a change may go at any await, as a handler does with the connection of its client.
+#[tokio::test]
+async fn a_change_is_made_whole_also_if_nobody_waits_for_it() {
+    let store = Arc::new(Memory::with_late_answers());
+    let engine = open(store.clone()).await;
+    let access = engine.access();
+    let ann = user(access, "ann", None, &[Role::Viewer]).await;
+    let bob = user(access, "bob", None, &[Role::Viewer]).await;
+    access.create_group("on-call", vec![Role::Runner], "test", now()).await.expect("a group");
+    access.add_member("on-call", "ann", now()).await.expect("a member");
+    let gone = async |change: &mut (dyn Future<Output = bool> + Unpin)| {
+        assert!(futures_util::poll!(change).is_pending(), "the store has not answered");
+    };
+    // The next change comes after the one that nobody waits for, and writes nothing back.
+    let next = async |role| {
+        access.grant("user:ann", Rights::from(vec![role]), now()).await.expect("it is granted");
+    };
+    gone(&mut Box::pin(async { access.disable_user("ann", "test", now()).await.is_ok() })).await;
+    next(Role::Editor).await;
+    gone(&mut Box::pin(async { access.delete_user("bob", now()).await.is_ok() })).await;
+    next(Role::Runner).await;
+    gone(&mut Box::pin(async { access.delete_group("on-call", now()).await.is_ok() })).await;
+    next(Role::Metrics).await;
+    let again = open(store).await;
+    for access in [access, again.access()] {
+        assert!(known(access, &ann).is_none() && known(access, &bob).is_none());
+        assert!(access.group("on-call").is_err());
+    }
+}
+
+#[tokio::test]
+async fn what_the_store_cannot_tell_is_asked_before_anything_else_changes() {
+    let lost = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let faults = {
+        let lost = lost.clone();
+        move |call: &Call<'_>| {
+            let take = |bit: u32| {
+                let before = lost.fetch_and(!bit, std::sync::atomic::Ordering::SeqCst);
+                (before & bit != 0).then(|| StoreError::Unavailable("lost".to_owned()))
+            };
+            match call {
+                Call::Write("put_documents" | "delete_document") => take(1).map(Fault::After),
+                Call::Read("documents") => take(2).map(Fault::Before),
+                _ => None,
+            }
+        }
+    };
+    let engine = open(Arc::new(Memory::with_faults(faults))).await;
+    let access = engine.access();
+    let ann = user(access, "ann", None, &[Role::Viewer]).await;
+    let bob = user(access, "bob", None, &[Role::Viewer]).await;
+    let lose = |what| lost.store(what, std::sync::atomic::Ordering::SeqCst);
+    // It was written, the answer was lost: memory has it all the same.
+    lose(1);
+    let refused = access.disable_user("ann", "test", now()).await;
+    assert!(matches!(refused, Err(AccessError::Store(_))), "{refused:?}");
+    assert!(known(access, &ann).is_none());
+    // It cannot even be read then: it is before the next change.
+    lose(3);
+    let refused = access.delete_user("bob", now()).await;
+    assert!(matches!(refused, Err(AccessError::Store(_))), "{refused:?}");
+    let more = Rights::from(vec![Role::Editor]);
+    let refused = access.grant(&*bob, more, now()).await;
+    assert!(matches!(refused, Err(AccessError::Missing(_))), "{refused:?}");
+    assert!(known(access, &bob).is_none());
+}
+
+#[tokio::test]
+async fn a_password_is_replaced_only_by_whom_it_still_proves() {
+    let engine = fresh().await;
+    let access = engine.access();
+    let ann = user(access, "ann", None, &[]).await;
+    let generation = known(access, &ann).expect("ann").generation;
+    access.disable_user("ann", "test", now()).await.expect("it is disabled");
+    access.enable_user("ann", now()).await.expect("it is enabled");
+    let refused = access.replace_password(&ann, generation, secret(GOOD), now()).await;
+    assert!(matches!(refused, Err(AccessError::Superseded)), "{refused:?}");
+    assert!(!access.user(&ann).expect("ann, by the id that is shown").0.has_password());
+    let generation = known(access, &ann).expect("ann").generation;
+    access.replace_password(&ann, generation, secret(GOOD), now()).await.expect("it still proves");
+    assert!(access.user("ann").expect("ann").0.has_password());
 }

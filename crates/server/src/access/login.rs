@@ -158,6 +158,7 @@ struct PasswordChange {
         (status = 204, description = "It is changed"),
         (status = 400, description = "The new one breaks the rule, or no user asks"),
         (status = 401, description = "The current one is wrong"),
+        (status = 409, description = "The user was disabled or given another password meanwhile"),
         (status = 429, description = "Too many passwords were wrong; try again later"),
     )
 )]
@@ -175,8 +176,9 @@ async fn change_password(
     };
     let access = api.engine.access();
     let name = access.user(id)?.0.name;
-    authorizer.known_by_password(&name, given.current, peer).await?;
-    access.set_password(id, given.new, api.engine.now()).await?;
+    let proved = authorizer.known_by_password(&name, given.current, peer).await?;
+    // A name may be somebody else's by now, so the change is of whom the password has proved.
+    access.replace_password(&proved.id, proved.generation, given.new, api.engine.now()).await?;
     if let Some(who) = actor.principal() {
         authorizer.note("password", &who.id, &who.name, peer, "ok");
     }

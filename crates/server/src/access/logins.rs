@@ -33,6 +33,8 @@ const KNOWN_FOR: Duration = Duration::from_hours(30 * 24);
 const COUNT_MAX: usize = 10_000;
 /// Attempts of one address at once.
 const AT_ONCE_MAX: u32 = 4;
+/// Bytes of the longest password, as the engine takes it; a longer one is nobody's and no attempt.
+pub(super) const PASSWORD_MAX: usize = 1024;
 /// Bytes of a name that are told apart.
 const NAME_MAX: usize = 100;
 
@@ -70,12 +72,12 @@ impl<K: Hash + Eq + Clone> Brake<K> {
         if self.failures.len() >= COUNT_MAX && !self.failures.contains_key(&key) {
             let is_fresh = |it: &Failures| now.saturating_duration_since(it.last) < FORGOTTEN_AFTER;
             self.failures.retain(|_, it| is_fresh(it));
-            // Full of fresh ones: those with the fewest failures make room.
+            // Full of fresh ones: one makes room, of those with the fewest failures the oldest.
             if self.failures.len() >= COUNT_MAX {
-                self.failures.retain(|_, it| it.count >= self.free);
-            }
-            if self.failures.len() >= COUNT_MAX {
-                self.failures.clear();
+                let least = self.failures.iter().min_by_key(|(_, it)| (it.count, it.last));
+                if let Some(least) = least.map(|(key, _)| key.clone()) {
+                    self.failures.remove(&least);
+                }
             }
         }
         let failures = self.failures.entry(key).or_insert(Failures { count: 0, last: now });
@@ -326,11 +328,17 @@ mod tests {
         let (mut brake, now) = (Brake::new(2), Instant::now());
         brake.count(u32::MAX, now);
         brake.count(u32::MAX, now);
-        for number in 0..2 * COUNT_MAX as u32 {
+        for number in 0..COUNT_MAX as u32 + 100 {
             brake.count(number, now);
         }
         assert!(brake.failures.len() <= COUNT_MAX);
         assert!(brake.wait(&u32::MAX, now) > Duration::ZERO);
         assert!(brake.wait(&u32::MAX, now + WAIT_MAX).is_zero());
+        // Also not if each name of the flood has to wait.
+        let mut brake = Brake::new(1);
+        (0..3).for_each(|_| brake.count(u32::MAX, now));
+        (0..=COUNT_MAX as u32).for_each(|number| brake.count(number, now));
+        assert_eq!(brake.failures.len(), COUNT_MAX);
+        assert!(brake.wait(&u32::MAX, now) > Duration::ZERO);
     }
 }

@@ -228,13 +228,17 @@ impl Authorizer {
     /// Who signs in with a name and a password.
     ///
     /// # Errors
-    /// 401 if they do not belong together, 429 after too many failures, 503 while too many sign in.
+    /// 400 if the password is too long to be one, 401 if they do not belong together, 429 after too many failures, 503 while too many sign in.
     async fn known_by_password(
         &self,
         name: &str,
         password: Zeroizing<String>,
         peer: Option<Peer>,
     ) -> Result<Arc<Principal>, Problem> {
+        // Refused without a hash, so that it must not count against the name either.
+        if password.len() > logins::PASSWORD_MAX {
+            return Err(engine::AccessError::Password.into());
+        }
         let attempt = match self.logins.begin(name, peer) {
             Ok(attempt) => attempt,
             Err(problem) => {
