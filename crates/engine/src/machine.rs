@@ -306,7 +306,7 @@ impl AnyMachine {
         input: AnyInput,
         context: &Context<'_>,
         schedules: &schedule::Limits,
-        opened_at: Timestamp,
+        listening_since: Option<Timestamp>,
     ) -> Result<Decided, Rejected> {
         match self {
             Self::Execution(state) => {
@@ -354,7 +354,7 @@ impl AnyMachine {
                 let context = alert::Context {
                     now: context.now,
                     asks_parents: true,
-                    listening_since: Some(opened_at),
+                    listening_since,
                 };
                 let decision = state.decide(input, &context)?;
                 let defined = |event: &alert::Event| matches!(event, alert::Event::Defined(_));
