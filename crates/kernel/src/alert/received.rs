@@ -269,10 +269,18 @@ impl Incident {
         }
     }
 
-    /// Until when other senders than this one say that it fires, if they do.
-    fn others(&self, by: Option<&str>, now: Timestamp) -> Option<Timestamp> {
+    /// Until when other senders than this one say that it fires, if they do; at least to the end of
+    /// the grace, in which none of them may have had the time to say so.
+    fn others(
+        &self,
+        by: Option<&str>,
+        now: Timestamp,
+        grace: Option<Timestamp>,
+    ) -> Option<Timestamp> {
         let others = self.senders.iter().filter(|(sender, _)| Some(&***sender) != by);
-        others.map(|(_, until)| *until).max().filter(|until| by.is_some() && *until > now)
+        let said = others.map(|(_, until)| *until).max()?;
+        Some(grace.map_or(said, |grace| said.max(grace)))
+            .filter(|until| by.is_some() && *until > now)
     }
 }
 
@@ -286,7 +294,7 @@ pub(super) fn receive(draft: &mut Draft<'_>, alerts: Vec<Alert>) -> Result<(), R
         let name = draft.state.name();
         return Err(Rejected::Conflict(format!("{name} does not receive alerts")));
     }
-    let (now, receiving) = (draft.now, Receiving::of(&spec.monitor));
+    let (now, receiving, grace) = (draft.now, Receiving::of(&spec.monitor), grace(draft));
     let mut prolonged: BTreeMap<Prolongation, Vec<u32>> = BTreeMap::new();
     let mut left_out = 0_usize;
     for alert in alerts {
@@ -294,6 +302,7 @@ pub(super) fn receive(draft: &mut Draft<'_>, alerts: Vec<Alert>) -> Result<(), R
         let seen = receiving.observation(&alert, &spec.monitor, now);
         let known = draft.state.incidents.get(&seen.key);
         let fires = known.filter(|incident| incident.state != State::Resolved);
+        let others = fires.and_then(|incident| incident.others(by.as_deref(), now, grace));
         match (fires, seen.until) {
             (Some(incident), Some(until)) => {
                 match said_again(incident, by.as_deref(), &seen, until, now) {
@@ -306,8 +315,7 @@ pub(super) fn receive(draft: &mut Draft<'_>, alerts: Vec<Alert>) -> Result<(), R
                 }
             }
             // Another sender says that it fires still.
-            (Some(incident), None) if incident.others(by.as_deref(), now).is_some() => {
-                let until = incident.others(by.as_deref(), now).unwrap_or(now);
+            (Some(incident), None) if let Some(until) = others => {
                 prolonged.entry((until, by, true)).or_default().push(incident.number);
             }
             (None, Some(_)) if known.is_none() && is_full(draft.state, &receiving) => left_out += 1,
@@ -384,19 +392,24 @@ fn look_at_limit(draft: &mut Draft<'_>, receiving: &Receiving, left_out: usize) 
     }
 }
 
+/// Until when every alert is kept, if the server has not listened for long.
+fn grace(draft: &Draft<'_>) -> Option<Timestamp> {
+    let end = draft.listening_since.map(|since| since.plus_millis(AFTER_START));
+    end.filter(|end| *end > draft.now)
+}
+
 /// The clock moved: what was not said again in time is over.
 pub(super) fn look_at_clock(draft: &mut Draft<'_>) {
     if draft.spec().monitor.kind != Kind::Alerts {
         return;
     }
-    let now = draft.now;
-    let grace = draft.listening_since.map(|since| since.plus_millis(AFTER_START));
+    let (now, grace) = (draft.now, grace(draft));
     let (mut over, mut kept) = (Vec::new(), Vec::new());
     for key in draft.state.due_incidents(now) {
         let Some(incident) = draft.state.incidents.get(&key) else { continue };
         let ended = incident.until.filter(|until| *until <= now);
         match ended.filter(|_| incident.state != State::Resolved) {
-            Some(_) if grace.is_some_and(|grace| grace > now) => kept.push(incident.number),
+            Some(_) if grace.is_some() => kept.push(incident.number),
             Some(until) => over.push((key, until)),
             None => {}
         }

@@ -279,6 +279,37 @@ fn after_a_restart_every_alert_is_kept_for_a_while() {
 }
 
 #[test]
+fn after_a_restart_the_first_replica_does_not_end_what_the_other_has_not_sent_again_yet() {
+    let mut harness = Harness::new("{ alerts: { key: 0123456789abcdef0123, ignore: [replica] } }");
+    let of = |replica: &'static str| [("alertname", "Down"), ("replica", replica)];
+    harness.fires(&of("a"));
+    harness.fires(&of("b"));
+    harness.told();
+    harness.now = harness.now.plus_millis(60 * MINUTE);
+    harness.since = Some(harness.now);
+    harness.give(Input::Wake);
+    harness.send(vec![alert(&of("a"), Lease::Over)]);
+    assert_eq!(harness.open(), ["Down"], "b could not say it");
+    harness.pass(MINUTE);
+    harness.fires(&of("b"));
+    harness.pass(LEASE - 1);
+    assert_eq!((harness.open().len(), harness.told().len()), (1, 0));
+    harness.send(vec![alert(&of("b"), Lease::Over)]);
+    assert_eq!(harness.told(), ["resolve Down"]);
+
+    // What says nothing until the grace ends counts no more.
+    harness.fires(&of("a"));
+    harness.fires(&of("b"));
+    harness.now = harness.now.plus_millis(60 * MINUTE);
+    harness.since = Some(harness.now);
+    harness.send(vec![alert(&of("a"), Lease::Over)]);
+    harness.pass(AFTER_START - 1);
+    assert_eq!(harness.open(), ["Down"]);
+    harness.pass(1);
+    assert_eq!(harness.open(), [""; 0]);
+}
+
+#[test]
 fn too_many_alerts_are_an_incident_and_those_that_fire_are_heard_still() {
     let mut harness = Harness::new("{ alerts: { key: 0123456789abcdef0123, limit: 10 } }");
     let named = |harness: &Harness, at: usize, lease: i64| {
