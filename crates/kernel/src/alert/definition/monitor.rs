@@ -170,6 +170,10 @@ fn received(
             report.error(node.place, &object.path_of(name), message);
         }
     }
+    if let Some(node) = object.peek("witness") {
+        let message = "alerts have no witness: what is sent once while it is down would be lost";
+        report.error(node.place, &object.path_of("witness"), message);
+    }
     let path = object.path_of("alerts");
     let settings = serde_json::Value::Object(settings.clone());
     for key in texts(&settings, "key").filter(|key| !key.contains("${")) {

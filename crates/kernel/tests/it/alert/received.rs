@@ -395,6 +395,7 @@ fn settings_that_judge_are_refused_for_alerts() {
         (format!("{{ alerts: {{ {key}, limit: 20001 }} }}"), "limit is 1 to 20000"),
         (format!("{{ alerts: {{ {key} }}, every: 1m }}"), "every has no effect"),
         (format!("{{ alerts: {{ {key} }}, fail_after: 2 }}"), "fail_after has no effect"),
+        (format!("{{ alerts: {{ {key} }}, witness: net }}"), "alerts have no witness"),
     ] {
         let said = load(&monitor);
         assert!(said.contains(reason), "{monitor}: {said}");
