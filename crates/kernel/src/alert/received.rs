@@ -387,7 +387,7 @@ fn look_at_limit(draft: &mut Draft<'_>, receiving: &Receiving, left_out: usize) 
              refused at once"
         );
         observe::say_full(draft, Status::Fail, text);
-    } else if left_out == 0 && is_full && count <= limit - limit / 10 {
+    } else if left_out == 0 && is_full && count < limit && count <= limit - limit / 10 {
         observe::say_full(draft, Status::Ok, "there is room for alerts again".to_owned());
     }
 }

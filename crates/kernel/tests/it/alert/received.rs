@@ -339,6 +339,23 @@ fn too_many_alerts_are_an_incident_and_those_that_fire_are_heard_still() {
 }
 
 #[test]
+fn a_small_limit_has_room_again_only_when_an_alert_is_over() {
+    let mut harness = Harness::new("{ alerts: { key: 0123456789abcdef0123, limit: 3 } }");
+    let named = |at: usize, lease| alert(&[("alertname", &format!("A{at}"))], lease);
+    harness.send((0..4).map(|at| named(at, Lease::Open)).collect());
+    assert!(harness.monitor.is_full());
+    harness.told();
+    for _ in 0..3 {
+        harness.pass(MINUTE);
+        harness.send((0..3).map(|at| named(at, Lease::Open)).collect());
+        assert!(harness.monitor.is_full(), "three fire still");
+    }
+    assert_eq!(harness.told(), [""; 0]);
+    harness.send(vec![named(0, Lease::Over)]);
+    assert!(!harness.monitor.is_full());
+}
+
+#[test]
 fn labels_and_texts_of_an_alert_are_those_that_routes_and_templates_see() {
     let settings =
         "{ alerts: { key: 0123456789abcdef0123 }, labels: { team: \"{{ namespace }}-ops\" } }";
