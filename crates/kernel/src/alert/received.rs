@@ -74,8 +74,10 @@ impl Alert {
     /// # Errors
     /// What is wrong with it.
     pub fn check(&self) -> Result<(), String> {
-        if self.labels.is_empty() && self.key.is_none() {
-            return Err("an alert needs at least one label".to_owned());
+        // An empty label is none, and an empty name no name.
+        let has_labels = self.labels.values().any(|value| !value.is_empty());
+        if !has_labels && self.key.as_deref().is_none_or(str::is_empty) {
+            return Err("an alert needs at least one label that is not empty".to_owned());
         }
         if self.labels.len() > LABELS_MAX {
             let count = self.labels.len();
@@ -98,6 +100,12 @@ impl Alert {
 /// Names of labels: anything printable that is not empty, as Prometheus allows since version 3.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(char::is_control)
+}
+
+/// Whether a name can be written without quotes.
+fn is_plain(name: &str) -> bool {
+    let is_word = |it: u8| it.is_ascii_alphanumeric() || it == b'_';
+    name.bytes().all(is_word) && name.bytes().next().is_some_and(|it| !it.is_ascii_digit())
 }
 
 /// What a monitor's settings say of alerts.
@@ -131,7 +139,7 @@ impl Receiving {
 
     /// The key under which a monitor knows an alert.
     pub fn key_of(&self, alert: &Alert) -> Arc<str> {
-        match &alert.key {
+        match alert.key.as_deref().filter(|key| !key.is_empty()) {
             Some(key) => bounded_key(key),
             None => bounded_key(&notation(&self.labels_of(alert))),
         }
@@ -191,17 +199,22 @@ pub(super) fn texts<'a>(settings: &'a Value, name: &str) -> impl Iterator<Item =
     several.iter().chain(one).filter_map(Value::as_str).map(Arc::from)
 }
 
-/// Labels as Prometheus writes them: `Down{instance="a:80",job="node"}`.
+/// Labels as Prometheus writes them: `Down{instance="a:80",job="node"}`. Names that are no plain words
+/// are quoted: otherwise a name could read as several labels with their values.
 fn notation(labels: &BTreeMap<Arc<str>, Arc<str>>) -> String {
-    let name = labels.get(NAME).map_or("", |name| &**name);
+    let named = |name: &str| if is_plain(name) { name.to_owned() } else { quoted(name) };
+    let name = labels.get(NAME).map(|name| named(name)).unwrap_or_default();
     let rest = labels.iter().filter(|(label, _)| ***label != *NAME);
-    let rest: Vec<String> = rest
-        .map(|(label, value)| {
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            format!("{label}=\"{value}\"")
-        })
-        .collect();
-    if rest.is_empty() { name.to_owned() } else { format!("{name}{{{}}}", rest.join(",")) }
+    let rest: Vec<String> =
+        rest.map(|(label, value)| format!("{}={}", named(label), quoted(value))).collect();
+    // Labels that are all ignored are no key of their own: the empty one is the monitor itself.
+    let is_name_enough = rest.is_empty() && !name.is_empty();
+    if is_name_enough { name } else { format!("{name}{{{}}}", rest.join(",")) }
+}
+
+fn quoted(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("\"{text}\"")
 }
 
 /// How bad what other systems call so is.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use kernel::alert::definition::{Recurring, Severity, Silence};
 use kernel::alert::{
-    AFTER_START, Alert, Context, Event, Input, LIMIT_KEY, Lease, Monitor, State, severity_named,
+    AFTER_START, Alert, Context, Event, Input, LIMIT_KEY, Lease, Monitor, Receiving, State,
+    severity_named,
 };
 use kernel::graph::{Message, Status};
 use kernel::{Effect, ExecutionId, Json, Machine, Rejected, Timestamp};
@@ -373,6 +374,32 @@ fn labels_and_texts_of_an_alert_are_those_that_routes_and_templates_see() {
     assert_eq!(incident.labels.get("team").map(|it| &**it), Some("shop-ops"));
     assert_eq!((incident.severity, incident.text.as_deref()), (Severity::Warning, Some("9 s")));
     assert_eq!(incident.told.keys().map(|it| &**it).collect::<Vec<_>>(), ["db"]);
+}
+
+#[test]
+fn different_labels_have_different_keys() {
+    let settings = "{ alerts: { key: 0123456789abcdef0123, ignore: [replica] } }";
+    let spec = spec_of(&format!("monitors: {{ prom: {settings} }}"));
+    let receiving = Receiving::of(&spec.monitor);
+    for (labels, key) in [
+        (&[("alertname", "Down"), ("a", "1"), ("b", "2")][..], r#"Down{a="1",b="2"}"#),
+        (&[("alertname", "Down"), (r#"a="1",b"#, "2")], r#"Down{"a=\"1\",b"="2"}"#),
+        (&[("alertname", r#"Down{a="1"}"#)], r#""Down{a=\"1\"}""#),
+        (&[("alertname", "Node down")], r#""Node down""#),
+        (&[("alertname", "2xx"), ("größe", "1")], r#""2xx"{"größe"="1"}"#),
+        (&[("job", "node")], r#"{job="node"}"#),
+        (&[("replica", "a")], "{}"),
+    ] {
+        let said = alert(labels, Lease::Open);
+        assert!(said.check().is_ok());
+        assert_eq!(&*receiving.key_of(&said), key);
+    }
+    let mut empty = alert(&[("alertname", ""), ("job", "")], Lease::Open);
+    assert!(empty.check().is_err(), "empty labels are none");
+    empty.key = Some("".into());
+    assert!(empty.check().is_err());
+    empty.key = Some("disk".into());
+    assert!(empty.check().is_ok());
 }
 
 #[test]
