@@ -251,12 +251,11 @@ impl Monitor {
         ended: bool,
     ) {
         let now = self.updated_at;
-        let numbers: BTreeSet<u32> = numbers.iter().copied().collect();
-        for (key, incident) in &mut self.incidents {
-            if !numbers.contains(&incident.number) {
-                continue;
-            }
-            self.agenda.touch(key);
+        self.agenda.number(&self.incidents);
+        for number in numbers {
+            let Some(key) = self.agenda.numbered(*number) else { continue };
+            let Some(incident) = self.incidents.get_mut(&key) else { continue };
+            self.agenda.touch(&key);
             match by {
                 Some(by) if ended => {
                     incident.senders.remove(by);
