@@ -192,6 +192,12 @@ impl Receiving {
     }
 }
 
+/// The name in `${secret:NAME}`, if a setting is that and nothing else.
+pub fn secret_alone(text: &str) -> Option<&str> {
+    let name = text.strip_prefix("${secret:")?.strip_suffix('}')?;
+    Some(name).filter(|name| !name.is_empty() && !name.contains(['$', '{', '}']))
+}
+
 /// The texts of a setting that is one or a list.
 pub(super) fn texts<'a>(settings: &'a Value, name: &str) -> impl Iterator<Item = Arc<str>> + 'a {
     let several = settings.get(name).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);

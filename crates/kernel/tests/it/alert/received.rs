@@ -130,6 +130,7 @@ fn alert(labels: &[(&str, &str)], lease: Lease) -> Alert {
 }
 
 const KEYED: &str = "{ alerts: { key: 0123456789abcdef0123 } }";
+const KEYED_TWICE: &str = "{ key: [0123456789abcdef0123, \"${secret:TWO}\"] }";
 const DOWN: [(&str, &str); 3] = [("alertname", "Down"), ("job", "node"), ("severity", "page")];
 
 #[test]
@@ -435,6 +436,10 @@ fn settings_that_judge_are_refused_for_alerts() {
         ("{ alerts: {} }".to_owned(), "alerts needs key"),
         ("{ alerts: short }".to_owned(), "20 characters"),
         ("{ alerts: 0123456789/0123456789 }".to_owned(), "slashes"),
+        ("{ alerts: \"${env:PROMETHEUS_KEY_1}\" }".to_owned(), "${secret:NAME} alone"),
+        ("{ alerts: \"nb-${secret:PROMETHEUS}\" }".to_owned(), "${secret:NAME} alone"),
+        ("{ alerts: \"${secret:A}${secret:B}\" }".to_owned(), "${secret:NAME} alone"),
+        ("{ alerts: \"${secret:}\" }".to_owned(), "${secret:NAME} alone"),
         (format!("{{ alerts: {{ {key}, allow: all }} }}"), "allow knows read and silence"),
         (format!("{{ alerts: {{ {key}, limit: 20001 }} }}"), "limit is 1 to 20000"),
         (format!("{{ alerts: {{ {key} }}, every: 1m }}"), "every has no effect"),
@@ -444,6 +449,12 @@ fn settings_that_judge_are_refused_for_alerts() {
         let said = load(&monitor);
         assert!(said.contains(reason), "{monitor}: {said}");
     }
+    let other = |key: &str| load(&format!("{{ alerts: {KEYED_TWICE} }}, other: {{ alerts: {key} }}"));
+    for same in ["0123456789abcdef0123", "{ key: [x0123456789abcdef0123, \"${secret:TWO}\"] }"] {
+        let said = other(same);
+        assert!(said.contains("the monitor prom has the same key"), "{same}: {said}");
+    }
+    assert_eq!(other("0123456789abcdef0124"), "");
 }
 
 /// What happens; numbers choose among what is there.
