@@ -351,11 +351,8 @@ impl AnyMachine {
                     AnyInput::Monitor(input) => input,
                     other => return Err(other.misdirected(&state.id)),
                 };
-                let context = alert::Context {
-                    now: context.now,
-                    asks_parents: true,
-                    listening_since,
-                };
+                let context =
+                    alert::Context { now: context.now, asks_parents: true, listening_since };
                 let decision = state.decide(input, &context)?;
                 let defined = |event: &alert::Event| matches!(event, alert::Event::Defined(_));
                 Ok(Decided {

@@ -449,7 +449,8 @@ fn settings_that_judge_are_refused_for_alerts() {
         let said = load(&monitor);
         assert!(said.contains(reason), "{monitor}: {said}");
     }
-    let other = |key: &str| load(&format!("{{ alerts: {KEYED_TWICE} }}, other: {{ alerts: {key} }}"));
+    let other =
+        |key: &str| load(&format!("{{ alerts: {KEYED_TWICE} }}, other: {{ alerts: {key} }}"));
     for same in ["0123456789abcdef0123", "{ key: [x0123456789abcdef0123, \"${secret:TWO}\"] }"] {
         let said = other(same);
         assert!(said.contains("the monitor prom has the same key"), "{same}: {said}");
