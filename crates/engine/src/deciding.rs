@@ -114,7 +114,9 @@ impl Engine {
         let world = Knowledge { inner: &self.inner };
         let Options { limits, schedules, .. } = &self.inner.options;
         let context = Context { now: self.inner.clock.now(), scripts, world: &world, limits };
-        state.decide(input, &context, schedules, self.inner.opened_at)
+        let hears = matches!(state, AnyMachine::Monitor(_));
+        let listening_since = hears.then(|| self.listening_since());
+        state.decide(input, &context, schedules, listening_since)
     }
 
     /// Takes an execution's slot for an operator who ends it, and does not wait behind an evaluation.

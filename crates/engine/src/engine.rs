@@ -39,6 +39,7 @@ use crate::forgetting::Forgotten;
 use crate::gates;
 use crate::health::Vitals;
 use crate::lineage::Lineages;
+use crate::listening::Listening;
 use crate::machine::{AnyMachine, Decided};
 use crate::meter::Meters;
 use crate::monitors::{Monitors, Receivers};
@@ -158,6 +159,7 @@ pub(crate) struct Inner {
     feed: Feed,
     /// When it was opened, by its clock.
     pub(crate) opened_at: Timestamp,
+    pub(crate) listening: Listening,
     pub(crate) running: Mutex<HashMap<TaskKey, Run>>,
     pub(crate) quarantine: Mutex<BTreeMap<ExecutionId, String>>,
     pub(crate) stop: CancellationToken,
@@ -208,6 +210,7 @@ impl Engine {
         let monitors = Monitors::open(&*parts.store, &damaged).await?;
         let suspects = Suspects::open(&*parts.store).await?;
         let now = parts.clock.now();
+        let listening = Listening::new(&*parts.clock, parts.options.upkeep);
         let runners = parts.runners.iter().map(|runner| (runner.task_type(), runner.clone()));
         let inner = Arc::new(Inner {
             access,
@@ -247,6 +250,7 @@ impl Engine {
             watchers: Mutex::default(),
             feed: Feed::new(now),
             opened_at: now,
+            listening,
             running: Mutex::default(),
             quarantine: Mutex::default(),
             stop: CancellationToken::new(),

@@ -32,6 +32,7 @@ mod head;
 mod health;
 mod histogram;
 mod lineage;
+mod listening;
 mod machine;
 pub mod memory;
 mod meter;

@@ -306,7 +306,7 @@ impl AnyMachine {
         input: AnyInput,
         context: &Context<'_>,
         schedules: &schedule::Limits,
-        opened_at: Timestamp,
+        listening_since: Option<Timestamp>,
     ) -> Result<Decided, Rejected> {
         match self {
             Self::Execution(state) => {
@@ -351,11 +351,8 @@ impl AnyMachine {
                     AnyInput::Monitor(input) => input,
                     other => return Err(other.misdirected(&state.id)),
                 };
-                let context = alert::Context {
-                    now: context.now,
-                    asks_parents: true,
-                    listening_since: Some(opened_at),
-                };
+                let context =
+                    alert::Context { now: context.now, asks_parents: true, listening_since };
                 let decision = state.decide(input, &context)?;
                 let defined = |event: &alert::Event| matches!(event, alert::Event::Defined(_));
                 Ok(Decided {

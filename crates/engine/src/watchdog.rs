@@ -21,7 +21,7 @@ use crate::store::{Document, StoreError};
 /// Pause between two looks.
 const LOOK: Duration = Duration::from_secs(1);
 /// How far the wall clock may go apart from the other between two looks.
-const UNNOTICED: Duration = Duration::from_secs(2);
+pub(crate) const UNNOTICED: Duration = Duration::from_secs(2);
 /// Pause between two looks at the store.
 const LOOK_AT_STORE: Duration = Duration::from_secs(5);
 /// Without a write for so long, one is made to see whether it can be.
@@ -45,6 +45,7 @@ impl Engine {
                 if let Some(event) = watch.look(&*clock) {
                     engine.clock_changed(event);
                 }
+                engine.listening_since();
                 engine.inner.vitals.look_for_overdue(engine.now());
             }
         });

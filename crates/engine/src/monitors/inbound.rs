@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kernel::ExecutionId;
 use kernel::alert::definition::{Kind, MonitorDef};
-use kernel::alert::{Alert, Input, Monitor, Receiving};
+use kernel::alert::{Alert, Input, Monitor, Receiving, secret_alone};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -56,9 +56,10 @@ impl Engine {
 
     /// The keys of a monitor, those that are there.
     fn keys_of(&self, settings: &Value) -> Vec<String> {
-        let reveal = |key: &str| match key.strip_prefix("${secret:") {
-            None => Some(key.to_owned()),
-            Some(rest) => self.values().secret(rest.strip_suffix('}')?),
+        let reveal = |key: &str| match secret_alone(key) {
+            Some(name) => self.values().secret(name),
+            // What stands for something else is no key itself; files that say so are refused.
+            None => Some(key.to_owned()).filter(|key| !key.contains("${")),
         };
         let keys = texts(settings, "key").filter_map(reveal);
         keys.filter(|key| !key.is_empty()).collect()

@@ -9,6 +9,7 @@ mod durable;
 mod events;
 mod flows;
 mod house;
+mod listening;
 mod monitors;
 mod outcomes;
 mod people;

@@ -25,12 +25,27 @@ pub(super) struct Agenda {
     owed: BTreeSet<Arc<str>>,
     /// Incidents that changed since they were looked at.
     touched: BTreeSet<Arc<str>>,
+    /// Incidents by their numbers: some, and no wrong ones.
+    numbers: BTreeMap<u32, Arc<str>>,
 }
 
 impl Agenda {
     /// Something concerns all incidents: they are all to be looked at.
     pub(super) fn clear(&mut self) {
         *self = Self::default();
+    }
+
+    /// Makes sure that all incidents are known by their numbers.
+    pub(super) fn number(&mut self, incidents: &BTreeMap<Arc<str>, Incident>) {
+        // None of those that are known is wrong, so as many as there are is all of them.
+        if self.numbers.len() != incidents.len() {
+            self.numbers = incidents.iter().map(|(key, it)| (it.number, key.clone())).collect();
+        }
+    }
+
+    /// The incident of a number, see [`Self::number`].
+    pub(super) fn numbered(&self, number: u32) -> Option<Arc<str>> {
+        self.numbers.get(&number).cloned()
     }
 
     /// An incident changed.
@@ -89,7 +104,16 @@ impl Monitor {
             return;
         }
         match event {
-            Event::Began { key, .. } | Event::Dropped { key } => self.agenda.touch(key),
+            Event::Began { key, .. } => {
+                self.agenda.numbers.insert(self.next_number, key.clone());
+                self.agenda.touch(key);
+            }
+            Event::Dropped { key } => {
+                if let Some(incident) = self.incidents.get(key) {
+                    self.agenda.numbers.remove(&incident.number);
+                }
+                self.agenda.touch(key);
+            }
             Event::Notified(notified) => {
                 notified.keys.iter().for_each(|key| self.agenda.touch(key));
             }

@@ -18,8 +18,8 @@ pub struct Context {
     ///
     /// [`Monitor::asks`]: super::Monitor::asks
     pub asks_parents: bool,
-    /// When the server began to listen: what could not be said before is not held against anybody
-    /// for a while. Absent = it has always listened.
+    /// Since when the server has listened without a break: what could not be said before is not held
+    /// against anybody for a while. Absent = it has always listened.
     pub listening_since: Option<Timestamp>,
 }
 

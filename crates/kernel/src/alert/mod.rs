@@ -68,7 +68,7 @@ pub use parents::Asked;
 pub use preview::{Preview, PreviewedKey, next_checks, preview, preview_input};
 pub use received::{
     AFTER_START, ALERTS_MAX, Alert, LABEL_BYTES_MAX, LABELS_MAX, Lease, RESOLVE_TIMEOUT, Receiving,
-    severity_named,
+    secret_alone, severity_named,
 };
 pub use rollup::{Cell, Counted, Counter, ROLLUP_LEDGER, Rollups, Step, Times, cells_of_line};
 pub use route::{OWN_LABEL, Selected as WhoIsTold, Subject, Supposed, ToldStep, who_is_told};

@@ -161,10 +161,7 @@ pub(super) fn could_not_tell(draft: &mut Draft<'_>, sequence: u32) {
 }
 
 /// An alert that somebody else has judged already.
-pub(super) fn hear(draft: &mut Draft<'_>, mut seen: Observation, by: Option<Arc<str>>) {
-    if seen.status.is_bad() && blind(draft) {
-        seen.status = Status::Unknown;
-    }
+pub(super) fn hear(draft: &mut Draft<'_>, seen: Observation, by: Option<Arc<str>>) {
     let severity = seen.severity.filter(|_| seen.status.is_bad());
     judge_of(draft, seen, severity, None, None, by);
 }

@@ -74,8 +74,10 @@ impl Alert {
     /// # Errors
     /// What is wrong with it.
     pub fn check(&self) -> Result<(), String> {
-        if self.labels.is_empty() && self.key.is_none() {
-            return Err("an alert needs at least one label".to_owned());
+        // An empty label is none, and an empty name no name.
+        let has_labels = self.labels.values().any(|value| !value.is_empty());
+        if !has_labels && self.key.as_deref().is_none_or(str::is_empty) {
+            return Err("an alert needs at least one label that is not empty".to_owned());
         }
         if self.labels.len() > LABELS_MAX {
             let count = self.labels.len();
@@ -98,6 +100,12 @@ impl Alert {
 /// Names of labels: anything printable that is not empty, as Prometheus allows since version 3.
 fn is_name(name: &str) -> bool {
     !name.is_empty() && !name.chars().any(char::is_control)
+}
+
+/// Whether a name can be written without quotes.
+fn is_plain(name: &str) -> bool {
+    let is_word = |it: u8| it.is_ascii_alphanumeric() || it == b'_';
+    name.bytes().all(is_word) && name.bytes().next().is_some_and(|it| !it.is_ascii_digit())
 }
 
 /// What a monitor's settings say of alerts.
@@ -131,7 +139,7 @@ impl Receiving {
 
     /// The key under which a monitor knows an alert.
     pub fn key_of(&self, alert: &Alert) -> Arc<str> {
-        match &alert.key {
+        match alert.key.as_deref().filter(|key| !key.is_empty()) {
             Some(key) => bounded_key(key),
             None => bounded_key(&notation(&self.labels_of(alert))),
         }
@@ -184,6 +192,12 @@ impl Receiving {
     }
 }
 
+/// The name in `${secret:NAME}`, if a setting is that and nothing else.
+pub fn secret_alone(text: &str) -> Option<&str> {
+    let name = text.strip_prefix("${secret:")?.strip_suffix('}')?;
+    Some(name).filter(|name| !name.is_empty() && !name.contains(['$', '{', '}']))
+}
+
 /// The texts of a setting that is one or a list.
 pub(super) fn texts<'a>(settings: &'a Value, name: &str) -> impl Iterator<Item = Arc<str>> + 'a {
     let several = settings.get(name).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
@@ -191,17 +205,22 @@ pub(super) fn texts<'a>(settings: &'a Value, name: &str) -> impl Iterator<Item =
     several.iter().chain(one).filter_map(Value::as_str).map(Arc::from)
 }
 
-/// Labels as Prometheus writes them: `Down{instance="a:80",job="node"}`.
+/// Labels as Prometheus writes them: `Down{instance="a:80",job="node"}`. Names that are no plain words
+/// are quoted: otherwise a name could read as several labels with their values.
 fn notation(labels: &BTreeMap<Arc<str>, Arc<str>>) -> String {
-    let name = labels.get(NAME).map_or("", |name| &**name);
+    let named = |name: &str| if is_plain(name) { name.to_owned() } else { quoted(name) };
+    let name = labels.get(NAME).map(|name| named(name)).unwrap_or_default();
     let rest = labels.iter().filter(|(label, _)| ***label != *NAME);
-    let rest: Vec<String> = rest
-        .map(|(label, value)| {
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
-            format!("{label}=\"{value}\"")
-        })
-        .collect();
-    if rest.is_empty() { name.to_owned() } else { format!("{name}{{{}}}", rest.join(",")) }
+    let rest: Vec<String> =
+        rest.map(|(label, value)| format!("{}={}", named(label), quoted(value))).collect();
+    // Labels that are all ignored are no key of their own: the empty one is the monitor itself.
+    let is_name_enough = rest.is_empty() && !name.is_empty();
+    if is_name_enough { name } else { format!("{name}{{{}}}", rest.join(",")) }
+}
+
+fn quoted(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+    format!("\"{text}\"")
 }
 
 /// How bad what other systems call so is.
@@ -238,12 +257,11 @@ impl Monitor {
         ended: bool,
     ) {
         let now = self.updated_at;
-        let numbers: BTreeSet<u32> = numbers.iter().copied().collect();
-        for (key, incident) in &mut self.incidents {
-            if !numbers.contains(&incident.number) {
-                continue;
-            }
-            self.agenda.touch(key);
+        self.agenda.number(&self.incidents);
+        for number in numbers {
+            let Some(key) = self.agenda.numbered(*number) else { continue };
+            let Some(incident) = self.incidents.get_mut(&key) else { continue };
+            self.agenda.touch(&key);
             match by {
                 Some(by) if ended => {
                     incident.senders.remove(by);
@@ -269,10 +287,18 @@ impl Incident {
         }
     }
 
-    /// Until when other senders than this one say that it fires, if they do.
-    fn others(&self, by: Option<&str>, now: Timestamp) -> Option<Timestamp> {
+    /// Until when other senders than this one say that it fires, if they do; at least to the end of
+    /// the grace, in which none of them may have had the time to say so.
+    fn others(
+        &self,
+        by: Option<&str>,
+        now: Timestamp,
+        grace: Option<Timestamp>,
+    ) -> Option<Timestamp> {
         let others = self.senders.iter().filter(|(sender, _)| Some(&***sender) != by);
-        others.map(|(_, until)| *until).max().filter(|until| by.is_some() && *until > now)
+        let said = others.map(|(_, until)| *until).max()?;
+        Some(grace.map_or(said, |grace| said.max(grace)))
+            .filter(|until| by.is_some() && *until > now)
     }
 }
 
@@ -286,7 +312,7 @@ pub(super) fn receive(draft: &mut Draft<'_>, alerts: Vec<Alert>) -> Result<(), R
         let name = draft.state.name();
         return Err(Rejected::Conflict(format!("{name} does not receive alerts")));
     }
-    let (now, receiving) = (draft.now, Receiving::of(&spec.monitor));
+    let (now, receiving, grace) = (draft.now, Receiving::of(&spec.monitor), grace(draft));
     let mut prolonged: BTreeMap<Prolongation, Vec<u32>> = BTreeMap::new();
     let mut left_out = 0_usize;
     for alert in alerts {
@@ -294,6 +320,7 @@ pub(super) fn receive(draft: &mut Draft<'_>, alerts: Vec<Alert>) -> Result<(), R
         let seen = receiving.observation(&alert, &spec.monitor, now);
         let known = draft.state.incidents.get(&seen.key);
         let fires = known.filter(|incident| incident.state != State::Resolved);
+        let others = fires.and_then(|incident| incident.others(by.as_deref(), now, grace));
         match (fires, seen.until) {
             (Some(incident), Some(until)) => {
                 match said_again(incident, by.as_deref(), &seen, until, now) {
@@ -306,8 +333,7 @@ pub(super) fn receive(draft: &mut Draft<'_>, alerts: Vec<Alert>) -> Result<(), R
                 }
             }
             // Another sender says that it fires still.
-            (Some(incident), None) if incident.others(by.as_deref(), now).is_some() => {
-                let until = incident.others(by.as_deref(), now).unwrap_or(now);
+            (Some(incident), None) if let Some(until) = others => {
                 prolonged.entry((until, by, true)).or_default().push(incident.number);
             }
             (None, Some(_)) if known.is_none() && is_full(draft.state, &receiving) => left_out += 1,
@@ -379,9 +405,15 @@ fn look_at_limit(draft: &mut Draft<'_>, receiving: &Receiving, left_out: usize) 
              refused at once"
         );
         observe::say_full(draft, Status::Fail, text);
-    } else if left_out == 0 && is_full && count <= limit - limit / 10 {
+    } else if left_out == 0 && is_full && count < limit && count <= limit - limit / 10 {
         observe::say_full(draft, Status::Ok, "there is room for alerts again".to_owned());
     }
+}
+
+/// Until when every alert is kept, if the server has not listened for long.
+fn grace(draft: &Draft<'_>) -> Option<Timestamp> {
+    let end = draft.listening_since.map(|since| since.plus_millis(AFTER_START));
+    end.filter(|end| *end > draft.now)
 }
 
 /// The clock moved: what was not said again in time is over.
@@ -389,14 +421,13 @@ pub(super) fn look_at_clock(draft: &mut Draft<'_>) {
     if draft.spec().monitor.kind != Kind::Alerts {
         return;
     }
-    let now = draft.now;
-    let grace = draft.listening_since.map(|since| since.plus_millis(AFTER_START));
+    let (now, grace) = (draft.now, grace(draft));
     let (mut over, mut kept) = (Vec::new(), Vec::new());
     for key in draft.state.due_incidents(now) {
         let Some(incident) = draft.state.incidents.get(&key) else { continue };
         let ended = incident.until.filter(|until| *until <= now);
         match ended.filter(|_| incident.state != State::Resolved) {
-            Some(_) if grace.is_some_and(|grace| grace > now) => kept.push(incident.number),
+            Some(_) if grace.is_some() => kept.push(incident.number),
             Some(until) => over.push((key, until)),
             None => {}
         }

@@ -125,6 +125,7 @@ fn read(root: &Node, known: &Known, report: &mut Report) -> File {
         file.routes.extend(route(node, format!("routes[{at}]"), &mut mentions, report));
     }
     if let Some(section) = section(&mut top, "monitors", report) {
+        let mut keyed: BTreeMap<Arc<str>, Arc<str>> = BTreeMap::new();
         for (name, key, node) in section.members() {
             let path = section.path_of(name);
             let Some(monitor) = monitor::read(name, key, node, path.clone(), report) else {
@@ -137,6 +138,14 @@ fn read(root: &Node, known: &Known, report: &mut Report) -> File {
             mentions.receivers.extend(monitor.to.iter().map(|it| mention(it, "to")));
             mentions.monitors.extend(monitor.depends_on.iter().map(|it| mention(it, "depends_on")));
             mentions.monitors.extend(monitor.witness.iter().map(|it| mention(it, "witness")));
+            for inbound in monitor::keys(&monitor) {
+                let first = keyed.entry(inbound).or_insert_with(|| monitor.name.clone());
+                if *first != monitor.name {
+                    let message =
+                        format!("the monitor {first} has the same key: a key leads to one monitor");
+                    report.error(key.place, &format!("{path}.alerts"), message);
+                }
+            }
             file.monitors.push(monitor);
         }
     }

@@ -9,7 +9,7 @@ use super::reader::text_map;
 use super::reader::{self, Object, Report, parsed};
 use super::yaml::{Content, Node};
 use super::{Flap, Kind, MonitorDef, OnError, WindowRule, parse_span};
-use crate::alert::received::{ALERTS_MAX, texts};
+use crate::alert::received::{ALERTS_MAX, secret_alone, texts};
 use crate::alert::template::Template;
 use crate::json::Json;
 
@@ -170,10 +170,17 @@ fn received(
             report.error(node.place, &object.path_of(name), message);
         }
     }
+    if let Some(node) = object.peek("witness") {
+        let message = "alerts have no witness: what is sent once while it is down would be lost";
+        report.error(node.place, &object.path_of("witness"), message);
+    }
     let path = object.path_of("alerts");
     let settings = serde_json::Value::Object(settings.clone());
-    for key in texts(&settings, "key").filter(|key| !key.contains("${")) {
-        if key.len() < KEY_MIN || key.contains('/') || key.contains(char::is_whitespace) {
+    for key in texts(&settings, "key").filter(|key| secret_alone(key).is_none()) {
+        if key.contains("${") {
+            let message = "a key is ${secret:NAME} alone, or a text without ${";
+            report.error(node.place, &path, message);
+        } else if key.len() < KEY_MIN || key.contains('/') || key.contains(char::is_whitespace) {
             let message = format!(
                 "a key has {KEY_MIN} characters at least, and neither slashes nor spaces; better \
                  write ${{secret:NAME}}"
@@ -190,6 +197,13 @@ fn received(
     if limit.is_some_and(|limit| !(1..=most).contains(&limit)) {
         report.error(node.place, &path, format!("limit is 1 to {ALERTS_MAX}"));
     }
+}
+
+/// The keys by which senders reach a monitor, as they are written.
+pub(super) fn keys(monitor: &MonitorDef) -> Vec<Arc<str>> {
+    let settings = monitor.settings.parse();
+    let keys = texts(&settings, "key").filter(|_| monitor.kind == Kind::Alerts);
+    keys.collect()
 }
 
 /// What the key of a monitor may be allowed beyond sending alerts.

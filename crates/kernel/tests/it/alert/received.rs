@@ -8,7 +8,8 @@ use kernel::alert::definition::{
     ChecklistOptions, Matcher, Recurring, Severity, Silence, load as load_file,
 };
 use kernel::alert::{
-    AFTER_START, Alert, Context, Event, Input, LIMIT_KEY, Lease, Monitor, State, severity_named,
+    AFTER_START, Alert, Context, Event, Input, LIMIT_KEY, Lease, Monitor, Receiving, State,
+    severity_named,
 };
 use kernel::graph::{Message, Status};
 use kernel::{Effect, ExecutionId, Json, Machine, Rejected, Timestamp};
@@ -131,6 +132,7 @@ fn alert(labels: &[(&str, &str)], lease: Lease) -> Alert {
 }
 
 const KEYED: &str = "{ alerts: { key: 0123456789abcdef0123 } }";
+const KEYED_TWICE: &str = "{ key: [0123456789abcdef0123, \"${secret:TWO}\"] }";
 const DOWN: [(&str, &str); 3] = [("alertname", "Down"), ("job", "node"), ("severity", "page")];
 
 #[test]
@@ -281,6 +283,37 @@ fn after_a_restart_every_alert_is_kept_for_a_while() {
 }
 
 #[test]
+fn after_a_restart_the_first_replica_does_not_end_what_the_other_has_not_sent_again_yet() {
+    let mut harness = Harness::new("{ alerts: { key: 0123456789abcdef0123, ignore: [replica] } }");
+    let of = |replica: &'static str| [("alertname", "Down"), ("replica", replica)];
+    harness.fires(&of("a"));
+    harness.fires(&of("b"));
+    harness.told();
+    harness.now = harness.now.plus_millis(60 * MINUTE);
+    harness.since = Some(harness.now);
+    harness.give(Input::Wake);
+    harness.send(vec![alert(&of("a"), Lease::Over)]);
+    assert_eq!(harness.open(), ["Down"], "b could not say it");
+    harness.pass(MINUTE);
+    harness.fires(&of("b"));
+    harness.pass(LEASE - 1);
+    assert_eq!((harness.open().len(), harness.told().len()), (1, 0));
+    harness.send(vec![alert(&of("b"), Lease::Over)]);
+    assert_eq!(harness.told(), ["resolve Down"]);
+
+    // What says nothing until the grace ends counts no more.
+    harness.fires(&of("a"));
+    harness.fires(&of("b"));
+    harness.now = harness.now.plus_millis(60 * MINUTE);
+    harness.since = Some(harness.now);
+    harness.send(vec![alert(&of("a"), Lease::Over)]);
+    harness.pass(AFTER_START - 1);
+    assert_eq!(harness.open(), ["Down"]);
+    harness.pass(1);
+    assert_eq!(harness.open(), [""; 0]);
+}
+
+#[test]
 fn too_many_alerts_are_an_incident_and_those_that_fire_are_heard_still() {
     let mut harness = Harness::new("{ alerts: { key: 0123456789abcdef0123, limit: 10 } }");
     let named = |harness: &Harness, at: usize, lease: i64| {
@@ -310,6 +343,23 @@ fn too_many_alerts_are_an_incident_and_those_that_fire_are_heard_still() {
 }
 
 #[test]
+fn a_small_limit_has_room_again_only_when_an_alert_is_over() {
+    let mut harness = Harness::new("{ alerts: { key: 0123456789abcdef0123, limit: 3 } }");
+    let named = |at: usize, lease| alert(&[("alertname", &format!("A{at}"))], lease);
+    harness.send((0..4).map(|at| named(at, Lease::Open)).collect());
+    assert!(harness.monitor.is_full());
+    harness.told();
+    for _ in 0..3 {
+        harness.pass(MINUTE);
+        harness.send((0..3).map(|at| named(at, Lease::Open)).collect());
+        assert!(harness.monitor.is_full(), "three fire still");
+    }
+    assert_eq!(harness.told(), [""; 0]);
+    harness.send(vec![named(0, Lease::Over)]);
+    assert!(!harness.monitor.is_full());
+}
+
+#[test]
 fn labels_and_texts_of_an_alert_are_those_that_routes_and_templates_see() {
     let settings =
         "{ alerts: { key: 0123456789abcdef0123 }, labels: { team: \"{{ namespace }}-ops\" } }";
@@ -327,6 +377,32 @@ fn labels_and_texts_of_an_alert_are_those_that_routes_and_templates_see() {
     assert_eq!(incident.labels.get("team").map(|it| &**it), Some("shop-ops"));
     assert_eq!((incident.severity, incident.text.as_deref()), (Severity::Warning, Some("9 s")));
     assert_eq!(incident.told.keys().map(|it| &**it).collect::<Vec<_>>(), ["db"]);
+}
+
+#[test]
+fn different_labels_have_different_keys() {
+    let settings = "{ alerts: { key: 0123456789abcdef0123, ignore: [replica] } }";
+    let spec = spec_of(&format!("monitors: {{ prom: {settings} }}"));
+    let receiving = Receiving::of(&spec.monitor);
+    for (labels, key) in [
+        (&[("alertname", "Down"), ("a", "1"), ("b", "2")][..], r#"Down{a="1",b="2"}"#),
+        (&[("alertname", "Down"), (r#"a="1",b"#, "2")], r#"Down{"a=\"1\",b"="2"}"#),
+        (&[("alertname", r#"Down{a="1"}"#)], r#""Down{a=\"1\"}""#),
+        (&[("alertname", "Node down")], r#""Node down""#),
+        (&[("alertname", "2xx"), ("größe", "1")], r#""2xx"{"größe"="1"}"#),
+        (&[("job", "node")], r#"{job="node"}"#),
+        (&[("replica", "a")], "{}"),
+    ] {
+        let said = alert(labels, Lease::Open);
+        assert!(said.check().is_ok());
+        assert_eq!(&*receiving.key_of(&said), key);
+    }
+    let mut empty = alert(&[("alertname", ""), ("job", "")], Lease::Open);
+    assert!(empty.check().is_err(), "empty labels are none");
+    empty.key = Some("".into());
+    assert!(empty.check().is_err());
+    empty.key = Some("disk".into());
+    assert!(empty.check().is_ok());
 }
 
 #[test]
@@ -359,14 +435,26 @@ fn settings_that_judge_are_refused_for_alerts() {
         ("{ alerts: {} }".to_owned(), "alerts needs key"),
         ("{ alerts: short }".to_owned(), "20 characters"),
         ("{ alerts: 0123456789/0123456789 }".to_owned(), "slashes"),
+        ("{ alerts: \"${env:PROMETHEUS_KEY_1}\" }".to_owned(), "${secret:NAME} alone"),
+        ("{ alerts: \"nb-${secret:PROMETHEUS}\" }".to_owned(), "${secret:NAME} alone"),
+        ("{ alerts: \"${secret:A}${secret:B}\" }".to_owned(), "${secret:NAME} alone"),
+        ("{ alerts: \"${secret:}\" }".to_owned(), "${secret:NAME} alone"),
         (format!("{{ alerts: {{ {key}, allow: all }} }}"), "allow knows read and silence"),
         (format!("{{ alerts: {{ {key}, limit: 20001 }} }}"), "limit is 1 to 20000"),
         (format!("{{ alerts: {{ {key} }}, every: 1m }}"), "every has no effect"),
         (format!("{{ alerts: {{ {key} }}, fail_after: 2 }}"), "fail_after has no effect"),
+        (format!("{{ alerts: {{ {key} }}, witness: net }}"), "alerts have no witness"),
     ] {
         let said = load(&monitor);
         assert!(said.contains(reason), "{monitor}: {said}");
     }
+    let other =
+        |key: &str| load(&format!("{{ alerts: {KEYED_TWICE} }}, other: {{ alerts: {key} }}"));
+    for same in ["0123456789abcdef0123", "{ key: [x0123456789abcdef0123, \"${secret:TWO}\"] }"] {
+        let said = other(same);
+        assert!(said.contains("the monitor prom has the same key"), "{same}: {said}");
+    }
+    assert_eq!(other("0123456789abcdef0124"), "");
 }
 
 /// What happens; numbers choose among what is there.
