@@ -59,8 +59,9 @@ impl Engine {
     /// The monitor that is opened by a key. It takes the same time whichever key is given.
     pub fn inbound(&self, key: &str) -> Option<Inbound> {
         let given = Sha256::digest(key.as_bytes());
+        let openings = self.openings();
         let mut found = None;
-        for opening in self.openings().iter() {
+        for opening in openings.iter() {
             for key in self.keys_of(opening) {
                 // Digests that differ say nothing of what was given, however they are compared.
                 if Sha256::digest(key.as_bytes()) == given {
