@@ -42,6 +42,8 @@ const SOURCE: &str = "monitors";
 const SILENCE: &str = "silence";
 /// Silences that people made, at most.
 pub const SILENCES_MAX: usize = 1000;
+/// Of these, those that were made with the keys of one monitor, at most.
+pub const SILENCES_OF_KEY_MAX: usize = 50;
 /// Definitions of checks are named so, with the monitor's name behind it.
 const CHECK: &str = "check:";
 /// How the graph writes the secrets of a monitors file.
@@ -55,6 +57,8 @@ pub(crate) const TELL_AGAIN: Duration = Duration::from_millis(500);
 pub(crate) struct Monitors {
     sources: RwLock<BTreeMap<Arc<str>, File>>,
     silences: RwLock<BTreeMap<Arc<str>, Silence>>,
+    /// What keys open, as `sources` have it; absent until somebody asks.
+    openings: parking_lot::Mutex<Option<Arc<Vec<inbound::Opening>>>>,
     /// Held while something is applied.
     applying: Mutex<()>,
     /// Held while a monitor is made because somebody speaks of it, or a receiver is tested.
@@ -115,6 +119,7 @@ impl Monitors {
         Ok(Self {
             sources: RwLock::new(sources),
             silences: RwLock::new(silences),
+            openings: parking_lot::Mutex::default(),
             applying: Mutex::default(),
             making: Mutex::default(),
             telling: tokio::sync::RwLock::default(),
@@ -304,7 +309,11 @@ impl Engine {
         for source in dropped.iter().chain(&written) {
             self.inner.damaged.mended(SOURCE, source, 0);
         }
-        let before = std::mem::replace(&mut *monitors.sources.write(), sources);
+        let before = {
+            let mut current = monitors.sources.write();
+            *monitors.openings.lock() = None;
+            std::mem::replace(&mut *current, sources)
+        };
         let before = before.into_values().flat_map(|file| file.receivers.into_keys());
         let gone = before.filter(|receiver| !file.receivers.contains_key(receiver));
         self.forget_receivers(gone.collect());
@@ -620,7 +629,7 @@ impl Engine {
     /// Adds a silence, or replaces the one of its id.
     ///
     /// # Errors
-    /// [`ApplyError::Unfit`] if there are too many.
+    /// [`ApplyError::Unfit`] if there are too many, or too many made with the keys of one monitor.
     pub async fn put_silence(&self, silence: Silence) -> Result<(), ApplyError> {
         let monitors = &self.inner.monitors;
         let _alone = monitors.applying.lock().await;
@@ -640,6 +649,17 @@ impl Engine {
         if !known && monitors.silences.read().len() >= SILENCES_MAX {
             let message = format!("there are {SILENCES_MAX} silences already; delete some");
             return Err(ApplyError::Unfit(vec![message]));
+        }
+        if let Some(origin) = silence.origin.as_ref().filter(|_| !known) {
+            let silences = monitors.silences.read();
+            let same = silences.values().filter(|it| it.origin.as_ref() == Some(origin)).count();
+            if same >= SILENCES_OF_KEY_MAX {
+                let message = format!(
+                    "there are {SILENCES_OF_KEY_MAX} silences already that were made with the keys of \
+                     the monitor {origin}; expire some"
+                );
+                return Err(ApplyError::Unfit(vec![message]));
+            }
         }
         self.inner.store.put_document(document(SILENCE, &silence.id, &silence)).await?;
         self.inner.damaged.mended(SILENCE, &silence.id, 0);

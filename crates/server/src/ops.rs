@@ -202,14 +202,14 @@ async fn version(State(api): State<Api>) -> &'static str {
 
 /// 404 for what no path answers.
 pub(crate) async fn no_such_path(method: Method, uri: Uri) -> Problem {
-    let path: String = uri.path().chars().take(SHOWN_MAX).collect();
+    let path = shown(uri.path());
     Problem::not_found(format!("there is nothing at {method} {path}"))
         .with_hint("See /docs for what there is.")
 }
 
 /// 405 for a path that another method would be answered at; which, the `Allow` header says.
 pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Problem {
-    let path: String = uri.path().chars().take(SHOWN_MAX).collect();
+    let path = shown(uri.path());
     let message = format!("{method} is not supported at {path}");
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", message)
         .with_hint("See the Allow header, and /docs.")
@@ -217,6 +217,16 @@ pub(crate) async fn no_such_method(method: Method, uri: Uri) -> Problem {
 
 /// Characters of a path repeated in an answer.
 const SHOWN_MAX: usize = 200;
+/// Below these, a path has a key in it.
+const KEYED: [&str; 2] = ["/inbound/", "/ping/"];
+
+/// What an answer repeats of a path: never a key.
+fn shown(path: &str) -> String {
+    let keys = KEYED.iter().filter_map(|it| Some(path.find(it)? + it.len()));
+    let end = keys.min().unwrap_or(path.len());
+    let cut = if end < path.len() { "…" } else { "" };
+    path[..end].chars().take(SHOWN_MAX).chain(cut.chars()).collect()
+}
 
 /// What the store said of itself last, and when.
 #[derive(Debug, Default)]

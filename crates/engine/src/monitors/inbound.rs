@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kernel::ExecutionId;
-use kernel::alert::definition::{Kind, MonitorDef};
+use kernel::alert::definition::{KEY_MIN, Kind, MonitorDef};
 use kernel::alert::{Alert, Input, Monitor, Receiving, secret_alone};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -27,6 +28,26 @@ pub struct Inbound {
     pub receiving: Receiving,
 }
 
+/// What the keys of a monitor open.
+pub(super) struct Opening {
+    /// The keys as the monitor has them: references to secrets, or written out.
+    keys: Vec<String>,
+    opens: Inbound,
+    /// Whether the log was told of keys that are too short.
+    is_told: AtomicBool,
+}
+
+impl Opening {
+    fn of(monitor: &MonitorDef) -> Self {
+        let settings = monitor.settings.parse();
+        Self {
+            keys: texts(&settings, "key").map(str::to_owned).collect(),
+            opens: inbound(monitor, &settings),
+            is_told: AtomicBool::new(false),
+        }
+    }
+}
+
 /// What became of alerts that came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Received {
@@ -38,31 +59,51 @@ impl Engine {
     /// The monitor that is opened by a key. It takes the same time whichever key is given.
     pub fn inbound(&self, key: &str) -> Option<Inbound> {
         let given = Sha256::digest(key.as_bytes());
-        let sources = self.inner.monitors.sources.read();
-        let files = sources.iter().filter(|(source, _)| ***source != *OWN_MONITOR);
-        let monitors = files.flat_map(|(_, file)| &file.monitors);
+        let openings = self.openings();
         let mut found = None;
-        for monitor in monitors.filter(|it| it.kind == Kind::Alerts) {
-            let settings = monitor.settings.parse();
-            for key in self.keys_of(&settings) {
+        for opening in openings.iter() {
+            for key in self.keys_of(opening) {
                 // Digests that differ say nothing of what was given, however they are compared.
                 if Sha256::digest(key.as_bytes()) == given {
-                    found = Some(inbound(monitor, &settings));
+                    found = Some(&opening.opens);
                 }
             }
         }
-        found
+        found.cloned()
     }
 
-    /// The keys of a monitor, those that are there.
-    fn keys_of(&self, settings: &Value) -> Vec<String> {
-        let reveal = |key: &str| match secret_alone(key) {
+    /// What keys open; read anew when something was applied.
+    fn openings(&self) -> Arc<Vec<Opening>> {
+        let monitors = &self.inner.monitors;
+        // Held until the end, so that nothing is kept of what has been replaced meanwhile.
+        let sources = monitors.sources.read();
+        if let Some(known) = &*monitors.openings.lock() {
+            return known.clone();
+        }
+        let files = sources.iter().filter(|(source, _)| ***source != *OWN_MONITOR);
+        let all = files.flat_map(|(_, file)| &file.monitors);
+        let openings = all.filter(|it| it.kind == Kind::Alerts).map(Opening::of);
+        let openings: Arc<Vec<Opening>> = Arc::new(openings.collect());
+        *monitors.openings.lock() = Some(openings.clone());
+        openings
+    }
+
+    /// The keys of a monitor, those that are there and long enough; of others the log tells once.
+    fn keys_of(&self, opening: &Opening) -> Vec<String> {
+        // Secrets may change at any time.
+        let reveal = |key: &String| match secret_alone(key) {
             Some(name) => self.values().secret(name),
             // What stands for something else is no key itself; files that say so are refused.
-            None => Some(key.to_owned()).filter(|key| !key.contains("${")),
+            None => Some(key.clone()).filter(|key| !key.contains("${")),
         };
-        let keys = texts(settings, "key").filter_map(reveal);
-        keys.filter(|key| !key.is_empty()).collect()
+        let (keys, short): (Vec<String>, Vec<String>) =
+            opening.keys.iter().filter_map(reveal).partition(|key| key.len() >= KEY_MIN);
+        if !short.is_empty() && !opening.is_told.swap(true, Ordering::Relaxed) {
+            let monitor = &opening.opens.monitor;
+            tracing::warn!(%monitor, "a key of this monitor has fewer than {KEY_MIN} bytes and opens \
+                nothing; `nightbell inbound create` makes one, or put a longer text into its secret");
+        }
+        keys
     }
 
     /// Lets a monitor hear alerts.

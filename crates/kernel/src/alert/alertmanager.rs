@@ -3,7 +3,7 @@
 //! A matcher of ours has texts in which `*` stands for any text, where Alertmanager has regular
 //! expressions. What can be said in both is translated; all else is refused with the reason.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
@@ -215,6 +215,26 @@ impl Monitor {
     ) -> impl Iterator<Item = &'a Silence> {
         let in_force = self.silences.iter().filter(move |it| it.when.in_force_until(now).is_some());
         in_force.filter(move |silence| self.subject(incident).fits(&silence.matchers))
+    }
+
+    /// Everybody who may be told of an incident of this monitor, in order of their names.
+    pub fn receivers(&self) -> BTreeSet<Arc<str>> {
+        let Some(spec) = &self.spec else { return BTreeSet::new() };
+        let own = &spec.monitor;
+        let fits = |it: &&Matcher| *it.label != *"monitor" || it.matches(&own.name);
+        let routes = spec.routes.iter().filter(|route| route.matchers.iter().all(|it| fits(&it)));
+        let routed = routes.flat_map(|route| &route.steps).flat_map(|step| &step.to);
+        let mut told: BTreeSet<Arc<str>> = if own.to.is_empty() {
+            routed.cloned().collect()
+        } else {
+            own.to.iter().cloned().collect()
+        };
+        let mut unseen: Vec<Arc<str>> = told.iter().cloned().collect();
+        while let Some(name) = unseen.pop() {
+            let fallback = spec.fallbacks.get(&name);
+            unseen.extend(fallback.filter(|it| told.insert((*it).clone())).cloned());
+        }
+        told
     }
 
     /// The monitors that this one depends on and that are down: nobody is told meanwhile.

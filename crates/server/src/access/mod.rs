@@ -302,6 +302,12 @@ impl Authorizer {
         }
     }
 
+    /// Notes a wrong key that is looked at elsewhere, and waits for as long as it must be answered
+    /// late.
+    pub(crate) async fn failed(&self, peer: Option<Peer>) {
+        self.throttle.failed(peer).await;
+    }
+
     fn note_login(&self, who: &str, name: &str, peer: Option<Peer>, outcome: &str) {
         self.note("login", who, name, peer, outcome);
     }

@@ -10,11 +10,11 @@ use kernel::alert::{Alert, LabelMatcher, Lease, Monitor};
 use serde_json::{Value, json};
 use utoipa_axum::routes;
 
-use super::{Refused, instant, opened, receive, shown, texts};
+use super::{Opened, Refused, Sent, instant, receive, shown, texts, tree};
 use crate::Api;
 use crate::access::Routes;
 use crate::problem::Problem;
-use crate::rest::extract::{Body, Path, RawQuery};
+use crate::rest::extract::{RawBody, RawQuery, parse};
 
 pub(super) fn routes() -> Routes {
     Routes::new()
@@ -42,16 +42,13 @@ const VERSION: &str = "0.27.0";
 )]
 async fn add_alerts(
     State(api): State<Api>,
-    Path(key): Path<String>,
-    Body(body): Body<Value>,
+    Opened(inbound, _): Opened<Refused>,
+    RawBody(body): RawBody,
 ) -> Result<StatusCode, Refused> {
-    let inbound = opened(&api, &key)?;
-    let Value::Array(sent) = body else {
-        return Err(Problem::bad_request("the body is no list of alerts").into());
-    };
+    let sent = parse::<Sent<'_>>(&body)?.within()?;
     let (mut alerts, mut wrong) = (Vec::new(), Vec::new());
-    for (at, alert) in sent.iter().enumerate() {
-        match read(alert) {
+    for (at, alert) in sent.into_iter().enumerate() {
+        match tree(alert).and_then(|alert| read(&alert)) {
             Ok(alert) => alerts.push(alert),
             Err(why) => wrong.push(format!("alert {at}: {why}")),
         }
@@ -201,10 +198,9 @@ fn select(monitor: &Monitor, wanted: &Wanted, engine: &Engine) -> Vec<shown::Sho
 )]
 async fn alerts(
     State(api): State<Api>,
-    Path(key): Path<String>,
+    Opened(inbound, _): Opened<Refused>,
     RawQuery(query): RawQuery,
 ) -> Result<AsJson<Vec<Value>>, Refused> {
-    let inbound = opened(&api, &key)?;
     readable(&inbound)?;
     let wanted = Wanted::of(&query)?;
     let look = |monitor: &Monitor| select(monitor, &wanted, &api.engine);
@@ -224,10 +220,9 @@ async fn alerts(
 )]
 async fn groups(
     State(api): State<Api>,
-    Path(key): Path<String>,
+    Opened(inbound, _): Opened<Refused>,
     RawQuery(query): RawQuery,
 ) -> Result<AsJson<Vec<Value>>, Refused> {
-    let inbound = opened(&api, &key)?;
     readable(&inbound)?;
     let wanted = Wanted::of(&query)?;
     let look = |monitor: &Monitor| shown::groups(select(monitor, &wanted, &api.engine));
@@ -244,8 +239,10 @@ async fn groups(
         (status = 404, description = "No monitor has this key"),
     )
 )]
-async fn status(State(api): State<Api>, Path(key): Path<String>) -> Result<AsJson<Value>, Refused> {
-    let inbound = opened(&api, &key)?;
+async fn status(
+    State(api): State<Api>,
+    Opened(inbound, _): Opened<Refused>,
+) -> Result<AsJson<Value>, Refused> {
     readable(&inbound)?;
     let own = api.settings.version;
     Ok(AsJson(json!({
@@ -259,7 +256,7 @@ async fn status(State(api): State<Api>, Path(key): Path<String>) -> Result<AsJso
     })))
 }
 
-/// Lists the receivers that alerts may be told.
+/// Lists the receivers that alerts of the monitor may be told.
 #[utoipa::path(
     operation_id = "inbound_receivers", get, path = "/inbound/{key}/api/v2/receivers", tag = "inbound",
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
@@ -271,13 +268,11 @@ async fn status(State(api): State<Api>, Path(key): Path<String>) -> Result<AsJso
 )]
 async fn receivers(
     State(api): State<Api>,
-    Path(key): Path<String>,
+    Opened(inbound, _): Opened<Refused>,
 ) -> Result<AsJson<Vec<Value>>, Refused> {
-    let inbound = opened(&api, &key)?;
     readable(&inbound)?;
-    let file = api.engine.monitors_file();
-    let names = file.receivers.keys().map(|name| json!({ "name": name }));
-    Ok(AsJson(names.collect()))
+    let names = api.engine.monitor(&inbound.monitor, Monitor::receivers).await?.unwrap_or_default();
+    Ok(AsJson(names.iter().map(|name| json!({ "name": name })).collect()))
 }
 
 #[cfg(test)]

@@ -13,18 +13,26 @@ mod shown;
 mod silence;
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
+use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::StatusCode;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use engine::monitors::Inbound;
 use kernel::Timestamp;
 use kernel::alert::Alert;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use crate::Api;
 use crate::access::Routes;
+use crate::guard::Peer;
 use crate::problem::Problem;
+use crate::rest::extract::parse;
+use crate::{Api, Shared};
 
 /// The paths at which alerts come in.
 pub(crate) fn routes() -> Routes {
@@ -39,19 +47,110 @@ pub(crate) fn routes() -> Routes {
 const ALERTS_MAX: usize = 5000;
 /// Characters of what somebody sent that an answer repeats.
 const SHOWN_MAX: usize = 200;
+/// Bytes of one alert among several, and of a body that holds no list: their trees are made only within
+/// this, as one takes many times the memory of its text.
+const ALERT_BYTES_MAX: usize = 256 * 1024;
+const BODY_BYTES_MAX: usize = 512 * 1024;
+/// Members that are read of an object of texts; more than any bound of what is kept of them.
+const TEXTS_MAX: usize = 1000;
 
-/// The monitor that a key opens.
+/// The monitor that the key in the path opens, or a refusal in the words of `R`.
+///
+/// It stands before the body among the parameters of a handler: of whoever has no key, no body is read.
+struct Opened<R>(Inbound, PhantomData<fn() -> R>);
+
+impl<R: From<Problem> + IntoResponse> FromRequestParts<Shared> for Opened<R> {
+    type Rejection = R;
+
+    /// 404 if there is none; the key is not repeated. Who tries many is answered late.
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, R> {
+        let path = RawPathParams::from_request_parts(parts, shared).await.ok();
+        let key = path.iter().flatten().find(|(name, _)| *name == "key");
+        if let Some(inbound) = key.and_then(|(_, key)| shared.api.engine.inbound(key)) {
+            return Ok(Self(inbound, PhantomData));
+        }
+        shared.authorizer.failed(parts.extensions.get::<Peer>().copied()).await;
+        let message = "no monitor receives alerts by this key";
+        let problem = Problem::new(StatusCode::NOT_FOUND, "inbound-unknown", message);
+        Err(R::from(problem.with_hint(
+            "The key is the setting `key` of a monitor of the kind alerts, of 20 bytes at least; see \
+             `nightbell inbound list`.",
+        )))
+    }
+}
+
+/// A list of alerts of which none has been read yet: as many as one request may have, and how many
+/// there are.
+struct Sent<'a> {
+    alerts: Vec<&'a RawValue>,
+    count: usize,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Sent<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+        impl<'de> Visitor<'de> for List {
+            type Value = Sent<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of alerts")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Sent<'de>, A::Error> {
+                let mut alerts = Vec::new();
+                while alerts.len() < ALERTS_MAX {
+                    let Some(alert) = list.next_element()? else { break };
+                    alerts.push(alert);
+                }
+                let mut count = alerts.len();
+                while count >= ALERTS_MAX && list.next_element::<IgnoredAny>()?.is_some() {
+                    count += 1;
+                }
+                Ok(Sent { alerts, count })
+            }
+        }
+        deserializer.deserialize_seq(List)
+    }
+}
+
+impl<'a> Sent<'a> {
+    /// The alerts, to be read one by one with [`tree`].
+    ///
+    /// # Errors
+    /// 413 if there are too many in one request.
+    fn within(self) -> Result<Vec<&'a RawValue>, Problem> {
+        if self.count > ALERTS_MAX { Err(too_many(self.count)) } else { Ok(self.alerts) }
+    }
+}
+
+fn too_many(count: usize) -> Problem {
+    let message = format!("{count} alerts in one request, more than {ALERTS_MAX}");
+    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "alerts-too-many", message)
+        .with_hint("Send them in several requests.")
+}
+
+/// One alert as a tree.
 ///
 /// # Errors
-/// 404 if there is none; the key is not repeated.
-fn opened(api: &Api, key: &str) -> Result<Inbound, Problem> {
-    api.engine.inbound(key).ok_or_else(|| {
-        let message = "no monitor receives alerts by this key";
-        Problem::new(StatusCode::NOT_FOUND, "inbound-unknown", message).with_hint(
-            "The key is the setting `key` of a monitor of the kind alerts; see `nightbell inbound \
-             list`.",
-        )
-    })
+/// It is too large for one.
+fn tree(alert: &RawValue) -> Result<Value, String> {
+    let length = alert.get().len();
+    if length > ALERT_BYTES_MAX {
+        return Err(format!("it takes {length} bytes, more than {ALERT_BYTES_MAX}"));
+    }
+    serde_json::from_str(alert.get()).map_err(|error| error.to_string())
+}
+
+/// A body that holds one thing, as a tree.
+///
+/// # Errors
+/// 413 if it is larger than that is; 400 if it is no JSON.
+fn small(body: &[u8]) -> Result<Value, Problem> {
+    if body.len() > BODY_BYTES_MAX {
+        let message = format!("the request body is larger than {BODY_BYTES_MAX} bytes");
+        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", message));
+    }
+    parse(body)
 }
 
 /// Lets a monitor hear alerts.
@@ -60,9 +159,7 @@ fn opened(api: &Api, key: &str) -> Result<Inbound, Problem> {
 /// 429 if some were not taken because too many fire; 413 if there are too many in one request.
 async fn receive(api: &Api, inbound: &Inbound, alerts: Vec<Alert>) -> Result<(), Problem> {
     if alerts.len() > ALERTS_MAX {
-        let message = format!("{} alerts in one request, more than {ALERTS_MAX}", alerts.len());
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "alerts-too-many", message)
-            .with_hint("Send them in several requests."));
+        return Err(too_many(alerts.len()));
     }
     if alerts.is_empty() {
         return Ok(());
@@ -100,6 +197,7 @@ impl IntoResponse for Refused {
 fn texts(value: &Value) -> BTreeMap<Arc<str>, Arc<str>> {
     let members = value.as_object().into_iter().flatten();
     members
+        .take(TEXTS_MAX)
         .filter(|(_, value)| !value.is_null())
         .map(|(name, value)| (name.as_str().into(), text(value).into()))
         .collect()

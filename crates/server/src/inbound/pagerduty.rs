@@ -17,18 +17,16 @@ use kernel::{ExecutionId, Rejected};
 use serde_json::{Value, json};
 use utoipa_axum::routes;
 
-use super::{SHOWN_MAX, opened, receive, shown, text};
+use super::{Opened, SHOWN_MAX, receive, shown, small, text};
 use crate::Api;
 use crate::access::Routes;
 use crate::problem::Problem;
-use crate::rest::extract::{Path, RawBody, parse};
+use crate::rest::extract::RawBody;
 
 pub(super) fn routes() -> Routes {
     Routes::new().on(Need::Proof, routes!(enqueue)).on(Need::Proof, routes!(create_event))
 }
 
-/// Bytes of an event.
-const EVENT_MAX: usize = 512 * 1024;
 /// Characters of the key of an alert.
 const KEY_MAX: usize = 255;
 /// Characters of a summary, and of a description of version 1.
@@ -79,11 +77,10 @@ struct Event {
 )]
 async fn enqueue(
     State(api): State<Api>,
-    Path(key): Path<String>,
+    Opened(inbound, _): Opened<Problem>,
     RawBody(body): RawBody,
 ) -> Result<Response, Problem> {
-    let inbound = opened(&api, &key)?;
-    let event = match of_v2(&event_of(&body)?) {
+    let event = match of_v2(&small(&body)?) {
         Ok(event) => event,
         Err(errors) => return Ok(refused(&errors)),
     };
@@ -110,11 +107,10 @@ async fn enqueue(
 )]
 async fn create_event(
     State(api): State<Api>,
-    Path(key): Path<String>,
+    Opened(inbound, _): Opened<Problem>,
     RawBody(body): RawBody,
 ) -> Result<Response, Problem> {
-    let inbound = opened(&api, &key)?;
-    let event = match of_v1(&event_of(&body)?) {
+    let event = match of_v1(&small(&body)?) {
         Ok(event) => event,
         Err(errors) => return Ok(refused(&errors)),
     };
@@ -125,19 +121,19 @@ async fn create_event(
     Ok(AsJson(told).into_response())
 }
 
-fn event_of(body: &[u8]) -> Result<Value, Problem> {
-    if body.len() > EVENT_MAX {
-        let message = format!("the event is larger than {EVENT_MAX} bytes");
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body-too-large", message));
-    }
-    parse(body)
-}
-
 /// A refusal in the words of the service.
 fn refused(errors: &[String]) -> Response {
     let told = json!({ "status": "invalid event", "message": "Event object is invalid",
         "errors": errors });
     (StatusCode::BAD_REQUEST, AsJson(told)).into_response()
+}
+
+/// Who an event says has acknowledged, with the key by which that came: who has the key can write any
+/// name.
+fn signed(client: &str, monitor: &str) -> String {
+    let key = format!(" (key of {monitor})");
+    let room = SHOWN_MAX.saturating_sub(key.chars().count());
+    client.chars().take(room).chain(key.chars()).collect()
 }
 
 /// Lets a monitor hear an event. What changes nothing is taken all the same, as by the service.
@@ -148,7 +144,7 @@ async fn take(api: &Api, inbound: &Inbound, event: Event) -> Result<(), Problem>
     }
     let acknowledge = Input::Acknowledge {
         incident: inbound.receiving.key_of(&alert),
-        who: who.unwrap_or_else(|| "an event".to_owned()).into(),
+        who: signed(who.as_deref().unwrap_or("an event"), &inbound.monitor).into(),
         why: None,
         until_clear: false,
     };
@@ -334,13 +330,20 @@ mod tests {
     use kernel::alert::definition::Severity;
     use serde_json::{Value, json};
 
-    use super::{Action, of_v1, of_v2};
+    use super::{Action, SHOWN_MAX, of_v1, of_v2, signed};
 
     fn trigger() -> Value {
         json!({ "routing_key": "r", "event_action": "trigger", "dedup_key": "disk/web1",
             "client": "monit", "client_url": "http://monit", "links": [{ "href": "http://x" }],
             "payload": { "summary": "disk full", "source": "web1", "severity": "error",
                 "component": "disk", "custom_details": { "free": 3 } } })
+    }
+
+    #[test]
+    fn who_acknowledges_is_shown_with_the_key() {
+        assert_eq!(signed("ann (user:7)", "prom"), "ann (user:7) (key of prom)");
+        let long = signed(&"é".repeat(SHOWN_MAX), "prom");
+        assert!(long.chars().count() == SHOWN_MAX && long.ends_with("é (key of prom)"), "{long}");
     }
 
     #[test]

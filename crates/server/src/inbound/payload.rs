@@ -12,14 +12,16 @@ use kernel::access::Need;
 use kernel::alert::definition::Severity;
 use kernel::alert::{Alert, Lease, Status, severity_named};
 use kernel::{Json, Scripts};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use utoipa_axum::routes;
 
-use super::{SHOWN_MAX, instant, opened, receive, shown, text, texts};
+use super::{Opened, SHOWN_MAX, Sent, instant, receive, shown, small, text, texts, tree};
 use crate::Api;
 use crate::access::Routes;
 use crate::problem::Problem;
-use crate::rest::extract::{Body, Path};
+use crate::rest::extract::{RawBody, parse};
 
 pub(super) fn routes() -> Routes {
     Routes::new()
@@ -45,12 +47,10 @@ pub(super) fn routes() -> Routes {
 )]
 async fn webhook(
     State(api): State<Api>,
-    Path(key): Path<String>,
-    Body(body): Body<Value>,
+    Opened(inbound, _): Opened<Problem>,
+    RawBody(body): RawBody,
 ) -> Result<AsJson<Value>, Problem> {
-    let inbound = opened(&api, &key)?;
-    let alerts = of_webhook(&body).map_err(invalid)?;
-    let left_out = body["truncatedAlerts"].as_u64().unwrap_or(0);
+    let (alerts, left_out) = of_webhook(&body)?;
     if left_out > 0 {
         tracing::warn!(monitor = %inbound.monitor, left_out,
             "an Alertmanager left alerts out of its webhook; raise or remove max_alerts there");
@@ -64,16 +64,38 @@ fn invalid(why: String) -> Problem {
     Problem::new(StatusCode::BAD_REQUEST, "alerts-invalid", why)
 }
 
-fn of_webhook(body: &Value) -> Result<Vec<Alert>, String> {
-    let version = &body["version"];
-    if !version.is_null() && !matches!(version.as_str(), Some("4" | "1")) {
-        return Err(format!("this is no webhook of version 4: its version is {version}"));
+/// What is read of a webhook before its alerts are.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Webhook<'a> {
+    #[serde(default, borrow)]
+    version: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    alerts: Option<&'a RawValue>,
+    #[serde(default, borrow)]
+    truncated_alerts: Option<&'a RawValue>,
+}
+
+/// The alerts of a webhook, and how many its sender has left out.
+fn of_webhook(body: &[u8]) -> Result<(Vec<Alert>, u64), Problem> {
+    let webhook: Webhook<'_> = parse(body)?;
+    if let Some(version) = webhook.version.map(RawValue::get)
+        && !matches!(version, r#""4""# | r#""1""#)
+    {
+        let version: String = version.chars().take(SHOWN_MAX).collect();
+        let why = format!("this is no webhook of version 4: its version is {version}");
+        return Err(invalid(why));
     }
-    let sent = body["alerts"].as_array().ok_or("there is no list `alerts`")?;
-    let read = |(at, alert): (usize, &Value)| {
-        of_webhook_one(alert).map_err(|why| format!("alerts[{at}]: {why}"))
+    let sent =
+        webhook.alerts.and_then(|alerts| serde_json::from_str::<Sent<'_>>(alerts.get()).ok());
+    let sent = sent.ok_or_else(|| invalid("there is no list `alerts`".to_owned()))?.within()?;
+    let read = |(at, alert): (usize, &RawValue)| {
+        let read = tree(alert).and_then(|alert| of_webhook_one(&alert));
+        read.map_err(|why| invalid(format!("alerts[{at}]: {why}")))
     };
-    sent.iter().enumerate().map(read).collect()
+    let alerts: Result<Vec<Alert>, Problem> = sent.into_iter().enumerate().map(read).collect();
+    let left_out = webhook.truncated_alerts.and_then(|count| count.get().parse().ok());
+    Ok((alerts?, left_out.unwrap_or(0)))
 }
 
 fn of_webhook_one(alert: &Value) -> Result<Alert, String> {
@@ -112,11 +134,10 @@ fn of_webhook_one(alert: &Value) -> Result<Alert, String> {
 )]
 async fn oncall(
     State(api): State<Api>,
-    Path(key): Path<String>,
-    Body(body): Body<Value>,
+    Opened(inbound, _): Opened<Problem>,
+    RawBody(body): RawBody,
 ) -> Result<AsJson<Value>, Problem> {
-    let inbound = opened(&api, &key)?;
-    let alert = of_oncall(&body).map_err(invalid)?;
+    let alert = of_oncall(&small(&body)?).map_err(invalid)?;
     receive(&api, &inbound, vec![alert]).await?;
     Ok(AsJson(json!({ "taken": 1 })))
 }
@@ -170,16 +191,15 @@ fn of_oncall(body: &Value) -> Result<Alert, String> {
 )]
 async fn any_json(
     State(api): State<Api>,
-    Path(key): Path<String>,
-    Body(body): Body<Value>,
+    Opened(inbound, _): Opened<Problem>,
+    RawBody(body): RawBody,
 ) -> Result<AsJson<Value>, Problem> {
-    let inbound = opened(&api, &key)?;
     let Some(program) = inbound.map.clone() else {
         let message = format!("the monitor {} has no `map`", inbound.monitor);
         return Err(Problem::new(StatusCode::CONFLICT, "inbound-map-missing", message)
             .with_hint("Write a jq program there that makes alerts of what is sent here."));
     };
-    let sent = Json::of(&body);
+    let sent: Json = parse(&body)?;
     let run = move |_: &Engine, scripts: &dyn Scripts| scripts.jq(&program, &sent);
     let outputs = api.engine.evaluate(run).await?.map_err(|error| {
         let message = format!("the program `map` of the monitor {}: {error}", inbound.monitor);
@@ -250,7 +270,9 @@ mod tests {
 
     #[test]
     fn a_webhook_of_version_4_tells_what_fires_and_what_is_over() {
-        let alerts = of_webhook(&json!({
+        let of_webhook = |body: serde_json::Value| of_webhook(body.to_string().as_bytes());
+        let (alerts, left_out) = of_webhook(json!({
+            "truncatedAlerts": 2,
             "version": "4", "status": "firing", "receiver": "nb", "groupKey": "{}:{}",
             "alerts": [
                 { "status": "firing", "labels": { "alertname": "A" }, "annotations": {},
@@ -261,13 +283,13 @@ mod tests {
         }))
         .expect("a webhook");
         let leases: Vec<_> = alerts.iter().map(|alert| alert.lease).collect();
-        assert_eq!(leases, [Lease::Open, Lease::Over]);
+        assert_eq!((&leases[..], left_out), (&[Lease::Open, Lease::Over][..], 2));
         for (body, reason) in [
             (json!({ "version": "3", "alerts": [] }), "version 4"),
             (json!({ "version": "4" }), "no list"),
             (json!({ "alerts": [{ "labels": { "a": "b" } }] }), "neither firing nor resolved"),
         ] {
-            let why = of_webhook(&body).expect_err(reason);
+            let why = of_webhook(body).expect_err(reason).message;
             assert!(why.contains(reason), "{why}");
         }
     }

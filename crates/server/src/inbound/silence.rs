@@ -3,6 +3,8 @@
 //! What is made with a monitor's key holds for that monitor alone, whatever its matchers say, and only
 //! that can be expired with it.
 
+use std::sync::Arc;
+
 use axum::Json as AsJson;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -16,11 +18,11 @@ use serde_json::{Value, json};
 use utoipa_axum::routes;
 
 use super::alertmanager::{matchers, readable};
-use super::{Refused, SHOWN_MAX, instant, opened};
+use super::{Opened, Refused, SHOWN_MAX, instant, small};
 use crate::Api;
 use crate::access::Routes;
 use crate::problem::Problem;
-use crate::rest::extract::{Body, Path, RawQuery};
+use crate::rest::extract::{Path, RawBody, RawQuery};
 
 pub(super) fn routes() -> Routes {
     Routes::new()
@@ -33,6 +35,8 @@ const MATCHERS_MAX: usize = 50;
 /// Bytes of a comment, and of an id.
 const COMMENT_MAX: usize = 1000;
 const ID_MAX: usize = 100;
+/// Milliseconds from now within which a silence ends.
+const ENDS_WITHIN: i64 = 366 * 24 * 3_600_000;
 
 /// Checks that who has the key may silence.
 fn writable(inbound: &Inbound) -> Result<(), Problem> {
@@ -53,9 +57,10 @@ fn of_monitor(inbound: &Inbound) -> Matcher {
     Matcher { label: "monitor".into(), values, negated: false }
 }
 
-/// Whether a silence was made for this monitor alone.
+/// Whether a silence was made with a key of this monitor. Its matchers say nothing of that: people make
+/// silences for one monitor, too.
 fn is_own(silence: &Silence, inbound: &Inbound) -> bool {
-    silence.matchers.contains(&of_monitor(inbound))
+    silence.origin.as_ref() == Some(&inbound.monitor)
 }
 
 /// The silences that may concern a monitor, those of files among them.
@@ -93,6 +98,11 @@ fn shown(silence: &Silence, inbound: &Inbound, now: Timestamp) -> Option<Value> 
                 "isEqual": it.is_equal })
         })
         .collect();
+    // Who made a silence elsewhere, and why, is nothing for other systems.
+    let said = |text: &Option<Arc<str>>| match text {
+        Some(text) if is_own(silence, inbound) => text.to_string(),
+        _ => String::new(),
+    };
     Some(json!({
         "id": silence.id,
         "status": { "state": state },
@@ -100,8 +110,8 @@ fn shown(silence: &Silence, inbound: &Inbound, now: Timestamp) -> Option<Value> 
         "startsAt": starts.to_string(),
         "endsAt": ends.to_string(),
         "updatedAt": starts.to_string(),
-        "createdBy": silence.by.as_deref().unwrap_or_default(),
-        "comment": silence.comment.as_deref().unwrap_or_default(),
+        "createdBy": said(&silence.by),
+        "comment": said(&silence.comment),
     }))
 }
 
@@ -122,10 +132,9 @@ fn shown(silence: &Silence, inbound: &Inbound, now: Timestamp) -> Option<Value> 
 )]
 async fn silences(
     State(api): State<Api>,
-    Path(key): Path<String>,
+    Opened(inbound, _): Opened<Refused>,
     RawQuery(query): RawQuery,
 ) -> Result<AsJson<Vec<Value>>, Refused> {
-    let inbound = opened(&api, &key)?;
     readable(&inbound)?;
     let filters = matchers(&query)?;
     let now = api.engine.now();
@@ -151,15 +160,16 @@ async fn silences(
         (status = 400, description = "What is wrong with it, or cannot be said here"),
         (status = 403, description = "The key does not let anybody silence"),
         (status = 404, description = "No monitor has this key, or there is no silence of this id"),
+        (status = 409, description = "Too many silences were made with this monitor's keys"),
     )
 )]
 async fn put_silence(
     State(api): State<Api>,
-    Path(key): Path<String>,
-    Body(body): Body<Value>,
+    Opened(inbound, _): Opened<Refused>,
+    RawBody(body): RawBody,
 ) -> Result<AsJson<Value>, Refused> {
-    let inbound = opened(&api, &key)?;
     writable(&inbound)?;
+    let body = small(&body)?;
     let now = api.engine.now();
     let mut silence = read(&body, &inbound, now).map_err(|why| {
         Problem::new(StatusCode::BAD_REQUEST, "silence-invalid", why)
@@ -202,6 +212,9 @@ fn read(body: &Value, inbound: &Inbound, now: Timestamp) -> Result<Silence, Stri
     if ends <= starts {
         return Err("endsAt must be later than startsAt and than now".to_owned());
     }
+    if ends > now.plus_millis(ENDS_WITHIN) {
+        return Err("endsAt is more than a year (366 days) away".to_owned());
+    }
     let text = |name: &str, max: usize| {
         let text: String = body[name].as_str()?.trim().chars().take(max).collect();
         Some(text).filter(|text| !text.is_empty())
@@ -213,6 +226,7 @@ fn read(body: &Value, inbound: &Inbound, now: Timestamp) -> Result<Silence, Stri
         when: Recurring::Once { from: starts, to: Some(ends) },
         by: Some(format!("{by} (key of {})", inbound.monitor).into()),
         comment: text("comment", COMMENT_MAX).map(Into::into),
+        origin: Some(inbound.monitor.clone()),
     })
 }
 
@@ -248,9 +262,9 @@ fn matcher_of(matcher: &Value) -> Result<LabelMatcher, String> {
 )]
 async fn silence(
     State(api): State<Api>,
-    Path((key, id)): Path<(String, String)>,
+    Opened(inbound, _): Opened<Refused>,
+    Path((_, id)): Path<(String, String)>,
 ) -> Result<AsJson<Value>, Refused> {
-    let inbound = opened(&api, &key)?;
     readable(&inbound)?;
     let all = all(&api.engine, &inbound);
     let found = all.iter().find(|it| *it.id == *id);
@@ -274,9 +288,9 @@ async fn silence(
 )]
 async fn expire_silence(
     State(api): State<Api>,
-    Path((key, id)): Path<(String, String)>,
+    Opened(inbound, _): Opened<Refused>,
+    Path((_, id)): Path<(String, String)>,
 ) -> Result<StatusCode, Refused> {
-    let inbound = opened(&api, &key)?;
     writable(&inbound)?;
     let known = api.engine.silences().into_iter().find(|it| *it.id == *id);
     known.filter(|it| is_own(it, &inbound)).ok_or_else(|| unknown(&id))?;

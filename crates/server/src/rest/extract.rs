@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use kernel::expression::mask_secrets;
 use kernel::{ExecutionId, Json};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -92,7 +93,7 @@ const DEPTH_MAX: usize = 100;
 ///
 /// # Errors
 /// 400 with line and column.
-pub fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+pub fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
     let bytes = if bytes.trim_ascii().is_empty() { b"null" } else { bytes };
     if depth(bytes) > DEPTH_MAX {
         let message =

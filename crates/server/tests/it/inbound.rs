@@ -33,6 +33,11 @@ async fn sends(server: &Server, to: &str, alerts: Value) -> Answer {
     post(server, &format!("{to}/api/v2/alerts"), &alerts).await
 }
 
+/// An instant so many days from now, as RFC 3339 writes it.
+fn in_days(days: i64) -> String {
+    (jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * days)).to_string()
+}
+
 /// The open incidents of a monitor, by key.
 async fn open(server: &Server, monitor: &str) -> Vec<String> {
     let shown = server.get(&format!("/api/monitors/{monitor}")).await.ok();
@@ -170,7 +175,7 @@ async fn silences_go_both_ways_and_stay_with_the_monitor_of_the_key() {
         { "name": "alertname", "value": "Down|Up.*", "isRegex": true },
     ]);
     let silence = json!({ "matchers": matchers, "startsAt": "2020-01-01T00:00:00Z",
-        "endsAt": "2099-01-01T00:00:00Z", "createdBy": "ann", "comment": "moving" });
+        "endsAt": in_days(7), "createdBy": "ann", "comment": "moving" });
     let path = format!("{OPEN}/api/v2/silences");
     let id =
         post(&server, &path, &silence).await.ok()["silenceID"].as_str().expect("an id").to_owned();
@@ -218,13 +223,99 @@ async fn silences_go_both_ways_and_stay_with_the_monitor_of_the_key() {
     past["endsAt"] = json!("2020-01-02T00:00:00Z");
     assert_eq!(post(&server, &path, &past).await.status, 400);
 
-    // Silences of others are shown, and not for this key to end.
-    let others = json!({ "name": "others", "match": { "alertname": "Down" }, "for": "2h" });
+    let mut long = silence.clone();
+    long["endsAt"] = json!(in_days(400));
+    let refused = post(&server, &path, &long).await;
+    assert!(refused.status == 400 && refused.text.contains("more than a year"), "{}", refused.text);
+
+    // Silences of others are shown, without who made them and why, and not for this key to end or to
+    // change: not even those that are for its monitor alone.
+    let others = json!({ "name": "others", "match": { "monitor": "grafana" }, "for": "2h",
+        "by": "ann", "comment": "do not tell" });
     server.post("/api/silences", &others).await.ok();
     assert_eq!(server.get(&path).await.ok().as_array().map(Vec::len), Some(2));
+    let shown = server.get(&format!("{OPEN}/api/v2/silence/others")).await.ok();
+    assert_eq!((&shown["createdBy"], &shown["comment"]), (&json!(""), &json!("")));
+    let mut overwriting = silence.clone();
+    overwriting["id"] = json!("others");
+    assert_eq!(post(&server, &path, &overwriting).await.status, 404);
     assert_eq!(server.delete(&format!("{OPEN}/api/v2/silence/others")).await.status, 404);
     assert_eq!(server.delete(&format!("{OPEN}/api/v2/silence/{id}")).await.status, 200);
     assert_eq!(server.get(&path).await.ok().as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
+async fn one_key_cannot_use_up_the_silences_of_the_server() {
+    let server = server().await;
+    let path = format!("{OPEN}/api/v2/silences");
+    let silence = json!({ "endsAt": in_days(1), "matchers": [{ "name": "a", "value": "b" }] });
+    let first = post(&server, &path, &silence).await.ok()["silenceID"].clone();
+    for _ in 1..50 {
+        post(&server, &path, &silence).await.ok();
+    }
+    let refused = post(&server, &path, &silence).await;
+    assert_eq!(refused.status, 409);
+    assert!(refused.text.contains("50 silences already"), "{}", refused.text);
+    // Those that are there can be changed, and people go on making theirs.
+    let mut changed = silence.clone();
+    changed["id"] = first.clone();
+    assert_eq!(post(&server, &path, &changed).await.ok()["silenceID"], first);
+    let others = json!({ "name": "others", "match": { "monitor": "grafana" }, "for": "2h" });
+    server.post("/api/silences", &others).await.ok();
+}
+
+#[tokio::test]
+async fn without_a_key_nothing_is_read_and_with_one_only_what_is_bounded() {
+    let server = server().await;
+    let list = format!("[{}0]", "0,".repeat(300_000));
+    for path in ["api/v2/alerts", "api/v2/silences", "webhook", "oncall", "json", "v2/enqueue"] {
+        // What is no JSON would be refused as such if it was read first.
+        let path = format!("/inbound/k-other-0123456789abcdef/{path}");
+        assert_eq!(server.send(Method::POST, &path, "{".to_owned()).await.status, 404, "{path}");
+        let path = path.replace("/api/v2/silences", "/oncall").replace("k-other", "k-open");
+        let refused = server.send(Method::POST, &path, list.clone()).await;
+        assert!([400, 413].contains(&refused.status.as_u16()) || path.ends_with("/json"), "{path}");
+    }
+    let silences = format!("{OPEN}/api/v2/silences");
+    assert_eq!(server.send(Method::POST, &silences, list.clone()).await.status, 413);
+    let many = server.send(Method::POST, &format!("{OPEN}/api/v2/alerts"), list.clone()).await;
+    assert!(many.status == 413 && many.text.contains("300001 alerts"), "{}", many.text);
+    // One alert that is too large is refused by itself.
+    let alerts =
+        format!(r#"[{{"labels":{{"alertname":"A","x":{list}}}}},{{"labels":{{"a":"b"}}}}]"#);
+    let large = server.send(Method::POST, &format!("{OPEN}/api/v2/alerts"), alerts).await;
+    assert!(large.status == 400 && large.text.contains("alert 0: it takes"), "{}", large.text);
+    assert_eq!(open(&server, "grafana").await, [r#"{a="b"}"#]);
+}
+
+#[tokio::test]
+async fn short_keys_open_nothing_and_no_key_is_repeated() {
+    let server = Server::with_secrets(vec![("SHORT", "k-short")]).await;
+    let file = json!({ "receivers": { "noc": { "inbox": null }, "db": { "inbox": null } },
+        "routes": [{ "match": { "monitor": "other" }, "to": "db" }, { "to": "noc" }],
+        "monitors": { "a": { "alerts": { "key": ["${secret:SHORT}", "k-open-0123456789abcdef"],
+            "allow": ["read"] } } } });
+    server.post("/api/monitors", &file).await.ok();
+    assert_eq!(sends(&server, "/inbound/k-short", json!([])).await.status, 404);
+    // Those whom only other monitors tell are not shown.
+    let receivers = server.get(&format!("{OPEN}/api/v2/receivers")).await.ok();
+    assert_eq!(receivers, json!([{ "name": "noc" }]));
+    // What opens something changes with what is applied.
+    let mut other = file.clone();
+    other["monitors"]["a"]["alerts"]["key"] = json!("k-next-0123456789abcdef");
+    server.post("/api/monitors", &other).await.ok();
+    assert_eq!(sends(&server, OPEN, json!([])).await.status, 404);
+    assert_eq!(sends(&server, "/inbound/k-next-0123456789abcdef", json!([])).await.status, 200);
+
+    for (method, path) in [
+        (Method::GET, format!("{OPEN}/api/v1/alerts")),
+        (Method::PUT, format!("{OPEN}/api/v2/alerts")),
+        (Method::DELETE, "/ping/k-open-0123456789abcdef".to_owned()),
+    ] {
+        let refused = server.send(method, &path, String::new()).await;
+        assert!([404, 405].contains(&refused.status.as_u16()), "{path}: {}", refused.status);
+        assert!(!refused.text.contains("k-open"), "{}", refused.text);
+    }
 }
 
 #[tokio::test]
@@ -274,7 +365,7 @@ async fn callers_of_pagerduty_need_not_change() {
         assert_eq!(post(&server, &path, &event("acknowledge")).await.status, 202);
     }
     let shown = server.get("/api/monitors/prom").await.ok();
-    assert_eq!(shown["openIncidents"][0]["acknowledgedBy"], "monit");
+    assert_eq!(shown["openIncidents"][0]["acknowledgedBy"], "monit (key of prom)");
     assert_eq!(post(&server, &path, &event("resolve")).await.status, 202);
     assert!(open(&server, "prom").await.is_empty());
     let wrong = post(&server, &path, &json!({ "event_action": "trigger" })).await;

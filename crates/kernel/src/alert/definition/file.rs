@@ -381,7 +381,7 @@ fn silence(node: &Node, path: String, report: &mut Report) -> Option<Silence> {
         }
     };
     object.finish(report);
-    Some(Silence { id, matchers, when: when?, by, comment })
+    Some(Silence { id, matchers, when: when?, by, comment, origin: None })
 }
 
 /// The names in a section.

@@ -32,6 +32,7 @@ pub use checklist::ChecklistOptions;
 pub use file::{Loaded, load, load_among, load_judged, secrets_in};
 pub use judge::{Judge, Remark};
 pub use known::{Known, Labels, nearest_hint, unknown_matchers};
+pub use monitor::KEY_MIN;
 pub use reader::{Level, Problem};
 pub use source::{rebinding, rebound};
 pub use yaml::{Broken, Content, Node, parse as parse_yaml};
@@ -465,6 +466,9 @@ pub struct Silence {
     /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<Arc<str>>,
+    /// The monitor with whose key another system made it; absent = people made it, or a file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Arc<str>>,
 }
 
 /// What a monitor's machine obeys: the monitor, and what of the file concerns it.

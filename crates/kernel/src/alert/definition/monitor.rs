@@ -154,8 +154,8 @@ const OF_CHECKS: [&str; 20] = [
     "keep",
     "history",
 ];
-/// Characters of a key that is written out: it is all that a sender has to show.
-const KEY_MIN: usize = 20;
+/// Bytes of a key of a monitor that receives alerts: it is all that a sender has to show.
+pub const KEY_MIN: usize = 20;
 
 /// What only a monitor that receives alerts must observe.
 fn received(

@@ -562,6 +562,7 @@ impl Harness {
                     when: Recurring::Once { from: self.now, to },
                     by: None,
                     comment: None,
+                    origin: None,
                 });
                 self.compare(Input::Silences(silence.into_iter().collect()));
             }
