@@ -263,8 +263,9 @@ fn matcher_of(matcher: &Value) -> Result<LabelMatcher, String> {
 async fn silence(
     State(api): State<Api>,
     Opened(inbound, _): Opened<Refused>,
-    Path((_, id)): Path<(String, String)>,
+    Path(path): Path<(String, String)>,
 ) -> Result<AsJson<Value>, Refused> {
+    let (_, id) = path;
     readable(&inbound)?;
     let all = all(&api.engine, &inbound);
     let found = all.iter().find(|it| *it.id == *id);
@@ -289,8 +290,9 @@ async fn silence(
 async fn expire_silence(
     State(api): State<Api>,
     Opened(inbound, _): Opened<Refused>,
-    Path((_, id)): Path<(String, String)>,
+    Path(path): Path<(String, String)>,
 ) -> Result<StatusCode, Refused> {
+    let (_, id) = path;
     writable(&inbound)?;
     let known = api.engine.silences().into_iter().find(|it| *it.id == *id);
     known.filter(|it| is_own(it, &inbound)).ok_or_else(|| unknown(&id))?;
