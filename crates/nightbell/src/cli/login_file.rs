@@ -79,7 +79,8 @@ impl Login {
             ));
         }
         let login: Self = serde_json::from_str(&text).map_err(|_| {
-            wrong("is damaged".to_owned()).with_hint("sign in with `nightbell login`")
+            wrong("is damaged".to_owned())
+                .with_hint("delete it, and sign in with `nightbell login`")
         })?;
         Ok((login.url == base.as_str()).then_some(login))
     }

@@ -111,7 +111,7 @@ fn ids_stay_within_their_segment_of_the_path() {
 fn the_token_is_sent() {
     let server = StandIn::start().refuses("GET /api/metadata/taskdefs", 401, "who are you?");
     let outcome = server.run(&["task", "list"]).exits(1);
-    assert!(outcome.stderr.contains("hint: set NIGHTBELL_KEY"), "{outcome:?}");
+    assert!(outcome.stderr.contains("or set NIGHTBELL_KEY to a key"), "{outcome:?}");
     assert_eq!(server.token(), None);
     let url = server.url();
     let with_token = Nightbell::new(&["task", "list", "--url", &url]);
