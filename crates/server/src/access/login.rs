@@ -43,6 +43,7 @@ struct Login {
 
 /// Opens a session for a user: a token that lives an hour, and what renews it.
 #[utoipa::path(
+    operation_id = "access_login",
     post, path = "/api/access/login", tag = "access", request_body = Login,
     responses(
         (status = 200, description = "The token, and `renewal`, a secret", body = serde_json::Value),
