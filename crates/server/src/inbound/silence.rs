@@ -263,7 +263,7 @@ fn matcher_of(matcher: &Value) -> Result<LabelMatcher, String> {
 async fn silence(
     State(api): State<Api>,
     Opened(inbound, _): Opened<Refused>,
-    Path((_, id)): Path<(String, String)>,
+    Path((_key, id)): Path<(String, String)>,
 ) -> Result<AsJson<Value>, Refused> {
     readable(&inbound)?;
     let all = all(&api.engine, &inbound);
@@ -289,7 +289,7 @@ async fn silence(
 async fn expire_silence(
     State(api): State<Api>,
     Opened(inbound, _): Opened<Refused>,
-    Path((_, id)): Path<(String, String)>,
+    Path((_key, id)): Path<(String, String)>,
 ) -> Result<StatusCode, Refused> {
     writable(&inbound)?;
     let known = api.engine.silences().into_iter().find(|it| *it.id == *id);
