@@ -224,8 +224,11 @@ impl Monitor {
         let fits = |it: &&Matcher| *it.label != *"monitor" || it.matches(&own.name);
         let routes = spec.routes.iter().filter(|route| route.matchers.iter().all(|it| fits(&it)));
         let routed = routes.flat_map(|route| &route.steps).flat_map(|step| &step.to);
-        let mut told: BTreeSet<Arc<str>> =
-            if own.to.is_empty() { routed.cloned().collect() } else { own.to.iter().cloned().collect() };
+        let mut told: BTreeSet<Arc<str>> = if own.to.is_empty() {
+            routed.cloned().collect()
+        } else {
+            own.to.iter().cloned().collect()
+        };
         let mut unseen: Vec<Arc<str>> = told.iter().cloned().collect();
         while let Some(name) = unseen.pop() {
             let fallback = spec.fallbacks.get(&name);

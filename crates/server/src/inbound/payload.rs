@@ -86,7 +86,8 @@ fn of_webhook(body: &[u8]) -> Result<(Vec<Alert>, u64), Problem> {
         let why = format!("this is no webhook of version 4: its version is {version}");
         return Err(invalid(why));
     }
-    let sent = webhook.alerts.and_then(|alerts| serde_json::from_str::<Sent<'_>>(alerts.get()).ok());
+    let sent =
+        webhook.alerts.and_then(|alerts| serde_json::from_str::<Sent<'_>>(alerts.get()).ok());
     let sent = sent.ok_or_else(|| invalid("there is no list `alerts`".to_owned()))?.within()?;
     let read = |(at, alert): (usize, &RawValue)| {
         let read = tree(alert).and_then(|alert| of_webhook_one(&alert));

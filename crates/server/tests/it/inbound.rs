@@ -281,7 +281,8 @@ async fn without_a_key_nothing_is_read_and_with_one_only_what_is_bounded() {
     let many = server.send(Method::POST, &format!("{OPEN}/api/v2/alerts"), list.clone()).await;
     assert!(many.status == 413 && many.text.contains("300001 alerts"), "{}", many.text);
     // One alert that is too large is refused by itself.
-    let alerts = format!(r#"[{{"labels":{{"alertname":"A","x":{list}}}}},{{"labels":{{"a":"b"}}}}]"#);
+    let alerts =
+        format!(r#"[{{"labels":{{"alertname":"A","x":{list}}}}},{{"labels":{{"a":"b"}}}}]"#);
     let large = server.send(Method::POST, &format!("{OPEN}/api/v2/alerts"), alerts).await;
     assert!(large.status == 400 && large.text.contains("alert 0: it takes"), "{}", large.text);
     assert_eq!(open(&server, "grafana").await, [r#"{a="b"}"#]);
