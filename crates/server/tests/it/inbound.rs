@@ -93,12 +93,12 @@ async fn beyond_the_limit_new_alerts_are_refused_and_the_monitor_says_so() {
     assert_eq!(open(&server, "prom").await, ["#limit", "A0", "A1", "A2"]);
     // Those that fire are heard.
     assert_eq!(sends(&server, SEND, json!([named(0), named(2)])).await.status, 200);
-    let over =
-        |name: &str| json!([{ "labels": { "alertname": name }, "endsAt": "2020-01-01T00:00:00Z" }]);
-    assert_eq!(sends(&server, SEND, over("A1")).await.status, 200);
-    // There is room when its receivers have heard that it is over, which what comes next sees.
-    assert_eq!(sends(&server, SEND, over("A2")).await.status, 200);
-    assert_eq!(open(&server, "prom").await, ["A0"]);
+    let over = json!([{ "labels": { "alertname": "A1" }, "endsAt": "2020-01-01T00:00:00Z" }]);
+    assert_eq!(sends(&server, SEND, over).await.status, 200);
+    // `#limit` ends when there is room, which takes until receivers have heard that an alert is over.
+    let mut fire = open(&server, "prom").await;
+    fire.retain(|name| name != "#limit");
+    assert_eq!(fire, ["A0", "A2"]);
     let too_many: Value = (0..5001).map(named).collect();
     assert_eq!(sends(&server, OPEN, too_many).await.status, 413);
     assert!(open(&server, "grafana").await.is_empty());
