@@ -52,7 +52,10 @@ impl LocalSocket {
                     return Err(io::Error::new(io::ErrorKind::AddrInUse, why));
                 }
                 // Left behind by a process that was killed.
-                Err(_) => fs::remove_file(path)?,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    fs::remove_file(path)?;
+                }
+                Err(error) => return Err(error),
             },
         }
         // Between these two lines others may connect; who they are is looked at in any case.

@@ -41,11 +41,12 @@ enum Credential {
 }
 
 impl Client {
-    /// A client of the server that the option names, or the environment, or the default one.
+    /// A client of the server that the option names, or the environment, or the default one. Signing in
+    /// and out does not use what was kept, which may be damaged.
     ///
     /// # Errors
     /// The address is not a URL, or the TLS set-up of this machine is broken.
-    pub(super) fn new(flag: Option<&str>) -> anyhow::Result<Self> {
+    pub(super) fn new(flag: Option<&str>, uses_login: bool) -> anyhow::Result<Self> {
         let address = address(flag);
         let socket = socket_of(&address)?;
         let base = api_base(if socket.is_some() { SOCKET_URL } else { &address })?;
@@ -67,8 +68,12 @@ impl Client {
             builder = builder.no_proxy();
         }
         // At the socket nobody signs in: what was kept is for a port.
-        let login = if socket.is_some() { None } else { Login::load(&base)? };
-        let credential = credential(login)?;
+        let credential = match given()? {
+            Some(given) => Credential::Given(given),
+            None if socket.is_some() || !uses_login => Credential::None,
+            None => Login::load(&base)?
+                .map_or(Credential::None, |it| Credential::Kept(tokio::sync::Mutex::new(it))),
+        };
         if let Some(socket) = &socket {
             builder = builder.unix_socket(socket.as_path());
         }
@@ -386,8 +391,8 @@ fn variable(name: &str) -> Option<String> {
     crate::config::process_env(name).filter(|value| !value.is_empty())
 }
 
-/// What proves who we are: a key, or a token, or a login; the first of these counts.
-fn credential(login: Option<Login>) -> Result<Credential, Failure> {
+/// What the environment says of who we are: a key, or a token; the first of these counts.
+fn given() -> Result<Option<HeaderValue>, Failure> {
     for name in ["NIGHTBELL_KEY", "CONDUCTOR_AUTH_TOKEN"] {
         let Some(text) = variable(name) else { continue };
         let value = HeaderValue::try_from(text.trim());
@@ -395,9 +400,9 @@ fn credential(login: Option<Login>) -> Result<Credential, Failure> {
         let mut value =
             value.map_err(|_| Failure::usage(format!("{name} is neither a key nor a token")))?;
         value.set_sensitive(true);
-        return Ok(Credential::Given(value));
+        return Ok(Some(value));
     }
-    Ok(login.map_or(Credential::None, |it| Credential::Kept(tokio::sync::Mutex::new(it))))
+    Ok(None)
 }
 
 /// The file with the authorities that sign the server's certificate.

@@ -316,7 +316,8 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
         }
         _ => {}
     }
-    let client = Client::new(global.url.as_deref())?;
+    let signs = matches!(command, ClientCommand::Login(_) | ClientCommand::Logout(_));
+    let client = Client::new(global.url.as_deref(), !signs)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         match command {

@@ -273,10 +273,19 @@ async fn the_socket_needs_no_key_and_users_sign_in_at_the_command_line() {
     fine(&ann, passwords, &["user", "passwd"]).await;
     let (code, said) = says(&ann, "", &["workflow", "list"]).await;
     assert_eq!(code, Some(1), "{said}");
+    // What is kept cannot be read any more: that keeps nobody from signing in.
+    std::fs::write(&file, "{").expect("it can be written");
+    let (code, said) = says(&ann, "", &["workflow", "list"]).await;
+    assert!(code == Some(1) && said.contains("nightbell login"), "{said}");
     fine(&ann, "another horse battery\n", &["login", "--user", "ANN"]).await;
     fine(&ann, "", &["logout", "--everywhere"]).await;
     assert!(!file.exists());
     fine(&local, "", &["user", "delete", "ann", "--yes"]).await;
+    // Whoever reaches a proxy in front of the socket is no administrator.
+    let proxied = reqwest::Client::builder().unix_socket(Path::new(&socket)).build();
+    let proxied = proxied.expect("a client").get("http://localhost/api/access/users");
+    let answer = proxied.header("x-forwarded-for", "203.0.113.7").send().await.expect("it answers");
+    assert_eq!(answer.status(), 401);
     let listed = fine(&local, "", &["audit", "export"]).await;
     for words in
         ["POST /api/access/users user ann", r#"\"address\":\"socket\""#, "logout everywhere"]

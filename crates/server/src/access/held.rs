@@ -1,4 +1,4 @@
-//! Streams that are held open end when the key with which they were opened counts no more.
+//! Streams that are held open end when the key or the session with which they were opened counts no more.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,6 +9,8 @@ use engine::{Engine, Proved};
 use hyper::body::{Frame, SizeHint};
 use kernel::access::{Permission, Permissions, Principal};
 
+use super::session::Sessions;
+
 /// Until when a stream may go on.
 pub(super) struct Lease {
     engine: Engine,
@@ -16,26 +18,47 @@ pub(super) struct Lease {
     generation: u64,
     /// The task hub that it attends; `None` for one that shows what happens.
     hub: Option<Arc<str>>,
+    /// The session in which it was opened, by its id.
+    session: Option<(Arc<Sessions>, String)>,
 }
 
 impl Lease {
-    pub(super) fn new(engine: Engine, principal: &Principal, hub: Option<Arc<str>>) -> Self {
+    pub(super) fn new(
+        engine: Engine,
+        principal: &Principal,
+        hub: Option<Arc<str>>,
+        session: Option<(Arc<Sessions>, String)>,
+    ) -> Self {
         let Principal { id, generation, .. } = principal;
-        Self { engine, principal: id.clone(), generation: *generation, hub }
+        Self { engine, principal: id.clone(), generation: *generation, hub, session }
     }
 
-    /// Resolves when the key was revoked or has expired, the user was disabled, or what the stream needs
-    /// was taken away.
+    /// Resolves when the key was revoked or has expired, the user was disabled or has signed out, or what
+    /// the stream needs was taken away.
     async fn ended(self) {
         let mut revoked = self.engine.access().revoked();
+        let mut signed_out = self.session.as_ref().map(|(sessions, _)| sessions.ended());
         loop {
+            if self.session.as_ref().is_some_and(|(sessions, id)| !sessions.is_still_open(id)) {
+                return;
+            }
             let now = self.engine.now();
             match self.engine.access().standing(&self.principal, self.generation, now) {
                 Proved::Known(who) if self.is_allowed(&who) => {}
                 _ => return,
             }
-            let changed = tokio::time::timeout(LOOK_AFTER, revoked.changed()).await;
-            if matches!(changed, Ok(Err(_))) {
+            let some_signed_out = async {
+                match &mut signed_out {
+                    Some(ended) => ended.changed().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let changed = tokio::select! {
+                changed = revoked.changed() => changed,
+                changed = some_signed_out => changed,
+                () = tokio::time::sleep(LOOK_AFTER) => Ok(()),
+            };
+            if changed.is_err() {
                 return;
             }
         }
@@ -74,7 +97,8 @@ impl HttpBody for Held {
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         if self.ended.as_mut().poll(context).is_ready() {
             let status = tonic::Status::unauthenticated(
-                "the key was revoked or has expired, or the hub is no longer granted to it",
+                "the key was revoked or has expired, its user has signed out, or the hub is no longer \
+                 granted to it",
             );
             let mut trailers = http::HeaderMap::new();
             // A status always fits into headers.

@@ -115,9 +115,20 @@ impl Actor {
 /// What the id of the administrator at the socket begins with; the user id follows.
 const LOCAL: &str = "local:";
 
-fn local_administrator(Local(uid): Local) -> Arc<Principal> {
+/// Headers that proxies add.
+const PROXIED: [&str; 5] =
+    ["forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto"];
+
+/// The administrator who makes a request over the socket. A proxy is none: whoever reaches it would be an
+/// administrator.
+fn local_administrator(request: &Request) -> Option<Arc<Principal>> {
+    let Local(uid) = request.extensions().get().copied()?;
+    if PROXIED.iter().any(|name| request.headers().contains_key(*name)) {
+        tracing::warn!("a proxy hands requests on to the socket; they need keys, as at the port");
+        return None;
+    }
     let name = if uid == 0 { "root".into() } else { format!("uid {uid}").into() };
-    Arc::new(Principal::new(format!("{LOCAL}{uid}").into(), name, vec![Role::Admin]))
+    Some(Arc::new(Principal::new(format!("{LOCAL}{uid}").into(), name, vec![Role::Admin])))
 }
 
 /// Whether somebody is known by the socket, and so by no key, session or password.
@@ -175,7 +186,7 @@ pub(crate) struct Authorizer {
     mode: Mode,
     engine: Engine,
     tokens: Tokens,
-    sessions: Sessions,
+    sessions: Arc<Sessions>,
     requirements: Requirements,
     throttle: Throttle,
     logins: Logins,
@@ -189,7 +200,7 @@ impl Authorizer {
             mode: api.settings.auth,
             engine: api.engine.clone(),
             tokens: Tokens::new(&api.engine),
-            sessions: Sessions::default(),
+            sessions: Arc::default(),
             requirements,
             throttle: Throttle::new(&api.settings.trusted_proxies),
             logins: Logins::new(&api.settings.trusted_proxies),
@@ -402,6 +413,17 @@ impl Authorizer {
         })
     }
 
+    /// What names the session without which a request would not pass.
+    fn session_of(&self, path: Option<&str>, request: &Request) -> Option<String> {
+        match credential::of(request.headers(), None) {
+            Some(given) => match self.tokens.verify(&given, self.engine.now()) {
+                Verdict::Of(subject) => subject.session,
+                Verdict::Expired | Verdict::Invalid => None,
+            },
+            None => session::of_cookie(request.headers()).filter(|_| session::is_for(path)),
+        }
+    }
+
     /// Who the session of a request belongs to; `None` without one, or if its key counts no more.
     fn signed_in(&self, request: &Request) -> Option<Result<Arc<Principal>, Problem>> {
         let (method, headers) = (request.method(), request.headers());
@@ -438,7 +460,7 @@ impl Authorizer {
                 None if session::is_for(path) => self.signed_in(request),
                 who => who,
             }
-            .or_else(|| request.extensions().get().copied().map(local_administrator).map(Ok)),
+            .or_else(|| local_administrator(request).map(Ok)),
         };
         let is_public = matches!(need, Need::Public | Need::Proof);
         let who = match who {
@@ -518,7 +540,8 @@ impl Authorizer {
         let held = actor.0.as_ref().filter(leased).map(|principal| {
             // Of the two that are held open one attends a hub, the other shows everything.
             let hub = guard::is_grpc(request.headers()).then(|| grpc::hub_of(request.headers()));
-            held::Lease::new(self.engine.clone(), principal, hub)
+            let session = self.session_of(path, request).map(|id| (self.sessions.clone(), id));
+            held::Lease::new(self.engine.clone(), principal, hub, session)
         });
         request.extensions_mut().insert(actor);
         request.extensions_mut().insert(scope);

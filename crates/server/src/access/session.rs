@@ -99,13 +99,17 @@ pub(super) fn id_of(secret: &str) -> String {
 
 /// All sessions.
 #[derive(Debug, Default)]
-pub(super) struct Sessions(Mutex<HashMap<Hash, Session>>);
+pub(super) struct Sessions {
+    all: Mutex<HashMap<Hash, Session>>,
+    /// Changes when some were ended.
+    ended: tokio::sync::watch::Sender<()>,
+}
 
 impl Sessions {
     pub(super) fn open(&self, who: &Principal, usable: Use, now: Instant) -> Opened {
         let (secret, csrf) = (random(), Arc::from(random()));
         let principal = who.id.clone();
-        let mut sessions = self.0.lock();
+        let mut sessions = self.all.lock();
         sessions.retain(|_, it| it.lives(now));
         let of_one = sessions.values().filter(|it| it.principal == principal).count();
         if of_one >= OF_ONE_MAX {
@@ -125,7 +129,7 @@ impl Sessions {
     }
 
     fn used(&self, hash: &Hash, now: Instant) -> Option<Session> {
-        let mut sessions = self.0.lock();
+        let mut sessions = self.all.lock();
         let session = sessions.get_mut(hash).filter(|it| it.lives(now))?;
         session.used = now;
         Some(session.clone())
@@ -136,13 +140,27 @@ impl Sessions {
         from_digits(id).is_some_and(|hash| self.used(&hash, Instant::now()).is_some())
     }
 
+    /// The same, without using it: what is held open by it does not keep it alive.
+    pub(super) fn is_still_open(&self, id: &str) -> bool {
+        let now = Instant::now();
+        let lives = |hash| self.all.lock().get(&hash).is_some_and(|it| it.lives(now));
+        from_digits(id).is_some_and(lives)
+    }
+
+    /// Tells when sessions were ended.
+    pub(super) fn ended(&self) -> tokio::sync::watch::Receiver<()> {
+        self.ended.subscribe()
+    }
+
     pub(super) fn close(&self, secret: &str) {
-        self.0.lock().remove(&hash(secret));
+        self.all.lock().remove(&hash(secret));
+        self.ended.send_replace(());
     }
 
     /// Ends all sessions of somebody.
     pub(super) fn close_all(&self, principal: &str) {
-        self.0.lock().retain(|_, it| *it.principal != *principal);
+        self.all.lock().retain(|_, it| *it.principal != *principal);
+        self.ended.send_replace(());
     }
 }
 
@@ -196,6 +214,11 @@ fn cookie_of(headers: &HeaderMap) -> Option<&str> {
         lines.flat_map(|line| line.split(';')).filter_map(|it| it.trim().split_once('='));
     let (_, value) = pairs.find(|(name, _)| *name == COOKIE)?;
     (value.len() == 64).then_some(value)
+}
+
+/// What names the session whose cookie a request has, if it has one.
+pub(super) fn of_cookie(headers: &HeaderMap) -> Option<String> {
+    cookie_of(headers).map(id_of)
 }
 
 /// Whether sessions count for a path of ours.
@@ -483,7 +506,7 @@ mod tests {
         let now = begin + Duration::from_mins(2);
         assert!(sessions.find(&other, Use::Browser, now).is_some());
         assert!(sessions.find(&first, Use::Browser, now).is_none(), "the one used longest ago");
-        assert_eq!(sessions.0.lock().len(), OF_ONE_MAX + 1);
+        assert_eq!(sessions.all.lock().len(), OF_ONE_MAX + 1);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use kernel::alert::{Alert, LabelMatcher, Lease, Monitor};
 use serde_json::{Value, json};
 use utoipa_axum::routes;
 
-use super::{Opened, Refused, Sent, instant, receive, shown, texts, tree};
+use super::{Opened, Refused, Sent, instant, receive_list, shown, texts};
 use crate::Api;
 use crate::access::Routes;
 use crate::problem::Problem;
@@ -46,23 +46,8 @@ async fn add_alerts(
     RawBody(body): RawBody,
 ) -> Result<StatusCode, Refused> {
     let sent = parse::<Sent<'_>>(&body)?.within()?;
-    let (mut alerts, mut wrong) = (Vec::new(), Vec::new());
-    for (at, alert) in sent.into_iter().enumerate() {
-        match tree(alert).and_then(|alert| read(&alert)) {
-            Ok(alert) => alerts.push(alert),
-            Err(why) => wrong.push(format!("alert {at}: {why}")),
-        }
-    }
-    receive(&api, &inbound, alerts).await?;
-    if wrong.is_empty() {
-        return Ok(StatusCode::OK);
-    }
-    let count = wrong.len();
-    wrong.truncate(10);
-    let message = format!("{count} alerts were not taken: {}", wrong.join("; "));
-    Err(Problem::new(StatusCode::BAD_REQUEST, "alerts-invalid", message)
-        .with_hint("All others were taken")
-        .into())
+    receive_list(&api, &inbound, sent, read).await?;
+    Ok(StatusCode::OK)
 }
 
 /// An alert as Prometheus sends it.

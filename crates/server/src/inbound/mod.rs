@@ -43,8 +43,13 @@ pub(crate) fn routes() -> Routes {
         .merge(pagerduty::routes())
 }
 
-/// Alerts in one request.
-const ALERTS_MAX: usize = 5000;
+/// Alerts in one request: as many as may fire. An Alertmanager sends a whole group in one, and does not
+/// send again what was refused.
+const ALERTS_MAX: usize = 20_000;
+/// Alerts that a monitor hears in one decision.
+const AT_ONCE_MAX: usize = 5_000;
+/// Alerts that cannot be read and are named in an answer.
+const WRONG_TOLD_MAX: usize = 10;
 /// Characters of what somebody sent that an answer repeats.
 const SHOWN_MAX: usize = 200;
 /// Bytes of one alert among several, and of a body that holds no list: their trees are made only within
@@ -153,6 +158,36 @@ fn small(body: &[u8]) -> Result<Value, Problem> {
     parse(body)
 }
 
+/// Lets a monitor hear those alerts of a list that can be read, and answers how many these are.
+///
+/// # Errors
+/// 400 names those that cannot be read, once all others were heard: who sends a list does not send it
+/// again after that. As [`receive`] in addition.
+async fn receive_list(
+    api: &Api,
+    inbound: &Inbound,
+    sent: Vec<&RawValue>,
+    read: impl Fn(&Value) -> Result<Alert, String>,
+) -> Result<usize, Problem> {
+    let (mut alerts, mut wrong) = (Vec::new(), Vec::new());
+    for (at, alert) in sent.into_iter().enumerate() {
+        match tree(alert).and_then(|alert| read(&alert)) {
+            Ok(alert) => alerts.push(alert),
+            Err(why) => wrong.push(format!("alert {at}: {why}")),
+        }
+    }
+    let taken = alerts.len();
+    receive(api, inbound, alerts).await?;
+    if wrong.is_empty() {
+        return Ok(taken);
+    }
+    let count = wrong.len();
+    wrong.truncate(WRONG_TOLD_MAX);
+    let message = format!("{count} alerts were not taken: {}", wrong.join("; "));
+    Err(Problem::new(StatusCode::BAD_REQUEST, "alerts-invalid", message)
+        .with_hint("All others were taken"))
+}
+
 /// Lets a monitor hear alerts.
 ///
 /// # Errors
@@ -161,16 +196,22 @@ async fn receive(api: &Api, inbound: &Inbound, alerts: Vec<Alert>) -> Result<(),
     if alerts.len() > ALERTS_MAX {
         return Err(too_many(alerts.len()));
     }
-    if alerts.is_empty() {
-        return Ok(());
+    let mut refused = 0;
+    let mut alerts = alerts.into_iter();
+    loop {
+        // A decision is bounded, and others have their turn in between.
+        let some: Vec<Alert> = alerts.by_ref().take(AT_ONCE_MAX).collect();
+        if some.is_empty() {
+            break;
+        }
+        refused += api.engine.receive_alerts(inbound, some).await?.refused;
     }
-    let received = api.engine.receive_alerts(inbound, alerts).await?;
-    if received.refused == 0 {
+    if refused == 0 {
         return Ok(());
     }
     let message = format!(
-        "{} alerts were not taken: {} fire already in the monitor {}, which is the limit",
-        received.refused, inbound.receiving.limit, inbound.monitor
+        "{refused} alerts were not taken: {} fire already in the monitor {}, which is the limit",
+        inbound.receiving.limit, inbound.monitor
     );
     Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "inbound-full", message)
         .with_hint("Alerts that fired before were heard. Resolve what is over, or group alerts."))

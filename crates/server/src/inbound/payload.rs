@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use utoipa_axum::routes;
 
-use super::{Opened, SHOWN_MAX, Sent, instant, receive, shown, small, text, texts, tree};
+use super::{Opened, SHOWN_MAX, Sent, instant, receive, receive_list, shown, small, text, texts};
 use crate::Api;
 use crate::access::Routes;
 use crate::problem::Problem;
@@ -40,7 +40,7 @@ pub(super) fn routes() -> Routes {
     params(("key" = String, Path, description = "The key of a monitor of the kind alerts")),
     responses(
         (status = 200, description = "How many alerts were taken", body = serde_json::Value),
-        (status = 400, description = "It is no such webhook; nothing was taken"),
+        (status = 400, description = "It is no such webhook, or some of its alerts are none; all others were taken"),
         (status = 404, description = "No monitor has this key"),
         (status = 429, description = "Some were not taken, because too many fire"),
     )
@@ -50,13 +50,12 @@ async fn webhook(
     Opened(inbound, _): Opened<Problem>,
     RawBody(body): RawBody,
 ) -> Result<AsJson<Value>, Problem> {
-    let (alerts, left_out) = of_webhook(&body)?;
+    let (sent, left_out) = of_webhook(&body)?;
     if left_out > 0 {
         tracing::warn!(monitor = %inbound.monitor, left_out,
             "an Alertmanager left alerts out of its webhook; raise or remove max_alerts there");
     }
-    let taken = alerts.len();
-    receive(&api, &inbound, alerts).await?;
+    let taken = receive_list(&api, &inbound, sent, of_webhook_one).await?;
     Ok(AsJson(json!({ "taken": taken })))
 }
 
@@ -76,8 +75,8 @@ struct Webhook<'a> {
     truncated_alerts: Option<&'a RawValue>,
 }
 
-/// The alerts of a webhook, and how many its sender has left out.
-fn of_webhook(body: &[u8]) -> Result<(Vec<Alert>, u64), Problem> {
+/// The alerts of a webhook, not yet read, and how many its sender has left out.
+fn of_webhook(body: &[u8]) -> Result<(Vec<&RawValue>, u64), Problem> {
     let webhook: Webhook<'_> = parse(body)?;
     if let Some(version) = webhook.version.map(RawValue::get)
         && !matches!(version, r#""4""# | r#""1""#)
@@ -89,13 +88,8 @@ fn of_webhook(body: &[u8]) -> Result<(Vec<Alert>, u64), Problem> {
     let sent =
         webhook.alerts.and_then(|alerts| serde_json::from_str::<Sent<'_>>(alerts.get()).ok());
     let sent = sent.ok_or_else(|| invalid("there is no list `alerts`".to_owned()))?.within()?;
-    let read = |(at, alert): (usize, &RawValue)| {
-        let read = tree(alert).and_then(|alert| of_webhook_one(&alert));
-        read.map_err(|why| invalid(format!("alerts[{at}]: {why}")))
-    };
-    let alerts: Result<Vec<Alert>, Problem> = sent.into_iter().enumerate().map(read).collect();
     let left_out = webhook.truncated_alerts.and_then(|count| count.get().parse().ok());
-    Ok((alerts?, left_out.unwrap_or(0)))
+    Ok((sent, left_out.unwrap_or(0)))
 }
 
 fn of_webhook_one(alert: &Value) -> Result<Alert, String> {
@@ -266,12 +260,11 @@ mod tests {
     use kernel::alert::definition::Severity;
     use serde_json::json;
 
-    use super::{of_json, of_oncall, of_webhook};
+    use super::{of_json, of_oncall, of_webhook, of_webhook_one};
 
     #[test]
     fn a_webhook_of_version_4_tells_what_fires_and_what_is_over() {
-        let of_webhook = |body: serde_json::Value| of_webhook(body.to_string().as_bytes());
-        let (alerts, left_out) = of_webhook(json!({
+        let webhook = json!({
             "truncatedAlerts": 2,
             "version": "4", "status": "firing", "receiver": "nb", "groupKey": "{}:{}",
             "alerts": [
@@ -280,16 +273,19 @@ mod tests {
                   "generatorURL": "http://p/graph", "fingerprint": "a" },
                 { "status": "resolved", "labels": { "alertname": "B" }, "annotations": {} },
             ]
-        }))
-        .expect("a webhook");
-        let leases: Vec<_> = alerts.iter().map(|alert| alert.lease).collect();
-        assert_eq!((&leases[..], left_out), (&[Lease::Open, Lease::Over][..], 2));
+        });
+        let lease = |at: usize| of_webhook_one(&webhook["alerts"][at]).map(|alert| alert.lease);
+        assert_eq!((lease(0), lease(1)), (Ok(Lease::Open), Ok(Lease::Over)));
+        let why = of_webhook_one(&json!({ "labels": { "a": "b" } })).expect_err("no status");
+        assert!(why.contains("neither firing nor resolved"), "{why}");
+        let text = webhook.to_string();
+        let (alerts, left_out) = of_webhook(text.as_bytes()).expect("a webhook");
+        assert_eq!((alerts.len(), left_out), (2, 2));
         for (body, reason) in [
             (json!({ "version": "3", "alerts": [] }), "version 4"),
             (json!({ "version": "4" }), "no list"),
-            (json!({ "alerts": [{ "labels": { "a": "b" } }] }), "neither firing nor resolved"),
         ] {
-            let why = of_webhook(body).expect_err(reason).message;
+            let why = of_webhook(body.to_string().as_bytes()).expect_err(reason).message;
             assert!(why.contains(reason), "{why}");
         }
     }

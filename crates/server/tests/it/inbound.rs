@@ -99,7 +99,7 @@ async fn beyond_the_limit_new_alerts_are_refused_and_the_monitor_says_so() {
     let mut fire = open(&server, "prom").await;
     fire.retain(|name| name != "#limit");
     assert_eq!(fire, ["A0", "A2"]);
-    let too_many: Value = (0..5001).map(named).collect();
+    let too_many: Value = (0..20_001).map(named).collect();
     assert_eq!(sends(&server, OPEN, too_many).await.status, 413);
     assert!(open(&server, "grafana").await.is_empty());
 }
@@ -335,6 +335,14 @@ async fn webhooks_of_alertmanager_grafana_and_oncall_are_taken() {
     post(&server, &path, &webhook("resolved")).await.ok();
     assert!(open(&server, "prom").await.is_empty());
     assert_eq!(post(&server, &path, &json!({ "alerts": 3 })).await.code(400), "alerts-invalid");
+    // It is not sent again, so what can be read of it counts.
+    let mut some = webhook("firing");
+    some["alerts"].as_array_mut().expect("a list").insert(0, json!({ "status": "firing" }));
+    let answer = post(&server, &path, &some).await;
+    assert!(answer.text.contains("1 alerts were not taken: alert 0: "), "{}", answer.text);
+    assert_eq!(answer.code(400), "alerts-invalid");
+    assert_eq!(open(&server, "prom").await, ["Down"]);
+    post(&server, &path, &webhook("resolved")).await.ok();
 
     let path = format!("{SEND}/oncall");
     let alert = |state: &str| json!({ "alert_uid": "u-1", "title": "down", "state": state });

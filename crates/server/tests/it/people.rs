@@ -262,12 +262,8 @@ async fn a_browser_signs_in_with_a_password_and_out_everywhere() {
     it.get(DEFINITIONS, &token).await.failed(401);
 }
 
-/// What is held open ends with whoever opened it, and lasts as long as they may read.
-#[tokio::test]
-async fn the_feed_of_a_viewer_lasts_until_the_user_is_disabled() {
-    let it = Guarded::new().await;
-    it.user("ann", &[Role::Viewer]).await;
-    let token = text(&it.login("ann", PASSWORD).await.ok(), "token");
+/// A stream of the console, opened with a token; what was sent first is read.
+async fn feed(it: &Guarded, token: &str) -> Body {
     let request = Request::get("/console/feed").header("x-authorization", token);
     let request = request.body(Body::empty()).expect("a request");
     let response = it.router.clone().oneshot(request).await.expect("handlers do not fail");
@@ -275,8 +271,11 @@ async fn the_feed_of_a_viewer_lasts_until_the_user_is_disabled() {
     let mut body = response.into_body();
     let first = body.frame().await.expect("it begins at once").expect("it is whole");
     assert!(first.is_data(), "{first:?}");
-    let path = "/api/access/users/ann/disable";
-    it.ask(Method::POST, path, &it.admin, &Value::Null).await.ok();
+    body
+}
+
+/// Reads a stream until it ends.
+async fn ends(mut body: Body) {
     let ended = async {
         while let Some(frame) = body.frame().await {
             if !frame.expect("it is whole").is_data() {
@@ -284,5 +283,35 @@ async fn the_feed_of_a_viewer_lasts_until_the_user_is_disabled() {
             }
         }
     };
-    tokio::time::timeout(Duration::from_mins(1), ended).await.expect("it ends");
+    tokio::time::timeout(Duration::from_secs(30), ended).await.expect("it ends");
+}
+
+/// What is held open ends with whoever opened it, and lasts as long as they may read.
+#[tokio::test]
+async fn the_feed_of_a_viewer_lasts_until_the_user_is_disabled() {
+    let it = Guarded::new().await;
+    it.user("ann", &[Role::Viewer]).await;
+    let token = text(&it.login("ann", PASSWORD).await.ok(), "token");
+    let body = feed(&it, &token).await;
+    let path = "/api/access/users/ann/disable";
+    it.ask(Method::POST, path, &it.admin, &Value::Null).await.ok();
+    ends(body).await;
+}
+
+/// Signing out is an answer to a token that was stolen: what was opened with it ends, too.
+#[tokio::test]
+async fn the_feed_of_a_session_ends_when_its_user_signs_out() {
+    let it = Guarded::new().await;
+    it.user("ann", &[Role::Viewer]).await;
+    let login = it.login("ann", PASSWORD).await.ok();
+    let other = it.login("ann", PASSWORD).await.ok();
+    let (body, others) =
+        (feed(&it, &text(&login, "token")).await, feed(&it, &text(&other, "token")).await);
+    let of = |login: &Value| json!({ "renewal": login["renewal"] });
+    it.ask(Method::POST, "/api/access/logout", "", &of(&login)).await;
+    ends(body).await;
+    it.get(DEFINITIONS, &text(&other, "token")).await.ok();
+    let everywhere = json!({ "renewal": other["renewal"], "everywhere": true });
+    it.ask(Method::POST, "/api/access/logout", "", &everywhere).await;
+    ends(others).await;
 }
