@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod cli;
+mod cluster;
 mod config;
 mod deadman;
 mod dev;

@@ -22,13 +22,9 @@ use crate::exposed;
 /// # Errors
 /// The key cannot be read, is malformed or known to others, or is not the store's.
 pub(crate) async fn find(config: &Config, store: &dyn Store) -> anyhow::Result<Key> {
-    let (key, source) = match (&config.secret_key, &config.secret_key_file) {
-        (Some(_), Some(_)) => {
-            bail!("both secret_key and secret_key_file are set: leave one of them out")
-        }
-        (Some(key), None) => (key.0.clone(), "the setting secret_key".to_owned()),
-        (None, Some(file)) => (read(file)?, file.display().to_string()),
-        (None, None) => {
+    let (key, source) = match given(config)? {
+        Some(given) => given,
+        None => {
             let file = beside(&config.store)?;
             let key = match file.try_exists() {
                 Ok(false) => make(&file, store).await?,
@@ -43,6 +39,35 @@ pub(crate) async fn find(config: &Config, store: &dyn Store) -> anyhow::Result<K
     Ok(key)
 }
 
+/// The key that the configuration gives, with where it is from.
+///
+/// # Errors
+/// It is given twice, or cannot be read.
+pub(crate) fn given(config: &Config) -> anyhow::Result<Option<(Key, String)>> {
+    match (&config.secret_key, &config.secret_key_file) {
+        (Some(_), Some(_)) => {
+            bail!("both secret_key and secret_key_file are set: leave one of them out")
+        }
+        (Some(key), None) => Ok(Some((key.0.clone(), "the setting secret_key".to_owned()))),
+        (None, Some(file)) => Ok(Some((read(file)?, file.display().to_string()))),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The key of a store that several servers share.
+///
+/// # Errors
+/// None is given, or as [`given`].
+pub(crate) fn shared(config: &Config) -> anyhow::Result<Key> {
+    match given(config)? {
+        Some((key, _)) => Ok(key),
+        None => bail!(NOT_GIVEN),
+    }
+}
+
+const NOT_GIVEN: &str = "a store that several servers share needs the same key on each: \
+                         set secret_key_file or secret_key (NIGHTBELL_SECRET_KEY)";
+
 /// The file that is used when nothing is said.
 fn beside(store: &StoreUrl) -> anyhow::Result<PathBuf> {
     match store {
@@ -51,10 +76,7 @@ fn beside(store: &StoreUrl) -> anyhow::Result<PathBuf> {
             file.push(".key");
             Ok(file.into())
         }
-        StoreUrl::Postgres(_) => bail!(
-            "a store that several servers share needs the same key on each: \
-             set secret_key_file or secret_key (NIGHTBELL_SECRET_KEY)"
-        ),
+        StoreUrl::Postgres(_) => bail!(NOT_GIVEN),
     }
 }
 

@@ -22,28 +22,53 @@ use crate::robopager::Robopager;
 use crate::scripts::Engines;
 use crate::secret_key;
 use crate::values::FromEnvironment;
-use crate::{bootstrap, deadman, exposed, limits, load};
+use crate::{bootstrap, cluster, deadman, exposed, limits, load};
 
 /// A server that is open but not yet told when to stop.
 pub(crate) struct Server {
     pub(crate) engine: Engine,
     pub(crate) api: Api,
-    listener: TcpListener,
+    ports: Ports,
+    address: SocketAddr,
     /// The store, if it is one that another server may take over.
     shared: Option<Arc<Postgres>>,
     /// How this process calls others, under the one policy that knows where it listens itself.
     calls: tasks::http::Settings,
 }
 
-/// Serves until the process is told to stop.
+/// Who answers where the server listens.
+enum Ports {
+    /// Nobody yet.
+    Closed(TcpListener),
+    /// Both ports of one of several servers answer already.
+    Shared(cluster::Serving),
+}
+
+/// Serves until the process is told to stop. One of several servers that has lost the store begins anew.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
+    let is_one_of_several = config.peer_listen.is_some();
+    let ended = run_once(config).await;
+    match ended {
+        Err(error) if is_one_of_several && error.is::<cluster::Lost>() => {
+            tracing::warn!("{error}; it begins anew as one of several");
+            let error = cluster::begin_anew();
+            Err(error).context("the server cannot begin anew")
+        }
+        ended => ended,
+    }
+}
+
+async fn run_once(config: Config) -> anyhow::Result<()> {
     // From now on neither signal ends the process by itself, though it is not yet served.
     let mut stop = Stop::listen()?;
     end_at_the_latest().context("there is no thread to end the process")?;
     let hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be heard")?;
     let robopager = Arc::new(Robopager::of(&config)?);
-    let Some(server) = stop.unless_told(Server::open_with(&config, &robopager)).await else {
-        // Nothing was acknowledged: nobody could ask yet.
+    let shared = cluster::Slot::default();
+    let opened = stop.unless_told(Server::open_with(&config, &robopager, &shared)).await;
+    let Some(server) = opened else {
+        // Nothing was acknowledged here: nobody could ask yet, or another server has answered.
+        shared.close().await;
         tracing::info!("stopped before the store was open");
         return Ok(());
     };
@@ -118,7 +143,7 @@ async fn read_on_hangup(
 const BACKLOG: u32 = 4_096;
 
 /// Opens the port, also while connections of the server before are still ending.
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub(crate) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -128,15 +153,20 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 impl Server {
     /// Opens the port and the store, and sets everything going again that was.
     pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
-        Self::open_with(config, &Robopager::of(config)?).await
+        Self::open_with(config, &Robopager::of(config)?, &cluster::Slot::default()).await
     }
 
-    /// The same, with what checklists need.
-    async fn open_with(config: &Config, robopager: &Robopager) -> anyhow::Result<Self> {
+    /// The same, with what checklists need, and where to leave the ports if they answer before.
+    async fn open_with(
+        config: &Config,
+        robopager: &Robopager,
+        shared: &cluster::Slot,
+    ) -> anyhow::Result<Self> {
         let (auth, tls) = (auth(config)?, tls(config)?);
         let mut settings = task_settings(config);
         robopager.configure(&mut settings);
-        let taken_over = if config.standby { stand_by(config).await? } else { None };
+        let waits = config.standby && config.peer_listen.is_none();
+        let taken_over = if waits { stand_by(config).await? } else { None };
         // The port first: a second server must not touch the store.
         let listener = match listen(config.listen) {
             Ok(listener) => listener,
@@ -162,9 +192,19 @@ impl Server {
         settings.http.outgoing.policy().listeners.add(listener.local_addr()?);
         let calls = settings.http.clone();
         tell_of_proxies();
-        let (store, shared) = match taken_over {
-            Some(opened) => opened,
-            None => open_store(config).await?,
+        let address = listener.local_addr()?;
+        let served = server_settings(config, auth, tls, socket)?;
+        let (ports, store, owned) = if config.peer_listen.is_some() {
+            let serving = cluster::Serving::begin(config, listener, &served, shared)?;
+            settings.http.outgoing.policy().listeners.add(serving.peer_address());
+            let store = serving.own_store().await?;
+            (Ports::Shared(serving), store.clone() as Arc<dyn Store>, Some(store))
+        } else {
+            let (store, owned) = match taken_over {
+                Some(opened) => opened,
+                None => open_store(config).await?,
+            };
+            (Ports::Closed(listener), store, owned)
         };
         let key = secret_key::find(config, &*store).await?;
         let engine = Engine::open(Parts {
@@ -188,35 +228,24 @@ impl Server {
         if let Some(queue) = &config.task_update_queue {
             engine.listen_for_updates(&queue.0);
         }
-        let settings = Settings {
-            body_max: usize::try_from(config.payload_max.0)?.saturating_add(BODY_SLACK),
-            connections_max: limits::apply(),
-            connections_per_address: config.connections_per_address.get(),
-            public_url: config.public_url.as_ref().map(|url| url.0.clone()),
-            hosts: config.hosts.clone(),
-            beyond_loopback: is_beyond_loopback(config),
-            trusted_proxies: config.trusted_proxies.0.clone(),
-            tls,
-            socket,
-            auth,
-            console: config.console,
-            ..Settings::default()
-        };
-        let api = Api { engine: engine.clone(), settings: Arc::new(settings) };
-        Ok(Self { engine, api, listener, shared, calls })
+        let cluster = owned.clone().map(|store| Arc::new(cluster::OfStore(store)) as Arc<_>);
+        let served = Settings { cluster, ..served };
+        let api = Api { engine: engine.clone(), settings: Arc::new(served) };
+        Ok(Self { engine, api, ports, address, shared: owned, calls })
     }
 
     /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
-        self.listener.local_addr().expect("a bound listener has an address")
+        self.address
     }
 
     /// Serves until the process is told to stop, then finishes what it holds.
     pub(crate) async fn serve(self, mut stop: Stop) -> anyhow::Result<()> {
         let address = self.address();
         let settings = &self.api.settings;
-        let scheme = if settings.tls.is_some() { "https" } else { "http" };
-        tracing::info!("listening on {scheme}://{address}");
+        if matches!(self.ports, Ports::Closed(_)) {
+            tell_address(settings, address);
+        }
         if let Some(socket) = &settings.socket {
             tracing::info!("the local administrator's socket is {}", socket.path().display());
         }
@@ -234,6 +263,7 @@ impl Server {
         }
         let engine = self.engine.clone();
         let lost = Arc::new(OnceLock::new());
+        let incarnation = self.shared.as_ref().map_or(0, |store| store.incarnation());
         let (shared, seen) = (self.shared, lost.clone());
         let stop = async move {
             tokio::select! {
@@ -245,15 +275,56 @@ impl Server {
             // Long polls and synchronous executions are answered now, or they would hold us up.
             engine.stop();
         };
-        let served = server::serve(self.listener, self.api, stop).await;
+        let (served, others) = match self.ports {
+            Ports::Closed(listener) => (server::serve(listener, self.api, stop).await, None),
+            Ports::Shared(serving) => {
+                serving.node().lead(incarnation, server::router(self.api));
+                stop.await;
+                if lost.get().is_none() {
+                    serving.close_public().await;
+                }
+                (Ok(()), Some(serving))
+            }
+        };
         if let Some(why) = lost.get() {
             // Whatever is still being done cannot be written any more, and is begun again elsewhere.
-            anyhow::bail!("{why}");
+            return Err(cluster::Lost(why.clone()).into());
         }
         self.engine.close().await.context("the store cannot be closed")?;
+        if let Some(serving) = others {
+            serving.close_peers().await;
+        }
         tracing::info!("stopped");
         served.context("the port failed")
     }
+}
+
+fn server_settings(
+    config: &Config,
+    auth: Mode,
+    tls: Option<Arc<Tls>>,
+    socket: Option<Arc<LocalSocket>>,
+) -> anyhow::Result<Settings> {
+    Ok(Settings {
+        body_max: usize::try_from(config.payload_max.0)?.saturating_add(BODY_SLACK),
+        connections_max: limits::apply(),
+        connections_per_address: config.connections_per_address.get(),
+        public_url: config.public_url.as_ref().map(|url| url.0.clone()),
+        hosts: config.hosts.clone(),
+        beyond_loopback: is_beyond_loopback(config),
+        trusted_proxies: config.trusted_proxies.0.clone(),
+        tls,
+        socket,
+        auth,
+        console: config.console,
+        ..Settings::default()
+    })
+}
+
+/// Says where clients are answered from now on.
+pub(crate) fn tell_address(settings: &Settings, address: SocketAddr) {
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    tracing::info!("listening on {scheme}://{address}");
 }
 
 /// Returns once the store is not this server's any more, with the reason.
@@ -371,7 +442,7 @@ async fn take_over(options: &PostgresOptions) -> anyhow::Result<Opened> {
     }
 }
 
-fn postgres_options(url: &str) -> anyhow::Result<PostgresOptions> {
+pub(crate) fn postgres_options(url: &str) -> anyhow::Result<PostgresOptions> {
     PostgresOptions::parse(url).map_err(anyhow::Error::msg)
 }
 

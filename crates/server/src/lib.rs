@@ -5,6 +5,7 @@
 //! and `view` turns its state into the protocol's JSON.
 
 mod access;
+pub mod cluster;
 mod connections;
 mod console;
 mod door;
@@ -41,7 +42,7 @@ use kernel::access::Mode;
 pub use console::Serving as ConsoleServing;
 pub use guard::HostPattern;
 pub use local::LocalSocket;
-pub use serve::serve;
+pub use serve::{serve, serve_router};
 pub use tls::{Tls, TlsError, TlsFiles};
 
 /// What every handler shares.
@@ -93,6 +94,8 @@ pub struct Settings {
     pub auth: Mode,
     /// To whom the console is served.
     pub console: ConsoleServing,
+    /// What knows the servers that share the store, if it may be shared.
+    pub cluster: Option<Arc<dyn cluster::Cluster>>,
 }
 
 impl Default for Settings {
@@ -116,6 +119,7 @@ impl Default for Settings {
             handshake_time: Duration::from_secs(10),
             auth: Mode::Open,
             console: ConsoleServing::Auto,
+            cluster: None,
         }
     }
 }
@@ -129,6 +133,7 @@ fn described() -> Routes {
         .merge(triggers::routes())
         .merge(grpc::workers::routes())
         .merge(ops::routes())
+        .merge(cluster::routes())
         .merge(metrics::routes())
         .merge(openapi::routes())
         .merge(console::routes())

@@ -28,13 +28,13 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::Api;
 use crate::connections::{ANSWERED, Bounds, Connection, Connections, Leaving};
 use crate::front::{Front, Stream};
 use crate::guard::{OverTls, Peer};
 use crate::local::{Local, LocalSocket};
 use crate::problem::Problem;
 use crate::room::{self, Room};
+use crate::{Api, Settings};
 
 /// Longest time for the head of a request, and longest idle time of an HTTP/1.1 connection. Longer
 /// than clients keep unused connections, so that none is closed under a request.
@@ -70,17 +70,30 @@ pub async fn serve(
     api: Api,
     shutdown: impl Future<Output = ()>,
 ) -> io::Result<()> {
+    let settings = api.settings.clone();
+    serve_router(listener, &settings, crate::router(api), shutdown).await
+}
+
+/// The same for a router that need not be the API's.
+///
+/// # Errors
+/// As [`serve`].
+pub async fn serve_router(
+    listener: TcpListener,
+    settings: &Settings,
+    router: Router,
+    shutdown: impl Future<Output = ()>,
+) -> io::Result<()> {
     let places = Connections::new(Bounds {
-        most: api.settings.connections_max,
-        per_address: api.settings.connections_per_address,
-        proxies: api.settings.trusted_proxies.clone(),
-        body_time: api.settings.body_time,
-        bodies_max: api.settings.bodies_max.max(api.settings.body_max.saturating_mul(3)),
+        most: settings.connections_max,
+        per_address: settings.connections_per_address,
+        proxies: settings.trusted_proxies.clone(),
+        body_time: settings.body_time,
+        bodies_max: settings.bodies_max.max(settings.body_max.saturating_mul(3)),
     });
-    let answers = Room::new(api.settings.answers_max);
-    let (tls, handshake_time) = (api.settings.tls.clone(), api.settings.handshake_time);
-    let socket = api.settings.socket.clone();
-    let router = crate::router(api);
+    let answers = Room::new(settings.answers_max);
+    let (tls, handshake_time) = (settings.tls.clone(), settings.handshake_time);
+    let socket = settings.socket.clone();
     let (ending, dropped) = (CancellationToken::new(), CancellationToken::new());
     let connections = TaskTracker::new();
     let (others, mut arriving) = mpsc::channel(ARRIVALS_MAX);

@@ -13,6 +13,7 @@ mod keeping;
 mod key;
 mod lane;
 mod line;
+mod member;
 mod node;
 mod options;
 mod prune;
@@ -51,6 +52,8 @@ use schema::Identity;
 use session::{Begin, Session, Statement};
 
 pub use key::{PARTITIONS, partition};
+pub use member::{Member, MemberNode};
+pub use node::Succession;
 pub use options::PostgresOptions;
 
 /// Commits that may wait for the lane; further callers wait for a place.
@@ -102,8 +105,20 @@ impl Postgres {
     /// [`StoreError::Unavailable`] if the database cannot be reached or another server has the store;
     /// [`StoreError::Corrupt`] if the database will not do, or is one of a later release.
     pub async fn open(options: &PostgresOptions) -> Result<Arc<Self>, StoreError> {
+        Self::take_over(options, Succession::Patient).await
+    }
+
+    /// The same, in the place of another server, if that is due. If it was not, for the other one still
+    /// lives, nothing that it still sends is written.
+    ///
+    /// # Errors
+    /// As [`Postgres::open`].
+    pub async fn take_over(
+        options: &PostgresOptions,
+        succession: Succession,
+    ) -> Result<Arc<Self>, StoreError> {
         let session = Session::open(options).await?;
-        let (node, beating, beat) = own(session, options).await?;
+        let (node, beating, beat) = own(session, options, succession).await?;
         let schema = options.quoted_schema();
         let (orders, waiting) = mpsc::channel(QUEUE_MAX);
         let writes = Arc::new(AtomicU64::new(0));
@@ -149,7 +164,7 @@ impl Postgres {
         if !schema::is_older(&session, options).await? {
             return schema::migrate(&session, options).await;
         }
-        let (node, _, beat) = own(session, options).await?;
+        let (node, _, beat) = own(session, options, Succession::Patient).await?;
         beat.abort();
         let session = Session::open(options).await?;
         node::leave(&session, &options.quoted_schema(), &node).await;
@@ -167,6 +182,20 @@ impl Postgres {
     /// with the reason: what this process remembers may then be wrong, and it must be started anew.
     pub async fn lost(&self) -> String {
         self.node.lost().await
+    }
+
+    /// Which this server is among those of the store.
+    pub fn incarnation(&self) -> i64 {
+        self.node.incarnation
+    }
+
+    /// All servers that share the store.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] if the database does not answer.
+    pub async fn nodes(&self) -> Result<Vec<MemberNode>, StoreError> {
+        let answers = self.readers.search(SEARCH_MAX, &[member::all(&self.schema)]).await?;
+        Ok(answers.first().map_or(&[][..], Vec::as_slice).iter().map(member::of_row).collect())
     }
 
     /// Where it is, without user and password.
@@ -329,17 +358,22 @@ type Owned = (Arc<Node>, Arc<Mutex<Option<Session>>>, AbortHandle);
 
 /// Becomes the owner of the store, which has the tables of this release then, and keeps the lease.
 /// Tables of an earlier release change only once nobody else uses them.
-async fn own(session: Session, options: &PostgresOptions) -> Result<Owned, StoreError> {
+async fn own(
+    session: Session,
+    options: &PostgresOptions,
+    succession: Succession,
+) -> Result<Owned, StoreError> {
     let identity = schema::look(&session).await?;
     let is_older = schema::is_older(&session, options).await?;
     if !is_older {
         schema::migrate(&session, options).await?;
     }
     if !is_older {
-        return join(session, options, &identity).await;
+        return join(session, options, &identity, succession).await;
     }
     // That may take longer than the lease lasts.
-    let (node, beating, beat) = join(Session::open(options).await?, options, &identity).await?;
+    let (node, beating, beat) =
+        join(Session::open(options).await?, options, &identity, succession).await?;
     if let Err(error) = schema::migrate(&session, options).await {
         beat.abort();
         node::leave(&session, &options.quoted_schema(), &node).await;
@@ -353,8 +387,9 @@ async fn join(
     session: Session,
     options: &PostgresOptions,
     identity: &Identity,
+    succession: Succession,
 ) -> Result<Owned, StoreError> {
-    let node = node::join(&session, options, identity).await?;
+    let node = node::join(&session, options, identity, succession).await?;
     let beating = Arc::<Mutex<Option<Session>>>::default();
     let beat = node::beat(node.clone(), options.clone(), beating.clone());
     beating.lock().replace(session);

@@ -8,6 +8,7 @@ mod audit;
 mod auth;
 mod check;
 mod client;
+mod cluster;
 mod config;
 mod document;
 mod event;
@@ -215,6 +216,9 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
     /// Receivers: who is told
     #[command(subcommand)]
     Receiver(receiver::Verb),
+    /// The cluster: servers that share the store
+    #[command(subcommand)]
+    Cluster(cluster::Verb),
     /// Routes: who would be told of what
     #[command(subcommand)]
     Route(route::Verb),
@@ -338,6 +342,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Inbound(verb) => inbound::run(verb, &client, &output).await,
             ClientCommand::Incident(verb) => incident::run(verb, &client, &output).await,
             ClientCommand::Silence(verb) => silence::run(verb, &client, &output).await,
+            ClientCommand::Cluster(verb) => cluster::run(verb, &client, &output).await,
             ClientCommand::Receiver(verb) => receiver::run(verb, &client, &output).await,
             ClientCommand::Route(verb) => route::run(verb, &client, &output).await,
             ClientCommand::Secret(verb) => secret::run(verb, &client, &output).await,

@@ -36,7 +36,7 @@ use server::{ConsoleServing, HostPattern};
 pub(crate) use template::default_file;
 pub(crate) use url::access_of;
 use url::{Databases, ImapUrl, Sources};
-pub(crate) use value::{Auth, Bytes, HttpUrl, LogFilter, LogFormat, SecretKey, StoreUrl};
+pub(crate) use value::{Auth, Bytes, HostPort, HttpUrl, LogFilter, LogFormat, SecretKey, StoreUrl};
 use value::{Names, Value};
 
 /// One entry of the list: a setting as its users see it.
@@ -215,6 +215,16 @@ settings! {
     ///
     /// Until then nothing is answered and nobody is paged. Both need the same key of secrets.
     standby: bool = ["off"];
+
+    /// Address and port for the other servers of the store, for example `10.0.0.5:7070`.
+    ///
+    /// Servers that have one share a store in PostgreSQL: one leads and the others hand requests on to it,
+    /// until one of them takes its place. All need the same key of secrets. What they say to each other is
+    /// not encrypted. See docs/cluster.md.
+    peer_listen: Option<SocketAddr> = ["off"];
+
+    /// Where the other servers of the store reach this one, as HOST:PORT, if that is not `peer_listen`.
+    peer_address: Option<HostPort> = ["off"];
 
     /// File with the key that seals secrets: 32 bytes in base64 or hexadecimal.
     ///

@@ -168,6 +168,30 @@ impl Value for HttpUrl {
     }
 }
 
+/// Host and port of a server that others reach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct HostPort(pub(crate) String);
+
+impl Value for HostPort {
+    const NAME: &'static str = "HOST:PORT";
+    const HINT: &'static str = "write it as 10.0.0.5:7070 or bell-1.example:7070";
+
+    fn read(given: &Given) -> Result<Self, String> {
+        let text = given.one()?;
+        let parts = text.rsplit_once(':').filter(|(host, port)| {
+            let is_host = !host.is_empty() && (!host.contains(':') || host.starts_with('['));
+            is_host && port.parse().is_ok_and(|port: u16| port > 0)
+        });
+        parts
+            .map(|_| Self(text.to_owned()))
+            .ok_or_else(|| format!("`{text}` is no host with a port"))
+    }
+
+    fn shown(&self) -> String {
+        self.0.clone()
+    }
+}
+
 impl Value for Vec<PathBuf> {
     const MANY: bool = true;
     const NAME: &'static str = "PATH";

@@ -10,6 +10,7 @@ mod canaries;
 mod chromium;
 mod cli;
 mod clock;
+mod cluster;
 mod console;
 mod crash;
 mod crash_ringing;

@@ -24,6 +24,7 @@ use utoipa_axum::routes;
 
 use crate::Api;
 use crate::access::Routes;
+use crate::cluster::Forwarded;
 use exposition::{Format, Page};
 
 pub(crate) use process::began;
@@ -51,13 +52,46 @@ async fn metrics(
     let statistics = tokio::time::timeout(STATISTICS_MAX, engine.store().statistics()).await;
     let statistics = statistics.ok().and_then(Result::ok);
     let mut page = Page::new(format);
-    let version = [("version", api.settings.version)];
-    page.info("nightbell_build_info", "What runs", &version);
+    write_role(&mut page, api.settings.version, true);
     write_store(&mut page, engine, statistics.as_ref());
     write_engine(&mut page, engine);
     queues::write(&mut page, engine);
     monitoring::write(&mut page, engine);
     traffic.write(&mut page);
+    process::write(&mut page);
+    ([(header::CONTENT_TYPE, format.content_type())], page.end()).into_response()
+}
+
+/// What runs, and as what.
+fn write_role(page: &mut Page, version: &'static str, leads: bool) {
+    page.info("nightbell_build_info", "What runs", &[("version", version)]);
+    let help = "1 if this server owns the store, 0 if it hands requests on to the one that does";
+    page.gauge("nightbell_cluster_leader", help).only(u8::from(leads));
+}
+
+/// The figures of a server that hands requests on, with its links and the requests on them.
+pub(crate) fn of_follower(
+    headers: &HeaderMap,
+    version: &'static str,
+    (links, requests): (usize, usize),
+    forwarded: &Forwarded,
+) -> Response {
+    let format = Format::wanted(headers);
+    let mut page = Page::new(format);
+    write_role(&mut page, version, false);
+    let help = "Connections to the server that owns the store";
+    page.gauge("nightbell_cluster_links", help).only(links);
+    let help = "Requests handed on that are not answered yet";
+    page.gauge("nightbell_cluster_requests_forwarding", help).only(requests);
+    let help = "Requests handed on to the server that owns the store, by what became of them";
+    let mut counted = page.counter("nightbell_cluster_requests_forwarded_total", help);
+    for (outcome, count) in [
+        ("answered", &forwarded.answered),
+        ("no_leader", &forwarded.leaderless),
+        ("leader_lost", &forwarded.lost),
+    ] {
+        counted.add(&[("outcome", outcome)], count.load(Ordering::Relaxed));
+    }
     process::write(&mut page);
     ([(header::CONTENT_TYPE, format.content_type())], page.end()).into_response()
 }

@@ -18,7 +18,8 @@ use tokio_postgres::types::Type;
 use super::batch::{HEAD_BYTES, HISTORY_BYTES, machine};
 use super::fault::explain;
 use super::key::{id, key_of, partition};
-use super::node::{self, COMMITS, EVICTED, Node};
+use super::member;
+use super::node::{self, COMMITS, EVICTED, Node, Succession};
 use super::options::PostgresOptions;
 use super::schema;
 use super::session::{Begin, Bound, Session, Statement, bind};
@@ -58,7 +59,8 @@ impl Schema {
             schema::migrate(&session, options).await?;
         }
         let identity = schema::look(&session).await?;
-        let (node, beating, beat): Owned = join(beating, options, &identity).await?;
+        let (node, beating, beat): Owned =
+            join(beating, options, &identity, Succession::Patient).await?;
         let this = Self {
             session: tokio::sync::Mutex::new(session),
             options: options.clone(),
@@ -145,7 +147,11 @@ pub(crate) async fn state(options: &PostgresOptions) -> Result<State, StoreError
     }
     let holders = node::holders(&session, &options.quoted_schema()).await?;
     Ok(match holders.into_iter().find(|holder| holder.left > 0) {
-        None => state,
+        None => match member::living(&session, &options.quoted_schema()).await? {
+            // It would own the store in a moment.
+            Some(member) => State::InUse(format!("{}, which waits for the store", member.name)),
+            None => state,
+        },
         Some(holder) if holder.name == options.name => State::Ours,
         // One that was killed has it for so long, too.
         Some(holder) => {

@@ -2,7 +2,7 @@
 //!
 //! Clocks decide when somebody takes over, never whether that is safe: whoever was declared dead has
 //! no row in `fence`, and nothing of what it still sends is written. One process at a time, for now:
-//! it owns every partition.
+//! it owns every partition. Others that share the store have a row of `node` alone (`member`).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use tokio_postgres::types::Type;
 use super::fault::{Kind, explain};
 use super::options::PostgresOptions;
 use super::schema::Identity;
-use super::session::{Begin, Session, Statement, bind};
+use super::session::{Begin, Bound, Session, Statement, bind};
 
 /// The format of histories that this release writes and reads.
 const FORMAT: i32 = 1;
@@ -182,7 +182,9 @@ pub(super) async fn holders(session: &Session, schema: &str) -> Result<Vec<Holde
     let asked = Statement::new(
         format!(
             "SELECT incarnation, name, (extract(epoch FROM alive_until - clock_timestamp()) \
-             * 1000)::bigint, alive_until::text FROM {schema}.node ORDER BY incarnation"
+             * 1000)::bigint, alive_until::text FROM {schema}.node n \
+             WHERE EXISTS (SELECT 1 FROM {schema}.fence f WHERE f.node = n.incarnation) \
+             ORDER BY incarnation"
         ),
         Vec::new(),
     );
@@ -196,8 +198,20 @@ pub(super) async fn holders(session: &Session, schema: &str) -> Result<Vec<Holde
     Ok(rows.iter().map(holder).collect())
 }
 
-/// Makes this process the owner of the store. Waits for the lease of one that was killed to be over;
-/// one that goes on beating keeps it.
+/// How a server becomes the owner of a store that another one may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Succession {
+    /// It waits until the lease of one that was killed is over; one that goes on beating keeps it.
+    Patient,
+    /// It takes what nobody has, or whose owner's lease is over; the owner with the incarnation that is
+    /// named is known to have ended, and its lease is not waited for.
+    AtOnce {
+        /// The owner that has ended.
+        gone: Option<i64>,
+    },
+}
+
+/// Makes this process the owner of the store.
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] if another process has it.
@@ -205,6 +219,7 @@ pub(super) async fn join(
     session: &Session,
     options: &PostgresOptions,
     identity: &Identity,
+    succession: Succession,
 ) -> Result<Arc<Node>, StoreError> {
     let schema = options.quoted_schema();
     let began = Instant::now();
@@ -219,6 +234,15 @@ pub(super) async fn join(
             // Somebody else was faster.
             continue;
         };
+        if let Succession::AtOnce { gone } = succession {
+            if gone == Some(holder.incarnation) {
+                evict(session, &schema, &holder, true).await?;
+                continue;
+            }
+            if holder.left > 0 {
+                return Err(taken(options, &holder));
+            }
+        }
         let seen = first.get_or_insert_with(|| {
             if holder.left > 0 {
                 tracing::info!(
@@ -232,7 +256,7 @@ pub(super) async fn join(
             return Err(taken(options, &holder));
         }
         if holder.left < 0 && began.elapsed() >= SILENT {
-            evict(session, &schema, &holder).await?;
+            evict(session, &schema, &holder, false).await?;
             first = None;
             continue;
         }
@@ -242,8 +266,8 @@ pub(super) async fn join(
 
 fn taken(options: &PostgresOptions, holder: &Holder) -> StoreError {
     StoreError::Unavailable(format!(
-        "{options} is in use by another server: {}. A store has one server for now; stop that one, \
-         or wait for it with --standby on",
+        "{options} is in use by another server: {}. Stop that one, wait for it with --standby on, or \
+         share the store with it: give both --peer-listen",
         holder.name
     ))
 }
@@ -256,32 +280,18 @@ async fn enter(session: &Session, options: &PostgresOptions) -> Result<Option<i6
         Statement::new(format!("SELECT 1 FROM {schema}.cluster FOR UPDATE"), Vec::new()),
         Statement::new(
             format!(
-                "INSERT INTO {schema}.node (name, release, format_max, alive_until, ready) \
-                 SELECT $1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond', true \
-                 WHERE NOT EXISTS (SELECT 1 FROM {schema}.node) RETURNING incarnation"
+                "WITH entered AS (INSERT INTO {schema}.node \
+                 (name, address, release, format_max, alive_until, ready) \
+                 SELECT $1, $2, $3, $4, clock_timestamp() + $5 * interval '1 millisecond', true \
+                 WHERE NOT EXISTS (SELECT 1 FROM {schema}.fence) RETURNING incarnation), \
+                 fenced AS (INSERT INTO {schema}.fence (node, lane) \
+                 SELECT incarnation, lane FROM entered, generate_series(0, {last}) lane), \
+                 claimed AS (UPDATE {schema}.partition SET owner = incarnation, epoch = epoch + 1 \
+                 FROM entered) \
+                 SELECT incarnation FROM entered",
+                last = LANES - 1
             ),
-            vec![
-                bind(options.name.clone(), Type::TEXT),
-                bind(env!("CARGO_PKG_VERSION"), Type::TEXT),
-                bind(FORMAT, Type::INT4),
-                bind(options.lease.as_millis() as f64, Type::FLOAT8),
-            ],
-        ),
-        Statement::new(
-            format!(
-                "INSERT INTO {schema}.fence (node, lane) SELECT n.incarnation, l \
-                 FROM {schema}.node n, generate_series(0, {}) l ON CONFLICT DO NOTHING",
-                LANES - 1
-            ),
-            Vec::new(),
-        ),
-        Statement::new(
-            format!(
-                "UPDATE {schema}.partition p SET owner = n.incarnation, epoch = p.epoch + 1 \
-                 FROM {schema}.node n WHERE NOT EXISTS \
-                 (SELECT 1 FROM {schema}.node o WHERE o.incarnation = p.owner)"
-            ),
-            Vec::new(),
+            entry(options),
         ),
     ];
     let rows = session.transact(Begin::Chore, &statements).await;
@@ -289,9 +299,26 @@ async fn enter(session: &Session, options: &PostgresOptions) -> Result<Option<i6
     Ok(rows[1].first().map(|row| row.get(0)))
 }
 
-/// Removes an owner whose lease is over, with its rows in `fence`: what it has under way is waited
-/// for, and ended if it stalls.
-async fn evict(session: &Session, schema: &str, holder: &Holder) -> Result<(), StoreError> {
+/// What a row of `node` says of this process: name, address, release, format and lease.
+pub(super) fn entry(options: &PostgresOptions) -> Vec<Bound<'static>> {
+    vec![
+        bind(options.name.clone(), Type::TEXT),
+        bind(options.address.clone(), Type::TEXT),
+        bind(env!("CARGO_PKG_VERSION"), Type::TEXT),
+        bind(FORMAT, Type::INT4),
+        bind(options.lease.as_millis() as f64, Type::FLOAT8),
+    ]
+}
+
+/// Removes an owner whose lease is over or who is known to be gone, with its rows in `fence`: what it
+/// has under way is waited for, and ended if it stalls.
+async fn evict(
+    session: &Session,
+    schema: &str,
+    holder: &Holder,
+    is_gone: bool,
+) -> Result<(), StoreError> {
+    let why = if is_gone { "its process has ended" } else { "its lease is over" };
     let incarnation = || bind(holder.incarnation, Type::INT8);
     let gone = |table: &str| {
         let sql = format!(
@@ -307,9 +334,10 @@ async fn evict(session: &Session, schema: &str, holder: &Holder) -> Result<(), S
         ),
         Statement::new(
             format!(
-                "DELETE FROM {schema}.node WHERE incarnation = $1 AND alive_until < clock_timestamp()"
+                "DELETE FROM {schema}.node WHERE incarnation = $1 \
+                 AND ($2 OR alive_until < clock_timestamp())"
             ),
-            vec![incarnation()],
+            vec![incarnation(), bind(is_gone, Type::BOOL)],
         ),
         gone("fence"),
         Statement::new(
@@ -322,17 +350,24 @@ async fn evict(session: &Session, schema: &str, holder: &Holder) -> Result<(), S
     ];
     match session.transact(Begin::Chore, &statements).await {
         Ok(_) => {
-            tracing::info!("took the store over from {}, whose lease is over", holder.name);
+            tracing::info!("took the store over from {}: {why}", holder.name);
             Ok(())
         }
         // What holds the rows is a transaction of the dead that stalls.
-        Err(failure) if failure.kind() == Kind::Again => end_stalled(session, schema, holder).await,
+        Err(failure) if failure.kind() == Kind::Again => {
+            end_stalled(session, schema, holder, why).await
+        }
         Err(failure) => Err(explain(&failure.error)),
     }
 }
 
 /// Ends the connections that hold the rows of an owner in `fence`.
-async fn end_stalled(session: &Session, schema: &str, holder: &Holder) -> Result<(), StoreError> {
+async fn end_stalled(
+    session: &Session,
+    schema: &str,
+    holder: &Holder,
+    why: &str,
+) -> Result<(), StoreError> {
     // Their transactions hold a lock on the table, and each other's do, too: those of the dead are
     // all there are while nobody else has joined.
     let end = Statement::new(
@@ -345,11 +380,7 @@ async fn end_stalled(session: &Session, schema: &str, holder: &Holder) -> Result
         Vec::new(),
     );
     let ended = session.query(&end).await.map_err(|error| explain(&error))?;
-    tracing::warn!(
-        "ended {} stalled connections of {}, whose lease is over",
-        ended.len(),
-        holder.name
-    );
+    tracing::warn!("ended {} stalled connections of {}: {why}", ended.len(), holder.name);
     Ok(())
 }
 

@@ -32,6 +32,8 @@ pub struct PostgresOptions {
     pub(super) readers: usize,
     /// Who this is, for whoever finds the store in use.
     pub(super) name: String,
+    /// Where other servers of the store reach this one.
+    pub(super) address: Option<String>,
 }
 
 impl PostgresOptions {
@@ -89,7 +91,20 @@ impl PostgresOptions {
             lease: own.lease.unwrap_or(Duration::from_secs(4)),
             readers: own.readers.unwrap_or(4),
             name: whoami(),
+            address: None,
         })
+    }
+
+    /// The same for a server that others of the store reach at this address.
+    #[must_use]
+    pub fn reached_at(mut self, address: String) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// How long a server is a member of the store after a sign of life.
+    pub fn lease(&self) -> Duration {
+        self.lease
     }
 
     /// The schema, as SQL names it.

@@ -9,7 +9,7 @@ use engine::memory::Memory;
 use engine::store::{Store, StoreError};
 use futures_util::future::join_all;
 use kernel::ExecutionId;
-use store::{CopyOptions, Location, Postgres, PostgresOptions, copy};
+use store::{CopyOptions, Location, Member, Postgres, PostgresOptions, Succession, copy};
 use tokio_postgres::{Client, NoTls};
 
 use crate::database::{Database, shared};
@@ -132,6 +132,42 @@ async fn a_second_server_is_refused_while_the_first_lives() {
     store.close().await.expect("it closes");
     assert!(!Postgres::is_taken(&options).await, "it was given back at once");
     open(&options).await.close().await.expect("it closes");
+}
+
+#[tokio::test]
+async fn servers_that_share_a_store_see_each_other_and_who_owns_it() {
+    let Some(database) = shared().await else { return };
+    let (_, options) = database.fresh();
+    let options = options.reached_at("127.0.0.1:7070".to_owned());
+    let mut member = Member::join(&options).await.expect("the first makes the tables");
+    assert!(!Postgres::is_taken(&options).await, "who shares the store does not own it");
+    let store = open(&options).await;
+    let seen = member.beat().await.expect("the database answers");
+    let owns: Vec<_> = seen.iter().map(|it| (it.owns, it.left > 0)).collect();
+    assert_eq!(owns, [(false, true), (true, true)]);
+    assert_eq!(seen[1].incarnation, store.incarnation());
+    assert_eq!(seen[1].address.as_deref(), Some("127.0.0.1:7070"));
+    assert_eq!(store.nodes().await.expect("the database answers"), seen_again(&mut member).await);
+    // The lease of one that lives is nobody's to take; that of one that has ended is not waited for.
+    let early = Postgres::take_over(&options, Succession::AtOnce { gone: None }).await;
+    assert!(matches!(early, Err(StoreError::Unavailable(why)) if why.contains("in use")));
+    let gone = Some(store.incarnation());
+    let second = Postgres::take_over(&options, Succession::AtOnce { gone }).await;
+    let second = second.expect("it takes over");
+    let late = store.commit(commit("one", 0, "[]".to_owned())).await;
+    assert!(matches!(late, Err(StoreError::Unavailable(_))), "{late:?}");
+    second.commit(commit("one", 0, "[]".to_owned())).await.expect("it owns the store");
+    second.close().await.expect("it closes");
+    member.leave().await;
+    let third = open(&options).await;
+    let left = third.nodes().await.expect("the database answers");
+    assert_eq!(left.len(), 1, "{left:?}");
+    third.close().await.expect("it closes");
+}
+
+/// What a member sees, with the leases as another look finds them.
+async fn seen_again(member: &mut Member) -> Vec<store::MemberNode> {
+    member.look().await.expect("the database answers")
 }
 
 #[tokio::test]

@@ -1,0 +1,475 @@
+//! Hands requests on to the leader, over a few connections by HTTP/2, and its answers back as they come.
+//!
+//! A request that was not sent waits for a leader for some seconds, so that a failover is a pause and not
+//! a failure. One that was sent and not answered is sent again only if it asks for something; whoever
+//! changes something is told that it may have been done.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::header::{self, CONTENT_LENGTH, HOST, HeaderName, TE};
+use axum::http::request::Parts;
+use axum::http::uri::{Authority, PathAndQuery, Scheme};
+use axum::http::{Method, StatusCode, Uri, Version};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use http_body_util::BodyExt as _;
+use hyper::body::Body as _;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use super::link::{INTRODUCTION, LinkKey};
+use super::{NOT_LEADER, STRANGER};
+use crate::guard;
+use crate::problem::Problem;
+
+/// How long a request waits for a leader.
+const LEADERLESS_MAX: Duration = Duration::from_secs(5);
+/// Between two attempts.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How long a connection to the leader may take to come about.
+const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// Silence on a link after which the leader is asked for a sign of life, and how long it may take: a
+/// machine that is lost does not close its connections.
+const PING_AFTER: Duration = Duration::from_secs(2);
+const PONG_MAX: Duration = Duration::from_secs(5);
+/// Requests at once on one link; polls that wait are many.
+const AT_ONCE_MAX: usize = 500;
+/// Bytes that a link, and a request on it, may send before somebody takes them.
+const LINK_WINDOW: u32 = 8 << 20;
+const WINDOW: u32 = 1 << 20;
+/// Bytes of a request body that are kept so that the request can be sent again.
+const KEPT_MAX: u64 = 1 << 20;
+
+/// What to tell when the leader does not believe this server.
+const STRANGER_TOLD: &str = "the server that leads has another key of secrets than this one: give all \
+                             servers of the store the same secret_key_file";
+
+/// Headers about one connection.
+const OF_CONNECTION: [HeaderName; 5] = [
+    header::CONNECTION,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// The server that owns the store, as the others know it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// Which it is.
+    pub incarnation: i64,
+    /// Where other servers reach it: host and port.
+    pub address: String,
+}
+
+/// What a look at the leader found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It is there.
+    Connected,
+    /// Its machine says that nobody listens where it should.
+    Refused,
+    /// It cannot be reached, for this reason.
+    Unreachable(String),
+}
+
+/// How many requests were handed on, by how that ended.
+#[derive(Debug, Default)]
+pub(crate) struct Forwarded {
+    pub(crate) answered: AtomicU64,
+    pub(crate) leaderless: AtomicU64,
+    pub(crate) lost: AtomicU64,
+}
+
+/// Who leads.
+#[derive(Clone, Debug)]
+enum Leads {
+    Nobody,
+    Other(Leader),
+    /// This server, which answers so.
+    Here(Router),
+}
+
+/// Hands requests on.
+#[derive(Debug)]
+pub(super) struct Forwarder {
+    key: LinkKey,
+    leader: watch::Sender<Leads>,
+    links: Mutex<Vec<Link>>,
+    /// One connects at a time.
+    connecting: tokio::sync::Mutex<()>,
+    pub(super) forwarded: Forwarded,
+}
+
+/// A connection to a leader.
+#[derive(Clone, Debug)]
+struct Link {
+    leader: i64,
+    sender: SendRequest<Body>,
+    /// Held by each request on it.
+    busy: Arc<()>,
+}
+
+/// What is sent, perhaps more than once.
+enum Sending {
+    Whole(Bytes),
+    Once(Option<Body>),
+}
+
+impl Sending {
+    /// Takes the body, unless it was taken and was not kept.
+    fn take(&mut self) -> Option<Body> {
+        match self {
+            Self::Whole(bytes) => Some(Body::from(bytes.clone())),
+            Self::Once(body) => body.take(),
+        }
+    }
+}
+
+impl Forwarder {
+    pub(super) fn new(key: LinkKey) -> Self {
+        Self {
+            key,
+            leader: watch::Sender::new(Leads::Nobody),
+            links: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+            forwarded: Forwarded::default(),
+        }
+    }
+
+    /// Tells who leads; `None` while nobody does.
+    pub(super) fn follow(&self, leader: Option<Leader>) {
+        let known = self.leader();
+        if known == leader {
+            return;
+        }
+        let incarnation = leader.as_ref().map(|it| it.incarnation);
+        self.leader.send_replace(leader.map_or(Leads::Nobody, Leads::Other));
+        self.links.lock().retain(|it| Some(it.leader) == incarnation);
+    }
+
+    /// This server leads: requests that wait for a leader are answered here.
+    pub(super) fn lead(&self, router: Router) {
+        self.leader.send_replace(Leads::Here(router));
+        self.links.lock().clear();
+    }
+
+    /// Which other server leads.
+    pub(super) fn leader(&self) -> Option<Leader> {
+        match &*self.leader.borrow() {
+            Leads::Other(leader) => Some(leader.clone()),
+            Leads::Nobody | Leads::Here(_) => None,
+        }
+    }
+
+    /// Makes sure that there is a connection to the leader.
+    pub(super) async fn reach(&self) -> Reach {
+        let Some(leader) = self.leader() else {
+            return Reach::Unreachable("no server leads".to_owned());
+        };
+        let mut link = match self.link(&leader).await {
+            Ok(link) => link,
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                return Reach::Refused;
+            }
+            Err(error) => return Reach::Unreachable(error.to_string()),
+        };
+        let (parts, ()) =
+            http::Request::get("/health/ready").body(()).expect("a request").into_parts();
+        let asked = link.sender.send_request(self.request(&parts, None, &leader, Body::empty()));
+        match tokio::time::timeout(CONNECT_MAX, asked).await {
+            Ok(Ok(answer)) if answer.status().is_success() => Reach::Connected,
+            Ok(Ok(answer)) => match answer.headers().get(NOT_LEADER) {
+                Some(it) if it == STRANGER => Reach::Unreachable(STRANGER_TOLD.to_owned()),
+                Some(_) => Reach::Unreachable("it does not lead yet, or no more".to_owned()),
+                None => Reach::Unreachable("it is not ready".to_owned()),
+            },
+            Ok(Err(error)) => Reach::Unreachable(error.to_string()),
+            Err(_) => Reach::Unreachable("it does not answer".to_owned()),
+        }
+    }
+
+    /// Links in use, and requests that are under way on them.
+    pub(super) fn load(&self) -> (usize, usize) {
+        let links = self.links.lock();
+        (links.len(), links.iter().map(|it| Arc::strong_count(&it.busy) - 1).sum())
+    }
+
+    /// The link with the fewest requests; a new one if they are many.
+    async fn link(&self, leader: &Leader) -> io::Result<Link> {
+        if let Some(link) = self.idle(leader) {
+            return Ok(link);
+        }
+        let _one = self.connecting.lock().await;
+        if let Some(link) = self.idle(leader) {
+            return Ok(link);
+        }
+        let sender = tokio::time::timeout(CONNECT_MAX, connect(&leader.address)).await??;
+        let link = Link { leader: leader.incarnation, sender, busy: Arc::default() };
+        self.links.lock().push(link.clone());
+        Ok(link)
+    }
+
+    fn idle(&self, leader: &Leader) -> Option<Link> {
+        let mut links = self.links.lock();
+        links.retain(|it| !it.sender.is_closed());
+        let of_leader = links.iter().filter(|it| it.leader == leader.incarnation);
+        let load = |it: &&Link| Arc::strong_count(&it.busy);
+        of_leader.min_by_key(load).filter(|it| load(it) <= AT_ONCE_MAX).cloned()
+    }
+
+    /// Answers a request with what the leader answers.
+    pub(super) async fn forward(&self, request: Request) -> Response {
+        let is_grpc = guard::is_grpc(request.headers());
+        match self.answer(request).await {
+            Ok(response) => {
+                self.forwarded.answered.fetch_add(1, Ordering::Relaxed);
+                response
+            }
+            Err(problem) if is_grpc => tonic::Status::unavailable(problem.message).into_http(),
+            Err(problem) => ([(header::RETRY_AFTER, "1")], problem).into_response(),
+        }
+    }
+
+    async fn answer(&self, request: Request) -> Result<Response, Problem> {
+        let (mut parts, body) = request.into_parts();
+        let mut sending = kept(&parts, body).await?;
+        let authority = clean(&mut parts)?;
+        let may_repeat = repeatable(&parts);
+        let until = Instant::now() + LEADERLESS_MAX;
+        let mut why = "no server leads at present".to_owned();
+        loop {
+            let leader = match self.await_leader(until).await {
+                Leads::Other(leader) => leader,
+                Leads::Here(router) => {
+                    let Some(body) = sending.take() else { return Err(self.lost()) };
+                    let mut request = outgoing(&parts, authority.as_ref(), body);
+                    request.extensions_mut().clone_from(&parts.extensions);
+                    return Ok(super::answered(router, request).await);
+                }
+                Leads::Nobody => {
+                    self.forwarded.leaderless.fetch_add(1, Ordering::Relaxed);
+                    return Err(leaderless(&why));
+                }
+            };
+            let link = match self.link(&leader).await {
+                Ok(link) => link,
+                Err(error) => {
+                    why = format!("the server that leads cannot be reached: {error}");
+                    tokio::time::sleep(PAUSE).await;
+                    continue;
+                }
+            };
+            // It was sent once and must be answered by whom it was sent to.
+            let Some(body) = sending.take() else { return Err(self.lost()) };
+            let request = self.request(&parts, authority.as_ref(), &leader, body);
+            let Link { mut sender, busy, .. } = link;
+            match sender.try_send_request(request).await {
+                Ok(answer) if answer.headers().get(NOT_LEADER).is_some_and(|it| it == STRANGER) => {
+                    return Err(leaderless(STRANGER_TOLD));
+                }
+                Ok(answer) if answer.headers().contains_key(NOT_LEADER) => {
+                    // Nothing was done there.
+                    if matches!(sending, Sending::Once(None)) {
+                        return Err(leaderless("another server is about to lead"));
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Ok(answer) => {
+                    let (mut head, body) = answer.into_parts();
+                    head.version = Version::HTTP_11;
+                    let body = body.map_frame(move |frame| {
+                        let _until_the_end = &busy;
+                        frame
+                    });
+                    return Ok(Response::from_parts(head, Body::new(body)));
+                }
+                Err(mut error) => match error.take_message() {
+                    Some(unsent) => {
+                        if let Sending::Once(body) = &mut sending {
+                            *body = Some(unsent.into_body());
+                        }
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    None if may_repeat => {
+                        let error = error.into_error();
+                        tracing::debug!(%error, "the leader went away; the request is repeated");
+                        tokio::time::sleep(PAUSE).await;
+                    }
+                    None => return Err(self.lost()),
+                },
+            }
+        }
+    }
+
+    fn lost(&self) -> Problem {
+        self.forwarded.lost.fetch_add(1, Ordering::Relaxed);
+        let message = "the server that leads went away before it answered; what was asked for may have \
+                       been done";
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "leader-lost", message)
+            .with_hint("Look whether it was done, or send it again if that does no harm.")
+    }
+
+    async fn await_leader(&self, until: Instant) -> Leads {
+        let mut leader = self.leader.subscribe();
+        let known = leader.wait_for(|it| !matches!(it, Leads::Nobody));
+        match tokio::time::timeout_at(until, known).await {
+            Ok(Ok(leader)) if Instant::now() < until => leader.clone(),
+            _ => Leads::Nobody,
+        }
+    }
+
+    fn request(
+        &self,
+        parts: &Parts,
+        authority: Option<&Authority>,
+        leader: &Leader,
+        body: Body,
+    ) -> Request {
+        let of_leader = leader.address.parse().ok();
+        let mut request = outgoing(parts, authority.or(of_leader.as_ref()), body);
+        let introduction =
+            self.key.introduce(leader.incarnation, &parts.extensions, &parts.method, &parts.uri);
+        request.headers_mut().insert(INTRODUCTION, introduction);
+        request
+    }
+}
+
+/// A request as it goes on, under the name that the client asked for.
+fn outgoing(parts: &Parts, authority: Option<&Authority>, body: Body) -> Request {
+    let mut request = Request::new(body);
+    *request.method_mut() = parts.method.clone();
+    let path = parts.uri.path_and_query().cloned();
+    let path = path.unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = authority.map(|_| Scheme::HTTP);
+    uri.authority = authority.cloned();
+    uri.path_and_query = Some(path);
+    *request.uri_mut() = Uri::from_parts(uri).unwrap_or_else(|_| parts.uri.clone());
+    request.headers_mut().clone_from(&parts.headers);
+    request
+}
+
+async fn connect(address: &str) -> io::Result<SendRequest<Body>> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PONG_MAX)
+        .keep_alive_while_idle(true)
+        .initial_connection_window_size(LINK_WINDOW)
+        .initial_stream_window_size(WINDOW);
+    let (sender, connection) =
+        builder.handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "the link to the leader ended");
+        }
+    });
+    Ok(sender)
+}
+
+/// What is sent: small bodies whole, so that they can be sent again.
+async fn kept(parts: &Parts, body: Body) -> Result<Sending, Problem> {
+    let length = parts.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
+    let is_empty = body.is_end_stream();
+    if !is_empty && length.is_none_or(|length: u64| length > KEPT_MAX) {
+        return Ok(Sending::Once(Some(body)));
+    }
+    let body = body.collect().await.map_err(|error| {
+        Problem::bad_request(format!("the body of the request did not arrive: {error}"))
+    })?;
+    Ok(Sending::Whole(body.to_bytes()))
+}
+
+/// Removes what is about the client's connection; answers under which name it asks.
+fn clean(parts: &mut Parts) -> Result<Option<Authority>, Problem> {
+    let named: Vec<HeaderName> = parts
+        .headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|it| it.to_str().ok())
+        .flat_map(|it| it.split(','))
+        .filter_map(|name| name.trim().parse().ok())
+        .collect();
+    for name in OF_CONNECTION.iter().chain(&named).chain([&INTRODUCTION]) {
+        parts.headers.remove(name);
+    }
+    if parts.headers.get(TE).is_some_and(|it| it != "trailers") {
+        parts.headers.remove(TE);
+    }
+    let said = match parts.headers.remove(HOST) {
+        Some(host) => Some(
+            Authority::try_from(host.as_bytes())
+                .map_err(|_| Problem::bad_request("the header Host is not the name of a server"))?,
+        ),
+        None => parts.uri.authority().cloned(),
+    };
+    Ok(said)
+}
+
+/// Whether a request may be sent again when nobody knows whether the first one was carried out.
+fn repeatable(parts: &Parts) -> bool {
+    let asks = matches!(parts.method, Method::GET | Method::HEAD);
+    // Conductor's protocol starts workflows with GET, too.
+    asks && !parts.uri.path().starts_with("/api/workflow/execute/")
+        && !parts.uri.path().starts_with("/api/scheduler/")
+}
+
+fn leaderless(why: &str) -> Problem {
+    let message = format!("{why}; nothing was done, try again");
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "no-leader", message)
+        .with_hint("See `nightbell cluster status`, and /health/ready of each server.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(request: http::request::Builder) -> Parts {
+        request.body(()).expect("a request").into_parts().0
+    }
+
+    #[test]
+    fn what_is_about_the_clients_connection_is_not_handed_on() {
+        let request = http::Request::get("/a")
+            .header("host", "bell.example:8080")
+            .header("connection", "keep-alive, x-hop")
+            .header("keep-alive", "timeout=5")
+            .header("x-hop", "1")
+            .header("te", "gzip")
+            .header("nightbell-forwarded", "7 - 0 0 x")
+            .header("x-end", "2");
+        let mut parts = parts(request);
+        let authority = clean(&mut parts).expect("it is fine").expect("a name");
+        assert_eq!(authority.as_str(), "bell.example:8080");
+        let left: Vec<_> = parts.headers.keys().map(HeaderName::as_str).collect();
+        assert_eq!(left, ["x-end"]);
+    }
+
+    #[test]
+    fn only_questions_are_asked_twice() {
+        for (request, expected) in [
+            (http::Request::get("/api/tasks/poll/x"), true),
+            (http::Request::head("/metrics"), true),
+            (http::Request::post("/api/workflow/x"), false),
+            (http::Request::get("/api/workflow/execute/x"), false),
+            (http::Request::get("/api/scheduler/schedules/x/pause"), false),
+        ] {
+            let parts = parts(request);
+            assert_eq!(repeatable(&parts), expected, "{}", parts.uri);
+        }
+    }
+}
