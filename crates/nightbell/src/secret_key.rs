@@ -22,16 +22,15 @@ use crate::exposed;
 /// # Errors
 /// The key cannot be read, is malformed or known to others, or is not the store's.
 pub(crate) async fn find(config: &Config, store: &dyn Store) -> anyhow::Result<Key> {
-    let (key, source) = match given(config)? {
-        Some(given) => given,
-        None => {
-            let file = beside(&config.store)?;
-            let key = match file.try_exists() {
-                Ok(false) => make(&file, store).await?,
-                _ => read(&file)?,
-            };
-            (key, file.display().to_string())
-        }
+    let (key, source) = if let Some(given) = given(config)? {
+        given
+    } else {
+        let file = beside(&config.store)?;
+        let key = match file.try_exists() {
+            Ok(false) => make(&file, store).await?,
+            _ => read(&file)?,
+        };
+        (key, file.display().to_string())
     };
     vault::prove(store, &key).await.with_context(|| {
         format!("the key from {source} cannot be used with this store; nothing was changed")

@@ -47,7 +47,7 @@ enum Ports {
 /// Serves until the process is told to stop. One of several servers that has lost the store begins anew.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let is_one_of_several = config.peer_listen.is_some();
-    let ended = run_once(config).await;
+    let ended = Box::pin(run_once(config)).await;
     match ended {
         Err(error) if is_one_of_several && error.is::<cluster::Lost>() => {
             tracing::warn!("{error}; it begins anew as one of several");
@@ -65,7 +65,7 @@ async fn run_once(config: Config) -> anyhow::Result<()> {
     let hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be heard")?;
     let robopager = Arc::new(Robopager::of(&config)?);
     let shared = cluster::Slot::default();
-    let opened = stop.unless_told(Server::open_with(&config, &robopager, &shared)).await;
+    let opened = stop.unless_told(Box::pin(Server::open_with(&config, &robopager, &shared))).await;
     let Some(server) = opened else {
         // Nothing was acknowledged here: nobody could ask yet, or another server has answered.
         shared.close().await;

@@ -5,8 +5,10 @@
 //! changes something is told that it may have been done.
 
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -19,7 +21,7 @@ use axum::http::{Method, StatusCode, Uri, Version};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use hyper::body::Body as _;
+use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use parking_lot::Mutex;
@@ -118,6 +120,32 @@ struct Link {
     sender: SendRequest<Body>,
     /// Held by each request on it.
     busy: Arc<()>,
+}
+
+/// The body of an answer; its link is busy until it ends.
+struct Answering {
+    body: Incoming,
+    _busy: Arc<()>,
+}
+
+impl HttpBody for Answering {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 /// What is sent, perhaps more than once.
@@ -288,10 +316,7 @@ impl Forwarder {
                 Ok(answer) => {
                     let (mut head, body) = answer.into_parts();
                     head.version = Version::HTTP_11;
-                    let body = body.map_frame(move |frame| {
-                        let _until_the_end = &busy;
-                        frame
-                    });
+                    let body = Answering { body, _busy: busy };
                     return Ok(Response::from_parts(head, Body::new(body)));
                 }
                 Err(mut error) => match error.take_message() {

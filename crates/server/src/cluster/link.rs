@@ -132,8 +132,10 @@ mod tests {
         assert_eq!(heard(&key, 8, &value, "/a?b=c").err(), Some(Stranger::Misdirected));
         assert_eq!(heard(&key, 7, &value, "/a?b=d").err(), Some(Stranger::Unproven));
         assert_eq!(heard(&other, 7, &value, "/a?b=c").err(), Some(Stranger::Unproven));
-        let none = HeaderValue::from_static("7 - 0 0");
+        let none = HeaderValue::from_static("7 - 0 - AAAA");
         assert_eq!(heard(&key, 7, &none, "/a?b=c").err(), Some(Stranger::Unproven));
+        let nothing = HeaderValue::from_static("7");
+        assert_eq!(heard(&key, 7, &nothing, "/a?b=c").err(), Some(Stranger::Unintroduced));
         let forged = value.to_str().expect("text").replace(" 1 - ", " 1 0 ");
         let forged = HeaderValue::try_from(forged).expect("a value");
         assert_eq!(heard(&key, 7, &forged, "/a?b=c").err(), Some(Stranger::Unproven));

@@ -179,14 +179,14 @@ impl Node {
     /// Shows the figures of this server to whom the leader would show its own.
     async fn metrics(&self, mut request: Request) -> Response {
         let headers = request.headers().clone();
-        *request.method_mut() = Method::HEAD;
-        let answer = self.0.forwarder.forward(request).await;
         // While nobody leads nobody can be asked who may see them; these tell nothing of what runs.
-        if !answer.status().is_success() && answer.status() != StatusCode::SERVICE_UNAVAILABLE {
-            return answer;
+        if self.0.forwarder.leader().is_some() {
+            *request.method_mut() = Method::HEAD;
+            let answer = self.0.forwarder.forward(request).await;
+            if !answer.status().is_success() && answer.status() != StatusCode::SERVICE_UNAVAILABLE {
+                return answer;
+            }
         }
-        // It counts as being forwarded until it is gone.
-        drop(answer);
         let forwarder = &self.0.forwarder;
         metrics::of_follower(&headers, self.0.version, forwarder.load(), &forwarder.forwarded)
     }

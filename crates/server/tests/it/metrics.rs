@@ -13,9 +13,31 @@ use crate::support::{Server, line};
 /// The type and the labels of each family, by name.
 type Families = BTreeMap<String, (String, BTreeSet<String>)>;
 
-/// What the page in `docs` says.
+/// The heading of what only a server shows that hands requests on.
+const OF_FOLLOWERS: &str = "## A server that follows";
+
+/// What the page in `docs` says of a server that owns its store.
 fn documented() -> Families {
     let page = include_str!("../../../../docs/metrics.md");
+    let (before, after) = page.split_once(OF_FOLLOWERS).expect("the heading");
+    let (_, after) = after.split_once("\n## ").expect("another heading");
+    families_of(&format!("{before}{after}"))
+}
+
+/// What it says of one that hands requests on.
+fn documented_of_followers() -> Families {
+    let page = include_str!("../../../../docs/metrics.md");
+    let (_, section) = page.split_once(OF_FOLLOWERS).expect("the heading");
+    let (section, _) = section.split_once("\n## ").expect("another heading");
+    let is_shared = |name: &String| {
+        name.starts_with("process_")
+            || ["nightbell_build_info", "nightbell_cluster_leader"].contains(&name.as_str())
+    };
+    let shared = documented().into_iter().filter(|(name, _)| is_shared(name));
+    families_of(section).into_iter().chain(shared).collect()
+}
+
+fn families_of(page: &str) -> Families {
     let mut families = Families::new();
     for line in page
         .lines()
@@ -90,6 +112,17 @@ async fn what_is_exported_is_what_is_documented() {
         let help = format!("# HELP {name} ");
         assert_eq!(text.lines().filter(|line| line.starts_with(&help)).count(), 1, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_server_that_follows_exports_what_is_documented() {
+    let node = server::cluster::Node::new(&engine::vault::Key::new([7; 32]), "1.2.3");
+    let request = Request::get("/metrics").body(Body::empty()).unwrap();
+    let response = node.public_router().oneshot(request).await.unwrap();
+    let body = response.into_body().collect().await.unwrap().to_bytes();
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    assert_eq!(exported(&text), documented_of_followers(), "{text}");
+    assert_eq!(value(&text, "nightbell_cluster_leader") as u32, 0);
 }
 
 #[tokio::test]

@@ -149,7 +149,7 @@ pub(crate) async fn state(options: &PostgresOptions) -> Result<State, StoreError
     Ok(match holders.into_iter().find(|holder| holder.left > 0) {
         None => match member::living(&session, &options.quoted_schema()).await? {
             // It would own the store in a moment.
-            Some(member) => State::InUse(format!("{}, which waits for the store", member.name)),
+            Some(member) => State::InUse(format!("{}, which shares the store", member.name)),
             None => state,
         },
         Some(holder) if holder.name == options.name => State::Ours,

@@ -9,7 +9,9 @@ use engine::memory::Memory;
 use engine::store::{Store, StoreError};
 use futures_util::future::join_all;
 use kernel::ExecutionId;
-use store::{CopyOptions, Location, Member, Postgres, PostgresOptions, Succession, copy};
+use store::{
+    CopyOptions, Location, Member, MemberNode, Postgres, PostgresOptions, Succession, copy,
+};
 use tokio_postgres::{Client, NoTls};
 
 use crate::database::{Database, shared};
@@ -147,7 +149,10 @@ async fn servers_that_share_a_store_see_each_other_and_who_owns_it() {
     assert_eq!(owns, [(false, true), (true, true)]);
     assert_eq!(seen[1].incarnation, store.incarnation());
     assert_eq!(seen[1].address.as_deref(), Some("127.0.0.1:7070"));
-    assert_eq!(store.nodes().await.expect("the database answers"), seen_again(&mut member).await);
+    let of_store = store.nodes().await.expect("the database answers");
+    let again = member.look().await.expect("the database answers");
+    let names = |nodes: &[MemberNode]| nodes.iter().map(|it| it.incarnation).collect::<Vec<_>>();
+    assert_eq!(names(&of_store), names(&again));
     // The lease of one that lives is nobody's to take; that of one that has ended is not waited for.
     let early = Postgres::take_over(&options, Succession::AtOnce { gone: None }).await;
     assert!(matches!(early, Err(StoreError::Unavailable(why)) if why.contains("in use")));
@@ -163,11 +168,6 @@ async fn servers_that_share_a_store_see_each_other_and_who_owns_it() {
     let left = third.nodes().await.expect("the database answers");
     assert_eq!(left.len(), 1, "{left:?}");
     third.close().await.expect("it closes");
-}
-
-/// What a member sees, with the leases as another look finds them.
-async fn seen_again(member: &mut Member) -> Vec<store::MemberNode> {
-    member.look().await.expect("the database answers")
 }
 
 #[tokio::test]
