@@ -28,7 +28,7 @@ const RUNS: (&str, &str) = ("run", "runs");
 const INCIDENTS: (&str, &str) = ("incident", "incidents");
 
 /// Every act.
-const ACTS: [Act; 25] = [
+const ACTS: [Act; 27] = [
     act(
         "acknowledge",
         "Acknowledge",
@@ -38,6 +38,21 @@ const ACTS: [Act; 25] = [
     ),
     act("snooze", "Snooze", Permission::Respond, INCIDENTS, "Snoozed: nobody is told until then."),
     act("resend", "Send again", Permission::Respond, INCIDENTS, "What was given up is sent again."),
+    act(
+        "note",
+        "Add the note",
+        Permission::Respond,
+        INCIDENTS,
+        "The note is in the history, for everybody who opens this page.",
+    ),
+    harm(
+        "escalate",
+        "Escalate",
+        Permission::Respond,
+        INCIDENTS,
+        "The next ones on its route are told now, whatever their delay and whoever has acknowledged it.",
+        "Escalated: the history says who is told.",
+    ),
     harm(
         "resolve",
         "Resolve",

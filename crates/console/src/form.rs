@@ -131,7 +131,13 @@ async fn one(
             body["for"] = form.get("for").unwrap_or("1h").into();
             send(Method::POST, incident("snooze"), Some(body)).await?;
         }
-        "resolve" | "resend" => _ = send(Method::POST, incident(act.name), Some(body)).await?,
+        "resolve" | "resend" | "escalate" => {
+            _ = send(Method::POST, incident(act.name), Some(body)).await?
+        }
+        "note" => {
+            body["text"] = form.get("text").unwrap_or_default().into();
+            send(Method::POST, incident("note"), Some(body)).await?;
+        }
         "silence" => return silence(cx, form).await.map(Some),
         "end-silence" => _ = send(Method::DELETE, format!("/api/silences/{name}"), None).await?,
         "check" => _ = send(Method::POST, format!("/api/monitors/{name}/check"), None).await?,

@@ -9,7 +9,7 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use engine::Engine;
 use engine::store::Statistics;
-use kernel::access::{Need, Permission};
+use kernel::access::{Mode, Need, Permission};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use utoipa_axum::routes;
@@ -115,6 +115,8 @@ async fn health(
         "healthResults": receivers,
         "suppressedHealthResults": [],
         "version": api.settings.version,
+        "startedAt": api.engine.feed().since().millis(),
+        "auth": auth_word(api.settings.auth),
         "tls": api.settings.tls.as_ref().map(|tls| json!({ "endsAt": tls.ends_at() * 1000 })),
         "store": store,
         "cached": api.engine.cached(),
@@ -138,6 +140,15 @@ fn unfinished(engine: &Engine) -> Value {
     let retrying =
         work.iter().filter(|it| it.next_at.is_some() && it.attempts >= ATTEMPTS_NOTED).count();
     json!({ "retrying": retrying, "givenUp": given_up })
+}
+
+/// As the setting `auth` has it.
+const fn auth_word(auth: Mode) -> &'static str {
+    match auth {
+        Mode::Open => "open",
+        Mode::Offered => "offered",
+        Mode::On => "on",
+    }
 }
 
 fn problem(problem: &engine::Problem) -> Value {

@@ -32,6 +32,9 @@ pub(super) async fn part(cx: &Context<'_>) -> Markup {
         (quarantined(&it["quarantined"]))
         (piece::facts(&[
             ("Version", html! { (text(&it, "version")) }),
+            ("Running since", html! { @if let Some(began) = at(&it, "startedAt") { (cx.clock.when(began)) ", " (cx.clock.age(began)) } @else { "–" } }),
+            ("Access control", html! { (said(&it, "auth").unwrap_or("–")) }),
+            ("Certificate until", html! { @if let Some(ends) = at(&it["tls"], "endsAt") { (cx.clock.when(ends)) } @else { "no TLS on this port" } }),
             ("Runs kept", html! { (piece::counted(count(store, "executions"), true)) }),
             ("Runs open", html! { (piece::counted(count(store, "running"), true)) }),
             ("Code kept", html! { (piece::counted(count(store, "instances"), true)) }),

@@ -24,6 +24,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
         div.two {
             div {
                 (piece::part("What happened", timeline(cx, &it, &why)))
+                (note_form(cx, &id))
             }
             div {
                 (piece::part("Changed since it was well", changed(&why)))
@@ -94,6 +95,7 @@ fn acts(cx: &Context<'_>, id: &str, it: &Value) -> Markup {
                     summary { "More" }
                     div.acts {
                         span data-key="s" { (piece::act_with(cx, need, "snooze", id, "Snooze", length)) }
+                        (piece::preview(cx, need, "escalate", id, "Escalate"))
                         (piece::preview(cx, need, "resolve", id, "Resolve"))
                         a.button href={ "/console/silences?match=" (encoded(&hidden)) } { "Silence…" }
                         (piece::act(cx, Permission::Run, "check", text(it, "monitor"), "Check now"))
@@ -103,6 +105,18 @@ fn acts(cx: &Context<'_>, id: &str, it: &Value) -> Markup {
             }
         }
     }
+}
+
+/// Bytes of a note that the API takes.
+const NOTE_MAX: usize = kernel::alert::NOTE_MAX;
+
+/// Where whoever looks writes down what others should know; also of what is over.
+fn note_form(cx: &Context<'_>, id: &str) -> Markup {
+    let text = html! {
+        label.field { span { "Note" }
+            textarea name="text" rows="2" maxlength=(NOTE_MAX) required {} }
+    };
+    piece::act_with(cx, Permission::Respond, "note", id, "Add the note", text)
 }
 
 /// One thing that happened.

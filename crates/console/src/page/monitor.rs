@@ -13,13 +13,17 @@ use crate::value::{at, count, cut, list, plain, said, text};
 use crate::visit::{encoded, href};
 use crate::{Context, Failure, piece};
 
+/// Open incidents that the page of a monitor shows.
+const SHOWN_MAX: usize = 30;
+
 pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
     let path = format!("/api/monitors/{}", encoded(name));
     let it = cx.get(&path).await?;
     let history = cx.get(&format!("{path}/history?size=100")).await?;
     let checks = cx.get(&format!("{path}/checks?size=20")).await?;
     let waits: Vec<String> = list(&it, "waitsFor").iter().map(plain).collect();
-    let open = list(&it, "openIncidents");
+    let (open, open_count) = (list(&it, "openIncidents"), count(&it, "openIncidentCount"));
+    let open = &open[..open.len().min(SHOWN_MAX)];
     let over_time = over_time(cx, name, &path).await?;
     let body = html! {
         (piece::note(if text(&it, "status") == "DOWN" { "bad" } else { "" }, html! {
@@ -35,7 +39,12 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
             a.button href=(href(&["monitors", name, "edit"])) { "Definition" }
         }
         @if !open.is_empty() {
-            (piece::part("Open incidents", html! { ul { @for it in open { li { (incidents::line(cx, it)) } } } }))
+            (piece::part("Open incidents", html! {
+                ul { @for it in open { li { (incidents::line(cx, it)) } } }
+                @if open_count > open.len() as u64 {
+                    p { a href={ "/console/incidents?monitor=" (encoded(name)) } { "All " (piece::counted(open_count, true)) } }
+                }
+            }))
         }
         (over_time)
         (piece::facts(&facts(cx, &it)))
@@ -67,6 +76,17 @@ fn facts(cx: &Context<'_>, it: &Value) -> Vec<(&'static str, Markup)> {
         ),
         ("Changed", cx.clock.maybe(at(it, "updatedAt"))),
     ];
+    let needs = list(&it["definition"], "depends_on");
+    if !needs.is_empty() {
+        facts.push(("Quiet while down", html! { (named(needs)) }));
+    }
+    let dependents = list(it, "dependents");
+    if !dependents.is_empty() {
+        facts.push((
+            "If it is down",
+            html! { (named(dependents)) " depend on it or have it as witness" },
+        ));
+    }
     if beat.is_object() {
         facts.push(("Call expected", cx.clock.maybe(at(beat, "expectedAt"))));
         facts.push(("Late from", cx.clock.maybe(at(beat, "lateAt"))));
@@ -74,6 +94,20 @@ fn facts(cx: &Context<'_>, it: &Value) -> Vec<(&'static str, Markup)> {
         facts.push(("Last success", cx.clock.maybe(at(beat, "lastSuccessAt"))));
     }
     facts
+}
+
+/// Monitors that are named in a sentence.
+const NAMED_MAX: usize = 20;
+
+/// Links to monitors, apart by commas.
+fn named(names: &[Value]) -> Markup {
+    let more = names.len().saturating_sub(NAMED_MAX);
+    html! {
+        @for (at, name) in names.iter().take(NAMED_MAX).map(plain).enumerate() {
+            @if at > 0 { ", " } (piece::link(&["monitors", &name], &name))
+        }
+        @if more > 0 { " and " (more) " more" }
+    }
 }
 
 /// How it went: the strip and the response times of one stretch of time, the figures of all.

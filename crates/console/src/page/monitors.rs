@@ -14,6 +14,8 @@ use crate::visit::{encoded, href};
 
 /// Monitors on a page.
 const SIZE: u64 = 50;
+/// Open incidents that a row leads to.
+const SHOWN: usize = 3;
 const STATUSES: [&str; 5] = ["DOWN", "UNKNOWN", "PENDING", "NEW", "UP"];
 
 pub(super) async fn show(cx: &Context<'_>) -> Shown {
@@ -30,26 +32,16 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
     let filters = filters.iter().filter(|(_, value)| !value.is_empty());
     let filters: Vec<String> =
         filters.map(|(name, value)| format!("&{name}={}", encoded(value))).collect();
-    let path = format!("/api/monitors?start={start}&size={SIZE}{}", filters.concat());
-    let found = cx.get(&path).await?;
-    let total = count(&found, "totalHits");
-    let mut facets = Vec::new();
-    for status in STATUSES {
-        let of = cx.get(&format!("/api/monitors?size=1&status={status}")).await?;
-        facets.push((status, count(&of, "totalHits")));
-    }
     let range = Range::of(asked.get("range"));
-    let mut rows = Vec::new();
-    for it in list(&found, "results") {
-        let path = format!(
-            "/api/monitors/{}/rollups?{}",
-            encoded(text(it, "name")),
-            range.query(cx.clock.now)
-        );
-        // One whose figures cannot be read is in the list all the same.
-        let counted = cx.get(&path).await.unwrap_or_default();
-        rows.push(row(cx, it, range, &counted));
-    }
+    let path = format!("/api/monitors?start={start}&size={SIZE}{}", filters.concat());
+    // Everything that the page shows, in one request.
+    let with_cells =
+        format!("{path}&rollups={}&from={}", range.step, range.begin(cx.clock.now).millis());
+    let found = cx.get(&with_cells).await?;
+    let total = count(&found, "totalHits");
+    let facets = STATUSES.map(|status| (status, count(&found["statuses"], status)));
+    let rows: Vec<Markup> =
+        list(&found, "results").iter().map(|it| row(cx, it, range, &it["rollups"])).collect();
     let next = (start + SIZE < total).then(|| {
         format!("/console/monitors{}", asked.with(&[("start", &(start + SIZE).to_string())]))
     });
@@ -99,6 +91,7 @@ fn row(cx: &Context<'_>, it: &Value, range: Range, counted: &Value) -> Markup {
     let total = &counted["total"];
     let name = text(it, "name");
     let open = list(it, "openIncidents");
+    let more = count(it, "openIncidentCount").saturating_sub(SHOWN as u64);
     let next = at(it, "nextCheckAt");
     let waits = matches!(text(it, "kind"), "heartbeat" | "alerts");
     html! {
@@ -112,10 +105,10 @@ fn row(cx: &Context<'_>, it: &Value, range: Range, counted: &Value) -> Markup {
             td.t { @if let Some(last) = at(it, "lastAnswerAt") { (cx.clock.ago(last)) } @else { span.faint { "none yet" } } }
             td.t { @if let Some(next) = next { (cx.clock.ago(next)) } @else { span.faint { "waits for a call" } } }
             td {
-                @for incident in open.iter().take(3) {
+                @for incident in open.iter().take(SHOWN) {
                     a href=(href(&["incidents", text(incident, "id")])) { (said(incident, "severity").unwrap_or("incident")) } " "
                 }
-                @if open.len() > 3 { "and " (open.len() - 3) " more" }
+                @if more > 0 { a href={ "/console/incidents?monitor=" (encoded(name)) } { "and " (more) " more" } }
             }
             td { @if !waits { (piece::act(cx, Permission::Run, "check", name, "Check now")) } }
         }

@@ -133,6 +133,7 @@ impl Monitor {
             | Event::Counted(_)
             | Event::Pinged(_)
             | Event::Expected { .. }
+            | Event::Noted { .. }
             | Event::RunOver => {}
             Event::Snapshot(_)
             | Event::Defined(_)

@@ -21,6 +21,10 @@ impl Monitor {
                 let fresh = !self.incidents.contains_key(key);
                 consistent!(fresh, self.id, event, "its key has an incident");
             }
+            Event::Noted { key, number, .. } => {
+                let known = self.remembered(key, *number).is_some();
+                consistent!(known, self.id, event, "there is no incident {number} of its key");
+            }
             Event::Checked { sequence, .. } => {
                 let runs = self.check.as_ref().is_some_and(|check| check.sequence == *sequence);
                 consistent!(runs, self.id, event, "check {sequence} does not run");

@@ -6,13 +6,15 @@ use std::sync::Arc;
 
 use super::definition::{Kind, Spec};
 use super::event::{Event, Moved, Outcome};
-use super::incident::State;
+use super::incident::{Incident, State};
 use super::input::{Context, Input};
 use super::monitor::Monitor;
 use super::notification;
 use super::observe::Coverage;
 use super::rollup::{Counted, Counter, ROLLUP_LEDGER};
-use super::{check, clock, heartbeat, observe, parents, provider_event, received, resend, settle};
+use super::{
+    by_hand, check, clock, heartbeat, observe, parents, provider_event, received, resend, settle,
+};
 use crate::graph::Message;
 use crate::json::Json;
 use crate::machine::{Decision, Effect, Machine, Record, Rejected};
@@ -126,6 +128,27 @@ impl<'a> Draft<'a> {
         }));
     }
 
+    /// Writes something down in the history of an incident, and in the ledger's line of it.
+    pub(super) fn note(
+        &mut self,
+        (key, number): (Arc<str>, u32),
+        what: impl Into<Arc<str>>,
+        who: Arc<str>,
+        text: Option<Arc<str>>,
+    ) {
+        self.push(Event::Noted { key: key.clone(), number, what: what.into(), who, text });
+        if let Some(incident) = self.state.remembered(&key, number).cloned() {
+            self.write_line(&incident);
+        }
+    }
+
+    /// Writes the ledger's line of an incident, if it has opened.
+    fn write_line(&mut self, incident: &Incident) {
+        let Some(at) = incident.opened_at else { return };
+        let body = notification::ledger_line(incident);
+        self.record("incident", incident.id(), at, incident.state.as_str(), &body);
+    }
+
     /// Changes the state of an incident.
     pub(super) fn transition(&mut self, moved: Moved) {
         self.moved.insert(moved.key.clone());
@@ -161,14 +184,9 @@ impl<'a> Draft<'a> {
         let moved = std::mem::take(&mut self.moved);
         for key in moved {
             let past = || self.state.past.iter().rev().find(|incident| incident.key == key);
-            let incident = self.state.incidents.get(&key).or_else(past);
-            let Some(incident) = incident.filter(|incident| incident.opened_at.is_some()) else {
-                continue;
-            };
-            let (id, at) = (incident.id(), incident.opened_at.unwrap_or(incident.since));
-            let state = incident.state.as_str();
-            let body = notification::ledger_line(incident);
-            self.record("incident", id, at, state, &body);
+            if let Some(incident) = self.state.incidents.get(&key).or_else(past).cloned() {
+                self.write_line(&incident);
+            }
         }
         Decision { events: self.events, effects: self.effects }
     }
@@ -254,6 +272,12 @@ impl Machine for Monitor {
                     at: None,
                     occurred: None,
                 });
+            }
+            Input::Note { incident, who, text } => {
+                by_hand::note(&mut draft, &incident, who, &text)?;
+            }
+            Input::Escalate { incident, who, why } => {
+                by_hand::escalate(&mut draft, &incident, who, why)?;
             }
             Input::ProviderEvent(heard) => provider_event::hear(&mut draft, heard)?,
             Input::Test { receiver, who } => {

@@ -82,6 +82,24 @@ pub enum Event {
     },
     /// An incident changed its state.
     Moved(Box<Moved>),
+    /// Somebody wrote something down about an incident, be it over or not.
+    Noted {
+        /// The key.
+        #[serde(rename = "k")]
+        key: Arc<str>,
+        /// The incident's number.
+        #[serde(rename = "n")]
+        number: u32,
+        /// What is said of it in the history.
+        #[serde(rename = "a")]
+        what: Arc<str>,
+        /// Who.
+        #[serde(rename = "w")]
+        who: Arc<str>,
+        /// In their words.
+        #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+        text: Option<Arc<str>>,
+    },
     /// A step of the route is reached.
     Stepped {
         /// The key.
@@ -93,6 +111,9 @@ pub enum Event {
         /// Who is to be told from now on; none if the step was skipped.
         #[serde(rename = "t", default, skip_serializing_if = "Vec::is_empty")]
         to: Vec<Arc<str>>,
+        /// Somebody asked for it.
+        #[serde(rename = "h", default, skip_serializing_if = "std::ops::Not::not")]
+        by_hand: bool,
     },
     /// It got worse, and another route is for that: its steps begin.
     Rerouted {
@@ -234,6 +255,7 @@ impl Event {
             | Self::Counted(_)
             | Self::Began { .. }
             | Self::Dropped { .. }
+            | Self::Noted { .. }
             | Self::Notified(_)
             | Self::Delivered(_)
             | Self::Resent { .. }

@@ -84,6 +84,25 @@ pub enum Input {
         /// Why.
         why: Option<Arc<str>>,
     },
+    /// Somebody writes down what others should know of an incident, also of one that is over.
+    Note {
+        /// Its key, fingerprint or id.
+        incident: Arc<str>,
+        /// Who.
+        who: Arc<str>,
+        /// What they should know; at most [`NOTE_MAX`](super::NOTE_MAX) bytes.
+        text: Arc<str>,
+    },
+    /// The next step of the route that tells somebody new is taken now, whatever its delay and whether
+    /// or not somebody takes care.
+    Escalate {
+        /// Its key, fingerprint or id.
+        incident: Arc<str>,
+        /// Who.
+        who: Arc<str>,
+        /// Why.
+        why: Option<Arc<str>>,
+    },
     /// A receiver tells what was done there about an incident.
     ProviderEvent(ProviderEvent),
     /// Somebody wants to know whether notifications arrive at a receiver.

@@ -16,6 +16,7 @@
 
 mod agenda;
 mod alertmanager;
+mod by_hand;
 mod check;
 mod clock;
 mod condition;
@@ -48,6 +49,7 @@ mod text;
 use sha2::{Digest, Sha256};
 
 pub use alertmanager::{Compiled, LabelMatcher};
+pub use by_hand::NOTE_MAX;
 pub use condition::{Condition, Operand, Operator};
 pub use event::{Event, Outcome, Window};
 pub use explain::{Explanation, explain, since_then};

@@ -461,7 +461,23 @@ impl Monitor {
             | Event::Suppressed { key, .. }
             | Event::Released { key } => self.apply_to_incident(key, event),
             Event::Moved(moved) => self.moved(moved),
+            Event::Noted { key, number, what, who, text } => {
+                if let Some(incident) = self.remembered_mut(key, *number) {
+                    incident.note(now, what.clone(), Some(who.clone()), text.clone());
+                }
+            }
         }
+    }
+
+    /// An incident that is known, be it over or not.
+    pub(super) fn remembered(&self, key: &str, number: u32) -> Option<&Incident> {
+        let open = self.incidents.get(key).into_iter();
+        open.chain(&self.past).find(|it| *it.key == *key && it.number == number)
+    }
+
+    fn remembered_mut(&mut self, key: &str, number: u32) -> Option<&mut Incident> {
+        let open = self.incidents.get_mut(key).into_iter();
+        open.chain(&mut self.past).find(|it| *it.key == *key && it.number == number)
     }
 
     fn apply_to_incident(&mut self, key: &Arc<str>, event: &Event) {
@@ -480,12 +496,16 @@ impl Monitor {
         let incident = self.incidents.get_mut(key).expect(CHECKED);
         match event {
             Event::Absent { no_data, .. } => incident.miss(*no_data, now),
-            Event::Stepped { steps, to, .. } => {
+            Event::Stepped { steps, to, by_hand, .. } => {
                 incident.told_from.get_or_insert(now);
                 incident.steps = *steps;
+                // Told that somebody takes care, providers would be quiet: whoever is called on for
+                // help is not told that.
+                let acknowledged = *by_hand && incident.state == State::Acknowledged;
                 for receiver in to {
                     incident.told.entry(receiver.clone()).or_insert_with(|| ReceiverState {
                         step: steps - 1,
+                        acknowledged,
                         ..ReceiverState::default()
                     });
                 }

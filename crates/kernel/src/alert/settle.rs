@@ -41,7 +41,7 @@ fn hides(monitor: &Monitor, silence: &Silence, incident: &Incident) -> bool {
 }
 
 /// Why nobody is to be told of an incident now.
-fn quiet(monitor: &Monitor, incident: &Incident, now: Timestamp) -> Option<Suppressed> {
+pub(super) fn quiet(monitor: &Monitor, incident: &Incident, now: Timestamp) -> Option<Suppressed> {
     let needs = monitor.spec.as_ref().map_or(&[][..], |spec| &spec.monitor.depends_on);
     let stands = [(&monitor.parents_down, "is down"), (&monitor.parents_failing, "is failing")];
     for (bad, how) in stands {
@@ -192,13 +192,13 @@ fn climb(draft: &mut Draft<'_>, key: &Arc<str>, route: &Route) {
         let (key, steps) = (key.clone(), incident.steps);
         if from.plus_millis(step.after) > now {
             if incident.told_from.is_none() {
-                draft.push(Event::Stepped { key, steps, to: Vec::new() });
+                draft.push(Event::Stepped { key, steps, to: Vec::new(), by_hand: false });
             }
             return;
         }
         let skipped = step.unless_acked && incident.state == State::Acknowledged;
         let to = if skipped { Vec::new() } else { step.to.clone() };
-        draft.push(Event::Stepped { key, steps: steps + 1, to });
+        draft.push(Event::Stepped { key, steps: steps + 1, to, by_hand: false });
     }
 }
 

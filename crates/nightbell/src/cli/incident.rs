@@ -55,6 +55,22 @@ pub(crate) enum Verb {
         #[arg(long = "for", value_name = "SPAN")]
         length: String,
     },
+    /// Tell the next ones on the route of incidents now, whatever their delay
+    Escalate {
+        /// Who and why
+        #[command(flatten)]
+        deed: IncidentAction,
+    },
+    /// Write a note into the history of an incident, be it over or not
+    Note {
+        /// Id of the incident
+        id: String,
+        /// What others should know; at most 2000 bytes
+        text: String,
+        /// Who; you by default
+        #[arg(long, env = "USER")]
+        who: Option<String>,
+    },
     /// Send again what was given up about incidents, once their receivers have been put right
     Resend {
         /// Who and why
@@ -144,6 +160,13 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         }
         Verb::Snooze { deed, length } => {
             act("snooze", deed, &json!({ "for": length }), client, output).await
+        }
+        Verb::Escalate { deed } => act("escalate", deed, &json!({}), client, output).await,
+        Verb::Note { id, text, who } => {
+            let call = client.post(&["incidents", &id, "note"]);
+            let shown = call.json(&json!({ "text": text, "who": who })).send().await?.value()?;
+            output.note(format_args!("the note is in the history of incident {id}"));
+            if output.is_json() { output.json(&shown) } else { Ok(()) }
         }
         Verb::Resend { deed } => act("resend", deed, &json!({}), client, output).await,
         Verb::Judge { deed, real, .. } => {

@@ -241,7 +241,12 @@ async fn an_incident_is_explained_and_handled() {
     ringing.run(&format!("incident snooze {id}")).exits(2);
     ringing.run(&format!("incident snooze {id} --for soon")).exits(1);
     ringing.run(&format!("incident snooze {id} --for 2h")).exits(0);
+    ringing.run(&format!("incident escalate {id}")).exits(4);
+    ringing.run(&format!("incident note {id} \u{e9}")).exits(0);
+    ringing.run(&format!("incident note {id}")).exits(2);
     let history = ringing.run(&format!("incident show {id}")).exits(0).json();
+    let note = history["history"].as_array().unwrap().iter().find(|it| it["what"] == "note");
+    assert_eq!((&note.unwrap()["who"], &note.unwrap()["why"]), (&json!("ann"), &json!("\u{e9}")));
     let entry =
         &history["history"].as_array().unwrap().iter().find(|it| it["what"] == "acknowledged");
     assert_eq!(

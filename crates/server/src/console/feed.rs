@@ -122,6 +122,7 @@ async fn feed(
         newest,
         epoch,
         has_begun: false,
+        spoke_at: tokio::time::Instant::now(),
         _place: place,
     };
     let frames = futures_util::stream::unfold(stream, |mut stream| async move {
@@ -154,6 +155,8 @@ struct Stream {
     /// The last commit that was looked at.
     told: u64,
     has_begun: bool,
+    /// When it last told of commits.
+    spoke_at: tokio::time::Instant,
     _place: OwnedSemaphorePermit,
 }
 
@@ -175,12 +178,14 @@ impl Stream {
                 () = &mut quiet => return Some(": still here\n\n".to_owned()),
                 changed = self.newest.changed() => changed.ok()?,
             }
+            // The first commit after a quiet time is told at once, what follows it together.
             tokio::select! {
                 () = self.engine.stopped() => return None,
-                () = tokio::time::sleep(TOGETHER) => {}
+                () = tokio::time::sleep_until(self.spoke_at + TOGETHER) => {}
             }
             let newest = *self.newest.borrow_and_update();
             if let Some(news) = self.news(newest) {
+                self.spoke_at = tokio::time::Instant::now();
                 return Some(news);
             }
         }

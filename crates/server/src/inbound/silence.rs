@@ -138,12 +138,12 @@ async fn silences(
     readable(&inbound)?;
     let filters = matchers(&query)?;
     let now = api.engine.now();
+    // Compiled once, not for each silence: a regular expression takes long.
+    let compiled: Vec<_> = filters.iter().filter_map(|filter| filter.compile().ok()).collect();
     let fits = |silence: &Silence| {
-        filters.iter().filter_map(|filter| filter.compile().ok()).all(|filter| {
-            let own = silence.matchers.iter().map(LabelMatcher::of);
-            let labels = own.map(|it| (it.name.into(), it.value.into())).collect();
-            filter.fits(&labels)
-        })
+        let own = silence.matchers.iter().map(LabelMatcher::of);
+        let labels = own.map(|it| (it.name.into(), it.value.into())).collect();
+        compiled.iter().all(|filter| filter.fits(&labels))
     };
     let all = all(&api.engine, &inbound);
     let shown = all.iter().filter(|it| fits(it)).filter_map(|it| shown(it, &inbound, now));

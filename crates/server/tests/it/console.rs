@@ -14,13 +14,13 @@ use tower::ServiceExt;
 use crate::support::{Answer, Server, send_through};
 
 /// A browser without a picture, at one server.
-struct Browser {
+pub(crate) struct Browser {
     server: Server,
     router: Router,
 }
 
 impl Browser {
-    fn at(server: Server) -> Self {
+    pub(crate) fn at(server: Server) -> Self {
         let router = server::router(server.api());
         Self { server, router }
     }
@@ -35,7 +35,7 @@ impl Browser {
         send_through(self.router.clone(), method, path, headers, body.to_owned()).await
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Method::GET, path, &[], "").await
     }
 
@@ -46,7 +46,7 @@ impl Browser {
     }
 
     /// Bytes of a page as they are sent to a browser.
-    async fn packed(&self, path: &str) -> Vec<u8> {
+    pub(crate) async fn packed(&self, path: &str) -> Vec<u8> {
         let request = Request::get(path).header("accept-encoding", "gzip").body(Body::empty());
         let response = self.router.clone().oneshot(request.expect("a request")).await;
         let body = response.expect("handlers do not fail").into_body();
@@ -65,7 +65,7 @@ async fn seeded() -> (Browser, Vec<String>) {
         "routes": [ { "to": "noc" } ],
         "monitors": {
             "backup": { "heartbeat": { "every": "1h", "key": "k-1" }, "labels": { "team": NASTY } },
-            "web": { "http": "http://127.0.0.1:1/health", "every": "24h" }
+            "web": { "http": "http://127.0.0.1:1/health", "every": "24h", "depends_on": ["backup"] }
         }
     });
     server.post("/api/monitors", &file).await.ok();
@@ -159,7 +159,7 @@ async fn seeded() -> (Browser, Vec<String>) {
 }
 
 /// What is true of every page, whatever it shows.
-fn is_whole(path: &str, page: &Answer) {
+pub(crate) fn is_whole(path: &str, page: &Answer) {
     let html = &page.text;
     assert_eq!(page.headers["content-security-policy"], POLICY, "{path}");
     // With none, browsers would say `Origin: null` with our own forms, which the guard refuses.
@@ -234,6 +234,11 @@ async fn every_address_answers_with_a_whole_page_that_is_small() {
         assert_eq!(page.status, StatusCode::BAD_REQUEST, "{wrong}");
         is_whole(wrong, &page);
     }
+    // What is quiet while a monitor is down, on both their pages.
+    let needed = browser.get("/console/monitors/backup").await.text;
+    assert!(needed.contains("href=\"/console/monitors/web\">web</a>"), "{needed}");
+    let quiet = browser.get("/console/monitors/web").await.text;
+    assert!(quiet.contains("Quiet while down"), "{quiet}");
     // Links of a page lead to pages.
     let now = browser.get("/console/").await.text;
     assert!(now.contains("no worker has polled <code>load</code>"), "{now}");
@@ -296,6 +301,18 @@ async fn forms_act_and_what_cannot_be_taken_back_needs_its_preview() {
         assert_eq!(to, format!("/console/incidents/{id}?said=acknowledge"));
         assert!(browser.get(to).await.text.contains("Acknowledged: nobody is reminded"));
     }
+    // What others should know stays text.
+    let note = "text=%3Cscript%3Ealert(1)%3C%2Fscript%3E";
+    let done = browser.act(&format!("act=note&id={id}&{note}&back=/console/incidents/{id}")).await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+    let shown = browser.get(&format!("/console/incidents/{id}")).await.text;
+    assert!(shown.contains("&lt;script&gt;alert(1)&lt;/script&gt;"), "{shown}");
+    let refused = browser.act(&format!("act=escalate&id={id}")).await;
+    assert!(refused.text.contains("previewed"), "{}", refused.text);
+    let preview = browser.get(&format!("/console/confirm?act=escalate&id={id}")).await;
+    let token = hidden(&preview.text, "token").to_owned();
+    let refused = browser.act(&format!("act=escalate&id={id}&token={token}")).await;
+    assert!(refused.text.contains("everybody on its route was told"), "{}", refused.text);
     let run = server.start("etl", &json!({})).await;
     let other = server.start("etl", &json!({})).await;
     let status = async |id: &str| server.workflow(id).await["status"].clone();

@@ -123,6 +123,20 @@ async fn a_heartbeat_that_fails_is_an_incident_that_people_handle() {
     let snoozed = server.post(&path("snooze"), &json!({ "who": "ada", "for": "2h" })).await.ok();
     assert_eq!(snoozed["state"], "snoozed");
 
+    // Notes are in the history, newest last; they change nothing else.
+    let noted = server.post(&path("note"), &json!({ "who": "bo", "text": " disk is full " })).await;
+    assert_eq!(noted.ok()["state"], "snoozed");
+    let last = noted.json()["history"].as_array().expect("a history").last().cloned();
+    let last = last.expect("it has lines");
+    assert_eq!(
+        (&last["what"], &last["who"], &last["why"]),
+        (&json!("note"), &json!("bo"), &json!("disk is full"))
+    );
+    server.post(&path("note"), &json!({ "text": "  " })).await.failed(400);
+    server.post(&path("note"), &json!({ "text": "é".repeat(1001) })).await.failed(400);
+    let refused = server.post(&path("escalate"), &deed).await.failed(409);
+    assert!(refused.contains("snoozed"), "{refused}");
+
     let why = server.get(&path("explain")).await.ok();
     assert_eq!(why["monitor"], "backup");
     assert!(why["rule"].as_str().is_some_and(|rule| rule.contains("fail_after")), "{why}");
@@ -133,6 +147,72 @@ async fn a_heartbeat_that_fails_is_an_incident_that_people_handle() {
     let over = server.get("/api/incidents?state=resolved").await.ok();
     assert_eq!(over["results"][0]["id"], incident["id"]);
     server.get("/api/incidents/nothing").await.failed(404);
+    // What was found out later is written down, too, and is in the ledger.
+    server.post(&path("note"), &json!({ "text": "a log grew" })).await.ok();
+    server.post(&path("escalate"), &deed).await.failed(409);
+    let history = server.get("/api/monitors/backup/history").await.ok();
+    let lines = history["incidents"][0]["history"].as_array().expect("a history").clone();
+    assert!(lines.iter().any(|it| it["why"] == "a log grew"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn who_escalates_tells_the_next_step_before_its_time() {
+    let server = Server::new().await;
+    let file = json!({
+        "receivers": { "noc": { "inbox": null }, "boss": { "inbox": null } },
+        "routes": [ { "steps": [ { "to": "noc" }, { "to": "boss", "after": "4h" } ] } ],
+        "monitors": { "backup": { "heartbeat": { "every": "1h", "key": "k-1" } } }
+    });
+    server.post("/api/monitors", &file).await.ok();
+    server.send(Method::POST, "/ping/k-1/3", "disk full".to_owned()).await.ok_text();
+    let incident = open_incident(&server).await;
+    let path = format!("/api/incidents/{}/escalate", incident["id"].as_str().expect("it has one"));
+    server.post(&path, &json!({ "who": "ada", "why": "it is bad" })).await.ok();
+    let told = server.get("/api/monitors/backup/history").await.ok();
+    let told = told["deliveries"].as_array().expect("a list").clone();
+    let to_boss = |it: &&Value| it["receiver"] == "boss" && it["event"] == "escalation";
+    assert_eq!(told.iter().filter(to_boss).count(), 1, "{told:?}");
+    let refused = server.post(&path, &json!({ "who": "ada" })).await.failed(409);
+    assert!(refused.contains("everybody on its route was told"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_list_of_monitors_is_one_request_and_bounded() {
+    let server = Server::new().await;
+    let file = json!({ "monitors": {
+        "prom": { "alerts": { "key": "k-0123456789abcdef0123", "limit": 200 } },
+        "job": { "heartbeat": { "every": "1h", "key": "k-1" } },
+    } });
+    server.post("/api/monitors", &file).await.ok();
+    server.get("/ping/k-1").await.ok_text();
+    let alert = |n: u32| {
+        let severity = if n == 119 { "critical" } else { "warning" };
+        json!({ "labels": { "alertname": format!("a{n:03}"), "severity": severity } })
+    };
+    let alerts: Vec<Value> = (0..120).map(alert).collect();
+    let sent = server.post("/inbound/k-0123456789abcdef0123/api/v2/alerts", &json!(alerts)).await;
+    assert_eq!(sent.status, 200, "{}", sent.text);
+
+    let list = server.get("/api/monitors?rollups=1h").await.ok();
+    let (job, prom) = (&list["results"][0], &list["results"][1]);
+    assert_eq!((&job["name"], &prom["name"]), (&json!("job"), &json!("prom")));
+    assert_eq!((&list["statuses"]["DOWN"], &list["statuses"]["UP"]), (&json!(1), &json!(1)));
+    // The same as one by one.
+    let alone = server.get("/api/monitors/job/rollups?step=1h").await.ok();
+    assert_eq!((&job["rollups"]["total"], &alone["total"]["ok"]), (&alone["total"], &json!(1)));
+    assert_eq!(job["rollups"]["cells"], alone["cells"]);
+    // The worst first, and how many there are.
+    let open = prom["openIncidents"].as_array().expect("a list");
+    assert_eq!((open.len(), &prom["openIncidentCount"]), (10, &json!(120)));
+    assert_eq!((&open[0]["severity"], &open[1]["key"]), (&json!("critical"), &json!("a000")));
+    let shown = server.get("/api/monitors/prom").await.ok();
+    assert_eq!(shown["openIncidents"].as_array().map(Vec::len), Some(100));
+    assert_eq!(shown["openIncidentCount"], 120);
+
+    assert!(server.get("/api/monitors").await.ok()["results"][0].get("rollups").is_none());
+    server.get("/api/monitors?rollups=7m").await.failed(400);
+    let many = server.get("/api/monitors?rollups=5m&size=100").await.failed(400);
+    assert!(many.contains("20000"), "{many}");
 }
 
 #[tokio::test]

@@ -120,5 +120,6 @@ async fn firing(wire: &mut Wire) -> anyhow::Result<usize> {
     let (status, body) = wire.get("/api/monitors/prom").await?;
     ensure!(status == 200, "the monitor: {status}");
     let shown: Value = serde_json::from_slice(&body)?;
-    Ok(shown["openIncidents"].as_array().map_or(0, Vec::len))
+    let count = shown["openIncidentCount"].as_u64().and_then(|it| usize::try_from(it).ok());
+    Ok(count.unwrap_or_default())
 }

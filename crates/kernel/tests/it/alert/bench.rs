@@ -97,7 +97,7 @@ impl Bench {
     /// - `see a=fail:text b=ok`, `see =fail`, `see` (nothing), `see! reason` (the check fails),
     ///   `see? ` (it hangs), `rows [{"key": "a", "attrs": {"loss": 1}}]`.
     /// - `receiver noc down|slow|up|named` (named: it tells what it calls a message), `ack`, `keep`
-    ///   (until clear), `heard noc ack|unack|resolve a 5m` (done there at that time), `snooze a 2h`, `resolve`, `silence id 1h 2h label=value…`,
+    ///   (until clear), `heard noc ack|unack|resolve a 5m` (done there at that time), `snooze a 2h`, `resolve`, `note a text`, `escalate a`, `silence id 1h 2h label=value…`,
     ///   `weekly id Thu 01:00-02:00`, `unsilence`, `test noc`, `parent p down|failing|up`, `ping start|…`,
     ///   `parents answer` (from then on somebody checks them when asked), `parents checked`,
     ///   `resend noc` (what it did not take), `define`, `remove`, `check`, `explain a`, `payload` (what was told last, whole),
@@ -144,6 +144,14 @@ impl Bench {
                 who: "ann".into(),
                 why: None,
             }),
+            "note" => self.say(Input::Note {
+                incident: word(0).into(),
+                who: "ann".into(),
+                text: words.get(1..).unwrap_or_default().join(" ").into(),
+            }),
+            "escalate" => {
+                self.say(Input::Escalate { incident: word(0).into(), who: "ann".into(), why: None })
+            }
             "resolve" => self.say(Input::Resolve {
                 incident: word(0).into(),
                 who: "ann".into(),
@@ -376,6 +384,10 @@ impl Bench {
                 let by = moved.who.as_ref().map(|who| format!(" by {who}")).unwrap_or_default();
                 let line = format!("{:?} {}{by}: {}", moved.key, moved.state.as_str(), moved.why);
                 self.line(&line);
+            }
+            Event::Noted { key, what, who, text, .. } => {
+                let text = text.as_deref().unwrap_or_default();
+                self.line(&format!("{key:?} {what} by {who}: {text}"));
             }
             Event::Suppressed { key, reason, .. } => {
                 self.line(&format!("{key:?} suppressed: {reason}"));

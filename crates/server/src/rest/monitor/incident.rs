@@ -30,6 +30,8 @@ pub(super) fn routes() -> Routes {
         .on(Permission::Respond, routes!(snooze))
         .on(Permission::Respond, routes!(resolve))
         .on(Permission::Respond, routes!(resend))
+        .on(Permission::Respond, routes!(escalate))
+        .on(Permission::Respond, routes!(note))
 }
 
 /// States in which an incident is not over.
@@ -328,4 +330,62 @@ async fn resend(
 ) -> Result<Json<Value>, Problem> {
     let who = Some(deed.unwrap_or_default().who(&actor));
     act(&api, &id, |incident| Input::Resend { incident: Some(incident), receiver: None, who }).await
+}
+
+/// Tells the next ones of an incident's route now, whatever their delay and whether or not somebody has
+/// acknowledged it.
+#[utoipa::path(
+    operation_id = "escalate_incident", post, path = "/api/incidents/{id}/escalate", tag = "incidents",
+    request_body = ProviderAction,
+    params(("id" = String, Path, description = "The id of the incident")),
+    responses(
+        (status = 200, description = "The incident", body = serde_json::Value),
+        (status = 404, description = "There is none of this id"),
+        (status = 409, description = "Everybody on its route was told, or nobody is told at all: it is over, \
+            snoozed, silenced, or what it depends on is down"),
+    )
+)]
+async fn escalate(
+    State(api): State<Api>,
+    actor: Actor,
+    Path(id): Path<String>,
+    Body(deed): Body<Option<ProviderAction>>,
+) -> Result<Json<Value>, Problem> {
+    let deed = deed.unwrap_or_default();
+    let (who, why) = (deed.who(&actor), deed.why());
+    act(&api, &id, |incident| Input::Escalate { incident, who, why }).await
+}
+
+/// What others should know of an incident.
+#[derive(Debug, Deserialize, ToSchema)]
+struct IncidentNote {
+    /// The note; at most 2000 bytes.
+    text: String,
+    /// Who writes it.
+    #[serde(default)]
+    who: Option<String>,
+}
+
+/// Writes a note into an incident's history, be it over or not. Nobody is told of it.
+#[utoipa::path(
+    operation_id = "note_incident", post, path = "/api/incidents/{id}/note", tag = "incidents",
+    request_body = IncidentNote,
+    params(("id" = String, Path, description = "The id of the incident")),
+    responses(
+        (status = 200, description = "The incident with its history", body = serde_json::Value),
+        (status = 400, description = "The note is empty or too long"),
+        (status = 404, description = "There is none of this id, or its monitor has forgotten it"),
+    )
+)]
+async fn note(
+    State(api): State<Api>,
+    actor: Actor,
+    Path(id): Path<String>,
+    Body(note): Body<IncidentNote>,
+) -> Result<Json<Value>, Problem> {
+    let (who, text) = (actor.or_told(note.who.as_deref()), Arc::from(note.text));
+    let record = incident_of(&api, &id).await?;
+    let incident = record.key.clone();
+    say(&api, &record.subject, Input::Note { incident, who, text }).await?;
+    present(&api, &record, view::whole_incident).await.map(Json)
 }

@@ -27,7 +27,7 @@ use kernel::alert::definition::{
 };
 use kernel::alert::{Input, Monitor};
 use kernel::definition::Problem as Flaw;
-use kernel::{ExecutionId, MachineKind, Record};
+use kernel::{ExecutionId, MachineKind, Record, Timestamp};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
@@ -104,18 +104,33 @@ struct ListParams {
     start: Option<u64>,
     /// Monitors to answer; 100 by default.
     size: Option<u64>,
+    /// With each monitor how its checks ended, in cells of this length, as `/api/monitors/{name}/rollups`
+    /// tells it: 5m, 15m, 30m, 1h, 6h, 12h or 1d.
+    rollups: Option<String>,
+    /// With `rollups`: from the cell of this instant on; a day ago by default.
+    from: Option<String>,
+    /// With `rollups`: cells that begin before then; until now by default.
+    to: Option<String>,
 }
 
-/// Lists monitors: how they stand, what they wait for, and their open incidents.
+/// Cells of all monitors in one answer.
+const LISTED_CELLS_MAX: u64 = 20_000;
+
+/// Lists monitors: how they stand, what they wait for, and the worst ten of their open incidents.
 #[utoipa::path(
     operation_id = "list_monitors", get, path = "/api/monitors", tag = "monitors", params(ListParams),
-    responses((status = 200, description = "`totalHits` and a page of `results`, by name",
-        body = serde_json::Value))
+    responses(
+        (status = 200, description = "`totalHits` and a page of `results`, by name; `statuses`: how many \
+            monitors there are of each status, whatever is asked for", body = serde_json::Value),
+        (status = 400, description = "The page is too large, or `rollups` cannot be told"),
+    )
 )]
 async fn list(
     State(api): State<Api>,
     Query(params): Query<ListParams>,
 ) -> Result<Json<Value>, Problem> {
+    let size = page_size(params.size)?;
+    let asked = asked_cells(&params, size, api.engine.now())?;
     let mut filters =
         vec![Filter::Closed(false), Filter::NotIn(TextField::Status, vec!["REMOVED".to_owned()])];
     if let Some(status) = params.status {
@@ -130,17 +145,47 @@ async fn list(
         free_text: None,
         sort: vec![Sort { by: SortField::Text(TextField::Name), descending: false }],
         start: params.start.unwrap_or(0),
-        size: page_size(params.size)?,
+        size,
         counting: Counting::Far,
     };
     let page = api.engine.store().search(&search).await?;
     let mut results = Vec::new();
-    for head in page.rows {
+    for head in &page.rows {
         let source = api.engine.source_of_monitor(&head.name);
         let shown = |it: &Monitor| view::monitor(it, source.as_deref(), api.engine.now());
         results.extend(api.engine.monitor(&head.name, shown).await?);
     }
-    Ok(Json(json!({ "totalHits": page.total, "results": results })))
+    if let Some(asked) = asked {
+        let names: Vec<String> = page.rows.iter().map(|head| head.name.to_string()).collect();
+        let counted = api.engine.rollups_of(&names, asked.step(), asked.span()).await?;
+        for shown in &mut results {
+            let cells = shown["name"].as_str().and_then(|name| counted.get(name));
+            shown["rollups"] = asked.shown(cells.unwrap_or(&BTreeMap::new()));
+        }
+    }
+    let statuses = api.engine.figures().monitors;
+    Ok(Json(json!({ "totalHits": page.total, "results": results, "statuses": statuses })))
+}
+
+/// Which rollups a list of monitors is asked for, if any.
+fn asked_cells(
+    params: &ListParams,
+    size: u64,
+    now: Timestamp,
+) -> Result<Option<rollups::Asked>, Problem> {
+    let Some(step) = params.rollups.clone() else { return Ok(None) };
+    let (from, to) = (params.from.clone(), params.to.clone());
+    let asked = rollups::Asked::new(rollups::RollupParams { from, to, step: Some(step) }, now)?;
+    let cells = asked.cells().saturating_mul(size);
+    if cells > LISTED_CELLS_MAX {
+        let message = format!(
+            "{size} monitors with {} cells each are {cells}, more than {LISTED_CELLS_MAX}",
+            asked.cells()
+        );
+        let hint = "Ask for fewer monitors (size), less time (from), or a longer step (rollups).";
+        return Err(Problem::bad_request(message).with_hint(hint));
+    }
+    Ok(Some(asked))
 }
 
 fn page_size(size: Option<u64>) -> Result<u64, Problem> {

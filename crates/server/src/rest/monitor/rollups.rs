@@ -40,15 +40,15 @@ pub(super) fn routes() -> Routes {
 }
 
 #[derive(Debug, Deserialize, IntoParams)]
-struct RollupParams {
+pub(super) struct RollupParams {
     /// From the cell of this instant on: milliseconds since 1970, or a time such as
     /// 2026-01-31T08:00:00Z; a day ago by default.
-    from: Option<String>,
+    pub(super) from: Option<String>,
     /// Cells that begin before then; until now by default.
-    to: Option<String>,
+    pub(super) to: Option<String>,
     /// The length of a cell: 5m, 15m or 30m, which are kept for 2 days; 1h, 6h or 12h, for 90 days;
     /// 1d, for 730 days. Without it the shortest that is kept since `from`.
-    step: Option<String>,
+    pub(super) step: Option<String>,
 }
 
 /// Tells how a monitor's checks ended and how long they took, by stretches of time, oldest first.
@@ -68,34 +68,78 @@ async fn rollups(
     Path(name): Path<String>,
     Query(params): Query<RollupParams>,
 ) -> Result<Json<Value>, Problem> {
-    let now = api.engine.now();
-    let at = |name, text: Option<String>| text.map(|text| instant(name, &text)).transpose();
-    let to = at("to", params.to)?.unwrap_or_else(|| now.plus_millis(1));
-    let from = at("from", params.from)?.unwrap_or_else(|| now.plus_millis(-SPAN));
-    let (word, millis, step) = step_of(params.step.as_deref(), now.since(from))?;
-    let floor = |at: Timestamp| {
-        Timestamp::from_millis(at.millis().saturating_sub(at.millis().rem_euclid(millis)))
-    };
-    let from = floor(from);
-    if to.since(from) / millis >= CELLS_MAX {
-        let message = format!("from {from} to {to} are more than {CELLS_MAX} cells of {word}");
-        return Err(Problem::bad_request(message).with_hint("Ask for less, or for a longer step."));
+    let asked = Asked::new(params, api.engine.now())?;
+    let cells = api.engine.rollups(&name, asked.step, asked.span()).await?;
+    let mut shown = asked.shown(&cells.ok_or_else(|| unknown(&name))?);
+    shown["monitor"] = name.into();
+    Ok(Json(shown))
+}
+
+/// Which cells are asked for.
+pub(super) struct Asked {
+    /// The first cell begins then.
+    from: Timestamp,
+    to: Timestamp,
+    /// The length of a cell in a word, and in milliseconds.
+    word: &'static str,
+    millis: i64,
+    /// What cells are made of.
+    step: Step,
+}
+
+impl Asked {
+    /// # Errors
+    /// 400: a time or the step cannot be read, or there would be too many cells.
+    pub(super) fn new(params: RollupParams, now: Timestamp) -> Result<Self, Problem> {
+        let at = |name, text: Option<String>| text.map(|text| instant(name, &text)).transpose();
+        let to = at("to", params.to)?.unwrap_or_else(|| now.plus_millis(1));
+        let from = at("from", params.from)?.unwrap_or_else(|| now.plus_millis(-SPAN));
+        let (word, millis, step) = step_of(params.step.as_deref(), now.since(from))?;
+        let from = floor(from, millis);
+        if to.since(from) / millis >= CELLS_MAX {
+            let message = format!("from {from} to {to} are more than {CELLS_MAX} cells of {word}");
+            return Err(
+                Problem::bad_request(message).with_hint("Ask for less, or for a longer step.")
+            );
+        }
+        Ok(Self { from, to, word, millis, step })
     }
-    let fine = api.engine.rollups(&name, step, (from, to)).await?.ok_or_else(|| unknown(&name))?;
-    let (mut cells, mut total) = (BTreeMap::<Timestamp, Cell>::new(), Cell::default());
-    for (at, cell) in &fine {
-        cells.entry(floor(*at)).or_default().merge(cell);
-        total.merge(cell);
+
+    pub(super) fn span(&self) -> (Timestamp, Timestamp) {
+        (self.from, self.to)
     }
-    let shown = |(at, cell): (&Timestamp, &Cell)| {
-        let mut shown = cell_shown(cell);
-        shown["at"] = at.millis().into();
-        shown
-    };
-    Ok(Json(json!({
-        "monitor": name, "step": word, "from": from.millis(), "to": to.millis(),
-        "cells": cells.iter().map(shown).collect::<Vec<_>>(), "total": cell_shown(&total),
-    })))
+
+    pub(super) fn step(&self) -> Step {
+        self.step
+    }
+
+    /// Cells that one monitor may have.
+    pub(super) fn cells(&self) -> u64 {
+        u64::try_from(self.to.since(self.from) / self.millis + 1).unwrap_or_default()
+    }
+
+    /// What was counted, in cells of the length that is asked for.
+    pub(super) fn shown(&self, fine: &BTreeMap<Timestamp, Cell>) -> Value {
+        let (mut cells, mut total) = (BTreeMap::<Timestamp, Cell>::new(), Cell::default());
+        for (at, cell) in fine {
+            cells.entry(floor(*at, self.millis)).or_default().merge(cell);
+            total.merge(cell);
+        }
+        let shown = |(at, cell): (&Timestamp, &Cell)| {
+            let mut shown = cell_shown(cell);
+            shown["at"] = at.millis().into();
+            shown
+        };
+        json!({
+            "step": self.word, "from": self.from.millis(), "to": self.to.millis(),
+            "cells": cells.iter().map(shown).collect::<Vec<_>>(), "total": cell_shown(&total),
+        })
+    }
+}
+
+/// The beginning of the cell of an instant.
+fn floor(at: Timestamp, millis: i64) -> Timestamp {
+    Timestamp::from_millis(at.millis().saturating_sub(at.millis().rem_euclid(millis)))
 }
 
 /// The step that is asked for; else the shortest of those that are kept for so long.

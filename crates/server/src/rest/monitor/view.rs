@@ -7,9 +7,23 @@ use kernel::alert::{Incident, Monitor};
 use kernel::{Record, Timestamp};
 use serde_json::{Map, Value, json};
 
+/// Open incidents that lists of monitors show of each.
+const LISTED_INCIDENTS: usize = 10;
+/// Incidents of one kind (open, pending) that are shown with a monitor.
+const SHOWN_INCIDENTS: usize = 100;
+
 /// A monitor in lists.
 pub(super) fn monitor(monitor: &Monitor, source: Option<&str>, now: Timestamp) -> Value {
-    let open = monitor.incidents.values().filter(|it| it.state.is_open());
+    bounded_monitor(monitor, source, now, LISTED_INCIDENTS)
+}
+
+fn bounded_monitor(
+    monitor: &Monitor,
+    source: Option<&str>,
+    now: Timestamp,
+    incidents_max: usize,
+) -> Value {
+    let (open, open_count) = worst(monitor, incidents_max, |it| it.state.is_open());
     let spec = monitor.spec.as_ref();
     json!({
         "name": monitor.name(),
@@ -20,14 +34,29 @@ pub(super) fn monitor(monitor: &Monitor, source: Option<&str>, now: Timestamp) -
         "nextCheckAt": monitor.next_at.map(Timestamp::millis),
         "lastAnswerAt": monitor.last_answer.as_ref().map(|it| it.at.millis())
             .or(monitor.beat.last_ping_at.map(Timestamp::millis)),
-        "openIncidents": open.map(|it| incident(monitor, it)).collect::<Vec<_>>(),
+        "openIncidents": open,
+        "openIncidentCount": open_count,
         "source": source,
     })
 }
 
-/// Everything about a monitor.
+/// The worst incidents of a monitor that stand so, at most so many, those of equal severity by their
+/// keys; and how many there are.
+fn worst(
+    monitor: &Monitor,
+    most: usize,
+    stands_so: impl Fn(&Incident) -> bool,
+) -> (Vec<Value>, usize) {
+    let mut found: Vec<&Incident> = monitor.incidents.values().filter(|it| stands_so(it)).collect();
+    found.sort_by_key(|it| std::cmp::Reverse(it.severity));
+    let shown = found.iter().take(most).map(|it| incident(monitor, it));
+    (shown.collect(), found.len())
+}
+
+/// Everything about a monitor; of its incidents the worst hundred of each kind.
 pub(super) fn whole_monitor(it: &Monitor, source: Option<&str>, now: Timestamp) -> Value {
-    let mut shown = monitor(it, source, now);
+    let mut shown = bounded_monitor(it, source, now, SHOWN_INCIDENTS);
+    let (pending, pending_count) = worst(it, SHOWN_INCIDENTS, |it| !it.state.is_open());
     let spec = it.spec.as_ref();
     let millis = |at: Option<Timestamp>| at.map(Timestamp::millis);
     let more = json!({
@@ -55,9 +84,10 @@ pub(super) fn whole_monitor(it: &Monitor, source: Option<&str>, now: Timestamp) 
             "text": it.beat.text,
         })),
         "parentsDown": it.parents_down,
+        "dependents": spec.map(|spec| &spec.dependents),
         "silences": it.silences.iter().map(|it| silence(it, None, now)).collect::<Vec<_>>(),
-        "pending": it.incidents.values().filter(|it| !it.state.is_open())
-            .map(|pending| incident(it, pending)).collect::<Vec<_>>(),
+        "pending": pending,
+        "pendingCount": pending_count,
     });
     if let (Value::Object(shown), Value::Object(more)) = (&mut shown, more) {
         shown.extend(more);

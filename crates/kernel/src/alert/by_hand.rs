@@ -1,0 +1,83 @@
+//! What people do about an incident besides moving it: they write notes, and tell the next ones of its
+//! route now.
+
+use std::sync::Arc;
+
+use super::decide::{Draft, open};
+use super::event::Event;
+use super::incident::State;
+use super::settle::quiet;
+use crate::machine::Rejected;
+
+/// Bytes of a note.
+pub const NOTE_MAX: usize = 2000;
+
+/// Writes a note into an incident's history.
+///
+/// # Errors
+/// It says nothing or too much, or there is no such incident.
+pub(super) fn note(
+    draft: &mut Draft<'_>,
+    name: &str,
+    who: Arc<str>,
+    text: &str,
+) -> Result<(), Rejected> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > NOTE_MAX {
+        let bytes = text.len();
+        return Err(Rejected::Invalid(format!("a note has 1 to {NOTE_MAX} bytes, not {bytes}")));
+    }
+    let Some(incident) = draft.state.incident(name) else {
+        return Err(Rejected::Unknown(format!("{} has no incident {name}", draft.state.name())));
+    };
+    let it = (incident.key.clone(), incident.number);
+    draft.note(it, "note", who, Some(text.into()));
+    Ok(())
+}
+
+/// Takes the next step of an incident's route that tells somebody who was not told.
+///
+/// Steps before it that name nobody new count as taken. That somebody takes care does not matter:
+/// whoever asks for this knows.
+///
+/// # Errors
+/// It is over, snoozed or kept quiet, or everybody on its route was told.
+pub(super) fn escalate(
+    draft: &mut Draft<'_>,
+    name: &str,
+    who: Arc<str>,
+    why: Option<Arc<str>>,
+) -> Result<(), Rejected> {
+    let (key, state) = open(draft, name)?;
+    if state == State::Snoozed {
+        let message = "the incident is snoozed, so nobody is told: acknowledge it first";
+        return Err(Rejected::Stale(message.into()));
+    }
+    let Some(incident) = draft.state.incidents.get(&key) else { return Ok(()) };
+    if let Some(quiet) = quiet(draft.state, incident, draft.now) {
+        return Err(Rejected::Stale(format!("nobody is told: {}", quiet.reason)));
+    }
+    let Some(route) = draft.state.route_of(incident) else {
+        return Err(Rejected::Stale("no route matches the incident: nobody is told".into()));
+    };
+    let taken = incident.steps as usize;
+    let mut left = route.steps.iter().enumerate().skip(taken);
+    let next = left.find_map(|(at, step)| {
+        let new: Vec<Arc<str>> =
+            step.to.iter().filter(|it| !incident.told.contains_key(*it)).cloned().collect();
+        (!new.is_empty()).then(|| (at, step.to.clone(), new))
+    });
+    let Some((at, to, new)) = next else {
+        let message = format!(
+            "everybody on its route was told: {} of {} steps are taken, and no other names anybody new",
+            taken.min(route.steps.len()),
+            route.steps.len()
+        );
+        return Err(Rejected::Stale(message));
+    };
+    let it = (key.clone(), incident.number);
+    draft.note(it, format!("escalated to {}", new.join(", ")), who, why);
+    let steps = u32::try_from(at + 1).unwrap_or(u32::MAX);
+    draft.push(Event::Stepped { key, steps, to, by_hand: true });
+    Ok(())
+}
