@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use async_trait::async_trait;
 use engine::store::StoreError;
+use kernel::Timestamp;
 use parking_lot::Mutex;
 use server::Settings;
 use server::cluster::{ClusterNode, Leader, Node, Reach};
@@ -34,6 +35,9 @@ const LOOK: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(50);
 /// So many times in turn nobody listens where the leader should before it counts as ended.
 const REFUSALS: u32 = 3;
+
+/// How long an owner whose lease is over must have given no sign of life.
+const SILENT: Duration = Duration::from_millis(1_200);
 
 /// The store was lost: another server has taken it over, or it is another database than before.
 #[derive(Debug)]
@@ -197,6 +201,10 @@ impl Serving {
                 continue;
             }
             node.follow(None);
+            if let Some(owner) = owner.filter(|it| state.is_silent(it)) {
+                tracing::info!("{} gives no sign of life any more", owner.name);
+                state.gone = Some(owner.incarnation);
+            }
             let succession = Succession::AtOnce { gone: state.gone.take() };
             match Postgres::take_over(options, succession).await {
                 Ok(store) => {
@@ -239,6 +247,7 @@ impl Serving {
     /// Follows the owner of the store for a moment.
     async fn follow(&self, owner: &MemberNode, state: &mut Following) {
         let node = &self.0.node;
+        state.is_silent(owner);
         let Some(address) = owner.address.clone() else {
             let name = &owner.name;
             node.follow(None);
@@ -286,9 +295,27 @@ struct Following {
     gone: Option<i64>,
     beaten: Option<Instant>,
     told: Option<String>,
+    /// When the lease of whoever owns the store ends, and since when it does.
+    lease: Option<(i64, Timestamp, Instant)>,
 }
 
 impl Following {
+    /// Whether the owner has given no sign of life for long enough before our eyes. After an outage of the
+    /// database everybody's lease is over, and the owner gives one at once.
+    fn is_silent(&mut self, owner: &MemberNode) -> bool {
+        match self.lease {
+            Some((incarnation, until, since))
+                if (incarnation, until) == (owner.incarnation, owner.until) =>
+            {
+                since.elapsed() >= SILENT
+            }
+            _ => {
+                self.lease = Some((owner.incarnation, owner.until, Instant::now()));
+                false
+            }
+        }
+    }
+
     /// Notes whether this server can serve, and logs it when that changes.
     fn tell(&mut self, node: &Node, trouble: Option<String>) {
         if self.told != trouble {

@@ -302,7 +302,17 @@ impl Forwarder {
             let Some(body) = sending.take() else { return Err(self.lost()) };
             let request = self.request(&parts, authority.as_ref(), &leader, body);
             let Link { mut sender, busy, .. } = link;
-            match sender.try_send_request(request).await {
+            let sent = tokio::select! {
+                sent = sender.try_send_request(request) => sent,
+                // One that stalls would let it wait until the link counts as dead.
+                () = self.replaced(leader.incarnation) => {
+                    if may_repeat {
+                        continue;
+                    }
+                    return Err(self.lost());
+                }
+            };
+            match sent {
                 Ok(answer) if answer.headers().get(NOT_LEADER).is_some_and(|it| it == STRANGER) => {
                     return Err(leaderless(STRANGER_TOLD));
                 }
@@ -352,6 +362,18 @@ impl Forwarder {
             Ok(Ok(leader)) if Instant::now() < until => leader.clone(),
             _ => Leads::Nobody,
         }
+    }
+
+    /// Returns once another server leads than the one with this incarnation.
+    async fn replaced(&self, incarnation: i64) {
+        let mut leader = self.leader.subscribe();
+        let is_another = |leads: &Leads| match leads {
+            Leads::Nobody => false,
+            Leads::Other(leader) => leader.incarnation != incarnation,
+            Leads::Here(_) => true,
+        };
+        // The sender is ours.
+        let _ = leader.wait_for(is_another).await;
     }
 
     fn request(

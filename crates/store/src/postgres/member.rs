@@ -36,6 +36,8 @@ pub struct MemberNode {
     pub joined_at: Timestamp,
     /// Milliseconds until its lease is over; negative afterwards.
     pub left: i64,
+    /// When its lease is over, by the database's clock: another instant after each sign of life.
+    pub until: Timestamp,
 }
 
 /// This server as one of those that share a store.
@@ -156,7 +158,8 @@ pub(super) fn all(schema: &str) -> Statement<'static> {
         "SELECT incarnation, name, address, release, \
          EXISTS (SELECT 1 FROM {schema}.fence f WHERE f.node = n.incarnation), \
          (extract(epoch FROM joined_at) * 1000)::bigint, \
-         (extract(epoch FROM alive_until - clock_timestamp()) * 1000)::bigint \
+         (extract(epoch FROM alive_until - clock_timestamp()) * 1000)::bigint, \
+         (extract(epoch FROM alive_until) * 1000)::bigint \
          FROM {schema}.node n ORDER BY incarnation"
     );
     Statement::new(sql, Vec::new())
@@ -180,5 +183,6 @@ pub(super) fn of_row(row: &Row) -> MemberNode {
         owns: row.get(4),
         joined_at: Timestamp::from_millis(row.get(5)),
         left: row.get(6),
+        until: Timestamp::from_millis(row.get(7)),
     }
 }
