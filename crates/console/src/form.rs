@@ -132,7 +132,7 @@ async fn one(
             send(Method::POST, incident("snooze"), Some(body)).await?;
         }
         "resolve" | "resend" | "escalate" => {
-            _ = send(Method::POST, incident(act.name), Some(body)).await?
+            _ = send(Method::POST, incident(act.name), Some(body)).await?;
         }
         "note" => {
             body["text"] = form.get("text").unwrap_or_default().into();

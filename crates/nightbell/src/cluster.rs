@@ -20,7 +20,7 @@ use kernel::Timestamp;
 use parking_lot::Mutex;
 use server::Settings;
 use server::cluster::{ClusterNode, Leader, Node, Reach};
-use store::{Member, MemberNode, Postgres, PostgresOptions, Succession};
+use store::{BEATS, Gone, Member, MemberNode, Postgres, PostgresOptions, Succession};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +33,10 @@ use crate::secret_key;
 const LOOK: Duration = Duration::from_millis(250);
 /// Between two attempts at something that did not work.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long the port for other servers may take to close.
+const CLOSE_MAX: Duration = Duration::from_millis(500);
+/// How late a sign of life may come.
+const LATE: Duration = Duration::from_millis(150);
 /// So many times in turn nobody listens where the leader should before it counts as ended.
 const REFUSALS: u32 = 3;
 
@@ -77,6 +81,7 @@ impl Slot {
     pub(crate) async fn close(&self) {
         let serving = self.0.lock().take();
         if let Some(serving) = serving {
+            serving.0.node.end_streams();
             serving.close_public().await;
             serving.close_peers().await;
             if let Some(member) = serving.0.member.lock().await.take() {
@@ -119,6 +124,7 @@ impl Serving {
                 tls: None,
                 socket: None,
                 connections_per_address: settings.connections_max,
+                is_for_servers: true,
                 ..settings.clone()
             };
             let (router, leaving) = (node.peer_router(), leaving.clone());
@@ -151,7 +157,7 @@ impl Serving {
     /// Takes no more requests of clients, and waits for those that are under way.
     pub(crate) async fn close_public(&self) {
         self.0.ending.cancel();
-        tokio::join!(self.0.node.leave(), self.ended(0));
+        tokio::join!(self.0.node.leave(), self.closed(0));
     }
 
     /// Takes no more requests of other servers. They are told to look for another leader as soon as
@@ -159,10 +165,11 @@ impl Serving {
     /// listening there would mean that this process has ended.
     pub(crate) async fn close_peers(&self) {
         self.0.leaving.cancel();
-        self.ended(1).await;
+        // Nothing can be answered there any more; whoever does not read does not hold the process up.
+        let _ = tokio::time::timeout(CLOSE_MAX, self.closed(1)).await;
     }
 
-    async fn ended(&self, port: usize) {
+    async fn closed(&self, port: usize) {
         let running = self.0.ports.lock()[port].take();
         if let Some(running) = running {
             match running.await {
@@ -187,6 +194,8 @@ impl Serving {
                     return Err(error).context("the store cannot be opened");
                 }
                 Err(error) => {
+                    // The owner may not have been able to give one either.
+                    state.lease = None;
                     // Whoever leads may have a connection that lives.
                     state.tell(node, Some(format!("the database cannot be reached: {error}")));
                     tokio::time::sleep(LOOK).await;
@@ -194,29 +203,24 @@ impl Serving {
                 }
             };
             let owner = nodes.iter().find(|it| it.owns);
-            if let Some(owner) =
-                owner.filter(|it| it.left > 0 && state.gone != Some(it.incarnation))
-            {
+            let gone = owner.and_then(|owner| self.ended(owner, &mut state));
+            if let Some(owner) = owner.filter(|it| it.left > 0 && gone.is_none()) {
                 self.follow(owner, &mut state).await;
                 continue;
             }
             node.follow(None);
-            if let Some(owner) = owner.filter(|it| state.is_silent(it)) {
-                tracing::info!("{} gives no sign of life any more", owner.name);
-                state.gone = Some(owner.incarnation);
-            }
-            let succession = Succession::AtOnce { gone: state.gone.take() };
-            match Postgres::take_over(options, succession).await {
+            match Postgres::take_over(options, Succession::AtOnce { gone }).await {
                 Ok(store) => {
                     if let Some(member) = self.0.member.lock().await.take() {
                         member.leave().await;
                     }
-                    state.tell(node, Some("it is about to lead".to_owned()));
                     tracing::info!("this server leads; the store is {options}");
                     return Ok(store);
                 }
                 Err(StoreError::Unavailable(why)) => {
+                    // Most often another server was faster.
                     tracing::debug!("the store was not to be had: {why}");
+                    state.tell(node, Some(format!("the store is not to be had: {why}")));
                     tokio::time::sleep(PAUSE).await;
                 }
                 Err(error) => return Err(error).context("the store cannot be opened"),
@@ -224,11 +228,39 @@ impl Serving {
         }
     }
 
+    /// The owner, if it has ended though its lease may have not.
+    fn ended(&self, owner: &MemberNode, state: &mut Following) -> Option<Gone> {
+        let gone = Gone { incarnation: owner.incarnation, until: owner.until };
+        let silence = state.silence(owner);
+        if self.is_predecessor(owner) {
+            tracing::info!("{} listened where this server does, so it has ended", owner.name);
+            return Some(gone);
+        }
+        if state.refusals >= REFUSALS && silence > self.0.options.lease() / BEATS + LATE {
+            tracing::info!("{} has ended: nobody listens where it should", owner.name);
+            return Some(gone);
+        }
+        if owner.left <= 0 && silence >= SILENT {
+            tracing::info!("{} gives no sign of life any more", owner.name);
+            return Some(gone);
+        }
+        None
+    }
+
+    /// Whether a server is an earlier process on this machine at the address that is ours now.
+    fn is_predecessor(&self, owner: &MemberNode) -> bool {
+        let (name, address) = self.0.options.whom();
+        let machine = |name: &str| name.rsplit_once(" (process ").map(|it| it.0.to_owned());
+        address.is_some()
+            && owner.address.as_deref() == address
+            && machine(&owner.name) == machine(name)
+    }
+
     /// Who shares the store. Gives a sign of life when it is time for one.
     async fn look(&self, state: &mut Following) -> Result<Vec<MemberNode>, StoreError> {
         let options = &self.0.options;
         let mut slot = self.0.member.lock().await;
-        let is_due = state.beaten.is_none_or(|it| it.elapsed() >= options.lease() / 4);
+        let is_due = state.beaten.is_none_or(|it| it.elapsed() >= options.lease() / BEATS);
         let began = Instant::now();
         let nodes = match &mut *slot {
             None => {
@@ -247,7 +279,6 @@ impl Serving {
     /// Follows the owner of the store for a moment.
     async fn follow(&self, owner: &MemberNode, state: &mut Following) {
         let node = &self.0.node;
-        state.is_silent(owner);
         let Some(address) = owner.address.clone() else {
             let name = &owner.name;
             node.follow(None);
@@ -261,28 +292,29 @@ impl Serving {
             state.refusals = 0;
         }
         node.follow(Some(Leader { incarnation: owner.incarnation, address }));
-        match node.reach_leader().await {
+        // However long that takes, it is time to look who leads.
+        let reached = tokio::time::timeout(LOOK * 2, node.reach_leader()).await;
+        let reached =
+            reached.unwrap_or_else(|_| Reach::Unreachable("it does not answer".to_owned()));
+        let (why, pause) = match reached {
             Reach::Connected => {
                 state.refusals = 0;
+                state.reached = Some(Instant::now());
                 state.tell(node, None);
-                tokio::time::sleep(LOOK).await;
+                return tokio::time::sleep(LOOK).await;
             }
             Reach::Refused => {
                 state.refusals += 1;
-                if state.refusals >= REFUSALS {
-                    tracing::info!("{} has ended: nobody listens where it should", owner.name);
-                    state.gone = Some(owner.incarnation);
-                    return;
-                }
-                tokio::time::sleep(PAUSE).await;
+                ("its machine refuses connections there".to_owned(), PAUSE)
             }
             Reach::Unreachable(why) => {
                 state.refusals = 0;
-                let why = format!("the server that leads, {}, cannot be asked: {why}", owner.name);
-                state.tell(node, Some(why));
-                tokio::time::sleep(LOOK).await;
+                (why, LOOK)
             }
-        }
+        };
+        let why = format!("the server that leads, {}, cannot be asked: {why}", owner.name);
+        state.tell(node, Some(why));
+        tokio::time::sleep(pause).await;
     }
 }
 
@@ -291,36 +323,39 @@ impl Serving {
 struct Following {
     leader: Option<i64>,
     refusals: u32,
-    /// The leader that has ended, though its lease has not.
-    gone: Option<i64>,
     beaten: Option<Instant>,
+    /// When the leader answered last.
+    reached: Option<Instant>,
     told: Option<String>,
-    /// When the lease of whoever owns the store ends, and since when it does.
+    /// Which server owns the store, when its lease ends, and since when it does.
     lease: Option<(i64, Timestamp, Instant)>,
 }
 
 impl Following {
-    /// Whether the owner has given no sign of life for long enough before our eyes. After an outage of the
-    /// database everybody's lease is over, and the owner gives one at once.
-    fn is_silent(&mut self, owner: &MemberNode) -> bool {
+    /// For how long the owner has given no sign of life before our eyes. After an outage of the database
+    /// everybody's lease is over, and the owner gives one at once.
+    fn silence(&mut self, owner: &MemberNode) -> Duration {
         match self.lease {
             Some((incarnation, until, since))
                 if (incarnation, until) == (owner.incarnation, owner.until) =>
             {
-                since.elapsed() >= SILENT
+                since.elapsed()
             }
             _ => {
                 self.lease = Some((owner.incarnation, owner.until, Instant::now()));
-                false
+                Duration::ZERO
             }
         }
     }
 
-    /// Notes whether this server can serve, and logs it when that changes.
+    /// Notes whether this server can serve, and logs it when that changes. Requests wait for a leader, so
+    /// it can for as long as they do.
     fn tell(&mut self, node: &Node, trouble: Option<String>) {
+        let waits = self.reached.is_some_and(|it| it.elapsed() < server::cluster::LEADERLESS_MAX);
+        let trouble = trouble.filter(|_| !waits);
         if self.told != trouble {
             match &trouble {
-                Some(why) => tracing::info!("this server does not serve: {why}"),
+                Some(why) => tracing::warn!("this server does not serve: {why}"),
                 None if self.told.is_some() => tracing::info!("this server serves again"),
                 None => {}
             }

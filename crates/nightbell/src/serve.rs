@@ -10,6 +10,7 @@ use anyhow::Context;
 use engine::durable::Leases;
 use engine::store::{Retention, Store, StoreError};
 use engine::{Engine, Parts, SampleOptions, SystemClock};
+use futures_util::FutureExt as _;
 use kernel::access::Mode;
 use server::{Api, LocalSocket, Settings, Tls, TlsFiles};
 use store::{Postgres, PostgresOptions, Sqlite};
@@ -77,14 +78,20 @@ async fn run_once(config: Config) -> anyhow::Result<()> {
     let tls = server.api.settings.tls.clone();
     let (options, loaded) = (robopager.clone(), load::Loaded::pruning(config.load_prune));
     let (paths, seen) = (config.load.clone(), loaded.clone());
+    let owned = server.shared.clone();
     let prepared = stop.unless_told(prepare(&engine, &config, &robopager, &loaded, calls)).await;
     match prepared {
         Some(Ok(())) => {}
         Some(Err(error)) => {
+            if let Some(why) = lost_store(owned).now_or_never() {
+                return Err(cluster::Lost(why).into());
+            }
+            shared.close().await;
             engine.close().await?;
             return Err(error);
         }
         None => {
+            shared.close().await;
             engine.close().await.context("the store cannot be closed")?;
             tracing::info!("stopped before anything was served");
             return Ok(());
@@ -228,7 +235,8 @@ impl Server {
         if let Some(queue) = &config.task_update_queue {
             engine.listen_for_updates(&queue.0);
         }
-        let cluster = owned.clone().map(|store| Arc::new(cluster::OfStore(store)) as Arc<_>);
+        let among_others = owned.clone().filter(|_| config.peer_listen.is_some());
+        let cluster = among_others.map(|store| Arc::new(cluster::OfStore(store)) as Arc<_>);
         let served = Settings { cluster, ..served };
         let api = Api { engine: engine.clone(), settings: Arc::new(served) };
         Ok(Self { engine, api, ports, address, shared: owned, calls })

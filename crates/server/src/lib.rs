@@ -94,6 +94,8 @@ pub struct Settings {
     pub auth: Mode,
     /// To whom the console is served.
     pub console: ConsoleServing,
+    /// Whether the port is for the other servers of the store.
+    pub is_for_servers: bool,
     /// What knows the servers that share the store, if it may be shared.
     pub cluster: Option<Arc<dyn cluster::Cluster>>,
 }
@@ -119,6 +121,7 @@ impl Default for Settings {
             handshake_time: Duration::from_secs(10),
             auth: Mode::Open,
             console: ConsoleServing::Auto,
+            is_for_servers: false,
             cluster: None,
         }
     }

@@ -34,7 +34,7 @@ use crate::guard::{OverTls, Peer};
 use crate::local::{Local, LocalSocket};
 use crate::problem::Problem;
 use crate::room::{self, Room};
-use crate::{Api, Settings};
+use crate::{Api, Settings, cluster};
 
 /// Longest time for the head of a request, and longest idle time of an HTTP/1.1 connection. Longer
 /// than clients keep unused connections, so that none is closed under a request.
@@ -93,6 +93,7 @@ pub async fn serve_router(
     });
     let answers = Room::new(settings.answers_max);
     let (tls, handshake_time) = (settings.tls.clone(), settings.handshake_time);
+    let protocols = Arc::new(protocols(settings.is_for_servers));
     let socket = settings.socket.clone();
     let (ending, dropped) = (CancellationToken::new(), CancellationToken::new());
     let connections = TaskTracker::new();
@@ -120,12 +121,13 @@ pub async fn serve_router(
         };
         let (ending, dropped) = (ending.clone(), dropped.clone());
         let (router, answers) = (router.clone(), answers.clone());
-        let places = places.clone();
+        let (places, protocols) = (places.clone(), protocols.clone());
         connections.spawn(async move {
             let (place, talk) = match arrival {
                 Came::Port(stream, peer, place) => {
                     let place = Arc::new(place);
-                    let talk = take_over(stream, peer, router, ending, place.clone(), answers);
+                    let talk =
+                        take_over(stream, peer, router, ending, place.clone(), answers, protocols);
                     (place, talk.left_future())
                 }
                 Came::Socket(stream, local) => {
@@ -137,7 +139,8 @@ pub async fn serve_router(
                         return;
                     };
                     let (place, origin) = (Arc::new(place), Origin::Socket(local));
-                    let talk = talk(stream, origin, router, ending, place.clone(), answers);
+                    let talk =
+                        talk(stream, origin, router, ending, place.clone(), answers, protocols);
                     (place, talk.right_future())
                 }
             };
@@ -206,6 +209,7 @@ async fn take_over(
     ending: CancellationToken,
     place: Arc<Connection>,
     answers: Arc<Room>,
+    protocols: Arc<Builder<TokioExecutor>>,
 ) {
     let refused = |error: io::Error| {
         tracing::warn!(%error, "a connection could not be taken over");
@@ -217,18 +221,41 @@ async fn take_over(
                     tracing::debug!(%error, "small answers may be late");
                 }
                 let origin = Origin::Port(peer, None);
-                talk(stream, origin, router, ending, place, answers).await;
+                talk(stream, origin, router, ending, place, answers, protocols).await;
             }
             Err(error) => refused(error),
         },
         Stream::Secure(stream) => match stream.attach() {
             Ok(stream) => {
                 let origin = Origin::Port(peer, Some(OverTls));
-                talk(stream, origin, router, ending, place, answers).await;
+                talk(stream, origin, router, ending, place, answers, protocols).await;
             }
             Err(error) => refused(error),
         },
     }
+}
+
+/// HTTP/1.1 and HTTP/2 with their bounds. A connection of another server carries the requests of many
+/// clients, of which none may keep up or end those of others.
+fn protocols(is_for_servers: bool) -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(BUFFER_MAX);
+    let mut http2 = builder.http2();
+    http2
+        .timer(TokioTimer::new())
+        .keep_alive_interval(PING_AFTER)
+        .keep_alive_timeout(PONG_MAX)
+        .max_concurrent_streams(STREAMS_MAX);
+    if is_for_servers {
+        http2
+            .initial_stream_window_size(cluster::WINDOW)
+            .initial_connection_window_size(cluster::LINK_WINDOW)
+            .max_header_list_size(cluster::LINK_HEAD_MAX)
+            .max_local_error_reset_streams(None);
+    } else {
+        http2.initial_stream_window_size(WINDOW).initial_connection_window_size(WINDOW);
+    }
+    builder
 }
 
 /// Answers requests on one connection until it is closed, or until `ending` and the request that
@@ -240,19 +267,10 @@ async fn talk<S>(
     ending: CancellationToken,
     place: Arc<Connection>,
     answers: Arc<Room>,
+    protocols: Arc<Builder<TokioExecutor>>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_MAX).max_buf_size(BUFFER_MAX);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .keep_alive_interval(PING_AFTER)
-        .keep_alive_timeout(PONG_MAX)
-        .max_concurrent_streams(STREAMS_MAX)
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW);
     let begun = AtomicBool::new(false);
     let service = TowerToHyperService::new(router);
     let service = service_fn(|mut request: http::Request<Incoming>| {
@@ -278,7 +296,7 @@ async fn talk<S>(
             }
         }
     });
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let mut connection = pin!(protocols.serve_connection(TokioIo::new(stream), service));
     // The limit on heads only begins when the version is known, so a peer that says nothing at all
     // is watched for here.
     let mut silence = pin!(tokio::time::sleep(HEAD_MAX));

@@ -7,5 +7,5 @@ pub mod sqlite;
 mod text;
 
 pub use copy::{Copied, CopyError, CopyOptions, CopyProgress, Location, copy};
-pub use postgres::{Member, MemberNode, Postgres, PostgresOptions, Succession};
+pub use postgres::{BEATS, Gone, Member, MemberNode, Postgres, PostgresOptions, Succession};
 pub use sqlite::{Options, Sqlite, is_taken};

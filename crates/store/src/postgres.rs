@@ -53,7 +53,7 @@ use session::{Begin, Session, Statement};
 
 pub use key::{PARTITIONS, partition};
 pub use member::{Member, MemberNode};
-pub use node::Succession;
+pub use node::{BEATS, Gone, Succession};
 pub use options::PostgresOptions;
 
 /// Commits that may wait for the lane; further callers wait for a place.

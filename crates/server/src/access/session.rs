@@ -114,8 +114,10 @@ impl Sessions {
         let of_one = sessions.values().filter(|it| it.principal == principal).count();
         if of_one >= OF_ONE_MAX {
             end_oldest(&mut sessions, |it| it.principal == principal);
+            self.ended.send_replace(());
         } else if sessions.len() >= SESSIONS_MAX {
             end_oldest(&mut sessions, |_| true);
+            self.ended.send_replace(());
         }
         let generation = who.generation;
         let session = Session { principal, generation, usable, csrf, opened: now, used: now };

@@ -17,9 +17,10 @@ use axum::extract::Request;
 use axum::http::header::{self, CONTENT_LENGTH, HOST, HeaderName, TE};
 use axum::http::request::Parts;
 use axum::http::uri::{Authority, PathAndQuery, Scheme};
-use axum::http::{Method, StatusCode, Uri, Version};
+use axum::http::{HeaderValue, Method, StatusCode, Uri, Version};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt as _;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
 use hyper::client::conn::http2::{self, SendRequest};
@@ -28,6 +29,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::link::{INTRODUCTION, LinkKey};
 use super::{NOT_LEADER, STRANGER};
@@ -35,22 +37,27 @@ use crate::guard;
 use crate::problem::Problem;
 
 /// How long a request waits for a leader.
-const LEADERLESS_MAX: Duration = Duration::from_secs(5);
+pub const LEADERLESS_MAX: Duration = Duration::from_secs(5);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a connection to the leader may take to come about.
+/// How long a connection to the leader may take to come about, and the leader to prove itself.
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// Silence on a link after which the leader is asked for a sign of life, and how long it may take: a
 /// machine that is lost does not close its connections.
 const PING_AFTER: Duration = Duration::from_secs(2);
 const PONG_MAX: Duration = Duration::from_secs(5);
 /// Requests at once on one link; polls that wait are many.
-const AT_ONCE_MAX: usize = 500;
-/// Bytes that a link, and a request on it, may send before somebody takes them.
-const LINK_WINDOW: u32 = 8 << 20;
-const WINDOW: u32 = 1 << 20;
+pub(crate) const AT_ONCE_MAX: u32 = 500;
+/// Bytes that a request, or an answer, on a link may send before somebody takes them.
+pub(crate) const WINDOW: u32 = 64 << 10;
+/// The same for a link: what one client does not take or send stops no other.
+pub(crate) const LINK_WINDOW: u32 = AT_ONCE_MAX * WINDOW;
+/// Bytes of the head of a request on a link, as HTTP/2 counts them.
+pub(crate) const LINK_HEAD_MAX: u32 = 256 << 10;
+/// Bytes of the head of a request that is handed on.
+const HEAD_MAX: usize = 128 << 10;
 /// Bytes of a request body that are kept so that the request can be sent again.
-const KEPT_MAX: u64 = 1 << 20;
+const KEPT_MAX: usize = 1 << 20;
 
 /// What to tell when the leader does not believe this server.
 const STRANGER_TOLD: &str = "the server that leads has another key of secrets than this one: give all \
@@ -107,9 +114,12 @@ enum Leads {
 pub(super) struct Forwarder {
     key: LinkKey,
     leader: watch::Sender<Leads>,
+    /// To leaders that have proven themselves.
     links: Mutex<Vec<Link>>,
-    /// One connects at a time.
+    /// One request at a time opens a further link.
     connecting: tokio::sync::Mutex<()>,
+    /// Streams are cut from then on.
+    ending: CancellationToken,
     pub(super) forwarded: Forwarded,
 }
 
@@ -125,18 +135,25 @@ struct Link {
 /// The body of an answer; its link is busy until it ends.
 struct Answering {
     body: Incoming,
+    /// When it is cut, if it is one that does not end by itself.
+    ending: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     _busy: Arc<()>,
 }
 
 impl HttpBody for Answering {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = axum::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        if let Some(ending) = &mut self.ending
+            && ending.as_mut().poll(context).is_ready()
+        {
+            return Poll::Ready(Some(Err(axum::Error::new("the server shuts down"))));
+        }
+        Pin::new(&mut self.body).poll_frame(context).map_err(axum::Error::new)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -162,6 +179,13 @@ impl Sending {
             Self::Once(body) => body.take(),
         }
     }
+
+    /// Takes back what was not sent.
+    fn give_back(&mut self, unsent: Request) {
+        if let Self::Once(body) = self {
+            *body = Some(unsent.into_body());
+        }
+    }
 }
 
 impl Forwarder {
@@ -171,6 +195,7 @@ impl Forwarder {
             leader: watch::Sender::new(Leads::Nobody),
             links: Mutex::default(),
             connecting: tokio::sync::Mutex::default(),
+            ending: CancellationToken::new(),
             forwarded: Forwarded::default(),
         }
     }
@@ -200,31 +225,64 @@ impl Forwarder {
         }
     }
 
-    /// Makes sure that there is a connection to the leader.
+    /// Makes sure that there is a link to the leader, and that it is the leader who answers there.
     pub(super) async fn reach(&self) -> Reach {
         let Some(leader) = self.leader() else {
             return Reach::Unreachable("no server leads".to_owned());
         };
-        let mut link = match self.link(&leader).await {
-            Ok(link) => link,
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                return Reach::Refused;
-            }
-            Err(error) => return Reach::Unreachable(error.to_string()),
-        };
-        let (parts, ()) =
-            http::Request::get("/health/ready").body(()).expect("a request").into_parts();
-        let asked = link.sender.send_request(self.request(&parts, None, &leader, Body::empty()));
-        match tokio::time::timeout(CONNECT_MAX, asked).await {
-            Ok(Ok(answer)) if answer.status().is_success() => Reach::Connected,
-            Ok(Ok(answer)) => match answer.headers().get(NOT_LEADER) {
-                Some(it) if it == STRANGER => Reach::Unreachable(STRANGER_TOLD.to_owned()),
-                Some(_) => Reach::Unreachable("it does not lead yet, or no more".to_owned()),
-                None => Reach::Unreachable("it is not ready".to_owned()),
+        let known = self.least_busy(&leader);
+        let is_new = known.is_none();
+        let mut link = match known {
+            Some(link) => link,
+            None => match open_link(&leader).await {
+                Ok(link) => link,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    return Reach::Refused;
+                }
+                Err(error) => return Reach::Unreachable(error.to_string()),
             },
-            Ok(Err(error)) => Reach::Unreachable(error.to_string()),
-            Err(_) => Reach::Unreachable("it does not answer".to_owned()),
+        };
+        let reach = self.prove(&leader, &mut link).await;
+        if reach != Reach::Connected {
+            // Requests wait for one that answers.
+            self.links.lock().retain(|it| it.leader != leader.incarnation);
+        } else if is_new && self.leader().as_ref() == Some(&leader) {
+            self.links.lock().push(link);
         }
+        reach
+    }
+
+    /// Lets the leader prove that it has the key, and say whether it is ready.
+    async fn prove(&self, leader: &Leader, link: &mut Link) -> Reach {
+        let probe = self.key.probe(leader.incarnation);
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = Uri::from_static("http://localhost/health/ready");
+        request.headers_mut().insert(INTRODUCTION, probe.introduction.clone());
+        let asked = tokio::time::timeout(CONNECT_MAX, link.sender.send_request(request));
+        let answer = match asked.await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Reach::Unreachable(error.to_string()),
+            Err(_) => return Reach::Unreachable("it does not answer".to_owned()),
+        };
+        match answer.headers().get(NOT_LEADER) {
+            Some(it) if it == STRANGER => return Reach::Unreachable(STRANGER_TOLD.to_owned()),
+            Some(_) => return Reach::Unreachable("it does not lead yet, or no more".to_owned()),
+            None if !self.key.is_proof(&probe, answer.headers()) => {
+                return Reach::Unreachable(
+                    "what answers at its address has not the key of secrets".to_owned(),
+                );
+            }
+            None => {}
+        }
+        if answer.status().is_success() {
+            return Reach::Connected;
+        }
+        Reach::Unreachable("it is not ready".to_owned())
+    }
+
+    /// From now on streams are cut.
+    pub(super) fn end_streams(&self) {
+        self.ending.cancel();
     }
 
     /// Links in use, and requests that are under way on them.
@@ -233,27 +291,29 @@ impl Forwarder {
         (links.len(), links.iter().map(|it| Arc::strong_count(&it.busy) - 1).sum())
     }
 
-    /// The link with the fewest requests; a new one if they are many.
-    async fn link(&self, leader: &Leader) -> io::Result<Link> {
-        if let Some(link) = self.idle(leader) {
-            return Ok(link);
+    /// The link with the fewest requests; a further one if they are many. None is opened for a request
+    /// before [`Forwarder::reach`] has found the leader.
+    async fn link(&self, leader: &Leader) -> Option<Link> {
+        let link = self.least_busy(leader)?;
+        if Arc::strong_count(&link.busy) <= AT_ONCE_MAX as usize {
+            return Some(link);
         }
-        let _one = self.connecting.lock().await;
-        if let Some(link) = self.idle(leader) {
-            return Ok(link);
+        let Ok(_one) = self.connecting.try_lock() else { return Some(link) };
+        let further = open_link(leader).await;
+        match further {
+            Ok(further) => {
+                self.links.lock().push(further.clone());
+                Some(further)
+            }
+            Err(_) => Some(link),
         }
-        let sender = tokio::time::timeout(CONNECT_MAX, connect(&leader.address)).await??;
-        let link = Link { leader: leader.incarnation, sender, busy: Arc::default() };
-        self.links.lock().push(link.clone());
-        Ok(link)
     }
 
-    fn idle(&self, leader: &Leader) -> Option<Link> {
+    fn least_busy(&self, leader: &Leader) -> Option<Link> {
         let mut links = self.links.lock();
         links.retain(|it| !it.sender.is_closed());
         let of_leader = links.iter().filter(|it| it.leader == leader.incarnation);
-        let load = |it: &&Link| Arc::strong_count(&it.busy);
-        of_leader.min_by_key(load).filter(|it| load(it) <= AT_ONCE_MAX).cloned()
+        of_leader.min_by_key(|it| Arc::strong_count(&it.busy)).cloned()
     }
 
     /// Answers a request with what the leader answers.
@@ -271,11 +331,12 @@ impl Forwarder {
 
     async fn answer(&self, request: Request) -> Result<Response, Problem> {
         let (mut parts, body) = request.into_parts();
-        let mut sending = kept(&parts, body).await?;
         let authority = clean(&mut parts)?;
+        let mut sending = kept(&parts, body).await?;
         let may_repeat = repeatable(&parts);
-        let until = Instant::now() + LEADERLESS_MAX;
-        let mut why = "no server leads at present".to_owned();
+        let mut until = Instant::now() + LEADERLESS_MAX;
+        // Whom it was sent to without an answer: never again, for it may be what ends the link.
+        let mut failed = None;
         loop {
             let leader = match self.await_leader(until).await {
                 Leads::Other(leader) => leader,
@@ -285,66 +346,61 @@ impl Forwarder {
                     request.extensions_mut().clone_from(&parts.extensions);
                     return Ok(super::answered(router, request).await);
                 }
+                Leads::Nobody if failed.is_some() => return Err(self.lost()),
                 Leads::Nobody => {
                     self.forwarded.leaderless.fetch_add(1, Ordering::Relaxed);
-                    return Err(leaderless(&why));
+                    return Err(leaderless("no server leads that can be asked"));
                 }
             };
-            let link = match self.link(&leader).await {
-                Ok(link) => link,
-                Err(error) => {
-                    why = format!("the server that leads cannot be reached: {error}");
-                    tokio::time::sleep(PAUSE).await;
-                    continue;
-                }
+            let link = match failed {
+                Some(failed) if failed == leader.incarnation => None,
+                _ => self.link(&leader).await,
+            };
+            let Some(link) = link else {
+                tokio::time::sleep(PAUSE).await;
+                continue;
             };
             // It was sent once and must be answered by whom it was sent to.
             let Some(body) = sending.take() else { return Err(self.lost()) };
             let request = self.request(&parts, authority.as_ref(), &leader, body);
             let Link { mut sender, busy, .. } = link;
             let sent = tokio::select! {
-                sent = sender.try_send_request(request) => sent,
+                sent = sender.try_send_request(request) => sent.map_err(|mut it| it.take_message()),
                 // One that stalls would let it wait until the link counts as dead.
-                () = self.replaced(leader.incarnation) => {
-                    if may_repeat {
-                        continue;
-                    }
-                    return Err(self.lost());
-                }
+                () = self.replaced(leader.incarnation) => Err(None),
             };
             match sent {
-                Ok(answer) if answer.headers().get(NOT_LEADER).is_some_and(|it| it == STRANGER) => {
-                    return Err(leaderless(STRANGER_TOLD));
-                }
-                Ok(answer) if answer.headers().contains_key(NOT_LEADER) => {
-                    // Nothing was done there.
-                    if matches!(sending, Sending::Once(None)) {
-                        return Err(leaderless("another server is about to lead"));
-                    }
-                    tokio::time::sleep(PAUSE).await;
-                }
-                Ok(answer) => {
-                    let (mut head, body) = answer.into_parts();
-                    head.version = Version::HTTP_11;
-                    let body = Answering { body, _busy: busy };
-                    return Ok(Response::from_parts(head, Body::new(body)));
-                }
-                Err(mut error) => match error.take_message() {
-                    Some(unsent) => {
-                        if let Sending::Once(body) = &mut sending {
-                            *body = Some(unsent.into_body());
+                Ok(answer) => match answer.headers().get(NOT_LEADER) {
+                    None => return Ok(self.handed_back(answer, busy)),
+                    Some(it) if it == STRANGER => return Err(leaderless(STRANGER_TOLD)),
+                    // Nothing was done there, and nothing is asked there any more.
+                    Some(_) => {
+                        self.links.lock().retain(|it| it.leader != leader.incarnation);
+                        if matches!(sending, Sending::Once(None)) {
+                            return Err(leaderless("another server is about to lead"));
                         }
-                        tokio::time::sleep(PAUSE).await;
                     }
-                    None if may_repeat => {
-                        let error = error.into_error();
-                        tracing::debug!(%error, "the leader went away; the request is repeated");
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                    None => return Err(self.lost()),
                 },
+                Err(Some(unsent)) => sending.give_back(unsent),
+                Err(None) if may_repeat => {
+                    failed = Some(leader.incarnation);
+                    until = Instant::now() + LEADERLESS_MAX;
+                }
+                Err(None) => return Err(self.lost()),
             }
+            tokio::time::sleep(PAUSE).await;
         }
+    }
+
+    /// The leader's answer for the client. Its link is busy until it ends.
+    fn handed_back(&self, answer: Response<Incoming>, busy: Arc<()>) -> Response {
+        let (mut head, body) = answer.into_parts();
+        head.version = Version::HTTP_11;
+        let kind = head.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |it| it.as_bytes());
+        let is_stream =
+            kind.starts_with(b"text/event-stream") || kind.starts_with(b"application/grpc");
+        let ending = is_stream.then(|| Box::pin(self.ending.clone().cancelled_owned()));
+        Response::from_parts(head, Body::new(Answering { body, ending, _busy: busy }))
     }
 
     fn lost(&self) -> Problem {
@@ -407,6 +463,12 @@ fn outgoing(parts: &Parts, authority: Option<&Authority>, body: Body) -> Request
     request
 }
 
+/// Connects to a leader.
+async fn open_link(leader: &Leader) -> io::Result<Link> {
+    let connected = tokio::time::timeout(CONNECT_MAX, connect(&leader.address)).await??;
+    Ok(Link { leader: leader.incarnation, sender: connected, busy: Arc::default() })
+}
+
 async fn connect(address: &str) -> io::Result<SendRequest<Body>> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
@@ -416,6 +478,7 @@ async fn connect(address: &str) -> io::Result<SendRequest<Body>> {
         .keep_alive_interval(PING_AFTER)
         .keep_alive_timeout(PONG_MAX)
         .keep_alive_while_idle(true)
+        .max_header_list_size(LINK_HEAD_MAX)
         .initial_connection_window_size(LINK_WINDOW)
         .initial_stream_window_size(WINDOW);
     let (sender, connection) =
@@ -429,35 +492,51 @@ async fn connect(address: &str) -> io::Result<SendRequest<Body>> {
 }
 
 /// What is sent: small bodies whole, so that they can be sent again.
-async fn kept(parts: &Parts, body: Body) -> Result<Sending, Problem> {
+async fn kept(parts: &Parts, mut body: Body) -> Result<Sending, Problem> {
     let length = parts.headers.get(CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
-    let is_empty = body.is_end_stream();
-    if !is_empty && length.is_none_or(|length: u64| length > KEPT_MAX) {
+    if length.is_some_and(|length: u64| length > KEPT_MAX as u64) {
         return Ok(Sending::Once(Some(body)));
     }
-    let body = body.collect().await.map_err(|error| {
-        Problem::bad_request(format!("the body of the request did not arrive: {error}"))
-    })?;
-    Ok(Sending::Whole(body.to_bytes()))
+    let mut kept = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| {
+            Problem::bad_request(format!("the body of the request did not arrive: {error}"))
+        })?;
+        if let Ok(data) = frame.into_data() {
+            kept.extend_from_slice(&data);
+        }
+        if kept.len() > KEPT_MAX {
+            let begun = futures_util::stream::iter([Ok(kept.freeze())]);
+            let whole = Body::from_stream(begun.chain(body.into_data_stream()));
+            return Ok(Sending::Once(Some(whole)));
+        }
+    }
+    Ok(Sending::Whole(kept.freeze()))
 }
 
 /// Removes what is about the client's connection; answers under which name it asks.
+///
+/// What the header Connection names besides stays: it could name what the leader is to see, such as that
+/// a proxy stands between.
 fn clean(parts: &mut Parts) -> Result<Option<Authority>, Problem> {
-    let named: Vec<HeaderName> = parts
-        .headers
-        .get_all(header::CONNECTION)
-        .iter()
-        .filter_map(|it| it.to_str().ok())
-        .flat_map(|it| it.split(','))
-        .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in OF_CONNECTION.iter().chain(&named).chain([&INTRODUCTION]) {
-        parts.headers.remove(name);
+    let headers = &mut parts.headers;
+    let head: usize =
+        headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    let path = parts.uri.path_and_query().map_or(0, |it| it.as_str().len());
+    if head + path > HEAD_MAX {
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        let message = format!("address and headers of the request have more than {HEAD_MAX} bytes");
+        return Err(Problem::new(status, "head-too-large", message));
     }
-    if parts.headers.get(TE).is_some_and(|it| it != "trailers") {
-        parts.headers.remove(TE);
+    for name in OF_CONNECTION.iter().chain([&INTRODUCTION]) {
+        headers.remove(name);
     }
-    let said = match parts.headers.remove(HOST) {
+    let takes_trailers = headers.get_all(TE).iter().any(|it| it == "trailers");
+    headers.remove(TE);
+    if takes_trailers {
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    let said = match headers.remove(HOST) {
         Some(host) => Some(
             Authority::try_from(host.as_bytes())
                 .map_err(|_| Problem::bad_request("the header Host is not the name of a server"))?,
@@ -493,9 +572,9 @@ mod tests {
     fn what_is_about_the_clients_connection_is_not_handed_on() {
         let request = http::Request::get("/a")
             .header("host", "bell.example:8080")
-            .header("connection", "keep-alive, x-hop")
+            .header("connection", "keep-alive, x-forwarded-for")
             .header("keep-alive", "timeout=5")
-            .header("x-hop", "1")
+            .header("x-forwarded-for", "192.0.2.1")
             .header("te", "gzip")
             .header("nightbell-forwarded", "7 - 0 0 x")
             .header("x-end", "2");
@@ -503,7 +582,20 @@ mod tests {
         let authority = clean(&mut parts).expect("it is fine").expect("a name");
         assert_eq!(authority.as_str(), "bell.example:8080");
         let left: Vec<_> = parts.headers.keys().map(HeaderName::as_str).collect();
-        assert_eq!(left, ["x-end"]);
+        assert_eq!(left, ["x-forwarded-for", "x-end"], "who hides a proxy hides nothing");
+    }
+
+    #[test]
+    fn a_head_that_would_end_the_link_is_refused() {
+        let long = "x".repeat(HEAD_MAX);
+        let mut of_long = parts(http::Request::get("/a").header("x-long", long));
+        let status = clean(&mut of_long).expect_err("it is too long").status;
+        assert_eq!(status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+        let twice = http::Request::get("/a").header("te", "trailers").header("te", "gzip");
+        let mut twice = parts(twice);
+        clean(&mut twice).expect("it is fine");
+        let left: Vec<_> = twice.headers.get_all(TE).iter().collect();
+        assert_eq!(left, ["trailers"]);
     }
 
     #[test]

@@ -23,6 +23,24 @@ pub(super) const INTRODUCTION: HeaderName = HeaderName::from_static("nightbell-f
 #[derive(Clone, Debug)]
 pub(super) struct LinkKey(hmac::Key);
 
+/// The header of the answer to a probe.
+const PROOF: HeaderName = HeaderName::from_static("nightbell-proof");
+
+/// A question by which a leader is to prove itself.
+pub(super) struct Probe {
+    pub(super) introduction: HeaderValue,
+    text: String,
+}
+
+/// What a request of another server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Introduced {
+    /// One of a client.
+    Client,
+    /// A probe; the answer to it has this header.
+    Probe(HeaderName, HeaderValue),
+}
+
 /// Why a request does not count as one of another server of the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stranger {
@@ -39,6 +57,25 @@ impl LinkKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, derived))
     }
 
+    /// Asks the server with this incarnation to prove itself.
+    pub(super) fn probe(&self, to: i64) -> Probe {
+        let text = format!("{to} probe {}", uuid::Uuid::new_v4().simple());
+        Probe { introduction: self.value(&text, &text), text }
+    }
+
+    /// Whether these are the headers of an answer to a probe by whom it was meant for.
+    pub(super) fn is_proof(&self, probe: &Probe, headers: &HeaderMap) -> bool {
+        let proof = headers.get(PROOF).and_then(|it| URL_SAFE_NO_PAD.decode(it.as_bytes()).ok());
+        let signed = proven(&probe.text);
+        proof.is_some_and(|proof| hmac::verify(&self.0, signed.as_bytes(), &proof).is_ok())
+    }
+
+    fn value(&self, text: &str, signed: &str) -> HeaderValue {
+        let proof = hmac::sign(&self.0, signed.as_bytes());
+        let value = format!("{text} {}", URL_SAFE_NO_PAD.encode(proof));
+        HeaderValue::try_from(value).expect("it has digits, letters and a few signs")
+    }
+
     /// Introduces the client of a request to the server with this incarnation.
     pub(super) fn introduce(
         &self,
@@ -52,9 +89,7 @@ impl LinkKey {
         let local =
             client.get::<Local>().map_or_else(|| "-".to_owned(), |Local(it)| it.to_string());
         let text = format!("{to} {peer} {tls} {local}");
-        let proof = hmac::sign(&self.0, signed(&text, method, uri).as_bytes());
-        let value = format!("{text} {}", URL_SAFE_NO_PAD.encode(proof));
-        HeaderValue::try_from(value).expect("it has digits, letters and a few signs")
+        self.value(&text, &signed(&text, method, uri))
     }
 
     /// Tells who the client of a request is, which another server has handed on to this one.
@@ -68,18 +103,24 @@ impl LinkKey {
         method: &Method,
         uri: &Uri,
         client: &mut Extensions,
-    ) -> Result<(), Stranger> {
+    ) -> Result<Introduced, Stranger> {
         let value = headers.get(INTRODUCTION).and_then(|it| it.to_str().ok());
         let (text, proof) =
             value.and_then(|it| it.rsplit_once(' ')).ok_or(Stranger::Unintroduced)?;
         let proof = URL_SAFE_NO_PAD.decode(proof).map_err(|_| Stranger::Unintroduced)?;
+        let is_probe = text.split(' ').nth(1) == Some("probe");
+        let signed = if is_probe { text.to_owned() } else { signed(text, method, uri) };
         // In constant time.
-        hmac::verify(&self.0, signed(text, method, uri).as_bytes(), &proof)
-            .map_err(|_| Stranger::Unproven)?;
+        hmac::verify(&self.0, signed.as_bytes(), &proof).map_err(|_| Stranger::Unproven)?;
         let mut parts = text.split(' ');
         let mut next = || parts.next().unwrap_or_default();
         if next().parse() != Ok(me) {
             return Err(Stranger::Misdirected);
+        }
+        if is_probe {
+            let proof = hmac::sign(&self.0, proven(text).as_bytes());
+            let proof = HeaderValue::try_from(URL_SAFE_NO_PAD.encode(proof));
+            return Ok(Introduced::Probe(PROOF, proof.expect("it has digits and letters")));
         }
         client.remove::<Peer>();
         if let Ok(peer) = next().parse::<SocketAddr>() {
@@ -91,8 +132,13 @@ impl LinkKey {
         if let Ok(local) = next().parse() {
             client.insert(Local(local));
         }
-        Ok(())
+        Ok(Introduced::Client)
     }
+}
+
+/// What the answer to a probe signs.
+fn proven(text: &str) -> String {
+    format!("answer\n{text}")
 }
 
 fn signed(text: &str, method: &Method, uri: &Uri) -> String {
@@ -115,7 +161,7 @@ mod tests {
         let mut client = Extensions::new();
         client.insert(Peer("192.0.2.1:9".parse().expect("an address")));
         let uri = path.parse().expect("a path");
-        key.recognize(me, &headers, &Method::GET, &uri, &mut client).map(|()| client)
+        key.recognize(me, &headers, &Method::GET, &uri, &mut client).map(|_| client)
     }
 
     #[test]
@@ -139,6 +185,24 @@ mod tests {
         let forged = value.to_str().expect("text").replace(" 1 - ", " 1 0 ");
         let forged = HeaderValue::try_from(forged).expect("a value");
         assert_eq!(heard(&key, 7, &forged, "/a?b=c").err(), Some(Stranger::Unproven));
+    }
+
+    #[test]
+    fn a_leader_proves_itself_to_who_asks_now() {
+        let (key, other) = (LinkKey::new(b"one"), LinkKey::new(b"two"));
+        let (probe, later) = (key.probe(7), key.probe(7));
+        let answer = |key: &LinkKey| {
+            let headers = HeaderMap::from_iter([(INTRODUCTION, probe.introduction.clone())]);
+            let uri = Uri::from_static("/health/ready");
+            key.recognize(7, &headers, &Method::GET, &uri, &mut Extensions::new())
+        };
+        assert_eq!(answer(&other), Err(Stranger::Unproven));
+        let Ok(Introduced::Probe(name, proof)) = answer(&key) else { panic!("it is a probe") };
+        let headers = HeaderMap::from_iter([(name.clone(), proof)]);
+        assert!(key.is_proof(&probe, &headers));
+        assert!(!key.is_proof(&later, &headers), "an answer to an earlier probe proves nothing");
+        let echoed = HeaderMap::from_iter([(name, probe.introduction.clone())]);
+        assert!(!key.is_proof(&probe, &echoed) && !key.is_proof(&probe, &HeaderMap::new()));
     }
 
     #[test]

@@ -26,10 +26,10 @@ use tower::ServiceExt as _;
 use crate::metrics;
 use crate::problem::Problem;
 use forward::Forwarder;
-use link::{INTRODUCTION, LinkKey, Stranger};
+use link::{INTRODUCTION, Introduced, LinkKey, Stranger};
 
-pub(crate) use forward::Forwarded;
-pub use forward::{Leader, Reach};
+pub(crate) use forward::{AT_ONCE_MAX, Forwarded, LINK_HEAD_MAX, LINK_WINDOW, WINDOW};
+pub use forward::{LEADERLESS_MAX, Leader, Reach};
 pub(crate) use status::routes;
 pub use status::{Cluster, ClusterNode};
 
@@ -127,6 +127,11 @@ impl Node {
         }
     }
 
+    /// From now on streams that are handed on are cut: they would not end by themselves.
+    pub fn end_streams(&self) {
+        self.0.forwarder.end_streams();
+    }
+
     fn leading(&self) -> Option<Leading> {
         self.0.leading.read().clone()
     }
@@ -216,7 +221,13 @@ async fn of_peer(State(node): State<Node>, mut request: Request) -> Response {
     let (method, uri, headers) = (&parts.method, &parts.uri, &parts.headers);
     let known = node.0.key.recognize(incarnation, headers, method, uri, &mut parts.extensions);
     match known {
-        Ok(()) => {}
+        Ok(Introduced::Client) => {}
+        Ok(Introduced::Probe(name, proof)) => {
+            parts.headers.remove(INTRODUCTION);
+            let mut answer = answered(router, Request::from_parts(parts, body)).await;
+            answer.headers_mut().insert(name, proof);
+            return answer;
+        }
         Err(Stranger::Misdirected) => return not_leader(),
         Err(stranger) => {
             let message = match stranger {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use engine::store::StoreError;
+use kernel::Timestamp;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -29,6 +30,8 @@ const LOOK: Duration = Duration::from_millis(150);
 const SILENT: Duration = Duration::from_millis(1_200);
 /// How long what an evicted owner has under way may hold up the eviction.
 const STALLED: Duration = Duration::from_millis(250);
+/// Signs of life within a lease.
+pub const BEATS: u32 = 8;
 /// Connections that write.
 pub(super) const LANES: i16 = 2;
 
@@ -203,12 +206,22 @@ pub(super) async fn holders(session: &Session, schema: &str) -> Result<Vec<Holde
 pub enum Succession {
     /// It waits until the lease of one that was killed is over; one that goes on beating keeps it.
     Patient,
-    /// It takes what nobody has, or whose owner's lease is over; the owner with the incarnation that is
-    /// named is known to have ended, and its lease is not waited for.
+    /// It takes what nobody has, or whose owner's lease is over; the owner that is named is known to have
+    /// ended, and its lease is not waited for.
     AtOnce {
         /// The owner that has ended.
-        gone: Option<i64>,
+        gone: Option<Gone>,
     },
+}
+
+/// An owner that has ended, as whoever wants to take its place has seen it last. One that has given a sign
+/// of life since then has not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gone {
+    /// Which server it was.
+    pub incarnation: i64,
+    /// When its lease was over.
+    pub until: Timestamp,
 }
 
 /// Makes this process the owner of the store.
@@ -223,7 +236,7 @@ pub(super) async fn join(
 ) -> Result<Arc<Node>, StoreError> {
     let schema = options.quoted_schema();
     let began = Instant::now();
-    let mut first: Option<Holder> = None;
+    let (mut first, mut has_tried) = (None::<Holder>, false);
     loop {
         let holders = holders(session, &schema).await?;
         let Some(holder) = holders.into_iter().next() else {
@@ -235,8 +248,11 @@ pub(super) async fn join(
             continue;
         };
         if let Succession::AtOnce { gone } = succession {
-            if gone == Some(holder.incarnation) {
-                evict(session, &schema, &holder, true).await?;
+            if let Some(gone) = gone.filter(|it| it.incarnation == holder.incarnation)
+                && !has_tried
+            {
+                has_tried = true;
+                evict(session, &schema, &holder, Some(gone.until)).await?;
                 continue;
             }
             if holder.left > 0 {
@@ -256,7 +272,7 @@ pub(super) async fn join(
             return Err(taken(options, &holder));
         }
         if holder.left < 0 && began.elapsed() >= SILENT {
-            evict(session, &schema, &holder, false).await?;
+            evict(session, &schema, &holder, None).await?;
             first = None;
             continue;
         }
@@ -310,15 +326,16 @@ pub(super) fn entry(options: &PostgresOptions) -> Vec<Bound<'static>> {
     ]
 }
 
-/// Removes an owner whose lease is over or who is known to be gone, with its rows in `fence`: what it
-/// has under way is waited for, and ended if it stalls.
+/// Removes an owner whose lease is over, or is still the one that ends at an instant, with its rows in
+/// `fence`: what it has under way is waited for, and ended if it stalls.
 async fn evict(
     session: &Session,
     schema: &str,
     holder: &Holder,
-    is_gone: bool,
+    until: Option<Timestamp>,
 ) -> Result<(), StoreError> {
-    let why = if is_gone { "its process has ended" } else { "its lease is over" };
+    let why = if until.is_some() { "it gives no sign of life" } else { "its lease is over" };
+    let until = until.map_or(i64::MIN, Timestamp::millis);
     let incarnation = || bind(holder.incarnation, Type::INT8);
     let gone = |table: &str| {
         let sql = format!(
@@ -335,9 +352,10 @@ async fn evict(
         Statement::new(
             format!(
                 "DELETE FROM {schema}.node WHERE incarnation = $1 \
-                 AND ($2 OR alive_until < clock_timestamp())"
+                 AND (alive_until < clock_timestamp() \
+                 OR (extract(epoch FROM alive_until) * 1000)::bigint = $2)"
             ),
-            vec![incarnation(), bind(is_gone, Type::BOOL)],
+            vec![incarnation(), bind(until, Type::INT8)],
         ),
         gone("fence"),
         Statement::new(
@@ -439,7 +457,7 @@ pub(super) async fn beat(
         "UPDATE {schema}.node SET alive_until = clock_timestamp() + $2 * interval '1 millisecond' \
          WHERE incarnation = $1 RETURNING 1"
     );
-    let pause = options.lease / 4;
+    let pause = options.lease / BEATS;
     loop {
         let sent = Instant::now();
         let held = session.lock().take();

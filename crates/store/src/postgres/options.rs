@@ -102,6 +102,11 @@ impl PostgresOptions {
         self
     }
 
+    /// The machine and process that others see, and where they reach it.
+    pub fn whom(&self) -> (&str, Option<&str>) {
+        (&self.name, self.address.as_deref())
+    }
+
     /// How long a server is a member of the store after a sign of life.
     pub fn lease(&self) -> Duration {
         self.lease

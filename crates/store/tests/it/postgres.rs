@@ -10,7 +10,7 @@ use engine::store::{Store, StoreError};
 use futures_util::future::join_all;
 use kernel::ExecutionId;
 use store::{
-    CopyOptions, Location, Member, MemberNode, Postgres, PostgresOptions, Succession, copy,
+    CopyOptions, Gone, Location, Member, MemberNode, Postgres, PostgresOptions, Succession, copy,
 };
 use tokio_postgres::{Client, NoTls};
 
@@ -156,8 +156,22 @@ async fn servers_that_share_a_store_see_each_other_and_who_owns_it() {
     // The lease of one that lives is nobody's to take; that of one that has ended is not waited for.
     let early = Postgres::take_over(&options, Succession::AtOnce { gone: None }).await;
     assert!(matches!(early, Err(StoreError::Unavailable(why)) if why.contains("in use")));
-    let gone = Some(store.incarnation());
-    let second = Postgres::take_over(&options, Succession::AtOnce { gone }).await;
+    let of_store = store.nodes().await.expect("the database answers");
+    let Some(owner) = of_store.iter().find(|it| it.owns) else { panic!("{of_store:?}") };
+    let seen = Gone { incarnation: owner.incarnation, until: owner.until };
+    let stale = Gone { until: owner.until.plus_millis(-1), ..seen };
+    let early = Postgres::take_over(&options, Succession::AtOnce { gone: Some(stale) }).await;
+    assert!(early.is_err(), "it has given a sign of life since then");
+    // Until it gives the next one.
+    let second = loop {
+        let of_store = store.nodes().await.expect("the database answers");
+        let Some(owner) = of_store.iter().find(|it| it.owns) else { panic!("{of_store:?}") };
+        let gone = Some(Gone { incarnation: owner.incarnation, until: owner.until });
+        match Postgres::take_over(&options, Succession::AtOnce { gone }).await {
+            Err(StoreError::Unavailable(why)) if why.contains("in use") => {}
+            taken => break taken,
+        }
+    };
     let second = second.expect("it takes over");
     let late = store.commit(commit("one", 0, "[]".to_owned())).await;
     assert!(matches!(late, Err(StoreError::Unavailable(_))), "{late:?}");
