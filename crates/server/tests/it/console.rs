@@ -595,6 +595,7 @@ async fn the_feed_tells_what_was_committed_and_goes_on_where_it_broke_off() {
         .await;
     let (mut runs, first) = listen(&browser, "topics=run", None).await;
     assert!(first.starts_with("retry: ") && !first.contains("event:"), "{first}");
+    let begin = first.lines().find_map(|line| line.strip_prefix("id: ")).expect("an id");
     let run = server.start("waits", &json!({})).await;
     let told = piece(&mut runs).await.expect("it goes on");
     assert!(told.starts_with("event: commit\nid: "), "{told}");
@@ -608,6 +609,9 @@ async fn the_feed_tells_what_was_committed_and_goes_on_where_it_broke_off() {
     let (_, missed) = listen(&browser, &format!("topics=run&id={run}"), Some(seen)).await;
     assert_eq!(missed.matches("\"topic\"").count(), 1, "{missed}");
     assert!(missed.contains(&run), "{missed}");
+    // A stream that broke off before anything was told on it goes on, too.
+    let (_, missed) = listen(&browser, &format!("topics=run&id={run}"), Some(begin)).await;
+    assert!(missed.contains("event: commit"), "{missed}");
     let (_, none) = listen(&browser, "topics=monitor", Some(seen)).await;
     assert!(!none.contains("event:"), "{none}");
     // Numbers of another process mean nothing: everything is to be looked at.
