@@ -33,6 +33,7 @@ Commands:
   supply          check the licences, sources and versions of dependencies against deny.toml
   sbom [FILE]     write what the binary is made of, as CycloneDX (JSON)
   bench           measure, and write docs/performance.md
+  screenshots     make pictures of the console, in docs/screenshots
   differential    run the same workflows on a real Conductor server and compare (--help)
 ";
 
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         Some("supply") => supply::run(),
         Some("sbom") => sbom::run(&arguments[1..]),
         Some("bench") => test::build_and_bench(),
+        Some("screenshots") => test::screenshots(),
         Some("differential") => test::build_and_compare(&arguments[1..]),
         #[cfg(feature = "differential")]
         Some("compare") => differential::run(),

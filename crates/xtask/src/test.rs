@@ -52,6 +52,13 @@ pub(crate) fn build_and_bench() -> anyhow::Result<()> {
     step("bench", released(cargo().args(measure)))
 }
 
+/// Makes pictures of the console in a real browser, of a server with something to see.
+pub(crate) fn screenshots() -> anyhow::Result<()> {
+    let pictures =
+        ["test", "--package", "nightbell", "--test", "it", "screenshots", "--", "--ignored"];
+    step("screenshots", cargo().args(pictures))
+}
+
 /// Builds the binary as it is given to others: for speed, and without the names of this machine's folders.
 pub(crate) fn build_release() -> anyhow::Result<()> {
     step("build", released(cargo().args(["build", "--release", "--package", "nightbell"])))?;

@@ -23,6 +23,17 @@ impl Wire {
         self.call("GET", path, b"").await
     }
 
+    /// Asks for a path as a browser does, which takes it compressed.
+    #[cfg(feature = "bench")]
+    pub(crate) async fn get_packed(&mut self, path: &str) -> anyhow::Result<(u16, Vec<u8>)> {
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nhost: {}\r\naccept: text/html\r\naccept-encoding: gzip\r\n\r\n",
+            self.host
+        );
+        self.stream.write_all(head.as_bytes()).await?;
+        self.answer().await
+    }
+
     /// Posts JSON.
     #[cfg(feature = "bench")]
     pub(crate) async fn post(&mut self, path: &str, body: &[u8]) -> anyhow::Result<(u16, Vec<u8>)> {

@@ -6,7 +6,7 @@
   const lost = document.getElementById("lost");
   const say = (text) => { if (lost) { lost.textContent = text; lost.hidden = !text; } };
   const PAUSE = 1000, POLL = 10000;
-  let stream = null, due = 0, shown = Date.now(), polling = 0, last = "";
+  let stream = null, due = 0, shown = Date.now(), polling = 0, last = "", broken = false;
 
   // A page in which somebody is typing, or has ticked something, is left alone.
   const busy = () => {
@@ -33,10 +33,12 @@
     const about = document.body.dataset.about;
     stream = new EventSource("/console/feed?topics=" + topics.join(",") +
       (about ? "&id=" + encodeURIComponent(about) : "") + (last ? "&after=" + last : ""));
-    stream.onopen = () => { say(""); poll(false); };
+    // What was committed while there was no stream is not told again if none had come before.
+    stream.onopen = () => { say(""); poll(false); if (broken) { broken = false; refresh(); } };
     stream.addEventListener("commit", (event) => { last = event.lastEventId; refresh(); });
     stream.addEventListener("reload", (event) => { last = event.lastEventId; refresh(); });
     stream.onerror = () => {
+      broken = true;
       const age = Math.round((Date.now() - shown) / 1000);
       say("The connection to the server is lost; what you see is " + age + " s old. Trying again.");
       poll(true);

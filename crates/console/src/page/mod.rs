@@ -2,6 +2,7 @@
 
 pub(crate) mod login;
 
+mod access;
 mod audit;
 mod batches;
 mod compare;

@@ -1,4 +1,4 @@
-//! System: queues and workers, events, secrets by name, the audit ledger, health.
+//! System: queues and workers, events, secrets by name, the audit ledger, access, health.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,21 @@ use kernel::access::Permission;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{Page, Shown, audit, health};
+use super::{Page, Shown, access, audit, health};
 use crate::clock::length;
 use crate::shell::Place;
 use crate::value::{at, count, cut, list, plain, said, text};
 use crate::visit::href;
 use crate::{Context, Failure, piece};
 
-const PARTS: [(&str, &str); 6] = [
+const PARTS: [(&str, &str); 7] = [
     ("health", "Health"),
     ("queues", "Queues"),
     ("workers", "Workers"),
     ("events", "Events"),
     ("secrets", "Secrets"),
     ("audit", "Audit"),
+    ("access", "Access"),
 ];
 
 pub(super) async fn show(cx: &Context<'_>, part: &str) -> Shown {
@@ -37,12 +38,13 @@ pub(super) async fn show(cx: &Context<'_>, part: &str) -> Shown {
         "events" => ("/api/event/execution", "", events(cx).await?),
         "secrets" => ("/api/secrets-v2", "nightbell secret list", secrets(cx).await?),
         "audit" => ("/api/audit", "nightbell audit list", audit::part(cx).await?),
+        "access" => ("/api/access/users", "nightbell user list", access::part(cx).await?),
         _ => ("/api/health", "", health::part(cx).await),
     };
     let body = html! {
         ul.tabs aria-label="Parts" {
-            @for (name, shown) in PARTS {
-                li { a href=(href(&["system", name])) aria-current=[(name == part).then_some("page")] { (shown) } }
+            @for (name, shown) in PARTS.iter().filter(|(name, _)| *name != "access" || cx.sees(Permission::Admin)) {
+                li { a href=(href(&["system", *name])) aria-current=[(*name == part).then_some("page")] { (shown) } }
             }
             li { a href="/console/entities" { "Entities" } }
         }

@@ -499,8 +499,8 @@ impl Monitor {
             Event::Stepped { steps, to, by_hand, .. } => {
                 incident.told_from.get_or_insert(now);
                 incident.steps = *steps;
-                // Told that somebody takes care, providers would be quiet: whoever is called on for
-                // help is not told that.
+                // A provider that hears that somebody takes care goes quiet: whoever is called on for
+                // help does not hear it.
                 let acknowledged = *by_hand && incident.state == State::Acknowledged;
                 for receiver in to {
                     incident.told.entry(receiver.clone()).or_insert_with(|| ReceiverState {

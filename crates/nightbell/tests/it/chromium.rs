@@ -121,8 +121,13 @@ impl Chromium {
 
     /// Makes the window so wide, and lets pages be light or dark.
     pub(crate) async fn look(&self, width: u32, theme: &str) {
+        self.look_at(width, 800, theme).await;
+    }
+
+    /// The same, with a height.
+    pub(crate) async fn look_at(&self, width: u32, height: u32, theme: &str) {
         let size =
-            json!({ "width": width, "height": 800, "deviceScaleFactor": 1, "mobile": false });
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": false });
         self.cdp("Emulation.setDeviceMetricsOverride", size).await;
         let theme = json!({ "features": [{ "name": "prefers-color-scheme", "value": theme }] });
         self.cdp("Emulation.setEmulatedMedia", theme).await;
@@ -155,6 +160,33 @@ impl Chromium {
         let id = found.as_object().and_then(|it| it.values().next()).and_then(Value::as_str);
         let id = id.unwrap_or_else(|| panic!("no {selector}: {found}"));
         self.post(&format!("/element/{id}/click"), &json!({})).await;
+    }
+
+    /// Presses keys one after the other; `\u{e007}` is Enter, `\u{e004}` is Tab.
+    pub(crate) async fn press(&self, keys: &str) {
+        let strokes = keys.chars().flat_map(|key| {
+            ["keyDown", "keyUp"].map(|kind| json!({ "type": kind, "value": key.to_string() }))
+        });
+        let strokes: Vec<Value> = strokes.collect();
+        let body = json!({ "actions": [{ "type": "key", "id": "keys", "actions": strokes }] });
+        self.post("/actions", &body).await;
+    }
+
+    /// Opens one more tab, which is looked at from now on; its handle.
+    pub(crate) async fn tab(&self) -> String {
+        let tab = self.post("/window/new", &json!({ "type": "tab" })).await;
+        let handle = tab["handle"].as_str().expect("a tab has a handle").to_owned();
+        self.post("/window", &json!({ "handle": handle })).await;
+        handle
+    }
+
+    /// What is in the window, as PNG.
+    pub(crate) async fn screenshot(&self) -> Vec<u8> {
+        use base64::Engine as _;
+        let answer = self.http.get(format!("{}/screenshot", self.base)).send().await;
+        let answer: Value = answer.expect("the driver answers").json().await.expect("JSON");
+        let picture = answer["value"].as_str().unwrap_or_default();
+        base64::engine::general_purpose::STANDARD.decode(picture).expect("base64")
     }
 
     /// The document as it stands.

@@ -34,6 +34,7 @@ async fn seeded() -> (Live, Vec<String>, String, String) {
         "routes": [ { "to": "noc" } ],
         "monitors": {
             "backup": { "heartbeat": { "every": "1h", "key": "k-1" }, "labels": { "team": "data" } },
+            "restore": { "heartbeat": { "every": "1h", "key": "k-2" } },
             "web": { "http": "http://127.0.0.1:1/health", "every": "24h" }
         }
     });
@@ -42,6 +43,8 @@ async fn seeded() -> (Live, Vec<String>, String, String) {
     assert!(ping.expect("it answers").status().is_success());
     let incidents = live.get("/api/incidents").await;
     let incident = incidents["results"][0]["id"].as_str().expect("an incident").replace('/', "%2F");
+    let ping = live.http.post(live.url("/ping/k-2/3")).body("no space").send().await;
+    assert!(ping.expect("it answers").status().is_success());
     live.define("etl", json!([
         { "name": "f", "taskReferenceName": "fork", "type": "FORK_JOIN", "forkTasks": [
             [{ "name": "parse", "taskReferenceName": "parse", "type": "SIMPLE" }],
@@ -98,7 +101,7 @@ async fn the_console_works_in_a_browser() {
     let Some(chromium) = Chromium::start().await else { return };
     let axe = PathBuf::from(modules).join("axe-core/axe.min.js");
     let axe = std::fs::read_to_string(axe).expect("axe-core is installed with the SDKs");
-    let (live, pages, incident, run) = seeded().await;
+    let (mut live, pages, incident, run) = seeded().await;
     let mut wrong = String::new();
     for path in &pages {
         chromium.look(LOOKS[0].0, LOOKS[0].1).await;
@@ -118,20 +121,9 @@ async fn the_console_works_in_a_browser() {
     }
     assert!(wrong.is_empty(), "{wrong}");
 
-    // Somebody else acts: the open page shows it, and the field in which somebody types stays.
-    chromium.look(1280, "light").await;
-    chromium.open(&live.url(&format!("/console/runs/{run}"))).await;
-    until(&chromium, "return !document.querySelector('#lost:not([hidden])')").await;
-    chromium
-        .script(
-            "window.kept = document.querySelector('h1'); document.getElementById('find').focus()",
-        )
-        .await;
-    let paused = live.http.put(live.url(&format!("/api/workflow/{run}/pause"))).send().await;
-    assert!(paused.expect("it answers").status().is_success());
-    until(&chromium, "return document.querySelector('#live').innerText.includes('paused')").await;
-    let kept = "return document.activeElement.id === 'find' && window.kept === document.querySelector('h1')";
-    assert_eq!(chromium.script(kept).await, true, "the page was not loaded again");
+    somebody_else_acts(&chromium, &live, &run).await;
+    by_keys_alone(&chromium, &live).await;
+    nine_tabs(&chromium, &live, &run).await;
 
     // Nothing was refused by the policy, no script has failed, and nobody else was asked for anything.
     let complaints = chromium.complaints().await;
@@ -147,6 +139,8 @@ async fn the_console_works_in_a_browser() {
         .collect();
     assert!(foreign.is_empty(), "{foreign:?}");
 
+    the_server_goes_and_comes_back(&chromium, &mut live, &run).await;
+
     // Without scripts, on a phone: from the link in a page to one press.
     chromium.look(360, "dark").await;
     chromium.without_scripts().await;
@@ -157,4 +151,88 @@ async fn the_console_works_in_a_browser() {
     assert!(source.contains("Acknowledged: nobody is reminded"), "{source}");
     let shown: Value = live.get(&incident.replace("/console/", "/api/")).await;
     assert_eq!(shown["state"], "acknowledged");
+}
+
+/// Whether the page has its stream: nothing is said of a lost one.
+const CONNECTED: &str = "return !document.querySelector('#lost:not([hidden])')";
+
+/// Pauses or resumes a run, as somebody else would.
+async fn steer(live: &Live, run: &str, what: &str) {
+    let done = live.http.put(live.url(&format!("/api/workflow/{run}/{what}"))).send().await;
+    assert!(done.expect("it answers").status().is_success());
+}
+
+/// Somebody else acts: the open page shows it, and what somebody types, reads and has opened stays.
+async fn somebody_else_acts(chromium: &Chromium, live: &Live, run: &str) {
+    chromium.look(360, "light").await;
+    chromium.open(&live.url(&format!("/console/runs/{run}"))).await;
+    until(chromium, CONNECTED).await;
+    let at = "window.kept = document.querySelector('h1'); document.getElementById('find').focus();
+        document.querySelectorAll('details').forEach((it) => { it.open = true; });
+        window.scrollTo(0, 200); return window.scrollY";
+    let scrolled = chromium.script(at).await;
+    assert_eq!(scrolled, 200, "the page is longer than the window");
+    steer(live, run, "pause").await;
+    until(chromium, "return document.querySelector('#live').innerText.includes('paused')").await;
+    let kept = "return [document.activeElement.id, window.kept === document.querySelector('h1'),
+        window.scrollY, [...document.querySelectorAll('details')].every((it) => it.open)]";
+    assert_eq!(chromium.script(kept).await, json!(["find", true, 200, true]), "not loaded again");
+    steer(live, run, "resume").await;
+}
+
+/// From the list of incidents to an acknowledgement without a pointer.
+async fn by_keys_alone(chromium: &Chromium, live: &Live) {
+    chromium.look(1280, "light").await;
+    chromium.open(&live.url("/console/")).await;
+    chromium.press("gi").await;
+    until(chromium, "return location.pathname === '/console/incidents'").await;
+    chromium.press("j").await;
+    let link = "return document.activeElement.innerText === 'restore'";
+    assert_eq!(chromium.script(link).await, true, "the newest incident has the focus");
+    chromium.press("\u{e007}").await;
+    until(chromium, "return document.querySelector('h1').innerText.startsWith('restore')").await;
+    chromium.press("a").await;
+    let button = "return document.activeElement.innerText";
+    assert_eq!(chromium.script(button).await, "Acknowledge");
+    chromium.press("\u{e007}").await;
+    until(chromium, "return document.body.innerText.includes('Acknowledged: nobody is reminded')")
+        .await;
+    // Letters that somebody types are letters.
+    chromium.press("/gr?").await;
+    let typed = "return [location.pathname.startsWith('/console/incidents/'),
+        document.activeElement.value]";
+    assert_eq!(chromium.script(typed).await, json!([true, "gr?"]));
+}
+
+/// More tabs than connections that a browser holds to one server: the last one loads and acts.
+async fn nine_tabs(chromium: &Chromium, live: &Live, run: &str) {
+    for _ in 0..8 {
+        chromium.tab().await;
+        chromium.open(&live.url(&format!("/console/runs/{run}"))).await;
+        until(chromium, CONNECTED).await;
+    }
+    let health = chromium
+        .later(
+            "const done = arguments[arguments.length - 1];
+            fetch('/health').then((it) => done(it.status), (error) => done(String(error)))",
+        )
+        .await;
+    assert_eq!(health, 200, "a connection is left for the ninth tab");
+}
+
+/// The server is gone: the page says how old it is. It is back: the page shows what happened since.
+async fn the_server_goes_and_comes_back(chromium: &Chromium, live: &mut Live, run: &str) {
+    chromium.open(&live.url(&format!("/console/runs/{run}"))).await;
+    until(chromium, CONNECTED).await;
+    chromium.script("window.kept = true").await;
+    live.stop().await;
+    let lost = "return document.querySelector('#lost:not([hidden])')?.innerText.includes('s old')";
+    until(chromium, lost).await;
+    live.launch().await;
+    steer(live, run, "pause").await;
+    until(chromium, "return document.querySelector('#live').innerText.includes('paused')").await;
+    until(chromium, CONNECTED).await;
+    assert_eq!(chromium.script("return window.kept").await, true, "the page was not loaded again");
+    // The browser tells of requests that nobody answered.
+    chromium.complaints().await;
 }

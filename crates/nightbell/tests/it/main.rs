@@ -32,6 +32,7 @@ mod live;
 mod monitoring;
 mod monitors;
 mod observability;
+mod picture;
 #[path = "../../../store/tests/it/pool.rs"]
 mod pool;
 mod postgres;
@@ -44,6 +45,7 @@ mod replay;
 mod ringing_cli;
 mod robopager;
 mod schedules;
+mod screenshots;
 mod sdks;
 mod secret;
 #[path = "../../../tasks/tests/it/check/service.rs"]

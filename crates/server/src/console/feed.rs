@@ -167,8 +167,10 @@ impl Stream {
             self.has_begun = true;
             let newest = *self.newest.borrow_and_update();
             let missed = self.news(newest).unwrap_or_default();
-            // A browser waits so long before it connects again.
-            return Some(format!("retry: 3000\n\n{missed}"));
+            // A browser waits so long before it connects again, and then says where it was, also if
+            // nothing has been committed since.
+            let id = format!("{}-{}", self.epoch, self.told);
+            return Some(format!("retry: 3000\nid: {id}\n\n{missed}"));
         }
         let mut quiet = std::pin::pin!(tokio::time::sleep(HEARTBEAT));
         loop {

@@ -142,6 +142,7 @@ async fn seeded() -> (Browser, Vec<String>) {
         "system/events",
         "system/secrets",
         "system/audit",
+        "system/access",
         "login",
         "help",
         "zone",
@@ -397,6 +398,7 @@ async fn with_access_control_a_page_shows_and_does_what_its_reader_may() {
         made.await.expect("memory takes all").text.to_string()
     };
     let (viewer, responder) = (new_key(Role::Viewer).await, new_key(Role::Responder).await);
+    let admin = new_key(Role::Admin).await;
     let file =
         json!({ "monitors": { "backup": { "heartbeat": { "every": "1h", "key": "k-1" } } } });
     server.post("/api/monitors", &file).await.ok();
@@ -441,6 +443,15 @@ async fn with_access_control_a_page_shows_and_does_what_its_reader_may() {
     assert!(line.is_some(), "{lines:?}");
     let audit = by(&viewer, Method::GET, "/console/system/audit", "").await;
     assert_eq!(audit.status, StatusCode::FORBIDDEN);
+    // Who may do what is for administrators.
+    let access = by(&admin, Method::GET, "/console/system/access", "").await;
+    assert_eq!(access.status, StatusCode::OK, "{}", access.text);
+    is_whole("/console/system/access", &access);
+    assert!(access.text.contains("responder"), "{}", access.text);
+    let refused = by(&viewer, Method::GET, "/console/system/access", "").await;
+    assert_eq!(refused.status, StatusCode::FORBIDDEN);
+    let system = by(&viewer, Method::GET, "/console/system/health", "").await;
+    assert!(!system.text.contains("/console/system/access"), "no way leads there");
 }
 
 #[tokio::test]
@@ -595,6 +606,7 @@ async fn the_feed_tells_what_was_committed_and_goes_on_where_it_broke_off() {
         .await;
     let (mut runs, first) = listen(&browser, "topics=run", None).await;
     assert!(first.starts_with("retry: ") && !first.contains("event:"), "{first}");
+    let begin = first.lines().find_map(|line| line.strip_prefix("id: ")).expect("an id");
     let run = server.start("waits", &json!({})).await;
     let told = piece(&mut runs).await.expect("it goes on");
     assert!(told.starts_with("event: commit\nid: "), "{told}");
@@ -608,6 +620,9 @@ async fn the_feed_tells_what_was_committed_and_goes_on_where_it_broke_off() {
     let (_, missed) = listen(&browser, &format!("topics=run&id={run}"), Some(seen)).await;
     assert_eq!(missed.matches("\"topic\"").count(), 1, "{missed}");
     assert!(missed.contains(&run), "{missed}");
+    // A stream that broke off before anything was told on it goes on, too.
+    let (_, missed) = listen(&browser, &format!("topics=run&id={run}"), Some(begin)).await;
+    assert!(missed.contains("event: commit"), "{missed}");
     let (_, none) = listen(&browser, "topics=monitor", Some(seen)).await;
     assert!(!none.contains("event:"), "{none}");
     // Numbers of another process mean nothing: everything is to be looked at.

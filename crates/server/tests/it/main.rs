@@ -8,6 +8,7 @@ mod bulk;
 mod code_worker;
 mod connections;
 mod console;
+mod console_large;
 mod control;
 mod durable;
 mod durable_code;

@@ -204,7 +204,10 @@ async fn a_list_of_monitors_is_one_request_and_bounded() {
     // The worst first, and how many there are.
     let open = prom["openIncidents"].as_array().expect("a list");
     assert_eq!((open.len(), &prom["openIncidentCount"]), (10, &json!(120)));
-    assert_eq!((&open[0]["severity"], &open[1]["key"]), (&json!("critical"), &json!("a000")));
+    assert_eq!(
+        (&open[0]["severity"], &open[1]["severity"]),
+        (&json!("critical"), &json!("warning"))
+    );
     let shown = server.get("/api/monitors/prom").await.ok();
     assert_eq!(shown["openIncidents"].as_array().map(Vec::len), Some(100));
     assert_eq!(shown["openIncidentCount"], 120);

@@ -56,7 +56,7 @@ const fn at_most(
 }
 
 /// All figures, in groups, in the order of the report.
-pub(super) const GROUPS: [(&str, &[Figure]); 13] = [
+pub(super) const GROUPS: [(&str, &[Figure]); 14] = [
     (
         "The disk",
         &[
@@ -296,6 +296,48 @@ pub(super) const GROUPS: [(&str, &[Figure]); 13] = [
             plain("monitors.p50", "lateness of a check's request, p50", "ms"),
             plain("monitors.p99", "… p99", "ms"),
             plain("monitors.max", "… greatest", "ms"),
+        ],
+    ),
+    (
+        "The console over that store, with 2,000 monitors and a loop of 10,000 iterations",
+        &[
+            at_most("console.runs.p50", "runs, the newest, p50", "ms", 3.0, 1.0),
+            at_most("console.runs.p99", "… p99", "ms", 8.0, 3.0),
+            at_most("console.status.p50", "runs of a status, p50", "ms", 5.0, 2.0),
+            at_most("console.status.p99", "… p99", "ms", 12.0, 5.0),
+            at_most("console.text.p50", "runs by a word, p50", "ms", 3.0, 2.0),
+            at_most("console.text.p99", "… p99", "ms", 8.0, 4.0),
+            at_most("console.facets.p50", "facets of all runs, p50", "ms", 15.0, 5.0),
+            at_most("console.facets.p99", "… p99", "ms", 40.0, 15.0),
+            at_most("console.now.p50", "Now, p50", "ms", 5.0, 2.0),
+            at_most("console.now.p99", "… p99", "ms", 15.0, 5.0),
+            at_most("console.incident.p50", "an incident, p50", "ms", 3.0, 2.0),
+            at_most("console.incident.p99", "… p99", "ms", 10.0, 5.0),
+            at_most("console.run.p50", "a run, p50", "ms", 3.0, 2.0),
+            at_most("console.run.p99", "… p99", "ms", 10.0, 5.0),
+            at_most("console.window.p50", "100 of 10,001 tasks, p50", "ms", 8.0, 3.0),
+            at_most("console.window.p99", "… p99", "ms", 25.0, 10.0),
+            at_most("console.monitors.p50", "50 of 2,000 monitors, p50", "ms", 100.0, 60.0),
+            plain("console.monitors.p99", "… p99", "ms"),
+            at_most(
+                "console.first",
+                "first visit with all that it loads, compressed",
+                "KiB",
+                40.0,
+                30.0,
+            ),
+            at_most("console.later", "the largest of these pages, compressed", "KiB", 15.0, 8.0),
+            at_most("console.elements", "most elements of one of them", "", 3_000.0, 1_500.0),
+            at_most("console.told.p50", "commit → changed page, 900 open, p50", "ms", 150.0, 60.0),
+            at_most("console.told.p99", "… p99", "ms", 500.0, 250.0),
+            at_most("console.each", "memory of one open page", "KiB", 32.0, 16.0),
+            at_most(
+                "console.streams_cpu",
+                "processor for 900, 100 commits/s, of a core",
+                "%",
+                10.0,
+                5.0,
+            ),
         ],
     ),
     (

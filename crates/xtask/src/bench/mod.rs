@@ -5,6 +5,7 @@
 //! out; the rest is still worth having.
 
 mod alerts;
+mod console;
 mod disk;
 mod figures;
 mod growth;
@@ -31,12 +32,13 @@ use inprocess::Steps;
 const ROUNDS: usize = 3;
 
 /// The parts, in the order in which a round goes through them.
-const PARTS: [&str; 10] = [
+const PARTS: [&str; 11] = [
     "disk",
     "engine",
     "remote",
     "orchestration",
     "stored",
+    "console",
     "timers",
     "growth",
     "monitors",
@@ -65,7 +67,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let begun = machine::Load::now();
     let mut samples = Samples::default();
     samples.take("binary", server::binary_mib());
-    let filled = if parts.contains(&"stored") {
+    let filled = if parts.contains(&"stored") || parts.contains(&"console") {
         told("filling", runtime.block_on(stored::fill(&wish, &mut samples)))
     } else {
         None
@@ -101,6 +103,10 @@ async fn measure(
         }
         "stored" => match filled {
             Some(filled) => stored::ask(filled, samples).await,
+            None => Ok(()),
+        },
+        "console" => match filled {
+            Some(filled) => console::open(filled, samples).await,
             None => Ok(()),
         },
         "timers" => timers::waits(samples).await,
