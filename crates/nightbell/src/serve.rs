@@ -22,7 +22,7 @@ use crate::robopager::Robopager;
 use crate::scripts::Engines;
 use crate::secret_key;
 use crate::values::FromEnvironment;
-use crate::{bootstrap, deadman, exposed, limits, load};
+use crate::{bootstrap, deadman, exposed, limits, load, sso};
 
 /// A server that is open but not yet told when to stop.
 pub(crate) struct Server {
@@ -134,6 +134,7 @@ impl Server {
     /// The same, with what checklists need.
     async fn open_with(config: &Config, robopager: &Robopager) -> anyhow::Result<Self> {
         let (auth, tls) = (auth(config)?, tls(config)?);
+        let has_provider = sso::is_set(config, auth)?;
         let mut settings = task_settings(config);
         robopager.configure(&mut settings);
         let taken_over = if config.standby { stand_by(config).await? } else { None };
@@ -177,6 +178,7 @@ impl Server {
             options: engine::Options {
                 key: Some(key),
                 checks_principals: auth != Mode::Open,
+                has_provider,
                 ..options(config)
             },
         })
@@ -200,6 +202,7 @@ impl Server {
             socket,
             auth,
             console: config.console,
+            oidc: sso::options(config, &engine, calls.clone())?,
             ..Settings::default()
         };
         let api = Api { engine: engine.clone(), settings: Arc::new(settings) };

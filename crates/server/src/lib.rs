@@ -17,6 +17,7 @@ mod hooks;
 mod inbound;
 mod local;
 mod metrics;
+pub mod oidc;
 mod openapi;
 mod ops;
 pub mod problem;
@@ -93,6 +94,8 @@ pub struct Settings {
     pub auth: Mode,
     /// To whom the console is served.
     pub console: ConsoleServing,
+    /// By which provider people sign in; needs `public_url`, where they come back to.
+    pub oidc: Option<oidc::Options>,
 }
 
 impl Default for Settings {
@@ -116,6 +119,7 @@ impl Default for Settings {
             handshake_time: Duration::from_secs(10),
             auth: Mode::Open,
             console: ConsoleServing::Auto,
+            oidc: None,
         }
     }
 }
@@ -134,6 +138,7 @@ fn described() -> Routes {
         .merge(console::routes())
         .merge(access::session::routes())
         .merge(access::login::routes())
+        .merge(access::sso::routes())
 }
 
 /// Everything that is answered on the one port.

@@ -48,6 +48,7 @@ mod secret;
 #[path = "../../../tasks/tests/it/check/service.rs"]
 mod service;
 mod shutdown;
+mod sso;
 mod stand_in;
 mod testing;
 mod tls;
