@@ -60,6 +60,9 @@ pub struct Settings {
     pub version: &'static str,
     /// Whether credentials count: then there is somebody to sign out.
     pub has_accounts: bool,
+    /// What people sign in with beside names and passwords: the label of a provider, and where that begins,
+    /// which may be another name of this server than the one that a browser uses.
+    pub signs_in_with: Option<(String, String)>,
 }
 
 /// The console of one server.

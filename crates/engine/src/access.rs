@@ -5,6 +5,7 @@
 //! did can still be told. Users and groups are of the kinds `access_user` and `access_group`. All of them
 //! are in memory: a request is decided without a read of the store.
 
+mod arrival;
 mod password;
 mod people;
 mod record;
@@ -25,8 +26,10 @@ use crate::store::{Document, Store, StoreError};
 use state::{Key, State};
 use writing::{Change, Core, Writing};
 
+pub use arrival::Arrival;
+pub use password::LENGTH_MAX as PASSWORD_MAX;
 pub use people::NewUser;
-pub use record::{GroupRecord, KeyRecord, Rights, UserRecord};
+pub use record::{GroupRecord, Identity, KeyRecord, Rights, UserRecord};
 
 const KEYS: &str = "access_key";
 const USERS: &str = "access_user";
@@ -78,6 +81,12 @@ pub enum AccessError {
     /// The password breaks the rule.
     #[error("a password has {min} characters to {max} bytes, and is not the name", min = password::LENGTH_MIN, max = password::LENGTH_MAX)]
     Password,
+    /// The user who signs in is disabled.
+    #[error("the user '{0}' is disabled")]
+    Disabled(String),
+    /// Somebody came in by a provider who is no user, and none is to be created.
+    #[error("there is no user '{0}', and this login creates none")]
+    NotAdmitted(String),
     /// Whoever changes their own password has lost the right to meanwhile.
     #[error("the user was disabled or given another password meanwhile")]
     Superseded,
@@ -235,8 +244,12 @@ pub struct Access {
 
 impl Access {
     /// Reads everything; what is damaged counts no more.
-    pub(crate) async fn open(store: Arc<dyn Store>, damaged: &Damaged) -> Result<Self, StoreError> {
-        let mut state = State::default();
+    pub(crate) async fn open(
+        store: Arc<dyn Store>,
+        damaged: &Damaged,
+        has_provider: bool,
+    ) -> Result<Self, StoreError> {
+        let mut state = State::of(has_provider);
         for group in store.documents(GROUPS).await?.iter().filter_map(|it| damaged.read(it)) {
             state.put_group(group);
         }

@@ -205,7 +205,8 @@ impl Engine {
         let definitions =
             Definitions::open(parts.store.clone(), damaged.clone(), key.clone()).await?;
         let vault = Vault::open(parts.store.clone(), parts.values, key).await?;
-        let access = Access::open(parts.store.clone(), &damaged).await?;
+        let access =
+            Access::open(parts.store.clone(), &damaged, parts.options.has_provider).await?;
         let authors = Authors::open(&*parts.store, &damaged).await?;
         let monitors = Monitors::open(&*parts.store, &damaged).await?;
         let suspects = Suspects::open(&*parts.store).await?;

@@ -67,8 +67,8 @@ mod watchdog;
 mod wheel;
 
 pub use access::{
-    Access, AccessError, Grantee, GroupRecord, Holder, KeyRecord, NewKey, NewUser, Proved, Rights,
-    UserRecord,
+    Access, AccessError, Arrival, Grantee, GroupRecord, Holder, Identity, KeyRecord, NewKey,
+    NewUser, PASSWORD_MAX, Proved, Rights, UserRecord,
 };
 pub use acting::{ActsOn, FORBIDDEN};
 pub use audit::{Audit, AuditEntry, AuditLine};

@@ -92,6 +92,8 @@ pub struct Options {
     /// Whether what tasks do to the server is checked against the grants of the principal that their
     /// run acts as; with access control.
     pub checks_principals: bool,
+    /// Whether users come in by an OpenID provider: one who can do so counts as somebody who comes in.
+    pub has_provider: bool,
 }
 
 impl Default for Options {
@@ -113,6 +115,7 @@ impl Default for Options {
             disk_free_min: 256 << 20,
             upkeep: true,
             checks_principals: false,
+            has_provider: false,
         }
     }
 }

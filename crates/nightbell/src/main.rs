@@ -14,6 +14,7 @@ mod robopager;
 mod scripts;
 mod secret_key;
 mod serve;
+mod sso;
 mod testing;
 mod tour;
 mod values;

@@ -23,7 +23,7 @@ use crate::robopager::Robopager;
 use crate::scripts::Engines;
 use crate::secret_key;
 use crate::values::FromEnvironment;
-use crate::{bootstrap, cluster, deadman, exposed, limits, load};
+use crate::{bootstrap, cluster, deadman, exposed, limits, load, sso};
 
 /// A server that is open but not yet told when to stop.
 pub(crate) struct Server {
@@ -170,6 +170,7 @@ impl Server {
         shared: &cluster::Slot,
     ) -> anyhow::Result<Self> {
         let (auth, tls) = (auth(config)?, tls(config)?);
+        let has_provider = sso::is_set(config, auth)?;
         let mut settings = task_settings(config);
         robopager.configure(&mut settings);
         let waits = config.standby && config.peer_listen.is_none();
@@ -224,6 +225,7 @@ impl Server {
             options: engine::Options {
                 key: Some(key),
                 checks_principals: auth != Mode::Open,
+                has_provider,
                 ..options(config)
             },
         })
@@ -237,7 +239,8 @@ impl Server {
         }
         let among_others = owned.clone().filter(|_| config.peer_listen.is_some());
         let cluster = among_others.map(|store| Arc::new(cluster::OfStore(store)) as Arc<_>);
-        let served = Settings { cluster, ..served };
+        let oidc = sso::options(config, &engine, calls.clone())?;
+        let served = Settings { cluster, oidc, ..served };
         let api = Api { engine: engine.clone(), settings: Arc::new(served) };
         Ok(Self { engine, api, ports, address, shared: owned, calls })
     }

@@ -18,6 +18,7 @@ mod hooks;
 mod inbound;
 mod local;
 mod metrics;
+pub mod oidc;
 mod openapi;
 mod ops;
 pub mod problem;
@@ -98,6 +99,8 @@ pub struct Settings {
     pub is_for_servers: bool,
     /// What knows the servers that share the store, if it may be shared.
     pub cluster: Option<Arc<dyn cluster::Cluster>>,
+    /// By which provider people sign in; needs `public_url`, where they come back to.
+    pub oidc: Option<oidc::Options>,
 }
 
 impl Default for Settings {
@@ -123,6 +126,7 @@ impl Default for Settings {
             console: ConsoleServing::Auto,
             is_for_servers: false,
             cluster: None,
+            oidc: None,
         }
     }
 }
@@ -142,6 +146,7 @@ fn described() -> Routes {
         .merge(console::routes())
         .merge(access::session::routes())
         .merge(access::login::routes())
+        .merge(access::sso::routes())
 }
 
 /// Everything that is answered on the one port.

@@ -143,6 +143,19 @@ impl From<AccessError> for Problem {
                 Self::new(StatusCode::CONFLICT, "last-administrator", message)
                     .with_hint("Make somebody else an administrator first.")
             }
+            AccessError::Disabled(_) => Self::new(StatusCode::FORBIDDEN, "user-disabled", message)
+                .with_hint(
+                    "An administrator lets the user in again: `nightbell user enable NAME`.",
+                ),
+            AccessError::NotAdmitted(_) => Self::new(
+                StatusCode::FORBIDDEN,
+                "not-admitted",
+                message,
+            )
+            .with_hint(
+                "An administrator puts you into one of the provider's groups that `oidc_groups` \
+                     names, or creates the user.",
+            ),
             AccessError::Superseded => Self::new(StatusCode::CONFLICT, "superseded", message)
                 .with_hint("Sign in again, and change the password then."),
             AccessError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "logins-busy", message)

@@ -7,6 +7,7 @@ use maud::html;
 use crate::Context;
 use crate::piece;
 use crate::shell::{Page, Place};
+use crate::visit::encoded;
 
 /// The form; afterwards the page that was asked for.
 pub(crate) fn page(cx: &Context<'_>) -> Page {
@@ -22,13 +23,41 @@ pub(crate) fn page(cx: &Context<'_>) -> Page {
         "later" => {
             "Too many attempts to sign in. What was sent was not looked at; try again in a minute."
         }
-        _ => "This key does not count: it is mistyped, has expired or was revoked.",
+        "sso-unavailable" => {
+            "The provider cannot be reached, or answers what makes no sense. Try again in a minute; the server's log says why."
+        }
+        "sso-refused" => "The provider has not let you in. Begin again; the server's log has its reason.",
+        "sso-invalid" => {
+            "What the provider says does not prove who you are. Begin again; the server's log says what is wrong."
+        }
+        "sso-expired" => {
+            "The login was not begun in this browser, or more than ten minutes ago. Begin again."
+        }
+        "not-admitted" => {
+            "The provider knows you, and you are not let in here. An administrator can change that."
+        }
+        "user-disabled" => {
+            "The user is disabled. An administrator lets the user in again: nightbell user enable NAME."
+        }
+        "name-taken" => {
+            "There is a user of your name already, who does not sign in by the provider. An administrator can change that."
+        }
+        "last-administrator" => {
+            "The provider no longer counts you among the administrators, and there is no other one. Make somebody else an administrator first."
+        }
+        "logins-busy" | "store-unavailable" => "Nobody can sign in at this moment. Try again in a minute.",
+        "1" => "This key does not count: it is mistyped, has expired or was revoked.",
+        _ => "You cannot be signed in. The server's log says why.",
     });
     let body = html! {
         @if let Some(why) = failed {
             (piece::note("bad", html! { (why) }))
         }
         p { "This console belongs to a server with access control." }
+        @if let Some((label, begin)) = &cx.settings.signs_in_with {
+            p { a.button href={ (begin) "?next=" (encoded(next)) } { "Sign in with " (label) } }
+            h2 { "With a password" }
+        }
         form method="post" action="/console/login" {
             input type="hidden" name="next" value=(next);
             label.field {

@@ -23,9 +23,10 @@ const OUTPUT: usize = 32;
 const AT_ONCE: usize = 2;
 /// Computations that run or wait; further ones are refused.
 const WAITING_MAX: usize = 64;
-/// Characters of the shortest password, and bytes of the longest.
+/// Characters of the shortest password.
 pub(super) const LENGTH_MIN: usize = 12;
-pub(super) const LENGTH_MAX: usize = 1024;
+/// Bytes of the longest password; a longer one is nobody's.
+pub const LENGTH_MAX: usize = 1024;
 
 /// Recognizes a password: `$argon2id$v=19$m=19456,t=2,p=1$SALT$HASH`.
 #[derive(Clone, Serialize, Deserialize)]

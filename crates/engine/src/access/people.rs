@@ -13,10 +13,10 @@ use super::writing::Change;
 use super::{Access, AccessError, GRANTS_MAX, GROUPS, Grantee, Record, USERS, random};
 
 /// Users at most, and groups.
-const USERS_MAX: usize = 10_000;
+pub(super) const USERS_MAX: usize = 10_000;
 const GROUPS_MAX: usize = 1000;
 /// Groups of one user at most.
-const GROUPS_OF_ONE_MAX: usize = 100;
+pub(super) const GROUPS_OF_ONE_MAX: usize = 100;
 
 /// A user to create.
 #[derive(Debug, Default)]
@@ -147,6 +147,7 @@ impl Access {
             groups,
             password_at: password.is_some().then_some(now),
             password,
+            identity: None,
             generation: 0,
             created_at: now,
             created_by: by.into(),
@@ -405,7 +406,7 @@ fn put_password(user: &mut UserRecord, hash: PasswordHash, now: Timestamp) {
     user.generation += 1;
 }
 
-fn name_of(text: &str, kind: &'static str) -> Result<String, AccessError> {
+pub(super) fn name_of(text: &str, kind: &'static str) -> Result<String, AccessError> {
     let short = || text.chars().take(100).collect();
     check_name(text).ok_or_else(|| AccessError::PersonName(short(), kind))
 }
@@ -418,7 +419,7 @@ fn check_password(password: &str, name: &str) -> Result<(), AccessError> {
 }
 
 /// An id that nobody has, and nobody had: it is one of 2^48.
-fn new_id(is_taken: impl Fn(&str) -> bool) -> Arc<str> {
+pub(super) fn new_id(is_taken: impl Fn(&str) -> bool) -> Arc<str> {
     loop {
         let id = random::<6>().iter().fold(String::new(), |id, byte| format!("{id}{byte:02x}"));
         if !is_taken(&id) {

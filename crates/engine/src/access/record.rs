@@ -75,6 +75,9 @@ pub struct UserRecord {
     /// Since when it is this one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_at: Option<Timestamp>,
+    /// Who the user is at a provider; without it, nobody signs in as this user by one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<Identity>,
     /// Grows with each password and whenever the user is disabled: whatever was opened before has ended.
     #[serde(default)]
     pub generation: u64,
@@ -100,6 +103,15 @@ impl UserRecord {
     pub fn has_password(&self) -> bool {
         self.password.is_some()
     }
+}
+
+/// Who somebody is at an OpenID provider, for good: names and addresses change, this does not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The provider, as it calls itself (`iss`).
+    pub issuer: Arc<str>,
+    /// What it calls the user (`sub`).
+    pub subject: Arc<str>,
 }
 
 /// A group: what it is granted, each of its members has.
@@ -172,6 +184,7 @@ mod tests {
         stays::<KeyRecord>(include_str!("../../tests/golden/access/key-of-user.json"));
         stays::<UserRecord>(include_str!("../../tests/golden/access/user.json"));
         stays::<UserRecord>(include_str!("../../tests/golden/access/user-disabled.json"));
+        stays::<UserRecord>(include_str!("../../tests/golden/access/user-of-provider.json"));
         stays::<GroupRecord>(include_str!("../../tests/golden/access/group.json"));
     }
 }

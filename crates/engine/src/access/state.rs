@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use kernel::Timestamp;
 use kernel::access::{Group as Compiled, Held, Permission, Principal};
 
-use super::record::{GroupRecord, KeyRecord, UserRecord};
+use super::record::{GroupRecord, Identity, KeyRecord, UserRecord};
 
 /// When something was used last, in milliseconds since 1970; 0 if not since the start.
 #[derive(Clone, Debug, Default)]
@@ -64,13 +64,25 @@ pub(super) struct State {
     pub(super) groups: BTreeMap<Arc<str>, Arc<Group>>,
     /// Ids of users, by names.
     names: HashMap<Arc<str>, Arc<str>>,
+    /// Whether users come in by a provider.
+    has_provider: bool,
 }
 
 impl State {
+    /// Nobody yet; whether users come in by a provider.
+    pub(super) fn of(has_provider: bool) -> Self {
+        Self { has_provider, ..Self::default() }
+    }
+
     /// The user of a name, or else of an id, as it is kept or as it is shown (`user:ID`).
     pub(super) fn user(&self, who: &str) -> Option<&Arc<User>> {
         let who = who.strip_prefix("user:").unwrap_or(who);
         self.users.get(self.names.get(who).map_or(who, |id| id))
+    }
+
+    /// The user who is this at a provider.
+    pub(super) fn identified(&self, identity: &Identity) -> Option<&Arc<User>> {
+        self.users.values().find(|it| it.record.identity.as_ref() == Some(identity))
     }
 
     /// The group of a name, or else of an id, as it is kept or as it is shown (`group:ID`).
@@ -184,11 +196,12 @@ impl State {
                 && (by_bootstrap || !key.record.bootstrap)
                 && self.user_counts(&key.record)
         };
-        let by_password = |user: &Arc<User>| {
+        let by_login = |user: &Arc<User>| {
             user.principal.may(Permission::Admin)
                 && user.record.is_enabled()
-                && user.record.has_password()
+                && (user.record.has_password()
+                    || self.has_provider && user.record.identity.is_some())
         };
-        self.keys.values().any(by_key) || self.users.values().any(by_password)
+        self.keys.values().any(by_key) || self.users.values().any(by_login)
     }
 }

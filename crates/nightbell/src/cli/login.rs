@@ -1,4 +1,5 @@
-//! `nightbell login` and `nightbell logout`: a user's session at the command line.
+//! `nightbell login` and `nightbell logout`: a user's session at the command line, by a password or by the
+//! provider of single sign-on.
 
 use std::io::{self, IsTerminal as _};
 
@@ -6,6 +7,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 
+use super::browser;
 use super::client::{Client, understand};
 use super::failure::Failure;
 use super::login_file::{Given, Login};
@@ -16,8 +18,20 @@ use super::prompt;
 #[derive(Debug, Args)]
 pub(crate) struct In {
     /// The name; asked for without it
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", conflicts_with = "sso")]
     user: Option<String>,
+    /// By the provider of single sign-on, in a browser
+    #[arg(long)]
+    sso: bool,
+    /// The port of this machine to which the browser comes back; a free one without it
+    ///
+    /// For a terminal on another machine than the browser: `ssh -L 8765:127.0.0.1:8765 HOST`, and
+    /// `--port 8765` there.
+    #[arg(long, value_name = "PORT", requires = "sso")]
+    port: Option<u16>,
+    /// Does not open a browser; the address is written in any case
+    #[arg(long, requires = "sso")]
+    no_browser: bool,
 }
 
 /// Which sessions end.
@@ -35,6 +49,11 @@ pub(super) async fn login(arguments: In, client: &Client, output: &Output) -> an
             .with_hint("sign in at the server's port: --url http://…")
             .into());
     }
+    if arguments.sso {
+        let wanted = browser::Wanted { port: arguments.port, opens: !arguments.no_browser };
+        let given = browser::sign_in(&wanted, client, output).await?;
+        return keep(given, client, output);
+    }
     let user = match arguments.user {
         Some(user) => user,
         None if io::stdin().is_terminal() => prompt::open("Name")?,
@@ -48,7 +67,11 @@ pub(super) async fn login(arguments: In, client: &Client, output: &Output) -> an
     let body = json!({ "user": user, "password": *password });
     let call = client.post(&["access", "login"]).without_credential().json(&body);
     let answer = call.send().await?.value()?;
-    let given: Given = understand("login", &answer)?;
+    keep(understand("login", &answer)?, client, output)
+}
+
+/// Keeps what the server has given for the commands that follow.
+fn keep(given: Given, client: &Client, output: &Output) -> anyhow::Result<()> {
     let login = Login {
         url: client.base().as_str().to_owned(),
         user: given.name,

@@ -6,6 +6,7 @@
 
 mod audit;
 mod auth;
+mod browser;
 mod check;
 mod client;
 mod cluster;
@@ -240,13 +241,15 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
     Group(group::Verb),
     /// Sign in as a user; commands use it where `NIGHTBELL_KEY` is not set
     ///
-    /// Asks for the password, or reads it as a line of standard input. A token is kept for this server
+    /// Asks for the password, or reads it as a line of standard input; with `--sso` a browser asks, by the
+    /// OpenID provider that the server is set up for. A token is kept for this server
     /// alone, in a file below ~/.config/nightbell/logins that only you may read (`NIGHTBELL_LOGIN_DIR` says
     /// another folder), and renewed by the commands. It ends after 12 hours without use, after 7 days, with
     /// `nightbell logout`, and when the server stops.
     #[command(after_help = "\
 Examples:
   nightbell login --user ann
+  nightbell login --sso                           in a browser, by the provider of the server
   pass show nightbell | nightbell login --user ann --url https://bell.example.com")]
     Login(login::In),
     /// Sign out: end the session of `nightbell login`

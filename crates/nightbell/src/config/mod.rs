@@ -15,6 +15,7 @@ mod layers;
 mod nearest;
 mod network;
 mod problem;
+mod provider;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,8 @@ pub(crate) use flags::{DevFlags, Flags};
 use layers::{Layers, Resolved};
 use network::Networks;
 pub(crate) use problem::{ConfigError, Origin, Problem};
+pub(crate) use provider::SecretReference;
+use provider::{GroupMap, Issuer, Text};
 use server::{ConsoleServing, HostPattern};
 pub(crate) use template::default_file;
 pub(crate) use url::access_of;
@@ -199,6 +202,46 @@ settings! {
     /// `auto` serves it to whoever has signed in, or, without access control, to this machine alone.
     /// `on` serves it to all who reach the server, `read-only` without anything that can be done.
     console: ConsoleServing = ["auto"];
+
+    /// An OpenID provider by which people sign in: its `issuer`, to the letter.
+    ///
+    /// It takes `oidc_client_id` and `public_url` as well, and access control. At the provider this
+    /// server is a web application with the redirect URI `PUBLIC_URL/console/sso/callback`.
+    oidc_issuer: Option<Issuer> = ["off"];
+
+    /// What the provider calls this server.
+    oidc_client_id: Option<Text> = ["off"];
+
+    /// Where the secret of this server at the provider is: `file:PATH`, `secret:NAME` or `env:VARIABLE`.
+    ///
+    /// It is read anew for each login. `off` for a client without a secret.
+    oidc_client_secret: Option<SecretReference> = ["off"];
+
+    /// What the button to sign in says after `Sign in with`.
+    oidc_label: Text = ["your organization"];
+
+    /// What the provider is asked for; some tell groups only if a scope says so.
+    oidc_scopes: Names = ["openid", "profile", "email"];
+
+    /// The claim that users are named after who come in for the first time.
+    oidc_name_claim: Text = ["email"];
+
+    /// The claim with a user's groups, such as `groups` or `realm_access.roles`.
+    oidc_groups_claim: Text = ["groups"];
+
+    /// Values of that claim, and the group here that each stands for: `sre=on-call`.
+    ///
+    /// At each login the user is put into these groups, and taken out of the others that are named
+    /// here. If any are named, only who has one of the values becomes a user at the first login.
+    oidc_groups: GroupMap = [];
+
+    /// Only users come in whose verified mail address is of one of these domains.
+    oidc_email_domains: Names = [];
+
+    /// Whether a user who was created here becomes the provider's user of the same name at the first login.
+    ///
+    /// Only for providers where nobody can choose the name of somebody else.
+    oidc_link_users: bool = ["off"];
 
     /// File for the key that makes the first administrator, written with access control's first start.
     ///

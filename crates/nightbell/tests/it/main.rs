@@ -51,6 +51,7 @@ mod secret;
 #[path = "../../../tasks/tests/it/check/service.rs"]
 mod service;
 mod shutdown;
+mod sso;
 mod stand_in;
 mod testing;
 mod tls;

@@ -63,10 +63,15 @@ async fn login(
             .with_hint("Send requests without a token."));
     }
     let who = authorizer.known_by_password(&given.user, given.password, peer).await?;
-    let opened = authorizer.sessions.open(&who, Use::Tokens, Instant::now());
-    let mut answer = with_token(&authorizer, &who, &opened.id());
+    Ok(Json(opened_for_tokens(&authorizer, &who)))
+}
+
+/// A session that is opened for somebody: its first token, and the secret that renews it.
+pub(super) fn opened_for_tokens(authorizer: &Authorizer, who: &Principal) -> Value {
+    let opened = authorizer.sessions.open(who, Use::Tokens, Instant::now());
+    let mut answer = with_token(authorizer, who, &opened.id());
     answer["renewal"] = opened.secret.into();
-    Ok(Json(answer))
+    answer
 }
 
 fn with_token(authorizer: &Authorizer, who: &Principal, session: &str) -> Value {

@@ -33,8 +33,6 @@ const KNOWN_FOR: Duration = Duration::from_hours(30 * 24);
 const COUNT_MAX: usize = 10_000;
 /// Attempts of one address at once.
 const AT_ONCE_MAX: u32 = 4;
-/// Bytes of the longest password, as the engine takes it; a longer one is nobody's and no attempt.
-pub(super) const PASSWORD_MAX: usize = 1024;
 /// Bytes of a name that are told apart.
 const NAME_MAX: usize = 100;
 

@@ -13,6 +13,7 @@ mod logins;
 mod routes;
 mod scope;
 pub(crate) mod session;
+pub(crate) mod sso;
 mod throttle;
 mod token;
 
@@ -37,6 +38,7 @@ use anonymous::Anonymous;
 use audit::{Begun, Counted};
 use logins::Logins;
 use session::Sessions;
+use sso::Sso;
 use throttle::Throttle;
 use token::{Subject, Tokens, Verdict};
 use zeroize::Zeroizing;
@@ -190,6 +192,7 @@ pub(crate) struct Authorizer {
     requirements: Requirements,
     throttle: Throttle,
     logins: Logins,
+    sso: Option<Sso>,
     anonymous: Anonymous,
     counted: Counted,
 }
@@ -204,6 +207,7 @@ impl Authorizer {
             requirements,
             throttle: Throttle::new(&api.settings.trusted_proxies),
             logins: Logins::new(&api.settings.trusted_proxies),
+            sso: Sso::of(&api.settings, &api.engine),
             anonymous: Anonymous::default(),
             counted: Counted::default(),
         }
@@ -247,7 +251,7 @@ impl Authorizer {
         peer: Option<Peer>,
     ) -> Result<Arc<Principal>, Problem> {
         // Refused without a hash, so that it must not count against the name either.
-        if password.len() > logins::PASSWORD_MAX {
+        if password.len() > engine::PASSWORD_MAX {
             return Err(engine::AccessError::Password.into());
         }
         let attempt = match self.logins.begin(name, peer) {

@@ -184,7 +184,7 @@ fn hash(text: &str) -> Hash {
 }
 
 /// 256 random bits in hexadecimal digits.
-fn random() -> String {
+pub(super) fn random() -> String {
     let mut bytes = [0; 32];
     SystemRandom::new().fill(&mut bytes).expect("the operating system gives random bytes");
     in_digits(&bytes)
@@ -209,13 +209,17 @@ fn from_digits(text: &str) -> Option<Hash> {
     Some(hash)
 }
 
-/// What the cookie of a request holds.
+/// What the session's cookie of a request holds.
 fn cookie_of(headers: &HeaderMap) -> Option<&str> {
+    cookie_named(headers, COOKIE).filter(|value| value.len() == 64)
+}
+
+/// What a cookie of a request holds.
+pub(super) fn cookie_named<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|it| it.to_str().ok());
     let mut pairs =
         lines.flat_map(|line| line.split(';')).filter_map(|it| it.trim().split_once('='));
-    let (_, value) = pairs.find(|(name, _)| *name == COOKIE)?;
-    (value.len() == 64).then_some(value)
+    pairs.find(|(known, _)| *known == name).map(|(_, value)| value)
 }
 
 /// What names the session whose cookie a request has, if it has one.
@@ -271,11 +275,18 @@ pub(crate) fn routes() -> Routes {
 }
 
 /// How a request came: what its answer must know.
-struct Way {
+pub(super) struct Way {
     /// Over TLS, as far as the browser sees.
     is_secure: bool,
     is_form: bool,
     peer: Option<Peer>,
+}
+
+impl Way {
+    /// Whether it came over TLS, as far as the browser sees.
+    pub(super) fn is_secure(&self) -> bool {
+        self.is_secure
+    }
 }
 
 impl FromRequestParts<Shared> for Way {
@@ -337,10 +348,35 @@ impl Given {
 
     /// The page to see afterwards: one of ours, whatever was asked for.
     fn next(&self) -> &str {
-        let is_plain = self.next.len() <= NEXT_MAX
-            && self.next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-        let path = self.next.split(['?', '#']).next();
-        if is_plain && is_for(path) && !self.next.contains("..") { &self.next } else { "/console/" }
+        page_of_ours(&self.next)
+    }
+}
+
+/// A page below `/console`: the one that was asked for if it is one, else the first.
+pub(super) fn page_of_ours(next: &str) -> &str {
+    let is_plain =
+        next.len() <= NEXT_MAX && next.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    let path = next.split(['?', '#']).next();
+    if is_plain && is_for(path) && !next.contains("..") { next } else { "/console/" }
+}
+
+impl Authorizer {
+    /// The cookie of a session that is opened for somebody; the one that the browser has ends: one that was
+    /// there before, be it one that somebody else had put there, is not taken up.
+    pub(super) fn session_cookie(
+        &self,
+        who: &Principal,
+        headers: &HeaderMap,
+        is_secure: bool,
+    ) -> HeaderValue {
+        cookie(&self.open_session(who, headers).secret, is_secure, "")
+    }
+
+    fn open_session(&self, who: &Principal, headers: &HeaderMap) -> Opened {
+        if let Some(former) = cookie_of(headers) {
+            self.sessions.close(former);
+        }
+        self.sessions.open(who, Use::Browser, Instant::now())
     }
 }
 
@@ -388,11 +424,7 @@ async fn sign_in(
             return Ok(led_to(&format!("{BASE}/login?failed={failed}&next={next}")));
         }
     };
-    // One that was there before, be it one that somebody else had put there, is not taken up.
-    if let Some(former) = cookie_of(&headers) {
-        authorizer.sessions.close(former);
-    }
-    let opened = authorizer.sessions.open(&who, Use::Browser, Instant::now());
+    let opened = authorizer.open_session(&who, &headers);
     let mut response = if way.is_form {
         led_to(given.next())
     } else {
@@ -457,15 +489,26 @@ async fn session(
     }))
 }
 
-fn led_to(page: &str) -> Response {
+pub(super) fn led_to(page: &str) -> Response {
     let page = HeaderValue::from_str(page).unwrap_or(HeaderValue::from_static("/console/"));
     (StatusCode::SEE_OTHER, [(header::LOCATION, page)]).into_response()
 }
 
 fn cookie(value: &str, is_secure: bool, more: &str) -> HeaderValue {
+    cookie_for(COOKIE, value, BASE, is_secure, more)
+}
+
+/// A cookie for requests below a path, which no script sees and no page of another site sends along.
+pub(super) fn cookie_for(
+    name: &str,
+    value: &str,
+    path: &str,
+    is_secure: bool,
+    more: &str,
+) -> HeaderValue {
     let secure = if is_secure { "; Secure" } else { "" };
-    let text = format!("{COOKIE}={value}; Path={BASE}; HttpOnly; SameSite=Lax{secure}{more}");
-    HeaderValue::from_str(&text).expect("hexadecimal digits fit into a header")
+    let text = format!("{name}={value}; Path={path}; HttpOnly; SameSite=Lax{secure}{more}");
+    HeaderValue::from_str(&text).expect("digits and letters fit into a header")
 }
 
 #[cfg(test)]

@@ -74,6 +74,7 @@ impl Service {
             read_only: api.settings.console == Serving::ReadOnly,
             version: api.settings.version,
             has_accounts: api.settings.auth != Mode::Open,
+            signs_in_with: access::sso::beginning(&api.settings),
         };
         Self { console: Console::new(api.engine.clone(), settings), inside: OnceLock::new() }
     }

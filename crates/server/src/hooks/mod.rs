@@ -11,6 +11,9 @@ mod replay;
 mod secret;
 mod verify;
 
+pub(crate) use secret::{is_reference, reveal};
+pub(crate) use verify::{Demand, Doubt, Request as Signed, Verifier, equal, verify};
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -24,7 +27,6 @@ use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 use utoipa_axum::routes;
 
-use self::verify::Verifier;
 use crate::Api;
 use crate::access::{Actor, Routes};
 use crate::problem::Problem;

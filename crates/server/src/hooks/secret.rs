@@ -8,14 +8,18 @@ pub(super) const HIDDEN: &str = "***";
 
 /// Takes the secret of a webhook as its author gave it, and answers what may be stored.
 pub(super) fn keep(engine: &Engine, given: &str) -> String {
-    let is_reference = given.starts_with("${workflow.secrets.")
+    if is_reference(given) { given.to_owned() } else { engine.vault().sealed(given) }
+}
+
+/// Whether a text is a reference to one secret.
+pub(crate) fn is_reference(given: &str) -> bool {
+    given.starts_with("${workflow.secrets.")
         && given.ends_with('}')
-        && given.matches("${").count() == 1;
-    if is_reference { given.to_owned() } else { engine.vault().sealed(given) }
+        && given.matches("${").count() == 1
 }
 
 /// The secret itself; `None` if there is none of that name.
-pub(super) fn reveal(engine: &Engine, kept: &str) -> Option<String> {
+pub(crate) fn reveal(engine: &Engine, kept: &str) -> Option<String> {
     let value = engine.resolve_written(&Json::of(&kept)).parse();
     value.as_str().filter(|value| !value.is_empty() && *value != kept).map(str::to_owned)
 }

@@ -38,7 +38,7 @@ impl Verifier {
     }
 
     /// The header that bears the signature, unless the webhook names another.
-    fn header(self) -> &'static str {
+    pub(crate) fn header(self) -> &'static str {
         match self {
             Self::HeaderBased => "",
             Self::SignatureBased => "X-Hub-Signature-256",
@@ -233,7 +233,7 @@ fn matches(key: &[u8], parts: &[&[u8]], given: &[u8]) -> bool {
 }
 
 /// Whether two texts are the same, by their codes.
-fn equal(left: &[u8], right: &[u8]) -> bool {
+pub(crate) fn equal(left: &[u8], right: &[u8]) -> bool {
     let key = hmac::Key::new(hmac::HMAC_SHA256, b"equal");
     hmac::verify(&key, left, hmac::sign(&key, right).as_ref()).is_ok()
 }

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use engine::{KeyRecord, UserRecord};
 use kernel::Timestamp;
-use kernel::access::{Mode, Permission, Role, Selector, Tag, Thing};
+use kernel::access::{Grant, Mode, Permission, Principal, Role, Selector, Tag, Thing};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::{IntoParams, ToSchema};
@@ -205,15 +205,42 @@ struct Facts {
     has_tls: bool,
     /// Clients that have called without a key.
     anonymous: usize,
-    keys: Vec<(KeyRecord, Option<Timestamp>)>,
-    users: Vec<(UserRecord, Option<Timestamp>)>,
-    /// Users who may do nothing, by name.
-    idle: Vec<Arc<str>>,
+    /// Keys whose users count, with when each was used last since the start.
+    keys: Vec<(KeyRecord, Option<Timestamp>, Holds)>,
+    users: Vec<(UserRecord, Option<Timestamp>, Holds)>,
+    /// Whether everybody with an account at a provider becomes a user.
+    sso_for_everybody: bool,
+    /// Groups that a provider decides about, and that do not exist.
+    missing_groups: Vec<String>,
     /// Names of triggers that anybody may call.
     public_triggers: Vec<String>,
     /// What acts as somebody whose key counts no more, and as whom.
     without_author: Vec<(String, String)>,
     now: Timestamp,
+}
+
+/// What somebody may do at this moment, whether granted to a key, to its user or to a group.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Holds {
+    everything: bool,
+    /// Takes tasks of all types, or attends all hubs, as a worker.
+    all_work: bool,
+    something: bool,
+}
+
+impl Holds {
+    fn of(who: &Principal) -> Self {
+        let whole = |grant: &Grant| match &grant.on {
+            Selector::Hub(name) | Selector::Task { name, domain: None } => name.as_str() == "*",
+            Selector::Task { .. } | Selector::Workflow { .. } => false,
+        };
+        Self {
+            everything: who.may(Permission::Admin),
+            all_work: who.roles().any(|role| role == Role::Worker)
+                || who.grants().any(|it| it.role == Role::Worker && whole(it)),
+            something: who.roles().next().is_some() || who.grants().next().is_some(),
+        }
+    }
 }
 
 /// A key that is older and was not used since the server started is one to look at.
@@ -252,9 +279,8 @@ fn weaknesses(facts: &Facts) -> Vec<Weakness> {
              `public_url` to its https address.",
         );
     }
-    for (key, used) in facts.keys.iter().filter(|(key, _)| key.is_valid(facts.now)) {
+    for (key, used, holds) in facts.keys.iter().filter(|(key, ..)| key.is_valid(facts.now)) {
         let subject = || format!("key {} ({})", key.id, key.name);
-        let is_admin = key.roles.contains(&Role::Admin);
         if key.bootstrap {
             add(
                 "warning",
@@ -263,7 +289,7 @@ fn weaknesses(facts: &Facts) -> Vec<Weakness> {
                 "the key for the first administrator still counts".to_owned(),
                 "Make an administrator's key with it and use that; the bootstrap key ends then.",
             );
-        } else if is_admin && key.expires_at.is_none() {
+        } else if holds.everything && key.expires_at.is_none() {
             add(
                 "note",
                 "admin-without-end",
@@ -283,17 +309,10 @@ fn weaknesses(facts: &Facts) -> Vec<Weakness> {
                 "Revoke it with `nightbell key revoke KEYID` if nobody needs it.",
             );
         }
-        if key.roles.contains(&Role::Worker) {
-            add(
-                "note",
-                "worker-on-everything",
-                subject(),
-                "it takes tasks of every type and attends every hub, with the secrets in them"
-                    .to_owned(),
-                "Narrow it: `nightbell grant add KEYID --role worker --on task=TYPE`, then `grant remove`.",
-            );
+        if holds.all_work {
+            add("note", "worker-on-everything", subject(), ALL_WORK.to_owned(), NARROW);
         }
-        if key.user.is_none() && key.roles.is_empty() && key.grants.is_empty() {
+        if key.user.is_none() && !holds.something {
             add(
                 "note",
                 "key-without-grants",
@@ -303,24 +322,29 @@ fn weaknesses(facts: &Facts) -> Vec<Weakness> {
             );
         }
     }
-    for (user, seen) in facts.users.iter().filter(|(user, _)| user.is_enabled()) {
+    for (user, seen, holds) in facts.users.iter().filter(|(user, ..)| user.is_enabled()) {
         let subject = || format!("user {}", user.name);
         let since = user.password_at.unwrap_or(user.created_at);
         let age = facts.now.millis().saturating_sub(since.millis());
         if seen.is_none() && age > UNUSED_AFTER_MILLIS {
             let days = age / (24 * 60 * 60 * 1000);
+            let since = if user.has_password() {
+                format!("the password is {days} days old")
+            } else {
+                format!("the user was created {days} days ago")
+            };
             add(
                 "warning",
                 "user-unused",
                 subject(),
-                format!(
-                    "the password is {days} days old, and nobody was seen as this user since the \
-                     server started"
-                ),
+                format!("{since}, and nobody was seen as this user since the server started"),
                 "Disable the user with `nightbell user disable NAME` if nobody needs it.",
             );
         }
-        if facts.idle.contains(&user.name) {
+        if holds.all_work {
+            add("note", "worker-on-everything", subject(), ALL_WORK.to_owned(), NARROW);
+        }
+        if !holds.something {
             add(
                 "note",
                 "user-without-grants",
@@ -329,6 +353,24 @@ fn weaknesses(facts: &Facts) -> Vec<Weakness> {
                 "Grant the user something, or add the user to a group.",
             );
         }
+    }
+    if facts.sso_for_everybody {
+        add(
+            "warning",
+            "sso-for-everybody",
+            setting("oidc_groups"),
+            "everybody with an account at the OpenID provider becomes a user".to_owned(),
+            "Set `oidc_groups` or `oidc_email_domains`, unless the provider has only people who are meant.",
+        );
+    }
+    for group in &facts.missing_groups {
+        add(
+            "warning",
+            "sso-group-missing",
+            setting("oidc_groups"),
+            format!("it names the group '{group}', which does not exist: nobody is put into it"),
+            "Create it with `nightbell group create NAME --role ROLE`, or take it out of the setting.",
+        );
     }
     for (document, author) in &facts.without_author {
         add(
@@ -351,6 +393,11 @@ fn weaknesses(facts: &Facts) -> Vec<Weakness> {
     found
 }
 
+const ALL_WORK: &str =
+    "it takes tasks of every type or attends every hub, with the secrets in them";
+const NARROW: &str = "Narrow it: `nightbell grant add WHO --role worker --on task=TYPE`, then `grant remove`; \
+    `nightbell auth explain WHO work` names the grant and its group.";
+
 /// Lists what is weak about how access control is set up.
 #[utoipa::path(
     get, path = "/api/access/check", tag = "access",
@@ -362,24 +409,36 @@ async fn check_access(
 ) -> Result<Json<Vec<Weakness>>, Problem> {
     let settings = &api.settings;
     let access = api.engine.access();
-    let users = access.users();
-    let may_nothing = |user: &UserRecord| {
-        let who = access.inspect(&format!("user:{}", user.id));
-        who.is_none_or(|who| who.roles().next().is_none() && who.grants().next().is_none())
+    let holds = |kind: &str, id: &str| {
+        access.inspect(&format!("{kind}:{id}")).map(|who| Holds::of(&who)).unwrap_or_default()
     };
+    let keys = access.keys().into_iter().filter(|(key, _)| access.user_counts(key));
+    let keys = keys.map(|(key, used)| {
+        let holds = holds("key", &key.id);
+        (key, used, holds)
+    });
+    let users = access.users().into_iter().map(|(user, seen)| {
+        let holds = holds("user", &user.id);
+        (user, seen, holds)
+    });
+    let provider = settings.oidc.as_ref().filter(|_| settings.auth != Mode::Open);
+    let mut missing_groups: Vec<String> = provider.map_or_else(Vec::new, |it| {
+        let named = it.groups.iter().map(|(_, group)| group.clone());
+        named.filter(|group| access.group(group).is_err()).collect()
+    });
+    missing_groups.sort_unstable();
+    missing_groups.dedup();
     let facts = Facts {
         mode: settings.auth,
         beyond_loopback: settings.beyond_loopback,
         has_tls: settings.tls.is_some()
             || settings.public_url.as_ref().is_some_and(|url| url.starts_with("https://")),
         anonymous: authorizer.anonymous().len(),
-        keys: access.keys().into_iter().filter(|(key, _)| access.user_counts(key)).collect(),
-        idle: users
-            .iter()
-            .filter(|(user, _)| may_nothing(user))
-            .map(|(it, _)| it.name.clone())
-            .collect(),
-        users,
+        keys: keys.collect(),
+        users: users.collect(),
+        sso_for_everybody: provider
+            .is_some_and(|it| it.groups.is_empty() && it.email_domains.is_empty()),
+        missing_groups,
         public_triggers: triggers::public(&api.engine).await?,
         without_author: without_author(&api),
         now: api.engine.now(),
@@ -399,11 +458,13 @@ fn without_author(api: &Api) -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use kernel::Timestamp;
-    use kernel::access::Mode;
+    use kernel::access::{Group, Held, Mode, Principal, Role};
     use serde_json::{Value, json};
 
-    use super::{Facts, UNUSED_AFTER_MILLIS, weaknesses};
+    use super::{Facts, Holds, UNUSED_AFTER_MILLIS, weaknesses};
 
     fn codes(facts: &Facts) -> Vec<&'static str> {
         weaknesses(facts).into_iter().map(|it| it.code).collect()
@@ -445,7 +506,8 @@ mod tests {
         };
         let of = |more: &Value, seen, millis| {
             let now = Timestamp::from_millis(millis);
-            codes(&Facts { users: vec![(user(more), seen)], now, ..Facts::default() })
+            let holds = Holds { something: true, ..Holds::default() };
+            codes(&Facts { users: vec![(user(more), seen, holds)], now, ..Facts::default() })
         };
         let (young, old) = (1, UNUSED_AFTER_MILLIS + 1);
         assert_eq!(of(&json!({}), None, young), [""; 0]);
@@ -453,15 +515,21 @@ mod tests {
         assert_eq!(of(&json!({ "passwordAt": old }), None, old), [""; 0]);
         assert_eq!(of(&json!({}), Some(Timestamp::from_millis(1)), old), [""; 0]);
         assert_eq!(of(&json!({ "disabledAt": 1 }), None, old), [""; 0]);
-        let (users, idle) = (vec![(user(&json!({})), None)], vec!["ann".into()]);
-        assert_eq!(codes(&Facts { users, idle, ..Facts::default() }), ["user-without-grants"]);
+        let users = vec![(user(&json!({})), None, Holds::default())];
+        assert_eq!(codes(&Facts { users, ..Facts::default() }), ["user-without-grants"]);
+        let holds = Holds { all_work: true, something: true, ..Holds::default() };
+        let users = vec![(user(&json!({})), None, holds)];
+        assert_eq!(codes(&Facts { users, ..Facts::default() }), ["worker-on-everything"]);
     }
 
     #[test]
     fn keys_to_look_at_are_told() {
         let old = Timestamp::from_millis(UNUSED_AFTER_MILLIS + 1);
         let of = |more: &Value, used, now| {
-            codes(&Facts { keys: vec![(key(more), used)], now, ..Facts::default() })
+            let key = key(more);
+            let (roles, grants) = (key.roles.clone(), key.grants.clone());
+            let who = Principal::with_grants("key:a".into(), "n".into(), roles, grants);
+            codes(&Facts { keys: vec![(key, used, Holds::of(&who))], now, ..Facts::default() })
         };
         let young = Timestamp::from_millis(1);
         assert_eq!(of(&json!({}), None, young), [""; 0]);
@@ -478,5 +546,28 @@ mod tests {
         assert_eq!(of(&json!({ "roles": [] }), None, young), ["key-without-grants"]);
         let narrowed = json!({ "roles": [], "grants": [{ "role": "worker", "on": "hub=a" }] });
         assert_eq!(of(&narrowed, None, young), [""; 0]);
+        for on in ["task=*", "hub=*"] {
+            let whole = json!({ "roles": [], "grants": [{ "role": "worker", "on": on }] });
+            assert_eq!(of(&whole, None, young), ["worker-on-everything"], "{on}");
+        }
+    }
+
+    #[test]
+    fn what_a_key_may_do_by_its_user_and_groups_is_told() {
+        let held = Held::new(vec![Role::Admin, Role::Worker], Vec::new());
+        let group = Arc::new(Group { name: "admins".into(), held });
+        let own = Arc::new(Held::default());
+        let who = Principal::in_groups("key:a".into(), "n".into(), 0, own, vec![group]);
+        let key = key(&json!({ "roles": [], "user": "0b6e4f1d0c8a" }));
+        let facts = Facts { keys: vec![(key, None, Holds::of(&who))], ..Facts::default() };
+        assert_eq!(codes(&facts), ["admin-without-end", "worker-on-everything"]);
+    }
+
+    #[test]
+    fn a_provider_that_lets_everybody_in_and_groups_that_are_not_there_are_told() {
+        let facts = Facts { sso_for_everybody: true, ..Facts::default() };
+        assert_eq!(codes(&facts), ["sso-for-everybody"]);
+        let facts = Facts { missing_groups: vec!["ops".to_owned()], ..Facts::default() };
+        assert_eq!(codes(&facts), ["sso-group-missing"]);
     }
 }

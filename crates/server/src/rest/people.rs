@@ -202,6 +202,7 @@ fn shown(api: &Api, user: &UserRecord, seen: Option<Timestamp>) -> Value {
         "grants": user.grants,
         "groups": api.engine.access().groups_of(user),
         "hasPassword": user.has_password(),
+        "identity": user.identity,
         "passwordAt": millis(user.password_at),
         "createdAt": user.created_at.millis(),
         "createdBy": user.created_by,

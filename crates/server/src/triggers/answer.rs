@@ -16,11 +16,13 @@ use kernel::{ExecutionId, Json, Scripts};
 use serde_json::{Map, Value};
 
 use super::definition::{Action, By, ShowAction, StartAction};
+use super::proof::{Auth, Refused};
 use super::scope::{self, Given};
 use super::table::Found;
 use super::{Trigger, registered};
 use crate::access::{Actor, author_may};
 use crate::durable::{self, Caller, Wanted};
+use crate::guard::Peer;
 use crate::problem::Problem;
 use crate::rest::extract::{Answer, RawBody, RawQuery, object, parse};
 use crate::{Api, Shared};
@@ -36,10 +38,20 @@ pub(crate) async fn answer(shared: &Shared, request: Request) -> Result<Response
         Err(problem) => return Ok(problem.into_response()),
     };
     let answered = match registered.paths.find(request.method(), request.uri().path()) {
-        Found::Value(Some(trigger), path) => match admit(api, trigger, &request) {
-            Ok(()) => act(shared, trigger, path, request).await,
-            Err(refused) => Err(refused),
-        },
+        Found::Value(Some(trigger), path) => {
+            let admitted = admit(api, trigger, &request);
+            match admitted {
+                Ok(()) => act(shared, trigger, path, request).await,
+                Err(Unadmitted::Without(problem)) => Err(problem),
+                Err(Unadmitted::Unproved(refused)) => {
+                    if refused.is_guess() {
+                        let peer = request.extensions().get::<Peer>().copied();
+                        shared.authorizer.failed(peer).await;
+                    }
+                    Ok(refused.into_response())
+                }
+            }
+        }
         Found::Value(None, _) => Err(unusable("the trigger cannot be used: see the server's log")),
         Found::Methods(allowed) => Ok(not_allowed(&request, &allowed)),
         Found::Nothing => return Err(request),
@@ -47,16 +59,32 @@ pub(crate) async fn answer(shared: &Shared, request: Request) -> Result<Response
     Ok(answered.unwrap_or_else(Problem::into_response))
 }
 
-/// Refuses whoever may not call a trigger. With access control it takes a key, unless it says that
-/// anybody may.
-fn admit(api: &Api, trigger: &Trigger, request: &Request) -> Result<(), Problem> {
-    if trigger.is_public {
-        return Ok(());
-    }
-    let actor = Actor::of(request.extensions());
-    match &trigger.action {
-        Action::Start(_) => actor.must(api, Permission::Run, "this trigger, which starts a run,"),
-        Action::Show(_) => actor.must(api, Permission::Read, "this trigger, which shows a run,"),
+/// Why somebody may not call a trigger.
+enum Unadmitted {
+    /// There is no key with the permission.
+    Without(Problem),
+    /// What the trigger itself asks for is missing or wrong.
+    Unproved(Refused),
+}
+
+/// Refuses whoever may not call a trigger, as far as headers tell. With access control it takes a key,
+/// unless it says otherwise; what it says itself holds without access control, too.
+fn admit(api: &Api, trigger: &Trigger, request: &Request) -> Result<(), Unadmitted> {
+    match &trigger.auth {
+        // Signatures are of bodies, which are not here yet.
+        Auth::None | Auth::Signature { .. } => Ok(()),
+        Auth::Basic { .. } => {
+            let checked = trigger.auth.check_basic(&api.engine, request.headers());
+            checked.map_err(Unadmitted::Unproved)
+        }
+        Auth::Key => {
+            let actor = Actor::of(request.extensions());
+            let (permission, what) = match &trigger.action {
+                Action::Start(_) => (Permission::Run, "this trigger, which starts a run,"),
+                Action::Show(_) => (Permission::Read, "this trigger, which shows a run,"),
+            };
+            actor.must(api, permission, what).map_err(Unadmitted::Without)
+        }
     }
 }
 
@@ -90,13 +118,16 @@ async fn act(
     for (name, value) in pairs {
         query.entry(name).or_insert(value);
     }
-    let mut headers = BTreeMap::new();
-    for (name, value) in &parts.headers {
+    let (mut headers, proof) = (BTreeMap::new(), trigger.auth.header());
+    for (name, value) in parts.headers.iter().filter(|(name, _)| Some(*name) != proof.as_ref()) {
         let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
         headers.entry(name.as_str().to_owned()).or_insert(value);
     }
-    let method = parts.method.to_string();
+    let (method, signed) = (parts.method.to_string(), parts.headers.clone());
     let RawBody(bytes) = RawBody::from_request(Request::from_parts(parts, body), shared).await?;
+    if let Err(refused) = trigger.auth.check_signature(engine, &signed, &bytes) {
+        return Ok(refused.into_response());
+    }
     let given = Given {
         body: parse(&bytes)?,
         path,

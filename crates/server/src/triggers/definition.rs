@@ -1,13 +1,16 @@
 //! Triggers as their authors write them; everything that is wrong with one is told at once.
 
-use axum::http::Method;
+use axum::http::{HeaderName, Method};
 use kernel::Scripts;
 use kernel::definition::{PROBLEMS_MAX, Problem as Flaw, escape_pointer};
 use kernel::durable::{ORCHESTRATION, WORKFLOW};
 use kernel::expression::Template;
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use super::pattern::Pattern;
+use super::proof::Auth;
+use crate::hooks::{Verifier, is_reference};
 
 /// Longest name, in bytes.
 const NAME_MAX: usize = 200;
@@ -17,7 +20,19 @@ const TIMEOUT_MAX: i64 = 3600;
 const METHODS: [Method; 5] =
     [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
 
-const MEMBERS: [&str; 7] = ["name", "description", "method", "path", "auth", "start", "show"];
+const MEMBERS: [&str; 11] = [
+    "name",
+    "description",
+    "method",
+    "path",
+    "auth",
+    "user",
+    "secret",
+    "verifier",
+    "header",
+    "start",
+    "show",
+];
 const OF_START: [&str; 7] =
     ["name", "version", "instanceId", "correlationId", "defaults", "input", "timeoutSeconds"];
 const OF_SHOW: [&str; 5] = ["name", "instanceId", "correlationId", "body", "queryExpression"];
@@ -35,8 +50,8 @@ pub struct Trigger {
     pub(super) method: Method,
     pub(super) pattern: Pattern,
     pub(super) action: Action,
-    /// Whether anybody may call it, also where all else needs a key (`"auth": "none"`).
-    pub(super) is_public: bool,
+    /// Who may call it.
+    pub(super) auth: Auth,
 }
 
 impl Trigger {
@@ -140,9 +155,8 @@ pub(super) fn of_value(document: Value, scripts: &dyn Scripts) -> Result<Trigger
     let read = reader.trigger(members);
     reader.flaws.truncate(PROBLEMS_MAX);
     match read {
-        Some((name, method, pattern, action)) if reader.flaws.is_empty() => {
-            let is_public = members.get("auth").is_some_and(|auth| auth == "none");
-            Ok(Trigger { name, document, method, pattern, action, is_public })
+        Some((name, method, pattern, action, auth)) if reader.flaws.is_empty() => {
+            Ok(Trigger { name, document, method, pattern, action, auth })
         }
         _ => Err(reader.flaws),
     }
@@ -168,15 +182,11 @@ impl Reader<'_> {
     fn trigger(
         &mut self,
         members: &Map<String, Value>,
-    ) -> Option<(String, Method, Pattern, Action)> {
+    ) -> Option<(String, Method, Pattern, Action, Auth)> {
         self.known("", members, &MEMBERS);
         let name = self.name("/name", members.get("name"), "the trigger");
         self.text("/description", members.get("description"));
-        if members.get("auth").is_some_and(|auth| *auth != "key" && *auth != "none") {
-            let message = "'auth' is neither \"key\" nor \"none\"";
-            let hint = "Leave it out, or write \"none\" if anybody may call the trigger.";
-            self.flaw::<()>("/auth", "auth-unknown", message, hint);
-        }
+        let auth = self.auth(members);
         let method = self.method(members.get("method"));
         let pattern = self.pattern(members.get("path"));
         let parameters: Vec<&str> = pattern.iter().flat_map(Pattern::parameters).collect();
@@ -195,7 +205,85 @@ impl Reader<'_> {
             let message = "GET must change nothing, so it cannot start anything";
             self.flaw::<()>("/method", "method-not-fit", message, "Use POST.");
         }
-        Some((name?, method?, pattern?, action?))
+        if let (Some(Auth::Signature { .. }), Some(Method::GET)) = (&auth, &method) {
+            let message = "GET has no body that could be signed";
+            let hint = "Use \"auth\": \"basic\" or a key.";
+            self.flaw::<()>("/auth", "auth-not-fit", message, hint);
+        }
+        Some((name?, method?, pattern?, action?, auth?))
+    }
+
+    fn auth(&mut self, members: &Map<String, Value>) -> Option<Auth> {
+        let text = |name: &str| members.get(name).and_then(Value::as_str);
+        let (auth, of_auth): (_, &[&str]) = match members.get("auth").map(Value::as_str) {
+            None | Some(Some("key")) => (Some(Auth::Key), &[]),
+            Some(Some("none")) => (Some(Auth::None), &[]),
+            Some(Some("basic")) => {
+                let user = text("user").filter(|it| !it.is_empty() && !it.contains(':'));
+                if user.is_none() {
+                    let message = "\"auth\": \"basic\" needs a 'user', a name without ':'";
+                    let hint = "Write the name that callers send with the password.";
+                    self.flaw::<()>("/user", "user-missing", message, hint);
+                }
+                let (user, secret) = (user.map(str::to_owned), self.secret(text("secret")));
+                let auth = user.zip(secret).map(|(user, secret)| Auth::Basic { user, secret });
+                (auth, &["user", "secret"])
+            }
+            Some(Some("signature")) => {
+                let secret = self.secret(text("secret"));
+                let verifier = self.verifier(members.get("verifier"));
+                let header = self.text("/header", members.get("header")).unwrap_or_default();
+                if !header.is_empty() && header.parse::<HeaderName>().is_err() {
+                    let message = format!("'{header}' is no name of a header");
+                    self.flaw::<()>(
+                        "/header",
+                        "header-unusable",
+                        message,
+                        "See what the sender sends.",
+                    );
+                }
+                let both = secret.zip(verifier);
+                let auth =
+                    both.map(|(secret, verifier)| Auth::Signature { verifier, secret, header });
+                (auth, &["secret", "verifier", "header"])
+            }
+            Some(_) => {
+                let message = "'auth' is none of \"key\", \"basic\", \"signature\" and \"none\"";
+                let hint = "Leave it out, or write \"none\" if anybody may call the trigger.";
+                self.flaw::<()>("/auth", "auth-unknown", message, hint);
+                (None, &["user", "secret", "verifier", "header"])
+            }
+        };
+        for name in ["user", "secret", "verifier", "header"] {
+            if members.contains_key(name) && !of_auth.contains(&name) {
+                let message = format!("'{name}' says nothing with this 'auth'");
+                let hint = "'user' and 'secret' are for \"basic\"; 'secret', 'verifier' and 'header' for \
+                            \"signature\".";
+                self.flaw::<()>(&format!("/{name}"), "auth-not-fit", message, hint);
+            }
+        }
+        auth
+    }
+
+    /// A secret is referred to: the trigger's document can be read by everybody who may read.
+    fn secret(&mut self, text: Option<&str>) -> Option<String> {
+        let found = text.filter(|it| is_reference(it)).map(str::to_owned);
+        found.or_else(|| {
+            let message = "'secret' is no reference to a secret";
+            let hint = "Write \"${workflow.secrets.NAME}\", and store it with `nightbell secret put NAME`.";
+            self.flaw("/secret", "secret-missing", message, hint)
+        })
+    }
+
+    fn verifier(&mut self, value: Option<&Value>) -> Option<Verifier> {
+        let Some(value) = value else { return Some(Verifier::SignatureBased) };
+        let found = Verifier::deserialize(value).ok().filter(|it| it.needs_secret());
+        found.or_else(|| {
+            let message = "'verifier' is no way to check a signature";
+            let hint =
+                "Write SIGNATURE_BASED, HMAC_BASED, SLACK_BASED, STRIPE, TWITTER or SENDGRID.";
+            self.flaw("/verifier", "verifier-unknown", message, hint)
+        })
     }
 
     fn start(&mut self, members: &Map<String, Value>, path: &[&str]) -> Option<StartAction> {

@@ -8,6 +8,7 @@
 mod answer;
 mod definition;
 mod pattern;
+mod proof;
 mod scope;
 mod table;
 
@@ -164,7 +165,7 @@ pub(crate) async fn document_of(engine: &Engine, name: &str) -> Result<Option<Va
 /// The store's.
 pub(crate) async fn public(engine: &Engine) -> Result<Vec<String>, Problem> {
     let present = registered(engine).await?;
-    let public = present.triggers.values().filter(|trigger| trigger.is_public);
+    let public = present.triggers.values().filter(|trigger| trigger.auth == proof::Auth::None);
     Ok(public.map(|trigger| trigger.name.clone()).collect())
 }
 

@@ -38,6 +38,7 @@ mod secret;
 mod show;
 mod sidecar;
 mod signals;
+mod sso;
 mod start;
 mod state;
 mod support;

@@ -135,6 +135,27 @@ async fn administrators_keep_users_and_groups() {
 }
 
 #[tokio::test]
+async fn what_is_weak_is_seen_through_users_and_groups() {
+    let it = Guarded::new().await;
+    let (access, now) = (it.server.engine.access(), it.server.engine.now());
+    access.create_group("root", vec![Role::Admin], "test", now).await.expect("it is created");
+    it.user("ann", &[]).await;
+    let made = access.create_key_of("ann", "laptop", None, "test", now).await.expect("a key");
+    let told = async || {
+        let found = it.get("/api/access/check", &it.admin).await.ok();
+        let ours = found.as_array().expect("a list").iter().filter(|it| {
+            it["subject"]
+                .as_str()
+                .is_some_and(|it| it.contains(&*made.record.id) || it.contains("ann"))
+        });
+        ours.map(|it| text(it, "code")).collect::<Vec<_>>()
+    };
+    assert_eq!(told().await, ["user-without-grants"]);
+    access.add_member("root", "ann", now).await.expect("she is added");
+    assert_eq!(told().await, ["admin-without-end"]);
+}
+
+#[tokio::test]
 async fn a_login_gives_tokens_until_it_ends() {
     let it = Guarded::new().await;
     it.user("ann", &[Role::Viewer]).await;

@@ -1,6 +1,7 @@
 //! HTTP triggers: what may be one, and what comes of requests at them.
 
 use axum::http::Method;
+use base64::Engine as _;
 use serde_json::{Value, json};
 
 use crate::support::{Server, waiting};
@@ -208,4 +209,113 @@ async fn all_mistakes_are_told_at_once_and_nothing_is_kept() {
     let beside = json!({ "name": "beside", "method": "GET", "path": "/taken/{id}",
         "show": { "name": "w", "instanceId": "${request.path.id}" } });
     define(&server, &beside).await;
+}
+
+/// A server that knows a secret by which callers of triggers are known.
+async fn with_secret() -> Server {
+    let server = Server::with_secrets(vec![("HOOK", "a secret")]).await;
+    let wait = json!({ "name": "wait", "taskReferenceName": "wait", "type": "WAIT" });
+    server.register(json!({ "name": "w", "version": 1, "tasks": [wait] })).await;
+    server
+}
+
+#[tokio::test]
+async fn a_trigger_asks_for_a_name_and_a_password_also_without_access_control() {
+    let server = with_secret().await;
+    let mut trigger = start("t", "/jobs");
+    trigger["auth"] = "basic".into();
+    trigger["user"] = "grafana".into();
+    trigger["secret"] = "${workflow.secrets.HOOK}".into();
+    trigger["start"]["input"] = json!({ "said": "${request.headers.authorization}" });
+    define(&server, &trigger).await;
+    let call = async |given: &str| {
+        let given = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(given));
+        server.send_with(Method::POST, "/jobs", &[("authorization", &given)], String::new()).await
+    };
+    let refused = server.send(Method::POST, "/jobs", String::new()).await;
+    assert_eq!(refused.code(401), "unverified");
+    assert!(refused.headers["www-authenticate"].to_str().unwrap().starts_with("Basic"));
+    for wrong in ["grafana:another", "other:a secret", "grafana:", "a secret", "grafana:a secret "]
+    {
+        assert_eq!(call(wrong).await.code(401), "unverified", "{wrong}");
+    }
+    let begun = call("grafana:a secret").await;
+    assert_eq!(begun.status, 202, "{}", begun.text);
+    let id = begun.json()["id"].as_str().expect("an id").to_owned();
+    // The password is nothing for the workflow.
+    assert_eq!(server.workflow(&id).await["input"], json!({}));
+    // Without its secret the trigger lets nobody in.
+    trigger["secret"] = "${workflow.secrets.GONE}".into();
+    define(&server, &trigger).await;
+    assert_eq!(call("grafana:").await.code(503), "trigger-unusable");
+}
+
+/// Where GitHub puts its signatures, and many others.
+const HUB: &str = "x-hub-signature-256";
+
+#[tokio::test]
+async fn a_trigger_asks_for_a_signature_of_the_body() {
+    let server = with_secret().await;
+    let mut trigger = start("t", "/jobs");
+    trigger["auth"] = "signature".into();
+    trigger["secret"] = "${workflow.secrets.HOOK}".into();
+    trigger["start"]["instanceId"] = "job-${request.body.n}".into();
+    define(&server, &trigger).await;
+    let signed = |body: &str, secret: &str| {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());
+        let code = ring::hmac::sign(&key, body.as_bytes());
+        let hex = code.as_ref().iter().map(|byte| format!("{byte:02x}"));
+        format!("sha256={}", hex.collect::<String>())
+    };
+    let call = async |header: &str, code: &str, body: &str| {
+        server.send_with(Method::POST, "/jobs", &[(header, code)], body.to_owned()).await
+    };
+    let body = r#"{"n":1}"#;
+    let code = signed(body, "a secret");
+    server.send(Method::POST, "/jobs", body.to_owned()).await.failed(401);
+    assert_eq!(call(HUB, &code, r#"{"n":2}"#).await.code(403), "unverified");
+    assert_eq!(call(HUB, &signed(body, "another"), body).await.code(403), "unverified");
+    assert_eq!(call(HUB, &code, body).await.status, 202);
+    // The same once more starts nothing.
+    assert_eq!(call(HUB, &code, body).await.status, 409);
+    trigger["header"] = "x-own".into();
+    define(&server, &trigger).await;
+    let body = r#"{"n":2}"#;
+    let code = signed(body, "a secret");
+    call(HUB, &code, body).await.failed(401);
+    assert_eq!(call("x-own", &code, body).await.status, 202);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_how_a_trigger_asks_is_told() {
+    let server = with_secret().await;
+    let reference = "${workflow.secrets.HOOK}";
+    let wrong = [
+        (json!({ "auth": "maybe" }), "auth-unknown"),
+        (json!({ "auth": 7 }), "auth-unknown"),
+        (json!({ "auth": "basic", "secret": reference }), "user-missing"),
+        (json!({ "auth": "basic", "user": "a:b", "secret": reference }), "user-missing"),
+        (json!({ "auth": "basic", "user": "a" }), "secret-missing"),
+        (json!({ "auth": "basic", "user": "a", "secret": "hunter2" }), "secret-missing"),
+        (json!({ "auth": "signature", "secret": reference, "user": "a" }), "auth-not-fit"),
+        (json!({ "auth": "signature", "secret": reference, "header": "a b" }), "header-unusable"),
+        (
+            json!({ "auth": "signature", "secret": reference, "verifier": "HEADER_BASED" }),
+            "verifier-unknown",
+        ),
+        (json!({ "secret": reference }), "auth-not-fit"),
+    ];
+    for (members, code) in wrong {
+        let mut trigger = start("t", "/jobs");
+        let more = members.as_object().expect("an object").clone();
+        trigger.as_object_mut().expect("an object").extend(more);
+        let refused = server.post("/api/triggers", &trigger).await;
+        refused.failed(400);
+        assert!(refused.text.contains(code), "{members}: {}", refused.text);
+        assert!(!refused.text.contains("hunter2"), "{}", refused.text);
+    }
+    let show = json!({ "name": "s", "method": "GET", "path": "/s", "auth": "signature",
+        "secret": reference, "show": { "name": "w", "instanceId": "a" } });
+    let refused = server.post("/api/triggers", &show).await;
+    assert!(refused.text.contains("auth-not-fit"), "{}", refused.text);
 }

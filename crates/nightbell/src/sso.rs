@@ -1,0 +1,146 @@
+//! The OpenID provider of the configuration: what is set is complete, and calls to it go out as all others do.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use engine::Engine;
+use engine::vault::Shelf;
+use kernel::access::Mode;
+use reqwest::Method;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use server::oidc::{Call, Options, Outside, Reply};
+use tasks::http::{self, Client, Request};
+use zeroize::Zeroizing;
+
+use crate::cli::Failure;
+use crate::config::{Config, SecretReference, process_env};
+use crate::exposed;
+
+/// How long the provider may be silent.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of the largest answer.
+const ANSWER_MAX: usize = 1 << 20;
+/// Bytes of the longest secret.
+const SECRET_MAX: u64 = 64 << 10;
+
+/// Whether people sign in by a provider. What is set must be complete.
+///
+/// # Errors
+/// Something is missing.
+pub(crate) fn is_set(config: &Config, auth: Mode) -> anyhow::Result<bool> {
+    let missing = match (&config.oidc_issuer, &config.oidc_client_id) {
+        (None, None) if config.oidc_client_secret.is_none() => return Ok(false),
+        (None, _) => Some("oidc_issuer"),
+        (_, None) => Some("oidc_client_id"),
+        _ if config.public_url.is_none() => Some("public_url"),
+        _ => None,
+    };
+    if let Some(missing) = missing {
+        return Err(Failure::usage(format!(
+            "people are to sign in by an OpenID provider, and {missing} is not set"
+        ))
+        .with_hint(
+            "it takes oidc_issuer, oidc_client_id and public_url, below which the provider sends browsers \
+             back to /console/sso/callback; see docs/single-sign-on.md",
+        )
+        .into());
+    }
+    if auth == Mode::Open {
+        tracing::warn!("oidc_issuer is set, and nobody signs in: access control is open (auth)");
+    }
+    Ok(true)
+}
+
+/// The provider, as the server uses it.
+///
+/// # Errors
+/// The client for calls cannot be made.
+pub(crate) fn options(
+    config: &Config,
+    engine: &Engine,
+    mut calls: http::Settings,
+) -> anyhow::Result<Option<Options>> {
+    let (Some(issuer), Some(client_id)) = (&config.oidc_issuer, &config.oidc_client_id) else {
+        return Ok(None);
+    };
+    if let Some(SecretReference::File(path)) = &config.oidc_client_secret {
+        exposed::tell_of_file(path, "the secret of this server at the OpenID provider");
+    }
+    calls.body_max = ANSWER_MAX;
+    calls.error_body_max = ANSWER_MAX;
+    let outside = Caller {
+        client: Client::new(calls)?,
+        secret: config.oidc_client_secret.clone(),
+        engine: engine.clone(),
+    };
+    Ok(Some(Options {
+        issuer: issuer.0.clone(),
+        client_id: client_id.0.clone(),
+        label: config.oidc_label.0.clone(),
+        scopes: config.oidc_scopes.0.clone(),
+        name_claim: config.oidc_name_claim.0.clone(),
+        groups_claim: config.oidc_groups_claim.0.clone(),
+        groups: config.oidc_groups.0.clone(),
+        email_domains: config.oidc_email_domains.0.clone(),
+        links_users: config.oidc_link_users,
+        outside: Arc::new(outside),
+    }))
+}
+
+/// Calls the provider.
+struct Caller {
+    client: Client,
+    secret: Option<SecretReference>,
+    engine: Engine,
+}
+
+#[async_trait]
+impl Outside for Caller {
+    async fn send(&self, call: Call) -> Result<Reply, String> {
+        let url = call.url.parse().map_err(|error| format!("it is no URL: {error}"))?;
+        let method = if call.form.is_some() { Method::POST } else { Method::GET };
+        let mut request = Request::new(method, url);
+        request.connect_timeout = Some(PATIENCE);
+        request.read_timeout = Some(PATIENCE);
+        if let Some(text) = &call.authorization {
+            let mut value =
+                HeaderValue::try_from(text.as_str()).map_err(|_| "the secret fits no header")?;
+            value.set_sensitive(true);
+            request.headers.insert(AUTHORIZATION, value);
+        }
+        if let Some(form) = &call.form {
+            const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+            request.headers.insert(CONTENT_TYPE, FORM);
+            request.body = Some(form.as_bytes().to_vec().into());
+        }
+        let answer = self.client.send(&request).await.map_err(|problem| problem.message)?;
+        Ok(Reply { status: answer.status.as_u16(), body: answer.body.to_vec() })
+    }
+
+    fn secret(&self) -> Result<Option<Zeroizing<String>>, String> {
+        let Some(reference) = &self.secret else { return Ok(None) };
+        let found = match reference {
+            SecretReference::Secret(name) => self
+                .engine
+                .vault()
+                .get(Shelf::Secrets, name)
+                .ok_or_else(|| format!("there is no secret {name}"))?,
+            SecretReference::Variable(name) => process_env(name)
+                .ok_or_else(|| format!("the environment variable {name} is not set"))?,
+            SecretReference::File(path) => {
+                let length = fs::metadata(path).map(|it| it.len());
+                if length.as_ref().is_ok_and(|length| *length > SECRET_MAX) {
+                    return Err(format!("{} is too large", path.display()));
+                }
+                fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?
+            }
+        };
+        let found = Zeroizing::new(found);
+        match found.trim() {
+            "" => Err("it is empty".to_owned()),
+            text => Ok(Some(Zeroizing::new(text.to_owned()))),
+        }
+    }
+}
