@@ -1,5 +1,6 @@
 //! What a receiver is given, and what the ledgers keep: incidents as JSON.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -38,6 +39,10 @@ pub(super) fn payload(
     set("monitor", monitor.name().into());
     set("kind", json!(spec.map(|spec| spec.monitor.kind)));
     set("version", json!(spec.map(|spec| &spec.version)));
+    let people = people(&incidents, &delivery.receiver);
+    if !people.is_empty() {
+        set("on_call", json!(people));
+    }
     if let Some(reference) = reference(&incidents, &delivery.receiver) {
         set("reference", json!(reference));
     }
@@ -48,6 +53,12 @@ pub(super) fn payload(
         set("group", group_of(monitor, delivery, route, group, display, &members));
     }
     Value::Object(payload)
+}
+
+/// The people on call who are reached by a receiver.
+fn people<'a>(incidents: &[&'a Incident], receiver: &str) -> BTreeSet<&'a Arc<str>> {
+    let told = incidents.iter().filter_map(|it| it.told.get(receiver));
+    told.flat_map(|told| &told.people).collect()
 }
 
 /// What a receiver calls the message that told of these first; none if there were several.
