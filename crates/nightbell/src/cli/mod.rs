@@ -14,6 +14,7 @@ mod event;
 mod failure;
 mod grant;
 mod group;
+mod ics;
 mod inbound;
 mod incident;
 mod input;
@@ -23,6 +24,7 @@ mod login_file;
 mod moment;
 mod monitor;
 pub(crate) mod offline;
+mod oncall;
 mod orchestration;
 mod output;
 mod project;
@@ -215,6 +217,9 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
     /// Receivers: who is told
     #[command(subcommand)]
     Receiver(receiver::Verb),
+    /// On call: who is, when the next one takes over, and when nobody is
+    #[command(subcommand)]
+    Oncall(oncall::Verb),
     /// Routes: who would be told of what
     #[command(subcommand)]
     Route(route::Verb),
@@ -290,12 +295,17 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
         Format::Table | Format::Json => true,
         Format::Sarif => matches!(command, ClientCommand::Check(_)),
         Format::Ics => {
-            matches!(command, ClientCommand::Schedule(schedule::Verb::Calendar(_)))
+            matches!(
+                command,
+                ClientCommand::Schedule(schedule::Verb::Calendar(_))
+                    | ClientCommand::Oncall(oncall::Verb::Calendar(_))
+            )
         }
         Format::Csv => matches!(command, ClientCommand::Monitor(monitor::Verb::Samples(_))),
     };
     if !fits {
-        let hint = "`check` writes SARIF, `schedule calendar` iCalendar, `monitor samples` CSV; use -o json";
+        let hint = "`check` writes SARIF, `schedule calendar` and `oncall calendar` iCalendar, \
+                    `monitor samples` CSV; use -o json";
         return Err(Failure::usage("this command has no such format").with_hint(hint).into());
     }
     match command {
@@ -339,6 +349,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Incident(verb) => incident::run(verb, &client, &output).await,
             ClientCommand::Silence(verb) => silence::run(verb, &client, &output).await,
             ClientCommand::Receiver(verb) => receiver::run(verb, &client, &output).await,
+            ClientCommand::Oncall(verb) => oncall::run(verb, &client, &output).await,
             ClientCommand::Route(verb) => route::run(verb, &client, &output).await,
             ClientCommand::Secret(verb) => secret::run(verb, &client, &output).await,
             ClientCommand::Plan(arguments) => project::plan(arguments, &client, &output).await,

@@ -31,6 +31,7 @@ mod live;
 mod monitoring;
 mod monitors;
 mod observability;
+mod oncall;
 #[path = "../../../store/tests/it/pool.rs"]
 mod pool;
 mod postgres;
