@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::definition::roster::{Called, Contacted};
+use super::definition::roster::{Called, Contacted, ON_CALL};
 use super::definition::{Flap, Severity};
 use super::event::{Delivered, Moved, Seen};
 use super::observation::Status;
@@ -475,13 +475,7 @@ impl Incident {
     }
 
     /// A step of its route is reached: these are told from now on, and these were called.
-    pub(super) fn step(
-        &mut self,
-        steps: u32,
-        to: &[Arc<str>],
-        called: &[Called],
-        now: Timestamp,
-    ) {
+    pub(super) fn step(&mut self, steps: u32, to: &[Arc<str>], called: &[Called], now: Timestamp) {
         self.told_from.get_or_insert(now);
         self.steps = steps;
         let step = steps.saturating_sub(1);
@@ -491,11 +485,8 @@ impl Incident {
                 .or_insert_with(|| ReceiverState { step, ..ReceiverState::default() });
         }
         for call in called {
-            let people = if call.people.is_empty() {
-                "nobody".to_owned()
-            } else {
-                call.people.join(", ")
-            };
+            let people =
+                if call.people.is_empty() { "nobody".to_owned() } else { call.people.join(", ") };
             let what = format!("{} called {people}", call.target);
             self.note(now, what, None, Some(call.why.clone()));
             for Contacted { to, person, after } in &call.contacts {
@@ -521,15 +512,16 @@ impl Incident {
                 continue;
             }
             let known = self.told.contains_key(&rung.to);
-            let told = self.told.entry(rung.to.clone()).or_insert_with(|| ReceiverState {
-                step: rung.step,
-                ..ReceiverState::default()
-            });
+            let told = self
+                .told
+                .entry(rung.to.clone())
+                .or_insert_with(|| ReceiverState { step: rung.step, ..ReceiverState::default() });
             if !told.people.contains(&rung.person) {
                 told.people.push(rung.person.clone());
             }
             if !known {
-                let what = format!("{} is told by {}, too", rung.person, rung.to);
+                let (person, to) = (&rung.person, &rung.to);
+                let what = format!("{ON_CALL} {person} is told by {to}, too");
                 self.note(now, what, None, Some("nobody has acknowledged".into()));
             }
         }

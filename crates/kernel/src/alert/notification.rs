@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::definition::roster::ON_CALL;
 use super::definition::{MonitorDef, Route, Severity};
 use super::explain;
 use super::incident::{Evidence, Incident, NotificationEvent, State};
@@ -153,7 +154,8 @@ fn member(monitor: &Monitor, incident: &Incident) -> Value {
         Some(summary) => summary,
         None => default_title(monitor, incident),
     };
-    let last = incident.history.last();
+    // Whom a step called is no reason of what is told.
+    let last = incident.history.iter().rev().find(|it| !it.what.starts_with(ON_CALL));
     json!({
         "dedup_key": incident.fingerprint,
         "incident": incident.id(),

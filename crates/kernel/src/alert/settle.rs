@@ -201,11 +201,8 @@ fn climb(draft: &mut Draft<'_>, key: &Arc<str>, route: &Route) {
         }
         let skipped = step.unless_acked && incident.state == State::Acknowledged;
         let about = draft.state.broken_receiver(incident);
-        let (to, called) = if skipped {
-            Default::default()
-        } else {
-            whom(draft.state, &step.to, about, now)
-        };
+        let (to, called) =
+            if skipped { Default::default() } else { whom(draft.state, &step.to, about, now) };
         draft.push(Event::Stepped { key, steps: steps + 1, to, called });
     }
 }

@@ -21,6 +21,8 @@ mod input;
 mod key;
 mod login;
 mod login_file;
+mod manual;
+mod mcp;
 mod moment;
 mod monitor;
 pub(crate) mod offline;
@@ -280,6 +282,28 @@ Examples:
     Store(store::Verb),
     /// Print the settings of the server as a commented file
     Config(config::Arguments),
+    /// Answer an assistant's questions as tools of the Model Context Protocol (stdio)
+    ///
+    /// The tools are commands of this binary: what is red, why, who is on call, previews, tests, plans.
+    /// They use the server and the key of the environment, so that the key's role limits them; what acts
+    /// is there only with --allow. An assistant starts it by itself.
+    #[command(after_help = "\
+Examples:
+  nightbell mcp                             asks, and changes nothing
+  nightbell mcp --allow acknowledge,retry   may do these two as well")]
+    Mcp(mcp::Arguments),
+    /// Print what a shell needs to complete commands and options
+    #[command(after_help = "\
+Examples:
+  nightbell completions bash | sudo tee /usr/share/bash-completion/completions/nightbell
+  nightbell completions zsh > ~/.zfunc/_nightbell
+  nightbell completions fish > ~/.config/fish/completions/nightbell.fish")]
+    Completions(manual::Completions),
+    /// Write the manual into a folder, a page for each command
+    #[command(after_help = "\
+Example:
+  mkdir -p man && nightbell man man && man -l man/nightbell.1")]
+    Man(manual::Man),
     /// Print the version
     Version,
 }
@@ -311,6 +335,9 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
     match command {
         ClientCommand::Config(arguments) => return config::run(&arguments, &output),
         ClientCommand::Test(arguments) => return test::run(&arguments, &output),
+        ClientCommand::Completions(arguments) => return manual::completions(&arguments),
+        ClientCommand::Mcp(arguments) => return mcp::run(&arguments, global.url.as_deref()),
+        ClientCommand::Man(arguments) => return manual::man(&arguments, &output),
         ClientCommand::Store(verb) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             return runtime.block_on(store::run(verb, &output));
@@ -366,6 +393,9 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Test(_)
             | ClientCommand::Store(_)
             | ClientCommand::Config(_)
+            | ClientCommand::Completions(_)
+            | ClientCommand::Man(_)
+            | ClientCommand::Mcp(_)
             | ClientCommand::Version => Ok(()),
         }
     })

@@ -166,7 +166,8 @@ async fn who(arguments: &Who, client: &Client, output: &Output) -> anyhow::Resul
     };
     let mut all = present(&arguments.source, at, client).await?;
     if let Some(name) = &arguments.name {
-        let names: Vec<String> = all.iter().filter_map(|it| Some(it["rotation"].as_str()?.into())).collect();
+        let names: Vec<String> =
+            all.iter().filter_map(|it| Some(it["rotation"].as_str()?.into())).collect();
         all.retain(|it| it["rotation"] == name.as_str());
         if all.is_empty() {
             return Err(unknown(name, names.iter().map(String::as_str)).into());
@@ -224,7 +225,7 @@ async fn shifts(
     client: &Client,
 ) -> anyhow::Result<Value> {
     let call = client.get(&["oncall", name, "shifts"]).query("from", from).query("to", to);
-    call.send().await?.value()
+    Ok(call.send().await?.value()?)
 }
 
 /// The shifts of a rotation of files, as the server tells them.
@@ -237,11 +238,7 @@ fn shifts_here(roster: &Roster, name: &str, [from, to]: [kernel::Timestamp; 2]) 
     json!({ "rotation": name, "shifts": roster.shifts(name, from, to), "gaps": gaps })
 }
 
-async fn calendar(
-    arguments: &Calendar,
-    client: &Client,
-    output: &Output,
-) -> anyhow::Result<()> {
+async fn calendar(arguments: &Calendar, client: &Client, output: &Output) -> anyhow::Result<()> {
     let place = zone(&arguments.tz)?;
     let from = match &arguments.from {
         Some(text) => instant("--from", text, &place)?,
@@ -352,7 +349,8 @@ async fn gaps(arguments: &Gaps, client: &Client, output: &Output) -> anyhow::Res
             Ok(())
         }
         count => {
-            let message = format!("nobody is on call {count} times in the next {} days", arguments.days);
+            let message =
+                format!("nobody is on call {count} times in the next {} days", arguments.days);
             let hint = "give the rotation `else: NAME`, or `else: []` if nobody is meant to be";
             Err(Failure::error(message).with_hint(hint).into())
         }

@@ -181,13 +181,21 @@ fn show_called(called: &Value, output: &Output) -> anyhow::Result<()> {
     let people = called["people"].as_array().into_iter().flatten().map(text);
     let people = people.collect::<Vec<_>>().join(", ");
     let people = if people.is_empty() { "nobody" } else { &people };
-    output.line(format_args!("  {}: {people} ({})", text(&called["target"]), text(&called["why"])))?;
+    output.line(format_args!(
+        "  {}: {people} ({})",
+        text(&called["target"]),
+        text(&called["why"])
+    ))?;
     for contact in called["contacts"].as_array().into_iter().flatten() {
         let after = match contact["after"].as_i64().unwrap_or_default() {
             0 => "at once".to_owned(),
             after => format!("after {}, unless acknowledged", span(after)),
         };
-        output.line(format_args!("    {} by {} {after}", text(&contact["person"]), text(&contact["to"])))?;
+        output.line(format_args!(
+            "    {} by {} {after}",
+            text(&contact["person"]),
+            text(&contact["to"])
+        ))?;
     }
     Ok(())
 }

@@ -31,7 +31,8 @@ pub(super) fn is_found_monitors(path: &Path) -> bool {
         SECTIONS.iter().any(|it| line.strip_prefix(it).is_some_and(|rest| rest.starts_with(':')))
     };
     // Other YAML has overrides, too: those of rotations speak of one.
-    let stands_in = text.lines().any(|it| it.starts_with("overrides:")) && text.contains("rotation:");
+    let stands_in =
+        text.lines().any(|it| it.starts_with("overrides:")) && text.contains("rotation:");
     stands_in || text.lines().any(|line| begins(line) || of_checklist(line))
 }
 

@@ -483,6 +483,7 @@ fn told(node: &Node, what: &str, problems: &mut Problems) -> Option<ExpectedTold
         key: members.text("key", problems),
         at: members.read("at", problems, When::parse),
         after: None,
+        who: None,
     })
 }
 

@@ -37,7 +37,8 @@ async fn a_server_and_files_answer_alike() {
     run("monitor apply -f watch.yaml", &url).exits(0);
     let both = |line: &str, code: i32| {
         let online = run(line, &url).exits(code).lines();
-        let offline = run(&format!("{line} -f watch.yaml"), "http://127.0.0.1:1").exits(code).lines();
+        let offline =
+            run(&format!("{line} -f watch.yaml"), "http://127.0.0.1:1").exits(code).lines();
         assert_eq!(online, offline, "{line}");
         online.join("\n")
     };

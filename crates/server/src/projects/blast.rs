@@ -196,7 +196,7 @@ fn receivers(file: &File, monitor: &str, at: Timestamp) -> String {
         Ok(WhoIsTold { nobody: Some(_), .. }) | Err(_) => "nobody".to_owned(),
         Ok(told) => {
             let steps = told.steps.iter().map(|step| {
-                let called = |to: &Arc<str>| {
+                let called = |to: &std::sync::Arc<str>| {
                     let called = step.on_call.iter().find(|it| it.target == *to);
                     match called {
                         Some(call) => format!("{to} (now {})", call.people.join(", ")),

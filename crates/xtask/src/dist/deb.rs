@@ -86,7 +86,8 @@ fn fields(contents: &Contents, size: usize) -> String {
     let Contents { version, machine, libc, .. } = contents;
     let libc = libc.as_ref().map(|libc| format!(" (>= {libc})")).unwrap_or_default();
     let needs = format!("libc6{libc}, libgcc-s1");
-    let needs = if contents.libraries.is_empty() { String::new() } else { format!("Depends: {needs}\n") };
+    let needs =
+        if contents.libraries.is_empty() { String::new() } else { format!("Depends: {needs}\n") };
     format!(
         "Package: nightbell\nVersion: {version}\nArchitecture: {}\nMaintainer: The Nightbell \
          authors <nightbell@localhost>\nInstalled-Size: {}\n{needs}Recommends: ca-certificates\n\

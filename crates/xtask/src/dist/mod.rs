@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail, ensure};
 
 use self::archive::{Tree, gzip, sha256};
-use crate::{root, sbom, say};
+use crate::{root, say, sbom};
 
 /// The shells for which there are completions, and where Debian looks for them.
 const SHELLS: [(&str, &str); 3] = [
@@ -123,7 +123,10 @@ fn products(contents: &Contents) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
     let Contents { version, machine, .. } = contents;
     let name = format!("nightbell-{version}-{}-linux", machine.name());
     let mut products = vec![
-        (format!("{name}.tar.gz"), gzip(&portable(contents).tar(&format!("{name}/"), contents.time)?)?),
+        (
+            format!("{name}.tar.gz"),
+            gzip(&portable(contents).tar(&format!("{name}/"), contents.time)?)?,
+        ),
         (format!("nightbell_{version}_{}.deb", machine.debian()), deb::package(contents)?),
         (format!("{name}.oci.tar"), image::image(contents)?),
         (format!("nightbell-{version}.cdx.json"), contents.bill.clone()),
@@ -197,20 +200,22 @@ fn collect(path: &Path) -> anyhow::Result<Contents> {
     let binary = std::fs::read(path).with_context(|| path.display().to_string())?;
     let said = answer(path, &["version"])?;
     let said = String::from_utf8_lossy(&said).trim().to_owned();
-    let version = said.strip_prefix("nightbell ").with_context(|| {
-        format!("{} says of its version: {said:?}", path.display())
-    })?;
-    let completions = SHELLS.iter().map(|(shell, _)| {
-        Ok(((*shell).to_owned(), answer(path, &["completions", shell])?))
-    });
-    let text = |name: &str| std::fs::read_to_string(root().join(name)).with_context(|| name.to_owned());
+    let version = said
+        .strip_prefix("nightbell ")
+        .with_context(|| format!("{} says of its version: {said:?}", path.display()))?;
+    let completions = SHELLS
+        .iter()
+        .map(|(shell, _)| Ok(((*shell).to_owned(), answer(path, &["completions", shell])?)));
+    let text =
+        |name: &str| std::fs::read_to_string(root().join(name)).with_context(|| name.to_owned());
     let documents = [
         ("LICENSE", "LICENSE"),
         ("CHANGELOG.md", "CHANGELOG.md"),
         ("README.md", "README.md"),
         ("systemd.md", "deploy/systemd/README.md"),
     ];
-    let documents = documents.into_iter().map(|(name, path)| Ok((name.to_owned(), text(path)?.into_bytes())));
+    let documents =
+        documents.into_iter().map(|(name, path)| Ok((name.to_owned(), text(path)?.into_bytes())));
     Ok(Contents {
         version: version.to_owned(),
         machine: Machine::of(&binary)?,
@@ -295,7 +300,8 @@ fn time() -> anyhow::Result<u64> {
     if let Ok(text) = std::env::var("SOURCE_DATE_EPOCH") {
         return text.parse().context("SOURCE_DATE_EPOCH is no number of seconds");
     }
-    let output = Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(root()).output();
+    let output =
+        Command::new("git").args(["log", "-1", "--format=%ct"]).current_dir(root()).output();
     let output = output.context("git")?;
     let text = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     text.parse().context("there is no commit to take the time from: set SOURCE_DATE_EPOCH")
@@ -369,10 +375,16 @@ mod tests {
         let find = |end: &str| products.iter().find(|(name, _)| name.ends_with(end)).expect(end);
         let (name, archive) = find(".tar.gz");
         let listed = told("tar -tvzf", name, archive).expect("tar");
-        assert!(listed.contains("-rwxr-xr-x root/root") && listed.contains("/nightbell\n"), "{listed}");
+        assert!(
+            listed.contains("-rwxr-xr-x root/root") && listed.contains("/nightbell\n"),
+            "{listed}"
+        );
         let (name, image) = find(".oci.tar");
         let listed = told("tar -tf", name, image).expect("tar");
-        assert_eq!(listed.lines().filter(|it| it.starts_with("blobs/sha256/") && it.len() > 70).count(), 3);
+        assert_eq!(
+            listed.lines().filter(|it| it.starts_with("blobs/sha256/") && it.len() > 70).count(),
+            3
+        );
         let (name, package) = find(".deb");
         let Some(listed) = told("dpkg-deb -c", name, package) else { return };
         assert!(listed.contains("-rw------- root/root"), "{listed}");

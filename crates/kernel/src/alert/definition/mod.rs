@@ -589,7 +589,17 @@ impl Spec {
         let check = check_target(&monitor);
         let version = super::fingerprint(Json::of(&(&monitor, &routes, &fallbacks)).text(), "spec");
         let roster = Roster::default();
-        Self { monitor, routes, fallbacks, fallback_after, keyed, dependents, roster, check, version }
+        Self {
+            monitor,
+            routes,
+            fallbacks,
+            fallback_after,
+            keyed,
+            dependents,
+            roster,
+            check,
+            version,
+        }
     }
 }
 

@@ -168,7 +168,11 @@ pub(in crate::cli) fn zone(name: &str) -> Result<Zone, Failure> {
 }
 
 /// A time as people write it: with an offset, or as the clock of a zone shows it.
-pub(in crate::cli) fn instant(option: &str, text: &str, zone: &Zone) -> Result<kernel::Timestamp, Failure> {
+pub(in crate::cli) fn instant(
+    option: &str,
+    text: &str,
+    zone: &Zone,
+) -> Result<kernel::Timestamp, Failure> {
     let text = text.trim();
     let exact = text.parse::<Timestamp>().ok().map(kernel::Timestamp::from);
     let local = || {
