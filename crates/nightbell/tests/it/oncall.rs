@@ -57,7 +57,10 @@ async fn a_server_and_files_answer_alike() {
     run("oncall who primray", &url).exits(3);
     let preview = both("route test --monitor web --at 2026-11-09T07:55:00Z", 0);
     assert!(preview.contains("oncall:primary: ann (layers[0])"), "{preview}");
-    assert!(preview.contains("ann by ann after 5 min, unless acknowledged"), "{preview}");
+    assert!(preview.contains("ann by ann at once"), "{preview}");
+    // An hour later Bo is the first, and reached by Ann's box after a while.
+    let later = both("route test --monitor web --at 2026-11-09T09:00:00Z", 0);
+    assert!(later.contains("bo by ann after 5 min, unless acknowledged"), "{later}");
 }
 
 /// What tests of routes and the lint say of the same file.
