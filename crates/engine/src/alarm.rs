@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kernel::Json;
 use kernel::alert::definition::File;
 use kernel::alert::fingerprint;
+use kernel::{Json, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -170,7 +170,7 @@ impl Engine {
     /// tell of a critical incident of Nightbell's own monitor.
     fn alarm_receivers(&self, file: &File) -> Vec<Arc<str>> {
         let named = &self.inner.options.alarm;
-        let mut receivers = if named.is_empty() { routed(file) } else { named.clone() };
+        let mut receivers = if named.is_empty() { routed(file, self.now()) } else { named.clone() };
         let fallbacks = receivers.iter().filter_map(|it| file.receivers.get(it)?.fallback.clone());
         receivers.extend(fallbacks.collect::<Vec<_>>());
         receivers.retain(|it| {
@@ -243,8 +243,8 @@ impl Engine {
 }
 
 /// The receivers of the first step of the route that a critical incident of Nightbell's own monitor
-/// takes.
-fn routed(file: &File) -> Vec<Arc<str>> {
+/// takes; of people on call all by which they are reached.
+fn routed(file: &File, now: Timestamp) -> Vec<Arc<str>> {
     let value = |label: &str| match label {
         "monitor" => OWN_MONITOR,
         "key" => KEY,
@@ -255,5 +255,13 @@ fn routed(file: &File) -> Vec<Arc<str>> {
         route.matchers.iter().all(|matcher| matcher.matches(value(&matcher.label)))
     };
     let route = file.routes.iter().find(fits);
-    route.and_then(|route| route.steps.first()).map(|step| step.to.clone()).unwrap_or_default()
+    let to = route.and_then(|route| route.steps.first()).map_or(&[][..], |step| &step.to);
+    let mut receivers = Vec::new();
+    for name in to {
+        match file.roster.call(name, now) {
+            Some(called) => receivers.extend(called.contacts.into_iter().map(|it| it.to)),
+            None => receivers.push(name.clone()),
+        }
+    }
+    receivers
 }

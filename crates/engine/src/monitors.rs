@@ -15,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kernel::alert::definition::roster::{Rotation, Target};
 use kernel::alert::definition::{File, Kind, Known, MonitorDef, Receiver, Silence, Spec};
 use kernel::alert::{Input, Monitor, NOTIFY_WORKFLOW};
 use kernel::definition::{WorkflowDef, parse_workflow};
@@ -149,7 +150,7 @@ pub fn together(sources: &BTreeMap<Arc<str>, File>) -> Result<File, Vec<String>>
 fn joined(sources: &BTreeMap<Arc<str>, File>) -> (File, Vec<String>) {
     let (mut all, mut unfit) = (File::default(), Vec::new());
     let (mut receivers, mut monitors) = (BTreeMap::new(), BTreeMap::new());
-    let mut named = BTreeMap::new();
+    let (mut named, mut on_call) = (BTreeMap::new(), BTreeMap::new());
     let known = |name: &str| {
         sources.iter().any(|(source, file)| {
             **source != *OWN_MONITOR && file.monitors.iter().any(|it| *it.name == *name)
@@ -180,8 +181,21 @@ fn joined(sources: &BTreeMap<Arc<str>, File>) -> (File, Vec<String>) {
         }
         all.routes.extend(file.routes.iter().cloned());
         all.silences.extend(file.silences.iter().cloned());
+        let roster = &file.roster;
+        let of_people = roster.people.keys().map(|name| ("person", name));
+        for (what, name) in of_people.chain(roster.rotations.keys().map(|it| ("rotation", it))) {
+            if let Some(other) = on_call.insert((what, name.clone()), source) {
+                unfit.push(format!("{source}: the {what} {name} is defined by {other} already"));
+            }
+        }
+        all.roster.extend(roster.clone());
     }
     for (source, file) in sources {
+        for (what, name) in spoken_of_on_call(file) {
+            if !on_call.contains_key(&(what, name.clone())) {
+                unfit.push(format!("{source}: there is no {what} {name}"));
+            }
+        }
         let missing_receivers = spoken_of_receivers(file).filter(|it| !receivers.contains_key(it));
         unfit.extend(missing_receivers.map(|it| format!("{source}: there is no receiver {it}")));
         let needed = file.monitors.iter().flat_map(|it| it.depends_on.iter().chain(&it.witness));
@@ -191,14 +205,20 @@ fn joined(sources: &BTreeMap<Arc<str>, File>) -> (File, Vec<String>) {
     (all, unfit)
 }
 
-fn spoken_of_receivers(file: &File) -> impl Iterator<Item = Arc<str>> + '_ {
+fn spoken_of_receivers(file: &File) -> impl Iterator<Item = Arc<str>> {
+    file.told().into_iter()
+}
+
+/// The rotations and people that a file speaks of.
+fn spoken_of_on_call(file: &File) -> BTreeSet<(&'static str, Arc<str>)> {
     let steps = file.routes.iter().flat_map(|route| route.steps.iter().flat_map(|it| &it.to));
-    let own = file.monitors.iter().flat_map(|monitor| &monitor.to);
-    let fallbacks = file.receivers.values().filter_map(|receiver| receiver.fallback.as_ref());
-    let mut names: Vec<&Arc<str>> = steps.chain(own).chain(fallbacks).collect();
-    names.sort();
-    names.dedup();
-    names.into_iter().cloned()
+    let told = steps.chain(file.monitors.iter().flat_map(|monitor| &monitor.to));
+    let called = told.filter_map(|to| Some(("rotation", Target::parse(to)?.rotation.into())));
+    let roster = &file.roster;
+    let of_overrides = roster.overrides.iter().map(|it| ("rotation", it.rotation.clone()));
+    let people = roster.rotations.values().flat_map(Rotation::people);
+    let people = people.chain(roster.overrides.iter().flat_map(|it| &it.who));
+    called.chain(of_overrides).chain(people.map(|name| ("person", name.clone()))).collect()
 }
 
 /// Where a monitor stands, in a word: `NEW`, `UP`, `UNKNOWN`, `PENDING`, `DOWN` or `REMOVED`.

@@ -7,6 +7,7 @@
 mod bench;
 #[cfg(feature = "differential")]
 mod differential;
+mod dist;
 mod packages;
 mod sbom;
 mod sdks;
@@ -31,6 +32,7 @@ Commands:
   release         build the binary without the names of this machine's folders in it
   tidy            check what the compiler cannot: structure, sizes, words
   supply          check the licences, sources and versions of dependencies against deny.toml
+  dist            write archive, Debian package, container image and checksums (--binary, --out)
   sbom [FILE]     write what the binary is made of, as CycloneDX (JSON)
   bench           measure, and write docs/performance.md
   screenshots     make pictures of the console, in docs/screenshots
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         Some("release") => test::build_release(),
         Some("tidy") => tidy::run(),
         Some("supply") => supply::run(),
+        Some("dist") => dist::run(&arguments[1..]),
         Some("sbom") => sbom::run(&arguments[1..]),
         Some("bench") => test::build_and_bench(),
         Some("screenshots") => test::screenshots(),

@@ -32,10 +32,7 @@ struct Locked {
 /// # Errors
 /// Cargo cannot tell what the binary is made of, or the file cannot be written.
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
-    let text = std::fs::read_to_string(root().join("Cargo.lock")).context("Cargo.lock")?;
-    let lock: Lock = toml::from_str(&text).context("Cargo.lock")?;
-    let bill = bill(&Packages::read()?, &lock)?;
-    let text = serde_json::to_string_pretty(&bill)? + "\n";
+    let text = text()?;
     match arguments {
         [] => {
             use std::io::Write as _;
@@ -44,6 +41,17 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
         [file] => std::fs::write(file, text).with_context(|| file.clone()),
         _ => anyhow::bail!("usage: cargo xtask sbom [FILE]"),
     }
+}
+
+/// The bill.
+///
+/// # Errors
+/// Cargo cannot tell what the binary is made of.
+pub(crate) fn text() -> anyhow::Result<String> {
+    let text = std::fs::read_to_string(root().join("Cargo.lock")).context("Cargo.lock")?;
+    let lock: Lock = toml::from_str(&text).context("Cargo.lock")?;
+    let bill = bill(&Packages::read()?, &lock)?;
+    Ok(serde_json::to_string_pretty(&bill)? + "\n")
 }
 
 fn bill(packages: &Packages, lock: &Lock) -> anyhow::Result<Value> {

@@ -23,6 +23,7 @@ impl Engine {
     /// # Errors
     /// The store's.
     pub async fn add_known(&self, known: &mut Known, text: &str) -> Result<(), Error> {
+        known.now = Some(self.now());
         let definitions = self.definitions().workflows();
         let workflows = definitions.iter().map(|it| Arc::from(it.name.as_str()));
         known.workflows.get_or_insert_default().extend(workflows);

@@ -148,6 +148,7 @@ impl Monitor {
             | Event::Absent { .. }
             | Event::Moved(_)
             | Event::Stepped { .. }
+            | Event::Contacted { .. }
             | Event::Rerouted { .. }
             | Event::FellBack { .. }
             | Event::Owed { .. }

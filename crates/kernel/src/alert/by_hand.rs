@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::decide::{Draft, open};
 use super::event::Event;
 use super::incident::State;
-use super::settle::quiet;
+use super::settle::{quiet, whom};
 use crate::machine::Rejected;
 
 /// Bytes of a note.
@@ -62,12 +62,17 @@ pub(super) fn escalate(
     };
     let taken = incident.steps as usize;
     let mut left = route.steps.iter().enumerate().skip(taken);
+    let about = draft.state.broken_receiver(incident);
     let next = left.find_map(|(at, step)| {
-        let new: Vec<Arc<str>> =
-            step.to.iter().filter(|it| !incident.told.contains_key(*it)).cloned().collect();
-        (!new.is_empty()).then(|| (at, step.to.clone(), new))
+        let (to, called) = whom(draft.state, &step.to, about, draft.now);
+        let mut new: Vec<Arc<str>> =
+            to.iter().filter(|it| !incident.told.contains_key(*it)).cloned().collect();
+        if new.is_empty() && called.iter().any(|call| call.contacts.iter().any(|it| it.after > 0)) {
+            new.extend(called.iter().map(|call| call.target.clone()));
+        }
+        (!new.is_empty()).then_some((at, to, called, new))
     });
-    let Some((at, to, new)) = next else {
+    let Some((at, to, called, new)) = next else {
         let message = format!(
             "everybody on its route was told: {} of {} steps are taken, and no other names anybody new",
             taken.min(route.steps.len()),
@@ -78,6 +83,6 @@ pub(super) fn escalate(
     let it = (key.clone(), incident.number);
     draft.note(it, format!("escalated to {}", new.join(", ")), who, why);
     let steps = u32::try_from(at + 1).unwrap_or(u32::MAX);
-    draft.push(Event::Stepped { key, steps, to, by_hand: true });
+    draft.push(Event::Stepped { key, steps, to, called, by_hand: true });
     Ok(())
 }

@@ -73,6 +73,7 @@ impl Incident {
         ];
         noted.into_iter().flatten().for_each(back);
         self.flips.iter_mut().for_each(back);
+        self.ladder.iter_mut().for_each(|rung| back(&mut rung.from));
         for told in self.told.values_mut() {
             told.at.iter_mut().for_each(back);
             if let Some((_, since)) = &mut told.owed {

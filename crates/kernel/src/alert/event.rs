@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::definition::roster::Called;
 use super::definition::{Severity, Silence, Spec};
 use super::incident::{NotificationEvent, State};
 use super::monitor::Monitor;
@@ -111,9 +112,22 @@ pub enum Event {
         /// Who is to be told from now on; none if the step was skipped.
         #[serde(rename = "t", default, skip_serializing_if = "Vec::is_empty")]
         to: Vec<Arc<str>>,
+        /// Who is on call, where the step calls rotations; those who are reached at once are among
+        /// `to`.
+        #[serde(rename = "c", default, skip_serializing_if = "Vec::is_empty")]
+        called: Vec<Called>,
         /// Somebody asked for it.
         #[serde(rename = "h", default, skip_serializing_if = "std::ops::Not::not")]
         by_hand: bool,
+    },
+    /// People who were called are told by further receivers, as nobody has acknowledged.
+    Contacted {
+        /// The key.
+        #[serde(rename = "k")]
+        key: Arc<str>,
+        /// The receivers.
+        #[serde(rename = "t")]
+        to: Vec<Arc<str>>,
     },
     /// It got worse, and another route is for that: its steps begin.
     Rerouted {
@@ -237,6 +251,7 @@ impl Event {
         match self {
             Self::Absent { key, .. }
             | Self::Stepped { key, .. }
+            | Self::Contacted { key, .. }
             | Self::Rerouted { key }
             | Self::FellBack { key, .. }
             | Self::Owed { key, .. }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::definition::roster::{Called, Contacted, ON_CALL};
 use super::definition::{Flap, Severity};
 use super::event::{Delivered, Moved, Seen};
 use super::observation::Status;
@@ -162,6 +163,9 @@ pub struct ReceiverState {
     /// To be told again at once that it is still so: a snooze has ended.
     #[serde(default)]
     pub nudged: bool,
+    /// Who is reached by it, where people on call were called.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub people: Vec<Arc<str>>,
     /// In the place of a receiver that could not be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instead_of: Option<Arc<str>>,
@@ -174,6 +178,28 @@ impl ReceiverState {
     /// Whether it must hear that it is over, as an alert is or may be open there.
     pub const fn must_hear(&self) -> bool {
         self.ringing || self.perhaps
+    }
+}
+
+/// A receiver by which somebody on call is told in a while, unless somebody acknowledges.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rung {
+    /// The receiver.
+    pub to: Arc<str>,
+    /// Who is reached by it.
+    pub person: Arc<str>,
+    /// When they were called.
+    pub from: Timestamp,
+    /// Milliseconds after that.
+    pub after: i64,
+    /// The step of the route that called them, from 0.
+    pub step: u32,
+}
+
+impl Rung {
+    /// When it is told.
+    pub const fn at(&self) -> Timestamp {
+        self.from.plus_millis(self.after)
     }
 }
 
@@ -249,6 +275,9 @@ pub struct Incident {
     pub told_from: Option<Timestamp>,
     /// Steps of the route that were reached.
     pub steps: u32,
+    /// By which receivers people who were called are told later.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ladder: Vec<Rung>,
     /// What each receiver knows.
     pub told: BTreeMap<Arc<str>, ReceiverState>,
     /// What receivers said last of what was done there, by their own clocks; what is not later
@@ -414,6 +443,7 @@ impl Incident {
                     // The steps begin anew: who was to be told only if nobody cared is told now.
                     self.told_from = None;
                     self.steps = 0;
+                    self.ladder.clear();
                 }
                 for told in self.told.values_mut() {
                     told.acknowledged = false;
@@ -421,6 +451,7 @@ impl Incident {
                 }
             }
             State::Acknowledged => {
+                self.ladder.clear();
                 self.acknowledged = Some(Acknowledged {
                     who: moved.who.clone(),
                     at: now,
@@ -432,6 +463,7 @@ impl Incident {
             }
             State::Snoozed => self.snoozed_until = moved.until,
             State::Resolved => {
+                self.ladder.clear();
                 // Also where it was done: it may have been told anew since, before we heard of it.
                 self.resolved_at = Some(now);
             }
@@ -440,6 +472,77 @@ impl Incident {
             told.owed = None;
         }
         self.note(now, moved.state.as_str(), moved.who.clone(), Some(moved.why.clone()));
+    }
+
+    /// A step of its route is reached: these are told from now on, and these were called.
+    pub(super) fn step(
+        &mut self,
+        steps: u32,
+        to: &[Arc<str>],
+        called: &[Called],
+        by_hand: bool,
+        now: Timestamp,
+    ) {
+        self.told_from.get_or_insert(now);
+        self.steps = steps;
+        let step = steps.saturating_sub(1);
+        // A provider that hears that somebody takes care goes quiet: whoever is called on for help does not
+        // hear it.
+        let acknowledged = by_hand && self.state == State::Acknowledged;
+        for receiver in to {
+            self.told.entry(receiver.clone()).or_insert_with(|| ReceiverState {
+                step,
+                acknowledged,
+                ..ReceiverState::default()
+            });
+        }
+        for call in called {
+            let people =
+                if call.people.is_empty() { "nobody".to_owned() } else { call.people.join(", ") };
+            let what = format!("{} called {people}", call.target);
+            self.note(now, what, None, Some(call.why.clone()));
+            for Contacted { to, person, after } in &call.contacts {
+                if *after > 0 && self.state == State::Open {
+                    let (to, person, after) = (to.clone(), person.clone(), *after);
+                    self.ladder.push(Rung { to, person, from: now, after, step });
+                } else if let Some(told) = self.told.get_mut(to).filter(|_| *after == 0)
+                    && !told.people.contains(person)
+                {
+                    told.people.push(person.clone());
+                }
+            }
+        }
+    }
+
+    /// The rungs that are due are done; those of these receivers are told.
+    pub(super) fn contact(&mut self, to: &[Arc<str>], now: Timestamp) {
+        let (due, later): (Vec<Rung>, Vec<Rung>) =
+            std::mem::take(&mut self.ladder).into_iter().partition(|rung| rung.at() <= now);
+        self.ladder = later;
+        for rung in due {
+            if !to.contains(&rung.to) {
+                continue;
+            }
+            let known = self.told.contains_key(&rung.to);
+            let told = self
+                .told
+                .entry(rung.to.clone())
+                .or_insert_with(|| ReceiverState { step: rung.step, ..ReceiverState::default() });
+            if !told.people.contains(&rung.person) {
+                told.people.push(rung.person.clone());
+            }
+            if !known {
+                let (person, to) = (&rung.person, &rung.to);
+                let what = format!("{ON_CALL} {person} is told by {to}, too");
+                self.note(now, what, None, Some("nobody has acknowledged".into()));
+            }
+        }
+    }
+
+    /// When the next rung of a contact ladder is told.
+    pub(super) fn next_rung(&self) -> Option<Timestamp> {
+        let rungs = self.ladder.iter().filter(|_| self.state == State::Open);
+        rungs.map(Rung::at).min()
     }
 
     /// A delivery about it ended.
@@ -511,6 +614,7 @@ impl Incident {
         (self.opened_at, self.resolved_at, self.acknowledged) = (None, None, None);
         self.told_from = None;
         self.steps = 0;
+        self.ladder.clear();
         self.worst = Severity::Info;
         self.severity = Severity::Info;
         // Where an alert still rings nothing is said anew; all others may hear of it.

@@ -55,7 +55,8 @@ pub use event::{Event, Outcome, Window};
 pub use explain::{Explanation, explain, since_then};
 pub use heartbeat::Beat;
 pub use incident::{
-    Acknowledged, Entry, Evidence, Incident, NotificationEvent, ReceiverState, State, Suppressed,
+    Acknowledged, Entry, Evidence, Incident, NotificationEvent, ReceiverState, Rung, State,
+    Suppressed,
 };
 pub use input::{Context, Input, Ping, PingKind, ProviderAction, ProviderEvent};
 pub use monitor::{
@@ -73,6 +74,7 @@ pub use received::{
     secret_alone, severity_named,
 };
 pub use rollup::{Cell, Counted, Counter, ROLLUP_LEDGER, Rollups, Step, Times, cells_of_line};
+pub use route::{ByReceiver, OnCall};
 pub use route::{OWN_LABEL, Selected as WhoIsTold, Subject, Supposed, ToldStep, who_is_told};
 pub use sample::{SAMPLE_MAX, Sample, Sampled};
 pub use settle::silenced;

@@ -387,7 +387,8 @@ impl Monitor {
                 _ => at,
             })
         });
-        [snoozed, lease, step].into_iter().flatten().chain(told).chain(overdue).min()
+        let rung = incident.next_rung();
+        [snoozed, lease, step, rung].into_iter().flatten().chain(told).chain(overdue).min()
     }
 
     /// Folds one fact.
@@ -455,6 +456,7 @@ impl Monitor {
             Event::Absent { key, .. }
             | Event::Dropped { key }
             | Event::Stepped { key, .. }
+            | Event::Contacted { key, .. }
             | Event::FellBack { key, .. }
             | Event::Rerouted { key }
             | Event::Owed { key, .. }
@@ -496,20 +498,10 @@ impl Monitor {
         let incident = self.incidents.get_mut(key).expect(CHECKED);
         match event {
             Event::Absent { no_data, .. } => incident.miss(*no_data, now),
-            Event::Stepped { steps, to, by_hand, .. } => {
-                incident.told_from.get_or_insert(now);
-                incident.steps = *steps;
-                // A provider that hears that somebody takes care goes quiet: whoever is called on for
-                // help does not hear it.
-                let acknowledged = *by_hand && incident.state == State::Acknowledged;
-                for receiver in to {
-                    incident.told.entry(receiver.clone()).or_insert_with(|| ReceiverState {
-                        step: steps - 1,
-                        acknowledged,
-                        ..ReceiverState::default()
-                    });
-                }
+            Event::Stepped { steps, to, called, by_hand, .. } => {
+                incident.step(*steps, to, called, *by_hand, now);
             }
+            Event::Contacted { to, .. } => incident.contact(to, now),
             Event::FellBack { to, from, .. } => {
                 let told =
                     ReceiverState { instead_of: Some(from.clone()), ..ReceiverState::default() };
@@ -530,7 +522,10 @@ impl Monitor {
                 incident.suppressed = Some(Suppressed { reason: reason.clone(), until: *until });
                 incident.note(now, "suppressed", None, Some(reason.clone()));
             }
-            Event::Rerouted { .. } => (incident.told_from, incident.steps) = (None, 0),
+            Event::Rerouted { .. } => {
+                (incident.told_from, incident.steps) = (None, 0);
+                incident.ladder.clear();
+            }
             Event::Released { .. } => {
                 incident.suppressed = None;
                 incident.note(now, "no longer suppressed", None, None);
@@ -631,6 +626,7 @@ impl Monitor {
             senders: BTreeMap::new(),
             told_from: None,
             steps: 0,
+            ladder: Vec::new(),
             told: BTreeMap::new(),
             heard: before.map(|before| before.heard.clone()).unwrap_or_default(),
             suppressed: None,

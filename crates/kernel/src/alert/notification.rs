@@ -1,9 +1,11 @@
 //! What a receiver is given, and what the ledgers keep: incidents as JSON.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::definition::roster::ON_CALL;
 use super::definition::{MonitorDef, Route, Severity};
 use super::explain;
 use super::incident::{Evidence, Incident, NotificationEvent, State};
@@ -38,6 +40,10 @@ pub(super) fn payload(
     set("monitor", monitor.name().into());
     set("kind", json!(spec.map(|spec| spec.monitor.kind)));
     set("version", json!(spec.map(|spec| &spec.version)));
+    let people = people(&incidents, &delivery.receiver);
+    if !people.is_empty() {
+        set("on_call", json!(people));
+    }
     if let Some(reference) = reference(&incidents, &delivery.receiver) {
         set("reference", json!(reference));
     }
@@ -48,6 +54,12 @@ pub(super) fn payload(
         set("group", group_of(monitor, delivery, route, group, display, &members));
     }
     Value::Object(payload)
+}
+
+/// The people on call who are reached by a receiver.
+fn people<'a>(incidents: &[&'a Incident], receiver: &str) -> BTreeSet<&'a Arc<str>> {
+    let told = incidents.iter().filter_map(|it| it.told.get(receiver));
+    told.flat_map(|told| &told.people).collect()
 }
 
 /// What a receiver calls the message that told of these first; none if there were several.
@@ -142,7 +154,8 @@ fn member(monitor: &Monitor, incident: &Incident) -> Value {
         Some(summary) => summary,
         None => default_title(monitor, incident),
     };
-    let last = incident.history.last();
+    // Whom a step called is no reason of what is told.
+    let last = incident.history.iter().rev().find(|it| !it.what.starts_with(ON_CALL));
     json!({
         "dedup_key": incident.fingerprint,
         "incident": incident.id(),

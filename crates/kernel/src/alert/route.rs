@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::definition::roster::{Called, Contacted};
 use super::definition::{
     File, Kind, Labels, Matcher, MonitorDef, Route, Severity, Silence, Step, nearest_hint,
     unknown_matchers,
@@ -130,8 +131,43 @@ pub struct ToldStep {
     pub after: i64,
     /// Not if somebody has acknowledged by then.
     pub unless_acked: bool,
+    /// Whom its rotations call at that time, and how they are reached.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_call: Vec<OnCall>,
     /// Who is told instead of receivers that refuse for good.
     pub fallbacks: BTreeMap<Arc<str>, Arc<str>>,
+}
+
+/// Whom a rotation calls, as it would be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OnCall {
+    /// As the route has it: `oncall:primary+1`.
+    pub target: Arc<str>,
+    /// Who.
+    pub people: Vec<Arc<str>>,
+    /// What decides.
+    pub why: Arc<str>,
+    /// How they are reached.
+    pub contacts: Vec<ByReceiver>,
+}
+
+/// A receiver by which somebody on call is reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ByReceiver {
+    /// The receiver.
+    pub to: Arc<str>,
+    /// Who.
+    pub person: Arc<str>,
+    /// Milliseconds after the step, if nobody has acknowledged by then.
+    pub after: i64,
+}
+
+impl From<Called> for OnCall {
+    fn from(called: Called) -> Self {
+        let Called { target, people, why, contacts } = called;
+        let by = |it: Contacted| ByReceiver { to: it.to, person: it.person, after: it.after };
+        Self { target, people, why, contacts: contacts.into_iter().map(by).collect() }
+    }
 }
 
 /// Who would be told of an incident.
@@ -215,11 +251,18 @@ pub(super) fn told(file: &File, own: &MonitorDef, subject: Subject<'_>, at: Time
     told.steps = route
         .steps
         .iter()
-        .map(|step| ToldStep {
-            to: step.to.clone(),
-            after: step.after,
-            unless_acked: step.unless_acked,
-            fallbacks: step.to.iter().filter_map(fallback).collect(),
+        .map(|step| {
+            let reached = at.plus_millis(step.after);
+            let called = step.to.iter().filter_map(|to| file.roster.call(to, reached));
+            let on_call: Vec<OnCall> = called.map(OnCall::from).collect();
+            let contacts = on_call.iter().flat_map(|it| &it.contacts).map(|it| &it.to);
+            ToldStep {
+                to: step.to.clone(),
+                after: step.after,
+                unless_acked: step.unless_acked,
+                fallbacks: step.to.iter().chain(contacts).filter_map(fallback).collect(),
+                on_call,
+            }
         })
         .collect();
     told.remind = route.remind;

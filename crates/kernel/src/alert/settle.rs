@@ -1,13 +1,14 @@
 //! Works out what is owed: compares what each receiver should know with what it was told, and
 //! starts a delivery for the difference, unless something keeps the incident quiet.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::check::plain_reason;
 use super::decide::Draft;
+use super::definition::roster::Called;
 use super::definition::{Route, Silence};
 use super::event::{Delivered, Event, Notified};
 use super::incident::{Incident, NotificationEvent, ReceiverState, State, Suppressed};
@@ -141,6 +142,7 @@ fn attend(draft: &mut Draft<'_>, key: &Arc<str>, ready: &mut Ready) {
         return;
     }
     climb(draft, key, &route);
+    contact(draft, key);
     fall_back_in_time(draft, key, &route);
     let Some(incident) = draft.state.incidents.get(key) else { return };
     let due: Vec<(Arc<str>, NotificationEvent)> = incident
@@ -166,7 +168,8 @@ fn wants(monitor: &Monitor, incident: &Incident, route: &Route, now: Timestamp) 
     });
     let due =
         |(to, told): (&Arc<str>, &ReceiverState)| monitor.due(incident, to, told, route.remind);
-    step_due || incident.told.iter().filter_map(due).any(|(_, at)| at <= now)
+    let rung_due = incident.next_rung().is_some_and(|at| at <= now);
+    step_due || rung_due || incident.told.iter().filter_map(due).any(|(_, at)| at <= now)
 }
 
 fn suppress(draft: &mut Draft<'_>, key: &Arc<str>, quiet: Suppressed) {
@@ -192,14 +195,53 @@ fn climb(draft: &mut Draft<'_>, key: &Arc<str>, route: &Route) {
         let (key, steps) = (key.clone(), incident.steps);
         if from.plus_millis(step.after) > now {
             if incident.told_from.is_none() {
-                draft.push(Event::Stepped { key, steps, to: Vec::new(), by_hand: false });
+                let (to, called) = (Vec::new(), Vec::new());
+                draft.push(Event::Stepped { key, steps, to, called, by_hand: false });
             }
             return;
         }
         let skipped = step.unless_acked && incident.state == State::Acknowledged;
-        let to = if skipped { Vec::new() } else { step.to.clone() };
-        draft.push(Event::Stepped { key, steps: steps + 1, to, by_hand: false });
+        let about = draft.state.broken_receiver(incident);
+        let (to, called) =
+            if skipped { Default::default() } else { whom(draft.state, &step.to, about, now) };
+        draft.push(Event::Stepped { key, steps: steps + 1, to, called, by_hand: false });
     }
+}
+
+/// The receivers of a step, with those by which people on call are reached at once, and whom it
+/// calls. What is about a broken receiver is not told there.
+pub(super) fn whom(
+    monitor: &Monitor,
+    step: &[Arc<str>],
+    broken: Option<&str>,
+    now: Timestamp,
+) -> (Vec<Arc<str>>, Vec<Called>) {
+    let (mut to, mut called) = (Vec::new(), Vec::new());
+    let roster = monitor.spec.as_ref().map(|spec| &spec.roster);
+    for name in step {
+        let Some(mut call) = roster.and_then(|roster| roster.call(name, now)) else {
+            to.push(name.clone());
+            continue;
+        };
+        call.contacts.retain(|contact| broken != Some(&*contact.to));
+        to.extend(call.contacts.iter().filter(|it| it.after == 0).map(|it| it.to.clone()));
+        called.push(call);
+    }
+    let mut seen = BTreeSet::new();
+    to.retain(|receiver| seen.insert(receiver.clone()));
+    (to, called)
+}
+
+/// Takes all rungs of contact ladders that are due.
+fn contact(draft: &mut Draft<'_>, key: &Arc<str>) {
+    let now = draft.now;
+    let Some(incident) = draft.state.incidents.get(key) else { return };
+    if incident.next_rung().is_none_or(|at| at > now) {
+        return;
+    }
+    let due = incident.ladder.iter().filter(|rung| rung.at() <= now);
+    let to = due.map(|rung| rung.to.clone()).collect();
+    draft.push(Event::Contacted { key: key.clone(), to });
 }
 
 /// A receiver that has not taken a page in time, and who is to be told in its place.

@@ -15,6 +15,7 @@ mod laws;
 mod lint;
 mod received;
 mod rollups;
+mod roster;
 mod routes;
 
 use std::path::Path;

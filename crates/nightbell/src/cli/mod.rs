@@ -16,15 +16,19 @@ mod event;
 mod failure;
 mod grant;
 mod group;
+mod ics;
 mod inbound;
 mod incident;
 mod input;
 mod key;
 mod login;
 mod login_file;
+mod manual;
+mod mcp;
 mod moment;
 mod monitor;
 pub(crate) mod offline;
+mod oncall;
 mod orchestration;
 mod output;
 mod project;
@@ -220,6 +224,9 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
     /// The cluster: servers that share the store
     #[command(subcommand)]
     Cluster(cluster::Verb),
+    /// On call: who is, when the next one takes over, and when nobody is
+    #[command(subcommand)]
+    Oncall(oncall::Verb),
     /// Routes: who would be told of what
     #[command(subcommand)]
     Route(route::Verb),
@@ -282,6 +289,28 @@ Examples:
     Store(store::Verb),
     /// Print the settings of the server as a commented file
     Config(config::Arguments),
+    /// Answer an assistant's questions as tools of the Model Context Protocol (stdio)
+    ///
+    /// The tools are commands of this binary: what is red, why, who is on call, previews, tests, plans.
+    /// They use the server and the key of the environment, so that the key's role limits them; what acts
+    /// is there only with --allow. An assistant starts it by itself.
+    #[command(after_help = "\
+Examples:
+  nightbell mcp                             asks, and changes nothing
+  nightbell mcp --allow acknowledge,retry   may do these two as well")]
+    Mcp(mcp::Arguments),
+    /// Print what a shell needs to complete commands and options
+    #[command(after_help = "\
+Examples:
+  nightbell completions bash | sudo tee /usr/share/bash-completion/completions/nightbell
+  nightbell completions zsh > ~/.zfunc/_nightbell
+  nightbell completions fish > ~/.config/fish/completions/nightbell.fish")]
+    Completions(manual::Completions),
+    /// Write the manual into a folder, a page for each command
+    #[command(after_help = "\
+Example:
+  mkdir -p man && nightbell man man && man -l man/nightbell.1")]
+    Man(manual::Man),
     /// Print the version
     Version,
 }
@@ -297,17 +326,25 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
         Format::Table | Format::Json => true,
         Format::Sarif => matches!(command, ClientCommand::Check(_)),
         Format::Ics => {
-            matches!(command, ClientCommand::Schedule(schedule::Verb::Calendar(_)))
+            matches!(
+                command,
+                ClientCommand::Schedule(schedule::Verb::Calendar(_))
+                    | ClientCommand::Oncall(oncall::Verb::Calendar(_))
+            )
         }
         Format::Csv => matches!(command, ClientCommand::Monitor(monitor::Verb::Samples(_))),
     };
     if !fits {
-        let hint = "`check` writes SARIF, `schedule calendar` iCalendar, `monitor samples` CSV; use -o json";
+        let hint = "`check` writes SARIF, `schedule calendar` and `oncall calendar` iCalendar, \
+                    `monitor samples` CSV; use -o json";
         return Err(Failure::usage("this command has no such format").with_hint(hint).into());
     }
     match command {
         ClientCommand::Config(arguments) => return config::run(&arguments, &output),
         ClientCommand::Test(arguments) => return test::run(&arguments, &output),
+        ClientCommand::Completions(arguments) => return manual::completions(&arguments),
+        ClientCommand::Mcp(arguments) => return mcp::run(&arguments, global.url.as_deref()),
+        ClientCommand::Man(arguments) => return manual::man(&arguments, &output),
         ClientCommand::Store(verb) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             return runtime.block_on(store::run(verb, &output));
@@ -347,6 +384,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Silence(verb) => silence::run(verb, &client, &output).await,
             ClientCommand::Cluster(verb) => cluster::run(verb, &client, &output).await,
             ClientCommand::Receiver(verb) => receiver::run(verb, &client, &output).await,
+            ClientCommand::Oncall(verb) => oncall::run(verb, &client, &output).await,
             ClientCommand::Route(verb) => route::run(verb, &client, &output).await,
             ClientCommand::Secret(verb) => secret::run(verb, &client, &output).await,
             ClientCommand::Plan(arguments) => project::plan(arguments, &client, &output).await,
@@ -363,6 +401,9 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Test(_)
             | ClientCommand::Store(_)
             | ClientCommand::Config(_)
+            | ClientCommand::Completions(_)
+            | ClientCommand::Man(_)
+            | ClientCommand::Mcp(_)
             | ClientCommand::Version => Ok(()),
         }
     })

@@ -349,7 +349,8 @@ async fn judged_here(files: &[PathBuf], given: Option<&str>) -> anyhow::Result<V
         }
     }
     if let Some(given) = given {
-        let loaded = load_judged(given, &options, &Known::default(), &engine);
+        let known = Known { now: Some(engine.now()), ..Known::default() };
+        let loaded = load_judged(given, &options, &known, &engine);
         for problem in loaded.problems {
             let line = format!("standard input:{problem}");
             match problem.level {

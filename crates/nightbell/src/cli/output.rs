@@ -18,7 +18,7 @@ pub(super) enum Format {
     Json,
     /// SARIF 2.1.0 for code reviews; `check` alone writes it
     Sarif,
-    /// iCalendar; `schedule calendar` alone writes it
+    /// iCalendar; `schedule calendar` and `oncall calendar` write it
     Ics,
     /// Comma-separated values; `monitor samples` alone writes them
     Csv,

@@ -122,6 +122,7 @@ async fn told_here(
         all.routes.extend(file.routes);
         all.monitors.extend(file.monitors);
         all.silences.extend(file.silences);
+        all.roster.extend(file.roster);
     }
     engine.close().await?;
     let severity = arguments.severity.as_deref().map(|word| {
@@ -144,6 +145,7 @@ async fn told_here(
     }
     for step in told["steps"].as_array_mut().into_iter().flatten() {
         rename(step, "unless_acked", "unlessAcked");
+        rename(step, "on_call", "onCall");
     }
     Ok(told)
 }
@@ -173,6 +175,31 @@ pub(super) fn receivers(told: &Value) -> String {
     steps.collect::<Vec<_>>().join(", then ")
 }
 
+/// Whom a rotation calls, and how they are reached.
+fn show_called(called: &Value, output: &Output) -> anyhow::Result<()> {
+    let text = |value: &Value| clean(value.as_str().unwrap_or_default());
+    let people = called["people"].as_array().into_iter().flatten().map(text);
+    let people = people.collect::<Vec<_>>().join(", ");
+    let people = if people.is_empty() { "nobody" } else { &people };
+    output.line(format_args!(
+        "  {}: {people} ({})",
+        text(&called["target"]),
+        text(&called["why"])
+    ))?;
+    for contact in called["contacts"].as_array().into_iter().flatten() {
+        let after = match contact["after"].as_i64().unwrap_or_default() {
+            0 => "at once".to_owned(),
+            after => format!("after {}, unless acknowledged", span(after)),
+        };
+        output.line(format_args!(
+            "    {} by {} {after}",
+            text(&contact["person"]),
+            text(&contact["to"])
+        ))?;
+    }
+    Ok(())
+}
+
 fn show(told: &Value, output: &Output) -> anyhow::Result<()> {
     let text = |value: &Value| clean(value.as_str().unwrap_or_default());
     let labels = told["labels"].as_object().into_iter().flatten();
@@ -197,6 +224,9 @@ fn show(told: &Value, output: &Output) -> anyhow::Result<()> {
         };
         let unless = if step["unlessAcked"] == true { ", unless acknowledged" } else { "" };
         output.line(format_args!("tells {} {after}{unless}", to.join(", ")))?;
+        for called in step["onCall"].as_array().into_iter().flatten() {
+            show_called(called, output)?;
+        }
         for (from, fallback) in step["fallbacks"].as_object().into_iter().flatten() {
             output.line(format_args!("  if {} refuses: {}", clean(from), text(fallback)))?;
         }

@@ -43,7 +43,7 @@ pub(crate) fn examine(
     findings.extend(refused.into_values().flatten());
     findings.extend(doubtful);
     findings.extend(clash::all(&[], &defined).iter().map(clash::Clash::finding));
-    let mut known = Known::default();
+    let mut known = Known { now: Some(engine.now()), ..Known::default() };
     if defined.iter().any(|(_, found)| !found.workflows.is_empty()) {
         for (_, found) in &defined {
             found.add_to(&mut known);

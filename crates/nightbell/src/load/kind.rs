@@ -5,8 +5,16 @@ use std::path::Path;
 use super::FILE_MAX;
 
 /// Sections of a file of monitors.
-pub(super) const SECTIONS: [&str; 6] =
-    ["sources", "receivers", "routes", "monitors", "silences", "maintenance"];
+pub(super) const SECTIONS: [&str; 8] = [
+    "sources",
+    "receivers",
+    "routes",
+    "monitors",
+    "silences",
+    "maintenance",
+    "people",
+    "rotations",
+];
 
 /// Whether a file that is found in a folder is one of monitors: other YAML may lie there too.
 pub(super) fn is_found_monitors(path: &Path) -> bool {
@@ -22,7 +30,10 @@ pub(super) fn is_found_monitors(path: &Path) -> bool {
     let begins = |line: &str| {
         SECTIONS.iter().any(|it| line.strip_prefix(it).is_some_and(|rest| rest.starts_with(':')))
     };
-    text.lines().any(|line| begins(line) || of_checklist(line))
+    // Other YAML has overrides, too: those of rotations speak of one.
+    let stands_in =
+        text.lines().any(|it| it.starts_with("overrides:")) && text.contains("rotation:");
+    stands_in || text.lines().any(|line| begins(line) || of_checklist(line))
 }
 
 /// Whether a file's name is one of tests, which lie beside what they test.
@@ -43,5 +54,6 @@ pub(super) fn is_yaml(path: &Path) -> bool {
 /// Whether a JSON text is a file of monitors: an object with one of its sections, and no workflow.
 pub(super) fn is_monitors_json(text: &str) -> bool {
     let Ok(serde_json::Value::Object(root)) = serde_json::from_str(text) else { return false };
-    SECTIONS.iter().any(|section| root.contains_key(*section)) && !root.contains_key("tasks")
+    let has = |section: &&str| root.contains_key(*section);
+    SECTIONS.iter().chain(&["overrides"]).any(has) && !root.contains_key("tasks")
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use kernel::Place;
 use kernel::Timestamp;
+use kernel::alert::definition::roster::Target;
 use kernel::alert::definition::{Content, Node, Severity, parse_span, parse_yaml};
 use serde_json::{Map, Value};
 
@@ -143,6 +144,8 @@ pub(super) struct ExpectedTold {
     pub(super) at: Option<When>,
     /// Of routes: milliseconds after the incident opened.
     pub(super) after: Option<i64>,
+    /// Of routes: who is called by a rotation.
+    pub(super) who: Option<Vec<String>>,
 }
 
 #[derive(Debug)]
@@ -480,6 +483,7 @@ fn told(node: &Node, what: &str, problems: &mut Problems) -> Option<ExpectedTold
         key: members.text("key", problems),
         at: members.read("at", problems, When::parse),
         after: None,
+        who: None,
     })
 }
 
@@ -567,16 +571,19 @@ fn route(members: &Members<'_>, start: Timestamp, problems: &mut Problems) -> Op
 
 fn routed(node: &Node, problems: &mut Problems) -> Option<ExpectedTold> {
     let members = Members::of(node, "an entry of `told`", &["to", "after", "who"], problems)?;
-    if let Some(who) = members.get("who") {
-        let told = "`who` asks for people on call, and there are no rotas yet: leave it out";
-        problems.add(who.place, told);
-    }
     let to = members.text("to", problems);
     if to.is_none() {
         problems.add(node.place, "an entry of `told` needs `to`");
     }
+    let is_rotation = to.as_deref().is_some_and(|to| Target::parse(to).is_some());
+    let who = members.texts("who", problems);
+    if let Some(node) = members.get("who").filter(|_| !is_rotation) {
+        let told = "`who` tells whom a rotation calls: `to` must be one, such as oncall:primary";
+        problems.add(node.place, told);
+    }
     let after = members.read("after", problems, parse_span);
-    Some(ExpectedTold { to, after: Some(after.unwrap_or_default()), ..ExpectedTold::default() })
+    let after = Some(after.unwrap_or_default());
+    Some(ExpectedTold { to, after, who, ..ExpectedTold::default() })
 }
 
 #[cfg(test)]
@@ -603,12 +610,12 @@ mod tests {
     }
 
     #[test]
-    fn who_is_refused_as_long_as_there_are_no_rotas() {
+    fn who_is_asked_of_rotations_alone() {
         let told = problems(
             "tests:\n- name: a\n  route: { labels: { team: data } }\n  \
              expect: { told: [ { to: oncall, who: [ann] } ] }\n",
         );
-        assert!(told[0].contains("no rotas"), "{told:?}");
+        assert!(told[0].contains("such as oncall:primary"), "{told:?}");
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod monitoring;
 mod monitors;
 mod observability;
 mod picture;
+mod oncall;
 #[path = "../../../store/tests/it/pool.rs"]
 mod pool;
 mod postgres;

@@ -196,7 +196,14 @@ fn receivers(file: &File, monitor: &str, at: Timestamp) -> String {
         Ok(WhoIsTold { nobody: Some(_), .. }) | Err(_) => "nobody".to_owned(),
         Ok(told) => {
             let steps = told.steps.iter().map(|step| {
-                let to: Vec<&str> = step.to.iter().map(|it| &**it).collect();
+                let called = |to: &std::sync::Arc<str>| {
+                    let called = step.on_call.iter().find(|it| it.target == *to);
+                    match called {
+                        Some(call) => format!("{to} (now {})", call.people.join(", ")),
+                        None => to.to_string(),
+                    }
+                };
+                let to: Vec<String> = step.to.iter().map(called).collect();
                 match step.after {
                     0 => to.join(", "),
                     after => format!("{} after {} s", to.join(", "), after / 1000),

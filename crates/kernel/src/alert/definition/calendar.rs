@@ -86,6 +86,11 @@ impl Days {
         Some(Self(bits))
     }
 
+    /// The day that a name stands for, from 0 = Monday, if it is but one.
+    pub(super) fn single(self) -> Option<i64> {
+        (self.0.count_ones() == 1).then(|| i64::from(self.0.trailing_zeros()))
+    }
+
     fn contains(self, date: Date) -> bool {
         let day = date.weekday().to_monday_zero_offset();
         self.0 == 0 || self.0 & (1 << day) != 0
@@ -118,6 +123,15 @@ impl Active {
         Some(Self { from: Clock::parse(from)?, to: Clock::parse(to)?, days })
     }
 
+    /// The hours in minutes from the beginning of a week on Monday, one pair for each day.
+    pub(super) fn of_week(self) -> impl Iterator<Item = (i64, i64)> {
+        let day = Clock::DAY_END.minutes();
+        let (from, to) = (self.from.minutes(), self.to.minutes());
+        let end = if to > from { to } else { to + day };
+        let on = move |at: &i64| self.days.0 == 0 || self.days.0 & (1 << at) != 0;
+        (0..7).filter(on).map(move |at| (at * day + from, at * day + end))
+    }
+
     fn window(self, date: Date, zone: &Zone) -> Option<(Timestamp, Timestamp)> {
         window(date, self.from, self.to, self.days, zone)
     }
@@ -146,7 +160,7 @@ fn day_of(now: Timestamp, zone: &Zone) -> Date {
 }
 
 /// The zone of a name; an unknown one, refused at load, counts as UTC.
-fn zone_of(name: &str) -> Zone {
+pub(super) fn zone_of(name: &str) -> Zone {
     if name.is_empty() || name == "UTC" {
         return Zone::utc();
     }

@@ -11,6 +11,7 @@ use super::judge::{self, Judge, Lenient};
 use super::kinds::RECEIVERS;
 use super::known::{Known, nearest_hint};
 use super::reader::{self, Object, Problem, Report, parsed};
+use super::roster::{self, Target};
 use super::yaml::{self, Content, Node};
 use super::{File, Matcher, Receiver, Route, Silence, Step, lint, monitor};
 use crate::expression::parse_until;
@@ -36,6 +37,8 @@ impl Known {
         let mut report = Report::default();
         let file = read(&root, &Self::default(), &mut report);
         let names = |section| defined(&root, section).into_iter().map(Arc::from);
+        let (people, rotations): (Vec<_>, Vec<_>) =
+            (names("people").collect(), names("rotations").collect());
         let (receivers, monitors): (Vec<_>, Vec<_>) =
             (names("receivers").collect(), names("monitors").collect());
         let mut known = Self::default();
@@ -43,6 +46,8 @@ impl Known {
         // What is defined badly is defined all the same.
         known.receivers.extend(receivers);
         known.monitors.extend(monitors);
+        known.people.extend(people);
+        known.rotations.extend(rotations);
         known
     }
 }
@@ -50,8 +55,12 @@ impl Known {
 /// Names of what the file defines, with their place, for what speaks of them.
 #[derive(Default)]
 struct Mentions {
-    receivers: Vec<(Arc<str>, Place, String)>,
+    /// Receivers, and rotations in their place.
+    told: Vec<(Arc<str>, Place, String)>,
+    /// Receivers in the place of others: no rotations.
+    fallbacks: Vec<(Arc<str>, Place, String)>,
     monitors: Vec<(Arc<str>, Place, String)>,
+    roster: roster::Speaks,
 }
 
 /// The secrets that a file speaks of, as `${secret:NAME}`.
@@ -116,6 +125,9 @@ fn read(root: &Node, known: &Known, report: &mut Report) -> File {
     if let Some(section) = section(&mut top, "receivers", report) {
         for (name, key, node) in section.members() {
             let path = section.path_of(name);
+            if let Some(message) = roster::reserved(name) {
+                report.error(key.place, &path, message);
+            }
             if let Some(receiver) = receiver(node, key.place, &path, &mut mentions, report) {
                 file.receivers.insert(name.into(), receiver);
             }
@@ -135,7 +147,7 @@ fn read(root: &Node, known: &Known, report: &mut Report) -> File {
                 let place = member_place(node, member).unwrap_or(key.place);
                 (name.clone(), place, format!("{path}.{member}"))
             };
-            mentions.receivers.extend(monitor.to.iter().map(|it| mention(it, "to")));
+            mentions.told.extend(monitor.to.iter().map(|it| mention(it, "to")));
             mentions.monitors.extend(monitor.depends_on.iter().map(|it| mention(it, "depends_on")));
             mentions.monitors.extend(monitor.witness.iter().map(|it| mention(it, "witness")));
             for inbound in monitor::keys(&monitor) {
@@ -154,6 +166,7 @@ fn read(root: &Node, known: &Known, report: &mut Report) -> File {
             file.silences.extend(silence(node, format!("{name}[{at}]"), report));
         }
     }
+    file.roster = roster::read(&mut top, &mut mentions.roster, report);
     top.finish(report);
     check_mentions(&file, &mentions, known, root, report);
     file
@@ -213,7 +226,7 @@ fn receiver(
     let mut object = Object::of(node, path.to_owned(), report)?;
     let fallback = object.read("fallback", report, reader::text);
     if let (Some(fallback), Some(node)) = (&fallback, object.peek("fallback")) {
-        mentions.receivers.push((fallback.clone(), node.place, object.path_of("fallback")));
+        mentions.fallbacks.push((fallback.clone(), node.place, object.path_of("fallback")));
     }
     let fallback_after = object.read("fallback_after", report, reader::span);
     if let Some(node) = object.peek("fallback_after").filter(|_| fallback.is_none()) {
@@ -266,7 +279,7 @@ fn route(node: &Node, path: String, mentions: &mut Mentions, report: &mut Report
     if let Some(to) = object.read("to", report, reader::texts) {
         let place = member_place(node, "to").unwrap_or(node.place);
         let path = object.path_of("to");
-        mentions.receivers.extend(to.iter().map(|to| (to.clone(), place, path.clone())));
+        mentions.told.extend(to.iter().map(|to| (to.clone(), place, path.clone())));
         steps.insert(0, Step { to, ..Step::default() });
     }
     if steps.is_empty() {
@@ -297,7 +310,7 @@ fn step(node: &Node, path: String, mentions: &mut Mentions, report: &mut Report)
     }
     let place = member_place(node, "to").unwrap_or(node.place);
     let path = object.path_of("to");
-    mentions.receivers.extend(to.iter().map(|to| (to.clone(), place, path.clone())));
+    mentions.told.extend(to.iter().map(|to| (to.clone(), place, path.clone())));
     let unless = object.read("unless", report, |node, path, report| {
         parsed(node, path, report, |text| match text {
             "acked" | "acknowledged" => Ok(true),
@@ -408,9 +421,20 @@ fn check_mentions(
         let own = defined(root, section).into_iter().map(str::to_owned);
         own.chain(others.iter().map(ToString::to_string)).collect()
     };
+    let (mut told, mut called) = (mentions.roster.receivers.clone(), Vec::new());
+    told.extend(mentions.fallbacks.iter().cloned());
+    for (name, place, path) in &mentions.told {
+        match Target::parse(name) {
+            Some(target) => called.push((target.rotation.into(), *place, path.clone())),
+            None => told.push((name.clone(), *place, path.clone())),
+        }
+    }
+    called.extend(mentions.roster.rotations.iter().cloned());
     for (what, known, mentions) in [
-        ("receiver", all("receivers", &known.receivers), &mentions.receivers),
+        ("receiver", all("receivers", &known.receivers), &told),
         ("monitor", all("monitors", &known.monitors), &mentions.monitors),
+        ("person", all("people", &known.people), &mentions.roster.people),
+        ("rotation", all("rotations", &known.rotations), &called),
     ] {
         for (name, place, path) in mentions {
             if !known.iter().any(|known| **known == **name) {

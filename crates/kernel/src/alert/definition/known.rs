@@ -4,9 +4,11 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::roster::Target;
 use super::{File, Kind, Matcher, MonitorDef, Severity};
 use crate::definition::nearest;
 use crate::json::Json;
+use crate::time::Timestamp;
 
 /// What there is beside a file, and that it may speak of.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +19,12 @@ pub struct Known {
     pub told: BTreeSet<Arc<str>>,
     /// Monitors.
     pub monitors: BTreeSet<Arc<str>>,
+    /// People who can be on call.
+    pub people: BTreeSet<Arc<str>>,
+    /// Rotations.
+    pub rotations: BTreeSet<Arc<str>>,
+    /// The present, from which on gaps of rotations are looked for; absent = they are not.
+    pub now: Option<Timestamp>,
     /// Labels of other monitors.
     pub labels: Labels,
     /// Sources, with their settings.
@@ -35,6 +43,9 @@ impl Known {
         self.receivers.extend(other.receivers);
         self.told.extend(other.told);
         self.monitors.extend(other.monitors);
+        self.people.extend(other.people);
+        self.rotations.extend(other.rotations);
+        self.now = self.now.max(other.now);
         self.labels.extend(other.labels);
         self.sources.extend(other.sources);
         for (own, more) in [
@@ -55,16 +66,21 @@ impl Known {
         self.receivers.extend(file.receivers.into_keys());
         self.monitors.extend(file.monitors.into_iter().map(|monitor| monitor.name));
         self.sources.extend(file.sources);
+        self.people.extend(file.roster.people.into_keys());
+        self.rotations.extend(file.roster.rotations.into_keys());
     }
 }
 
 impl File {
-    /// The receivers that are told of something: by routes, monitors, or in the place of others.
+    /// The receivers that are told of something: by routes, monitors, people who are on call, or in
+    /// the place of others.
     pub fn told(&self) -> BTreeSet<Arc<str>> {
         let steps = self.routes.iter().flat_map(|route| route.steps.iter().flat_map(|it| &it.to));
         let own = self.monitors.iter().flat_map(|monitor| &monitor.to);
         let fallbacks = self.receivers.values().filter_map(|receiver| receiver.fallback.as_ref());
-        steps.chain(own).chain(fallbacks).cloned().collect()
+        let reached = self.roster.receivers();
+        let told = steps.chain(own).filter(|to| Target::parse(to).is_none());
+        told.chain(fallbacks).chain(reached).cloned().collect()
     }
 }
 

@@ -12,6 +12,7 @@ use super::judge::place;
 use super::kinds;
 use super::known::{Known, Labels, nearest_hint, unknown_matchers};
 use super::reader::{Level, Report};
+use super::roster::GAP_DAYS;
 use super::yaml::{Content, Node};
 use super::{File, Kind, Matcher, MonitorDef};
 use crate::alert::condition::Condition;
@@ -24,6 +25,7 @@ pub(super) fn lint(file: &File, root: &Node, known: &Known, report: &mut Report)
     receivers(file, known, &mut lint);
     matchers(file, known, &mut lint);
     absent(file, known, &mut lint);
+    gaps(file, known, &mut lint);
     if let Some(known) = &known.secrets {
         secrets(root, known, lint.report);
     }
@@ -90,6 +92,27 @@ fn receivers(file: &File, known: &Known, lint: &mut Lint<'_>) {
             let message = "no route and no monitor tells this receiver";
             lint.warn("receiver-never-told", &["receivers", name], message);
         }
+    }
+}
+
+/// Times in which nobody is on call.
+fn gaps(file: &File, known: &Known, lint: &mut Lint<'_>) {
+    let Some(now) = known.now else { return };
+    let until = now.plus_millis(GAP_DAYS * 24 * 3_600_000);
+    for name in file.roster.rotations.keys() {
+        let gaps = file.roster.gaps(name, now, until);
+        let Some(first) = gaps.first() else { continue };
+        let many = match gaps.len() {
+            1 => "once".to_owned(),
+            count => format!("{count} times"),
+        };
+        let message = format!(
+            "nobody is on call {many} in the next {GAP_DAYS} days, first from {} until {}: say who with \
+             else: NAME, or else: [] if that is meant; until then all people of the rotation are \
+             called",
+            first.from, first.to
+        );
+        lint.warn("oncall-gap", &["rotations", name], message);
     }
 }
 

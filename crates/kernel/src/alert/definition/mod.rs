@@ -14,6 +14,7 @@ mod known;
 mod lint;
 mod monitor;
 mod reader;
+pub mod roster;
 mod source;
 mod yaml;
 
@@ -34,6 +35,7 @@ pub use judge::{Judge, Remark};
 pub use known::{Known, Labels, nearest_hint, unknown_matchers};
 pub use monitor::KEY_MIN;
 pub use reader::{Level, Problem};
+pub use roster::Roster;
 pub use source::{rebinding, rebound};
 pub use yaml::{Broken, Content, Node, parse as parse_yaml};
 
@@ -56,6 +58,9 @@ pub struct File {
     pub monitors: Vec<MonitorDef>,
     /// Silences and maintenance windows.
     pub silences: Vec<Silence>,
+    /// Who is on call.
+    #[serde(default, skip_serializing_if = "Roster::is_empty")]
+    pub roster: Roster,
 }
 
 /// A destination of notifications.
@@ -189,7 +194,7 @@ pub struct Route {
 /// One step of a route.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// The receivers.
+    /// The receivers, and rotations as `oncall:NAME`.
     pub to: Vec<Arc<str>>,
     /// Milliseconds after the incident was first to be told.
     #[serde(default, skip_serializing_if = "is_default")]
@@ -494,6 +499,9 @@ pub struct Spec {
     /// down or comes back.
     #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
     pub dependents: Vec<Arc<str>>,
+    /// Who is on call, as far as the routes call somebody.
+    #[serde(rename = "o", default, skip_serializing_if = "Roster::is_empty")]
+    pub roster: Roster,
     /// What a check runs.
     #[serde(rename = "c")]
     pub check: CheckTarget,
@@ -555,14 +563,16 @@ impl File {
         let depends = |other: &&MonitorDef| {
             other.depends_on.contains(&monitor.name) || other.witness.contains(&monitor.name)
         };
-        Spec::new(
+        let steps = self.routes.iter().flat_map(|route| route.steps.iter().flat_map(|it| &it.to));
+        let spec = Spec::new(
             MonitorDef { settings: self.with_source(monitor), ..monitor.clone() },
             self.routes.clone(),
             self.receivers.iter().filter_map(fallback).collect(),
             self.receivers.iter().filter_map(patience).collect(),
             keyed.map(|(name, _)| name.clone()).collect(),
             self.monitors.iter().filter(depends).map(|other| other.name.clone()).collect(),
-        )
+        );
+        Spec { roster: self.roster.of_called(steps.chain(&monitor.to)), ..spec }
     }
 }
 
@@ -578,7 +588,18 @@ impl Spec {
     ) -> Self {
         let check = check_target(&monitor);
         let version = super::fingerprint(Json::of(&(&monitor, &routes, &fallbacks)).text(), "spec");
-        Self { monitor, routes, fallbacks, fallback_after, keyed, dependents, check, version }
+        let roster = Roster::default();
+        Self {
+            monitor,
+            routes,
+            fallbacks,
+            fallback_after,
+            keyed,
+            dependents,
+            roster,
+            check,
+            version,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::super::client::Client;
 use super::super::failure::Failure;
+use super::super::ics::{Event, Ics};
 use super::super::offline;
 use super::super::output::{Format, Output};
 use super::super::table::Table;
@@ -221,53 +222,19 @@ fn local(at: kernel::Timestamp, zone: &Zone) -> String {
     format!("{}{}", zone.local(at), zone.offset_text(at))
 }
 
-/// The firings as a calendar of RFC 5545.
+/// The firings as a calendar.
 fn ics(shown: &[(Firing, &ScheduleSpec)]) -> String {
-    let compact = |at: kernel::Timestamp| {
-        let text = at.to_string().replace(['-', ':'], "");
-        let whole = text.split(['.', 'Z']).next().unwrap_or_default().to_owned();
-        format!("{whole}Z")
-    };
-    let mut text = String::new();
-    let mut line = |content: &str| fold(content, &mut text);
-    line("BEGIN:VCALENDAR");
-    line("VERSION:2.0");
-    line("PRODID:-//Nightbell//schedule calendar//EN");
-    let stamp = compact(Timestamp::now().into());
+    let mut calendar = Ics::new("schedule calendar");
     for (firing, schedule) in shown.iter().filter(|(firing, _)| firing.mark.runs()) {
-        line("BEGIN:VEVENT");
-        line(&format!("UID:{}-{}@nightbell", escaped(&schedule.name), firing.at.millis()));
-        line(&format!("DTSTAMP:{stamp}"));
-        line(&format!("DTSTART:{}", compact(firing.at)));
-        let workflow = schedule.workflow_name();
-        line(&format!("SUMMARY:{}", escaped(&format!("{} starts {workflow}", schedule.name))));
-        let note = firing.mark.describe();
-        if !note.is_empty() {
-            line(&format!("DESCRIPTION:{}", escaped(&note)));
-        }
-        line("TRANSP:TRANSPARENT");
-        line("END:VEVENT");
+        calendar.event(&Event {
+            uid: format!("{}-{}", schedule.name, firing.at.millis()),
+            from: firing.at,
+            to: None,
+            summary: format!("{} starts {}", schedule.name, schedule.workflow_name()),
+            description: firing.mark.describe(),
+        });
     }
-    line("END:VCALENDAR");
-    text
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('\\', "\\\\").replace(';', "\\;").replace(',', "\\,").replace('\n', "\\n")
-}
-
-/// Writes a line of at most 75 bytes; what is longer goes on behind a space (RFC 5545, 3.1).
-fn fold(line: &str, text: &mut String) {
-    let mut room = 75;
-    for c in line.chars() {
-        if c.len_utf8() > room {
-            text.push_str("\r\n ");
-            room = 74;
-        }
-        room -= c.len_utf8();
-        text.push(c);
-    }
-    text.push_str("\r\n");
+    calendar.finish()
 }
 
 /// Two schedules that collide.

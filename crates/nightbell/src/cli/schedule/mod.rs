@@ -1,7 +1,7 @@
 //! `nightbell schedule`: what starts runs by the clock.
 
 mod calendar;
-mod test;
+pub(super) mod test;
 
 use clap::Subcommand;
 use jiff::Timestamp;

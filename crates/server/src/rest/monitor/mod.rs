@@ -4,6 +4,7 @@
 mod backtest;
 mod incident;
 mod judgement;
+mod oncall;
 mod ping;
 mod preview;
 mod receiver;
@@ -57,6 +58,7 @@ pub(super) fn routes() -> Routes {
         .merge(rollups::routes())
         .merge(backtest::routes())
         .merge(judgement::routes())
+        .merge(oncall::routes())
 }
 
 /// The source of what clients define, unless they name another.
@@ -323,6 +325,13 @@ fn with(mut before: File, file: File) -> File {
     before.monitors.extend(file.monitors);
     before.silences.retain(|old| file.silences.iter().all(|new| new.id != old.id));
     before.silences.extend(file.silences);
+    before.roster.people.extend(file.roster.people);
+    before.roster.rotations.extend(file.roster.rotations);
+    for own in file.roster.overrides {
+        if !before.roster.overrides.contains(&own) {
+            before.roster.overrides.push(own);
+        }
+    }
     before
 }
 

@@ -1,0 +1,48 @@
+//! `nightbell completions` and `nightbell man`: what shells and `man` know of the command line.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::{Args, CommandFactory as _};
+use clap_complete::Shell;
+
+use super::Cli;
+use super::output::Output;
+
+/// For which shell.
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    shell: Shell,
+}
+
+/// Where to.
+#[derive(Debug, Args)]
+pub(crate) struct Man {
+    /// The folder to write the pages into; it must be there
+    folder: PathBuf,
+}
+
+/// Prints the completions of a shell.
+///
+/// # Errors
+/// Standard output is closed.
+pub(super) fn completions(arguments: &Completions) -> anyhow::Result<()> {
+    let mut text = Vec::new();
+    clap_complete::generate(arguments.shell, &mut Cli::command(), "nightbell", &mut text);
+    std::io::stdout().write_all(&text)?;
+    Ok(())
+}
+
+/// Writes a page for each command.
+///
+/// # Errors
+/// The folder is not there or cannot be written to.
+pub(super) fn man(arguments: &Man, output: &Output) -> anyhow::Result<()> {
+    let folder = &arguments.folder;
+    clap_mangen::generate_to(Cli::command(), folder)
+        .with_context(|| format!("pages cannot be written to {}", folder.display()))?;
+    output.note(format_args!("wrote the pages to {}; man -l {0}/nightbell.1", folder.display()));
+    Ok(())
+}
