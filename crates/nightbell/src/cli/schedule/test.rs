@@ -163,12 +163,16 @@ async fn document(arguments: &Arguments, client: &Client) -> anyhow::Result<(Str
     Ok((format!("schedule {name}"), super::get(name, client).await?))
 }
 
-pub(super) fn zone(name: &str) -> Result<Zone, Failure> {
+pub(in crate::cli) fn zone(name: &str) -> Result<Zone, Failure> {
     Zone::named(name).map_err(|error| Failure::usage(error.to_string()).with_hint(ZoneError::HINT))
 }
 
 /// A time as people write it: with an offset, or as the clock of a zone shows it.
-pub(super) fn instant(option: &str, text: &str, zone: &Zone) -> Result<kernel::Timestamp, Failure> {
+pub(in crate::cli) fn instant(
+    option: &str,
+    text: &str,
+    zone: &Zone,
+) -> Result<kernel::Timestamp, Failure> {
     let text = text.trim();
     let exact = text.parse::<Timestamp>().ok().map(kernel::Timestamp::from);
     let local = || {
