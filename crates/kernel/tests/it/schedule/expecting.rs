@@ -58,6 +58,7 @@ fn a_run_that_waits_for_the_one_before_is_late_too() {
     let mut run = expecting("2026-02-26T10:15:30Z", expect, json!({ "overlap": "buffer_one" }));
     run.advance("2026-02-26T11:00:00Z");
     run.started(1).unwrap();
+    run.advance("2026-02-26T12:00:00Z");
     run.advance("2026-02-26T12:10:00Z");
     let told = news(&mut run);
     assert!(told[0].ends_with("it waits for the end of the run before"), "{told:?}");
