@@ -22,7 +22,6 @@ use utoipa::IntoParams;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path, Query, RawBody};
-use super::query::instant;
 use crate::Api;
 use crate::access::{Actor, Routes};
 use crate::problem::Problem;
