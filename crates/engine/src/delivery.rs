@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 use crate::authors::Authored;
 use crate::engine::{Engine, Error};
 use crate::machine::{AnyInput, AnyMachine};
+use crate::monitors::ApplyError;
 use crate::mutants::{self, Mutant};
 use crate::publishing;
 use crate::store::{Outgoing, StoreError};
@@ -96,6 +97,7 @@ impl Engine {
             Message::Retry { sequence: Some(sequence), .. } => {
                 self.receive_retry(outgoing, message, sequence).await
             }
+            Message::Observed(_) => self.receive_observed(outgoing, message).await,
             message => {
                 let message = AnyInput::Message(message);
                 if mutants::is(Mutant::DeliveredTwice) {
@@ -157,6 +159,21 @@ impl Engine {
             }
             result => result,
         }
+    }
+
+    /// What one machine says of something to a monitor, which is made if nobody has defined it.
+    async fn receive_observed(&self, outgoing: &Outgoing, message: Message) -> Result<(), Error> {
+        match self.make(outgoing.to.name()).await {
+            Ok(()) => {}
+            Err(ApplyError::Engine(error)) => return Err(error),
+            Err(error) => {
+                tracing::warn!(to = %outgoing.to, %error, "an incident could not be told");
+                self.inner.store.discard(&outgoing.key).await?;
+                return Ok(());
+            }
+        }
+        let key = Some(outgoing.key.clone());
+        self.step_received(&outgoing.to, AnyInput::Message(message), key).await
     }
 
     /// A child that is to try again; one that is no more cannot, and its parent must not wait.

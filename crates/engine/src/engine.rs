@@ -8,7 +8,6 @@ use std::sync::{Arc, OnceLock};
 use futures_util::FutureExt as _;
 use kernel::alert::Sample;
 use kernel::graph::{Execution, Limits, Message, Status};
-use kernel::schedule;
 use kernel::{
     CachedOutput, Effect, ExecutionId, Json, MachineKind, Record, Rejected, Scripts, Timestamp,
 };
@@ -341,11 +340,6 @@ impl Engine {
     /// The bounds of executions.
     pub fn limits(&self) -> &Limits {
         &self.inner.options.limits
-    }
-
-    /// The bounds of schedules.
-    pub fn schedule_limits(&self) -> &schedule::Limits {
-        &self.inner.options.schedules
     }
 
     /// The present instant.

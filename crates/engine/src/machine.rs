@@ -142,7 +142,7 @@ impl AnyMachine {
     }
 
     /// Where it stands, in the words of executions.
-    pub(crate) fn status(&self) -> Status {
+    pub fn status(&self) -> Status {
         match self {
             Self::Execution(state) => state.status,
             Self::Schedule(state) => state.status(),

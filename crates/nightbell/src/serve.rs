@@ -502,10 +502,7 @@ pub(crate) fn options(config: &Config) -> engine::Options {
             executions_max: config.workflow_open_max.map_or(0, NonZeroU32::get),
             ..kernel::graph::Limits::default()
         },
-        schedules: kernel::schedule::Limits {
-            backfill_max: config.backfill_max.get(),
-            ..kernel::schedule::Limits::default()
-        },
+        schedules: kernel::schedule::Limits::default(),
         runs_max: config.system_task_workers.get(),
         starts_per_minute: config.workflow_starts_per_minute.map_or(0, NonZeroU32::get),
         leases: Leases {

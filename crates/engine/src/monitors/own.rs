@@ -42,7 +42,7 @@ impl Engine {
     }
 
     /// Makes sure that there is a monitor of this name.
-    async fn make(&self, name: &str) -> Result<(), ApplyError> {
+    pub(crate) async fn make(&self, name: &str) -> Result<(), ApplyError> {
         const NAME_MAX: usize = 150;
         if self.source_of_monitor(name).is_some() {
             return Ok(());

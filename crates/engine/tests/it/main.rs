@@ -15,6 +15,7 @@ mod outcomes;
 mod people;
 mod promised;
 mod quarantine;
+mod schedules;
 mod spans;
 mod together;
 mod vitals;

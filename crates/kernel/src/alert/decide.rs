@@ -10,12 +10,13 @@ use super::incident::{Incident, State};
 use super::input::{Context, Input};
 use super::monitor::Monitor;
 use super::notification;
+use super::observation::{Observation, Status};
 use super::observe::Coverage;
 use super::rollup::{Counted, Counter, ROLLUP_LEDGER};
 use super::{
     by_hand, check, clock, heartbeat, observe, parents, provider_event, received, resend, settle,
 };
-use crate::graph::Message;
+use crate::graph::{Message, Observed};
 use crate::json::Json;
 use crate::machine::{Decision, Effect, Machine, Record, Rejected};
 use crate::time::Timestamp;
@@ -208,6 +209,7 @@ impl Machine for Monitor {
             Input::Remove { who } => remove(&mut draft, who.as_ref())?,
             Input::Wake => wake(&mut draft),
             Input::Check { who } => check::by_hand(&mut draft, who.as_deref())?,
+            Input::Message(Message::Observed(observed)) => told(&mut draft, *observed)?,
             Input::Message(message) => receive(&mut draft, message)?,
             Input::Observe { observations, complete, who } => {
                 watched(&draft)?;
@@ -425,6 +427,24 @@ fn wake(draft: &mut Draft<'_>) {
     }
 }
 
+/// Another machine says how something is.
+fn told(draft: &mut Draft<'_>, observed: Observed) -> Result<(), Rejected> {
+    watched(draft)?;
+    let Some(status) = Status::parse(&observed.status) else {
+        let message = format!("there is no status {:?}", observed.status);
+        return Err(Rejected::Invalid(message));
+    };
+    let attrs = match observed.attrs.parse() {
+        serde_json::Value::Object(attrs) => attrs,
+        _ => serde_json::Map::new(),
+    };
+    let attrs = attrs.into_iter().filter(|(_, value)| !value.is_null()).collect();
+    let observation =
+        Observation { key: observed.key, attrs, ..Observation::of(status, observed.text) };
+    observe::observe(draft, vec![observation], Coverage::Some, None, None);
+    Ok(())
+}
+
 /// A check or a delivery has something to say.
 fn receive(draft: &mut Draft<'_>, message: Message) -> Result<(), Rejected> {
     let stale = |sequence: u32| {
@@ -442,6 +462,7 @@ fn receive(draft: &mut Draft<'_>, message: Message) -> Result<(), Rejected> {
         | Message::Terminate { .. }
         | Message::Retry { .. }
         | Message::Durable(_)
+        | Message::Observed(_)
         | Message::Watch { .. } => {
             return Err(Rejected::Invalid("a monitor is not started by a message".into()));
         }

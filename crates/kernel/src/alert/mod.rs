@@ -68,7 +68,10 @@ pub use observation::{
     read_reported,
 };
 pub use parents::Asked;
-pub use preview::{Preview, PreviewedKey, next_checks, preview, preview_input};
+pub use preview::{
+    NextCheck, NextSilence, Preview, PreviewedKey, next_checks, next_checks_with, preview,
+    preview_input,
+};
 pub use received::{
     AFTER_START, ALERTS_MAX, Alert, LABEL_BYTES_MAX, LABELS_MAX, Lease, RESOLVE_TIMEOUT, Receiving,
     secret_alone, severity_named,

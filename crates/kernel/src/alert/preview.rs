@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::check::{phase, trial_input};
-use super::definition::{File, MonitorDef, Spec};
+use super::definition::{File, MonitorDef, Silence, Spec};
 use super::observation::{self, Status, plain};
 use super::observe::severity_of;
 use super::route::{self, Selected, Subject};
@@ -95,4 +95,51 @@ pub fn next_checks(monitor: &MonitorDef, after: Timestamp, count: usize) -> Vec<
     let phase = phase(&monitor.name);
     let next = |at: &Timestamp| monitor.schedule.next_after(*at, phase);
     std::iter::successors(next(&after), next).take(count).collect()
+}
+
+/// A time at which a monitor looks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NextCheck {
+    /// When.
+    pub at: Timestamp,
+    /// The silences that are in force then and hide all of the monitor.
+    pub silences: Vec<NextSilence>,
+}
+
+/// A silence that is in force when a monitor looks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct NextSilence {
+    /// Names it.
+    pub id: Arc<str>,
+    /// Until when; absent = until it is taken back.
+    pub until: Option<Timestamp>,
+    /// Why.
+    pub comment: Option<Arc<str>>,
+}
+
+/// The next times at which a monitor looks, with the silences that hide whatever it finds then. A
+/// silence that hides some of its keys only is not told.
+pub fn next_checks_with<'a>(
+    monitor: &MonitorDef,
+    silences: impl IntoIterator<Item = &'a Silence>,
+    after: Timestamp,
+    count: usize,
+) -> Vec<NextCheck> {
+    let labels = route::labels(monitor, "", |_| None);
+    let severity = monitor.severity;
+    let subject = Subject { monitor: &monitor.name, key: "", severity, labels: &labels };
+    let hiding: Vec<&Silence> =
+        silences.into_iter().filter(|silence| subject.fits(&silence.matchers)).collect();
+    let told = |at: Timestamp| {
+        let in_force = hiding.iter().filter_map(|silence| {
+            let until = silence.when.in_force_until(at)?;
+            Some(NextSilence {
+                id: silence.id.clone(),
+                until: Some(until).filter(|until| *until < Timestamp::MAX),
+                comment: silence.comment.clone(),
+            })
+        });
+        NextCheck { at, silences: in_force.collect() }
+    };
+    next_checks(monitor, after, count).into_iter().map(told).collect()
 }

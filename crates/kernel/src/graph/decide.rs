@@ -275,6 +275,9 @@ fn receive(
         Message::Durable(_) => {
             return Err(Rejected::Invalid("a workflow is no orchestration instance".to_owned()));
         }
+        Message::Observed(_) => {
+            return Err(Rejected::Invalid("a workflow is no monitor".to_owned()));
+        }
         Message::Revived { sequence, child } => {
             is_its_child(state, *sequence, child.as_ref())?;
             return control::child_revived(state, *sequence, context);

@@ -203,8 +203,23 @@ pub enum Message {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sequence: Option<u32>,
     },
+    /// To a monitor: how something is that none of its checks sees.
+    Observed(Box<Observed>),
     /// What instances and entities say to each other.
     Durable(Box<OrchestrationMessage>),
+}
+
+/// How something is, as one machine says to a monitor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    /// What it is about within the monitor.
+    pub key: Arc<str>,
+    /// How it is: `ok`, `warn` or `fail`.
+    pub status: Arc<str>,
+    /// In words.
+    pub text: Arc<str>,
+    /// Everything else, an object.
+    pub attrs: Json,
 }
 
 /// A start on its way.

@@ -24,7 +24,7 @@ impl Schedule {
             Event::Started { number, .. }
             | Event::Refused { number }
             | Event::Stopped { number }
-            | Event::Ended { number } => {
+            | Event::Ended { number, .. } => {
                 let open = self.open.contains_key(number);
                 consistent!(open, self.id, event, "firing {number} is not open");
             }
@@ -39,6 +39,10 @@ impl Schedule {
             | Event::Missed { .. }
             | Event::Skipped { .. }
             | Event::BackfillBegun { .. }
+            | Event::Unmet { .. }
+            | Event::Met { .. }
+            | Event::Undone { .. }
+            | Event::Recovered { .. }
             | Event::ClockSetBack { .. }
             | Event::Deleted => {}
         }

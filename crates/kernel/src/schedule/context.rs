@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::event::Order;
 use super::spec::ScheduleSpec;
 use crate::graph::Message;
 use crate::time::Timestamp;
@@ -24,22 +25,37 @@ pub enum Input {
         by: Option<Arc<str>>,
     },
     /// Fire for every instant of a stretch of the past, whatever the overlap policy.
-    Backfill {
-        /// From here on.
-        from: Timestamp,
-        /// Up to and including this.
-        to: Timestamp,
-        /// How many of its runs may be under way together; absent = all.
-        at_once: Option<u32>,
-        /// Who asks.
-        by: Option<Arc<str>>,
-    },
+    Backfill(Stretch),
+    /// Begin no more runs of the past; those that are under way go on.
+    EndBackfill,
     /// Look at the clock.
     Wake,
     /// What was started says something.
     Message(Message),
     /// Forget the schedule; what it has started goes on.
     Delete,
+}
+
+/// A stretch of the past that is to be run.
+#[derive(Clone, Debug, Default)]
+pub struct Stretch {
+    /// From here on.
+    pub from: Timestamp,
+    /// Up to and including this.
+    pub to: Timestamp,
+    /// How many of its runs may be under way together; absent = all.
+    pub at_once: Option<u32>,
+    /// Which instants come first.
+    pub order: Order,
+    /// Instants that are left out, sorted; at most [`Stretch::EXCEPT_MAX`].
+    pub except: Vec<Timestamp>,
+    /// Who asks.
+    pub by: Option<Arc<str>>,
+}
+
+impl Stretch {
+    /// Instants that may be left out of one stretch.
+    pub const EXCEPT_MAX: usize = 10_000;
 }
 
 /// Everything that a decision sees of the world.
@@ -62,8 +78,6 @@ pub struct Limits {
     pub missed_lines_max: usize,
     /// How far missed firings are counted.
     pub counted_max: usize,
-    /// Firings of one backfill (`backfill_max`).
-    pub backfill_max: usize,
     /// Firings whose fate is not known yet, or that are followed to their end.
     pub open_max: usize,
     /// Milliseconds after which a firing counts as late.
@@ -77,7 +91,6 @@ impl Default for Limits {
             catch_up_max: 100,
             missed_lines_max: 20,
             counted_max: 10_000,
-            backfill_max: 10_000,
             open_max: 1000,
             lateness_max: 60_000,
         }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::context::{Context, Input};
+use super::context::{Context, Input, Stretch};
 use super::due::{Calendar, Planned};
-use super::event::{Cause, Event, Fired};
+use super::event::{Cause, Event, Fired, Order};
 use super::ledger::{self, Idle};
 use super::spec::{CatchUp, Overlap, ScheduleSpec};
 use super::state::{Firing, Schedule};
 use crate::definition::IdempotencyStrategy;
-use crate::graph::{Idempotency, Message, Parent, StartMessage};
+use crate::graph::{Idempotency, Message, Parent, StartMessage, Status};
 use crate::json::Json;
 use crate::machine::{Decision, Effect, Machine, Rejected};
 use crate::time::Timestamp;
@@ -36,15 +36,15 @@ impl Machine for Schedule {
             Input::Pause { reason } => Ok(pause(self, reason, context)),
             Input::Resume => Ok(resume(self, context)),
             Input::Trigger { by } => trigger(self, by, context),
-            Input::Backfill { from, to, at_once, by } => {
-                backfill(self, (from, to), at_once, by, context)
-            }
+            Input::Backfill(stretch) => backfill(self, stretch, context),
+            Input::EndBackfill => end_backfill(self, context),
             Input::Wake => Ok(wake(self, context)),
             Input::Delete => {
                 let mut draft = Draft::new(self, context);
                 if let Some(waiting) = draft.state.buffered.clone() {
                     draft.record(&waiting, "SKIPPED", Some("the schedule was deleted"));
                 }
+                draft.watch_deleted();
                 draft.push(Event::Deleted);
                 Ok(draft.finish())
             }
@@ -61,11 +61,11 @@ impl Machine for Schedule {
 }
 
 /// A decision in the making.
-struct Draft<'a> {
-    state: &'a mut Schedule,
-    context: &'a Context<'a>,
+pub(super) struct Draft<'a> {
+    pub(super) state: &'a mut Schedule,
+    pub(super) context: &'a Context<'a>,
     events: Vec<Event>,
-    effects: Vec<Effect>,
+    pub(super) effects: Vec<Effect>,
 }
 
 fn define(state: &mut Schedule, spec: Box<ScheduleSpec>, context: &Context<'_>) -> Decision<Event> {
@@ -76,6 +76,7 @@ fn define(state: &mut Schedule, spec: Box<ScheduleSpec>, context: &Context<'_>) 
         draft.tell_missed_in_pause();
     }
     draft.push(Event::Defined { spec, anew });
+    draft.watch_defined();
     draft.release();
     draft.finish()
 }
@@ -114,11 +115,10 @@ fn trigger(
 
 fn backfill(
     state: &mut Schedule,
-    (from, to): (Timestamp, Timestamp),
-    at_once: Option<u32>,
-    by: Option<Arc<str>>,
+    stretch: Stretch,
     context: &Context<'_>,
 ) -> Result<Decision<Event>, Rejected> {
+    let Stretch { from, to, at_once, order, except, by } = stretch;
     if at_once == Some(0) {
         return Err(Rejected::Invalid("at least one run must be allowed at once".to_owned()));
     }
@@ -132,24 +132,34 @@ fn backfill(
         let message = format!("a backfill ends in the past, and {to} is in the future");
         return Err(Rejected::Invalid(message));
     }
-    let most = context.limits.backfill_max;
-    match state.instants(from, to, most.saturating_add(1)).len() {
-        0 => {
-            let message = format!("the schedule names no instant from {from} to {to}");
-            return Err(Rejected::Invalid(message));
-        }
-        count if count > most => {
-            let message = format!(
-                "the schedule names more than {most} instants from {from} to {to} (backfill_max); \
-                 fill the stretch in parts, or raise that setting"
-            );
-            return Err(Rejected::Invalid(message));
-        }
-        _ => {}
+    let most = Stretch::EXCEPT_MAX;
+    if except.len() > most {
+        let message = format!(
+            "more than {most} instants from {from} to {to} are left out; fill the stretch in parts"
+        );
+        return Err(Rejected::Invalid(message));
+    }
+    let instants = state.instants(from, to, except.len() + 1);
+    if instants.is_empty() {
+        let message = format!("the schedule names no instant from {from} to {to}");
+        return Err(Rejected::Invalid(message));
+    }
+    if instants.iter().all(|at| except.binary_search(at).is_ok()) {
+        let message = format!("every instant from {from} to {to} has its run already");
+        return Err(Rejected::Invalid(message));
     }
     let mut draft = Draft::new(state, context);
-    draft.push(Event::BackfillBegun { from, to, at_once, by });
+    draft.push(Event::BackfillBegun { from, to, at_once, by, order, except });
     draft.run_backfill();
+    Ok(draft.finish())
+}
+
+fn end_backfill(state: &mut Schedule, context: &Context<'_>) -> Result<Decision<Event>, Rejected> {
+    if state.backfill.is_none() {
+        return Err(Rejected::Conflict("no backfill is being run".to_owned()));
+    }
+    let mut draft = Draft::new(state, context);
+    draft.push(Event::BackfillDone);
     Ok(draft.finish())
 }
 
@@ -161,6 +171,7 @@ fn wake(state: &mut Schedule, context: &Context<'_>) -> Decision<Event> {
     }
     draft.run_backfill();
     draft.run_due();
+    draft.watch();
     draft.finish()
 }
 
@@ -176,10 +187,16 @@ fn hear(
     else {
         return Err(Rejected::Stale("a schedule has no use for this message".to_owned()));
     };
-    let Some(mut firing) = state.open.get(&number).cloned() else {
-        return Err(Rejected::Stale(format!("firing {number} is settled already")));
-    };
     let mut draft = Draft::new(state, context);
+    let Some(mut firing) = draft.state.open.get(&number).cloned() else {
+        let again = matches!(&message, Message::Ended { status, .. }
+            if draft.watch_again(number, *status));
+        return if again {
+            Ok(draft.finish())
+        } else {
+            Err(Rejected::Stale(format!("firing {number} is settled already")))
+        };
+    };
     match message {
         Message::Started { .. } if firing.started => {
             return Err(Rejected::Stale(format!("firing {number} has started already")));
@@ -188,21 +205,38 @@ fn hear(
             firing.instead.clone_from(&instead);
             draft.record(&firing, "EXECUTED", None);
             draft.push(Event::Started { number, instead });
+            draft.watch_started(number);
         }
         Message::Refused { reason, .. } => {
             draft.record(&firing, "FAILED", Some(&reason));
             draft.push(Event::Refused { number });
+            draft.watch_failed(&firing);
         }
-        _ => {
+        Message::Ended { status, .. } => {
             if !firing.started {
                 draft.record(&firing, "EXECUTED", None);
             }
-            draft.push(Event::Ended { number });
+            let done = status == Status::Completed && firing.watch.is_some();
+            let took = took(&firing, context.now).filter(|_| done);
+            draft.push(Event::Ended { number, done, took });
+            if done {
+                draft.watch_completed(number);
+            } else {
+                draft.watch_failed(&firing);
+            }
         }
+        _ => {}
     }
     draft.release();
     draft.run_backfill();
     Ok(draft.finish())
+}
+
+/// How long the run of a firing took that ends now, if that says what is usual.
+fn took(firing: &Firing, now: Timestamp) -> Option<i64> {
+    let adopted = firing.instead.as_ref().is_some_and(|instead| instead.adopted);
+    let since = firing.watch.as_ref().and_then(|watch| watch.started_at)?;
+    (!adopted && firing.cause != Cause::Backfill).then(|| now.since(since).max(0))
 }
 
 impl<'a> Draft<'a> {
@@ -211,7 +245,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Decides a fact.
-    fn push(&mut self, event: Event) {
+    pub(super) fn push(&mut self, event: Event) {
         self.begin();
         self.state.apply(&event);
         self.events.push(event);
@@ -313,6 +347,9 @@ impl<'a> Draft<'a> {
         let kept = due.split_off(due.len() - kept(&due, policy, self.context));
         let missed = if complete { due.len() } else { counted_max + due.len() };
         self.tell_missed(&due, missed, oldest, policy);
+        if let Some(last) = due.last().filter(|_| kept.is_empty()) {
+            self.watch_missed(self.state.last_number, last.at, &last.zone);
+        }
         for planned in kept.into_iter().take(limits.firings_max.max(1)) {
             self.fire(planned, Cause::Due, None);
         }
@@ -386,7 +423,18 @@ impl<'a> Draft<'a> {
         if most == 0 {
             return;
         }
-        let planned = calendar.between(backfill.cursor, backfill.to, most + 1);
+        let (after, until) = (backfill.cursor, backfill.to);
+        let left_out = backfill.except.iter().filter(|at| **at > after && **at <= until).count();
+        let count_max = most + 1 + left_out;
+        let mut planned = match backfill.order {
+            Order::Oldest => calendar.between(after, until, count_max),
+            Order::Newest => {
+                let mut newest = calendar.last_between(after, until, count_max);
+                newest.reverse();
+                newest
+            }
+        };
+        planned.retain(|planned| !backfill.leaves_out(planned.at));
         let done = planned.len() <= most;
         for planned in planned.into_iter().take(most) {
             self.fire(planned, Cause::Backfill, backfill.by.clone());
@@ -442,6 +490,10 @@ impl<'a> Draft<'a> {
         let overlap = self.overlap(cause);
         let given = |text: Arc<str>| (!text.is_empty()).then_some(text);
         let limited = self.state.backfill.as_ref().is_some_and(|it| it.at_once.is_some());
+        let watched = cause != Cause::Backfill
+            && self.state.spec.as_ref().is_some_and(|spec| spec.expect.is_some());
+        let done_by = self.state.spec.as_ref().filter(|_| watched && cause == Cause::Due);
+        let done_by = done_by.and_then(|spec| spec.done_by(planned.at, Some(&planned.zone)));
         let fired = Box::new(Fired {
             number,
             planned: planned.at,
@@ -449,7 +501,11 @@ impl<'a> Draft<'a> {
             cron: given(planned.cron),
             zone: given(planned.zone),
             by,
-            followed: overlap != Overlap::AllowAll || (cause == Cause::Backfill && limited),
+            followed: watched
+                || overlap != Overlap::AllowAll
+                || (cause == Cause::Backfill && limited),
+            watched,
+            done_by,
         });
         if overlap == Overlap::BufferOne && self.state.is_busy() {
             self.push(Event::Buffered(fired));
@@ -508,6 +564,7 @@ impl<'a> Draft<'a> {
             Err(reason) => {
                 self.record(&firing, "FAILED", Some(&reason));
                 self.push(Event::Refused { number });
+                self.watch_failed(&firing);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::expect::Expectation;
 use super::spec::ScheduleSpec;
 use super::state::Schedule;
 use crate::graph::Instead;
@@ -91,6 +92,42 @@ pub enum Event {
         /// The firing's number.
         #[serde(rename = "n")]
         number: u32,
+        /// It completed, and what is expected of runs counts that.
+        #[serde(rename = "d", default, skip_serializing_if = "is_false")]
+        done: bool,
+        /// How long that took, in milliseconds, if it says what is usual.
+        #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+        took: Option<i64>,
+    },
+    /// A run is not as expected, and that was told.
+    Unmet {
+        /// The firing's number.
+        #[serde(rename = "n")]
+        number: u32,
+        /// What was expected.
+        #[serde(rename = "x")]
+        what: Expectation,
+    },
+    /// It was told that this is over.
+    Met {
+        /// What was expected.
+        #[serde(rename = "x")]
+        what: Expectation,
+    },
+    /// A firing is settled without a run that completed, and one is to be done by a time to come.
+    Undone {
+        /// The firing's number.
+        #[serde(rename = "n")]
+        number: u32,
+        /// By when.
+        #[serde(rename = "t")]
+        by: Timestamp,
+    },
+    /// The run of such a firing was tried again and completed.
+    Recovered {
+        /// The firing's number.
+        #[serde(rename = "n")]
+        number: u32,
     },
     /// A stretch of the past is to be run.
     BackfillBegun {
@@ -106,8 +143,14 @@ pub enum Event {
         /// Who asked.
         #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
         by: Option<Arc<str>>,
+        /// Which instants come first.
+        #[serde(rename = "r", default, skip_serializing_if = "Order::is_oldest")]
+        order: Order,
+        /// Instants that are left out, sorted.
+        #[serde(rename = "e", default, skip_serializing_if = "Vec::is_empty")]
+        except: Vec<Timestamp>,
     },
-    /// Its last firing was asked for.
+    /// Its last firing was asked for, or somebody has ended it.
     BackfillDone,
     /// The wall clock was set back: instants after this one are to fire, also those that have fired
     /// by the clock as it stood before.
@@ -144,6 +187,41 @@ pub struct Fired {
     /// Its end is waited for.
     #[serde(rename = "f", default, skip_serializing_if = "is_false")]
     pub followed: bool,
+    /// It is held against what the schedule expects.
+    #[serde(rename = "x", default, skip_serializing_if = "is_false")]
+    pub watched: bool,
+    /// By when it is to be done.
+    #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+    pub done_by: Option<Timestamp>,
+}
+
+/// Which instants of a stretch of the past come first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// The oldest.
+    #[default]
+    Oldest,
+    /// The newest.
+    Newest,
+}
+
+impl Order {
+    /// The names.
+    pub const NAMES: &'static [&'static str] = &["oldest", "newest"];
+
+    /// Reads a name, in any case.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.to_ascii_lowercase().as_str() {
+            "oldest" => Some(Self::Oldest),
+            "newest" => Some(Self::Newest),
+            _ => None,
+        }
+    }
+
+    fn is_oldest(&self) -> bool {
+        *self == Self::Oldest
+    }
 }
 
 /// What causes a firing.

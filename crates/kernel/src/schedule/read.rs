@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::expect::{Expect, SlowerThan, span, time_of_day};
 use super::spec::{CatchUp, CronLine, Overlap, ScheduleSpec, Tag};
 use crate::cron::{Cron, DstRule, Zone, ZoneError};
 use crate::definition::{
@@ -108,6 +109,7 @@ impl Reader {
             schedule_end_time: end,
             paused: self.flag(document, "paused"),
             paused_reason: self.text(document, "pausedReason", ""),
+            expect: self.expect(document),
             tags: self.tags(document),
             created_by: self.text(document, "createdBy", ""),
             updated_by: self.text(document, "updatedBy", ""),
@@ -192,6 +194,62 @@ impl Reader {
                     self.mismatch(&format!("/{field}"), &expected, value);
                 }
                 choice
+            }
+        }
+    }
+
+    /// What is expected of runs. It is ours, so that a member that we do not know is a mistake.
+    fn expect(&mut self, document: &Map<String, Value>) -> Option<Expect> {
+        const MEMBERS: [&str; 4] = ["startWithin", "doneBy", "slowerThan", "atLeast"];
+        let given = match document.get("expect")? {
+            Value::Null => return None,
+            Value::Object(given) => given,
+            other => {
+                self.mismatch("/expect", "an object", other);
+                return None;
+            }
+        };
+        for name in given.keys().filter(|name| !MEMBERS.contains(&name.as_str())) {
+            let pointer = format!("/expect/{}", escape_pointer(name));
+            let message = format!("expect has no member '{name}'");
+            let hint = format!("Write one of {}.", MEMBERS.join(", "));
+            self.wrong(pointer, "unknown-field", message, hint);
+        }
+        let span_words = "a duration such as 5m";
+        let expect = Expect {
+            start_within: self
+                .expected(given, "startWithin", span_words, |text| span(text).is_some()),
+            done_by: self.expected(given, "doneBy", "a time of the day such as 06:00", |text| {
+                time_of_day(text).is_some()
+            }),
+            slower_than: self.expected(
+                given,
+                "slowerThan",
+                "a factor above 1 such as 3x, or a duration such as 40m",
+                |text| SlowerThan::read(text).is_some(),
+            ),
+            at_least: self.expected(given, "atLeast", span_words, |text| span(text).is_some()),
+        };
+        if expect.at_least.is_some() && !given.contains_key("slowerThan") {
+            let message = "atLeast means nothing without slowerThan";
+            self.wrong("/expect/atLeast", "value-out-of-range", message, "Add slowerThan: 3x.");
+        }
+        (expect != Expect::default()).then_some(expect)
+    }
+
+    fn expected(
+        &mut self,
+        given: &Map<String, Value>,
+        name: &str,
+        expected: &str,
+        is_valid: impl Fn(&str) -> bool,
+    ) -> Option<Arc<str>> {
+        let value = given.get(name).filter(|value| !value.is_null())?;
+        match value.as_str().filter(|text| is_valid(text)) {
+            Some(text) => Some(text.into()),
+            None => {
+                self.mismatch(&format!("/expect/{name}"), expected, value);
+                None
             }
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::expect::Expect;
 use crate::cron::DstRule;
 use crate::json::Json;
 use crate::time::Timestamp;
@@ -45,6 +46,9 @@ pub struct ScheduleSpec {
     /// Why it is paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub paused_reason: Option<Arc<str>>,
+    /// What is expected of its runs; who is told if they are not so is the matter of routes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Expect>,
     /// Labels.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<Tag>,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::due::{Calendar, Planned};
-use super::event::{Cause, Event, Fired};
+use super::event::{Cause, Event, Fired, Order};
+use super::expect::{Expectation, Watch, Watched};
 use super::ledger;
 use super::spec::ScheduleSpec;
 use crate::graph::{Instead, Status};
@@ -49,6 +50,9 @@ pub struct Schedule {
     pub buffered: Option<Firing>,
     /// A stretch of the past that is being run.
     pub backfill: Option<Backfill>,
+    /// What is known of runs that are held against what the schedule expects.
+    #[serde(default, skip_serializing_if = "Watched::is_empty")]
+    pub watched: Watched,
 }
 
 /// A firing of which more is to be heard.
@@ -79,9 +83,15 @@ pub struct Firing {
     pub followed: bool,
     /// It was told to end, to make room.
     pub stopped: bool,
+    /// How it is held against what the schedule expects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watch: Option<Watch>,
 }
 
 /// A stretch of the past that is being run.
+///
+/// What lies after `cursor` and up to `to` is still to be run: whichever instants come first, the
+/// stretch becomes shorter by each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Backfill {
     /// What lies up to here is done.
@@ -93,6 +103,23 @@ pub struct Backfill {
     pub at_once: Option<u32>,
     /// Who asked.
     pub by: Option<Arc<str>>,
+    /// Which instants come first.
+    #[serde(default)]
+    pub order: Order,
+    /// Instants that are left out, sorted.
+    #[serde(default, skip_serializing_if = "none_left_out")]
+    pub except: Arc<[Timestamp]>,
+}
+
+fn none_left_out(except: &[Timestamp]) -> bool {
+    except.is_empty()
+}
+
+impl Backfill {
+    /// Whether an instant is left out.
+    pub(super) fn leaves_out(&self, at: Timestamp) -> bool {
+        self.except.binary_search(&at).is_ok()
+    }
 }
 
 impl Schedule {
@@ -113,6 +140,7 @@ impl Schedule {
             open: BTreeMap::new(),
             buffered: None,
             backfill: None,
+            watched: Watched::default(),
         }
     }
 
@@ -173,10 +201,12 @@ impl Schedule {
         if self.backfill_room() > 0 {
             return Some(self.now);
         }
+        let told = self.deadlines().into_iter().map(|(at, ..)| at).min();
         if self.paused {
-            return None;
+            return told;
         }
-        Calendar::of(spec).next(self.cursor).map(|planned| planned.at)
+        let next = Calendar::of(spec).next(self.cursor).map(|planned| planned.at);
+        next.into_iter().chain(told).min()
     }
 
     /// Whether a firing other than those told to end has not ended, as far as is known.
@@ -196,12 +226,14 @@ impl Schedule {
             Some(Backfill { at_once, .. }) => {
                 let open = self.open.values().filter(|firing| firing.cause == Cause::Backfill);
                 let most = at_once.map_or(BACKFILL_OPEN_MAX, |most| most as usize);
-                most.min(BACKFILL_OPEN_MAX).saturating_sub(open.count())
+                // What is open anyway leaves less room: no instant is to meet `open_max`.
+                let room = BACKFILL_OPEN_MAX.saturating_sub(self.open.len());
+                most.saturating_sub(open.count()).min(room)
             }
         }
     }
 
-    /// The instants of a stretch for which a backfill would fire, at most so many.
+    /// The instants that it names from one to another, both included, at most so many.
     pub fn instants(&self, from: Timestamp, to: Timestamp, most: usize) -> Vec<Timestamp> {
         let Some(spec) = self.spec.as_deref() else { return Vec::new() };
         let planned = Calendar::of(spec).between(from.plus_millis(-1), to, most);
@@ -254,8 +286,12 @@ impl Schedule {
                 self.passed(*cause, *planned);
             }
             Event::Started { number, instead } => {
+                let now = self.now;
                 if let Some(firing) = self.open.get_mut(number) {
                     firing.started = true;
+                    if let Some(watch) = &mut firing.watch {
+                        watch.started_at = Some(now);
+                    }
                     firing.instead.clone_from(instead);
                     if !firing.followed {
                         self.open.remove(number);
@@ -267,13 +303,31 @@ impl Schedule {
                     firing.stopped = true;
                 }
             }
-            Event::Refused { number } | Event::Ended { number } => {
+            Event::Refused { number } => {
                 self.open.remove(number);
             }
-            Event::BackfillBegun { from, to, at_once, by } => {
-                let cursor = from.plus_millis(-1);
-                let (to, at_once, by) = (*to, *at_once, by.clone());
-                self.backfill = Some(Backfill { cursor, to, at_once, by });
+            Event::Ended { number, done, took } => {
+                self.open.remove(number);
+                took.iter().for_each(|took| self.watched.add(*took));
+                if *done {
+                    self.watched.done(*number);
+                }
+            }
+            Event::Unmet { number, what } => self.unmet(*number, *what),
+            Event::Met { what } => {
+                self.watched.unmet.remove(what);
+            }
+            Event::Undone { number, by } => self.watched.undo(*number, *by),
+            Event::Recovered { number } => self.watched.done(*number),
+            Event::BackfillBegun { from, to, at_once, by, order, except } => {
+                self.backfill = Some(Backfill {
+                    cursor: from.plus_millis(-1),
+                    to: *to,
+                    at_once: *at_once,
+                    by: by.clone(),
+                    order: *order,
+                    except: except.as_slice().into(),
+                });
             }
             Event::BackfillDone => self.backfill = None,
             Event::ClockSetBack { cursor } => {
@@ -284,7 +338,23 @@ impl Schedule {
                 self.spec = None;
                 self.backfill = None;
                 self.buffered = None;
+                self.watched = Watched::default();
             }
+        }
+    }
+
+    fn unmet(&mut self, number: u32, what: Expectation) {
+        let told = self.watched.unmet.entry(what).or_insert(number);
+        *told = number.max(*told);
+        if what == Expectation::Overdue {
+            self.watched.done(number);
+        }
+        let buffered = self.buffered.as_mut().filter(|firing| firing.number == number);
+        let firing = self.open.get_mut(&number).or(buffered);
+        if let Some(watch) = firing.and_then(|firing| firing.watch.as_mut())
+            && !watch.unmet.contains(&what)
+        {
+            watch.unmet.push(what);
         }
     }
 
@@ -314,7 +384,10 @@ impl Schedule {
     fn passed(&mut self, cause: Cause, planned: Timestamp) {
         match (cause, &mut self.backfill) {
             (Cause::Due, _) => self.cursor = self.cursor.max(planned),
-            (Cause::Backfill, Some(backfill)) => backfill.cursor = planned,
+            (Cause::Backfill, Some(backfill)) => match backfill.order {
+                Order::Oldest => backfill.cursor = planned,
+                Order::Newest => backfill.to = planned.plus_millis(-1),
+            },
             (Cause::Trigger | Cause::Backfill, _) => {}
         }
     }
@@ -337,6 +410,7 @@ impl Schedule {
             instead: None,
             followed: fired.followed,
             stopped: false,
+            watch: fired.watched.then(|| Watch { done_by: fired.done_by, ..Watch::default() }),
         };
         firing.request = ledger::stamped(self, &firing);
         firing

@@ -1,6 +1,8 @@
 //! Schedules: what they fire, what they record, and what holds whatever happens to them.
 
 mod documents;
+mod expecting;
+mod filling;
 mod firing;
 mod laws;
 
@@ -22,6 +24,8 @@ pub(super) struct Run {
     ledger: BTreeMap<String, Line>,
     pub(super) starts: Vec<(ExecutionId, StartMessage)>,
     pub(super) ends: Vec<ExecutionId>,
+    /// What was told of runs that are not as expected: `key status text`.
+    pub(super) told: Vec<String>,
     pub(super) now: Timestamp,
     pub(super) limits: Limits,
 }
@@ -42,6 +46,7 @@ impl Run {
             ledger: BTreeMap::new(),
             starts: Vec::new(),
             ends: Vec::new(),
+            told: Vec::new(),
             now: at(now),
             limits: Limits::default(),
         };
@@ -87,6 +92,10 @@ impl Run {
                 Effect::Send { to, message } => match *message {
                     Message::Start(start) => self.starts.push((to, *start)),
                     Message::Terminate { .. } => self.ends.push(to),
+                    Message::Observed(it) => {
+                        assert_eq!(to, ExecutionId::monitor("nightbell"));
+                        self.told.push(format!("{} {} {}", it.key, it.status, it.text));
+                    }
                     other => panic!("a schedule does not send {other:?}"),
                 },
                 other => panic!("a schedule owes no {other:?}"),
@@ -114,9 +123,13 @@ impl Run {
     }
 
     pub(super) fn ended(&mut self, number: u32) -> Result<(), Rejected> {
+        self.ended_as(number, Status::Completed)
+    }
+
+    pub(super) fn ended_as(&mut self, number: u32, status: Status) -> Result<(), Rejected> {
         self.say(Input::Message(Message::Ended {
             sequence: number,
-            status: Status::Completed,
+            status,
             output: Json::empty_object(),
             reason: None,
             child: None,

@@ -1,6 +1,7 @@
 //! `nightbell monitor`: what is watched, and how it stands.
 
 mod backtest;
+mod next;
 mod samples;
 mod uptime;
 
@@ -86,6 +87,12 @@ Examples:
         #[arg(short, long)]
         file: Option<String>,
     },
+    /// Tell when a monitor checks next, and what silences it then
+    #[command(after_help = "\
+Examples:
+  nightbell monitor next etl-host
+  nightbell monitor next etl-host -f monitors.yaml --after 2027-03-27 --limit 10   without a server")]
+    Next(next::Next),
     /// Show what a monitor's checks answered before it was judged, as far as it is kept
     #[command(after_help = "\
 Examples:
@@ -187,6 +194,7 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         Verb::Preview { name, file } => {
             preview(name.as_deref(), file.as_deref(), client, output).await
         }
+        Verb::Next(arguments) => next::run(&arguments, client, output).await,
         Verb::Backtest(arguments) => backtest::run(&arguments, client, output).await,
         Verb::Samples(arguments) => samples::run(&arguments, client, output).await,
         Verb::Uptime(arguments) => uptime::run(&arguments, client, output).await,

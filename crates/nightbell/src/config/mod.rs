@@ -428,12 +428,6 @@ settings! {
     /// is delayed. What monitors start does not count.
     workflow_starts_per_minute: Option<NonZeroU32> = ["off"];
 
-    /// How many instants one backfill of a schedule may run for.
-    ///
-    /// A day of a schedule that fires every minute has 1,440. A longer stretch is refused:
-    /// it can be filled in parts.
-    backfill_max: NonZeroUsize = ["10000"];
-
     /// Networks that tasks and monitors may reach although they are refused as a rule.
     ///
     /// Refused are link-local and other addresses where clouds give out credentials, multicast, and

@@ -8,6 +8,7 @@ mod config;
 mod control;
 mod event;
 mod inbound;
+mod monitor;
 mod orchestration;
 mod project;
 mod queue;

@@ -1,6 +1,7 @@
 //! `workflow replay` against a real server: runs that workers and people answered, tried with changed
 //! definitions.
 
+use std::io::Read as _;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -181,4 +182,56 @@ async fn sub_workflows_and_failed_attempts_answer_what_they_answered() {
     assert_eq!(shop.groups(&parent("other"), &[], 5), [(1, expected)]);
     let outcome = shop.replay(&parent("child"), &["--status", "failed"]).exits(1);
     assert!(outcome.stderr.contains("no run of parent has ended"), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_is_taken_away_as_a_file_without_its_secrets_and_played_again() {
+    let live = Live::start(&[]).await;
+    let definition = |bound: u32| {
+        orders(|tasks| {
+            tasks[0]["inputParameters"]["pin"] = "${workflow.input._secrets.pin}".into();
+            tasks[0]["inputParameters"]["card"] = "Card ${workflow.input.card}".into();
+            tasks[0]["inputParameters"]["key"] = "${workflow.secrets.SHOP_KEY}".into();
+            tasks[1]["expression"] = format!("$.n > {bound} ? 'many' : 'few'").into();
+        })
+    };
+    live.post("/api/metadata/workflow", &definition(10)).await;
+    let secrets = json!({ "pin": "planted-hunter2" });
+    let input = json!({ "item": "i3", "card": "4111-1111", "_secrets": secrets });
+    let shop = Shop(live);
+    let id = shop.0.begin("orders", &input).await;
+    shop.answer("count", json!({ "n": 3, "seen": "planted-hunter2 of 4111-1111" })).await;
+    shop.answer("ship", json!({})).await;
+    shop.0.ended(&id, PATIENCE).await;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("run.nbz");
+    let file = path.to_str().unwrap();
+    let export = |more: &[&str]| {
+        let arguments = [&["run", "export", &id, "-O", file], more].concat();
+        Nightbell::new(&arguments).env("NIGHTBELL_URL", &shop.0.url("")).run()
+    };
+    export(&["--redact", "input.crad"]).exits(1);
+    assert!(!path.exists(), "nothing is written that was to be redacted otherwise");
+    let told = export(&["--redact", "input.card", "--json"]).exits(0).json();
+    assert_eq!((&told["runs"], &told["secrets"]), (&json!(1), &json!(["SHOP_KEY"])));
+    let mut text = String::new();
+    let packed = std::fs::File::open(&path).unwrap();
+    flate2::read::GzDecoder::new(packed).read_to_string(&mut text).unwrap();
+    for planted in ["planted-hunter2", "4111-1111", "sealed:v1", "ref:v1"] {
+        assert!(!text.contains(planted), "{planted} is in the file: {text}");
+    }
+    assert!(text.contains("Card secret#1") && text.contains(r#""kind":"history""#), "{text}");
+
+    let replay = |definition: &Value, more: &[&str]| {
+        let arguments = [&["run", "replay", file], more].concat();
+        Nightbell::new(&arguments).file("new.json", &definition.to_string()).run()
+    };
+    let again = replay(&json!({}), &[]).exits(0);
+    assert_eq!(again.lines()[1], format!("{id} orders same"));
+    replay(&definition(10), &["-f", "new.json"]).exits(0);
+    let changed = replay(&definition(2), &["-f", "new.json", "--json"]).exits(5).json();
+    assert_eq!(changed[0]["verdict"]["class"], "otherPath");
+    let other = json!({ "name": "other", "tasks": [{ "name": "n", "taskReferenceName": "n", "type": "NOOP" }] });
+    replay(&other, &["-f", "new.json"]).exits(1);
 }

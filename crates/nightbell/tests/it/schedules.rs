@@ -36,28 +36,6 @@ async fn pass_instants(since: i64, count: i64) {
     }
 }
 
-/// The bound of a backfill is a setting, and whoever meets it is told its name.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_backfill_is_bounded_by_a_setting() {
-    let folder = tempfile::tempdir().unwrap();
-    let hourly = json!({ "name": "hourly", "cronExpression": "0 0 * * * *",
-                         "startWorkflowRequest": { "name": "nowhere" } });
-    std::fs::write(folder.path().join("s.json"), hourly.to_string()).unwrap();
-    let load = folder.path().to_str().unwrap();
-    let live = Live::start(&["--load", load, "--backfill-max", "24"]).await;
-    let day = "hourly/backfill?from=2026-01-01T00:00:00Z&to=2026-01-01T23:59:59Z";
-    let counted = live.get(&format!("/api/scheduler/schedules/{day}")).await;
-    assert_eq!((&counted["count"], &counted["more"]), (&json!(24), &json!(false)));
-    let longer = "hourly/backfill?from=2026-01-01T00:00:00Z&to=2026-01-02T00:00:00Z";
-    let counted = live.get(&format!("/api/scheduler/schedules/{longer}")).await;
-    assert_eq!((&counted["count"], &counted["more"]), (&json!(24), &json!(true)));
-    let url = live.url(&format!("/api/scheduler/schedules/{longer}"));
-    let refused = live.http.post(url).send().await.unwrap();
-    assert_eq!(refused.status(), 400);
-    let text = refused.text().await.unwrap();
-    assert!(text.contains("more than 24 instants") && text.contains("backfill_max"), "{text}");
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn schedules_are_loaded_fire_and_go_on_after_a_crash() {
     let folder = tempfile::tempdir().unwrap();

@@ -42,7 +42,6 @@ async fn configuration(State(api): State<Api>) -> Json<Value> {
         "payload_max": limits.payload_max,
         "tasks_max": limits.tasks_max,
         "loop_iterations_max": limits.iterations_max,
-        "backfill_max": api.engine.schedule_limits().backfill_max,
     }))
 }
 

@@ -328,3 +328,25 @@ async fn rollups_tell_how_checks_ended_by_stretches_of_time() {
     server.get("/api/monitors/job/rollups?step=7m").await.failed(400);
     server.get("/api/monitors/none/rollups").await.failed(404);
 }
+
+#[tokio::test]
+async fn the_next_checks_are_told_with_what_silences_them() {
+    let server = Server::new().await;
+    save(&server).await;
+    let next = async |path: &str| server.get(&format!("/api/monitors/{path}")).await;
+    let silence = json!({ "match": { "monitor": "web" }, "for": "1d", "comment": "moving" });
+    let silence = server.post("/api/silences", &silence).await.ok();
+    let told = next("web/next?limit=3").await.ok();
+    let day = 86_400_000;
+    let at = |index: usize| told[index]["at"].as_i64().expect("a time");
+    assert_eq!((at(1) - at(0), at(2) - at(0)), (day, 2 * day));
+    assert_eq!(told[0]["silences"][0]["id"], silence["id"]);
+    assert_eq!(told[0]["silences"][0]["comment"], "moving");
+    assert_eq!(told[2]["silences"], json!([]));
+    let later = next(&format!("web/next?limit=1&after={}", at(0))).await.ok();
+    assert_eq!(later[0]["at"], at(1));
+    next("backup/next").await.failed(409);
+    next("nothing/next").await.failed(404);
+    next("web/next?limit=0").await.failed(400);
+    next("web/next?after=x").await.failed(400);
+}

@@ -318,7 +318,51 @@ async fn a_stretch_of_the_past_is_run() {
     backfill("from=5&to=4").await.failed(400);
     backfill("from=x&to=4").await.failed(400);
     backfill("from=5").await.failed(400);
-    backfill("from=2020-01-01T00:00:00Z&to=2024-01-01T00:00:00Z").await.failed(400);
+    for wrong in ["order=best", "redo=some", "atOnce=0"] {
+        backfill(&format!("from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z&{wrong}"))
+            .await
+            .failed(400);
+    }
+}
+
+#[tokio::test]
+async fn a_stretch_is_run_again_as_far_as_asked_for() {
+    let server = Server::new().await;
+    save(&server, &hourly("one", "w")).await;
+    let path = |query: &str| format!("/api/scheduler/schedules/one/backfill?{query}");
+    let day = "from=2025-01-01T00:00:00Z&to=2025-01-01T04:00:00Z";
+    let begun = async |query: &str| server.post(&path(query), &json!({})).await;
+    let counted = async |redo: &str| {
+        let counted = server.get(&path(&format!("{day}&redo={redo}"))).await.ok();
+        (counted["count"].as_u64(), counted["leftOut"].as_u64())
+    };
+    begun("from=2025-01-01T01:00:00Z&to=2025-01-01T02:00:00Z").await.ok_text();
+    let mut runs = Vec::new();
+    for hour in ["01", "02"] {
+        let at: jiff::Timestamp = format!("2025-01-01T{hour}:00:00Z").parse().expect("a time");
+        let query = format!("scheduledTime={} AND state=EXECUTED", at.as_millisecond());
+        let firing = until(&server, "one", &query).await;
+        runs.push(firing["workflowId"].as_str().expect("it has a run").to_owned());
+    }
+    assert_eq!(counted("none").await, (Some(3), Some(2)));
+    assert_eq!(counted("failed").await, (Some(3), Some(2)), "what runs has not failed");
+    server.delete(&format!("/api/workflow/{}", runs[1])).await.ok_text();
+    assert_eq!(counted("failed").await, (Some(4), Some(1)));
+    assert_eq!(counted("all").await, (Some(5), Some(0)));
+
+    begun("from=2025-01-01T01:00:00Z&to=2025-01-01T02:00:00Z").await.failed(400);
+    begun(&format!("{day}&redo=failed&order=newest&atOnce=1")).await.ok_text();
+    let shown = server.get("/api/scheduler/schedules/one").await.ok();
+    assert_eq!(
+        (&shown["backfill"]["order"], &shown["backfill"]["open"], &shown["backfill"]["leftOut"]),
+        (&json!("newest"), &json!(1), &json!(1))
+    );
+    begun(day).await.failed(409);
+    server.delete("/api/scheduler/schedules/one/backfill").await.ok_text();
+    server.delete("/api/scheduler/schedules/one/backfill").await.failed(409);
+    let newest = server.get("/api/scheduler/search/executions?sort=scheduledTime:DESC").await.ok();
+    assert_eq!(newest["results"][0]["scheduledTime"], 1_735_704_000_000_i64, "04:00 went first");
+    assert_eq!(newest["totalHits"], 3);
 }
 
 #[tokio::test]

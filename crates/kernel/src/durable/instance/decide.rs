@@ -249,7 +249,10 @@ fn hear(state: &mut Instance, message: Message, context: &Context<'_>) -> Decide
             };
             happened(state, fact, context)
         }
-        Message::Start(_) | Message::Revived { .. } | Message::Watch { .. } => {
+        Message::Start(_)
+        | Message::Revived { .. }
+        | Message::Observed(_)
+        | Message::Watch { .. } => {
             let message = "an orchestration instance does not hear such messages";
             Err(Rejected::Invalid(message.to_owned()))
         }

@@ -1,8 +1,8 @@
 //! Who would be told of what has not happened.
 
-use kernel::Json;
 use kernel::alert::definition::{ChecklistOptions, File, load};
-use kernel::alert::{Status, Supposed, next_checks, preview, who_is_told};
+use kernel::alert::{Status, Supposed, next_checks, next_checks_with, preview, who_is_told};
+use kernel::{Json, Timestamp};
 use serde_json::json;
 
 use super::bench::START;
@@ -117,4 +117,43 @@ fn a_preview_judges_each_key_and_moves_nothing() {
     assert!(seen.doubt.is_some_and(|it| it.contains("loss is null")));
     let next = next_checks(&file.monitors[1], START, 2);
     assert_eq!(next, [START.plus_seconds(11_700), START.plus_seconds(86_400 + 11_700)]);
+}
+
+#[test]
+fn the_next_checks_of_a_monitor_are_told_with_what_hides_them() {
+    let text = "\
+monitors:
+  etl: { http: 'http://etl', at: '03:15', tz: Europe/Oslo, labels: { team: data },
+         active: 'Mon-Fri 00:00-24:00' }
+maintenance:
+  - { name: a, match: { monitor: etl }, hours: 'Tue 03:00-04:00', tz: Europe/Oslo, comment: moving }
+  - { name: b, match: { team: data }, from: 2026-11-25T00:00:00Z, to: 2026-11-26T00:00:00Z }
+  - { name: c, match: { monitor: etl, key: one }, hours: '00:00-24:00', tz: Europe/Oslo }
+";
+    let loaded = load(text, &ChecklistOptions::default());
+    let file = loaded.file.unwrap_or_else(|| panic!("{:?}", loaded.problems));
+    let at = |text: &str| -> Timestamp {
+        text.parse::<jiff::Timestamp>().expect("the test writes a time").into()
+    };
+    // A Saturday.
+    let after = at("2026-11-21T12:00:00Z");
+    let found = next_checks_with(&file.monitors[0], &file.silences, after, 4);
+    let told: Vec<_> = found
+        .iter()
+        .map(|next| {
+            let until = next.silences.iter().map(|it| it.until.expect("each has an end"));
+            let comment = next.silences.first().and_then(|it| it.comment.as_deref());
+            (next.at, until.collect::<Vec<_>>(), comment)
+        })
+        .collect();
+    let hidden = |until: &str| vec![at(until)];
+    assert_eq!(
+        told,
+        [
+            (at("2026-11-23T02:15:00Z"), vec![], None),
+            (at("2026-11-24T02:15:00Z"), hidden("2026-11-24T03:00:00Z"), Some("moving")),
+            (at("2026-11-25T02:15:00Z"), hidden("2026-11-26T00:00:00Z"), None),
+            (at("2026-11-26T02:15:00Z"), vec![], None),
+        ]
+    );
 }

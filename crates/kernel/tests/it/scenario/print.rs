@@ -238,6 +238,7 @@ fn said(message: &Message) -> String {
         Message::Terminate { reason } => format!("terminate \"{}\"", cut(reason)),
         Message::Retry { asked, .. } => format!("retry, count {asked}"),
         Message::Durable(letter) => format!("{letter:?}"),
+        Message::Observed(it) => format!("observed {} {}", it.key, it.status),
     }
 }
 

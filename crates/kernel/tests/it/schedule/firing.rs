@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kernel::Rejected;
 use kernel::graph::Message;
-use kernel::schedule::Input;
+use kernel::schedule::{Input, Stretch};
 use serde_json::json;
 
 use super::{Run, at};
@@ -207,12 +207,9 @@ fn a_trigger_fires_at_once() {
 #[test]
 fn a_backfill_runs_a_stretch_of_the_past() {
     let mut run = Run::new("2026-02-26T10:15:30Z", json!({ "overlap": "skip" }));
-    (run.limits.firings_max, run.limits.backfill_max) = (2, 1000);
-    let stretch = |from: &str, to: &str| Input::Backfill {
-        from: at(from),
-        to: at(to),
-        at_once: None,
-        by: None,
+    run.limits.firings_max = 2;
+    let stretch = |from: &str, to: &str| {
+        Input::Backfill(Stretch { from: at(from), to: at(to), ..Stretch::default() })
     };
     run.say(stretch("2026-02-25T01:00:00Z", "2026-02-25T05:00:00Z")).unwrap();
     assert_eq!(run.starts.len(), 2);
@@ -226,7 +223,6 @@ fn a_backfill_runs_a_stretch_of_the_past() {
         ("2026-02-25T05:00:00Z", "2026-02-25T01:00:00Z", "cannot end before it begins"),
         ("2026-02-25T05:00:00Z", "2027-02-25T01:00:00Z", "in the future"),
         ("2026-02-25T05:00:01Z", "2026-02-25T05:00:02Z", "names no instant"),
-        ("2025-01-01T00:00:00Z", "2026-02-25T00:00:00Z", "(backfill_max)"),
     ] {
         let refused = run.say(stretch(from, to)).unwrap_err();
         assert!(refused.to_string().contains(says), "{refused}");
@@ -238,7 +234,7 @@ fn a_day_of_a_minutely_schedule_is_filled_without_skipping_any() {
     let every_minute = json!({ "cronExpression": "0 * * * * *", "overlap": "skip" });
     let mut run = Run::new("2026-02-26T10:15:30Z", every_minute);
     let (from, to) = (at("2026-02-25T00:00:00Z"), at("2026-02-25T23:59:59Z"));
-    run.say(Input::Backfill { from, to, at_once: None, by: None }).unwrap();
+    run.say(Input::Backfill(Stretch { from, to, ..Stretch::default() })).unwrap();
     run.advance("2026-02-26T10:15:31Z");
     // Nobody has answered yet whether they have begun: the others wait for that.
     assert!(run.starts.len() < run.limits.open_max, "{}", run.starts.len());
@@ -258,9 +254,10 @@ fn a_day_of_a_minutely_schedule_is_filled_without_skipping_any() {
 fn a_backfill_keeps_to_so_many_runs_at_once_and_stands_in_nobodys_way() {
     let mut run = Run::new("2026-02-26T10:15:30Z", json!({ "overlap": "skip" }));
     let (from, to) = (at("2026-02-25T01:00:00Z"), at("2026-02-25T05:00:00Z"));
-    let none = Input::Backfill { from, to, at_once: Some(0), by: None };
-    assert!(matches!(run.say(none), Err(Rejected::Invalid(_))));
-    run.say(Input::Backfill { from, to, at_once: Some(2), by: None }).unwrap();
+    let at_once =
+        |most| Input::Backfill(Stretch { from, to, at_once: Some(most), ..Stretch::default() });
+    assert!(matches!(run.say(at_once(0)), Err(Rejected::Invalid(_))));
+    run.say(at_once(2)).unwrap();
     assert_eq!(run.starts.len(), 2);
     assert_eq!(run.state.wake_at(), Some(at("2026-02-26T11:00:00Z")), "time alone changes nothing");
     run.started(1).unwrap();

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use kernel::graph::Message;
-use kernel::schedule::{Event, Input, Schedule};
+use kernel::graph::{Message, Status};
+use kernel::schedule::{Event, Input, Order, Schedule, Stretch};
 use kernel::{Machine, Timestamp};
 use proptest::prelude::*;
 use serde_json::json;
@@ -17,7 +17,9 @@ enum Act {
     Pause,
     Resume,
     Trigger,
-    Backfill(i64),
+    Backfill(i64, Order),
+    EndBackfill,
+    Failed(u32),
     Started(u32),
     Refused(u32),
     Ended(u32),
@@ -36,11 +38,15 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Pause),
         1 => Just(Act::Resume),
         1 => Just(Act::Trigger),
-        1 => (0_i64..3_000_000).prop_map(Act::Backfill),
+        1 => (0_i64..3_000_000, any::<bool>()).prop_map(|(millis, newest)| {
+            Act::Backfill(millis, if newest { Order::Newest } else { Order::Oldest })
+        }),
+        1 => Just(Act::EndBackfill),
+        1 => (1_u32..60).prop_map(Act::Failed),
         3 => (1_u32..60).prop_map(Act::Started),
         1 => (1_u32..60).prop_map(Act::Refused),
         3 => (1_u32..60).prop_map(Act::Ended),
-        1 => (0_usize..48).prop_map(Act::Define),
+        1 => (0_usize..96).prop_map(Act::Define),
         1 => Just(Act::Delete),
     ]
 }
@@ -56,10 +62,12 @@ fn perform(run: &mut Run, act: &Act) {
         Act::Pause => run.say(Input::Pause { reason: Some("why not".into()) }),
         Act::Resume => run.say(Input::Resume),
         Act::Trigger => run.say(Input::Trigger { by: None }),
-        Act::Backfill(millis) => {
-            let from = run.now.plus_millis(-millis);
-            run.say(Input::Backfill { from, to: run.now, at_once: None, by: None })
+        Act::Backfill(millis, order) => {
+            let (from, to, order) = (run.now.plus_millis(-millis), run.now, *order);
+            run.say(Input::Backfill(Stretch { from, to, order, ..Stretch::default() }))
         }
+        Act::EndBackfill => run.say(Input::EndBackfill),
+        Act::Failed(number) => run.ended_as(*number, Status::Failed),
         Act::Started(number) => run.started(*number),
         Act::Refused(number) => {
             let reason = "no".into();
@@ -71,7 +79,10 @@ fn perform(run: &mut Run, act: &Act) {
         Act::Define(choice) => run.define(json!({
             "overlap": OVERLAPS[choice % 4],
             "catchUp": CATCH_UPS[choice / 4 % 3],
-            "cronExpression": CRONS[choice / 12],
+            "cronExpression": CRONS[choice / 12 % 4],
+            "expect": if *choice < 48 { json!(null) } else { json!({
+                "startWithin": "1m", "doneBy": "02:45", "slowerThan": "2m",
+            }) },
             "zoneId": "Europe/Oslo",
         })),
         Act::Delete => run.say(Input::Delete),
@@ -82,7 +93,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn whatever_is_said(acts in proptest::collection::vec(act(), 1..60), choice in 0_usize..48) {
+    fn whatever_is_said(acts in proptest::collection::vec(act(), 1..60), choice in 0_usize..96) {
         // Around a night in which the clock is set back.
         let mut run = Run::new("2026-10-24T22:00:00Z", json!({}));
         perform(&mut run, &Act::Define(choice));

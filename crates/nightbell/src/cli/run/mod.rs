@@ -1,11 +1,14 @@
 //! `nightbell run`: runs of workflows, and of orchestrations, which are code.
 
 pub(super) mod as_test;
+mod bundle;
 mod code;
 mod control;
+mod export;
 mod fork;
 mod list;
 mod past;
+mod replay;
 mod show;
 mod start;
 mod stuck;
@@ -99,6 +102,24 @@ pub(crate) enum Verb {
     Rerun(control::Rerun),
     /// Start a new run with the state that another one had before one of its tasks
     Fork(fork::Arguments),
+    /// Write a run as one file, with its sub-workflows, definitions, schemas and history
+    ///
+    /// What the server masks (sealed values, `maskedFields`) is masked in it, and of secrets it has the
+    /// names. --redact takes out what else is nobody's business.
+    #[command(after_help = "\
+Examples:
+  nightbell run export 01a2… -O run.nbz
+  nightbell run export 01a2… -O run.nbz --redact input.card --redact 'tasks.*.input.headers'")]
+    Export(export::Arguments),
+    /// Play the runs of an exported file again, without a server
+    ///
+    /// What workers, services and people answered is answered again, everything else is computed anew.
+    /// Exits with 0 if all are the same, 5 if one differs.
+    #[command(after_help = "\
+Examples:
+  nightbell run replay run.nbz                     does it do again what it did?
+  nightbell run replay run.nbz -f orders.json      and with this definition?")]
+    Replay(replay::Arguments),
     /// Remove runs and everything about them
     Delete(Targets),
     /// Let a run go on without a task that has not begun
@@ -174,6 +195,8 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
                 done => done,
             }
         }
+        Verb::Export(arguments) => export::run(&arguments, client, output).await,
+        Verb::Replay(arguments) => replay::run(&arguments, output).await,
         Verb::Fork(arguments) => {
             let id = arguments.id().to_owned();
             match fork::run(arguments, client, output).await {

@@ -1,15 +1,16 @@
 //! `nightbell schedule`: what starts runs by the clock.
 
+mod backfill;
 mod calendar;
 pub(super) mod test;
 
+pub(super) use self::test::{instant, zone};
 use clap::Subcommand;
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client::{Call, Client, understand};
-use super::confirm;
+use super::client::{Client, understand};
 use super::document::{Files, Removal, at, judge, name_of};
 use super::failure::Failure;
 use super::input::Document;
@@ -37,7 +38,8 @@ A file holds one schedule or a list of them:
   { \"name\": \"nightly\", \"cronExpression\": \"0 0 2 * * *\", \"zoneId\": \"Europe/Oslo\",
     \"startWorkflowRequest\": { \"name\": \"report\", \"input\": {} },
     \"catchUp\": \"none|latest|all\", \"overlap\": \"allow_all|skip|buffer_one|terminate_other\",
-    \"dst\": \"once|spring\" }")]
+    \"dst\": \"once|spring\",
+    \"expect\": { \"startWithin\": \"5m\", \"doneBy\": \"06:00\", \"slowerThan\": \"3x\", \"atLeast\": \"5m\" } }")]
     Create(Files),
     /// Replace schedules that exist
     Update(Files),
@@ -89,35 +91,8 @@ A file holds one schedule or a list of them:
         name: String,
     },
     /// Fire a schedule for every instant of a stretch of the past
-    ///
-    /// Says how many runs that is, and asks if they are many.
-    #[command(after_help = "\
-Examples:
-  nightbell schedule backfill nightly --from 2026-01-01T00:00:00Z --to 2026-01-31T23:59:59Z --dry-run
-  nightbell schedule backfill hourly --from 2026-01-01T00:00:00Z --to 2026-01-31T23:59:59Z --at-once 4")]
-    Backfill {
-        /// Name of the schedule
-        name: String,
-        /// From here on, such as 2026-01-31T08:00:00Z
-        #[arg(long)]
-        from: Timestamp,
-        /// Up to and including this
-        #[arg(long)]
-        to: Timestamp,
-        /// How many of its runs may be under way together [default: all]
-        #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
-        at_once: Option<u32>,
-        /// Only say how many runs that would be
-        #[arg(long)]
-        dry_run: bool,
-        /// Do not ask
-        #[arg(long, short)]
-        yes: bool,
-    },
+    Backfill(backfill::Arguments),
 }
-
-/// Runs of a backfill that are started without a question.
-const BACKFILL_UNASKED: u64 = 20;
 
 /// Runs the command.
 pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
@@ -170,33 +145,8 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
             output.note("its idempotency key says which run it gets; see its history");
             Ok(())
         }
-        Verb::Backfill { name, from, to, at_once, dry_run, yes } => {
-            let path = ["scheduler", "schedules", &name, "backfill"];
-            let counted = within(client.get(&path), from, to).send().await?.value()?;
-            let count = counted["count"].as_u64().unwrap_or_default();
-            let more = if counted["more"] == true { "more than " } else { "" };
-            let runs = format!("{more}{count} run{}", if count == 1 { "" } else { "s" });
-            let ends = ["first", "last"].map(|it| Moment::of(&counted[it]).rfc3339());
-            let ends = ends.map(Option::unwrap_or_default);
-            if dry_run {
-                output.note(format_args!("{name} would start {runs}, {} to {}", ends[0], ends[1]));
-                return if output.is_json() { output.json(&counted) } else { Ok(()) };
-            }
-            if count > BACKFILL_UNASKED {
-                let things = [format!("{runs}, {} to {}", ends[0], ends[1])];
-                confirm(&format!("start {runs} of schedule {name}"), &things, yes)?;
-            }
-            let call = within(client.post(&path), from, to).query_if("atOnce", at_once);
-            call.query("by", "nightbell").send().await?;
-            output.note(format_args!("schedule {name} starts {runs}, {} to {}", ends[0], ends[1]));
-            done(&[name], output)
-        }
+        Verb::Backfill(arguments) => backfill::run(&arguments, client, output).await,
     }
-}
-
-/// A call about a stretch of time.
-fn within(call: Call<'_>, from: Timestamp, to: Timestamp) -> Call<'_> {
-    call.query("from", from.as_millisecond()).query("to", to.as_millisecond())
 }
 
 fn done(names: &[String], output: &Output) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! `nightbell workflow`: definitions of workflows.
 
-mod replay;
+pub(super) mod replay;
 mod test;
 mod validate;
 

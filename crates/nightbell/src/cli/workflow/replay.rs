@@ -132,7 +132,7 @@ async fn judged(
 }
 
 /// What the files define.
-async fn definitions(paths: &[PathBuf]) -> anyhow::Result<load::Definitions> {
+pub(in crate::cli) async fn definitions(paths: &[PathBuf]) -> anyhow::Result<load::Definitions> {
     for path in paths {
         if let Err(error) = std::fs::metadata(path)
             && error.kind() == ErrorKind::NotFound
@@ -215,7 +215,8 @@ fn save(
     Ok(())
 }
 
-fn differs(verdict: &Verdict) -> bool {
+/// Whether a run differs, as far as can be said.
+pub(in crate::cli) fn differs(verdict: &Verdict) -> bool {
     !matches!(verdict, Verdict::Same | Verdict::NotReproduced { .. })
 }
 
@@ -257,7 +258,7 @@ fn tell(name: &str, all: &[(String, Verdict)], output: &Output) -> anyhow::Resul
 }
 
 /// A verdict in words: what it is, and where.
-fn told(verdict: &Verdict) -> (&'static str, String) {
+pub(in crate::cli) fn told(verdict: &Verdict) -> (&'static str, String) {
     match verdict {
         Verdict::Same => ("same", String::new()),
         Verdict::OtherPath { at, was, now } => {

@@ -86,7 +86,7 @@ fn operations_name_the_schedule() {
 
 #[test]
 fn a_backfill_says_how_many_runs_and_asks_before_many() {
-    let counted = json!({ "count": 305, "more": false, "first": 1000, "last": 2000 });
+    let counted = json!({ "count": 305, "more": false, "first": 1000, "last": 2000, "leftOut": 2 });
     let server = StandIn::start()
         .says("GET /api/scheduler/schedules/a/backfill", 200, counted)
         .says("POST /api/scheduler/schedules/a/backfill", 200, Value::Null);
@@ -100,7 +100,8 @@ fn a_backfill_says_how_many_runs_and_asks_before_many() {
         "1970-01-01T00:00:02Z",
     ];
     let dry = server.run(&[&backfill[..], &["--dry-run"]].concat()).exits(0);
-    let told = "a would start 305 runs, 1970-01-01T00:00:01.000Z to 1970-01-01T00:00:02.000Z\n";
+    let told = "a would start 305 runs, 1970-01-01T00:00:01.000Z to 1970-01-01T00:00:02.000Z; 2 \
+                left out, which have run (--redo)\n";
     assert_eq!(dry.stderr, told);
     let refused = server.run(&backfill).exits(2);
     assert!(refused.stderr.contains("will not start 305 runs of schedule a"), "{refused:?}");
@@ -109,6 +110,26 @@ fn a_backfill_says_how_many_runs_and_asks_before_many() {
     let last = server.heard().pop();
     let wanted = "POST /api/scheduler/schedules/a/backfill?from=1000&to=2000&atOnce=4&by=nightbell";
     assert_eq!(last.as_deref(), Some(wanted));
+    let how = ["--yes", "--order", "newest", "--redo", "failed"];
+    server.run(&[&backfill[..], &how].concat()).exits(0);
+    let heard = server.heard();
+    assert_eq!(
+        heard[heard.len() - 2..],
+        [
+            "GET /api/scheduler/schedules/a/backfill?from=1000&to=2000&redo=failed",
+            "POST /api/scheduler/schedules/a/backfill?from=1000&to=2000&order=newest&redo=failed&by=nightbell",
+        ]
+    );
+}
+
+#[test]
+fn a_backfill_is_ended() {
+    let server =
+        StandIn::start().says("DELETE /api/scheduler/schedules/a/backfill", 200, Value::Null);
+    let ended = server.run(&["schedule", "backfill", "a", "--end"]).exits(0);
+    assert_eq!(ended.stderr, "ended the backfill of schedule a\n");
+    server.run(&["schedule", "backfill", "a"]).exits(2);
+    server.run(&["schedule", "backfill", "a", "--end", "--dry-run"]).exits(2);
 }
 
 #[test]

@@ -8,19 +8,24 @@ use axum::Json;
 use axum::extract::State;
 use kernel::access::Permission;
 use kernel::alert::definition::{File, Severity};
-use kernel::alert::{Supposed, next_checks, who_is_told};
+use kernel::alert::{Supposed, next_checks, next_checks_with, who_is_told};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use utoipa::IntoParams;
 use utoipa_axum::routes;
 
-use super::super::extract::{Body, Path, RawBody};
+use super::super::extract::{Body, Path, Query, RawBody};
 use super::{read_file, taken, text_of, unknown, view, with};
 use crate::Api;
 use crate::access::Routes;
 use crate::problem::Problem;
+use crate::rest::query::instant;
 
 pub(super) fn routes() -> Routes {
-    Routes::new().on(Permission::Edit, routes!(preview)).on(Permission::Read, routes!(test_route))
+    Routes::new()
+        .on(Permission::Edit, routes!(preview))
+        .on(Permission::Read, routes!(next))
+        .on(Permission::Read, routes!(test_route))
 }
 
 /// Times that are told of a monitor's schedule.
@@ -79,6 +84,54 @@ async fn preview(
     shown["next"] = next.into();
     shown["warnings"] = json!(warnings);
     Ok(Json(shown))
+}
+
+/// Times that are told at most.
+const NEXT_MAX: usize = 1000;
+
+#[derive(Debug, Deserialize, IntoParams)]
+struct NextParams {
+    /// How many times to tell: 1 to 1000, 5 by default.
+    limit: Option<usize>,
+    /// After this instant: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z; now by
+    /// default.
+    after: Option<String>,
+}
+
+/// Tells when a monitor looks next, and which silences hide all of it then.
+#[utoipa::path(
+    operation_id = "next_checks", get, path = "/api/monitors/{name}/next", tag = "monitors",
+    params(("name" = String, Path, description = "The name of the monitor"), NextParams),
+    responses(
+        (status = 200, description = "`at` and `silences` (`id`, `until`, `comment`) of each check, in order",
+            body = Vec<serde_json::Value>),
+        (status = 400, description = "The limit or the time is wrong"),
+        (status = 404, description = "There is none of this name"),
+        (status = 409, description = "It waits to be called; it checks nothing"),
+    )
+)]
+async fn next(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<NextParams>,
+) -> Result<Json<Value>, Problem> {
+    let limit = params.limit.unwrap_or(NEXT);
+    if !(1..=NEXT_MAX).contains(&limit) {
+        return Err(Problem::bad_request(format!("limit is 1 to {NEXT_MAX}, and not {limit}")));
+    }
+    let after = params.after.map(|text| instant("after", &text)).transpose()?;
+    let after = after.unwrap_or_else(|| api.engine.now());
+    let file = api.engine.monitors_file();
+    let Some(monitor) = file.monitors.iter().find(|it| *it.name == *name) else {
+        return Err(unknown(&name));
+    };
+    if !monitor.kind.checks() {
+        let message = format!("{name} waits to be called; it checks nothing");
+        return Err(Problem::conflict(message));
+    }
+    let silences = api.engine.silences();
+    let silences = file.silences.iter().chain(&silences);
+    Ok(Json(json!(next_checks_with(monitor, silences, after, limit))))
 }
 
 /// An incident that might be.

@@ -2,6 +2,7 @@
 //!
 //! Operations that older clients ask for by GET are answered to GET and PUT alike.
 
+mod backfill;
 mod firings;
 mod many;
 mod next;
@@ -14,14 +15,13 @@ use engine::{Author, Authored, Change, Engine};
 use kernel::access::Permission;
 use kernel::definition::Problem as Flaw;
 use kernel::schedule::{Input, Schedule, ScheduleSpec, Tag, parse_schedules};
-use kernel::{ExecutionId, Rejected, Timestamp};
+use kernel::{ExecutionId, Rejected};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
 use utoipa_axum::routes;
 
 use super::extract::{Body, Path, Query, RawBody};
-use super::query::instant;
 use crate::Api;
 use crate::access::{Actor, Routes};
 use crate::problem::Problem;
@@ -37,8 +37,8 @@ pub(super) fn routes() -> Routes {
         .on(Permission::Run, routes!(pause, pause_by_get))
         .on(Permission::Run, routes!(resume, resume_by_get))
         .on(Permission::Run, routes!(trigger))
-        .on(Permission::Run, routes!(backfill))
-        .on(Permission::Read, routes!(count_backfill))
+        .on(Permission::Run, routes!(backfill::begin, backfill::end))
+        .on(Permission::Read, routes!(backfill::count))
         .on(Permission::Read, routes!(next::of_schedule))
         .on(Permission::Read, routes!(tags))
         .on(Permission::Edit, routes!(set_tags, remove_tags))
@@ -221,70 +221,6 @@ async fn trigger(
     })
     .await
     .map(Json)
-}
-
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(rename_all = "camelCase")]
-struct BackfillParams {
-    /// From here on: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
-    from: String,
-    /// Up to and including this.
-    to: String,
-    /// How many of its runs may be under way together; all by default.
-    at_once: Option<u32>,
-    /// Who asks, for the record.
-    by: Option<String>,
-}
-
-/// Tells for how many instants of a stretch a backfill would fire, and does nothing.
-#[utoipa::path(
-    operation_id = "count_backfill",
-    get, path = "/api/scheduler/schedules/{name}/backfill", tag = "scheduler",
-    params(("name" = String, Path, description = "The name of the schedule"), BackfillParams),
-    responses(
-        (status = 200, description = "`count`, whether there are `more` than can be run, `first`, `last`",
-            body = serde_json::Value),
-        (status = 404, description = "There is none of this name"),
-    )
-)]
-async fn count_backfill(
-    State(api): State<Api>,
-    Path(name): Path<String>,
-    Query(params): Query<BackfillParams>,
-) -> Result<Json<Value>, Problem> {
-    let (from, to) = (instant("from", &params.from)?, instant("to", &params.to)?);
-    let most = api.engine.schedule_limits().backfill_max;
-    let look = |it: &Schedule| it.instants(from, to, most.saturating_add(1));
-    let mut instants = read(&api.engine, &name, look).await?;
-    let more = instants.len() > most;
-    instants.truncate(most);
-    let millis = |at: Option<&Timestamp>| at.map(|at| at.millis());
-    Ok(Json(json!({
-        "count": instants.len(), "more": more,
-        "first": millis(instants.first()), "last": millis(instants.last()),
-    })))
-}
-
-/// Fires a schedule for every instant of a stretch of the past, whatever its overlap policy.
-#[utoipa::path(
-    post, path = "/api/scheduler/schedules/{name}/backfill", tag = "scheduler",
-    params(("name" = String, Path, description = "The name of the schedule"), BackfillParams),
-    responses(
-        (status = 200, description = "Accepted"),
-        (status = 400, description = "The stretch names no instant, too many, or the future"),
-        (status = 404, description = "There is none of this name"),
-        (status = 409, description = "Another backfill is not done yet"),
-    )
-)]
-async fn backfill(
-    State(api): State<Api>,
-    actor: Actor,
-    Path(name): Path<String>,
-    Query(params): Query<BackfillParams>,
-) -> Result<(), Problem> {
-    let (from, to) = (instant("from", &params.from)?, instant("to", &params.to)?);
-    let by = actor.if_told(params.by);
-    say(&api.engine, &name, Input::Backfill { from, to, at_once: params.at_once, by }).await
 }
 
 /// Shows the labels of a schedule.

@@ -1,7 +1,7 @@
 //! Schedules and their firings as the protocol shows them.
 
 use kernel::Record;
-use kernel::schedule::{CatchUp, Schedule};
+use kernel::schedule::{CatchUp, Cause, Order, Schedule};
 use serde_json::{Map, Value, json};
 
 /// The protocol's `WorkflowSchedule`, with our additions.
@@ -15,6 +15,27 @@ pub(super) fn schedule(state: &Schedule) -> Value {
     set("runCatchupScheduleInstances", (spec.catch_up == CatchUp::All).into());
     if let Some(next) = state.upcoming(state.cursor, 1).first() {
         set("nextRunTime", next.at.millis().into());
+    }
+    if let Some(backfill) = &state.backfill {
+        let open = state.open.values().filter(|it| it.cause == Cause::Backfill).count();
+        let order = if backfill.order == Order::Newest { "newest" } else { "oldest" };
+        // What lies between is still to be run.
+        let left = json!({
+            "after": backfill.cursor.millis(), "to": backfill.to.millis(), "order": order,
+            "atOnce": backfill.at_once, "open": open, "leftOut": backfill.except.len(),
+            "by": backfill.by,
+        });
+        set("backfill", left);
+    }
+    if let Some(usual) = state.watched.usual() {
+        let usual = json!({
+            "medianMs": usual.median, "longestMs": usual.longest, "runs": usual.count,
+        });
+        set("usual", usual);
+    }
+    if !state.watched.unmet.is_empty() {
+        let unmet = state.watched.unmet.keys().map(|what| what.as_str());
+        set("unmet", unmet.collect::<Vec<_>>().into());
     }
     match &state.paused_reason {
         Some(reason) => _ = set("pausedReason", reason.as_ref().into()),
