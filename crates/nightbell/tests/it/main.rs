@@ -32,8 +32,8 @@ mod live;
 mod monitoring;
 mod monitors;
 mod observability;
-mod picture;
 mod oncall;
+mod picture;
 #[path = "../../../store/tests/it/pool.rs"]
 mod pool;
 mod postgres;
