@@ -261,7 +261,7 @@ fn same(one: &Shift, other: &Shift) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     /// A shift is what everybody is told who asks within it, and ends where somebody else, or
     /// something else, takes over.
