@@ -173,7 +173,30 @@ impl Engine {
             }
         }
         let key = Some(outgoing.key.clone());
-        self.step_received(&outgoing.to, AnyInput::Message(message), key).await
+        let input = AnyInput::Message(message);
+        match self.step_received(&outgoing.to, input.clone(), key.clone()).await {
+            // Its document was written, and the process died, or the store was away, before the machine.
+            Err(Error::Rejected(Rejected::Unknown(_))) => {
+                self.define_again(outgoing.to.name()).await?;
+                self.step_received(&outgoing.to, input, key).await
+            }
+            result => result,
+        }
+    }
+
+    /// Defines the machines of the source of a monitor as its document says.
+    async fn define_again(&self, monitor: &str) -> Result<(), Error> {
+        let source = self.source_of_monitor(monitor);
+        let file = source.as_ref().and_then(|source| self.monitors_of(source));
+        let (Some(source), Some(file)) = (source, file) else { return Ok(()) };
+        match self.apply_monitors(&source, file).await {
+            Ok(_) => Ok(()),
+            Err(ApplyError::Engine(error)) => Err(error),
+            Err(error) => {
+                tracing::warn!(monitor, %error, "a monitor could not be defined");
+                Ok(())
+            }
+        }
     }
 
     /// A child that is to try again; one that is no more cannot, and its parent must not wait.
