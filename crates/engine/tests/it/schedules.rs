@@ -60,9 +60,8 @@ async fn until_open(engine: &Engine, keys: &[&str]) {
         }
     };
     let found = tokio::time::timeout(Duration::from_mins(5), wait).await;
-    if found.is_err() {
-        panic!("{keys:?} are not the open incidents: {:?}", open_incidents(engine).await);
-    }
+    let open = open_incidents(engine).await;
+    assert!(found.is_ok(), "{keys:?} are not the open incidents: {open:?}");
 }
 
 #[test]

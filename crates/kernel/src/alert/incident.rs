@@ -491,8 +491,8 @@ impl Incident {
         let acknowledged = by_hand && self.state == State::Acknowledged;
         for receiver in to {
             self.told.entry(receiver.clone()).or_insert_with(|| ReceiverState {
-                step,
                 acknowledged,
+                step,
                 ..ReceiverState::default()
             });
         }

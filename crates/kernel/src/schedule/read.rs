@@ -245,13 +245,11 @@ impl Reader {
         is_valid: impl Fn(&str) -> bool,
     ) -> Option<Arc<str>> {
         let value = given.get(name).filter(|value| !value.is_null())?;
-        match value.as_str().filter(|text| is_valid(text)) {
-            Some(text) => Some(text.into()),
-            None => {
-                self.mismatch(&format!("/expect/{name}"), expected, value);
-                None
-            }
+        let text = value.as_str().filter(|text| is_valid(text));
+        if text.is_none() {
+            self.mismatch(&format!("/expect/{name}"), expected, value);
         }
+        text.map(Into::into)
     }
 
     /// Milliseconds since 1970, or a timestamp as text; 0 is absent.

@@ -308,7 +308,9 @@ impl Schedule {
             }
             Event::Ended { number, done, took } => {
                 self.open.remove(number);
-                took.iter().for_each(|took| self.watched.add(*took));
+                if let Some(took) = took {
+                    self.watched.add(*took);
+                }
                 if *done {
                     self.watched.done(*number);
                 }

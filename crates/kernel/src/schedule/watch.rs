@@ -161,7 +161,7 @@ impl Draft<'_> {
         let firing = number.and_then(|number| self.state.known(number));
         let attrs = json!({
             "schedule": spec.map(|spec| spec.name.clone()),
-            "workflow": spec.map(|spec| spec.workflow_name()),
+            "workflow": spec.map(super::spec::ScheduleSpec::workflow_name),
             "firing": number,
             "due": firing.map(|firing| firing.planned.to_string()),
             "run": firing.filter(|it| it.started).map(|it| self.state.run_of(it).to_string()),

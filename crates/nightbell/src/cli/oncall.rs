@@ -307,12 +307,11 @@ async fn gaps(arguments: &Gaps, client: &Client, output: &Output) -> anyhow::Res
         [] => None,
         files => Some(of_files(files).await?),
     };
-    let mut names: Vec<String> = match &roster {
-        Some(roster) => roster.rotations.keys().map(ToString::to_string).collect(),
-        None => {
-            let all = present(&arguments.source, from, client).await?;
-            all.iter().filter_map(|it| Some(it["rotation"].as_str()?.to_owned())).collect()
-        }
+    let mut names: Vec<String> = if let Some(roster) = &roster {
+        roster.rotations.keys().map(ToString::to_string).collect()
+    } else {
+        let all = present(&arguments.source, from, client).await?;
+        all.iter().filter_map(|it| Some(it["rotation"].as_str()?.to_owned())).collect()
     };
     if let Some(name) = &arguments.name {
         if !names.contains(name) {

@@ -104,19 +104,17 @@ impl<'a> Browser<'a> {
                 return at;
             }
             let (next, page) = self.send(Method::GET, &at, None).await;
-            at = match next {
-                Some(next) => next,
-                None => {
-                    let after = |mark: &str| {
-                        let (_, rest) =
-                            page.split_once(mark).unwrap_or_else(|| panic!("{at}: {page}"));
-                        rest.split('"').next().unwrap().to_owned()
-                    };
-                    let prompt = after("name=\"prompt\" value=\"");
-                    let action = at.join(&after("action=\"")).unwrap();
-                    let form = format!("prompt={prompt}&login={name}&password=x");
-                    self.send(Method::POST, &action, Some(&form)).await.0.unwrap()
-                }
+            at = if let Some(next) = next {
+                next
+            } else {
+                let after = |mark: &str| {
+                    let (_, rest) = page.split_once(mark).unwrap_or_else(|| panic!("{at}: {page}"));
+                    rest.split('"').next().unwrap().to_owned()
+                };
+                let prompt = after("name=\"prompt\" value=\"");
+                let action = at.join(&after("action=\"")).unwrap();
+                let form = format!("prompt={prompt}&login={name}&password=x");
+                self.send(Method::POST, &action, Some(&form)).await.0.unwrap()
             };
         }
         panic!("it is led in circles, at last to {at}");

@@ -443,13 +443,12 @@ fn taken(name: &str) -> Problem {
 /// Tells whoever waits how a login has ended: the command line, or else the login page.
 fn ended(begun: Option<&Begun>, problem: &Problem, is_secure: bool) -> Response {
     let terminal = begun.and_then(|it| it.terminal.as_ref());
-    let mut response = match terminal {
-        Some(terminal) => led_to(&terminal.address("error", problem.code)),
-        None => {
-            let next = begun.map_or("/console/", |it| it.next.as_str());
-            let next = utf8_percent_encode(next, NON_ALPHANUMERIC);
-            led_to(&format!("/console/login?failed={}&next={next}", problem.code))
-        }
+    let mut response = if let Some(terminal) = terminal {
+        led_to(&terminal.address("error", problem.code))
+    } else {
+        let next = begun.map_or("/console/", |it| it.next.as_str());
+        let next = utf8_percent_encode(next, NON_ALPHANUMERIC);
+        led_to(&format!("/console/login?failed={}&next={next}", problem.code))
     };
     response.headers_mut().append(header::SET_COOKIE, over(is_secure));
     response

@@ -47,7 +47,7 @@ const CONNECT_MAX: Duration = Duration::from_secs(1);
 const PING_AFTER: Duration = Duration::from_secs(2);
 const PONG_MAX: Duration = Duration::from_secs(5);
 /// Requests at once on one link; polls that wait are many.
-pub(crate) const AT_ONCE_MAX: u32 = 500;
+const AT_ONCE_MAX: u32 = 500;
 /// Bytes that a request, or an answer, on a link may send before somebody takes them.
 pub(crate) const WINDOW: u32 = 64 << 10;
 /// The same for a link: what one client does not take or send stops no other.

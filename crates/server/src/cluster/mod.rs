@@ -28,7 +28,7 @@ use crate::problem::Problem;
 use forward::Forwarder;
 use link::{INTRODUCTION, Introduced, LinkKey, Stranger};
 
-pub(crate) use forward::{AT_ONCE_MAX, Forwarded, LINK_HEAD_MAX, LINK_WINDOW, WINDOW};
+pub(crate) use forward::{Forwarded, LINK_HEAD_MAX, LINK_WINDOW, WINDOW};
 pub use forward::{LEADERLESS_MAX, Leader, Reach};
 pub(crate) use status::routes;
 pub use status::{Cluster, ClusterNode};

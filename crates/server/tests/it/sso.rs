@@ -144,8 +144,12 @@ impl State {
                 assert_eq!(challenge, self.challenge, "the verifier of this very login");
                 assert_eq!(parameter(form, "code").as_deref(), Some("a code"));
                 let basic = call.authorization.as_ref().expect("a secret").strip_prefix("Basic ");
-                let basic = base64::engine::general_purpose::STANDARD.decode(basic.unwrap());
-                assert_eq!(basic.unwrap(), b"nightbell:a%26b%20c", "encoded, as RFC 6749 asks");
+                let basic = base64::engine::general_purpose::STANDARD.decode(basic.expect("Basic"));
+                assert_eq!(
+                    basic.expect("base64"),
+                    b"nightbell:a%26b%20c",
+                    "encoded, as RFC 6749 asks"
+                );
                 (200, json!({ "id_token": self.token(), "token_type": "Bearer" }))
             }
             _ => panic!("{path}"),

@@ -152,7 +152,7 @@ pub(super) fn ar(members: &[(&str, Vec<u8>)], time: u64) -> anyhow::Result<Vec<u
     let mut out = b"!<arch>\n".to_vec();
     for (name, content) in members {
         ensure!(name.len() <= 16, "{name} is too long for an ar archive");
-        write!(out, "{name:<16}{time:<12}{:<6}{:<6}{:<8}{:<10}`\n", 0, 0, "100644", content.len())?;
+        writeln!(out, "{name:<16}{time:<12}{:<6}{:<6}{:<8}{:<10}`", 0, 0, "100644", content.len())?;
         out.extend_from_slice(content);
         if content.len() % 2 == 1 {
             out.push(b'\n');

@@ -88,7 +88,7 @@ impl Days {
 
     /// The day that a name stands for, from 0 = Monday, if it is but one.
     pub(super) fn single(self) -> Option<i64> {
-        (self.0.count_ones() == 1).then(|| i64::from(self.0.trailing_zeros()))
+        self.0.is_power_of_two().then(|| i64::from(self.0.trailing_zeros()))
     }
 
     fn contains(self, date: Date) -> bool {

@@ -150,7 +150,11 @@ impl Bench {
                 text: words.get(1..).unwrap_or_default().join(" ").into(),
             }),
             "escalate" => {
-                self.say(Input::Escalate { incident: word(0).into(), who: "ann".into(), why: None })
+                self.say(Input::Escalate {
+                    incident: word(0).into(),
+                    who: "ann".into(),
+                    why: None,
+                });
             }
             "resolve" => self.say(Input::Resolve {
                 incident: word(0).into(),

@@ -90,7 +90,9 @@ async fn gather(id: &str, client: &Client) -> anyhow::Result<Bundle> {
     }
     let defined: Vec<&Value> = bundle.runs.iter().map(|run| &run["workflowDefinition"]).collect();
     let mut names = Names::default();
-    defined.iter().for_each(|definition| names.look(definition));
+    for definition in &defined {
+        names.look(definition);
+    }
     let all = client.get(&["metadata", "taskdefs"]).send().await?.value()?;
     let all = all.as_array().cloned().unwrap_or_default();
     let used = |task: &Value| task["name"].as_str().is_some_and(|it| names.tasks.contains(it));

@@ -97,16 +97,12 @@ fn person(node: &Node, path: &str, speaks: &mut Speaks, report: &mut Report) -> 
         return Some(Person { contact });
     }
     let mut object = Object::of(node, path.to_owned(), report)?;
-    let contact = match object.get("contact") {
-        Some(node) => contact(node, &object.path_of("contact"), speaks, report),
-        None => {
-            report.error(
-                node.place,
-                path,
-                "a person needs contact: the receivers by which they are reached",
-            );
-            Vec::new()
-        }
+    let contact = if let Some(node) = object.get("contact") {
+        contact(node, &object.path_of("contact"), speaks, report)
+    } else {
+        let why = "a person needs contact: the receivers by which they are reached";
+        report.error(node.place, path, why);
+        Vec::new()
     };
     object.finish(report);
     Some(Person { contact })
