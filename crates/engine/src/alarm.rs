@@ -242,7 +242,7 @@ impl Engine {
     }
 }
 
-/// The receivers of the first step of the route that a critical incident of Nightbell's own monitor
+/// The receivers of the first step that reaches anybody of the route that a critical incident of Nightbell's own monitor
 /// takes; of people on call all by which they are reached.
 fn routed(file: &File, now: Timestamp) -> Vec<Arc<str>> {
     let value = |label: &str| match label {
@@ -255,13 +255,16 @@ fn routed(file: &File, now: Timestamp) -> Vec<Arc<str>> {
         route.matchers.iter().all(|matcher| matcher.matches(value(&matcher.label)))
     };
     let route = file.routes.iter().find(fits);
-    let to = route.and_then(|route| route.steps.first()).map_or(&[][..], |step| &step.to);
-    let mut receivers = Vec::new();
-    for name in to {
-        match file.roster.call(name, now) {
-            Some(called) => receivers.extend(called.contacts.into_iter().map(|it| it.to)),
-            None => receivers.push(name.clone()),
+    let steps = route.map_or(&[][..], |route| &route.steps);
+    let reached = steps.iter().map(|step| {
+        let mut receivers = Vec::new();
+        for name in &step.to {
+            match file.roster.call(name, now) {
+                Some(called) => receivers.extend(called.contacts.into_iter().map(|it| it.to)),
+                None => receivers.push(name.clone()),
+            }
         }
-    }
-    receivers
+        receivers
+    });
+    reached.into_iter().find(|receivers| !receivers.is_empty()).unwrap_or_default()
 }

@@ -68,7 +68,8 @@ impl Access {
 fn found(state: &State, arrival: &Arrival) -> Result<Option<UserRecord>, AccessError> {
     let named = || {
         let user = state.user(&name_of(&arrival.name, "user").ok()?)?;
-        (arrival.links && user.record.identity.is_none()).then_some(user)
+        let links = arrival.links && arrival.creates;
+        (links && user.record.identity.is_none()).then_some(user)
     };
     let Some(user) = state.identified(&arrival.identity).or_else(named) else { return Ok(None) };
     if !user.record.is_enabled() {
@@ -79,11 +80,11 @@ fn found(state: &State, arrival: &Arrival) -> Result<Option<UserRecord>, AccessE
 
 fn created(state: &State, arrival: &Arrival, now: Timestamp) -> Result<UserRecord, AccessError> {
     let name = name_of(&arrival.name, "user")?;
-    if state.user(&name).is_some() {
-        return Err(AccessError::Taken(name, "user"));
-    }
     if !arrival.creates {
         return Err(AccessError::NotAdmitted(name));
+    }
+    if state.user(&name).is_some() {
+        return Err(AccessError::Taken(name, "user"));
     }
     if state.users.len() >= USERS_MAX {
         return Err(AccessError::Full("10,000 users"));

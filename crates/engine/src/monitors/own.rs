@@ -57,7 +57,7 @@ impl Engine {
             return Ok(());
         }
         let mut file = self.monitors_of(OWN_MONITOR).unwrap_or_default();
-        if file.monitors.len() >= MADE_MAX {
+        if file.monitors.len() >= MADE_MAX && name != OWN_MONITOR {
             let message = format!(
                 "there is no monitor {name}, and {MADE_MAX} were made already: define it in a file"
             );

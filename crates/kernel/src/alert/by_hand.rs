@@ -1,6 +1,7 @@
 //! What people do about an incident besides moving it: they write notes, and tell the next ones of its
 //! route now.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::decide::{Draft, open};
@@ -64,12 +65,25 @@ pub(super) fn escalate(
     let mut left = route.steps.iter().enumerate().skip(taken);
     let about = draft.state.broken_receiver(incident);
     let next = left.find_map(|(at, step)| {
-        let (to, called) = whom(draft.state, &step.to, about, draft.now);
-        let mut new: Vec<Arc<str>> =
-            to.iter().filter(|it| !incident.told.contains_key(*it)).cloned().collect();
-        if new.is_empty() && called.iter().any(|call| call.contacts.iter().any(|it| it.after > 0)) {
-            new.extend(called.iter().map(|call| call.target.clone()));
+        let (mut to, called) = whom(draft.state, &step.to, about, draft.now);
+        let contacts = || called.iter().flat_map(|call| &call.contacts);
+        if state == State::Acknowledged {
+            // No ladder is climbed any more, so whoever is called on is told by all ways at once.
+            let later = contacts().map(|it| it.to.clone()).filter(|it| !to.contains(it));
+            to.extend(later.collect::<BTreeSet<_>>());
         }
+        let is_new =
+            |receiver: &Arc<str>, person: Option<&Arc<str>>| match incident.told.get(receiver) {
+                None => true,
+                // Others are told there already, and this one is not.
+                Some(told) => person.is_some_and(|person| !told.people.contains(person)),
+            };
+        let mut new: BTreeSet<Arc<str>> =
+            to.iter().filter(|it| is_new(it, None)).cloned().collect();
+        new.extend(
+            contacts().filter(|it| is_new(&it.to, Some(&it.person))).map(|it| it.to.clone()),
+        );
+        let new: Vec<Arc<str>> = new.into_iter().collect();
         (!new.is_empty()).then_some((at, to, called, new))
     });
     let Some((at, to, called, new)) = next else {

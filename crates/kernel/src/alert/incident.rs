@@ -1,6 +1,6 @@
 //! One incident: what people handle. Its state, who was told what, and how facts change it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -489,6 +489,7 @@ impl Incident {
         // A provider that hears that somebody takes care goes quiet: whoever is called on for help does not
         // hear it.
         let acknowledged = by_hand && self.state == State::Acknowledged;
+        let known: BTreeSet<Arc<str>> = self.told.keys().cloned().collect();
         for receiver in to {
             self.told.entry(receiver.clone()).or_insert_with(|| ReceiverState {
                 acknowledged,
@@ -505,10 +506,12 @@ impl Incident {
                 if *after > 0 && self.state == State::Open {
                     let (to, person, after) = (to.clone(), person.clone(), *after);
                     self.ladder.push(Rung { to, person, from: now, after, step });
-                } else if let Some(told) = self.told.get_mut(to).filter(|_| *after == 0)
+                } else if let Some(told) = self.told.get_mut(to).filter(|_| *after == 0 || by_hand)
                     && !told.people.contains(person)
                 {
                     told.people.push(person.clone());
+                    // Somebody else was told there: for this one it is new.
+                    told.nudged |= known.contains(to);
                 }
             }
         }
@@ -530,6 +533,7 @@ impl Incident {
                 .or_insert_with(|| ReceiverState { step: rung.step, ..ReceiverState::default() });
             if !told.people.contains(&rung.person) {
                 told.people.push(rung.person.clone());
+                told.nudged |= known;
             }
             if !known {
                 let (person, to) = (&rung.person, &rung.to);

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 use super::context::{Context, Input, Stretch};
 use super::due::{Calendar, Planned};
 use super::event::{Cause, Event, Fired, Order};
+use super::expect::Expectation;
 use super::ledger::{self, Idle};
 use super::spec::{CatchUp, Overlap, ScheduleSpec};
 use super::state::{Firing, Schedule};
@@ -215,6 +216,7 @@ fn hear(
         Message::Ended { status, .. } => {
             if !firing.started {
                 draft.record(&firing, "EXECUTED", None);
+                draft.watch_started(number);
             }
             let done = status == Status::Completed && firing.watch.is_some();
             let took = took(&firing, context.now).filter(|_| done);
@@ -474,7 +476,7 @@ impl<'a> Draft<'a> {
     fn fire(&mut self, planned: Planned, cause: Cause, by: Option<Arc<str>>) {
         let number = self.next_number();
         if let Some(reason) = self.obstacle(cause) {
-            let (planned, status) = (planned.at, "SKIPPED");
+            let (planned, zone, status) = (planned.at, planned.zone, "SKIPPED");
             let idle = Idle {
                 number,
                 planned,
@@ -485,7 +487,12 @@ impl<'a> Draft<'a> {
                 reason: &reason,
             };
             self.tell(&idle);
-            return self.push(Event::Skipped { number, planned, cause });
+            self.push(Event::Skipped { number, planned, cause });
+            // Where a run is in the way, that one is watched; nothing else tells of the limit.
+            if cause == Cause::Due && self.state.open.len() >= self.context.limits.open_max {
+                self.watch_missed(number, planned, &zone);
+            }
+            return;
         }
         let overlap = self.overlap(cause);
         let given = |text: Arc<str>| (!text.is_empty()).then_some(text);
@@ -516,13 +523,13 @@ impl<'a> Draft<'a> {
             return;
         }
         if overlap == Overlap::TerminateOther {
-            self.stop_others();
+            self.stop_others(cause);
         }
         self.push(Event::Fired(fired));
         self.ask(number);
     }
 
-    fn stop_others(&mut self) {
+    fn stop_others(&mut self, cause: Cause) {
         let others: Vec<Firing> = self.state.in_the_way().cloned().collect();
         for firing in others {
             let number = firing.number;
@@ -537,6 +544,12 @@ impl<'a> Draft<'a> {
                 self.effects.push(Effect::Send { to, message: Box::new(message) });
             }
             self.push(Event::Stopped { number });
+            // A run by hand in its place is no reason not to be done by the time.
+            if let Some(watch) = firing.watch.filter(|_| cause == Cause::Trigger)
+                && !watch.unmet.contains(&Expectation::Overdue)
+            {
+                self.undone(number, watch.done_by);
+            }
         }
     }
 

@@ -132,7 +132,7 @@ impl Draft<'_> {
         }
     }
 
-    fn undone(&mut self, number: u32, by: Option<Timestamp>) {
+    pub(super) fn undone(&mut self, number: u32, by: Option<Timestamp>) {
         let expects = |what| self.state.spec.as_ref().is_some_and(|spec| spec.expects(what));
         let by = by.filter(|_| expects(Expectation::Overdue));
         match by {

@@ -67,6 +67,13 @@ pub(super) async fn sign_in(
     let challenge = URL_SAFE_NO_PAD.encode(digest(&SHA256, verifier.as_bytes()));
     let mut url = Url::parse(&place.url)
         .map_err(|error| Failure::error(format!("the server names no address: {error}")))?;
+    // A server that names the page of another one would be handed the code that this one gives.
+    let own = format!("{}/console/sso", client.origin());
+    if Url::parse(&own).ok().as_ref() != Some(&url) {
+        let message = format!("the server says that its users sign in at {}", clean(&place.url));
+        let hint = "if that is your server, name it so with --url; else do not sign in here";
+        return Err(Failure::error(message).with_hint(hint).into());
+    }
     url.query_pairs_mut()
         .append_pair("port", &listener.local_addr()?.port().to_string())
         .append_pair("challenge", &challenge)

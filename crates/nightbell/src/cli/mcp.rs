@@ -38,6 +38,8 @@ enum Act {
     Acknowledge,
     /// Make a check of a monitor now
     Check,
+    /// Make a check that moves nothing: what the monitor asks is asked, with its credentials
+    Preview,
     /// Try a failed run again
     Retry,
 }
@@ -113,8 +115,8 @@ const TOOLS: &[Tool] = &[
     Tool {
         name: "preview",
         about: "Makes one check of a monitor that moves nothing and tells nobody: what it would say, \
-                and who would be told.",
-        act: None,
+                and who would be told. It asks what the monitor asks.",
+        act: Some(Act::Preview),
         command: &["monitor", "preview"],
         values: &[needed("monitor", "Name of the monitor")],
     },

@@ -401,7 +401,7 @@ fn arrival(sso: &Sso, person: Person) -> Arrival {
         name: person.name,
         managed: options.groups.iter().map(|(_, group)| group.clone()).collect(),
         groups: person.groups,
-        links: options.links_users,
+        links: options.links_users && person.names_surely,
         creates: person.creates,
     }
 }

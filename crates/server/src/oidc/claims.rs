@@ -19,6 +19,8 @@ pub(crate) struct Person {
     pub(crate) subject: String,
     /// What a user is called who is created.
     pub(crate) name: String,
+    /// Whether nobody can choose that freely at the provider, as far as the token says.
+    pub(crate) names_surely: bool,
     /// The groups of ours that the provider's groups of the user stand for.
     pub(crate) groups: Vec<String>,
     /// Whether a user is created who is not there yet.
@@ -37,6 +39,11 @@ pub(super) fn person(
 ) -> Result<Person, Failed> {
     check(claims, options, nonce, now).map_err(Failed::Token)?;
     check_domain(claims, options)?;
+    // Whoever may choose an address without proof could take somebody else's name.
+    let is_by_email = options.name_claim == "email";
+    if is_by_email && is_verified(claims) == Some(false) {
+        return Err(Failed::NotAdmitted("the e-mail address is not verified".to_owned()));
+    }
     let subject = text(claims, "sub").filter(|it| it.chars().count() <= SUBJECT_MAX);
     let subject = subject.ok_or_else(|| Failed::Token("it names no subject ('sub')".to_owned()))?;
     let name = lookup(claims, &options.name_claim).and_then(Value::as_str).ok_or_else(|| {
@@ -48,7 +55,9 @@ pub(super) fn person(
     let groups = groups(claims, options);
     // Who may come in is said by groups, where any are named.
     let creates = options.groups.is_empty() || !groups.is_empty();
-    Ok(Person { subject: subject.to_owned(), name: name.to_owned(), groups, creates })
+    let names_surely = !is_by_email || is_verified(claims) == Some(true);
+    let (subject, name) = (subject.to_owned(), name.to_owned());
+    Ok(Person { subject, name, names_surely, groups, creates })
 }
 
 fn check(
@@ -91,20 +100,24 @@ fn check(
     Ok(())
 }
 
+/// Whether the provider has made sure that the e-mail address belongs to the user, if it says so.
+fn is_verified(claims: &Map<String, Value>) -> Option<bool> {
+    match claims.get("email_verified")? {
+        Value::Bool(is_verified) => Some(*is_verified),
+        Value::String(text) => Some(text == "true"),
+        _ => Some(false),
+    }
+}
+
 fn check_domain(claims: &Map<String, Value>, options: &Options) -> Result<(), Failed> {
     if options.email_domains.is_empty() {
         return Ok(());
     }
     let refused = |why: &str| Err(Failed::NotAdmitted(why.to_owned()));
-    let is_verified = match claims.get("email_verified") {
-        Some(Value::Bool(is_verified)) => *is_verified,
-        Some(Value::String(text)) => text == "true",
-        _ => false,
-    };
     let Some(email) = text(claims, "email") else {
         return refused("the provider tells no mail address, and only some domains are let in");
     };
-    if !is_verified {
+    if is_verified(claims) != Some(true) {
         return refused("the provider has not verified the mail address");
     }
     let domain = email.rsplit_once('@').map(|(_, domain)| domain).unwrap_or_default();

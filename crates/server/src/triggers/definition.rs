@@ -205,8 +205,9 @@ impl Reader<'_> {
             let message = "GET must change nothing, so it cannot start anything";
             self.flaw::<()>("/method", "method-not-fit", message, "Use POST.");
         }
-        if let (Some(Auth::Signature { .. }), Some(Method::GET)) = (&auth, &method) {
-            let message = "GET has no body that could be signed";
+        if let (Some(Auth::Signature { .. }), Some(Method::GET | Method::DELETE)) = (&auth, &method)
+        {
+            let message = "GET and DELETE have no body that could be signed";
             let hint = "Use \"auth\": \"basic\" or a key.";
             self.flaw::<()>("/auth", "auth-not-fit", message, hint);
         }

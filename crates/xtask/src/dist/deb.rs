@@ -13,8 +13,6 @@ const POSTINST: &str = "\
 #!/bin/sh
 set -e
 if [ \"$1\" = configure ]; then
-    # They may hold passwords and keys.
-    chmod 600 /etc/default/nightbell /etc/nightbell/nightbell.toml
     if [ -d /run/systemd/system ]; then
         systemctl daemon-reload
         if [ -n \"$2\" ]; then

@@ -81,9 +81,7 @@ fn files(contents: &Contents) -> Tree {
     for (path, content) in &contents.libraries {
         files.file(path.trim_start_matches('/'), 0o755, content.clone());
     }
-    if let Some(certificates) = &contents.certificates {
-        files.file("etc/ssl/certs/ca-certificates.crt", 0o644, certificates.clone());
-    }
+    files.file("etc/ssl/certs/ca-certificates.crt", 0o644, contents.certificates.clone());
     let user = format!(
         "root:x:0:0:root:/:/sbin/nologin\nnightbell:x:{USER}:{USER}:nightbell:/var/lib/nightbell:/sbin/nologin\n"
     );

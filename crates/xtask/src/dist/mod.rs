@@ -83,7 +83,7 @@ struct Contents {
     libraries: Vec<(String, Vec<u8>)>,
     /// The newest version of the C library that the binary asks for.
     libc: Option<String>,
-    certificates: Option<Vec<u8>>,
+    certificates: Vec<u8>,
     bill: Vec<u8>,
 }
 
@@ -228,7 +228,9 @@ fn collect(path: &Path) -> anyhow::Result<Contents> {
         documents: documents.collect::<anyhow::Result<_>>()?,
         libraries: libraries(path)?,
         libc: newest_libc(&binary),
-        certificates: std::fs::read(CERTIFICATES).ok(),
+        certificates: std::fs::read(CERTIFICATES).with_context(|| {
+            format!("the image needs the certificates of public authorities: {CERTIFICATES}")
+        })?,
         bill: sbom::text()?.into_bytes(),
         binary,
     })
@@ -330,7 +332,7 @@ mod tests {
             documents: vec![("LICENSE".to_owned(), b"free".to_vec())],
             libraries: vec![("/lib64/ld.so".to_owned(), b"loader".to_vec())],
             libc: Some("2.34".to_owned()),
-            certificates: Some(b"certificates".to_vec()),
+            certificates: b"certificates".to_vec(),
             bill: b"{}".to_vec(),
         }
     }

@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use flate2::Compression;
 use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
@@ -265,14 +267,23 @@ struct Hidden {
     within: Vec<(String, String)>,
 }
 
+/// A text as it may stand within another: as it is, as JSON writes it, and in base64.
+fn forms(text: &str) -> BTreeSet<String> {
+    let json = Value::from(text).to_string();
+    let json = json.trim_start_matches('"').trim_end_matches('"').to_owned();
+    let base64 = [STANDARD_NO_PAD, URL_SAFE_NO_PAD].map(|engine| engine.encode(text));
+    BTreeSet::from_iter([text.to_owned(), json]).into_iter().chain(base64).collect()
+}
+
 impl Hidden {
     fn of(found: BTreeSet<String>) -> Self {
         let named = found.into_iter().filter(|text| !text.is_empty()).enumerate();
         let whole: BTreeMap<String, String> =
             named.map(|(index, text)| (text, format!("secret#{}", index + 1))).collect();
         let long = whole.iter().filter(|(text, _)| text.chars().count() >= WITHIN_MIN);
-        let mut within: Vec<(String, String)> =
-            long.map(|(text, name)| (text.clone(), name.clone())).collect();
+        let mut within: Vec<(String, String)> = long
+            .flat_map(|(text, name)| forms(text).into_iter().map(move |form| (form, name.clone())))
+            .collect();
         within.sort_by_key(|(text, _)| std::cmp::Reverse(text.len()));
         Self { whole, within }
     }
@@ -313,6 +324,9 @@ impl Hidden {
 mod tests {
     use serde_json::{Value, json};
 
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD_NO_PAD;
+
     use super::Bundle;
 
     fn text_of(bundle: &Bundle) -> String {
@@ -331,13 +345,15 @@ mod tests {
                     "inputData": { "header": format!("Bearer {it}"), "list": [it], it.as_str(): 1 },
                     "outputData": { "echo": { "deep": format!("\"{it}\"") } },
                     "reasonForIncompletion": format!("{it} was refused"),
+                    "externalInputPayloadStoragePath": STANDARD_NO_PAD.encode(it),
                 })
             })
             .collect();
         let mut bundle = Bundle {
             runs: vec![
                 json!({ "input": { "keys": secrets, "id": 12, "kept": "fine" }, "tasks": planted,
-                               "output": { "id": 12, "other": 120 } }),
+                               "output": { "id": 12, "other": 120 },
+                               "workflowDefinition": { "version": 12 } }),
             ],
             histories: vec![json!([{ "facts": secrets }])],
             ..Bundle::default()
@@ -346,6 +362,7 @@ mod tests {
         let text = text_of(&bundle);
         assert!(secrets.iter().all(|it| !text.contains(it.as_str())), "{text}");
         assert!(!text.contains("hunter"), "{text}");
+        assert!(secrets.iter().all(|it| !text.contains(&STANDARD_NO_PAD.encode(it))), "{text}");
         let run = &bundle.runs[0];
         assert_eq!(run["input"]["kept"], "fine");
         assert_eq!(run["workflowDefinition"]["version"], 12, "that is by chance");

@@ -1,7 +1,10 @@
 //! `nightbell run export`: a run with everything that explains it, as one file.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::path::PathBuf;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -25,9 +28,17 @@ pub(crate) struct Arguments {
     #[arg(short = 'O', long, value_name = "FILE")]
     out: PathBuf,
     /// Replace what is there, and the same values wherever else they occur: input.card,
-    /// tasks.REF.output.token, * for any member; may be repeated
+    /// tasks.REF.output.token, * for any member; may be repeated. They are found as they are, as JSON
+    /// writes them and in base64; names of members stay
     #[arg(long, value_name = "PATH")]
     redact: Vec<String>,
+}
+
+/// Writes a file that only its owner can read: what is in it went through a workflow.
+fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)
 }
 
 /// Runs the command.
@@ -45,7 +56,7 @@ pub(super) async fn run(
     let secrets = bundle.manifest.secrets.clone();
     let packed = bundle.pack()?;
     let bytes = packed.len();
-    std::fs::write(&arguments.out, packed)
+    write(&arguments.out, &packed)
         .map_err(|error| Failure::error(format!("{}: {error}", arguments.out.display())))?;
     for id in &missing {
         output.note(format_args!("sub-workflow {} is not in it", clean(id)));
