@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::ScheduleSpec;
-use crate::cron::{Cron, Zone};
+use crate::cron::Cron;
 use crate::expression::parse_duration;
 use crate::time::Timestamp;
 
@@ -125,20 +124,6 @@ impl Expect {
                 Some(often.max(spread).max(at_least.unwrap_or(AT_LEAST)))
             }
         }
-    }
-}
-
-impl ScheduleSpec {
-    /// By when a firing that came due then is to be done.
-    pub(super) fn done_by(&self, planned: Timestamp, zone: Option<&str>) -> Option<Timestamp> {
-        let time = time_of_day(self.expect.as_ref()?.done_by.as_deref()?)?;
-        let zone = Zone::named(zone.unwrap_or(&self.zone_id)).ok()?;
-        time.next(planned, &zone, self.dst)
-    }
-
-    /// Whether this is expected of its runs.
-    pub(super) fn expects(&self, what: Expectation) -> bool {
-        self.expect.as_ref().is_some_and(|expect| expect.has(what))
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::expect::Expect;
-use crate::cron::DstRule;
+use super::expect::{Expect, Expectation, time_of_day};
+use crate::cron::{DstRule, Zone};
 use crate::json::Json;
 use crate::time::Timestamp;
 
@@ -82,6 +82,19 @@ pub struct Tag {
 impl ScheduleSpec {
     /// Longest name, in bytes.
     pub const NAME_MAX: usize = 180;
+
+    /// By when a firing that came due then is to be done.
+    pub(super) fn done_by(&self, planned: Timestamp, zone: Option<&str>) -> Option<Timestamp> {
+        let time = time_of_day(self.expect.as_ref()?.done_by.as_deref()?)?;
+        let zone = Zone::named(zone.unwrap_or(&self.zone_id)).ok()?;
+        // A time that a change of the clock leaves out is one all the same.
+        time.next(planned, &zone, DstRule::Once)
+    }
+
+    /// Whether this is expected of its runs.
+    pub(super) fn expects(&self, what: Expectation) -> bool {
+        self.expect.as_ref().is_some_and(|expect| expect.has(what))
+    }
 
     /// The lines that count.
     pub fn lines(&self) -> Vec<CronLine> {

@@ -34,6 +34,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use super::link::{INTRODUCTION, LinkKey};
 use super::{NOT_LEADER, STRANGER};
 use crate::guard;
+use crate::metrics::Following;
 use crate::problem::Problem;
 
 /// How long a request waits for a leader.
@@ -94,10 +95,10 @@ pub enum Reach {
 
 /// How many requests were handed on, by how that ended.
 #[derive(Debug, Default)]
-pub(crate) struct Forwarded {
-    pub(crate) answered: AtomicU64,
-    pub(crate) leaderless: AtomicU64,
-    pub(crate) lost: AtomicU64,
+struct Forwarded {
+    answered: AtomicU64,
+    leaderless: AtomicU64,
+    lost: AtomicU64,
 }
 
 /// Who leads.
@@ -120,7 +121,7 @@ pub(super) struct Forwarder {
     connecting: tokio::sync::Mutex<()>,
     /// Streams are cut from then on.
     ending: CancellationToken,
-    pub(super) forwarded: Forwarded,
+    forwarded: Forwarded,
 }
 
 /// A connection to a leader.
@@ -285,10 +286,19 @@ impl Forwarder {
         self.ending.cancel();
     }
 
-    /// Links in use, and requests that are under way on them.
-    pub(super) fn load(&self) -> (usize, usize) {
+    /// What was counted.
+    pub(super) fn figures(&self) -> Following {
         let links = self.links.lock();
-        (links.len(), links.iter().map(|it| Arc::strong_count(&it.busy) - 1).sum())
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Following {
+            links: links.len(),
+            forwarding: links.iter().map(|it| Arc::strong_count(&it.busy) - 1).sum(),
+            forwarded: [
+                ("answered", read(&self.forwarded.answered)),
+                ("no_leader", read(&self.forwarded.leaderless)),
+                ("leader_lost", read(&self.forwarded.lost)),
+            ],
+        }
     }
 
     /// The link with the fewest requests; a further one if they are many. None is opened for a request

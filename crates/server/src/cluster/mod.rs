@@ -28,8 +28,8 @@ use crate::problem::Problem;
 use forward::Forwarder;
 use link::{INTRODUCTION, Introduced, LinkKey, Stranger};
 
-pub(crate) use forward::{Forwarded, LINK_HEAD_MAX, LINK_WINDOW, WINDOW};
 pub use forward::{LEADERLESS_MAX, Leader, Reach};
+pub(crate) use forward::{LINK_HEAD_MAX, LINK_WINDOW, WINDOW};
 pub(crate) use status::routes;
 pub use status::{Cluster, ClusterNode};
 
@@ -192,8 +192,7 @@ impl Node {
                 return answer;
             }
         }
-        let forwarder = &self.0.forwarder;
-        metrics::of_follower(&headers, self.0.version, forwarder.load(), &forwarder.forwarded)
+        metrics::of_follower(&headers, self.0.version, &self.0.forwarder.figures())
     }
 }
 

@@ -24,7 +24,6 @@ use utoipa_axum::routes;
 
 use crate::Api;
 use crate::access::Routes;
-use crate::cluster::Forwarded;
 use exposition::{Format, Page};
 
 pub(crate) use process::began;
@@ -69,28 +68,33 @@ fn write_role(page: &mut Page, version: &'static str, leads: bool) {
     page.gauge("nightbell_cluster_leader", help).only(u8::from(leads));
 }
 
-/// The figures of a server that hands requests on, with its links and the requests on them.
+/// What a server counts that hands requests on.
+pub(crate) struct Following {
+    /// Connections to the server that owns the store.
+    pub(crate) links: usize,
+    /// Requests that are not answered yet.
+    pub(crate) forwarding: usize,
+    /// Requests that are, by what became of them.
+    pub(crate) forwarded: [(&'static str, u64); 3],
+}
+
+/// The figures of a server that hands requests on.
 pub(crate) fn of_follower(
     headers: &HeaderMap,
     version: &'static str,
-    (links, requests): (usize, usize),
-    forwarded: &Forwarded,
+    following: &Following,
 ) -> Response {
     let format = Format::wanted(headers);
     let mut page = Page::new(format);
     write_role(&mut page, version, false);
     let help = "Connections to the server that owns the store";
-    page.gauge("nightbell_cluster_links", help).only(links);
+    page.gauge("nightbell_cluster_links", help).only(following.links);
     let help = "Requests handed on that are not answered yet";
-    page.gauge("nightbell_cluster_requests_forwarding", help).only(requests);
+    page.gauge("nightbell_cluster_requests_forwarding", help).only(following.forwarding);
     let help = "Requests handed on to the server that owns the store, by what became of them";
     let mut counted = page.counter("nightbell_cluster_requests_forwarded_total", help);
-    for (outcome, count) in [
-        ("answered", &forwarded.answered),
-        ("no_leader", &forwarded.leaderless),
-        ("leader_lost", &forwarded.lost),
-    ] {
-        counted.add(&[("outcome", outcome)], count.load(Ordering::Relaxed));
+    for (outcome, count) in following.forwarded {
+        counted.add(&[("outcome", outcome)], count);
     }
     process::write(&mut page);
     ([(header::CONTENT_TYPE, format.content_type())], page.end()).into_response()

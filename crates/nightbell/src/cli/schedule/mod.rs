@@ -2,6 +2,7 @@
 
 mod backfill;
 mod calendar;
+mod stored;
 pub(super) mod test;
 
 pub(super) use self::test::{instant, zone};
@@ -98,14 +99,14 @@ A file holds one schedule or a list of them:
 pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
     match verb {
         Verb::List { workflow } => list(workflow.as_deref(), client, output).await,
-        Verb::Get { name } => output.json(&get(&name, client).await?),
+        Verb::Get { name } => output.json(&stored::read(&name, client).await?),
         Verb::Create(files) => save(&files.read()?, false, client, output).await,
         Verb::Update(files) => save(&files.read()?, true, client, output).await,
         Verb::Delete(removal) => {
             let names = removal.confirmed("schedule")?;
             for name in names {
                 // The server deletes what is not there without a word.
-                get(name, client).await?;
+                stored::read(name, client).await?;
                 client.delete(&["scheduler", "schedules", name]).send().await?;
                 output.note(format_args!("deleted schedule {name}"));
             }
@@ -151,10 +152,6 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
 
 fn done(names: &[String], output: &Output) -> anyhow::Result<()> {
     if output.is_json() { output.json(&names) } else { Ok(()) }
-}
-
-async fn get(name: &str, client: &Client) -> Result<Value, Failure> {
-    client.get(&["scheduler", "schedules", name]).send().await?.value()
 }
 
 /// What a table shows of a schedule.

@@ -12,6 +12,7 @@ use super::super::failure::{Failure, Violation};
 use super::super::input;
 use super::super::output::Output;
 use super::super::table::{Cell, Table};
+use super::stored;
 
 /// What to test, and when.
 #[derive(Debug, clap::Args)]
@@ -160,7 +161,7 @@ async fn document(arguments: &Arguments, client: &Client) -> anyhow::Result<(Str
         return Ok((first.origin, first.value));
     }
     let name = arguments.name.as_deref().unwrap_or_default();
-    Ok((format!("schedule {name}"), super::get(name, client).await?))
+    Ok((format!("schedule {name}"), stored::read(name, client).await?))
 }
 
 pub(in crate::cli) fn zone(name: &str) -> Result<Zone, Failure> {
