@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 
 use super::client::{Client, understand};
 use super::document::{Files, Removal, at, judge, name_of};
-use super::failure::Failure;
 use super::input::Document;
 use super::moment::Moment;
 use super::output::{Output, clean};
