@@ -49,6 +49,9 @@ impl Visit for Fields {
 async fn spans_at(level: LevelFilter) -> (String, Vec<Begun>) {
     let collector = Collector::default();
     let layer = collector.clone().with_filter(level);
+    // Of one subscriber alone, `tracing` asks that of the thread which comes by first whether anybody
+    // listens there: a thread of another test, where nobody does. Of two it asks both.
+    let _another = tracing::Dispatch::new(tracing::subscriber::NoSubscriber::default());
     // The runtime of this test has one thread, and so everything that it spawns is heard.
     let _listens = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
     let engine = open(Arc::<Memory>::default()).await;
