@@ -225,7 +225,7 @@ async fn save(
         let name = name_of(value);
         if !name.is_empty() {
             let what = format!("schedule {name}");
-            judge(get(name, client).await, exists, "schedule", origin, &what)?;
+            judge(stored::read(name, client).await, exists, "schedule", origin, &what)?;
         }
         let call = client.post(&["scheduler", "schedules"]).json(value);
         let answer = call.send().await.map_err(|failure| at(origin, failure))?;
@@ -320,7 +320,7 @@ async fn history(
         output.note(format_args!("{shown} of {total}; --limit shows more"));
     } else if page.results.is_empty() {
         // An unknown name is a mistake, a schedule that has not fired yet is none.
-        get(name, client).await?;
+        stored::read(name, client).await?;
         output.note("nothing yet");
     }
     Ok(())
