@@ -37,6 +37,8 @@ pub(super) struct Wanted {
     pub(super) port: Option<u16>,
     /// Whether to open a browser.
     pub(super) opens: bool,
+    /// Where people reach the server, if that is not the address that the command line uses.
+    pub(super) at: Option<String>,
 }
 
 /// Where a login begins.
@@ -68,10 +70,12 @@ pub(super) async fn sign_in(
     let mut url = Url::parse(&place.url)
         .map_err(|error| Failure::error(format!("the server names no address: {error}")))?;
     // A server that names the page of another one would be handed the code that this one gives.
-    let own = format!("{}/console/sso", client.origin());
+    let origin = wanted.at.clone().unwrap_or_else(|| client.origin());
+    let own = format!("{}/console/sso", origin.trim_end_matches('/'));
     if Url::parse(&own).ok().as_ref() != Some(&url) {
         let message = format!("the server says that its users sign in at {}", clean(&place.url));
-        let hint = "if that is your server, name it so with --url; else do not sign in here";
+        let hint = "if that is your server, name it so with --url, or tell with --at where people \
+                    reach it; else do not sign in here";
         return Err(Failure::error(message).with_hint(hint).into());
     }
     url.query_pairs_mut()

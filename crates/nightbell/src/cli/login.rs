@@ -29,6 +29,10 @@ pub(crate) struct In {
     /// `--port 8765` there.
     #[arg(long, value_name = "PORT", requires = "sso")]
     port: Option<u16>,
+    /// Where people reach the server in a browser (its `public_url`), if that is not the address that the
+    /// command line uses. Any other server that names that page is refused
+    #[arg(long, value_name = "URL", requires = "sso")]
+    at: Option<String>,
     /// Does not open a browser; the address is written in any case
     #[arg(long, requires = "sso")]
     no_browser: bool,
@@ -50,7 +54,11 @@ pub(super) async fn login(arguments: In, client: &Client, output: &Output) -> an
             .into());
     }
     if arguments.sso {
-        let wanted = browser::Wanted { port: arguments.port, opens: !arguments.no_browser };
+        let wanted = browser::Wanted {
+            port: arguments.port,
+            opens: !arguments.no_browser,
+            at: arguments.at.clone(),
+        };
         let given = browser::sign_in(&wanted, client, output).await?;
         return keep(given, client, output);
     }

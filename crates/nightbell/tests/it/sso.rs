@@ -121,6 +121,16 @@ impl<'a> Browser<'a> {
     }
 }
 
+/// What `login --sso` says when it ends at once.
+fn run_login(live: &Live, logins: &str) -> String {
+    let mut command = Command::new(binary());
+    command.args(["login", "--sso"]).env("NIGHTBELL_URL", live.url(""));
+    command.env_remove("NIGHTBELL_KEY").env("NIGHTBELL_LOGIN_DIR", logins);
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
 async fn run(live: &Live, credential: &[(&str, &str)], arguments: &[&str]) -> Value {
     let mut command = Command::new(binary());
     command.args(arguments).args(["-o", "json"]).env("NIGHTBELL_URL", live.url(""));
@@ -174,7 +184,10 @@ async fn people_sign_in_by_a_provider_in_the_browser_and_at_the_command_line() {
 
     // The command line writes an address, and waits for the browser that is led through it.
     let mut command = Command::new(binary());
-    command.args(["login", "--sso"]).env("NIGHTBELL_URL", live.url(""));
+    // A server that sends people to another one's page is not believed.
+    let elsewhere = run_login(&live, &path("logins"));
+    assert!(elsewhere.contains("users sign in at http://localhost:9/console/sso"), "{elsewhere}");
+    command.args(["login", "--sso", "--at", PUBLIC]).env("NIGHTBELL_URL", live.url(""));
     command.env_remove("NIGHTBELL_KEY").env("NIGHTBELL_LOGIN_DIR", path("logins"));
     let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
