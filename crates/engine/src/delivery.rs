@@ -166,11 +166,7 @@ impl Engine {
         match self.make(outgoing.to.name()).await {
             Ok(()) => {}
             Err(ApplyError::Engine(error)) => return Err(error),
-            Err(error) => {
-                tracing::warn!(to = %outgoing.to, %error, "an incident could not be told");
-                self.inner.store.discard(&outgoing.key).await?;
-                return Ok(());
-            }
+            Err(error) => return self.give_up_observed(outgoing, &error.to_string()).await,
         }
         let key = Some(outgoing.key.clone());
         let input = AnyInput::Message(message);
@@ -178,10 +174,27 @@ impl Engine {
             // Its document was written, and the process died, or the store was away, before the machine.
             Err(Error::Rejected(Rejected::Unknown(_))) => {
                 self.define_again(outgoing.to.name()).await?;
-                self.step_received(&outgoing.to, input, key).await
+                match self.step_received(&outgoing.to, input, key).await {
+                    Err(Error::Rejected(unknown @ Rejected::Unknown(_))) => {
+                        self.give_up_observed(outgoing, &unknown.to_string()).await
+                    }
+                    result => result,
+                }
             }
             result => result,
         }
+    }
+
+    /// Discards what no monitor can hear. Whoever said it believes that somebody is told.
+    async fn give_up_observed(&self, outgoing: &Outgoing, why: &str) -> Result<(), Error> {
+        tracing::error!(
+            monitor = %outgoing.to,
+            from = %outgoing.key.sender,
+            why,
+            "an incident could not be opened, so nobody is notified of it; define the monitor in a file"
+        );
+        self.inner.store.discard(&outgoing.key).await?;
+        Ok(())
     }
 
     /// Defines the machines of the source of a monitor as its document says.

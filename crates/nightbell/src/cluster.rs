@@ -219,9 +219,12 @@ impl Serving {
                 }
                 Err(StoreError::Unavailable(why)) => {
                     // Most often another server was faster.
-                    tracing::debug!("the store was not to be had: {why}");
-                    state.tell(node, Some(format!("the store is not to be had: {why}")));
-                    tokio::time::sleep(PAUSE).await;
+                    tracing::debug!("the store could not be taken over: {why}");
+                    state.tell(node, Some(format!("the store cannot be taken over: {why}")));
+                    // Whoever was faster is followed at once; what does not pass is not asked for all the time.
+                    state.failures += 1;
+                    let pause = if state.failures < REFUSALS { PAUSE } else { LOOK };
+                    tokio::time::sleep(pause).await;
                 }
                 Err(error) => return Err(error).context("the store cannot be opened"),
             }
@@ -233,15 +236,18 @@ impl Serving {
         let gone = Gone { incarnation: owner.incarnation, until: owner.until };
         let silence = state.silence(owner);
         if self.is_predecessor(owner) {
-            tracing::info!("{} listened where this server does, so it has ended", owner.name);
+            tracing::info!("{} had this server's peer address before, so it has ended", owner.name);
             return Some(gone);
         }
         if state.refusals >= REFUSALS && silence > self.0.options.lease() / BEATS + LATE {
-            tracing::info!("{} has ended: nobody listens where it should", owner.name);
+            tracing::info!(
+                "{} has ended: its peer port refuses connections and its heartbeat is overdue",
+                owner.name
+            );
             return Some(gone);
         }
         if owner.left <= 0 && silence >= SILENT {
-            tracing::info!("{} gives no sign of life any more", owner.name);
+            tracing::info!("the heartbeats of {} have stopped", owner.name);
             return Some(gone);
         }
         None
@@ -298,7 +304,7 @@ impl Serving {
             reached.unwrap_or_else(|_| Reach::Unreachable("it does not answer".to_owned()));
         let (why, pause) = match reached {
             Reach::Connected => {
-                state.refusals = 0;
+                (state.refusals, state.failures) = (0, 0);
                 state.reached = Some(Instant::now());
                 state.tell(node, None);
                 return tokio::time::sleep(LOOK).await;
@@ -323,6 +329,8 @@ impl Serving {
 struct Following {
     leader: Option<i64>,
     refusals: u32,
+    /// How often in turn the store could not be taken over.
+    failures: u32,
     beaten: Option<Instant>,
     /// When the leader answered last.
     reached: Option<Instant>,

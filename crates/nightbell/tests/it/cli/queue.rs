@@ -6,7 +6,9 @@ use serde_json::json;
 use crate::stand_in::StandIn;
 
 fn server() -> StandIn {
-    let ago = |seconds: i64| Timestamp::now().as_millisecond() - seconds * 1000 - 100;
+    // One instant for all: those that polled at the same time are listed as they came.
+    let now = Timestamp::now().as_millisecond();
+    let ago = |seconds: i64| now - seconds * 1000 - 100;
     let polls = json!([
         { "queueName": "a", "domain": "DEFAULT", "workerId": "w-1", "lastPollTime": ago(60) },
         { "queueName": "a", "domain": "DEFAULT", "workerId": "w-2", "lastPollTime": ago(120) },
