@@ -23,6 +23,11 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     // The tests drive the real binary: it is built once, with what the tests build.
     let mut tests = cargo();
     tests.args(["test", "--workspace"]).args(arguments).envs(sdks);
+    if std::env::var_os("RUST_TEST_THREADS").is_none() {
+        // Those that drive the binary mostly wait for it, for services and for deadlines.
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        tests.env("RUST_TEST_THREADS", (2 * cores).to_string());
+    }
     if arguments.is_empty() {
         lint(&mut tests);
     }

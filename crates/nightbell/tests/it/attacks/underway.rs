@@ -42,7 +42,8 @@ pub(super) async fn until(live: &Live, path: &str, is_so: impl Fn(&Value) -> boo
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let waited = tokio::time::timeout(Duration::from_mins(1), wait).await;
+    // A script that cannot be interrupted ends by itself, which takes minutes on a busy machine.
+    let waited = tokio::time::timeout(Duration::from_mins(5), wait).await;
     waited.unwrap_or_else(|_| panic!("{path} never shows it; {}", live.log_text()));
 }
 
