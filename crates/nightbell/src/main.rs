@@ -1,5 +1,6 @@
 //! WIRES: the one binary. Reads the command line, then either serves or is a client.
 
+mod acme;
 mod bootstrap;
 mod cli;
 mod cluster;

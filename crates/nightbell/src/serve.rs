@@ -16,6 +16,7 @@ use server::{Api, LocalSocket, Settings, Tls, TlsFiles};
 use store::{Postgres, PostgresOptions, Sqlite};
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::cli::Failure;
 use crate::config::{Auth, Config, StoreUrl, access_of, process_env};
@@ -23,7 +24,7 @@ use crate::robopager::Robopager;
 use crate::scripts::Engines;
 use crate::secret_key;
 use crate::values::FromEnvironment;
-use crate::{bootstrap, cluster, deadman, exposed, limits, load, sso};
+use crate::{acme, bootstrap, cluster, deadman, exposed, limits, load, sso};
 
 /// A server that is open but not yet told when to stop.
 pub(crate) struct Server {
@@ -35,6 +36,8 @@ pub(crate) struct Server {
     shared: Option<Arc<Postgres>>,
     /// How this process calls others, under the one policy that knows where it listens itself.
     calls: tasks::http::Settings,
+    /// What a certificate authority is asked for.
+    certificates: Option<acme::Asked>,
 }
 
 /// Who answers where the server listens.
@@ -169,7 +172,8 @@ impl Server {
         robopager: &Robopager,
         shared: &cluster::Slot,
     ) -> anyhow::Result<Self> {
-        let (auth, tls) = (auth(config)?, tls(config)?);
+        let (auth, certificates) = (auth(config)?, acme::Asked::of(config)?);
+        let tls = tls(config, certificates.as_ref())?;
         let has_provider = sso::is_set(config, auth)?;
         let mut settings = task_settings(config);
         robopager.configure(&mut settings);
@@ -242,7 +246,7 @@ impl Server {
         let oidc = sso::options(config, &engine, calls.clone())?;
         let served = Settings { cluster, oidc, ..served };
         let api = Api { engine: engine.clone(), settings: Arc::new(served) };
-        Ok(Self { engine, api, ports, address, shared: owned, calls })
+        Ok(Self { engine, api, ports, address, shared: owned, calls, certificates })
     }
 
     /// Where it listens.
@@ -272,6 +276,10 @@ impl Server {
                  private network; public names belong into `public_url` or `hosts`"
             );
         }
+        let certificates = self.certificates.zip(settings.tls.clone());
+        let certificates = certificates.map(|(asked, tls)| {
+            AbortOnDropHandle::new(tokio::spawn(acme::keep(asked, tls, self.calls)))
+        });
         let engine = self.engine.clone();
         let lost = Arc::new(OnceLock::new());
         let incarnation = self.shared.as_ref().map_or(0, |store| store.incarnation());
@@ -297,6 +305,7 @@ impl Server {
                 (Ok(()), Some(serving))
             }
         };
+        drop(certificates);
         if let Some(why) = lost.get() {
             // Whatever is still being done cannot be written any more, and is begun again elsewhere.
             return Err(cluster::Lost(why.clone()).into());
@@ -374,14 +383,19 @@ fn auth(config: &Config) -> anyhow::Result<Mode> {
 }
 
 /// The certificate, if the port speaks TLS.
-fn tls(config: &Config) -> anyhow::Result<Option<Arc<Tls>>> {
+fn tls(config: &Config, asked: Option<&acme::Asked>) -> anyhow::Result<Option<Arc<Tls>>> {
+    if let Some(asked) = asked {
+        return asked.open(config.tls_client_ca.clone()).map(Some);
+    }
     let (cert, key) = match (&config.tls_cert, &config.tls_key) {
         (Some(cert), Some(key)) => (cert.clone(), key.clone()),
         (None, None) if config.tls_client_ca.is_none() => return Ok(None),
         (Some(_), None) => return Err(incomplete_tls("tls_cert is set, and tls_key is not")),
         (None, Some(_)) => return Err(incomplete_tls("tls_key is set, and tls_cert is not")),
         (None, None) => {
-            return Err(incomplete_tls("tls_client_ca is set, and tls_cert and tls_key are not"));
+            return Err(incomplete_tls(
+                "tls_client_ca is set, and no certificate of the server is",
+            ));
         }
     };
     exposed::tell_of_file(&key, "the private key of the server");

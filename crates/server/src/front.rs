@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use rustls::ServerConfig;
+use rustls::server::ClientHello;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -197,7 +198,9 @@ impl Front {
         stream: TcpStream,
         peer: Peer,
     ) -> io::Result<Option<Stream>> {
-        let mut stream = match within(self.handshake_time, greet(tls.config(), stream)).await? {
+        let greeting = greet(|hello| tls.config(hello), stream);
+        let mut stream = match within(self.handshake_time, greeting).await? {
+            Greeting::Secure(stream) if stream.is_authority() => return Ok(None),
             Greeting::Secure(stream) => *stream,
             Greeting::Plain(stream) => {
                 self.answer(stream, peer, |_| Some(needs_tls())).await;
@@ -225,7 +228,8 @@ impl Front {
         let answered = async {
             let Some(tls) = &self.tls else { return self.answer(stream, peer, refusal).await };
             // Whoever asks by HTTP/2 is answered by HTTP/1.1, as there is one answer.
-            match greet(tls.config_of_refusals(), stream).await {
+            match greet(|hello| tls.config_of_refusals(hello), stream).await {
+                Ok(Greeting::Secure(stream)) if stream.is_authority() => {}
                 Ok(Greeting::Secure(stream)) => self.answer(*stream, peer, refusal).await,
                 Ok(Greeting::Plain(stream)) => {
                     self.answer(stream, peer, |_| Some(needs_tls())).await;
@@ -289,7 +293,10 @@ async fn within<T>(time: Duration, work: impl Future<Output = io::Result<T>>) ->
 }
 
 /// Makes the handshake with who speaks TLS.
-async fn greet(config: Arc<ServerConfig>, stream: TcpStream) -> io::Result<Greeting> {
+async fn greet(
+    config: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
+    stream: TcpStream,
+) -> io::Result<Greeting> {
     let mut first = [0];
     let length = stream.peek(&mut first).await?;
     if length > 0 && first[0] != HANDSHAKE {

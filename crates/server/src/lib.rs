@@ -44,7 +44,7 @@ pub use console::Serving as ConsoleServing;
 pub use guard::HostPattern;
 pub use local::LocalSocket;
 pub use serve::{serve, serve_router};
-pub use tls::{Tls, TlsError, TlsFiles};
+pub use tls::{Pair, Tls, TlsError, TlsFiles};
 
 /// What every handler shares.
 #[derive(Clone)]

@@ -7,7 +7,7 @@ use crate::say;
 
 /// A server: Debian's package of it, and a place where its program is then found. `*` stands for
 /// one folder of any name.
-const SERVICES: [(&str, &str); 13] = [
+const SERVICES: [(&str, &str); 14] = [
     ("postgresql", "/usr/lib/postgresql/*/bin/postgres"),
     ("pgbouncer", "/usr/sbin/pgbouncer"),
     ("mariadb-server", "/usr/sbin/mariadbd"),
@@ -18,6 +18,7 @@ const SERVICES: [(&str, &str); 13] = [
     ("prometheus", "/usr/bin/prometheus"),
     ("prometheus-alertmanager", "/usr/bin/amtool"),
     ("redis-server", "/usr/bin/redis-server"),
+    ("pebble", "/usr/bin/pebble"),
     ("faketime", "/usr/bin/faketime"),
     ("chromium", "/usr/bin/chromium"),
     ("chromium-driver", "/usr/bin/chromedriver"),

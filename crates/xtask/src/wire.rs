@@ -7,15 +7,21 @@ use tokio::net::TcpStream;
 /// One connection.
 pub(crate) struct Wire {
     stream: TcpStream,
+    /// The header lines of every request.
     host: String,
     buffer: Vec<u8>,
 }
 
 impl Wire {
+    /// Connects to `HOST:PORT`, or to `KEY@HOST:PORT`, where each request bears the key.
     pub(crate) async fn open(address: &str) -> anyhow::Result<Self> {
-        let stream = TcpStream::connect(address).await?;
+        let (host, key) = match address.split_once('@') {
+            Some((key, host)) => (host, format!("\r\nx-authorization: {key}")),
+            None => (address, String::new()),
+        };
+        let stream = TcpStream::connect(host).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, host: address.to_owned(), buffer: Vec::with_capacity(64 << 10) })
+        Ok(Self { stream, host: format!("{host}{key}"), buffer: Vec::with_capacity(64 << 10) })
     }
 
     /// Asks for a path.

@@ -8,6 +8,7 @@
 //! A value comes from, in this order: an option, an environment variable, the file, the default.
 //! All problems are reported at once, each with its place and what to write instead.
 
+mod acme;
 mod broker;
 mod file;
 mod flags;
@@ -27,6 +28,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use acme::{Directory, Domains};
 pub(crate) use broker::{BrokerUrl, KafkaUrl, QueuePrefix};
 pub(crate) use file::File;
 pub(crate) use flags::{DevFlags, Flags};
@@ -184,6 +186,27 @@ settings! {
     /// It is asked for beside a key, never in place of one: connections without such a certificate are
     /// refused, those of health checks as well. `off` lets everybody connect.
     tls_client_ca: Option<PathBuf> = ["off"];
+
+    /// Names of this server that a certificate is asked for by ACME, in place of `tls_cert`.
+    ///
+    /// The authority connects to port 443 of each name, which must lead to this server (TLS-ALPN-01).
+    /// Whoever sets this accepts the authority's terms. See docs/security.md.
+    acme_domains: Domains = [];
+
+    /// The certificate authority: where it describes itself.
+    acme_directory: Directory = ["https://acme-v02.api.letsencrypt.org/directory"];
+
+    /// Mail addresses that a new account at the authority names.
+    acme_contacts: Names = [];
+
+    /// Folder with the account at the authority, the certificate and its key.
+    acme_dir: PathBuf = ["nightbell.acme"];
+
+    /// External account binding: the key id that the authority gave, for those that want one.
+    acme_eab_kid: Option<Text> = ["off"];
+
+    /// File with the key of the external account, in Base64 as the authority gave it.
+    acme_eab_key_file: Option<PathBuf> = ["off"];
 
     /// Unix socket of the local administrator: there the server's own user and root need no key.
     ///

@@ -174,6 +174,11 @@ impl Live {
         self.folder.path().join("nightbell.db")
     }
 
+    /// Where the server runs.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     fn log(&self) -> PathBuf {
         self.folder.path().join("server.log")
     }

@@ -275,7 +275,7 @@ fn weaknesses(facts: &Facts) -> Vec<Weakness> {
             "no-tls",
             setting("tls_cert"),
             "keys travel in clear, unless a proxy before the server has TLS".to_owned(),
-            "Set `tls_cert` and `tls_key`, or put a reverse proxy with TLS before the server and set \
+            "Set `tls_cert` and `tls_key`, or `acme_domains`, or put a reverse proxy with TLS before the server and set \
              `public_url` to its https address.",
         );
     }

@@ -10,13 +10,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use rustls::ServerConfig;
+use rustls::server::{Acceptor, ClientHello};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// How HTTP/2 is called where protocols are agreed on.
 pub(super) const HTTP_2: &[u8] = b"h2";
+/// The protocol by which a certificate authority looks at the proof for a name (RFC 8737).
+pub(super) const ACME: &[u8] = b"acme-tls/1";
 /// Bytes of answers that one connection holds encrypted or waiting to be.
 const BUFFER_MAX: usize = 64 << 10;
 
@@ -76,15 +79,26 @@ pub(crate) struct Secure {
 }
 
 impl Secure {
-    /// Makes the handshake. Whoever calls this bounds its time.
+    /// Makes the handshake, as `config` decides from how the client begins. Whoever calls this bounds
+    /// its time.
     ///
     /// # Errors
     /// The peer speaks no TLS, none that we speak, or lacks a certificate that it needs.
-    pub(crate) async fn accept(config: Arc<ServerConfig>, stream: TcpStream) -> io::Result<Self> {
-        let acceptor = TlsAcceptor::from(config);
-        let accept = acceptor
-            .accept_with(Wire::Held(stream), |session| session.set_buffer_limit(Some(BUFFER_MAX)));
-        Ok(Self { stream: accept.await?, head: Vec::new(), given: 0 })
+    pub(crate) async fn accept(
+        config: impl FnOnce(&ClientHello<'_>) -> Arc<ServerConfig>,
+        stream: TcpStream,
+    ) -> io::Result<Self> {
+        let begun = LazyConfigAcceptor::new(Acceptor::default(), Wire::Held(stream)).await?;
+        let config = config(&begun.client_hello());
+        let accepted = begun
+            .into_stream_with(config, |session| session.set_buffer_limit(Some(BUFFER_MAX)))
+            .await?;
+        Ok(Self { stream: accepted, head: Vec::new(), given: 0 })
+    }
+
+    /// Whether this is a certificate authority that looks at a proof: the handshake was all it wants.
+    pub(crate) fn is_authority(&self) -> bool {
+        self.stream.get_ref().1.alpn_protocol() == Some(ACME)
     }
 
     /// Whether HTTP/2 was agreed on.

@@ -3,9 +3,14 @@
 //! The start fails for files that cannot be used. A later change that cannot be used leaves what was
 //! read before in force: the log says so once, and `/health` until it is mended. Everybody who connects
 //! after a change meets the new certificate; connections that are open stay.
+//!
+//! Where a certificate authority is asked for certificates (ACME), the files may not be there yet: until
+//! then a certificate that nobody trusts stands in. The authority proves by a connection of its own
+//! protocol (TLS-ALPN-01, RFC 8737) that this server answers for a name.
 
 mod connection;
 
+use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
@@ -17,7 +22,8 @@ use ring::digest::{SHA256, digest};
 use rustls::crypto::ring as provider;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ClientHello, WebPkiClientVerifier};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{RootCertStore, ServerConfig};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer as _;
@@ -96,7 +102,9 @@ struct InForce {
     config: Arc<ServerConfig>,
     /// The same for connections that are answered once and closed, by HTTP/1.1.
     refusals: Arc<ServerConfig>,
-    /// Seconds since 1970 when the certificate ends.
+    /// Seconds since 1970 when the certificate begins.
+    begins_at: i64,
+    /// Seconds since 1970 when it ends.
     ends_at: i64,
     /// Of the files that it was read from.
     seen: Option<[u8; 32]>,
@@ -105,17 +113,39 @@ struct InForce {
 }
 
 impl InForce {
-    fn new(config: Arc<ServerConfig>, ends_at: i64, seen: Option<[u8; 32]>) -> Self {
+    /// What the contents mean; `seen` if they are those of the files.
+    fn new(contents: &Contents, files: &TlsFiles, seen: bool) -> Result<Self, TlsError> {
+        let (config, (begins_at, ends_at)) = contents.config(files, now())?;
         let mut refusals = ServerConfig::clone(&config);
         refusals.alpn_protocols = vec![HTTP_1.to_vec()];
-        Self { config, refusals: Arc::new(refusals), ends_at, seen, broken: None }
+        let (refusals, seen) = (Arc::new(refusals), seen.then(|| contents.digest()));
+        Ok(Self { config, refusals, begins_at, ends_at, seen, broken: None })
     }
+}
+
+/// A certificate and its private key, both in PEM.
+pub struct Pair {
+    /// The certificate, and those between it and its authority.
+    pub cert: String,
+    /// Its private key.
+    pub key: Zeroizing<String>,
+}
+
+/// What is told of certificates that an authority is asked for.
+#[derive(Default)]
+struct Asked {
+    /// The proofs for names, while the authority looks at them.
+    proofs: HashMap<String, Arc<ServerConfig>>,
+    /// What somebody should look at, in words.
+    problem: Option<String>,
 }
 
 /// TLS of the listener.
 pub struct Tls {
     files: TlsFiles,
     in_force: RwLock<InForce>,
+    /// Only where an authority is asked for the files.
+    asked: Option<RwLock<Asked>>,
 }
 
 impl std::fmt::Debug for Tls {
@@ -130,10 +160,65 @@ impl Tls {
     /// # Errors
     /// They cannot be used, or the certificate has expired or not yet begun.
     pub fn open(files: TlsFiles) -> Result<Arc<Self>, TlsError> {
-        let contents = Contents::read(&files)?;
-        let (config, ends_at) = contents.config(&files, now())?;
-        let in_force = InForce::new(config, ends_at, Some(contents.digest()));
-        Ok(Arc::new(Self { files, in_force: RwLock::new(in_force) }))
+        let in_force = InForce::new(&Contents::read(&files)?, &files, true)?;
+        Ok(Arc::new(Self { files, in_force: RwLock::new(in_force), asked: None }))
+    }
+
+    /// Reads the files, which an authority is asked for: while they cannot be used, `stand_in` is in force.
+    ///
+    /// # Errors
+    /// `stand_in` or the authorities of clients cannot be used.
+    pub fn open_asked(files: TlsFiles, stand_in: &Pair) -> Result<Arc<Self>, TlsError> {
+        let read = Contents::read(&files).and_then(|it| InForce::new(&it, &files, true));
+        let in_force = match read {
+            Ok(in_force) => in_force,
+            Err(error) => {
+                if files.cert.exists() {
+                    tracing::warn!("TLS: what was given before cannot be used: {error}");
+                }
+                InForce::new(&Contents::of(stand_in, &files)?, &files, false)?
+            }
+        };
+        let asked = Some(RwLock::default());
+        Ok(Arc::new(Self { files, in_force: RwLock::new(in_force), asked }))
+    }
+
+    /// Shows the authority this proof for a name from now on.
+    ///
+    /// # Errors
+    /// The proof is no certificate with its key.
+    pub fn show_proof(&self, name: &str, proof: &Pair) -> Result<(), TlsError> {
+        let file = &self.files.cert;
+        let chain = certificates("tls_cert", file, proof.cert.as_bytes())?;
+        let crypto = Arc::new(provider::default_provider());
+        let key = crypto.key_provider.load_private_key(key(file, proof.key.as_bytes())?);
+        let key = key.map_err(|error| malformed("tls_key", file, format!("is no key: {error}")))?;
+        // It has an extension that other readers must not accept, so nothing else looks at it.
+        let proof = SingleCertAndKey::from(CertifiedKey::new(chain, key));
+        let mut config = ServerConfig::builder_with_provider(crypto)
+            .with_safe_default_protocol_versions()
+            .expect("the provider has cipher suites for both versions")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(proof));
+        config.alpn_protocols = vec![connection::ACME.to_vec()];
+        if let Some(asked) = &self.asked {
+            asked.write().proofs.insert(name.to_ascii_lowercase(), Arc::new(config));
+        }
+        Ok(())
+    }
+
+    /// Shows no proof any more.
+    pub fn withdraw_proofs(&self) {
+        if let Some(asked) = &self.asked {
+            asked.write().proofs.clear();
+        }
+    }
+
+    /// Has `/health` say what is wrong with asking for a certificate, or that nothing is.
+    pub fn tell(&self, problem: Option<String>) {
+        if let Some(asked) = &self.asked {
+            asked.write().problem = problem;
+        }
     }
 
     /// Looks whether the files have changed, and takes what they hold now, if it can be used. Answers
@@ -147,12 +232,16 @@ impl Tls {
             if in_force.broken.is_none() && seen.is_some() && in_force.seen == seen {
                 return false;
             }
+            // An authority is still asked for the first ones.
+            if self.asked.is_some() && in_force.seen.is_none() && !self.files.cert.exists() {
+                return false;
+            }
         }
-        let loaded = read.and_then(|contents| contents.config(&self.files, now()));
+        let loaded = read.and_then(|contents| InForce::new(&contents, &self.files, true));
         let mut in_force = self.in_force.write();
         match loaded {
-            Ok((config, ends_at)) => {
-                *in_force = InForce::new(config, ends_at, seen);
+            Ok(new) => {
+                *in_force = new;
                 let file = self.files.cert.display();
                 tracing::info!("TLS: the certificate in {file} is in force from now on");
                 true
@@ -185,14 +274,31 @@ impl Tls {
         }
     }
 
-    /// With what the next connection is made.
-    pub(crate) fn config(&self) -> Arc<ServerConfig> {
-        self.in_force.read().config.clone()
+    /// With what a connection is made whose client begins like this.
+    pub(crate) fn config(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
+        self.proof(hello).unwrap_or_else(|| self.in_force.read().config.clone())
     }
 
     /// With what a connection is made that is only refused: it agrees on HTTP/1.1 alone.
-    pub(crate) fn config_of_refusals(&self) -> Arc<ServerConfig> {
-        self.in_force.read().refusals.clone()
+    pub(crate) fn config_of_refusals(&self, hello: &ClientHello<'_>) -> Arc<ServerConfig> {
+        self.proof(hello).unwrap_or_else(|| self.in_force.read().refusals.clone())
+    }
+
+    /// The proof for the name that an authority asks about. Whoever speaks its protocol speaks no other.
+    fn proof(&self, hello: &ClientHello<'_>) -> Option<Arc<ServerConfig>> {
+        let asked = self.asked.as_ref()?;
+        let is_authority = hello.alpn().is_some_and(|mut protocols| {
+            protocols.next() == Some(connection::ACME) && protocols.next().is_none()
+        });
+        let name = hello.server_name().filter(|_| is_authority)?;
+        asked.read().proofs.get(&name.to_ascii_lowercase()).cloned()
+    }
+
+    /// From when to when the certificate of the files counts, in seconds since 1970; `None` while another
+    /// one stands in.
+    pub fn given(&self) -> Option<(i64, i64)> {
+        let in_force = self.in_force.read();
+        in_force.seen.map(|_| (in_force.begins_at, in_force.ends_at))
     }
 
     /// When the certificate ends, in seconds since 1970.
@@ -205,7 +311,11 @@ impl Tls {
         let in_force = self.in_force.read();
         let broken = in_force.broken.as_ref();
         let broken = broken.map(|why| format!("the former certificate stays in force: {why}"));
-        broken.into_iter().chain(end_warning(in_force.ends_at, now())).collect()
+        let asking = self.asked.as_ref().and_then(|asked| asked.read().problem.clone());
+        // The end of a certificate that only stands in is nobody's concern.
+        let stands_in = self.asked.is_some() && in_force.seen.is_none();
+        let end = end_warning(in_force.ends_at, now()).filter(|_| !stands_in);
+        broken.into_iter().chain(asking).chain(end).collect()
     }
 }
 
@@ -244,6 +354,15 @@ impl Contents {
         })
     }
 
+    /// A certificate of our own making, for the same clients.
+    fn of(pair: &Pair, files: &TlsFiles) -> Result<Self, TlsError> {
+        Ok(Self {
+            cert: pair.cert.clone().into_bytes(),
+            key: Zeroizing::new(pair.key.as_bytes().to_vec()),
+            client_ca: files.client_ca.as_ref().map(|it| read("tls_client_ca", it)).transpose()?,
+        })
+    }
+
     fn digest(&self) -> [u8; 32] {
         let parts = [&self.cert, &*self.key, self.client_ca.as_deref().unwrap_or_default()];
         let hashes: Vec<u8> =
@@ -251,10 +370,14 @@ impl Contents {
         digest(&SHA256, &hashes).as_ref().try_into().expect("a hash has 32 bytes")
     }
 
-    /// What they mean, and when the certificate ends.
-    fn config(&self, files: &TlsFiles, now: i64) -> Result<(Arc<ServerConfig>, i64), TlsError> {
+    /// What they mean, and from when to when the certificate counts.
+    fn config(
+        &self,
+        files: &TlsFiles,
+        now: i64,
+    ) -> Result<(Arc<ServerConfig>, (i64, i64)), TlsError> {
         let chain = certificates("tls_cert", &files.cert, &self.cert)?;
-        let ends_at = check_time(&files.cert, &chain[0], now)?;
+        let validity = check_time(&files.cert, &chain[0], now)?;
         let key = key(&files.key, &self.key)?;
         let crypto = Arc::new(provider::default_provider());
         let builder = ServerConfig::builder_with_provider(crypto.clone())
@@ -288,7 +411,7 @@ impl Contents {
         if let Ok(ticketer) = provider::Ticketer::new() {
             config.ticketer = ticketer;
         }
-        Ok((Arc::new(config), ends_at))
+        Ok((Arc::new(config), validity))
     }
 }
 
@@ -339,8 +462,8 @@ fn key(file: &Path, text: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     })
 }
 
-/// When a certificate ends, if it counts now.
-fn check_time(file: &Path, certificate: &[u8], now: i64) -> Result<i64, TlsError> {
+/// From when to when a certificate counts, if it counts now.
+fn check_time(file: &Path, certificate: &[u8], now: i64) -> Result<(i64, i64), TlsError> {
     let (_, read) = X509Certificate::from_der(certificate)
         .map_err(|error| malformed("tls_cert", file, format!("has a bad certificate: {error}")))?;
     let validity = read.validity();
@@ -352,7 +475,7 @@ fn check_time(file: &Path, certificate: &[u8], now: i64) -> Result<i64, TlsError
     if begin > now {
         return not_valid(format!("is not valid before {}", validity.not_before));
     }
-    Ok(end)
+    Ok((begin, end))
 }
 
 #[cfg(test)]

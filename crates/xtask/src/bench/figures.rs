@@ -56,7 +56,7 @@ const fn at_most(
 }
 
 /// All figures, in groups, in the order of the report.
-pub(super) const GROUPS: [(&str, &[Figure]); 14] = [
+pub(super) const GROUPS: [(&str, &[Figure]); 15] = [
     (
         "The disk",
         &[
@@ -350,6 +350,23 @@ pub(super) const GROUPS: [(&str, &[Figure]); 14] = [
             plain("alerts.p99", "… p99", "ms"),
             plain("alerts.written", "written to the disk", "GiB/h"),
             plain("alerts.mib", "resident memory", "MiB"),
+        ],
+    ),
+    (
+        "Access control: a server with `auth = \"on\"` and 10,000 keys beside one without, asked in turn",
+        &[
+            plain("auth.open_us", "a request without access control, server's processor", "µs"),
+            at_most(
+                "auth.checked_us",
+                "added by the check of its key and its right",
+                "µs",
+                2.0,
+                1.0,
+            ),
+            plain("auth.rate", "remote worker with a key, workflows, 64 in flight", "/s"),
+            at_least("auth.share", "… of the rate without access control", "%", 97.0, 99.0),
+            at_most("auth.principals_mib", "resident memory of 10,000 keys", "MiB", 5.0, 3.0),
+            plain("auth.revoked_ms", "a key is revoked and its next request refused", "ms"),
         ],
     ),
     (

@@ -5,6 +5,7 @@
 //! out; the rest is still worth having.
 
 mod alerts;
+mod auth;
 mod console;
 mod disk;
 mod figures;
@@ -32,7 +33,7 @@ use inprocess::Steps;
 const ROUNDS: usize = 3;
 
 /// The parts, in the order in which a round goes through them.
-const PARTS: [&str; 11] = [
+const PARTS: [&str; 12] = [
     "disk",
     "engine",
     "remote",
@@ -43,6 +44,7 @@ const PARTS: [&str; 11] = [
     "growth",
     "monitors",
     "alerts",
+    "auth",
     "test",
 ];
 
@@ -112,6 +114,7 @@ async fn measure(
         "timers" => timers::waits(samples).await,
         "monitors" => monitors::watch(samples).await,
         "alerts" => alerts::fire(samples).await,
+        "auth" => auth::cost(samples).await,
         "test" => testing::measure(samples),
         _ => growth::loops(samples).await,
     }

@@ -46,7 +46,7 @@ pub(super) async fn three_steps(
         samples.take("cold.empty", server.cold_start_ms);
         samples.take_of(part, "idle_mib", idle_mib);
     }
-    register(&server).await?;
+    register(&server.address).await?;
     let mut fleet = Fleet::start(&server.address, IDLE, body);
     let mut wire = Wire::open(&server.address).await?;
     let mut idle = Vec::with_capacity(IDLE);
@@ -103,7 +103,18 @@ pub(super) async fn three_steps(
     history.weigh(part, per_second, samples)
 }
 
-async fn register(server: &Server) -> anyhow::Result<()> {
+/// Runs `count` workflows under load on a server at this address: how many per second.
+pub(super) async fn rate(address: &str, count: usize) -> anyhow::Result<f64> {
+    register(address).await?;
+    let fleet = Fleet::start(address, count, 11);
+    let begun = Instant::now();
+    let (_, fleet) = load(fleet, address, count).await?;
+    let per_second = count as f64 / begun.elapsed().as_secs_f64();
+    fleet.stop().await?;
+    Ok(per_second)
+}
+
+async fn register(address: &str) -> anyhow::Result<()> {
     let task = |reference: &str, from: &str| {
         json!({ "name": "bench_step", "taskReferenceName": reference, "type": "SIMPLE",
                 "inputParameters": { "data": from } })
@@ -114,7 +125,7 @@ async fn register(server: &Server) -> anyhow::Result<()> {
     ], "outputParameters": { "done": true } });
     let tasks = json!([{ "name": "bench_step", "retryCount": 0, "responseTimeoutSeconds": 60,
         "timeoutSeconds": 600, "ownerEmail": "bench@example.com" }]);
-    let mut wire = Wire::open(&server.address).await?;
+    let mut wire = Wire::open(address).await?;
     for (path, body) in [("/api/metadata/taskdefs", tasks), ("/api/metadata/workflow", definition)]
     {
         let (status, said) = wire.post(path, body.to_string().as_bytes()).await?;

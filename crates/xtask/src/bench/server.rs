@@ -24,6 +24,15 @@ impl Server {
 
     /// The same with further arguments.
     pub(super) async fn start_with(folder: &Folder, more: &[&str]) -> anyhow::Result<Self> {
+        Self::start_in(folder, more, &[]).await
+    }
+
+    /// The same with variables in its environment.
+    pub(super) async fn start_in(
+        folder: &Folder,
+        more: &[&str],
+        variables: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let address = format!("127.0.0.1:{port}");
         let begun = Instant::now();
@@ -31,6 +40,7 @@ impl Server {
             .args(["serve", "--log-level", "warn", "--listen", &address])
             .args(["--store", &format!("sqlite:{}", folder.store().display())])
             .args(more)
+            .envs(variables.iter().copied())
             .current_dir(&folder.0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -1,0 +1,147 @@
+//! What access control costs: a checked request, workflows with a key, ten thousand principals, and how soon
+//! a revoked key is refused.
+//!
+//! A server without access control and one with it run side by side and are asked in turn, so that a busy
+//! neighbour slows both down.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+
+use super::figures::Samples;
+use super::house::Folder;
+use super::remote;
+use super::server::Server;
+use crate::wire::Wire;
+
+/// Keys beside the one that asks, each with a grant of its own.
+const PRINCIPALS: usize = 10_000;
+/// Requests of one turn, and turns of each server.
+const REQUESTS: usize = 2_000;
+const TURNS: usize = 10;
+/// Workflows of one turn, and turns of each server.
+const WORKFLOWS: usize = 2_000;
+const LOADS: usize = 3;
+
+/// The server with access control, and the key of its administrator.
+struct Guarded {
+    server: Server,
+    key: String,
+}
+
+impl Guarded {
+    /// Starts it in a folder, where the key is once it was started for the first time.
+    async fn start(folder: &Folder) -> anyhow::Result<Self> {
+        let file = folder.0.join("bootstrap.key");
+        let variables = [
+            ("NIGHTBELL_AUTH", "on"),
+            ("NIGHTBELL_BOOTSTRAP_KEY_FILE", file.to_str().unwrap_or_default()),
+        ];
+        let server = Server::start_in(folder, &[], &variables).await?;
+        let kept = folder.0.join("admin.key");
+        if !kept.exists() {
+            let bootstrap = std::fs::read_to_string(&file).context("there is no bootstrap key")?;
+            let mut wire = Wire::open(&format!("{}@{}", bootstrap.trim(), server.address)).await?;
+            let made = make(&mut wire, &json!({ "name": "bench", "roles": ["admin"] })).await?;
+            std::fs::write(&kept, made["keySecret"].as_str().unwrap_or_default())?;
+        }
+        Ok(Self { server, key: std::fs::read_to_string(kept)? })
+    }
+
+    /// Its address with the key.
+    fn address(&self) -> String {
+        format!("{}@{}", self.key, self.server.address)
+    }
+}
+
+/// Makes a key.
+async fn make(wire: &mut Wire, wanted: &Value) -> anyhow::Result<Value> {
+    let (status, said) = wire.post("/api/access/keys", wanted.to_string().as_bytes()).await?;
+    ensure!(status == 200, "a key: {status}: {}", String::from_utf8_lossy(&said));
+    Ok(serde_json::from_slice(&said)?)
+}
+
+/// Measures all of it.
+pub(super) async fn cost(samples: &mut Samples) -> anyhow::Result<()> {
+    let (plain, folder) = (Folder::make()?, Folder::make()?);
+    let open = Server::start(&plain).await?;
+    let guarded = Guarded::start(&folder).await?;
+    let alone = {
+        // Of a start each, as making keys leaves behind what was needed for that.
+        guarded.server.stop()?;
+        let again = Guarded::start(&folder).await?;
+        let memory = again.server.memory_mib().0;
+        fill(&again).await?;
+        again.server.stop()?;
+        memory
+    };
+    let guarded = Guarded::start(&folder).await?;
+    samples.take_of("auth", "principals_mib", guarded.server.memory_mib().0 - alone);
+    let (without, with) = requests(&open, &guarded).await?;
+    samples.take_of("auth", "open_us", without);
+    samples.take_of("auth", "checked_us", with - without);
+    samples.take_of("auth", "revoked_ms", revocation(&guarded).await?);
+    let mut rates = [Vec::new(), Vec::new()];
+    for _ in 0..LOADS {
+        rates[0].push(remote::rate(&open.address, WORKFLOWS).await?);
+        rates[1].push(remote::rate(&guarded.address(), WORKFLOWS).await?);
+    }
+    let [open_rate, rate] = rates.map(|mut rates| {
+        rates.sort_by(f64::total_cmp);
+        rates[LOADS / 2]
+    });
+    samples.take_of("auth", "rate", rate);
+    samples.take_of("auth", "share", rate / open_rate * 100.0);
+    open.stop()?;
+    guarded.server.stop()
+}
+
+/// Makes keys, each with a role on one workflow.
+async fn fill(guarded: &Guarded) -> anyhow::Result<()> {
+    let mut wire = Wire::open(&guarded.address()).await?;
+    for number in 0..PRINCIPALS {
+        let on = [format!("kind=workflow,name=etl-{number}")];
+        make(&mut wire, &json!({ "name": format!("k{number}"), "roles": ["runner"], "on": on }))
+            .await?;
+    }
+    Ok(())
+}
+
+/// Microseconds of the server's processor per request, without access control and with it.
+async fn requests(open: &Server, guarded: &Guarded) -> anyhow::Result<(f64, f64)> {
+    let mut wires = [Wire::open(&open.address).await?, Wire::open(&guarded.address()).await?];
+    let mut spent = [0.0; 2];
+    for turn in 0..=TURNS {
+        for (number, server) in [open, &guarded.server].into_iter().enumerate() {
+            let cpu = server.cpu_seconds();
+            for _ in 0..REQUESTS {
+                let (status, _) = wires[number].get("/api/metadata/taskdefs/none").await?;
+                ensure!(status == 404, "{status}");
+            }
+            // The first turn warms up.
+            if turn > 0 {
+                spent[number] += server.cpu_seconds() - cpu;
+            }
+        }
+    }
+    let each = |seconds: f64| seconds * 1e6 / (TURNS * REQUESTS) as f64;
+    Ok((each(spent[0]), each(spent[1])))
+}
+
+/// Milliseconds from asking that a key be revoked until it is refused.
+async fn revocation(guarded: &Guarded) -> anyhow::Result<f64> {
+    let mut wire = Wire::open(&guarded.address()).await?;
+    let made = make(&mut wire, &json!({ "name": "revoked", "roles": ["viewer"] })).await?;
+    let text = |name: &str| made[name].as_str().unwrap_or_default().to_owned();
+    let mut its = Wire::open(&format!("{}@{}", text("keySecret"), guarded.server.address)).await?;
+    let (status, _) = its.get("/api/metadata/taskdefs").await?;
+    ensure!(status == 200, "the key does not count: {status}");
+    let begun = Instant::now();
+    let (status, _) =
+        wire.call("DELETE", &format!("/api/access/keys/{}", text("keyId")), b"").await?;
+    ensure!(status == 200, "it is not revoked: {status}");
+    let (status, _) = its.get("/api/metadata/taskdefs").await?;
+    ensure!(status == 401, "the next request is answered with {status}");
+    Ok(begun.elapsed().as_secs_f64() * 1000.0)
+}
