@@ -68,7 +68,7 @@ impl Etl {
     }
 
     /// Reads the text of a file.
-    fn read(text: &str) -> Result<Self, Vec<Wrong>> {
+    pub(super) fn read(text: &str) -> Result<Self, Vec<Wrong>> {
         let mut reader = Reader { ini: Ini::read(text)?, problems: Vec::new() };
         let etl = Self {
             mailbox: reader.mailbox(),
