@@ -14,6 +14,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end -}}
 
+{{/* A setting as the server reads it: numbers come as floats, of which a million is 1e+06. */}}
+{{- define "nightbell.setting" -}}
+{{- if kindIs "bool" . }}{{ ternary "on" "off" . }}
+{{- else if kindIs "float64" . }}{{ int64 . }}
+{{- else }}{{ . }}
+{{- end -}}
+{{- end -}}
+
 {{/* What cannot work is refused before anything is installed. */}}
 {{- define "nightbell.check" -}}
 {{- if not .Values.image.repository -}}

@@ -65,7 +65,7 @@ spec:
         {{- end }}
         {{- range $key, $value := .Values.settings }}
         - name: NIGHTBELL_{{ upper $key }}
-          value: {{ kindIs "bool" $value | ternary ($value | ternary "on" "off") (toString $value) | quote }}
+          value: {{ include "nightbell.setting" $value | quote }}
         {{- end }}
         {{- with .Values.extraEnv }}
         {{- toYaml . | nindent 8 }}
