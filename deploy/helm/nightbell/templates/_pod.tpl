@@ -104,7 +104,12 @@ spec:
         - { name: credentials, mountPath: /run/credentials, readOnly: true }
         - { name: run, mountPath: /run/nightbell }
         - { name: store, mountPath: /var/lib/nightbell }
-        - { name: definitions, mountPath: /etc/nightbell/load, readOnly: true }
+        # Each file by itself: what a whole ConfigMap is mounted as has another path after each change, and a
+        # file of another path is another file, whose monitors begin anew.
+        - { name: load, mountPath: /etc/nightbell/load }
+        {{- range $name, $_ := .Values.definitions }}
+        - { name: definitions, mountPath: {{ printf "/etc/nightbell/load/%s" $name | quote }}, subPath: {{ $name | quote }}, readOnly: true }
+        {{- end }}
   volumes:
     - name: credentials
       projected:
@@ -124,8 +129,12 @@ spec:
     - name: store
       emptyDir: { sizeLimit: 1Gi }
     {{- end }}
+    - name: load
+      emptyDir: { sizeLimit: 1Mi }
+    {{- if .Values.definitions }}
     - name: definitions
       configMap: { name: {{ include "nightbell.name" . }}-definitions }
+    {{- end }}
   {{- with .Values.nodeSelector }}
   nodeSelector:
     {{- toYaml . | nindent 4 }}
