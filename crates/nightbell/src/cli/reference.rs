@@ -38,7 +38,8 @@ pub(super) fn write(arguments: &Arguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-const GENERATED: &str = "<!-- Generated: NIGHTBELL_BLESS=1 cargo test -p nightbell --test it reference:: -->";
+const GENERATED: &str =
+    "<!-- Generated: NIGHTBELL_BLESS=1 cargo test -p nightbell --test it reference:: -->";
 
 fn settings() -> String {
     let mut page = format!(
@@ -49,7 +50,8 @@ fn settings() -> String {
     );
     for setting in SETTINGS {
         let (flag, env, default) = (setting.flag(), setting.env(), default_of(setting));
-        let _ = write!(page, "\n## {}\n\n`--{flag}`, `{env}`; default `{default}`\n\n", setting.key);
+        let _ =
+            write!(page, "\n## {}\n\n`--{flag}`, `{env}`; default `{default}`\n\n", setting.key);
         for line in setting.doc {
             let line = line.strip_prefix(' ').unwrap_or(line);
             let _ = writeln!(page, "{}", plain(line));
@@ -126,7 +128,8 @@ fn section(page: &mut String, command: &Command, before: &str, depth: usize) {
 }
 
 fn argument(page: &mut String, arg: &Arg) {
-    let values: Vec<String> = arg.get_value_names().unwrap_or_default().iter().map(|it| format!(" {it}")).collect();
+    let values: Vec<String> =
+        arg.get_value_names().unwrap_or_default().iter().map(|it| format!(" {it}")).collect();
     let takes = arg.get_action().takes_values();
     let values = if takes { values.concat() } else { String::new() };
     let long = arg.get_long().map(|long| format!("--{long}"));
@@ -149,7 +152,7 @@ fn argument(page: &mut String, arg: &Arg) {
 fn monitors() -> anyhow::Result<String> {
     let mut page = format!(
         "# Keys of monitors files\n\n{GENERATED}\n\nWhat they are for is in [monitors](../monitors.md), [alerts](../alerts.md) and \
-         [on call](../on-call.md). A key that is not here is refused.\n"
+         [on call](../on-call.md). A key that is not here is refused.\nBeside its keys a monitor has one of the [kinds of checks](#kinds-of-checks), a receiver one of the\n[kinds of receivers](#kinds-of-receivers).\n"
     );
     let known = known_keys();
     for object in keys::OBJECTS {
@@ -185,7 +188,8 @@ fn monitors() -> anyhow::Result<String> {
     let shorts: BTreeMap<&str, &str> = receiver_kinds().iter().copied().collect();
     for kind in tasks::notify::receiver_kinds() {
         let short = shorts.get(kind.name).copied().unwrap_or_default();
-        let _ = write!(page, "\n### {} (receiver)\n\nA text alone is its `{short}`.\n\n", kind.name);
+        let _ =
+            write!(page, "\n### {} (receiver)\n\nA text alone is its `{short}`.\n\n", kind.name);
         table(&mut page, kind.required, kind.settings.into_iter());
     }
     Ok(page)

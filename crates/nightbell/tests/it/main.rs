@@ -17,6 +17,7 @@ mod crash_ringing;
 #[path = "../../../store/tests/it/database.rs"]
 #[allow(dead_code, reason = "the tests of the store use what this one does not")]
 mod database;
+mod deploy;
 #[path = "../../src/dev/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tour uses what the test does not")]
 mod dev;
@@ -39,6 +40,7 @@ mod pool;
 mod postgres;
 mod proxy;
 mod real_cli;
+mod reference;
 #[path = "../../../store/tests/it/relay.rs"]
 mod relay;
 mod reload;
@@ -56,3 +58,4 @@ mod sso;
 mod stand_in;
 mod testing;
 mod tls;
+mod tutorials;

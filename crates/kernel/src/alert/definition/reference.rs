@@ -51,14 +51,11 @@ pub fn keys() -> BTreeMap<String, BTreeSet<&'static str>> {
     for known in keys.values_mut() {
         known.retain(|key| !is_kind(key));
     }
-    // What a kind knows is in the tables of the kinds.
-    keys.retain(|path, _| !KINDS.iter().any(|rule| path.ends_with(&format!(".NAME.{}", rule.name))));
     keys
 }
 
 fn is_kind(key: &str) -> bool {
-    KINDS.iter().any(|rule| rule.name == key && rule.name != "email")
-        || RECEIVERS.iter().any(|(name, _)| *name == key)
+    KINDS.iter().any(|rule| rule.name == key) || RECEIVERS.iter().any(|(name, _)| *name == key)
 }
 
 const fn words(shape: Shape) -> &'static str {
@@ -91,7 +88,7 @@ monitors:
     on_missed: {}
 silences: [ {} ]
 maintenance: [ {} ]
-people: { NAME: { contact: [ { to: NAME } ] } }
+people: { NAME: { contact: [ NAME, { to: NAME } ] } }
 rotations: { NAME: { layers: [ { people: [NAME] } ] } }
 overrides: [ { rotation: NAME } ]
 ";
@@ -115,7 +112,7 @@ mod tests {
             "monitors.NAME.window",
             "overrides[0]",
             "people.NAME",
-            "people.NAME.contact[0]",
+            "people.NAME.contact[1]",
             "receivers.NAME",
             "rotations.NAME",
             "rotations.NAME.layers[0]",

@@ -29,7 +29,6 @@ pub(super) const OBJECTS: &[Object] = &[
         title: "A monitor",
         paths: &["monitors.NAME"],
         keys: &[
-            ("email", "a kind of check, [below](#kinds-of-checks), as are all others"),
             ("every", "how often: a duration"),
             ("cron", "when, as five or six fields"),
             ("at", "when, as a time of day; with `every` and `until` from then on"),
@@ -96,7 +95,6 @@ pub(super) const OBJECTS: &[Object] = &[
         title: "A receiver",
         paths: &["receivers.NAME"],
         keys: &[
-            ("email", "a kind of receiver, [below](#kinds-of-receivers), as are all others"),
             ("fallback", "who is told in its place if it does not take it"),
             ("fallback_after", "after how long; 5m"),
             ("rate", "how fast it is told: `5/s`, `100/m`"),
@@ -153,7 +151,7 @@ pub(super) const OBJECTS: &[Object] = &[
     },
     Object {
         title: "A rung of a contact ladder",
-        paths: &["people.NAME.contact[0]"],
+        paths: &["people.NAME.contact[1]"],
         keys: &[("to", "a receiver"), ("after", "how long after the person was called")],
     },
     Object {
