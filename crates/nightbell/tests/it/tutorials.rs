@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::live::binary;
+use crate::live::{binary, free_port};
 
 /// What the pages write, and what stands for it in a test.
 const ADDRESS: &str = "127.0.0.1:8080";
@@ -71,12 +71,16 @@ fn page(name: &str, text: &str, address: &str, other: u16) -> Page {
                     "run" => writeln!(page.script, "{body}"),
                     kind => writeln!(page.script, "{body} > {kind}.log 2>&1 &"),
                 };
-                let wait = "--silent --fail --output ready --retry 1200 --retry-delay 0 --retry-all-errors";
-                let _ = match *kind {
-                    "serve" => writeln!(page.script, "curl {wait} http://{address}/health/ready"),
-                    "background" => writeln!(page.script, "curl {wait} http://127.0.0.1:{other}/"),
-                    _ => Ok(()),
+                let ready = match *kind {
+                    "serve" => Some(format!("{address}/health/ready")),
+                    "background" => Some(format!("127.0.0.1:{other}/")),
+                    _ => None,
                 };
+                // One that has ended is not waited for.
+                let _ = ready.map(|it| {
+                    let asked = format!("curl --silent --fail --output ready http://{it}");
+                    writeln!(page.script, "until {asked}; do kill -0 $!; sleep 0.05; done")
+                });
             }
             ["text", "shows"] if !is_left_out => page.shows.push((number, body)),
             _ => {}
@@ -97,11 +101,6 @@ fn shows(line: &str, expected: &str) -> bool {
         from += found.unwrap_or_default() + part.len();
         found.is_some()
     })
-}
-
-fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 fn runs(name: &str) {
