@@ -443,6 +443,9 @@ pub enum StoreError {
     /// What is stored does not make sense: stop touching this execution.
     #[error("the store holds damaged data: {0}")]
     Corrupt(String),
+    /// The store, or the database it is in, will not do for this release; nothing in it is damaged.
+    #[error("{0}")]
+    Unfit(String),
     /// A search would have to look through more than the store allows: ask for less.
     #[error("the search would have to look through too many rows")]
     TooBroad,

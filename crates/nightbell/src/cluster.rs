@@ -190,7 +190,7 @@ impl Serving {
         loop {
             let nodes = match self.look(&mut state).await {
                 Ok(nodes) => nodes,
-                Err(error @ StoreError::Corrupt(_)) => {
+                Err(error @ (StoreError::Corrupt(_) | StoreError::Unfit(_))) => {
                     return Err(error).context("the store cannot be opened");
                 }
                 Err(error) => {

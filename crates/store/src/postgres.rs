@@ -103,7 +103,7 @@ impl Postgres {
     ///
     /// # Errors
     /// [`StoreError::Unavailable`] if the database cannot be reached or another server has the store;
-    /// [`StoreError::Corrupt`] if the database will not do, or is one of a later release.
+    /// [`StoreError::Unfit`] if the database will not do, or is one of a later release.
     pub async fn open(options: &PostgresOptions) -> Result<Arc<Self>, StoreError> {
         Self::take_over(options, Succession::Patient).await
     }

@@ -9,6 +9,7 @@ mod bench;
 mod differential;
 mod dist;
 mod packages;
+mod pages;
 mod sbom;
 mod sdks;
 mod services;
@@ -30,7 +31,7 @@ Commands:
   test [FILTER]   prepare services, check format, lints and tidiness, run every test
   attack [FILTER] run every attack of the tests against a release binary, with the contract's bounds
   release         build the binary without the names of this machine's folders in it
-  tidy            check what the compiler cannot: structure, sizes, words
+  tidy            check what the compiler cannot: structure, sizes, words, links
   supply          check the licences, sources and versions of dependencies against deny.toml
   dist            write archive, Debian package, container image and checksums (--binary, --out)
   sbom [FILE]     write what the binary is made of, as CycloneDX (JSON)

@@ -1,9 +1,10 @@
-//! What the compiler and clippy cannot check: the direction of dependencies, names, sizes, words.
+//! What the compiler and clippy cannot check: the direction of dependencies, names, sizes, words, links.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use crate::pages::Pages;
 use crate::words::Words;
 use crate::{root, say};
 
@@ -57,16 +58,23 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut files = Vec::new();
     files_below(&root.join("crates"), "rs", &mut files)?;
     let words = Words::read(&root)?;
+    let mut sources = Vec::new();
     for file in files {
         let text = read(&file)?;
         let shown = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
         check_file(&shown, &text, &mut findings);
         words.check(&shown, &text, &mut findings);
+        sources.push((shown, text));
     }
-    for file in pages(&root)? {
-        let shown = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
-        words.check(&shown, &read(&file)?, &mut findings);
+    let files = pages(&root)?;
+    for file in &files {
+        let shown = file.strip_prefix(&root).unwrap_or(file).display().to_string();
+        words.check(&shown, &read(file)?, &mut findings);
     }
+    let pages = Pages::read(&root, &files)?;
+    pages.check_links(&root, &mut findings);
+    pages.check_contents(&mut findings);
+    pages.check_errors(&sources, &mut findings);
     for finding in &findings {
         say(&format!("tidy: {finding}"));
     }

@@ -55,9 +55,10 @@ impl From<StoreError> for Failure {
             StoreError::Unavailable(_) | StoreError::Closed | StoreError::Conflict => {
                 Self::Store(error)
             }
-            StoreError::Received | StoreError::Corrupt(_) | StoreError::TooBroad => {
-                Self::Later(error.to_string())
-            }
+            StoreError::Received
+            | StoreError::Corrupt(_)
+            | StoreError::Unfit(_)
+            | StoreError::TooBroad => Self::Later(error.to_string()),
         }
     }
 }

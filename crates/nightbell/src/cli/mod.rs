@@ -35,6 +35,7 @@ mod project;
 mod prompt;
 mod queue;
 mod receiver;
+mod reference;
 mod role;
 mod route;
 mod run;
@@ -311,6 +312,9 @@ Examples:
 Example:
   mkdir -p man && nightbell man man && man -l man/nightbell.1")]
     Man(manual::Man),
+    /// Write the generated pages of the documentation into a folder
+    #[command(hide = true)]
+    Reference(reference::Arguments),
     /// Print the version
     Version,
 }
@@ -345,6 +349,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
         ClientCommand::Completions(arguments) => return manual::completions(&arguments),
         ClientCommand::Mcp(arguments) => return mcp::run(&arguments, global.url.as_deref()),
         ClientCommand::Man(arguments) => return manual::man(&arguments, &output),
+        ClientCommand::Reference(arguments) => return reference::write(&arguments),
         ClientCommand::Store(verb) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             return runtime.block_on(store::run(verb, &output));
@@ -403,6 +408,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             | ClientCommand::Config(_)
             | ClientCommand::Completions(_)
             | ClientCommand::Man(_)
+            | ClientCommand::Reference(_)
             | ClientCommand::Mcp(_)
             | ClientCommand::Version => Ok(()),
         }

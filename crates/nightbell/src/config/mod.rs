@@ -38,7 +38,7 @@ pub(crate) use problem::{ConfigError, Origin, Problem};
 pub(crate) use provider::SecretReference;
 use provider::{GroupMap, Issuer, Text};
 use server::{ConsoleServing, HostPattern};
-pub(crate) use template::default_file;
+pub(crate) use template::{default_file, literal as default_of};
 pub(crate) use url::access_of;
 use url::{Databases, ImapUrl, Sources};
 pub(crate) use value::{Auth, Bytes, HostPort, HttpUrl, LogFilter, LogFormat, SecretKey, StoreUrl};

@@ -25,7 +25,7 @@ pub(crate) fn default_file() -> String {
 }
 
 /// The default of a setting in TOML.
-pub(super) fn literal(setting: &Setting) -> String {
+pub(crate) fn literal(setting: &Setting) -> String {
     if setting.many {
         let items: Vec<_> = setting.default.iter().map(|text| quoted(text)).collect();
         return format!("[{}]", items.join(", "));

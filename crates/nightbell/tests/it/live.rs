@@ -326,7 +326,7 @@ async fn json_of(path: &str, answer: reqwest::Response) -> Value {
 }
 
 /// A port of [`PORTS`] that is free now.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     let count = u32::from(PORTS.end - PORTS.start);
     // Other processes of tests begin elsewhere.

@@ -18,6 +18,7 @@ mod crash_ringing;
 #[path = "../../../store/tests/it/database.rs"]
 #[allow(dead_code, reason = "the tests of the store use what this one does not")]
 mod database;
+mod deploy;
 #[path = "../../src/dev/mod.rs"]
 #[allow(dead_code, unreachable_pub, reason = "the tour uses what the test does not")]
 mod dev;
@@ -40,6 +41,7 @@ mod pool;
 mod postgres;
 mod proxy;
 mod real_cli;
+mod reference;
 #[path = "../../../store/tests/it/relay.rs"]
 mod relay;
 mod reload;
@@ -57,3 +59,4 @@ mod sso;
 mod stand_in;
 mod testing;
 mod tls;
+mod tutorials;

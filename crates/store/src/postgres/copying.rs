@@ -137,7 +137,7 @@ impl Schema {
 /// What there is in the place of a store. Nothing is changed.
 ///
 /// # Errors
-/// [`StoreError::Unavailable`] if the database is away; [`StoreError::Corrupt`] if it will not do.
+/// [`StoreError::Unavailable`] if the database is away; [`StoreError::Unfit`] if it will not do.
 pub(crate) async fn state(options: &PostgresOptions) -> Result<State, StoreError> {
     let session = Session::open(options).await?;
     schema::look(&session).await?;

@@ -52,7 +52,7 @@ impl Member {
     /// release stay as they are until this server owns the store.
     ///
     /// # Errors
-    /// [`StoreError::Unavailable`] if the database cannot be reached; [`StoreError::Corrupt`] if it
+    /// [`StoreError::Unavailable`] if the database cannot be reached; [`StoreError::Unfit`] if it
     /// will not do, or is one of a later release.
     pub async fn join(options: &PostgresOptions) -> Result<Self, StoreError> {
         let session = Session::open(options).await?;

@@ -179,7 +179,7 @@ pub(super) struct Identity {
 /// Looks whether a server will do, and which it is.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] if it will never do.
+/// [`StoreError::Unfit`] if it will never do.
 pub(super) async fn look(session: &Session) -> Result<Identity, StoreError> {
     let asked = Statement::new(
         "SELECT current_setting('server_version_num')::int, current_setting('server_encoding'), \
@@ -193,19 +193,19 @@ pub(super) async fn look(session: &Session) -> Result<Identity, StoreError> {
     let row = rows.first().ok_or_else(|| StoreError::Unavailable("no answer".to_owned()))?;
     let (version, encoding): (i32, String) = (row.get(0), row.get(1));
     if version < SERVER_MIN {
-        return Err(StoreError::Corrupt(format!(
+        return Err(StoreError::Unfit(format!(
             "the PostgreSQL server is of version {}, which is too old: {} or later is needed",
             version / 10_000,
             SERVER_MIN / 10_000
         )));
     }
     if encoding != "UTF8" {
-        return Err(StoreError::Corrupt(format!(
+        return Err(StoreError::Unfit(format!(
             "the database has the encoding {encoding}: make one with ENCODING 'UTF8'"
         )));
     }
     if row.get::<_, String>(2) == "off" {
-        return Err(StoreError::Corrupt(
+        return Err(StoreError::Unfit(
             "synchronous_commit is off for this role or database, so that acknowledged work could \
              be lost: ALTER ROLE … SET synchronous_commit = on"
                 .to_owned(),
@@ -261,7 +261,7 @@ pub(super) fn unmark(schema: &str) -> Statement<'static> {
 ///
 /// # Errors
 /// [`StoreError::Unavailable`] if they are the target of a copy that has not finished, or the role
-/// may not change them; [`StoreError::Corrupt`] if they are of a later release, or the schema is another program's.
+/// may not change them; [`StoreError::Unfit`] if they are of a later release, or the schema is another program's.
 pub(super) async fn migrate(
     session: &Session,
     options: &PostgresOptions,
@@ -273,7 +273,7 @@ pub(super) async fn migrate(
             return Err(unfinished(options));
         }
         if let Some(later) = version.filter(|it| *it > VERSION) {
-            return Err(StoreError::Corrupt(format!(
+            return Err(StoreError::Unfit(format!(
                 "{options} was written by a later release (tables of version {later}, this one \
                  knows {VERSION}): use that release, or another schema"
             )));
@@ -367,7 +367,7 @@ async fn step(session: &Session, options: &PostgresOptions, before: i32) -> Resu
                 return Ok(());
             }
             if made {
-                return Err(StoreError::Corrupt(format!(
+                return Err(StoreError::Unfit(format!(
                     "{options} holds tables of another program: {}; name another schema with \
                      ?schema=",
                     super::fault::text(&error)

@@ -380,7 +380,8 @@ pub(super) fn unmark(connection: &Connection) -> rusqlite::Result<()> {
 /// Opens the writing connection and brings the file to the current version.
 ///
 /// # Errors
-/// [`StoreError::Corrupt`] if the file is something else or from a later version.
+/// [`StoreError::Corrupt`] if the file is no database, [`StoreError::Unfit`] if it is something else or from a
+/// later version.
 pub(super) fn open_writer(path: &Path, options: &Options) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
@@ -490,10 +491,10 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
         return Err(unfinished(path));
     }
     if schema != 0 && application != APPLICATION {
-        return Err(StoreError::Corrupt(format!("{file} is a database of another program")));
+        return Err(StoreError::Unfit(format!("{file} is a database of another program")));
     }
     match version {
-        0 => Err(StoreError::Corrupt(format!("{file} is a database without tables of ours"))),
+        0 => Err(StoreError::Unfit(format!("{file} is a database without tables of ours"))),
         VERSION => Ok(()),
         1..VERSION => {
             let steps = [FROM_1, FROM_2, FROM_3, FROM_4, FROM_5, FROM_6];
@@ -503,7 +504,7 @@ fn migrate(connection: &Connection, path: &Path) -> Result<(), StoreError> {
                 format!("BEGIN IMMEDIATE; {steps} PRAGMA user_version = {VERSION}; COMMIT;");
             connection.execute_batch(&change).map_err(|error| explain(&error, path))
         }
-        later => Err(StoreError::Corrupt(format!(
+        later => Err(StoreError::Unfit(format!(
             "{file} was written by a later release (tables of version {later}, this one knows \
              {VERSION}): use that release, or another file"
         ))),

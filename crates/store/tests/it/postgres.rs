@@ -380,6 +380,7 @@ async fn databases_that_will_not_do_are_refused() {
     client.batch_execute(&format!("UPDATE {schema}.cluster SET tables = 1000")).await.expect("SQL");
     let told = refused(&options).await;
     assert!(told.contains("later release (tables of version 1000"), "{told}");
+    assert!(!told.contains("damaged"), "nothing is: {told}");
 
     let (schema, options) = database.fresh();
     let foreign = format!("CREATE SCHEMA {schema}; CREATE TABLE {schema}.execution (day date)");

@@ -418,6 +418,27 @@ pub fn remarks(kind: &str, settings: &Value) -> Vec<Remark> {
     kind::remarks(kind, settings)
 }
 
+/// A kind of receiver, as a monitors file may write it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReceiverKind {
+    /// The key that makes a receiver of this kind.
+    pub name: &'static str,
+    /// Of each line, one setting must be there.
+    pub required: &'static [&'static [&'static str]],
+    /// Its settings, each with what it must be.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+/// Every kind of receiver, for those who write down what there is.
+pub fn receiver_kinds() -> Vec<ReceiverKind> {
+    let kinds = kind::KINDS.iter().map(|kind| ReceiverKind {
+        name: kind.name,
+        required: kind.needs,
+        settings: kind.settings.iter().map(|(name, shape)| (*name, shape.words())).collect(),
+    });
+    kinds.collect()
+}
+
 /// The requests that tell a receiver of a notification; contacts nobody.
 ///
 /// `delivery` names the delivery, the same over its attempts; `now_ms` is in milliseconds since 1970.

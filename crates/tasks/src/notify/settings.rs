@@ -25,6 +25,22 @@ pub(super) enum Shape {
     Tree,
 }
 
+impl Shape {
+    /// What it is, in words.
+    pub(super) fn words(self) -> String {
+        match self {
+            Self::Text => "text".to_owned(),
+            Self::Texts => "text, or a list of them".to_owned(),
+            Self::Flag => "yes or no".to_owned(),
+            Self::Address => "URL".to_owned(),
+            Self::Words => "text with `{{ names }}`".to_owned(),
+            Self::Map => "map".to_owned(),
+            Self::OneOf(words) => format!("`{}`", words.join("`, `")),
+            Self::Tree => "any, with `{{ names }}`".to_owned(),
+        }
+    }
+}
+
 /// The settings of one receiver.
 #[derive(Clone, Copy)]
 pub(super) struct Settings<'a>(&'a Map<String, Value>);

@@ -63,6 +63,15 @@ struct Mentions {
     roster: roster::Speaks,
 }
 
+/// The keys that each object of a file knows, by its path.
+pub(super) fn keys_of(text: &str) -> BTreeMap<String, BTreeSet<&'static str>> {
+    let mut report = Report::of_keys();
+    if let Ok(root) = yaml::parse(text) {
+        read(&root, &Known::default(), &mut report);
+    }
+    report.into_keys()
+}
+
 /// The secrets that a file speaks of, as `${secret:NAME}`.
 pub fn secrets_in(text: &str) -> BTreeSet<Arc<str>> {
     let Ok(root) = yaml::parse(text) else { return BTreeSet::new() };

@@ -367,7 +367,7 @@ pub(super) const RECEIVERS: [(&str, &str); 17] = [
 /// What `expect` may speak of: the parts of an HTTP answer.
 const ANSWER: [&str; 6] = ["status", "ms", "body", "text", "size", "headers"];
 /// What every observation has.
-const EVERY: [&str; 5] = ["key", "status", "text", "value", "rows"];
+pub(super) const EVERY: [&str; 5] = ["key", "status", "text", "value", "rows"];
 
 const _: () = {
     let mut index = 0;

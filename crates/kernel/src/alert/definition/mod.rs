@@ -14,6 +14,7 @@ mod known;
 mod lint;
 mod monitor;
 mod reader;
+pub mod reference;
 pub mod roster;
 mod source;
 mod yaml;

@@ -60,9 +60,21 @@ pub(super) struct Report {
     problems: Vec<Problem>,
     unlisted: usize,
     failed: bool,
+    /// The keys that each object knows, by its path, if that is what is asked.
+    keys: Option<BTreeMap<String, BTreeSet<&'static str>>>,
 }
 
 impl Report {
+    /// One that also notes which keys each object knows.
+    pub(super) fn of_keys() -> Self {
+        Self { keys: Some(BTreeMap::new()), ..Self::default() }
+    }
+
+    /// The keys that were noted.
+    pub(super) fn into_keys(self) -> BTreeMap<String, BTreeSet<&'static str>> {
+        self.keys.unwrap_or_default()
+    }
+
     pub(super) fn error(&mut self, place: Place, path: &str, message: impl Into<String>) {
         self.refuse("invalid-monitors", place, path, message);
     }
@@ -175,6 +187,9 @@ impl<'a> Object<'a> {
     pub(super) fn finish(self, report: &mut Report) {
         for (place, message) in self.unknown() {
             report.error(place, &self.path, message);
+        }
+        if let Some(keys) = &mut report.keys {
+            keys.insert(self.path, self.known);
         }
     }
 

@@ -1,0 +1,119 @@
+//! What `deploy/` says to a server: every variable, option and setting in its files is one that there is.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::live::binary;
+
+/// Variables of the command line, those that the files themselves make, and secrets that are examples.
+const OTHERS: [&str; 9] = [
+    "NIGHTBELL_URL",
+    "NIGHTBELL_KEY",
+    "NIGHTBELL_ARCHIVE",
+    "NIGHTBELL_SHA256",
+    "NIGHTBELL_FOLDER",
+    "NIGHTBELL_VERSION",
+    "NIGHTBELL_SECRET_NAME",
+    "NIGHTBELL_SECRET_LARK_URL",
+    "NIGHTBELL_",
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy")
+}
+
+fn read(file: &str) -> String {
+    std::fs::read_to_string(root().join(file)).unwrap()
+}
+
+fn files(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if let Ok(text) = std::fs::read_to_string(&path) {
+            found.push((path, text));
+        }
+    }
+}
+
+fn said(arguments: &[&str]) -> String {
+    let output = Command::new(binary()).args(arguments).current_dir("/").output().unwrap();
+    assert!(output.status.success(), "{arguments:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The keys of the settings.
+fn settings() -> BTreeSet<String> {
+    let file = said(&["config"]);
+    let keys = file.lines().filter_map(|line| line.strip_prefix("# ")?.split_once(" = "));
+    let keys = keys.map(|(key, _)| key.to_owned());
+    keys.filter(|key| key.bytes().all(|it| it.is_ascii_lowercase() || it == b'_')).collect()
+}
+
+#[test]
+fn every_variable_of_the_deploy_files_is_one_of_the_server() {
+    let variables = settings().into_iter().map(|key| format!("NIGHTBELL_{}", key.to_uppercase()));
+    let known: BTreeSet<String> = variables.chain(OTHERS.map(str::to_owned)).collect();
+    let mut found = Vec::new();
+    files(&root(), &mut found);
+    let mut seen = 0;
+    for (path, text) in found {
+        for (at, _) in text.match_indices("NIGHTBELL_") {
+            let is_part = |c: char| !(c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+            let name = text[at..].split(is_part).next().unwrap();
+            assert!(known.contains(name), "{}: there is no {name}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 50, "{seen}");
+}
+
+#[test]
+fn the_units_and_the_chart_say_what_the_server_knows() {
+    let help = said(&["serve", "--help"]);
+    for unit in ["nightbell.service", "nightbell@.service"] {
+        let text = read(&format!("systemd/{unit}"));
+        let exec = text.lines().find(|line| line.starts_with("ExecStart=")).unwrap();
+        for flag in exec.split_whitespace().filter(|word| word.starts_with("--")) {
+            assert!(help.contains(&format!("{flag} <")), "{unit}: there is no {flag}");
+        }
+    }
+    let known = settings();
+    let values = read("helm/nightbell/values.yaml");
+    let (_, of_server) = values.split_once("\nsettings:\n").unwrap();
+    let keys = of_server.lines().map_while(|line| line.strip_prefix("  ")?.split_once(':'));
+    let (keys, names) = (keys.map(|it| it.0), read("helm/nightbell/templates/_names.tpl"));
+    // What the chart decides itself is refused in `settings`.
+    let (_, decided) = names.split_once("range list ").unwrap();
+    let decided = decided.split("-}}").next().unwrap().split('"').skip(1).step_by(2);
+    for key in keys.chain(decided) {
+        assert!(known.contains(key), "the chart speaks of {key}");
+    }
+}
+
+/// The unit for several nodes is the one for a single node, but for what makes it one of several.
+#[test]
+fn nodes_are_as_confined_as_a_single_server() {
+    let (one, several) = (read("systemd/nightbell.service"), read("systemd/nightbell@.service"));
+    let confined = |text: &str| {
+        let (_, rest) = text.split_once("\n# It needs the network").unwrap();
+        rest.to_owned()
+    };
+    assert_eq!(confined(&one), confined(&several));
+    assert!(several.contains("LoadCredential=key:/etc/nightbell/key\n"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("nightbell@a.service");
+    let here = binary().canonicalize().unwrap();
+    let text = several.replace("/usr/local/bin/nightbell", here.to_str().unwrap());
+    std::fs::write(&file, text).unwrap();
+    let asked = Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(&file).output();
+    let Ok(output) = asked else {
+        eprintln!("skipped: there is no systemd-analyze here");
+        return;
+    };
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    let about_it = told.lines().any(|line| line.contains("nightbell"));
+    assert!(output.status.success() && !about_it, "{told}");
+}
