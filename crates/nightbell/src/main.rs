@@ -11,6 +11,7 @@ mod limits;
 mod load;
 mod logging;
 mod robopager;
+mod schemas;
 mod scripts;
 mod secret_key;
 mod serve;

@@ -328,6 +328,7 @@ fn server_settings(
         socket,
         auth,
         console: config.console,
+        editor_schema: crate::schemas::named,
         ..Settings::default()
     })
 }

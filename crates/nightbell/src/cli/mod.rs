@@ -311,6 +311,14 @@ Examples:
 Example:
   mkdir -p man && nightbell man man && man -l man/nightbell.1")]
     Man(manual::Man),
+    /// Write the JSON schemas of definitions, monitors, schedules and tests into a folder, for editors
+    ///
+    /// An editor that knows them completes keys, and underlines a misspelt one while it is written. A
+    /// server has the same under /schemas.
+    #[command(after_help = "\
+Example:
+  mkdir -p .schemas && nightbell editor-schemas .schemas")]
+    EditorSchemas(manual::EditorSchemas),
     /// Print the version
     Version,
 }
@@ -345,6 +353,9 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
         ClientCommand::Completions(arguments) => return manual::completions(&arguments),
         ClientCommand::Mcp(arguments) => return mcp::run(&arguments, global.url.as_deref()),
         ClientCommand::Man(arguments) => return manual::man(&arguments, &output),
+        ClientCommand::EditorSchemas(arguments) => {
+            return manual::editor_schemas(&arguments, &output);
+        }
         ClientCommand::Store(verb) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             return runtime.block_on(store::run(verb, &output));
@@ -403,6 +414,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             | ClientCommand::Config(_)
             | ClientCommand::Completions(_)
             | ClientCommand::Man(_)
+            | ClientCommand::EditorSchemas(_)
             | ClientCommand::Mcp(_)
             | ClientCommand::Version => Ok(()),
         }

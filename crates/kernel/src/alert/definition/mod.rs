@@ -7,6 +7,7 @@
 mod calendar;
 mod checklist;
 mod delivery;
+pub(crate) mod editor;
 mod file;
 mod judge;
 mod kinds;
