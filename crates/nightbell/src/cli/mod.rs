@@ -63,6 +63,7 @@ use serde_json::json;
 
 use crate::config::{ConfigError, DevFlags, Flags};
 use crate::robopager::Arguments;
+use crate::tour::ClockMode;
 use client::Client;
 pub(crate) use failure::{Exit, Failure};
 use output::{Format, Output};
@@ -132,9 +133,10 @@ Examples:
     Serve(Flags),
     /// Run the two-minute tour: a server with examples, in a store that is thrown away
     #[command(after_help = "\
-Example:
-  nightbell dev          then, in another terminal: nightbell run list --watch")]
-    Dev(DevFlags),
+Examples:
+  nightbell dev                  then, in another terminal: nightbell run list --watch
+  nightbell dev --clock skip     for tests of workers: no examples, and waiting takes no time")]
+    Dev(DevArguments),
     /// Run a Robopager checklist: as a service, or one check of it
     ///
     /// Takes the checklist.yaml and the etl.cfg of Robopager as they are. The service is the server
@@ -151,6 +153,17 @@ Environment:
     Robopager(Arguments),
     #[command(flatten)]
     Client(ClientCommand),
+}
+
+/// How to serve what is thrown away.
+#[derive(Debug, Args)]
+pub(crate) struct DevArguments {
+    #[command(flatten)]
+    pub(crate) flags: DevFlags,
+    /// real; or skip: while nobody is at work, the clock jumps to the next timer, schedule or retry.
+    /// skip=2s waits so long before it does [default: skip=100ms]
+    #[arg(long, value_name = "CLOCK", default_value = "real", hide_default_value = true)]
+    pub(crate) clock: ClockMode,
 }
 
 /// Everything that does not serve.

@@ -52,6 +52,7 @@ mod secret;
 #[path = "../../../tasks/tests/it/check/service.rs"]
 mod service;
 mod shutdown;
+mod skipping;
 mod sso;
 mod stand_in;
 mod testing;

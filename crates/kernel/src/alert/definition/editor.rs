@@ -258,7 +258,9 @@ monitors:
             name.clone_into(place);
             return resolved(schema, &schema["definitions"][name], place);
         }
-        if node["then"].is_null() { node } else { resolved(schema, &node["then"], place) }
+        // Of one or a list, one; of a map or its short form, the map.
+        let branch = if node["if"]["type"] == "array" { "else" } else { "then" };
+        if node[branch].is_null() { node } else { resolved(schema, &node[branch], place) }
     }
 
     #[test]
