@@ -159,6 +159,7 @@ fn monitor() -> Value {
         ("runbook", text()),
         ("unit", text()),
         ("timeout", span()),
+        ("budget", record([("pages", whole()), ("per", span())], &["pages", "per"])),
         ("keep", texts()),
         ("history", json!({ "enum": ["on", "off", true, false] })),
     ];
@@ -225,7 +226,7 @@ monitors:
             let _ = writeln!(
                 text,
                 "  of-{name}: {{ {name}: {{}}, window: {{}}, resolve: {{}}, flap: {{}}, \
-                 on_error: {{}}, on_missed: {{}} }}"
+                 on_error: {{}}, on_missed: {{}}, budget: {{}} }}"
             );
         }
         text
