@@ -5,6 +5,7 @@
 mod access;
 mod alerting;
 mod attacks;
+mod backtest;
 mod bad_input;
 mod canaries;
 mod chromium;
