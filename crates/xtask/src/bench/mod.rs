@@ -112,7 +112,7 @@ async fn measure(
         "timers" => timers::waits(samples).await,
         "monitors" => monitors::watch(samples).await,
         "alerts" => alerts::fire(samples).await,
-        "test" => testing::measure(samples),
+        "test" => testing::measure(samples).await,
         _ => growth::loops(samples).await,
     }
 }
