@@ -78,7 +78,7 @@ async fn skipping(config: &Config, quiet: Duration) -> anyhow::Result<()> {
 async fn load_files(engine: &Engine, files: &[PathBuf]) -> anyhow::Result<()> {
     let (options, loaded) = (ChecklistOptions::default(), load::Loaded::default());
     if let Err(mistakes) = load::load(engine, files, &options, &loaded).await {
-        anyhow::bail!("the definitions of --load have mistakes:\n  {}", mistakes.join("\n  "));
+        anyhow::bail!("the definitions have mistakes:\n  {}", mistakes.join("\n  "));
     }
     Ok(())
 }
@@ -94,8 +94,8 @@ async fn tour(config: &Config, folder: &Folder) -> anyhow::Result<()> {
     services.fail_at(&[3, 4]);
     let alerting_url = services.start().await.context("the stand-in services cannot be started")?;
     let id = begin(&server.engine, &stand_ins).await?;
-    wind_up(&server.engine, folder, &stand_ins.clockwork(&alerting_url)).await?;
-    load_files(&server.engine, &config.load).await?;
+    let clockwork = stand_ins.clockwork(&alerting_url);
+    wind_up(&server.engine, folder, &clockwork, &config.load).await?;
     say(&format!(
         "\nNightbell is up: http://{}  (a throw-away store; stop with Ctrl-C)\n\n\
          The example examples/etl-github-orbit is running against stand-ins of GitHub and Orbit:\n\
@@ -142,7 +142,12 @@ async fn begin(engine: &Engine, stand_ins: &StandIns) -> anyhow::Result<Executio
 }
 
 /// Loads what runs by the clock, and lets the first scan begin at once.
-async fn wind_up(engine: &Engine, folder: &Folder, clockwork: &Clockwork) -> anyhow::Result<()> {
+async fn wind_up(
+    engine: &Engine,
+    folder: &Folder,
+    clockwork: &Clockwork,
+    more: &[PathBuf],
+) -> anyhow::Result<()> {
     let examples = folder.0.join("examples");
     for (name, text) in &clockwork.files {
         let file = examples.join(name);
@@ -154,10 +159,7 @@ async fn wind_up(engine: &Engine, folder: &Folder, clockwork: &Clockwork) -> any
     for (name, value) in &clockwork.secrets {
         engine.vault().put(Shelf::Secrets, name, value).await?;
     }
-    let (options, loaded) = (ChecklistOptions::default(), load::Loaded::default());
-    if let Err(mistakes) = load::load(engine, &[examples], &options, &loaded).await {
-        anyhow::bail!("the examples have mistakes:\n  {}", mistakes.join("\n  "));
-    }
+    load_files(engine, &[std::slice::from_ref(&examples), more].concat()).await?;
     trigger(engine, SCAN).await
 }
 

@@ -88,7 +88,7 @@ impl History {
                 Some(rows) => shape.observe(rows),
                 None => empty.seen("series"),
             });
-            Ok(looks.map(answer).collect::<Result<Vec<_>, _>>())
+            Ok::<_, Trouble>(looks.map(answer).collect::<Result<Vec<_>, _>>())
         };
         match asked.await {
             Ok(answers) => answers,

@@ -262,7 +262,7 @@ impl Walk<'_> {
             }
             Order::Tasks(Some(name)) => {
                 let state = self.state(at).await?;
-                let task = self.task(&state, &name)?;
+                let task = task_of(&state, &name)?;
                 output
                     .json(&json!({ "input": task["inputData"], "output": task["outputData"] }))?;
                 return Ok(at);
@@ -295,18 +295,6 @@ impl Walk<'_> {
         };
         self.show(to, output).await?;
         Ok(to)
-    }
-
-    /// The latest attempt at a task as it stood, by its name or by `name#2`.
-    fn task<'v>(&self, state: &'v Value, name: &str) -> Result<&'v Value, Failure> {
-        let tasks = state["workflow"]["tasks"].as_array().into_iter().flatten();
-        let mut fits = tasks
-            .filter(|it| it["referenceTaskName"] == name || name_of(it) == name)
-            .collect::<Vec<_>>();
-        fits.pop().ok_or_else(|| {
-            let message = format!("there is no task {} yet at this commit", clean(name));
-            Failure::new(Exit::NotFound, message)
-        })
     }
 
     /// The next commit after `at` with a fact about a task.
@@ -360,6 +348,18 @@ impl Walk<'_> {
         }
         Ok(())
     }
+}
+
+/// The latest attempt at a task as it stood, by its name or by `name#2`.
+fn task_of<'v>(state: &'v Value, name: &str) -> Result<&'v Value, Failure> {
+    let tasks = state["workflow"]["tasks"].as_array().into_iter().flatten();
+    let mut fits = tasks
+        .filter(|it| it["referenceTaskName"] == name || name_of(it) == name)
+        .collect::<Vec<_>>();
+    fits.pop().ok_or_else(|| {
+        let message = format!("there is no task {} yet at this commit", clean(name));
+        Failure::new(Exit::NotFound, message)
+    })
 }
 
 #[cfg(test)]
