@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use engine::durable::Leases;
 use engine::store::{Retention, Store, StoreError};
-use engine::{Engine, Parts, SampleOptions, SystemClock};
+use engine::{Clock, Engine, Parts, SampleOptions, SystemClock};
 use futures_util::FutureExt as _;
 use kernel::access::Mode;
 use server::{Api, LocalSocket, Settings, Tls, TlsFiles};

@@ -57,8 +57,8 @@ pub(crate) async fn run(mut config: Config, clock: ClockMode) -> anyhow::Result<
     let folder = Folder::make()?;
     config.store = StoreUrl::Sqlite(folder.0.join("nightbell.db"));
     match clock {
-        ClockMode::Real => tour(&config, &folder).await,
-        ClockMode::Skip(quiet) => skipping(&config, quiet).await,
+        ClockMode::Real => Box::pin(tour(&config, &folder)).await,
+        ClockMode::Skip(quiet) => Box::pin(skipping(&config, quiet)).await,
     }
 }
 

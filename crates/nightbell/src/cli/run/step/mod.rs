@@ -112,7 +112,7 @@ impl Order {
         let rest = rest.trim();
         let count = || match rest {
             "" => Ok(1),
-            rest => rest.parse().map_err(|_| format!("{rest} is no number")),
+            rest => rest.parse().map_err(|_| format!("{} is no number", cut(&clean(rest), 40))),
         };
         let order = match verb {
             "" | "n" | "next" => Self::Next(count()?),
@@ -167,7 +167,9 @@ impl Walk<'_> {
         if self.states.len() >= KEPT_MAX {
             // Those far from here are the least likely to be wanted again.
             let far = self.states.keys().copied().max_by_key(|it| it.abs_diff(version));
-            far.and_then(|far| self.states.remove(&far));
+            if let Some(far) = far {
+                self.states.remove(&far);
+            }
         }
         self.states.insert(version, state.clone());
         Ok(state)
