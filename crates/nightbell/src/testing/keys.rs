@@ -10,7 +10,7 @@ pub(super) struct Keys {
     /// What it is, in a sentence about it.
     pub(super) what: &'static str,
     /// The keys, and what stands behind each.
-    pub(super) keys: &'static [(&'static str, Shape)],
+    pub(super) members: &'static [(&'static str, Shape)],
     /// Those without which it is none.
     required: &'static [&'static str],
 }
@@ -46,13 +46,13 @@ const SEVERITIES: &[&str] = &["info", "warning", "error", "critical"];
 
 pub(super) static FILE: Keys = Keys {
     what: "a test file",
-    keys: &[("uses", Texts), ("start", Text), ("tests", Any)],
+    members: &[("uses", Texts), ("start", Text), ("tests", Any)],
     required: &["tests"],
 };
 
 pub(super) static WORKFLOW: Keys = Keys {
     what: "a test of a workflow",
-    keys: &[
+    members: &[
         ("name", Text),
         ("start", Text),
         ("workflow", Text),
@@ -65,7 +65,7 @@ pub(super) static WORKFLOW: Keys = Keys {
 
 pub(super) static EXPECT_WORKFLOW: Keys = Keys {
     what: "`expect` of a workflow",
-    keys: &[
+    members: &[
         ("status", Word(STATUSES)),
         ("path", Texts),
         ("output", Any),
@@ -78,13 +78,13 @@ pub(super) static EXPECT_WORKFLOW: Keys = Keys {
 
 pub(super) static MOCK: Keys = Keys {
     what: "a mock",
-    keys: &[("output", Map), ("takes", Span), ("fail", Text), ("signal", Map), ("after", Span)],
+    members: &[("output", Map), ("takes", Span), ("fail", Text), ("signal", Map), ("after", Span)],
     required: &[],
 };
 
 pub(super) static MONITOR: Keys = Keys {
     what: "a test of a monitor",
-    keys: &[
+    members: &[
         ("name", Text),
         ("start", Text),
         ("monitor", Text),
@@ -100,7 +100,7 @@ pub(super) static MONITOR: Keys = Keys {
 
 pub(super) static EXPECT_MONITOR: Keys = Keys {
     what: "`expect` of a monitor",
-    keys: &[
+    members: &[
         ("incidents", Items(&INCIDENT)),
         ("told", Items(&TOLD)),
         ("never", Items(&NEVER)),
@@ -111,7 +111,7 @@ pub(super) static EXPECT_MONITOR: Keys = Keys {
 
 pub(super) static ACT: Keys = Keys {
     what: "an act",
-    keys: &[
+    members: &[
         ("at", Text),
         ("acknowledge", Text),
         ("by", Text),
@@ -124,17 +124,18 @@ pub(super) static ACT: Keys = Keys {
 
 pub(super) static INCIDENT: Keys = Keys {
     what: "an incident",
-    keys: &[("key", Text), ("opens", Text), ("resolves", Text)],
+    members: &[("key", Text), ("opens", Text), ("resolves", Text)],
     required: &[],
 };
 
 const TELLING: &[(&str, Shape)] = &[("to", Text), ("event", Text), ("key", Text), ("at", Text)];
-pub(super) static TOLD: Keys = Keys { what: "an entry of `told`", keys: TELLING, required: &[] };
-pub(super) static NEVER: Keys = Keys { what: "an entry of `never`", keys: TELLING, required: &[] };
+pub(super) static TOLD: Keys = Keys { what: "an entry of `told`", members: TELLING, required: &[] };
+pub(super) static NEVER: Keys =
+    Keys { what: "an entry of `never`", members: TELLING, required: &[] };
 
 pub(super) static SCHEDULE: Keys = Keys {
     what: "a test of a schedule",
-    keys: &[
+    members: &[
         ("name", Text),
         ("schedule", Text),
         ("from", Text),
@@ -146,25 +147,30 @@ pub(super) static SCHEDULE: Keys = Keys {
     required: &["name", "schedule", "from", "to", "expect"],
 };
 
-pub(super) static RUNS: Keys = Keys { what: "`runs`", keys: &[("takes", Span)], required: &[] };
+pub(super) static RUNS: Keys = Keys { what: "`runs`", members: &[("takes", Span)], required: &[] };
 pub(super) static DOWN: Keys =
-    Keys { what: "`down`", keys: &[("from", Text), ("for", Span)], required: &["from", "for"] };
+    Keys { what: "`down`", members: &[("from", Text), ("for", Span)], required: &["from", "for"] };
 
 pub(super) static EXPECT_SCHEDULE: Keys = Keys {
     what: "`expect` of a schedule",
-    keys: &[("fires", Texts), ("missed", Count), ("skipped", Count)],
+    members: &[("fires", Texts), ("missed", Count), ("skipped", Count)],
     required: &[],
 };
 
 pub(super) static ROUTE: Keys = Keys {
     what: "a test of a route",
-    keys: &[("name", Text), ("start", Text), ("route", Of(&ROUTED)), ("expect", Of(&EXPECT_ROUTE))],
+    members: &[
+        ("name", Text),
+        ("start", Text),
+        ("route", Of(&ROUTED)),
+        ("expect", Of(&EXPECT_ROUTE)),
+    ],
     required: &["name", "route", "expect"],
 };
 
 pub(super) static ROUTED: Keys = Keys {
     what: "`route`",
-    keys: &[
+    members: &[
         ("monitor", Text),
         ("key", Text),
         ("labels", Texted),
@@ -176,13 +182,13 @@ pub(super) static ROUTED: Keys = Keys {
 
 pub(super) static EXPECT_ROUTE: Keys = Keys {
     what: "`expect` of a route",
-    keys: &[("told", Items(&TOLD_BY_ROUTE))],
+    members: &[("told", Items(&TOLD_BY_ROUTE))],
     required: &["told"],
 };
 
 pub(super) static TOLD_BY_ROUTE: Keys = Keys {
     what: "an entry of `told`",
-    keys: &[("to", Text), ("after", Span), ("who", Texts)],
+    members: &[("to", Text), ("after", Span), ("who", Texts)],
     required: &["to"],
 };
 
@@ -193,11 +199,11 @@ pub(super) static TESTS: [(&str, &Keys); 4] =
 impl Keys {
     /// The names of the keys.
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
-        self.keys.iter().map(|(name, _)| *name)
+        self.members.iter().map(|(name, _)| *name)
     }
 
     fn schema(&self) -> Value {
-        record(self.keys.iter().map(|(name, shape)| (*name, shape.schema())), self.required)
+        record(self.members.iter().map(|(name, shape)| (*name, shape.schema())), self.required)
     }
 }
 

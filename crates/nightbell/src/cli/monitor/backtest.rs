@@ -41,7 +41,7 @@ pub(crate) struct Backtest {
     #[arg(long, value_name = "TIME", default_value = "30d")]
     since: String,
     /// What checks see: samples of those that were made, or what the source's own history answers to
-    /// the query of today (Prometheus and InfluxDB)
+    /// the query of today (Prometheus and `InfluxDB`)
     #[arg(long, value_enum, default_value_t = Answers::Samples)]
     source: Answers,
     /// Whether people do what they did then, to incidents of the same keys

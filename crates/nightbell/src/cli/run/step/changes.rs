@@ -185,7 +185,7 @@ mod tests {
 
     use super::*;
 
-    fn task(id: &str, retries: u32, status: &str, output: Value) -> Value {
+    fn task(id: &str, retries: u32, status: &str, output: &Value) -> Value {
         json!({
             "taskId": id, "referenceTaskName": "ring", "retryCount": retries, "status": status,
             "inputData": { "n": 3 }, "outputData": output, "updateTime": id.len(),
@@ -204,14 +204,14 @@ mod tests {
             ["~ run  status = RUNNING", r#"~ run  input = {"a":1}"#]
         );
         let mut scheduled = begun.clone();
-        scheduled["tasks"] = json!([task("t1", 0, "SCHEDULED", json!({}))]);
+        scheduled["tasks"] = json!([task("t1", 0, "SCHEDULED", &json!({}))]);
         assert_eq!(told(&begun, &scheduled), [r#"+ ring  status SCHEDULED  input {"n":3}"#]);
         assert_eq!(told(&scheduled, &begun), [r#"- ring  status SCHEDULED  input {"n":3}"#]);
         let mut retried = scheduled.clone();
         retried["variables"] = json!({ "seen": [1, 2] });
         retried["tasks"] = json!([
-            task("t1", 0, "FAILED", json!({ "who": { "name": "ann" } })),
-            task("t2", 1, "SCHEDULED", json!({})),
+            task("t1", 0, "FAILED", &json!({ "who": { "name": "ann" } })),
+            task("t2", 1, "SCHEDULED", &json!({})),
         ]);
         let expected = [
             "~ ring  status: SCHEDULED → FAILED",
