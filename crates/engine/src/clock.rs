@@ -16,6 +16,11 @@ pub trait Clock: Send + Sync {
     fn since_boot(&self) -> Option<Duration> {
         None
     }
+
+    /// How far it was set forward on purpose, which is no news to anybody.
+    fn skipped(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// The machine's clock.
@@ -84,7 +89,8 @@ const STALLED_MIN: Duration = Duration::from_secs(10);
 
 impl ClockWatch {
     pub(crate) fn new(clock: &dyn Clock, unnoticed: Duration) -> Self {
-        let (wall, boot) = (clock.now(), clock.since_boot());
+        let skipped = i64::try_from(clock.skipped().as_millis()).unwrap_or(i64::MAX);
+        let (wall, boot) = (clock.now().plus_millis(-skipped), clock.since_boot());
         Self { wall, boot, waited: Instant::now(), unnoticed }
     }
 

@@ -54,6 +54,7 @@ mod rollups;
 mod runner;
 mod samples;
 pub mod search;
+mod skipping;
 pub mod stage;
 mod starting;
 mod status_pages;
@@ -94,6 +95,7 @@ pub use queues::{Blocked, Poll, QueueState, Queues, STUCK_RUNS_MAX, StuckGroup, 
 pub use rehearsal::{Mock, Mocks, REHEARSAL_STEPS_MAX, Rehearsed, UnknownMock};
 pub use runner::{Handoff, Outcome, OutcomeStatus, Requirement, TaskRunner};
 pub use samples::{SampleOptions, SamplePage};
+pub use skipping::SkippingClock;
 pub use starting::Begun;
 pub use status_pages::{
     ComponentState, ComponentStatus, STATUS_DAYS, StatusPages, status_pages_change,

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use kernel::graph::WEBHOOK_QUEUE;
 use kernel::{ExecutionId, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -297,6 +298,34 @@ impl Queues {
     pub(crate) fn next(&self, queue: &str, now: Timestamp) -> Option<Duration> {
         let at = self.state.lock().next_at(queue, now);
         at.map(|at| Duration::from_millis(at.since(now).max(1) as u64))
+    }
+
+    /// Whether somebody has a task, or one is ready for somebody. What waits for a webhook waits for
+    /// others, and a place at a gate is no work.
+    pub(crate) fn are_at_work(&self, now: Timestamp) -> bool {
+        let state = self.state.lock();
+        let mut rows = state.rows.values().filter(|placed| {
+            let QueueRow { sequence, queue, .. } = &placed.row;
+            !gates::is_place(*sequence) && !queue.starts_with(WEBHOOK_QUEUE)
+        });
+        rows.any(|placed| placed.is_out() || placed.row.ready_at <= now)
+    }
+
+    /// When the next task becomes ready that is not yet.
+    pub(crate) fn next_ready(&self, now: Timestamp) -> Option<Timestamp> {
+        let state = self.state.lock();
+        let queues = state.queues.values();
+        let delayed = queues.filter_map(|queue| queue.delayed.first().map(|(at, ..)| *at));
+        delayed.filter(|at| *at > now).min()
+    }
+
+    /// The clock was set forward: all who wait for tasks that were not ready look again.
+    pub(crate) fn clock_changed(&self) {
+        let state = self.state.lock();
+        for queue in state.queues.values().filter(|queue| !queue.delayed.is_empty()) {
+            queue.added.notify_waiters();
+            queue.added.notify_one();
+        }
     }
 
     /// Remembers that a worker asked.

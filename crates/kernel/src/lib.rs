@@ -6,6 +6,7 @@ mod contradiction;
 pub mod cron;
 pub mod definition;
 pub mod durable;
+pub mod editor;
 pub mod expression;
 pub mod graph;
 mod id;

@@ -51,6 +51,9 @@ pub(crate) use server::projects::holds_task_defs;
 const FILE_MAX: u64 = 16 << 20;
 /// Editors write a file in several steps; changes are applied when they have come to rest.
 const REST: Duration = Duration::from_millis(150);
+/// How often a folder that the server is kept like is applied although nothing in it has changed: what
+/// was changed in another way is brought back.
+const AGAIN: Duration = Duration::from_mins(5);
 
 /// Applies every file below the paths, or nothing if there is a mistake.
 ///
@@ -271,7 +274,22 @@ pub(crate) fn watch<C: Fn() -> ChecklistOptions + Send + 'static>(
     let given = paths.to_vec();
     let roots: Vec<PathBuf> = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
     tokio::spawn(async move {
-        while let Some(first) = changed.recv().await {
+        // What is removed with its file is kept like it: the folder is applied whole.
+        let is_kept = loaded.0.lock().await.prunes;
+        loop {
+            let first = tokio::select! {
+                first = changed.recv() => first,
+                () = tokio::time::sleep(AGAIN), if is_kept => {
+                    let mut loaded = loaded.0.lock().await;
+                    // What is wrong was told, and stays so until a file changes.
+                    if loaded.refused.is_empty() {
+                        let all = definitions_of(&engine, roots.clone(), &roots);
+                        reload(&engine, all, &roots, &mut loaded).await;
+                    }
+                    continue;
+                }
+            };
+            let Some(first) = first else { return };
             let mut files = vec![first];
             while let Ok(Some(next)) = tokio::time::timeout(REST, changed.recv()).await {
                 files.push(next);
@@ -283,7 +301,8 @@ pub(crate) fn watch<C: Fn() -> ChecklistOptions + Send + 'static>(
             for file in &files {
                 tell_of_change(&engine, file);
             }
-            let mut files = definitions_of(&engine, files, &roots);
+            let read = if is_kept { roots.clone() } else { files };
+            let mut files = definitions_of(&engine, read, &roots);
             let mut loaded = loaded.0.lock().await;
             // What was refused may be good because another file has changed.
             let refused = loaded.refused.keys();

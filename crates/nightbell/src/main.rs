@@ -12,6 +12,7 @@ mod limits;
 mod load;
 mod logging;
 mod robopager;
+mod schemas;
 mod scripts;
 mod secret_key;
 mod serve;
@@ -46,10 +47,10 @@ fn start(cli: Cli) -> anyhow::Result<ExitCode> {
             exposed::tell(&config, &effective);
             run(serve::run(config))?;
         }
-        Command::Dev(flags) => {
-            let config = Config::load(flags.flags(), DevFlags::env, None)?;
+        Command::Dev(arguments) => {
+            let config = Config::load(arguments.flags.flags(), DevFlags::env, None)?;
             logging::start(&config);
-            run(tour::run(config))?;
+            run(tour::run(config, arguments.clock))?;
         }
         Command::Robopager(arguments) => return robopager::run(&arguments),
         Command::Client(command) => cli::run(command, &cli.global)?,

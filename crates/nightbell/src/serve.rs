@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use engine::durable::Leases;
 use engine::store::{Retention, Store, StoreError};
-use engine::{Engine, Parts, SampleOptions, SystemClock};
+use engine::{Clock, Engine, Parts, SampleOptions, SystemClock};
 use futures_util::FutureExt as _;
 use kernel::access::Mode;
 use server::{Api, LocalSocket, Settings, Tls, TlsFiles};
@@ -69,7 +69,8 @@ async fn run_once(config: Config) -> anyhow::Result<()> {
     let hangups = signal(SignalKind::hangup()).context("SIGHUP cannot be heard")?;
     let robopager = Arc::new(Robopager::of(&config)?);
     let shared = cluster::Slot::default();
-    let opened = stop.unless_told(Box::pin(Server::open_with(&config, &robopager, &shared))).await;
+    let open = Server::open_with(&config, Arc::new(SystemClock), &robopager, &shared);
+    let opened = stop.unless_told(Box::pin(open)).await;
     let Some(server) = opened else {
         // Nothing was acknowledged here: nobody could ask yet, or another server has answered.
         shared.close().await;
@@ -162,13 +163,15 @@ pub(crate) fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 
 impl Server {
     /// Opens the port and the store, and sets everything going again that was.
-    pub(crate) async fn open(config: &Config) -> anyhow::Result<Self> {
-        Self::open_with(config, &Robopager::of(config)?, &cluster::Slot::default()).await
+    pub(crate) async fn open(config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let slot = cluster::Slot::default();
+        Self::open_with(config, clock, &Robopager::of(config)?, &slot).await
     }
 
     /// The same, with what checklists need, and where to leave the ports if they answer before.
     async fn open_with(
         config: &Config,
+        clock: Arc<dyn Clock>,
         robopager: &Robopager,
         shared: &cluster::Slot,
     ) -> anyhow::Result<Self> {
@@ -221,7 +224,7 @@ impl Server {
         let key = secret_key::find(config, &*store).await?;
         let engine = Engine::open(Parts {
             store,
-            clock: Arc::new(SystemClock),
+            clock,
             scripts: Engines::new(javascript_limits(config), jq_limits(config)),
             runners: tasks::registry::runners(&settings)?,
             values: Arc::new(FromEnvironment),
@@ -337,6 +340,7 @@ fn server_settings(
         socket,
         auth,
         console: config.console,
+        editor_schema: crate::schemas::named,
         ..Settings::default()
     })
 }

@@ -1,12 +1,16 @@
-//! `nightbell dev`: a server in a throw-away store that runs the example while one watches.
+//! `nightbell dev`: a server in a throw-away store that runs the example while one watches, or one whose
+//! time is skipped, for tests of workers.
 
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
-use engine::Engine;
 use engine::vault::Shelf;
+use engine::{Engine, SkippingClock, SystemClock};
 use kernel::ExecutionId;
-use kernel::alert::definition::ChecklistOptions;
+use kernel::alert::definition::{ChecklistOptions, parse_span};
 use kernel::definition::{TaskDef, WorkflowDef};
 use kernel::graph::{Execution, Input, Start, Status};
 
@@ -16,11 +20,72 @@ use crate::dev::{self, Clockwork, StandIns};
 use crate::load;
 use crate::serve::{Server, Stop};
 
-/// Serves the two-minute tour until the process is told to stop.
-pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
+/// How long nobody must be at work before time is skipped, unless it is said.
+const QUIET: Duration = Duration::from_millis(100);
+
+/// By which clock `dev` lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ClockMode {
+    /// That of the machine.
+    Real,
+    /// One that jumps to whatever comes next once nobody was at work for so long.
+    Skip(Duration),
+}
+
+impl FromStr for ClockMode {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            None if text == "real" => Ok(Self::Real),
+            None if text == "skip" => Ok(Self::Skip(QUIET)),
+            Some(("skip", quiet)) => {
+                let millis = u64::try_from(parse_span(quiet)?).unwrap_or_default();
+                // Less would skip what is on its way between two commits.
+                Ok(Self::Skip(Duration::from_millis(millis.max(20))))
+            }
+            _ => Err("it is real, skip, or skip=2s: how long nobody must be at work".to_owned()),
+        }
+    }
+}
+
+/// Serves until the process is told to stop, over a store that is thrown away.
+///
+/// # Errors
+/// The port or the store cannot be opened; files of `--load` are wrong.
+pub(crate) async fn run(mut config: Config, clock: ClockMode) -> anyhow::Result<()> {
     let folder = Folder::make()?;
     config.store = StoreUrl::Sqlite(folder.0.join("nightbell.db"));
-    let server = Server::open(&config).await?;
+    match clock {
+        ClockMode::Real => Box::pin(tour(&config, &folder)).await,
+        ClockMode::Skip(quiet) => Box::pin(skipping(&config, quiet)).await,
+    }
+}
+
+/// Serves nothing but what `--load` names, for tests of workers: time is skipped.
+async fn skipping(config: &Config, quiet: Duration) -> anyhow::Result<()> {
+    let clock = Arc::new(SkippingClock::default());
+    let server = Server::open(config, clock.clone()).await?;
+    load_files(&server.engine, &config.load).await?;
+    server.engine.skip_time(clock, quiet);
+    say(&format!(
+        "Nightbell is up: http://{}  (a throw-away store; time is skipped while nobody is at work)",
+        server.address()
+    ));
+    server.serve(Stop::listen()?).await
+}
+
+async fn load_files(engine: &Engine, files: &[PathBuf]) -> anyhow::Result<()> {
+    let (options, loaded) = (ChecklistOptions::default(), load::Loaded::default());
+    if let Err(mistakes) = load::load(engine, files, &options, &loaded).await {
+        anyhow::bail!("the definitions have mistakes:\n  {}", mistakes.join("\n  "));
+    }
+    Ok(())
+}
+
+/// Serves the two-minute tour until the process is told to stop.
+async fn tour(config: &Config, folder: &Folder) -> anyhow::Result<()> {
+    let server = Server::open(config, Arc::new(SystemClock)).await?;
     let stand_ins = dev::start(dev::Options::tour(jiff::Timestamp::now()))
         .await
         .context("the stand-in services cannot be started")?;
@@ -29,7 +94,8 @@ pub(crate) async fn run(mut config: Config) -> anyhow::Result<()> {
     services.fail_at(&[3, 4]);
     let alerting_url = services.start().await.context("the stand-in services cannot be started")?;
     let id = begin(&server.engine, &stand_ins).await?;
-    wind_up(&server.engine, &folder, &stand_ins.clockwork(&alerting_url)).await?;
+    let clockwork = stand_ins.clockwork(&alerting_url);
+    wind_up(&server.engine, folder, &clockwork, &config.load).await?;
     say(&format!(
         "\nNightbell is up: http://{}  (a throw-away store; stop with Ctrl-C)\n\n\
          The example examples/etl-github-orbit is running against stand-ins of GitHub and Orbit:\n\
@@ -76,7 +142,12 @@ async fn begin(engine: &Engine, stand_ins: &StandIns) -> anyhow::Result<Executio
 }
 
 /// Loads what runs by the clock, and lets the first scan begin at once.
-async fn wind_up(engine: &Engine, folder: &Folder, clockwork: &Clockwork) -> anyhow::Result<()> {
+async fn wind_up(
+    engine: &Engine,
+    folder: &Folder,
+    clockwork: &Clockwork,
+    more: &[PathBuf],
+) -> anyhow::Result<()> {
     let examples = folder.0.join("examples");
     for (name, text) in &clockwork.files {
         let file = examples.join(name);
@@ -88,10 +159,7 @@ async fn wind_up(engine: &Engine, folder: &Folder, clockwork: &Clockwork) -> any
     for (name, value) in &clockwork.secrets {
         engine.vault().put(Shelf::Secrets, name, value).await?;
     }
-    let (options, loaded) = (ChecklistOptions::default(), load::Loaded::default());
-    if let Err(mistakes) = load::load(engine, &[examples], &options, &loaded).await {
-        anyhow::bail!("the examples have mistakes:\n  {}", mistakes.join("\n  "));
-    }
+    load_files(engine, &[std::slice::from_ref(&examples), more].concat()).await?;
     trigger(engine, SCAN).await
 }
 

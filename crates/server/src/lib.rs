@@ -95,6 +95,8 @@ pub struct Settings {
     pub auth: Mode,
     /// To whom the console is served.
     pub console: ConsoleServing,
+    /// The JSON schema for editors of that name, such as `workflow.json`.
+    pub editor_schema: fn(&str) -> Option<&'static str>,
     /// Whether the port is for the other servers of the store.
     pub is_for_servers: bool,
     /// What knows the servers that share the store, if it may be shared.
@@ -124,6 +126,7 @@ impl Default for Settings {
             handshake_time: Duration::from_secs(10),
             auth: Mode::Open,
             console: ConsoleServing::Auto,
+            editor_schema: |_| None,
             is_for_servers: false,
             cluster: None,
             oidc: None,

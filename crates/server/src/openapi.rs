@@ -1,4 +1,5 @@
-//! The description of the API for programs (`/openapi.json`) and for people (`/docs`).
+//! The description of the API for programs (`/openapi.json`) and for people (`/docs`), and the schemas of
+//! files for editors (`/schemas`).
 //!
 //! Both are written from the handlers themselves, so nothing is described that is not there
 //! and nothing is there undescribed.
@@ -16,10 +17,16 @@ use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::{InfoBuilder, LicenseBuilder, OpenApi, RefOr};
 use utoipa_axum::routes;
 
+use crate::Api;
 use crate::access::{PERMISSION, Routes};
+use crate::problem::Problem;
+use crate::rest::extract::Path;
 
 pub(crate) fn routes() -> Routes {
-    Routes::new().on(Need::Public, routes!(document)).on(Need::Public, routes!(docs))
+    Routes::new()
+        .on(Need::Public, routes!(document))
+        .on(Need::Public, routes!(docs))
+        .on(Need::Public, routes!(schema))
 }
 
 /// The pages, each written when it is first asked for: a start does not wait for them.
@@ -67,6 +74,25 @@ async fn document(State(pages): State<Arc<Pages>>) -> Response {
 )]
 async fn docs(State(pages): State<Arc<Pages>>) -> Html<Bytes> {
     Html(pages.docs())
+}
+
+/// The JSON schema of a kind of file, by which editors complete and check it: `definitions.json`,
+/// `workflow.json`, `taskdefs.json`, `schedules.json`, `monitors.json` or `tests.json`.
+#[utoipa::path(
+    get, path = "/schemas/{name}", tag = "operations",
+    params(("name" = String, Path, description = "The name of the schema")),
+    responses(
+        (status = 200, description = "The schema", body = serde_json::Value, content_type = "application/schema+json"),
+        (status = 404, description = "There is no such schema"),
+    )
+)]
+async fn schema(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Problem> {
+    let text = (api.settings.editor_schema)(&name).ok_or_else(|| {
+        let hint = "There are definitions.json, workflow.json, taskdefs.json, schedules.json, \
+                    monitors.json and tests.json.";
+        Problem::not_found(format!("there is no schema {name}")).with_hint(hint)
+    })?;
+    Ok(([(header::CONTENT_TYPE, "application/schema+json")], text).into_response())
 }
 
 const HEAD: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\">\

@@ -82,6 +82,16 @@ pub enum SetupError {
     Service(&'static str, #[source] http::Problem),
 }
 
+/// What asks sources about the past.
+///
+/// # Errors
+/// As [`runners`].
+pub fn history(settings: &Settings) -> Result<check::History, SetupError> {
+    let http = Http::new(settings.http.clone())?;
+    let databases = sql::Databases::new(settings.sql.clone(), settings.http.outgoing.clone())?;
+    Ok(check::History::new(settings.check.clone(), http.client(), databases))
+}
+
 /// Makes one runner for every built-in task type.
 pub fn runners(settings: &Settings) -> Result<Vec<Arc<dyn TaskRunner>>, SetupError> {
     let http = Http::new(settings.http.clone())?;

@@ -16,6 +16,7 @@ mod people;
 mod promised;
 mod quarantine;
 mod schedules;
+mod skipping;
 mod spans;
 mod together;
 mod vitals;

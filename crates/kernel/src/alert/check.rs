@@ -10,6 +10,7 @@ use super::definition::{Kind, MonitorDef, Spec, WindowRule, at_home};
 use super::event::{Event, Outcome, Window};
 use super::observation::{self, Reading, Status};
 use super::observe::{self, Coverage};
+use super::preview::past_window;
 use super::rollup::{Counted, Counter, Step, measured};
 use super::sample::Sample;
 use crate::expression::{Scope, Template};
@@ -195,6 +196,17 @@ fn start(draft: &mut Draft<'_>, planned: Timestamp, who: Option<&str>) {
     draft.effect(Effect::Send { to, message: Box::new(Message::Start(Box::new(message))) });
 }
 
+impl Window {
+    /// The span as checks are given it.
+    pub(super) fn described(self) -> Value {
+        json!({
+            "from": self.from.to_string(), "to": self.to.to_string(),
+            "from_ms": self.from.millis(), "to_ms": self.to.millis(),
+            "seconds": self.to.since(self.from) / 1000,
+        })
+    }
+}
+
 fn input_of(
     spec: &Spec,
     sequence: u32,
@@ -207,11 +219,7 @@ fn input_of(
         "sequence": sequence,
         "planned_at": planned.millis(),
         "version": spec.version,
-        "window": {
-            "from": window.from.to_string(), "to": window.to.to_string(),
-            "from_ms": window.from.millis(), "to_ms": window.to.millis(),
-            "seconds": window.to.since(window.from) / 1000,
-        },
+        "window": window.described(),
         "memory": memory,
     });
     with_own_input(&spec.monitor, given)
@@ -219,10 +227,7 @@ fn input_of(
 
 /// What a check is given that is made only to see what it would say: the span of the first one.
 pub(super) fn trial_input(spec: &Spec, now: Timestamp) -> Value {
-    let lookback =
-        spec.monitor.window.map_or(spec.monitor.schedule.interval(), |rule| rule.lookback);
-    let window = Window { from: now.plus_millis(-lookback), to: now };
-    input_of(spec, 0, now, window, None)
+    input_of(spec, 0, now, past_window(&spec.monitor, now), None)
 }
 
 /// What a check is given; a workflow of the user's also gets what the monitor has for it, in which

@@ -69,8 +69,8 @@ pub use observation::{
 };
 pub use parents::Asked;
 pub use preview::{
-    NextCheck, NextSilence, Preview, PreviewedKey, next_checks, next_checks_with, preview,
-    preview_input,
+    NextCheck, NextSilence, Preview, PreviewedKey, next_checks, next_checks_with, past_input,
+    past_window, preview, preview_input,
 };
 pub use received::{
     AFTER_START, ALERTS_MAX, Alert, LABEL_BYTES_MAX, LABELS_MAX, Lease, RESOLVE_TIMEOUT, Receiving,

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::check::{phase, trial_input};
 use super::definition::{File, MonitorDef, Silence, Spec};
+use super::event::Window;
 use super::observation::{self, Status, plain};
 use super::observe::severity_of;
 use super::route::{self, Selected, Subject};
@@ -47,6 +48,56 @@ pub struct PreviewedKey {
 /// What a check is given that is made only to see what it would say.
 pub fn preview_input(spec: &Spec, now: Timestamp) -> Json {
     Json::of(&trial_input(spec, now))
+}
+
+/// The span that a check at an instant of the past would have covered.
+pub fn past_window(monitor: &MonitorDef, at: Timestamp) -> Window {
+    let lookback = monitor.window.map_or(monitor.schedule.interval(), |rule| rule.lookback);
+    Window { from: at.plus_millis(-lookback), to: at }
+}
+
+/// What the task of a check is given at an instant of the past: the monitor's settings, with
+/// `${window.…}` and secrets filled in. A secret that there is none of stays as it is written.
+pub fn past_input(
+    monitor: &MonitorDef,
+    at: Timestamp,
+    secret: &dyn Fn(&str) -> Option<String>,
+) -> Json {
+    let window = past_window(monitor, at).described();
+    let fill = |text: &str| {
+        let mut filled = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some((before, (name, after))) =
+            rest.split_once("${").and_then(|(before, it)| Some((before, it.split_once('}')?)))
+        {
+            filled.push_str(before);
+            let value = match (name.strip_prefix("window."), name.strip_prefix("secret:")) {
+                (Some(member), _) => window.get(member).and_then(plain),
+                (_, Some(name)) => secret(name),
+                _ => None,
+            };
+            filled.push_str(&value.unwrap_or_else(|| format!("${{{name}}}")));
+            rest = after;
+        }
+        filled + rest
+    };
+    Json::of(&json!({
+        "settings": filled(monitor.settings.parse(), &fill), "monitor": monitor.name,
+        "per": monitor.per, "window": window,
+        "judged": monitor.fail_when.is_some() || monitor.warn_when.is_some(),
+    }))
+}
+
+/// Every text of a value, filled in.
+fn filled(value: Value, fill: &dyn Fn(&str) -> String) -> Value {
+    match value {
+        Value::String(text) => fill(&text).into(),
+        Value::Array(items) => items.into_iter().map(|it| filled(it, fill)).collect(),
+        Value::Object(members) => {
+            members.into_iter().map(|(name, value)| (name, filled(value, fill))).collect()
+        }
+        other => other,
+    }
 }
 
 /// What the output of a monitor's check says.

@@ -8,6 +8,7 @@
 mod calls;
 mod choice;
 mod coerce;
+pub(crate) mod editor;
 mod event_handler;
 mod lint;
 mod ordered;

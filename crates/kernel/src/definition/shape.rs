@@ -68,7 +68,7 @@ pub(super) static WORKFLOW: Shape = Record(&[
     ("updatedBy", Text),
 ]);
 
-static TASK: Shape = Record(&[
+pub(super) static TASK: Shape = Record(&[
     ("name", Text),
     ("taskReferenceName", Text),
     ("description", Text),

@@ -13,6 +13,7 @@ mod check;
 mod context;
 mod decide;
 mod due;
+pub(crate) mod editor;
 mod event;
 mod expect;
 mod ledger;

@@ -1,4 +1,5 @@
-//! `nightbell completions` and `nightbell man`: what shells and `man` know of the command line.
+//! `nightbell completions`, `nightbell man` and `nightbell editor-schemas`: what shells and `man` know of
+//! the command line, and what editors know of files.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -24,6 +25,13 @@ pub(crate) struct Man {
     folder: PathBuf,
 }
 
+/// Where to.
+#[derive(Debug, Args)]
+pub(crate) struct EditorSchemas {
+    /// The folder to write the schemas into; it must be there
+    folder: PathBuf,
+}
+
 /// Prints the completions of a shell.
 ///
 /// # Errors
@@ -44,5 +52,19 @@ pub(super) fn man(arguments: &Man, output: &Output) -> anyhow::Result<()> {
     clap_mangen::generate_to(Cli::command(), folder)
         .with_context(|| format!("pages cannot be written to {}", folder.display()))?;
     output.note(format_args!("wrote the pages to {}; man -l {0}/nightbell.1", folder.display()));
+    Ok(())
+}
+
+/// Writes the JSON schemas of files.
+///
+/// # Errors
+/// The folder is not there or cannot be written to.
+pub(super) fn editor_schemas(arguments: &EditorSchemas, output: &Output) -> anyhow::Result<()> {
+    for (name, text) in crate::schemas::all() {
+        let path = arguments.folder.join(name);
+        std::fs::write(&path, text)
+            .with_context(|| format!("the schema cannot be written to {}", path.display()))?;
+        output.note(format_args!("wrote {}", path.display()));
+    }
     Ok(())
 }

@@ -64,6 +64,7 @@ use serde_json::json;
 
 use crate::config::{ConfigError, DevFlags, Flags};
 use crate::robopager::Arguments;
+use crate::tour::ClockMode;
 use client::Client;
 pub(crate) use failure::{Exit, Failure};
 use output::{Format, Output};
@@ -133,9 +134,10 @@ Examples:
     Serve(Flags),
     /// Run the two-minute tour: a server with examples, in a store that is thrown away
     #[command(after_help = "\
-Example:
-  nightbell dev          then, in another terminal: nightbell run list --watch")]
-    Dev(DevFlags),
+Examples:
+  nightbell dev                  then, in another terminal: nightbell run list --watch
+  nightbell dev --clock skip     for tests of workers: no examples, and waiting takes no time")]
+    Dev(DevArguments),
     /// Run a Robopager checklist: as a service, or one check of it
     ///
     /// Takes the checklist.yaml and the etl.cfg of Robopager as they are. The service is the server
@@ -152,6 +154,17 @@ Environment:
     Robopager(Arguments),
     #[command(flatten)]
     Client(ClientCommand),
+}
+
+/// How to serve what is thrown away.
+#[derive(Debug, Args)]
+pub(crate) struct DevArguments {
+    #[command(flatten)]
+    pub(crate) flags: DevFlags,
+    /// real; or skip: while nobody is at work, the clock jumps to the next timer, schedule or retry.
+    /// skip=2s waits so long before it does [default: skip=100ms]
+    #[arg(long, value_name = "CLOCK", default_value = "real", hide_default_value = true)]
+    pub(crate) clock: ClockMode,
 }
 
 /// Everything that does not serve.
@@ -315,6 +328,14 @@ Example:
     /// Write the generated pages of the documentation into a folder
     #[command(hide = true)]
     Reference(reference::Arguments),
+    /// Write the JSON schemas of definitions, monitors, schedules and tests into a folder, for editors
+    ///
+    /// An editor that knows them completes keys, and underlines a misspelt one while it is written. A
+    /// server has the same under /schemas.
+    #[command(after_help = "\
+Example:
+  mkdir -p .schemas && nightbell editor-schemas .schemas")]
+    EditorSchemas(manual::EditorSchemas),
     /// Print the version
     Version,
 }
@@ -350,6 +371,9 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
         ClientCommand::Mcp(arguments) => return mcp::run(&arguments, global.url.as_deref()),
         ClientCommand::Man(arguments) => return manual::man(&arguments, &output),
         ClientCommand::Reference(arguments) => return reference::write(&arguments),
+        ClientCommand::EditorSchemas(arguments) => {
+            return manual::editor_schemas(&arguments, &output);
+        }
         ClientCommand::Store(verb) => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             return runtime.block_on(store::run(verb, &output));
@@ -409,6 +433,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             | ClientCommand::Completions(_)
             | ClientCommand::Man(_)
             | ClientCommand::Reference(_)
+            | ClientCommand::EditorSchemas(_)
             | ClientCommand::Mcp(_)
             | ClientCommand::Version => Ok(()),
         }

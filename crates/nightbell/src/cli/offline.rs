@@ -43,6 +43,24 @@ pub(crate) async fn engine_over(store: Memory) -> anyhow::Result<Engine> {
     Engine::open(parts).await.context("files cannot be judged")
 }
 
+/// What asks sources about the past, with those of the configuration and others by their names.
+///
+/// # Errors
+/// The configuration is wrong.
+pub(super) fn history(
+    named: Vec<(String, serde_json::Map<String, serde_json::Value>)>,
+) -> anyhow::Result<tasks::check::History> {
+    let file = config::File::find(None)?;
+    let (config, _) =
+        Config::load_with_origins(&Flags::default(), config::process_env, file.as_ref())?;
+    let mut settings = crate::serve::task_settings(&config);
+    settings.check.sources = tasks::check::Sources::of(&config.sources.0);
+    for (name, source) in named {
+        settings.check.sources.put(&name, source);
+    }
+    Ok(tasks::registry::history(&settings)?)
+}
+
 /// The types of tasks that the server runs by itself.
 ///
 /// # Errors

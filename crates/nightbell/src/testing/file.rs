@@ -9,6 +9,7 @@ use kernel::alert::definition::roster::Target;
 use kernel::alert::definition::{Content, Node, Severity, parse_span, parse_yaml};
 use serde_json::{Map, Value};
 
+use super::keys::{self, Keys};
 use super::moments::{Took, When, instant};
 use super::notation::Series;
 use super::reader::{Members, Problems, entries, items};
@@ -223,7 +224,7 @@ pub(super) fn read_mocks(path: &Path) -> Result<Mocks, Vec<String>> {
 }
 
 fn whole(path: &Path, root: &Node, problems: &mut Problems) -> Option<TestFile> {
-    let members = Members::of(root, "a test file", &["uses", "start", "tests"], problems)?;
+    let members = Members::of(root, &keys::FILE, problems)?;
     let start = members.read("start", problems, instant);
     let start = start.or_else(|| instant(START).ok())?;
     let uses = members.texts("uses", problems).unwrap_or_default();
@@ -252,25 +253,18 @@ fn test(node: &Node, start: Timestamp, problems: &mut Problems) -> Option<Test> 
         return None;
     };
     let has = |name: &str| written.iter().any(|(key, _)| key.text() == Some(name));
-    let kinds = ["workflow", "monitor", "schedule", "route"].into_iter().filter(|kind| has(kind));
-    let kinds: Vec<&str> = kinds.collect();
-    let [kind] = kinds[..] else {
-        let told = match kinds.len() {
-            0 => format!("a test is of a {KINDS}; this one names none"),
-            _ => format!("a test is of one {KINDS}; this one names {}", kinds.join(" and ")),
+    let kinds: Vec<_> = keys::TESTS.iter().filter(|(kind, _)| has(kind)).collect();
+    let [(kind, keys)] = kinds[..] else {
+        let told = if kinds.is_empty() {
+            format!("a test is of a {KINDS}; this one names none")
+        } else {
+            let names: Vec<&str> = kinds.iter().map(|(kind, _)| *kind).collect();
+            format!("a test is of one {KINDS}; this one names {}", names.join(" and "))
         };
         problems.add(node.place, told);
         return None;
     };
-    let keys: &[&str] = match kind {
-        "workflow" => &["name", "start", "workflow", "input", "mocks", "expect"],
-        "monitor" => {
-            &["name", "start", "monitor", "series", "feed", "acts", "until", "phase", "expect"]
-        }
-        "schedule" => &["name", "schedule", "from", "to", "runs", "down", "expect"],
-        _ => &["name", "start", "route", "expect"],
-    };
-    let members = Members::of(node, &format!("a test of a {kind}"), keys, problems)?;
+    let members = Members::of(node, keys, problems)?;
     let name = members.text("name", problems);
     if name.is_none() {
         problems.add(node.place, "a test needs a `name`");
@@ -279,7 +273,7 @@ fn test(node: &Node, start: Timestamp, problems: &mut Problems) -> Option<Test> 
     if members.get("expect").is_none() {
         problems.add(node.place, "a test needs `expect`: without it, it tests nothing");
     }
-    let of = match kind {
+    let of = match *kind {
         "workflow" => Subject::Workflow(Box::new(workflow(&members, problems)?)),
         "monitor" => Subject::Monitor(Box::new(monitor(&members, problems)?)),
         "schedule" => Subject::Schedule(schedule(&members, problems)?),
@@ -289,14 +283,13 @@ fn test(node: &Node, start: Timestamp, problems: &mut Problems) -> Option<Test> 
 }
 
 fn workflow(members: &Members<'_>, problems: &mut Problems) -> Option<WorkflowTest> {
-    let keys = ["status", "path", "output", "exactly", "inputs", "took"];
     let expect = members.get("expect")?;
-    let expected = Members::of(expect, "`expect` of a workflow", &keys, problems)?;
+    let expected = Members::of(expect, &keys::EXPECT_WORKFLOW, problems)?;
     let inputs = expected.get("inputs").map_or_else(Vec::new, |node| {
         let entries = entries(node, "`inputs`", problems);
         entries.into_iter().map(|(name, _, value)| (name.to_owned(), value.json())).collect()
     });
-    let statuses = ["COMPLETED", "FAILED", "TERMINATED", "TIMED_OUT"];
+    let statuses = keys::STATUSES;
     let status = expected.read("status", problems, |text| {
         if statuses.contains(&text) {
             return Ok(text.to_owned());
@@ -328,8 +321,7 @@ fn mocks(node: &Node, problems: &mut Problems) -> Mocks {
 }
 
 fn answer(node: &Node, problems: &mut Problems) -> Option<Answer> {
-    let keys = ["output", "takes", "fail", "signal", "after"];
-    let members = Members::of(node, "a mock", &keys, problems)?;
+    let members = Members::of(node, &keys::MOCK, problems)?;
     if ["output", "fail", "signal"].iter().all(|name| members.get(name).is_none()) {
         problems.add(node.place, "a mock needs `output`, `fail` or `signal`: what is answered?");
     }
@@ -355,8 +347,7 @@ fn answer(node: &Node, problems: &mut Problems) -> Option<Answer> {
 
 fn monitor(members: &Members<'_>, problems: &mut Problems) -> Option<MonitorTest> {
     let expect = members.get("expect")?;
-    let keys = ["incidents", "told", "never", "messages"];
-    let expected = Members::of(expect, "`expect` of a monitor", &keys, problems)?;
+    let expected = Members::of(expect, &keys::EXPECT_MONITOR, problems)?;
     let mut series = Vec::new();
     if let Some(node) = members.get("series") {
         for (name, key, samples) in entries(node, "`series`", problems) {
@@ -381,9 +372,9 @@ fn monitor(members: &Members<'_>, problems: &mut Problems) -> Option<MonitorTest
         "snapshot" => Ok(true),
         _ => Err(format!("{text:?} is not `snapshot`")),
     });
-    let list = |name: &str, problems: &mut Problems| {
+    let list = |name: &str, keys: &Keys, problems: &mut Problems| {
         let nodes = expected.items(name)?;
-        Some(nodes.into_iter().filter_map(|it| told(it, name, problems)).collect())
+        Some(nodes.into_iter().filter_map(|it| told(it, keys, problems)).collect())
     };
     let incidents = expected.items("incidents").map(|nodes| {
         nodes.into_iter().filter_map(|node| incident(node, problems)).collect::<Vec<_>>()
@@ -398,8 +389,8 @@ fn monitor(members: &Members<'_>, problems: &mut Problems) -> Option<MonitorTest
         real_phase: real_phase.unwrap_or_default(),
         expect: MonitorExpect {
             incidents,
-            told: list("told", problems),
-            never: list("never", problems).unwrap_or_default(),
+            told: list("told", &keys::TOLD, problems),
+            never: list("never", &keys::NEVER, problems).unwrap_or_default(),
             messages: messages.unwrap_or_default(),
         },
     })
@@ -432,8 +423,7 @@ fn fed(node: &Node, problems: &mut Problems) -> Option<Fed> {
 }
 
 fn act(node: &Node, problems: &mut Problems) -> Option<Act> {
-    let keys = ["at", "acknowledge", "by", "receiver", "answers", "for"];
-    let members = Members::of(node, "an act", &keys, problems)?;
+    let members = Members::of(node, &keys::ACT, problems)?;
     let Some(at) = members.read("at", problems, When::parse) else {
         problems.add(node.place, "an act needs `at`");
         return None;
@@ -466,7 +456,7 @@ fn act(node: &Node, problems: &mut Problems) -> Option<Act> {
 }
 
 fn incident(node: &Node, problems: &mut Problems) -> Option<ExpectedIncident> {
-    let members = Members::of(node, "an incident", &["key", "opens", "resolves"], problems)?;
+    let members = Members::of(node, &keys::INCIDENT, problems)?;
     Some(ExpectedIncident {
         key: members.text("key", problems).unwrap_or_default(),
         opens: members.read("opens", problems, When::parse),
@@ -474,9 +464,8 @@ fn incident(node: &Node, problems: &mut Problems) -> Option<ExpectedIncident> {
     })
 }
 
-fn told(node: &Node, what: &str, problems: &mut Problems) -> Option<ExpectedTold> {
-    let keys = ["to", "event", "key", "at"];
-    let members = Members::of(node, &format!("an entry of `{what}`"), &keys, problems)?;
+fn told(node: &Node, keys: &Keys, problems: &mut Problems) -> Option<ExpectedTold> {
+    let members = Members::of(node, keys, problems)?;
     Some(ExpectedTold {
         to: members.text("to", problems),
         event: members.text("event", problems),
@@ -489,18 +478,17 @@ fn told(node: &Node, what: &str, problems: &mut Problems) -> Option<ExpectedTold
 
 fn schedule(members: &Members<'_>, problems: &mut Problems) -> Option<ScheduleTest> {
     let expect = members.get("expect")?;
-    let keys = ["fires", "missed", "skipped"];
-    let expected = Members::of(expect, "`expect` of a schedule", &keys, problems)?;
+    let expected = Members::of(expect, &keys::EXPECT_SCHEDULE, problems)?;
     let (from, to) =
         (members.read("from", problems, instant), members.read("to", problems, instant));
     if from.is_none() || to.is_none() {
         problems.add(members.place(), "a test of a schedule needs `from` and `to`");
     }
-    let runs = members.get("runs").and_then(|it| Members::of(it, "`runs`", &["takes"], problems));
+    let runs = members.get("runs").and_then(|it| Members::of(it, &keys::RUNS, problems));
     let takes = runs.and_then(|runs| runs.read("takes", problems, parse_span));
     let mut down = Vec::new();
     for node in members.items("down").unwrap_or_default() {
-        let Some(span) = Members::of(node, "`down`", &["from", "for"], problems) else { continue };
+        let Some(span) = Members::of(node, &keys::DOWN, problems) else { continue };
         let (from, length) =
             (span.read("from", problems, instant), span.read("for", problems, parse_span));
         match (from, length) {
@@ -540,10 +528,9 @@ fn schedule(members: &Members<'_>, problems: &mut Problems) -> Option<ScheduleTe
 
 fn route(members: &Members<'_>, start: Timestamp, problems: &mut Problems) -> Option<RouteTest> {
     let node = members.get("route")?;
-    let keys = ["monitor", "key", "labels", "severity", "at"];
-    let route = Members::of(node, "`route`", &keys, problems)?;
+    let route = Members::of(node, &keys::ROUTED, problems)?;
     let expect = members.get("expect")?;
-    let expected = Members::of(expect, "`expect` of a route", &["told"], problems)?;
+    let expected = Members::of(expect, &keys::EXPECT_ROUTE, problems)?;
     let Some(nodes) = expected.items("told") else {
         problems.add(expect.place, "a route's `expect` needs `told`; `told: []` is nobody");
         return None;
@@ -570,7 +557,7 @@ fn route(members: &Members<'_>, start: Timestamp, problems: &mut Problems) -> Op
 }
 
 fn routed(node: &Node, problems: &mut Problems) -> Option<ExpectedTold> {
-    let members = Members::of(node, "an entry of `told`", &["to", "after", "who"], problems)?;
+    let members = Members::of(node, &keys::TOLD_BY_ROUTE, problems)?;
     let to = members.text("to", problems);
     if to.is_none() {
         problems.add(node.place, "an entry of `told` needs `to`");

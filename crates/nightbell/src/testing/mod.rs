@@ -7,6 +7,7 @@ mod compare;
 pub(crate) mod coverage;
 mod file;
 mod junit;
+mod keys;
 mod moments;
 mod monitor;
 mod notation;
@@ -41,6 +42,7 @@ use watching::Watched;
 
 pub(crate) use cast::bare;
 pub(crate) use junit::write as write_junit;
+pub(crate) use keys::schema;
 pub(crate) use recorded::{End, Recorded, answers, begun};
 
 /// Bytes of stack for a thread that runs tests: scripts and deep definitions need it.

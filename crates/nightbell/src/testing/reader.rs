@@ -5,6 +5,8 @@ use std::path::Path;
 use kernel::Place;
 use kernel::alert::definition::{Content, Node, nearest_hint};
 
+use super::keys::Keys;
+
 /// What is wrong with one file.
 #[derive(Debug)]
 pub(super) struct Problems {
@@ -31,12 +33,9 @@ pub(super) struct Members<'a> {
 
 impl<'a> Members<'a> {
     /// Begins to read a map; what it has besides the known keys is a problem.
-    pub(super) fn of(
-        node: &'a Node,
-        what: &str,
-        known: &[&str],
-        problems: &mut Problems,
-    ) -> Option<Self> {
+    pub(super) fn of(node: &'a Node, keys: &Keys, problems: &mut Problems) -> Option<Self> {
+        let what = keys.what;
+        let known: Vec<&str> = keys.names().collect();
         let Content::Map(members) = &node.content else {
             problems.add(node.place, format!("{what} must be a map, not {}", node.kind()));
             return None;

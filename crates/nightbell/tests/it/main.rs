@@ -6,6 +6,7 @@ mod access;
 mod acme;
 mod alerting;
 mod attacks;
+mod backtest;
 mod bad_input;
 mod canaries;
 mod chromium;
@@ -55,6 +56,7 @@ mod secret;
 #[path = "../../../tasks/tests/it/check/service.rs"]
 mod service;
 mod shutdown;
+mod skipping;
 mod sso;
 mod stand_in;
 mod testing;

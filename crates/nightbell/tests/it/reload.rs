@@ -102,8 +102,14 @@ async fn what_a_removed_file_defined_goes_with_it_if_asked() {
     remove("b.json");
     until_logged(&live, &["WARN", "b.json", "the file is gone"]).await;
     until_described(&live, "b", "").await;
+    // What is changed in another way is brought back with the next reading, whatever it is about.
+    let otherwise = json!([flow("c", "by hand")]).to_string();
+    let put = live.ask(reqwest::Method::PUT, "/api/metadata/workflow", otherwise).await;
+    assert_eq!(put.0, 200, "{put:?}");
+    until_described(&live, "c", "by hand").await;
     write(folder.path(), "a.json", &flow("a", "mended").to_string());
     until_logged(&live, &["removed", "workflow b v1"]).await;
+    until_described(&live, "c", "").await;
     // Also what goes while nobody looks.
     live.stop().await;
     remove("c.json");

@@ -19,6 +19,7 @@ mod email;
 mod empty;
 mod expect;
 mod grpc;
+mod history;
 mod http;
 mod icmp;
 mod influx;
@@ -53,6 +54,7 @@ use crate::sql::Databases;
 use order::Order;
 use seen::Seen;
 
+pub use history::{Answer, History, POINTS_MAX};
 pub use staged::{observe, observe_again};
 
 /// What the checks may be told from outside.

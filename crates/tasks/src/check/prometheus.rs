@@ -50,12 +50,24 @@ impl Source for Prometheus {
     }
 }
 
-/// The result of a query as rows: labels, `value` and `timestamp`.
-fn rows(body: &Value) -> Result<Vec<Row>, Trouble> {
+/// The series of an answer about a range.
+pub(super) fn series(body: &Value) -> Result<Vec<Value>, Trouble> {
+    succeeded(body)?;
+    let series = body["data"]["result"].as_array().cloned();
+    series.ok_or_else(|| unknown("Prometheus answered what is no result of a query"))
+}
+
+fn succeeded(body: &Value) -> Result<(), Trouble> {
     if body.get("status").and_then(Value::as_str) != Some("success") {
         let said = body.get("error").and_then(Value::as_str).unwrap_or("it did not say why");
         return Err(unknown(format!("Prometheus refuses the query: {}", quoted(said))));
     }
+    Ok(())
+}
+
+/// The result of a query as rows: labels, `value` and `timestamp`.
+fn rows(body: &Value) -> Result<Vec<Row>, Trouble> {
+    succeeded(body)?;
     let data = &body["data"];
     let result = &data["result"];
     let rubbish = || unknown("Prometheus answered what is no result of a query");
@@ -89,7 +101,7 @@ fn one(series: &Value) -> Option<Row> {
     Some(row)
 }
 
-fn point(row: &mut Row, point: &Value) -> Option<()> {
+pub(super) fn point(row: &mut Row, point: &Value) -> Option<()> {
     let value = point.get(1)?;
     row.insert("value".to_owned(), number(value));
     row.insert("timestamp".to_owned(), point.get(0)?.clone());

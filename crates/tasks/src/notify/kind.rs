@@ -509,6 +509,14 @@ pub(super) fn remarks(name: &str, settings: &Value) -> Vec<Remark> {
     wrong.chain(unknown).collect()
 }
 
+/// The settings of a kind of receiver, as a JSON schema for editors; absent if there is none of that
+/// name. Which of them must be there depends on others, and is not said.
+pub(super) fn schema(name: &str) -> Option<Value> {
+    let kind = find(name).ok()?;
+    let settings = kind.settings.iter().map(|(name, shape)| (*name, shape.schema()));
+    Some(kernel::editor::record(settings, &[]))
+}
+
 /// What is wrong with the settings of a receiver of that kind, each in a sentence.
 pub(super) fn problems(name: &str, settings: &Value) -> Vec<String> {
     let kind = match find(name) {

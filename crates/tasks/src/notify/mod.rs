@@ -76,6 +76,11 @@ pub use kind::Call;
 pub use outlet::{Outlet, Sent};
 pub use verdict::{Answer, Verdict};
 
+/// The settings of a kind of receiver, as a JSON schema for editors.
+pub fn settings_schema(kind: &str) -> Option<Value> {
+    kind::schema(kind)
+}
+
 /// Changes of each kind that a message tells.
 const CHANGES_MAX: usize = 5;
 

@@ -1,8 +1,9 @@
 //! A receiver's settings: read leniently, and judged before anything depends on them.
 
 use kernel::alert::Template;
+use kernel::editor;
 use reqwest::Url;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// What a setting must be.
 #[derive(Clone, Copy)]
@@ -37,6 +38,20 @@ impl Shape {
             Self::Map => "map".to_owned(),
             Self::OneOf(words) => format!("`{}`", words.join("`, `")),
             Self::Tree => "any, with `{{ names }}`".to_owned(),
+        }
+    }
+
+    /// What may be written there, as a JSON schema.
+    pub(super) fn schema(self) -> Value {
+        match self {
+            Self::Text | Self::Address | Self::Words => editor::text(),
+            Self::Texts => editor::texts(),
+            Self::Flag => {
+                json!({ "enum": [true, false, "true", "false", "yes", "no", "on", "off"] })
+            }
+            Self::Map => json!({ "type": "object" }),
+            Self::OneOf(words) => editor::word(words),
+            Self::Tree => json!({}),
         }
     }
 }

@@ -45,6 +45,12 @@ async fn run(kind: &str, check: Value, beside: Value) -> Outcome {
     tokio::time::timeout(Duration::from_mins(1), running).await.expect("a check ends by itself")
 }
 
+/// What asks sources about the past.
+fn history() -> tasks::check::History {
+    let known = Settings { http: settings(), ..Settings::default() };
+    tasks::registry::history(&known).unwrap()
+}
+
 /// All observations.
 #[track_caller]
 fn all(outcome: &Outcome) -> Vec<Value> {

@@ -370,7 +370,7 @@ pub(super) const GROUPS: [(&str, &[Figure]); 15] = [
         ],
     ),
     (
-        "Tests: `nightbell test` on one thread, less what the command needs for itself",
+        "Before it goes live: `nightbell test` on one thread, less what the command needs for itself",
         &[
             at_least(
                 "test.workflows",
@@ -381,6 +381,27 @@ pub(super) const GROUPS: [(&str, &[Figure]); 15] = [
             ),
             at_least("test.checks", "checks of a staged monitor", "/s", 50_000.0, 200_000.0),
             plain("test.least", "one test, with the start of the command", "ms"),
+            at_most(
+                "test.watch",
+                "`--watch`: from saving one of 100 files to the result",
+                "ms",
+                150.0,
+                50.0,
+            ),
+            at_least(
+                "test.replay",
+                "runs that `workflow replay` tries twice, over HTTP",
+                "/s",
+                200.0,
+                1_000.0,
+            ),
+            at_least(
+                "test.years",
+                "years of a daily schedule, changes of the clock included",
+                "/s",
+                10_000.0,
+                50_000.0,
+            ),
         ],
     ),
     (

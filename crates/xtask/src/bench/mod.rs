@@ -115,7 +115,7 @@ async fn measure(
         "monitors" => monitors::watch(samples).await,
         "alerts" => alerts::fire(samples).await,
         "auth" => auth::cost(samples).await,
-        "test" => testing::measure(samples),
+        "test" => testing::measure(samples).await,
         _ => growth::loops(samples).await,
     }
 }

@@ -1,16 +1,22 @@
-//! `nightbell test`: how many tests of workflows, and how many checks of a staged monitor, one core
-//! does in a second. What the command needs for itself is measured apart and taken off.
+//! What happens before something goes live: tests of workflows and of a staged monitor, `--watch`, runs
+//! that are replayed, and instants of schedules. What a command needs for itself is measured apart and
+//! taken off.
 
 use std::fmt::Write as _;
+use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
+use kernel::Timestamp;
+use kernel::cron::{Cron, DstRule, Zone};
 
 use super::figures::Samples;
-use super::house::Folder;
-use super::server::binary;
+use super::house::{self, Folder};
+use super::inprocess::{self, Steps};
+use super::server::{Server, binary};
+use crate::wire::Wire;
 
 /// Tests of one workflow: four tasks, two of them scripts.
 const TESTS: usize = 2_000;
@@ -29,8 +35,108 @@ const FLOW: &str = r#"{ "name": "flow", "version": 1, "schemaVersion": 2, "owner
   ], "outputParameters": { "n": "${twice.output.result}" } }"#;
 const MONITORS: &str = "monitors:\n  net:\n    sql: \"SELECT 1\"\n    server: db\n    every: 1m\n    fail_when: loss >= 15\n";
 
+/// Files that `--watch` looks at.
+const FILES: usize = 100;
+/// Saves of one of them.
+const SAVES: usize = 9;
+/// Runs that are replayed.
+const RUNS: usize = 500;
+/// Years of schedules: as many times a century as give a measurable time.
+const CENTURIES: usize = 20;
+
 /// Measures once.
-pub(super) fn measure(samples: &mut Samples) -> anyhow::Result<()> {
+pub(super) async fn measure(samples: &mut Samples) -> anyhow::Result<()> {
+    tests(samples)?;
+    samples.take("test.watch", watch()?);
+    samples.take("test.replay", replay().await?);
+    samples.take("test.years", years()?);
+    Ok(())
+}
+
+/// Milliseconds from a save to the result, in the middle of some.
+fn watch() -> anyhow::Result<f64> {
+    let folder = Folder::make()?;
+    let flow = |number: usize, hours: usize| {
+        let name = format!("\"name\": \"flow{number}\", \"timeoutSeconds\": {}", hours * 3600);
+        FLOW.replacen("\"name\": \"flow\"", &name, 1)
+    };
+    for number in 0..FILES {
+        std::fs::write(folder.0.join(format!("flow{number}.json")), flow(number, 1))?;
+    }
+    let test = "tests:\n- name: it counts\n  workflow: flow0\n  mocks:\n    \
+                fetch: { output: { response: { body: [1, 2, 3] } } }\n    tell: { output: {} }\n  \
+                expect: { exactly: { n: 6 } }\n";
+    std::fs::write(folder.0.join("flows.test.yaml"), test)?;
+    let mut command = Command::new(binary());
+    command.args(["test", "--watch", "--jobs", "1"]).current_dir(&folder.0);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let told = child.stderr.take().context("it has a standard error")?;
+    let mut lines = BufReader::new(told).lines().map_while(Result::ok);
+    let mut passed = || lines.by_ref().find(|line| line == "all passed").context("it ended");
+    let mut took = Vec::new();
+    let measured = (|| -> anyhow::Result<()> {
+        passed()?;
+        for save in 0..SAVES {
+            let begun = Instant::now();
+            std::fs::write(folder.0.join("flow0.json"), flow(0, save + 2))?;
+            passed()?;
+            took.push(begun.elapsed().as_secs_f64() * 1000.0);
+        }
+        Ok(())
+    })();
+    child.kill()?;
+    child.wait()?;
+    measured?;
+    took.sort_by(f64::total_cmp);
+    Ok(house::percentile(&took, 0.5))
+}
+
+/// Runs that are tried in a second.
+async fn replay() -> anyhow::Result<f64> {
+    let folder = Folder::make()?;
+    let server = Server::start(&folder).await?;
+    let mut wire = Wire::open(&server.address).await?;
+    let flow = inprocess::definition("three", Steps::Inline);
+    let file = folder.0.join("three.json");
+    std::fs::write(&file, flow.to_string())?;
+    let (status, _) = wire.post("/api/metadata/workflow", flow.to_string().as_bytes()).await?;
+    ensure!(status < 300, "the definition is refused: {status}");
+    for number in 0..RUNS {
+        let input = format!("{{\"n\":{number}}}");
+        let (status, _) = wire.post("/api/workflow/three", input.as_bytes()).await?;
+        ensure!(status < 300, "a start is refused: {status}");
+    }
+    let tried = |last: usize| -> anyhow::Result<f64> {
+        let begun = Instant::now();
+        let mut command = Command::new(binary());
+        command.args(["workflow", "replay", "-f"]).arg(&file).args(["--last", &last.to_string()]);
+        command.env("NIGHTBELL_URL", format!("http://{}", server.address));
+        let status = command.stdout(Stdio::null()).status()?;
+        ensure!(status.success(), "nightbell workflow replay ended with {status}");
+        Ok(begun.elapsed().as_secs_f64())
+    };
+    let least = tried(1)?;
+    let all = tried(RUNS)? - least;
+    server.stop()?;
+    Ok((RUNS - 1) as f64 / all)
+}
+
+/// Years of a daily schedule that are computed in a second.
+fn years() -> anyhow::Result<f64> {
+    let cron = Cron::parse("0 30 2 * * *").map_err(|error| anyhow::anyhow!(error.message))?;
+    let zone = Zone::named("Europe/Oslo").map_err(|error| anyhow::anyhow!("{error}"))?;
+    let start: Timestamp = "2027-01-01T00:00:00Z".parse::<jiff::Timestamp>()?.into();
+    let end = start.plus_seconds(100 * 31_556_952);
+    let begun = Instant::now();
+    for _ in 0..CENTURIES {
+        let next = |at: &Timestamp| cron.next(*at, &zone, DstRule::default());
+        let count = std::iter::successors(Some(start), next).take_while(|at| *at < end).count();
+        ensure!(count > 36_000, "a century had {count} firings");
+    }
+    Ok(CENTURIES as f64 * 100.0 / begun.elapsed().as_secs_f64())
+}
+
+fn tests(samples: &mut Samples) -> anyhow::Result<()> {
     let folder = Folder::make()?;
     let path = &folder.0;
     std::fs::write(path.join("flow.json"), FLOW)?;

@@ -74,6 +74,8 @@ struct Contents {
     completions: Vec<(String, Vec<u8>)>,
     /// By name: `nightbell-run.1`.
     pages: Vec<(String, Vec<u8>)>,
+    /// For editors, by name: `workflow.json`.
+    schemas: Vec<(String, Vec<u8>)>,
     unit: String,
     environment: String,
     configuration: String,
@@ -148,6 +150,9 @@ fn portable(contents: &Contents) -> Tree {
     for (name, page) in &contents.pages {
         tree.file(&format!("man/{name}"), 0o644, page.clone());
     }
+    for (name, schema) in &contents.schemas {
+        tree.file(&format!("schemas/{name}"), 0o644, schema.clone());
+    }
     tree.file("systemd/nightbell.service", 0o644, contents.unit.as_bytes());
     tree.file("systemd/nightbell.default", 0o600, contents.environment.as_bytes());
     tree.file("nightbell.toml", 0o600, contents.configuration.as_bytes());
@@ -170,6 +175,9 @@ fn installed(contents: &Contents) -> anyhow::Result<Tree> {
     }
     for (name, page) in &contents.pages {
         tree.file(&format!("usr/share/man/man1/{name}.gz"), 0o644, gzip(page)?);
+    }
+    for (name, schema) in &contents.schemas {
+        tree.file(&format!("usr/share/nightbell/schemas/{name}"), 0o644, schema.clone());
     }
     for (name, text) in &contents.documents {
         let name = if name == "LICENSE" { "copyright" } else { name };
@@ -221,7 +229,8 @@ fn collect(path: &Path) -> anyhow::Result<Contents> {
         machine: Machine::of(&binary)?,
         time: time()?,
         completions: completions.collect::<anyhow::Result<_>>()?,
-        pages: pages(path)?,
+        pages: written(path, "man")?,
+        schemas: written(path, "editor-schemas")?,
         unit: text("deploy/systemd/nightbell.service")?,
         environment: text("deploy/systemd/nightbell.default")?,
         configuration: String::from_utf8(answer(path, &["config"])?)?,
@@ -250,20 +259,20 @@ fn answer(binary: &Path, arguments: &[&str]) -> anyhow::Result<Vec<u8>> {
     Ok(output.stdout)
 }
 
-/// The manual, by page.
-fn pages(binary: &Path) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
-    let folder = std::env::temp_dir().join(format!("nightbell-man-{}", std::process::id()));
+/// The files that a command of the binary writes into a folder, by name.
+fn written(binary: &Path, command: &str) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+    let folder = std::env::temp_dir().join(format!("nightbell-{command}-{}", std::process::id()));
     std::fs::create_dir_all(&folder)?;
-    let written = answer(binary, &["man", &folder.display().to_string()]);
-    let read = written.and_then(|_| {
-        let mut pages = Vec::new();
+    let told = answer(binary, &[command, &folder.display().to_string()]);
+    let read = told.and_then(|_| {
+        let mut files = Vec::new();
         for entry in std::fs::read_dir(&folder)? {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
-            pages.push((name, std::fs::read(entry.path())?));
+            files.push((name, std::fs::read(entry.path())?));
         }
-        pages.sort();
-        Ok(pages)
+        files.sort();
+        Ok(files)
     });
     let _ = std::fs::remove_dir_all(&folder);
     read
@@ -326,6 +335,7 @@ mod tests {
             binary,
             completions: vec![("bash".to_owned(), b"complete".to_vec())],
             pages: vec![("nightbell.1".to_owned(), b".TH x".to_vec())],
+            schemas: vec![("workflow.json".to_owned(), b"{}".to_vec())],
             unit: "ExecStart=/usr/local/bin/nightbell serve\n".to_owned(),
             environment: "# A=b\n".to_owned(),
             configuration: "# listen\n".to_owned(),

@@ -17,6 +17,7 @@ use super::yaml::{Content, Node};
 use super::{File, Kind, Matcher, MonitorDef};
 use crate::alert::condition::Condition;
 use crate::alert::template::Template;
+use crate::definition::nearest;
 
 /// Adds what can hardly be meant.
 pub(super) fn lint(file: &File, root: &Node, known: &Known, report: &mut Report) {
@@ -24,6 +25,7 @@ pub(super) fn lint(file: &File, root: &Node, known: &Known, report: &mut Report)
     routes(file, &mut lint);
     receivers(file, known, &mut lint);
     matchers(file, known, &mut lint);
+    labels(file, &mut lint);
     absent(file, known, &mut lint);
     gaps(file, known, &mut lint);
     if let Some(known) = &known.secrets {
@@ -113,6 +115,27 @@ fn gaps(file: &File, known: &Known, lint: &mut Lint<'_>) {
             first.from, first.to
         );
         lint.warn("oncall-gap", &["rotations", name], message);
+    }
+}
+
+/// Labels almost like those that routes match on: somebody else would be told.
+fn labels(file: &File, lint: &mut Lint<'_>) {
+    for monitor in file.monitors.iter().filter(|it| it.to.is_empty()) {
+        for (name, value) in &monitor.labels {
+            let matchers = file.routes.iter().flat_map(|route| &route.matchers);
+            let matchers: Vec<&Matcher> =
+                matchers.filter(|it| it.label == *name && !it.negated).collect();
+            let is_known = value.contains("{{") || matchers.iter().any(|it| it.matches(value));
+            let values = matchers.iter().flat_map(|it| &it.values).map(|it| &**it);
+            if let Some(meant) = nearest(value, values).filter(|_| !is_known) {
+                let message = format!("no route matches {name} {value:?}; is {meant} meant?");
+                lint.warn(
+                    "label-without-route",
+                    &["monitors", &monitor.name, "labels", name],
+                    message,
+                );
+            }
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 mod calendar;
 mod checklist;
 mod delivery;
+pub(crate) mod editor;
 mod file;
 mod judge;
 mod kinds;
@@ -343,6 +344,9 @@ pub struct MonitorDef {
     /// Nothing is kept of what its checks answer.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub history_off: bool,
+    /// How often it may page; a backtest holds it to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<Budget>,
     /// What it was made from, for `explain`: line of the file, checklist fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<Arc<str>>,
@@ -388,6 +392,7 @@ impl MonitorDef {
             timeout: None,
             keep: Vec::new(),
             history_off: false,
+            budget: None,
             origin: None,
         }
     }
@@ -439,6 +444,15 @@ pub struct Flap {
     pub within: i64,
     /// … and it resolves only after so many milliseconds of being well.
     pub settle: i64,
+}
+
+/// How often a monitor may page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Budget {
+    /// So many messages that ring …
+    pub pages: u32,
+    /// … in so many milliseconds.
+    pub per: i64,
 }
 
 /// Checks that could not be made, or did not run.

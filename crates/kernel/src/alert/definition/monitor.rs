@@ -8,7 +8,7 @@ use super::kinds::{self, KINDS, KindRule};
 use super::reader::text_map;
 use super::reader::{self, Object, Report, parsed};
 use super::yaml::{Content, Node};
-use super::{Flap, Kind, MonitorDef, OnError, WindowRule, parse_span};
+use super::{Budget, Flap, Kind, MonitorDef, OnError, WindowRule, parse_span};
 use crate::alert::received::{ALERTS_MAX, secret_alone, texts};
 use crate::alert::template::Template;
 use crate::json::Json;
@@ -248,6 +248,7 @@ fn rest(monitor: &mut MonitorDef, object: &mut Object<'_>, report: &mut Report) 
     monitor.runbook = object.read("runbook", report, template);
     monitor.unit = object.read("unit", report, reader::text);
     monitor.timeout = object.read("timeout", report, reader::span);
+    monitor.budget = object.read("budget", report, budget);
     kept(monitor, object, report);
 }
 
@@ -287,6 +288,22 @@ fn told(monitor: &mut MonitorDef, object: &mut Object<'_>, report: &mut Report) 
         );
         report.warn("never-tells", node.place, &object.path_of("rings_from"), message);
     }
+}
+
+/// `{ pages: 1, per: 1d }`
+fn budget(node: &Node, path: &str, report: &mut Report) -> Option<Budget> {
+    let mut object = Object::of(node, path.to_owned(), report)?;
+    let pages = object.read("pages", report, reader::count_or_zero);
+    let per = object.read("per", report, reader::span);
+    if object.peek("pages").is_none() || object.peek("per").is_none() {
+        report.error(
+            node.place,
+            path,
+            "a budget needs pages and per, such as { pages: 1, per: 1d }",
+        );
+    }
+    object.finish(report);
+    Some(Budget { pages: pages?, per: per? })
 }
 
 fn window(node: &Node, path: &str, interval: i64, report: &mut Report) -> Option<WindowRule> {

@@ -129,6 +129,13 @@ impl Report {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// The keys that were asked for of each map that was read, by its path.
+    pub(super) static KNOWN: std::cell::RefCell<BTreeMap<String, BTreeSet<&'static str>>> =
+        const { std::cell::RefCell::new(BTreeMap::new()) };
+}
+
 /// A map that is being read: its members, and which of them were asked for.
 pub(super) struct Object<'a> {
     pub(super) path: String,
@@ -204,6 +211,10 @@ impl<'a> Object<'a> {
     /// The keys that nobody asked for. Keys of a document itself that begin with `x-` are the
     /// author's own, such as anchors for the rest of it.
     fn unknown(&self) -> Vec<(Place, String)> {
+        #[cfg(test)]
+        KNOWN.with_borrow_mut(|all| {
+            all.entry(self.path.clone()).or_default().extend(self.known.iter().copied());
+        });
         let own = |name: &str| self.path.is_empty() && name.starts_with("x-");
         let unknown = self.members().filter(|(name, ..)| !self.known.contains(name) && !own(name));
         let told = |(name, key, _): (&str, &Node, &Node)| {

@@ -1,6 +1,8 @@
-//! `nightbell monitor backtest`: what a definition would have made of what checks have answered.
+//! `nightbell monitor backtest`: what a definition would have made of what checks have answered, or would
+//! have by the history of their source.
 
 mod figures;
+mod history;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use kernel::alert::definition::{ChecklistOptions, File, Known, Level, MonitorDef
 use kernel::alert::{Input, Sample, Sampled, Window};
 use kernel::cron::Zone;
 use kernel::{Json, Scripts, Timestamp};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::samples;
 use crate::cli::client::Client;
@@ -38,6 +40,10 @@ pub(crate) struct Backtest {
     /// What happened since then: a time, or how long ago
     #[arg(long, value_name = "TIME", default_value = "30d")]
     since: String,
+    /// What checks see: samples of those that were made, or what the source's own history answers to
+    /// the query of today (Prometheus and `InfluxDB`)
+    #[arg(long, value_enum, default_value_t = Answers::Samples)]
+    source: Answers,
     /// Whether people do what they did then, to incidents of the same keys
     #[arg(long, value_enum, default_value_t = People::Recorded)]
     people: People,
@@ -47,6 +53,15 @@ pub(crate) struct Backtest {
     /// Zone in which night is from 22:00 to 06:00; that of the monitor or of this machine by default
     #[arg(long, value_name = "ZONE")]
     tz: Option<String>,
+}
+
+/// What checks see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Answers {
+    /// What they answered, as the server keeps it
+    Samples,
+    /// What their query finds in the past
+    Query,
 }
 
 /// What people do.
@@ -73,7 +88,7 @@ pub(super) async fn run(
     let names = names(arguments, given.as_deref(), client).await?;
     let mut reports = Vec::new();
     for name in &names {
-        match one(name, arguments, given.as_deref(), since, client).await? {
+        match one(name, arguments, given.as_deref(), since, client, output).await? {
             Ok(report) => {
                 if !output.is_json() {
                     report.show(arguments.compare, output)?;
@@ -85,6 +100,12 @@ pub(super) async fn run(
     }
     if output.is_json() {
         output.json(&reports.iter().map(Report::json).collect::<Vec<_>>())?;
+    }
+    let over = reports.iter().filter(|it| it.is_over_budget()).count();
+    if over > 0 {
+        let message =
+            format!("{over} of {} monitors would page more than their budget", reports.len());
+        return Err(Failure::new(Exit::WorkflowFailed, message).into());
     }
     if reports.is_empty() {
         let hint = "`nightbell monitor samples NAME` shows what is kept";
@@ -127,14 +148,22 @@ async fn one(
     given: Option<&[(String, String)]>,
     since: Timestamp,
     client: &Client,
+    output: &Output,
 ) -> anyhow::Result<Result<Report, String>> {
+    let asks = arguments.source == Answers::Query;
     let record = match record(name, since, client).await {
         Err(failure) if failure.exit == Exit::NotFound && given.is_some() => {
-            return Ok(Err("the server does not know it, so nothing is kept of it".to_owned()));
+            if !asks {
+                return Ok(Err("the server does not know it, so nothing is kept of it".to_owned()));
+            }
+            json!({ "to": Timestamp::from(Instant::now()).millis() })
         }
         record => record?,
     };
-    let mut file: File = serde_json::from_value(record["file"].clone())?;
+    let mut file: File = match &record["file"] {
+        Value::Null => File::default(),
+        file => serde_json::from_value(file.clone())?,
+    };
     let stored = find(&file, name).cloned();
     if let Some(texts) = given {
         file = overlaid(file, texts).await?;
@@ -147,12 +176,27 @@ async fn one(
         return Ok(Err("it waits to be called: there are no answers of checks to try".to_owned()));
     }
     let warm_up = backtest::warm_up(&monitor);
-    let mut notes = stored.map(|stored| asked_otherwise(&stored, &monitor)).unwrap_or_default();
+    let until = record["to"].as_i64().map_or(Timestamp::default(), Timestamp::from_millis);
+    let mut notes = match stored {
+        _ if asks => {
+            vec!["the source was asked today: what it has lost or got late is missing".to_owned()]
+        }
+        stored => stored.map(|stored| asked_otherwise(&stored, &monitor)).unwrap_or_default(),
+    };
+    let sources = if asks { Some(history::Sources::of(&file)?) } else { None };
     let mut kept = BTreeMap::new();
     for needed in backtest::needed(&file, name) {
-        let from = since.plus_millis(-warm_up).millis();
-        let of = samples::all(&needed, from, None, client).await?;
-        let of: Vec<Sample> = of.iter().filter_map(sample).collect();
+        let from = since.plus_millis(-warm_up);
+        let of = match (&sources, find(&file, &needed)) {
+            (Some(sources), Some(definition)) => {
+                match sources.samples(definition, (from, until), output).await {
+                    Ok(samples) => samples,
+                    Err(why) if needed == name => return Ok(Err(why)),
+                    Err(_) => stored_samples(&needed, from, client).await?,
+                }
+            }
+            _ => stored_samples(&needed, from, client).await?,
+        };
         if of.is_empty() && needed != name {
             notes.push(format!("{needed}, on which it depends, has no samples: it counts as well"));
         }
@@ -165,8 +209,7 @@ async fn one(
     // What began before the first sample is not known.
     let begin =
         since.max(first.started_at.plus_millis(warm_up.min(since.since(first.started_at).max(0))));
-    let until = record["to"].as_i64().map_or(Timestamp::default(), Timestamp::from_millis);
-    if monitor.schedule.every.is_some_and(|every| every < interval_of(own)) {
+    if !asks && monitor.schedule.every.is_some_and(|every| every < interval_of(own)) {
         notes.push(
             "it checks more often than it did then: the checks are those that were made".to_owned(),
         );
@@ -178,6 +221,16 @@ async fn one(
     let now = tried(file, name, &kept, operator_actions, (begin, until))?;
     let zone = zone_of(arguments.tz.as_deref(), &monitor)?;
     Ok(Ok(Report::new(&monitor, (begin, until), zone, own, &record, &now, notes)))
+}
+
+/// The samples that the server keeps; none of a monitor that it does not know.
+async fn stored_samples(
+    name: &str,
+    from: Timestamp,
+    client: &Client,
+) -> anyhow::Result<Vec<Sample>> {
+    let of = samples::all(name, from.millis(), None, client).await?;
+    Ok(of.iter().filter_map(sample).collect())
 }
 
 /// What the server has of a monitor besides samples.
@@ -369,7 +422,6 @@ fn zone_of(asked: Option<&str>, monitor: &MonitorDef) -> Result<(String, Zone), 
 #[cfg(test)]
 mod tests {
     use kernel::alert::definition::Kind;
-    use serde_json::json;
 
     use super::*;
 

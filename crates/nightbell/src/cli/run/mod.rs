@@ -11,6 +11,7 @@ mod past;
 mod replay;
 mod show;
 mod start;
+mod step;
 mod stuck;
 mod watch;
 mod why;
@@ -62,6 +63,16 @@ pub(crate) enum Verb {
         /// The number of the commit; `run history` lists them
         commit: u64,
     },
+    /// Step through the history of a run: what each commit changed, and how the run stood after it
+    ///
+    /// Reads commands, a line each, from the terminal or from standard input: n next, p previous, g 14,
+    /// g TASK, d everything that a commit changed, t the tasks then; h lists all.
+    #[command(after_help = "\
+Examples:
+  nightbell run step 01a2…
+  nightbell run step 01a2… --all                   what each commit changed, one after the other
+  echo 'g ring' | nightbell run step 01a2…         the first commit that does something to `ring`")]
+    Step(step::Arguments),
     /// Print what the tasks of a run logged
     Logs {
         /// Id of the run
@@ -174,6 +185,14 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
             let path = ["workflow", &id, "at", &commit.to_string()];
             output.json(&client.get(&path).send().await?.value()?)
         }
+        Verb::Step(arguments) => match step::run(&arguments, client, output).await {
+            Err(error) => {
+                let id = arguments.id();
+                let instead = format!("see `nightbell orchestration show {id} --history`");
+                Err(code::refused(id, error, &instead, client).await)
+            }
+            done => done,
+        },
         Verb::Stuck => stuck::run(client, output).await,
         Verb::Logs { id, task } => match show::logs(&id, task.as_deref(), client, output).await {
             Err(error) => {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Workflow, as_test, fetch, fork, why};
-use crate::cli::client::Client;
+use crate::cli::client::{Client, understand};
 use crate::cli::moment;
 use crate::cli::output::{Output, clean, clean_lines, cut};
 use crate::cli::table::{Cell, Table, Tone};
@@ -24,6 +24,9 @@ pub(crate) struct Arguments {
     /// Print a test of its workflow in which every task answers as it did: for `nightbell test`
     #[arg(long, conflicts_with_all = ["tasks", "full"])]
     as_test: bool,
+    /// As it stood after this commit; `run history` lists them, `run step` goes through them
+    #[arg(long, value_name = "COMMIT", conflicts_with = "as_test")]
+    at: Option<u64>,
 }
 
 impl Arguments {
@@ -40,7 +43,18 @@ pub(super) async fn run(
     output: &Output,
 ) -> anyhow::Result<()> {
     let with_tasks = arguments.tasks || arguments.full || arguments.as_test || output.is_json();
-    let (mut value, workflow) = fetch(&arguments.id, with_tasks, client).await?;
+    let (mut value, workflow, then) = match arguments.at {
+        None => {
+            let (value, workflow) = fetch(&arguments.id, with_tasks, client).await?;
+            (value, workflow, None)
+        }
+        Some(commit) => {
+            let path = ["workflow", &arguments.id, "at", &commit.to_string()];
+            let mut past = client.get(&path).send().await?.value()?;
+            let workflow = understand("run", &past["workflow"])?;
+            (past["workflow"].take(), workflow, Some(past))
+        }
+    };
     if arguments.as_test {
         return output.line(as_test::text(&value).trim_end_matches('\n'));
     }
@@ -48,12 +62,22 @@ pub(super) async fn run(
         moment::readable(&mut value);
         return output.json(&value);
     }
-    let now = Timestamp::now();
+    let now = match &then {
+        None => Timestamp::now(),
+        // Times are told as they were told then.
+        Some(past) => moment::Moment::of(&past["at"]).0.unwrap_or_else(Timestamp::now),
+    };
     header(&workflow, now, output)?;
-    for fork in fork::of(&arguments.id, client).await? {
-        field("Fork", &fork.line(now), output)?;
+    if let Some(past) = &then {
+        for waited in waited(past) {
+            field("Waited", &waited, output)?;
+        }
+    } else {
+        for fork in fork::of(&arguments.id, client).await? {
+            field("Fork", &fork.line(now), output)?;
+        }
     }
-    if !workflow.is_over() && !workflow.id.is_empty() {
+    if then.is_none() && !workflow.is_over() && !workflow.id.is_empty() {
         for task in why::waiting(&value, &workflow, client).await? {
             let text = format!("{}: {}", clean(&task.reference), clean(&task.reason));
             field("Waits", &text, output)?;
@@ -135,6 +159,20 @@ fn tasks(workflow: &Workflow, now: Timestamp) -> Table {
         ]);
     }
     table
+}
+
+/// What a run waited for as it stood after a commit, a line for each task.
+pub(super) fn waited(past: &Value) -> Vec<String> {
+    let waiting = past["waiting"].as_array().into_iter().flatten();
+    let text = |value: &Value| clean(value.as_str().unwrap_or_default());
+    waiting.map(|it| format!("{}: {}", text(&it["reference"]), text(&it["reason"]))).collect()
+}
+
+/// Lists the tasks of a run as it stood after a commit.
+pub(super) fn tasks_at(past: &Value, output: &Output) -> anyhow::Result<()> {
+    let workflow: Workflow = understand("run", &past["workflow"])?;
+    let then = moment::Moment::of(&past["at"]).0.unwrap_or_else(Timestamp::now);
+    output.table(&tasks(&workflow, then))
 }
 
 /// Runs `logs`.

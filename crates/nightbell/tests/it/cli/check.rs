@@ -85,6 +85,7 @@ fn slips_are_found_by_file_line_and_word() {
         ("monitors.yaml:6", "matches-nothing", "data"),
         ("monitors.yaml:9", "doubtful-setting", "sql_urls_in_inputs"),
         ("monitors.yaml:11", "unknown-column", "hst"),
+        ("monitors.yaml:12", "label-without-route", "dta"),
         ("monitors.yaml:13", "unknown-column", "los"),
         ("monitors.yaml:15", "unknown-schedule", "nigthly"),
         ("nightly.json:1", "clock-change", "02:30"),

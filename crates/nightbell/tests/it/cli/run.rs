@@ -312,3 +312,82 @@ fn the_past_of_a_run_is_listed_and_shown() {
     assert_eq!(server.run(&["run", "at", "r", "7"]).exits(0).json(), json!({ "version": 7 }));
     server.run(&["run", "at", "r", "9"]).exits(3);
 }
+
+/// A run of three commits: begun, its task taken, and failed.
+fn stepped() -> StandIn {
+    let fact = |kind: &str, task: Value| json!({ "kind": kind, "task": task });
+    let commit = |version: u64, facts: Value| json!({ "version": version, "at": 1_700_000_000_000_u64 + version, "facts": facts });
+    let commits = [
+        commit(1, json!([fact("started", Value::Null), fact("scheduled", json!(1))])),
+        commit(2, json!([fact("claimed", json!(1))])),
+        commit(3, json!([fact("closed", json!(1)), fact("ended", Value::Null)])),
+    ];
+    let page = |from: usize, to: usize| json!({ "workflowId": "id-1", "first": 1, "last": 3, "commits": commits[from..to] });
+    let state = |version: u64, status: &str, task: &str, output: Value| {
+        json!({ "version": version, "at": 1_700_000_000_000_u64 + version, "waiting": [{ "reference": "load", "reason": "no worker polls" }],
+            "workflow": { "workflowId": "id-1", "workflowName": "flow", "status": status, "input": { "n": 1 },
+                "tasks": [{ "taskId": "t-1", "seq": 1, "referenceTaskName": "load", "taskType": "SIMPLE", "retryCount": 0, "status": task, "inputData": { "n": 1 }, "outputData": output }] } })
+    };
+    StandIn::start()
+        .says("GET /api/workflow/id-1/history?size=100", 200, page(0, 3))
+        .says("GET /api/workflow/id-1/history?size=1&from=1", 200, page(0, 1))
+        .says("GET /api/workflow/id-1/history?size=1&from=2", 200, page(1, 2))
+        .says("GET /api/workflow/id-1/history?size=1&from=3", 200, page(2, 3))
+        .says("GET /api/workflow/id-1/history?size=1000&from=2", 200, page(1, 3))
+        .says("GET /api/workflow/id-1/at/1", 200, state(1, "RUNNING", "SCHEDULED", json!({})))
+        .says("GET /api/workflow/id-1/at/2", 200, state(2, "RUNNING", "IN_PROGRESS", json!({})))
+        .says(
+            "GET /api/workflow/id-1/at/3",
+            200,
+            state(3, "FAILED", "FAILED", json!({ "rows": 7 })),
+        )
+}
+
+#[test]
+fn step_goes_through_commits_with_what_each_changed() {
+    let server = stepped();
+    let input = "n\nn\nn\np 5\ng load\nt load\nw\ng 7\ng nothing\nfly\nq\nn\n";
+    let outcome = server.run_with_input(&["run", "step", "id-1"], input).exits(0);
+    let told: Vec<&str> = outcome.stdout.lines().map(str::trim).collect();
+    let heads: Vec<&str> = told.iter().filter(|it| it.starts_with("commit ")).copied().collect();
+    let numbers: Vec<&str> = heads.iter().map(|it| &it[7..8]).collect();
+    // The last commit is the last, however far one goes; the search goes on from where one is.
+    assert_eq!(numbers, ["1", "2", "3", "1", "2", "3"], "{outcome:?}");
+    for line in [
+        "commit 2 of 3  2023-11-14T22:13:20.002Z  RUNNING",
+        "started, scheduled 1",
+        r#"+ load  status SCHEDULED  input {"n":1}"#,
+        "~ load  status: SCHEDULED → IN_PROGRESS",
+        r#"~ load  output = {"rows":7}"#,
+        "~ run  status: RUNNING → FAILED",
+        "load: no worker polls",
+    ] {
+        assert!(told.contains(&line), "{line}: {told:#?}");
+    }
+    for message in ["this is the last commit", "does anything to nothing", "fly is no command"] {
+        assert!(outcome.stderr.contains(message), "{message}: {outcome:?}");
+    }
+}
+
+#[test]
+fn step_prints_all_commits_as_data() {
+    let server = stepped();
+    let told = server.run(&["run", "step", "id-1", "-o", "json"]).exits(0).json();
+    assert_eq!(told.as_array().unwrap().len(), 3);
+    assert_eq!(told[2]["status"], "FAILED");
+    let change =
+        json!({ "task": "load", "path": "status", "before": "SCHEDULED", "after": "IN_PROGRESS" });
+    assert_eq!(told[1]["changes"], json!([change]));
+    server.run(&["run", "step", "id-1", "--from", "9"]).exits(3);
+}
+
+#[test]
+fn show_tells_of_the_past() {
+    let server = stepped();
+    let outcome = server.run(&["run", "show", "id-1", "--at", "2", "--tasks"]).exits(0);
+    let lines = outcome.lines();
+    for line in ["Run id-1", "Status RUNNING", "Waited load: no worker polls"] {
+        assert!(lines.contains(&line.to_owned()), "{line}: {lines:#?}");
+    }
+    assert!(lines.last().unwrap().starts_with("load SIMPLE IN_PROGRESS"), "{lines:#?}");
+}

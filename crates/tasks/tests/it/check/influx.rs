@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Uri};
 use serde_json::{Value, json};
 
 use super::service::{Service, find, folder, free_port, write};
-use super::{all, run, unknown, wrong};
+use super::{all, history, run, unknown, wrong};
 use crate::http::server;
 
 async fn ask(url: &str, settings: Value, beside: Value) -> engine::Outcome {
@@ -75,6 +75,16 @@ async fn a_real_server_answers_influxql() {
             Some(count) => assert_eq!(all(&none).len(), count, "{empty}"),
         }
     }
+
+    // The same as of another instant, as a backtest asks it.
+    let window =
+        "SELECT mean(loss) FROM ping WHERE time >= 1773143900000ms AND time < 1773143940000ms";
+    let input = json!({
+        "settings": { "url": url, "influxql": window, "db": "net" }, "judged": true,
+        "window": { "to_ms": 1_773_143_940_000_i64 },
+    });
+    let past = history().at("CHECK_INFLUX", &kernel::Json::of(&input)).await.unwrap().unwrap();
+    assert_eq!(past.parse()["observations"][0]["value"], 100);
 
     service.kill();
     unknown(&ask(&url, json!({"influxql": query, "db": "net"}), json!({})).await, "refused");

@@ -6,7 +6,7 @@ use axum::Router;
 use serde_json::{Value, json};
 
 use super::service::{Service, find, folder, free_port, write};
-use super::{all, only, run, unknown, wrong};
+use super::{all, history, only, run, unknown, wrong};
 use crate::http::server;
 
 async fn ask(url: &str, settings: Value, beside: Value) -> engine::Outcome {
@@ -53,8 +53,39 @@ async fn a_real_prometheus_answers_with_rows() {
     unknown(&ask(&url, json!({"query": "vector("}), json!({})).await, "400 Bad Request: ");
     wrong(&ask(&url, json!({"query": none, "empty": "maybe"}), json!({})).await, "`empty`");
 
+    the_past(&url).await;
+
     service.kill();
     unknown(&ask(&url, json!({"query": none}), json!({})).await, "refused");
+    let gone = history().range(&of_the_past(&url, "up", 0), at(0), 60_000, 2).await;
+    assert!(gone.expect_err("it is away").contains("refused"));
+}
+
+fn at(minute: i64) -> kernel::Timestamp {
+    kernel::Timestamp::from_millis(super::NOON + minute * 60_000)
+}
+
+fn of_the_past(url: &str, query: &str, minute: i64) -> kernel::Json {
+    kernel::Json::of(&json!({
+        "settings": { "url": url, "query": query }, "per": ["host"], "judged": true,
+        "window": { "to_ms": at(minute).millis() },
+    }))
+}
+
+/// A range is what checks at each of its instants answer, one by one.
+async fn the_past(url: &str) {
+    let history = history();
+    let wave = r#"label_replace(vector(time() % 600), "host", "db 1", "", "") >= 120"#;
+    let all = history.range(&of_the_past(url, wave, 0), at(0), 60_000, 10).await.unwrap();
+    let mut unknown = 0;
+    for (minute, ranged) in (0..).zip(all) {
+        let one = history.at("CHECK_PROMETHEUS", &of_the_past(url, wave, minute)).await.unwrap();
+        assert_eq!(ranged, one, "minute {minute}");
+        unknown += usize::from(one.is_err());
+    }
+    assert_eq!(unknown, 2, "the first two minutes of ten find no series");
+    let broken = history.range(&of_the_past(url, "vector(", 0), at(0), 60_000, 2).await;
+    assert!(broken.expect_err("it is refused").contains("400 Bad Request"));
 }
 
 #[tokio::test]

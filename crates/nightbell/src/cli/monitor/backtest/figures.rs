@@ -3,7 +3,7 @@
 
 use kernel::Timestamp;
 use kernel::alert::Sample;
-use kernel::alert::definition::MonitorDef;
+use kernel::alert::definition::{Budget, MonitorDef};
 use kernel::cron::Zone;
 use serde_json::{Value, json};
 
@@ -201,6 +201,7 @@ pub(super) struct Report {
     then: Course,
     now: Course,
     judged: Judged,
+    budget: Option<Budget>,
     notes: Vec<String>,
 }
 
@@ -331,6 +332,7 @@ impl Report {
             gaps: within.windows(2).map(lost).sum(),
             then,
             now: Course::now(now),
+            budget: monitor.budget,
             notes,
         }
     }
@@ -354,8 +356,26 @@ impl Report {
             "new": listed(self.now.without(&self.then)),
             "incidents": listed(self.now.episodes.iter().collect()),
             "judged": { "then": self.judged.json(&self.then), "now": self.judged.json(&self.now) },
+            "budget": self.budget.map(|budget| json!({
+                "pages": budget.pages, "perMillis": budget.per, "allowed": self.allowed(budget),
+                "isOver": self.is_over_budget(),
+            })),
             "notes": self.notes,
         })
+    }
+
+    /// How many pages the budget allows in all of the time; a begun stretch counts as a whole one.
+    fn allowed(&self, budget: Budget) -> u64 {
+        let (from, to) = self.span;
+        let stretches =
+            to.since(from).max(1).unsigned_abs().div_ceil(budget.per.max(1).unsigned_abs());
+        stretches.saturating_mul(u64::from(budget.pages))
+    }
+
+    /// Whether it would page more than its budget allows.
+    pub(super) fn is_over_budget(&self) -> bool {
+        let pages = self.now.pages.len() as u64;
+        self.budget.is_some_and(|budget| pages > self.allowed(budget))
     }
 
     fn show_judged(&self, output: &Output) -> anyhow::Result<()> {
@@ -413,6 +433,15 @@ impl Report {
         ))?;
         if self.judged.any() {
             self.show_judged(output)?;
+        }
+        if let Some(budget) = self.budget {
+            let (pages, allowed) = (self.now.pages.len(), self.allowed(budget));
+            let over = if self.is_over_budget() { ": more than it may" } else { "" };
+            output.line(format_args!(
+                "budget: {pages} pages of {allowed} allowed ({} in {}){over}",
+                budget.pages,
+                span(budget.per)
+            ))?;
         }
         if compare {
             let is =

@@ -1,0 +1,72 @@
+//! `monitor backtest --source query` over the history of a real Prometheus, with a budget of pages.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::service::{Service, find, folder, free_port, write};
+use crate::stand_in::{Nightbell, Outcome, StandIn};
+
+/// A monitor that no server knows yet, of a wave that is high for ten minutes of twenty.
+fn monitor(url: &str, query: &str, budget: &str) -> String {
+    format!(
+        "receivers:\n  noc: {{ webhook: {{ url: \"http://noc.test/\" }} }}\nroutes:\n- to: noc\n\
+         monitors:\n  wave:\n    prometheus: {{ url: \"{url}\", query: \"{query}\" }}\n    every: 1m\n    \
+         fail_when: value >= 600\n    budget: {budget}\n"
+    )
+}
+
+fn tried(file: &str, since: &str) -> Outcome {
+    // It has no monitors: nothing is kept of any.
+    let server = StandIn::start();
+    let arguments = [
+        "monitor", "backtest", "-f", "m.yaml", "--source", "query", "--since", since, "-o", "json",
+    ];
+    Nightbell::new(&arguments).env("NIGHTBELL_URL", &server.url()).file("m.yaml", file).run()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_monitor_is_tried_on_what_prometheus_remembers() {
+    let Some(program) = find("/usr/bin/prometheus", "prometheus") else { return };
+    let (folder, port) = (folder(), free_port());
+    let config = write(folder.path(), "prometheus.yml", "global:\n  scrape_interval: 1h\n");
+    let mut command = Command::new(program);
+    command.arg(format!("--config.file={}", config.display()));
+    command.arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()));
+    command.arg(format!("--web.listen-address=127.0.0.1:{port}"));
+    let _service = Service::start(folder, command, port);
+    let url = format!("http://127.0.0.1:{port}");
+    let ready = async {
+        let url = format!("{url}/-/ready");
+        while !reqwest::get(&url).await.is_ok_and(|answer| answer.status().is_success()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), ready).await.expect("it is ready");
+
+    let strict = monitor(&url, "vector(time() % 1200)", "{ pages: 1, per: 1d }");
+    let report = tried(&strict, "10h").exits(5).json()[0].clone();
+    let count = |name: &str| report["now"][name].as_u64().unwrap_or_default();
+    // High three times an hour, and perhaps at both ends.
+    assert!((29..=31).contains(&count("incidents")), "{report}");
+    assert_eq!(count("pages"), count("incidents"), "{report}");
+    assert!((599..=601).contains(&report["checks"].as_u64().unwrap_or_default()), "{report}");
+    assert_eq!(
+        (&report["budget"]["allowed"], &report["budget"]["isOver"]),
+        (&1.into(), &true.into())
+    );
+    assert_eq!(report["then"]["incidents"], 0);
+
+    // With a time of its own it is asked check by check; so few pages are allowed.
+    let query = "vector(${window.to_ms} / 1000 % 1200)";
+    let windowed = monitor(&url, query, "{ pages: 5, per: 1h }");
+    let report = tried(&windowed, "21m").exits(0).json()[0].clone();
+    assert!((20..=22).contains(&report["checks"].as_u64().unwrap_or_default()), "{report}");
+    assert_eq!(report["budget"]["isOver"], Value::Bool(false));
+    assert!(report["now"]["incidents"].as_u64() >= Some(1), "{report}");
+
+    let web = "monitors:\n  shop: { http: \"http://shop.test\", every: 1m }\n";
+    let refused = tried(web, "1h").exits(1);
+    assert!(refused.stderr.contains("http keeps no history"), "{refused:?}");
+}
