@@ -117,7 +117,7 @@ async fn health(
         "version": api.settings.version,
         "startedAt": api.engine.feed().since().millis(),
         "auth": auth_word(api.settings.auth),
-        "tls": api.settings.tls.as_ref().map(|tls| json!({ "endsAt": tls.ends_at() * 1000 })),
+        "tls": api.settings.tls.as_ref().map(|tls| json!({ "endsAt": tls.ends_at().map(|at| at * 1000) })),
         "store": store,
         "cached": api.engine.cached(),
         "unfinishedWork": unfinished(&api.engine),

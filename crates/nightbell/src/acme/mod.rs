@@ -26,8 +26,9 @@ use crate::cli::Failure;
 use crate::config::Config;
 use crate::exposed;
 
-/// The longest pause between two looks whether it is time, since clocks are set and machines sleep.
-const LOOK: Duration = Duration::from_hours(1);
+/// The longest pause between two looks whether it is time: clocks are set, machines sleep, and whoever
+/// deletes a certificate wants a new one.
+const LOOK: Duration = Duration::from_mins(1);
 /// The pause after the first failure. Let's Encrypt counts five failed proofs of a name per hour.
 const FIRST_PAUSE: Duration = Duration::from_mins(2);
 /// The longest pause after a failure.
@@ -160,11 +161,20 @@ pub(crate) async fn keep(asked: Asked, tls: Arc<Tls>, calls: tasks::http::Settin
         let outcome = order::obtain(&asked, &tls, &calls).await;
         tls.withdraw_proofs();
         let problem = match outcome {
-            Ok(()) if tls.look() => {
-                failures = 0;
-                continue;
+            Ok(()) => {
+                tls.look();
+                // Whoever looks every few seconds may have been faster.
+                match tls.given() {
+                    given @ Some((begins, ends)) if given != had => {
+                        failures = 0;
+                        // However early it is to be renewed by the clock of this machine, not at once.
+                        let tenth = u64::try_from((ends - begins) / 10).unwrap_or_default();
+                        tokio::time::sleep(FIRST_PAUSE.min(Duration::from_secs(tenth))).await;
+                        continue;
+                    }
+                    _ => "the certificate that was given cannot be used".to_owned(),
+                }
             }
-            Ok(()) => "the certificate that was given cannot be used".to_owned(),
             Err(problem) => problem,
         };
         let pause = pause(failures);

@@ -12,7 +12,7 @@ use instant_acme::{
     Identifier, NewAccount, NewOrder, Order, OrderStatus, RetryPolicy,
 };
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
-use server::Tls;
+use server::{Pair, Tls};
 use tasks::http::{self, Client};
 use zeroize::Zeroizing;
 
@@ -54,6 +54,9 @@ pub(super) async fn obtain(asked: &Asked, tls: &Tls, calls: &http::Settings) -> 
     let request = params.serialize_request(&key).map_err(said)?;
     order.finalize_csr(request.der()).await.map_err(said)?;
     let chain = order.poll_certificate(&PATIENCE).await.map_err(said)?;
+    // Before it takes the place of the former one, which may still be good for weeks.
+    let given = Pair { cert: chain.clone(), key: Zeroizing::new(key.serialize_pem()) };
+    tls.check(&given).map_err(said)?;
     let text = Zeroizing::new(format!("{}\n{}", chain.trim_end(), key.serialize_pem().trim_end()));
     let file = asked.certificate_file();
     secret_key::write(&file, &text).map_err(|error| in_file(&file, &error))
@@ -92,9 +95,12 @@ async fn account(asked: &Asked, client: &Client) -> Result<Account, String> {
 fn external(asked: &Asked) -> Result<Option<ExternalAccountKey>, String> {
     let Some((id, file)) = &asked.external else { return Ok(None) };
     exposed::tell_of_file(file, "the key of the account at the certificate authority");
-    let text = fs::read_to_string(file).map_err(|error| in_file(file, &error))?;
-    let key = URL_SAFE_NO_PAD.decode(Zeroizing::new(text).trim().trim_end_matches('='));
-    let key = Zeroizing::new(key.map_err(|error| in_file(file, &error))?);
+    let text = Zeroizing::new(fs::read_to_string(file).map_err(|error| in_file(file, &error))?);
+    // Authorities write it in either alphabet. What is wrong with it is nothing to repeat.
+    let text =
+        Zeroizing::new(text.trim().trim_end_matches('=').replace('+', "-").replace('/', "_"));
+    let key = URL_SAFE_NO_PAD.decode(&*text);
+    let key = Zeroizing::new(key.map_err(|_| in_file(file, &"is not Base64"))?);
     Ok(Some(ExternalAccountKey::new(id.clone(), &key)))
 }
 

@@ -183,6 +183,14 @@ impl Tls {
         Ok(Arc::new(Self { files, in_force: RwLock::new(in_force), asked }))
     }
 
+    /// Whether this certificate could be in force now.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn check(&self, given: &Pair) -> Result<(), TlsError> {
+        Contents::of(given, &self.files)?.config(&self.files, now()).map(|_| ())
+    }
+
     /// Shows the authority this proof for a name from now on.
     ///
     /// # Errors
@@ -232,10 +240,11 @@ impl Tls {
             if in_force.broken.is_none() && seen.is_some() && in_force.seen == seen {
                 return false;
             }
-            // An authority is still asked for the first ones.
-            if self.asked.is_some() && in_force.seen.is_none() && !self.files.cert.exists() {
-                return false;
-            }
+        }
+        if self.asked.is_some() && !self.files.cert.exists() {
+            // An authority is still asked for the first ones, or somebody wants new ones.
+            self.in_force.write().seen = None;
+            return false;
         }
         let loaded = read.and_then(|contents| InForce::new(&contents, &self.files, true));
         let mut in_force = self.in_force.write();
@@ -301,9 +310,9 @@ impl Tls {
         in_force.seen.map(|_| (in_force.begins_at, in_force.ends_at))
     }
 
-    /// When the certificate ends, in seconds since 1970.
-    pub(crate) fn ends_at(&self) -> i64 {
-        self.in_force.read().ends_at
+    /// When the certificate ends, in seconds since 1970; `None` while another one stands in.
+    pub(crate) fn ends_at(&self) -> Option<i64> {
+        self.given().map(|(_, end)| end)
     }
 
     /// What somebody should look at, in words.
