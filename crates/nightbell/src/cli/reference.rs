@@ -167,7 +167,7 @@ fn monitors() -> anyhow::Result<String> {
     if let Some(path) = known.keys().find(|path| !described.contains(path.as_str())) {
         anyhow::bail!("the object {path} of monitors files has no table in cli/reference/keys.rs");
     }
-    page.push_str("\n## Kinds of checks\n\nA monitor has exactly one of them. Bold settings are needed; of several in one line, one.\n");
+    page.push_str("\n## Kinds of checks\n\nA monitor has exactly one of them. Bold settings are needed, or one of those that the line below names.\n");
     for kind in check_kinds() {
         let beside = match kind.beside {
             [] => String::new(),

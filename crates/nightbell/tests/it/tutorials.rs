@@ -49,6 +49,7 @@ fn is_there(program: &str) -> bool {
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
+#[expect(clippy::print_stderr, reason = "what is left out says so, as a test that is skipped")]
 fn page(name: &str, text: &str, address: &str, other: u16) -> Page {
     let mut page = Page {
         script: "set -euo pipefail\ntrap 'kill $(jobs -p) 2> /dev/null || true' EXIT\n".to_owned(),
