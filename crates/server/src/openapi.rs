@@ -26,7 +26,7 @@ pub(crate) fn routes() -> Routes {
     Routes::new()
         .on(Need::Public, routes!(document))
         .on(Need::Public, routes!(docs))
-        .on(Need::Public, routes!(schema))
+        .on(Need::Public, routes!(editor_schema))
 }
 
 /// The pages, each written when it is first asked for: a start does not wait for them.
@@ -86,7 +86,10 @@ async fn docs(State(pages): State<Arc<Pages>>) -> Html<Bytes> {
         (status = 404, description = "There is no such schema"),
     )
 )]
-async fn schema(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Problem> {
+async fn editor_schema(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
     let text = (api.settings.editor_schema)(&name).ok_or_else(|| {
         let hint = "There are definitions.json, workflow.json, taskdefs.json, schedules.json, \
                     monitors.json and tests.json.";

@@ -233,7 +233,7 @@ impl Shape {
 pub(crate) fn schema() -> Value {
     let mut file = FILE.schema();
     file["properties"]["tests"] = list(&reference("test"));
-    // Told by its key, so that an editor says what is wrong with a test of that kind.
+    // A key says of what it is, so that an editor says what is wrong with a test of that kind.
     let mut test = json!({ "required": ["name", "expect"], "anyOf": TESTS.map(|(key, _)| json!({ "required": [key] })) });
     for (key, keys) in TESTS.iter().rev() {
         test = json!({ "if": { "required": [key] }, "then": keys.schema(), "else": test });
