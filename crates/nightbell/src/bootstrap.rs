@@ -25,7 +25,7 @@ const LENGTH_MAX: u64 = 4096;
 /// The file cannot be read or written; the store's.
 pub(crate) async fn begin(engine: &Engine, config: &Config) -> anyhow::Result<()> {
     let shows = config.bootstrap_key_file.is_none() && io::stderr().is_terminal();
-    let file = (!shows).then(|| place(config)).transpose()?;
+    let file = if shows { None } else { place(config) };
     let found = file.as_deref().map(read).transpose()?.flatten();
     let made = engine.access().bootstrap_key(found.as_deref(), engine.now()).await?;
     let Some(made) = made else {
@@ -45,6 +45,10 @@ pub(crate) async fn begin(engine: &Engine, config: &Config) -> anyhow::Result<()
         tracing::warn!(
             "there is no administrator yet: make one with the bootstrap key in {shown}, by `{NEXT}`"
         );
+    } else if !shows {
+        anyhow::bail!(
+            "there is no administrator yet: name a file for the bootstrap key (bootstrap_key_file)"
+        );
     } else {
         let text = made.text.as_str();
         writeln!(
@@ -56,17 +60,17 @@ pub(crate) async fn begin(engine: &Engine, config: &Config) -> anyhow::Result<()
     Ok(())
 }
 
-fn place(config: &Config) -> anyhow::Result<PathBuf> {
+/// Where the key is written; nowhere if nothing is configured and the store is no file beside which to
+/// write it.
+fn place(config: &Config) -> Option<PathBuf> {
     match (&config.bootstrap_key_file, &config.store) {
-        (Some(file), _) => Ok(file.clone()),
+        (Some(file), _) => Some(file.clone()),
         (None, StoreUrl::Sqlite(path)) => {
             let mut file = path.clone().into_os_string();
             file.push(".bootstrap-key");
-            Ok(file.into())
+            Some(file.into())
         }
-        (None, StoreUrl::Postgres(_)) => {
-            anyhow::bail!("name a file for the bootstrap key: bootstrap_key_file")
-        }
+        (None, StoreUrl::Postgres(_)) => None,
     }
 }
 

@@ -99,7 +99,12 @@ impl From<StoreError> for Problem {
                 let status = StatusCode::SERVICE_UNAVAILABLE;
                 return Self::new(status, "store-unavailable", message);
             }
-            StoreError::Corrupt(_) | StoreError::Unfit(_) => {
+            StoreError::Unfit(_) => {
+                tracing::error!(%error, "a request could not be answered");
+                let message = "the store cannot be used by this release; the server's log says why";
+                return Self::new(StatusCode::INTERNAL_SERVER_ERROR, "store-unfit", message);
+            }
+            StoreError::Corrupt(_) => {
                 tracing::error!(%error, "a request could not be answered");
                 let message = "the store holds damaged data; the server's log says more";
                 let status = StatusCode::INTERNAL_SERVER_ERROR;

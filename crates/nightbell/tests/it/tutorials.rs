@@ -119,8 +119,8 @@ fn runs(name: &str) {
     std::fs::create_dir(&here).unwrap();
     let path = std::env::var("PATH").unwrap_or_default();
     let script = page.script.clone() + "exit 0\n";
-    let output = Command::new("bash")
-        .args(["-c", &format!("exec 2>&1\n{script}")])
+    let output = Command::new("timeout")
+        .args(["120", "bash", "-c", &format!("exec 2>&1\n{script}")])
         .current_dir(&here)
         .env("PATH", format!("{}:{path}", bin.display()))
         .env("NIGHTBELL_URL", format!("http://{address}"))

@@ -15,7 +15,11 @@ pub(super) fn of(error: Error) -> Status {
             tracing::warn!(%error, "a call could not be answered");
             Status::unavailable("the store is unavailable; the server's log says why")
         }
-        Error::Store(StoreError::Corrupt(_) | StoreError::Unfit(_)) => {
+        Error::Store(StoreError::Unfit(_)) => {
+            tracing::error!(%error, "a call could not be answered");
+            Status::internal("the store cannot be used by this release; the server's log says why")
+        }
+        Error::Store(StoreError::Corrupt(_)) => {
             tracing::error!(%error, "a call could not be answered");
             Status::internal("the store holds damaged data; the server's log says more")
         }
