@@ -167,6 +167,7 @@ pub(crate) async fn keep(asked: Asked, tls: Arc<Tls>, calls: tasks::http::Settin
                 match tls.given() {
                     given @ Some((begins, ends)) if given != had => {
                         failures = 0;
+                        tls.tell(None);
                         // However early it is to be renewed by the clock of this machine, not at once.
                         let tenth = u64::try_from((ends - begins) / 10).unwrap_or_default();
                         tokio::time::sleep(FIRST_PAUSE.min(Duration::from_secs(tenth))).await;

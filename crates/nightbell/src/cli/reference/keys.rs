@@ -48,6 +48,7 @@ pub(super) const OBJECTS: &[Object] = &[
             ("resolve", "what else has to be before it resolves"),
             ("flap", "when a key that goes up and down stays open"),
             ("depends_on", "monitors: while one is down, this one tells nobody"),
+            ("budget", "`pages` and `per`: how often it may page, which a backtest holds it to"),
             ("witness", "monitors: while one is down, bad results count as unknown"),
             ("on_error", "when checks that cannot tell are an incident, `#check`"),
             ("on_missed", "when checks that did not run are one, `#missed`"),
