@@ -5,6 +5,7 @@ mod acting;
 mod alarm;
 mod audit;
 mod authors;
+mod batches;
 mod before;
 mod board;
 mod brief;
@@ -48,6 +49,7 @@ mod past;
 mod places;
 mod polling;
 mod publishing;
+mod question;
 mod queues;
 mod rehearsal;
 mod rollups;
@@ -73,6 +75,9 @@ pub use access::{
 pub use acting::{ActsOn, FORBIDDEN};
 pub use audit::{Audit, AuditEntry, AuditLine};
 pub use authors::{Author, Authored};
+pub use batches::{
+    BATCH_RUNS_MAX, Batch, BatchAct, BatchPreview, BatchState, PREVIEW_MILLIS, Refusal,
+};
 pub use board::{Figures, RECEIVERS_MAX, Runs, SCHEDULES_MAX};
 pub use brief::{Brief, LONG_BYTES, PAYLOAD_MAX};
 pub use catalogue::Catalogue;
@@ -90,6 +95,7 @@ pub use meter::{AttemptOutcome, Meters};
 pub use parts::{Counters, Options, Parts, Values};
 pub use past::{Past, PastCommit, PastFact};
 pub use polling::PollRequest;
+pub use question::Question;
 pub use queues::{Blocked, Poll, QueueState, Queues, STUCK_RUNS_MAX, StuckGroup, Taker};
 pub use rehearsal::{Mock, Mocks, REHEARSAL_STEPS_MAX, Rehearsed, UnknownMock};
 pub use runner::{Handoff, Outcome, OutcomeStatus, Requirement, TaskRunner};

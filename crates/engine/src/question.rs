@@ -1,26 +1,28 @@
-//! What is typed into the search of runs: words with a colon are filters, others free text.
+//! What people type to find runs: words with a colon are filters, others free text.
 //!
 //! `status:RUNNING,FAILED name:nightly* version:7 id:… parent:… correlation:… own:yes hello`
 
 use std::collections::BTreeSet;
 
-use engine::search::{Filter, Mark, Search, TextField, TimeField};
-use kernel::{ExecutionId, MachineKind, Timestamp};
+use kernel::{ExecutionId, MachineKind, Rejected};
 
-use crate::Failure;
+use crate::queues::StuckGroup;
+use crate::search::{Filter, Search, TextField};
 
-/// Rows of a page.
-pub(crate) const ROWS: u64 = 50;
+/// The filters that there are, for whoever typed another.
+const FILTERS: &str = "there are status:, name:, version:, id:, parent:, correlation:, why:, queue: and own:yes; \
+    other words are searched in names, inputs, outputs and reasons";
 
 /// A search for runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Question {
-    pub(crate) filters: Vec<Filter>,
-    pub(crate) statuses: Vec<String>,
+pub struct Question {
+    filters: Vec<Filter>,
+    /// Statuses that were typed, in capitals.
+    pub statuses: Vec<String>,
     words: Vec<String>,
     /// Queues and reasons that keep runs; see [`Question::resolve`].
-    pub(crate) queues: Vec<String>,
-    pub(crate) reasons: Vec<String>,
+    queues: Vec<String>,
+    reasons: Vec<String>,
     /// With the runs that Nightbell makes for itself.
     own: bool,
 }
@@ -29,8 +31,8 @@ impl Question {
     /// Reads what was typed.
     ///
     /// # Errors
-    /// A filter is not known, or its value is not understood.
-    pub(crate) fn read(text: &str) -> Result<Self, Failure> {
+    /// [`Rejected::Invalid`] if a filter is not known, or its value is not understood.
+    pub fn read(text: &str) -> Result<Self, Rejected> {
         let mut question = Self::default();
         for word in text.split_whitespace().take(50) {
             let Some((name, value)) = word.split_once(':').filter(|(_, value)| !value.is_empty())
@@ -59,7 +61,7 @@ impl Question {
                 "version" => {
                     let numbers: Result<Vec<u32>, _> = values().map(|it| it.parse()).collect();
                     let numbers = numbers
-                        .map_err(|_| Failure::wrong(format!("'{word}': a version is a number")))?;
+                        .map_err(|_| Rejected::Invalid(format!("'{word}': a version is a number")))?;
                     question.filters.push(Filter::Version(numbers));
                     continue;
                 }
@@ -73,10 +75,8 @@ impl Question {
                     continue;
                 }
                 _ => {
-                    return Err(Failure::wrong(format!("There is no filter '{name}:'")).with_hint(
-                        "There are status:, name:, version:, id:, parent:, correlation:, why:, queue: and own:yes; \
-                         other words are searched in names, inputs, outputs and reasons.",
-                    ));
+                    let message = format!("there is no filter '{name}:'; {FILTERS}");
+                    return Err(Rejected::Invalid(message));
                 }
             };
             question.filters.push(Filter::In(field, values().collect()));
@@ -85,7 +85,7 @@ impl Question {
     }
 
     /// Turns queues and reasons into the runs that are stuck there now, as far as these are named.
-    pub(crate) fn resolve(&mut self, stuck: &[engine::StuckGroup]) {
+    pub fn resolve(&mut self, stuck: &[StuckGroup]) {
         if self.queues.is_empty() && self.reasons.is_empty() {
             return;
         }
@@ -100,7 +100,7 @@ impl Question {
     }
 
     /// The search for all that matches; `statuses` may stand for those that were typed.
-    pub(crate) fn search(&self, statuses: &[String]) -> Search {
+    pub fn search(&self, statuses: &[String]) -> Search {
         let mut filters = self.filters.clone();
         if !statuses.is_empty() {
             filters.push(Filter::In(TextField::Status, statuses.to_vec()));
@@ -113,32 +113,6 @@ impl Question {
         };
         if self.own { search } else { search.without_own_runs() }
     }
-
-    /// The search for one page, newest first, behind a mark.
-    pub(crate) fn page(&self, after: Option<&str>) -> Result<Search, Failure> {
-        let mut search = self.search(&self.statuses);
-        if let Some(after) = after {
-            search.filters.push(Filter::Past(mark(after)?));
-        }
-        search.sort = Mark::order(Some(TimeField::Created), true);
-        // One more tells whether there is a next page.
-        search.size = ROWS + 1;
-        search.counting = engine::search::Counting::Next;
-        Ok(search)
-    }
-}
-
-fn mark(text: &str) -> Result<Mark, Failure> {
-    let wrong = || Failure::wrong("The address names no place in the list");
-    let (millis, id) = text.split_once('~').ok_or_else(wrong)?;
-    let at = Timestamp::from_millis(millis.parse().map_err(|_| wrong())?);
-    let id = ExecutionId::new(id);
-    Ok(Mark { at: Some((TimeField::Created, at)), id, descending: true })
-}
-
-/// Where a page ends, for an address.
-pub(crate) fn mark_of(created: Timestamp, id: &ExecutionId) -> String {
-    format!("{}~{}", created.millis(), id.as_str())
 }
 
 #[cfg(test)]
@@ -157,13 +131,5 @@ mod tests {
         // Own runs are left out unless they are asked for.
         let own = |text: &str| read(text).search(&[]).filters.len();
         assert_eq!((own(""), own("own:yes")), (1, 0));
-    }
-
-    #[test]
-    fn a_mark_leads_back_to_its_row() {
-        let (at, id) = (Timestamp::from_millis(5), ExecutionId::new("a~b"));
-        let mark = mark(&mark_of(at, &id)).expect("a mark");
-        assert_eq!((mark.id, mark.at), (id, Some((TimeField::Created, at))));
-        assert!(super::mark("x").is_err());
     }
 }
