@@ -60,8 +60,9 @@ impl Question {
                 "correlation" => TextField::CorrelationId,
                 "version" => {
                     let numbers: Result<Vec<u32>, _> = values().map(|it| it.parse()).collect();
-                    let numbers = numbers
-                        .map_err(|_| Rejected::Invalid(format!("'{word}': a version is a number")))?;
+                    let numbers = numbers.map_err(|_| {
+                        Rejected::Invalid(format!("'{word}': a version is a number"))
+                    })?;
                     question.filters.push(Filter::Version(numbers));
                     continue;
                 }

@@ -28,7 +28,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
             }
             div {
                 (piece::part("Changed since it was well", changed(&why)))
-                (piece::part("What comes next", waits(&why)))
+                (piece::part("What comes next", waits(cx, &why)))
                 (piece::part("Notified", told(cx, &it, &why)))
                 (piece::part("Where it comes from", origin(cx, &it, &why)))
             }
@@ -205,11 +205,23 @@ fn changed(why: &Value) -> Markup {
     }
 }
 
-fn waits(why: &Value) -> Markup {
+fn waits(cx: &Context<'_>, why: &Value) -> Markup {
     let waits = list(why, "waitsFor");
     html! {
         @if waits.is_empty() { p.faint { "Nothing: it is over." } }
-        ul { @for line in waits { li { (plain(line)) } } }
+        ul { @for line in waits { li { (by_the_clock(cx, &plain(line))) } } }
+    }
+}
+
+/// A sentence of the API with its times by the reader's clock.
+fn by_the_clock(cx: &Context<'_>, sentence: &str) -> Markup {
+    html! {
+        @for word in sentence.split(' ') {
+            @match word.parse::<jiff::Timestamp>() {
+                Ok(at) => { (cx.clock.when(at.into())) " " }
+                Err(_) => { (word) " " }
+            }
+        }
     }
 }
 

@@ -80,7 +80,9 @@ fn down(cx: &Context<'_>, day: Timestamp) -> Result<Option<(Timestamp, Timestamp
     let (Some(down), Some(up)) = (asked.get("down"), asked.get("up")) else { return Ok(None) };
     let time = |text: &str| {
         let wrong = || Failure::wrong(format!("'{}' is no time of the day", cut(text, 20)));
-        cx.clock.time_of(day, text).ok_or_else(|| wrong().with_hint("Write hours and minutes, such as 01:30."))
+        cx.clock
+            .time_of(day, text)
+            .ok_or_else(|| wrong().with_hint("Write hours and minutes, such as 01:30."))
     };
     let (from, to) = (time(down)?, time(up)?);
     if from < to {
@@ -97,8 +99,7 @@ async fn fate(
     (from, to): (Timestamp, Timestamp),
 ) -> Result<Vec<Markup>, Failure> {
     let (from, to) = (from.millis(), to.millis());
-    let path =
-        format!("/api/scheduler/schedules/{}/outage?from={from}&to={to}", encoded(name));
+    let path = format!("/api/scheduler/schedules/{}/outage?from={from}&to={to}", encoded(name));
     let told = cx.get(&path).await?;
     let told = told.as_array().cloned().unwrap_or_default();
     let line = |it: &Value| {
@@ -121,7 +122,9 @@ async fn fate(
     let more = told.len().saturating_sub(FATES_MAX);
     let mut lines: Vec<Markup> = told.iter().take(FATES_MAX).map(line).collect();
     if more > 0 {
-        lines.push(html! { li.faint { (piece::link(&["schedules", name], name)) ": " (more) " more" } });
+        lines.push(
+            html! { li.faint { (piece::link(&["schedules", name], name)) ": " (more) " more" } },
+        );
     }
     Ok(lines)
 }

@@ -232,15 +232,14 @@ async fn secrets(cx: &Context<'_>) -> Result<Markup, Failure> {
                 .map(|tag| format!("{}:{}", text(tag, "key"), text(tag, "value")))
                 .collect();
             html! { tr { td { code { (name) } } td { (tags.join(", ")) }
-                td { a href={ "/console/system/secrets?name=" (encoded(name)) } { "used by" } } } }
+            td { a href={ "/console/system/secrets?name=" (encoded(name)) } { "used by" } } } }
         })
         .collect();
-    let uses = match cx.visit.query.get("name") {
-        Some(name) => html! { h2 { code { (cut(name, 100)) } } (super::definition::used_by(cx, "secret", name).await?) },
-        None => html! {},
-    };
     Ok(html! {
-        (uses)
+        @if let Some(name) = cx.visit.query.get("name") {
+            h2 { code { (cut(name, 100)) } }
+            (super::definition::used_by(cx, "secret", name).await?)
+        }
         p { "Names only: nobody can read a value, here or elsewhere. Set one with " code { "nightbell secret put NAME" } "." }
         @if rows.is_empty() { (piece::nothing_yet("no secret is kept", "nightbell secret put NAME")) }
         @else { (piece::table("Secrets", &["Name", "Tags", ""], &rows)) }

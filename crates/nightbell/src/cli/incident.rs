@@ -182,7 +182,9 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         Verb::Acknowledge { deed, until_clear } => {
             act("acknowledge", deed, &json!({ "untilClear": until_clear }), client, output).await
         }
-        Verb::Unacknowledge { deed } => act("unacknowledge", deed, &json!({}), client, output).await,
+        Verb::Unacknowledge { deed } => {
+            act("unacknowledge", deed, &json!({}), client, output).await
+        }
         Verb::Snooze { deed, length } => {
             act("snooze", deed, &json!({ "for": length }), client, output).await
         }

@@ -33,6 +33,7 @@ mod monitoring;
 mod monitors;
 mod observability;
 mod oncall;
+mod paints;
 mod picture;
 #[path = "../../../store/tests/it/pool.rs"]
 mod pool;

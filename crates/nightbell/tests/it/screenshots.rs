@@ -78,9 +78,12 @@ async fn seeded() -> (Live, String, String) {
             "terminationStatus": "${workflow.input.status}", "terminationReason": "${workflow.input.why}" } },
     ]))
     .await;
-    for (status, why) in
-        [("COMPLETED", ""), ("FAILED", "fetch: HTTP 503, attempt 5 of 5"), ("COMPLETED", ""), ("COMPLETED", "")]
-    {
+    for (status, why) in [
+        ("COMPLETED", "41,210 rows"),
+        ("FAILED", "fetch: HTTP 503, attempt 5 of 5"),
+        ("COMPLETED", "41,198 rows"),
+        ("COMPLETED", "41,305 rows"),
+    ] {
         live.begin("import", &json!({ "status": status, "why": why })).await;
     }
     until_waiting(&live, &run).await;
@@ -104,6 +107,7 @@ async fn until_waiting(live: &Live, run: &str) {
 async fn pictures_of_the_console() {
     let chromium = Chromium::start().await.expect("chromium and its driver are installed");
     let (live, incident, run) = seeded().await;
+    chromium.without_scrollbars().await;
     let folder = PathBuf::from(FOLDER);
     std::fs::create_dir_all(&folder).expect("the folder can be made");
     let pages = [

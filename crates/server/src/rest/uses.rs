@@ -145,7 +145,8 @@ mod tests {
         assert!(!names(Used::Workflow, "load", &task));
         assert!(names(Used::Secret, "API_KEY", &task));
         assert!(!names(Used::Secret, "API", &task), "another one begins so");
-        let nested = json!({ "decisionCases": { "a": [{ "subWorkflowParam": { "name": "etl" } }] } });
+        let nested =
+            json!({ "decisionCases": { "a": [{ "subWorkflowParam": { "name": "etl" } }] } });
         assert!(names(Used::Workflow, "etl", &nested));
         assert!(names(Used::Workflow, "etl", &json!({ "failureWorkflow": "etl" })));
         let route = json!({ "routes": [{ "steps": [{ "to": ["noc", "oncall"] }] }] });

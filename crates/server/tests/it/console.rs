@@ -104,6 +104,7 @@ async fn seeded() -> (Browser, Vec<String>) {
         "",
         "incidents",
         "incidents?state=all",
+        "incidents?q=severity%3Acritical+label%3Ateam+receiver%3Anoc+silenced%3Ano+nasty",
         "monitors",
         "monitors?status=DOWN",
         "monitors/backup",
@@ -111,6 +112,7 @@ async fn seeded() -> (Browser, Vec<String>) {
         "monitors/web/try",
         "silences",
         "silences?match=monitor%3Dbackup&for=1h",
+        "silences?hid=s",
         "deliveries",
         "receivers",
         "receivers/noc",
@@ -121,6 +123,8 @@ async fn seeded() -> (Browser, Vec<String>) {
         "entities",
         "schedules",
         "schedules?day=2026-03-29",
+        "schedules?span=month",
+        "schedules?span=week&down=01%3A00&up=03%3A30",
         "schedules/nightly",
         "schedules/nightly?cron=0+0+3+*+*+*&zone=Europe/Oslo",
         "definitions",
@@ -141,6 +145,9 @@ async fn seeded() -> (Browser, Vec<String>) {
         "system/workers",
         "system/events",
         "system/secrets",
+        "system/secrets?name=API_KEY",
+        "confirm?act=terminate&found=1&find=name%3Aetl",
+        "confirm?act=snooze&found=1&q=team",
         "system/audit",
         "system/access",
         "login",
@@ -150,6 +157,17 @@ async fn seeded() -> (Browser, Vec<String>) {
     .map(|page| format!("/console/{page}"))
     .into();
     pages.push(format!("/console/incidents/{incident}"));
+    server
+        .register(json!([{ "name": "once", "version": 1, "tasks": [
+            { "name": "n", "taskReferenceName": "n", "type": "NOOP" } ] }]))
+        .await;
+    let once = server.start("once", &json!({})).await;
+    server.until(&once, "COMPLETED").await;
+    let asked = json!({ "act": "restart", "find": "name:once" });
+    let found = server.post("/api/batches/preview", &asked).await.ok();
+    let order = json!({ "preview": found["id"], "reason": NASTY, "who": NASTY });
+    server.post("/api/batches", &order).await.ok();
+    pages.push(format!("/console/batches/{}", found["id"].as_str().expect("an id")));
     for view in ["graph", "table", "timeline", "tasks", "history", "data", "logs"] {
         pages.push(format!("/console/runs/{run}?view={view}&task=1"));
     }
@@ -362,6 +380,41 @@ async fn forms_act_and_what_cannot_be_taken_back_needs_its_preview() {
     ];
     let page = browser.send(Method::GET, &format!("/console/incidents/{id}"), &link, "").await;
     assert_eq!(page.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn all_that_a_search_finds_is_acted_on_as_a_batch() {
+    let browser = Browser::at(Server::new().await);
+    let server = &browser.server;
+    server.register(crate::support::waiting("waits")).await;
+    for _ in 0..3 {
+        server.start("waits", &json!({})).await;
+    }
+    let preview = browser.get("/console/confirm?act=terminate&found=1&find=name%3Awaits").await;
+    assert!(preview.text.contains("Terminate: 3 runs"), "{}", preview.text);
+    let [batch, runs, token] = ["batch", "runs", "token"].map(|it| hidden(&preview.text, it));
+    let refused = browser.act(&format!("act=terminate&batch={batch}&runs=4&token={token}")).await;
+    assert!(refused.text.contains("previewed"), "{}", refused.text);
+    let form = format!("act=terminate&batch={batch}&runs={runs}&token={token}&why=over");
+    // Sent twice it is one batch.
+    for _ in 0..2 {
+        let done = browser.act(&form).await;
+        assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+        assert_eq!(done.headers["location"], format!("/console/batches/{batch}"));
+    }
+    let through = async {
+        while server.get(&format!("/api/batches/{batch}")).await.ok()["state"] == "RUNNING" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), through).await.expect("it ends");
+    let page = browser.get(&format!("/console/batches/{batch}")).await.text;
+    assert!(page.contains("3 done") && page.contains("over"), "{page}");
+    let list = browser.get("/console/batches").await.text;
+    assert!(list.contains("terminate 3 runs"), "{list}");
+    // What has ended is left out of the next, and nothing is left.
+    let none = browser.get("/console/confirm?act=terminate&found=1&find=name%3Awaits").await;
+    assert_eq!(none.status, StatusCode::BAD_REQUEST, "{}", none.text);
 }
 
 #[tokio::test]

@@ -39,9 +39,8 @@ fn many_share_a_line_and_what_is_made_up_for_is_bounded() {
     let run = Run::new("2026-02-26T00:00:00Z", members);
     let (from, to) = (at("2026-02-26T00:00:00Z"), at("2026-02-27T00:00:00Z"));
     let told = run.state.outage(from, to, &run.limits);
-    let count = |fate: Fate| -> u64 {
-        told.iter().filter(|it| it.fate == fate).map(|it| it.count).sum()
-    };
+    let count =
+        |fate: Fate| -> u64 { told.iter().filter(|it| it.fate == fate).map(|it| it.count).sum() };
     let made_up = run.limits.catch_up_max as u64;
     assert_eq!((count(Fate::MadeUp), count(Fate::Missed)), (made_up, 1440 - made_up));
     assert!(told.len() <= run.limits.catch_up_max + run.limits.missed_lines_max + 1);

@@ -6,7 +6,8 @@ use crate::stand_in::StandIn;
 
 #[test]
 fn a_batch_is_begun_after_its_preview_listed_and_stopped() {
-    let found = json!({ "id": "b-1", "count": 3, "workflowIds": ["r-1", "r-2"], "subWorkflows": 2 });
+    let found =
+        json!({ "id": "b-1", "count": 3, "workflowIds": ["r-1", "r-2"], "subWorkflows": 2 });
     let batch = json!({ "id": "b-1", "act": "terminate", "state": "RUNNING", "find": "status:RUNNING",
         "runs": 3, "passed": 2, "done": 1, "refused": 1, "createTime": 1_700_000_000_000_i64,
         "refusals": [{ "workflowId": "r-2", "reason": "it has ended" }] });

@@ -70,7 +70,9 @@ impl Wanted {
             (is, None) => is.is_some(),
             (None, Some(_)) => false,
         };
-        let is_named = |words: &[String], name: &str| words.is_empty() || words.iter().any(|it| it == text(name));
+        let is_named = |words: &[String], name: &str| {
+            words.is_empty() || words.iter().any(|it| it == text(name))
+        };
         let is_told = |told: &BTreeSet<String>| told.contains(text("id"));
         is_named(&self.severities, "severity")
             && self.labels.iter().all(has_label)
