@@ -71,7 +71,7 @@ pub(crate) async fn show(cx: &Context<'_>, asked: &Pairs) -> Result<Page, Failur
             }
             @if act.name == "snooze" { (page::incident::for_how_long()) }
             (piece::field("why", "Why, for the record", "", ""))
-            @if count > TYPED_ABOVE {
+            @if count > TYPED_ABOVE && act.harms.is_some() {
                 (piece::field("count", &format!("Type {count} to go on"), "", ""))
             }
             div.acts {

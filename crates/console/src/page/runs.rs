@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use engine::search::{COUNTED_MAX, Counting, Filter, Mark, Search, TextField, TimeField};
 use engine::store::Head;
-use engine::{Question, StuckGroup};
+use engine::{Hour, Question, StuckGroup};
 use kernel::access::Permission;
 use kernel::{ExecutionId, MachineKind, Timestamp};
 use maud::{Markup, html};
@@ -63,6 +63,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
             }
         }
         (facets(cx, &question, typed, &stuck).await?)
+        (hours(cx, &question).await?)
         @if rows.is_empty() {
             @if typed.is_empty() {
                 (piece::nothing_yet("no workflow has been started", "nightbell run start NAME"))
@@ -176,6 +177,38 @@ async fn facets(
                 }
             }
         }
+    })
+}
+
+/// Hours that are drawn when they are asked for.
+const HOURS: u32 = 24;
+
+/// How many of those that are searched for began in each of the last hours, for whoever asks.
+async fn hours(cx: &Context<'_>, question: &Question) -> Result<Markup, Failure> {
+    let asked = &cx.visit.query;
+    if asked.get("hours").is_none() {
+        let link = format!("/console/runs{}", asked.with(&[("hours", "24")]));
+        return Ok(html! { p { a href=(link) { "Begun in the last 24 hours, by the hour" } } });
+    }
+    let hours = cx.engine.hourly(&question.search(&question.statuses), HOURS).await?;
+    let most = hours.iter().map(|it| it.count).max().unwrap_or(0).max(1);
+    // Bars stand on the ground; a column is ten wide.
+    let bar = |(at, it): (usize, &Hour)| {
+        let high = (it.count * 20).div_ceil(most);
+        format!("M{} {}h8v{high}h-8z", at * 10 + 1, 24 - high)
+    };
+    let bars: String = hours.iter().enumerate().filter(|(_, it)| it.count > 0).map(bar).collect();
+    Ok(html! {
+        (piece::part("Begun, by the hour", html! {
+            svg.strip viewBox={ "0 0 " (hours.len() * 10) " 24" } preserveAspectRatio="none" role="img" aria-label="Runs begun in each of the last hours" {
+                path.run d=(bars) {}
+            }
+            ul.facets aria-label="Hours" {
+                @for it in hours.iter().rev().filter(|it| it.count > 0) {
+                    li { (cx.clock.when(it.from)) " " strong { (piece::counted(it.count, it.is_exact)) } }
+                }
+            }
+        }))
     })
 }
 
