@@ -65,7 +65,6 @@ fn ended(number: u32, now: Timestamp) -> Commit {
 
 /// A server over such a store, what counts the questions to it, and the addresses of the two long runs.
 async fn full() -> (Browser, Arc<AtomicU32>, [String; 2]) {
-    let t0 = std::time::Instant::now();
     let reads = Arc::new(AtomicU32::new(0));
     let counted = reads.clone();
     let store = Arc::new(Memory::with_faults(move |call| {
@@ -78,7 +77,6 @@ async fn full() -> (Browser, Arc<AtomicU32>, [String; 2]) {
     for number in 0..RUNS {
         store.commit(ended(number, now)).await.expect("memory takes it");
     }
-    eprintln!("T runs {:?}", t0.elapsed());
     let server = Server::with_store(store).await;
     let simple = |at: usize| json!({ "name": "load", "taskReferenceName": format!("load{at}"), "type": "SIMPLE" });
     server
@@ -96,10 +94,8 @@ async fn full() -> (Browser, Arc<AtomicU32>, [String; 2]) {
         .await;
     let tasks: Vec<Value> = (0..TASKS).map(simple).collect();
     let wide = server.start("wide", &json!({ "tasks": tasks })).await;
-    eprintln!("T wide {:?}", t0.elapsed());
     let long = server.start("long", &json!({ "pages": (0..TASKS).collect::<Vec<_>>() })).await;
     until_ended(&server, &long).await;
-    eprintln!("T long {:?}", t0.elapsed());
     let monitor = |at: usize| {
         let beat = json!({ "heartbeat": { "every": "1h", "key": format!("k-{at}") } });
         (format!("job-{at:04}"), beat)
@@ -112,7 +108,6 @@ async fn full() -> (Browser, Arc<AtomicU32>, [String; 2]) {
     let firing: Vec<Value> = (0..500).map(alert).collect();
     let sent = server.post("/inbound/k-0123456789abcdef0123/api/v2/alerts", &json!(firing)).await;
     assert_eq!(sent.status, StatusCode::OK, "{}", sent.text);
-    eprintln!("T monitors {:?}", t0.elapsed());
     let pages = [wide, long].map(|id| format!("/console/runs/{id}"));
     (Browser::at(server), reads, pages)
 }
@@ -166,14 +161,12 @@ async fn pages_over_much_are_small_and_ask_little() {
     let mut wrong = Vec::new();
     for path in &pages {
         let before = reads.load(Ordering::Relaxed);
-        let t1 = std::time::Instant::now();
         let (page, bytes) = browser.packed(path).await;
         let asked = reads.load(Ordering::Relaxed) - before;
         assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.text);
         is_whole(path, &page);
         let tags = page.text.split('<').skip(1);
         let elements = tags.filter(|it| it.starts_with(|c: char| c.is_ascii_alphabetic())).count();
-        eprintln!("T {path} {:?}", t1.elapsed());
         if bytes > BYTES_MAX || elements > ELEMENTS_MAX || asked > READS_MAX {
             wrong.push(format!("{path}: {bytes} bytes, {elements} elements, {asked} questions"));
         }
