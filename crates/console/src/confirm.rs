@@ -97,8 +97,12 @@ async fn incidents(cx: &Context<'_>, asked: &Pairs) -> Result<Vec<String>, Failu
     let path = format!("{}&size={INCIDENTS_MAX}", page::incidents::question(asked)?);
     let found = cx.get(&path).await?;
     let total = count(&found, "totalHits");
+    if found["exact"] == false {
+        let message = "There are more incidents than are looked through, so these may not be all";
+        return Err(Failure::wrong(message).with_hint("Narrow the search by monitor: or state:."));
+    }
     if total > INCIDENTS_MAX {
-        let shown = piece::counted(total, found["exact"] != false);
+        let shown = piece::counted(total, true);
         return Err(Failure::wrong(format!("{shown} incidents are found"))
             .with_hint(format!("Narrow the search to at most {INCIDENTS_MAX}.")));
     }
@@ -115,6 +119,7 @@ async fn batch(cx: &Context<'_>, act: &Act, asked: &Pairs) -> Result<Page, Failu
     let runs = total.to_string();
     let things = if total == 1 { "run" } else { "runs" };
     let below = count(&found, "subWorkflows");
+    let left_out = count(&found, "leftOut");
     let token = cx.seal.token(act.name, &[id, &runs], who(cx), cx.clock.now);
     let body = html! {
         (piece::note("warn", html! {
@@ -123,7 +128,8 @@ async fn batch(cx: &Context<'_>, act: &Act, asked: &Pairs) -> Result<Page, Failu
             ". " (act.harms.unwrap_or_default())
         }))
         p { "Found by " @if find.is_empty() { "no words: all that it fits" } @else { code { (find) } }
-            ". What is started from now on is not among them." }
+            ". What is started from now on is not among them."
+            @if left_out > 0 { " Left out: " (piece::counted(left_out, true)) " sub-workflows that are found, as their parents take care of them." } }
         ul { @for run in list(&found, "workflowIds") { li { (piece::run(run.as_str().unwrap_or_default())) } } }
         form method="post" action="/console/act" {
             input type="hidden" name="act" value=(act.name);

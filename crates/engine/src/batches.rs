@@ -20,6 +20,7 @@ use crate::acting::ActsOn;
 use crate::documents::Damaged;
 use crate::engine::{Engine, Error};
 use crate::question::Question;
+use crate::queues::STUCK_RUNS_MAX;
 use crate::search::{Counting, Filter, Mark, RecordSearch, Search, TextField, TimeField};
 use crate::store::{Document, Store, StoreError};
 
@@ -52,7 +53,7 @@ pub enum BatchAct {
     Pause,
     /// What was paused goes on.
     Resume,
-    /// The failed tasks of what has ended are tried again.
+    /// The failed tasks of what has ended are tried again, also those of its sub-workflows.
     Retry,
     /// What has ended begins anew under the same id.
     Restart,
@@ -95,11 +96,18 @@ impl BatchAct {
         }
     }
 
+    /// Whether a run does it to its sub-workflows as well, or makes new ones: found beside their parent,
+    /// they would do their work twice.
+    const fn is_for_parents(self) -> bool {
+        matches!(self, Self::Retry | Self::Restart)
+    }
+
     fn control(self, reason: Option<Arc<str>>) -> Control {
         match self {
             Self::Pause => Control::Pause,
             Self::Resume => Control::Resume,
-            Self::Retry => Control::Retry { descend: false },
+            // Sub-workflows are left out of the batch, so their failed tasks are tried by their parents.
+            Self::Retry => Control::Retry { descend: true },
             Self::Restart => Control::Restart { plan: None, input: None, correlation_id: None },
             Self::Terminate => Control::Terminate { reason, failure_workflow: false },
         }
@@ -117,6 +125,9 @@ pub struct BatchPreview {
     pub find: Arc<str>,
     /// The runs, the oldest first.
     pub runs: Arc<[ExecutionId]>,
+    /// Sub-workflows that were found and left out, as their parents take care of them: so many that end
+    /// where the counting of a search does.
+    pub left_out: u64,
     /// Until when it can be acted on.
     pub until: Timestamp,
     /// The principal who asked; `None` is the server itself.
@@ -253,7 +264,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Rejected::Invalid`] if the words are not understood, or find nothing that the act fits, or more
-    /// than [`BATCH_RUNS_MAX`]; the store's.
+    /// than [`BATCH_RUNS_MAX`], or more than are known of a queue; the store's.
     pub async fn preview_batch(
         &self,
         act: BatchAct,
@@ -261,14 +272,33 @@ impl Engine {
         acts_as: Option<Arc<str>>,
     ) -> Result<BatchPreview, Error> {
         let mut question = Question::read(find)?;
-        question.resolve(&self.queues().stuck(self.now()));
-        let mut search = question.search(&question.statuses);
+        let word = act.as_str();
+        if question.resolve(&self.queues().stuck(self.now())) {
+            let message = format!(
+                "more than {STUCK_RUNS_MAX} runs are stuck in one queue, and only these are known: \
+                 find them by status: or name: instead, or act on fewer queues"
+            );
+            return Err(Rejected::Invalid(message).into());
+        }
+        let mut search = question.search_of_people(&question.statuses);
         search.beside = None;
         search.filters.push(act.fits());
+        let mut left_out = 0;
+        if act.is_for_parents() {
+            let all = Search { size: 1, ..search.clone() };
+            left_out = self.inner.store.search(&all).await?.total;
+            search.filters.push(Filter::TopLevel);
+        }
         let mut runs = self.found(search).await?;
-        let word = act.as_str();
+        left_out = left_out.saturating_sub(runs.len() as u64);
         if runs.is_empty() {
-            let message = format!("nothing that is found can be changed so: {word}");
+            let below = match left_out {
+                0 => String::new(),
+                _ => format!(
+                    ", as the {left_out} that are found are sub-workflows: find their parents"
+                ),
+            };
+            let message = format!("nothing that is found can be changed so: {word}{below}");
             return Err(Rejected::Invalid(message).into());
         }
         if runs.len() > BATCH_RUNS_MAX {
@@ -283,6 +313,7 @@ impl Engine {
             act,
             find: find.trim().into(),
             runs: runs.into(),
+            left_out,
             until: self.now().plus_millis(PREVIEW_MILLIS),
             acts_as,
         };
@@ -327,16 +358,30 @@ impl Engine {
         by: Option<Arc<str>>,
         acts_as: Option<Arc<str>>,
     ) -> Result<Batch, Error> {
+        let (engine, preview) = (self.clone(), preview.to_owned());
+        // Whoever asked may go away meanwhile.
+        let beginning = async move { engine.begin_previewed(&preview, reason, by, acts_as).await };
+        tokio::spawn(beginning).await.map_err(|_| Error::Closing)?
+    }
+
+    async fn begin_previewed(
+        &self,
+        preview: &str,
+        reason: Option<Arc<str>>,
+        by: Option<Arc<str>>,
+        acts_as: Option<Arc<str>>,
+    ) -> Result<Batch, Error> {
+        let batches = &self.inner.batches;
+        // From the look whether it has begun until it has: of two at once, the second sees the first.
+        let _alone = batches.changing.lock().await;
         if let Some(batch) = self.batch(preview).filter(|batch| batch.acts_as == acts_as) {
             return Ok(batch);
         }
         let now = self.now();
+        let is_it = |it: &BatchPreview| *it.id == *preview && it.acts_as == acts_as;
         let found = {
-            let mut previews = self.inner.batches.previews.lock();
-            let at = previews
-                .iter()
-                .position(|it| *it.id == *preview && it.acts_as == acts_as && now <= it.until);
-            at.and_then(|at| previews.remove(at))
+            let previews = batches.previews.lock();
+            previews.iter().find(|it| is_it(it) && now <= it.until).cloned()
         };
         let Some(found) = found else {
             let message = "this was not previewed in the last five minutes, so nothing was changed";
@@ -348,7 +393,7 @@ impl Engine {
             find: found.find.clone(),
             reason,
             by,
-            acts_as,
+            acts_as: acts_as.clone(),
             created_at: now,
             ended_at: None,
             state: BatchState::Running,
@@ -358,22 +403,17 @@ impl Engine {
             done: 0,
             refusals: Vec::new(),
         };
-        let engine = self.clone();
-        // Whoever asked may go away meanwhile.
-        let beginning = async move { engine.store_batch(batch, &found.runs).await };
-        tokio::spawn(beginning).await.map_err(|_| Error::Closing)?.map_err(Error::from)
-    }
-
-    async fn store_batch(&self, batch: Batch, runs: &[ExecutionId]) -> Result<Batch, StoreError> {
-        let batches = &self.inner.batches;
-        let _alone = batches.changing.lock().await;
-        let text = serde_json::to_string(runs).expect("ids serialize to JSON").into();
+        let text = serde_json::to_string(&*found.runs).expect("ids serialize to JSON").into();
         let kind = kind_of_runs(&batch.id).into();
         let runs = Document { kind, name: batch.id.clone(), version: 0, text };
         self.inner.store.put_documents(vec![runs, document(&batch)]).await?;
+        // Only now: whoever was told that the store was away may try again.
+        batches.previews.lock().retain(|it| !is_it(it));
         batches.known.lock().insert(batch.id.clone(), batch.clone());
         batches.begun.notify_one();
-        self.forget_old_batches().await?;
+        if let Err(error) = self.forget_old_batches().await {
+            tracing::warn!(%error, "old batches are kept until the next one begins");
+        }
         Ok(batch)
     }
 
@@ -492,18 +532,20 @@ impl Engine {
             }
             let left = runs.get(batch.passed..).unwrap_or_default();
             let portion = &left[..left.len().min(PORTION)];
-            let refusals = self.act_on(&batch, portion).await?;
-            let (is_last, now) = (portion.len() == left.len(), self.now());
+            let (results, failed) = self.act_on(&batch, portion).await?;
+            let (is_last, now) = (results.len() == left.len(), self.now());
             let pass = |batch: &mut Batch| {
-                batch.passed += portion.len();
-                batch.done += portion.len() - refusals.len();
+                batch.passed += results.len();
+                batch.done += results.iter().filter(|it| it.is_none()).count();
                 let room = REFUSALS_MAX.saturating_sub(batch.refusals.len());
-                batch.refusals.extend(refusals.into_iter().take(room));
+                batch.refusals.extend(results.into_iter().flatten().take(room));
                 if is_last {
                     batch.end(BatchState::Done, None, now);
                 }
             };
             self.change_batch(id, pass).await?;
+            // What was done before is noted first: the batch may be stopped before it is tried again.
+            failed.map_or(Ok(()), Err)?;
         }
         Ok(())
     }
@@ -516,8 +558,13 @@ impl Engine {
         Ok(())
     }
 
-    /// Acts on those of a portion that were not acted on, and tells which have refused.
-    async fn act_on(&self, batch: &Batch, portion: &[ExecutionId]) -> Result<Vec<Refusal>, Error> {
+    /// Acts on those of a portion that were not acted on, and tells of each, from the first on, whether it
+    /// has refused: of all, or of those before the first that could not be reached, with the reason.
+    async fn act_on(
+        &self,
+        batch: &Batch,
+        portion: &[ExecutionId],
+    ) -> Result<(Vec<Option<Refusal>>, Option<Error>), Error> {
         let key = |run: &ExecutionId| format!("{}/{run}", batch.id);
         let search = RecordSearch {
             keys: portion.iter().map(key).collect(),
@@ -526,9 +573,11 @@ impl Engine {
         };
         let done = self.inner.store.records(&search).await?.rows;
         let done: BTreeSet<Arc<str>> = done.into_iter().map(|line| line.key).collect();
-        let left = portion.iter().filter(|run| !done.contains(key(run).as_str()));
-        let now = self.now();
-        let acts = left.map(|run| async move {
+        let (now, done) = (self.now(), &done);
+        let acts = portion.iter().map(|run| async move {
+            if done.contains(key(run).as_str()) {
+                return (run, Ok(()));
+            }
             let record = Record {
                 ledger: LEDGER,
                 key: key(run).into(),
@@ -546,18 +595,19 @@ impl Engine {
             };
             (run, result)
         });
-        let mut refusals = Vec::new();
+        let mut results = Vec::new();
         for (run, result) in join_all(acts).await {
             match result {
-                Ok(()) => {}
+                Ok(()) => results.push(None),
                 Err(error) if error.is_transient() || matches!(error, Error::Closing) => {
-                    return Err(error);
+                    return Ok((results, Some(error)));
                 }
                 Err(error) => {
-                    refusals.push(Refusal { run: run.clone(), why: error.to_string().into() });
+                    let why = error.to_string().into();
+                    results.push(Some(Refusal { run: run.clone(), why }));
                 }
             }
         }
-        Ok(refusals)
+        Ok((results, None))
     }
 }

@@ -29,20 +29,36 @@ const STATES: [(&str, &str); 6] = [
 /// Severities that can be chosen.
 const SEVERITIES: [&str; 4] = ["critical", "error", "warning", "info"];
 
+/// The conditions that there are.
+const CONDITIONS: [&str; 6] = ["severity", "label", "receiver", "monitor", "state", "silenced"];
+
+/// Words of one search.
+const WORDS_MAX: usize = 50;
+
 /// What the words of a search ask of the API: those with a colon are conditions, others text.
 ///
 /// # Errors
-/// A condition is not known.
+/// A condition is not known or has no value, or there are too many words.
 fn conditions(words: &str) -> Result<String, Failure> {
     let (mut query, mut text) = (String::new(), Vec::new());
-    for word in words.split_whitespace().take(50) {
+    if words.split_whitespace().nth(WORDS_MAX).is_some() {
+        return Err(Failure::wrong(format!("There are more than {WORDS_MAX} words"))
+            .with_hint("Search with fewer."));
+    }
+    for word in words.split_whitespace() {
         let condition = word.split_once(':').filter(|(name, value)| {
-            !value.is_empty() && name.chars().all(|c| c.is_ascii_lowercase())
+            let is_known = CONDITIONS.contains(name);
+            (is_known || !value.is_empty()) && name.chars().all(|c| c.is_ascii_lowercase())
         });
         let Some((name, value)) = condition else {
             text.push(word);
             continue;
         };
+        if value.split(',').all(str::is_empty) {
+            return Err(Failure::wrong(format!("'{}' has no value", cut(word, 60))).with_hint(
+                "Without one it would find everything: name a value behind the colon.",
+            ));
+        }
         let value = match (name, value) {
             ("severity" | "label" | "receiver" | "monitor" | "state", value) => value,
             ("silenced", "yes") => "true",

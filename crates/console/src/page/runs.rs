@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use engine::search::{COUNTED_MAX, Counting, Filter, Mark, Search, TextField, TimeField};
 use engine::store::Head;
-use engine::{Hour, Question, StuckGroup};
+use engine::{Hour, Question, STUCK_RUNS_MAX, StuckGroup};
 use kernel::access::Permission;
 use kernel::{ExecutionId, MachineKind, Timestamp};
 use maud::{Markup, html};
@@ -43,7 +43,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
     let typed = asked.get("q").unwrap_or_default();
     let mut question = Question::read(typed)?;
     let stuck = cx.engine.queues().stuck(cx.clock.now);
-    question.resolve(&stuck);
+    let is_cut = question.resolve(&stuck);
     let store = cx.engine.store();
     let mut rows = store.search(&page(&question, asked.get("after"))?).await?.rows;
     let has_more = rows.len() as u64 > ROWS;
@@ -64,6 +64,9 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
         }
         (facets(cx, &question, typed, &stuck).await?)
         (hours(cx, &question).await?)
+        @if is_cut {
+            p.faint { "More runs are stuck there: the first " (STUCK_RUNS_MAX) " of each queue are looked at." }
+        }
         @if rows.is_empty() {
             @if typed.is_empty() {
                 (piece::nothing_yet("no workflow has been started", "nightbell run start NAME"))
