@@ -17,6 +17,9 @@ use crate::problem::Problem;
 
 /// Ids that a preview and an answer tell by default, and at most.
 const SHOWN: usize = 20;
+/// Bytes of the reason and of the words of a batch: both are kept with it.
+const REASON_MAX: usize = 1000;
+const FIND_MAX: usize = 2000;
 /// Parents whose running sub-workflows are counted in one question.
 const PARENTS_MAX: usize = 500;
 
@@ -51,13 +54,25 @@ struct BatchQuestion {
     find: String,
 }
 
+/// Refuses a text that is too long.
+fn bounded(name: &str, text: &str, most: usize) -> Result<(), Problem> {
+    if text.len() <= most {
+        return Ok(());
+    }
+    Err(Problem::bad_request(format!(
+        "'{name}' has {} bytes, and at most {most} are kept",
+        text.len()
+    )))
+}
+
 /// Finds the runs that an act would change. Changes nothing: the id of the answer begins a batch for
 /// exactly these runs within five minutes.
 #[utoipa::path(
     post, path = "/api/batches/preview", tag = "batches", request_body = BatchQuestion,
     responses(
         (status = 200, description = "`id`, `count`, the first `workflowIds`, and for `terminate` how many \
-            sub-workflows end with them", body = serde_json::Value),
+            sub-workflows end with them; for `retry` and `restart` `leftOut`, the sub-workflows that are found \
+            and left to their parents", body = serde_json::Value),
         (status = 400, description = "The words are not understood, find nothing, or find too much"),
     )
 )]
@@ -71,6 +86,7 @@ async fn preview_batch(
         Problem::bad_request(format!("there is no act '{}'", asked.act))
             .with_hint(format!("There are {words}."))
     })?;
+    bounded("find", &asked.find, FIND_MAX)?;
     let preview = api.engine.preview_batch(act, &asked.find, actor.acts_as()).await?;
     let below = match act {
         BatchAct::Terminate => Some(open_below(&api, &preview).await?),
@@ -79,7 +95,7 @@ async fn preview_batch(
     Ok(Json(json!({
         "id": preview.id, "act": act.as_str(), "find": preview.find, "count": preview.runs.len(),
         "workflowIds": preview.runs.iter().take(SHOWN).collect::<Vec<_>>(),
-        "subWorkflows": below, "until": preview.until.millis(),
+        "subWorkflows": below, "leftOut": preview.left_out, "until": preview.until.millis(),
     })))
 }
 
@@ -112,6 +128,7 @@ struct BatchOrder {
     post, path = "/api/batches", tag = "batches", request_body = BatchOrder,
     responses(
         (status = 200, description = "The batch", body = serde_json::Value),
+        (status = 400, description = "The reason is too long"),
         (status = 409, description = "It was not previewed in the last five minutes"),
     )
 )]
@@ -120,6 +137,7 @@ async fn begin_batch(
     actor: Actor,
     Body(order): Body<BatchOrder>,
 ) -> Result<Json<Value>, Problem> {
+    bounded("reason", order.reason.as_deref().unwrap_or_default(), REASON_MAX)?;
     let reason = order.reason.filter(|reason| !reason.trim().is_empty()).map(Into::into);
     let by = actor.if_told(order.who);
     let batch = api.engine.begin_batch(&order.preview, reason, by, actor.acts_as()).await?;

@@ -72,7 +72,7 @@ async fn list_uses(
     for kind in DOCUMENTS {
         for document in api.engine.store().documents(kind).await? {
             // Most do not name it anywhere.
-            if uses.len() >= USES_MAX || !document.text.contains(&name) {
+            if !document.text.contains(&name) {
                 continue;
             }
             let Ok(value) = serde_json::from_str::<Value>(&document.text) else { continue };
@@ -80,6 +80,9 @@ async fn list_uses(
                 uses.push(json!({
                     "kind": kind, "name": document.name, "version": document.version,
                 }));
+                if uses.len() >= USES_MAX {
+                    return Ok(Json(uses));
+                }
             }
         }
     }
@@ -91,11 +94,14 @@ fn names(used: Used, name: &str, value: &Value) -> bool {
     match value {
         Value::Object(members) => {
             let is_it = |it: Option<&Value>| it.and_then(Value::as_str) == Some(name);
+            // A monitor or a receiver that starts one.
+            let is_workflow = members.get("kind").and_then(Value::as_str) == Some("workflow");
             let is_named = members.iter().any(|(member, it)| match used {
                 Used::Workflow => {
                     (STARTS.contains(&&**member) && is_it(it.get("name")))
                         || (NAMES_WORKFLOW.contains(&&**member) && is_it(Some(it)))
                         || (member == "workflowsToStart" && it.get(name).is_some())
+                        || (member == "settings" && is_workflow && is_it(it.get("name")))
                 }
                 Used::Schema => {
                     (member == "inputSchema" || member == "outputSchema") && is_it(it.get("name"))
@@ -123,9 +129,12 @@ fn holds(value: &Value, name: &str) -> bool {
     }
 }
 
-/// Whether an expression of the text names a secret: `${workflow.secrets.NAME}`, or a part of it.
+/// Whether an expression of the text names a secret: `${workflow.secrets.NAME}` or a part of it, in monitors
+/// files `${secret:NAME}`.
 fn names_secret(text: &str, name: &str) -> bool {
-    text.split("secrets.").skip(1).any(|rest| {
+    let mut rests =
+        ["secrets.", "${secret:"].into_iter().flat_map(|begin| text.split(begin).skip(1));
+    rests.any(|rest| {
         let after = rest.strip_prefix(name).map(|rest| rest.chars().next());
         after.is_some_and(|next| {
             next.is_none_or(|it| !it.is_alphanumeric() && !matches!(it, '_' | '-'))
@@ -145,6 +154,14 @@ mod tests {
         assert!(!names(Used::Workflow, "load", &task));
         assert!(names(Used::Secret, "API_KEY", &task));
         assert!(!names(Used::Secret, "API", &task), "another one begins so");
+        let monitor =
+            json!({ "kind": "workflow", "settings": { "name": "etl", "key": "${secret:KEY}" } });
+        assert!(names(Used::Workflow, "etl", &monitor) && names(Used::Secret, "KEY", &monitor));
+        assert!(!names(
+            Used::Workflow,
+            "etl",
+            &json!({ "kind": "http", "settings": { "name": "etl" } })
+        ));
         let nested =
             json!({ "decisionCases": { "a": [{ "subWorkflowParam": { "name": "etl" } }] } });
         assert!(names(Used::Workflow, "etl", &nested));

@@ -201,7 +201,8 @@ async fn hidden(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<V
     let by = format!("silenced by {id}");
     let hidden = lines.iter().map(view::line).filter(|line| {
         let rest = line["reason"].as_str().and_then(|reason| reason.strip_prefix(&by));
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+        // A comment begins with a space; a name such as `s:x` goes on.
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
     });
     Ok(Json(hidden.take(HIDDEN_MAX).collect()))
 }

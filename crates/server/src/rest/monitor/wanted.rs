@@ -61,9 +61,26 @@ impl Wanted {
         Ok((!is_any || told.is_some() || silenced.is_some()).then_some(wanted))
     }
 
+    /// Whether an incident may be wanted, by its line of the ledger alone. That of one that is not over may
+    /// be behind in its severity and labels.
+    pub(super) fn may_fit(&self, line: &Value) -> bool {
+        if self.told.as_ref().is_some_and(|told| !told.contains(text(line, "id"))) {
+            return false;
+        }
+        line["state"].as_str() != Some("resolved") || self.has_kind(line)
+    }
+
     /// Whether an incident is wanted, as it is shown.
     pub(super) fn fits(&self, shown: &Value) -> bool {
-        let text = |name: &str| shown[name].as_str().unwrap_or_default();
+        let is_told = |told: &BTreeSet<String>| told.contains(text(shown, "id"));
+        self.has_kind(shown)
+            && self.silenced.is_none_or(|silenced| silenced != shown["suppressed"].is_null())
+            && self.told.as_ref().is_none_or(is_told)
+            && self.has_words(shown)
+    }
+
+    /// Whether it has the severity and the labels.
+    fn has_kind(&self, shown: &Value) -> bool {
         let labels = &shown["labels"];
         let has_label = |(name, value): &(String, Option<String>)| match (labels.get(name), value) {
             (Some(is), Some(value)) => is.as_str() == Some(value),
@@ -71,14 +88,9 @@ impl Wanted {
             (None, Some(_)) => false,
         };
         let is_named = |words: &[String], name: &str| {
-            words.is_empty() || words.iter().any(|it| it == text(name))
+            words.is_empty() || words.iter().any(|it| it == text(shown, name))
         };
-        let is_told = |told: &BTreeSet<String>| told.contains(text("id"));
-        is_named(&self.severities, "severity")
-            && self.labels.iter().all(has_label)
-            && self.silenced.is_none_or(|silenced| silenced != shown["suppressed"].is_null())
-            && self.told.as_ref().is_none_or(is_told)
-            && self.has_words(shown)
+        is_named(&self.severities, "severity") && self.labels.iter().all(has_label)
     }
 
     fn has_words(&self, shown: &Value) -> bool {
@@ -93,6 +105,10 @@ impl Wanted {
         let all = all.to_lowercase();
         self.words.iter().all(|word| all.contains(word))
     }
+}
+
+fn text<'a>(shown: &'a Value, name: &str) -> &'a str {
+    shown[name].as_str().unwrap_or_default()
 }
 
 /// The incidents of which receivers were told.
