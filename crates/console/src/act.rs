@@ -28,13 +28,20 @@ const RUNS: (&str, &str) = ("run", "runs");
 const INCIDENTS: (&str, &str) = ("incident", "incidents");
 
 /// Every act.
-const ACTS: [Act; 27] = [
+const ACTS: [Act; 29] = [
     act(
         "acknowledge",
         "Acknowledge",
         Permission::Respond,
         INCIDENTS,
         "Acknowledged: nobody is reminded or told further. It rings again if it gets worse.",
+    ),
+    act(
+        "unacknowledge",
+        "Take the acknowledgement back",
+        Permission::Respond,
+        INCIDENTS,
+        "Taken back: it is open, and people are told again.",
     ),
     act("snooze", "Snooze", Permission::Respond, INCIDENTS, "Snoozed: nobody is told until then."),
     act("resend", "Send again", Permission::Respond, INCIDENTS, "What was given up is sent again."),
@@ -102,6 +109,13 @@ const ACTS: [Act; 27] = [
         RUNS,
         "It begins anew under the same id; what its tasks gave is forgotten.",
         "Begun anew.",
+    ),
+    act(
+        "stop-batch",
+        "Stop the batch",
+        Permission::Run,
+        ("batch", "batches"),
+        "Stopped. What was done stays done.",
     ),
     harm(
         "rerun",

@@ -28,15 +28,6 @@ impl Clock {
         self.zone.iana_name().unwrap_or("UTC")
     }
 
-    /// Midnight that begins the day of an instant, and the one that ends it.
-    pub(crate) fn day_of(&self, at: Timestamp) -> (Timestamp, Timestamp) {
-        let day = jiff::Timestamp::from(at).to_zoned(self.zone.clone()).date();
-        let midnight = |date: jiff::civil::Date| {
-            date.to_zoned(self.zone.clone()).map_or(at, |zoned| zoned.timestamp().into())
-        };
-        (midnight(day), midnight(day.saturating_add(jiff::Span::new().days(1))))
-    }
-
     /// The day of an instant: `2026-11-23`.
     pub(crate) fn date(&self, at: Timestamp) -> String {
         jiff::Timestamp::from(at).to_zoned(self.zone.clone()).strftime("%Y-%m-%d").to_string()
@@ -46,6 +37,20 @@ impl Clock {
     pub(crate) fn day(&self, text: &str) -> Option<Timestamp> {
         let date: jiff::civil::Date = text.parse().ok()?;
         Some(date.to_zoned(self.zone.clone()).ok()?.timestamp().into())
+    }
+
+    /// The instant of a time of the day of another one: `02:30`.
+    pub(crate) fn time_of(&self, day: Timestamp, text: &str) -> Option<Timestamp> {
+        let time = jiff::civil::Time::strptime("%H:%M", text.trim()).ok()?;
+        let date = jiff::Timestamp::from(day).to_zoned(self.zone.clone()).date();
+        Some(date.to_datetime(time).to_zoned(self.zone.clone()).ok()?.timestamp().into())
+    }
+
+    /// Midnight so many days after the one that begins the day of an instant.
+    pub(crate) fn midnight_after(&self, at: Timestamp, days: i64) -> Timestamp {
+        let date = jiff::Timestamp::from(at).to_zoned(self.zone.clone()).date();
+        let date = date.saturating_add(jiff::Span::new().days(days));
+        date.to_zoned(self.zone.clone()).map_or(at, |zoned| zoned.timestamp().into())
     }
 
     /// A time with its zone: of the day alone if it is within half a day, with the date otherwise.
@@ -129,8 +134,11 @@ mod tests {
         assert_eq!(oslo.text(now), "13:00:00 CEST");
         assert_eq!(Clock::new(now, Some("Nowhere/<b>")).zone_name(), "UTC");
         // The clock was put forward in the night: the day has 23 hours.
-        let (from, to) = oslo.day_of(now);
+        let (from, to) = (oslo.midnight_after(now, 0), oslo.midnight_after(now, 1));
         assert_eq!(to.since(from), 23 * 3_600_000);
+        // The hour from 2 to 3 was left out.
+        assert_eq!(oslo.time_of(now, "04:00"), Some(from.plus_seconds(3 * 3600)));
+        assert_eq!(oslo.time_of(now, "25:00"), None);
     }
 
     #[test]

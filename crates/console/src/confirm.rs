@@ -2,13 +2,16 @@
 //! that allows exactly that.
 
 use engine::search::{Counting, Filter, Search, TextField};
+use http::Method;
 use maud::{Markup, html};
+use serde_json::json;
 
 use crate::act::{Act, IDS_MAX, is_ours, named};
 use crate::piece;
 use crate::shell::{Page, Place};
+use crate::value::{count, list, text};
 use crate::visit::Pairs;
-use crate::{Context, Failure};
+use crate::{Context, Failure, page};
 
 /// Above so many the number has to be typed.
 const TYPED_ABOVE: usize = 100;
@@ -32,14 +35,20 @@ fn bound<'a>(ids: &[&'a str], form: &'a Pairs) -> Vec<&'a str> {
 pub(crate) async fn show(cx: &Context<'_>, asked: &Pairs) -> Result<Page, Failure> {
     let act = asked.get("act").and_then(named).filter(|act| !act.label.is_empty());
     let act = act.ok_or_else(|| Failure::wrong("Nothing is named that can be done"))?;
-    let ids: Vec<&str> = asked.all("id").filter(|id| !id.is_empty()).collect();
-    let things = if ids.len() == 1 { act.things.0 } else { act.things.1 };
-    if ids.is_empty() || ids.len() > IDS_MAX {
-        return Err(Failure::wrong(format!("Choose between one and {IDS_MAX} {}", act.things.1)));
-    }
     if !cx.may(act.need) {
         let message = format!("{} needs the permission {}", act.label, act.need.as_str());
         return Err(Failure::forbidden(message));
+    }
+    let found = match (asked.get("found"), act.things.1) {
+        (None, _) => Vec::new(),
+        (Some(_), "incidents") => incidents(cx, asked).await?,
+        (Some(_), _) => return batch(cx, act, asked).await,
+    };
+    let ids = asked.all("id").chain(found.iter().map(String::as_str));
+    let ids: Vec<&str> = ids.filter(|id| !id.is_empty()).collect();
+    let things = if ids.len() == 1 { act.things.0 } else { act.things.1 };
+    if ids.is_empty() || ids.len() > IDS_MAX {
+        return Err(Failure::wrong(format!("Choose between one and {IDS_MAX} {}", act.things.1)));
     }
     let back = asked.get("back").filter(|back| is_ours(back)).unwrap_or("/console/");
     let (consequence, children) = consequence(cx, act, &ids).await?;
@@ -60,8 +69,9 @@ pub(crate) async fn show(cx: &Context<'_>, asked: &Pairs) -> Result<Page, Failur
             @if let Some(label) = typed(act) {
                 label.field { span { (label) } textarea name="input" { (asked.get("input").unwrap_or_default()) } }
             }
+            @if act.name == "snooze" { (page::incident::for_how_long()) }
             (piece::field("why", "Why, for the record", "", ""))
-            @if count > TYPED_ABOVE {
+            @if count > TYPED_ABOVE && act.harms.is_some() {
                 (piece::field("count", &format!("Type {count} to go on"), "", ""))
             }
             div.acts {
@@ -77,6 +87,80 @@ pub(crate) async fn show(cx: &Context<'_>, asked: &Pairs) -> Result<Page, Failur
         format!("{} {count} {things}?", act.label)
     };
     Ok(Page::new(place(act), title, body).with_payloads())
+}
+
+/// Incidents that are acted on together because they were found.
+const INCIDENTS_MAX: u64 = 500;
+
+/// The ids of all incidents that are found.
+async fn incidents(cx: &Context<'_>, asked: &Pairs) -> Result<Vec<String>, Failure> {
+    let path = format!("{}&size={INCIDENTS_MAX}", page::incidents::question(asked)?);
+    let found = cx.get(&path).await?;
+    let total = count(&found, "totalHits");
+    if found["exact"] == false {
+        let message = "There are more incidents than are looked through, so these may not be all";
+        return Err(Failure::wrong(message).with_hint("Narrow the search by monitor: or state:."));
+    }
+    if total > INCIDENTS_MAX {
+        let shown = piece::counted(total, true);
+        return Err(Failure::wrong(format!("{shown} incidents are found"))
+            .with_hint(format!("Narrow the search to at most {INCIDENTS_MAX}.")));
+    }
+    Ok(list(&found, "results").iter().map(|it| text(it, "id").to_owned()).collect())
+}
+
+/// The preview of an act on all runs that are found: the API fixes which.
+async fn batch(cx: &Context<'_>, act: &Act, asked: &Pairs) -> Result<Page, Failure> {
+    let find = asked.get("find").unwrap_or_default();
+    let back = asked.get("back").filter(|back| is_ours(back)).unwrap_or("/console/runs");
+    let body = json!({ "act": act.name, "find": find });
+    let found = cx.change(Method::POST, "/api/batches/preview", Some(&body)).await?;
+    let (id, total) = (text(&found, "id"), count(&found, "count"));
+    let runs = total.to_string();
+    let things = if total == 1 { "run" } else { "runs" };
+    let below = count(&found, "subWorkflows");
+    let left_out = count(&found, "leftOut");
+    let token = cx.seal.token(act.name, &[id, &runs], who(cx), cx.clock.now);
+    let body = html! {
+        (piece::note("warn", html! {
+            (act.label) ": " (piece::counted(total, true)) " " (things)
+            @if below > 0 { ", and " (piece::counted(below, true)) " running sub-workflows end with them" }
+            ". " (act.harms.unwrap_or_default())
+        }))
+        p { "Found by " @if find.is_empty() { "no words: all that it fits" } @else { code { (find) } }
+            ". What is started from now on is not among them."
+            @if left_out > 0 { " Left out: " (piece::counted(left_out, true)) " sub-workflows that are found, as their parents take care of them." } }
+        ul { @for run in list(&found, "workflowIds") { li { (piece::run(run.as_str().unwrap_or_default())) } } }
+        form method="post" action="/console/act" {
+            input type="hidden" name="act" value=(act.name);
+            input type="hidden" name="back" value=(back);
+            input type="hidden" name="batch" value=(id);
+            input type="hidden" name="runs" value=(runs);
+            input type="hidden" name="token" value=(token);
+            (piece::field("why", "Why, for the record", "", ""))
+            @if total > TYPED_ABOVE as u64 {
+                (piece::field("count", &format!("Type {runs} to go on"), "", ""))
+            }
+            div.acts {
+                button.harm { (act.label) " " (runs) " " (things) }
+                a.button href=(back) { "Leave it" }
+            }
+        }
+        p.faint { "This preview counts for five minutes, for exactly these. It is done in the background, and can be stopped." }
+    };
+    let title = format!("{} {} {things}?", act.label, piece::counted(total, true));
+    Ok(Page::new(Place::Runs, title, body))
+}
+
+/// Checks that a form to begin a batch comes from its preview; the id of the preview.
+///
+/// # Errors
+/// As [`check`].
+pub(crate) fn check_batch<'a>(cx: &'a Context<'_>, act: &Act) -> Result<&'a str, Failure> {
+    let form = &cx.visit.form;
+    let (id, runs) = (form.get("batch").unwrap_or_default(), form.get("runs").unwrap_or_default());
+    let total = runs.parse().unwrap_or(usize::MAX);
+    holds(cx, act, &[id, runs], total).map(|()| id)
 }
 
 /// What of JSON may be typed along.
@@ -128,13 +212,17 @@ async fn consequence(
 /// # Errors
 /// It does not, or that is too long ago; or the number was to be typed and was not.
 pub(crate) fn check(cx: &Context<'_>, act: &Act, ids: &[&str]) -> Result<(), Failure> {
+    holds(cx, act, &bound(ids, &cx.visit.form), ids.len())
+}
+
+/// Checks the token over `bound`, and that the number was typed if it is large.
+fn holds(cx: &Context<'_>, act: &Act, bound: &[&str], count: usize) -> Result<(), Failure> {
     let form = &cx.visit.form;
     let token = form.get("token").unwrap_or_default();
-    if !cx.seal.holds(token, act.name, &bound(ids, form), who(cx), cx.clock.now) {
+    if !cx.seal.holds(token, act.name, bound, who(cx), cx.clock.now) {
         let message = "This was not previewed in the last five minutes, so nothing was changed";
         return Err(Failure::wrong(message).with_hint("Go back, and look at the preview again."));
     }
-    let count = ids.len();
     let is_typed = form.get("count").and_then(|typed| typed.parse().ok()) == Some(count);
     if count > TYPED_ABOVE && !is_typed {
         let message = format!("The number {count} was not typed, so nothing was changed");

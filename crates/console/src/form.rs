@@ -59,6 +59,9 @@ async fn perform(cx: &Context<'_>) -> Result<Reply, Failure> {
     if form.get("cancel").is_some() {
         return Ok(Reply::Moved { to: with_said(back, "cancelled"), cookie: None });
     }
+    if form.get("batch").is_some() {
+        return begin_batch(cx, act).await;
+    }
     let ids: Vec<&str> = form.all("id").filter(|id| !id.is_empty()).collect();
     if ids.is_empty() || ids.len() > IDS_MAX {
         let message = format!("Choose between one and {IDS_MAX} {}", act.things.1);
@@ -87,6 +90,15 @@ async fn perform(cx: &Context<'_>) -> Result<Reply, Failure> {
     let mut failure = Failure::wrong(format!("{}: {done} of {all} {things} done", act.label));
     failure.flaws = failed;
     Err(failure)
+}
+
+/// Begins the batch of a preview; leads to it.
+async fn begin_batch(cx: &Context<'_>, act: &Act) -> Result<Reply, Failure> {
+    let preview = confirm::check_batch(cx, act)?;
+    let body = json!({ "preview": preview, "reason": cx.visit.form.get("why"), "who": "console" });
+    let begun = cx.change(Method::POST, "/api/batches", Some(&body)).await?;
+    let to = crate::visit::href(&["batches", crate::value::text(&begun, "id")]);
+    Ok(Reply::Moved { to, cookie: None })
 }
 
 fn with_said(back: &str, act: &str) -> String {
@@ -131,7 +143,7 @@ async fn one(
             body["for"] = form.get("for").unwrap_or("1h").into();
             send(Method::POST, incident("snooze"), Some(body)).await?;
         }
-        "resolve" | "resend" | "escalate" => {
+        "resolve" | "resend" | "escalate" | "unacknowledge" => {
             _ = send(Method::POST, incident(act.name), Some(body)).await?;
         }
         "note" => {
@@ -146,6 +158,9 @@ async fn one(
         }
         "resend-receiver" => {
             send(Method::POST, format!("/api/receivers/{name}/resend"), None).await?;
+        }
+        "stop-batch" => {
+            send(Method::POST, format!("/api/batches/{name}/stop"), Some(body)).await?;
         }
         "pause" | "resume" => _ = send(Method::PUT, workflow(act.name), None).await?,
         "retry" | "restart" => _ = send(Method::POST, workflow(act.name), None).await?,

@@ -14,7 +14,6 @@ mod graph;
 mod gzip;
 mod page;
 mod piece;
-mod question;
 mod reply;
 mod seal;
 mod shell;
@@ -200,6 +199,7 @@ impl From<engine::Error> for Failure {
     fn from(error: engine::Error) -> Self {
         match error {
             engine::Error::Store(error) => error.into(),
+            engine::Error::Rejected(rejected) => rejected.into(),
             engine::Error::Quarantined { .. } => Self {
                 status: StatusCode::INTERNAL_SERVER_ERROR,
                 ..Self::missing(error.to_string())
@@ -208,6 +208,20 @@ impl From<engine::Error> for Failure {
                 Self { status: StatusCode::SERVICE_UNAVAILABLE, ..Self::missing(other.to_string()) }
             }
         }
+    }
+}
+
+impl From<kernel::Rejected> for Failure {
+    fn from(rejected: kernel::Rejected) -> Self {
+        use kernel::Rejected;
+        let status = match &rejected {
+            Rejected::Invalid(_) => StatusCode::BAD_REQUEST,
+            Rejected::Unknown(_) => StatusCode::NOT_FOUND,
+            Rejected::Forbidden(_) => StatusCode::FORBIDDEN,
+            Rejected::Stale(_) | Rejected::Conflict(_) => StatusCode::CONFLICT,
+            Rejected::Full(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        Self { status, ..Self::missing(rejected.to_string()) }
     }
 }
 

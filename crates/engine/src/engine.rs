@@ -20,6 +20,7 @@ use tracing::Instrument as _;
 use crate::access::Access;
 use crate::audit::{Audit, AuditEntry};
 use crate::authors::Authors;
+use crate::batches::Batches;
 use crate::before::Changes;
 use crate::brief::LONG_BYTES;
 use crate::cache::{Cache, Slot};
@@ -142,6 +143,7 @@ pub(crate) struct Inner {
     pub(crate) samples: Samples,
     /// Held while posts of status pages change.
     pub(crate) posting: tokio::sync::Mutex<()>,
+    pub(crate) batches: Batches,
     pub(crate) receivers: Receivers,
     pub(crate) events: Events,
     pub(crate) crew: WorkerRegistry,
@@ -209,6 +211,7 @@ impl Engine {
         let authors = Authors::open(&*parts.store, &damaged).await?;
         let monitors = Monitors::open(&*parts.store, &damaged).await?;
         let suspects = Suspects::open(&*parts.store).await?;
+        let batches = Batches::open(&*parts.store, &damaged).await?;
         let now = parts.clock.now();
         let listening = Listening::new(&*parts.clock, parts.options.upkeep);
         let runners = parts.runners.iter().map(|runner| (runner.task_type(), runner.clone()));
@@ -235,6 +238,7 @@ impl Engine {
             monitors,
             samples: Samples::default(),
             posting: tokio::sync::Mutex::default(),
+            batches,
             receivers: Receivers::default(),
             events: Events::default(),
             crew: WorkerRegistry::default(),
@@ -274,6 +278,7 @@ impl Engine {
         engine.run_dispatcher();
         engine.run_forgetter();
         engine.run_sampler();
+        engine.run_batches();
         if engine.inner.options.upkeep {
             engine.run_watchdog();
             engine.run_alarm();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use kernel::alert::{self, Monitor};
 use kernel::durable::entity::{self, Entity};
 use kernel::durable::instance::{self, Instance};
-use kernel::graph::{Context, Control, Event, Execution, Input, Message, Plan, Status};
+use kernel::graph::{Context, Event, Execution, Input, Message, Plan, Status};
 use kernel::schedule::{self, Schedule};
 use kernel::{Effect, ExecutionId, Json, Machine, MachineKind, Rejected, Timestamp};
 
@@ -289,7 +289,7 @@ impl AnyMachine {
                 }
                 // These lead to nothing else, unless something was put off.
                 Input::Claim { .. } | Input::Extend { .. } if !state.has_yielded() => return false,
-                Input::Control(Control::Terminate { .. }) => return false,
+                input if input.ends() => return false,
                 _ => None,
             },
             _ => None,
@@ -485,8 +485,7 @@ impl AnyMachine {
 impl AnyInput {
     /// Whether it does nothing but end an execution.
     pub(crate) fn ends_execution(&self) -> bool {
-        let Self::Execution(input) = self else { return false };
-        matches!(**input, Input::Control(Control::Terminate { .. }))
+        matches!(self, Self::Execution(input) if input.ends())
     }
 
     /// It is for another kind of machine than the id names.

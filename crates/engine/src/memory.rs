@@ -627,16 +627,23 @@ impl State {
                 })
         };
         let mut rows: Vec<_> = self.executions.values().filter(matches).collect();
-        rows.sort_by(|a, b| {
+        let order = |a: &&Entry, b: &&Entry| {
             let keys = search.sort.iter().map(|sort| {
                 let order = compare(sort.by, &a.head, &b.head);
                 if sort.descending { order.reverse() } else { order }
             });
             let newest = b.head.created_at.cmp(&a.head.created_at).then(b.added.cmp(&a.added));
             keys.fold(Ordering::Equal, Ordering::then).then(newest)
-        });
-        let page = rows.iter().skip(usize::try_from(search.start).unwrap_or(usize::MAX));
+        };
         let total = rows.len() as u64;
+        // Only the page and what is before it needs an order.
+        let end = search.start.saturating_add(search.size.min(PAGE_MAX));
+        if let Some(end) = usize::try_from(end).ok().filter(|end| *end < rows.len()) {
+            rows.select_nth_unstable_by(end, order);
+            rows.truncate(end);
+        }
+        rows.sort_by(order);
+        let page = rows.iter().skip(usize::try_from(search.start).unwrap_or(usize::MAX));
         Page {
             total: if search.is_counted() { total } else { total.min(search.total_max()) },
             rows: page

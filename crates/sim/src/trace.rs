@@ -64,5 +64,8 @@ pub(crate) fn short(input: &Input) -> String {
         }
         Input::Post(post) => format!("post {}", post.id),
         Input::Control(control) => format!("control {control:?}").chars().take(120).collect(),
+        Input::Batched(batched) => {
+            format!("batched {:?}", batched.control).chars().take(120).collect()
+        }
     }
 }

@@ -66,6 +66,7 @@ pub(super) async fn show(cx: &Context<'_>, kind: &str, name: &str, version: Opti
             (versions(cx, name, it["version"].as_u64()).await?)
             (picture(cx, &it))
         }
+        @if matches!(kind, "workflow" | "task" | "schema") { (used_by(cx, kind, name).await?) }
         (piece::part("Definition", piece::payload(&it, &path)))
     };
     let title = match it["version"].as_u64().filter(|_| is_workflow || kind == "schema") {
@@ -100,6 +101,34 @@ fn facts(cx: &Context<'_>, it: &Value) -> Markup {
             html! { @match it["timeoutSeconds"].as_i64().filter(|it| *it > 0) { Some(seconds) => { (crate::clock::length(seconds * 1000)) } None => { "none" } } },
         ),
     ])
+}
+
+/// Documents that are named on a page.
+const USES_MAX: usize = 50;
+
+/// Which documents name a definition, a secret or a receiver.
+pub(super) async fn used_by(cx: &Context<'_>, kind: &str, name: &str) -> Result<Markup, Failure> {
+    let uses = cx.get(&format!("/api/uses/{kind}/{}", encoded(name))).await?;
+    let uses: Vec<&Value> = uses.as_array().into_iter().flatten().collect();
+    let line = |it: &Value| {
+        let (kind, name) = (text(it, "kind"), text(it, "name"));
+        let page = if kind == "event_handler" { "event" } else { kind };
+        html! {
+            li {
+                @if kind == "monitors" { "monitors of " (name) }
+                @else { (page) " " (piece::link(&["definitions", page, name], name)) }
+                @if let Some(version) = it["version"].as_u64().filter(|it| *it > 0) { " v" (version) }
+            }
+        }
+    };
+    Ok(piece::part(
+        "Used by",
+        html! {
+            @if uses.is_empty() { p.faint { "No other document names it." } }
+            ul { @for it in uses.iter().take(USES_MAX) { (line(it)) } }
+            @if uses.len() > USES_MAX { p.faint { (uses.len() - USES_MAX) " more" } }
+        },
+    ))
 }
 
 /// Who uses a workflow: its runs by status, and the schedules that start it.

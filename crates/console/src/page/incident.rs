@@ -28,7 +28,7 @@ pub(super) async fn show(cx: &Context<'_>, name: &str) -> Shown {
             }
             div {
                 (piece::part("Changed since it was well", changed(&why)))
-                (piece::part("What comes next", waits(&why)))
+                (piece::part("What comes next", waits(cx, &why)))
                 (piece::part("Notified", told(cx, &it, &why)))
                 (piece::part("Where it comes from", origin(cx, &it, &why)))
             }
@@ -77,24 +77,30 @@ fn is_web(url: &str) -> bool {
     url.starts_with("https://") || url.starts_with("http://")
 }
 
-fn acts(cx: &Context<'_>, id: &str, it: &Value) -> Markup {
-    let need = Permission::Respond;
-    let length = html! {
+/// How long a snooze lasts.
+pub(crate) fn for_how_long() -> Markup {
+    html! {
         label.field { span { "for" }
             select name="for" { @for it in ["1h", "4h", "8h", "24h"] { option value=(it) { (it) } } }
         }
-    };
+    }
+}
+
+fn acts(cx: &Context<'_>, id: &str, it: &Value) -> Markup {
+    let need = Permission::Respond;
     let hidden = format!("monitor={}", text(it, "monitor"));
     html! {
         @if cx.may(need) {
             div.acts.big.hang {
-                @if text(it, "state") != "acknowledged" {
+                @if text(it, "state") == "acknowledged" {
+                    (piece::act(cx, need, "unacknowledge", id, "Take the acknowledgement back"))
+                } @else {
                     span data-key="a" { (piece::act(cx, need, "acknowledge", id, "Acknowledge")) }
                 }
                 details {
                     summary { "More" }
                     div.acts {
-                        span data-key="s" { (piece::act_with(cx, need, "snooze", id, "Snooze", length)) }
+                        span data-key="s" { (piece::act_with(cx, need, "snooze", id, "Snooze", for_how_long())) }
                         (piece::preview(cx, need, "escalate", id, "Escalate"))
                         (piece::preview(cx, need, "resolve", id, "Resolve"))
                         a.button href={ "/console/silences?match=" (encoded(&hidden)) } { "Silence…" }
@@ -165,16 +171,21 @@ fn timeline(cx: &Context<'_>, it: &Value, why: &Value) -> Markup {
     }
     lines.sort_by_key(|line| line.at);
     let skipped = lines.len().saturating_sub(LINES_MAX);
+    // How it began stays, however much came after.
+    let (first, last) = lines.split_at(if skipped > 0 { LINES_FIRST } else { 0 });
+    let line = |line: &Happened| html! { li { (cx.clock.when(line.at)) (line.what) } };
     html! {
-        @if skipped > 0 { p.faint { (skipped) " earlier lines are in the JSON" } }
         ol.time {
-            @for line in lines.iter().skip(skipped) { li { (cx.clock.when(line.at)) (line.what) } }
+            @for it in first { (line(it)) }
+            @if skipped > 0 { li.faint { (skipped) " lines in between are in the JSON" } }
+            @for it in last.iter().skip(skipped) { (line(it)) }
         }
     }
 }
 
-/// Lines of a timeline.
+/// Lines of a timeline, and those at its beginning that are always shown.
 const LINES_MAX: usize = 100;
+const LINES_FIRST: usize = 20;
 
 fn delivery_line(delivery: &Value) -> Markup {
     let receiver = text(delivery, "receiver");
@@ -194,11 +205,23 @@ fn changed(why: &Value) -> Markup {
     }
 }
 
-fn waits(why: &Value) -> Markup {
+fn waits(cx: &Context<'_>, why: &Value) -> Markup {
     let waits = list(why, "waitsFor");
     html! {
         @if waits.is_empty() { p.faint { "Nothing: it is over." } }
-        ul { @for line in waits { li { (plain(line)) } } }
+        ul { @for line in waits { li { (by_the_clock(cx, &plain(line))) } } }
+    }
+}
+
+/// A sentence of the API with its times by the reader's clock.
+fn by_the_clock(cx: &Context<'_>, sentence: &str) -> Markup {
+    html! {
+        @for word in sentence.split(' ') {
+            @match word.parse::<jiff::Timestamp>() {
+                Ok(at) => { (cx.clock.when(at.into())) " " }
+                Err(_) => { (word) " " }
+            }
+        }
     }
 }
 

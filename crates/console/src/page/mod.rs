@@ -16,8 +16,8 @@ mod entities;
 mod health;
 mod help;
 mod history;
-mod incident;
-mod incidents;
+pub(crate) mod incident;
+pub(crate) mod incidents;
 pub(crate) mod monitor;
 mod monitors;
 mod now;
@@ -75,8 +75,8 @@ pub(crate) async fn show(cx: &Context<'_>) -> Shown {
             None => run::show(cx, id).await,
         },
         ["runs", id, "with", other] => compare::show(cx, id, other).await,
-        ["batches"] => batches::show(cx, None),
-        ["batches", id] => batches::show(cx, Some(id)),
+        ["batches"] => batches::list_all(cx).await,
+        ["batches", id] => batches::show(cx, id).await,
         ["entities"] => entities::list(cx).await,
         ["entities", hub, name, key] => entities::show(cx, hub, name, key).await,
         ["schedules"] => schedules::show(cx).await,

@@ -4,21 +4,22 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use engine::StuckGroup;
-use engine::search::{COUNTED_MAX, Counting, Filter, Search, TextField};
+use engine::search::{COUNTED_MAX, Counting, Filter, Mark, Search, TextField, TimeField};
 use engine::store::Head;
-use kernel::MachineKind;
+use engine::{Hour, Question, STUCK_RUNS_MAX, StuckGroup};
 use kernel::access::Permission;
+use kernel::{ExecutionId, MachineKind, Timestamp};
 use maud::{Markup, html};
 
 use super::{Page, Shown};
 use crate::clock::length;
-use crate::question::{Question, ROWS, mark_of};
 use crate::shell::Place;
 use crate::value::cut;
 use crate::visit::{encoded, href};
 use crate::{Context, Failure, piece};
 
+/// Rows of a page.
+const ROWS: u64 = 50;
 /// Statuses that can be chosen.
 const STATUSES: [&str; 6] = ["RUNNING", "PAUSED", "FAILED", "TIMED_OUT", "TERMINATED", "COMPLETED"];
 /// Names and reasons that can be chosen.
@@ -33,14 +34,18 @@ const SAVED: [(&str, &str); 4] = [
     ("with checks and deliveries", "own:yes"),
 ];
 
+/// What can be done to many.
+const ACTS: [(&str, &str); 4] =
+    [("retry", "Retry"), ("pause", "Pause"), ("resume", "Resume"), ("terminate", "Terminate")];
+
 pub(super) async fn show(cx: &Context<'_>) -> Shown {
     let asked = &cx.visit.query;
     let typed = asked.get("q").unwrap_or_default();
     let mut question = Question::read(typed)?;
     let stuck = cx.engine.queues().stuck(cx.clock.now);
-    question.resolve(&stuck);
+    let is_cut = question.resolve(&stuck);
     let store = cx.engine.store();
-    let mut rows = store.search(&question.page(asked.get("after"))?).await?.rows;
+    let mut rows = store.search(&page(&question, asked.get("after"))?).await?.rows;
     let has_more = rows.len() as u64 > ROWS;
     rows.truncate(ROWS as usize);
     let next = rows.last().filter(|_| has_more).map(|last| {
@@ -54,9 +59,14 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
             button { "Find" }
             p.faint { "Saved: "
                 @for (name, query) in SAVED { a href={ "/console/runs?q=" (encoded(query)) } { (name) } " " }
+                "· " a href="/console/batches" { "Batches" }
             }
         }
         (facets(cx, &question, typed, &stuck).await?)
+        (hours(cx, &question).await?)
+        @if is_cut {
+            p.faint { "More runs are stuck there: the first " (STUCK_RUNS_MAX) " of each queue are looked at." }
+        }
         @if rows.is_empty() {
             @if typed.is_empty() {
                 (piece::nothing_yet("no workflow has been started", "nightbell run start NAME"))
@@ -65,6 +75,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
             }
         } @else {
             (table(cx, &rows, &reasons))
+            (all_found(cx, typed))
         }
         (piece::more(next.as_deref()))
     };
@@ -74,6 +85,32 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
     );
     let page = Page::new(Place::Runs, "Runs", body);
     Ok(page.same_as(json, "nightbell run list").on("run"))
+}
+
+/// The search for one page, newest first, behind a mark.
+fn page(question: &Question, after: Option<&str>) -> Result<Search, Failure> {
+    let mut search = question.search(&question.statuses);
+    if let Some(after) = after {
+        search.filters.push(Filter::Past(mark(after)?));
+    }
+    search.sort = Mark::order(Some(TimeField::Created), true);
+    // One more tells whether there is a next page.
+    search.size = ROWS + 1;
+    search.counting = Counting::Next;
+    Ok(search)
+}
+
+fn mark(text: &str) -> Result<Mark, Failure> {
+    let wrong = || Failure::wrong("The address names no place in the list");
+    let (millis, id) = text.split_once('~').ok_or_else(wrong)?;
+    let at = Timestamp::from_millis(millis.parse().map_err(|_| wrong())?);
+    let id = ExecutionId::new(id);
+    Ok(Mark { at: Some((TimeField::Created, at)), id, descending: true })
+}
+
+/// Where a page ends, for an address.
+fn mark_of(created: Timestamp, id: &ExecutionId) -> String {
+    format!("{}~{}", created.millis(), id.as_str())
 }
 
 /// How many runs there are of each status, of each name and at each thing that keeps them, over what is
@@ -143,6 +180,38 @@ async fn facets(
                 }
             }
         }
+    })
+}
+
+/// Hours that are drawn when they are asked for.
+const HOURS: u32 = 24;
+
+/// How many of those that are searched for began in each of the last hours, for whoever asks.
+async fn hours(cx: &Context<'_>, question: &Question) -> Result<Markup, Failure> {
+    let asked = &cx.visit.query;
+    if asked.get("hours").is_none() {
+        let link = format!("/console/runs{}", asked.with(&[("hours", "24")]));
+        return Ok(html! { p { a href=(link) { "Begun in the last 24 hours, by the hour" } } });
+    }
+    let hours = cx.engine.hourly(&question.search(&question.statuses), HOURS).await?;
+    let most = hours.iter().map(|it| it.count).max().unwrap_or(0).max(1);
+    // Bars stand on the ground; a column is ten wide.
+    let bar = |(at, it): (usize, &Hour)| {
+        let high = (it.count * 20).div_ceil(most);
+        format!("M{} {}h8v{high}h-8z", at * 10 + 1, 24 - high)
+    };
+    let bars: String = hours.iter().enumerate().filter(|(_, it)| it.count > 0).map(bar).collect();
+    Ok(html! {
+        (piece::part("Begun, by the hour", html! {
+            svg.strip viewBox={ "0 0 " (hours.len() * 10) " 24" } preserveAspectRatio="none" role="img" aria-label="Runs begun in each of the last hours" {
+                path.run d=(bars) {}
+            }
+            ul.facets aria-label="Hours" {
+                @for it in hours.iter().rev().filter(|it| it.count > 0) {
+                    li { (cx.clock.when(it.from)) " " strong { (piece::counted(it.count, it.is_exact)) } }
+                }
+            }
+        }))
     })
 }
 
@@ -232,12 +301,25 @@ fn table(cx: &Context<'_>, rows: &[Head], reasons: &[Option<String>]) -> Markup 
                 (shown)
                 div.acts {
                     label { input type="checkbox" data-all=""; " Select all" }
-                    @for (act, label) in [("retry", "Retry selected…"), ("pause", "Pause selected…"), ("resume", "Resume selected…"), ("terminate", "Terminate selected…")] {
-                        button name="act" value=(act) { (label) }
-                    }
+                    @for (act, label) in ACTS { button name="act" value=(act) { (label) " selected…" } }
                 }
             }
         } @else { (shown) }
+    }
+}
+
+/// Acts on all that the search finds, on this page and on others: as a batch.
+fn all_found(cx: &Context<'_>, typed: &str) -> Markup {
+    html! {
+        @if cx.may(Permission::Run) {
+            form.acts method="post" action="/console/confirm" aria-label="All that are found" {
+                input type="hidden" name="back" value="/console/runs";
+                input type="hidden" name="found" value="1";
+                input type="hidden" name="find" value=(typed);
+                span { "All that are found:" }
+                @for (act, label) in ACTS { button name="act" value=(act) { (label) " all…" } }
+            }
+        }
     }
 }
 
@@ -256,5 +338,18 @@ fn row(cx: &Context<'_>, head: &Head, why: Option<&str>, may: bool) -> Markup {
             td.t { (cx.clock.when(head.created_at)) }
             td.n { (length(took)) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_leads_back_to_its_row() {
+        let (at, id) = (Timestamp::from_millis(5), ExecutionId::new("a~b"));
+        let mark = mark(&mark_of(at, &id)).expect("a mark");
+        assert_eq!((mark.id, mark.at), (id, Some((TimeField::Created, at))));
+        assert!(super::mark("x").is_err());
     }
 }

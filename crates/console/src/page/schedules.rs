@@ -18,44 +18,144 @@ const SIZE: u64 = 40;
 const PLANNED: u64 = 200;
 const WIDTH: i64 = 720;
 
+/// Stretches of time that can be shown, with their days.
+const SPANS: [(&str, i64); 3] = [("day", 1), ("week", 7), ("month", 31)];
+
 pub(super) async fn show(cx: &Context<'_>) -> Shown {
     let asked = &cx.visit.query;
     let chosen = asked.get("day").and_then(|day| cx.clock.day(day)).unwrap_or(cx.clock.now);
-    let (from, to) = cx.clock.day_of(chosen);
+    let named = |(name, _): &&(&str, i64)| asked.get("span") == Some(name);
+    let (span, days) = *SPANS.iter().find(named).unwrap_or(&SPANS[0]);
+    let from = cx.clock.midnight_after(chosen, 0);
+    let to = cx.clock.midnight_after(chosen, days);
+    let outage = down(cx, from)?;
     let start: u64 = asked.get("start").and_then(|it| it.parse().ok()).unwrap_or(0);
     let path = format!("/api/scheduler/schedules/search?start={start}&size={SIZE}");
     let found = cx.get(&path).await?;
     let total = count(&found, "totalHits");
     let past = fired(cx, from, to).await?;
-    let mut rows = Vec::new();
+    let (mut rows, mut fates) = (Vec::new(), Vec::new());
     for it in list(&found, "results") {
         let name = text(it, "name");
         let none = Vec::new();
         let planned = planned(cx, it, from, to).await?;
-        rows.push(row(cx, it, past.get(name).unwrap_or(&none), &planned, (from, to)));
+        let shown = (from, to, days);
+        rows.push(row(cx, it, past.get(name).unwrap_or(&none), &planned, shown, outage));
+        if let Some(outage) = outage {
+            fates.extend(fate(cx, name, outage).await?);
+        }
     }
-    let before = cx.clock.date(from.plus_millis(-1));
+    let before = cx.clock.date(cx.clock.midnight_after(from, -days));
     let after = cx.clock.date(to);
     let next = (start + SIZE < total).then(|| {
         format!("/console/schedules{}", asked.with(&[("start", &(start + SIZE).to_string())]))
     });
+    let other = |changed: &[(&str, &str)]| format!("/console/schedules{}", asked.with(changed));
     let body = html! {
         ul.facets aria-label="Day" {
-            li { a href={ "/console/schedules" (asked.with(&[("day", &before)])) } rel="prev" { "‹ " (before) } }
+            li { a href=(other(&[("day", &before)])) rel="prev" { "‹ " (before) } }
             li { strong { (cx.clock.date(from)) } " " (cx.clock.zone_name()) }
-            li { a href={ "/console/schedules" (asked.with(&[("day", &after)])) } rel="next" { (after) " ›" } }
+            li { a href=(other(&[("day", &after)])) rel="next" { (after) " ›" } }
             li { a href="/console/schedules" { "today" } }
+            @for (name, _) in SPANS {
+                li { a href=(other(&[("span", name)])) aria-current=[(name == span).then_some("true")] { (name) } }
+            }
         }
         @if rows.is_empty() { (piece::nothing_yet("no schedule is defined", "nightbell schedule create -f FILE")) }
         @else {
             p.faint { (piece::counted(total, true)) " in all. Green: started; red: failed or missed; amber: skipped; outlined: planned." }
-            (piece::table("Schedules by day", &["Schedule", "The day", "Next"], &rows))
+            (piece::table("Schedules by day", &["Schedule", if days == 1 { "The day" } else { "The days" }, "Next"], &rows))
+            (if_down(cx, from, outage, &fates))
         }
         (piece::more(next.as_deref()))
         (not_run(cx, &past))
     };
     let page = Page::new(Place::Schedules, "Schedules", body);
     Ok(page.same_as(path, "nightbell schedule list").on("firing schedule"))
+}
+
+/// The outage that the address supposes, on the day that is shown or into the next one.
+fn down(cx: &Context<'_>, day: Timestamp) -> Result<Option<(Timestamp, Timestamp)>, Failure> {
+    let asked = &cx.visit.query;
+    let (Some(down), Some(up)) = (asked.get("down"), asked.get("up")) else { return Ok(None) };
+    let time = |text: &str| {
+        let wrong = || Failure::wrong(format!("'{}' is no time of the day", cut(text, 20)));
+        cx.clock
+            .time_of(day, text)
+            .ok_or_else(|| wrong().with_hint("Write hours and minutes, such as 01:30."))
+    };
+    let (from, to) = (time(down)?, time(up)?);
+    if from < to {
+        return Ok(Some((from, to)));
+    }
+    let next = cx.clock.midnight_after(day, 1);
+    Ok(cx.clock.time_of(next, up).map(|to| (from, to)))
+}
+
+/// What would become of the firings of a schedule in an outage, a line each.
+async fn fate(
+    cx: &Context<'_>,
+    name: &str,
+    (from, to): (Timestamp, Timestamp),
+) -> Result<Vec<Markup>, Failure> {
+    let (from, to) = (from.millis(), to.millis());
+    let path = format!("/api/scheduler/schedules/{}/outage?from={from}&to={to}", encoded(name));
+    let told = cx.get(&path).await?;
+    let told = told.as_array().cloned().unwrap_or_default();
+    let line = |it: &Value| {
+        let many = count(it, "count");
+        let becomes = match text(it, "fate") {
+            "MADE_UP" => "is made up for when the server is back",
+            "WAITS" => "is made up for when the one before has ended",
+            "SKIPPED" => "is skipped: the one before has not ended then",
+            _ => "is missed",
+        };
+        html! {
+            li {
+                (cx.clock.maybe(at(it, "scheduledTime")))
+                @if many > 1 { "to " (cx.clock.maybe(at(it, "lastScheduledTime"))) " ×" (piece::counted(many, true)) " " }
+                (piece::link(&["schedules", name], name)) " " (becomes)
+                @if let Some(why) = said(it, "reason") { span.faint { " · " (cut(why, 200)) } }
+            }
+        }
+    };
+    let more = told.len().saturating_sub(FATES_MAX);
+    let mut lines: Vec<Markup> = told.iter().take(FATES_MAX).map(line).collect();
+    if more > 0 {
+        lines.push(
+            html! { li.faint { (piece::link(&["schedules", name], name)) ": " (more) " more" } },
+        );
+    }
+    Ok(lines)
+}
+
+/// Lines of one schedule in an outage.
+const FATES_MAX: usize = 10;
+
+/// The question what would be if the server were down for a while, with its answer.
+fn if_down(
+    cx: &Context<'_>,
+    day: Timestamp,
+    outage: Option<(Timestamp, Timestamp)>,
+    fates: &[Markup],
+) -> Markup {
+    let asked = |name| cx.visit.query.get(name).unwrap_or_default();
+    html! {
+        details open[outage.is_some()] {
+            summary { "If the server were down?" }
+            form.acts method="get" {
+                input type="hidden" name="day" value=(cx.clock.date(day));
+                (piece::field("down", "From", asked("down"), "01:00"))
+                (piece::field("up", "To", asked("up"), "03:00"))
+                button { "What would be made up for?" }
+            }
+            @if let Some((from, to)) = outage {
+                p { "Down from " (cx.clock.when(from)) " to " (cx.clock.when(to)) ", and no run under way:" }
+                @if fates.is_empty() { p.faint { "Nothing would come due." } }
+                ul.time { @for line in fates { (line) } }
+            }
+        }
+    }
 }
 
 /// What fired within a day, and what should have, by schedule.
@@ -84,14 +184,14 @@ async fn planned(
     if it["paused"] == true || to <= cx.clock.now {
         return Ok(Vec::new());
     }
-    let path =
-        format!("/api/scheduler/schedules/{}/next?limit={PLANNED}", encoded(text(it, "name")));
+    let (after, before) = (from.millis() - 1, to.millis());
+    let name = encoded(text(it, "name"));
+    let path = format!(
+        "/api/scheduler/schedules/{name}/next?limit={PLANNED}&after={after}&before={before}"
+    );
     let planned = cx.get(&path).await?;
     let instants = planned.as_array().into_iter().flatten();
-    Ok(instants
-        .filter_map(|it| at(it, "scheduledTime"))
-        .filter(|at| (from..to).contains(at))
-        .collect())
+    Ok(instants.filter_map(|it| at(it, "scheduledTime")).collect())
 }
 
 fn row(
@@ -99,7 +199,8 @@ fn row(
     it: &Value,
     past: &[Value],
     planned: &[Timestamp],
-    (from, to): (Timestamp, Timestamp),
+    (from, to, days): (Timestamp, Timestamp, i64),
+    outage: Option<(Timestamp, Timestamp)>,
 ) -> Markup {
     let name = text(it, "name");
     let span = to.since(from).max(1);
@@ -108,7 +209,8 @@ fn row(
         let of = past.iter().filter(|it| states.contains(&text(it, "state")));
         bars(of.filter_map(|it| at(it, "scheduledTime")).map(x).collect())
     };
-    let hour = |hour: i64| hour * 3_600_000 * WIDTH / span;
+    // A quarter of a day each, or a day.
+    let (marks, apart) = if days == 1 { (3, span / 4) } else { (days - 1, span / days) };
     let now = cx.clock.now;
     html! {
         tr {
@@ -120,7 +222,8 @@ fn row(
             td {
                 svg.strip viewBox={ "0 0 " (WIDTH) " 24" } preserveAspectRatio="none" role="img"
                     aria-label={ (past.len()) " past, " (planned.len()) " planned" } {
-                    @for at in [6, 12, 18] { path.idle d={ "M" (hour(at)) " 0v24h1v-24z" } {} }
+                    @for mark in 1..=marks { path.idle d={ "M" (mark * apart * WIDTH / span) " 0v24h1v-24z" } {} }
+                    @if let Some((down, up)) = outage { path.idle d={ "M" (x(down)) " 0v24h" (x(up) - x(down)) "v-24z" } {} }
                     path.ok d=(path(&["EXECUTED", "POLLED"])) {}
                     path.no d=(path(&["FAILED", "MISSED"])) {}
                     path.odd d=(path(&["SKIPPED"])) {}

@@ -10,6 +10,7 @@ use super::{Page, Shown, incidents};
 use crate::act::silence_of;
 use crate::shell::Place;
 use crate::value::{at, cut, plain, said, text};
+use crate::visit::encoded;
 use crate::{Context, Failure, piece};
 
 pub(super) async fn show(cx: &Context<'_>) -> Shown {
@@ -23,6 +24,7 @@ pub(super) async fn show(cx: &Context<'_>) -> Shown {
         piece::table("Silences", &heads, &rows)
     };
     let body = html! {
+        (hid(cx).await?)
         @if cx.may(Permission::Respond) { (new(cx).await?) }
         @if kept.is_empty() { (piece::note("empty", html! { "Nothing is silenced." })) } @else { (table(&kept)) }
         @if !over.is_empty() { details { summary { (over.len()) " are over" } (table(&over)) } }
@@ -51,13 +53,32 @@ fn row(cx: &Context<'_>, it: &Value) -> Markup {
             td { code { (matchers(&it["match"])) } }
             td { (when) }
             td { (said(it, "by").unwrap_or("–")) }
-            td { (cut(said(it, "comment").unwrap_or("–"), 200)) br; span.faint { (cut(id, 40)) } }
+            td { (cut(said(it, "comment").unwrap_or("–"), 200)) br; span.faint { (cut(id, 40)) }
+                br; a href={ "/console/silences?hid=" (encoded(id)) } { "what it hid" } }
             td {
                 @if let Some(source) = said(it, "source") { span.faint { "in " (source) } }
                 @else if it["over"] != true { (piece::preview(cx, Permission::Respond, "end-silence", id, "End")) }
             }
         }
     }
+}
+
+/// What the silence that the address names has hidden.
+async fn hid(cx: &Context<'_>) -> Result<Markup, Failure> {
+    let Some(id) = cx.visit.query.get("hid") else { return Ok(html! {}) };
+    let hidden = cx.get(&format!("/api/silences/{}/hidden", encoded(id))).await?;
+    let lines: Vec<&Value> = hidden.as_array().into_iter().flatten().collect();
+    Ok(piece::part(
+        "What it hid",
+        html! {
+            @if lines.is_empty() { p.faint { "Nothing that is recorded: " code { (cut(id, 60)) } " kept no page back." } }
+            ul.time {
+                @for it in lines {
+                    li { (cx.clock.maybe(at(it, "at"))) (piece::link(&["incidents", text(it, "incident")], &incidents::name(it))) }
+                }
+            }
+        },
+    ))
 }
 
 fn matchers(matchers: &Value) -> String {

@@ -10,7 +10,7 @@ use super::{Page, Shown, access, audit, health};
 use crate::clock::length;
 use crate::shell::Place;
 use crate::value::{at, count, cut, list, plain, said, text};
-use crate::visit::href;
+use crate::visit::{encoded, href};
 use crate::{Context, Failure, piece};
 
 const PARTS: [(&str, &str); 7] = [
@@ -231,12 +231,17 @@ async fn secrets(cx: &Context<'_>) -> Result<Markup, Failure> {
                 .iter()
                 .map(|tag| format!("{}:{}", text(tag, "key"), text(tag, "value")))
                 .collect();
-            html! { tr { td { code { (name) } } td { (tags.join(", ")) } } }
+            html! { tr { td { code { (name) } } td { (tags.join(", ")) }
+            td { a href={ "/console/system/secrets?name=" (encoded(name)) } { "used by" } } } }
         })
         .collect();
     Ok(html! {
+        @if let Some(name) = cx.visit.query.get("name") {
+            h2 { code { (cut(name, 100)) } }
+            (super::definition::used_by(cx, "secret", name).await?)
+        }
         p { "Names only: nobody can read a value, here or elsewhere. Set one with " code { "nightbell secret put NAME" } "." }
         @if rows.is_empty() { (piece::nothing_yet("no secret is kept", "nightbell secret put NAME")) }
-        @else { (piece::table("Secrets", &["Name", "Tags"], &rows)) }
+        @else { (piece::table("Secrets", &["Name", "Tags", ""], &rows)) }
     })
 }

@@ -2,6 +2,7 @@
 
 mod adoption;
 mod attacks;
+mod batches;
 mod changing;
 mod claims;
 mod documents;

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::decide::{Draft, open};
-use super::event::Event;
-use super::incident::State;
+use super::event::{Event, Moved};
+use super::incident::{NOTE, State};
 use super::settle::{quiet, whom};
 use crate::machine::Rejected;
 
@@ -32,7 +32,35 @@ pub(super) fn note(
         return Err(Rejected::Unknown(format!("{} has no incident {name}", draft.state.name())));
     };
     let it = (incident.key.clone(), incident.number);
-    draft.note(it, "note", who, Some(text.into()));
+    draft.note(it, NOTE, who, Some(text.into()));
+    Ok(())
+}
+
+/// Takes an acknowledgement back: people are told again as if nobody had taken care.
+///
+/// # Errors
+/// Nobody has acknowledged it, or there is no such incident.
+pub(super) fn unacknowledge(
+    draft: &mut Draft<'_>,
+    name: &str,
+    who: Arc<str>,
+    why: Option<Arc<str>>,
+) -> Result<(), Rejected> {
+    let (key, state) = open(draft, name)?;
+    if state != State::Acknowledged {
+        let message = format!("the incident is {}, not acknowledged", state.as_str());
+        return Err(Rejected::Stale(message));
+    }
+    draft.transition(Moved {
+        key,
+        state: State::Open,
+        who: Some(who),
+        why: why.unwrap_or_else(|| "the acknowledgement was taken back".into()),
+        until: None,
+        until_clear: false,
+        at: None,
+        occurred: None,
+    });
     Ok(())
 }
 

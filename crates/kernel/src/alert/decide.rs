@@ -275,6 +275,9 @@ impl Machine for Monitor {
                     occurred: None,
                 });
             }
+            Input::Unacknowledge { incident, who, why } => {
+                by_hand::unacknowledge(&mut draft, &incident, who, why)?;
+            }
             Input::Note { incident, who, text } => {
                 by_hand::note(&mut draft, &incident, who, &text)?;
             }

@@ -13,10 +13,15 @@ use super::observation::Status;
 use crate::id::ExecutionId;
 use crate::time::Timestamp;
 
-/// Entries of a history; beyond, those in the middle are left out.
+/// Entries of a history besides notes; beyond, those in the middle are left out.
 const HISTORY_MAX: usize = 100;
 /// Entries at the beginning of a history that are always kept.
 const HISTORY_HEAD: usize = 20;
+/// Notes in a history; beyond, the oldest are left out. Their bound is their own, so that no number of
+/// them hides what happened.
+const NOTES_MAX: usize = 50;
+/// What happened when somebody wrote a note.
+pub(super) const NOTE: &str = "note";
 /// Changes between well and bad that are remembered.
 const FLIPS_MAX: usize = 50;
 
@@ -359,10 +364,16 @@ impl Incident {
         who: Option<Arc<str>>,
         why: Option<Arc<str>>,
     ) {
-        if self.history.len() >= HISTORY_MAX {
-            self.history.remove(HISTORY_HEAD);
+        let what = what.into();
+        let is_note = &*what == NOTE;
+        let (most, head) = if is_note { (NOTES_MAX, 0) } else { (HISTORY_MAX, HISTORY_HEAD) };
+        let entries = self.history.iter().enumerate();
+        let alike = entries.filter(|(_, entry)| (&*entry.what == NOTE) == is_note);
+        let alike: Vec<usize> = alike.map(|(at, _)| at).collect();
+        if let Some(oldest) = alike.get(head).filter(|_| alike.len() >= most) {
+            self.history.remove(*oldest);
         }
-        self.history.push(Entry { at, what: what.into(), who, why });
+        self.history.push(Entry { at, what, who, why });
     }
 
     pub(super) fn see(&mut self, seen: &Seen, evidence: Evidence) {

@@ -64,6 +64,15 @@ pub enum Input {
         /// Stay acknowledged even if it gets worse.
         until_clear: bool,
     },
+    /// Somebody does not take care after all: an acknowledgement is taken back.
+    Unacknowledge {
+        /// Its key, fingerprint or id.
+        incident: Arc<str>,
+        /// Who.
+        who: Arc<str>,
+        /// Why.
+        why: Option<Arc<str>>,
+    },
     /// Be quiet about an incident for a while.
     Snooze {
         /// Its key, fingerprint or id.

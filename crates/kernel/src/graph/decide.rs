@@ -51,6 +51,11 @@ impl Machine for Execution {
             Input::Message(message) => receive(self, message, context),
             Input::Post(post) => pull::post(self, &post, context),
             Input::Control(control) => control::act(self, control, context),
+            Input::Batched(batched) => {
+                let mut decision = control::act(self, batched.control, context)?;
+                decision.effects.push(Effect::Record(batched.record));
+                Ok(decision)
+            }
         }
     }
 

@@ -15,6 +15,7 @@ use crate::definition::IdempotencyStrategy;
 use crate::durable::OrchestrationMessage;
 use crate::id::ExecutionId;
 use crate::json::Json;
+use crate::machine::Record;
 use crate::time::Timestamp;
 
 /// One input.
@@ -46,6 +47,29 @@ pub enum Input {
     Post(Post),
     /// An operator acts.
     Control(Control),
+    /// An operator acts on many at once.
+    Batched(Box<Batched>),
+}
+
+impl Input {
+    /// Whether it does nothing but end an execution.
+    pub fn ends(&self) -> bool {
+        match self {
+            Self::Control(control) => matches!(control, Control::Terminate { .. }),
+            Self::Batched(batched) => matches!(batched.control, Control::Terminate { .. }),
+            _ => false,
+        }
+    }
+}
+
+/// What an operator does to one of many.
+#[derive(Clone, Debug)]
+pub struct Batched {
+    /// What is done.
+    pub control: Control,
+    /// The line of a ledger that is written in the same commit: whoever goes through the many knows by
+    /// it what was done, also after a crash.
+    pub record: Record,
 }
 
 /// A message for the inbox of an execution.

@@ -46,8 +46,8 @@ pub use event::{Closed, Ended, Event, Parent, PlanRef, Progressed, Scheduled, St
 pub use execution::{Execution, Task};
 pub use gate::{GATE_PLACE, Gate, KEY_PLACE, gate_name, is_gate, key_name};
 pub use input::{
-    Amendment, Control, Idempotency, Input, Message, Observed, Post, Report, Start, StartMessage,
-    Verdict,
+    Amendment, Batched, Control, Idempotency, Input, Message, Observed, Post, Report, Start,
+    StartMessage, Verdict,
 };
 pub use nodes::webhook::{Awaited, WEBHOOK_QUEUE, webhook_queue};
 pub use plan::{Kind, Node, NodeId, Plan};

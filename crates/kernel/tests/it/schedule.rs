@@ -5,6 +5,7 @@ mod expecting;
 mod filling;
 mod firing;
 mod laws;
+mod outage;
 
 use std::collections::BTreeMap;
 

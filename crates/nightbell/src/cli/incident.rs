@@ -23,6 +23,21 @@ pub(crate) enum Verb {
         /// Only incidents of this monitor
         #[arg(long)]
         monitor: Option<String>,
+        /// Only those of these severities, apart by commas: info, warning, error, critical
+        #[arg(long)]
+        severity: Option<String>,
+        /// Only those with all of these labels, apart by commas: team=data
+        #[arg(long)]
+        label: Option<String>,
+        /// Only those of which one of these receivers was told, apart by commas
+        #[arg(long)]
+        receiver: Option<String>,
+        /// Only those with all of these words in monitor, key, text or labels
+        #[arg(long)]
+        text: Option<String>,
+        /// Only those of which nobody is told (true), or only others (false)
+        #[arg(long, value_name = "BOOL")]
+        silenced: Option<bool>,
         /// How many to list at most
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=5000))]
         limit: u32,
@@ -45,6 +60,12 @@ pub(crate) enum Verb {
         /// Stay acknowledged even if it gets worse
         #[arg(long)]
         until_clear: bool,
+    },
+    /// Take an acknowledgement back: people are told again
+    Unacknowledge {
+        /// Who and why
+        #[command(flatten)]
+        deed: IncidentAction,
     },
     /// Be quiet about incidents for a while
     Snooze {
@@ -145,9 +166,12 @@ struct Listed {
 /// Runs the command.
 pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow::Result<()> {
     match verb {
-        Verb::List { state, monitor, limit } => {
+        Verb::List { state, monitor, severity, label, receiver, text, silenced, limit } => {
             let call = client.get(&["incidents"]).query_if("state", state);
-            let page = call.query_if("monitor", monitor).query("size", limit).send().await?;
+            let call = call.query_if("monitor", monitor).query_if("severity", severity);
+            let call = call.query_if("label", label).query_if("receiver", receiver);
+            let call = call.query_if("text", text).query_if("silenced", silenced);
+            let page = call.query("size", limit).send().await?;
             list(&page.value()?, output)
         }
         Verb::Show { id } => output.json(&client.get(&["incidents", &id]).send().await?.value()?),
@@ -157,6 +181,9 @@ pub(super) async fn run(verb: Verb, client: &Client, output: &Output) -> anyhow:
         }
         Verb::Acknowledge { deed, until_clear } => {
             act("acknowledge", deed, &json!({ "untilClear": until_clear }), client, output).await
+        }
+        Verb::Unacknowledge { deed } => {
+            act("unacknowledge", deed, &json!({}), client, output).await
         }
         Verb::Snooze { deed, length } => {
             act("snooze", deed, &json!({ "for": length }), client, output).await

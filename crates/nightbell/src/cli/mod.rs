@@ -6,6 +6,7 @@
 
 mod audit;
 mod auth;
+mod batch;
 mod browser;
 mod check;
 mod client;
@@ -199,6 +200,9 @@ Exits with 1 if there are errors or warnings. Notes are worth a look, but perhap
     /// Schedules: what starts runs by the clock
     #[command(subcommand)]
     Schedule(schedule::Verb),
+    /// Batches: one act on all runs that a search finds
+    #[command(subcommand)]
+    Batch(batch::Verb),
     /// Events: messages, and what is done about them
     #[command(subcommand)]
     Event(event::Verb),
@@ -400,6 +404,7 @@ pub(crate) fn run(command: ClientCommand, global: &Global) -> anyhow::Result<()>
             ClientCommand::Task(verb) => task::run(verb, &client, &output).await,
             ClientCommand::Queue(verb) => queue::run(verb, &client, &output).await,
             ClientCommand::Schedule(verb) => schedule::run(verb, &client, &output).await,
+            ClientCommand::Batch(verb) => batch::run(verb, &client, &output).await,
             ClientCommand::Event(verb) => event::run(verb, &client, &output).await,
             ClientCommand::Trigger(verb) => trigger::run(verb, &client, &output).await,
             ClientCommand::StatusPage(verb) => status_page::run(verb, &client, &output).await,

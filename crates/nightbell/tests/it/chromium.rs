@@ -133,6 +133,11 @@ impl Chromium {
         self.cdp("Emulation.setEmulatedMedia", theme).await;
     }
 
+    /// Shows no scrollbars, as phones do not.
+    pub(crate) async fn without_scrollbars(&self) {
+        self.cdp("Emulation.setScrollbarsHidden", json!({ "hidden": true })).await;
+    }
+
     /// Switches the scripts of pages off, from the next page on.
     pub(crate) async fn without_scripts(&self) {
         self.cdp("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;

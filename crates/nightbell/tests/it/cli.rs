@@ -2,6 +2,7 @@
 
 mod audit;
 mod basics;
+mod batch;
 mod both;
 mod check;
 mod config;

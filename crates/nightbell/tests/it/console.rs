@@ -56,6 +56,12 @@ async fn seeded() -> (Live, Vec<String>, String, String) {
     let schedule = json!({ "name": "nightly", "cronExpression": "0 0 2 * * *",
         "startWorkflowRequest": { "name": "etl", "version": 1 } });
     live.post("/api/scheduler/schedules", &schedule).await;
+    live.define("once", json!([{ "name": "n", "taskReferenceName": "n", "type": "NOOP" }])).await;
+    live.begin("once", &json!({})).await;
+    let once = json!({ "act": "restart", "find": "name:once" });
+    let batch = live.post("/api/batches/preview", &once).await["id"].clone();
+    live.post("/api/batches", &json!({ "preview": batch })).await;
+    let batch = batch.as_str().expect("an id").to_owned();
     let page = json!({ "name": "shop", "title": "Shop", "public": true, "groups": [
         { "title": "Nightly", "components": [{ "label": "Backup", "monitor": "backup" }] } ] });
     live.post("/api/status-pages", &page).await;
@@ -73,7 +79,8 @@ async fn seeded() -> (Live, Vec<String>, String, String) {
         format!("/console/runs/{run}?view=timeline"),
         format!("/console/runs/{run}?view=history"),
         format!("/console/runs/{run}?at=1"),
-        "/console/schedules".to_owned(),
+        "/console/schedules?down=01%3A00&up=03%3A30".to_owned(),
+        format!("/console/batches/{batch}"),
         "/console/definitions/workflow/etl".to_owned(),
         "/console/silences?match=monitor%3Dbackup&for=1h".to_owned(),
         "/console/system/queues".to_owned(),

@@ -36,6 +36,7 @@ mod monitoring;
 mod monitors;
 mod observability;
 mod oncall;
+mod paints;
 mod picture;
 #[path = "../../../store/tests/it/pool.rs"]
 mod pool;

@@ -64,9 +64,28 @@ async fn seeded() -> (Live, String, String) {
     .await;
     let pages: Vec<u32> = (0..120).collect();
     let run = live.begin("nightly-etl", &json!({ "rows": 41210, "pages": pages })).await;
-    let schedule = json!({ "name": "nightly", "cronExpression": "0 0 3 * * *", "zoneId": "Europe/Oslo",
-        "startWorkflowRequest": { "name": "nightly-etl", "version": 1 } });
-    live.post("/api/scheduler/schedules", &schedule).await;
+    for (name, cron, catch_up) in [
+        ("nightly-etl", "0 0 3 * * *", "latest"),
+        ("report", "0 15 */2 * * *", "all"),
+        ("hourly-sync", "0 30 * * * *", "none"),
+    ] {
+        let schedule = json!({ "name": name, "cronExpression": cron, "zoneId": "Europe/Oslo", "catchUp": catch_up,
+            "startWorkflowRequest": { "name": "nightly-etl", "version": 1 } });
+        live.post("/api/scheduler/schedules", &schedule).await;
+    }
+    live.define("import", json!([
+        { "name": "t", "taskReferenceName": "check", "type": "TERMINATE", "inputParameters": {
+            "terminationStatus": "${workflow.input.status}", "terminationReason": "${workflow.input.why}" } },
+    ]))
+    .await;
+    for (status, why) in [
+        ("COMPLETED", "41,210 rows"),
+        ("FAILED", "fetch: HTTP 503, attempt 5 of 5"),
+        ("COMPLETED", "41,198 rows"),
+        ("COMPLETED", "41,305 rows"),
+    ] {
+        live.begin("import", &json!({ "status": status, "why": why })).await;
+    }
     until_waiting(&live, &run).await;
     (live, format!("/console/incidents/{incident}"), format!("/console/runs/{run}"))
 }
@@ -88,9 +107,18 @@ async fn until_waiting(live: &Live, run: &str) {
 async fn pictures_of_the_console() {
     let chromium = Chromium::start().await.expect("chromium and its driver are installed");
     let (live, incident, run) = seeded().await;
+    chromium.without_scrollbars().await;
     let folder = PathBuf::from(FOLDER);
     std::fs::create_dir_all(&folder).expect("the folder can be made");
-    for (name, path) in [("now", "/console/".to_owned()), ("incident", incident), ("run", run)] {
+    let pages = [
+        ("now", "/console/".to_owned()),
+        ("incident", incident),
+        ("monitors", "/console/monitors".to_owned()),
+        ("runs", "/console/runs".to_owned()),
+        ("run", run),
+        ("schedules", "/console/schedules?down=01:00&up=04:30".to_owned()),
+    ];
+    for (name, path) in pages {
         for (window, width, height) in WINDOWS {
             for theme in ["light", "dark"] {
                 chromium.look_at(width, height, theme).await;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use engine::search::{COUNTED_MAX, Counting, Filter, Search, TextField};
-use engine::{Engine, StuckGroup};
+use engine::{Engine, Hour, StuckGroup};
 use kernel::access::Permission;
 use kernel::graph::Status;
 use serde::Deserialize;
@@ -39,6 +39,8 @@ struct FacetParams {
     free_text: Option<String>,
     /// `workflow`, `orchestration` or both; executions of graphs without.
     classifier: Option<String>,
+    /// Also tell in `hour` how many began in each of so many last hours, at most 48.
+    hours: Option<u32>,
 }
 
 /// Counts executions by status, by name and by what keeps them, over the conditions of a search.
@@ -46,7 +48,7 @@ struct FacetParams {
     get, path = "/api/workflow/facets", tag = "workflow", params(FacetParams),
     responses(
         (status = 200, description = "`status`, `name` and `reason`: values, each with `count`, and `exact` \
-            unless there are more", body = serde_json::Value),
+            unless there are more; `hour` if it was asked for", body = serde_json::Value),
         (status = 400, description = "A condition is not understood"),
     )
 )]
@@ -96,7 +98,13 @@ async fn workflow_facets(
             reason.push(shown);
         }
     }
-    Ok(Json(json!({ "status": status, "name": name, "reason": reason })))
+    let mut told = json!({ "status": status, "name": name, "reason": reason });
+    if let Some(hours) = params.hours {
+        let hours = api.engine.hourly(&search, hours).await?;
+        let hour = |it: &Hour| json!({ "from": it.from.millis(), "count": it.count, "exact": it.is_exact });
+        told["hour"] = hours.iter().map(hour).collect();
+    }
+    Ok(Json(told))
 }
 
 fn facet(value: &str, count: u64, is_exact: bool) -> Value {

@@ -5,6 +5,7 @@ mod access;
 mod access_check;
 mod admin;
 mod audit;
+mod batch;
 mod bulk;
 mod candidates;
 mod code;
@@ -27,6 +28,7 @@ mod summary;
 pub(crate) mod tags;
 mod tasks;
 mod unsupported;
+mod uses;
 pub mod view;
 pub(crate) mod why;
 pub(crate) mod workflow;
@@ -44,6 +46,8 @@ pub(crate) fn router() -> Routes {
         .merge(summary::routes())
         .merge(why::routes())
         .merge(facets::routes())
+        .merge(batch::routes())
+        .merge(uses::routes())
         .merge(bulk::routes())
         .merge(metadata::routes().merge(rate_limit::routes()).layer(Extension(registering.clone())))
         .merge(tags::routes().layer(Extension(registering)))

@@ -66,3 +66,41 @@ async fn the_list_is_bounded_and_must_not_be_empty() {
     send(json!(null)).await.failed(400);
     send(json!({ "a": 1 })).await.failed(400);
 }
+
+#[tokio::test]
+async fn a_batch_is_previewed_begun_kept_and_told() {
+    let server = Server::new().await;
+    server.register(waiting("w")).await;
+    let id = server.start("w", &json!({})).await;
+    let preview = async |act: &str, find: &str| {
+        server.post("/api/batches/preview", &json!({ "act": act, "find": find })).await
+    };
+    preview("delete", "").await.failed(400);
+    preview("retry", "").await.failed(400);
+    preview("pause", "colour:red").await.failed(400);
+    let found = preview("terminate", "name:w").await.ok();
+    assert_eq!((&found["count"], &found["subWorkflows"]), (&json!(1), &json!(0)), "{found}");
+    assert_eq!(found["workflowIds"], json!([id]));
+    let begin = async |preview: &Value| {
+        server
+            .post("/api/batches", &json!({ "preview": preview, "reason": "over", "who": "Ida" }))
+            .await
+    };
+    begin(&json!("none")).await.failed(409);
+    let begun = begin(&found["id"]).await.ok();
+    assert_eq!((&begun["runs"], &begun["by"]), (&json!(1), &json!("Ida")), "{begun}");
+    server.until(&id, "TERMINATED").await;
+    let path = format!("/api/batches/{}", begun["id"].as_str().expect("an id"));
+    let through = async {
+        while server.get(&path).await.ok()["state"] == "RUNNING" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), through).await.expect("it ends");
+    server.post(&format!("{path}/stop"), &json!({})).await.failed(409);
+    let again = server.restarted().await;
+    let kept = again.get(&path).await.ok();
+    assert_eq!((&kept["done"], &kept["workflowIds"]), (&json!(1), &json!([id])), "{kept}");
+    assert_eq!(again.get("/api/batches").await.ok()[0]["id"], begun["id"]);
+    again.get("/api/batches/none").await.failed(404);
+}

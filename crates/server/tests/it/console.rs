@@ -1,10 +1,13 @@
 //! The web console, page by page: every address answers with a whole page, text is never markup, a GET
 //! never acts, and what cannot be taken back needs a preview.
 
+use std::io::Read as _;
+
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode};
 use console::{ASSETS, POLICY};
+use flate2::read::GzDecoder;
 use http_body_util::BodyExt;
 use kernel::access::{Mode, Role};
 use serde_json::json;
@@ -45,12 +48,18 @@ impl Browser {
         self.send(Method::POST, "/console/act", &headers, form).await
     }
 
-    /// Bytes of a page as they are sent to a browser.
-    pub(crate) async fn packed(&self, path: &str) -> Vec<u8> {
+    /// A page as it is sent to a browser, and how many bytes that are.
+    pub(crate) async fn packed(&self, path: &str) -> (Answer, usize) {
         let request = Request::get(path).header("accept-encoding", "gzip").body(Body::empty());
         let response = self.router.clone().oneshot(request.expect("a request")).await;
-        let body = response.expect("handlers do not fail").into_body();
-        body.collect().await.expect("a body in memory").to_bytes().to_vec()
+        let (parts, body) = response.expect("handlers do not fail").into_parts();
+        let packed = body.collect().await.expect("a body in memory").to_bytes();
+        assert_eq!(parts.headers["content-encoding"], "gzip", "{path} is compressed");
+        let mut text = String::new();
+        GzDecoder::new(&packed[..]).read_to_string(&mut text).expect("it is compressed UTF-8");
+        let content_type = parts.headers["content-type"].to_str().expect("text").to_owned();
+        let (status, headers) = (parts.status, parts.headers);
+        (Answer { status, content_type, headers, text }, packed.len())
     }
 }
 
@@ -104,6 +113,7 @@ async fn seeded() -> (Browser, Vec<String>) {
         "",
         "incidents",
         "incidents?state=all",
+        "incidents?q=severity%3Acritical+label%3Ateam+receiver%3Anoc+silenced%3Ano+nasty",
         "monitors",
         "monitors?status=DOWN",
         "monitors/backup",
@@ -111,16 +121,20 @@ async fn seeded() -> (Browser, Vec<String>) {
         "monitors/web/try",
         "silences",
         "silences?match=monitor%3Dbackup&for=1h",
+        "silences?hid=s",
         "deliveries",
         "receivers",
         "receivers/noc",
         "runs",
         "runs?q=status%3ARUNNING+name%3Aetl",
         "runs?q=nothing-has-this-word",
+        "runs?hours=24",
         "batches",
         "entities",
         "schedules",
         "schedules?day=2026-03-29",
+        "schedules?span=month",
+        "schedules?span=week&down=01%3A00&up=03%3A30",
         "schedules/nightly",
         "schedules/nightly?cron=0+0+3+*+*+*&zone=Europe/Oslo",
         "definitions",
@@ -141,6 +155,9 @@ async fn seeded() -> (Browser, Vec<String>) {
         "system/workers",
         "system/events",
         "system/secrets",
+        "system/secrets?name=API_KEY",
+        "confirm?act=terminate&found=1&find=name%3Aetl",
+        "confirm?act=snooze&found=1&q=team",
         "system/audit",
         "system/access",
         "login",
@@ -150,6 +167,17 @@ async fn seeded() -> (Browser, Vec<String>) {
     .map(|page| format!("/console/{page}"))
     .into();
     pages.push(format!("/console/incidents/{incident}"));
+    server
+        .register(json!([{ "name": "once", "version": 1, "tasks": [
+            { "name": "n", "taskReferenceName": "n", "type": "NOOP" } ] }]))
+        .await;
+    let once = server.start("once", &json!({})).await;
+    server.until(&once, "COMPLETED").await;
+    let asked = json!({ "act": "restart", "find": "name:once" });
+    let found = server.post("/api/batches/preview", &asked).await.ok();
+    let order = json!({ "preview": found["id"], "reason": NASTY, "who": NASTY });
+    server.post("/api/batches", &order).await.ok();
+    pages.push(format!("/console/batches/{}", found["id"].as_str().expect("an id")));
     for view in ["graph", "table", "timeline", "tasks", "history", "data", "logs"] {
         pages.push(format!("/console/runs/{run}?view={view}&task=1"));
     }
@@ -203,12 +231,10 @@ pub(crate) fn is_whole(path: &str, page: &Answer) {
 async fn every_address_answers_with_a_whole_page_that_is_small() {
     let (browser, pages) = seeded().await;
     for path in &pages {
-        let page = browser.get(path).await;
+        let (page, bytes) = browser.packed(path).await;
         assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.text);
         is_whole(path, &page);
-        let packed = browser.packed(path).await;
-        assert!(packed.len() <= 15 * 1024, "{path}: {} bytes", packed.len());
-        assert!(packed.starts_with(&[0x1f, 0x8b]), "{path} is compressed");
+        assert!(bytes <= 15 * 1024, "{path}: {bytes} bytes");
     }
     for missing in [
         "/console/nothing",
@@ -362,6 +388,41 @@ async fn forms_act_and_what_cannot_be_taken_back_needs_its_preview() {
     ];
     let page = browser.send(Method::GET, &format!("/console/incidents/{id}"), &link, "").await;
     assert_eq!(page.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn all_that_a_search_finds_is_acted_on_as_a_batch() {
+    let browser = Browser::at(Server::new().await);
+    let server = &browser.server;
+    server.register(crate::support::waiting("waits")).await;
+    for _ in 0..3 {
+        server.start("waits", &json!({})).await;
+    }
+    let preview = browser.get("/console/confirm?act=terminate&found=1&find=name%3Awaits").await;
+    assert!(preview.text.contains("Terminate: 3 runs"), "{}", preview.text);
+    let [batch, runs, token] = ["batch", "runs", "token"].map(|it| hidden(&preview.text, it));
+    let refused = browser.act(&format!("act=terminate&batch={batch}&runs=4&token={token}")).await;
+    assert!(refused.text.contains("previewed"), "{}", refused.text);
+    let form = format!("act=terminate&batch={batch}&runs={runs}&token={token}&why=over");
+    // Sent twice it is one batch.
+    for _ in 0..2 {
+        let done = browser.act(&form).await;
+        assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.text);
+        assert_eq!(done.headers["location"], format!("/console/batches/{batch}"));
+    }
+    let through = async {
+        while server.get(&format!("/api/batches/{batch}")).await.ok()["state"] == "RUNNING" {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), through).await.expect("it ends");
+    let page = browser.get(&format!("/console/batches/{batch}")).await.text;
+    assert!(page.contains("3 done") && page.contains("over"), "{page}");
+    let list = browser.get("/console/batches").await.text;
+    assert!(list.contains("terminate 3 runs"), "{list}");
+    // What has ended is left out of the next, and nothing is left.
+    let none = browser.get("/console/confirm?act=terminate&found=1&find=name%3Awaits").await;
+    assert_eq!(none.status, StatusCode::BAD_REQUEST, "{}", none.text);
 }
 
 #[tokio::test]

@@ -350,3 +350,57 @@ async fn the_next_checks_are_told_with_what_silences_them() {
     next("web/next?limit=0").await.failed(400);
     next("web/next?after=x").await.failed(400);
 }
+
+#[tokio::test]
+async fn incidents_are_found_by_what_they_are_and_acknowledgements_are_taken_back() {
+    let server = Server::new().await;
+    save(&server).await;
+    server.send(Method::POST, "/ping/k-1/3", "disk full".to_owned()).await.ok_text();
+    let id = open_incident(&server).await["id"].as_str().expect("an id").to_owned();
+    let count = async |query: &str| {
+        let found = server.get(&format!("/api/incidents?{query}")).await.ok();
+        assert_eq!(found["exact"], true, "{found}");
+        found["totalHits"].as_u64().expect("a count")
+    };
+    let severity = open_incident(&server).await["severity"].as_str().expect("a word").to_owned();
+    for query in [
+        format!("severity={severity},info").as_str(),
+        "label=team%3Ddata",
+        "label=team",
+        "text=FULL%20backup",
+        "silenced=false",
+        "label=team&text=disk&silenced=false",
+    ] {
+        assert_eq!(count(query).await, 1, "{query}");
+    }
+    for query in [
+        "severity=info",
+        "label=team%3Dweb",
+        "text=empty",
+        "silenced=true",
+        "receiver=nobody",
+        "text=disk&start=1&size=0&severity=info",
+    ] {
+        assert_eq!(count(query).await, 0, "{query}");
+    }
+    let act = async |what: &str| {
+        server
+            .post(
+                &format!("/api/incidents/{}/{what}", id.replace('/', "%2F")),
+                &json!({ "who": "Ida" }),
+            )
+            .await
+    };
+    act("unacknowledge").await.failed(409);
+    act("acknowledge").await.ok();
+    let shown = act("unacknowledge").await.ok();
+    assert_eq!(
+        (&shown["state"], &shown["acknowledgedAt"]),
+        (&json!("open"), &Value::Null),
+        "{shown}"
+    );
+    // What a silence hides is told of it, also later.
+    let silence = json!({ "name": "s", "match": { "monitor": "web" }, "for": "2h" });
+    server.post("/api/silences", &silence).await.ok();
+    assert_eq!(server.get("/api/silences/s/hidden").await.ok(), json!([]));
+}

@@ -432,3 +432,30 @@ async fn a_schedule_that_starts_what_does_not_exist_is_refused() {
     // Code comes and goes with its workers.
     server.post("/api/scheduler/schedules", &schedule("orchestration:tick")).await.ok();
 }
+
+#[tokio::test]
+async fn an_outage_is_supposed_and_a_stretch_of_the_plan_is_told() {
+    let server = Server::new().await;
+    let mut schedule = hourly("nightly", "report");
+    schedule["catchUp"] = json!("latest");
+    save(&server, &schedule).await;
+    let path = "/api/scheduler/schedules/nightly";
+    let outage = async |query: &str| server.get(&format!("{path}/outage?{query}")).await;
+    let told = outage("from=2030-01-31T01:30:00Z&to=2030-01-31T04:30:00Z").await.ok();
+    let fates: Vec<&Value> = (0..3).map(|at| &told[at]["fate"]).collect();
+    assert_eq!(fates, ["MISSED", "MISSED", "MADE_UP"], "{told}");
+    outage("from=2030-01-31T04:30:00Z&to=2030-01-31T01:30:00Z").await.failed(400);
+    outage("from=soon&to=later").await.failed(400);
+    let next =
+        format!("{path}/next?limit=100&after=2030-01-31T01:30:00Z&before=2030-01-31T04:00:00Z");
+    let next = server.get(&next).await.ok();
+    let times: Vec<i64> = next
+        .as_array()
+        .expect("a list")
+        .iter()
+        .filter_map(|it| it["scheduledTime"].as_i64())
+        .collect();
+    let hour = 3_600_000;
+    let first = 1_896_048_000_000 + 2 * hour; // 2030-01-31T02:00:00Z
+    assert_eq!(times, [first, first + hour], "the end is left out");
+}

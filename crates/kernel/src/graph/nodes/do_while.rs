@@ -3,6 +3,7 @@
 //! The loop's output is made of its body's outputs when somebody asks for it. Storing it with
 //! every iteration would make a long loop cost the square of its length.
 
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::super::draft::{Draft, End};
@@ -139,8 +140,16 @@ fn is_over(state: &Execution, block: BlockId, path: &[u32]) -> bool {
 }
 
 fn keep_last(task: &Task) -> Option<u32> {
-    let input = task.input.parse();
-    let keep = input.get("keepLastN")?;
+    #[derive(Deserialize)]
+    struct Input {
+        #[serde(rename = "keepLastN")]
+        keep: Option<Value>,
+    }
+    // Every iteration asks. The list of a loop is in its input, too: a long one is not to be read as often
+    // as it has elements.
+    let text = task.input.text();
+    let input: Input = text.contains("keepLastN").then(|| serde_json::from_str(text).ok())??;
+    let keep = input.keep?;
     let number = keep.as_u64().or_else(|| keep.as_str()?.trim().parse().ok())?;
     u32::try_from(number).ok().filter(|keep| *keep > 0)
 }

@@ -97,7 +97,7 @@ impl Bench {
     /// - `see a=fail:text b=ok`, `see =fail`, `see` (nothing), `see! reason` (the check fails),
     ///   `see? ` (it hangs), `rows [{"key": "a", "attrs": {"loss": 1}}]`.
     /// - `receiver noc down|slow|up|named` (named: it tells what it calls a message), `ack`, `keep`
-    ///   (until clear), `heard noc ack|unack|resolve a 5m` (done there at that time), `snooze a 2h`, `resolve`, `note a text`, `escalate a`, `silence id 1h 2h label=value…`,
+    ///   (until clear), `heard noc ack|unack|resolve a 5m` (done there at that time), `snooze a 2h`, `resolve`, `unack a`, `note a text`, `escalate a`, `silence id 1h 2h label=value…`,
     ///   `weekly id Thu 01:00-02:00`, `unsilence`, `test noc`, `parent p down|failing|up`, `ping start|…`,
     ///   `parents answer` (from then on somebody checks them when asked), `parents checked`,
     ///   `resend noc` (what it did not take), `define`, `remove`, `check`, `explain a`, `payload` (what was told last, whole),
@@ -148,6 +148,11 @@ impl Bench {
                 incident: word(0).into(),
                 who: "ann".into(),
                 text: words.get(1..).unwrap_or_default().join(" ").into(),
+            }),
+            "unack" => self.say(Input::Unacknowledge {
+                incident: word(0).into(),
+                who: "ann".into(),
+                why: None,
             }),
             "escalate" => {
                 self.say(Input::Escalate {

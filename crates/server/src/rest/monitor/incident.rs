@@ -16,6 +16,7 @@ use utoipa_axum::routes;
 
 use super::super::extract::{Body, Path, Query};
 use super::super::query::instant;
+use super::wanted::{Wanted, WantedParams};
 use super::{incident_of, judgement, page_size, say, view};
 use crate::Api;
 use crate::access::{Actor, Routes};
@@ -27,6 +28,7 @@ pub(super) fn routes() -> Routes {
         .on(Permission::Read, routes!(show))
         .on(Permission::Read, routes!(why))
         .on(Permission::Respond, routes!(acknowledge))
+        .on(Permission::Respond, routes!(unacknowledge))
         .on(Permission::Respond, routes!(snooze))
         .on(Permission::Respond, routes!(resolve))
         .on(Permission::Respond, routes!(resend))
@@ -54,28 +56,35 @@ struct ListParams {
     size: Option<u64>,
 }
 
+/// Incidents that are looked through where the ledger alone does not tell which are wanted.
+const LOOKED_THROUGH_MAX: u64 = 5000;
+
+/// The words between commas.
+pub(super) fn comma_separated(text: Option<String>) -> Vec<String> {
+    let text = text.unwrap_or_default();
+    text.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect()
+}
+
 /// Lists incidents, newest first.
 #[utoipa::path(
-    operation_id = "list_incidents", get, path = "/api/incidents", tag = "incidents", params(ListParams),
-    responses((status = 200, description = "`totalHits` and a page of `results`",
-        body = serde_json::Value))
+    operation_id = "list_incidents", get, path = "/api/incidents", tag = "incidents",
+    params(ListParams, WantedParams),
+    responses((status = 200, description = "`totalHits` and a page of `results`; `exact` is false if more \
+        than the newest 5,000 would have to be looked through", body = serde_json::Value))
 )]
 async fn list(
     State(api): State<Api>,
     Query(params): Query<ListParams>,
+    Query(wanted): Query<WantedParams>,
 ) -> Result<Json<Value>, Problem> {
-    let words = |text: Option<String>| -> Vec<String> {
-        let words = text.unwrap_or_default();
-        words.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect()
-    };
-    let statuses = match &words(params.state)[..] {
+    let statuses = match &comma_separated(params.state)[..] {
         [] => OPEN.map(str::to_owned).to_vec(),
         [all] if all == "all" => Vec::new(),
         states => states.to_vec(),
     };
     let at = |name, text: Option<String>| text.map(|text| instant(name, &text)).transpose();
     let search = RecordSearch {
-        subjects: words(params.monitor),
+        subjects: comma_separated(params.monitor),
         statuses,
         after: at("after", params.after)?,
         before: at("before", params.before)?,
@@ -83,12 +92,39 @@ async fn list(
         size: page_size(params.size)?,
         ..RecordSearch::newest("incident")
     };
+    if let Some(wanted) = Wanted::read(&api, wanted).await? {
+        return some(&api, search, &wanted).await;
+    }
     let page = api.engine.store().records(&search).await?;
     let mut results = Vec::new();
     for record in &page.rows {
         results.push(present(&api, record, view::incident).await?);
     }
-    Ok(Json(json!({ "totalHits": page.total, "results": results })))
+    Ok(Json(json!({ "totalHits": page.total, "exact": true, "results": results })))
+}
+
+/// A page of those that are wanted among what the ledger finds.
+async fn some(api: &Api, search: RecordSearch, wanted: &Wanted) -> Result<Json<Value>, Problem> {
+    let (start, size) = (search.start, search.size);
+    let search = RecordSearch { start: 0, size: LOOKED_THROUGH_MAX, ..search };
+    let page = api.engine.store().records(&search).await?;
+    let (mut total, mut results) = (0, Vec::new());
+    for record in &page.rows {
+        // Most are told apart without a look at their monitor.
+        if !wanted.may_fit(&view::line(record)) {
+            continue;
+        }
+        let shown = present(api, record, view::incident).await?;
+        if !wanted.fits(&shown) {
+            continue;
+        }
+        if total >= start && (results.len() as u64) < size {
+            results.push(shown);
+        }
+        total += 1;
+    }
+    let is_exact = page.total <= LOOKED_THROUGH_MAX;
+    Ok(Json(json!({ "totalHits": total, "exact": is_exact, "results": results })))
 }
 
 /// An incident as it stands, or as the ledger knows it if its monitor has forgotten it.
@@ -265,6 +301,27 @@ async fn acknowledge(
     let deed = deed.unwrap_or_default();
     let (who, why, until_clear) = (deed.who(&actor), deed.why(), deed.until_clear);
     act(&api, &id, |incident| Input::Acknowledge { incident, who, why, until_clear }).await
+}
+
+/// Takes an acknowledgement back: it is open again, and people are told as before.
+#[utoipa::path(
+    post, path = "/api/incidents/{id}/unacknowledge", tag = "incidents", request_body = ProviderAction,
+    params(("id" = String, Path, description = "The id of the incident")),
+    responses(
+        (status = 200, description = "The incident", body = serde_json::Value),
+        (status = 404, description = "There is none of this id"),
+        (status = 409, description = "Nobody has acknowledged it"),
+    )
+)]
+async fn unacknowledge(
+    State(api): State<Api>,
+    actor: Actor,
+    Path(id): Path<String>,
+    Body(deed): Body<Option<ProviderAction>>,
+) -> Result<Json<Value>, Problem> {
+    let deed = deed.unwrap_or_default();
+    let (who, why) = (deed.who(&actor), deed.why());
+    act(&api, &id, |incident| Input::Unacknowledge { incident, who, why }).await
 }
 
 /// Snoozes an incident: quiet for a while.

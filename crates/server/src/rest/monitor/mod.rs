@@ -12,6 +12,7 @@ mod rollups;
 mod samples;
 mod silence;
 mod view;
+mod wanted;
 
 use std::collections::BTreeMap;
 

@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use engine::Engine;
+use engine::search::{PAGE_MAX, RecordSearch};
 use kernel::access::Permission;
 use kernel::alert::definition::{Labels, Silence, unknown_matchers};
 use kernel::alert::{Monitor, silenced};
@@ -23,6 +24,7 @@ pub(super) fn routes() -> Routes {
         .on(Permission::Respond, routes!(add))
         .on(Permission::Read, routes!(preview))
         .on(Permission::Read, routes!(show))
+        .on(Permission::Read, routes!(hidden))
         .on(Permission::Respond, routes!(put, delete))
 }
 
@@ -46,6 +48,8 @@ fn all(api: &Api) -> Vec<Value> {
     shown
 }
 
+/// Incidents that a silence is said to have hidden.
+const HIDDEN_MAX: usize = 100;
 /// Bytes of a silence's name.
 const LENGTH_MAX: usize = 100;
 
@@ -177,6 +181,30 @@ async fn delete(State(api): State<Api>, Path(id): Path<String>) -> Result<(), Pr
         }
         None => Err(unknown(&id)),
     }
+}
+
+/// Tells what a silence has hidden: of which incidents nobody was told because of it, the newest first, as
+/// far as the newest 5,000 that nobody was told of go back.
+#[utoipa::path(
+    get, path = "/api/silences/{id}/hidden", tag = "silences",
+    params(("id" = String, Path, description = "The name of the silence, also of one that is over")),
+    responses((status = 200, description = "`incident`, `monitor`, `key`, and since when it was hidden",
+        body = Vec<serde_json::Value>))
+)]
+async fn hidden(State(api): State<Api>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+    let search = RecordSearch {
+        statuses: vec!["suppressed".to_owned()],
+        size: PAGE_MAX,
+        ..RecordSearch::newest("delivery")
+    };
+    let lines = api.engine.store().records(&search).await?.rows;
+    let by = format!("silenced by {id}");
+    let hidden = lines.iter().map(view::line).filter(|line| {
+        let rest = line["reason"].as_str().and_then(|reason| reason.strip_prefix(&by));
+        // A comment begins with a space; a name such as `s:x` goes on.
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(": "))
+    });
+    Ok(Json(hidden.take(HIDDEN_MAX).collect()))
 }
 
 fn unknown(id: &str) -> Problem {

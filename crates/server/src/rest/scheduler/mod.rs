@@ -40,6 +40,7 @@ pub(super) fn routes() -> Routes {
         .on(Permission::Run, routes!(backfill::begin, backfill::end))
         .on(Permission::Read, routes!(backfill::count))
         .on(Permission::Read, routes!(next::of_schedule))
+        .on(Permission::Read, routes!(next::outage))
         .on(Permission::Read, routes!(tags))
         .on(Permission::Edit, routes!(set_tags, remove_tags))
         .on(Permission::Run, routes!(many::bulk_pause))

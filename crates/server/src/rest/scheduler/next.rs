@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use kernel::Timestamp;
 use kernel::cron::{Cron, DstRule, Zone, ZoneError};
+use kernel::schedule::{Fate, Limits};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use utoipa::IntoParams;
@@ -79,6 +80,10 @@ pub(super) async fn few(
 pub(super) struct NextParams {
     /// How many; 5 by default, at most 1000.
     limit: Option<usize>,
+    /// Only those later than this: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
+    after: Option<String>,
+    /// Only those earlier than this.
+    before: Option<String>,
 }
 
 /// Tells when a schedule will fire next; nothing while it is paused.
@@ -87,6 +92,7 @@ pub(super) struct NextParams {
     params(("name" = String, Path, description = "The name of the schedule"), NextParams),
     responses(
         (status = 200, description = "Instants with the expressions that name them", body = Vec<serde_json::Value>),
+        (status = 400, description = "A time is not understood"),
         (status = 404, description = "There is none of this name"),
     )
 )]
@@ -96,9 +102,12 @@ pub(super) async fn of_schedule(
     Query(params): Query<NextParams>,
 ) -> Result<Json<Vec<Value>>, Problem> {
     let limit = params.limit.unwrap_or(5).min(LIMIT_MAX);
-    let now = api.engine.now();
-    let planned = read(&api.engine, &name, |state| state.upcoming(now, limit)).await?;
-    let shown = planned.into_iter().map(|planned| {
+    let bound = |name, text: Option<String>| text.map(|text| instant(name, &text)).transpose();
+    let (after, before) = (bound("after", params.after)?, bound("before", params.before)?);
+    let after = after.map_or(api.engine.now(), |after| after.max(api.engine.now()));
+    let planned = read(&api.engine, &name, |state| state.upcoming(after, limit)).await?;
+    let planned = planned.into_iter().filter(|it| before.is_none_or(|before| it.at < before));
+    let shown = planned.map(|planned| {
         json!({
             "scheduledTime": planned.at.millis(),
             "cronExpression": planned.cron.as_ref(),
@@ -106,4 +115,56 @@ pub(super) async fn of_schedule(
         })
     });
     Ok(Json(shown.collect()))
+}
+
+#[derive(Debug, Deserialize, IntoParams)]
+pub(super) struct OutageParams {
+    /// When the server would go away: milliseconds since 1970, or a time such as 2026-01-31T08:00:00Z.
+    from: String,
+    /// When it would be back; at most 31 days later.
+    to: String,
+}
+
+/// How long an outage may be, in milliseconds.
+const OUTAGE_MAX: i64 = 31 * 86_400_000;
+
+/// Tells what would become of the firings of a schedule if the server were down for a while. Changes
+/// nothing: a copy of the schedule decides.
+#[utoipa::path(
+    get, path = "/api/scheduler/schedules/{name}/outage", tag = "scheduler",
+    params(("name" = String, Path, description = "The name of the schedule"), OutageParams),
+    responses(
+        (status = 200, description = "Firings with their `fate`: `MADE_UP`, `WAITS`, `SKIPPED` or `MISSED`",
+            body = Vec<serde_json::Value>),
+        (status = 400, description = "The times are not understood"),
+        (status = 404, description = "There is none of this name"),
+    )
+)]
+pub(super) async fn outage(
+    State(api): State<Api>,
+    Path(name): Path<String>,
+    Query(params): Query<OutageParams>,
+) -> Result<Json<Vec<Value>>, Problem> {
+    let (from, to) = (instant("from", &params.from)?, instant("to", &params.to)?);
+    if to <= from || to.since(from) > OUTAGE_MAX {
+        return Err(Problem::bad_request("an outage ends after it begins, within 31 days"));
+    }
+    let limits = Limits::default();
+    let found = read(&api.engine, &name, |state| state.outage(from, to, &limits)).await?;
+    let shown = found.into_iter().map(|it| {
+        json!({
+            "fate": word(it.fate), "scheduledTime": it.first.millis(),
+            "lastScheduledTime": it.last.millis(), "count": it.count, "reason": it.reason,
+        })
+    });
+    Ok(Json(shown.collect()))
+}
+
+fn word(fate: Fate) -> &'static str {
+    match fate {
+        Fate::MadeUp => "MADE_UP",
+        Fate::Waits => "WAITS",
+        Fate::Skipped => "SKIPPED",
+        Fate::Missed => "MISSED",
+    }
 }

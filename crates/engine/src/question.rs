@@ -1,26 +1,35 @@
-//! What is typed into the search of runs: words with a colon are filters, others free text.
+//! What people type to find runs: words with a colon are filters, others free text.
 //!
 //! `status:RUNNING,FAILED name:nightly* version:7 id:… parent:… correlation:… own:yes hello`
 
 use std::collections::BTreeSet;
 
-use engine::search::{Filter, Mark, Search, TextField, TimeField};
-use kernel::{ExecutionId, MachineKind, Timestamp};
+use kernel::{ExecutionId, MachineKind, Rejected};
 
-use crate::Failure;
+use crate::queues::StuckGroup;
+use crate::search::{Filter, OWN_RUNS, Search, TextField};
 
-/// Rows of a page.
-pub(crate) const ROWS: u64 = 50;
+/// The filters that there are, for whoever typed another.
+const FILTERS: &str = "there are status:, name:, version:, id:, parent:, correlation:, why:, queue: and own:yes; \
+    other words are searched in names, inputs, outputs and reasons";
+
+/// Their names.
+const NAMES: [&str; 9] =
+    ["status", "name", "version", "id", "parent", "correlation", "why", "queue", "own"];
+
+/// Words of one search.
+const WORDS_MAX: usize = 50;
 
 /// A search for runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Question {
-    pub(crate) filters: Vec<Filter>,
-    pub(crate) statuses: Vec<String>,
+pub struct Question {
+    filters: Vec<Filter>,
+    /// Statuses that were typed, in capitals.
+    pub statuses: Vec<String>,
     words: Vec<String>,
     /// Queues and reasons that keep runs; see [`Question::resolve`].
-    pub(crate) queues: Vec<String>,
-    pub(crate) reasons: Vec<String>,
+    queues: Vec<String>,
+    reasons: Vec<String>,
     /// With the runs that Nightbell makes for itself.
     own: bool,
 }
@@ -29,16 +38,26 @@ impl Question {
     /// Reads what was typed.
     ///
     /// # Errors
-    /// A filter is not known, or its value is not understood.
-    pub(crate) fn read(text: &str) -> Result<Self, Failure> {
+    /// [`Rejected::Invalid`] if a filter is not known, or its value is missing or not understood, or there
+    /// are more than fifty words: whatever was left out would find more than was asked for.
+    pub fn read(text: &str) -> Result<Self, Rejected> {
         let mut question = Self::default();
-        for word in text.split_whitespace().take(50) {
-            let Some((name, value)) = word.split_once(':').filter(|(_, value)| !value.is_empty())
-            else {
+        if text.split_whitespace().nth(WORDS_MAX).is_some() {
+            let message = format!("there are more than {WORDS_MAX} words: search with fewer");
+            return Err(Rejected::Invalid(message));
+        }
+        for word in text.split_whitespace() {
+            let Some((name, value)) = word.split_once(':') else {
                 question.words.push(word.to_owned());
                 continue;
             };
             let values = || value.split(',').filter(|it| !it.is_empty()).map(str::to_owned);
+            if NAMES.contains(&name) && values().next().is_none() {
+                let message = format!(
+                    "'{name}:' has no value, and without one it would find everything; {FILTERS}"
+                );
+                return Err(Rejected::Invalid(message));
+            }
             let field = match name {
                 "status" => {
                     question.statuses.extend(values().map(|it| it.to_ascii_uppercase()));
@@ -58,8 +77,9 @@ impl Question {
                 "correlation" => TextField::CorrelationId,
                 "version" => {
                     let numbers: Result<Vec<u32>, _> = values().map(|it| it.parse()).collect();
-                    let numbers = numbers
-                        .map_err(|_| Failure::wrong(format!("'{word}': a version is a number")))?;
+                    let numbers = numbers.map_err(|_| {
+                        Rejected::Invalid(format!("'{word}': a version is a number"))
+                    })?;
                     question.filters.push(Filter::Version(numbers));
                     continue;
                 }
@@ -68,15 +88,13 @@ impl Question {
                     continue;
                 }
                 // Text that has a colon, such as a time.
-                _ if !name.chars().all(|c| c.is_ascii_lowercase()) => {
+                _ if value.is_empty() || !name.chars().all(|c| c.is_ascii_lowercase()) => {
                     question.words.push(word.to_owned());
                     continue;
                 }
                 _ => {
-                    return Err(Failure::wrong(format!("There is no filter '{name}:'")).with_hint(
-                        "There are status:, name:, version:, id:, parent:, correlation:, why:, queue: and own:yes; \
-                         other words are searched in names, inputs, outputs and reasons.",
-                    ));
+                    let message = format!("there is no filter '{name}:'; {FILTERS}");
+                    return Err(Rejected::Invalid(message));
                 }
             };
             question.filters.push(Filter::In(field, values().collect()));
@@ -84,23 +102,38 @@ impl Question {
         Ok(question)
     }
 
-    /// Turns queues and reasons into the runs that are stuck there now, as far as these are named.
-    pub(crate) fn resolve(&mut self, stuck: &[engine::StuckGroup]) {
+    /// Turns queues and reasons into the runs that are stuck there now, and tells whether there are more
+    /// than the groups name.
+    pub fn resolve(&mut self, stuck: &[StuckGroup]) -> bool {
         if self.queues.is_empty() && self.reasons.is_empty() {
-            return;
+            return false;
         }
         let fits = |asked: &[String], is: &str| asked.is_empty() || asked.iter().any(|it| it == is);
         let groups = stuck.iter().filter(|group| {
             fits(&self.queues, &group.queue) && fits(&self.reasons, group.blocked.code())
         });
-        let runs: BTreeSet<&str> =
-            groups.flat_map(|group| group.runs.iter().map(ExecutionId::as_str)).collect();
+        let groups: Vec<&StuckGroup> = groups.collect();
+        let is_cut = groups.iter().any(|group| group.has_more);
+        let runs = groups.iter().flat_map(|group| group.runs.iter().map(ExecutionId::as_str));
+        let runs: BTreeSet<&str> = runs.collect();
         let runs = runs.into_iter().map(str::to_owned).collect();
         self.filters.push(Filter::In(TextField::Id, runs));
+        is_cut
+    }
+
+    /// As [`Question::search`], but without the runs that Nightbell makes for itself unless `own:yes` is
+    /// typed, whatever else is: for acts on all that is found.
+    pub fn search_of_people(&self, statuses: &[String]) -> Search {
+        let mut search = self.search(statuses);
+        let own = Filter::NotIn(TextField::Name, OWN_RUNS.map(str::to_owned).to_vec());
+        if !self.own && !search.filters.contains(&own) {
+            search.filters.push(own);
+        }
+        search
     }
 
     /// The search for all that matches; `statuses` may stand for those that were typed.
-    pub(crate) fn search(&self, statuses: &[String]) -> Search {
+    pub fn search(&self, statuses: &[String]) -> Search {
         let mut filters = self.filters.clone();
         if !statuses.is_empty() {
             filters.push(Filter::In(TextField::Status, statuses.to_vec()));
@@ -113,32 +146,6 @@ impl Question {
         };
         if self.own { search } else { search.without_own_runs() }
     }
-
-    /// The search for one page, newest first, behind a mark.
-    pub(crate) fn page(&self, after: Option<&str>) -> Result<Search, Failure> {
-        let mut search = self.search(&self.statuses);
-        if let Some(after) = after {
-            search.filters.push(Filter::Past(mark(after)?));
-        }
-        search.sort = Mark::order(Some(TimeField::Created), true);
-        // One more tells whether there is a next page.
-        search.size = ROWS + 1;
-        search.counting = engine::search::Counting::Next;
-        Ok(search)
-    }
-}
-
-fn mark(text: &str) -> Result<Mark, Failure> {
-    let wrong = || Failure::wrong("The address names no place in the list");
-    let (millis, id) = text.split_once('~').ok_or_else(wrong)?;
-    let at = Timestamp::from_millis(millis.parse().map_err(|_| wrong())?);
-    let id = ExecutionId::new(id);
-    Ok(Mark { at: Some((TimeField::Created, at)), id, descending: true })
-}
-
-/// Where a page ends, for an address.
-pub(crate) fn mark_of(created: Timestamp, id: &ExecutionId) -> String {
-    format!("{}~{}", created.millis(), id.as_str())
 }
 
 #[cfg(test)]
@@ -154,16 +161,17 @@ mod tests {
         assert_eq!(question.words, ["disk", "full", "02:15"]);
         assert!(Question::read("colour:red").is_err());
         assert!(Question::read("version:new").is_err());
+        // What is empty is refused: without the condition, everything would be found.
+        for text in
+            ["why:,", "queue:,", "status:", "name:", "version:,", "own:", "a ".repeat(51).as_str()]
+        {
+            assert!(matches!(Question::read(text), Err(Rejected::Invalid(_))), "{text}");
+        }
+        assert_eq!(read("note: 02: full").words, ["note:", "02:", "full"]);
+        let people = |text: &str| read(text).search_of_people(&[]).filters.len();
+        assert_eq!((people("words"), people("id:a"), people(""), people("own:yes")), (1, 2, 1, 0));
         // Own runs are left out unless they are asked for.
         let own = |text: &str| read(text).search(&[]).filters.len();
         assert_eq!((own(""), own("own:yes")), (1, 0));
-    }
-
-    #[test]
-    fn a_mark_leads_back_to_its_row() {
-        let (at, id) = (Timestamp::from_millis(5), ExecutionId::new("a~b"));
-        let mark = mark(&mark_of(at, &id)).expect("a mark");
-        assert_eq!((mark.id, mark.at), (id, Some((TimeField::Created, at))));
-        assert!(super::mark("x").is_err());
     }
 }
