@@ -119,3 +119,31 @@ async fn a_preview_counts_for_whoever_asked_and_finds_what_the_act_fits() {
     let reason = engine.store().head(&runs[0]).await.expect("memory answers").expect("it exists");
     assert_eq!(reason.reason.as_deref(), Some("over"));
 }
+
+#[tokio::test]
+async fn sub_workflows_and_own_runs_are_left_to_those_who_made_them() {
+    let engine = open(Arc::new(Memory::new())).await;
+    let ends = json!([{ "name": "t", "taskReferenceName": "t", "type": "TERMINATE",
+        "inputParameters": { "terminationStatus": "FAILED" } }]);
+    for name in ["child", "check:web"] {
+        register(&engine, json!({ "name": name, "tasks": ends })).await;
+    }
+    let calls = json!([{ "name": "s", "taskReferenceName": "s", "type": "SUB_WORKFLOW",
+        "subWorkflowParam": { "name": "child", "version": 1 } }]);
+    register(&engine, json!({ "name": "parent", "tasks": calls })).await;
+    let own = start(&engine, "check:web", json!({})).await;
+    let parent = start(&engine, "parent", json!({})).await;
+    ended(&engine, &own).await;
+    ended(&engine, &parent).await;
+    for act in [BatchAct::Retry, BatchAct::Restart] {
+        // Its child has failed as well.
+        let found = engine.preview_batch(act, "status:FAILED", None).await.expect("one is found");
+        assert_eq!((&*found.runs, found.left_out), (&[parent.clone()][..], 1), "{act:?}");
+        let alone = engine.preview_batch(act, &format!("parent:{parent}"), None).await;
+        assert!(matches!(alone, Err(Error::Rejected(Rejected::Invalid(_)))), "{alone:?}");
+    }
+    let find = format!("id:{own}");
+    assert!(engine.preview_batch(BatchAct::Restart, &find, None).await.is_err());
+    let found = engine.preview_batch(BatchAct::Restart, &format!("{find} own:yes"), None).await;
+    assert_eq!(&*found.expect("it is asked for").runs, &[own][..]);
+}

@@ -90,7 +90,13 @@ fn question(act: &str, found: &Value) -> String {
         Some(below) if below > 0 => format!(" and {below} running sub-workflows"),
         _ => String::new(),
     };
-    format!("{act} {} runs{below}", found["count"])
+    let left_out = match found["leftOut"].as_u64() {
+        Some(left_out) if left_out > 0 => {
+            format!(" ({left_out} sub-workflows that are found are left to their parents)")
+        }
+        _ => String::new(),
+    };
+    format!("{act} {} runs{below}{left_out}", found["count"])
 }
 
 fn ids(found: &Value) -> Vec<String> {

@@ -78,6 +78,8 @@ async fn a_batch_is_previewed_begun_kept_and_told() {
     preview("delete", "").await.failed(400);
     preview("retry", "").await.failed(400);
     preview("pause", "colour:red").await.failed(400);
+    preview("terminate", "queue:,").await.failed(400);
+    preview("pause", &"a".repeat(2001)).await.failed(400);
     let found = preview("terminate", "name:w").await.ok();
     assert_eq!((&found["count"], &found["subWorkflows"]), (&json!(1), &json!(0)), "{found}");
     assert_eq!(found["workflowIds"], json!([id]));

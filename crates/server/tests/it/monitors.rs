@@ -399,8 +399,22 @@ async fn incidents_are_found_by_what_they_are_and_acknowledgements_are_taken_bac
         (&json!("open"), &Value::Null),
         "{shown}"
     );
-    // What a silence hides is told of it, also later.
-    let silence = json!({ "name": "s", "match": { "monitor": "web" }, "for": "2h" });
+}
+
+#[tokio::test]
+async fn a_silence_tells_what_it_hid() {
+    let server = Server::new().await;
+    save(&server).await;
+    let silence = json!({ "name": "s:x", "match": { "monitor": "backup" }, "for": "2h" });
     server.post("/api/silences", &silence).await.ok();
+    server.send(Method::POST, "/ping/k-1/3", "disk full".to_owned()).await.ok_text();
+    let id = open_incident(&server).await["id"].clone();
+    let hidden = server.get("/api/silences/s%3Ax/hidden").await.ok();
+    assert_eq!(
+        (hidden.as_array().map(Vec::len), &hidden[0]["incident"]),
+        (Some(1), &id),
+        "{hidden}"
+    );
+    // Another, with a name that this one's begins with.
     assert_eq!(server.get("/api/silences/s/hidden").await.ok(), json!([]));
 }
