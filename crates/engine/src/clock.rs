@@ -17,9 +17,9 @@ pub trait Clock: Send + Sync {
         None
     }
 
-    /// How far it was set forward on purpose, which is no news to anybody.
-    fn skipped(&self) -> Duration {
-        Duration::ZERO
+    /// The present instant without what was skipped on purpose, which is no news to anybody.
+    fn wall(&self) -> Timestamp {
+        self.now()
     }
 }
 
@@ -89,8 +89,7 @@ const STALLED_MIN: Duration = Duration::from_secs(10);
 
 impl ClockWatch {
     pub(crate) fn new(clock: &dyn Clock, unnoticed: Duration) -> Self {
-        let skipped = i64::try_from(clock.skipped().as_millis()).unwrap_or(i64::MAX);
-        let (wall, boot) = (clock.now().plus_millis(-skipped), clock.since_boot());
+        let (wall, boot) = (clock.wall(), clock.since_boot());
         Self { wall, boot, waited: Instant::now(), unnoticed }
     }
 

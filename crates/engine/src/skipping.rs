@@ -31,8 +31,8 @@ impl Clock for SkippingClock {
         SystemClock.since_boot()
     }
 
-    fn skipped(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::Acquire).unsigned_abs())
+    fn wall(&self) -> Timestamp {
+        SystemClock.now()
     }
 }
 
@@ -44,14 +44,16 @@ impl Engine {
         self.inner.tasks.spawn(async move {
             let mut seen = None;
             while engine.pauses(quiet).await {
-                let commits = engine.inner.counters.commits.load(Ordering::Relaxed);
-                let is_quiet = seen.replace(commits) == Some(commits) && !engine.is_at_work();
-                if !is_quiet {
+                let commits = || engine.inner.counters.commits.load(Ordering::Relaxed);
+                let before = commits();
+                let is_quiet = || commits() == before && !engine.is_at_work();
+                if seen.replace(before) != Some(before) || !is_quiet() {
                     continue;
                 }
                 match engine.next_instant().await {
-                    Ok(Some(at)) => engine.skip_to(at, &clock).await,
-                    Ok(None) => {}
+                    // Somebody may have begun to work while the store was asked.
+                    Ok(Some(at)) if is_quiet() => engine.skip_to(at, &clock).await,
+                    Ok(_) => {}
                     Err(error) => tracing::warn!(%error, "what comes next is not known"),
                 }
             }

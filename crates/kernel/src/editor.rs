@@ -49,6 +49,39 @@ pub fn record<K: Into<String>>(
     record
 }
 
+/// A map with these keys and no others, of which those that are not required may be null.
+pub fn nullable_record<K: Into<String>>(
+    keys: impl IntoIterator<Item = (K, Value)>,
+    required: &[&str],
+) -> Value {
+    let keys = keys.into_iter().map(|(name, of)| {
+        let name = name.into();
+        let of = if required.contains(&&*name) { of } else { nullable(of) };
+        (name, of)
+    });
+    record(keys, required)
+}
+
+/// This, or null, which tools write where there is nothing.
+pub fn nullable(of: Value) -> Value {
+    let Value::Object(mut schema) = of else { return of };
+    let (null, key) = match (schema.contains_key("type"), schema.contains_key("enum")) {
+        (false, false) if schema.is_empty() => return schema.into(),
+        (true, false) => (json!("null"), "type"),
+        (false, true) => (Value::Null, "enum"),
+        _ => return json!({ "if": { "type": "null" }, "then": {}, "else": schema }),
+    };
+    let mut names = match schema.remove(key) {
+        Some(Value::Array(names)) => names,
+        other => other.into_iter().collect(),
+    };
+    if !names.contains(&null) {
+        names.push(null);
+    }
+    schema.insert(key.to_owned(), names.into());
+    schema.into()
+}
+
 /// A map whose keys are free.
 pub fn table(of: &Value) -> Value {
     json!({ "type": "object", "additionalProperties": of })

@@ -12,6 +12,7 @@
 //! stays, and the mistake is told with its place. That two files define the same is a mistake, too:
 //! which of them counts would hang on their names.
 
+mod again;
 mod below;
 mod change;
 mod clash;
@@ -28,16 +29,16 @@ mod tests;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use engine::Engine;
 use kernel::alert::definition::{ChecklistOptions, Known};
 use kernel::definition::{TaskDef, WorkflowDef};
 use kernel::schedule::ScheduleSpec;
-use notify::{RecursiveMode, Watcher};
 use server::projects::{self, Defined};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 
+pub(crate) use again::{reload_all, watch};
 use below::files_below;
 pub(crate) use examine::{examine, secrets_named};
 pub(crate) use finding::{Finding, Level};
@@ -49,11 +50,6 @@ pub(crate) use server::projects::holds_task_defs;
 
 /// Largest file that is read, in bytes.
 const FILE_MAX: u64 = 16 << 20;
-/// Editors write a file in several steps; changes are applied when they have come to rest.
-const REST: Duration = Duration::from_millis(150);
-/// How often a folder that the server is kept like is applied although nothing in it has changed: what
-/// was changed in another way is brought back.
-const AGAIN: Duration = Duration::from_mins(5);
 
 /// Applies every file below the paths, or nothing if there is a mistake.
 ///
@@ -77,12 +73,12 @@ pub(crate) async fn load(
     mistakes.extend(read.without_former(engine));
     let mut fitting = defined.clone();
     let unfit = change::take_out_unfit(engine, &mut fitting).await;
-    mistakes.extend(unfit.map_err(|it| in_words(&it))?.into_values().flatten());
+    mistakes.extend(unfit.map_err(|it| vec![it.to_string()])?.into_values().flatten());
     if !mistakes.is_empty() {
         return Err(mistakes);
     }
-    let differing = change::differing(engine, &fitting).await.map_err(|it| in_words(&it))?;
-    change::apply(engine, differing).await.map_err(|it| in_words(&it))?;
+    let differing = change::differing(engine, &fitting).await.map_err(|it| vec![it.to_string()])?;
+    change::apply(engine, differing).await.map_err(|it| vec![it.to_string()])?;
     tell_of_missing_workflows(engine, &defined);
     // Monitors last: they check and tell by what the other files define.
     let refused = monitors::apply(engine, read, true).await;
@@ -92,11 +88,13 @@ pub(crate) async fn load(
     let mut files = loaded.0.lock().await;
     files.remember(&defined);
     if files.prunes {
-        prune(engine, paths, &defined).await;
+        let doubt = below::walk(paths).doubt;
+        again::prune(engine, doubt.as_deref(), &defined, &mut files).await;
     }
-    drop(files);
+    files.read_at = Some(Instant::now());
     // What was refused before a restart is not any more.
-    rejected::tell(engine, Of::Definitions, &Mistakes::new()).await;
+    files.is_told = rejected::tell(engine, Of::Definitions, &Mistakes::new()).await;
+    drop(files);
     below.tell_passed_over();
     Ok(())
 }
@@ -207,32 +205,22 @@ struct Files {
     definers: Definers,
     /// What files do not define any more is removed.
     prunes: bool,
+    /// Those that the store did not take.
+    pending: BTreeSet<PathBuf>,
+    /// When all of them were read last.
+    read_at: Option<Instant>,
+    /// Whether everybody knows which are refused.
+    is_told: bool,
+    /// What is hardly meant in them, as far as it was told.
+    doubts: BTreeSet<String>,
+    /// Why nothing was removed, as it was told.
+    kept_for: Option<String>,
 }
 
 impl Loaded {
     /// Files whose definitions are removed with them, if `prunes`.
     pub(crate) fn pruning(prunes: bool) -> Self {
         Self(Arc::new(Mutex::new(Files { prunes, ..Files::default() })))
-    }
-}
-
-/// Removes what the files of `--load` defined and do not define any more.
-async fn prune(engine: &Engine, roots: &[PathBuf], defined: &[(PathBuf, Defined)]) {
-    if let Some(missing) = roots.iter().find(|root| !root.exists()) {
-        // It may be a disk that is not there yet.
-        tracing::warn!(path = %missing.display(), "it is not there: nothing is removed");
-        return;
-    }
-    match projects::prune_loaded(engine, defined.iter().map(|(_, found)| found)).await {
-        Ok(removed) => {
-            for object in removed {
-                tracing::info!(%object, "removed: no file of --load defines it any more");
-            }
-        }
-        Err(problem) => {
-            let reason = problem.message;
-            tracing::error!(%reason, "what no file defines any more could not be removed");
-        }
     }
 }
 
@@ -244,194 +232,11 @@ impl Files {
     }
 }
 
-/// Applies what changes below the paths, for as long as the answer lives.
-///
-/// # Errors
-/// The paths cannot be watched.
-pub(crate) fn watch<C: Fn() -> ChecklistOptions + Send + 'static>(
-    engine: Engine,
-    paths: &[PathBuf],
-    loaded: Loaded,
-    checklist: C,
-) -> notify::Result<impl Send + use<C>> {
-    let (sender, mut changed) = mpsc::unbounded_channel::<PathBuf>();
-    let mut watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-        if let Ok(event) = event
-            && (event.kind.is_modify() || event.kind.is_create() || event.kind.is_remove())
-        {
-            for path in event.paths {
-                // Only fails when the server is going down.
-                let _ = sender.send(path);
-            }
-        }
-    })?;
-    for path in paths {
-        // A file is watched through its folder: many editors replace it by another of its name.
-        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(path) };
-        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-        watcher.watch(folder, RecursiveMode::Recursive)?;
-    }
-    let given = paths.to_vec();
-    let roots: Vec<PathBuf> = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
-    tokio::spawn(async move {
-        // What is removed with its file is kept like it: the folder is applied whole.
-        let is_kept = loaded.0.lock().await.prunes;
-        loop {
-            let first = tokio::select! {
-                first = changed.recv() => first,
-                () = tokio::time::sleep(AGAIN), if is_kept => {
-                    let mut loaded = loaded.0.lock().await;
-                    // What is wrong was told, and stays so until a file changes.
-                    if loaded.refused.is_empty() {
-                        let all = definitions_of(&engine, roots.clone(), &roots);
-                        reload(&engine, all, &roots, &mut loaded).await;
-                    }
-                    continue;
-                }
-            };
-            let Some(first) = first else { return };
-            let mut files = vec![first];
-            while let Ok(Some(next)) = tokio::time::timeout(REST, changed.recv()).await {
-                files.push(next);
-            }
-            let of_monitors =
-                files.iter().any(|it| monitors::concerns(&engine, it) || !it.is_file());
-            files.sort();
-            files.dedup();
-            for file in &files {
-                tell_of_change(&engine, file);
-            }
-            let read = if is_kept { roots.clone() } else { files };
-            let mut files = definitions_of(&engine, read, &roots);
-            let mut loaded = loaded.0.lock().await;
-            // What was refused may be good because another file has changed.
-            let refused = loaded.refused.keys();
-            let refused = refused.filter(|it| it.exists() && !monitors::concerns(&engine, it));
-            files.extend(refused.cloned());
-            files.sort();
-            files.dedup();
-            reload(&engine, files, &roots, &mut loaded).await;
-            if of_monitors {
-                monitors::reload(&engine, &given, &checklist()).await;
-            }
-        }
-    });
-    Ok(watcher)
-}
-
-/// Reads and applies all files below the paths again, as if each had changed.
-pub(crate) async fn reload_all(
-    engine: &Engine,
-    paths: &[PathBuf],
-    loaded: &Loaded,
-    checklist: &ChecklistOptions,
-) {
-    let roots: Vec<PathBuf> = paths.iter().filter_map(|path| path.canonicalize().ok()).collect();
-    let mut loaded = loaded.0.lock().await;
-    reload(engine, definitions_of(engine, roots.clone(), &roots), &roots, &mut loaded).await;
-    monitors::reload(engine, paths, checklist).await;
-}
-
-/// The files of definitions among what has changed. A new folder brings all that is in it: its
-/// files may have come before it was watched.
-fn definitions_of(engine: &Engine, changed: Vec<PathBuf>, roots: &[PathBuf]) -> Vec<PathBuf> {
-    let below = |file: &PathBuf| {
-        let file = file.canonicalize().ok()?;
-        let named = roots.contains(&file);
-        let found = is_definition(&file) && roots.iter().any(|root| file.starts_with(root));
-        (file.is_file() && (named || found)).then_some(file)
-    };
-    let mut files: Vec<PathBuf> = changed
-        .into_iter()
-        .flat_map(
-            |path| if path.is_dir() { files_below(&path).unwrap_or_default() } else { vec![path] },
-        )
-        .filter(|file| !monitors::concerns(engine, file))
-        .filter_map(|file| below(&file))
-        .collect();
-    files.sort();
-    files.dedup();
-    files
-}
-
-/// Applies files that have changed or were refused, as one change, and tells which are refused.
-async fn reload(engine: &Engine, files: Vec<PathBuf>, roots: &[PathBuf], loaded: &mut Files) {
-    let (mut defined, mut mistakes) = read_all(&files, engine);
-    let below = roots.iter().flat_map(|root| files_below(root).unwrap_or_default());
-    let others: Vec<PathBuf> = below
-        .filter(|file| !monitors::concerns(engine, file))
-        .filter_map(|file| file.canonicalize().ok())
-        .filter(|file| !files.contains(file))
-        .collect();
-    // What is wrong with these was told when they came.
-    let (others, others_mistakes) = read_all(&others, engine);
-    for clash in clash::all(&others, &defined) {
-        defined.retain(|(file, _)| *file != clash.file);
-        mistakes.entry(clash.file.clone()).or_default().push(clash.to_string());
-    }
-    if let Err(error) = apply(engine, defined.clone(), &mut mistakes, &loaded.definers).await {
-        for (file, _) in &defined {
-            let mistake = format!("{}: {error:#}", file.display());
-            mistakes.entry(file.clone()).or_default().push(mistake);
-        }
-    }
-    defined.retain(|(file, _)| !mistakes.contains_key(file));
-    tell_of_missing_workflows(engine, &defined);
-    loaded.remember(&defined);
-    for mistake in mistakes.values().flatten() {
-        tracing::error!("not applied, what was registered stays: {mistake}");
-    }
-    rejected::tell(engine, Of::Definitions, &mistakes).await;
-    // A file with a mistake may define what seems to be gone.
-    if loaded.prunes && mistakes.is_empty() && others_mistakes.is_empty() {
-        defined.extend(others);
-        prune(engine, roots, &defined).await;
-    }
-    loaded.refused = mistakes;
-}
-
-/// Applies what differs in files that are good by themselves; those that are not applied because of
-/// others come to the mistakes.
-///
-/// # Errors
-/// Nothing is applied.
-async fn apply(
-    engine: &Engine,
-    mut defined: Vec<(PathBuf, Defined)>,
-    mistakes: &mut Mistakes,
-    definers: &Definers,
-) -> anyhow::Result<()> {
-    mistakes.extend(change::take_out_unfit(engine, &mut defined).await?);
-    let mut differing = change::differing(engine, &defined).await?;
-    references::keep_back(engine, &mut differing, mistakes, definers);
-    change::apply(engine, differing.clone()).await?;
-    for (file, found) in differing {
-        tracing::info!(file = %file.display(), count = found.count(), "applied changed definitions");
-    }
-    Ok(())
-}
-
 /// Warns of schedules that start what does not exist now that files are applied.
 fn tell_of_missing_workflows(engine: &Engine, defined: &[(PathBuf, Defined)]) {
     let schedules = defined.iter().flat_map(|(_, found)| &found.schedules);
     for missing in schedules.filter_map(|it| engine.missing_workflow(it)) {
         tracing::warn!("{missing}; each firing will fail until it does");
-    }
-}
-
-fn in_words(error: &anyhow::Error) -> Vec<String> {
-    vec![format!("{error:#}")]
-}
-
-/// Says of a changed file that it is gone, or that it is none that is read.
-fn tell_of_change(engine: &Engine, file: &Path) {
-    if file.is_file() {
-        below::tell_passed_over(file);
-    } else if !file.exists() && is_definition(file) && !monitors::concerns(engine, file) {
-        tracing::warn!(
-            file = %file.display(),
-            "the file is gone; what it defined stays in force until it is deleted"
-        );
     }
 }
 

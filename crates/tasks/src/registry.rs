@@ -23,6 +23,9 @@ use crate::secret::UpdateSecret;
 use crate::sendgrid::{self, SendGrid};
 use crate::{sql, workflow};
 
+/// Largest answer about the past, in bytes: ten thousand points of a few hundred series.
+const HISTORY_BODY_MAX: usize = 256 << 20;
+
 /// What the built-in tasks may be told from outside; every member has defaults.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -87,9 +90,13 @@ pub enum SetupError {
 /// # Errors
 /// As [`runners`].
 pub fn history(settings: &Settings) -> Result<check::History, SetupError> {
+    let mut settings = settings.clone();
+    for http in [&mut settings.http, &mut settings.check.http] {
+        http.body_max = http.body_max.max(HISTORY_BODY_MAX);
+    }
     let http = Http::new(settings.http.clone())?;
-    let databases = sql::Databases::new(settings.sql.clone(), settings.http.outgoing.clone())?;
-    Ok(check::History::new(settings.check.clone(), http.client(), databases))
+    let databases = sql::Databases::new(settings.sql, settings.http.outgoing)?;
+    Ok(check::History::new(settings.check, http.client(), databases))
 }
 
 /// Makes one runner for every built-in task type.

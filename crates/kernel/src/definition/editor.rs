@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::shape::{Shape, TASK, TASK_DEF, WORKFLOW};
-use crate::editor::{document, list, one_or_list, record, reference, table, word};
+use crate::editor::{document, list, nullable, one_or_list, record, reference, table, word};
 
 /// Of a file of workflows: one, or a list.
 pub fn workflows() -> Value {
@@ -33,23 +33,23 @@ fn required(mut record: Value, names: &[&str]) -> Value {
     record
 }
 
-/// A null stands for any scalar: tools write it where there is nothing.
+/// A null stands for any member; in a list it is a mistake.
 fn schema(shape: &Shape) -> Value {
     match shape {
         Shape::Any => json!({}),
-        Shape::Boolean => json!({ "type": ["boolean", "null"] }),
-        Shape::Int | Shape::Long => json!({ "type": ["integer", "null"] }),
-        Shape::Text => json!({ "type": ["string", "null"] }),
+        Shape::Boolean => json!({ "type": "boolean" }),
+        Shape::Int | Shape::Long => json!({ "type": "integer" }),
+        Shape::Text => json!({ "type": "string" }),
         Shape::Choice(names) => word(names),
         Shape::Object => json!({ "type": "object" }),
-        Shape::Version => json!({ "type": ["integer", "string", "null"] }),
+        Shape::Version => json!({ "type": ["integer", "string"] }),
         Shape::Definition => {
             json!({ "if": { "type": "object" }, "then": reference("workflow"), "else": { "type": "string" } })
         }
         Shape::List(of) => list(&inner(of)),
-        Shape::Table(of) => table(&inner(of)),
+        Shape::Table(of) => table(&nullable(inner(of))),
         Shape::Record(fields) => {
-            record(fields.iter().map(|(name, shape)| (*name, schema(shape))), &[])
+            record(fields.iter().map(|(name, shape)| (*name, nullable(schema(shape)))), &[])
         }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::spec::{CatchUp, Overlap};
 use crate::cron::DstRule;
 use crate::definition::IdempotencyStrategy;
-use crate::editor::{document, list, one_or_list, record, reference, word};
+use crate::editor::{document, list, nullable_record as record, one_or_list, reference, word};
 
 /// Of a file of schedules: one, or a list.
 pub fn schedules() -> Value {
@@ -103,6 +103,14 @@ mod tests {
         // A list is none of the types that any of them may have, so the reader names each it knows.
         let known = schedule.as_object().expect("an object").keys();
         let unread = ["runCatchupScheduleInstances", "createTime", "updatedTime"];
+        for name in known.clone().filter(|it| schedule[it.as_str()] != schedule["name"]) {
+            if name == "startWorkflowRequest" {
+                continue;
+            }
+            let mut less = whole();
+            less[name] = Value::Null;
+            assert!(schedule_from_value(&less).is_ok(), "{name} may be null by the schema");
+        }
         for name in known.filter(|it| !unread.contains(&it.as_str())) {
             let mut wrong = whole();
             wrong[name] = json!(7.5);

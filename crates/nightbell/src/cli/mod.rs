@@ -162,9 +162,9 @@ Environment:
 pub(crate) struct DevArguments {
     #[command(flatten)]
     pub(crate) flags: DevFlags,
-    /// real; or skip: while nobody is at work, the clock jumps to the next timer, schedule or retry.
-    /// skip=2s waits so long before it does [default: skip=100ms]
-    #[arg(long, value_name = "CLOCK", default_value = "real", hide_default_value = true)]
+    /// real; or skip: when nobody was at work for 100 ms, the clock jumps to the next timer, schedule or
+    /// retry; with skip=2s, for 2 s
+    #[arg(long, value_name = "CLOCK", default_value = "real")]
     pub(crate) clock: ClockMode,
 }
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 use kernel::Scripts;
@@ -81,14 +81,18 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<()> 
         return once();
     }
     loop {
-        let before = state_of(paths);
+        let (before, _) = looked(paths);
         if let Err(error) = once() {
             output.note(format_args!("{error:#}"));
         } else {
             output.note("all passed");
         }
-        while state_of(paths) == before {
-            std::thread::sleep(LOOK);
+        loop {
+            let (state, took) = looked(paths);
+            if state != before {
+                break;
+            }
+            std::thread::sleep(LOOK.max(took * LOOK_SHARE));
         }
         output.redraw()?;
     }
@@ -96,6 +100,16 @@ pub(super) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<()> 
 
 /// How often `--watch` looks at the files: a look at a hundred of them takes a fraction of a millisecond.
 const LOOK: Duration = Duration::from_millis(40);
+/// A look at many files is followed by a pause of so many times what it took.
+const LOOK_SHARE: u32 = 20;
+/// Folders that hold what others have built or brought, and snapshots, which tests write themselves.
+const NOT_WATCHED: [&str; 3] = ["target", "node_modules", "__snapshots__"];
+
+/// The state of the files, and how long it took to see it.
+fn looked(paths: &[PathBuf]) -> (Vec<(PathBuf, Option<SystemTime>)>, Duration) {
+    let begun = Instant::now();
+    (state_of(paths), begun.elapsed())
+}
 
 /// All files below the paths with when they last changed; what cannot be read is not there.
 fn state_of(paths: &[PathBuf]) -> Vec<(PathBuf, Option<SystemTime>)> {
@@ -115,7 +129,7 @@ fn state_of(paths: &[PathBuf]) -> Vec<(PathBuf, Option<SystemTime>)> {
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_dir()
                 && !name.as_encoded_bytes().starts_with(b".")
-                && name != "__snapshots__"
+                && NOT_WATCHED.iter().all(|it| name != *it)
             {
                 folders.push(path);
             } else if kind.is_file() {

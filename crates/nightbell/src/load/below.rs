@@ -1,11 +1,13 @@
 //! The files that paths of `--load` lead to: those that are read, and those that only look like it.
 
 use std::collections::BTreeSet;
+use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, Level};
 use super::is_definition;
 use super::kind::{SECTIONS, is_found_monitors, is_tests, is_yaml};
+use super::rejected::Mistakes;
 
 /// Files and folders that one `--load` path may lead to; more is taken for a mistake.
 const ENTRIES_MAX: usize = 100_000;
@@ -19,6 +21,8 @@ pub(super) struct Found {
     passed_over: Vec<PathBuf>,
     /// Files of tests, which nobody loads.
     tests: Vec<PathBuf>,
+    /// Links that lead nowhere, and folders that went while they were read.
+    dangling: Vec<PathBuf>,
 }
 
 impl Found {
@@ -64,6 +68,74 @@ pub(super) fn all(paths: &[PathBuf]) -> (Found, Vec<Finding>) {
     (all, mistakes)
 }
 
+/// What the paths of `--load` lead to now, each file by its path without links.
+#[derive(Default)]
+pub(super) struct Walk {
+    /// Files of definitions and monitors, in order.
+    pub(super) files: Vec<PathBuf>,
+    /// What cannot be read.
+    pub(super) mistakes: Mistakes,
+    /// Why there may be more than was found, such as a disk that is not there.
+    pub(super) doubt: Option<String>,
+}
+
+/// Follows the paths as they are configured: a link may lead elsewhere than it did.
+pub(super) fn walk(given: &[PathBuf]) -> Walk {
+    let (mut walk, mut files) = (Walk::default(), BTreeSet::new());
+    let mut doubts = Vec::new();
+    if given.is_empty() {
+        doubts.push("--load names no path".to_owned());
+    }
+    for path in given {
+        let told = |error: Error| format!("{}: cannot be read: {error}", path.display());
+        let found = match path.canonicalize() {
+            Ok(root) => below(&root),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                doubts.push(format!("{} is not there", path.display()));
+                continue;
+            }
+            Err(error) => Err(error),
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                let told = told(error);
+                walk.mistakes.entry(path.clone()).or_default().push(told.clone());
+                doubts.push(told);
+                continue;
+            }
+        };
+        if found.files.is_empty() {
+            let path = path.display();
+            doubts.push(format!(
+                "there is no file of definitions or monitors below {path}; if that is meant, write \
+                 one with [] in it"
+            ));
+        }
+        if let Some(link) = found.dangling.first() {
+            doubts.push(format!("{} leads nowhere", link.display()));
+        }
+        for file in found.files {
+            match file.canonicalize() {
+                Ok(file) => drop(files.insert(file)),
+                // It went meanwhile.
+                Err(_) if is_gone(&file) => {}
+                Err(error) => {
+                    let told = format!("{}: cannot be read: {error}", file.display());
+                    walk.mistakes.entry(file).or_default().push(told);
+                }
+            }
+        }
+    }
+    walk.files = files.into_iter().collect();
+    walk.doubt = (!doubts.is_empty()).then(|| doubts.join("; "));
+    walk
+}
+
+fn is_gone(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| error.kind() == ErrorKind::NotFound)
+}
+
 /// The files of definitions in a folder and those below it, in order.
 pub(super) fn files_below(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     below(path).map(|found| found.files)
@@ -86,16 +158,31 @@ fn below(path: &Path) -> std::io::Result<Found> {
     let mut entries = 0;
     let mut seen = BTreeSet::from([path.canonicalize()?]);
     let mut folders = vec![path.to_owned()];
+    let root = path;
     while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(&folder)? {
-            let path = entry?.path();
+        let told =
+            |error: Error| Error::new(error.kind(), format!("{}: {error}", folder.display()));
+        let within = match std::fs::read_dir(&folder) {
+            // It went meanwhile, or is about to come.
+            Err(_) if folder != root && is_gone(&folder) => {
+                found.dangling.push(folder);
+                continue;
+            }
+            within => within.map_err(told)?,
+        };
+        for entry in within {
+            let entry = entry.map_err(told)?;
+            let (path, kind) = (entry.path(), entry.file_type().map_err(told)?);
             entries += 1;
             if entries > ENTRIES_MAX {
                 let message = format!("more than {ENTRIES_MAX} files and folders below it");
-                return Err(std::io::Error::other(message));
+                return Err(Error::other(message));
             }
-            if path.is_dir() {
-                if !is_hidden(&path) && seen.insert(path.canonicalize()?) {
+            if kind.is_symlink() && !is_hidden(&path) && path.metadata().is_err() {
+                found.dangling.push(path.clone());
+            }
+            if kind.is_dir() || path.is_dir() {
+                if !is_hidden(&path) && seen.insert(path.canonicalize().map_err(told)?) {
                     folders.push(path);
                 }
             } else if is_tests(&path) {

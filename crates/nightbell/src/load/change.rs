@@ -10,15 +10,32 @@ use server::triggers::{self, Trigger};
 
 use super::rejected::Mistakes;
 
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failed {
+    /// The store or the server is at fault, which may pass.
+    #[error("{0}")]
+    Store(String),
+    /// What files define.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+impl From<server::problem::Problem> for Failed {
+    fn from(problem: server::problem::Problem) -> Self {
+        let told = in_words(&problem);
+        if problem.status.is_server_error() { Self::Store(told) } else { Self::Unfit(told) }
+    }
+}
+
 /// The files that define something new or different, with that alone.
 pub(super) async fn differing(
     engine: &Engine,
     defined: &[(PathBuf, Defined)],
-) -> anyhow::Result<Vec<(PathBuf, Defined)>> {
+) -> Result<Vec<(PathBuf, Defined)>, Failed> {
     let mut differing = Vec::new();
     for (file, found) in defined {
-        let new = projects::differing(engine, found.clone()).await;
-        let new = new.map_err(|problem| anyhow::anyhow!(in_words(&problem)))?;
+        let new = projects::differing(engine, found.clone()).await?;
         if new.count() > 0 {
             differing.push((file.clone(), new));
         }
@@ -31,7 +48,7 @@ pub(super) async fn differing(
 pub(super) async fn take_out_unfit(
     engine: &Engine,
     defined: &mut Vec<(PathBuf, Defined)>,
-) -> anyhow::Result<Mistakes> {
+) -> Result<Mistakes, Failed> {
     let mut mistakes = Mistakes::new();
     // What is taken out leaves in force what it would have replaced, which may not fit others.
     loop {
@@ -42,8 +59,7 @@ pub(super) async fn take_out_unfit(
         }
         let groups: Vec<&[Trigger]> =
             of_triggers.iter().map(|(_, found)| &*found.triggers).collect();
-        let judged = triggers::judge(engine, &groups).await;
-        let judged = judged.map_err(|problem| anyhow::anyhow!(in_words(&problem)))?;
+        let judged = triggers::judge(engine, &groups).await?;
         let unfit: BTreeMap<PathBuf, String> = (of_triggers.iter().zip(judged))
             .filter_map(|((file, _), problem)| Some((file.clone(), in_words(&problem?))))
             .collect();
@@ -62,7 +78,7 @@ pub(super) async fn take_out_unfit(
 pub(super) async fn apply(
     engine: &Engine,
     differing: Vec<(PathBuf, Defined)>,
-) -> anyhow::Result<()> {
+) -> Result<(), Failed> {
     let mut change = Change { author: Author::Server, ..Change::default() };
     let mut triggers = Vec::new();
     for (_, found) in differing {
@@ -73,8 +89,7 @@ pub(super) async fn apply(
         triggers.extend(found.triggers);
         change = engine::status_pages_change(&found.status_pages, change);
     }
-    let changed = triggers::change(engine, triggers, change).await;
-    changed.map_err(|problem| anyhow::anyhow!(in_words(&problem)))
+    Ok(triggers::change(engine, triggers, change).await?)
 }
 
 fn in_words(problem: &server::problem::Problem) -> String {

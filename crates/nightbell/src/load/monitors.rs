@@ -134,7 +134,9 @@ pub(super) async fn apply(engine: &Engine, mut read: Read, start: bool) -> Vec<S
     let named: BTreeSet<Arc<str>> = good.keys().chain(bad.keys()).cloned().collect();
     let gone = |source: &str| {
         source.strip_prefix(SOURCE).is_some_and(|file| {
-            !Path::new(file).exists() || (start && !named.is_empty() && !named.contains(source))
+            // What cannot be looked at is not gone.
+            matches!(Path::new(file).try_exists(), Ok(false))
+                || (start && !named.is_empty() && !named.contains(source))
         })
     };
     for source in engine.monitor_sources().iter().filter(|it| gone(it)) {
@@ -175,7 +177,7 @@ pub(super) async fn apply(engine: &Engine, mut read: Read, start: bool) -> Vec<S
     if fatal.is_empty() {
         let in_words = |it: &Vec<Finding>| it.iter().map(ToString::to_string).collect();
         let refused = bad.iter().map(|(source, mistakes)| (file_of(source), in_words(mistakes)));
-        rejected::tell(engine, Of::Monitors, &refused.collect()).await;
+        let _ = rejected::tell(engine, Of::Monitors, &refused.collect()).await;
     }
     fatal
 }

@@ -29,14 +29,17 @@ impl Of {
     }
 }
 
-/// Tells which files of a kind are refused now; those that are not among them are good, or gone.
-pub(super) async fn tell(engine: &Engine, of: Of, refused: &Mistakes) {
+/// Tells which files of a kind are refused now; those that are not among them are good, or gone. Answers
+/// whether all could be told.
+pub(super) async fn tell(engine: &Engine, of: Of, refused: &Mistakes) -> bool {
     let text = |mistakes: &Vec<String>| mistakes.join("; ");
     let shown = refused.iter().map(|(file, it)| (file.display().to_string().into(), text(it)));
     engine.set_rejected_files(of.prefix(), shown.collect());
-    if let Err(error) = tell_incidents(engine, of.prefix(), refused).await {
+    let told = tell_incidents(engine, of.prefix(), refused).await;
+    if let Err(error) = &told {
         tracing::error!(%error, "Nightbell's own monitor could not be told of its files");
     }
+    told.is_ok()
 }
 
 async fn tell_incidents(

@@ -72,3 +72,21 @@ async fn a_new_monitor_is_tried_on_what_prometheus_remembers() {
     let refused = tried(web, "1h").exits(1);
     assert!(refused.stderr.contains("http keeps no history"), "{refused:?}");
 }
+
+/// Secrets of this environment go where a definition says, so it is never one of the server's.
+#[test]
+fn attacks_only_a_file_is_asked_with_the_secrets_of_whoever_tries_it() {
+    let server = StandIn::start();
+    let outcome = Nightbell::new(&["monitor", "backtest", "wave", "--source", "query"])
+        .env("NIGHTBELL_URL", &server.url())
+        .run()
+        .exits(2);
+    assert!(outcome.stderr.contains("--source query takes a file with -f"), "{outcome:?}");
+    let outcome =
+        Nightbell::new(&["monitor", "backtest", "other", "-f", "m.yaml", "--source", "query"])
+            .env("NIGHTBELL_URL", &server.url())
+            .file("m.yaml", &monitor("http://127.0.0.1:1", "up", "{ pages: 1, per: 1d }"))
+            .run()
+            .exits(1);
+    assert!(outcome.stderr.contains("the files do not define it"), "{outcome:?}");
+}

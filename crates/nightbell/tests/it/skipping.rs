@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::live::Live;
+use crate::stand_in::Nightbell;
 
 const DAY: i64 = 24 * 3_600_000;
 
@@ -30,4 +31,15 @@ async fn a_wait_of_days_is_over_at_once() {
     assert!(schema.text().await.unwrap().contains("\"Nightbell: tests\""));
     let missing = live.http.get(live.url("/schemas/nothing.json")).send().await.unwrap();
     assert_eq!(missing.status(), 404);
+}
+
+#[test]
+fn nobody_is_rung_by_skipped_time() {
+    let monitors = "receivers:\n  noc: { webhook: { url: \"http://127.0.0.1:1/\" } }\nroutes:\n- to: noc\n\
+        monitors:\n  shop: { http: \"http://127.0.0.1:1/\", every: 1m }\n";
+    let arguments = ["dev", "--clock", "skip", "--listen", "127.0.0.1:0", "--load", "m.yaml"];
+    let outcome = Nightbell::new(&arguments).file("m.yaml", monitors).run().exits(1);
+    for words in ["monitors-while-time-is-skipped", "m.yaml", "nightbell test"] {
+        assert!(outcome.stderr.contains(words), "{words}: {outcome:?}");
+    }
 }

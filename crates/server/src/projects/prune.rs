@@ -15,13 +15,14 @@ use crate::problem::Problem;
 const LOAD: &str = "load";
 
 /// Notes that the files of `--load` define these, and removes what they defined before and do not
-/// any more. Answers what was removed, in words.
+/// any more; or tells only what that is, unless it `removes`. Answers what was removed, in words.
 ///
 /// # Errors
 /// The store's; what was not removed is the next time.
 pub async fn prune_loaded<'a>(
     engine: &Engine,
     defined: impl Iterator<Item = &'a Defined> + Send,
+    removes: bool,
 ) -> Result<Vec<String>, Problem> {
     let mut wanted = std::collections::BTreeSet::new();
     for defined in defined {
@@ -46,6 +47,10 @@ pub async fn prune_loaded<'a>(
         owners.iter().filter(|(object, owner)| owner.project == LOAD && !wanted.contains(object));
     let mut removed = Vec::new();
     for object in gone.map(|(object, _)| object).collect::<Vec<&Object>>() {
+        if !removes {
+            removed.push(object.to_string());
+            continue;
+        }
         if object.remove(engine).await? {
             removed.push(object.to_string());
         }

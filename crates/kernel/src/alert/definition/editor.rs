@@ -7,7 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::Severity;
 use super::kinds::{KINDS, KindRule, RECEIVERS, Shape};
-use crate::editor::{document, list, record, reference, span, table, text, texts, whole, word};
+use crate::editor::{
+    document, list, nullable_record as record, reference, span, table, text, texts, whole, word,
+};
 
 /// Of a file of monitors. `receiver` says which settings a kind of receiver has, if that is known.
 pub fn monitors(receiver: &dyn Fn(&str) -> Option<Value>) -> Value {
@@ -40,8 +42,15 @@ pub fn monitors(receiver: &dyn Fn(&str) -> Option<Value>) -> Value {
     document("Nightbell: monitors", root, definitions)
 }
 
+/// In any case; editors complete the usual one.
 fn severity() -> Value {
-    word(&Severity::ALL.map(Severity::as_str))
+    let names = Severity::ALL.map(Severity::as_str);
+    let any_case = names.map(|name| {
+        let letter = |it: char| format!("[{}{it}]", it.to_ascii_uppercase());
+        name.chars().map(letter).collect::<String>()
+    });
+    let pattern = format!("^({})$", any_case.join("|"));
+    json!({ "anyOf": [word(&names), { "type": "string", "pattern": pattern }] })
 }
 
 fn receivers(settings: &dyn Fn(&str) -> Option<Value>) -> Value {
@@ -259,8 +268,9 @@ monitors:
             name.clone_into(place);
             return resolved(schema, &schema["definitions"][name], place);
         }
-        // Of one or a list, one; of a map or its short form, the map.
-        let branch = if node["if"]["type"] == "array" { "else" } else { "then" };
+        // Of one or a list, one; of nothing or something, that; of a map or its short form, the map.
+        let is_map = node["if"]["type"] == "object";
+        let branch = if is_map { "then" } else { "else" };
         if node[branch].is_null() { node } else { resolved(schema, &node[branch], place) }
     }
 

@@ -82,6 +82,13 @@ pub(super) async fn run(
     client: &Client,
     output: &Output,
 ) -> anyhow::Result<()> {
+    if arguments.source == Answers::Query && arguments.file.is_empty() {
+        // Whoever may edit a monitor would learn the secrets of whoever tries it.
+        let message = "--source query takes a file with -f: secrets of this environment go to the \
+                       addresses that a definition names, so they are those of your file, not of \
+                       the server";
+        return Err(Failure::usage(message).into());
+    }
     let now = Instant::now();
     let since = Timestamp::from_millis(samples::time("--since", &arguments.since, now)?);
     let given = read(&arguments.file)?;
@@ -165,8 +172,9 @@ async fn one(
         file => serde_json::from_value(file.clone())?,
     };
     let stored = find(&file, name).cloned();
+    let mut own = File::default();
     if let Some(texts) = given {
-        file = overlaid(file, texts).await?;
+        (file, own) = overlaid(file, texts).await?;
     }
     complete(&mut file, name, since, client).await?;
     let Some(monitor) = find(&file, name).cloned() else {
@@ -183,16 +191,33 @@ async fn one(
         }
         stored => stored.map(|stored| asked_otherwise(&stored, &monitor)).unwrap_or_default(),
     };
-    let sources = if asks { Some(history::Sources::of(&file)?) } else { None };
+    // Only what the files say is asked with secrets of this environment.
+    let sources = if asks { Some(history::Sources::of(&own)?) } else { None };
     let mut kept = BTreeMap::new();
     for needed in backtest::needed(&file, name) {
         let from = since.plus_millis(-warm_up);
-        let of = match (&sources, find(&file, &needed)) {
+        let of = match (&sources, find(&own, &needed)) {
+            (Some(_), None) if needed == name => {
+                return Ok(Err("the files do not define it".to_owned()));
+            }
             (Some(sources), Some(definition)) => {
                 match sources.samples(definition, (from, until), output).await {
-                    Ok(samples) => samples,
+                    Ok((samples, is_cut)) => {
+                        if let Some(first) = samples.first().filter(|_| is_cut) {
+                            let first = first.started_at.millis();
+                            let first = Instant::from_millisecond(first).unwrap_or_default();
+                            notes.push(format!(
+                                "the source of {needed} tells nothing before {first}"
+                            ));
+                        }
+                        samples
+                    }
                     Err(why) if needed == name => return Ok(Err(why)),
-                    Err(_) => stored_samples(&needed, from, client).await?,
+                    Err(why) => {
+                        let why = clean(&why);
+                        notes.push(format!("{needed} is tried on what the server keeps: {why}"));
+                        stored_samples(&needed, from, client).await?
+                    }
                 }
             }
             _ => stored_samples(&needed, from, client).await?,
@@ -229,8 +254,14 @@ async fn stored_samples(
     from: Timestamp,
     client: &Client,
 ) -> anyhow::Result<Vec<Sample>> {
-    let of = samples::all(name, from.millis(), None, client).await?;
-    Ok(of.iter().filter_map(sample).collect())
+    match samples::all(name, from.millis(), None, client).await {
+        Ok(of) => Ok(of.iter().filter_map(sample).collect()),
+        Err(error) => match error.downcast::<Failure>() {
+            Ok(failure) if failure.exit == Exit::NotFound => Ok(Vec::new()),
+            Ok(failure) => Err(failure.into()),
+            Err(error) => Err(error),
+        },
+    }
 }
 
 /// What the server has of a monitor besides samples.
@@ -243,9 +274,11 @@ fn find<'a>(file: &'a File, name: &str) -> Option<&'a MonitorDef> {
     file.monitors.iter().find(|it| *it.name == *name)
 }
 
-/// What files define, over what is defined: as the server would take them.
-async fn overlaid(mut file: File, texts: &[(String, String)]) -> anyhow::Result<File> {
+/// What files define, over what is defined: as the server would take them. With it, what is asked by
+/// the files alone.
+async fn overlaid(mut file: File, texts: &[(String, String)]) -> anyhow::Result<(File, File)> {
     let judge = offline::engine().await?;
+    let mut own = File::default();
     for (origin, text) in texts {
         let mut known = Known::default();
         known.extend_by(file.clone());
@@ -255,6 +288,9 @@ async fn overlaid(mut file: File, texts: &[(String, String)]) -> anyhow::Result<
             let wrong: Vec<String> = wrong.map(|it| format!("{origin}:{it}")).collect();
             return Err(Failure::new(Exit::Error, "not valid").with_details(wrong).into());
         };
+        own.monitors.retain(|old| more.monitors.iter().all(|new| new.name != old.name));
+        own.monitors.extend(more.monitors.iter().cloned());
+        own.sources.extend(more.sources);
         file.receivers.extend(more.receivers);
         if !more.routes.is_empty() {
             file.routes = more.routes;
@@ -265,7 +301,7 @@ async fn overlaid(mut file: File, texts: &[(String, String)]) -> anyhow::Result<
         file.silences.extend(more.silences);
     }
     judge.close().await?;
-    Ok(file)
+    Ok((file, own))
 }
 
 /// Adds what monitors depend on that the file does not have: it is defined elsewhere.
@@ -283,7 +319,13 @@ async fn complete(
         if missing == name {
             return Ok(());
         }
-        let record = record(missing, since, client).await?;
+        let record = match record(missing, since, client).await {
+            Err(failure) if failure.exit == Exit::NotFound => {
+                let message = format!("there is no monitor {missing}, on which {name} depends");
+                return Err(Failure::new(Exit::NotFound, message).into());
+            }
+            record => record?,
+        };
         let other: File = serde_json::from_value(record["file"].clone())?;
         let new = other.monitors.into_iter().filter(|it| find(file, &it.name).is_none());
         let new: Vec<MonitorDef> = new.collect();

@@ -329,7 +329,9 @@ fn stepped() -> StandIn {
                 "tasks": [{ "taskId": "t-1", "seq": 1, "referenceTaskName": "load", "taskType": "SIMPLE", "retryCount": 0, "status": task, "inputData": { "n": 1 }, "outputData": output }] } })
     };
     StandIn::start()
-        .says("GET /api/workflow/id-1/history?size=100", 200, page(0, 3))
+        .says("GET /api/workflow/id-1/history?size=1", 200, page(0, 1))
+        .says("GET /api/workflow/id-1/history?size=2&from=1", 200, page(0, 2))
+        .says("GET /api/workflow/id-1/history?size=1000&from=1", 200, page(0, 1))
         .says("GET /api/workflow/id-1/history?size=1&from=1", 200, page(0, 1))
         .says("GET /api/workflow/id-1/history?size=1&from=2", 200, page(1, 2))
         .says("GET /api/workflow/id-1/history?size=1&from=3", 200, page(2, 3))
@@ -378,7 +380,14 @@ fn step_prints_all_commits_as_data() {
     let change =
         json!({ "task": "load", "path": "status", "before": "SCHEDULED", "after": "IN_PROGRESS" });
     assert_eq!(told[1]["changes"], json!([change]));
-    server.run(&["run", "step", "id-1", "--from", "9"]).exits(3);
+    let text = server.run(&["run", "step", "id-1", "--all", "--size", "2"]).exits(0);
+    assert_eq!(text.stdout.matches("commit ").count(), 2, "{text:?}");
+    assert!(text.stderr.contains("commits 3 to 3 are left out: --from 3"), "{text:?}");
+    for more in [&[][..], &["--all"], &["-o", "json"]] {
+        let outcome =
+            server.run(&[&["run", "step", "id-1", "--from", "9"], more].concat()).exits(3);
+        assert!(outcome.stderr.contains("commits 1 to 3 are kept, and 9 is none"), "{outcome:?}");
+    }
 }
 
 #[test]

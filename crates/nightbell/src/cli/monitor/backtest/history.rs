@@ -19,7 +19,7 @@ use crate::values::FromEnvironment;
 const CHECKS_MAX: usize = 100_000;
 /// Between two questions: a source has others to serve.
 const PACE: Duration = Duration::from_millis(200);
-/// So many first checks of which none could tell are reason enough to ask no more.
+/// So many checks in a row of which none could tell mean that the source keeps nothing of their time.
 const SILENT_MAX: usize = 3;
 
 /// Where answers come from.
@@ -38,14 +38,14 @@ impl Sources {
         Ok(Self(offline::history(named.collect())?))
     }
 
-    /// What the checks of a monitor would have answered between two instants; or why that cannot be
-    /// known.
+    /// What the checks of a monitor would have answered between two instants, from the first that could
+    /// tell on, and whether there are some before it; or why that cannot be known.
     pub(super) async fn samples(
         &self,
         monitor: &MonitorDef,
         (from, until): (Timestamp, Timestamp),
         output: &Output,
-    ) -> Result<Vec<Sample>, String> {
+    ) -> Result<(Vec<Sample>, bool), String> {
         askable(monitor)?;
         let before = from.plus_millis(-1);
         let mut due = next_checks(monitor, before, CHECKS_MAX);
@@ -61,7 +61,13 @@ impl Sources {
             Some(step) => self.by_range(monitor, &due, step).await?,
             None => self.one_by_one(monitor, &due, output).await?,
         };
-        let samples = due.iter().zip(answers).zip(1..).map(|((at, answer), number)| Sample {
+        let since = answers.iter().position(Result::is_ok);
+        if let (None, Some(Err(why))) = (since, answers.last()) {
+            return Err(format!("its source cannot tell: {why}"));
+        }
+        // What the source keeps no more is no check that could not tell.
+        let known = due.iter().zip(answers).skip(since.unwrap_or_default());
+        let samples = known.zip(1..).map(|((at, answer), number)| Sample {
             number,
             sequence: u32::try_from(number).unwrap_or(u32::MAX),
             started_at: *at,
@@ -70,7 +76,7 @@ impl Sources {
             version: "".into(),
             outcome: Sampled::of(answer.as_ref().map_err(String::as_str), monitor),
         });
-        Ok(samples.collect())
+        Ok((samples.collect(), since.unwrap_or_default() > 0))
     }
 
     /// As many at once as the source answers.
@@ -104,6 +110,10 @@ impl Sources {
         due: &[Timestamp],
         output: &Output,
     ) -> Result<Vec<Answer>, String> {
+        let Some(since) = self.since(monitor, due).await? else { return Ok(Vec::new()) };
+        let unknown = || Err("its source keeps nothing of that time".to_owned());
+        let mut answers: Vec<Answer> = std::iter::repeat_with(unknown).take(since).collect();
+        let due = due.get(since..).unwrap_or_default();
         let seconds = PACE.as_secs_f64() * due.len() as f64;
         if seconds > 10.0 {
             output.note(format_args!(
@@ -112,19 +122,50 @@ impl Sources {
                 due.len()
             ));
         }
-        let mut answers: Vec<Answer> = Vec::with_capacity(due.len());
         for at in due {
-            let begun = Instant::now();
-            let answer = self.0.at(task_type(monitor.kind), &input(monitor, *at)).await?;
-            answers.push(answer);
-            let nobody = answers.iter().all(Result::is_err);
-            if let Some(Err(why)) = answers.last().filter(|_| nobody && answers.len() >= SILENT_MAX)
-            {
-                return Err(format!("its source cannot tell: {why}"));
-            }
-            sleep_until(begun + PACE).await;
+            answers.push(self.ask(monitor, *at).await?);
         }
         Ok(answers)
+    }
+
+    /// Where answers begin, about: sources keep what they have for so long, and asking for each check of
+    /// the time before would take hours. None if there is no check.
+    async fn since(
+        &self,
+        monitor: &MonitorDef,
+        due: &[Timestamp],
+    ) -> Result<Option<usize>, String> {
+        for (number, at) in due.iter().enumerate().take(SILENT_MAX) {
+            if self.ask(monitor, *at).await?.is_ok() {
+                return Ok(Some(number));
+            }
+        }
+        let mut why = None;
+        for (number, at) in due.iter().enumerate().rev().take(SILENT_MAX) {
+            match self.ask(monitor, *at).await? {
+                Ok(_) => {
+                    let (mut silent, mut known) = (SILENT_MAX.min(number), number);
+                    while silent < known {
+                        let middle = silent.midpoint(known);
+                        let Some(at) = due.get(middle) else { break };
+                        match self.ask(monitor, *at).await? {
+                            Ok(_) => known = middle,
+                            Err(_) => silent = middle + 1,
+                        }
+                    }
+                    return Ok(Some(known));
+                }
+                Err(reason) => why = why.or(Some(reason)),
+            }
+        }
+        why.map_or(Ok(None), |why| Err(format!("its source cannot tell: {why}")))
+    }
+
+    async fn ask(&self, monitor: &MonitorDef, at: Timestamp) -> Result<Answer, String> {
+        let begun = Instant::now();
+        let answer = self.0.at(task_type(monitor.kind), &input(monitor, at)).await?;
+        sleep_until(begun + PACE).await;
+        Ok(answer)
     }
 }
 
@@ -158,7 +199,18 @@ fn askable(monitor: &MonitorDef) -> Result<(), String> {
 /// asked about the past.
 fn timed(settings: &str) -> Result<(), String> {
     let squeezed: String = settings.to_ascii_lowercase().split_whitespace().collect();
-    let own = ["now()", "range(start:-", "current_timestamp", "now`"];
+    let own = [
+        "now()",
+        "start:-",
+        "stop:-",
+        "today()",
+        "current_timestamp",
+        "current_date",
+        "current_time",
+        "localtimestamp",
+        "localtime",
+        "now`",
+    ];
     if let Some(own) = own.into_iter().find(|it| squeezed.contains(it)) {
         return Err(format!(
             "its query has a time of its own ({own}), which would be that of today: write \
@@ -193,6 +245,10 @@ mod tests {
             ("influxql", "SELECT last(x) FROM y"),
             ("flux", "from(bucket: \"b\") |> range( start: -5m )"),
             ("influxql", "SELECT x FROM y WHERE time < ${window.to_ms}ms AND time > NOW() - 5m"),
+            ("flux", "from(bucket: \"b\") |> range(stop: ${window.to}, start: -5m)"),
+            ("flux", "from(bucket: \"b\") |> range(start: today(), stop: ${window.to})"),
+            ("sql", "SELECT x FROM y WHERE time < '${window.to}' AND time > CURRENT_DATE"),
+            ("sql", "SELECT x FROM y WHERE time < '${window.to}' AND time > localtimestamp"),
         ] {
             assert!(of(Kind::Influx, json!({ language: query })).is_err(), "{query}");
         }

@@ -102,14 +102,18 @@ fn members(
     tell: &mut impl FnMut(String, Value, Value),
 ) {
     for (member, name) in names {
-        deeper(name, &before[*member], &after[*member], tell);
+        let (before, after) = (&before[*member], &after[*member]);
+        // Within a payload nothing, zero and an empty text are three things.
+        if !(is_nothing(before) && is_nothing(after)) {
+            deeper(name, before, after, tell);
+        }
     }
 }
 
 /// Goes down objects, and lists of the same length, to what differs.
 fn deeper(path: &str, before: &Value, after: &Value, tell: &mut impl FnMut(String, Value, Value)) {
     match (before, after) {
-        _ if before == after || (is_nothing(before) && is_nothing(after)) => {}
+        _ if before == after => {}
         (Value::Object(was), Value::Object(is)) if !was.is_empty() && !is.is_empty() => {
             for (name, before) in was {
                 let after = is.get(name).unwrap_or(&Value::Null);
@@ -166,7 +170,8 @@ impl Change {
             return format!("{sign} {task}  {}", of.join("  "));
         }
         let path = &self.path;
-        if is_nothing(&self.before) {
+        let is_member = !path.contains(['.', '[']);
+        if self.before.is_null() || (is_member && is_nothing(&self.before)) {
             return format!("~ {task}  {path} = {}", value(&self.after));
         }
         format!("~ {task}  {path}: {} → {}", value(&self.before), value(&self.after))
@@ -227,6 +232,14 @@ mod tests {
         let expected = ["~ ring  output.who.name: ann → bo", "~ run  variables.seen[1]: 2 → 5"];
         assert_eq!(told(&retried, &later), expected);
         assert_eq!(told(&later, &later), Vec::<String>::new());
+        // A payload says what it says; members of the protocol are written as empty or not at all.
+        let of = |input: &Value| json!({ "status": "RUNNING", "input": input, "tasks": [] });
+        let (was, is) =
+            (of(&json!({ "a": 0, "b": "", "c": {} })), of(&json!({ "a": null, "b": 0, "c": "" })));
+        let expected =
+            ["~ run  input.a: 0 → null", "~ run  input.b:  → 0", "~ run  input.c: {} → "];
+        assert_eq!(told(&was, &is), expected);
+        assert_eq!(told(&of(&json!({})), &of(&Value::Null)), Vec::<String>::new());
     }
 
     #[test]

@@ -46,9 +46,9 @@ pub(crate) struct Arguments {
     /// Do not ask: print what each commit changed, from the first to the last
     #[arg(long)]
     all: bool,
-    /// Commits to print at most with --all
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=1000))]
-    size: u32,
+    /// Commits to print at most with --all or -o json; all of them by default
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    size: Option<u64>,
 }
 
 impl Arguments {
@@ -64,7 +64,7 @@ pub(super) async fn run(
     client: &Client,
     output: &Output,
 ) -> anyhow::Result<()> {
-    let commits = Commits::of(&arguments.id, arguments.from, arguments.size, client).await?;
+    let commits = Commits::of(&arguments.id, None, 1, client).await?;
     let mut walk = Walk {
         id: &arguments.id,
         client,
@@ -78,11 +78,11 @@ pub(super) async fn run(
             "commits before {first} are kept as one and cannot be stepped through"
         ));
     }
-    if arguments.all || output.is_json() {
-        return walk.all(commits.page, output).await;
-    }
     let begin = arguments.from.unwrap_or(commits.first);
     walk.must_be_kept(begin)?;
+    if arguments.all || output.is_json() {
+        return walk.all(begin, arguments.size, output).await;
+    }
     walk.ask(begin, output).await
 }
 
@@ -187,21 +187,46 @@ impl Walk<'_> {
         Ok((after, changes))
     }
 
-    /// Every commit of a page.
-    async fn all(&mut self, page: Vec<Commit>, output: &Output) -> anyhow::Result<()> {
+    /// Every commit from a number on, or so many of them.
+    async fn all(
+        &mut self,
+        mut from: u64,
+        most: Option<u64>,
+        output: &Output,
+    ) -> anyhow::Result<()> {
         let mut told = Vec::new();
-        for commit in page {
-            let (state, changes) = self.changes(commit.version).await?;
-            if output.is_json() {
-                told.push(json!({
-                    "version": commit.version, "at": commit.at.rfc3339(), "facts": commit.facts,
-                    "status": state["workflow"]["status"], "changes": changes,
-                }));
-            } else {
-                self.tell(&commit, &state, &changes, output)?;
+        let mut left = most.unwrap_or(u64::MAX);
+        while left > 0 && from <= self.last {
+            let size = u32::try_from(left).unwrap_or(PAGE).min(PAGE);
+            let commits = Commits::of(self.id, Some(from), size, self.client).await?;
+            // A run that is under way grows meanwhile.
+            self.last = commits.last;
+            let Some(end) = commits.page.last() else { break };
+            from = end.version + 1;
+            left = left.saturating_sub(commits.page.len() as u64);
+            for commit in commits.page {
+                let (state, changes) = self.changes(commit.version).await?;
+                if output.is_json() {
+                    told.push(json!({
+                        "version": commit.version, "at": commit.at.rfc3339(), "facts": commit.facts,
+                        "status": state["workflow"]["status"], "changes": changes,
+                    }));
+                } else {
+                    self.tell(&commit, &state, &changes, output)?;
+                }
             }
         }
+        if from <= self.last {
+            let last = self.last;
+            output.note(format_args!("commits {from} to {last} are left out: --from {from}"));
+        }
         if output.is_json() { output.json(&told) } else { Ok(()) }
+    }
+
+    /// A run that is under way has further commits by and by.
+    async fn look_again(&mut self) -> anyhow::Result<u64> {
+        self.last = Commits::of(self.id, None, 1, self.client).await?.last;
+        Ok(self.last)
     }
 
     /// Does what lines of standard input ask for.
@@ -245,7 +270,7 @@ impl Walk<'_> {
             Order::Previous(count) => at.saturating_sub(count),
             Order::Go(to) => to,
             Order::First => self.first,
-            Order::Last => self.last,
+            Order::Last => self.look_again().await?,
             Order::Find(name) => self.find(&name, at).await?,
             Order::Quit | Order::Help => {
                 output.note(HELP);
@@ -287,7 +312,7 @@ impl Walk<'_> {
                 return Ok(at);
             }
         };
-        if to > self.last && at == self.last {
+        if to > self.last && to > self.look_again().await? && at == self.last {
             return Err(Failure::new(Exit::NotFound, "this is the last commit").into());
         }
         let to = match to {
@@ -301,7 +326,8 @@ impl Walk<'_> {
 
     /// The next commit after `at` with a fact about a task.
     async fn find(&mut self, name: &str, at: u64) -> anyhow::Result<u64> {
-        let state = self.state(self.last).await?;
+        let last = self.look_again().await?;
+        let state = self.state(last).await?;
         let tasks = state["workflow"]["tasks"].as_array().into_iter().flatten();
         let fits = tasks.filter(|it| it["referenceTaskName"] == name || name_of(it) == name);
         let sequences: Vec<u64> = fits.filter_map(|it| it["seq"].as_u64()).collect();
