@@ -16,8 +16,8 @@ use server::{Pair, Tls};
 use tasks::http::{self, Client};
 use zeroize::Zeroizing;
 
+use super::asked::{Asked, self_signed};
 use super::calls::Caller;
-use super::{Asked, self_signed};
 use crate::{exposed, secret_key};
 
 /// How long the authority may take to look at the proofs, and then to sign.
