@@ -26,12 +26,22 @@ const PATIENCE: Duration = Duration::from_secs(150);
 struct Seen {
     /// Starts that were acknowledged.
     started: BTreeSet<String>,
-    /// Tasks whose completion was acknowledged.
-    completed: BTreeSet<String>,
-    /// Tasks handed out after their completion was acknowledged: must stay empty.
+    /// Tasks whose completion was acknowledged, and when.
+    completed: BTreeMap<String, Instant>,
+    /// Tasks handed out to who asked after their completion was acknowledged: must stay empty. Two workers may
+    /// hold a task at once, if the server was killed before it noted the first.
     again: Vec<String>,
     /// Calls that the HTTP tasks made, by execution.
     calls: BTreeMap<String, u32>,
+}
+
+impl Seen {
+    /// A task was handed out to who had asked at this instant.
+    fn handed_out(&mut self, id: &str, asked: Instant) {
+        if self.completed.get(id).is_some_and(|at| *at < asked) {
+            self.again.push(id.to_owned());
+        }
+    }
 }
 
 type Shared = Arc<Mutex<Seen>>;
@@ -199,6 +209,7 @@ async fn worker(
     let poll =
         format!("{base}/api/tasks/poll/batch/{queue}?count=20&timeout=200&workerid={queue}-{lane}");
     while !stop.load(Ordering::Acquire) {
+        let asked = Instant::now();
         let Ok(answer) = http.get(&poll).send().await else {
             tokio::time::sleep(Duration::from_millis(20)).await;
             continue;
@@ -206,15 +217,13 @@ async fn worker(
         let polled = answer.json::<Vec<Value>>().await.unwrap_or_default();
         for task in polled {
             let id = task["taskId"].as_str().expect("an id").to_owned();
-            if seen.lock().completed.contains(&id) {
-                seen.lock().again.push(id.clone());
-            }
+            seen.lock().handed_out(&id, asked);
             let result = json!({ "taskId": id, "workflowInstanceId": task["workflowInstanceId"],
                 "status": "COMPLETED", "outputData": { "n": task["inputData"]["n"] } });
             let sent = http.post(format!("{base}/api/tasks")).json(&result).send().await;
             // A report that is not acknowledged is not repeated: the task comes again by itself.
             if sent.is_ok_and(|answer| answer.status().is_success()) {
-                seen.lock().completed.insert(id);
+                seen.lock().completed.entry(id).or_insert_with(Instant::now);
             }
         }
     }
