@@ -11,7 +11,7 @@ use crate::piece;
 use crate::shell::{Page, Place};
 use crate::value::{count, list, text};
 use crate::visit::Pairs;
-use crate::{Context, Failure, page};
+use crate::{Context, Failure, incident_search};
 
 /// Above so many the number has to be typed.
 const TYPED_ABOVE: usize = 100;
@@ -69,7 +69,7 @@ pub(crate) async fn show(cx: &Context<'_>, asked: &Pairs) -> Result<Page, Failur
             @if let Some(label) = typed(act) {
                 label.field { span { (label) } textarea name="input" { (asked.get("input").unwrap_or_default()) } }
             }
-            @if act.name == "snooze" { (page::incident::for_how_long()) }
+            @if act.name == "snooze" { (piece::for_how_long()) }
             (piece::field("why", "Why, for the record", "", ""))
             @if count > TYPED_ABOVE && act.harms.is_some() {
                 (piece::field("count", &format!("Type {count} to go on"), "", ""))
@@ -94,7 +94,7 @@ const INCIDENTS_MAX: u64 = 500;
 
 /// The ids of all incidents that are found.
 async fn incidents(cx: &Context<'_>, asked: &Pairs) -> Result<Vec<String>, Failure> {
-    let path = format!("{}&size={INCIDENTS_MAX}", page::incidents::question(asked)?);
+    let path = format!("{}&size={INCIDENTS_MAX}", incident_search::question(asked)?);
     let found = cx.get(&path).await?;
     let total = count(&found, "totalHits");
     if found["exact"] == false {

@@ -12,6 +12,7 @@ mod confirm;
 mod form;
 mod graph;
 mod gzip;
+mod incident_search;
 mod page;
 mod piece;
 mod reply;

@@ -202,6 +202,15 @@ pub(crate) fn more(href: Option<&str>) -> Markup {
     html! { @if let Some(href) = href { p.more { a rel="next" href=(href) { "Next page ›" } } } }
 }
 
+/// How long a snooze lasts.
+pub(crate) fn for_how_long() -> Markup {
+    html! {
+        label.field { span { "for" }
+            select name="for" { @for it in ["1h", "4h", "8h", "24h"] { option value=(it) { (it) } } }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -77,15 +77,6 @@ fn is_web(url: &str) -> bool {
     url.starts_with("https://") || url.starts_with("http://")
 }
 
-/// How long a snooze lasts.
-pub(crate) fn for_how_long() -> Markup {
-    html! {
-        label.field { span { "for" }
-            select name="for" { @for it in ["1h", "4h", "8h", "24h"] { option value=(it) { (it) } } }
-        }
-    }
-}
-
 fn acts(cx: &Context<'_>, id: &str, it: &Value) -> Markup {
     let need = Permission::Respond;
     let hidden = format!("monitor={}", text(it, "monitor"));
@@ -100,7 +91,7 @@ fn acts(cx: &Context<'_>, id: &str, it: &Value) -> Markup {
                 details {
                     summary { "More" }
                     div.acts {
-                        span data-key="s" { (piece::act_with(cx, need, "snooze", id, "Snooze", for_how_long())) }
+                        span data-key="s" { (piece::act_with(cx, need, "snooze", id, "Snooze", piece::for_how_long())) }
                         (piece::preview(cx, need, "escalate", id, "Escalate"))
                         (piece::preview(cx, need, "resolve", id, "Resolve"))
                         a.button href={ "/console/silences?match=" (encoded(&hidden)) } { "Silence…" }

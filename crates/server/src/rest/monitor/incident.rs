@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::super::extract::{Body, Path, Query};
 use super::super::query::instant;
-use super::wanted::{Wanted, WantedParams};
+use super::wanted::{Wanted, WantedParams, comma_separated};
 use super::{incident_of, judgement, page_size, say, view};
 use crate::Api;
 use crate::access::{Actor, Routes};
@@ -58,12 +58,6 @@ struct ListParams {
 
 /// Incidents that are looked through where the ledger alone does not tell which are wanted.
 const LOOKED_THROUGH_MAX: u64 = 5000;
-
-/// The words between commas.
-pub(super) fn comma_separated(text: Option<String>) -> Vec<String> {
-    let text = text.unwrap_or_default();
-    text.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect()
-}
 
 /// Lists incidents, newest first.
 #[utoipa::path(

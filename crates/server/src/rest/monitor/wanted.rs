@@ -8,7 +8,6 @@ use serde::Deserialize;
 use serde_json::Value;
 use utoipa::IntoParams;
 
-use super::incident::comma_separated;
 use crate::Api;
 use crate::problem::Problem;
 
@@ -109,6 +108,12 @@ impl Wanted {
 
 fn text<'a>(shown: &'a Value, name: &str) -> &'a str {
     shown[name].as_str().unwrap_or_default()
+}
+
+/// The words between commas.
+pub(super) fn comma_separated(text: Option<String>) -> Vec<String> {
+    let text = text.unwrap_or_default();
+    text.split(',').map(str::trim).filter(|it| !it.is_empty()).map(str::to_owned).collect()
 }
 
 /// The incidents of which receivers were told.
