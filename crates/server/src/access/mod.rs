@@ -621,8 +621,10 @@ pub(crate) const EXPIRED: &str = "expired-token";
 const HINT: &str = "Send a key as 'Authorization: Bearer KEY' or 'X-Authorization: KEY', or as the \
     password of Basic; SDKs take its id and secret. The command line takes it from NIGHTBELL_KEY. An \
     administrator makes one with `nightbell key create`.";
-const GRPC_HINT: &str = "Send a key in the metadata of each call, as 'authorization: Bearer KEY'; see \
-    docs/security.md for the lines that do so in each SDK.";
+const GRPC_HINT: &str = "Send a key in the metadata of each call, as 'authorization: Bearer KEY'. Azure-managed \
+    packages send the token of their credential there: in place of token_credential=None or \
+    Authentication=None, pass a credential whose token is the key. docs/security.md has the lines for each \
+    SDK, under 'Durable Task SDKs'.";
 
 fn unauthenticated(hint: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, INVALID, "this needs a key or a token").with_hint(hint)
