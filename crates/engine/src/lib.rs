@@ -75,7 +75,7 @@ pub use access::{
     NewUser, PASSWORD_MAX, Proved, Rights, UserRecord,
 };
 pub use acting::{ActsOn, FORBIDDEN};
-pub use audit::{Audit, AuditEntry, AuditLine};
+pub use audit::{Audit, AuditEntry, AuditLine, AuditSearch};
 pub use authors::{Author, Authored};
 pub use batches::{
     BATCH_RUNS_MAX, Batch, BatchAct, BatchPreview, BatchState, PREVIEW_MILLIS, Refusal,
@@ -88,7 +88,7 @@ pub use clock::{Clock, ClockEvent, SystemClock};
 pub use definitions::Definitions;
 pub use documents::DamagedDocument;
 pub use engine::{Engine, Error, Seen, WeakEngine};
-pub use feed::{Committed, Feed};
+pub use feed::{Changed, Committed, Feed};
 pub use forking::{Fork, Forked};
 pub use health::{Health, Problem};
 pub use histogram::{Histogram, Observed};

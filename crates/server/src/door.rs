@@ -13,7 +13,6 @@ use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use kernel::access::Mode;
 use utoipa::openapi::OpenApi;
 
 use crate::access::{Authorizer, Entered, Requirements};
@@ -152,9 +151,10 @@ async fn entered(
 ) -> Response {
     // What only some requests need is boxed, so that a stream does not hold it.
     let visit = console::Explained::of(&shared.api, &request).map(Box::new);
-    let entered = match shared.authorizer.mode() {
-        Mode::Open => Ok(Entered::by_anybody(&mut request)),
-        _ => Box::pin(shared.authorizer.enter(path, &mut request)).await,
+    let entered = if shared.authorizer.is_indifferent(path, &request) {
+        Ok(Entered::by_anybody(&mut request))
+    } else {
+        Box::pin(shared.authorizer.enter(path, &mut request)).await
     };
     let response = match entered {
         Ok(entered) => entered.leave(next.run(request).await),

@@ -1,7 +1,7 @@
 //! Access control: the one layer that turns a request into a [`Principal`] and lets it pass or not.
 //!
 //! What a path needs is said where it is registered ([`Routes::on`]), and what a method of gRPC needs
-//! in [`crate::grpc::need`]; nothing else can be called. Everything is decided from memory, in
+//! in [`crate::grpc::required`]; nothing else can be called. Everything is decided from memory, in
 //! [`kernel::access::decide`].
 
 mod anonymous;
@@ -43,8 +43,8 @@ use throttle::Throttle;
 use token::{Subject, Tokens, Verdict};
 use zeroize::Zeroizing;
 
-pub(crate) use audit::About;
-pub(crate) use routes::{PERMISSION, Requirements, Routes};
+pub(crate) use audit::{About, Why};
+pub(crate) use routes::{PERMISSION, Required, Requirements, Routes};
 pub(crate) use scope::Scope;
 pub(crate) use token::LIFETIME_SECONDS;
 
@@ -441,17 +441,29 @@ impl Authorizer {
         }
     }
 
-    async fn admit(&self, path: Option<&str>, request: &mut Request) -> Result<Admitted, Response> {
-        let need = match path {
-            Some(path) if path == grpc::METHODS => grpc::need(request.uri().path()),
+    /// What a request needs.
+    fn required(&self, path: Option<&str>, request: &Request) -> Required {
+        let required = match path {
+            Some(path) if path == grpc::METHODS => grpc::required(request.uri().path()),
             Some(path) => self.requirements.of(path, request.method()),
             // Triggers ask for themselves, and what is nobody's is public knowledge.
-            None => Some(Need::Proof),
+            None => Some(Required::unwritten(Need::Proof)),
         };
         // What nobody has said a word about is for nobody.
-        let need = need.unwrap_or(Need::OneOf(Permissions::NONE));
+        required.unwrap_or(Required::unwritten(Need::OneOf(Permissions::NONE)))
+    }
+
+    /// Whether nothing is to be asked and nothing to be written, so that a request passes at once.
+    pub(crate) fn is_indifferent(&self, path: Option<&str>, request: &Request) -> bool {
+        self.mode == Mode::Open && !self.required(path, request).is_written
+    }
+
+    async fn admit(&self, path: Option<&str>, request: &mut Request) -> Result<Admitted, Response> {
+        let Required { need, is_written } = self.required(path, request);
         if self.mode == Mode::Open {
-            return Ok(Admitted::default());
+            // Nobody is asked who they are; what is written elsewhere is written here, too.
+            let (actor, scope) = (Actor::default(), Scope::default());
+            return self.begun(path, request, actor, scope, is_written).await;
         }
         if need == Need::Proof && path.is_some() {
             return Ok(Admitted::default());
@@ -501,15 +513,7 @@ impl Authorizer {
                 if who.is_none() && self.mode == Mode::Offered && !is_public {
                     self.anonymous.count(request);
                 }
-                let actor = Actor(who);
-                if !audit::is_written(need, request.method()) {
-                    return Ok(Admitted { actor, scope, begun: None });
-                }
-                let entry = audit::entry(path, request, &actor);
-                match audit::begin(&self.engine, entry).await {
-                    Ok(begun) => Ok(Admitted { actor, scope, begun: Some(begun) }),
-                    Err(problem) => Err(in_the_words_of(request.headers(), problem)),
-                }
+                self.begun(path, request, Actor(who), scope, is_written).await
             }
             Err(Refusal::Unauthenticated) => {
                 let hint = if guard::is_grpc(request.headers()) { GRPC_HINT } else { HINT };
@@ -522,6 +526,25 @@ impl Authorizer {
                 self.note_refusal(path, request, &Actor(who), StatusCode::FORBIDDEN);
                 Err(in_the_words_of(request.headers(), problem))
             }
+        }
+    }
+
+    /// Lets a request begin; what is to be written down is written before.
+    async fn begun(
+        &self,
+        path: Option<&str>,
+        request: &Request,
+        actor: Actor,
+        scope: Scope,
+        is_written: bool,
+    ) -> Result<Admitted, Response> {
+        if !is_written {
+            return Ok(Admitted { actor, scope, begun: None });
+        }
+        let entry = audit::entry_of_act(path, request, &actor);
+        match audit::begin(&self.engine, entry).await {
+            Ok(begun) => Ok(Admitted { actor, scope, begun: Some(begun) }),
+            Err(problem) => Err(in_the_words_of(request.headers(), problem)),
         }
     }
 
@@ -547,6 +570,9 @@ impl Authorizer {
             let session = self.session_of(path, request).map(|id| (self.sessions.clone(), id));
             held::Lease::new(self.engine.clone(), principal, hub, session)
         });
+        if let Some(begun) = &begun {
+            request.extensions_mut().insert(begun.why().clone());
+        }
         request.extensions_mut().insert(actor);
         request.extensions_mut().insert(scope);
         Ok(Entered { begun, held })

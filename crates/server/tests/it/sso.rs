@@ -8,6 +8,7 @@ use axum::Router;
 use axum::http::{HeaderValue, Method};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use engine::AuditSearch;
 use kernel::access::{Mode, Role};
 use parking_lot::Mutex;
 use percent_encoding::percent_decode_str;
@@ -335,7 +336,7 @@ async fn a_browser_comes_back_with_a_session() {
     assert_eq!(house.get("/console/session", &session).await.status, 401);
     assert_eq!(house.refused().await, "user-disabled");
     let written = async |outcome: &str| {
-        let lines = house.server.engine.audit().newest(20).await.expect("memory answers");
+        let lines = house.server.engine.audit().newest(&AuditSearch { size: 20, ..AuditSearch::default() }).await.expect("memory answers");
         lines.iter().any(|it| it.line.contains("\"login\"") && it.line.contains(outcome))
     };
     let both = async {

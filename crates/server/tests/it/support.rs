@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use engine::memory::Memory;
 use engine::store::Store;
-use engine::{Engine, Options, Parts, PollRequest, SystemClock, TaskRunner, Values};
+use engine::{Clock, Engine, Options, Parts, PollRequest, SystemClock, TaskRunner, Values};
 use http_body_util::BodyExt;
 use kernel::definition::{TaskDef, parse_workflows};
 use kernel::graph::{Report, TaskStatus, Verdict};
