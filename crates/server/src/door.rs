@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use axum::extract::{FromRef, MatchedPath, Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 use utoipa::openapi::OpenApi;
 
+use crate::access::session::Secure;
 use crate::access::{Authorizer, Entered, Requirements};
 use crate::guard::Guard;
 use crate::metrics::Traffic;
@@ -149,6 +150,11 @@ async fn entered(
     mut request: Request,
     next: Next,
 ) -> Response {
+    if request.headers().contains_key(header::COOKIE) {
+        let (headers, uri, extensions) = (request.headers(), request.uri(), request.extensions());
+        let is_secure = Secure(shared.guard.is_secure(headers, uri, extensions));
+        request.extensions_mut().insert(is_secure);
+    }
     // What only some requests need is boxed, so that a stream does not hold it.
     let visit = console::Explained::of(&shared.api, &request).map(Box::new);
     let entered = if shared.authorizer.is_indifferent(path, &request) {

@@ -19,6 +19,7 @@ mod token;
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
@@ -50,12 +51,16 @@ pub(crate) use token::LIFETIME_SECONDS;
 
 /// Who makes a request; in its extensions.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Actor(Option<Arc<Principal>>);
+pub(crate) struct Actor {
+    who: Option<Arc<Principal>>,
+    /// By a session whose proof is too old for some things.
+    is_stale: bool,
+}
 
 impl Actor {
     /// The principal, if it proved to be one.
     pub(crate) fn principal(&self) -> Option<&Principal> {
-        self.0.as_deref()
+        self.who.as_deref()
     }
 
     /// As whom what it starts and writes acts: its id; `None` for the server itself, which is what
@@ -102,6 +107,7 @@ impl Actor {
         what: &str,
     ) -> Result<(), Problem> {
         match decide(api.settings.auth, permission.into(), self.principal()) {
+            Ok(_) if self.is_stale && PROVED_ANEW.has(permission) => Err(stale()),
             Ok(_) => Ok(()),
             Err(Refusal::Unauthenticated) => Err(unauthenticated(HINT)),
             Err(Refusal::Forbidden) => Err(forbidden(self.principal(), permission.into(), what)),
@@ -186,6 +192,8 @@ pub(crate) struct Asked(pub(crate) Actor);
 /// Decides on every request.
 pub(crate) struct Authorizer {
     mode: Mode,
+    /// How old the proof of a session may be for what needs [`PROVED_ANEW`].
+    proof_max: Duration,
     engine: Engine,
     tokens: Tokens,
     sessions: Arc<Sessions>,
@@ -201,6 +209,7 @@ impl Authorizer {
     pub(crate) fn new(api: &Api, requirements: Requirements) -> Self {
         Self {
             mode: api.settings.auth,
+            proof_max: api.settings.proof_max,
             engine: api.engine.clone(),
             tokens: Tokens::new(&api.engine),
             sessions: Arc::default(),
@@ -424,19 +433,22 @@ impl Authorizer {
                 Verdict::Of(subject) => subject.session,
                 Verdict::Expired | Verdict::Invalid => None,
             },
-            None => session::of_cookie(request.headers()).filter(|_| session::is_for(path)),
+            None => session::of_cookie(request).filter(|_| session::is_for(path)),
         }
     }
 
     /// Who the session of a request belongs to; `None` without one, or if its key counts no more.
-    fn signed_in(&self, request: &Request) -> Option<Result<Arc<Principal>, Problem>> {
-        let (method, headers) = (request.method(), request.headers());
-        let (id, generation) = match session::principal_of(&self.sessions, method, headers) {
+    fn signed_in(&self, request: &Request) -> Option<Result<Actor, Problem>> {
+        let session = match session::of_request(&self.sessions, request) {
             Ok(found) => found?,
             Err(problem) => return Some(Err(problem)),
         };
-        match self.engine.access().standing(&id, generation, self.engine.now()) {
-            Proved::Known(principal) => Some(Ok(principal)),
+        let (id, generation) = (&session.principal, session.generation);
+        match self.engine.access().standing(id, generation, self.engine.now()) {
+            Proved::Known(who) => {
+                let is_stale = !session.is_proved(self.proof_max, Instant::now());
+                Some(Ok(Actor { who: Some(who), is_stale }))
+            }
             Proved::Expired | Proved::Unknown => None,
         }
     }
@@ -463,26 +475,28 @@ impl Authorizer {
         if self.mode == Mode::Open {
             // Nobody is asked who they are; what is written elsewhere is written here, too.
             let (actor, scope) = (Actor::default(), Scope::default());
-            return self.begun(path, request, actor, scope, is_written).await;
+            let entry = is_written.then(|| audit::entry_of_act(path, request, &actor));
+            return self.begun(request.headers(), actor, scope, entry).await;
         }
         if need == Need::Proof && path.is_some() {
             return Ok(Admitted::default());
         }
         let is_durable = path.is_some_and(|path| path.starts_with(crate::durable::BASE));
         let query = request.uri().query().filter(|_| is_durable);
+        let known = |who| Actor { who: Some(who), is_stale: false };
         let who = match request.extensions().get::<Asked>() {
-            Some(asked) => asked.0.0.clone().map(Ok),
+            Some(asked) => Some(Ok(asked.0.clone())),
             None => match self.who(request.headers(), query) {
                 None if session::is_for(path) => self.signed_in(request),
-                who => who,
+                who => who.map(|it| it.map(known)),
             }
-            .or_else(|| local_administrator(request).map(Ok)),
+            .or_else(|| local_administrator(request).map(known).map(Ok)),
         };
         let is_public = matches!(need, Need::Public | Need::Proof);
-        let who = match who {
-            Some(Ok(who)) => Some(who),
+        let actor = match who {
+            Some(Ok(actor)) => actor,
             // What anybody may see, those may see, too, who have mistaken their key.
-            Some(Err(_)) if is_public => None,
+            Some(Err(_)) if is_public => Actor::default(),
             Some(Err(problem)) => {
                 self.note_refusal(path, request, &Actor::default(), problem.status);
                 if problem.status == StatusCode::UNAUTHORIZED {
@@ -490,40 +504,45 @@ impl Authorizer {
                 }
                 return Err(in_the_words_of(request.headers(), problem));
             }
-            None => None,
+            None => Actor::default(),
         };
-        match decide(self.mode, need, who.as_deref()) {
+        match decide(self.mode, need, actor.principal()) {
+            Ok(_) if actor.is_stale && is_written && PROVED_ANEW.meets(need.permissions()) => {
+                self.note_refusal(path, request, &actor, StatusCode::UNAUTHORIZED);
+                Err(in_the_words_of(request.headers(), stale()))
+            }
             Ok(reach) => {
-                let scope = match (&who, reach) {
+                let scope = match (&actor.who, reach) {
                     (Some(who), Reach::Some) => Scope::narrowed(who.clone(), need.permissions()),
                     _ => Scope::default(),
                 };
                 if path == Some(grpc::METHODS)
                     && let Err(problem) = grpc::check_hub(request.headers(), &scope)
                 {
-                    self.note_refusal(path, request, &Actor(who), problem.status);
+                    self.note_refusal(path, request, &actor, problem.status);
                     return Err(in_the_words_of(request.headers(), problem));
                 }
-                if who.is_some() && path.is_none() {
+                if actor.who.is_some() && path.is_none() {
                     // Triggers hand headers on to workflows, which have no business with a key.
                     for name in &credential::HEADERS {
                         request.headers_mut().remove(name);
                     }
                 }
-                if who.is_none() && self.mode == Mode::Offered && !is_public {
+                if actor.who.is_none() && self.mode == Mode::Offered && !is_public {
                     self.anonymous.count(request);
                 }
-                self.begun(path, request, Actor(who), scope, is_written).await
+                let entry = is_written.then(|| audit::entry_of_act(path, request, &actor));
+                self.begun(request.headers(), actor, scope, entry).await
             }
             Err(Refusal::Unauthenticated) => {
                 let hint = if guard::is_grpc(request.headers()) { GRPC_HINT } else { HINT };
-                self.note_refusal(path, request, &Actor(who), StatusCode::UNAUTHORIZED);
+                self.note_refusal(path, request, &actor, StatusCode::UNAUTHORIZED);
                 Err(in_the_words_of(request.headers(), unauthenticated(hint)))
             }
             Err(Refusal::Forbidden) => {
                 let what = format!("{} {}", request.method(), path.unwrap_or_default());
-                let problem = forbidden(who.as_deref(), need, &what);
-                self.note_refusal(path, request, &Actor(who), StatusCode::FORBIDDEN);
+                let problem = forbidden(actor.principal(), need, &what);
+                self.note_refusal(path, request, &actor, StatusCode::FORBIDDEN);
                 Err(in_the_words_of(request.headers(), problem))
             }
         }
@@ -532,19 +551,17 @@ impl Authorizer {
     /// Lets a request begin; what is to be written down is written before.
     async fn begun(
         &self,
-        path: Option<&str>,
-        request: &Request,
+        headers: &HeaderMap,
         actor: Actor,
         scope: Scope,
-        is_written: bool,
+        entry: Option<AuditEntry>,
     ) -> Result<Admitted, Response> {
-        if !is_written {
+        let Some(entry) = entry else {
             return Ok(Admitted { actor, scope, begun: None });
-        }
-        let entry = audit::entry_of_act(path, request, &actor);
+        };
         match audit::begin(&self.engine, entry).await {
             Ok(begun) => Ok(Admitted { actor, scope, begun: Some(begun) }),
-            Err(problem) => Err(in_the_words_of(request.headers(), problem)),
+            Err(problem) => Err(in_the_words_of(headers, problem)),
         }
     }
 
@@ -564,7 +581,7 @@ impl Authorizer {
         }
         let Admitted { actor, scope, begun } = self.admit(path, request).await?;
         let leased = |it: &&Arc<Principal>| !is_local(it) && is_held_open(request);
-        let held = actor.0.as_ref().filter(leased).map(|principal| {
+        let held = actor.who.as_ref().filter(leased).map(|principal| {
             // Of the two that are held open one attends a hub, the other shows everything.
             let hub = guard::is_grpc(request.headers()).then(|| grpc::hub_of(request.headers()));
             let session = self.session_of(path, request).map(|id| (self.sessions.clone(), id));
@@ -638,6 +655,17 @@ fn is_held_open(request: &Request) -> bool {
     let path = request.uri().path();
     path == crate::console::FEED
         || guard::is_grpc(request.headers()) && path.ends_with("/GetWorkItems")
+}
+
+/// For what a session counts only while its proof is young.
+const PROVED_ANEW: Permissions =
+    Permissions::of(&[Permission::Edit, Permission::WriteSecrets, Permission::Admin]);
+
+fn stale() -> Problem {
+    let message = "this needs a proof of who you are that is not older than 12 hours";
+    Problem::new(StatusCode::UNAUTHORIZED, "proof-too-old", message).with_hint(
+        "Sign in again in another window, then go back and send it again: what you wrote is still there.",
+    )
 }
 
 /// The codes of refusals, which clients know in capitals.
